@@ -1,0 +1,50 @@
+# Everything goes through a virtual environment of its own. With a Python that is already furnished:
+#   make test PYTHON=python3 SKIP_INSTALL=1
+VENV ?= .venv
+BASE ?= python3
+PYTHON ?= $(VENV)/bin/python
+export HF_HUB_DISABLE_TELEMETRY = 1
+export TOKENIZERS_PARALLELISM = false
+ifndef SKIP_INSTALL
+INSTALLED = $(VENV)/.installed
+endif
+
+.PHONY: setup test lint types test-long gpu-test pareto pareto-all bench clean
+
+setup: $(INSTALLED)
+
+$(VENV)/.installed: pyproject.toml constraints.txt
+	$(BASE) -m venv $(VENV)
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt torch
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	touch $@
+
+pareto: setup
+	$(PYTHON) -m compress run recipes/bert_*.yaml
+	$(PYTHON) -m compress pareto results
+
+pareto-all: setup
+	$(PYTHON) -m compress run recipes/*.yaml
+	$(PYTHON) -m compress pareto results
+
+test: setup lint types
+	HF_HUB_OFFLINE=1 $(PYTHON) -m pytest
+
+lint: setup
+	$(PYTHON) -m ruff check .
+	$(PYTHON) -m ruff format --check .
+
+types: setup
+	$(PYTHON) -m mypy
+
+test-long: setup
+	HF_HUB_OFFLINE=1 $(PYTHON) -m pytest -m 'long and not gpu'
+
+gpu-test: setup
+	HF_HUB_OFFLINE=1 $(PYTHON) -m pytest -m gpu
+
+bench: setup
+	$(PYTHON) tests/bench.py
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache

@@ -1,0 +1,52 @@
+"""Compress a Hugging Face model, measure what that did to accuracy, latency and energy, and read one Pareto table.
+
+    from compress import Recipe, run
+    run(Recipe.load("bert_int8"))
+
+Names load on first use, so that reading results never imports torch.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from compress.harness import run
+    from compress.methods.steps import Cast, Distill, LowRank, Prune, Quantize
+    from compress.pareto import front
+    from compress.recipe import Measure, Recipe
+    from compress.results import Result
+    from compress.transform import apply, load
+    from compress.workloads import Workload
+
+_WHERE = {
+    "Recipe": "compress.recipe",
+    "Measure": "compress.recipe",
+    "Workload": "compress.workloads",
+    "Result": "compress.results",
+    "Cast": "compress.methods.steps",
+    "Prune": "compress.methods.steps",
+    "Quantize": "compress.methods.steps",
+    "LowRank": "compress.methods.steps",
+    "Distill": "compress.methods.steps",
+    "apply": "compress.transform",
+    "load": "compress.transform",
+    "run": "compress.harness",
+    "front": "compress.pareto",
+}
+
+__all__ = [
+    "Cast", "Distill", "LowRank", "Measure", "Prune", "Quantize", "Recipe", "Result", "Workload",
+    "apply", "front", "load", "run",
+]  # fmt: skip
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _WHERE:
+        raise AttributeError(f"module 'compress' has no attribute {name!r}")
+    return getattr(import_module(_WHERE[name]), name)
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]

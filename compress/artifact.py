@@ -1,0 +1,238 @@
+"""Artifacts: a compressed model as a folder that another process, or another machine, rebuilds with the same outputs.
+
+    config.json, tokenizer or processor files       as transformers saves them
+    model.safetensors                               plain: loads with plain `from_pretrained`
+    compress.safetensors                            anything else; the other name makes plain loading fail loudly
+    model.onnx                                      an exported graph
+    manifest.json                                   what every layer became, versions, sha256 of every file and of itself
+
+No pickle anywhere. A folder appears whole or not at all: it is written beside and renamed.
+"""
+
+import hashlib
+import json
+import shutil
+import sys
+import uuid
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from importlib import metadata
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+
+from compress import __version__
+from compress.bundle import Bundle
+from compress.config import InputError
+from compress.formats import ROWS
+from compress.graph import FILE as ONNX_FILE
+from compress.graph import OnnxModel
+from compress.packing import settings_of
+from compress.skeleton import Contents, auto_class, contents, empty_model, fill, is_plain
+from compress.workloads import TaskName, task_of
+
+SCHEMA = 1
+MANIFEST = "manifest.json"
+WEIGHTS = "compress.safetensors"
+LIBRARIES = ("torch", "transformers", "safetensors", "onnxruntime", "bitsandbytes", "torchao", "optimum-quanto")
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What an artifact says about itself."""
+
+    task: TaskName
+    kind: Literal["transformers", "onnx"]
+    plain: bool
+    """Whether plain `from_pretrained` loads it with the same outputs."""
+    layers: dict[str, dict[str, Any]]
+    """What every changed layer became."""
+    packing: dict[str, Any]
+    """How tensors become quantized layers (`layers`) and which share memory (`tied`)."""
+    files: dict[str, str]
+    """File -> sha256."""
+    versions: dict[str, str]
+    extra: dict[str, Any] = field(default_factory=dict)
+    code_version: str = __version__
+    schema: int = SCHEMA
+
+
+def save(bundle: Bundle, path: Path, extra: Mapping[str, Any] | None = None) -> None:
+    """Writes the bundle's model, processor and manifest as the folder `path`, replacing an artifact that is there.
+
+    Raises InputError when `path` is something else, or cannot be written.
+    """
+    from safetensors import SafetensorError
+
+    path = Path(path)
+    _refuse_foreign(path)
+    work = path.parent / f".{path.name}.{uuid.uuid4().hex[:8]}.part"
+    try:
+        work.mkdir(parents=True)
+        kind, plain, packing = _write_model(bundle, work)
+        if bundle.processor is not None:
+            bundle.processor.save_pretrained(work)
+        manifest = Manifest(
+            task=bundle.task,
+            kind=kind,
+            plain=plain,
+            layers={name: dict(entry) for name, entry in bundle.layers.items()},
+            packing=packing,
+            files={str(f.relative_to(work).as_posix()): sha256(f) for f in sorted(work.rglob("*")) if f.is_file()},
+            versions=_versions(),
+            extra=dict(extra or {}),
+        )
+        (work / MANIFEST).write_text(_sealed(asdict(manifest)), encoding="utf-8")
+        _put_in_place(work, path)
+    except (OSError, SafetensorError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise InputError(f"{path}: the artifact cannot be written ({reason}); free space or choose another folder") from error
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+
+
+def load(path: Path, device: str = "cpu", trust_remote_code: bool = False) -> tuple[Any, Any, Manifest]:
+    """Model (eval mode, on `device`), processor and manifest of an artifact, checked against its checksums first."""
+    path = Path(path)
+    manifest = verify(path)
+    place = torch.device(device)
+    _check_device(path, manifest, place)
+    processor = None
+    if any(name.startswith(("tokenizer", "preprocessor", "processor")) for name in manifest.files):
+        processor = task_of(manifest.task).load_processor(str(path), trust_remote_code=trust_remote_code)
+    return _read_model(path, manifest, place, trust_remote_code), processor, manifest
+
+
+def verify(path: Path) -> Manifest:
+    """The manifest of an artifact whose files are all as they were written.
+
+    Raises InputError for a folder that is none, one made by a newer version, and a damaged one (naming the file).
+    """
+    path = Path(path)
+    if not path.is_dir():
+        raise InputError(f"{path}: no such folder; expected an artifact, as `compress run --keep` writes it")
+    if not (path / MANIFEST).is_file():
+        raise InputError(f"{path}: has no {MANIFEST}, so it is no artifact; load a plain model with transformers")
+    manifest = _open_sealed(path / MANIFEST)
+    for name, digest in manifest.files.items():
+        if Path(name).is_absolute() or ".." in Path(name).parts:
+            raise InputError(f"{path / MANIFEST}: names a file outside the folder ({name})")
+        file = path / name
+        if not file.is_file():
+            raise InputError(f"{file}: missing from the artifact; make it again")
+        if sha256(file) != digest:
+            raise InputError(f"{file}: damaged, its sha256 is not the manifest's; make the artifact again")
+    return manifest
+
+
+def sha256(file: Path) -> str:
+    """The sha256 of a file in hex."""
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _write_model(bundle: Bundle, folder: Path) -> tuple[Literal["transformers", "onnx"], bool, dict[str, Any]]:
+    """Kind, whether it is plain, and the packing, of the model just written into `folder`."""
+    model = bundle.model
+    if isinstance(model, OnnxModel):
+        for file in model.path.parent.glob(f"{ONNX_FILE}*"):
+            shutil.copyfile(file, folder / file.name)
+        model.config.save_pretrained(folder)
+        return "onnx", False, {}
+    if is_plain(model, bundle.task, bundle.layers):
+        model.save_pretrained(folder)
+        return "transformers", True, {}
+    from safetensors.torch import save_file
+
+    found = contents(model, bundle.layers)
+    save_file(found.tensors, folder / WEIGHTS, metadata={"format": "pt"})
+    model.config.architectures = [type(model).__name__]
+    model.config.save_pretrained(folder)
+    if getattr(model, "generation_config", None) is not None:
+        model.generation_config.save_pretrained(folder)
+    return "transformers", False, {"layers": found.packing, "tied": found.tied}
+
+
+def _read_model(path: Path, manifest: Manifest, device: torch.device, trust_remote_code: bool) -> Any:
+    from transformers import AutoConfig, GenerationConfig
+
+    if manifest.plain:
+        auto = auto_class(manifest.task)
+        model = auto.from_pretrained(path, dtype="auto", trust_remote_code=trust_remote_code, local_files_only=True)
+        return model.to(device).eval()
+    config = AutoConfig.from_pretrained(path, trust_remote_code=trust_remote_code, local_files_only=True)
+    if manifest.kind == "onnx":
+        return OnnxModel(path / ONNX_FILE, config).eval()
+    from safetensors.torch import load_file
+
+    skeleton = empty_model(config, manifest.task, trust_remote_code)
+    packing = manifest.packing
+    found = Contents(load_file(path / WEIGHTS), packing["layers"], packing["tied"])
+    model = fill(skeleton, manifest.layers, found, device)
+    if "generation_config.json" in manifest.files:
+        model.generation_config = GenerationConfig.from_pretrained(path)
+    return model
+
+
+def _check_device(path: Path, manifest: Manifest, device: torch.device) -> None:
+    """Raises InputError when the artifact's format does not exist on the device."""
+    if manifest.kind == "onnx" and device.type != "cpu":
+        raise InputError(f"{path}: an onnxruntime graph, which runs on cpu; got device {device}")
+    for entry in settings_of(manifest.layers).values():
+        pair = (entry["format"], entry["backend"])
+        if not any((row.format, row.backend, row.device) == (*pair, device.type) for row in ROWS):
+            raise InputError(f"{path}: {pair[0]} through {pair[1]} does not exist on {device.type}; quantize again for it")
+
+
+def _refuse_foreign(path: Path) -> None:
+    if path.is_symlink() or (path.exists() and not path.is_dir()):
+        raise InputError(f"{path}: is not a folder; expected a new folder, or an artifact to replace")
+    if path.is_dir() and not (path / MANIFEST).is_file() and any(path.iterdir()):
+        raise InputError(f"{path}: holds files but no {MANIFEST}; not overwritten, choose another folder")
+
+
+def _put_in_place(work: Path, path: Path) -> None:
+    """Renames `work` to `path`; what was there goes only when the new one is complete."""
+    if not path.exists():
+        work.rename(path)
+        return
+    old = path.parent / f".{path.name}.{uuid.uuid4().hex[:8]}.old"
+    path.rename(old)
+    work.rename(path)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _sealed(plain: dict[str, Any]) -> str:
+    """The manifest as JSON with its own checksum in it."""
+    return json.dumps({**plain, "sha256": _seal(plain)}, indent=1, allow_nan=False)
+
+
+def _seal(plain: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()
+
+
+def _open_sealed(file: Path) -> Manifest:
+    try:
+        plain = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(f"{file}: cannot be read ({error}); make the artifact again") from None
+    if not isinstance(plain, dict) or not isinstance(plain.get("schema"), int):
+        raise InputError(f"{file}: not the manifest of an artifact")
+    if plain["schema"] > SCHEMA:
+        raise InputError(f"{file}: schema {plain['schema']}, this version reads up to {SCHEMA}; update compress")
+    seal = plain.pop("sha256", None)
+    if seal != _seal(plain) or set(plain) != {f.name for f in fields(Manifest)}:
+        raise InputError(f"{file}: damaged, its sha256 is not its own; make the artifact again")
+    return Manifest(**plain)
+
+
+def _versions() -> dict[str, str]:
+    """Versions of Python and of the libraries that decide how tensors are read."""
+    found = {"python": ".".join(map(str, sys.version_info[:3]))}
+    for name in LIBRARIES:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return found

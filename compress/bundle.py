@@ -1,0 +1,82 @@
+"""The live model and what a step needs beside it. Steps take a bundle and return a bundle.
+
+Also here: walking a model's weight layers by include/exclude patterns, and putting another module in one's place.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+
+from compress.config import InputError
+from compress.methods.steps import Layers
+from compress.workloads import TaskName, Workload
+
+if TYPE_CHECKING:
+    import datasets
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A model on its way through a recipe."""
+
+    model: Any
+    """A transformers model, or an exported graph wrapped as a module (`compress.graph`)."""
+    processor: Any
+    """Tokenizer or image processor."""
+    task: TaskName
+    device: torch.device
+    workload: Workload | None = None
+    train: Callable[[], "datasets.Dataset"] | None = None
+    """Loads the training examples (normalised columns); None when the caller brought none."""
+    teacher: Callable[[], Any] | None = None
+    """Loads the dense model that the recipe started from."""
+    runtime: str = "auto"
+    """What will execute the model, as the recipe asks."""
+    seed: int = 0
+    work: Path | None = None
+    """Folder for checkpoints that outlive a killed run; None keeps nothing."""
+    layers: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """What every changed layer became: name -> {kind: ..., settings}. Goes into the artifact's manifest."""
+    notes: tuple[str, ...] = ()
+    """What was picked or left out on the user's behalf, one sentence each."""
+
+    def train_examples(self, step: str) -> "datasets.Dataset":
+        """The training examples, or an InputError that says which step needs them."""
+        if self.train is None:
+            raise InputError(f"{step} needs training examples; give a workload with a train split, or dataset=")
+        return self.train()
+
+    def changed(self, model: Any, layers: Mapping[str, Mapping[str, Any]], *notes: str) -> "Bundle":
+        """This bundle with another model; `layers` are merged over what earlier steps recorded per layer."""
+        merged = {name: dict(entry) for name, entry in self.layers.items()}
+        for name, entry in layers.items():
+            merged[name] = {**merged.get(name, {}), **entry}
+        return replace(self, model=model, layers=merged, notes=(*self.notes, *notes))
+
+
+def matches(name: str, layers: Layers) -> bool:
+    """Whether a layer's name is included and not excluded; patterns are those of the shell."""
+    return any(fnmatchcase(name, p) for p in layers.include) and not any(fnmatchcase(name, p) for p in layers.exclude)
+
+
+def linear_layers(model: nn.Module, layers: Layers) -> Iterator[tuple[str, nn.Linear]]:
+    """Name and module of every chosen `nn.Linear`, in the model's order. Raises InputError when none is chosen."""
+    chosen = [(n, m) for n, m in model.named_modules() if isinstance(m, nn.Linear) and matches(n, layers)]
+    if not chosen:
+        every = [n for n, m in model.named_modules() if isinstance(m, nn.Linear)]
+        raise InputError(
+            f"no linear layer matches include {list(layers.include)} without exclude {list(layers.exclude)}; "
+            f"the model has {', '.join(every[:6])}{' ...' if len(every) > 6 else ''}"
+        )
+    yield from chosen
+
+
+def swap(model: nn.Module, name: str, module: nn.Module) -> None:
+    """Puts `module` where the submodule `name` was."""
+    parent, _, child = name.rpartition(".")
+    setattr(model.get_submodule(parent) if parent else model, child, module)

@@ -1,0 +1,139 @@
+"""The command line: parses and prints, never computes. Exit codes: 0 fine, 1 a recipe failed, 2 bad input."""
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from compress.config import InputError, parse_assignment
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    help="Compress a Hugging Face model, measure accuracy, latency and energy, and read one Pareto table.",
+)
+
+Out = Annotated[Path, typer.Option(help="Folder of results.")]
+
+
+@app.command()
+def run(
+    recipes: Annotated[list[str], typer.Argument(help="Recipe files, or names of shipped ones.", metavar="RECIPE...")],
+    workload: Annotated[str | None, typer.Option(help="Workload name or file, instead of the recipe's.")] = None,
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", help="Change a field: steps.0.bits=4", metavar="PATH=VALUE")
+    ] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    out: Out = Path("results"),
+    artifacts: Annotated[Path, typer.Option(help="Folder of compressed models.")] = Path("artifacts"),
+    keep: Annotated[bool, typer.Option(help="Keep the compressed models.")] = True,
+    fresh: Annotated[bool, typer.Option(help="Run again what has a result already.")] = False,
+    limit: Annotated[int | None, typer.Option(help="Take only so many test examples; every table says so.")] = None,
+) -> None:
+    """Run recipes in one session with shared references, and leave a result each."""
+    from compress.harness import Options, run_all
+    from compress.recipe import Recipe
+
+    overrides = [parse_assignment(text) for text in set_ or ()]
+    problems: list[str] = []
+    loaded = []
+    for name in recipes:
+        try:
+            loaded.append(Recipe.load(name, overrides))
+        except InputError as error:
+            problems.extend(error.problems)
+    if problems:
+        raise InputError(problems)
+    options = Options(workload, device, out, artifacts, fresh, limit, keep)
+    finished = run_all(loaded, options)
+    _print_tables(finished)
+    failures = [result for result in finished if result.error is not None]
+    if failures:
+        raise typer.Exit(1)
+
+
+@app.command()
+def pareto(
+    folder: Annotated[Path, typer.Argument(help="Folder of results.", metavar="[DIR]")] = Path("results"),
+    out: Annotated[Path | None, typer.Option(help="Where pareto.md, .csv and .png go; DIR when unset.")] = None,
+) -> None:
+    """Make the table, the front and the picture from result files only."""
+    from compress import report
+    from compress.results import read_all
+
+    found, problems = read_all(folder)
+    for problem in problems:
+        print(f"skipped: {problem}", file=sys.stderr)
+    if not found:
+        raise InputError(f"{folder}: no results in it; run a recipe first: python -m compress run bert_int8")
+    _print_tables(found)
+    for path in report.write_tables(found, out or folder):
+        print(path, file=sys.stderr)
+
+
+@app.command()
+def show(result: Annotated[Path, typer.Argument(help="A result file.")]) -> None:
+    """Read one result in full."""
+    from rich.console import Console
+
+    from compress import report
+    from compress.results import read
+
+    report.print_result(read(result), Console(highlight=False))
+
+
+@app.command()
+def methods() -> None:
+    """List the methods with every field, type, default and sentence."""
+    from rich.console import Console
+
+    from compress import report
+    from compress.methods.steps import STEPS
+
+    report.print_methods(STEPS, Console(highlight=False))
+
+
+@app.command()
+def workloads() -> None:
+    """List the shipped workloads."""
+    from rich.console import Console
+
+    from compress import report
+    from compress.workloads import Workload, names
+
+    report.print_workloads([Workload.load(name) for name in names()], Console(highlight=False))
+
+
+@app.command()
+def init(
+    model: Annotated[str, typer.Option(help="Hub id or folder of a saved transformers model.")],
+    data: Annotated[str, typer.Option(help="Hub id, folder or file of the data.")],
+    task: Annotated[str, typer.Option(help="text-classification, image-classification or causal-lm.")],
+) -> None:
+    """Print a workload file for your own model and data."""
+    from compress.workloads.template import init as template
+
+    print(template(model, data, task), end="")
+
+
+def _print_tables(found: Any) -> None:
+    from rich.console import Console
+
+    from compress import report
+
+    report.print_tables(found, Console(highlight=False))
+
+
+def main() -> None:
+    """Runs the command line; bad input is one message on standard error and exit code 2."""
+    try:
+        app()
+    except InputError as error:
+        for problem in error.problems:
+            print(f"error: {problem}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print("interrupted; finished results and artifacts are whole, run the same command to go on", file=sys.stderr)
+        sys.exit(130)

@@ -1,0 +1,234 @@
+"""Values that people write: frozen pydantic models, YAML with line numbers, and one error for everything wrong.
+
+A mistake in a file is reported as `file:line path: what came; what was expected`. All mistakes of a file
+are reported together, in one `InputError`; the command line turns it into exit code 2.
+"""
+
+import difflib
+import hashlib
+import json
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+MAX_YAML_BYTES = 256 * 1024  # a recipe is a page of text; anything larger is not one
+MAX_YAML_DEPTH = 32
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+
+
+class InputError(ValueError):
+    """Bad input, met before anything was loaded or written: one sentence per problem."""
+
+    def __init__(self, problems: str | Iterable[str]):
+        self.problems = (problems,) if isinstance(problems, str) else tuple(problems)
+        super().__init__("\n".join(self.problems))
+
+
+class Config(BaseModel):
+    """Base of every configuration: frozen, no unknown fields; constructing one touches nothing."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, protected_namespaces=())
+
+
+C = TypeVar("C", bound=Config)
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where a configuration came from: a name to print and the line of every dotted path."""
+
+    name: str
+    lines: Mapping[str, int]
+
+    def at(self, path: str) -> str:
+        """`file:line path`, with the line of the nearest known parent."""
+        probe = path
+        while probe and probe not in self.lines:
+            probe = probe.rpartition(".")[0]
+        line = self.lines.get(probe)
+        place = f"{self.name}:{line}" if line else self.name
+        return f"{place} {path}" if path else place
+
+
+def read_text(path: Path, what: str) -> str:
+    """The text of a small file, or an `InputError` that says why it cannot be read."""
+    if path.is_dir():
+        raise InputError(f"{path}: is a folder; expected a {what} file")
+    try:
+        size = path.stat().st_size
+        if size > MAX_YAML_BYTES:
+            raise InputError(f"{path}: {size} bytes; a {what} has at most {MAX_YAML_BYTES}")
+        return path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file; expected a {what}") from None
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: not UTF-8 text ({error.reason} at byte {error.start})") from None
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror})") from None
+
+
+def parse_yaml(text: str, name: str) -> tuple[dict[str, Any], Source]:
+    """The mapping in a YAML 1.2 text, and the line of every path in it. Aliases are refused: they make bombs."""
+    from ruamel.yaml import YAML
+    from ruamel.yaml.error import MarkedYAMLError, YAMLError
+    from ruamel.yaml.events import AliasEvent
+
+    try:
+        depth = 0
+        for event in YAML(typ="rt").parse(text):
+            if isinstance(event, AliasEvent):
+                raise InputError(f"{name}:{event.start_mark.line + 1}: a YAML alias (*name); write the value out")
+            kind = type(event).__name__
+            depth += kind.endswith("StartEvent") - kind.endswith("EndEvent")
+            if depth > MAX_YAML_DEPTH:
+                raise InputError(f"{name}:{event.start_mark.line + 1}: nested deeper than {MAX_YAML_DEPTH} levels")
+        data = YAML(typ="rt").load(text)
+    except MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        place = f"{name}:{mark.line + 1}" if mark else name
+        reason = " ".join(str(error.problem or error.context or "unreadable").split())
+        raise InputError(f"{place}: not valid YAML ({reason})") from None
+    except YAMLError as error:
+        raise InputError(f"{name}: not valid YAML ({' '.join(str(error).split())})") from None
+    if data is None:
+        raise InputError(f"{name}: the file is empty; expected a mapping of fields")
+    if not isinstance(data, dict):
+        raise InputError(f"{name}: a {type(data).__name__}; expected a mapping of fields")
+    lines: dict[str, int] = {}
+    return _plain(data, "", lines), Source(name, lines)
+
+
+def _plain(node: Any, path: str, lines: dict[str, int]) -> Any:
+    """Plain dicts and lists of a ruamel tree; fills `lines` with dotted path -> line."""
+    if isinstance(node, dict):
+        marks = getattr(getattr(node, "lc", None), "data", None) or {}
+        for key in node:
+            if key in marks:
+                lines[_join(path, key)] = marks[key][0] + 1
+        return {str(key): _plain(value, _join(path, key), lines) for key, value in node.items()}
+    if isinstance(node, list):
+        marks = getattr(getattr(node, "lc", None), "data", None) or {}
+        for index in range(len(node)):
+            if index in marks:
+                lines[_join(path, index)] = marks[index][0] + 1
+        return [_plain(value, _join(path, index), lines) for index, value in enumerate(node)]
+    if isinstance(node, bool) or node is None:
+        return node
+    for plain in (int, float, str):  # ruamel's ScalarFloat and friends carry formatting that nobody here needs
+        if isinstance(node, plain):
+            return plain(node)
+    return node
+
+
+def _join(path: str, key: object) -> str:
+    return f"{path}.{key}" if path else str(key)
+
+
+def validate(kind: type[C], data: Mapping[str, Any], source: Source) -> C:
+    """`data` as a `kind`, or one `InputError` naming every problem with its file, line, path and received value."""
+    try:
+        return kind.model_validate(data)
+    except ValidationError as error:
+        raise InputError([_sentence(item, data, source, kind) for item in error.errors()]) from None
+
+
+def _sentence(item: Any, data: Any, source: Source, kind: type[BaseModel]) -> str:
+    """One pydantic error in our words: the tags of unions removed from the path, close names suggested."""
+    parts: list[str] = []
+    node = data
+    for key in item["loc"]:
+        if isinstance(node, Mapping) and key in node:
+            node = node[key]
+        elif isinstance(node, list) and isinstance(key, int) and key < len(node):
+            node = node[key]
+        elif key is item["loc"][-1] and item["type"] == "missing":
+            node = None
+        else:
+            continue  # the tag of a union: no such key in what was written
+        parts.append(str(key))
+    place = source.at(".".join(parts))
+    received = "" if item["type"] == "missing" else f"{_short(item['input'])}: "
+    if item["type"] == "extra_forbidden":
+        near = difflib.get_close_matches(str(item["loc"][-1]), sorted(_field_names(kind)), n=1)
+        return f"{place}: unknown field" + (f"; did you mean {near[0]}?" if near else "")
+    if item["type"] == "missing":
+        return f"{place}: missing; this field is required"
+    if item["type"] in ("union_tag_invalid", "union_tag_not_found"):
+        context = item.get("ctx", {})
+        wanted = context.get("expected_tags", "")
+        return f"{place}: {_short(context.get('tag', item['input']))}: unknown method; expected one of {wanted}".rstrip()
+    message = str(item["msg"]).removeprefix("Value error, ").removeprefix("Assertion failed, ")
+    return f"{place}: {received}{message[:1].lower()}{message[1:]}"
+
+
+def _field_names(kind: type[BaseModel]) -> set[str]:
+    """All names of fields in a model and the models inside it: the pool for suggestions."""
+    from pydantic.json_schema import model_json_schema
+
+    schema = model_json_schema(kind)
+    names = set(schema.get("properties", ()))
+    for part in schema.get("$defs", {}).values():
+        names |= set(part.get("properties", ()))
+    return names
+
+
+def _short(value: object, limit: int = 60) -> str:
+    text = repr(value)
+    return text if len(text) <= limit else text[: limit - 3] + "..."
+
+
+def set_path(data: dict[str, Any], path: str, value: Any) -> None:
+    """Sets `steps.0.bits` in nested dicts and lists, in place; missing mappings on the way are made."""
+    node: Any = data
+    keys = path.split(".")
+    for depth, key in enumerate(keys):
+        last = depth == len(keys) - 1
+        if isinstance(node, list):
+            if not key.isdigit() or int(key) >= len(node):
+                raise InputError(f"--set {path}: no item {key!r} in a list of {len(node)}")
+            index: Any = int(key)
+        elif isinstance(node, dict):
+            index = key
+        else:
+            raise InputError(f"--set {path}: {'.'.join(keys[:depth])} is not a mapping or a list")
+        if last:
+            node[index] = value
+        elif isinstance(node, dict):
+            node = node.setdefault(index, {})
+            if isinstance(node, str):  # `measure: quick` becomes {profile: quick} where one of its fields is set
+                raise InputError(f"--set {path}: {'.'.join(keys[: depth + 1])} is {node!r}, which has no fields")
+        else:
+            node = node[index]
+
+
+def parse_assignment(text: str) -> tuple[str, Any]:
+    """`path=value` with the value read as YAML: `steps.0.bits=4`."""
+    from ruamel.yaml import YAML
+    from ruamel.yaml.error import YAMLError
+
+    path, equals, value = text.partition("=")
+    if not equals or not path:
+        raise InputError(f"--set {text}: expected path=value, for example steps.0.bits=4")
+    try:
+        return path.strip(), _plain(YAML(typ="rt").load(value), "", {})
+    except YAMLError as error:
+        raise InputError(f"--set {text}: the value is not valid YAML ({' '.join(str(error).split())})") from None
+
+
+def check_name(name: str, what: str) -> str:
+    """`name`, or an `InputError` when it could leave its folder or carry markup."""
+    if not NAME.fullmatch(name):
+        raise InputError(
+            f"{what} name {_short(name)}: expected letters, digits, '.', '_' and '-', starting with a letter or digit"
+        )
+    return name
+
+
+def digest(value: Any) -> str:
+    """16 hex digits that change whenever the plain value does."""
+    text = json.dumps(value, sort_keys=True, ensure_ascii=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]

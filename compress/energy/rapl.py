@@ -1,0 +1,60 @@
+"""RAPL: the CPU packages' and memory's energy counters, through Linux powercap, in microjoules.
+
+Domains nest (psys > package > core, uncore); only packages and their dram are summed. Counters wrap at
+`max_energy_range_uj`, which every read accounts for; read at least once per wrap (about 20 minutes at 200 W).
+"""
+
+from pathlib import Path
+from typing import Literal
+
+from compress.energy import Absent, MeterError
+
+ROOT = Path("/sys/class/powercap")
+
+
+class Rapl:
+    """The sum of all packages and their dram."""
+
+    source: Literal["rapl"] = "rapl"
+    measured = True
+    boundary = "CPU packages and memory"
+
+    def __init__(self, domains: tuple[Path, ...]):
+        self._domains = domains
+        self._wraps = {d: int((d / "max_energy_range_uj").read_text()) for d in domains}
+        self._last = {d: _energy_uj(d) for d in domains}
+        self._total_uj = 0
+
+    def read_j(self) -> float:
+        """Joules since this meter was made."""
+        for domain in self._domains:
+            now = _energy_uj(domain)
+            step = now - self._last[domain]
+            self._total_uj += step if step >= 0 else step + self._wraps[domain]
+            self._last[domain] = now
+        return self._total_uj / 1e6
+
+
+def _energy_uj(domain: Path) -> int:
+    try:
+        return int((domain / "energy_uj").read_text())
+    except OSError as error:
+        raise MeterError(f"{domain}/energy_uj: {error.strerror}") from None
+
+
+def find(root: Path = ROOT) -> Rapl | Absent:
+    """The packages' meter, or why there is none."""
+    domains = []
+    for zone in sorted(root.glob("*rapl*:*")):
+        name = zone / "name"
+        label = name.read_text().strip() if name.is_file() else ""
+        if label.startswith("package") or label == "dram":
+            domains.append(zone)
+    if not domains:
+        return Absent("no RAPL counters here (usual in virtual machines)")
+    try:
+        return Rapl(tuple(domains))
+    except (MeterError, OSError):
+        return Absent(
+            f"RAPL counters are readable by root only; grant it with: sudo chmod a+r {root}/*rapl*/energy_uj"
+        )

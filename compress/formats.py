@@ -1,0 +1,72 @@
+"""Which number formats exist, what executes them on which device, and what `auto` picks.
+
+A format is what weights and activations become; a backend is the library that makes it; a runtime is what executes the
+model. One row per possible combination, best first: `auto` takes the first row that fits. `kernels` is what we
+expect; what a result says comes from the operators seen in a profiled batch, not from here.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from compress.config import InputError
+
+Format = Literal["int8", "llm_int8", "nf4", "fp4", "int4"]
+Backend = Literal["onnxruntime", "torchao", "bitsandbytes", "quanto"]
+Runtime = Literal["eager", "compile", "onnxruntime"]
+DeviceType = Literal["cpu", "cuda"]
+
+BITS: dict[str, int] = {"int8": 8, "llm_int8": 8, "nf4": 4, "fp4": 4, "int4": 4}
+DYNAMIC_ACTIVATIONS = frozenset({"int8", "llm_int8"})
+"""Formats whose activation scale is taken from the batch at hand: predictions can depend on the batch."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One combination that exists."""
+
+    format: Format
+    device: DeviceType
+    backend: Backend
+    runtime: Runtime
+    kernels: Literal["real", "dequantized"]
+    why: str
+
+
+ROWS: tuple[Row, ...] = (
+    Row("int8", "cpu", "onnxruntime", "onnxruntime", "real", "int8 products (VNNI/AMX) on CPU"),
+    Row("int8", "cpu", "torchao", "compile", "real", "int8 products through torch._int_mm, fused by compile"),
+    Row("int8", "cpu", "torchao", "eager", "real", "int8 products, quantization steps not fused"),
+    Row("int8", "cuda", "torchao", "compile", "real", "int8 tensor cores, quantization fused by compile"),
+    Row("int8", "cuda", "torchao", "eager", "real", "int8 tensor cores, quantization steps not fused"),
+    Row("llm_int8", "cuda", "bitsandbytes", "eager", "real", "int8 tensor cores, outlier columns in half precision"),
+    Row("llm_int8", "cpu", "bitsandbytes", "eager", "real", "int8 products in bitsandbytes' CPU code"),
+    Row("int4", "cuda", "torchao", "compile", "real", "int4 weight-only kernel"),
+    Row("int4", "cuda", "torchao", "eager", "real", "int4 weight-only kernel"),
+    Row("nf4", "cuda", "bitsandbytes", "eager", "dequantized", "weights become half precision before most products"),
+    Row("fp4", "cuda", "bitsandbytes", "eager", "dequantized", "weights become half precision before most products"),
+    Row("int4", "cuda", "quanto", "eager", "dequantized", "weights become floating point before every product"),
+    Row("nf4", "cpu", "bitsandbytes", "eager", "dequantized", "weights become floating point inside the product"),
+    Row("fp4", "cpu", "bitsandbytes", "eager", "dequantized", "weights become floating point inside the product"),
+    Row("int4", "cpu", "quanto", "eager", "dequantized", "weights become floating point before every product"),
+)
+
+PLAIN_RUNTIMES: dict[DeviceType, tuple[Runtime, ...]] = {
+    "cpu": ("eager", "compile", "onnxruntime"),
+    "cuda": ("eager", "compile"),
+}
+"""Runtimes of a model that is not quantized; `auto` is eager, so that a row shows the step alone."""
+
+
+def choose(*, bits: int, format: str, backend: str, runtime: str, device: DeviceType) -> Row:
+    """The first row that fits what the recipe asks for; `auto` and unset fields fit everything.
+
+    Raises InputError with the combinations that do exist when none fits.
+    """
+    fits = [row for row in ROWS if BITS[row.format] == bits and row.device == device]
+    wanted = {"format": format, "backend": backend, "runtime": runtime}
+    chosen = [r for r in fits if all(value in ("auto", getattr(r, key)) for key, value in wanted.items())]
+    if chosen:
+        return chosen[0]
+    asked = ", ".join(f"{key} {value}" for key, value in wanted.items() if value != "auto")
+    exist = "; ".join(f"{r.format} through {r.backend} under {r.runtime}" for r in fits)
+    raise InputError(f"quantize bits {bits} ({asked}) does not exist on {device}; expected one of: {exist}")

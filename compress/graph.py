@@ -1,0 +1,175 @@
+"""Exported graphs: a transformers model as an ONNX file, and such a file as a module that answers like the model.
+
+    model --export--> model.onnx --(quantized in place)--> OnnxModel(path, config)
+
+The graph has one output, `logits`; batch size and sequence length stay dynamic. Attention is exported in its plain form:
+the export of torch's fused attention guards against fully masked rows with extra nodes that cost a quarter of the speed.
+"""
+
+import contextlib
+import inspect
+import io
+import logging
+import os
+import warnings
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from torch import nn
+
+from compress.config import InputError
+
+FILE = "model.onnx"
+EXTERNAL_BYTES = 1_800_000_000  # a protobuf holds 2 GiB; beyond this the weights go to a file beside it
+TEXT_INPUTS = ("input_ids", "attention_mask", "token_type_ids")
+
+
+class OnnxModel(nn.Module):
+    """An ONNX graph as a module: takes a batch of tensors, returns a ModelOutput with logits."""
+
+    def __init__(self, path: Path, config: Any) -> None:
+        import onnxruntime
+
+        super().__init__()
+        self.path = Path(path)
+        self.config = config
+        self.device = torch.device("cpu")
+        self.dtype = torch.float32
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = torch.get_num_threads()  # as many as torch has, so that comparisons are fair
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
+        options.log_severity_level = 3
+        self.session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        self.inputs = tuple(item.name for item in self.session.get_inputs())
+
+    def forward(self, *args: torch.Tensor, **batch: torch.Tensor) -> Any:
+        """Logits of a batch. Masks that are left out mean: every token counts; labels and the like are ignored."""
+        from transformers.utils import ModelOutput
+
+        batch = {**dict(zip(self.inputs, args, strict=False)), **batch}
+        first = batch[self.inputs[0]]
+        feeds = {}
+        for name in self.inputs:
+            value = batch.get(name)
+            if value is None:
+                value = torch.ones_like(first) if name == "attention_mask" else torch.zeros_like(first)
+            feeds[name] = value.detach().numpy()
+        return ModelOutput(logits=torch.from_numpy(self.session.run(["logits"], feeds)[0]))
+
+
+class _Logits(nn.Module):
+    """The model with positional inputs and logits as its only output: what the exporter traces."""
+
+    def __init__(self, model: nn.Module, names: tuple[str, ...], constants: Mapping[str, Any]) -> None:
+        super().__init__()
+        self.model = model
+        self.names = names
+        self.constants = dict(constants)
+
+    def forward(self, *args: torch.Tensor) -> torch.Tensor:
+        logits: torch.Tensor = self.model(**dict(zip(self.names, args, strict=True)), **self.constants).logits
+        return logits
+
+
+def export(model: Any, folder: Path) -> Path:
+    """The path of `model` as an ONNX file in `folder`, fp32, batch and sequence dynamic.
+
+    Raises InputError for a model that is not fp32 or that the exporter cannot trace.
+    """
+    dtypes = {p.dtype for p in model.parameters()}
+    if dtypes != {torch.float32}:
+        raise InputError(
+            f"onnxruntime: the model holds {', '.join(sorted(str(d).removeprefix('torch.') for d in dtypes))}; "
+            "expected float32; leave out the cast step, or take another runtime"
+        )
+    inputs = example_inputs(model)
+    sequence = "pixel_values" not in inputs
+    dynamic = torch.export.Dim.DYNAMIC
+    shapes = tuple({0: dynamic, 1: dynamic} if sequence else {0: dynamic} for _ in inputs)
+    accepted = inspect.signature(model.forward).parameters
+    constants = {name: value for name, value in (("use_cache", False),) if name in accepted}
+    path = folder / FILE
+    with _plain_attention(model), _quiet(), torch.no_grad():
+        wrapper = _Logits(model, tuple(inputs), constants).eval()
+        try:
+            program = torch.onnx.export(
+                wrapper,
+                tuple(inputs.values()),
+                dynamo=True,
+                dynamic_shapes=(shapes,),
+                input_names=list(inputs),
+                output_names=["logits"],
+                verbose=False,
+            )
+        except torch.onnx.errors.OnnxExporterError as error:
+            reason = str(error.__cause__ or error).strip().splitlines()[0]
+            raise InputError(
+                f"onnxruntime: {type(model).__name__} cannot be exported to ONNX ({reason}); take another runtime"
+            ) from error
+        assert program is not None
+        program.save(str(path), external_data=_bytes(model) > EXTERNAL_BYTES)
+    return path
+
+
+def example_inputs(model: Any) -> dict[str, torch.Tensor]:
+    """A batch of the inputs that the model takes, on its device: 2 images, or 2 sequences of 11 tokens."""
+    device = next(model.parameters()).device
+    if getattr(model, "main_input_name", "") == "pixel_values":
+        size = model.config.image_size
+        height, width = (size, size) if isinstance(size, int) else size
+        return {"pixel_values": torch.zeros(2, model.config.num_channels, height, width, device=device)}
+    accepted = inspect.signature(model.forward).parameters
+    names = [name for name in TEXT_INPUTS if name in accepted]
+    if getattr(model.config, "type_vocab_size", 2) < 2:  # RoBERTa takes token types but has only one
+        names.remove("token_type_ids") if "token_type_ids" in names else None
+    ones = torch.ones(2, 11, dtype=torch.int64, device=device)
+    return {name: ones.clone() if name == "attention_mask" else torch.zeros_like(ones) + 5 * (name == "input_ids") for name in names}
+
+
+def _bytes(model: nn.Module) -> int:
+    return sum(p.numel() * p.element_size() for p in model.parameters())
+
+
+@contextlib.contextmanager
+def _plain_attention(model: Any) -> Iterator[None]:
+    """The model in eval mode with attention written out; as it was before at the end."""
+    before = model.config._attn_implementation
+    training = model.training
+    model.eval()
+    model.set_attn_implementation("eager")
+    try:
+        yield
+    finally:
+        model.set_attn_implementation(before)
+        model.train(training)
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Without the chatter of torch.onnx and onnxscript: it speaks of operators that are not in the model."""
+    disabled = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(disabled)
+
+
+def layer_of(node: Any) -> str:
+    """Name of the module that an exported node came from; empty for nodes outside any."""
+    import ast
+
+    for item in node.metadata_props:
+        if item.key == "pkg.torch.onnx.name_scopes":
+            scopes = cast(list[str], ast.literal_eval(item.value))
+            return scopes[-2].removeprefix("model").removeprefix(".") if len(scopes) > 1 else ""
+    return ""
+
+
+def constant_bytes(path: Path) -> int:
+    """Bytes of a graph on disk, the weights beside it included."""
+    return sum(os.path.getsize(item) for item in path.parent.glob(path.name + "*"))

@@ -1,0 +1,90 @@
+"""Weight layers: the low-rank one, and one way to see, cut and find those of transformers.
+
+GPT-2's `Conv1D` is a linear layer with its weight stored as [in, out]; everything here sees [out, in].
+
+    LowRankLinear      x [.., in] --first--> [.., rank] --second--> [.., out]
+"""
+
+from collections.abc import Iterator
+
+import torch
+from torch import nn
+from transformers.pytorch_utils import Conv1D
+
+from compress.bundle import linear_layers, matches
+from compress.methods.steps import Layers
+
+
+class LowRankLinear(nn.Module):
+    """A linear layer whose weight is second.weight [out, rank] @ first.weight [rank, in]."""
+
+    def __init__(
+        self,
+        in_features: int,
+        out_features: int,
+        rank: int,
+        *,
+        bias: bool = True,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ):
+        super().__init__()
+        self.in_features = in_features
+        self.out_features = out_features
+        self.rank = rank
+        self.first = nn.Linear(in_features, rank, bias=False, device=device, dtype=dtype)
+        self.second = nn.Linear(rank, out_features, bias=bias, device=device, dtype=dtype)
+
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        """[.., out] of [.., in]."""
+        outputs: torch.Tensor = self.second(self.first(inputs))
+        return outputs
+
+    def extra_repr(self) -> str:
+        """Shape and rank, for printing."""
+        return f"in_features={self.in_features}, out_features={self.out_features}, rank={self.rank}"
+
+
+WeightLayer = nn.Linear | Conv1D
+
+
+def weight_layers(model: nn.Module, layers: Layers) -> Iterator[tuple[str, nn.Module]]:
+    """Name and module of every chosen linear layer, GPT-2's Conv1D included. Raises InputError when none is chosen."""
+    transposed = [(n, m) for n, m in model.named_modules() if isinstance(m, Conv1D) and matches(n, layers)]
+    if not transposed:
+        yield from linear_layers(model, layers)
+        return
+    linear = [(n, m) for n, m in model.named_modules() if isinstance(m, nn.Linear) and matches(n, layers)]
+    yield from transposed
+    yield from linear
+
+
+def matrix(module: nn.Module) -> torch.Tensor:
+    """The weight as [out, in], sharing the layer's memory."""
+    weight: torch.Tensor = module.weight.data  # type: ignore[assignment]
+    return weight.T if isinstance(module, Conv1D) else weight
+
+
+def output_dim(module: nn.Module) -> int:
+    """The dimension of the stored weight that holds the outputs; the other one holds the inputs."""
+    return 1 if isinstance(module, Conv1D) else 0
+
+
+def keep_outputs(module: nn.Module, index: torch.Tensor) -> None:
+    """Keeps these outputs of a linear layer, in place."""
+    _keep(module, "weight", output_dim(module), index)
+    if module.bias is not None:
+        _keep(module, "bias", 0, index)
+    setattr(module, "nf" if isinstance(module, Conv1D) else "out_features", len(index))
+
+
+def keep_inputs(module: nn.Module, index: torch.Tensor) -> None:
+    """Keeps these inputs of a linear layer, in place."""
+    _keep(module, "weight", 1 - output_dim(module), index)
+    setattr(module, "nx" if isinstance(module, Conv1D) else "in_features", len(index))
+
+
+def _keep(module: nn.Module, name: str, dim: int, index: torch.Tensor) -> None:
+    old = getattr(module, name)
+    kept = old.data.index_select(dim, index.to(old.device)).contiguous()
+    setattr(module, name, nn.Parameter(kept, requires_grad=old.requires_grad))

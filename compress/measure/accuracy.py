@@ -1,0 +1,191 @@
+"""Accuracy of a model on a test split, example by example, so that two models can be compared pair by pair."""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from compress import metrics, stats
+from compress.progress import bar
+from compress.results import Accuracy
+from compress.stats import Estimate
+from compress.workloads import Task
+
+if TYPE_CHECKING:
+    import datasets
+
+RESAMPLES = 1000
+SLOW_RESAMPLES = 200  # metrics that go through a module call per resample
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Per-example outcomes of one model, in the split's own order."""
+
+    outcomes: Mapping[str, Sequence[float]]
+    finite: bool
+    batch_size: int
+    order: str = "by length"
+
+
+def evaluate(
+    model: Any, task: Task, examples: "datasets.Dataset", processor: Any, device: str, batch_size: int, label: str = ""
+) -> Evaluation:
+    """Outcomes of every example; batches are sorted by length and padded to their longest."""
+    rows = list(examples)
+    order = sorted(range(len(rows)), key=lambda i: (task.cost(rows[i]), i))
+    collected: dict[str, list[float]] = {}
+    finite = True
+    with torch.no_grad(), bar(f"evaluating {label}", len(rows)) as running:
+        for start in range(0, len(order), batch_size):
+            batch = task.collate([rows[i] for i in order[start : start + batch_size]], processor)
+            batch = {key: value.to(device) for key, value in batch.items()}
+            inputs = {key: value for key, value in batch.items() if key != "labels"}
+            logits = model(**inputs).logits.float()
+            finite = finite and bool(torch.isfinite(logits).all())
+            for key, values in task.outcomes(logits, batch).items():
+                collected.setdefault(key, []).extend(values)
+            running.advance(len(batch["labels"]) if "labels" in batch else batch_size)
+    restored = {key: _restore(values, order) for key, values in collected.items()}
+    return Evaluation(restored, finite, batch_size)
+
+
+def _restore(values: Sequence[float], order: Sequence[int]) -> list[float]:
+    original = [math.nan] * len(values)
+    for position, index in enumerate(order):
+        original[index] = values[position]
+    return original
+
+
+def flips(ours: Evaluation, other: Evaluation) -> float | None:
+    """Fraction of examples answered differently; None where there are no discrete answers."""
+    if "prediction" not in ours.outcomes:
+        return None
+    pairs = zip(ours.outcomes["prediction"], other.outcomes["prediction"], strict=True)
+    return sum(a != b for a, b in pairs) / len(ours.outcomes["prediction"])
+
+
+def summarise(
+    ours: Evaluation,
+    metric: str,
+    reference: Evaluation | None,
+    reference_name: str | None,
+    seed: int,
+    batch_sensitivity: float | None = None,
+) -> Accuracy:
+    """The metric with its interval, and the paired difference to the reference."""
+    estimate, delta = _estimates(ours, metric, reference, seed)
+    reasons: dict[str, str] = {}
+    p_value = flip_rate = None
+    if reference is None:
+        reasons["delta"] = "this is the reference"
+    elif "prediction" in ours.outcomes:
+        p_value = stats.mcnemar_p(_correct(ours), _correct(reference))
+        flip_rate = flips(ours, reference)
+    else:
+        reasons["flip_rate"] = reasons["mcnemar_p"] = "a language model's blocks have no single answer"
+    return Accuracy(
+        metric=Path(metric).stem,
+        estimate=estimate,
+        higher_is_better=metrics.higher_is_better(metric),
+        chance=_chance(ours, metric),
+        finite=ours.finite,
+        reference=reference_name,
+        delta=delta,
+        mcnemar_p=p_value,
+        flip_rate=flip_rate,
+        bits_per_byte=_bits_per_byte(ours),
+        batch_size=ours.batch_size,
+        order=ours.order,
+        batch_sensitivity=batch_sensitivity,
+        reasons=reasons,
+    )
+
+
+def _correct(evaluation: Evaluation) -> list[bool]:
+    outcomes = evaluation.outcomes
+    return [a == b for a, b in zip(outcomes["prediction"], outcomes["reference"], strict=True)]
+
+
+def _estimates(
+    ours: Evaluation, metric: str, reference: Evaluation | None, seed: int
+) -> tuple[Estimate, Estimate | None]:
+    """Point estimate and difference, each with a 95 % interval over examples."""
+    if metric == "accuracy":
+        right = _correct(ours)
+        delta = None
+        if reference is not None:
+            delta = stats.paired_difference([float(v) for v in right], [float(v) for v in _correct(reference)], seed)
+        return stats.wilson(sum(right), len(right)), delta
+    if "nll" in ours.outcomes and metric == "perplexity":
+        return _bootstrap(ours, reference, _perplexity, seed, RESAMPLES, relative=True)
+
+    def score(outcomes: Mapping[str, np.ndarray]) -> float:
+        return metrics.compute(metric, {key: list(values) for key, values in outcomes.items()})
+
+    return _bootstrap(ours, reference, score, seed, SLOW_RESAMPLES, relative=not metrics.higher_is_better(metric))
+
+
+def _perplexity(outcomes: Mapping[str, np.ndarray]) -> float:
+    mean = float(outcomes["nll"].sum() / outcomes["tokens"].sum())
+    return math.exp(min(mean, 700.0)) if math.isfinite(mean) else math.inf
+
+
+def _bootstrap(
+    ours: Evaluation,
+    reference: Evaluation | None,
+    score: Callable[[Mapping[str, np.ndarray]], float],
+    seed: int,
+    resamples: int,
+    relative: bool,
+) -> tuple[Estimate, Estimate | None]:
+    """Percentile bootstrap over examples; both models are resampled with the same examples.
+
+    `relative` differences are ratio - 1.
+    """
+    mine = {key: np.asarray(values, dtype=np.float64) for key, values in ours.outcomes.items()}
+    theirs = (
+        None
+        if reference is None
+        else {key: np.asarray(values, dtype=np.float64) for key, values in reference.outcomes.items()}
+    )
+    n = len(next(iter(mine.values())))
+    generator = np.random.default_rng(seed)
+
+    def difference(a: float, b: float) -> float:
+        return a / b - 1 if relative else a - b
+
+    values, differences = [], []
+    for _ in range(resamples):
+        index = generator.integers(0, n, n)
+        value = score({key: column[index] for key, column in mine.items()})
+        values.append(value)
+        if theirs is not None:
+            differences.append(difference(value, score({key: column[index] for key, column in theirs.items()})))
+    estimate = _percentiles(score(mine), values, n)
+    delta = None if theirs is None else _percentiles(difference(score(mine), score(theirs)), differences, n)
+    return estimate, delta
+
+
+def _percentiles(value: float, resampled: Sequence[float], n: int) -> Estimate:
+    return Estimate(value, stats.percentile(resampled, 0.025), stats.percentile(resampled, 0.975), n)
+
+
+def _chance(ours: Evaluation, metric: str) -> float | None:
+    """The metric of a model that has learned nothing: the majority class, or zero correlation."""
+    if metric == "matthews_correlation":
+        return 0.0
+    if metric != "accuracy":
+        return None
+    references = list(ours.outcomes["reference"])
+    return max(references.count(value) for value in set(references)) / len(references)
+
+
+def _bits_per_byte(ours: Evaluation) -> float | None:
+    if "bytes" not in ours.outcomes:
+        return None
+    return math.fsum(ours.outcomes["nll"]) / (math.log(2) * math.fsum(ours.outcomes["bytes"]))

@@ -1,0 +1,94 @@
+"""What really ran: the operators of one profiled batch, and the label they earn.
+
+real: low-bit products, or dense products of a dense model. dequantized: the model stores low-bit weights but multiplies in
+floating point. masked: a good part of the weights is zero, stored and multiplied like the rest.
+"""
+
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from compress.graph import OnnxModel
+from compress.results import Kernel, Operator
+
+LOW_BIT_PRODUCTS = re.compile(
+    r"_int_mm|int8_scaled_matmul|int8_linear_matmul|int8_mixed_scaled_mm|qlinear|igemm|i8gemm|s8s8|imma|"
+    r"MatMulInteger|DynamicQuantizeMatMul|QLinearMatMul|QGemm|int4pack_mm|tinygemm|marlin|int4mm",
+    re.IGNORECASE,
+)
+"""Operators that multiply integers, by their names in torch.profiler and in onnxruntime's profile."""
+MASKED_ABOVE = 0.1  # share of exact zeros in the weight matrices; trained dense weights have practically none
+SHOWN = 8
+
+CAUSES = {
+    "dequantized": "dequantizes weights to floating point before every product",
+    "masked": "zeros are stored and multiplied",
+    "real": "",
+}
+
+
+def label(model: Any, batch: Mapping[str, torch.Tensor], device: str, low_bit: bool) -> Kernel:
+    """The label of a model and the operators that prove it. `low_bit` says whether its weights are stored in 8 bits or fewer."""
+    shares = _onnx_shares(model, batch) if isinstance(model, OnnxModel) else _torch_shares(model, batch, device)
+    evidence = sorted(shares.items(), key=lambda item: -item[1])
+    integer = [(name, share) for name, share in evidence if LOW_BIT_PRODUCTS.search(name)]
+    shown = dict(evidence[:SHOWN]) | dict(integer[:2])
+    if low_bit:
+        word = "real" if integer else "dequantized"
+    else:
+        word = "masked" if zero_share(model) > MASKED_ABOVE else "real"
+    operators = tuple(Operator(name, share) for name, share in shown.items())
+    return Kernel(word, operators, CAUSES[word])  # type: ignore[arg-type]
+
+
+def zero_share(model: Any) -> float:
+    """Share of exact zeros in the weights of linear and convolution layers; 0 for an exported graph."""
+    zeros = total = 0
+    for module in model.modules():
+        if isinstance(module, nn.Linear | nn.Conv2d) and module.weight.is_floating_point():
+            zeros += module.weight.numel() - int(torch.count_nonzero(module.weight))
+            total += module.weight.numel()
+    return zeros / total if total else 0.0
+
+
+def _torch_shares(model: Any, batch: Mapping[str, torch.Tensor], device: str) -> dict[str, float]:
+    """Operator name -> share of self time, of one batch after two warm ones."""
+    from torch.profiler import ProfilerActivity, profile
+
+    on_gpu = device.startswith("cuda")
+    activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if on_gpu else [])]
+    with torch.no_grad():
+        for _ in range(2):
+            model(**batch)
+        with profile(activities=activities) as recorded:
+            model(**batch)
+            if on_gpu:
+                torch.cuda.synchronize(device)
+    times: dict[str, float] = {}
+    for event in recorded.key_averages():
+        spent = event.self_device_time_total if on_gpu else event.self_cpu_time_total
+        if spent > 0:
+            times[event.key] = times.get(event.key, 0.0) + float(spent)
+    return _normalised(times)
+
+
+def _onnx_shares(model: OnnxModel, batch: Mapping[str, torch.Tensor]) -> dict[str, float]:
+    """Node type -> share of kernel time, from onnxruntime's own profile of the last of three batches."""
+    profile = model.profile(batch, runs=3)
+    times: dict[str, float] = {}
+    for event in json.loads(Path(profile).read_text()):
+        if event.get("cat") == "Node" and event["name"].endswith("_kernel_time"):
+            kind = event["args"].get("op_name", event["name"])
+            times[kind] = times.get(kind, 0.0) + float(event["dur"])
+    Path(profile).unlink()
+    return _normalised(times)
+
+
+def _normalised(times: Mapping[str, float]) -> dict[str, float]:
+    total = sum(times.values())
+    return {name: spent / total for name, spent in times.items()} if total else {}

@@ -1,0 +1,34 @@
+"""Methods transform a bundle. None of them measures anything.
+
+`steps.py` holds what can be written in a recipe; this table says which function does it. A new method is a
+configuration there, a verb in its own file here, and one row.
+"""
+
+from collections.abc import Callable
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from compress.config import Config
+
+if TYPE_CHECKING:
+    from compress.bundle import Bundle
+
+TRANSFORMS: dict[str, str] = {
+    "cast": "compress.methods.cast:cast",
+    "prune": "compress.methods.prune:prune",
+    "quantize": "compress.methods.quantize:quantize",
+    "lowrank": "compress.methods.lowrank:lowrank",
+    "distill": "compress.methods.distill:distill",
+}
+
+
+def transform(method: str) -> Callable[["Bundle", Any], "Bundle"]:
+    """The function behind a method's name."""
+    module, _, name = TRANSFORMS[method].partition(":")
+    verb: Callable[[Bundle, Any], Bundle] = getattr(import_module(module), name)
+    return verb
+
+
+def apply_step(bundle: "Bundle", step: Config) -> "Bundle":
+    """The bundle after one step."""
+    return transform(getattr(step, "method"))(bundle, step)  # noqa: B009

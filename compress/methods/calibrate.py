@@ -1,0 +1,62 @@
+"""What methods ask of the training examples: batches, and gradients of the model's own loss."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import torch
+
+from compress.bundle import Bundle
+from compress.workloads import task_of
+
+BATCH_SIZE = 16  # small batches: a score that is averaged over them does not cancel within one
+
+
+def batches(bundle: Bundle, step: str, count: int, batch_size: int = BATCH_SIZE) -> Iterator[dict[str, torch.Tensor]]:
+    """Batches of `count` training examples drawn without replacement by the bundle's seed, on its device.
+
+    Drawn examples are sorted by length, so that little padding is computed.
+    """
+    examples = bundle.train_examples(step)
+    task = task_of(bundle.task)
+    order = torch.randperm(len(examples), generator=torch.Generator().manual_seed(bundle.seed))[:count]
+    chosen = sorted((examples[int(i)] for i in order), key=task.cost)
+    for start in range(0, len(chosen), batch_size):
+        batch = task.collate(chosen[start : start + batch_size], bundle.processor)
+        yield {name: tensor.to(bundle.device) for name, tensor in batch.items()}
+
+
+def gradients(bundle: Bundle, step: str, count: int) -> Iterator[int]:
+    """The size of each batch, at the moment when every parameter's `.grad` holds that batch's mean gradient.
+
+    The model is in eval mode meanwhile (dropout would be noise); gradients are cleared at the end.
+    """
+    model = bundle.model
+    training = model.training
+    model.eval()
+    for parameter in model.parameters():
+        parameter.requires_grad_(parameter.is_floating_point())
+    try:
+        with torch.enable_grad():
+            for batch in batches(bundle, step, count):
+                model.zero_grad(set_to_none=True)
+                model(**batch).loss.backward()
+                yield len(next(iter(batch.values())))
+    finally:
+        model.zero_grad(set_to_none=True)
+        model.train(training)
+
+
+def truncate(example: Mapping[str, Any], max_length: int, closing: int | None) -> dict[str, Any]:
+    """The example with its token lists cut to `max_length`; a `closing` token id ([SEP]) at the end stays there."""
+    ids = example.get("input_ids")
+    if ids is None or len(ids) <= max_length:
+        return dict(example)
+    keep = list(range(max_length))
+    if closing is not None and ids[-1] == closing:
+        keep[-1] = len(ids) - 1
+    return {
+        name: [value[i] for i in keep]
+        if isinstance(value, Sequence | torch.Tensor) and len(value) == len(ids)
+        else value
+        for name, value in example.items()
+    }

@@ -1,0 +1,69 @@
+"""How much a structure matters: a neuron, an attention head, a residual channel.
+
+A structure is spread over several parameters. A `Part` says along which dimension of one parameter the structures
+lie, one after another, each holding length / count entries:
+
+    feed-forward neuron j    fc1.weight[j, :]   fc1.bias[j]   fc2.weight[:, j]
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import torch
+
+
+@dataclass(frozen=True)
+class Part:
+    """One parameter's entries along `dim`, from `start`, `length` of them (all when None)."""
+
+    parameter: torch.Tensor
+    dim: int
+    start: int = 0
+    length: int | None = None
+
+
+@dataclass(frozen=True)
+class Structures:
+    """`count` structures of equal size and the parts they are spread over."""
+
+    parts: tuple[Part, ...]
+    count: int
+
+
+def per_structure(values: torch.Tensor, part: Part, count: int) -> torch.Tensor:
+    """[count] sums of `values`, which has the parameter's shape, over the entries of each structure."""
+    length = values.shape[part.dim] - part.start if part.length is None else part.length
+    lined = values.narrow(part.dim, part.start, length).movedim(part.dim, 0)
+    return lined.reshape(count, -1).sum(1)
+
+
+def magnitude(structures: Structures) -> torch.Tensor:
+    """[count] L2 norms of all weights of each structure."""
+    squares = [per_structure(p.parameter.detach().float().square(), p, structures.count) for p in structures.parts]
+    return torch.stack(squares).sum(0).sqrt()
+
+
+def taylor(sets: Sequence[Structures], gradients: Iterable[int]) -> list[torch.Tensor]:
+    """For each set, [count] means over batches of |sum of weight x gradient| over each structure's weights.
+
+    The first-order change of the loss when the structure goes. Molchanov et al. 2019, arXiv:1906.10771, with the
+    absolute value instead of the square, so that one odd batch weighs less.
+    """
+    totals = [torch.zeros(s.count, device=s.parts[0].parameter.device) for s in sets]
+    examples = 0
+    for size in gradients:
+        examples += size
+        for total, structures in zip(totals, sets, strict=True):
+            change = torch.zeros_like(total)
+            for part in structures.parts:
+                if part.parameter.grad is not None:
+                    change += per_structure(
+                        part.parameter.detach().float() * part.parameter.grad.float(), part, structures.count
+                    )
+            total.add_(size * change.abs())
+    return [total / max(examples, 1) for total in totals]
+
+
+def most_important(scores: torch.Tensor, count: int) -> torch.Tensor:
+    """Ascending indices of the `count` highest scores; among equals the earlier one stays."""
+    return torch.argsort(scores, descending=True, stable=True)[:count].sort().values

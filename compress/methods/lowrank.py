@@ -1,0 +1,138 @@
+"""Low rank: a weight [out, in] becomes A [out, r] @ B [r, in], its best rank-r approximation (truncated SVD).
+
+Eckart and Young 1936. It pays only below the rank where both hold the same number of parameters:
+
+    r * (out + in) < out * in      =>      r < out * in / (out + in)
+"""
+
+from typing import Any
+
+import torch
+from torch import nn
+
+from compress.bundle import Bundle, swap
+from compress.config import InputError
+from compress.layers import LowRankLinear, matrix, weight_layers
+from compress.methods.steps import LowRank
+from compress.progress import track
+
+
+def lowrank(bundle: Bundle, config: LowRank) -> Bundle:
+    """The bundle with every chosen linear layer replaced by two thin ones.
+
+    Raises InputError, before anything is changed, for a rank that saves nothing and for a weight that is tied.
+    """
+    chosen = list(weight_layers(bundle.model, config))
+    problems = [p for name, module in chosen for p in _problems(name, module, bundle.model, config)]
+    if problems:
+        raise InputError(problems)
+    layers: dict[str, dict[str, Any]] = {}
+    dense: list[str] = []
+    for name, module in track(chosen, "low rank", len(chosen)):
+        weight = matrix(module)  # [out, in]
+        limit = break_even(*weight.shape)
+        factors = split(weight)
+        rank = _rank(config, weight, factors[1])
+        if rank >= limit:
+            dense.append(f"{name} (rank {rank}, pays below {limit:.1f})")
+            continue
+        swap(bundle.model, name, _thin(module, cut(factors, rank)))
+        layers[name] = {"kind": "lowrank", "rank": rank}
+    if not layers:
+        raise InputError(
+            f"lowrank energy {config.energy}: no layer reaches it below the rank where it pays; first of "
+            f"{len(dense)}: {dense[0]}; ask for less energy"
+        )
+    notes = [f"lowrank: {len(layers)} layers of rank {_span([e['rank'] for e in layers.values()])}"]
+    if dense:
+        notes.append(f"lowrank: {len(dense)} layers stay dense, where rank saves nothing: {', '.join(dense[:3])}")
+    return bundle.changed(bundle.model, layers, *notes)
+
+
+def break_even(out_features: int, in_features: int) -> float:
+    """The rank at which two thin weights hold as many parameters as the dense one."""
+    return out_features * in_features / (out_features + in_features)
+
+
+def factorize(weight: torch.Tensor, rank: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """A [out, rank] and B [rank, in], whose product is the best approximation of weight [out, in] of that rank.
+
+    The singular values are shared evenly between the two, so that neither grows large in half precision.
+    """
+    return cut(split(weight), rank)
+
+
+Factors = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
+
+
+def split(weight: torch.Tensor) -> Factors:
+    """U [out, k], S [k] descending and Vh [k, in] of a weight, in float32 (float64 when it is float64)."""
+    exact = weight if weight.dtype == torch.float64 else weight.float()
+    u, s, vh = torch.linalg.svd(exact, full_matrices=False)
+    return u, s, vh
+
+
+def cut(factors: Factors, rank: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """The first `rank` components as A [out, rank] and B [rank, in]."""
+    u, s, vh = factors
+    root = s[:rank].sqrt()
+    return u[:, :rank] * root, root[:, None] * vh[:rank]
+
+
+def rank_of_energy(singular: torch.Tensor, energy: float) -> int:
+    """The least rank whose squared singular values hold this fraction of their sum."""
+    held = singular.double().square().cumsum(0)
+    total = held[-1].clone()
+    if total == 0:
+        return 1
+    return int(torch.searchsorted(held, energy * total).item()) + 1
+
+
+def _rank(config: LowRank, weight: torch.Tensor, singular: torch.Tensor) -> int:
+    if config.rank is not None:
+        return config.rank
+    if config.energy is not None:
+        return rank_of_energy(singular, config.energy)
+    assert config.kept_parameters is not None
+    return int(config.kept_parameters * break_even(*weight.shape))
+
+
+def _problems(name: str, module: nn.Module, model: nn.Module, config: LowRank) -> list[str]:
+    """Why this layer cannot be split as asked: at most one sentence."""
+    out_features, in_features = matrix(module).shape
+    limit = break_even(out_features, in_features)
+    embeddings = getattr(model, "get_input_embeddings", lambda: None)()
+    if embeddings is not None and getattr(embeddings, "weight", None) is module.weight:
+        return [f"{name}: its weight is tied to the input embedding; exclude it from lowrank"]
+    if config.rank is not None and config.rank >= limit:
+        return [
+            f"{name}: rank {config.rank} saves nothing: {config.rank} x ({out_features} + {in_features}) = "
+            f"{config.rank * (out_features + in_features)} parameters, the dense weight has {out_features} x "
+            f"{in_features} = {out_features * in_features}; use a rank below {limit:.1f}, or exclude the layer"
+        ]
+    if config.kept_parameters is not None and int(config.kept_parameters * limit) < 1:
+        return [
+            f"{name}: parameters {config.kept_parameters} of {out_features} x {in_features} is less than rank 1; "
+            f"use at least {1 / limit:.3f}, or exclude the layer"
+        ]
+    return []
+
+
+def _thin(module: nn.Module, factors: tuple[torch.Tensor, torch.Tensor]) -> LowRankLinear:
+    """A low-rank layer with these factors and the dense layer's bias, dtype and device."""
+    left, right = factors  # [out, r], [r, in]
+    weight = matrix(module)
+    bias = module.bias
+    thin = LowRankLinear(
+        weight.shape[1], weight.shape[0], left.shape[1], bias=bias is not None, device=weight.device, dtype=weight.dtype
+    )
+    with torch.no_grad():
+        thin.first.weight.copy_(right)
+        thin.second.weight.copy_(left)
+        if isinstance(bias, torch.Tensor):
+            thin.second.bias.copy_(bias)
+    return thin.train(module.training)
+
+
+def _span(values: list[int]) -> str:
+    return str(values[0]) if min(values) == max(values) else f"{min(values)} to {max(values)}"

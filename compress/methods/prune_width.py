@@ -1,0 +1,137 @@
+"""Width: neurons of the feed-forward parts, or channels of the residual stream, cut along torch-pruning's graph.
+
+feed_forward   parameters are linear in the width, so the width follows directly
+hidden         every matrix on the residual stream shrinks along one dimension (or two); the width whose counted
+               parameters come closest to the fraction is taken
+"""
+
+from typing import Any
+
+from torch import nn
+from transformers.pytorch_utils import Conv1D
+
+from compress.bundle import Bundle, matches
+from compress.config import InputError
+from compress.layers import matrix
+from compress.methods.architectures import Layer, architecture_of, layers_of
+from compress.methods.calibrate import gradients
+from compress.methods.importance import Part, Structures, magnitude, most_important, taylor
+from compress.methods.prune_graph import outputs_group, parts_of, trace
+from compress.methods.shapes import parameter_shapes, shape_changes
+from compress.methods.steps import Prune
+
+STEP = 8  # widths that are a multiple of 8 keep vector kernels full
+
+
+def feed_forward(bundle: Bundle, config: Prune) -> Bundle:
+    """The bundle with `fraction` of every chosen layer's feed-forward neurons removed, the same width in all."""
+    model = bundle.model
+    every = layers_of(model, "prune feed_forward")
+    chosen = [layer for layer in every if matches(layer.child(layer.architecture.ffn_in[0]), config)]
+    if not chosen:
+        first = every[0].child(every[0].architecture.ffn_in[0])
+        raise InputError(f"prune feed_forward: no layer matches include and exclude; the first is {first}")
+    widths = [_width(layer) for layer in chosen]
+    targets = [round_width(width * (1 - config.fraction), width) for width in widths]
+    graph = trace(model)
+    roots = [layer.get(layer.architecture.ffn_in[0]) for layer in chosen]
+    sets = []
+    for root, width in zip(roots, widths, strict=True):
+        parts = parts_of(graph, outputs_group(graph, root, range(width)), width)
+        sets.append(Structures(parts, width))
+    scores = _scores(bundle, config, sets)
+    before = parameter_shapes(model)
+    for root, width, target, score in zip(roots, widths, targets, scores, strict=True):
+        _remove(graph, root, width, most_important(score, target).tolist())
+    after = {_width(layer) for layer in every}
+    if len(after) == 1:
+        setattr(model.config, every[0].architecture.ffn_width, after.pop())
+    note = (
+        f"prune: feed-forward width {widths[0]} -> {targets[0]} in {len(chosen)} of {len(every)} layers "
+        f"({1 - sum(targets) / sum(widths):.1%} of their parameters)"
+    )
+    return bundle.changed(model, shape_changes(before, model), note)
+
+
+def hidden(bundle: Bundle, config: Prune) -> Bundle:
+    """The bundle with the residual stream narrowed until `fraction` of the whole model's parameters is gone.
+
+    Heads and feed-forward width stay. `include` cannot apply: the residual stream runs through every layer.
+    """
+    if config.include != ("*",):
+        raise InputError(
+            f"prune hidden: include {list(config.include)}: the hidden width is one for all layers; leave include out"
+        )
+    model = bundle.model
+    names = architecture_of(model, "prune hidden")
+    graph = trace(model)
+    root = model.get_input_embeddings()
+    root = getattr(root, "projection", root)  # a ViT's patches come out of a convolution inside
+    width = graph.get_out_channels(root)
+    parts = parts_of(graph, outputs_group(graph, root, range(width)), width)
+    target = solve_width(model, parts, width, config.fraction)
+    (score,) = _scores(bundle, config, [Structures(parts, width)])
+    before, total = parameter_shapes(model), _count(model)
+    _remove(graph, root, width, most_important(score, target).tolist())
+    model.tie_weights()  # the cut made the two sides of a tied embedding separate
+    if names.hidden:
+        model.config.head_dim = layers_of(model, "prune hidden")[0].get(names.attention).head_dim
+        setattr(model.config, names.hidden, target)
+    note = f"prune: hidden width {width} -> {target} ({1 - _count(model) / total:.1%} of all parameters)"
+    return bundle.changed(model, shape_changes(before, model), note)
+
+
+def round_width(wanted: float, width: int) -> int:
+    """The width nearest to what is wanted, at least 1 and below the present one; a multiple of 8 from width 64 up."""
+    step = STEP if width >= 8 * STEP else 1
+    return max(1 if step == 1 else step, min(round(wanted / step) * step, width - 1))
+
+
+def solve_width(model: Any, parts: tuple[Part, ...], width: int, fraction: float) -> int:
+    """The width at which the model's counted parameters come closest to 1 - fraction of what they are."""
+    times: dict[int, int] = {}
+    for part in parts:
+        times[id(part.parameter)] = times.get(id(part.parameter), 0) + 1
+    # a tied weight is one parameter cut along one dimension, whichever of its names the graph met
+    sizes = [(p.numel(), min(times.get(id(p), 0), p.dim())) for p in model.parameters()]
+    total = sum(size for size, _ in sizes)
+
+    def count(candidate: int) -> float:
+        return sum(size * (candidate / width) ** power for size, power in sizes)
+
+    candidates = {round_width(w, width) for w in range(1, width)}
+    best = min(sorted(candidates), key=lambda w: abs(count(w) - (1 - fraction) * total))
+    reached = 1 - count(best) / total
+    if abs(reached - fraction) > max(0.05, 1.5 / len(candidates)):
+        raise InputError(
+            f"prune hidden: fraction {fraction} of all parameters cannot be reached by the hidden width alone; "
+            f"the nearest is {reached:.2f} at width {best}"
+        )
+    return best
+
+
+def _scores(bundle: Bundle, config: Prune, sets: list[Structures]) -> list[Any]:
+    if config.importance == "taylor":
+        return taylor(sets, gradients(bundle, "prune with importance taylor", config.calibration_examples))
+    return [magnitude(one) for one in sets]
+
+
+def _remove(graph: Any, root: nn.Module, width: int, kept: list[int]) -> None:
+    """Cuts all channels but the kept ones out of everything that depends on `root`."""
+    removed = sorted(set(range(width)) - set(kept))
+    outputs_group(graph, root, removed).prune()
+
+
+def _width(layer: Layer) -> int:
+    """Feed-forward width of a layer. Raises InputError where its matrices are no longer plain."""
+    for path in (*layer.architecture.ffn_in, layer.architecture.ffn_out):
+        module = layer.get(path)
+        if not isinstance(module, nn.Linear | Conv1D):
+            raise InputError(
+                f"{layer.child(path)}: a {type(module).__name__}; width is cut from plain linear layers, prune first"
+            )
+    return int(matrix(layer.get(layer.architecture.ffn_out)).shape[1])
+
+
+def _count(model: nn.Module) -> int:
+    return sum(p.numel() for p in model.parameters())

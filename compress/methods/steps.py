@@ -1,0 +1,176 @@
+"""What can be written under `steps:`: one frozen configuration per method, and nothing that loads torch.
+
+The verbs live beside this file, one per method; `TRANSFORMS` in `compress.methods` maps one to the other.
+"""
+
+from typing import Annotated, Any, Literal, get_args
+
+from pydantic import Field, model_validator
+
+from compress.config import Config
+from compress.formats import BITS
+
+Fraction = Annotated[float, Field(gt=0, lt=1)]
+Patterns = tuple[str, ...]
+
+HEADS: Patterns = ("*classifier*", "*score*", "*lm_head*", "*pooler*", "*embed*")
+"""Layers left alone unless asked for: small, sensitive, and some kernels refuse their shapes."""
+
+
+class Layers(Config):
+    """Which linear layers a step changes, by shell patterns on their names."""
+
+    include: Patterns = ("*",)
+    """Change layers whose name matches one of these."""
+    exclude: Patterns = HEADS
+    """But not those that match one of these."""
+
+
+class Cast(Config):
+    """Store and compute in half precision."""
+
+    method: Literal["cast"] = "cast"
+    dtype: Literal["fp16", "bf16"] = "bf16"
+    """Half precision format; bf16 keeps the range of fp32."""
+
+
+class Prune(Layers):
+    """Remove parameters: whole structures (smaller and faster) or single weights (masked: saves nothing by itself)."""
+
+    method: Literal["prune"] = "prune"
+    structure: Literal["feed_forward", "heads", "hidden", "channels", "unstructured"] = "feed_forward"
+    """What is removed: feed-forward width, attention heads (with their key/value groups), hidden width, convolution
+    channels, or single weights set to zero."""
+    fraction: Fraction = 0.25
+    """Fraction of the parameters in the pruned structures that goes; width p removes about 1-(1-p)^2 of a square."""
+    importance: Literal["magnitude", "taylor"] = "magnitude"
+    """Score of a structure: its weights' norm, or |weight x gradient| over calibration examples."""
+    calibration_examples: Annotated[int, Field(ge=1)] = 128
+    """Training examples behind a taylor score."""
+
+    @model_validator(mode="after")
+    def _taylor_is_for_structures(self) -> "Prune":
+        if self.structure == "unstructured" and self.importance == "taylor":
+            raise ValueError("importance taylor scores structures; unstructured pruning takes importance magnitude")
+        return self
+
+
+class Quantize(Layers):
+    """Store weights in 8 or 4 bits, and compute in them where the device has the kernels."""
+
+    method: Literal["quantize"] = "quantize"
+    bits: Literal[8, 4] = 8
+    """Bits per weight."""
+    format: Literal["auto", "int8", "llm_int8", "nf4", "fp4", "int4"] = "auto"
+    """Numbers the weights become; auto takes the best format with kernels on the device, and says which."""
+    backend: Literal["auto", "onnxruntime", "torchao", "bitsandbytes", "quanto"] = "auto"
+    """Library that does it; auto follows the table in `compress.formats`."""
+    group_size: Literal[32, 64, 128, 256] = 64
+    """Weights that share one scale, in 4-bit formats."""
+    per_channel: bool = True
+    """One scale per output channel instead of one per tensor, in int8 under onnxruntime."""
+    threshold: Annotated[float, Field(ge=0)] = 6.0
+    """Activations above this stay in half precision, in llm_int8 (Dettmers et al. 2022, arXiv:2208.07339)."""
+
+    @model_validator(mode="after")
+    def _format_has_these_bits(self) -> "Quantize":
+        if self.format != "auto" and BITS[self.format] != self.bits:
+            raise ValueError(f"format {self.format} has {BITS[self.format]} bits, but bits is {self.bits}")
+        return self
+
+
+class LowRank(Layers):
+    """Replace a weight by the product of two thin ones (truncated SVD)."""
+
+    method: Literal["lowrank"] = "lowrank"
+    rank: Annotated[int, Field(ge=1)] | None = None
+    """Rank of every chosen layer."""
+    parameters: Fraction | None = None
+    """Or: fraction of each layer's parameters to keep; the rank follows from its shape."""
+    energy: Fraction | None = None
+    """Or: fraction of the squared singular values to keep; layers where that saves nothing stay dense."""
+
+    @model_validator(mode="after")
+    def _one_way_to_choose_the_rank(self) -> "LowRank":
+        given = [name for name in ("rank", "parameters", "energy") if getattr(self, name) is not None]
+        if len(given) > 1:
+            raise ValueError(f"{' and '.join(given)} are set; give one of rank, parameters, energy")
+        return self
+
+    @property
+    def kept_parameters(self) -> float | None:
+        """`parameters`, or its default of 0.7 when nothing is set."""
+        return 0.7 if self.rank is self.parameters is self.energy is None else self.parameters
+
+
+class Distill(Config):
+    """Train a smaller student to answer like the dense model (Hinton et al. 2015, arXiv:1503.02531)."""
+
+    method: Literal["distill"] = "distill"
+    keep_every: Annotated[int, Field(ge=1)] = 1
+    """Student takes every k-th layer of the model (DistilBERT, arXiv:1910.01108); 1 keeps all: recovery after pruning."""
+    layers: tuple[Annotated[int, Field(ge=0)], ...] | None = None
+    """Or exactly these layers, counted from 0."""
+    config: dict[str, Any] | None = None
+    """Or a fresh student: the model's configuration with these fields changed, initialised at random."""
+    temperature: Annotated[float, Field(gt=0)] = 2.0
+    """Softens both distributions before they are compared."""
+    soft_weight: Annotated[float, Field(ge=0, le=1)] = 0.9
+    """Weight of the teacher's soft targets; the rest goes to the hard labels."""
+    hidden_weight: Annotated[float, Field(ge=0)] = 0.0
+    """Weight of the distance between hidden states of student and teacher layers (1 - cosine)."""
+    epochs: Annotated[float, Field(gt=0)] = 3
+    """Passes over the training examples."""
+    max_steps: Annotated[int, Field(ge=1)] | None = None
+    """Stop after this many optimizer steps, when the epochs would take longer."""
+    batch_size: Annotated[int, Field(ge=1)] = 32
+    """Examples per optimizer step and device."""
+    learning_rate: Annotated[float, Field(gt=0)] = 2e-4
+    """Peak of a linear schedule with 6 % warm-up (AdamW)."""
+    max_length: Annotated[int, Field(ge=8)] | None = None
+    """Truncate training texts to this many tokens; the workload's length when unset."""
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    """Autocast during training; auto is bf16 where the device computes it natively."""
+
+    @model_validator(mode="after")
+    def _one_student(self) -> "Distill":
+        ways = [
+            name
+            for name, given in (
+                ("keep_every", self.keep_every > 1),
+                ("layers", self.layers is not None),
+                ("config", self.config is not None),
+            )
+            if given
+        ]
+        if len(ways) > 1:
+            raise ValueError(f"{' and '.join(ways)} are set; give one way to make the student")
+        return self
+
+
+Step = Annotated[Cast | Prune | Quantize | LowRank | Distill, Field(discriminator="method")]
+STEPS: tuple[type[Config], ...] = get_args(get_args(Step)[0])
+
+
+def order_problems(steps: tuple[Any, ...]) -> list[str]:
+    """What cannot work about the order of these steps, one sentence each, as `steps.N: ...`."""
+    problems = []
+    quantized_at: int | None = None
+    cast_at: int | None = None
+    for index, step in enumerate(steps):
+        if quantized_at is not None:
+            reason = (
+                "the model is quantized once; a second quantization would round rounded weights"
+                if step.method == "quantize"
+                else f"{step.method} needs floating-point weights"
+            )
+            problems.append(f"steps.{index}: {step.method} after quantize (steps.{quantized_at}): {reason}; reorder")
+        elif cast_at is not None and step.method != "quantize":
+            problems.append(
+                f"steps.{index}: {step.method} after cast (steps.{cast_at}): it computes in fp32; put cast last"
+            )
+        if step.method == "quantize":
+            quantized_at = index if quantized_at is None else quantized_at
+        if step.method == "cast":
+            cast_at = index if cast_at is None else cast_at
+    return problems

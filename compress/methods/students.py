@@ -1,0 +1,144 @@
+"""Students of a distillation: the model itself, some of its layers, or a fresh smaller one.
+
+A student made of some layers answers for the teacher's layers up to the next one kept, so that its last layer is
+compared with the teacher's last, which is what the head was trained to read:
+
+    teacher   0 1 2 3 4 5        student of layers 0, 2, 5
+    kept      0   2     5        compared with teacher layers 1, 4, 5
+"""
+
+import copy
+import difflib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from compress.bundle import Bundle
+from compress.config import InputError
+from compress.methods.architectures import architecture_of, layers_of, layers_path
+from compress.methods.steps import Distill
+
+
+@dataclass(frozen=True)
+class Student:
+    """A model to train and where it came from."""
+
+    model: Any
+    layers: Mapping[str, Mapping[str, Any]]
+    """What its changed layers are, under their new names."""
+    pairs: tuple[tuple[int, int], ...]
+    """(student layer, teacher layer) whose outputs are compared; empty when hidden states are not."""
+    note: str
+
+
+def make_student(bundle: Bundle, config: Distill, teacher: Any) -> Student:
+    """The student that the step describes. The bundle's model is cut in place when it is its own student."""
+    if config.config is not None:
+        return _fresh(bundle, config, teacher)
+    model = bundle.model
+    if config.keep_every == 1 and config.layers is None:
+        pairs = _spread(_depth(model), _depth(teacher)) if config.hidden_weight else ()
+        return Student(model, bundle.layers, pairs, "distill: the model keeps all its layers")
+    present = layers_of(model, "distill")
+    kept = config.layers if config.layers is not None else every_kth(len(present), config.keep_every)
+    _check_layers(kept, len(present))
+    keep_layers(model, kept)
+    path = layers_path(model, architecture_of(model, "distill"))
+    pairs = match(kept, len(present), _depth(teacher)) if config.hidden_weight else ()
+    note = f"distill: student has layers {', '.join(map(str, kept))} of {len(present)}"
+    return Student(model, rename(bundle.layers, path, kept), pairs, note)
+
+
+def every_kth(count: int, k: int) -> tuple[int, ...]:
+    """count / k layers (rounded up), spread evenly from the first to the last."""
+    kept = -(-count // k)
+    if kept == 1:
+        return (0,)
+    return tuple(round(i * (count - 1) / (kept - 1)) for i in range(kept))
+
+
+def match(kept: tuple[int, ...], present: int, teacher: int) -> tuple[tuple[int, int], ...]:
+    """(student layer, teacher layer) pairs: each kept layer answers for those up to the next kept one.
+
+    A teacher with another depth than the model the layers came from is matched in proportion.
+    """
+    ends = [*(index - 1 for index in kept[1:]), present - 1]
+    return tuple((i, (end + 1) * teacher // present - 1) for i, end in enumerate(ends))
+
+
+def keep_layers(model: Any, kept: tuple[int, ...]) -> None:
+    """Keeps these transformer layers, in place, and tells config and the layers themselves their new places."""
+    names = architecture_of(model, "distill")
+    path = layers_path(model, names)
+    layers = model.get_submodule(path)
+    parent, _, child = path.rpartition(".")
+    owner = model.get_submodule(parent)
+    setattr(owner, child, nn.ModuleList([layers[i] for i in kept]))
+    for index, layer in enumerate(getattr(owner, child)):
+        for module in layer.modules():
+            if hasattr(module, "layer_idx"):
+                module.layer_idx = index  # the key/value cache is indexed by it
+    setattr(model.config, names.depth, len(kept))
+    if hasattr(owner, names.depth):  # DistilBERT counts its layers outside of config too
+        setattr(owner, names.depth, len(kept))
+    if isinstance(getattr(model.config, "layer_types", None), list):
+        model.config.layer_types = [model.config.layer_types[i] for i in kept]
+
+
+def rename(layers: Mapping[str, Mapping[str, Any]], path: str, kept: tuple[int, ...]) -> dict[str, Mapping[str, Any]]:
+    """What earlier steps recorded per layer, under the names after `kept` of `path` moved up; the others are gone."""
+    moved = {}
+    for name, entry in layers.items():
+        if not name.startswith(f"{path}."):
+            moved[name] = entry
+            continue
+        index, dot, rest = name.removeprefix(f"{path}.").partition(".")
+        if int(index) in kept:
+            moved[f"{path}.{kept.index(int(index))}{dot}{rest}"] = entry
+    return moved
+
+
+def _fresh(bundle: Bundle, config: Distill, teacher: Any) -> Student:
+    """A student of the model's configuration with changed fields, initialised at random by the bundle's seed."""
+    changes = dict(config.config or {})
+    new = copy.deepcopy(bundle.model.config)
+    known = {*new.to_dict(), *new.attribute_map}
+    unknown = [name for name in changes if name not in known]
+    if unknown:
+        near = difflib.get_close_matches(unknown[0], sorted(known), n=1)
+        hint = f"; did you mean {near[0]}?" if near else ""
+        raise InputError(f"distill config.{unknown[0]}: {new.model_type} has no such field{hint}")
+    if getattr(new, "layer_types", None) and {"num_hidden_layers", "n_layer"} & set(changes):
+        changes.setdefault("layer_types", None)
+    try:
+        new = type(new).from_dict({**new.to_dict(), **changes})
+        with torch.random.fork_rng():
+            torch.manual_seed(bundle.seed)
+            model = type(bundle.model)(new)
+    except (ValueError, TypeError, RuntimeError) as error:
+        raise InputError(f"distill config {changes}: {new.model_type} refuses it: {error}") from None
+    pairs = _spread(_depth(model), _depth(teacher)) if config.hidden_weight else ()
+    model = model.to(bundle.device).float()
+    return Student(model, {}, pairs, f"distill: fresh student with {', '.join(f'{k}={v}' for k, v in changes.items())}")
+
+
+def _spread(student: int, teacher: int) -> tuple[tuple[int, int], ...]:
+    """Pairs of layers at the same relative depth, the last with the last."""
+    return tuple((i, (i + 1) * teacher // student - 1) for i in range(student))
+
+
+def _depth(model: Any) -> int:
+    return len(layers_of(model, "distill with hidden_weight"))
+
+
+def _check_layers(kept: tuple[int, ...], count: int) -> None:
+    problems = [f"distill layers: {i} is not one of 0 to {count - 1}" for i in kept if i >= count]
+    if list(kept) != sorted(set(kept)):
+        problems.append(f"distill layers {list(kept)}: expected each once, in ascending order")
+    if not kept:
+        problems.append("distill layers: empty; a student has at least one layer")
+    if problems:
+        raise InputError(problems)

@@ -1,0 +1,202 @@
+"""Which results no other result beats: dominance with uncertainty, over result files only.
+
+    accuracy ^   * c          A beats B only when it is better on one axis beyond noise (95 % intervals disjoint) and
+             | * b  . e       its estimate is not worse on the other. So a tie never removes anybody, and since who
+             | * a    . d     beats also wins plainly on the estimates, nobody is beaten in a circle: a front always
+             +----------> cost  has members.
+
+Cost is a paired ratio to the shared reference: energy where a meter measured it, else latency. Ratios join results of
+different sessions; absolute figures never do. Workloads, machines, devices, limits and meters are never mixed.
+The references take part: a recipe that the dense model beats is not on the front.
+"""
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from compress.config import digest
+from compress.results import Accuracy, Point, Reference, Result
+from compress.stats import Estimate
+from compress.verdict import MEASURED, Axis, breakeven, cost_axis, judged, verdict
+
+__all__ = [
+    "Candidate",
+    "Table",
+    "breakeven",
+    "candidates",
+    "dominates",
+    "front",
+    "group",
+    "judged",
+    "undominated",
+    "verdict",
+]
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One point in the plane of cost and accuracy."""
+
+    name: str
+    cost: Estimate
+    """Ratio to the verdict's reference: below 1 is a saving."""
+    quality: Estimate
+    """Difference of the metric to the reference, turned so that up is better."""
+    reference: bool = False
+
+
+@dataclass(frozen=True)
+class Table:
+    """Results that may stand together: same workload, machine, device, limit, reference, meter and headline point."""
+
+    results: tuple[Result, ...]
+    """Sorted by cost; those without a cost last, by name."""
+    failed: tuple[Result, ...]
+    references: tuple[Reference, ...]
+    """One of each name, from the newest result."""
+    axis: Axis
+    meter: str | None
+    reference: str | None
+    """Name of the reference that verdicts and costs speak of."""
+    front: frozenset[str]
+    """Names of results and references that nothing beats."""
+    superseded: tuple[str, ...] = ()
+    """Names of which an older result was left out."""
+
+    @property
+    def rows(self) -> tuple[Result | Reference, ...]:
+        """Recipes by cost, then references; failed ones are not rows."""
+        return (*self.results, *self.references)
+
+    @property
+    def newest(self) -> Result:
+        """The result that workload, machine and headline point are read from."""
+        return max((*self.results, *self.failed), key=lambda r: (r.error is None, r.created))
+
+
+def dominates(a: Candidate, b: Candidate) -> bool:
+    """Whether `a` is better than `b` on one axis beyond noise, and by its estimate not worse on the other."""
+    cheaper = a.cost.high < b.cost.low and a.quality.value >= b.quality.value
+    better = a.quality.low > b.quality.high and a.cost.value <= b.cost.value
+    return cheaper or better
+
+
+def undominated(field: Sequence[Candidate]) -> list[Candidate]:
+    """The candidates that no other one dominates, in their order."""
+    return [b for b in field if not any(dominates(a, b) for a in field)]
+
+
+def front(results: Iterable[Result]) -> list[str]:
+    """Names of the recipes on the front, cheapest first; results that must not be mixed have a front each."""
+    return [result.name for table in group(results) for result in table.results if result.name in table.front]
+
+
+def group(results: Iterable[Result]) -> list[Table]:
+    """The tables that these results make, sorted by workload, device and machine.
+
+    A failed recipe has no reference and no meter: it goes into the newest table that it could belong to.
+    """
+    families: dict[tuple[Any, ...], list[Result]] = {}
+    for result in results:
+        families.setdefault(_family(result), []).append(result)
+    tables = []
+    for key in sorted(families, key=lambda key: tuple(str(part) for part in key)):
+        tables.extend(_tables(families[key]))
+    return tables
+
+
+def _family(result: Result) -> tuple[Any, ...]:
+    machine = result.machine
+    return (
+        str(result.workload.get("name", "")),
+        machine.device,
+        machine.id,
+        -1 if result.limit is None else result.limit,
+        digest(result.workload),  # two files called my.yaml are two workloads
+    )
+
+
+def _tables(family: Sequence[Result]) -> list[Table]:
+    """Tables of one workload on one machine: one per reference, meter and headline point."""
+    kept: dict[str, Result] = {}
+    superseded = []
+    for result in sorted(family, key=lambda r: r.created):
+        if result.name in kept:
+            superseded.append(result.name)
+        kept[result.name] = result
+    parts: dict[str, list[Result]] = {}
+    for result in kept.values():
+        if result.error is None:
+            parts.setdefault(str(_part(result)), []).append(result)
+    failed = [result for result in kept.values() if result.error is not None]
+    if not parts:
+        return [_table([], failed, superseded)]
+    newest = max(parts, key=lambda key: max(r.created for r in parts[key]))
+    return [_table(parts[k], failed if k == newest else [], superseded if k == newest else []) for k in sorted(parts)]
+
+
+def _part(result: Result) -> tuple[Any, ...]:
+    reference, point = result.verdict_reference, result.headline
+    shape = (point.batch_size, point.sequence_length, point.phase, point.energy_source) if point else None
+    return (reference.name if reference else None, shape)
+
+
+def _table(results: Sequence[Result], failed: Sequence[Result], superseded: Sequence[str]) -> Table:
+    by_age = sorted(results, key=lambda r: r.created)
+    references = {reference.name: reference for result in by_age for reference in result.references}
+    reference = next((r.name for r in references.values() if r.verdict_reference), None)
+    source = by_age[-1].headline.energy_source if by_age and by_age[-1].headline else None
+    axis: Axis = "energy" if source in MEASURED else "latency"
+    field = candidates(results, tuple(references.values()), axis, reference)
+    costs = {r.name: cost.value for r in results if (cost := point_cost(r.headline, axis, reference)) is not None}
+    return Table(
+        results=tuple(sorted(results, key=lambda r: (costs.get(r.name, float("inf")), r.name))),
+        failed=tuple(sorted(failed, key=lambda r: r.name)),
+        references=tuple(references.values()),
+        axis=axis,
+        meter=source,
+        reference=reference,
+        front=frozenset(c.name for c in undominated(field)),
+        superseded=tuple(sorted(set(superseded))),
+    )
+
+
+def candidates(
+    results: Iterable[Result], references: Iterable[Reference], axis: Axis, reference: str | None
+) -> list[Candidate]:
+    """Everything that competes for the front: neither broken nor failed, with a cost and a difference of accuracy."""
+    field = []
+    for result in results:
+        broken = result.verdict is not None and result.verdict.word == "BROKEN"
+        if result.error is None and not broken and result.accuracy is not None:
+            field.append(_candidate(result.name, result.headline, result.accuracy, axis, reference))
+    for each in references:
+        if each.name == reference:
+            same, none = Estimate(1.0, 1.0, 1.0, 0), Estimate(0.0, 0.0, 0.0, 0)
+            field.append(Candidate(each.name, same, none, reference=True))
+        else:
+            headline = next((p for p in each.points if p.headline), None)
+            field.append(_candidate(each.name, headline, each.accuracy, axis, reference, is_reference=True))
+    return [candidate for candidate in field if candidate is not None]
+
+
+def _candidate(
+    name: str, point: Point | None, accuracy: Accuracy, axis: Axis, reference: str | None, *, is_reference: bool = False
+) -> Candidate | None:
+    cost, delta = point_cost(point, axis, reference), accuracy.delta
+    if cost is None or delta is None or not (math.isfinite(cost.value) and math.isfinite(delta.value)):
+        return None
+    up = delta if accuracy.higher_is_better else Estimate(-delta.value, -delta.high, -delta.low, delta.n)
+    return Candidate(name, cost, up, is_reference)
+
+
+def point_cost(point: Point | None, axis: Axis, reference: str | None) -> Estimate | None:
+    """Ratio to this reference on this axis, or None where the point has none."""
+    ratio = point.ratio(reference) if point is not None and reference is not None else None
+    if point is None or ratio is None:
+        return None
+    if axis == "latency":
+        return ratio.latency
+    measured, estimate = cost_axis(ratio, point.energy_source)
+    return estimate if measured == "energy" else None

@@ -1,0 +1,74 @@
+"""What can be known to be wrong before weights are loaded: data, labels and layer shapes, on a skeleton without memory."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from compress.config import InputError
+from compress.methods.steps import Layers
+from compress.recipe import Recipe
+from compress.workloads import source
+
+
+def check(recipes: Sequence[Recipe], found: source.Source) -> None:
+    """Raises one InputError with everything about these recipes, this model and this data that cannot work."""
+    import torch
+    import transformers
+
+    from compress.workloads import task_of
+
+    workload = found.workload
+    task = task_of(workload.task)
+    processor = source.load_processor(found)
+    options: dict[str, Any] = {"trust_remote_code": workload.trust_remote_code}
+    if found.resolved["model_revision"]:
+        options["revision"] = found.resolved["model_revision"]
+    config = transformers.AutoConfig.from_pretrained(found.model, **options)
+    with torch.device("meta"):
+        skeleton = getattr(transformers, task.auto_model).from_config(
+            config, trust_remote_code=workload.trust_remote_code
+        )
+    examples = source.load_examples(found, "test", processor, config)
+    source.check(found, skeleton, processor, examples)
+    problems = []
+    for recipe in recipes:
+        problems += [f"{recipe.name} {problem}" for problem in shape_problems(recipe, skeleton)]
+        if any(needs_training_data(step) for step in recipe.steps):
+            try:
+                source.load_examples(found, "train", processor, config, limit=2)
+            except InputError as error:
+                problems += [f"{recipe.name} needs training examples: {problem}" for problem in error.problems]
+    if problems:
+        raise InputError(dict.fromkeys(problems))
+
+
+def needs_training_data(step: Any) -> bool:
+    """Whether a step calibrates or trains."""
+    return step.method == "distill" or getattr(step, "importance", "") == "taylor"
+
+
+def shape_problems(recipe: Recipe, skeleton: Any) -> list[str]:
+    """Steps whose patterns choose nothing, and ranks that save nothing, one sentence each."""
+    from compress.bundle import linear_layers
+
+    problems = []
+    for index, step in enumerate(recipe.steps):
+        if not isinstance(step, Layers) or getattr(step, "structure", "unstructured") != "unstructured":
+            continue
+        try:
+            layers = list(linear_layers(skeleton, step))
+        except InputError as error:
+            problems += [f"steps.{index}: {problem}" for problem in error.problems]
+            continue
+        rank = getattr(step, "rank", None)
+        pruned_before = any(s.method in ("prune", "distill") for s in recipe.steps[:index])
+        if rank is None or pruned_before:  # after pruning the shapes are other ones; the step checks them itself
+            continue
+        for name, layer in layers:
+            rows, columns = layer.weight.shape  # [out, in]
+            if rank >= rows * columns / (rows + columns):
+                problems.append(
+                    f"steps.{index}.rank: {rank} saves nothing on {name} [{rows}, {columns}]: two factors of rank r hold "
+                    f"r*({rows}+{columns}) parameters, so r must be under {rows * columns / (rows + columns):.0f}"
+                )
+                break
+    return problems

@@ -1,0 +1,66 @@
+"""What a person sees while waiting: one line a step, and bars on a terminal. All of it on standard error."""
+
+import os
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from functools import cache
+from typing import TYPE_CHECKING, TypeVar
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.progress import Progress, TaskID
+
+T = TypeVar("T")
+
+
+@cache
+def console() -> "Console":
+    """The console on standard error; COMPRESS_QUIET=1 silences it."""
+    from rich.console import Console
+
+    return Console(stderr=True, quiet=os.environ.get("COMPRESS_QUIET") == "1", highlight=False, soft_wrap=True)
+
+
+def say(line: str) -> None:
+    """One plain line; markup in names stays text."""
+    console().print(line, markup=False)
+
+
+def interactive() -> bool:
+    """Whether bars make sense: standard error is a terminal."""
+    return sys.stderr.isatty()
+
+
+class Bar:
+    """A running bar; `advance` moves it."""
+
+    def __init__(self, progress: "Progress | None", task: "TaskID | None"):
+        self._progress = progress
+        self._task = task
+
+    def advance(self, by: float = 1) -> None:
+        """Moves the bar by so many units."""
+        if self._progress is not None and self._task is not None:
+            self._progress.advance(self._task, by)
+
+
+@contextmanager
+def bar(description: str, total: float | None) -> Iterator[Bar]:
+    """A progress bar of `total` units on a terminal, nothing elsewhere. It vanishes when done."""
+    if not interactive():
+        yield Bar(None, None)
+        return
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console(), transient=True) as progress:
+        yield Bar(progress, progress.add_task(description.replace("[", "\\["), total=total))
+
+
+def track(items: Iterable[T], description: str, total: int) -> Iterator[T]:
+    """The items, with a bar that follows them."""
+    with bar(description, total) as running:
+        for item in items:
+            yield item
+            running.advance()

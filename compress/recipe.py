@@ -1,0 +1,156 @@
+"""A recipe: which workload, which steps in which order, what executes the result, how it is measured, which seed.
+
+`Recipe.load("bert_int8")` finds shipped recipes by name wherever the package is installed, and files by path.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, field_validator
+
+import recipes as shipped
+from compress.config import Config, InputError, Source, check_name, digest, parse_yaml, read_text, set_path, validate
+from compress.methods.steps import Step, order_problems
+
+Profile = Literal["auto", "quick", "standard", "publish"]
+
+
+class Measure(Config):
+    """How a session measures. A profile sets what is left out here."""
+
+    profile: Profile = "auto"
+    """quick: 5 rounds of 1.5 s; standard: 6 of 5 s; publish: 10 of 20 s; auto: standard with a meter, else quick."""
+    rounds: Annotated[int, Field(ge=2, le=1000)] | None = None
+    """Rounds; each holds one window of every runner, in random order."""
+    window_s: Annotated[float, Field(gt=0, le=600)] | None = None
+    """Seconds per window."""
+    preroll_s: Annotated[float, Field(ge=0, le=600)] | None = None
+    """Seconds a runner runs before its window, so that the runner before leaves no caches and clocks behind."""
+    warmup_s: Annotated[float, Field(ge=0, le=3600)] | None = None
+    """Most seconds of warm-up before the first round."""
+    points: Literal["headline", "all"] | None = None
+    """Measure the headline point only, or every point of the workload."""
+
+    def resolved(self, metered: bool) -> "Settings":
+        """All settings by value: the profile's, with what is set here on top."""
+        name = self.profile
+        if name == "auto":
+            name = "standard" if metered else "quick"
+        base = PROFILES[name]
+        given = {key: value for key, value in self.model_dump().items() if key in Settings.model_fields and value is not None}
+        return base.model_copy(update={**given, "profile": name})
+
+
+class Settings(Config):
+    """A `Measure` with nothing left open."""
+
+    profile: str
+    rounds: int
+    window_s: float
+    preroll_s: float
+    warmup_s: float
+    points: Literal["headline", "all"]
+
+
+PROFILES: dict[str, Settings] = {
+    "quick": Settings(profile="quick", rounds=5, window_s=1.5, preroll_s=0.3, warmup_s=10, points="headline"),
+    "standard": Settings(profile="standard", rounds=6, window_s=5, preroll_s=1, warmup_s=60, points="all"),
+    "publish": Settings(profile="publish", rounds=10, window_s=20, preroll_s=2, warmup_s=300, points="all"),
+}
+
+
+class Recipe(Config):
+    """An ordered list of steps, the runtime, and how to measure."""
+
+    name: str = "recipe"
+    """Name of the row; the file's name when loaded from one."""
+    workload: str = "stdlib-bert"
+    """Model and data it runs on unless told otherwise: a name or a YAML file."""
+    steps: tuple[Step, ...] = ()
+    """What is done to the model, in this order; none leaves it dense."""
+    runtime: Literal["auto", "eager", "compile", "onnxruntime"] = "auto"
+    """What executes the model; auto takes what the format needs, and eager for plain models."""
+    measure: Measure = Measure()
+    """A profile's name, or settings by name."""
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
+    """Seed of everything random."""
+
+    @field_validator("measure", mode="before")
+    @classmethod
+    def _profile_by_name(cls, value: Any) -> Any:
+        return {"profile": value} if isinstance(value, str) else value
+
+    @field_validator("name")
+    @classmethod
+    def _name_is_a_file_name(cls, value: str) -> str:
+        return check_name(value, "recipe")
+
+    @field_validator("steps")
+    @classmethod
+    def _order_can_work(cls, value: tuple[Any, ...]) -> tuple[Any, ...]:
+        problems = order_problems(value)
+        if problems:
+            raise ValueError("; ".join(problems))
+        return value
+
+    @classmethod
+    def load(cls, name_or_path: str | Path, overrides: Sequence[tuple[str, Any]] = ()) -> "Recipe":
+        """The recipe of this name or file, with `path=value` overrides applied before it is checked."""
+        path = find(str(name_or_path))
+        data, source = parse_yaml(read_text(path, "recipe"), str(path))
+        return cls.from_data(data, source, default_name=path.stem, overrides=overrides)
+
+    @classmethod
+    def from_data(
+        cls, data: Mapping[str, Any], source: Source, default_name: str, overrides: Sequence[tuple[str, Any]] = ()
+    ) -> "Recipe":
+        """A recipe from plain data; problems are reported against `source`."""
+        changed = {"name": default_name, **data}
+        if isinstance(changed.get("measure"), str) and any(path.startswith("measure.") for path, _ in overrides):
+            changed["measure"] = {"profile": changed["measure"]}
+        for path, value in overrides:
+            set_path(changed, path, value)
+        return validate(cls, changed, source)
+
+    def dump(self) -> str:
+        """YAML that loads to an equal recipe."""
+        import io
+
+        from ruamel.yaml import YAML
+
+        yaml = YAML()
+        yaml.default_flow_style = False
+        out = io.StringIO()
+        yaml.dump(self.model_dump(mode="json"), out)
+        return out.getvalue()
+
+    @property
+    def fingerprint(self) -> str:
+        """16 hex digits of everything that changes what comes out; the name does not."""
+        return digest(self.model_dump(mode="json", exclude={"name"}))
+
+    @property
+    def transform_fingerprint(self) -> str:
+        """The same, without what only changes how it is measured."""
+        return digest(self.model_dump(mode="json", exclude={"name", "measure", "workload"}))
+
+    def _repr_html_(self) -> str:
+        from compress.report.html import recipe_html
+
+        return recipe_html(self)
+
+
+def find(name: str) -> Path:
+    """The file of a recipe given by path, or by the name of a shipped one."""
+    path = Path(name)
+    if path.exists() or path.suffix in (".yaml", ".yml") or "/" in name:
+        if not path.exists() and path.suffix in (".yaml", ".yml"):
+            beside = shipped.path(path.stem) if path.parent.name in ("", "recipes") else None
+            if beside is not None:  # `recipes/bert_int8.yaml` works outside a checkout too
+                return beside
+        return path
+    found = shipped.path(name)
+    if found is None:
+        raise InputError(f"{name}: no such file and no shipped recipe; shipped are: {', '.join(shipped.names())}")
+    return found

@@ -1,0 +1,135 @@
+"""One result, all methods, all workloads: plain readings for a terminal. Markup in names stays text."""
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from rich.table import Table
+from rich.text import Text
+
+from compress.config import Config
+from compress.report import text
+from compress.results import Point, Result
+from compress.workloads import Workload
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+
+def print_result(result: Result, console: "Console") -> None:
+    """Everything in one result, the headline first."""
+    for line in describe(result):
+        console.print(Text(line), soft_wrap=True)
+
+
+def describe(result: Result) -> Iterable[str]:
+    """The lines of `show`."""
+    yield f"{result.name} on {result.workload['name']} ({result.machine.device_name}), {result.created}"
+    if result.limit is not None:
+        yield f"LIMITED to {result.limit} test examples"
+    if result.error is not None:
+        yield f"FAILED: {result.error}"
+        return
+    if result.verdict is not None:
+        yield result.verdict.sentence
+        if result.verdict.cause:
+            yield f"  because: {result.verdict.cause}"
+    yield from _accuracy(result)
+    for point in result.points:
+        yield from _point(point)
+    if result.size is not None:
+        size = result.size
+        yield f"size: {size.parameters:,} parameters, {size.nonzero:,} not zero, {text.megabytes(size.stored_bytes)} stored"
+        memory = [
+            text.megabytes(v) if v is not None else f"unknown ({size.reason})"
+            for v in (size.memory_bytes, size.peak_memory_bytes)
+        ]
+        yield f"  memory {memory[0]}, peak {memory[1]}"
+    if result.kernel is not None:
+        yield f"kernels: {result.kernel.label}" + (f" ({result.kernel.cause})" if result.kernel.cause else "")
+        yield from (f"  {100 * op.share:5.1f} %  {op.name}" for op in result.kernel.evidence)
+    if result.transform is not None:
+        yield f"compressing took {result.transform.seconds:.1f} s in {len(result.transform.steps)} steps"
+        yield from (f"  {s.method}: {s.changed_layers} layers in {s.seconds:.1f} s" for s in result.transform.steps)
+    if result.breakeven is not None:
+        pays = result.breakeven
+        yield f"break-even: {pays.reason or text.breakeven(pays)}"
+    yield from (f"note: {note}" for note in result.notes)
+    yield f"artifact: {result.artifact}; fingerprint {result.fingerprint}; compress {result.code_version}"
+
+
+def _accuracy(result: Result) -> Iterable[str]:
+    accuracy = result.accuracy
+    if accuracy is None:
+        return
+    e = accuracy.estimate
+    yield f"{accuracy.metric}: {e.value:.4f} ({e.low:.4f} to {e.high:.4f}), {e.n} examples"
+    if accuracy.delta is not None:
+        d = accuracy.delta
+        yield f"  against {accuracy.reference}: {d.value:+.4f} ({d.low:+.4f} to {d.high:+.4f})"
+    for label, value in (
+        ("McNemar p", accuracy.mcnemar_p),
+        ("answers flipped", accuracy.flip_rate),
+        ("bits per byte", accuracy.bits_per_byte),
+        ("answers that differ between batch 1 and 32", accuracy.batch_sensitivity),
+    ):
+        if value is not None:
+            yield f"  {label}: {value:.4f}"
+
+
+def _point(point: Point) -> Iterable[str]:
+    length = f" x length {point.sequence_length}" if point.sequence_length else ""
+    latency, spread = point.latency_s, point.latency_percentiles_s
+    yield f"batch {point.batch_size}{length}{' (headline)' if point.headline else ''}:"
+    tail = f", p99 {1e3 * spread.p99:.2f}" if spread.p99 is not None else f", p99 unknown under 300 samples"
+    yield (
+        f"  latency {1e3 * latency.value:.2f} ms a batch ({1e3 * latency.low:.2f} to {1e3 * latency.high:.2f}) over "
+        f"{latency.n} rounds; p50 {1e3 * spread.p50:.2f}, p90 {1e3 * spread.p90:.2f}{tail} of {spread.n}"
+    )
+    yield f"  throughput {point.throughput_per_s.value:.1f} examples a second"
+    if point.energy_j is None:
+        yield f"  energy unknown: {point.energy_reason}"
+    else:
+        about = "~" if point.energy_source == "modelled" else ""
+        energy = point.energy_j
+        yield f"  energy {about}{1e3 * energy.value:.2g} mJ an inference ({1e3 * energy.low:.2g} to {1e3 * energy.high:.2g}), grade {point.grade}: {'; '.join(point.grade_reasons)}"
+    for ratio in point.ratios:
+        r = ratio.latency
+        yield f"  latency / {ratio.reference}: {r.value:.3f} ({r.low:.3f} to {r.high:.3f})"
+
+
+def print_methods(steps: Sequence[type[Config]], console: "Console") -> None:
+    """Every method with its fields: name, type, default, sentence."""
+    for step in steps:
+        console.print(Text(f"{step.model_fields['method'].default}: {step.__doc__}"), soft_wrap=True)
+        table = Table("field", "type", "default", "what it does", box=None, padding=(0, 1))
+        for name, field in step.model_fields.items():
+            if name == "method":
+                continue
+            kind = _kind(field.annotation)
+            default = "required" if field.is_required() else _plain(field.get_default())
+            table.add_row(*(Text(value) for value in (name, kind, default, field.description or "")))
+        console.print(table)
+        console.print()
+
+
+def _kind(annotation: Any) -> str:
+    """A type as a person would write it."""
+    return (
+        str(annotation if not isinstance(annotation, type) else annotation.__name__)
+        .replace("typing.", "")
+        .replace("Literal", "one of ")
+    )
+
+
+def _plain(value: Any) -> str:
+    if value is None:
+        return "unset"
+    return ", ".join(map(str, value)) if isinstance(value, tuple) else str(value)
+
+
+def print_workloads(workloads: Sequence[Workload], console: "Console") -> None:
+    """Name, task, model and data of every shipped workload."""
+    table = Table("workload", "task", "model", "data", "metric", box=None, padding=(0, 1))
+    for w in workloads:
+        table.add_row(*(Text(value) for value in (w.name, w.task, w.model, w.dataset.path, w.metric_name)))
+    console.print(table)

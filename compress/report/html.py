@@ -1,0 +1,61 @@
+"""Small pieces of HTML for notebooks; every piece of text in them is escaped."""
+
+from collections.abc import Iterable
+from html import escape
+from typing import TYPE_CHECKING
+
+from compress.report import text
+from compress.results import Result
+from compress.verdict import point_name
+
+if TYPE_CHECKING:
+    from compress.recipe import Recipe
+
+
+def result_html(result: Result) -> str:
+    """A table of what the result says: verdict, accuracy, cost, size and break-even, or its error."""
+    head = f"{result.name} on {result.workload.get('name', 'workload')}, {result.machine.device_name}"
+    if result.error is not None:
+        return _table(head, [("failed", text.first_line(result))])
+    rows = [("verdict", result.verdict.sentence)] if result.verdict else []
+    if result.verdict and result.verdict.cause:
+        rows.append(("why", result.verdict.cause))
+    if result.accuracy:
+        rows.append((result.accuracy.metric, _joined(text.metric(result.accuracy))))
+        rows.append(("difference", _joined(text.difference(result.accuracy))))
+    point, reference = result.headline, result.verdict_reference
+    if point:
+        rows.append((f"latency, {point_name(point)}", _joined(text.latency(point.latency_s))))
+        energy = _joined(text.energy(point.energy_j, point.energy_source))
+        source = point.energy_source or point.energy_reason or "no reason was recorded"
+        rows.append(("energy per inference", f"{energy} ({source})"))
+    if result.size:
+        theirs = reference.size.stored_bytes if reference else None
+        rows.append(("stored size", _joined(text.megabytes(result.size.stored_bytes, theirs))))
+    if result.breakeven:
+        rows.append(("break-even", result.breakeven.reason or _joined(text.breakeven(result.breakeven))))
+    if result.kernel:
+        rows.append(("kernels", result.kernel.label))
+    if result.limit is not None:
+        rows.append(("LIMITED", f"judged on {result.limit} test examples only"))
+    rows.extend(("note", note) for note in result.notes)
+    return _table(head, rows)
+
+
+def recipe_html(recipe: "Recipe") -> str:
+    """The recipe as YAML."""
+    return f"<pre>{escape(recipe.dump())}</pre>"
+
+
+def _joined(cell: text.Lines) -> str:
+    return " ".join(cell)
+
+
+def _table(caption: str, rows: Iterable[tuple[str, str]]) -> str:
+    body = "".join(
+        f"<tr><th style='text-align:left'>{escape(text.plain(name))}</th>"
+        f"<td style='text-align:left'>{escape(text.plain(value))}</td></tr>"
+        for name, value in rows
+    )
+    title = f"<caption style='text-align:left'><b>{escape(text.plain(caption))}</b></caption>"
+    return f"<table>{title}{body}</table>"

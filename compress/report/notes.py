@@ -1,0 +1,124 @@
+"""What stands above and below a table: where and when it was measured, and what may not be read into it."""
+
+from collections.abc import Iterable
+
+from compress.pareto import Table
+from compress.report.text import plain
+from compress.results import Accuracy, Point
+from compress.verdict import point_name
+
+
+def title(table: Table) -> str:
+    """Workload, device and machine."""
+    newest = table.newest
+    machine = newest.machine
+    where = f"{machine.device_name} ({machine.device}, machine {machine.id})"
+    return plain(f"{newest.workload.get('name', 'workload')} on {where}")
+
+
+def heading(table: Table) -> list[str]:
+    """Workload, machine, headline point, examples, date and session, one line each; a limit comes first and loud."""
+    newest = table.newest
+    lines = []
+    if newest.limit is not None:
+        lines.append(
+            f"LIMITED: judged on {newest.limit} test examples only (--limit {newest.limit}); not the test split"
+        )
+    lines.append(f"Workload: {_workload(table)}")
+    point = newest.headline
+    if point is not None:
+        lines.append(f"Headline point: {point_name(point)}; every latency, energy and verdict is for this point")
+    accuracy = newest.accuracy
+    if accuracy is not None:
+        floor = "" if accuracy.chance is None else f"; always answering the majority class gives {accuracy.chance:.3f}"
+        lines.append(f"Judged by {accuracy.metric} on {accuracy.estimate.n:,} test examples{floor}")
+    if table.reference:
+        lines.append(f"Reference of verdicts, differences and ratios: {table.reference}")
+    everything = (*table.results, *table.failed)
+    dates = sorted(r.created for r in everything)
+    sessions = sorted({r.session for r in everything})
+    when = dates[0] if dates[0] == dates[-1] else f"{dates[0]} to {dates[-1]}"
+    shown = ", ".join(sessions[:4]) + (f" and {len(sessions) - 4} more" if len(sessions) > 4 else "")
+    lines.append(f"Measured: {when}; session{'s' * (len(sessions) > 1)} {shown}")
+    return [plain(line) for line in lines]
+
+
+def _workload(table: Table) -> str:
+    workload = table.newest.workload
+    dataset = workload.get("dataset")
+    data = dataset.get("path") if isinstance(dataset, dict) else None
+    parts = [str(workload.get("name", "")), f"model {workload['model']}" if workload.get("model") else ""]
+    return ", ".join(part for part in (*parts, f"data {data}" if data else "") if part)
+
+
+def footnotes(table: Table) -> list[str]:
+    """Sentences below the table, each said once, with the rows it is about."""
+    return [plain(note) for note in (*_reading(table), *_missing(table), *_sensitive(table), *_own(table))]
+
+
+def _reading(table: Table) -> Iterable[str]:
+    if table.results:
+        yield "★ is on the front: no other row is better beyond noise on one axis and at least as good on the other."
+        yield "A / is ours divided by the reference's: below 1 is a saving. Parentheses hold 95 % intervals."
+    if table.axis == "latency" and table.results:
+        why = (
+            "energy is only modelled on this machine (~)"
+            if table.meter == "modelled"
+            else "nothing measures energy here"
+        )
+        yield f"The front is accuracy against latency, because {why}."
+    if len({r.session for r in table.results}) > 1:
+        yield (
+            "Rows come from several sessions: compare their ratios, which are paired within a session, "
+            "not their milliseconds or millijoules. References are those of the newest session."
+        )
+    if table.superseded:
+        yield f"Older results were left out of: {_names(table.superseded)}."
+
+
+def _missing(table: Table) -> Iterable[str]:
+    """Why figures are missing: one sentence a reason."""
+    reasons: dict[str, list[str]] = {}
+    for name, point in _points(table):
+        if point is not None and point.energy_j is None:
+            reasons.setdefault(f"no energy: {point.energy_reason or 'no reason was recorded'}", []).append(name)
+    for result in table.results:
+        even = result.breakeven
+        if even is not None and even.inferences is None:
+            reasons.setdefault(f"no break-even: {even.reason or 'no reason was recorded'}", []).append(result.name)
+        if result.accuracy is not None and result.accuracy.delta is None:
+            why = result.accuracy.reasons.get("delta", "no reason was recorded")
+            reasons.setdefault(f"no difference of {result.accuracy.metric}: {why}", []).append(result.name)
+    for reason, names in reasons.items():
+        yield f"{reason} ({_names(names)})."
+
+
+def _points(table: Table) -> Iterable[tuple[str, Point | None]]:
+    for row in table.rows:
+        yield row.name, next((p for p in row.points if p.headline), None)
+
+
+def _sensitive(table: Table) -> Iterable[str]:
+    """Rows whose answers depend on the batch they stand in."""
+    rows: list[tuple[str, Accuracy | None]] = [(r.name, r.accuracy) for r in table.rows]
+    for name, accuracy in rows:
+        if accuracy is None or accuracy.batch_sensitivity is None:
+            continue
+        at = f"; its {accuracy.metric} holds for batch {accuracy.batch_size}" if accuracy.batch_size else ""
+        share = 100 * accuracy.batch_sensitivity
+        yield f"{name}: {share:.1f} % of its answers differ between batch 1 and batch 32 (dynamic activations){at}."
+
+
+def _own(table: Table) -> Iterable[str]:
+    """What was picked or replaced on the user's behalf, said once for all rows it holds for."""
+    said: dict[str, list[str]] = {}
+    for result in table.results:
+        for note in result.notes:
+            said.setdefault(note.rstrip("."), []).append(result.name)
+    for note, names in said.items():
+        yield f"{_names(names)}: {note}."
+
+
+def _names(names: Iterable[str]) -> str:
+    listed = list(dict.fromkeys(names))
+    return ", ".join(listed[:12]) + (f" and {len(listed) - 12} more" if len(listed) > 12 else "")

@@ -1,0 +1,231 @@
+"""The picture: accuracy against the cost ratio, with error bars, the front as a step line, one panel a table.
+
+Colours are Okabe and Ito's (2008), told apart by every kind of colour vision; shapes say the same again.
+Labels are placed greedily: each takes the first of a few spots around its point that hits no point and no label.
+"""
+
+import io
+import math
+import warnings
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from compress.pareto import Candidate, Table, candidates, group
+from compress.report.notes import title
+from compress.report.text import plain
+from compress.results import Result
+from compress.verdict import delta_unit
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+FRONT, OTHER, REFERENCE = "#D55E00", "#0072B2", "#555555"  # vermillion, blue, grey
+PANELS = 8
+"""Most panels in one picture; the tables hold the rest."""
+LABELLED = 40
+"""Up to so many rows all are labelled; above, the front and the references only."""
+PANEL_IN = (9.0, 5.2)
+DPI = 110
+
+
+def picture(results: Iterable[Result]) -> bytes:
+    """The PNG of every table that has something to draw."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    drawn = [(table, field) for table in group(results) if (field := _field(table))]
+    count = max(1, min(len(drawn), PANELS))
+    figure = Figure(figsize=(PANEL_IN[0], PANEL_IN[1] * count), dpi=DPI, layout="constrained")
+    canvas = FigureCanvasAgg(figure)
+    axes = figure.subplots(count, 1, squeeze=False)[:, 0]
+    out = io.BytesIO()
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph")  # a name in a script that the font lacks is drawn as boxes
+        for panel, (table, field) in zip(axes, drawn, strict=False):
+            _draw(panel, table, field)
+        if not drawn:
+            axes[0].text(0.5, 0.5, "nothing to draw yet", ha="center", va="center", parse_math=False)
+            axes[0].set_axis_off()
+        canvas.draw()  # label sizes are known only once the layout is
+        figure.set_layout_engine("none")
+        for panel, (table, field) in zip(axes, drawn, strict=False):
+            _label(panel, table, field, canvas.get_renderer())
+        canvas.print_png(out)
+    return out.getvalue()
+
+
+def _field(table: Table) -> list[Candidate]:
+    return candidates(table.results, table.references, table.axis, table.reference)
+
+
+def _draw(panel: "Axes", table: Table, field: Sequence[Candidate]) -> None:
+    scale, _, unit = delta_unit(_metric(table))
+    kinds = (
+        ("on the front", FRONT, "D", [c for c in field if c.name in table.front and not c.reference]),
+        ("other recipes", OTHER, "o", [c for c in field if c.name not in table.front and not c.reference]),
+        ("references (not compressed)", REFERENCE, "s", [c for c in field if c.reference]),
+    )
+    for label, colour, marker, members in kinds:
+        if not members:
+            continue
+        x, y = [c.cost.value for c in members], [scale * _signed(table, c.quality.value) for c in members]
+        panel.errorbar(
+            x,
+            y,
+            xerr=_bars([(c.cost.value, c.cost.low, c.cost.high) for c in members]),
+            yerr=_bars([(c.quality.value, c.quality.low, c.quality.high) for c in members], scale, table),
+            fmt=marker,
+            color=colour,
+            markersize=7,
+            markerfacecolor="white" if marker == "s" else colour,
+            elinewidth=1,
+            capsize=2,
+            label=label,
+            zorder=3,
+        )
+    _front_line(panel, table, field, scale)
+    _dress(panel, table, field, unit)
+
+
+def _front_line(panel: "Axes", table: Table, field: Sequence[Candidate], scale: float) -> None:
+    """Steps through the best estimates of the front: what can be had at this cost or less."""
+    steps: list[Candidate] = []
+    for c in sorted((c for c in field if c.name in table.front), key=lambda c: (c.cost.value, -c.quality.value)):
+        if not steps or c.quality.value > steps[-1].quality.value:  # ties beyond the estimate stay off the line
+            steps.append(c)
+    x, y = [c.cost.value for c in steps], [scale * _signed(table, c.quality.value) for c in steps]
+    panel.step(x, y, where="post", color=FRONT, linewidth=1.2, linestyle="--", zorder=2)
+
+
+def _dress(panel: "Axes", table: Table, field: Sequence[Candidate], unit: str) -> None:
+    """Scale, axis titles and what is not in the picture."""
+    costs = [c.cost.value for c in field]
+    if min(costs) > 0 and max(costs) / min(costs) > 4:
+        panel.set_xscale("log")
+        from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+        panel.xaxis.set_major_locator(LogLocator(subs=(1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 7.0)))
+        panel.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        panel.xaxis.set_minor_formatter(NullFormatter())
+    panel.margins(0.12)
+    panel.axvline(1, color="#999999", linewidth=0.8, zorder=1)
+    panel.axhline(0, color="#999999", linewidth=0.8, zorder=1)
+    panel.grid(True, color="#e6e6e6", linewidth=0.6)
+    panel.set_axisbelow(True)
+    metric, reference = _metric(table), plain(table.reference or "")
+    why = "; energy is only modelled here" if table.meter == "modelled" else ""
+    panel.set_xlabel(f"{table.axis} / {table.axis} of {reference} (left is cheaper{why})", parse_math=False)
+    up = "down" if _sign(table) < 0 else "up"
+    in_unit = f", {unit}" if unit else ""
+    panel.set_ylabel(f"{metric} - {reference}'s{in_unit} ({up} is better)", parse_math=False)
+    limit = table.newest.limit
+    loud = f"  LIMITED to {limit} examples" if limit is not None else ""
+    panel.set_title(title(table) + loud, loc="left", fontsize=11, parse_math=False)
+    missing = [r.name for r in table.results if r.name not in {c.name for c in field}] + [r.name for r in table.failed]
+    if missing:
+        names = ", ".join(plain(n) for n in missing[:6]) + (f" and {len(missing) - 6} more" if len(missing) > 6 else "")
+        text = f"not drawn (broken, failed or without figures): {names}"
+        panel.text(0.01, 0.01, text, transform=panel.transAxes, fontsize=7.5, color="#555555", parse_math=False)
+    panel.legend(fontsize=8, framealpha=0.9, loc="lower right")
+
+
+def _metric(table: Table) -> str:
+    return next((r.accuracy.metric for r in table.rows if r.accuracy), "accuracy")
+
+
+def _sign(table: Table) -> int:
+    """-1 where a lower metric is better: candidates are turned so that up is better, the axis shows the metric."""
+    better = next((r.accuracy.higher_is_better for r in table.rows if r.accuracy), True)
+    return 1 if better else -1
+
+
+def _signed(table: Table, value: float) -> float:
+    return _sign(table) * value
+
+
+def _bars(
+    values: Sequence[tuple[float, float, float]], scale: float = 1, table: Table | None = None
+) -> list[list[float]]:
+    """Lengths below and above each value; an infinite interval has no bar."""
+    down = [_length(scale * (value - low)) for value, low, _ in values]
+    up = [_length(scale * (high - value)) for value, _, high in values]
+    return [up, down] if table is not None and _sign(table) < 0 else [down, up]
+
+
+def _length(value: float) -> float:
+    return max(0.0, value) if math.isfinite(value) else 0.0
+
+
+Box = tuple[float, float, float, float]
+SPOTS = ((8, 6, "left"), (8, -14, "left"), (-8, 6, "right"), (-8, -14, "right"), (0, 14, "center"), (0, -22, "center"))
+FAR = tuple((dx * 3, dy * k, ha) for k in (2, 3, 4, 5) for dx, dy, ha in SPOTS)
+
+
+def _label(panel: "Axes", table: Table, field: Sequence[Candidate], renderer: Any) -> None:
+    """Names beside the points, the front's first; error bars are kept clear too, where there is room for that."""
+    scale = delta_unit(_metric(table))[0]
+    places = {c.name: (c.cost.value, scale * _signed(table, c.quality.value)) for c in field}
+    at = {name: panel.transData.transform(place) for name, place in places.items()}
+    legend, frame = panel.get_legend(), panel.get_window_extent(renderer)
+    taken: list[Box] = [(x - 6, y - 6, x + 6, y + 6) for x, y in at.values()]
+    if legend is not None:
+        taken.append(_extents(legend.get_window_extent(renderer)))
+    bars = [box for c in field for box in _bar_boxes(panel, c, scale, _sign(table))]
+    named = [c for c in field if len(field) <= LABELLED or c.name in table.front or c.reference]
+    for c in sorted(named, key=lambda c: (c.name not in table.front, not c.reference, c.cost.value)):
+        colour = REFERENCE if c.reference else FRONT if c.name in table.front else OTHER
+        for spot, obstacles in [*((s, [*taken, *bars]) for s in SPOTS + FAR), *((s, taken) for s in SPOTS + FAR)]:
+            note = _note(panel, plain(c.name)[:40], places[c.name], spot, colour)
+            box = _text_box(note, renderer)
+            inside = box[0] >= frame.x0 and box[2] <= frame.x1 and box[1] >= frame.y0 and box[3] <= frame.y1
+            if inside and not any(_overlap(box, other) for other in obstacles):
+                taken.append(box)
+                break
+            note.remove()
+
+
+def _note(panel: "Axes", name: str, place: tuple[float, float], spot: tuple[int, int, str], colour: str) -> Any:
+    """The name at an offset from its point; one that stands further off gets a thin line."""
+    from matplotlib.patheffects import withStroke
+
+    dx, dy, ha = spot
+    return panel.annotate(
+        name,
+        place,
+        xytext=(dx, dy),
+        textcoords="offset points",
+        ha=ha,
+        fontsize=8,
+        color=colour,
+        parse_math=False,
+        zorder=5,
+        path_effects=[withStroke(linewidth=2.5, foreground="white")],
+        arrowprops={"arrowstyle": "-", "color": colour, "linewidth": 0.5} if spot in FAR else None,
+    )
+
+
+def _bar_boxes(panel: "Axes", c: Candidate, scale: float, sign: int) -> list[Box]:
+    """The error bars of a candidate as thin boxes in pixels."""
+    cost = [v if math.isfinite(v) and v > 0 else c.cost.value for v in (c.cost.low, c.cost.high)]
+    quality = [sign * scale * (v if math.isfinite(v) else c.quality.value) for v in (c.quality.low, c.quality.high)]
+    ends = ([(x, sign * scale * c.quality.value) for x in cost], [(c.cost.value, y) for y in quality])
+    boxes: list[Box] = []
+    for (x0, y0), (x1, y1) in (panel.transData.transform(pair) for pair in ends):
+        boxes.append((min(x0, x1) - 1, min(y0, y1) - 1, max(x0, x1) + 1, max(y0, y1) + 1))
+    return boxes
+
+
+def _text_box(note: Any, renderer: Any) -> Box:
+    """Extent of the words alone, without the line that leads to them."""
+    from matplotlib.text import Text
+
+    note.update_positions(renderer)
+    return _extents(Text.get_window_extent(note, renderer))
+
+
+def _extents(box: Any) -> Box:
+    return (box.x0, box.y0, box.x1, box.y1)
+
+
+def _overlap(a: Box, b: Box) -> bool:
+    return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]

@@ -1,0 +1,161 @@
+"""The table as CSV: one line per recipe or reference and operating point, every figure with low, high and n.
+
+Units are in the column names, SI throughout. Text that a spreadsheet would run as a formula gets a leading quote mark.
+"""
+
+import csv
+import io
+from collections.abc import Iterable
+
+from compress.pareto import Table, group
+from compress.report.text import plain
+from compress.results import Accuracy, Kernel, Point, Reference, Result, Size
+from compress.stats import Estimate
+
+Value = str | float | int | bool | None
+FORMULA = tuple("=+-@＝＋－＠")
+FP32 = "fp32 eager"
+
+
+def csv_text(results: Iterable[Result]) -> str:
+    """The whole of pareto.csv."""
+    lines = [line for table in group(results) for line in _lines(table)]
+    columns = list(dict.fromkeys(column for line in lines for column in line)) or ["workload"]
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(columns)
+    writer.writerows([_cell(line.get(column)) for column in columns] for line in lines)
+    return out.getvalue()
+
+
+def _cell(value: Value) -> str:
+    if isinstance(value, str):
+        return safe(value)
+    return "" if value is None else str(value)
+
+
+def safe(value: str) -> str:
+    """`value` on one line, with a quote mark before it when a spreadsheet would take it for a formula."""
+    line = plain(value)
+    return f"'{line}" if line.startswith(FORMULA) else line
+
+
+def _lines(table: Table) -> Iterable[dict[str, Value]]:
+    for result in (*table.results, *table.failed):
+        for point in result.points or (None,):
+            yield {
+                **_about(result),
+                **_row(table, result, "failed" if result.error else "recipe", point),
+                **_end(result),
+            }
+    for reference in table.references:
+        for point in reference.points or (None,):
+            yield {**_about(table.newest), **_row(table, reference, "reference", point)}
+
+
+def _about(result: Result) -> dict[str, Value]:
+    return {
+        "workload": str(result.workload.get("name", "")),
+        "limit": result.limit,
+        "machine": result.machine.id,
+        "device": result.machine.device,
+        "device_name": result.machine.device_name,
+        "session": result.session,
+        "created": result.created,
+        "code_version": result.code_version,
+    }
+
+
+def _row(table: Table, row: Result | Reference, kind: str, point: Point | None) -> dict[str, Value]:
+    return {
+        "name": row.name,
+        "kind": kind,
+        "front": row.name in table.front and kind != "failed" and (point is None or point.headline),
+        "front_axis": table.axis,
+        "verdict_reference": table.reference,
+        **_accuracy(row.accuracy),
+        **_point(table, point),
+        **_size(row.size),
+        **_kernel(row.kernel),
+    }
+
+
+def _accuracy(accuracy: Accuracy | None) -> dict[str, Value]:
+    a = accuracy
+    return {
+        "metric_name": a.metric if a else None,
+        **_estimate("metric", a.estimate if a else None),
+        **_estimate("metric_difference", a.delta if a else None),
+        "chance": a.chance if a else None,
+        "mcnemar_p": a.mcnemar_p if a else None,
+        "flip_rate": a.flip_rate if a else None,
+        "bits_per_byte": a.bits_per_byte if a else None,
+        "evaluated_at_batch_size": a.batch_size if a else None,
+        "batch_sensitivity": a.batch_sensitivity if a else None,
+    }
+
+
+def _point(table: Table, point: Point | None) -> dict[str, Value]:
+    p = point
+    ratio = p.ratio(table.reference) if p and table.reference else None
+    plain_ratio = p.ratio(FP32) if p else None
+    percentiles = p.latency_percentiles_s if p else None
+    return {
+        "batch_size": p.batch_size if p else None,
+        "sequence_length_tokens": p.sequence_length if p else None,
+        "phase": p.phase if p else None,
+        "headline": p.headline if p else None,
+        **_estimate("latency_per_batch_s", p.latency_s if p else None),
+        "latency_p50_s": percentiles.p50 if percentiles else None,
+        "latency_p90_s": percentiles.p90 if percentiles else None,
+        "latency_p99_s": percentiles.p99 if percentiles else None,
+        "latency_percentiles_n": percentiles.n if percentiles else None,
+        **_estimate("throughput_examples_per_s", p.throughput_per_s if p else None),
+        **_estimate("energy_per_example_j", p.energy_j if p else None),
+        "energy_idle_per_example_j": p.energy_idle_j if p else None,
+        "energy_net_per_example_j": p.energy_net_j if p else None,
+        "energy_source": p.energy_source if p else None,
+        "energy_reason": p.energy_reason if p else None,
+        "grade": p.grade if p else None,
+        **_estimate("latency_ratio", ratio.latency if ratio else None),
+        **_estimate("energy_ratio", ratio.energy if ratio else None),
+        **_estimate("latency_ratio_to_fp32_eager", plain_ratio.latency if plain_ratio else None),
+        **_estimate("energy_ratio_to_fp32_eager", plain_ratio.energy if plain_ratio else None),
+        "min_detectable": ratio.min_detectable if ratio else None,
+        "verdict": p.verdict.word if p and p.verdict else None,
+        "verdict_sentence": p.verdict.sentence if p and p.verdict else None,
+        "cause": p.verdict.cause if p and p.verdict else None,
+    }
+
+
+def _size(size: Size | None) -> dict[str, Value]:
+    names = ("parameters", "nonzero", "stored_bytes", "memory_bytes", "peak_memory_bytes")
+    return {name: getattr(size, name) if size else None for name in names}
+
+
+def _kernel(kernel: Kernel | None) -> dict[str, Value]:
+    return {"kernel": kernel.label if kernel else None}
+
+
+def _end(result: Result) -> dict[str, Value]:
+    transform, even = result.transform, result.breakeven
+    return {
+        "transform_s": transform.seconds if transform else None,
+        "transform_energy_j": transform.energy_j if transform else None,
+        "transform_energy_source": transform.energy_source if transform else None,
+        **_estimate("breakeven_inferences", even.inferences if even else None),
+        "breakeven_unit": even.unit if even else None,
+        "breakeven_reason": even.reason if even else None,
+        "notes": " | ".join(result.notes),
+        "error": result.error,
+    }
+
+
+def _estimate(name: str, estimate: Estimate | None) -> dict[str, Value]:
+    e = estimate
+    return {
+        name: e.value if e else None,
+        f"{name}_low": e.low if e else None,
+        f"{name}_high": e.high if e else None,
+        f"{name}_n": e.n if e else None,
+    }

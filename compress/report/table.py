@@ -1,0 +1,203 @@
+"""The table: one row a recipe, sorted by cost, references below, footnotes that say what may not be read into it.
+
+`rows` makes the cells once; markdown and the terminal only lay them out. CSV is in `compress.report.sheet`.
+"""
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from compress.pareto import Table, group, point_cost
+from compress.report import sheet, text
+from compress.report.notes import footnotes, heading, title
+from compress.report.text import DASH, Lines
+from compress.results import Reference, Result, write_atomic
+from compress.verdict import MEASURED
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+FP32 = "fp32 eager"
+STAR = "★"
+WIDE = 168
+"""Columns that the whole table takes in a terminal; a narrower one leaves out `OPTIONAL`."""
+OPTIONAL = frozenset({"latency / fp32", "break-even", "kernels", "stored"})
+MEDIUM = 116
+LESS = OPTIONAL | {"latency", "energy"}
+"""Left out below `MEDIUM` columns: ratios say more than absolute figures."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the table: header -> cell."""
+
+    name: str
+    kind: str
+    """recipe or reference."""
+    cells: dict[str, Lines]
+
+
+def rows(table: Table) -> list[Row]:
+    """Recipes by cost, then references; columns that would repeat another are left out."""
+    made = []
+    for result in table.results:
+        cells = _cells(table, result)
+        cells["break-even"] = text.breakeven(result.breakeven)
+        cells["verdict"] = (result.verdict.word if result.verdict else DASH,)
+        made.append(Row(result.name, "recipe", _in_order(cells)))
+    for reference in table.references:
+        cells = _cells(table, reference)
+        cells["recipe"] = ("reference:", text.plain(reference.name))
+        cells["break-even"] = (DASH,)
+        cells["verdict"] = ("verdicts are against this",) if reference.name == table.reference else (DASH,)
+        made.append(Row(reference.name, "reference", _in_order(cells)))
+    return made
+
+
+def _cells(table: Table, row: Result | Reference) -> dict[str, Lines]:
+    name, size = row.name, row.size
+    point = next((p for p in row.points if p.headline), None)
+    itself = name == table.reference
+    theirs = next((r.size.stored_bytes for r in table.references if r.name == table.reference), None)
+    source = point.energy_source if point else None
+    unity: Lines = ("1",)
+    cells: dict[str, Lines] = {
+        "front": (STAR if name in table.front else "",),
+        "recipe": (text.plain(name),),
+        "accuracy": text.metric(row.accuracy),
+        "difference": ("0",) if itself else text.difference(row.accuracy),
+        "latency": text.latency(point.latency_s if point else None),
+        "latency / ref": unity if itself else text.ratio(point_cost(point, "latency", table.reference)),
+        "energy": text.energy(point.energy_j if point else None, source),
+    }
+    if any(r.name == FP32 for r in table.references) and table.reference != FP32:
+        cells["latency / fp32"] = unity if name == FP32 else text.ratio(point_cost(point, "latency", FP32))
+    if table.meter in MEASURED:
+        cells["energy / ref"] = unity if itself else text.ratio(point_cost(point, "energy", table.reference))
+    cells["stored"] = text.megabytes(size.stored_bytes if size else None, theirs)
+    cells["kernels"] = (row.kernel.label if row.kernel else DASH,)
+    return cells
+
+
+ORDER = (
+    "front", "recipe", "accuracy", "difference", "latency", "latency / ref", "latency / fp32", "energy", "energy / ref",
+    "stored", "break-even", "kernels", "verdict",
+)  # fmt: skip
+
+
+def _in_order(cells: dict[str, Lines]) -> dict[str, Lines]:
+    return {header: cells[header] for header in ORDER if header in cells}
+
+
+def labels(table: Table) -> dict[str, str]:
+    """Header -> what stands above the column: the metric by its name, and the units."""
+    accuracy = next((r.accuracy for r in table.rows if r.accuracy), None)
+    named = {header: header for header in ORDER}
+    named["accuracy"] = accuracy.metric if accuracy else "accuracy"
+    named["latency"] = "latency per batch"
+    named["energy"] = "energy per inference"
+    named["stored"] = "stored size"
+    return named
+
+
+def markdown(results: Iterable[Result], problems: Sequence[str] = ()) -> str:
+    """The whole of pareto.md."""
+    parts = ["# Accuracy against cost\n"]
+    tables = group(results)
+    if not tables:
+        parts.append("No results yet. Run a recipe first: `python -m compress run bert_int8`\n")
+    for table in tables:
+        parts.append(_markdown_table(table))
+    if problems:
+        parts.append("## Files that could not be read\n\n" + "".join(f"- {escape(p)}\n" for p in problems))
+    return "\n".join(parts)
+
+
+def _markdown_table(table: Table) -> str:
+    lines = [f"## {escape(title(table))}", ""]
+    lines += [f"- {escape(line)}" for line in heading(table)]
+    made, named = rows(table), labels(table)
+    if made:
+        lines += ["", _line(named[header] for header in made[0].cells), _line("---" for _ in made[0].cells)]
+        for row in made:
+            lines.append(_line(_bold(cell, row, header) for header, cell in row.cells.items()))
+    if table.failed:
+        lines += ["", _line(("failed recipe", "error")), _line(("---", "---"))]
+        lines += [_line((escape(text.plain(r.name)), escape(text.first_line(r)))) for r in table.failed]
+    said = [(r.name, r.verdict) for r in table.results if r.verdict]
+    if said:
+        lines += ["", "What each row says:", ""]
+        for name, verdict in said:
+            cause = f" Why: {verdict.cause}." if verdict.cause else ""
+            lines.append(escape(f"- {text.plain(name)}: {verdict.sentence}.{cause}", bullet=True))
+    lines += ["", "Notes:", "", *(escape(f"- {note}", bullet=True) for note in footnotes(table)), ""]
+    return "\n".join(lines)
+
+
+def _bold(cell: Lines, row: Row, header: str) -> str:
+    content = escape(" ".join(cell))
+    return f"**{content}**" if header in ("recipe", "verdict") and row.kind == "recipe" and content != DASH else content
+
+
+def _line(cells: Iterable[str]) -> str:
+    return "| " + " | ".join(cells) + " |"
+
+
+def escape(value: str, *, bullet: bool = False) -> str:
+    """Text that markdown prints as it is: no tables, code, links, emphasis or HTML of its own."""
+    head, body = ("- ", value[2:]) if bullet else ("", value)
+    body = text.plain(body).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    body = re.sub(r"([\\`*|\[\]])", r"\\\1", body)
+    return head + re.sub(r"(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])", r"\\_", body)
+
+
+def write_tables(results: Iterable[Result], out: Path, problems: Sequence[str] = ()) -> list[Path]:
+    """Writes pareto.md, pareto.csv and pareto.png into `out`; returns their paths."""
+    from compress.report.plot import picture
+
+    kept = list(results)
+    files = {
+        "pareto.md": markdown(kept, problems).encode(),
+        "pareto.csv": sheet.csv_text(kept).encode(),
+        "pareto.png": picture(kept),
+    }
+    for name, data in files.items():
+        write_atomic(out / name, data)
+    return [out / name for name in files]
+
+
+def print_tables(results: Iterable[Result], console: "Console", problems: Sequence[str] = ()) -> None:
+    """Prints every table; a narrow terminal gets fewer columns and is told so."""
+    from rich.table import Table as RichTable
+    from rich.text import Text
+
+    tables = group(results)
+    if not tables:
+        console.print(Text("No results yet. Run a recipe first: python -m compress run bert_int8"))
+    left_out = LESS if console.width < MEDIUM else OPTIONAL if console.width < WIDE else frozenset()
+    for table in tables:
+        console.print(Text(title(table), style="bold"))
+        for line in heading(table):
+            console.print(Text(line, style="bold red" if line.startswith("LIMITED") else ""))
+        made, named = rows(table), labels(table)
+        if made:
+            headers = [h for h in made[0].cells if h not in left_out]
+            grid = RichTable()
+            for header in headers:
+                whole = header in ("front", "recipe")  # names are what people look for: never cut short
+                grid.add_column(Text(named[header] if header != "front" else ""), no_wrap=whole, overflow="fold")
+            for row in made:
+                style = "dim" if row.kind == "reference" else ""
+                grid.add_row(*(Text("\n".join(row.cells[h])) for h in headers), style=style)
+            console.print(grid)
+        for result in table.failed:
+            console.print(Text(f"FAILED {text.plain(result.name)}: {text.first_line(result)}", style="red"))
+        for note in footnotes(table):
+            console.print(Text(f"- {note}"))
+        if left_out and made:
+            console.print(Text("- The terminal is narrow: every column is in pareto.md, every figure in pareto.csv."))
+        console.print()
+    for problem in problems:
+        console.print(Text(f"not read: {text.plain(problem)}", style="red"))

@@ -1,0 +1,334 @@
+"""What a run leaves behind: frozen dataclasses, written whole or not at all, read without torch.
+
+Unknown is `None` with a reason beside it; it is never 0. Quantities carry their unit in their name.
+"""
+
+import json
+import os
+import tempfile
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any, Literal
+
+from compress.config import InputError
+from compress.stats import Estimate
+
+SCHEMA = 1
+
+Grade = Literal["A", "B", "C", "D", "E"]
+KernelLabel = Literal["real", "dequantized", "masked"]
+Word = Literal["SAVES", "COSTS MORE", "NO MEASURABLE DIFFERENCE", "BROKEN"]
+
+
+@dataclass(frozen=True)
+class Accuracy:
+    """A metric on the test split, and its paired difference to the verdict's reference."""
+
+    metric: str
+    estimate: Estimate
+    higher_is_better: bool
+    chance: float | None
+    """The metric of always answering the majority class; None where the metric has no such floor."""
+    finite: bool
+    """False when any output was not finite."""
+    reference: str | None = None
+    delta: Estimate | None = None
+    """Ours minus the reference's, in the metric's own unit; for perplexity the ratio minus 1."""
+    mcnemar_p: float | None = None
+    flip_rate: float | None = None
+    """Fraction of examples answered differently from the reference."""
+    bits_per_byte: float | None = None
+    batch_size: int | None = None
+    order: str | None = None
+    batch_sensitivity: float | None = None
+    """Fraction of answers that differ between batch 1 and batch 32; None where activations are not dynamic."""
+    reasons: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Percentiles:
+    """Latency per batch in seconds, over all batches of all windows."""
+
+    p50: float
+    p90: float
+    p99: float | None
+    """None under 300 samples."""
+    n: int
+
+
+@dataclass(frozen=True)
+class Ratio:
+    """Ours / reference, paired by round, unadjusted."""
+
+    reference: str
+    latency: Estimate
+    energy: Estimate | None
+    min_detectable: float | None
+
+
+@dataclass(frozen=True)
+class Round:
+    """One window of one runner: raw, so that every figure can be recomputed."""
+
+    index: int
+    order: int
+    started_s: float
+    duration_s: float
+    batches: int
+    gap_s: float
+    """Time inside the window that was not spent in a batch."""
+    energy_j: float | None
+    cpu_s: float
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """A word, the sentence that carries it, and the cause where it is known."""
+
+    word: Word
+    sentence: str
+    cause: str = ""
+
+
+@dataclass(frozen=True)
+class Point:
+    """One operating point: batch size x sequence length."""
+
+    batch_size: int
+    sequence_length: int | None
+    phase: str | None
+    headline: bool
+    latency_s: Estimate
+    """Seconds per batch."""
+    latency_percentiles_s: Percentiles
+    throughput_per_s: Estimate
+    """Examples per second."""
+    energy_j: Estimate | None
+    """Joules per example, gross."""
+    energy_idle_j: float | None
+    energy_net_j: float | None
+    energy_source: Literal["nvml", "rapl", "modelled"] | None
+    energy_reason: str | None
+    grade: Grade | None
+    grade_reasons: tuple[str, ...]
+    ratios: tuple[Ratio, ...]
+    verdict: Verdict | None
+    rounds: tuple[Round, ...]
+
+    def ratio(self, reference: str) -> Ratio | None:
+        """The ratio to the reference of this name."""
+        return next((r for r in self.ratios if r.reference == reference), None)
+
+
+@dataclass(frozen=True)
+class Size:
+    """What the model weighs; `memory` is resident after loading, `peak` adds one batch, both above an empty process."""
+
+    parameters: int
+    nonzero: int
+    stored_bytes: int
+    memory_bytes: int | None
+    peak_memory_bytes: int | None
+    reason: str | None = None
+
+
+@dataclass(frozen=True)
+class Operator:
+    """One operator of the profiled batch and its share of the time."""
+
+    name: str
+    share: float
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """What really ran, from a profiled batch of the reloaded artifact."""
+
+    label: KernelLabel
+    evidence: tuple[Operator, ...]
+    cause: str = ""
+
+
+@dataclass(frozen=True)
+class StepCost:
+    """What one step cost the user, as metered around it."""
+
+    method: str
+    seconds: float
+    energy_j: float | None
+    changed_layers: int
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Transform:
+    """What compressing cost, interrupted attempts included."""
+
+    seconds: float
+    energy_j: float | None
+    energy_source: str | None
+    energy_reason: str | None
+    interruptions: int
+    steps: tuple[StepCost, ...]
+
+
+@dataclass(frozen=True)
+class BreakEven:
+    """Inferences after which compressing has paid back, or None and why."""
+
+    inferences: Estimate | None
+    unit: Literal["joules", "seconds"] | None
+    point: str
+    reason: str | None
+
+
+@dataclass(frozen=True)
+class Reference:
+    """An uncompressed row of the same session."""
+
+    name: str
+    verdict_reference: bool
+    """True for the one that verdicts are spoken against."""
+    accuracy: Accuracy
+    points: tuple[Point, ...]
+    size: Size
+    kernel: Kernel
+
+
+@dataclass(frozen=True)
+class Machine:
+    """Where it ran."""
+
+    id: str
+    device: str
+    device_name: str
+    uuid: str | None
+    details: dict[str, Any]
+    versions: dict[str, str]
+
+
+@dataclass(frozen=True)
+class Result:
+    """The row a recipe leaves on one workload and one machine."""
+
+    schema: int
+    name: str
+    fingerprint: str
+    created: str
+    code_version: str
+    seed: int
+    recipe: dict[str, Any]
+    workload: dict[str, Any]
+    machine: Machine
+    session: str
+    runtime: str = ""
+    limit: int | None = None
+    """Test examples taken, when `--limit` took fewer than all."""
+    accuracy: Accuracy | None = None
+    points: tuple[Point, ...] = ()
+    size: Size | None = None
+    kernel: Kernel | None = None
+    transform: Transform | None = None
+    breakeven: BreakEven | None = None
+    verdict: Verdict | None = None
+    references: tuple[Reference, ...] = ()
+    carbon: dict[str, Any] | None = None
+    trace: str | None = None
+    artifact: str | None = None
+    notes: tuple[str, ...] = ()
+    """What was picked or replaced on the user's behalf, one sentence each."""
+    error: str | None = None
+
+    @property
+    def headline(self) -> Point | None:
+        """The operating point that verdict, front and table speak of."""
+        return next((p for p in self.points if p.headline), None)
+
+    @property
+    def verdict_reference(self) -> Reference | None:
+        """The reference that the verdict is spoken against."""
+        return next((r for r in self.references if r.verdict_reference), None)
+
+    def _repr_html_(self) -> str:
+        from compress.report.html import result_html
+
+        return result_html(self)
+
+
+@cache
+def _adapter() -> Any:
+    from pydantic import TypeAdapter
+
+    return TypeAdapter(Result)
+
+
+def write_atomic(path: Path, data: bytes) -> None:
+    """Writes through a temporary file and a rename: a reader sees the old file or the new one, never a part."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+    try:
+        with os.fdopen(handle, "wb") as out:
+            out.write(data)
+            out.flush()
+            os.fsync(out.fileno())
+        Path(temporary).chmod(0o644)
+        Path(temporary).replace(path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def result_path(root: Path, result: Result) -> Path:
+    """`root/<workload>/<recipe>-<machine id>.json`."""
+    return root / str(result.workload["name"]) / f"{result.name}-{result.machine.id}.json"
+
+
+def write(root: Path, result: Result) -> Path:
+    """Writes one result below `root`; returns its path."""
+    path = result_path(root, result)
+    write_atomic(path, _adapter().dump_json(result, indent=1) + b"\n")
+    return path
+
+
+def read(path: Path) -> Result:
+    """One result, or an `InputError` that says what is wrong with the file."""
+    from pydantic import ValidationError
+
+    if path.is_dir():
+        raise InputError(f"{path}: is a folder; expected a result file (.json)")
+    try:
+        raw = json.loads(path.read_bytes())
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such result file") from None
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror})") from None
+    except ValueError as error:
+        raise InputError(f"{path}: not JSON ({error}); it was damaged or is no result") from None
+    schema = raw.get("schema") if isinstance(raw, dict) else None
+    if schema != SCHEMA:
+        raise InputError(f"{path}: result schema {schema!r}; this version reads {SCHEMA}")
+    try:
+        return _adapter().validate_python(raw)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise InputError(f"{path}: {where}: {first['msg']}; not a result of this version") from None
+
+
+def read_all(root: Path) -> tuple[list[Result], list[str]]:
+    """Every result below `root`, sorted by path, and one sentence per file that could not be read."""
+    if not root.is_dir():
+        raise InputError(f"{root}: no such folder; run a recipe first: python -m compress run bert_int8")
+    results, problems = [], []
+    for path in _result_files(root):
+        try:
+            results.append(read(path))
+        except InputError as error:
+            problems.extend(error.problems)
+    return results, problems
+
+
+def _result_files(root: Path) -> Iterable[Path]:
+    return sorted(p for p in root.rglob("*.json") if not p.name.startswith("."))

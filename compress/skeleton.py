@@ -1,0 +1,187 @@
+"""The empty model of an artifact, and filling it: structure first, then the tensors that were saved.
+
+    config.json --from_config on meta--> skeleton --low-rank layers, quantized layers--> structure --tensors--> model
+
+Nothing is initialised and nothing computed: every parameter and every buffer, also those that a plain checkpoint leaves out
+and recomputes, comes from the file. Shapes follow the tensors, so that pruned layers need no description.
+"""
+
+import copy
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+from transformers.pytorch_utils import Conv1D
+
+from compress.bundle import swap
+from compress.config import InputError
+from compress.layers import LowRankLinear
+from compress.packing import backend_of, settings_of
+from compress.workloads import TaskName, task_of
+
+Layers = Mapping[str, Mapping[str, Any]]
+
+
+@dataclass(frozen=True)
+class Contents:
+    """A model as plain tensors: what `fill` needs beside the configuration and the layers."""
+
+    tensors: dict[str, torch.Tensor]
+    packing: dict[str, dict[str, Any]]
+    """Quantized layer -> what its backend wrote down."""
+    tied: dict[str, str]
+    """Parameter -> the one it shares its memory with, which holds the tensor."""
+
+
+def auto_class(task: TaskName) -> Any:
+    """The transformers Auto class of a task."""
+    import transformers
+
+    return getattr(transformers, task_of(task).auto_model)
+
+
+def empty_model(config: Any, task: TaskName, trust_remote_code: bool = False) -> Any:
+    """The architecture that a configuration describes, without memory (meta device), in eval mode."""
+    with torch.device("meta"):
+        model = auto_class(task).from_config(copy.deepcopy(config), trust_remote_code=trust_remote_code)
+    return model.eval()
+
+
+def is_plain(model: Any, task: TaskName, layers: Layers) -> bool:
+    """Whether `from_pretrained` alone rebuilds this model: the configuration gives the same modules, shapes and attributes."""
+    if settings_of(layers):
+        return False
+    trusted = hasattr(model.config, "auto_map")  # its code was trusted when the model was loaded
+    skeleton = empty_model(model.config, task, trust_remote_code=trusted)
+    if _structure(skeleton) != _structure(model):
+        return False
+    modules = dict(skeleton.named_modules())
+    return all(
+        getattr(modules[name], key, None) == value
+        for name, entry in layers.items()
+        for key, value in entry.get("attributes", {}).items()
+    )
+
+
+def _structure(model: nn.Module) -> dict[str, Any]:
+    """Module types, parameter shapes, and for buffers that are recomputed at loading also their types."""
+    kept = set(model.state_dict())
+    modules: dict[str, Any] = {f"module {name}": type(module).__name__ for name, module in model.named_modules()}
+    shapes = {name: tuple(p.shape) for name, p in model.named_parameters(remove_duplicate=False)}
+    buffers = {
+        name: tuple(b.shape) if name in kept else (tuple(b.shape), b.dtype)
+        for name, b in model.named_buffers(remove_duplicate=False)
+    }
+    return modules | shapes | buffers
+
+
+def contents(model: nn.Module, layers: Layers) -> Contents:
+    """All tensors of a model on the CPU, quantized layers taken apart by their backends, shared ones once."""
+    tensors: dict[str, torch.Tensor] = {}
+    packing: dict[str, dict[str, Any]] = {}
+    for name, entry in settings_of(layers).items():
+        parts, packing[name] = backend_of(entry["backend"]).pack(model.get_submodule(name))
+        tensors |= {f"{name}.{key}": tensor for key, tensor in parts.items()}
+    owners: dict[int, str] = {}
+    tied: dict[str, str] = {}
+    inside = tuple(f"{name}." for name in packing)
+    for name, tensor in _state(model):
+        if name.startswith(inside):
+            continue
+        owner = owners.setdefault(id(tensor), name)
+        if owner == name:
+            tensors[name] = tensor
+        else:
+            tied[name] = owner
+    return Contents({name: _portable(tensor) for name, tensor in tensors.items()}, packing, tied)
+
+
+def _state(model: nn.Module) -> Iterator[tuple[str, torch.Tensor]]:
+    yield from model.named_parameters(remove_duplicate=False)
+    yield from model.named_buffers(remove_duplicate=False)
+
+
+def _portable(tensor: torch.Tensor) -> torch.Tensor:
+    """A contiguous CPU tensor that shares no memory with another name's."""
+    own = tensor.detach().cpu().contiguous()
+    whole = own.untyped_storage().nbytes() == own.numel() * own.element_size()
+    return own if whole else own.clone()
+
+
+def fill(model: Any, layers: Layers, found: Contents, device: torch.device) -> Any:
+    """The skeleton with its structure changed as `layers` say and every tensor in place on `device`.
+
+    Raises InputError when tensors and structure do not fit each other.
+    """
+    left = dict(found.tensors)
+    for name, entry in layers.items():
+        if entry.get("kind") == "lowrank":
+            swap(model, name, _thin(name, left))
+    for name, entry in settings_of(layers).items():
+        prefix = f"{name}."
+        parts = {key.removeprefix(prefix): left.pop(key) for key in list(left) if key.startswith(prefix)}
+        swap(model, name, backend_of(entry["backend"]).unpack(parts, found.packing[name], device))
+    for name, tensor in left.items():
+        _assign(model, name, tensor.to(device))
+    for name, owner in found.tied.items():
+        module, _, key = name.rpartition(".")
+        model.get_submodule(module)._parameters[key] = model.get_parameter(owner)
+    for name, entry in layers.items():
+        for key, value in entry.get("attributes", {}).items():
+            setattr(model.get_submodule(name), key, value)
+    for module in model.modules():
+        _match_attributes(module)
+    missing = [name for name, tensor in _state(model) if tensor.device.type == "meta"]
+    if missing:
+        raise InputError(f"the artifact lacks {len(missing)} tensors of the model, first {missing[0]}")
+    return model.eval()
+
+
+def _thin(name: str, tensors: Mapping[str, torch.Tensor]) -> LowRankLinear:
+    """An empty low-rank layer; the shapes of quantized halves do not matter, they are replaced whole."""
+    bias = f"{name}.second.bias" in tensors
+    first, second = tensors.get(f"{name}.first.weight"), tensors.get(f"{name}.second.weight")
+    if first is None or second is None or first.dim() != 2 or second.dim() != 2:
+        return LowRankLinear(1, 1, 1, bias=bias, device="meta")
+    return LowRankLinear(first.shape[1], second.shape[0], first.shape[0], bias=bias, device="meta")
+
+
+def _assign(model: nn.Module, name: str, tensor: torch.Tensor) -> None:
+    module_name, _, key = name.rpartition(".")
+    try:
+        module = model.get_submodule(module_name)
+    except AttributeError:
+        raise InputError(f"the artifact holds {name}, which the model does not have") from None
+    if key in module._parameters:
+        before = module._parameters[key]
+        wants_grad = tensor.is_floating_point() and (before is None or before.requires_grad)
+        module._parameters[key] = nn.Parameter(tensor, requires_grad=wants_grad)
+    elif key in module._buffers:
+        module._buffers[key] = tensor
+    else:
+        raise InputError(f"the artifact holds {name}, which the model does not have")
+
+
+def _match_attributes(module: nn.Module) -> None:
+    """Sizes that a module states beside its weight, taken from the weight, in place."""
+    weight = getattr(module, "weight", None)
+    if not isinstance(weight, torch.Tensor):
+        return
+    shape = tuple(weight.shape)
+    match module:
+        case LowRankLinear():
+            pass
+        case Conv1D():
+            module.nx, module.nf = shape
+        case nn.Conv2d():
+            module.out_channels, module.in_channels = shape[0], shape[1] * module.groups
+        case nn.Embedding():
+            module.num_embeddings, module.embedding_dim = shape
+        case nn.LayerNorm() | nn.RMSNorm():
+            module.normalized_shape = shape
+        case nn.BatchNorm2d():
+            module.num_features = shape[0]
+        case nn.Linear() if type(module) is nn.Linear and len(shape) == 2:
+            module.out_features, module.in_features = shape

@@ -1,0 +1,112 @@
+"""Estimates with intervals: means over rounds, paired log-ratios, and paired comparisons of accuracy.
+
+The independent unit of a timing is the round; the unit of an accuracy is the example. Pure functions over
+plain numbers: no torch here, and scipy only where a quantile is asked for.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+CONFIDENCE = 0.95
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A value with its 95 % interval and the number of independent observations behind it."""
+
+    __pydantic_config__: ClassVar[dict[str, str]] = {"ser_json_inf_nan": "strings"}  # JSON has no infinity
+
+    value: float
+    low: float
+    high: float
+    n: int
+
+
+def t_quantile(n: int, confidence: float = CONFIDENCE) -> float:
+    """Two-sided Student t quantile for `n` observations (n - 1 degrees of freedom)."""
+    from scipy.stats import t
+
+    return float(t.ppf(0.5 + confidence / 2, n - 1))
+
+
+def mean_estimate(values: Sequence[float]) -> Estimate:
+    """Mean with a t interval; the interval is infinite when one observation says nothing about spread."""
+    n = len(values)
+    if n == 0:
+        raise ValueError("no observations")
+    mean = math.fsum(values) / n
+    if n == 1:
+        return Estimate(mean, -math.inf, math.inf, 1)
+    spread = math.sqrt(math.fsum((v - mean) ** 2 for v in values) / (n - 1))
+    half = t_quantile(n) * spread / math.sqrt(n)
+    return Estimate(mean, mean - half, mean + half, n)
+
+
+def log_mean_estimate(values: Sequence[float]) -> Estimate:
+    """Geometric mean with a t interval on the logarithms: right for positive, multiplicative noise."""
+    logs = mean_estimate([math.log(v) for v in values])
+    return Estimate(math.exp(logs.value), math.exp(logs.low), math.exp(min(logs.high, 700.0)), logs.n)
+
+
+def paired_ratio(ours: Sequence[float], reference: Sequence[float]) -> Estimate:
+    """Ratio ours / reference from paired rounds: geometric mean of the ratios, t interval on their logarithms."""
+    if len(ours) != len(reference):
+        raise ValueError(f"{len(ours)} rounds against {len(reference)}: ratios need the same rounds")
+    return log_mean_estimate([a / b for a, b in zip(ours, reference, strict=True)])
+
+
+def min_detectable(ours: Sequence[float], reference: Sequence[float], power: float = 0.8) -> float | None:
+    """Smallest relative difference that these rounds would have found with 80 % power; information, never a verdict."""
+    n = len(ours)
+    if n < 2:
+        return None
+    from scipy.stats import t
+
+    logs = [math.log(a / b) for a, b in zip(ours, reference, strict=True)]
+    mean = math.fsum(logs) / n
+    spread = math.sqrt(math.fsum((v - mean) ** 2 for v in logs) / (n - 1))
+    needed = t_quantile(n) + float(t.ppf(power, n - 1))
+    return math.expm1(needed * spread / math.sqrt(n))
+
+
+def wilson(successes: int, n: int) -> Estimate:
+    """A proportion with Wilson's score interval (Wilson 1927), which stays inside 0 to 1."""
+    if n == 0:
+        raise ValueError("no examples")
+    z = 1.959963984540054
+    p = successes / n
+    centre = (p + z * z / (2 * n)) / (1 + z * z / n)
+    half = z * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n)) / (1 + z * z / n)
+    return Estimate(p, max(0.0, centre - half), min(1.0, centre + half), n)
+
+
+def mcnemar_p(ours: Sequence[bool], reference: Sequence[bool]) -> float:
+    """Exact two-sided McNemar p-value of two paired right/wrong sequences (binomial on the discordant pairs)."""
+    from scipy.stats import binomtest
+
+    gained = sum(a and not b for a, b in zip(ours, reference, strict=True))
+    lost = sum(b and not a for a, b in zip(ours, reference, strict=True))
+    if gained + lost == 0:
+        return 1.0
+    return float(binomtest(gained, gained + lost, 0.5).pvalue)
+
+
+def paired_difference(ours: Sequence[float], reference: Sequence[float], seed: int, resamples: int = 2000) -> Estimate:
+    """Mean of ours - reference over the same examples, with a percentile bootstrap interval over examples."""
+    differences = np.asarray(ours, dtype=np.float64) - np.asarray(reference, dtype=np.float64)
+    n = len(differences)
+    generator = np.random.default_rng(seed)
+    means = np.empty(resamples)
+    for i in range(resamples):
+        means[i] = differences[generator.integers(0, n, n)].mean()
+    low, high = np.quantile(means, [0.025, 0.975])
+    return Estimate(float(differences.mean()), float(low), float(high), n)
+
+
+def percentile(values: Sequence[float], fraction: float) -> float:
+    """The `fraction` quantile (0 to 1) by linear interpolation."""
+    return float(np.quantile(np.asarray(values, dtype=np.float64), fraction))

@@ -1,0 +1,166 @@
+"""A recipe's steps, applied in order: to a live model without measuring, or into an artifact with each step metered."""
+
+import copy
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from compress import artifact, runtimes
+from compress.bundle import Bundle
+from compress.config import InputError
+from compress.devices import pick
+from compress.energy import Absent, Meter
+from compress.energy.spending import spending
+from compress.measure.size import parameter_counts
+from compress.methods import apply_step
+from compress.methods.steps import Step
+from compress.progress import say
+from compress.recipe import Recipe
+from compress.results import StepCost, Transform
+from compress.workloads import TaskName, live, source
+
+if TYPE_CHECKING:
+    import datasets
+
+TASK_OF_CLASS: dict[str, TaskName] = {
+    "ForSequenceClassification": "text-classification",
+    "ForImageClassification": "image-classification",
+    "ForCausalLM": "causal-lm",
+    "LMHeadModel": "causal-lm",
+}
+
+
+def task_of_model(model: Any) -> TaskName:
+    """The task a transformers model was made for, by its class name."""
+    name = type(model).__name__
+    for ending, task in TASK_OF_CLASS.items():
+        if name.endswith(ending):
+            return task
+    raise InputError(f"{name}: expected a model whose class ends in {', '.join(TASK_OF_CLASS)}")
+
+
+def load(path: str | Path, device: str = "cpu", trust_remote_code: bool = False) -> tuple[Any, Any]:
+    """Model and tokenizer (or image processor) of a saved artifact, ready for inference.
+
+    Raises InputError when the folder is damaged, foreign, or made by a newer version.
+    """
+    model, processor, manifest = artifact.load(Path(path), device=device, trust_remote_code=trust_remote_code)
+    return runtimes.prepare(model, str(manifest.extra.get("runtime", "eager"))), processor
+
+
+def apply(
+    recipe: Recipe, model: Any, tokenizer: Any, dataset: "datasets.Dataset | None" = None, device: str | None = None
+) -> Any:
+    """The compressed model; the one that came in stays as it was. Nothing is measured or written.
+
+    `dataset` holds training examples (columns text and label, image and label, or text) for steps that calibrate or train.
+    """
+    place = pick(device) if device else next(model.parameters()).device
+    task = task_of_model(model)
+
+    def train() -> "datasets.Dataset":
+        return live.prepare(dataset, task, tokenizer, model.config)
+
+    def dense() -> Any:
+        return copy.deepcopy(model).to(place).float().eval()
+
+    bundle = Bundle(
+        model=dense(),
+        processor=tokenizer,
+        task=task,
+        device=place,
+        train=train if dataset is not None else None,
+        teacher=dense,
+        runtime=recipe.runtime,
+        seed=recipe.seed,
+    )
+    for step in recipe.steps:
+        bundle = apply_step(bundle, step)
+    for note in bundle.notes:
+        say(f"  {note}")
+    bundle = runtimes.finish(bundle, bundle.runtime)
+    return runtimes.prepare(bundle.model, bundle.runtime)
+
+
+def open_bundle(recipe: Recipe, found: source.Source, device: torch.device, work: Path | None) -> Bundle:
+    """The workload's dense model with everything a step may ask for."""
+    model, processor = source.load_model(found, device=str(device))
+
+    def train() -> "datasets.Dataset":
+        return source.load_examples(found, "train", processor, model.config)
+
+    return Bundle(
+        model=model,
+        processor=processor,
+        task=found.workload.task,
+        device=device,
+        workload=found.workload,
+        train=train,
+        teacher=lambda: source.load_model(found, device=str(device))[0],
+        runtime=recipe.runtime,
+        seed=recipe.seed,
+        work=work,
+    )
+
+
+def build(
+    recipe: Recipe,
+    found: source.Source,
+    device: torch.device,
+    folder: Path,
+    work: Path,
+    meter: Meter | Absent,
+    fingerprint: str,
+) -> None:
+    """Runs the recipe's steps on the workload's model and saves the artifact in `folder`.
+
+    `work` keeps checkpoints, and what was spent, for the attempt after a killed one.
+    """
+    torch.manual_seed(recipe.seed)
+    work.mkdir(parents=True, exist_ok=True)
+    costs: list[StepCost] = []
+    with spending(meter, work / "spent.json") as total:
+        bundle = open_bundle(recipe, found, device, work)
+        counts = parameter_counts(bundle.model)
+        for index, step in enumerate(recipe.steps):
+            place = f"{recipe.name} {index + 1}/{len(recipe.steps)}"
+            bundle, cost = _metered_step(bundle, step, meter, place)
+            costs.append(cost)
+            if step.method != "quantize":  # packed weights no longer count one element per parameter
+                counts = parameter_counts(bundle.model)
+        bundle = runtimes.finish(bundle, bundle.runtime)
+    transform = Transform(
+        seconds=total.seconds,
+        energy_j=total.energy_j,
+        energy_source=None if isinstance(meter, Absent) else meter.source,
+        energy_reason=total.reason,
+        interruptions=total.interruptions,
+        steps=tuple(costs),
+    )
+    extra = {
+        "fingerprint": fingerprint,
+        "runtime": bundle.runtime,
+        "transform": asdict(transform),
+        "notes": list(bundle.notes),
+        "parameters": counts[0],
+        "nonzero": counts[1],
+    }
+    artifact.save(bundle, folder, extra)
+
+
+def _metered_step(bundle: Bundle, step: Step, meter: Meter | Absent, place: str) -> tuple[Bundle, StepCost]:
+    """The bundle after one step, and what the step cost; one line says so."""
+    joules = None if isinstance(meter, Absent) else meter.read_j()
+    start = time.monotonic()
+    after = apply_step(bundle, step)
+    seconds = time.monotonic() - start
+    energy = None if isinstance(meter, Absent) or joules is None else meter.read_j() - joules
+    changed = sum(1 for name, entry in after.layers.items() if name and entry != bundle.layers.get(name))
+    cost = StepCost(step.method, seconds, energy, changed)
+    say(f"  {place} {step.method}: {changed} layers changed in {seconds:.1f} s")
+    for note in after.notes[len(bundle.notes) :]:
+        say(f"    {note}")
+    return after, cost

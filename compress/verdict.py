@@ -1,0 +1,248 @@
+"""What may be said about a compressed model: a word, one sentence that always holds the accuracy too, and break-even.
+
+The word comes from the 95 % interval of the paired ratio ours / reference: energy where it was measured (nvml, rapl),
+else latency, and then the sentence says so. An interval that contains 1 is no measurable difference, never a saving.
+Pure functions over results: no torch.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Literal
+
+from compress.results import Accuracy, BreakEven, Kernel, Point, Ratio, Reference, Result, Transform, Verdict, Word
+from compress.stats import Estimate
+
+MEASURED = frozenset({"nvml", "rapl"})
+"""Energy sources that are meters; `modelled` is not one."""
+IN_POINTS = frozenset({"accuracy", "f1", "matthews_correlation"})
+"""Metrics between 0 and 1 whose differences are said in points (hundredths)."""
+CAUSES = {
+    "dequantized": "weights are dequantized to floating point before every product",
+    "masked": "zeros are stored and multiplied",
+}
+
+Axis = Literal["energy", "latency"]
+
+
+def judged(result: Result) -> Result:
+    """The same result with the verdict of every point, the headline's verdict and break-even filled in.
+
+    Left as it is where there is nothing to judge: a failed recipe, or no paired ratio to the verdict's reference.
+    """
+    reference = result.verdict_reference
+    if result.error is not None or result.accuracy is None or reference is None:
+        return result
+    points = tuple(replace(p, verdict=_point_verdict(result, result.accuracy, reference, p)) for p in result.points)
+    changed = replace(result, points=points)
+    headline = changed.headline
+    if headline is None:
+        return changed
+    return replace(changed, verdict=headline.verdict, breakeven=_result_breakeven(changed, reference, headline))
+
+
+def _point_verdict(result: Result, accuracy: Accuracy, reference: Reference, point: Point) -> Verdict | None:
+    ratio = point.ratio(reference.name)
+    if ratio is None:
+        return None
+    runtime = runtime_reference(result)
+    return verdict(
+        accuracy,
+        reference.accuracy,
+        ratio,
+        energy_source=point.energy_source,
+        kernel=result.kernel,
+        runtime=point.ratio(runtime) if runtime else None,
+    )
+
+
+def _result_breakeven(result: Result, reference: Reference, headline: Point) -> BreakEven | None:
+    theirs = next((p for p in reference.points if same_point(p, headline)), None)
+    if result.transform is None or theirs is None:
+        return result.breakeven
+    if headline.verdict is not None and headline.verdict.word == "BROKEN":
+        return BreakEven(None, None, point_name(headline), "never: the model is broken")
+    return breakeven(result.transform, headline, theirs, reference.name)
+
+
+def runtime_reference(result: Result) -> str | None:
+    """Name of the dense model under the recipe's own runtime where that is not eager, or None."""
+    if result.runtime in ("", "eager"):
+        return None
+    names = [r.name for r in result.references if r.name.endswith(f" {result.runtime}") and not r.verdict_reference]
+    return names[0] if names else None
+
+
+def same_point(one: Point, other: Point) -> bool:
+    """Whether two points have the same batch size, sequence length and phase."""
+    ours, theirs = ((p.batch_size, p.sequence_length, p.phase) for p in (one, other))
+    return ours == theirs
+
+
+def point_name(point: Point) -> str:
+    """`batch 8 x length 64`, with the phase of a language model."""
+    length = "" if point.sequence_length is None else f" x length {point.sequence_length}"
+    return f"batch {point.batch_size}{length}" + (f", {point.phase}" if point.phase else "")
+
+
+def cost_axis(ratio: Ratio, energy_source: str | None) -> tuple[Axis, Estimate]:
+    """Energy and its ratio where a meter measured it, else latency and its ratio."""
+    if energy_source in MEASURED and ratio.energy is not None:
+        return "energy", ratio.energy
+    return "latency", ratio.latency
+
+
+def verdict(
+    accuracy: Accuracy,
+    reference: Accuracy,
+    ratio: Ratio,
+    *,
+    energy_source: str | None = None,
+    kernel: Kernel | None = None,
+    runtime: Ratio | None = None,
+) -> Verdict:
+    """The verdict on one operating point.
+
+    `ratio` is ours / the verdict's reference; `runtime` is ours / the dense model under the same runtime, where there
+    is one: it splits the saving into the runtime's part and the compression's.
+    """
+    axis, estimate = cost_axis(ratio, energy_source)
+    broken = _broken(accuracy, reference, ratio.reference)
+    if broken:
+        return Verdict("BROKEN", f"BROKEN: {broken}", _cause(kernel, None, axis, ratio))
+    word, cost = _cost_words(axis, estimate, _why_not_energy(axis, energy_source))
+    sentence = f"{cost}{_accuracy_words(accuracy)}, against {ratio.reference}"
+    return Verdict(word, sentence, _cause(kernel, runtime, axis, ratio))
+
+
+def _broken(accuracy: Accuracy, reference: Accuracy, name: str) -> str | None:
+    """Why the model does not do its job any more, or None."""
+    ours, theirs, metric = accuracy.estimate.value, reference.estimate.value, accuracy.metric
+    if not accuracy.finite or not math.isfinite(ours):
+        return "outputs are not finite"
+    if metric == "perplexity":
+        return f"perplexity {ours:.4g} is over twice the {theirs:.4g} of {name}" if ours > 2 * theirs else None
+    chance = accuracy.chance if accuracy.chance is not None else reference.chance
+    if chance is None:
+        return None
+    sign = 1 if accuracy.higher_is_better else -1
+    margin, lost = sign * (theirs - chance), sign * (theirs - ours)
+    if margin <= 0 or lost <= 0.5 * margin:  # a reference that is no better than chance has no margin to lose
+        return None
+    return (
+        f"{metric} {ours:.3f} against {theirs:.3f} of {name}, "
+        f"where always answering the majority class gives {chance:.3f}"
+    )
+
+
+def _cost_words(axis: Axis, ratio: Estimate, note: str) -> tuple[Word, str]:
+    if ratio.high < 1:
+        saved, least, most = (100 * (1 - r) for r in (ratio.value, ratio.high, ratio.low))
+        return "SAVES", f"SAVES {_percent(saved)} % of the {axis} ({_percent(least)} to {_percent(most)}{note})"
+    if ratio.low > 1 and ratio.value >= 2:
+        factors = f"{ratio.low:.2g} to {ratio.high:.2g}"
+        return "COSTS MORE", f"COSTS MORE: {ratio.value:.2g} times the {axis} ({factors}{note})"
+    change, low, high = (100 * (r - 1) for r in (ratio.value, ratio.low, ratio.high))
+    if ratio.low > 1:
+        return "COSTS MORE", f"COSTS MORE: {_percent(change)} % more {axis} ({_percent(low)} to {_percent(high)}{note})"
+    interval = _between(low, high, "+z.2g")
+    return "NO MEASURABLE DIFFERENCE", f"NO MEASURABLE DIFFERENCE of {axis} ({change:+z.2g} %, {interval}{note})"
+
+
+def _percent(value: float) -> str:
+    """Whole percents from 10 up, two digits below, where a whole percent would hide the interval."""
+    return f"{value:.0f}" if value >= 10 else f"{value:.2g}"
+
+
+def _between(low: float, high: float, form: str) -> str:
+    if not (math.isfinite(low) and math.isfinite(high)):
+        return "too few rounds for an interval"
+    return f"between {low:{form}} and {high:{form}}"
+
+
+def _why_not_energy(axis: Axis, energy_source: str | None) -> str:
+    """What a verdict on latency adds about energy."""
+    if axis == "energy":
+        return ""
+    if energy_source == "modelled":
+        return "; energy is only modelled here"
+    return "; energy is not known here" if energy_source in MEASURED else "; energy is not measured here"
+
+
+def _accuracy_words(accuracy: Accuracy) -> str:
+    """The difference of accuracy to the reference, with its interval, as the second half of a sentence."""
+    delta, metric = accuracy.delta, accuracy.metric
+    if delta is None:
+        reason = accuracy.reasons.get("delta")
+        return f" at an unknown difference of {metric}" + (f" ({reason})" if reason else "")
+    scale, form, unit = delta_unit(metric)
+    value, low, high = (scale * v for v in (delta.value, delta.low, delta.high))
+    up = accuracy.higher_is_better
+    if low == value == high == 0:
+        return f" at the same {metric}"
+    if low <= 0 <= high:
+        bad = "loss" if up else "rise"
+        unit = f" {unit}".rstrip()
+        return f" at no measurable {bad} of {metric} ({value:+{form}}{unit}, {_between(low, high, '+' + form)})"
+    verb = ("GAINS" if value > 0 else "LOSES") if up else ("RAISES" if value > 0 else "LOWERS")
+    least, most = sorted((abs(low), abs(high)))
+    amount = f"{abs(value):{form}} {unit}".rstrip()
+    phrase = f"{verb} {amount} of {metric}" if up else f"{verb} {metric} by {amount}"
+    return f" AND {phrase} ({least:{form}} to {most:{form}})"
+
+
+def delta_unit(metric: str) -> tuple[float, str, str]:
+    """Scale, number format and unit in which a difference of this metric is said."""
+    if metric in IN_POINTS:
+        return 100, "z.1f", "points"
+    if metric == "perplexity":  # its delta is a ratio minus 1
+        return 100, "z.1f", "%"
+    return 1, "z.3g", ""
+
+
+def _cause(kernel: Kernel | None, runtime: Ratio | None, axis: Axis, ratio: Ratio) -> str:
+    """Why the cost is what it is: what the kernels do, and how much of it is the runtime's."""
+    causes = []
+    if kernel is not None and kernel.label != "real":
+        causes.append(kernel.cause or CAUSES[kernel.label])
+    if runtime is not None:
+        ours, alone = (r.energy if axis == "energy" else r.latency for r in (ratio, runtime))
+        if ours is not None and alone is not None:
+            total, compression = 1 / ours.value, 1 / alone.value
+            causes.append(
+                f"of the {total:.2g}x, {total / compression:.2g}x is the runtime's ({runtime.reference}) "
+                f"and {compression:.2g}x the compression's"
+            )
+    return "; ".join(causes)
+
+
+def breakeven(transform: Transform, point: Point, reference: Point, name: str) -> BreakEven:
+    """Inferences after which compressing has paid back what it cost, against the reference called `name`.
+
+    In joules where a meter measured both, else in seconds. Its interval is that of the paired ratio; None and the
+    reason where that interval does not show a saving. An inference is one example.
+    """
+    where = point_name(point)
+    ratio = point.ratio(name)
+    if ratio is None:
+        return BreakEven(None, None, where, f"no paired ratio to {name}")
+    axis, estimate = cost_axis(ratio, point.energy_source)
+    if estimate.low > 1:
+        return BreakEven(None, None, where, f"never: costs more {axis} than {name}")
+    if estimate.high >= 1:
+        return BreakEven(None, None, where, f"no measurable saving of {axis}: the interval contains none")
+    if axis == "latency":
+        per_example_s = reference.latency_s.value / reference.batch_size
+        return BreakEven(_repaid(transform.seconds, per_example_s, estimate), "seconds", where, None)
+    if transform.energy_j is None or transform.energy_source not in MEASURED:
+        reason = transform.energy_reason or "the energy of compressing was not measured"
+        return BreakEven(None, None, where, reason)
+    if reference.energy_j is None:
+        return BreakEven(None, None, where, f"the energy of {name} is not known")
+    return BreakEven(_repaid(transform.energy_j, reference.energy_j.value, estimate), "joules", where, None)
+
+
+def _repaid(spent: float, theirs: float, ratio: Estimate) -> Estimate:
+    """spent / (theirs * (1 - ratio)), with the ratio's interval carried over."""
+    after: Callable[[float], float] = lambda r: spent / (theirs * (1 - r))  # noqa: E731
+    return Estimate(after(ratio.value), after(ratio.low), after(ratio.high), ratio.n)

@@ -1,0 +1,198 @@
+"""Workloads: what model, on what data, judged by what metric.
+
+A workload is a YAML file. Its model and data are hub ids, folders and files, or `offline:NAME`, which is made on this
+machine from what every machine has (see `offline`) and then used like any other folder.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Protocol
+
+from pydantic import Field, field_validator, model_validator
+
+import recipes
+from compress.config import Config, InputError, check_name, parse_yaml, read_text, validate
+
+if TYPE_CHECKING:
+    import datasets
+    import torch
+
+SHIPPED = recipes.FOLDER / "workloads"
+OFFLINE = "offline:"
+
+TaskName = Literal["text-classification", "image-classification", "causal-lm"]
+
+
+class OperatingPoint(Config):
+    """Batch size x sequence length."""
+
+    batch_size: Annotated[int, Field(ge=1)]
+    """Examples per batch."""
+    sequence_length: Annotated[int, Field(ge=4)] | None = None
+    """Tokens per example; none for images."""
+
+
+class Dataset(Config):
+    """Where examples are and which columns hold what."""
+
+    path: str
+    """Hub id, a folder or a file (parquet, csv, tsv, jsonl, txt), or offline:NAME."""
+    name: str | None = None
+    """Configuration of a hub data set."""
+    revision: str | None = None
+    """Commit of a hub data set."""
+    train: str | None = "train"
+    """Split, or file in the folder, that steps may calibrate and train on."""
+    test: str = "test"
+    """Split, or file in the folder, that everything is judged on."""
+    text: str = "text"
+    """Column of the text."""
+    text_pair: str | None = None
+    """Column of the second text of a pair."""
+    label: str = "label"
+    """Column of the class: a number, or a name that the model's configuration lists."""
+    image: str = "image"
+    """Column of the image."""
+
+
+class Workload(Config):
+    """What model, on what data, judged by what metric, at which operating points."""
+
+    name: str = "workload"
+    """Name of the results' folder; the file's name when loaded from one."""
+    task: TaskName
+    """What the model does."""
+    model: str
+    """Hub id or folder of a saved transformers model, or offline:NAME."""
+    revision: str | None = None
+    """Commit of a hub model."""
+    dataset: Dataset
+    """Where examples are."""
+    metric: str = ""
+    """accuracy, f1, matthews_correlation, perplexity, or the path of a metric module; unset takes the task's own."""
+    max_length: Annotated[int, Field(ge=8)] = 128
+    """Longest input in tokens; texts are cut there, language modelling uses blocks of it."""
+    headline: OperatingPoint | None = None
+    """The operating point that verdicts speak of; batch 8, length 64 (or max_length) when unset."""
+    points: tuple[OperatingPoint, ...] = ()
+    """Further operating points."""
+    trust_remote_code: bool = False
+    """Run code that comes with a hub model: only when you have read it."""
+
+    @field_validator("name")
+    @classmethod
+    def _name_is_a_folder_name(cls, value: str) -> str:
+        return check_name(value, "workload")
+
+    @model_validator(mode="after")
+    def _points_fit(self) -> "Workload":
+        if self.task == "image-classification":
+            return self
+        for point in (*((self.headline,) if self.headline else ()), *self.points):
+            if point.sequence_length is not None and point.sequence_length > self.max_length:
+                raise ValueError(f"sequence_length {point.sequence_length} is over max_length {self.max_length}")
+        return self
+
+    @classmethod
+    def load(cls, name_or_path: str | Path) -> "Workload":
+        """The workload of this name or file; folders in a file are relative to it."""
+        path = find(str(name_or_path))
+        data, source = parse_yaml(read_text(path, "workload"), str(path))
+        workload = validate(cls, {"name": path.stem, **data}, source)
+        dataset = workload.dataset.model_copy(update={"path": _beside(workload.dataset.path, path.parent)})
+        return workload.model_copy(
+            update={
+                "model": _beside(workload.model, path.parent),
+                "metric": _beside(workload.metric, path.parent) if workload.metric.endswith(".py") else workload.metric,
+                "dataset": dataset,
+            }
+        )
+
+    @property
+    def headline_point(self) -> OperatingPoint:
+        """The headline point with its default filled in."""
+        if self.headline:
+            return self.headline
+        length = None if self.task == "image-classification" else min(64, self.max_length)
+        return OperatingPoint(batch_size=8, sequence_length=length)
+
+    @property
+    def metric_name(self) -> str:
+        """The metric with the task's default filled in."""
+        return self.metric or ("perplexity" if self.task == "causal-lm" else "accuracy")
+
+
+def _beside(value: str, folder: Path) -> str:
+    """`value` made absolute when it names something beside the file; hub ids and absolute paths stay."""
+    if not value or value.startswith(OFFLINE) or Path(value).is_absolute():
+        return value
+    beside = (folder / value).resolve()
+    if beside.exists() or value.startswith("."):
+        return str(beside)
+    return value
+
+
+def names() -> list[str]:
+    """Names of the shipped workloads."""
+    return sorted(path.stem for path in SHIPPED.glob("*.yaml"))
+
+
+def find(name: str) -> Path:
+    """The file of a workload given by path, or by the name of a shipped one."""
+    path = Path(name)
+    if path.exists() or path.suffix in (".yaml", ".yml") or "/" in name:
+        return path
+    shipped = SHIPPED / f"{name}.yaml"
+    if not shipped.is_file():
+        raise InputError(f"{name}: no such file and no shipped workload; shipped are: {', '.join(names())}")
+    return shipped
+
+
+Batch = Mapping[str, "torch.Tensor"]
+
+
+class Task(Protocol):
+    """What a task knows: one module per task implements these as plain functions."""
+
+    auto_model: str
+    """Name of the transformers Auto class."""
+
+    def load_processor(self, location: str, **options: Any) -> Any:
+        """The tokenizer or image processor stored with the model."""
+
+    def check(self, model: Any, processor: Any, examples: "datasets.Dataset", workload: Workload) -> list[str]:
+        """What is wrong with this model on these examples, one sentence each."""
+
+    def prepare(self, raw: "datasets.Dataset", processor: Any, workload: Workload, config: Any) -> "datasets.Dataset":
+        """Examples with normalised columns, model inputs included; raises InputError on unusable columns."""
+
+    def collate(self, examples: Sequence[Mapping[str, Any]], processor: Any) -> dict[str, "torch.Tensor"]:
+        """One batch, padded to its longest, with `labels`."""
+
+    def fixed(
+        self, examples: "datasets.Dataset", processor: Any, point: OperatingPoint, count: int, seed: int
+    ) -> list[dict[str, "torch.Tensor"]]:
+        """`count` batches of exactly this shape made of real data, without labels: for timing."""
+
+    def outcomes(self, logits: "torch.Tensor", batch: Batch) -> dict[str, list[float]]:
+        """Per-example outcomes of one batch; classification: prediction, reference; language: nll, tokens, bytes."""
+
+    def cost(self, example: Mapping[str, Any]) -> int:
+        """Length of an example, for sorting."""
+
+
+def task_of(name: TaskName) -> Task:
+    """The module of a task."""
+    from importlib import import_module
+
+    module: Any = import_module(TASKS[name])
+    task: Task = module
+    return task
+
+
+TASKS: dict[TaskName, str] = {
+    "text-classification": "compress.workloads.text_classification",
+    "image-classification": "compress.workloads.image_classification",
+    "causal-lm": "compress.workloads.causal_lm",
+}
+

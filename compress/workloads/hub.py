@@ -1,0 +1,47 @@
+"""Models and data sets on the Hugging Face hub: which commit a name stands for, here and now.
+
+Asking for one small file answers it: online the hub says which commit it came from, offline the cache does.
+"""
+
+import re
+from pathlib import Path
+from typing import Literal
+
+from compress.config import InputError
+
+ID = re.compile(r"(?:[A-Za-z0-9][\w.-]*/)?[A-Za-z0-9][\w.-]*")
+WAYS_OUT = (
+    "use an offline workload (stdlib-bert, digits-vit, stdlib-llama), a workload file with local folders "
+    "(compress init), or download it once with a network into the cache (HF_HOME)"
+)
+
+
+def is_id(value: str) -> bool:
+    """Whether this could be a hub id: `name` or `owner/name`, and not the name of a file."""
+    return bool(ID.fullmatch(value)) and Path(value).suffix not in (".csv", ".tsv", ".jsonl", ".json", ".parquet", ".txt")
+
+
+def commit(repo: str, kind: Literal["model", "dataset"], revision: str | None) -> str:
+    """The commit that a hub id (at a revision) stands for. Raises InputError saying what could not be reached."""
+    from huggingface_hub import errors, hf_hub_download
+
+    place = f"{kind} {repo}{f' at {revision}' if revision else ''}"
+    for file in ("config.json",) if kind == "model" else ("README.md", ".gitattributes"):
+        try:
+            path = hf_hub_download(repo, file, repo_type=kind, revision=revision)
+            return Path(path).parent.name  # .../snapshots/<commit>/<file>
+        except errors.GatedRepoError:
+            raise InputError(f"{place}: needs an accepted licence on the hub; accept it and log in, or {WAYS_OUT}") from None
+        except errors.RevisionNotFoundError:
+            raise InputError(f"{place}: the hub has no such revision") from None
+        except errors.RepositoryNotFoundError:
+            raise InputError(f"{place}: no such folder, and the hub has no such public {kind}; check the name") from None
+        except errors.LocalEntryNotFoundError:
+            raise InputError(
+                f"{place}: the Hugging Face hub could not be reached, and the cache does not have it; {WAYS_OUT}"
+            ) from None
+        except errors.EntryNotFoundError:
+            continue
+        except (OSError, errors.HfHubHTTPError) as error:
+            raise InputError(f"{place}: the hub answered {type(error).__name__}; {WAYS_OUT}") from None
+    raise InputError(f"{place}: has no {'config.json; it is no transformers model' if kind == 'model' else 'files'}")

@@ -1,0 +1,50 @@
+"""A model and data that the caller holds: written to a folder, they are a workload like any other."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from compress.config import InputError
+from compress.workloads import Dataset, TaskName, Workload, task_of
+
+if TYPE_CHECKING:
+    import datasets
+
+
+def prepare(examples: Any, task: TaskName, processor: Any, config: Any) -> "datasets.Dataset":
+    """Normalised examples of a live data set with the default column names."""
+    return task_of(task).prepare(examples, processor, describe("live", task, processor, config), config)
+
+
+def describe(folder: str, task: TaskName, processor: Any, config: Any) -> Workload:
+    """The workload of a live model; texts are cut at what tokenizer and model hold, 128 tokens at most."""
+    limits = (128, getattr(processor, "model_max_length", 128), getattr(config, "max_position_embeddings", 128))
+    return Workload(
+        name="live",
+        task=task,
+        model=folder,
+        dataset=Dataset(path=folder, train="train.parquet", test="test.parquet"),
+        max_length=max(8, min(int(limit) for limit in limits if limit)),
+    )
+
+
+def write(folder: Path, model: Any, processor: Any, dataset: "Mapping[str, datasets.Dataset]", task: TaskName) -> Path:
+    """Saves model, processor and data; returns the path of a workload file that names them."""
+    from ruamel.yaml import YAML
+
+    if "test" not in dataset:
+        raise InputError(f"dataset= has the splits {', '.join(dataset) or 'none'}; it needs test (and train for some steps)")
+    model.save_pretrained(folder / "model")
+    processor.save_pretrained(folder / "model")
+    (folder / "data").mkdir()
+    for split in ("train", "test"):
+        if split in dataset:
+            dataset[split].to_parquet(folder / "data" / f"{split}.parquet")
+    plain = describe("model", task, processor, model.config).model_dump(mode="json", exclude_none=True)
+    plain["dataset"]["path"] = "data"
+    if "train" not in dataset:
+        plain["dataset"]["train"] = None
+    path = folder / "live.yaml"
+    with path.open("w", encoding="utf-8") as out:
+        YAML().dump(plain, out)
+    return path

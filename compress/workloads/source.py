@@ -1,0 +1,249 @@
+"""Where a workload's model and data really are: folders, files, hub commits, or offline workloads made on first use.
+
+`resolve` finds everything and loads nothing: no torch unless an offline workload has to be trained. Its digest covers
+the content of model and data files (for the hub: their commits), so that a result is never reused for other data.
+Weights always arrive in the asked dtype, and a head that would be new and random is an error.
+"""
+
+import hashlib
+import json
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from compress.config import InputError, digest
+from compress.workloads import OFFLINE, TaskName, Workload, task_of
+
+if TYPE_CHECKING:
+    import datasets
+    import torch
+
+Split = Literal["train", "test"]
+
+WEIGHTS = ("*.safetensors", "pytorch_model*.bin")
+ARCHITECTURES: dict[TaskName, tuple[str, ...]] = {
+    "text-classification": ("ForSequenceClassification",),
+    "image-classification": ("ForImageClassification",),
+    "causal-lm": ("ForCausalLM", "LMHeadModel"),
+}
+
+
+@dataclass(frozen=True)
+class Source:
+    """A workload with its model and data found."""
+
+    workload: Workload
+    model: str
+    """Folder or hub id of the model."""
+    dataset: str
+    """Folder, file or hub id of the data."""
+    digest: str
+    """Changes with the workload's settings and with the content of model and data."""
+    resolved: dict[str, Any]
+    """Where model and data were found, with their commits or content hashes: for the result file."""
+
+
+def resolve(workload: Workload) -> Source:
+    """Where model and data are. Raises InputError with everything that is missing."""
+    problems: list[str] = []
+    found: dict[str, tuple[str, str | None, str]] = {}
+    for part, value in (("model", workload.model), ("dataset", workload.dataset.path)):
+        try:
+            found[part] = _find(workload, part, value)
+        except InputError as error:
+            problems.extend(error.problems)
+    if problems:
+        raise InputError(dict.fromkeys(problems))  # both parts of one offline workload fail with the same sentence
+    model, model_revision, model_content = found["model"]
+    data, data_revision, data_content = found["dataset"]
+    settings = workload.model_dump(mode="json", exclude={"name": True, "model": True, "dataset": {"path"}})
+    return Source(
+        workload=workload,
+        model=model,
+        dataset=data,
+        digest=digest([settings, model_content, data_content]),
+        resolved={
+            "model": model,
+            "model_revision": model_revision,
+            "model_content": model_content,
+            "dataset": data,
+            "dataset_revision": data_revision,
+            "dataset_content": data_content,
+        },
+    )
+
+
+def _find(workload: Workload, part: str, value: str) -> tuple[str, str | None, str]:
+    """(location, commit or None, content hash) of the model or the data set."""
+    if value.startswith(OFFLINE):
+        from compress.workloads import offline
+
+        folder = offline.ensure(value.removeprefix(OFFLINE)) / ("model" if part == "model" else "data")
+        return str(folder), None, content_hash(folder)
+    path = Path(value).expanduser()
+    if path.exists():
+        problems = _model_problems(path, workload) if part == "model" else _data_problems(path, workload)
+        if problems:
+            raise InputError(problems)
+        return str(path.resolve()), None, content_hash(path)
+    from compress.workloads import hub
+
+    if not hub.is_id(value):
+        wanted = "a folder of a saved transformers model" if part == "model" else "a folder or file of data"
+        raise InputError(f"{workload.name} {part} {value}: no such folder or file; expected {wanted}, or a hub id")
+    wanted_revision = workload.revision if part == "model" else workload.dataset.revision
+    commit = hub.commit(value, "model" if part == "model" else "dataset", wanted_revision)
+    return value, commit, commit
+
+
+def content_hash(path: Path) -> str:
+    """16 hex digits of the names and bytes of a file, or of all files in a folder except hidden ones."""
+    total = hashlib.sha256()
+    files = [path]
+    if path.is_dir():
+        files = sorted(p for p in path.rglob("*") if p.is_file() and not _hidden(p.relative_to(path)))
+    for file in files:
+        name = file.relative_to(path).as_posix() if path.is_dir() else file.suffix
+        with file.open("rb") as stream:
+            total.update(f"{name}\0{hashlib.file_digest(stream, 'sha256').hexdigest()}\n".encode())
+    return total.hexdigest()[:16]
+
+
+def _hidden(path: Path) -> bool:
+    return any(part.startswith(".") for part in path.parts)
+
+
+def _model_problems(path: Path, workload: Workload) -> list[str]:
+    """What keeps a folder from being a saved model of this task, as far as its config.json tells."""
+    place = f"{workload.name} model {path}"
+    if not path.is_dir():
+        return [f"{place}: is a file; expected the folder of a saved transformers model"]
+    try:
+        config = json.loads((path / "config.json").read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return [f"{place}: has no config.json; expected a folder written by save_pretrained"]
+    except (OSError, ValueError) as error:
+        return [f"{place}/config.json: cannot be read ({error})"]
+    problem = architecture_problem(config, workload.task) if isinstance(config, dict) else "config.json is no mapping"
+    if problem:
+        return [f"{place}: {problem}"]
+    if not any(file for pattern in WEIGHTS for file in path.glob(pattern)):
+        return [f"{place}: has no weights; expected {' or '.join(WEIGHTS)}"]
+    return []
+
+
+def architecture_problem(config: dict[str, Any], task: TaskName) -> str | None:
+    """Why a model with this config.json cannot do the task, or None."""
+    names = config.get("architectures") or []
+    endings = ARCHITECTURES[task]
+    if not names or any(ending in name for name in names for ending in endings):
+        return None
+    return f"is a {names[0]}; {task} needs a model whose class ends in {' or '.join(endings)}"
+
+
+def _data_problems(path: Path, workload: Workload) -> list[str]:
+    from compress.workloads.tables import location_problems
+
+    return location_problems(path, workload)
+
+
+def load_processor(source: Source) -> Any:
+    """The tokenizer or image processor stored with the model."""
+    options = {"revision": source.resolved["model_revision"]} if source.resolved["model_revision"] else {}
+    try:
+        return task_of(source.workload.task).load_processor(
+            source.model, trust_remote_code=source.workload.trust_remote_code, **options
+        )
+    except (OSError, ValueError, KeyError) as error:
+        raise InputError(
+            f"{source.workload.name} model {source.model}: its tokenizer or image processor cannot be loaded "
+            f"({_first_line(error)}); save it beside the model with save_pretrained"
+        ) from None
+
+
+def load_model(source: Source, device: Any = "cpu", dtype: "torch.dtype | None" = None) -> tuple[Any, Any]:
+    """(model in eval mode, processor), in float32 unless another dtype is asked for.
+
+    Raises InputError when the folder lacks weights of the task's model: those would be new and random.
+    """
+    import torch
+    import transformers
+
+    quiet_when_piped()
+    task, workload = task_of(source.workload.task), source.workload
+    place = f"{workload.name} model {source.model}"
+    options: dict[str, Any] = {"trust_remote_code": workload.trust_remote_code}
+    if source.resolved["model_revision"]:
+        options["revision"] = source.resolved["model_revision"]
+    processor = load_processor(source)
+    try:
+        config = transformers.AutoConfig.from_pretrained(source.model, **options)
+        problem = architecture_problem(config.to_dict(), workload.task)
+        if problem:
+            raise InputError(f"{place}: {problem}")
+        # from_pretrained keeps the stored dtype unless told: fp16 weights would make the reference fp16
+        model, info = getattr(transformers, task.auto_model).from_pretrained(
+            source.model, config=config, dtype=dtype or torch.float32, output_loading_info=True, **options
+        )
+    except InputError:
+        raise
+    except (OSError, ValueError, RuntimeError, KeyError) as error:
+        raise InputError(f"{place}: cannot be loaded ({_first_line(error)})") from None
+    missing = sorted(info["missing_keys"])
+    if missing:
+        raise InputError(
+            f"{place}: has no weights for {', '.join(missing[:4])}{' ...' if len(missing) > 4 else ''}, which would be "
+            f"random; expected a model trained for {workload.task}"
+        )
+    return model.to(device).eval(), processor
+
+
+def _first_line(error: BaseException) -> str:
+    lines = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {lines[0] if lines else ''}"
+
+
+def load_examples(
+    source: Source, split: Split, processor: Any, model_config: Any, limit: int | None = None
+) -> "datasets.Dataset":
+    """Prepared examples of a split. `limit` takes that many, evenly spaced: the first ones may be all of one class."""
+    from compress.workloads import tables
+
+    quiet_when_piped()
+    workload = source.workload
+    raw = tables.load(source, split)
+    task = task_of(workload.task)
+    blocks = workload.task == "causal-lm"  # its examples exist only after the text is cut
+    if not blocks:
+        raw = _spaced(raw, limit)
+    place = f"{workload.name} {split} split"
+    try:
+        examples = task.prepare(raw, processor, workload, model_config)
+    except InputError as error:
+        raise InputError([f"{place}: {problem}" for problem in error.problems]) from None
+    return _spaced(examples, limit) if blocks else examples
+
+
+def _spaced(examples: "datasets.Dataset", limit: int | None) -> "datasets.Dataset":
+    if limit is None or limit >= len(examples):
+        return examples
+    return examples.select([index * len(examples) // limit for index in range(limit)])
+
+
+def check(source: Source, model: Any, processor: Any, examples: "datasets.Dataset") -> None:
+    """Raises InputError with everything about this model that does not fit these examples."""
+    problems = task_of(source.workload.task).check(model, processor, examples, source.workload)
+    if problems:
+        raise InputError([f"{source.workload.name} model {source.model}: {problem}" for problem in problems])
+
+
+def quiet_when_piped() -> None:
+    """Turns the libraries' progress bars off when nobody watches."""
+    if sys.stderr.isatty():
+        return
+    import datasets
+    import transformers
+
+    datasets.disable_progress_bars()
+    transformers.utils.logging.disable_progress_bar()
