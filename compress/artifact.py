@@ -87,7 +87,9 @@ def save(bundle: Bundle, path: Path, extra: Mapping[str, Any] | None = None) -> 
         _put_in_place(work, path)
     except (OSError, SafetensorError) as error:
         reason = getattr(error, "strerror", None) or str(error)
-        raise InputError(f"{path}: the artifact cannot be written ({reason}); free space or choose another folder") from error
+        raise InputError(
+            f"{path}: the artifact cannot be written ({reason}); free space or choose another folder"
+        ) from error
     finally:
         shutil.rmtree(work, ignore_errors=True)
 
@@ -182,7 +184,9 @@ def _check_device(path: Path, manifest: Manifest, device: torch.device) -> None:
     for entry in settings_of(manifest.layers).values():
         pair = (entry["format"], entry["backend"])
         if not any((row.format, row.backend, row.device) == (*pair, device.type) for row in ROWS):
-            raise InputError(f"{path}: {pair[0]} through {pair[1]} does not exist on {device.type}; quantize again for it")
+            raise InputError(
+                f"{path}: {pair[0]} through {pair[1]} does not exist on {device.type}; quantize again for it"
+            )
 
 
 def _refuse_foreign(path: Path) -> None:

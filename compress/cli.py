@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from compress.config import InputError, parse_assignment
+from compress.quiet import quiet_libraries
 
 app = typer.Typer(
     add_completion=False,
@@ -128,6 +129,7 @@ def _print_tables(found: Any) -> None:
 
 def main() -> None:
     """Runs the command line; bad input is one message on standard error and exit code 2."""
+    quiet_libraries()
     try:
         app()
     except InputError as error:

@@ -160,7 +160,9 @@ def _sentence(item: Any, data: Any, source: Source, kind: type[BaseModel]) -> st
     if item["type"] in ("union_tag_invalid", "union_tag_not_found"):
         context = item.get("ctx", {})
         wanted = context.get("expected_tags", "")
-        return f"{place}: {_short(context.get('tag', item['input']))}: unknown method; expected one of {wanted}".rstrip()
+        return (
+            f"{place}: {_short(context.get('tag', item['input']))}: unknown method; expected one of {wanted}".rstrip()
+        )
     message = str(item["msg"]).removeprefix("Value error, ").removeprefix("Assertion failed, ")
     return f"{place}: {received}{message[:1].lower()}{message[1:]}"
 

@@ -26,6 +26,7 @@ from compress.formats import DYNAMIC_ACTIVATIONS, DeviceType, choose
 from compress.locks import locked, measuring_lock
 from compress.measure import machine as machines
 from compress.progress import say
+from compress.quiet import quiet_transformers
 from compress.recipe import Recipe
 from compress.results import Machine, Result
 from compress.workloads import Workload, live, source
@@ -102,6 +103,8 @@ def run_all(recipes: Sequence[Recipe], options: Options) -> list[Result]:
             finished[planned.path] = before
         else:
             by_workload.setdefault(planned.found.workload.name, []).append(planned)
+    if by_workload:
+        quiet_transformers()
     for group in by_workload.values():
         preflight.check([planned.recipe for planned in group], group[0].found)
     for folder in {p.path.parent for p in plans} | {p.folder.parent for p in plans}:
@@ -166,7 +169,9 @@ def _check_pairs(recipe: Recipe, machine: Machine) -> None:
                 raise InputError([f"{recipe.name} steps.{index}: {problem}" for problem in error.problems]) from None
     if recipe.runtime == "onnxruntime":
         if device == "cuda":
-            raise InputError(f"{recipe.name} runtime: onnxruntime runs on the CPU only; use eager or compile, or --device cpu")
+            raise InputError(
+                f"{recipe.name} runtime: onnxruntime runs on the CPU only; use eager or compile, or --device cpu"
+            )
         if any(step.method == "cast" for step in recipe.steps):
             raise InputError(f"{recipe.name} runtime: onnxruntime takes fp32 models here; remove the cast step")
 
@@ -235,7 +240,9 @@ def _build(planned: Planned, options: Options, machine: Machine, meter: Meter | 
 
     folder = planned.folder
     work = folder.parent / ".work" / f"{planned.recipe.name}-{planned.transform_fingerprint}"
-    with locked(folder.parent / f".{planned.recipe.name}.lock", f"{planned.recipe.name}: another run is building it; waiting"):
+    with locked(
+        folder.parent / f".{planned.recipe.name}.lock", f"{planned.recipe.name}: another run is building it; waiting"
+    ):
         manifest = None
         if not options.fresh and folder.exists():
             try:
@@ -326,7 +333,9 @@ def _references(items: Sequence[Built], machine: Machine, scratch: Path) -> list
         if runtime == "onnxruntime":
             dense = Recipe(name="dense", runtime=runtime)
             folder = scratch / f"dense-{runtime}"
-            transform.build(dense, items[0].found, torch.device("cpu"), folder, scratch / "work", Absent("reference"), "")
+            transform.build(
+                dense, items[0].found, torch.device("cpu"), folder, scratch / "work", Absent("reference"), ""
+            )
             found.append(reference(f"fp32 {runtime}", str(folder), "fp32", runtime))
         else:
             dtype = half if half is not None and device.type == "cuda" else "fp32"
@@ -349,8 +358,8 @@ def _forwarding_interrupts(child: "subprocess.Popen[bytes]") -> Iterator[None]:
 
 
 def _child(command: Sequence[str]) -> None:
-    """Runs a child to its end. Raises RuntimeError when it fails."""
-    child = subprocess.Popen(command)
+    """Runs a child to its end; it ends by itself when this process is killed. Raises RuntimeError when it fails."""
+    child = subprocess.Popen(command, stdin=subprocess.PIPE)  # the pipe closes when this process is gone
     with _forwarding_interrupts(child):
         code = child.wait()
     if code != 0:

@@ -15,6 +15,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from compress.config import digest
 from compress.results import Accuracy, Point, Reference, Result
 from compress.stats import Estimate
@@ -83,8 +85,18 @@ def dominates(a: Candidate, b: Candidate) -> bool:
 
 
 def undominated(field: Sequence[Candidate]) -> list[Candidate]:
-    """The candidates that no other one dominates, in their order."""
-    return [b for b in field if not any(dominates(a, b) for a in field)]
+    """The candidates that no other one dominates, in their order: `dominates` on all pairs at once."""
+    if not field:
+        return []
+    cost, quality = (
+        np.array([[e.value, e.low, e.high] for e in axis])
+        for axis in ([c.cost for c in field], [c.quality for c in field])
+    )  # [n, 3]
+    a, b = np.s_[:, None], np.s_[None, :]  # row a against column b
+    cheaper = (cost[:, 2][a] < cost[:, 1][b]) & (quality[:, 0][a] >= quality[:, 0][b])
+    better = (quality[:, 1][a] > quality[:, 2][b]) & (cost[:, 0][a] <= cost[:, 0][b])
+    beaten = (cheaper | better).any(axis=0)
+    return [c for c, lost in zip(field, beaten, strict=True) if not lost]
 
 
 def front(results: Iterable[Result]) -> list[str]:

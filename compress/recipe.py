@@ -38,7 +38,9 @@ class Measure(Config):
         if name == "auto":
             name = "standard" if metered else "quick"
         base = PROFILES[name]
-        given = {key: value for key, value in self.model_dump().items() if key in Settings.model_fields and value is not None}
+        given = {
+            key: value for key, value in self.model_dump().items() if key in Settings.model_fields and value is not None
+        }
         return base.model_copy(update={**given, "profile": name})
 
 

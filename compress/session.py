@@ -5,8 +5,10 @@ JSON file of raw figures (per-example outcomes, windows, sizes, operators), from
 """
 
 import json
+import os
 import random
 import sys
+import threading
 import time
 import traceback
 from collections.abc import Sequence
@@ -17,6 +19,7 @@ from typing import Any
 from compress.energy import Absent, Meter, find_meter
 from compress.formats import Runtime
 from compress.progress import bar, say
+from compress.quiet import quiet_libraries, quiet_transformers
 from compress.recipe import Settings
 from compress.results import write_atomic
 from compress.workloads import OperatingPoint, Workload, source, task_of
@@ -275,14 +278,26 @@ def _measure_point(
     return live
 
 
+def _end_with_parent() -> None:
+    """Ends this process once its standard input closes: the parent is gone, and nobody waits for the figures."""
+
+    def wait() -> None:
+        while os.read(0, 1):  # not sys.stdin: its lock would be held at exit
+            pass
+        os._exit(3)
+
+    threading.Thread(target=wait, name="compress-parent", daemon=True).start()
+
+
 def main(arguments: Sequence[str]) -> None:
     """Runs the session of a job file and writes the answer beside it."""
+    quiet_libraries()
+    _end_with_parent()
     import torch
-    import transformers
 
     from compress.measure.memory import measure_memory
 
-    transformers.logging.set_verbosity_error()
+    quiet_transformers()
     path = Path(arguments[0])
     job = read_job(path)
     memory = measure_memory(path)

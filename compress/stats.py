@@ -81,7 +81,7 @@ def wilson(successes: int, n: int) -> Estimate:
     p = successes / n
     centre = (p + z * z / (2 * n)) / (1 + z * z / n)
     half = z * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n)) / (1 + z * z / n)
-    return Estimate(p, max(0.0, centre - half), min(1.0, centre + half), n)
+    return Estimate(p, max(0.0, min(p, centre - half)), min(1.0, max(p, centre + half)), n)  # p = 1 rounds past high
 
 
 def mcnemar_p(ours: Sequence[bool], reference: Sequence[bool]) -> float:

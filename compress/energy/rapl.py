@@ -55,6 +55,4 @@ def find(root: Path = ROOT) -> Rapl | Absent:
     try:
         return Rapl(tuple(domains))
     except (MeterError, OSError):
-        return Absent(
-            f"RAPL counters are readable by root only; grant it with: sudo chmod a+r {root}/*rapl*/energy_uj"
-        )
+        return Absent(f"RAPL counters are readable by root only; grant it with: sudo chmod a+r {root}/*rapl*/energy_uj")

@@ -14,6 +14,7 @@ import torch
 from torch import nn
 
 from compress.graph import OnnxModel
+from compress.quiet import silenced_stderr
 from compress.results import Kernel, Operator
 
 LOW_BIT_PRODUCTS = re.compile(
@@ -65,7 +66,7 @@ def _torch_shares(model: Any, batch: Mapping[str, torch.Tensor], device: str) ->
     with torch.no_grad():
         for _ in range(2):
             model(**batch)
-        with profile(activities=activities) as recorded:
+        with silenced_stderr(), profile(activities=activities) as recorded:
             model(**batch)
             if on_gpu:
                 torch.cuda.synchronize(device)

@@ -33,7 +33,9 @@ def synchronizer(device: str) -> Callable[[], None]:
     return lambda: None
 
 
-def run_for(model: Any, batches: Sequence[dict[str, torch.Tensor]], seconds: float, sync: Callable[[], None]) -> list[float]:
+def run_for(
+    model: Any, batches: Sequence[dict[str, torch.Tensor]], seconds: float, sync: Callable[[], None]
+) -> list[float]:
     """Seconds of each batch, over at least `seconds` and at least two batches; the batches are taken in turn."""
     times: list[float] = []
     clock = time.perf_counter
@@ -53,7 +55,11 @@ def run_for(model: Any, batches: Sequence[dict[str, torch.Tensor]], seconds: flo
 
 
 def measure_window(
-    model: Any, batches: Sequence[dict[str, torch.Tensor]], seconds: float, sync: Callable[[], None], meter: Meter | Absent
+    model: Any,
+    batches: Sequence[dict[str, torch.Tensor]],
+    seconds: float,
+    sync: Callable[[], None],
+    meter: Meter | Absent,
 ) -> Window:
     """One window of at least `seconds`; the device is synchronised at both edges."""
     metered = not isinstance(meter, Absent)

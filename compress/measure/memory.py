@@ -12,6 +12,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from compress.quiet import quiet_libraries, quiet_transformers
+
 REASON = "memory is read from /proc, which this system does not have"
 
 
@@ -20,7 +22,7 @@ def measure_memory(job: Path) -> dict[str, dict[str, Any]]:
     if not Path("/proc/self/clear_refs").exists() or not hasattr(os, "fork"):
         return {}
     command = [sys.executable, "-m", "compress.measure.memory", str(job)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)
     if done.returncode != 0:
         return {"": {"reason": f"the memory process ended with {done.returncode}: {done.stderr.strip()[-300:]}"}}
     found: dict[str, dict[str, Any]] = json.loads(done.stdout.strip().splitlines()[-1])
@@ -81,13 +83,13 @@ def _forked(spec: Any, job: Any) -> dict[str, Any]:
 
 def main(arguments: Sequence[str]) -> None:
     """Measures every runner of a job and prints one JSON line."""
+    quiet_libraries()
     import torch  # noqa: F401  imported before forking, so that libraries do not count
-    import transformers
 
     from compress import artifact  # noqa: F401
     from compress.session import read_job
 
-    transformers.logging.set_verbosity_error()
+    quiet_transformers()
     job = read_job(Path(arguments[0]))
     print(json.dumps({spec.name: _forked(spec, job) for spec in job.runners}))
 

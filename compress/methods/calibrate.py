@@ -1,6 +1,7 @@
 """What methods ask of the training examples: batches, and gradients of the model's own loss."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -36,7 +37,7 @@ def gradients(bundle: Bundle, step: str, count: int) -> Iterator[int]:
     for parameter in model.parameters():
         parameter.requires_grad_(parameter.is_floating_point())
     try:
-        with torch.enable_grad():
+        with torch.enable_grad(), config_kept(model):
             for batch in batches(bundle, step, count):
                 model.zero_grad(set_to_none=True)
                 model(**batch).loss.backward()
@@ -44,6 +45,17 @@ def gradients(bundle: Bundle, step: str, count: int) -> Iterator[int]:
     finally:
         model.zero_grad(set_to_none=True)
         model.train(training)
+
+
+@contextmanager
+def config_kept(model: Any) -> Iterator[None]:
+    """A context that leaves the model's config as it was: a loss sets its problem_type, Trainer its use_cache."""
+    before = dict(vars(model.config))
+    try:
+        yield
+    finally:
+        vars(model.config).clear()
+        vars(model.config).update(before)
 
 
 def truncate(example: Mapping[str, Any], max_length: int, closing: int | None) -> dict[str, Any]:
@@ -55,8 +67,6 @@ def truncate(example: Mapping[str, Any], max_length: int, closing: int | None) -
     if closing is not None and ids[-1] == closing:
         keep[-1] = len(ids) - 1
     return {
-        name: [value[i] for i in keep]
-        if isinstance(value, Sequence | torch.Tensor) and len(value) == len(ids)
-        else value
+        name: [value[i] for i in keep] if isinstance(value, list | torch.Tensor) and len(value) == len(ids) else value
         for name, value in example.items()
     }

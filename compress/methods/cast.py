@@ -9,5 +9,15 @@ DTYPES = {"fp16": torch.float16, "bf16": torch.bfloat16}
 
 
 def cast(bundle: Bundle, config: Cast) -> Bundle:
-    """The bundle with every floating-point parameter in half precision."""
-    return bundle.changed(bundle.model.to(DTYPES[config.dtype]), {"": {"dtype": config.dtype}})
+    """The bundle with every floating-point parameter in half precision.
+
+    Buffers that are computed at loading (rotary frequencies) stay as they are, as in `from_pretrained(dtype=...)`.
+    """
+    model = bundle.model
+    stored = set(model.state_dict())
+    computed = {name: buffer for name, buffer in model.named_buffers() if name not in stored}
+    model = model.to(DTYPES[config.dtype])
+    for name, buffer in computed.items():
+        owner, _, key = name.rpartition(".")
+        model.get_submodule(owner)._buffers[key] = buffer
+    return bundle.changed(model, {"": {"dtype": config.dtype}})

@@ -38,9 +38,9 @@ def distill(bundle: Bundle, config: Distill) -> Bundle:
     def loss(model: Any, batch: Mapping[str, torch.Tensor]) -> tuple[torch.Tensor, Any]:
         return distillation_loss(model, teacher, batch, config, student.pairs)
 
-    steps = train(student.model, teacher, loss, examples, bundle, config)
-    trained = replace(bundle, layers=student.layers)
-    return trained.changed(student.model, {}, f"{student.note}; {steps} optimizer steps")
+    with_layers = replace(bundle, layers=student.layers)
+    trained = train(student.model, loss, examples, with_layers, config)
+    return with_layers.changed(student.model, {}, f"{student.note}; {trained}")
 
 
 def distillation_loss(

@@ -148,8 +148,13 @@ def _set_attributes(attention: Attention, groups: int) -> dict[str, int]:
 
 
 def _tell_config(config: Any, attention: Attention, groups: int) -> None:
-    """Writes the uniform head counts into config, where its architecture keeps head size apart from hidden size."""
+    """Writes the uniform head counts into config, where that can hold them.
+
+    It must keep head size apart from hidden size, and transformers insists that heads divide hidden size all the same.
+    """
     fields = attention.layer.architecture.config_heads
+    if config.hidden_size % (groups * attention.shared):
+        return
     for name, value in zip(fields, (groups * attention.shared, groups), strict=False):
         setattr(config, name, value)
     if fields:

@@ -5,6 +5,7 @@ hidden         every matrix on the residual stream shrinks along one dimension (
                parameters come closest to the fraction is taken
 """
 
+import math
 from typing import Any
 
 from torch import nn
@@ -69,7 +70,9 @@ def hidden(bundle: Bundle, config: Prune) -> Bundle:
     root = getattr(root, "projection", root)  # a ViT's patches come out of a convolution inside
     width = graph.get_out_channels(root)
     parts = parts_of(graph, outputs_group(graph, root, range(width)), width)
-    target = solve_width(model, parts, width, config.fraction)
+    # transformers insists that heads divide the hidden size in a config, also where head_dim is stated
+    step = math.lcm(_step(width), model.config.num_attention_heads if names.hidden else 1)
+    target = solve_width(model, parts, width, config.fraction, step)
     (score,) = _scores(bundle, config, [Structures(parts, width)])
     before, total = parameter_shapes(model), _count(model)
     _remove(graph, root, width, most_important(score, target).tolist())
@@ -83,12 +86,16 @@ def hidden(bundle: Bundle, config: Prune) -> Bundle:
 
 def round_width(wanted: float, width: int) -> int:
     """The width nearest to what is wanted, at least 1 and below the present one; a multiple of 8 from width 64 up."""
-    step = STEP if width >= 8 * STEP else 1
-    return max(1 if step == 1 else step, min(round(wanted / step) * step, width - 1))
+    step = _step(width)
+    return max(step, min(round(wanted / step) * step, width - 1))
 
 
-def solve_width(model: Any, parts: tuple[Part, ...], width: int, fraction: float) -> int:
-    """The width at which the model's counted parameters come closest to 1 - fraction of what they are."""
+def _step(width: int) -> int:
+    return STEP if width >= 8 * STEP else 1
+
+
+def solve_width(model: Any, parts: tuple[Part, ...], width: int, fraction: float, step: int = 1) -> int:
+    """The multiple of `step` at which the model's counted parameters come closest to 1 - fraction of what they are."""
     times: dict[int, int] = {}
     for part in parts:
         times[id(part.parameter)] = times.get(id(part.parameter), 0) + 1
@@ -99,8 +106,8 @@ def solve_width(model: Any, parts: tuple[Part, ...], width: int, fraction: float
     def count(candidate: int) -> float:
         return sum(size * (candidate / width) ** power for size, power in sizes)
 
-    candidates = {round_width(w, width) for w in range(1, width)}
-    best = min(sorted(candidates), key=lambda w: abs(count(w) - (1 - fraction) * total))
+    candidates = range(step, width, step)
+    best = min(candidates, default=width, key=lambda w: abs(count(w) - (1 - fraction) * total))
     reached = 1 - count(best) / total
     if abs(reached - fraction) > max(0.05, 1.5 / len(candidates)):
         raise InputError(

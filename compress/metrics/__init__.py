@@ -27,7 +27,9 @@ def compute(metric: str, outcomes: Mapping[str, list[float]]) -> float:
         scorer = _class(metric)(keep_in_memory=True, cache_dir=folder)
         wanted = set(scorer.features)
         if not wanted <= set(given):
-            raise InputError(f"metric {metric}: needs {', '.join(sorted(wanted))}; the task gives {', '.join(sorted(given))}")
+            raise InputError(
+                f"metric {metric}: needs {', '.join(sorted(wanted))}; the task gives {', '.join(sorted(given))}"
+            )
         result = scorer.compute(**{name: values for name, values in given.items() if name in wanted})
     return _single(metric, result)
 
@@ -49,7 +51,9 @@ def file_of(metric: str) -> Path:
     path = Path(metric).expanduser()
     if path.suffix == ".py" and path.is_file():
         return path
-    raise InputError(f"metric {metric}: unknown; expected one of {', '.join(NAMES)} or the path of a Python file that exists")
+    raise InputError(
+        f"metric {metric}: unknown; expected one of {', '.join(NAMES)} or the path of a Python file that exists"
+    )
 
 
 def _module(metric: str) -> ModuleType:

@@ -16,9 +16,7 @@ class Accuracy(evaluate.Metric):
             description="Fraction of predictions that equal their reference.",
             citation="",
             inputs_description="predictions and references: class ids",
-            features=datasets.Features(
-                {"predictions": datasets.Value("int64"), "references": datasets.Value("int64")}
-            ),
+            features=datasets.Features({"predictions": datasets.Value("int64"), "references": datasets.Value("int64")}),
         )
 
     def _compute(self, predictions: Any, references: Any) -> dict[str, float]:

@@ -1,4 +1,4 @@
-"""F1: harmonic mean of precision and recall; of class 1 when classes are 0 and 1, else the mean over classes (macro)."""
+"""F1: harmonic mean of precision and recall; of class 1 where classes are 0 and 1, else the mean over classes."""
 
 from typing import Any
 
@@ -16,9 +16,7 @@ class F1(evaluate.Metric):
             description="Harmonic mean of precision and recall; macro average over more than two classes.",
             citation="",
             inputs_description="predictions and references: class ids",
-            features=datasets.Features(
-                {"predictions": datasets.Value("int64"), "references": datasets.Value("int64")}
-            ),
+            features=datasets.Features({"predictions": datasets.Value("int64"), "references": datasets.Value("int64")}),
         )
 
     def _compute(self, predictions: Any, references: Any) -> dict[str, float]:

@@ -16,9 +16,7 @@ class MatthewsCorrelation(evaluate.Metric):
             description="Matthews correlation of predictions and references.",
             citation="",
             inputs_description="predictions and references: class ids",
-            features=datasets.Features(
-                {"predictions": datasets.Value("int64"), "references": datasets.Value("int64")}
-            ),
+            features=datasets.Features({"predictions": datasets.Value("int64"), "references": datasets.Value("int64")}),
         )
 
     def _compute(self, predictions: Any, references: Any) -> dict[str, float]:

@@ -39,7 +39,7 @@ def make(linear: nn.Linear, settings: Settings) -> nn.Module:
     return linear.eval()
 
 
-def pack(module: nn.Module) -> tuple[Tensors, dict[str, Any]]:
+def pack(module: Any) -> tuple[Tensors, dict[str, Any]]:
     """The plain tensors inside the weight, and torchao's description of them."""
     tensors, meta = flatten_tensor_state_dict({NAME: module.weight.data})
     plain = {name.removeprefix("layer._"): tensor for name, tensor in tensors.items()}

@@ -8,6 +8,7 @@ The library's own way back forgets the scales' order, so the way back is here; a
 the stored tensors do not depend on whether the model was used.
 """
 
+import logging
 from typing import Any
 
 import bitsandbytes
@@ -20,6 +21,9 @@ from compress.packing import Settings, Tensors
 
 KERNEL_ROWS = 32  # the CPU kernel takes this many outputs at once
 FOUR_BITS = ("nf4", "fp4")
+
+# LLM.int8 takes its activations in fp16 and says so in every product; the step's note says it once
+logging.getLogger("bitsandbytes.autograd._functions").setLevel(logging.ERROR)
 
 
 def refuse(linear: nn.Linear, settings: Settings) -> str | None:
@@ -44,7 +48,7 @@ def make(linear: nn.Linear, settings: Settings) -> nn.Module:
     return _linear4(data, state, bias)
 
 
-def pack(module: nn.Module) -> tuple[Tensors, dict[str, Any]]:
+def pack(module: Any) -> tuple[Tensors, dict[str, Any]]:
     """Weight, scales and bias in the order they had when the layer was made."""
     bias = {} if module.bias is None else {"bias": module.bias.data}
     if isinstance(module, Linear8bitLt):
@@ -61,7 +65,8 @@ def pack(module: nn.Module) -> tuple[Tensors, dict[str, Any]]:
         "shape": list(state.shape),
         "dtype": str(dtype).removeprefix("torch."),
     }
-    return {"weight": data.reshape(-1, 1), "scale": absmax, **bias}, meta
+    half = absmax.to(torch.bfloat16)  # scales that were rounded take half the bytes
+    return {"weight": data.reshape(-1, 1), "scale": half if torch.equal(half.float(), absmax) else absmax, **bias}, meta
 
 
 def unpack(tensors: Tensors, meta: Settings, device: torch.device) -> nn.Module:
@@ -71,7 +76,7 @@ def unpack(tensors: Tensors, meta: Settings, device: torch.device) -> nn.Module:
     if meta["format"] == "llm_int8":
         return _linear8(weight, scale, bias, float(meta["threshold"]))
     state = QuantState(
-        absmax=scale.clone(),
+        absmax=scale.float(),
         shape=torch.Size(meta["shape"]),
         code=get_4bit_type(meta["format"], device=device, blocksize=meta["group_size"]),
         blocksize=meta["group_size"],

@@ -33,7 +33,7 @@ def make(linear: nn.Linear, settings: Settings) -> nn.Module:
     return module.eval().requires_grad_(False)
 
 
-def pack(module: nn.Module) -> tuple[Tensors, dict[str, Any]]:
+def pack(module: Any) -> tuple[Tensors, dict[str, Any]]:
     """The layer's state as quanto itself saves it."""
     meta = {
         "shape": [module.out_features, module.in_features],

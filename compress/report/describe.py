@@ -38,9 +38,10 @@ def describe(result: Result) -> Iterable[str]:
         yield from _point(point)
     if result.size is not None:
         size = result.size
-        yield f"size: {size.parameters:,} parameters, {size.nonzero:,} not zero, {text.megabytes(size.stored_bytes)} stored"
+        stored = text.joined(text.megabytes(size.stored_bytes))
+        yield f"size: {size.parameters:,} parameters, {size.nonzero:,} not zero, {stored} stored"
         memory = [
-            text.megabytes(v) if v is not None else f"unknown ({size.reason})"
+            text.joined(text.megabytes(v)) if v is not None else f"unknown ({size.reason})"
             for v in (size.memory_bytes, size.peak_memory_bytes)
         ]
         yield f"  memory {memory[0]}, peak {memory[1]}"
@@ -52,7 +53,7 @@ def describe(result: Result) -> Iterable[str]:
         yield from (f"  {s.method}: {s.changed_layers} layers in {s.seconds:.1f} s" for s in result.transform.steps)
     if result.breakeven is not None:
         pays = result.breakeven
-        yield f"break-even: {pays.reason or text.breakeven(pays)}"
+        yield f"break-even: {pays.reason or text.joined(text.breakeven(pays))}"
     yield from (f"note: {note}" for note in result.notes)
     yield f"artifact: {result.artifact}; fingerprint {result.fingerprint}; compress {result.code_version}"
 
@@ -80,7 +81,7 @@ def _point(point: Point) -> Iterable[str]:
     length = f" x length {point.sequence_length}" if point.sequence_length else ""
     latency, spread = point.latency_s, point.latency_percentiles_s
     yield f"batch {point.batch_size}{length}{' (headline)' if point.headline else ''}:"
-    tail = f", p99 {1e3 * spread.p99:.2f}" if spread.p99 is not None else f", p99 unknown under 300 samples"
+    tail = f", p99 {1e3 * spread.p99:.2f}" if spread.p99 is not None else ", p99 unknown under 300 samples"
     yield (
         f"  latency {1e3 * latency.value:.2f} ms a batch ({1e3 * latency.low:.2f} to {1e3 * latency.high:.2f}) over "
         f"{latency.n} rounds; p50 {1e3 * spread.p50:.2f}, p90 {1e3 * spread.p90:.2f}{tail} of {spread.n}"
@@ -91,7 +92,9 @@ def _point(point: Point) -> Iterable[str]:
     else:
         about = "~" if point.energy_source == "modelled" else ""
         energy = point.energy_j
-        yield f"  energy {about}{1e3 * energy.value:.2g} mJ an inference ({1e3 * energy.low:.2g} to {1e3 * energy.high:.2g}), grade {point.grade}: {'; '.join(point.grade_reasons)}"
+        interval = f"({1e3 * energy.low:.2g} to {1e3 * energy.high:.2g})"
+        why = f": {'; '.join(point.grade_reasons)}" if point.grade_reasons else ""
+        yield f"  energy {about}{1e3 * energy.value:.2g} mJ an inference {interval}, grade {point.grade}{why}"
     for ratio in point.ratios:
         r = ratio.latency
         yield f"  latency / {ratio.reference}: {r.value:.3f} ({r.low:.3f} to {r.high:.3f})"

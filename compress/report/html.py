@@ -21,19 +21,19 @@ def result_html(result: Result) -> str:
     if result.verdict and result.verdict.cause:
         rows.append(("why", result.verdict.cause))
     if result.accuracy:
-        rows.append((result.accuracy.metric, _joined(text.metric(result.accuracy))))
-        rows.append(("difference", _joined(text.difference(result.accuracy))))
+        rows.append((result.accuracy.metric, text.joined(text.metric(result.accuracy))))
+        rows.append(("difference", text.joined(text.difference(result.accuracy))))
     point, reference = result.headline, result.verdict_reference
     if point:
-        rows.append((f"latency, {point_name(point)}", _joined(text.latency(point.latency_s))))
-        energy = _joined(text.energy(point.energy_j, point.energy_source))
+        rows.append((f"latency, {point_name(point)}", text.joined(text.latency(point.latency_s))))
+        energy = text.joined(text.energy(point.energy_j, point.energy_source))
         source = point.energy_source or point.energy_reason or "no reason was recorded"
         rows.append(("energy per inference", f"{energy} ({source})"))
     if result.size:
         theirs = reference.size.stored_bytes if reference else None
-        rows.append(("stored size", _joined(text.megabytes(result.size.stored_bytes, theirs))))
+        rows.append(("stored size", text.joined(text.megabytes(result.size.stored_bytes, theirs))))
     if result.breakeven:
-        rows.append(("break-even", result.breakeven.reason or _joined(text.breakeven(result.breakeven))))
+        rows.append(("break-even", result.breakeven.reason or text.joined(text.breakeven(result.breakeven))))
     if result.kernel:
         rows.append(("kernels", result.kernel.label))
     if result.limit is not None:
@@ -45,10 +45,6 @@ def result_html(result: Result) -> str:
 def recipe_html(recipe: "Recipe") -> str:
     """The recipe as YAML."""
     return f"<pre>{escape(recipe.dump())}</pre>"
-
-
-def _joined(cell: text.Lines) -> str:
-    return " ".join(cell)
 
 
 def _table(caption: str, rows: Iterable[tuple[str, str]]) -> str:

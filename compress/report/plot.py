@@ -20,12 +20,12 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 FRONT, OTHER, REFERENCE = "#D55E00", "#0072B2", "#555555"  # vermillion, blue, grey
-PANELS = 8
+PANELS = 4
 """Most panels in one picture; the tables hold the rest."""
 LABELLED = 40
-"""Up to so many rows all are labelled; above, the front and the references only."""
+"""So many names are written at most: the references' first, then the front's, then the cheapest."""
 PANEL_IN = (9.0, 5.2)
-DPI = 110
+DPI = 100
 
 
 def picture(results: Iterable[Result]) -> bytes:
@@ -35,22 +35,24 @@ def picture(results: Iterable[Result]) -> bytes:
 
     drawn = [(table, field) for table in group(results) if (field := _field(table))]
     count = max(1, min(len(drawn), PANELS))
-    figure = Figure(figsize=(PANEL_IN[0], PANEL_IN[1] * count), dpi=DPI, layout="constrained")
+    width, height = PANEL_IN[0], PANEL_IN[1] * count
+    figure = Figure(figsize=(width, height), dpi=DPI)
     canvas = FigureCanvasAgg(figure)
     axes = figure.subplots(count, 1, squeeze=False)[:, 0]
+    # fixed margins in inches: a layout engine would have to draw everything twice
+    figure.subplots_adjust(
+        left=0.75 / width, right=1 - 0.15 / width, bottom=0.6 / height, top=1 - 0.35 / height, hspace=0.22
+    )
     out = io.BytesIO()
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph")  # a name in a script that the font lacks is drawn as boxes
         for panel, (table, field) in zip(axes, drawn, strict=False):
             _draw(panel, table, field)
+            _label(panel, table, field, canvas.get_renderer())
         if not drawn:
             axes[0].text(0.5, 0.5, "nothing to draw yet", ha="center", va="center", parse_math=False)
             axes[0].set_axis_off()
-        canvas.draw()  # label sizes are known only once the layout is
-        figure.set_layout_engine("none")
-        for panel, (table, field) in zip(axes, drawn, strict=False):
-            _label(panel, table, field, canvas.get_renderer())
-        canvas.print_png(out)
+        canvas.print_png(out, pil_kwargs={"compress_level": 3})
     return out.getvalue()
 
 
@@ -102,11 +104,13 @@ def _dress(panel: "Axes", table: Table, field: Sequence[Candidate], unit: str) -
     costs = [c.cost.value for c in field]
     if min(costs) > 0 and max(costs) / min(costs) > 4:
         panel.set_xscale("log")
-        from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+        from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
-        panel.xaxis.set_major_locator(LogLocator(subs=(1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 7.0)))
+        decades = (10.0**k for k in range(math.floor(math.log10(min(costs))), math.ceil(math.log10(max(costs))) + 1))
+        ticks = [m * d for d in decades for m in (1, 1.5, 2, 3, 4, 5, 7)]
+        panel.xaxis.set_major_locator(FixedLocator([t for t in ticks if 0.7 * min(costs) < t < 1.4 * max(costs)]))
         panel.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-        panel.xaxis.set_minor_formatter(NullFormatter())
+        panel.xaxis.set_minor_locator(NullLocator())
     panel.margins(0.12)
     panel.axvline(1, color="#999999", linewidth=0.8, zorder=1)
     panel.axhline(0, color="#999999", linewidth=0.8, zorder=1)
@@ -120,7 +124,7 @@ def _dress(panel: "Axes", table: Table, field: Sequence[Candidate], unit: str) -
     panel.set_ylabel(f"{metric} - {reference}'s{in_unit} ({up} is better)", parse_math=False)
     limit = table.newest.limit
     loud = f"  LIMITED to {limit} examples" if limit is not None else ""
-    panel.set_title(title(table) + loud, loc="left", fontsize=11, parse_math=False)
+    panel.set_title(title(table) + loud, loc="left", y=1.01, fontsize=11, parse_math=False)
     missing = [r.name for r in table.results if r.name not in {c.name for c in field}] + [r.name for r in table.failed]
     if missing:
         names = ", ".join(plain(n) for n in missing[:6]) + (f" and {len(missing) - 6} more" if len(missing) > 6 else "")
@@ -157,44 +161,54 @@ def _length(value: float) -> float:
 
 
 Box = tuple[float, float, float, float]
-SPOTS = ((8, 6, "left"), (8, -14, "left"), (-8, 6, "right"), (-8, -14, "right"), (0, 14, "center"), (0, -22, "center"))
-FAR = tuple((dx * 3, dy * k, ha) for k in (2, 3, 4, 5) for dx, dy, ha in SPOTS)
+Spot = tuple[float, float, str]
+SPOTS: tuple[Spot, ...] = ((8, 6, "left"), (8, -14, "left"), (-8, 6, "right"), (-8, -14, "right"), (0, 14, "center"))
+FAR: tuple[Spot, ...] = tuple((3 * dx, dy * k, ha) for k in (2, 3, 4, 5) for dx, dy, ha in SPOTS)
 
 
 def _label(panel: "Axes", table: Table, field: Sequence[Candidate], renderer: Any) -> None:
     """Names beside the points, the front's first; error bars are kept clear too, where there is room for that."""
+    from matplotlib.font_manager import FontProperties
+
+    font, pixels = FontProperties(size=8), DPI / 72
     scale = delta_unit(_metric(table))[0]
     places = {c.name: (c.cost.value, scale * _signed(table, c.quality.value)) for c in field}
-    at = {name: panel.transData.transform(place) for name, place in places.items()}
-    legend, frame = panel.get_legend(), panel.get_window_extent(renderer)
+    at = {name: tuple(map(float, panel.transData.transform(place))) for name, place in places.items()}
+    legend, frame = panel.get_legend(), _extents(panel.get_window_extent(renderer))
     taken: list[Box] = [(x - 6, y - 6, x + 6, y + 6) for x, y in at.values()]
     if legend is not None:
         taken.append(_extents(legend.get_window_extent(renderer)))
     bars = [box for c in field for box in _bar_boxes(panel, c, scale, _sign(table))]
-    named = [c for c in field if len(field) <= LABELLED or c.name in table.front or c.reference]
-    for c in sorted(named, key=lambda c: (c.name not in table.front, not c.reference, c.cost.value)):
-        colour = REFERENCE if c.reference else FRONT if c.name in table.front else OTHER
-        for spot, obstacles in [*((s, [*taken, *bars]) for s in SPOTS + FAR), *((s, taken) for s in SPOTS + FAR)]:
-            note = _note(panel, plain(c.name)[:40], places[c.name], spot, colour)
-            box = _text_box(note, renderer)
-            inside = box[0] >= frame.x0 and box[2] <= frame.x1 and box[1] >= frame.y0 and box[3] <= frame.y1
-            if inside and not any(_overlap(box, other) for other in obstacles):
-                taken.append(box)
-                break
-            note.remove()
+    first = sorted(field, key=lambda c: (not c.reference, c.name not in table.front, c.cost.value))
+    for c in first[:LABELLED]:
+        name = plain(c.name)[:40]
+        width, height, _ = renderer.get_text_width_height_descent(name, font, False)
+        boxes = [(spot, _text_box(at[c.name], spot, (width, height), pixels)) for spot in SPOTS + FAR]
+        inside = [(spot, box) for spot, box in boxes if _within(box, frame)]
+        for spot, box in [pair for wall in ([*taken, *bars], taken) for pair in inside if _free(pair[1], wall)][:1]:
+            colour = REFERENCE if c.reference else FRONT if c.name in table.front else OTHER
+            _note(panel, name, places[c.name], spot, colour)
+            taken.append(box)
 
 
-def _note(panel: "Axes", name: str, place: tuple[float, float], spot: tuple[int, int, str], colour: str) -> Any:
-    """The name at an offset from its point; one that stands further off gets a thin line."""
+def _text_box(at: Sequence[float], spot: Spot, size: tuple[float, float], pixels: float) -> Box:
+    """Where words of this size in pixels stand, at an offset in points from a place in pixels."""
+    dx, dy, ha = spot
+    left = at[0] + dx * pixels - {"left": 0, "center": 0.5, "right": 1}[ha] * size[0]
+    bottom = at[1] + dy * pixels - 3  # a descender's depth
+    return (left, bottom, left + size[0], bottom + size[1] + 3)
+
+
+def _note(panel: "Axes", name: str, place: tuple[float, float], spot: Spot, colour: str) -> None:
+    """Writes the name at an offset from its point; one that stands further off gets a thin line."""
     from matplotlib.patheffects import withStroke
 
-    dx, dy, ha = spot
-    return panel.annotate(
+    panel.annotate(
         name,
         place,
-        xytext=(dx, dy),
+        xytext=spot[:2],
         textcoords="offset points",
-        ha=ha,
+        ha=spot[2],
         fontsize=8,
         color=colour,
         parse_math=False,
@@ -215,17 +229,13 @@ def _bar_boxes(panel: "Axes", c: Candidate, scale: float, sign: int) -> list[Box
     return boxes
 
 
-def _text_box(note: Any, renderer: Any) -> Box:
-    """Extent of the words alone, without the line that leads to them."""
-    from matplotlib.text import Text
-
-    note.update_positions(renderer)
-    return _extents(Text.get_window_extent(note, renderer))
-
-
 def _extents(box: Any) -> Box:
     return (box.x0, box.y0, box.x1, box.y1)
 
 
-def _overlap(a: Box, b: Box) -> bool:
-    return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]
+def _within(box: Box, frame: Box) -> bool:
+    return box[0] >= frame[0] and box[1] >= frame[1] and box[2] <= frame[2] and box[3] <= frame[3]
+
+
+def _free(box: Box, taken: Sequence[Box]) -> bool:
+    return not any(box[0] < b[2] and b[0] < box[2] and box[1] < b[3] and b[1] < box[3] for b in taken)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from compress.pareto import Table, group, point_cost
 from compress.report import sheet, text
 from compress.report.notes import footnotes, heading, title
+from compress.report.plot import PANELS, picture
 from compress.report.text import DASH, Lines
 from compress.results import Reference, Result, write_atomic
 from compress.verdict import MEASURED
@@ -27,6 +28,8 @@ OPTIONAL = frozenset({"latency / fp32", "break-even", "kernels", "stored"})
 MEDIUM = 116
 LESS = OPTIONAL | {"latency", "energy"}
 """Left out below `MEDIUM` columns: ratios say more than absolute figures."""
+MOST_ROWS, MOST_TABLES = 24, 6
+"""What a terminal shows of many results; the files hold all."""
 
 
 @dataclass(frozen=True)
@@ -110,6 +113,10 @@ def markdown(results: Iterable[Result], problems: Sequence[str] = ()) -> str:
         parts.append("No results yet. Run a recipe first: `python -m compress run bert_int8`\n")
     for table in tables:
         parts.append(_markdown_table(table))
+    if len(tables) > PANELS:
+        parts.append(
+            f"The picture holds the first {PANELS} of {len(tables)} tables; make one of a single folder for others.\n"
+        )
     if problems:
         parts.append("## Files that could not be read\n\n" + "".join(f"- {escape(p)}\n" for p in problems))
     return "\n".join(parts)
@@ -155,8 +162,6 @@ def escape(value: str, *, bullet: bool = False) -> str:
 
 def write_tables(results: Iterable[Result], out: Path, problems: Sequence[str] = ()) -> list[Path]:
     """Writes pareto.md, pareto.csv and pareto.png into `out`; returns their paths."""
-    from compress.report.plot import picture
-
     kept = list(results)
     files = {
         "pareto.md": markdown(kept, problems).encode(),
@@ -169,35 +174,47 @@ def write_tables(results: Iterable[Result], out: Path, problems: Sequence[str] =
 
 
 def print_tables(results: Iterable[Result], console: "Console", problems: Sequence[str] = ()) -> None:
-    """Prints every table; a narrow terminal gets fewer columns and is told so."""
-    from rich.table import Table as RichTable
+    """Prints the tables. A narrow terminal gets fewer columns, a long table its cheapest rows; both are said."""
     from rich.text import Text
 
     tables = group(results)
     if not tables:
         console.print(Text("No results yet. Run a recipe first: python -m compress run bert_int8"))
-    left_out = LESS if console.width < MEDIUM else OPTIONAL if console.width < WIDE else frozenset()
-    for table in tables:
-        console.print(Text(title(table), style="bold"))
-        for line in heading(table):
-            console.print(Text(line, style="bold red" if line.startswith("LIMITED") else ""))
-        made, named = rows(table), labels(table)
-        if made:
-            headers = [h for h in made[0].cells if h not in left_out]
-            grid = RichTable()
-            for header in headers:
-                whole = header in ("front", "recipe")  # names are what people look for: never cut short
-                grid.add_column(Text(named[header] if header != "front" else ""), no_wrap=whole, overflow="fold")
-            for row in made:
-                style = "dim" if row.kind == "reference" else ""
-                grid.add_row(*(Text("\n".join(row.cells[h])) for h in headers), style=style)
-            console.print(grid)
-        for result in table.failed:
-            console.print(Text(f"FAILED {text.plain(result.name)}: {text.first_line(result)}", style="red"))
-        for note in footnotes(table):
-            console.print(Text(f"- {note}"))
-        if left_out and made:
-            console.print(Text("- The terminal is narrow: every column is in pareto.md, every figure in pareto.csv."))
-        console.print()
+    for table in tables[:MOST_TABLES]:
+        _print_table(table, console)
+    if len(tables) > MOST_TABLES:
+        console.print(Text(f"{len(tables) - MOST_TABLES} more tables are in pareto.md."))
     for problem in problems:
         console.print(Text(f"not read: {text.plain(problem)}", style="red"))
+
+
+def _print_table(table: Table, console: "Console") -> None:
+    from rich.table import Table as RichTable
+    from rich.text import Text
+
+    console.print(Text(title(table), style="bold"))
+    for line in heading(table):
+        console.print(Text(line, style="bold red" if line.startswith("LIMITED") else ""))
+    left_out = LESS if console.width < MEDIUM else OPTIONAL if console.width < WIDE else frozenset()
+    made, named = rows(table), labels(table)
+    shown = [row for row in made if row.kind == "recipe"][:MOST_ROWS] + [r for r in made if r.kind == "reference"]
+    if shown:
+        headers = [h for h in shown[0].cells if h not in left_out]
+        grid = RichTable()
+        for header in headers:
+            whole = header in ("front", "recipe")  # names are what people look for: never cut short
+            grid.add_column(Text(named[header] if header != "front" else ""), no_wrap=whole, overflow="fold")
+        for row in shown:
+            style = "dim" if row.kind == "reference" else ""
+            grid.add_row(*(Text("\n".join(row.cells[h])) for h in headers), style=style)
+        console.print(grid)
+    for result in table.failed:
+        console.print(Text(f"FAILED {text.plain(result.name)}: {text.first_line(result)}", style="red"))
+    notes = footnotes(table)
+    if len(shown) < len(made):
+        notes.append(f"{len(made) - len(shown)} dearer rows are not shown: they are in pareto.md.")
+    if left_out and shown:
+        notes.append("The terminal is narrow: every column is in pareto.md, every figure in pareto.csv.")
+    for note in notes:
+        console.print(Text(f"- {note}"))
+    console.print()

@@ -17,6 +17,11 @@ Lines = tuple[str, ...]
 """A cell: the value, then its interval; joined by a space or a line break, as there is room."""
 
 
+def joined(cell: Lines) -> str:
+    """A cell on one line."""
+    return " ".join(cell)
+
+
 def plain(value: object) -> str:
     """One line of text without control characters: no terminal escapes, no line breaks, no reversed writing."""
     return _CONTROL.sub(" ", str(value)).strip()

@@ -4,15 +4,13 @@
 to be measured under one.
 """
 
-import tempfile
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 from compress.bundle import Bundle
 from compress.config import InputError
 from compress.formats import PLAIN_RUNTIMES
-from compress.graph import OnnxModel, export
+from compress.graph import OnnxModel, exported
 
 
 def finish(bundle: Bundle, runtime: str) -> Bundle:
@@ -27,11 +25,11 @@ def finish(bundle: Bundle, runtime: str) -> Bundle:
     settled = str(bundle.layers.get("", {}).get("runtime", "eager")) if runtime == "auto" else runtime
     allowed = PLAIN_RUNTIMES["cuda" if bundle.device.type == "cuda" else "cpu"]
     if settled not in allowed:
-        raise InputError(f"runtime {settled} does not exist on {bundle.device.type}; expected one of {', '.join(allowed)}")
+        raise InputError(
+            f"runtime {settled} does not exist on {bundle.device.type}; expected one of {', '.join(allowed)}"
+        )
     if settled == "onnxruntime":
-        folder = Path(tempfile.mkdtemp(prefix="compress-onnx-"))
-        graph = OnnxModel(export(bundle.model, folder), bundle.model.config, temporary=True)
-        return replace(bundle, model=graph.eval(), runtime=settled)
+        return replace(bundle, model=exported(bundle.model).eval(), runtime=settled)
     return replace(bundle, runtime=settled)
 
 

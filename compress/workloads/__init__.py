@@ -175,7 +175,7 @@ class Task(Protocol):
         """`count` batches of exactly this shape made of real data, without labels: for timing."""
 
     def outcomes(self, logits: "torch.Tensor", batch: Batch) -> dict[str, list[float]]:
-        """Per-example outcomes of one batch; classification: prediction, reference; language: nll, tokens, bytes."""
+        """Per-example outcomes of one batch; classification: prediction, reference; language: nll, tokens."""
 
     def cost(self, example: Mapping[str, Any]) -> int:
         """Length of an example, for sorting."""
@@ -195,4 +195,3 @@ TASKS: dict[TaskName, str] = {
     "image-classification": "compress.workloads.image_classification",
     "causal-lm": "compress.workloads.causal_lm",
 }
-

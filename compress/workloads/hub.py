@@ -18,7 +18,14 @@ WAYS_OUT = (
 
 def is_id(value: str) -> bool:
     """Whether this could be a hub id: `name` or `owner/name`, and not the name of a file."""
-    return bool(ID.fullmatch(value)) and Path(value).suffix not in (".csv", ".tsv", ".jsonl", ".json", ".parquet", ".txt")
+    return bool(ID.fullmatch(value)) and Path(value).suffix not in (
+        ".csv",
+        ".tsv",
+        ".jsonl",
+        ".json",
+        ".parquet",
+        ".txt",
+    )
 
 
 def commit(repo: str, kind: Literal["model", "dataset"], revision: str | None) -> str:
@@ -31,11 +38,15 @@ def commit(repo: str, kind: Literal["model", "dataset"], revision: str | None) -
             path = hf_hub_download(repo, file, repo_type=kind, revision=revision)
             return Path(path).parent.name  # .../snapshots/<commit>/<file>
         except errors.GatedRepoError:
-            raise InputError(f"{place}: needs an accepted licence on the hub; accept it and log in, or {WAYS_OUT}") from None
+            raise InputError(
+                f"{place}: needs an accepted licence on the hub; accept it and log in, or {WAYS_OUT}"
+            ) from None
         except errors.RevisionNotFoundError:
             raise InputError(f"{place}: the hub has no such revision") from None
         except errors.RepositoryNotFoundError:
-            raise InputError(f"{place}: no such folder, and the hub has no such public {kind}; check the name") from None
+            raise InputError(
+                f"{place}: no such folder, and the hub has no such public {kind}; check the name"
+            ) from None
         except errors.LocalEntryNotFoundError:
             raise InputError(
                 f"{place}: the Hugging Face hub could not be reached, and the cache does not have it; {WAYS_OUT}"

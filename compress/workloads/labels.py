@@ -50,7 +50,9 @@ def _id(value: Any, names: dict[str, int]) -> int | None:
 def _check_range(ids: list[int], column: str, count: int) -> None:
     low, high = min(ids), max(ids)
     if low < 0:
-        raise InputError(f"label column {column!r}: label {low}; hidden labels (-1) cannot be judged, use a labelled split")
+        raise InputError(
+            f"label column {column!r}: label {low}; hidden labels (-1) cannot be judged, use a labelled split"
+        )
     if high >= count:
         raise InputError(f"label column {column!r}: label {high}, but the model has {count} labels (0 to {count - 1})")
 

@@ -33,7 +33,9 @@ def write(folder: Path, model: Any, processor: Any, dataset: "Mapping[str, datas
     from ruamel.yaml import YAML
 
     if "test" not in dataset:
-        raise InputError(f"dataset= has the splits {', '.join(dataset) or 'none'}; it needs test (and train for some steps)")
+        raise InputError(
+            f"dataset= has the splits {', '.join(dataset) or 'none'}; it needs test (and train for some steps)"
+        )
     model.save_pretrained(folder / "model")
     processor.save_pretrained(folder / "model")
     (folder / "data").mkdir()

@@ -1,6 +1,6 @@
 """Real text that every machine has: the source of the interpreter's own standard library, without its tests.
 
-    package -> files -> regions of about ten snippets -> every sixth region is held out -> snippets of 400 to 500 characters
+    package -> files -> snippets of 400 to 500 characters -> regions of ten -> every sixth region is held out
 
 Whole regions are held out, not single snippets, so that no test snippet continues a training one's function.
 """
@@ -8,6 +8,7 @@ Whole regions are held out, not single snippets, so that no test snippet continu
 import hashlib
 import random
 import sysconfig
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,7 +17,8 @@ from compress.config import InputError
 # Most preferred first: packages that differ in subject and have plenty of source. Distributions leave some out.
 PACKAGES = (
     "asyncio", "email", "xml", "multiprocessing", "tkinter", "unittest", "importlib", "http", "logging", "urllib",
-    "concurrent", "ctypes", "json", "html", "wsgiref", "idlelib", "xmlrpc", "collections", "distutils", "zoneinfo", "re",
+    "concurrent", "ctypes", "json", "html", "wsgiref", "idlelib", "xmlrpc", "collections", "distutils",
+    "zoneinfo", "re",
 )  # fmt: skip
 CLASSES, FEWEST_CLASSES = 12, 10
 MIN_PACKAGE_CHARS = 45_000  # about 100 snippets
@@ -71,31 +73,39 @@ def source_digest(root: Path | None = None) -> str:
 
 def snippets(root: Path | None = None, seed: int = 0) -> tuple[list[str], list[Snippet]]:
     """(package names, snippets of all of them); a text that occurs twice is kept once."""
-    root = root or stdlib()
     names = packages(root)
-    rng = random.Random(seed)
     seen: set[str] = set()
     out: list[Snippet] = []
-    for label, package in enumerate(names):
+    for label, pieces, held_out in _regions(root, seed):
+        fresh = [text for text in pieces if text not in seen]
+        seen.update(fresh)
+        out.extend(Snippet(text, label, held_out) for text in fresh)
+    return names, out
+
+
+def regions(root: Path | None = None, seed: int = 0) -> list[tuple[str, bool]]:
+    """(text, held out) of every region of about REGION snippets in a row, the same regions as `snippets` uses."""
+    return [("".join(pieces), held_out) for _, pieces, held_out in _regions(root, seed)]
+
+
+def _regions(root: Path | None, seed: int) -> Iterator[tuple[int, list[str], bool]]:
+    """(index of the package, consecutive snippets, held out) of every region."""
+    root = root or stdlib()
+    rng = random.Random(seed)
+    for label, package in enumerate(packages(root)):
         position = rng.randrange(HELD_OUT)  # regions are counted through the package: small files take turns
         for file in package_files(root, package):
             pieces = cut(file.read_text(encoding="utf-8", errors="replace"))
             for start in range(0, len(pieces), REGION):
-                held_out = position % HELD_OUT == 0
+                yield label, pieces[start : start + REGION], position % HELD_OUT == 0
                 position += 1
-                fresh = [text for text in pieces[start : start + REGION] if text not in seen]
-                seen.update(fresh)
-                out.extend(Snippet(text, label, held_out) for text in fresh)
-    return names, out
 
 
 def cut(text: str) -> list[str]:
     """Consecutive pieces of whole lines, LOW to HIGH characters each; longer lines are cut, a short rest is dropped."""
     pieces, current = [], ""
     for line in text.splitlines(keepends=True):
-        if len(current) + len(line) > HIGH:
-            line = line[: HIGH - len(current)]
-        current += line
+        current = (current + line)[:HIGH]
         if len(current) >= LOW:
             if current.strip():
                 pieces.append(current)

@@ -32,11 +32,14 @@ def packed(
     ends = [torch.tensor(part, dtype=torch.long).expand(len(tokens), -1) for part in (prefix, suffix)]
     ids = torch.cat([ends[0], tokens, ends[1]], dim=1)  # [count * batch_size, length]
     return [
-        {"input_ids": part.contiguous(), "attention_mask": torch.ones_like(part)} for part in ids.split(point.batch_size)
+        {"input_ids": part.contiguous(), "attention_mask": torch.ones_like(part)}
+        for part in ids.split(point.batch_size)
     ]
 
 
-def _stream(rows: Sequence[Sequence[int]], special: set[int], needed: int, seed: int) -> np.ndarray[Any, np.dtype[np.int64]]:
+def _stream(
+    rows: Sequence[Sequence[int]], special: set[int], needed: int, seed: int
+) -> np.ndarray[Any, np.dtype[np.int64]]:
     """`needed` tokens of shuffled rows without special ones; starts over where the rows hold fewer."""
     stream: list[int] = []
     for row in np.random.default_rng(seed).permutation(len(rows)).tolist():

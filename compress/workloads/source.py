@@ -169,6 +169,7 @@ def load_model(source: Source, device: Any = "cpu", dtype: "torch.dtype | None" 
     """
     import torch
     import transformers
+    from safetensors import SafetensorError
 
     quiet_when_piped()
     task, workload = task_of(source.workload.task), source.workload
@@ -188,7 +189,7 @@ def load_model(source: Source, device: Any = "cpu", dtype: "torch.dtype | None" 
         )
     except InputError:
         raise
-    except (OSError, ValueError, RuntimeError, KeyError) as error:
+    except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
         raise InputError(f"{place}: cannot be loaded ({_first_line(error)})") from None
     missing = sorted(info["missing_keys"])
     if missing:

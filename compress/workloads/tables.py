@@ -4,6 +4,7 @@ A split is a file in the folder (`test: dev.tsv`), or a name: then `dev.csv`, `d
 `dev/` are looked for, as on the hub. A single file holds the test split and nothing else.
 """
 
+import glob
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,7 +32,9 @@ def location_problems(path: Path, workload: Workload) -> list[str]:
     place = f"{workload.name} dataset {path}"
     if path.is_file():
         if path.suffix not in LOADERS:
-            return [f"{place}: files of kind {path.suffix or '(no suffix)'} are not read; expected {', '.join(LOADERS)}"]
+            return [
+                f"{place}: files of kind {path.suffix or '(no suffix)'} are not read; expected {', '.join(LOADERS)}"
+            ]
         return []
     if not split_files(path, workload.dataset.test):
         return [f"{place}: no test split {workload.dataset.test!r}; {_there_is(path)}"]
@@ -59,7 +62,9 @@ def load(source: "Source", split: "Split") -> "datasets.Dataset":
     name = spec.train if split == "train" else spec.test
     place = f"{source.workload.name} dataset {source.dataset}"
     if name is None:
-        raise InputError(f"{place}: the workload names no train split; steps that calibrate or train need dataset.train")
+        raise InputError(
+            f"{place}: the workload names no train split; steps that calibrate or train need dataset.train"
+        )
     if source.resolved["dataset_revision"]:
         raw = _from_hub(source, name, place)
     else:
@@ -89,14 +94,20 @@ def _from_files(files: list[Path], place: str) -> "datasets.Dataset":
         root = files[0].parent.parent
         return datasets.load_dataset("imagefolder", data_dir=str(root), split="train", drop_labels=False)
     if suffix not in LOADERS:
-        raise InputError(f"{place}: files of kind {suffix or '(no suffix)'} are not read; expected {', '.join(LOADERS)}")
+        raise InputError(
+            f"{place}: files of kind {suffix or '(no suffix)'} are not read; expected {', '.join(LOADERS)}"
+        )
     if sum(file.stat().st_size for file in files) == 0:
         raise InputError(f"{place}: {files[0].name} is empty; expected at least one example")
     builder, options = LOADERS[suffix]
     try:
-        return datasets.load_dataset(builder, data_files=[str(file) for file in files], split="train", **options)
+        return datasets.load_dataset(
+            builder, data_files=[glob.escape(str(file)) for file in files], split="train", **options
+        )
     except (OSError, ValueError, datasets.exceptions.DatasetsError) as error:
         cause = error.__cause__ or error
+        if "corresponds to no data" in str(cause):  # a file with columns and no rows
+            raise InputError(f"{place}: {files[0].name} is empty; expected at least one example") from None
         raise InputError(f"{place}: {files[0].name} cannot be read as {suffix[1:]} ({_one_line(cause)})") from None
 
 

@@ -27,7 +27,11 @@ def load_processor(location: str, **options: Any) -> Any:
     """The tokenizer stored with the model."""
     from transformers import AutoTokenizer
 
-    return AutoTokenizer.from_pretrained(location, **options)
+    processor = AutoTokenizer.from_pretrained(location, **options)
+    if set(processor.get_vocab()) <= set(processor.all_special_tokens):
+        # without its files transformers makes an empty tokenizer: every word would be unknown
+        raise ValueError("it has no vocabulary: tokenizer.json or its like is missing")
+    return processor
 
 
 def check(model: Any, processor: Any, examples: "datasets.Dataset", workload: Workload) -> list[str]:
@@ -35,9 +39,15 @@ def check(model: Any, processor: Any, examples: "datasets.Dataset", workload: Wo
     problems = text_problems(model, processor, examples, workload)
     if processor.pad_token_id is None:
         problems.append("its tokenizer has no padding token, which batches need; set pad_token and save it again")
+    return problems + class_problems(model)
+
+
+def class_problems(model: Any) -> list[str]:
+    """What keeps a model's head from giving one of several classes."""
+    problems = []
     labels = int(getattr(model.config, "num_labels", 0))
     if labels < 2:
-        problems.append(f"has {labels} output, a regression; text-classification needs at least 2 classes")
+        problems.append(f"has {labels} output, a regression; classification needs at least 2 classes")
     if getattr(model.config, "problem_type", None) not in (None, "single_label_classification"):
         problems.append(f"is a {model.config.problem_type} model; expected one class per example")
     return problems
@@ -48,11 +58,15 @@ def text_problems(model: Any, processor: Any, examples: "datasets.Dataset", work
     problems = []
     limit = position_limit(model.config)
     if limit is not None and workload.max_length > limit:
-        problems.append(f"reads at most {limit} tokens, but max_length is {workload.max_length}; set max_length to {limit}")
+        problems.append(
+            f"reads at most {limit} tokens, but max_length is {workload.max_length}; set max_length to {limit}"
+        )
     rows = model.get_input_embeddings().weight.shape[0]
     highest = max((max(ids, default=0) for ids in examples["input_ids"]), default=0)
     if highest >= rows:
-        problems.append(f"has {rows} token embeddings, but its tokenizer gave token {highest}; they do not belong together")
+        problems.append(
+            f"has {rows} token embeddings, but its tokenizer gave token {highest}; they do not belong together"
+        )
     return problems
 
 
@@ -71,8 +85,8 @@ def prepare(raw: "datasets.Dataset", processor: Any, workload: Workload, config:
     import datasets
 
     spec = workload.dataset
-    texts = _texts(raw, spec.text, "text")
-    pairs = _texts(raw, spec.text_pair, "text_pair") if spec.text_pair else None
+    texts = text_column(raw, spec.text, "text")
+    pairs = text_column(raw, spec.text_pair, "text_pair") if spec.text_pair else None
     columns: dict[str, Any] = {"text": texts, "labels": label_ids(raw, spec.label, config)}
     if pairs is not None:
         columns["text_pair"] = pairs
@@ -81,7 +95,7 @@ def prepare(raw: "datasets.Dataset", processor: Any, workload: Workload, config:
     return datasets.Dataset.from_dict(columns)
 
 
-def _texts(raw: "datasets.Dataset", column: str, what: str) -> list[str]:
+def text_column(raw: "datasets.Dataset", column: str, what: str) -> list[str]:
     """A text column as strings. Raises InputError for a missing column, nulls and other types."""
     require_column(raw, column, what)
     texts = list(raw[column])

@@ -1,0 +1,99 @@
+"""Quantize: weights, and for int8 also activations, in 8 or 4 bits.
+
+The step decides the format; `compress.formats` says which library makes it on the device and what executes it. Weight formats
+replace linear layers one by one (`compress.packing`); int8 under onnxruntime changes the exported graph (`compress.graph`).
+"""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from torch import nn
+from transformers.pytorch_utils import Conv1D
+
+from compress.bundle import Bundle, swap
+from compress.config import InputError
+from compress.formats import Row, choose
+from compress.graph import exported, quantize_graph
+from compress.layers import matrix, weight_layers
+from compress.methods.steps import Quantize
+from compress.packing import backend_of
+from compress.progress import track
+
+
+def quantize(bundle: Bundle, config: Quantize) -> Bundle:
+    """The bundle with its chosen linear layers in a low-bit format, and the runtime that executes it settled.
+
+    Raises InputError for a combination that does not exist, and when no chosen layer can take the format.
+    """
+    device = "cuda" if bundle.device.type == "cuda" else "cpu"
+    row = choose(bits=config.bits, format=config.format, backend=config.backend, runtime=bundle.runtime, device=device)  # type: ignore[arg-type]
+    chosen = dict(weight_layers(bundle.model, config))
+    settings = _settings(config, row)
+    entry = {"format": row.format, "backend": row.backend, **settings}
+    model, refused = bundle.model, dict[str, str]()
+    if row.backend == "onnxruntime":
+        model = quantize_graph(exported(model), set(chosen), config.per_channel)
+    else:
+        refused = _quantize_layers(model, chosen, entry)
+    layers = {name: entry for name in chosen if name not in refused}
+    notes = [_picked(bundle.runtime, config, row, settings)]
+    if refused:
+        name, reason = next(iter(refused.items()))
+        notes.append(f"quantize: {len(refused)} layers stay in floating point, first {name}: {reason}")
+    changed = bundle.changed(model, {"": {"runtime": row.runtime}, **layers}, *notes)
+    return replace(changed, runtime=row.runtime)
+
+
+def _settings(config: Quantize, row: Row) -> dict[str, Any]:
+    """What of the configuration this format uses."""
+    if row.backend == "onnxruntime":
+        return {"per_channel": config.per_channel}
+    if row.format == "llm_int8":
+        return {"threshold": config.threshold}
+    return {"group_size": config.group_size} if config.bits == 4 else {}
+
+
+def _picked(runtime: str, config: Quantize, row: Row, settings: Mapping[str, Any]) -> str:
+    """One sentence: which combination, which settings, and why where it was left to us."""
+    how = "auto picked " if "auto" in (config.format, config.backend, runtime) else ""
+    detail = "".join(f", {key} {value}" for key, value in settings.items())
+    return f"quantize: {how}{row.format} through {row.backend} under {row.runtime}{detail} ({row.why})"
+
+
+def _quantize_layers(model: nn.Module, chosen: Mapping[str, nn.Module], entry: Mapping[str, Any]) -> dict[str, str]:
+    """Replaces every chosen layer that can take the format, in place; returns why the others cannot.
+
+    Raises InputError, with nothing changed, when none can.
+    """
+    backend = backend_of(str(entry["backend"]))
+    refused = {}
+    for name, module in chosen.items():
+        reason = backend.refuse(_shape_of(module), entry)
+        if reason is not None:
+            refused[name] = reason
+    if len(refused) == len(chosen):
+        name, reason = next(iter(refused.items()))
+        raise InputError(f"quantize {entry['format']}: no layer can take it; {name}: {reason}")
+    accepted = [(name, module) for name, module in chosen.items() if name not in refused]
+    for name, module in track(accepted, "quantize", len(accepted)):
+        swap(model, name, backend.make(_as_linear(module), entry))
+    return refused
+
+
+def _shape_of(module: nn.Module) -> nn.Linear:
+    """An empty linear layer of the same shape."""
+    rows, columns = matrix(module).shape
+    return nn.Linear(columns, rows, device="meta")
+
+
+def _as_linear(module: nn.Module) -> nn.Linear:
+    """The layer itself, or GPT-2's transposed one as a plain linear layer."""
+    if not isinstance(module, Conv1D):
+        assert isinstance(module, nn.Linear)
+        return module
+    weight = matrix(module).contiguous()  # [out, in]
+    linear = nn.Linear(weight.shape[1], weight.shape[0], device="meta")
+    linear.weight = nn.Parameter(weight)
+    linear.bias = nn.Parameter(module.bias.detach())
+    return linear

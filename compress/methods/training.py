@@ -1,0 +1,254 @@
+"""The training loop behind distillation: transformers' Trainer with our loss, resumable after a kill.
+
+Checkpoints go to a folder named after everything that determines the training, so that only the same training finds
+them. They hold the optimizer's state, are Trainer's own and never part of an artifact.
+"""
+
+import contextlib
+import hashlib
+import json
+import math
+import os
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.utils.data import Sampler
+from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
+from transformers.trainer_pt_utils import get_length_grouped_indices
+
+from compress.bundle import Bundle
+from compress.config import InputError, digest
+from compress.devices import computes_bf16
+from compress.methods.calibrate import config_kept, truncate
+from compress.methods.steps import Distill
+from compress.progress import Bar, bar, say
+from compress.workloads import task_of
+
+SAVE_STEPS = 100
+WARMUP = 0.06
+Loss = Callable[[Any, Mapping[str, torch.Tensor]], tuple[torch.Tensor, Any]]
+
+
+@dataclass(frozen=True)
+class Trained:
+    """How a training went."""
+
+    steps: int
+    resumed_at: int
+    """The step at which a killed training was taken up again; 0 when it was not."""
+    loss: float
+    """Mean over this process's steps."""
+
+    def __str__(self) -> str:
+        resumed = f", resumed at {self.resumed_at}" if self.resumed_at else ""
+        return f"{self.steps} optimizer steps{resumed}, mean loss {self.loss:.4f}"
+
+
+def train(model: Any, loss: Loss, examples: Any, bundle: Bundle, config: Distill) -> Trained:
+    """How the training went; `model` is trained in place and left in eval mode, on the device, without gradients.
+
+    Weights that an earlier step set to zero stay zero. Raises RuntimeError when the loss is no longer finite.
+    """
+    _check_device(bundle.device)
+    dtype = torch.bfloat16 if _bf16(config, bundle.device) else None
+    task = task_of(bundle.task)
+    closing = getattr(bundle.processor, "sep_token_id", None)
+
+    def collate(batch: Sequence[Mapping[str, Any]]) -> dict[str, torch.Tensor]:
+        cut = batch if config.max_length is None else [truncate(e, config.max_length, closing) for e in batch]
+        return task.collate(cut, bundle.processor)
+
+    costs = [min(task.cost(example), config.max_length or 10**9) for example in examples]
+    total = total_steps(len(examples), config)
+    model.float().train().requires_grad_(True)
+    with contextlib.ExitStack() as stack:
+        folder = None if bundle.work is None else bundle.work / f"distill-{key(model, examples, bundle, config)}"
+        output = folder or Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        stack.enter_context(config_kept(model))
+        stack.enter_context(torch.random.fork_rng())  # Trainer seeds the global generators
+        running = stack.enter_context(bar("distill", total))
+        trainer = DistillTrainer(
+            model=model,
+            args=_arguments(output, config, bundle, total, keep=folder is not None),
+            data_collator=collate,
+            train_dataset=examples,
+            callbacks=[_Progress(running), _KeepZeros(zeros(model, bundle.layers))],
+        )
+        trainer.remove_callback(PrinterCallback)
+        trainer.use(loss, dtype, costs)
+        checkpoint = last_checkpoint(output)
+        resumed_at = step_of(checkpoint) if checkpoint else 0
+        if resumed_at:
+            say(f"distill: resuming at step {resumed_at} of {total}")
+        result = trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    model.zero_grad(set_to_none=True)
+    model.eval()
+    if not math.isfinite(result.training_loss) or not all(p.isfinite().all() for p in model.parameters()):
+        raise RuntimeError(
+            f"distill diverged: mean loss {result.training_loss}; lower learning_rate {config.learning_rate}"
+        )
+    return Trained(result.global_step, resumed_at, result.training_loss)
+
+
+class DistillTrainer(Trainer):
+    """Trainer with a loss handed in, autocast around all of it, and batches of similar length."""
+
+    def use(self, loss: Loss, dtype: torch.dtype | None, costs: Sequence[int]) -> None:
+        """Sets the loss, the autocast type (None: fp32) and the length of every example."""
+        self._loss = loss
+        self._dtype = dtype
+        self._costs = list(costs)
+
+    def compute_loss(
+        self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None
+    ) -> Any:
+        """The loss of one batch."""
+        loss, outputs = self._loss(model, inputs)
+        return (loss, outputs) if return_outputs else loss
+
+    def compute_loss_context_manager(self) -> contextlib.ExitStack:
+        """Autocast over student, teacher and loss. Accelerate's would wrap the student's forward, and stay on it."""
+        stack = contextlib.ExitStack()
+        if self._dtype is not None:
+            stack.enter_context(torch.autocast(self.args.device.type, dtype=self._dtype))
+        return stack
+
+    def _get_train_sampler(self, train_dataset: Any = None) -> Sampler[int]:
+        return LengthGroups(self._costs, self.args.train_batch_size, self.args.seed, self._epoch)
+
+    def _epoch(self) -> int:
+        return int((self.state.epoch or 0) + 1e-6)  # state.epoch is a sum of fractions of steps
+
+
+class LengthGroups(Sampler[int]):
+    """Indices in random order in which neighbours have similar length: little padding.
+
+    The order is a function of seed and epoch alone, so that a resumed training sees the batches that are left.
+    """
+
+    def __init__(self, lengths: Sequence[int], batch_size: int, seed: int, epoch: Callable[[], int]):
+        self._lengths = list(lengths)
+        self._batch_size = batch_size
+        self._seed = seed
+        self._epoch = epoch
+
+    def __len__(self) -> int:
+        return len(self._lengths)
+
+    def __iter__(self) -> Iterator[int]:
+        generator = torch.Generator().manual_seed(self._seed + self._epoch())
+        return iter(get_length_grouped_indices(self._lengths, self._batch_size, generator=generator))
+
+
+class _Progress(TrainerCallback):
+    """Moves a bar, also over the steps that a resumed training skips."""
+
+    def __init__(self, running: Bar):
+        self._running = running
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self._running.advance(state.global_step)
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self._running.advance()
+
+
+class _KeepZeros(TrainerCallback):
+    """Sets pruned weights back to zero after every optimizer step."""
+
+    def __init__(self, zeros: Sequence[tuple[torch.Tensor, torch.Tensor]]):
+        self._zeros = zeros
+
+    def on_optimizer_step(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        with torch.no_grad():
+            for weight, zero in self._zeros:
+                weight.masked_fill_(zero.to(weight.device), 0)
+
+
+def zeros(model: Any, layers: Mapping[str, Mapping[str, Any]]) -> list[tuple[torch.Tensor, torch.Tensor]]:
+    """Weight and mask of its zeros, of every layer that an earlier step made sparse and that is still there."""
+    modules = dict(model.named_modules())
+    sparse = [modules[name].weight for name, entry in layers.items() if "sparsity" in entry and name in modules]
+    return [(weight, weight.detach() == 0) for weight in sparse]
+
+
+def total_steps(examples: int, config: Distill) -> int:
+    """Optimizer steps of all epochs, at most max_steps."""
+    processes = int(os.environ.get("WORLD_SIZE", "1"))  # set by accelerate and torchrun
+    steps = max(1, math.ceil(config.epochs * math.ceil(examples / (config.batch_size * processes))))
+    return min(steps, config.max_steps or steps)
+
+
+def key(model: Any, examples: Any, bundle: Bundle, config: Distill) -> str:
+    """16 hex digits of the settings, the seed, the data and the weights that the training starts from."""
+    weights = hashlib.sha256()
+    for name, tensor in model.state_dict().items():
+        weights.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
+        weights.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
+    return digest(
+        {
+            "config": config.model_dump(mode="json"),
+            "seed": bundle.seed,
+            "bf16": _bf16(config, bundle.device),
+            "examples": [len(examples), str(examples[0]), str(examples[len(examples) - 1])],
+            "weights": weights.hexdigest(),
+        }
+    )
+
+
+def last_checkpoint(folder: Path) -> Path | None:
+    """The newest complete checkpoint. Trainer writes trainer_state.json last, so what lacks it was cut short."""
+    for path in sorted(folder.glob("checkpoint-*"), key=step_of, reverse=True):
+        try:
+            json.loads((path / "trainer_state.json").read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            continue
+        return path
+    return None
+
+
+def step_of(checkpoint: Path) -> int:
+    """The optimizer step in a checkpoint's name."""
+    return int(checkpoint.name.rpartition("-")[2])
+
+
+def _bf16(config: Distill, device: torch.device) -> bool:
+    return config.precision == "bf16" or (config.precision == "auto" and computes_bf16(device))
+
+
+def _check_device(device: torch.device) -> None:
+    if device.type == "cuda" and device.index and "LOCAL_RANK" not in os.environ:
+        raise InputError(
+            f"distill on {device}: training runs on the first visible GPU; set CUDA_VISIBLE_DEVICES={device.index} and "
+            "use device cuda"
+        )
+
+
+def _arguments(output: Path, config: Distill, bundle: Bundle, total: int, keep: bool) -> TrainingArguments:
+    arguments = TrainingArguments(
+        output_dir=str(output),
+        max_steps=total,
+        per_device_train_batch_size=config.batch_size,
+        learning_rate=config.learning_rate,
+        lr_scheduler_type="linear",
+        warmup_steps=math.ceil(WARMUP * total),
+        weight_decay=0.01,
+        seed=bundle.seed,
+        use_cpu=bundle.device.type == "cpu",
+        save_strategy="steps" if keep else "no",
+        save_steps=SAVE_STEPS,
+        save_total_limit=1,
+        logging_strategy="no",
+        disable_tqdm=True,
+        report_to="none",
+        log_level="error",
+        remove_unused_columns=False,
+        dataloader_pin_memory=bundle.device.type == "cuda",
+    )
+    if arguments.n_gpu > 1:
+        arguments._n_gpu = 1  # device cuda means one; several are accelerate's or torchrun's to launch
+    return arguments

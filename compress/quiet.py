@@ -1,0 +1,45 @@
+"""Silences the libraries' own chatter in the processes that are ours: messages of ours would drown in it.
+
+Called before torch is imported. Errors still come through.
+"""
+
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+
+def quiet_libraries() -> None:
+    """Keeps import-time notices about missing optional kernels off standard error."""
+    os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    for name in ("torchao", "torch.utils._pytree"):
+        logging.getLogger(name).addFilter(_errors_only)
+
+
+def _errors_only(record: logging.LogRecord) -> bool:
+    """Drops notices: kernels for other GPUs that do not load here, deprecations between the libraries themselves."""
+    return record.levelno >= logging.ERROR and "Failed to load" not in record.getMessage()
+
+
+def quiet_transformers() -> None:
+    """Turns transformers' bars off once it may be imported."""
+    import transformers
+
+    transformers.utils.logging.disable_progress_bar()
+    transformers.logging.set_verbosity_error()
+
+
+@contextmanager
+def silenced_stderr() -> Iterator[None]:
+    """Sends standard error nowhere, also what C++ writes: torch.profiler prints a line per start and stop."""
+    kept = os.dup(2)
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)

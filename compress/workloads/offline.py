@@ -1,0 +1,113 @@
+"""Workloads made on this machine from what every machine has, so that the first command works without a network.
+
+    stdlib-bert    a BERT classifier: which standard library package does a snippet of source come from?
+    digits-vit     a ViT on scikit-learn's handwritten digits
+    stdlib-llama   a Llama language model on the standard library's source
+
+Each is trained once, seeded, and kept in the user's cache as a folder of a saved model and a folder of data:
+
+    <cache>/stdlib-bert-<fingerprint>/{model/, data/train.parquet, data/test.parquet}
+
+The fingerprint covers the Python version, the data, the settings and the source of the workload's modules. A folder
+appears by one rename, whole; a lock makes a second process wait instead of training again.
+"""
+
+import hashlib
+import importlib
+import os
+import platform
+import shutil
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from compress.config import InputError, digest
+from compress.locks import locked
+
+
+@dataclass(frozen=True)
+class Offline:
+    """An offline workload: the module that builds it, and the files whose change makes it another one."""
+
+    module: str
+    """Has SETTINGS, data_digest() and build(folder, settings); imports torch only inside build."""
+    files: tuple[str, ...]
+
+
+OFFLINE: dict[str, Offline] = {
+    "stdlib-bert": Offline("offline_bert", ("offline_bert.py", "offline_text.py", "offline_train.py")),
+    "digits-vit": Offline("offline_vit", ("offline_vit.py", "offline_train.py")),
+    "stdlib-llama": Offline("offline_llama", ("offline_llama.py", "offline_text.py", "offline_train.py")),
+}
+
+
+def names() -> list[str]:
+    """Names of the offline workloads."""
+    return sorted(OFFLINE)
+
+
+def ensure(name: str, settings: Any = None) -> Path:
+    """The folder of an offline workload, made now if it is not there. `settings` replaces the module's own."""
+    if name not in OFFLINE:
+        raise InputError(f"offline:{name}: unknown offline workload; there are {', '.join(names())}")
+    module = _module(name)
+    settings = settings or module.SETTINGS
+    root = cache_folder()
+    target = root / f"{name}-{fingerprint(name, settings)}"
+    if is_complete(target):
+        return target
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        with locked(root / f".{target.name}.lock", f"another process is making offline:{name}; waiting for it"):
+            if not is_complete(target):  # another process may have finished it while this one waited
+                _make(module, settings, target)
+    except OSError as error:
+        raise InputError(
+            f"offline:{name}: cannot be written to {root} ({error.strerror or error}); "
+            "free some space (about 30 MB) or set COMPRESS_CACHE to another folder"
+        ) from error
+    return target
+
+
+def cache_folder() -> Path:
+    """COMPRESS_CACHE, or the platform's user cache."""
+    given = os.environ.get("COMPRESS_CACHE")
+    if given:
+        return Path(given).expanduser()
+    base = os.environ.get("XDG_CACHE_HOME")
+    return (Path(base).expanduser() if base else Path.home() / ".cache") / "compress"
+
+
+def fingerprint(name: str, settings: Any = None) -> str:
+    """16 hex digits of the Python version, the data, the settings and the source of the workload's modules."""
+    module = _module(name)
+    own = [hashlib.sha256((Path(__file__).parent / file).read_bytes()).hexdigest() for file in OFFLINE[name].files]
+    return digest([platform.python_version(), module.data_digest(), repr(settings or module.SETTINGS), own])
+
+
+def is_complete(folder: Path) -> bool:
+    """Whether the folder holds a model and both splits."""
+    needed = ("model/config.json", "model/model.safetensors", "data/train.parquet", "data/test.parquet")
+    return all((folder / file).is_file() for file in needed)
+
+
+def _module(name: str) -> Any:
+    return importlib.import_module(f"compress.workloads.{OFFLINE[name].module}")
+
+
+def _make(module: Any, settings: Any, target: Path) -> None:
+    """Builds into a temporary folder beside the target, then renames; leftovers of killed attempts go first."""
+    for stale in target.parent.glob(f".{target.name}.*.tmp"):
+        shutil.rmtree(stale, ignore_errors=True)
+    if target.exists():  # damaged: something of it was deleted
+        shutil.rmtree(target)
+    folder = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}.", suffix=".tmp"))
+    try:
+        (folder / "data").mkdir()
+        module.build(folder, settings)
+        folder.chmod(0o755)  # mkdtemp makes it private; the cache is shared like any other
+        folder.rename(target)
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise

@@ -1,0 +1,114 @@
+"""A first workload file for one's own model and data: `compress init`. Columns and splits are detected, and said."""
+
+import csv
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from compress.config import InputError
+from compress.workloads import TASKS
+from compress.workloads.tables import LOADERS, split_files
+
+TEXTS = ("text", "sentence", "sentence1", "premise", "question", "content", "review", "document", "body")
+PAIRS = ("text_pair", "sentence2", "hypothesis", "question2", "context")
+LABELS = ("label", "labels", "target", "class", "category", "sentiment")
+IMAGES = ("image", "img", "picture", "pixel_values")
+TESTS = ("test", "validation", "valid", "val", "dev")
+
+
+def init(model: str, data: str, task: str) -> str:
+    """YAML text of a workload. Raises InputError when the data holds nothing that can be judged on."""
+    if task not in TASKS:
+        raise InputError(f"--task {task}: unknown task; expected one of {', '.join(TASKS)}")
+    lines = [f"# {task}: check the columns and splits, then: compress run bert_int8 --workload this-file.yaml"]
+    lines += [f"task: {task}", f"model: {_scalar(_absolute(model))}", "dataset:", f"  path: {_scalar(_absolute(data))}"]
+    path = Path(data).expanduser()
+    train, test, columns = _splits(path) if path.exists() else ("train", "test", ())
+    hub = not path.exists()
+    lines.append(f"  train: {_scalar(train)}" + _hint(train is None, "steps that calibrate or train need one"))
+    lines.append(f"  test: {_scalar(test)}" + _hint(hub, "a hub data set: look the split up on its page"))
+    for field, names in _fields(task):
+        found = next((name for name in names if name in columns), None)
+        if found is None and field == "text_pair":
+            continue
+        hint = f"not found in {', '.join(columns)}" if columns else "look the column up"
+        lines.append(f"  {field}: {_scalar(found or field)}" + _hint(found is None, hint))
+    lines.append(f"metric: {'perplexity' if task == 'causal-lm' else 'accuracy'}")
+    if task != "image-classification":
+        lines.append(f"max_length: {_max_length(Path(model).expanduser())}")
+    return "\n".join(lines) + "\n"
+
+
+def _fields(task: str) -> list[tuple[str, tuple[str, ...]]]:
+    if task == "causal-lm":
+        return [("text", TEXTS)]
+    if task == "image-classification":
+        return [("image", IMAGES), ("label", LABELS)]
+    return [("text", TEXTS), ("text_pair", PAIRS), ("label", LABELS)]
+
+
+def _splits(path: Path) -> tuple[str | None, str, Sequence[str]]:
+    """(train split, test split, columns) of a folder or a file."""
+    if path.is_file():
+        if path.suffix not in LOADERS:
+            raise InputError(
+                f"{path}: files of kind {path.suffix or '(no suffix)'} are not read; expected {', '.join(LOADERS)}"
+            )
+        return None, "test", _columns(path)
+    test = next((name for name in TESTS if split_files(path, name)), None)
+    if test is None:
+        raise InputError(
+            f"{path}: no split to judge on; expected files named {', '.join(TESTS)} ({', '.join(LOADERS)})"
+        )
+    train = "train" if split_files(path, "train") else None
+    # a GLUE-like test split hides its labels: validation is the one to judge on
+    if train and test == "test" and split_files(path, "validation"):
+        test = "validation"
+    return train, test, _columns(split_files(path, test)[0])
+
+
+def _columns(file: Path) -> Sequence[str]:
+    """Column names of a data file, read from its head."""
+    try:
+        if file.suffix == ".parquet":
+            import pyarrow.parquet as pq
+
+            return list(pq.read_schema(file).names)
+        if file.suffix in (".csv", ".tsv"):
+            with file.open(newline="", encoding="utf-8") as stream:
+                return next(csv.reader(stream, delimiter="\t" if file.suffix == ".tsv" else ","), [])
+        if file.suffix == ".jsonl":
+            with file.open(encoding="utf-8") as stream:
+                first: Any = json.loads(stream.readline() or "{}")
+            return list(first) if isinstance(first, dict) else []
+    except (OSError, ValueError) as error:
+        raise InputError(f"{file}: cannot be read ({error})") from None
+    return ["text"] if file.suffix == ".txt" else ["image", "label"] if file.suffix not in LOADERS else []
+
+
+def _max_length(model: Path) -> int:
+    """128, or fewer where the model's config.json has fewer positions."""
+    try:
+        config = json.loads((model / "config.json").read_text(encoding="utf-8"))
+        limit = config.get("max_position_embeddings", 128)
+    except (OSError, ValueError, AttributeError):
+        return 128
+    return min(128, limit) if isinstance(limit, int) and limit >= 8 else 128
+
+
+def _absolute(value: str) -> str:
+    path = Path(value).expanduser()
+    return str(path.resolve()) if path.exists() else value
+
+
+def _hint(needed: bool, text: str) -> str:
+    return f"  # {text}" if needed else ""
+
+
+def _scalar(value: str | None) -> str:
+    """A YAML 1.2 scalar: JSON is a subset of YAML, so quotes where a plain word would not do."""
+    if value is None:
+        return "null"
+    plain = all(c.isalnum() or c in "/._-" for c in value) and value[:1].isalpha() | (value[:1] == "/")
+    return value if plain and value.lower() not in ("null", "true", "false", "yes", "no") else json.dumps(value)

@@ -1,0 +1,19 @@
+"""Fixtures shared by all tests: a made workload, and no network."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ["HF_DATASETS_OFFLINE"] = "1"
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # threads that wait for each other cost tiny models most of their time
+
+
+@pytest.fixture(scope="session")
+def workload(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The file of a workload with a small trained BERT and made sentences."""
+    from tests.helpers import write_workload
+
+    return write_workload(tmp_path_factory.mktemp("workload"))

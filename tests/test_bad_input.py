@@ -1,0 +1,226 @@
+"""Bad input of a run: one clear message per problem, exit code 2, nothing written."""
+
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from compress import cli, load
+from compress.config import InputError
+from tests.helpers import bert, tokenizer, write_workload
+from tests.test_run import QUICK, compress
+
+
+@pytest.fixture
+def refused(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Callable[..., str]:
+    """Runs the command line in this process; gives standard error of a run that must end with exit code 2."""
+
+    def call(*arguments: object) -> str:
+        out, artifacts = tmp_path / "out", tmp_path / "made"
+        command = ["compress", *map(str, arguments)]
+        if arguments[0] == "run":
+            command += ["--out", str(out), "--artifacts", str(artifacts)]
+        monkeypatch.setattr(sys, "argv", command)
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        told = capsys.readouterr().err
+        assert ended.value.code == 2, told
+        assert "Traceback" not in told
+        assert not out.exists() or not list(out.rglob("*.json"))
+        return told
+
+    return call
+
+
+Refused = Callable[..., str]
+
+
+def test_an_unknown_recipe_workload_or_device_is_refused(refused: Refused, workload: Path) -> None:
+    assert "no shipped recipe" in refused("run", "bert_int9")
+    assert "no shipped workload" in refused("run", "bert_dense", "--workload", "sst3")
+    assert "expected" in refused("run", "bert_dense", "--workload", workload, "--device", "tpu")
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="has CUDA")
+def test_cuda_without_cuda_is_refused_and_not_replaced_by_the_cpu(refused: Refused, workload: Path) -> None:
+    assert "cuda" in refused("run", "bert_dense", "--workload", workload, "--device", "cuda").lower()
+
+
+def test_problems_of_several_recipes_are_reported_together(refused: Refused, tmp_path: Path, workload: Path) -> None:
+    for name, text in (("a", "sed: 1\n"), ("b", "seed: x\n")):
+        (tmp_path / f"{name}.yaml").write_text(text)
+    told = refused("run", tmp_path / "a.yaml", tmp_path / "b.yaml", "--workload", workload)
+    assert "a.yaml:1 sed: unknown field; did you mean seed?" in told
+    assert "b.yaml:1 seed: 'x'" in told
+
+
+def test_a_pair_of_format_and_runtime_that_does_not_exist_is_refused(refused: Refused, workload: Path) -> None:
+    told = refused("run", "bert_int4", "--workload", workload, "--set", "runtime=onnxruntime", "--device", "cpu")
+    assert "does not exist on cpu" in told
+    told = refused("run", "bert_bf16", "--workload", workload, "--set", "runtime=onnxruntime", "--device", "cpu")
+    assert "remove the cast step" in told
+
+
+def test_a_rank_that_saves_nothing_and_patterns_that_match_nothing_are_met_before_weights_are_loaded(
+    refused: Refused, workload: Path
+) -> None:
+    assert "saves nothing" in refused(
+        "run", "bert_lowrank", "--workload", workload, "--set", "steps.0.rank=32", "--set", "steps.0.parameters=null"
+    )
+    assert "no linear layer matches" in refused(
+        "run", "bert_sparse", "--workload", workload, "--set", "steps.0.include=[nothing*]"
+    )
+
+
+def test_two_recipes_of_one_name_are_refused(refused: Refused, tmp_path: Path, workload: Path) -> None:
+    (tmp_path / "bert_dense.yaml").write_text("seed: 3\n")
+    told = refused("run", "bert_dense", tmp_path / "bert_dense.yaml", "--workload", workload)
+    assert "two different recipes are called bert_dense" in told
+
+
+def changed_workload(folder: Path, **changes: Any) -> Path:
+    return write_workload(folder, model=bert(), **changes)
+
+
+def with_data(folder: Path, columns: dict[str, list[Any]]) -> Path:
+    import datasets
+
+    path = changed_workload(folder)
+    datasets.Dataset.from_dict(columns).to_parquet(folder / "data" / "test.parquet")
+    return path
+
+
+DATA: list[tuple[str, dict[str, list[Any]], str]] = [
+    ("no label column", {"text": ["a"], "klass": [0]}, "label"),
+    ("labels that are no numbers", {"text": ["a", "b"], "label": ["yes", "no"]}, "label"),
+    ("label ids the model lacks", {"text": ["a", "b"], "label": [0, 7]}, "7"),
+    ("empty split", {"text": [], "label": []}, "empty"),
+    ("null texts", {"text": ["a", None], "label": [0, 1]}, "null"),
+    ("no text column", {"txt": ["a"], "label": [0]}, "text"),
+]
+
+
+@pytest.mark.parametrize(("columns", "words"), [(c, w) for _, c, w in DATA], ids=[name for name, _, _ in DATA])
+def test_data_that_cannot_be_used_is_refused(
+    columns: dict[str, list[Any]], words: str, refused: Refused, tmp_path: Path
+) -> None:
+    told = refused("run", "bert_dense", "--workload", with_data(tmp_path / "w", columns))
+    assert words in told
+    assert "error: " in told
+
+
+def test_a_model_of_the_wrong_task_is_refused(refused: Refused, tmp_path: Path) -> None:
+    from transformers import BertForMaskedLM
+
+    wrong = changed_workload(tmp_path / "w")
+    BertForMaskedLM(bert().config).save_pretrained(tmp_path / "w" / "model")
+    assert "BertForMaskedLM" in refused("run", "bert_dense", "--workload", wrong)
+
+
+def test_a_tokenizer_without_padding_token_is_refused(refused: Refused, tmp_path: Path) -> None:
+    path = changed_workload(tmp_path / "w")
+    tokens = tokenizer()
+    tokens.pad_token = None
+    tokens.save_pretrained(tmp_path / "w" / "model")
+    assert "padding" in refused("run", "bert_dense", "--workload", path)
+
+
+def test_folders_that_are_not_there_are_refused_together(refused: Refused, tmp_path: Path) -> None:
+    path = tmp_path / "w.yaml"
+    path.write_text("task: text-classification\nmodel: ./gone\ndataset: {path: ./lost}\n")
+    told = refused("run", "bert_dense", "--workload", path)
+    assert "gone" in told
+    assert "lost" in told
+
+
+def test_a_hub_workload_without_network_says_what_to_do(refused: Refused) -> None:
+    told = refused("run", "bert_dense", "--workload", "sst2-bert")
+    assert "could not be reached" in told or "cannot be reached" in told
+    assert "offline" in told
+
+
+def test_markup_in_a_model_folder_name_stays_text(tmp_path: Path) -> None:
+    folder = tmp_path / "[red]<b>model|x"
+    path = write_workload(folder)
+    done = compress("run", "bert_dense", "--workload", path, *QUICK, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "[red]<b>" in done.stdout.replace("\n", "")
+
+
+def test_an_output_folder_that_cannot_be_written_is_met_before_any_work(
+    workload: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").write_text("in the way")
+    monkeypatch.setattr(
+        sys, "argv", ["compress", "run", "bert_dense", "--workload", str(workload), "--out", str(tmp_path / "file")]
+    )
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    assert ended.value.code == 2
+    assert "cannot be written" in capsys.readouterr().err
+
+
+def test_a_full_disk_is_an_error_of_that_recipe_and_leaves_no_half_artifact(workload: Path, tmp_path: Path) -> None:
+    small = tmp_path / "small"
+    small.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(small)], capture_output=True, check=False
+    )
+    if mounted.returncode != 0:
+        pytest.skip("mounting a small file system needs privileges")
+    try:
+        arguments = ("--workload", workload, *QUICK, "--artifacts", small / "made")
+        done = compress("run", "bert_dense", *arguments, cwd=tmp_path)
+        assert done.returncode == 1, done.stderr
+        assert "Traceback" not in done.stderr
+        assert "No space left" in done.stderr
+        assert not list((small / "made" / "my").glob("bert_dense"))
+    finally:
+        subprocess.run(["umount", str(small)], check=True)
+
+
+def test_an_artifact_with_a_flipped_byte_a_foreign_folder_and_a_newer_one_are_refused(
+    workload: Path, tmp_path: Path
+) -> None:
+    done = compress("run", "bert_dense", "--workload", workload, *QUICK, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    good = tmp_path / "artifacts" / "my" / "bert_dense"
+    damaged = tmp_path / "damaged"
+    shutil.copytree(good, damaged)
+    weights = damaged / "model.safetensors"
+    raw = bytearray(weights.read_bytes())
+    raw[-10] ^= 1
+    weights.write_bytes(raw)
+    with pytest.raises(InputError, match=r"model\.safetensors"):
+        load(damaged)
+    bert().save_pretrained(tmp_path / "foreign")
+    with pytest.raises(InputError, match="manifest"):
+        load(tmp_path / "foreign")
+    newer = tmp_path / "newer"
+    shutil.copytree(good, newer)
+    manifest = json.loads((newer / "manifest.json").read_text())
+    manifest["schema"] = 99
+    (newer / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(InputError, match="99"):
+        load(newer)
+
+
+def test_a_limit_below_two_is_refused(refused: Refused, workload: Path) -> None:
+    assert "--limit 1" in refused("run", "bert_dense", "--workload", workload, "--limit", "1")
+
+
+def test_result_files_that_cannot_be_read_are_named_and_the_others_make_the_table(
+    refused: Refused, tmp_path: Path
+) -> None:
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    assert "no results" in refused("pareto", empty)
+    assert "no such folder" in refused("pareto", tmp_path / "nowhere")
+    (tmp_path / "x.json").write_text("{}")
+    assert "schema" in refused("show", tmp_path / "x.json")

@@ -1,0 +1,182 @@
+"""Recipes and workloads as people write them: every mistake named with its place, all of them together."""
+
+from pathlib import Path
+
+import pytest
+
+import recipes
+from compress import Cast, Distill, LowRank, Prune, Quantize, Recipe, Workload
+from compress.config import InputError, digest, parse_assignment, parse_yaml, set_path, validate
+from compress.methods import TRANSFORMS
+from compress.methods.steps import STEPS
+from compress.workloads import names as workload_names
+
+
+def write(folder: Path, text: str, name: str = "r.yaml") -> Path:
+    path = folder / name
+    path.write_text(text)
+    return path
+
+
+@pytest.mark.parametrize("name", recipes.names())
+def test_a_shipped_recipe_loads_by_name_by_file_and_by_attribute_and_survives_a_yaml_round_trip(
+    name: str, tmp_path: Path
+) -> None:
+    loaded = Recipe.load(name)
+    assert loaded == Recipe.load(recipes.FOLDER / f"{name}.yaml") == getattr(recipes, name)
+    again = Recipe.load(write(tmp_path, loaded.dump(), f"{name}.yaml"))
+    assert again == loaded
+    assert again.fingerprint == loaded.fingerprint
+
+
+@pytest.mark.parametrize("name", recipes.names())
+def test_a_shipped_recipe_begins_with_what_it_does_and_what_to_expect(name: str) -> None:
+    comment = [line for line in (recipes.FOLDER / f"{name}.yaml").read_text().splitlines() if line.startswith("#")]
+    assert comment[0].startswith(f"# {name}: ")
+    assert "xpect" in " ".join(comment)
+
+
+@pytest.mark.parametrize("name", workload_names())
+def test_a_shipped_workload_is_valid(name: str) -> None:
+    assert Workload.load(name).name == name
+
+
+def test_every_step_has_one_row_in_the_table_and_valid_defaults() -> None:
+    names = [step.model_fields["method"].default for step in STEPS]
+    assert sorted(names) == sorted(TRANSFORMS)
+    assert {type(step()) for step in (Cast, Prune, Quantize, LowRank, Distill)} == set(STEPS)
+
+
+def test_every_field_of_every_step_has_a_sentence() -> None:
+    for step in STEPS:
+        for name, field in step.model_fields.items():
+            assert name == "method" or field.description, f"{step.__name__}.{name}"
+
+
+def test_all_mistakes_of_a_recipe_are_reported_together_with_line_path_and_value(tmp_path: Path) -> None:
+    text = "workload: x\nsteps:\n  - {method: quantize, bits: 5, bitz: 3}\n  - method: magic\nruntime: zip\nseed: -1\n"
+    with pytest.raises(InputError) as caught:
+        Recipe.load(write(tmp_path, text))
+    told = "\n".join(caught.value.problems)
+    assert len(caught.value.problems) == 5
+    assert "r.yaml:3 steps.0.bits: 5: " in told
+    assert "r.yaml:3 steps.0.bitz: unknown field; did you mean bits?" in told
+    assert "r.yaml:4 steps.1: 'magic': unknown method" in told
+    assert "r.yaml:5 runtime: 'zip'" in told
+    assert "r.yaml:6 seed: -1" in told
+
+
+BOMB = "a: &a [1,1,1,1,1,1,1,1,1]\nb: &b [*a,*a,*a,*a,*a,*a]\nc: [*b,*b,*b,*b,*b,*b]\n"
+BAD = [
+    ("", "the file is empty"),
+    ("steps: [", "not valid YAML"),
+    ("- just\n- a list\n", "expected a mapping"),
+    ("seed: 1\nseed: 2\n", "not valid YAML"),
+    (BOMB, "YAML alias"),
+    ("a: " + "[" * 100 + "]" * 100, "nested deeper"),
+    ("steps: []\n# " + "x" * 300_000, "bytes"),
+    ("steps: 3\n", "steps"),
+    ("seed: abc\n", "seed: 'abc'"),
+    ("steps: [{method: prune, fraction: 1.5}]\n", "steps.0.fraction: 1.5"),
+    ("steps: [{method: quantize, bits: 8, format: nf4}]\n", "format nf4 has 4 bits, but bits is 8"),
+    ("steps: [{method: lowrank, rank: 4, energy: 0.9}]\n", "give one of rank, parameters, energy"),
+    ("steps: [{method: distill, keep_every: 2, layers: [0]}]\n", "one way to make the student"),
+    ("steps: [{bits: 8}]\n", "unknown method"),
+    ("name: ../../etc/passwd\n", "expected letters, digits"),
+    ("name: '<b>x</b>'\n", "expected letters, digits"),
+    ("measure: fast\n", "measure: 'fast'"),
+    ("measure: {rounds: 1}\n", "measure.rounds: 1"),
+]
+
+
+@pytest.mark.parametrize(("text", "words"), BAD, ids=[words for _, words in BAD])
+def test_a_recipe_that_cannot_be_is_refused_with_its_place(text: str, words: str, tmp_path: Path) -> None:
+    with pytest.raises(InputError) as caught:
+        Recipe.load(write(tmp_path, text))
+    assert words in str(caught.value)
+    assert str(tmp_path) in str(caught.value)
+
+
+ORDERS = [
+    ([Quantize(), Prune()], "prune after quantize"),
+    ([Quantize(), Quantize(bits=4)], "a second quantization"),
+    ([Quantize(), Distill()], "distill after quantize"),
+    ([Quantize(), Cast()], "cast after quantize"),
+    ([Cast(), LowRank()], "lowrank after cast"),
+]
+
+
+@pytest.mark.parametrize(("steps", "words"), ORDERS, ids=[words for _, words in ORDERS])
+def test_an_order_that_cannot_work_is_refused_with_the_reason(steps: list[object], words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        Recipe(steps=tuple(steps))  # type: ignore[arg-type]
+
+
+def test_prune_then_distill_then_quantize_is_an_order_that_works() -> None:
+    assert len(Recipe(steps=(Prune(), Distill(), Quantize())).steps) == 3
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda p: p / "none.yaml", "no such file"),
+        (lambda p: p, "is a folder"),
+        (lambda p: "no_such_recipe", "no shipped recipe"),
+    ],
+    ids=["missing", "folder", "name"],
+)
+def test_a_recipe_that_is_not_there_is_refused(make: object, words: str, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=words):
+        Recipe.load(make(tmp_path))  # type: ignore[operator]
+
+
+def test_yaml_is_1_2_so_ratios_stay_text_and_exponents_are_numbers() -> None:
+    data, _ = parse_yaml("a: 2:4\nb: 1e-4\nc: on\n", "x")
+    assert data == {"a": "2:4", "b": 1e-4, "c": "on"}
+
+
+def test_set_changes_a_field_before_the_recipe_is_checked(tmp_path: Path) -> None:
+    path = write(tmp_path, "steps: [{method: quantize}]\nmeasure: quick\n")
+    changed = Recipe.load(path, [parse_assignment("steps.0.bits=4"), parse_assignment("measure.rounds=7")])
+    assert changed.steps[0].bits == 4  # type: ignore[union-attr]
+    assert (changed.measure.profile, changed.measure.rounds) == ("quick", 7)
+    for text, words in (("steps.3.bits=4", "no item"), ("nonsense", "expected path=value"), ("seed.x=1", "seed")):
+        with pytest.raises(InputError, match=words):
+            Recipe.load(path, [parse_assignment(text)])
+    with pytest.raises(InputError, match="unknown field"):
+        Recipe.load(path, [parse_assignment("sede=1")])
+
+
+def test_set_path_makes_the_mappings_on_the_way() -> None:
+    data: dict[str, object] = {}
+    set_path(data, "measure.rounds", 3)
+    assert data == {"measure": {"rounds": 3}}
+
+
+def test_the_fingerprint_changes_with_every_field_but_the_name() -> None:
+    base = Recipe(steps=(Quantize(),))
+    assert base.fingerprint == Recipe(name="other", steps=(Quantize(),)).fingerprint
+    others = [
+        Recipe(steps=(Quantize(per_channel=False),)),
+        Recipe(steps=(Quantize(),), seed=1),
+        Recipe(steps=(Quantize(),), runtime="eager"),
+        Recipe(steps=(Quantize(),), measure={"rounds": 9}),  # type: ignore[arg-type]
+    ]
+    assert len({base.fingerprint, *(other.fingerprint for other in others)}) == 5
+    assert base.transform_fingerprint == others[3].transform_fingerprint
+
+
+def test_digest_is_stable_and_does_not_depend_on_the_order_of_keys() -> None:
+    assert digest({"a": 1, "b": 2}) == digest({"b": 2, "a": 1}) != digest({"a": 1, "b": 3})
+
+
+def test_a_workload_point_longer_than_the_inputs_is_refused(tmp_path: Path) -> None:
+    text = "task: causal-lm\nmodel: m\ndataset: {path: d}\nmax_length: 32\nheadline: {batch_size: 1, sequence_length: 64}\n"
+    with pytest.raises(InputError, match="over max_length 32"):
+        Workload.load(write(tmp_path, text))
+
+
+def test_validate_places_an_unknown_task_on_its_line() -> None:
+    data, source = parse_yaml("model: m\ntask: dance\ndataset: {path: d}\n", "w.yaml")
+    with pytest.raises(InputError, match=r"w.yaml:2 task: 'dance'"):
+        validate(Workload, data, source)

@@ -1,0 +1,184 @@
+"""Meters: figures with a source, and a reason wherever there is no figure."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from compress.energy import Absent, MeterError, find_meter, nvml, rapl
+from compress.energy.modelled import WATTS_PER_BUSY_CORE, CpuTime
+from compress.energy.spending import read, spending
+from tests.fake_nvml import Board, FakeNvml, install
+
+
+class Clock:
+    """A clock that moves when told."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def test_nvml_counts_the_joules_of_the_board_with_this_uuid(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Clock()
+    install(monkeypatch, FakeNvml([Board("GPU-a", watts=50), Board("GPU-b", watts=200)], clock))
+    meter = find_meter("cuda", "b", "Test GPU")
+    assert isinstance(meter, nvml.NvmlCounter)
+    before = meter.read_j()
+    clock.now += 10
+    assert meter.read_j() - before == pytest.approx(2000, rel=0.01)
+
+
+FAULTS = [
+    ("init", 12, "not installed"),
+    ("init", 9, "not loaded"),
+    ("init", 18, "reboot after a driver update"),
+    ("handle", 6, "does not know"),
+    ("energy", 3, "no energy counter"),
+    ("energy", 4, "no permission"),
+    ("energy", 13, "too old"),
+    ("energy", 15, "fallen off the bus"),
+    ("energy", 16, "needs a reset"),
+    ("energy", 999, "NVML error 999"),
+]
+
+
+@pytest.mark.parametrize(("call", "code", "words"), FAULTS, ids=[f"{c}-{n}" for c, n, _ in FAULTS])
+def test_every_nvml_fault_is_a_reason_and_never_a_zero(
+    monkeypatch: pytest.MonkeyPatch, call: str, code: int, words: str
+) -> None:
+    install(monkeypatch, FakeNvml([Board("GPU-a")], Clock(), {call: code}))
+    found = find_meter("cuda", "a", "Test GPU")
+    assert isinstance(found, Absent)
+    assert words in found.reason
+
+
+def test_a_board_of_another_name_or_under_mig_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    install(monkeypatch, FakeNvml([Board("GPU-a"), Board("GPU-m", mig=True)], Clock()))
+    other = find_meter("cuda", "a", "Other GPU")
+    assert isinstance(other, Absent)
+    assert "not the same device" in other.reason
+    for uuid in ("m", "MIG-1234"):
+        found = find_meter("cuda", uuid, "Test GPU")
+        assert isinstance(found, Absent)
+        assert "whole GPU" in found.reason
+
+
+def test_a_counter_that_stops_answering_raises_with_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    fake = FakeNvml([Board("GPU-a")], Clock())
+    install(monkeypatch, fake)
+    meter = find_meter("cuda", "a", "Test GPU")
+    assert not isinstance(meter, Absent)
+    fake.faults["energy"] = fake.NVML_ERROR_GPU_IS_LOST
+    with pytest.raises(MeterError, match="reboot"):
+        meter.read_j()
+
+
+def powercap(root: Path, domains: dict[str, tuple[str, int, int]]) -> None:
+    for zone, (name, energy, maximum) in domains.items():
+        folder = root / zone
+        folder.mkdir(parents=True)
+        (folder / "name").write_text(name + "\n")
+        (folder / "energy_uj").write_text(str(energy))
+        (folder / "max_energy_range_uj").write_text(str(maximum))
+
+
+def test_rapl_sums_packages_and_memory_but_no_nested_domain_and_survives_a_wrap(tmp_path: Path) -> None:
+    powercap(
+        tmp_path,
+        {
+            "intel-rapl:0": ("package-0", 900, 1000),
+            "intel-rapl:0:0": ("core", 500, 1000),
+            "intel-rapl:0:1": ("dram", 100, 1000),
+            "intel-rapl:1": ("package-1", 0, 1000),
+            "intel-rapl:2": ("psys", 5, 1000),
+        },
+    )
+    meter = rapl.find(tmp_path)
+    assert isinstance(meter, rapl.Rapl)
+    assert meter.read_j() == 0
+    (tmp_path / "intel-rapl:0" / "energy_uj").write_text("50")  # wrapped: 150 further
+    (tmp_path / "intel-rapl:0:0" / "energy_uj").write_text("999")  # inside the package: not added again
+    (tmp_path / "intel-rapl:0:1" / "energy_uj").write_text("130")
+    (tmp_path / "intel-rapl:1" / "energy_uj").write_text("20")
+    assert meter.read_j() == pytest.approx((150 + 30 + 20) / 1e6)
+
+
+def test_rapl_absent_or_unreadable_is_said_with_the_command_that_grants_it(tmp_path: Path) -> None:
+    nothing = rapl.find(tmp_path)
+    assert isinstance(nothing, Absent)
+    powercap(tmp_path, {"intel-rapl:0": ("package-0", 1, 1000)})
+    (tmp_path / "intel-rapl:0" / "energy_uj").unlink()
+    (tmp_path / "intel-rapl:0" / "energy_uj").mkdir()  # not readable, also not by root
+    refused = rapl.find(tmp_path)
+    assert isinstance(refused, Absent)
+    assert "sudo chmod" in refused.reason
+
+
+def test_modelled_energy_is_cpu_seconds_times_watts_and_says_it_is_not_measured() -> None:
+    meter = CpuTime(why="none here")
+    assert not meter.measured
+    joules, cpu = meter.read_j(), time.process_time()
+    while time.process_time() < cpu + 0.05:
+        pass
+    spent = time.process_time() - cpu
+    assert meter.read_j() - joules == pytest.approx(spent * WATTS_PER_BUSY_CORE, rel=0.2)
+
+
+def test_a_meter_that_fails_during_a_step_leaves_none_and_the_reason() -> None:
+    class Failing:
+        source = "nvml"
+        boundary = "test"
+        measured = True
+        reads = 0
+
+        def read_j(self) -> float:
+            self.reads += 1
+            if self.reads > 1:
+                raise MeterError("the GPU has fallen off the bus; reboot")
+            return 5.0
+
+    with spending(Failing(), None) as spent:  # type: ignore[arg-type]
+        pass
+    assert spent.energy_j is None
+    assert "reboot" in str(spent.reason)
+
+
+KILLED = """
+import sys, time
+from pathlib import Path
+from compress.energy.modelled import CpuTime
+from compress.energy.spending import spending
+with spending(CpuTime("test"), Path(sys.argv[1])):
+    end = time.monotonic() + 60
+    while time.monotonic() < end:
+        pass
+"""
+
+
+def test_seconds_and_joules_before_a_kill_are_kept_for_the_next_attempt(tmp_path: Path) -> None:
+    path = tmp_path / "spent.json"
+    child = subprocess.Popen([sys.executable, "-c", KILLED, str(path)])
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline and (not path.exists() or json.loads(path.read_text())["seconds"] < 1):
+        time.sleep(0.1)
+    os.kill(child.pid, signal.SIGKILL)
+    child.wait()
+    before = read(path)
+    assert before is not None
+    assert before.seconds >= 1
+    assert before.energy_j is not None
+    assert before.energy_j > 0
+    with spending(CpuTime("test"), path) as spent:
+        time.sleep(0.05)
+    assert spent.interruptions == 1
+    assert spent.seconds > before.seconds
+    assert spent.energy_j is not None
+    assert spent.energy_j > before.energy_j

@@ -1,0 +1,131 @@
+"""Low rank: the best approximation, the arithmetic of when it pays, and what is refused."""
+
+import copy
+
+import pytest
+import torch
+from torch import nn
+
+from compress.config import InputError
+from compress.layers import LowRankLinear, matrix
+from compress.methods.lowrank import break_even, factorize, lowrank, rank_of_energy
+from compress.methods.steps import LowRank
+from tests.made_models import MODELS, bert, bundle, gpt2, llama, logits
+
+
+def test_factors_are_the_best_approximation_of_their_rank() -> None:
+    weight = torch.randn(12, 20, generator=torch.Generator().manual_seed(0))
+    left, right = factorize(weight, 5)
+    singular = torch.linalg.svdvals(weight)
+    error = (weight - left @ right).square().sum()
+    assert left.shape == (12, 5) and right.shape == (5, 20)
+    torch.testing.assert_close(error, singular[5:].square().sum())  # Eckart-Young: what was cut off, and no more
+
+
+def test_full_rank_gives_the_weight_back() -> None:
+    weight = torch.randn(6, 9, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    left, right = factorize(weight, 6)
+    torch.testing.assert_close(left @ right, weight)
+    assert left.dtype == torch.float64
+
+
+def test_half_precision_weights_are_split_in_single_precision() -> None:
+    left, _ = factorize(torch.randn(6, 9).to(torch.bfloat16), 2)
+    assert left.dtype == torch.float32
+
+
+@pytest.mark.parametrize("energy", [0.1, 0.5, 0.9, 0.999])
+def test_rank_of_energy_is_the_least_that_holds_it(energy: float) -> None:
+    singular = torch.tensor([4.0, 3.0, 2.0, 1.0, 0.5])
+    shares = [float(singular[:r].square().sum() / singular.square().sum()) for r in range(1, 6)]
+    assert rank_of_energy(singular, energy) == next(r for r in range(1, 6) if shares[r - 1] >= energy)
+
+
+def test_a_weight_of_zeros_has_rank_one() -> None:
+    assert rank_of_energy(torch.zeros(4), 0.9) == 1
+
+
+def test_below_break_even_the_thin_layer_has_fewer_parameters_and_at_it_not() -> None:
+    limit = break_even(32, 64)
+    assert limit == 32 * 64 / 96
+    for rank, fewer in ((int(limit), True), (int(limit) + 1, False)):
+        thin = LowRankLinear(64, 32, rank, bias=False)
+        assert (sum(p.numel() for p in thin.parameters()) < 32 * 64) is fewer
+
+
+@pytest.mark.parametrize("kind", MODELS)
+def test_every_architecture_keeps_its_output_shape_and_records_its_layers(kind: str) -> None:
+    model = MODELS[kind]()
+    before = logits(model)
+    done = lowrank(bundle(model), LowRank(parameters=0.8))
+    after = logits(done.model)
+    assert after.shape == before.shape and after.isfinite().all()
+    assert not torch.equal(after, before)
+    for name, entry in done.layers.items():
+        module = done.model.get_submodule(name)
+        assert isinstance(module, LowRankLinear)
+        assert entry == {"kind": "lowrank", "rank": module.rank}
+
+
+@pytest.mark.parametrize("kind", ["bert", "gpt2"])
+def test_a_weight_of_low_rank_is_replaced_without_a_trace(kind: str) -> None:
+    model = MODELS[kind]()
+    for module in model.modules():
+        if hasattr(module, "weight") and type(module).__name__ in ("Linear", "Conv1D"):
+            left, right = factorize(matrix(module), 2)
+            matrix(module).copy_(left @ right)
+    before = logits(model)
+    torch.testing.assert_close(logits(lowrank(bundle(model), LowRank(rank=2)).model), before, atol=1e-4, rtol=1e-4)
+
+
+def test_parameters_are_kept_to_the_fraction() -> None:
+    model = bert()
+    done = lowrank(bundle(copy.deepcopy(model)), LowRank(parameters=0.5))
+    name = "bert.encoder.layer.0.output.dense"  # [32, 64]
+    thin, dense = done.model.get_submodule(name), model.get_submodule(name)
+    count = thin.first.weight.numel() + thin.second.weight.numel()
+    assert 0.5 * dense.weight.numel() - (32 + 64) < count <= 0.5 * dense.weight.numel()
+    torch.testing.assert_close(thin.second.bias, dense.bias)
+
+
+def test_heads_and_embeddings_stay_dense_by_default() -> None:
+    done = lowrank(bundle(bert()), LowRank(parameters=0.5))
+    assert isinstance(done.model.classifier, nn.Linear) and isinstance(done.model.bert.pooler.dense, nn.Linear)
+
+
+def test_a_rank_that_saves_nothing_is_refused_with_the_arithmetic_before_anything_changes() -> None:
+    model = bert()
+    before = copy.deepcopy(model.state_dict())
+    with pytest.raises(InputError) as caught:
+        lowrank(bundle(model), LowRank(rank=18))
+    first = caught.value.problems[0]
+    assert "bert.encoder.layer.0.attention.self.query" in first and "18 x (32 + 32) = 1152" in first and "1024" in first
+    assert list(before) == list(model.state_dict())
+
+
+def test_energy_leaves_layers_dense_where_it_saves_nothing_and_says_so() -> None:
+    model = bert()
+    for layer in model.bert.encoder.layer:
+        left, right = factorize(layer.output.dense.weight.data, 1)
+        layer.output.dense.weight.data.copy_(left @ right)
+    done = lowrank(bundle(model), LowRank(energy=0.99))
+    assert set(done.layers) == {f"bert.encoder.layer.{i}.output.dense" for i in (0, 1)}
+    assert isinstance(done.model.bert.encoder.layer[0].attention.self.query, nn.Linear)
+    assert any("stay dense" in note and "attention.self.query" in note for note in done.notes)
+
+
+def test_energy_that_no_layer_reaches_is_refused() -> None:
+    with pytest.raises(InputError, match="no layer reaches it"):
+        lowrank(bundle(bert()), LowRank(energy=0.9999))
+
+
+def test_a_weight_tied_to_the_embedding_is_refused() -> None:
+    with pytest.raises(InputError, match="lm_head: its weight is tied"):
+        lowrank(bundle(llama()), LowRank(rank=2, exclude=()))
+    with pytest.raises(InputError, match="lm_head: its weight is tied"):
+        lowrank(bundle(gpt2()), LowRank(rank=2, exclude=()))
+
+
+def test_no_match_names_layers_that_exist() -> None:
+    with pytest.raises(InputError, match=r"bert\.encoder\.layer\.0\.attention\.self\.query"):
+        lowrank(bundle(bert()), LowRank(include=("nothing*",)))

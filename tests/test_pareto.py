@@ -1,0 +1,298 @@
+"""Verdicts, break-even, dominance and what is never mixed."""
+
+import random
+import subprocess
+import sys
+from dataclasses import replace
+
+import pytest
+
+from compress.pareto import Candidate, dominates, front, group, undominated
+from compress.results import Transform
+from compress.stats import Estimate
+from compress.verdict import breakeven, judged, verdict
+from tests import factory
+
+
+def spoken(cost=0.6, delta=0.0, *, source="nvml", half=0.01, spread=0.02, **fields):
+    """The verdict on a made row."""
+    energy = cost if source in ("nvml", "rapl") else None
+    accuracy = fields.pop("accuracy", None) or factory.accuracy(0.89 + delta, delta, half)
+    return verdict(
+        accuracy,
+        fields.pop("reference", factory.accuracy()),
+        factory.ratio(latency=fields.pop("latency", cost), energy=energy, spread=spread),
+        energy_source=source,
+        **fields,
+    )
+
+
+def test_a_measured_saving_is_said_of_the_energy_with_the_loss_in_the_same_breath():
+    said = spoken(0.6, -0.062)
+    assert said.word == "SAVES"
+    assert said.sentence == (
+        "SAVES 40 % of the energy (39 to 41) AND LOSES 6.2 points of accuracy (5.2 to 7.2), against fp32 eager"
+    )
+
+
+def test_modelled_energy_is_never_the_verdict_and_the_sentence_says_so():
+    said = spoken(0.64, source="modelled")
+    assert said.word == "SAVES"
+    assert said.sentence.startswith("SAVES 36 % of the latency (")
+    assert "energy is only modelled here" in said.sentence
+    assert "energy is not measured here" in spoken(0.64, source=None).sentence
+
+
+def test_measured_energy_decides_even_where_latency_says_the_opposite():
+    assert spoken(1.2, latency=0.5).word == "COSTS MORE"
+    assert spoken(0.8, latency=1.5).word == "SAVES"
+
+
+def test_no_measurable_loss_still_states_estimate_and_interval():
+    assert "at no measurable loss of accuracy (-0.3 points, between -1.3 and +0.7)" in spoken(0.6, -0.003).sentence
+
+
+def test_a_gain_of_accuracy_is_a_gain():
+    assert "AND GAINS 2.0 points of accuracy (1.0 to 3.0)" in spoken(0.6, 0.02).sentence
+
+
+def test_equal_answers_are_the_same_accuracy():
+    assert "at the same accuracy" in spoken(0.6, 0.0, half=0.0).sentence
+
+
+@pytest.mark.parametrize(
+    ("cost", "spread", "word"),
+    [
+        (0.97, 0.02, "SAVES"),
+        (0.99, 0.02, "NO MEASURABLE DIFFERENCE"),
+        (1.0, 0.0, "NO MEASURABLE DIFFERENCE"),
+        (1.01, 0.02, "NO MEASURABLE DIFFERENCE"),
+        (1.03, 0.02, "COSTS MORE"),
+        (0.5, 3.0, "NO MEASURABLE DIFFERENCE"),
+    ],
+    ids=str,
+)
+def test_the_word_follows_the_interval_not_the_estimate(cost, spread, word):
+    said = spoken(cost, spread=spread)
+    assert said.word == word
+    assert said.sentence.startswith(word)
+    assert "accuracy" in said.sentence
+
+
+def test_one_round_says_that_there_is_no_interval():
+    ratio = replace(factory.ratio(latency=0.5), latency=Estimate(0.5, 0.0, float("inf"), 1))
+    said = verdict(factory.accuracy(), factory.accuracy(), ratio)
+    assert said.word == "NO MEASURABLE DIFFERENCE"
+    assert "too few rounds" in said.sentence
+
+
+def test_twice_the_cost_is_said_in_times():
+    assert "COSTS MORE: 2.4 times the energy" in spoken(2.4).sentence
+    assert "COSTS MORE: 31 % more energy" in spoken(1.31).sentence
+
+
+@pytest.mark.parametrize(
+    ("ours", "broken"), [(0.71, False), (0.699, True), (0.51, True), (0.95, False)], ids=str
+)  # fmt: skip
+def test_broken_is_more_than_half_of_the_margin_above_the_majority_class(ours, broken):
+    accuracy = factory.accuracy(ours, ours - 0.89)  # margin 0.89 - 0.51 = 0.38, half of it gone at 0.70
+    assert (spoken(accuracy=accuracy).word == "BROKEN") is broken
+
+
+def test_a_reference_no_better_than_chance_breaks_nobody():
+    worse, chance = factory.accuracy(0.48, -0.02), factory.accuracy(0.50, chance=0.51)
+    assert spoken(accuracy=worse, reference=chance).word == "SAVES"
+
+
+def test_outputs_that_are_not_finite_are_broken_whatever_they_save():
+    said = spoken(0.1, accuracy=factory.accuracy(0.89, 0.0, finite=False))
+    assert said.word == "BROKEN" and "not finite" in said.sentence
+    assert spoken(accuracy=factory.accuracy(float("nan"), 0.0)).word == "BROKEN"
+
+
+def test_perplexity_over_twice_the_references_is_broken_and_a_rise_is_a_loss():
+    reference = factory.accuracy(8.0, metric="perplexity")
+    assert spoken(accuracy=factory.accuracy(16.1, 1.01, metric="perplexity"), reference=reference).word == "BROKEN"
+    said = spoken(accuracy=factory.accuracy(8.4, 0.05, metric="perplexity"), reference=reference)
+    assert said.word == "SAVES"
+    assert "AND RAISES perplexity by 5.0 % (4.0 to 6.0)" in said.sentence
+    better = spoken(accuracy=factory.accuracy(7.6, -0.05, metric="perplexity"), reference=reference)
+    assert "AND LOWERS perplexity by 5.0 %" in better.sentence
+
+
+def test_the_cause_names_what_the_kernels_do():
+    assert "dequantized to floating point" in spoken(1.3, kernel=factory.kernel("dequantized")).cause
+    assert spoken(1.05, kernel=factory.kernel("masked")).cause == "zeros are stored and multiplied"
+    assert spoken(0.5, kernel=factory.kernel("real")).cause == ""
+
+
+def test_the_cause_splits_the_saving_between_runtime_and_compression():
+    runtime = factory.ratio(factory.ONNX, 1 / 2.1)
+    said = spoken(0.4, source="modelled", runtime=runtime)
+    assert said.cause == "of the 2.5x, 1.2x is the runtime's (fp32 onnxruntime) and 2.1x the compression's"
+
+
+def test_judging_finds_the_runtimes_own_reference():
+    int8 = next(r for r in factory.family() if r.name == "bert_int8")
+    assert "is the runtime's (fp32 onnxruntime)" in int8.verdict.cause
+    dense = next(r for r in factory.family() if r.name == "bert_dense")
+    assert dense.verdict.cause == ""
+
+
+def test_judging_a_failed_recipe_changes_nothing():
+    failed = factory.failed()
+    assert judged(failed) == failed
+
+
+def even(cost=0.5, *, source="nvml", spent_j=300.0, spread=0.02, seconds=12.0):
+    point = factory.point(
+        factory.ratio(latency=cost, energy=cost if source == "nvml" else None, spread=spread), energy_source=source
+    )
+    reference = factory.point(latency_s=0.05, energy_j=0.1, energy_source=source)
+    return breakeven(Transform(seconds, spent_j, source, "why", 0, ()), point, reference, factory.FP32)
+
+
+def test_breakeven_is_joules_spent_over_joules_saved():
+    found = even(0.5)  # 300 J / (0.1 J * (1 - 0.5))
+    assert found.unit == "joules"
+    assert found.inferences.value == pytest.approx(6000)
+    assert found.inferences.low == pytest.approx(300 / (0.1 * 0.51))
+    assert found.inferences.high == pytest.approx(300 / (0.1 * 0.49))
+
+
+def test_breakeven_counts_seconds_per_example_without_a_meter():
+    found = even(0.5, source="modelled")  # 12 s / (0.05 s / 8 examples * 0.5)
+    assert found.unit == "seconds"
+    assert found.inferences.value == pytest.approx(12 / (0.05 / 8 * 0.5))
+
+
+@pytest.mark.parametrize(
+    ("cost", "spread", "spent_j", "reason"),
+    [(1.3, 0.02, 300.0, "never: costs more"), (0.99, 0.02, 300.0, "interval contains none"), (0.5, 0.02, None, "why")],
+    ids=["costs more", "no measurable saving", "spending unknown"],
+)
+def test_no_breakeven_says_why(cost, spread, spent_j, reason):
+    found = even(cost, spread=spread, spent_j=spent_j)
+    assert found.inferences is None
+    assert reason in found.reason
+
+
+def test_a_broken_model_never_breaks_even():
+    broken = factory.result(cost=0.3, delta=-0.35)
+    assert broken.verdict.word == "BROKEN"
+    assert broken.breakeven.inferences is None and "broken" in broken.breakeven.reason
+
+
+def at(name, cost, quality, cost_half=0.0, quality_half=0.0):
+    return Candidate(
+        name,
+        Estimate(cost, cost - cost_half, cost + cost_half, 5),
+        Estimate(quality, quality - quality_half, quality + quality_half, 872),
+    )
+
+
+def test_without_noise_dominance_is_the_plain_pareto_rule():
+    noise = random.Random(2)
+    field = [at(str(i), noise.randint(1, 6), noise.randint(1, 6)) for i in range(40)]
+
+    def plainly(a, b):
+        pairs = ((-a.cost.value, -b.cost.value), (a.quality.value, b.quality.value))
+        return all(x >= y for x, y in pairs) and any(x > y for x, y in pairs)
+
+    for a in field:
+        for b in field:
+            assert dominates(a, b) == plainly(a, b)
+
+
+def test_ties_within_noise_remove_nobody():
+    a, b = at("a", 0.50, 0.010, 0.02, 0.01), at("b", 0.51, 0.005, 0.02, 0.01)
+    assert undominated([a, b]) == [a, b]
+
+
+def test_cheaper_beyond_noise_does_not_beat_a_better_estimate_of_accuracy():
+    cheap, good = at("cheap", 0.4, 0.000, 0.01, 0.02), at("good", 0.8, 0.001, 0.01, 0.02)
+    assert undominated([cheap, good]) == [cheap, good]
+    assert dominates(cheap, at("worse", 0.8, -0.001, 0.01, 0.02))
+
+
+def test_nobody_is_beaten_in_a_circle_so_that_a_front_always_has_members():
+    noise = random.Random(3)
+    for _ in range(300):
+        field = [at(str(i), noise.random(), noise.random(), noise.random() / 2, noise.random() / 2) for i in range(8)]
+        assert undominated(field)
+
+
+def test_the_front_of_the_family_is_the_two_that_nothing_beats():
+    assert front(factory.family()) == ["bert_prune_distill_int8", "bert_int8"]
+
+
+def test_a_recipe_that_the_dense_model_beats_is_not_on_the_front():
+    worse = factory.result("worse", 1.2, -0.03)
+    assert front([worse]) == []
+    assert group([worse])[0].front == {factory.FP32}
+
+
+def test_broken_and_failed_recipes_are_never_on_the_front():
+    results = [factory.result("cheapest", 0.05, -0.38), factory.failed("none"), factory.result("good", 0.5, 0.0)]
+    assert front(results) == ["good"]
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"workload": {"name": "sst2-bert"}},
+        {"workload": {"name": "stdlib-bert", "model": "another folder"}},
+        {"machine": factory.machine("m2")},
+        {"machine": factory.machine("m1", "cuda:0")},
+        {"limit": 64},
+        {"energy_source": "rapl"},
+        {"references": (replace(factory.reference(), name=factory.FP32, verdict_reference=False),)},
+    ],
+    ids=["workload", "data of the same name", "machine", "device", "limit", "meter", "reference"],
+)
+def test_what_must_not_be_compared_is_never_in_one_table(other):
+    cheap = factory.result("cheap", 0.2, 0.01, half=0.0)
+    dear = factory.result("dear", 0.9, -0.01, half=0.0)
+    assert front([cheap, dear]) == ["cheap"]
+    apart = factory.result("dear", 0.9, -0.01, half=0.0, **other)
+    tables = group([cheap, apart])
+    assert len(tables) == 2
+    assert all(len(table.results) == 1 for table in tables)
+
+
+def test_sessions_are_joined_by_ratios_not_by_milliseconds():
+    slow_day = factory.result("cheap", 0.3, 0.0, half=0.0, session="s2")
+    slow_day = replace(slow_day, points=(replace(slow_day.points[0], latency_s=factory.near(9.0)),))
+    table = group([factory.result("dear", 0.6, -0.01, half=0.0), slow_day])[0]
+    assert [r.name for r in table.results] == ["cheap", "dear"]
+    assert table.front == {"cheap"}
+
+
+def test_a_failed_recipe_goes_into_the_table_of_its_workload_and_machine():
+    tables = group([factory.result(), factory.failed("bad"), factory.failed("alone", machine=factory.machine("m9"))])
+    assert [[r.name for r in t.failed] for t in tables] == [["bad"], ["alone"]]
+
+
+def test_of_two_results_of_one_recipe_the_newest_counts():
+    old = factory.result(cost=0.9, created="2025-01-01T00:00:00+00:00")
+    new = factory.result(cost=0.5, created="2025-06-01T00:00:00+00:00")
+    table = group([new, old])[0]
+    assert table.results == (new,)
+    assert table.superseded == ("bert_int8",)
+
+
+def test_a_lower_perplexity_is_better_on_the_front():
+    reference = factory.reference(accuracy=factory.accuracy(8.0, metric="perplexity"))
+
+    def row(name, cost, delta):
+        accuracy = factory.accuracy(8 * (1 + delta), delta, 0.001, metric="perplexity")
+        return factory.result(name, cost, delta, accuracy=accuracy, references=(reference,))
+
+    assert front([row("good", 0.5, -0.1), row("bad", 0.5, 0.2)]) == ["good"]
+
+
+def test_reading_and_judging_never_imports_torch_or_matplotlib():
+    heavy = "{'torch', 'matplotlib', 'transformers'}"
+    code = f"import sys, compress.pareto, compress.report; print({heavy} & set(sys.modules))"
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert out.stdout.strip() == "set()"

@@ -1,0 +1,250 @@
+"""Tables and pictures: what they say, what they must not let through."""
+
+import csv
+import io
+import math
+from dataclasses import replace
+
+import pytest
+from rich.console import Console
+
+from compress.pareto import group
+from compress.recipe import Recipe
+from compress.report import print_tables, text, write_tables
+from compress.report.html import recipe_html, result_html
+from compress.report.notes import footnotes, heading
+from compress.report.plot import picture
+from compress.report.sheet import csv_text, safe
+from compress.report.table import escape, markdown, rows
+from compress.stats import Estimate
+from tests import factory
+
+HOSTILE = "a|b`c`<script>[x](y)[bold]$x_{$\n\x1b[31m=1+1"
+
+
+def table_lines(document):
+    return [line for line in document.splitlines() if line.startswith("| ")]
+
+
+def printed(results, width=180):
+    console = Console(width=width, file=io.StringIO(), force_terminal=False)
+    print_tables(results, console)
+    return console.file.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("value", "count", "said"),
+    [
+        (12.345, 3, "12.3"), (0.04567, 3, "0.0457"), (1234.5, 3, "1,230"), (0.9996, 3, "1.00"), (99.96, 3, "100"),
+        (0, 3, "0"), (1234, 2, "1,200"), (-0.5, 2, "-0.50"), (float("inf"), 3, "∞"), (1.5e-9, 2, "1.5e-09"),
+    ],
+    ids=str,
+)  # fmt: skip
+def test_digits_are_significant(value, count, said):
+    assert text.digits(value, count) == said
+
+
+def test_units_are_scaled_only_here():
+    assert text.latency(factory.near(0.0123, 0.1)) == ("12.3 ms", "(11.1 to 13.5)")
+    assert text.energy(factory.near(0.0123, 0.1), "rapl") == ("12.3 mJ", "(11.1 to 13.5)")
+    assert text.megabytes(23_100_000, 92_400_000) == ("23.1 MB", "(0.25x)")
+
+
+def test_modelled_energy_has_a_tilde_and_two_digits():
+    assert text.energy(factory.near(0.0123), "modelled") == ("~12 mJ",)
+
+
+def test_unknown_is_a_dash_never_zero():
+    assert text.energy(None, None) == text.latency(None) == text.megabytes(None) == ("—",)
+
+
+def test_rows_are_sorted_by_cost_with_references_below():
+    document = markdown(factory.family())
+    names = [line.split("|")[2].strip(" *") for line in table_lines(document)[2:]]
+    assert names == [
+        "bert_prune_distill_int8", "bert_int8", "bert_distill", "bert_bf16", "bert_prune", "bert_lowrank", "bert_dense",
+        "bert_sparse", "bert_int4", "reference: fp32 eager", "reference: bf16 eager", "reference: fp32 onnxruntime",
+    ]  # fmt: skip
+
+
+def test_every_line_of_a_markdown_table_has_the_same_columns():
+    lines = table_lines(markdown(factory.family()))
+    assert len({line.count("|") for line in lines}) == 1
+
+
+def test_the_star_is_on_the_front_and_nowhere_else():
+    lines = table_lines(markdown(factory.family()))
+    starred = [line.split("|")[2].strip(" *") for line in lines if "★" in line.split("|")[1]]
+    assert starred == ["bert_prune_distill_int8", "bert_int8"]
+
+
+def test_every_verdict_is_spelled_out_with_accuracy_and_cause():
+    document = markdown(factory.family())
+    assert "bert_int8: SAVES 60 % of the latency" in document
+    assert "of the 2.5x, 1.2x is the runtime's (fp32 onnxruntime) and 2.1x the compression's" in document
+    assert "zeros are stored and multiplied" in document
+
+
+def test_both_ratios_are_shown_where_verdicts_are_against_half_precision():
+    fp32 = replace(factory.reference(verdict=False, cost=2.0, to=factory.BF16))
+    bf16 = factory.reference(factory.BF16, True)
+    made = factory.result("int8", 0.25, references=(fp32, bf16), ratios=(factory.ratio(factory.BF16, 0.5),))
+    cells = rows(group([made])[0])[0].cells
+    assert cells["latency / ref"][0] == "0.500"
+    assert cells["latency / fp32"][0] == "0.250"
+    one = rows(group([factory.result()])[0])[0].cells
+    assert "latency / fp32" not in one  # it would be the same column twice
+
+
+def test_a_metered_table_ranks_energy_and_shows_its_ratio():
+    table = group(factory.family(energy_source="rapl"))[0]
+    assert table.axis == "energy"
+    assert rows(table)[0].cells["energy / ref"][0] == "0.310"
+    assert not any("front is accuracy against latency" in note for note in footnotes(table))
+
+
+def test_a_modelled_table_says_why_its_front_is_latency():
+    table = group(factory.family())[0]
+    assert table.axis == "latency"
+    assert any("front is accuracy against latency, because energy is only modelled" in n for n in footnotes(table))
+    assert "energy / ref" not in rows(table)[0].cells
+
+
+def test_missing_energy_gives_its_reason_as_a_footnote():
+    table = group([factory.result(energy_source=None)])[0]
+    assert rows(table)[0].cells["energy"] == ("—",)
+    assert any("no energy: no meter on this machine (bert_int8, fp32 eager)" in note for note in footnotes(table))
+
+
+def test_heading_names_workload_machine_point_examples_date_and_session():
+    whole = "\n".join(heading(group([factory.result()])[0]))
+    for part in ("stdlib-bert", "batch 8 x length 64", "872 test examples", "2025-05-05", "s1", "fp32 eager"):
+        assert part in whole
+    assert "m1" in markdown([factory.result()])
+
+
+def test_a_limit_is_said_loudly_everywhere():
+    limited = [factory.result(limit=64)]
+    assert heading(group(limited)[0])[0].startswith("LIMITED: judged on 64 test examples only (--limit 64)")
+    assert "LIMITED" in markdown(limited) and "LIMITED" in printed(limited, 80) and "LIMITED" in result_html(limited[0])
+    assert next(csv.DictReader(io.StringIO(csv_text(limited))))["limit"] == "64"
+
+
+def test_batch_sensitivity_notes_and_sessions_are_footnotes():
+    accuracy = factory.accuracy(0.89, 0.0, batch_size=8, batch_sensitivity=0.025)
+    made = factory.result(accuracy=accuracy, notes=("auto picked int8 through onnxruntime",))
+    notes = "\n".join(footnotes(group([made, factory.result("other", session="s2")])[0]))
+    assert "2.5 % of its answers differ between batch 1 and batch 32" in notes
+    assert "bert_int8: auto picked int8 through onnxruntime." in notes
+    assert "several sessions" in notes
+
+
+def test_a_failed_recipe_has_a_row_with_its_first_line():
+    results = [factory.result(), factory.failed("bad", "no kernel\nTraceback: deep inside")]
+    document = markdown(results)
+    assert "| bad | no kernel |" in document
+    assert "deep inside" not in document
+    assert "FAILED bad: no kernel" in printed(results)
+
+
+def test_only_failed_recipes_make_a_table_too(tmp_path):
+    assert all(path.stat().st_size > 0 for path in write_tables([factory.failed()], tmp_path))
+
+
+def test_no_results_say_what_to_run():
+    assert "python -m compress run bert_int8" in markdown([])
+    assert "python -m compress run bert_int8" in printed([])
+
+
+def test_markup_in_names_stays_text_in_markdown():
+    document = markdown([factory.result(HOSTILE), factory.failed(HOSTILE + "2", HOSTILE)])
+    assert (
+        len({line.count("|") - line.count("\\|") for line in table_lines(document) if "★" in line or "latency" in line})
+        == 1
+    )
+    assert "<script>" not in document
+    assert "\\[x\\](y)" in document
+    assert "\x1b" not in document
+    assert escape("_a_ bert_int8 `x`") == "\\_a\\_ bert_int8 \\`x\\`"
+
+
+def test_markup_in_names_stays_text_in_html():
+    for piece in (result_html(factory.result(HOSTILE)), result_html(factory.failed(error=HOSTILE))):
+        assert "<script>" not in piece and "&lt;script&gt;" in piece
+    assert "<pre>" in recipe_html(Recipe(name="x"))
+
+
+def test_markup_and_escapes_in_names_stay_text_in_the_terminal():
+    out = printed([factory.result("[bold]x[/bold]"), factory.failed("[red]", HOSTILE)])
+    assert "[bold]x[/bold]" in out and "[red]" in out
+    assert "\x1b" not in out
+
+
+def test_a_dollar_or_a_foreign_script_in_a_name_is_drawn_as_text(recwarn):
+    assert picture([factory.result("$x_{$"), factory.result("名前", 0.7)]).startswith(b"\x89PNG")
+    assert not recwarn.list
+
+
+@pytest.mark.parametrize("text", ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", " =1", "＝1"], ids=repr)
+def test_formulas_are_defused_in_csv(text):
+    assert safe(text).startswith("'")
+    cells = next(csv.DictReader(io.StringIO(csv_text([factory.failed("x", text)]))))
+    assert cells["error"].startswith("'")
+
+
+def test_csv_has_every_figure_with_interval_n_and_unit():
+    lines = list(csv.DictReader(io.StringIO(csv_text(factory.family(energy_source="rapl")))))
+    assert [line["kind"] for line in lines].count("reference") == 3
+    first = lines[0]
+    assert first["name"] == "bert_prune_distill_int8"
+    names = ("metric", "metric_difference", "latency_per_batch_s", "throughput_examples_per_s", "energy_per_example_j",
+             "latency_ratio", "energy_ratio", "latency_ratio_to_fp32_eager", "breakeven_inferences")  # fmt: skip
+    for name in names:
+        low, value, high = (float(first[f"{name}{end}"]) for end in ("_low", "", "_high"))
+        assert low <= value <= high
+        assert int(first[f"{name}_n"]) > 0
+    assert float(first["metric_difference"]) == -0.02  # negative numbers stay numbers
+    assert first["stored_bytes"] == "15100000"
+
+
+def test_csv_has_a_line_for_every_operating_point():
+    made = factory.result()
+    single = replace(made.points[0], batch_size=1, headline=False)
+    lines = list(csv.DictReader(io.StringIO(csv_text([replace(made, points=(*made.points, single))]))))
+    ours = [(line["batch_size"], line["headline"]) for line in lines if line["kind"] == "recipe"]
+    assert ours == [("8", "True"), ("1", "False")]
+
+
+def test_write_tables_writes_the_three_files(tmp_path):
+    paths = write_tables([*factory.family(), factory.failed("bad")], tmp_path / "new")
+    assert [path.name for path in paths] == ["pareto.md", "pareto.csv", "pareto.png"]
+    assert (tmp_path / "new" / "pareto.png").read_bytes().startswith(b"\x89PNG")
+    assert sorted(p.name for p in (tmp_path / "new").iterdir()) == ["pareto.csv", "pareto.md", "pareto.png"]
+
+
+def test_infinite_intervals_are_written_and_drawn(tmp_path):
+    made = factory.result(half=math.inf)
+    ratio = replace(made.points[0].ratios[0], latency=Estimate(0.5, 0.0, math.inf, 1))
+    made = replace(made, points=(replace(made.points[0], ratios=(ratio,)),))
+    write_tables([made], tmp_path)
+    assert "(no interval)" in (tmp_path / "pareto.md").read_text()
+
+
+@pytest.mark.parametrize("width", [60, 80, 120, 200])
+def test_names_are_never_cut_short_in_a_terminal(width):
+    out = printed(factory.family(), width)
+    assert "bert_prune_distill_int8" in out
+    assert ("terminal is narrow" in out) == (width < 168)
+
+
+def test_a_long_table_says_what_it_leaves_out_in_a_terminal_and_nothing_in_the_file():
+    many = [factory.result(f"recipe_{i:03}", 0.3 + i / 100) for i in range(30)]
+    out, document = printed(many), markdown(many)
+    assert "recipe_023" in out and "recipe_024" not in out
+    assert "6 dearer rows are not shown" in out and "fp32 eager" in out
+    assert "recipe_029" in document
+    assert "2 more tables" in printed([factory.result(machine=factory.machine(f"m{i}")) for i in range(8)])
+
+
+def test_files_that_could_not_be_read_are_listed():
+    assert "x.json: not JSON" in markdown([factory.result()], ["x.json: not JSON"])

@@ -1,0 +1,285 @@
+"""Whole runs as a user starts them, on a small made model: results, artifacts, reuse, kills, two at once."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from compress import Recipe, load, results, run
+from compress.config import InputError
+from tests.helpers import ROOT, sentences, tokenizer, trained_bert
+
+QUICK = ("--set", "measure.window_s=0.05", "--set", "measure.preroll_s=0", "--set", "measure.rounds=3")
+
+
+def compress(*arguments: object, cwd: Path, **options: Any) -> subprocess.CompletedProcess[str]:
+    """`python -m compress ...` as a process of its own."""
+    command = [sys.executable, "-m", "compress", *map(str, arguments)]
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False, env=environment(), **options)
+
+
+def environment() -> dict[str, str]:
+    return {**os.environ, "PYTHONPATH": str(ROOT), "HF_HUB_OFFLINE": "1"}
+
+
+@pytest.fixture(scope="module")
+def finished(workload: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, subprocess.CompletedProcess[str]]:
+    """One run of five recipes, which most tests here read."""
+    folder = tmp_path_factory.mktemp("run")
+    names = ("bert_dense", "bert_int8", "bert_int4", "bert_sparse", "bert_lowrank")
+    return folder, compress("run", *names, "--workload", workload, *QUICK, cwd=folder)
+
+
+def read(folder: Path, name: str) -> results.Result:
+    (path,) = (folder / "results" / "my").glob(f"{name}-*.json")
+    return results.read(path)
+
+
+def test_a_run_ends_well_prints_the_table_and_says_nothing_of_the_libraries(
+    finished: tuple[Path, subprocess.CompletedProcess[str]],
+) -> None:
+    _, done = finished
+    assert done.returncode == 0, done.stderr
+    assert "bert_int8" in done.stdout
+    for noise in ("Warning", "Failed to load", "USDT", "Loading weights", "Traceback"):
+        assert noise not in done.stderr, done.stderr
+
+
+def test_every_figure_is_there_or_null_with_a_reason(
+    finished: tuple[Path, subprocess.CompletedProcess[str]],
+) -> None:
+    folder, _ = finished
+    for name in ("bert_dense", "bert_int8", "bert_int4", "bert_sparse", "bert_lowrank"):
+        result = read(folder, name)
+        assert result.error is None
+        assert result.accuracy is not None
+        assert result.accuracy.estimate.n == 60
+        assert result.accuracy.estimate.low <= result.accuracy.estimate.value <= result.accuracy.estimate.high
+        point = result.headline
+        assert point is not None
+        assert point.latency_s.n == 3
+        assert (point.batch_size, point.sequence_length) == (4, 16)
+        if point.energy_source == "modelled":
+            assert point.grade == "E"
+            assert "modelled" in str(point.energy_reason)
+        assert point.energy_j is None or point.energy_j.value > 0
+        assert point.latency_percentiles_s.p99 is None or point.latency_percentiles_s.n >= 300
+        assert result.size is not None
+        assert (result.size.memory_bytes is not None and result.size.memory_bytes > 0) or result.size.reason
+        assert result.verdict is not None
+        assert "accuracy" in result.verdict.sentence
+        assert result.breakeven is not None
+        assert (result.breakeven.inferences is None) == (result.breakeven.reason is not None)
+        assert result.kernel is not None
+        assert result.kernel.evidence
+
+
+def test_kernel_labels_come_from_what_ran(finished: tuple[Path, subprocess.CompletedProcess[str]]) -> None:
+    folder, _ = finished
+    labels = {}
+    for name in ("bert_dense", "bert_int8", "bert_int4", "bert_sparse"):
+        kernel = read(folder, name).kernel
+        assert kernel is not None
+        labels[name] = kernel.label
+    assert labels == {"bert_dense": "real", "bert_int8": "real", "bert_int4": "dequantized", "bert_sparse": "masked"}
+
+
+def test_references_are_always_there_and_one_of_them_carries_the_verdicts(
+    finished: tuple[Path, subprocess.CompletedProcess[str]],
+) -> None:
+    folder, _ = finished
+    result = read(folder, "bert_int8")
+    names = [reference.name for reference in result.references]
+    assert names[0] == "fp32 eager"
+    assert "fp32 onnxruntime" in names
+    assert sum(reference.verdict_reference for reference in result.references) == 1
+    assert result.verdict_reference is not None
+    assert result.verdict_reference.name == ("bf16 eager" if "bf16 eager" in names else "fp32 eager")
+
+
+def test_int8_reports_its_batch_sensitivity_and_is_evaluated_at_the_headline_batch(
+    finished: tuple[Path, subprocess.CompletedProcess[str]],
+) -> None:
+    folder, _ = finished
+    int8, dense = read(folder, "bert_int8").accuracy, read(folder, "bert_dense").accuracy
+    assert int8 is not None
+    assert dense is not None
+    assert (int8.batch_size, int8.order) == (4, "by length")
+    assert int8.batch_sensitivity is not None
+    assert dense.batch_sensitivity is None
+
+
+def test_raw_rounds_recompute_the_latency(finished: tuple[Path, subprocess.CompletedProcess[str]]) -> None:
+    folder, _ = finished
+    point = read(folder, "bert_lowrank").headline
+    assert point is not None
+    by_hand = [r.duration_s / r.batches for r in point.rounds]
+    assert point.latency_s.value == pytest.approx(sum(by_hand) / len(by_hand), rel=1e-9)
+    assert sorted(r.index for r in point.rounds) == [0, 1, 2]
+
+
+def test_artifacts_load_in_this_process_and_answer_like_the_model_they_came_from(
+    finished: tuple[Path, subprocess.CompletedProcess[str]],
+) -> None:
+    from transformers import pipeline
+
+    folder, _ = finished
+    for name in ("bert_dense", "bert_int8", "bert_lowrank"):
+        model, tokens = load(folder / "artifacts" / "my" / name)
+        answers = pipeline("text-classification", model=model, tokenizer=tokens)(["the film was great", "a poor plot"])
+        assert [answer["label"] for answer in answers] == ["LABEL_1", "LABEL_0"], name
+
+
+def test_a_second_run_reruns_nothing_and_a_changed_setting_reruns(
+    finished: tuple[Path, subprocess.CompletedProcess[str]], workload: Path
+) -> None:
+    folder, _ = finished
+    before = read(folder, "bert_sparse")
+    again = compress("run", "bert_sparse", "--workload", workload, *QUICK, cwd=folder)
+    assert again.returncode == 0
+    assert "result stands" in again.stderr
+    assert read(folder, "bert_sparse") == before
+    changed = compress("run", "bert_sparse", "--workload", workload, *QUICK, "--limit", "30", cwd=folder)
+    assert changed.returncode == 0, changed.stderr
+    after = read(folder, "bert_sparse")
+    assert after.fingerprint != before.fingerprint
+    assert after.limit == 30
+    assert after.accuracy is not None
+    assert after.accuracy.estimate.n == 30
+    assert "artifact unchanged" in changed.stderr
+    assert "30" in changed.stdout
+
+
+def test_pareto_makes_its_files_from_results_alone_and_never_imports_torch(
+    finished: tuple[Path, subprocess.CompletedProcess[str]], tmp_path: Path
+) -> None:
+    folder, _ = finished
+    program = (
+        "import sys; sys.argv = ['compress', 'pareto', sys.argv[1], '--out', sys.argv[2]]\n"
+        "from compress.cli import app\n"
+        "try: app()\nexcept SystemExit as end: assert not end.code, end.code\n"
+        "assert 'torch' not in sys.modules and 'transformers' not in sys.modules"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(folder / "results"), str(tmp_path)],
+        capture_output=True, text=True, check=False, env=environment(),
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert {"pareto.md", "pareto.csv", "pareto.png"} <= {path.name for path in tmp_path.iterdir()}
+
+
+def test_show_reads_one_result(finished: tuple[Path, subprocess.CompletedProcess[str]]) -> None:
+    folder, _ = finished
+    (path,) = (folder / "results" / "my").glob("bert_int8-*.json")
+    done = compress("show", path, cwd=folder)
+    assert done.returncode == 0, done.stderr
+    for words in ("accuracy:", "latency", "kernels: real", "break-even", "quantize"):
+        assert words in done.stdout
+
+
+def test_one_recipe_that_fails_is_a_result_with_error_and_the_others_go_on(workload: Path, tmp_path: Path) -> None:
+    bad = tmp_path / "breaks.yaml"
+    bad.write_text("steps:\n  - {method: distill, config: {hidden_act: no_such_function}}\n")
+    done = compress("run", bad, "bert_dense", "--workload", workload, *QUICK, cwd=tmp_path)
+    assert done.returncode == 1, done.stderr
+    assert read(tmp_path, "breaks").error
+    assert read(tmp_path, "bert_dense").error is None
+    assert "breaks" in done.stdout
+
+
+DISTILL = """
+steps:
+  - {method: distill, keep_every: 2, epochs: 400, batch_size: 8}
+"""
+
+
+def test_a_run_killed_in_training_goes_on_with_the_same_command_and_counts_what_was_spent(
+    workload: Path, tmp_path: Path
+) -> None:
+    recipe = tmp_path / "student.yaml"
+    recipe.write_text(DISTILL)
+    command = [sys.executable, "-m", "compress", "run", str(recipe), "--workload", str(workload), *QUICK]
+    command += ["--set", "steps.0.max_steps=300"]
+    child = subprocess.Popen(command, cwd=tmp_path, env=environment(), stderr=subprocess.DEVNULL)
+    work = tmp_path / "artifacts" / "my" / ".work"
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline and not list(work.rglob("checkpoint-*/trainer_state.json")):
+        time.sleep(0.05)
+    os.kill(child.pid, signal.SIGKILL)
+    child.wait()
+    (spent,) = work.rglob("spent.json")
+    before = json.loads(spent.read_text())
+    assert not list((tmp_path / "results").rglob("*.json"))
+    done = subprocess.run(command, cwd=tmp_path, env=environment(), capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    result = read(tmp_path, "student")
+    assert result.transform is not None
+    assert result.transform.interruptions == 1
+    assert result.transform.seconds > before["seconds"]
+    assert not work.exists() or not list(work.iterdir())
+
+
+def test_a_run_killed_while_measuring_leaves_no_half_result_and_goes_on(workload: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "compress", "run", "bert_dense", "--workload", str(workload)]
+    slow = [*command, "--set", "measure.window_s=30", "--set", "measure.rounds=2"]
+    child = subprocess.Popen(slow, cwd=tmp_path, env=environment(), stderr=subprocess.PIPE, text=True)
+    assert child.stderr is not None
+    for line in child.stderr:
+        if "measuring" in line:
+            break
+    os.kill(child.pid, signal.SIGKILL)
+    child.wait()
+    assert not list((tmp_path / "results").rglob("*.json"))
+    done = compress("run", "bert_dense", "--workload", workload, *QUICK, cwd=tmp_path, timeout=240)
+    assert done.returncode == 0, done.stderr
+    assert "artifact unchanged" in done.stderr
+    assert read(tmp_path, "bert_dense").error is None
+
+
+def test_two_runs_of_the_same_recipe_at_once_both_end_well_and_measure_once(workload: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "compress", "run", "bert_dense", "--workload", str(workload), *QUICK]
+    both = [
+        subprocess.Popen(
+            command, cwd=tmp_path, env=environment(), stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        for _ in range(2)
+    ]
+    told = [child.communicate()[1] for child in both]
+    assert [child.returncode for child in both] == [0, 0], told
+    assert sum("measuring batch" in text for text in told) == 1, told
+
+
+def test_a_live_model_is_compressed_and_measured_from_python(tmp_path: Path) -> None:
+    import datasets
+
+    data = {
+        "train": datasets.Dataset.from_dict(sentences(40, 1)),
+        "test": datasets.Dataset.from_dict(sentences(40, 2)),
+    }
+    recipe = Recipe.load("bert_sparse", [("measure.window_s", 0.05), ("measure.rounds", 2)])
+    where = {"out": tmp_path / "results", "artifacts": tmp_path / "artifacts", "device": "cpu"}
+    result = run(recipe, model=trained_bert(), tokenizer=tokenizer(), dataset=data, **where)
+    assert result.error is None
+    assert "bert_sparse" in result._repr_html_()
+    with pytest.raises(InputError, match="tokenizer= and dataset="):
+        run(recipe, model=trained_bert())
+
+
+def test_apply_compresses_a_live_model_and_leaves_the_one_that_came_in_as_it_was() -> None:
+    import torch
+
+    from compress import apply
+
+    model, tokens = trained_bert(steps=1), tokenizer()
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    smaller = apply(Recipe.load("bert_prune", [("steps.0.importance", "magnitude")]), model, tokens)
+    assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
+    assert sum(p.numel() for p in smaller.parameters()) < sum(p.numel() for p in model.parameters())
+    inputs = tokens(["the film was great"], return_tensors="pt")
+    assert smaller(**inputs).logits.shape == (1, 2)

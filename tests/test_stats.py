@@ -1,0 +1,121 @@
+"""Estimates against brute force and known values."""
+
+import math
+import random
+
+import pytest
+
+from compress.stats import (
+    Estimate,
+    log_mean_estimate,
+    mcnemar_p,
+    mean_estimate,
+    min_detectable,
+    paired_difference,
+    paired_ratio,
+    percentile,
+    t_quantile,
+    wilson,
+)
+
+
+def test_t_quantile_is_the_tables_value():
+    assert t_quantile(5) == pytest.approx(2.776, abs=1e-3)  # 4 degrees of freedom
+    assert t_quantile(100_000) == pytest.approx(1.96, abs=1e-3)
+
+
+def test_mean_estimate_is_the_textbook_interval():
+    # mean 3, standard deviation sqrt(2.5), n 5: half-width 2.776 * 1.581 / 2.236 = 1.963
+    estimate = mean_estimate([1, 2, 3, 4, 5])
+    assert (estimate.value, estimate.n) == (3, 5)
+    assert estimate.high - estimate.value == pytest.approx(1.963, abs=1e-3)
+    assert estimate.value - estimate.low == pytest.approx(1.963, abs=1e-3)
+
+
+def test_mean_interval_covers_the_truth_about_95_times_in_100():
+    noise = random.Random(1)
+    inside = 0
+    for _ in range(400):
+        estimate = mean_estimate([noise.gauss(10, 2) for _ in range(5)])
+        inside += estimate.low <= 10 <= estimate.high
+    assert 0.91 <= inside / 400 <= 0.985
+
+
+def test_one_observation_has_an_infinite_interval():
+    estimate = mean_estimate([7.0])
+    assert (estimate.value, estimate.low, estimate.high) == (7.0, -math.inf, math.inf)
+    ratio = log_mean_estimate([0.5])
+    assert ratio.value == pytest.approx(0.5)
+    assert ratio.low == 0 and ratio.high > 1e300
+
+
+def test_no_observation_is_an_error():
+    with pytest.raises(ValueError, match="no observations"):
+        mean_estimate([])
+    with pytest.raises(ValueError, match="no examples"):
+        wilson(0, 0)
+
+
+def test_paired_ratio_is_the_geometric_mean_and_its_inverse_swaps_the_interval():
+    ours, theirs = [1.0, 2.0, 4.0], [2.0, 2.5, 7.0]
+    ratio, inverse = paired_ratio(ours, theirs), paired_ratio(theirs, ours)
+    assert ratio.value == pytest.approx((0.5 * 0.8 * 4 / 7) ** (1 / 3))
+    assert (1 / ratio.low, 1 / ratio.high) == pytest.approx((inverse.high, inverse.low))
+
+
+def test_paired_ratio_is_blind_to_drift_that_both_share():
+    drift = [1.0, 1.5, 2.0, 3.0]
+    ratio = paired_ratio([0.4 * d for d in drift], drift)
+    assert (ratio.value, ratio.low, ratio.high) == pytest.approx((0.4, 0.4, 0.4))
+
+
+def test_paired_ratio_refuses_unequal_rounds():
+    with pytest.raises(ValueError, match="same rounds"):
+        paired_ratio([1.0, 2.0], [1.0])
+
+
+def test_min_detectable_grows_with_noise_and_shrinks_with_rounds():
+    def noisy(spread: float, n: int) -> float:
+        found = min_detectable([1 + spread * (-1) ** i for i in range(n)], [1.0] * n)
+        assert found is not None
+        return found
+
+    assert noisy(0.01, 6) < noisy(0.05, 6)
+    assert noisy(0.05, 20) < noisy(0.05, 6)
+    assert min_detectable([1.0], [1.0]) is None
+
+
+def test_wilson_is_the_published_example_and_stays_inside_0_to_1():
+    # Newcombe 1998, table I: 81 of 263 gives 0.2553 to 0.3662
+    estimate = wilson(81, 263)
+    assert (estimate.low, estimate.high) == pytest.approx((0.2553, 0.3662), abs=1e-4)
+    assert wilson(0, 10).low == 0
+    assert wilson(10, 10).high == 1
+
+
+def test_mcnemar_is_the_binomial_on_the_discordant_pairs():
+    ours = [True] * 8 + [False] * 2 + [True] * 50
+    theirs = [False] * 8 + [True] * 2 + [True] * 50
+    # two-sided binomial of 8 in 10 at 1/2: 2 * (45 + 10 + 1) / 1024
+    assert mcnemar_p(ours, theirs) == pytest.approx(2 * 56 / 1024)
+    assert mcnemar_p(theirs, ours) == pytest.approx(2 * 56 / 1024)
+    assert mcnemar_p(ours, ours) == 1.0
+
+
+def test_paired_difference_is_the_mean_and_its_interval_shrinks_with_examples():
+    ours, theirs = [1.0, 0.0, 1.0, 1.0] * 50, [1.0, 1.0, 0.0, 0.0] * 50
+    estimate = paired_difference(ours, theirs, seed=0)
+    assert estimate.value == pytest.approx(0.25)
+    assert estimate.low < 0.25 < estimate.high
+    # standard deviation of the differences is sqrt(11)/4 = 0.829: 1.96 * 0.829 / sqrt(200) = 0.115
+    assert estimate.high - estimate.low == pytest.approx(0.23, abs=0.03)
+    assert paired_difference(ours, theirs, seed=0) == estimate
+
+
+def test_paired_difference_of_equal_outcomes_is_exactly_nothing():
+    assert paired_difference([1.0, 0.0], [1.0, 0.0], seed=3) == Estimate(0.0, 0.0, 0.0, 2)
+
+
+def test_percentile_interpolates():
+    assert percentile([1, 2, 3, 4], 0.5) == 2.5
+    assert percentile([1, 2, 3, 4], 1.0) == 4

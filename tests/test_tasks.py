@@ -1,0 +1,303 @@
+"""What each task makes of examples: padded batches, batches of one shape, outcomes that do not depend on batching."""
+
+import math
+from pathlib import Path
+from typing import Any
+
+import datasets
+import numpy as np
+import pytest
+import torch
+
+from compress.config import InputError
+from compress.workloads import Dataset, OperatingPoint, TaskName, Workload, packing, source, task_of
+from tests.helpers import assets, bert, sentences, tokenizer
+
+
+def own(task: TaskName, max_length: int = 32, **dataset: Any) -> Workload:
+    return Workload(name="own", task=task, model="m", dataset=Dataset(path="d", **dataset), max_length=max_length)
+
+
+# text classification
+
+
+def prepared(count: int = 24, max_length: int = 32) -> datasets.Dataset:
+    raw = datasets.Dataset.from_dict(sentences(count, seed=5))
+    return task_of("text-classification").prepare(
+        raw, tokenizer(), own("text-classification", max_length), bert().config
+    )
+
+
+def test_texts_are_cut_at_max_length_and_kept_beside_their_tokens() -> None:
+    examples = prepared(max_length=8)
+    assert max(len(ids) for ids in examples["input_ids"]) == 8
+    assert examples["text"] == sentences(24, seed=5)["text"]
+    assert all(ids[0] == 2 and ids[-1] == 3 for ids in examples["input_ids"])
+
+
+def test_a_batch_is_padded_to_its_longest_and_not_further() -> None:
+    task, examples = task_of("text-classification"), prepared()
+    for rows in ([0, 1, 2], [5], list(range(24))):
+        batch = task.collate([examples[i] for i in rows], tokenizer())
+        lengths = [task.cost(examples[i]) for i in rows]
+        assert batch["input_ids"].shape == (len(rows), max(lengths))
+        assert batch["attention_mask"].sum(1).tolist() == lengths
+        assert batch["labels"].tolist() == [examples[i]["labels"] for i in rows]
+
+
+def answers(order: list[int], batch_size: int) -> dict[int, float]:
+    """The prediction of every example, evaluated in this order and batch size."""
+    task, examples, model = task_of("text-classification"), prepared(), bert()
+    found: dict[int, float] = {}
+    for start in range(0, len(order), batch_size):
+        rows = order[start : start + batch_size]
+        batch = task.collate([examples[i] for i in rows], tokenizer())
+        with torch.no_grad():
+            outcomes = task.outcomes(model(**batch).logits, batch)
+        found |= dict(zip(rows, outcomes["prediction"], strict=True))
+    return found
+
+
+def test_answers_do_not_depend_on_batch_size_or_order() -> None:
+    order = list(range(24))
+    shuffled = np.random.default_rng(0).permutation(24).tolist()
+    assert answers(order, 1) == answers(order, 7) == answers(shuffled, 24)
+
+
+def test_an_answer_that_is_not_finite_is_no_class() -> None:
+    logits = torch.tensor([[0.0, 1.0], [math.nan, 0.0], [math.inf, 0.0]])
+    outcomes = task_of("text-classification").outcomes(logits, {"labels": torch.tensor([1, 0, 0])})
+    assert outcomes == {"prediction": [1.0, -1.0, -1.0], "reference": [1.0, 0.0, 0.0]}
+
+
+def test_two_text_columns_become_one_input_with_both() -> None:
+    raw = datasets.Dataset.from_dict({"a": ["the film"], "b": ["a plot"], "label": [1]})
+    workload = own("text-classification", text="a", text_pair="b")
+    examples = task_of("text-classification").prepare(raw, tokenizer(), workload, bert().config)
+    assert tokenizer().decode(examples["input_ids"][0]) == "[CLS] the film [SEP] a plot [SEP]"
+    assert (examples["text"][0], examples["text_pair"][0]) == ("the film", "a plot")
+
+
+def test_timing_batches_are_real_text_of_exactly_the_asked_shape() -> None:
+    task, examples = task_of("text-classification"), prepared()
+    point = OperatingPoint(batch_size=4, sequence_length=16)
+    batches = task.fixed(examples, tokenizer(), point, count=3, seed=0)
+    real = {token for ids in examples["input_ids"] for token in ids} - {2, 3}
+    assert len(batches) == 3
+    for batch in batches:
+        assert batch["input_ids"].shape == (4, 16)
+        assert batch["attention_mask"].all()
+        assert "labels" not in batch
+        assert set(batch["input_ids"][:, 0].tolist()) == {2}
+        assert set(batch["input_ids"][:, -1].tolist()) == {3}
+        assert set(batch["input_ids"][:, 1:-1].flatten().tolist()) <= real
+
+
+def test_timing_batches_follow_their_seed() -> None:
+    task, examples = task_of("text-classification"), prepared()
+    point = OperatingPoint(batch_size=2, sequence_length=8)
+    one, same, other = (task.fixed(examples, tokenizer(), point, 2, seed)[0]["input_ids"] for seed in (1, 1, 2))
+    assert torch.equal(one, same)
+    assert not torch.equal(one, other)
+
+
+def test_few_examples_fill_many_timing_batches_by_starting_over() -> None:
+    point = OperatingPoint(batch_size=8, sequence_length=12)
+    batches = packing.packed([[2, 7, 8, 9, 3]], tokenizer(), point, count=2, seed=0)
+    inner = torch.cat([batch["input_ids"][:, 1:-1] for batch in batches]).flatten().tolist()
+    assert inner == [7 + i % 3 for i in range(len(inner))]
+
+
+def test_a_point_without_room_for_text_is_refused() -> None:
+    with pytest.raises(InputError, match="needs a sequence_length"):
+        packing.packed([[5]], tokenizer(), OperatingPoint(batch_size=1), 1, 0)
+    with pytest.raises(InputError, match="hold no tokens"):
+        packing.packed([[2, 3]], tokenizer(), OperatingPoint(batch_size=1, sequence_length=8), 1, 0)
+
+
+# causal language modelling
+
+
+def bytes_tokenizer(begin: bool) -> Any:
+    """A byte-level tokenizer: one token per byte, with or without a first token."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
+    from transformers import PreTrainedTokenizerFast
+
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    inner = Tokenizer(models.BPE({"<s>": 0, **{c: i + 1 for i, c in enumerate(alphabet)}}, []))
+    inner.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    inner.decoder = decoders.ByteLevel()
+    steps: list[Any] = [processors.ByteLevel(trim_offsets=False)]
+    if begin:
+        steps.append(processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 0)]))
+    inner.post_processor = processors.Sequence(steps)
+    return PreTrainedTokenizerFast(tokenizer_object=inner, bos_token="<s>")
+
+
+TEXT = "def π(r):\n    return 3.14159 * r  # naïve\n" * 3
+
+
+def blocks(begin: bool, length: int = 16, texts: tuple[str, ...] = (TEXT,)) -> datasets.Dataset:
+    raw = datasets.Dataset.from_dict({"text": list(texts)})
+    return task_of("causal-lm").prepare(raw, bytes_tokenizer(begin), own("causal-lm", length), None)
+
+
+def test_with_a_first_token_every_byte_is_predicted_once() -> None:
+    examples = blocks(begin=True)
+    assert sum(examples["bytes"]) == len(TEXT.strip().encode())
+    assert "".join(examples["text"]) == TEXT.strip()
+    assert max(len(ids) for ids in examples["input_ids"]) == 16
+    assert all(ids[0] == 0 for ids in examples["input_ids"])
+
+
+def test_without_a_first_token_the_first_of_each_block_is_not_counted() -> None:
+    examples = blocks(begin=False, texts=("abcdefgh" * 4,))
+    assert [len(ids) for ids in examples["input_ids"]] == [16, 16]
+    assert examples["bytes"] == [15, 15]
+    assert examples["text"][0] == "bcdefghabcdefgh"
+
+
+def test_a_block_in_which_nothing_is_predicted_is_dropped() -> None:
+    examples = blocks(begin=False, texts=("x" * 17,))
+    assert [len(ids) for ids in examples["input_ids"]] == [16]
+
+
+def test_the_end_of_text_mark_keeps_documents_in_blocks_of_their_own() -> None:
+    examples = blocks(begin=True, texts=("one<|endoftext|>two", "three"))
+    assert examples["text"] == ["one", "two\n\nthree"]
+
+
+def llama(vocabulary: int) -> Any:
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    torch.manual_seed(0)
+    sizes = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4}
+    config = LlamaConfig(vocab_size=vocabulary, max_position_embeddings=64, num_key_value_heads=2, **sizes)
+    return LlamaForCausalLM(config).eval()
+
+
+@pytest.mark.parametrize("begin", [True, False], ids=["first token", "no first token"])
+def test_likelihoods_are_those_of_the_single_blocks_whatever_the_batch(begin: bool) -> None:
+    task, examples = task_of("causal-lm"), blocks(begin)
+    tokens = bytes_tokenizer(begin)
+    model = llama(len(tokens))
+    with torch.no_grad():
+        batch = task.collate(list(examples), tokens)
+        together = task.outcomes(model(**{k: v for k, v in batch.items() if k != "labels"}).logits, batch)
+        for row, ids in enumerate(examples["input_ids"]):
+            logits = model(torch.tensor([ids])).logits[0]
+            expected = -logits.log_softmax(-1)[range(len(ids) - 1), ids[1:]].sum().item()
+            assert together["nll"][row] == pytest.approx(expected, rel=1e-4)
+            assert together["tokens"][row] == len(ids) - 1
+
+
+def test_a_uniform_model_has_the_perplexity_of_its_vocabulary() -> None:
+    task, examples = task_of("causal-lm"), blocks(begin=True)
+    batch = task.collate(list(examples), bytes_tokenizer(True))
+    outcomes = task.outcomes(torch.zeros(*batch["input_ids"].shape, 257), batch)
+    assert math.exp(sum(outcomes["nll"]) / sum(outcomes["tokens"])) == pytest.approx(257, rel=1e-4)
+
+
+def test_a_plain_text_file_is_a_workload(tmp_path: Path) -> None:
+    (tmp_path / "test.txt").write_text(TEXT, encoding="utf-8")
+    tokens = bytes_tokenizer(begin=True)
+    llama(len(tokens)).save_pretrained(tmp_path / "model")
+    tokens.save_pretrained(tmp_path / "model")
+    workload = Workload(
+        name="own",
+        task="causal-lm",
+        model=str(tmp_path / "model"),
+        dataset=Dataset(path=str(tmp_path / "test.txt")),
+        max_length=16,
+    )
+    found = source.resolve(workload)
+    model, processor = source.load_model(found)
+    examples = source.load_examples(found, "test", processor, model.config)
+    source.check(found, model, processor, examples)
+    assert "".join(examples["text"]) == TEXT.strip()
+    assert len(source.load_examples(found, "test", processor, model.config, limit=3)) == 3
+
+
+def test_the_real_stories_model_has_its_known_loss() -> None:
+    text, folder = assets("data", "tinystories", "cs336_sample.txt"), assets("models", "stories260K")
+    workload = Workload(
+        name="stories",
+        task="causal-lm",
+        model=str(folder),
+        dataset=Dataset(path=str(text)),
+        max_length=512,
+    )
+    found = source.resolve(workload)
+    model, processor = source.load_model(found)
+    examples = source.load_examples(found, "test", processor, model.config)
+    task = task_of("causal-lm")
+    batch = task.collate(list(examples), processor)
+    with torch.no_grad():
+        outcomes = task.outcomes(model(**batch).logits, batch)
+    assert sum(outcomes["nll"]) / sum(outcomes["tokens"]) == pytest.approx(1.266, abs=0.001)
+    assert sum(outcomes["tokens"]) == 1804
+
+
+# image classification
+
+
+def vit(size: int = 16) -> Any:
+    from transformers import ViTConfig, ViTForImageClassification
+
+    torch.manual_seed(0)
+    sizes = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4}
+    return ViTForImageClassification(ViTConfig(image_size=size, patch_size=4, num_labels=3, **sizes)).eval()
+
+
+def images(count: int = 6) -> datasets.Dataset:
+    from PIL import Image
+
+    draw = np.random.default_rng(0)
+    pictures = [Image.fromarray(draw.integers(0, 255, (8, 8), dtype=np.uint8)) for _ in range(count)]
+    features = datasets.Features({"image": datasets.Image(), "label": datasets.Value("int64")})
+    return datasets.Dataset.from_dict({"image": pictures, "label": [i % 3 for i in range(count)]}, features=features)
+
+
+def image_processor(size: int = 16) -> Any:
+    from transformers import ViTImageProcessor
+
+    return ViTImageProcessor(size={"height": size, "width": size})
+
+
+def test_images_become_the_processors_pixels_and_grey_ones_three_channels() -> None:
+    task = task_of("image-classification")
+    examples = task.prepare(images(), image_processor(), own("image-classification"), vit().config)
+    batch = task.collate([examples[i] for i in range(6)], image_processor())
+    assert batch["pixel_values"].shape == (6, 3, 16, 16)
+    expected = image_processor()(images=images()[4]["image"].convert("RGB"), return_tensors="pt")["pixel_values"][0]
+    assert torch.allclose(batch["pixel_values"][4], expected)
+    with torch.no_grad():
+        outcomes = task.outcomes(vit()(**batch).logits, batch)
+    assert outcomes["reference"] == [0.0, 1.0, 2.0, 0.0, 1.0, 2.0]
+
+
+def test_timing_batches_of_images_have_the_asked_size_even_from_few_images() -> None:
+    task = task_of("image-classification")
+    examples = task.prepare(images(3), image_processor(), own("image-classification"), vit().config)
+    batches = task.fixed(examples, image_processor(), OperatingPoint(batch_size=4), count=2, seed=0)
+    assert [batch["pixel_values"].shape[0] for batch in batches] == [4, 4]
+    assert set(batches[0]) == {"pixel_values"}
+
+
+def test_an_image_model_of_another_size_and_rows_that_are_no_images_are_refused() -> None:
+    task, workload = task_of("image-classification"), own("image-classification")
+    examples = task.prepare(images(), image_processor(24), workload, vit().config)
+    assert task.check(vit(), image_processor(24), examples, workload) == [
+        "takes images of 16 x 16, but its image processor gives 24 x 24"
+    ]
+    with pytest.raises(InputError, match="row 0 is a str; expected an image"):
+        task.prepare(datasets.Dataset.from_dict({"image": ["x"], "label": [0]}), image_processor(), workload, vit().config)
+
+
+def test_a_regression_model_is_no_classifier() -> None:
+    from transformers import BertConfig, BertForSequenceClassification
+
+    sizes = {"hidden_size": 32, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
+    model = BertForSequenceClassification(BertConfig(vocab_size=64, num_labels=1, **sizes))
+    problems = task_of("text-classification").check(model, tokenizer(), prepared(), own("text-classification"))
+    assert problems == ["has 1 output, a regression; classification needs at least 2 classes"]
