@@ -4,7 +4,7 @@
     model.safetensors                               plain: loads with plain `from_pretrained`
     compress.safetensors                            anything else; the other name makes plain loading fail loudly
     model.onnx                                      an exported graph
-    manifest.json                                   what every layer became, versions, sha256 of every file and of itself
+    manifest.json                                   what layers became, versions, sha256 of every file and of itself
 
 No pickle anywhere. A folder appears whole or not at all: it is written beside and renamed.
 """

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -87,12 +87,15 @@ def assemble(
 ) -> list[Result]:
     """One result per item, verdicts included."""
     raw = {entry["name"]: entry for entry in answer["runners"]}
-    for spec in references:
-        if raw[spec.name]["error"]:
-            raise RuntimeError(f"the reference {spec.name} could not be measured: {raw[spec.name]['error']}")
+    missing = {s.name: raw[s.name]["error"] for s in references if raw[s.name]["error"]}
+    references = [spec for spec in references if spec.name not in missing]
+    if not any(spec.runtime == "eager" for spec in references):
+        raise RuntimeError("; ".join(f"the reference {n} could not be measured: {e}" for n, e in missing.items()))
+    lost = tuple(f"the reference {name} could not be measured: {error}" for name, error in missing.items())
     against = next((s.name for s in references if s.runtime == "eager" and s.dtype != "fp32"), references[0].name)
     rows = [_reference(spec, raw, references, against, job, answer, machine) for spec in references]
-    return [judged(_result(item, raw, references, rows, against, job, answer, machine, session)) for item in items]
+    made = [_result(item, raw, references, rows, against, job, answer, machine, session) for item in items]
+    return [judged(replace(result, notes=(*result.notes, *lost))) for result in made]
 
 
 def _reference(

@@ -141,9 +141,9 @@ def _sentence(item: Any, data: Any, source: Source, kind: type[BaseModel]) -> st
     parts: list[str] = []
     node = data
     for key in item["loc"]:
-        if isinstance(node, Mapping) and key in node:
-            node = node[key]
-        elif isinstance(node, list) and isinstance(key, int) and key < len(node):
+        if (isinstance(node, Mapping) and key in node) or (
+            isinstance(node, list) and isinstance(key, int) and key < len(node)
+        ):
             node = node[key]
         elif key is item["loc"][-1] and item["type"] == "missing":
             node = None

@@ -1,15 +1,17 @@
 """Exported graphs: a transformers model as an ONNX file, and such a file as a module that answers like the model.
 
-    model --export--> model.onnx --(quantized in place)--> OnnxModel(path, config)
+    model --export--> model.onnx --quantize_graph--> model.onnx, either one opened as an OnnxModel
 
-The graph has one output, `logits`; batch size and sequence length stay dynamic. Attention is exported in its plain form:
-the export of torch's fused attention guards against fully masked rows with extra nodes that cost a quarter of the speed.
+The graph has one output, `logits`; batch size and sequence length stay dynamic. Attention is exported in its plain
+form: the export of torch's fused attention guards against fully masked rows with extra nodes that cost a quarter of the
+speed.
 """
 
 import ast
 import contextlib
 import inspect
 import io
+import json
 import logging
 import shutil
 import tempfile
@@ -47,6 +49,7 @@ class OnnxModel(nn.Module):
         options.intra_op_num_threads = torch.get_num_threads()  # as many as torch has, so that comparisons are fair
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
         options.log_severity_level = 3
+        self._options = options
         self.session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
         self.inputs = tuple(item.name for item in self.session.get_inputs())
 
@@ -54,6 +57,11 @@ class OnnxModel(nn.Module):
         """Logits of a batch. Masks that are left out mean: every token counts; labels and the like are ignored."""
         from transformers.utils import ModelOutput
 
+        logits = self.session.run(["logits"], self._feeds(args, batch))[0]
+        return ModelOutput(logits=torch.from_numpy(logits))
+
+    def _feeds(self, args: tuple[torch.Tensor, ...], batch: Mapping[str, torch.Tensor]) -> dict[str, Any]:
+        """The graph's inputs as arrays."""
         batch = {**dict(zip(self.inputs, args, strict=False)), **batch}
         first = batch[self.inputs[0]]
         feeds = {}
@@ -62,7 +70,23 @@ class OnnxModel(nn.Module):
             if value is None:
                 value = torch.ones_like(first) if name == "attention_mask" else torch.zeros_like(first)
             feeds[name] = value.detach().numpy()
-        return ModelOutput(logits=torch.from_numpy(self.session.run(["logits"], feeds)[0]))
+        return feeds
+
+    def profile(self, batch: Mapping[str, torch.Tensor], runs: int) -> list[dict[str, Any]]:
+        """onnxruntime's own trace of `runs` batches: one event per node and run, with its operator and microseconds."""
+        import onnxruntime
+
+        with tempfile.TemporaryDirectory(prefix="compress-profile-") as folder:
+            options = self._options
+            options.enable_profiling, options.profile_file_prefix = True, str(Path(folder) / "trace")
+            try:
+                session = onnxruntime.InferenceSession(str(self.path), options, providers=["CPUExecutionProvider"])
+                for _ in range(runs):
+                    session.run(["logits"], self._feeds((), batch))
+                events: list[dict[str, Any]] = json.loads(Path(session.end_profiling()).read_text())
+            finally:
+                options.enable_profiling = False
+        return events
 
 
 class _Logits(nn.Module):

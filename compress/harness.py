@@ -1,6 +1,7 @@
 """Runs recipes: transforms what is new, measures all of it in one session with shared references, leaves results.
 
-Nothing is measured twice: a result whose fingerprint (recipe, workload, data, device, versions, settings) is on disk stands.
+Nothing is measured twice: a result on disk stands when its fingerprint (recipe, workload, data, device, versions,
+settings) is the same.
 """
 
 import json
@@ -74,8 +75,8 @@ def run(
 ) -> Result:
     """The result of one recipe, on its default workload, another one, or a live model with its data.
 
-    `dataset` maps `train` and `test` to examples (columns text and label, image and label, or text). Other keywords are those of
-    `Options`. Raises InputError on bad input; a recipe that fails comes back as a result with `error`.
+    `dataset` maps `train` and `test` to examples (columns text and label, image and label, or text). Other keywords
+    are those of `Options`. Raises InputError on bad input; a recipe that fails comes back as a result with `error`.
     """
     loaded = recipe if isinstance(recipe, Recipe) else Recipe.load(recipe)
     if model is None:

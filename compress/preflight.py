@@ -1,4 +1,4 @@
-"""What can be known to be wrong before weights are loaded: data, labels and layer shapes, on a skeleton without memory."""
+"""What can be known to be wrong before weights are loaded: data, labels and layer shapes, on an empty skeleton."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -67,8 +67,8 @@ def shape_problems(recipe: Recipe, skeleton: Any) -> list[str]:
             rows, columns = layer.weight.shape  # [out, in]
             if rank >= rows * columns / (rows + columns):
                 problems.append(
-                    f"steps.{index}.rank: {rank} saves nothing on {name} [{rows}, {columns}]: two factors of rank r hold "
-                    f"r*({rows}+{columns}) parameters, so r must be under {rows * columns / (rows + columns):.0f}"
+                    f"steps.{index}.rank: {rank} saves nothing on {name} [{rows}, {columns}]: two factors of rank r "
+                    f"hold r*({rows}+{columns}) parameters, so r must be under {rows * columns / (rows + columns):.0f}"
                 )
                 break
     return problems

@@ -321,7 +321,8 @@ def read_all(root: Path) -> tuple[list[Result], list[str]]:
     """Every result below `root`, sorted by path, and one sentence per file that could not be read."""
     if not root.is_dir():
         raise InputError(f"{root}: no such folder; run a recipe first: python -m compress run bert_int8")
-    results, problems = [], []
+    results: list[Result] = []
+    problems: list[str] = []
     for path in _result_files(root):
         try:
             results.append(read(path))

@@ -2,8 +2,8 @@
 
     config.json --from_config on meta--> skeleton --low-rank layers, quantized layers--> structure --tensors--> model
 
-Nothing is initialised and nothing computed: every parameter and every buffer, also those that a plain checkpoint leaves out
-and recomputes, comes from the file. Shapes follow the tensors, so that pruned layers need no description.
+Nothing is initialised and nothing computed: every parameter and every buffer, also those that a plain checkpoint leaves
+out and recomputes, comes from the file. Shapes follow the tensors, so that pruned layers need no description.
 """
 
 import copy
@@ -50,7 +50,7 @@ def empty_model(config: Any, task: TaskName, trust_remote_code: bool = False) ->
 
 
 def is_plain(model: Any, task: TaskName, layers: Layers) -> bool:
-    """Whether `from_pretrained` alone rebuilds this model: the configuration gives the same modules, shapes and attributes."""
+    """Whether `from_pretrained` alone rebuilds this model: its configuration gives the same modules and shapes."""
     if settings_of(layers):
         return False
     trusted = hasattr(model.config, "auto_map")  # its code was trusted when the model was loaded

@@ -56,7 +56,7 @@ def apply(
 ) -> Any:
     """The compressed model; the one that came in stays as it was. Nothing is measured or written.
 
-    `dataset` holds training examples (columns text and label, image and label, or text) for steps that calibrate or train.
+    `dataset` holds training examples (columns text and label, image and label, or text) for steps that need them.
     """
     place = pick(device) if device else next(model.parameters()).device
     task = task_of_model(model)

@@ -171,7 +171,8 @@ def test_digest_is_stable_and_does_not_depend_on_the_order_of_keys() -> None:
 
 
 def test_a_workload_point_longer_than_the_inputs_is_refused(tmp_path: Path) -> None:
-    text = "task: causal-lm\nmodel: m\ndataset: {path: d}\nmax_length: 32\nheadline: {batch_size: 1, sequence_length: 64}\n"
+    text = "task: causal-lm\nmodel: m\ndataset: {path: d}\nmax_length: 32\n"
+    text += "headline: {batch_size: 1, sequence_length: 64}\n"
     with pytest.raises(InputError, match="over max_length 32"):
         Workload.load(write(tmp_path, text))
 

@@ -153,14 +153,18 @@ def test_a_student_of_half_the_layers_learns_to_answer_like_the_teacher(trained:
     assert accuracy(trained) > 0.9 and accuracy(done.model) > 0.85
 
 
-def test_recovery_after_compression_comes_closer_to_the_teacher(trained: Any) -> None:
+def test_recovery_brings_a_damaged_low_rank_model_back_to_the_teacher(trained: Any) -> None:
     made = bundle(copy.deepcopy(trained), teacher=lambda: copy.deepcopy(trained), train=lambda: text_examples(256))
-    cut = lowrank(prune(made, Prune(structure="heads", fraction=0.75)), LowRank(rank=1))
+    cut = lowrank(made, LowRank(parameters=0.5))
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for parameter in cut.model.bert.parameters():
+            parameter.add_(torch.randn(parameter.shape, generator=generator) * 0.1)
     before = copy.deepcopy(cut.model)
     done = distill(cut, Distill(max_steps=60, batch_size=16, learning_rate=2e-3))
     answers = [sentence_logits(model) for model in (trained, before, done.model)]
     damage = soft_loss(answers[1], answers[0], 1)
-    assert damage > 0.01 and soft_loss(answers[2], answers[0], 1) < 0.5 * damage
+    assert damage > 0.1 and soft_loss(answers[2], answers[0], 1) < 0.5 * damage
     assert done.layers == cut.layers
 
 

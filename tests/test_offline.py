@@ -1,4 +1,4 @@
-"""Offline workloads: made once, whole or not at all, from data that every Python has. Tiny settings for a few steps here."""
+"""Offline workloads: made once, whole or not at all, from what every Python has. Tiny here, for a few steps."""
 
 import dataclasses
 import multiprocessing
@@ -17,7 +17,8 @@ from tests.helpers import ROOT
 TINY: dict[str, Any] = {
     "stdlib-bert": dataclasses.replace(
         offline_bert.SETTINGS,
-        vocabulary=512, hidden=32, layers=2, heads=2, intermediate=32, batch=4, steps=3, train_per_class=12, test_per_class=4,
+        vocabulary=512, hidden=32, layers=2, heads=2, intermediate=32, batch=4, steps=3,
+        train_per_class=12, test_per_class=4,
     ),
     "digits-vit": dataclasses.replace(
         offline_vit.SETTINGS, hidden=32, layers=2, heads=2, intermediate=32, batch=4, steps=3
@@ -60,7 +61,9 @@ def test_snippets_are_of_like_length_from_ten_classes_or_more_without_tests() ->
 
 def test_held_out_snippets_are_in_no_region_of_training(tmp_path: Path) -> None:
     _, snippets = offline_text.snippets(fake_stdlib(tmp_path, 10))
-    train, test = ({line for s in snippets if s.held_out == held for line in s.text.split("\n")[1:-1]} for held in (0, 1))
+    train, test = (
+        {line for s in snippets if s.held_out == held for line in s.text.split("\n")[1:-1]} for held in (0, 1)
+    )
     assert test
     assert not train & test
     assert not [s for s in snippets if "secret" in s.text]
@@ -97,7 +100,9 @@ def test_cutting_keeps_the_text_in_order_and_loses_only_the_rest() -> None:
 
 
 @pytest.mark.parametrize("name", offline.names())
-def test_a_made_workload_loads_and_is_judged_like_any_other(name: str, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_made_workload_loads_and_is_judged_like_any_other(
+    name: str, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     import torch
 
     from compress.workloads import task_of
@@ -128,7 +133,9 @@ def test_the_full_size_is_two_to_five_million_parameters(name: str) -> None:
             module: Any = offline_bert if name == "stdlib-bert" else offline_llama
             tokenizer = _tokens(module.SETTINGS.vocabulary)
             make = module.make_model
-            model = make(tokenizer, module.SETTINGS) if name == "stdlib-llama" else make("abc", tokenizer, module.SETTINGS)
+            model = (
+                make(tokenizer, module.SETTINGS) if name == "stdlib-llama" else make("abc", tokenizer, module.SETTINGS)
+            )
     assert 2e6 < sum(p.numel() for p in model.parameters()) < 5e6
 
 
@@ -147,7 +154,8 @@ def test_a_second_call_makes_nothing_and_imports_no_torch(cache: Path) -> None:
     before = (folder / "model" / "model.safetensors").stat().st_mtime_ns
     code = (
         "import sys, dataclasses; from compress.workloads import offline, offline_vit\n"
-        "tiny = dataclasses.replace(offline_vit.SETTINGS, hidden=32, layers=2, heads=2, intermediate=32, batch=4, steps=3)\n"
+        "small = {'hidden': 32, 'layers': 2, 'heads': 2, 'intermediate': 32, 'batch': 4, 'steps': 3}\n"
+        "tiny = dataclasses.replace(offline_vit.SETTINGS, **small)\n"
         "print(offline.ensure('digits-vit', tiny)); print('torch' in sys.modules, 'sklearn' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)

@@ -14,7 +14,7 @@ import pytest
 
 from compress import cli, recipe
 from compress.recipe import Settings
-from tests.helpers import ROOT, sentences, trained_bert, tokenizer, write_workload
+from tests.helpers import ROOT, sentences, tokenizer, trained_bert, write_workload
 
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 BLOCKS = [(m.group(1), m.group(2)) for m in BLOCK.finditer((ROOT / "README.md").read_text())]
@@ -73,7 +73,7 @@ def test_every_command_and_example_of_the_readme_runs(folder: Path, monkeypatch:
             name = text.split(":", 1)[0].removeprefix("#").strip()
             (folder / name).write_text(text)
         elif kind == "python":
-            exec(compile(text, "README.md", "exec"), names)  # noqa: S102
+            exec(compile(text, "README.md", "exec"), names)
         elif kind == "bash":
             for line in text.strip().splitlines():
                 if line.startswith("make "):

@@ -291,7 +291,9 @@ def test_an_image_model_of_another_size_and_rows_that_are_no_images_are_refused(
         "takes images of 16 x 16, but its image processor gives 24 x 24"
     ]
     with pytest.raises(InputError, match="row 0 is a str; expected an image"):
-        task.prepare(datasets.Dataset.from_dict({"image": ["x"], "label": [0]}), image_processor(), workload, vit().config)
+        task.prepare(
+            datasets.Dataset.from_dict({"image": ["x"], "label": [0]}), image_processor(), workload, vit().config
+        )
 
 
 def test_a_regression_model_is_no_classifier() -> None:

@@ -12,10 +12,17 @@ Source = Literal["nvml", "rapl", "modelled"]
 class Meter(Protocol):
     """A cumulative count of joules; only differences of `read_j` mean anything."""
 
-    source: Source
-    boundary: str
-    """What the joules cover: one GPU board, the CPU packages, this process's CPU time."""
-    measured: bool
+    @property
+    def source(self) -> Source:
+        """What counts."""
+
+    @property
+    def boundary(self) -> str:
+        """What the joules cover: one GPU board, the CPU packages, this process's CPU time."""
+
+    @property
+    def measured(self) -> bool:
+        """False for a model of a machine without a meter."""
 
     def read_j(self) -> float:
         """Joules so far. Raises MeterError when the device stops answering."""

@@ -1,7 +1,7 @@
 """NVML: the GPU board's own energy counter, in millijoules since the driver was loaded (Volta or newer).
 
-The device is found by UUID, never by index: NVML's order need not be CUDA's. The counter moves in steps of 20 to 100 ms,
-so a window's edges are uncertain by one step; with the counter as the only source a figure's grade is C.
+The device is found by UUID, never by index: NVML's order need not be CUDA's. The counter moves in steps of 20 to
+100 ms, so a window's edges are uncertain by one step; with the counter as the only source a figure's grade is C.
 """
 
 from typing import Any, Literal

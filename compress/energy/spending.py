@@ -1,6 +1,6 @@
 """What a piece of work costs, kept on disk while it runs: a killed run's seconds and joules are not forgotten.
 
-A thread writes the totals every second beside the checkpoint, so at most the last second of a killed attempt is missing.
+A thread writes the totals every second beside the checkpoint: at most the last second of a killed attempt is missing.
 """
 
 import json

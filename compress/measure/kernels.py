@@ -1,13 +1,11 @@
 """What really ran: the operators of one profiled batch, and the label they earn.
 
-real: low-bit products, or dense products of a dense model. dequantized: the model stores low-bit weights but multiplies in
-floating point. masked: a good part of the weights is zero, stored and multiplied like the rest.
+real: low-bit products, or dense products of a dense model. dequantized: the model stores low-bit weights but
+multiplies in floating point. masked: a good part of the weights is zero, stored and multiplied like the rest.
 """
 
-import json
 import re
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -34,7 +32,7 @@ CAUSES = {
 
 
 def label(model: Any, batch: Mapping[str, torch.Tensor], device: str, low_bit: bool) -> Kernel:
-    """The label of a model and the operators that prove it. `low_bit` says whether its weights are stored in 8 bits or fewer."""
+    """The label of a model and the operators that prove it. `low_bit`: its weights are stored in 8 bits or fewer."""
     shares = _onnx_shares(model, batch) if isinstance(model, OnnxModel) else _torch_shares(model, batch, device)
     evidence = sorted(shares.items(), key=lambda item: -item[1])
     integer = [(name, share) for name, share in evidence if LOW_BIT_PRODUCTS.search(name)]
@@ -79,14 +77,12 @@ def _torch_shares(model: Any, batch: Mapping[str, torch.Tensor], device: str) ->
 
 
 def _onnx_shares(model: OnnxModel, batch: Mapping[str, torch.Tensor]) -> dict[str, float]:
-    """Node type -> share of kernel time, from onnxruntime's own profile of the last of three batches."""
-    profile = model.profile(batch, runs=3)
+    """Node type -> share of kernel time, from onnxruntime's own profile of three batches."""
     times: dict[str, float] = {}
-    for event in json.loads(Path(profile).read_text()):
+    for event in model.profile(batch, runs=3):
         if event.get("cat") == "Node" and event["name"].endswith("_kernel_time"):
             kind = event["args"].get("op_name", event["name"])
             times[kind] = times.get(kind, 0.0) + float(event["dur"])
-    Path(profile).unlink()
     return _normalised(times)
 
 

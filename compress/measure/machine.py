@@ -97,7 +97,7 @@ def _nvml_state(uuid: str) -> dict[str, Any]:
     except pynvml.NVMLError as error:
         return {"nvml": str(error)}
     questions = {
-        "driver": lambda: pynvml.nvmlSystemGetDriverVersion(),
+        "driver": pynvml.nvmlSystemGetDriverVersion,
         "power_limit_w": lambda: pynvml.nvmlDeviceGetEnforcedPowerLimit(handle) / 1000,
         "temperature_c": lambda: pynvml.nvmlDeviceGetTemperature(handle, pynvml.NVML_TEMPERATURE_GPU),
         "sm_clock_mhz": lambda: pynvml.nvmlDeviceGetClockInfo(handle, pynvml.NVML_CLOCK_SM),

@@ -48,10 +48,7 @@ def _one(spec: Any, job: Any) -> dict[str, Any]:
     Path("/proc/self/clear_refs").write_text("5")  # resets VmHWM, the high-water mark
     runner = open_runner(spec, job)
     batch = timing_batches(job, runner, job.workload.headline_point, 1)[0]
-    if on_gpu:
-        loaded = torch.cuda.memory_allocated(job.device)
-    else:
-        loaded = _status_bytes("VmRSS") - before
+    loaded = torch.cuda.memory_allocated(job.device) if on_gpu else _status_bytes("VmRSS") - before
     with torch.no_grad():
         runner.model(**batch)
     peak = torch.cuda.max_memory_allocated(job.device) if on_gpu else _status_bytes("VmHWM") - before

@@ -1,7 +1,8 @@
 """Quantize: weights, and for int8 also activations, in 8 or 4 bits.
 
-The step decides the format; `compress.formats` says which library makes it on the device and what executes it. Weight formats
-replace linear layers one by one (`compress.packing`); int8 under onnxruntime changes the exported graph (`compress.graph`).
+The step decides the format; `compress.formats` says which library makes it on the device and what executes it. Weight
+formats replace linear layers one by one (`compress.packing`); int8 under onnxruntime changes the exported graph
+(`compress.graph`).
 """
 
 from collections.abc import Mapping

@@ -108,7 +108,7 @@ class Distill(Config):
 
     method: Literal["distill"] = "distill"
     keep_every: Annotated[int, Field(ge=1)] = 1
-    """Student takes every k-th layer of the model (DistilBERT, arXiv:1910.01108); 1 keeps all: recovery after pruning."""
+    """Student takes every k-th layer (DistilBERT, arXiv:1910.01108); 1 keeps all of them: recovery after pruning."""
     layers: tuple[Annotated[int, Field(ge=0)], ...] | None = None
     """Or exactly these layers, counted from 0."""
     config: dict[str, Any] | None = None

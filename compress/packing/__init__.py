@@ -1,4 +1,4 @@
-"""Quantized layers, one file per library: made from a linear layer, taken apart into plain tensors, and put together again.
+"""Quantized layers, one file per library: made from a linear layer, taken apart into tensors, put together again.
 
     nn.Linear --make--> library's module --pack--> tensors + meta (safetensors, JSON) --unpack--> library's module
 

@@ -1,7 +1,7 @@
 """torchao: int8 weights with int8 activations scaled per token, and int4 weights in groups (CUDA).
 
-The quantized weight is a tensor subclass inside a plain `nn.Linear`; torchao's own flatten and unflatten turn it into plain
-tensors and back.
+The quantized weight is a tensor subclass inside a plain `nn.Linear`; torchao's own flatten and unflatten turn it into
+plain tensors and back.
 """
 
 import json

@@ -3,9 +3,9 @@
     4 bit   weight [out * in / 2, 1] uint8 (two numbers a byte), absmax [out * in / block] one scale a block
     8 bit   weight [out, in] int8, scale [out] the largest |weight| of a row
 
-On a CPU with bf16 products, the first forward pass reorders a 4-bit weight for the kernel and rounds its scales to bf16.
-The library's own way back forgets the scales' order, so the way back is here; and scales are rounded to bf16 at once, so that
-the stored tensors do not depend on whether the model was used.
+On a CPU with bf16 products, the first forward pass reorders a 4-bit weight for the kernel and rounds its scales to
+bf16. The library's own way back forgets the scales' order, so the way back is here; and scales are rounded to bf16 at
+once, so that the stored tensors do not depend on whether the model was used.
 """
 
 import logging

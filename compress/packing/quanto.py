@@ -1,7 +1,7 @@
 """optimum-quanto: int4 weights in groups, expanded to floating point before every product.
 
-The first int4 forward pass in a new environment compiles C++ (about 30 s); `make` and `unpack` do it, so that it falls into
-no timing. It cannot run under `torch.inference_mode`: use `torch.no_grad`.
+The first int4 forward pass in a new environment compiles C++ (about 30 s); `make` and `unpack` do it, so that it falls
+into no timing. It cannot run under `torch.inference_mode`: use `torch.no_grad`.
 """
 
 import shutil

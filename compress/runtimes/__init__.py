@@ -1,7 +1,7 @@
 """Runtimes: what executes a finished model. `eager` is torch as it comes.
 
-`finish` brings a bundle into the form that its runtime saves (a graph for onnxruntime); `prepare` makes a loaded model ready
-to be measured under one.
+`finish` brings a bundle into the form that its runtime saves (a graph for onnxruntime); `prepare` makes a loaded model
+ready to be measured under one.
 """
 
 from dataclasses import replace

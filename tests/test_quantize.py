@@ -1,0 +1,183 @@
+"""Quantize: chosen layers only, numbers close to what they stand for, and a note that says what was picked."""
+
+from typing import Any
+
+import onnx
+import pytest
+import torch
+from torch import nn
+
+from compress.config import InputError
+from compress.methods import apply_step
+from compress.methods.steps import Cast, LowRank, Quantize
+from compress.packing import backend_of, bnb
+from tests import made_models
+from tests.made_models import MODELS, bundle, logits
+
+EAGER = [
+    Quantize(bits=8, format="int8", backend="torchao"),
+    Quantize(bits=8, format="llm_int8"),
+    Quantize(bits=4, format="nf4", group_size=32),
+    Quantize(bits=4, format="fp4", group_size=32),
+]
+NF4 = EAGER[2]
+TASKS = {"vit": "image-classification", "llama": "causal-lm", "gpt2": "causal-lm"}
+# error of one product, relative to its norm: 8 bits round to 1/127 of the largest, 4 bits to a tenth or so
+PRODUCT_ERROR = {"int8": 0.02, "llm_int8": 0.02, "nf4": 0.15, "fp4": 0.2}
+
+
+def quantized(name: str, step: Quantize, **changes: Any) -> Any:
+    """The bundle of a made model after the step, under eager unless told otherwise."""
+    changes.setdefault("runtime", "eager")
+    return apply_step(bundle(MODELS[name](), task=TASKS.get(name, "text-classification"), **changes), step)
+
+
+@pytest.mark.parametrize("step", EAGER, ids=lambda s: s.format)
+@pytest.mark.parametrize("shape", [(64, 256), (32, 172), (6, 32)], ids=str)
+def test_a_quantized_product_is_near_the_exact_one(step: Quantize, shape: tuple[int, int]) -> None:
+    torch.manual_seed(0)
+    linear = nn.Linear(shape[1], shape[0])
+    inputs = torch.randn(3, 5, shape[1])
+    with torch.no_grad():
+        exact = linear(inputs)
+        module = backend_of("torchao" if step.format == "int8" else "bitsandbytes").make(linear, step.model_dump())
+        error = (module(inputs) - exact).norm() / exact.norm()
+    assert 0 < error < PRODUCT_ERROR[step.format]
+
+
+@pytest.mark.parametrize("name", ["bert", "vit", "llama", "gpt2"])
+@pytest.mark.parametrize("step", EAGER, ids=lambda s: s.format)
+def test_every_architecture_answers_nearly_the_same(name: str, step: Quantize) -> None:
+    exact = logits(MODELS[name]())
+    answer = logits(quantized(name, step).model)
+    assert answer.shape == exact.shape
+    assert torch.isfinite(answer).all()
+    error = float((answer - exact).norm() / exact.norm())
+    assert 0 < error < (0.1 if step.bits == 8 else 0.8)
+
+
+@pytest.mark.parametrize("step", EAGER, ids=lambda s: s.format)
+def test_only_chosen_layers_change_and_heads_stay(step: Quantize) -> None:
+    dense = made_models.bert()
+    chosen = step.model_copy(update={"include": ("*layer.0*",), "exclude": (*step.exclude, "*query*")})
+    after = quantized("bert", chosen)
+    names = {name for name in after.layers if name}
+    assert names == {
+        f"bert.encoder.layer.0.{part}"
+        for part in ("attention.self.key", "attention.self.value", "attention.output.dense", "intermediate.dense",
+                     "output.dense")
+    }  # fmt: skip
+    for name, module in dense.named_modules():
+        if isinstance(module, nn.Linear) and name not in names:
+            kept = after.model.get_submodule(name)
+            assert type(kept) is nn.Linear
+            assert torch.equal(kept.weight, module.weight)
+
+
+def test_settings_and_runtime_are_recorded() -> None:
+    after = quantized("bert", Quantize(bits=8, format="llm_int8", threshold=4.5), runtime="auto")
+    assert after.runtime == after.layers[""]["runtime"] == "eager"
+    entry = after.layers["bert.encoder.layer.0.output.dense"]
+    assert entry == {"format": "llm_int8", "backend": "bitsandbytes", "threshold": 4.5}
+    assert "threshold 4.5" in after.notes[-1]
+
+
+def test_the_note_says_what_auto_picked_and_why() -> None:
+    note = quantized("bert", Quantize(bits=4, group_size=32), runtime="auto").notes[-1]
+    assert note.startswith("quantize: auto picked nf4 through bitsandbytes under eager, group_size 32 (")
+    assert "auto" not in quantized("bert", NF4.model_copy(update={"backend": "bitsandbytes"})).notes[-1]
+
+
+def test_the_same_model_quantizes_to_the_same_numbers() -> None:
+    first, second = (logits(quantized("bert", NF4).model) for _ in range(2))
+    assert torch.equal(first, second)
+
+
+def test_group_sizes_that_do_not_divide_leave_layers_alone_and_say_so() -> None:
+    step = Quantize(bits=4, format="int4", backend="quanto", group_size=64)
+    backend = backend_of("quanto")
+    assert "does not divide" in str(backend.refuse(nn.Linear(96, 8), step.model_dump()))
+    assert backend.refuse(nn.Linear(128, 8), step.model_dump()) is None
+    with pytest.raises(InputError, match="no layer can take it"):
+        quantized("bert", step.model_copy(update={"include": ("*query*",)}))
+
+
+def test_a_model_that_nothing_in_matches_is_refused() -> None:
+    with pytest.raises(InputError, match="no linear layer matches"):
+        quantized("bert", NF4.model_copy(update={"include": ("*nothing*",)}))
+
+
+def test_two_class_heads_can_be_included_in_nf4() -> None:
+    after = quantized("bert", NF4.model_copy(update={"include": ("*classifier*",), "exclude": ()}))
+    error = (logits(after.model) - logits(made_models.bert())).abs().max()
+    assert 0 < error < 0.2
+
+
+def test_low_rank_halves_are_quantized_one_by_one() -> None:
+    after = apply_step(apply_step(bundle(made_models.bert(), runtime="eager"), LowRank(rank=8)), EAGER[1])
+    first = after.model.bert.encoder.layer[0].intermediate.dense.first
+    assert type(first).__name__ == "Linear8bitLt"
+    assert "bert.encoder.layer.0.intermediate.dense.first" in after.layers
+
+
+def test_nf4_tensors_do_not_depend_on_whether_the_layer_was_used() -> None:
+    torch.manual_seed(0)
+    module: Any = bnb.make(nn.Linear(256, 64), {"format": "nf4", "group_size": 64})
+    before, _ = bnb.pack(module)
+    before = {name: tensor.clone() for name, tensor in before.items()}
+    with torch.no_grad():
+        module(torch.randn(4, 256))
+    after, _ = bnb.pack(module)
+    assert all(torch.equal(before[name], after[name]) for name in before)
+
+
+def test_restoring_the_order_undoes_the_kernels_packing() -> None:
+    rows, columns = 64, 6
+    numbers = torch.randint(0, 16, (rows, columns), dtype=torch.uint8)
+    packed = torch.empty(rows, columns // 2, dtype=torch.uint8).reshape(rows // 32, columns // 2, 32)
+    for block in range(rows // 32):  # the kernel's layout, one number at a time
+        for pair in range(columns // 2):
+            flat = [int(numbers[block * 32 + row, pair * 2 + side]) for row in range(32) for side in range(2)]
+            packed[block, pair] = torch.tensor([flat[i] | flat[i + 32] << 4 for i in range(32)])
+    expected = [int(numbers.flatten()[i]) << 4 | int(numbers.flatten()[i + 1]) for i in range(0, rows * columns, 2)]
+    assert bnb.restore_order(packed.reshape(rows, -1), torch.Size((rows, columns))).tolist() == expected
+
+
+def test_a_half_precision_model_is_refused_by_onnxruntime() -> None:
+    with pytest.raises(InputError, match="bfloat16; expected float32"):
+        apply_step(apply_step(bundle(made_models.bert()), Cast()), Quantize(bits=8))
+
+
+@pytest.mark.parametrize("per_channel", [True, False])
+def test_the_graph_multiplies_integers_in_chosen_layers_only(per_channel: bool) -> None:
+    step = Quantize(bits=8, per_channel=per_channel, include=("*layers.1*",))
+    after = quantized("vit", step, runtime="auto")
+    graph = onnx.load(str(after.model.path)).graph
+    kinds = [node.op_type for node in graph.node]
+    assert kinds.count("MatMulInteger") == len([name for name in after.layers if name]) == 6
+    weights = [i for i in graph.initializer if i.name.endswith("_quantized")]
+    scales = [i for i in graph.initializer if i.name.endswith("_scale")]
+    assert {i.data_type for i in weights} == {onnx.TensorProto.INT8}
+    assert {len(onnx.numpy_helper.to_array(i).reshape(-1)) > 1 for i in scales} == {per_channel}
+    exact = logits(made_models.vit())
+    with torch.no_grad():
+        answer = after.model(**made_models.inputs(made_models.vit())).logits
+    assert 0 < float((answer - exact).norm() / exact.norm()) < 0.1
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_int4_kernels_on_cuda_are_near_the_exact_product() -> None:
+    linear = nn.Linear(256, 64, dtype=torch.bfloat16, device="cuda")
+    inputs = torch.randn(4, 256, dtype=torch.bfloat16, device="cuda")
+    with torch.no_grad():
+        exact = linear(inputs)
+        module = backend_of("torchao").make(linear, {"format": "int4", "group_size": 64})
+        assert float((module(inputs) - exact).norm() / exact.norm()) < 0.2
+
+
+@pytest.mark.long
+def test_quanto_int4_is_near_the_exact_model() -> None:
+    after = quantized("bert", Quantize(bits=4, format="int4", group_size=32))
+    exact = logits(made_models.bert())
+    assert 0 < float((logits(after.model) - exact).norm() / exact.norm()) < 0.8
