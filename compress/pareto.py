@@ -95,7 +95,7 @@ def undominated(field: Sequence[Candidate]) -> list[Candidate]:
     a, b = np.s_[:, None], np.s_[None, :]  # row a against column b
     cheaper = (cost[:, 2][a] < cost[:, 1][b]) & (quality[:, 0][a] >= quality[:, 0][b])
     better = (quality[:, 1][a] > quality[:, 2][b]) & (cost[:, 0][a] <= cost[:, 0][b])
-    beaten = list((cheaper | better).any(axis=0))
+    beaten = np.any(cheaper | better, axis=0).tolist()
     return [c for c, lost in zip(field, beaten, strict=True) if not lost]
 
 

@@ -70,7 +70,7 @@ def speed_up(result: Result) -> float:
 
 
 def best_within_a_point(folder: Path, out: Path) -> tuple[float, str, list[str]]:
-    """Speed and name of the fastest recipe within 1 point of dense, chosen on validation, and lines about both splits."""
+    """Speed and name of the fastest recipe within 1 point of dense (chosen on validation), and lines about both."""
     text = (
         "task: text-classification\n"
         f"model: {ASSETS / 'models/minilm-l6-sst2'}\n"

@@ -1,7 +1,8 @@
 """No meter: CPU seconds of this process times a generic wattage. A model, not a measurement, and called one everywhere.
 
 350 W of thermal design power over the 56 cores of a Xeon Platinum 8480+ is 6.3 W per core, 280 W over the 64 of an
-EPYC 7763 is 4.4 W, 65 W over the 8 of a desktop Ryzen 7700 is 8.1 W: 7 W per busy core, uncertain by a factor of 2.5 either way.
+EPYC 7763 is 4.4 W, 65 W over the 8 of a desktop Ryzen 7700 is 8.1 W: 7 W per busy core, uncertain by a factor of 2.5
+either way.
 """
 
 import time
