@@ -289,4 +289,4 @@ def test_the_full_size_language_model_predicts_source_far_better_than_chance() -
     batch = task.collate(list(test), processor)
     with torch.no_grad():
         outcomes = task.outcomes(model(**batch).logits, batch)
-    assert math.exp(sum(outcomes["nll"]) / sum(outcomes["tokens"])) < 60  # chance is the vocabulary, 4096
+    assert math.exp(sum(outcomes["nll"]) / sum(outcomes["tokens"])) < 100  # chance is the vocabulary, 4096

@@ -27,7 +27,7 @@ class Settings:
     length: int = 256
     train_length: int = 128
     batch: int = 16
-    steps: int = 500
+    steps: int = 400
     learning_rate: float = 2e-3
     test_documents: int = 60
     seed: int = 0
