@@ -1,6 +1,7 @@
 """From a session's raw figures to results: estimates, paired ratios, sizes, verdicts. Pure functions, no torch."""
 
 import math
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     from compress.artifact import Manifest
 
 P99_SAMPLES = 300
+FOREIGN_CORES = 0.1  # on two cores, a tenth of one already moves a latency by several percent
 
 
 @dataclass(frozen=True)
@@ -62,11 +64,21 @@ def _row(recipe: Recipe, found: Source, fingerprint: str, machine: Machine, limi
         code_version=code_version(),
         seed=recipe.seed,
         recipe=recipe.model_dump(mode="json"),
-        workload={**found.workload.model_dump(mode="json"), "resolved": found.resolved},
+        workload=_portable({**found.workload.model_dump(mode="json"), "resolved": found.resolved}),
         machine=machine,
         limit=limit,
         **parts,
     )
+
+
+def _portable(value: Any) -> Any:
+    """Absolute paths made relative to the current folder where they lie near it: they mean something elsewhere too."""
+    if isinstance(value, dict):
+        return {key: _portable(item) for key, item in value.items()}
+    if isinstance(value, str) and Path(value).is_absolute():
+        relative = os.path.relpath(value)
+        return relative if relative.count("..") <= 2 else value
+    return value
 
 
 def failed(
@@ -145,6 +157,7 @@ def _result(
             "points": _points(mine, raw, references, job, answer),
             "size": _size(mine, extra["parameters"], extra["nonzero"], stored_bytes(item.folder)),
             "kernel": _kernel(mine),
+            "notes": (*extra["notes"], *(_disturbances(mine["points"][0]) if mine["points"] else ())),
         }
     return _row(item.recipe, item.found, item.fingerprint, machine, job.limit, **parts)
 
@@ -248,16 +261,29 @@ def _energy_j(point: Mapping[str, Any], batch_size: int) -> list[float] | None:
 def _grade(
     mine: Mapping[str, Any], source: str | None, measured: bool, job: Job
 ) -> tuple[Grade | None, tuple[str, ...]]:
-    """A grade of the energy figure and its reasons in words; None where there is no figure."""
-    reasons = [] if mine["steady"] else ["latency was not steady when warm-up ended"]
+    """A grade of the energy figure and its reasons in words; None where there is no figure.
+
+    Reasons are given also where there is no figure: they speak of the latency too.
+    """
+    reasons = _disturbances(mine)
     if source is None:
         return None, tuple(reasons)
     if not measured:
         return "E", ("energy is modelled, not measured", *reasons)
+    disturbed = bool(reasons)
     reasons.append("one meter only, without a second source to check it")
     if job.settings.profile == "quick":
         reasons.append("quick windows")
-    return ("C" if mine["steady"] else "D"), tuple(reasons)
+    return ("D" if disturbed else "C"), tuple(reasons)
+
+
+def _disturbances(point: Mapping[str, Any]) -> list[str]:
+    """What disturbed the measurement of a point, latency included."""
+    reasons = [] if point["steady"] else ["latency was not steady when warm-up ended"]
+    cores = point["foreign_cores"]
+    if cores is not None and cores > FOREIGN_CORES:
+        reasons.append(f"other processes kept {cores:.1f} cores busy during the measurement")
+    return reasons
 
 
 def _size(mine: Mapping[str, Any], parameters: int, nonzero: int, stored: int) -> Size:

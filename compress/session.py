@@ -229,6 +229,7 @@ def _measure_point(
 ) -> list[Runner]:
     """Warm-up, then rounds in which every runner has one pre-roll and one window, in random order."""
     from compress.measure import latency
+    from compress.measure.machine import foreign_cpu_s
 
     settings = job.settings
     batches = timing_batches(job, live[0], point, TIMING_BATCHES)
@@ -245,6 +246,7 @@ def _measure_point(
     total_s = settings.rounds * len(live) * (settings.window_s + settings.preroll_s)
     label = f"batch {point.batch_size}" + (f" x {point.sequence_length} tokens" if point.sequence_length else "")
     say(f"  measuring {label}: {settings.rounds} rounds of {len(live)} models, about {total_s:.0f} s")
+    foreign, start = foreign_cpu_s(), time.monotonic()
     with bar(f"measuring {label}", settings.rounds * len(live)) as running:
         for index in range(settings.rounds):
             order = shuffle.sample(live, len(live))
@@ -265,6 +267,7 @@ def _measure_point(
                 )
                 times[runner.spec.name].extend(window.batch_s)
                 running.advance()
+    foreign_end = foreign_cpu_s()
     for runner in live:
         name = runner.spec.name
         found[name].points.append(
@@ -273,6 +276,9 @@ def _measure_point(
                 "rounds": windows[name],
                 "batch_s": times[name],
                 "steady": steady[name],
+                "foreign_cores": None
+                if foreign is None or foreign_end is None
+                else (foreign_end - foreign) / (time.monotonic() - start),
             }
         )
     return live

@@ -16,6 +16,17 @@ LIBRARIES = (
 )  # fmt: skip
 
 
+def foreign_cpu_s() -> float | None:
+    """CPU seconds that other processes have used since boot; None where /proc does not tell."""
+    stat = Path("/proc/stat")
+    if not stat.is_file():
+        return None
+    ticks = [int(value) for value in stat.read_text().split("\n", 1)[0].split()[1:]]
+    busy = sum(ticks[:3]) + sum(ticks[5:7])  # user, nice, system, irq, softirq: not idle, not waiting for disks
+    own = os.times()
+    return busy / os.sysconf("SC_CLK_TCK") - own.user - own.system - own.children_user - own.children_system
+
+
 def versions() -> dict[str, str]:
     """Python's and every library's version that can change a figure."""
     found = {"python": platform.python_version()}
