@@ -19,13 +19,14 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	touch $@
 
+# A recipe that fails does not keep the others from the table; the exit code tells.
 pareto: setup
-	$(PYTHON) -m compress run recipes/bert_*.yaml
-	$(PYTHON) -m compress pareto results
+	@status=0; $(PYTHON) -m compress run recipes/bert_*.yaml > /dev/null || status=$$?; \
+	$(PYTHON) -m compress pareto results && exit $$status
 
 pareto-all: setup
-	$(PYTHON) -m compress run recipes/*.yaml
-	$(PYTHON) -m compress pareto results
+	@status=0; $(PYTHON) -m compress run recipes/*.yaml > /dev/null || status=$$?; \
+	$(PYTHON) -m compress pareto results && exit $$status
 
 test: setup lint types
 	HF_HUB_OFFLINE=1 $(PYTHON) -m pytest

@@ -1,6 +1,7 @@
 """The command line: parses and prints, never computes. Exit codes: 0 fine, 1 a recipe failed, 2 bad input."""
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -65,12 +66,12 @@ def pareto(
     from compress.results import read_all
 
     found, problems = read_all(folder)
-    for problem in problems:
-        print(f"skipped: {problem}", file=sys.stderr)
     if not found:
-        raise InputError(f"{folder}: no results in it; run a recipe first: python -m compress run bert_int8")
-    _print_tables(found)
-    for path in report.write_tables(found, out or folder):
+        raise InputError(
+            [*problems, f"{folder}: no results in it; run a recipe first: python -m compress run bert_int8"]
+        )
+    _print_tables(found, problems)
+    for path in report.write_tables(found, out or folder, problems):
         print(path, file=sys.stderr)
 
 
@@ -119,12 +120,12 @@ def init(
     print(template(model, data, task), end="")
 
 
-def _print_tables(found: Any) -> None:
+def _print_tables(found: Any, problems: Sequence[str] = ()) -> None:
     from rich.console import Console
 
     from compress import report
 
-    report.print_tables(found, Console(highlight=False))
+    report.print_tables(found, Console(highlight=False), problems)
 
 
 def main() -> None:

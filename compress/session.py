@@ -301,7 +301,7 @@ def main(arguments: Sequence[str]) -> None:
     _end_with_parent()
     import torch
 
-    from compress.measure.memory import measure_memory
+    from compress.memory import measure_memory
 
     quiet_transformers()
     path = Path(arguments[0])

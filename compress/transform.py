@@ -155,12 +155,23 @@ def _metered_step(bundle: Bundle, step: Step, meter: Meter | Absent, place: str)
     """The bundle after one step, and what the step cost; one line says so."""
     joules = None if isinstance(meter, Absent) else meter.read_j()
     start = time.monotonic()
+    before = _layer_sums(bundle.model)
     after = apply_step(bundle, step)
     seconds = time.monotonic() - start
     energy = None if isinstance(meter, Absent) or joules is None else meter.read_j() - joules
-    changed = sum(1 for name, entry in after.layers.items() if name and entry != bundle.layers.get(name))
+    recorded = {name for name, entry in after.layers.items() if name and entry != bundle.layers.get(name)}
+    changed = len(recorded | {name for name, sums in _layer_sums(after.model).items() if before.get(name) != sums})
     cost = StepCost(step.method, seconds, energy, changed)
     say(f"  {place} {step.method}: {changed} layers changed in {seconds:.1f} s")
     for note in after.notes[len(bundle.notes) :]:
         say(f"    {note}")
     return after, cost
+
+
+def _layer_sums(model: Any) -> dict[str, tuple[Any, ...]]:
+    """Per linear or convolution layer: dtype, shape and sum of its weight; differs when a step changed the layer."""
+    return {
+        name: (module.weight.dtype, tuple(module.weight.shape), float(module.weight.detach().double().sum()))
+        for name, module in model.named_modules()
+        if isinstance(module, torch.nn.Linear | torch.nn.Conv2d) and module.weight.is_floating_point()
+    }

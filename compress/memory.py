@@ -1,6 +1,6 @@
 """Memory of each artifact, from a short process of its own: load, one batch, peak above the empty process.
 
-`python -m compress.measure.memory JOB` imports the libraries once and forks one child per runner before anything
+`python -m compress.memory JOB` imports the libraries once and forks one child per runner before anything
 has run in it, so that every child starts from the same empty process. Linux only; elsewhere None and a reason.
 """
 
@@ -21,7 +21,7 @@ def measure_memory(job: Path) -> dict[str, dict[str, Any]]:
     """Per runner name: {memory_bytes, peak_memory_bytes} or {reason}."""
     if not Path("/proc/self/clear_refs").exists() or not hasattr(os, "fork"):
         return {}
-    command = [sys.executable, "-m", "compress.measure.memory", str(job)]
+    command = [sys.executable, "-m", "compress.memory", str(job)]
     done = subprocess.run(command, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)
     if done.returncode != 0:
         return {"": {"reason": f"the memory process ended with {done.returncode}: {done.stderr.strip()[-300:]}"}}
