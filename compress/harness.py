@@ -144,9 +144,9 @@ def plan(recipes: Sequence[Recipe], options: Options, machine: Machine) -> list[
         except InputError as error:
             problems.extend(problem for problem in error.problems if problem not in problems)
             continue
-        where = [found.digest, code, machine.versions, machine.device, machine.device_name, machine.uuid]
-        measured = [recipe.fingerprint, metric, options.limit, *where]
-        transformed = digest([recipe.transform_fingerprint, *where])
+        where = [code, machine.versions, machine.device, machine.device_name, machine.uuid]
+        measured = [recipe.fingerprint, found.digest, metric, options.limit, *where]
+        transformed = digest([recipe.transform_fingerprint, _transformed(found), *where])
         key = (found.workload.name, recipe.name)
         if key in seen and seen[key] != recipe.fingerprint:
             problems.append(f"two different recipes are called {recipe.name}; rename one: their results share a file")
@@ -157,6 +157,20 @@ def plan(recipes: Sequence[Recipe], options: Options, machine: Machine) -> list[
     if problems:
         raise InputError(problems)
     return list({planned.path: planned for planned in plans}.values())
+
+
+def _transformed(found: source.Source) -> list[Any]:
+    """What of a workload a transform depends on: not what is tested, by which metric, at which points."""
+    judged = {
+        "name": True,
+        "model": True,
+        "metric": True,
+        "headline": True,
+        "points": True,
+        "dataset": {"path", "test"},
+    }
+    settings = found.workload.model_dump(mode="json", exclude=judged)
+    return [settings, found.resolved["model_content"], found.resolved["dataset_content"]]
 
 
 def _check_pairs(recipe: Recipe, machine: Machine) -> None:
@@ -256,6 +270,8 @@ def _build(planned: Planned, options: Options, machine: Machine, meter: Meter | 
 
             if options.fresh:
                 shutil.rmtree(work, ignore_errors=True)
+            for part in folder.parent.glob(f".{folder.name}.*.part"):  # what a run killed while saving left
+                shutil.rmtree(part, ignore_errors=True)
             fingerprint = planned.transform_fingerprint
             transform.build(planned.recipe, planned.found, pick(machine.device), folder, work, meter, fingerprint)
             manifest = artifact.verify(folder)

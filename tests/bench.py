@@ -79,12 +79,23 @@ def best_within_a_point(folder: Path, out: Path) -> tuple[float, str, list[str]]
     )
     told, best, name = [], 0.0, ""
     for split in ("validation", "test"):
-        path = folder / f"sst2-{split}.yaml"
+        path = folder / split / "sst2.yaml"  # one name: the artifact made for one split is judged on the other
+        path.parent.mkdir()
         path.write_text(text.replace("SPLIT", split))
         recipes = ["bert_int8", "bert_distill", "bert_prune_distill_int8"] if split == "validation" else [name]
-        command = [sys.executable, "-m", "compress", "run", *recipes, "--workload", str(path), "--out", str(out)]
+        command = [
+            sys.executable,
+            "-m",
+            "compress",
+            "run",
+            *recipes,
+            "--workload",
+            str(path),
+            "--out",
+            str(out / split),
+        ]
         seconds([*command, "--artifacts", str(folder / "artifacts")], folder)
-        found, _ = results.read_all(out / path.stem)
+        found, _ = results.read_all(out / split)
         for result in found:
             assert result.accuracy is not None
             dense = result.references[0].accuracy.estimate.value
