@@ -161,7 +161,7 @@ def plan(recipes: Sequence[Recipe], options: Options, machine: Machine) -> list[
 
 def _transformed(found: source.Source) -> list[Any]:
     """What of a workload a transform depends on: not what is tested, by which metric, at which points."""
-    judged = {
+    judged: Any = {
         "name": True,
         "model": True,
         "metric": True,

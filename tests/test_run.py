@@ -225,7 +225,10 @@ def test_a_run_killed_in_training_goes_on_with_the_same_command_and_counts_what_
     assert not work.exists() or not list(work.iterdir())
 
 
-def test_a_run_killed_while_measuring_leaves_no_half_result_and_goes_on(workload: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT], ids=["killed", "interrupted"])
+def test_a_run_that_ends_while_measuring_leaves_no_half_result_and_goes_on(
+    how: signal.Signals, workload: Path, tmp_path: Path
+) -> None:
     command = [sys.executable, "-m", "compress", "run", "bert_dense", "--workload", str(workload)]
     slow = [*command, "--set", "measure.window_s=30", "--set", "measure.rounds=2"]
     child = subprocess.Popen(slow, cwd=tmp_path, env=environment(), stderr=subprocess.PIPE, text=True)
@@ -233,8 +236,10 @@ def test_a_run_killed_while_measuring_leaves_no_half_result_and_goes_on(workload
     for line in child.stderr:
         if "measuring" in line:
             break
-    os.kill(child.pid, signal.SIGKILL)
-    child.wait()
+    os.kill(child.pid, how)
+    told = child.stderr.read()
+    assert child.wait() == (130 if how == signal.SIGINT else -signal.SIGKILL)
+    assert "Traceback" not in told
     assert not list((tmp_path / "results").rglob("*.json"))
     done = compress("run", "bert_dense", "--workload", workload, *QUICK, cwd=tmp_path, timeout=240)
     assert done.returncode == 0, done.stderr
