@@ -13,6 +13,8 @@ import inspect
 import io
 import json
 import logging
+import os
+import re
 import shutil
 import tempfile
 import warnings
@@ -47,6 +49,11 @@ class OnnxModel(nn.Module):
         self.dtype = torch.float32
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = torch.get_num_threads()  # as many as torch has, so that comparisons are fair
+        cores = [int(core) for core in re.findall(r"\{(\d+)\}", os.environ.get("OMP_PLACES", ""))]
+        if 1 < options.intra_op_num_threads <= len(cores):
+            # OpenMP is pinned while measuring; threads made here would all inherit the first one's core
+            pins = ";".join(str(core + 1) for core in cores[1 : options.intra_op_num_threads])  # counted from 1
+            options.add_session_config_entry("session.intra_op_thread_affinities", pins)
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
         options.log_severity_level = 3
         self._options = options

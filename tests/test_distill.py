@@ -23,7 +23,7 @@ from compress.methods.distill import distill, distillation_loss, hidden_distance
 from compress.methods.lowrank import lowrank
 from compress.methods.prune import prune
 from compress.methods.steps import Distill, LowRank, Prune
-from compress.methods.students import every_kth, keep_layers, match, rename
+from compress.methods.students import keep_layers, match, rename, spread
 from compress.methods.training import LengthGroups, last_checkpoint, total_steps
 from compress.workloads.text_classification import collate
 from tests.helpers import ROOT, bert, trained_bert
@@ -91,7 +91,7 @@ def test_a_student_equal_to_its_teacher_has_only_the_hard_loss() -> None:
     [(6, 2, (0, 2, 5)), (12, 2, (0, 2, 4, 7, 9, 11)), (2, 2, (0,)), (5, 2, (0, 2, 4)), (12, 4, (0, 6, 11))],
 )
 def test_every_kth_layer_spans_from_the_first_to_the_last(count: int, k: int, kept: tuple[int, ...]) -> None:
-    assert every_kth(count, k) == kept
+    assert spread(count, -(-count // k)) == kept
 
 
 def test_each_kept_layer_answers_for_those_up_to_the_next() -> None:

@@ -109,6 +109,8 @@ class Distill(Config):
     method: Literal["distill"] = "distill"
     keep_every: Annotated[int, Field(ge=1)] = 1
     """Student takes every k-th layer (DistilBERT, arXiv:1910.01108); 1 keeps all of them: recovery after pruning."""
+    keep: Fraction | None = None
+    """Or this fraction of the layers, spread evenly from the first to the last."""
     layers: tuple[Annotated[int, Field(ge=0)], ...] | None = None
     """Or exactly these layers, counted from 0."""
     config: dict[str, Any] | None = None
@@ -138,6 +140,7 @@ class Distill(Config):
             name
             for name, given in (
                 ("keep_every", self.keep_every > 1),
+                ("keep", self.keep is not None),
                 ("layers", self.layers is not None),
                 ("config", self.config is not None),
             )

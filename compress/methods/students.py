@@ -39,11 +39,15 @@ def make_student(bundle: Bundle, config: Distill, teacher: Any) -> Student:
     if config.config is not None:
         return _fresh(bundle, config, teacher)
     model = bundle.model
-    if config.keep_every == 1 and config.layers is None:
+    if config.keep_every == 1 and config.keep is None and config.layers is None:
         pairs = _spread(_depth(model), _depth(teacher)) if config.hidden_weight else ()
         return Student(model, bundle.layers, pairs, "distill: the model keeps all its layers")
     present = layers_of(model, "distill")
-    kept = config.layers if config.layers is not None else every_kth(len(present), config.keep_every)
+    count = len(present)
+    kept = config.layers
+    if kept is None:
+        wanted = -(-count // config.keep_every) if config.keep is None else max(1, round(config.keep * count))
+        kept = spread(count, wanted)
     _check_layers(kept, len(present))
     keep_layers(model, kept)
     path = layers_path(model, architecture_of(model, "distill"))
@@ -52,9 +56,8 @@ def make_student(bundle: Bundle, config: Distill, teacher: Any) -> Student:
     return Student(model, rename(bundle.layers, path, kept), pairs, note)
 
 
-def every_kth(count: int, k: int) -> tuple[int, ...]:
-    """count / k layers (rounded up), spread evenly from the first to the last."""
-    kept = -(-count // k)
+def spread(count: int, kept: int) -> tuple[int, ...]:
+    """`kept` of `count` layers, spread evenly from the first to the last."""
     if kept == 1:
         return (0,)
     return tuple(round(i * (count - 1) / (kept - 1)) for i in range(kept))
