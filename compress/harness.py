@@ -385,8 +385,10 @@ def _forwarding_interrupts(child: "subprocess.Popen[bytes]") -> Iterator[None]:
 def _child(command: Sequence[str]) -> None:
     """Runs a child to its end; it ends by itself when this process is killed. Raises RuntimeError when it fails."""
     environment = {key: value for key, value in os.environ.items() if not key.startswith("OMP_")} | _pinned()
+    own = str(Path(__file__).parents[1])  # the package that runs now, also when it is not installed
+    environment["PYTHONPATH"] = os.pathsep.join(filter(None, (own, environment.get("PYTHONPATH"))))
     child = subprocess.Popen(command, stdin=subprocess.PIPE, env=environment)  # the pipe closes when we are gone
-    with _forwarding_interrupts(child):
+    with child, _forwarding_interrupts(child):
         code = child.wait()
     if code != 0:
         raise RuntimeError(f"the measuring process ended with {code}; its messages are above")
