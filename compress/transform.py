@@ -160,7 +160,10 @@ def _metered_step(bundle: Bundle, step: Step, meter: Meter | Absent, place: str)
     seconds = time.monotonic() - start
     energy = None if isinstance(meter, Absent) or joules is None else meter.read_j() - joules
     recorded = {name for name, entry in after.layers.items() if name and entry != bundle.layers.get(name)}
-    changed = len(recorded | {name for name, sums in _layer_sums(after.model).items() if before.get(name) != sums})
+    other = {name for name, sums in _layer_sums(after.model).items() if before.get(name) != sums}
+    changed = len(
+        recorded | {name for name in other if name.rpartition(".")[0] not in recorded}
+    )  # parts of one are one
     cost = StepCost(step.method, seconds, energy, changed)
     say(f"  {place} {step.method}: {changed} layers changed in {seconds:.1f} s")
     for note in after.notes[len(bundle.notes) :]:
