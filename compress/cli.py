@@ -35,7 +35,8 @@ def run(
     limit: Annotated[int | None, typer.Option(help="Take only so many test examples; every table says so.")] = None,
 ) -> None:
     """Run recipes in one session with shared references, and leave a result each."""
-    from compress.harness import Options, run_all
+    from compress.harness import run_all
+    from compress.plan import Options
     from compress.recipe import Recipe
 
     overrides = [parse_assignment(text) for text in set_ or ()]

@@ -1,0 +1,131 @@
+"""What a run will do, decided before any weight is loaded: fingerprints, paths, and every mistake that can be met."""
+
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from compress import metrics, results
+from compress.config import InputError, digest
+from compress.formats import DeviceType, choose
+from compress.measure import machine as machines
+from compress.recipe import Recipe
+from compress.results import Machine, Result
+from compress.workloads import Workload, source
+
+RESULTS = Path("results")
+ARTIFACTS = Path("artifacts")
+
+
+@dataclass(frozen=True)
+class Options:
+    """How a run goes, apart from what the recipes say."""
+
+    workload: str | None = None
+    device: str = "auto"
+    out: Path = RESULTS
+    artifacts: Path = ARTIFACTS
+    fresh: bool = False
+    limit: int | None = None
+    keep: bool = True
+
+
+@dataclass(frozen=True)
+class Planned:
+    """A recipe with everything decided before any weight is loaded."""
+
+    recipe: Recipe
+    found: source.Source
+    fingerprint: str
+    transform_fingerprint: str
+    path: Path
+    folder: Path
+
+
+def plan(recipes: Sequence[Recipe], options: Options, machine: Machine) -> list[Planned]:
+    """Everything that can be decided, and every mistake that can be met, before weights are loaded."""
+    problems: list[str] = []
+    plans: list[Planned] = []
+    sources: dict[str, source.Source] = {}
+    seen: dict[tuple[str, str], str] = {}
+    code = machines.code_version()
+    if options.limit is not None and options.limit < 2:
+        raise InputError(f"--limit {options.limit}: expected at least 2 test examples")
+    for recipe in recipes:
+        name = options.workload or recipe.workload
+        try:
+            _check_pairs(recipe, machine)
+            if name not in sources:
+                sources[name] = source.resolve(Workload.load(name))
+            found = sources[name]
+            metric = metrics.digest(found.workload.metric_name)
+        except InputError as error:
+            problems.extend(problem for problem in error.problems if problem not in problems)
+            continue
+        where = [code, machine.versions, machine.device, machine.device_name, machine.uuid]
+        measured = [recipe.fingerprint, found.digest, metric, options.limit, *where]
+        transformed = digest([recipe.transform_fingerprint, _transformed(found), *where])
+        key = (found.workload.name, recipe.name)
+        if key in seen and seen[key] != recipe.fingerprint:
+            problems.append(f"two different recipes are called {recipe.name}; rename one: their results share a file")
+        seen[key] = recipe.fingerprint
+        folder = options.artifacts / found.workload.name / recipe.name
+        path = options.out / found.workload.name / f"{recipe.name}-{machine.id}.json"
+        plans.append(Planned(recipe, found, digest(measured), transformed, path, folder))
+    if problems:
+        raise InputError(problems)
+    return list({planned.path: planned for planned in plans}.values())
+
+
+def _transformed(found: source.Source) -> list[Any]:
+    """What of a workload a transform depends on: not what is tested, by which metric, at which points."""
+    judged: Any = {
+        "name": True,
+        "model": True,
+        "metric": True,
+        "headline": True,
+        "points": True,
+        "dataset": {"path", "test"},
+    }
+    settings = found.workload.model_dump(mode="json", exclude=judged)
+    return [settings, found.resolved["model_content"], found.resolved["dataset_content"]]
+
+
+def _check_pairs(recipe: Recipe, machine: Machine) -> None:
+    """Refuses format, runtime and device combinations that do not exist."""
+    device: DeviceType = "cuda" if machine.device.startswith("cuda") else "cpu"
+    for index, step in enumerate(recipe.steps):
+        if step.method == "quantize":
+            try:
+                choose(bits=step.bits, format=step.format, backend=step.backend, runtime=recipe.runtime, device=device)
+            except InputError as error:
+                raise InputError([f"{recipe.name} steps.{index}: {problem}" for problem in error.problems]) from None
+    if recipe.runtime == "onnxruntime":
+        if device == "cuda":
+            raise InputError(
+                f"{recipe.name} runtime: onnxruntime runs on the CPU only; use eager or compile, or --device cpu"
+            )
+        if any(step.method == "cast" for step in recipe.steps):
+            raise InputError(f"{recipe.name} runtime: onnxruntime takes fp32 models here; remove the cast step")
+
+
+def check_writable(folder: Path) -> None:
+    """Meets a folder that cannot be written before an hour of work, not after."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise InputError(f"{folder}: cannot be written ({error.strerror}); choose another with --out") from None
+
+
+def standing(planned: Planned) -> Result | None:
+    """The result on disk when it answers exactly this plan."""
+    if not planned.path.is_file():
+        return None
+    try:
+        before = results.read(planned.path)
+    except InputError:
+        return None  # unreadable: it is measured again and replaced
+    return before if before.fingerprint == planned.fingerprint and before.error is None else None
