@@ -201,8 +201,8 @@ def _measure(items: Sequence[Built], options: Options, machine: Machine, meter: 
         session.write_job(path, job)
         run_child([sys.executable, "-m", "compress.session", str(path)])
         answer = json.loads(path.with_name("session.json").read_text())
-    name = f"{time.strftime('%Y%m%dT%H%M%S')}-{uuid.uuid4().hex[:6]}"
-    return assemble(items, references, job, answer, machine, name)
+        name = f"{time.strftime('%Y%m%dT%H%M%S')}-{uuid.uuid4().hex[:6]}"
+        return assemble(items, references, job, answer, machine, name)  # while the references' files are there
 
 
 def _spec(item: Built) -> Any:

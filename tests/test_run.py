@@ -98,6 +98,7 @@ def test_references_are_always_there_and_one_of_them_carries_the_verdicts(
     names = [reference.name for reference in result.references]
     assert names[0] == "fp32 eager"
     assert "fp32 onnxruntime" in names
+    assert all(reference.size.stored_bytes > 0 for reference in result.references)
     assert sum(reference.verdict_reference for reference in result.references) == 1
     assert result.verdict_reference is not None
     assert result.verdict_reference.name == ("bf16 eager" if "bf16 eager" in names else "fp32 eager")
