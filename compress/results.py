@@ -16,6 +16,7 @@ from compress.config import InputError
 from compress.stats import Estimate
 
 SCHEMA = 1
+SHIPPED = "reference"
 
 Grade = Literal["A", "B", "C", "D", "E"]
 KernelLabel = Literal["real", "dequantized", "masked"]
@@ -332,4 +333,6 @@ def read_all(root: Path) -> tuple[list[Result], list[str]]:
 
 
 def _result_files(root: Path) -> Iterable[Path]:
-    return sorted(p for p in root.rglob("*.json") if not p.name.startswith("."))
+    """Result files below `root`, without those that the project ships (`results/reference`) unless asked for by name."""
+    files = (p for p in root.rglob("*.json") if not p.name.startswith("."))
+    return sorted(p for p in files if p.relative_to(root).parts[0] != SHIPPED)
