@@ -333,6 +333,6 @@ def read_all(root: Path) -> tuple[list[Result], list[str]]:
 
 
 def _result_files(root: Path) -> Iterable[Path]:
-    """Result files below `root`, without those that the project ships (`results/reference`) unless asked for by name."""
+    """Result files below `root`; those that the project ships (`results/reference`) only when asked for by name."""
     files = (p for p in root.rglob("*.json") if not p.name.startswith("."))
     return sorted(p for p in files if p.relative_to(root).parts[0] != SHIPPED)
