@@ -186,6 +186,14 @@ def test_training_is_seeded_and_leaves_the_callers_random_state_alone(cache: Pat
     assert all(torch.allclose(weights[0][key], weights[1][key], atol=1e-5) for key in weights[0])
 
 
+@pytest.mark.parametrize("module", [offline_bert, offline_llama], ids=["bert", "llama"])
+def test_a_tokenizer_made_twice_gives_the_same_ids(module: Any) -> None:
+    texts = [s.text for s in offline_text.snippets()[1][:200]]
+    one, two = (module.make_tokenizer(texts, module.SETTINGS) for _ in range(2))
+    assert one.get_vocab() == two.get_vocab()
+    assert one(texts[0])["input_ids"] == two(texts[0])["input_ids"]
+
+
 def _slow_build(folder: Path, settings: Any) -> None:
     """Stands in for training: leaves one mark per build, then the files of a complete workload."""
     with (folder.parent / "builds").open("a") as marks:

@@ -35,10 +35,11 @@ class Offline:
     files: tuple[str, ...]
 
 
+COMMON = ("offline_parts.py", "offline_train.py")
 OFFLINE: dict[str, Offline] = {
-    "stdlib-bert": Offline("offline_bert", ("offline_bert.py", "offline_text.py", "offline_train.py")),
-    "digits-vit": Offline("offline_vit", ("offline_vit.py", "offline_train.py")),
-    "stdlib-llama": Offline("offline_llama", ("offline_llama.py", "offline_text.py", "offline_train.py")),
+    "stdlib-bert": Offline("offline_bert", ("offline_bert.py", "offline_text.py", *COMMON)),
+    "digits-vit": Offline("offline_vit", ("offline_vit.py", *COMMON)),
+    "stdlib-llama": Offline("offline_llama", ("offline_llama.py", "offline_text.py", *COMMON)),
 }
 
 

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from compress.workloads import offline_text
+from compress.workloads import offline_parts, offline_text
+from compress.workloads.offline_parts import TextSizes, seeded
 from compress.workloads.offline_text import Snippet
 
 if TYPE_CHECKING:
@@ -19,18 +20,13 @@ if TYPE_CHECKING:
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 
 
-@dataclass(frozen=True)
-class Settings:
+@dataclass(frozen=True, kw_only=True)
+class Settings(TextSizes):
     """Everything that decides what comes out: sizes, and how long it is trained."""
 
     vocabulary: int = 6144
-    hidden: int = 192
-    layers: int = 4
-    heads: int = 6
-    intermediate: int = 768
     length: int = 128
     train_length: int = 64
-    """Training sees crops of this length: twice as many steps in the same time."""
     batch: int = 32
     steps: int = 600
     learning_rate: float = 1e-3
@@ -38,7 +34,6 @@ class Settings:
     """Fraction of a training crop's tokens replaced by [MASK], against learning snippets by heart."""
     test_per_class: int = 75
     train_per_class: int = 1000
-    seed: int = 0
 
 
 SETTINGS = Settings()
@@ -55,10 +50,7 @@ def build(folder: Path, settings: Settings) -> None:
     tokenizer = make_tokenizer([s.text for s in train], settings)
     model = make_model(names, tokenizer, settings)
     fit(model, tokenizer, train, settings)
-    model.save_pretrained(folder / "model")
-    tokenizer.save_pretrained(folder / "model")
-    write_parquet(folder / "data" / "train.parquet", train, names)
-    write_parquet(folder / "data" / "test.parquet", test, names)
+    offline_parts.write(folder, model, tokenizer, table(train, names), table(test, names))
 
 
 def split(settings: Settings) -> tuple[list[str], list[Snippet], list[Snippet]]:
@@ -77,46 +69,28 @@ def split(settings: Settings) -> tuple[list[str], list[Snippet], list[Snippet]]:
 
 
 def make_tokenizer(texts: Sequence[str], settings: Settings) -> Any:
-    """A WordPiece tokenizer trained on the texts."""
-    import tokenizers
-    from tokenizers import decoders, models, pre_tokenizers, processors, trainers
-    from transformers import PreTrainedTokenizerFast
-
-    inner = tokenizers.Tokenizer(models.WordPiece(unk_token="[UNK]"))
-    inner.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    inner.decoder = decoders.WordPiece()
-    trainer = trainers.WordPieceTrainer(
-        vocab_size=settings.vocabulary, special_tokens=list(SPECIAL), show_progress=False
-    )
-    inner.train_from_iterator(texts, trainer)
-    inner.post_processor = processors.TemplateProcessing(
-        single="[CLS] $A [SEP]",
-        pair="[CLS] $A [SEP] $B:1 [SEP]:1",
-        special_tokens=[(name, SPECIAL.index(name)) for name in ("[CLS]", "[SEP]")],
-    )
-    return PreTrainedTokenizerFast(
-        tokenizer_object=inner,
+    """A tokenizer of the texts that opens and closes as BERT's does."""
+    return offline_parts.make_tokenizer(
+        texts,
+        settings,
+        SPECIAL,
+        {"single": "[CLS] $A [SEP]", "pair": "[CLS] $A [SEP] $B:1 [SEP]:1"},
         pad_token="[PAD]",
         unk_token="[UNK]",
         cls_token="[CLS]",
         sep_token="[SEP]",
         mask_token="[MASK]",
-        model_max_length=settings.length,
         model_input_names=["input_ids", "token_type_ids", "attention_mask"],
     )
 
 
 def make_model(names: Sequence[str], tokenizer: Any, settings: Settings) -> Any:
     """An untrained BERT classifier with seeded weights."""
-    import torch
     from transformers import BertConfig, BertForSequenceClassification
 
     config = BertConfig(
+        **settings.architecture(),
         vocab_size=len(tokenizer),
-        hidden_size=settings.hidden,
-        num_hidden_layers=settings.layers,
-        num_attention_heads=settings.heads,
-        intermediate_size=settings.intermediate,
         max_position_embeddings=settings.length,
         hidden_dropout_prob=0.0,  # random crops and hidden tokens do its work, at no cost in time
         attention_probs_dropout_prob=0.0,
@@ -124,9 +98,7 @@ def make_model(names: Sequence[str], tokenizer: Any, settings: Settings) -> Any:
         label2id={name: index for index, name in enumerate(names)},
         pad_token_id=tokenizer.pad_token_id,
     )
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(settings.seed)
-        return BertForSequenceClassification(config)
+    return seeded(lambda: BertForSequenceClassification(config), settings.seed)
 
 
 def fit(model: Any, tokenizer: Any, train: Sequence[Snippet], settings: Settings) -> float:
@@ -176,10 +148,8 @@ def _crops(
     return {**batch, "position_ids": positions[None], "labels": torch.tensor(labels)}
 
 
-def write_parquet(path: Path, snippets: Sequence[Snippet], names: Sequence[str]) -> None:
-    """Writes columns text and label, the label as the package's name."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
+def table(snippets: Sequence[Snippet], names: Sequence[str]) -> Any:
+    """A dataset with columns text and label, the label as the package's name."""
+    from datasets import Dataset
 
-    table = pa.table({"text": [s.text for s in snippets], "label": [names[s.label] for s in snippets]})
-    pq.write_table(table, path)
+    return Dataset.from_dict({"text": [s.text for s in snippets], "label": [names[s.label] for s in snippets]})

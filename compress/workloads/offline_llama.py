@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from compress.workloads import offline_text
+from compress.workloads import offline_parts, offline_text
+from compress.workloads.offline_parts import TextSizes, seeded
 
 if TYPE_CHECKING:
     import torch
@@ -14,14 +15,11 @@ if TYPE_CHECKING:
 BEGIN, END = "<s>", "</s>"
 
 
-@dataclass(frozen=True)
-class Settings:
+@dataclass(frozen=True, kw_only=True)
+class Settings(TextSizes):
     """Everything that decides what comes out: sizes, and how long it is trained."""
 
     vocabulary: int = 4096
-    hidden: int = 192
-    layers: int = 4
-    heads: int = 6
     key_value_heads: int = 3
     intermediate: int = 512
     length: int = 256
@@ -30,7 +28,6 @@ class Settings:
     steps: int = 400
     learning_rate: float = 2e-3
     test_documents: int = 60
-    seed: int = 0
 
 
 SETTINGS = Settings()
@@ -47,10 +44,7 @@ def build(folder: Path, settings: Settings) -> None:
     tokenizer = make_tokenizer(train, settings)
     model = make_model(tokenizer, settings)
     fit(model, tokenizer, train, settings)
-    model.save_pretrained(folder / "model")
-    tokenizer.save_pretrained(folder / "model")
-    write_parquet(folder / "data" / "train.parquet", train)
-    write_parquet(folder / "data" / "test.parquet", test)
+    offline_parts.write(folder, model, tokenizer, table(train), table(test))
 
 
 def split(settings: Settings) -> tuple[list[str], list[str]]:
@@ -64,53 +58,33 @@ def split(settings: Settings) -> tuple[list[str], list[str]]:
 
 
 def make_tokenizer(texts: Sequence[str], settings: Settings) -> Any:
-    """A byte-level BPE tokenizer trained on the texts: it loses no character, spaces included."""
-    import tokenizers
-    from tokenizers import decoders, models, pre_tokenizers, processors, trainers
-    from transformers import PreTrainedTokenizerFast
-
-    inner = tokenizers.Tokenizer(models.BPE())
-    inner.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    inner.decoder = decoders.ByteLevel()
-    trainer = trainers.BpeTrainer(
-        vocab_size=settings.vocabulary,
-        special_tokens=[BEGIN, END],
-        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
-        show_progress=False,
-    )
-    inner.train_from_iterator(texts, trainer)
-    inner.post_processor = processors.Sequence(
-        [
-            processors.ByteLevel(trim_offsets=False),
-            processors.TemplateProcessing(single=f"{BEGIN} $A", special_tokens=[(BEGIN, 0)]),
-        ]
-    )
-    return PreTrainedTokenizerFast(
-        tokenizer_object=inner, bos_token=BEGIN, eos_token=END, pad_token=END, model_max_length=settings.length
+    """A tokenizer of the texts that opens each with <s>."""
+    return offline_parts.make_tokenizer(
+        texts,
+        settings,
+        (BEGIN, END),
+        {"single": f"{BEGIN} $A"},
+        bos_token=BEGIN,
+        eos_token=END,
+        pad_token=END,
     )
 
 
 def make_model(tokenizer: Any, settings: Settings) -> Any:
     """An untrained Llama with seeded weights; grouped-query attention, tied embeddings."""
-    import torch
     from transformers import LlamaConfig, LlamaForCausalLM
 
     config = LlamaConfig(
+        **settings.architecture(),
         vocab_size=len(tokenizer),
-        hidden_size=settings.hidden,
-        num_hidden_layers=settings.layers,
-        num_attention_heads=settings.heads,
         num_key_value_heads=settings.key_value_heads,
-        intermediate_size=settings.intermediate,
         max_position_embeddings=settings.length,
         tie_word_embeddings=True,
         bos_token_id=tokenizer.bos_token_id,
         eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.pad_token_id,
     )
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(settings.seed)
-        return LlamaForCausalLM(config)
+    return seeded(lambda: LlamaForCausalLM(config), settings.seed)
 
 
 def fit(model: Any, tokenizer: Any, train: Sequence[str], settings: Settings) -> float:
@@ -142,9 +116,8 @@ def fit(model: Any, tokenizer: Any, train: Sequence[str], settings: Settings) ->
     )
 
 
-def write_parquet(path: Path, texts: Sequence[str]) -> None:
-    """Writes one column, text; each row ends a document."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
+def table(texts: Sequence[str]) -> Any:
+    """A dataset with one column, text; each row ends a document."""
+    from datasets import Dataset
 
-    pq.write_table(pa.table({"text": [f"{text}<|endoftext|>" for text in texts]}), path)
+    return Dataset.from_dict({"text": [f"{text}<|endoftext|>" for text in texts]})

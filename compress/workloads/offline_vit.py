@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from compress.config import InputError
+from compress.workloads import offline_parts
+from compress.workloads.offline_parts import Sizes, seeded
 
 if TYPE_CHECKING:
     import torch
@@ -20,20 +22,16 @@ FILE = Path("datasets") / "data" / "digits.csv.gz"
 TEST_EVERY = 3  # 599 test images: consecutive ones are by the same writers, but far fewer would leave 3-point intervals
 
 
-@dataclass(frozen=True)
-class Settings:
+@dataclass(frozen=True, kw_only=True)
+class Settings(Sizes):
     """Everything that decides what comes out: sizes, and how long it is trained."""
 
     image: int = 32
     patch: int = 8
-    hidden: int = 192
     layers: int = 5
-    heads: int = 6
-    intermediate: int = 768
     batch: int = 64
     steps: int = 400
     learning_rate: float = 5e-4
-    seed: int = 0
 
 
 SETTINGS = Settings()
@@ -54,10 +52,7 @@ def build(folder: Path, settings: Settings) -> None:
     processor = make_processor(settings)
     model = make_model(settings)
     fit(model, processor, train, settings)
-    model.save_pretrained(folder / "model")
-    processor.save_pretrained(folder / "model")
-    write_parquet(folder / "data" / "train.parquet", train)
-    write_parquet(folder / "data" / "test.parquet", test)
+    offline_parts.write(folder, model, processor, table(train), table(test))
 
 
 Digits = list[tuple[Any, int]]
@@ -85,22 +80,16 @@ def make_processor(settings: Settings) -> Any:
 
 def make_model(settings: Settings) -> Any:
     """An untrained ViT classifier with seeded weights."""
-    import torch
     from transformers import ViTConfig, ViTForImageClassification
 
     config = ViTConfig(
+        **settings.architecture(),
         image_size=settings.image,
         patch_size=settings.patch,
-        hidden_size=settings.hidden,
-        num_hidden_layers=settings.layers,
-        num_attention_heads=settings.heads,
-        intermediate_size=settings.intermediate,
         id2label={digit: str(digit) for digit in range(10)},
         label2id={str(digit): digit for digit in range(10)},
     )
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(settings.seed)
-        return ViTForImageClassification(config)
+    return seeded(lambda: ViTForImageClassification(config), settings.seed)
 
 
 def fit(model: Any, processor: Any, train: Digits, settings: Settings) -> float:
@@ -127,15 +116,15 @@ def fit(model: Any, processor: Any, train: Digits, settings: Settings) -> float:
     )
 
 
-def write_parquet(path: Path, digits: Digits) -> None:
-    """Writes columns image (PNG) and label, as a hub data set of images is stored."""
+def table(digits: Digits) -> Any:
+    """A dataset with columns image (PNG) and label, as one of images is stored on the hub."""
     import datasets
 
     names = [str(digit) for digit in range(10)]
     features = datasets.Features({"image": datasets.Image(), "label": datasets.ClassLabel(names=names)})
     images = [{"bytes": _png(image), "path": None} for image, _ in digits]
     columns = {"image": images, "label": [digit for _, digit in digits]}
-    datasets.Dataset.from_dict(columns, features=features).to_parquet(path)
+    return datasets.Dataset.from_dict(columns, features=features)
 
 
 def _png(image: Any) -> bytes:
