@@ -328,3 +328,22 @@ def test_other_settings_do_not_resume_from_these_checkpoints(tmp_path: Path) -> 
     other = distill(replace(made, model=bert(layers=4)), Distill(**{**SHORT, "learning_rate": 1e-3}))
     assert "resumed at 4" in again.notes[-1] and "resumed" not in other.notes[-1]
     assert len(list(tmp_path.glob("distill-*"))) == 2
+
+
+def test_frozen_embeddings_stay_and_the_rest_learns() -> None:
+    started = bundle(bert(seed=0))
+    before = {name: tensor.clone() for name, tensor in started.model.state_dict().items()}
+    config = Distill(**SHORT, freeze_embeddings=True)
+    after = distill(replace(started, teacher=lambda: trained_bert()), config).model.state_dict()
+    changed = {name for name, tensor in after.items() if not torch.equal(tensor, before[name])}
+    assert "bert.embeddings.word_embeddings.weight" not in changed
+    assert "bert.encoder.layer.0.attention.self.query.weight" in changed
+
+
+@pytest.mark.parametrize("dropout", [True, False])
+def test_the_student_sees_dropout_only_when_asked(dropout: bool) -> None:
+    model, seen = bert(seed=0), []
+    model.register_forward_pre_hook(lambda module, _: seen.append(module.training))
+    started = bundle(model)
+    distill(replace(started, teacher=lambda: bert(seed=1)), Distill(**SHORT, dropout=dropout))
+    assert set(seen) == {dropout}

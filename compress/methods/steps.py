@@ -131,6 +131,10 @@ class Distill(Config):
     """Peak of a linear schedule with 6 % warm-up (AdamW)."""
     max_length: Annotated[int, Field(ge=8)] | None = None
     """Truncate training texts to this many tokens; the workload's length when unset."""
+    dropout: bool = False
+    """Train with the student's own dropout; the teacher's soft targets regularise already. Also thaws batch norms."""
+    freeze_embeddings: bool = False
+    """Leave input embeddings (and a head tied to them) as they are: much of a small model's training time."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     """Autocast during training; auto is bf16 where the device computes it natively."""
 

@@ -65,6 +65,8 @@ def train(model: Any, loss: Loss, examples: Any, bundle: Bundle, config: Distill
     costs = [min(task.cost(example), config.max_length or 10**9) for example in examples]
     total = total_steps(len(examples), config)
     model.float().train().requires_grad_(True)
+    if config.freeze_embeddings:
+        model.get_input_embeddings().requires_grad_(False)
     with contextlib.ExitStack() as stack:
         folder = None if bundle.work is None else bundle.work / f"distill-{key(model, examples, bundle, config)}"
         output = folder or Path(stack.enter_context(tempfile.TemporaryDirectory()))
@@ -79,7 +81,7 @@ def train(model: Any, loss: Loss, examples: Any, bundle: Bundle, config: Distill
             callbacks=[_Progress(running), _KeepZeros(zeros(model, bundle.layers))],
         )
         trainer.remove_callback(PrinterCallback)
-        trainer.use(loss, dtype, costs)
+        trainer.use(loss, dtype, costs, dropout=config.dropout)
         checkpoint = last_checkpoint(output)
         resumed_at = step_of(checkpoint) if checkpoint else 0
         if resumed_at:
@@ -97,16 +99,18 @@ def train(model: Any, loss: Loss, examples: Any, bundle: Bundle, config: Distill
 class DistillTrainer(Trainer):
     """Trainer with a loss handed in, autocast around all of it, and batches of similar length."""
 
-    def use(self, loss: Loss, dtype: torch.dtype | None, costs: Sequence[int]) -> None:
-        """Sets the loss, the autocast type (None: fp32) and the length of every example."""
+    def use(self, loss: Loss, dtype: torch.dtype | None, costs: Sequence[int], dropout: bool) -> None:
+        """Sets the loss, the autocast type (None: fp32), the length of every example, and whether dropout works."""
         self._loss = loss
         self._dtype = dtype
         self._costs = list(costs)
+        self._dropout = dropout
 
     def compute_loss(
         self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None
     ) -> Any:
         """The loss of one batch."""
+        model.train(self._dropout)  # after Trainer, which has just switched dropout on
         loss, outputs = self._loss(model, inputs)
         return (loss, outputs) if return_outputs else loss
 
