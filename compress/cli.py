@@ -88,6 +88,20 @@ def show(result: Annotated[Path, typer.Argument(help="A result file.")]) -> None
 
 
 @app.command()
+def verify(result_files: Annotated[list[Path], typer.Argument(help="Result files.", metavar="RESULT...")]) -> None:
+    """Compute every figure of results again from their raw samples, and report any that differ."""
+    from compress.verify import verify as check
+
+    found = [check(path) for path in result_files]
+    for each in found:
+        print(f"{each.path}: {each.figures} figures, {len(each.differences)} differ from the trace")
+        for line in each.differences:
+            print(f"  {line}")
+    if any(each.differences for each in found):
+        raise typer.Exit(1)
+
+
+@app.command()
 def methods() -> None:
     """List the methods with every field, type, default and sentence."""
     from rich.console import Console

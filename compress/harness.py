@@ -20,6 +20,7 @@ from compress.child import run_child, threads
 from compress.config import InputError
 from compress.energy import Absent, Meter, find_meter
 from compress.formats import DYNAMIC_ACTIVATIONS
+from compress.job import Job, Spec, write_job
 from compress.locks import locked, measuring_lock
 from compress.measure import machine as machines
 from compress.plan import Options, Planned, check_writable, plan, standing
@@ -179,13 +180,11 @@ def _build(planned: Planned, options: Options, machine: Machine, meter: Meter | 
 
 def _measure(items: Sequence[Built], options: Options, machine: Machine, meter: Meter | Absent) -> list[Result]:
     """One session over artifacts and references, in a fresh process; the results it yields."""
-    from compress import session
-
     found = items[0].found
     with tempfile.TemporaryDirectory(prefix="compress-session-") as scratch:
         references = _references(items, machine, Path(scratch))
         specs = [*references, *(_spec(item) for item in items)]
-        job = session.Job(
+        job = Job(
             workload=found.workload,
             source=found,
             runners=tuple(specs),
@@ -198,16 +197,16 @@ def _measure(items: Sequence[Built], options: Options, machine: Machine, meter: 
             threads=threads(),
         )
         path = Path(scratch) / "job.json"
-        session.write_job(path, job)
+        write_job(path, job)
         run_child([sys.executable, "-m", "compress.session", str(path)])
         answer = json.loads(path.with_name("session.json").read_text())
         name = f"{time.strftime('%Y%m%dT%H%M%S')}-{uuid.uuid4().hex[:6]}"
-        return assemble(items, references, job, answer, machine, name)  # while the references' files are there
+        return assemble(
+            items, references, job, answer, machine, name, options.out
+        )  # while the references' files are there
 
 
-def _spec(item: Built) -> Any:
-    from compress.session import Spec
-
+def _spec(item: Built) -> Spec:
     layers = item.manifest.layers
     formats = {entry["format"] for entry in layers.values() if "format" in entry}
     return Spec(
@@ -221,13 +220,12 @@ def _spec(item: Built) -> Any:
     )
 
 
-def _references(items: Sequence[Built], machine: Machine, scratch: Path) -> list[Any]:
+def _references(items: Sequence[Built], machine: Machine, scratch: Path) -> list[Spec]:
     """fp32 eager; half precision eager where native; the dense model under every other runtime the recipes use."""
     import torch
 
     from compress import transform
     from compress.devices import computes_bf16, pick
-    from compress.session import Spec
 
     def reference(name: str, path: str | None, dtype: str, runtime: Any) -> Spec:
         return Spec(name, path, dtype, runtime, low_bit=False, dynamic_activations=False, reference=True)

@@ -84,7 +84,7 @@ def main(arguments: Sequence[str]) -> None:
     import torch  # noqa: F401  imported before forking, so that libraries do not count
 
     from compress import artifact  # noqa: F401
-    from compress.session import read_job
+    from compress.job import read_job
 
     quiet_transformers()
     job = read_job(Path(arguments[0]))

@@ -82,6 +82,8 @@ class Round:
     """Time inside the window that was not spent in a batch."""
     energy_j: float | None
     cpu_s: float
+    integrated_j: float | None = None
+    """Instant power integrated over the same window: what checks the counter."""
 
 
 @dataclass(frozen=True)
@@ -110,13 +112,15 @@ class Point:
     """Joules per example, gross."""
     energy_idle_j: float | None
     energy_net_j: float | None
-    energy_source: Literal["nvml", "rapl", "modelled"] | None
+    energy_source: Literal["nvml", "rapl", "modelled", "external"] | None
     energy_reason: str | None
     grade: Grade | None
     grade_reasons: tuple[str, ...]
     ratios: tuple[Ratio, ...]
     verdict: Verdict | None
     rounds: tuple[Round, ...]
+    energy_gain: float | None = None
+    """Relative error of the meter itself, beside the interval: it cancels in ratios, and never averages out."""
 
     def ratio(self, reference: str) -> Ratio | None:
         """The ratio to the reference of this name."""
@@ -334,5 +338,7 @@ def read_all(root: Path) -> tuple[list[Result], list[str]]:
 
 def _result_files(root: Path) -> Iterable[Path]:
     """Result files below `root`; those that the project ships (`results/reference`) only when asked for by name."""
-    files = (p for p in root.rglob("*.json") if not p.name.startswith("."))
+    files = (
+        p for p in root.rglob("*.json") if not p.name.startswith(".") and "traces" not in p.relative_to(root).parts
+    )
     return sorted(p for p in files if p.relative_to(root).parts[0] != SHIPPED)

@@ -16,49 +16,18 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from compress.energy import Absent, Meter, find_meter
-from compress.formats import Runtime
+from compress.energy import Absent, Meter, find_meter, nvml
+from compress.energy.sampler import Sampler, facts, idle_w
+from compress.job import Job, Spec, read_job
 from compress.progress import bar, say
 from compress.quiet import quiet_libraries, quiet_transformers
-from compress.recipe import Settings
 from compress.results import write_atomic
-from compress.workloads import OperatingPoint, Workload, source, task_of
+from compress.workloads import OperatingPoint, source, task_of
 
 EVALUATION_BATCH = 32
 SENSITIVITY_BATCHES = (1, 32)
 TIMING_BATCHES = 8  # different real texts in turn, so that no cache sees one batch only
 IDLE_S = 2.0
-
-
-@dataclass(frozen=True)
-class Spec:
-    """One model to be measured: an artifact's folder, or the workload's own model in some precision."""
-
-    name: str
-    path: str | None
-    dtype: str
-    runtime: Runtime
-    low_bit: bool
-    """Weights are stored in 8 bits or fewer."""
-    dynamic_activations: bool
-    """Activation scales come from the batch, so answers can depend on it."""
-    reference: bool
-
-
-@dataclass(frozen=True)
-class Job:
-    """All that a session's process is told."""
-
-    workload: Workload
-    source: source.Source
-    runners: tuple[Spec, ...]
-    settings: Settings
-    device: str
-    uuid: str | None
-    device_name: str
-    seed: int
-    limit: int | None
-    threads: int
 
 
 @dataclass
@@ -89,31 +58,6 @@ class Runner:
     processor: Any
 
 
-def write_job(path: Path, job: Job) -> None:
-    """The job as JSON."""
-    plain = {
-        "workload": job.workload.model_dump(mode="json"),
-        "source": {**asdict(job.source), "workload": None},
-        "runners": [asdict(spec) for spec in job.runners],
-        "settings": job.settings.model_dump(mode="json"),
-        **{key: getattr(job, key) for key in ("device", "uuid", "device_name", "seed", "limit", "threads")},
-    }
-    write_atomic(path, json.dumps(plain).encode())
-
-
-def read_job(path: Path) -> Job:
-    """The job a file describes."""
-    plain = json.loads(path.read_text())
-    workload = Workload.model_validate(plain["workload"])
-    return Job(
-        workload=workload,
-        source=source.Source(**{**plain["source"], "workload": workload}),
-        runners=tuple(Spec(**spec) for spec in plain["runners"]),
-        settings=Settings.model_validate(plain["settings"]),
-        **{key: plain[key] for key in ("device", "uuid", "device_name", "seed", "limit", "threads")},
-    )
-
-
 def open_runner(spec: Spec, job: Job) -> Runner:
     """Loads one model from its artifact, or the workload's own in the reference's precision."""
     import torch
@@ -142,7 +86,8 @@ def run_session(job: Job, memory: dict[str, dict[str, Any]]) -> dict[str, Any]:
     from compress.measure import latency
 
     meter = find_meter("cuda" if job.device.startswith("cuda") else "cpu", job.uuid, job.device_name)
-    idle_before_w = _idle_w(meter)
+    others = _processes(meter)  # before this process opens the device
+    before_w = idle_w(meter, IDLE_S)
     found = {spec.name: Measured(spec.name) for spec in job.runners}
     live: list[Runner] = []
     for spec in job.runners:
@@ -150,38 +95,41 @@ def run_session(job: Job, memory: dict[str, dict[str, Any]]) -> dict[str, Any]:
         if runner is not None:
             found[spec.name].memory = memory.get(spec.name, memory.get("", {}))
             live.append(runner)
-    idle_w = _idle_w(meter)
+    loaded_w = idle_w(meter, IDLE_S)
     sync = latency.synchronizer(job.device)
     points = [job.workload.headline_point]
     if job.settings.points == "all":
         points += [point for point in job.workload.points if point != points[0]]
-    for point in points if live else ():
-        live = _measure_point(job, point, live, found, meter, sync)
+    with Sampler(meter) as sampler:
+        for point in points if live else ():
+            live = _measure_point(job, point, live, found, meter, sampler, sync)
     return {
         "runners": [asdict(measured) for measured in found.values()],
-        "meter": {"absent": meter.reason} if isinstance(meter, Absent) else _meter_facts(meter),
-        "idle_w": idle_w,
-        "idle_before_w": idle_before_w,
+        "meter": {**facts(meter), "sampling_error": sampler.error, "sampling_cpu_s": sampler.cpu_s},
+        "idle_w": loaded_w,
+        "idle_before_w": before_w,
+        "foreign_processes": foreign_processes(others, _processes(meter), os.getpid(), os.getppid()),
+        "samples": sampler.samples,
         "finished": time.time(),
     }
 
 
-def _meter_facts(meter: Meter) -> dict[str, Any]:
-    return {
-        "source": meter.source,
-        "boundary": meter.boundary,
-        "measured": meter.measured,
-        "why_modelled": getattr(meter, "why", None),
-    }
+def _processes(meter: Meter | Absent) -> tuple[int, ...] | None:
+    """Ids of the processes on the device, where the meter can tell."""
+    return meter.processes() if isinstance(meter, nvml.NvmlCounter) else None
 
 
-def _idle_w(meter: Meter | Absent) -> float | None:
-    """Watts while nothing runs here; None where the meter cannot know."""
-    if isinstance(meter, Absent) or not meter.measured:
+def foreign_processes(before: Sequence[int] | None, during: Sequence[int] | None, own: int, parent: int) -> int | None:
+    """How many other processes were on the device; None where it cannot be told.
+
+    In a container the driver's process ids are the host's, and our own is not among them: then the one that came
+    since the start is ours, and one that was there before is our parent's.
+    """
+    if before is None or during is None:
         return None
-    joules, start = meter.read_j(), time.monotonic()
-    time.sleep(IDLE_S)
-    return (meter.read_j() - joules) / (time.monotonic() - start)
+    if own in during:
+        return len(set(during) - {own, parent})
+    return max(0, len(set(during) - set(before)) - 1) + max(0, len(set(before)) - 1)
 
 
 def _attempt(measured: Measured, work: Any) -> Any:
@@ -225,7 +173,13 @@ def _load_and_evaluate(spec: Spec, job: Job, measured: Measured) -> Runner:
 
 
 def _measure_point(
-    job: Job, point: OperatingPoint, live: list[Runner], found: dict[str, Measured], meter: Meter | Absent, sync: Any
+    job: Job,
+    point: OperatingPoint,
+    live: list[Runner],
+    found: dict[str, Measured],
+    meter: Meter | Absent,
+    sampler: Sampler,
+    sync: Any,
 ) -> list[Runner]:
     """Warm-up, then rounds in which every runner has one pre-roll and one window, in random order."""
     from compress.measure import latency
@@ -241,9 +195,8 @@ def _measure_point(
             steady[runner.spec.name] = warm
     live = [runner for runner in live if runner.spec.name in steady]
     windows: dict[str, list[dict[str, Any]]] = {runner.spec.name: [] for runner in live}
-    times: dict[str, list[float]] = {runner.spec.name: [] for runner in live}
     shuffle = random.Random(f"{job.seed}-{point.batch_size}-{point.sequence_length}")
-    total_s = settings.rounds * len(live) * (settings.window_s + settings.preroll_s)
+    total_s = settings.rounds * len(live) * (settings.window_s + settings.preroll_s + 2 * sampler.edge_s)
     label = f"batch {point.batch_size}" + (f" x {point.sequence_length} tokens" if point.sequence_length else "")
     say(f"  measuring {label}: {settings.rounds} rounds of {len(live)} models, about {total_s:.0f} s")
     foreign, start = foreign_cpu_s(), time.monotonic()
@@ -251,21 +204,8 @@ def _measure_point(
         for index in range(settings.rounds):
             order = shuffle.sample(live, len(live))
             for position, runner in enumerate(order):
-                latency.run_for(runner.model, batches, settings.preroll_s, sync)
-                window = latency.measure_window(runner.model, batches, settings.window_s, sync, meter)
-                windows[runner.spec.name].append(
-                    {
-                        "index": index,
-                        "order": position,
-                        "started_s": window.started_s,
-                        "duration_s": window.duration_s,
-                        "batches": len(window.batch_s),
-                        "gap_s": window.gap_s,
-                        "energy_j": window.energy_j,
-                        "cpu_s": window.cpu_s,
-                    }
-                )
-                times[runner.spec.name].extend(window.batch_s)
+                window = latency.measure_window(runner.model, batches, settings, sync, meter, sampler)
+                windows[runner.spec.name].append({"index": index, "order": position, **asdict(window)})
                 running.advance()
     foreign_end = foreign_cpu_s()
     for runner in live:
@@ -274,7 +214,6 @@ def _measure_point(
             {
                 "point": point.model_dump(),
                 "rounds": windows[name],
-                "batch_s": times[name],
                 "steady": steady[name],
                 "foreign_cores": None
                 if foreign is None or foreign_end is None

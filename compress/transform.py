@@ -12,7 +12,7 @@ from compress import artifact, runtimes
 from compress.bundle import Bundle
 from compress.config import InputError
 from compress.devices import pick
-from compress.energy import Absent, Meter
+from compress.energy import Absent, Meter, read_uj
 from compress.energy.spending import spending
 from compress.measure.size import parameter_counts
 from compress.methods import apply_step
@@ -153,12 +153,14 @@ def build(
 
 def _metered_step(bundle: Bundle, step: Step, meter: Meter | Absent, place: str) -> tuple[Bundle, StepCost]:
     """The bundle after one step, and what the step cost; one line says so."""
-    joules = None if isinstance(meter, Absent) else meter.read_j()
+    start_uj = read_uj(meter)
     start = time.monotonic()
     before = _layer_sums(bundle.model)
     after = apply_step(bundle, step)
-    seconds = time.monotonic() - start
-    energy = None if isinstance(meter, Absent) or joules is None else meter.read_j() - joules
+    if bundle.device.type == "cuda":
+        torch.cuda.synchronize(bundle.device)
+    seconds, end_uj = time.monotonic() - start, read_uj(meter)
+    energy = None if start_uj is None or end_uj is None else (end_uj - start_uj) / 1e6
     recorded = {name for name, entry in after.layers.items() if name and entry != bundle.layers.get(name)}
     other = {name for name, sums in _layer_sums(after.model).items() if before.get(name) != sums}
     changed = len(

@@ -1,7 +1,7 @@
 """What may be said about a compressed model: a word, one sentence that always holds the accuracy too, and break-even.
 
-The word comes from the 95 % interval of the paired ratio ours / reference: energy where it was measured (nvml, rapl),
-else latency, and then the sentence says so. An interval that contains 1 is no measurable difference, never a saving.
+The word comes from the 95 % interval of the paired ratio ours / reference: energy where it was measured, else latency,
+and then the sentence says so. An interval that contains 1 is no measurable difference, never a saving.
 Pure functions over results: no torch.
 """
 
@@ -13,7 +13,7 @@ from typing import Literal
 from compress.results import Accuracy, BreakEven, Kernel, Point, Ratio, Reference, Result, Transform, Verdict, Word
 from compress.stats import Estimate
 
-MEASURED = frozenset({"nvml", "rapl"})
+MEASURED = frozenset({"nvml", "rapl", "external"})
 """Energy sources that are meters; `modelled` is not one."""
 IN_POINTS = frozenset({"accuracy", "f1", "matthews_correlation"})
 """Metrics between 0 and 1 whose differences are said in points (hundredths)."""

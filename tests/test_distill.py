@@ -334,7 +334,7 @@ def test_frozen_embeddings_stay_and_the_rest_learns() -> None:
     started = bundle(bert(seed=0))
     before = {name: tensor.clone() for name, tensor in started.model.state_dict().items()}
     config = Distill(**SHORT, freeze_embeddings=True)
-    after = distill(replace(started, teacher=lambda: trained_bert()), config).model.state_dict()
+    after = distill(replace(started, teacher=trained_bert), config).model.state_dict()
     changed = {name for name, tensor in after.items() if not torch.equal(tensor, before[name])}
     assert "bert.embeddings.word_embeddings.weight" not in changed
     assert "bert.encoder.layer.0.attention.self.query.weight" in changed

@@ -49,12 +49,12 @@ def test_the_meter_is_the_boards_own_counter_and_it_moves_under_load() -> None:
     found = machine.describe("cuda:0")
     meter = find_meter("cuda", found.uuid, found.device_name)
     assert not isinstance(meter, Absent), meter
-    start = meter.read_j()
+    start = meter.read_uj()
     a = torch.randn(4096, 4096, device="cuda")
     for _ in range(400):
         a = (a @ a).clamp(-1, 1)
     torch.cuda.synchronize()
-    assert meter.read_j() > start
+    assert meter.read_uj() > start
 
 
 def test_a_whole_run_on_cuda_measures_energy(workload: Path, tmp_path: Path) -> None:

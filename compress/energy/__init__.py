@@ -1,16 +1,18 @@
-"""Meters: cumulative joules from one source, over one boundary, measured or modelled.
+"""Meters: a cumulative count of microjoules from one source, over one boundary, measured or modelled.
 
 Unknown is an `Absent` with a reason; no meter ever answers 0 for "cannot tell".
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal, Protocol
 
-Source = Literal["nvml", "rapl", "modelled"]
+Source = Literal["nvml", "rapl", "modelled", "external"]
 
 
 class Meter(Protocol):
-    """A cumulative count of joules; only differences of `read_j` mean anything."""
+    """A cumulative count of microjoules; only differences of `read_uj` mean anything."""
 
     @property
     def source(self) -> Source:
@@ -24,8 +26,15 @@ class Meter(Protocol):
     def measured(self) -> bool:
         """False for a model of a machine without a meter."""
 
-    def read_j(self) -> float:
-        """Joules so far. Raises MeterError when the device stops answering."""
+    @property
+    def step_s(self) -> float | None:
+        """Seconds between two movements of the count, at most; None where it moves finely enough to be read at once."""
+
+    def read_uj(self) -> int:
+        """Microjoules so far. Raises MeterError when the device stops answering."""
+
+    def state(self) -> Mapping[str, int | None]:
+        """What else the device tells of itself now: power_mw, clocks, temperature; unknown is None."""
 
 
 @dataclass(frozen=True)
@@ -49,3 +58,22 @@ def find_meter(device: str, uuid: str | None = None, name: str | None = None) ->
     if isinstance(found, Absent):
         return modelled.CpuTime(why=found.reason)
     return found
+
+
+def read_uj(meter: Meter | Absent) -> int | None:
+    """The count, or None where there is no meter or it stopped answering: what else is measured is still good."""
+    try:
+        return None if isinstance(meter, Absent) else meter.read_uj()
+    except MeterError:
+        return None
+
+
+def cpu_model(info: Path = Path("/proc/cpuinfo")) -> str | None:
+    """The processor's name as Linux gives it, or None."""
+    if not info.is_file():
+        return None
+    for line in info.read_text(errors="replace").splitlines():
+        key, _, value = line.partition(":")
+        if key.strip() == "model name":
+            return value.strip()
+    return None

@@ -1,13 +1,23 @@
 """NVML: the GPU board's own energy counter, in millijoules since the driver was loaded (Volta or newer).
 
-The device is found by UUID, never by index: NVML's order need not be CUDA's. The counter moves in steps of 20 to
-100 ms, so a window's edges are uncertain by one step; with the counter as the only source a figure's grade is C.
+The device is found by UUID, never by index: NVML's order need not be CUDA's. Two figures come from it: the counter,
+which moves in steps of 20 to 100 ms, and instant power (field 186), whose integral checks the counter. `PowerUsage` is
+an average over a second on Ampere and newer, so it is never used where the instant field exists.
+
+Boards without the counter (before Volta) have their power integrated instead, by `Integrated`, and say so.
 """
 
+import threading
+import time
+from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
 from compress.energy import Absent, MeterError
 
+FIELD_POWER_INSTANT = 186  # nvml.h, NVML_FI_DEV_POWER_INSTANT: milliwatts
+SCOPE_GPU = 0
+STEP_S = 0.1  # A100 and H100; `doctor` finds the board's own
+INTEGRATION_S = 0.05
 REASONS: dict[str, str] = {
     "NVML_ERROR_LIBRARY_NOT_FOUND": "the NVIDIA driver's NVML library is not installed; install the driver",
     "NVML_ERROR_DRIVER_NOT_LOADED": "the NVIDIA driver is not loaded; load it (modprobe nvidia) or reboot",
@@ -19,9 +29,17 @@ REASONS: dict[str, str] = {
     "NVML_ERROR_RESET_REQUIRED": "the GPU needs a reset (nvidia-smi -r) before it can be read",
     "NVML_ERROR_NOT_FOUND": "NVML does not know this GPU's UUID (a container that sees another one?)",
 }
+EVENTS: dict[int, str] = {
+    0x4: "software power cap",
+    0x8: "hardware slowdown",
+    0x20: "software thermal slowdown",
+    0x40: "hardware thermal slowdown",
+    0x80: "hardware power brake",
+}
+"""nvml.h, nvmlClocksEventReason bits that change what a model costs; idle and application clocks do not."""
 
 
-def _sentence(pynvml: Any, error: Exception) -> str:
+def sentence(pynvml: Any, error: Exception) -> str:
     """One sentence with what to do, for an NVML error."""
     code = getattr(error, "value", None)
     constants = {getattr(pynvml, name): name for name in REASONS if hasattr(pynvml, name)}
@@ -34,22 +52,98 @@ class NvmlCounter:
 
     source: Literal["nvml"] = "nvml"
     measured = True
+    step_s: float | None = STEP_S
 
     def __init__(self, pynvml: Any, handle: Any, name: str):
-        self.boundary = f"GPU board {name}"
+        module = " and its Grace CPU (one module)" if "GH200" in name or "GB200" in name else ""
+        self.boundary = f"GPU board {name}{module}"
         self._pynvml = pynvml
         self._handle = handle
 
-    def read_j(self) -> float:
-        """Joules since the driver was loaded."""
+    def read_uj(self) -> int:
+        """Microjoules since the driver was loaded."""
         try:
-            return int(self._pynvml.nvmlDeviceGetTotalEnergyConsumption(self._handle)) / 1000  # mJ
+            return 1000 * int(self._pynvml.nvmlDeviceGetTotalEnergyConsumption(self._handle))  # mJ
         except self._pynvml.NVMLError as error:
-            raise MeterError(_sentence(self._pynvml, error)) from None
+            raise MeterError(sentence(self._pynvml, error)) from None
+
+    def state(self) -> Mapping[str, int | None]:
+        """power_mw (instant), sm_mhz, memory_mhz, temperature_c, events (bits); unknown is None."""
+        nvml, handle = self._pynvml, self._handle
+        return {
+            "power_mw": self.power_mw(),
+            "sm_mhz": self._ask(lambda: nvml.nvmlDeviceGetClockInfo(handle, nvml.NVML_CLOCK_SM)),
+            "memory_mhz": self._ask(lambda: nvml.nvmlDeviceGetClockInfo(handle, nvml.NVML_CLOCK_MEM)),
+            "temperature_c": self._ask(lambda: nvml.nvmlDeviceGetTemperature(handle, nvml.NVML_TEMPERATURE_GPU)),
+            "events": self._ask(lambda: nvml.nvmlDeviceGetCurrentClocksEventReasons(handle)),
+        }
+
+    def power_mw(self) -> int | None:
+        """Instant power in milliwatts; None where the board does not tell. The field has a return code of its own."""
+        nvml = self._pynvml
+        try:
+            (value,) = nvml.nvmlDeviceGetFieldValues(self._handle, [(FIELD_POWER_INSTANT, SCOPE_GPU)])
+        except nvml.NVMLError:
+            return None
+        return int(value.value.uiVal) if value.nvmlReturn == nvml.NVML_SUCCESS else None
+
+    def processes(self) -> tuple[int, ...] | None:
+        """Ids of the processes that compute on the board, as the driver numbers them; None where it does not tell."""
+        nvml = self._pynvml
+        try:
+            return tuple(sorted(int(p.pid) for p in nvml.nvmlDeviceGetComputeRunningProcesses(self._handle)))
+        except nvml.NVMLError:
+            return None
+
+    def _ask(self, question: Callable[[], Any]) -> int | None:
+        try:
+            return int(question())
+        except self._pynvml.NVMLError:
+            return None
 
 
-def find(uuid: str | None, name: str | None) -> NvmlCounter | Absent:
-    """The counter of the GPU with this UUID and name, or why there is none."""
+class Integrated(NvmlCounter):
+    """A board without the counter: its power, read every 50 ms by a thread and integrated."""
+
+    step_s = INTEGRATION_S
+
+    def __init__(self, pynvml: Any, handle: Any, name: str):
+        super().__init__(pynvml, handle, name)
+        self.boundary += ", power integrated (no energy counter)"
+        self._total_uj = 0
+        self._error: str | None = None
+        self._last = (time.monotonic_ns(), self._watts_mw())
+        threading.Thread(target=self._integrate, name="compress-power", daemon=True).start()
+
+    def read_uj(self) -> int:
+        """Microjoules since this meter was made."""
+        if self._error is not None:
+            raise MeterError(self._error)
+        return self._total_uj
+
+    def _integrate(self) -> None:
+        while self._error is None:
+            time.sleep(INTEGRATION_S)
+            try:
+                now = (time.monotonic_ns(), self._watts_mw())
+            except MeterError as error:
+                self._error = str(error)
+                return
+            (before_ns, before_mw), self._last = self._last, now
+            self._total_uj += (now[0] - before_ns) * (now[1] + before_mw) // 2_000_000  # ns mW = 1e-6 uJ
+
+    def _watts_mw(self) -> int:
+        power = self.power_mw()
+        if power is not None:
+            return power
+        try:
+            return int(self._pynvml.nvmlDeviceGetPowerUsage(self._handle))
+        except self._pynvml.NVMLError as error:
+            raise MeterError(sentence(self._pynvml, error)) from None
+
+
+def find(uuid: str | None, name: str | None, memory_bytes: int | None = None) -> NvmlCounter | Absent:
+    """The counter of the GPU with this UUID, name and memory, or why there is none."""
     import pynvml
 
     if uuid is None:
@@ -63,20 +157,50 @@ def find(uuid: str | None, name: str | None) -> NvmlCounter | Absent:
         found = found.decode() if isinstance(found, bytes) else str(found)
         if name is not None and found != name:
             return Absent(f"NVML calls GPU {uuid} {found!r} but CUDA calls it {name!r}: not the same device")
-        if _mig_enabled(pynvml, handle):
-            return Absent("MIG is enabled: the counter covers the whole GPU, not one instance")
+        refused = _not_whole(pynvml, handle) or _other_memory(pynvml, handle, memory_bytes)
+        if refused:
+            return Absent(refused)
         counter = NvmlCounter(pynvml, handle, found)
-        counter.read_j()
+        try:
+            counter.read_uj()
+        except MeterError as error:
+            return _integrated(pynvml, handle, found, str(error))
     except pynvml.NVMLError as error:
-        return Absent(_sentence(pynvml, error))
-    except MeterError as error:
-        return Absent(str(error))
+        return Absent(sentence(pynvml, error))
     return counter
 
 
-def _mig_enabled(pynvml: Any, handle: Any) -> bool:
+def _integrated(pynvml: Any, handle: Any, name: str, why: str) -> NvmlCounter | Absent:
+    """Integrated power where the board lacks only the counter; any other trouble is why there is no meter."""
+    if why != REASONS["NVML_ERROR_NOT_SUPPORTED"]:
+        return Absent(why)
+    try:
+        return Integrated(pynvml, handle, name)
+    except MeterError:
+        return Absent(why)
+
+
+def _not_whole(pynvml: Any, handle: Any) -> str | None:
+    """Why the board's counter would cover more than the model's device, or None."""
     try:
         current, _pending = pynvml.nvmlDeviceGetMigMode(handle)
+        if current == pynvml.NVML_DEVICE_MIG_ENABLE:
+            return "MIG is enabled: the counter covers the whole GPU, not one instance"
     except pynvml.NVMLError:
-        return False  # boards without MIG answer NOT_SUPPORTED
-    return bool(current == pynvml.NVML_DEVICE_MIG_ENABLE)
+        pass  # boards without MIG answer NOT_SUPPORTED
+    try:
+        if pynvml.nvmlDeviceGetVirtualizationMode(handle) == pynvml.NVML_GPU_VIRTUALIZATION_MODE_VGPU:
+            return "this is a virtual GPU (vGPU): its counter is missing or covers the whole board"
+    except pynvml.NVMLError:
+        pass  # drivers without virtualization
+    return None
+
+
+def _other_memory(pynvml: Any, handle: Any, memory_bytes: int | None) -> str | None:
+    """Why the board is not CUDA's device, by memory; CUDA sees a few percent less than NVML's total."""
+    if memory_bytes is None:
+        return None
+    total = int(pynvml.nvmlDeviceGetMemoryInfo(handle).total)
+    if not 0.85 * total <= memory_bytes <= total:
+        return f"NVML's board has {total} bytes of memory, CUDA's device {memory_bytes}: not the same device"
+    return None

@@ -4,6 +4,7 @@ Domains nest (psys > package > core, uncore); only packages and their dram are s
 `max_energy_range_uj`, which every read accounts for; read at least once per wrap (about 20 minutes at 200 W).
 """
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
@@ -17,6 +18,7 @@ class Rapl:
 
     source: Literal["rapl"] = "rapl"
     measured = True
+    step_s = None  # moves every millisecond: an edge is known to a thousandth of a window of a second
     boundary = "CPU packages and memory"
 
     def __init__(self, domains: tuple[Path, ...]):
@@ -25,14 +27,18 @@ class Rapl:
         self._last = {d: _energy_uj(d) for d in domains}
         self._total_uj = 0
 
-    def read_j(self) -> float:
-        """Joules since this meter was made."""
+    def read_uj(self) -> int:
+        """Microjoules since this meter was made."""
         for domain in self._domains:
             now = _energy_uj(domain)
             step = now - self._last[domain]
             self._total_uj += step if step >= 0 else step + self._wraps[domain]
             self._last[domain] = now
-        return self._total_uj / 1e6
+        return self._total_uj
+
+    def state(self) -> Mapping[str, int | None]:
+        """Nothing: powercap tells energy only."""
+        return {}
 
 
 def _energy_uj(domain: Path) -> int:

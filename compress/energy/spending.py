@@ -44,7 +44,7 @@ def spending(meter: Meter | Absent, path: Path | None) -> Iterator[Spent]:
     if isinstance(meter, Absent):
         spent.energy_j, spent.reason = None, meter.reason
     start_s = time.monotonic()
-    start_j = None if isinstance(meter, Absent) else meter.read_j()
+    start_uj = 0 if isinstance(meter, Absent) else meter.read_uj()
     stop = threading.Event()
     guard = threading.Lock()
 
@@ -53,7 +53,7 @@ def spending(meter: Meter | Absent, path: Path | None) -> Iterator[Spent]:
             spent.seconds = base.seconds + time.monotonic() - start_s
             if not isinstance(meter, Absent) and base.energy_j is not None and spent.reason is None:
                 try:
-                    spent.energy_j = base.energy_j + meter.read_j() - (start_j or 0.0)
+                    spent.energy_j = base.energy_j + (meter.read_uj() - start_uj) / 1e6
                 except MeterError as error:
                     spent.energy_j, spent.reason = None, str(error)
             if path is not None:

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 
 from compress import metrics, stats
 from compress.progress import bar
@@ -36,6 +35,8 @@ def evaluate(
     model: Any, task: Task, examples: "datasets.Dataset", processor: Any, device: str, batch_size: int, label: str = ""
 ) -> Evaluation:
     """Outcomes of every example; batches are sorted by length and padded to their longest."""
+    import torch
+
     rows = list(examples)
     order = sorted(range(len(rows)), key=lambda i: (task.cost(rows[i]), i))
     collected: dict[str, list[float]] = {}

@@ -3,27 +3,36 @@
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 
-from compress.energy import Absent, Meter
+from compress.energy import Absent, Meter, read_uj
+from compress.energy.sampler import Sampler
+
+
+class Settings(Protocol):
+    """How long a window and what precedes it last."""
+
+    @property
+    def window_s(self) -> float:
+        """Seconds of a window, at least."""
+
+    @property
+    def preroll_s(self) -> float:
+        """Seconds of the same load before it."""
 
 
 @dataclass(frozen=True)
 class Window:
-    """Raw figures of one window."""
+    """Raw figures of one window, in integers; the counter's readings are None without a meter."""
 
-    started_s: float
-    duration_s: float
-    batch_s: tuple[float, ...]
-    energy_j: float | None
-    cpu_s: float
-
-    @property
-    def gap_s(self) -> float:
-        """Seconds of the window that no batch accounts for: the harness's own overhead."""
-        return self.duration_s - sum(self.batch_s)
+    started_ns: int
+    ended_ns: int
+    batch_ns: tuple[int, ...]
+    cpu_ns: int
+    start_uj: int | None
+    end_uj: int | None
 
 
 def synchronizer(device: str) -> Callable[[], None]:
@@ -35,15 +44,15 @@ def synchronizer(device: str) -> Callable[[], None]:
 
 def run_for(
     model: Any, batches: Sequence[dict[str, torch.Tensor]], seconds: float, sync: Callable[[], None]
-) -> list[float]:
-    """Seconds of each batch, over at least `seconds` and at least two batches; the batches are taken in turn."""
-    times: list[float] = []
-    clock = time.perf_counter
+) -> list[int]:
+    """Nanoseconds of each batch, over at least `seconds` and at least two batches; the batches are taken in turn."""
+    times: list[int] = []
+    clock = time.monotonic_ns
     count = len(batches)
     with torch.no_grad():
         sync()
-        end = clock() + seconds
-        now = 0.0
+        end = clock() + round(1e9 * seconds)
+        now = 0
         while now < end or len(times) < 2:
             batch = batches[len(times) % count]
             start = clock()
@@ -57,26 +66,39 @@ def run_for(
 def measure_window(
     model: Any,
     batches: Sequence[dict[str, torch.Tensor]],
-    seconds: float,
+    settings: Settings,
     sync: Callable[[], None],
     meter: Meter | Absent,
+    sampler: Sampler,
 ) -> Window:
-    """One window of at least `seconds`; the device is synchronised at both edges."""
-    metered = not isinstance(meter, Absent)
-    sync()
-    cpu = time.process_time()
-    joules = meter.read_j() if not isinstance(meter, Absent) else 0.0
-    started = time.monotonic()
-    clock_start = time.perf_counter()
-    times = run_for(model, batches, seconds, sync)
-    duration = time.perf_counter() - clock_start
-    energy = meter.read_j() - joules if not isinstance(meter, Absent) else None
-    return Window(started, duration, tuple(times), energy if metered else None, time.process_time() - cpu)
+    """One pre-roll, one window, and load around its edges for as long as the counter needs to be seen moving.
+
+    The device is synchronised at both edges.
+    """
+    run_for(model, batches, settings.preroll_s, sync)
+    _around_edge(model, batches, sync, sampler)
+    cpu = time.process_time_ns()
+    start_uj = read_uj(meter)
+    started = time.monotonic_ns()
+    times = run_for(model, batches, settings.window_s, sync)
+    ended = time.monotonic_ns()
+    end_uj = read_uj(meter)
+    cpu = time.process_time_ns() - cpu
+    _around_edge(model, batches, sync, sampler)
+    return Window(started, ended, tuple(times), cpu, start_uj, end_uj)
+
+
+def _around_edge(
+    model: Any, batches: Sequence[dict[str, torch.Tensor]], sync: Callable[[], None], sampler: Sampler
+) -> None:
+    if sampler.edge_s:
+        sampler.near_edge()
+        run_for(model, batches, sampler.edge_s, sync)
 
 
 def warm_up(model: Any, batches: Sequence[dict[str, torch.Tensor]], sync: Callable[[], None], cap_s: float) -> bool:
     """Runs until two successive blocks agree within 3 % (True) or `cap_s` seconds are over (False)."""
-    deadline = time.perf_counter() + cap_s
+    deadline = time.monotonic() + cap_s
     before: float | None = None
     while True:
         block = sorted(run_for(model, batches, min(0.3, cap_s), sync))
@@ -84,5 +106,5 @@ def warm_up(model: Any, batches: Sequence[dict[str, torch.Tensor]], sync: Callab
         if before is not None and abs(median / before - 1) < 0.03:
             return True
         before = median
-        if time.perf_counter() >= deadline:
+        if time.monotonic() >= deadline:
             return False

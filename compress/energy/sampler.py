@@ -1,0 +1,220 @@
+"""The trace of a meter, and the joules of a window in it.
+
+A counter that moves in steps cannot be read at a window's edges: 100 ms of 1.5 s is 7 %. So the moments at which it
+moved are looked for, close to both edges, while the same load keeps running, and the window gets the mean power
+between those two moments:
+
+    counter   ____|^^^^|____ ... ____|^^^^|____
+                  a [ window ............ ] b            joules = (c_b - c_a) / (t_b - t_a) * (end - start)
+
+Samples are taken at no more than 10 Hz; near an edge every 2 ms for at most two steps. (Yang et al. 2024,
+arXiv:2312.02741, for what boards do; an RTX 4090's counter is said to fall short when read every 0.5 ms.)
+"""
+
+import itertools
+import math
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from compress.energy import Absent, Meter, MeterError
+
+PERIOD_S = 0.1
+NEAR_EDGE_S = 0.002
+Sample = Mapping[str, int | None]
+"""time_ns and counter_uj, and what the meter's `state` tells."""
+
+
+class Sampler:
+    """Samples a meter from a thread, inside a `with` block."""
+
+    def __init__(self, meter: Meter | Absent, period_s: float = PERIOD_S):
+        self._meter = None if isinstance(meter, Absent) or not meter.measured else meter
+        self._period_s = period_s
+        self._fast_until = 0.0
+        self._wake = threading.Event()
+        self._stop = False
+        self.samples: list[dict[str, int | None]] = []
+        self.error: str | None = None
+        """Why sampling ended before its time, or None."""
+        self.cpu_s = 0.0
+        """CPU time of the sampling thread."""
+
+    def __enter__(self) -> "Sampler":
+        self._thread = threading.Thread(target=self._run, name="compress-sampler", daemon=True)
+        if self._meter is not None:
+            self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop = True
+        self._wake.set()
+        if self._meter is not None:
+            self._thread.join()
+
+    @property
+    def edge_s(self) -> float:
+        """How long load must run at each edge for a movement of the counter to be seen; 0 for one that moves finely."""
+        step = None if self._meter is None else self._meter.step_s
+        return 0.0 if step is None else 2 * step
+
+    def near_edge(self) -> None:
+        """An edge is near: samples closely for two steps of the counter, or until it has moved."""
+        if self.edge_s:
+            self._fast_until = time.monotonic() + self.edge_s
+            self._wake.set()
+
+    def _run(self) -> None:
+        while not self._stop:
+            try:
+                moved = self._take()
+            except MeterError as error:
+                self.error = str(error)
+                return
+            if moved and self._fast_until:
+                self._fast_until = 0.0
+            fast = time.monotonic() < self._fast_until
+            self._wake.wait(NEAR_EDGE_S if fast else self._period_s)
+            self._wake.clear()
+            self.cpu_s = time.thread_time()
+
+    def _take(self) -> bool:
+        """Takes one sample; whether the counter had moved since a close one before it."""
+        assert self._meter is not None
+        fast = time.monotonic() < self._fast_until
+        counter = self._meter.read_uj()
+        now = time.monotonic_ns()
+        before = self.samples[-1] if self.samples else None
+        close = before is not None and now - int(before["time_ns"] or 0) < 2e9 * NEAR_EDGE_S
+        moved = before is not None and before["counter_uj"] != counter
+        state: Mapping[str, int | None] = {} if fast and not moved else self._meter.state()  # a close look is cheap
+        self.samples.append({"time_ns": now, "counter_uj": counter, **state})
+        return bool(close and moved)
+
+
+@dataclass(frozen=True)
+class Movement:
+    """The counter went to `counter_uj` at `time_ns`, give or take half of `within_ns`."""
+
+    time_ns: int
+    counter_uj: int
+    within_ns: int
+
+
+def movements(samples: Sequence[Sample]) -> list[Movement]:
+    """Every moment at which the counter moved: between the last sample before and the first one after."""
+    found = []
+    for one, two in itertools.pairwise(samples):
+        if one["counter_uj"] != two["counter_uj"]:
+            start, end = int(one["time_ns"] or 0), int(two["time_ns"] or 0)
+            found.append(Movement((start + end) // 2, int(two["counter_uj"] or 0), end - start))
+    return found
+
+
+@dataclass(frozen=True)
+class Energy:
+    """Joules of a window from the counter, how far its edges may shift them, and joules from instant power."""
+
+    joules: float | None
+    edge_error: float
+    """Largest relative error from not knowing when exactly the counter moved."""
+    integrated_j: float | None
+    reason: str | None = None
+
+    @property
+    def disagreement(self) -> float | None:
+        """|counter / integrated power - 1|, or None where one of them is not had."""
+        if not self.joules or not self.integrated_j:
+            return None
+        return abs(self.joules / self.integrated_j - 1)
+
+
+def window_energy(samples: Sequence[Sample], start_ns: int, end_ns: int, step_s: float) -> Energy:
+    """Energy between two times from samples around them, of a counter that moves every `step_s` at most.
+
+    None and a reason when the counter did not move near both edges, fell back, or stood still.
+    """
+    reach = round(3e9 * step_s)
+    around = [s for s in samples if start_ns - reach <= int(s["time_ns"] or 0) <= end_ns + reach]
+    integrated = integrated_power(around, start_ns, end_ns)
+    counts = [int(s["counter_uj"] or 0) for s in around]
+    if any(b < a for a, b in itertools.pairwise(counts)):
+        return Energy(None, math.inf, integrated, "the counter fell back (a driver reload?)")
+    found = movements(around)
+    before = min((m for m in found if m.time_ns <= start_ns), key=lambda m: m.within_ns, default=None)
+    after = min((m for m in found if m.time_ns >= end_ns), key=lambda m: m.within_ns, default=None)
+    if before is None or after is None:
+        return Energy(None, math.inf, integrated, "the energy counter did not move near both edges of a window")
+    span, spent = after.time_ns - before.time_ns, after.counter_uj - before.counter_uj
+    joules = spent * (end_ns - start_ns) / span / 1e6
+    return Energy(joules, (before.within_ns + after.within_ns) / 2 / span, integrated)
+
+
+def integrated_power(samples: Sequence[Sample], start_ns: int, end_ns: int) -> float | None:
+    """Joules by the trapezoid rule over instant power between two times; None with fewer than two samples inside.
+
+    Beyond the outermost samples inside the window the nearest one's power is taken.
+    """
+    inside = [
+        (int(s["time_ns"] or 0), int(s["power_mw"] or 0))
+        for s in samples
+        if s.get("power_mw") is not None and start_ns <= int(s["time_ns"] or 0) <= end_ns
+    ]
+    if len(inside) < 2:
+        return None
+    doubled = sum((t1 - t0) * (p0 + p1) for (t0, p0), (t1, p1) in itertools.pairwise(inside))
+    ends = 2 * (inside[0][0] - start_ns) * inside[0][1] + 2 * (end_ns - inside[-1][0]) * inside[-1][1]
+    return (doubled + ends) / 2e12  # ns mW = 1e-12 J
+
+
+def events(samples: Sequence[Sample], start_ns: int, end_ns: int) -> int:
+    """All event reasons (bits) seen between two times."""
+    seen = 0
+    for sample in samples:
+        if start_ns <= int(sample["time_ns"] or 0) <= end_ns:
+            seen |= int(sample.get("events") or 0)
+    return seen
+
+
+def mean_of(samples: Sequence[Sample], key: str, start_ns: int, end_ns: int) -> float | None:
+    """Mean of a state's figure between two times, or None where it was never told."""
+    inside = [s[key] for s in samples if s.get(key) is not None and start_ns <= int(s["time_ns"] or 0) <= end_ns]
+    return math.fsum(float(v or 0) for v in inside) / len(inside) if inside else None
+
+
+def idle_w(meter: Meter | Absent, seconds: float) -> float | None:
+    """Watts while nothing runs here, over `seconds`; None where the meter cannot know."""
+    if isinstance(meter, Absent) or not meter.measured:
+        return None
+    with Sampler(meter) as sampler:
+        _edge(sampler)
+        start_uj, start = meter.read_uj(), time.monotonic_ns()
+        time.sleep(seconds)
+        end_uj, end = meter.read_uj(), time.monotonic_ns()
+        _edge(sampler)
+    if meter.step_s is None:
+        return (end_uj - start_uj) * 1000 / (end - start)  # uJ / ns = kW
+    joules = window_energy(sampler.samples, start, end, meter.step_s).joules
+    return None if joules is None else joules * 1e9 / (end - start)
+
+
+def _edge(sampler: Sampler) -> None:
+    sampler.near_edge()
+    time.sleep(sampler.edge_s)
+
+
+def facts(meter: Meter | Absent) -> dict[str, Any]:
+    """What a result states of its meter."""
+    if isinstance(meter, Absent):
+        return {"absent": meter.reason}
+    return {
+        "source": meter.source,
+        "boundary": meter.boundary,
+        "measured": meter.measured,
+        "step_s": meter.step_s,
+        "why_modelled": getattr(meter, "why", None),
+        "watts_per_core": getattr(meter, "watts", None),
+        "basis": getattr(meter, "basis", None),
+    }

@@ -1,0 +1,219 @@
+"""From a session's raw samples to figures: accuracy, and points with estimates, paired ratios and grades.
+
+Pure functions without a device: what makes a result after a session is what `verify` repeats on its trace.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from compress import stats
+from compress.energy import modelled
+from compress.energy.sampler import Energy, window_energy
+from compress.grades import grade
+from compress.measure.accuracy import Evaluation, summarise
+from compress.results import Accuracy, Percentiles, Point, Ratio, Round
+from compress.stats import Estimate
+
+P99_SAMPLES = 300
+GAIN = 0.05  # a board's own error of measuring, +-5 %: it cancels in ratios and never averages out of joules
+
+
+@dataclass(frozen=True)
+class Raw:
+    """A session's raw samples, and what they are judged by."""
+
+    answer: Mapping[str, Any]
+    """See `compress.session.run_session`."""
+    references: tuple[str, ...]
+    """Names of the references that could be measured; fp32 eager first."""
+    against: str
+    """The one that verdicts are spoken against."""
+    metric: str
+    seed: int
+    profile: str
+
+    def runner(self, name: str) -> Mapping[str, Any]:
+        """The raw samples of one runner."""
+        found: Mapping[str, Any] = next(r for r in self.answer["runners"] if r["name"] == name)
+        return found
+
+    def about(self) -> dict[str, Any]:
+        """What to keep beside the samples, so that `from_trace` gives the same."""
+        return {
+            "references": list(self.references),
+            "against": self.against,
+            "metric": self.metric,
+            "seed": self.seed,
+            "profile": self.profile,
+        }
+
+
+def from_trace(answer: Mapping[str, Any]) -> Raw:
+    """What a trace on disk holds."""
+    judged = answer["judged_by"]
+    return Raw(answer, **{**judged, "references": tuple(judged["references"])})
+
+
+def accuracy(raw: Raw, name: str) -> Accuracy:
+    """The metric of one runner with its interval, and its paired difference to the reference."""
+    mine = raw.runner(name)
+    theirs = None if name == raw.against else _evaluation(raw.runner(raw.against))
+    against = None if theirs is None else raw.against
+    return summarise(_evaluation(mine), raw.metric, theirs, against, raw.seed, mine["batch_sensitivity"])
+
+
+def _evaluation(runner: Mapping[str, Any]) -> Evaluation:
+    return Evaluation(runner["outcomes"], runner["finite"], runner["batch_size"], runner["order"])
+
+
+def points(raw: Raw, name: str) -> tuple[Point, ...]:
+    """Every operating point of one runner, without verdicts."""
+    count = len(raw.runner(name)["points"])
+    return tuple(_point(raw, name, index) for index in range(count))
+
+
+@dataclass(frozen=True)
+class _Windows:
+    """What one runner's windows at one point come to, a value per round."""
+
+    batch_size: int
+    latency_s: list[float]
+    """Seconds per batch."""
+    energies: list[Energy]
+    energy_j: list[float] | None
+    """Joules per example; None when any round has none."""
+    reason: str | None
+
+
+def _windows(raw: Raw, name: str, index: int) -> _Windows | None:
+    found = raw.runner(name)["points"]
+    if len(found) <= index:
+        return None
+    point = found[index]
+    batch_size = int(point["point"]["batch_size"])
+    energies = [_energy(raw, window) for window in point["rounds"]]
+    reason = next((e.reason for e in energies if e.joules is None), None)
+    per_example = None
+    if reason is None:
+        per_example = [
+            (e.joules or 0.0) / (len(w["batch_ns"]) * batch_size)
+            for e, w in zip(energies, point["rounds"], strict=True)
+        ]
+    latency = [_duration_s(window) / len(window["batch_ns"]) for window in point["rounds"]]
+    return _Windows(batch_size, latency, energies, per_example, reason)
+
+
+def _duration_s(window: Mapping[str, Any]) -> float:
+    return float(window["ended_ns"] - window["started_ns"]) / 1e9
+
+
+def _energy(raw: Raw, window: Mapping[str, Any]) -> Energy:
+    """Energy of a window: between movements of a counter that steps, else between its readings at the edges."""
+    meter = raw.answer["meter"]
+    step_s = meter.get("step_s")
+    if "source" not in meter:
+        return Energy(None, 0.0, None, meter.get("absent") or "no meter")
+    if step_s is not None:
+        found = window_energy(raw.answer["samples"], window["started_ns"], window["ended_ns"], step_s)
+        if found.joules is None and meter.get("sampling_error"):
+            return Energy(None, math.inf, None, meter["sampling_error"])
+        return found if found.joules is None or found.joules > 0 else Energy(None, 0.0, None, _STILL)
+    start, end = window["start_uj"], window["end_uj"]
+    if start is None or end is None:
+        return Energy(None, 0.0, None, "the meter stopped answering during a window")
+    return Energy((end - start) / 1e6, 0.0, None) if end > start else Energy(None, 0.0, None, _STILL)
+
+
+_STILL = "the energy counter stood still during a window"
+
+
+def _point(raw: Raw, name: str, index: int) -> Point:
+    mine, runner = _windows(raw, name, index), raw.runner(name)["points"][index]
+    assert mine is not None
+    meter = raw.answer["meter"]
+    source, measured = meter.get("source"), bool(meter.get("measured"))
+    rounds = tuple(_round(window, energy) for window, energy in zip(runner["rounds"], mine.energies, strict=True))
+    estimate = None
+    if mine.energy_j is not None:
+        estimate = stats.mean_estimate(mine.energy_j)
+    idle_w = raw.answer["idle_w"]
+    idle = None if idle_w is None else idle_w * stats.mean_estimate(mine.latency_s).value / mine.batch_size
+    reason = mine.reason
+    if estimate is not None and not measured:
+        factor = modelled.UNCERTAINTY_FACTOR
+        estimate = Estimate(estimate.value, max(estimate.low, 0.0) / factor, estimate.high * factor, estimate.n)
+        basis = meter.get("basis")
+        reason = f"modelled from CPU time{f' and {basis}' if basis else ''}: {meter.get('why_modelled')}"
+    elif idle is None and reason is None:
+        reason = "idle power could not be measured"
+    mark, reasons = grade(raw.answer, raw.profile, name, index, mine.energies, raw.against)
+    times = [duration / 1e9 for window in runner["rounds"] for duration in window["batch_ns"]]
+    return Point(
+        batch_size=mine.batch_size,
+        sequence_length=runner["point"]["sequence_length"],
+        phase=None,
+        headline=index == 0,
+        latency_s=stats.mean_estimate(mine.latency_s),
+        latency_percentiles_s=Percentiles(
+            p50=stats.percentile(times, 0.5),
+            p90=stats.percentile(times, 0.9),
+            p99=stats.percentile(times, 0.99) if len(times) >= P99_SAMPLES else None,
+            n=len(times),
+        ),
+        throughput_per_s=stats.mean_estimate([mine.batch_size / value for value in mine.latency_s]),
+        energy_j=estimate,
+        energy_idle_j=idle,
+        energy_net_j=None if idle is None or estimate is None else estimate.value - idle,
+        energy_gain=GAIN if source == "nvml" and estimate is not None else None,
+        energy_source=source,
+        energy_reason=reason,
+        grade=mark if estimate is not None else None,
+        grade_reasons=reasons,
+        ratios=_ratios(raw, mine, index),
+        verdict=None,
+        rounds=rounds,
+    )
+
+
+def _ratios(raw: Raw, mine: _Windows, index: int) -> tuple[Ratio, ...]:
+    """Paired ratios to every reference measured at the same point; a model of energy has none of energy."""
+    measured = bool(raw.answer["meter"].get("measured"))
+    ratios = []
+    for reference in raw.references:
+        theirs = _windows(raw, reference, index)
+        if theirs is None:
+            continue
+        joules = (mine.energy_j, theirs.energy_j) if measured and mine.energy_j and theirs.energy_j else None
+        cost = joules or (mine.latency_s, theirs.latency_s)
+        ratios.append(
+            Ratio(
+                reference=reference,
+                latency=stats.paired_ratio(mine.latency_s, theirs.latency_s),
+                energy=None if joules is None else stats.paired_ratio(*joules),
+                min_detectable=stats.min_detectable(*cost),
+            )
+        )
+    return tuple(ratios)
+
+
+def _round(window: Mapping[str, Any], energy: Energy) -> Round:
+    return Round(
+        index=window["index"],
+        order=window["order"],
+        started_s=window["started_ns"] / 1e9,
+        duration_s=_duration_s(window),
+        batches=len(window["batch_ns"]),
+        gap_s=(window["ended_ns"] - window["started_ns"] - sum(window["batch_ns"])) / 1e9,
+        energy_j=energy.joules,
+        integrated_j=energy.integrated_j,
+        cpu_s=window["cpu_ns"] / 1e9,
+    )
+
+
+def disturbances(raw: Raw, name: str) -> Sequence[str]:
+    """What disturbed a runner's headline point, latency included."""
+    from compress.grades import disturbances as found
+
+    return found(raw.answer, name, 0, raw.against) if raw.runner(name)["points"] else ()

@@ -1,0 +1,138 @@
+"""How far an energy figure may be trusted, from A to E, with the reasons in words.
+
+A   external meter of stated calibration
+B   counter and integrated instant power within 2 %, nothing flagged, standard windows or longer
+C   one source only, sources 2 to 5 % apart, edges uncertain by over 2 %, or quick windows
+D   sources over 5 % apart, device shared, throttled, or drifting
+E   modelled
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from compress.energy.nvml import EVENTS
+from compress.energy.sampler import Energy, events, mean_of
+from compress.results import Grade
+
+AGREE, TOLERABLE = 0.02, 0.05
+CLOCK_DRIFT = 0.03
+REFERENCE_DRIFT = 0.03
+FOREIGN_CORES = 0.1  # on two cores, a tenth of one already moves a latency by several percent
+HARD = 0x8 | 0x20 | 0x40 | 0x80
+POWER_CAP = 0x4  # how a board works at its limit; the others are faults
+
+
+def grade(
+    answer: Mapping[str, Any], profile: str, name: str, index: int, energies: Sequence[Energy], against: str
+) -> tuple[Grade | None, tuple[str, ...]]:
+    """The grade of one runner's energy at one point and its reasons; None where there is no meter.
+
+    Reasons are given also then: they speak of the latency too.
+    """
+    reasons = disturbances(answer, name, index, against)
+    meter = answer["meter"]
+    if meter.get("source") is None:
+        return None, tuple(reasons)
+    if not meter.get("measured"):
+        return "E", ("energy is modelled, not measured", *reasons)
+    worst: Grade = "D" if reasons else "B"
+    if meter["source"] == "external":
+        worst = "D" if reasons else "A" if meter.get("calibration") else "C"
+        lowered: list[tuple[Grade, str]] = (
+            [] if meter.get("calibration") else [("C", "the meter's calibration is not stated")]
+        )
+    else:
+        lowered = [*_agreement(energies), *_edges(energies)]
+    if _capped(answer, name, index):
+        lowered.append(("C", "the board ran at its power cap"))
+    if profile == "quick":
+        lowered.append(("C", "quick windows"))
+    reasons += [why for _, why in lowered]
+    return max([worst, *(mark for mark, _ in lowered)]), tuple(reasons)  # letters sort as grades do
+
+
+def _agreement(energies: Sequence[Energy]) -> list[tuple[Grade, str]]:
+    """What the second source says: instant power, integrated over the same windows."""
+    both = [(e.joules, e.integrated_j) for e in energies if e.joules and e.integrated_j]
+    if len(both) < len(energies) or not both:
+        return [("C", "one source only, without a second one to check it")]
+    apart = abs(math.fsum(a for a, _ in both) / math.fsum(b for _, b in both) - 1)
+    if apart <= AGREE:
+        return []
+    mark: Grade = "C" if apart <= TOLERABLE else "D"
+    return [(mark, f"the counter and integrated instant power are {100 * apart:.1f} % apart")]
+
+
+def _edges(energies: Sequence[Energy]) -> list[tuple[Grade, str]]:
+    worst = max((e.edge_error for e in energies), default=0.0)
+    if worst <= AGREE:
+        return []
+    return [("C", f"the counter's movements at a window's edges leave {100 * worst:.1f} % open")]
+
+
+def _capped(answer: Mapping[str, Any], name: str, index: int) -> bool:
+    rounds = _points(answer, name)[index]["rounds"]
+    return any(events(answer["samples"], w["started_ns"], w["ended_ns"]) & POWER_CAP for w in rounds)
+
+
+def disturbances(answer: Mapping[str, Any], name: str, index: int, against: str) -> list[str]:
+    """What disturbed the measurement of a point, latency included."""
+    point = _points(answer, name)[index]
+    reasons = [] if point["steady"] else ["latency was not steady when warm-up ended"]
+    cores, processes = point["foreign_cores"], answer.get("foreign_processes")
+    if cores is not None and cores > FOREIGN_CORES:
+        reasons.append(f"other processes kept {cores:.1f} cores busy during the measurement")
+    if processes:
+        reasons.append(f"{processes} other process{'es' if processes > 1 else ''} on the device")
+    reasons += _device_events(answer, point)
+    reasons += _drift(answer, against, index)
+    return reasons
+
+
+def _points(answer: Mapping[str, Any], name: str) -> Sequence[Mapping[str, Any]]:
+    found: Sequence[Mapping[str, Any]] = next(r["points"] for r in answer["runners"] if r["name"] == name)
+    return found
+
+
+def _device_events(answer: Mapping[str, Any], point: Mapping[str, Any]) -> list[str]:
+    """Throttling, and clocks that differ between rounds, as the samples inside the windows saw them."""
+    samples = answer["samples"]
+    seen, clocks = 0, []
+    for window in point["rounds"]:
+        edges = (window["started_ns"], window["ended_ns"])
+        seen |= events(samples, *edges)
+        clock = mean_of(samples, "sm_mhz", *edges)
+        if clock:
+            clocks.append(clock)
+    reasons = [f"the device throttled: {EVENTS[bit]}" for bit in EVENTS if seen & bit & HARD]
+    if clocks and max(clocks) / min(clocks) - 1 > CLOCK_DRIFT:
+        reasons.append(f"the device's clock went from {min(clocks):.0f} to {max(clocks):.0f} MHz between rounds")
+    return reasons
+
+
+def _drift(answer: Mapping[str, Any], against: str, index: int) -> list[str]:
+    """Whether the reference's last third of rounds differs from its first third beyond the rounds' own spread."""
+    points = _points(answer, against)
+    if len(points) <= index:
+        return []
+    rounds = points[index]["rounds"]
+    logs = [math.log((w["ended_ns"] - w["started_ns"]) / len(w["batch_ns"])) for w in rounds]
+    third = len(logs) // 3
+    if third < 2:
+        return []
+    first, last = logs[:third], logs[-third:]
+    change = _mean(last) - _mean(first)
+    spread = math.sqrt((_variance(first) + _variance(last)) / third)
+    if abs(change) <= max(REFERENCE_DRIFT, 4 * spread):  # 4: thirds are short, and their spread is itself uncertain
+        return []
+    return [f"{against} drifted by {100 * math.expm1(change):+.1f} % over the session"]
+
+
+def _mean(values: Sequence[float]) -> float:
+    return math.fsum(values) / len(values)
+
+
+def _variance(values: Sequence[float]) -> float:
+    mean = _mean(values)
+    return math.fsum((v - mean) ** 2 for v in values) / (len(values) - 1)

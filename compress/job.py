@@ -1,0 +1,66 @@
+"""What a session's process is told, as a file: which models to measure, on what, and how."""
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from compress.formats import Runtime
+from compress.recipe import Settings
+from compress.results import write_atomic
+from compress.workloads import Workload, source
+
+
+@dataclass(frozen=True)
+class Spec:
+    """One model to be measured: an artifact's folder, or the workload's own model in some precision."""
+
+    name: str
+    path: str | None
+    dtype: str
+    runtime: Runtime
+    low_bit: bool
+    """Weights are stored in 8 bits or fewer."""
+    dynamic_activations: bool
+    """Activation scales come from the batch, so answers can depend on it."""
+    reference: bool
+
+
+@dataclass(frozen=True)
+class Job:
+    """All that a session's process is told."""
+
+    workload: Workload
+    source: source.Source
+    runners: tuple[Spec, ...]
+    settings: Settings
+    device: str
+    uuid: str | None
+    device_name: str
+    seed: int
+    limit: int | None
+    threads: int
+
+
+def write_job(path: Path, job: Job) -> None:
+    """The job as JSON."""
+    plain = {
+        "workload": job.workload.model_dump(mode="json"),
+        "source": {**asdict(job.source), "workload": None},
+        "runners": [asdict(spec) for spec in job.runners],
+        "settings": job.settings.model_dump(mode="json"),
+        **{key: getattr(job, key) for key in ("device", "uuid", "device_name", "seed", "limit", "threads")},
+    }
+    write_atomic(path, json.dumps(plain).encode())
+
+
+def read_job(path: Path) -> Job:
+    """The job a file describes."""
+    plain = json.loads(path.read_text())
+    workload = Workload.model_validate(plain["workload"])
+    return Job(
+        workload=workload,
+        source=source.Source(**{**plain["source"], "workload": workload}),
+        runners=tuple(Spec(**spec) for spec in plain["runners"]),
+        settings=Settings.model_validate(plain["settings"]),
+        **{key: plain[key] for key in ("device", "uuid", "device_name", "seed", "limit", "threads")},
+    )
