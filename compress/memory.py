@@ -1,32 +1,42 @@
-"""Memory of each artifact, from a short process of its own: load, one batch, peak above the empty process.
+"""Memory of each artifact, from a child process of its own: load, one batch, peak above the empty process.
 
-`python -m compress.memory JOB` imports the libraries once and forks one child per runner before anything
-has run in it, so that every child starts from the same empty process. Linux only; elsewhere None and a reason.
+The session's process imports the libraries and forks one child per runner before anything has run in it, so that every
+child starts from the same empty process. Linux only; elsewhere None and a reason.
 """
 
 import json
 import os
-import subprocess
-import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from compress.quiet import quiet_libraries, quiet_transformers
+from compress.job import Job, Spec
 
 REASON = "memory is read from /proc, which this system does not have"
 
 
-def measure_memory(job: Path) -> dict[str, dict[str, Any]]:
-    """Per runner name: {memory_bytes, peak_memory_bytes} or {reason}."""
+def measure_memory(job: Job) -> dict[str, dict[str, Any]]:
+    """Per runner name: {memory_bytes, peak_memory_bytes} or {reason}. To be called before any thread is started."""
     if not Path("/proc/self/clear_refs").exists() or not hasattr(os, "fork"):
         return {}
-    command = [sys.executable, "-m", "compress.memory", str(job)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)
-    if done.returncode != 0:
-        return {"": {"reason": f"the memory process ended with {done.returncode}: {done.stderr.strip()[-300:]}"}}
-    found: dict[str, dict[str, Any]] = json.loads(done.stdout.strip().splitlines()[-1])
-    return found
+    _import_libraries(job)
+    return {spec.name: _forked(spec, job) for spec in job.runners}
+
+
+def _import_libraries(job: Job) -> None:
+    """Imports what the children need, so that libraries do not count and are loaded once."""
+    import datasets  # noqa: F401
+    import transformers
+
+    from compress import artifact, runtimes, skeleton  # noqa: F401
+
+    if any(spec.runtime == "onnxruntime" for spec in job.runners):
+        import onnxruntime  # noqa: F401
+    trusted = job.workload.trust_remote_code
+    try:
+        config = transformers.AutoConfig.from_pretrained(job.source.model, trust_remote_code=trusted)
+        skeleton.empty_model(config, job.workload.task, trusted)  # imports the architecture; takes no memory
+    except (OSError, ValueError):
+        return  # what is wrong with a model is said where it is loaded
 
 
 def _status_bytes(field: str) -> int:
@@ -37,7 +47,7 @@ def _status_bytes(field: str) -> int:
     raise RuntimeError(f"/proc/self/status has no {field}")
 
 
-def _one(spec: Any, job: Any) -> dict[str, Any]:
+def _one(spec: Spec, job: Job) -> dict[str, Any]:
     """Figures of one runner, in this process, which is used up by it."""
     import torch
 
@@ -55,7 +65,7 @@ def _one(spec: Any, job: Any) -> dict[str, Any]:
     return {"memory_bytes": max(loaded, 0), "peak_memory_bytes": max(peak, 0)}
 
 
-def _forked(spec: Any, job: Any) -> dict[str, Any]:
+def _forked(spec: Spec, job: Job) -> dict[str, Any]:
     """The same, in a child that is thrown away."""
     read_end, write_end = os.pipe()
     child = os.fork()
@@ -76,20 +86,3 @@ def _forked(spec: Any, job: Any) -> dict[str, Any]:
         return {"reason": f"the process that loaded it ended with status {status}"}
     answer = json.loads(text)
     return dict(answer)
-
-
-def main(arguments: Sequence[str]) -> None:
-    """Measures every runner of a job and prints one JSON line."""
-    quiet_libraries()
-    import torch  # noqa: F401  imported before forking, so that libraries do not count
-
-    from compress import artifact  # noqa: F401
-    from compress.job import read_job
-
-    quiet_transformers()
-    job = read_job(Path(arguments[0]))
-    print(json.dumps({spec.name: _forked(spec, job) for spec in job.runners}))
-
-
-if __name__ == "__main__":
-    main(sys.argv[1:])

@@ -237,7 +237,6 @@ def _end_with_parent() -> None:
 def main(arguments: Sequence[str]) -> None:
     """Runs the session of a job file and writes the answer beside it."""
     quiet_libraries()
-    _end_with_parent()
     import torch
 
     from compress.memory import measure_memory
@@ -245,7 +244,8 @@ def main(arguments: Sequence[str]) -> None:
     quiet_transformers()
     path = Path(arguments[0])
     job = read_job(path)
-    memory = measure_memory(path)
+    memory = measure_memory(job)  # forks: before the first thread
+    _end_with_parent()
     torch.set_num_threads(job.threads)
     torch.manual_seed(job.seed)
     try:

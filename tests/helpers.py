@@ -2,6 +2,8 @@
 
 import os
 import random
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -105,3 +107,25 @@ def write_workload(folder: Path, model: Any = None, **changes: Any) -> Path:
     with path.open("w", encoding="utf-8") as out:
         YAML().dump(plain, out)
     return path
+
+
+QUICK = ("--set", "measure.window_s=0.05", "--set", "measure.preroll_s=0", "--set", "measure.rounds=3")
+
+
+def compress(*arguments: object, cwd: Path, **options: Any) -> subprocess.CompletedProcess[str]:
+    """`python -m compress ...` as a process of its own."""
+    command = [sys.executable, "-m", "compress", *map(str, arguments)]
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False, env=environment(), **options)
+
+
+def environment() -> dict[str, str]:
+    """The environment of such a process: the package from the checkout, no network."""
+    return {**os.environ, "PYTHONPATH": str(ROOT), "HF_HUB_OFFLINE": "1"}
+
+
+def read_result(folder: Path, name: str) -> Any:
+    """The result that a run in `folder` left of a recipe on the made workload."""
+    from compress import results
+
+    (path,) = (folder / "results" / "my").glob(f"{name}-*.json")
+    return results.read(path)

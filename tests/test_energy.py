@@ -11,9 +11,10 @@ from pathlib import Path
 import pytest
 
 from compress.energy import Absent, MeterError, find_meter, nvml, rapl
-from compress.energy.modelled import CpuTime
+from compress.energy.modelled import CpuTime, watts_per_core
 from compress.energy.simulate import Board, Simulator
 from compress.energy.spending import read, spending
+from compress.session import foreign_processes
 
 
 def install(monkeypatch: pytest.MonkeyPatch, simulator: Simulator) -> None:
@@ -73,6 +74,45 @@ def test_a_board_of_another_name_or_under_mig_is_refused(monkeypatch: pytest.Mon
         found = find_meter("cuda", uuid, "Test GPU")
         assert isinstance(found, Absent)
         assert "whole GPU" in found.reason
+
+
+@pytest.mark.parametrize("instant", [True, False])
+def test_a_board_without_a_counter_has_its_power_integrated_and_says_so(
+    monkeypatch: pytest.MonkeyPatch, instant: bool
+) -> None:
+    board = Board("GPU-a", watts=150.0, period_s=0.02, counter=False, instant=instant)
+    install(monkeypatch, Simulator([board], time.monotonic))
+    meter = find_meter("cuda", "a", "Test GPU")
+    assert isinstance(meter, nvml.Integrated)
+    assert "power integrated" in meter.boundary
+    before, start = meter.read_uj(), time.monotonic()
+    time.sleep(0.5)
+    spent, seconds = (meter.read_uj() - before) / 1e6, time.monotonic() - start
+    assert spent == pytest.approx(150 * seconds, abs=150 * 2.5 * nvml.INTEGRATION_S)
+
+
+@pytest.mark.parametrize(("memory", "same"), [(78 * 2**30, True), (40 * 2**30, False)])
+def test_a_board_of_another_memory_is_not_cudas_device(
+    monkeypatch: pytest.MonkeyPatch, memory: int, same: bool
+) -> None:
+    install(monkeypatch, Simulator([Board("GPU-a")], Clock()))
+    assert isinstance(nvml.find("a", "Test GPU", memory), Absent) != same
+
+
+@pytest.mark.parametrize(("model", "watts"), [("AMD EPYC 7763 64-Core Processor", 280 / 64), ("Unknown", 7.0)])
+def test_modelled_watts_come_from_the_table_or_are_generic_and_say_which(model: str, watts: float) -> None:
+    found, basis = watts_per_core(model)
+    assert found == watts
+    assert ("AMD product page" in basis) == ("EPYC" in model)
+    assert ("generic" in basis) == (model == "Unknown")
+
+
+def test_foreign_processes_are_counted_also_where_ids_are_the_hosts() -> None:
+    assert foreign_processes((), (10,), own=10, parent=9) == 0
+    assert foreign_processes((9,), (9, 10, 77), own=10, parent=9) == 1
+    assert foreign_processes((501,), (501, 502), own=10, parent=9) == 0  # host's ids: the parent, then ourselves
+    assert foreign_processes((501, 600), (501, 502, 600, 700), own=10, parent=9) == 2
+    assert foreign_processes(None, (1,), own=10, parent=9) is None
 
 
 def test_a_counter_that_stops_answering_raises_with_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -158,7 +198,7 @@ def test_a_meter_that_fails_during_a_step_leaves_none_and_the_reason() -> None:
 KILLED = """
 import sys, time
 from pathlib import Path
-from compress.energy.modelled import CpuTime
+from compress.energy.modelled import CpuTime, watts_per_core
 from compress.energy.spending import spending
 with spending(CpuTime("test"), Path(sys.argv[1])):
     end = time.monotonic() + 60

@@ -1,31 +1,16 @@
-"""Whole runs as a user starts them, on a small made model: results, artifacts, reuse, kills, two at once."""
+"""Whole runs as a user starts them, on a small made model: results, artifacts, reuse, figures computed again."""
 
 import json
-import os
-import signal
+import shutil
 import subprocess
 import sys
-import time
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from compress import Recipe, load, results, run
 from compress.config import InputError
-from tests.helpers import ROOT, sentences, tokenizer, trained_bert
-
-QUICK = ("--set", "measure.window_s=0.05", "--set", "measure.preroll_s=0", "--set", "measure.rounds=3")
-
-
-def compress(*arguments: object, cwd: Path, **options: Any) -> subprocess.CompletedProcess[str]:
-    """`python -m compress ...` as a process of its own."""
-    command = [sys.executable, "-m", "compress", *map(str, arguments)]
-    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False, env=environment(), **options)
-
-
-def environment() -> dict[str, str]:
-    return {**os.environ, "PYTHONPATH": str(ROOT), "HF_HUB_OFFLINE": "1"}
+from tests.helpers import QUICK, compress, environment, read_result, sentences, tokenizer, trained_bert
 
 
 @pytest.fixture(scope="module")
@@ -34,11 +19,6 @@ def finished(workload: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[
     folder = tmp_path_factory.mktemp("run")
     names = ("bert_dense", "bert_int8", "bert_int4", "bert_sparse", "bert_lowrank")
     return folder, compress("run", *names, "--workload", workload, *QUICK, cwd=folder)
-
-
-def read(folder: Path, name: str) -> results.Result:
-    (path,) = (folder / "results" / "my").glob(f"{name}-*.json")
-    return results.read(path)
 
 
 def test_a_run_ends_well_prints_the_table_and_says_nothing_of_the_libraries(
@@ -56,7 +36,7 @@ def test_every_figure_is_there_or_null_with_a_reason(
 ) -> None:
     folder, _ = finished
     for name in ("bert_dense", "bert_int8", "bert_int4", "bert_sparse", "bert_lowrank"):
-        result = read(folder, name)
+        result = read_result(folder, name)
         assert result.error is None
         assert result.accuracy is not None
         assert result.accuracy.estimate.n == 60
@@ -84,7 +64,7 @@ def test_kernel_labels_come_from_what_ran(finished: tuple[Path, subprocess.Compl
     folder, _ = finished
     labels = {}
     for name in ("bert_dense", "bert_int8", "bert_int4", "bert_sparse"):
-        kernel = read(folder, name).kernel
+        kernel = read_result(folder, name).kernel
         assert kernel is not None
         labels[name] = kernel.label
     assert labels == {"bert_dense": "real", "bert_int8": "real", "bert_int4": "dequantized", "bert_sparse": "masked"}
@@ -94,7 +74,7 @@ def test_references_are_always_there_and_one_of_them_carries_the_verdicts(
     finished: tuple[Path, subprocess.CompletedProcess[str]],
 ) -> None:
     folder, _ = finished
-    result = read(folder, "bert_int8")
+    result = read_result(folder, "bert_int8")
     names = [reference.name for reference in result.references]
     assert names[0] == "fp32 eager"
     assert "fp32 onnxruntime" in names
@@ -108,7 +88,7 @@ def test_int8_reports_its_batch_sensitivity_and_is_evaluated_at_the_headline_bat
     finished: tuple[Path, subprocess.CompletedProcess[str]],
 ) -> None:
     folder, _ = finished
-    int8, dense = read(folder, "bert_int8").accuracy, read(folder, "bert_dense").accuracy
+    int8, dense = read_result(folder, "bert_int8").accuracy, read_result(folder, "bert_dense").accuracy
     assert int8 is not None
     assert dense is not None
     assert (int8.batch_size, int8.order) == (4, "by length")
@@ -118,7 +98,7 @@ def test_int8_reports_its_batch_sensitivity_and_is_evaluated_at_the_headline_bat
 
 def test_raw_rounds_recompute_the_latency(finished: tuple[Path, subprocess.CompletedProcess[str]]) -> None:
     folder, _ = finished
-    point = read(folder, "bert_lowrank").headline
+    point = read_result(folder, "bert_lowrank").headline
     assert point is not None
     by_hand = [r.duration_s / r.batches for r in point.rounds]
     assert point.latency_s.value == pytest.approx(sum(by_hand) / len(by_hand), rel=1e-9)
@@ -141,14 +121,14 @@ def test_a_second_run_reruns_nothing_and_a_changed_setting_reruns(
     finished: tuple[Path, subprocess.CompletedProcess[str]], workload: Path
 ) -> None:
     folder, _ = finished
-    before = read(folder, "bert_sparse")
+    before = read_result(folder, "bert_sparse")
     again = compress("run", "bert_sparse", "--workload", workload, *QUICK, cwd=folder)
     assert again.returncode == 0
     assert "result stands" in again.stderr
-    assert read(folder, "bert_sparse") == before
+    assert read_result(folder, "bert_sparse") == before
     changed = compress("run", "bert_sparse", "--workload", workload, *QUICK, "--limit", "30", cwd=folder)
     assert changed.returncode == 0, changed.stderr
-    after = read(folder, "bert_sparse")
+    after = read_result(folder, "bert_sparse")
     assert after.fingerprint != before.fingerprint
     assert after.limit == 30
     assert after.accuracy is not None
@@ -184,81 +164,52 @@ def test_show_reads_one_result(finished: tuple[Path, subprocess.CompletedProcess
         assert words in done.stdout
 
 
+def test_verify_computes_every_figure_again_and_finds_the_one_that_was_changed(
+    finished: tuple[Path, subprocess.CompletedProcess[str]], tmp_path: Path
+) -> None:
+    folder, _ = finished
+    files = sorted((folder / "results" / "my").glob("*.json"))
+    done = compress("verify", *files, cwd=folder)
+    assert done.returncode == 0, done.stdout
+    assert done.stdout.count("0 differ from the trace") == len(files) == 5
+    shutil.copytree(folder / "results", tmp_path / "results")
+    changed = tmp_path / "results" / "my" / files[0].name
+    content = json.loads(changed.read_text())
+    content["points"][0]["latency_s"]["value"] *= 1 + 1e-7
+    content["accuracy"]["flip_rate"] = 0.5
+    changed.write_text(json.dumps(content))
+    told = compress("verify", changed, cwd=folder)
+    assert told.returncode == 1
+    assert "points[0].latency_s.value: stored" in told.stdout
+    assert "accuracy.flip_rate: stored 0.5" in told.stdout
+    assert "2 differ" in told.stdout
+
+
+def test_a_trace_that_is_damaged_or_gone_is_one_error(
+    finished: tuple[Path, subprocess.CompletedProcess[str]], tmp_path: Path
+) -> None:
+    folder, _ = finished
+    shutil.copytree(folder / "results", tmp_path / "results")
+    file = next((tmp_path / "results" / "my").glob("bert_int8-*.json"))
+    windows = tmp_path / "results" / str(results.read(file).trace) / "windows.parquet"
+    windows.write_bytes(windows.read_bytes()[:100])
+    damaged = compress("verify", file, cwd=folder)
+    windows.unlink()
+    gone = compress("verify", file, cwd=folder)
+    assert (damaged.returncode, gone.returncode) == (2, 2)
+    assert "the trace cannot be read" in damaged.stderr
+    assert "windows.parquet is missing" in gone.stderr
+    assert "Traceback" not in damaged.stderr + gone.stderr
+
+
 def test_one_recipe_that_fails_is_a_result_with_error_and_the_others_go_on(workload: Path, tmp_path: Path) -> None:
     bad = tmp_path / "breaks.yaml"
     bad.write_text("steps:\n  - {method: distill, config: {hidden_act: no_such_function}}\n")
     done = compress("run", bad, "bert_dense", "--workload", workload, *QUICK, cwd=tmp_path)
     assert done.returncode == 1, done.stderr
-    assert read(tmp_path, "breaks").error
-    assert read(tmp_path, "bert_dense").error is None
+    assert read_result(tmp_path, "breaks").error
+    assert read_result(tmp_path, "bert_dense").error is None
     assert "breaks" in done.stdout
-
-
-DISTILL = """
-steps:
-  - {method: distill, keep_every: 2, epochs: 400, batch_size: 8}
-"""
-
-
-def test_a_run_killed_in_training_goes_on_with_the_same_command_and_counts_what_was_spent(
-    workload: Path, tmp_path: Path
-) -> None:
-    recipe = tmp_path / "student.yaml"
-    recipe.write_text(DISTILL)
-    command = [sys.executable, "-m", "compress", "run", str(recipe), "--workload", str(workload), *QUICK]
-    command += ["--set", "steps.0.max_steps=300"]
-    child = subprocess.Popen(command, cwd=tmp_path, env=environment(), stderr=subprocess.DEVNULL)
-    work = tmp_path / "artifacts" / "my" / ".work"
-    deadline = time.monotonic() + 120
-    while time.monotonic() < deadline and not list(work.rglob("checkpoint-*/trainer_state.json")):
-        time.sleep(0.05)
-    os.kill(child.pid, signal.SIGKILL)
-    child.wait()
-    (spent,) = work.rglob("spent.json")
-    before = json.loads(spent.read_text())
-    assert not list((tmp_path / "results").rglob("*.json"))
-    done = subprocess.run(command, cwd=tmp_path, env=environment(), capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    result = read(tmp_path, "student")
-    assert result.transform is not None
-    assert result.transform.interruptions == 1
-    assert result.transform.seconds > before["seconds"]
-    assert not work.exists() or not list(work.iterdir())
-
-
-@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT], ids=["killed", "interrupted"])
-def test_a_run_that_ends_while_measuring_leaves_no_half_result_and_goes_on(
-    how: signal.Signals, workload: Path, tmp_path: Path
-) -> None:
-    command = [sys.executable, "-m", "compress", "run", "bert_dense", "--workload", str(workload)]
-    slow = [*command, "--set", "measure.window_s=30", "--set", "measure.rounds=2"]
-    child = subprocess.Popen(slow, cwd=tmp_path, env=environment(), stderr=subprocess.PIPE, text=True)
-    assert child.stderr is not None
-    for line in child.stderr:
-        if "measuring" in line:
-            break
-    os.kill(child.pid, how)
-    told = child.stderr.read()
-    assert child.wait() == (130 if how == signal.SIGINT else -signal.SIGKILL)
-    assert "Traceback" not in told
-    assert not list((tmp_path / "results").rglob("*.json"))
-    done = compress("run", "bert_dense", "--workload", workload, *QUICK, cwd=tmp_path, timeout=240)
-    assert done.returncode == 0, done.stderr
-    assert "artifact unchanged" in done.stderr
-    assert read(tmp_path, "bert_dense").error is None
-
-
-def test_two_runs_of_the_same_recipe_at_once_both_end_well_and_measure_once(workload: Path, tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "compress", "run", "bert_dense", "--workload", str(workload), *QUICK]
-    both = [
-        subprocess.Popen(
-            command, cwd=tmp_path, env=environment(), stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-        )
-        for _ in range(2)
-    ]
-    told = [child.communicate()[1] for child in both]
-    assert [child.returncode for child in both] == [0, 0], told
-    assert sum("measuring batch" in text for text in told) == 1, told
 
 
 def test_a_live_model_is_compressed_and_measured_from_python(tmp_path: Path) -> None:

@@ -1,0 +1,142 @@
+"""Whole sessions on a simulated board and a clock of its own: the answer that a real session's process would give."""
+
+import bisect
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from compress.energy import Absent, MeterError, nvml
+from compress.energy.sampler import NEAR_EDGE_S, PERIOD_S, facts
+from compress.energy.simulate import Board, Simulator
+
+START_S = 1000.0
+IDLE_W = 80.0
+PREROLL_S = 0.5
+
+
+@dataclass(frozen=True)
+class Load:
+    """What a runner does to the board: watts while it runs, seconds per batch, relative noise of both per round."""
+
+    watts: float
+    batch_s: float
+    noise: float = 0.0
+
+
+class Clock:
+    """A clock that moves when told."""
+
+    def __init__(self, now: float = START_S):
+        self.now = now
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@dataclass
+class Timeline:
+    """True watts over time, as pieces."""
+
+    starts: list[float]
+    watts: list[float]
+
+    def __call__(self, now: float) -> float:
+        index = bisect.bisect_right(self.starts, now) - 1
+        return self.watts[index] if index >= 0 else IDLE_W
+
+
+def session(
+    monkeypatch: Any,
+    loads: Mapping[str, Load],
+    *,
+    rounds: int = 6,
+    window_s: float = 5.0,
+    seed: int = 0,
+    profile: str = "standard",
+    foreign: int | None = 0,
+    faults: Mapping[str, int] | None = None,
+    **board: Any,
+) -> dict[str, Any]:
+    """The answer of a session over these runners (batch size 1), with what `Raw` needs to judge it.
+
+    Keywords are the board's. The first runner is the reference.
+    """
+    draw, clock = random.Random(seed), Clock()
+    timeline = Timeline([START_S - 10], [IDLE_W])
+    made = Board("GPU-a", watts=timeline, **board)
+    simulator = Simulator([made], clock)
+    monkeypatch.setitem(__import__("sys").modules, "pynvml", simulator)
+    edge_s = 2 * nvml.STEP_S
+    windows: dict[str, list[dict[str, Any]]] = {name: [] for name in loads}
+    edges: list[tuple[float, float]] = []
+    now = START_S + 1.0
+    for index in range(rounds):
+        for order, name in enumerate(draw.sample(list(loads), len(loads))):
+            load = loads[name]
+            factor = 1 + load.noise * draw.gauss(0, 1)
+            timeline.starts.append(now)
+            timeline.watts.append(load.watts * factor)
+            now += PREROLL_S + draw.random() * nvml.STEP_S  # a phase that the board does not know
+            batches = max(2, round(window_s / load.batch_s))
+            start, end = now + edge_s, now + edge_s + batches * load.batch_s
+            edges += [(now, start), (end, end + edge_s)]
+            start_ns, end_ns, each = round(start * 1e9), round(end * 1e9), round(load.batch_s * 1e9)
+            windows[name].append(
+                {
+                    "index": index, "order": order, "started_ns": start_ns, "ended_ns": end_ns,
+                    "batch_ns": [each] * batches, "cpu_ns": 0, "start_uj": None, "end_uj": None,
+                }
+            )  # fmt: skip
+            now = end + edge_s
+    timeline.starts.append(now)
+    timeline.watts.append(IDLE_W)
+    meter = nvml.find("a", None)
+    simulator.faults.update(faults or {})
+    samples, error = ([], None) if isinstance(meter, Absent) else _sampled(meter, clock, edges, now + 0.5)
+    return {
+        "runners": [_runner(name, windows[name]) for name in loads],
+        "meter": {**facts(meter), "sampling_error": error, "sampling_cpu_s": 0.0},
+        "idle_w": IDLE_W,
+        "idle_before_w": IDLE_W,
+        "foreign_processes": foreign,
+        "samples": samples,
+        "judged_by": {
+            "references": [next(iter(loads))],
+            "against": next(iter(loads)),
+            "metric": "accuracy",
+            "seed": seed,
+            "profile": profile,
+        },
+    }
+
+
+def _sampled(
+    meter: nvml.NvmlCounter, clock: Clock, edges: Sequence[tuple[float, float]], end: float
+) -> tuple[list[dict[str, Any]], str | None]:
+    """Samples at 10 Hz, closely near every edge until the counter has moved, as the sampler's thread takes them."""
+    samples: list[dict[str, Any]] = []
+    done: set[float] = set()
+    while clock.now < end:
+        near = next((e for e in edges if e[0] <= clock.now < e[1] and e[0] not in done), None)
+        try:
+            counter = meter.read_uj()
+        except MeterError as error:
+            return samples, str(error)
+        moved = bool(samples) and samples[-1]["counter_uj"] != counter
+        close = bool(samples) and clock.now * 1e9 - samples[-1]["time_ns"] < 2e9 * NEAR_EDGE_S
+        samples.append({"time_ns": round(clock.now * 1e9), "counter_uj": counter, **meter.state()})
+        if near is not None and moved and close:
+            done.add(near[0])
+            near = None
+        coming = min((e[0] for e in edges if e[0] > clock.now), default=end)
+        clock.now = clock.now + NEAR_EDGE_S if near else min(clock.now + PERIOD_S, coming)
+    return samples, None
+
+
+def _runner(name: str, windows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    point = {"point": {"batch_size": 1, "sequence_length": 64}, "rounds": windows, "steady": True, "foreign_cores": 0.0}
+    return {
+        "name": name, "error": None, "finite": True, "batch_size": 1, "order": "by length", "batch_sensitivity": None,
+        "outcomes": {"prediction": [0, 1, 1, 0], "reference": [0, 1, 0, 0]}, "points": [point],
+    }  # fmt: skip

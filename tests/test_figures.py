@@ -1,0 +1,160 @@
+"""From a board's counter to joules, ratios and grades: against the simulator's truth, and with every fault injected."""
+
+import json
+import math
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from compress import figures, trace
+from compress.energy.sampler import Sampler, integrated_power, movements, window_energy
+from compress.energy.simulate import Board, Simulator
+from compress.results import Point
+from tests.simulated import Load, session
+
+PAIR = {"fp32 eager": Load(300.0, 0.020), "ours": Load(200.0, 0.010)}
+TRUE_J = {"fp32 eager": 6.0, "ours": 2.0}
+
+
+def point(answer: dict[str, Any], name: str = "ours") -> Point:
+    return figures.points(figures.from_trace(answer), name)[0]
+
+
+@pytest.mark.parametrize("period", [0.02, 0.1])
+@pytest.mark.parametrize("averaged", [None, 0.025])
+def test_joules_and_their_ratio_are_the_boards(monkeypatch: Any, period: float, averaged: float | None) -> None:
+    averaged = averaged if averaged is None or averaged < period else None
+    answer = session(monkeypatch, PAIR, period_s=period, averaged_s=averaged, gain=1.04)
+    for name in PAIR:
+        found = point(answer, name)
+        assert found.energy_j is not None
+        assert found.energy_j.value == pytest.approx(1.04 * TRUE_J[name], rel=0.005)
+        assert found.energy_gain == 0.05
+        assert found.grade == "B", found.grade_reasons
+    ratio = point(answer).ratio("fp32 eager")
+    assert ratio is not None
+    assert ratio.energy is not None
+    assert ratio.energy.value == pytest.approx(1 / 3, rel=0.005)  # the gain cancels
+
+
+@pytest.mark.parametrize("phase", [i / 10 for i in range(10)])
+def test_a_window_of_200_movements_is_right_at_any_phase(monkeypatch: Any, phase: float) -> None:
+    answer = session(monkeypatch, {"fp32 eager": Load(250.0, 0.05)}, rounds=2, window_s=20, phase_s=phase * 0.1)
+    for window, seen in zip(
+        answer["runners"][0]["points"][0]["rounds"], point(answer, "fp32 eager").rounds, strict=True
+    ):
+        true = 250.0 * (window["ended_ns"] - window["started_ns"]) / 1e9
+        assert seen.energy_j == pytest.approx(true, rel=0.005)
+        assert seen.integrated_j == pytest.approx(true, rel=0.005)
+
+
+def test_idle_gross_and_net_are_all_there(monkeypatch: Any) -> None:
+    found = point(session(monkeypatch, PAIR))
+    assert found.energy_j is not None
+    assert found.energy_idle_j == pytest.approx(80 * 0.010)
+    assert found.energy_net_j == pytest.approx(found.energy_j.value - 0.8)
+
+
+FAULTS: dict[str, tuple[dict[str, Any], str, str]] = {
+    "no instant power": ({"instant": False}, "C", "one source only"),
+    "a foreign process": ({"foreign": 1}, "D", "1 other process on the device"),
+    "a thermal slowdown": ({"events": lambda now: 0x40 if now > 1010 else 0}, "D", "hardware thermal slowdown"),
+    "the power cap": ({"events": lambda _: 0x4}, "C", "power cap"),
+    "clocks that fall": ({"sm_mhz": lambda now: 1500 if now < 1030 else 1200}, "D", "clock went from 1200 to 1500"),
+    "quick windows": ({"profile": "quick"}, "C", "quick windows"),
+    "a reset counter": ({"reset_at": 1020.0}, "", "fell back"),
+    "a lost board": ({"lost_at": 1020.0}, "", "fallen off the bus"),
+    "permission lost": ({"faults": {"energy": 4}}, "", "no permission"),
+    "a counter that stands still": ({"period_s": 1e6}, "", "did not move"),
+    "MIG": ({"mig": True}, "", "MIG is enabled"),
+    "a virtual GPU": ({"virtual": True}, "", "vGPU"),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_every_fault_is_a_reason_or_a_lower_grade_and_never_a_zero(monkeypatch: Any, fault: str) -> None:
+    changes, grade, words = FAULTS[fault]
+    answer = session(monkeypatch, PAIR, **changes)
+    found = point(answer)
+    if grade:
+        assert found.energy_j is not None
+        assert found.energy_j.value > 0
+        assert found.grade == grade
+        assert any(words in reason for reason in found.grade_reasons), found.grade_reasons
+    else:
+        both = {name: point(answer, name) for name in PAIR}  # what happens between two windows harms neither
+        without = [each for each in both.values() if each.energy_j is None]
+        assert without
+        assert all(words in str(each.energy_reason) and each.grade is None for each in without)
+        assert all(round.energy_j is None or round.energy_j > 0 for each in without for round in each.rounds)
+        for name, each in both.items():
+            assert each.energy_j is None or each.energy_j.value == pytest.approx(TRUE_J[name], rel=0.005)
+    assert found.latency_s.value == pytest.approx(0.010)
+
+
+def test_two_sources_that_disagree_lower_the_grade(monkeypatch: Any) -> None:
+    answer = session(monkeypatch, PAIR)
+    for factor, grade in ((1.01, "B"), (1.03, "C"), (1.08, "D")):
+        shifted = [{**s, "power_mw": round(factor * s["power_mw"])} for s in answer["samples"]]
+        assert point({**answer, "samples": shifted}).grade == grade
+
+
+def test_a_drifting_reference_is_named(monkeypatch: Any) -> None:
+    answer = session(monkeypatch, PAIR, rounds=9)
+    for window in answer["runners"][0]["points"][0]["rounds"]:
+        window["batch_ns"] = window["batch_ns"][: len(window["batch_ns"]) - 4 * window["index"]]
+    found = point(answer)
+    assert found.grade == "D"
+    assert any("drifted by +" in reason for reason in found.grade_reasons)
+
+
+def test_the_trace_on_disk_gives_the_same_figures(monkeypatch: Any, tmp_path: Path) -> None:
+    answer = session(monkeypatch, PAIR)
+    trace.write(tmp_path, json.loads(json.dumps(answer)))
+    again = trace.read(tmp_path)
+    for name in PAIR:
+        assert figures.points(figures.from_trace(again), name) == figures.points(figures.from_trace(answer), name)
+        assert figures.accuracy(figures.from_trace(again), name) == figures.accuracy(figures.from_trace(answer), name)
+
+
+def test_energy_between_movements_by_hand() -> None:
+    times = [0, 1, 99, 100, 150, 199, 201, 300, 301]  # ms; moves after 99, 199 and 300
+    counts = [0, 0, 0, 10, 10, 10, 20, 20, 30]
+    samples = [{"time_ns": t * 10**6, "counter_uj": c * 10**6} for t, c in zip(times, counts, strict=True)]
+    found = window_energy(samples, 110 * 10**6, 290 * 10**6, 0.1)
+    assert [m.time_ns / 1e6 for m in movements(samples)] == [99.5, 200.0, 300.5]
+    assert found.joules == pytest.approx((30 - 10) * (290 - 110) / (300.5 - 99.5))
+    assert found.edge_error == pytest.approx((1 + 1) / 2 / 201)
+    assert window_energy(samples, 50 * 10**6, 290 * 10**6, 0.1).joules is None  # no movement before the window
+
+
+def test_integrated_power_is_the_trapezoid_rule_by_hand() -> None:
+    samples = [{"time_ns": t * 10**9, "counter_uj": 0, "power_mw": p} for t, p in ((1, 1000), (2, 3000), (4, 3000))]
+    assert integrated_power(samples, 0, 5 * 10**9) == pytest.approx(1 + 2 + 6 + 3)
+    assert integrated_power(samples, 2 * 10**9 + 1, 5 * 10**9) is None
+
+
+def test_the_samplers_thread_finds_the_movements_of_a_real_clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    import sys
+
+    from compress.energy import nvml
+
+    monkeypatch.setitem(sys.modules, "pynvml", Simulator([Board("GPU-a", watts=123.0)], time.monotonic))
+    meter = nvml.find("a", None)
+    assert isinstance(meter, nvml.NvmlCounter)
+    with Sampler(meter) as sampler:
+        sampler.near_edge()
+        time.sleep(sampler.edge_s)
+        start = time.monotonic_ns()
+        time.sleep(0.6)
+        end = time.monotonic_ns()
+        sampler.near_edge()
+        time.sleep(sampler.edge_s)
+    found = window_energy(sampler.samples, start, end, nvml.STEP_S)
+    assert sampler.error is None
+    assert found.joules is not None
+    assert found.joules * 1e9 / (end - start) == pytest.approx(123.0, rel=0.05)
+    inside = [s for s in sampler.samples if start <= int(s["time_ns"] or 0) <= end]
+    assert len(inside) <= math.ceil(0.6 / 0.1) + 2  # no closer than 10 Hz inside the window

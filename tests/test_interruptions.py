@@ -1,0 +1,79 @@
+"""Runs that are killed, interrupted or started twice: nothing half is left, and the same command goes on."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.helpers import QUICK, compress, environment, read_result
+
+DISTILL = """
+steps:
+  - {method: distill, keep_every: 2, epochs: 400, batch_size: 8}
+"""
+
+
+def test_a_run_killed_in_training_goes_on_with_the_same_command_and_counts_what_was_spent(
+    workload: Path, tmp_path: Path
+) -> None:
+    recipe = tmp_path / "student.yaml"
+    recipe.write_text(DISTILL)
+    command = [sys.executable, "-m", "compress", "run", str(recipe), "--workload", str(workload), *QUICK]
+    command += ["--set", "steps.0.max_steps=300"]
+    child = subprocess.Popen(command, cwd=tmp_path, env=environment(), stderr=subprocess.DEVNULL)
+    work = tmp_path / "artifacts" / "my" / ".work"
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline and not list(work.rglob("checkpoint-*/trainer_state.json")):
+        time.sleep(0.05)
+    os.kill(child.pid, signal.SIGKILL)
+    child.wait()
+    (spent,) = work.rglob("spent.json")
+    before = json.loads(spent.read_text())
+    assert not list((tmp_path / "results").rglob("*.json"))
+    done = subprocess.run(command, cwd=tmp_path, env=environment(), capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    result = read_result(tmp_path, "student")
+    assert result.transform is not None
+    assert result.transform.interruptions == 1
+    assert result.transform.seconds > before["seconds"]
+    assert not work.exists() or not list(work.iterdir())
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT], ids=["killed", "interrupted"])
+def test_a_run_that_ends_while_measuring_leaves_no_half_result_and_goes_on(
+    how: signal.Signals, workload: Path, tmp_path: Path
+) -> None:
+    command = [sys.executable, "-m", "compress", "run", "bert_dense", "--workload", str(workload)]
+    slow = [*command, "--set", "measure.window_s=30", "--set", "measure.rounds=2"]
+    child = subprocess.Popen(slow, cwd=tmp_path, env=environment(), stderr=subprocess.PIPE, text=True)
+    assert child.stderr is not None
+    for line in child.stderr:
+        if "measuring" in line:
+            break
+    os.kill(child.pid, how)
+    told = child.stderr.read()
+    assert child.wait() == (130 if how == signal.SIGINT else -signal.SIGKILL)
+    assert "Traceback" not in told
+    assert not list((tmp_path / "results").rglob("*.json"))
+    done = compress("run", "bert_dense", "--workload", workload, *QUICK, cwd=tmp_path, timeout=240)
+    assert done.returncode == 0, done.stderr
+    assert "artifact unchanged" in done.stderr
+    assert read_result(tmp_path, "bert_dense").error is None
+
+
+def test_two_runs_of_the_same_recipe_at_once_both_end_well_and_measure_once(workload: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "compress", "run", "bert_dense", "--workload", str(workload), *QUICK]
+    both = [
+        subprocess.Popen(
+            command, cwd=tmp_path, env=environment(), stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        for _ in range(2)
+    ]
+    told = [child.communicate()[1] for child in both]
+    assert [child.returncode for child in both] == [0, 0], told
+    assert sum("measuring batch" in text for text in told) == 1, told
