@@ -9,7 +9,7 @@ ifndef SKIP_INSTALL
 INSTALLED = $(VENV)/.installed
 endif
 
-.PHONY: setup test lint types test-long gpu-test pareto pareto-all bench clean
+.PHONY: setup test lint types test-long gpu-test pareto pareto-all bench study clean
 
 setup: $(INSTALLED)
 
@@ -46,6 +46,9 @@ gpu-test: setup
 
 bench: setup
 	$(PYTHON) tests/bench.py
+
+study: setup
+	$(PYTHON) tests/study.py --out results/reference/energy-study.md
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache

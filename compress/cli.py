@@ -61,19 +61,103 @@ def run(
 def pareto(
     folder: Annotated[Path, typer.Argument(help="Folder of results.", metavar="[DIR]")] = Path("results"),
     out: Annotated[Path | None, typer.Option(help="Where pareto.md, .csv and .png go; DIR when unset.")] = None,
+    within: Annotated[
+        str | None, typer.Option(help="Name the cheapest recipe that loses at most so much: 1pt, or 2% for perplexity.")
+    ] = None,
+    grade: Annotated[str, typer.Option(help="Lowest grade of measured energy on the front: A, B, C or D.")] = "B",
+    grid: Annotated[
+        str | None, typer.Option(help="Add gCO2e per 1000 inferences: a country of the table, or g/kWh.")
+    ] = None,
+    pue: Annotated[float | None, typer.Option(help="With --grid: power of the building over the computers'.")] = None,
+    intensity: Annotated[str | None, typer.Option(help="With --grid: average or marginal.")] = None,
+    embodied: Annotated[
+        str | None, typer.Option(help="With --grid: kg CO2e of making the device, LOW..HIGH.", metavar="LOW..HIGH")
+    ] = None,
+    lifetime: Annotated[float | None, typer.Option(help="With --embodied: years that the device serves.")] = None,
 ) -> None:
     """Make the table, the front and the picture from result files only."""
-    from compress import report
+    from compress import carbon, odds, report
+    from compress.pareto import group
     from compress.results import read_all
+
+    least = _grade(grade)
+    asked = None if within is None else odds.loss(within)
+    if grid is None and (pue, intensity, embodied, lifetime) != (None, None, None, None):
+        raise InputError("--pue, --intensity, --embodied and --lifetime say what --grid needs; --grid is not given")
+    said = None if grid is None else carbon.terms(grid, pue, intensity, embodied, lifetime)
 
     found, problems = read_all(folder)
     if not found:
         raise InputError(
             [*problems, f"{folder}: no results in it; run a recipe first: python -m compress run bert_int8"]
         )
-    _print_tables(found, problems)
-    for path in report.write_tables(found, out or folder, problems):
+    tables = group(found, least)
+    lines = [] if asked is None else [line for table in tables for line in odds.answers(table, *asked, str(within))]
+    _print_tables(found, problems, least)
+    if said is not None:
+        lines += [line for table in tables for line in report.carbon_lines(table, said)]
+    for line in lines:
+        print(line)
+    for path in report.write_tables(found, out or folder, problems, lines, least):
         print(path, file=sys.stderr)
+
+
+def _grade(text: str) -> Any:
+    if text not in ("A", "B", "C", "D"):
+        raise InputError(f"--grade {text}: expected A, B, C or D")
+    return text
+
+
+@app.command()
+def compare(
+    recipes: Annotated[list[str], typer.Argument(help="Two recipes, files or names.", metavar="A B")],
+    workload: Annotated[str | None, typer.Option(help="Workload name or file, instead of the recipes'.")] = None,
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", help="Change a field of both: measure.rounds=10", metavar="PATH=VALUE")
+    ] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    out: Out = Path("results"),
+    artifacts: Annotated[Path, typer.Option(help="Folder of compressed models.")] = Path("artifacts"),
+    limit: Annotated[int | None, typer.Option(help="Take only so many test examples.")] = None,
+) -> None:
+    """Compare two recipes, paired round by round in one session."""
+    from compress.compare import compare as compared
+    from compress.plan import Options
+    from compress.recipe import Recipe
+
+    overrides = [parse_assignment(text) for text in set_ or ()]
+    loaded = [Recipe.load(name, overrides) for name in recipes]
+    options = Options(workload=workload, device=device, out=out, artifacts=artifacts, limit=limit)
+    print("\n".join(compared(loaded, options).lines()))
+
+
+@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
+def measure(
+    context: typer.Context,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N: whose meter.")] = "auto",
+) -> None:
+    """Run any command and say what it used: measure -- COMMAND ..."""
+    from compress.energy.block import command_meter, run
+
+    if not context.args:
+        raise InputError("measure: no command; say it after two dashes: python -m compress measure -- python script.py")
+    try:
+        code, spent = run(context.args, command_meter(device))
+    except OSError as error:
+        raise InputError(f"measure: {context.args[0]} cannot be started ({error.strerror})") from None
+    print(f"{' '.join(context.args)}: {spent}", file=sys.stderr)
+    raise typer.Exit(code)
+
+
+@app.command()
+def doctor(
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    quick: Annotated[bool, typer.Option("--quick", help="A third of the time.")] = False,
+) -> None:
+    """Examine the meter of this machine, and say what to do about what is found."""
+    from compress.checkup import checkup
+
+    print("\n".join(checkup(device, quick)))
 
 
 @app.command()
@@ -99,6 +183,19 @@ def verify(result_files: Annotated[list[Path], typer.Argument(help="Result files
             print(f"  {line}")
     if any(each.differences for each in found):
         raise typer.Exit(1)
+
+
+@app.command()
+def external(
+    result_files: Annotated[list[Path], typer.Argument(help="Results measured meanwhile.", metavar="RESULT...")],
+    readings: Annotated[Path, typer.Option(help="CSV with columns time and watts.")],
+    boundary: Annotated[str, typer.Option(help="What hangs on the meter: the whole server, one GPU's riser ...")],
+    calibration: Annotated[str | None, typer.Option(help="By whom, when, to what error: grade A needs it.")] = None,
+) -> None:
+    """Give results the energy that a meter outside of the machine has recorded."""
+    from compress.external import attach
+
+    _print_tables([attach(path, readings, boundary, calibration) for path in result_files])
 
 
 @app.command()
@@ -135,12 +232,12 @@ def init(
     print(template(model, data, task), end="")
 
 
-def _print_tables(found: Any, problems: Sequence[str] = ()) -> None:
+def _print_tables(found: Any, problems: Sequence[str] = (), least: Any = "B") -> None:
     from rich.console import Console
 
     from compress import report
 
-    report.print_tables(found, Console(highlight=False), problems)
+    report.print_tables(found, Console(highlight=False), problems, least)
 
 
 def main() -> None:

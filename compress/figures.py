@@ -10,7 +10,7 @@ from typing import Any
 
 from compress import stats
 from compress.energy import modelled
-from compress.energy.sampler import Energy, window_energy
+from compress.energy.sampler import Energy, interpolated_power, window_energy
 from compress.grades import grade
 from compress.measure.accuracy import Evaluation, summarise
 from compress.results import Accuracy, Percentiles, Point, Ratio, Round
@@ -115,6 +115,8 @@ def _energy(raw: Raw, window: Mapping[str, Any]) -> Energy:
     step_s = meter.get("step_s")
     if "source" not in meter:
         return Energy(None, 0.0, None, meter.get("absent") or "no meter")
+    if meter["source"] == "external":
+        return _external(raw, window)
     if step_s is not None:
         found = window_energy(raw.answer["samples"], window["started_ns"], window["ended_ns"], step_s)
         if found.joules is None and meter.get("sampling_error"):
@@ -124,6 +126,15 @@ def _energy(raw: Raw, window: Mapping[str, Any]) -> Energy:
     if start is None or end is None:
         return Energy(None, 0.0, None, "the meter stopped answering during a window")
     return Energy((end - start) / 1e6, 0.0, None) if end > start else Energy(None, 0.0, None, _STILL)
+
+
+def _external(raw: Raw, window: Mapping[str, Any]) -> Energy:
+    """Energy of a window from a meter outside of this machine, by its readings and the clock alone."""
+    start, end = window["started_ns"], window["ended_ns"]
+    joules = interpolated_power(raw.answer["samples"], start, end)
+    if joules is None:
+        return Energy(None, 0.0, None, "the external meter's readings do not cover a window")
+    return Energy(joules, 0.0, None) if joules > 0 else Energy(None, 0.0, None, "the external meter read no power")
 
 
 _STILL = "the energy counter stood still during a window"

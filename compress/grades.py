@@ -46,6 +46,8 @@ def grade(
         lowered = [*_agreement(energies), *_edges(energies)]
     if _capped(answer, name, index):
         lowered.append(("C", "the board ran at its power cap"))
+    if _points(answer, name)[index].get("settled") is False:
+        lowered.append(("C", "temperature and power had not settled when warm-up ended"))
     if profile == "quick":
         lowered.append(("C", "quick windows"))
     reasons += [why for _, why in lowered]

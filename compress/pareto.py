@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from compress.config import digest
-from compress.results import Accuracy, Point, Reference, Result
+from compress.results import Accuracy, Grade, Point, Reference, Result
 from compress.stats import Estimate
 from compress.verdict import MEASURED, Axis, breakeven, cost_axis, judged, verdict
 
@@ -65,6 +65,10 @@ class Table:
     """Names of results and references that nothing beats."""
     superseded: tuple[str, ...] = ()
     """Names of which an older result was left out."""
+    least: Grade = "B"
+    """The lowest grade of energy that may be on the front."""
+    unranked: tuple[str, ...] = ()
+    """Names that are kept off the front by their grade."""
 
     @property
     def rows(self) -> tuple[Result | Reference, ...]:
@@ -104,17 +108,18 @@ def front(results: Iterable[Result]) -> list[str]:
     return [result.name for table in group(results) for result in table.results if result.name in table.front]
 
 
-def group(results: Iterable[Result]) -> list[Table]:
+def group(results: Iterable[Result], least: Grade = "B") -> list[Table]:
     """The tables that these results make, sorted by workload, device and machine.
 
-    A failed recipe has no reference and no meter: it goes into the newest table that it could belong to.
+    Energy of a grade below `least` is on no front. A failed recipe has no reference and no meter: it goes into the
+    newest table that it could belong to.
     """
     families: dict[tuple[Any, ...], list[Result]] = {}
     for result in results:
         families.setdefault(_family(result), []).append(result)
     tables = []
     for key in sorted(families, key=lambda key: tuple(str(part) for part in key)):
-        tables.extend(_tables(families[key]))
+        tables.extend(_tables(families[key], least))
     return tables
 
 
@@ -129,7 +134,7 @@ def _family(result: Result) -> tuple[Any, ...]:
     )
 
 
-def _tables(family: Sequence[Result]) -> list[Table]:
+def _tables(family: Sequence[Result], least: Grade) -> list[Table]:
     """Tables of one workload on one machine: one per reference, meter and headline point."""
     kept: dict[str, Result] = {}
     superseded = []
@@ -143,9 +148,11 @@ def _tables(family: Sequence[Result]) -> list[Table]:
             parts.setdefault(str(_part(result)), []).append(result)
     failed = [result for result in kept.values() if result.error is not None]
     if not parts:
-        return [_table([], failed, superseded)]
+        return [_table([], failed, superseded, least)]
     newest = max(parts, key=lambda key: max(r.created for r in parts[key]))
-    return [_table(parts[k], failed if k == newest else [], superseded if k == newest else []) for k in sorted(parts)]
+    return [
+        _table(parts[k], failed if k == newest else [], superseded if k == newest else [], least) for k in sorted(parts)
+    ]
 
 
 def _part(result: Result) -> tuple[Any, ...]:
@@ -154,13 +161,15 @@ def _part(result: Result) -> tuple[Any, ...]:
     return (reference.name if reference else None, shape)
 
 
-def _table(results: Sequence[Result], failed: Sequence[Result], superseded: Sequence[str]) -> Table:
+def _table(results: Sequence[Result], failed: Sequence[Result], superseded: Sequence[str], least: Grade) -> Table:
     by_age = sorted(results, key=lambda r: r.created)
     references = {reference.name: reference for result in by_age for reference in result.references}
     reference = next((r.name for r in references.values() if r.verdict_reference), None)
     source = by_age[-1].headline.energy_source if by_age and by_age[-1].headline else None
     axis: Axis = "energy" if source in MEASURED else "latency"
-    field = candidates(results, tuple(references.values()), axis, reference)
+    rows: tuple[Result | Reference, ...] = (*results, *references.values())
+    held = {row.name for row in rows if axis == "energy" and not rankable(row, least)}
+    field = [c for c in candidates(results, tuple(references.values()), axis, reference) if c.name not in held]
     costs = {r.name: cost.value for r in results if (cost := point_cost(r.headline, axis, reference)) is not None}
     return Table(
         results=tuple(sorted(results, key=lambda r: (costs.get(r.name, float("inf")), r.name))),
@@ -171,7 +180,15 @@ def _table(results: Sequence[Result], failed: Sequence[Result], superseded: Sequ
         reference=reference,
         front=frozenset(c.name for c in undominated(field)),
         superseded=tuple(sorted(set(superseded))),
+        least=least,
+        unranked=tuple(sorted(held)),
     )
+
+
+def rankable(row: Result | Reference, least: Grade) -> bool:
+    """Whether the energy of a row's headline point is of this grade or better; A is the best."""
+    point = next((p for p in row.points if p.headline), None)
+    return point is not None and point.grade is not None and point.grade <= least
 
 
 def candidates(

@@ -57,7 +57,7 @@ class Settings(Config):
 
 PROFILES: dict[str, Settings] = {
     "quick": Settings(profile="quick", rounds=5, window_s=1.5, preroll_s=0.3, warmup_s=10, points="headline"),
-    "standard": Settings(profile="standard", rounds=6, window_s=5, preroll_s=1, warmup_s=60, points="all"),
+    "standard": Settings(profile="standard", rounds=6, window_s=5, preroll_s=1, warmup_s=180, points="all"),
     "publish": Settings(profile="publish", rounds=10, window_s=20, preroll_s=2, warmup_s=300, points="all"),
 }
 

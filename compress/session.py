@@ -111,6 +111,7 @@ def run_session(job: Job, memory: dict[str, dict[str, Any]]) -> dict[str, Any]:
         "foreign_processes": foreign_processes(others, _processes(meter), os.getpid(), os.getppid()),
         "samples": sampler.samples,
         "finished": time.time(),
+        "clock_offset_ns": time.time_ns() - time.monotonic_ns(),
     }
 
 
@@ -194,6 +195,7 @@ def _measure_point(
         if warm is not None:
             steady[runner.spec.name] = warm
     live = [runner for runner in live if runner.spec.name in steady]
+    settled = latency.settle([r.model for r in live], batches, sync, meter, settings.warmup_s) if live else None
     windows: dict[str, list[dict[str, Any]]] = {runner.spec.name: [] for runner in live}
     shuffle = random.Random(f"{job.seed}-{point.batch_size}-{point.sequence_length}")
     total_s = settings.rounds * len(live) * (settings.window_s + settings.preroll_s + 2 * sampler.edge_s)
@@ -215,6 +217,7 @@ def _measure_point(
                 "point": point.model_dump(),
                 "rounds": windows[name],
                 "steady": steady[name],
+                "settled": settled,
                 "foreign_cores": None
                 if foreign is None or foreign_end is None
                 else (foreign_end - foreign) / (time.monotonic() - start),

@@ -28,9 +28,9 @@ class Estimate:
 
 def t_quantile(n: int, confidence: float = CONFIDENCE) -> float:
     """Two-sided Student t quantile for `n` observations (n - 1 degrees of freedom)."""
-    from scipy.stats import t
+    from scipy.special import stdtrit  # scipy.stats takes a second to import
 
-    return float(t.ppf(0.5 + confidence / 2, n - 1))
+    return float(stdtrit(n - 1, 0.5 + confidence / 2))
 
 
 def mean_estimate(values: Sequence[float]) -> Estimate:
@@ -59,17 +59,61 @@ def paired_ratio(ours: Sequence[float], reference: Sequence[float]) -> Estimate:
     return log_mean_estimate([a / b for a, b in zip(ours, reference, strict=True)])
 
 
+def ratio_p(ratio: Estimate) -> float:
+    """Two-sided p-value of a paired ratio against 1, from its t interval; 1 where there is no interval."""
+    error = _log_error(ratio)
+    if error is None:
+        return 1.0
+    from scipy.special import stdtr
+
+    if error == 0:
+        return 1.0 if ratio.value == 1 else 0.0
+    return float(2 * stdtr(ratio.n - 1, -abs(math.log(ratio.value)) / error))
+
+
+def at_confidence(ratio: Estimate, confidence: float) -> Estimate:
+    """A paired ratio with its interval at another confidence."""
+    error = _log_error(ratio)
+    if error is None:
+        return ratio
+    half = t_quantile(ratio.n, confidence) * error
+    return Estimate(ratio.value, ratio.value * math.exp(-half), ratio.value * math.exp(min(half, 700.0)), ratio.n)
+
+
+def _log_error(ratio: Estimate) -> float | None:
+    """Standard error of the mean logarithm, read back from the 95 % interval."""
+    if ratio.n < 2 or not (0 < ratio.low <= ratio.high < math.inf):
+        return None
+    return (math.log(ratio.high) - math.log(ratio.low)) / 2 / t_quantile(ratio.n)
+
+
+def holm(p_values: Sequence[float], alpha: float = 1 - CONFIDENCE) -> list[float]:
+    """The level at which each comparison of a family is judged: Holm 1979, the smallest p at alpha / m, and so on.
+
+    Once one is not below its level, all later ones are judged at that level.
+    """
+    m = len(p_values)
+    levels = [alpha] * m
+    stopped: float | None = None
+    for rank, index in enumerate(sorted(range(m), key=lambda i: p_values[i])):
+        level = alpha / (m - rank)
+        levels[index] = level if stopped is None else stopped
+        if stopped is None and p_values[index] > level:
+            stopped = level
+    return levels
+
+
 def min_detectable(ours: Sequence[float], reference: Sequence[float], power: float = 0.8) -> float | None:
     """Smallest relative difference that these rounds would have found with 80 % power; information, never a verdict."""
     n = len(ours)
     if n < 2:
         return None
-    from scipy.stats import t
+    from scipy.special import stdtrit
 
     logs = [math.log(a / b) for a, b in zip(ours, reference, strict=True)]
     mean = math.fsum(logs) / n
     spread = math.sqrt(math.fsum((v - mean) ** 2 for v in logs) / (n - 1))
-    needed = t_quantile(n) + float(t.ppf(power, n - 1))
+    needed = t_quantile(n) + float(stdtrit(n - 1, power))
     return math.expm1(needed * spread / math.sqrt(n))
 
 

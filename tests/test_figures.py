@@ -11,6 +11,7 @@ import pytest
 from compress import figures, trace
 from compress.energy.sampler import Sampler, integrated_power, movements, window_energy
 from compress.energy.simulate import Board, Simulator
+from compress.measure.latency import settled
 from compress.results import Point
 from tests.simulated import Load, session
 
@@ -117,6 +118,24 @@ def test_the_trace_on_disk_gives_the_same_figures(monkeypatch: Any, tmp_path: Pa
     for name in PAIR:
         assert figures.points(figures.from_trace(again), name) == figures.points(figures.from_trace(answer), name)
         assert figures.accuracy(figures.from_trace(again), name) == figures.accuracy(figures.from_trace(answer), name)
+
+
+def test_a_warm_up_that_was_cut_short_lowers_the_grade(monkeypatch: Any) -> None:
+    answer = session(monkeypatch, PAIR)
+    for runner in answer["runners"]:
+        runner["points"][0]["settled"] = False
+    found = point(answer)
+    assert found.grade == "C"
+    assert any("had not settled" in reason for reason in found.grade_reasons)
+
+
+def test_settled_is_a_minute_without_trend_and_two_like_blocks() -> None:
+    flat = [(60, 300.0), (61, 300.0)] * 6
+    assert settled(flat)
+    assert not settled(flat[:11])  # less than a minute
+    assert not settled([*flat[:-1], (61, 310.0)])  # power still moves
+    assert not settled([(50 + i, 300.0) for i in range(12)])  # it is getting warmer
+    assert settled([(50 + i, 300.0) for i in range(12)] + flat)
 
 
 def test_energy_between_movements_by_hand() -> None:

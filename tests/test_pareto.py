@@ -296,3 +296,17 @@ def test_reading_and_judging_never_imports_torch_or_matplotlib():
     code = f"import sys, compress.pareto, compress.report; print({heavy} & set(sys.modules))"
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert out.stdout.strip() == "set()"
+
+
+def test_energy_below_the_asked_grade_is_on_no_front_and_named() -> None:
+    good, poor = (
+        factory.result("good", cost=0.6, energy_source="nvml"),
+        factory.result("poor", cost=0.3, energy_source="nvml"),
+    )
+    lowered = tuple(replace(p, grade="C") for p in poor.points)
+    both = [good, replace(poor, points=lowered)]
+    (strict,), (lax,) = group(both), group(both, "C")
+    assert "poor" not in strict.front
+    assert strict.unranked == ("poor",)
+    assert "poor" in lax.front
+    assert lax.unranked == ()

@@ -5,11 +5,14 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from compress import Recipe, load, results, run
+from compress import Recipe, load, results, run, trace
+from compress.compare import compared
 from compress.config import InputError
+from compress.external import attach
 from tests.helpers import QUICK, compress, environment, read_result, sentences, tokenizer, trained_bert
 
 
@@ -200,6 +203,92 @@ def test_a_trace_that_is_damaged_or_gone_is_one_error(
     assert "the trace cannot be read" in damaged.stderr
     assert "windows.parquet is missing" in gone.stderr
     assert "Traceback" not in damaged.stderr + gone.stderr
+
+
+def test_verify_agrees_also_where_numpy_has_none_of_its_fast_code(
+    finished: tuple[Path, subprocess.CompletedProcess[str]],
+) -> None:
+    folder, _ = finished
+    (file,) = (folder / "results" / "my").glob("bert_int8-*.json")
+    plain = {
+        **environment(),
+        "NPY_DISABLE_CPU_FEATURES": "AVX2 FMA3 AVX512F AVX512CD AVX512_SKX",
+        "PYTHONWARNINGS": "ignore",
+    }
+    command = [sys.executable, "-m", "compress", "verify", str(file)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=plain)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "0 differ" in done.stdout
+
+
+def test_two_recipes_of_one_session_are_compared_directly(
+    finished: tuple[Path, subprocess.CompletedProcess[str]],
+) -> None:
+    folder, _ = finished
+    one, two = read_result(folder, "bert_int8"), read_result(folder, "bert_dense")
+    told = compared(one, two, folder / "results")
+    ours, theirs = (r.headline.latency_s.value for r in (one, two))
+    (ratio,) = told.point.ratios
+    assert ratio.reference == "bert_dense"
+    assert ratio.latency.value == pytest.approx(ours / theirs, rel=0.3)  # mean of ratios against ratio of means
+    assert told.verdict.sentence.endswith("against bert_dense")
+    assert told.lines()[0].startswith("bert_int8 against bert_dense: ")
+    again = compared(two, one, folder / "results")
+    assert again.point.ratios[0].latency.value == pytest.approx(1 / ratio.latency.value)
+    assert again.accuracy.mcnemar_p == told.accuracy.mcnemar_p
+
+
+def test_readings_of_an_outside_meter_give_energy_and_a_grade(
+    finished: tuple[Path, subprocess.CompletedProcess[str]], tmp_path: Path
+) -> None:
+    folder, _ = finished
+    shutil.copytree(folder / "results", tmp_path / "results")
+    (file,) = (tmp_path / "results" / "my").glob("bert_int8-*.json")
+    before = results.read(file)
+    answer = trace.read(tmp_path / "results" / str(before.trace))
+    times = [s / 1e9 for s in _edges(answer)]
+    lines = ["time,watts", *(f"{t:.6f},50" for t in (times[0] - 1, sum(times) / 2, times[1] + 1))]
+    readings = tmp_path / "power.csv"
+    readings.write_text("\n".join(lines))
+    made = attach(file, readings, "the whole machine", "by the maker, May 2026, 0.5 %")
+    assert made.headline is not None
+    assert made.headline.energy_j is not None
+    assert made.headline.energy_j.value == pytest.approx(50 * made.headline.latency_s.value / made.headline.batch_size)
+    assert made.headline.grade in ("A", "C", "D")
+    assert made.headline.latency_s == before.headline.latency_s  # type: ignore[union-attr]
+    assert made.headline.ratios[0].energy is not None
+    assert results.read(file) == made
+    readings.write_text("\n".join([lines[0], f"{times[0] + 100},50", f"{times[0] + 200},50"]))
+    with pytest.raises(InputError, match="is the meter's clock set"):
+        attach(file, readings, "the whole machine", None)
+    readings.write_text("time,watts\nnoon,50\n")
+    with pytest.raises(InputError, match=r"power.csv:2: time 'noon'"):
+        attach(file, readings, "the whole machine", None)
+
+
+def _edges(answer: dict[str, Any]) -> list[int]:
+    """First and last moment of a session's windows, in ns since 1970."""
+    windows = [w for r in answer["runners"] for p in r["points"] for w in p["rounds"]]
+    first, last = min(w["started_ns"] for w in windows), max(w["ended_ns"] for w in windows)
+    return [edge + answer["clock_offset_ns"] for edge in (first, last)]
+
+
+def test_any_command_can_be_measured_and_its_exit_code_is_kept(tmp_path: Path) -> None:
+    program = "import sys, time; t = time.process_time()\nwhile time.process_time() < t + 0.2: pass\nsys.exit(7)"
+    done = compress("measure", "--device", "cpu", "--", sys.executable, "-c", program, cwd=tmp_path)
+    assert done.returncode == 7
+    assert " J (" in done.stderr
+    missing = compress("measure", "--device", "cpu", "--", "no-such-command", cwd=tmp_path)
+    assert missing.returncode == 2
+    assert "cannot be started" in missing.stderr
+    assert compress("measure", cwd=tmp_path).returncode == 2
+
+
+def test_the_doctor_says_what_this_machine_has(tmp_path: Path) -> None:
+    done = compress("doctor", "--device", "cpu", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "meter" in done.stdout
+    assert "grade E" in done.stdout or "rapl" in done.stdout
 
 
 def test_one_recipe_that_fails_is_a_result_with_error_and_the_others_go_on(workload: Path, tmp_path: Path) -> None:

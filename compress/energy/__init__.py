@@ -6,7 +6,7 @@ Unknown is an `Absent` with a reason; no meter ever answers 0 for "cannot tell".
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 Source = Literal["nvml", "rapl", "modelled", "external"]
 
@@ -77,3 +77,11 @@ def cpu_model(info: Path = Path("/proc/cpuinfo")) -> str | None:
         if key.strip() == "model name":
             return value.strip()
     return None
+
+
+def __getattr__(name: str) -> Any:
+    if name != "meter":
+        raise AttributeError(f"module 'compress.energy' has no attribute {name!r}")
+    from compress.energy.block import meter
+
+    return meter

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
-from compress.energy import Absent, MeterError
+from compress.energy import Absent, MeterError, profile
 
 FIELD_POWER_INSTANT = 186  # nvml.h, NVML_FI_DEV_POWER_INSTANT: milliwatts
 SCOPE_GPU = 0
@@ -53,6 +53,8 @@ class NvmlCounter:
     source: Literal["nvml"] = "nvml"
     measured = True
     step_s: float | None = STEP_S
+    profile: str | None = None
+    """When `doctor` examined this board; None where it has not."""
 
     def __init__(self, pynvml: Any, handle: Any, name: str):
         module = " and its Grace CPU (one module)" if "GH200" in name or "GB200" in name else ""
@@ -161,6 +163,7 @@ def find(uuid: str | None, name: str | None, memory_bytes: int | None = None) ->
         if refused:
             return Absent(refused)
         counter = NvmlCounter(pynvml, handle, found)
+        _learn(counter, pynvml, uuid)
         try:
             counter.read_uj()
         except MeterError as error:
@@ -168,6 +171,14 @@ def find(uuid: str | None, name: str | None, memory_bytes: int | None = None) ->
     except pynvml.NVMLError as error:
         return Absent(sentence(pynvml, error))
     return counter
+
+
+def _learn(counter: NvmlCounter, pynvml: Any, uuid: str) -> None:
+    """Takes over what `doctor` found out about this board under this driver."""
+    driver = pynvml.nvmlSystemGetDriverVersion()
+    known = profile.load(uuid, driver.decode() if isinstance(driver, bytes) else str(driver))
+    if known is not None:
+        counter.step_s, counter.profile = known.step_s, known.made
 
 
 def _integrated(pynvml: Any, handle: Any, name: str, why: str) -> NvmlCounter | Absent:

@@ -169,6 +169,23 @@ def integrated_power(samples: Sequence[Sample], start_ns: int, end_ns: int) -> f
     return (doubled + ends) / 2e12  # ns mW = 1e-12 J
 
 
+def interpolated_power(samples: Sequence[Sample], start_ns: int, end_ns: int) -> float | None:
+    """Joules between two times of power that runs straight from reading to reading; None where readings lack."""
+    known = [(int(s["time_ns"] or 0), int(s["power_mw"] or 0)) for s in samples if s.get("power_mw") is not None]
+    if not known or known[0][0] > start_ns or known[-1][0] < end_ns:
+        return None
+
+    def at(time_ns: int) -> float:
+        for (t0, p0), (t1, p1) in itertools.pairwise(known):
+            if t0 <= time_ns <= t1 and t1 > t0:
+                return p0 + (p1 - p0) * (time_ns - t0) / (t1 - t0)
+        return float(known[-1][1])
+
+    inside = [(t, float(p)) for t, p in known if start_ns < t < end_ns]
+    line = [(start_ns, at(start_ns)), *inside, (end_ns, at(end_ns))]
+    return math.fsum((t1 - t0) * (p0 + p1) for (t0, p0), (t1, p1) in itertools.pairwise(line)) / 2e12
+
+
 def events(samples: Sequence[Sample], start_ns: int, end_ns: int) -> int:
     """All event reasons (bits) seen between two times."""
     seen = 0
@@ -214,6 +231,7 @@ def facts(meter: Meter | Absent) -> dict[str, Any]:
         "boundary": meter.boundary,
         "measured": meter.measured,
         "step_s": meter.step_s,
+        "doctor": getattr(meter, "profile", None),
         "why_modelled": getattr(meter, "why", None),
         "watts_per_core": getattr(meter, "watts", None),
         "basis": getattr(meter, "basis", None),

@@ -10,6 +10,10 @@ import torch
 from compress.energy import Absent, Meter, read_uj
 from compress.energy.sampler import Sampler
 
+BLOCK_S = 5.0
+TREND_BLOCKS = 12  # 60 s
+POWER_BLOCKS = 2  # blocks of one model in a row, so that successive ones can be compared
+
 
 class Settings(Protocol):
     """How long a window and what precedes it last."""
@@ -94,6 +98,47 @@ def _around_edge(
     if sampler.edge_s:
         sampler.near_edge()
         run_for(model, batches, sampler.edge_s, sync)
+
+
+def settle(
+    models: Sequence[Any],
+    batches: Sequence[dict[str, torch.Tensor]],
+    sync: Callable[[], None],
+    meter: Meter | Absent,
+    cap_s: float,
+) -> bool | None:
+    """Runs the models in turn until the device's temperature and power have settled, or `cap_s` seconds are over.
+
+    None where the device tells no temperature.
+    """
+    if isinstance(meter, Absent) or meter.state().get("temperature_c") is None:
+        return None
+    blocks: list[tuple[int, float]] = []
+    deadline = time.monotonic() + cap_s
+    while not settled(blocks):
+        if time.monotonic() >= deadline:
+            return False
+        start_uj, start = read_uj(meter), time.monotonic()
+        run_for(models[len(blocks) // POWER_BLOCKS % len(models)], batches, BLOCK_S, sync)
+        end_uj, temperature = read_uj(meter), meter.state().get("temperature_c")
+        if start_uj is None or end_uj is None or temperature is None:
+            return False
+        blocks.append((temperature, (end_uj - start_uj) / (time.monotonic() - start)))
+    return True
+
+
+def settled(blocks: Sequence[tuple[int, float]]) -> bool:
+    """Whether (whole degrees, power) of successive blocks show no trend over 60 s, and the last two agree within 1 %.
+
+    Half a degree between the halves of a minute is what rounding alone makes of a constant temperature.
+    """
+    if len(blocks) < TREND_BLOCKS:
+        return False
+    degrees = [degree for degree, _ in blocks[-TREND_BLOCKS:]]
+    half = TREND_BLOCKS // 2
+    trend = (sum(degrees[half:]) - sum(degrees[:half])) / half
+    before, last = blocks[-2][1], blocks[-1][1]
+    return abs(trend) <= 0.5 and before > 0 and abs(last / before - 1) <= 0.01
 
 
 def warm_up(model: Any, batches: Sequence[dict[str, torch.Tensor]], sync: Callable[[], None], cap_s: float) -> bool:

@@ -2,8 +2,9 @@
 
 from collections.abc import Iterable
 
+from compress.carbon import PER, Terms, grams_per_1000
 from compress.pareto import Table
-from compress.report.text import plain
+from compress.report.text import digits, plain, spread
 from compress.results import Accuracy, Point
 from compress.verdict import point_name
 
@@ -43,6 +44,20 @@ def heading(table: Table) -> list[str]:
     return [plain(line) for line in lines]
 
 
+def carbon_lines(table: Table, said: Terms) -> list[str]:
+    """Grams of CO2 equivalent per 1000 inferences of every row, under the terms that the user said."""
+    lines = [f"gCO2e per {PER} inferences on {table.newest.workload.get('name', 'workload')}, at {said}:"]
+    for name, point in _points(table):
+        grams = None if point is None else grams_per_1000(point, said)
+        if grams is None:
+            why = "no headline point" if point is None else point.energy_reason or "energy not known"
+            lines.append(f"  {name}: not known: {why}")
+            continue
+        mark, count = ("~", 2) if point is not None and point.energy_source == "modelled" else ("", 3)
+        lines.append(f"  {name}: {mark}{digits(grams.value, count)} g {spread(grams.low, grams.high, count)}")
+    return [plain(line) if not line.startswith("  ") else f"  {plain(line)}" for line in lines]
+
+
 def _workload(table: Table) -> str:
     workload = table.newest.workload
     dataset = workload.get("dataset")
@@ -59,6 +74,10 @@ def footnotes(table: Table) -> list[str]:
 def _reading(table: Table) -> Iterable[str]:
     if table.results:
         yield "★ is on the front: no other row is better beyond noise on one axis and at least as good on the other."
+        yield (
+            "Percentages beside it: how often a row is on the front when rounds are resampled and accuracies redrawn; "
+            "rows that share it are ties."
+        )
         yield "A / is ours divided by the reference's: below 1 is a saving. Parentheses hold 95 % intervals."
     if table.axis == "latency" and table.results:
         why = (
@@ -67,6 +86,11 @@ def _reading(table: Table) -> Iterable[str]:
             else "nothing measures energy here"
         )
         yield f"The front is accuracy against latency, because {why}."
+    if table.unranked:
+        yield (
+            f"Energy of a grade below {table.least} is kept off the front ({_names(table.unranked)}); pareto --grade C "
+            "lets more in, and the reasons stand with each result."
+        )
     if len({r.session for r in table.results}) > 1:
         yield (
             "Rows come from several sessions: compare their ratios, which are paired within a session, "

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from compress.pareto import Candidate, Table, candidates, group
 from compress.report.notes import title
 from compress.report.text import plain
-from compress.results import Result
+from compress.results import Grade, Result
 from compress.verdict import delta_unit
 
 if TYPE_CHECKING:
@@ -28,12 +28,12 @@ PANEL_IN = (9.0, 5.2)
 DPI = 100
 
 
-def picture(results: Iterable[Result]) -> bytes:
+def picture(results: Iterable[Result], least: Grade = "B") -> bytes:
     """The PNG of every table that has something to draw."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    drawn = [(table, field) for table in group(results) if (field := _field(table))]
+    drawn = [(table, field) for table in group(results, least) if (field := _field(table))]
     count = max(1, min(len(drawn), PANELS))
     width, height = PANEL_IN[0], PANEL_IN[1] * count
     figure = Figure(figsize=(width, height), dpi=DPI)

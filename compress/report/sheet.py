@@ -9,7 +9,7 @@ from collections.abc import Iterable
 
 from compress.pareto import Table, group
 from compress.report.text import plain
-from compress.results import Accuracy, Kernel, Point, Reference, Result, Size
+from compress.results import Accuracy, Grade, Kernel, Point, Reference, Result, Size
 from compress.stats import Estimate
 
 Value = str | float | int | bool | None
@@ -17,9 +17,9 @@ FORMULA = tuple("=+-@＝＋－＠")
 FP32 = "fp32 eager"
 
 
-def csv_text(results: Iterable[Result]) -> str:
+def csv_text(results: Iterable[Result], least: Grade = "B") -> str:
     """The whole of pareto.csv."""
-    lines = [line for table in group(results) for line in _lines(table)]
+    lines = [line for table in group(results, least) for line in _lines(table)]
     columns = list(dict.fromkeys(column for line in lines for column in line)) or ["workload"]
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")

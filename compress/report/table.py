@@ -9,12 +9,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from compress.odds import adjusted, front_odds
 from compress.pareto import Table, group, point_cost
 from compress.report import sheet, text
 from compress.report.notes import footnotes, heading, title
 from compress.report.plot import PANELS, picture
 from compress.report.text import DASH, Lines
-from compress.results import Reference, Result, write_atomic
+from compress.results import Accuracy, Grade, Point, Reference, Result, write_atomic
+from compress.stats import Estimate
 from compress.verdict import MEASURED
 
 if TYPE_CHECKING:
@@ -22,9 +24,10 @@ if TYPE_CHECKING:
 
 FP32 = "fp32 eager"
 STAR = "★"
+LEAST_ODDS = 0.05
 WIDE = 168
 """Columns that the whole table takes in a terminal; a narrower one leaves out `OPTIONAL`."""
-OPTIONAL = frozenset({"latency / fp32", "break-even", "kernels", "stored"})
+OPTIONAL = frozenset({"latency / fp32", "break-even", "kernels", "stored", "energy / correct"})
 MEDIUM = 116
 LESS = OPTIONAL | {"latency", "energy"}
 """Left out below `MEDIUM` columns: ratios say more than absolute figures."""
@@ -44,14 +47,14 @@ class Row:
 
 def rows(table: Table) -> list[Row]:
     """Recipes by cost, then references; columns that would repeat another are left out."""
-    made = []
+    made, family, odds = [], adjusted(table), front_odds(table)
     for result in table.results:
-        cells = _cells(table, result)
+        cells = _cells(table, result, odds.get(result.name))
         cells["break-even"] = text.breakeven(result.breakeven)
-        cells["verdict"] = (result.verdict.word if result.verdict else DASH,)
+        cells["verdict"] = _verdict(result, family.get(result.name), len(family))
         made.append(Row(result.name, "recipe", _in_order(cells)))
     for reference in table.references:
-        cells = _cells(table, reference)
+        cells = _cells(table, reference, odds.get(reference.name))
         cells["recipe"] = ("reference:", text.plain(reference.name))
         cells["break-even"] = (DASH,)
         cells["verdict"] = ("verdicts are against this",) if reference.name == table.reference else (DASH,)
@@ -59,7 +62,20 @@ def rows(table: Table) -> list[Row]:
     return made
 
 
-def _cells(table: Table, row: Result | Reference) -> dict[str, Lines]:
+def _verdict(result: Result, cost: Estimate | None, family: int) -> Lines:
+    """The word; in a table of several recipes with the interval adjusted for all of them, which may take it back."""
+    if result.verdict is None:
+        return (DASH,)
+    word = result.verdict.word
+    if cost is None or family < 2 or word in ("BROKEN", "NO MEASURABLE DIFFERENCE"):
+        return (word,)
+    interval = f"{text.digits(cost.low)} to {text.digits(cost.high)} adjusted"
+    if cost.low <= 1 <= cost.high:
+        return ("NO MEASURABLE DIFFERENCE", f"({interval}; {word} if it stood alone)")
+    return (word, f"({interval})")
+
+
+def _cells(table: Table, row: Result | Reference, odds: float | None = None) -> dict[str, Lines]:
     name, size = row.name, row.size
     point = next((p for p in row.points if p.headline), None)
     itself = name == table.reference
@@ -67,7 +83,7 @@ def _cells(table: Table, row: Result | Reference) -> dict[str, Lines]:
     source = point.energy_source if point else None
     unity: Lines = ("1",)
     cells: dict[str, Lines] = {
-        "front": (STAR if name in table.front else "",),
+        "front": _front(name in table.front, odds),
         "recipe": (text.plain(name),),
         "accuracy": text.metric(row.accuracy),
         "difference": ("0",) if itself else text.difference(row.accuracy),
@@ -75,6 +91,8 @@ def _cells(table: Table, row: Result | Reference) -> dict[str, Lines]:
         "latency / ref": unity if itself else text.ratio(point_cost(point, "latency", table.reference)),
         "energy": text.energy(point.energy_j if point else None, source),
     }
+    if table.meter in MEASURED and row.accuracy is not None and row.accuracy.metric == "accuracy":
+        cells["energy / correct"] = text.energy(per_correct(point, row.accuracy), source)
     if any(r.name == FP32 for r in table.references) and table.reference != FP32:
         cells["latency / fp32"] = unity if name == FP32 else text.ratio(point_cost(point, "latency", FP32))
     if table.meter in MEASURED:
@@ -84,9 +102,25 @@ def _cells(table: Table, row: Result | Reference) -> dict[str, Lines]:
     return cells
 
 
+def _front(on_it: bool, odds: float | None) -> Lines:
+    """The star, and how often resampled rounds put the row on the front; ties are those that share it."""
+    star = STAR if on_it else ""
+    if odds is None or (odds < LEAST_ODDS and not on_it):
+        return (star,)
+    return (f"{star} {100 * odds:.0f} %".strip(),)
+
+
+def per_correct(point: Point | None, accuracy: Accuracy) -> Estimate | None:
+    """Joules per correct answer: energy over accuracy; the interval is the energy's."""
+    if point is None or point.energy_j is None or accuracy.estimate.value <= 0:
+        return None
+    energy, right = point.energy_j, accuracy.estimate.value
+    return Estimate(energy.value / right, energy.low / right, energy.high / right, energy.n)
+
+
 ORDER = (
     "front", "recipe", "accuracy", "difference", "latency", "latency / ref", "latency / fp32", "energy", "energy / ref",
-    "stored", "break-even", "kernels", "verdict",
+    "energy / correct", "stored", "break-even", "kernels", "verdict",
 )  # fmt: skip
 
 
@@ -101,14 +135,17 @@ def labels(table: Table) -> dict[str, str]:
     named["accuracy"] = accuracy.metric if accuracy else "accuracy"
     named["latency"] = "latency per batch"
     named["energy"] = "energy per inference"
+    named["energy / correct"] = "energy per correct answer"
     named["stored"] = "stored size"
     return named
 
 
-def markdown(results: Iterable[Result], problems: Sequence[str] = ()) -> str:
-    """The whole of pareto.md."""
+def markdown(
+    results: Iterable[Result], problems: Sequence[str] = (), answers: Sequence[str] = (), least: Grade = "B"
+) -> str:
+    """The whole of pareto.md; `answers` is what was asked besides the tables."""
     parts = ["# Accuracy against cost\n"]
-    tables = group(results)
+    tables = group(results, least)
     if not tables:
         parts.append("No results yet. Run a recipe first: `python -m compress run bert_int8`\n")
     for table in tables:
@@ -117,6 +154,8 @@ def markdown(results: Iterable[Result], problems: Sequence[str] = ()) -> str:
         parts.append(
             f"The picture holds the first {PANELS} of {len(tables)} tables; make one of a single folder for others.\n"
         )
+    if answers:
+        parts.append("## Asked\n\n" + "".join(f"- {escape(line)}\n" for line in answers))
     if problems:
         parts.append("## Files that could not be read\n\n" + "".join(f"- {escape(p)}\n" for p in problems))
     return "\n".join(parts)
@@ -160,24 +199,32 @@ def escape(value: str, *, bullet: bool = False) -> str:
     return head + re.sub(r"(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])", r"\\_", body)
 
 
-def write_tables(results: Iterable[Result], out: Path, problems: Sequence[str] = ()) -> list[Path]:
+def write_tables(
+    results: Iterable[Result],
+    out: Path,
+    problems: Sequence[str] = (),
+    answers: Sequence[str] = (),
+    least: Grade = "B",
+) -> list[Path]:
     """Writes pareto.md, pareto.csv and pareto.png into `out`; returns their paths."""
     kept = list(results)
     files = {
-        "pareto.md": markdown(kept, problems).encode(),
-        "pareto.csv": sheet.csv_text(kept).encode(),
-        "pareto.png": picture(kept),
+        "pareto.md": markdown(kept, problems, answers, least).encode(),
+        "pareto.csv": sheet.csv_text(kept, least).encode(),
+        "pareto.png": picture(kept, least),
     }
     for name, data in files.items():
         write_atomic(out / name, data)
     return [out / name for name in files]
 
 
-def print_tables(results: Iterable[Result], console: "Console", problems: Sequence[str] = ()) -> None:
+def print_tables(
+    results: Iterable[Result], console: "Console", problems: Sequence[str] = (), least: Grade = "B"
+) -> None:
     """Prints the tables. A narrow terminal gets fewer columns, a long table its cheapest rows; both are said."""
     from rich.text import Text
 
-    tables = group(results)
+    tables = group(results, least)
     if not tables:
         console.print(Text("No results yet. Run a recipe first: python -m compress run bert_int8"))
     for table in tables[:MOST_TABLES]:

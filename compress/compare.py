@@ -1,0 +1,76 @@
+"""Two recipes against each other, paired round by round in one session: not by way of a reference."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from compress import figures, trace
+from compress.config import InputError
+from compress.harness import run_all
+from compress.plan import Options
+from compress.recipe import Recipe
+from compress.results import Accuracy, Point, Result, Verdict
+from compress.verdict import cost_axis, verdict
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The first recipe judged against the second at their headline point."""
+
+    results: tuple[Result, Result]
+    point: Point
+    accuracy: Accuracy
+    verdict: Verdict
+
+    def lines(self) -> list[str]:
+        """What a person reads: the verdict, both ratios with their intervals, what could have been found, accuracy."""
+        one, two = self.results
+        (ratio,) = self.point.ratios
+        axis, _ = cost_axis(ratio, self.point.energy_source)
+        said = [f"{one.name} against {two.name}: {self.verdict.sentence}"]
+        if self.verdict.cause:
+            said.append(f"why: {self.verdict.cause}")
+        for name, estimate in (("latency", ratio.latency), ("energy", ratio.energy)):
+            if estimate is not None:
+                interval = f"{estimate.low:.3f} to {estimate.high:.3f}"
+                said.append(f"{name}: {estimate.value:.3f} times ({interval}), {estimate.n} rounds")
+            else:
+                said.append(f"{name}: not compared: {self.point.energy_reason or 'not measured'}")
+        if ratio.min_detectable is not None:
+            said.append(f"these rounds find a difference of {axis} of {100 * ratio.min_detectable:.1f} % or more")
+        if self.accuracy.mcnemar_p is not None and self.accuracy.flip_rate is not None:
+            said.append(
+                f"answers: {100 * self.accuracy.flip_rate:.1f} % differ, exact McNemar p {self.accuracy.mcnemar_p:.2g}"
+            )
+        if self.point.grade is not None:
+            said.append(
+                f"energy of grade {self.point.grade}: {'; '.join(self.point.grade_reasons) or 'nothing flagged'}"
+            )
+        return said
+
+
+def compare(recipes: Sequence[Recipe], options: Options) -> Comparison:
+    """Runs two recipes in one session, or takes the session that both results stand from.
+
+    Raises InputError when they are not two, or one of them fails.
+    """
+    if len(recipes) != 2 or recipes[0].name == recipes[1].name:
+        raise InputError(f"compare {' '.join(r.name for r in recipes)}: expected two recipes of different names")
+    one, two = run_all(recipes, options)
+    if one.error is None and two.error is None and one.session != two.session:
+        one, two = run_all(recipes, replace(options, fresh=True))
+    for result in (one, two):
+        if result.error is not None:
+            raise InputError(f"compare: {result.name} failed: {result.error}")
+    return compared(one, two, options.out)
+
+
+def compared(one: Result, two: Result, root: Path) -> Comparison:
+    """The comparison that the raw samples of their common session give."""
+    if one.trace is None or one.trace != two.trace:
+        raise InputError(f"{one.name} and {two.name} were not measured in one session; run them together")
+    raw = replace(figures.from_trace(trace.read(root / one.trace)), references=(two.name,), against=two.name)
+    point = figures.points(raw, one.name)[0]
+    accuracy, theirs = figures.accuracy(raw, one.name), figures.accuracy(raw, two.name)
+    said = verdict(accuracy, theirs, point.ratios[0], energy_source=point.energy_source, kernel=one.kernel)
+    return Comparison((one, two), point, accuracy, said)

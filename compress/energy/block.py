@@ -1,0 +1,167 @@
+"""Energy of any block of code or any command, with the same honesty as a recipe's.
+
+    with compress.energy.meter() as spent:
+        work()
+    print(spent)
+
+Load does not run on after an arbitrary block, so a counter that moves in steps is read off at its movements before and
+after it, idling in between is taken off, and what was surely counted bounds what the block can have used.
+"""
+
+import itertools
+import resource
+import subprocess
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from compress.energy import Absent, Meter, MeterError, find_meter, modelled
+from compress.energy.sampler import Sample, Sampler, facts, idle_w, movements
+
+IDLE_S = 2.0
+
+
+@dataclass
+class Spent:
+    """What a block used; complete once it has ended. Unknown energy is None with a reason."""
+
+    seconds: float = 0.0
+    energy_j: float | None = None
+    low_j: float | None = None
+    high_j: float | None = None
+    source: str | None = None
+    boundary: str | None = None
+    reason: str | None = None
+    idle_w: float | None = None
+    """Watts before the block, when nothing of it ran."""
+
+    @property
+    def net_j(self) -> float | None:
+        """Joules beyond what idling as long would have used."""
+        if self.energy_j is None or self.idle_w is None:
+            return None
+        return self.energy_j - self.idle_w * self.seconds
+
+    def __str__(self) -> str:
+        if self.energy_j is None or self.low_j is None or self.high_j is None:
+            return f"{self.seconds:.3g} s; energy not known: {self.reason}"
+        mark = "~" if self.source == "modelled" else ""
+        digits = 2 if mark else 4
+        said = (
+            f"{self.seconds:.3g} s; {mark}{self.energy_j:.{digits}g} J "
+            f"({self.low_j:.{digits}g} to {self.high_j:.{digits}g}), {self.source}: {self.boundary}"
+        )
+        if self.net_j is not None and self.idle_w is not None:
+            said += f"; {self.net_j:.4g} J beyond idling at {self.idle_w:.3g} W"
+        return said + (f"; {self.reason}" if self.reason else "")
+
+
+@contextmanager
+def meter(device: str = "cpu", uuid: str | None = None, name: str | None = None) -> Iterator[Spent]:
+    """Meters the block, on the meter of `device` (`cpu`, or `cuda` with the GPU's UUID). Child processes count too."""
+    found = find_meter(device, uuid, name)
+    if isinstance(found, modelled.CpuTime):
+        found = WithChildren(found.why)
+    with metered(found) as spent:
+        yield spent
+
+
+@contextmanager
+def metered(found: Meter | Absent) -> Iterator[Spent]:
+    """The same on a meter at hand."""
+    spent = Spent(idle_w=idle_w(found, IDLE_S))
+    told = facts(found)
+    spent.source, spent.boundary = told.get("source"), told.get("boundary")
+    with Sampler(found) as sampler:
+        _wait_for_movement(sampler)
+        start_uj = _read(found, spent)
+        start = time.monotonic_ns()
+        try:
+            yield spent
+        finally:
+            end = time.monotonic_ns()
+            end_uj = _read(found, spent)
+            _wait_for_movement(sampler)
+            spent.seconds = (end - start) / 1e9
+    if isinstance(found, Absent):
+        spent.reason = found.reason
+    elif found.step_s is not None:
+        _between(spent, sampler.samples, start, end, sampler.error)
+    elif start_uj is not None and end_uj is not None:
+        joules = (end_uj - start_uj) / 1e6
+        factor = 1.0 if found.measured else modelled.UNCERTAINTY_FACTOR
+        spent.energy_j, spent.low_j, spent.high_j = joules, joules / factor, joules * factor
+        if not found.measured:
+            spent.reason = f"modelled from CPU time, {told['basis']}: {told['why_modelled']}"
+
+
+def command_meter(device: str) -> Meter | Absent:
+    """The meter of `auto`, `cpu`, `cuda` or `cuda:N`; without one on a CPU, the CPU time of the command."""
+    from compress.devices import pick
+
+    picked = pick(device)
+    uuid = name = None
+    if picked.type == "cuda":
+        import torch
+
+        properties = torch.cuda.get_device_properties(picked)
+        uuid, name = str(getattr(properties, "uuid", "")) or None, properties.name
+    found = find_meter(picked.type, uuid, name)
+    return WithChildren(found.why) if isinstance(found, modelled.CpuTime) else found
+
+
+def run(command: Sequence[str], found: Meter | Absent) -> tuple[int, Spent]:
+    """Exit code of a command, and what it used. Raises FileNotFoundError or PermissionError when it cannot start."""
+    with metered(found) as spent:
+        code = subprocess.run(command, check=False).returncode
+    return code, spent
+
+
+def _read(found: Meter | Absent, spent: Spent) -> int | None:
+    try:
+        return None if isinstance(found, Absent) else found.read_uj()
+    except MeterError as error:
+        spent.reason = str(error)
+        return None
+
+
+def _wait_for_movement(sampler: Sampler) -> None:
+    sampler.near_edge()
+    time.sleep(sampler.edge_s)
+
+
+def _between(spent: Spent, samples: Sequence[Sample], start: int, end: int, error: str | None) -> None:
+    """Joules from the counter's movement before the block to the one after it, less idling in between.
+
+    The bounds need no idle power: what was surely counted inside, and what was surely counted from before to after.
+    """
+    found = movements(samples)
+    counts = [m.counter_uj for m in found]
+    if any(b < a for a, b in itertools.pairwise(counts)):
+        spent.reason = "the counter fell back (a driver reload?)"
+        return
+    before = [m for m in found if m.time_ns + m.within_ns / 2 <= start]
+    after = [m for m in found if m.time_ns - m.within_ns / 2 >= end]
+    if not before or not after:
+        spent.reason = error or "the energy counter did not move before and after the block"
+        return
+    first, last = min(before, key=lambda m: m.within_ns), after[0]
+    spent.high_j = (last.counter_uj - before[-1].counter_uj) / 1e6
+    begun = [m.counter_uj for m in found if m.time_ns - m.within_ns / 2 >= start]
+    ended = [m.counter_uj for m in found if m.time_ns + m.within_ns / 2 <= end]
+    spent.low_j = max(0.0, (ended[-1] - begun[0]) / 1e6)
+    outside_s = (start - first.time_ns + last.time_ns - end) / 1e9
+    idle = spent.idle_w or 0.0
+    spent.energy_j = min(max((last.counter_uj - first.counter_uj) / 1e6 - idle * outside_s, spent.low_j), spent.high_j)
+
+
+class WithChildren(modelled.CpuTime):
+    """CPU time of this process and of its children that have ended."""
+
+    boundary = "CPU time of this process and its children"
+
+    def read_uj(self) -> int:
+        """CPU time so far times watts per core."""
+        used = resource.getrusage(resource.RUSAGE_CHILDREN)
+        return super().read_uj() + round(1e6 * (used.ru_utime + used.ru_stime) * self.watts)

@@ -1,0 +1,48 @@
+"""What `doctor` found out about a board, kept by UUID and driver: sessions use it and results print it."""
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from compress.results import write_atomic
+from compress.workloads.offline import cache_folder
+
+
+@dataclass(frozen=True)
+class Profile:
+    """How one board's counter behaves under one driver."""
+
+    uuid: str
+    driver: str
+    name: str
+    made: str
+    step_s: float
+    """95th percentile of the time between two movements of the counter."""
+    agreement: float | None
+    """Counter over integrated instant power under load, minus 1."""
+    reading_harm: float | None
+    """Mean power read every 2 ms over mean power read at 10 Hz, minus 1."""
+    repeatability: float | None
+    """Coefficient of variation of equal loads."""
+    call_s: float
+    """Seconds that reading the counter takes."""
+
+
+def save(profile: Profile) -> Path:
+    """Writes the profile; returns its path."""
+    path = _path(profile.uuid, profile.driver)
+    write_atomic(path, json.dumps(asdict(profile), indent=1).encode())
+    return path
+
+
+def load(uuid: str, driver: str) -> Profile | None:
+    """The board's profile, or None where `doctor` has not run with this driver, or the file is damaged."""
+    try:
+        return Profile(**json.loads(_path(uuid, driver).read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):
+        return None
+
+
+def _path(uuid: str, driver: str) -> Path:
+    safe = "".join(c if c.isalnum() or c in "-." else "_" for c in f"{uuid.removeprefix('GPU-')}-{driver}")
+    return cache_folder() / "meters" / f"{safe}.json"

@@ -1,0 +1,86 @@
+"""A meter outside of the machine: its readings, a CSV of (time, watts), given to results measured meanwhile.
+
+    time,watts                      time is seconds since 1970, or ISO 8601 with its offset
+    1767225600.0,312.5
+
+Windows are found by the clock, so both clocks must be set (NTP). What is measured is whatever hangs on that meter:
+usually the whole computer, so net and gross are far apart.
+"""
+
+import csv
+from dataclasses import replace
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from compress import results, trace
+from compress.config import InputError
+from compress.results import Result
+from compress.verify import recomputed
+
+
+def attach(path: Path, readings: Path, boundary: str, calibration: str | None) -> Result:
+    """The result with energy from the readings, written back together with its trace.
+
+    Raises InputError when the readings cannot be used, or do not cover the session. Grade A needs `calibration`, which
+    says who calibrated the meter, when, and to what error.
+    """
+    stored = results.read(path)
+    if stored.trace is None:
+        raise InputError(f"{path}: names no trace; run the recipe again")
+    root = path.parent.parent
+    answer = trace.read(root / stored.trace)
+    if "clock_offset_ns" not in answer:
+        raise InputError(f"{path}: its trace does not say what time it was; run the recipe again")
+    samples = [{**row, "time_ns": row["time_ns"] - answer["clock_offset_ns"]} for row in read(readings)]
+    windows = [w for r in answer["runners"] for p in r["points"] for w in p["rounds"]]
+    first, last = min(w["started_ns"] for w in windows), max(w["ended_ns"] for w in windows)
+    if samples[0]["time_ns"] > first or samples[-1]["time_ns"] < last:
+        raise InputError(
+            f"{readings}: covers {_seconds(samples, first)} of the session's first window to its last; "
+            "expected all of it; is the meter's clock set?"
+        )
+    meter: dict[str, Any] = {
+        "source": "external", "boundary": boundary, "measured": True, "step_s": None, "calibration": calibration,
+    }  # fmt: skip
+    session = f"{stored.session}-external"
+    place = Path(stored.trace).with_name(session)
+    trace.write(root / place, {**answer, "meter": meter, "samples": samples, "idle_w": None})
+    made = recomputed(replace(stored, session=session, trace=str(place)), trace.read(root / place))
+    results.write(root, made)
+    return made
+
+
+def _seconds(samples: list[dict[str, Any]], first: int) -> str:
+    return f"{(samples[0]['time_ns'] - first) / 1e9:+.0f} to {(samples[-1]['time_ns'] - first) / 1e9:+.0f} s"
+
+
+def read(path: Path) -> list[dict[str, Any]]:
+    """Readings by time: time_ns since 1970 and power_mw. Raises InputError with the line that cannot be read."""
+    try:
+        rows = list(csv.DictReader(path.read_text(encoding="utf-8").splitlines()))
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror})") from None
+    if not rows or not {"time", "watts"} <= set(rows[0]):
+        raise InputError(f"{path}: expected a CSV with columns time and watts, and a line for each reading")
+    found = []
+    for number, row in enumerate(rows, start=2):
+        try:
+            power_mw = round(1000 * float(row["watts"]))
+            found.append({"time_ns": _ns(row["time"]), "power_mw": power_mw, "counter_uj": None})
+        except (ValueError, TypeError):
+            raise InputError(
+                f"{path}:{number}: time {row['time']!r}, watts {row['watts']!r}; expected seconds since 1970, or ISO "
+                "8601 with an offset, and a number of watts"
+            ) from None
+    return sorted(found, key=lambda row: int(row["time_ns"]))
+
+
+def _ns(text: str) -> int:
+    try:
+        return round(float(text) * 1e9)
+    except ValueError:
+        moment = datetime.fromisoformat(text)
+        if moment.tzinfo is None:
+            raise ValueError("no offset") from None
+        return round(moment.timestamp() * 1e9)

@@ -1,0 +1,31 @@
+"""A load for examining meters: products of large matrices, busy for a part of every period."""
+
+import time
+from collections.abc import Callable
+
+SIZE = 4096  # 16-bit: 3 x 32 MiB, over a hundred GFLOP a product: large enough to fill any GPU
+
+
+def gpu_load(device: str) -> Callable[[float, float, float], None]:
+    """load(seconds, duty, period_s) on a CUDA device; it returns when the device has finished."""
+    import torch
+
+    weight = torch.randn(SIZE, SIZE, device=device, dtype=torch.float16) / SIZE**0.5
+    value = torch.randn(SIZE, SIZE, device=device, dtype=torch.float16)
+
+    def burn(seconds: float) -> None:
+        nonlocal value
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            value = weight @ value
+            torch.cuda.synchronize(device)
+        value = torch.nan_to_num(value, posinf=1.0, neginf=-1.0)
+
+    def load(seconds: float, duty: float, period_s: float) -> None:
+        end = time.monotonic() + seconds
+        while (left := end - time.monotonic()) > 0:
+            burn(min(left, duty * period_s))
+            if duty < 1:
+                time.sleep(max(0.0, min(end - time.monotonic(), (1 - duty) * period_s)))
+
+    return load

@@ -1,0 +1,137 @@
+"""What a table says of several recipes at once: adjusted intervals, odds of being on the front, cheapest within a loss.
+
+Results store unadjusted intervals; a family of comparisons is adjusted when its table is made (Holm). Odds come from
+resampling rounds, jointly for all recipes of a session and independently across sessions; differences of accuracy
+are drawn from the normal distribution that their interval stands for.
+"""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from compress import stats
+from compress.config import InputError
+from compress.pareto import Table, candidates, point_cost
+from compress.results import Point, Result
+from compress.stats import Estimate
+from compress.verdict import IN_POINTS
+
+RESAMPLES = 400
+MOST = 120  # of a table's rows: dominance is looked at for every pair
+
+
+def adjusted(table: Table) -> dict[str, Estimate]:
+    """Cost ratio of every recipe with the interval that Holm's adjustment for the whole table gives."""
+    costs = {r.name: point_cost(r.headline, table.axis, table.reference) for r in table.results}
+    known = {name: cost for name, cost in costs.items() if cost is not None}
+    levels = stats.holm([stats.ratio_p(cost) for cost in known.values()])
+    return {
+        name: stats.at_confidence(cost, 1 - level) for (name, cost), level in zip(known.items(), levels, strict=True)
+    }
+
+
+def front_odds(table: Table, seed: int = 0) -> dict[str, float]:
+    """Share of resamples in which nothing dominates a row, by name; empty where rounds are missing or rows too many."""
+    everyone = candidates(table.results, table.references, table.axis, table.reference)
+    field = [c for c in everyone if c.name not in table.unranked]
+    owners: dict[str, Result] = {r.name: r for r in table.results}
+    if not 0 < len(field) <= MOST:
+        return {}
+    generator = np.random.default_rng(seed)
+    draws: dict[str, np.ndarray] = {}
+    costs, qualities = [], []
+    for candidate in field:
+        owner = owners.get(candidate.name, table.newest)
+        logs = None if candidate.name == table.reference else _log_ratios(table, owner, candidate.name)
+        if logs is None:
+            centre = math.log(candidate.cost.value)
+            costs.append(np.full(RESAMPLES, centre))
+        else:
+            chosen = draws.get(owner.session)
+            if chosen is None or chosen.max() >= len(logs):
+                chosen = draws[owner.session] = generator.integers(0, len(logs), (RESAMPLES, len(logs)))
+            costs.append(np.asarray(logs)[chosen].mean(axis=1))
+        spread = (candidate.quality.high - candidate.quality.low) / (2 * 1.959963984540054)
+        spread = spread if math.isfinite(spread) else 0.0
+        qualities.append(candidate.quality.value + spread * generator.standard_normal(RESAMPLES))
+    cost, quality = np.array(costs), np.array(qualities)  # [rows, resamples]
+    beaten = np.zeros(cost.shape, dtype=bool)
+    for i in range(len(field)):
+        no_worse = (cost <= cost[i]) & (quality >= quality[i])
+        better = (cost < cost[i]) | (quality > quality[i])
+        beaten[i] = (no_worse & better).any(axis=0)
+    return {c.name: float(1 - beaten[i].mean()) for i, c in enumerate(field)}
+
+
+def _log_ratios(table: Table, owner: Result, name: str) -> list[float] | None:
+    """Logarithms of cost over the reference's, a value per round, of a recipe or a reference of the same session."""
+    reference = next((r for r in owner.references if r.name == table.reference), None)
+    points = owner.points if owner.name == name else next((r.points for r in owner.references if r.name == name), ())
+    ours, theirs = (
+        next((p for p in each if p.headline), None) for each in (points, reference.points if reference else ())
+    )
+    if ours is None or theirs is None:
+        return None
+    mine, others = (_per_batch(p, table.axis) for p in (ours, theirs))
+    if mine is None or others is None or len(mine) != len(others):
+        return None
+    return [math.log(a / b) for a, b in zip(mine, others, strict=True)]
+
+
+def _per_batch(point: Point, axis: str) -> list[float] | None:
+    """Cost per batch of every round, or None where it is not known."""
+    if axis == "latency":
+        return [r.duration_s / r.batches for r in point.rounds]
+    joules = [r.energy_j for r in point.rounds]
+    if any(j is None or j <= 0 for j in joules):
+        return None
+    return [(j or 0.0) / r.batches for j, r in zip(joules, point.rounds, strict=True)]
+
+
+@dataclass(frozen=True)
+class Within:
+    """The cheapest recipe that loses no more than asked: by its estimate, and with 95 % confidence."""
+
+    estimated: str | None
+    confident: str | None
+
+
+def loss(text: str) -> tuple[float, str]:
+    """(0.01, points) of `1pt`, (0.02, percent) of `2%`. Raises InputError for anything else."""
+    for suffix, unit in (("pt", "points"), ("%", "percent")):
+        number = text.strip().removesuffix(suffix)
+        if text.strip().endswith(suffix):
+            try:
+                value = float(number) / 100
+            except ValueError:
+                break
+            if value >= 0:
+                return value, unit
+    raise InputError(f"--within {text}: expected points such as 1pt, or percent such as 2% for perplexity")
+
+
+def cheapest_within(table: Table, most: float, unit: str) -> Within:
+    """The cheapest recipes of a table within `most` of its reference. Raises InputError when the unit does not fit."""
+    metric = next((r.accuracy.metric for r in table.results if r.accuracy), "accuracy")
+    wanted = "points" if metric in IN_POINTS else "percent"
+    if unit != wanted:
+        raise InputError(f"--within: {metric} is compared in {wanted}, not in {unit}")
+    field = [c for c in candidates(table.results, (), table.axis, table.reference)]
+    by_cost = sorted(field, key=lambda c: (c.cost.value, c.name))
+    return Within(
+        next((c.name for c in by_cost if c.quality.value >= -most), None),
+        next((c.name for c in by_cost if c.quality.low >= -most), None),
+    )
+
+
+def answers(table: Table, most: float, unit: str, text: str) -> list[str]:
+    """Two sentences for people."""
+    within = cheapest_within(table, most, unit)
+    n = next((r.accuracy.estimate.n for r in table.results if r.accuracy), 0)
+    strict = "" if within.confident == within.estimated else f" ({n:,} examples are too few to be surer)"
+    where = f"{table.newest.workload.get('name', 'workload')}, within {text} of {table.reference}"
+    return [
+        f"{where}: the cheapest by its estimate is {within.estimated or 'none'}",
+        f"{where}: the cheapest with 95 % confidence is {within.confident or 'none'}{strict}",
+    ]

@@ -1,0 +1,178 @@
+"""Do the intervals keep their word? Thousands of simulated sessions; `make study` writes the table.
+
+Every window goes through the code that measures real boards (`window_energy`, `mean_estimate`, `paired_ratio`); only
+the board is simulated: a counter that moves every 100 ms and sees a quarter of each period, a gain within 5 %, power
+that differs from round to round and from period to period. One seed, chosen once.
+"""
+
+import argparse
+import math
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+from compress import stats  # noqa: E402
+from compress.energy.sampler import NEAR_EDGE_S, Sample, window_energy  # noqa: E402
+
+SEED = 20260501
+STEP_S = 0.1
+GAIN = 0.05
+UNSEEN = 0.02  # noise of a period that comes from seeing only a part of it
+WITHIN = 0.01  # noise of true power from period to period
+
+
+@dataclass(frozen=True)
+class Bound:
+    """A property, what was found, and what was asked for."""
+
+    what: str
+    found: float
+    low: float
+    high: float
+
+    @property
+    def kept(self) -> bool:
+        """Whether it lies within."""
+        return self.low <= self.found <= self.high
+
+    def row(self) -> str:
+        """A line of the table, in percent."""
+        asked = (
+            f"{100 * self.low:g} to {100 * self.high:g} %"
+            if self.low > 0 and self.high < 1
+            else (f"at least {100 * self.low:g} %" if self.low > 0 else f"at most {100 * self.high:g} %")
+        )
+        return f"| {self.what} | {asked} | {100 * self.found:.2f} % | {'yes' if self.kept else 'NO'} |"
+
+
+def samples(generator: np.random.Generator, watts: float, gain: float, start: float, end: float) -> list[Sample]:
+    """What the sampler sees of one window whose load draws `watts`: every 100 ms, and closely near both edges."""
+    first, last = start - 0.4, end + 0.4
+    phase = generator.uniform(0, STEP_S)
+    moves = np.arange(first - 1 + phase, last + 1, STEP_S)
+    seen = (
+        gain
+        * watts
+        * (1 + WITHIN * generator.standard_normal(len(moves)) + UNSEEN * generator.standard_normal(len(moves)))
+    )
+    counter = np.floor(1000 * np.cumsum(seen * STEP_S)).astype(np.int64) * 1000  # uJ, in whole mJ
+    close = [np.arange(edge, edge + 2 * STEP_S, NEAR_EDGE_S) for edge in (start - 2 * STEP_S, end)]
+    times = np.unique(np.concatenate([np.arange(first, last, STEP_S), *close]))
+    index = np.searchsorted(moves, times, side="right") - 1
+    return [
+        {"time_ns": int(t), "counter_uj": int(c)}
+        for t, c in zip(np.round(times * 1e9).astype(np.int64), counter[index], strict=True)
+    ]
+
+
+def session(
+    generator: np.random.Generator, watts: tuple[float, ...], rounds: int, window_s: float, cv: float
+) -> tuple[float, list[list[float]]]:
+    """(gain of the board, joules of every runner per round); a round's noise is partly shared by its runners."""
+    gain = 1 + GAIN * generator.uniform(-1, 1)
+    joules: list[list[float]] = [[] for _ in watts]
+    for _ in range(rounds):
+        shared = 0.02 * generator.standard_normal()  # temperature, voltage: cancels in paired ratios
+        for into, each in zip(joules, watts, strict=True):
+            own = each * math.exp(shared + cv * generator.standard_normal())
+            start = 10 + generator.uniform(0, STEP_S)
+            found = window_energy(
+                samples(generator, own, gain, start, start + window_s),
+                round(start * 1e9),
+                round((start + window_s) * 1e9),
+                STEP_S,
+            )
+            assert found.joules is not None, found.reason
+            into.append(found.joules)
+    return gain, joules
+
+
+def study(sessions: int) -> Iterator[Bound]:
+    """Every property of the table, over so many sessions."""
+    generator = np.random.default_rng(SEED)
+    covered = {"ratio": 0, "board": 0, "true": 0}
+    false, found = 0, 0
+    true_ratio = 200 / 300
+    window_s, rounds = 5.0, 6
+    for _ in range(sessions):
+        gain, (ours, theirs) = session(generator, (200.0, 300.0), rounds, window_s, cv=0.01)
+        ratio, energy = stats.paired_ratio(ours, theirs), stats.mean_estimate(ours)
+        board = gain * 200 * window_s * math.exp((0.02**2 + 0.01**2) / 2)  # mean of a log-normal
+        covered["ratio"] += ratio.low <= true_ratio <= ratio.high
+        covered["board"] += energy.low <= board <= energy.high
+        covered["true"] += energy.low * (1 - GAIN) <= board / gain <= energy.high * (1 + GAIN)
+        _, (one, two) = session(generator, (250.0, 250.0), rounds, window_s, cv=0.01)
+        same = stats.paired_ratio(one, two)
+        false += not same.low <= 1 <= same.high
+        _, (less, more) = session(generator, (242.5, 250.0), 10, window_s, cv=0.01)
+        three = stats.paired_ratio(less, more)
+        found += three.high < 1
+    yield Bound("95 % intervals cover the true ratio", covered["ratio"] / sessions, 0.935, 0.965)
+    yield Bound("95 % intervals cover the energy that the board reports", covered["board"] / sessions, 0.935, 0.965)
+    yield Bound("intervals widened by 5 % gain cover the true energy", covered["true"] / sessions, 0.95, 1)
+    yield Bound("A against A called different", false / sessions, 0, 0.065)
+    yield Bound("a true difference of 3 % found at 10 rounds, cv 1 %", found / sessions, 0.8, 1)
+    yield Bound("bias of a window of 200 counter movements, worst of 20 phases", bias(generator), 0, 0.005)
+    yield Bound("CPU time of sampling at 10 Hz, of a core", sampling_cost(), 0, 0.003)
+
+
+def bias(generator: np.random.Generator) -> float:
+    """Largest mean relative error of windows of 20 s, over phases of the counter."""
+    worst = 0.0
+    for phase in np.linspace(0, STEP_S, 20, endpoint=False):
+        start = 10 + float(phase)
+        errors = []
+        for _ in range(20):
+            seen = samples(generator, 300.0, 1.0, start, start + 20)
+            found = window_energy(seen, round(start * 1e9), round((start + 20) * 1e9), STEP_S)
+            errors.append((found.joules or 0.0) / 6000 - 1)
+        worst = max(worst, abs(float(np.mean(errors))))
+    return worst
+
+
+def sampling_cost(seconds: float = 10.0) -> float:
+    """CPU time of the sampler's thread over wall time, on a simulated board (the binding's own calls are not in it)."""
+    from compress.energy import nvml
+    from compress.energy.sampler import Sampler
+    from compress.energy.simulate import Board, Simulator
+
+    sys.modules["pynvml"] = Simulator([Board("GPU-a")], time.monotonic)  # type: ignore[assignment]
+    meter = nvml.find("a", None)
+    assert isinstance(meter, nvml.NvmlCounter)
+    with Sampler(meter) as sampler:
+        time.sleep(seconds)
+    return sampler.cpu_s / seconds
+
+
+def main() -> None:
+    """Prints the table, writes it, and ends with 1 when a bound is missed."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--sessions", type=int, default=2000)
+    parser.add_argument("--out", type=Path)
+    options = parser.parse_args()
+    bounds = list(study(options.sessions))
+    lines = [
+        "# Energy on simulated boards",
+        "",
+        f"{options.sessions:,} sessions, seed {SEED}; made by `make study`.",
+        "",
+        "| property | asked | found | kept |",
+        "| --- | --- | --- | --- |",
+        *(bound.row() for bound in bounds),
+        "",
+    ]
+    print("\n".join(lines))
+    if options.out:
+        options.out.write_text("\n".join(lines), encoding="utf-8")
+    sys.exit(0 if all(bound.kept for bound in bounds) else 1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,148 @@
+"""The doctor on simulated boards: what it finds is what the board does, and what it advises can be acted on."""
+
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from compress.energy import block, nvml, profile
+from compress.energy.doctor import Report, examine, without_a_meter
+from compress.energy.simulate import Board, Simulator
+
+IDLE_W, BUSY_W = 80.0, 400.0
+
+
+class Switch:
+    """A board's true power: busy while a load runs. Remembers when, because boards report the past."""
+
+    def __init__(self) -> None:
+        self._changes: list[tuple[float, float]] = [(0.0, IDLE_W)]
+        self._guard = threading.Lock()
+
+    def __call__(self, now: float) -> float:
+        with self._guard:
+            return next(watts for at, watts in reversed(self._changes) if at <= now or at == 0.0)
+
+    def set(self, watts: float) -> None:
+        with self._guard:
+            self._changes.append((time.monotonic(), watts))
+            del self._changes[1:-400]
+
+    def load(self, seconds: float, duty: float, period_s: float) -> None:
+        """Keeps the board busy for a part of every period."""
+        end = time.monotonic() + seconds
+        while (left := end - time.monotonic()) > 0:
+            self.set(BUSY_W)
+            time.sleep(min(left, duty * period_s))
+            if duty < 1:
+                self.set(IDLE_W)
+                time.sleep(max(0.0, min(end - time.monotonic(), (1 - duty) * period_s)))
+        self.set(IDLE_W)
+
+
+def examined(monkeypatch: pytest.MonkeyPatch, **board: Any) -> Report:
+    switch = Switch()
+    made = Board("GPU-a", watts=switch, period_s=0.02, **board)
+    monkeypatch.setitem(sys.modules, "pynvml", Simulator([made], time.monotonic))
+    meter = nvml.find("a", None)
+    assert isinstance(meter, nvml.NvmlCounter)
+    return examine(meter, switch.load, "a", "580.00", scale=0.08)
+
+
+def line(report: Report, start: str) -> str:
+    return next(line for line in report.lines if line[2:].startswith(start))
+
+
+def test_a_good_board_is_found_good(monkeypatch: pytest.MonkeyPatch) -> None:
+    report = examined(monkeypatch)
+    assert report.profile is not None
+    assert 0.015 < report.profile.step_s < 0.06  # 20 ms, on a machine that may be busy
+    assert report.profile.agreement is not None
+    assert abs(report.profile.agreement) < 0.1
+    for start in ("meter", "one reading takes", "counter moves every", "power at idle", "power at load", "linearity"):
+        assert line(report, start)
+
+
+def test_a_throttled_shared_board_without_instant_power_is_told_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    report = examined(monkeypatch, instant=False, events=lambda _: 0x40, processes=lambda _: (1, 2, 3))
+    assert "hardware thermal slowdown" in line(report, "throttled")
+    assert "3 on the board" in line(report, "processes")
+    advice = " ".join(report.advice)
+    for words in ("update the driver", "until the board is cool", "end the other processes"):
+        assert words in advice
+
+
+def test_a_counter_that_stands_still_is_named_and_leaves_no_profile(monkeypatch: pytest.MonkeyPatch) -> None:
+    switch = Switch()
+    monkeypatch.setitem(sys.modules, "pynvml", Simulator([Board("GPU-a", watts=switch, period_s=1e6)], time.monotonic))
+    meter = nvml.find("a", None)
+    assert isinstance(meter, nvml.NvmlCounter)
+    report = examine(meter, switch.load, "a", "580.00", scale=0.02)
+    assert report.profile is None
+    assert "stands still" in report.advice[0]
+
+
+def test_sessions_take_over_the_profile_of_the_same_board_and_driver_only(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("COMPRESS_CACHE", str(tmp_path))
+    monkeypatch.setitem(sys.modules, "pynvml", Simulator([Board("GPU-a"), Board("GPU-b")], time.monotonic))
+    profile.save(profile.Profile("a", "simulated", "Test GPU", "2026-05-05", 0.033, 0.01, 0.0, 0.004, 1e-5))
+    profile.save(profile.Profile("b", "another driver", "Test GPU", "2026-05-05", 0.033, 0.01, 0.0, 0.004, 1e-5))
+    one, two = nvml.find("a", None), nvml.find("b", None)
+    assert isinstance(one, nvml.NvmlCounter)
+    assert isinstance(two, nvml.NvmlCounter)
+    assert (one.step_s, one.profile) == (0.033, "2026-05-05")
+    assert (two.step_s, two.profile) == (nvml.STEP_S, None)
+
+
+def test_without_a_meter_it_says_what_is_missing_and_what_would_give_one() -> None:
+    told = "\n".join(without_a_meter("no RAPL counters here", "the driver is not loaded"))
+    assert "no RAPL counters here" in told
+    assert "sudo chmod" in told
+    assert "Volta" in told
+    assert "grade E" in told
+
+
+def test_a_block_is_bounded_by_the_counters_movements(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(block, "IDLE_S", 0.2)
+    board = Board("GPU-a", watts=100.0, period_s=0.05)
+    monkeypatch.setitem(sys.modules, "pynvml", Simulator([board], time.monotonic))
+    with block.meter("cuda", "a") as spent:
+        time.sleep(0.4)
+    assert spent.energy_j is not None
+    assert spent.low_j is not None
+    assert spent.high_j is not None
+    assert spent.low_j <= 100 * spent.seconds <= spent.high_j
+    assert spent.energy_j == pytest.approx(100 * spent.seconds, rel=0.1)
+    assert "nvml: GPU board Test GPU" in str(spent)
+
+
+def test_a_block_on_a_lost_board_has_seconds_and_a_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(block, "IDLE_S", 0.1)
+    board = Board("GPU-a", lost_at=time.monotonic() + 0.6)
+    monkeypatch.setitem(sys.modules, "pynvml", Simulator([board], time.monotonic))
+    with block.meter("cuda", "a") as spent:
+        time.sleep(0.5)
+    assert spent.energy_j is None
+    assert "fallen off the bus" in str(spent)
+    assert spent.seconds >= 0.5
+
+
+def test_modelled_energy_of_a_block_is_a_range_and_says_so() -> None:
+    from compress import energy
+
+    with energy.meter() as spent:
+        end = time.process_time() + 0.05
+        while time.process_time() < end:
+            pass
+    if spent.source == "modelled":
+        assert spent.energy_j is not None
+        assert spent.low_j is not None
+        assert spent.high_j is not None
+        assert spent.high_j / spent.energy_j == pytest.approx(2.5)
+        assert str(spent).count("~") == 1
+        assert "modelled from CPU time" in str(spent)

@@ -1,0 +1,91 @@
+"""The real binding: pynvml itself loads a small C library with NVML's functions, on a machine without a GPU."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.helpers import ROOT
+
+PROGRAM = """
+import time
+from compress.energy import Absent, nvml
+from compress.energy.block import metered
+meter = nvml.find("stub", "Stub H200", 140 * 2**30)
+if isinstance(meter, Absent):
+    print("absent:", meter.reason)
+else:
+    if type(meter) is nvml.NvmlCounter:
+        meter.step_s = 0.02
+    print(type(meter).__name__, meter.boundary)
+    print(dict(meter.state()), meter.processes())
+    with metered(meter) as spent:
+        time.sleep(0.3)
+    print(spent.energy_j / spent.seconds, spent.reason)
+"""
+
+
+@pytest.fixture(scope="module")
+def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with libnvidia-ml.so.1."""
+    compiler = shutil.which("cc") or shutil.which("gcc")
+    if compiler is None:
+        pytest.skip("no C compiler here to build the stand-in for NVML")
+    folder = tmp_path_factory.mktemp("nvml")
+    target = folder / "libnvidia-ml.so.1"
+    source = ROOT / "tests" / "nvml_stub.c"
+    subprocess.run([compiler, "-shared", "-fPIC", "-O1", "-o", str(target), str(source)], check=True)
+    return folder
+
+
+def told(library: Path, **faults: str) -> list[str]:
+    """Lines that the program prints with the library in place of the driver's."""
+    environment = {**os.environ, "LD_LIBRARY_PATH": str(library), "PYTHONPATH": str(ROOT), **faults}
+    done = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True, env=environment, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.splitlines()
+
+
+def test_the_real_binding_reads_counter_power_clocks_and_processes(library: Path) -> None:
+    kind, state, power = told(library)
+    assert kind == "NvmlCounter GPU board Stub H200"
+    assert "'power_mw': 150000" in state
+    assert "'sm_mhz': 1980" in state
+    assert "'events': 4" in state
+    assert state.endswith("(11, 12)")
+    watts, reason = power.split(" ", 1)
+    assert float(watts) == pytest.approx(150, rel=0.05)
+    assert reason == "None"
+
+
+def test_a_board_whose_counter_is_missing_is_integrated(library: Path) -> None:
+    kind, _, power = told(library, STUB_ENERGY="3")
+    assert kind.startswith("Integrated GPU board Stub H200, power integrated")
+    assert float(power.split()[0]) == pytest.approx(150, rel=0.2)
+
+
+@pytest.mark.parametrize(
+    ("fault", "words"),
+    [
+        ({"STUB_INIT": "9"}, "driver is not loaded"),
+        ({"STUB_INIT": "18"}, "reboot after a driver update"),
+        ({"STUB_NAME": "15"}, "fallen off the bus"),
+        ({"STUB_ENERGY": "4"}, "no permission"),
+        ({"STUB_MIG_ON": "1"}, "MIG is enabled"),
+    ],
+    ids=lambda value: "-".join(value) if isinstance(value, dict) else "",
+)
+def test_the_real_bindings_errors_become_sentences(library: Path, fault: dict[str, str], words: str) -> None:
+    (line,) = told(library, **fault)
+    assert line.startswith("absent:")
+    assert words in line
+
+
+def test_without_the_library_the_reason_says_what_to_install(tmp_path: Path) -> None:
+    if any(Path(folder, "libnvidia-ml.so.1").exists() for folder in ("/usr/lib/x86_64-linux-gnu", "/usr/lib64")):
+        pytest.skip("this machine has NVML")
+    (line,) = told(tmp_path)
+    assert "install the driver" in line

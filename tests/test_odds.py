@@ -1,0 +1,118 @@
+"""What a table says of several recipes at once: adjusted intervals, odds of the front, cheapest within a loss."""
+
+import math
+import random
+from dataclasses import replace
+
+import pytest
+from scipy.stats import t, ttest_1samp
+
+from compress import odds, stats
+from compress.config import InputError
+from compress.pareto import group
+from compress.results import Point, Result
+from compress.stats import Estimate
+from tests.factory import reference, result
+
+
+def test_holm_is_the_step_down_by_hand() -> None:
+    assert stats.holm([0.001, 0.04, 0.03]) == pytest.approx([0.05 / 3, 0.05 / 2, 0.05 / 2])
+    assert stats.holm([0.001, 0.01, 0.04]) == pytest.approx([0.05 / 3, 0.05 / 2, 0.05])
+    assert stats.holm([]) == []
+
+
+def test_p_and_wider_intervals_are_those_of_the_t_test() -> None:
+    draw = random.Random(3)
+    ratios = [math.exp(0.02 + 0.03 * draw.gauss(0, 1)) for _ in range(7)]
+    found = stats.log_mean_estimate(ratios)
+    logs = [math.log(r) for r in ratios]
+    assert stats.ratio_p(found) == pytest.approx(ttest_1samp(logs, 0).pvalue)
+    wide = stats.at_confidence(found, 0.99)
+    interval = ttest_1samp(logs, 0).confidence_interval(0.99)
+    assert (wide.low, wide.high) == pytest.approx((math.exp(interval.low), math.exp(interval.high)))
+    assert stats.t_quantile(7) == pytest.approx(t.ppf(0.975, 6))
+
+
+def test_an_interval_without_width_or_of_one_round_is_left_alone() -> None:
+    assert stats.ratio_p(Estimate(0.5, 0.5, 0.5, 5)) == 0
+    assert stats.ratio_p(Estimate(1.0, 1.0, 1.0, 5)) == 1
+    alone = Estimate(0.5, 0.0, math.inf, 1)
+    assert stats.ratio_p(alone) == 1
+    assert stats.at_confidence(alone, 0.99) == alone
+
+
+def test_adjusted_intervals_are_wider_and_never_narrower() -> None:
+    (table,) = group([result(f"r{i}", cost=0.9 + i / 50) for i in range(6)])
+    for name, wide in odds.adjusted(table).items():
+        alone = next(r for r in table.results if r.name == name).headline
+        assert alone is not None
+        ratio = alone.ratio("fp32 eager")
+        assert ratio is not None
+        assert wide.low <= ratio.latency.low * (1 + 1e-9)
+        assert wide.high >= ratio.latency.high * (1 - 1e-9)
+
+
+def timed(made: Result, ours: list[float], theirs: list[float]) -> Result:
+    """A result whose rounds took so many seconds a batch, and its reference's."""
+
+    def point(old: Point, seconds: list[float]) -> Point:
+        return replace(
+            old,
+            rounds=tuple(replace(r, duration_s=s, batches=1) for r, s in zip(old.rounds, seconds, strict=True)),
+        )
+
+    (first, *rest) = made.references
+    fixed = replace(first, points=(point(first.points[0], theirs),))
+    return replace(made, points=(point(made.points[0], ours),), references=(fixed, *rest))
+
+
+def test_a_plain_winner_is_on_the_front_always_and_a_loser_never() -> None:
+    fast = timed(result("fast", cost=0.5, half=0.001), [0.5] * 5, [1.0] * 5)
+    slow = timed(result("slow", cost=0.8, delta=-0.05, half=0.001), [0.8] * 5, [1.0] * 5)
+    (table,) = group([fast, slow])
+    found = odds.front_odds(table)
+    assert found["fast"] == 1
+    assert found["slow"] == 0
+
+
+def test_a_tie_shares_the_front() -> None:
+    noise = [0.50, 0.52, 0.48, 0.51, 0.49]
+    one = timed(result("one", cost=0.5, half=0.01), noise, [1.0] * 5)
+    two = timed(result("two", cost=0.5, half=0.01), noise[::-1], [1.0] * 5)
+    (table,) = group([one, two])
+    found = odds.front_odds(table)
+    assert 0.3 < found["one"] < 0.95
+    assert 0.3 < found["two"] < 0.95
+
+
+def test_the_cheapest_within_a_loss_by_estimate_and_with_confidence() -> None:
+    (table,) = group(
+        [
+            result("cheap", cost=0.2, delta=-0.008, half=0.01),
+            result("sure", cost=0.4, delta=-0.001, half=0.005),
+            result("lossy", cost=0.1, delta=-0.03, half=0.01),
+        ]
+    )
+    assert odds.cheapest_within(table, *odds.loss("1pt")) == odds.Within("cheap", "sure")
+    assert odds.cheapest_within(table, *odds.loss("0pt")) == odds.Within(None, None)
+    told = odds.answers(table, 0.01, "points", "1pt")
+    assert "cheap" in told[0]
+    assert "872 examples are too few" in told[1]
+
+
+@pytest.mark.parametrize("text", ["1", "pt", "-1pt", "one pt", "5 %pt"])
+def test_a_loss_that_is_not_one_is_refused(text: str) -> None:
+    with pytest.raises(InputError, match="expected points such as 1pt"):
+        odds.loss(text)
+
+
+def test_points_do_not_fit_a_perplexity_nor_percent_an_accuracy() -> None:
+    (table,) = group([result("one")])
+    with pytest.raises(InputError, match="compared in points, not in percent"):
+        odds.cheapest_within(table, *odds.loss("2%"))
+
+
+def test_a_table_without_rounds_to_resample_still_has_odds_for_every_candidate() -> None:
+    made = replace(result("one"), references=(reference(),))
+    (table,) = group([made])
+    assert set(odds.front_odds(table)) == {"one", "fp32 eager"}
