@@ -84,6 +84,8 @@ def save(bundle: Bundle, path: Path, extra: Mapping[str, Any] | None = None) -> 
             extra=dict(extra or {}),
         )
         (work / MANIFEST).write_text(_sealed(asdict(manifest)), encoding="utf-8")
+        for file in manifest.files:
+            (work / file).chmod(0o644)  # safetensors writes for the owner alone
         _put_in_place(work, path)
     except (OSError, SafetensorError) as error:
         reason = getattr(error, "strerror", None) or str(error)

@@ -18,11 +18,16 @@ from compress.stats import Estimate
 from compress.verdict import IN_POINTS
 
 RESAMPLES = 400
-MOST = 120  # of a table's rows: dominance is looked at for every pair
+MOST = 120  # of a table's rows: more are a search, not a family of comparisons, and dominance looks at every pair
 
 
 def adjusted(table: Table) -> dict[str, Estimate]:
-    """Cost ratio of every recipe with the interval that Holm's adjustment for the whole table gives."""
+    """Cost ratio of every recipe with the interval that Holm's adjustment for the whole table gives.
+
+    Empty for a table of too many rows.
+    """
+    if len(table.results) > MOST:
+        return {}
     costs = {r.name: point_cost(r.headline, table.axis, table.reference) for r in table.results}
     known = {name: cost for name, cost in costs.items() if cost is not None}
     levels = stats.holm([stats.ratio_p(cost) for cost in known.values()])

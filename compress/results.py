@@ -3,6 +3,7 @@
 Unknown is `None` with a reason beside it; it is never 0. Quantities carry their unit in their name.
 """
 
+import contextlib
 import json
 import os
 import tempfile
@@ -304,7 +305,12 @@ def read(path: Path) -> Result:
     if path.is_dir():
         raise InputError(f"{path}: is a folder; expected a result file (.json)")
     try:
-        raw = json.loads(path.read_bytes())
+        data = path.read_bytes()
+        with contextlib.suppress(ValidationError):  # what is wrong with a file is found out below
+            made: Result = _adapter().validate_json(data)
+            if made.schema == SCHEMA:
+                return made
+        raw = json.loads(data)
     except FileNotFoundError:
         raise InputError(f"{path}: no such result file") from None
     except OSError as error:

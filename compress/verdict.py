@@ -178,6 +178,8 @@ def _accuracy_words(accuracy: Accuracy) -> str:
     scale, form, unit = delta_unit(metric)
     value, low, high = (scale * v for v in (delta.value, delta.low, delta.high))
     up = accuracy.higher_is_better
+    if not low <= 0 <= high and float(f"{value:{form}}") == 0:
+        form = "z.1g"  # a difference that the interval tells from 0 is not said to be 0.0
     if low == value == high == 0:
         return f" at the same {metric}"
     if low <= 0 <= high:

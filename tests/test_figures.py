@@ -13,6 +13,8 @@ from compress.energy.sampler import Sampler, integrated_power, movements, window
 from compress.energy.simulate import Board, Simulator
 from compress.measure.latency import settled
 from compress.results import Point
+from compress.verify import verify
+from tests.helpers import ROOT
 from tests.simulated import Load, session
 
 PAIR = {"fp32 eager": Load(300.0, 0.020), "ours": Load(200.0, 0.010)}
@@ -49,6 +51,16 @@ def test_a_window_of_200_movements_is_right_at_any_phase(monkeypatch: Any, phase
         true = 250.0 * (window["ended_ns"] - window["started_ns"]) / 1e9
         assert seen.energy_j == pytest.approx(true, rel=0.005)
         assert seen.integrated_j == pytest.approx(true, rel=0.005)
+
+
+def test_energy_does_not_depend_on_who_ran_before(monkeypatch: Any) -> None:
+    loads = {"fp32 eager": Load(300.0, 0.02), "hot": Load(650.0, 0.02), "cold": Load(110.0, 0.02)}
+    answer = session(monkeypatch, loads, rounds=8, lag_s=0.1, averaged_s=0.025)
+    orders = {tuple(w["order"] for w in r["points"][0]["rounds"]) for r in answer["runners"]}
+    assert len(orders) == 3  # each has come after each other
+    for name, load in loads.items():
+        for seen in point(answer, name).rounds:
+            assert seen.energy_j == pytest.approx(load.watts * seen.duration_s, rel=0.005)
 
 
 def test_idle_gross_and_net_are_all_there(monkeypatch: Any) -> None:
@@ -177,3 +189,11 @@ def test_the_samplers_thread_finds_the_movements_of_a_real_clock(monkeypatch: py
     assert found.joules * 1e9 / (end - start) == pytest.approx(123.0, rel=0.05)
     inside = [s for s in sampler.samples if start <= int(s["time_ns"] or 0) <= end]
     assert len(inside) <= math.ceil(0.6 / 0.1) + 2  # no closer than 10 Hz inside the window
+
+
+SHIPPED = sorted(p for p in (ROOT / "results" / "reference").rglob("bert_*.json"))
+
+
+@pytest.mark.parametrize("file", SHIPPED, ids=[f"{p.parent.parent.name}-{p.stem}" for p in SHIPPED])
+def test_every_figure_of_the_shipped_results_follows_from_their_samples(file: Path) -> None:
+    assert verify(file).differences == ()

@@ -1,5 +1,6 @@
 """On a machine with a GPU: every row of the format table, artifacts, meter and a whole run (`make gpu-test`)."""
 
+import statistics
 import subprocess
 import sys
 from pathlib import Path
@@ -8,11 +9,14 @@ import pytest
 import torch
 
 from compress import Recipe, apply, results
-from compress.energy import Absent, find_meter
+from compress.checkup import checkup
+from compress.energy import Absent, find_meter, nvml
+from compress.energy.sampler import Sampler, window_energy
 from compress.formats import ROWS, Row
-from compress.measure import machine
-from tests.helpers import tokenizer
-from tests.test_run import QUICK, compress, environment
+from compress.measure import latency, machine
+from compress.recipe import PROFILES
+from compress.stats import paired_ratio
+from tests.helpers import QUICK, compress, environment, tokenizer
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")]
 
@@ -61,7 +65,7 @@ def test_a_whole_run_on_cuda_measures_energy(workload: Path, tmp_path: Path) -> 
     names = ("bert_dense", "bert_bf16", "bert_int8", "bert_int4", "bert_lowrank")
     done = compress("run", *names, "--workload", workload, *QUICK, "--device", "cuda", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    for path in (tmp_path / "results").rglob("*.json"):
+    for path in (tmp_path / "results" / "my").glob("*.json"):
         point = results.read(path).headline
         assert point is not None
         assert point.energy_source in ("nvml", None)
@@ -82,3 +86,50 @@ def test_an_artifact_made_on_cuda_answers_the_same_in_a_fresh_process(workload: 
         subprocess.run(command, capture_output=True, text=True, check=True, env=environment()).stdout for _ in "ab"
     ]
     assert answers[0] == answers[1]
+
+
+def test_the_doctor_finds_the_boards_meter_and_leaves_a_profile(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COMPRESS_CACHE", str(tmp_path))
+    told = "\n".join(checkup("cuda", quick=True))
+    print(told)
+    for words in ("counter moves every", "power at load", "repeatability", "linearity"):
+        assert words in told
+    assert list((tmp_path / "meters").glob("*.json"))
+
+
+def _windows(runs: int, rounds: int) -> list[tuple[list[float], list[float]]]:
+    """Joules per batch of one model under two names, round by round, `runs` times over."""
+    found = machine.describe("cuda:0")
+    meter = nvml.find(found.uuid, found.device_name)
+    assert not isinstance(meter, Absent), meter
+    assert meter.step_s is not None
+    settings = PROFILES["standard"].model_copy(update={"window_s": 2.0, "preroll_s": 0.3})
+    model = wide_bert().cuda()  # type: ignore[attr-defined]
+    words = tokenizer()(["the film was great"] * 256, return_tensors="pt").items()
+    batches, sync = [{k: v.cuda() for k, v in words}], latency.synchronizer("cuda")
+    made = []
+    with Sampler(meter) as sampler:
+        latency.settle([model], batches, sync, meter, 90)
+        for _ in range(runs):
+            joules: tuple[list[float], list[float]] = ([], [])
+            for _ in range(rounds):
+                for into in joules:
+                    window = latency.measure_window(model, batches, settings, sync, meter, sampler)
+                    energy = window_energy(sampler.samples, window.started_ns, window.ended_ns, meter.step_s)
+                    assert energy.joules is not None, energy.reason
+                    into.append(energy.joules / len(window.batch_ns))
+            made.append(joules)
+    return made
+
+
+def test_ten_runs_repeat_and_a_model_seldom_differs_from_itself() -> None:
+    made = _windows(10, 6)
+    means = [statistics.mean(one) for one, _ in made]
+    ratios = [paired_ratio(one, two) for one, two in made]
+    spread = statistics.stdev(means) / statistics.mean(means)
+    different = sum(not r.low <= 1 <= r.high for r in ratios)
+    print(f"cv of ten runs {100 * spread:.2f} %; {different} of 10 pairs called different")
+    assert spread <= 0.01
+    assert different <= 2

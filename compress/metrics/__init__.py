@@ -17,6 +17,8 @@ from typing import Any
 from compress.config import InputError
 
 NAMES = ("accuracy", "f1", "matthews_correlation", "perplexity")
+LOWER = frozenset({"perplexity"})
+"""Those of them of which less is better."""
 FEATURE_OF = {"prediction": "predictions", "reference": "references"}
 
 
@@ -36,6 +38,8 @@ def compute(metric: str, outcomes: Mapping[str, list[float]]) -> float:
 
 def higher_is_better(metric: str) -> bool:
     """Whether a larger value is a better one; a module of the user's says so in `higher_is_better`, default True."""
+    if metric in NAMES:  # without its module: importing `evaluate` takes seconds, and reading results does not need it
+        return metric not in LOWER
     return bool(getattr(_module(metric), "higher_is_better", True))
 
 

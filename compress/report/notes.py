@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 
 from compress.carbon import PER, Terms, grams_per_1000
+from compress.odds import MOST
 from compress.pareto import Table
 from compress.report.text import digits, plain, spread
 from compress.results import Accuracy, Point
@@ -86,6 +87,8 @@ def _reading(table: Table) -> Iterable[str]:
             else "nothing measures energy here"
         )
         yield f"The front is accuracy against latency, because {why}."
+    if len(table.results) > MOST:
+        yield f"Over {MOST} rows: verdicts have no adjusted intervals, and the front has no odds."
     if table.unranked:
         yield (
             f"Energy of a grade below {table.least} is kept off the front ({_names(table.unranked)}); pareto --grade C "

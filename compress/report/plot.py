@@ -5,6 +5,7 @@ Labels are placed greedily: each takes the first of a few spots around its point
 """
 
 import io
+import itertools
 import math
 import warnings
 from collections.abc import Iterable, Sequence
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 FRONT, OTHER, REFERENCE = "#D55E00", "#0072B2", "#555555"  # vermillion, blue, grey
 PANELS = 4
 """Most panels in one picture; the tables hold the rest."""
-LABELLED = 40
+LABELLED = 24
 """So many names are written at most: the references' first, then the front's, then the cheapest."""
 PANEL_IN = (9.0, 5.2)
 DPI = 100
@@ -185,7 +186,8 @@ def _label(panel: "Axes", table: Table, field: Sequence[Candidate], renderer: An
         width, height, _ = renderer.get_text_width_height_descent(name, font, False)
         boxes = [(spot, _text_box(at[c.name], spot, (width, height), pixels)) for spot in SPOTS + FAR]
         inside = [(spot, box) for spot, box in boxes if _within(box, frame)]
-        for spot, box in [pair for wall in ([*taken, *bars], taken) for pair in inside if _free(pair[1], wall)][:1]:
+        free = (pair for wall in ([*taken, *bars], taken) for pair in inside if _free(pair[1], wall))
+        for spot, box in itertools.islice(free, 1):
             colour = REFERENCE if c.reference else FRONT if c.name in table.front else OTHER
             _note(panel, name, places[c.name], spot, colour)
             taken.append(box)

@@ -45,10 +45,10 @@ class Row:
     cells: dict[str, Lines]
 
 
-def rows(table: Table) -> list[Row]:
-    """Recipes by cost, then references; columns that would repeat another are left out."""
+def rows(table: Table, most: int | None = None) -> list[Row]:
+    """Recipes by cost (the `most` cheapest), then references; columns that would repeat another are left out."""
     made, family, odds = [], adjusted(table), front_odds(table)
-    for result in table.results:
+    for result in table.results[:most]:
         cells = _cells(table, result, odds.get(result.name))
         cells["break-even"] = text.breakeven(result.breakeven)
         cells["verdict"] = _verdict(result, family.get(result.name), len(family))
@@ -243,8 +243,7 @@ def _print_table(table: Table, console: "Console") -> None:
     for line in heading(table):
         console.print(Text(line, style="bold red" if line.startswith("LIMITED") else ""))
     left_out = LESS if console.width < MEDIUM else OPTIONAL if console.width < WIDE else frozenset()
-    made, named = rows(table), labels(table)
-    shown = [row for row in made if row.kind == "recipe"][:MOST_ROWS] + [r for r in made if r.kind == "reference"]
+    shown, named = rows(table, MOST_ROWS), labels(table)
     if shown:
         headers = [h for h in shown[0].cells if h not in left_out]
         grid = RichTable()
@@ -258,8 +257,8 @@ def _print_table(table: Table, console: "Console") -> None:
     for result in table.failed:
         console.print(Text(f"FAILED {text.plain(result.name)}: {text.first_line(result)}", style="red"))
     notes = footnotes(table)
-    if len(shown) < len(made):
-        notes.append(f"{len(made) - len(shown)} dearer rows are not shown: they are in pareto.md.")
+    if len(table.results) > MOST_ROWS:
+        notes.append(f"{len(table.results) - MOST_ROWS} dearer rows are not shown: they are in pareto.md.")
     if left_out and shown:
         notes.append("The terminal is narrow: every column is in pareto.md, every figure in pareto.csv.")
     for note in notes:
