@@ -15,8 +15,7 @@ def checkup(device: str, quick: bool) -> list[str]:
     lines = [f"{machine.device_name} ({machine.device}, machine {machine.id})"]
     if not picked.startswith("cuda"):
         return lines + _cpu()
-    memory = machine.details["gpu"]["memory_bytes"]
-    meter = nvml.find(machine.uuid, machine.device_name, memory)
+    meter = nvml.find(machine.uuid, machine.device_name, machine.memory_bytes)
     if isinstance(meter, Absent):
         return lines + doctor.without_a_meter(None, meter.reason)
     from compress.measure.load import gpu_load

@@ -97,7 +97,7 @@ def _device(asked: str) -> str:
 def _run_group(group: Sequence[Planned], options: Options, machine: Machine) -> dict[Path, Result]:
     """Transforms and measures recipes of one workload; failures become results, the others go on."""
     say(f"{group[0].found.workload.name}: {', '.join(p.recipe.name for p in group)} on {machine.device_name}")
-    meter = find_meter(machine.device.partition(":")[0], machine.uuid, machine.device_name)
+    meter = find_meter(machine.device.partition(":")[0], machine.uuid, machine.device_name, machine.memory_bytes)
     finished: dict[Path, Result] = {}
     built: dict[Path, Built] = {}
     for planned in group:
@@ -192,6 +192,7 @@ def _measure(items: Sequence[Built], options: Options, machine: Machine, meter: 
             device=machine.device,
             uuid=machine.uuid,
             device_name=machine.device_name,
+            memory_bytes=machine.memory_bytes,
             seed=items[0].recipe.seed,
             limit=options.limit,
             threads=threads(),

@@ -9,6 +9,8 @@ from compress.recipe import Settings
 from compress.results import write_atomic
 from compress.workloads import Workload, source
 
+KEYS = ("device", "uuid", "device_name", "memory_bytes", "seed", "limit", "threads")
+
 
 @dataclass(frozen=True)
 class Spec:
@@ -36,6 +38,8 @@ class Job:
     device: str
     uuid: str | None
     device_name: str
+    memory_bytes: int | None
+    """The GPU's memory, by which its meter is known to be the same board's; None on a CPU."""
     seed: int
     limit: int | None
     threads: int
@@ -48,7 +52,7 @@ def write_job(path: Path, job: Job) -> None:
         "source": {**asdict(job.source), "workload": None},
         "runners": [asdict(spec) for spec in job.runners],
         "settings": job.settings.model_dump(mode="json"),
-        **{key: getattr(job, key) for key in ("device", "uuid", "device_name", "seed", "limit", "threads")},
+        **{key: getattr(job, key) for key in KEYS},
     }
     write_atomic(path, json.dumps(plain).encode())
 
@@ -62,5 +66,5 @@ def read_job(path: Path) -> Job:
         source=source.Source(**{**plain["source"], "workload": workload}),
         runners=tuple(Spec(**spec) for spec in plain["runners"]),
         settings=Settings.model_validate(plain["settings"]),
-        **{key: plain[key] for key in ("device", "uuid", "device_name", "seed", "limit", "threads")},
+        **{key: plain[key] for key in KEYS},
     )

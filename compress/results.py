@@ -214,6 +214,12 @@ class Machine:
     details: dict[str, Any]
     versions: dict[str, str]
 
+    @property
+    def memory_bytes(self) -> int | None:
+        """Memory of the GPU; None on a CPU."""
+        found = self.details.get("gpu", {}).get("memory_bytes")
+        return None if found is None else int(found)
+
 
 @dataclass(frozen=True)
 class Result:

@@ -85,7 +85,7 @@ def run_session(job: Job, memory: dict[str, dict[str, Any]]) -> dict[str, Any]:
     """Measures every runner of the job; a runner that fails is reported and left out of the rounds."""
     from compress.measure import latency
 
-    meter = find_meter("cuda" if job.device.startswith("cuda") else "cpu", job.uuid, job.device_name)
+    meter = find_meter("cuda" if job.device.startswith("cuda") else "cpu", job.uuid, job.device_name, job.memory_bytes)
     others = _processes(meter)  # before this process opens the device
     before_w = idle_w(meter, IDLE_S)
     found = {spec.name: Measured(spec.name) for spec in job.runners}

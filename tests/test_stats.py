@@ -119,3 +119,16 @@ def test_paired_difference_of_equal_outcomes_is_exactly_nothing():
 def test_percentile_interpolates():
     assert percentile([1, 2, 3, 4], 0.5) == 2.5
     assert percentile([1, 2, 3, 4], 1.0) == 4
+
+
+@pytest.mark.parametrize("n", [2, 3, 4, 5, 6, 10, 11, 30, 101])
+@pytest.mark.parametrize("confidence", [0.1, 0.6, 0.95, 0.99, 0.9999])
+def test_t_quantiles_and_probabilities_are_scipys(n: int, confidence: float) -> None:
+    from scipy.stats import t
+
+    from compress.stats import t_quantile, within_t
+
+    wanted = float(t.ppf(0.5 + confidence / 2, n - 1))
+    assert t_quantile(n, confidence) == pytest.approx(wanted, rel=1e-10)
+    assert within_t(wanted, n - 1) == pytest.approx(confidence, rel=1e-12)
+    assert within_t(-wanted, n - 1) == pytest.approx(confidence, rel=1e-12)

@@ -48,12 +48,17 @@ class MeterError(RuntimeError):
     """A meter stopped answering; the message is one sentence with what to do."""
 
 
-def find_meter(device: str, uuid: str | None = None, name: str | None = None) -> Meter | Absent:
-    """The best meter for a device (`cpu` or `cuda`): measured if there is one, modelled for a CPU without."""
+def find_meter(
+    device: str, uuid: str | None = None, name: str | None = None, memory_bytes: int | None = None
+) -> Meter | Absent:
+    """The best meter for a device (`cpu` or `cuda`): measured if there is one, modelled for a CPU without.
+
+    A GPU is found by its UUID; name and memory, where given, must then be the same.
+    """
     from compress.energy import modelled, nvml, rapl
 
     if device == "cuda":
-        return nvml.find(uuid, name)
+        return nvml.find(uuid, name, memory_bytes)
     found = rapl.find()
     if isinstance(found, Absent):
         return modelled.CpuTime(why=found.reason)

@@ -9,6 +9,7 @@ from rich.text import Text
 from compress.config import Config
 from compress.report import text
 from compress.results import Point, Result
+from compress.stats import Estimate
 from compress.workloads import Workload
 
 if TYPE_CHECKING:
@@ -55,6 +56,7 @@ def describe(result: Result) -> Iterable[str]:
         pays = result.breakeven
         yield f"break-even: {pays.reason or text.joined(text.breakeven(pays))}"
     yield from (f"note: {note}" for note in result.notes)
+    yield f"raw samples: {result.trace or 'not kept'}; check every figure with: python -m compress verify FILE"
     yield f"artifact: {result.artifact}; fingerprint {result.fingerprint}; compress {result.code_version}"
 
 
@@ -90,14 +92,25 @@ def _point(point: Point) -> Iterable[str]:
     if point.energy_j is None:
         yield f"  energy unknown: {point.energy_reason}"
     else:
-        about = "~" if point.energy_source == "modelled" else ""
-        energy = point.energy_j
-        interval = f"({1e3 * energy.low:.2g} to {1e3 * energy.high:.2g})"
-        why = f": {'; '.join(point.grade_reasons)}" if point.grade_reasons else ""
-        yield f"  energy {about}{1e3 * energy.value:.2g} mJ an inference {interval}, grade {point.grade}{why}"
+        yield from _energy(point, point.energy_j)
     for ratio in point.ratios:
-        r = ratio.latency
-        yield f"  latency / {ratio.reference}: {r.value:.3f} ({r.low:.3f} to {r.high:.3f})"
+        for what, r in (("latency", ratio.latency), ("energy", ratio.energy)):
+            if r is not None:
+                yield f"  {what} / {ratio.reference}: {r.value:.3f} ({r.low:.3f} to {r.high:.3f})"
+
+
+def _energy(point: Point, energy: Estimate) -> Iterable[str]:
+    about, count = ("~", 2) if point.energy_source == "modelled" else ("", 4)
+    value, interval = text.digits(1e3 * energy.value, count), text.spread(1e3 * energy.low, 1e3 * energy.high, count)
+    why = f": {'; '.join(point.grade_reasons)}" if point.grade_reasons else ""
+    yield f"  energy {about}{value} mJ an inference {interval}, {point.energy_source}, grade {point.grade}{why}"
+    if point.energy_gain is not None:
+        yield f"    beside that, the board's own error of up to {100 * point.energy_gain:g} %, which cancels in ratios"
+    if point.energy_idle_j is not None and point.energy_net_j is not None:
+        idle, net = (text.digits(1e3 * v, count) for v in (point.energy_idle_j, point.energy_net_j))
+        yield f"    {idle} mJ of it for idling with the model loaded, {net} mJ beyond that"
+    if point.energy_reason:
+        yield f"    {point.energy_reason}"
 
 
 def print_methods(steps: Sequence[type[Config]], console: "Console") -> None:
