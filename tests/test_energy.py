@@ -99,12 +99,15 @@ def test_a_board_of_another_memory_is_not_cudas_device(
     assert isinstance(nvml.find("a", "Test GPU", memory), Absent) != same
 
 
-@pytest.mark.parametrize(("model", "watts"), [("AMD EPYC 7763 64-Core Processor", 280 / 64), ("Unknown", 7.0)])
+@pytest.mark.parametrize(
+    ("model", "watts"),
+    [("AMD EPYC 7763 64-Core Processor", 280 / 64), ("Unknown", 7.0), ("Intel(R) Xeon(R) Platinum 8470N", 7.0)],
+)
 def test_modelled_watts_come_from_the_table_or_are_generic_and_say_which(model: str, watts: float) -> None:
     found, basis = watts_per_core(model)
     assert found == watts
-    assert ("AMD product page" in basis) == ("EPYC" in model)
-    assert ("generic" in basis) == (model == "Unknown")
+    assert ("line-up" in basis) == ("EPYC" in model)
+    assert ("generic" in basis) == ("EPYC" not in model)
 
 
 def test_foreign_processes_are_counted_also_where_ids_are_the_hosts() -> None:

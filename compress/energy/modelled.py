@@ -4,6 +4,7 @@ Watts are thermal design power over cores, from the table below where the proces
 power times utilisation is wrong by a factor of 2 to 3 either way, so the interval is that factor.
 """
 
+import re
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ from typing import Literal
 from compress.energy import cpu_model
 
 UNCERTAINTY_FACTOR = 2.5
-GENERIC_WATTS = 7.0  # a Xeon Platinum 8480+ has 6.3 W per core, an EPYC 7763 4.4 W, a desktop Ryzen 7700 8.1 W
+GENERIC_WATTS = 7.0  # a Xeon Platinum 8480+ has 6.3 W per core, an EPYC 7763 4.4 W; desktop processors have more
 
 
 @dataclass(frozen=True)
@@ -25,20 +26,32 @@ class Processor:
     source: str
 
 
-AS_OF = "2026-11"
+AS_OF = "2025"
+AMD = "AMD's table of server processors, as CodeCarbon keeps it"
+ARK = "Intel ARK, as CodeCarbon keeps it"
+MILAN = "AMD's EPYC 7003 line-up as printed by Techgage, March 2021"
 PROCESSORS: tuple[Processor, ...] = (
-    Processor("EPYC 7742", 225, 64, "AMD product page EPYC 7742"),
-    Processor("EPYC 7763", 280, 64, "AMD product page EPYC 7763"),
-    Processor("EPYC 9654", 360, 96, "AMD product page EPYC 9654"),
-    Processor("Ryzen 9 7950X", 170, 16, "AMD product page Ryzen 9 7950X"),
-    Processor("Ryzen 7 7700", 65, 8, "AMD product page Ryzen 7 7700"),
-    Processor("Ryzen 9 5950X", 105, 16, "AMD product page Ryzen 9 5950X"),
-    Processor("Platinum 8280", 205, 28, "Intel ARK Xeon Platinum 8280"),
-    Processor("Platinum 8380", 270, 40, "Intel ARK Xeon Platinum 8380"),
-    Processor("Platinum 8480", 350, 56, "Intel ARK Xeon Platinum 8480+"),
-    Processor("Platinum 8592", 350, 64, "Intel ARK Xeon Platinum 8592+"),
-    Processor("i7-12700K", 125, 12, "Intel ARK Core i7-12700K, base power"),
-    Processor("i9-13900K", 125, 24, "Intel ARK Core i9-13900K, base power"),
+    Processor("EPYC 7763", 280, 64, MILAN),
+    Processor("EPYC 9454", 290, 48, AMD),
+    Processor("EPYC 9534", 280, 64, AMD),
+    Processor("EPYC 9554", 360, 64, AMD),
+    Processor("EPYC 9555", 360, 64, AMD),
+    Processor("EPYC 9654", 360, 96, AMD),
+    Processor("EPYC 9655", 400, 96, AMD),
+    Processor("EPYC 9754", 360, 128, AMD),
+    Processor("EPYC 9755", 500, 128, AMD),
+    Processor("EPYC 9965", 500, 192, AMD),
+    Processor("Gold 6430", 270, 32, ARK),
+    Processor("Gold 6448Y", 225, 32, ARK),
+    Processor("Platinum 8468", 350, 48, ARK),
+    Processor("Platinum 8470", 350, 52, ARK),
+    Processor("Platinum 8480+", 350, 56, ARK),
+    Processor("Platinum 8490H", 350, 60, ARK),
+    Processor("Platinum 8570", 350, 56, ARK),
+    Processor("Platinum 8580", 350, 60, ARK),
+    Processor("Platinum 8592+", 350, 64, ARK),
+    Processor("6972P", 500, 96, ARK),
+    Processor("6980P", 500, 128, ARK),
 )
 
 
@@ -67,7 +80,7 @@ class CpuTime:
 def watts_per_core(model: str | None) -> tuple[float, str]:
     """Watts of a busy core of this processor, and where the figure is from."""
     for processor in PROCESSORS:
-        if model is not None and processor.name.lower() in model.lower():
+        if model is not None and re.search(re.escape(processor.name) + r"(?!\w)", model, re.IGNORECASE):
             watts = processor.watts / processor.cores
             return watts, f"{processor.watts:.0f} W over {processor.cores} cores ({processor.source}, {AS_OF})"
     return (
