@@ -93,13 +93,14 @@ def pareto(
         )
     tables = group(found, least)
     lines = [] if asked is None else [line for table in tables for line in odds.answers(table, *asked, str(within))]
-    _print_tables(found, problems, least)
-    if said is not None:
-        lines += [line for table in tables for line in report.carbon_lines(table, said)]
-    for line in lines:
-        print(line)
-    for path in report.write_tables(found, out or folder, problems, lines, least):
-        print(path, file=sys.stderr)
+    with report.drawing(found, least) as drawn:
+        _print_tables(found, problems, least)
+        if said is not None:
+            lines += [line for table in tables for line in report.carbon_lines(table, said)]
+        for line in lines:
+            print(line)
+        for path in report.write_tables(found, out or folder, problems, lines, least, drawn):
+            print(path, file=sys.stderr)
 
 
 def _grade(text: str) -> Any:

@@ -13,7 +13,7 @@ from compress.recipe import Recipe
 from compress.report import print_tables, text, write_tables
 from compress.report.html import recipe_html, result_html
 from compress.report.notes import footnotes, heading
-from compress.report.plot import picture
+from compress.report.plot import drawing, picture
 from compress.report.sheet import csv_text, safe
 from compress.report.table import escape, markdown, rows
 from compress.stats import Estimate
@@ -248,3 +248,19 @@ def test_a_long_table_says_what_it_leaves_out_in_a_terminal_and_nothing_in_the_f
 
 def test_files_that_could_not_be_read_are_listed():
     assert "x.json: not JSON" in markdown([factory.result()], ["x.json: not JSON"])
+
+
+def test_a_picture_drawn_by_another_process_is_the_same() -> None:
+    results = factory.family()
+    with drawing(results) as drawn:
+        assert drawn() == picture(results)
+
+
+def test_a_picture_that_cannot_be_drawn_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> bytes:
+        raise ValueError("no ink")
+
+    monkeypatch.setattr("compress.report.plot.picture", fail)
+    monkeypatch.setattr("threading.active_count", lambda: 1)
+    with drawing(factory.family()) as drawn, pytest.raises(RuntimeError, match="could not be drawn"):
+        drawn()

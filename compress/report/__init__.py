@@ -2,6 +2,15 @@
 
 from compress.report.describe import print_methods, print_result, print_workloads
 from compress.report.notes import carbon_lines
+from compress.report.plot import drawing
 from compress.report.table import print_tables, write_tables
 
-__all__ = ["carbon_lines", "print_methods", "print_result", "print_tables", "print_workloads", "write_tables"]
+__all__ = [
+    "carbon_lines",
+    "drawing",
+    "print_methods",
+    "print_result",
+    "print_tables",
+    "print_workloads",
+    "write_tables",
+]

@@ -7,8 +7,11 @@ Labels are placed greedily: each takes the first of a few spots around its point
 import io
 import itertools
 import math
+import os
+import threading
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from compress.pareto import Candidate, Table, candidates, group
@@ -27,6 +30,41 @@ LABELLED = 24
 """So many names are written at most: the references' first, then the front's, then the cheapest."""
 PANEL_IN = (9.0, 5.2)
 DPI = 100
+
+
+@contextmanager
+def drawing(results: Sequence[Result], least: Grade = "B") -> Iterator[Callable[[], bytes]]:
+    """A function that gives the picture: a forked process draws it while the block does other work.
+
+    Drawing takes as long as all the rest. Where this process cannot fork safely, the function draws when it is called.
+    """
+    if not hasattr(os, "fork") or threading.active_count() > 1:
+        yield lambda: picture(results, least)
+        return
+    import multiprocessing
+
+    context = multiprocessing.get_context("fork")
+    receiver, sender = context.Pipe(duplex=False)
+
+    def draw() -> None:
+        with sender:
+            sender.send_bytes(picture(results, least))
+
+    child = context.Process(target=draw)
+    child.start()
+    sender.close()
+
+    def drawn() -> bytes:
+        try:
+            return receiver.recv_bytes()
+        except EOFError:
+            raise RuntimeError("the picture could not be drawn; the message of the drawing process is above") from None
+
+    try:
+        yield drawn
+    finally:
+        receiver.close()
+        child.join()
 
 
 def picture(results: Iterable[Result], least: Grade = "B") -> bytes:

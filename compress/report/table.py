@@ -4,7 +4,7 @@
 """
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -205,13 +205,14 @@ def write_tables(
     problems: Sequence[str] = (),
     answers: Sequence[str] = (),
     least: Grade = "B",
+    drawn: Callable[[], bytes] | None = None,
 ) -> list[Path]:
-    """Writes pareto.md, pareto.csv and pareto.png into `out`; returns their paths."""
+    """Writes pareto.md, pareto.csv and pareto.png into `out`; returns their paths. `drawn` gives the picture."""
     kept = list(results)
     files = {
         "pareto.md": markdown(kept, problems, answers, least).encode(),
         "pareto.csv": sheet.csv_text(kept, least).encode(),
-        "pareto.png": picture(kept, least),
+        "pareto.png": picture(kept, least) if drawn is None else drawn(),
     }
     for name, data in files.items():
         write_atomic(out / name, data)
