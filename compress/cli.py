@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from compress.config import InputError, parse_assignment
+from compress.errors import InputError
 from compress.quiet import quiet_libraries
 
 app = typer.Typer(
@@ -35,6 +35,7 @@ def run(
     limit: Annotated[int | None, typer.Option(help="Take only so many test examples; every table says so.")] = None,
 ) -> None:
     """Run recipes in one session with shared references, and leave a result each."""
+    from compress.config import parse_assignment
     from compress.harness import run_all
     from compress.plan import Options
     from compress.recipe import Recipe
@@ -123,6 +124,7 @@ def compare(
 ) -> None:
     """Compare two recipes, paired round by round in one session."""
     from compress.compare import compare as compared
+    from compress.config import parse_assignment
     from compress.plan import Options
     from compress.recipe import Recipe
 

@@ -8,24 +8,18 @@ import difflib
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from compress.errors import InputError as InputError  # noqa: PLC0414  offered here too
+
 MAX_YAML_BYTES = 256 * 1024  # a recipe is a page of text; anything larger is not one
 MAX_YAML_DEPTH = 32
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
-
-
-class InputError(ValueError):
-    """Bad input, met before anything was loaded or written: one sentence per problem."""
-
-    def __init__(self, problems: str | Iterable[str]):
-        self.problems = (problems,) if isinstance(problems, str) else tuple(problems)
-        super().__init__("\n".join(self.problems))
 
 
 class Config(BaseModel):
