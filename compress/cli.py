@@ -18,18 +18,21 @@ app = typer.Typer(
 )
 
 Out = Annotated[Path, typer.Option(help="Folder of results.")]
+Workload = Annotated[str | None, typer.Option(help="Workload name or file, instead of the recipe's.")]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
+Artifacts = Annotated[Path, typer.Option(help="Folder of compressed models.")]
 
 
 @app.command()
 def run(
     recipes: Annotated[list[str], typer.Argument(help="Recipe files, or names of shipped ones.", metavar="RECIPE...")],
-    workload: Annotated[str | None, typer.Option(help="Workload name or file, instead of the recipe's.")] = None,
+    workload: Workload = None,
     set_: Annotated[
         list[str] | None, typer.Option("--set", help="Change a field: steps.0.bits=4", metavar="PATH=VALUE")
     ] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    device: Device = "auto",
     out: Out = Path("results"),
-    artifacts: Annotated[Path, typer.Option(help="Folder of compressed models.")] = Path("artifacts"),
+    artifacts: Artifacts = Path("artifacts"),
     keep: Annotated[bool, typer.Option(help="Keep the compressed models.")] = True,
     fresh: Annotated[bool, typer.Option(help="Run again what has a result already.")] = False,
     limit: Annotated[int | None, typer.Option(help="Take only so many test examples; every table says so.")] = None,
@@ -113,13 +116,13 @@ def _grade(text: str) -> Any:
 @app.command()
 def compare(
     recipes: Annotated[list[str], typer.Argument(help="Two recipes, files or names.", metavar="A B")],
-    workload: Annotated[str | None, typer.Option(help="Workload name or file, instead of the recipes'.")] = None,
+    workload: Workload = None,
     set_: Annotated[
         list[str] | None, typer.Option("--set", help="Change a field of both: measure.rounds=10", metavar="PATH=VALUE")
     ] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    device: Device = "auto",
     out: Out = Path("results"),
-    artifacts: Annotated[Path, typer.Option(help="Folder of compressed models.")] = Path("artifacts"),
+    artifacts: Artifacts = Path("artifacts"),
     limit: Annotated[int | None, typer.Option(help="Take only so many test examples.")] = None,
 ) -> None:
     """Compare two recipes, paired round by round in one session."""
@@ -154,7 +157,7 @@ def measure(
 
 @app.command()
 def doctor(
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    device: Device = "auto",
     quick: Annotated[bool, typer.Option("--quick", help="A third of the time.")] = False,
 ) -> None:
     """Examine the meter of this machine, and say what to do about what is found."""

@@ -8,10 +8,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from compress import stats
+from compress import grades, stats
 from compress.energy import modelled
 from compress.energy.sampler import Energy, interpolated_power, window_energy
-from compress.grades import grade
 from compress.measure.accuracy import Evaluation, summarise
 from compress.results import Accuracy, Percentiles, Point, Ratio, Round
 from compress.stats import Estimate
@@ -159,7 +158,7 @@ def _point(raw: Raw, name: str, index: int) -> Point:
         reason = f"modelled from CPU time{f' and {basis}' if basis else ''}: {meter.get('why_modelled')}"
     elif idle is None and reason is None:
         reason = "idle power could not be measured"
-    mark, reasons = grade(raw.answer, raw.profile, name, index, mine.energies, raw.against)
+    mark, reasons = grades.grade(raw.answer, raw.profile, name, index, mine.energies, raw.against)
     times = [duration / 1e9 for window in runner["rounds"] for duration in window["batch_ns"]]
     return Point(
         batch_size=mine.batch_size,
@@ -225,6 +224,4 @@ def _round(window: Mapping[str, Any], energy: Energy) -> Round:
 
 def disturbances(raw: Raw, name: str) -> Sequence[str]:
     """What disturbed a runner's headline point, latency included."""
-    from compress.grades import disturbances as found
-
-    return found(raw.answer, name, 0, raw.against) if raw.runner(name)["points"] else ()
+    return grades.disturbances(raw.answer, name, 0, raw.against) if raw.runner(name)["points"] else ()

@@ -4,9 +4,9 @@ import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from compress.files import write_atomic
 from compress.formats import Runtime
 from compress.recipe import Settings
-from compress.results import write_atomic
 from compress.workloads import Workload, source
 
 KEYS = ("device", "uuid", "device_name", "memory_bytes", "seed", "limit", "threads")

@@ -5,8 +5,6 @@ Unknown is `None` with a reason beside it; it is never 0. Quantities carry their
 
 import contextlib
 import json
-import os
-import tempfile
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cache
@@ -14,6 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from compress.config import InputError
+from compress.files import write_atomic
 from compress.stats import Estimate
 
 SCHEMA = 1
@@ -274,22 +273,6 @@ def _adapter() -> Any:
     from pydantic import TypeAdapter
 
     return TypeAdapter(Result)
-
-
-def write_atomic(path: Path, data: bytes) -> None:
-    """Writes through a temporary file and a rename: a reader sees the old file or the new one, never a part."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
-    try:
-        with os.fdopen(handle, "wb") as out:
-            out.write(data)
-            out.flush()
-            os.fsync(out.fileno())
-        Path(temporary).chmod(0o644)
-        Path(temporary).replace(path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
 
 
 def result_path(root: Path, result: Result) -> Path:

@@ -18,10 +18,10 @@ from typing import Any
 
 from compress.energy import Absent, Meter, find_meter, nvml
 from compress.energy.sampler import Sampler, facts, idle_w
+from compress.files import write_atomic
 from compress.job import Job, Spec, read_job
 from compress.progress import bar, say
 from compress.quiet import quiet_libraries, quiet_transformers
-from compress.results import write_atomic
 from compress.workloads import OperatingPoint, source, task_of
 
 EVALUATION_BATCH = 32

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from compress.config import InputError
-from compress.results import write_atomic
+from compress.files import write_atomic
 
 FOLDER = "traces"
 WINDOW = ("index", "order", "started_ns", "ended_ns", "cpu_ns", "start_uj", "end_uj")

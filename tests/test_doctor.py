@@ -10,6 +10,7 @@ import pytest
 
 from compress.energy import block, nvml, profile
 from compress.energy.doctor import Report, examine, without_a_meter
+from compress.energy.sampler import idle_w
 from compress.energy.simulate import Board, Simulator
 
 IDLE_W, BUSY_W = 80.0, 400.0
@@ -130,6 +131,14 @@ def test_a_block_on_a_lost_board_has_seconds_and_a_reason(monkeypatch: pytest.Mo
     assert spent.energy_j is None
     assert "fallen off the bus" in str(spent)
     assert spent.seconds >= 0.5
+
+
+def test_idle_power_of_a_lost_board_is_unknown_and_no_crash(monkeypatch: pytest.MonkeyPatch) -> None:
+    board = Board("GPU-a", lost_at=time.monotonic() + 0.1)
+    monkeypatch.setitem(sys.modules, "pynvml", Simulator([board], time.monotonic))
+    meter = nvml.find("a", None)
+    assert isinstance(meter, nvml.NvmlCounter)
+    assert idle_w(meter, 0.2) is None
 
 
 def test_modelled_energy_of_a_block_is_a_range_and_says_so() -> None:

@@ -9,7 +9,7 @@ from tests.helpers import ROOT
 PACKAGE = ROOT / "compress"
 FLOORS: dict[str, int] = {
     # 0: plain values and small tools, no torch
-    "errors": 0, "config": 0, "stats": 0, "results": 0, "verdict": 0, "pareto": 0,
+    "errors": 0, "files": 0, "config": 0, "stats": 0, "results": 0, "verdict": 0, "pareto": 0,
     "odds": 0, "carbon": 0, "formats": 0, "methods.steps": 0,
     "progress": 0, "quiet": 0, "locks": 0, "__init__": 0,
     # 1: a model and its data, in memory and on disk

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from compress.config import InputError
-from compress.results import read, read_all, result_path, write, write_atomic
+from compress.files import write_atomic
+from compress.results import read, read_all, result_path, write
 from compress.stats import Estimate
 from tests import factory
 

@@ -4,7 +4,7 @@ import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from compress.results import write_atomic
+from compress.files import write_atomic
 from compress.workloads.offline import cache_folder
 
 

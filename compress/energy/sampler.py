@@ -19,7 +19,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from compress.energy import Absent, Meter, MeterError
+from compress.energy import Absent, Meter, MeterError, read_uj
 
 PERIOD_S = 0.1
 NEAR_EDGE_S = 0.002
@@ -207,10 +207,12 @@ def idle_w(meter: Meter | Absent, seconds: float) -> float | None:
         return None
     with Sampler(meter) as sampler:
         _edge(sampler)
-        start_uj, start = meter.read_uj(), time.monotonic_ns()
+        start_uj, start = read_uj(meter), time.monotonic_ns()
         time.sleep(seconds)
-        end_uj, end = meter.read_uj(), time.monotonic_ns()
+        end_uj, end = read_uj(meter), time.monotonic_ns()
         _edge(sampler)
+    if start_uj is None or end_uj is None:
+        return None
     if meter.step_s is None:
         return (end_uj - start_uj) * 1000 / (end - start)  # uJ / ns = kW
     joules = window_energy(sampler.samples, start, end, meter.step_s).joules

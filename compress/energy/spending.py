@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from compress.energy import Absent, Meter, MeterError
-from compress.results import write_atomic
+from compress.files import write_atomic
 
 PERIOD_S = 1.0
 

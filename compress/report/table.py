@@ -9,13 +9,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from compress.files import write_atomic
 from compress.odds import adjusted, front_odds
 from compress.pareto import Table, group, point_cost
 from compress.report import sheet, text
 from compress.report.notes import footnotes, heading, title
 from compress.report.plot import PANELS, picture
 from compress.report.text import DASH, Lines
-from compress.results import Accuracy, Grade, Point, Reference, Result, write_atomic
+from compress.results import Accuracy, Grade, Point, Reference, Result
 from compress.stats import Estimate
 from compress.verdict import MEASURED
 
