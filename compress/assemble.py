@@ -83,8 +83,9 @@ def judge(answer: Mapping[str, Any], references: Sequence[Spec], job: Job) -> tu
         seed=job.seed,
         profile=job.settings.profile,
     )
-    lost = tuple(f"the reference {name} could not be measured: {error}" for name, error in missing.items())
-    return judged_by, present, lost
+    notes = [f"the reference {name} could not be measured: {error}" for name, error in missing.items()]
+    notes += [answer["in_turn"]] if answer.get("in_turn") else []
+    return judged_by, present, tuple(notes)
 
 
 def assemble(
@@ -97,13 +98,13 @@ def assemble(
     out: Path,
 ) -> list[Result]:
     """One result per item, verdicts included; the raw samples go to a folder beside the results."""
-    raw, present, lost = judge(answer, references, job)
+    raw, present, remarks = judge(answer, references, job)
     place = Path(job.workload.name) / trace.FOLDER / session
     trace.write(out / place, {**answer, "judged_by": raw.about()})
     rows = tuple(_reference(raw, spec, raw.runner(present[0].name)) for spec in present)
     made = []
     for item in items:
-        parts = {"session": session, "trace": str(place), "references": rows, **_result(raw, item, lost)}
+        parts = {"session": session, "trace": str(place), "references": rows, **_result(raw, item, remarks)}
         made.append(judged(_row(item.recipe, item.found, item.fingerprint, machine, job.limit, **parts)))
     return made
 
@@ -123,7 +124,7 @@ def _reference(raw: Raw, spec: Spec, dense: Mapping[str, Any]) -> Reference:
     )
 
 
-def _result(raw: Raw, item: Built, lost: Sequence[str]) -> dict[str, Any]:
+def _result(raw: Raw, item: Built, remarks: Sequence[str]) -> dict[str, Any]:
     """What a recipe's result says, besides what was known before measuring."""
     name, extra = item.recipe.name, item.manifest.extra
     mine = raw.runner(name)
@@ -131,7 +132,7 @@ def _result(raw: Raw, item: Built, lost: Sequence[str]) -> dict[str, Any]:
         "runtime": extra["runtime"],
         "transform": _transform(extra["transform"]),
         "artifact": str(item.folder),
-        "notes": (*extra["notes"], *lost),
+        "notes": (*extra["notes"], *remarks),
     }
     if mine["error"]:
         return {**parts, "error": mine["error"]}
@@ -141,7 +142,7 @@ def _result(raw: Raw, item: Built, lost: Sequence[str]) -> dict[str, Any]:
         "points": figures.points(raw, name),
         "size": _size(mine, extra["parameters"], extra["nonzero"], stored_bytes(item.folder)),
         "kernel": _kernel(mine),
-        "notes": (*extra["notes"], *figures.disturbances(raw, name), *lost),
+        "notes": (*extra["notes"], *figures.disturbances(raw, name), *remarks),
     }
 
 

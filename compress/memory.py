@@ -51,7 +51,7 @@ def _one(spec: Spec, job: Job) -> dict[str, Any]:
     """Figures of one runner, in this process, which is used up by it."""
     import torch
 
-    from compress.session import open_runner, timing_batches
+    from compress.runners import open_runner, timing_batches
 
     on_gpu = job.device.startswith("cuda")
     before = _status_bytes("VmRSS")

@@ -31,6 +31,8 @@ class Measure(Config):
     """Most seconds of warm-up before the first round."""
     points: Literal["headline", "all"] | None = None
     """Measure the headline point only, or every point of the workload."""
+    residency: Literal["auto", "together", "in_turn"] | None = None
+    """Keep all models in memory, or load each in turn inside every round; auto: together where they fit."""
 
     def resolved(self, metered: bool) -> "Settings":
         """All settings by value: the profile's, with what is set here on top."""
@@ -53,6 +55,7 @@ class Settings(Config):
     preroll_s: float
     warmup_s: float
     points: Literal["headline", "all"]
+    residency: Literal["auto", "together", "in_turn"] = "auto"
 
 
 PROFILES: dict[str, Settings] = {

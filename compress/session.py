@@ -22,6 +22,7 @@ from compress.files import write_atomic
 from compress.job import Job, Spec, read_job
 from compress.progress import bar, say
 from compress.quiet import quiet_libraries, quiet_transformers
+from compress.runners import Shelf, crowded, timing_batches
 from compress.workloads import OperatingPoint, source, task_of
 
 EVALUATION_BATCH = 32
@@ -49,38 +50,6 @@ class Measured:
     points: list[dict[str, Any]] = field(default_factory=list)
 
 
-@dataclass(frozen=True)
-class Runner:
-    """A loaded model, ready to run."""
-
-    spec: Spec
-    model: Any
-    processor: Any
-
-
-def open_runner(spec: Spec, job: Job) -> Runner:
-    """Loads one model from its artifact, or the workload's own in the reference's precision."""
-    import torch
-
-    from compress import artifact, runtimes
-
-    if spec.path is None:
-        dtype = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}[spec.dtype]
-        model, processor = source.load_model(job.source, device=job.device, dtype=dtype)
-    else:
-        trusted = job.workload.trust_remote_code
-        model, processor, _ = artifact.load(Path(spec.path), device=job.device, trust_remote_code=trusted)
-    return Runner(spec, runtimes.prepare(model, spec.runtime), processor)
-
-
-def timing_batches(job: Job, runner: Runner, point: OperatingPoint, count: int) -> list[dict[str, Any]]:
-    """`count` batches of exactly the point's shape, on the device, made of the test split's own data."""
-    limit = max(256, 4 * point.batch_size)
-    examples = source.load_examples(job.source, "test", runner.processor, runner.model.config, limit=limit)
-    batches = task_of(job.workload.task).fixed(examples, runner.processor, point, count, job.seed)
-    return [{key: value.to(job.device) for key, value in batch.items()} for batch in batches]
-
-
 def run_session(job: Job, memory: dict[str, dict[str, Any]]) -> dict[str, Any]:
     """Measures every runner of the job; a runner that fails is reported and left out of the rounds."""
     from compress.measure import latency
@@ -89,26 +58,31 @@ def run_session(job: Job, memory: dict[str, dict[str, Any]]) -> dict[str, Any]:
     others = _processes(meter)  # before this process opens the device
     before_w = idle_w(meter, IDLE_S)
     found = {spec.name: Measured(spec.name) for spec in job.runners}
-    live: list[Runner] = []
+    in_turn = crowded(job, memory)
+    if in_turn:
+        say(f"  {in_turn}")
+    shelf = Shelf(job, together=in_turn is None)
+    live: list[Spec] = []
     for spec in job.runners:
-        runner = _attempt(found[spec.name], lambda spec=spec: _load_and_evaluate(spec, job, found[spec.name]))
-        if runner is not None:
+        if _attempt(found[spec.name], lambda spec=spec: _evaluate(shelf, spec, job, found[spec.name])):
             found[spec.name].memory = memory.get(spec.name, memory.get("", {}))
-            live.append(runner)
+            live.append(spec)
     loaded_w = idle_w(meter, IDLE_S)
     sync = latency.synchronizer(job.device)
     points = [job.workload.headline_point]
     if job.settings.points == "all":
         points += [point for point in job.workload.points if point != points[0]]
     with Sampler(meter) as sampler:
-        for point in points if live else ():
-            live = _measure_point(job, point, live, found, meter, sampler, sync)
+        for point in points:
+            if live:
+                live = _measure_point(job, point, shelf, live, found, meter, sampler, sync)
     return {
         "runners": [asdict(measured) for measured in found.values()],
         "meter": {**facts(meter), "sampling_error": sampler.error, "sampling_cpu_s": sampler.cpu_s},
         "idle_w": loaded_w,
         "idle_before_w": before_w,
         "foreign_processes": foreign_processes(others, _processes(meter), os.getpid(), os.getppid()),
+        "in_turn": in_turn,
         "samples": sampler.samples,
         "finished": time.time(),
         "clock_offset_ns": time.time_ns() - time.monotonic_ns(),
@@ -145,11 +119,11 @@ def _attempt(measured: Measured, work: Any) -> Any:
         return None
 
 
-def _load_and_evaluate(spec: Spec, job: Job, measured: Measured) -> Runner:
-    """Loads a runner, evaluates it on the whole test split and profiles one batch."""
+def _evaluate(shelf: Shelf, spec: Spec, job: Job, measured: Measured) -> bool:
+    """Evaluates a runner on the whole test split and profiles one batch."""
     from compress.measure import accuracy, kernels, size
 
-    runner = open_runner(spec, job)
+    runner = shelf.take(spec)
     task = task_of(job.workload.task)
     examples = source.load_examples(job.source, "test", runner.processor, runner.model.config, limit=job.limit)
     batch_size = job.workload.headline_point.batch_size if spec.dynamic_activations else EVALUATION_BATCH
@@ -170,53 +144,68 @@ def _load_and_evaluate(spec: Spec, job: Job, measured: Measured) -> Runner:
     batch = timing_batches(job, runner, job.workload.headline_point, 1)[0]
     measured.kernel = asdict(kernels.label(runner.model, batch, job.device, spec.low_bit))
     say(f"  evaluated {spec.name} on {len(examples)} examples in {time.monotonic() - start:.1f} s")
-    return runner
+    return True
 
 
 def _measure_point(
     job: Job,
     point: OperatingPoint,
-    live: list[Runner],
+    shelf: Shelf,
+    live: list[Spec],
     found: dict[str, Measured],
     meter: Meter | Absent,
     sampler: Sampler,
     sync: Any,
-) -> list[Runner]:
-    """Warm-up, then rounds in which every runner has one pre-roll and one window, in random order."""
+) -> list[Spec]:
+    """Warm-up, then rounds in which every runner has one pre-roll and one window, in random order.
+
+    Returns the runners that went through all of them.
+    """
     from compress.measure import latency
     from compress.measure.machine import foreign_cpu_s
 
     settings = job.settings
-    batches = timing_batches(job, live[0], point, TIMING_BATCHES)
-    steady: dict[str, bool] = {}
-    for runner in live:
-        cap_s = settings.warmup_s / len(live)
-        warm = _attempt(found[runner.spec.name], lambda r=runner, c=cap_s: latency.warm_up(r.model, batches, sync, c))
-        if warm is not None:
-            steady[runner.spec.name] = warm
-    live = [runner for runner in live if runner.spec.name in steady]
-    settled = latency.settle([r.model for r in live], batches, sync, meter, settings.warmup_s) if live else None
-    windows: dict[str, list[dict[str, Any]]] = {runner.spec.name: [] for runner in live}
+    batches = timing_batches(job, shelf.take(live[0]), point, TIMING_BATCHES)
+    steady = dict.fromkeys((spec.name for spec in live), True)
+
+    def warm(spec: Spec) -> bool:
+        cap_s = settings.warmup_s / len(steady)
+        steady[spec.name] &= latency.warm_up(shelf.take(spec).model, batches, sync, cap_s)
+        return True
+
+    live = [spec for spec in live if _attempt(found[spec.name], lambda spec=spec: warm(spec))]
+    if not live:
+        return []
+    models = [shelf.take(spec).model for spec in (live if shelf.together else live[-1:])]
+    settled = latency.settle(models, batches, sync, meter, settings.warmup_s)
+    models.clear()  # else one of them could not be put away
+    windows: dict[str, list[dict[str, Any]]] = {spec.name: [] for spec in live}
+
+    def one_window(spec: Spec, index: int, position: int) -> None:
+        if not shelf.together:
+            warm(spec)
+        window = latency.measure_window(shelf.take(spec).model, batches, settings, sync, meter, sampler)
+        windows[spec.name].append({"index": index, "order": position, **asdict(window)})
+
     shuffle = random.Random(f"{job.seed}-{point.batch_size}-{point.sequence_length}")
     total_s = settings.rounds * len(live) * (settings.window_s + settings.preroll_s + 2 * sampler.edge_s)
     label = f"batch {point.batch_size}" + (f" x {point.sequence_length} tokens" if point.sequence_length else "")
-    say(f"  measuring {label}: {settings.rounds} rounds of {len(live)} models, about {total_s:.0f} s")
+    said = f"about {total_s:.0f} s" + ("" if shelf.together else " and the loading")
+    say(f"  measuring {label}: {settings.rounds} rounds of {len(live)} models, {said}")
     foreign, start = foreign_cpu_s(), time.monotonic()
     with bar(f"measuring {label}", settings.rounds * len(live)) as running:
         for index in range(settings.rounds):
-            order = shuffle.sample(live, len(live))
-            for position, runner in enumerate(order):
-                window = latency.measure_window(runner.model, batches, settings, sync, meter, sampler)
-                windows[runner.spec.name].append({"index": index, "order": position, **asdict(window)})
+            for position, spec in enumerate(shuffle.sample(live, len(live))):
+                _attempt(found[spec.name], lambda s=spec, i=index, p=position: one_window(s, i, p))
                 running.advance()
+            live = [spec for spec in live if found[spec.name].error is None]
     foreign_end = foreign_cpu_s()
-    for runner in live:
-        name = runner.spec.name
-        found[name].points.append(
+    for spec in live:
+        found[spec.name].points.append(
             {
                 "point": point.model_dump(),
-                "rounds": windows[name],
-                "steady": steady[name],
+                "rounds": windows[spec.name],
+                "steady": steady[spec.name],
                 "settled": settled,
                 "foreign_cores": None
                 if foreign is None or foreign_end is None

@@ -1,0 +1,110 @@
+"""The models of a session, from artifacts and references: all of them in memory, or one at a time."""
+
+import gc
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from compress.job import Job, Spec
+from compress.workloads import OperatingPoint, source, task_of
+
+ROOM = 0.9  # of what is free; batches, caches and fragments take the rest
+
+
+@dataclass(frozen=True)
+class Runner:
+    """A loaded model, ready to run."""
+
+    spec: Spec
+    model: Any
+    processor: Any
+
+
+def open_runner(spec: Spec, job: Job) -> Runner:
+    """Loads one model from its artifact, or the workload's own in the reference's precision."""
+    import torch
+
+    from compress import artifact, runtimes
+
+    if spec.path is None:
+        dtype = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}[spec.dtype]
+        model, processor = source.load_model(job.source, device=job.device, dtype=dtype)
+    else:
+        trusted = job.workload.trust_remote_code
+        model, processor, _ = artifact.load(Path(spec.path), device=job.device, trust_remote_code=trusted)
+    return Runner(spec, runtimes.prepare(model, spec.runtime), processor)
+
+
+def timing_batches(job: Job, runner: Runner, point: OperatingPoint, count: int) -> list[dict[str, Any]]:
+    """`count` batches of exactly the point's shape, on the device, made of the test split's own data."""
+    limit = max(256, 4 * point.batch_size)
+    examples = source.load_examples(job.source, "test", runner.processor, runner.model.config, limit=limit)
+    batches = task_of(job.workload.task).fixed(examples, runner.processor, point, count, job.seed)
+    return [{key: value.to(job.device) for key, value in batch.items()} for batch in batches]
+
+
+class Shelf:
+    """Hands out models; where they do not fit together, loading one puts the one before it away."""
+
+    def __init__(self, job: Job, together: bool):
+        self.together = together
+        self._job = job
+        self._loaded: dict[str, Runner] = {}
+
+    def take(self, spec: Spec) -> Runner:
+        """The model of this spec, loaded now if it is not."""
+        if spec.name not in self._loaded:
+            if not self.together:
+                self.put_away(list(self._loaded))
+            self._loaded[spec.name] = open_runner(spec, self._job)
+        return self._loaded[spec.name]
+
+    def put_away(self, names: Iterable[str]) -> None:
+        """Frees the memory of these models."""
+        for name in names:
+            self._loaded.pop(name, None)
+        gc.collect()
+        if self._job.device.startswith("cuda"):
+            import torch
+
+            torch.cuda.empty_cache()
+
+
+def crowded(job: Job, memory: Mapping[str, Mapping[str, Any]]) -> str | None:
+    """Why the models are loaded in turn inside every round, or None where they stay loaded together."""
+    if job.settings.residency == "in_turn":
+        return "each model was loaded again in every round, as measure.residency asks"
+    if job.settings.residency == "together":
+        return None
+    needed, free = _needed_bytes(memory), _free_bytes(job.device)
+    if needed is None or free is None or needed <= ROOM * free:
+        return None
+    return (
+        f"the models together need {needed / 1e9:.1f} GB of the {free / 1e9:.1f} GB that are free, "
+        "so each was loaded again in every round"
+    )
+
+
+def _needed_bytes(memory: Mapping[str, Mapping[str, Any]]) -> int | None:
+    """All models loaded and the largest batch among them running; None where none could be measured."""
+    known = [m for m in memory.values() if m.get("memory_bytes") is not None]
+    if not known:
+        return None
+    running = max(int(m["peak_memory_bytes"]) - int(m["memory_bytes"]) for m in known)
+    return sum(int(m["memory_bytes"]) for m in known) + max(0, running)
+
+
+def _free_bytes(device: str) -> int | None:
+    """Memory that is free on the device now; None where the system does not tell."""
+    if device.startswith("cuda"):
+        import torch
+
+        return int(torch.cuda.mem_get_info(torch.device(device))[0])
+    info = Path("/proc/meminfo")
+    if not info.is_file():
+        return None
+    for line in info.read_text().splitlines():
+        if line.startswith("MemAvailable:"):
+            return int(line.split()[1]) * 1024
+    return None

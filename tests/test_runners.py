@@ -1,0 +1,139 @@
+"""Models that do not fit together are loaded in turn, and nothing of the one before stays in memory."""
+
+import gc
+import weakref
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from compress import runners
+from compress.job import Job, Spec
+from compress.recipe import PROFILES
+from compress.runners import Shelf, crowded
+from compress.session import run_session
+from compress.workloads import Workload, source
+from tests.helpers import QUICK, compress, read_result
+
+REFERENCES = (("fp32 eager", "fp32"), ("bf16 eager", "bf16"))
+
+
+def job(workload: Path, residency: str, specs: tuple[Spec, ...] = ()) -> Job:
+    """Two references on the made workload, in windows of milliseconds."""
+    found = source.resolve(Workload.load(str(workload)))
+    short = {"rounds": 3, "window_s": 0.02, "preroll_s": 0.0, "warmup_s": 1.0, "residency": residency}
+    return Job(
+        workload=found.workload,
+        source=found,
+        runners=specs or tuple(Spec(name, None, dtype, "eager", False, False, True) for name, dtype in REFERENCES),
+        settings=PROFILES["quick"].model_copy(update=short),
+        device="cpu",
+        uuid=None,
+        device_name="",
+        memory_bytes=None,
+        seed=0,
+        limit=None,
+        threads=1,
+    )
+
+
+def watch(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many other models were alive whenever one was loaded."""
+    alive: list[weakref.ref[Any]] = []
+    seen: list[int] = []
+    real = runners.open_runner
+
+    def counted(spec: Spec, job: Job) -> runners.Runner:
+        gc.collect()
+        seen.append(sum(ref() is not None for ref in alive))
+        runner = real(spec, job)
+        alive.append(weakref.ref(runner.model))
+        return runner
+
+    monkeypatch.setattr(runners, "open_runner", counted)
+    return seen
+
+
+def test_in_turn_there_is_never_a_second_model_in_memory(workload: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = watch(monkeypatch)
+    answer = run_session(job(workload, "in_turn"), {})
+    assert set(seen) == {0}
+    assert len(seen) > len(REFERENCES)  # again and again
+    assert "in every round" in answer["in_turn"]
+    for runner in answer["runners"]:
+        assert [w["index"] for w in runner["points"][0]["rounds"]] == [0, 1, 2]
+
+
+def test_together_every_model_is_loaded_once(workload: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = watch(monkeypatch)
+    answer = run_session(job(workload, "together"), {})
+    assert seen == [0, 1]
+    assert answer["in_turn"] is None
+
+
+def test_a_model_that_fails_in_a_round_is_left_out_and_the_others_go_on(
+    workload: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = Shelf.take
+    taken: dict[str, int] = {}
+
+    def fragile(self: Shelf, spec: Spec) -> runners.Runner:
+        taken[spec.name] = taken.get(spec.name, 0) + 1
+        if spec.name == "bf16 eager" and taken[spec.name] > 4:
+            raise MemoryError("no room")
+        return real(self, spec)
+
+    monkeypatch.setattr(Shelf, "take", fragile)
+    first, second = run_session(job(workload, "together"), {})["runners"]
+    assert len(first["points"][0]["rounds"]) == 3
+    assert second["error"] == "MemoryError: no room"
+    assert second["points"] == []
+
+
+@pytest.mark.parametrize(
+    ("memory", "free", "told"),
+    [
+        ({"a": {"memory_bytes": 4, "peak_memory_bytes": 5}, "b": {"memory_bytes": 3, "peak_memory_bytes": 3}}, 9, None),
+        (
+            {
+                "a": {"memory_bytes": 4e9, "peak_memory_bytes": 5e9},
+                "b": {"memory_bytes": 3e9, "peak_memory_bytes": 3e9},
+            },
+            8e9,
+            "8.0 GB of the 8.0 GB",
+        ),
+        ({"a": {"reason": "unknown"}}, 1, None),
+        ({"a": {"memory_bytes": 4, "peak_memory_bytes": 5}}, None, None),
+    ],
+)
+def test_auto_decides_by_measured_memory(
+    workload: Path, monkeypatch: pytest.MonkeyPatch, memory: Any, free: int | None, told: str | None
+) -> None:
+    monkeypatch.setattr(runners, "_free_bytes", lambda device: free)
+    reason = crowded(job(workload, "auto"), memory)
+    assert (reason is None) if told is None else (told in str(reason))
+
+
+def test_free_memory_of_this_machine_is_plausible() -> None:
+    free = runners._free_bytes("cpu")
+    if not Path("/proc/meminfo").is_file():
+        assert free is None
+    else:
+        assert free is not None
+        assert 2**20 < free < 2**50
+
+
+def test_a_run_in_turn_says_so_and_gives_the_same_accuracy(workload: Path, tmp_path: Path) -> None:
+    found = {}
+    for residency in ("together", "in_turn"):
+        folder = tmp_path / residency
+        folder.mkdir()
+        done = compress(
+            "run", "bert_int8", "--workload", workload, *QUICK, "--set", f"measure.residency={residency}", cwd=folder
+        )
+        assert done.returncode == 0, done.stderr
+        found[residency] = read_result(folder, "bert_int8")
+    one, other = found["together"].accuracy, found["in_turn"].accuracy
+    assert one.estimate == other.estimate
+    assert any("loaded again in every round" in note for note in found["in_turn"].notes)
+    assert not any("loaded again" in note for note in found["together"].notes)
