@@ -19,7 +19,7 @@ app = typer.Typer(
 
 Out = Annotated[Path, typer.Option(help="Folder of results.")]
 Workload = Annotated[str | None, typer.Option(help="Workload name or file, instead of the recipe's.")]
-Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N, or several: cuda:0,cuda:1.")]
 Artifacts = Annotated[Path, typer.Option(help="Folder of compressed models.")]
 
 
@@ -140,7 +140,7 @@ def compare(
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
 def measure(
     context: typer.Context,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N: whose meter.")] = "auto",
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or several: whose meter.")] = "auto",
 ) -> None:
     """Run any command and say what it used: measure -- COMMAND ..."""
     from compress.energy.block import command_meter, run

@@ -1,7 +1,9 @@
 """Which device computes, and what it computes natively."""
 
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -11,12 +13,27 @@ CPU_BF16_FLAGS = frozenset({"amx_bf16", "avx512_bf16", "bf16"})  # the last one 
 
 
 def pick(name: str) -> torch.device:
-    """The device of this name: auto (cuda where there is one), cpu, cuda or cuda:N. Raises InputError when absent."""
+    """The device of this name, the first one of several."""
+    return pick_all(name)[0]
+
+
+def pick_all(name: str) -> tuple[torch.device, ...]:
+    """Devices by name: auto (cuda where there is one), cpu, cuda, cuda:N, or several GPUs as cuda:0,cuda:1.
+
+    Raises InputError for one that is unknown or absent.
+    """
+    picked = tuple(_one(part.strip()) for part in name.split(","))
+    if len(picked) > 1 and (len(set(picked)) < len(picked) or any(p.type != "cuda" or p.index is None for p in picked)):
+        raise InputError(f"device {name!r}: several devices are GPUs by number, each once, such as cuda:0,cuda:1")
+    return picked
+
+
+def _one(name: str) -> torch.device:
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     kind, _, index = name.partition(":")
     if kind not in ("cpu", "cuda") or (index and (kind == "cpu" or not index.isdigit())):
-        raise InputError(f"device {name!r}: unknown; expected auto, cpu, cuda or cuda:N")
+        raise InputError(f"device {name!r}: unknown; expected auto, cpu, cuda, cuda:N or cuda:0,cuda:1")
     if kind == "cuda":
         count = torch.cuda.device_count()
         if not torch.cuda.is_available() or count == 0:
@@ -24,6 +41,33 @@ def pick(name: str) -> torch.device:
         if index and int(index) >= count:
             raise InputError(f"device {name}: there are {count}, so the last one is cuda:{count - 1}")
     return torch.device(name)
+
+
+def identity(device: torch.device) -> dict[str, Any]:
+    """uuid, pci address, name and memory_bytes of a GPU, as CUDA gives them; None where this PyTorch does not tell."""
+    properties = torch.cuda.get_device_properties(device)
+    uuid = getattr(properties, "uuid", None)
+    address = [getattr(properties, f"pci_{part}_id", None) for part in ("domain", "bus", "device")]
+    known = [part for part in address if part is not None]
+    return {
+        "uuid": None if uuid is None else str(uuid),
+        "pci": "{:08X}:{:02X}:{:02X}.0".format(*known) if len(known) == 3 else None,
+        "name": properties.name,
+        "memory_bytes": properties.total_memory,
+    }
+
+
+def spread(model: Any, devices: Sequence[torch.device]) -> Any:
+    """The model with its layers divided among several GPUs, by accelerate; on one device, moved there."""
+    if len(devices) == 1:
+        return model.to(devices[0])
+    from accelerate import dispatch_model, infer_auto_device_map
+    from accelerate.utils import get_balanced_memory
+
+    whole = list(getattr(model, "_no_split_modules", None) or ())
+    free = {device.index: torch.cuda.mem_get_info(device)[0] for device in devices}
+    room = get_balanced_memory(model, max_memory=free, no_split_module_classes=whole)
+    return dispatch_model(model, infer_auto_device_map(model, max_memory=room, no_split_module_classes=whole))
 
 
 def computes_bf16(device: torch.device) -> bool:

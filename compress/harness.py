@@ -14,11 +14,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from compress import preflight, results
+from compress import pareto, preflight, results
 from compress.assemble import Built, assemble, failed
 from compress.child import run_child, threads
 from compress.config import InputError
-from compress.energy import Absent, Meter, find_meter
+from compress.energy import Absent, Meter, find_meter, gpus_of
 from compress.formats import DYNAMIC_ACTIVATIONS
 from compress.job import Job, Spec, write_job
 from compress.locks import locked, measuring_lock
@@ -80,24 +80,48 @@ def run_all(recipes: Sequence[Recipe], options: Options) -> list[Result]:
         preflight.check([planned.recipe for planned in group], group[0].found)
     for folder in {p.path.parent for p in plans} | {p.folder.parent for p in plans}:
         check_writable(folder)
+    stood = frozenset(finished)
     for group in by_workload.values():
         finished |= _run_group(group, options, machine)
+    for group in _contradicted(plans, finished, stood):
+        finished |= _run_group(group, options, machine, again=True)
     return [finished[planned.path] for planned in plans]
 
 
+def _contradicted(
+    plans: Sequence[Planned], finished: Mapping[Path, Result], stood: frozenset[Path]
+) -> list[list[Planned]]:
+    """Recipes whose results come from sessions that contradict one another: to be measured together.
+
+    Sessions of this very run are left alone: they are apart because their settings differ.
+    """
+    found = []
+    for table in pareto.group(finished.values()):
+        members = [p for p in plans if finished[p.path] in table.results]
+        if table.stale and any(p.path in stood for p in members):
+            for each in table.stale:
+                say(f"  {each}: beyond their intervals")
+            say(f"  so {', '.join(p.recipe.name for p in members)} are measured again, together")
+            found.append(members)
+    return found
+
+
 def _device(asked: str) -> str:
-    """`cpu` or `cuda:N`. `cpu` is answered without importing torch."""
+    """`cpu`, `cuda:N` or several of these. `cpu` is answered without importing torch."""
     if asked == "cpu":
         return "cpu"
-    from compress.devices import pick
+    from compress.devices import pick_all
 
-    return str(pick(asked))
+    return ",".join(map(str, pick_all(asked)))
 
 
-def _run_group(group: Sequence[Planned], options: Options, machine: Machine) -> dict[Path, Result]:
-    """Transforms and measures recipes of one workload; failures become results, the others go on."""
+def _run_group(group: Sequence[Planned], options: Options, machine: Machine, again: bool = False) -> dict[Path, Result]:
+    """Transforms and measures recipes of one workload; failures become results, the others go on.
+
+    `again` measures also what has a result that stands.
+    """
     say(f"{group[0].found.workload.name}: {', '.join(p.recipe.name for p in group)} on {machine.device_name}")
-    meter = find_meter(machine.device.partition(":")[0], machine.uuid, machine.device_name, machine.memory_bytes)
+    meter = find_meter(machine.device.partition(":")[0], gpus_of(machine.details))
     finished: dict[Path, Result] = {}
     built: dict[Path, Built] = {}
     for planned in group:
@@ -106,7 +130,7 @@ def _run_group(group: Sequence[Planned], options: Options, machine: Machine) -> 
         except Exception as error:  # noqa: BLE001  one recipe's failure is a result; the others go on
             finished[planned.path] = _fail(planned, options, machine, error)
     with locked(measuring_lock(), "another measurement is running on this machine; waiting for it to end") as waited:
-        if waited and not options.fresh:  # it may have measured the same
+        if waited and not options.fresh and not again:  # it may have measured the same
             others = {p.path: before for p in group if p.path in built and (before := standing(p)) is not None}
             finished |= others
             built = {path: item for path, item in built.items() if path not in others}
@@ -190,9 +214,7 @@ def _measure(items: Sequence[Built], options: Options, machine: Machine, meter: 
             runners=tuple(specs),
             settings=_settings(items[0], meter),
             device=machine.device,
-            uuid=machine.uuid,
-            device_name=machine.device_name,
-            memory_bytes=machine.memory_bytes,
+            gpus=gpus_of(machine.details),
             seed=items[0].recipe.seed,
             limit=options.limit,
             threads=threads(),

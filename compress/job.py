@@ -4,12 +4,13 @@ import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from compress.energy import Gpu
 from compress.files import write_atomic
 from compress.formats import Runtime
 from compress.recipe import Settings
 from compress.workloads import Workload, source
 
-KEYS = ("device", "uuid", "device_name", "memory_bytes", "seed", "limit", "threads")
+KEYS = ("device", "seed", "limit", "threads")
 
 
 @dataclass(frozen=True)
@@ -36,13 +37,17 @@ class Job:
     runners: tuple[Spec, ...]
     settings: Settings
     device: str
-    uuid: str | None
-    device_name: str
-    memory_bytes: int | None
-    """The GPU's memory, by which its meter is known to be the same board's; None on a CPU."""
+    """`cpu`, `cuda:N`, or several GPUs: `cuda:0,cuda:1`."""
+    gpus: tuple[Gpu, ...]
+    """Whose meters are read; none on a CPU."""
     seed: int
     limit: int | None
     threads: int
+
+    @property
+    def devices(self) -> tuple[str, ...]:
+        """Where the model is; batches go to the first."""
+        return tuple(self.device.split(","))
 
 
 def write_job(path: Path, job: Job) -> None:
@@ -52,6 +57,7 @@ def write_job(path: Path, job: Job) -> None:
         "source": {**asdict(job.source), "workload": None},
         "runners": [asdict(spec) for spec in job.runners],
         "settings": job.settings.model_dump(mode="json"),
+        "gpus": [asdict(gpu) for gpu in job.gpus],
         **{key: getattr(job, key) for key in KEYS},
     }
     write_atomic(path, json.dumps(plain).encode())
@@ -66,5 +72,6 @@ def read_job(path: Path) -> Job:
         source=source.Source(**{**plain["source"], "workload": workload}),
         runners=tuple(Spec(**spec) for spec in plain["runners"]),
         settings=Settings.model_validate(plain["settings"]),
+        gpus=tuple(Gpu(**gpu) for gpu in plain["gpus"]),
         **{key: plain[key] for key in KEYS},
     )

@@ -58,10 +58,10 @@ def _one(spec: Spec, job: Job) -> dict[str, Any]:
     Path("/proc/self/clear_refs").write_text("5")  # resets VmHWM, the high-water mark
     runner = open_runner(spec, job)
     batch = timing_batches(job, runner, job.workload.headline_point, 1)[0]
-    loaded = torch.cuda.memory_allocated(job.device) if on_gpu else _status_bytes("VmRSS") - before
+    loaded = sum(map(torch.cuda.memory_allocated, job.devices)) if on_gpu else _status_bytes("VmRSS") - before
     with torch.no_grad():
         runner.model(**batch)
-    peak = torch.cuda.max_memory_allocated(job.device) if on_gpu else _status_bytes("VmHWM") - before
+    peak = sum(map(torch.cuda.max_memory_allocated, job.devices)) if on_gpu else _status_bytes("VmHWM") - before
     return {"memory_bytes": max(loaded, 0), "peak_memory_bytes": max(peak, 0)}
 
 

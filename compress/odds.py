@@ -1,18 +1,20 @@
 """What a table says of several recipes at once: adjusted intervals, odds of being on the front, cheapest within a loss.
 
 Results store unadjusted intervals; a family of comparisons is adjusted when its table is made (Holm). Odds come from
-resampling rounds, jointly for all recipes of a session and independently across sessions; differences of accuracy
-are drawn from the normal distribution that their interval stands for.
+resampling rounds, jointly for all recipes of a session and independently across sessions, and examples, jointly for
+all rows: they answered the same ones. Where a result does not say which examples it got right (perplexity, f1),
+differences are drawn from the normal distribution that their interval stands for.
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from compress import stats
 from compress.config import InputError
-from compress.pareto import Table, candidates, point_cost
+from compress.pareto import Candidate, Table, candidates, point_cost
 from compress.results import Point, Result
 from compress.stats import Estimate
 from compress.verdict import IN_POINTS
@@ -39,13 +41,13 @@ def adjusted(table: Table) -> dict[str, Estimate]:
 def front_odds(table: Table, seed: int = 0) -> dict[str, float]:
     """Share of resamples in which nothing dominates a row, by name; empty where rounds are missing or rows too many."""
     everyone = candidates(table.results, table.references, table.axis, table.reference)
-    field = [c for c in everyone if c.name not in table.unranked]
+    field = [c for c in everyone if c.name not in table.held]
     owners: dict[str, Result] = {r.name: r for r in table.results}
     if not 0 < len(field) <= MOST:
         return {}
     generator = np.random.default_rng(seed)
     draws: dict[str, np.ndarray] = {}
-    costs, qualities = [], []
+    costs: list[np.ndarray] = []
     for candidate in field:
         owner = owners.get(candidate.name, table.newest)
         logs = None if candidate.name == table.reference else _log_ratios(table, owner, candidate.name)
@@ -57,16 +59,43 @@ def front_odds(table: Table, seed: int = 0) -> dict[str, float]:
             if chosen is None or chosen.max() >= len(logs):
                 chosen = draws[owner.session] = generator.integers(0, len(logs), (RESAMPLES, len(logs)))
             costs.append(np.asarray(logs)[chosen].mean(axis=1))
-        spread = (candidate.quality.high - candidate.quality.low) / (2 * 1.959963984540054)
-        spread = spread if math.isfinite(spread) else 0.0
-        qualities.append(candidate.quality.value + spread * generator.standard_normal(RESAMPLES))
-    cost, quality = np.array(costs), np.array(qualities)  # [rows, resamples]
+    cost = np.array(costs)  # [rows, resamples]
+    quality = _same_examples(table, field, generator)
+    if quality is None:
+        quality = np.array([_drawn(candidate.quality, generator) for candidate in field])
     beaten = np.zeros(cost.shape, dtype=bool)
     for i in range(len(field)):
         no_worse = (cost <= cost[i]) & (quality >= quality[i])
         better = (cost < cost[i]) | (quality > quality[i])
         beaten[i] = (no_worse & better).any(axis=0)
     return {c.name: float(1 - beaten[i].mean()) for i, c in enumerate(field)}
+
+
+def _same_examples(table: Table, field: Sequence[Candidate], generator: np.random.Generator) -> np.ndarray | None:
+    """Accuracy of every row less the reference's [rows, resamples], over resampled examples; None where unknown."""
+    rows = {row.name: row.accuracy for row in table.rows}
+    accuracies = [rows[name] for name in (*(c.name for c in field), table.reference) if name in rows]
+    known = [(a.right, a.estimate.n) for a in accuracies if a is not None and a.right is not None]
+    if len(known) <= len(field) or len({n for _, n in known}) != 1:
+        return None
+    n = known[0][1]
+    right = np.array([_unpacked(text, n) for text, _ in known], dtype=np.float64)  # [rows + 1, examples]
+    means = np.empty((len(known), RESAMPLES))
+    for i in range(RESAMPLES):
+        means[:, i] = right @ np.bincount(generator.integers(0, n, n), minlength=n) / n
+    return means[:-1] - means[-1]
+
+
+def _unpacked(text: str, n: int) -> np.ndarray:
+    """The n bits of a hexadecimal number, lowest first."""
+    raw = np.frombuffer(int(text, 16).to_bytes((n + 7) // 8, "little"), dtype=np.uint8)
+    return np.unpackbits(raw, bitorder="little")[:n]
+
+
+def _drawn(quality: Estimate, generator: np.random.Generator) -> np.ndarray:
+    """Draws from the normal distribution of an estimate's interval."""
+    spread = (quality.high - quality.low) / (2 * 1.959963984540054)
+    return quality.value + (spread if math.isfinite(spread) else 0.0) * generator.standard_normal(RESAMPLES)
 
 
 def _log_ratios(table: Table, owner: Result, name: str) -> list[float] | None:

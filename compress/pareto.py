@@ -19,8 +19,9 @@ import numpy as np
 
 from compress.config import digest
 from compress.results import Accuracy, Grade, Point, Reference, Result
+from compress.sessions import Disagreement, disagreements
 from compress.stats import Estimate
-from compress.verdict import MEASURED, Axis, breakeven, cost_axis, judged, verdict
+from compress.verdict import MEASURED, Axis, breakeven, judged, point_cost, verdict
 
 __all__ = [
     "Candidate",
@@ -31,6 +32,7 @@ __all__ = [
     "front",
     "group",
     "judged",
+    "point_cost",
     "undominated",
     "verdict",
 ]
@@ -69,11 +71,18 @@ class Table:
     """The lowest grade of energy that may be on the front."""
     unranked: tuple[str, ...] = ()
     """Names that are kept off the front by their grade."""
+    stale: tuple[Disagreement, ...] = ()
+    """Older sessions that the newest one contradicts: their recipes are kept off the front too."""
 
     @property
     def rows(self) -> tuple[Result | Reference, ...]:
         """Recipes by cost, then references; failed ones are not rows."""
         return (*self.results, *self.references)
+
+    @property
+    def held(self) -> frozenset[str]:
+        """Everything that is kept off the front."""
+        return frozenset(self.unranked).union(*(each.names for each in self.stale))
 
     @property
     def newest(self) -> Result:
@@ -168,7 +177,9 @@ def _table(results: Sequence[Result], failed: Sequence[Result], superseded: Sequ
     source = by_age[-1].headline.energy_source if by_age and by_age[-1].headline else None
     axis: Axis = "energy" if source in MEASURED else "latency"
     rows: tuple[Result | Reference, ...] = (*results, *references.values())
-    held = {row.name for row in rows if axis == "energy" and not rankable(row, least)}
+    unranked = {row.name for row in rows if axis == "energy" and not rankable(row, least)}
+    stale = disagreements(results, axis, reference)
+    held = unranked.union(*(each.names for each in stale))
     field = [c for c in candidates(results, tuple(references.values()), axis, reference) if c.name not in held]
     costs = {r.name: cost.value for r in results if (cost := point_cost(r.headline, axis, reference)) is not None}
     return Table(
@@ -181,7 +192,8 @@ def _table(results: Sequence[Result], failed: Sequence[Result], superseded: Sequ
         front=frozenset(c.name for c in undominated(field)),
         superseded=tuple(sorted(set(superseded))),
         least=least,
-        unranked=tuple(sorted(held)),
+        unranked=tuple(sorted(unranked)),
+        stale=stale,
     )
 
 
@@ -218,14 +230,3 @@ def _candidate(
         return None
     up = delta if accuracy.higher_is_better else Estimate(-delta.value, -delta.high, -delta.low, delta.n)
     return Candidate(name, cost, up, is_reference)
-
-
-def point_cost(point: Point | None, axis: Axis, reference: str | None) -> Estimate | None:
-    """Ratio to this reference on this axis, or None where the point has none."""
-    ratio = point.ratio(reference) if point is not None and reference is not None else None
-    if point is None or ratio is None:
-        return None
-    if axis == "latency":
-        return ratio.latency
-    measured, estimate = cost_axis(ratio, point.energy_source)
-    return estimate if measured == "energy" else None

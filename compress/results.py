@@ -45,6 +45,8 @@ class Accuracy:
     order: str | None = None
     batch_sensitivity: float | None = None
     """Fraction of answers that differ between batch 1 and batch 32; None where activations are not dynamic."""
+    right: str | None = None
+    """Which examples were answered rightly: a hexadecimal number whose lowest bit is the first example."""
     reasons: dict[str, str] = field(default_factory=dict)
 
 
@@ -121,6 +123,12 @@ class Point:
     rounds: tuple[Round, ...]
     energy_gain: float | None = None
     """Relative error of the meter itself, beside the interval: it cancels in ratios, and never averages out."""
+
+    @property
+    def energy_per_token_j(self) -> Estimate | None:
+        """Joules per token of text; points are packed to their length, so no token is padding."""
+        e, length = self.energy_j, self.sequence_length
+        return Estimate(e.value / length, e.low / length, e.high / length, e.n) if e and length else None
 
     def ratio(self, reference: str) -> Ratio | None:
         """The ratio to the reference of this name."""
@@ -212,12 +220,6 @@ class Machine:
     uuid: str | None
     details: dict[str, Any]
     versions: dict[str, str]
-
-    @property
-    def memory_bytes(self) -> int | None:
-        """Memory of the GPU; None on a CPU."""
-        found = self.details.get("gpu", {}).get("memory_bytes")
-        return None if found is None else int(found)
 
 
 @dataclass(frozen=True)

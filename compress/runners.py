@@ -1,11 +1,12 @@
 """The models of a session, from artifacts and references: all of them in memory, or one at a time."""
 
 import gc
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from compress.config import InputError
 from compress.job import Job, Spec
 from compress.workloads import OperatingPoint, source, task_of
 
@@ -26,13 +27,19 @@ def open_runner(spec: Spec, job: Job) -> Runner:
     import torch
 
     from compress import artifact, runtimes
+    from compress.devices import pick_all, spread
 
+    first = job.devices[0] if len(job.devices) == 1 else "cpu"  # several: no one of them need hold the whole model
+    if first == "cpu" and spec.low_bit and len(job.devices) > 1:
+        raise InputError("a model of 8 bits or fewer is measured on one GPU; use --device cuda:0")
     if spec.path is None:
         dtype = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}[spec.dtype]
-        model, processor = source.load_model(job.source, device=job.device, dtype=dtype)
+        model, processor = source.load_model(job.source, device=first, dtype=dtype)
     else:
         trusted = job.workload.trust_remote_code
-        model, processor, _ = artifact.load(Path(spec.path), device=job.device, trust_remote_code=trusted)
+        model, processor, _ = artifact.load(Path(spec.path), device=first, trust_remote_code=trusted)
+    if len(job.devices) > 1:
+        model = spread(model, pick_all(job.device))
     return Runner(spec, runtimes.prepare(model, spec.runtime), processor)
 
 
@@ -41,7 +48,7 @@ def timing_batches(job: Job, runner: Runner, point: OperatingPoint, count: int) 
     limit = max(256, 4 * point.batch_size)
     examples = source.load_examples(job.source, "test", runner.processor, runner.model.config, limit=limit)
     batches = task_of(job.workload.task).fixed(examples, runner.processor, point, count, job.seed)
-    return [{key: value.to(job.device) for key, value in batch.items()} for batch in batches]
+    return [{key: value.to(job.devices[0]) for key, value in batch.items()} for batch in batches]
 
 
 class Shelf:
@@ -77,7 +84,7 @@ def crowded(job: Job, memory: Mapping[str, Mapping[str, Any]]) -> str | None:
         return "each model was loaded again in every round, as measure.residency asks"
     if job.settings.residency == "together":
         return None
-    needed, free = _needed_bytes(memory), _free_bytes(job.device)
+    needed, free = _needed_bytes(memory), _free_bytes(job.devices)
     if needed is None or free is None or needed <= ROOM * free:
         return None
     return (
@@ -95,12 +102,12 @@ def _needed_bytes(memory: Mapping[str, Mapping[str, Any]]) -> int | None:
     return sum(int(m["memory_bytes"]) for m in known) + max(0, running)
 
 
-def _free_bytes(device: str) -> int | None:
-    """Memory that is free on the device now; None where the system does not tell."""
-    if device.startswith("cuda"):
+def _free_bytes(devices: Sequence[str]) -> int | None:
+    """Memory that is free on the devices now; None where the system does not tell."""
+    if devices[0].startswith("cuda"):
         import torch
 
-        return int(torch.cuda.mem_get_info(torch.device(device))[0])
+        return sum(int(torch.cuda.mem_get_info(torch.device(device))[0]) for device in devices)
     info = Path("/proc/meminfo")
     if not info.is_file():
         return None

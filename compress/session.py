@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from compress.energy import Absent, Meter, find_meter, nvml
+from compress.energy import Absent, Meter, find_meter, nvml, several
 from compress.energy.sampler import Sampler, facts, idle_w
 from compress.files import write_atomic
 from compress.job import Job, Spec, read_job
@@ -54,7 +54,7 @@ def run_session(job: Job, memory: dict[str, dict[str, Any]]) -> dict[str, Any]:
     """Measures every runner of the job; a runner that fails is reported and left out of the rounds."""
     from compress.measure import latency
 
-    meter = find_meter("cuda" if job.device.startswith("cuda") else "cpu", job.uuid, job.device_name, job.memory_bytes)
+    meter = find_meter(job.device.partition(":")[0], job.gpus)
     others = _processes(meter)  # before this process opens the device
     before_w = idle_w(meter, IDLE_S)
     found = {spec.name: Measured(spec.name) for spec in job.runners}
@@ -68,7 +68,7 @@ def run_session(job: Job, memory: dict[str, dict[str, Any]]) -> dict[str, Any]:
             found[spec.name].memory = memory.get(spec.name, memory.get("", {}))
             live.append(spec)
     loaded_w = idle_w(meter, IDLE_S)
-    sync = latency.synchronizer(job.device)
+    sync = latency.synchronizer(job.devices)
     points = [job.workload.headline_point]
     if job.settings.points == "all":
         points += [point for point in job.workload.points if point != points[0]]
@@ -91,7 +91,7 @@ def run_session(job: Job, memory: dict[str, dict[str, Any]]) -> dict[str, Any]:
 
 def _processes(meter: Meter | Absent) -> tuple[int, ...] | None:
     """Ids of the processes on the device, where the meter can tell."""
-    return meter.processes() if isinstance(meter, nvml.NvmlCounter) else None
+    return meter.processes() if isinstance(meter, nvml.NvmlCounter | several.Several) else None
 
 
 def foreign_processes(before: Sequence[int] | None, during: Sequence[int] | None, own: int, parent: int) -> int | None:
@@ -129,7 +129,7 @@ def _evaluate(shelf: Shelf, spec: Spec, job: Job, measured: Measured) -> bool:
     batch_size = job.workload.headline_point.batch_size if spec.dynamic_activations else EVALUATION_BATCH
 
     def evaluate(size: int) -> accuracy.Evaluation:
-        return accuracy.evaluate(runner.model, task, examples, runner.processor, job.device, size, spec.name)
+        return accuracy.evaluate(runner.model, task, examples, runner.processor, job.devices[0], size, spec.name)
 
     start = time.monotonic()
     evaluation = evaluate(batch_size)
@@ -142,7 +142,7 @@ def _evaluate(shelf: Shelf, spec: Spec, job: Job, measured: Measured) -> bool:
         measured.parameters, measured.nonzero = size.parameter_counts(runner.model)
         measured.weight_bytes = size.weight_bytes(runner.model)
     batch = timing_batches(job, runner, job.workload.headline_point, 1)[0]
-    measured.kernel = asdict(kernels.label(runner.model, batch, job.device, spec.low_bit))
+    measured.kernel = asdict(kernels.label(runner.model, batch, job.devices[0], spec.low_bit))
     say(f"  evaluated {spec.name} on {len(examples)} examples in {time.monotonic() - start:.1f} s")
     return True
 

@@ -92,6 +92,17 @@ def cost_axis(ratio: Ratio, energy_source: str | None) -> tuple[Axis, Estimate]:
     return "latency", ratio.latency
 
 
+def point_cost(point: Point | None, axis: Axis, reference: str | None) -> Estimate | None:
+    """Ratio to this reference on this axis, or None where the point has none."""
+    ratio = point.ratio(reference) if point is not None and reference is not None else None
+    if point is None or ratio is None:
+        return None
+    if axis == "latency":
+        return ratio.latency
+    measured, estimate = cost_axis(ratio, point.energy_source)
+    return estimate if measured == "energy" else None
+
+
 def verdict(
     accuracy: Accuracy,
     reference: Accuracy,

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from compress.energy import Absent, MeterError, nvml
+from compress.energy import Absent, Gpu, MeterError, nvml
 from compress.energy.sampler import NEAR_EDGE_S, PERIOD_S, facts
 from compress.energy.simulate import Board, Simulator
 
@@ -91,7 +91,7 @@ def session(
             now = end + edge_s
     timeline.starts.append(now)
     timeline.watts.append(IDLE_W)
-    meter = nvml.find("a", None)
+    meter = nvml.find(Gpu("a"))
     simulator.faults.update(faults or {})
     samples, error = ([], None) if isinstance(meter, Absent) else _sampled(meter, clock, edges, now + 0.5)
     return {

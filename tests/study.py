@@ -139,12 +139,12 @@ def bias(generator: np.random.Generator) -> float:
 
 def sampling_cost(seconds: float = 10.0) -> float:
     """CPU time of the sampler's thread over wall time, on a simulated board (the binding's own calls are not in it)."""
-    from compress.energy import nvml
+    from compress.energy import Gpu, nvml
     from compress.energy.sampler import Sampler
     from compress.energy.simulate import Board, Simulator
 
     sys.modules["pynvml"] = Simulator([Board("GPU-a")], time.monotonic)  # type: ignore[assignment]
-    meter = nvml.find("a", None)
+    meter = nvml.find(Gpu("a"))
     assert isinstance(meter, nvml.NvmlCounter)
     with Sampler(meter) as sampler:
         time.sleep(seconds)

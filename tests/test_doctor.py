@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from compress.energy import block, nvml, profile
+from compress.energy import Gpu, block, nvml, profile
 from compress.energy.doctor import Report, examine, without_a_meter
 from compress.energy.sampler import idle_w
 from compress.energy.simulate import Board, Simulator
@@ -48,7 +48,7 @@ def examined(monkeypatch: pytest.MonkeyPatch, **board: Any) -> Report:
     switch = Switch()
     made = Board("GPU-a", watts=switch, period_s=0.02, **board)
     monkeypatch.setitem(sys.modules, "pynvml", Simulator([made], time.monotonic))
-    meter = nvml.find("a", None)
+    meter = nvml.find(Gpu("a"))
     assert isinstance(meter, nvml.NvmlCounter)
     return examine(meter, switch.load, "a", "580.00", scale=0.08)
 
@@ -79,7 +79,7 @@ def test_a_throttled_shared_board_without_instant_power_is_told_what_to_do(monke
 def test_a_counter_that_stands_still_is_named_and_leaves_no_profile(monkeypatch: pytest.MonkeyPatch) -> None:
     switch = Switch()
     monkeypatch.setitem(sys.modules, "pynvml", Simulator([Board("GPU-a", watts=switch, period_s=1e6)], time.monotonic))
-    meter = nvml.find("a", None)
+    meter = nvml.find(Gpu("a"))
     assert isinstance(meter, nvml.NvmlCounter)
     report = examine(meter, switch.load, "a", "580.00", scale=0.02)
     assert report.profile is None
@@ -93,7 +93,7 @@ def test_sessions_take_over_the_profile_of_the_same_board_and_driver_only(
     monkeypatch.setitem(sys.modules, "pynvml", Simulator([Board("GPU-a"), Board("GPU-b")], time.monotonic))
     profile.save(profile.Profile("a", "simulated", "Test GPU", "2026-05-05", 0.033, 0.01, 0.0, 0.004, 1e-5))
     profile.save(profile.Profile("b", "another driver", "Test GPU", "2026-05-05", 0.033, 0.01, 0.0, 0.004, 1e-5))
-    one, two = nvml.find("a", None), nvml.find("b", None)
+    one, two = nvml.find(Gpu("a")), nvml.find(Gpu("b"))
     assert isinstance(one, nvml.NvmlCounter)
     assert isinstance(two, nvml.NvmlCounter)
     assert (one.step_s, one.profile) == (0.033, "2026-05-05")
@@ -112,7 +112,7 @@ def test_a_block_is_bounded_by_the_counters_movements(monkeypatch: pytest.Monkey
     monkeypatch.setattr(block, "IDLE_S", 0.2)
     board = Board("GPU-a", watts=100.0, period_s=0.05)
     monkeypatch.setitem(sys.modules, "pynvml", Simulator([board], time.monotonic))
-    with block.meter("cuda", "a") as spent:
+    with block.metered(nvml.find(Gpu("a"))) as spent:
         time.sleep(0.4)
     assert spent.energy_j is not None
     assert spent.low_j is not None
@@ -126,7 +126,7 @@ def test_a_block_on_a_lost_board_has_seconds_and_a_reason(monkeypatch: pytest.Mo
     monkeypatch.setattr(block, "IDLE_S", 0.1)
     board = Board("GPU-a", lost_at=time.monotonic() + 0.6)
     monkeypatch.setitem(sys.modules, "pynvml", Simulator([board], time.monotonic))
-    with block.meter("cuda", "a") as spent:
+    with block.metered(nvml.find(Gpu("a"))) as spent:
         time.sleep(0.5)
     assert spent.energy_j is None
     assert "fallen off the bus" in str(spent)
@@ -136,7 +136,7 @@ def test_a_block_on_a_lost_board_has_seconds_and_a_reason(monkeypatch: pytest.Mo
 def test_idle_power_of_a_lost_board_is_unknown_and_no_crash(monkeypatch: pytest.MonkeyPatch) -> None:
     board = Board("GPU-a", lost_at=time.monotonic() + 0.1)
     monkeypatch.setitem(sys.modules, "pynvml", Simulator([board], time.monotonic))
-    meter = nvml.find("a", None)
+    meter = nvml.find(Gpu("a"))
     assert isinstance(meter, nvml.NvmlCounter)
     assert idle_w(meter, 0.2) is None
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from compress.energy import Absent, MeterError, find_meter, nvml, rapl
+from compress.energy import Absent, Gpu, MeterError, find_meter, nvml, rapl
 from compress.energy.modelled import CpuTime, watts_per_core
 from compress.energy.simulate import Board, Simulator
 from compress.energy.spending import read, spending
@@ -35,7 +35,7 @@ class Clock:
 def test_nvml_counts_the_joules_of_the_board_with_this_uuid(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = Clock()
     install(monkeypatch, Simulator([Board("GPU-a", watts=50), Board("GPU-b", watts=200)], clock))
-    meter = find_meter("cuda", "b", "Test GPU")
+    meter = find_meter("cuda", [Gpu("b", name="Test GPU")])
     assert isinstance(meter, nvml.NvmlCounter)
     before = meter.read_uj()
     clock.now += 10
@@ -60,18 +60,18 @@ def test_every_nvml_fault_is_a_reason_and_never_a_zero(
     monkeypatch: pytest.MonkeyPatch, call: str, code: int, words: str
 ) -> None:
     install(monkeypatch, Simulator([Board("GPU-a")], Clock(), {call: code}))
-    found = find_meter("cuda", "a", "Test GPU")
+    found = find_meter("cuda", [Gpu("a", name="Test GPU")])
     assert isinstance(found, Absent)
     assert words in found.reason
 
 
 def test_a_board_of_another_name_or_under_mig_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     install(monkeypatch, Simulator([Board("GPU-a"), Board("GPU-m", mig=True)], Clock()))
-    other = find_meter("cuda", "a", "Other GPU")
+    other = find_meter("cuda", [Gpu("a", name="Other GPU")])
     assert isinstance(other, Absent)
     assert "not the same device" in other.reason
     for uuid in ("m", "MIG-1234"):
-        found = find_meter("cuda", uuid, "Test GPU")
+        found = find_meter("cuda", [Gpu(uuid, name="Test GPU")])
         assert isinstance(found, Absent)
         assert "whole GPU" in found.reason
 
@@ -82,7 +82,7 @@ def test_a_board_without_a_counter_has_its_power_integrated_and_says_so(
 ) -> None:
     board = Board("GPU-a", watts=150.0, period_s=0.02, counter=False, instant=instant)
     install(monkeypatch, Simulator([board], time.monotonic))
-    meter = find_meter("cuda", "a", "Test GPU")
+    meter = find_meter("cuda", [Gpu("a", name="Test GPU")])
     assert isinstance(meter, nvml.Integrated)
     assert "power integrated" in meter.boundary
     before, start = meter.read_uj(), time.monotonic()
@@ -96,7 +96,7 @@ def test_a_board_of_another_memory_is_not_cudas_device(
     monkeypatch: pytest.MonkeyPatch, memory: int, same: bool
 ) -> None:
     install(monkeypatch, Simulator([Board("GPU-a")], Clock()))
-    assert isinstance(nvml.find("a", "Test GPU", memory), Absent) != same
+    assert isinstance(nvml.find(Gpu("a", None, "Test GPU", memory)), Absent) != same
 
 
 @pytest.mark.parametrize(
@@ -121,7 +121,7 @@ def test_foreign_processes_are_counted_also_where_ids_are_the_hosts() -> None:
 def test_a_counter_that_stops_answering_raises_with_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
     fake = Simulator([Board("GPU-a")], Clock())
     install(monkeypatch, fake)
-    meter = find_meter("cuda", "a", "Test GPU")
+    meter = find_meter("cuda", [Gpu("a", name="Test GPU")])
     assert not isinstance(meter, Absent)
     fake.faults["energy"] = fake.NVML_ERROR_GPU_IS_LOST
     with pytest.raises(MeterError, match="reboot"):
@@ -229,3 +229,13 @@ def test_seconds_and_joules_before_a_kill_are_kept_for_the_next_attempt(tmp_path
     assert spent.seconds > before.seconds
     assert spent.energy_j is not None
     assert spent.energy_j > before.energy_j
+
+
+def test_a_board_is_found_by_its_pci_address_where_torch_tells_no_uuid(monkeypatch: pytest.MonkeyPatch) -> None:
+    boards = [Board("GPU-a", watts=50, pci="00000000:3B:00.0"), Board("GPU-b", watts=200, pci="00000000:AF:00.0")]
+    clock = Clock()
+    install(monkeypatch, Simulator(boards, clock))
+    meter = find_meter("cuda", [Gpu(None, "00000000:AF:00.0")])
+    assert isinstance(meter, nvml.NvmlCounter)
+    assert meter.uuid == "GPU-b"
+    assert isinstance(nvml.find(Gpu(None, None)), Absent)

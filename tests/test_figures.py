@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from compress import figures, trace
+from compress.energy import Gpu
 from compress.energy.sampler import Sampler, integrated_power, movements, window_energy
 from compress.energy.simulate import Board, Simulator
 from compress.measure.latency import settled
@@ -173,7 +174,7 @@ def test_the_samplers_thread_finds_the_movements_of_a_real_clock(monkeypatch: py
     from compress.energy import nvml
 
     monkeypatch.setitem(sys.modules, "pynvml", Simulator([Board("GPU-a", watts=123.0)], time.monotonic))
-    meter = nvml.find("a", None)
+    meter = nvml.find(Gpu("a"))
     assert isinstance(meter, nvml.NvmlCounter)
     with Sampler(meter) as sampler:
         sampler.near_edge()

@@ -10,7 +10,7 @@ import torch
 
 from compress import Recipe, apply, results
 from compress.checkup import checkup
-from compress.energy import Absent, find_meter, nvml
+from compress.energy import Absent, find_meter, gpus_of, nvml
 from compress.energy.sampler import Sampler, window_energy
 from compress.formats import ROWS, Row
 from compress.measure import latency, machine
@@ -51,7 +51,7 @@ def test_every_format_on_cuda_answers_nearly_like_the_dense_model(row: Row) -> N
 
 def test_the_meter_is_the_boards_own_counter_and_it_moves_under_load() -> None:
     found = machine.describe("cuda:0")
-    meter = find_meter("cuda", found.uuid, found.device_name)
+    meter = find_meter("cuda", gpus_of(found.details))
     assert not isinstance(meter, Absent), meter
     start = meter.read_uj()
     a = torch.randn(4096, 4096, device="cuda")
@@ -102,13 +102,13 @@ def test_the_doctor_finds_the_boards_meter_and_leaves_a_profile(
 def _windows(runs: int, rounds: int) -> list[tuple[list[float], list[float]]]:
     """Joules per batch of one model under two names, round by round, `runs` times over."""
     found = machine.describe("cuda:0")
-    meter = nvml.find(found.uuid, found.device_name)
+    meter = nvml.find(*gpus_of(found.details))
     assert not isinstance(meter, Absent), meter
     assert meter.step_s is not None
     settings = PROFILES["standard"].model_copy(update={"window_s": 2.0, "preroll_s": 0.3})
     model = wide_bert().cuda()  # type: ignore[attr-defined]
     words = tokenizer()(["the film was great"] * 256, return_tensors="pt").items()
-    batches, sync = [{k: v.cuda() for k, v in words}], latency.synchronizer("cuda")
+    batches, sync = [{k: v.cuda() for k, v in words}], latency.synchronizer(["cuda"])
     made = []
     with Sampler(meter) as sampler:
         latency.settle([model], batches, sync, meter, 90)

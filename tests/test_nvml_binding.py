@@ -12,9 +12,10 @@ from tests.helpers import ROOT
 
 PROGRAM = """
 import time
-from compress.energy import Absent, nvml
+import os
+from compress.energy import Absent, Gpu, nvml
 from compress.energy.block import metered
-meter = nvml.find("stub", "Stub H200", 140 * 2**30)
+meter = nvml.find(Gpu(os.environ.get("CUDA_UUID"), "00000000:3B:00.0", "Stub H200", 140 * 2**30))
 if isinstance(meter, Absent):
     print("absent:", meter.reason)
 else:
@@ -41,12 +42,18 @@ def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def told(library: Path, **faults: str) -> list[str]:
+def told(library: Path, uuid: str | None = "stub", **faults: str) -> list[str]:
     """Lines that the program prints with the library in place of the driver's."""
     environment = {**os.environ, "LD_LIBRARY_PATH": str(library), "PYTHONPATH": str(ROOT), **faults}
+    environment |= {} if uuid is None else {"CUDA_UUID": uuid}
     done = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True, env=environment, check=False)
     assert done.returncode == 0, done.stderr
     return done.stdout.splitlines()
+
+
+@pytest.mark.parametrize("uuid", [None, "of-an-instance-that-nvml-does-not-know"])
+def test_without_a_uuid_that_nvml_knows_the_board_is_found_by_its_pci_address(library: Path, uuid: str | None) -> None:
+    assert told(library, uuid)[0] == "NvmlCounter GPU board Stub H200"
 
 
 def test_the_real_binding_reads_counter_power_clocks_and_processes(library: Path) -> None:

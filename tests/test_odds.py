@@ -4,13 +4,14 @@ import math
 import random
 from dataclasses import replace
 
+import numpy as np
 import pytest
 from scipy.stats import t, ttest_1samp
 
 from compress import odds, stats
 from compress.config import InputError
-from compress.pareto import group
-from compress.results import Point, Result
+from compress.pareto import candidates, group
+from compress.results import Accuracy, Point, Result
 from compress.stats import Estimate
 from tests.factory import reference, result
 
@@ -73,6 +74,40 @@ def test_a_plain_winner_is_on_the_front_always_and_a_loser_never() -> None:
     found = odds.front_odds(table)
     assert found["fast"] == 1
     assert found["slow"] == 0
+
+
+def answering(made: Result, wrong: set[int], n: int = 100) -> Result:
+    """A result that got these of `n` examples wrong; its reference got none wrong."""
+
+    def with_bits(accuracy: Accuracy, bad: set[int]) -> Accuracy:
+        bits = format(sum(1 << i for i in range(n) if i not in bad), "x")
+        return replace(accuracy, right=bits, estimate=replace(accuracy.estimate, n=n))
+
+    assert made.accuracy is not None
+    (first, *rest) = made.references
+    references = (replace(first, accuracy=with_bits(first.accuracy, set())), *rest)
+    return replace(made, accuracy=with_bits(made.accuracy, wrong), references=references)
+
+
+def test_rows_with_the_same_answers_are_redrawn_together() -> None:
+    fast = answering(timed(result("fast", cost=0.5, delta=-0.03), [0.5] * 5, [1.0] * 5), {1, 2, 3})
+    slow = answering(timed(result("slow", cost=0.8, delta=-0.03), [0.8] * 5, [1.0] * 5), {1, 2, 3})
+    (table,) = group([fast, slow])
+    found = odds.front_odds(table)
+    assert (found["fast"], found["slow"]) == (1, 0)  # apart, each would be better than the other half of the time
+    (unknown,) = group([replace(r, accuracy=replace(r.accuracy, right=None)) for r in (fast, slow) if r.accuracy])
+    assert 0.3 < odds.front_odds(unknown)["slow"] < 0.7
+
+
+def test_accuracies_are_redrawn_with_the_spread_of_a_paired_bootstrap() -> None:
+    other = answering(timed(result("other", cost=0.5, delta=-0.1), [0.5] * 5, [1.0] * 5), set(range(10)))
+    (table,) = group([other])
+    everyone = candidates(table.results, table.references, table.axis, table.reference)
+    drawn = odds._same_examples(table, everyone, np.random.default_rng(0))
+    assert drawn is not None
+    mine = drawn[[c.name for c in everyone].index("other")]
+    assert mine.mean() == pytest.approx(-0.1, abs=0.01)
+    assert mine.std() == pytest.approx(math.sqrt(0.1 * 0.9 / 100), rel=0.15)
 
 
 def test_a_tie_shares_the_front() -> None:

@@ -10,7 +10,16 @@ import pytest
 import torch
 
 from compress.config import InputError
-from compress.workloads import Dataset, OperatingPoint, TaskName, Workload, packing, source, task_of
+from compress.workloads import (
+    Dataset,
+    OperatingPoint,
+    TaskName,
+    Workload,
+    image_classification,
+    packing,
+    source,
+    task_of,
+)
 from tests.helpers import assets, bert, sentences, tokenizer
 
 
@@ -39,7 +48,7 @@ def test_a_batch_is_padded_to_its_longest_and_not_further() -> None:
     task, examples = task_of("text-classification"), prepared()
     for rows in ([0, 1, 2], [5], list(range(24))):
         batch = task.collate([examples[i] for i in rows], tokenizer())
-        lengths = [task.cost(examples[i]) for i in rows]
+        lengths = [task.lengths(examples)[i] for i in rows]
         assert batch["input_ids"].shape == (len(rows), max(lengths))
         assert batch["attention_mask"].sum(1).tolist() == lengths
         assert batch["labels"].tolist() == [examples[i]["labels"] for i in rows]
@@ -294,6 +303,25 @@ def test_an_image_model_of_another_size_and_rows_that_are_no_images_are_refused(
         task.prepare(
             datasets.Dataset.from_dict({"image": ["x"], "label": [0]}), image_processor(), workload, vit().config
         )
+
+
+def test_rows_without_an_image_are_found_before_any_is_decoded() -> None:
+    features = datasets.Features({"image": datasets.Image(), "label": datasets.Value("int64")})
+    holes = datasets.Dataset.from_dict({"image": [images()[0]["image"], None], "label": [0, 1]}, features=features)
+    with pytest.raises(InputError, match="row 1 is null; expected an image"):
+        task_of("image-classification").prepare(holes, image_processor(), own("image-classification"), vit().config)
+
+
+def test_pixels_of_a_split_are_not_kept_in_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    computed: list[int] = []
+    real = image_classification._pixels
+    monkeypatch.setattr(image_classification, "_pixels", lambda *given: computed.append(1) or real(*given))
+    task = task_of("image-classification")
+    examples = task.prepare(images(30), image_processor(), own("image-classification"), vit().config)
+    assert task.lengths(examples) == [1] * 30
+    assert not computed
+    assert examples[3]["pixel_values"].shape == (3, 16, 16)
+    assert len(computed) == 1
 
 
 def test_a_regression_model_is_no_classifier() -> None:

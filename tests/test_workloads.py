@@ -4,6 +4,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -347,3 +348,15 @@ def test_the_real_minilm_is_found_in_its_three_half_precision_shards() -> None:
     test = source.load_examples(found, "test", processor, loaded.config)
     source.check(found, loaded, processor, test)
     assert (len(test), str(loaded.dtype)) == (872, "torch.float32")
+
+
+def test_of_a_hub_repository_only_the_named_files_are_read(folder: Path) -> None:
+    found = source.resolve(workload(folder))
+    spec = found.workload.dataset.model_copy(update={"test": "test*.parquet", "train": "train.parquet"})
+    repository = replace(
+        found,
+        workload=found.workload.model_copy(update={"dataset": spec}),
+        resolved={**found.resolved, "dataset_revision": "0" * 40},  # a folder stands in for the repository
+    )
+    assert len(tables.load(repository, "test")) == 60
+    assert len(tables.load(repository, "train")) == len(tables.load(found, "train"))

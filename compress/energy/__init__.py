@@ -3,7 +3,7 @@
 Unknown is an `Absent` with a reason; no meter ever answers 0 for "cannot tell".
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -48,21 +48,37 @@ class MeterError(RuntimeError):
     """A meter stopped answering; the message is one sentence with what to do."""
 
 
-def find_meter(
-    device: str, uuid: str | None = None, name: str | None = None, memory_bytes: int | None = None
-) -> Meter | Absent:
-    """The best meter for a device (`cpu` or `cuda`): measured if there is one, modelled for a CPU without.
+@dataclass(frozen=True)
+class Gpu:
+    """What CUDA says of a GPU: its meter is found by UUID or PCI address; name and memory must then be the same."""
 
-    A GPU is found by its UUID; name and memory, where given, must then be the same.
+    uuid: str | None
+    pci: str | None = None
+    """Domain, bus and device in hexadecimal: 00000000:3B:00.0"""
+    name: str | None = None
+    memory_bytes: int | None = None
+
+
+def find_meter(device: str, gpus: Sequence[Gpu] = ()) -> Meter | Absent:
+    """The best meter for `cpu`, or for `cuda` with these GPUs: measured if there is one, modelled for a CPU without.
+
+    Joules of several GPUs are summed.
     """
     from compress.energy import modelled, nvml, rapl
+    from compress.energy.several import together
 
     if device == "cuda":
-        return nvml.find(uuid, name, memory_bytes)
+        return together([nvml.find(gpu) for gpu in gpus])
     found = rapl.find()
     if isinstance(found, Absent):
         return modelled.CpuTime(why=found.reason)
     return found
+
+
+def gpus_of(details: Mapping[str, Any]) -> tuple[Gpu, ...]:
+    """The GPUs in a machine's details."""
+    keys = ("uuid", "pci", "name", "memory_bytes")
+    return tuple(Gpu(*(gpu.get(key) for key in keys)) for gpu in details.get("gpus", ()))
 
 
 def read_uj(meter: Meter | Absent) -> int | None:

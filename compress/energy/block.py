@@ -9,6 +9,7 @@ after it, idling in between is taken off, and what was surely counted bounds wha
 """
 
 import itertools
+import math
 import resource
 import subprocess
 import time
@@ -16,8 +17,9 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from compress.energy import Absent, Meter, MeterError, find_meter, modelled
-from compress.energy.sampler import Sample, Sampler, facts, idle_w, movements
+from compress.energy import Absent, Gpu, Meter, MeterError, find_meter, modelled
+from compress.energy.sampler import Sample, Sampler, by_board, facts, idle_w, movements
+from compress.energy.several import boards
 
 IDLE_S = 2.0
 
@@ -58,19 +60,18 @@ class Spent:
 
 
 @contextmanager
-def meter(device: str = "cpu", uuid: str | None = None, name: str | None = None) -> Iterator[Spent]:
-    """Meters the block, on the meter of `device` (`cpu`, or `cuda` with the GPU's UUID). Child processes count too."""
-    found = find_meter(device, uuid, name)
-    if isinstance(found, modelled.CpuTime):
-        found = WithChildren(found.why)
-    with metered(found) as spent:
+def meter(device: str = "cpu") -> Iterator[Spent]:
+    """Meters the block on the meter of `auto`, `cpu`, `cuda`, `cuda:N` or several such. Child processes count too."""
+    with metered(command_meter(device)) as spent:
         yield spent
 
 
 @contextmanager
 def metered(found: Meter | Absent) -> Iterator[Spent]:
     """The same on a meter at hand."""
-    spent = Spent(idle_w=idle_w(found, IDLE_S))
+    idle = [None] if isinstance(found, Absent) else [idle_w(board, IDLE_S) for board in boards(found)]
+    known = [watts for watts in idle if watts is not None]
+    spent = Spent(idle_w=math.fsum(known) if len(known) == len(idle) else None)
     told = facts(found)
     spent.source, spent.boundary = told.get("source"), told.get("boundary")
     with Sampler(found) as sampler:
@@ -87,7 +88,9 @@ def metered(found: Meter | Absent) -> Iterator[Spent]:
     if isinstance(found, Absent):
         spent.reason = found.reason
     elif found.step_s is not None:
-        _between(spent, sampler.samples, start, end, sampler.error)
+        parts = by_board(sampler.samples)
+        for samples, watts in zip(parts, idle if len(parts) == len(idle) else [None] * len(parts), strict=True):
+            _add(spent, samples, start, end, watts or 0.0, sampler.error)
     elif start_uj is not None and end_uj is not None:
         joules = (end_uj - start_uj) / 1e6
         factor = 1.0 if found.measured else modelled.UNCERTAINTY_FACTOR
@@ -97,17 +100,15 @@ def metered(found: Meter | Absent) -> Iterator[Spent]:
 
 
 def command_meter(device: str) -> Meter | Absent:
-    """The meter of `auto`, `cpu`, `cuda` or `cuda:N`; without one on a CPU, the CPU time of the command."""
-    from compress.devices import pick
+    """The meter of a device, or of several; on a CPU without one, the CPU time of this process and its children."""
+    if device == "cpu":
+        found = find_meter("cpu")
+    else:
+        from compress.devices import identity, pick_all
 
-    picked = pick(device)
-    uuid = name = None
-    if picked.type == "cuda":
-        import torch
-
-        properties = torch.cuda.get_device_properties(picked)
-        uuid, name = str(getattr(properties, "uuid", "")) or None, properties.name
-    found = find_meter(picked.type, uuid, name)
+        picked = pick_all(device)
+        gpus = [identity(each) for each in picked if each.type == "cuda"]
+        found = find_meter(picked[0].type, [Gpu(**gpu) for gpu in gpus])
     return WithChildren(found.why) if isinstance(found, modelled.CpuTime) else found
 
 
@@ -131,29 +132,33 @@ def _wait_for_movement(sampler: Sampler) -> None:
     time.sleep(sampler.edge_s)
 
 
-def _between(spent: Spent, samples: Sequence[Sample], start: int, end: int, error: str | None) -> None:
-    """Joules from the counter's movement before the block to the one after it, less idling in between.
+def _add(spent: Spent, samples: Sequence[Sample], start: int, end: int, idle: float, error: str | None) -> None:
+    """Adds a board's joules from its counter's movement before the block to the one after it, less idling in between.
 
     The bounds need no idle power: what was surely counted inside, and what was surely counted from before to after.
     """
     found = movements(samples)
     counts = [m.counter_uj for m in found]
-    if any(b < a for a, b in itertools.pairwise(counts)):
-        spent.reason = "the counter fell back (a driver reload?)"
-        return
     before = [m for m in found if m.time_ns + m.within_ns / 2 <= start]
     after = [m for m in found if m.time_ns - m.within_ns / 2 >= end]
-    if not before or not after:
+    if any(b < a for a, b in itertools.pairwise(counts)):
+        spent.reason = "the counter fell back (a driver reload?)"
+    elif not before or not after:
         spent.reason = error or "the energy counter did not move before and after the block"
+    if spent.reason:
+        spent.energy_j = spent.low_j = spent.high_j = None
         return
     first, last = min(before, key=lambda m: m.within_ns), after[0]
-    spent.high_j = (last.counter_uj - before[-1].counter_uj) / 1e6
+    high = (last.counter_uj - before[-1].counter_uj) / 1e6
     begun = [m.counter_uj for m in found if m.time_ns - m.within_ns / 2 >= start]
     ended = [m.counter_uj for m in found if m.time_ns + m.within_ns / 2 <= end]
-    spent.low_j = max(0.0, (ended[-1] - begun[0]) / 1e6)
+    low = max(0.0, (ended[-1] - begun[0]) / 1e6)
     outside_s = (start - first.time_ns + last.time_ns - end) / 1e9
-    idle = spent.idle_w or 0.0
-    spent.energy_j = min(max((last.counter_uj - first.counter_uj) / 1e6 - idle * outside_s, spent.low_j), spent.high_j)
+    energy = min(max((last.counter_uj - first.counter_uj) / 1e6 - idle * outside_s, low), high)
+    spent.energy_j, spent.low_j, spent.high_j = (
+        (known or 0.0) + more
+        for known, more in zip((spent.energy_j, spent.low_j, spent.high_j), (energy, low, high), strict=True)
+    )
 
 
 class WithChildren(modelled.CpuTime):

@@ -1,8 +1,8 @@
 """NVML: the GPU board's own energy counter, in millijoules since the driver was loaded (Volta or newer).
 
-The device is found by UUID, never by index: NVML's order need not be CUDA's. Two figures come from it: the counter,
-which moves in steps of 20 to 100 ms, and instant power (field 186), whose integral checks the counter. `PowerUsage` is
-an average over a second on Ampere and newer, so it is never used where the instant field exists.
+The device is found by UUID or PCI address, never by index: NVML's order need not be CUDA's. Two figures come from it:
+the counter, which moves in steps of 20 to 100 ms, and instant power (field 186), whose integral checks the counter.
+`PowerUsage` is an average over a second on Ampere and newer, so it is never used where the instant field exists.
 
 Boards without the counter (before Volta) have their power integrated instead, by `Integrated`, and say so.
 """
@@ -12,12 +12,13 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
-from compress.energy import Absent, MeterError, profile
+from compress.energy import Absent, Gpu, MeterError, profile
 
 FIELD_POWER_INSTANT = 186  # nvml.h, NVML_FI_DEV_POWER_INSTANT: milliwatts
 SCOPE_GPU = 0
 STEP_S = 0.1  # A100 and H100; `doctor` finds the board's own
 INTEGRATION_S = 0.05
+HARM = 0.02  # of the power: more than that, and readings near an edge would spoil what they are to find
 REASONS: dict[str, str] = {
     "NVML_ERROR_LIBRARY_NOT_FOUND": "the NVIDIA driver's NVML library is not installed; install the driver",
     "NVML_ERROR_DRIVER_NOT_LOADED": "the NVIDIA driver is not loaded; load it (modprobe nvidia) or reboot",
@@ -27,7 +28,7 @@ REASONS: dict[str, str] = {
     "NVML_ERROR_FUNCTION_NOT_FOUND": "the driver is too old for the energy counter; update it",
     "NVML_ERROR_GPU_IS_LOST": "the GPU has fallen off the bus; reboot",
     "NVML_ERROR_RESET_REQUIRED": "the GPU needs a reset (nvidia-smi -r) before it can be read",
-    "NVML_ERROR_NOT_FOUND": "NVML does not know this GPU's UUID (a container that sees another one?)",
+    "NVML_ERROR_NOT_FOUND": "NVML does not know this GPU (a container that sees another one?)",
 }
 EVENTS: dict[int, str] = {
     0x4: "software power cap",
@@ -55,6 +56,10 @@ class NvmlCounter:
     step_s: float | None = STEP_S
     profile: str | None = None
     """When `doctor` examined this board; None where it has not."""
+    uuid = ""
+    driver = ""
+    harmed_by_reading = False
+    """Whether `doctor` found that frequent reading changes the count."""
 
     def __init__(self, pynvml: Any, handle: Any, name: str):
         module = " and its Grace CPU (one module)" if "GH200" in name or "GB200" in name else ""
@@ -144,26 +149,27 @@ class Integrated(NvmlCounter):
             raise MeterError(sentence(self._pynvml, error)) from None
 
 
-def find(uuid: str | None, name: str | None, memory_bytes: int | None = None) -> NvmlCounter | Absent:
-    """The counter of the GPU with this UUID, name and memory, or why there is none."""
+def find(gpu: Gpu) -> NvmlCounter | Absent:
+    """The counter of this GPU, or why there is none."""
     import pynvml
 
-    if uuid is None:
-        return Absent("PyTorch does not tell this GPU's UUID, so NVML's counter cannot be matched to it")
-    if uuid.startswith("MIG-"):
+    if gpu.uuid is None and gpu.pci is None:
+        return Absent("PyTorch tells neither UUID nor PCI address of this GPU, so no NVML counter can be matched to it")
+    if gpu.uuid is not None and gpu.uuid.startswith("MIG-"):
         return Absent("under MIG the counter covers the whole GPU, not this instance")
     try:
         pynvml.nvmlInit()
-        handle = pynvml.nvmlDeviceGetHandleByUUID(uuid if uuid.startswith("GPU-") else f"GPU-{uuid}")
-        found = pynvml.nvmlDeviceGetName(handle)
-        found = found.decode() if isinstance(found, bytes) else str(found)
-        if name is not None and found != name:
-            return Absent(f"NVML calls GPU {uuid} {found!r} but CUDA calls it {name!r}: not the same device")
-        refused = _not_whole(pynvml, handle) or _other_memory(pynvml, handle, memory_bytes)
+        handle = _handle(pynvml, gpu)
+        found = _text(pynvml.nvmlDeviceGetName(handle))
+        if gpu.name is not None and found != gpu.name:
+            return Absent(
+                f"NVML calls GPU {gpu.uuid or gpu.pci} {found!r} but CUDA calls it {gpu.name!r}: not the same device"
+            )
+        refused = _not_whole(pynvml, handle) or _other_memory(pynvml, handle, gpu.memory_bytes)
         if refused:
             return Absent(refused)
         counter = NvmlCounter(pynvml, handle, found)
-        _learn(counter, pynvml, uuid)
+        _learn(counter, pynvml, handle)
         try:
             counter.read_uj()
         except MeterError as error:
@@ -173,12 +179,29 @@ def find(uuid: str | None, name: str | None, memory_bytes: int | None = None) ->
     return counter
 
 
-def _learn(counter: NvmlCounter, pynvml: Any, uuid: str) -> None:
+def _handle(pynvml: Any, gpu: Gpu) -> Any:
+    """By UUID; by PCI address where there is none, or NVML knows another one (an instance of a board under MIG)."""
+    if gpu.uuid is not None:
+        try:
+            return pynvml.nvmlDeviceGetHandleByUUID(gpu.uuid if gpu.uuid.startswith("GPU-") else f"GPU-{gpu.uuid}")
+        except pynvml.NVMLError as error:
+            if gpu.pci is None or sentence(pynvml, error) != REASONS["NVML_ERROR_NOT_FOUND"]:
+                raise
+    return pynvml.nvmlDeviceGetHandleByPciBusId(gpu.pci)
+
+
+def _learn(counter: NvmlCounter, pynvml: Any, handle: Any) -> None:
     """Takes over what `doctor` found out about this board under this driver."""
-    driver = pynvml.nvmlSystemGetDriverVersion()
-    known = profile.load(uuid, driver.decode() if isinstance(driver, bytes) else str(driver))
+    counter.uuid = _text(pynvml.nvmlDeviceGetUUID(handle))
+    counter.driver = _text(pynvml.nvmlSystemGetDriverVersion())
+    known = profile.load(counter.uuid, counter.driver)
     if known is not None:
         counter.step_s, counter.profile = known.step_s, known.made
+        counter.harmed_by_reading = abs(known.reading_harm or 0.0) > HARM
+
+
+def _text(told: Any) -> str:
+    return told.decode() if isinstance(told, bytes) else str(told)
 
 
 def _integrated(pynvml: Any, handle: Any, name: str, why: str) -> NvmlCounter | Absent:

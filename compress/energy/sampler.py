@@ -7,7 +7,8 @@ between those two moments:
     counter   ____|^^^^|____ ... ____|^^^^|____
                   a [ window ............ ] b            joules = (c_b - c_a) / (t_b - t_a) * (end - start)
 
-Samples are taken at no more than 10 Hz; near an edge every 2 ms for at most two steps. (Yang et al. 2024,
+Samples are taken at no more than 10 Hz; near an edge every 2 ms for at most two steps, unless `doctor` found that such
+reading changes the board's count. Several boards are sampled one by one, and their joules summed. (Yang et al. 2024,
 arXiv:2312.02741, for what boards do; an RTX 4090's counter is said to fall short when read every 0.5 ms.)
 """
 
@@ -20,11 +21,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from compress.energy import Absent, Meter, MeterError, read_uj
+from compress.energy.several import boards
 
 PERIOD_S = 0.1
 NEAR_EDGE_S = 0.002
 Sample = Mapping[str, int | None]
-"""time_ns and counter_uj, and what the meter's `state` tells."""
+"""time_ns, board (its number) and counter_uj, and what the meter's `state` tells."""
 
 
 class Sampler:
@@ -32,6 +34,9 @@ class Sampler:
 
     def __init__(self, meter: Meter | Absent, period_s: float = PERIOD_S):
         self._meter = None if isinstance(meter, Absent) or not meter.measured else meter
+        self._boards = () if self._meter is None else boards(self._meter)
+        self._last: dict[int, dict[str, int | None]] = {}
+        self._moved: set[int] = set()
         self._period_s = period_s
         self._fast_until = 0.0
         self._wake = threading.Event()
@@ -61,36 +66,39 @@ class Sampler:
         return 0.0 if step is None else 2 * step
 
     def near_edge(self) -> None:
-        """An edge is near: samples closely for two steps of the counter, or until it has moved."""
-        if self.edge_s:
+        """An edge is near: samples closely for two steps of the counter, or until every board's has moved."""
+        self._moved.clear()
+        if self.edge_s and not getattr(self._meter, "harmed_by_reading", False):
             self._fast_until = time.monotonic() + self.edge_s
             self._wake.set()
 
     def _run(self) -> None:
         while not self._stop:
             try:
-                moved = self._take()
+                for number, board in enumerate(self._boards):
+                    if self._take(number, board):
+                        self._moved.add(number)
             except MeterError as error:
                 self.error = str(error)
                 return
-            if moved and self._fast_until:
+            if len(self._moved) == len(self._boards):
                 self._fast_until = 0.0
             fast = time.monotonic() < self._fast_until
             self._wake.wait(NEAR_EDGE_S if fast else self._period_s)
             self._wake.clear()
             self.cpu_s = time.thread_time()
 
-    def _take(self) -> bool:
-        """Takes one sample; whether the counter had moved since a close one before it."""
-        assert self._meter is not None
+    def _take(self, number: int, board: Meter) -> bool:
+        """Takes one sample; whether the board's counter had moved since a close one before it."""
         fast = time.monotonic() < self._fast_until
-        counter = self._meter.read_uj()
+        counter = board.read_uj()
         now = time.monotonic_ns()
-        before = self.samples[-1] if self.samples else None
-        close = before is not None and now - int(before["time_ns"] or 0) < 2e9 * NEAR_EDGE_S
+        before = self._last.get(number)
+        close = before is not None and now - int(before["time_ns"] or 0) < 2e9 * NEAR_EDGE_S * len(self._boards)
         moved = before is not None and before["counter_uj"] != counter
-        state: Mapping[str, int | None] = {} if fast and not moved else self._meter.state()  # a close look is cheap
-        self.samples.append({"time_ns": now, "counter_uj": counter, **state})
+        state: Mapping[str, int | None] = {} if fast and not moved else board.state()  # a close look is cheap
+        self._last[number] = {"time_ns": now, "board": number, "counter_uj": counter, **state}
+        self.samples.append(self._last[number])
         return bool(close and moved)
 
 
@@ -104,7 +112,7 @@ class Movement:
 
 
 def movements(samples: Sequence[Sample]) -> list[Movement]:
-    """Every moment at which the counter moved: between the last sample before and the first one after."""
+    """Every moment at which one board's counter moved: between the last sample before and the first one after."""
     found = []
     for one, two in itertools.pairwise(samples):
         if one["counter_uj"] != two["counter_uj"]:
@@ -131,18 +139,43 @@ class Energy:
         return abs(self.joules / self.integrated_j - 1)
 
 
-def window_energy(samples: Sequence[Sample], start_ns: int, end_ns: int, step_s: float) -> Energy:
-    """Energy between two times from samples around them, of a counter that moves every `step_s` at most.
+def by_board(samples: Sequence[Sample]) -> list[Sequence[Sample]]:
+    """The samples of each board by themselves; all in one list where there is a single one, or none."""
+    numbers = sorted({int(s.get("board") or 0) for s in samples})
+    if len(numbers) < 2:
+        return [samples]
+    return [[s for s in samples if int(s.get("board") or 0) == number] for number in numbers]
 
-    None and a reason when the counter did not move near both edges, fell back, or stood still.
+
+def window_energy(samples: Sequence[Sample], start_ns: int, end_ns: int, step_s: float) -> Energy:
+    """Energy between two times from samples around them, of counters that move every `step_s` at most.
+
+    None and a reason when a counter did not move near both edges, fell back, or stood still.
     """
     reach = round(3e9 * step_s)
     around = [s for s in samples if start_ns - reach <= int(s["time_ns"] or 0) <= end_ns + reach]
-    integrated = integrated_power(around, start_ns, end_ns)
-    counts = [int(s["counter_uj"] or 0) for s in around]
+    found = [_board_energy(board, start_ns, end_ns) for board in by_board(around)]
+    return found[0] if len(found) == 1 else _summed(found)
+
+
+def _summed(parts: Sequence[Energy]) -> Energy:
+    """Energy of several boards; unknown when one of them is."""
+    integrated = [p.integrated_j for p in parts if p.integrated_j is not None]
+    checked = math.fsum(integrated) if len(integrated) == len(parts) else None
+    known = [(p.joules, p.edge_error) for p in parts if p.joules is not None]
+    if len(known) < len(parts):
+        return Energy(None, math.inf, checked, next(p.reason for p in parts if p.joules is None))
+    total = math.fsum(joules for joules, _ in known)
+    error = math.fsum(joules * error for joules, error in known) / total if total else 0.0
+    return Energy(total, error, checked)
+
+
+def _board_energy(samples: Sequence[Sample], start_ns: int, end_ns: int) -> Energy:
+    integrated = integrated_power(samples, start_ns, end_ns)
+    counts = [int(s["counter_uj"] or 0) for s in samples]
     if any(b < a for a, b in itertools.pairwise(counts)):
         return Energy(None, math.inf, integrated, "the counter fell back (a driver reload?)")
-    found = movements(around)
+    found = movements(samples)
     before = min((m for m in found if m.time_ns <= start_ns), key=lambda m: m.within_ns, default=None)
     after = min((m for m in found if m.time_ns >= end_ns), key=lambda m: m.within_ns, default=None)
     if before is None or after is None:

@@ -34,6 +34,7 @@ class Board:
 
     uuid: str
     name: str = "Test GPU"
+    pci: str = "00000000:01:00.0"
     watts: float | Watts = 100.0
     period_s: float = 0.1
     """The counter and instant power move this often."""
@@ -133,6 +134,18 @@ class Simulator:
             if board.uuid == uuid:
                 return board
         raise NVMLError(self.NVML_ERROR_NOT_FOUND)
+
+    def nvmlDeviceGetHandleByPciBusId(self, pciBusId: str) -> Board:
+        """The same by PCI address."""
+        self._check("handle")
+        for board in self.boards:
+            if board.pci == pciBusId:
+                return board
+        raise NVMLError(self.NVML_ERROR_NOT_FOUND)
+
+    def nvmlDeviceGetUUID(self, handle: Board) -> str:
+        """The board's UUID."""
+        return handle.uuid
 
     def nvmlDeviceGetName(self, handle: Board) -> str:
         """The board's name."""

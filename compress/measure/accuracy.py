@@ -37,13 +37,13 @@ def evaluate(
     """Outcomes of every example; batches are sorted by length and padded to their longest."""
     import torch
 
-    rows = list(examples)
-    order = sorted(range(len(rows)), key=lambda i: (task.cost(rows[i]), i))
+    lengths = task.lengths(examples)
+    order = sorted(range(len(lengths)), key=lambda i: (lengths[i], i))
     collected: dict[str, list[float]] = {}
     finite = True
-    with torch.no_grad(), bar(f"evaluating {label}", len(rows)) as running:
+    with torch.no_grad(), bar(f"evaluating {label}", len(order)) as running:
         for start in range(0, len(order), batch_size):
-            batch = task.collate([rows[i] for i in order[start : start + batch_size]], processor)
+            batch = task.collate([examples[i] for i in order[start : start + batch_size]], processor)
             batch = {key: value.to(device) for key, value in batch.items()}
             inputs = {key: value for key, value in batch.items() if key != "labels"}
             logits = model(**inputs).logits.float()
@@ -105,8 +105,14 @@ def summarise(
         batch_size=ours.batch_size,
         order=ours.order,
         batch_sensitivity=batch_sensitivity,
+        right=_packed(_correct(ours)) if metric == "accuracy" else None,
         reasons=reasons,
     )
+
+
+def _packed(bits: Sequence[bool]) -> str:
+    """A hexadecimal number whose lowest bit is the first one."""
+    return format(sum(1 << index for index, bit in enumerate(bits) if bit), "x")
 
 
 def _correct(evaluation: Evaluation) -> list[bool]:

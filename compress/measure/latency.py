@@ -39,11 +39,18 @@ class Window:
     end_uj: int | None
 
 
-def synchronizer(device: str) -> Callable[[], None]:
-    """A function that returns when the device has finished."""
-    if device.startswith("cuda"):
-        return lambda: torch.cuda.synchronize(device)
-    return lambda: None
+def synchronizer(devices: Sequence[str]) -> Callable[[], None]:
+    """A function that returns when all of these devices have finished."""
+    if not devices[0].startswith("cuda"):
+        return lambda: None
+    if len(devices) == 1:
+        return lambda: torch.cuda.synchronize(devices[0])
+
+    def all_of_them() -> None:
+        for device in devices:
+            torch.cuda.synchronize(device)
+
+    return all_of_them
 
 
 def run_for(

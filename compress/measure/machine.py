@@ -76,26 +76,28 @@ def describe(device: str) -> Machine:
         details["memory_bytes"] = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     name, uuid = str(details["cpu"]["model"]), None
     if device.startswith("cuda"):
-        name, uuid, details["gpu"] = _gpu(device)
+        details["gpus"] = [_gpu(each) for each in device.split(",")]
+        name = " + ".join(gpu["name"] for gpu in details["gpus"])
+        uuids = [gpu["uuid"] for gpu in details["gpus"]]
+        uuid = None if None in uuids else ",".join(uuids)
     identity = "|".join((platform.node(), str(details["cpu"]), device.partition(":")[0], name, str(uuid)))
     machine_id = f"{device.partition(':')[0]}-{hashlib.sha256(identity.encode()).hexdigest()[:8]}"
     return Machine(machine_id, device, name, uuid, details, versions())
 
 
-def _gpu(device: str) -> tuple[str, str | None, dict[str, Any]]:
-    """Name, UUID and state of a CUDA device."""
+def _gpu(device: str) -> dict[str, Any]:
+    """Identity and state of a CUDA device."""
     import torch
 
+    from compress.devices import identity
+
     properties = torch.cuda.get_device_properties(torch.device(device))
-    uuid = getattr(properties, "uuid", None)
-    details: dict[str, Any] = {
-        "memory_bytes": properties.total_memory,
+    found = {
+        **identity(torch.device(device)),
         "capability": f"{properties.major}.{properties.minor}",
         "cuda": torch.version.cuda,
     }
-    if uuid is not None:
-        details.update(_nvml_state(str(uuid)))
-    return properties.name, None if uuid is None else str(uuid), details
+    return {**found, **(_nvml_state(found["uuid"]) if found["uuid"] is not None else {})}
 
 
 def _nvml_state(uuid: str) -> dict[str, Any]:

@@ -20,13 +20,15 @@ def batches(bundle: Bundle, step: str, count: int, batch_size: int = BATCH_SIZE)
     examples = bundle.train_examples(step)
     task = task_of(bundle.task)
     order = torch.randperm(len(examples), generator=torch.Generator().manual_seed(bundle.seed))[:count]
-    chosen = sorted((examples[int(i)] for i in order), key=task.cost)
-    for start in range(0, len(chosen), batch_size):
-        batch = task.collate(chosen[start : start + batch_size], bundle.processor)
+    chosen = examples.select(order.tolist())
+    lengths = task.lengths(chosen)
+    by_length = sorted(range(len(lengths)), key=lengths.__getitem__)
+    for start in range(0, len(by_length), batch_size):
+        batch = task.collate([chosen[i] for i in by_length[start : start + batch_size]], bundle.processor)
         yield {name: tensor.to(bundle.device) for name, tensor in batch.items()}
 
 
-def gradients(bundle: Bundle, step: str, count: int) -> Iterator[int]:
+def gradients(bundle: Bundle, step: str, count: int, batch_size: int = BATCH_SIZE) -> Iterator[int]:
     """The size of each batch, at the moment when every parameter's `.grad` holds that batch's mean gradient.
 
     The model is in eval mode meanwhile (dropout would be noise); gradients are cleared at the end.
@@ -38,7 +40,7 @@ def gradients(bundle: Bundle, step: str, count: int) -> Iterator[int]:
         parameter.requires_grad_(parameter.is_floating_point())
     try:
         with torch.enable_grad(), config_kept(model):
-            for batch in batches(bundle, step, count):
+            for batch in batches(bundle, step, count, batch_size):
                 model.zero_grad(set_to_none=True)
                 model(**batch).loss.backward()
                 yield len(next(iter(batch.values())))

@@ -62,7 +62,7 @@ def train(model: Any, loss: Loss, examples: Any, bundle: Bundle, config: Distill
         cut = batch if config.max_length is None else [truncate(e, config.max_length, closing) for e in batch]
         return task.collate(cut, bundle.processor)
 
-    costs = [min(task.cost(example), config.max_length or 10**9) for example in examples]
+    costs = [min(length, config.max_length or 10**9) for length in task.lengths(examples)]
     total = total_steps(len(examples), config)
     model.float().train().requires_grad_(True)
     if config.freeze_embeddings:

@@ -104,6 +104,10 @@ def _energy(point: Point, energy: Estimate) -> Iterable[str]:
     value, interval = text.digits(1e3 * energy.value, count), text.spread(1e3 * energy.low, 1e3 * energy.high, count)
     why = f": {'; '.join(point.grade_reasons)}" if point.grade_reasons else ""
     yield f"  energy {about}{value} mJ an inference {interval}, {point.energy_source}, grade {point.grade}{why}"
+    token = point.energy_per_token_j
+    if token is not None:
+        value, interval = text.digits(1e3 * token.value, count), text.spread(1e3 * token.low, 1e3 * token.high, count)
+        yield f"    {about}{value} mJ a token {interval}; none is padding"
     if point.energy_gain is not None:
         yield f"    beside that, the board's own error of up to {100 * point.energy_gain:g} %, which cancels in ratios"
     if point.energy_idle_j is not None and point.energy_net_j is not None:

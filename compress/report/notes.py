@@ -99,6 +99,12 @@ def _reading(table: Table) -> Iterable[str]:
             "Rows come from several sessions: compare their ratios, which are paired within a session, "
             "not their milliseconds or millijoules. References are those of the newest session."
         )
+    for each in table.stale:
+        again = " ".join(sorted({r.name for r in table.results}))
+        yield (
+            f"{each}: beyond their intervals. So {_names(each.names)} cannot be ranked with the newest rows; "
+            f"measure them together: python -m compress run {again}."
+        )
     if table.superseded:
         yield f"Older results were left out of: {_names(table.superseded)}."
 

@@ -112,6 +112,7 @@ def _point(table: Table, point: Point | None) -> dict[str, Value]:
         "latency_percentiles_n": percentiles.n if percentiles else None,
         **_estimate("throughput_examples_per_s", p.throughput_per_s if p else None),
         **_estimate("energy_per_example_j", p.energy_j if p else None),
+        **_estimate("energy_per_token_j", p.energy_per_token_j if p else None),
         "energy_idle_per_example_j": p.energy_idle_j if p else None,
         "energy_net_per_example_j": p.energy_net_j if p else None,
         "energy_source": p.energy_source if p else None,

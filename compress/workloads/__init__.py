@@ -42,9 +42,9 @@ class Dataset(Config):
     revision: str | None = None
     """Commit of a hub data set."""
     train: str | None = "train"
-    """Split, or file in the folder, that steps may calibrate and train on."""
+    """Split, or file in the folder or of the hub's repository, that steps may calibrate and train on."""
     test: str = "test"
-    """Split, or file in the folder, that everything is judged on."""
+    """Split, or file in the folder or of the hub's repository, that everything is judged on."""
     text: str = "text"
     """Column of the text."""
     text_pair: str | None = None
@@ -177,8 +177,8 @@ class Task(Protocol):
     def outcomes(self, logits: "torch.Tensor", batch: Batch) -> dict[str, list[float]]:
         """Per-example outcomes of one batch; classification: prediction, reference; language: nll, tokens."""
 
-    def cost(self, example: Mapping[str, Any]) -> int:
-        """Length of an example, for sorting."""
+    def lengths(self, examples: "datasets.Dataset") -> list[int]:
+        """Length of every example, for sorting."""
 
 
 def task_of(name: TaskName) -> Task:

@@ -22,7 +22,7 @@ from compress.workloads.text_classification import load_processor, text_column, 
 if TYPE_CHECKING:
     import datasets
 
-__all__ = ["auto_model", "check", "collate", "cost", "fixed", "load_processor", "outcomes", "prepare"]
+__all__ = ["auto_model", "check", "collate", "fixed", "lengths", "load_processor", "outcomes", "prepare"]
 
 auto_model = "AutoModelForCausalLM"
 DOCUMENT_END = "<|endoftext|>"
@@ -108,6 +108,6 @@ def outcomes(logits: torch.Tensor, batch: Batch) -> dict[str, list[float]]:
     }
 
 
-def cost(example: Mapping[str, Any]) -> int:
-    """Tokens of a block."""
-    return len(example["input_ids"])
+def lengths(examples: "datasets.Dataset") -> list[int]:
+    """Tokens of every block."""
+    return [len(ids) for ids in examples["input_ids"]]

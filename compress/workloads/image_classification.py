@@ -1,4 +1,4 @@
-"""Image classification: one image column, one class per example. Pixels are computed once, by the model's processor."""
+"""Image classification: one image column, one class per example. Pixels are computed by the model's processor."""
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -14,7 +14,7 @@ from compress.workloads.text_classification import class_problems, outcomes
 if TYPE_CHECKING:
     import datasets
 
-__all__ = ["auto_model", "check", "collate", "cost", "fixed", "load_processor", "outcomes", "prepare"]
+__all__ = ["auto_model", "check", "collate", "fixed", "lengths", "load_processor", "outcomes", "prepare"]
 
 auto_model = "AutoModelForImageClassification"
 
@@ -39,28 +39,44 @@ def check(model: Any, processor: Any, examples: "datasets.Dataset", workload: Wo
 
 
 def prepare(raw: "datasets.Dataset", processor: Any, workload: Workload, config: Any) -> "datasets.Dataset":
-    """Columns pixel_values (float32 [channels, height, width]) and labels."""
+    """Examples of pixel_values (float32 [channels, height, width]) and labels.
+
+    Pixels are computed when an example is taken: those of a whole split would fill the memory.
+    """
     import datasets
 
     column = workload.dataset.image
     require_column(raw, column, "image")
     labels = label_ids(raw, workload.dataset.label, config)
-    pixels = [_pixels(image, processor, column, row) for row, image in enumerate(raw[column])]
-    features = datasets.Features(
-        {"pixel_values": datasets.Array3D(pixels[0].shape, "float32"), "labels": datasets.Value("int64")}
-    )
-    return datasets.Dataset.from_dict({"pixel_values": pixels, "labels": labels}, features=features).with_format(
-        "numpy"
-    )
+    _check_images(raw, column)
+    pictures = raw.select_columns([column]).add_column("labels", labels, feature=datasets.Value("int64"))
+
+    def pixels(rows: dict[str, list[Any]]) -> dict[str, list[Any]]:
+        return {
+            "pixel_values": [_pixels(image, processor) for image in rows[column]],
+            "labels": rows["labels"],
+        }
+
+    return pictures.with_transform(pixels)
 
 
-def _pixels(image: Any, processor: Any, column: str, row: int) -> np.ndarray[Any, np.dtype[np.float32]]:
+def _check_images(raw: "datasets.Dataset", column: str) -> None:
+    """Raises InputError for a row without an image, without decoding any."""
+    import datasets
+
+    if isinstance(raw.features[column], datasets.Image):
+        undecoded = raw.cast_column(column, datasets.Image(decode=False))
+        rows = (None if image is None or not any(image.values()) else image for image in undecoded[column])
+    else:
+        rows = raw[column]
+    for row, image in enumerate(rows):
+        if not isinstance(image, dict) or not {"bytes", "path"} <= set(image):
+            what = "null" if image is None else f"a {type(image).__name__}"
+            raise InputError(f"image column {column!r}: row {row} is {what}; expected an image in every row")
+
+
+def _pixels(image: Any, processor: Any) -> np.ndarray[Any, np.dtype[np.float32]]:
     """One image as the model's processor makes it: [channels, height, width]."""
-    from PIL import Image
-
-    if not isinstance(image, Image.Image):
-        what = "null" if image is None else f"a {type(image).__name__}"
-        raise InputError(f"image column {column!r}: row {row} is {what}; expected an image in every row")
     values = processor(images=image.convert("RGB"), return_tensors="np")["pixel_values"][0]
     return np.asarray(values, dtype=np.float32)
 
@@ -83,6 +99,6 @@ def fixed(
     return [{"pixel_values": collate([examples[i] for i in batch], processor)["pixel_values"]} for batch in batches]
 
 
-def cost(example: Mapping[str, Any]) -> int:
-    """1: all images have the model's size."""
-    return 1
+def lengths(examples: "datasets.Dataset") -> list[int]:
+    """1 for every example: all images have the model's size."""
+    return [1] * len(examples)

@@ -119,6 +119,8 @@ def _from_hub(source: "Source", name: str, place: str) -> "datasets.Dataset":
     spec = source.workload.dataset
     revision = source.resolved["dataset_revision"]
     try:
+        if Path(name).suffix in LOADERS:  # files of the repository: only they are downloaded
+            return datasets.load_dataset(source.dataset, data_files={"it": name}, revision=revision, split="it")
         return datasets.load_dataset(source.dataset, spec.name, revision=revision, split=name)
     except (OSError, ValueError, datasets.exceptions.DatasetsError) as error:
         raise InputError(f"{place}: split {name!r} cannot be loaded ({_one_line(error)}); {WAYS_OUT}") from None

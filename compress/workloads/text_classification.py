@@ -136,6 +136,6 @@ def outcomes(logits: torch.Tensor, batch: Batch) -> dict[str, list[float]]:
     return {"prediction": predicted.double().tolist(), "reference": batch["labels"].double().tolist()}
 
 
-def cost(example: Mapping[str, Any]) -> int:
-    """Tokens of an example."""
-    return len(example["input_ids"])
+def lengths(examples: "datasets.Dataset") -> list[int]:
+    """Tokens of every example."""
+    return [len(ids) for ids in examples["input_ids"]]
