@@ -130,3 +130,19 @@ def bundle(model: Any, **changes: Any) -> Bundle:
     """A bundle on the CPU around a text classifier, with made training sentences."""
     plain = Bundle(model, tokenizer(), "text-classification", torch.device("cpu"), train=text_examples)
     return replace(plain, **changes)
+
+
+def trainable(model: Any) -> Bundle:
+    """A bundle around any of these models, with made training examples of its own task."""
+    import datasets
+
+    if model.main_input_name == "pixel_values":
+        pixels = torch.rand(24, 1, 8, 8, generator=torch.Generator().manual_seed(2)).tolist()
+        examples = datasets.Dataset.from_dict({"pixel_values": pixels, "labels": [i % 5 for i in range(24)]})
+        return bundle(model, task="image-classification", processor=None, train=lambda: examples)
+    if hasattr(model.config, "num_labels") and "Sequence" in type(model).__name__:
+        return bundle(model)
+    ids = torch.randint(4, 64, (24, 12), generator=torch.Generator().manual_seed(2)).tolist()
+    return bundle(
+        model, task="causal-lm", train=lambda: datasets.Dataset.from_dict({"input_ids": ids, "context": [1] * 24})
+    )

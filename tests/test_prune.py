@@ -14,8 +14,9 @@ from compress.layers import matrix
 from compress.methods import importance
 from compress.methods.architectures import ARCHITECTURES, layers_of
 from compress.methods.importance import Part, Structures, magnitude, most_important, taylor
-from compress.methods.prune import mask, prune
+from compress.methods.prune import prune
 from compress.methods.prune_heads import keep_groups, read_attention
+from compress.methods.prune_weights import mask
 from compress.methods.prune_width import round_width
 from compress.methods.steps import Prune
 from tests.helpers import assets

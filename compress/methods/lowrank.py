@@ -1,10 +1,12 @@
 """Low rank: a weight [out, in] becomes A [out, r] @ B [r, in], its best rank-r approximation (truncated SVD).
 
-Eckart and Young 1936. It pays only below the rank where both hold the same number of parameters:
+Eckart and Young 1936; `compress.methods.weighting` says by which error. It pays only below the rank where both hold the
+same number of parameters:
 
     r * (out + in) < out * in      =>      r < out * in / (out + in)
 """
 
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -13,7 +15,11 @@ from torch import nn
 from compress.bundle import Bundle, swap
 from compress.config import InputError
 from compress.layers import LowRankLinear, matrix, weight_layers
+from compress.methods import weighting
+from compress.methods.calibrate import batches, gradients
+from compress.methods.capture import blocks, capture
 from compress.methods.steps import LowRank
+from compress.methods.weighting import Weighting
 from compress.progress import track
 
 
@@ -22,31 +28,89 @@ def lowrank(bundle: Bundle, config: LowRank) -> Bundle:
 
     Raises InputError, before anything is changed, for a rank that saves nothing and for a weight that is tied.
     """
-    chosen = list(weight_layers(bundle.model, config))
-    problems = [p for name, module in chosen for p in _problems(name, module, bundle.model, config)]
+    chosen = dict(weight_layers(bundle.model, config))
+    problems = [p for name, module in chosen.items() for p in _problems(name, module, bundle.model, config)]
     if problems:
         raise InputError(problems)
+    shared = _shared_ranks(bundle, config, chosen) if config.allocation == "shared" else {}
     layers: dict[str, dict[str, Any]] = {}
     dense: list[str] = []
-    for name, module in track(chosen, "low rank", len(chosen)):
+    for name, weighted in track(_weightings(bundle, config, chosen), "low rank", len(chosen)):
+        module = chosen[name]
         weight = matrix(module)  # [out, in]
         limit = break_even(*weight.shape)
-        factors = split(weight)
-        rank = _rank(config, weight, factors[1])
+        factors = split(weighted.applied(weight))
+        rank = shared[name] if shared else _rank(config, weight, factors[1])
         if rank >= limit:
             dense.append(f"{name} (rank {rank}, pays below {limit:.1f})")
             continue
-        swap(bundle.model, name, _thin(module, cut(factors, rank)))
+        swap(bundle.model, name, _thin(module, weighted.undone(*cut(factors, rank))))
         layers[name] = {"kind": "lowrank", "rank": rank}
     if not layers:
         raise InputError(
             f"lowrank energy {config.energy}: no layer reaches it below the rank where it pays; first of "
             f"{len(dense)}: {dense[0]}; ask for less energy"
         )
-    notes = [f"lowrank: {len(layers)} layers of rank {_span([e['rank'] for e in layers.values()])}"]
+    by = "" if config.weighting == "plain" else f", {config.weighting} by {config.calibration_examples} examples"
+    notes = [f"lowrank: {len(layers)} layers of rank {_span([e['rank'] for e in layers.values()])}{by}"]
     if dense:
         notes.append(f"lowrank: {len(dense)} layers stay dense, where rank saves nothing: {', '.join(dense[:3])}")
     return bundle.changed(bundle.model, layers, *notes)
+
+
+def _weightings(bundle: Bundle, config: LowRank, chosen: Mapping[str, nn.Module]) -> Iterator[tuple[str, Weighting]]:
+    """The weighting of each layer, one block after another: a later one sees what an earlier one has become."""
+    step, count = f"lowrank weighting {config.weighting}", config.calibration_examples
+    if config.weighting == "plain":
+        yield from ((name, Weighting()) for name in chosen)
+    elif config.weighting == "fisher":
+        squares = weighting.squared_gradients(chosen, gradients(bundle, step, count, batch_size=1))
+        yield from ((name, weighting.fisher(squares[name])) for name in chosen)
+    else:
+        make = weighting.activation if config.weighting == "activation" else weighting.whitened
+        examples = list(batches(bundle, step, count))
+        for block in blocks(chosen):
+            found = capture(bundle.model, examples, block)
+            yield from ((name, make(found[name]) if name in found else Weighting()) for name in block)
+
+
+def _shared_ranks(bundle: Bundle, config: LowRank, chosen: Mapping[str, nn.Module]) -> dict[str, int]:
+    """The rank of every layer when one budget of parameters is shared by what each component saves in loss."""
+    assert config.kept_parameters is not None
+    examples = gradients(bundle, "lowrank allocation shared", config.calibration_examples, batch_size=1)
+    sensitivities = weighting.output_sensitivities(chosen, examples)
+    spectra = {}
+    for name, weighted in track(_weightings(bundle, config, chosen), "ranks", len(chosen)):
+        weight = matrix(chosen[name])
+        losses = torch.linalg.svdvals(weighted.applied(weight)).double().square() * sensitivities[name]
+        spectra[name] = (losses, tuple(weight.shape))
+    return share(spectra, config.kept_parameters)
+
+
+def share(spectra: Mapping[str, tuple[torch.Tensor, Sequence[int]]], kept: float) -> dict[str, int]:
+    """Ranks that hold at most `kept` of all parameters, of (loss without each component, shape) by name.
+
+    Components that save the most loss per parameter are taken first, and every layer has one. A layer whose rank would
+    save nothing stays dense, at its dense price.
+    """
+    worth = []
+    for name, (losses, (rows, columns)) in spectra.items():
+        worth += [(float(value) / (rows + columns), name) for value in losses[1:].tolist()]
+    budget = kept * sum(rows * columns for _, (rows, columns) in spectra.values())
+    ranks = dict.fromkeys(spectra, 1)
+    spent = float(sum(sum(shape) for _, shape in spectra.values()))
+    for _, name in sorted(worth, key=lambda pair: -pair[0]):
+        rows, columns = spectra[name][1]
+        price = _price(ranks[name] + 1, rows, columns) - _price(ranks[name], rows, columns)
+        if spent + price <= budget:
+            ranks[name] += 1
+            spent += price
+    return ranks
+
+
+def _price(rank: int, rows: int, columns: int) -> int:
+    """Parameters of a layer at this rank: never more than the dense weight's."""
+    return min(rank * (rows + columns), rows * columns)
 
 
 def break_even(out_features: int, in_features: int) -> float:

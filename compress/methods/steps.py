@@ -43,15 +43,25 @@ class Prune(Layers):
     channels, or single weights set to zero."""
     fraction: Fraction = 0.25
     """Fraction of the parameters in the pruned structures that goes; width p removes about 1-(1-p)^2 of a square."""
-    importance: Literal["magnitude", "taylor"] = "magnitude"
-    """Score of a structure: its weights' norm, or |weight x gradient| over calibration examples."""
+    importance: Literal["magnitude", "taylor", "wanda", "sparsegpt"] = "magnitude"
+    """Score of a structure: its weights' norm, or |weight x gradient| (taylor). Of a single weight: its size, size
+    times its input's norm (wanda), or effect on the layer's outputs, which others then make up for (sparsegpt)."""
+    pattern: Literal["free", "2:4"] = "free"
+    """Where single weights go: anywhere, or two of every four in a row (fraction 0.5), as sparse tensor cores want."""
     calibration_examples: Annotated[int, Field(ge=1)] = 128
-    """Training examples behind a taylor score."""
+    """Training examples behind every importance but magnitude."""
 
     @model_validator(mode="after")
-    def _taylor_is_for_structures(self) -> "Prune":
-        if self.structure == "unstructured" and self.importance == "taylor":
-            raise ValueError("importance taylor scores structures; unstructured pruning takes importance magnitude")
+    def _importance_and_pattern_fit_the_structure(self) -> "Prune":
+        single = self.structure == "unstructured"
+        if single and self.importance == "taylor":
+            raise ValueError("importance taylor scores structures; unstructured takes magnitude, wanda or sparsegpt")
+        if not single and self.importance in ("wanda", "sparsegpt"):
+            raise ValueError(f"importance {self.importance} scores single weights; give structure: unstructured")
+        if self.pattern == "2:4" and not single:
+            raise ValueError("pattern 2:4 is of single weights; give structure: unstructured")
+        if self.pattern == "2:4" and self.fraction != 0.5:
+            raise ValueError(f"pattern 2:4 removes half of the weights, but fraction is {self.fraction}; give 0.5")
         return self
 
 
@@ -89,12 +99,23 @@ class LowRank(Layers):
     """Or: fraction of each layer's parameters to keep; the rank follows from its shape."""
     energy: Fraction | None = None
     """Or: fraction of the squared singular values to keep; layers where that saves nothing stay dense."""
+    allocation: Literal["uniform", "shared"] = "uniform"
+    """Give every layer the same fraction of its parameters, or share one budget: most to layers that lose most."""
+    weighting: Literal["plain", "activation", "whitened", "fisher"] = "plain"
+    """Which error is least: of the weights; of weights scaled by input size (ASVD, arXiv:2312.05821); of the layer's
+    outputs (SVD-LLM, arXiv:2403.07378); of weights scaled by their rows' Fisher information (arXiv:2207.00112)."""
+    calibration_examples: Annotated[int, Field(ge=1)] = 256
+    """Training examples behind a weighting other than plain."""
 
     @model_validator(mode="after")
     def _one_way_to_choose_the_rank(self) -> "LowRank":
         given = [name for name in ("rank", "parameters", "energy") if getattr(self, name) is not None]
         if len(given) > 1:
             raise ValueError(f"{' and '.join(given)} are set; give one of rank, parameters, energy")
+        if self.allocation == "shared" and (self.rank is not None or self.energy is not None):
+            raise ValueError("allocation shared divides a budget of parameters; give it by parameters")
+        if self.allocation == "shared" and self.weighting != "whitened":
+            raise ValueError("allocation shared compares errors of outputs; give weighting: whitened")
         return self
 
     @property

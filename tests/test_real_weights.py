@@ -1,0 +1,184 @@
+"""Methods on real weights: who is better at equal compression, paired on every example. `make test-long` prints it."""
+
+import math
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from compress.layers import matrix, weight_layers
+from compress.measure.accuracy import Evaluation, evaluate, summarise
+from compress.methods import apply_step
+from compress.methods.calibrate import batches
+from compress.methods.capture import blocks, capture
+from compress.methods.compensate import compensated, output_error
+from compress.methods.prune_weights import mask, row_mask, sparse_columns, wanda_scores
+from compress.methods.steps import Layers
+from compress.recipe import Recipe
+from compress.transform import open_bundle
+from compress.workloads import Workload, source, task_of
+from tests.helpers import assets
+
+pytestmark = pytest.mark.long
+
+
+def sst2() -> source.Source:
+    """The fine-tuned MiniLM on all validation examples of SST-2."""
+    return source.resolve(
+        Workload.model_validate(
+            {
+                "name": "minilm-sst2",
+                "task": "text-classification",
+                "model": str(assets("models", "minilm-l6-sst2")),
+                "dataset": {"path": str(assets("data", "sst2")), "test": "validation", "text": "sentence"},
+                "max_length": 128,
+            }
+        )
+    )
+
+
+@pytest.fixture(scope="module")
+def stories(tmp_path_factory: pytest.TempPathFactory) -> source.Source:
+    """A small Llama with grouped-query attention on stories; what calibrates is not what is judged."""
+    folder = tmp_path_factory.mktemp("stories")
+    text = assets("data", "tinystories", "niklas6_tinystories.txt").read_text(encoding="utf-8")
+    middle = text.rindex("\n", 0, len(text) // 2)
+    (folder / "train.txt").write_text(text[:middle], encoding="utf-8")
+    (folder / "test.txt").write_text(text[middle:], encoding="utf-8")
+    return source.resolve(
+        Workload.model_validate(
+            {
+                "name": "stories",
+                "task": "causal-lm",
+                "model": str(assets("models", "stories260K")),
+                "dataset": {"path": str(folder), "train": "train.txt", "test": "test.txt"},
+                "max_length": 256,
+            }
+        )
+    )
+
+
+ANSWERS: dict[str, Evaluation] = {}
+
+
+def answers(found: source.Source, *steps: dict[str, Any]) -> Evaluation:
+    """What the model answers after these steps, example by example."""
+    key = f"{found.workload.name} {steps}"
+    if key not in ANSWERS:
+        recipe = Recipe.model_validate({"steps": list(steps)})
+        torch.manual_seed(0)
+        bundle = open_bundle(recipe, found, torch.device("cpu"), None)
+        for step in recipe.steps:
+            bundle = apply_step(bundle, step)
+        examples = source.load_examples(found, "test", bundle.processor, bundle.model.config)
+        ANSWERS[key] = evaluate(bundle.model, task_of(found.workload.task), examples, bundle.processor, "cpu", 32)
+    return ANSWERS[key]
+
+
+def prune(importance: str, **fields: Any) -> dict[str, Any]:
+    return {"method": "prune", "importance": importance, **fields}
+
+
+def lowrank(weighting: str, parameters: float, **fields: Any) -> dict[str, Any]:
+    return {"method": "lowrank", "weighting": weighting, "parameters": parameters, **fields}
+
+
+BETTER = [
+    (prune("taylor", fraction=0.25), prune("magnitude", fraction=0.25)),
+    (prune("taylor", fraction=0.5), prune("magnitude", fraction=0.5)),
+    (lowrank("whitened", 0.8), lowrank("plain", 0.8)),
+    (lowrank("whitened", 0.6), lowrank("plain", 0.6)),
+    (lowrank("activation", 0.6), lowrank("plain", 0.6)),
+    (lowrank("fisher", 0.6), lowrank("plain", 0.6)),
+    (lowrank("whitened", 0.4, allocation="shared"), lowrank("whitened", 0.4)),
+    (
+        prune("wanda", structure="unstructured", fraction=0.5),
+        prune("magnitude", structure="unstructured", fraction=0.5),
+    ),
+    (
+        prune("sparsegpt", structure="unstructured", fraction=0.5),
+        prune("wanda", structure="unstructured", fraction=0.5),
+    ),
+    (
+        prune("sparsegpt", structure="unstructured", fraction=0.5, pattern="2:4"),
+        prune("magnitude", structure="unstructured", fraction=0.5, pattern="2:4"),
+    ),
+]
+
+
+def named(step: dict[str, Any]) -> str:
+    return "-".join(str(value) for key, value in step.items() if key != "method")
+
+
+@pytest.mark.parametrize(("good", "plain"), BETTER, ids=[f"{named(a)} over {named(b)}" for a, b in BETTER])
+def test_the_better_method_is_not_measurably_worse_on_sst2(
+    good: dict[str, Any], plain: dict[str, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = sst2()
+    ours, theirs = answers(found, good), answers(found, plain)
+    compared = summarise(ours, "accuracy", theirs, "plain", seed=0)
+    assert compared.delta is not None
+    with capsys.disabled():
+        print(
+            f"\n{named(good)}: {compared.estimate.value:.4f}, {100 * compared.delta.value:+.2f} points over "
+            f"{named(plain)} ({100 * compared.delta.low:+.2f} to {100 * compared.delta.high:+.2f})"
+        )
+    assert compared.estimate.n == 872
+    assert compared.delta.high >= 0
+
+
+LANGUAGE = [
+    (
+        prune("wanda", structure="unstructured", fraction=0.5),
+        prune("magnitude", structure="unstructured", fraction=0.5),
+    ),
+    (
+        prune("sparsegpt", structure="unstructured", fraction=0.5),
+        prune("wanda", structure="unstructured", fraction=0.5),
+    ),
+    (lowrank("whitened", 0.8), lowrank("plain", 0.8)),
+    (lowrank("whitened", 0.8, allocation="shared"), lowrank("whitened", 0.8)),
+]
+
+
+@pytest.mark.parametrize(("good", "plain"), LANGUAGE, ids=[f"{named(a)} over {named(b)}" for a, b in LANGUAGE])
+def test_the_better_method_has_the_lower_perplexity(
+    stories: source.Source, good: dict[str, Any], plain: dict[str, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    ours, theirs = answers(stories, good), answers(stories, plain)
+    compared = summarise(ours, "perplexity", theirs, "plain", seed=0)
+    assert compared.delta is not None
+    with capsys.disabled():
+        print(
+            f"\n{named(good)}: perplexity {compared.estimate.value:.3f}, {100 * compared.delta.value:+.1f} % against "
+            f"{named(plain)} ({100 * compared.delta.low:+.1f} to {100 * compared.delta.high:+.1f})"
+        )
+    assert math.isfinite(compared.estimate.value)
+    assert compared.delta.high < 0
+
+
+@cache
+def minilm_layers() -> list[tuple[str, torch.Tensor, torch.Tensor]]:
+    """Name, weight and sum of x x^T of every encoder layer, from 64 training sentences."""
+    bundle = open_bundle(Recipe(), sst2(), torch.device("cpu"), None)
+    examples = list(batches(bundle, "test", 64))
+    chosen = dict(weight_layers(bundle.model, Layers()))
+    found = {}
+    for block in blocks(chosen):
+        found |= capture(bundle.model, examples, block)
+    return [(name, matrix(module).clone(), found[name].gram) for name, module in chosen.items()]
+
+
+def test_sparsegpt_never_has_more_layer_error_than_wanda_or_magnitude() -> None:
+    assert len(minilm_layers()) == 36
+    for name, weight, gram in minilm_layers():
+        ours = output_error(weight, compensated(weight, gram, sparse_columns(0.5, False)), gram)
+        scores = wanda_scores(weight, gram.diagonal().sqrt())
+        for other in (weight * row_mask(scores, 0.5), weight * mask(weight, 0.5)):
+            assert ours <= output_error(weight, other, gram), name
+
+
+def test_assets_are_where_they_are_looked_for() -> None:
+    assert Path(sst2().model).is_dir()
