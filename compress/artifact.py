@@ -3,7 +3,7 @@
     config.json, tokenizer or processor files       as transformers saves them
     model.safetensors                               plain: loads with plain `from_pretrained`
     compress.safetensors                            anything else; the other name makes plain loading fail loudly
-    model.onnx                                      an exported graph
+    model.onnx, or model.xml and model.bin          an exported graph, for onnxruntime or openvino
     manifest.json                                   what layers became, versions, sha256 of every file and of itself
 
 No pickle anywhere. A folder appears whole or not at all: it is written beside and renamed.
@@ -25,9 +25,9 @@ import torch
 from compress import __version__
 from compress.bundle import Bundle
 from compress.config import InputError
-from compress.formats import ROWS
+from compress.formats import GRAPHS, ROWS
 from compress.graph import FILE as ONNX_FILE
-from compress.graph import OnnxModel
+from compress.graph import GraphModel, OnnxModel
 from compress.packing import settings_of
 from compress.skeleton import Contents, auto_class, contents, empty_model, fill, is_plain
 from compress.workloads import TaskName, task_of
@@ -35,7 +35,10 @@ from compress.workloads import TaskName, task_of
 SCHEMA = 1
 MANIFEST = "manifest.json"
 WEIGHTS = "compress.safetensors"
-LIBRARIES = ("torch", "transformers", "safetensors", "onnxruntime", "bitsandbytes", "torchao", "optimum-quanto")
+Kind = Literal["transformers", "onnx", "openvino"]
+LIBRARIES = (
+    "torch", "transformers", "safetensors", "onnxruntime", "openvino", "bitsandbytes", "torchao", "optimum-quanto",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -43,7 +46,7 @@ class Manifest:
     """What an artifact says about itself."""
 
     task: TaskName
-    kind: Literal["transformers", "onnx"]
+    kind: Kind
     plain: bool
     """Whether plain `from_pretrained` loads it with the same outputs."""
     layers: dict[str, dict[str, Any]]
@@ -136,14 +139,14 @@ def sha256(file: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def _write_model(bundle: Bundle, folder: Path) -> tuple[Literal["transformers", "onnx"], bool, dict[str, Any]]:
+def _write_model(bundle: Bundle, folder: Path) -> tuple[Kind, bool, dict[str, Any]]:
     """Kind, whether it is plain, and the packing, of the model just written into `folder`."""
     model = bundle.model
-    if isinstance(model, OnnxModel):
-        for file in model.path.parent.glob(f"{ONNX_FILE}*"):
+    if isinstance(model, GraphModel):
+        for file in model.files():
             shutil.copyfile(file, folder / file.name)
         model.config.save_pretrained(folder)
-        return "onnx", False, {}
+        return model.kind, False, {}
     if is_plain(model, bundle.task, bundle.layers):
         model.save_pretrained(folder)
         return "transformers", True, {}
@@ -168,6 +171,10 @@ def _read_model(path: Path, manifest: Manifest, device: torch.device, trust_remo
     config = AutoConfig.from_pretrained(path, trust_remote_code=trust_remote_code, local_files_only=True)
     if manifest.kind == "onnx":
         return OnnxModel(path / ONNX_FILE, config).eval()
+    if manifest.kind == "openvino":
+        from compress.openvino_graph import FILE, OpenVinoModel
+
+        return OpenVinoModel(path / FILE, config).eval()
     from safetensors.torch import load_file
 
     skeleton = empty_model(config, manifest.task, trust_remote_code)
@@ -181,8 +188,8 @@ def _read_model(path: Path, manifest: Manifest, device: torch.device, trust_remo
 
 def _check_device(path: Path, manifest: Manifest, device: torch.device) -> None:
     """Raises InputError when the artifact's format does not exist on the device."""
-    if manifest.kind == "onnx" and device.type != "cpu":
-        raise InputError(f"{path}: an onnxruntime graph, which runs on cpu; got device {device}")
+    if manifest.kind in GRAPHS and device.type != "cpu":
+        raise InputError(f"{path}: a graph of {GRAPHS[manifest.kind]}, which runs on cpu; got device {device}")
     for entry in settings_of(manifest.layers).values():
         pair = (entry["format"], entry["backend"])
         if not any((row.format, row.backend, row.device) == (*pair, device.type) for row in ROWS):

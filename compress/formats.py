@@ -10,12 +10,12 @@ from typing import Literal
 
 from compress.config import InputError
 
-Format = Literal["int8", "llm_int8", "nf4", "fp4", "int4"]
-Backend = Literal["onnxruntime", "torchao", "bitsandbytes", "quanto"]
-Runtime = Literal["eager", "compile", "onnxruntime"]
+Format = Literal["int8", "int8_static", "llm_int8", "nf4", "fp4", "int4"]
+Backend = Literal["onnxruntime", "openvino", "torchao", "bitsandbytes", "quanto"]
+Runtime = Literal["eager", "compile", "onnxruntime", "openvino"]
 DeviceType = Literal["cpu", "cuda"]
 
-BITS: dict[str, int] = {"int8": 8, "llm_int8": 8, "nf4": 4, "fp4": 4, "int4": 4}
+BITS: dict[str, int] = {"int8": 8, "int8_static": 8, "llm_int8": 8, "nf4": 4, "fp4": 4, "int4": 4}
 DYNAMIC_ACTIVATIONS = frozenset({"int8", "llm_int8"})
 """Formats whose activation scale is taken from the batch at hand: predictions can depend on the batch."""
 
@@ -36,6 +36,7 @@ ROWS: tuple[Row, ...] = (
     Row("int8", "cpu", "onnxruntime", "onnxruntime", "real", "int8 products (VNNI/AMX) on CPU"),
     Row("int8", "cpu", "torchao", "compile", "real", "int8 products through torch._int_mm, fused by compile"),
     Row("int8", "cpu", "torchao", "eager", "real", "int8 products, quantization steps not fused"),
+    Row("int8_static", "cpu", "openvino", "openvino", "real", "int8 products (VNNI/AMX), activation scales calibrated"),
     Row("int8", "cuda", "torchao", "compile", "real", "int8 tensor cores, quantization fused by compile"),
     Row("int8", "cuda", "torchao", "eager", "real", "int8 tensor cores, quantization steps not fused"),
     Row("llm_int8", "cuda", "bitsandbytes", "eager", "real", "int8 tensor cores, outlier columns in half precision"),
@@ -50,8 +51,11 @@ ROWS: tuple[Row, ...] = (
     Row("int4", "cpu", "quanto", "eager", "dequantized", "weights become floating point before every product"),
 )
 
+GRAPHS: dict[str, Runtime] = {"onnx": "onnxruntime", "openvino": "openvino"}
+"""Kind of an exported graph -> what executes it, on the CPU only."""
+
 PLAIN_RUNTIMES: dict[DeviceType, tuple[Runtime, ...]] = {
-    "cpu": ("eager", "compile", "onnxruntime"),
+    "cpu": ("eager", "compile", "onnxruntime", "openvino"),
     "cuda": ("eager", "compile"),
 }
 """Runtimes of a model that is not quantized; `auto` is eager, so that a row shows the step alone."""

@@ -21,7 +21,7 @@ import warnings
 import weakref
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 import torch
 from torch import nn
@@ -33,13 +33,15 @@ EXTERNAL_BYTES = 1_800_000_000  # a protobuf holds 2 GiB; beyond this the weight
 TEXT_INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 
 
-class OnnxModel(nn.Module):
-    """An ONNX graph as a module: takes a batch of tensors, returns a ModelOutput with logits."""
+class GraphModel(nn.Module):
+    """An exported graph as a module: takes a batch of tensors, returns a ModelOutput with logits."""
+
+    kind: Literal["onnx", "openvino"]
+    """What an artifact calls it, and the runtime that executes it."""
+    inputs: tuple[str, ...]
 
     def __init__(self, path: Path, config: Any, temporary: bool = False) -> None:
-        """Opens the graph. `temporary`: its folder goes when this object does."""
-        import onnxruntime
-
+        """`temporary`: the graph's folder goes when this object does."""
         super().__init__()
         if temporary:
             weakref.finalize(self, shutil.rmtree, Path(path).parent, ignore_errors=True)
@@ -47,27 +49,26 @@ class OnnxModel(nn.Module):
         self.config = config
         self.device = torch.device("cpu")
         self.dtype = torch.float32
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = torch.get_num_threads()  # as many as torch has, so that comparisons are fair
-        cores = [int(core) for core in re.findall(r"\{(\d+)\}", os.environ.get("OMP_PLACES", ""))]
-        if 1 < options.intra_op_num_threads <= len(cores):
-            # OpenMP is pinned while measuring; threads made here would all inherit the first one's core
-            pins = ";".join(str(core + 1) for core in cores[1 : options.intra_op_num_threads])  # counted from 1
-            options.add_session_config_entry("session.intra_op_thread_affinities", pins)
-        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
-        options.log_severity_level = 3
-        self._options = options
-        self.session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-        self.inputs = tuple(item.name for item in self.session.get_inputs())
+
+    def files(self) -> list[Path]:
+        """The graph's files: all that it takes to open it again."""
+        return sorted(self.path.parent.glob(f"{self.path.stem}.*"))
+
+    def run(self, feeds: Mapping[str, Any]) -> Any:
+        """Logits as an array, of inputs as arrays."""
+        raise NotImplementedError
+
+    def operator_seconds(self, batch: Mapping[str, torch.Tensor]) -> dict[str, float]:
+        """Operator -> seconds, from the runtime's own profile of a few batches."""
+        raise NotImplementedError
 
     def forward(self, *args: torch.Tensor, **batch: torch.Tensor) -> Any:
         """Logits of a batch. Masks that are left out mean: every token counts; labels and the like are ignored."""
         from transformers.utils import ModelOutput
 
-        logits = self.session.run(["logits"], self._feeds(args, batch))[0]
-        return ModelOutput(logits=torch.from_numpy(logits))
+        return ModelOutput(logits=torch.from_numpy(self.run(self.feeds(args, batch))))
 
-    def _feeds(self, args: tuple[torch.Tensor, ...], batch: Mapping[str, torch.Tensor]) -> dict[str, Any]:
+    def feeds(self, args: tuple[torch.Tensor, ...], batch: Mapping[str, torch.Tensor]) -> dict[str, Any]:
         """The graph's inputs as arrays."""
         batch = {**dict(zip(self.inputs, args, strict=False)), **batch}
         first = batch[self.inputs[0]]
@@ -79,8 +80,41 @@ class OnnxModel(nn.Module):
             feeds[name] = value.detach().numpy()
         return feeds
 
-    def profile(self, batch: Mapping[str, torch.Tensor], runs: int) -> list[dict[str, Any]]:
-        """onnxruntime's own trace of `runs` batches: one event per node and run, with its operator and microseconds."""
+
+def pinned_cores() -> list[int]:
+    """The cores that OpenMP is pinned to while measuring; none elsewhere."""
+    return [int(core) for core in re.findall(r"\{(\d+)\}", os.environ.get("OMP_PLACES", ""))]
+
+
+class OnnxModel(GraphModel):
+    """An ONNX graph under onnxruntime."""
+
+    kind: Literal["onnx", "openvino"] = "onnx"
+
+    def __init__(self, path: Path, config: Any, temporary: bool = False) -> None:
+        """Opens the graph. `temporary`: its folder goes when this object does."""
+        import onnxruntime
+
+        super().__init__(path, config, temporary)
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = torch.get_num_threads()  # as many as torch has, so that comparisons are fair
+        cores = pinned_cores()
+        if 1 < options.intra_op_num_threads <= len(cores):
+            # OpenMP is pinned while measuring; threads made here would all inherit the first one's core
+            pins = ";".join(str(core + 1) for core in cores[1 : options.intra_op_num_threads])  # counted from 1
+            options.add_session_config_entry("session.intra_op_thread_affinities", pins)
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
+        options.log_severity_level = 3
+        self._options = options
+        self.session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        self.inputs = tuple(item.name for item in self.session.get_inputs())
+
+    def run(self, feeds: Mapping[str, Any]) -> Any:
+        """Logits as an array, of inputs as arrays."""
+        return self.session.run(["logits"], feeds)[0]
+
+    def operator_seconds(self, batch: Mapping[str, torch.Tensor]) -> dict[str, float]:
+        """Node type -> seconds, from onnxruntime's own trace of three batches."""
         import onnxruntime
 
         with tempfile.TemporaryDirectory(prefix="compress-profile-") as folder:
@@ -88,12 +122,17 @@ class OnnxModel(nn.Module):
             options.enable_profiling, options.profile_file_prefix = True, str(Path(folder) / "trace")
             try:
                 session = onnxruntime.InferenceSession(str(self.path), options, providers=["CPUExecutionProvider"])
-                for _ in range(runs):
-                    session.run(["logits"], self._feeds((), batch))
+                for _ in range(3):
+                    session.run(["logits"], self.feeds((), batch))
                 events: list[dict[str, Any]] = json.loads(Path(session.end_profiling()).read_text())
             finally:
                 options.enable_profiling = False
-        return events
+        spent: dict[str, float] = {}
+        for event in events:
+            if event.get("cat") == "Node" and event["name"].endswith("_kernel_time"):
+                kind = event["args"].get("op_name", event["name"])
+                spent[kind] = spent.get(kind, 0.0) + float(event["dur"]) / 1e6
+        return spent
 
 
 class _Logits(nn.Module):

@@ -19,7 +19,7 @@ from compress.assemble import Built, assemble, failed
 from compress.child import run_child, threads
 from compress.config import InputError
 from compress.energy import Absent, Meter, find_meter, gpus_of
-from compress.formats import DYNAMIC_ACTIVATIONS
+from compress.formats import DYNAMIC_ACTIVATIONS, GRAPHS
 from compress.job import Job, Spec, write_job
 from compress.locks import locked, measuring_lock
 from compress.measure import machine as machines
@@ -259,13 +259,14 @@ def _references(items: Sequence[Built], machine: Machine, scratch: Path) -> list
     if half is not None:
         found.append(reference(f"{half} eager", None, half, "eager"))
     for runtime in sorted({item.manifest.extra["runtime"] for item in items} - {"eager"}):
-        if runtime == "onnxruntime":
+        if runtime in GRAPHS.values():
             dense = Recipe(name="dense", runtime=runtime)
             folder = scratch / f"dense-{runtime}"
             transform.build(
                 dense, items[0].found, torch.device("cpu"), folder, scratch / "work", Absent("reference"), ""
             )
-            found.append(reference(f"fp32 {runtime}", str(folder), "fp32", runtime))
+            dtype = half if half is not None and runtime == "openvino" else "fp32"
+            found.append(reference(f"{dtype} {runtime}", str(folder), dtype, runtime))
         else:
             dtype = half if half is not None and device.type == "cuda" else "fp32"
             found.append(reference(f"{dtype} {runtime}", None, dtype, runtime))

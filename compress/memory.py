@@ -6,9 +6,11 @@ child starts from the same empty process. Linux only; elsewhere None and a reaso
 
 import json
 import os
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from compress.formats import GRAPHS
 from compress.job import Job, Spec
 
 REASON = "memory is read from /proc, which this system does not have"
@@ -29,8 +31,8 @@ def _import_libraries(job: Job) -> None:
 
     from compress import artifact, runtimes, skeleton  # noqa: F401
 
-    if any(spec.runtime == "onnxruntime" for spec in job.runners):
-        import onnxruntime  # noqa: F401
+    for library in {spec.runtime for spec in job.runners} & set(GRAPHS.values()):
+        import_module(library)
     trusted = job.workload.trust_remote_code
     try:
         config = transformers.AutoConfig.from_pretrained(job.source.model, trust_remote_code=trusted)

@@ -8,7 +8,7 @@ from typing import Any
 
 from compress import metrics, results
 from compress.config import InputError, digest
-from compress.formats import DeviceType, choose
+from compress.formats import GRAPHS, DeviceType, choose
 from compress.measure import machine as machines
 from compress.recipe import Recipe
 from compress.results import Machine, Result
@@ -101,13 +101,13 @@ def _check_pairs(recipe: Recipe, machine: Machine) -> None:
                 choose(bits=step.bits, format=step.format, backend=step.backend, runtime=recipe.runtime, device=device)
             except InputError as error:
                 raise InputError([f"{recipe.name} steps.{index}: {problem}" for problem in error.problems]) from None
-    if recipe.runtime == "onnxruntime":
+    if recipe.runtime in GRAPHS.values():
         if device == "cuda":
             raise InputError(
-                f"{recipe.name} runtime: onnxruntime runs on the CPU only; use eager or compile, or --device cpu"
+                f"{recipe.name} runtime: {recipe.runtime} runs on the CPU only; use eager or compile, or --device cpu"
             )
         if any(step.method == "cast" for step in recipe.steps):
-            raise InputError(f"{recipe.name} runtime: onnxruntime takes fp32 models here; remove the cast step")
+            raise InputError(f"{recipe.name} runtime: {recipe.runtime} takes fp32 models here; remove the cast step")
 
 
 def check_writable(folder: Path) -> None:

@@ -74,7 +74,7 @@ class Recipe(Config):
     """Model and data it runs on unless told otherwise: a name or a YAML file."""
     steps: tuple[Step, ...] = ()
     """What is done to the model, in this order; none leaves it dense."""
-    runtime: Literal["auto", "eager", "compile", "onnxruntime"] = "auto"
+    runtime: Literal["auto", "eager", "compile", "onnxruntime", "openvino"] = "auto"
     """What executes the model; auto takes what the format needs, and eager for plain models."""
     measure: Measure = Measure()
     """A profile's name, or settings by name."""

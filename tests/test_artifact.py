@@ -20,10 +20,11 @@ from compress.methods import apply_step
 from compress.methods.steps import Cast, LowRank, Prune, Quantize
 from tests import made_models
 from tests.helpers import ROOT
-from tests.made_models import MODELS, bundle, inputs
+from tests.made_models import MODELS, bundle, inputs, trainable
 
 TASKS = {"bert": "text-classification", "vit": "image-classification", "llama": "causal-lm", "gpt2": "causal-lm"}
 INT8 = Quantize(bits=8)
+STATIC8 = Quantize(bits=8, format="int8_static", calibration_examples=8)
 AO8 = Quantize(bits=8, format="int8", backend="torchao")
 LLM8 = Quantize(bits=8, format="llm_int8")
 NF4 = Quantize(bits=4, format="nf4", group_size=32)
@@ -42,6 +43,8 @@ CASES: dict[str, tuple[Any, ...]] = {
     "bert:lowrank": (LowRank(rank=8),),
     "bert:lowrank+llm_int8": (LowRank(rank=8), LLM8),
     "bert:onnxruntime_int8": (INT8,),
+    "bert:openvino_int8": (STATIC8,),
+    "bert:lowrank+openvino_int8": (LowRank(rank=8), STATIC8),
     "bert:torchao_int8": (AO8,),
     "bert:llm_int8": (LLM8,),
     "bert:nf4": (NF4,),
@@ -53,6 +56,7 @@ CASES: dict[str, tuple[Any, ...]] = {
     "llama:heads": (HEADS,),
     "llama:lowrank": (LowRank(rank=6),),
     "llama:onnxruntime_int8": (INT8,),
+    "llama:openvino_int8": (STATIC8,),
     "llama:torchao_int8": (AO8,),
     "llama:llm_int8": (LLM8,),
     "llama:nf4": (NF4,),
@@ -63,6 +67,7 @@ CASES: dict[str, tuple[Any, ...]] = {
     "vit:dense": (),
     "vit:feed_forward": (HALF,),
     "vit:onnxruntime_int8": (INT8,),
+    "vit:openvino_int8": (STATIC8,),
     "vit:torchao_int8": (AO8,),
     "vit:nf4": (NF4,),
 }
@@ -91,9 +96,7 @@ save_file(answers, sys.argv[2])
 def made(case: str) -> Any:
     """The bundle of a case, its steps applied, finished, and used once."""
     name = case.partition(":")[0]
-    start = bundle(MODELS[name](), task=TASKS[name], runtime="eager" if AO8 in CASES[case] else "auto")
-    if name == "vit":  # made images need no processor
-        start = replace(start, processor=None)
+    start = replace(trainable(MODELS[name]()), runtime="eager" if AO8 in CASES[case] else "auto")
     for step in CASES[case]:
         start = apply_step(start, step)
     return runtimes.finish(start, start.runtime)
@@ -160,7 +163,7 @@ def test_plain_folders_load_with_from_pretrained_and_others_refuse_loudly(case: 
 
 def test_the_cases_cover_every_format_and_backend_on_cpu() -> None:
     made_pairs = {("int8", "onnxruntime"), ("int8", "torchao"), ("llm_int8", "bitsandbytes"), ("nf4", "bitsandbytes"),
-                  ("fp4", "bitsandbytes"), ("int4", "quanto")}  # fmt: skip
+                  ("fp4", "bitsandbytes"), ("int4", "quanto"), ("int8_static", "openvino")}  # fmt: skip
     assert {(row.format, row.backend) for row in ROWS if row.device == "cpu"} == made_pairs
 
 

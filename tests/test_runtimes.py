@@ -1,18 +1,25 @@
 """Runtimes: graphs answer like the model at every batch size and length; the runtime of a bundle is settled by name."""
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
+import openvino
 import pytest
 import torch
 
 from compress import runtimes
 from compress.config import InputError
 from compress.graph import OnnxModel, export
+from compress.measure import kernels
 from compress.methods import apply_step
 from compress.methods.steps import Cast, Quantize
+from compress.openvino_graph import OpenVinoModel
 from tests import made_models
-from tests.made_models import MODELS, bundle
+from tests.helpers import ROOT
+from tests.made_models import MODELS, bundle, trainable
 
 TASKS = {"bert": "text-classification", "vit": "image-classification", "llama": "causal-lm"}
 
@@ -30,10 +37,84 @@ def batch(name: str, size: int, length: int) -> dict[str, torch.Tensor]:
 
 @pytest.fixture(scope="module")
 def graphs() -> dict[str, Any]:
-    """Name -> the made model as a graph."""
+    """Name -> the made model as a graph of onnxruntime."""
     return {
         name: runtimes.finish(bundle(MODELS[name](), task=task), "onnxruntime").model for name, task in TASKS.items()
     }
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_openvino_answers_like_the_model_at_every_shape(name: str) -> None:
+    graph = runtimes.finish(bundle(MODELS[name](), task=TASKS[name]), "openvino").model
+    assert isinstance(graph, OpenVinoModel)
+    for size, length in ((1, 7), (5, 40), (1, 1), (16, 2)):
+        inputs = batch(name, size, length)
+        with torch.no_grad():
+            expected, answer = MODELS[name]()(**inputs).logits, graph(**inputs).logits
+        if "attention_mask" in inputs and name == "llama":
+            kept = inputs["attention_mask"].bool()
+            expected, answer = expected[kept], answer[kept]
+        # products in bf16 where the CPU computes it: 8 bits of mantissa
+        assert float((answer - expected).norm() / expected.norm()) < 0.03, (size, length)
+
+
+@pytest.mark.parametrize("name", ["bert", "llama"])
+def test_calibrated_int8_answers_nearly_like_the_model_and_multiplies_integers(name: str) -> None:
+    model = MODELS[name]()
+    inputs = batch(name, 4, 16)
+    with torch.no_grad():
+        dense = model(**inputs).logits
+    one = apply_step(trainable(model), Quantize(format="int8_static", calibration_examples=16))
+    assert (one.runtime, one.model.kind) == ("openvino", "openvino")
+    answer = one.model(**inputs).logits
+    assert torch.isfinite(answer).all()
+    assert not torch.equal(answer, dense)
+    kept = inputs["attention_mask"].bool()
+    ours, theirs = (answer, dense) if name == "bert" else (answer[kept], dense[kept])
+    assert float((ours - theirs).norm() / theirs.norm()) < 0.3
+    labelled = kernels.label(one.model, inputs, "cpu", low_bit=True)
+    assert labelled.label == "real", labelled
+
+
+BUSY = """
+import os, time, torch
+from pathlib import Path
+from types import SimpleNamespace
+torch.set_num_threads(2)
+torch.randn(300, 300) @ torch.randn(300, 300)  # OpenMP pins its threads now, this one first
+from compress.openvino_graph import OpenVinoModel
+import sys
+model = OpenVinoModel(Path(sys.argv[1]), None)
+batch = {"input_ids": torch.full((64, 64), 5)}
+shares = []
+for _ in range(5):
+    start, used = time.monotonic(), time.process_time()
+    for _ in range(20):
+        model(**batch)
+    shares.append((time.process_time() - used) / (time.monotonic() - start))
+print(max(shares))
+"""
+
+
+@pytest.mark.skipif((os.cpu_count() or 1) < 2, reason="needs two cores")
+def test_openvino_uses_both_cores_where_openmp_is_pinned() -> None:
+    graph = runtimes.finish(bundle(MODELS["bert"]()), "openvino").model
+    environment = {**os.environ, "OMP_PROC_BIND": "close", "OMP_PLACES": "{0},{1}", "PYTHONPATH": str(ROOT)}
+    environment.pop("OMP_NUM_THREADS", None)
+    done = subprocess.run(
+        [sys.executable, "-c", BUSY, str(graph.path)], env=environment, capture_output=True, text=True, check=True
+    )
+    assert float(done.stdout) > 1.2, done.stdout
+
+
+def test_layers_that_are_excluded_stay_in_floating_point() -> None:
+    def products(**fields: Any) -> int:
+        one = apply_step(trainable(MODELS["bert"]()), Quantize(format="int8_static", calibration_examples=8, **fields))
+        weights = openvino.Core().read_model(str(one.model.path)).get_ops()
+        return sum(op.get_type_name() == "Constant" and op.get_element_type().to_string() == "i8" for op in weights)
+
+    every, fewer = products(), products(exclude=("*classifier*", "*pooler*", "*intermediate*"))
+    assert every - fewer == 2  # one in each of two layers
 
 
 @pytest.mark.parametrize("name", TASKS)
@@ -117,7 +198,7 @@ def test_runtimes_that_do_not_exist_on_the_device_are_refused() -> None:
 def test_a_graph_runs_under_onnxruntime_only(graphs: dict[str, Any]) -> None:
     one = bundle(graphs["bert"])
     assert runtimes.finish(one, "auto").runtime == "onnxruntime"
-    with pytest.raises(InputError, match="is an ONNX graph"):
+    with pytest.raises(InputError, match="is a graph of onnxruntime"):
         runtimes.finish(one, "compile")
 
 

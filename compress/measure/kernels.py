@@ -11,16 +11,17 @@ from typing import Any
 import torch
 from torch import nn
 
-from compress.graph import OnnxModel
+from compress.graph import GraphModel
 from compress.quiet import silenced_stderr
 from compress.results import Kernel, Operator
 
 LOW_BIT_PRODUCTS = re.compile(
     r"_int_mm|int8_scaled_matmul|int8_linear_matmul|int8_mixed_scaled_mm|qlinear|igemm|i8gemm|s8s8|imma|"
-    r"MatMulInteger|DynamicQuantizeMatMul|QLinearMatMul|QGemm|int4pack_mm|tinygemm|marlin|int4mm",
+    r"MatMulInteger|DynamicQuantizeMatMul|QLinearMatMul|QGemm|int4pack_mm|tinygemm|marlin|int4mm|"
+    r"^(FullyConnected|MatMul|Convolution)\w*:\w*_[iu]8$",
     re.IGNORECASE,
 )
-"""Operators that multiply integers, by their names in torch.profiler and in onnxruntime's profile."""
+"""Operators that multiply integers, by their names in the profiles of torch, onnxruntime and openvino."""
 MASKED_ABOVE = 0.1  # share of exact zeros in the weight matrices; trained dense weights have practically none
 SHOWN = 8
 
@@ -33,7 +34,10 @@ CAUSES = {
 
 def label(model: Any, batch: Mapping[str, torch.Tensor], device: str, low_bit: bool) -> Kernel:
     """The label of a model and the operators that prove it. `low_bit`: its weights are stored in 8 bits or fewer."""
-    shares = _onnx_shares(model, batch) if isinstance(model, OnnxModel) else _torch_shares(model, batch, device)
+    if isinstance(model, GraphModel):
+        shares = _normalised(model.operator_seconds(batch))
+    else:
+        shares = _torch_shares(model, batch, device)
     evidence = sorted(shares.items(), key=lambda item: -item[1])
     integer = [(name, share) for name, share in evidence if LOW_BIT_PRODUCTS.search(name)]
     shown = dict(evidence[:SHOWN]) | dict(integer[:2])
@@ -73,16 +77,6 @@ def _torch_shares(model: Any, batch: Mapping[str, torch.Tensor], device: str) ->
         spent = event.self_device_time_total if on_gpu else event.self_cpu_time_total
         if spent > 0:
             times[event.key] = times.get(event.key, 0.0) + float(spent)
-    return _normalised(times)
-
-
-def _onnx_shares(model: OnnxModel, batch: Mapping[str, torch.Tensor]) -> dict[str, float]:
-    """Node type -> share of kernel time, from onnxruntime's own profile of three batches."""
-    times: dict[str, float] = {}
-    for event in model.profile(batch, runs=3):
-        if event.get("cat") == "Node" and event["name"].endswith("_kernel_time"):
-            kind = event["args"].get("op_name", event["name"])
-            times[kind] = times.get(kind, 0.0) + float(event["dur"])
     return _normalised(times)
 
 

@@ -12,7 +12,7 @@ from compress.results import Machine
 
 LIBRARIES = (
     "torch", "transformers", "datasets", "accelerate", "optimum", "optimum-quanto", "bitsandbytes", "torchao",
-    "torch-pruning", "onnx", "onnxruntime", "onnxscript", "numpy", "tokenizers", "safetensors",
+    "torch-pruning", "onnx", "onnxruntime", "onnxscript", "openvino", "nncf", "numpy", "tokenizers", "safetensors",
 )  # fmt: skip
 
 

@@ -16,7 +16,9 @@ def parameter_counts(model: Any) -> tuple[int, int]:
 
 def stored_bytes(folder: Path) -> int:
     """Bytes of the files that hold weights. Raises FileNotFoundError when there are none: unknown is not 0."""
-    files = [f for f in folder.rglob("*") if f.is_file() and f.name.endswith((".safetensors", ".onnx", ".data"))]
+    files = [
+        f for f in folder.rglob("*") if f.is_file() and f.name.endswith((".safetensors", ".onnx", ".data", ".bin"))
+    ]
     if not files:
         raise FileNotFoundError(f"{folder}: holds no weights")
     return sum(f.stat().st_size for f in files)

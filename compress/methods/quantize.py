@@ -1,8 +1,8 @@
 """Quantize: weights, and for int8 also activations, in 8 or 4 bits.
 
 The step decides the format; `compress.formats` says which library makes it on the device and what executes it. Weight
-formats replace linear layers one by one (`compress.packing`); int8 under onnxruntime changes the exported graph
-(`compress.graph`).
+formats replace linear layers one by one (`compress.packing`); int8 under onnxruntime and openvino changes the exported
+graph (`compress.graph`, `compress.openvino_graph`).
 """
 
 from collections.abc import Mapping
@@ -16,7 +16,8 @@ from compress.bundle import Bundle, swap
 from compress.config import InputError
 from compress.formats import Row, choose
 from compress.graph import exported, quantize_graph
-from compress.layers import matrix, weight_layers
+from compress.layers import WeightLayer, matrix, weight_layers
+from compress.methods.calibrate import batches
 from compress.methods.steps import Quantize
 from compress.packing import backend_of
 from compress.progress import track
@@ -35,6 +36,12 @@ def quantize(bundle: Bundle, config: Quantize) -> Bundle:
     model, refused = bundle.model, dict[str, str]()
     if row.backend == "onnxruntime":
         model = quantize_graph(exported(model), set(chosen), config.per_channel)
+    elif row.backend == "openvino":
+        from compress.openvino_graph import quantize_static
+
+        others = {n for n, m in model.named_modules() if isinstance(m, WeightLayer)} - set(chosen)
+        examples = list(batches(bundle, "quantize int8_static", config.calibration_examples, batch_size=1))
+        model = quantize_static(exported(model), set(chosen), others, examples)
     else:
         refused = _quantize_layers(model, chosen, entry)
     layers = {name: entry for name in chosen if name not in refused}
@@ -50,6 +57,8 @@ def _settings(config: Quantize, row: Row) -> dict[str, Any]:
     """What of the configuration this format uses."""
     if row.backend == "onnxruntime":
         return {"per_channel": config.per_channel}
+    if row.format == "int8_static":
+        return {"calibration_examples": config.calibration_examples}
     if row.format == "llm_int8":
         return {"threshold": config.threshold}
     return {"group_size": config.group_size} if config.bits == 4 else {}

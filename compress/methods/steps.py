@@ -71,14 +71,16 @@ class Quantize(Layers):
     method: Literal["quantize"] = "quantize"
     bits: Literal[8, 4] = 8
     """Bits per weight."""
-    format: Literal["auto", "int8", "llm_int8", "nf4", "fp4", "int4"] = "auto"
+    format: Literal["auto", "int8", "int8_static", "llm_int8", "nf4", "fp4", "int4"] = "auto"
     """Numbers the weights become; auto takes the best format with kernels on the device, and says which."""
-    backend: Literal["auto", "onnxruntime", "torchao", "bitsandbytes", "quanto"] = "auto"
+    backend: Literal["auto", "onnxruntime", "openvino", "torchao", "bitsandbytes", "quanto"] = "auto"
     """Library that does it; auto follows the table in `compress.formats`."""
     group_size: Literal[32, 64, 128, 256] = 64
     """Weights that share one scale, in 4-bit formats."""
     per_channel: bool = True
     """One scale per output channel instead of one per tensor, in int8 under onnxruntime."""
+    calibration_examples: Annotated[int, Field(ge=1)] = 300
+    """Training examples behind the activation scales of int8_static."""
     threshold: Annotated[float, Field(ge=0)] = 6.0
     """Activations above this stay in half precision, in llm_int8 (Dettmers et al. 2022, arXiv:2208.07339)."""
 

@@ -1,7 +1,7 @@
 """Runtimes: what executes a finished model. `eager` is torch as it comes.
 
-`finish` brings a bundle into the form that its runtime saves (a graph for onnxruntime); `prepare` makes a loaded model
-ready to be measured under one.
+`finish` brings a bundle into the form that its runtime saves (a graph for onnxruntime and openvino); `prepare` makes a
+loaded model ready to be measured under one.
 """
 
 from dataclasses import replace
@@ -9,8 +9,9 @@ from typing import Any
 
 from compress.bundle import Bundle
 from compress.config import InputError
-from compress.formats import PLAIN_RUNTIMES
-from compress.graph import OnnxModel, exported
+from compress.devices import computes_bf16
+from compress.formats import GRAPHS, PLAIN_RUNTIMES
+from compress.graph import GraphModel, exported
 
 
 def finish(bundle: Bundle, runtime: str) -> Bundle:
@@ -18,10 +19,11 @@ def finish(bundle: Bundle, runtime: str) -> Bundle:
 
     A model that no step has quantized takes eager for auto. Raises InputError for a runtime that cannot execute it.
     """
-    if isinstance(bundle.model, OnnxModel):
-        if runtime not in ("auto", "onnxruntime"):
-            raise InputError(f"runtime {runtime}: the model is an ONNX graph; expected onnxruntime")
-        return replace(bundle, runtime="onnxruntime")
+    if isinstance(bundle.model, GraphModel):
+        own = GRAPHS[bundle.model.kind]
+        if runtime not in ("auto", own):
+            raise InputError(f"runtime {runtime}: the model is a graph of {own}; expected that")
+        return replace(bundle, runtime=own)
     settled = str(bundle.layers.get("", {}).get("runtime", "eager")) if runtime == "auto" else runtime
     allowed = PLAIN_RUNTIMES["cuda" if bundle.device.type == "cuda" else "cpu"]
     if settled not in allowed:
@@ -30,12 +32,18 @@ def finish(bundle: Bundle, runtime: str) -> Bundle:
         )
     if settled == "onnxruntime":
         return replace(bundle, model=exported(bundle.model).eval(), runtime=settled)
+    if settled == "openvino":
+        from compress.openvino_graph import converted
+
+        note = "openvino: computed in bf16, as this CPU does natively" if computes_bf16(bundle.device) else None
+        model = converted(exported(bundle.model)).eval()
+        return replace(bundle, model=model, runtime=settled, notes=(*bundle.notes, *([note] if note else [])))
     return replace(bundle, runtime=settled)
 
 
 def prepare(model: Any, runtime: str) -> Any:
     """The module to run under `runtime`: compiled for compile, else the model itself."""
-    if isinstance(model, OnnxModel) or runtime != "compile":
+    if isinstance(model, GraphModel) or runtime != "compile":
         return model
     from compress.runtimes.compiled import compile_model
 

@@ -1,0 +1,146 @@
+"""Exported graphs under OpenVINO, dense or in int8 with calibrated scales (nncf).
+
+    model --export--> model.onnx --> model.xml + model.bin, opened as an OpenVinoModel
+
+What stays in floating point is computed in bf16 where the CPU does so natively, as OpenVINO itself prefers; in fp32
+elsewhere.
+"""
+
+import contextlib
+import io
+import logging
+import os
+import shutil
+import tempfile
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+
+from compress.config import InputError
+from compress.devices import computes_bf16
+from compress.graph import GraphModel, OnnxModel, layer_of, pinned_cores
+
+FILE = "model.xml"
+
+
+class OpenVinoModel(GraphModel):
+    """An OpenVINO graph as a module."""
+
+    kind: Literal["onnx", "openvino"] = "openvino"
+
+    def __init__(self, path: Path, config: Any, temporary: bool = False) -> None:
+        """Opens the graph. `temporary`: its folder goes when this object does."""
+        super().__init__(path, config, temporary)
+        self._request = self._compiled(profiled=False)
+        self.inputs = tuple(port.get_any_name() for port in self._request.model_inputs)
+
+    def _compiled(self, profiled: bool) -> Any:
+        """A request to the graph, compiled for this CPU with as many threads as torch has."""
+        import openvino
+
+        options = {
+            "PERFORMANCE_HINT": "LATENCY",
+            "INFERENCE_NUM_THREADS": torch.get_num_threads(),
+            "INFERENCE_PRECISION_HINT": "bf16" if computes_bf16(torch.device("cpu")) else "f32",
+            "ENABLE_CPU_PINNING": not pinned_cores(),  # else all its threads end up on the core of this one
+            "PERF_COUNT": profiled,
+        }
+        with _free_to_roam():
+            return openvino.Core().compile_model(str(self.path), "CPU", options).create_infer_request()
+
+    def run(self, feeds: Mapping[str, Any]) -> Any:
+        """Logits as an array, of inputs as arrays."""
+        return self._request.infer(feeds)["logits"]
+
+    def operator_seconds(self, batch: Mapping[str, torch.Tensor]) -> dict[str, float]:
+        """`operator:kernel` -> seconds, from OpenVINO's own counters of one batch after a warm one."""
+        request = self._compiled(profiled=True)
+        for _ in range(2):
+            request.infer(self.feeds((), batch))
+        spent: dict[str, float] = {}
+        for node in request.profiling_info:
+            seconds = node.real_time.total_seconds()
+            if seconds > 0:
+                key = f"{node.node_type}:{node.exec_type}"
+                spent[key] = spent.get(key, 0.0) + seconds
+        return spent
+
+
+@contextlib.contextmanager
+def _free_to_roam() -> Iterator[None]:
+    """Threads made in here may use all measured cores: OpenMP pins the one that makes them, and they inherit that."""
+    cores = pinned_cores()
+    if not cores or not hasattr(os, "sched_setaffinity"):
+        yield
+        return
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, cores)
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
+
+
+def converted(model: OnnxModel) -> OpenVinoModel:
+    """The same graph for OpenVINO, in a temporary folder that lasts as long as the object."""
+    import openvino
+
+    return _saved(openvino.Core().read_model(str(model.path)), model.config)
+
+
+def quantize_static(
+    model: OnnxModel,
+    layers: Collection[str],
+    others: Collection[str],
+    batches: Sequence[Mapping[str, torch.Tensor]],
+) -> OpenVinoModel:
+    """Another graph with int8 products, their activation scales calibrated on these batches (nncf, SmoothQuant inside).
+
+    These `layers` and the products of attention become int8; the `others` stay in floating point.
+    """
+    import onnx
+    import openvino
+
+    with _quiet():
+        import nncf
+
+        nodes = [n for n in onnx.load(str(model.path)).graph.node if n.op_type in ("MatMul", "Gemm")]
+        if not any(layer_of(n) in layers for n in nodes):
+            raise InputError("openvino: the exported graph has none of the chosen layers as a product; widen include")
+        dense = [n.name for n in nodes if layer_of(n) in others]
+        graph = nncf.quantize(
+            openvino.Core().read_model(str(model.path)),
+            nncf.Dataset(list(batches), lambda batch: model.feeds((), batch)),
+            subset_size=len(batches),
+            model_type=nncf.ModelType.TRANSFORMER,
+            ignored_scope=nncf.IgnoredScope(
+                names=[name for n in dense for name in (n, f"{n}/WithoutBiases")], validate=False
+            ),
+        )
+        return _saved(graph, model.config)
+
+
+def _saved(graph: Any, config: Any) -> OpenVinoModel:
+    import openvino
+
+    folder = Path(tempfile.mkdtemp(prefix="compress-openvino-"))
+    try:
+        openvino.save_model(graph, str(folder / FILE), compress_to_fp16=False)
+        return OpenVinoModel(folder / FILE, config, temporary=True)
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Without nncf's own progress bars and advice."""
+    disabled = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with contextlib.redirect_stdout(io.StringIO()):
+            yield
+    finally:
+        logging.disable(disabled)
