@@ -10,14 +10,21 @@ from typing import Literal
 
 from compress.config import InputError
 
-Format = Literal["int8", "int8_static", "llm_int8", "nf4", "fp4", "int4"]
-Backend = Literal["onnxruntime", "openvino", "torchao", "bitsandbytes", "quanto"]
+Format = Literal["int8", "int8_static", "int8_weight", "llm_int8", "nf4", "fp4", "int4", "int3", "int2"]
+Backend = Literal["onnxruntime", "openvino", "torchao", "bitsandbytes", "quanto", "torch"]
 Runtime = Literal["eager", "compile", "onnxruntime", "openvino"]
 DeviceType = Literal["cpu", "cuda"]
 
-BITS: dict[str, int] = {"int8": 8, "int8_static": 8, "llm_int8": 8, "nf4": 4, "fp4": 4, "int4": 4}
+BITS: dict[str, int] = {
+    "int8": 8, "int8_static": 8, "int8_weight": 8, "llm_int8": 8, "nf4": 4, "fp4": 4, "int4": 4, "int3": 3, "int2": 2,
+}  # fmt: skip
 DYNAMIC_ACTIVATIONS = frozenset({"int8", "llm_int8"})
 """Formats whose activation scale is taken from the batch at hand: predictions can depend on the batch."""
+
+
+DEVICES: tuple[DeviceType, ...] = ("cuda", "cpu")
+GROUPED: tuple[Format, ...] = ("int8_weight", "int4", "int3", "int2")
+"""Formats of our own backend, torch: any rounding and scaling, no kernel."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +56,11 @@ ROWS: tuple[Row, ...] = (
     Row("nf4", "cpu", "bitsandbytes", "eager", "dequantized", "weights become floating point inside the product"),
     Row("fp4", "cpu", "bitsandbytes", "eager", "dequantized", "weights become floating point inside the product"),
     Row("int4", "cpu", "quanto", "eager", "dequantized", "weights become floating point before every product"),
+    *(
+        Row(form, device, "torch", "eager", "dequantized", "weights become floating point before every product")
+        for device in DEVICES
+        for form in GROUPED
+    ),
 )
 
 GRAPHS: dict[str, Runtime] = {"onnx": "onnxruntime", "openvino": "openvino"}

@@ -98,7 +98,13 @@ def _check_pairs(recipe: Recipe, machine: Machine) -> None:
     for index, step in enumerate(recipe.steps):
         if step.method == "quantize":
             try:
-                choose(bits=step.bits, format=step.format, backend=step.backend, runtime=recipe.runtime, device=device)
+                choose(
+                    bits=step.bits,
+                    format=step.format,
+                    backend=step.wanted_backend,
+                    runtime=recipe.runtime,
+                    device=device,
+                )
             except InputError as error:
                 raise InputError([f"{recipe.name} steps.{index}: {problem}" for problem in error.problems]) from None
     if recipe.runtime in GRAPHS.values():

@@ -173,7 +173,8 @@ def _measure_point(
         steady[spec.name] &= latency.warm_up(shelf.take(spec).model, batches, sync, cap_s)
         return True
 
-    live = [spec for spec in live if _attempt(found[spec.name], lambda spec=spec: warm(spec))]
+    if shelf.together:  # else each is warmed up whenever it has been loaded
+        live = [spec for spec in live if _attempt(found[spec.name], lambda spec=spec: warm(spec))]
     if not live:
         return []
     models = [shelf.take(spec).model for spec in (live if shelf.together else live[-1:])]

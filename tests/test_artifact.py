@@ -50,6 +50,10 @@ CASES: dict[str, tuple[Any, ...]] = {
     "bert:nf4": (NF4,),
     "bert:fp4": (FP4,),
     "bert:bf16+nf4": (Cast(), NF4),
+    "bert:int8_weight": (Quantize(bits=8, format="int8_weight", group_size=32),),
+    "bert:int4_gptq": (Quantize(bits=4, rounding="gptq", group_size=32, calibration_examples=8),),
+    "bert:bf16+int3_hqq": (Cast(), Quantize(bits=3, rounding="hqq", group_size=32)),
+    "bert:heads+int4_awq": (HEADS, Quantize(bits=4, scaling="awq", group_size=32, calibration_examples=8)),
     "bert:feed_forward+lowrank+nf4": (HALF, LowRank(rank=8), Quantize(bits=4, format="nf4", group_size=256)),
     "llama:dense": (),
     "llama:bf16": (Cast(),),
@@ -60,10 +64,14 @@ CASES: dict[str, tuple[Any, ...]] = {
     "llama:torchao_int8": (AO8,),
     "llama:llm_int8": (LLM8,),
     "llama:nf4": (NF4,),
+    "llama:int2_gptq_awq": (
+        Quantize(bits=2, rounding="gptq", scaling="awq", group_size=32, calibration_examples=8, symmetric=True),
+    ),
     "gpt2:dense": (),
     "gpt2:lowrank": (LowRank(rank=8),),
     "gpt2:torchao_int8": (AO8,),
     "gpt2:nf4": (NF4,),
+    "gpt2:int3": (Quantize(bits=3, group_size=32),),
     "vit:dense": (),
     "vit:feed_forward": (HALF,),
     "vit:onnxruntime_int8": (INT8,),
@@ -163,7 +171,8 @@ def test_plain_folders_load_with_from_pretrained_and_others_refuse_loudly(case: 
 
 def test_the_cases_cover_every_format_and_backend_on_cpu() -> None:
     made_pairs = {("int8", "onnxruntime"), ("int8", "torchao"), ("llm_int8", "bitsandbytes"), ("nf4", "bitsandbytes"),
-                  ("fp4", "bitsandbytes"), ("int4", "quanto"), ("int8_static", "openvino")}  # fmt: skip
+                  ("fp4", "bitsandbytes"), ("int4", "quanto"), ("int8_static", "openvino"), ("int8_weight", "torch"),
+                  ("int4", "torch"), ("int3", "torch"), ("int2", "torch")}  # fmt: skip
     assert {(row.format, row.backend) for row in ROWS if row.device == "cpu"} == made_pairs
 
 

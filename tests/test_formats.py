@@ -19,6 +19,7 @@ from compress.formats import BITS, PLAIN_RUNTIMES, ROWS, Backend, DeviceType, Fo
         ("cuda", "eager", 8, ("int8", "torchao", "eager")),
         ("cpu", "auto", 4, ("nf4", "bitsandbytes", "eager")),
         ("cuda", "auto", 4, ("int4", "torchao", "compile")),
+        ("cpu", "auto", 3, ("int3", "torch", "eager")),
     ],
 )
 def test_auto_picks_the_best_row_of_the_device(
@@ -29,14 +30,14 @@ def test_auto_picks_the_best_row_of_the_device(
 
 
 def test_real_kernels_stand_before_dequantization_for_the_same_device_and_bits() -> None:
-    for device, bits in itertools.product(get_args(DeviceType), (8, 4)):
+    for device, bits in itertools.product(get_args(DeviceType), (8, 4, 3, 2)):
         kernels = [row.kernels for row in ROWS if row.device == device and BITS[row.format] == bits]
         assert kernels == sorted(kernels, key=("real", "dequantized").index)
 
 
 def test_choose_agrees_with_a_search_over_every_combination() -> None:
     options = itertools.product(
-        (8, 4), ("auto", *get_args(Format)), ("auto", *get_args(Backend)), ("auto", *get_args(Runtime)),
+        (8, 4, 3, 2), ("auto", *get_args(Format)), ("auto", *get_args(Backend)), ("auto", *get_args(Runtime)),
         get_args(DeviceType),
     )  # fmt: skip
     for bits, form, backend, runtime, device in options:

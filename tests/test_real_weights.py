@@ -10,7 +10,7 @@ import torch
 
 from compress.layers import matrix, weight_layers
 from compress.measure.accuracy import Evaluation, evaluate, summarise
-from compress.methods import apply_step
+from compress.methods import apply_step, rounding
 from compress.methods.calibrate import batches
 from compress.methods.capture import blocks, capture
 from compress.methods.compensate import compensated, output_error
@@ -108,6 +108,19 @@ BETTER = [
 ]
 
 
+def quantized(bits: int, rounding: str, **fields: Any) -> dict[str, Any]:
+    return {"method": "quantize", "bits": bits, "backend": "torch", "rounding": rounding, "group_size": 128, **fields}
+
+
+BETTER += [
+    (quantized(4, "gptq"), quantized(4, "nearest")),
+    (quantized(3, "gptq"), quantized(3, "nearest")),
+    (quantized(3, "hqq"), quantized(3, "nearest")),
+    (quantized(3, "nearest", scaling="awq"), quantized(3, "nearest")),
+    (quantized(2, "gptq", group_size=32), quantized(2, "nearest", group_size=32)),
+]
+
+
 def named(step: dict[str, Any]) -> str:
     return "-".join(str(value) for key, value in step.items() if key != "method")
 
@@ -178,6 +191,27 @@ def test_sparsegpt_never_has_more_layer_error_than_wanda_or_magnitude() -> None:
         scores = wanda_scores(weight, gram.diagonal().sqrt())
         for other in (weight * row_mask(scores, 0.5), weight * mask(weight, 0.5)):
             assert ours <= output_error(weight, other, gram), name
+
+
+def test_gptq_never_has_more_layer_error_than_nearest_rounding() -> None:
+    for name, weight, gram in minilm_layers():
+        for bits in (4, 3):
+            ours = output_error(weight, rounding.gptq(weight, gram, bits, 128).dense(), gram)
+            assert ours <= output_error(weight, rounding.nearest(weight, bits, 128).dense(), gram), (name, bits)
+
+
+@pytest.mark.parametrize(
+    "step", [quantized(4, "nearest", group_size=32), {"method": "quantize", "bits": 8, "format": "int8_static"}]
+)
+def test_int8_and_int4_in_groups_of_32_stay_within_a_point_of_dense(
+    step: dict[str, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = sst2()
+    compared = summarise(answers(found, step), "accuracy", answers(found), "dense", seed=0)
+    assert compared.delta is not None
+    with capsys.disabled():
+        print(f"\n{named(step)}: {compared.estimate.value:.4f}, {100 * compared.delta.value:+.2f} points to dense")
+    assert compared.delta.value >= -0.01
 
 
 def test_assets_are_where_they_are_looked_for() -> None:

@@ -3,6 +3,7 @@
     loss = soft_weight * T^2 * KL(teacher / T || student / T)       Hinton et al. 2015, arXiv:1503.02531
          + (1 - soft_weight) * the task's own loss
          + hidden_weight * mean over layer pairs of (1 - cosine of hidden states)     DistilBERT, arXiv:1910.01108
+         + relation_weight * difference of self-attention relations                   MiniLMv2, arXiv:2012.15828
 
 Language models are compared at every predicted token, classifiers once per example; padding counts nowhere.
 """
@@ -17,6 +18,7 @@ from torch.nn import functional as F
 
 from compress.bundle import Bundle
 from compress.config import InputError
+from compress.methods.relations import Relations
 from compress.methods.steps import Distill
 from compress.methods.students import make_student
 from compress.methods.training import train
@@ -35,11 +37,17 @@ def distill(bundle: Bundle, config: Distill) -> Bundle:
     if student.pairs:
         _check_widths(student.model, teacher)
 
+    relations = Relations(student.model, teacher, config.relation_heads) if config.relation_weight else None
+
     def loss(model: Any, batch: Mapping[str, torch.Tensor]) -> tuple[torch.Tensor, Any]:
-        return distillation_loss(model, teacher, batch, config, student.pairs)
+        return distillation_loss(model, teacher, batch, config, student.pairs, relations)
 
     with_layers = replace(bundle, layers=student.layers)
-    trained = train(student.model, loss, examples, with_layers, config)
+    try:
+        trained = train(student.model, loss, examples, with_layers, config)
+    finally:
+        if relations is not None:
+            relations.close()
     return with_layers.changed(student.model, {}, f"{student.note}; {trained}")
 
 
@@ -49,6 +57,7 @@ def distillation_loss(
     batch: Mapping[str, torch.Tensor],
     config: Distill,
     pairs: tuple[tuple[int, int], ...],
+    relations: Relations | None = None,
 ) -> tuple[torch.Tensor, Any]:
     """The scalar loss of one batch, and the student's outputs."""
     hidden = {"output_hidden_states": True} if pairs else {}
@@ -56,7 +65,7 @@ def distillation_loss(
     with torch.no_grad():
         wanted = teacher(**{name: value for name, value in batch.items() if name != "labels"}, **hidden)
     counted = predicted(batch["labels"]) if outputs.logits.dim() == 3 else None
-    soft = soft_loss(outputs.logits, wanted.logits, config.temperature, counted)
+    soft = soft_loss(outputs.logits, wanted.logits, config.temperature, counted, config.divergence)
     loss = config.soft_weight * soft + (1 - config.soft_weight) * outputs.loss
     if pairs:
         mask = batch.get("attention_mask")
@@ -64,6 +73,8 @@ def distillation_loss(
             hidden_distance(outputs.hidden_states[s + 1], wanted.hidden_states[t + 1], mask) for s, t in pairs
         ]  # hidden_states[0] is the embeddings'
         loss = loss + config.hidden_weight * torch.stack(distances).mean()
+    if relations is not None:
+        loss = loss + config.relation_weight * relations.loss(batch.get("attention_mask"))
     return loss, outputs
 
 
@@ -75,20 +86,22 @@ def predicted(labels: torch.Tensor) -> torch.Tensor:
 
 
 def soft_loss(
-    student: torch.Tensor, teacher: torch.Tensor, temperature: float, counted: torch.Tensor | None = None
+    student: torch.Tensor,
+    teacher: torch.Tensor,
+    temperature: float,
+    counted: torch.Tensor | None = None,
+    divergence: str = "forward",
 ) -> torch.Tensor:
-    """T^2 KL(teacher || student) of logits [.., classes], mean over examples, or over `counted` positions.
+    """T^2 KL(teacher || student), or the other way round, of logits [.., classes], mean over all or `counted` ones.
 
     T^2 keeps the gradients of one size whatever the temperature.
     """
     if counted is not None:
         student, teacher = student[counted], teacher[counted]
-    return temperature**2 * F.kl_div(
-        F.log_softmax(student.float() / temperature, dim=-1),
-        F.log_softmax(teacher.float() / temperature, dim=-1),
-        reduction="batchmean",
-        log_target=True,
-    )
+    ours, theirs = (F.log_softmax(logits.float() / temperature, dim=-1) for logits in (student, teacher))
+    if divergence == "reverse":
+        ours, theirs = theirs, ours
+    return temperature**2 * F.kl_div(ours, theirs, reduction="batchmean", log_target=True)
 
 
 def hidden_distance(student: torch.Tensor, teacher: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:

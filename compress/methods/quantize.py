@@ -5,7 +5,7 @@ formats replace linear layers one by one (`compress.packing`); int8 under onnxru
 graph (`compress.graph`, `compress.openvino_graph`).
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -17,9 +17,11 @@ from compress.config import InputError
 from compress.formats import Row, choose
 from compress.graph import exported, quantize_graph
 from compress.layers import WeightLayer, matrix, weight_layers
+from compress.methods import rounding
 from compress.methods.calibrate import batches
+from compress.methods.capture import Inputs, blocks, capture
 from compress.methods.steps import Quantize
-from compress.packing import backend_of
+from compress.packing import backend_of, grouped
 from compress.progress import track
 
 
@@ -29,7 +31,8 @@ def quantize(bundle: Bundle, config: Quantize) -> Bundle:
     Raises InputError for a combination that does not exist, and when no chosen layer can take the format.
     """
     device = "cuda" if bundle.device.type == "cuda" else "cpu"
-    row = choose(bits=config.bits, format=config.format, backend=config.backend, runtime=bundle.runtime, device=device)  # type: ignore[arg-type]
+    asked = {"bits": config.bits, "format": config.format, "backend": config.wanted_backend}
+    row = choose(**asked, runtime=bundle.runtime, device=device)  # type: ignore[arg-type]
     chosen = dict(weight_layers(bundle.model, config))
     settings = _settings(config, row)
     entry = {"format": row.format, "backend": row.backend, **settings}
@@ -43,7 +46,7 @@ def quantize(bundle: Bundle, config: Quantize) -> Bundle:
         examples = list(batches(bundle, "quantize int8_static", config.calibration_examples, batch_size=1))
         model = quantize_static(exported(model), set(chosen), others, examples)
     else:
-        refused = _quantize_layers(model, chosen, entry)
+        refused = _quantize_layers(bundle, chosen, entry, config)
     layers = {name: entry for name in chosen if name not in refused}
     notes = [_picked(bundle.runtime, config, row, settings)]
     if refused:
@@ -61,6 +64,9 @@ def _settings(config: Quantize, row: Row) -> dict[str, Any]:
         return {"calibration_examples": config.calibration_examples}
     if row.format == "llm_int8":
         return {"threshold": config.threshold}
+    if row.backend == "torch":
+        ways = ("rounding", "scaling", "symmetric", "group_size")
+        return {"bits": config.bits, **{name: getattr(config, name) for name in ways}}
     return {"group_size": config.group_size} if config.bits == 4 else {}
 
 
@@ -71,7 +77,9 @@ def _picked(runtime: str, config: Quantize, row: Row, settings: Mapping[str, Any
     return f"quantize: {how}{row.format} through {row.backend} under {row.runtime}{detail} ({row.why})"
 
 
-def _quantize_layers(model: nn.Module, chosen: Mapping[str, nn.Module], entry: Mapping[str, Any]) -> dict[str, str]:
+def _quantize_layers(
+    bundle: Bundle, chosen: Mapping[str, nn.Module], entry: Mapping[str, Any], config: Quantize
+) -> dict[str, str]:
     """Replaces every chosen layer that can take the format, in place; returns why the others cannot.
 
     Raises InputError, with nothing changed, when none can.
@@ -85,10 +93,42 @@ def _quantize_layers(model: nn.Module, chosen: Mapping[str, nn.Module], entry: M
     if len(refused) == len(chosen):
         name, reason = next(iter(refused.items()))
         raise InputError(f"quantize {entry['format']}: no layer can take it; {name}: {reason}")
-    accepted = [(name, module) for name, module in chosen.items() if name not in refused]
-    for name, module in track(accepted, "quantize", len(accepted)):
-        swap(model, name, backend.make(_as_linear(module), entry))
+    accepted = {name: module for name, module in chosen.items() if name not in refused}
+    for name, inputs in track(_statistics(bundle, config, accepted), "quantize", len(accepted)):
+        linear = _as_linear(accepted[name])
+        plain = entry.get("rounding", "nearest") == "nearest" and entry.get("scaling", "none") == "none"
+        swap(bundle.model, name, backend.make(linear, entry) if plain else _rounded(linear, inputs, entry))
     return refused
+
+
+def _statistics(
+    bundle: Bundle, config: Quantize, chosen: Mapping[str, nn.Module]
+) -> Iterator[tuple[str, Inputs | None]]:
+    """What entered each layer, where it is asked for; later blocks see what earlier ones have become."""
+    if config.rounding != "gptq" and config.scaling == "none":
+        yield from ((name, None) for name in chosen)
+        return
+    what = "rounding gptq" if config.rounding == "gptq" else f"scaling {config.scaling}"
+    examples = list(batches(bundle, f"quantize {what}", config.calibration_examples))
+    for block in blocks(chosen):
+        found = capture(bundle.model, examples, block)
+        yield from ((name, found.get(name)) for name in block)
+
+
+def _rounded(linear: nn.Linear, inputs: Inputs | None, entry: Mapping[str, Any]) -> nn.Module:
+    """A grouped layer, rounded and scaled as the entry says; to the nearest where the layer never ran."""
+    grid = (entry["bits"], entry["group_size"])
+    weight, scale, gram = linear.weight.detach().float(), None, None if inputs is None else inputs.gram
+    if inputs is not None and entry["scaling"] == "awq":
+        scale = rounding.awq_scale(weight, inputs, *grid, entry["symmetric"])
+        weight, gram = weight * scale, rounding.scaled_gram(inputs.gram, scale)
+    if entry["rounding"] == "gptq" and gram is not None:
+        made = rounding.gptq(weight, gram, *grid, entry["symmetric"])
+    elif entry["rounding"] == "hqq":
+        made = rounding.hqq(weight, *grid)
+    else:
+        made = rounding.nearest(weight, *grid, entry["symmetric"])
+    return grouped.build(linear, entry, made.ints, made.scale, made.zero, scale)
 
 
 def _shape_of(module: nn.Module) -> nn.Linear:

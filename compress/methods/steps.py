@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, get_args
 from pydantic import Field, model_validator
 
 from compress.config import Config
-from compress.formats import BITS
+from compress.formats import BITS, GROUPED
 
 Fraction = Annotated[float, Field(gt=0, lt=1)]
 Patterns = tuple[str, ...]
@@ -66,21 +66,30 @@ class Prune(Layers):
 
 
 class Quantize(Layers):
-    """Store weights in 8 or 4 bits, and compute in them where the device has the kernels."""
+    """Store weights in 8 bits or fewer, and compute in them where the device has the kernels."""
 
     method: Literal["quantize"] = "quantize"
-    bits: Literal[8, 4] = 8
+    bits: Literal[8, 4, 3, 2] = 8
     """Bits per weight."""
-    format: Literal["auto", "int8", "int8_static", "llm_int8", "nf4", "fp4", "int4"] = "auto"
+    format: Literal["auto", "int8", "int8_static", "int8_weight", "llm_int8", "nf4", "fp4", "int4", "int3", "int2"] = (
+        "auto"
+    )
     """Numbers the weights become; auto takes the best format with kernels on the device, and says which."""
-    backend: Literal["auto", "onnxruntime", "openvino", "torchao", "bitsandbytes", "quanto"] = "auto"
+    backend: Literal["auto", "onnxruntime", "openvino", "torchao", "bitsandbytes", "quanto", "torch"] = "auto"
     """Library that does it; auto follows the table in `compress.formats`."""
     group_size: Literal[32, 64, 128, 256] = 64
-    """Weights that share one scale, in 4-bit formats."""
+    """Weights that share one scale, in formats of 4 bits or fewer and in int8_weight."""
+    rounding: Literal["nearest", "gptq", "hqq"] = "nearest"
+    """Each weight by itself; columns in turn, later ones making up for earlier ones (GPTQ, arXiv:2210.17323); or with
+    each group's zero moved until most weights fit (HQQ). All but nearest take backend torch."""
+    scaling: Literal["none", "awq"] = "none"
+    """Scale up columns that large inputs meet before rounding (AWQ, arXiv:2306.00978); takes backend torch."""
+    symmetric: bool = False
+    """A grid that is even to both sides of zero, instead of one from the least to the most weight; in backend torch."""
     per_channel: bool = True
     """One scale per output channel instead of one per tensor, in int8 under onnxruntime."""
     calibration_examples: Annotated[int, Field(ge=1)] = 300
-    """Training examples behind the activation scales of int8_static."""
+    """Training examples behind the activation scales of int8_static, gptq and awq."""
     threshold: Annotated[float, Field(ge=0)] = 6.0
     """Activations above this stay in half precision, in llm_int8 (Dettmers et al. 2022, arXiv:2208.07339)."""
 
@@ -88,7 +97,23 @@ class Quantize(Layers):
     def _format_has_these_bits(self) -> "Quantize":
         if self.format != "auto" and BITS[self.format] != self.bits:
             raise ValueError(f"format {self.format} has {BITS[self.format]} bits, but bits is {self.bits}")
+        ours = [name for name, plain in (("rounding", "nearest"), ("scaling", "none")) if getattr(self, name) != plain]
+        ours += ["symmetric"] if self.symmetric else []
+        if ours and self.backend not in ("auto", "torch"):
+            raise ValueError(f"{ours[0]} is of backend torch; {self.backend} rounds in its own way")
+        if ours and self.format not in ("auto", *GROUPED):
+            raise ValueError(
+                f"{ours[0]} is of the formats {', '.join(GROUPED)}; {self.format} is rounded in its own way"
+            )
+        if self.rounding == "hqq" and self.symmetric:
+            raise ValueError("rounding hqq moves the zero of each group, which symmetric fixes; leave one out")
         return self
+
+    @property
+    def wanted_backend(self) -> str:
+        """`backend`, or torch where only that one does what is asked."""
+        ours = self.rounding != "nearest" or self.scaling != "none" or self.symmetric
+        return "torch" if ours and self.backend == "auto" else self.backend
 
 
 class LowRank(Layers):
@@ -144,6 +169,14 @@ class Distill(Config):
     """Weight of the teacher's soft targets; the rest goes to the hard labels."""
     hidden_weight: Annotated[float, Field(ge=0)] = 0.0
     """Weight of the distance between hidden states of student and teacher layers (1 - cosine)."""
+    relation_weight: Annotated[float, Field(ge=0)] = 0.0
+    """Weight of the difference between the last layers' self-attention relations (MiniLMv2, arXiv:2012.15828); it needs
+    no equal widths."""
+    relation_heads: Annotated[int, Field(ge=1)] = 12
+    """Heads that queries, keys and values are split into for that, in both models."""
+    divergence: Literal["forward", "reverse"] = "forward"
+    """Soft targets by KL(teacher || student), which covers all the teacher says, or KL(student || teacher), which keeps
+    to what it says most (MiniLLM, arXiv:2306.08543)."""
     epochs: Annotated[float, Field(gt=0)] = 3
     """Passes over the training examples."""
     max_steps: Annotated[int, Field(ge=1)] | None = None

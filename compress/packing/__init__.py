@@ -38,6 +38,7 @@ PACKAGES = {
     "bitsandbytes": ("compress.packing.bnb", "bitsandbytes"),
     "torchao": ("compress.packing.ao", "torchao"),
     "quanto": ("compress.packing.quanto", "optimum-quanto"),
+    "torch": ("compress.packing.grouped", "torch"),
 }
 
 
