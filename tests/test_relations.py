@@ -77,7 +77,8 @@ def test_training_by_relations_alone_brings_a_narrower_student_closer() -> None:
     teacher = made_models.bert()
     narrow = {"hidden_size": 16, "num_attention_heads": 2, "intermediate_size": 32}
     config: dict[str, Any] = {
-        "config": narrow, "soft_weight": 0.0, "relation_weight": 10.0, "relation_heads": 2, "precision": "fp32", "epochs": 60,
+        "config": narrow, "soft_weight": 0.0, "relation_weight": 10.0, "relation_heads": 2, "precision": "fp32",
+        "epochs": 60,
     }  # fmt: skip
     losses = []
     for steps in (1, 100):

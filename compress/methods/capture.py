@@ -3,18 +3,20 @@
 The model runs on the same examples once per block, up to that block's last layer, so memory holds the model and one
 block's statistics; and a later block sees what an earlier one has become.
 
-    for block in blocks(names):                  # layers of one transformer block
-        found = capture(bundle, batches, block)  # name -> Inputs
-        ...                                      # change those layers
+    for name, inputs in walk(bundle, step, count, names):
+        ...                                      # change that layer
 """
 
 import itertools
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import nn
+
+from compress.bundle import Bundle
+from compress.methods.calibrate import batches
 
 Batch = Mapping[str, torch.Tensor]
 
@@ -57,8 +59,8 @@ def blocks(names: Iterable[str]) -> list[list[str]]:
     return [list(group) for _, group in itertools.groupby(names, block)]
 
 
-def capture(model: nn.Module, batches: Sequence[Batch], names: Sequence[str]) -> dict[str, Inputs]:
-    """Statistics of the inputs of these layers over the batches, in eval mode.
+def capture(model: nn.Module, examples: Sequence[Batch], names: Sequence[str]) -> dict[str, Inputs]:
+    """Statistics of the inputs of these layers over these batches, in eval mode.
 
     Layers that are given the same tensor (query, key and value) share one `Inputs`. A layer that never ran has none.
     """
@@ -89,7 +91,7 @@ def capture(model: nn.Module, batches: Sequence[Batch], names: Sequence[str]) ->
     model.eval()
     try:
         with torch.no_grad():
-            for batch in batches:
+            for batch in examples:
                 waiting = set(names)
                 mask[0] = batch.get("attention_mask")
                 last[:] = None, None
@@ -102,6 +104,17 @@ def capture(model: nn.Module, batches: Sequence[Batch], names: Sequence[str]) ->
             each.remove()
         model.train(training)
     return found
+
+
+def walk(bundle: Bundle, step: str, count: int, names: Iterable[str]) -> Iterator[tuple[str, Inputs | None]]:
+    """Every layer with what enters it on `count` training examples; None where it never ran.
+
+    A block's layers come before the next block is captured, so that it sees what they have become.
+    """
+    examples = list(batches(bundle, step, count))
+    for block in blocks(names):
+        found = capture(bundle.model, examples, block)
+        yield from ((name, found.get(name)) for name in block)
 
 
 def _rows(given: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:

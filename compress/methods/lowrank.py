@@ -16,8 +16,8 @@ from compress.bundle import Bundle, swap
 from compress.config import InputError
 from compress.layers import LowRankLinear, matrix, weight_layers
 from compress.methods import weighting
-from compress.methods.calibrate import batches, gradients
-from compress.methods.capture import blocks, capture
+from compress.methods.calibrate import gradients
+from compress.methods.capture import walk
 from compress.methods.steps import LowRank
 from compress.methods.weighting import Weighting
 from compress.progress import track
@@ -68,10 +68,8 @@ def _weightings(bundle: Bundle, config: LowRank, chosen: Mapping[str, nn.Module]
         yield from ((name, weighting.fisher(squares[name])) for name in chosen)
     else:
         make = weighting.activation if config.weighting == "activation" else weighting.whitened
-        examples = list(batches(bundle, step, count))
-        for block in blocks(chosen):
-            found = capture(bundle.model, examples, block)
-            yield from ((name, make(found[name]) if name in found else Weighting()) for name in block)
+        for name, inputs in walk(bundle, step, count, chosen):
+            yield name, Weighting() if inputs is None else make(inputs)
 
 
 def _shared_ranks(bundle: Bundle, config: LowRank, chosen: Mapping[str, nn.Module]) -> dict[str, int]:

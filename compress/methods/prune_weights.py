@@ -17,8 +17,7 @@ from torch import nn
 from compress.bundle import Bundle
 from compress.config import InputError
 from compress.layers import matrix, weight_layers
-from compress.methods.calibrate import batches
-from compress.methods.capture import Inputs, blocks, capture
+from compress.methods.capture import Inputs, walk
 from compress.methods.compensate import BLOCK, Choose, compensated
 from compress.methods.steps import Prune
 from compress.progress import track
@@ -55,10 +54,7 @@ def _statistics(bundle: Bundle, config: Prune, chosen: Mapping[str, nn.Module]) 
     if config.importance == "magnitude":
         yield from ((name, None) for name in chosen)
         return
-    examples = list(batches(bundle, f"prune importance {config.importance}", config.calibration_examples))
-    for block in blocks(chosen):
-        found = capture(bundle.model, examples, block)
-        yield from ((name, found.get(name)) for name in block)
+    yield from walk(bundle, f"prune importance {config.importance}", config.calibration_examples, chosen)
 
 
 def _thinned(weight: torch.Tensor, inputs: Inputs | None, config: Prune) -> torch.Tensor:

@@ -19,7 +19,7 @@ from compress.graph import exported, quantize_graph
 from compress.layers import WeightLayer, matrix, weight_layers
 from compress.methods import rounding
 from compress.methods.calibrate import batches
-from compress.methods.capture import Inputs, blocks, capture
+from compress.methods.capture import Inputs, walk
 from compress.methods.steps import Quantize
 from compress.packing import backend_of, grouped
 from compress.progress import track
@@ -109,10 +109,7 @@ def _statistics(
         yield from ((name, None) for name in chosen)
         return
     what = "rounding gptq" if config.rounding == "gptq" else f"scaling {config.scaling}"
-    examples = list(batches(bundle, f"quantize {what}", config.calibration_examples))
-    for block in blocks(chosen):
-        found = capture(bundle.model, examples, block)
-        yield from ((name, found.get(name)) for name in block)
+    yield from walk(bundle, f"quantize {what}", config.calibration_examples, chosen)
 
 
 def _rounded(linear: nn.Linear, inputs: Inputs | None, entry: Mapping[str, Any]) -> nn.Module:
