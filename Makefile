@@ -29,7 +29,7 @@ pareto-all: setup
 	$(PYTHON) -m compress pareto results && exit $$status
 
 test: setup lint types
-	HF_HUB_OFFLINE=1 $(PYTHON) -m pytest -n 2 --dist loadfile
+	HF_HUB_OFFLINE=1 $(PYTHON) -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 lint: setup
 	$(PYTHON) -m ruff check .

@@ -17,3 +17,13 @@ def workload(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from tests.helpers import write_workload
 
     return write_workload(tmp_path_factory.mktemp("workload"))
+
+
+SLOW = ("test_run", "test_readme", "test_artifact", "test_distill", "test_quantize", "test_sessions", "test_runtimes")
+"""Files that take minutes: first, so that at the end no process waits for the other's."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Puts the slow files first."""
+    place = {name: index for index, name in enumerate(SLOW)}
+    items.sort(key=lambda item: place.get(item.path.stem, len(place)))

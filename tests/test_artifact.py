@@ -270,7 +270,9 @@ def test_an_artifact_holds_no_pickle(reloaded: dict[str, Any]) -> None:
     for _, _, folder in reloaded.values():
         for file in Path(folder).rglob("*"):
             start = file.read_bytes()[:9]
-            assert file.suffix in (".json", ".safetensors", ".onnx"), file
+            # .bin beside .xml is OpenVINO's, raw weights; pytorch_model.bin would be a pickle, whose first bytes tell
+            assert file.suffix in (".json", ".safetensors", ".onnx", ".xml", ".bin"), file
+            assert file.suffix != ".bin" or file.with_suffix(".xml").is_file(), file
             if file.suffix == ".safetensors":  # 8 bytes of length, then JSON
                 assert start[8:] == b"{", file
             else:

@@ -25,7 +25,7 @@ else:
     print(dict(meter.state()), meter.processes())
     with metered(meter) as spent:
         time.sleep(0.3)
-    print(spent.energy_j / spent.seconds, spent.reason)
+    print(spent.energy_j and spent.energy_j / spent.seconds, spent.reason)
 """
 
 
