@@ -19,6 +19,7 @@ import shutil
 import tempfile
 import warnings
 import weakref
+from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal, cast
@@ -33,7 +34,7 @@ EXTERNAL_BYTES = 1_800_000_000  # a protobuf holds 2 GiB; beyond this the weight
 TEXT_INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 
 
-class GraphModel(nn.Module):
+class GraphModel(nn.Module, ABC):
     """An exported graph as a module: takes a batch of tensors, returns a ModelOutput with logits."""
 
     kind: Literal["onnx", "openvino"]
@@ -54,13 +55,13 @@ class GraphModel(nn.Module):
         """The graph's files: all that it takes to open it again."""
         return sorted(self.path.parent.glob(f"{self.path.stem}.*"))
 
+    @abstractmethod
     def run(self, feeds: Mapping[str, Any]) -> Any:
         """Logits as an array, of inputs as arrays."""
-        raise NotImplementedError
 
+    @abstractmethod
     def operator_seconds(self, batch: Mapping[str, torch.Tensor]) -> dict[str, float]:
         """Operator -> seconds, from the runtime's own profile of a few batches."""
-        raise NotImplementedError
 
     def forward(self, *args: torch.Tensor, **batch: torch.Tensor) -> Any:
         """Logits of a batch. Masks that are left out mean: every token counts; labels and the like are ignored."""
