@@ -2,12 +2,13 @@
 
 import bisect
 import random
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from compress.energy import Absent, Gpu, MeterError, nvml
-from compress.energy.sampler import NEAR_EDGE_S, PERIOD_S, facts
+from compress.energy import Absent, Gpu, Meter, MeterError, nvml
+from compress.energy.sampler import NEAR_EDGE_S, PERIOD_S, Sampler, facts
 from compress.energy.simulate import Board, Simulator
 
 START_S = 1000.0
@@ -44,6 +45,19 @@ class Timeline:
     def __call__(self, now: float) -> float:
         index = bisect.bisect_right(self.starts, now) - 1
         return self.watts[index] if index >= 0 else IDLE_W
+
+
+def window_of(meter: Meter, seconds: float) -> tuple[Sampler, int, int]:
+    """A real clock's window on a board: the sampler that watched it and its two edges in nanoseconds."""
+    with Sampler(meter) as sampler:
+        sampler.near_edge()
+        time.sleep(sampler.edge_s)
+        start = time.monotonic_ns()
+        time.sleep(seconds)
+        end = time.monotonic_ns()
+        sampler.near_edge()
+        time.sleep(sampler.edge_s)
+    return sampler, start, end
 
 
 def session(

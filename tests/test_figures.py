@@ -10,13 +10,13 @@ import pytest
 
 from compress import figures, trace
 from compress.energy import Gpu
-from compress.energy.sampler import Sampler, integrated_power, movements, window_energy
+from compress.energy.sampler import integrated_power, movements, window_energy
 from compress.energy.simulate import Board, Simulator
 from compress.measure.latency import settled
 from compress.results import Point
 from compress.verify import verify
 from tests.helpers import ROOT
-from tests.simulated import Load, session
+from tests.simulated import Load, session, window_of
 
 PAIR = {"fp32 eager": Load(300.0, 0.020), "ours": Load(200.0, 0.010)}
 TRUE_J = {"fp32 eager": 6.0, "ours": 2.0}
@@ -176,14 +176,7 @@ def test_the_samplers_thread_finds_the_movements_of_a_real_clock(monkeypatch: py
     monkeypatch.setitem(sys.modules, "pynvml", Simulator([Board("GPU-a", watts=123.0)], time.monotonic))
     meter = nvml.find(Gpu("a"))
     assert isinstance(meter, nvml.NvmlCounter)
-    with Sampler(meter) as sampler:
-        sampler.near_edge()
-        time.sleep(sampler.edge_s)
-        start = time.monotonic_ns()
-        time.sleep(0.6)
-        end = time.monotonic_ns()
-        sampler.near_edge()
-        time.sleep(sampler.edge_s)
+    sampler, start, end = window_of(meter, 0.6)
     found = window_energy(sampler.samples, start, end, nvml.STEP_S)
     assert sampler.error is None
     assert found.joules is not None
@@ -192,7 +185,7 @@ def test_the_samplers_thread_finds_the_movements_of_a_real_clock(monkeypatch: py
     assert len(inside) <= math.ceil(0.6 / 0.1) + 2  # no closer than 10 Hz inside the window
 
 
-SHIPPED = sorted(p for p in (ROOT / "results" / "reference").rglob("bert_*.json"))
+SHIPPED = sorted(p for p in (ROOT / "results" / "reference").rglob("*.json") if "traces" not in p.parts)
 
 
 @pytest.mark.parametrize("file", SHIPPED, ids=[f"{p.parent.parent.name}-{p.stem}" for p in SHIPPED])

@@ -17,6 +17,7 @@ from compress.methods.compensate import compensated, output_error
 from compress.methods.prune_weights import mask, row_mask, sparse_columns, wanda_scores
 from compress.methods.steps import Layers
 from compress.recipe import Recipe
+from compress.stats import Estimate
 from compress.transform import open_bundle
 from compress.workloads import Workload, source, task_of
 from tests.helpers import assets
@@ -125,21 +126,27 @@ def named(step: dict[str, Any]) -> str:
     return "-".join(str(value) for key, value in step.items() if key != "method")
 
 
+def compared(
+    ours: Evaluation, theirs: Evaluation, metric: str, what: str, capsys: pytest.CaptureFixture[str]
+) -> tuple[Estimate, Estimate]:
+    """The metric and its paired difference (of perplexity the ratio minus 1), printed for the record."""
+    found = summarise(ours, metric, theirs, "the other", seed=0)
+    assert found.delta is not None
+    value, low, high = (100 * part for part in (found.delta.value, found.delta.low, found.delta.high))
+    with capsys.disabled():
+        print(f"\n{metric} {what}: {found.estimate.value:.4f}, {value:+.2f} hundredths ({low:+.2f} to {high:+.2f})")
+    return found.estimate, found.delta
+
+
 @pytest.mark.parametrize(("good", "plain"), BETTER, ids=[f"{named(a)} over {named(b)}" for a, b in BETTER])
 def test_the_better_method_is_not_measurably_worse_on_sst2(
     good: dict[str, Any], plain: dict[str, Any], capsys: pytest.CaptureFixture[str]
 ) -> None:
     found = sst2()
     ours, theirs = answers(found, good), answers(found, plain)
-    compared = summarise(ours, "accuracy", theirs, "plain", seed=0)
-    assert compared.delta is not None
-    with capsys.disabled():
-        print(
-            f"\n{named(good)}: {compared.estimate.value:.4f}, {100 * compared.delta.value:+.2f} points over "
-            f"{named(plain)} ({100 * compared.delta.low:+.2f} to {100 * compared.delta.high:+.2f})"
-        )
-    assert compared.estimate.n == 872
-    assert compared.delta.high >= 0
+    estimate, delta = compared(ours, theirs, "accuracy", f"{named(good)} over {named(plain)}", capsys)
+    assert estimate.n == 872
+    assert delta.high >= 0
 
 
 LANGUAGE = [
@@ -161,15 +168,9 @@ def test_the_better_method_has_the_lower_perplexity(
     stories: source.Source, good: dict[str, Any], plain: dict[str, Any], capsys: pytest.CaptureFixture[str]
 ) -> None:
     ours, theirs = answers(stories, good), answers(stories, plain)
-    compared = summarise(ours, "perplexity", theirs, "plain", seed=0)
-    assert compared.delta is not None
-    with capsys.disabled():
-        print(
-            f"\n{named(good)}: perplexity {compared.estimate.value:.3f}, {100 * compared.delta.value:+.1f} % against "
-            f"{named(plain)} ({100 * compared.delta.low:+.1f} to {100 * compared.delta.high:+.1f})"
-        )
-    assert math.isfinite(compared.estimate.value)
-    assert compared.delta.high < 0
+    estimate, delta = compared(ours, theirs, "perplexity", f"{named(good)} over {named(plain)}", capsys)
+    assert math.isfinite(estimate.value)
+    assert delta.high < 0
 
 
 @cache
@@ -207,11 +208,8 @@ def test_int8_and_int4_in_groups_of_32_stay_within_a_point_of_dense(
     step: dict[str, Any], capsys: pytest.CaptureFixture[str]
 ) -> None:
     found = sst2()
-    compared = summarise(answers(found, step), "accuracy", answers(found), "dense", seed=0)
-    assert compared.delta is not None
-    with capsys.disabled():
-        print(f"\n{named(step)}: {compared.estimate.value:.4f}, {100 * compared.delta.value:+.2f} points to dense")
-    assert compared.delta.value >= -0.01
+    _, delta = compared(answers(found, step), answers(found), "accuracy", f"{named(step)} over dense", capsys)
+    assert delta.value >= -0.01
 
 
 def test_assets_are_where_they_are_looked_for() -> None:

@@ -7,6 +7,7 @@ import pytest
 from compress.energy import Absent, Gpu, block, find_meter, nvml, several
 from compress.energy.sampler import Sampler, window_energy
 from compress.energy.simulate import Board, Simulator
+from tests.simulated import window_of
 from tests.test_energy import Clock, install
 
 
@@ -21,14 +22,7 @@ def test_joules_of_several_gpus_are_summed_though_their_counters_move_at_other_m
     meter = find_meter("cuda", [Gpu("a"), Gpu("b")])
     assert isinstance(meter, several.Several)
     assert meter.boundary.startswith("2 GPUs")
-    with Sampler(meter) as sampler:
-        sampler.near_edge()
-        time.sleep(sampler.edge_s)
-        start = time.monotonic_ns()
-        time.sleep(1.0)
-        end = time.monotonic_ns()
-        sampler.near_edge()
-        time.sleep(sampler.edge_s)
+    sampler, start, end = window_of(meter, 1.0)
     assert meter.step_s is not None
     found = window_energy(sampler.samples, start, end, meter.step_s)
     assert found.joules == pytest.approx(400 * (end - start) / 1e9, rel=0.01)

@@ -10,7 +10,7 @@ code that is tried. What a board does, and where it is known from:
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Any
@@ -129,19 +129,17 @@ class Simulator:
 
     def nvmlDeviceGetHandleByUUID(self, uuid: str) -> Board:
         """The board itself is the handle."""
-        self._check("handle")
-        for board in self.boards:
-            if board.uuid == uuid:
-                return board
-        raise NVMLError(self.NVML_ERROR_NOT_FOUND)
+        return self._handle({board.uuid: board for board in self.boards}, uuid)
 
     def nvmlDeviceGetHandleByPciBusId(self, pciBusId: str) -> Board:
         """The same by PCI address."""
+        return self._handle({board.pci: board for board in self.boards}, pciBusId)
+
+    def _handle(self, boards: Mapping[str, Board], name: str) -> Board:
         self._check("handle")
-        for board in self.boards:
-            if board.pci == pciBusId:
-                return board
-        raise NVMLError(self.NVML_ERROR_NOT_FOUND)
+        if name not in boards:
+            raise NVMLError(self.NVML_ERROR_NOT_FOUND)
+        return boards[name]
 
     def nvmlDeviceGetUUID(self, handle: Board) -> str:
         """The board's UUID."""
