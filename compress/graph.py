@@ -63,6 +63,10 @@ class GraphModel(nn.Module, ABC):
     def operator_seconds(self, batch: Mapping[str, torch.Tensor]) -> dict[str, float]:
         """Operator -> seconds, from the runtime's own profile of a few batches."""
 
+    @abstractmethod
+    def weights(self) -> Iterator[Any]:
+        """Every floating-point weight that a product takes, as an array."""
+
     def forward(self, *args: torch.Tensor, **batch: torch.Tensor) -> Any:
         """Logits of a batch. Masks that are left out mean: every token counts; labels and the like are ignored."""
         from transformers.utils import ModelOutput
@@ -113,6 +117,16 @@ class OnnxModel(GraphModel):
     def run(self, feeds: Mapping[str, Any]) -> Any:
         """Logits as an array, of inputs as arrays."""
         return self.session.run(["logits"], feeds)[0]
+
+    def weights(self) -> Iterator[Any]:
+        """Every floating-point weight that a product takes, as an array."""
+        import onnx
+
+        graph = onnx.load(str(self.path)).graph
+        taken = {name for node in graph.node if node.op_type in ("MatMul", "Gemm", "Conv") for name in node.input[1:2]}
+        for tensor in graph.initializer:
+            if tensor.name in taken and tensor.data_type == onnx.TensorProto.FLOAT:
+                yield onnx.numpy_helper.to_array(tensor)
 
     def operator_seconds(self, batch: Mapping[str, torch.Tensor]) -> dict[str, float]:
         """Node type -> seconds, from onnxruntime's own trace of three batches."""

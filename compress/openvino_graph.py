@@ -43,6 +43,7 @@ class OpenVinoModel(GraphModel):
         options = {
             "PERFORMANCE_HINT": "LATENCY",
             "INFERENCE_NUM_THREADS": torch.get_num_threads(),
+            "ENABLE_HYPER_THREADING": True,  # else fewer than that, where they are more than the physical cores
             "INFERENCE_PRECISION_HINT": "bf16" if computes_bf16(torch.device("cpu")) else "f32",
             "ENABLE_CPU_PINNING": not pinned_cores(),  # else all its threads end up on the core of this one
             "PERF_COUNT": profiled,
@@ -53,6 +54,16 @@ class OpenVinoModel(GraphModel):
     def run(self, feeds: Mapping[str, Any]) -> Any:
         """Logits as an array, of inputs as arrays."""
         return self._request.infer(feeds)["logits"]
+
+    def weights(self) -> Iterator[Any]:
+        """Every floating-point weight that a product takes, as an array."""
+        import openvino
+
+        for operation in openvino.Core().read_model(str(self.path)).get_ops():
+            if operation.get_type_name() in ("MatMul", "Convolution"):
+                node = operation.input_value(1).get_node()
+                if node.get_type_name() == "Constant" and node.get_element_type().is_real():
+                    yield node.data
 
     def operator_seconds(self, batch: Mapping[str, torch.Tensor]) -> dict[str, float]:
         """`operator:kernel` -> seconds, from OpenVINO's own counters of one batch after a warm one."""

@@ -2,7 +2,6 @@
 
 import bisect
 import random
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 from compress.energy import Absent, Gpu, Meter, MeterError, nvml
 from compress.energy.sampler import NEAR_EDGE_S, PERIOD_S, Sampler, facts
 from compress.energy.simulate import Board, Simulator
+from tests.virtual_time import VirtualTime
 
 START_S = 1000.0
 IDLE_W = 80.0
@@ -47,16 +47,16 @@ class Timeline:
         return self.watts[index] if index >= 0 else IDLE_W
 
 
-def window_of(meter: Meter, seconds: float) -> tuple[Sampler, int, int]:
-    """A real clock's window on a board: the sampler that watched it and its two edges in nanoseconds."""
+def window_of(clock: VirtualTime, meter: Meter, seconds: float) -> tuple[Sampler, int, int]:
+    """A window on a board: the sampler whose thread watched it and its two edges in nanoseconds."""
     with Sampler(meter) as sampler:
         sampler.near_edge()
-        time.sleep(sampler.edge_s)
-        start = time.monotonic_ns()
-        time.sleep(seconds)
-        end = time.monotonic_ns()
+        clock.sleep(sampler.edge_s)
+        start = clock.monotonic_ns()
+        clock.sleep(seconds)
+        end = clock.monotonic_ns()
         sampler.near_edge()
-        time.sleep(sampler.edge_s)
+        clock.sleep(sampler.edge_s)
     return sampler, start, end
 
 

@@ -15,6 +15,7 @@ from compress.energy.modelled import CpuTime, watts_per_core
 from compress.energy.simulate import Board, Simulator
 from compress.energy.spending import read, spending
 from compress.session import foreign_processes
+from tests.virtual_time import VirtualTime
 
 
 def install(monkeypatch: pytest.MonkeyPatch, simulator: Simulator) -> None:
@@ -80,14 +81,15 @@ def test_a_board_of_another_name_or_under_mig_is_refused(monkeypatch: pytest.Mon
 def test_a_board_without_a_counter_has_its_power_integrated_and_says_so(
     monkeypatch: pytest.MonkeyPatch, instant: bool
 ) -> None:
+    clock = VirtualTime.install(monkeypatch)
     board = Board("GPU-a", watts=150.0, period_s=0.02, counter=False, instant=instant)
-    install(monkeypatch, Simulator([board], time.monotonic))
+    install(monkeypatch, Simulator([board], clock.monotonic))
     meter = find_meter("cuda", [Gpu("a", name="Test GPU")])
     assert isinstance(meter, nvml.Integrated)
     assert "power integrated" in meter.boundary
-    before, start = meter.read_uj(), time.monotonic()
-    time.sleep(0.5)
-    spent, seconds = (meter.read_uj() - before) / 1e6, time.monotonic() - start
+    before, start = meter.read_uj(), clock.monotonic()
+    clock.sleep(0.5)
+    spent, seconds = (meter.read_uj() - before) / 1e6, clock.monotonic() - start
     assert spent == pytest.approx(150 * seconds, abs=150 * 2.5 * nvml.INTEGRATION_S)
 
 

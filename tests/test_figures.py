@@ -2,14 +2,15 @@
 
 import json
 import math
-import time
+import random
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from compress import figures, trace
-from compress.energy import Gpu
+from compress.energy import Gpu, nvml
 from compress.energy.sampler import integrated_power, movements, window_energy
 from compress.energy.simulate import Board, Simulator
 from compress.measure.latency import settled
@@ -17,6 +18,7 @@ from compress.results import Point
 from compress.verify import verify
 from tests.helpers import ROOT
 from tests.simulated import Load, session, window_of
+from tests.virtual_time import VirtualTime
 
 PAIR = {"fp32 eager": Load(300.0, 0.020), "ours": Load(200.0, 0.010)}
 TRUE_J = {"fp32 eager": 6.0, "ours": 2.0}
@@ -168,21 +170,35 @@ def test_integrated_power_is_the_trapezoid_rule_by_hand() -> None:
     assert integrated_power(samples, 2 * 10**9 + 1, 5 * 10**9) is None
 
 
-def test_the_samplers_thread_finds_the_movements_of_a_real_clock(monkeypatch: pytest.MonkeyPatch) -> None:
-    import sys
-
-    from compress.energy import nvml
-
-    monkeypatch.setitem(sys.modules, "pynvml", Simulator([Board("GPU-a", watts=123.0)], time.monotonic))
+def test_the_samplers_thread_finds_the_movements_of_the_counter(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = VirtualTime.install(monkeypatch)
+    monkeypatch.setitem(sys.modules, "pynvml", Simulator([Board("GPU-a", watts=123.0)], clock.monotonic))
     meter = nvml.find(Gpu("a"))
     assert isinstance(meter, nvml.NvmlCounter)
-    sampler, start, end = window_of(meter, 0.6)
+    sampler, start, end = window_of(clock, meter, 0.6)
     found = window_energy(sampler.samples, start, end, nvml.STEP_S)
     assert sampler.error is None
     assert found.joules is not None
-    assert found.joules * 1e9 / (end - start) == pytest.approx(123.0, rel=0.05)
+    assert found.joules * 1e9 / (end - start) == pytest.approx(123.0, rel=0.005)
     inside = [s for s in sampler.samples if start <= int(s["time_ns"] or 0) <= end]
     assert len(inside) <= math.ceil(0.6 / 0.1) + 2  # no closer than 10 Hz inside the window
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_where_the_samplers_thread_wakes_late_the_edge_error_covers_what_goes_wrong(
+    monkeypatch: pytest.MonkeyPatch, seed: int
+) -> None:
+    draw = random.Random(seed)
+    clock = VirtualTime.install(monkeypatch, late=lambda: draw.expovariate(1 / 0.03))
+    board = Board("GPU-a", watts=123.0, phase_s=draw.random() * 0.1)
+    monkeypatch.setitem(sys.modules, "pynvml", Simulator([board], clock.monotonic))
+    sampler, start, end = window_of(clock, nvml.find(Gpu("a")), 1.0)
+    found = window_energy(sampler.samples, start, end, nvml.STEP_S)
+    if found.joules is None:
+        assert found.reason
+    else:
+        assert found.edge_error > 0.002
+        assert abs(found.joules * 1e9 / (end - start) / 123.0 - 1) <= found.edge_error * 1.1  # of first order
 
 
 SHIPPED = sorted(p for p in (ROOT / "results" / "reference").rglob("*.json") if "traces" not in p.parts)

@@ -20,12 +20,13 @@ if isinstance(meter, Absent):
     print("absent:", meter.reason)
 else:
     if type(meter) is nvml.NvmlCounter:
-        meter.step_s = 0.02
+        meter.step_s = 0.2  # ten of its movements: a busy machine's thread still sees one near each edge
     print(type(meter).__name__, meter.boundary)
     print(dict(meter.state()), meter.processes())
     with metered(meter) as spent:
         time.sleep(0.3)
-    print(spent.energy_j and spent.energy_j / spent.seconds, spent.reason)
+    watts = [joules and joules / spent.seconds for joules in (spent.low_j, spent.energy_j, spent.high_j)]
+    print(*watts, spent.reason)
 """
 
 
@@ -63,15 +64,17 @@ def test_the_real_binding_reads_counter_power_clocks_and_processes(library: Path
     assert "'sm_mhz': 1980" in state
     assert "'events': 4" in state
     assert state.endswith("(11, 12)")
-    watts, reason = power.split(" ", 1)
-    assert float(watts) == pytest.approx(150, rel=0.05)
+    low, watts, high, reason = power.split(" ", 3)
     assert reason == "None"
+    assert float(low) <= 150.001
+    assert float(high) >= 149.999
+    assert float(watts) == pytest.approx(150, rel=0.25)  # the thread may wake late; the bounds hold all the same
 
 
 def test_a_board_whose_counter_is_missing_is_integrated(library: Path) -> None:
     kind, _, power = told(library, STUB_ENERGY="3")
     assert kind.startswith("Integrated GPU board Stub H200, power integrated")
-    assert float(power.split()[0]) == pytest.approx(150, rel=0.2)
+    assert float(power.split()[1]) == pytest.approx(150, rel=0.4)  # in steps of 50 ms, and more on a busy machine
 
 
 @pytest.mark.parametrize(

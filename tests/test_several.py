@@ -1,7 +1,5 @@
 """Several boards as one meter, and boards that must not be read often."""
 
-import time
-
 import pytest
 
 from compress.energy import Absent, Gpu, block, find_meter, nvml, several
@@ -9,20 +7,22 @@ from compress.energy.sampler import Sampler, window_energy
 from compress.energy.simulate import Board, Simulator
 from tests.simulated import window_of
 from tests.test_energy import Clock, install
+from tests.virtual_time import VirtualTime
 
 
 def test_joules_of_several_gpus_are_summed_though_their_counters_move_at_other_moments(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    clock = VirtualTime.install(monkeypatch)
     boards = [
         Board("GPU-a", watts=120.0, period_s=0.1, phase_s=0.013),
         Board("GPU-b", watts=280.0, period_s=0.07, phase_s=0.05),
     ]
-    install(monkeypatch, Simulator(boards, time.monotonic))
+    install(monkeypatch, Simulator(boards, clock.monotonic))
     meter = find_meter("cuda", [Gpu("a"), Gpu("b")])
     assert isinstance(meter, several.Several)
     assert meter.boundary.startswith("2 GPUs")
-    sampler, start, end = window_of(meter, 1.0)
+    sampler, start, end = window_of(clock, meter, 1.0)
     assert meter.step_s is not None
     found = window_energy(sampler.samples, start, end, meter.step_s)
     assert found.joules == pytest.approx(400 * (end - start) / 1e9, rel=0.01)
@@ -31,9 +31,10 @@ def test_joules_of_several_gpus_are_summed_though_their_counters_move_at_other_m
 
 
 def test_a_block_on_several_gpus_has_the_sum_within_its_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
-    install(monkeypatch, Simulator([Board("GPU-a", watts=120.0), Board("GPU-b", watts=280.0)], time.monotonic))
+    clock = VirtualTime.install(monkeypatch)
+    install(monkeypatch, Simulator([Board("GPU-a", watts=120.0), Board("GPU-b", watts=280.0)], clock.monotonic))
     with block.metered(find_meter("cuda", [Gpu("a"), Gpu("b")])) as spent:
-        time.sleep(0.6)
+        clock.sleep(0.6)
     assert spent.reason is None
     assert spent.energy_j == pytest.approx(400 * spent.seconds, rel=0.05)
     assert spent.low_j <= spent.energy_j <= spent.high_j
@@ -45,17 +46,19 @@ def test_one_lost_board_of_several_makes_the_sum_unknown(monkeypatch: pytest.Mon
     found = find_meter("cuda", [Gpu("a"), Gpu("m")])
     assert isinstance(found, Absent)
     assert "MIG" in found.reason
-    lost = time.monotonic() + 2.8
-    install(monkeypatch, Simulator([Board("GPU-a"), Board("GPU-b", lost_at=lost)], time.monotonic))
+    clock = VirtualTime.install(monkeypatch)
+    lost = clock.monotonic() + 2.8
+    install(monkeypatch, Simulator([Board("GPU-a"), Board("GPU-b", lost_at=lost)], clock.monotonic))
     meter = find_meter("cuda", [Gpu("a"), Gpu("b")])
     with Sampler(meter) as sampler:
-        while sampler.error is None and time.monotonic() < lost + 2:
-            time.sleep(0.05)
+        while sampler.error is None and clock.monotonic() < lost + 2:
+            clock.sleep(0.05)
     assert "fallen off the bus" in str(sampler.error)
 
 
 def test_where_reading_does_harm_nothing_is_read_closely_near_an_edge(monkeypatch: pytest.MonkeyPatch) -> None:
-    install(monkeypatch, Simulator([Board("GPU-a")], time.monotonic))
+    clock = VirtualTime.install(monkeypatch)
+    install(monkeypatch, Simulator([Board("GPU-a")], clock.monotonic))
     counts = {}
     for harmed in (False, True):
         meter = nvml.find(Gpu("a"))
@@ -64,7 +67,7 @@ def test_where_reading_does_harm_nothing_is_read_closely_near_an_edge(monkeypatc
         with Sampler(meter) as sampler:
             for _ in range(4):
                 sampler.near_edge()
-                time.sleep(sampler.edge_s)
+                clock.sleep(sampler.edge_s)
         counts[harmed] = len(sampler.samples)
     assert counts[True] <= 1 + 0.8 / 0.1 + 4  # 10 Hz, and the waking at every edge
     assert counts[False] > 2 * counts[True]

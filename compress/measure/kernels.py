@@ -5,9 +5,10 @@ multiplies in floating point. masked: a good part of the weights is zero, stored
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -50,13 +51,18 @@ def label(model: Any, batch: Mapping[str, torch.Tensor], device: str, low_bit: b
 
 
 def zero_share(model: Any) -> float:
-    """Share of exact zeros in the weights of linear and convolution layers; 0 for an exported graph."""
+    """Share of exact zeros in the weights of linear and convolution layers, or of an exported graph's products."""
     zeros = total = 0
+    for weight in model.weights() if isinstance(model, GraphModel) else _weights(model):
+        zeros += weight.size - int(np.count_nonzero(weight))
+        total += weight.size
+    return zeros / total if total else 0.0
+
+
+def _weights(model: Any) -> Iterator[Any]:
     for module in model.modules():
         if isinstance(module, nn.Linear | nn.Conv2d) and module.weight.is_floating_point():
-            zeros += module.weight.numel() - int(torch.count_nonzero(module.weight))
-            total += module.weight.numel()
-    return zeros / total if total else 0.0
+            yield module.weight.detach().float().cpu().numpy()
 
 
 def _torch_shares(model: Any, batch: Mapping[str, torch.Tensor], device: str) -> dict[str, float]:

@@ -1,0 +1,125 @@
+"""Threads on a clock of their own: it stands still while one works and jumps when all wait, so nothing is ever late.
+
+    clock = VirtualTime.install(monkeypatch)     the meters' modules sleep, wait and start threads on it
+    Simulator([Board(...)], clock.monotonic)
+
+What depends on when a thread wakes is then the same on every machine, however busy, and takes no time. `late` makes
+threads wake late on purpose, as a busy machine would.
+"""
+
+import itertools
+import math
+import threading
+import time
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from compress.energy import block, doctor, nvml, sampler
+
+START_S = 1000.0
+
+
+class VirtualTime:
+    """What the meters use of `time` and `threading`. One thread runs at a time; the others wait for their moment."""
+
+    def __init__(self, late: Callable[[], float] = lambda: 0.0) -> None:
+        self._now = START_S
+        self._late = late
+        self._order = itertools.count()
+        self._due: dict[threading.Thread, tuple[float, int]] = {}
+        """Waiting thread -> when it goes on, and its place among those of the same moment."""
+        self._turn = threading.Condition()
+        self._running = threading.current_thread()
+        clock = self
+
+        class Thread(threading.Thread):
+            def start(self) -> None:
+                clock._due[self] = (clock._now, next(clock._order))
+                super().start()
+
+            def run(self) -> None:
+                clock._await_turn(self)
+                try:
+                    super().run()
+                finally:
+                    clock._pass_on()
+
+            def join(self, timeout: float | None = None) -> None:
+                while self in clock._due:
+                    clock.sleep(sampler.NEAR_EDGE_S)
+                super().join(timeout)
+
+        class Event:
+            def __init__(self) -> None:
+                self._set = False
+                self._waiting: list[threading.Thread] = []
+
+            def set(self) -> None:
+                self._set = True
+                for thread in self._waiting:
+                    clock._due[thread] = (clock._now, next(clock._order))
+                self._waiting.clear()
+
+            def clear(self) -> None:
+                self._set = False
+
+            def wait(self, timeout: float = math.inf) -> bool:
+                if not self._set:
+                    me = threading.current_thread()
+                    self._waiting.append(me)
+                    clock.sleep(timeout + clock._late())
+                    if me in self._waiting:
+                        self._waiting.remove(me)
+                return self._set
+
+        self.Thread, self.Event = Thread, Event
+
+    @classmethod
+    def install(cls, monkeypatch: pytest.MonkeyPatch, late: Callable[[], float] = lambda: 0.0) -> "VirtualTime":
+        """A clock that the meters' modules go by for the rest of this test."""
+        clock = cls(late)
+        times: Any = SimpleNamespace(
+            monotonic=clock.monotonic,
+            monotonic_ns=clock.monotonic_ns,
+            sleep=clock.sleep,
+            perf_counter=time.perf_counter,
+            thread_time=time.thread_time,
+        )
+        for module in (block, doctor, nvml, sampler):
+            monkeypatch.setattr(module, "time", times)
+            if hasattr(module, "threading"):
+                monkeypatch.setattr(module, "threading", SimpleNamespace(Thread=clock.Thread, Event=clock.Event))
+        return clock
+
+    def monotonic(self) -> float:
+        """Seconds."""
+        return self._now
+
+    def monotonic_ns(self) -> int:
+        """Nanoseconds."""
+        return round(1e9 * self._now)
+
+    def sleep(self, seconds: float) -> None:
+        """Lets the others run until this thread's moment has come."""
+        me = threading.current_thread()
+        self._due[me] = (self._now + seconds, next(self._order))
+        self._pass_on()
+        self._await_turn(me)
+
+    def _pass_on(self) -> None:
+        """Gives the turn to whoever wakes first, at that moment."""
+        with self._turn:
+            self._running = min(self._due, key=self._due.__getitem__)
+            due, _ = self._due.pop(self._running)
+            self._now = max(self._now, due)
+            self._turn.notify_all()
+
+    def _await_turn(self, thread: threading.Thread) -> None:
+        with self._turn:
+            woken = self._turn.wait_for(lambda: self._running is thread, timeout=60)
+        if not woken and thread.daemon:
+            raise SystemExit  # its test has ended
+        assert woken, "no thread is left to wake this one"
