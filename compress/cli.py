@@ -40,6 +40,7 @@ def run(
     """Run recipes in one session with shared references, and leave a result each."""
     from compress.config import parse_assignment
     from compress.harness import run_all
+    from compress.pareto import group
     from compress.plan import Options
     from compress.recipe import Recipe
 
@@ -55,7 +56,7 @@ def run(
         raise InputError(problems)
     options = Options(workload, device, out, artifacts, fresh, limit, keep)
     finished = run_all(loaded, options)
-    _print_tables(finished)
+    _print_tables(group(finished))
     failures = [result for result in finished if result.error is not None]
     if failures:
         raise typer.Exit(1)
@@ -90,20 +91,21 @@ def pareto(
         raise InputError("--pue, --intensity, --embodied and --lifetime say what --grid needs; --grid is not given")
     said = None if grid is None else carbon.terms(grid, pue, intensity, embodied, lifetime)
 
-    found, problems = read_all(folder)
-    if not found:
-        raise InputError(
-            [*problems, f"{folder}: no results in it; run a recipe first: python -m compress run bert_int8"]
-        )
-    tables = group(found, least)
-    lines = [] if asked is None else [line for table in tables for line in odds.answers(table, *asked, str(within))]
-    with report.drawing(found, least) as drawn:
-        _print_tables(found, problems, least)
+    with report.Painter() as painter:
+        found, problems = read_all(folder)
+        if not found:
+            raise InputError(
+                [*problems, f"{folder}: no results in it; run a recipe first: python -m compress run bert_int8"]
+            )
+        tables = group(found, least)
+        painter.start(tables)
+        _print_tables(tables, problems)
+        lines = [] if asked is None else [line for table in tables for line in odds.answers(table, *asked, str(within))]
         if said is not None:
             lines += [line for table in tables for line in report.carbon_lines(table, said)]
         for line in lines:
             print(line)
-        for path in report.write_tables(found, out or folder, problems, lines, least, drawn):
+        for path in report.write_tables(tables, out or folder, problems, lines, painter.picture):
             print(path, file=sys.stderr)
 
 
@@ -200,8 +202,9 @@ def external(
 ) -> None:
     """Give results the energy that a meter outside of the machine has recorded."""
     from compress.external import attach
+    from compress.pareto import group
 
-    _print_tables([attach(path, readings, boundary, calibration) for path in result_files])
+    _print_tables(group(attach(path, readings, boundary, calibration) for path in result_files))
 
 
 @app.command()
@@ -238,12 +241,12 @@ def init(
     print(template(model, data, task), end="")
 
 
-def _print_tables(found: Any, problems: Sequence[str] = (), least: Any = "B") -> None:
+def _print_tables(tables: Any, problems: Sequence[str] = ()) -> None:
     from rich.console import Console
 
     from compress import report
 
-    report.print_tables(found, Console(highlight=False), problems, least)
+    report.print_tables(tables, Console(highlight=False), problems)
 
 
 def main() -> None:

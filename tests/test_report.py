@@ -13,7 +13,7 @@ from compress.recipe import Recipe
 from compress.report import print_tables, text, write_tables
 from compress.report.html import recipe_html, result_html
 from compress.report.notes import footnotes, heading
-from compress.report.plot import drawing, picture
+from compress.report.plot import Painter, panels, picture
 from compress.report.sheet import csv_text, safe
 from compress.report.table import escape, markdown, rows
 from compress.stats import Estimate
@@ -28,7 +28,7 @@ def table_lines(document):
 
 def printed(results, width=180):
     console = Console(width=width, file=io.StringIO(), force_terminal=False)
-    print_tables(results, console)
+    print_tables(group(results), console)
     return console.file.getvalue()
 
 
@@ -59,7 +59,7 @@ def test_unknown_is_a_dash_never_zero():
 
 
 def test_rows_are_sorted_by_cost_with_references_below():
-    document = markdown(factory.family())
+    document = markdown(group(factory.family()))
     names = [line.split("|")[2].strip(" *") for line in table_lines(document)[2:]]
     assert names == [
         "bert_prune_distill_int8", "bert_int8", "bert_distill", "bert_bf16", "bert_prune", "bert_lowrank", "bert_dense",
@@ -68,18 +68,18 @@ def test_rows_are_sorted_by_cost_with_references_below():
 
 
 def test_every_line_of_a_markdown_table_has_the_same_columns():
-    lines = table_lines(markdown(factory.family()))
+    lines = table_lines(markdown(group(factory.family())))
     assert len({line.count("|") for line in lines}) == 1
 
 
 def test_the_star_is_on_the_front_and_nowhere_else():
-    lines = table_lines(markdown(factory.family()))
+    lines = table_lines(markdown(group(factory.family())))
     starred = [line.split("|")[2].strip(" *") for line in lines if "★" in line.split("|")[1]]
     assert starred == ["bert_prune_distill_int8", "bert_int8"]
 
 
 def test_every_verdict_is_spelled_out_with_accuracy_and_cause():
-    document = markdown(factory.family())
+    document = markdown(group(factory.family()))
     assert "bert_int8: SAVES 60 % of the latency" in document
     assert "of the 2.5x, 1.2x is the runtime's (fp32 onnxruntime) and 2.1x the compression's" in document
     assert "zeros are stored and multiplied" in document
@@ -120,14 +120,18 @@ def test_heading_names_workload_machine_point_examples_date_and_session():
     whole = "\n".join(heading(group([factory.result()])[0]))
     for part in ("stdlib-bert", "batch 8 x length 64", "872 test examples", "2025-05-05", "s1", "fp32 eager"):
         assert part in whole
-    assert "m1" in markdown([factory.result()])
+    assert "m1" in markdown(group([factory.result()]))
 
 
 def test_a_limit_is_said_loudly_everywhere():
     limited = [factory.result(limit=64)]
     assert heading(group(limited)[0])[0].startswith("LIMITED: judged on 64 test examples only (--limit 64)")
-    assert "LIMITED" in markdown(limited) and "LIMITED" in printed(limited, 80) and "LIMITED" in result_html(limited[0])
-    assert next(csv.DictReader(io.StringIO(csv_text(limited))))["limit"] == "64"
+    assert (
+        "LIMITED" in markdown(group(limited))
+        and "LIMITED" in printed(limited, 80)
+        and "LIMITED" in result_html(limited[0])
+    )
+    assert next(csv.DictReader(io.StringIO(csv_text(group(limited)))))["limit"] == "64"
 
 
 def test_batch_sensitivity_notes_and_sessions_are_footnotes():
@@ -141,23 +145,23 @@ def test_batch_sensitivity_notes_and_sessions_are_footnotes():
 
 def test_a_failed_recipe_has_a_row_with_its_first_line():
     results = [factory.result(), factory.failed("bad", "no kernel\nTraceback: deep inside")]
-    document = markdown(results)
+    document = markdown(group(results))
     assert "| bad | no kernel |" in document
     assert "deep inside" not in document
     assert "FAILED bad: no kernel" in printed(results)
 
 
 def test_only_failed_recipes_make_a_table_too(tmp_path):
-    assert all(path.stat().st_size > 0 for path in write_tables([factory.failed()], tmp_path))
+    assert all(path.stat().st_size > 0 for path in write_tables(group([factory.failed()]), tmp_path))
 
 
 def test_no_results_say_what_to_run():
-    assert "python -m compress run bert_int8" in markdown([])
+    assert "python -m compress run bert_int8" in markdown(group([]))
     assert "python -m compress run bert_int8" in printed([])
 
 
 def test_markup_in_names_stays_text_in_markdown():
-    document = markdown([factory.result(HOSTILE), factory.failed(HOSTILE + "2", HOSTILE)])
+    document = markdown(group([factory.result(HOSTILE), factory.failed(HOSTILE + "2", HOSTILE)]))
     assert (
         len({line.count("|") - line.count("\\|") for line in table_lines(document) if "★" in line or "latency" in line})
         == 1
@@ -181,19 +185,19 @@ def test_markup_and_escapes_in_names_stay_text_in_the_terminal():
 
 
 def test_a_dollar_or_a_foreign_script_in_a_name_is_drawn_as_text(recwarn):
-    assert picture([factory.result("$x_{$"), factory.result("名前", 0.7)]).startswith(b"\x89PNG")
+    assert picture(panels(group([factory.result("$x_{$"), factory.result("名前", 0.7)]))).startswith(b"\x89PNG")
     assert not recwarn.list
 
 
 @pytest.mark.parametrize("text", ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", " =1", "＝1"], ids=repr)
 def test_formulas_are_defused_in_csv(text):
     assert safe(text).startswith("'")
-    cells = next(csv.DictReader(io.StringIO(csv_text([factory.failed("x", text)]))))
+    cells = next(csv.DictReader(io.StringIO(csv_text(group([factory.failed("x", text)])))))
     assert cells["error"].startswith("'")
 
 
 def test_csv_has_every_figure_with_interval_n_and_unit():
-    lines = list(csv.DictReader(io.StringIO(csv_text(factory.family(energy_source="rapl")))))
+    lines = list(csv.DictReader(io.StringIO(csv_text(group(factory.family(energy_source="rapl"))))))
     assert [line["kind"] for line in lines].count("reference") == 3
     first = lines[0]
     assert first["name"] == "bert_prune_distill_int8"
@@ -210,13 +214,13 @@ def test_csv_has_every_figure_with_interval_n_and_unit():
 def test_csv_has_a_line_for_every_operating_point():
     made = factory.result()
     single = replace(made.points[0], batch_size=1, headline=False)
-    lines = list(csv.DictReader(io.StringIO(csv_text([replace(made, points=(*made.points, single))]))))
+    lines = list(csv.DictReader(io.StringIO(csv_text(group([replace(made, points=(*made.points, single))])))))
     ours = [(line["batch_size"], line["headline"]) for line in lines if line["kind"] == "recipe"]
     assert ours == [("8", "True"), ("1", "False")]
 
 
 def test_write_tables_writes_the_three_files(tmp_path):
-    paths = write_tables([*factory.family(), factory.failed("bad")], tmp_path / "new")
+    paths = write_tables(group([*factory.family(), factory.failed("bad")]), tmp_path / "new")
     assert [path.name for path in paths] == ["pareto.md", "pareto.csv", "pareto.png"]
     assert (tmp_path / "new" / "pareto.png").read_bytes().startswith(b"\x89PNG")
     assert sorted(p.name for p in (tmp_path / "new").iterdir()) == ["pareto.csv", "pareto.md", "pareto.png"]
@@ -226,7 +230,7 @@ def test_infinite_intervals_are_written_and_drawn(tmp_path):
     made = factory.result(half=math.inf)
     ratio = replace(made.points[0].ratios[0], latency=Estimate(0.5, 0.0, math.inf, 1))
     made = replace(made, points=(replace(made.points[0], ratios=(ratio,)),))
-    write_tables([made], tmp_path)
+    write_tables(group([made]), tmp_path)
     assert "(no interval)" in (tmp_path / "pareto.md").read_text()
 
 
@@ -239,7 +243,7 @@ def test_names_are_never_cut_short_in_a_terminal(width):
 
 def test_a_long_table_says_what_it_leaves_out_in_a_terminal_and_nothing_in_the_file():
     many = [factory.result(f"recipe_{i:03}", 0.3 + i / 100) for i in range(30)]
-    out, document = printed(many), markdown(many)
+    out, document = printed(many), markdown(group(many))
     assert "recipe_023" in out and "recipe_024" not in out
     assert "6 dearer rows are not shown" in out and "fp32 eager" in out
     assert "recipe_029" in document
@@ -247,13 +251,22 @@ def test_a_long_table_says_what_it_leaves_out_in_a_terminal_and_nothing_in_the_f
 
 
 def test_files_that_could_not_be_read_are_listed():
-    assert "x.json: not JSON" in markdown([factory.result()], ["x.json: not JSON"])
+    assert "x.json: not JSON" in markdown(group([factory.result()]), ["x.json: not JSON"])
 
 
-def test_a_picture_drawn_by_another_process_is_the_same() -> None:
-    results = factory.family()
-    with drawing(results) as drawn:
-        assert drawn() == picture(results)
+def test_a_picture_drawn_by_another_process_is_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("threading.active_count", lambda: 1)
+    tables = group(factory.family())
+    with Painter() as painter:
+        painter.start(tables)
+        assert painter.picture() == picture(panels(tables))
+
+
+def test_a_process_that_cannot_fork_draws_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("threading.active_count", lambda: 2)
+    with Painter() as painter:
+        painter.start(group(factory.family()))
+        assert painter.picture().startswith(b"\x89PNG")
 
 
 def test_a_picture_that_cannot_be_drawn_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -262,5 +275,6 @@ def test_a_picture_that_cannot_be_drawn_is_said(monkeypatch: pytest.MonkeyPatch)
 
     monkeypatch.setattr("compress.report.plot.picture", fail)
     monkeypatch.setattr("threading.active_count", lambda: 1)
-    with drawing(factory.family()) as drawn, pytest.raises(RuntimeError, match="could not be drawn"):
-        drawn()
+    with Painter() as painter, pytest.raises(RuntimeError, match="could not be drawn"):
+        painter.start(group(factory.family()))
+        painter.picture()

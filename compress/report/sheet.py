@@ -6,10 +6,11 @@ Units are in the column names, SI throughout. Text that a spreadsheet would run 
 import csv
 import io
 from collections.abc import Iterable
+from functools import lru_cache
 
-from compress.pareto import Table, group
+from compress.pareto import Table
 from compress.report.text import plain
-from compress.results import Accuracy, Grade, Kernel, Point, Reference, Result, Size
+from compress.results import Accuracy, Kernel, Point, Reference, Result, Size
 from compress.stats import Estimate
 
 Value = str | float | int | bool | None
@@ -17,9 +18,9 @@ FORMULA = tuple("=+-@＝＋－＠")
 FP32 = "fp32 eager"
 
 
-def csv_text(results: Iterable[Result], least: Grade = "B") -> str:
+def csv_text(tables: Iterable[Table]) -> str:
     """The whole of pareto.csv."""
-    lines = [line for table in group(results, least) for line in _lines(table)]
+    lines = [line for table in tables for line in _lines(table)]
     columns = list(dict.fromkeys(column for line in lines for column in line)) or ["workload"]
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
@@ -34,6 +35,7 @@ def _cell(value: Value) -> str:
     return "" if value is None else str(value)
 
 
+@lru_cache(maxsize=10_000)
 def safe(value: str) -> str:
     """`value` on one line, with a quote mark before it when a spreadsheet would take it for a formula."""
     line = plain(value)

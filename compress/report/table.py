@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING
 
 from compress.files import write_atomic
 from compress.odds import adjusted, front_odds
-from compress.pareto import Table, group, point_cost
+from compress.pareto import Table, point_cost
 from compress.report import sheet, text
 from compress.report.notes import footnotes, heading, title
-from compress.report.plot import PANELS, picture
+from compress.report.plot import PANELS, panels, picture
 from compress.report.text import DASH, Lines
-from compress.results import Accuracy, Grade, Point, Reference, Result
+from compress.results import Accuracy, Point, Reference, Result
 from compress.stats import Estimate
 from compress.verdict import MEASURED
 
@@ -141,12 +141,9 @@ def labels(table: Table) -> dict[str, str]:
     return named
 
 
-def markdown(
-    results: Iterable[Result], problems: Sequence[str] = (), answers: Sequence[str] = (), least: Grade = "B"
-) -> str:
+def markdown(tables: Sequence[Table], problems: Sequence[str] = (), answers: Sequence[str] = ()) -> str:
     """The whole of pareto.md; `answers` is what was asked besides the tables."""
     parts = ["# Accuracy against cost\n"]
-    tables = group(results, least)
     if not tables:
         parts.append("No results yet. Run a recipe first: `python -m compress run bert_int8`\n")
     for table in tables:
@@ -201,32 +198,27 @@ def escape(value: str, *, bullet: bool = False) -> str:
 
 
 def write_tables(
-    results: Iterable[Result],
+    tables: Sequence[Table],
     out: Path,
     problems: Sequence[str] = (),
     answers: Sequence[str] = (),
-    least: Grade = "B",
     drawn: Callable[[], bytes] | None = None,
 ) -> list[Path]:
     """Writes pareto.md, pareto.csv and pareto.png into `out`; returns their paths. `drawn` gives the picture."""
-    kept = list(results)
     files = {
-        "pareto.md": markdown(kept, problems, answers, least).encode(),
-        "pareto.csv": sheet.csv_text(kept, least).encode(),
-        "pareto.png": picture(kept, least) if drawn is None else drawn(),
+        "pareto.md": markdown(tables, problems, answers).encode(),
+        "pareto.csv": sheet.csv_text(tables).encode(),
+        "pareto.png": picture(panels(tables)) if drawn is None else drawn(),
     }
     for name, data in files.items():
         write_atomic(out / name, data)
     return [out / name for name in files]
 
 
-def print_tables(
-    results: Iterable[Result], console: "Console", problems: Sequence[str] = (), least: Grade = "B"
-) -> None:
+def print_tables(tables: Sequence[Table], console: "Console", problems: Sequence[str] = ()) -> None:
     """Prints the tables. A narrow terminal gets fewer columns, a long table its cheapest rows; both are said."""
     from rich.text import Text
 
-    tables = group(results, least)
     if not tables:
         console.print(Text("No results yet. Run a recipe first: python -m compress run bert_int8"))
     for table in tables[:MOST_TABLES]:
