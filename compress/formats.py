@@ -10,20 +10,23 @@ from typing import Literal
 
 from compress.config import InputError
 
-Format = Literal["int8", "int8_static", "int8_weight", "llm_int8", "nf4", "fp4", "int4", "int3", "int2"]
+Format = Literal[
+    "int8", "int8_static", "int8_weight", "llm_int8", "nf4", "fp4", "int4", "int3", "int2", "ternary", "binary"
+]
 Backend = Literal["onnxruntime", "openvino", "torchao", "bitsandbytes", "quanto", "torch"]
 Runtime = Literal["eager", "compile", "onnxruntime", "openvino"]
 DeviceType = Literal["cpu", "cuda"]
 
 BITS: dict[str, int] = {
     "int8": 8, "int8_static": 8, "int8_weight": 8, "llm_int8": 8, "nf4": 4, "fp4": 4, "int4": 4, "int3": 3, "int2": 2,
+    "ternary": 2, "binary": 1,
 }  # fmt: skip
 DYNAMIC_ACTIVATIONS = frozenset({"int8", "llm_int8"})
 """Formats whose activation scale is taken from the batch at hand: predictions can depend on the batch."""
 
 
 DEVICES: tuple[DeviceType, ...] = ("cuda", "cpu")
-GROUPED: tuple[Format, ...] = ("int8_weight", "int4", "int3", "int2")
+GROUPED: tuple[Format, ...] = ("int8_weight", "int4", "int3", "int2", "ternary", "binary")
 """Formats of our own backend, torch: any rounding and scaling, no kernel."""
 
 

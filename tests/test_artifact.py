@@ -71,6 +71,8 @@ CASES: dict[str, tuple[Any, ...]] = {
     "gpt2:lowrank": (LowRank(rank=8),),
     "gpt2:torchao_int8": (AO8,),
     "gpt2:nf4": (NF4,),
+    "llama:ternary": (Quantize(bits=2, format="ternary", group_size="row"),),
+    "gpt2:binary": (Quantize(bits=1, group_size=32),),
     "gpt2:int3": (Quantize(bits=3, group_size=32),),
     "vit:dense": (),
     "vit:feed_forward": (HALF,),

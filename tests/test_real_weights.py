@@ -16,6 +16,7 @@ from compress.methods.capture import blocks, capture
 from compress.methods.compensate import compensated, output_error
 from compress.methods.prune_weights import mask, row_mask, sparse_columns, wanda_scores
 from compress.methods.steps import Layers
+from compress.packing.grouped import Grid
 from compress.recipe import Recipe
 from compress.stats import Estimate
 from compress.transform import open_bundle
@@ -197,8 +198,8 @@ def test_sparsegpt_never_has_more_layer_error_than_wanda_or_magnitude() -> None:
 def test_gptq_never_has_more_layer_error_than_nearest_rounding() -> None:
     for name, weight, gram in minilm_layers():
         for bits in (4, 3):
-            ours = output_error(weight, rounding.gptq(weight, gram, bits, 128).dense(), gram)
-            assert ours <= output_error(weight, rounding.nearest(weight, bits, 128).dense(), gram), (name, bits)
+            ours = output_error(weight, rounding.gptq(weight, gram, Grid(bits, 128)).dense(), gram)
+            assert ours <= output_error(weight, rounding.nearest(weight, Grid(bits, 128)).dense(), gram), (name, bits)
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,7 @@
 """Rounding: packing loses nothing, grids are what they say, and each way of rounding is better by its own measure."""
 
+from typing import Any
+
 import pytest
 import torch
 from torch import nn
@@ -10,6 +12,7 @@ from compress.methods.capture import Inputs
 from compress.methods.compensate import inverse_factor, output_error
 from compress.methods.steps import Quantize
 from compress.packing import grouped
+from compress.packing.grouped import Grid, GroupSize
 from tests import made_models
 
 
@@ -37,7 +40,7 @@ def test_packing_is_exact_and_takes_no_bit_more_than_it_must(bits: int) -> None:
 @pytest.mark.parametrize("bits", [2, 3, 4, 8])
 def test_the_nearest_number_of_the_grid_is_found_by_brute_force_too(bits: int, symmetric: bool) -> None:
     weight, _ = layer(rows=3, columns=64)
-    made = rounding.nearest(weight, bits, 32, symmetric)
+    made = rounding.nearest(weight, Grid(bits, 32, symmetric))
     dense = made.dense()
     for i in range(3):
         for group in range(2):
@@ -53,11 +56,54 @@ def test_zero_is_on_every_grid_and_what_is_stored_in_half_precision_is_what_was_
     weight[:, :32] += 10  # all of one sign
     weight[0] = 0
     for symmetric in (False, True):
-        made = rounding.nearest(weight, 4, 32, symmetric)
+        made = rounding.nearest(weight, Grid(4, 32, symmetric))
         assert torch.equal(made.scale.half().float(), made.scale)
         assert torch.equal(made.zero.half().float(), made.zero)
         assert torch.equal(made.zero, made.zero.round())
         assert (made.dense()[0] == 0).all()
+
+
+def test_ternary_weights_have_three_values_a_group_and_binary_ones_two_of_the_papers_size() -> None:
+    weight, _ = layer()
+    for kind, bits in (("ternary", 2), ("binary", 1)):
+        grid = Grid(bits, 32, kind=kind)  # type: ignore[arg-type]
+        dense = rounding.nearest(weight, grid).dense().view(24, -1, 32)
+        for found, given in zip(dense.flatten(0, 1), weight.view(-1, 32), strict=True):
+            size = given.abs()
+            mean = float(size.mean() if kind == "binary" else size[size > 0.7 * size.mean()].mean())
+            numbers = torch.tensor([-mean, mean] if kind == "binary" else [-mean, 0.0, mean])
+            best = numbers[(given[:, None] - numbers).abs().argmin(1)]
+            torch.testing.assert_close(found, best, rtol=2e-3, atol=1e-6)  # a is stored in half precision
+
+
+@pytest.mark.parametrize(("size", "groups"), [(32, 4), ("row", 1), ("tensor", 1)])
+def test_weights_share_a_scale_by_group_by_row_or_all_together(size: GroupSize, groups: int) -> None:
+    weight, _ = layer()
+    for symmetric in (False, True):
+        made = rounding.nearest(weight, Grid(4, size, symmetric))
+        assert made.scale.shape == (24, groups)
+        assert (len(made.scale.unique()) == 1) == (size == "tensor")
+        step = made.scale.repeat_interleave(128 // groups, dim=1)
+        assert ((made.dense() - weight).abs() <= 0.501 * step + 1e-6).all()
+
+
+def test_gptq_by_activation_is_the_recursion_on_sorted_columns_with_grids_settled_before() -> None:
+    weight, inputs = layer(columns=256)
+    order = inputs.gram.diagonal().argsort(descending=True)
+    upper = inverse_factor(inputs.gram[order][:, order])
+    scale, zero = (t.double().repeat_interleave(64, dim=1)[:, order] for t in Grid(4, 64).settle(weight))
+    w = weight.double()[:, order].clone()
+    for j in range(256):
+        q = ((w[:, j] / scale[:, j] + zero[:, j]).round().clamp(0, 15) - zero[:, j]) * scale[:, j]
+        error = (w[:, j] - q) / upper[j, j]
+        w[:, j] = q
+        w[:, j + 1 :] -= error[:, None] * upper[j, j + 1 :]
+    wanted = w[:, order.argsort()]
+    made = rounding.gptq(weight, inputs.gram, Grid(4, 64), by_activation=True).dense()
+    assert ((made - wanted).abs() < 1e-3).double().mean() > 0.9
+    reached = output_error(weight, made, inputs.gram)
+    assert reached == pytest.approx(output_error(weight, wanted, inputs.gram), rel=0.05)
+    assert reached < output_error(weight, rounding.nearest(weight, Grid(4, 64)).dense(), inputs.gram)
 
 
 def book(weight: torch.Tensor, gram: torch.Tensor, bits: int, group: int) -> torch.Tensor:
@@ -66,7 +112,7 @@ def book(weight: torch.Tensor, gram: torch.Tensor, bits: int, group: int) -> tor
     w = weight.double().clone()
     for j in range(w.shape[1]):
         if j % group == 0:
-            scale, zero = (t.double() for t in grouped.grid(w[:, j : j + group].float(), bits, False))
+            scale, zero = (t.double() for t in Grid(bits, group).settled(w[:, j : j + group].float()))
         q = ((w[:, j] / scale + zero).round().clamp(0, 2**bits - 1) - zero) * scale
         error = (w[:, j] - q) / upper[j, j]
         w[:, j] = q
@@ -77,29 +123,29 @@ def book(weight: torch.Tensor, gram: torch.Tensor, bits: int, group: int) -> tor
 @pytest.mark.parametrize("group", [32, 128, 256])
 def test_gptq_follows_the_papers_recursion_and_beats_nearest(group: int) -> None:
     weight, inputs = layer(columns=256)
-    made = rounding.gptq(weight, inputs.gram, 4, group)
+    made = rounding.gptq(weight, inputs.gram, Grid(4, group))
     reference = output_error(weight, book(weight, inputs.gram, 4, group), inputs.gram)
     ours = output_error(weight, made.dense(), inputs.gram)
     assert ours == pytest.approx(reference, rel=0.05)  # values on an edge may fall to the other side in float32
     agree = ((made.dense() - book(weight, inputs.gram, 4, group)).abs() < 1e-3).double().mean()
     assert agree > 0.9
-    assert ours < 0.8 * output_error(weight, rounding.nearest(weight, 4, group).dense(), inputs.gram)
+    assert ours < 0.8 * output_error(weight, rounding.nearest(weight, Grid(4, group)).dense(), inputs.gram)
 
 
 @pytest.mark.parametrize("bits", [2, 3, 4])
 def test_hqq_leaves_a_smaller_mean_error_than_nearest(bits: int) -> None:
     draw = torch.Generator().manual_seed(3)
     weight = torch.randn(24, 128, generator=draw)
-    ours, plain = rounding.hqq(weight, bits, 64), rounding.nearest(weight, bits, 64)
+    ours, plain = rounding.hqq(weight, Grid(bits, 64)), rounding.nearest(weight, Grid(bits, 64))
     assert (ours.dense() - weight).abs().mean() <= (plain.dense() - weight).abs().mean()
     assert torch.equal(ours.zero.half().float(), ours.zero)
 
 
 def test_awq_finds_the_best_of_the_exponents_and_never_does_worse_than_none() -> None:
     weight, inputs = layer()
-    scale = rounding.awq_scale(weight, inputs, 4, 32)
-    ours = output_error(weight, rounding.nearest(weight * scale, 4, 32).dense() / scale, inputs.gram)
-    plain = output_error(weight, rounding.nearest(weight, 4, 32).dense(), inputs.gram)
+    scale = rounding.awq_scale(weight, inputs, Grid(4, 32))
+    ours = output_error(weight, rounding.nearest(weight * scale, Grid(4, 32)).dense() / scale, inputs.gram)
+    plain = output_error(weight, rounding.nearest(weight, Grid(4, 32)).dense(), inputs.gram)
     assert ours < plain
     size = inputs.absolute / inputs.rows
     assert scale[size.argmax()] > scale[size.argmin()]
@@ -107,7 +153,7 @@ def test_awq_finds_the_best_of_the_exponents_and_never_does_worse_than_none() ->
 
 def test_a_scaled_layer_equals_the_original_before_it_is_rounded() -> None:
     weight, inputs = layer()
-    scale = rounding.awq_scale(weight, inputs, 4, 32)
+    scale = rounding.awq_scale(weight, inputs, Grid(4, 32))
     given = torch.randn(7, 128)
     torch.testing.assert_close((given / scale) @ (weight * scale).T, given @ weight.T, rtol=1e-5, atol=1e-5)
     small = rounding.scaled_gram(inputs.gram, scale)
@@ -120,7 +166,7 @@ def test_a_scaled_layer_equals_the_original_before_it_is_rounded() -> None:
 def test_a_grouped_layer_multiplies_what_its_numbers_stand_for(bits: int) -> None:
     torch.manual_seed(0)
     linear = nn.Linear(64, 10)
-    module = grouped.make(linear, {"bits": bits, "group_size": 32, "symmetric": False})
+    module = grouped.make(linear, {"format": "int", "bits": bits, "group_size": 32, "symmetric": False})
     given = torch.randn(3, 64)
     dense = module.dense()
     torch.testing.assert_close(module(given), given @ dense.T + linear.bias)
@@ -133,12 +179,20 @@ def test_a_grouped_layer_multiplies_what_its_numbers_stand_for(bits: int) -> Non
 @pytest.mark.parametrize("kind", ["bert", "llama", "gpt2"])
 @pytest.mark.parametrize(
     "fields",
-    [{}, {"rounding": "gptq"}, {"rounding": "hqq"}, {"scaling": "awq"}, {"rounding": "gptq", "scaling": "awq"}],
+    [
+        {},
+        {"rounding": "gptq"},
+        {"rounding": "gptq", "act_order": True, "group_size": "row"},
+        {"rounding": "hqq"},
+        {"scaling": "awq"},
+        {"rounding": "gptq", "scaling": "awq"},
+    ],
+    ids=lambda fields: "-".join(map(str, fields.values())) or "nearest",
 )
-def test_every_architecture_takes_every_rounding(kind: str, fields: dict[str, str]) -> None:
+def test_every_architecture_takes_every_rounding(kind: str, fields: dict[str, Any]) -> None:
     model = getattr(made_models, kind)()
     dense = made_models.logits(model)
-    config = Quantize(bits=4, format="int4", backend="torch", group_size=32, calibration_examples=8, **fields)  # type: ignore[arg-type]
+    config = Quantize(bits=4, format="int4", backend="torch", calibration_examples=8, **{"group_size": 32, **fields})
     done = apply_step(made_models.trainable(model), config)
     ours = made_models.logits(done.model)
     assert torch.isfinite(ours).all()
@@ -154,6 +208,9 @@ def test_every_architecture_takes_every_rounding(kind: str, fields: dict[str, st
         ({"bits": 4, "scaling": "awq", "format": "nf4"}, "scaling is of the formats"),
         ({"bits": 4, "rounding": "hqq", "symmetric": True}, "hqq moves the zero"),
         ({"bits": 3, "format": "int4"}, "has 4 bits, but bits is 3"),
+        ({"bits": 2, "format": "ternary", "rounding": "hqq"}, "hqq moves the zero"),
+        ({"bits": 4, "act_order": True}, "of rounding gptq, but rounding is nearest"),
+        ({"bits": 4, "group_size": "row", "backend": "quanto"}, "group_size is of backend torch"),
     ],
 )
 def test_what_cannot_go_together_is_refused(fields: dict[str, object], said: str) -> None:

@@ -65,7 +65,8 @@ def _settings(config: Quantize, row: Row) -> dict[str, Any]:
     if row.format == "llm_int8":
         return {"threshold": config.threshold}
     if row.backend == "torch":
-        ways = ("rounding", "scaling", "symmetric", "group_size")
+        ways = ["rounding", "scaling", "symmetric", "group_size"]
+        ways += ["damping", "act_order"] if config.rounding == "gptq" else []
         return {"bits": config.bits, **{name: getattr(config, name) for name in ways}}
     return {"group_size": config.group_size} if config.bits == 4 else {}
 
@@ -114,17 +115,17 @@ def _statistics(
 
 def _rounded(linear: nn.Linear, inputs: Inputs | None, entry: Mapping[str, Any]) -> nn.Module:
     """A grouped layer, rounded and scaled as the entry says; to the nearest where the layer never ran."""
-    grid = (entry["bits"], entry["group_size"])
+    grid = grouped.Grid.of(entry)
     weight, scale, gram = linear.weight.detach().float(), None, None if inputs is None else inputs.gram
     if inputs is not None and entry["scaling"] == "awq":
-        scale = rounding.awq_scale(weight, inputs, *grid, entry["symmetric"])
+        scale = rounding.awq_scale(weight, inputs, grid)
         weight, gram = weight * scale, rounding.scaled_gram(inputs.gram, scale)
     if entry["rounding"] == "gptq" and gram is not None:
-        made = rounding.gptq(weight, gram, *grid, entry["symmetric"])
+        made = rounding.gptq(weight, gram, grid, entry["damping"], entry["act_order"])
     elif entry["rounding"] == "hqq":
-        made = rounding.hqq(weight, *grid)
+        made = rounding.hqq(weight, grid)
     else:
-        made = rounding.nearest(weight, *grid, entry["symmetric"])
+        made = rounding.nearest(weight, grid)
     return grouped.build(linear, entry, made.ints, made.scale, made.zero, scale)
 
 

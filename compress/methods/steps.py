@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, get_args
 from pydantic import Field, model_validator
 
 from compress.config import Config
-from compress.formats import BITS, GROUPED
+from compress.formats import BITS, GROUPED, Format
 
 Fraction = Annotated[float, Field(gt=0, lt=1)]
 Patterns = tuple[str, ...]
@@ -69,21 +69,25 @@ class Quantize(Layers):
     """Store weights in 8 bits or fewer, and compute in them where the device has the kernels."""
 
     method: Literal["quantize"] = "quantize"
-    bits: Literal[8, 4, 3, 2] = 8
-    """Bits per weight."""
-    format: Literal["auto", "int8", "int8_static", "int8_weight", "llm_int8", "nf4", "fp4", "int4", "int3", "int2"] = (
-        "auto"
-    )
-    """Numbers the weights become; auto takes the best format with kernels on the device, and says which."""
+    bits: Literal[8, 4, 3, 2, 1] = 8
+    """Bits that store one weight."""
+    format: Literal["auto", Format] = "auto"
+    """Numbers the weights become; auto takes the best format with kernels on the device, and says which. ternary (-a,
+    0, a; 2 bits) and binary (-a, a; 1 bit) need training to keep accuracy."""
     backend: Literal["auto", "onnxruntime", "openvino", "torchao", "bitsandbytes", "quanto", "torch"] = "auto"
     """Library that does it; auto follows the table in `compress.formats`."""
-    group_size: Literal[32, 64, 128, 256] = 64
-    """Weights that share one scale, in formats of 4 bits or fewer and in int8_weight."""
+    group_size: Literal[32, 64, 128, 256, "row", "tensor"] = 64
+    """Weights that share one scale, in formats of 4 bits or fewer and in int8_weight; with backend torch also all of a
+    row, or all of the layer."""
     rounding: Literal["nearest", "gptq", "hqq"] = "nearest"
     """Each weight by itself; columns in turn, later ones making up for earlier ones (GPTQ, arXiv:2210.17323); or with
     each group's zero moved until most weights fit (HQQ). All but nearest take backend torch."""
     scaling: Literal["none", "awq"] = "none"
     """Scale up columns that large inputs meet before rounding (AWQ, arXiv:2306.00978); takes backend torch."""
+    act_order: bool = False
+    """Round the columns with the largest inputs first, in gptq."""
+    damping: Annotated[float, Field(gt=0, lt=1)] = 0.01
+    """Part of the mean of the inputs' squares that gptq adds to each, so that their matrix can be inverted."""
     symmetric: bool = False
     """A grid that is even to both sides of zero, instead of one from the least to the most weight; in backend torch."""
     per_channel: bool = True
@@ -97,23 +101,33 @@ class Quantize(Layers):
     def _format_has_these_bits(self) -> "Quantize":
         if self.format != "auto" and BITS[self.format] != self.bits:
             raise ValueError(f"format {self.format} has {BITS[self.format]} bits, but bits is {self.bits}")
-        ours = [name for name, plain in (("rounding", "nearest"), ("scaling", "none")) if getattr(self, name) != plain]
-        ours += ["symmetric"] if self.symmetric else []
+        ours = self._ours()
         if ours and self.backend not in ("auto", "torch"):
             raise ValueError(f"{ours[0]} is of backend torch; {self.backend} rounds in its own way")
         if ours and self.format not in ("auto", *GROUPED):
             raise ValueError(
                 f"{ours[0]} is of the formats {', '.join(GROUPED)}; {self.format} is rounded in its own way"
             )
-        if self.rounding == "hqq" and self.symmetric:
-            raise ValueError("rounding hqq moves the zero of each group, which symmetric fixes; leave one out")
+        fixed = self.symmetric or self.group_size == "tensor" or self.format in ("ternary", "binary")
+        if self.rounding == "hqq" and fixed:
+            raise ValueError(
+                "rounding hqq moves the zero of each group, which symmetric, group_size tensor, ternary and binary "
+                "fix; leave one out"
+            )
+        if self.rounding != "gptq" and (self.act_order or self.damping != 0.01):
+            raise ValueError(f"act_order and damping are of rounding gptq, but rounding is {self.rounding}")
         return self
+
+    def _ours(self) -> list[str]:
+        """Fields that are set to what only backend torch does."""
+        plain = {"rounding": "nearest", "scaling": "none", "symmetric": False}
+        ours = [name for name, value in plain.items() if getattr(self, name) != value]
+        return ours + ["group_size"] * isinstance(self.group_size, str)
 
     @property
     def wanted_backend(self) -> str:
         """`backend`, or torch where only that one does what is asked."""
-        ours = self.rounding != "nearest" or self.scaling != "none" or self.symmetric
-        return "torch" if ours and self.backend == "auto" else self.backend
+        return "torch" if self._ours() and self.backend == "auto" else self.backend
 
 
 class LowRank(Layers):

@@ -1,11 +1,12 @@
-"""Our own weight format: 2, 3, 4 or 8 bits, packed to the last bit, expanded to floating point before every product.
+"""Our own weight format: 1, 2, 3, 4 or 8 bits, packed to the last bit, expanded to floating point before every product.
 
     weight[i, j] = (ints[i, j] - zero[i, group of j]) * scale[i, group of j] / input_scale[j]
 
 Eight values of b bits become b bytes. `compress.methods.rounding` says which integers, scales and zeros.
 """
 
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Literal
 
 import torch
 from torch import nn
@@ -14,6 +15,9 @@ from torch.nn import functional
 from compress.packing import Settings, Tensors
 
 EIGHT = 8
+Kind = Literal["even", "ternary", "binary"]
+GroupSize = int | Literal["row", "tensor"]
+"""Weights of a row that share one scale: so many, all, or all of all rows."""
 
 
 class GroupedLinear(nn.Module):
@@ -89,42 +93,90 @@ def unpacked(packed: torch.Tensor, bits: int) -> torch.Tensor:
     return torch.stack(values, dim=-1).flatten(1)
 
 
-def grid(groups: torch.Tensor, bits: int, symmetric: bool) -> tuple[torch.Tensor, torch.Tensor]:
-    """Scale and zero [..] of weights [.., group]: from least to most, zero among them; or even to both sides.
+@dataclass(frozen=True)
+class Grid:
+    """Which numbers weights may become: 2^bits of them at even distances, or three, or two.
 
-    Both are numbers that half precision holds, so that storing them changes nothing.
+    even      from the least weight of a group to the most, zero among them; or as far to both sides (symmetric)
+    ternary   -a, 0, a; a: the mean of those above 0.7 of the mean size     Li et al. 2016, arXiv:1605.04711
+    binary    -a, a; a: the mean size                                       Rastegari et al. 2016, arXiv:1603.05279
+
+    Each weight takes the nearest; the ternary paper's own threshold, 0.7 of the mean size, is within a tenth of that.
     """
-    most = 2**bits - 1
-    if symmetric:
-        scale = groups.abs().amax(-1) / max(2 ** (bits - 1) - 1, 1)
-        zero = torch.full_like(scale, 2 ** (bits - 1))
-    else:
-        low, high = groups.amin(-1).clamp(max=0), groups.amax(-1).clamp(min=0)
-        scale = (high - low) / most
-        zero = -low / scale.clamp(min=1e-12)
-    scale = scale.clamp(min=1e-6).half().float()
-    return scale, zero.round().clamp(0, most)
 
+    bits: int
+    group_size: GroupSize
+    symmetric: bool = False
+    kind: Kind = "even"
 
-def integers(groups: torch.Tensor, scale: torch.Tensor, zero: torch.Tensor, bits: int) -> torch.Tensor:
-    """The nearest integers [.., group] of weights under a scale and zero [..], as int64."""
-    return (groups / scale[..., None] + zero[..., None]).round().clamp(0, 2**bits - 1).to(torch.int64)
+    @classmethod
+    def of(cls, settings: Settings) -> "Grid":
+        """The grid that a layer's settings describe."""
+        kinds: dict[str, Kind] = {"ternary": "ternary", "binary": "binary"}
+        kind = kinds.get(settings["format"], "even")
+        return cls(settings["bits"], settings["group_size"], settings["symmetric"], kind)
+
+    def columns(self, inputs: int) -> int:
+        """Weights of one row that share a scale, of so many."""
+        return self.group_size if isinstance(self.group_size, int) else inputs
+
+    def settle(self, weight: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Scale and zero [out, groups] of a weight [out, in]."""
+        rows, inputs = weight.shape
+        if self.group_size == "tensor":
+            scale, zero = self.settled(weight.reshape(1, -1))
+            return scale.expand(rows, 1), zero.expand(rows, 1)
+        return self.settled(weight.view(rows, -1, self.columns(inputs)))
+
+    def settled(self, groups: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Scale and zero [..] of weights [.., group]: numbers that half precision holds, so storing changes nothing."""
+        size = groups.abs()
+        if self.kind == "ternary":
+            large = size > 0.7 * size.mean(-1, keepdim=True)
+            scale = (size * large).sum(-1) / large.sum(-1).clamp(min=1)
+            zero = torch.ones_like(scale)
+        elif self.kind == "binary":
+            scale = 2 * size.mean(-1)
+            zero = torch.full_like(scale, 0.5)
+        elif self.symmetric:
+            scale = size.amax(-1) / max(2 ** (self.bits - 1) - 1, 1)
+            zero = torch.full_like(scale, 2 ** (self.bits - 1))
+        else:
+            low, high = groups.amin(-1).clamp(max=0), groups.amax(-1).clamp(min=0)
+            scale = (high - low) / self.most
+            zero = (-low / scale.clamp(min=1e-12)).round().clamp(0, self.most)
+        return scale.clamp(min=1e-6).half().float(), zero
+
+    @property
+    def most(self) -> int:
+        """The greatest integer."""
+        return 2 if self.kind == "ternary" else 2**self.bits - 1
+
+    def integers(self, groups: torch.Tensor, scale: torch.Tensor, zero: torch.Tensor) -> torch.Tensor:
+        """The nearest integers [.., group] of weights under a scale and zero [..], as int64."""
+        return (groups / scale[..., None] + zero[..., None]).round().clamp(0, self.most).to(torch.int64)
+
+    def rounded(self, weight: torch.Tensor, scale: torch.Tensor, zero: torch.Tensor) -> torch.Tensor:
+        """The nearest integers [out, in] of a weight [out, in] under scale and zero [out, groups]."""
+        groups = weight.view(weight.shape[0], -1, self.columns(weight.shape[1]))
+        return self.integers(groups, scale, zero).view_as(weight)
 
 
 def refuse(linear: nn.Linear, settings: Settings) -> str | None:
     """Why this layer cannot be quantized so; None when it can."""
-    if linear.in_features % settings["group_size"]:
-        return f"group_size {settings['group_size']} does not divide its {linear.in_features} inputs"
+    size = settings["group_size"]
+    if isinstance(size, int) and linear.in_features % size:
+        return f"group_size {size} does not divide its {linear.in_features} inputs"
+    if linear.in_features % EIGHT:
+        return f"its {linear.in_features} inputs are no multiple of {EIGHT}, by which they are packed"
     return None
 
 
 def make(linear: nn.Linear, settings: Settings) -> nn.Module:
     """The layer rounded to the nearest numbers of its grid."""
-    weight = linear.weight.detach().float()
-    groups = weight.view(weight.shape[0], -1, settings["group_size"])
-    scale, zero = grid(groups, settings["bits"], settings["symmetric"])
-    ints = integers(groups, scale, zero, settings["bits"]).view_as(weight)
-    return build(linear, settings, ints, scale, zero)
+    weight, grid = linear.weight.detach().float(), Grid.of(settings)
+    scale, zero = grid.settle(weight)
+    return build(linear, settings, grid.rounded(weight, scale, zero), scale, zero)
 
 
 def build(
@@ -139,7 +191,9 @@ def build(
     bias = None if linear.bias is None else linear.bias.detach().clone()
     half = None if input_scale is None else input_scale.half()
     bits = int(settings["bits"])
-    module = GroupedLinear(packed(ints, bits), scale.half(), zero.half(), bits, bias, half, linear.weight.dtype)
+    module = GroupedLinear(
+        packed(ints, bits), scale.half().contiguous(), zero.half().contiguous(), bits, bias, half, linear.weight.dtype
+    )
     return module.eval()
 
 
