@@ -139,6 +139,26 @@ def compare(
     print("\n".join(compared(loaded, options).lines()))
 
 
+@app.command()
+def sensitivity(
+    recipe: Annotated[str, typer.Argument(help="A recipe file, or the name of a shipped one.")],
+    workload: Workload = None,
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", help="Change a field: steps.0.bits=4", metavar="PATH=VALUE")
+    ] = None,
+    device: Device = "auto",
+    examples: Annotated[int, typer.Option(help="Training examples behind each loss.", min=2)] = 256,
+    step: Annotated[int | None, typer.Option(help="Which step, from 0; unset: the last of layers.")] = None,
+) -> None:
+    """Say how much loss a step causes in each layer alone: what to exclude, or to override."""
+    from compress.config import parse_assignment
+    from compress.recipe import Recipe
+    from compress.sensitivity import sensitivity as report
+
+    loaded = Recipe.load(recipe, [parse_assignment(text) for text in set_ or ()])
+    print("\n".join(report(loaded, workload, device, examples, step).lines()))
+
+
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
 def measure(
     context: typer.Context,

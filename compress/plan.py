@@ -96,15 +96,17 @@ def _check_pairs(recipe: Recipe, machine: Machine) -> None:
     """Refuses format, runtime and device combinations that do not exist."""
     device: DeviceType = "cuda" if machine.device.startswith("cuda") else "cpu"
     for index, step in enumerate(recipe.steps):
-        if step.method == "quantize":
-            try:
-                choose(
-                    bits=step.bits,
-                    format=step.format,
-                    backend=step.wanted_backend,
-                    runtime=recipe.runtime,
-                    device=device,
+        runtime: str = recipe.runtime
+        for part in step.parts if step.method == "quantize" else ():
+            if runtime in GRAPHS.values() and runtime != recipe.runtime:
+                raise InputError(
+                    f"{recipe.name} steps.{index} overrides: {runtime} quantizes a whole graph at once; give a backend "
+                    "that replaces layers (torchao, bitsandbytes, quanto, torch), or exclude those layers"
                 )
+            try:
+                runtime = choose(
+                    bits=part.bits, format=part.format, backend=part.wanted_backend, runtime=runtime, device=device
+                ).runtime
             except InputError as error:
                 raise InputError([f"{recipe.name} steps.{index}: {problem}" for problem in error.problems]) from None
     if recipe.runtime in GRAPHS.values():

@@ -9,6 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from compress.config import Config
+from compress.methods.steps import Layers
 
 if TYPE_CHECKING:
     from compress.bundle import Bundle
@@ -30,5 +31,8 @@ def transform(method: str) -> Callable[["Bundle", Any], "Bundle"]:
 
 
 def apply_step(bundle: "Bundle", step: Config) -> "Bundle":
-    """The bundle after one step."""
-    return transform(getattr(step, "method"))(bundle, step)  # noqa: B009
+    """The bundle after one step; layers with settings of their own come last."""
+    verb = transform(getattr(step, "method"))  # noqa: B009
+    for part in step.parts if isinstance(step, Layers) else (step,):
+        bundle = verb(bundle, part)
+    return bundle

@@ -3,9 +3,9 @@
 The verbs live beside this file, one per method; `TRANSFORMS` in `compress.methods` maps one to the other.
 """
 
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal, Self, get_args
 
-from pydantic import Field, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from compress.config import Config
 from compress.formats import BITS, GROUPED, Format
@@ -24,6 +24,35 @@ class Layers(Config):
     """Change layers whose name matches one of these."""
     exclude: Patterns = HEADS
     """But not those that match one of these."""
+    overrides: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    """Other settings for layers that match a pattern, included or not: {"*.attention.*": {bits: 8}}. The first that
+    matches counts."""
+
+    @property
+    def parts(self) -> tuple[Self, ...]:
+        """This step for the layers without an override, then one for those of each override."""
+        patterns = tuple(self.overrides)
+        if not patterns:
+            return (self,)
+        made = [self.model_copy(update={"exclude": (*self.exclude, *patterns), "overrides": {}})]
+        for index, (pattern, fields) in enumerate(self.overrides.items()):
+            own = {"include": (pattern,), "exclude": (*self.exclude, *patterns[:index]), "overrides": {}}
+            made.append(type(self).model_validate({**self.model_dump(), **fields, **own}))
+        return tuple(made)
+
+    @model_validator(mode="after")
+    def _overrides_are_settings(self) -> Self:
+        for pattern, fields in self.overrides.items():
+            fixed = [name for name in fields if name in ("method", "structure", *Layers.model_fields)]
+            if fixed:
+                raise ValueError(f"overrides {pattern}: {fixed[0]} is one for the whole step; leave it out")
+        try:
+            assert self.parts
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(map(str, first["loc"]))
+            raise ValueError(f"overrides: {where + ': ' if where else ''}{first['msg']}") from None
+        return self
 
 
 class Cast(Config):

@@ -1,0 +1,107 @@
+"""Settings of single layers: overrides reach the layers they name, and sensitivity says which layers need them."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from compress import sensitivity
+from compress.config import InputError
+from compress.methods import apply_step
+from compress.methods.calibrate import batches
+from compress.methods.steps import LowRank, Prune, Quantize
+from compress.plan import Options, plan
+from compress.recipe import Recipe
+from compress.results import Machine
+from tests import made_models
+from tests.made_models import MODELS, bundle, trainable
+
+INT8 = {"bits": 8, "format": "int8_weight", "group_size": 32}
+
+
+@pytest.mark.parametrize("kind", ["bert", "llama", "vit"])
+def test_layers_that_match_an_override_get_its_settings_and_the_others_the_steps(kind: str) -> None:
+    attention = {"bert": "*.attention.*", "vit": "*.attention.*", "llama": "*.self_attn.*"}[kind]
+    done = apply_step(
+        bundle(MODELS[kind]()),
+        Quantize(bits=4, format="int4", backend="torch", group_size=32, overrides={attention: INT8}),
+    )
+    bits = {name: entry["bits"] for name, entry in done.layers.items() if name}
+    assert set(bits.values()) == {4, 8}
+    for name, value in bits.items():
+        assert (value == 8) == (attention.strip("*") in name), name
+    assert torch.isfinite(made_models.logits(done.model)).all()
+
+
+def test_of_two_overrides_the_first_that_matches_counts_and_exclude_still_holds() -> None:
+    step = LowRank(
+        rank=8,
+        exclude=("*key*", "*pooler*", "*classifier*"),
+        overrides={"*query*": {"rank": 3}, "*attention*": {"rank": 5}},
+    )
+    ranks = {name: entry["rank"] for name, entry in apply_step(bundle(MODELS["bert"]()), step).layers.items()}
+    for name, rank in ranks.items():
+        assert rank == (3 if "query" in name else 5 if "attention" in name else 8), name
+    assert not any("key" in name for name in ranks)
+
+
+def test_a_part_of_the_weights_can_be_pruned_harder() -> None:
+    step = Prune(structure="unstructured", fraction=0.25, overrides={"*output*": {"fraction": 0.75}})
+    for name, entry in apply_step(bundle(MODELS["bert"]()), step).layers.items():
+        assert entry["sparsity"] == pytest.approx(0.75 if "output" in name else 0.25, abs=0.01)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "said"),
+    [
+        ({"*": {"bits": 5}}, "bits: Input should be"),
+        ({"*": {"depth": 5}}, "depth: Extra inputs"),
+        ({"*": {"include": ["a"]}}, "include is one for the whole step"),
+        ({"*": {"format": "int3"}}, "format int3 has 3 bits"),
+    ],
+)
+def test_an_override_that_is_no_setting_is_refused_before_anything_is_loaded(overrides: Any, said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        Quantize(bits=4, overrides=overrides)
+
+
+def test_a_graph_cannot_have_settings_by_layer(workload: Path) -> None:
+
+    machine = Machine(id="m", device="cpu", device_name="CPU", uuid=None, details={}, versions={})
+    recipe = Recipe(
+        name="x", workload=str(workload), steps=(Quantize(bits=8, overrides={"*query*": {"per_channel": False}}),)
+    )
+    with pytest.raises(InputError, match="quantizes a whole graph at once"):
+        plan([recipe], Options(), machine)
+
+
+@pytest.mark.parametrize("kind", ["bert", "llama"])
+def test_the_layer_that_is_ruined_is_found_the_most_sensitive(kind: str) -> None:
+    one = trainable(MODELS[kind]())
+    step = Quantize(bits=8, format="int8_weight", group_size=32)
+    names = [name for _, name in sensitivity.units(one, step)]
+    target = names[-1]  # the last feed-forward output: nothing behind it dampens what happens to it
+    worse = step.model_copy(update={"overrides": {target: {"bits": 1, "format": "binary"}}})
+    report = sensitivity.effects(one, worse, examples=16)
+    sizes = {effect.layer: abs(effect.more.value) for effect in report.effects if effect.more}
+    assert set(sizes) == set(names)
+    assert max(sizes, key=sizes.__getitem__) == target
+    assert made_models.logits(one.model).isfinite().all()  # the bundle's own model is as it was
+
+
+def test_losses_are_those_of_the_model_itself() -> None:
+    for kind in ("bert", "llama"):
+        one = trainable(MODELS[kind]())
+        data = list(batches(one, "test", 6, batch_size=1))
+        sums, counts = sensitivity.losses(one.model, data)
+        with torch.no_grad():
+            wanted = [float(one.model(**batch).loss) for batch in data]
+        assert (sums / counts).tolist() == pytest.approx(wanted, rel=1e-4)
+
+
+def test_what_has_no_single_layers_is_refused() -> None:
+    with pytest.raises(InputError, match="runs through the whole model"):
+        sensitivity.effects(trainable(MODELS["bert"]()), Prune(structure="hidden"), examples=4)
+    with pytest.raises(InputError, match="none of its steps changes layers"):
+        sensitivity.sensitivity(Recipe(name="dense"))
