@@ -35,6 +35,9 @@ class Bundle:
     """Loads the training examples (normalised columns); None when the caller brought none."""
     teacher: Callable[[], Any] | None = None
     """Loads the dense model that the recipe started from."""
+    cost: Callable[[Any, str], float] | None = None
+    """What a model costs at the workload's headline point: cost(model, "macs" or "latency"); a method that needs one
+    must not measure by itself."""
     runtime: str = "auto"
     """What will execute the model, as the recipe asks."""
     seed: int = 0

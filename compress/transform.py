@@ -11,6 +11,7 @@ import torch
 from compress import artifact, runtimes
 from compress.bundle import Bundle
 from compress.config import InputError
+from compress.cost import cost_of
 from compress.devices import pick
 from compress.energy import Absent, Meter, read_uj
 from compress.energy.spending import spending
@@ -100,6 +101,7 @@ def open_bundle(recipe: Recipe, found: source.Source, device: torch.device, work
         workload=found.workload,
         train=train,
         teacher=lambda: source.load_model(found, device=str(device))[0],
+        cost=cost_of(found, device, processor, recipe.seed),
         runtime=recipe.runtime,
         seed=recipe.seed,
         work=work,

@@ -39,6 +39,8 @@ CASES: dict[str, tuple[Any, ...]] = {
     "bert:bf16": (Cast(),),
     "bert:feed_forward": (HALF,),
     "bert:heads": (HEADS,),
+    "bert:layers": (Prune(structure="layers", importance="influence", fraction=0.5, calibration_examples=8),),
+    "bert:feed_forward_global": (Prune(fraction=0.5, importance="obd", allocation="global", calibration_examples=8),),
     "bert:unstructured": (Prune(structure="unstructured", fraction=0.5),),
     "bert:lowrank": (LowRank(rank=8),),
     "bert:lowrank+llm_int8": (LowRank(rank=8), LLM8),

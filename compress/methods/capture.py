@@ -76,7 +76,7 @@ def capture(model: nn.Module, examples: Sequence[Batch], names: Sequence[str]) -
                 size = given.shape[-1]
                 nothing = torch.zeros(size, dtype=torch.float64, device=given.device)
                 mine = Inputs(nothing.diag(), nothing)
-            mine.add(_rows(given.detach(), mask[0]))
+            mine.add(token_rows(given.detach(), mask[0]))
             last[:] = given, mine
         found[name] = last[1]
         waiting.discard(name)
@@ -117,7 +117,7 @@ def walk(bundle: Bundle, step: str, count: int, names: Iterable[str]) -> Iterato
         yield from ((name, found.get(name)) for name in block)
 
 
-def _rows(given: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
+def token_rows(given: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
     """[n, in]: the real tokens of [batch, length, in]; everything where the mask does not fit."""
     if mask is not None and mask.shape == given.shape[:-1]:
         return given[mask.bool()]

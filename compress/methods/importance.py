@@ -64,6 +64,55 @@ def taylor(sets: Sequence[Structures], gradients: Iterable[int]) -> list[torch.T
     return [total / max(examples, 1) for total in totals]
 
 
+def obd(sets: Sequence[Structures], gradients: Iterable[int]) -> list[torch.Tensor]:
+    """For each set, [count] halved sums of weight^2 x mean gradient^2: what the loss grows by to second order.
+
+    Optimal Brain Damage, LeCun et al. 1990, with squared gradients of batches for the Hessian's diagonal (the empirical
+    Fisher information).
+    """
+    squares = {id(p.parameter): torch.zeros_like(p.parameter, dtype=torch.float32) for s in sets for p in s.parts}
+    parameters = {id(p.parameter): p.parameter for s in sets for p in s.parts}
+    examples = 0
+    for size in gradients:
+        examples += size
+        for key, parameter in parameters.items():
+            if parameter.grad is not None:
+                squares[key] += size * parameter.grad.float().square()
+    return [
+        torch.stack(
+            [
+                per_structure(p.parameter.detach().float().square() * squares[id(p.parameter)], p, s.count)
+                for p in s.parts
+            ]
+        ).sum(0)
+        / (2 * max(examples, 1))
+        for s in sets
+    ]
+
+
+def activation(weight: torch.Tensor, norms: torch.Tensor, count: int) -> torch.Tensor:
+    """[count] norms of what each structure adds to the outputs of weight [out, in], were its features independent.
+
+    `norms` [in] are those of the input features, of which each structure has in / count, side by side: the sum of
+    Wanda's scores squared over all weights that the structure feeds.
+    """
+    features = weight.float().square().sum(0) * norms.float().to(weight.device).square()  # [in]
+    return features.view(count, -1).sum(1).sqrt()
+
+
+def allocated(scores: Sequence[torch.Tensor], kept: int, least: int = 1, step: int = 1) -> list[int]:
+    """How many structures each set keeps when the `kept` most important of all stay, at least `least` of each.
+
+    Numbers are rounded to a multiple of `step`. Scores are compared as they are: sets must have them in one unit.
+    """
+    threshold = torch.cat([s.double().cpu() for s in scores]).sort(descending=True).values[kept - 1]
+    found = []
+    for score in scores:
+        wanted = int((score.double().cpu() >= threshold).sum())
+        found.append(max(least, min(round(wanted / step) * step, len(score))))
+    return found
+
+
 def most_important(scores: torch.Tensor, count: int) -> torch.Tensor:
     """Ascending indices of the `count` highest scores; among equals the earlier one stays."""
     return torch.argsort(scores, descending=True, stable=True)[:count].sort().values

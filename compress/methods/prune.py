@@ -5,6 +5,7 @@ feed_forward   torch-pruning's dependency graph     a neuron: a row of the first
 heads          our table of names (prune_heads)     a key/value head with all query heads that share it
 hidden         torch-pruning's dependency graph     a channel of the residual stream, through the whole model
 channels       torch-pruning's dependency graph     a channel of a convolution and of all that is added to it
+layers         leaving them out (prune_layers)      a transformer layer
 unstructured   a mask (prune_weights)               a single weight
 """
 
@@ -19,6 +20,7 @@ CUTS: dict[str, str] = {
     "heads": "compress.methods.prune_heads:heads",
     "hidden": "compress.methods.prune_width:hidden",
     "channels": "compress.methods.prune_channels:channels",
+    "layers": "compress.methods.prune_layers:layers",
     "unstructured": "compress.methods.prune_weights:unstructured",
 }
 
@@ -31,4 +33,17 @@ def prune(bundle: Bundle, config: Prune) -> Bundle:
     """
     module, _, name = CUTS[config.structure].partition(":")
     cut: Callable[[Bundle, Prune], Bundle] = getattr(import_module(module), name)
-    return cut(bundle, config)
+    for fraction in schedule(config):
+        bundle = cut(bundle, config.model_copy(update={"fraction": fraction, "rounds": 1}))
+    return bundle
+
+
+def schedule(config: Prune) -> list[float]:
+    """The fraction of each round: of what is left for structures, of everything for zeros, which stay counted.
+
+    Structures go by equal factors, zeros by equal steps.
+    """
+    rounds = config.rounds
+    if config.structure == "unstructured":
+        return [config.fraction * (index + 1) / rounds for index in range(rounds)]
+    return [1 - (1 - config.fraction) ** (1 / rounds)] * rounds

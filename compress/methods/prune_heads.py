@@ -20,8 +20,8 @@ from compress.bundle import Bundle, matches
 from compress.config import InputError
 from compress.layers import keep_inputs, keep_outputs, matrix, output_dim
 from compress.methods.architectures import Architecture, Layer, layers_of
-from compress.methods.calibrate import gradients
-from compress.methods.importance import Part, Structures, magnitude, most_important, taylor
+from compress.methods.importance import Part, Structures, allocated, most_important
+from compress.methods.scoring import scores
 from compress.methods.shapes import parameter_shapes, shape_changes
 from compress.methods.steps import Prune
 
@@ -56,13 +56,12 @@ def heads(bundle: Bundle, config: Prune) -> Bundle:
         )
     kept = [_groups_to_keep(attention, config.fraction) for attention in chosen]
     sets = [structures(attention) for attention in chosen]
-    if config.importance == "taylor":
-        scores = taylor(sets, gradients(bundle, "prune with importance taylor", config.calibration_examples))
-    else:
-        scores = [magnitude(one) for one in sets]
+    scored = scores(bundle, config, sets, [a.layer.child(a.layer.architecture.output) for a in chosen])
+    if config.allocation == "global":
+        kept = allocated(scored, sum(kept))
     before = parameter_shapes(model)
     attributes = {}
-    for attention, score, count in zip(chosen, scores, kept, strict=True):
+    for attention, score, count in zip(chosen, scored, kept, strict=True):
         keep_groups(attention, most_important(score, count))
         changed = _set_attributes(attention, count)
         if changed:

@@ -5,7 +5,10 @@ hidden         every matrix on the residual stream shrinks along one dimension (
                parameters come closest to the fraction is taken
 """
 
+import copy
 import math
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from torch import nn
@@ -15,12 +18,13 @@ from compress.bundle import Bundle, matches
 from compress.config import InputError
 from compress.layers import matrix
 from compress.methods.architectures import Layer, architecture_of, layers_of
-from compress.methods.calibrate import gradients
-from compress.methods.importance import Part, Structures, magnitude, most_important, taylor
+from compress.methods.importance import Part, Structures, allocated, most_important
 from compress.methods.prune_graph import outputs_group, parts_of, trace
+from compress.methods.scoring import scores
 from compress.methods.shapes import parameter_shapes, shape_changes
 from compress.methods.steps import Prune
 
+BISECTIONS = 7  # to less than a hundredth of the width
 STEP = 8  # widths that are a multiple of 8 keep vector kernels full
 
 
@@ -33,6 +37,8 @@ def feed_forward(bundle: Bundle, config: Prune) -> Bundle:
         first = every[0].child(every[0].architecture.ffn_in[0])
         raise InputError(f"prune feed_forward: no layer matches include and exclude; the first is {first}")
     widths = [_width(layer) for layer in chosen]
+    if config.cost != "parameters":
+        config = config.model_copy(update={"fraction": fraction_for(bundle, config), "cost": "parameters"})
     targets = [round_width(width * (1 - config.fraction), width) for width in widths]
     graph = trace(model)
     roots = [layer.get(layer.architecture.ffn_in[0]) for layer in chosen]
@@ -40,15 +46,18 @@ def feed_forward(bundle: Bundle, config: Prune) -> Bundle:
     for root, width in zip(roots, widths, strict=True):
         parts = parts_of(graph, outputs_group(graph, root, range(width)), width)
         sets.append(Structures(parts, width))
-    scores = _scores(bundle, config, sets)
+    scored = scores(bundle, config, sets, [layer.child(layer.architecture.ffn_out) for layer in chosen])
+    if config.allocation == "global":
+        targets = allocated(scored, sum(targets), _step(min(widths)), _step(min(widths)))
     before = parameter_shapes(model)
-    for root, width, target, score in zip(roots, widths, targets, scores, strict=True):
-        _remove(graph, root, width, most_important(score, target).tolist())
+    for root, width, target, score in zip(roots, widths, targets, scored, strict=True):
+        if target < width:
+            _remove(graph, root, width, most_important(score, target).tolist())
     after = {_width(layer) for layer in every}
     if len(after) == 1:
         setattr(model.config, every[0].architecture.ffn_width, after.pop())
     note = (
-        f"prune: feed-forward width {widths[0]} -> {targets[0]} in {len(chosen)} of {len(every)} layers "
+        f"prune: feed-forward width {span(widths)} -> {span(targets)} in {len(chosen)} of {len(every)} layers "
         f"({1 - sum(targets) / sum(widths):.1%} of their parameters)"
     )
     return bundle.changed(model, shape_changes(before, model), note)
@@ -73,7 +82,7 @@ def hidden(bundle: Bundle, config: Prune) -> Bundle:
     # transformers insists that heads divide the hidden size in a config, also where head_dim is stated
     step = math.lcm(_step(width), model.config.num_attention_heads if names.hidden else 1)
     target = solve_width(model, parts, width, config.fraction, step)
-    (score,) = _scores(bundle, config, [Structures(parts, width)])
+    (score,) = scores(bundle, config, [Structures(parts, width)])
     before, total = parameter_shapes(model), _count(model)
     _remove(graph, root, width, most_important(score, target).tolist())
     model.tie_weights()  # the cut made the two sides of a tied embedding separate
@@ -117,10 +126,37 @@ def solve_width(model: Any, parts: tuple[Part, ...], width: int, fraction: float
     return best
 
 
-def _scores(bundle: Bundle, config: Prune, sets: list[Structures]) -> list[Any]:
-    if config.importance == "taylor":
-        return taylor(sets, gradients(bundle, "prune with importance taylor", config.calibration_examples))
-    return [magnitude(one) for one in sets]
+def fraction_for(bundle: Bundle, config: Prune) -> float:
+    """The fraction of feed-forward parameters whose removal takes `fraction` of the whole model's cost.
+
+    Found by bisection over copies pruned by magnitude: what stays decides the cost, not which. Raises InputError where
+    even the narrowest layers cost more, or nothing here can tell the cost.
+    """
+    if bundle.cost is None:
+        raise InputError(f"prune cost {config.cost}: no workload says at which point; use cost parameters here")
+    cost, dense = bundle.cost, bundle.cost(bundle.model, config.cost)
+
+    def left(fraction: float) -> float:
+        plain = {"fraction": fraction, "cost": "parameters", "importance": "magnitude", "allocation": "uniform"}
+        trial = replace(bundle, model=copy.deepcopy(bundle.model))
+        return cost(feed_forward(trial, config.model_copy(update=plain)).model, config.cost) / dense
+
+    low, high = 0.0, 1 - 1e-6
+    narrowest = left(high)
+    if narrowest > 1 - config.fraction:
+        raise InputError(
+            f"prune feed_forward: {config.fraction:.0%} of {config.cost} cannot go: the narrowest layers leave "
+            f"{narrowest:.0%}; ask for less"
+        )
+    for _ in range(BISECTIONS):
+        middle = (low + high) / 2
+        low, high = (middle, high) if left(middle) > 1 - config.fraction else (low, middle)
+    return high
+
+
+def span(values: Sequence[int]) -> str:
+    """One number, or from which to which."""
+    return str(values[0]) if min(values) == max(values) else f"{min(values)} to {max(values)}"
 
 
 def _remove(graph: Any, root: nn.Module, width: int, kept: list[int]) -> None:

@@ -1,0 +1,36 @@
+"""The scores that a recipe asks for, of the structures of several layers."""
+
+from collections.abc import Sequence
+
+import torch
+
+from compress.bundle import Bundle
+from compress.layers import matrix
+from compress.methods import importance
+from compress.methods.calibrate import gradients
+from compress.methods.capture import walk
+from compress.methods.importance import Structures
+from compress.methods.steps import Prune
+
+
+def scores(
+    bundle: Bundle, config: Prune, sets: Sequence[Structures], outputs: Sequence[str] = ()
+) -> list[torch.Tensor]:
+    """[count] for each set; `outputs` are the layers whose inputs the structures of each set are.
+
+    Under allocation global they can be compared across sets: norms are divided by their mean within the set.
+    """
+    step, count = f"prune with importance {config.importance}", config.calibration_examples
+    if config.importance == "taylor":
+        return importance.taylor(sets, gradients(bundle, step, count))
+    if config.importance == "obd":
+        return importance.obd(sets, gradients(bundle, step, count))
+    if config.importance == "activation":
+        found = []
+        for (name, inputs), structures in zip(walk(bundle, step, count, outputs), sets, strict=True):
+            weight = matrix(bundle.model.get_submodule(name))
+            norms = torch.ones(weight.shape[1]) if inputs is None else inputs.norms
+            found.append(importance.activation(weight, norms, structures.count))
+    else:
+        found = [importance.magnitude(one) for one in sets]
+    return [score / score.mean() for score in found] if config.allocation == "global" else found
