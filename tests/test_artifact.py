@@ -85,7 +85,7 @@ CASES: dict[str, tuple[Any, ...]] = {
 }
 PLAIN = [
     "bert:dense", "bert:bf16", "bert:feed_forward", "bert:unstructured", "llama:dense", "llama:bf16", "llama:heads",
-    "gpt2:dense", "vit:dense", "vit:feed_forward",
+    "gpt2:dense", "vit:dense", "vit:feed_forward", "bert:layers",
 ]  # fmt: skip
 
 CHILD = """
@@ -176,7 +176,8 @@ def test_plain_folders_load_with_from_pretrained_and_others_refuse_loudly(case: 
 def test_the_cases_cover_every_format_and_backend_on_cpu() -> None:
     made_pairs = {("int8", "onnxruntime"), ("int8", "torchao"), ("llm_int8", "bitsandbytes"), ("nf4", "bitsandbytes"),
                   ("fp4", "bitsandbytes"), ("int4", "quanto"), ("int8_static", "openvino"), ("int8_weight", "torch"),
-                  ("int4", "torch"), ("int3", "torch"), ("int2", "torch")}  # fmt: skip
+                  ("int4", "torch"), ("int3", "torch"), ("int2", "torch"),
+                  ("ternary", "torch"), ("binary", "torch")}  # fmt: skip
     assert {(row.format, row.backend) for row in ROWS if row.device == "cpu"} == made_pairs
 
 
