@@ -81,24 +81,25 @@ def pareto(
     lifetime: Annotated[float | None, typer.Option(help="With --embodied: years that the device serves.")] = None,
 ) -> None:
     """Make the table, the front and the picture from result files only."""
-    from compress import carbon, odds, report
-    from compress.pareto import group
-    from compress.results import read_all
+    from compress.report import Painter
 
-    least = _grade(grade)
-    asked = None if within is None else odds.loss(within)
-    if grid is None and (pue, intensity, embodied, lifetime) != (None, None, None, None):
-        raise InputError("--pue, --intensity, --embodied and --lifetime say what --grid needs; --grid is not given")
-    said = None if grid is None else carbon.terms(grid, pue, intensity, embodied, lifetime)
+    with Painter() as painter:  # its process loads what it draws with while this one loads and reads the rest
+        from compress import carbon, odds, report
+        from compress.pareto import group
+        from compress.results import read_all
 
-    with report.Painter() as painter:
+        least = _grade(grade)
+        asked = None if within is None else odds.loss(within)
+        if grid is None and (pue, intensity, embodied, lifetime) != (None, None, None, None):
+            raise InputError("--pue, --intensity, --embodied and --lifetime say what --grid needs; --grid is not given")
+        said = None if grid is None else carbon.terms(grid, pue, intensity, embodied, lifetime)
         found, problems = read_all(folder)
         if not found:
             raise InputError(
                 [*problems, f"{folder}: no results in it; run a recipe first: python -m compress run bert_int8"]
             )
         tables = group(found, least)
-        painter.start(tables)
+        painter.start(report.panels(tables))
         _print_tables(tables, problems)
         lines = [] if asked is None else [line for table in tables for line in odds.answers(table, *asked, str(within))]
         if said is not None:

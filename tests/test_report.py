@@ -13,7 +13,8 @@ from compress.recipe import Recipe
 from compress.report import print_tables, text, write_tables
 from compress.report.html import recipe_html, result_html
 from compress.report.notes import footnotes, heading
-from compress.report.plot import Painter, panels, picture
+from compress.report.panels import panels
+from compress.report.plot import Painter, picture
 from compress.report.sheet import csv_text, safe
 from compress.report.table import escape, markdown, rows
 from compress.stats import Estimate
@@ -258,14 +259,14 @@ def test_a_picture_drawn_by_another_process_is_the_same(monkeypatch: pytest.Monk
     monkeypatch.setattr("threading.active_count", lambda: 1)
     tables = group(factory.family())
     with Painter() as painter:
-        painter.start(tables)
+        painter.start(panels(tables))
         assert painter.picture() == picture(panels(tables))
 
 
 def test_a_process_that_cannot_fork_draws_itself(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("threading.active_count", lambda: 2)
     with Painter() as painter:
-        painter.start(group(factory.family()))
+        painter.start(panels(group(factory.family())))
         assert painter.picture().startswith(b"\x89PNG")
 
 
@@ -276,5 +277,5 @@ def test_a_picture_that_cannot_be_drawn_is_said(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr("compress.report.plot.picture", fail)
     monkeypatch.setattr("threading.active_count", lambda: 1)
     with Painter() as painter, pytest.raises(RuntimeError, match="could not be drawn"):
-        painter.start(group(factory.family()))
+        painter.start(panels(group(factory.family())))
         painter.picture()

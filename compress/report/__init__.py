@@ -1,16 +1,42 @@
-"""Tables, pictures and small pieces of HTML, made from result files only; never torch."""
+"""Tables, pictures and small pieces of HTML, made from result files only; never torch.
 
-from compress.report.describe import print_methods, print_result, print_workloads
-from compress.report.notes import carbon_lines
-from compress.report.plot import Painter
-from compress.report.table import print_tables, write_tables
+Names load on first use: the picture's process starts before the rest is loaded.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from compress.report.describe import print_methods, print_result, print_workloads
+    from compress.report.notes import carbon_lines
+    from compress.report.panels import panels
+    from compress.report.plot import Painter
+    from compress.report.table import print_tables, write_tables
+
+_WHERE = {
+    "Painter": "plot",
+    "carbon_lines": "notes",
+    "panels": "panels",
+    "print_methods": "describe",
+    "print_result": "describe",
+    "print_tables": "table",
+    "print_workloads": "describe",
+    "write_tables": "table",
+}
 
 __all__ = [
     "Painter",
     "carbon_lines",
+    "panels",
     "print_methods",
     "print_result",
     "print_tables",
     "print_workloads",
     "write_tables",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _WHERE:
+        raise AttributeError(f"module 'compress.report' has no attribute {name!r}")
+    return getattr(import_module(f"compress.report.{_WHERE[name]}"), name)

@@ -11,21 +11,21 @@ import math
 import os
 import threading
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-
-from compress.pareto import Candidate, Table, candidates
-from compress.report.notes import title
-from compress.report.text import plain
-from compress.verdict import delta_unit
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-FRONT, OTHER, REFERENCE = "#D55E00", "#0072B2", "#555555"  # vermillion, blue, grey
+KINDS: dict[str, tuple[str, str, str]] = {
+    "front": ("on the front", "#D55E00", "D"),  # vermillion
+    "other": ("other recipes", "#0072B2", "o"),  # blue
+    "reference": ("references (not compressed)", "#555555", "s"),  # grey
+}
+"""Kind of a mark -> words of the legend, colour, shape."""
 PANELS = 4
 """Most panels in one picture; the tables hold the rest."""
 LABELLED = 24
@@ -34,54 +34,33 @@ PANEL_IN = (9.0, 5.2)
 DPI = 100
 
 
+Span = tuple[float, float, float]
+"""A value, its lower and its upper end."""
+
+
+@dataclass(frozen=True)
+class Mark:
+    """One row of a table in the picture."""
+
+    name: str
+    x: Span
+    y: Span
+    kind: Literal["front", "other", "reference"]
+    steps: bool = False
+    """Whether it is on the front, as a reference may be too."""
+
+
 @dataclass(frozen=True)
 class Panel:
-    """What one table gives to the picture."""
+    """What one table gives to the picture; plain values, so that the process that draws need not load the rest."""
 
     title: str
-    cost: str
-    """What stands below."""
-    quality: str
-    """What stands beside."""
-    scale: float
-    """Times the candidates' quality gives the figures of the axis: 100 for points; negative where lower is better."""
-    field: tuple[Candidate, ...]
-    front: frozenset[str]
+    below: str
+    beside: str
+    marks: tuple[Mark, ...]
+    """The best first."""
     missing: tuple[str, ...]
     """Names of rows that cannot be drawn."""
-
-    def y(self, quality: float) -> float:
-        """Where a quality stands."""
-        return self.scale * quality
-
-
-def panels(tables: Iterable[Table]) -> list[Panel]:
-    """A panel of every table that has something to draw."""
-    return [_panel(table, field) for table in tables if (field := _field(table))]
-
-
-def _field(table: Table) -> tuple[Candidate, ...]:
-    return tuple(candidates(table.results, table.references, table.axis, table.reference))
-
-
-def _panel(table: Table, field: tuple[Candidate, ...]) -> Panel:
-    accuracy = next((r.accuracy for r in table.rows if r.accuracy), None)
-    metric = accuracy.metric if accuracy else "accuracy"
-    up = accuracy is None or accuracy.higher_is_better  # candidates are turned so that up is better, the axis is not
-    scale, _, unit = delta_unit(metric)
-    reference = plain(table.reference or "")
-    why = "; energy is only modelled here" if table.meter == "modelled" else ""
-    limit = table.newest.limit
-    names = {c.name for c in field}
-    return Panel(
-        title=title(table) + (f"  LIMITED to {limit} examples" if limit is not None else ""),
-        cost=f"{table.axis} / {table.axis} of {reference} (left is cheaper{why})",
-        quality=f"{metric} - {reference}'s{f', {unit}' if unit else ''} ({'up' if up else 'down'} is better)",
-        scale=scale if up else -scale,
-        field=field,
-        front=table.front,
-        missing=tuple(r.name for r in table.results if r.name not in names) + tuple(r.name for r in table.failed),
-    )
 
 
 class Painter:
@@ -110,9 +89,9 @@ class Painter:
         self._child.start()
         theirs.close()
 
-    def start(self, tables: Iterable[Table]) -> None:
+    def start(self, panels: Sequence[Panel]) -> None:
         """Begins to draw."""
-        self._panels = panels(tables)
+        self._panels = list(panels)
         if self._child is not None:
             with contextlib.suppress(BrokenPipeError):  # `picture` says it
                 self._pipe.send(self._panels)
@@ -129,9 +108,11 @@ class Painter:
     def __enter__(self) -> "Painter":
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, error: object, *_: object) -> None:
         if self._child is not None:
             self._pipe.close()
+            if error is not None:
+                self._child.terminate()  # nobody will look at the picture
             self._child.join()
 
 
@@ -168,19 +149,15 @@ def picture(drawn: Sequence[Panel]) -> bytes:
 
 
 def _draw(axis: "Axes", panel: Panel) -> None:
-    kinds = (
-        ("on the front", FRONT, "D", [c for c in panel.field if c.name in panel.front and not c.reference]),
-        ("other recipes", OTHER, "o", [c for c in panel.field if c.name not in panel.front and not c.reference]),
-        ("references (not compressed)", REFERENCE, "s", [c for c in panel.field if c.reference]),
-    )
-    for label, colour, marker, members in kinds:
+    for kind, (label, colour, marker) in KINDS.items():
+        members = [m for m in panel.marks if m.kind == kind]
         if not members:
             continue
         axis.errorbar(
-            [c.cost.value for c in members],
-            [panel.y(c.quality.value) for c in members],
-            xerr=_bars([(c.cost.value, c.cost.low, c.cost.high) for c in members]),
-            yerr=_bars([_heights(panel, c) for c in members]),
+            [m.x[0] for m in members],
+            [m.y[0] for m in members],
+            xerr=_bars([m.x for m in members]),
+            yerr=_bars([m.y for m in members]),
             fmt=marker,
             color=colour,
             markersize=7,
@@ -190,30 +167,19 @@ def _draw(axis: "Axes", panel: Panel) -> None:
             label=label,
             zorder=3,
         )
-    _front_line(axis, panel)
+    # what can be had at this cost or less; marks come best first, and ties beyond the estimate stay off the line
+    steps: list[tuple[int, Mark]] = []
+    for place, mark in sorted(enumerate(panel.marks), key=lambda pair: pair[1].x[0]):
+        if mark.steps and (not steps or place < steps[-1][0]):
+            steps.append((place, mark))
+    x, y = [m.x[0] for _, m in steps], [m.y[0] for _, m in steps]
+    axis.step(x, y, where="post", color=KINDS["front"][1], linewidth=1.2, linestyle="--", zorder=2)
     _dress(axis, panel)
-
-
-def _heights(panel: Panel, c: Candidate) -> tuple[float, float, float]:
-    """Value, lower and upper end as they stand in the picture."""
-    low, high = sorted((panel.y(c.quality.low), panel.y(c.quality.high)))
-    return panel.y(c.quality.value), low, high
-
-
-def _front_line(axis: "Axes", panel: Panel) -> None:
-    """Steps through the best estimates of the front: what can be had at this cost or less."""
-    steps: list[Candidate] = []
-    members = (c for c in panel.field if c.name in panel.front)
-    for c in sorted(members, key=lambda c: (c.cost.value, -c.quality.value)):
-        if not steps or c.quality.value > steps[-1].quality.value:  # ties beyond the estimate stay off the line
-            steps.append(c)
-    x, y = [c.cost.value for c in steps], [panel.y(c.quality.value) for c in steps]
-    axis.step(x, y, where="post", color=FRONT, linewidth=1.2, linestyle="--", zorder=2)
 
 
 def _dress(axis: "Axes", panel: Panel) -> None:
     """Scale, axis titles and what is not in the picture."""
-    costs = [c.cost.value for c in panel.field]
+    costs = [m.x[0] for m in panel.marks]
     if min(costs) > 0 and max(costs) / min(costs) > 4:
         axis.set_xscale("log")
         from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
@@ -228,18 +194,18 @@ def _dress(axis: "Axes", panel: Panel) -> None:
     axis.axhline(0, color="#999999", linewidth=0.8, zorder=1)
     axis.grid(True, color="#e6e6e6", linewidth=0.6)
     axis.set_axisbelow(True)
-    axis.set_xlabel(panel.cost, parse_math=False)
-    axis.set_ylabel(panel.quality, parse_math=False)
+    axis.set_xlabel(panel.below, parse_math=False)
+    axis.set_ylabel(panel.beside, parse_math=False)
     axis.set_title(panel.title, loc="left", y=1.01, fontsize=11, parse_math=False)
     if panel.missing:
         more = f" and {len(panel.missing) - 6} more" if len(panel.missing) > 6 else ""
-        names = ", ".join(plain(n) for n in panel.missing[:6]) + more
+        names = ", ".join(panel.missing[:6]) + more
         text = f"not drawn (broken, failed or without figures): {names}"
         axis.text(0.01, 0.01, text, transform=axis.transAxes, fontsize=7.5, color="#555555", parse_math=False)
     axis.legend(fontsize=8, framealpha=0.9, loc="lower right")
 
 
-def _bars(values: Sequence[tuple[float, float, float]]) -> list[list[float]]:
+def _bars(values: Sequence[Span]) -> list[list[float]]:
     """Lengths below and above each value; an infinite interval has no bar."""
     return [[_length(value - low) for value, low, _ in values], [_length(high - value) for value, _, high in values]]
 
@@ -259,25 +225,28 @@ def _label(axis: "Axes", panel: Panel, renderer: Any) -> None:
     from matplotlib.font_manager import FontProperties
 
     font, pixels = FontProperties(size=8), DPI / 72
-    places = {c.name: (c.cost.value, panel.y(c.quality.value)) for c in panel.field}
-    at = dict(zip(places, axis.transData.transform(list(places.values())).tolist(), strict=True))
+    at = axis.transData.transform([(m.x[0], m.y[0]) for m in panel.marks]).tolist()
     legend, frame = axis.get_legend(), _extents(axis.get_window_extent(renderer))
-    taken: list[Box] = [(x - 6, y - 6, x + 6, y + 6) for x, y in at.values()]
+    taken: list[Box] = [(x - 6, y - 6, x + 6, y + 6) for x, y in at]
     if legend is not None:
         taken.append(_extents(legend.get_window_extent(renderer)))
     bars = _bar_boxes(axis, panel)
-    first = sorted(panel.field, key=lambda c: (not c.reference, c.name not in panel.front, c.cost.value))
-    for c in first[:LABELLED]:
-        name = plain(c.name)[:40]
+    order = sorted(zip(panel.marks, at, strict=True), key=lambda pair: (*_rank(pair[0]), pair[0].x[0]))
+    for mark, place in order[:LABELLED]:
+        name = mark.name[:40]
         width, height, _ = renderer.get_text_width_height_descent(name, font, False)
-        boxes = [(spot, _text_box(at[c.name], spot, (width, height), pixels)) for spot in SPOTS + FAR]
+        boxes = [(spot, _text_box(place, spot, (width, height), pixels)) for spot in SPOTS + FAR]
         inside = [(spot, box) for spot, box in boxes if _within(box, frame)]
         walls = (np.array([*taken, *bars]), np.array(taken))
         free = (pair for wall in walls for pair in inside if _free(pair[1], wall))
         for spot, box in itertools.islice(free, 1):
-            colour = REFERENCE if c.reference else FRONT if c.name in panel.front else OTHER
-            _note(axis, name, places[c.name], spot, colour)
+            _note(axis, name, (mark.x[0], mark.y[0]), spot, KINDS[mark.kind][1])
             taken.append(box)
+
+
+def _rank(mark: Mark) -> tuple[bool, bool]:
+    """References' names first, then the front's."""
+    return mark.kind != "reference", not mark.steps
 
 
 def _text_box(at: Sequence[float], spot: Spot, size: tuple[float, float], pixels: float) -> Box:
@@ -310,10 +279,10 @@ def _note(axis: "Axes", name: str, place: tuple[float, float], spot: Spot, colou
 def _bar_boxes(axis: "Axes", panel: Panel) -> list[Box]:
     """The error bars of all candidates as thin boxes in pixels."""
     ends: list[tuple[float, float]] = []
-    for c in panel.field:
-        x, y = c.cost.value, panel.y(c.quality.value)
-        ends += [(v if math.isfinite(v) and v > 0 else x, y) for v in (c.cost.low, c.cost.high)]
-        ends += [(x, panel.y(v) if math.isfinite(v) else y) for v in (c.quality.low, c.quality.high)]
+    for m in panel.marks:
+        x, y = m.x[0], m.y[0]
+        ends += [(v if math.isfinite(v) and v > 0 else x, y) for v in m.x[1:]]
+        ends += [(x, v if math.isfinite(v) else y) for v in m.y[1:]]
     pairs = axis.transData.transform(ends).reshape(-1, 2, 2)  # [bar, end, xy]
     low, high = pairs.min(axis=1) - 1, pairs.max(axis=1) + 1
     return [(x0, y0, x1, y1) for (x0, y0), (x1, y1) in zip(low.tolist(), high.tolist(), strict=True)]

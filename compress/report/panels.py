@@ -1,0 +1,49 @@
+"""What the picture needs of a table."""
+
+from collections.abc import Iterable
+
+from compress.pareto import Candidate, Table, candidates
+from compress.report.notes import title
+from compress.report.plot import Mark, Panel
+from compress.report.text import plain
+from compress.verdict import delta_unit
+
+
+def panels(tables: Iterable[Table]) -> list[Panel]:
+    """A panel of every table that has something to draw."""
+    return [_panel(table, field) for table in tables if (field := _field(table))]
+
+
+def _field(table: Table) -> list[Candidate]:
+    return candidates(table.results, table.references, table.axis, table.reference)
+
+
+def _panel(table: Table, field: list[Candidate]) -> Panel:
+    accuracy = next((r.accuracy for r in table.rows if r.accuracy), None)
+    metric = accuracy.metric if accuracy else "accuracy"
+    up = accuracy is None or accuracy.higher_is_better  # candidates are turned so that up is better, the axis is not
+    scale, _, unit = delta_unit(metric)
+    reference = plain(table.reference or "")
+    why = "; energy is only modelled here" if table.meter == "modelled" else ""
+    limit = table.newest.limit
+    names = {c.name for c in field}
+    best_first = sorted(field, key=lambda c: (-c.quality.value, c.cost.value))
+    missing = [r.name for r in table.results if r.name not in names] + [r.name for r in table.failed]
+    return Panel(
+        title=title(table) + (f"  LIMITED to {limit} examples" if limit is not None else ""),
+        below=f"{table.axis} / {table.axis} of {reference} (left is cheaper{why})",
+        beside=f"{metric} - {reference}'s{f', {unit}' if unit else ''} ({'up' if up else 'down'} is better)",
+        marks=tuple(_mark(c, table, scale if up else -scale) for c in best_first),
+        missing=tuple(map(plain, missing)),
+    )
+
+
+def _mark(c: Candidate, table: Table, scale: float) -> Mark:
+    low, high = sorted((scale * c.quality.low, scale * c.quality.high))
+    return Mark(
+        name=plain(c.name),
+        x=(c.cost.value, c.cost.low, c.cost.high),
+        y=(scale * c.quality.value, low, high),
+        kind="reference" if c.reference else "front" if c.name in table.front else "other",
+        steps=c.name in table.front,
+    )
