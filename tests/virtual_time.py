@@ -58,30 +58,31 @@ class VirtualTime:
                     clock.sleep(sampler.NEAR_EDGE_S)
                 super().join(timeout)
 
-        class Event:
+        class Lock:
             def __init__(self) -> None:
-                self._set = False
+                self._held = False
                 self._waiting: list[threading.Thread] = []
 
-            def set(self) -> None:
-                self._set = True
+            def locked(self) -> bool:
+                return self._held
+
+            def release(self) -> None:
+                self._held = False
                 for thread in self._waiting:
                     clock._due[thread] = (clock._now, next(clock._order))
                 self._waiting.clear()
 
-            def clear(self) -> None:
-                self._set = False
-
-            def wait(self, timeout: float = math.inf) -> bool:
-                if not self._set:
+            def acquire(self, timeout: float = math.inf) -> bool:
+                if self._held:
                     me = threading.current_thread()
                     self._waiting.append(me)
                     clock.sleep(timeout + clock._late())
                     if me in self._waiting:
                         self._waiting.remove(me)
-                return self._set
+                free, self._held = not self._held, True
+                return free
 
-        self.Thread, self.Event = Thread, Event
+        self.Thread, self.Lock = Thread, Lock
 
     @classmethod
     def install(cls, monkeypatch: pytest.MonkeyPatch, late: Callable[[], float] = lambda: 0.0) -> "VirtualTime":
@@ -97,7 +98,7 @@ class VirtualTime:
         for module in (block, doctor, nvml, sampler):
             monkeypatch.setattr(module, "time", times)
             if hasattr(module, "threading"):
-                monkeypatch.setattr(module, "threading", SimpleNamespace(Thread=clock.Thread, Event=clock.Event))
+                monkeypatch.setattr(module, "threading", SimpleNamespace(Thread=clock.Thread, Lock=clock.Lock))
         return clock
 
     def monotonic(self) -> float:

@@ -39,7 +39,8 @@ class Sampler:
         self._moved: set[int] = set()
         self._period_s = period_s
         self._fast_until = 0.0
-        self._wake = threading.Event()
+        self._asleep = threading.Lock()  # waiting for it with a timeout costs less processor time than for an Event
+        self._asleep.acquire()
         self._stop = False
         self.samples: list[dict[str, int | None]] = []
         self.error: str | None = None
@@ -55,7 +56,7 @@ class Sampler:
 
     def __exit__(self, *_: object) -> None:
         self._stop = True
-        self._wake.set()
+        self._rouse()
         if self._meter is not None:
             self._thread.join()
 
@@ -70,7 +71,11 @@ class Sampler:
         self._moved.clear()
         if self.edge_s and not getattr(self._meter, "harmed_by_reading", False):
             self._fast_until = time.monotonic() + self.edge_s
-            self._wake.set()
+            self._rouse()
+
+    def _rouse(self) -> None:
+        if self._asleep.locked():
+            self._asleep.release()
 
     def _run(self) -> None:
         while not self._stop:
@@ -84,8 +89,7 @@ class Sampler:
             if len(self._moved) == len(self._boards):
                 self._fast_until = 0.0
             fast = time.monotonic() < self._fast_until
-            self._wake.wait(NEAR_EDGE_S if fast else self._period_s)
-            self._wake.clear()
+            self._asleep.acquire(timeout=NEAR_EDGE_S if fast else self._period_s)
             self.cpu_s = time.thread_time()
 
     def _take(self, number: int, board: Meter) -> bool:
