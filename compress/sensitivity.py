@@ -82,8 +82,8 @@ def sensitivity(
     index = _index(recipe, step)
     found = source.resolve(Workload.load(workload or recipe.workload))
     bundle = open_bundle(recipe, found, pick(device), work=None)
-    for before in recipe.steps[:index]:
-        bundle = apply_step(bundle, before)
+    for place, before in enumerate(recipe.steps[:index]):
+        bundle = apply_step(replace(bundle, coming=recipe.steps[place + 1 :]), before)
     return effects(bundle, recipe.steps[index], examples)
 
 

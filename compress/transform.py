@@ -2,7 +2,7 @@
 
 import copy
 import time
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -78,8 +78,8 @@ def apply(
         runtime=recipe.runtime,
         seed=recipe.seed,
     )
-    for step in recipe.steps:
-        bundle = apply_step(bundle, step)
+    for index, step in enumerate(recipe.steps):
+        bundle = apply_step(replace(bundle, coming=recipe.steps[index + 1 :]), step)
     for note in bundle.notes:
         say(f"  {note}")
     bundle = runtimes.finish(bundle, bundle.runtime)
@@ -129,7 +129,7 @@ def build(
         counts = parameter_counts(bundle.model)
         for index, step in enumerate(recipe.steps):
             place = f"{recipe.name} {index + 1}/{len(recipe.steps)}"
-            bundle, cost = _metered_step(bundle, step, meter, place)
+            bundle, cost = _metered_step(replace(bundle, coming=recipe.steps[index + 1 :]), step, meter, place)
             costs.append(cost)
             if step.method != "quantize":  # packed weights no longer count one element per parameter
                 counts = parameter_counts(bundle.model)

@@ -19,7 +19,7 @@ from compress.bundle import Bundle
 from compress.config import InputError
 from compress.methods.architectures import layers_of
 from compress.methods.calibrate import truncate
-from compress.methods.distill import distill, distillation_loss, hidden_distance, predicted, soft_loss
+from compress.methods.distill import Compared, distill, distillation_loss, hidden_distance, predicted, soft_loss
 from compress.methods.lowrank import lowrank
 from compress.methods.prune import prune
 from compress.methods.steps import Distill, LowRank, Prune
@@ -63,7 +63,7 @@ def test_the_loss_is_the_weighted_sum_of_its_three_parts(soft: float, hidden: fl
     batch = {**inputs(teacher), "labels": torch.tensor([0, 1])}
     config = Distill(soft_weight=soft, hidden_weight=hidden, temperature=3)
     pairs = ((0, 0), (1, 1)) if hidden else ()
-    loss, _ = distillation_loss(student, teacher, batch, config, pairs)
+    loss, _ = distillation_loss(student, teacher, batch, config, Compared(pairs))
     mine = student(**batch, output_hidden_states=True)
     theirs = teacher(**inputs(teacher), output_hidden_states=True)
     mask = batch["attention_mask"]
@@ -82,7 +82,7 @@ def test_a_student_equal_to_its_teacher_has_only_the_hard_loss() -> None:
     model = bert()
     batch = {**inputs(model), "labels": torch.tensor([0, 1])}
     config = Distill(soft_weight=0.9, hidden_weight=1.0)
-    loss, outputs = distillation_loss(model, copy.deepcopy(model), batch, config, ((0, 0), (1, 1)))
+    loss, outputs = distillation_loss(model, copy.deepcopy(model), batch, config, Compared(((0, 0), (1, 1))))
     torch.testing.assert_close(loss, 0.1 * outputs.loss, atol=1e-6, rtol=1e-4)
 
 

@@ -2,79 +2,112 @@
 
     loss = soft_weight * T^2 * KL(teacher / T || student / T)       Hinton et al. 2015, arXiv:1503.02531
          + (1 - soft_weight) * the task's own loss
-         + hidden_weight * mean over layer pairs of (1 - cosine of hidden states)     DistilBERT, arXiv:1910.01108
-         + relation_weight * difference of self-attention relations                   MiniLMv2, arXiv:2012.15828
+         + hidden_weight * mean distance of paired layers' hidden states     DistilBERT, arXiv:1910.01108; TinyBERT
+         + attention_weight * difference of their attention scores           TinyBERT, arXiv:1909.10351
+         + relation_weight * difference of self-attention relations          MiniLMv2, arXiv:2012.15828
 
 Language models are compared at every predicted token, classifiers once per example; padding counts nowhere.
 """
 
+import contextlib
 import copy
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
+from torch import nn
 from torch.nn import functional as F
 
 from compress.bundle import Bundle
 from compress.config import InputError
-from compress.methods.relations import Relations
+from compress.methods import adapters
+from compress.methods.relations import Attention, Relations
 from compress.methods.steps import Distill
-from compress.methods.students import make_student
+from compress.methods.students import Student, make_student
 from compress.methods.training import train
+
+PROJECTION = "distillation_projection"
 
 
 def distill(bundle: Bundle, config: Distill) -> Bundle:
     """The bundle with the trained student in place of its model.
 
     The teacher is the dense model the recipe started from, or the present model when the bundle has none. Raises
-    InputError when the student cannot be made, or its hidden states cannot be compared.
+    InputError when the student cannot be made, or cannot be compared with the teacher as asked.
     """
     examples = bundle.train_examples("distill")
     teacher = bundle.teacher() if bundle.teacher is not None else copy.deepcopy(bundle.model)
     teacher = teacher.to(bundle.device).eval().requires_grad_(False)
     student = make_student(bundle, config, teacher)
-    if student.pairs:
-        _check_widths(student.model, teacher)
-
-    relations = Relations(student.model, teacher, config.relation_heads) if config.relation_weight else None
-
-    def loss(model: Any, batch: Mapping[str, torch.Tensor]) -> tuple[torch.Tensor, Any]:
-        return distillation_loss(model, teacher, batch, config, student.pairs, relations)
-
     with_layers = replace(bundle, layers=student.layers)
-    try:
-        trained = train(student.model, loss, examples, with_layers, config)
-    finally:
-        if relations is not None:
-            relations.close()
-    return with_layers.changed(student.model, {}, f"{student.note}; {trained}")
+    notes = [student.note]
+    with contextlib.ExitStack() as stack:
+        compared = stack.enter_context(comparing(student, teacher, config, bundle.seed))
+        if config.quantization_aware:
+            notes.append(stack.enter_context(adapters.quantized(student.model, with_layers)))
+        if config.lora_rank is not None:
+            stack.enter_context(adapters.lora(student.model, config.lora_rank, bundle.seed))
+            notes.append(f"updates of rank {config.lora_rank}")
+
+        def loss(model: Any, batch: Mapping[str, torch.Tensor]) -> tuple[torch.Tensor, Any]:
+            return distillation_loss(model, teacher, batch, config, compared)
+
+        notes.append(str(train(student.model, loss, examples, with_layers, config)))
+    return with_layers.changed(student.model, {}, "; ".join(notes))
+
+
+@dataclass(frozen=True)
+class Compared:
+    """What of two models is compared beside their answers."""
+
+    pairs: tuple[tuple[int, int], ...] = ()
+    """(student layer, teacher layer) whose hidden states are."""
+    attention: Attention | None = None
+    relations: Relations | None = None
+
+
+@contextlib.contextmanager
+def comparing(student: Student, teacher: Any, config: Distill, seed: int) -> Iterator[Compared]:
+    """Watches both models; a projection of hidden states is a part of the student meanwhile."""
+    if config.hidden_weight:
+        _join_widths(student.model, teacher, config, seed)
+    with contextlib.ExitStack() as stack:
+        stack.callback(lambda: student.model._modules.pop(PROJECTION, None))
+        attention = relations = None
+        if config.attention_weight:
+            attention = Attention(student.model, teacher, student.pairs)
+            stack.callback(attention.close)
+        if config.relation_weight:
+            relations = Relations(student.model, teacher, config.relation_heads)
+            stack.callback(relations.close)
+        yield Compared(student.pairs if config.hidden_weight else (), attention, relations)
 
 
 def distillation_loss(
-    student: Any,
-    teacher: Any,
-    batch: Mapping[str, torch.Tensor],
-    config: Distill,
-    pairs: tuple[tuple[int, int], ...],
-    relations: Relations | None = None,
+    student: Any, teacher: Any, batch: Mapping[str, torch.Tensor], config: Distill, compared: Compared
 ) -> tuple[torch.Tensor, Any]:
     """The scalar loss of one batch, and the student's outputs."""
-    hidden = {"output_hidden_states": True} if pairs else {}
+    hidden = {"output_hidden_states": True} if compared.pairs else {}
     outputs = student(**batch, **hidden)
     with torch.no_grad():
         wanted = teacher(**{name: value for name, value in batch.items() if name != "labels"}, **hidden)
     counted = predicted(batch["labels"]) if outputs.logits.dim() == 3 else None
     soft = soft_loss(outputs.logits, wanted.logits, config.temperature, counted, config.divergence)
     loss = config.soft_weight * soft + (1 - config.soft_weight) * outputs.loss
-    if pairs:
-        mask = batch.get("attention_mask")
+    mask = batch.get("attention_mask")
+    if compared.pairs:
+        project = getattr(student, PROJECTION, None) or nn.Identity()
+        distance = hidden_distance if config.hidden_loss == "cosine" else squared_distance
         distances = [
-            hidden_distance(outputs.hidden_states[s + 1], wanted.hidden_states[t + 1], mask) for s, t in pairs
+            distance(project(outputs.hidden_states[s + 1]), wanted.hidden_states[t + 1], mask)
+            for s, t in compared.pairs
         ]  # hidden_states[0] is the embeddings'
         loss = loss + config.hidden_weight * torch.stack(distances).mean()
-    if relations is not None:
-        loss = loss + config.relation_weight * relations.loss(batch.get("attention_mask"))
+    if compared.attention is not None:
+        loss = loss + config.attention_weight * compared.attention.loss(mask)
+    if compared.relations is not None:
+        loss = loss + config.relation_weight * compared.relations.loss(mask)
     return loss, outputs
 
 
@@ -112,14 +145,29 @@ def hidden_distance(student: torch.Tensor, teacher: torch.Tensor, mask: torch.Te
     return (distance * mask).sum() / mask.sum()
 
 
-def _check_widths(student: Any, teacher: Any) -> None:
-    """Raises InputError when hidden states have different widths."""
-    widths = [_hidden_width(model) for model in (student, teacher)]
-    if widths[0] != widths[1]:
+def squared_distance(student: torch.Tensor, teacher: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
+    """Mean squared difference of hidden states [batch, length, width], over positions that are not padding."""
+    distance = (student.float() - teacher.float()).square().mean(-1)  # [batch, length]
+    if mask is None:
+        return distance.mean()
+    return (distance * mask).sum() / mask.sum()
+
+
+def _join_widths(student: Any, teacher: Any, config: Distill, seed: int) -> None:
+    """Gives a student of another width a projection under mse. Raises InputError under cosine."""
+    narrow, wide = (_hidden_width(model) for model in (student, teacher))
+    if narrow == wide:
+        return
+    if config.hidden_loss == "cosine":
         raise InputError(
-            f"distill hidden_weight: the student's hidden states have width {widths[0]}, the teacher's {widths[1]}; "
-            "they can only be compared at equal width: set hidden_weight to 0"
+            f"distill hidden_weight: the student's hidden states have width {narrow}, the teacher's {wide}; "
+            "cosines need equal widths: set hidden_loss to mse, which projects them, or set hidden_weight to 0"
         )
+    projection = nn.Linear(narrow, wide, bias=False)
+    with torch.no_grad():
+        generator = torch.Generator().manual_seed(seed)
+        projection.weight.copy_(torch.randn(wide, narrow, generator=generator) / narrow**0.5)
+    student.add_module(PROJECTION, projection.to(next(student.parameters()).device))
 
 
 def _hidden_width(model: Any) -> int:

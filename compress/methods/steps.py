@@ -242,7 +242,12 @@ class Distill(Config):
     soft_weight: Annotated[float, Field(ge=0, le=1)] = 0.9
     """Weight of the teacher's soft targets; the rest goes to the hard labels."""
     hidden_weight: Annotated[float, Field(ge=0)] = 0.0
-    """Weight of the distance between hidden states of student and teacher layers (1 - cosine)."""
+    """Weight of the distance between hidden states of student and teacher layers."""
+    hidden_loss: Literal["cosine", "mse"] = "cosine"
+    """That distance: 1 - cosine, or the mean square; under mse a narrower student's states are first projected by a
+    matrix that is trained along (TinyBERT, arXiv:1909.10351)."""
+    attention_weight: Annotated[float, Field(ge=0)] = 0.0
+    """Weight of the mean squared difference of attention scores of student and teacher layers (TinyBERT)."""
     relation_weight: Annotated[float, Field(ge=0)] = 0.0
     """Weight of the difference between the last layers' self-attention relations (MiniLMv2, arXiv:2012.15828); it needs
     no equal widths."""
@@ -257,8 +262,21 @@ class Distill(Config):
     """Stop after this many optimizer steps, when the epochs would take longer."""
     batch_size: Annotated[int, Field(ge=1)] = 32
     """Examples per optimizer step and device."""
+    accumulation: Annotated[int, Field(ge=1)] = 1
+    """Batches whose gradients are summed before an optimizer step, where one batch of that size would not fit."""
     learning_rate: Annotated[float, Field(gt=0)] = 2e-4
-    """Peak of a linear schedule with 6 % warm-up (AdamW)."""
+    """Peak of a linear schedule with 6 % warm-up."""
+    optimizer: Literal["adamw", "adafactor"] = "adamw"
+    """AdamW; or Adafactor, which keeps far less beside each weight."""
+    patience: Annotated[int, Field(ge=1)] | None = None
+    """Hold 5 % of the training examples (at most 1,000) out, look at their loss every 100 steps, stop when it has not
+    fallen so many times in a row, and take the best weights."""
+    lora_rank: Annotated[int, Field(ge=1)] | None = None
+    """Train only thin updates of this rank to the linear layers, merged into them afterwards (LoRA, arXiv:2106.09685):
+    little memory beside a big model."""
+    quantization_aware: bool = False
+    """Train the weights, and activations where they are quantized too, as the quantize step that comes next will make
+    them; gradients pass straight through the rounding."""
     max_length: Annotated[int, Field(ge=8)] | None = None
     """Truncate training texts to this many tokens; the workload's length when unset."""
     dropout: bool = False
@@ -282,7 +300,15 @@ class Distill(Config):
         ]
         if len(ways) > 1:
             raise ValueError(f"{' and '.join(ways)} are set; give one way to make the student")
+        if self.lora_rank is not None and (self.config is not None or self.quantization_aware):
+            other = "quantization_aware" if self.quantization_aware else "a fresh student"
+            raise ValueError(f"lora_rank and {other}: updates change little of a trained weight; leave one out")
         return self
+
+    @property
+    def pairs_layers(self) -> bool:
+        """Whether layers of the student are compared with layers of the teacher."""
+        return bool(self.hidden_weight or self.attention_weight)
 
 
 Step = Annotated[Cast | Prune | Quantize | LowRank | Distill, Field(discriminator="method")]
@@ -305,6 +331,10 @@ def order_problems(steps: tuple[Any, ...]) -> list[str]:
         elif cast_at is not None and step.method != "quantize":
             problems.append(
                 f"steps.{index}: {step.method} after cast (steps.{cast_at}): it computes in fp32; put cast last"
+            )
+        if getattr(step, "quantization_aware", False) and not any(s.method == "quantize" for s in steps[index + 1 :]):
+            problems.append(
+                f"steps.{index}: quantization_aware, but no quantize step comes after it; add one, or leave it out"
             )
         if step.method == "quantize":
             quantized_at = index if quantized_at is None else quantized_at

@@ -30,7 +30,7 @@ class Student:
     layers: Mapping[str, Mapping[str, Any]]
     """What its changed layers are, under their new names."""
     pairs: tuple[tuple[int, int], ...]
-    """(student layer, teacher layer) whose outputs are compared; empty when hidden states are not."""
+    """(student layer, teacher layer) that are compared; empty when none are."""
     note: str
 
 
@@ -40,7 +40,7 @@ def make_student(bundle: Bundle, config: Distill, teacher: Any) -> Student:
         return _fresh(bundle, config, teacher)
     model = bundle.model
     if config.keep_every == 1 and config.keep is None and config.layers is None:
-        pairs = _spread(_depth(model), _depth(teacher)) if config.hidden_weight else ()
+        pairs = _spread(_depth(model), _depth(teacher)) if config.pairs_layers else ()
         return Student(model, bundle.layers, pairs, "distill: the model keeps all its layers")
     present = layers_of(model, "distill")
     count = len(present)
@@ -51,7 +51,7 @@ def make_student(bundle: Bundle, config: Distill, teacher: Any) -> Student:
     _check_layers(kept, len(present))
     keep_layers(model, kept)
     path = layers_path(model, architecture_of(model, "distill"))
-    pairs = match(kept, len(present), _depth(teacher)) if config.hidden_weight else ()
+    pairs = match(kept, len(present), _depth(teacher)) if config.pairs_layers else ()
     note = f"distill: student has layers {', '.join(map(str, kept))} of {len(present)}"
     return Student(model, rename(bundle.layers, path, kept), pairs, note)
 
@@ -123,7 +123,7 @@ def _fresh(bundle: Bundle, config: Distill, teacher: Any) -> Student:
             model = type(bundle.model)(new)
     except (ValueError, TypeError, RuntimeError) as error:
         raise InputError(f"distill config {changes}: {new.model_type} refuses it: {error}") from None
-    pairs = _spread(_depth(model), _depth(teacher)) if config.hidden_weight else ()
+    pairs = _spread(_depth(model), _depth(teacher)) if config.pairs_layers else ()
     model = model.to(bundle.device).float()
     return Student(model, {}, pairs, f"distill: fresh student with {', '.join(f'{k}={v}' for k, v in changes.items())}")
 

@@ -17,12 +17,13 @@ from typing import Any
 
 import torch
 from torch.utils.data import Sampler
-from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
+from transformers import EarlyStoppingCallback, PrinterCallback, Trainer, TrainerCallback, TrainingArguments
 from transformers.trainer_pt_utils import get_length_grouped_indices
 
 from compress.bundle import Bundle
 from compress.config import InputError, digest
 from compress.devices import computes_bf16
+from compress.methods.adapters import only_updates, stored_weight
 from compress.methods.calibrate import config_kept, truncate
 from compress.methods.steps import Distill
 from compress.progress import Bar, bar, say
@@ -30,6 +31,8 @@ from compress.workloads import task_of
 
 SAVE_STEPS = 100
 WARMUP = 0.06
+HELD_OUT, HELD_OUT_MOST = 0.05, 1000
+OPTIMIZERS = {"adamw": "adamw_torch", "adafactor": "adafactor"}
 Loss = Callable[[Any, Mapping[str, torch.Tensor]], tuple[torch.Tensor, Any]]
 
 
@@ -42,10 +45,13 @@ class Trained:
     """The step at which a killed training was taken up again; 0 when it was not."""
     loss: float
     """Mean over this process's steps."""
+    held_out: float | None = None
+    """Least loss on examples held out, whose weights were taken; None when none were."""
 
     def __str__(self) -> str:
         resumed = f", resumed at {self.resumed_at}" if self.resumed_at else ""
-        return f"{self.steps} optimizer steps{resumed}, mean loss {self.loss:.4f}"
+        best = f", {self.held_out:.4f} on held-out examples at best" if self.held_out is not None else ""
+        return f"{self.steps} optimizer steps{resumed}, mean loss {self.loss:.4f}{best}"
 
 
 def train(model: Any, loss: Loss, examples: Any, bundle: Bundle, config: Distill) -> Trained:
@@ -62,13 +68,17 @@ def train(model: Any, loss: Loss, examples: Any, bundle: Bundle, config: Distill
         cut = batch if config.max_length is None else [truncate(e, config.max_length, closing) for e in batch]
         return task.collate(cut, bundle.processor)
 
+    whole = examples
+    examples, held_out = split(whole, bundle.seed) if config.patience is not None else (whole, None)
     costs = [min(length, config.max_length or 10**9) for length in task.lengths(examples)]
     total = total_steps(len(examples), config)
     model.float().train().requires_grad_(True)
     if config.freeze_embeddings:
         model.get_input_embeddings().requires_grad_(False)
+    if config.lora_rank is not None:
+        only_updates(model)
     with contextlib.ExitStack() as stack:
-        folder = None if bundle.work is None else bundle.work / f"distill-{key(model, examples, bundle, config)}"
+        folder = None if bundle.work is None else bundle.work / f"distill-{key(model, whole, bundle, config)}"
         output = folder or Path(stack.enter_context(tempfile.TemporaryDirectory()))
         stack.enter_context(config_kept(model))
         stack.enter_context(torch.random.fork_rng())  # Trainer seeds the global generators
@@ -78,7 +88,8 @@ def train(model: Any, loss: Loss, examples: Any, bundle: Bundle, config: Distill
             args=_arguments(output, config, bundle, total, keep=folder is not None),
             data_collator=collate,
             train_dataset=examples,
-            callbacks=[_Progress(running), _KeepZeros(zeros(model, bundle.layers))],
+            eval_dataset=held_out,
+            callbacks=[_Progress(running), _KeepZeros(zeros(model, bundle.layers)), *_stopping(config)],
         )
         trainer.remove_callback(PrinterCallback)
         trainer.use(loss, dtype, costs, dropout=config.dropout)
@@ -93,7 +104,7 @@ def train(model: Any, loss: Loss, examples: Any, bundle: Bundle, config: Distill
         raise RuntimeError(
             f"distill diverged: mean loss {result.training_loss}; lower learning_rate {config.learning_rate}"
         )
-    return Trained(result.global_step, resumed_at, result.training_loss)
+    return Trained(result.global_step, resumed_at, result.training_loss, trainer.state.best_metric)
 
 
 class DistillTrainer(Trainer):
@@ -110,7 +121,8 @@ class DistillTrainer(Trainer):
         self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None
     ) -> Any:
         """The loss of one batch."""
-        model.train(self._dropout)  # after Trainer, which has just switched dropout on
+        if model.training:  # not while held-out examples are looked at
+            model.train(self._dropout)  # after Trainer, which has just switched dropout on
         loss, outputs = self._loss(model, inputs)
         return (loss, outputs) if return_outputs else loss
 
@@ -126,6 +138,12 @@ class DistillTrainer(Trainer):
 
     def _epoch(self) -> int:
         return int((self.state.epoch or 0) + 1e-6)  # state.epoch is a sum of fractions of steps
+
+    def prediction_step(self, model: Any, inputs: Any, *_: Any, **__: Any) -> tuple[torch.Tensor, None, None]:
+        """The loss of a held-out batch, by the same rule as in training."""
+        with torch.no_grad(), self.compute_loss_context_manager():
+            loss, _outputs = self._loss(model, self._prepare_inputs(inputs))
+        return loss.detach().float(), None, None
 
 
 class LengthGroups(Sampler[int]):
@@ -173,17 +191,29 @@ class _KeepZeros(TrainerCallback):
                 weight.masked_fill_(zero.to(weight.device), 0)
 
 
+def _stopping(config: Distill) -> list[TrainerCallback]:
+    return [] if config.patience is None else [EarlyStoppingCallback(config.patience)]
+
+
+def split(examples: Any, seed: int) -> tuple[Any, Any]:
+    """The examples to train on, and those held out: 5 %, at most 1,000, at least one, drawn by the seed."""
+    count = max(1, min(HELD_OUT_MOST, round(HELD_OUT * len(examples))))
+    order = torch.randperm(len(examples), generator=torch.Generator().manual_seed(seed)).tolist()
+    return examples.select(sorted(order[count:])), examples.select(sorted(order[:count]))
+
+
 def zeros(model: Any, layers: Mapping[str, Mapping[str, Any]]) -> list[tuple[torch.Tensor, torch.Tensor]]:
     """Weight and mask of its zeros, of every layer that an earlier step made sparse and that is still there."""
     modules = dict(model.named_modules())
-    sparse = [modules[name].weight for name, entry in layers.items() if "sparsity" in entry and name in modules]
+    sparse = [stored_weight(modules[name]) for name, entry in layers.items() if "sparsity" in entry and name in modules]
     return [(weight, weight.detach() == 0) for weight in sparse]
 
 
 def total_steps(examples: int, config: Distill) -> int:
     """Optimizer steps of all epochs, at most max_steps."""
     processes = int(os.environ.get("WORLD_SIZE", "1"))  # set by accelerate and torchrun
-    steps = max(1, math.ceil(config.epochs * math.ceil(examples / (config.batch_size * processes))))
+    at_once = config.batch_size * config.accumulation * processes
+    steps = max(1, math.ceil(config.epochs * math.ceil(examples / at_once)))
     return min(steps, config.max_steps or steps)
 
 
@@ -232,20 +262,37 @@ def _check_device(device: torch.device) -> None:
         )
 
 
+def _watching(config: Distill) -> dict[str, Any]:
+    """Arguments under which the weights with the least held-out loss are taken."""
+    if config.patience is None:
+        return {}
+    return {
+        "eval_strategy": "steps",
+        "eval_steps": SAVE_STEPS,
+        "load_best_model_at_end": True,
+        "metric_for_best_model": "eval_loss",
+        "greater_is_better": False,
+    }
+
+
 def _arguments(output: Path, config: Distill, bundle: Bundle, total: int, keep: bool) -> TrainingArguments:
     arguments = TrainingArguments(
         output_dir=str(output),
         max_steps=total,
         per_device_train_batch_size=config.batch_size,
+        per_device_eval_batch_size=config.batch_size,
+        gradient_accumulation_steps=config.accumulation,
+        optim=OPTIMIZERS[config.optimizer],
         learning_rate=config.learning_rate,
         lr_scheduler_type="linear",
         warmup_steps=math.ceil(WARMUP * total),
         weight_decay=0.01,
         seed=bundle.seed,
         use_cpu=bundle.device.type == "cpu",
-        save_strategy="steps" if keep else "no",
+        save_strategy="steps" if keep or config.patience is not None else "no",
         save_steps=SAVE_STEPS,
-        save_total_limit=1,
+        save_total_limit=1,  # beside the best, where that is asked for
+        **_watching(config),
         logging_strategy="no",
         disable_tqdm=True,
         report_to="none",
