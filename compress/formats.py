@@ -64,6 +64,8 @@ ROWS: tuple[Row, ...] = (
         for device in DEVICES
         for form in GROUPED
     ),
+    Row("int8_weight", "cpu", "openvino", "openvino", "dequantized", "weights become bf16 or fp32 inside the product"),
+    Row("int4", "cpu", "openvino", "openvino", "dequantized", "weights become bf16 or fp32 inside the product"),
 )
 
 GRAPHS: dict[str, Runtime] = {"onnx": "onnxruntime", "openvino": "openvino"}

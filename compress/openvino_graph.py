@@ -111,26 +111,53 @@ def quantize_static(
 
     These `layers` and the products of attention become int8; the `others` stay in floating point.
     """
-    import onnx
     import openvino
 
     with _quiet():
         import nncf
 
-        nodes = [n for n in onnx.load(str(model.path)).graph.node if n.op_type in ("MatMul", "Gemm")]
-        if not any(layer_of(n) in layers for n in nodes):
-            raise InputError("openvino: the exported graph has none of the chosen layers as a product; widen include")
-        dense = [n.name for n in nodes if layer_of(n) in others]
         graph = nncf.quantize(
             openvino.Core().read_model(str(model.path)),
             nncf.Dataset(list(batches), lambda batch: model.feeds((), batch)),
             subset_size=len(batches),
             model_type=nncf.ModelType.TRANSFORMER,
-            ignored_scope=nncf.IgnoredScope(
-                names=[name for n in dense for name in (n, f"{n}/WithoutBiases")], validate=False
-            ),
+            ignored_scope=nncf.IgnoredScope(names=_names(model, layers, others), validate=False),
         )
         return _saved(graph, model.config)
+
+
+def quantize_weights(
+    model: OnnxModel, layers: Collection[str], others: Collection[str], bits: int, group_size: int
+) -> OpenVinoModel:
+    """Another graph whose `layers` store weights of 8 bits (a scale a row) or 4 (a scale a group), by nncf.
+
+    They become floating point again inside the product. Embeddings and `others` stay as they are.
+    """
+    import openvino
+
+    with _quiet():
+        import nncf
+
+        four = {"mode": nncf.CompressWeightsMode.INT4_ASYM, "group_size": group_size, "all_layers": True}
+        graph = nncf.compress_weights(
+            openvino.Core().read_model(str(model.path)),
+            ignored_scope=nncf.IgnoredScope(
+                names=_names(model, layers, others), types=["Gather", "Convolution"], validate=False
+            ),
+            **(four if bits == 4 else {"mode": nncf.CompressWeightsMode.INT8_ASYM}),
+        )
+        return _saved(graph, model.config)
+
+
+def _names(model: OnnxModel, layers: Collection[str], others: Collection[str]) -> list[str]:
+    """Products of the `others`, as OpenVINO names them. Raises InputError when the graph has none of the `layers`."""
+    import onnx
+
+    nodes = [n for n in onnx.load(str(model.path)).graph.node if n.op_type in ("MatMul", "Gemm")]
+    if not any(layer_of(n) in layers for n in nodes):
+        raise InputError("openvino: the exported graph has none of the chosen layers as a product; widen include")
+    dense = [n.name for n in nodes if layer_of(n) in others]
+    return [name for n in dense for name in (n, f"{n}/WithoutBiases")]
 
 
 def _saved(graph: Any, config: Any) -> OpenVinoModel:

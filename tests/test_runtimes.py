@@ -77,6 +77,31 @@ def test_calibrated_int8_answers_nearly_like_the_model_and_multiplies_integers(n
     assert labelled.label == "real", labelled
 
 
+@pytest.mark.parametrize(("bits", "most"), [(8, 0.03), (4, 0.3)])
+@pytest.mark.parametrize("name", ["bert", "llama"])
+def test_openvino_stores_weights_in_few_bits_and_multiplies_floats(name: str, bits: int, most: float) -> None:
+    model = MODELS[name]()
+    inputs = batch(name, 4, 16)
+    with torch.no_grad():
+        dense = model(**inputs).logits
+    plain = runtimes.finish(bundle(MODELS[name]()), "openvino").model
+    fields: Any = {"format": "int8_weight"} if bits == 8 else {"group_size": 32}
+    one = apply_step(bundle(model), Quantize(bits=bits, backend="openvino", **fields))  # type: ignore[arg-type]
+    assert (one.runtime, one.model.kind) == ("openvino", "openvino")
+    answer = one.model(**inputs).logits
+    kept = inputs["attention_mask"].bool()
+    ours, theirs = (answer, dense) if name == "bert" else (answer[kept], dense[kept])
+    assert 1e-5 < float((ours - theirs).norm() / theirs.norm()) < most
+    assert kernels.label(one.model, inputs, "cpu", low_bit=True).label == "dequantized"
+    stored = [sum(f.stat().st_size for f in m.path.parent.glob("*.bin")) for m in (plain, one.model)]
+    assert stored[1] < stored[0]
+
+
+def test_openvino_refuses_groups_that_fit_no_layer() -> None:
+    with pytest.raises(InputError, match="group_size 128 does not divide its 32 inputs"):
+        apply_step(bundle(MODELS["bert"]()), Quantize(bits=4, backend="openvino", group_size=128))
+
+
 THREADS = """
 import os, sys, torch
 from pathlib import Path

@@ -40,11 +40,7 @@ def quantize(bundle: Bundle, config: Quantize) -> Bundle:
     if row.backend == "onnxruntime":
         model = quantize_graph(exported(model), set(chosen), config.per_channel)
     elif row.backend == "openvino":
-        from compress.openvino_graph import quantize_static
-
-        others = {n for n, m in model.named_modules() if isinstance(m, WeightLayer)} - set(chosen)
-        examples = list(batches(bundle, "quantize int8_static", config.calibration_examples, batch_size=1))
-        model = quantize_static(exported(model), set(chosen), others, examples)
+        model, refused = _in_openvino(bundle, chosen, entry, config)
     else:
         refused = _quantize_layers(bundle, chosen, entry, config)
     layers = {name: entry for name in chosen if name not in refused}
@@ -54,6 +50,33 @@ def quantize(bundle: Bundle, config: Quantize) -> Bundle:
         notes.append(f"quantize: {len(refused)} layers stay in floating point, first {name}: {reason}")
     changed = bundle.changed(model, {"": {"runtime": row.runtime}, **layers}, *notes)
     return replace(changed, runtime=row.runtime)
+
+
+def _in_openvino(
+    bundle: Bundle, chosen: Mapping[str, nn.Module], entry: Mapping[str, Any], config: Quantize
+) -> tuple[Any, dict[str, str]]:
+    """The graph in OpenVINO's formats, and why some of the chosen layers are not."""
+    from compress import openvino_graph
+
+    every = {n for n, m in bundle.model.named_modules() if isinstance(m, WeightLayer)}
+    if entry["format"] == "int8_static":
+        examples = list(batches(bundle, "quantize int8_static", config.calibration_examples, batch_size=1))
+        graph = exported(bundle.model)
+        return openvino_graph.quantize_static(graph, set(chosen), every - set(chosen), examples), {}
+    size = entry.get("group_size", 0)
+    refused = {}
+    for name, module in chosen.items() if size else ():
+        columns = matrix(module).shape[1]
+        if columns % size:
+            refused[name] = f"group_size {size} does not divide its {columns} inputs"
+        elif columns == size:  # OpenVINO 2026.4 cannot open such a graph
+            refused[name] = f"its {columns} inputs are a single group of {size}; OpenVINO wants two or more"
+    taken = set(chosen) - set(refused)
+    if not taken:
+        name, reason = next(iter(refused.items()))
+        raise InputError(f"quantize {entry['format']}: no layer can take it; {name}: {reason}")
+    graph = exported(bundle.model)
+    return openvino_graph.quantize_weights(graph, taken, every - taken, config.bits, size), refused
 
 
 def _settings(config: Quantize, row: Row) -> dict[str, Any]:
