@@ -46,6 +46,7 @@ gpu-test: setup
 
 bench: setup
 	$(PYTHON) tests/bench.py
+	$(PYTHON) tests/bench_kernels.py
 
 study: setup
 	$(PYTHON) tests/study.py --out results/reference/energy-study.md

@@ -11,15 +11,15 @@ from typing import Literal
 from compress.config import InputError
 
 Format = Literal[
-    "int8", "int8_static", "int8_weight", "llm_int8", "nf4", "fp4", "int4", "int3", "int2", "ternary", "binary"
+    "int8", "int8_static", "int8_weight", "llm_int8", "fp8", "nf4", "fp4", "int4", "int3", "int2", "ternary", "binary"
 ]
 Backend = Literal["onnxruntime", "openvino", "torchao", "bitsandbytes", "quanto", "torch"]
 Runtime = Literal["eager", "compile", "onnxruntime", "openvino"]
 DeviceType = Literal["cpu", "cuda"]
 
 BITS: dict[str, int] = {
-    "int8": 8, "int8_static": 8, "int8_weight": 8, "llm_int8": 8, "nf4": 4, "fp4": 4, "int4": 4, "int3": 3, "int2": 2,
-    "ternary": 2, "binary": 1,
+    "int8": 8, "int8_static": 8, "int8_weight": 8, "llm_int8": 8, "fp8": 8, "nf4": 4, "fp4": 4, "int4": 4, "int3": 3,
+    "int2": 2, "ternary": 2, "binary": 1,
 }  # fmt: skip
 DYNAMIC_ACTIVATIONS = frozenset({"int8", "llm_int8"})
 """Formats whose activation scale is taken from the batch at hand: predictions can depend on the batch."""
@@ -49,6 +49,9 @@ ROWS: tuple[Row, ...] = (
     Row("int8_static", "cpu", "openvino", "openvino", "real", "int8 products (VNNI/AMX), activation scales calibrated"),
     Row("int8", "cuda", "torchao", "compile", "real", "int8 tensor cores, quantization fused by compile"),
     Row("int8", "cuda", "torchao", "eager", "real", "int8 tensor cores, quantization steps not fused"),
+    Row("fp8", "cuda", "torchao", "compile", "real", "fp8 (e4m3) tensor cores of Ada, Hopper and newer, a scale a row"),
+    Row("fp8", "cuda", "torchao", "eager", "real", "fp8 (e4m3) tensor cores of Ada, Hopper and newer, a scale a row"),
+    Row("fp8", "cpu", "torchao", "eager", "dequantized", "weights become floating point before every product"),
     Row("llm_int8", "cuda", "bitsandbytes", "eager", "real", "int8 tensor cores, outlier columns in half precision"),
     Row("llm_int8", "cpu", "bitsandbytes", "eager", "real", "int8 products in bitsandbytes' CPU code"),
     Row("int4", "cuda", "torchao", "compile", "real", "int4 weight-only kernel"),

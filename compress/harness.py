@@ -49,6 +49,10 @@ def run(
     are those of `Options`. Raises InputError on bad input; a recipe that fails comes back as a result with `error`.
     """
     loaded = recipe if isinstance(recipe, Recipe) else Recipe.load(recipe)
+    if loaded.order == "search":
+        raise InputError(
+            f"{loaded.name} order search: makes a result for every order; use run_all, or the command line"
+        )
     if model is None:
         return run_all([loaded], Options(workload=workload, **options))[0]
     if tokenizer is None or dataset is None:
@@ -61,7 +65,11 @@ def run(
 
 
 def run_all(recipes: Sequence[Recipe], options: Options) -> list[Result]:
-    """The results of several recipes, in their order; those of one workload share a session."""
+    """The results of several recipes, in their order; those of one workload share a session.
+
+    A recipe whose order is searched for has a result for every order.
+    """
+    recipes = [each for recipe in recipes for each in recipe.orders]
     device = _device(options.device)
     machine = machines.describe(device)
     plans = plan(recipes, options, machine)

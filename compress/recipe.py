@@ -3,11 +3,12 @@
 `Recipe.load("bert_int8")` finds shipped recipes by name wherever the package is installed, and files by path.
 """
 
+import itertools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 import recipes as shipped
 from compress.config import Config, InputError, Source, check_name, digest, parse_yaml, read_text, set_path, validate
@@ -65,6 +66,9 @@ PROFILES: dict[str, Settings] = {
 }
 
 
+MOST_ORDERS = 6
+
+
 class Recipe(Config):
     """An ordered list of steps, the runtime, and how to measure."""
 
@@ -74,6 +78,8 @@ class Recipe(Config):
     """Model and data it runs on unless told otherwise: a name or a YAML file."""
     steps: tuple[Step, ...] = ()
     """What is done to the model, in this order; none leaves it dense."""
+    order: Literal["given", "search"] = "given"
+    """Take the steps as written; or try every order that can work, each a row of its own, at most 6 of them."""
     runtime: Literal["auto", "eager", "compile", "onnxruntime", "openvino"] = "auto"
     """What executes the model; auto takes what the format needs, and eager for plain models."""
     measure: Measure = Measure()
@@ -98,6 +104,29 @@ class Recipe(Config):
         if problems:
             raise ValueError("; ".join(problems))
         return value
+
+    @model_validator(mode="after")
+    def _orders_can_be_tried(self) -> "Recipe":
+        if self.order == "search" and not 2 <= len(self.orders) <= MOST_ORDERS:
+            raise ValueError(
+                f"order search: its steps can be put in {len(self.orders)} orders that work; expected 2 to "
+                f"{MOST_ORDERS}; write the order out"
+            )
+        return self
+
+    @property
+    def orders(self) -> "tuple[Recipe, ...]":
+        """The recipe itself; under order search one for every order of its steps that can work, named after them."""
+        if self.order == "given":
+            return (self,)
+        found: dict[tuple[Any, ...], Recipe] = {}
+        for steps in itertools.permutations(self.steps):
+            if not order_problems(steps):
+                words = "-".join(f"{step.method}{self.steps.index(step)}" for step in steps)
+                found[tuple(step.model_dump_json() for step in steps)] = self.model_copy(
+                    update={"steps": steps, "order": "given", "name": f"{self.name}-{words}"}
+                )
+        return tuple(found.values())
 
     @classmethod
     def load(cls, name_or_path: str | Path, overrides: Sequence[tuple[str, Any]] = ()) -> "Recipe":

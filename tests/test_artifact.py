@@ -50,6 +50,8 @@ CASES: dict[str, tuple[Any, ...]] = {
     "bert:openvino_int4": (Quantize(bits=4, backend="openvino", group_size=32),),
     "bert:lowrank+openvino_int8": (LowRank(rank=8), STATIC8),
     "bert:torchao_int8": (AO8,),
+    "bert:fp8": (Quantize(bits=8, format="fp8"),),
+    "bert:bf16+fp8": (Cast(), Quantize(bits=8, format="fp8")),
     "bert:llm_int8": (LLM8,),
     "bert:nf4": (NF4,),
     "bert:fp4": (FP4,),
@@ -179,7 +181,7 @@ def test_the_cases_cover_every_format_and_backend_on_cpu() -> None:
     made_pairs = {("int8", "onnxruntime"), ("int8", "torchao"), ("llm_int8", "bitsandbytes"), ("nf4", "bitsandbytes"),
                   ("fp4", "bitsandbytes"), ("int4", "quanto"), ("int8_static", "openvino"), ("int8_weight", "torch"),
                   ("int4", "torch"), ("int3", "torch"), ("int2", "torch"),
-                  ("int8_weight", "openvino"), ("int4", "openvino"),
+                  ("int8_weight", "openvino"), ("int4", "openvino"), ("fp8", "torchao"),
                   ("ternary", "torch"), ("binary", "torch")}  # fmt: skip
     assert {(row.format, row.backend) for row in ROWS if row.device == "cpu"} == made_pairs
 

@@ -1,6 +1,7 @@
 """Recipes and workloads as people write them: every mistake named with its place, all of them together."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -39,6 +40,26 @@ def test_a_shipped_recipe_begins_with_what_it_does_and_what_to_expect(name: str)
 @pytest.mark.parametrize("name", workload_names())
 def test_a_shipped_workload_is_valid(name: str) -> None:
     assert Workload.load(name).name == name
+
+
+def test_every_order_that_can_work_is_a_recipe_of_its_own() -> None:
+    steps = (Prune(), LowRank(), Quantize())
+    found = Recipe(name="x", steps=steps, order="search").orders
+    assert [recipe.name for recipe in found] == ["x-prune0-lowrank1-quantize2", "x-lowrank1-prune0-quantize2"]
+    assert [[step.method for step in recipe.steps] for recipe in found] == [
+        ["prune", "lowrank", "quantize"],
+        ["lowrank", "prune", "quantize"],
+    ]
+    assert len({recipe.fingerprint for recipe in found}) == 2
+    assert Recipe(name="x", steps=steps).orders == (Recipe(name="x", steps=steps),)
+
+
+@pytest.mark.parametrize(
+    "steps", [(Quantize(),), (Prune(), Quantize()), (Prune(), LowRank(), Prune(fraction=0.5), Distill())]
+)
+def test_an_order_that_cannot_be_searched_for_is_refused_with_the_number_of_orders(steps: tuple[Any, ...]) -> None:
+    with pytest.raises(ValueError, match="orders that work; expected 2 to 6"):
+        Recipe(name="x", steps=steps, order="search")
 
 
 def test_every_step_has_one_row_in_the_table_and_valid_defaults() -> None:

@@ -12,7 +12,7 @@ from compress import Recipe, apply, results
 from compress.checkup import checkup
 from compress.energy import Absent, find_meter, gpus_of, nvml
 from compress.energy.sampler import Sampler, window_energy
-from compress.formats import ROWS, Row
+from compress.formats import BITS, ROWS, Row
 from compress.measure import latency, machine
 from compress.recipe import PROFILES
 from compress.stats import paired_ratio
@@ -37,7 +37,9 @@ def wide_bert() -> object:
 
 @pytest.mark.parametrize("row", ON_CUDA, ids=[f"{r.format}-{r.backend}-{r.runtime}" for r in ON_CUDA])
 def test_every_format_on_cuda_answers_nearly_like_the_dense_model(row: Row) -> None:
-    bits = 8 if row.format in ("int8", "llm_int8") else 4
+    if row.format == "fp8" and torch.cuda.get_device_capability() < (8, 9):
+        pytest.skip("fp8 products need Ada, Hopper or newer")
+    bits = BITS[row.format]
     step = {"method": "quantize", "bits": bits, "format": row.format, "backend": row.backend}
     recipe = Recipe.model_validate({"steps": [step], "runtime": row.runtime})
     model = wide_bert().cuda()  # type: ignore[attr-defined]
@@ -46,7 +48,8 @@ def test_every_format_on_cuda_answers_nearly_like_the_dense_model(row: Row) -> N
         dense = model(**batch).logits.float()
         ours = apply(recipe, model, tokenizer())(**batch).logits.float()
     assert torch.isfinite(ours).all()
-    assert (ours - dense).norm() <= 0.3 * dense.norm() + 0.05
+    if bits >= 3:  # fewer need training
+        assert (ours - dense).norm() <= (0.3 if bits >= 4 else 0.6) * dense.norm() + 0.05
 
 
 def test_the_meter_is_the_boards_own_counter_and_it_moves_under_load() -> None:

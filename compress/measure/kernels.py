@@ -17,12 +17,12 @@ from compress.quiet import silenced_stderr
 from compress.results import Kernel, Operator
 
 LOW_BIT_PRODUCTS = re.compile(
-    r"_int_mm|int8_scaled_matmul|int8_linear_matmul|int8_mixed_scaled_mm|qlinear|igemm|i8gemm|s8s8|imma|"
+    r"_int_mm|_scaled_mm|int8_scaled_matmul|int8_linear_matmul|int8_mixed_scaled_mm|qlinear|igemm|i8gemm|s8s8|imma|"
     r"MatMulInteger|DynamicQuantizeMatMul|QLinearMatMul|QGemm|int4pack_mm|tinygemm|marlin|int4mm|"
     r"^(FullyConnected|MatMul|Convolution)\w*:\w*_[iu]8$",
     re.IGNORECASE,
 )
-"""Operators that multiply integers, by their names in the profiles of torch, onnxruntime and openvino."""
+"""Operators that multiply integers or fp8, by their names in the profiles of torch, onnxruntime and openvino."""
 MASKED_ABOVE = 0.1  # share of exact zeros in the weight matrices; trained dense weights have practically none
 SHOWN = 8
 

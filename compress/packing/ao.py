@@ -1,4 +1,6 @@
-"""torchao: int8 weights with int8 activations scaled per token, and int4 weights in groups (CUDA).
+"""torchao: int8 or fp8 weights with activations of the same kind scaled per token, int4 weights in groups (CUDA).
+
+fp8 is e4m3 with a scale a row; on a CPU its weights become floating point before every product, and activations stay.
 
 The quantized weight is a tensor subclass inside a plain `nn.Linear`; torchao's own flatten and unflatten turn it into
 plain tensors and back.
@@ -10,24 +12,42 @@ from typing import Any
 import torch
 from torch import nn
 from torchao.prototype.safetensors.safetensors_support import flatten_tensor_state_dict, unflatten_tensor_state_dict
-from torchao.quantization import Int4WeightOnlyConfig, Int8DynamicActivationInt8WeightConfig, quantize_
+from torchao.quantization import (
+    Float8DynamicActivationFloat8WeightConfig,
+    Float8WeightOnlyConfig,
+    Int4WeightOnlyConfig,
+    Int8DynamicActivationInt8WeightConfig,
+    PerRow,
+    quantize_,
+)
 
 from compress.packing import Settings, Tensors
 
 NAME = "layer.weight"  # torchao wants a dotted name
+FP8_CAPABILITY = (8, 9)
+"""CUDA compute capability of Ada; Hopper's is 9.0."""
 
 
 def refuse(linear: nn.Linear, settings: Settings) -> str | None:
     """Why this layer cannot be quantized so; None when it can."""
     if settings["format"] == "int4" and linear.in_features % settings["group_size"]:
         return f"group_size {settings['group_size']} does not divide its {linear.in_features} inputs"
+    if settings["format"] == "fp8" and torch.cuda.is_available():
+        found = torch.cuda.get_device_capability()
+        if found < FP8_CAPABILITY:
+            return f"fp8 products need CUDA compute capability 8.9 (Ada, Hopper), this GPU has {found[0]}.{found[1]}"
     return None
 
 
 def make(linear: nn.Linear, settings: Settings) -> nn.Module:
     """The linear layer with its weight as a torchao tensor."""
+    config: Any
     if settings["format"] == "int8":
-        config: Any = Int8DynamicActivationInt8WeightConfig(set_inductor_config=False)
+        config = Int8DynamicActivationInt8WeightConfig(set_inductor_config=False)
+    elif settings["format"] == "fp8" and linear.weight.device.type == "cuda":
+        config = Float8DynamicActivationFloat8WeightConfig(granularity=PerRow(), set_inductor_config=False)
+    elif settings["format"] == "fp8":
+        config = Float8WeightOnlyConfig(set_inductor_config=False)
     else:
         linear = linear.to(torch.bfloat16)  # the int4 kernel computes in bf16
         config = Int4WeightOnlyConfig(

@@ -1,0 +1,150 @@
+"""What formats and structures do to the time of a batch, and what calibrated methods cost: a part of `make bench`.
+
+python tests/bench_kernels.py            every kernel at every point, then every method
+python tests/bench_kernels.py kernels    or one of the two
+
+The fine-tuned MiniLM of the shared folder. Times are medians of interleaved rounds: only their ratios mean something.
+"""
+
+import json
+import resource
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+import torch  # noqa: E402
+
+from compress import runtimes  # noqa: E402
+from compress.bundle import Bundle  # noqa: E402
+from compress.devices import pick  # noqa: E402
+from compress.measure.latency import run_for, synchronizer  # noqa: E402
+from compress.methods import apply_step  # noqa: E402
+from compress.methods.steps import LowRank, Prune, Quantize  # noqa: E402
+from compress.recipe import Recipe  # noqa: E402
+from compress.transform import open_bundle  # noqa: E402
+from compress.workloads import OperatingPoint, Workload, source, task_of  # noqa: E402
+from tests.helpers import ASSETS  # noqa: E402
+
+WORKLOAD = ROOT / "results" / "reference" / "minilm-sst2.yaml"
+POINTS = [(size, length) for length in (32, 128) for size in (1, 8, 32)]
+ROUNDS, SECONDS = 5, 0.3
+MOST_S = 120.0
+
+STATIC8 = Quantize(bits=8, format="int8_static", calibration_examples=64)
+KERNELS: dict[str, tuple[str, Any]] = {
+    "dense eager": ("eager", None),
+    "dense onnxruntime": ("onnxruntime", None),
+    "dense openvino": ("openvino", None),
+    "int8 onnxruntime": ("onnxruntime", Quantize(bits=8)),
+    "int8 torchao eager": ("eager", Quantize(bits=8, format="int8", backend="torchao")),
+    "llm_int8 bitsandbytes": ("eager", Quantize(bits=8, format="llm_int8")),
+    "nf4 bitsandbytes": ("eager", Quantize(bits=4, format="nf4")),
+    "int4 quanto": ("eager", Quantize(bits=4, format="int4", backend="quanto")),
+    "int4 torch": ("eager", Quantize(bits=4, format="int4", backend="torch")),
+    "int8_static openvino": ("openvino", STATIC8),
+    "int8_weight openvino": ("openvino", Quantize(bits=8, format="int8_weight", backend="openvino")),
+    "int4 openvino": ("openvino", Quantize(bits=4, format="int4", backend="openvino")),
+    "half feed-forward eager": ("eager", Prune(fraction=0.5)),
+    "half feed-forward onnxruntime": ("onnxruntime", Prune(fraction=0.5)),
+    "half feed-forward openvino": ("openvino", Prune(fraction=0.5)),
+    "low rank 60 % eager": ("eager", LowRank(parameters=0.6)),
+    "low rank 60 % openvino": ("openvino", LowRank(parameters=0.6)),
+}
+METHODS: dict[str, Any] = {
+    "nothing (loading)": None,
+    "taylor": Prune(importance="taylor"),
+    "obd": Prune(importance="obd"),
+    "wanda": Prune(structure="unstructured", importance="wanda", fraction=0.5),
+    "sparsegpt": Prune(structure="unstructured", importance="sparsegpt", fraction=0.5),
+    "whitened svd": LowRank(parameters=0.6, weighting="whitened"),
+    "shared ranks": LowRank(parameters=0.6, weighting="whitened", allocation="shared"),
+    "gptq": Quantize(bits=4, rounding="gptq"),
+    "awq": Quantize(bits=4, scaling="awq"),
+    "int8_static": Quantize(bits=8, format="int8_static"),
+}
+
+
+def opened(runtime: str) -> Bundle:
+    """The dense model with its data."""
+    found = source.resolve(Workload.load(str(WORKLOAD)))
+    return open_bundle(Recipe(runtime=runtime), found, pick("cpu"), work=None)  # type: ignore[arg-type]
+
+
+def kernels() -> None:
+    """Time of a batch over dense under eager, and over dense under the same runtime, at every point."""
+    models: dict[str, Any] = {}
+    for name, (runtime, step) in KERNELS.items():
+        bundle = opened(runtime)
+        bundle = bundle if step is None else apply_step(bundle, step)
+        done = runtimes.finish(bundle, runtime)
+        models[name] = runtimes.prepare(done.model, done.runtime)
+        print(f"made {name}", file=sys.stderr, flush=True)
+    found = source.resolve(Workload.load(str(WORKLOAD)))
+    processor = source.load_processor(found)
+    examples = source.load_examples(found, "train", processor, models["dense eager"].config, limit=256)
+    sync = synchronizer(["cpu"])
+    print("batch x length: time / dense under eager (time / dense under the same runtime)")
+    for size, length in POINTS:
+        point = OperatingPoint(batch_size=size, sequence_length=length)
+        given = task_of("text-classification").fixed(examples, processor, point, 2, 0)
+        times: dict[str, list[float]] = {name: [] for name in models}
+        for _ in range(ROUNDS):
+            for name, model in models.items():
+                run_for(model, given, SECONDS / 5, sync)
+                times[name].append(statistics.median(run_for(model, given, SECONDS, sync)))
+        medians = {name: statistics.median(each) for name, each in times.items()}
+        for name, (runtime, _) in KERNELS.items():
+            eager = medians[name] / medians["dense eager"]
+            same = medians[name] / medians[f"dense {runtime}"]
+            print(f"{size:3d} x {length:3d}  {name:30s} {eager:6.2f} ({same:.2f})", flush=True)
+
+
+def method(name: str) -> None:
+    """Seconds of one method and the peak of this process's memory beyond the loaded model, as JSON."""
+    bundle, step = opened("auto"), METHODS[name]
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    start = time.monotonic()
+    if step is not None:
+        apply_step(bundle, step)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    print(json.dumps({"seconds": time.monotonic() - start, "megabytes": (peak - before) / 1024}))
+
+
+def methods() -> bool:
+    """Prints what every calibrated method costs; True when each keeps to two minutes."""
+    kept = True
+    for name in METHODS:
+        command = [sys.executable, __file__, "method", name]
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+        cost = json.loads(done.stdout.splitlines()[-1])
+        fits = cost["seconds"] <= MOST_S
+        kept &= fits
+        said = f"{cost['seconds']:.1f} s (bound <= {MOST_S:g} s), {cost['megabytes']:.0f} MB beside the model"
+        print(f"{'ok    ' if fits else 'MISSED'}  {name}: {said}", flush=True)
+    return kept
+
+
+def main() -> None:
+    """Prints what is asked for, or everything."""
+    torch.manual_seed(0)
+    asked = sys.argv[1:]
+    if not ASSETS.exists():
+        print(f"{ASSETS} is not here; set COMPRESS_ASSETS to the folder that holds the real models and data")
+        return
+    if asked[:1] == ["method"]:
+        method(asked[1])
+        return
+    if not asked or "kernels" in asked:
+        kernels()
+    if (not asked or "methods" in asked) and not methods():
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()
