@@ -90,6 +90,11 @@ def lowrank(weighting: str, parameters: float, **fields: Any) -> dict[str, Any]:
 BETTER = [
     (prune("taylor", fraction=0.25), prune("magnitude", fraction=0.25)),
     (prune("taylor", fraction=0.5), prune("magnitude", fraction=0.5)),
+    (prune("activation", fraction=0.5), prune("magnitude", fraction=0.5)),
+    (prune("obd", fraction=0.5), prune("magnitude", fraction=0.5)),
+    (prune("taylor", fraction=0.5, allocation="global"), prune("taylor", fraction=0.5)),
+    (prune("taylor", fraction=0.5, rounds=4), prune("taylor", fraction=0.5)),
+    (prune("taylor", structure="heads", fraction=0.5), prune("magnitude", structure="heads", fraction=0.5)),
     (lowrank("whitened", 0.8), lowrank("plain", 0.8)),
     (lowrank("whitened", 0.6), lowrank("plain", 0.6)),
     (lowrank("activation", 0.6), lowrank("plain", 0.6)),
@@ -117,6 +122,7 @@ def quantized(bits: int, rounding: str, **fields: Any) -> dict[str, Any]:
 BETTER += [
     (quantized(4, "gptq"), quantized(4, "nearest")),
     (quantized(3, "gptq"), quantized(3, "nearest")),
+    (quantized(3, "gptq", act_order=True), quantized(3, "nearest")),
     (quantized(3, "hqq"), quantized(3, "nearest")),
     (quantized(3, "nearest", scaling="awq"), quantized(3, "nearest")),
     (quantized(2, "gptq", group_size=32), quantized(2, "nearest", group_size=32)),

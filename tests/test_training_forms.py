@@ -12,11 +12,12 @@ from compress.config import InputError
 from compress.layers import matrix, weight_layers
 from compress.methods import adapters, apply_step
 from compress.methods.architectures import layers_of
-from compress.methods.distill import PROJECTION, distill, soft_loss, squared_distance
+from compress.methods.distill import PROJECTION, distill, soft_loss, squared_distance, worth_remembering
 from compress.methods.prune import prune
 from compress.methods.relations import Attention, attention_scores, score_loss
 from compress.methods.steps import Distill, Prune, Quantize, order_problems
-from compress.methods.training import split, total_steps
+from compress.methods.training import answers, split, total_steps
+from compress.workloads.text_classification import collate
 from tests.helpers import bert as other
 from tests.made_models import MODELS, bert, inputs, logits, text_examples, trainable
 from tests.test_distill import sentence_logits
@@ -260,3 +261,39 @@ def test_updates_do_not_go_with_a_fresh_student_or_quantization_awareness() -> N
         Distill(lora_rank=4, quantization_aware=True)
     with pytest.raises(ValueError, match="lora_rank and a fresh student"):
         Distill(lora_rank=4, config={"hidden_size": 16})
+
+
+def test_answers_of_the_teacher_are_computed_once_where_they_are_asked_for_twice(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    examples = text_examples(64)
+    made = replace(trainable(bert()), train=lambda: examples)
+    config = Distill(epochs=3, batch_size=8, precision="fp32", learning_rate=1e-3)
+    assert worth_remembering(made, config, 64)
+    for fields in (
+        {"epochs": 1.5},
+        {"max_steps": 10},
+        {"hidden_weight": 1.0},
+        {"relation_weight": 1.0},
+        {"attention_weight": 1.0},
+    ):
+        assert not worth_remembering(made, config.model_copy(update=fields), 64), fields
+    teacher, calls = other(seed=3), []
+    teacher.register_forward_pre_hook(lambda *_: calls.append(1))
+    remembered = distill(replace(made, teacher=lambda: teacher), config)
+    assert len(calls) == 8  # one pass, of three
+    monkeypatch.setattr("compress.methods.distill.worth_remembering", lambda *_: False)
+    anew = distill(replace(made, model=bert(), teacher=lambda: teacher), config)
+    assert len(calls) == 8 + 24
+    for one, two in zip(remembered.model.parameters(), anew.model.parameters(), strict=True):
+        torch.testing.assert_close(one, two, rtol=1e-3, atol=1e-4)  # padding of other lengths rounds differently
+
+
+def test_remembered_answers_stand_beside_their_examples() -> None:
+    examples, model = text_examples(30), other(seed=3)
+    made = trainable(model)
+    found = answers(model, examples, made, Distill(batch_size=7, precision="fp32"))
+    for index in (0, 13, 29):
+        batch = collate([examples[index]], made.processor)
+        with torch.no_grad():
+            torch.testing.assert_close(found[[index]], model(**batch).logits, rtol=1e-4, atol=1e-5)

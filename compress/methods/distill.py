@@ -25,7 +25,7 @@ from compress.methods import adapters
 from compress.methods.relations import Attention, Relations
 from compress.methods.steps import Distill
 from compress.methods.students import Student, make_student
-from compress.methods.training import train
+from compress.methods.training import NUMBER, answers, total_steps, train
 
 PROJECTION = "distillation_projection"
 
@@ -44,6 +44,9 @@ def distill(bundle: Bundle, config: Distill) -> Bundle:
     notes = [student.note]
     with contextlib.ExitStack() as stack:
         compared = stack.enter_context(comparing(student, teacher, config, bundle.seed))
+        if worth_remembering(bundle, config, len(examples)):
+            compared = replace(compared, answers=answers(teacher, examples, bundle, config))
+            examples = examples.add_column(NUMBER, list(range(len(examples))))
         if config.quantization_aware:
             notes.append(stack.enter_context(adapters.quantized(student.model, with_layers)))
         if config.lora_rank is not None:
@@ -65,6 +68,18 @@ class Compared:
     """(student layer, teacher layer) whose hidden states are."""
     attention: Attention | None = None
     relations: Relations | None = None
+    answers: torch.Tensor | None = None
+    """[examples, classes] logits of the teacher; None where it answers every batch anew."""
+
+
+def worth_remembering(bundle: Bundle, config: Distill, examples: int) -> bool:
+    """Whether all answers of the teacher are computed once: it is asked for nothing else, and twice or more.
+
+    A language model's would take more memory than they save time.
+    """
+    passes = total_steps(examples, config) * config.batch_size * config.accumulation / examples
+    inside = config.pairs_layers or config.relation_weight
+    return bundle.task != "causal-lm" and not inside and passes >= 2
 
 
 @contextlib.contextmanager
@@ -89,11 +104,16 @@ def distillation_loss(
 ) -> tuple[torch.Tensor, Any]:
     """The scalar loss of one batch, and the student's outputs."""
     hidden = {"output_hidden_states": True} if compared.pairs else {}
-    outputs = student(**batch, **hidden)
-    with torch.no_grad():
-        wanted = teacher(**{name: value for name, value in batch.items() if name != "labels"}, **hidden)
+    given = {name: value for name, value in batch.items() if name != NUMBER}
+    outputs = student(**given, **hidden)
+    if compared.answers is None:
+        with torch.no_grad():
+            wanted = teacher(**{name: value for name, value in given.items() if name != "labels"}, **hidden)
+        logits = wanted.logits
+    else:
+        logits = compared.answers[batch[NUMBER]]
     counted = predicted(batch["labels"]) if outputs.logits.dim() == 3 else None
-    soft = soft_loss(outputs.logits, wanted.logits, config.temperature, counted, config.divergence)
+    soft = soft_loss(outputs.logits, logits, config.temperature, counted, config.divergence)
     loss = config.soft_weight * soft + (1 - config.soft_weight) * outputs.loss
     mask = batch.get("attention_mask")
     if compared.pairs:

@@ -30,6 +30,8 @@ from compress.progress import Bar, bar, say
 from compress.workloads import task_of
 
 SAVE_STEPS = 100
+NUMBER = "example_number"
+"""Column that says which example it is, where the teacher's answers are remembered."""
 WARMUP = 0.06
 HELD_OUT, HELD_OUT_MOST = 0.05, 1000
 OPTIMIZERS = {"adamw": "adamw_torch", "adafactor": "adafactor"}
@@ -62,12 +64,6 @@ def train(model: Any, loss: Loss, examples: Any, bundle: Bundle, config: Distill
     _check_device(bundle.device)
     dtype = torch.bfloat16 if _bf16(config, bundle.device) else None
     task = task_of(bundle.task)
-    closing = getattr(bundle.processor, "sep_token_id", None)
-
-    def collate(batch: Sequence[Mapping[str, Any]]) -> dict[str, torch.Tensor]:
-        cut = batch if config.max_length is None else [truncate(e, config.max_length, closing) for e in batch]
-        return task.collate(cut, bundle.processor)
-
     whole = examples
     examples, held_out = split(whole, bundle.seed) if config.patience is not None else (whole, None)
     costs = [min(length, config.max_length or 10**9) for length in task.lengths(examples)]
@@ -86,7 +82,7 @@ def train(model: Any, loss: Loss, examples: Any, bundle: Bundle, config: Distill
         trainer = DistillTrainer(
             model=model,
             args=_arguments(output, config, bundle, total, keep=folder is not None),
-            data_collator=collate,
+            data_collator=collator(bundle, config),
             train_dataset=examples,
             eval_dataset=held_out,
             callbacks=[_Progress(running), _KeepZeros(zeros(model, bundle.layers)), *_stopping(config)],
@@ -105,6 +101,38 @@ def train(model: Any, loss: Loss, examples: Any, bundle: Bundle, config: Distill
             f"distill diverged: mean loss {result.training_loss}; lower learning_rate {config.learning_rate}"
         )
     return Trained(result.global_step, resumed_at, result.training_loss, trainer.state.best_metric)
+
+
+def collator(bundle: Bundle, config: Distill) -> Callable[[Sequence[Mapping[str, Any]]], dict[str, torch.Tensor]]:
+    """Makes a batch of examples, cut to the step's length; their numbers stay beside them where they have some."""
+    task = task_of(bundle.task)
+    closing = getattr(bundle.processor, "sep_token_id", None)
+
+    def collate(batch: Sequence[Mapping[str, Any]]) -> dict[str, torch.Tensor]:
+        cut = batch if config.max_length is None else [truncate(e, config.max_length, closing) for e in batch]
+        made = task.collate(cut, bundle.processor)
+        return made | ({NUMBER: torch.tensor([e[NUMBER] for e in batch])} if NUMBER in batch[0] else {})
+
+    return collate
+
+
+def answers(model: Any, examples: Any, bundle: Bundle, config: Distill) -> torch.Tensor:
+    """[examples, classes] logits of a classifier on all of these, computed as in training."""
+    dtype = torch.bfloat16 if _bf16(config, bundle.device) else None
+    make, lengths = collator(bundle, config), task_of(bundle.task).lengths(examples)
+    order = sorted(range(len(lengths)), key=lengths.__getitem__)
+    found: list[torch.Tensor] = []
+    with torch.no_grad(), bar("teacher", len(order)) as running:
+        for start in range(0, len(order), config.batch_size):
+            batch = make([examples[i] for i in order[start : start + config.batch_size]])
+            given = {k: v.to(bundle.device) for k, v in batch.items() if k not in ("labels", NUMBER)}
+            with torch.autocast(bundle.device.type, dtype=dtype, enabled=dtype is not None):
+                found.append(model(**given).logits.float())
+            running.advance(len(found[-1]))
+    sorted_answers = torch.cat(found)
+    return torch.empty_like(sorted_answers).index_copy_(
+        0, torch.tensor(order, device=sorted_answers.device), sorted_answers
+    )
 
 
 class DistillTrainer(Trainer):
