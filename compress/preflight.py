@@ -42,8 +42,8 @@ def check(recipes: Sequence[Recipe], found: source.Source) -> None:
 
 
 def needs_training_data(step: Any) -> bool:
-    """Whether a step calibrates or trains."""
-    return step.method == "distill" or getattr(step, "importance", "") == "taylor"
+    """Whether a step, or what it overrides in some layers, calibrates or trains."""
+    return step.method == "distill" or any(part.calibrates for part in getattr(step, "parts", ()))
 
 
 def shape_problems(recipe: Recipe, skeleton: Any) -> list[str]:

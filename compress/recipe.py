@@ -12,7 +12,8 @@ from pydantic import Field, field_validator, model_validator
 
 import recipes as shipped
 from compress.config import Config, InputError, Source, check_name, digest, parse_yaml, read_text, set_path, validate
-from compress.methods.steps import Step, order_problems
+from compress.methods.order import order_problems
+from compress.methods.steps import Step
 
 Profile = Literal["auto", "quick", "standard", "publish"]
 

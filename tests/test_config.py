@@ -202,3 +202,34 @@ def test_validate_places_an_unknown_task_on_its_line() -> None:
     data, source = parse_yaml("model: m\ntask: dance\ndataset: {path: d}\n", "w.yaml")
     with pytest.raises(InputError, match=r"w.yaml:2 task: 'dance'"):
         validate(Workload, data, source)
+
+
+CALIBRATED = [
+    Prune(importance="taylor"), Prune(importance="obd"), Prune(importance="activation"), Prune(),
+    Prune(structure="layers", importance="influence", fraction=0.5),
+    Prune(structure="unstructured", importance="wanda"), Prune(structure="unstructured", importance="sparsegpt"),
+    Prune(structure="unstructured"), LowRank(), LowRank(weighting="whitened"), LowRank(weighting="fisher"),
+    LowRank(weighting="activation"), LowRank(weighting="whitened", allocation="shared"),
+    Quantize(bits=4, rounding="gptq", group_size=32), Quantize(bits=4, scaling="awq", group_size=32),
+    Quantize(bits=4, rounding="hqq", group_size=32), Quantize(format="int8_static"), Quantize(),
+    Quantize(bits=3, group_size=32, overrides={"*query*": {"rounding": "gptq"}}), Cast(), Distill(max_steps=1),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "step",
+    CALIBRATED,
+    ids=lambda step: "-".join(str(v) for v in step.model_dump(exclude_defaults=True).values()) or step.method,
+)
+def test_a_step_that_calibrates_or_trains_is_known_before_anything_is_loaded(step: Any) -> None:
+    from compress.methods import apply_step
+    from compress.preflight import needs_training_data
+    from tests.made_models import bert, bundle
+
+    try:
+        apply_step(bundle(bert(), train=None), step)
+    except InputError as error:
+        assert "needs training examples" in error.problems[0]
+        assert needs_training_data(step)
+    else:
+        assert not needs_training_data(step)

@@ -24,7 +24,8 @@ from compress.methods.lowrank import lowrank
 from compress.methods.prune import prune
 from compress.methods.steps import Distill, LowRank, Prune
 from compress.methods.students import keep_layers, match, rename, spread
-from compress.methods.training import LengthGroups, last_checkpoint, total_steps
+from compress.methods.trainer import LengthGroups
+from compress.methods.training import last_checkpoint, total_steps
 from compress.workloads.text_classification import collate
 from tests.helpers import ROOT, bert, trained_bert
 from tests.made_models import MODELS, bundle, gpt2, inputs, llama, logits, text_examples

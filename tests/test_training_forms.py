@@ -13,9 +13,10 @@ from compress.layers import matrix, weight_layers
 from compress.methods import adapters, apply_step
 from compress.methods.architectures import layers_of
 from compress.methods.distill import PROJECTION, distill, soft_loss, squared_distance, worth_remembering
+from compress.methods.order import order_problems
 from compress.methods.prune import prune
 from compress.methods.relations import Attention, attention_scores, score_loss
-from compress.methods.steps import Distill, Prune, Quantize, order_problems
+from compress.methods.steps import Distill, Prune, Quantize
 from compress.methods.training import answers, split, total_steps
 from compress.workloads.text_classification import collate
 from tests.helpers import bert as other

@@ -29,6 +29,11 @@ class Layers(Config):
     matches counts."""
 
     @property
+    def calibrates(self) -> bool:
+        """Whether training examples are needed."""
+        return False
+
+    @property
     def parts(self) -> tuple[Self, ...]:
         """This step for the layers without an override, then one for those of each override."""
         patterns = tuple(self.overrides)
@@ -100,6 +105,11 @@ class Prune(Layers):
     calibration_examples: Annotated[int, Field(ge=1)] = 128
     """Training examples behind every importance but magnitude."""
 
+    @property
+    def calibrates(self) -> bool:
+        """Whether training examples are needed."""
+        return self.importance != "magnitude" or self.cost != "parameters"
+
     @model_validator(mode="after")
     def _settings_fit_the_structure(self) -> "Prune":
         structure = self.structure
@@ -157,6 +167,11 @@ class Quantize(Layers):
     threshold: Annotated[float, Field(ge=0)] = 6.0
     """Activations above this stay in half precision, in llm_int8 (Dettmers et al. 2022, arXiv:2208.07339)."""
 
+    @property
+    def calibrates(self) -> bool:
+        """Whether training examples are needed."""
+        return self.rounding == "gptq" or self.scaling != "none" or self.format == "int8_static"
+
     @model_validator(mode="after")
     def _format_has_these_bits(self) -> "Quantize":
         if self.format != "auto" and BITS[self.format] != self.bits:
@@ -207,6 +222,11 @@ class LowRank(Layers):
     outputs (SVD-LLM, arXiv:2403.07378); of weights scaled by their rows' Fisher information (arXiv:2207.00112)."""
     calibration_examples: Annotated[int, Field(ge=1)] = 256
     """Training examples behind a weighting other than plain."""
+
+    @property
+    def calibrates(self) -> bool:
+        """Whether training examples are needed."""
+        return self.weighting != "plain"
 
     @model_validator(mode="after")
     def _one_way_to_choose_the_rank(self) -> "LowRank":
@@ -313,31 +333,3 @@ class Distill(Config):
 
 Step = Annotated[Cast | Prune | Quantize | LowRank | Distill, Field(discriminator="method")]
 STEPS: tuple[type[Config], ...] = get_args(get_args(Step)[0])
-
-
-def order_problems(steps: tuple[Any, ...]) -> list[str]:
-    """What cannot work about the order of these steps, one sentence each, as `steps.N: ...`."""
-    problems = []
-    quantized_at: int | None = None
-    cast_at: int | None = None
-    for index, step in enumerate(steps):
-        if quantized_at is not None:
-            reason = (
-                "the model is quantized once; a second quantization would round rounded weights"
-                if step.method == "quantize"
-                else f"{step.method} needs floating-point weights"
-            )
-            problems.append(f"steps.{index}: {step.method} after quantize (steps.{quantized_at}): {reason}; reorder")
-        elif cast_at is not None and step.method != "quantize":
-            problems.append(
-                f"steps.{index}: {step.method} after cast (steps.{cast_at}): it computes in fp32; put cast last"
-            )
-        if getattr(step, "quantization_aware", False) and not any(s.method == "quantize" for s in steps[index + 1 :]):
-            problems.append(
-                f"steps.{index}: quantization_aware, but no quantize step comes after it; add one, or leave it out"
-            )
-        if step.method == "quantize":
-            quantized_at = index if quantized_at is None else quantized_at
-        if step.method == "cast":
-            cast_at = index if cast_at is None else cast_at
-    return problems

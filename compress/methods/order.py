@@ -1,0 +1,31 @@
+"""Which orders of steps can work."""
+
+from typing import Any
+
+
+def order_problems(steps: tuple[Any, ...]) -> list[str]:
+    """What cannot work about the order of these steps, one sentence each, as `steps.N: ...`."""
+    problems = []
+    quantized_at: int | None = None
+    cast_at: int | None = None
+    for index, step in enumerate(steps):
+        if quantized_at is not None:
+            reason = (
+                "the model is quantized once; a second quantization would round rounded weights"
+                if step.method == "quantize"
+                else f"{step.method} needs floating-point weights"
+            )
+            problems.append(f"steps.{index}: {step.method} after quantize (steps.{quantized_at}): {reason}; reorder")
+        elif cast_at is not None and step.method != "quantize":
+            problems.append(
+                f"steps.{index}: {step.method} after cast (steps.{cast_at}): it computes in fp32; put cast last"
+            )
+        if getattr(step, "quantization_aware", False) and not any(s.method == "quantize" for s in steps[index + 1 :]):
+            problems.append(
+                f"steps.{index}: quantization_aware, but no quantize step comes after it; add one, or leave it out"
+            )
+        if step.method == "quantize":
+            quantized_at = index if quantized_at is None else quantized_at
+        if step.method == "cast":
+            cast_at = index if cast_at is None else cast_at
+    return problems
