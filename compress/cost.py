@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from compress.graph import plain_attention
 from compress.measure.latency import run_for, synchronizer
 from compress.workloads import source, task_of
 
@@ -29,7 +30,8 @@ def cost_of(found: source.Source, device: torch.device, processor: Any, seed: in
         model.eval()
         given = batches(model)
         if what == "macs":
-            with torch.no_grad(), FlopCounterMode(display=False) as counter:
+            # written out, since the counter does not know every fused attention
+            with torch.no_grad(), plain_attention(model), FlopCounterMode(display=False) as counter:
                 model(**given[0])
             return counter.get_total_flops() / 2
         sync = synchronizer([str(device)])

@@ -182,7 +182,7 @@ def export(model: Any, folder: Path) -> Path:
     accepted = inspect.signature(model.forward).parameters
     constants = {name: value for name, value in (("use_cache", False),) if name in accepted}
     path = folder / FILE
-    with _plain_attention(model), _quiet(), torch.no_grad():
+    with plain_attention(model), _quiet(), torch.no_grad():
         wrapper = _Logits(model, tuple(inputs), constants).eval()
         try:
             program = torch.onnx.export(
@@ -274,7 +274,7 @@ def _bytes(model: nn.Module) -> int:
 
 
 @contextlib.contextmanager
-def _plain_attention(model: Any) -> Iterator[None]:
+def plain_attention(model: Any) -> Iterator[None]:
     """The model in eval mode with attention written out; as it was before at the end."""
     before = model.config._attn_implementation
     training = model.training

@@ -1,0 +1,44 @@
+"""What a model costs at the headline point, and pruning until it costs so much less."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from compress.methods import apply_step
+from compress.methods.steps import Prune
+from compress.recipe import Recipe
+from compress.transform import open_bundle
+from compress.workloads import Workload, source
+
+
+@pytest.fixture(scope="module")
+def opened(workload: Path) -> Any:
+    """A function that opens the made workload's model anew."""
+    found = source.resolve(Workload.load(str(workload)))
+    return lambda: open_bundle(Recipe(), found, torch.device("cpu"), work=None)
+
+
+def test_multiply_adds_are_those_of_the_products_at_the_headline_point(opened: Any) -> None:
+    bundle = opened()
+    config, point = bundle.model.config, bundle.workload.headline_point
+    tokens, width = point.batch_size * point.sequence_length, config.hidden_size
+    layer = 4 * width * width + 2 * width * config.intermediate_size + 2 * point.sequence_length * width
+    head = point.batch_size * (width * width + width * config.num_labels)  # the pooler and the classifier
+    assert bundle.cost(bundle.model, "macs") == tokens * layer * config.num_hidden_layers + head
+
+
+@pytest.mark.parametrize("rounds", [1, 2])
+def test_a_fraction_of_multiply_adds_goes(opened: Any, rounds: int) -> None:
+    bundle = opened()
+    dense = bundle.cost(bundle.model, "macs")
+    config = Prune(fraction=0.2, cost="macs", importance="taylor", calibration_examples=16, rounds=rounds)
+    done = apply_step(bundle, config)
+    left = done.cost(done.model, "macs") / dense
+    assert 0.8 - 0.07 * rounds < left <= 0.8  # at least so much, in widths that are multiples of 8 of 64
+
+
+def test_latency_is_a_time(opened: Any) -> None:
+    bundle = opened()
+    assert 1e-5 < bundle.cost(bundle.model, "latency") < 10
