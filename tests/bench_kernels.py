@@ -25,7 +25,7 @@ from compress.bundle import Bundle  # noqa: E402
 from compress.devices import pick  # noqa: E402
 from compress.measure.latency import run_for, synchronizer  # noqa: E402
 from compress.methods import apply_step  # noqa: E402
-from compress.methods.steps import LowRank, Prune, Quantize  # noqa: E402
+from compress.methods.steps import Cast, LowRank, Prune, Quantize  # noqa: E402
 from compress.recipe import Recipe  # noqa: E402
 from compress.transform import open_bundle  # noqa: E402
 from compress.workloads import OperatingPoint, Workload, source, task_of  # noqa: E402
@@ -36,25 +36,26 @@ POINTS = [(size, length) for length in (32, 128) for size in (1, 8, 32)]
 ROUNDS, SECONDS = 5, 0.3
 MOST_S = 120.0
 
-STATIC8 = Quantize(bits=8, format="int8_static", calibration_examples=64)
-KERNELS: dict[str, tuple[str, Any]] = {
-    "dense eager": ("eager", None),
-    "dense onnxruntime": ("onnxruntime", None),
-    "dense openvino": ("openvino", None),
-    "int8 onnxruntime": ("onnxruntime", Quantize(bits=8)),
-    "int8 torchao eager": ("eager", Quantize(bits=8, format="int8", backend="torchao")),
-    "llm_int8 bitsandbytes": ("eager", Quantize(bits=8, format="llm_int8")),
-    "nf4 bitsandbytes": ("eager", Quantize(bits=4, format="nf4")),
-    "int4 quanto": ("eager", Quantize(bits=4, format="int4", backend="quanto")),
-    "int4 torch": ("eager", Quantize(bits=4, format="int4", backend="torch")),
-    "int8_static openvino": ("openvino", STATIC8),
-    "int8_weight openvino": ("openvino", Quantize(bits=8, format="int8_weight", backend="openvino")),
-    "int4 openvino": ("openvino", Quantize(bits=4, format="int4", backend="openvino")),
-    "half feed-forward eager": ("eager", Prune(fraction=0.5)),
-    "half feed-forward onnxruntime": ("onnxruntime", Prune(fraction=0.5)),
-    "half feed-forward openvino": ("openvino", Prune(fraction=0.5)),
-    "low rank 60 % eager": ("eager", LowRank(parameters=0.6)),
-    "low rank 60 % openvino": ("openvino", LowRank(parameters=0.6)),
+KERNELS: dict[str, tuple[str, tuple[Any, ...]]] = {
+    "dense eager": ("eager", ()),
+    "dense onnxruntime": ("onnxruntime", ()),
+    "dense openvino": ("openvino", ()),
+    "bf16 eager": ("eager", (Cast(),)),
+    "int8 onnxruntime": ("onnxruntime", (Quantize(bits=8),)),
+    "int8 torchao eager": ("eager", (Quantize(bits=8, format="int8", backend="torchao"),)),
+    "llm_int8 bitsandbytes": ("eager", (Quantize(bits=8, format="llm_int8"),)),
+    "nf4 bitsandbytes": ("eager", (Quantize(bits=4, format="nf4"),)),
+    "bf16 nf4 bitsandbytes": ("eager", (Cast(), Quantize(bits=4, format="nf4"))),
+    "int4 quanto": ("eager", (Quantize(bits=4, format="int4", backend="quanto"),)),
+    "int4 torch": ("eager", (Quantize(bits=4, format="int4", backend="torch"),)),
+    "int8_static openvino": ("openvino", (Quantize(bits=8, format="int8_static", calibration_examples=64),)),
+    "int8_weight openvino": ("openvino", (Quantize(bits=8, format="int8_weight", backend="openvino"),)),
+    "int4 openvino": ("openvino", (Quantize(bits=4, format="int4", backend="openvino"),)),
+    "half feed-forward eager": ("eager", (Prune(fraction=0.5),)),
+    "half feed-forward onnxruntime": ("onnxruntime", (Prune(fraction=0.5),)),
+    "half feed-forward openvino": ("openvino", (Prune(fraction=0.5),)),
+    "low rank 60 % eager": ("eager", (LowRank(parameters=0.6),)),
+    "low rank 60 % openvino": ("openvino", (LowRank(parameters=0.6),)),
 }
 METHODS: dict[str, Any] = {
     "nothing (loading)": None,
@@ -79,9 +80,10 @@ def opened(runtime: str) -> Bundle:
 def kernels() -> None:
     """Time of a batch over dense under eager, and over dense under the same runtime, at every point."""
     models: dict[str, Any] = {}
-    for name, (runtime, step) in KERNELS.items():
+    for name, (runtime, steps) in KERNELS.items():
         bundle = opened(runtime)
-        bundle = bundle if step is None else apply_step(bundle, step)
+        for step in steps:
+            bundle = apply_step(bundle, step)
         done = runtimes.finish(bundle, runtime)
         models[name] = runtimes.prepare(done.model, done.runtime)
         print(f"made {name}", file=sys.stderr, flush=True)
