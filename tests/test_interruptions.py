@@ -50,6 +50,7 @@ def test_a_run_that_ends_while_measuring_leaves_no_half_result_and_goes_on(
 ) -> None:
     command = [sys.executable, "-m", "compress", "run", "bert_dense", "--workload", str(workload)]
     slow = [*command, "--set", "measure.window_s=30", "--set", "measure.rounds=2"]
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background hands on that it is ignored
     child = subprocess.Popen(slow, cwd=tmp_path, env=environment(), stderr=subprocess.PIPE, text=True)
     assert child.stderr is not None
     for line in child.stderr:

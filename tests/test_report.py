@@ -13,7 +13,7 @@ from compress.recipe import Recipe
 from compress.report import print_tables, text, write_tables
 from compress.report.html import recipe_html, result_html
 from compress.report.notes import footnotes, heading
-from compress.report.panels import panels
+from compress.report.panel import panels
 from compress.report.plot import Painter, picture
 from compress.report.sheet import csv_text, safe
 from compress.report.table import escape, markdown, rows
@@ -261,6 +261,13 @@ def test_a_picture_drawn_by_another_process_is_the_same(monkeypatch: pytest.Monk
     with Painter() as painter:
         painter.start(panels(tables))
         assert painter.picture() == picture(panels(tables))
+
+
+def test_every_name_of_the_package_is_what_it_says_also_once_its_module_is_loaded() -> None:
+    from compress import report
+
+    for _ in range(2):
+        assert {name: callable(getattr(report, name)) for name in report.__all__} == dict.fromkeys(report.__all__, True)
 
 
 def test_a_process_that_cannot_fork_draws_itself(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from compress.report.describe import print_methods, print_result, print_workloads
     from compress.report.notes import carbon_lines
-    from compress.report.panels import panels
+    from compress.report.panel import panels
     from compress.report.plot import Painter
     from compress.report.table import print_tables, write_tables
 
 _WHERE = {
     "Painter": "plot",
     "carbon_lines": "notes",
-    "panels": "panels",
+    "panels": "panel",
     "print_methods": "describe",
     "print_result": "describe",
     "print_tables": "table",

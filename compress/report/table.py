@@ -14,7 +14,7 @@ from compress.odds import adjusted, front_odds
 from compress.pareto import Table, point_cost
 from compress.report import sheet, text
 from compress.report.notes import footnotes, heading, title
-from compress.report.panels import panels
+from compress.report.panel import panels
 from compress.report.plot import PANELS, picture
 from compress.report.text import DASH, Lines
 from compress.results import Accuracy, Point, Reference, Result
