@@ -24,7 +24,7 @@ else:
     print(type(meter).__name__, meter.boundary)
     print(dict(meter.state()), meter.processes())
     with metered(meter) as spent:
-        time.sleep(0.3)
+        time.sleep(1.5)
     watts = [joules and joules / spent.seconds for joules in (spent.low_j, spent.energy_j, spent.high_j)]
     print(*watts, spent.reason)
 """
@@ -68,13 +68,13 @@ def test_the_real_binding_reads_counter_power_clocks_and_processes(library: Path
     assert reason == "None"
     assert float(low) <= 150.001
     assert float(high) >= 149.999
-    assert float(watts) == pytest.approx(150, rel=0.25)  # the thread may wake late; the bounds hold all the same
+    assert float(watts) == pytest.approx(150, rel=0.05)
 
 
 def test_a_board_whose_counter_is_missing_is_integrated(library: Path) -> None:
     kind, _, power = told(library, STUB_ENERGY="3")
     assert kind.startswith("Integrated GPU board Stub H200, power integrated")
-    assert float(power.split()[1]) == pytest.approx(150, rel=0.4)  # in steps of 50 ms, and more on a busy machine
+    assert float(power.split()[1]) == pytest.approx(150, rel=0.2)
 
 
 @pytest.mark.parametrize(
