@@ -1,6 +1,10 @@
 """`python -m compress`."""
 
-from compress.cli import main
+from compress.startup import seldom_collect
 
 if __name__ == "__main__":
+    seldom_collect()
+
+    from compress.cli import main
+
     main()

@@ -4,7 +4,6 @@ Unknown is `None` with a reason beside it; it is never 0. Quantities carry their
 """
 
 import contextlib
-import gc
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -326,18 +325,11 @@ def read_all(root: Path) -> tuple[list[Result], list[str]]:
         raise InputError(f"{root}: no such folder; run a recipe first: python -m compress run bert_int8")
     results: list[Result] = []
     problems: list[str] = []
-    collecting = gc.isenabled()
-    gc.disable()  # all that is read is kept: looking for garbage in it takes as long as reading
-    try:
-        for path in _result_files(root):
-            try:
-                results.append(read(path))
-            except InputError as error:
-                problems.extend(error.problems)
-    finally:
-        gc.freeze()
-        if collecting:
-            gc.enable()
+    for path in _result_files(root):
+        try:
+            results.append(read(path))
+        except InputError as error:
+            problems.extend(error.problems)
     return results, problems
 
 

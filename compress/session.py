@@ -23,6 +23,7 @@ from compress.job import Job, Spec, read_job
 from compress.progress import bar, say
 from compress.quiet import quiet_libraries, quiet_transformers
 from compress.runners import Shelf, crowded, timing_batches
+from compress.startup import seldom_collect
 from compress.workloads import OperatingPoint, source, task_of
 
 EVALUATION_BATCH = 32
@@ -249,4 +250,5 @@ def main(arguments: Sequence[str]) -> None:
 
 
 if __name__ == "__main__":
+    seldom_collect()
     main(sys.argv[1:])

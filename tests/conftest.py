@@ -1,6 +1,9 @@
-"""Fixtures shared by all tests: a made workload, and no network."""
+"""Fixtures shared by all tests: a made workload, no network, and measuring that waits only for its own worker's."""
 
+import atexit
 import os
+import shutil
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -9,6 +12,9 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["HF_DATASETS_OFFLINE"] = "1"
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # threads that wait for each other cost tiny models most of their time
+if "PYTEST_XDIST_WORKER" in os.environ:  # the lock on measuring lies in the folder for temporary files
+    os.environ["TMPDIR"] = tempfile.tempdir = tempfile.mkdtemp(prefix=f"compress-{os.environ['PYTEST_XDIST_WORKER']}-")
+    atexit.register(shutil.rmtree, tempfile.tempdir, ignore_errors=True)
 
 
 @pytest.fixture(scope="session")
@@ -17,6 +23,16 @@ def workload(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from tests.helpers import write_workload
 
     return write_workload(tmp_path_factory.mktemp("workload"))
+
+
+@pytest.fixture
+def forked_sessions(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Runs in this process measure in processes that are forked, not started."""
+    from compress import harness
+    from tests import forked
+
+    monkeypatch.setattr(harness, "run_child", forked.run_child)
+    monkeypatch.setattr(harness, "threads", forked.one_thread)
 
 
 SLOW = ("test_run", "test_readme", "test_artifact", "test_distill", "test_quantize", "test_sessions", "test_runtimes")

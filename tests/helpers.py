@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 
+from tests import forked
+
 ROOT = Path(__file__).resolve().parents[1]
 ASSETS = Path(os.environ.get("COMPRESS_ASSETS", ROOT.parent / "shared"))
 
@@ -109,13 +111,16 @@ def write_workload(folder: Path, model: Any = None, **changes: Any) -> Path:
     return path
 
 
-QUICK = ("--set", "measure.window_s=0.05", "--set", "measure.preroll_s=0", "--set", "measure.rounds=3")
+SHORT = {"window_s": 0.05, "preroll_s": 0, "rounds": 3, "warmup_s": 1}
+QUICK = tuple(word for field, value in SHORT.items() for word in ("--set", f"measure.{field}={value}"))
 
 
-def compress(*arguments: object, cwd: Path, **options: Any) -> subprocess.CompletedProcess[str]:
-    """`python -m compress ...` as a process of its own."""
+def compress(*arguments: object, cwd: Path, started: bool = False) -> subprocess.CompletedProcess[str]:
+    """`python -m compress ...` as a process of its own: forked from one that waits, or `started` afresh."""
+    if not started:
+        return forked.compress([*map(str, arguments)], cwd, environment())
     command = [sys.executable, "-m", "compress", *map(str, arguments)]
-    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False, env=environment(), **options)
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False, env=environment())
 
 
 def environment() -> dict[str, str]:

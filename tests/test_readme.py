@@ -66,6 +66,7 @@ def test_the_readme_has_examples_of_every_kind() -> None:
     assert kinds.count("python") >= 3
 
 
+@pytest.mark.usefixtures("forked_sessions")
 def test_every_command_and_example_of_the_readme_runs(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     names: dict[str, Any] = {}
     for kind, text in BLOCKS:

@@ -22,7 +22,7 @@ def finished(workload: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[
     """One run of five recipes, which most tests here read."""
     folder = tmp_path_factory.mktemp("run")
     names = ("bert_dense", "bert_int8", "bert_int4", "bert_sparse", "bert_lowrank")
-    return folder, compress("run", *names, "--workload", workload, *QUICK, cwd=folder)
+    return folder, compress("run", *names, "--workload", workload, *QUICK, cwd=folder, started=True)
 
 
 def test_a_run_ends_well_prints_the_table_and_says_nothing_of_the_libraries(
@@ -303,6 +303,7 @@ def test_one_recipe_that_fails_is_a_result_with_error_and_the_others_go_on(workl
     assert "breaks" in done.stdout
 
 
+@pytest.mark.usefixtures("forked_sessions")
 def test_a_live_model_is_compressed_and_measured_from_python(tmp_path: Path) -> None:
     import datasets
 
