@@ -1,10 +1,13 @@
 """Fixtures shared by all tests: a made workload, no network, and measuring that waits only for its own worker's."""
 
 import atexit
+import hashlib
 import os
 import shutil
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -33,6 +36,31 @@ def forked_sessions(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(harness, "run_child", forked.run_child)
     monkeypatch.setattr(harness, "threads", forked.one_thread)
+
+
+@pytest.fixture(scope="session")
+def exports_once(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Equal models are exported once: seconds each, and what comes out is determined by weights and configuration."""
+    import torch
+
+    from compress import graph
+
+    known: dict[str, Path] = {}
+    real = graph.export
+
+    def export(model: Any, folder: Path) -> Path:
+        key = hashlib.sha256(repr((type(model), model.config.to_json_string())).encode())
+        for name, tensor in model.state_dict().items():
+            key.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+            key.update(tensor.detach().contiguous().flatten().view(torch.uint8).numpy())
+        digest = key.hexdigest()
+        if digest not in known:
+            known[digest] = real(model, tmp_path_factory.mktemp("exported"))
+        return Path(shutil.copy(known[digest], folder))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(graph, "export", export)
+        yield
 
 
 SLOW = ("test_run", "test_readme", "test_artifact", "test_distill", "test_quantize", "test_sessions", "test_runtimes")

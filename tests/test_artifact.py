@@ -22,6 +22,8 @@ from tests import made_models
 from tests.helpers import ROOT
 from tests.made_models import MODELS, bundle, inputs, trainable
 
+pytestmark = pytest.mark.usefixtures("exports_once")
+
 TASKS = {"bert": "text-classification", "vit": "image-classification", "llama": "causal-lm", "gpt2": "causal-lm"}
 INT8 = Quantize(bits=8)
 STATIC8 = Quantize(bits=8, format="int8_static", calibration_examples=8)

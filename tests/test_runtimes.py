@@ -22,6 +22,8 @@ from tests import made_models
 from tests.helpers import ROOT
 from tests.made_models import MODELS, bundle, trainable
 
+pytestmark = pytest.mark.usefixtures("exports_once")
+
 TASKS = {"bert": "text-classification", "vit": "image-classification", "llama": "causal-lm"}
 
 
