@@ -56,6 +56,7 @@ CASES: dict[str, tuple[Any, ...]] = {
     "bert:bf16+fp8": (Cast(), Quantize(bits=8, format="fp8")),
     "bert:llm_int8": (LLM8,),
     "bert:nf4": (NF4,),
+    "bert:nf4_double": (Quantize(bits=4, format="nf4", group_size=32, double_quant=True),),
     "bert:fp4": (FP4,),
     "bert:bf16+nf4": (Cast(), NF4),
     "bert:int8_weight": (Quantize(bits=8, format="int8_weight", group_size=32),),

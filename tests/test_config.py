@@ -100,6 +100,7 @@ BAD = [
     ("seed: abc\n", "seed: 'abc'"),
     ("steps: [{method: prune, fraction: 1.5}]\n", "steps.0.fraction: 1.5"),
     ("steps: [{method: quantize, bits: 8, format: nf4}]\n", "format nf4 has 4 bits, but bits is 8"),
+    ("steps: [{method: quantize, bits: 4, double_quant: true}]\n", "double_quant is of the formats nf4 and fp4"),
     ("steps: [{method: lowrank, rank: 4, energy: 0.9}]\n", "give one of rank, parameters, energy"),
     ("steps: [{method: distill, keep_every: 2, layers: [0]}]\n", "one way to make the student"),
     ("steps: [{bits: 8}]\n", "unknown method"),

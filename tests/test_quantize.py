@@ -5,7 +5,9 @@ from typing import Any
 import onnx
 import pytest
 import torch
+from bitsandbytes.functional import dequantize_4bit
 from torch import nn
+from torch.nn import functional
 
 from compress.config import InputError
 from compress.methods import apply_step
@@ -122,7 +124,7 @@ def test_low_rank_halves_are_quantized_one_by_one() -> None:
 
 def test_nf4_tensors_do_not_depend_on_whether_the_layer_was_used() -> None:
     torch.manual_seed(0)
-    module: Any = bnb.make(nn.Linear(256, 64), {"format": "nf4", "group_size": 64})
+    module: Any = bnb.make(nn.Linear(256, 64), {"format": "nf4", "group_size": 64, "double_quant": True})
     before, _ = bnb.pack(module)
     before = {name: tensor.clone() for name, tensor in before.items()}
     with torch.no_grad():
@@ -131,16 +133,31 @@ def test_nf4_tensors_do_not_depend_on_whether_the_layer_was_used() -> None:
     assert all(torch.equal(before[name], after[name]) for name in before)
 
 
-def test_restoring_the_order_undoes_the_kernels_packing() -> None:
-    rows, columns = 64, 6
-    numbers = torch.randint(0, 16, (rows, columns), dtype=torch.uint8)
-    packed = torch.empty(rows, columns // 2, dtype=torch.uint8).reshape(rows // 32, columns // 2, 32)
-    for block in range(rows // 32):  # the kernel's layout, one number at a time
-        for pair in range(columns // 2):
-            flat = [int(numbers[block * 32 + row, pair * 2 + side]) for row in range(32) for side in range(2)]
-            packed[block, pair] = torch.tensor([flat[i] | flat[i + 32] << 4 for i in range(32)])
-    expected = [int(numbers.flatten()[i]) << 4 | int(numbers.flatten()[i + 1]) for i in range(0, rows * columns, 2)]
-    assert bnb.restore_order(packed.reshape(rows, -1), torch.Size((rows, columns))).tolist() == expected
+def test_a_4_bit_layer_computes_in_the_numbers_it_is_given_at_any_batch_size() -> None:
+    torch.manual_seed(0)
+    inputs = torch.randn(512, 256)
+    module: Any = bnb.make(nn.Linear(256, 64), {"format": "nf4", "group_size": 64, "double_quant": False})
+    expanded = dequantize_4bit(module.weight.data, module.weight.quant_state)
+    with torch.no_grad():
+        for count in (1, 32, 512):
+            expected = functional.linear(inputs[:count], expanded, module.bias)
+            torch.testing.assert_close(module(inputs[:count]), expected, rtol=1e-5, atol=1e-5)
+
+
+def test_scales_in_8_bits_take_less_and_change_little() -> None:
+    torch.manual_seed(0)
+    linear = nn.Linear(512, 256)
+    once, twice = (
+        bnb.make(linear, {"format": "nf4", "group_size": 64, "double_quant": double}) for double in (False, True)
+    )
+    weights, sizes = [], []
+    for module in (once, twice):
+        tensors, _ = bnb.pack(module)
+        sizes.append(sum(tensor.nbytes for name, tensor in tensors.items() if name.startswith("scale")))
+        weights.append(dequantize_4bit(module.weight.data, module.weight.quant_state))  # type: ignore[union-attr, arg-type]
+    groups = 512 * 256 // 64
+    assert sizes == [4 * groups, groups + 4 * (groups // 256 + 256 + 1)]  # a table of 256 numbers and the mean
+    assert 0 < float((weights[1] - weights[0]).norm() / weights[0].norm()) < 0.01
 
 
 def test_a_half_precision_model_is_refused_by_onnxruntime() -> None:

@@ -67,8 +67,8 @@ def _in_openvino(
     refused = {}
     for name, module in chosen.items() if size else ():
         columns = matrix(module).shape[1]
-        if columns % size:
-            refused[name] = f"group_size {size} does not divide its {columns} inputs"
+        if (reason := grouped.indivisible(columns, size)) is not None:
+            refused[name] = reason
         elif columns == size:  # OpenVINO 2026.4 cannot open such a graph
             refused[name] = f"its {columns} inputs are a single group of {size}; OpenVINO wants two or more"
     taken = set(chosen) - set(refused)
@@ -91,13 +91,15 @@ def _settings(config: Quantize, row: Row) -> dict[str, Any]:
         ways = ["rounding", "scaling", "symmetric", "group_size"]
         ways += ["damping", "act_order"] if config.rounding == "gptq" else []
         return {"bits": config.bits, **{name: getattr(config, name) for name in ways}}
+    if row.format in ("nf4", "fp4"):
+        return {"group_size": config.group_size, "double_quant": config.double_quant}
     return {"group_size": config.group_size} if config.bits == 4 else {}
 
 
 def _picked(runtime: str, config: Quantize, row: Row, settings: Mapping[str, Any]) -> str:
     """One sentence: which combination, which settings, and why where it was left to us."""
     how = "auto picked " if "auto" in (config.format, config.backend, runtime) else ""
-    detail = "".join(f", {key} {value}" for key, value in settings.items())
+    detail = "".join(f", {key} {value}" for key, value in settings.items() if value is not False)
     return f"quantize: {how}{row.format} through {row.backend} under {row.runtime}{detail} ({row.why})"
 
 

@@ -160,6 +160,8 @@ class Quantize(Layers):
     """Part of the mean of the inputs' squares that gptq adds to each, so that their matrix can be inverted."""
     symmetric: bool = False
     """A grid that is even to both sides of zero, instead of one from the least to the most weight; in backend torch."""
+    double_quant: bool = False
+    """The scales of nf4 and fp4 in 8 bits too, 256 sharing one: 0.37 bits a weight less at group_size 64 (QLoRA)."""
     per_channel: bool = True
     """One scale per output channel instead of one per tensor, in int8 under onnxruntime."""
     calibration_examples: Annotated[int, Field(ge=1)] = 300
@@ -189,6 +191,8 @@ class Quantize(Layers):
                 "rounding hqq moves the zero of each group, which symmetric, group_size tensor, ternary and binary "
                 "fix; leave one out"
             )
+        if self.double_quant and self.format not in ("nf4", "fp4"):
+            raise ValueError(f"double_quant is of the formats nf4 and fp4, but format is {self.format}")
         if self.rounding != "gptq" and (self.act_order or self.damping != 0.01):
             raise ValueError(f"act_order and damping are of rounding gptq, but rounding is {self.rounding}")
         return self

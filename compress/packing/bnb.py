@@ -1,11 +1,11 @@
 """bitsandbytes: NF4 and FP4 (QLoRA, Dettmers et al. 2023, arXiv:2305.14314), LLM.int8 (arXiv:2208.07339).
 
-    4 bit   weight [out * in / 2, 1] uint8 (two numbers a byte), absmax [out * in / block] one scale a block
+    4 bit   weight [out * in / 2, 1] uint8 (two numbers a byte), scale [out * in / block] one a block; with double_quant
+            in 8 bits as well, which scale_code, scale_scale and scale_offset turn into numbers
     8 bit   weight [out, in] int8, scale [out] the largest |weight| of a row
 
-On a CPU with bf16 products, the first forward pass reorders a 4-bit weight for the kernel and rounds its scales to
-bf16. The library's own way back forgets the scales' order, so the way back is here; and scales are rounded to bf16 at
-once, so that the stored tensors do not depend on whether the model was used.
+The library's 4-bit kernel for CPUs is left out: it computes in bf16, and from some 30 rows on (a sentence) it takes two
+to seven times as long as expanding the weight and multiplying. It would also make answers depend on the batch size.
 """
 
 import logging
@@ -19,7 +19,6 @@ from torch import nn
 
 from compress.packing import Settings, Tensors
 
-KERNEL_ROWS = 32  # the CPU kernel takes this many outputs at once
 FOUR_BITS = ("nf4", "fp4")
 
 # LLM.int8 takes its activations in fp16 and says so in every product; the step's note says it once
@@ -41,61 +40,60 @@ def make(linear: nn.Linear, settings: Settings) -> nn.Module:
         data, scale, _ = bitsandbytes.functional.int8_vectorwise_quant(weight.to(torch.float16))
         return _linear8(data, scale, bias, float(settings["threshold"]))
     data, state = quantize_4bit(
-        weight, blocksize=settings["group_size"], compress_statistics=False, quant_type=settings["format"]
+        weight,
+        blocksize=settings["group_size"],
+        compress_statistics=settings["double_quant"],
+        quant_type=settings["format"],
     )
-    if weight.device.type == "cpu":
-        state.absmax = state.absmax.to(torch.bfloat16).float()
     return _linear4(data, state, bias)
 
 
 def pack(module: Any) -> tuple[Tensors, dict[str, Any]]:
-    """Weight, scales and bias in the order they had when the layer was made."""
+    """The layer's numbers as they are."""
     bias = {} if module.bias is None else {"bias": module.bias.data}
     if isinstance(module, Linear8bitLt):
         weight = module.weight if module.weight.SCB is not None else module.state
         meta: dict[str, Any] = {"format": "llm_int8", "threshold": module.state.threshold}
         return {"weight": module.weight.data, "scale": weight.SCB, **bias}, meta
     state = module.weight.quant_state
-    data, absmax, dtype = module.weight.data, state.absmax, state.dtype
-    if getattr(state, "packing_format_for_cpu", False):
-        data, absmax, dtype = restore_order(data, state.shape), absmax.T.reshape(-1).float(), state.original_dtype
     meta = {
         "format": state.quant_type,
         "group_size": state.blocksize,
         "shape": list(state.shape),
-        "dtype": str(dtype).removeprefix("torch."),
+        "dtype": str(state.dtype).removeprefix("torch."),
     }
-    half = absmax.to(torch.bfloat16)  # scales that were rounded take half the bytes
-    return {"weight": data.reshape(-1, 1), "scale": half if torch.equal(half.float(), absmax) else absmax, **bias}, meta
+    scales = {"scale": state.absmax}
+    if state.nested:
+        scales |= {"scale_code": state.state2.code, "scale_scale": state.state2.absmax, "scale_offset": state.offset}
+        meta["scale_group_size"] = state.state2.blocksize
+    return {"weight": module.weight.data.reshape(-1, 1), **scales, **bias}, meta
 
 
 def unpack(tensors: Tensors, meta: Settings, device: torch.device) -> nn.Module:
     """The layer that `pack` took apart."""
-    weight, scale = tensors["weight"].to(device), tensors["scale"].to(device)
-    bias = tensors["bias"].to(device) if "bias" in tensors else None
+    placed = {name: tensor.to(device) for name, tensor in tensors.items()}
+    weight, scale, bias = placed["weight"], placed["scale"], placed.get("bias")
     if meta["format"] == "llm_int8":
         return _linear8(weight, scale, bias, float(meta["threshold"]))
+    nested = "scale_code" in placed
     state = QuantState(
-        absmax=scale.float(),
+        absmax=scale if nested else scale.float(),  # the first artifacts held them in bf16
         shape=torch.Size(meta["shape"]),
         code=get_4bit_type(meta["format"], device=device, blocksize=meta["group_size"]),
         blocksize=meta["group_size"],
         quant_type=meta["format"],
         dtype=getattr(torch, meta["dtype"]),
+        offset=placed.get("scale_offset"),
+        state2=None
+        if not nested
+        else QuantState(
+            absmax=placed["scale_scale"],
+            code=placed["scale_code"],
+            blocksize=meta["scale_group_size"],
+            dtype=torch.float32,
+        ),
     )
     return _linear4(weight, state, bias)
-
-
-def restore_order(packed: torch.Tensor, shape: torch.Size) -> torch.Tensor:
-    """Bytes [out * in / 2] of a weight [out, in] that the CPU kernel reordered.
-
-    The kernel holds, for 32 rows and two columns at a time, 64 numbers in 32 bytes: the first half in the low bits.
-    """
-    rows, columns = shape
-    both = packed.reshape(-1, KERNEL_ROWS)
-    numbers = torch.cat([both & 0xF, both >> 4], dim=-1)  # [blocks, 64]
-    numbers = numbers.reshape(rows // KERNEL_ROWS, columns // 2, KERNEL_ROWS, 2).transpose(1, 2).reshape(-1, 2)
-    return (numbers[:, 0] << 4) | numbers[:, 1]
 
 
 def _linear4(data: torch.Tensor, state: QuantState, bias: torch.Tensor | None) -> nn.Module:
@@ -115,8 +113,7 @@ def _linear4(data: torch.Tensor, state: QuantState, bias: torch.Tensor | None) -
     )
     module.quant_state = state
     _set_bias(module, bias)
-    if rows % KERNEL_ROWS or columns % state.blocksize:  # the kernel refuses these shapes: expand the weight instead
-        module.support_avx512bf16_for_cpu = False
+    module.support_avx512bf16_for_cpu = False  # see above
     return module.eval()
 
 

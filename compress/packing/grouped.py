@@ -164,11 +164,17 @@ class Grid:
 
 def refuse(linear: nn.Linear, settings: Settings) -> str | None:
     """Why this layer cannot be quantized so; None when it can."""
-    size = settings["group_size"]
-    if isinstance(size, int) and linear.in_features % size:
-        return f"group_size {size} does not divide its {linear.in_features} inputs"
+    if (reason := indivisible(linear.in_features, settings["group_size"])) is not None:
+        return reason
     if linear.in_features % EIGHT:
         return f"its {linear.in_features} inputs are no multiple of {EIGHT}, by which they are packed"
+    return None
+
+
+def indivisible(inputs: int, size: GroupSize) -> str | None:
+    """Why so many inputs cannot be parted into groups; None when they can."""
+    if isinstance(size, int) and inputs % size:
+        return f"group_size {size} does not divide its {inputs} inputs"
     return None
 
 
