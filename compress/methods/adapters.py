@@ -19,7 +19,6 @@ from compress.bundle import Bundle
 from compress.config import InputError
 from compress.formats import choose
 from compress.layers import weight_layers
-from compress.methods.rounding import nearest
 from compress.methods.steps import Layers, Quantize
 from compress.packing.grouped import Grid
 
@@ -171,7 +170,7 @@ def whole(values: torch.Tensor) -> torch.Tensor:
 
 def _on_grid(weight: torch.Tensor, grid: Grid) -> torch.Tensor:
     """The numbers of its grid; the weight itself where groups do not fit, since such a layer stays as it is."""
-    return nearest(weight, grid).dense() if weight.shape[1] % grid.columns(weight.shape[1]) == 0 else weight
+    return weight if weight.shape[1] % grid.columns(weight.shape[1]) else grid.nearest(weight)
 
 
 def _rounding(fake: Fake) -> Any:

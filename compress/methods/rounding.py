@@ -83,7 +83,7 @@ def hqq(weight: torch.Tensor, grid: Grid) -> Rounded:
     scale, zero = grid.settled(groups)
     best, found, beta = float("inf"), zero, BETA
     for _ in range(STEPS):
-        ints = grid.integers(groups, scale, zero).float()
+        ints = grid.places(groups, scale, zero)
         error = groups - (ints - zero[..., None]) * scale[..., None]
         size = float(error.abs().mean())
         if size >= best:

@@ -152,9 +152,19 @@ class Grid:
         """The greatest integer."""
         return 2 if self.kind == "ternary" else 2**self.bits - 1
 
+    def places(self, groups: torch.Tensor, scale: torch.Tensor, zero: torch.Tensor) -> torch.Tensor:
+        """The nearest integers [.., group] of weights under a scale and zero [..], in the type of the weights."""
+        return (groups / scale[..., None] + zero[..., None]).round().clamp(0, self.most)
+
     def integers(self, groups: torch.Tensor, scale: torch.Tensor, zero: torch.Tensor) -> torch.Tensor:
-        """The nearest integers [.., group] of weights under a scale and zero [..], as int64."""
-        return (groups / scale[..., None] + zero[..., None]).round().clamp(0, self.most).to(torch.int64)
+        """The same as int64."""
+        return self.places(groups, scale, zero).to(torch.int64)
+
+    def nearest(self, weight: torch.Tensor) -> torch.Tensor:
+        """The numbers of the grid that are nearest to a weight [out, in], float32."""
+        scale, zero = self.settle(weight)
+        groups = weight.view(weight.shape[0], -1, self.columns(weight.shape[1]))
+        return expanded(self.places(groups, scale, zero).view_as(weight), scale, zero)
 
     def rounded(self, weight: torch.Tensor, scale: torch.Tensor, zero: torch.Tensor) -> torch.Tensor:
         """The nearest integers [out, in] of a weight [out, in] under scale and zero [out, groups]."""
