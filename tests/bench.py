@@ -1,6 +1,6 @@
 """The speed table: `make bench`. Prints every bound and what was measured; exits 1 when a bound is missed.
 
-python tests/bench.py            everything, about 15 minutes
+python tests/bench.py            everything, about an hour: a student is trained in 35 minutes of it
 python tests/bench.py quick      what needs no training: --help, 500 results, overhead of existing results
 """
 
@@ -22,6 +22,8 @@ from tests.helpers import ASSETS  # noqa: E402
 
 MINUTES = 60
 SLACK_ROUNDS = 3
+PEER = "openvino_int8"  # nncf's int8 of the dense model under OpenVINO: what one gets elsewhere
+CANDIDATES = ("bert_int8", "bert_prune_distill_int8", "openvino_student_int8")
 
 
 def seconds(command: list[str], cwd: Path, env: dict[str, str] | None = None, best_of: int = 1) -> float:
@@ -69,44 +71,41 @@ def speed_up(result: Result) -> float:
     return 1 / ratio.latency.value if ratio else 0.0
 
 
-def best_within_a_point(folder: Path, out: Path) -> tuple[float, str, list[str]]:
-    """Speed and name of the fastest recipe within 1 point of dense (chosen on validation), and lines about both."""
+def best_within_a_point(folder: Path, out: Path) -> tuple[float, float, str, list[str]]:
+    """Speed against fp32 eager and against the peer of the fastest recipe within 1 point of dense, its name, and lines.
+
+    It is chosen on the validation split; the lesser of the speeds on both splits counts, and none where it loses more
+    on the test split.
+    """
     text = (
         "task: text-classification\n"
         f"model: {ASSETS / 'models/minilm-l6-sst2'}\n"
         f"dataset: {{path: {ASSETS / 'data/sst2'}, train: train, test: SPLIT, text: sentence, label: label}}\n"
         "headline: {batch_size: 8, sequence_length: 64}\n"
     )
-    told, best, name = [], 0.0, ""
+    told: list[str] = []
+    speed, ahead, name = float("inf"), float("inf"), "none"
     for split in ("validation", "test"):
         path = folder / split / "sst2.yaml"  # one name: the artifact made for one split is judged on the other
         path.parent.mkdir()
         path.write_text(text.replace("SPLIT", split))
-        recipes = ["bert_int8", "bert_distill", "bert_prune_distill_int8"] if split == "validation" else [name]
-        command = [
-            sys.executable,
-            "-m",
-            "compress",
-            "run",
-            *recipes,
-            "--workload",
-            str(path),
-            "--out",
-            str(out / split),
-        ]
-        seconds([*command, "--artifacts", str(folder / "artifacts")], folder)
-        found, _ = results.read_all(out / split)
-        for result in found:
+        recipes = [PEER, *CANDIDATES] if split == "validation" else [PEER, name]
+        command = [sys.executable, "-m", "compress", "run", *recipes, "--workload", str(path)]
+        seconds([*command, "--out", str(out / split), "--artifacts", str(folder / "artifacts")], folder)
+        found = {result.name: result for result in results.read_all(out / split)[0]}
+        losses = {}
+        for result in found.values():
             assert result.accuracy is not None
-            dense = result.references[0].accuracy.estimate.value
-            loss = dense - result.accuracy.estimate.value
-            value = result.accuracy.estimate.value
+            dense, value = (e.accuracy.estimate.value for e in (result.references[0], result))  # type: ignore[union-attr]
+            losses[result.name] = dense - value
             told.append(f"    {split} {result.name}: {speed_up(result):.2f}x, accuracy {value:.4f}, dense {dense:.4f}")
-            if split == "validation" and loss <= 0.01 and speed_up(result) > best:
-                best, name = speed_up(result), result.name
-            elif split == "test" and loss > 0.01:
-                best = 0.0  # the choice did not hold on data that it was not made on
-    return best, name, told
+        if split == "validation":
+            name = max((n for n in found if losses[n] <= 0.01), key=lambda n: speed_up(found[n]), default=PEER)
+        elif losses[name] > 0.01:
+            return 0.0, 0.0, name, told
+        speed = min(speed, speed_up(found[name]))
+        ahead = min(ahead, speed_up(found[name]) / speed_up(found[PEER]))
+    return speed, ahead, name, told
 
 
 def main() -> None:
@@ -136,8 +135,9 @@ def main() -> None:
             )
             kept.append(row("compress pareto over 500 results", spent, 2, "s"))
         if not quick and ASSETS.exists():
-            speed, name, told = best_within_a_point(folder, folder / "sst2")
-            kept.append(row(f"best recipe within 1 point ({name}) against fp32 eager", speed, 3, "x", at_least=True))
+            speed, ahead, name, told = best_within_a_point(folder, folder / "sst2")
+            kept.append(row(f"best recipe within 1 point ({name}) against fp32 eager", speed, 8, "x", at_least=True))
+            kept.append(row(f"the same against {PEER}, the best peer", ahead, 2.2, "x", at_least=True))
             print("\n".join(told))
         shutil.rmtree(folder / "many", ignore_errors=True)
     sys.exit(0 if all(kept) else 1)
