@@ -13,7 +13,7 @@ from compress.bundle import Bundle
 from compress.config import InputError
 from compress.cost import cost_of
 from compress.devices import pick
-from compress.energy import Absent, Meter, read_uj
+from compress.energy import Absent, Meter, counted_j, read_uj
 from compress.energy.spending import spending
 from compress.measure.size import parameter_counts
 from compress.methods import apply_step
@@ -162,13 +162,13 @@ def _metered_step(bundle: Bundle, step: Step, meter: Meter | Absent, place: str)
     if bundle.device.type == "cuda":
         torch.cuda.synchronize(bundle.device)
     seconds, end_uj = time.monotonic() - start, read_uj(meter)
-    energy = None if start_uj is None or end_uj is None else (end_uj - start_uj) / 1e6
+    energy, reason = counted_j(meter, start_uj, end_uj, seconds)
     recorded = {name for name, entry in after.layers.items() if name and entry != bundle.layers.get(name)}
     other = {name for name, sums in _layer_sums(after.model).items() if before.get(name) != sums}
     changed = len(
         recorded | {name for name in other if name.rpartition(".")[0] not in recorded}
     )  # parts of one are one
-    cost = StepCost(step.method, seconds, energy, changed)
+    cost = StepCost(step.method, seconds, energy, changed, reason or "")
     say(f"  {place} {step.method}: {changed} layers changed in {seconds:.1f} s")
     for note in after.notes[len(bundle.notes) :]:
         say(f"    {note}")

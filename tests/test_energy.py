@@ -5,8 +5,10 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -148,6 +150,7 @@ def test_rapl_sums_packages_and_memory_but_no_nested_domain_and_survives_a_wrap(
             "intel-rapl:0:1": ("dram", 100, 1000),
             "intel-rapl:1": ("package-1", 0, 1000),
             "intel-rapl:2": ("psys", 5, 1000),
+            "intel-rapl-mmio:0": ("package-0", 900, 1000),
         },
     )
     meter = rapl.find(tmp_path)
@@ -157,6 +160,7 @@ def test_rapl_sums_packages_and_memory_but_no_nested_domain_and_survives_a_wrap(
     (tmp_path / "intel-rapl:0:0" / "energy_uj").write_text("999")  # inside the package: not added again
     (tmp_path / "intel-rapl:0:1" / "energy_uj").write_text("130")
     (tmp_path / "intel-rapl:1" / "energy_uj").write_text("20")
+    (tmp_path / "intel-rapl-mmio:0" / "energy_uj").write_text("50")  # the same package by another way
     assert meter.read_uj() == 150 + 30 + 20
 
 
@@ -186,6 +190,7 @@ def test_a_meter_that_fails_during_a_step_leaves_none_and_the_reason() -> None:
         source = "nvml"
         boundary = "test"
         measured = True
+        step_s = None
         reads = 0
 
         def read_uj(self) -> int:
@@ -198,6 +203,81 @@ def test_a_meter_that_fails_during_a_step_leaves_none_and_the_reason() -> None:
         pass
     assert spent.energy_j is None
     assert "reboot" in str(spent.reason)
+
+
+class Counts:
+    """A meter of given readings, one after another."""
+
+    source: Any = "nvml"
+    boundary = "test"
+    measured = True
+
+    def __init__(self, readings: list[int], step_s: float | None):
+        self._readings, self.step_s = readings, step_s
+
+    def read_uj(self) -> int:
+        return self._readings.pop(0) if len(self._readings) > 1 else self._readings[0]
+
+    def state(self) -> dict[str, int | None]:
+        return {}
+
+
+@pytest.mark.parametrize(
+    ("readings", "step_s", "reason"),
+    [
+        ([700, 130], None, "fell back"),
+        ([700, 700], None, "stood still"),
+        ([700, 900], 0.1, "under 20 movements of the counter"),
+    ],
+)
+def test_what_work_cost_is_never_a_silent_zero_or_less(readings: list[int], step_s: float | None, reason: str) -> None:
+    with spending(Counts(readings, step_s), None) as spent:
+        pass
+    assert spent.energy_j is None
+    assert reason in str(spent.reason)
+    assert spent.seconds > 0
+
+
+def test_a_counter_that_fell_back_while_work_ran_is_noticed_though_it_has_risen_above_its_start(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("compress.energy.spending.PERIOD_S", 0.02)
+    with spending(Counts([1000, 2000, 500, 9000], None), None) as spent:
+        time.sleep(0.2)
+    assert spent.energy_j is None
+    assert "fell back" in str(spent.reason)
+
+
+def test_rapl_may_be_read_by_several_threads_at_once(tmp_path: Path) -> None:
+    powercap(tmp_path, {"intel-rapl:0": ("package-0", 0, 10**9)})
+    meter = rapl.find(tmp_path)
+    assert isinstance(meter, rapl.Rapl)
+    now, counter = 0, tmp_path / "intel-rapl:0" / "energy_uj"
+    stop = threading.Event()
+    slow = rapl._energy_uj
+
+    def read() -> None:
+        while not stop.is_set():
+            meter.read_uj()
+
+    def lingering(domain: Path) -> int:  # between reading the file and using what it said
+        value = slow(domain)
+        time.sleep(0.0005)
+        return value
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(rapl, "_energy_uj", lingering)
+        threads = [threading.Thread(target=read) for _ in range(3)]
+        for thread in threads:
+            thread.start()
+        for now in range(1, 200):
+            counter.with_suffix(".new").write_text(str(now))
+            counter.with_suffix(".new").replace(counter)
+            time.sleep(0.0005)
+        stop.set()
+        for thread in threads:
+            thread.join()
+        assert meter.read_uj() == now
 
 
 KILLED = """

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
+FELL_BACK = "the counter fell back (a driver reload?)"
+MOVEMENTS = 20  # of a counter, that a piece of work lasts at least for its joules to be told
 Source = Literal["nvml", "rapl", "modelled", "external"]
 
 
@@ -87,6 +89,29 @@ def read_uj(meter: Meter | Absent) -> int | None:
         return None if isinstance(meter, Absent) else meter.read_uj()
     except MeterError:
         return None
+
+
+def counted_j(
+    meter: Meter | Absent, start_uj: int | None, end_uj: int | None, seconds: float
+) -> tuple[float | None, str | None]:
+    """Joules between two readings that lie anywhere between the counter's movements; or None, and why not.
+
+    At each edge up to a movement is missed or counted too much: of 20 movements, 5 % in all on average.
+    """
+    if isinstance(meter, Absent):
+        return None, meter.reason
+    if start_uj is None or end_uj is None:
+        return None, "the meter stopped answering"
+    if end_uj < start_uj:
+        return None, FELL_BACK
+    if meter.step_s is not None and seconds < MOVEMENTS * meter.step_s:
+        return (
+            None,
+            f"{seconds:.2g} s are under {MOVEMENTS} movements of the counter ({MOVEMENTS * meter.step_s:.2g} s)",
+        )
+    if meter.measured and end_uj == start_uj:
+        return None, "the energy counter stood still"
+    return (end_uj - start_uj) / 1e6, None
 
 
 def cpu_model(info: Path = Path("/proc/cpuinfo")) -> str | None:

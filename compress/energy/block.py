@@ -12,16 +12,18 @@ import itertools
 import math
 import resource
 import subprocess
+import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from compress.energy import Absent, Gpu, Meter, MeterError, find_meter, modelled
+from compress.energy import FELL_BACK, Absent, Gpu, Meter, MeterError, counted_j, find_meter, modelled
 from compress.energy.sampler import Sample, Sampler, by_board, facts, idle_w, movements
 from compress.energy.several import boards
 
 IDLE_S = 2.0
+FINE_STEP_S = 0.001  # RAPL's counters move about every millisecond
 
 
 @dataclass
@@ -76,11 +78,13 @@ def metered(found: Meter | Absent) -> Iterator[Spent]:
     spent.source, spent.boundary = told.get("source"), told.get("boundary")
     with Sampler(found) as sampler:
         _wait_for_movement(sampler)
+        _finish_queued()
         start_uj = _read(found, spent)
         start = time.monotonic_ns()
         try:
             yield spent
         finally:
+            _finish_queued()
             end = time.monotonic_ns()
             end_uj = _read(found, spent)
             _wait_for_movement(sampler)
@@ -91,11 +95,14 @@ def metered(found: Meter | Absent) -> Iterator[Spent]:
         parts = by_board(sampler.samples)
         for samples, watts in zip(parts, idle if len(parts) == len(idle) else [None] * len(parts), strict=True):
             _add(spent, samples, start, end, watts or 0.0, sampler.error)
-    elif start_uj is not None and end_uj is not None:
-        joules = (end_uj - start_uj) / 1e6
-        factor = 1.0 if found.measured else modelled.UNCERTAINTY_FACTOR
-        spent.energy_j, spent.low_j, spent.high_j = joules, joules / factor, joules * factor
-        if not found.measured:
+    elif spent.reason is None:
+        joules, spent.reason = counted_j(found, start_uj, end_uj, spent.seconds)
+        if joules is not None and found.measured:
+            edges = 2 * FINE_STEP_S / spent.seconds
+            spent.energy_j, spent.low_j, spent.high_j = joules, joules * max(0.0, 1 - edges), joules * (1 + edges)
+        elif joules is not None:
+            factor = modelled.UNCERTAINTY_FACTOR
+            spent.energy_j, spent.low_j, spent.high_j = joules, joules / factor, joules * factor
             spent.reason = f"modelled from CPU time, {told['basis']}: {told['why_modelled']}"
 
 
@@ -117,6 +124,14 @@ def run(command: Sequence[str], found: Meter | Absent) -> tuple[int, Spent]:
     with metered(found) as spent:
         code = subprocess.run(command, check=False).returncode
     return code, spent
+
+
+def _finish_queued() -> None:
+    """Waits until the GPUs have done what this process queued: it belongs to the block it was queued in."""
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_initialized():
+        for index in range(torch.cuda.device_count()):
+            torch.cuda.synchronize(index)
 
 
 def _read(found: Meter | Absent, spent: Spent) -> int | None:
@@ -142,7 +157,7 @@ def _add(spent: Spent, samples: Sequence[Sample], start: int, end: int, idle: fl
     before = [m for m in found if m.time_ns + m.within_ns / 2 <= start]
     after = [m for m in found if m.time_ns - m.within_ns / 2 >= end]
     if any(b < a for a, b in itertools.pairwise(counts)):
-        spent.reason = "the counter fell back (a driver reload?)"
+        spent.reason = FELL_BACK
     elif not before or not after:
         spent.reason = error or "the energy counter did not move before and after the block"
     if spent.reason:

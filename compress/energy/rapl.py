@@ -1,9 +1,11 @@
 """RAPL: the CPU packages' and memory's energy counters, through Linux powercap, in microjoules.
 
-Domains nest (psys > package > core, uncore); only packages and their dram are summed. Counters wrap at
-`max_energy_range_uj`, which every read accounts for; read at least once per wrap (about 20 minutes at 200 W).
+Domains nest (psys > package > core, uncore); only packages and their dram are summed, and of the two interfaces to one
+package (intel-rapl and intel-rapl-mmio) only the first. Counters wrap at `max_energy_range_uj`, which every read
+accounts for; read at least once per wrap (about 20 minutes at 200 W).
 """
 
+import threading
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
@@ -26,15 +28,17 @@ class Rapl:
         self._wraps = {d: int((d / "max_energy_range_uj").read_text()) for d in domains}
         self._last = {d: _energy_uj(d) for d in domains}
         self._total_uj = 0
+        self._reading = threading.Lock()  # a reading older than the last one would pass for a wrap
 
     def read_uj(self) -> int:
-        """Microjoules since this meter was made."""
-        for domain in self._domains:
-            now = _energy_uj(domain)
-            step = now - self._last[domain]
-            self._total_uj += step if step >= 0 else step + self._wraps[domain]
-            self._last[domain] = now
-        return self._total_uj
+        """Microjoules since this meter was made. Any thread may ask."""
+        with self._reading:
+            for domain in self._domains:
+                now = _energy_uj(domain)
+                step = now - self._last[domain]
+                self._total_uj += step if step >= 0 else step + self._wraps[domain]
+                self._last[domain] = now
+            return self._total_uj
 
     def state(self) -> Mapping[str, int | None]:
         """Nothing: powercap tells energy only."""
@@ -51,7 +55,7 @@ def _energy_uj(domain: Path) -> int:
 def find(root: Path = ROOT) -> Rapl | Absent:
     """The packages' meter, or why there is none."""
     domains = []
-    for zone in sorted(root.glob("*rapl*:*")):
+    for zone in sorted(root.glob("intel-rapl:*")):
         name = zone / "name"
         label = name.read_text().strip() if name.is_file() else ""
         if label.startswith("package") or label == "dram":
@@ -61,4 +65,6 @@ def find(root: Path = ROOT) -> Rapl | Absent:
     try:
         return Rapl(tuple(domains))
     except (MeterError, OSError):
-        return Absent(f"RAPL counters are readable by root only; grant it with: sudo chmod a+r {root}/*rapl*/energy_uj")
+        return Absent(
+            f"RAPL counters are readable by root only; grant it with: sudo chmod a+r {root}/intel-rapl:*/energy_uj"
+        )

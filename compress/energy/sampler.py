@@ -20,7 +20,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from compress.energy import Absent, Meter, MeterError, read_uj
+from compress.energy import FELL_BACK, Absent, Meter, MeterError, read_uj
 from compress.energy.several import boards
 
 PERIOD_S = 0.1
@@ -178,7 +178,7 @@ def _board_energy(samples: Sequence[Sample], start_ns: int, end_ns: int) -> Ener
     integrated = integrated_power(samples, start_ns, end_ns)
     counts = [int(s["counter_uj"] or 0) for s in samples]
     if any(b < a for a, b in itertools.pairwise(counts)):
-        return Energy(None, math.inf, integrated, "the counter fell back (a driver reload?)")
+        return Energy(None, math.inf, integrated, FELL_BACK)
     found = movements(samples)
     before = min((m for m in found if m.time_ns <= start_ns), key=lambda m: m.within_ns, default=None)
     after = min((m for m in found if m.time_ns >= end_ns), key=lambda m: m.within_ns, default=None)
@@ -251,7 +251,7 @@ def idle_w(meter: Meter | Absent, seconds: float) -> float | None:
     if start_uj is None or end_uj is None:
         return None
     if meter.step_s is None:
-        return (end_uj - start_uj) * 1000 / (end - start)  # uJ / ns = kW
+        return (end_uj - start_uj) * 1000 / (end - start) if end_uj > start_uj else None  # uJ / ns = kW
     joules = window_energy(sampler.samples, start, end, meter.step_s).joules
     return None if joules is None else joules * 1e9 / (end - start)
 

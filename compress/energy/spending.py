@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from compress.energy import Absent, Meter, MeterError
+from compress.energy import FELL_BACK, Absent, Meter, MeterError, counted_j, read_uj
 from compress.files import write_atomic
 
 PERIOD_S = 1.0
@@ -41,21 +41,29 @@ def spending(meter: Meter | Absent, path: Path | None) -> Iterator[Spent]:
     before = read(path) if path is not None else None
     spent = Spent() if before is None else Spent(**{**asdict(before), "interruptions": before.interruptions + 1})
     base = Spent(**asdict(spent))
-    if isinstance(meter, Absent):
-        spent.energy_j, spent.reason = None, meter.reason
-    start_s = time.monotonic()
-    start_uj = 0 if isinstance(meter, Absent) else meter.read_uj()
+    start_s, start_uj = time.monotonic(), read_uj(meter)
+    last_uj = start_uj
+    fault: str | None = None
     stop = threading.Event()
     guard = threading.Lock()
 
     def update() -> None:
+        nonlocal last_uj, fault
         with guard:
-            spent.seconds = base.seconds + time.monotonic() - start_s
-            if not isinstance(meter, Absent) and base.energy_j is not None and spent.reason is None:
-                try:
-                    spent.energy_j = base.energy_j + (meter.read_uj() - start_uj) / 1e6
-                except MeterError as error:
-                    spent.energy_j, spent.reason = None, str(error)
+            lasted = time.monotonic() - start_s
+            try:
+                now_uj = None if isinstance(meter, Absent) else meter.read_uj()
+            except MeterError as error:
+                now_uj, fault = None, fault or str(error)
+            if now_uj is not None and last_uj is not None and now_uj < last_uj:
+                fault = fault or FELL_BACK  # for good: what is counted from then on says nothing of what was lost
+            joules, reason = counted_j(meter, start_uj, now_uj, lasted)
+            last_uj = now_uj
+            spent.seconds = base.seconds + lasted
+            spent.reason = base.reason or fault or reason
+            spent.energy_j = None
+            if spent.reason is None and base.energy_j is not None and joules is not None:
+                spent.energy_j = base.energy_j + joules
             if path is not None:
                 write_atomic(path, json.dumps(asdict(spent)).encode())
 
