@@ -81,7 +81,6 @@ def judge(answer: Mapping[str, Any], references: Sequence[Spec], job: Job) -> tu
         against=against,
         metric=job.workload.metric_name,
         seed=job.seed,
-        profile=job.settings.profile,
     )
     notes = [f"the reference {name} could not be measured: {error}" for name, error in missing.items()]
     notes += [answer["in_turn"]] if answer.get("in_turn") else []

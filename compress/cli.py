@@ -69,7 +69,7 @@ def pareto(
     within: Annotated[
         str | None, typer.Option(help="Name the cheapest recipe that loses at most so much: 1pt, or 2% for perplexity.")
     ] = None,
-    grade: Annotated[str, typer.Option(help="Lowest grade of measured energy on the front: A, B, C or D.")] = "B",
+    grade: Annotated[str, typer.Option(help="Lowest grade of measured energy on the front: A, B or C.")] = "B",
     grid: Annotated[
         str | None, typer.Option(help="Add gCO2e per 1000 inferences: a country of the table, or g/kWh.")
     ] = None,
@@ -112,7 +112,7 @@ def pareto(
 
 def _grade(text: str) -> Any:
     if text not in ("A", "B", "C", "D"):
-        raise InputError(f"--grade {text}: expected A, B, C or D")
+        raise InputError(f"--grade {text}: expected A, B or C; energy of grade D or E is not ranked")
     return text
 
 

@@ -26,7 +26,7 @@ class Comparison:
         """What a person reads: the verdict, both ratios with their intervals, what could have been found, accuracy."""
         one, two = self.results
         (ratio,) = self.point.ratios
-        axis, _ = cost_axis(ratio, self.point.energy_source)
+        axis, _ = cost_axis(ratio, self.point.energy_source, self.point.grade)
         said = [f"{one.name} against {two.name}: {self.verdict.sentence}"]
         if self.verdict.cause:
             said.append(f"why: {self.verdict.cause}")
@@ -72,5 +72,7 @@ def compared(one: Result, two: Result, root: Path) -> Comparison:
     raw = replace(figures.from_trace(trace.read(root / one.trace)), references=(two.name,), against=two.name)
     point = figures.points(raw, one.name)[0]
     accuracy, theirs = figures.accuracy(raw, one.name), figures.accuracy(raw, two.name)
-    said = verdict(accuracy, theirs, point.ratios[0], energy_source=point.energy_source, kernel=one.kernel)
+    said = verdict(
+        accuracy, theirs, point.ratios[0], energy_source=point.energy_source, grade=point.grade, kernel=one.kernel
+    )
     return Comparison((one, two), point, accuracy, said)

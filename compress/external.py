@@ -8,6 +8,7 @@ usually the whole computer, so net and gross are far apart.
 """
 
 import csv
+import math
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -15,6 +16,7 @@ from typing import Any
 
 from compress import results, trace
 from compress.config import InputError
+from compress.energy.sampler import READINGS, longest_gap
 from compress.results import Result
 from compress.verify import recomputed
 
@@ -39,6 +41,14 @@ def attach(path: Path, readings: Path, boundary: str, calibration: str | None) -
         raise InputError(
             f"{readings}: covers {_seconds(samples, first)} of the session's first window to its last; "
             "expected all of it; is the meter's clock set?"
+        )
+    shortest = min(w["ended_ns"] - w["started_ns"] for w in windows)
+    gap = longest_gap(samples, first, last)
+    if gap > shortest / READINGS:
+        raise InputError(
+            f"{readings}: up to {gap / 1e9:.3g} s lie between two readings, and windows last {shortest / 1e9:.3g} s; "
+            f"expected {READINGS} readings a window: read more often, or measure with --set measure.window_s="
+            f"{math.ceil(READINGS * gap / 1e9)}"
         )
     meter: dict[str, Any] = {
         "source": "external", "boundary": boundary, "measured": True, "step_s": None, "calibration": calibration,
@@ -67,11 +77,13 @@ def read(path: Path) -> list[dict[str, Any]]:
     for number, row in enumerate(rows, start=2):
         try:
             power_mw = round(1000 * float(row["watts"]))
+            if power_mw < 0:
+                raise ValueError("less than none")
             found.append({"time_ns": _ns(row["time"]), "power_mw": power_mw, "counter_uj": None})
-        except (ValueError, TypeError):
+        except (ValueError, TypeError, OverflowError):
             raise InputError(
                 f"{path}:{number}: time {row['time']!r}, watts {row['watts']!r}; expected seconds since 1970, or ISO "
-                "8601 with an offset, and a number of watts"
+                "8601 with an offset, and watts from 0 up"
             ) from None
     return sorted(found, key=lambda row: int(row["time_ns"]))
 

@@ -31,7 +31,6 @@ class Raw:
     """The one that verdicts are spoken against."""
     metric: str
     seed: int
-    profile: str
 
     def runner(self, name: str) -> Mapping[str, Any]:
         """The raw samples of one runner."""
@@ -45,14 +44,13 @@ class Raw:
             "against": self.against,
             "metric": self.metric,
             "seed": self.seed,
-            "profile": self.profile,
         }
 
 
 def from_trace(answer: Mapping[str, Any]) -> Raw:
     """What a trace on disk holds."""
     judged = answer["judged_by"]
-    return Raw(answer, **{**judged, "references": tuple(judged["references"])})
+    return Raw(answer, tuple(judged["references"]), judged["against"], judged["metric"], judged["seed"])
 
 
 def accuracy(raw: Raw, name: str) -> Accuracy:
@@ -132,7 +130,7 @@ def _external(raw: Raw, window: Mapping[str, Any]) -> Energy:
     start, end = window["started_ns"], window["ended_ns"]
     joules = interpolated_power(raw.answer["samples"], start, end)
     if joules is None:
-        return Energy(None, 0.0, None, "the external meter's readings do not cover a window")
+        return Energy(None, 0.0, None, "the external meter's readings do not cover a window closely")
     return Energy(joules, 0.0, None) if joules > 0 else Energy(None, 0.0, None, "the external meter read no power")
 
 
@@ -158,7 +156,9 @@ def _point(raw: Raw, name: str, index: int) -> Point:
         reason = f"modelled from CPU time{f' and {basis}' if basis else ''}: {meter.get('why_modelled')}"
     elif idle is None and reason is None:
         reason = "idle power could not be measured"
-    mark, reasons = grades.grade(raw.answer, raw.profile, name, index, mine.energies, raw.against)
+    theirs = _windows(raw, raw.against, index)
+    against_j = None if theirs is None else theirs.energy_j
+    mark, reasons = grades.grade(raw.answer, name, index, mine.energies, raw.against, against_j)
     times = [duration / 1e9 for window in runner["rounds"] for duration in window["batch_ns"]]
     return Point(
         batch_size=mine.batch_size,

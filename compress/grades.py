@@ -1,8 +1,8 @@
 """How far an energy figure may be trusted, from A to E, with the reasons in words.
 
 A   external meter of stated calibration
-B   counter and integrated instant power within 2 %, nothing flagged, standard windows or longer
-C   one source only, sources 2 to 5 % apart, edges uncertain by over 2 %, or quick windows
+B   counter and integrated instant power within 2 %, nothing flagged, 6 rounds or more of 5 s or more
+C   one source only, sources 2 to 5 % apart, edges uncertain by over 2 %, or windows under 5 s or rounds under 6
 D   sources over 5 % apart, device shared, throttled, or drifting
 E   modelled
 """
@@ -18,19 +18,28 @@ from compress.results import Grade
 AGREE, TOLERABLE = 0.02, 0.05
 CLOCK_DRIFT = 0.03
 REFERENCE_DRIFT = 0.03
+WINDOW_S, ROUNDS = 5.0, 6
 FOREIGN_CORES = 0.1  # on two cores, a tenth of one already moves a latency by several percent
 HARD = 0x8 | 0x20 | 0x40 | 0x80
 POWER_CAP = 0x4  # how a board works at its limit; the others are faults
 
 
 def grade(
-    answer: Mapping[str, Any], profile: str, name: str, index: int, energies: Sequence[Energy], against: str
+    answer: Mapping[str, Any],
+    name: str,
+    index: int,
+    energies: Sequence[Energy],
+    against: str,
+    against_j: Sequence[float] | None,
 ) -> tuple[Grade | None, tuple[str, ...]]:
     """The grade of one runner's energy at one point and its reasons; None where there is no meter.
 
-    Reasons are given also then: they speak of the latency too.
+    `against_j` holds the joules of the reference, a figure a round. Reasons are given also without a meter: they speak
+    of the latency too.
     """
     reasons = disturbances(answer, name, index, against)
+    if against_j is not None and answer["meter"].get("measured"):
+        reasons += _drifted(against_j, f"the energy of {against}")
     meter = answer["meter"]
     if meter.get("source") is None:
         return None, tuple(reasons)
@@ -48,8 +57,10 @@ def grade(
         lowered.append(("C", "the board ran at its power cap"))
     if _points(answer, name)[index].get("settled") is False:
         lowered.append(("C", "temperature and power had not settled when warm-up ended"))
-    if profile == "quick":
-        lowered.append(("C", "quick windows"))
+    rounds = _points(answer, name)[index]["rounds"]
+    shortest = min(w["ended_ns"] - w["started_ns"] for w in rounds) / 1e9
+    if shortest < 0.999 * WINDOW_S or len(rounds) < ROUNDS:
+        lowered.append(("C", f"{len(rounds)} rounds of {shortest:.2g} s; grade B takes {ROUNDS} of {WINDOW_S:g} s"))
     reasons += [why for _, why in lowered]
     return max([worst, *(mark for mark, _ in lowered)]), tuple(reasons)  # letters sort as grades do
 
@@ -114,21 +125,24 @@ def _device_events(answer: Mapping[str, Any], point: Mapping[str, Any]) -> list[
 
 
 def _drift(answer: Mapping[str, Any], against: str, index: int) -> list[str]:
-    """Whether the reference's last third of rounds differs from its first third beyond the rounds' own spread."""
     points = _points(answer, against)
     if len(points) <= index:
         return []
-    rounds = points[index]["rounds"]
-    logs = [math.log((w["ended_ns"] - w["started_ns"]) / len(w["batch_ns"])) for w in rounds]
-    third = len(logs) // 3
-    if third < 2:
+    return _drifted([(w["ended_ns"] - w["started_ns"]) / len(w["batch_ns"]) for w in points[index]["rounds"]], against)
+
+
+def _drifted(costs: Sequence[float], what: str) -> list[str]:
+    """Whether a reference's last third of rounds costs another amount than its first beyond the rounds' own spread."""
+    logs = [math.log(cost) for cost in costs]
+    part = max(len(logs) // 3, 2)
+    if len(logs) < 2 * part:
         return []
-    first, last = logs[:third], logs[-third:]
+    first, last = logs[:part], logs[-part:]
     change = _mean(last) - _mean(first)
-    spread = math.sqrt((_variance(first) + _variance(last)) / third)
-    if abs(change) <= max(REFERENCE_DRIFT, 4 * spread):  # 4: thirds are short, and their spread is itself uncertain
+    spread = math.sqrt((_variance(first) + _variance(last)) / part)
+    if abs(change) <= max(REFERENCE_DRIFT, 4 * spread):  # 4: parts are short, and their spread is itself uncertain
         return []
-    return [f"{against} drifted by {100 * math.expm1(change):+.1f} % over the session"]
+    return [f"{what} drifted by {100 * math.expm1(change):+.1f} % over the session"]
 
 
 def _mean(values: Sequence[float]) -> float:

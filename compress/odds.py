@@ -127,8 +127,8 @@ def _per_batch(point: Point, axis: str) -> list[float] | None:
 class Within:
     """The cheapest recipe that loses no more than asked: by its estimate, and with 95 % confidence."""
 
-    estimated: str | None
-    confident: str | None
+    estimated: Candidate | None
+    confident: Candidate | None
 
 
 def loss(text: str) -> tuple[float, str]:
@@ -151,11 +151,11 @@ def cheapest_within(table: Table, most: float, unit: str) -> Within:
     wanted = "points" if metric in IN_POINTS else "percent"
     if unit != wanted:
         raise InputError(f"--within: {metric} is compared in {wanted}, not in {unit}")
-    field = [c for c in candidates(table.results, (), table.axis, table.reference)]
+    field = [c for c in candidates(table.results, (), table.axis, table.reference) if c.name not in table.held]
     by_cost = sorted(field, key=lambda c: (c.cost.value, c.name))
     return Within(
-        next((c.name for c in by_cost if c.quality.value >= -most), None),
-        next((c.name for c in by_cost if c.quality.low >= -most), None),
+        next((c for c in by_cost if c.quality.value >= -most), None),
+        next((c for c in by_cost if c.quality.low >= -most), None),
     )
 
 
@@ -165,7 +165,13 @@ def answers(table: Table, most: float, unit: str, text: str) -> list[str]:
     n = next((r.accuracy.estimate.n for r in table.results if r.accuracy), 0)
     strict = "" if within.confident == within.estimated else f" ({n:,} examples are too few to be surer)"
     where = f"{table.newest.workload.get('name', 'workload')}, within {text} of {table.reference}"
+
+    def said(found: Candidate | None) -> str:
+        if found is None:
+            return "none"
+        return f"{found.name}, at {found.cost.value:.3g} times its {table.axis}"
+
     return [
-        f"{where}: the cheapest by its estimate is {within.estimated or 'none'}",
-        f"{where}: the cheapest with 95 % confidence is {within.confident or 'none'}{strict}",
+        f"{where}: the cheapest by its estimate is {said(within.estimated)}",
+        f"{where}: the cheapest with 95 % confidence is {said(within.confident)}{strict}",
     ]

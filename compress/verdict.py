@@ -6,12 +6,24 @@ Pure functions over results: no torch.
 """
 
 import math
-from collections.abc import Callable
 from dataclasses import replace
 from typing import Literal
 
-from compress.results import Accuracy, BreakEven, Kernel, Point, Ratio, Reference, Result, Transform, Verdict, Word
-from compress.stats import Estimate
+from compress.results import (
+    Accuracy,
+    BreakEven,
+    Grade,
+    Kernel,
+    Point,
+    Ratio,
+    Reference,
+    Result,
+    Round,
+    Transform,
+    Verdict,
+    Word,
+)
+from compress.stats import Estimate, mean_estimate
 
 MEASURED = frozenset({"nvml", "rapl", "external"})
 """Energy sources that are meters; `modelled` is not one."""
@@ -51,6 +63,7 @@ def _point_verdict(result: Result, accuracy: Accuracy, reference: Reference, poi
         reference.accuracy,
         ratio,
         energy_source=point.energy_source,
+        grade=point.grade,
         kernel=result.kernel,
         runtime=point.ratio(runtime) if runtime else None,
     )
@@ -85,9 +98,9 @@ def point_name(point: Point) -> str:
     return f"batch {point.batch_size}{length}" + (f", {point.phase}" if point.phase else "")
 
 
-def cost_axis(ratio: Ratio, energy_source: str | None) -> tuple[Axis, Estimate]:
-    """Energy and its ratio where a meter measured it, else latency and its ratio."""
-    if energy_source in MEASURED and ratio.energy is not None:
+def cost_axis(ratio: Ratio, energy_source: str | None, grade: Grade | None) -> tuple[Axis, Estimate]:
+    """Energy and its ratio where a meter measured it better than to grade D, else latency and its ratio."""
+    if energy_source in MEASURED and grade != "D" and ratio.energy is not None:
         return "energy", ratio.energy
     return "latency", ratio.latency
 
@@ -99,7 +112,7 @@ def point_cost(point: Point | None, axis: Axis, reference: str | None) -> Estima
         return None
     if axis == "latency":
         return ratio.latency
-    measured, estimate = cost_axis(ratio, point.energy_source)
+    measured, estimate = cost_axis(ratio, point.energy_source, point.grade)
     return estimate if measured == "energy" else None
 
 
@@ -109,6 +122,7 @@ def verdict(
     ratio: Ratio,
     *,
     energy_source: str | None = None,
+    grade: Grade | None = None,
     kernel: Kernel | None = None,
     runtime: Ratio | None = None,
 ) -> Verdict:
@@ -117,11 +131,11 @@ def verdict(
     `ratio` is ours / the verdict's reference; `runtime` is ours / the dense model under the same runtime, where there
     is one: it splits the saving into the runtime's part and the compression's.
     """
-    axis, estimate = cost_axis(ratio, energy_source)
+    axis, estimate = cost_axis(ratio, energy_source, grade)
     broken = _broken(accuracy, reference, ratio.reference)
     if broken:
         return Verdict("BROKEN", f"BROKEN: {broken}", _cause(kernel, None, axis, ratio))
-    word, cost = _cost_words(axis, estimate, _why_not_energy(axis, energy_source))
+    word, cost = _cost_words(axis, estimate, _why_not_energy(axis, energy_source, grade))
     sentence = f"{cost}{_accuracy_words(accuracy)}, against {ratio.reference}"
     return Verdict(word, sentence, _cause(kernel, runtime, axis, ratio))
 
@@ -171,12 +185,14 @@ def _between(low: float, high: float, form: str) -> str:
     return f"between {low:{form}} and {high:{form}}"
 
 
-def _why_not_energy(axis: Axis, energy_source: str | None) -> str:
+def _why_not_energy(axis: Axis, energy_source: str | None, grade: Grade | None) -> str:
     """What a verdict on latency adds about energy."""
     if axis == "energy":
         return ""
     if energy_source == "modelled":
         return "; energy is only modelled here"
+    if energy_source in MEASURED and grade == "D":
+        return "; energy is of grade D here"
     return "; energy is not known here" if energy_source in MEASURED else "; energy is not measured here"
 
 
@@ -232,30 +248,39 @@ def _cause(kernel: Kernel | None, runtime: Ratio | None, axis: Axis, ratio: Rati
 def breakeven(transform: Transform, point: Point, reference: Point, name: str) -> BreakEven:
     """Inferences after which compressing has paid back what it cost, against the reference called `name`.
 
-    In joules where a meter measured both, else in seconds. Its interval is that of the paired ratio; None and the
-    reason where that interval does not show a saving. An inference is one example.
+    In joules where a meter measured both, else in seconds. What an inference saves, and its interval, come from the
+    differences within rounds; None and the reason where they do not show a saving. An inference is one example.
     """
     where = point_name(point)
     ratio = point.ratio(name)
     if ratio is None:
         return BreakEven(None, None, where, f"no paired ratio to {name}")
-    axis, estimate = cost_axis(ratio, point.energy_source)
+    axis, estimate = cost_axis(ratio, point.energy_source, point.grade)
     if estimate.low > 1:
         return BreakEven(None, None, where, f"never: costs more {axis} than {name}")
-    if estimate.high >= 1:
+    saved = _saved(point, reference, axis)
+    if estimate.high >= 1 or saved is None or saved.low <= 0:
         return BreakEven(None, None, where, f"no measurable saving of {axis}: the interval contains none")
     if axis == "latency":
-        per_example_s = reference.latency_s.value / reference.batch_size
-        return BreakEven(_repaid(transform.seconds, per_example_s, estimate), "seconds", where, None)
+        return BreakEven(_repaid(transform.seconds, saved), "seconds", where, None)
     if transform.energy_j is None or transform.energy_source not in MEASURED:
         reason = transform.energy_reason or "the energy of compressing was not measured"
         return BreakEven(None, None, where, reason)
-    if reference.energy_j is None:
-        return BreakEven(None, None, where, f"the energy of {name} is not known")
-    return BreakEven(_repaid(transform.energy_j, reference.energy_j.value, estimate), "joules", where, None)
+    return BreakEven(_repaid(transform.energy_j, saved), "joules", where, None)
 
 
-def _repaid(spent: float, theirs: float, ratio: Estimate) -> Estimate:
-    """spent / (theirs * (1 - ratio)), with the ratio's interval carried over."""
-    after: Callable[[float], float] = lambda r: spent / (theirs * (1 - r))  # noqa: E731
-    return Estimate(after(ratio.value), after(ratio.low), after(ratio.high), ratio.n)
+def _saved(point: Point, reference: Point, axis: Axis) -> Estimate | None:
+    """Seconds or joules that an example costs less than the reference's in the same round; None where rounds lack."""
+    theirs = {r.index: _per_example(r, reference, axis) for r in reference.rounds}
+    pairs = [(_per_example(r, point, axis), theirs.get(r.index)) for r in point.rounds]
+    differences = [other - mine for mine, other in pairs if mine is not None and other is not None]
+    return mean_estimate(differences) if differences else None
+
+
+def _per_example(window: Round, point: Point, axis: Axis) -> float | None:
+    cost = window.energy_j if axis == "energy" else window.duration_s
+    return None if cost is None else cost / (window.batches * point.batch_size)
+
+
+def _repaid(spent: float, saved: Estimate) -> Estimate:
+    return Estimate(spent / saved.value, spent / saved.high, spent / saved.low, saved.n)

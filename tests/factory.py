@@ -54,18 +54,23 @@ def ratio(reference: str = FP32, latency: float = 1.0, energy: float | None = No
     return Ratio(reference, near(latency, spread), None if energy is None else near(energy, spread), 0.03)
 
 
+BUSY = (0.98, 0.99, 1.0, 1.01, 1.02)
+"""How much slower everything is in each round."""
+
+
 def point(*ratios: Ratio, latency_s: float = 0.05, energy_j: float | None = None, **fields: Any) -> Point:
     """The headline point, batch 8 x length 64; modelled energy unless `energy_source` says otherwise."""
-    source = fields.pop("energy_source", "modelled")
+    source, batch_size = fields.pop("energy_source", "modelled"), fields.pop("batch_size", 8)
+    joules = energy_j if energy_j is not None else latency_s * 2.5
     return Point(
-        batch_size=fields.pop("batch_size", 8),
+        batch_size=batch_size,
         sequence_length=fields.pop("sequence_length", 64),
         phase=None,
         headline=fields.pop("headline", True),
         latency_s=near(latency_s),
         latency_percentiles_s=Percentiles(latency_s, 1.1 * latency_s, None, 120),
         throughput_per_s=near(8 / latency_s),
-        energy_j=near(energy_j if energy_j is not None else latency_s * 2.5) if source else None,
+        energy_j=near(joules) if source else None,
         energy_idle_j=None,
         energy_net_j=None,
         energy_source=source,
@@ -74,7 +79,19 @@ def point(*ratios: Ratio, latency_s: float = 0.05, energy_j: float | None = None
         grade_reasons=(),
         ratios=ratios,
         verdict=None,
-        rounds=tuple(Round(i, 0, 10.0 * i, 1.5, 30, 0.001, None, 3.0) for i in range(5)),
+        rounds=tuple(
+            Round(
+                i,
+                0,
+                10.0 * i,
+                30 * latency_s * busy,
+                30,
+                0.001,
+                30 * batch_size * joules * busy if source else None,
+                3.0,
+            )
+            for i, busy in enumerate(BUSY)
+        ),
         **fields,
     )
 

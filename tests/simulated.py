@@ -18,11 +18,12 @@ PREROLL_S = 0.5
 
 @dataclass(frozen=True)
 class Load:
-    """What a runner does to the board: watts while it runs, seconds per batch, relative noise of both per round."""
+    """What a runner does to the board: watts while it runs, seconds per batch; noise and growth of watts per round."""
 
     watts: float
     batch_s: float
     noise: float = 0.0
+    growth: float = 0.0
 
 
 class Clock:
@@ -67,7 +68,6 @@ def session(
     rounds: int = 6,
     window_s: float = 5.0,
     seed: int = 0,
-    profile: str = "standard",
     foreign: int | None = 0,
     faults: Mapping[str, int] | None = None,
     **board: Any,
@@ -88,7 +88,7 @@ def session(
     for index in range(rounds):
         for order, name in enumerate(draw.sample(list(loads), len(loads))):
             load = loads[name]
-            factor = 1 + load.noise * draw.gauss(0, 1)
+            factor = 1 + load.noise * draw.gauss(0, 1) + load.growth * index
             timeline.starts.append(now)
             timeline.watts.append(load.watts * factor)
             now += PREROLL_S + draw.random() * nvml.STEP_S  # a phase that the board does not know
@@ -120,7 +120,6 @@ def session(
             "against": next(iter(loads)),
             "metric": "accuracy",
             "seed": seed,
-            "profile": profile,
         },
     }
 

@@ -79,7 +79,8 @@ FAULTS: dict[str, tuple[dict[str, Any], str, str]] = {
     "a thermal slowdown": ({"events": lambda now: 0x40 if now > 1010 else 0}, "D", "hardware thermal slowdown"),
     "the power cap": ({"events": lambda _: 0x4}, "C", "power cap"),
     "clocks that fall": ({"sm_mhz": lambda now: 1500 if now < 1030 else 1200}, "D", "clock went from 1200 to 1500"),
-    "quick windows": ({"profile": "quick"}, "C", "quick windows"),
+    "short windows": ({"window_s": 2.0}, "C", "rounds of 2 s; grade B takes 6 of 5 s"),
+    "few rounds": ({"rounds": 5}, "C", "5 rounds of 5 s; grade B takes 6 of 5 s"),
     "a reset counter": ({"reset_at": 1020.0}, "", "fell back"),
     "a lost board": ({"lost_at": 1020.0}, "", "fallen off the bus"),
     "permission lost": ({"faults": {"energy": 4}}, "", "no permission"),
@@ -124,6 +125,12 @@ def test_a_drifting_reference_is_named(monkeypatch: Any) -> None:
     found = point(answer)
     assert found.grade == "D"
     assert any("drifted by +" in reason for reason in found.grade_reasons)
+
+
+def test_a_reference_whose_energy_drifts_is_named_though_its_latency_does_not(monkeypatch: Any) -> None:
+    found = point(session(monkeypatch, {"fp32 eager": Load(300.0, 0.02, growth=0.03), "ours": Load(150.0, 0.01)}))
+    assert found.grade == "D"
+    assert any("the energy of fp32 eager drifted by +" in reason for reason in found.grade_reasons)
 
 
 def test_the_trace_on_disk_gives_the_same_figures(monkeypatch: Any, tmp_path: Path) -> None:

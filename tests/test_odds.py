@@ -128,7 +128,11 @@ def test_the_cheapest_within_a_loss_by_estimate_and_with_confidence() -> None:
             result("lossy", cost=0.1, delta=-0.03, half=0.01),
         ]
     )
-    assert odds.cheapest_within(table, *odds.loss("1pt")) == odds.Within("cheap", "sure")
+    found = odds.cheapest_within(table, *odds.loss("1pt"))
+    assert (found.estimated.name, found.confident.name) == ("cheap", "sure")
+    assert odds.cheapest_within(replace(table, unranked=("cheap", "sure")), *odds.loss("1pt")) == odds.Within(
+        None, None
+    )
     assert odds.cheapest_within(table, *odds.loss("0pt")) == odds.Within(None, None)
     told = odds.answers(table, 0.01, "points", "1pt")
     assert "cheap" in told[0]

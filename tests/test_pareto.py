@@ -8,8 +8,8 @@ from dataclasses import replace
 import pytest
 
 from compress.pareto import Candidate, dominates, front, group, undominated
-from compress.results import Transform
-from compress.stats import Estimate
+from compress.results import Round, Transform
+from compress.stats import Estimate, mean_estimate
 from compress.verdict import breakeven, judged, verdict
 from tests import factory
 
@@ -146,8 +146,9 @@ def test_judging_a_failed_recipe_changes_nothing():
 
 def even(cost=0.5, *, source="nvml", spent_j=300.0, spread=0.02, seconds=12.0):
     point = factory.point(
-        factory.ratio(latency=cost, energy=cost if source == "nvml" else None, spread=spread), energy_source=source
-    )
+        factory.ratio(latency=cost, energy=cost if source == "nvml" else None, spread=spread),
+        latency_s=0.05 * cost, energy_j=0.1 * cost, energy_source=source,
+    )  # fmt: skip
     reference = factory.point(latency_s=0.05, energy_j=0.1, energy_source=source)
     return breakeven(Transform(seconds, spent_j, source, "why", 0, ()), point, reference, factory.FP32)
 
@@ -156,8 +157,25 @@ def test_breakeven_is_joules_spent_over_joules_saved():
     found = even(0.5)  # 300 J / (0.1 J * (1 - 0.5))
     assert found.unit == "joules"
     assert found.inferences.value == pytest.approx(6000)
-    assert found.inferences.low == pytest.approx(300 / (0.1 * 0.51))
-    assert found.inferences.high == pytest.approx(300 / (0.1 * 0.49))
+    saved = mean_estimate([0.1 * 0.5 * busy for busy in factory.BUSY])
+    assert found.inferences.low == pytest.approx(300 / saved.high)
+    assert found.inferences.high == pytest.approx(300 / saved.low)
+    assert found.inferences.n == len(factory.BUSY)
+
+
+def test_the_interval_of_breakeven_covers_what_it_says():
+    draw = random.Random(5)
+    covered = 0
+    for _ in range(600):
+        theirs, ours = ([m * (1 + draw.gauss(0, 0.03)) for _ in range(6)] for m in (0.10, 0.05))
+        points = [factory.point(factory.ratio(latency=0.5, energy=0.5), energy_source="nvml") for _ in range(2)]
+        mine, reference = (
+            replace(p, rounds=tuple(Round(i, 0, 0.0, 1.0, 10, 0.0, 10 * 8 * j, 1.0) for i, j in enumerate(joules)))
+            for p, joules in zip(points, (ours, theirs), strict=True)
+        )
+        found = breakeven(Transform(1.0, 300.0, "nvml", None, 0, ()), mine, reference, factory.FP32).inferences
+        covered += found.low <= 6000 <= found.high
+    assert 0.93 <= covered / 600 <= 0.97
 
 
 def test_breakeven_counts_seconds_per_example_without_a_meter():

@@ -249,7 +249,8 @@ def test_readings_of_an_outside_meter_give_energy_and_a_grade(
     before = results.read(file)
     answer = trace.read(tmp_path / "results" / str(before.trace))
     times = [s / 1e9 for s in _edges(answer)]
-    lines = ["time,watts", *(f"{t:.6f},50" for t in (times[0] - 1, sum(times) / 2, times[1] + 1))]
+    count = round((times[1] - times[0] + 2) / 0.004)
+    lines = ["time,watts", *(f"{times[0] - 1 + 0.004 * i:.6f},50" for i in range(count + 1))]
     readings = tmp_path / "power.csv"
     readings.write_text("\n".join(lines))
     made = attach(file, readings, "the whole machine", "by the maker, May 2026, 0.5 %")
@@ -263,6 +264,14 @@ def test_readings_of_an_outside_meter_give_energy_and_a_grade(
     readings.write_text("\n".join([lines[0], f"{times[0] + 100},50", f"{times[0] + 200},50"]))
     with pytest.raises(InputError, match="is the meter's clock set"):
         attach(file, readings, "the whole machine", None)
+    hole = [line for line in lines[1:] if not 0.2 < float(line.split(",")[0]) - times[0] < 0.5]
+    readings.write_text("\n".join([lines[0], *hole]))
+    with pytest.raises(InputError, match=r"lie between two readings.*10 readings a window.*--set measure.window_s="):
+        attach(file, readings, "the whole machine", None)
+    for watts in ("-1", "inf", "nan"):
+        readings.write_text(f"time,watts\n1,{watts}\n")
+        with pytest.raises(InputError, match=f"watts '{watts}'; expected .* watts from 0 up"):
+            attach(file, readings, "the whole machine", None)
     readings.write_text("time,watts\nnoon,50\n")
     with pytest.raises(InputError, match=r"power.csv:2: time 'noon'"):
         attach(file, readings, "the whole machine", None)

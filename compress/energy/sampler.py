@@ -25,6 +25,7 @@ from compress.energy.several import boards
 
 PERIOD_S = 0.1
 NEAR_EDGE_S = 0.002
+READINGS = 10  # of an outside meter in every window, at least
 Sample = Mapping[str, int | None]
 """time_ns, board (its number) and counter_uj, and what the meter's `state` tells."""
 
@@ -207,9 +208,14 @@ def integrated_power(samples: Sequence[Sample], start_ns: int, end_ns: int) -> f
 
 
 def interpolated_power(samples: Sequence[Sample], start_ns: int, end_ns: int) -> float | None:
-    """Joules between two times of power that runs straight from reading to reading; None where readings lack."""
+    """Joules between two times of power that runs straight from reading to reading.
+
+    None where readings lack: before, after, or for longer than a tenth of that time.
+    """
     known = [(int(s["time_ns"] or 0), int(s["power_mw"] or 0)) for s in samples if s.get("power_mw") is not None]
     if not known or known[0][0] > start_ns or known[-1][0] < end_ns:
+        return None
+    if longest_gap(samples, start_ns, end_ns) > (end_ns - start_ns) / READINGS:
         return None
 
     def at(time_ns: int) -> float:
@@ -221,6 +227,12 @@ def interpolated_power(samples: Sequence[Sample], start_ns: int, end_ns: int) ->
     inside = [(t, float(p)) for t, p in known if start_ns < t < end_ns]
     line = [(start_ns, at(start_ns)), *inside, (end_ns, at(end_ns))]
     return math.fsum((t1 - t0) * (p0 + p1) for (t0, p0), (t1, p1) in itertools.pairwise(line)) / 2e12
+
+
+def longest_gap(samples: Sequence[Sample], start_ns: int, end_ns: int) -> int:
+    """Nanoseconds between two successive readings of power, at most, of those that concern the time between."""
+    times = [int(s["time_ns"] or 0) for s in samples if s.get("power_mw") is not None]
+    return max((b - a for a, b in itertools.pairwise(times) if b > start_ns and a < end_ns), default=0)
 
 
 def events(samples: Sequence[Sample], start_ns: int, end_ns: int) -> int:
