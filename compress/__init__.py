@@ -43,6 +43,8 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
+    if name == "energy":  # `with compress.energy.meter():` after `import compress` alone
+        return import_module("compress.energy")
     if name not in _WHERE:
         raise AttributeError(f"module 'compress' has no attribute {name!r}")
     return getattr(import_module(_WHERE[name]), name)

@@ -6,6 +6,7 @@ Derived from measured energy, and only when asked: intensity, whether it is aver
 building adds) are the user's words. The share of making a device is an interval, because what makers state is.
 """
 
+import math
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -51,7 +52,7 @@ def terms(
 ) -> Terms:
     """What the command line says. Raises InputError for what is unknown or left out: nothing here has a default."""
     problems = []
-    if pue is None or pue < 1:
+    if pue is None or not 1 <= pue < math.inf:
         problems.append(
             f"--pue {pue}: expected the building's power over the computers', 1 or more; say 1 to leave it out"
         )
@@ -61,12 +62,16 @@ def terms(
     if grams is None:
         try:
             grams, source = float(grid), "stated by the user"
+            if not 0 <= grams < math.inf:
+                raise ValueError("no intensity")
         except ValueError:
             problems.append(f"--grid {grid}: expected grams of CO2 per kWh, or one of {', '.join(GRIDS)}")
     elif kind == "marginal":
         problems.append(f"--grid {grid}: the table holds average intensities; give the marginal one in g/kWh")
     if (embodied is None) != (lifetime_years is None):
         problems.append("--embodied and --lifetime: give both (kg of CO2 as LOW..HIGH, and years) or neither")
+    if lifetime_years is not None and not 0 < lifetime_years < math.inf:
+        problems.append(f"--lifetime {lifetime_years:g}: expected years, more than 0")
     made = None if embodied is None else _interval(embodied, problems)
     if problems or pue is None or grams is None:
         raise InputError(problems)
@@ -81,7 +86,7 @@ def _interval(text: str, problems: list[str]) -> tuple[float, float] | None:
     except ValueError:
         problems.append(f"--embodied {text}: expected kilograms of CO2 as LOW..HIGH, such as 100..200")
         return None
-    if not 0 <= made[0] <= made[1]:
+    if not 0 <= made[0] <= made[1] < math.inf:
         problems.append(f"--embodied {text}: expected the lower figure first, neither below 0")
     return made
 

@@ -178,6 +178,7 @@ def _point(raw: Raw, name: str, index: int) -> Point:
         energy_net_j=None if idle is None or estimate is None else estimate.value - idle,
         energy_gain=GAIN if source == "nvml" and estimate is not None else None,
         energy_source=source,
+        energy_boundary=meter.get("boundary"),
         energy_reason=reason,
         grade=mark if estimate is not None else None,
         grade_reasons=reasons,

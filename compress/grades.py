@@ -52,7 +52,9 @@ def grade(
             [] if meter.get("calibration") else [("C", "the meter's calibration is not stated")]
         )
     else:
-        lowered = [*_agreement(energies), *_edges(energies)]
+        lowered = [*_agreement(energies, bool(meter.get("integrated"))), *_edges(energies)]
+    if meter["source"] == "nvml":
+        lowered += _untold(answer, name, index)
     if _capped(answer, name, index):
         lowered.append(("C", "the board ran at its power cap"))
     if _points(answer, name)[index].get("settled") is False:
@@ -65,8 +67,22 @@ def grade(
     return max([worst, *(mark for mark, _ in lowered)]), tuple(reasons)  # letters sort as grades do
 
 
-def _agreement(energies: Sequence[Energy]) -> list[tuple[Grade, str]]:
+def _untold(answer: Mapping[str, Any], name: str, index: int) -> list[tuple[Grade, str]]:
+    """What the driver keeps to itself: not knowing of a disturbance is not knowing that there was none."""
+    found: list[tuple[Grade, str]] = []
+    if answer.get("foreign_processes") is None:
+        found.append(("C", "other processes on the device cannot be told from here (a container?)"))
+    known = [int(s["time_ns"] or 0) for s in answer["samples"] if s.get("events") is not None]
+    windows = _points(answer, name)[index]["rounds"]
+    if not any(w["started_ns"] <= time <= w["ended_ns"] for w in windows for time in known):
+        found.append(("C", "the driver does not tell whether the device throttled"))
+    return found
+
+
+def _agreement(energies: Sequence[Energy], integrated: bool) -> list[tuple[Grade, str]]:
     """What the second source says: instant power, integrated over the same windows."""
+    if integrated:
+        return [("C", "integrated power only, without a counter to check it")]
     both = [(e.joules, e.integrated_j) for e in energies if e.joules and e.integrated_j]
     if len(both) < len(energies) or not both:
         return [("C", "one source only, without a second one to check it")]

@@ -226,6 +226,7 @@ def _measure(items: Sequence[Built], options: Options, machine: Machine, meter: 
             seed=items[0].recipe.seed,
             limit=options.limit,
             threads=threads(),
+            parent_on_device=_holds_gpu(),
         )
         path = Path(scratch) / "job.json"
         write_job(path, job)
@@ -235,6 +236,12 @@ def _measure(items: Sequence[Built], options: Options, machine: Machine, meter: 
         return assemble(
             items, references, job, answer, machine, name, options.out
         )  # while the references' files are there
+
+
+def _holds_gpu() -> bool:
+    import torch
+
+    return torch.cuda.is_initialized()
 
 
 def _spec(item: Built) -> Spec:

@@ -10,7 +10,7 @@ from compress.formats import Runtime
 from compress.recipe import Settings
 from compress.workloads import Workload, source
 
-KEYS = ("device", "seed", "limit", "threads")
+KEYS = ("device", "seed", "limit", "threads", "parent_on_device")
 
 
 @dataclass(frozen=True)
@@ -43,6 +43,8 @@ class Job:
     seed: int
     limit: int | None
     threads: int
+    parent_on_device: bool = False
+    """Whether the process that waits for the session holds the device too."""
 
     @property
     def devices(self) -> tuple[str, ...]:

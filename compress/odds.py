@@ -15,7 +15,7 @@ import numpy as np
 from compress import stats
 from compress.config import InputError
 from compress.pareto import Candidate, Table, candidates, point_cost
-from compress.results import Point, Result
+from compress.results import Point, Result, Word
 from compress.stats import Estimate
 from compress.verdict import IN_POINTS
 
@@ -36,6 +36,13 @@ def adjusted(table: Table) -> dict[str, Estimate]:
     return {
         name: stats.at_confidence(cost, 1 - level) for (name, cost), level in zip(known.items(), levels, strict=True)
     }
+
+
+def word_among(word: Word, cost: Estimate | None) -> Word:
+    """A verdict's word once its interval is adjusted for the table: a difference that it shows no more is none."""
+    if cost is None or word in ("BROKEN", "NO MEASURABLE DIFFERENCE"):
+        return word
+    return "NO MEASURABLE DIFFERENCE" if cost.low <= 1 <= cost.high else word
 
 
 def front_odds(table: Table, seed: int = 0) -> dict[str, float]:

@@ -166,7 +166,10 @@ def _tables(family: Sequence[Result], least: Grade) -> list[Table]:
 
 def _part(result: Result) -> tuple[Any, ...]:
     reference, point = result.verdict_reference, result.headline
-    shape = (point.batch_size, point.sequence_length, point.phase, point.energy_source) if point else None
+    if point is None:
+        return (reference.name if reference else None, None)
+    energy = (point.energy_source, point.energy_boundary)
+    shape = (point.batch_size, point.sequence_length, point.phase, *energy)
     return (reference.name if reference else None, shape)
 
 

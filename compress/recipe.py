@@ -58,12 +58,25 @@ class Settings(Config):
     warmup_s: float
     points: Literal["headline", "all"]
     residency: Literal["auto", "together", "in_turn"] = "auto"
+    least_batches: int = 2
+    """A window lasts until it holds so many,"""
+    least_movements: int = 0
+    """and until the energy counter has moved so often."""
 
 
 PROFILES: dict[str, Settings] = {
     "quick": Settings(profile="quick", rounds=5, window_s=1.5, preroll_s=0.3, warmup_s=10, points="headline"),
     "standard": Settings(profile="standard", rounds=6, window_s=5, preroll_s=1, warmup_s=180, points="all"),
-    "publish": Settings(profile="publish", rounds=10, window_s=20, preroll_s=2, warmup_s=300, points="all"),
+    "publish": Settings(
+        profile="publish",
+        rounds=10,
+        window_s=20,
+        preroll_s=2,
+        warmup_s=300,
+        points="all",
+        least_batches=32,
+        least_movements=200,
+    ),
 }
 
 

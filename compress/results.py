@@ -121,6 +121,8 @@ class Point:
     ratios: tuple[Ratio, ...]
     verdict: Verdict | None
     rounds: tuple[Round, ...]
+    energy_boundary: str | None = None
+    """What the joules cover: a board, the CPU packages, a whole computer."""
     energy_gain: float | None = None
     """Relative error of the meter itself, beside the interval: it cancels in ratios, and never averages out."""
 

@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -56,7 +56,8 @@ def run_session(job: Job, memory: dict[str, dict[str, Any]]) -> dict[str, Any]:
     from compress.measure import latency
 
     meter = find_meter(job.device.partition(":")[0], job.gpus)
-    others = _processes(meter)  # before this process opens the device
+    before = _processes(meter)  # before this process opens the device
+    present: set[int] | None = None if before is None else set()
     before_w = idle_w(meter, IDLE_S)
     found = {spec.name: Measured(spec.name) for spec in job.runners}
     in_turn = crowded(job, memory)
@@ -76,13 +77,13 @@ def run_session(job: Job, memory: dict[str, dict[str, Any]]) -> dict[str, Any]:
     with Sampler(meter) as sampler:
         for point in points:
             if live:
-                live = _measure_point(job, point, shelf, live, found, meter, sampler, sync)
+                live = _measure_point(job, point, shelf, live, found, meter, sampler, sync, present)
     return {
         "runners": [asdict(measured) for measured in found.values()],
         "meter": {**facts(meter), "sampling_error": sampler.error, "sampling_cpu_s": sampler.cpu_s},
         "idle_w": loaded_w,
         "idle_before_w": before_w,
-        "foreign_processes": foreign_processes(others, _processes(meter), os.getpid(), os.getppid()),
+        "foreign_processes": foreign_processes(before, present, os.getpid(), os.getppid(), job.parent_on_device),
         "in_turn": in_turn,
         "samples": sampler.samples,
         "finished": time.time(),
@@ -95,17 +96,19 @@ def _processes(meter: Meter | Absent) -> tuple[int, ...] | None:
     return meter.processes() if isinstance(meter, nvml.NvmlCounter | several.Several) else None
 
 
-def foreign_processes(before: Sequence[int] | None, during: Sequence[int] | None, own: int, parent: int) -> int | None:
-    """How many other processes were on the device; None where it cannot be told.
+def foreign_processes(
+    before: Collection[int] | None, during: Collection[int] | None, own: int, parent: int, parent_on_device: bool
+) -> int | None:
+    """How many other processes were on the device at any time; None where it cannot be told.
 
-    In a container the driver's process ids are the host's, and our own is not among them: then the one that came
-    since the start is ours, and one that was there before is our parent's.
+    `before`: before this process opened the device. In a container the driver shows no ids, or the host's: then one
+    that came since is ours, and one that was there before is our parent's, if that uses the device.
     """
-    if before is None or during is None:
-        return None
+    if before is None or during is None or not during:
+        return None  # not even this process is shown
     if own in during:
-        return len(set(during) - {own, parent})
-    return max(0, len(set(during) - set(before)) - 1) + max(0, len(set(before)) - 1)
+        return len({*before, *during} - {own, parent})
+    return max(0, len(set(before)) - parent_on_device) + max(0, len(set(during) - set(before)) - 1)
 
 
 def _attempt(measured: Measured, work: Any) -> Any:
@@ -157,6 +160,7 @@ def _measure_point(
     meter: Meter | Absent,
     sampler: Sampler,
     sync: Any,
+    present: set[int] | None,
 ) -> list[Spec]:
     """Warm-up, then rounds in which every runner has one pre-roll and one window, in random order.
 
@@ -200,6 +204,8 @@ def _measure_point(
             for position, spec in enumerate(shuffle.sample(live, len(live))):
                 _attempt(found[spec.name], lambda s=spec, i=index, p=position: one_window(s, i, p))
                 running.advance()
+            if present is not None:
+                present.update(_processes(meter) or ())
             live = [spec for spec in live if found[spec.name].error is None]
     foreign_end = foreign_cpu_s()
     for spec in live:

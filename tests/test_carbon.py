@@ -1,5 +1,7 @@
 """Carbon follows the user's words: energy times intensity times PUE, and nothing by default."""
 
+import math
+
 import pytest
 
 from compress.carbon import GRIDS, grams_per_1000, terms
@@ -44,6 +46,12 @@ def test_making_the_device_widens_the_interval_by_its_share_of_the_lifetime() ->
         (("FR", 1.0, "average", "100..200"), "give both"),
         (("FR", 1.0, "average", "200..100", 4.0), "lower figure first"),
         (("FR", 1.0, "average", "some", 4.0), "LOW..HIGH"),
+        (("FR", 1.0, "average", "100..inf", 4.0), "lower figure first"),
+        (("FR", 1.0, "average", "100..200", 0.0), "--lifetime 0: expected years"),
+        (("FR", 1.0, "average", "100..200", -4.0), "--lifetime -4: expected years"),
+        (("FR", math.nan, "average"), "--pue nan"),
+        (("nan", 1.0, "average"), "--grid nan"),
+        (("-50", 1.0, "average"), "--grid -50"),
     ],
     ids=lambda value: str(value)[:30],
 )

@@ -93,6 +93,8 @@ def test_a_board_without_a_counter_has_its_power_integrated_and_says_so(
     clock.sleep(0.5)
     spent, seconds = (meter.read_uj() - before) / 1e6, clock.monotonic() - start
     assert spent == pytest.approx(150 * seconds, abs=150 * 2.5 * nvml.INTEGRATION_S)
+    meter._error = "the test is over"  # so that its thread ends
+    clock.sleep(1)
 
 
 @pytest.mark.parametrize(("memory", "same"), [(78 * 2**30, True), (40 * 2**30, False)])
@@ -115,11 +117,17 @@ def test_modelled_watts_come_from_the_table_or_are_generic_and_say_which(model: 
 
 
 def test_foreign_processes_are_counted_also_where_ids_are_the_hosts() -> None:
-    assert foreign_processes((), (10,), own=10, parent=9) == 0
-    assert foreign_processes((9,), (9, 10, 77), own=10, parent=9) == 1
-    assert foreign_processes((501,), (501, 502), own=10, parent=9) == 0  # host's ids: the parent, then ourselves
-    assert foreign_processes((501, 600), (501, 502, 600, 700), own=10, parent=9) == 2
-    assert foreign_processes(None, (1,), own=10, parent=9) is None
+    def count(before: Any, during: Any, parent_on_device: bool = False) -> int | None:
+        return foreign_processes(before, during, own=10, parent=9, parent_on_device=parent_on_device)
+
+    assert count((), (10,)) == 0
+    assert count((9,), (9, 10, 77), True) == 1
+    assert count((77,), (9, 10)) == 1  # it has gone since
+    assert count((501,), (501, 502), True) == 0  # host's ids: the parent, then ourselves
+    assert count((501,), (501, 502)) == 1  # the parent holds no device: it is somebody else
+    assert count((501, 600), (501, 502, 600, 700), True) == 2
+    assert count(None, (1,)) is None
+    assert count((), ()) is None  # a container that is shown nothing, not even itself
 
 
 def test_a_counter_that_stops_answering_raises_with_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:

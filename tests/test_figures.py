@@ -81,6 +81,8 @@ FAULTS: dict[str, tuple[dict[str, Any], str, str]] = {
     "clocks that fall": ({"sm_mhz": lambda now: 1500 if now < 1030 else 1200}, "D", "clock went from 1200 to 1500"),
     "short windows": ({"window_s": 2.0}, "C", "rounds of 2 s; grade B takes 6 of 5 s"),
     "few rounds": ({"rounds": 5}, "C", "5 rounds of 5 s; grade B takes 6 of 5 s"),
+    "a container that shows no processes": ({"foreign": None}, "C", "other processes on the device cannot be told"),
+    "throttling not told": ({"faults": {"events": 3}}, "C", "does not tell whether the device throttled"),
     "a reset counter": ({"reset_at": 1020.0}, "", "fell back"),
     "a lost board": ({"lost_at": 1020.0}, "", "fallen off the bus"),
     "permission lost": ({"faults": {"energy": 4}}, "", "no permission"),
@@ -109,6 +111,12 @@ def test_every_fault_is_a_reason_or_a_lower_grade_and_never_a_zero(monkeypatch: 
         for name, each in both.items():
             assert each.energy_j is None or each.energy_j.value == pytest.approx(TRUE_J[name], rel=0.005)
     assert found.latency_s.value == pytest.approx(0.010)
+
+
+def test_power_that_was_integrated_is_not_checked_by_itself(monkeypatch: Any) -> None:
+    answer = session(monkeypatch, PAIR)
+    found = point({**answer, "meter": {**answer["meter"], "integrated": True}})
+    assert (found.grade, found.grade_reasons) == ("C", ("integrated power only, without a counter to check it",))
 
 
 def test_two_sources_that_disagree_lower_the_grade(monkeypatch: Any) -> None:

@@ -195,6 +195,25 @@ def test_no_breakeven_says_why(cost, spread, spent_j, reason):
     assert reason in found.reason
 
 
+def test_energy_of_grade_d_gives_a_verdict_on_latency_that_says_so():
+    told = verdict(
+        factory.accuracy(), factory.accuracy(), factory.ratio(latency=0.8, energy=0.5), energy_source="nvml", grade="D"
+    )
+    assert "of the latency" in told.sentence
+    assert "energy is of grade D here" in told.sentence
+
+
+def test_energies_of_different_boundaries_are_in_different_tables():
+    whole, riser = factory.result("a", energy_source="nvml"), factory.result("b", energy_source="nvml")
+
+    def covering(result, boundary):
+        return replace(result, points=tuple(replace(p, energy_boundary=boundary) for p in result.points))
+
+    tables = group([covering(whole, "the whole computer"), covering(riser, "one GPU's riser")])
+    assert [[r.name for r in table.results] for table in tables] in ([["a"], ["b"]], [["b"], ["a"]])
+    assert len(group([covering(whole, "one"), covering(riser, "one")])) == 1
+
+
 def test_a_broken_model_never_breaks_even():
     broken = factory.result(cost=0.3, delta=-0.35)
     assert broken.verdict.word == "BROKEN"

@@ -62,7 +62,7 @@ class Spent:
 
 
 @contextmanager
-def meter(device: str = "cpu") -> Iterator[Spent]:
+def meter(device: str = "auto") -> Iterator[Spent]:
     """Meters the block on the meter of `auto`, `cpu`, `cuda`, `cuda:N` or several such. Child processes count too."""
     with metered(command_meter(device)) as spent:
         yield spent

@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from compress.energy import Meter
-from compress.energy.nvml import EVENTS, NvmlCounter
+from compress.energy.nvml import EVENTS, HARM, NvmlCounter
 from compress.energy.profile import Profile
 from compress.energy.sampler import Sampler, events, window_energy
 
@@ -51,13 +51,14 @@ def examine(meter: NvmlCounter, load: Load, uuid: str, driver: str, scale: float
     step_s = _update_period(meter, report, 6 * scale)
     if step_s is None:
         return report
-    meter.step_s = step_s
+    meter.step_s, meter.harmed_by_reading = step_s, False  # whether that holds is among what is found out
     _state(meter, report)
     _power(meter, report, "idle", 8 * scale, time.sleep)
     busy: Callable[[float], None] = lambda seconds: load(seconds, 1.0, 1.0)  # noqa: E731
     agreement, _ = _power(meter, report, "load", 10 * scale, busy)
     repeatability = _repeatability(meter, report, 3 * scale, busy)
     harm = _reading_faster(meter, report, 4 * scale, busy)
+    meter.harmed_by_reading = abs(harm or 0.0) > HARM
     _square_waves(meter, report, 5 * scale, load, step_s)
     _linearity(meter, report, 4 * scale, load)
     report.profile = Profile(

@@ -7,6 +7,7 @@ the counter, which moves in steps of 20 to 100 ms, and instant power (field 186)
 Boards without the counter (before Volta) have their power integrated instead, by `Integrated`, and say so.
 """
 
+import re
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -15,7 +16,8 @@ from typing import Any, Literal
 from compress.energy import Absent, Gpu, MeterError, profile
 
 FIELD_POWER_INSTANT = 186  # nvml.h, NVML_FI_DEV_POWER_INSTANT: milliwatts
-SCOPE_GPU = 0
+SCOPE_GPU, SCOPE_MODULE = 0, 1  # nvml.h, NVML_POWER_SCOPE_*
+GRACE = re.compile(r"\bG[HB]\d+")  # GH200, GB200, GB300, GB10: GPU and CPU in one module
 STEP_S = 0.1  # A100 and H100; `doctor` finds the board's own
 INTEGRATION_S = 0.05
 HARM = 0.02  # of the power: more than that, and readings near an edge would spoil what they are to find
@@ -58,12 +60,15 @@ class NvmlCounter:
     """When `doctor` examined this board; None where it has not."""
     uuid = ""
     driver = ""
-    harmed_by_reading = False
-    """Whether `doctor` found that frequent reading changes the count."""
+    harmed_by_reading = True
+    """Whether frequent reading may change the count: until `doctor` has found that it does not."""
+    integrated = False
+    """Whether the count is made of instant power, which then cannot check it."""
 
     def __init__(self, pynvml: Any, handle: Any, name: str):
-        module = " and its Grace CPU (one module)" if "GH200" in name or "GB200" in name else ""
-        self.boundary = f"GPU board {name}{module}"
+        module = GRACE.search(name) is not None
+        self.boundary = f"GPU board {name}" + " and its Grace CPU (one module)" * module
+        self._scope = SCOPE_MODULE if module else SCOPE_GPU
         self._pynvml = pynvml
         self._handle = handle
 
@@ -82,25 +87,33 @@ class NvmlCounter:
             "sm_mhz": self._ask(lambda: nvml.nvmlDeviceGetClockInfo(handle, nvml.NVML_CLOCK_SM)),
             "memory_mhz": self._ask(lambda: nvml.nvmlDeviceGetClockInfo(handle, nvml.NVML_CLOCK_MEM)),
             "temperature_c": self._ask(lambda: nvml.nvmlDeviceGetTemperature(handle, nvml.NVML_TEMPERATURE_GPU)),
-            "events": self._ask(lambda: nvml.nvmlDeviceGetCurrentClocksEventReasons(handle)),
+            "events": self._events(),
         }
+
+    def _events(self) -> int | None:
+        """By today's name, or the one of drivers before 535."""
+        nvml, handle = self._pynvml, self._handle
+        told = self._ask(lambda: nvml.nvmlDeviceGetCurrentClocksEventReasons(handle))
+        return self._ask(lambda: nvml.nvmlDeviceGetCurrentClocksThrottleReasons(handle)) if told is None else told
 
     def power_mw(self) -> int | None:
         """Instant power in milliwatts; None where the board does not tell. The field has a return code of its own."""
         nvml = self._pynvml
         try:
-            (value,) = nvml.nvmlDeviceGetFieldValues(self._handle, [(FIELD_POWER_INSTANT, SCOPE_GPU)])
+            (value,) = nvml.nvmlDeviceGetFieldValues(self._handle, [(FIELD_POWER_INSTANT, self._scope)])
         except nvml.NVMLError:
             return None
         return int(value.value.uiVal) if value.nvmlReturn == nvml.NVML_SUCCESS else None
 
     def processes(self) -> tuple[int, ...] | None:
-        """Ids of the processes that compute on the board, as the driver numbers them; None where it does not tell."""
-        nvml = self._pynvml
+        """Ids of the processes that compute or draw on the board, as the driver numbers them; None: not told."""
+        nvml, found = self._pynvml, set[int]()
         try:
-            return tuple(sorted(int(p.pid) for p in nvml.nvmlDeviceGetComputeRunningProcesses(self._handle)))
+            for ask in (nvml.nvmlDeviceGetComputeRunningProcesses, nvml.nvmlDeviceGetGraphicsRunningProcesses):
+                found |= {int(p.pid) for p in ask(self._handle)}
         except nvml.NVMLError:
             return None
+        return tuple(sorted(found))
 
     def _ask(self, question: Callable[[], Any]) -> int | None:
         try:
@@ -113,10 +126,13 @@ class Integrated(NvmlCounter):
     """A board without the counter: its power, read every 50 ms by a thread and integrated."""
 
     step_s = INTEGRATION_S
+    integrated = True
+    harmed_by_reading = False
 
     def __init__(self, pynvml: Any, handle: Any, name: str):
         super().__init__(pynvml, handle, name)
-        self.boundary += ", power integrated (no energy counter)"
+        averaged = "" if self.power_mw() is not None else "; each reading averages up to a second"
+        self.boundary += f", power integrated (no energy counter{averaged})"
         self._total_uj = 0
         self._error: str | None = None
         self._last = (time.monotonic_ns(), self._watts_mw())

@@ -64,13 +64,22 @@ class Sampler:
     @property
     def edge_s(self) -> float:
         """How long load must run at each edge for a movement of the counter to be seen; 0 for one that moves finely."""
-        step = None if self._meter is None else self._meter.step_s
-        return 0.0 if step is None else 2 * step
+        return 2 * self.step_s + (3 * PERIOD_S if self.step_s and not self._closely else 0.0)
+
+    @property
+    def _closely(self) -> bool:
+        """Whether the meter may be read every 2 ms near an edge."""
+        return not getattr(self._meter, "harmed_by_reading", False)
+
+    @property
+    def step_s(self) -> float:
+        """Seconds between two movements of the counter, at most; 0 for one that moves finely."""
+        return (None if self._meter is None else self._meter.step_s) or 0.0
 
     def near_edge(self) -> None:
         """An edge is near: samples closely for two steps of the counter, or until every board's has moved."""
         self._moved.clear()
-        if self.edge_s and not getattr(self._meter, "harmed_by_reading", False):
+        if self.edge_s and self._closely:
             self._fast_until = time.monotonic() + self.edge_s
             self._rouse()
 
@@ -282,6 +291,7 @@ def facts(meter: Meter | Absent) -> dict[str, Any]:
         "boundary": meter.boundary,
         "measured": meter.measured,
         "step_s": meter.step_s,
+        "integrated": getattr(meter, "integrated", False),
         "doctor": getattr(meter, "profile", None),
         "why_modelled": getattr(meter, "why", None),
         "watts_per_core": getattr(meter, "watts", None),

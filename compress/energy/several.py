@@ -21,6 +21,7 @@ class Several:
         examined = [board.profile for board in boards]
         self.profile = None if None in examined else "; ".join(map(str, examined))
         self.harmed_by_reading = any(board.harmed_by_reading for board in boards)
+        self.integrated = any(board.integrated for board in boards)
 
     @property
     def step_s(self) -> float | None:

@@ -204,6 +204,11 @@ class Simulator:
         self._check("events", handle)
         return handle.events(self.clock())
 
+    def nvmlDeviceGetCurrentClocksThrottleReasons(self, handle: Board) -> int:
+        """The same by its older name."""
+        self._check("events", handle)
+        return handle.events(self.clock())
+
     def nvmlDeviceGetEnforcedPowerLimit(self, handle: Board) -> int:
         """Milliwatts."""
         return 700_000
@@ -212,3 +217,8 @@ class Simulator:
         """Processes by id."""
         self._check("processes", handle)
         return [SimpleNamespace(pid=pid) for pid in handle.processes(self.clock())]
+
+    def nvmlDeviceGetGraphicsRunningProcesses(self, handle: Board) -> list[Any]:
+        """None: a board without a display."""
+        self._check("processes", handle)
+        return []

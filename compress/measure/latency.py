@@ -26,6 +26,14 @@ class Settings(Protocol):
     def preroll_s(self) -> float:
         """Seconds of the same load before it."""
 
+    @property
+    def least_batches(self) -> int:
+        """Batches in a window, at least."""
+
+    @property
+    def least_movements(self) -> int:
+        """Movements of the energy counter in a window, at least."""
+
 
 @dataclass(frozen=True)
 class Window:
@@ -54,9 +62,9 @@ def synchronizer(devices: Sequence[str]) -> Callable[[], None]:
 
 
 def run_for(
-    model: Any, batches: Sequence[dict[str, torch.Tensor]], seconds: float, sync: Callable[[], None]
+    model: Any, batches: Sequence[dict[str, torch.Tensor]], seconds: float, sync: Callable[[], None], least: int = 2
 ) -> list[int]:
-    """Nanoseconds of each batch, over at least `seconds` and at least two batches; the batches are taken in turn."""
+    """Nanoseconds of each batch, over at least `seconds` and `least` batches; the batches are taken in turn."""
     times: list[int] = []
     clock = time.monotonic_ns
     count = len(batches)
@@ -64,7 +72,7 @@ def run_for(
         sync()
         end = clock() + round(1e9 * seconds)
         now = 0
-        while now < end or len(times) < 2:
+        while now < end or len(times) < least:
             batch = batches[len(times) % count]
             start = clock()
             model(**batch)
@@ -91,7 +99,8 @@ def measure_window(
     cpu = time.process_time_ns()
     start_uj = read_uj(meter)
     started = time.monotonic_ns()
-    times = run_for(model, batches, settings.window_s, sync)
+    seconds = max(settings.window_s, settings.least_movements * sampler.step_s)
+    times = run_for(model, batches, seconds, sync, settings.least_batches)
     ended = time.monotonic_ns()
     end_uj = read_uj(meter)
     cpu = time.process_time_ns() - cpu

@@ -5,9 +5,10 @@ Units are in the column names, SI throughout. Text that a spreadsheet would run 
 
 import csv
 import io
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import lru_cache
 
+from compress.odds import adjusted, word_among
 from compress.pareto import Table
 from compress.report.text import plain
 from compress.results import Accuracy, Kernel, Point, Reference, Result, Size
@@ -43,11 +44,13 @@ def safe(value: str) -> str:
 
 
 def _lines(table: Table) -> Iterable[dict[str, Value]]:
+    family = adjusted(table)
     for result in (*table.results, *table.failed):
         for point in result.points or (None,):
             yield {
                 **_about(result),
                 **_row(table, result, "failed" if result.error else "recipe", point),
+                **_adjusted(result, point, family),
                 **_end(result),
             }
     for reference in table.references:
@@ -118,6 +121,8 @@ def _point(table: Table, point: Point | None) -> dict[str, Value]:
         "energy_idle_per_example_j": p.energy_idle_j if p else None,
         "energy_net_per_example_j": p.energy_net_j if p else None,
         "energy_source": p.energy_source if p else None,
+        "energy_boundary": p.energy_boundary if p else None,
+        "energy_gain": p.energy_gain if p else None,
         "energy_reason": p.energy_reason if p else None,
         "grade": p.grade if p else None,
         **_estimate("latency_ratio", ratio.latency if ratio else None),
@@ -128,6 +133,16 @@ def _point(table: Table, point: Point | None) -> dict[str, Value]:
         "verdict": p.verdict.word if p and p.verdict else None,
         "verdict_sentence": p.verdict.sentence if p and p.verdict else None,
         "cause": p.verdict.cause if p and p.verdict else None,
+    }
+
+
+def _adjusted(result: Result, point: Point | None, family: Mapping[str, Estimate]) -> dict[str, Value]:
+    """The headline's cost ratio and verdict once the interval is adjusted for all recipes of the table (Holm)."""
+    cost = family.get(result.name) if point is not None and point.headline and len(family) > 1 else None
+    return {
+        "cost_ratio_adjusted_low": cost.low if cost else None,
+        "cost_ratio_adjusted_high": cost.high if cost else None,
+        "verdict_adjusted": word_among(result.verdict.word, cost) if cost and result.verdict else None,
     }
 
 

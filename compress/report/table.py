@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from compress.files import write_atomic
-from compress.odds import adjusted, front_odds
+from compress.odds import adjusted, front_odds, word_among
 from compress.pareto import Table, point_cost
 from compress.report import sheet, text
 from compress.report.notes import footnotes, heading, title
@@ -72,9 +72,8 @@ def _verdict(result: Result, cost: Estimate | None, family: int) -> Lines:
     if cost is None or family < 2 or word in ("BROKEN", "NO MEASURABLE DIFFERENCE"):
         return (word,)
     interval = f"{text.digits(cost.low)} to {text.digits(cost.high)} adjusted"
-    if cost.low <= 1 <= cost.high:
-        return ("NO MEASURABLE DIFFERENCE", f"({interval}; {word} if it stood alone)")
-    return (word, f"({interval})")
+    among = word_among(word, cost)
+    return (among, f"({interval})" if among == word else f"({interval}; {word} if it stood alone)")
 
 
 def _cells(table: Table, row: Result | Reference, odds: float | None = None) -> dict[str, Lines]:
@@ -173,9 +172,13 @@ def _markdown_table(table: Table) -> str:
         lines += [_line((escape(text.plain(r.name)), escape(text.first_line(r)))) for r in table.failed]
     said = [(r.name, r.verdict) for r in table.results if r.verdict]
     if said:
-        lines += ["", "What each row says:", ""]
+        family = adjusted(table)
+        alone = " by itself (the table's intervals are adjusted for all of its rows)" if len(family) > 1 else ""
+        lines += ["", f"What each row says{alone}:", ""]
         for name, verdict in said:
             cause = f" Why: {verdict.cause}." if verdict.cause else ""
+            if len(family) > 1 and word_among(verdict.word, family.get(name)) != verdict.word:
+                cause = f" Among these rows that is NO MEASURABLE DIFFERENCE.{cause}"
             lines.append(escape(f"- {text.plain(name)}: {verdict.sentence}.{cause}", bullet=True))
     lines += ["", "Notes:", "", *(escape(f"- {note}", bullet=True) for note in footnotes(table)), ""]
     return "\n".join(lines)
