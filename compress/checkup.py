@@ -1,7 +1,7 @@
 """`compress doctor`: finds the meter of a device, examines it, and says what to do."""
 
 from compress.config import InputError
-from compress.devices import pick
+from compress.devices import identity, pick
 from compress.energy import Absent, doctor, find_meter, gpus_of, nvml, profile
 from compress.locks import locked, measuring_lock
 from compress.measure import machine as machines
@@ -13,11 +13,15 @@ def checkup(device: str, quick: bool) -> list[str]:
     """What was found, line by line; the profile of a board is saved for the sessions to come."""
     if "," in device:
         raise InputError(f"doctor --device {device}: examines one device at a time")
-    picked = str(pick(device))
+    try:
+        picked = str(pick(device))
+    except InputError as error:
+        raise InputError([*error.problems, *(_gpus() if device.startswith("cuda") else ())]) from None
     machine = machines.describe(picked)
     lines = [f"{machine.device_name} ({machine.device}, machine {machine.id})"]
     if not picked.startswith("cuda"):
-        return lines + _cpu()
+        return lines + _cpu() + (_gpus() if device == "auto" else [])
+    lines += _gpus()
     (gpu,) = gpus_of(machine.details)
     meter = nvml.find(gpu)
     if isinstance(meter, Absent):
@@ -30,6 +34,22 @@ def checkup(device: str, quick: bool) -> list[str]:
     if report.profile is not None:
         lines.append(f"  saved for sessions on this board: {profile.save(report.profile)}")
     return lines + [f"do: {line}" for line in report.advice] or lines
+
+
+def _gpus() -> list[str]:
+    """What NVML says of this machine's GPUs, whatever torch can use."""
+    import torch
+
+    told = nvml.seen()
+    if isinstance(told, Absent):
+        return [f"GPU: {told.reason}"]
+    lines = [f"  NVML {number}: {each}" for number, each in enumerate(told)]
+    for index in range(torch.cuda.device_count()):
+        same = identity(torch.device("cuda", index))
+        lines.append(f"  cuda:{index}: {same['name']}, GPU-{same['uuid']}, PCI {same['pci']}")
+    if told and not torch.cuda.is_available():
+        lines.append("  torch uses none of them: install a build of torch for CUDA that fits the driver")
+    return lines or ["GPU: NVML sees none"]
 
 
 def _cpu() -> list[str]:

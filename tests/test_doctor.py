@@ -161,3 +161,21 @@ def test_modelled_energy_of_a_block_is_a_range_and_says_so() -> None:
         assert spent.high_j / spent.energy_j == pytest.approx(2.5)
         assert str(spent).count("~") == 1
         assert "modelled from CPU time" in str(spent)
+
+
+def test_a_gpu_that_torch_cannot_use_is_explained(monkeypatch: pytest.MonkeyPatch) -> None:
+    from compress import checkup
+    from compress.config import InputError
+
+    boards = [Board("GPU-a"), Board("GPU-b", pci="00000000:AF:00.0")]
+    simulator = Simulator(boards, lambda: 0.0)
+    monkeypatch.setitem(sys.modules, "pynvml", simulator)
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    with pytest.raises(InputError) as refused:
+        checkup.checkup("cuda", quick=True)
+    told = "\n".join(refused.value.problems)
+    assert "NVML 1: Test GPU, GPU-b, PCI 00000000:AF:00.0" in told
+    assert "install a build of torch for CUDA" in told
+    simulator.faults["init"] = simulator.NVML_ERROR_LIB_RM_VERSION_MISMATCH
+    with pytest.raises(InputError, match="reboot after a driver update"):
+        checkup.checkup("cuda", quick=True)

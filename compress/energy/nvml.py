@@ -195,6 +195,22 @@ def find(gpu: Gpu) -> NvmlCounter | Absent:
     return counter
 
 
+def seen() -> tuple[str, ...] | Absent:
+    """Every GPU that NVML sees, in its own order, whatever CUDA sees: name, UUID, PCI address. Or why it sees none."""
+    import pynvml
+
+    try:
+        pynvml.nvmlInit()
+        handles = [pynvml.nvmlDeviceGetHandleByIndex(index) for index in range(pynvml.nvmlDeviceGetCount())]
+        return tuple(
+            f"{_text(pynvml.nvmlDeviceGetName(h))}, {_text(pynvml.nvmlDeviceGetUUID(h))}, "
+            f"PCI {_text(pynvml.nvmlDeviceGetPciInfo(h).busId)}"
+            for h in handles
+        )
+    except pynvml.NVMLError as error:
+        return Absent(sentence(pynvml, error))
+
+
 def _handle(pynvml: Any, gpu: Gpu) -> Any:
     """By UUID; by PCI address where there is none, or NVML knows another one (an instance of a board under MIG)."""
     if gpu.uuid is not None:

@@ -141,6 +141,19 @@ class Simulator:
             raise NVMLError(self.NVML_ERROR_NOT_FOUND)
         return boards[name]
 
+    def nvmlDeviceGetCount(self) -> int:
+        """How many boards there are."""
+        return len(self.boards)
+
+    def nvmlDeviceGetHandleByIndex(self, index: int) -> Board:
+        """By NVML's own number."""
+        self._check("handle")
+        return self.boards[index]
+
+    def nvmlDeviceGetPciInfo(self, handle: Board) -> Any:
+        """Its address."""
+        return SimpleNamespace(busId=handle.pci)
+
     def nvmlDeviceGetUUID(self, handle: Board) -> str:
         """The board's UUID."""
         return handle.uuid
