@@ -5,6 +5,7 @@ import math
 import random
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from compress import figures, trace
 from compress.energy import Gpu, nvml
 from compress.energy.sampler import integrated_power, movements, window_energy
 from compress.energy.simulate import Board, Simulator
+from compress.measure import latency
 from compress.measure.latency import settled
 from compress.results import Point
 from compress.verify import verify
@@ -157,6 +159,16 @@ def test_a_warm_up_that_was_cut_short_lowers_the_grade(monkeypatch: Any) -> None
     found = point(answer)
     assert found.grade == "C"
     assert any("had not settled" in reason for reason in found.grade_reasons)
+
+
+def test_blocks_of_constant_power_differ_by_less_than_settling_asks_for(monkeypatch: Any) -> None:
+    clock = VirtualTime.install(monkeypatch)
+    monkeypatch.setattr(latency, "time", SimpleNamespace(monotonic=clock.monotonic, monotonic_ns=clock.monotonic_ns))
+    monkeypatch.setitem(sys.modules, "pynvml", Simulator([Board("GPU-a", watts=300.0)], clock.monotonic))
+    meter = nvml.find(Gpu("a"))
+    assert isinstance(meter, nvml.NvmlCounter)
+    blocks = [latency._power(lambda: clock.sleep(0.0137), [{}], lambda: None, meter) for _ in range(12)]
+    assert all(watts == pytest.approx(300, rel=0.004) for watts in blocks)
 
 
 def test_settled_is_a_minute_without_trend_and_two_like_blocks() -> None:

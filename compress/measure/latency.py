@@ -12,6 +12,7 @@ from compress.energy.sampler import Sampler
 
 BLOCK_S = 5.0
 TREND_BLOCKS = 12  # 60 s
+NEAR_S = 0.005  # between two looks at the counter while one of its movements is waited for
 POWER_BLOCKS = 2  # blocks of one model in a row, so that successive ones can be compared
 
 
@@ -134,13 +135,31 @@ def settle(
     while not settled(blocks):
         if time.monotonic() >= deadline:
             return False
-        start_uj, start = read_uj(meter), time.monotonic()
-        run_for(models[len(blocks) // POWER_BLOCKS % len(models)], batches, BLOCK_S, sync)
-        end_uj, temperature = read_uj(meter), meter.state().get("temperature_c")
-        if start_uj is None or end_uj is None or temperature is None:
+        model = models[len(blocks) // POWER_BLOCKS % len(models)]
+        power, temperature = _power(model, batches, sync, meter), meter.state().get("temperature_c")
+        if power is None or temperature is None:
             return False
-        blocks.append((temperature, (end_uj - start_uj) / (time.monotonic() - start)))
+        blocks.append((temperature, power))
     return True
+
+
+def _power(
+    model: Any, batches: Sequence[dict[str, torch.Tensor]], sync: Callable[[], None], meter: Meter
+) -> float | None:
+    """Mean power of a block, from one movement of the counter to another: unaligned edges would make 2 % of noise."""
+
+    def movement() -> tuple[int | None, int]:
+        before = counted = read_uj(meter)
+        deadline = time.monotonic() + 2 * (meter.step_s or 0.0)
+        while counted == before and time.monotonic() < deadline:
+            run_for(model, batches, NEAR_S, sync, least=1)
+            counted = read_uj(meter)
+        return counted, time.monotonic_ns()
+
+    start_uj, start = movement()
+    run_for(model, batches, BLOCK_S, sync)
+    end_uj, end = movement()
+    return None if start_uj is None or end_uj is None else 1e3 * (end_uj - start_uj) / (end - start)  # uJ / ns = kW
 
 
 def settled(blocks: Sequence[tuple[int, float]]) -> bool:
