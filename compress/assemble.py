@@ -84,6 +84,14 @@ def judge(answer: Mapping[str, Any], references: Sequence[Spec], job: Job) -> tu
     )
     notes = [f"the reference {name} could not be measured: {error}" for name, error in missing.items()]
     notes += [answer["in_turn"]] if answer.get("in_turn") else []
+    meter = answer["meter"]
+    if meter.get("source") == "nvml":
+        examined = meter.get("doctor")
+        notes.append(
+            f"doctor examined this board on {examined}: its counter moves every {1e3 * meter['step_s']:.0f} ms"
+            if examined
+            else "doctor has not examined this board: its counter is not read closely near a window's edges"
+        )
     return judged_by, present, tuple(notes)
 
 

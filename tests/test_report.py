@@ -111,6 +111,18 @@ def test_a_modelled_table_says_why_its_front_is_latency():
     assert "energy / ref" not in rows(table)[0].cells
 
 
+def test_measured_energy_says_by_what_of_what_how_well_and_how_finely():
+    def covering(result):
+        points = tuple(replace(p, energy_boundary="GPU board H200", energy_gain=0.05) for p in result.points)
+        return replace(result, points=points)
+
+    results = [covering(factory.result(name, energy_source="nvml")) for name in ("a", "b")]
+    notes = "\n".join(footnotes(group(results)[0]))
+    assert "Energy by nvml, of GPU board H200. Grades: B: a, b" in notes
+    assert "error of up to 5 % as well; ratios do not" in notes
+    assert "could tell is 3 to 3 % of a row's cost" in notes
+
+
 def test_missing_energy_gives_its_reason_as_a_footnote():
     table = group([factory.result(energy_source=None)])[0]
     assert rows(table)[0].cells["energy"] == ("—",)

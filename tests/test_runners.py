@@ -1,20 +1,28 @@
 """Models that do not fit together are loaded in turn, and nothing of the one before stays in memory."""
 
 import gc
+import os
+import sys
+import time
 import weakref
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from compress import runners
+from compress import figures, runners, session
+from compress.energy import Gpu, nvml
+from compress.energy.simulate import Board, Simulator
 from compress.job import Job, Spec
+from compress.measure import latency
 from compress.recipe import PROFILES
 from compress.runners import Shelf, crowded
 from compress.session import run_session
 from compress.workloads import Workload, source
 from tests.helpers import QUICK, compress, read_result
 
+SHORT = PROFILES["quick"].model_copy(update={"rounds": 3, "window_s": 0.3, "preroll_s": 0.0, "warmup_s": 1.0})
 REFERENCES = (("fp32 eager", "fp32"), ("bf16 eager", "bf16"))
 
 
@@ -86,6 +94,31 @@ def test_a_model_that_fails_in_a_round_is_left_out_and_the_others_go_on(
     assert len(first["points"][0]["rounds"]) == 3
     assert second["error"] == "MemoryError: no room"
     assert second["points"] == []
+
+
+def test_a_whole_session_on_a_simulated_board_gives_its_joules(workload: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    board = Board("GPU-a", watts=200.0, period_s=0.02, processes=lambda _: (os.getpid(),))
+    simulator = Simulator([board], time.monotonic)
+    monkeypatch.setitem(sys.modules, "pynvml", simulator)
+    meter = nvml.find(Gpu("a"))
+    assert isinstance(meter, nvml.NvmlCounter)
+    meter.step_s, meter.harmed_by_reading = 0.02, False  # as doctor would have found
+    monkeypatch.setattr(session, "find_meter", lambda *_: meter)
+    monkeypatch.setattr(session, "IDLE_S", 0.2)
+    monkeypatch.setattr(latency, "settle", lambda *_: None)  # a minute
+    answer = run_session(replace(job(workload, "together"), settings=SHORT), {})
+    assert answer["foreign_processes"] == 0
+    assert answer["idle_w"] == pytest.approx(200, rel=0.1)
+    judged = {"references": ["fp32 eager", "bf16 eager"], "against": "fp32 eager", "metric": "accuracy", "seed": 0}
+    raw = figures.from_trace({**answer, "judged_by": judged})
+    for name, _ in REFERENCES:
+        (point,) = figures.points(raw, name)
+        assert point.energy_j is not None, point.energy_reason
+        assert point.grade in ("C", "D")  # short windows; or other tests keep the cores busy
+        for window in point.rounds:
+            assert window.energy_j == pytest.approx(
+                200 * window.duration_s, rel=0.08
+            )  # 2 ms at edges of 0.3 s, late threads
 
 
 @pytest.mark.parametrize(

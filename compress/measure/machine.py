@@ -101,7 +101,7 @@ def _gpu(device: str) -> dict[str, Any]:
 
 
 def _nvml_state(uuid: str) -> dict[str, Any]:
-    """Driver, clocks, power limit, temperature and other processes of a GPU; what NVML refuses is None."""
+    """Driver, clocks, power limit, temperature, ECC, MIG and processes of a GPU; what NVML refuses is None."""
     import pynvml
 
     try:
@@ -116,6 +116,8 @@ def _nvml_state(uuid: str) -> dict[str, Any]:
         "sm_clock_mhz": lambda: pynvml.nvmlDeviceGetClockInfo(handle, pynvml.NVML_CLOCK_SM),
         "memory_clock_mhz": lambda: pynvml.nvmlDeviceGetClockInfo(handle, pynvml.NVML_CLOCK_MEM),
         "event_reasons": lambda: pynvml.nvmlDeviceGetCurrentClocksEventReasons(handle),
+        "ecc": lambda: bool(pynvml.nvmlDeviceGetEccMode(handle)[0]),
+        "mig": lambda: bool(pynvml.nvmlDeviceGetMigMode(handle)[0]),
         "processes": lambda: [p.pid for p in pynvml.nvmlDeviceGetComputeRunningProcesses(handle)],
     }
     answers: dict[str, Any] = {}

@@ -104,6 +104,8 @@ def _energy(point: Point, energy: Estimate) -> Iterable[str]:
     value, interval = text.digits(1e3 * energy.value, count), text.spread(1e3 * energy.low, 1e3 * energy.high, count)
     why = f": {'; '.join(point.grade_reasons)}" if point.grade_reasons else ""
     yield f"  energy {about}{value} mJ an inference {interval}, {point.energy_source}, grade {point.grade}{why}"
+    if point.energy_boundary:
+        yield f"    it covers: {point.energy_boundary}"
     token = point.energy_per_token_j
     if token is not None:
         value, interval = text.digits(1e3 * token.value, count), text.spread(1e3 * token.low, 1e3 * token.high, count)

@@ -7,7 +7,7 @@ from compress.odds import MOST
 from compress.pareto import Table
 from compress.report.text import digits, plain, spread
 from compress.results import Accuracy, Point
-from compress.verdict import point_name
+from compress.verdict import MEASURED, point_name
 
 
 def title(table: Table) -> str:
@@ -80,6 +80,7 @@ def _reading(table: Table) -> Iterable[str]:
             "rows that share it are ties."
         )
         yield "A / is ours divided by the reference's: below 1 is a saving. Parentheses hold 95 % intervals."
+    yield from _metered(table)
     if table.axis == "latency" and table.results:
         why = (
             "energy is only modelled on this machine (~)"
@@ -107,6 +108,26 @@ def _reading(table: Table) -> Iterable[str]:
         )
     if table.superseded:
         yield f"Older results were left out of: {_names(table.superseded)}."
+
+
+def _metered(table: Table) -> Iterable[str]:
+    """What measured the energies, what they cover, how good they are, and how small a difference could be told."""
+    points = [(name, point) for name, point in _points(table) if point is not None and point.energy_j is not None]
+    if table.meter not in MEASURED or not points:
+        return
+    boundary = next((p.energy_boundary for _, p in points if p.energy_boundary), None)
+    grades: dict[str, list[str]] = {}
+    for name, point in points:
+        grades.setdefault(str(point.grade), []).append(name)
+    graded = "; ".join(f"{mark}: {_names(names)}" for mark, names in sorted(grades.items()))
+    gain = next((p.energy_gain for _, p in points if p.energy_gain is not None), None)
+    own = "" if not gain else f" Joules carry the board's own error of up to {100 * gain:g} % as well; ratios do not."
+    yield f"Energy by {table.meter}" + (f", of {boundary}" if boundary else "") + f". Grades: {graded}.{own}"
+    ratios = [point.ratio(table.reference or "") for _, point in points]
+    least = [100 * r.min_detectable for r in ratios if r is not None and r.min_detectable is not None]
+    if least:
+        span = f"{min(least):.2g} to {max(least):.2g} %"
+        yield f"The smallest difference that these rounds could tell is {span} of a row's cost."
 
 
 def _missing(table: Table) -> Iterable[str]:
