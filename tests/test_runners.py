@@ -13,6 +13,7 @@ import pytest
 
 from compress import figures, runners, session
 from compress.energy import Gpu, nvml
+from compress.energy.sampler import window_energy
 from compress.energy.simulate import Board, Simulator
 from compress.job import Job, Spec
 from compress.measure import latency
@@ -115,10 +116,11 @@ def test_a_whole_session_on_a_simulated_board_gives_its_joules(workload: Path, m
         (point,) = figures.points(raw, name)
         assert point.energy_j is not None, point.energy_reason
         assert point.grade in ("C", "D")  # short windows; or other tests keep the cores busy
-        for window in point.rounds:
-            assert window.energy_j == pytest.approx(
-                200 * window.duration_s, rel=0.08
-            )  # 2 ms at edges of 0.3 s, late threads
+    windows = [window for runner in answer["runners"] for window in runner["points"][0]["rounds"]]
+    for window in windows:  # on a busy machine the sampler comes late, and says so
+        energy = window_energy(answer["samples"], window["started_ns"], window["ended_ns"], 0.02)
+        true = 200e-9 * (window["ended_ns"] - window["started_ns"])
+        assert energy.joules == pytest.approx(true, rel=energy.edge_error + 0.005)
 
 
 @pytest.mark.parametrize(
