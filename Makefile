@@ -25,7 +25,7 @@ pareto: setup
 	$(PYTHON) -m compress pareto results && exit $$status
 
 pareto-all: setup
-	@status=0; $(PYTHON) -m compress run recipes/*.yaml > /dev/null || status=$$?; \
+	@status=0; $(PYTHON) -m compress run --fitting recipes/*.yaml > /dev/null || status=$$?; \
 	$(PYTHON) -m compress pareto results && exit $$status
 
 test: setup lint types

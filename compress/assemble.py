@@ -112,7 +112,9 @@ def assemble(
     made = []
     for item in items:
         parts = {"session": session, "trace": str(place), "references": rows, **_result(raw, item, remarks)}
-        made.append(judged(_row(item.recipe, item.found, item.fingerprint, machine, job.limit, **parts)))
+        counted = None if parts.get("accuracy") is None else parts["accuracy"].estimate.n
+        limit = None if job.limit is None or (counted or job.limit) < job.limit else job.limit  # there are no more
+        made.append(judged(_row(item.recipe, item.found, item.fingerprint, machine, limit, **parts)))
     return made
 
 

@@ -36,6 +36,7 @@ def run(
     keep: Annotated[bool, typer.Option(help="Keep the compressed models.")] = True,
     fresh: Annotated[bool, typer.Option(help="Run again what has a result already.")] = False,
     limit: Annotated[int | None, typer.Option(help="Take only so many test examples; every table says so.")] = None,
+    fitting: Annotated[bool, typer.Option("--fitting", help="Leave out recipes that the device cannot run.")] = False,
 ) -> None:
     """Run recipes in one session with shared references, and leave a result each."""
     from compress.config import parse_assignment
@@ -54,7 +55,7 @@ def run(
             problems.extend(error.problems)
     if problems:
         raise InputError(problems)
-    options = Options(workload, device, out, artifacts, fresh, limit, keep)
+    options = Options(workload, device, out, artifacts, fresh, limit, keep, fitting)
     finished = run_all(loaded, options)
     _print_tables(group(finished))
     failures = [result for result in finished if result.error is not None]
@@ -106,12 +107,17 @@ def pareto(
             lines += [line for table in tables for line in report.carbon_lines(table, said)]
         for line in lines:
             print(line)
-        for path in report.write_tables(tables, out or folder, problems, lines, painter.picture):
-            print(path, file=sys.stderr)
+        try:
+            for path in report.write_tables(tables, out or folder, problems, lines, painter.picture):
+                print(path, file=sys.stderr)
+        except OSError as error:
+            raise InputError(
+                f"{out or folder}: cannot be written ({error.strerror}); choose another with --out"
+            ) from None
 
 
 def _grade(text: str) -> Any:
-    if text not in ("A", "B", "C", "D"):
+    if text not in ("A", "B", "C"):
         raise InputError(f"--grade {text}: expected A, B or C; energy of grade D or E is not ranked")
     return text
 

@@ -27,7 +27,8 @@ class Comparison:
         one, two = self.results
         (ratio,) = self.point.ratios
         axis, _ = cost_axis(ratio, self.point.energy_source, self.point.grade)
-        said = [f"{one.name} against {two.name}: {self.verdict.sentence}"]
+        limited = [] if one.limit is None else [f"LIMITED: judged on {one.limit} test examples only"]
+        said = [*limited, f"{one.name} against {two.name}: {self.verdict.sentence}"]
         if self.verdict.cause:
             said.append(f"why: {self.verdict.cause}")
         for name, estimate in (("latency", ratio.latency), ("energy", ratio.energy)):

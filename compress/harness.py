@@ -19,11 +19,11 @@ from compress.assemble import Built, assemble, failed
 from compress.child import run_child, threads
 from compress.config import InputError
 from compress.energy import Absent, Meter, find_meter, gpus_of
-from compress.formats import DYNAMIC_ACTIVATIONS, GRAPHS
+from compress.formats import BATCH_DEPENDENT, GRAPHS
 from compress.job import Job, Spec, write_job
 from compress.locks import locked, measuring_lock
 from compress.measure import machine as machines
-from compress.plan import Options, Planned, check_writable, plan, standing
+from compress.plan import Options, Planned, plan, standing
 from compress.progress import say
 from compress.quiet import quiet_transformers
 from compress.recipe import Recipe, Settings
@@ -86,8 +86,6 @@ def run_all(recipes: Sequence[Recipe], options: Options) -> list[Result]:
         quiet_transformers()
     for group in by_workload.values():
         preflight.check([planned.recipe for planned in group], group[0].found)
-    for folder in {p.path.parent for p in plans} | {p.folder.parent for p in plans}:
-        check_writable(folder)
     stood = frozenset(finished)
     for group in by_workload.values():
         finished |= _run_group(group, options, machine)
@@ -144,7 +142,7 @@ def _run_group(group: Sequence[Planned], options: Options, machine: Machine, aga
             built = {path: item for path, item in built.items() if path not in others}
         for items in _measured_alike(list(built.values()), meter):
             for result in _measured(items, options, machine, meter):
-                finished[results.write(options.out, result)] = result
+                finished[_written(options.out, result)] = result
     if not options.keep:
         for planned in group:
             shutil.rmtree(planned.folder, ignore_errors=True)
@@ -167,13 +165,24 @@ def _measured(items: Sequence[Built], options: Options, machine: Machine, meter:
     """Results of one session; when its process dies (of memory, of a full disk) all of them say so."""
     try:
         return _measure(items, options, machine, meter)
-    except RuntimeError as error:
+    except (RuntimeError, OSError) as error:
         return [failed(i.recipe, i.found, i.fingerprint, machine, options.limit, error) for i in items]
+
+
+def _written(out: Path, result: Result) -> Path:
+    """Where a result was written. Raises InputError when it could not be: the artifact is kept, and found again."""
+    try:
+        return results.write(out, result)
+    except OSError as error:
+        raise InputError(
+            f"{out}: the result of {result.name} cannot be written ({error.strerror}); make room and run the same "
+            "command again: what was compressed is kept"
+        ) from None
 
 
 def _fail(planned: Planned, options: Options, machine: Machine, error: Exception) -> Result:
     result = failed(planned.recipe, planned.found, planned.fingerprint, machine, options.limit, error)
-    results.write(options.out, result)
+    _written(options.out, result)
     say(f"  {planned.recipe.name} failed: {result.error}")
     return result
 
@@ -253,7 +262,7 @@ def _spec(item: Built) -> Spec:
         dtype="",
         runtime=item.manifest.extra["runtime"],
         low_bit=bool(formats),
-        dynamic_activations=bool(formats & DYNAMIC_ACTIVATIONS),
+        dynamic_activations=bool(formats & BATCH_DEPENDENT),
         reference=False,
     )
 

@@ -10,12 +10,14 @@ from compress import metrics, results
 from compress.config import InputError, digest
 from compress.formats import GRAPHS, DeviceType, choose
 from compress.measure import machine as machines
+from compress.progress import say
 from compress.recipe import Recipe
 from compress.results import Machine, Result
 from compress.workloads import Workload, source
 
 RESULTS = Path("results")
 ARTIFACTS = Path("artifacts")
+RESERVED = (results.SHIPPED, "traces")
 
 
 @dataclass(frozen=True)
@@ -29,6 +31,13 @@ class Options:
     fresh: bool = False
     limit: int | None = None
     keep: bool = True
+    fitting: bool = False
+    """Leave out recipes that the device has no runtime or format for, instead of refusing them all."""
+
+    def __post_init__(self) -> None:
+        """Folders may be given as text."""
+        for name in ("out", "artifacts"):
+            object.__setattr__(self, name, Path(getattr(self, name)))
 
 
 @dataclass(frozen=True)
@@ -52,12 +61,34 @@ def plan(recipes: Sequence[Recipe], options: Options, machine: Machine) -> list[
     code = machines.code_version()
     if options.limit is not None and options.limit < 2:
         raise InputError(f"--limit {options.limit}: expected at least 2 test examples")
+    workloads: dict[str, Workload] = {}
+    fit: list[Recipe] = []
     for recipe in recipes:
         name = options.workload or recipe.workload
         try:
             _check_pairs(recipe, machine)
+        except InputError as error:
+            if not options.fitting:
+                problems.extend(error.problems)
+                continue
+            for problem in error.problems:
+                say(f"{recipe.name} is left out: {problem}")
+            continue
+        fit.append(recipe)
+        try:
+            if name not in workloads:
+                workloads[name] = _named(Workload.load(name))
+        except InputError as error:
+            problems.extend(problem for problem in error.problems if problem not in problems)
+    if problems:  # before a workload is resolved, which may train its model
+        raise InputError(problems)
+    for option in ("out", "artifacts"):
+        check_writable(getattr(options, option), f"--{option}")
+    for recipe in fit:
+        name = options.workload or recipe.workload
+        try:
             if name not in sources:
-                sources[name] = source.resolve(Workload.load(name))
+                sources[name] = source.resolve(workloads[name])
             found = sources[name]
             metric = metrics.digest(found.workload.metric_name)
         except InputError as error:
@@ -76,6 +107,15 @@ def plan(recipes: Sequence[Recipe], options: Options, machine: Machine) -> list[
     if problems:
         raise InputError(problems)
     return list({planned.path: planned for planned in plans}.values())
+
+
+def _named(workload: Workload) -> Workload:
+    """The workload, unless results under its name would be passed over."""
+    if workload.name in RESERVED:
+        raise InputError(
+            f"workload {workload.name}: that name is taken by a folder of results; call the file otherwise"
+        )
+    return workload
 
 
 def _transformed(found: source.Source) -> list[Any]:
@@ -118,14 +158,14 @@ def _check_pairs(recipe: Recipe, machine: Machine) -> None:
             raise InputError(f"{recipe.name} runtime: {recipe.runtime} takes fp32 models here; remove the cast step")
 
 
-def check_writable(folder: Path) -> None:
+def check_writable(folder: Path, option: str) -> None:
     """Meets a folder that cannot be written before an hour of work, not after."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
             pass
     except OSError as error:
-        raise InputError(f"{folder}: cannot be written ({error.strerror}); choose another with --out") from None
+        raise InputError(f"{folder}: cannot be written ({error.strerror}); choose another with {option}") from None
 
 
 def standing(planned: Planned) -> Result | None:

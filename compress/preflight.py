@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
+from compress import metrics
 from compress.config import InputError
 from compress.methods.steps import Layers
 from compress.recipe import Recipe
@@ -29,12 +30,13 @@ def check(recipes: Sequence[Recipe], found: source.Source) -> None:
         )
     examples = source.load_examples(found, "test", processor, config)
     source.check(found, skeleton, processor, examples)
+    metrics.check(workload.metric_name, workload.task)
     problems = []
     for recipe in recipes:
         problems += [f"{recipe.name} {problem}" for problem in shape_problems(recipe, skeleton)]
         if any(needs_training_data(step) for step in recipe.steps):
             try:
-                source.load_examples(found, "train", processor, config, limit=2)
+                source.load_examples(found, "train", processor, config)
             except InputError as error:
                 problems += [f"{recipe.name} needs training examples: {problem}" for problem in error.problems]
     if problems:
@@ -48,14 +50,14 @@ def needs_training_data(step: Any) -> bool:
 
 def shape_problems(recipe: Recipe, skeleton: Any) -> list[str]:
     """Steps whose patterns choose nothing, and ranks that save nothing, one sentence each."""
-    from compress.bundle import linear_layers
+    from compress.layers import matrix, weight_layers
 
     problems = []
     for index, step in enumerate(recipe.steps):
         if not isinstance(step, Layers) or getattr(step, "structure", "unstructured") != "unstructured":
             continue
         try:
-            layers = list(linear_layers(skeleton, step))
+            layers = list(weight_layers(skeleton, step))
         except InputError as error:
             problems += [f"steps.{index}: {problem}" for problem in error.problems]
             continue
@@ -64,7 +66,7 @@ def shape_problems(recipe: Recipe, skeleton: Any) -> list[str]:
         if rank is None or pruned_before:  # after pruning the shapes are other ones; the step checks them itself
             continue
         for name, layer in layers:
-            rows, columns = layer.weight.shape  # [out, in]
+            rows, columns = matrix(layer).shape  # [out, in]
             if rank >= rows * columns / (rows + columns):
                 problems.append(
                     f"steps.{index}.rank: {rank} saves nothing on {name} [{rows}, {columns}]: two factors of rank r "

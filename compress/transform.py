@@ -15,6 +15,7 @@ from compress.cost import cost_of
 from compress.devices import pick
 from compress.energy import Absent, Meter, counted_j, read_uj
 from compress.energy.spending import spending
+from compress.layers import WeightLayer
 from compress.measure.size import parameter_counts
 from compress.methods import apply_step
 from compress.methods.steps import Step
@@ -180,5 +181,5 @@ def _layer_sums(model: Any) -> dict[str, tuple[Any, ...]]:
     return {
         name: (module.weight.dtype, tuple(module.weight.shape), float(module.weight.detach().double().sum()))
         for name, module in model.named_modules()
-        if isinstance(module, torch.nn.Linear | torch.nn.Conv2d) and module.weight.is_floating_point()
+        if isinstance(module, WeightLayer | torch.nn.Conv2d) and module.weight.is_floating_point()
     }

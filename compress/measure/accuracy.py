@@ -1,6 +1,7 @@
 """Accuracy of a model on a test split, example by example, so that two models can be compared pair by pair."""
 
 import math
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -188,10 +189,15 @@ def _chance(ours: Evaluation, metric: str) -> float | None:
     """The metric of a model that has learned nothing: the majority class, or zero correlation."""
     if metric == "matthews_correlation":
         return 0.0
-    if metric != "accuracy":
+    if "reference" not in ours.outcomes:
         return None
     references = list(ours.outcomes["reference"])
-    return max(references.count(value) for value in set(references)) / len(references)
+    counts = Counter(references)
+    most = max(sorted(counts), key=lambda value: counts[value])
+    if metric == "accuracy":
+        return counts[most] / len(references)
+    always = metrics.compute(metric, {"prediction": [most] * len(references), "reference": references})
+    return always if math.isfinite(always) else None
 
 
 def _bits_per_byte(ours: Evaluation) -> float | None:

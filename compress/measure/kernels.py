@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from compress.graph import GraphModel
+from compress.layers import WeightLayer
 from compress.quiet import silenced_stderr
 from compress.results import Kernel, Operator
 
@@ -61,7 +62,7 @@ def zero_share(model: Any) -> float:
 
 def _weights(model: Any) -> Iterator[Any]:
     for module in model.modules():
-        if isinstance(module, nn.Linear | nn.Conv2d) and module.weight.is_floating_point():
+        if isinstance(module, WeightLayer | nn.Conv2d) and module.weight.is_floating_point():
             yield module.weight.detach().float().cpu().numpy()
 
 

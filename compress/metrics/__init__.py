@@ -19,6 +19,10 @@ from compress.config import InputError
 NAMES = ("accuracy", "f1", "matthews_correlation", "perplexity")
 LOWER = frozenset({"perplexity"})
 """Those of them of which less is better."""
+MADE: dict[str, dict[str, list[float]]] = {
+    "classes": {"prediction": [0, 1, 1, 0], "reference": [0, 1, 0, 1]},
+    "language": {"nll": [2.0, 3.0], "tokens": [2, 3], "bytes": [7, 9]},
+}
 FEATURE_OF = {"prediction": "predictions", "reference": "references"}
 
 
@@ -32,8 +36,17 @@ def compute(metric: str, outcomes: Mapping[str, list[float]]) -> float:
             raise InputError(
                 f"metric {metric}: needs {', '.join(sorted(wanted))}; the task gives {', '.join(sorted(given))}"
             )
-        result = scorer.compute(**{name: values for name, values in given.items() if name in wanted})
+        try:
+            result = scorer.compute(**{name: values for name, values in given.items() if name in wanted})
+        except Exception as error:  # whatever a module of the user's raises
+            raise InputError(f"metric {metric}: {type(error).__name__}: {error}") from error
     return _single(metric, result)
+
+
+def check(metric: str, task: str) -> None:
+    """Computes a metric of a few made outcomes. Raises InputError when it does not load, fit the task, or compute."""
+    compute(metric, MADE["language" if task == "causal-lm" else "classes"])
+    higher_is_better(metric)
 
 
 def higher_is_better(metric: str) -> bool:
@@ -74,7 +87,7 @@ def _load(path: Path, content: str) -> ModuleType:
     module = importlib.util.module_from_spec(spec)
     try:
         spec.loader.exec_module(module)
-    except (ImportError, SyntaxError, NameError, AttributeError) as error:
+    except Exception as error:  # whatever a file of the user's raises
         raise InputError(f"metric {path}: cannot be imported ({type(error).__name__}: {error})") from error
     return module
 

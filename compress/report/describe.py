@@ -128,7 +128,7 @@ def print_methods(steps: Sequence[type[Config]], console: "Console") -> None:
             if name == "method":
                 continue
             kind = _kind(field.annotation)
-            default = "required" if field.is_required() else _plain(field.get_default())
+            default = "required" if field.is_required() else _plain(field.get_default(call_default_factory=True))
             table.add_row(*(Text(value) for value in (name, kind, default, field.description or "")))
         console.print(table)
         console.print()

@@ -160,7 +160,7 @@ def _sensitive(table: Table) -> Iterable[str]:
             continue
         at = f"; its {accuracy.metric} holds for batch {accuracy.batch_size}" if accuracy.batch_size else ""
         share = 100 * accuracy.batch_sensitivity
-        yield f"{name}: {share:.1f} % of its answers differ between batch 1 and batch 32 (dynamic activations){at}."
+        yield f"{name}: {share:.1f} % of its answers differ between batch 1 and batch 32 (rounded activations){at}."
 
 
 def _own(table: Table) -> Iterable[str]:
