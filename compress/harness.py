@@ -11,6 +11,7 @@ import tempfile
 import time
 import uuid
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -77,7 +78,7 @@ def run_all(recipes: Sequence[Recipe], options: Options) -> list[Result]:
     by_workload: dict[str, list[Planned]] = {}
     for planned in plans:
         before = None if options.fresh else standing(planned)
-        if before is not None:
+        if before is not None and not (options.keep and before.artifact is None):
             say(f"{planned.recipe.name} on {planned.found.workload.name}: unchanged, result stands")
             finished[planned.path] = before
         else:
@@ -130,6 +131,7 @@ def _run_group(group: Sequence[Planned], options: Options, machine: Machine, aga
     meter = find_meter(machine.device.partition(":")[0], gpus_of(machine.details))
     finished: dict[Path, Result] = {}
     built: dict[Path, Built] = {}
+    passing = [] if options.keep else [planned.folder for planned in group if not planned.folder.exists()]
     for planned in group:
         try:
             built[planned.path] = _build(planned, options, machine, meter)
@@ -142,10 +144,11 @@ def _run_group(group: Sequence[Planned], options: Options, machine: Machine, aga
             built = {path: item for path, item in built.items() if path not in others}
         for items in _measured_alike(list(built.values()), meter):
             for result in _measured(items, options, machine, meter):
-                finished[_written(options.out, result)] = result
-    if not options.keep:
-        for planned in group:
-            shutil.rmtree(planned.folder, ignore_errors=True)
+                gone = result.artifact is not None and Path(result.artifact) in passing
+                made = replace(result, artifact=None) if gone else result
+                finished[_written(options.out, made)] = made
+    for folder in passing:  # what an earlier run kept stays
+        shutil.rmtree(folder, ignore_errors=True)
     return finished
 
 

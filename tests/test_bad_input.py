@@ -224,3 +224,65 @@ def test_result_files_that_cannot_be_read_are_named_and_the_others_make_the_tabl
     assert "no such folder" in refused("pareto", tmp_path / "nowhere")
     (tmp_path / "x.json").write_text("{}")
     assert "schema" in refused("show", tmp_path / "x.json")
+
+
+BROKEN_METRIC = """
+import datasets, evaluate
+class Broken(evaluate.Metric):
+    def _info(self):
+        features = datasets.Features({"predictions": datasets.Value("int64"), "references": datasets.Value("int64")})
+        return evaluate.MetricInfo(description="", citation="", inputs_description="", features=features)
+    def _compute(self, predictions, references):
+        return {"broken": 1 / 0}
+"""
+
+
+def test_a_metric_that_does_not_fit_or_compute_is_met_before_any_work(
+    refused: Refused, workload: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "broken.py").write_text(BROKEN_METRIC)
+    (tmp_path / "empty.py").write_text("import no_such_module\n")
+    for metric, words in (
+        ("perplexity", "metric perplexity: needs"),
+        (str(tmp_path / "broken.py"), "ZeroDivisionError"),
+        (str(tmp_path / "empty.py"), "cannot be imported"),
+    ):
+        changed = workload.with_name("other.yaml")
+        changed.write_text(workload.read_text() + f"metric: {metric}\n")
+        assert words in refused("run", "bert_dense", "--workload", changed)
+        assert not list((tmp_path / "made").rglob("*.safetensors"))
+
+
+def test_nothing_is_trained_for_a_recipe_that_another_ones_mistake_refuses(
+    refused: Refused, workload: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def resolve(_: object) -> None:
+        raise AssertionError("the workload was resolved")
+
+    monkeypatch.setattr("compress.plan.source.resolve", resolve)
+    (tmp_path / "bad.yaml").write_text("runtime: openvino\nsteps: [{method: cast}]\n")
+    assert "takes fp32 models" in refused("run", "vit_dense", tmp_path / "bad.yaml")
+    (tmp_path / "reference.yaml").write_text(workload.read_text())
+    assert "taken by a folder of results" in refused("run", "bert_dense", "--workload", tmp_path / "reference.yaml")
+
+
+def test_tables_that_cannot_be_written_are_one_sentence(refused: Refused, tmp_path: Path) -> None:
+    (tmp_path / "in-the-way").write_text("")
+    reference = ROOT / "results" / "reference" / "minilm-sst2"
+    assert "choose another with --out" in refused("pareto", reference, "--out", tmp_path / "in-the-way")
+
+
+def test_results_on_a_full_disk_are_one_sentence(workload: Path, tmp_path: Path) -> None:
+    small = tmp_path / "small"
+    small.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=16k", "tmpfs", str(small)]
+    if subprocess.run(mount, capture_output=True, check=False).returncode != 0:
+        pytest.skip("mounting a small file system needs privileges")
+    try:
+        done = compress("run", "bert_dense", "--workload", workload, *QUICK, "--out", small / "out", cwd=tmp_path)
+        assert done.returncode == 2, done.stderr
+        assert "cannot be written (No space left on device)" in done.stderr
+        assert "Traceback" not in done.stderr
+        assert (tmp_path / "artifacts" / "my" / "bert_dense").is_dir()
+    finally:
+        subprocess.run(["umount", str(small)], check=True)

@@ -5,6 +5,7 @@ import shutil
 import statistics
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,8 @@ from compress import Recipe, load, results, run, trace
 from compress.compare import compared
 from compress.config import InputError
 from compress.external import attach
+from compress.plan import Options, plan
+from tests import factory
 from tests.helpers import QUICK, compress, environment, read_result, sentences, tokenizer, trained_bert
 
 
@@ -341,3 +344,30 @@ def test_apply_compresses_a_live_model_and_leaves_the_one_that_came_in_as_it_was
     assert sum(p.numel() for p in smaller.parameters()) < sum(p.numel() for p in model.parameters())
     inputs = tokens(["the film was great"], return_tensors="pt")
     assert smaller(**inputs).logits.shape == (1, 2)
+
+
+def test_what_is_not_kept_is_named_nowhere_and_made_again_when_it_is_to_be_kept(workload: Path, tmp_path: Path) -> None:
+    first = compress("run", "bert_bf16", "--workload", workload, *QUICK, "--no-keep", "--limit", "1000", cwd=tmp_path)
+    assert first.returncode == 0, first.stderr
+    folder = tmp_path / "artifacts" / "my" / "bert_bf16"
+    before = read_result(tmp_path, "bert_bf16")
+    assert before.artifact is None
+    assert not folder.exists()
+    assert before.limit is None  # there are only 60 examples
+    assert "LIMITED" not in first.stdout
+    second = compress("run", "bert_bf16", "--workload", workload, *QUICK, "--limit", "1000", cwd=tmp_path)
+    assert second.returncode == 0, second.stderr
+    assert folder.is_dir()
+    assert read_result(tmp_path, "bert_bf16").artifact is not None
+    compress("run", "bert_bf16", "--workload", workload, *QUICK, "--no-keep", "--fresh", cwd=tmp_path)
+    assert folder.is_dir()  # an earlier run kept it
+
+
+def test_recipes_that_the_device_cannot_run_are_left_out_on_demand(workload: Path, tmp_path: Path) -> None:
+    recipes = [Recipe.load("openvino_int8"), Recipe.load("bert_dense")]
+    options = Options(workload=str(workload), out=tmp_path / "out", artifacts=tmp_path / "made")
+    machine = factory.machine(device="cuda:0")
+    with pytest.raises(InputError, match="openvino"):
+        plan(recipes, options, machine)
+    (left,) = plan(recipes, replace(options, fitting=True), machine)
+    assert left.recipe.name == "bert_dense"

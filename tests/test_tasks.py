@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from compress.config import InputError
+from compress.recipe import Recipe
 from compress.workloads import (
     Dataset,
     OperatingPoint,
@@ -331,3 +332,17 @@ def test_a_regression_model_is_no_classifier() -> None:
     model = BertForSequenceClassification(BertConfig(vocab_size=64, num_labels=1, **sizes))
     problems = task_of("text-classification").check(model, tokenizer(), prepared(), own("text-classification"))
     assert problems == ["has 1 output, a regression; classification needs at least 2 classes"]
+
+
+def test_recipes_for_language_models_fit_gpt2_whose_layers_are_transposed() -> None:
+    from compress.measure.kernels import zero_share
+    from compress.methods import apply_step
+    from compress.methods.steps import Prune
+    from compress.preflight import shape_problems
+    from tests import made_models
+
+    model = made_models.gpt2()
+    for name in ("llama_int8", "llama_int4", "llama_lowrank"):
+        assert shape_problems(Recipe.load(name), model) == []
+    pruned = apply_step(made_models.bundle(model), Prune(structure="unstructured", fraction=0.5)).model
+    assert zero_share(pruned) > 0.4
