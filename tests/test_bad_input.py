@@ -13,7 +13,7 @@ import torch
 
 from compress import cli, load
 from compress.config import InputError
-from tests.helpers import bert, tokenizer, write_workload
+from tests.helpers import ROOT, bert, tokenizer, write_workload
 from tests.test_run import QUICK, compress
 
 
