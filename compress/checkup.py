@@ -46,7 +46,7 @@ def _gpus() -> list[str]:
     lines = [f"  NVML {number}: {each}" for number, each in enumerate(told)]
     for index in range(torch.cuda.device_count()):
         same = identity(torch.device("cuda", index))
-        lines.append(f"  cuda:{index}: {same['name']}, GPU-{same['uuid']}, PCI {same['pci']}")
+        lines.append(f"  cuda:{index}: {same['name']}, UUID {same['uuid']}, PCI {same['pci']}")
     if told and not torch.cuda.is_available():
         lines.append("  torch uses none of them: install a build of torch for CUDA that fits the driver")
     return lines or ["GPU: NVML sees none"]

@@ -156,7 +156,8 @@ def _point(raw: Raw, name: str, index: int) -> Point:
         reason = f"modelled from CPU time{f' and {basis}' if basis else ''}: {meter.get('why_modelled')}"
     elif idle is None and reason is None:
         reason = "idle power could not be measured"
-    theirs = _windows(raw, raw.against, index)
+    references = {each: found for each in raw.references if (found := _windows(raw, each, index)) is not None}
+    theirs = references.get(raw.against)
     against_j = None if theirs is None else theirs.energy_j
     mark, reasons = grades.grade(raw.answer, name, index, mine.energies, raw.against, against_j)
     times = [duration / 1e9 for window in runner["rounds"] for duration in window["batch_ns"]]
@@ -182,20 +183,17 @@ def _point(raw: Raw, name: str, index: int) -> Point:
         energy_reason=reason,
         grade=mark if estimate is not None else None,
         grade_reasons=reasons,
-        ratios=_ratios(raw, mine, index),
+        ratios=_ratios(raw, mine, references),
         verdict=None,
         rounds=rounds,
     )
 
 
-def _ratios(raw: Raw, mine: _Windows, index: int) -> tuple[Ratio, ...]:
+def _ratios(raw: Raw, mine: _Windows, references: Mapping[str, _Windows]) -> tuple[Ratio, ...]:
     """Paired ratios to every reference measured at the same point; a model of energy has none of energy."""
     measured = bool(raw.answer["meter"].get("measured"))
     ratios = []
-    for reference in raw.references:
-        theirs = _windows(raw, reference, index)
-        if theirs is None:
-            continue
+    for reference, theirs in references.items():
         joules = (mine.energy_j, theirs.energy_j) if measured and mine.energy_j and theirs.energy_j else None
         cost = joules or (mine.latency_s, theirs.latency_s)
         ratios.append(

@@ -265,7 +265,7 @@ def _spec(item: Built) -> Spec:
         dtype="",
         runtime=item.manifest.extra["runtime"],
         low_bit=bool(formats),
-        dynamic_activations=bool(formats & BATCH_DEPENDENT),
+        batch_dependent=bool(formats & BATCH_DEPENDENT),
         reference=False,
     )
 
@@ -278,7 +278,7 @@ def _references(items: Sequence[Built], machine: Machine, scratch: Path) -> list
     from compress.devices import computes_bf16, pick
 
     def reference(name: str, path: str | None, dtype: str, runtime: Any) -> Spec:
-        return Spec(name, path, dtype, runtime, low_bit=False, dynamic_activations=False, reference=True)
+        return Spec(name, path, dtype, runtime, low_bit=False, batch_dependent=False, reference=True)
 
     device = pick(machine.device)
     half = "bf16" if computes_bf16(device) else "fp16" if device.type == "cuda" else None

@@ -23,7 +23,7 @@ class Spec:
     runtime: Runtime
     low_bit: bool
     """Weights are stored in 8 bits or fewer."""
-    dynamic_activations: bool
+    batch_dependent: bool
     """Activation scales come from the batch, so answers can depend on it."""
     reference: bool
 

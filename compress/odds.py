@@ -26,9 +26,9 @@ MOST = 120  # of a table's rows: more are a search, not a family of comparisons,
 def adjusted(table: Table) -> dict[str, Estimate]:
     """Cost ratio of every recipe with the interval that Holm's adjustment for the whole table gives.
 
-    Empty for a table of too many rows.
+    Empty for a table of too many rows, or of one: there is nothing to adjust for.
     """
-    if len(table.results) > MOST:
+    if not 1 < len(table.results) <= MOST:
         return {}
     costs = {r.name: point_cost(r.headline, table.axis, table.reference) for r in table.results}
     known = {name: cost for name, cost in costs.items() if cost is not None}

@@ -130,7 +130,7 @@ def _evaluate(shelf: Shelf, spec: Spec, job: Job, measured: Measured) -> bool:
     runner = shelf.take(spec)
     task = task_of(job.workload.task)
     examples = source.load_examples(job.source, "test", runner.processor, runner.model.config, limit=job.limit)
-    batch_size = job.workload.headline_point.batch_size if spec.dynamic_activations else EVALUATION_BATCH
+    batch_size = job.workload.headline_point.batch_size if spec.batch_dependent else EVALUATION_BATCH
 
     def evaluate(size: int) -> accuracy.Evaluation:
         return accuracy.evaluate(runner.model, task, examples, runner.processor, job.devices[0], size, spec.name)
@@ -139,7 +139,7 @@ def _evaluate(shelf: Shelf, spec: Spec, job: Job, measured: Measured) -> bool:
     evaluation = evaluate(batch_size)
     measured.outcomes = {key: list(values) for key, values in evaluation.outcomes.items()}
     measured.finite, measured.batch_size, measured.order = evaluation.finite, batch_size, evaluation.order
-    if spec.dynamic_activations:
+    if spec.batch_dependent:
         small, large = (evaluate(size) for size in SENSITIVITY_BATCHES)
         measured.batch_sensitivity = accuracy.flips(small, large)
     if spec.path is None:

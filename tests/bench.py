@@ -100,7 +100,9 @@ def best_within_a_point(folder: Path, out: Path) -> tuple[float, float, str, lis
             losses[result.name] = dense - value
             told.append(f"    {split} {result.name}: {speed_up(result):.2f}x, accuracy {value:.4f}, dense {dense:.4f}")
         if split == "validation":
-            name = max((n for n in found if losses[n] <= 0.01), key=lambda n: speed_up(found[n]), default=PEER)
+            name = max((n for n in found if losses[n] <= 0.01), key=lambda n: speed_up(found[n]), default="none")
+            if name == "none":
+                return 0.0, 0.0, name, told
         elif losses[name] > 0.01:
             return 0.0, 0.0, name, told
         speed = min(speed, speed_up(found[name]))

@@ -24,7 +24,8 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
-PATIENCE_S = 120
+PATIENCE_S = 120  # until the libraries are imported
+LONGEST_S = 240
 
 
 class Server:
@@ -34,12 +35,11 @@ class Server:
         self.address: str | None = None
         self._process: subprocess.Popen[bytes] | None = None
 
-    def call(
-        self, module: str, arguments: Sequence[str], cwd: Path, env: dict[str, str], files: Sequence[int], **more: Any
-    ) -> int:
+    def call(self, module: str, arguments: Sequence[str], cwd: Path, env: dict[str, str], files: Sequence[int]) -> int:
         """Exit code of `python -m module arguments` with these standard streams."""
-        request = {"module": module, "arguments": list(arguments), "cwd": str(cwd), "env": env, **more}
+        request = {"module": module, "arguments": list(arguments), "cwd": str(cwd), "env": env}
         with self._connected() as line:
+            line.settimeout(LONGEST_S)  # what hangs is a failure, not a test run that never ends
             text = json.dumps(request).encode()
             line.sendall(len(text).to_bytes(4, "big"))
             socket.send_fds(line, [b"-"], list(files))

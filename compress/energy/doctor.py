@@ -18,6 +18,7 @@ from typing import Any
 from compress.energy import Meter
 from compress.energy.nvml import EVENTS, HARM, NvmlCounter
 from compress.energy.profile import Profile
+from compress.energy.rapl import GRANT
 from compress.energy.sampler import Sampler, events, window_energy
 
 Load = Callable[[float, float, float], None]
@@ -256,7 +257,7 @@ def without_a_meter(cpu_reason: str | None, gpu_reason: str | None) -> list[str]
         lines += [
             f"CPU: {cpu_reason}",
             "  what would give one: a machine of your own (not a virtual one) with an Intel or AMD processor, and "
-            "sudo chmod a+r /sys/class/powercap/*rapl*/energy_uj",
+            + GRANT,
         ]
     if gpu_reason is not None:
         lines += [

@@ -13,6 +13,7 @@ from typing import Literal
 from compress.energy import Absent, MeterError
 
 ROOT = Path("/sys/class/powercap")
+GRANT = "sudo chmod a+r /sys/class/powercap/intel-rapl:*/energy_uj"
 
 
 class Rapl:
@@ -65,6 +66,4 @@ def find(root: Path = ROOT) -> Rapl | Absent:
     try:
         return Rapl(tuple(domains))
     except (MeterError, OSError):
-        return Absent(
-            f"RAPL counters are readable by root only; grant it with: sudo chmod a+r {root}/intel-rapl:*/energy_uj"
-        )
+        return Absent(f"RAPL counters are readable by root only; grant it with: {GRANT}")

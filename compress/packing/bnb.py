@@ -75,23 +75,21 @@ def unpack(tensors: Tensors, meta: Settings, device: torch.device) -> nn.Module:
     weight, scale, bias = placed["weight"], placed["scale"], placed.get("bias")
     if meta["format"] == "llm_int8":
         return _linear8(weight, scale, bias, float(meta["threshold"]))
-    nested = "scale_code" in placed
+    scales = None
+    if "scale_code" in placed:
+        code, twice = placed["scale_code"], placed["scale_scale"]
+        scales = QuantState(absmax=twice, code=code, blocksize=meta["scale_group_size"], dtype=torch.float32)
+    else:
+        scale = scale.float()  # the first artifacts held them in bf16
     state = QuantState(
-        absmax=scale if nested else scale.float(),  # the first artifacts held them in bf16
+        absmax=scale,
         shape=torch.Size(meta["shape"]),
         code=get_4bit_type(meta["format"], device=device, blocksize=meta["group_size"]),
         blocksize=meta["group_size"],
         quant_type=meta["format"],
         dtype=getattr(torch, meta["dtype"]),
         offset=placed.get("scale_offset"),
-        state2=None
-        if not nested
-        else QuantState(
-            absmax=placed["scale_scale"],
-            code=placed["scale_code"],
-            blocksize=meta["scale_group_size"],
-            dtype=torch.float32,
-        ),
+        state2=scales,
     )
     return _linear4(weight, state, bias)
 

@@ -138,7 +138,7 @@ def _point(table: Table, point: Point | None) -> dict[str, Value]:
 
 def _adjusted(result: Result, point: Point | None, family: Mapping[str, Estimate]) -> dict[str, Value]:
     """The headline's cost ratio and verdict once the interval is adjusted for all recipes of the table (Holm)."""
-    cost = family.get(result.name) if point is not None and point.headline and len(family) > 1 else None
+    cost = family.get(result.name) if point is not None and point.headline else None
     return {
         "cost_ratio_adjusted_low": cost.low if cost else None,
         "cost_ratio_adjusted_high": cost.high if cost else None,

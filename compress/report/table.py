@@ -53,7 +53,7 @@ def rows(table: Table, most: int | None = None) -> list[Row]:
     for result in table.results[:most]:
         cells = _cells(table, result, odds.get(result.name))
         cells["break-even"] = text.breakeven(result.breakeven)
-        cells["verdict"] = _verdict(result, family.get(result.name), len(family))
+        cells["verdict"] = _verdict(result, family.get(result.name))
         made.append(Row(result.name, "recipe", _in_order(cells)))
     for reference in table.references:
         cells = _cells(table, reference, odds.get(reference.name))
@@ -64,12 +64,12 @@ def rows(table: Table, most: int | None = None) -> list[Row]:
     return made
 
 
-def _verdict(result: Result, cost: Estimate | None, family: int) -> Lines:
+def _verdict(result: Result, cost: Estimate | None) -> Lines:
     """The word; in a table of several recipes with the interval adjusted for all of them, which may take it back."""
     if result.verdict is None:
         return (DASH,)
     word = result.verdict.word
-    if cost is None or family < 2 or word in ("BROKEN", "NO MEASURABLE DIFFERENCE"):
+    if cost is None or word in ("BROKEN", "NO MEASURABLE DIFFERENCE"):
         return (word,)
     interval = f"{text.digits(cost.low)} to {text.digits(cost.high)} adjusted"
     among = word_among(word, cost)
@@ -173,11 +173,11 @@ def _markdown_table(table: Table) -> str:
     said = [(r.name, r.verdict) for r in table.results if r.verdict]
     if said:
         family = adjusted(table)
-        alone = " by itself (the table's intervals are adjusted for all of its rows)" if len(family) > 1 else ""
+        alone = " by itself (the table's intervals are adjusted for all of its rows)" if family else ""
         lines += ["", f"What each row says{alone}:", ""]
         for name, verdict in said:
             cause = f" Why: {verdict.cause}." if verdict.cause else ""
-            if len(family) > 1 and word_among(verdict.word, family.get(name)) != verdict.word:
+            if word_among(verdict.word, family.get(name)) != verdict.word:
                 cause = f" Among these rows that is NO MEASURABLE DIFFERENCE.{cause}"
             lines.append(escape(f"- {text.plain(name)}: {verdict.sentence}.{cause}", bullet=True))
     lines += ["", "Notes:", "", *(escape(f"- {note}", bullet=True) for note in footnotes(table)), ""]
