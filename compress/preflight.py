@@ -34,11 +34,12 @@ def check(recipes: Sequence[Recipe], found: source.Source) -> None:
     problems = []
     for recipe in recipes:
         problems += [f"{recipe.name} {problem}" for problem in shape_problems(recipe, skeleton)]
-        if any(needs_training_data(step) for step in recipe.steps):
-            try:
-                source.load_examples(found, "train", processor, config)
-            except InputError as error:
-                problems += [f"{recipe.name} needs training examples: {problem}" for problem in error.problems]
+    learning = [recipe.name for recipe in recipes if any(needs_training_data(step) for step in recipe.steps)]
+    if learning:
+        try:
+            source.load_examples(found, "train", processor, config)
+        except InputError as error:
+            problems += [f"{', '.join(learning)} needs training examples: {problem}" for problem in error.problems]
     if problems:
         raise InputError(dict.fromkeys(problems))
 
