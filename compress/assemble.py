@@ -28,6 +28,8 @@ class Built:
     recipe: Recipe
     found: Source
     fingerprint: str
+    path: Path
+    """Where its result goes."""
     folder: Path
     manifest: "Manifest"
 

@@ -135,6 +135,7 @@ def compare(
     limit: Annotated[int | None, typer.Option(help="Take only so many test examples.")] = None,
 ) -> None:
     """Compare two recipes, paired round by round in one session."""
+    from compress.compare import RecipeFailed
     from compress.compare import compare as compared
     from compress.config import parse_assignment
     from compress.plan import Options
@@ -143,7 +144,11 @@ def compare(
     overrides = [parse_assignment(text) for text in set_ or ()]
     loaded = [Recipe.load(name, overrides) for name in recipes]
     options = Options(workload=workload, device=device, out=out, artifacts=artifacts, limit=limit)
-    print("\n".join(compared(loaded, options).lines()))
+    try:
+        print("\n".join(compared(loaded, options).lines()))
+    except RecipeFailed as error:
+        print(f"error: {error}", file=sys.stderr)
+        raise typer.Exit(1) from None
 
 
 @app.command()

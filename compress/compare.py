@@ -13,6 +13,10 @@ from compress.results import Accuracy, Point, Result, Verdict
 from compress.verdict import cost_axis, verdict
 
 
+class RecipeFailed(RuntimeError):
+    """One of the two could not be run: there is nothing to compare."""
+
+
 @dataclass(frozen=True)
 class Comparison:
     """The first recipe judged against the second at their headline point."""
@@ -53,7 +57,7 @@ class Comparison:
 def compare(recipes: Sequence[Recipe], options: Options) -> Comparison:
     """Runs two recipes in one session, or takes the session that both results stand from.
 
-    Raises InputError when they are not two, or one of them fails.
+    Raises InputError when they are not two, and RecipeFailed when one of them fails.
     """
     if len(recipes) != 2 or recipes[0].name == recipes[1].name:
         raise InputError(f"compare {' '.join(r.name for r in recipes)}: expected two recipes of different names")
@@ -62,7 +66,7 @@ def compare(recipes: Sequence[Recipe], options: Options) -> Comparison:
         one, two = run_all(recipes, replace(options, fresh=True))
     for result in (one, two):
         if result.error is not None:
-            raise InputError(f"compare: {result.name} failed: {result.error}")
+            raise RecipeFailed(f"{result.name} failed: {result.error}")
     return compared(one, two, options.out)
 
 

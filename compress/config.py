@@ -147,6 +147,9 @@ def _sentence(item: Any, data: Any, source: Source, kind: type[BaseModel]) -> st
     place = source.at(".".join(parts))
     received = "" if item["type"] == "missing" else f"{_short(item['input'])}: "
     if item["type"] == "extra_forbidden":
+        owners = _owners(kind, str(item["loc"][-1]))
+        if owners:
+            return f"{place}: no field here; it belongs to {' and '.join(owners)}"
         near = difflib.get_close_matches(str(item["loc"][-1]), sorted(_field_names(kind)), n=1)
         return f"{place}: unknown field" + (f"; did you mean {near[0]}?" if near else "")
     if item["type"] == "missing":
@@ -157,6 +160,8 @@ def _sentence(item: Any, data: Any, source: Source, kind: type[BaseModel]) -> st
         return (
             f"{place}: {_short(context.get('tag', item['input']))}: unknown method; expected one of {wanted}".rstrip()
         )
+    if item["type"] == "tuple_type":
+        return f"{place}: {received}expected a list (lines that begin with -, or [ ])"
     message = str(item["msg"]).removeprefix("Value error, ").removeprefix("Assertion failed, ")
     return f"{place}: {received}{message[:1].lower()}{message[1:]}"
 
@@ -170,6 +175,16 @@ def _field_names(kind: type[BaseModel]) -> set[str]:
     for part in schema.get("$defs", {}).values():
         names |= set(part.get("properties", ()))
     return names
+
+
+def _owners(kind: type[BaseModel], field: str) -> list[str]:
+    """Which of the parts of a model have a field of this name."""
+    from pydantic.json_schema import model_json_schema
+
+    schema = model_json_schema(kind)
+    parts = {**schema.get("$defs", {}), kind.__name__: schema}
+    owners = [part.get("title", name) for name, part in parts.items() if field in part.get("properties", ())]
+    return sorted(name.lower() for name in owners)
 
 
 def _short(value: object, limit: int = 60) -> str:

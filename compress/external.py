@@ -57,7 +57,7 @@ def attach(path: Path, readings: Path, boundary: str, calibration: str | None) -
     place = Path(stored.trace).with_name(session)
     trace.write(root / place, {**answer, "meter": meter, "samples": samples, "idle_w": None})
     made = recomputed(replace(stored, session=session, trace=str(place)), trace.read(root / place))
-    results.write(root, made)
+    results.replace_file(path, made)
     return made
 
 

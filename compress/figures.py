@@ -186,7 +186,28 @@ def _point(raw: Raw, name: str, index: int) -> Point:
         ratios=_ratios(raw, mine, references),
         verdict=None,
         rounds=rounds,
+        reasons=_reasons(raw, runner["point"]["sequence_length"], len(times), reason, estimate, idle),
     )
+
+
+def _reasons(
+    raw: Raw, length: int | None, samples: int, reason: str | None, energy: Estimate | None, idle: float | None
+) -> dict[str, str]:
+    """Why a point has no such figures: field -> sentence."""
+    measured = bool(raw.answer["meter"].get("measured"))
+    no_idle = "idle power could not be measured" if measured else "idle power is not measured without a meter"
+    absent = reason or "no meter"
+    why = {
+        "phase": "one forward pass: prefill and decoding are not told apart",
+        "sequence_length": None if length else "images have none",
+        "p99": None if samples >= P99_SAMPLES else f"{samples} batches; 300 are needed",
+        "energy_j": None if energy else absent,
+        "grade": None if energy else absent,
+        "energy_idle_j": None if idle is not None else no_idle,
+        "energy_net_j": None if energy and idle is not None else no_idle if energy else absent,
+        "ratios.energy": None if energy and measured else "only measured energies are compared" if energy else absent,
+    }
+    return {field: sentence for field, sentence in why.items() if sentence is not None}
 
 
 def _ratios(raw: Raw, mine: _Windows, references: Mapping[str, _Windows]) -> tuple[Ratio, ...]:

@@ -16,7 +16,6 @@ import logging
 import os
 import re
 import shutil
-import tempfile
 import warnings
 import weakref
 from abc import ABC, abstractmethod
@@ -28,6 +27,8 @@ import torch
 from torch import nn
 
 from compress.config import InputError
+from compress.files import passing, scratch
+from compress.progress import bar
 
 FILE = "model.onnx"
 EXTERNAL_BYTES = 1_800_000_000  # a protobuf holds 2 GiB; beyond this the weights go to a file beside it
@@ -132,7 +133,7 @@ class OnnxModel(GraphModel):
         """Node type -> seconds, from onnxruntime's own trace of three batches."""
         import onnxruntime
 
-        with tempfile.TemporaryDirectory(prefix="compress-profile-") as folder:
+        with passing("profile") as folder:
             options = self._options
             options.enable_profiling, options.profile_file_prefix = True, str(Path(folder) / "trace")
             try:
@@ -182,7 +183,7 @@ def export(model: Any, folder: Path) -> Path:
     accepted = inspect.signature(model.forward).parameters
     constants = {name: value for name, value in (("use_cache", False),) if name in accepted}
     path = folder / FILE
-    with plain_attention(model), _quiet(), torch.no_grad():
+    with bar("exporting", None), plain_attention(model), _quiet(), torch.no_grad():
         wrapper = _Logits(model, tuple(inputs), constants).eval()
         try:
             program = torch.onnx.export(
@@ -206,7 +207,7 @@ def export(model: Any, folder: Path) -> Path:
 
 def exported(model: Any) -> OnnxModel:
     """The model as a graph in a temporary folder, which lasts as long as the object."""
-    folder = Path(tempfile.mkdtemp(prefix="compress-onnx-"))
+    folder = scratch("onnx")
     try:
         return OnnxModel(export(model, folder), model.config, temporary=True)
     except BaseException:
@@ -228,9 +229,9 @@ def quantize_graph(model: OnnxModel, layers: Collection[str], per_channel: bool)
     if not nodes:
         raise InputError("onnxruntime: the exported graph has none of the chosen layers as a product; widen include")
     large = sum(file.stat().st_size for file in model.path.parent.iterdir()) > EXTERNAL_BYTES
-    folder = Path(tempfile.mkdtemp(prefix="compress-onnx-"))
+    folder = scratch("onnx")
     try:
-        with _quiet():
+        with bar("rounding the graph's weights", None), _quiet():
             quantize_dynamic(
                 graph,
                 str(folder / FILE),

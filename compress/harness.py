@@ -7,7 +7,6 @@ settings) is the same.
 import json
 import shutil
 import sys
-import tempfile
 import time
 import uuid
 from collections.abc import Mapping, Sequence
@@ -20,6 +19,7 @@ from compress.assemble import Built, assemble, failed
 from compress.child import run_child, threads
 from compress.config import InputError
 from compress.energy import Absent, Meter, find_meter, gpus_of
+from compress.files import passing
 from compress.formats import BATCH_DEPENDENT, GRAPHS
 from compress.job import Job, Spec, write_job
 from compress.locks import locked, measuring_lock
@@ -27,12 +27,15 @@ from compress.measure import machine as machines
 from compress.plan import Options, Planned, plan, standing
 from compress.progress import say
 from compress.quiet import quiet_transformers
+from compress.ranks import end_training, local_device, processes, rank, wait
 from compress.recipe import Recipe, Settings
 from compress.results import Machine, Result
 from compress.workloads import live
 
 if TYPE_CHECKING:
     import datasets
+
+    from compress.artifact import Manifest
 
 
 def run(
@@ -60,8 +63,8 @@ def run(
         raise InputError("run(recipe, model=...) needs tokenizer= and dataset= as well")
     from compress.transform import task_of_model
 
-    with tempfile.TemporaryDirectory(prefix="compress-live-") as folder:
-        written = live.write(Path(folder), model, tokenizer, dataset, task_of_model(model))
+    with passing("live") as folder:
+        written = live.write(folder, model, tokenizer, dataset, task_of_model(model))
         return run_all([loaded], Options(workload=str(written), **options))[0]
 
 
@@ -74,6 +77,8 @@ def run_all(recipes: Sequence[Recipe], options: Options) -> list[Result]:
     device = _device(options.device)
     machine = machines.describe(device)
     plans = plan(recipes, options, machine)
+    if processes() > 1 and len({planned.found.workload.name for planned in plans}) > 1:
+        raise InputError(f"{processes()} processes: they train for one workload at a time; run the others on their own")
     finished: dict[Path, Result] = {}
     by_workload: dict[str, list[Planned]] = {}
     for planned in plans:
@@ -85,6 +90,8 @@ def run_all(recipes: Sequence[Recipe], options: Options) -> list[Result]:
             by_workload.setdefault(planned.found.workload.name, []).append(planned)
     if by_workload:
         quiet_transformers()
+    else:
+        end_training()
     for group in by_workload.values():
         preflight.check([planned.recipe for planned in group], group[0].found)
     stood = frozenset(finished)
@@ -134,19 +141,27 @@ def _run_group(group: Sequence[Planned], options: Options, machine: Machine, aga
     passing = [] if options.keep else [planned.folder for planned in group if not planned.folder.exists()]
     for planned in group:
         try:
-            built[planned.path] = _build(planned, options, machine, meter)
+            if rank() == 0:
+                built[planned.path] = _build(planned, options, machine, meter)
+            elif _trains(planned.recipe):
+                _train_along(planned, options, machine)
         except Exception as error:  # noqa: BLE001  one recipe's failure is a result; the others go on
-            finished[planned.path] = _fail(planned, options, machine, error)
+            if rank() == 0:
+                finished[planned.path] = _fail(planned, options, machine, error)
+            if processes() > 1 and _trains(planned.recipe):
+                sys.exit(1)  # the others wait for this one; the launcher ends them
+    end_training()
     with locked(measuring_lock(), "another measurement is running on this machine; waiting for it to end") as waited:
         if waited and not options.fresh and not again:  # it may have measured the same
             others = {p.path: before for p in group if p.path in built and (before := standing(p)) is not None}
             finished |= others
             built = {path: item for path, item in built.items() if path not in others}
         for items in _measured_alike(list(built.values()), meter):
-            for result in _measured(items, options, machine, meter):
+            for item, result in zip(items, _measured(items, options, machine, meter), strict=True):
                 gone = result.artifact is not None and Path(result.artifact) in passing
                 made = replace(result, artifact=None) if gone else result
-                finished[_written(options.out, made)] = made
+                _write(item.path, made)
+                finished[item.path] = made
     for folder in passing:  # what an earlier run kept stays
         shutil.rmtree(folder, ignore_errors=True)
     return finished
@@ -172,20 +187,20 @@ def _measured(items: Sequence[Built], options: Options, machine: Machine, meter:
         return [failed(i.recipe, i.found, i.fingerprint, machine, options.limit, error) for i in items]
 
 
-def _written(out: Path, result: Result) -> Path:
-    """Where a result was written. Raises InputError when it could not be: the artifact is kept, and found again."""
+def _write(path: Path, result: Result) -> None:
+    """Raises InputError when the result could not be written: the artifact is kept, and found again."""
     try:
-        return results.write(out, result)
+        results.replace_file(path, result)
     except OSError as error:
         raise InputError(
-            f"{out}: the result of {result.name} cannot be written ({error.strerror}); make room and run the same "
+            f"{path}: the result of {result.name} cannot be written ({error.strerror}); make room and run the same "
             "command again: what was compressed is kept"
         ) from None
 
 
 def _fail(planned: Planned, options: Options, machine: Machine, error: Exception) -> Result:
     result = failed(planned.recipe, planned.found, planned.fingerprint, machine, options.limit, error)
-    _written(options.out, result)
+    _write(planned.path, result)
     say(f"  {planned.recipe.name} failed: {result.error}")
     return result
 
@@ -195,38 +210,65 @@ def _build(planned: Planned, options: Options, machine: Machine, meter: Meter | 
     from compress import artifact
 
     folder = planned.folder
-    work = folder.parent / ".work" / f"{planned.recipe.name}-{planned.transform_fingerprint}"
     with locked(
         folder.parent / f".{planned.recipe.name}.lock", f"{planned.recipe.name}: another run is building it; waiting"
     ):
-        manifest = None
-        if not options.fresh and folder.exists():
-            try:
-                manifest = artifact.verify(folder)
-            except InputError as error:
-                say(f"  {error}; made again")
-        if manifest is None or manifest.extra.get("fingerprint") != planned.transform_fingerprint:
-            from compress import transform
-            from compress.devices import pick
-
+        manifest = _kept(planned, options)
+        if manifest is None:
             if options.fresh:
-                shutil.rmtree(work, ignore_errors=True)
+                shutil.rmtree(planned.work, ignore_errors=True)
             for part in folder.parent.glob(f".{folder.name}.*.part"):  # what a run killed while saving left
                 shutil.rmtree(part, ignore_errors=True)
-            fingerprint = planned.transform_fingerprint
-            transform.build(planned.recipe, planned.found, pick(machine.device), folder, work, meter, fingerprint)
+            if _trains(planned.recipe) and processes() > 1:
+                meter = Absent(f"{processes()} processes trained, and only the first one's device has a meter here")
+                wait(machine.device)
+            _transform(planned, machine, meter)
             manifest = artifact.verify(folder)
-            shutil.rmtree(work, ignore_errors=True)
+            shutil.rmtree(planned.work, ignore_errors=True)
         else:
             say(f"  {planned.recipe.name}: artifact unchanged")
-    return Built(planned.recipe, planned.found, planned.fingerprint, folder, manifest)
+    return Built(planned.recipe, planned.found, planned.fingerprint, planned.path, folder, manifest)
+
+
+def _kept(planned: Planned, options: Options) -> "Manifest | None":
+    """The manifest of the artifact on disk, when it is whole and what this recipe makes."""
+    from compress import artifact
+
+    if options.fresh or not planned.folder.exists():
+        return None
+    try:
+        manifest = artifact.verify(planned.folder)
+    except InputError as error:
+        say(f"  {error}; made again")
+        return None
+    return manifest if manifest.extra.get("fingerprint") == planned.transform_fingerprint else None
+
+
+def _transform(planned: Planned, machine: Machine, meter: Meter | Absent) -> None:
+    from compress import transform
+    from compress.devices import pick
+
+    device = pick(local_device(machine.device))
+    fingerprint = planned.transform_fingerprint
+    transform.build(planned.recipe, planned.found, device, planned.folder, planned.work, meter, fingerprint)
+
+
+def _trains(recipe: Recipe) -> bool:
+    return any(step.method == "distill" for step in recipe.steps)
+
+
+def _train_along(planned: Planned, options: Options, machine: Machine) -> None:
+    """The part of one of several processes that is not the first: it takes the same steps and leaves nothing."""
+    if _kept(planned, options) is None:
+        wait(machine.device)
+        _transform(planned, machine, Absent("the first process counts"))
 
 
 def _measure(items: Sequence[Built], options: Options, machine: Machine, meter: Meter | Absent) -> list[Result]:
     """One session over artifacts and references, in a fresh process; the results it yields."""
     found = items[0].found
-    with tempfile.TemporaryDirectory(prefix="compress-session-") as scratch:
-        references = _references(items, machine, Path(scratch))
+    with passing("session") as scratch:
+        references = _references(items, machine, scratch)
         specs = [*references, *(_spec(item) for item in items)]
         job = Job(
             workload=found.workload,
@@ -240,7 +282,7 @@ def _measure(items: Sequence[Built], options: Options, machine: Machine, meter: 
             threads=threads(),
             parent_on_device=_holds_gpu(),
         )
-        path = Path(scratch) / "job.json"
+        path = scratch / "job.json"
         write_job(path, job)
         run_child([sys.executable, "-m", "compress.session", str(path)])
         answer = json.loads(path.with_name("session.json").read_text())

@@ -11,7 +11,6 @@ import io
 import logging
 import os
 import shutil
-import tempfile
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -20,7 +19,9 @@ import torch
 
 from compress.config import InputError
 from compress.devices import computes_bf16
+from compress.files import scratch
 from compress.graph import GraphModel, OnnxModel, layer_of, pinned_cores
+from compress.progress import bar
 
 FILE = "model.xml"
 
@@ -113,7 +114,7 @@ def quantize_static(
     """
     import openvino
 
-    with _quiet():
+    with bar("calibrating the graph", None), _quiet():
         import nncf
 
         graph = nncf.quantize(
@@ -135,7 +136,7 @@ def quantize_weights(
     """
     import openvino
 
-    with _quiet():
+    with bar("rounding the graph's weights", None), _quiet():
         import nncf
 
         four = {"mode": nncf.CompressWeightsMode.INT4_ASYM, "group_size": group_size, "all_layers": True}
@@ -163,7 +164,7 @@ def _names(model: OnnxModel, layers: Collection[str], others: Collection[str]) -
 def _saved(graph: Any, config: Any) -> OpenVinoModel:
     import openvino
 
-    folder = Path(tempfile.mkdtemp(prefix="compress-openvino-"))
+    folder = scratch("openvino")
     try:
         openvino.save_model(graph, str(folder / FILE), compress_to_fp16=False)
         return OpenVinoModel(folder / FILE, config, temporary=True)

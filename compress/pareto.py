@@ -11,14 +11,16 @@ The references take part: a recipe that the dense model beats is not on the fron
 """
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from compress.config import digest
-from compress.results import Accuracy, Grade, Point, Reference, Result
+from compress.progress import say
+from compress.results import Accuracy, Grade, Point, Reference, Result, read_all
 from compress.sessions import Disagreement, disagreements
 from compress.stats import Estimate
 from compress.verdict import MEASURED, Axis, breakeven, judged, point_cost, verdict
@@ -112,8 +114,15 @@ def undominated(field: Sequence[Candidate]) -> list[Candidate]:
     return [c for c, lost in zip(field, beaten, strict=True) if not lost]
 
 
-def front(results: Iterable[Result]) -> list[str]:
-    """Names of the recipes on the front, cheapest first; results that must not be mixed have a front each."""
+def front(results: Iterable[Result] | str | Path) -> list[str]:
+    """Names of the recipes on the front, cheapest first; results that must not be mixed have a front each.
+
+    `results` may be a folder of result files.
+    """
+    if isinstance(results, str | Path):
+        results, problems = read_all(Path(results))
+        for problem in problems:
+            say(f"not read: {problem}")
     return [result.name for table in group(results) for result in table.results if result.name in table.front]
 
 
@@ -139,8 +148,18 @@ def _family(result: Result) -> tuple[Any, ...]:
         machine.device,
         machine.id,
         -1 if result.limit is None else result.limit,
-        digest(result.workload),  # two files called my.yaml are two workloads
+        _identity(result.workload),  # two files called my.yaml are two workloads
     )
+
+
+def _identity(workload: Mapping[str, Any]) -> str:
+    """Changes with a workload's settings and with the content of its model and data, not with where they lie."""
+    resolved = workload.get("resolved", {})
+    contents = [resolved.get(f"{part}_content") for part in ("model", "dataset")]
+    if None in contents:
+        return digest(workload)
+    here = {"model": None, "resolved": None, "dataset": {**workload["dataset"], "path": None}}
+    return digest([{**workload, **here}, contents])
 
 
 def _tables(family: Sequence[Result], least: Grade) -> list[Table]:

@@ -51,6 +51,11 @@ class Planned:
     path: Path
     folder: Path
 
+    @property
+    def work(self) -> Path:
+        """Where checkpoints are, and what was spent, until the artifact is whole."""
+        return self.folder.parent / ".work" / f"{self.recipe.name}-{self.transform_fingerprint}"
+
 
 def plan(recipes: Sequence[Recipe], options: Options, machine: Machine) -> list[Planned]:
     """Everything that can be decided, and every mistake that can be met, before weights are loaded."""
@@ -102,7 +107,8 @@ def plan(recipes: Sequence[Recipe], options: Options, machine: Machine) -> list[
             problems.append(f"two different recipes are called {recipe.name}; rename one: their results share a file")
         seen[key] = recipe.fingerprint
         folder = options.artifacts / found.workload.name / recipe.name
-        path = options.out / found.workload.name / f"{recipe.name}-{machine.id}.json"
+        path = results.result_path(options.out, found.workload.name, recipe.name, machine.id, options.limit)
+        problems.extend(_taken(path, found))
         plans.append(Planned(recipe, found, digest(measured), transformed, path, folder))
     if problems:
         raise InputError(problems)
@@ -116,6 +122,31 @@ def _named(workload: Workload) -> Workload:
             f"workload {workload.name}: that name is taken by a folder of results; call the file otherwise"
         )
     return workload
+
+
+def _taken(path: Path, found: source.Source) -> list[str]:
+    """What is wrong with putting a result there: it would replace one of another workload that has the same name."""
+    if not path.is_file():
+        return []
+    try:
+        before = results.read(path)
+    except InputError:
+        return []  # unreadable: it is measured again and replaced
+    theirs = before.workload
+    parts = {
+        "model": (theirs.get("model"), found.workload.model),
+        "dataset": (theirs.get("dataset", {}).get("path"), found.workload.dataset.path),
+    }
+    for part, (there, here) in parts.items():
+        content = f"{part}_content"
+        same = theirs.get("resolved", {}).get(content) == found.resolved[content]
+        if not same and Path(str(there)).resolve() != Path(here).resolve():  # in its place it may have changed
+            return [
+                f"workload {found.workload.name}: {path} holds the result of another workload of that name, whose "
+                f"{part} is {there}; give yours another name (a line `name:` in its file), or other folders with "
+                "--out and --artifacts"
+            ]
+    return []
 
 
 def _transformed(found: source.Source) -> list[Any]:

@@ -24,10 +24,16 @@ def check(recipes: Sequence[Recipe], found: source.Source) -> None:
     if found.resolved["model_revision"]:
         options["revision"] = found.resolved["model_revision"]
     config = transformers.AutoConfig.from_pretrained(found.model, **options)
-    with torch.device("meta"):
-        skeleton = getattr(transformers, task.auto_model).from_config(
-            config, trust_remote_code=workload.trust_remote_code
-        )
+    try:
+        with torch.device("meta"):
+            skeleton = getattr(transformers, task.auto_model).from_config(
+                config, trust_remote_code=workload.trust_remote_code
+            )
+    except (KeyError, ValueError, TypeError, AttributeError, RuntimeError) as error:
+        raise InputError(
+            f"{workload.name} model {found.model}: no {task.auto_model} can be made from its config.json "
+            f"({type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''})"
+        ) from None
     examples = source.load_examples(found, "test", processor, config)
     source.check(found, skeleton, processor, examples)
     metrics.check(workload.metric_name, workload.task)

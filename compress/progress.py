@@ -2,24 +2,29 @@
 
 import os
 import sys
+import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from functools import cache
 from typing import TYPE_CHECKING, TypeVar
+
+from compress.ranks import rank
 
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.progress import Progress, TaskID
 
 T = TypeVar("T")
+_SCREEN = threading.Lock()
 
 
 @cache
 def console() -> "Console":
-    """The console on standard error; COMPRESS_QUIET=1 silences it."""
+    """The console on standard error; silent under COMPRESS_QUIET=1, and in all but the first of several processes."""
     from rich.console import Console
 
-    return Console(stderr=True, quiet=os.environ.get("COMPRESS_QUIET") == "1", highlight=False, soft_wrap=True)
+    quiet = os.environ.get("COMPRESS_QUIET") == "1" or rank() > 0
+    return Console(stderr=True, quiet=quiet, highlight=False, soft_wrap=True)
 
 
 def say(line: str) -> None:
@@ -29,7 +34,7 @@ def say(line: str) -> None:
 
 def interactive() -> bool:
     """Whether bars make sense: standard error is a terminal."""
-    return sys.stderr.isatty()
+    return sys.stderr.isatty() and rank() == 0
 
 
 class Bar:
@@ -47,15 +52,21 @@ class Bar:
 
 @contextmanager
 def bar(description: str, total: float | None) -> Iterator[Bar]:
-    """A progress bar of `total` units on a terminal, nothing elsewhere. It vanishes when done."""
-    if not interactive():
+    """A progress bar of `total` units (None: nobody knows) on a terminal, nothing elsewhere. It vanishes when done.
+
+    Within another bar it is not shown: the other one says how far the whole is.
+    """
+    if not interactive() or not _SCREEN.acquire(blocking=False):
         yield Bar(None, None)
         return
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
     columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console(), transient=True) as progress:
-        yield Bar(progress, progress.add_task(description.replace("[", "\\["), total=total))
+    try:
+        with Progress(*columns, console=console(), transient=True) as progress:
+            yield Bar(progress, progress.add_task(description.replace("[", "\\["), total=total))
+    finally:
+        _SCREEN.release()
 
 
 def track(items: Iterable[T], description: str, total: int) -> Iterator[T]:

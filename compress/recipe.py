@@ -11,7 +11,18 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 import recipes as shipped
-from compress.config import Config, InputError, Source, check_name, digest, parse_yaml, read_text, set_path, validate
+from compress.config import (
+    NAME,
+    Config,
+    InputError,
+    Source,
+    check_name,
+    digest,
+    parse_yaml,
+    read_text,
+    set_path,
+    validate,
+)
 from compress.methods.order import order_problems
 from compress.methods.steps import Step
 
@@ -159,6 +170,8 @@ class Recipe(Config):
             changed["measure"] = {"profile": changed["measure"]}
         for path, value in overrides:
             set_path(changed, path, value)
+        if not any(path == "name" for path, _ in overrides) and isinstance(changed["name"], str):
+            changed["name"] += "".join(_suffix(changed, path, value) for path, value in dict(overrides).items())
         return validate(cls, changed, source)
 
     def dump(self) -> str:
@@ -187,6 +200,17 @@ class Recipe(Config):
         from compress.report.html import recipe_html
 
         return recipe_html(self)
+
+
+def _suffix(data: Mapping[str, Any], path: str, value: Any) -> str:
+    """What an override adds to the row's name: `-bits-4`. One that only says where and how to measure adds nothing."""
+    first, *rest = path.split(".")
+    if first in ("measure", "workload", "order"):
+        return ""
+    if first == "steps":
+        only = isinstance(data["steps"], list) and len(data["steps"]) == 1
+        path = ".".join(rest[1:] if only else rest)
+    return "".join(f"-{word if NAME.fullmatch(word) else digest(word)[:6]}" for word in (path, str(value)))
 
 
 def find(name: str) -> Path:

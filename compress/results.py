@@ -123,6 +123,8 @@ class Point:
     rounds: tuple[Round, ...]
     energy_boundary: str | None = None
     """What the joules cover: a board, the CPU packages, a whole computer."""
+    reasons: dict[str, str] = field(default_factory=dict)
+    """Field -> why it is None."""
     energy_gain: float | None = None
     """Relative error of the meter itself, beside the interval: it cancels in ratios, and never averages out."""
 
@@ -279,16 +281,22 @@ def _adapter() -> Any:
     return TypeAdapter(Result)
 
 
-def result_path(root: Path, result: Result) -> Path:
-    """`root/<workload>/<recipe>-<machine id>.json`."""
-    return root / str(result.workload["name"]) / f"{result.name}-{result.machine.id}.json"
+def result_path(root: Path, workload: str, recipe: str, machine: str, limit: int | None) -> Path:
+    """`root/<workload>/<recipe>-<machine id>.json`; a limited result has a file of its own beside the whole one."""
+    limited = "" if limit is None else f"-limit{limit}"
+    return root / workload / f"{recipe}-{machine}{limited}.json"
 
 
 def write(root: Path, result: Result) -> Path:
     """Writes one result below `root`; returns its path."""
-    path = result_path(root, result)
-    write_atomic(path, _adapter().dump_json(result, indent=1) + b"\n")
+    path = result_path(root, str(result.workload["name"]), result.name, result.machine.id, result.limit)
+    replace_file(path, result)
     return path
+
+
+def replace_file(path: Path, result: Result) -> None:
+    """Writes a result to this file."""
+    write_atomic(path, _adapter().dump_json(result, indent=1) + b"\n")
 
 
 def read(path: Path) -> Result:

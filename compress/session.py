@@ -20,7 +20,7 @@ from compress.energy import Absent, Meter, find_meter, nvml, several
 from compress.energy.sampler import Sampler, facts, idle_w
 from compress.files import write_atomic
 from compress.job import Job, Spec, read_job
-from compress.progress import bar, say
+from compress.progress import bar, say, track
 from compress.quiet import quiet_libraries, quiet_transformers
 from compress.runners import Shelf, crowded, timing_batches
 from compress.startup import seldom_collect
@@ -179,11 +179,13 @@ def _measure_point(
         return True
 
     if shelf.together:  # else each is warmed up whenever it has been loaded
-        live = [spec for spec in live if _attempt(found[spec.name], lambda spec=spec: warm(spec))]
+        waiting = track(live, "warming up", len(live))
+        live = [spec for spec in waiting if _attempt(found[spec.name], lambda spec=spec: warm(spec))]
     if not live:
         return []
     models = [shelf.take(spec).model for spec in (live if shelf.together else live[-1:])]
-    settled = latency.settle(models, batches, sync, meter, settings.warmup_s)
+    with bar("until temperature and power have settled", None):
+        settled = latency.settle(models, batches, sync, meter, settings.warmup_s)
     models.clear()  # else one of them could not be put away
     windows: dict[str, list[dict[str, Any]]] = {spec.name: [] for spec in live}
 

@@ -20,6 +20,7 @@ from compress.measure.size import parameter_counts
 from compress.methods import apply_step
 from compress.methods.steps import Step
 from compress.progress import say
+from compress.ranks import rank
 from compress.recipe import Recipe
 from compress.results import StepCost, Transform
 from compress.workloads import TaskName, live, source
@@ -120,12 +121,13 @@ def build(
 ) -> None:
     """Runs the recipe's steps on the workload's model and saves the artifact in `folder`.
 
-    `work` keeps checkpoints, and what was spent, for the attempt after a killed one.
+    `work` keeps checkpoints, and what was spent, for the attempt after a killed one. Of several processes that train
+    together the first one saves.
     """
     torch.manual_seed(recipe.seed)
     work.mkdir(parents=True, exist_ok=True)
     costs: list[StepCost] = []
-    with spending(meter, work / "spent.json") as total:
+    with spending(meter, work / "spent.json" if rank() == 0 else None) as total:
         bundle = open_bundle(recipe, found, device, work)
         counts = parameter_counts(bundle.model)
         for index, step in enumerate(recipe.steps):
@@ -151,7 +153,8 @@ def build(
         "parameters": counts[0],
         "nonzero": counts[1],
     }
-    artifact.save(bundle, folder, extra)
+    if rank() == 0:
+        artifact.save(bundle, folder, extra)
 
 
 def _metered_step(bundle: Bundle, step: Step, meter: Meter | Absent, place: str) -> tuple[Bundle, StepCost]:

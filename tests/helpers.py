@@ -128,9 +128,10 @@ def environment() -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": str(ROOT), "HF_HUB_OFFLINE": "1"}
 
 
-def read_result(folder: Path, name: str) -> Any:
+def read_result(folder: Path, name: str, limit: int | None = None) -> Any:
     """The result that a run in `folder` left of a recipe on the made workload."""
     from compress import results
 
-    (path,) = (folder / "results" / "my").glob(f"{name}-*.json")
-    return results.read(path)
+    found = map(results.read, (folder / "results" / "my").glob(f"{name}-*.json"))
+    (result,) = (r for r in found if (r.name, r.limit) == (name, limit))
+    return result

@@ -85,6 +85,15 @@ def gpt2(layers: int = 2) -> Any:
     )
 
 
+def resnet() -> Any:
+    """ResNet: two stages of basic blocks on grey images, 5 classes."""
+    torch.manual_seed(0)
+    config = transformers.ResNetConfig(
+        num_channels=1, embedding_size=16, hidden_sizes=[16, 32], depths=[2, 2], layer_type="basic", num_labels=5
+    )
+    return transformers.ResNetForImageClassification(config).eval()
+
+
 MODELS: dict[str, Callable[..., Any]] = {
     "bert": bert, "roberta": roberta, "distilbert": distilbert, "vit": vit, "llama": llama, "gpt2": gpt2,
 }  # fmt: skip

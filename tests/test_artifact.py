@@ -17,14 +17,18 @@ from compress import artifact, runtimes
 from compress.config import InputError
 from compress.formats import ROWS
 from compress.methods import apply_step
-from compress.methods.steps import Cast, LowRank, Prune, Quantize
+from compress.methods.steps import Cast, Distill, LowRank, Prune, Quantize
 from tests import made_models
 from tests.helpers import ROOT
 from tests.made_models import MODELS, bundle, inputs, trainable
 
 pytestmark = pytest.mark.usefixtures("exports_once")
 
-TASKS = {"bert": "text-classification", "vit": "image-classification", "llama": "causal-lm", "gpt2": "causal-lm"}
+TASKS = {
+    "bert": "text-classification", "vit": "image-classification", "resnet": "image-classification",
+    "llama": "causal-lm", "gpt2": "causal-lm",
+}  # fmt: skip
+MAKE = {**MODELS, "resnet": made_models.resnet}
 INT8 = Quantize(bits=8)
 STATIC8 = Quantize(bits=8, format="int8_static", calibration_examples=8)
 AO8 = Quantize(bits=8, format="int8", backend="torchao")
@@ -34,6 +38,8 @@ FP4 = Quantize(bits=4, format="fp4", group_size=32)
 QUANTO = Quantize(bits=4, format="int4", group_size=32)
 HALF = Prune(structure="feed_forward", fraction=0.5)
 HEADS = Prune(structure="heads", fraction=0.5)
+STUDENT = Distill(keep_every=2, max_steps=2, batch_size=8)
+RECOVER = Distill(max_steps=2, batch_size=8)
 
 # case -> steps; the part before the colon is the model
 CASES: dict[str, tuple[Any, ...]] = {
@@ -89,10 +95,15 @@ CASES: dict[str, tuple[Any, ...]] = {
     "vit:openvino_int8": (STATIC8,),
     "vit:torchao_int8": (AO8,),
     "vit:nf4": (NF4,),
+    "bert:fp16": (Cast(dtype="fp16"),),
+    "bert:hidden": (Prune(structure="hidden", fraction=0.25),),
+    "bert:distill": (STUDENT,),
+    "bert:heads+distill+onnxruntime_int8": (HEADS, RECOVER, INT8),
+    "resnet:channels": (Prune(structure="channels", fraction=0.5),),
 }
 PLAIN = [
     "bert:dense", "bert:bf16", "bert:feed_forward", "bert:unstructured", "llama:dense", "llama:bf16", "llama:heads",
-    "gpt2:dense", "vit:dense", "vit:feed_forward", "bert:layers",
+    "gpt2:dense", "vit:dense", "vit:feed_forward", "bert:layers", "bert:fp16", "bert:distill",
 ]  # fmt: skip
 
 CHILD = """
@@ -115,7 +126,7 @@ save_file(answers, sys.argv[2])
 def made(case: str) -> Any:
     """The bundle of a case, its steps applied, finished, and used once."""
     name = case.partition(":")[0]
-    start = replace(trainable(MODELS[name]()), runtime="eager" if AO8 in CASES[case] else "auto")
+    start = replace(trainable(MAKE[name]()), runtime="eager" if AO8 in CASES[case] else "auto")
     for step in CASES[case]:
         start = apply_step(start, step)
     return runtimes.finish(start, start.runtime)
@@ -124,7 +135,7 @@ def made(case: str) -> Any:
 def answer(model: Any, name: str) -> torch.Tensor:
     """Logits of the made batch; a graph has no main_input_name."""
     with torch.no_grad():
-        out: torch.Tensor = model(**inputs(MODELS[name]())).logits
+        out: torch.Tensor = model(**inputs(MAKE[name]())).logits
     return out
 
 

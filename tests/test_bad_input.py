@@ -286,3 +286,18 @@ def test_results_on_a_full_disk_are_one_sentence(workload: Path, tmp_path: Path)
         assert (tmp_path / "artifacts" / "my" / "bert_dense").is_dir()
     finally:
         subprocess.run(["umount", str(small)], check=True)
+
+
+def test_another_workload_of_the_same_name_does_not_replace_results(workload: Path, tmp_path: Path) -> None:
+    done = compress("run", "bert_dense", "--workload", workload, *QUICK, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    other = write_workload(tmp_path / "other", bert(seed=3))
+    before = {path: path.read_bytes() for path in (tmp_path / "results").rglob("*.json")}
+    told = compress("run", "bert_dense", "--workload", other, *QUICK, cwd=tmp_path)
+    assert told.returncode == 2
+    assert "holds the result of another workload of that name" in told.stderr
+    assert {path: path.read_bytes() for path in (tmp_path / "results").rglob("*.json")} == before
+    moved = tmp_path / "moved"
+    shutil.copytree(workload.parent, moved)
+    again = compress("run", "bert_dense", "--workload", moved / "my.yaml", *QUICK, cwd=tmp_path)
+    assert "result stands" in again.stderr, again.stderr

@@ -169,6 +169,20 @@ def test_set_changes_a_field_before_the_recipe_is_checked(tmp_path: Path) -> Non
         Recipe.load(path, [parse_assignment("sede=1")])
 
 
+def test_a_row_is_named_after_what_set_changed_of_the_model_not_of_the_measuring(tmp_path: Path) -> None:
+    one = write(tmp_path, "steps: [{method: quantize}]\n", "one.yaml")
+    two = write(tmp_path, "steps: [{method: prune, structure: heads, fraction: 0.2}, {method: quantize}]\n", "two.yaml")
+
+    def named(path: Path, *texts: str) -> str:
+        return Recipe.load(path, [parse_assignment(text) for text in texts]).name
+
+    assert named(one, "measure.rounds=7", "workload=other") == "one"
+    assert named(one, "steps.0.bits=4", "seed=3") == "one-bits-4-seed-3"
+    assert named(two, "steps.1.bits=4") == "two-1.bits-4"
+    assert named(two, "steps.0.fraction=0.4", "name=mine") == "mine"
+    assert named(one, "steps.0.exclude=[a*, b]") != named(one, "steps.0.exclude=[a*, c]")
+
+
 def test_set_path_makes_the_mappings_on_the_way() -> None:
     data: dict[str, object] = {}
     set_path(data, "measure.rounds", 3)

@@ -37,7 +37,7 @@ def test_a_run_killed_in_training_goes_on_with_the_same_command_and_counts_what_
     assert not list((tmp_path / "results").rglob("*.json"))
     done = subprocess.run(command, cwd=tmp_path, env=environment(), capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    result = read_result(tmp_path, "student")
+    result = read_result(tmp_path, "student-max_steps-300")
     assert result.transform is not None
     assert result.transform.interruptions == 1
     assert result.transform.seconds > before["seconds"]
@@ -78,3 +78,20 @@ def test_two_runs_of_the_same_recipe_at_once_both_end_well_and_measure_once(work
     told = [child.communicate()[1] for child in both]
     assert [child.returncode for child in both] == [0, 0], told
     assert sum("measuring batch" in text for text in told) == 1, told
+
+
+def test_two_processes_train_together_and_the_first_one_measures(workload: Path, tmp_path: Path) -> None:
+    recipe = tmp_path / "student.yaml"
+    recipe.write_text("steps:\n  - {method: distill, keep_every: 2, max_steps: 8, batch_size: 8}\n")
+    command = ["compress", "run", str(recipe), "--workload", str(workload), "--device", "cpu", *QUICK]
+    launched = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", "-m", *command]
+    done = subprocess.run(launched, cwd=tmp_path, env=environment(), capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("Judged by") == 1
+    result = read_result(tmp_path, "student")
+    assert any("8 optimizer steps in 2 processes" in note for note in result.notes), result.notes
+    assert result.transform is not None
+    assert result.transform.energy_j is None
+    assert "2 processes trained" in str(result.transform.energy_reason)
+    again = compress(*command[1:], cwd=tmp_path)
+    assert "result stands" in again.stderr, again.stderr

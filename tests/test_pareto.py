@@ -347,3 +347,19 @@ def test_energy_below_the_asked_grade_is_on_no_front_and_named() -> None:
     assert strict.unranked == ("poor",)
     assert "poor" in lax.front
     assert lax.unranked == ()
+
+
+def test_a_workload_is_told_by_content_not_by_where_it_lies():
+    def at(place: str, content: str) -> dict[str, object]:
+        return {
+            "name": "my",
+            "model": f"{place}/model",
+            "dataset": {"path": f"{place}/data"},
+            "resolved": {"model": place, "model_content": content, "dataset_content": "d"},
+        }
+
+    def tables(*workloads: dict[str, object]) -> int:
+        return len(group(factory.result(f"r{i}", workload=w) for i, w in enumerate(workloads)))
+
+    assert tables(at("/a", "1"), at("/b", "1")) == 1
+    assert tables(at("/a", "1"), at("/a", "2")) == 2

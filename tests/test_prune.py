@@ -20,7 +20,7 @@ from compress.methods.prune_weights import mask
 from compress.methods.prune_width import round_width
 from compress.methods.steps import Prune
 from tests.helpers import assets
-from tests.made_models import MODELS, bert, bundle, gpt2, inputs, llama, logits, text_examples, vit
+from tests.made_models import MODELS, bert, bundle, gpt2, inputs, llama, logits, resnet, text_examples, vit
 
 
 def parameters(model: Any) -> int:
@@ -298,14 +298,6 @@ def test_width_of_a_layer_that_is_already_low_rank_is_refused() -> None:
 
     with pytest.raises(InputError, match="prune first"):
         prune(lowrank(bundle(bert()), LowRank()), Prune())
-
-
-def resnet() -> Any:
-    torch.manual_seed(0)
-    config = transformers.ResNetConfig(
-        num_channels=1, embedding_size=16, hidden_sizes=[16, 32], depths=[2, 2], layer_type="basic", num_labels=5
-    )
-    return transformers.ResNetForImageClassification(config).eval()
 
 
 def images(model: Any) -> Bundle:

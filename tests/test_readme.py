@@ -51,7 +51,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "my-data").mkdir()
     for split, count, seed in (("train", 64, 1), ("test", 60, 2)):
         datasets.Dataset.from_dict(sentences(count, seed)).to_parquet(tmp_path / "my-data" / f"{split}.parquet")
-    stand_in = write_workload(tmp_path / "stand-in")
+    stand_in = write_workload(tmp_path / "stand-in", name="stdlib-bert")
     found = workloads.find
     monkeypatch.setattr(workloads, "find", lambda name: stand_in if name == "stdlib-bert" else found(name))
     monkeypatch.setattr(recipe, "PROFILES", dict.fromkeys(recipe.PROFILES, TINY))

@@ -10,7 +10,7 @@ import pytest
 
 from compress.config import InputError
 from compress.files import write_atomic
-from compress.results import read, read_all, result_path, write
+from compress.results import read, read_all, write
 from compress.stats import Estimate
 from tests import factory
 
@@ -23,17 +23,24 @@ def test_a_result_is_read_back_equal(made, tmp_path):
 def test_infinite_and_missing_figures_survive_the_file(tmp_path):
     made = factory.result()
     endless = replace(made.points[0], latency_s=Estimate(0.1, -math.inf, math.inf, 1), energy_j=None)
-    back = read(write(tmp_path, replace(made, points=(endless,))))
+    path = write(tmp_path, replace(made, points=(endless,)))
+    back = read(path)
     assert back.points[0].latency_s.high == math.inf
     assert back.points[0].latency_s.low == -math.inf
     assert back.points[0].energy_j is None
     json.loads(
-        result_path(tmp_path, made).read_text(), parse_constant=lambda c: pytest.fail(f"{c} is not JSON")
+        path.read_text(), parse_constant=lambda c: pytest.fail(f"{c} is not JSON")
     )  # Infinity and NaN without quotes are not JSON
 
 
 def test_a_result_lies_under_its_workload_named_by_recipe_and_machine(tmp_path):
     assert write(tmp_path, factory.result()) == tmp_path / "stdlib-bert" / "bert_int8-m1.json"
+
+
+def test_a_limited_result_lies_beside_the_whole_one(tmp_path):
+    whole, limited = factory.result(), replace(factory.result(), limit=20)
+    assert write(tmp_path, whole) != write(tmp_path, limited)
+    assert [r.limit for r in read_all(tmp_path)[0]] == [20, None]
 
 
 def test_writing_leaves_no_temporary_file(tmp_path):
@@ -85,8 +92,7 @@ def test_a_missing_file_and_a_folder_are_refused(tmp_path):
 
 def test_read_all_keeps_the_whole_files_and_names_the_damaged_ones(tmp_path):
     write(tmp_path, factory.result("a"))
-    write(tmp_path, factory.result("b"))
-    damaged = result_path(tmp_path, factory.result("b"))
+    damaged = write(tmp_path, factory.result("b"))
     damaged.write_bytes(damaged.read_bytes()[:-100])
     results, problems = read_all(tmp_path)
     assert [r.name for r in results] == ["a"]

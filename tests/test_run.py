@@ -135,9 +135,9 @@ def test_a_second_run_reruns_nothing_and_a_changed_setting_reruns(
     assert read_result(folder, "bert_sparse") == before
     changed = compress("run", "bert_sparse", "--workload", workload, *QUICK, "--limit", "30", cwd=folder)
     assert changed.returncode == 0, changed.stderr
-    after = read_result(folder, "bert_sparse")
+    after = read_result(folder, "bert_sparse", limit=30)
     assert after.fingerprint != before.fingerprint
-    assert after.limit == 30
+    assert read_result(folder, "bert_sparse") == before
     assert after.accuracy is not None
     assert after.accuracy.estimate.n == 30
     assert "artifact unchanged" in changed.stderr
@@ -178,7 +178,7 @@ def test_verify_computes_every_figure_again_and_finds_the_one_that_was_changed(
     files = sorted((folder / "results" / "my").glob("*.json"))
     done = compress("verify", *files, cwd=folder)
     assert done.returncode == 0, done.stdout
-    assert done.stdout.count("0 differ from the trace") == len(files) == 5
+    assert done.stdout.count("0 differ from the trace") == len(files) >= 5
     shutil.copytree(folder / "results", tmp_path / "results")
     changed = tmp_path / "results" / "my" / files[0].name
     content = json.loads(changed.read_text())

@@ -1,5 +1,6 @@
 """What each task makes of examples: padded batches, batches of one shape, outcomes that do not depend on batching."""
 
+import copy
 import math
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,12 @@ import numpy as np
 import pytest
 import torch
 
+from compress import runtimes
 from compress.config import InputError
+from compress.formats import BATCH_DEPENDENT, BITS, ROWS
+from compress.measure.accuracy import evaluate
+from compress.methods import apply_step
+from compress.methods.steps import Cast, LowRank, Prune, Quantize, Step
 from compress.recipe import Recipe
 from compress.workloads import (
     Dataset,
@@ -21,7 +27,8 @@ from compress.workloads import (
     source,
     task_of,
 )
-from tests.helpers import assets, bert, sentences, tokenizer
+from tests.helpers import assets, bert, sentences, tokenizer, trained_bert
+from tests.made_models import bundle
 
 
 def own(task: TaskName, max_length: int = 32, **dataset: Any) -> Workload:
@@ -72,6 +79,41 @@ def test_answers_do_not_depend_on_batch_size_or_order() -> None:
     order = list(range(24))
     shuffled = np.random.default_rng(0).permutation(24).tolist()
     assert answers(order, 1) == answers(order, 7) == answers(shuffled, 24)
+
+
+WEIGHTS_ONLY: dict[str, tuple[Step, ...]] = {
+    "bf16": (Cast(),),
+    "fp16": (Cast(dtype="fp16"),),
+    "masked": (Prune(structure="unstructured", fraction=0.3),),
+    "lowrank": (LowRank(rank=12),),
+    **{
+        f"{row.format} {row.backend}": (
+            Quantize(bits=BITS[row.format], format=row.format, backend=row.backend, group_size=32),
+        )
+        for row in ROWS
+        if row.device == "cpu" and row.format not in BATCH_DEPENDENT and row.backend != "quanto"
+    },
+}
+
+
+@pytest.fixture(scope="module")
+def taught() -> Any:
+    return trained_bert()
+
+
+@pytest.mark.parametrize("form", WEIGHTS_ONLY)
+def test_answers_in_no_format_without_rounded_activations_depend_on_batch_size_or_order(form: str, taught: Any) -> None:
+    task, examples = task_of("text-classification"), prepared(count=64)
+    made = bundle(copy.deepcopy(taught))
+    for step in WEIGHTS_ONLY[form]:
+        made = apply_step(made, step)
+    model = runtimes.finish(made, made.runtime).model
+    found = [
+        evaluate(model, task, part, tokenizer(), "cpu", batch_size).outcomes["prediction"]
+        for part, batch_size in ((examples, 1), (examples, 32), (examples.select(range(63, -1, -1)), 7))
+    ]
+    assert found[0] == found[1] == found[2][::-1]
+    assert len(set(found[0])) == 2  # both classes are answered
 
 
 def test_an_answer_that_is_not_finite_is_no_class() -> None:

@@ -3,6 +3,7 @@
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -289,10 +290,27 @@ def test_a_hub_that_cannot_be_reached_is_one_sentence_with_the_ways_out(
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=ROOT, env=environment, capture_output=True, text=True, check=True
     )
-    lines = done.stdout.splitlines()
-    assert len(lines) == 2, done.stdout + done.stderr
-    assert lines[0].startswith("model distilbert/distilbert-base-uncased-finetuned-sst-2-english at 714eb0f")
-    assert all("could not be reached" in line and "stdlib-bert" in line and "HF_HOME" in line for line in lines)
+    (line,) = done.stdout.splitlines()
+    assert line.startswith("model distilbert/distilbert-base-uncased-finetuned-sst-2-english at 714eb0f")
+    assert all(words in line for words in (" and dataset ", "could not be reached", "stdlib-bert", "HF_HOME")), line
+
+
+def test_without_a_network_the_hub_is_asked_once_and_not_for_long(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    code = (
+        "from compress.config import InputError; from compress.workloads import Workload, source\n"
+        "try: source.resolve(Workload.load('sst2-distilbert'))\n"
+        "except InputError as error: print(*error.problems, sep='\\n')"
+    )
+    environment = {"HF_ENDPOINT": "http://127.0.0.1:9", "HF_HOME": str(tmp_path), "PATH": "/usr/bin:/bin"}
+    start = time.monotonic()
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, env=environment, capture_output=True, text=True, check=True
+    )
+    assert time.monotonic() - start < 30
+    assert done.stderr.count("cannot be reached") == 1, done.stderr
+    assert len(done.stdout.splitlines()) == 1, done.stdout
 
 
 def test_init_finds_columns_and_splits_and_its_file_loads(folder: Path) -> None:
@@ -317,9 +335,20 @@ def test_init_judges_on_validation_where_the_test_split_may_hide_its_labels(fold
 
 
 @pytest.mark.parametrize("path", ['it\'s "odd"', "a: b", "- x", "#1", "null", "with space", "{a}"])
-def test_init_writes_yaml_whatever_the_paths_hold(path: str) -> None:
-    plain, _ = parse_yaml(template.init(path, path, "causal-lm"), "new")
-    assert (plain["model"], plain["dataset"]["path"]) == (path, path)
+def test_init_writes_yaml_whatever_the_paths_hold(path: str, tmp_path: Path) -> None:
+    odd = tmp_path / path
+    odd.mkdir()
+    (odd / "test.txt").write_text("a text")
+    plain, _ = parse_yaml(template.init(str(odd), str(odd), "causal-lm"), "new")
+    assert (plain["model"], plain["dataset"]["path"]) == (str(odd), str(odd))
+
+
+def test_init_refuses_a_mistyped_folder_and_says_what_it_takes_for_an_id(folder: Path) -> None:
+    with pytest.raises(InputError, match=r"--model .*modle: no such folder or file, and no hub id"):
+        template.init(str(folder / "modle"), str(folder / "data"), "text-classification")
+    text = template.init("owner/name", str(folder / "data"), "image-classification")
+    assert "model: owner/name  # no such folder here: taken as an id on the hub" in text
+    assert "compress run vit_int8" in text
 
 
 def test_init_refuses_data_without_anything_to_judge_on(folder: Path) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 
 from compress.bundle import Bundle
+from compress.progress import track
 from compress.workloads import task_of
 
 BATCH_SIZE = 16  # small batches: a score that is averaged over them does not cancel within one
@@ -40,7 +41,8 @@ def gradients(bundle: Bundle, step: str, count: int, batch_size: int = BATCH_SIZ
         parameter.requires_grad_(parameter.is_floating_point())
     try:
         with torch.enable_grad(), config_kept(model):
-            for batch in batches(bundle, step, count, batch_size):
+            several = -(-count // batch_size)
+            for batch in track(batches(bundle, step, count, batch_size), "gradients", several):
                 model.zero_grad(set_to_none=True)
                 model(**batch).loss.backward()
                 yield len(next(iter(batch.values())))

@@ -117,7 +117,8 @@ def distillation_loss(
     loss = config.soft_weight * soft + (1 - config.soft_weight) * outputs.loss
     mask = batch.get("attention_mask")
     if compared.pairs:
-        project = getattr(student, PROJECTION, None) or nn.Identity()
+        inner = getattr(student, "module", student)  # of several processes' wrapper
+        project = getattr(inner, PROJECTION, None) or nn.Identity()
         distance = hidden_distance if config.hidden_loss == "cosine" else squared_distance
         distances = [
             distance(project(outputs.hidden_states[s + 1]), wanted.hidden_states[t + 1], mask)

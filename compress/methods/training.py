@@ -8,7 +8,6 @@ import contextlib
 import hashlib
 import json
 import math
-import os
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -26,6 +25,7 @@ from compress.methods.calibrate import config_kept, truncate
 from compress.methods.steps import Distill
 from compress.methods.trainer import DistillTrainer, KeepZeros, Loss, Progress, zeros
 from compress.progress import bar, say
+from compress.ranks import processes
 from compress.workloads import task_of
 
 SAVE_STEPS = 100
@@ -47,11 +47,13 @@ class Trained:
     """Mean over this process's steps."""
     held_out: float | None = None
     """Least loss on examples held out, whose weights were taken; None when none were."""
+    processes: int = 1
 
     def __str__(self) -> str:
         resumed = f", resumed at {self.resumed_at}" if self.resumed_at else ""
         best = f", {self.held_out:.4f} on held-out examples at best" if self.held_out is not None else ""
-        return f"{self.steps} optimizer steps{resumed}, mean loss {self.loss:.4f}{best}"
+        several = f" in {self.processes} processes" if self.processes > 1 else ""
+        return f"{self.steps} optimizer steps{several}{resumed}, mean loss {self.loss:.4f}{best}"
 
 
 def train(model: Any, loss: Loss, examples: Any, bundle: Bundle, config: Distill) -> Trained:
@@ -98,7 +100,7 @@ def train(model: Any, loss: Loss, examples: Any, bundle: Bundle, config: Distill
         raise RuntimeError(
             f"distill diverged: mean loss {result.training_loss}; lower learning_rate {config.learning_rate}"
         )
-    return Trained(result.global_step, resumed_at, result.training_loss, trainer.state.best_metric)
+    return Trained(result.global_step, resumed_at, result.training_loss, trainer.state.best_metric, processes())
 
 
 def collator(bundle: Bundle, config: Distill) -> Callable[[Sequence[Mapping[str, Any]]], dict[str, torch.Tensor]]:
@@ -146,8 +148,7 @@ def split(examples: Any, seed: int) -> tuple[Any, Any]:
 
 def total_steps(examples: int, config: Distill) -> int:
     """Optimizer steps of all epochs, at most max_steps."""
-    processes = int(os.environ.get("WORLD_SIZE", "1"))  # set by accelerate and torchrun
-    at_once = config.batch_size * config.accumulation * processes
+    at_once = config.batch_size * config.accumulation * processes()
     steps = max(1, math.ceil(config.epochs * math.ceil(examples / at_once)))
     return min(steps, config.max_steps or steps)
 
@@ -165,6 +166,7 @@ def key(model: Any, examples: Any, bundle: Bundle, config: Distill) -> str:
             "bf16": _bf16(config, bundle.device),
             "examples": [len(examples), str(examples[0]), str(examples[len(examples) - 1])],
             "weights": weights.hexdigest(),
+            "processes": processes(),
         }
     )
 
@@ -190,7 +192,7 @@ def _bf16(config: Distill, device: torch.device) -> bool:
 
 
 def _check_device(device: torch.device) -> None:
-    if device.type == "cuda" and device.index and "LOCAL_RANK" not in os.environ:
+    if device.type == "cuda" and device.index and processes() == 1:
         raise InputError(
             f"distill on {device}: training runs on the first visible GPU; set CUDA_VISIBLE_DEVICES={device.index} and "
             "use device cuda"
@@ -234,6 +236,7 @@ def _arguments(output: Path, config: Distill, bundle: Bundle, total: int, keep: 
         log_level="error",
         remove_unused_columns=False,
         dataloader_pin_memory=bundle.device.type == "cuda",
+        ddp_find_unused_parameters=False,  # the loss is computed outside of the student's forward
     )
     if arguments.n_gpu > 1:
         arguments._n_gpu = 1  # device cuda means one; several are accelerate's or torchrun's to launch

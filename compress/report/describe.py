@@ -46,6 +46,7 @@ def describe(result: Result) -> Iterable[str]:
             for v in (size.memory_bytes, size.peak_memory_bytes)
         ]
         yield f"  memory {memory[0]}, peak {memory[1]}"
+    yield from _steps(result)
     if result.kernel is not None:
         yield f"kernels: {result.kernel.label}" + (f" ({result.kernel.cause})" if result.kernel.cause else "")
         yield from (f"  {100 * op.share:5.1f} %  {op.name}" for op in result.kernel.evidence)
@@ -58,6 +59,16 @@ def describe(result: Result) -> Iterable[str]:
     yield from (f"note: {note}" for note in result.notes)
     yield f"raw samples: {result.trace or 'not kept'}; check every figure with: python -m compress verify FILE"
     yield f"artifact: {result.artifact}; fingerprint {result.fingerprint}; compress {result.code_version}"
+
+
+def _steps(result: Result) -> Iterable[str]:
+    """The recipe: every field that is set, and how it was measured."""
+    for index, step in enumerate(result.recipe.get("steps", ())):
+        fields = ", ".join(f"{k}={v}" for k, v in step.items() if k != "method" and v not in (None, [], {}))
+        yield text.plain(f"step {index}: {step.get('method')}" + (f" ({fields})" if fields else ""))
+    if not result.recipe.get("steps"):
+        yield "no steps: the dense model"
+    yield f"runtime {result.runtime}, seed {result.seed}"
 
 
 def _accuracy(result: Result) -> Iterable[str]:
@@ -150,8 +161,11 @@ def _plain(value: Any) -> str:
 
 
 def print_workloads(workloads: Sequence[Workload], console: "Console") -> None:
-    """Name, task, model and data of every shipped workload."""
-    table = Table("workload", "task", "model", "data", "metric", box=None, padding=(0, 1))
+    """Name, task, metric, model and data of every shipped workload; no terminal is too narrow for their ids."""
     for w in workloads:
-        table.add_row(*(Text(value) for value in (w.name, w.task, w.model, w.dataset.path, w.metric_name)))
-    console.print(table)
+        model, data = (
+            f"{place} at {revision}" if revision else place
+            for place, revision in ((w.model, w.revision), (w.dataset.path, w.dataset.revision))
+        )
+        for line in (f"{w.name}: {w.task}, {w.metric_name}", f"  model {model}", f"  data {data}"):
+            console.print(Text(line), soft_wrap=True)

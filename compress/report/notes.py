@@ -41,8 +41,18 @@ def heading(table: Table) -> list[str]:
     sessions = sorted({r.session for r in everything})
     when = dates[0] if dates[0] == dates[-1] else f"{dates[0]} to {dates[-1]}"
     shown = ", ".join(sessions[:4]) + (f" and {len(sessions) - 4} more" if len(sessions) > 4 else "")
-    lines.append(f"Measured: {when}; session{'s' * (len(sessions) > 1)} {shown}")
+    lines.append(f"Measured: {when}; session{'s' * (len(sessions) > 1)} {shown}{_rounds(table)}")
     return [plain(line) for line in lines]
+
+
+def _rounds(table: Table) -> str:
+    """How much measuring is behind the rows: a quick look must not pass for a publication."""
+    points = [point.rounds for _, point in _points(table) if point is not None and point.rounds]
+    if not points:
+        return ""
+    counts, lengths = [len(p) for p in points], [r.duration_s for p in points for r in p]
+    rounds = f"{min(counts)}" if min(counts) == max(counts) else f"{min(counts)} to {max(counts)}"
+    return f"; {rounds} rounds, windows of {digits(min(lengths), 2)} s or more"
 
 
 def carbon_lines(table: Table, said: Terms) -> list[str]:
@@ -63,7 +73,9 @@ def _workload(table: Table) -> str:
     workload = table.newest.workload
     dataset = workload.get("dataset")
     data = dataset.get("path") if isinstance(dataset, dict) else None
+    split = dataset.get("test") if isinstance(dataset, dict) else None
     parts = [str(workload.get("name", "")), f"model {workload['model']}" if workload.get("model") else ""]
+    data = f"{data}, judged on its split {split}" if data and split else data
     return ", ".join(part for part in (*parts, f"data {data}" if data else "") if part)
 
 

@@ -29,7 +29,7 @@ STAR = "★"
 LEAST_ODDS = 0.05
 WIDE = 168
 """Columns that the whole table takes in a terminal; a narrower one leaves out `OPTIONAL`."""
-OPTIONAL = frozenset({"latency / fp32", "break-even", "kernels", "stored", "energy / correct"})
+OPTIONAL = frozenset({"latency / fp32", "break-even", "kernels", "stored", "energy / correct", "bits / byte"})
 MEDIUM = 116
 LESS = OPTIONAL | {"latency", "energy"}
 """Left out below `MEDIUM` columns: ratios say more than absolute figures."""
@@ -92,6 +92,8 @@ def _cells(table: Table, row: Result | Reference, odds: float | None = None) -> 
         "latency / ref": unity if itself else text.ratio(point_cost(point, "latency", table.reference)),
         "energy": text.energy(point.energy_j if point else None, source),
     }
+    if row.accuracy is not None and row.accuracy.bits_per_byte is not None:
+        cells["bits / byte"] = (text.digits(row.accuracy.bits_per_byte, 4),)
     if table.meter in MEASURED and row.accuracy is not None and row.accuracy.metric == "accuracy":
         cells["energy / correct"] = text.energy(per_correct(point, row.accuracy), source)
     if any(r.name == FP32 for r in table.references) and table.reference != FP32:
@@ -120,8 +122,8 @@ def per_correct(point: Point | None, accuracy: Accuracy) -> Estimate | None:
 
 
 ORDER = (
-    "front", "recipe", "accuracy", "difference", "latency", "latency / ref", "latency / fp32", "energy", "energy / ref",
-    "energy / correct", "stored", "break-even", "kernels", "verdict",
+    "front", "recipe", "accuracy", "difference", "bits / byte", "latency", "latency / ref", "latency / fp32",
+    "energy", "energy / ref", "energy / correct", "stored", "break-even", "kernels", "verdict",
 )  # fmt: skip
 
 

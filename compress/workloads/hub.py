@@ -3,11 +3,19 @@
 Asking for one small file answers it: online the hub says which commit it came from, offline the cache does.
 """
 
+import os
 import re
+import ssl
+import urllib.error
+import urllib.request
+from functools import cache
 from pathlib import Path
 from typing import Literal
 
 from compress.config import InputError
+from compress.progress import say
+
+PATIENCE_S = 10
 
 ID = re.compile(r"(?:[A-Za-z0-9][\w.-]*/)?[A-Za-z0-9][\w.-]*")
 WAYS_OUT = (
@@ -28,6 +36,36 @@ def is_id(value: str) -> bool:
     )
 
 
+class Unreachable(InputError):
+    """There is no network, and the cache does not have what was asked for."""
+
+    def __init__(self, what: str):
+        super().__init__(
+            f"{what}: the Hugging Face hub could not be reached, and the cache does not have it; {WAYS_OUT}"
+        )
+        self.what = what
+
+
+@cache
+def reachable() -> bool:
+    """Whether the hub answers, asked once: the library itself would try for half a minute, file by file."""
+    from huggingface_hub import constants
+
+    if constants.HF_HUB_OFFLINE:
+        return False
+    try:
+        with urllib.request.urlopen(urllib.request.Request(constants.ENDPOINT, method="HEAD"), timeout=PATIENCE_S):
+            return True
+    except urllib.error.HTTPError:
+        return True
+    except OSError as error:
+        if isinstance(getattr(error, "reason", error), ssl.SSLError):
+            return True  # other certificates than Python's may be set for the library
+    say("the Hugging Face hub cannot be reached; only what is in its cache is found")
+    os.environ["HF_HUB_OFFLINE"] = "1"  # for the measuring process
+    return False
+
+
 def commit(repo: str, kind: Literal["model", "dataset"], revision: str | None) -> str:
     """The commit that a hub id (at a revision) stands for. Raises InputError saying what could not be reached."""
     from huggingface_hub import errors, hf_hub_download
@@ -35,7 +73,7 @@ def commit(repo: str, kind: Literal["model", "dataset"], revision: str | None) -
     place = f"{kind} {repo}{f' at {revision}' if revision else ''}"
     for file in ("config.json",) if kind == "model" else ("README.md", ".gitattributes"):
         try:
-            path = hf_hub_download(repo, file, repo_type=kind, revision=revision)
+            path = hf_hub_download(repo, file, repo_type=kind, revision=revision, local_files_only=not reachable())
             return Path(path).parent.name  # .../snapshots/<commit>/<file>
         except errors.GatedRepoError:
             raise InputError(
@@ -48,9 +86,7 @@ def commit(repo: str, kind: Literal["model", "dataset"], revision: str | None) -
                 f"{place}: no such folder, and the hub has no such public {kind}; check the name"
             ) from None
         except errors.LocalEntryNotFoundError:
-            raise InputError(
-                f"{place}: the Hugging Face hub could not be reached, and the cache does not have it; {WAYS_OUT}"
-            ) from None
+            raise Unreachable(place) from None
         except errors.EntryNotFoundError:
             continue
         except (OSError, errors.HfHubHTTPError) as error:

@@ -6,13 +6,26 @@ from typing import TYPE_CHECKING, Any
 
 from compress.config import InputError
 from compress.workloads import Dataset, TaskName, Workload, task_of
+from compress.workloads.source import content_hash
 
 if TYPE_CHECKING:
     import datasets
 
 
+def check_examples(examples: Any, place: str) -> None:
+    """Raises InputError for what is no data set."""
+    import datasets
+
+    if not isinstance(examples, datasets.Dataset):
+        raise InputError(
+            f"{place}: a {type(examples).__name__}; expected a datasets.Dataset; make one with "
+            "datasets.Dataset.from_dict or .from_pandas"
+        )
+
+
 def prepare(examples: Any, task: TaskName, processor: Any, config: Any) -> "datasets.Dataset":
     """Normalised examples of a live data set with the default column names."""
+    check_examples(examples, "dataset=")
     return task_of(task).prepare(examples, processor, describe("live", task, processor, config), config)
 
 
@@ -32,6 +45,12 @@ def write(folder: Path, model: Any, processor: Any, dataset: "Mapping[str, datas
     """Saves model, processor and data; returns the path of a workload file that names them."""
     from ruamel.yaml import YAML
 
+    if not isinstance(dataset, Mapping):
+        raise InputError(
+            f"dataset= is a {type(dataset).__name__}; expected a mapping of train and test to datasets.Dataset"
+        )
+    for split, examples in dataset.items():
+        check_examples(examples, f"dataset=, {split}")
     if "test" not in dataset:
         raise InputError(
             f"dataset= has the splits {', '.join(dataset) or 'none'}; it needs test (and train for some steps)"
@@ -43,6 +62,7 @@ def write(folder: Path, model: Any, processor: Any, dataset: "Mapping[str, datas
         if split in dataset:
             dataset[split].to_parquet(folder / "data" / f"{split}.parquet")
     plain = describe("model", task, processor, model.config).model_dump(mode="json", exclude_none=True)
+    plain["name"] = f"live-{content_hash(folder)[:8]}"  # two models of one notebook are two workloads
     plain["dataset"]["path"] = "data"
     if "train" not in dataset:
         plain["dataset"]["train"] = None

@@ -46,13 +46,20 @@ class Source:
 
 def resolve(workload: Workload) -> Source:
     """Where model and data are. Raises InputError with everything that is missing."""
+    from compress.workloads.hub import Unreachable
+
     problems: list[str] = []
+    lacking: list[str] = []
     found: dict[str, tuple[str, str | None, str]] = {}
     for part, value in (("model", workload.model), ("dataset", workload.dataset.path)):
         try:
             found[part] = _find(workload, part, value)
+        except Unreachable as error:
+            lacking.append(error.what)
         except InputError as error:
             problems.extend(error.problems)
+    if lacking:
+        problems.extend(Unreachable(" and ".join(lacking)).problems)
     if problems:
         raise InputError(dict.fromkeys(problems))  # both parts of one offline workload fail with the same sentence
     model, model_revision, model_content = found["model"]

@@ -81,6 +81,8 @@ def load(source: "Source", split: "Split") -> "datasets.Dataset":
         if not files:
             raise InputError(f"{place}: no {split} split {name!r}; {_there_is(path)}")
         raw = _from_files(files, place)
+        if source.workload.task == "image-classification":
+            raw = _opened(raw, spec.image, files[0].parent, place)
     if len(raw) == 0:
         raise InputError(f"{place}: the {split} split {name!r} is empty; expected at least one example")
     return raw
@@ -109,6 +111,21 @@ def _from_files(files: list[Path], place: str) -> "datasets.Dataset":
         if "corresponds to no data" in str(cause):  # a file with columns and no rows
             raise InputError(f"{place}: {files[0].name} is empty; expected at least one example") from None
         raise InputError(f"{place}: {files[0].name} cannot be read as {suffix[1:]} ({_one_line(cause)})") from None
+
+
+def _opened(raw: "datasets.Dataset", column: str, folder: Path, place: str) -> "datasets.Dataset":
+    """With images in a column of file names, which are relative to the table's folder."""
+    import datasets
+
+    if column not in raw.column_names or raw.features[column].dtype != "string":
+        return raw
+    names = raw[column]
+    for row, name in enumerate(names):
+        if not name or not (folder / name).is_file():
+            raise InputError(f"{place}: row {row} of column {column!r}: no image file {name!r} in {folder}")
+    opened = [str(folder / name) for name in names]
+    others = raw.remove_columns([column])
+    return others.add_column(column, opened).cast_column(column, datasets.Image())
 
 
 def _from_hub(source: "Source", name: str, place: str) -> "datasets.Dataset":

@@ -8,12 +8,14 @@ from typing import Any
 
 from compress.config import InputError
 from compress.workloads import TASKS
+from compress.workloads.hub import is_id
 from compress.workloads.tables import LOADERS, split_files
 
 TEXTS = ("text", "sentence", "sentence1", "premise", "question", "content", "review", "document", "body")
 PAIRS = ("text_pair", "sentence2", "hypothesis", "question2", "context")
 LABELS = ("label", "labels", "target", "class", "category", "sentiment")
-IMAGES = ("image", "img", "picture", "pixel_values")
+IMAGES = ("image", "img", "picture", "pixel_values", "file", "file_name", "path")
+FIRST = {"text-classification": "bert_int8", "image-classification": "vit_int8", "causal-lm": "llama_int8"}
 TESTS = ("test", "validation", "valid", "val", "dev")
 
 
@@ -21,8 +23,18 @@ def init(model: str, data: str, task: str) -> str:
     """YAML text of a workload. Raises InputError when the data holds nothing that can be judged on."""
     if task not in TASKS:
         raise InputError(f"--task {task}: unknown task; expected one of {', '.join(TASKS)}")
-    lines = [f"# {task}: check the columns and splits, then: compress run bert_int8 --workload this-file.yaml"]
-    lines += [f"task: {task}", f"model: {_scalar(_absolute(model))}", "dataset:", f"  path: {_scalar(_absolute(data))}"]
+    for option, value in (("--model", model), ("--data", data)):
+        if not Path(value).expanduser().exists() and not is_id(value):
+            raise InputError(f"{option} {value}: no such folder or file, and no hub id; check the path")
+    lines = [
+        f"# {task}: check the columns and splits, then: python -m compress run {FIRST[task]} --workload this-file.yaml"
+    ]
+    lines += [
+        f"task: {task}",
+        f"model: {_scalar(_absolute(model))}{_taken(model)}",
+        "dataset:",
+        f"  path: {_scalar(_absolute(data))}{_taken(data)}",
+    ]
     path = Path(data).expanduser()
     train, test, columns = _splits(path) if path.exists() else ("train", "test", ())
     hub = not path.exists()
@@ -100,6 +112,10 @@ def _max_length(model: Path) -> int:
 def _absolute(value: str) -> str:
     path = Path(value).expanduser()
     return str(path.resolve()) if path.exists() else value
+
+
+def _taken(value: str) -> str:
+    return _hint(not Path(value).expanduser().exists(), "no such folder here: taken as an id on the hub")
 
 
 def _hint(needed: bool, text: str) -> str:
