@@ -47,6 +47,9 @@ def __getattr__(name: str) -> Any:
         return import_module("compress.energy")
     if name not in _WHERE:
         raise AttributeError(f"module 'compress' has no attribute {name!r}")
+    from compress.quiet import quiet_notices
+
+    quiet_notices()
     return getattr(import_module(_WHERE[name]), name)
 
 

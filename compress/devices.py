@@ -57,6 +57,11 @@ def identity(device: torch.device) -> dict[str, Any]:
     }
 
 
+def capability(device: torch.device) -> tuple[int, int] | None:
+    """CUDA compute capability of a GPU; None for a CPU."""
+    return torch.cuda.get_device_capability(device) if device.type == "cuda" else None
+
+
 def spread(model: Any, devices: Sequence[torch.device]) -> Any:
     """The model with its layers divided among several GPUs, by accelerate; on one device, moved there."""
     if len(devices) == 1:

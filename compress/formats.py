@@ -26,6 +26,12 @@ BATCH_DEPENDENT = frozenset({"int8", "llm_int8", "int8_static"})
 batch at hand; under OpenVINO kernels of another batch size sum in another order, and a rounding edge moves."""
 
 
+Capability = tuple[int, int]
+KERNELS_FROM: dict[tuple[Format, Backend], Capability] = {
+    ("int8", "torchao"): (7, 5),  # torch._int_mm: Turing
+    ("int4", "torchao"): (8, 0),  # torch._weight_int4pack_mm: Ampere
+    ("fp8", "torchao"): (8, 9),  # torch._scaled_mm: Ada
+}
 DEVICES: tuple[DeviceType, ...] = ("cuda", "cpu")
 GROUPED: tuple[Format, ...] = ("int8_weight", "int4", "int3", "int2", "ternary", "binary")
 """Formats of our own backend, torch: any rounding and scaling, no kernel."""
@@ -41,6 +47,11 @@ class Row:
     runtime: Runtime
     kernels: Literal["real", "dequantized"]
     why: str
+
+    @property
+    def capability(self) -> "Capability":
+        """The least CUDA compute capability that has these kernels."""
+        return KERNELS_FROM.get((self.format, self.backend), (0, 0)) if self.device == "cuda" else (0, 0)
 
 
 ROWS: tuple[Row, ...] = (
@@ -82,16 +93,21 @@ PLAIN_RUNTIMES: dict[DeviceType, tuple[Runtime, ...]] = {
 """Runtimes of a model that is not quantized; `auto` is eager, so that a row shows the step alone."""
 
 
-def choose(*, bits: int, format: str, backend: str, runtime: str, device: DeviceType) -> Row:
+def choose(
+    *, bits: int, format: str, backend: str, runtime: str, device: DeviceType, capability: Capability | None = None
+) -> Row:
     """The first row that fits what the recipe asks for; `auto` and unset fields fit everything.
 
-    Raises InputError with the combinations that do exist when none fits.
+    `capability` is the GPU's CUDA compute capability; None is not looked at. Raises InputError with the combinations
+    that do exist when none fits.
     """
-    fits = [row for row in ROWS if BITS[row.format] == bits and row.device == device]
+    every = [row for row in ROWS if BITS[row.format] == bits and row.device == device]
+    fits = [row for row in every if capability is None or row.capability <= capability]
     wanted = {"format": format, "backend": backend, "runtime": runtime}
     chosen = [r for r in fits if all(value in ("auto", getattr(r, key)) for key, value in wanted.items())]
     if chosen:
         return chosen[0]
     asked = ", ".join(f"{key} {value}" for key, value in wanted.items() if value != "auto")
     exist = "; ".join(f"{r.format} through {r.backend} under {r.runtime}" for r in fits)
-    raise InputError(f"quantize bits {bits} ({asked}) does not exist on {device}; expected one of: {exist}")
+    place = device if len(fits) == len(every) else f"a GPU of compute capability {'.'.join(map(str, capability or ()))}"
+    raise InputError(f"quantize bits {bits} ({asked}) does not exist on {place}; expected one of: {exist}")

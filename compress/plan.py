@@ -166,6 +166,8 @@ def _transformed(found: source.Source) -> list[Any]:
 def _check_pairs(recipe: Recipe, machine: Machine) -> None:
     """Refuses format, runtime and device combinations that do not exist."""
     device: DeviceType = "cuda" if machine.device.startswith("cuda") else "cpu"
+    told = [gpu["capability"].split(".") for gpu in machine.details.get("gpus", ()) if gpu.get("capability")]
+    least = min(((int(major), int(minor)) for major, minor in told), default=None)
     for index, step in enumerate(recipe.steps):
         runtime: str = recipe.runtime
         for part in step.parts if step.method == "quantize" else ():
@@ -176,7 +178,12 @@ def _check_pairs(recipe: Recipe, machine: Machine) -> None:
                 )
             try:
                 runtime = choose(
-                    bits=part.bits, format=part.format, backend=part.wanted_backend, runtime=runtime, device=device
+                    bits=part.bits,
+                    format=part.format,
+                    backend=part.wanted_backend,
+                    runtime=runtime,
+                    device=device,
+                    capability=least,
                 ).runtime
             except InputError as error:
                 raise InputError([f"{recipe.name} steps.{index}: {problem}" for problem in error.problems]) from None

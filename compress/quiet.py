@@ -17,6 +17,11 @@ def quiet_libraries() -> None:
     if not sys.stderr.isatty():  # on a terminal a download shows its bar
         os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
         os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")
+    quiet_notices()
+
+
+def quiet_notices() -> None:
+    """Drops what libraries say of themselves when they are imported, and nothing else: for other people's processes."""
     for name in ("torchao", "torch.utils._pytree", "bitsandbytes.backends.cpu.ops"):
         logging.getLogger(name).addFilter(_errors_only)
 

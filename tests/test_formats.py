@@ -35,6 +35,14 @@ def test_real_kernels_stand_before_dequantization_for_the_same_device_and_bits()
         assert kernels == sorted(kernels, key=("real", "dequantized").index)
 
 
+def test_a_gpu_gets_what_it_has_kernels_for() -> None:
+    ask = {"bits": 4, "format": "auto", "backend": "auto", "runtime": "auto", "device": "cuda"}
+    assert choose(**ask, capability=(9, 0)).backend == choose(**ask).backend == "torchao"
+    assert choose(**ask, capability=(7, 5)).format == "nf4"
+    with pytest.raises(InputError, match=r"compute capability 8\.0; expected one of"):
+        choose(**{**ask, "bits": 8, "format": "fp8"}, capability=(8, 0))
+
+
 def test_choose_agrees_with_a_search_over_every_combination() -> None:
     options = itertools.product(
         (8, 4, 3, 2), ("auto", *get_args(Format)), ("auto", *get_args(Backend)), ("auto", *get_args(Runtime)),

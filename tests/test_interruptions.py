@@ -44,6 +44,31 @@ def test_a_run_killed_in_training_goes_on_with_the_same_command_and_counts_what_
     assert not work.exists() or not list(work.iterdir())
 
 
+def test_a_run_killed_inside_a_step_goes_on_with_the_same_command_and_counts_what_was_spent(
+    workload: Path, tmp_path: Path
+) -> None:
+    command = [sys.executable, "-m", "compress", "run", "bert_int8", "--workload", str(workload), *QUICK]
+    child = subprocess.Popen(command, cwd=tmp_path, env=environment(), stderr=subprocess.DEVNULL)
+    work = tmp_path / "artifacts" / "my" / ".work"
+
+    def spent() -> float:
+        return max((json.loads(path.read_text())["seconds"] for path in work.rglob("spent.json")), default=0.0)
+
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline and spent() < 1:  # the export takes several seconds
+        time.sleep(0.05)
+    os.kill(child.pid, signal.SIGKILL)
+    child.wait()
+    before = spent()
+    assert before >= 1
+    assert not list((tmp_path / "artifacts" / "my").glob("bert_int8*"))
+    done = compress(*command[3:], cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    transform = read_result(tmp_path, "bert_int8").transform
+    assert transform.interruptions == 1
+    assert transform.seconds > before
+
+
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT], ids=["killed", "interrupted"])
 def test_a_run_that_ends_while_measuring_leaves_no_half_result_and_goes_on(
     how: signal.Signals, workload: Path, tmp_path: Path

@@ -9,8 +9,7 @@ import pytest
 
 import compress
 import recipes
-from tests.helpers import ROOT
-from tests.test_run import environment
+from tests.helpers import QUICK, ROOT, environment, read_result
 
 
 def test_every_public_name_is_there() -> None:
@@ -52,7 +51,7 @@ def test_methods_lists_every_field_with_its_type_default_and_sentence() -> None:
         assert words in done.stdout
 
 
-def test_the_wheel_works_outside_the_checkout_and_brings_the_recipes(tmp_path: Path) -> None:
+def test_the_wheel_works_outside_the_checkout_and_brings_the_recipes(workload: Path, tmp_path: Path) -> None:
     source = tmp_path / "source"
     files = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=False)
     if files.returncode != 0:
@@ -81,3 +80,9 @@ def test_the_wheel_works_outside_the_checkout_and_brings_the_recipes(tmp_path: P
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert "stdlib-bert" in done.stdout
+    done = subprocess.run(
+        [sys.executable, "-m", "compress", "run", "bert_bf16", "--workload", str(workload), *QUICK], cwd=tmp_path,
+        capture_output=True, text=True, check=False, env={**environment(), "PYTHONPATH": str(tmp_path / "site")},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert read_result(tmp_path, "bert_bf16").error is None

@@ -80,7 +80,7 @@ def test_settings_and_runtime_are_recorded() -> None:
     after = quantized("bert", Quantize(bits=8, format="llm_int8", threshold=4.5), runtime="auto")
     assert after.runtime == after.layers[""]["runtime"] == "eager"
     entry = after.layers["bert.encoder.layer.0.output.dense"]
-    assert entry == {"format": "llm_int8", "backend": "bitsandbytes", "threshold": 4.5}
+    assert entry == {"format": "llm_int8", "backend": "bitsandbytes", "bits": 8, "threshold": 4.5}
     assert "threshold 4.5" in after.notes[-1]
 
 

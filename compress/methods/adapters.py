@@ -17,6 +17,7 @@ from transformers.pytorch_utils import Conv1D
 
 from compress.bundle import Bundle
 from compress.config import InputError
+from compress.devices import capability
 from compress.formats import choose
 from compress.layers import weight_layers
 from compress.methods.steps import Layers, Quantize
@@ -133,7 +134,7 @@ def fakes(step: Quantize, bundle: Bundle) -> tuple[Fakes, str]:
     """What a quantize step will do to weights and inputs, and the format's name."""
     device = "cuda" if bundle.device.type == "cuda" else "cpu"
     asked: Mapping[str, Any] = {"bits": step.bits, "format": step.format, "backend": step.wanted_backend}
-    row = choose(**asked, runtime=bundle.runtime, device=device)  # type: ignore[arg-type]
+    row = choose(**asked, runtime=bundle.runtime, device=device, capability=capability(bundle.device))  # type: ignore[arg-type]
     if step.rounding != "nearest" or step.scaling != "none":
         raise InputError(
             "distill quantization_aware trains for rounding nearest and scaling none; leave the others out"

@@ -14,6 +14,7 @@ from transformers.pytorch_utils import Conv1D
 
 from compress.bundle import Bundle, swap
 from compress.config import InputError
+from compress.devices import capability
 from compress.formats import Row, choose
 from compress.graph import exported, quantize_graph
 from compress.layers import WeightLayer, matrix, weight_layers
@@ -32,10 +33,10 @@ def quantize(bundle: Bundle, config: Quantize) -> Bundle:
     """
     device = "cuda" if bundle.device.type == "cuda" else "cpu"
     asked = {"bits": config.bits, "format": config.format, "backend": config.wanted_backend}
-    row = choose(**asked, runtime=bundle.runtime, device=device)  # type: ignore[arg-type]
+    row = choose(**asked, runtime=bundle.runtime, device=device, capability=capability(bundle.device))  # type: ignore[arg-type]
     chosen = dict(weight_layers(bundle.model, config))
     settings = _settings(config, row)
-    entry = {"format": row.format, "backend": row.backend, **settings}
+    entry = {"format": row.format, "backend": row.backend, "bits": config.bits, **settings}
     model, refused = bundle.model, dict[str, str]()
     if row.backend == "onnxruntime":
         model = quantize_graph(exported(model), set(chosen), config.per_channel)

@@ -24,18 +24,12 @@ from torchao.quantization import (
 from compress.packing import Settings, Tensors
 
 NAME = "layer.weight"  # torchao wants a dotted name
-FP8_CAPABILITY = (8, 9)
-"""CUDA compute capability of Ada; Hopper's is 9.0."""
 
 
 def refuse(linear: nn.Linear, settings: Settings) -> str | None:
     """Why this layer cannot be quantized so; None when it can."""
     if settings["format"] == "int4" and linear.in_features % settings["group_size"]:
         return f"group_size {settings['group_size']} does not divide its {linear.in_features} inputs"
-    if settings["format"] == "fp8" and torch.cuda.is_available():
-        found = torch.cuda.get_device_capability()
-        if found < FP8_CAPABILITY:
-            return f"fp8 products need CUDA compute capability 8.9 (Ada, Hopper), this GPU has {found[0]}.{found[1]}"
     return None
 
 
