@@ -153,7 +153,7 @@ def _result(raw: Raw, item: Built, remarks: Sequence[str]) -> dict[str, Any]:
         "points": figures.points(raw, name),
         "size": _size(mine, extra["parameters"], extra["nonzero"], stored_bytes(item.folder)),
         "kernel": _kernel(mine),
-        "notes": (*extra["notes"], *figures.disturbances(raw, name), *remarks),
+        "notes": (*extra["notes"], *figures.disturbances(raw, name), *figures.lacking(raw, name), *remarks),
     }
 
 

@@ -55,7 +55,7 @@ def attach(path: Path, readings: Path, boundary: str, calibration: str | None) -
     }  # fmt: skip
     session = f"{stored.session}-external"
     place = Path(stored.trace).with_name(session)
-    trace.write(root / place, {**answer, "meter": meter, "samples": samples, "idle_w": None})
+    trace.write(root / place, {**answer, "meter": meter, "samples": samples, "idle": {}})
     made = recomputed(replace(stored, session=session, trace=str(place)), trace.read(root / place))
     results.replace_file(path, made)
     return made

@@ -5,12 +5,12 @@ Pure functions without a device: what makes a result after a session is what `ve
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from compress import grades, stats
 from compress.energy import modelled
-from compress.energy.sampler import Energy, interpolated_power, window_energy
+from compress.energy.sampler import Energy, idle_watts, interpolated_power, window_energy
 from compress.measure.accuracy import Evaluation, summarise
 from compress.results import Accuracy, Percentiles, Point, Ratio, Round
 from compress.stats import Estimate
@@ -67,8 +67,8 @@ def _evaluation(runner: Mapping[str, Any]) -> Evaluation:
 
 def points(raw: Raw, name: str) -> tuple[Point, ...]:
     """Every operating point of one runner, without verdicts."""
-    count = len(raw.runner(name)["points"])
-    return tuple(_point(raw, name, index) for index in range(count))
+    found = raw.runner(name)["points"]
+    return tuple(_point(raw, name, index) for index, point in enumerate(found) if point["rounds"])
 
 
 @dataclass(frozen=True)
@@ -86,8 +86,8 @@ class _Windows:
 
 def _windows(raw: Raw, name: str, index: int) -> _Windows | None:
     found = raw.runner(name)["points"]
-    if len(found) <= index:
-        return None
+    if len(found) <= index or not found[index]["rounds"]:
+        return None  # some are not measured at every point
     point = found[index]
     batch_size = int(point["point"]["batch_size"])
     energies = [_energy(raw, window) for window in point["rounds"]]
@@ -145,13 +145,13 @@ def _point(raw: Raw, name: str, index: int) -> Point:
     rounds = tuple(_round(window, energy) for window, energy in zip(runner["rounds"], mine.energies, strict=True))
     estimate = None
     if mine.energy_j is not None:
-        estimate = stats.mean_estimate(mine.energy_j)
-    idle_w = raw.answer["idle_w"]
+        estimate = _positive(stats.mean_estimate(mine.energy_j))
+    idle_w = idle_watts(raw.answer.get("idle", {}).get("loaded"), meter.get("step_s"))
     idle = None if idle_w is None else idle_w * stats.mean_estimate(mine.latency_s).value / mine.batch_size
     reason = mine.reason
     if estimate is not None and not measured:
         factor = modelled.UNCERTAINTY_FACTOR
-        estimate = Estimate(estimate.value, max(estimate.low, 0.0) / factor, estimate.high * factor, estimate.n)
+        estimate = Estimate(estimate.value, estimate.low / factor, estimate.high * factor, estimate.n)
         basis = meter.get("basis")
         reason = f"modelled from CPU time{f' and {basis}' if basis else ''}: {meter.get('why_modelled')}"
     elif idle is None and reason is None:
@@ -160,20 +160,22 @@ def _point(raw: Raw, name: str, index: int) -> Point:
     theirs = references.get(raw.against)
     against_j = None if theirs is None else theirs.energy_j
     mark, reasons = grades.grade(raw.answer, name, index, mine.energies, raw.against, against_j)
+    length, generated = runner["point"]["sequence_length"], runner["point"].get("generate")
     times = [duration / 1e9 for window in runner["rounds"] for duration in window["batch_ns"]]
     return Point(
         batch_size=mine.batch_size,
-        sequence_length=runner["point"]["sequence_length"],
-        phase=None,
+        sequence_length=length,
+        phase="decode" if generated else None,
+        generated_tokens=generated,
         headline=index == 0,
-        latency_s=stats.mean_estimate(mine.latency_s),
+        latency_s=_positive(stats.mean_estimate(mine.latency_s)),
         latency_percentiles_s=Percentiles(
             p50=stats.percentile(times, 0.5),
             p90=stats.percentile(times, 0.9),
             p99=stats.percentile(times, 0.99) if len(times) >= P99_SAMPLES else None,
             n=len(times),
         ),
-        throughput_per_s=stats.mean_estimate([mine.batch_size / value for value in mine.latency_s]),
+        throughput_per_s=_positive(stats.mean_estimate([mine.batch_size / value for value in mine.latency_s])),
         energy_j=estimate,
         energy_idle_j=idle,
         energy_net_j=None if idle is None or estimate is None else estimate.value - idle,
@@ -186,20 +188,26 @@ def _point(raw: Raw, name: str, index: int) -> Point:
         ratios=_ratios(raw, mine, references),
         verdict=None,
         rounds=rounds,
-        reasons=_reasons(raw, runner["point"]["sequence_length"], len(times), reason, estimate, idle),
+        reasons=_reasons(raw, runner["point"], len(times), reason, estimate, idle),
     )
 
 
+def _positive(estimate: Estimate) -> Estimate:
+    """Without what cannot be: the t interval of a few scattered rounds can reach below 0."""
+    return replace(estimate, low=max(estimate.low, 0.0)) if math.isfinite(estimate.low) else estimate
+
+
 def _reasons(
-    raw: Raw, length: int | None, samples: int, reason: str | None, energy: Estimate | None, idle: float | None
+    raw: Raw, shape: Mapping[str, Any], samples: int, reason: str | None, energy: Estimate | None, idle: float | None
 ) -> dict[str, str]:
     """Why a point has no such figures: field -> sentence."""
     measured = bool(raw.answer["meter"].get("measured"))
     no_idle = "idle power could not be measured" if measured else "idle power is not measured without a meter"
     absent = reason or "no meter"
     why = {
-        "phase": "one forward pass: prefill and decoding are not told apart",
-        "sequence_length": None if length else "images have none",
+        "phase": None if shape.get("generate") else "a forward pass over whole examples, nothing is generated",
+        "generated_tokens": None if shape.get("generate") else "nothing is generated",
+        "sequence_length": None if shape["sequence_length"] else "images have none",
         "p99": None if samples >= P99_SAMPLES else f"{samples} batches; 300 are needed",
         "energy_j": None if energy else absent,
         "grade": None if energy else absent,
@@ -240,6 +248,12 @@ def _round(window: Mapping[str, Any], energy: Energy) -> Round:
         integrated_j=energy.integrated_j,
         cpu_s=window["cpu_ns"] / 1e9,
     )
+
+
+def lacking(raw: Raw, name: str) -> Sequence[str]:
+    """Which operating points a runner has no figures of, and why."""
+    found = [point for point in raw.runner(name)["points"] if not point["rounds"]]
+    return [f"not measured where {p['point']['generate']} tokens are generated: {p['lacking']}" for p in found]
 
 
 def disturbances(raw: Raw, name: str) -> Sequence[str]:

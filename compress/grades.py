@@ -2,7 +2,8 @@
 
 A   external meter of stated calibration
 B   counter and integrated instant power within 2 %, nothing flagged, 6 rounds or more of 5 s or more
-C   one source only, sources 2 to 5 % apart, edges uncertain by over 2 %, or windows under 5 s or rounds under 6
+C   one source only, sources 2 to 5 % apart, edges uncertain by over 2 %, windows under 5 s or rounds under 6, or
+    batches that beat with a counter that misreads such loads
 D   sources over 5 % apart, device shared, throttled, or drifting
 E   modelled
 """
@@ -21,6 +22,7 @@ REFERENCE_DRIFT = 0.03
 WINDOW_S, ROUNDS = 5.0, 6
 FOREIGN_CORES = 0.1  # on two cores, a tenth of one already moves a latency by several percent
 HARD = 0x8 | 0x20 | 0x40 | 0x80
+BEAT = 2.0  # batches between half and twice the counter's period beat with it
 POWER_CAP = 0x4  # how a board works at its limit; the others are faults
 
 
@@ -54,7 +56,7 @@ def grade(
     else:
         lowered = [*_agreement(energies, bool(meter.get("integrated"))), *_edges(energies)]
     if meter["source"] == "nvml":
-        lowered += _untold(answer, name, index)
+        lowered += [*_untold(answer, name, index), *_beating(meter, _points(answer, name)[index]["rounds"])]
     if _capped(answer, name, index):
         lowered.append(("C", "the board ran at its power cap"))
     if _points(answer, name)[index].get("settled") is False:
@@ -65,6 +67,23 @@ def grade(
         lowered.append(("C", f"{len(rounds)} rounds of {shortest:.2g} s; grade B takes {ROUNDS} of {WINDOW_S:g} s"))
     reasons += [why for _, why in lowered]
     return max([worst, *(mark for mark, _ in lowered)]), tuple(reasons)  # letters sort as grades do
+
+
+def _beating(meter: Mapping[str, Any], rounds: Sequence[Mapping[str, Any]]) -> list[tuple[Grade, str]]:
+    """Batches about as long as the counter's period, on a board that `doctor` found to misread such loads."""
+    misread, step_s = meter.get("misread"), meter.get("step_s")
+    if misread is None or step_s is None or misread <= TOLERABLE:
+        return []
+    batch_s = sum(w["ended_ns"] - w["started_ns"] for w in rounds) / sum(len(w["batch_ns"]) for w in rounds) / 1e9
+    if not 1 / BEAT <= batch_s / step_s <= BEAT:
+        return []
+    return [
+        (
+            "C",
+            f"batches of {1e3 * batch_s:.0f} ms beat with the counter's {1e3 * step_s:.0f} ms, and doctor found such "
+            f"loads read {100 * misread:.0f} % apart",
+        )
+    ]
 
 
 def _untold(answer: Mapping[str, Any], name: str, index: int) -> list[tuple[Grade, str]]:

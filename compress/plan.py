@@ -13,7 +13,7 @@ from compress.measure import machine as machines
 from compress.progress import say
 from compress.recipe import Recipe
 from compress.results import Machine, Result
-from compress.workloads import Workload, source
+from compress.workloads import Workload, hub, source
 
 RESULTS = Path("results")
 ARTIFACTS = Path("artifacts")
@@ -59,13 +59,45 @@ class Planned:
 
 def plan(recipes: Sequence[Recipe], options: Options, machine: Machine) -> list[Planned]:
     """Everything that can be decided, and every mistake that can be met, before weights are loaded."""
+    if options.limit is not None and options.limit < 2:
+        raise InputError(f"--limit {options.limit}: expected at least 2 test examples")
+    fit, workloads = _fitting(recipes, options, machine)  # before a workload is resolved, which may train its model
+    for option in ("out", "artifacts"):
+        check_writable(getattr(options, option), f"--{option}")
     problems: list[str] = []
     plans: list[Planned] = []
     sources: dict[str, source.Source] = {}
     seen: dict[tuple[str, str], str] = {}
-    code = machines.code_version()
-    if options.limit is not None and options.limit < 2:
-        raise InputError(f"--limit {options.limit}: expected at least 2 test examples")
+    where = [machines.code_version(), machine.versions, machine.device, machine.device_name, machine.uuid]
+    for recipe in fit:
+        name = options.workload or recipe.workload
+        try:
+            if name not in sources:
+                sources[name] = source.resolve(workloads[name])
+            found = sources[name]
+            metric = metrics.digest(found.workload.metric_name)
+            students = [_content(s.model) for s in recipe.steps if s.method == "distill" and s.model is not None]
+        except InputError as error:
+            problems.extend(problem for problem in error.problems if problem not in problems)
+            continue
+        measured = [recipe.fingerprint, found.digest, metric, options.limit, *where, *students]
+        transformed = digest([recipe.transform_fingerprint, _transformed(found), *where, *students])
+        key = (found.workload.name, recipe.name)
+        if key in seen and seen[key] != recipe.fingerprint:
+            problems.append(f"two different recipes are called {recipe.name}; rename one: their results share a file")
+        seen[key] = recipe.fingerprint
+        folder = options.artifacts / found.workload.name / recipe.name
+        path = results.result_path(options.out, found.workload.name, recipe.name, machine.id, options.limit)
+        problems.extend(_taken(path, found))
+        plans.append(Planned(recipe, found, digest(measured), transformed, path, folder))
+    if problems:
+        raise InputError(problems)
+    return list({planned.path: planned for planned in plans}.values())
+
+
+def _fitting(recipes: Sequence[Recipe], options: Options, machine: Machine) -> tuple[list[Recipe], dict[str, Workload]]:
+    """The recipes that the device can run, and their workloads by name. Raises InputError with all that is wrong."""
+    problems: list[str] = []
     workloads: dict[str, Workload] = {}
     fit: list[Recipe] = []
     for recipe in recipes:
@@ -85,34 +117,9 @@ def plan(recipes: Sequence[Recipe], options: Options, machine: Machine) -> list[
                 workloads[name] = _named(Workload.load(name))
         except InputError as error:
             problems.extend(problem for problem in error.problems if problem not in problems)
-    if problems:  # before a workload is resolved, which may train its model
-        raise InputError(problems)
-    for option in ("out", "artifacts"):
-        check_writable(getattr(options, option), f"--{option}")
-    for recipe in fit:
-        name = options.workload or recipe.workload
-        try:
-            if name not in sources:
-                sources[name] = source.resolve(workloads[name])
-            found = sources[name]
-            metric = metrics.digest(found.workload.metric_name)
-        except InputError as error:
-            problems.extend(problem for problem in error.problems if problem not in problems)
-            continue
-        where = [code, machine.versions, machine.device, machine.device_name, machine.uuid]
-        measured = [recipe.fingerprint, found.digest, metric, options.limit, *where]
-        transformed = digest([recipe.transform_fingerprint, _transformed(found), *where])
-        key = (found.workload.name, recipe.name)
-        if key in seen and seen[key] != recipe.fingerprint:
-            problems.append(f"two different recipes are called {recipe.name}; rename one: their results share a file")
-        seen[key] = recipe.fingerprint
-        folder = options.artifacts / found.workload.name / recipe.name
-        path = results.result_path(options.out, found.workload.name, recipe.name, machine.id, options.limit)
-        problems.extend(_taken(path, found))
-        plans.append(Planned(recipe, found, digest(measured), transformed, path, folder))
     if problems:
         raise InputError(problems)
-    return list({planned.path: planned for planned in plans}.values())
+    return fit, workloads
 
 
 def _named(workload: Workload) -> Workload:
@@ -147,6 +154,16 @@ def _taken(path: Path, found: source.Source) -> list[str]:
                 "--out and --artifacts"
             ]
     return []
+
+
+def _content(model: str) -> str:
+    """What tells a folder's content, or a hub model's commit."""
+    path = Path(model).expanduser()
+    if not path.exists():
+        if not hub.is_id(model):
+            raise InputError(f"distill model {model}: no such folder; expected a saved model, or a hub id")
+        return hub.commit(model, "model", None)
+    return source.content_hash(path)
 
 
 def _transformed(found: source.Source) -> list[Any]:

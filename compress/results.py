@@ -125,13 +125,15 @@ class Point:
     """What the joules cover: a board, the CPU packages, a whole computer."""
     reasons: dict[str, str] = field(default_factory=dict)
     """Field -> why it is None."""
+    generated_tokens: int | None = None
+    """Tokens that every example of a decoding point generates, after `sequence_length` tokens that are in the cache."""
     energy_gain: float | None = None
     """Relative error of the meter itself, beside the interval: it cancels in ratios, and never averages out."""
 
     @property
     def energy_per_token_j(self) -> Estimate | None:
-        """Joules per token of text; points are packed to their length, so no token is padding."""
-        e, length = self.energy_j, self.sequence_length
+        """Joules per generated token, or else per token of text: points are packed, so none is padding."""
+        e, length = self.energy_j, self.generated_tokens or self.sequence_length
         return Estimate(e.value / length, e.low / length, e.high / length, e.n) if e and length else None
 
     def ratio(self, reference: str) -> Ratio | None:

@@ -17,8 +17,9 @@ from pathlib import Path
 from typing import Any
 
 from compress.energy import Absent, Meter, find_meter, nvml, several
-from compress.energy.sampler import Sampler, facts, idle_w
+from compress.energy.sampler import Sampler, facts, idle
 from compress.files import write_atomic
+from compress.formats import GRAPHS
 from compress.job import Job, Spec, read_job
 from compress.progress import bar, say, track
 from compress.quiet import quiet_libraries, quiet_transformers
@@ -30,6 +31,7 @@ EVALUATION_BATCH = 32
 SENSITIVITY_BATCHES = (1, 32)
 TIMING_BATCHES = 8  # different real texts in turn, so that no cache sees one batch only
 IDLE_S = 2.0
+NO_CACHE = "an exported graph keeps no cache: it would compute the whole text anew for every token"
 
 
 @dataclass
@@ -58,7 +60,7 @@ def run_session(job: Job, memory: dict[str, dict[str, Any]]) -> dict[str, Any]:
     meter = find_meter(job.device.partition(":")[0], job.gpus)
     before = _processes(meter)  # before this process opens the device
     present: set[int] | None = None if before is None else set()
-    before_w = idle_w(meter, IDLE_S)
+    empty = idle(meter, IDLE_S)
     found = {spec.name: Measured(spec.name) for spec in job.runners}
     in_turn = crowded(job, memory)
     if in_turn:
@@ -69,26 +71,36 @@ def run_session(job: Job, memory: dict[str, dict[str, Any]]) -> dict[str, Any]:
         if _attempt(found[spec.name], lambda spec=spec: _evaluate(shelf, spec, job, found[spec.name])):
             found[spec.name].memory = memory.get(spec.name, memory.get("", {}))
             live.append(spec)
-    loaded_w = idle_w(meter, IDLE_S)
+    loaded = idle(meter, IDLE_S)
     sync = latency.synchronizer(job.devices)
     points = [job.workload.headline_point]
     if job.settings.points == "all":
         points += [point for point in job.workload.points if point != points[0]]
     with Sampler(meter) as sampler:
         for point in points:
-            if live:
-                live = _measure_point(job, point, shelf, live, found, meter, sampler, sync, present)
+            able, unable = _able(live, point)
+            for spec in unable:
+                found[spec.name].points.append({"point": point.model_dump(), "rounds": [], "lacking": NO_CACHE})
+                found[spec.name].error = NO_CACHE if point is points[0] else None
+            if able:
+                able = _measure_point(job, point, shelf, able, found, meter, sampler, sync, present)
+            live = [spec for spec in live if found[spec.name].error is None]
     return {
         "runners": [asdict(measured) for measured in found.values()],
         "meter": {**facts(meter), "sampling_error": sampler.error, "sampling_cpu_s": sampler.cpu_s},
-        "idle_w": loaded_w,
-        "idle_before_w": before_w,
+        "idle": {"before": empty, "loaded": loaded},
         "foreign_processes": foreign_processes(before, present, os.getpid(), os.getppid(), job.parent_on_device),
         "in_turn": in_turn,
         "samples": sampler.samples,
         "finished": time.time(),
         "clock_offset_ns": time.time_ns() - time.monotonic_ns(),
     }
+
+
+def _able(live: Sequence[Spec], point: OperatingPoint) -> tuple[list[Spec], list[Spec]]:
+    """Runners that can be measured at a point, and those that cannot: exported graphs do not generate."""
+    unable = [spec for spec in live if point.generate is not None and spec.runtime in GRAPHS.values()]
+    return [spec for spec in live if spec not in unable], unable
 
 
 def _processes(meter: Meter | Absent) -> tuple[int, ...] | None:
@@ -167,15 +179,19 @@ def _measure_point(
     Returns the runners that went through all of them.
     """
     from compress.measure import latency
+    from compress.measure.decode import called
     from compress.measure.machine import foreign_cpu_s
 
     settings = job.settings
-    batches = timing_batches(job, shelf.take(live[0]), point, TIMING_BATCHES)
+    batches = timing_batches(job, shelf.take(live[0]), point, TIMING_BATCHES if point.generate is None else 1)
     steady = dict.fromkeys((spec.name for spec in live), True)
+
+    def ready(spec: Spec) -> Any:
+        return called(shelf.take(spec).model, point.generate)
 
     def warm(spec: Spec) -> bool:
         cap_s = settings.warmup_s / len(steady)
-        steady[spec.name] &= latency.warm_up(shelf.take(spec).model, batches, sync, cap_s)
+        steady[spec.name] &= latency.warm_up(ready(spec), batches, sync, cap_s)
         return True
 
     if shelf.together:  # else each is warmed up whenever it has been loaded
@@ -183,7 +199,7 @@ def _measure_point(
         live = [spec for spec in waiting if _attempt(found[spec.name], lambda spec=spec: warm(spec))]
     if not live:
         return []
-    models = [shelf.take(spec).model for spec in (live if shelf.together else live[-1:])]
+    models = [ready(spec) for spec in (live if shelf.together else live[-1:])]
     with bar("until temperature and power have settled", None):
         settled = latency.settle(models, batches, sync, meter, settings.warmup_s)
     models.clear()  # else one of them could not be put away
@@ -192,12 +208,13 @@ def _measure_point(
     def one_window(spec: Spec, index: int, position: int) -> None:
         if not shelf.together:
             warm(spec)
-        window = latency.measure_window(shelf.take(spec).model, batches, settings, sync, meter, sampler)
+        window = latency.measure_window(ready(spec), batches, settings, sync, meter, sampler)
         windows[spec.name].append({"index": index, "order": position, **asdict(window)})
 
     shuffle = random.Random(f"{job.seed}-{point.batch_size}-{point.sequence_length}")
     total_s = settings.rounds * len(live) * (settings.window_s + settings.preroll_s + 2 * sampler.edge_s)
     label = f"batch {point.batch_size}" + (f" x {point.sequence_length} tokens" if point.sequence_length else "")
+    label += f", {point.generate} generated" if point.generate else ""
     said = f"about {total_s:.0f} s" + ("" if shelf.together else " and the loading")
     say(f"  measuring {label}: {settings.rounds} rounds of {len(live)} models, {said}")
     foreign, start = foreign_cpu_s(), time.monotonic()

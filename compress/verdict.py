@@ -87,15 +87,16 @@ def runtime_reference(result: Result) -> str | None:
 
 
 def same_point(one: Point, other: Point) -> bool:
-    """Whether two points have the same batch size, sequence length and phase."""
-    ours, theirs = ((p.batch_size, p.sequence_length, p.phase) for p in (one, other))
+    """Whether two points have the same batch size, sequence length, phase and number of generated tokens."""
+    ours, theirs = ((p.batch_size, p.sequence_length, p.phase, p.generated_tokens) for p in (one, other))
     return ours == theirs
 
 
 def point_name(point: Point) -> str:
-    """`batch 8 x length 64`, with the phase of a language model."""
+    """`batch 8 x length 64`, and what a language model generates after it."""
     length = "" if point.sequence_length is None else f" x length {point.sequence_length}"
-    return f"batch {point.batch_size}{length}" + (f", {point.phase}" if point.phase else "")
+    made = f", then {point.generated_tokens} tokens generated" if point.generated_tokens else ""
+    return f"batch {point.batch_size}{length}{made}"
 
 
 def cost_axis(ratio: Ratio, energy_source: str | None, grade: Grade | None) -> tuple[Axis, Estimate]:

@@ -111,8 +111,7 @@ def session(
     return {
         "runners": [_runner(name, windows[name]) for name in loads],
         "meter": {**facts(meter), "sampling_error": error, "sampling_cpu_s": 0.0},
-        "idle_w": IDLE_W,
-        "idle_before_w": IDLE_W,
+        "idle": {"before": None, "loaded": _idle()},
         "foreign_processes": foreign,
         "samples": samples,
         "judged_by": {
@@ -122,6 +121,12 @@ def session(
             "seed": seed,
         },
     }
+
+
+def _idle() -> dict[str, Any]:
+    """Two seconds at idle power, read every 100 ms."""
+    samples = [{"time_ns": i * 10**8, "board": 0, "counter_uj": round(IDLE_W * i * 1e5)} for i in range(31)]
+    return {"started_ns": 5 * 10**8, "ended_ns": 25 * 10**8, "start_uj": 0, "end_uj": 0, "samples": samples}
 
 
 def _sampled(

@@ -27,8 +27,8 @@ from compress.methods.students import keep_layers, match, rename, spread
 from compress.methods.trainer import LengthGroups
 from compress.methods.training import last_checkpoint, total_steps
 from compress.workloads.text_classification import collate
-from tests.helpers import ROOT, bert, trained_bert
-from tests.made_models import MODELS, bundle, gpt2, inputs, llama, logits, text_examples
+from tests.helpers import ROOT, bert, tokenizer, trained_bert
+from tests.made_models import MODELS, bundle, distilbert, gpt2, inputs, llama, logits, text_examples
 
 SHORT = {"max_steps": 4, "batch_size": 8, "precision": "fp32"}
 
@@ -174,6 +174,34 @@ def test_a_fresh_student_has_the_changed_fields_and_nothing_of_earlier_steps() -
     done = distill(made, Distill(config={"hidden_size": 16, "num_hidden_layers": 1}, **SHORT))
     assert done.model.config.hidden_size == 16 and done.layers == {}
     assert done.model(**inputs(done.model)).logits.shape == (2, 2)
+
+
+def test_another_pretrained_model_can_be_the_student(tmp_path: Path) -> None:
+    other = distilbert(layers=1)
+    other.save_pretrained(tmp_path / "other")
+    tokenizer().save_pretrained(tmp_path / "other")
+    made = lowrank(bundle(bert()), LowRank())
+    made = replace(made, teacher=lambda: trained_bert(steps=2))
+    done = distill(made, Distill(model=str(tmp_path / "other"), learning_rate=1e-9, hidden_weight=1.0, **SHORT))
+    assert type(done.model).__name__ == "DistilBertForSequenceClassification" and done.layers == {}
+    torch.testing.assert_close(logits(done.model), logits(other), atol=1e-4, rtol=0)
+
+
+def test_a_pretrained_student_of_another_tokenizer_or_with_other_labels_is_refused(tmp_path: Path) -> None:
+    bert().save_pretrained(tmp_path / "a")
+    words = tokenizer()
+    words.add_tokens(["new"])
+    words.save_pretrained(tmp_path / "a")
+    with pytest.raises(InputError, match="another tokenizer"):
+        distill(bundle(bert()), Distill(model=str(tmp_path / "a"), **SHORT))
+    config = bert().config
+    config.num_labels = 3
+    type(bert())(config).save_pretrained(tmp_path / "b")
+    tokenizer().save_pretrained(tmp_path / "b")
+    with pytest.raises(InputError, match="has 3 labels, the teacher 2"):
+        distill(bundle(bert()), Distill(model=str(tmp_path / "b"), **SHORT))
+    with pytest.raises(InputError, match="cannot be loaded"):
+        distill(bundle(bert()), Distill(model=str(tmp_path / "c"), **SHORT))
 
 
 def test_two_trainings_give_equal_weights_and_leave_the_global_generator_alone() -> None:

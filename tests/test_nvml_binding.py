@@ -99,3 +99,18 @@ def test_without_the_library_the_reason_says_what_to_install(tmp_path: Path) -> 
         pytest.skip("this machine has NVML")
     (line,) = told(tmp_path)
     assert "install the driver" in line
+
+
+def test_every_error_that_a_reading_can_give_becomes_a_sentence_with_what_to_do() -> None:
+    import pynvml
+
+    from compress.energy.nvml import REASONS, sentence
+
+    of_settings = {"ALREADY_INITIALIZED", "INSUFFICIENT_SIZE", "VGPU_ECC_NOT_SUPPORTED", "FREQ_NOT_SUPPORTED",
+                   "RESET_TYPE_NOT_SUPPORTED"}  # fmt: skip  # of calls that we do not make
+    names = {name for name in vars(pynvml) if name.startswith("NVML_ERROR_")}
+    assert names - {f"NVML_ERROR_{name}" for name in of_settings} == set(REASONS)
+    for name in names:
+        told = sentence(pynvml, pynvml.NVMLError(getattr(pynvml, name)))
+        assert told == REASONS.get(name, told)
+        assert name in REASONS or "nvidia-smi" in told

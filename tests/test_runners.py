@@ -13,7 +13,7 @@ import pytest
 
 from compress import figures, runners, session
 from compress.energy import Gpu, nvml
-from compress.energy.sampler import window_energy
+from compress.energy.sampler import idle_watts, window_energy
 from compress.energy.simulate import Board, Simulator
 from compress.job import Job, Spec
 from compress.measure import latency
@@ -109,7 +109,7 @@ def test_a_whole_session_on_a_simulated_board_gives_its_joules(workload: Path, m
     monkeypatch.setattr(latency, "settle", lambda *_: None)  # a minute
     answer = run_session(replace(job(workload, "together"), settings=SHORT), {})
     assert answer["foreign_processes"] == 0
-    assert answer["idle_w"] == pytest.approx(200, rel=0.1)
+    assert idle_watts(answer["idle"]["loaded"], answer["meter"]["step_s"]) == pytest.approx(200, rel=0.1)
     judged = {"references": ["fp32 eager", "bf16 eager"], "against": "fp32 eager", "metric": "accuracy", "seed": 0}
     raw = figures.from_trace({**answer, "judged_by": judged})
     for name, _ in REFERENCES:

@@ -60,8 +60,8 @@ def examine(meter: NvmlCounter, load: Load, uuid: str, driver: str, scale: float
     repeatability = _repeatability(meter, report, 3 * scale, busy)
     harm = _reading_faster(meter, report, 4 * scale, busy)
     meter.harmed_by_reading = abs(harm or 0.0) > HARM
-    _square_waves(meter, report, 5 * scale, load, step_s)
-    _linearity(meter, report, 4 * scale, load)
+    misread = _square_waves(meter, report, 5 * scale, load, step_s)
+    nonlinearity = _linearity(meter, report, 4 * scale, load)
     report.profile = Profile(
         uuid=uuid,
         driver=driver,
@@ -71,6 +71,8 @@ def examine(meter: NvmlCounter, load: Load, uuid: str, driver: str, scale: float
         agreement=agreement,
         reading_harm=harm,
         repeatability=repeatability,
+        misread=misread,
+        nonlinearity=nonlinearity,
         call_s=call_s,
     )
     return report
@@ -214,7 +216,7 @@ def _at(load: Load, duty: float, period_s: float) -> Callable[[float], None]:
     return lambda seconds: load(seconds, duty, period_s)
 
 
-def _square_waves(meter: Meter, report: Report, seconds: float, load: Load, step_s: float) -> None:
+def _square_waves(meter: Meter, report: Report, seconds: float, load: Load, step_s: float) -> float | None:
     """Loads that beat with the update period: a counter that looks at only part of it is fooled by them."""
     found = []
     for factor in (0.75, 1.0, 1.25):
@@ -223,7 +225,7 @@ def _square_waves(meter: Meter, report: Report, seconds: float, load: Load, step
         if energy.joules is not None:
             found.append(energy.joules / lasted)
     if len(found) < 2:
-        return
+        return None
     spread = (max(found) - min(found)) / statistics.mean(found)
     bad = None
     if spread > TOLERABLE:
@@ -231,15 +233,16 @@ def _square_waves(meter: Meter, report: Report, seconds: float, load: Load, step
             "loads that beat with the update period are misread by over 5 %: the counter sees only part of each period"
         )
     report.say("square waves at 0.75, 1 and 1.25 update periods", f"{100 * spread:.1f} % apart", bad)
+    return spread
 
 
-def _linearity(meter: Meter, report: Report, seconds: float, load: Load) -> None:
+def _linearity(meter: Meter, report: Report, seconds: float, load: Load) -> float | None:
     """Mean power over duty, against the straight line from the lowest to the highest."""
     duties, watts = (0.25, 0.5, 0.75, 1.0), []
     for duty in duties:
         energy, lasted, _ = _window(meter, seconds, _at(load, duty, OFF_BEAT_S))
         if energy.joules is None:
-            return
+            return None
         watts.append(energy.joules / lasted)
     slope = (watts[-1] - watts[0]) / (duties[-1] - duties[0])
     worst = max(abs(w - watts[0] - slope * (d - duties[0])) / watts[-1] for d, w in zip(duties, watts, strict=True))
@@ -248,6 +251,7 @@ def _linearity(meter: Meter, report: Report, seconds: float, load: Load) -> None
         f"{', '.join(f'{100 * d:.0f} %: {w:.0f} W' for d, w in zip(duties, watts, strict=True))}; "
         f"at most {100 * worst:.1f} % from a line (clocks rise with load, so a few percent are usual)",
     )
+    return worst
 
 
 def without_a_meter(cpu_reason: str | None, gpu_reason: str | None) -> list[str]:

@@ -31,6 +31,23 @@ REASONS: dict[str, str] = {
     "NVML_ERROR_GPU_IS_LOST": "the GPU has fallen off the bus; reboot",
     "NVML_ERROR_RESET_REQUIRED": "the GPU needs a reset (nvidia-smi -r) before it can be read",
     "NVML_ERROR_NOT_FOUND": "NVML does not know this GPU (a container that sees another one?)",
+    "NVML_ERROR_GPU_NOT_FOUND": "NVML finds no GPU at all; check nvidia-smi, and how the container was given one",
+    "NVML_ERROR_UNINITIALIZED": "NVML was shut down by other code in this process; do not call nvmlShutdown beside us",
+    "NVML_ERROR_INVALID_ARGUMENT": "the driver refuses how it was asked; update nvidia-ml-py or the driver",
+    "NVML_ERROR_ARGUMENT_VERSION_MISMATCH": "nvidia-ml-py is newer than the driver; update the driver",
+    "NVML_ERROR_DEPRECATED": "the driver no longer answers this question; update nvidia-ml-py",
+    "NVML_ERROR_INSUFFICIENT_POWER": "the board's power cables are not all connected; connect them",
+    "NVML_ERROR_TIMEOUT": "the driver did not answer in time; end what keeps the GPU busy, or reset it (nvidia-smi -r)",
+    "NVML_ERROR_IRQ_ISSUE": "the driver has trouble with the GPU's interrupts; reboot, and see dmesg",
+    "NVML_ERROR_CORRUPTED_INFOROM": "the board's own memory (infoROM) is damaged; it has to be serviced",
+    "NVML_ERROR_OPERATING_SYSTEM": "the operating system keeps the driver from the GPU (a cgroup?); see dmesg",
+    "NVML_ERROR_IN_USE": "another process holds the GPU for itself; end it (nvidia-smi shows it)",
+    "NVML_ERROR_MEMORY": "the driver is out of memory; end other processes",
+    "NVML_ERROR_INSUFFICIENT_RESOURCES": "the driver is out of resources; end other processes",
+    "NVML_ERROR_NO_DATA": "the driver has no reading yet; try again in a second",
+    "NVML_ERROR_NOT_READY": "the GPU is not ready yet; try again in a minute",
+    "NVML_ERROR_INVALID_STATE": "the GPU is in a state that cannot be read; reset it (nvidia-smi -r)",
+    "NVML_ERROR_UNKNOWN": "the driver failed without saying why; see nvidia-smi and dmesg, then reboot",
 }
 EVENTS: dict[int, str] = {
     0x4: "software power cap",
@@ -47,7 +64,7 @@ def sentence(pynvml: Any, error: Exception) -> str:
     code = getattr(error, "value", None)
     constants = {getattr(pynvml, name): name for name in REASONS if hasattr(pynvml, name)}
     known = constants.get(code)
-    return REASONS[known] if known else f"NVML: {error}"
+    return REASONS[known] if known else f"NVML: {error}; see nvidia-smi -q, which asks the same driver"
 
 
 class NvmlCounter:
@@ -58,6 +75,8 @@ class NvmlCounter:
     step_s: float | None = STEP_S
     profile: str | None = None
     """When `doctor` examined this board; None where it has not."""
+    misread: float | None = None
+    """How far apart `doctor` found loads to be read that beat with the counter's period."""
     uuid = ""
     driver = ""
     harmed_by_reading = True
@@ -228,7 +247,7 @@ def _learn(counter: NvmlCounter, pynvml: Any, handle: Any) -> None:
     counter.driver = _text(pynvml.nvmlSystemGetDriverVersion())
     known = profile.load(counter.uuid, counter.driver)
     if known is not None:
-        counter.step_s, counter.profile = known.step_s, known.made
+        counter.step_s, counter.profile, counter.misread = known.step_s, known.made, known.misread
         counter.harmed_by_reading = abs(known.reading_harm or 0.0) > HARM
 
 

@@ -261,6 +261,11 @@ def mean_of(samples: Sequence[Sample], key: str, start_ns: int, end_ns: int) -> 
 
 def idle_w(meter: Meter | Absent, seconds: float) -> float | None:
     """Watts while nothing runs here, over `seconds`; None where the meter cannot know."""
+    return None if isinstance(meter, Absent) else idle_watts(idle(meter, seconds), meter.step_s)
+
+
+def idle(meter: Meter | Absent, seconds: float) -> dict[str, Any] | None:
+    """Raw samples of a time in which nothing runs here; None without a meter that measures."""
     if isinstance(meter, Absent) or not meter.measured:
         return None
     with Sampler(meter) as sampler:
@@ -269,12 +274,20 @@ def idle_w(meter: Meter | Absent, seconds: float) -> float | None:
         time.sleep(seconds)
         end_uj, end = read_uj(meter), time.monotonic_ns()
         _edge(sampler)
-    if start_uj is None or end_uj is None:
+    counts = {"start_uj": start_uj, "end_uj": end_uj}
+    return {"started_ns": start, "ended_ns": end, **counts, "samples": sampler.samples}
+
+
+def idle_watts(raw: Mapping[str, Any] | None, step_s: float | None) -> float | None:
+    """Watts that these samples of `idle` come to; None where they cannot tell."""
+    if raw is None or raw["start_uj"] is None or raw["end_uj"] is None:
         return None
-    if meter.step_s is None:
-        return (end_uj - start_uj) * 1000 / (end - start) if end_uj > start_uj else None  # uJ / ns = kW
-    joules = window_energy(sampler.samples, start, end, meter.step_s).joules
-    return None if joules is None else joules * 1e9 / (end - start)
+    start, end = raw["started_ns"], raw["ended_ns"]
+    if step_s is None:
+        used = raw["end_uj"] - raw["start_uj"]
+        return float(used * 1000 / (end - start)) if used > 0 else None  # uJ / ns = kW
+    joules = window_energy(raw["samples"], start, end, step_s).joules
+    return None if joules is None else float(joules * 1e9 / (end - start))
 
 
 def _edge(sampler: Sampler) -> None:
@@ -293,6 +306,7 @@ def facts(meter: Meter | Absent) -> dict[str, Any]:
         "step_s": meter.step_s,
         "integrated": getattr(meter, "integrated", False),
         "doctor": getattr(meter, "profile", None),
+        "misread": getattr(meter, "misread", None),
         "why_modelled": getattr(meter, "why", None),
         "watts_per_core": getattr(meter, "watts", None),
         "basis": getattr(meter, "basis", None),

@@ -261,6 +261,8 @@ class Distill(Config):
     """Or exactly these layers, counted from 0."""
     config: dict[str, Any] | None = None
     """Or a fresh student: the model's configuration with these fields changed, initialised at random."""
+    model: str | None = None
+    """Or another pretrained model, by hub id or folder, with the same task, labels and tokenizer."""
     temperature: Annotated[float, Field(gt=0)] = 2.0
     """Softens both distributions before they are compared."""
     soft_weight: Annotated[float, Field(ge=0, le=1)] = 0.9
@@ -319,6 +321,7 @@ class Distill(Config):
                 ("keep", self.keep is not None),
                 ("layers", self.layers is not None),
                 ("config", self.config is not None),
+                ("model", self.model is not None),
             )
             if given
         ]

@@ -1,4 +1,4 @@
-"""Students of a distillation: the model itself, some of its layers, or a fresh smaller one.
+"""Students of a distillation: the model itself, some of its layers, a fresh smaller one, or another pretrained one.
 
 A student made of some layers answers for the teacher's layers up to the next one kept, so that its last layer is
 compared with the teacher's last, which is what the head was trained to read:
@@ -20,6 +20,7 @@ from compress.bundle import Bundle
 from compress.config import InputError
 from compress.methods.architectures import architecture_of, layers_of, layers_path
 from compress.methods.steps import Distill
+from compress.workloads import task_of
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,8 @@ def make_student(bundle: Bundle, config: Distill, teacher: Any) -> Student:
     """The student that the step describes. The bundle's model is cut in place when it is its own student."""
     if config.config is not None:
         return _fresh(bundle, config, teacher)
+    if config.model is not None:
+        return _pretrained(bundle, config, config.model, teacher)
     model = bundle.model
     if config.keep_every == 1 and config.keep is None and config.layers is None:
         pairs = _spread(_depth(model), _depth(teacher)) if config.pairs_layers else ()
@@ -126,6 +129,39 @@ def _fresh(bundle: Bundle, config: Distill, teacher: Any) -> Student:
     pairs = _spread(_depth(model), _depth(teacher)) if config.pairs_layers else ()
     model = model.to(bundle.device).float()
     return Student(model, {}, pairs, f"distill: fresh student with {', '.join(f'{k}={v}' for k, v in changes.items())}")
+
+
+def _pretrained(bundle: Bundle, config: Distill, location: str, teacher: Any) -> Student:
+    """Another model of the same task, labels and tokenizer. Raises InputError for one that cannot take its place."""
+    import transformers
+
+    task = task_of(bundle.task)
+    place = f"distill model {location}"
+    try:
+        processor = task.load_processor(location)
+        model, info = getattr(transformers, task.auto_model).from_pretrained(
+            location, dtype=torch.float32, output_loading_info=True
+        )
+    except (OSError, ValueError, RuntimeError, KeyError) as error:
+        told = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise InputError(f"{place}: cannot be loaded ({told}); expected the id or folder of a saved model") from None
+    if info["missing_keys"]:
+        raise InputError(f"{place}: has no weights for {min(info['missing_keys'])}; expected one trained for the task")
+    labels, wanted = (getattr(m.config, "num_labels", None) for m in (model, teacher))
+    if bundle.task != "causal-lm" and labels != wanted:
+        raise InputError(f"{place}: has {labels} labels, the teacher {wanted}; they answer different questions")
+    if _vocabulary(processor) != _vocabulary(bundle.processor):
+        raise InputError(f"{place}: has another tokenizer; the same numbers would be other words to it")
+    pairs = _spread(_depth(model), _depth(teacher)) if config.pairs_layers else ()
+    return Student(model.to(bundle.device), {}, pairs, f"distill: the student is {location}")
+
+
+def _vocabulary(processor: Any) -> Any:
+    """Token -> number; of an image processor, what it makes of pixels."""
+    if hasattr(processor, "get_vocab"):
+        return processor.get_vocab()
+    told = processor.to_dict()
+    return {key: told.get(key) for key in ("size", "crop_size", "image_mean", "image_std", "rescale_factor")}
 
 
 def _spread(student: int, teacher: int) -> tuple[tuple[int, int], ...]:

@@ -10,6 +10,7 @@ from compress.config import Config
 from compress.report import text
 from compress.results import Point, Result
 from compress.stats import Estimate
+from compress.verdict import point_name
 from compress.workloads import Workload
 
 if TYPE_CHECKING:
@@ -91,15 +92,16 @@ def _accuracy(result: Result) -> Iterable[str]:
 
 
 def _point(point: Point) -> Iterable[str]:
-    length = f" x length {point.sequence_length}" if point.sequence_length else ""
     latency, spread = point.latency_s, point.latency_percentiles_s
-    yield f"batch {point.batch_size}{length}{' (headline)' if point.headline else ''}:"
+    yield f"{point_name(point)}{' (headline)' if point.headline else ''}:"
     tail = f", p99 {1e3 * spread.p99:.2f}" if spread.p99 is not None else ", p99 unknown under 300 samples"
     yield (
         f"  latency {1e3 * latency.value:.2f} ms a batch ({1e3 * latency.low:.2f} to {1e3 * latency.high:.2f}) over "
         f"{latency.n} rounds; p50 {1e3 * spread.p50:.2f}, p90 {1e3 * spread.p90:.2f}{tail} of {spread.n}"
     )
-    yield f"  throughput {point.throughput_per_s.value:.1f} examples a second"
+    tokens = point.generated_tokens
+    made = f", {point.throughput_per_s.value * tokens:.1f} generated tokens a second" if tokens else ""
+    yield f"  throughput {point.throughput_per_s.value:.1f} examples a second{made}"
     if point.energy_j is None:
         yield f"  energy unknown: {point.energy_reason}"
     else:
@@ -120,7 +122,8 @@ def _energy(point: Point, energy: Estimate) -> Iterable[str]:
     token = point.energy_per_token_j
     if token is not None:
         value, interval = text.digits(1e3 * token.value, count), text.spread(1e3 * token.low, 1e3 * token.high, count)
-        yield f"    {about}{value} mJ a token {interval}; none is padding"
+        kind = "generated token" if point.generated_tokens else "token"
+        yield f"    {about}{value} mJ a {kind} {interval}; none is padding"
     if point.energy_gain is not None:
         yield f"    beside that, the board's own error of up to {100 * point.energy_gain:g} %, which cancels in ratios"
     if point.energy_idle_j is not None and point.energy_net_j is not None:

@@ -109,6 +109,7 @@ def _point(table: Table, point: Point | None) -> dict[str, Value]:
         "batch_size": p.batch_size if p else None,
         "sequence_length_tokens": p.sequence_length if p else None,
         "phase": p.phase if p else None,
+        "generated_tokens": p.generated_tokens if p else None,
         "headline": p.headline if p else None,
         **_estimate("latency_per_batch_s", p.latency_s if p else None),
         "latency_p50_s": percentiles.p50 if percentiles else None,

@@ -30,6 +30,8 @@ class OperatingPoint(Config):
     """Examples per batch."""
     sequence_length: Annotated[int, Field(ge=4)] | None = None
     """Tokens per example; none for images."""
+    generate: Annotated[int, Field(ge=1)] | None = None
+    """Language models: measure so many single-token steps after each text, over its cache; unset: the text itself."""
 
 
 class Dataset(Config):
@@ -89,6 +91,8 @@ class Workload(Config):
         if self.task == "image-classification":
             return self
         for point in (*((self.headline,) if self.headline else ()), *self.points):
+            if point.generate is not None and self.task != "causal-lm":
+                raise ValueError(f"generate {point.generate}: only language models (causal-lm) generate")
             if point.sequence_length is not None and point.sequence_length > self.max_length:
                 raise ValueError(f"sequence_length {point.sequence_length} is over max_length {self.max_length}")
         return self

@@ -31,7 +31,18 @@ IGNORED = -100  # the label that transformers' losses skip
 
 def check(model: Any, processor: Any, examples: "datasets.Dataset", workload: Workload) -> list[str]:
     """What is wrong with this model on these examples, one sentence each. Padding needs no token here: it is masked."""
-    return text_problems(model, processor, examples, workload)
+    return [*text_problems(model, processor, examples, workload), *_room_problems(model, workload)]
+
+
+def _room_problems(model: Any, workload: Workload) -> list[str]:
+    """Points that generate beyond the positions that the model has."""
+    positions = getattr(model.config, "max_position_embeddings", None)
+    found = []
+    for point in (workload.headline_point, *workload.points):
+        needed = (point.sequence_length or 0) + (point.generate or 0)
+        if point.generate and isinstance(positions, int) and needed > positions:
+            found.append(f"has {positions} positions; the point of length {point.sequence_length} needs {needed}")
+    return found
 
 
 def prepare(raw: "datasets.Dataset", processor: Any, workload: Workload, config: Any) -> "datasets.Dataset":
