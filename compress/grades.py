@@ -12,18 +12,17 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from compress.energy.nvml import EVENTS
+from compress.energy.agreement import AGREE, TOLERABLE, WINDOW_S, agreement
+from compress.energy.nvml import EVENTS, HARD
 from compress.energy.sampler import Energy, events, mean_of
 from compress.results import Grade
 
-AGREE, TOLERABLE = 0.02, 0.05
 CLOCK_DRIFT = 0.03
 REFERENCE_DRIFT = 0.03
-WINDOW_S, ROUNDS = 5.0, 6
+ROUNDS = 6
 FOREIGN_CORES = 0.1  # on two cores, a tenth of one already moves a latency by several percent
-HARD = 0x8 | 0x20 | 0x40 | 0x80
 BEAT = 2.0  # batches between half and twice the counter's period beat with it
-POWER_CAP = 0x4  # how a board works at its limit; the others are faults
+POWER_CAP = 0x4  # how a board works at its limit
 
 
 def grade(
@@ -105,11 +104,8 @@ def _agreement(energies: Sequence[Energy], integrated: bool) -> list[tuple[Grade
     both = [(e.joules, e.integrated_j) for e in energies if e.joules and e.integrated_j]
     if len(both) < len(energies) or not both:
         return [("C", "one source only, without a second one to check it")]
-    apart = abs(math.fsum(a for a, _ in both) / math.fsum(b for _, b in both) - 1)
-    if apart <= AGREE:
-        return []
-    mark: Grade = "C" if apart <= TOLERABLE else "D"
-    return [(mark, f"the counter and integrated instant power are {100 * apart:.1f} % apart")]
+    found = agreement([a for a, _ in both], [b for _, b in both])
+    return [] if found is None else [found]
 
 
 def _edges(energies: Sequence[Energy]) -> list[tuple[Grade, str]]:

@@ -3,6 +3,7 @@
 GPT-2's `Conv1D` is a linear layer with its weight stored as [in, out]; everything here sees [out, in].
 
     LowRankLinear      x [.., in] --first--> [.., rank] --second--> [.., out]
+    Smoothed           x [.., in] * smooth [in] --linear--> [.., out]
 """
 
 from collections.abc import Iterator
@@ -43,6 +44,32 @@ class LowRankLinear(nn.Module):
     def extra_repr(self) -> str:
         """Shape and rank, for printing."""
         return f"in_features={self.in_features}, out_features={self.out_features}, rank={self.rank}"
+
+
+class Smoothed(nn.Linear):
+    """A linear layer that multiplies its inputs by `smooth` [in], whose reciprocal its weight's columns carry."""
+
+    smooth: torch.Tensor
+
+    def __init__(
+        self, in_features: int, out_features: int, bias: bool = True, device: torch.device | str | None = None
+    ):
+        super().__init__(in_features, out_features, bias=bias, device=device)
+        self.register_buffer("smooth", torch.ones(in_features, device=device))
+
+    @classmethod
+    def of(cls, linear: nn.Linear, factors: torch.Tensor) -> "Smoothed":
+        """The same function as `linear`, with its weight's columns multiplied by these factors [in]."""
+        made = cls(linear.in_features, linear.out_features, bias=linear.bias is not None, device="meta")
+        weight = linear.weight.detach()
+        made.weight = nn.Parameter((weight.float() * factors).to(weight.dtype))
+        made.bias = linear.bias
+        made.smooth = (1 / factors).to(weight.dtype)
+        return made
+
+    def forward(self, input: torch.Tensor) -> torch.Tensor:
+        """[.., out] of [.., in]."""
+        return super().forward(input * self.smooth)
 
 
 WeightLayer = nn.Linear | Conv1D

@@ -185,8 +185,9 @@ def _check_pairs(recipe: Recipe, machine: Machine) -> None:
     device: DeviceType = "cuda" if machine.device.startswith("cuda") else "cpu"
     told = [gpu["capability"].split(".") for gpu in machine.details.get("gpus", ()) if gpu.get("capability")]
     least = min(((int(major), int(minor)) for major, minor in told), default=None)
+    runtime: str = recipe.runtime
     for index, step in enumerate(recipe.steps):
-        runtime: str = recipe.runtime
+        runtime = recipe.runtime
         for part in step.parts if step.method == "quantize" else ():
             if runtime in GRAPHS.values() and runtime != recipe.runtime:
                 raise InputError(
@@ -196,7 +197,7 @@ def _check_pairs(recipe: Recipe, machine: Machine) -> None:
             try:
                 runtime = choose(
                     bits=part.bits,
-                    format=part.format,
+                    format=part.wanted_format,
                     backend=part.wanted_backend,
                     runtime=runtime,
                     device=device,
@@ -204,6 +205,10 @@ def _check_pairs(recipe: Recipe, machine: Machine) -> None:
                 ).runtime
             except InputError as error:
                 raise InputError([f"{recipe.name} steps.{index}: {problem}" for problem in error.problems]) from None
+    if recipe.attention != "auto" and runtime in GRAPHS.values():
+        raise InputError(
+            f"{recipe.name} attention: {runtime} computes attention in its own way; leave it out, or take eager"
+        )
     if recipe.runtime in GRAPHS.values():
         if device == "cuda":
             raise InputError(

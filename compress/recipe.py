@@ -107,6 +107,9 @@ class Recipe(Config):
     """Take the steps as written; or try every order that can work, each a row of its own, at most 6 of them."""
     runtime: Literal["auto", "eager", "compile", "onnxruntime", "openvino"] = "auto"
     """What executes the model; auto takes what the format needs, and eager for plain models."""
+    attention: Literal["auto", "eager", "sdpa", "flash_attention_2"] = "auto"
+    """How attention is computed: in plain operators, by torch's fused kernel, or by the flash-attn package (half
+    precision, CUDA); auto leaves transformers' choice, which is sdpa wherever the architecture has it."""
     measure: Measure = Measure()
     """A profile's name, or settings by name."""
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0

@@ -51,7 +51,8 @@ def load(path: str | Path, device: str = "cpu", trust_remote_code: bool = False)
     Raises InputError when the folder is damaged, foreign, or made by a newer version.
     """
     model, processor, manifest = artifact.load(Path(path), device=device, trust_remote_code=trust_remote_code)
-    return runtimes.prepare(model, str(manifest.extra.get("runtime", "eager"))), processor
+    extra = manifest.extra
+    return runtimes.prepare(model, str(extra.get("runtime", "eager")), str(extra.get("attention", "auto"))), processor
 
 
 def apply(
@@ -85,7 +86,7 @@ def apply(
     for note in bundle.notes:
         say(f"  {note}")
     bundle = runtimes.finish(bundle, bundle.runtime)
-    return runtimes.prepare(bundle.model, bundle.runtime)
+    return runtimes.prepare(bundle.model, bundle.runtime, recipe.attention)
 
 
 def open_bundle(recipe: Recipe, found: source.Source, device: torch.device, work: Path | None) -> Bundle:
@@ -137,6 +138,7 @@ def build(
             if step.method != "quantize":  # packed weights no longer count one element per parameter
                 counts = parameter_counts(bundle.model)
         bundle = runtimes.finish(bundle, bundle.runtime)
+        runtimes.prepare(bundle.model, "eager", recipe.attention)  # said now, not when it is measured
     transform = Transform(
         seconds=total.seconds,
         energy_j=total.energy_j,
@@ -148,6 +150,7 @@ def build(
     extra = {
         "fingerprint": fingerprint,
         "runtime": bundle.runtime,
+        "attention": recipe.attention,
         "transform": asdict(transform),
         "notes": list(bundle.notes),
         "parameters": counts[0],

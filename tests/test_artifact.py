@@ -32,6 +32,7 @@ MAKE = {**MODELS, "resnet": made_models.resnet}
 INT8 = Quantize(bits=8)
 STATIC8 = Quantize(bits=8, format="int8_static", calibration_examples=8)
 AO8 = Quantize(bits=8, format="int8", backend="torchao")
+SMOOTH: dict[str, Any] = {"scaling": "smoothquant", "calibration_examples": 8}
 LLM8 = Quantize(bits=8, format="llm_int8")
 NF4 = Quantize(bits=4, format="nf4", group_size=32)
 FP4 = Quantize(bits=4, format="fp4", group_size=32)
@@ -58,6 +59,9 @@ CASES: dict[str, tuple[Any, ...]] = {
     "bert:openvino_int4": (Quantize(bits=4, backend="openvino", group_size=32),),
     "bert:lowrank+openvino_int8": (LowRank(rank=8), STATIC8),
     "bert:torchao_int8": (AO8,),
+    "bert:torchao_smoothquant": (Quantize(bits=8, backend="torchao", **SMOOTH),),
+    "gpt2:torchao_smoothquant": (Quantize(bits=8, backend="torchao", **SMOOTH),),
+    "bert:onnxruntime_smoothquant": (Quantize(bits=8, backend="onnxruntime", **SMOOTH),),
     "bert:fp8": (Quantize(bits=8, format="fp8"),),
     "bert:bf16+fp8": (Cast(), Quantize(bits=8, format="fp8")),
     "bert:llm_int8": (LLM8,),
@@ -126,7 +130,7 @@ save_file(answers, sys.argv[2])
 def made(case: str) -> Any:
     """The bundle of a case, its steps applied, finished, and used once."""
     name = case.partition(":")[0]
-    start = replace(trainable(MAKE[name]()), runtime="eager" if AO8 in CASES[case] else "auto")
+    start = replace(trainable(MAKE[name]()), runtime="eager" if "torchao" in case else "auto")
     for step in CASES[case]:
         start = apply_step(start, step)
     return runtimes.finish(start, start.runtime)

@@ -63,6 +63,8 @@ def test_problems_of_several_recipes_are_reported_together(refused: Refused, tmp
 def test_a_pair_of_format_and_runtime_that_does_not_exist_is_refused(refused: Refused, workload: Path) -> None:
     told = refused("run", "bert_int4", "--workload", workload, "--set", "runtime=onnxruntime", "--device", "cpu")
     assert "does not exist on cpu" in told
+    told = refused("run", "bert_int8", "--workload", workload, "--set", "attention=eager", "--device", "cpu")
+    assert "onnxruntime computes attention in its own way" in told
     told = refused("run", "bert_bf16", "--workload", workload, "--set", "runtime=onnxruntime", "--device", "cpu")
     assert "remove the cast step" in told
 

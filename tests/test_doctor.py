@@ -128,6 +128,30 @@ def test_a_block_is_bounded_by_the_counters_movements(monkeypatch: pytest.Monkey
     assert "nvml: GPU board Test GPU" in str(spent)
 
 
+@pytest.mark.parametrize(
+    ("changes", "seconds", "grade", "why"),
+    [
+        ({}, 12.0, "B", ""),
+        ({}, 1.0, "C", "grade B takes 5 s"),
+        ({"instant": False}, 12.0, "C", "one source only"),
+        ({"events": lambda _: 0x40}, 12.0, "D", "hardware thermal slowdown"),
+        ({"processes": lambda _: (1, 2)}, 12.0, "D", "2 processes on the device"),
+    ],
+    ids=["good", "short", "one source", "throttled", "shared"],
+)
+def test_a_blocks_energy_has_a_grade(
+    monkeypatch: pytest.MonkeyPatch, changes: dict[str, Any], seconds: float, grade: str, why: str
+) -> None:
+    clock = VirtualTime.install(monkeypatch)
+    board = Board("GPU-a", watts=100.0, period_s=0.05, **changes)
+    monkeypatch.setitem(sys.modules, "pynvml", Simulator([board], clock.monotonic))
+    with block.metered(nvml.find(Gpu("a"))) as spent:
+        clock.sleep(seconds)
+    assert spent.grade == grade, spent
+    assert why in str(spent)
+    assert f"grade {grade}" in str(spent)
+
+
 def test_a_block_on_a_lost_board_has_seconds_and_a_reason(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(block, "IDLE_S", 0.1)
     clock = VirtualTime.install(monkeypatch)

@@ -8,13 +8,15 @@ from typing import Any
 import pytest
 import torch
 
+from compress.bundle import swap
 from compress.layers import matrix, weight_layers
 from compress.measure.accuracy import Evaluation, evaluate, summarise
 from compress.methods import apply_step, rounding
 from compress.methods.calibrate import batches
-from compress.methods.capture import blocks, capture
+from compress.methods.capture import blocks, capture, walk
 from compress.methods.compensate import compensated, output_error
 from compress.methods.prune_weights import mask, row_mask, sparse_columns, wanda_scores
+from compress.methods.smoothing import smoothed
 from compress.methods.steps import Layers
 from compress.packing.grouped import Grid
 from compress.recipe import Recipe
@@ -126,6 +128,10 @@ BETTER += [
     (quantized(3, "hqq"), quantized(3, "nearest")),
     (quantized(3, "nearest", scaling="awq"), quantized(3, "nearest")),
     (quantized(2, "gptq", group_size=32), quantized(2, "nearest", group_size=32)),
+    (
+        {"method": "quantize", "bits": 8, "backend": "torchao", "scaling": "smoothquant"},
+        {"method": "quantize", "bits": 8, "backend": "torchao"},
+    ),
 ]
 
 
@@ -217,6 +223,26 @@ def test_int8_and_int4_in_groups_of_32_stay_within_a_point_of_dense(
     found = sst2()
     _, delta = compared(answers(found, step), answers(found), "accuracy", f"{named(step)} over dense", capsys)
     assert delta.value >= -0.01
+
+
+@torch.no_grad()
+def test_scales_that_are_moved_change_no_answer_before_rounding(capsys: pytest.CaptureFixture[str]) -> None:
+    """SmoothQuant's on every layer of the encoder, within 1e-5 of the largest logit."""
+    bundle = open_bundle(Recipe(), sst2(), torch.device("cpu"), None)
+    examples = list(batches(bundle, "test", 64))
+
+    def logits() -> torch.Tensor:
+        return torch.cat([bundle.model(**batch).logits for batch in examples])
+
+    before = logits()
+    chosen = dict(weight_layers(bundle.model, Layers()))
+    for name, inputs in walk(bundle, "test", 64, chosen):
+        layer = smoothed(chosen[name], inputs, 0.5)  # type: ignore[arg-type]
+        swap(bundle.model, name, layer)
+    apart = float((logits() - before).abs().max() / before.abs().max())
+    with capsys.disabled():
+        print(f"\n{len(chosen)} smoothed layers: logits within {apart:.1e}")
+    assert apart < 1e-5
 
 
 def test_assets_are_where_they_are_looked_for() -> None:

@@ -22,7 +22,7 @@ def layer(rows: int = 24, columns: int = 128, seed: int = 0) -> tuple[torch.Tens
     mixing = torch.randn(columns, columns, generator=draw) / columns**0.5 + 0.5 * torch.eye(columns)
     sizes = torch.ones(columns)
     sizes[::17] = 20
-    inputs = Inputs(torch.zeros(columns, columns, dtype=torch.float64), torch.zeros(columns, dtype=torch.float64))
+    inputs = Inputs.none_yet(columns)
     inputs.add((torch.randn(800, columns, generator=draw) @ mixing) * sizes)
     return torch.randn(rows, columns, generator=draw), inputs
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from compress import figures, runners, session
+from compress import figures, load, runners, session
 from compress.energy import Gpu, nvml
 from compress.energy.sampler import idle_watts, window_energy
 from compress.energy.simulate import Board, Simulator
@@ -164,3 +164,18 @@ def test_a_run_in_turn_says_so_and_judges_the_same_model(workload: Path, tmp_pat
     found = read_result(tmp_path, "bert_dense")
     assert found.accuracy.right == found.references[0].accuracy.right
     assert any("loaded again in every round" in note for note in found.notes)
+
+
+def test_attention_in_plain_operators_is_what_is_measured(workload: Path, tmp_path: Path) -> None:
+    done = compress("run", "bert_dense", "attention_eager", "--workload", workload, *QUICK, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    fused, plain = (
+        {operator.name for operator in read_result(tmp_path, name).kernel.evidence}
+        for name in ("bert_dense", "attention_eager")
+    )
+    assert any("scaled_dot_product" in name for name in fused)
+    assert not any("scaled_dot_product" in name for name in plain)
+    dense, eager = (read_result(tmp_path, name).accuracy.right for name in ("bert_dense", "attention_eager"))
+    assert dense == eager
+    model, _ = load(tmp_path / "artifacts" / "my" / "attention_eager")
+    assert model.config._attn_implementation == "eager"

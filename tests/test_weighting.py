@@ -19,7 +19,7 @@ def captured(columns: int = 32, seed: int = 0, rows: int = 400) -> tuple[torch.T
     """A weight [24, columns], and statistics of correlated inputs."""
     draw = torch.Generator().manual_seed(seed)
     mixing = torch.randn(columns, columns, generator=draw) * torch.logspace(0, -2, columns)
-    inputs = Inputs(torch.zeros(columns, columns, dtype=torch.float64), torch.zeros(columns, dtype=torch.float64))
+    inputs = Inputs.none_yet(columns)
     inputs.add(torch.randn(rows, columns, generator=draw) @ mixing)
     return torch.randn(24, columns, generator=draw), inputs
 

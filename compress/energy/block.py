@@ -18,9 +18,12 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from compress.energy import FELL_BACK, Absent, Gpu, Meter, MeterError, counted_j, find_meter, modelled
-from compress.energy.sampler import Sample, Sampler, by_board, facts, idle_w, movements
+from compress.energy import FELL_BACK, Absent, Gpu, Meter, MeterError, counted_j, find_meter, modelled, nvml, several
+from compress.energy.agreement import AGREE, WINDOW_S, agreement
+from compress.energy.nvml import EVENTS, HARD
+from compress.energy.sampler import Sample, Sampler, by_board, events, facts, idle_w, integrated_power, movements
 from compress.energy.several import boards
+from compress.results import Grade
 
 IDLE_S = 2.0
 FINE_STEP_S = 0.001  # RAPL's counters move about every millisecond
@@ -37,6 +40,10 @@ class Spent:
     source: str | None = None
     boundary: str | None = None
     reason: str | None = None
+    grade: Grade | None = None
+    """As a recipe's, but for what takes rounds to see: B both sources agree, C one source or short, D disturbed, E
+    modelled."""
+    grade_reasons: tuple[str, ...] = ()
     idle_w: float | None = None
     """Watts before the block, when nothing of it ran."""
 
@@ -58,7 +65,8 @@ class Spent:
         )
         if self.net_j is not None and self.idle_w is not None:
             said += f"; {self.net_j:.4g} J beyond idling at {self.idle_w:.3g} W"
-        return said + (f"; {self.reason}" if self.reason else "")
+        why = f" ({'; '.join(self.grade_reasons)})" if self.grade_reasons else ""
+        return said + (f"; {self.reason}" if self.reason else "") + f"; grade {self.grade}{why}"
 
 
 @contextmanager
@@ -104,6 +112,34 @@ def metered(found: Meter | Absent) -> Iterator[Spent]:
             factor = modelled.UNCERTAINTY_FACTOR
             spent.energy_j, spent.low_j, spent.high_j = joules, joules / factor, joules * factor
             spent.reason = f"modelled from CPU time, {told['basis']}: {told['why_modelled']}"
+    if spent.energy_j is not None:
+        spent.grade, spent.grade_reasons = _graded(spent, found, sampler.samples, start, end)
+
+
+def _graded(
+    spent: Spent, found: Meter | Absent, samples: Sequence[Sample], start: int, end: int
+) -> tuple[Grade, tuple[str, ...]]:
+    """The grade of a block's joules and what lowers it."""
+    if spent.source == "modelled":
+        return "E", ()
+    lowered: list[tuple[Grade, str]] = []
+    integrated = [integrated_power(part, start, end) for part in by_board(samples)]
+    known = [joules for joules in integrated if joules is not None]
+    if getattr(found, "integrated", False) or not known or len(known) < len(integrated):
+        lowered.append(("C", "one source only, without a second one to check it"))
+    elif (apart := agreement([spent.energy_j or 0.0], known)) is not None:
+        lowered.append(apart)
+    if spent.seconds < WINDOW_S:
+        lowered.append(("C", f"{spent.seconds:.2g} s; grade B takes {WINDOW_S:g} s"))
+    if spent.energy_j and ((spent.high_j or 0.0) - (spent.low_j or 0.0)) / spent.energy_j > 2 * AGREE:
+        lowered.append(("C", "the counter's movements at the edges leave over 2 % open"))
+    seen = events(samples, start, end)
+    lowered += [("D", f"the device throttled: {EVENTS[bit]}") for bit in EVENTS if seen & bit & HARD]
+    processes = found.processes() if isinstance(found, nvml.NvmlCounter | several.Several) else ()
+    if processes is not None and len(processes) > 1:
+        lowered.append(("D", f"{len(processes)} processes on the device"))
+    marks: list[Grade] = ["B", *(mark for mark, _ in lowered)]
+    return max(marks), tuple(why for _, why in lowered)
 
 
 def command_meter(device: str) -> Meter | Absent:

@@ -16,6 +16,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from compress.energy import Meter
+from compress.energy.agreement import AGREE, TOLERABLE
 from compress.energy.nvml import EVENTS, HARM, NvmlCounter
 from compress.energy.profile import Profile
 from compress.energy.rapl import GRANT
@@ -25,7 +26,6 @@ Load = Callable[[float, float, float], None]
 """load(seconds, duty, period_s): keeps the device busy for a part `duty` of every period."""
 POLL_S = 0.002
 CALLS = 200
-GOOD, TOLERABLE = 0.02, 0.05
 OFF_BEAT_S = 0.037  # no simple fraction of any update period
 
 
@@ -164,7 +164,7 @@ def _power(
         return None, watts
     apart = energy.joules / energy.integrated_j - 1
     bad = None
-    if what == "load" and abs(apart) > GOOD:
+    if what == "load" and abs(apart) > AGREE:
         grade = "C" if abs(apart) <= TOLERABLE else "D"
         bad = f"counter and instant power differ by {100 * apart:+.1f} % under load: energy here is of grade {grade}"
     report.say(
@@ -205,7 +205,7 @@ def _reading_faster(meter: Meter, report: Report, seconds: float, busy: Callable
     harm = statistics.mean(fast) / statistics.mean(slow) - 1
     bad = (
         "reading the counter often changes it on this board; nothing to do: sessions read at 10 Hz"
-        if abs(harm) > GOOD
+        if abs(harm) > AGREE
         else None
     )
     report.say("reading every 2 ms instead of 100", f"{100 * harm:+.1f} % of power", bad)

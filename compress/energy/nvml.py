@@ -57,6 +57,8 @@ EVENTS: dict[int, str] = {
     0x80: "hardware power brake",
 }
 """nvml.h, nvmlClocksEventReason bits that change what a model costs; idle and application clocks do not."""
+HARD = 0x8 | 0x20 | 0x40 | 0x80
+"""Those that are faults; a power cap is how a board works at its limit."""
 
 
 def sentence(pynvml: Any, error: Exception) -> str:

@@ -29,7 +29,15 @@ class Inputs:
     """[in, in], float64: the sum of x x^T, the layer's Hessian for squared errors of its outputs (up to a factor)."""
     absolute: torch.Tensor
     """[in], float64: the sum of |x|."""
+    largest: torch.Tensor
+    """[in], float64: the largest |x|."""
     rows: int = 0
+
+    @classmethod
+    def none_yet(cls, size: int, device: torch.device | str = "cpu") -> "Inputs":
+        """Of a layer with so many input features that has not run."""
+        nothing = torch.zeros(size, dtype=torch.float64, device=device)
+        return cls(nothing.diag(), nothing, nothing)
 
     @property
     def norms(self) -> torch.Tensor:
@@ -40,7 +48,9 @@ class Inputs:
         """Counts rows [n, in]: products in float32, sums in float64."""
         exact = rows.float()
         self.gram += (exact.T @ exact).double()
-        self.absolute += exact.abs().sum(0).double()
+        sizes = exact.abs()
+        self.absolute = self.absolute + sizes.sum(0).double()
+        self.largest = torch.maximum(self.largest, sizes.amax(0).double()) if len(rows) else self.largest
         self.rows += len(rows)
 
 
@@ -73,9 +83,7 @@ def capture(model: nn.Module, examples: Sequence[Batch], names: Sequence[str]) -
         if given is not last[0]:
             mine = found.get(name)
             if mine is None:
-                size = given.shape[-1]
-                nothing = torch.zeros(size, dtype=torch.float64, device=given.device)
-                mine = Inputs(nothing.diag(), nothing)
+                mine = Inputs.none_yet(given.shape[-1], given.device)
             mine.add(token_rows(given.detach(), mask[0]))
             last[:] = given, mine
         found[name] = last[1]

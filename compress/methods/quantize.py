@@ -21,6 +21,7 @@ from compress.layers import WeightLayer, matrix, weight_layers
 from compress.methods import rounding
 from compress.methods.calibrate import batches
 from compress.methods.capture import Inputs, walk
+from compress.methods.smoothing import smoothed
 from compress.methods.steps import Quantize
 from compress.packing import backend_of, grouped
 from compress.progress import track
@@ -32,13 +33,16 @@ def quantize(bundle: Bundle, config: Quantize) -> Bundle:
     Raises InputError for a combination that does not exist, and when no chosen layer can take the format.
     """
     device = "cuda" if bundle.device.type == "cuda" else "cpu"
-    asked = {"bits": config.bits, "format": config.format, "backend": config.wanted_backend}
+    asked = {"bits": config.bits, "format": config.wanted_format, "backend": config.wanted_backend}
     row = choose(**asked, runtime=bundle.runtime, device=device, capability=capability(bundle.device))  # type: ignore[arg-type]
     chosen = dict(weight_layers(bundle.model, config))
     settings = _settings(config, row)
     entry = {"format": row.format, "backend": row.backend, "bits": config.bits, **settings}
     model, refused = bundle.model, dict[str, str]()
     if row.backend == "onnxruntime":
+        if config.scaling == "smoothquant":
+            for name, inputs in track(_statistics(bundle, config, chosen), "smooth", len(chosen)):
+                swap(model, name, smoothed(_as_linear(chosen[name]), inputs, config.smoothing))
         model = quantize_graph(exported(model), set(chosen), config.per_channel)
     elif row.backend == "openvino":
         model, refused = _in_openvino(bundle, chosen, entry, config)
@@ -82,8 +86,11 @@ def _in_openvino(
 
 def _settings(config: Quantize, row: Row) -> dict[str, Any]:
     """What of the configuration this format uses."""
+    smooth = {"scaling": "smoothquant", "smoothing": config.smoothing} if config.scaling == "smoothquant" else {}
     if row.backend == "onnxruntime":
-        return {"per_channel": config.per_channel}
+        return {"per_channel": config.per_channel, **smooth}
+    if row.format == "int8":
+        return smooth
     if row.format == "int8_static":
         return {"calibration_examples": config.calibration_examples}
     if row.format == "llm_int8":
@@ -123,6 +130,9 @@ def _quantize_layers(
     accepted = {name: module for name, module in chosen.items() if name not in refused}
     for name, inputs in track(_statistics(bundle, config, accepted), "quantize", len(accepted)):
         linear = _as_linear(accepted[name])
+        if config.scaling == "smoothquant":
+            swap(bundle.model, name, backend.make(smoothed(linear, inputs, config.smoothing), entry))
+            continue
         plain = entry.get("rounding", "nearest") == "nearest" and entry.get("scaling", "none") == "none"
         swap(bundle.model, name, backend.make(linear, entry) if plain else _rounded(linear, inputs, entry))
     return refused

@@ -152,8 +152,11 @@ class Quantize(Layers):
     rounding: Literal["nearest", "gptq", "hqq"] = "nearest"
     """Each weight by itself; columns in turn, later ones making up for earlier ones (GPTQ, arXiv:2210.17323); or with
     each group's zero moved until most weights fit (HQQ). All but nearest take backend torch."""
-    scaling: Literal["none", "awq"] = "none"
-    """Scale up columns that large inputs meet before rounding (AWQ, arXiv:2306.00978); takes backend torch."""
+    scaling: Literal["none", "awq", "smoothquant"] = "none"
+    """Scale up columns that large inputs meet before rounding (AWQ, arXiv:2306.00978; backend torch), or move outliers
+    of inputs into the weights, where both are rounded (SmoothQuant, arXiv:2211.10438; format int8)."""
+    smoothing: Annotated[float, Field(ge=0, le=1)] = 0.5
+    """How much of the difficulty smoothquant moves from inputs to weights."""
     act_order: bool = False
     """Round the columns with the largest inputs first, in gptq."""
     damping: Annotated[float, Field(gt=0, lt=1)] = 0.01
@@ -165,7 +168,7 @@ class Quantize(Layers):
     per_channel: bool = True
     """One scale per output channel instead of one per tensor, in int8 under onnxruntime."""
     calibration_examples: Annotated[int, Field(ge=1)] = 300
-    """Training examples behind the activation scales of int8_static, gptq and awq."""
+    """Training examples behind the activation scales of int8_static, gptq, awq and smoothquant."""
     threshold: Annotated[float, Field(ge=0)] = 6.0
     """Activations above this stay in half precision, in llm_int8 (Dettmers et al. 2022, arXiv:2208.07339)."""
 
@@ -185,6 +188,13 @@ class Quantize(Layers):
             raise ValueError(
                 f"{ours[0]} is of the formats {', '.join(GROUPED)}; {self.format} is rounded in its own way"
             )
+        if self.scaling == "smoothquant" and (self.bits != 8 or self.format not in ("auto", "int8")):
+            raise ValueError(
+                "scaling smoothquant is of the format int8, whose activations are rounded too (OpenVINO's int8_static "
+                f"has it inside); got bits {self.bits}, format {self.format}"
+            )
+        if self.scaling != "smoothquant" and self.smoothing != 0.5:
+            raise ValueError(f"smoothing is of scaling smoothquant, but scaling is {self.scaling}")
         fixed = self.symmetric or self.group_size == "tensor" or self.format in ("ternary", "binary")
         if self.rounding == "hqq" and fixed:
             raise ValueError(
@@ -199,9 +209,14 @@ class Quantize(Layers):
 
     def _ours(self) -> list[str]:
         """Fields that are set to what only backend torch does."""
-        plain = {"rounding": "nearest", "scaling": "none", "symmetric": False}
-        ours = [name for name, value in plain.items() if getattr(self, name) != value]
+        plain = {"rounding": ("nearest",), "scaling": ("none", "smoothquant"), "symmetric": (False,)}
+        ours = [name for name, values in plain.items() if getattr(self, name) not in values]
         return ours + ["group_size"] * isinstance(self.group_size, str)
+
+    @property
+    def wanted_format(self) -> str:
+        """`format`, or int8 where only that one does what is asked."""
+        return "int8" if self.scaling == "smoothquant" else self.format
 
     @property
     def wanted_backend(self) -> str:

@@ -21,9 +21,11 @@ from torchao.quantization import (
     quantize_,
 )
 
+from compress.layers import Smoothed
 from compress.packing import Settings, Tensors
 
 NAME = "layer.weight"  # torchao wants a dotted name
+SMOOTH = "smooth"
 
 
 def refuse(linear: nn.Linear, settings: Settings) -> str | None:
@@ -57,6 +59,8 @@ def pack(module: Any) -> tuple[Tensors, dict[str, Any]]:
     """The plain tensors inside the weight, and torchao's description of them."""
     tensors, meta = flatten_tensor_state_dict({NAME: module.weight.data})
     plain = {name.removeprefix("layer._"): tensor for name, tensor in tensors.items()}
+    if isinstance(module, Smoothed):
+        plain[SMOOTH] = module.smooth
     if module.bias is not None:
         plain["bias"] = module.bias.data
     shape = [module.out_features, module.in_features]
@@ -65,14 +69,17 @@ def pack(module: Any) -> tuple[Tensors, dict[str, Any]]:
 
 def unpack(tensors: Tensors, meta: Settings, device: torch.device) -> nn.Module:
     """The layer that `pack` took apart."""
-    inner = {f"layer._{name}": tensor.to(device) for name, tensor in tensors.items() if name != "bias"}
+    inner = {f"layer._{name}": tensor.to(device) for name, tensor in tensors.items() if name not in ("bias", SMOOTH)}
     texts = {name: json.dumps(value) for name, value in meta["torchao"].items()}
     found, left = unflatten_tensor_state_dict(inner, texts)
     if NAME not in found or left:
         raise ValueError(f"torchao could not put a weight together; left over: {sorted(left)}")
     rows, columns = meta["shape"]
-    module = nn.Linear(columns, rows, bias="bias" in tensors, device="meta")
+    kind = Smoothed if SMOOTH in tensors else nn.Linear
+    module = kind(columns, rows, bias="bias" in tensors, device="meta")
     module.weight = nn.Parameter(found[NAME], requires_grad=False)
     if "bias" in tensors:
         module.bias = nn.Parameter(tensors["bias"].to(device), requires_grad=False)
+    if isinstance(module, Smoothed):
+        module.smooth = tensors[SMOOTH].to(device)
     return module.eval()

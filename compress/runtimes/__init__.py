@@ -41,9 +41,20 @@ def finish(bundle: Bundle, runtime: str) -> Bundle:
     return replace(bundle, runtime=settled)
 
 
-def prepare(model: Any, runtime: str) -> Any:
-    """The module to run under `runtime`: compiled for compile, else the model itself."""
-    if isinstance(model, GraphModel) or runtime != "compile":
+def prepare(model: Any, runtime: str, attention: str = "auto") -> Any:
+    """The module to run under `runtime`: compiled for compile, else the model itself, with its attention computed so.
+
+    Raises InputError for an implementation of attention that the model or this machine does not have.
+    """
+    if isinstance(model, GraphModel):
+        return model
+    if attention != "auto":
+        try:
+            model.set_attn_implementation(attention)
+        except (ImportError, ValueError) as error:
+            told = str(error).strip().splitlines()[0]
+            raise InputError(f"attention {attention}: {type(model).__name__} cannot have it here ({told})") from None
+    if runtime != "compile":
         return model
     from compress.runtimes.compiled import compile_model
 
