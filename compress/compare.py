@@ -8,6 +8,7 @@ from compress import figures, trace
 from compress.config import InputError
 from compress.harness import run_all
 from compress.plan import Options
+from compress.ranks import processes
 from compress.recipe import Recipe
 from compress.results import Accuracy, Point, Result, Verdict
 from compress.verdict import cost_axis, verdict
@@ -61,6 +62,8 @@ def compare(recipes: Sequence[Recipe], options: Options) -> Comparison:
     """
     if len(recipes) != 2 or recipes[0].name == recipes[1].name:
         raise InputError(f"compare {' '.join(r.name for r in recipes)}: expected two recipes of different names")
+    if processes() > 1:
+        raise InputError(f"compare: started as {processes()} processes; train with run, then compare in one")
     one, two = run_all(recipes, options)
     if one.error is None and two.error is None and one.session != two.session:
         one, two = run_all(recipes, replace(options, fresh=True))

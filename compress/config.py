@@ -234,7 +234,8 @@ def check_name(name: str, what: str) -> str:
     """`name`, or an `InputError` when it could leave its folder or carry markup."""
     if not NAME.fullmatch(name):
         raise InputError(
-            f"{what} name {_short(name)}: expected letters, digits, '.', '_' and '-', starting with a letter or digit"
+            f"{what} name {_short(name)}: expected letters, digits, '.', '_' and '-', starting with a letter or digit, "
+            "100 at most"
         )
     return name
 

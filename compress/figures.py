@@ -253,7 +253,12 @@ def _round(window: Mapping[str, Any], energy: Energy) -> Round:
 def lacking(raw: Raw, name: str) -> Sequence[str]:
     """Which operating points a runner has no figures of, and why."""
     found = [point for point in raw.runner(name)["points"] if not point["rounds"]]
-    return [f"not measured where {p['point']['generate']} tokens are generated: {p['lacking']}" for p in found]
+    return [f"not measured at {_shape(point['point'])}: {point['lacking']}" for point in found]
+
+
+def _shape(point: Mapping[str, Any]) -> str:
+    length = f" x length {point['sequence_length']}" if point["sequence_length"] else ""
+    return f"batch {point['batch_size']}{length}" + (f", {point['generate']} generated" if point["generate"] else "")
 
 
 def disturbances(raw: Raw, name: str) -> Sequence[str]:

@@ -77,8 +77,9 @@ def run_all(recipes: Sequence[Recipe], options: Options) -> list[Result]:
     device = _device(options.device)
     machine = machines.describe(device)
     plans = plan(recipes, options, machine)
-    if processes() > 1 and len({planned.found.workload.name for planned in plans}) > 1:
-        raise InputError(f"{processes()} processes: they train for one workload at a time; run the others on their own")
+    launched = processes() > 1
+    if launched:
+        _check_launch(plans, machine)
     finished: dict[Path, Result] = {}
     by_workload: dict[str, list[Planned]] = {}
     for planned in plans:
@@ -97,9 +98,23 @@ def run_all(recipes: Sequence[Recipe], options: Options) -> list[Result]:
     stood = frozenset(finished)
     for group in by_workload.values():
         finished |= _run_group(group, options, machine)
-    for group in _contradicted(plans, finished, stood):
+    for group in [] if launched else _contradicted(plans, finished, stood):
         finished |= _run_group(group, options, machine, again=True)
     return [finished[planned.path] for planned in plans]
+
+
+def _check_launch(plans: Sequence[Planned], machine: Machine) -> None:
+    """Raises InputError for what several processes cannot do together."""
+    place = f"{processes()} processes"
+    if len({planned.found.workload.name for planned in plans}) > 1:
+        raise InputError(f"{place}: they train for one workload at a time; run the others on their own")
+    if machine.device not in ("cpu", "cuda", "cuda:0"):
+        raise InputError(f"{place}: each takes the GPU of its own number; leave --device {machine.device} out, and "
+                         "choose GPUs with CUDA_VISIBLE_DEVICES")  # fmt: skip
+    for planned in plans:
+        if any(step.method == "prune" and step.cost == "latency" for step in planned.recipe.steps):
+            raise InputError(f"{place}: {planned.recipe.name} prunes to a latency that each would measure alone; "
+                             "use cost: macs, or one process")  # fmt: skip
 
 
 def _contradicted(
@@ -139,7 +154,9 @@ def _run_group(group: Sequence[Planned], options: Options, machine: Machine, aga
     finished: dict[Path, Result] = {}
     built: dict[Path, Built] = {}
     passing = [] if options.keep else [planned.folder for planned in group if not planned.folder.exists()]
-    for planned in group:
+    for planned in sorted(
+        group, key=lambda p: processes() > 1 and not _trains(p.recipe)
+    ):  # nobody waits for the others
         try:
             if rank() == 0:
                 built[planned.path] = _build(planned, options, machine, meter)

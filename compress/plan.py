@@ -1,5 +1,6 @@
 """What a run will do, decided before any weight is loaded: fingerprints, paths, and every mistake that can be met."""
 
+import json
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from compress.config import InputError, digest
 from compress.formats import GRAPHS, DeviceType, choose
 from compress.measure import machine as machines
 from compress.progress import say
+from compress.ranks import processes
 from compress.recipe import Recipe
 from compress.results import Machine, Result
 from compress.workloads import Workload, hub, source
@@ -74,21 +76,23 @@ def plan(recipes: Sequence[Recipe], options: Options, machine: Machine) -> list[
         try:
             if name not in sources:
                 sources[name] = source.resolve(workloads[name])
+                problems.extend(_taken(options.out / sources[name].workload.name, sources[name]))
             found = sources[name]
             metric = metrics.digest(found.workload.metric_name)
-            students = [_content(s.model) for s in recipe.steps if s.method == "distill" and s.model is not None]
+            training = [step for step in recipe.steps if step.method == "distill"]
+            students = [_content(step.model) for step in training if step.model is not None]
+            trained_by = [processes()] if training and processes() > 1 else []  # each has a batch of its own
         except InputError as error:
             problems.extend(problem for problem in error.problems if problem not in problems)
             continue
-        measured = [recipe.fingerprint, found.digest, metric, options.limit, *where, *students]
-        transformed = digest([recipe.transform_fingerprint, _transformed(found), *where, *students])
+        measured = [recipe.fingerprint, found.digest, metric, options.limit, *where, *students, *trained_by]
+        transformed = digest([recipe.transform_fingerprint, _transformed(found), *where, *students, *trained_by])
         key = (found.workload.name, recipe.name)
         if key in seen and seen[key] != recipe.fingerprint:
             problems.append(f"two different recipes are called {recipe.name}; rename one: their results share a file")
         seen[key] = recipe.fingerprint
         folder = options.artifacts / found.workload.name / recipe.name
         path = results.result_path(options.out, found.workload.name, recipe.name, machine.id, options.limit)
-        problems.extend(_taken(path, found))
         plans.append(Planned(recipe, found, digest(measured), transformed, path, folder))
     if problems:
         raise InputError(problems)
@@ -131,29 +135,35 @@ def _named(workload: Workload) -> Workload:
     return workload
 
 
-def _taken(path: Path, found: source.Source) -> list[str]:
-    """What is wrong with putting a result there: it would replace one of another workload that has the same name."""
-    if not path.is_file():
-        return []
-    try:
-        before = results.read(path)
-    except InputError:
-        return []  # unreadable: it is measured again and replaced
-    theirs = before.workload
-    parts = {
-        "model": (theirs.get("model"), found.workload.model),
-        "dataset": (theirs.get("dataset", {}).get("path"), found.workload.dataset.path),
-    }
-    for part, (there, here) in parts.items():
-        content = f"{part}_content"
-        same = theirs.get("resolved", {}).get(content) == found.resolved[content]
-        if not same and Path(str(there)).resolve() != Path(here).resolve():  # in its place it may have changed
-            return [
-                f"workload {found.workload.name}: {path} holds the result of another workload of that name, whose "
-                f"{part} is {there}; give yours another name (a line `name:` in its file), or other folders with "
-                "--out and --artifacts"
-            ]
+def _taken(folder: Path, found: source.Source) -> list[str]:
+    """What is wrong with putting results there: they would replace those of another workload of the same name."""
+    for path in sorted(folder.glob("*.json")):
+        try:
+            theirs = results.read(path).workload
+        except InputError:
+            continue  # unreadable: it is measured again and replaced
+        parts = {
+            "model": (theirs.get("model"), found.workload.model),
+            "dataset": (theirs.get("dataset", {}).get("path"), found.workload.dataset.path),
+        }
+        for part, (there, here) in parts.items():
+            content = f"{part}_content"
+            same = theirs.get("resolved", {}).get(content) == found.resolved[content]
+            if not same and not _same_place(str(there), here):  # in its place it may have changed
+                return [
+                    f"workload {found.workload.name}: {path} holds the result of another workload of that name, whose "
+                    f"{part} is {there}; give yours another name (a line `name:` in its file), or other folders with "
+                    "--out and --artifacts"
+                ]
     return []
+
+
+def _same_place(stored: str, here: str) -> bool:
+    """Whether a path in a result, which may be relative to where that was written, can be this one."""
+    if stored == here or Path(stored).resolve() == Path(here).resolve():
+        return True
+    parts = tuple(part for part in Path(stored).parts if part not in (".", ".."))
+    return len(parts) > 1 and Path(here).resolve().parts[-len(parts) :] == parts
 
 
 def _content(model: str) -> str:
@@ -236,4 +246,14 @@ def standing(planned: Planned) -> Result | None:
         before = results.read(planned.path)
     except InputError:
         return None  # unreadable: it is measured again and replaced
-    return before if before.fingerprint == planned.fingerprint and before.error is None else None
+    stands = before.fingerprint == planned.fingerprint and before.error is None
+    return before if stands and not _replaced(planned) else None
+
+
+def _replaced(planned: Planned) -> bool:
+    """Whether the folder of the result's artifact holds another model by now; one that is gone is nobody's loss."""
+    try:
+        manifest = json.loads((planned.folder / "manifest.json").read_text(encoding="utf-8"))
+        return bool(manifest["extra"].get("fingerprint") != planned.transform_fingerprint)
+    except (OSError, ValueError, KeyError, TypeError):
+        return False

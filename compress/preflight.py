@@ -1,45 +1,40 @@
 """What can be known to be wrong before weights are loaded: data, labels and layer shapes, on an empty skeleton."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from compress import metrics
 from compress.config import InputError
 from compress.methods.steps import Layers
 from compress.recipe import Recipe
-from compress.workloads import source
+from compress.workloads import Workload, source, task_of
 
 
 def check(recipes: Sequence[Recipe], found: source.Source) -> None:
     """Raises one InputError with everything about these recipes, this model and this data that cannot work."""
-    import torch
     import transformers
 
-    from compress.workloads import task_of
-
     workload = found.workload
-    task = task_of(workload.task)
     processor = source.load_processor(found)
     options: dict[str, Any] = {"trust_remote_code": workload.trust_remote_code}
     if found.resolved["model_revision"]:
         options["revision"] = found.resolved["model_revision"]
     config = transformers.AutoConfig.from_pretrained(found.model, **options)
     try:
-        with torch.device("meta"):
-            skeleton = getattr(transformers, task.auto_model).from_config(
-                config, trust_remote_code=workload.trust_remote_code
-            )
-    except (KeyError, ValueError, TypeError, AttributeError, RuntimeError) as error:
-        raise InputError(
-            f"{workload.name} model {found.model}: no {task.auto_model} can be made from its config.json "
-            f"({type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''})"
-        ) from None
+        skeleton = _skeleton(config, workload)
+    except InputError as error:
+        raise InputError([f"{workload.name} model {found.model}: {problem}" for problem in error.problems]) from None
     examples = source.load_examples(found, "test", processor, config)
     source.check(found, skeleton, processor, examples)
     metrics.check(workload.metric_name, workload.task)
     problems = []
     for recipe in recipes:
         problems += [f"{recipe.name} {problem}" for problem in shape_problems(recipe, skeleton)]
+        for index, step in enumerate(recipe.steps):
+            if step.method == "distill" and step.model is not None:
+                told = student_problems(step.model, found, processor, config, examples)
+                problems += [f"{recipe.name} steps.{index}.model {step.model}: {problem}" for problem in told]
     learning = [recipe.name for recipe in recipes if any(needs_training_data(step) for step in recipe.steps)]
     if learning:
         try:
@@ -48,6 +43,46 @@ def check(recipes: Sequence[Recipe], found: source.Source) -> None:
             problems += [f"{', '.join(learning)} needs training examples: {problem}" for problem in error.problems]
     if problems:
         raise InputError(dict.fromkeys(problems))
+
+
+def _skeleton(config: Any, workload: Workload) -> Any:
+    """The task's model of this configuration, without weights. Raises InputError where none can be made."""
+    import torch
+    import transformers
+
+    auto = task_of(workload.task).auto_model
+    try:
+        with torch.device("meta"):
+            return getattr(transformers, auto).from_config(config, trust_remote_code=workload.trust_remote_code)
+    except (KeyError, ValueError, TypeError, AttributeError, RuntimeError) as error:
+        told = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
+        raise InputError(f"no {auto} can be made from its config.json ({told})") from None
+
+
+def student_problems(model: str, found: source.Source, processor: Any, config: Any, examples: Any) -> list[str]:
+    """Why another pretrained model cannot be the student of this workload's, as far as is known without weights."""
+    import transformers
+
+    from compress.methods.students import vocabulary
+
+    workload, location = found.workload, str(Path(model).expanduser())
+    task = task_of(workload.task)
+    try:
+        theirs, own = transformers.AutoConfig.from_pretrained(location), task.load_processor(location)
+        problem = source.architecture_problem(theirs.to_dict(), workload.task)
+        if problem:
+            return [problem]
+        skeleton = _skeleton(theirs, workload)
+    except InputError as error:
+        return list(error.problems)
+    except (OSError, ValueError, KeyError) as error:
+        return [f"cannot be loaded ({str(error).strip().splitlines()[0] if str(error) else type(error).__name__})"]
+    problems = task.check(skeleton, own, examples, workload)
+    if workload.task != "causal-lm" and theirs.num_labels != config.num_labels:
+        problems.append(f"has {theirs.num_labels} labels, the teacher {config.num_labels}")
+    if vocabulary(own) != vocabulary(processor):
+        problems.append("has another tokenizer; the same numbers would be other words to it")
+    return problems
 
 
 def needs_training_data(step: Any) -> bool:

@@ -92,6 +92,7 @@ PROFILES: dict[str, Settings] = {
 
 
 MOST_ORDERS = 6
+LONGEST_SUFFIX = 48  # of a row's name: more overrides than that say are told by a digest
 
 
 class Recipe(Config):
@@ -174,7 +175,8 @@ class Recipe(Config):
         for path, value in overrides:
             set_path(changed, path, value)
         if not any(path == "name" for path, _ in overrides) and isinstance(changed["name"], str):
-            changed["name"] += "".join(_suffix(changed, path, value) for path, value in dict(overrides).items())
+            said = "".join(_suffix(changed, path, value) for path, value in dict(overrides).items())
+            changed["name"] += said if len(said) <= LONGEST_SUFFIX else f"-{digest(said)[:8]}"
         return validate(cls, changed, source)
 
     def dump(self) -> str:

@@ -79,11 +79,14 @@ def run_session(job: Job, memory: dict[str, dict[str, Any]]) -> dict[str, Any]:
     with Sampler(meter) as sampler:
         for point in points:
             able, unable = _able(live, point)
-            for spec in unable:
-                found[spec.name].points.append({"point": point.model_dump(), "rounds": [], "lacking": NO_CACHE})
-                found[spec.name].error = NO_CACHE if point is points[0] else None
+            lacking = {spec.name: NO_CACHE for spec in unable}
             if able:
-                able = _measure_point(job, point, shelf, able, found, meter, sampler, sync, present)
+                _measure_point(job, point, shelf, able, found, meter, sampler, sync, present)
+            if point is not points[0]:  # without a further point a result still says what it is about
+                lacking |= {s.name: str(found[s.name].error) for s in able if found[s.name].error is not None}
+            for name, why in lacking.items():
+                found[name].error = None
+                found[name].points.append({"point": point.model_dump(), "rounds": [], "lacking": why})
             live = [spec for spec in live if found[spec.name].error is None]
     return {
         "runners": [asdict(measured) for measured in found.values()],
@@ -173,10 +176,10 @@ def _measure_point(
     sampler: Sampler,
     sync: Any,
     present: set[int] | None,
-) -> list[Spec]:
+) -> None:
     """Warm-up, then rounds in which every runner has one pre-roll and one window, in random order.
 
-    Returns the runners that went through all of them.
+    Runners that went through all of them have one more point; the others an error.
     """
     from compress.measure import latency
     from compress.measure.decode import called
@@ -198,7 +201,7 @@ def _measure_point(
         waiting = track(live, "warming up", len(live))
         live = [spec for spec in waiting if _attempt(found[spec.name], lambda spec=spec: warm(spec))]
     if not live:
-        return []
+        return
     models = [ready(spec) for spec in (live if shelf.together else live[-1:])]
     with bar("until temperature and power have settled", None):
         settled = latency.settle(models, batches, sync, meter, settings.warmup_s)
@@ -239,7 +242,6 @@ def _measure_point(
                 else (foreign_end - foreign) / (time.monotonic() - start),
             }
         )
-    return live
 
 
 def _end_with_parent() -> None:

@@ -303,3 +303,31 @@ def test_another_workload_of_the_same_name_does_not_replace_results(workload: Pa
     shutil.copytree(workload.parent, moved)
     again = compress("run", "bert_dense", "--workload", moved / "my.yaml", *QUICK, cwd=tmp_path)
     assert "result stands" in again.stderr, again.stderr
+
+
+def test_another_pretrained_student_is_looked_at_before_anything_is_trained(
+    refused: Refused, workload: Path, tmp_path: Path
+) -> None:
+    student = tmp_path / "student"
+    bert().save_pretrained(student)
+    words = tokenizer()
+    words.add_tokens(["new"])
+    words.save_pretrained(student)
+    told = refused("run", "bert_distill", "--workload", workload, "--set", "steps.0.keep_every=1",
+                   "--set", f"steps.0.model={student}")  # fmt: skip
+    assert "has another tokenizer" in told
+    told = refused("run", "bert_distill", "--workload", workload, "--set", "steps.0.keep_every=1",
+                   "--set", "steps.0.model=./gone")  # fmt: skip
+    assert "distill model ./gone: no such folder" in told
+
+
+def test_a_result_does_not_stand_when_its_artifact_was_replaced(workload: Path, tmp_path: Path) -> None:
+    command = ("run", "bert_lowrank", "--workload", workload, *QUICK)
+    assert compress(*command, cwd=tmp_path).returncode == 0
+    recipe = tmp_path / "bert_lowrank.yaml"
+    recipe.write_text("workload: stdlib-bert\nsteps:\n  - {method: lowrank, rank: 4}\n")
+    edited = compress("run", recipe, "--workload", workload, *QUICK, "--limit", "20", cwd=tmp_path)
+    assert edited.returncode == 0, edited.stderr
+    again = compress(*command, cwd=tmp_path)
+    assert "result stands" not in again.stderr and again.returncode == 0, again.stderr
+    assert "result stands" in compress(*command, cwd=tmp_path).stderr

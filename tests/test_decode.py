@@ -29,6 +29,18 @@ def test_it_makes_the_tokens_that_transformers_makes_greedily_and_the_same_on_ev
     assert torch.equal(first, second)
 
 
+def test_a_sliding_window_that_the_prompt_has_filled_can_be_gone_back_in() -> None:
+    from transformers import MistralConfig, MistralForCausalLM
+
+    torch.manual_seed(0)
+    config = MistralConfig(vocab_size=64, hidden_size=32, num_hidden_layers=2, num_attention_heads=4,
+                           num_key_value_heads=2, intermediate_size=64, sliding_window=6)  # fmt: skip
+    decoding = Decoding(MistralForCausalLM(config).eval(), 4)
+    with torch.no_grad():
+        first, second = decoding(input_ids=PROMPT), decoding(input_ids=PROMPT)
+    assert torch.equal(first, second)
+
+
 def test_only_the_first_call_computes_the_prompt() -> None:
     model, lengths = llama(), []
     model.register_forward_pre_hook(lambda _m, _a, given: lengths.append(given["input_ids"].shape[1]), with_kwargs=True)
@@ -91,11 +103,12 @@ def test_a_point_beyond_the_models_positions_is_refused(tmp_path: Path) -> None:
     assert "the point of length 32 needs 5032" in done.stderr
 
 
-def test_only_language_models_generate(tmp_path: Path) -> None:
+def test_only_language_models_generate_and_not_at_the_headline_point(tmp_path: Path) -> None:
     path = tmp_path / "w.yaml"
-    path.write_text(
-        "task: text-classification\nmodel: m\ndataset: {path: d}\n"
-        "headline: {batch_size: 1, sequence_length: 8, generate: 4}\n"
-    )
-    with pytest.raises(InputError, match="only language models"):
-        Workload.load(path)
+    for task, said in (("text-classification", "only language models"), ("causal-lm", "put it into points")):
+        path.write_text(
+            f"task: {task}\nmodel: m\ndataset: {{path: d}}\n"
+            "headline: {batch_size: 1, sequence_length: 8, generate: 4}\n"
+        )
+        with pytest.raises(InputError, match=said):
+            Workload.load(path)

@@ -187,6 +187,18 @@ def test_another_pretrained_model_can_be_the_student(tmp_path: Path) -> None:
     torch.testing.assert_close(logits(done.model), logits(other), atol=1e-4, rtol=0)
 
 
+def test_a_pretrained_student_learns_the_teachers_labels_by_the_teachers_numbers(tmp_path: Path) -> None:
+    other = bert()
+    other.config.id2label, other.config.label2id = {0: "pos", 1: "neg"}, {"pos": 0, "neg": 1}
+    other.save_pretrained(tmp_path / "other")
+    tokenizer().save_pretrained(tmp_path / "other")
+    teacher = bert(seed=1)
+    teacher.config.id2label, teacher.config.label2id = {0: "neg", 1: "pos"}, {"neg": 0, "pos": 1}
+    done = distill(bundle(teacher), Distill(model=str(tmp_path / "other"), **SHORT))
+    assert done.model.config.id2label == {0: "neg", 1: "pos"}
+    assert done.model.config.label2id == {"neg": 0, "pos": 1}
+
+
 def test_a_pretrained_student_of_another_tokenizer_or_with_other_labels_is_refused(tmp_path: Path) -> None:
     bert().save_pretrained(tmp_path / "a")
     words = tokenizer()

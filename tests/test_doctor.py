@@ -93,10 +93,8 @@ def test_sessions_take_over_the_profile_of_the_same_board_and_driver_only(
 ) -> None:
     monkeypatch.setenv("COMPRESS_CACHE", str(tmp_path))
     monkeypatch.setitem(sys.modules, "pynvml", Simulator([Board("GPU-a"), Board("GPU-b")], time.monotonic))
-    profile.save(profile.Profile("a", "simulated", "Test GPU", "2026-05-05", 0.033, 0.01, 0.0, 0.004, 0.2, 0.01, 1e-5))
-    profile.save(
-        profile.Profile("b", "another driver", "Test GPU", "2026-05-05", 0.033, 0.01, 0.0, 0.004, None, None, 1e-5)
-    )
+    profile.save(profile.Profile("a", "simulated", "Test GPU", "2026-05-05", 0.033, 0.01, 0.0, 0.004, 1e-5, 0.2))
+    profile.save(profile.Profile("b", "another driver", "Test GPU", "2026-05-05", 0.033, 0.01, 0.0, 0.004, 1e-5))
     one, two = nvml.find(Gpu("a")), nvml.find(Gpu("b"))
     assert isinstance(one, nvml.NvmlCounter)
     assert isinstance(two, nvml.NvmlCounter)

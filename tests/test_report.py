@@ -298,3 +298,14 @@ def test_a_picture_that_cannot_be_drawn_is_said(monkeypatch: pytest.MonkeyPatch)
     with Painter() as painter, pytest.raises(RuntimeError, match="could not be drawn"):
         painter.start(panels(group(factory.family())))
         painter.picture()
+
+
+def test_a_language_model_that_is_broken_keeps_its_columns():
+    def row(name, bits):
+        return factory.result(name, accuracy=factory.accuracy(8.0, 0.0, metric="perplexity", bits_per_byte=bits))
+
+    (table,) = group([row("whole", 1.5), row("broken", None)])
+    cells = {made.name: made.cells for made in rows(table)}
+    assert list(cells["whole"]) == list(cells["broken"])
+    assert (cells["whole"]["bits / byte"], cells["broken"]["bits / byte"]) == (("1.500",), ("—",))
+    assert markdown([table])

@@ -275,3 +275,13 @@ def test_a_compiled_model_answers_like_the_eager_one(name: str, quantize: bool) 
             # int8: another order of the same sums can move an activation by one step of 1/127
             tolerance = 0.05 if quantize else 1e-5
             torch.testing.assert_close(compiled(**inputs).logits, expected, rtol=1e-3, atol=tolerance)
+
+
+def test_attention_that_a_model_cannot_have_is_refused_and_not_left_as_it_was() -> None:
+    from transformers import BloomConfig, BloomForCausalLM
+
+    model = BloomForCausalLM(BloomConfig(vocab_size=64, hidden_size=32, n_layer=1, n_head=2))
+    with pytest.raises(InputError, match="attention sdpa: BloomForCausalLM"):
+        runtimes.prepare(model, "eager", "sdpa")
+    one = MODELS["bert"]()
+    assert runtimes.prepare(one, "eager", "eager").config._attn_implementation == "eager"

@@ -348,6 +348,39 @@ def test_an_image_model_of_another_size_and_rows_that_are_no_images_are_refused(
         )
 
 
+def test_a_table_may_name_image_files_beside_it(tmp_path: Path) -> None:
+    vit().save_pretrained(tmp_path / "model")
+    image_processor().save_pretrained(tmp_path / "model")
+    (tmp_path / "data" / "pictures").mkdir(parents=True)
+    rows = ["file,label"]
+    for number, picture in enumerate(images()["image"]):
+        picture.save(tmp_path / "data" / "pictures" / f"{number}.png")
+        rows.append(f"pictures/{number}.png,{number % 3}")
+    table = tmp_path / "data" / "test.csv"
+    table.write_text("\n".join(rows))
+    workload = Workload(
+        name="own",
+        task="image-classification",
+        model=str(tmp_path / "model"),
+        dataset=Dataset(path=str(tmp_path / "data"), train=None, image="file"),
+    )
+    found = source.resolve(workload)
+    examples = source.load_examples(found, "test", image_processor(), vit().config)
+    task = task_of("image-classification")
+    expected = task.prepare(images(), image_processor(), own("image-classification"), vit().config)
+    assert np.array_equal(examples[4]["pixel_values"], expected[4]["pixel_values"])
+    assert examples["labels"] == [0, 1, 2, 0, 1, 2]
+    before = found.digest
+    images()["image"][0].save(tmp_path / "data" / "pictures" / "5.png")
+    assert source.resolve(workload).digest != before
+    table.write_text("file,label\npictures/lost.png,0")
+    alone = Workload(**{**workload.model_dump(), "dataset": Dataset(path=str(table), train=None, image="file")})
+    with pytest.raises(InputError, match="give the folder that holds table and images"):
+        source.load_examples(source.resolve(alone), "test", image_processor(), vit().config)
+    with pytest.raises(InputError, match=r"row 0 of column 'file': no image file 'pictures/lost\.png'"):
+        source.load_examples(source.resolve(workload), "test", image_processor(), vit().config)
+
+
 def test_rows_without_an_image_are_found_before_any_is_decoded() -> None:
     features = datasets.Features({"image": datasets.Image(), "label": datasets.Value("int64")})
     holes = datasets.Dataset.from_dict({"image": [images()[0]["image"], None], "label": [0, 1]}, features=features)

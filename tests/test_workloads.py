@@ -278,39 +278,30 @@ def _fewer_embeddings(model: Any) -> Any:
     return model
 
 
-def test_a_hub_that_cannot_be_reached_is_one_sentence_with_the_ways_out(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def resolving_fails(tmp_path: Path, **environment: str) -> tuple[str, str]:
+    """The problem (one line) and standard error of a process that asks for a hub workload without an answer."""
     code = (
         "from compress.config import InputError; from compress.workloads import Workload, source\n"
         "try: source.resolve(Workload.load('sst2-distilbert'))\n"
         "except InputError as error: print(*error.problems, sep='\\n')"
     )
-    environment = {"HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path), "PATH": "/usr/bin:/bin", "HOME": str(tmp_path)}
-    done = subprocess.run(
-        [sys.executable, "-c", code], cwd=ROOT, env=environment, capture_output=True, text=True, check=True
-    )
+    given = {"HF_HOME": str(tmp_path), "PATH": "/usr/bin:/bin", "HOME": str(tmp_path), **environment}
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=given, capture_output=True, text=True, check=True)
     (line,) = done.stdout.splitlines()
+    return line, done.stderr
+
+
+def test_a_hub_that_cannot_be_reached_is_one_sentence_with_the_ways_out(tmp_path: Path) -> None:
+    line, _ = resolving_fails(tmp_path, HF_HUB_OFFLINE="1")
     assert line.startswith("model distilbert/distilbert-base-uncased-finetuned-sst-2-english at 714eb0f")
     assert all(words in line for words in (" and dataset ", "could not be reached", "stdlib-bert", "HF_HOME")), line
 
 
-def test_without_a_network_the_hub_is_asked_once_and_not_for_long(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    code = (
-        "from compress.config import InputError; from compress.workloads import Workload, source\n"
-        "try: source.resolve(Workload.load('sst2-distilbert'))\n"
-        "except InputError as error: print(*error.problems, sep='\\n')"
-    )
-    environment = {"HF_ENDPOINT": "http://127.0.0.1:9", "HF_HOME": str(tmp_path), "PATH": "/usr/bin:/bin"}
+def test_without_a_network_the_hub_is_asked_once_and_not_for_long(tmp_path: Path) -> None:
     start = time.monotonic()
-    done = subprocess.run(
-        [sys.executable, "-c", code], cwd=ROOT, env=environment, capture_output=True, text=True, check=True
-    )
+    _, told = resolving_fails(tmp_path, HF_ENDPOINT="http://127.0.0.1:9")
     assert time.monotonic() - start < 30
-    assert done.stderr.count("cannot be reached") == 1, done.stderr
-    assert len(done.stdout.splitlines()) == 1, done.stdout
+    assert told.count("cannot be reached") == 1, told
 
 
 def test_init_finds_columns_and_splits_and_its_file_loads(folder: Path) -> None:

@@ -24,12 +24,12 @@ class Profile:
     """Mean power read every 2 ms over mean power read at 10 Hz, minus 1."""
     repeatability: float | None
     """Coefficient of variation of equal loads."""
-    misread: float | None
-    """How far apart square waves of 0.75, 1 and 1.25 update periods and equal mean power are read."""
-    nonlinearity: float | None
-    """Largest distance of mean power over duty from a straight line, relative to full load."""
     call_s: float
     """Seconds that reading the counter takes."""
+    misread: float | None = None
+    """How far apart square waves of 0.75, 1 and 1.25 update periods and equal mean power are read."""
+    nonlinearity: float | None = None
+    """Largest distance of mean power over duty from a straight line, relative to full load."""
 
 
 def save(profile: Profile) -> Path:

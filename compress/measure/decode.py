@@ -37,6 +37,8 @@ class Decoding:
         from transformers import DynamicCache
 
         cache = DynamicCache(config=self._model.config)
+        if hasattr(cache, "activate_past_recording"):  # else a sliding window forgets what is to be gone back to
+            cache.activate_past_recording()
         answer = self._model(input_ids=prompt, past_key_values=cache, use_cache=True)
         self._cache = answer.past_key_values
         self._first = answer.logits[:, -1:].argmax(dim=-1)

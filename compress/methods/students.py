@@ -11,6 +11,7 @@ import copy
 import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -137,6 +138,7 @@ def _pretrained(bundle: Bundle, config: Distill, location: str, teacher: Any) ->
 
     task = task_of(bundle.task)
     place = f"distill model {location}"
+    location = str(Path(location).expanduser())
     try:
         processor = task.load_processor(location)
         model, info = getattr(transformers, task.auto_model).from_pretrained(
@@ -150,13 +152,15 @@ def _pretrained(bundle: Bundle, config: Distill, location: str, teacher: Any) ->
     labels, wanted = (getattr(m.config, "num_labels", None) for m in (model, teacher))
     if bundle.task != "causal-lm" and labels != wanted:
         raise InputError(f"{place}: has {labels} labels, the teacher {wanted}; they answer different questions")
-    if _vocabulary(processor) != _vocabulary(bundle.processor):
+    for field in ("id2label", "label2id"):  # it learns the teacher's numbers, whatever it called its own
+        setattr(model.config, field, getattr(teacher.config, field))
+    if vocabulary(processor) != vocabulary(bundle.processor):
         raise InputError(f"{place}: has another tokenizer; the same numbers would be other words to it")
     pairs = _spread(_depth(model), _depth(teacher)) if config.pairs_layers else ()
     return Student(model.to(bundle.device), {}, pairs, f"distill: the student is {location}")
 
 
-def _vocabulary(processor: Any) -> Any:
+def vocabulary(processor: Any) -> Any:
     """Token -> number; of an image processor, what it makes of pixels."""
     if hasattr(processor, "get_vocab"):
         return processor.get_vocab()

@@ -69,7 +69,9 @@ def _steps(result: Result) -> Iterable[str]:
         yield text.plain(f"step {index}: {step.get('method')}" + (f" ({fields})" if fields else ""))
     if not result.recipe.get("steps"):
         yield "no steps: the dense model"
-    yield f"runtime {result.runtime}, seed {result.seed}"
+    attention = result.recipe.get("attention", "auto")
+    said = "" if attention == "auto" else f", attention {attention}"
+    yield f"runtime {result.runtime}{said}, seed {result.seed}"
 
 
 def _accuracy(result: Result) -> Iterable[str]:

@@ -92,8 +92,9 @@ def _cells(table: Table, row: Result | Reference, odds: float | None = None) -> 
         "latency / ref": unity if itself else text.ratio(point_cost(point, "latency", table.reference)),
         "energy": text.energy(point.energy_j if point else None, source),
     }
-    if row.accuracy is not None and row.accuracy.bits_per_byte is not None:
-        cells["bits / byte"] = (text.digits(row.accuracy.bits_per_byte, 4),)
+    if any(r.accuracy is not None and r.accuracy.bits_per_byte is not None for r in table.rows):
+        bits = row.accuracy.bits_per_byte if row.accuracy else None
+        cells["bits / byte"] = (DASH if bits is None else text.digits(bits, 4),)
     if table.meter in MEASURED and row.accuracy is not None and row.accuracy.metric == "accuracy":
         cells["energy / correct"] = text.energy(per_correct(point, row.accuracy), source)
     if any(r.name == FP32 for r in table.references) and table.reference != FP32:

@@ -46,16 +46,26 @@ def prepare(model: Any, runtime: str, attention: str = "auto") -> Any:
 
     Raises InputError for an implementation of attention that the model or this machine does not have.
     """
+    if attention != "auto":
+        _take_attention(model, attention)
     if isinstance(model, GraphModel):
         return model
-    if attention != "auto":
-        try:
-            model.set_attn_implementation(attention)
-        except (ImportError, ValueError) as error:
-            told = str(error).strip().splitlines()[0]
-            raise InputError(f"attention {attention}: {type(model).__name__} cannot have it here ({told})") from None
     if runtime != "compile":
         return model
     from compress.runtimes.compiled import compile_model
 
     return compile_model(model)
+
+
+def _take_attention(model: Any, attention: str) -> None:
+    """Has the model compute attention so. transformers only warns where it cannot, so what came of it is looked at."""
+    place = f"attention {attention}"
+    if isinstance(model, GraphModel):
+        raise InputError(f"{place}: {GRAPHS[model.kind]} computes attention in its own way; leave it out")
+    try:
+        model.set_attn_implementation(attention)
+    except (ImportError, ValueError) as error:
+        told = str(error).strip().splitlines()[0]
+        raise InputError(f"{place}: {type(model).__name__} cannot have it here ({told})") from None
+    if (found := model.config._attn_implementation) != attention:
+        raise InputError(f"{place}: {type(model).__name__} keeps {found}; it has no other; leave attention out")

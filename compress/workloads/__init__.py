@@ -93,6 +93,8 @@ class Workload(Config):
         for point in (*((self.headline,) if self.headline else ()), *self.points):
             if point.generate is not None and self.task != "causal-lm":
                 raise ValueError(f"generate {point.generate}: only language models (causal-lm) generate")
+            if point.generate is not None and point is self.headline:
+                raise ValueError("headline generate: kernels and memory are seen in a forward pass; put it into points")
             if point.sequence_length is not None and point.sequence_length > self.max_length:
                 raise ValueError(f"sequence_length {point.sequence_length} is over max_length {self.max_length}")
         return self

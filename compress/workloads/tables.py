@@ -82,7 +82,7 @@ def load(source: "Source", split: "Split") -> "datasets.Dataset":
             raise InputError(f"{place}: no {split} split {name!r}; {_there_is(path)}")
         raw = _from_files(files, place)
         if source.workload.task == "image-classification":
-            raw = _opened(raw, spec.image, files[0].parent, place)
+            raw = _opened(raw, spec.image, files[0].parent, path, place)
     if len(raw) == 0:
         raise InputError(f"{place}: the {split} split {name!r} is empty; expected at least one example")
     return raw
@@ -113,16 +113,27 @@ def _from_files(files: list[Path], place: str) -> "datasets.Dataset":
         raise InputError(f"{place}: {files[0].name} cannot be read as {suffix[1:]} ({_one_line(cause)})") from None
 
 
-def _opened(raw: "datasets.Dataset", column: str, folder: Path, place: str) -> "datasets.Dataset":
-    """With images in a column of file names, which are relative to the table's folder."""
+def _opened(raw: "datasets.Dataset", column: str, folder: Path, root: Path, place: str) -> "datasets.Dataset":
+    """With images in a column of file names, which are relative to the table's folder.
+
+    They must lie in the data's folder: its content is what tells one data set from another.
+    """
     import datasets
 
-    if column not in raw.column_names or raw.features[column].dtype != "string":
+    if column not in raw.column_names:
         return raw
+    if getattr(raw.features[column], "dtype", None) not in ("string", "large_string"):
+        return raw
+    if root.is_file():
+        raise InputError(f"{place}: names image files; give the folder that holds table and images as dataset.path")
     names = raw[column]
     for row, name in enumerate(names):
         if not name or not (folder / name).is_file():
             raise InputError(f"{place}: row {row} of column {column!r}: no image file {name!r} in {folder}")
+        if not (folder / name).resolve().is_relative_to(root.resolve()):
+            raise InputError(
+                f"{place}: row {row} of column {column!r}: {name!r} lies outside of {root}; move it inside"
+            )
     opened = [str(folder / name) for name in names]
     others = raw.remove_columns([column])
     return others.add_column(column, opened).cast_column(column, datasets.Image())
