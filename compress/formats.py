@@ -21,9 +21,8 @@ BITS: dict[str, int] = {
     "int8": 8, "int8_static": 8, "int8_weight": 8, "llm_int8": 8, "fp8": 8, "nf4": 4, "fp4": 4, "int4": 4, "int3": 3,
     "int2": 2, "ternary": 2, "binary": 1,
 }  # fmt: skip
-BATCH_DEPENDENT = frozenset({"int8", "llm_int8", "int8_static"})
-"""Formats with rounded activations: predictions can depend on the batch. Scales of the first two are taken from the
-batch at hand; under OpenVINO kernels of another batch size sum in another order, and a rounding edge moves."""
+BATCH_DEPENDENT = frozenset({"int8", "llm_int8"})
+"""Formats whose activation scales are taken from the batch at hand: predictions can depend on it."""
 
 
 Capability = tuple[int, int]

@@ -159,7 +159,14 @@ def _identity(workload: Mapping[str, Any]) -> str:
     if None in contents:
         return digest(workload)
     here = {"model": None, "resolved": None, "dataset": {**workload["dataset"], "path": None}}
-    return digest([{**workload, **here}, contents])
+    return digest([_set({**workload, **here}), contents])
+
+
+def _set(value: Any) -> Any:
+    """Without fields that are unset: one that an older version did not know is not another workload's."""
+    if isinstance(value, Mapping):
+        return {key: _set(item) for key, item in value.items() if item is not None}
+    return [_set(item) for item in value] if isinstance(value, list | tuple) else value
 
 
 def _tables(family: Sequence[Result], least: Grade) -> list[Table]:
