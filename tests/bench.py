@@ -91,7 +91,8 @@ def best_within_a_point(folder: Path, out: Path) -> tuple[float, float, str, lis
         path.write_text(text.replace("SPLIT", split))
         recipes = [PEER, *CANDIDATES] if split == "validation" else [PEER, name]
         command = [sys.executable, "-m", "compress", "run", *recipes, "--workload", str(path)]
-        seconds([*command, "--out", str(out / split), "--artifacts", str(folder / "artifacts")], folder)
+        paths = ["--out", str(out / split), "--artifacts", str(folder / "artifacts")]
+        seconds([*command, *paths], folder, {"PYTHONPATH": str(ROOT)})
         found = {result.name: result for result in results.read_all(out / split)[0]}
         losses = {}
         for result in found.values():
