@@ -14,7 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from compress import pareto, preflight, results
+from compress import building, pareto, preflight, results
 from compress.assemble import Built, assemble, failed
 from compress.child import run_child, threads
 from compress.config import InputError
@@ -27,15 +27,13 @@ from compress.measure import machine as machines
 from compress.plan import Options, Planned, plan, standing
 from compress.progress import say
 from compress.quiet import quiet_transformers
-from compress.ranks import end_training, local_device, processes, rank, wait
+from compress.ranks import end_training, processes, rank
 from compress.recipe import Recipe, Settings
 from compress.results import Machine, Result
 from compress.workloads import live
 
 if TYPE_CHECKING:
     import datasets
-
-    from compress.artifact import Manifest
 
 
 def run(
@@ -79,7 +77,7 @@ def run_all(recipes: Sequence[Recipe], options: Options) -> list[Result]:
     plans = plan(recipes, options, machine)
     launched = processes() > 1
     if launched:
-        _check_launch(plans, machine)
+        building.check_launch(plans, machine)
     finished: dict[Path, Result] = {}
     by_workload: dict[str, list[Planned]] = {}
     for planned in plans:
@@ -101,20 +99,6 @@ def run_all(recipes: Sequence[Recipe], options: Options) -> list[Result]:
     for group in [] if launched else _contradicted(plans, finished, stood):
         finished |= _run_group(group, options, machine, again=True)
     return [finished[planned.path] for planned in plans]
-
-
-def _check_launch(plans: Sequence[Planned], machine: Machine) -> None:
-    """Raises InputError for what several processes cannot do together."""
-    place = f"{processes()} processes"
-    if len({planned.found.workload.name for planned in plans}) > 1:
-        raise InputError(f"{place}: they train for one workload at a time; run the others on their own")
-    if machine.device not in ("cpu", "cuda", "cuda:0"):
-        raise InputError(f"{place}: each takes the GPU of its own number; leave --device {machine.device} out, and "
-                         "choose GPUs with CUDA_VISIBLE_DEVICES")  # fmt: skip
-    for planned in plans:
-        if any(step.method == "prune" and step.cost == "latency" for step in planned.recipe.steps):
-            raise InputError(f"{place}: {planned.recipe.name} prunes to a latency that each would measure alone; "
-                             "use cost: macs, or one process")  # fmt: skip
 
 
 def _contradicted(
@@ -153,19 +137,18 @@ def _run_group(group: Sequence[Planned], options: Options, machine: Machine, aga
     meter = find_meter(machine.device.partition(":")[0], gpus_of(machine.details))
     finished: dict[Path, Result] = {}
     built: dict[Path, Built] = {}
-    passing = [] if options.keep else [planned.folder for planned in group if not planned.folder.exists()]
-    for planned in sorted(
-        group, key=lambda p: processes() > 1 and not _trains(p.recipe)
-    ):  # nobody waits for the others
+    unwanted = [] if options.keep else [planned.folder for planned in group if not planned.folder.exists()]
+    in_turn = sorted(group, key=lambda p: processes() > 1 and not p.recipe.trains)  # nobody waits for what others skip
+    for planned in in_turn:
         try:
             if rank() == 0:
-                built[planned.path] = _build(planned, options, machine, meter)
-            elif _trains(planned.recipe):
-                _train_along(planned, options, machine)
+                built[planned.path] = building.build(planned, options, machine, meter)
+            elif planned.recipe.trains:
+                building.train_along(planned, options, machine)
         except Exception as error:  # noqa: BLE001  one recipe's failure is a result; the others go on
             if rank() == 0:
                 finished[planned.path] = _fail(planned, options, machine, error)
-            if processes() > 1 and _trains(planned.recipe):
+            if processes() > 1 and planned.recipe.trains:
                 sys.exit(1)  # the others wait for this one; the launcher ends them
     end_training()
     with locked(measuring_lock(), "another measurement is running on this machine; waiting for it to end") as waited:
@@ -175,11 +158,11 @@ def _run_group(group: Sequence[Planned], options: Options, machine: Machine, aga
             built = {path: item for path, item in built.items() if path not in others}
         for items in _measured_alike(list(built.values()), meter):
             for item, result in zip(items, _measured(items, options, machine, meter), strict=True):
-                gone = result.artifact is not None and Path(result.artifact) in passing
+                gone = result.artifact is not None and Path(result.artifact) in unwanted
                 made = replace(result, artifact=None) if gone else result
                 _write(item.path, made)
                 finished[item.path] = made
-    for folder in passing:  # what an earlier run kept stays
+    for folder in unwanted:  # what an earlier run kept stays
         shutil.rmtree(folder, ignore_errors=True)
     return finished
 
@@ -220,65 +203,6 @@ def _fail(planned: Planned, options: Options, machine: Machine, error: Exception
     _write(planned.path, result)
     say(f"  {planned.recipe.name} failed: {result.error}")
     return result
-
-
-def _build(planned: Planned, options: Options, machine: Machine, meter: Meter | Absent) -> Built:
-    """The artifact of a recipe: the one on disk when it is the same, else made now."""
-    from compress import artifact
-
-    folder = planned.folder
-    with locked(
-        folder.parent / f".{planned.recipe.name}.lock", f"{planned.recipe.name}: another run is building it; waiting"
-    ):
-        manifest = _kept(planned, options)
-        if manifest is None:
-            if options.fresh:
-                shutil.rmtree(planned.work, ignore_errors=True)
-            for part in folder.parent.glob(f".{folder.name}.*.part"):  # what a run killed while saving left
-                shutil.rmtree(part, ignore_errors=True)
-            if _trains(planned.recipe) and processes() > 1:
-                meter = Absent(f"{processes()} processes trained, and only the first one's device has a meter here")
-                wait(machine.device)
-            _transform(planned, machine, meter)
-            manifest = artifact.verify(folder)
-            shutil.rmtree(planned.work, ignore_errors=True)
-        else:
-            say(f"  {planned.recipe.name}: artifact unchanged")
-    return Built(planned.recipe, planned.found, planned.fingerprint, planned.path, folder, manifest)
-
-
-def _kept(planned: Planned, options: Options) -> "Manifest | None":
-    """The manifest of the artifact on disk, when it is whole and what this recipe makes."""
-    from compress import artifact
-
-    if options.fresh or not planned.folder.exists():
-        return None
-    try:
-        manifest = artifact.verify(planned.folder)
-    except InputError as error:
-        say(f"  {error}; made again")
-        return None
-    return manifest if manifest.extra.get("fingerprint") == planned.transform_fingerprint else None
-
-
-def _transform(planned: Planned, machine: Machine, meter: Meter | Absent) -> None:
-    from compress import transform
-    from compress.devices import pick
-
-    device = pick(local_device(machine.device))
-    fingerprint = planned.transform_fingerprint
-    transform.build(planned.recipe, planned.found, device, planned.folder, planned.work, meter, fingerprint)
-
-
-def _trains(recipe: Recipe) -> bool:
-    return any(step.method == "distill" for step in recipe.steps)
-
-
-def _train_along(planned: Planned, options: Options, machine: Machine) -> None:
-    """The part of one of several processes that is not the first: it takes the same steps and leaves nothing."""
-    if _kept(planned, options) is None:
-        wait(machine.device)
-        _transform(planned, machine, Absent("the first process counts"))
 
 
 def _measure(items: Sequence[Built], options: Options, machine: Machine, meter: Meter | Absent) -> list[Result]:

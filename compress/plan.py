@@ -79,9 +79,8 @@ def plan(recipes: Sequence[Recipe], options: Options, machine: Machine) -> list[
                 problems.extend(_taken(options.out / sources[name].workload.name, sources[name]))
             found = sources[name]
             metric = metrics.digest(found.workload.metric_name)
-            training = [step for step in recipe.steps if step.method == "distill"]
-            students = [_content(step.model) for step in training if step.model is not None]
-            trained_by = [processes()] if training and processes() > 1 else []  # each has a batch of its own
+            students = [_content(s.model) for s in recipe.steps if s.method == "distill" and s.model is not None]
+            trained_by = [processes()] if recipe.trains and processes() > 1 else []  # each has a batch of its own
         except InputError as error:
             problems.extend(problem for problem in error.problems if problem not in problems)
             continue

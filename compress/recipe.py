@@ -144,6 +144,11 @@ class Recipe(Config):
         return self
 
     @property
+    def trains(self) -> bool:
+        """Whether a step trains, which several processes can do together."""
+        return any(step.method == "distill" for step in self.steps)
+
+    @property
     def orders(self) -> "tuple[Recipe, ...]":
         """The recipe itself; under order search one for every order of its steps that can work, named after them."""
         if self.order == "given":
