@@ -13,10 +13,10 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from compress.harness import run
-    from compress.methods.steps import Cast, Distill, LowRank, Prune, Quantize
     from compress.pareto import front
     from compress.recipe import Measure, Recipe
-    from compress.results import Result
+    from compress.result import Result
+    from compress.steps import Cast, Distill, LowRank, Prune, Quantize
     from compress.transform import apply, load
     from compress.workloads import Workload
 
@@ -24,12 +24,12 @@ _WHERE = {
     "Recipe": "compress.recipe",
     "Measure": "compress.recipe",
     "Workload": "compress.workloads",
-    "Result": "compress.results",
-    "Cast": "compress.methods.steps",
-    "Prune": "compress.methods.steps",
-    "Quantize": "compress.methods.steps",
-    "LowRank": "compress.methods.steps",
-    "Distill": "compress.methods.steps",
+    "Result": "compress.result",
+    "Cast": "compress.steps",
+    "Prune": "compress.steps",
+    "Quantize": "compress.steps",
+    "LowRank": "compress.steps",
+    "Distill": "compress.steps",
     "apply": "compress.transform",
     "load": "compress.transform",
     "run": "compress.harness",

@@ -13,7 +13,7 @@ from compress.job import Job, Spec
 from compress.measure.machine import code_version
 from compress.measure.size import stored_bytes
 from compress.recipe import Recipe
-from compress.results import SCHEMA, Kernel, Machine, Operator, Reference, Result, Size, StepCost, Transform
+from compress.result import SCHEMA, Kernel, Machine, Operator, Reference, Result, Size, StepCost, Transform
 from compress.verdict import judged
 from compress.workloads.source import Source
 

@@ -14,7 +14,7 @@ from compress.locks import locked
 from compress.plan import Options, Planned
 from compress.progress import say
 from compress.ranks import local_device, processes, wait
-from compress.results import Machine
+from compress.result import Machine
 
 if TYPE_CHECKING:
     from compress.artifact import Manifest

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from compress.config import InputError
-from compress.methods.steps import Layers
+from compress.steps import Layers
 from compress.workloads import TaskName, Workload
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 from compress.config import InputError
-from compress.results import Point
+from compress.result import Point
 from compress.stats import Estimate
 
 Kind = Literal["average", "marginal"]

@@ -87,7 +87,7 @@ def pareto(
     with Painter() as painter:  # its process loads what it draws with while this one loads and reads the rest
         from compress import carbon, odds, report
         from compress.pareto import group
-        from compress.results import read_all
+        from compress.result_files import read_all
 
         least = _grade(grade)
         asked = None if within is None else odds.loss(within)
@@ -206,17 +206,17 @@ def show(result: Annotated[Path, typer.Argument(help="A result file.")]) -> None
     from rich.console import Console
 
     from compress import report
-    from compress.results import read
+    from compress.result_files import read
 
     report.print_result(read(result), Console(highlight=False))
 
 
 @app.command()
-def verify(result_files: Annotated[list[Path], typer.Argument(help="Result files.", metavar="RESULT...")]) -> None:
+def verify(results: Annotated[list[Path], typer.Argument(help="Result files.", metavar="RESULT...")]) -> None:
     """Compute every figure of results again from their raw samples, and report any that differ."""
     from compress.verify import verify as check
 
-    found = [check(path) for path in result_files]
+    found = [check(path) for path in results]
     for each in found:
         print(f"{each.path}: {each.figures} figures, {len(each.differences)} differ from the trace")
         for line in each.differences:
@@ -227,7 +227,7 @@ def verify(result_files: Annotated[list[Path], typer.Argument(help="Result files
 
 @app.command()
 def external(
-    result_files: Annotated[list[Path], typer.Argument(help="Results measured meanwhile.", metavar="RESULT...")],
+    results: Annotated[list[Path], typer.Argument(help="Results measured meanwhile.", metavar="RESULT...")],
     readings: Annotated[Path, typer.Option(help="CSV with columns time and watts.")],
     boundary: Annotated[str, typer.Option(help="What hangs on the meter: the whole server, one GPU's riser ...")],
     calibration: Annotated[str | None, typer.Option(help="By whom, when, to what error: grade A needs it.")] = None,
@@ -236,7 +236,7 @@ def external(
     from compress.external import attach
     from compress.pareto import group
 
-    _print_tables(group(attach(path, readings, boundary, calibration) for path in result_files))
+    _print_tables(group(attach(path, readings, boundary, calibration) for path in results))
 
 
 @app.command()
@@ -245,7 +245,7 @@ def methods() -> None:
     from rich.console import Console
 
     from compress import report
-    from compress.methods.steps import STEPS
+    from compress.steps import STEPS
 
     report.print_methods(STEPS, Console(highlight=False))
 

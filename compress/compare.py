@@ -10,7 +10,7 @@ from compress.harness import run_all
 from compress.plan import Options
 from compress.ranks import processes
 from compress.recipe import Recipe
-from compress.results import Accuracy, Point, Result, Verdict
+from compress.result import Accuracy, Point, Result, Verdict
 from compress.verdict import cost_axis, verdict
 
 

@@ -14,10 +14,10 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from compress import results, trace
+from compress import result_files, trace
 from compress.config import InputError
 from compress.energy.sampler import READINGS, longest_gap
-from compress.results import Result
+from compress.result import Result
 from compress.verify import recomputed
 
 
@@ -27,7 +27,7 @@ def attach(path: Path, readings: Path, boundary: str, calibration: str | None) -
     Raises InputError when the readings cannot be used, or do not cover the session. Grade A needs `calibration`, which
     says who calibrated the meter, when, and to what error.
     """
-    stored = results.read(path)
+    stored = result_files.read(path)
     if stored.trace is None:
         raise InputError(f"{path}: names no trace; run the recipe again")
     root = path.parent.parent
@@ -57,7 +57,7 @@ def attach(path: Path, readings: Path, boundary: str, calibration: str | None) -
     place = Path(stored.trace).with_name(session)
     trace.write(root / place, {**answer, "meter": meter, "samples": samples, "idle": {}})
     made = recomputed(replace(stored, session=session, trace=str(place)), trace.read(root / place))
-    results.replace_file(path, made)
+    result_files.replace_file(path, made)
     return made
 
 

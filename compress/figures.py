@@ -12,7 +12,7 @@ from compress import grades, stats
 from compress.energy import modelled
 from compress.energy.sampler import Energy, idle_watts, interpolated_power, window_energy
 from compress.measure.accuracy import Evaluation, summarise
-from compress.results import Accuracy, Percentiles, Point, Ratio, Round
+from compress.result import Accuracy, Percentiles, Point, Ratio, Round
 from compress.stats import Estimate
 
 P99_SAMPLES = 300

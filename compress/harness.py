@@ -14,7 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from compress import building, pareto, preflight, results
+from compress import building, pareto, preflight, result_files
 from compress.assemble import Built, assemble, failed
 from compress.child import run_child, threads
 from compress.config import InputError
@@ -29,7 +29,7 @@ from compress.progress import say
 from compress.quiet import quiet_transformers
 from compress.ranks import end_training, processes, rank
 from compress.recipe import Recipe, Settings
-from compress.results import Machine, Result
+from compress.result import Machine, Result
 from compress.workloads import live
 
 if TYPE_CHECKING:
@@ -190,7 +190,7 @@ def _measured(items: Sequence[Built], options: Options, machine: Machine, meter:
 def _write(path: Path, result: Result) -> None:
     """Raises InputError when the result could not be written: the artifact is kept, and found again."""
     try:
-        results.replace_file(path, result)
+        result_files.replace_file(path, result)
     except OSError as error:
         raise InputError(
             f"{path}: the result of {result.name} cannot be written ({error.strerror}); make room and run the same "

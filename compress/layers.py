@@ -13,7 +13,7 @@ from torch import nn
 from transformers.pytorch_utils import Conv1D
 
 from compress.bundle import linear_layers, matches
-from compress.methods.steps import Layers
+from compress.steps import Layers
 
 
 class LowRankLinear(nn.Module):

@@ -15,7 +15,7 @@ import numpy as np
 from compress import stats
 from compress.config import InputError
 from compress.pareto import Candidate, Table, candidates, point_cost
-from compress.results import Point, Result, Word
+from compress.result import Point, Result, Word
 from compress.stats import Estimate
 from compress.verdict import IN_POINTS
 

@@ -20,7 +20,8 @@ import numpy as np
 
 from compress.config import digest
 from compress.progress import say
-from compress.results import Accuracy, Grade, Point, Reference, Result, read_all
+from compress.result import Accuracy, Grade, Point, Reference, Result
+from compress.result_files import read_all
 from compress.sessions import Disagreement, disagreements
 from compress.stats import Estimate
 from compress.verdict import MEASURED, Axis, breakeven, judged, point_cost, verdict
@@ -129,8 +130,8 @@ def front(results: Iterable[Result] | str | Path) -> list[str]:
 def group(results: Iterable[Result], least: Grade = "B") -> list[Table]:
     """The tables that these results make, sorted by workload, device and machine.
 
-    Energy of a grade below `least` is on no front. A failed recipe has no reference and no meter: it goes into the
-    newest table that it could belong to.
+    Energy of a grade below `least` is on no front; where all of it is, the front is one of latency. A failed recipe
+    has no reference and no meter: it goes into the newest table that it could belong to.
     """
     families: dict[tuple[Any, ...], list[Result]] = {}
     for result in results:
@@ -204,7 +205,8 @@ def _table(results: Sequence[Result], failed: Sequence[Result], superseded: Sequ
     references = {reference.name: reference for result in by_age for reference in result.references}
     reference = next((r.name for r in references.values() if r.verdict_reference), None)
     source = by_age[-1].headline.energy_source if by_age and by_age[-1].headline else None
-    axis: Axis = "energy" if source in MEASURED else "latency"
+    graded = any(rankable(result, least) for result in results)
+    axis: Axis = "energy" if source in MEASURED and graded else "latency"
     rows: tuple[Result | Reference, ...] = (*results, *references.values())
     unranked = {row.name for row in rows if axis == "energy" and not rankable(row, least)}
     stale = disagreements(results, axis, reference)

@@ -7,19 +7,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from compress import metrics, results
+from compress import metrics, result_files
 from compress.config import InputError, digest
 from compress.formats import GRAPHS, DeviceType, choose
 from compress.measure import machine as machines
 from compress.progress import say
 from compress.ranks import processes
 from compress.recipe import Recipe
-from compress.results import Machine, Result
+from compress.result import Machine, Result
 from compress.workloads import Workload, hub, source
 
 RESULTS = Path("results")
 ARTIFACTS = Path("artifacts")
-RESERVED = (results.SHIPPED, "traces")
+RESERVED = (result_files.SHIPPED, "traces")
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,7 @@ def plan(recipes: Sequence[Recipe], options: Options, machine: Machine) -> list[
             problems.append(f"two different recipes are called {recipe.name}; rename one: their results share a file")
         seen[key] = recipe.fingerprint
         folder = options.artifacts / found.workload.name / recipe.name
-        path = results.result_path(options.out, found.workload.name, recipe.name, machine.id, options.limit)
+        path = result_files.result_path(options.out, found.workload.name, recipe.name, machine.id, options.limit)
         plans.append(Planned(recipe, found, digest(measured), transformed, path, folder))
     if problems:
         raise InputError(problems)
@@ -138,7 +138,7 @@ def _taken(folder: Path, found: source.Source) -> list[str]:
     """What is wrong with putting results there: they would replace those of another workload of the same name."""
     for path in sorted(folder.glob("*.json")):
         try:
-            theirs = results.read(path).workload
+            theirs = result_files.read(path).workload
         except InputError:
             continue  # unreadable: it is measured again and replaced
         parts = {
@@ -242,7 +242,7 @@ def standing(planned: Planned) -> Result | None:
     if not planned.path.is_file():
         return None
     try:
-        before = results.read(planned.path)
+        before = result_files.read(planned.path)
     except InputError:
         return None  # unreadable: it is measured again and replaced
     stands = before.fingerprint == planned.fingerprint and before.error is None

@@ -6,8 +6,8 @@ from typing import Any
 
 from compress import metrics
 from compress.config import InputError
-from compress.methods.steps import Layers
 from compress.recipe import Recipe
+from compress.steps import Layers
 from compress.workloads import Workload, source, task_of
 
 

@@ -24,7 +24,7 @@ from compress.config import (
     validate,
 )
 from compress.methods.order import order_problems
-from compress.methods.steps import Step
+from compress.steps import Step
 
 Profile = Literal["auto", "quick", "standard", "publish"]
 

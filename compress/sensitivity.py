@@ -22,10 +22,10 @@ from compress.layers import weight_layers
 from compress.methods import apply_step
 from compress.methods.architectures import layers_of
 from compress.methods.calibrate import batches
-from compress.methods.steps import Layers, Prune
 from compress.progress import track
 from compress.recipe import Recipe
 from compress.stats import Estimate
+from compress.steps import Layers, Prune
 from compress.transform import open_bundle
 from compress.workloads import Workload, source
 

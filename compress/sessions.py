@@ -7,7 +7,7 @@ in both: when the other references have come to stand elsewhere, beyond their in
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from compress.results import Result
+from compress.result import Result
 from compress.stats import Estimate
 from compress.verdict import Axis, point_cost
 

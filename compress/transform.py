@@ -18,11 +18,11 @@ from compress.energy.spending import spending
 from compress.layers import WeightLayer
 from compress.measure.size import parameter_counts
 from compress.methods import apply_step
-from compress.methods.steps import Step
 from compress.progress import say
 from compress.ranks import rank
 from compress.recipe import Recipe
-from compress.results import StepCost, Transform
+from compress.result import StepCost, Transform
+from compress.steps import Step
 from compress.workloads import TaskName, live, source
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ import math
 from dataclasses import replace
 from typing import Literal
 
-from compress.results import (
+from compress.result import (
     Accuracy,
     BreakEven,
     Grade,

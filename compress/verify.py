@@ -9,9 +9,9 @@ from dataclasses import asdict, dataclass, is_dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from compress import figures, results, trace
+from compress import figures, result_files, trace
 from compress.config import InputError
-from compress.results import Result
+from compress.result import Result
 from compress.verdict import judged
 
 TOLERANCE = 1e-9
@@ -29,7 +29,7 @@ class Verified:
 
 def verify(path: Path) -> Verified:
     """Compares a result file with its trace. Raises InputError when either cannot be read, or there is no trace."""
-    stored = results.read(path)
+    stored = result_files.read(path)
     if stored.error is not None:
         raise InputError(f"{path}: the recipe failed ({stored.error.splitlines()[0]}); there is nothing to verify")
     if stored.trace is None:

@@ -16,8 +16,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from compress import results  # noqa: E402
-from compress.results import Result  # noqa: E402
+from compress import result_files  # noqa: E402
+from compress.result import Result  # noqa: E402
 from tests.helpers import ASSETS  # noqa: E402
 
 MINUTES = 60
@@ -58,10 +58,10 @@ def gap_share(found: list[Result]) -> float:
 
 def copies(source: Path, target: Path, count: int) -> None:
     """`count` result files made of the real ones, under other names."""
-    real, _ = results.read_all(source)
+    real, _ = result_files.read_all(source)
     for index in range(count):
         original = real[index % len(real)]
-        results.write(target, dataclasses.replace(original, name=f"{original.name}-{index}"))
+        result_files.write(target, dataclasses.replace(original, name=f"{original.name}-{index}"))
 
 
 def speed_up(result: Result) -> float:
@@ -93,7 +93,7 @@ def best_within_a_point(folder: Path, out: Path) -> tuple[float, float, str, lis
         command = [sys.executable, "-m", "compress", "run", *recipes, "--workload", str(path)]
         paths = ["--out", str(out / split), "--artifacts", str(folder / "artifacts")]
         seconds([*command, *paths], folder, {"PYTHONPATH": str(ROOT)})
-        found = {result.name: result for result in results.read_all(out / split)[0]}
+        found = {result.name: result for result in result_files.read_all(out / split)[0]}
         losses = {}
         for result in found.values():
             assert result.accuracy is not None
@@ -129,7 +129,7 @@ def main() -> None:
             second = seconds([*python, "run", *recipes], folder, cache) + seconds([*python, "pareto"], folder, cache)
             kept.append(row("make pareto, second time", second, 10, "s"))
             reference = folder / "results"
-        found, _ = results.read_all(reference)
+        found, _ = result_files.read_all(reference)
         if found:
             kept.append(row("harness overhead in a window", 100 * gap_share(found), 1, "%"))
             copies(reference, folder / "many", 500)

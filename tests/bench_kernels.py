@@ -25,8 +25,8 @@ from compress.bundle import Bundle  # noqa: E402
 from compress.devices import pick  # noqa: E402
 from compress.measure.latency import run_for, synchronizer  # noqa: E402
 from compress.methods import apply_step  # noqa: E402
-from compress.methods.steps import Cast, LowRank, Prune, Quantize  # noqa: E402
 from compress.recipe import Recipe  # noqa: E402
+from compress.steps import Cast, LowRank, Prune, Quantize  # noqa: E402
 from compress.transform import open_bundle  # noqa: E402
 from compress.workloads import OperatingPoint, Workload, source, task_of  # noqa: E402
 from tests.helpers import ASSETS  # noqa: E402

@@ -3,7 +3,7 @@
 from dataclasses import replace
 from typing import Any
 
-from compress.results import (
+from compress.result import (
     SCHEMA,
     Accuracy,
     Kernel,

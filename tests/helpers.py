@@ -130,8 +130,8 @@ def environment() -> dict[str, str]:
 
 def read_result(folder: Path, name: str, limit: int | None = None) -> Any:
     """The result that a run in `folder` left of a recipe on the made workload."""
-    from compress import results
+    from compress import result_files
 
-    found = map(results.read, (folder / "results" / "my").glob(f"{name}-*.json"))
+    found = map(result_files.read, (folder / "results" / "my").glob(f"{name}-*.json"))
     (result,) = (r for r in found if (r.name, r.limit) == (name, limit))
     return result

@@ -17,7 +17,7 @@ from compress import artifact, runtimes
 from compress.config import InputError
 from compress.formats import ROWS
 from compress.methods import apply_step
-from compress.methods.steps import Cast, Distill, LowRank, Prune, Quantize
+from compress.steps import Cast, Distill, LowRank, Prune, Quantize
 from tests import made_models
 from tests.helpers import ROOT
 from tests.made_models import MODELS, bundle, inputs, trainable

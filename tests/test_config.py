@@ -9,7 +9,7 @@ import recipes
 from compress import Cast, Distill, LowRank, Prune, Quantize, Recipe, Workload
 from compress.config import InputError, digest, parse_assignment, parse_yaml, set_path, validate
 from compress.methods import TRANSFORMS
-from compress.methods.steps import STEPS
+from compress.steps import STEPS
 from compress.workloads import names as workload_names
 
 

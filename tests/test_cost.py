@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from compress.methods import apply_step
-from compress.methods.steps import Prune
 from compress.recipe import Recipe
+from compress.steps import Prune
 from compress.transform import open_bundle
 from compress.workloads import Workload, source
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 from ruamel.yaml import YAML
 
-from compress import results
+from compress import result_files
 from compress.config import InputError
 from compress.measure.decode import Decoding
 from compress.workloads import Workload
@@ -79,7 +79,7 @@ def test_a_point_that_generates_is_measured_and_a_graph_says_why_it_is_not(tmp_p
     more = ("--set", "measure.points=all")
     done = compress("run", "llama_bf16", "llama_int8", "--workload", workload, *QUICK, *more, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    found = {r.name: r for r in results.read_all(tmp_path / "results")[0]}
+    found = {r.name: r for r in result_files.read_all(tmp_path / "results")[0]}
     _, decoding = found["llama_bf16"].points
     assert (decoding.phase, decoding.sequence_length, decoding.generated_tokens) == ("decode", 8, 4)
     assert decoding.energy_j is not None and decoding.energy_per_token_j is not None

@@ -22,10 +22,10 @@ from compress.methods.calibrate import truncate
 from compress.methods.distill import Compared, distill, distillation_loss, hidden_distance, predicted, soft_loss
 from compress.methods.lowrank import lowrank
 from compress.methods.prune import prune
-from compress.methods.steps import Distill, LowRank, Prune
 from compress.methods.students import keep_layers, match, rename, spread
 from compress.methods.trainer import LengthGroups
 from compress.methods.training import last_checkpoint, total_steps
+from compress.steps import Distill, LowRank, Prune
 from compress.workloads.text_classification import collate
 from tests.helpers import ROOT, bert, tokenizer, trained_bert
 from tests.made_models import MODELS, bundle, distilbert, gpt2, inputs, llama, logits, text_examples
@@ -326,7 +326,7 @@ from pathlib import Path
 import compress.methods.training as training
 training.SAVE_STEPS = 3
 from compress.methods.distill import distill
-from compress.methods.steps import Distill
+from compress.steps import Distill
 from tests.helpers import bert
 from tests.made_models import bundle
 import dataclasses

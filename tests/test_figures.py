@@ -16,7 +16,7 @@ from compress.energy.sampler import integrated_power, movements, window_energy
 from compress.energy.simulate import Board, Simulator
 from compress.measure import latency
 from compress.measure.latency import settled
-from compress.results import Point
+from compress.result import Point
 from compress.verify import verify
 from tests.helpers import ROOT
 from tests.simulated import Load, session, window_of

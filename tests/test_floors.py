@@ -9,8 +9,8 @@ from tests.helpers import ROOT
 PACKAGE = ROOT / "compress"
 FLOORS: dict[str, int] = {
     # 0: plain values and small tools, no torch
-    "errors": 0, "files": 0, "config": 0, "stats": 0, "results": 0, "verdict": 0, "sessions": 0, "pareto": 0,
-    "odds": 0, "carbon": 0, "formats": 0, "methods.steps": 0,
+    "errors": 0, "files": 0, "config": 0, "stats": 0, "result": 0, "result_files": 0, "verdict": 0,
+    "sessions": 0, "pareto": 0, "odds": 0, "carbon": 0, "formats": 0, "steps": 0,
     "progress": 0, "ranks": 0, "quiet": 0, "startup": 0, "locks": 0, "__init__": 0,
     # 1: a model and its data, in memory and on disk
     "workloads": 1, "metrics": 1, "devices": 1, "bundle": 1, "layers": 1, "graph": 1, "openvino_graph": 1, "packing": 1,
@@ -24,16 +24,14 @@ FLOORS: dict[str, int] = {
     # 4 and 5: pictures, and the command line
     "report": 4, "verify": 4, "compare": 4, "checkup": 4, "external": 4, "sensitivity": 4, "cli": 5, "__main__": 5,
 }  # fmt: skip
-RICH_REPR = {("results", "report"), ("recipe", "report")}
+RICH_REPR = {("result", "report"), ("recipe", "report")}
 """`_repr_html_` only: the import is inside the method."""
 SEPARATE = {("methods", "energy"), ("methods", "measure"), ("energy", "methods"), ("measure", "methods")}
 """A method never measures itself; the harness never knows which method ran."""
 
 
 def part(module: str) -> str:
-    """`methods.steps` or the first name of a dotted module inside the package."""
-    if module.startswith("methods.steps"):
-        return "methods.steps"
+    """The first name of a dotted module inside the package."""
     return module.split(".", maxsplit=1)[0] or "__init__"
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from compress import Recipe, apply, results
+from compress import Recipe, apply, result_files
 from compress.checkup import checkup
 from compress.energy import Absent, find_meter, gpus_of, nvml
 from compress.energy.sampler import Sampler, window_energy
@@ -69,7 +69,7 @@ def test_a_whole_run_on_cuda_measures_energy(workload: Path, tmp_path: Path) -> 
     done = compress("run", *names, "--workload", workload, *QUICK, "--device", "cuda", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     for path in (tmp_path / "results" / "my").glob("*.json"):
-        point = results.read(path).headline
+        point = result_files.read(path).headline
         assert point is not None
         assert point.energy_source in ("nvml", None)
         assert point.energy_j is not None or point.energy_reason

@@ -9,7 +9,7 @@ from torch import nn
 from compress.config import InputError
 from compress.layers import LowRankLinear, matrix
 from compress.methods.lowrank import break_even, factorize, lowrank, rank_of_energy
-from compress.methods.steps import LowRank
+from compress.steps import LowRank
 from tests.made_models import MODELS, bert, bundle, gpt2, llama, logits
 
 

@@ -11,7 +11,7 @@ from scipy.stats import t, ttest_1samp
 from compress import odds, stats
 from compress.config import InputError
 from compress.pareto import candidates, group
-from compress.results import Accuracy, Point, Result
+from compress.result import Accuracy, Point, Result
 from compress.stats import Estimate
 from tests.factory import reference, result
 

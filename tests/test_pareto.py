@@ -8,7 +8,8 @@ from dataclasses import replace
 import pytest
 
 from compress.pareto import Candidate, dominates, front, group, undominated
-from compress.results import Round, Transform
+from compress.report.notes import footnotes
+from compress.result import Round, Transform
 from compress.stats import Estimate, mean_estimate
 from compress.verdict import breakeven, judged, verdict
 from tests import factory
@@ -347,6 +348,19 @@ def test_energy_below_the_asked_grade_is_on_no_front_and_named() -> None:
     assert strict.unranked == ("poor",)
     assert "poor" in lax.front
     assert lax.unranked == ()
+
+
+def test_where_no_energy_is_good_enough_the_front_is_of_latency_and_the_table_says_why() -> None:
+    made = factory.result("only", cost=0.3, energy_source="rapl")
+    only = replace(made, points=tuple(replace(p, grade="C") for p in made.points))
+    (strict,), (lax,) = group([only]), group([only], "C")
+    assert (strict.axis, strict.unranked) == ("latency", ())
+    assert "only" in strict.front
+    assert any("no recipe's energy is of grade B or better" in note for note in footnotes(strict))
+    assert any("pareto --grade C ranks it by energy" in note for note in footnotes(strict))
+    assert lax.axis == "energy"
+    hopeless = replace(made, points=tuple(replace(p, grade="D") for p in made.points))
+    assert not any("--grade C" in note for note in footnotes(group([hopeless])[0]))
 
 
 def test_a_workload_is_told_by_content_not_by_where_it_lies():

@@ -18,7 +18,7 @@ from compress.methods.prune import prune
 from compress.methods.prune_heads import keep_groups, read_attention
 from compress.methods.prune_weights import mask
 from compress.methods.prune_width import round_width
-from compress.methods.steps import Prune
+from compress.steps import Prune
 from tests.helpers import assets
 from tests.made_models import MODELS, bert, bundle, gpt2, inputs, llama, logits, resnet, text_examples, vit
 
@@ -294,7 +294,7 @@ def test_hidden_refuses_to_be_cut_in_some_layers_only() -> None:
 
 def test_width_of_a_layer_that_is_already_low_rank_is_refused() -> None:
     from compress.methods.lowrank import lowrank
-    from compress.methods.steps import LowRank
+    from compress.steps import LowRank
 
     with pytest.raises(InputError, match="prune first"):
         prune(lowrank(bundle(bert()), LowRank()), Prune())

@@ -18,7 +18,7 @@ from compress.methods.importance import Structures, allocated
 from compress.methods.prune import schedule
 from compress.methods.prune_layers import influences
 from compress.methods.prune_width import span
-from compress.methods.steps import IMPORTANCES, Prune
+from compress.steps import IMPORTANCES, Prune
 from tests.made_models import MODELS, bundle, logits, trainable
 
 

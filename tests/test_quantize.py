@@ -11,8 +11,8 @@ from torch.nn import functional
 
 from compress.config import InputError
 from compress.methods import apply_step
-from compress.methods.steps import Cast, LowRank, Quantize
 from compress.packing import backend_of, bnb
+from compress.steps import Cast, LowRank, Quantize
 from tests import made_models
 from tests.made_models import MODELS, bundle, logits
 

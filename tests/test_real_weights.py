@@ -17,10 +17,10 @@ from compress.methods.capture import blocks, capture, walk
 from compress.methods.compensate import compensated, output_error
 from compress.methods.prune_weights import mask, row_mask, sparse_columns, wanda_scores
 from compress.methods.smoothing import smoothed
-from compress.methods.steps import Layers
 from compress.packing.grouped import Grid
 from compress.recipe import Recipe
 from compress.stats import Estimate
+from compress.steps import Layers
 from compress.transform import open_bundle
 from compress.workloads import Workload, source, task_of
 from tests.helpers import assets

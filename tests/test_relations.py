@@ -8,7 +8,7 @@ import torch
 
 from compress.methods.distill import distill, soft_loss
 from compress.methods.relations import PARTS, Relations, relation, relation_loss
-from compress.methods.steps import Distill
+from compress.steps import Distill
 from tests import made_models
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from compress.config import InputError
 from compress.files import write_atomic
-from compress.results import read, read_all, write
+from compress.result_files import read, read_all, write
 from compress.stats import Estimate
 from tests import factory
 

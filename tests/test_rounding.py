@@ -10,9 +10,9 @@ from compress.config import InputError
 from compress.methods import apply_step, rounding
 from compress.methods.capture import Inputs
 from compress.methods.compensate import inverse_factor, output_error
-from compress.methods.steps import Quantize
 from compress.packing import grouped
 from compress.packing.grouped import Grid, GroupSize
+from compress.steps import Quantize
 from tests import made_models
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from compress import Recipe, load, results, run, trace
+from compress import Recipe, load, result_files, run, trace
 from compress.compare import compared
 from compress.config import InputError
 from compress.external import attach
@@ -198,7 +198,7 @@ def test_a_trace_that_is_damaged_or_gone_is_one_error(
     folder, _ = finished
     shutil.copytree(folder / "results", tmp_path / "results")
     file = next((tmp_path / "results" / "my").glob("bert_int8-*.json"))
-    windows = tmp_path / "results" / str(results.read(file).trace) / "windows.parquet"
+    windows = tmp_path / "results" / str(result_files.read(file).trace) / "windows.parquet"
     windows.write_bytes(windows.read_bytes()[:100])
     damaged = compress("verify", file, cwd=folder)
     windows.unlink()
@@ -249,7 +249,7 @@ def test_readings_of_an_outside_meter_give_energy_and_a_grade(
     folder, _ = finished
     shutil.copytree(folder / "results", tmp_path / "results")
     (file,) = (tmp_path / "results" / "my").glob("bert_int8-*.json")
-    before = results.read(file)
+    before = result_files.read(file)
     answer = trace.read(tmp_path / "results" / str(before.trace))
     times = [s / 1e9 for s in _edges(answer)]
     count = round((times[1] - times[0] + 2) / 0.004)
@@ -263,7 +263,7 @@ def test_readings_of_an_outside_meter_give_energy_and_a_grade(
     assert made.headline.grade in ("A", "C", "D")
     assert made.headline.latency_s == before.headline.latency_s  # type: ignore[union-attr]
     assert made.headline.ratios[0].energy is not None
-    assert results.read(file) == made
+    assert result_files.read(file) == made
     readings.write_text("\n".join([lines[0], f"{times[0] + 100},50", f"{times[0] + 200},50"]))
     with pytest.raises(InputError, match="is the meter's clock set"):
         attach(file, readings, "the whole machine", None)

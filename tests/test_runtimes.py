@@ -17,8 +17,8 @@ from compress.config import InputError
 from compress.graph import OnnxModel, export
 from compress.measure import kernels
 from compress.methods import apply_step
-from compress.methods.steps import Cast, Prune, Quantize
 from compress.openvino_graph import OpenVinoModel
+from compress.steps import Cast, Prune, Quantize
 from tests import made_models
 from tests.helpers import ROOT
 from tests.made_models import MODELS, bundle, trainable

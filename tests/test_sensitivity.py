@@ -10,10 +10,10 @@ from compress import sensitivity
 from compress.config import InputError
 from compress.methods import apply_step
 from compress.methods.calibrate import batches
-from compress.methods.steps import LowRank, Prune, Quantize
 from compress.plan import Options, plan
 from compress.recipe import Recipe
-from compress.results import Machine
+from compress.result import Machine
+from compress.steps import LowRank, Prune, Quantize
 from tests import made_models
 from tests.made_models import MODELS, bundle, trainable
 

@@ -4,10 +4,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from compress import results
+from compress import result_files
 from compress.pareto import group
 from compress.report.notes import footnotes
-from compress.results import Result
+from compress.result import Result
 from compress.sessions import disagreements
 from compress.stats import Estimate
 from tests import factory
@@ -60,7 +60,7 @@ def test_a_run_measures_contradicting_sessions_again_together(workload: Path, tm
         return
     elsewhere = {id(r): _moved(r, dense.verdict_reference.name) for r in others}
     changed = tuple(elsewhere.get(id(r), r) for r in dense.references)
-    results.write(tmp_path / "results", replace(dense, references=changed))
+    result_files.write(tmp_path / "results", replace(dense, references=changed))
     done = compress("run", "bert_dense", "bert_bf16", "--workload", workload, *QUICK, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "so bert_dense, bert_bf16 are measured again, together" in done.stderr

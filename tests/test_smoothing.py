@@ -11,7 +11,7 @@ from compress.layers import Smoothed
 from compress.methods import apply_step
 from compress.methods.capture import Inputs
 from compress.methods.smoothing import factors, smoothed
-from compress.methods.steps import Quantize
+from compress.steps import Quantize
 from tests.made_models import MODELS, bundle, inputs, logits, trainable
 
 

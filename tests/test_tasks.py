@@ -15,8 +15,8 @@ from compress.config import InputError
 from compress.formats import BATCH_DEPENDENT, BITS, ROWS
 from compress.measure.accuracy import evaluate
 from compress.methods import apply_step
-from compress.methods.steps import Cast, LowRank, Prune, Quantize, Step
 from compress.recipe import Recipe
+from compress.steps import Cast, LowRank, Prune, Quantize, Step
 from compress.workloads import (
     Dataset,
     OperatingPoint,
@@ -412,8 +412,8 @@ def test_a_regression_model_is_no_classifier() -> None:
 def test_recipes_for_language_models_fit_gpt2_whose_layers_are_transposed() -> None:
     from compress.measure.kernels import zero_share
     from compress.methods import apply_step
-    from compress.methods.steps import Prune
     from compress.preflight import shape_problems
+    from compress.steps import Prune
     from tests import made_models
 
     model = made_models.gpt2()

@@ -16,8 +16,8 @@ from compress.methods.distill import PROJECTION, distill, soft_loss, squared_dis
 from compress.methods.order import order_problems
 from compress.methods.prune import prune
 from compress.methods.relations import Attention, attention_scores, score_loss
-from compress.methods.steps import Distill, Prune, Quantize
 from compress.methods.training import answers, split, total_steps
+from compress.steps import Distill, Prune, Quantize
 from compress.workloads.text_classification import collate
 from tests.helpers import bert as other
 from tests.made_models import MODELS, bert, inputs, logits, text_examples, trainable

@@ -10,8 +10,8 @@ from compress.methods import weighting
 from compress.methods.capture import Inputs
 from compress.methods.compensate import output_error
 from compress.methods.lowrank import break_even, cut, factorize, lowrank, share, split
-from compress.methods.steps import LowRank
 from compress.methods.weighting import Weighting, activation, cholesky, fisher, squared_gradients, whitened
+from compress.steps import LowRank
 from tests import made_models
 
 

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Sequence
 
-from compress.results import Grade
+from compress.result import Grade
 
 AGREE, TOLERABLE = 0.02, 0.05
 WINDOW_S = 5.0

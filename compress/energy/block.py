@@ -23,7 +23,7 @@ from compress.energy.agreement import AGREE, WINDOW_S, agreement
 from compress.energy.nvml import EVENTS, HARD
 from compress.energy.sampler import Sample, Sampler, by_board, events, facts, idle_w, integrated_power, movements
 from compress.energy.several import boards
-from compress.results import Grade
+from compress.result import Grade
 
 IDLE_S = 2.0
 FINE_STEP_S = 0.001  # RAPL's counters move about every millisecond

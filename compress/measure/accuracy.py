@@ -11,7 +11,7 @@ import numpy as np
 
 from compress import metrics, stats
 from compress.progress import bar
-from compress.results import Accuracy
+from compress.result import Accuracy
 from compress.stats import Estimate
 from compress.workloads import Task
 

@@ -15,7 +15,7 @@ from torch import nn
 from compress.graph import GraphModel
 from compress.layers import WeightLayer
 from compress.quiet import silenced_stderr
-from compress.results import Kernel, Operator
+from compress.result import Kernel, Operator
 
 LOW_BIT_PRODUCTS = re.compile(
     r"_int_mm|_scaled_mm|int8_scaled_matmul|int8_linear_matmul|int8_mixed_scaled_mm|qlinear|igemm|i8gemm|s8s8|imma|"

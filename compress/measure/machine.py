@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from compress import __version__
-from compress.results import Machine
+from compress.result import Machine
 
 LIBRARIES = (
     "torch", "transformers", "datasets", "accelerate", "optimum", "optimum-quanto", "bitsandbytes", "torchao",

@@ -1,6 +1,6 @@
 """Methods transform a bundle. None of them measures anything.
 
-`steps.py` holds what can be written in a recipe; this table says which function does it. A new method is a
+`compress.steps` holds what can be written in a recipe; this table says which function does it. A new method is a
 configuration there, a verb in its own file here, and one row.
 """
 
@@ -9,7 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from compress.config import Config
-from compress.methods.steps import Layers
+from compress.steps import Layers
 
 if TYPE_CHECKING:
     from compress.bundle import Bundle

@@ -20,8 +20,8 @@ from compress.config import InputError
 from compress.devices import capability
 from compress.formats import choose
 from compress.layers import weight_layers
-from compress.methods.steps import Layers, Quantize
 from compress.packing.grouped import Grid
+from compress.steps import Layers, Quantize
 
 SCALE = 2.0  # alpha / rank; the learning rate says the rest
 Fake = Callable[[torch.Tensor], torch.Tensor]

@@ -3,7 +3,7 @@
 import torch
 
 from compress.bundle import Bundle
-from compress.methods.steps import Cast
+from compress.steps import Cast
 
 DTYPES = {"fp16": torch.float16, "bf16": torch.bfloat16}
 

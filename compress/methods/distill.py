@@ -23,9 +23,9 @@ from compress.bundle import Bundle
 from compress.config import InputError
 from compress.methods import adapters
 from compress.methods.relations import Attention, Relations
-from compress.methods.steps import Distill
 from compress.methods.students import Student, make_student
 from compress.methods.training import NUMBER, answers, total_steps, train
+from compress.steps import Distill
 
 PROJECTION = "distillation_projection"
 

@@ -18,9 +18,9 @@ from compress.layers import LowRankLinear, matrix, weight_layers
 from compress.methods import weighting
 from compress.methods.calibrate import gradients
 from compress.methods.capture import walk
-from compress.methods.steps import LowRank
 from compress.methods.weighting import Weighting
 from compress.progress import track
+from compress.steps import LowRank
 
 
 def lowrank(bundle: Bundle, config: LowRank) -> Bundle:

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from importlib import import_module
 
 from compress.bundle import Bundle
-from compress.methods.steps import Prune
+from compress.steps import Prune
 
 CUTS: dict[str, str] = {
     "feed_forward": "compress.methods.prune_width:feed_forward",

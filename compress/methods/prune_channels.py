@@ -11,7 +11,7 @@ from compress.methods.architectures import ARCHITECTURES
 from compress.methods.calibrate import gradients
 from compress.methods.prune_graph import example_inputs
 from compress.methods.shapes import parameter_shapes, shape_changes
-from compress.methods.steps import Prune
+from compress.steps import Prune
 
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 STEPS = 100  # the width shrinks by a hundredth at a time until the counted parameters are few enough

@@ -23,7 +23,7 @@ from compress.methods.architectures import Architecture, Layer, layers_of
 from compress.methods.importance import Part, Structures, allocated, most_important
 from compress.methods.scoring import scores
 from compress.methods.shapes import parameter_shapes, shape_changes
-from compress.methods.steps import Prune
+from compress.steps import Prune
 
 
 @dataclass(frozen=True)

@@ -16,8 +16,8 @@ from compress.config import InputError
 from compress.methods.architectures import architecture_of, layers_of, layers_path
 from compress.methods.calibrate import batches
 from compress.methods.capture import token_rows
-from compress.methods.steps import Prune
 from compress.methods.students import keep_layers, rename
+from compress.steps import Prune
 
 
 def layers(bundle: Bundle, config: Prune) -> Bundle:

@@ -19,8 +19,8 @@ from compress.config import InputError
 from compress.layers import matrix, weight_layers
 from compress.methods.capture import Inputs, walk
 from compress.methods.compensate import BLOCK, Choose, compensated
-from compress.methods.steps import Prune
 from compress.progress import track
+from compress.steps import Prune
 
 KEPT, OF = 2, 4
 

@@ -22,7 +22,7 @@ from compress.methods.importance import Part, Structures, allocated, most_import
 from compress.methods.prune_graph import outputs_group, parts_of, trace
 from compress.methods.scoring import scores
 from compress.methods.shapes import parameter_shapes, shape_changes
-from compress.methods.steps import Prune
+from compress.steps import Prune
 
 BISECTIONS = 7  # to less than a hundredth of the width
 STEP = 8  # widths that are a multiple of 8 keep vector kernels full

@@ -22,9 +22,9 @@ from compress.methods import rounding
 from compress.methods.calibrate import batches
 from compress.methods.capture import Inputs, walk
 from compress.methods.smoothing import smoothed
-from compress.methods.steps import Quantize
 from compress.packing import backend_of, grouped
 from compress.progress import track
+from compress.steps import Quantize
 
 
 def quantize(bundle: Bundle, config: Quantize) -> Bundle:

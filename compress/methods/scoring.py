@@ -10,7 +10,7 @@ from compress.methods import importance
 from compress.methods.calibrate import gradients
 from compress.methods.capture import walk
 from compress.methods.importance import Structures
-from compress.methods.steps import Prune
+from compress.steps import Prune
 
 
 def scores(

@@ -20,7 +20,7 @@ from torch import nn
 from compress.bundle import Bundle
 from compress.config import InputError
 from compress.methods.architectures import architecture_of, layers_of, layers_path
-from compress.methods.steps import Distill
+from compress.steps import Distill
 from compress.workloads import task_of
 
 

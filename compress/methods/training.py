@@ -22,10 +22,10 @@ from compress.config import InputError, digest
 from compress.devices import computes_bf16
 from compress.methods.adapters import only_updates
 from compress.methods.calibrate import config_kept, truncate
-from compress.methods.steps import Distill
 from compress.methods.trainer import DistillTrainer, KeepZeros, Loss, Progress, zeros
 from compress.progress import bar, say
 from compress.ranks import processes
+from compress.steps import Distill
 from compress.workloads import task_of
 
 SAVE_STEPS = 100

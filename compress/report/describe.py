@@ -8,7 +8,7 @@ from rich.text import Text
 
 from compress.config import Config
 from compress.report import text
-from compress.results import Point, Result
+from compress.result import Point, Result
 from compress.stats import Estimate
 from compress.verdict import point_name
 from compress.workloads import Workload

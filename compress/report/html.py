@@ -5,7 +5,7 @@ from html import escape
 from typing import TYPE_CHECKING
 
 from compress.report import text
-from compress.results import Result
+from compress.result import Result
 from compress.verdict import point_name
 
 if TYPE_CHECKING:

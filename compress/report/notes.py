@@ -6,7 +6,7 @@ from compress.carbon import PER, Terms, grams_per_1000
 from compress.odds import MOST
 from compress.pareto import Table
 from compress.report.text import digits, plain, spread
-from compress.results import Accuracy, Point
+from compress.result import Accuracy, Point
 from compress.verdict import MEASURED, point_name
 
 
@@ -94,12 +94,7 @@ def _reading(table: Table) -> Iterable[str]:
         yield "A / is ours divided by the reference's: below 1 is a saving. Parentheses hold 95 % intervals."
     yield from _metered(table)
     if table.axis == "latency" and table.results:
-        why = (
-            "energy is only modelled on this machine (~)"
-            if table.meter == "modelled"
-            else "nothing measures energy here"
-        )
-        yield f"The front is accuracy against latency, because {why}."
+        yield f"The front is accuracy against latency, because {_why_latency(table)}."
     if len(table.results) > MOST:
         yield f"Over {MOST} rows: verdicts have no adjusted intervals, and the front has no odds."
     if table.unranked:
@@ -120,6 +115,17 @@ def _reading(table: Table) -> Iterable[str]:
         )
     if table.superseded:
         yield f"Older results were left out of: {_names(table.superseded)}."
+
+
+def _why_latency(table: Table) -> str:
+    """Why energy ranks nothing here."""
+    if table.meter == "modelled":
+        return "energy is only modelled on this machine (~)"
+    if table.meter not in MEASURED:
+        return "nothing measures energy here"
+    grades = [r.headline.grade for r in table.results if r.headline is not None and r.headline.grade is not None]
+    lax = "; pareto --grade C ranks it by energy" if min(grades, default="D") == "C" else ""
+    return f"no recipe's energy is of grade {table.least} or better (the reasons stand with each result){lax}"
 
 
 def _metered(table: Table) -> Iterable[str]:

@@ -6,7 +6,7 @@ from compress.pareto import Candidate, Table, candidates
 from compress.report.notes import title
 from compress.report.plot import Mark, Panel
 from compress.report.text import plain
-from compress.verdict import delta_unit
+from compress.verdict import MEASURED, delta_unit
 
 
 def panels(tables: Iterable[Table]) -> list[Panel]:
@@ -25,6 +25,8 @@ def _panel(table: Table, field: list[Candidate]) -> Panel:
     scale, _, unit = delta_unit(metric)
     reference = plain(table.reference or "")
     why = "; energy is only modelled here" if table.meter == "modelled" else ""
+    if table.meter in MEASURED and table.axis == "latency":
+        why = f"; no energy of grade {table.least} here"
     limit = table.newest.limit
     names = {c.name for c in field}
     best_first = sorted(field, key=lambda c: (-c.quality.value, c.cost.value))

@@ -11,7 +11,7 @@ from functools import lru_cache
 from compress.odds import adjusted, word_among
 from compress.pareto import Table
 from compress.report.text import plain
-from compress.results import Accuracy, Kernel, Point, Reference, Result, Size
+from compress.result import Accuracy, Kernel, Point, Reference, Result, Size
 from compress.stats import Estimate
 
 Value = str | float | int | bool | None

@@ -17,7 +17,7 @@ from compress.report.notes import footnotes, heading, title
 from compress.report.panel import panels
 from compress.report.plot import PANELS, picture
 from compress.report.text import DASH, Lines
-from compress.results import Accuracy, Point, Reference, Result
+from compress.result import Accuracy, Point, Reference, Result
 from compress.stats import Estimate
 from compress.verdict import MEASURED
 

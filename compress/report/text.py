@@ -6,7 +6,7 @@
 import math
 import re
 
-from compress.results import Accuracy, BreakEven, Result
+from compress.result import Accuracy, BreakEven, Result
 from compress.stats import Estimate
 from compress.verdict import delta_unit
 

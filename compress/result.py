@@ -1,22 +1,14 @@
-"""What a run leaves behind: frozen dataclasses, written whole or not at all, read without torch.
+"""What a run leaves behind, in frozen dataclasses.
 
 Unknown is `None` with a reason beside it; it is never 0. Quantities carry their unit in their name.
 """
 
-import contextlib
-import json
-from collections.abc import Iterable
 from dataclasses import dataclass, field
-from functools import cache
-from pathlib import Path
 from typing import Any, Literal
 
-from compress.config import InputError
-from compress.files import write_atomic
 from compress.stats import Estimate
 
 SCHEMA = 1
-SHIPPED = "reference"
 
 Grade = Literal["A", "B", "C", "D", "E"]
 KernelLabel = Literal["real", "dequantized", "masked"]
@@ -274,80 +266,3 @@ class Result:
         from compress.report.html import result_html
 
         return result_html(self)
-
-
-@cache
-def _adapter() -> Any:
-    from pydantic import TypeAdapter
-
-    return TypeAdapter(Result)
-
-
-def result_path(root: Path, workload: str, recipe: str, machine: str, limit: int | None) -> Path:
-    """`root/<workload>/<recipe>-<machine id>.json`; a limited result has a file of its own beside the whole one."""
-    limited = "" if limit is None else f"-limit{limit}"
-    return root / workload / f"{recipe}-{machine}{limited}.json"
-
-
-def write(root: Path, result: Result) -> Path:
-    """Writes one result below `root`; returns its path."""
-    path = result_path(root, str(result.workload["name"]), result.name, result.machine.id, result.limit)
-    replace_file(path, result)
-    return path
-
-
-def replace_file(path: Path, result: Result) -> None:
-    """Writes a result to this file."""
-    write_atomic(path, _adapter().dump_json(result, indent=1) + b"\n")
-
-
-def read(path: Path) -> Result:
-    """One result, or an `InputError` that says what is wrong with the file."""
-    from pydantic import ValidationError
-
-    if path.is_dir():
-        raise InputError(f"{path}: is a folder; expected a result file (.json)")
-    try:
-        data = path.read_bytes()
-        with contextlib.suppress(ValidationError):  # what is wrong with a file is found out below
-            made: Result = _adapter().validate_json(data)
-            if made.schema == SCHEMA:
-                return made
-        raw = json.loads(data)
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such result file") from None
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror})") from None
-    except ValueError as error:
-        raise InputError(f"{path}: not JSON ({error}); it was damaged or is no result") from None
-    schema = raw.get("schema") if isinstance(raw, dict) else None
-    if schema != SCHEMA:
-        raise InputError(f"{path}: result schema {schema!r}; this version reads {SCHEMA}")
-    try:
-        return _adapter().validate_python(raw)
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise InputError(f"{path}: {where}: {first['msg']}; not a result of this version") from None
-
-
-def read_all(root: Path) -> tuple[list[Result], list[str]]:
-    """Every result below `root`, sorted by path, and one sentence per file that could not be read."""
-    if not root.is_dir():
-        raise InputError(f"{root}: no such folder; run a recipe first: python -m compress run bert_int8")
-    results: list[Result] = []
-    problems: list[str] = []
-    for path in _result_files(root):
-        try:
-            results.append(read(path))
-        except InputError as error:
-            problems.extend(error.problems)
-    return results, problems
-
-
-def _result_files(root: Path) -> Iterable[Path]:
-    """Result files below `root`; those that the project ships (`results/reference`) only when asked for by name."""
-    files = (
-        p for p in root.rglob("*.json") if not p.name.startswith(".") and "traces" not in p.relative_to(root).parts
-    )
-    return sorted(p for p in files if p.relative_to(root).parts[0] != SHIPPED)

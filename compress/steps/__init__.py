@@ -1,0 +1,33 @@
+"""What can be written under `steps:`: one frozen configuration per method, and nothing that loads torch.
+
+The verbs are in `compress.methods`, one file a method; `TRANSFORMS` there maps one to the other.
+"""
+
+from typing import Annotated, get_args
+
+from pydantic import Field
+
+from compress.config import Config
+from compress.steps.cast import Cast
+from compress.steps.distill import Distill
+from compress.steps.layers import HEADS, Layers, Patterns
+from compress.steps.lowrank import LowRank
+from compress.steps.prune import IMPORTANCES, Prune
+from compress.steps.quantize import Quantize
+
+__all__ = [
+    "HEADS",
+    "IMPORTANCES",
+    "STEPS",
+    "Cast",
+    "Distill",
+    "Layers",
+    "LowRank",
+    "Patterns",
+    "Prune",
+    "Quantize",
+    "Step",
+]
+
+Step = Annotated[Cast | Prune | Quantize | LowRank | Distill, Field(discriminator="method")]
+STEPS: tuple[type[Config], ...] = get_args(get_args(Step)[0])
