@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from compress import figures, trace
+from compress.energy import spending
 from compress.figures import Raw
 from compress.job import Job, Spec
 from compress.measure.machine import code_version
 from compress.measure.size import stored_bytes
 from compress.recipe import Recipe
-from compress.result import SCHEMA, Kernel, Machine, Operator, Reference, Result, Size, StepCost, Transform
+from compress.result import SCHEMA, Kernel, Machine, Operator, Reference, Result, Size
 from compress.verdict import judged
 from compress.workloads.source import Source
 
@@ -109,7 +110,8 @@ def assemble(
     """One result per item, verdicts included; the raw samples go to a folder beside the results."""
     raw, present, remarks = judge(answer, references, job)
     place = Path(job.workload.name) / trace.FOLDER / session
-    trace.write(out / place, {**answer, "judged_by": raw.about()})
+    compressing = {item.recipe.name: item.manifest.extra["transform"] for item in items}
+    trace.write(out / place, {**answer, "judged_by": raw.about(), "compressing": compressing})
     rows = tuple(_reference(raw, spec, raw.runner(present[0].name)) for spec in present)
     made = []
     for item in items:
@@ -141,7 +143,7 @@ def _result(raw: Raw, item: Built, remarks: Sequence[str]) -> dict[str, Any]:
     mine = raw.runner(name)
     parts: dict[str, Any] = {
         "runtime": extra["runtime"],
-        "transform": _transform(extra["transform"]),
+        "transform": spending.transform(extra["transform"]),
         "artifact": str(item.folder),
         "notes": (*extra["notes"], *remarks),
     }
@@ -166,7 +168,3 @@ def _size(mine: Mapping[str, Any], parameters: int, nonzero: int, stored: int) -
 def _kernel(mine: Mapping[str, Any]) -> Kernel:
     kernel = mine["kernel"]
     return Kernel(kernel["label"], tuple(Operator(**entry) for entry in kernel["evidence"]), kernel["cause"])
-
-
-def _transform(raw: Mapping[str, Any]) -> Transform:
-    return Transform(**{**raw, "steps": tuple(StepCost(**step) for step in raw["steps"])})

@@ -1,6 +1,6 @@
 """The raw samples of a session on disk: what every figure of its results can be recomputed from.
 
-    traces/<session>/session.json       what was measured, by which meter, judged by what
+    traces/<session>/session.json       what was measured, by which meter, judged by what; readings while compressing
                      outcomes.parquet   runner, example, one column per outcome (prediction, reference, nll ...)
                      windows.parquet    runner, point, round, order, started_ns, ended_ns, cpu_ns, start_uj, end_uj
                      batches.parquet    runner, point, round, batch, duration_ns

@@ -2,7 +2,7 @@
 
 import copy
 import time
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,15 +13,14 @@ from compress.bundle import Bundle
 from compress.config import InputError
 from compress.cost import cost_of
 from compress.devices import pick
-from compress.energy import Absent, Meter, counted_j, read_uj
-from compress.energy.spending import spending
+from compress.energy import Absent, Meter
+from compress.energy.spending import Span, begin, end, recorded, spending
 from compress.layers import WeightLayer
 from compress.measure.size import parameter_counts
 from compress.methods import apply_step
 from compress.progress import say
 from compress.ranks import rank
 from compress.recipe import Recipe
-from compress.result import StepCost, Transform
 from compress.steps import Step
 from compress.workloads import TaskName, live, source
 
@@ -127,31 +126,23 @@ def build(
     """
     torch.manual_seed(recipe.seed)
     work.mkdir(parents=True, exist_ok=True)
-    costs: list[StepCost] = []
+    steps: list[tuple[str, int, Span]] = []
     with spending(meter, work / "spent.json" if rank() == 0 else None) as total:
         bundle = open_bundle(recipe, found, device, work)
         counts = parameter_counts(bundle.model)
         for index, step in enumerate(recipe.steps):
             place = f"{recipe.name} {index + 1}/{len(recipe.steps)}"
-            bundle, cost = _metered_step(replace(bundle, coming=recipe.steps[index + 1 :]), step, meter, place)
-            costs.append(cost)
+            bundle, changed, span = _metered_step(replace(bundle, coming=recipe.steps[index + 1 :]), step, meter, place)
+            steps.append((step.method, changed, span))
             if step.method != "quantize":  # packed weights no longer count one element per parameter
                 counts = parameter_counts(bundle.model)
         bundle = runtimes.finish(bundle, bundle.runtime)
         runtimes.prepare(bundle.model, "eager", recipe.attention)  # said now, not when it is measured
-    transform = Transform(
-        seconds=total.seconds,
-        energy_j=total.energy_j,
-        energy_source=None if isinstance(meter, Absent) else meter.source,
-        energy_reason=total.reason,
-        interruptions=total.interruptions,
-        steps=tuple(costs),
-    )
     extra = {
         "fingerprint": fingerprint,
         "runtime": bundle.runtime,
         "attention": recipe.attention,
-        "transform": asdict(transform),
+        "transform": recorded(total, steps),
         "notes": list(bundle.notes),
         "parameters": counts[0],
         "nonzero": counts[1],
@@ -160,26 +151,23 @@ def build(
         artifact.save(bundle, folder, extra)
 
 
-def _metered_step(bundle: Bundle, step: Step, meter: Meter | Absent, place: str) -> tuple[Bundle, StepCost]:
-    """The bundle after one step, and what the step cost; one line says so."""
-    start_uj = read_uj(meter)
-    start = time.monotonic()
+def _metered_step(bundle: Bundle, step: Step, meter: Meter | Absent, place: str) -> tuple[Bundle, int, Span]:
+    """The bundle after one step, the number of layers it changed, and what it cost; one line says so."""
+    span, start = begin(meter), time.monotonic()
     before = _layer_sums(bundle.model)
     after = apply_step(bundle, step)
     if bundle.device.type == "cuda":
         torch.cuda.synchronize(bundle.device)
-    seconds, end_uj = time.monotonic() - start, read_uj(meter)
-    energy, reason = counted_j(meter, start_uj, end_uj, seconds)
+    span = end(span, meter, time.monotonic() - start)
     recorded = {name for name, entry in after.layers.items() if name and entry != bundle.layers.get(name)}
     other = {name for name, sums in _layer_sums(after.model).items() if before.get(name) != sums}
     changed = len(
         recorded | {name for name in other if name.rpartition(".")[0] not in recorded}
     )  # parts of one are one
-    cost = StepCost(step.method, seconds, energy, changed, reason or "")
-    say(f"  {place} {step.method}: {changed} layers changed in {seconds:.1f} s")
+    say(f"  {place} {step.method}: {changed} layers changed in {span.seconds:.1f} s")
     for note in after.notes[len(bundle.notes) :]:
         say(f"    {note}")
-    return after, cost
+    return after, changed, span
 
 
 def _layer_sums(model: Any) -> dict[str, tuple[Any, ...]]:

@@ -11,6 +11,7 @@ from typing import Any
 
 from compress import figures, result_files, trace
 from compress.config import InputError
+from compress.energy import spending
 from compress.result import Result
 from compress.verdict import judged
 
@@ -41,7 +42,10 @@ def verify(path: Path) -> Verified:
 
 
 def recomputed(stored: Result, answer: Mapping[str, Any]) -> Result:
-    """The result with accuracy, points, ratios, verdicts and break-even made anew from the samples."""
+    """The result with accuracy, points, ratios, what compressing cost, verdicts and break-even made anew.
+
+    Traces of versions that kept no readings of compressing leave its joules as they are stored.
+    """
     raw = figures.from_trace(answer)
     names = {runner["name"] for runner in answer["runners"]}
     lost = [name for name in (stored.name, *(r.name for r in stored.references)) if name not in names]
@@ -56,8 +60,10 @@ def recomputed(stored: Result, answer: Mapping[str, Any]) -> Result:
         )
         for r in stored.references
     )
+    compressing = answer.get("compressing", {}).get(stored.name)
     bare = replace(
         stored,
+        transform=stored.transform if compressing is None else spending.transform(compressing),
         accuracy=figures.accuracy(raw, stored.name),
         points=figures.points(raw, stored.name),
         references=references,

@@ -15,7 +15,8 @@ import pytest
 from compress.energy import Absent, Gpu, MeterError, find_meter, nvml, rapl
 from compress.energy.modelled import CpuTime, watts_per_core
 from compress.energy.simulate import Board, Simulator
-from compress.energy.spending import read, spending
+from compress.energy.spending import begin, end, read, recorded, spending, transform
+from compress.result import StepCost
 from compress.session import foreign_processes
 from tests.virtual_time import VirtualTime
 
@@ -304,7 +305,7 @@ def test_seconds_and_joules_before_a_kill_are_kept_for_the_next_attempt(tmp_path
     path = tmp_path / "spent.json"
     child = subprocess.Popen([sys.executable, "-c", KILLED, str(path)])
     deadline = time.monotonic() + 30
-    while time.monotonic() < deadline and (not path.exists() or json.loads(path.read_text())["seconds"] < 1):
+    while time.monotonic() < deadline and (not path.exists() or json.loads(path.read_text())[0]["seconds"] < 1):
         time.sleep(0.1)
     os.kill(child.pid, signal.SIGKILL)
     child.wait()
@@ -315,10 +316,32 @@ def test_seconds_and_joules_before_a_kill_are_kept_for_the_next_attempt(tmp_path
     assert before.energy_j > 0
     with spending(CpuTime("test"), path) as spent:
         time.sleep(0.05)
-    assert spent.interruptions == 1
+    assert len(spent.attempts) == 2
     assert spent.seconds > before.seconds
     assert spent.energy_j is not None
     assert spent.energy_j > before.energy_j
+
+
+def test_joules_of_attempts_under_different_meters_are_not_summed(tmp_path: Path) -> None:
+    path = tmp_path / "spent.json"
+    with spending(CpuTime("test"), path):
+        sum(range(10**6))
+    with spending(Counts([1_000_000, 3_000_000], None), path) as spent:
+        pass
+    assert spent.energy_j is None
+    assert "metered by modelled and nvml" in str(spent.reason)
+    assert len(spent.attempts) == 2
+
+
+def test_what_compressing_cost_is_computed_again_from_the_readings_that_are_kept() -> None:
+    counter = Counts([1_000_000, 1_500_000, 4_500_000, 7_000_000], None)
+    with spending(counter, None) as spent:
+        span = end(begin(counter), counter, 2.0)
+    made = transform(json.loads(json.dumps(recorded(spent, [("prune", 6, span)]))))
+    assert made.energy_j == 6.0
+    assert made.seconds == spent.seconds
+    assert (made.interruptions, made.energy_source) == (0, "nvml")
+    assert made.steps == (StepCost("prune", 2.0, 3.0, 6),)
 
 
 def test_a_board_is_found_by_its_pci_address_where_torch_tells_no_uuid(monkeypatch: pytest.MonkeyPatch) -> None:

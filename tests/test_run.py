@@ -184,12 +184,14 @@ def test_verify_computes_every_figure_again_and_finds_the_one_that_was_changed(
     content = json.loads(changed.read_text())
     content["points"][0]["latency_s"]["value"] *= 1 + 1e-7
     content["accuracy"]["flip_rate"] = 0.5
+    content["transform"]["energy_j"] += 1e-3
     changed.write_text(json.dumps(content))
     told = compress("verify", changed, cwd=folder)
     assert told.returncode == 1
     assert "points[0].latency_s.value: stored" in told.stdout
     assert "accuracy.flip_rate: stored 0.5" in told.stdout
-    assert "2 differ" in told.stdout
+    assert "transform.energy_j: stored" in told.stdout
+    assert "3 differ" in told.stdout
 
 
 def test_a_trace_that_is_damaged_or_gone_is_one_error(

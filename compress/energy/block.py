@@ -104,7 +104,7 @@ def metered(found: Meter | Absent) -> Iterator[Spent]:
         for samples, watts in zip(parts, idle if len(parts) == len(idle) else [None] * len(parts), strict=True):
             _add(spent, samples, start, end, watts or 0.0, sampler.error)
     elif spent.reason is None:
-        joules, spent.reason = counted_j(found, start_uj, end_uj, spent.seconds)
+        joules, spent.reason = counted_j(start_uj, end_uj, spent.seconds, None, found.measured)
         if joules is not None and found.measured:
             edges = 2 * FINE_STEP_S / spent.seconds
             spent.energy_j, spent.low_j, spent.high_j = joules, joules * max(0.0, 1 - edges), joules * (1 + edges)

@@ -1,71 +1,149 @@
 """What a piece of work costs, kept on disk while it runs: a killed run's seconds and joules are not forgotten.
 
-A thread writes the totals every second beside the checkpoint: at most the last second of a killed attempt is missing.
+Kept are the meter's readings, in whole microjoules, so that joules can be computed from them again. A thread writes
+them every second beside the checkpoint: at most the last second of a killed attempt is missing.
 """
 
 import json
+import math
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
-from compress.energy import FELL_BACK, Absent, Meter, MeterError, counted_j, read_uj
+from compress.energy import FELL_BACK, Absent, Meter, MeterError, Source, counted_j, read_uj
 from compress.files import write_atomic
+from compress.result import StepCost, Transform
 
 PERIOD_S = 1.0
 
 
+@dataclass(frozen=True)
+class Span:
+    """One attempt at a piece of work: how long, what the meter read at both ends, and what kept it from counting."""
+
+    source: Source | None
+    measured: bool
+    step_s: float | None
+    start_uj: int | None
+    end_uj: int | None = None
+    seconds: float = 0.0
+    fault: str | None = None
+
+    @property
+    def joules(self) -> tuple[float | None, str | None]:
+        """What was counted, or None and why not."""
+        if self.fault is not None:
+            return None, self.fault
+        return counted_j(self.start_uj, self.end_uj, self.seconds, self.step_s, self.measured)
+
+
+def begin(meter: Meter | Absent) -> Span:
+    """A span that starts now."""
+    if isinstance(meter, Absent):
+        return Span(None, False, None, None, fault=meter.reason)
+    return Span(meter.source, meter.measured, meter.step_s, read_uj(meter))
+
+
+def end(span: Span, meter: Meter | Absent, seconds: float) -> Span:
+    """The same span, ended now after so many seconds."""
+    return replace(span, end_uj=read_uj(meter), seconds=seconds)
+
+
 @dataclass
 class Spent:
-    """Seconds and joules over all attempts; joules are None, with a reason, once any attempt could not be metered."""
+    """All attempts at a piece of work, the last one still running inside its `with` block."""
 
-    seconds: float = 0.0
-    energy_j: float | None = 0.0
-    reason: str | None = None
-    interruptions: int = 0
+    attempts: tuple[Span, ...]
+
+    @property
+    def seconds(self) -> float:
+        """Of all attempts."""
+        return math.fsum(attempt.seconds for attempt in self.attempts)
+
+    @property
+    def energy_j(self) -> float | None:
+        """Of all attempts; None once any could not be metered, or two were by different sources."""
+        return _summed(self.attempts)[0]
+
+    @property
+    def reason(self) -> str | None:
+        """Why joules are None."""
+        return _summed(self.attempts)[1]
+
+
+def _summed(attempts: Sequence[Span]) -> tuple[float | None, str | None]:
+    counted = [attempt.joules for attempt in attempts]
+    reason = next((why for _, why in counted if why is not None), None)
+    sources = list(dict.fromkeys(str(attempt.source) for attempt in attempts))
+    if reason is None and len(sources) > 1:
+        reason = f"interrupted attempts were metered by {' and '.join(sources)}, whose joules do not add up"
+    return (None, reason) if reason is not None else (math.fsum(joules or 0.0 for joules, _ in counted), None)
+
+
+def transform(raw: Mapping[str, Any]) -> Transform:
+    """What compressing cost, from what `recorded` kept."""
+    spent = Spent(tuple(Span(**attempt) for attempt in raw["attempts"]))
+    steps = []
+    for step in raw["steps"]:
+        span = Span(**step["span"])
+        joules, reason = span.joules
+        steps.append(StepCost(step["method"], span.seconds, joules, step["changed_layers"], reason or ""))
+    return Transform(
+        seconds=spent.seconds,
+        energy_j=spent.energy_j,
+        energy_source=spent.attempts[-1].source,
+        energy_reason=spent.reason,
+        interruptions=len(spent.attempts) - 1,
+        steps=tuple(steps),
+    )
+
+
+def recorded(spent: Spent, steps: Sequence[tuple[str, int, Span]]) -> dict[str, Any]:
+    """Plain values of all readings: of every attempt, and of the last one's steps (method, changed layers, span)."""
+    return {
+        "attempts": [asdict(attempt) for attempt in spent.attempts],
+        "steps": [{"method": method, "changed_layers": n, "span": asdict(span)} for method, n, span in steps],
+    }
 
 
 def read(path: Path) -> Spent | None:
     """What earlier attempts left, or None."""
     try:
-        return Spent(**json.loads(path.read_text()))
+        return Spent(tuple(Span(**attempt) for attempt in json.loads(path.read_text())))
     except (OSError, ValueError, TypeError):
         return None
 
 
 @contextmanager
 def spending(meter: Meter | Absent, path: Path | None) -> Iterator[Spent]:
-    """Meters the block; the yielded `Spent` is complete after it. `path` keeps totals between attempts."""
+    """Meters the block; the yielded `Spent` is complete after it. `path` keeps readings between attempts."""
     before = read(path) if path is not None else None
-    spent = Spent() if before is None else Spent(**{**asdict(before), "interruptions": before.interruptions + 1})
-    base = Spent(**asdict(spent))
-    start_s, start_uj = time.monotonic(), read_uj(meter)
-    last_uj = start_uj
-    fault: str | None = None
+    earlier = () if before is None else before.attempts
+    start_s, running = time.monotonic(), begin(meter)
+    last_uj = running.start_uj
+    spent = Spent((*earlier, running))
     stop = threading.Event()
     guard = threading.Lock()
 
     def update() -> None:
-        nonlocal last_uj, fault
+        nonlocal running, last_uj
         with guard:
-            lasted = time.monotonic() - start_s
+            now_uj, fault = None, running.fault
             try:
                 now_uj = None if isinstance(meter, Absent) else meter.read_uj()
             except MeterError as error:
-                now_uj, fault = None, fault or str(error)
+                fault = fault or str(error)
             if now_uj is not None and last_uj is not None and now_uj < last_uj:
                 fault = fault or FELL_BACK  # for good: what is counted from then on says nothing of what was lost
-            joules, reason = counted_j(meter, start_uj, now_uj, lasted)
             last_uj = now_uj
-            spent.seconds = base.seconds + lasted
-            spent.reason = base.reason or fault or reason
-            spent.energy_j = None
-            if spent.reason is None and base.energy_j is not None and joules is not None:
-                spent.energy_j = base.energy_j + joules
+            running = replace(running, end_uj=now_uj, seconds=time.monotonic() - start_s, fault=fault)
+            spent.attempts = (*earlier, running)
             if path is not None:
-                write_atomic(path, json.dumps(asdict(spent)).encode())
+                write_atomic(path, json.dumps([asdict(attempt) for attempt in spent.attempts]).encode())
 
     def beat() -> None:
         while not stop.wait(PERIOD_S):
