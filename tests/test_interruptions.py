@@ -1,6 +1,5 @@
 """Runs that are killed, interrupted or started twice: nothing half is left, and the same command goes on."""
 
-import json
 import os
 import signal
 import subprocess
@@ -10,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from compress.energy.spending import read as read_spent
 from tests.helpers import QUICK, compress, environment, read_result
 
 DISTILL = """
@@ -33,14 +33,18 @@ def test_a_run_killed_in_training_goes_on_with_the_same_command_and_counts_what_
     os.kill(child.pid, signal.SIGKILL)
     child.wait()
     (spent,) = work.rglob("spent.json")
-    before = json.loads(spent.read_text())
+    before = read_spent(spent)
+    assert before is not None
     assert not list((tmp_path / "results").rglob("*.json"))
     done = subprocess.run(command, cwd=tmp_path, env=environment(), capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     result = read_result(tmp_path, "student-max_steps-300")
     assert result.transform is not None
     assert result.transform.interruptions == 1
-    assert result.transform.seconds > before["seconds"]
+    assert result.transform.seconds > before.seconds
+    assert before.energy_j is not None
+    assert result.transform.energy_j is not None
+    assert result.transform.energy_j > before.energy_j
     assert not work.exists() or not list(work.iterdir())
 
 
@@ -52,7 +56,8 @@ def test_a_run_killed_inside_a_step_goes_on_with_the_same_command_and_counts_wha
     work = tmp_path / "artifacts" / "my" / ".work"
 
     def spent() -> float:
-        return max((json.loads(path.read_text())["seconds"] for path in work.rglob("spent.json")), default=0.0)
+        found = [read_spent(path) for path in work.rglob("spent.json")]
+        return max((each.seconds for each in found if each is not None), default=0.0)
 
     deadline = time.monotonic() + 120
     while time.monotonic() < deadline and spent() < 1:  # the export takes several seconds
