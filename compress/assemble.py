@@ -1,5 +1,6 @@
 """From a session's raw figures to results: estimates, paired ratios, sizes, verdicts. Pure functions, no torch."""
 
+import hashlib
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -145,6 +146,7 @@ def _result(raw: Raw, item: Built, remarks: Sequence[str]) -> dict[str, Any]:
         "runtime": extra["runtime"],
         "transform": spending.transform(extra["transform"]),
         "artifact": str(item.folder),
+        "artifact_sha256": hashlib.sha256((item.folder / "manifest.json").read_bytes()).hexdigest(),
         "notes": (*extra["notes"], *remarks),
     }
     if mine["error"]:

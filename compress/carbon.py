@@ -12,7 +12,7 @@ from typing import Literal, get_args
 
 from compress.config import InputError
 from compress.result import Point
-from compress.stats import Estimate
+from compress.stats import Estimate, widened
 
 Kind = Literal["average", "marginal"]
 J_PER_KWH = 3.6e6
@@ -99,10 +99,9 @@ def grams_per_1000(point: Point, said: Terms) -> Estimate | None:
     energy = point.energy_j
     if energy is None:
         return None
-    gain = point.energy_gain or 0.0
     per_j = PER * said.grams_per_kwh * said.pue / J_PER_KWH
-    low, high = energy.low * (1 - gain) * per_j, energy.high * (1 + gain) * per_j
-    value = energy.value * per_j
+    true = widened(energy, point.energy_gain or 0.0)
+    value, low, high = energy.value * per_j, true.low * per_j, true.high * per_j
     if said.embodied_kg is not None and said.lifetime_years is not None:
         seconds = PER * point.latency_s.value / point.batch_size
         share = seconds / (said.lifetime_years * YEAR_S)

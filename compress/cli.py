@@ -230,13 +230,17 @@ def external(
     results: Annotated[list[Path], typer.Argument(help="Results measured meanwhile.", metavar="RESULT...")],
     readings: Annotated[Path, typer.Option(help="CSV with columns time and watts.")],
     boundary: Annotated[str, typer.Option(help="What hangs on the meter: the whole server, one GPU's riser ...")],
-    calibration: Annotated[str | None, typer.Option(help="By whom, when, to what error: grade A needs it.")] = None,
+    calibration: Annotated[str | None, typer.Option(help="By whom and when: grade A needs it.")] = None,
+    error: Annotated[float | None, typer.Option(help="The meter's error by that calibration, in percent.")] = None,
 ) -> None:
     """Give results the energy that a meter outside of the machine has recorded."""
     from compress.external import attach
     from compress.pareto import group
 
-    _print_tables(group(attach(path, readings, boundary, calibration) for path in results))
+    if error is not None and not 0 <= error < 100:
+        raise InputError(f"--error {error:g}: expected percent, from 0 up to 100")
+    relative = None if error is None else error / 100
+    _print_tables(group(attach(path, readings, boundary, calibration, relative) for path in results))
 
 
 @app.command()

@@ -11,7 +11,7 @@ from compress.plan import Options
 from compress.ranks import processes
 from compress.recipe import Recipe
 from compress.result import Accuracy, Point, Result, Verdict
-from compress.verdict import cost_axis, verdict
+from compress.verdict import verdict
 
 
 class RecipeFailed(RuntimeError):
@@ -31,7 +31,6 @@ class Comparison:
         """What a person reads: the verdict, both ratios with their intervals, what could have been found, accuracy."""
         one, two = self.results
         (ratio,) = self.point.ratios
-        axis, _ = cost_axis(ratio, self.point.energy_source, self.point.grade)
         limited = [] if one.limit is None else [f"LIMITED: judged on {one.limit} test examples only"]
         said = [*limited, f"{one.name} against {two.name}: {self.verdict.sentence}"]
         if self.verdict.cause:
@@ -42,16 +41,17 @@ class Comparison:
                 said.append(f"{name}: {estimate.value:.3f} times ({interval}), {estimate.n} rounds")
             else:
                 said.append(f"{name}: not compared: {self.point.energy_reason or 'not measured'}")
-        if ratio.min_detectable is not None:
-            said.append(f"these rounds find a difference of {axis} of {100 * ratio.min_detectable:.1f} % or more")
+        for axis, least in (("latency", ratio.min_detectable), ("energy", ratio.min_detectable_energy)):
+            if least is not None:
+                said.append(f"these rounds find a difference of {axis} of {100 * least:.1f} % or more")
         if self.accuracy.mcnemar_p is not None and self.accuracy.flip_rate is not None:
             said.append(
                 f"answers: {100 * self.accuracy.flip_rate:.1f} % differ, exact McNemar p {self.accuracy.mcnemar_p:.2g}"
             )
-        if self.point.grade is not None:
-            said.append(
-                f"energy of grade {self.point.grade}: {'; '.join(self.point.grade_reasons) or 'nothing flagged'}"
-            )
+        grade = ratio.grade or self.point.grade
+        if grade is not None:
+            why = dict.fromkeys((*self.point.grade_reasons, *ratio.grade_reasons))
+            said.append(f"energy of grade {grade}: {'; '.join(why) or 'nothing flagged'}")
         return said
 
 
@@ -80,7 +80,5 @@ def compared(one: Result, two: Result, root: Path) -> Comparison:
     raw = replace(figures.from_trace(trace.read(root / one.trace)), references=(two.name,), against=two.name)
     point = figures.points(raw, one.name)[0]
     accuracy, theirs = figures.accuracy(raw, one.name), figures.accuracy(raw, two.name)
-    said = verdict(
-        accuracy, theirs, point.ratios[0], energy_source=point.energy_source, grade=point.grade, kernel=one.kernel
-    )
+    said = verdict(accuracy, theirs, point.ratios[0], energy_source=point.energy_source, kernel=one.kernel)
     return Comparison((one, two), point, accuracy, said)

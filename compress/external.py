@@ -9,6 +9,7 @@ usually the whole computer, so net and gross are far apart.
 
 import csv
 import math
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -16,16 +17,18 @@ from typing import Any
 
 from compress import result_files, trace
 from compress.config import InputError
-from compress.energy.sampler import READINGS, longest_gap
+from compress.energy.sampler import OUTSIDE, READINGS, longest_gap
 from compress.result import Result
 from compress.verify import recomputed
 
+CLOCK_MOVED_NS = 50_000_000  # 1 % of a window of 5 s
 
-def attach(path: Path, readings: Path, boundary: str, calibration: str | None) -> Result:
+
+def attach(path: Path, readings: Path, boundary: str, calibration: str | None, error: float | None = None) -> Result:
     """The result with energy from the readings, written back together with its trace.
 
     Raises InputError when the readings cannot be used, or do not cover the session. Grade A needs `calibration`, which
-    says who calibrated the meter, when, and to what error.
+    says who calibrated the meter and when; `error` is to what relative error, where that is known.
     """
     stored = result_files.read(path)
     if stored.trace is None:
@@ -34,6 +37,12 @@ def attach(path: Path, readings: Path, boundary: str, calibration: str | None) -
     answer = trace.read(root / stored.trace)
     if "clock_offset_ns" not in answer:
         raise InputError(f"{path}: its trace does not say what time it was; run the recipe again")
+    moved_ns = abs(answer["clock_offset_ns"] - answer.get("clock_offset_start_ns", answer["clock_offset_ns"]))
+    if moved_ns > CLOCK_MOVED_NS:
+        raise InputError(
+            f"{path}: this machine's clock moved by {moved_ns / 1e6:.0f} ms during the session; expected at most "
+            f"{CLOCK_MOVED_NS / 1e6:.0f} ms: keep it set (NTP), and measure again"
+        )
     samples = [{**row, "time_ns": row["time_ns"] - answer["clock_offset_ns"]} for row in read(readings)]
     windows = [w for r in answer["runners"] for p in r["points"] for w in p["rounds"]]
     first, last = min(w["started_ns"] for w in windows), max(w["ended_ns"] for w in windows)
@@ -43,7 +52,7 @@ def attach(path: Path, readings: Path, boundary: str, calibration: str | None) -
             "expected all of it; is the meter's clock set?"
         )
     shortest = min(w["ended_ns"] - w["started_ns"] for w in windows)
-    gap = longest_gap(samples, first, last)
+    gap = longest_gap(samples, first, last, OUTSIDE)
     if gap > shortest / READINGS:
         raise InputError(
             f"{readings}: up to {gap / 1e9:.3g} s lie between two readings, and windows last {shortest / 1e9:.3g} s; "
@@ -52,13 +61,21 @@ def attach(path: Path, readings: Path, boundary: str, calibration: str | None) -
         )
     meter: dict[str, Any] = {
         "source": "external", "boundary": boundary, "measured": True, "step_s": None, "calibration": calibration,
+        "gain": error, "beside": answer["meter"].get("source"),
     }  # fmt: skip
+    both = _merged(answer["samples"], samples)
     session = f"{stored.session}-external"
     place = Path(stored.trace).with_name(session)
-    trace.write(root / place, {**answer, "meter": meter, "samples": samples, "idle": {}})
+    trace.write(root / place, {**answer, "meter": meter, "samples": both, "idle": {}})
     made = recomputed(replace(stored, session=session, trace=str(place)), trace.read(root / place))
     result_files.replace_file(path, made)
     return made
+
+
+def _merged(device: Sequence[Mapping[str, Any]], outside: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Samples of both, by time: what the device told of its clocks and of throttling still counts."""
+    keys = dict.fromkeys(key for sample in (*device[:1], *outside[:1]) for key in sample)
+    return sorted(({**keys, **sample} for sample in (*device, *outside)), key=lambda sample: int(sample["time_ns"]))
 
 
 def _seconds(samples: list[dict[str, Any]], first: int) -> str:
@@ -66,7 +83,7 @@ def _seconds(samples: list[dict[str, Any]], first: int) -> str:
 
 
 def read(path: Path) -> list[dict[str, Any]]:
-    """Readings by time: time_ns since 1970 and power_mw. Raises InputError with the line that cannot be read."""
+    """Readings by time: time_ns since 1970 and outside_mw. Raises InputError with the line that cannot be read."""
     try:
         rows = list(csv.DictReader(path.read_text(encoding="utf-8").splitlines()))
     except OSError as error:
@@ -79,7 +96,7 @@ def read(path: Path) -> list[dict[str, Any]]:
             power_mw = round(1000 * float(row["watts"]))
             if power_mw < 0:
                 raise ValueError("less than none")
-            found.append({"time_ns": _ns(row["time"]), "power_mw": power_mw, "counter_uj": None})
+            found.append({"time_ns": _ns(row["time"]), OUTSIDE: power_mw})
         except (ValueError, TypeError, OverflowError):
             raise InputError(
                 f"{path}:{number}: time {row['time']!r}, watts {row['watts']!r}; expected seconds since 1970, or ISO "

@@ -10,9 +10,9 @@ from typing import Any
 
 from compress import grades, stats
 from compress.energy import modelled
-from compress.energy.sampler import Energy, idle_watts, interpolated_power, window_energy
+from compress.energy.sampler import OUTSIDE, Energy, idle_watts, interpolated_power, window_energy
 from compress.measure.accuracy import Evaluation, summarise
-from compress.result import Accuracy, Percentiles, Point, Ratio, Round
+from compress.result import Accuracy, Grade, Percentiles, Point, Ratio, Round
 from compress.stats import Estimate
 
 P99_SAMPLES = 300
@@ -128,7 +128,7 @@ def _energy(raw: Raw, window: Mapping[str, Any]) -> Energy:
 def _external(raw: Raw, window: Mapping[str, Any]) -> Energy:
     """Energy of a window from a meter outside of this machine, by its readings and the clock alone."""
     start, end = window["started_ns"], window["ended_ns"]
-    joules = interpolated_power(raw.answer["samples"], start, end)
+    joules = interpolated_power(raw.answer["samples"], start, end, OUTSIDE)
     if joules is None:
         return Energy(None, 0.0, None, "the external meter's readings do not cover a window closely")
     return Energy(joules, 0.0, None) if joules > 0 else Energy(None, 0.0, None, "the external meter read no power")
@@ -179,13 +179,13 @@ def _point(raw: Raw, name: str, index: int) -> Point:
         energy_j=estimate,
         energy_idle_j=idle,
         energy_net_j=None if idle is None or estimate is None else estimate.value - idle,
-        energy_gain=GAIN if source == "nvml" and estimate is not None else None,
+        energy_gain=None if estimate is None else GAIN if source == "nvml" else meter.get("gain"),
         energy_source=source,
         energy_boundary=meter.get("boundary"),
         energy_reason=reason,
         grade=mark if estimate is not None else None,
         grade_reasons=reasons,
-        ratios=_ratios(raw, mine, references),
+        ratios=_ratios(raw, index, mine, references, mark),
         verdict=None,
         rounds=rounds,
         reasons=_reasons(raw, runner["point"], len(times), reason, estimate, idle),
@@ -218,21 +218,31 @@ def _reasons(
     return {field: sentence for field, sentence in why.items() if sentence is not None}
 
 
-def _ratios(raw: Raw, mine: _Windows, references: Mapping[str, _Windows]) -> tuple[Ratio, ...]:
-    """Paired ratios to every reference measured at the same point; a model of energy has none of energy."""
+def _ratios(
+    raw: Raw, index: int, mine: _Windows, references: Mapping[str, _Windows], mark: Grade | None
+) -> tuple[Ratio, ...]:
+    """Paired ratios to every reference measured at the same point; a model of energy has none of energy.
+
+    A ratio is no better than the worse of its two energies: `mark` is the grade of ours.
+    """
     measured = bool(raw.answer["meter"].get("measured"))
+    against_j = references[raw.against].energy_j if raw.against in references else None
     ratios = []
-    for reference, theirs in references.items():
-        joules = (mine.energy_j, theirs.energy_j) if measured and mine.energy_j and theirs.energy_j else None
-        cost = joules or (mine.latency_s, theirs.latency_s)
-        ratios.append(
-            Ratio(
-                reference=reference,
-                latency=stats.paired_ratio(mine.latency_s, theirs.latency_s),
-                energy=None if joules is None else stats.paired_ratio(*joules),
-                min_detectable=stats.min_detectable(*cost),
+    for name, theirs in references.items():
+        pair = (mine.latency_s, theirs.latency_s)
+        ratio = Ratio(name, stats.paired_ratio(*pair), None, stats.min_detectable(*pair))
+        if measured and mine.energy_j and theirs.energy_j:
+            joules = (mine.energy_j, theirs.energy_j)
+            their_mark, why = grades.grade(raw.answer, name, index, theirs.energies, raw.against, against_j)
+            both: list[Grade] = [each for each in (mark, their_mark) if each is not None]
+            ratio = replace(
+                ratio,
+                energy=stats.paired_ratio(*joules),
+                min_detectable_energy=stats.min_detectable(*joules),
+                grade=max(both, default=None),
+                grade_reasons=tuple(f"{name}: {reason}" for reason in why),
             )
-        )
+        ratios.append(ratio)
     return tuple(ratios)
 
 

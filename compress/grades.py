@@ -22,6 +22,7 @@ REFERENCE_DRIFT = 0.03
 ROUNDS = 6
 FOREIGN_CORES = 0.1  # on two cores, a tenth of one already moves a latency by several percent
 BEAT = 2.0  # batches between half and twice the counter's period beat with it
+UNTOLD = {"events": "whether the device throttled", "temperature_c": "temperatures", "sm_mhz": "clocks"}
 POWER_CAP = 0x4  # how a board works at its limit
 
 
@@ -54,8 +55,10 @@ def grade(
         )
     else:
         lowered = [*_agreement(energies, bool(meter.get("integrated"))), *_edges(energies)]
+    if "nvml" in (meter["source"], meter.get("beside")):
+        lowered += _untold(answer, name, index)
     if meter["source"] == "nvml":
-        lowered += [*_untold(answer, name, index), *_beating(meter, _points(answer, name)[index]["rounds"])]
+        lowered += _beating(meter, _points(answer, name)[index]["rounds"])
     if _capped(answer, name, index):
         lowered.append(("C", "the board ran at its power cap"))
     if _points(answer, name)[index].get("settled") is False:
@@ -90,10 +93,11 @@ def _untold(answer: Mapping[str, Any], name: str, index: int) -> list[tuple[Grad
     found: list[tuple[Grade, str]] = []
     if answer.get("foreign_processes") is None:
         found.append(("C", "other processes on the device cannot be told from here (a container?)"))
-    known = [int(s["time_ns"] or 0) for s in answer["samples"] if s.get("events") is not None]
     windows = _points(answer, name)[index]["rounds"]
-    if not any(w["started_ns"] <= time <= w["ended_ns"] for w in windows for time in known):
-        found.append(("C", "the driver does not tell whether the device throttled"))
+    for key, what in UNTOLD.items():
+        known = [int(s["time_ns"] or 0) for s in answer["samples"] if s.get(key) is not None]
+        if not any(w["started_ns"] <= time <= w["ended_ns"] for w in windows for time in known):
+            found.append(("C", f"the driver does not tell {what}"))
     return found
 
 
@@ -127,6 +131,9 @@ def disturbances(answer: Mapping[str, Any], name: str, index: int, against: str)
     cores, processes = point["foreign_cores"], answer.get("foreign_processes")
     if cores is not None and cores > FOREIGN_CORES:
         reasons.append(f"other processes kept {cores:.1f} cores busy during the measurement")
+    stolen = point.get("stolen_cores")
+    if stolen is not None and stolen > FOREIGN_CORES:
+        reasons.append(f"the host gave {stolen:.1f} of this virtual machine's cores to others during the measurement")
     if processes:
         reasons.append(f"{processes} other process{'es' if processes > 1 else ''} on the device")
     reasons += _device_events(answer, point)

@@ -14,28 +14,34 @@ import numpy as np
 
 from compress import stats
 from compress.config import InputError
-from compress.pareto import Candidate, Table, candidates, point_cost
+from compress.pareto import Candidate, Table, candidates
 from compress.result import Point, Result, Word
 from compress.stats import Estimate
-from compress.verdict import IN_POINTS
+from compress.verdict import IN_POINTS, cost_axis
 
 RESAMPLES = 400
 MOST = 120  # of a table's rows: more are a search, not a family of comparisons, and dominance looks at every pair
 
 
 def adjusted(table: Table) -> dict[str, Estimate]:
-    """Cost ratio of every recipe with the interval that Holm's adjustment for the whole table gives.
+    """The ratio that each recipe's verdict is of, with the interval that Holm's adjustment for the whole table gives.
 
     Empty for a table of too many rows, or of one: there is nothing to adjust for.
     """
     if not 1 < len(table.results) <= MOST:
         return {}
-    costs = {r.name: point_cost(r.headline, table.axis, table.reference) for r in table.results}
-    known = {name: cost for name, cost in costs.items() if cost is not None}
+    known = {r.name: cost for r in table.results if (cost := _judged_by(r, table.reference)) is not None}
     levels = stats.holm([stats.ratio_p(cost) for cost in known.values()])
     return {
         name: stats.at_confidence(cost, 1 - level) for (name, cost), level in zip(known.items(), levels, strict=True)
     }
+
+
+def _judged_by(result: Result, reference: str | None) -> Estimate | None:
+    """The ratio that a result's verdict is of: of energy where that is good enough, also in a table of latencies."""
+    point = result.headline
+    ratio = point.ratio(reference) if point is not None and reference is not None else None
+    return None if point is None or ratio is None else cost_axis(ratio, point.energy_source)[1]
 
 
 def word_among(word: Word, cost: Estimate | None) -> Word:

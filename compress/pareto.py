@@ -205,10 +205,10 @@ def _table(results: Sequence[Result], failed: Sequence[Result], superseded: Sequ
     references = {reference.name: reference for result in by_age for reference in result.references}
     reference = next((r.name for r in references.values() if r.verdict_reference), None)
     source = by_age[-1].headline.energy_source if by_age and by_age[-1].headline else None
-    graded = any(rankable(result, least) for result in results)
+    graded = any(rankable(result, reference, least) for result in results)
     axis: Axis = "energy" if source in MEASURED and graded else "latency"
     rows: tuple[Result | Reference, ...] = (*results, *references.values())
-    unranked = {row.name for row in rows if axis == "energy" and not rankable(row, least)}
+    unranked = {row.name for row in rows if axis == "energy" and not rankable(row, reference, least)}
     stale = disagreements(results, axis, reference)
     held = unranked.union(*(each.names for each in stale))
     field = [c for c in candidates(results, tuple(references.values()), axis, reference) if c.name not in held]
@@ -228,10 +228,13 @@ def _table(results: Sequence[Result], failed: Sequence[Result], superseded: Sequ
     )
 
 
-def rankable(row: Result | Reference, least: Grade) -> bool:
-    """Whether the energy of a row's headline point is of this grade or better; A is the best."""
+def rankable(row: Result | Reference, reference: str | None, least: Grade) -> bool:
+    """Whether the energy of a row's headline point, and what it is divided by, are of this grade or better."""
     point = next((p for p in row.points if p.headline), None)
-    return point is not None and point.grade is not None and point.grade <= least
+    if point is None or point.grade is None:
+        return False
+    ratio = point.ratio(reference or "")
+    return max(point.grade, (ratio and ratio.grade) or point.grade) <= least  # A is the best, and the least letter
 
 
 def candidates(

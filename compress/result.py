@@ -61,6 +61,12 @@ class Ratio:
     latency: Estimate
     energy: Estimate | None
     min_detectable: float | None
+    """Smallest relative difference of latency that these rounds would have found."""
+    min_detectable_energy: float | None = None
+    grade: Grade | None = None
+    """Of the ratio of energies: the worse of ours and the reference's."""
+    grade_reasons: tuple[str, ...] = ()
+    """What lowers the reference's grade; ours stands with the point."""
 
 
 @dataclass(frozen=True)
@@ -183,6 +189,9 @@ class Transform:
     energy_reason: str | None
     interruptions: int
     steps: tuple[StepCost, ...]
+    energy_boundary: str | None = None
+    energy_error: float = 0.0
+    """How far the counter's movements at the edges may have shifted the joules, relative."""
 
 
 @dataclass(frozen=True)
@@ -248,6 +257,8 @@ class Result:
     carbon: dict[str, Any] | None = None
     trace: str | None = None
     artifact: str | None = None
+    artifact_sha256: str | None = None
+    """Of the artifact's manifest, which holds that of every file: what was judged is what was measured and kept."""
     notes: tuple[str, ...] = ()
     """What was picked or replaced on the user's behalf, one sentence each."""
     error: str | None = None

@@ -57,6 +57,7 @@ def run_session(job: Job, memory: dict[str, dict[str, Any]]) -> dict[str, Any]:
     """Measures every runner of the job; a runner that fails is reported and left out of the rounds."""
     from compress.measure import latency
 
+    clock_offset_ns = _clock_offset_ns()
     meter = find_meter(job.device.partition(":")[0], job.gpus)
     before = _processes(meter)  # before this process opens the device
     present: set[int] | None = None if before is None else set()
@@ -96,8 +97,13 @@ def run_session(job: Job, memory: dict[str, dict[str, Any]]) -> dict[str, Any]:
         "in_turn": in_turn,
         "samples": sampler.samples,
         "finished": time.time(),
-        "clock_offset_ns": time.time_ns() - time.monotonic_ns(),
+        "clock_offset_start_ns": clock_offset_ns,
+        "clock_offset_ns": _clock_offset_ns(),
     }
+
+
+def _clock_offset_ns() -> int:
+    return time.time_ns() - time.monotonic_ns()
 
 
 def _able(live: Sequence[Spec], point: OperatingPoint) -> tuple[list[Spec], list[Spec]]:
@@ -183,7 +189,7 @@ def _measure_point(
     """
     from compress.measure import latency
     from compress.measure.decode import called
-    from compress.measure.machine import foreign_cpu_s
+    from compress.measure.machine import foreign_cpu_s, stolen_cpu_s
 
     settings = job.settings
     batches = timing_batches(job, shelf.take(live[0]), point, TIMING_BATCHES if point.generate is None else 1)
@@ -214,13 +220,13 @@ def _measure_point(
         window = latency.measure_window(ready(spec), batches, settings, sync, meter, sampler)
         windows[spec.name].append({"index": index, "order": position, **asdict(window)})
 
-    shuffle = random.Random(f"{job.seed}-{point.batch_size}-{point.sequence_length}")
+    shuffle = random.SystemRandom()  # another order in every session: what it does averages out over them
     total_s = settings.rounds * len(live) * (settings.window_s + settings.preroll_s + 2 * sampler.edge_s)
     label = f"batch {point.batch_size}" + (f" x {point.sequence_length} tokens" if point.sequence_length else "")
     label += f", {point.generate} generated" if point.generate else ""
     said = f"about {total_s:.0f} s" + ("" if shelf.together else " and the loading")
     say(f"  measuring {label}: {settings.rounds} rounds of {len(live)} models, {said}")
-    foreign, start = foreign_cpu_s(), time.monotonic()
+    foreign, stolen, start = foreign_cpu_s(), stolen_cpu_s(), time.monotonic()
     with bar(f"measuring {label}", settings.rounds * len(live)) as running:
         for index in range(settings.rounds):
             for position, spec in enumerate(shuffle.sample(live, len(live))):
@@ -229,7 +235,8 @@ def _measure_point(
             if present is not None:
                 present.update(_processes(meter) or ())
             live = [spec for spec in live if found[spec.name].error is None]
-    foreign_end = foreign_cpu_s()
+    lasted = time.monotonic() - start
+    foreign_cores, stolen_cores = _cores(foreign, foreign_cpu_s(), lasted), _cores(stolen, stolen_cpu_s(), lasted)
     for spec in live:
         found[spec.name].points.append(
             {
@@ -237,11 +244,14 @@ def _measure_point(
                 "rounds": windows[spec.name],
                 "steady": steady[spec.name],
                 "settled": settled,
-                "foreign_cores": None
-                if foreign is None or foreign_end is None
-                else (foreign_end - foreign) / (time.monotonic() - start),
+                "foreign_cores": foreign_cores,
+                "stolen_cores": stolen_cores,
             }
         )
+
+
+def _cores(before_s: float | None, after_s: float | None, seconds: float) -> float | None:
+    return None if before_s is None or after_s is None else (after_s - before_s) / seconds
 
 
 def _end_with_parent() -> None:

@@ -12,7 +12,6 @@ from typing import Literal
 from compress.result import (
     Accuracy,
     BreakEven,
-    Grade,
     Kernel,
     Point,
     Ratio,
@@ -63,7 +62,6 @@ def _point_verdict(result: Result, accuracy: Accuracy, reference: Reference, poi
         reference.accuracy,
         ratio,
         energy_source=point.energy_source,
-        grade=point.grade,
         kernel=result.kernel,
         runtime=point.ratio(runtime) if runtime else None,
     )
@@ -99,9 +97,9 @@ def point_name(point: Point) -> str:
     return f"batch {point.batch_size}{length}{made}"
 
 
-def cost_axis(ratio: Ratio, energy_source: str | None, grade: Grade | None) -> tuple[Axis, Estimate]:
-    """Energy and its ratio where a meter measured it better than to grade D, else latency and its ratio."""
-    if energy_source in MEASURED and grade != "D" and ratio.energy is not None:
+def cost_axis(ratio: Ratio, energy_source: str | None) -> tuple[Axis, Estimate]:
+    """Energy and its ratio where a meter measured both better than to grade D, else latency and its ratio."""
+    if energy_source in MEASURED and ratio.grade != "D" and ratio.energy is not None:
         return "energy", ratio.energy
     return "latency", ratio.latency
 
@@ -113,7 +111,7 @@ def point_cost(point: Point | None, axis: Axis, reference: str | None) -> Estima
         return None
     if axis == "latency":
         return ratio.latency
-    measured, estimate = cost_axis(ratio, point.energy_source, point.grade)
+    measured, estimate = cost_axis(ratio, point.energy_source)
     return estimate if measured == "energy" else None
 
 
@@ -123,7 +121,6 @@ def verdict(
     ratio: Ratio,
     *,
     energy_source: str | None = None,
-    grade: Grade | None = None,
     kernel: Kernel | None = None,
     runtime: Ratio | None = None,
 ) -> Verdict:
@@ -132,11 +129,11 @@ def verdict(
     `ratio` is ours / the verdict's reference; `runtime` is ours / the dense model under the same runtime, where there
     is one: it splits the saving into the runtime's part and the compression's.
     """
-    axis, estimate = cost_axis(ratio, energy_source, grade)
+    axis, estimate = cost_axis(ratio, energy_source)
     broken = _broken(accuracy, reference, ratio.reference)
     if broken:
         return Verdict("BROKEN", f"BROKEN: {broken}", _cause(kernel, None, axis, ratio))
-    word, cost = _cost_words(axis, estimate, _why_not_energy(axis, energy_source, grade))
+    word, cost = _cost_words(axis, estimate, _why_not_energy(axis, energy_source, ratio))
     sentence = f"{cost}{_accuracy_words(accuracy)}, against {ratio.reference}"
     return Verdict(word, sentence, _cause(kernel, runtime, axis, ratio))
 
@@ -186,13 +183,13 @@ def _between(low: float, high: float, form: str) -> str:
     return f"between {low:{form}} and {high:{form}}"
 
 
-def _why_not_energy(axis: Axis, energy_source: str | None, grade: Grade | None) -> str:
+def _why_not_energy(axis: Axis, energy_source: str | None, ratio: Ratio) -> str:
     """What a verdict on latency adds about energy."""
     if axis == "energy":
         return ""
     if energy_source == "modelled":
         return "; energy is only modelled here"
-    if energy_source in MEASURED and grade == "D":
+    if energy_source in MEASURED and ratio.grade == "D":
         return "; energy is of grade D here"
     return "; energy is not known here" if energy_source in MEASURED else "; energy is not measured here"
 
@@ -256,7 +253,7 @@ def breakeven(transform: Transform, point: Point, reference: Point, name: str) -
     ratio = point.ratio(name)
     if ratio is None:
         return BreakEven(None, None, where, f"no paired ratio to {name}")
-    axis, estimate = cost_axis(ratio, point.energy_source, point.grade)
+    axis, estimate = cost_axis(ratio, point.energy_source)
     if estimate.low > 1:
         return BreakEven(None, None, where, f"never: costs more {axis} than {name}")
     saved = _saved(point, reference, axis)
@@ -267,7 +264,11 @@ def breakeven(transform: Transform, point: Point, reference: Point, name: str) -
     if transform.energy_j is None or transform.energy_source not in MEASURED:
         reason = transform.energy_reason or "the energy of compressing was not measured"
         return BreakEven(None, None, where, reason)
-    return BreakEven(_repaid(transform.energy_j, saved), "joules", where, None)
+    spent, paid = ((each.energy_source, each.energy_boundary) for each in (transform, point))
+    if spent != paid:
+        counted = " and inferences by ".join(f"{source} ({boundary})" for source, boundary in (spent, paid))
+        return BreakEven(None, None, where, f"compressing was metered by {counted}: their joules are not the same")
+    return BreakEven(_repaid(transform.energy_j, saved, transform.energy_error), "joules", where, None)
 
 
 def _saved(point: Point, reference: Point, axis: Axis) -> Estimate | None:
@@ -283,5 +284,5 @@ def _per_example(window: Round, point: Point, axis: Axis) -> float | None:
     return None if cost is None else cost / (window.batches * point.batch_size)
 
 
-def _repaid(spent: float, saved: Estimate) -> Estimate:
-    return Estimate(spent / saved.value, spent / saved.high, spent / saved.low, saved.n)
+def _repaid(spent: float, saved: Estimate, error: float = 0.0) -> Estimate:
+    return Estimate(spent / saved.value, spent * (1 - error) / saved.high, spent * (1 + error) / saved.low, saved.n)

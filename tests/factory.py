@@ -51,7 +51,8 @@ def accuracy(
 
 def ratio(reference: str = FP32, latency: float = 1.0, energy: float | None = None, spread: float = 0.02) -> Ratio:
     """Paired ratios, each with an interval of plus and minus `spread`."""
-    return Ratio(reference, near(latency, spread), None if energy is None else near(energy, spread), 0.03)
+    least = None if energy is None else 0.03
+    return Ratio(reference, near(latency, spread), None if energy is None else near(energy, spread), 0.03, least)
 
 
 BUSY = (0.98, 0.99, 1.0, 1.01, 1.02)
@@ -75,7 +76,7 @@ def point(*ratios: Ratio, latency_s: float = 0.05, energy_j: float | None = None
         energy_net_j=None,
         energy_source=source,
         energy_reason=None if source else "no meter on this machine",
-        grade="D" if source == "modelled" else "B",
+        grade="E" if source == "modelled" else "B",
         grade_reasons=(),
         ratios=ratios,
         verdict=None,

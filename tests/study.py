@@ -119,7 +119,8 @@ def study(sessions: int) -> Iterator[Bound]:
         board = gain * 200 * window_s * math.exp((0.02**2 + 0.01**2) / 2)  # mean of a log-normal
         covered["ratio"] += ratio.low <= true_ratio <= ratio.high
         covered["board"] += energy.low <= board <= energy.high
-        covered["true"] += energy.low / (1 + GAIN) <= board / gain <= energy.high / (1 - GAIN)
+        true = stats.widened(energy, GAIN)
+        covered["true"] += true.low <= board / gain <= true.high
         _, (one, two) = session(generator, (250.0, 250.0), rounds, window_s, cv=0.01)
         same = stats.paired_ratio(one, two)
         false += not same.low <= 1 <= same.high

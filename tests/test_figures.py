@@ -17,6 +17,7 @@ from compress.energy.simulate import Board, Simulator
 from compress.measure import latency
 from compress.measure.latency import settled
 from compress.result import Point
+from compress.verdict import cost_axis
 from compress.verify import verify
 from tests.helpers import ROOT
 from tests.simulated import Load, session, window_of
@@ -84,6 +85,8 @@ FAULTS: dict[str, tuple[dict[str, Any], str, str]] = {
     "short windows": ({"window_s": 2.0}, "C", "rounds of 2 s; grade B takes 6 of 5 s"),
     "few rounds": ({"rounds": 5}, "C", "5 rounds of 5 s; grade B takes 6 of 5 s"),
     "a container that shows no processes": ({"foreign": None}, "C", "other processes on the device cannot be told"),
+    "temperatures not told": ({"faults": {"temperature": 3}}, "C", "does not tell temperatures"),
+    "clocks not told": ({"faults": {"clock": 3}}, "C", "does not tell clocks"),
     "throttling not told": ({"faults": {"events": 3}}, "C", "does not tell whether the device throttled"),
     "a reset counter": ({"reset_at": 1020.0}, "", "fell back"),
     "a lost board": ({"lost_at": 1020.0}, "", "fallen off the bus"),
@@ -113,6 +116,20 @@ def test_every_fault_is_a_reason_or_a_lower_grade_and_never_a_zero(monkeypatch: 
         for name, each in both.items():
             assert each.energy_j is None or each.energy_j.value == pytest.approx(TRUE_J[name], rel=0.005)
     assert found.latency_s.value == pytest.approx(0.010)
+
+
+def test_a_ratio_is_no_better_than_the_reference_in_it(monkeypatch: Any) -> None:
+    answer = session(monkeypatch, PAIR)
+    theirs = answer["runners"][0]["points"][0]["rounds"]
+    for sample in answer["samples"]:
+        if any(w["started_ns"] <= sample["time_ns"] <= w["ended_ns"] for w in theirs):
+            sample["events"] = 0x40
+    found = point(answer)
+    (ratio,) = found.ratios
+    assert found.grade == "B"
+    assert ratio.grade == "D"
+    assert any("fp32 eager: the device throttled" in reason for reason in ratio.grade_reasons)
+    assert cost_axis(ratio, found.energy_source)[0] == "latency"
 
 
 def test_power_that_was_integrated_is_not_checked_by_itself(monkeypatch: Any) -> None:
@@ -167,7 +184,7 @@ def test_blocks_of_constant_power_differ_by_less_than_settling_asks_for(monkeypa
     monkeypatch.setitem(sys.modules, "pynvml", Simulator([Board("GPU-a", watts=300.0)], clock.monotonic))
     meter = nvml.find(Gpu("a"))
     assert isinstance(meter, nvml.NvmlCounter)
-    blocks = [latency._power(lambda: clock.sleep(0.0137), [{}], lambda: None, meter) for _ in range(12)]
+    blocks = [latency._power([lambda: clock.sleep(0.0137)], [{}], lambda: None, meter) for _ in range(12)]
     assert all(watts == pytest.approx(300, rel=0.004) for watts in blocks)
 
 
@@ -178,6 +195,44 @@ def test_settled_is_a_minute_without_trend_and_two_like_blocks() -> None:
     assert not settled([*flat[:-1], (61, 310.0)])  # power still moves
     assert not settled([(50 + i, 300.0) for i in range(12)])  # it is getting warmer
     assert settled([(50 + i, 300.0) for i in range(12)] + flat)
+
+
+class Chip:
+    """A board that warms and cools with what its models draw; a batch takes 7 ms."""
+
+    def __init__(self, clock: VirtualTime, settles_s: float) -> None:
+        self._clock, self._settles_s = clock, settles_s
+        self.watts, self.degrees = 80.0, 38.0
+
+    def model(self, watts: float) -> Any:
+        def batch() -> None:
+            self.watts = watts
+            self._clock.sleep(0.007)
+            self.degrees += (30 + watts / 10 - self.degrees) * (1 - math.exp(-0.007 / self._settles_s))
+
+        return batch
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 4, 5, 7])
+@pytest.mark.parametrize("examined", [True, False], ids=["examined", "not examined"])
+def test_a_board_settles_however_many_models_of_whatever_power_take_turns(
+    monkeypatch: Any, count: int, examined: bool
+) -> None:
+    clock = VirtualTime.install(monkeypatch)
+    monkeypatch.setattr(latency, "time", SimpleNamespace(monotonic=clock.monotonic, monotonic_ns=clock.monotonic_ns))
+    chip = Chip(clock, settles_s=20.0)
+    board = Board("GPU-a", watts=lambda _: chip.watts, temperature_c=lambda _: round(chip.degrees))
+    monkeypatch.setitem(sys.modules, "pynvml", Simulator([board], clock.monotonic))
+    meter = nvml.find(Gpu("a"))
+    assert isinstance(meter, nvml.NvmlCounter)
+    meter.harmed_by_reading = not examined
+    models = [chip.model(400.0 - 50 * i) for i in range(count)]
+    start = clock.monotonic()
+    assert latency.settle(models, [{}], lambda: None, meter, 180) is True
+    assert clock.monotonic() - start > 60  # a minute without a trend, after it has warmed up
+    cold = Chip(clock, settles_s=300.0)
+    board.watts, board.temperature_c = lambda _: cold.watts, lambda _: round(cold.degrees)
+    assert latency.settle([cold.model(700.0)], [{}], lambda: None, meter, 100) is False
 
 
 def test_energy_between_movements_by_hand() -> None:
@@ -193,8 +248,10 @@ def test_energy_between_movements_by_hand() -> None:
 
 def test_integrated_power_is_the_trapezoid_rule_by_hand() -> None:
     samples = [{"time_ns": t * 10**9, "counter_uj": 0, "power_mw": p} for t, p in ((1, 1000), (2, 3000), (4, 3000))]
-    assert integrated_power(samples, 0, 5 * 10**9) == pytest.approx(1 + 2 + 6 + 3)
+    more = [{"time_ns": t * 10**9, "power_mw": 3000} for t in range(5, 20)]
+    assert integrated_power([*samples, *more], 0, 20 * 10**9) == pytest.approx(1 + 2 + 6 + 3 * 16)
     assert integrated_power(samples, 2 * 10**9 + 1, 5 * 10**9) is None
+    assert integrated_power(samples, 0, 5 * 10**9) is None  # two of five seconds without a reading
 
 
 def test_the_samplers_thread_finds_the_movements_of_the_counter(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -198,7 +198,10 @@ def test_no_breakeven_says_why(cost, spread, spent_j, reason):
 
 def test_energy_of_grade_d_gives_a_verdict_on_latency_that_says_so():
     told = verdict(
-        factory.accuracy(), factory.accuracy(), factory.ratio(latency=0.8, energy=0.5), energy_source="nvml", grade="D"
+        factory.accuracy(),
+        factory.accuracy(),
+        replace(factory.ratio(latency=0.8, energy=0.5), grade="D"),
+        energy_source="nvml",
     )
     assert "of the latency" in told.sentence
     assert "energy is of grade D here" in told.sentence

@@ -120,7 +120,7 @@ def test_measured_energy_says_by_what_of_what_how_well_and_how_finely():
     notes = "\n".join(footnotes(group(results)[0]))
     assert "Energy by nvml, of GPU board H200. Grades: B: a, b" in notes
     assert "error of up to 5 % as well; ratios do not" in notes
-    assert "could tell is 3 to 3 % of a row's cost" in notes
+    assert "could tell is 3 to 3 % of a row's energy" in notes
 
 
 def test_missing_energy_gives_its_reason_as_a_footnote():

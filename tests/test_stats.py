@@ -14,7 +14,9 @@ from compress.stats import (
     paired_difference,
     paired_ratio,
     percentile,
+    quotient,
     t_quantile,
+    widened,
     wilson,
 )
 
@@ -112,8 +114,34 @@ def test_paired_difference_is_the_mean_and_its_interval_shrinks_with_examples():
     assert paired_difference(ours, theirs, seed=0) == estimate
 
 
-def test_paired_difference_of_equal_outcomes_is_exactly_nothing():
-    assert paired_difference([1.0, 0.0], [1.0, 0.0], seed=3) == Estimate(0.0, 0.0, 0.0, 2)
+def test_paired_difference_of_equal_outcomes_is_nothing_give_or_take_what_so_few_examples_leave_open():
+    for n in (20, 872):
+        found = paired_difference([1.0] * n, [1.0] * n, seed=3)
+        assert (found.value, found.n) == (0.0, n)
+        assert -3 / n < found.low == -found.high < -1.5 / n  # the rule of three
+
+
+def test_an_interval_of_few_discordant_pairs_is_agresti_and_mins_by_hand():
+    ours, theirs = [1.0] * 97 + [0.0] * 3, [1.0] * 96 + [0.0] + [1.0] * 3  # 1 more, 3 fewer
+    found = paired_difference(ours, theirs, seed=0)
+    half = 1.959963984540054 * math.sqrt((1.5 + 3.5) - (1.5 - 3.5) ** 2 / 102) / 102
+    assert found.low <= -2 / 102 - half
+    assert found.high >= -2 / 102 + half
+    assert found.value == pytest.approx(-0.02)
+
+
+def test_a_quotient_is_uncertain_of_both():
+    found = quotient(Estimate(2.0, 1.8, 2.2, 6), Estimate(0.9, 0.88, 0.92, 872))
+    assert found.value == pytest.approx(2 / 0.9)
+    assert found.low < 1.8 / 0.9
+    assert found.high > 2.2 / 0.9
+    assert quotient(Estimate(2.0, 0.0, 4.0, 6), Estimate(0.9, 0.88, 0.92, 872)).high == math.inf
+
+
+def test_widening_covers_every_true_value_that_an_instrument_can_have_read():
+    found = widened(Estimate(100.0, 95.0, 105.0, 6), 0.05)
+    assert found.low * 1.05 == pytest.approx(95.0)
+    assert found.high * 0.95 == pytest.approx(105.0)
 
 
 def test_percentile_interpolates():

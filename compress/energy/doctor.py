@@ -59,7 +59,7 @@ def examine(meter: NvmlCounter, load: Load, uuid: str, driver: str, scale: float
     agreement, _ = _power(meter, report, "load", 10 * scale, busy)
     repeatability = _repeatability(meter, report, 3 * scale, busy)
     harm = _reading_faster(meter, report, 4 * scale, busy)
-    meter.harmed_by_reading = abs(harm or 0.0) > HARM
+    meter.harmed_by_reading = harm is None or abs(harm) > HARM  # not found out is not harmless
     misread = _square_waves(meter, report, 5 * scale, load, step_s)
     nonlinearity = _linearity(meter, report, 4 * scale, load)
     report.profile = Profile(

@@ -250,7 +250,7 @@ def _learn(counter: NvmlCounter, pynvml: Any, handle: Any) -> None:
     known = profile.load(counter.uuid, counter.driver)
     if known is not None:
         counter.step_s, counter.profile, counter.misread = known.step_s, known.made, known.misread
-        counter.harmed_by_reading = abs(known.reading_harm or 0.0) > HARM
+        counter.harmed_by_reading = known.reading_harm is None or abs(known.reading_harm) > HARM
 
 
 def _text(told: Any) -> str:

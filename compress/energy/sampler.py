@@ -25,7 +25,10 @@ from compress.energy.several import boards
 
 PERIOD_S = 0.1
 NEAR_EDGE_S = 0.002
+HOLE = 0.2  # of a window without a reading of power: a check that overslept is none
 READINGS = 10  # of an outside meter in every window, at least
+OUTSIDE = "outside_mw"
+"""Power by a meter outside of this machine, beside what the device tells of itself."""
 Sample = Mapping[str, int | None]
 """time_ns, board (its number) and counter_uj, and what the meter's `state` tells."""
 
@@ -200,8 +203,9 @@ def _board_energy(samples: Sequence[Sample], start_ns: int, end_ns: int) -> Ener
 
 
 def integrated_power(samples: Sequence[Sample], start_ns: int, end_ns: int) -> float | None:
-    """Joules by the trapezoid rule over instant power between two times; None with fewer than two samples inside.
+    """Joules by the trapezoid rule over instant power between two times.
 
+    None with fewer than two samples inside, or none for a `HOLE` of the window: what was not looked at is not known.
     Beyond the outermost samples inside the window the nearest one's power is taken.
     """
     inside = [
@@ -209,22 +213,23 @@ def integrated_power(samples: Sequence[Sample], start_ns: int, end_ns: int) -> f
         for s in samples
         if s.get("power_mw") is not None and start_ns <= int(s["time_ns"] or 0) <= end_ns
     ]
-    if len(inside) < 2:
+    times = [start_ns, *(time for time, _ in inside), end_ns]
+    if len(inside) < 2 or max(b - a for a, b in itertools.pairwise(times)) > HOLE * (end_ns - start_ns):
         return None
     doubled = sum((t1 - t0) * (p0 + p1) for (t0, p0), (t1, p1) in itertools.pairwise(inside))
     ends = 2 * (inside[0][0] - start_ns) * inside[0][1] + 2 * (end_ns - inside[-1][0]) * inside[-1][1]
     return (doubled + ends) / 2e12  # ns mW = 1e-12 J
 
 
-def interpolated_power(samples: Sequence[Sample], start_ns: int, end_ns: int) -> float | None:
-    """Joules between two times of power that runs straight from reading to reading.
+def interpolated_power(samples: Sequence[Sample], start_ns: int, end_ns: int, key: str = "power_mw") -> float | None:
+    """Joules between two times of power (milliwatts under `key`) that runs straight from reading to reading.
 
     None where readings lack: before, after, or for longer than a tenth of that time.
     """
-    known = [(int(s["time_ns"] or 0), int(s["power_mw"] or 0)) for s in samples if s.get("power_mw") is not None]
+    known = [(int(s["time_ns"] or 0), int(s[key] or 0)) for s in samples if s.get(key) is not None]
     if not known or known[0][0] > start_ns or known[-1][0] < end_ns:
         return None
-    if longest_gap(samples, start_ns, end_ns) > (end_ns - start_ns) / READINGS:
+    if longest_gap(samples, start_ns, end_ns, key) > (end_ns - start_ns) / READINGS:
         return None
 
     def at(time_ns: int) -> float:
@@ -238,9 +243,9 @@ def interpolated_power(samples: Sequence[Sample], start_ns: int, end_ns: int) ->
     return math.fsum((t1 - t0) * (p0 + p1) for (t0, p0), (t1, p1) in itertools.pairwise(line)) / 2e12
 
 
-def longest_gap(samples: Sequence[Sample], start_ns: int, end_ns: int) -> int:
+def longest_gap(samples: Sequence[Sample], start_ns: int, end_ns: int, key: str = "power_mw") -> int:
     """Nanoseconds between two successive readings of power, at most, of those that concern the time between."""
-    times = [int(s["time_ns"] or 0) for s in samples if s.get("power_mw") is not None]
+    times = [int(s["time_ns"] or 0) for s in samples if s.get(key) is not None]
     return max((b - a for a, b in itertools.pairwise(times) if b > start_ns and a < end_ns), default=0)
 
 

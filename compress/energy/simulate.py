@@ -54,6 +54,7 @@ class Board:
     processes: Callable[[float], Sequence[int]] = lambda _: ()
     events: Callable[[float], int] = lambda _: 0
     sm_mhz: Callable[[float], int] = lambda _: 1500
+    temperature_c: Callable[[float], int] = lambda _: 50
     lost_at: float = math.inf
     reset_at: float = math.inf
     _moves: int = field(default=0, repr=False)
@@ -210,7 +211,7 @@ class Simulator:
     def nvmlDeviceGetTemperature(self, handle: Board, kind: int) -> int:
         """Degrees Celsius."""
         self._check("temperature", handle)
-        return 50
+        return handle.temperature_c(self.clock())
 
     def nvmlDeviceGetCurrentClocksEventReasons(self, handle: Board) -> int:
         """Bits; see nvml.EVENTS."""

@@ -9,7 +9,7 @@ import math
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,7 @@ class Span:
     measured: bool
     step_s: float | None
     start_uj: int | None
+    boundary: str | None = None
     end_uj: int | None = None
     seconds: float = 0.0
     fault: str | None = None
@@ -45,7 +46,7 @@ def begin(meter: Meter | Absent) -> Span:
     """A span that starts now."""
     if isinstance(meter, Absent):
         return Span(None, False, None, None, fault=meter.reason)
-    return Span(meter.source, meter.measured, meter.step_s, read_uj(meter))
+    return Span(meter.source, meter.measured, meter.step_s, read_uj(meter), meter.boundary)
 
 
 def end(span: Span, meter: Meter | Absent, seconds: float) -> Span:
@@ -70,6 +71,13 @@ class Spent:
         return _summed(self.attempts)[0]
 
     @property
+    def error(self) -> float:
+        """How far the edges of the attempts may have shifted the joules, relative: a movement of the counter each."""
+        total = self.energy_j
+        shifted = ((a.joules[0] or 0.0) * (a.step_s or 0.0) / a.seconds for a in self.attempts if a.seconds)
+        return math.fsum(shifted) / total if total else 0.0
+
+    @property
     def reason(self) -> str | None:
         """Why joules are None."""
         return _summed(self.attempts)[1]
@@ -78,7 +86,7 @@ class Spent:
 def _summed(attempts: Sequence[Span]) -> tuple[float | None, str | None]:
     counted = [attempt.joules for attempt in attempts]
     reason = next((why for _, why in counted if why is not None), None)
-    sources = list(dict.fromkeys(str(attempt.source) for attempt in attempts))
+    sources = list(dict.fromkeys(f"{attempt.source} ({attempt.boundary})" for attempt in attempts))
     if reason is None and len(sources) > 1:
         reason = f"interrupted attempts were metered by {' and '.join(sources)}, whose joules do not add up"
     return (None, reason) if reason is not None else (math.fsum(joules or 0.0 for joules, _ in counted), None)
@@ -96,6 +104,8 @@ def transform(raw: Mapping[str, Any]) -> Transform:
         seconds=spent.seconds,
         energy_j=spent.energy_j,
         energy_source=spent.attempts[-1].source,
+        energy_boundary=spent.attempts[-1].boundary,
+        energy_error=spent.error,
         energy_reason=spent.reason,
         interruptions=len(spent.attempts) - 1,
         steps=tuple(steps),
@@ -143,7 +153,8 @@ def spending(meter: Meter | Absent, path: Path | None) -> Iterator[Spent]:
             running = replace(running, end_uj=now_uj, seconds=time.monotonic() - start_s, fault=fault)
             spent.attempts = (*earlier, running)
             if path is not None:
-                write_atomic(path, json.dumps([asdict(attempt) for attempt in spent.attempts]).encode())
+                with suppress(OSError):  # of a full disk the work itself tells; this only means less after a kill
+                    write_atomic(path, json.dumps([asdict(attempt) for attempt in spent.attempts]).encode())
 
     def beat() -> None:
         while not stop.wait(PERIOD_S):

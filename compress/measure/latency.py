@@ -13,7 +13,7 @@ from compress.energy.sampler import Sampler
 BLOCK_S = 5.0
 TREND_BLOCKS = 12  # 60 s
 NEAR_S = 0.005  # between two looks at the counter while one of its movements is waited for
-POWER_BLOCKS = 2  # blocks of one model in a row, so that successive ones can be compared
+SLOW_S = 0.1  # the same on a board whose count reading changes
 
 
 class Settings(Protocol):
@@ -126,7 +126,8 @@ def settle(
 ) -> bool | None:
     """Runs the models in turn until the device's temperature and power have settled, or `cap_s` seconds are over.
 
-    None where the device tells no temperature.
+    Every block holds a turn of each, so that blocks can be compared whatever the models draw. None where the device
+    tells no temperature.
     """
     if isinstance(meter, Absent) or meter.state().get("temperature_c") is None:
         return None
@@ -135,8 +136,7 @@ def settle(
     while not settled(blocks):
         if time.monotonic() >= deadline:
             return False
-        model = models[len(blocks) // POWER_BLOCKS % len(models)]
-        power, temperature = _power(model, batches, sync, meter), meter.state().get("temperature_c")
+        power, temperature = _power(models, batches, sync, meter), meter.state().get("temperature_c")
         if power is None or temperature is None:
             return False
         blocks.append((temperature, power))
@@ -144,21 +144,23 @@ def settle(
 
 
 def _power(
-    model: Any, batches: Sequence[dict[str, torch.Tensor]], sync: Callable[[], None], meter: Meter
+    models: Sequence[Any], batches: Sequence[dict[str, torch.Tensor]], sync: Callable[[], None], meter: Meter
 ) -> float | None:
     """Mean power of a block, from one movement of the counter to another: unaligned edges would make 2 % of noise."""
+    pause_s = SLOW_S if getattr(meter, "harmed_by_reading", False) else NEAR_S
 
-    def movement() -> tuple[int | None, int]:
+    def movement(model: Any) -> tuple[int | None, int]:
         before = counted = read_uj(meter)
         deadline = time.monotonic() + 2 * (meter.step_s or 0.0)
         while counted == before and time.monotonic() < deadline:
-            run_for(model, batches, NEAR_S, sync, least=1)
+            run_for(model, batches, pause_s, sync, least=1)
             counted = read_uj(meter)
         return counted, time.monotonic_ns()
 
-    start_uj, start = movement()
-    run_for(model, batches, BLOCK_S, sync)
-    end_uj, end = movement()
+    start_uj, start = movement(models[0])
+    for model in models:
+        run_for(model, batches, BLOCK_S / len(models), sync, least=1)
+    end_uj, end = movement(models[-1])
     return None if start_uj is None or end_uj is None else 1e3 * (end_uj - start_uj) / (end - start)  # uJ / ns = kW
 
 

@@ -27,6 +27,13 @@ def foreign_cpu_s() -> float | None:
     return busy / os.sysconf("SC_CLK_TCK") - own.user - own.system - own.children_user - own.children_system
 
 
+def stolen_cpu_s() -> float | None:
+    """CPU seconds since boot in which this virtual machine wanted to run and its host ran others; None if untold."""
+    stat = Path("/proc/stat")
+    ticks = stat.read_text().split("\n", 1)[0].split()[1:] if stat.is_file() else []
+    return int(ticks[7]) / os.sysconf("SC_CLK_TCK") if len(ticks) > 7 else None
+
+
 def versions() -> dict[str, str]:
     """Python's and every library's version that can change a figure."""
     found = {"python": platform.python_version()}

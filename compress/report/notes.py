@@ -107,6 +107,8 @@ def _reading(table: Table) -> Iterable[str]:
             "Rows come from several sessions: compare their ratios, which are paired within a session, "
             "not their milliseconds or millijoules. References are those of the newest session."
         )
+        if len(table.references) < 2:
+            yield "There is a single reference, so that sessions could not be checked against one another by a second."
     for each in table.stale:
         again = " ".join(sorted({r.name for r in table.results}))
         yield (
@@ -136,16 +138,17 @@ def _metered(table: Table) -> Iterable[str]:
     boundary = next((p.energy_boundary for _, p in points if p.energy_boundary), None)
     grades: dict[str, list[str]] = {}
     for name, point in points:
-        grades.setdefault(str(point.grade), []).append(name)
+        ratio = point.ratio(table.reference or "")
+        grades.setdefault(str((ratio and ratio.grade) or point.grade), []).append(name)
     graded = "; ".join(f"{mark}: {_names(names)}" for mark, names in sorted(grades.items()))
     gain = next((p.energy_gain for _, p in points if p.energy_gain is not None), None)
     own = "" if not gain else f" Joules carry the board's own error of up to {100 * gain:g} % as well; ratios do not."
     yield f"Energy by {table.meter}" + (f", of {boundary}" if boundary else "") + f". Grades: {graded}.{own}"
     ratios = [point.ratio(table.reference or "") for _, point in points]
-    least = [100 * r.min_detectable for r in ratios if r is not None and r.min_detectable is not None]
+    least = [100 * r.min_detectable_energy for r in ratios if r is not None and r.min_detectable_energy is not None]
     if least:
         span = f"{min(least):.2g} to {max(least):.2g} %"
-        yield f"The smallest difference that these rounds could tell is {span} of a row's cost."
+        yield f"The smallest difference that these rounds could tell is {span} of a row's energy."
 
 
 def _missing(table: Table) -> Iterable[str]:

@@ -18,8 +18,8 @@ from compress.report.panel import panels
 from compress.report.plot import PANELS, picture
 from compress.report.text import DASH, Lines
 from compress.result import Accuracy, Point, Reference, Result
-from compress.stats import Estimate
-from compress.verdict import MEASURED
+from compress.stats import Estimate, quotient
+from compress.verdict import MEASURED, cost_axis
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -53,7 +53,7 @@ def rows(table: Table, most: int | None = None) -> list[Row]:
     for result in table.results[:most]:
         cells = _cells(table, result, odds.get(result.name))
         cells["break-even"] = text.breakeven(result.breakeven)
-        cells["verdict"] = _verdict(result, family.get(result.name))
+        cells["verdict"] = _verdict(result, family.get(result.name), table)
         made.append(Row(result.name, "recipe", _in_order(cells)))
     for reference in table.references:
         cells = _cells(table, reference, odds.get(reference.name))
@@ -64,14 +64,18 @@ def rows(table: Table, most: int | None = None) -> list[Row]:
     return made
 
 
-def _verdict(result: Result, cost: Estimate | None) -> Lines:
+def _verdict(result: Result, cost: Estimate | None, table: Table) -> Lines:
     """The word; in a table of several recipes with the interval adjusted for all of them, which may take it back."""
     if result.verdict is None:
         return (DASH,)
     word = result.verdict.word
     if cost is None or word in ("BROKEN", "NO MEASURABLE DIFFERENCE"):
         return (word,)
-    interval = f"{text.digits(cost.low)} to {text.digits(cost.high)} adjusted"
+    point = result.headline
+    ratio = point.ratio(table.reference or "") if point is not None else None
+    axis = table.axis if point is None or ratio is None else cost_axis(ratio, point.energy_source)[0]
+    of = "" if axis == table.axis else f" of {axis},"  # the front may be of latency where verdicts are of energy
+    interval = f"{text.digits(cost.low)} to {text.digits(cost.high)}{of} adjusted"
     among = word_among(word, cost)
     return (among, f"({interval})" if among == word else f"({interval}; {word} if it stood alone)")
 
@@ -115,11 +119,10 @@ def _front(on_it: bool, odds: float | None) -> Lines:
 
 
 def per_correct(point: Point | None, accuracy: Accuracy) -> Estimate | None:
-    """Joules per correct answer: energy over accuracy; the interval is the energy's."""
-    if point is None or point.energy_j is None or accuracy.estimate.value <= 0:
+    """Joules per correct answer: energy over accuracy, with an interval that both are uncertain of."""
+    if point is None or point.energy_j is None or accuracy.estimate.low <= 0:
         return None
-    energy, right = point.energy_j, accuracy.estimate.value
-    return Estimate(energy.value / right, energy.low / right, energy.high / right, energy.n)
+    return quotient(point.energy_j, accuracy.estimate)
 
 
 ORDER = (
