@@ -1,4 +1,7 @@
-"""The command line: parses and prints, never computes. Exit codes: 0 fine, 1 a recipe failed, 2 bad input."""
+"""The command line: parses and prints, never computes.
+
+Exit codes: 0 fine, 1 a recipe failed or a result could not be written, 2 bad input, 130 interrupted (Ctrl-C).
+"""
 
 import sys
 from collections.abc import Sequence
@@ -7,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from compress.errors import InputError
+from compress.errors import InputError, NotWritten
 from compress.quiet import quiet_libraries
 
 app = typer.Typer(
@@ -294,6 +297,12 @@ def main() -> None:
         for problem in error.problems:
             print(f"error: {problem}", file=sys.stderr)
         sys.exit(2)
-    except KeyboardInterrupt:
-        print("interrupted; finished results and artifacts are whole, run the same command to go on", file=sys.stderr)
-        sys.exit(130)
+    except NotWritten as error:
+        for problem in error.problems:
+            print(f"error: {problem}", file=sys.stderr)
+        sys.exit(1)
+    except SystemExit as ended:
+        if ended.code == 130:  # what typer makes of Ctrl-C
+            print("interrupted; finished results and artifacts are whole, run the same command to go on",
+                  file=sys.stderr)  # fmt: skip
+        raise

@@ -69,17 +69,9 @@ def parse_yaml(text: str, name: str) -> tuple[dict[str, Any], Source]:
     """The mapping in a YAML 1.2 text, and the line of every path in it. Aliases are refused: they make bombs."""
     from ruamel.yaml import YAML
     from ruamel.yaml.error import MarkedYAMLError, YAMLError
-    from ruamel.yaml.events import AliasEvent
 
     try:
-        depth = 0
-        for event in YAML(typ="rt").parse(text):
-            if isinstance(event, AliasEvent):
-                raise InputError(f"{name}:{event.start_mark.line + 1}: a YAML alias (*name); write the value out")
-            kind = type(event).__name__
-            depth += kind.endswith("StartEvent") - kind.endswith("EndEvent")
-            if depth > MAX_YAML_DEPTH:
-                raise InputError(f"{name}:{event.start_mark.line + 1}: nested deeper than {MAX_YAML_DEPTH} levels")
+        _refuse_bombs(text, name)
         data = YAML(typ="rt").load(text)
     except MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
@@ -94,6 +86,21 @@ def parse_yaml(text: str, name: str) -> tuple[dict[str, Any], Source]:
         raise InputError(f"{name}: a {type(data).__name__}; expected a mapping of fields")
     lines: dict[str, int] = {}
     return _plain(data, "", lines), Source(name, lines)
+
+
+def _refuse_bombs(text: str, name: str) -> None:
+    """Raises InputError for a YAML text with aliases, or nested too deep."""
+    from ruamel.yaml import YAML
+    from ruamel.yaml.events import AliasEvent
+
+    depth = 0
+    for event in YAML(typ="rt").parse(text):
+        if isinstance(event, AliasEvent):
+            raise InputError(f"{name}:{event.start_mark.line + 1}: a YAML alias (*name); write the value out")
+        kind = type(event).__name__
+        depth += kind.endswith("StartEvent") - kind.endswith("EndEvent")
+        if depth > MAX_YAML_DEPTH:
+            raise InputError(f"{name}:{event.start_mark.line + 1}: nested deeper than {MAX_YAML_DEPTH} levels")
 
 
 def _plain(node: Any, path: str, lines: dict[str, int]) -> Any:
@@ -225,6 +232,7 @@ def parse_assignment(text: str) -> tuple[str, Any]:
     if not equals or not path:
         raise InputError(f"--set {text}: expected path=value, for example steps.0.bits=4")
     try:
+        _refuse_bombs(value, f"--set {text}")
         return path.strip(), _plain(YAML(typ="rt").load(value), "", {})
     except YAMLError as error:
         raise InputError(f"--set {text}: the value is not valid YAML ({' '.join(str(error).split())})") from None

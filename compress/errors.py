@@ -1,4 +1,4 @@
-"""The one error for bad input. On its own, so that `--help` need not import what checks input."""
+"""The error for bad input, and that for results that cannot be written. On their own: `--help` need not import more."""
 
 from collections.abc import Iterable
 
@@ -8,4 +8,12 @@ class InputError(ValueError):
 
     def __init__(self, problems: str | Iterable[str]):
         self.problems = (problems,) if isinstance(problems, str) else tuple(problems)
+        super().__init__("\n".join(self.problems))
+
+
+class NotWritten(RuntimeError):
+    """What was measured could not be written (a full disk): one sentence per result."""
+
+    def __init__(self, problems: Iterable[str]):
+        self.problems = tuple(problems)
         super().__init__("\n".join(self.problems))

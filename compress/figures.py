@@ -10,13 +10,13 @@ from typing import Any
 
 from compress import grades, stats
 from compress.energy import modelled
+from compress.energy.nvml import GAIN
 from compress.energy.sampler import OUTSIDE, Energy, idle_watts, interpolated_power, window_energy
 from compress.measure.accuracy import Evaluation, summarise
 from compress.result import Accuracy, Grade, Percentiles, Point, Ratio, Round
 from compress.stats import Estimate
 
 P99_SAMPLES = 300
-GAIN = 0.05  # a board's own error of measuring, +-5 %: it cancels in ratios and never averages out of joules
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ from compress.assemble import Built, assemble, failed
 from compress.child import run_child, threads
 from compress.config import InputError
 from compress.energy import Absent, Meter, find_meter, gpus_of
+from compress.errors import NotWritten
 from compress.files import passing
 from compress.formats import BATCH_DEPENDENT, GRAPHS
 from compress.job import Job, Spec, write_job
@@ -137,6 +138,7 @@ def _run_group(group: Sequence[Planned], options: Options, machine: Machine, aga
     meter = find_meter(machine.device.partition(":")[0], gpus_of(machine.details))
     finished: dict[Path, Result] = {}
     built: dict[Path, Built] = {}
+    unwritten: list[str] = []
     unwanted = [] if options.keep else [planned.folder for planned in group if not planned.folder.exists()]
     in_turn = sorted(group, key=lambda p: processes() > 1 and not p.recipe.trains)  # nobody waits for what others skip
     for planned in in_turn:
@@ -159,11 +161,12 @@ def _run_group(group: Sequence[Planned], options: Options, machine: Machine, aga
         for items in _measured_alike(list(built.values()), meter):
             for item, result in zip(items, _measured(items, options, machine, meter), strict=True):
                 gone = result.artifact is not None and Path(result.artifact) in unwanted
-                made = replace(result, artifact=None) if gone else result
-                _write(item.path, made)
-                finished[item.path] = made
+                finished[item.path] = replace(result, artifact=None) if gone else result
+                unwritten += _write(item.path, finished[item.path])
     for folder in unwanted:  # what an earlier run kept stays
         shutil.rmtree(folder, ignore_errors=True)
+    if unwritten:
+        raise NotWritten(unwritten)
     return finished
 
 
@@ -183,24 +186,26 @@ def _measured(items: Sequence[Built], options: Options, machine: Machine, meter:
     """Results of one session; when its process dies (of memory, of a full disk) all of them say so."""
     try:
         return _measure(items, options, machine, meter)
-    except (RuntimeError, OSError) as error:
+    except (RuntimeError, OSError, InputError) as error:
         return [failed(i.recipe, i.found, i.fingerprint, machine, options.limit, error) for i in items]
 
 
-def _write(path: Path, result: Result) -> None:
-    """Raises InputError when the result could not be written: the artifact is kept, and found again."""
+def _write(path: Path, result: Result) -> list[str]:
+    """Writes a result; what kept it from being written, if anything did: the artifact is kept, and found again."""
     try:
         result_files.replace_file(path, result)
     except OSError as error:
-        raise InputError(
+        return [
             f"{path}: the result of {result.name} cannot be written ({error.strerror}); make room and run the same "
             "command again: what was compressed is kept"
-        ) from None
+        ]
+    return []
 
 
 def _fail(planned: Planned, options: Options, machine: Machine, error: Exception) -> Result:
     result = failed(planned.recipe, planned.found, planned.fingerprint, machine, options.limit, error)
-    _write(planned.path, result)
+    for problem in _write(planned.path, result):
+        say(f"  {problem}")
     say(f"  {planned.recipe.name} failed: {result.error}")
     return result
 

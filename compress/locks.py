@@ -2,7 +2,6 @@
 
 import fcntl
 import os
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -29,8 +28,11 @@ def locked(path: Path, waiting: str) -> Iterator[bool]:
 
 
 def measuring_lock() -> Path:
-    """The machine-wide lock under which sessions run: two at once would measure each other."""
-    return Path(tempfile.gettempdir()) / "compress-measuring.lock"
+    """The machine-wide lock under which sessions run: two at once would measure each other.
+
+    It lies in one place for everybody, wherever jobs and users keep their temporary files; COMPRESS_LOCKS moves it.
+    """
+    return Path(os.environ.get("COMPRESS_LOCKS", "/tmp")) / "compress-measuring.lock"
 
 
 def _open(path: Path) -> int:

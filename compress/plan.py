@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from compress import metrics, result_files
+from compress.child import threads
 from compress.config import InputError, digest
+from compress.energy import Absent, find_meter, gpus_of
 from compress.formats import GRAPHS, DeviceType, choose
 from compress.measure import machine as machines
 from compress.progress import say
@@ -70,6 +72,9 @@ def plan(recipes: Sequence[Recipe], options: Options, machine: Machine) -> list[
     plans: list[Planned] = []
     sources: dict[str, source.Source] = {}
     seen: dict[tuple[str, str], str] = {}
+    meter = find_meter(machine.device.partition(":")[0], gpus_of(machine.details))
+    counted = meter.reason if isinstance(meter, Absent) else [meter.source, meter.boundary]
+    how = [counted, threads()]  # a meter that has come, or fewer cores: measured anew, of the same artifact
     where = [machines.code_version(), machine.versions, machine.device, machine.device_name, machine.uuid]
     for recipe in fit:
         name = options.workload or recipe.workload
@@ -84,7 +89,7 @@ def plan(recipes: Sequence[Recipe], options: Options, machine: Machine) -> list[
         except InputError as error:
             problems.extend(problem for problem in error.problems if problem not in problems)
             continue
-        measured = [recipe.fingerprint, found.digest, metric, options.limit, *where, *students, *trained_by]
+        measured = [recipe.fingerprint, found.digest, metric, options.limit, *how, *where, *students, *trained_by]
         transformed = digest([recipe.transform_fingerprint, _transformed(found), *where, *students, *trained_by])
         key = (found.workload.name, recipe.name)
         if key in seen and seen[key] != recipe.fingerprint:
@@ -229,9 +234,11 @@ def _check_pairs(recipe: Recipe, machine: Machine) -> None:
 
 def check_writable(folder: Path, option: str) -> None:
     """Meets a folder that cannot be written before an hour of work, not after."""
+    place = folder
+    while not place.exists() and place != place.parent:  # nothing is made before everything has been looked at
+        place = place.parent
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
+        with tempfile.TemporaryFile(dir=place):
             pass
     except OSError as error:
         raise InputError(f"{folder}: cannot be written ({error.strerror}); choose another with {option}") from None

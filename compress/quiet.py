@@ -37,6 +37,10 @@ def quiet_transformers() -> None:
 
     transformers.utils.logging.disable_progress_bar()
     transformers.logging.set_verbosity_error()
+    if sys.stderr.isatty() and "HF_HUB_DISABLE_PROGRESS_BARS" not in os.environ:
+        from huggingface_hub.utils import enable_progress_bars  # type: ignore[attr-defined]
+
+        enable_progress_bars()  # transformers turned the hub's off with its own; a download shows how far it is
 
 
 @contextmanager

@@ -15,8 +15,9 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["HF_DATASETS_OFFLINE"] = "1"
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # threads that wait for each other cost tiny models most of their time
-if "PYTEST_XDIST_WORKER" in os.environ:  # the lock on measuring lies in the folder for temporary files
+if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ["TMPDIR"] = tempfile.tempdir = tempfile.mkdtemp(prefix=f"compress-{os.environ['PYTEST_XDIST_WORKER']}-")
+    os.environ["COMPRESS_LOCKS"] = os.environ["TMPDIR"]
     atexit.register(shutil.rmtree, tempfile.tempdir, ignore_errors=True)
 
 

@@ -133,7 +133,7 @@ def test_a_block_is_bounded_by_the_counters_movements(monkeypatch: pytest.Monkey
         ({}, 1.0, "C", "grade B takes 5 s"),
         ({"instant": False}, 12.0, "C", "one source only"),
         ({"events": lambda _: 0x40}, 12.0, "D", "hardware thermal slowdown"),
-        ({"processes": lambda _: (1, 2)}, 12.0, "D", "2 processes on the device"),
+        ({"processes": lambda _: (1, 2)}, 12.0, "D", "2 other processes on the device"),
     ],
     ids=["good", "short", "one source", "throttled", "shared"],
 )

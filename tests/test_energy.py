@@ -1,5 +1,6 @@
 """Meters: figures with a source, and a reason wherever there is no figure."""
 
+import errno
 import json
 import os
 import signal
@@ -320,6 +321,20 @@ def test_seconds_and_joules_before_a_kill_are_kept_for_the_next_attempt(tmp_path
     assert spent.seconds > before.seconds
     assert spent.energy_j is not None
     assert spent.energy_j > before.energy_j
+
+
+def test_a_full_disk_ends_neither_the_metering_nor_the_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("compress.energy.spending.write_atomic", full)
+    monkeypatch.setattr("compress.energy.spending.PERIOD_S", 0.02)
+    with pytest.raises(KeyboardInterrupt), spending(CpuTime("test"), tmp_path / "spent.json") as spent:
+        while spent.seconds == 0:  # until a beat has met the full disk
+            time.sleep(0.01)
+        raise KeyboardInterrupt
+    assert spent.seconds > 0
+    assert spent.energy_j is not None
 
 
 def test_joules_of_attempts_under_different_meters_are_not_summed(tmp_path: Path) -> None:

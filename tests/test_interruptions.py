@@ -79,7 +79,7 @@ def test_a_run_that_ends_while_measuring_leaves_no_half_result_and_goes_on(
     how: signal.Signals, workload: Path, tmp_path: Path
 ) -> None:
     command = [sys.executable, "-m", "compress", "run", "bert_dense", "--workload", str(workload)]
-    slow = [*command, "--set", "measure.window_s=30", "--set", "measure.rounds=2"]
+    slow = [*command, "--set", "measure.window_s=0.5", "--set", "measure.rounds=8", "--set", "measure.warmup_s=0.5"]
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background hands on that it is ignored
     child = subprocess.Popen(slow, cwd=tmp_path, env=environment(), stderr=subprocess.PIPE, text=True)
     assert child.stderr is not None
@@ -91,7 +91,8 @@ def test_a_run_that_ends_while_measuring_leaves_no_half_result_and_goes_on(
     assert child.wait() == (130 if how == signal.SIGINT else -signal.SIGKILL)
     assert "Traceback" not in told
     assert not list((tmp_path / "results").rglob("*.json"))
-    done = compress("run", "bert_dense", "--workload", workload, *QUICK, cwd=tmp_path)
+    assert ("run the same command to go on" in told) == (how == signal.SIGINT)
+    done = compress(*slow[3:], cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "artifact unchanged" in done.stderr
     assert read_result(tmp_path, "bert_dense").error is None

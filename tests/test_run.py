@@ -14,8 +14,10 @@ import pytest
 from compress import Recipe, load, result_files, run, trace
 from compress.compare import compared
 from compress.config import InputError
+from compress.energy import Absent
 from compress.external import attach
-from compress.plan import Options, plan
+from compress.measure.machine import describe
+from compress.plan import Options, Planned, plan
 from tests import factory
 from tests.helpers import QUICK, compress, environment, read_result, sentences, tokenizer, trained_bert
 
@@ -373,3 +375,39 @@ def test_recipes_that_the_device_cannot_run_are_left_out_on_demand(workload: Pat
         plan(recipes, options, machine)
     (left,) = plan(recipes, replace(options, fitting=True), machine)
     assert left.recipe.name == "bert_dense"
+
+
+def test_a_meter_that_has_come_or_fewer_cores_are_measured_anew_of_the_same_artifact(
+    workload: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from compress import plan as plans
+
+    machine, options = describe("cpu"), Options(workload=str(workload))
+
+    def planned() -> Planned:
+        (found,) = plan([Recipe.load("bert_int8")], options, machine)
+        return found
+
+    before = planned()
+    assert planned() == before
+    monkeypatch.setattr(plans, "find_meter", lambda *_: Absent("no permission"))
+    unmetered = planned()
+    monkeypatch.setattr(plans, "threads", lambda: 1)
+    narrower = planned()
+    assert len({each.fingerprint for each in (before, unmetered, narrower)}) == 3
+    assert len({each.transform_fingerprint for each in (before, unmetered, narrower)}) == 1
+
+
+def test_a_download_shows_how_far_it_is_on_a_terminal_only() -> None:
+    code = (
+        "import sys; sys.stderr.isatty = lambda: {}\n"
+        "from compress.quiet import quiet_libraries, quiet_transformers\n"
+        "quiet_libraries(); quiet_transformers()\n"
+        "from huggingface_hub.utils import are_progress_bars_disabled\n"
+        "print(are_progress_bars_disabled())"
+    )
+    plain = {k: v for k, v in environment().items() if not k.endswith("_PROGRESS_BARS")}
+    for terminal in (True, False):
+        command = [sys.executable, "-c", code.format(terminal)]
+        done = subprocess.run(command, capture_output=True, text=True, check=True, env=plain)
+        assert done.stdout.strip() == str(not terminal)

@@ -10,6 +10,7 @@ after it, idling in between is taken off, and what was surely counted bounds wha
 
 import itertools
 import math
+import os
 import resource
 import subprocess
 import sys
@@ -23,9 +24,11 @@ from compress.energy.agreement import AGREE, WINDOW_S, agreement
 from compress.energy.nvml import EVENTS, HARD
 from compress.energy.sampler import Sample, Sampler, by_board, events, facts, idle_w, integrated_power, movements
 from compress.energy.several import boards
+from compress.measure.machine import foreign_cpu_s
 from compress.result import Grade
 
 IDLE_S = 2.0
+BUSY = 0.1  # cores of others that show in a processor's energy
 FINE_STEP_S = 0.001  # RAPL's counters move about every millisecond
 
 
@@ -46,6 +49,8 @@ class Spent:
     grade_reasons: tuple[str, ...] = ()
     idle_w: float | None = None
     """Watts before the block, when nothing of it ran."""
+    gain: float | None = None
+    """Relative error of a board's own meter, beside the bounds."""
 
     @property
     def net_j(self) -> float | None:
@@ -65,6 +70,8 @@ class Spent:
         )
         if self.net_j is not None and self.idle_w is not None:
             said += f"; {self.net_j:.4g} J beyond idling at {self.idle_w:.3g} W"
+        if self.gain is not None:
+            said += f"; the board's own error of up to {100 * self.gain:g} % comes beside that"
         why = f" ({'; '.join(self.grade_reasons)})" if self.grade_reasons else ""
         return said + (f"; {self.reason}" if self.reason else "") + f"; grade {self.grade}{why}"
 
@@ -79,14 +86,18 @@ def meter(device: str = "auto") -> Iterator[Spent]:
 @contextmanager
 def metered(found: Meter | Absent) -> Iterator[Spent]:
     """The same on a meter at hand."""
+    _finish_queued()
+    there = _processes(found)
     idle = [None] if isinstance(found, Absent) else [idle_w(board, IDLE_S) for board in boards(found)]
     known = [watts for watts in idle if watts is not None]
     spent = Spent(idle_w=math.fsum(known) if len(known) == len(idle) else None)
     told = facts(found)
     spent.source, spent.boundary = told.get("source"), told.get("boundary")
+    spent.gain = nvml.GAIN if spent.source == "nvml" else None
     with Sampler(found) as sampler:
         _wait_for_movement(sampler)
         _finish_queued()
+        foreign = foreign_cpu_s()
         start_uj = _read(found, spent)
         start = time.monotonic_ns()
         try:
@@ -95,6 +106,7 @@ def metered(found: Meter | Absent) -> Iterator[Spent]:
             _finish_queued()
             end = time.monotonic_ns()
             end_uj = _read(found, spent)
+            foreign = None if foreign is None else max(0.0, (foreign_cpu_s() or 0.0) - foreign)
             _wait_for_movement(sampler)
             spent.seconds = (end - start) / 1e9
     if isinstance(found, Absent):
@@ -113,16 +125,43 @@ def metered(found: Meter | Absent) -> Iterator[Spent]:
             spent.energy_j, spent.low_j, spent.high_j = joules, joules / factor, joules * factor
             spent.reason = f"modelled from CPU time, {told['basis']}: {told['why_modelled']}"
     if spent.energy_j is not None:
-        spent.grade, spent.grade_reasons = _graded(spent, found, sampler.samples, start, end)
+        beside = _beside(found, there) if spent.source == "nvml" else _beside_cpu(foreign, spent.seconds)
+        spent.grade, spent.grade_reasons = _graded(spent, found, sampler.samples, start, end, beside)
+
+
+def _processes(found: Meter | Absent) -> tuple[int, ...] | None:
+    return found.processes() if isinstance(found, nvml.NvmlCounter | several.Several) else ()
+
+
+def _beside(found: Meter | Absent, before: tuple[int, ...] | None) -> list[tuple[Grade, str]]:
+    """Who else was on the device before the block began; who came since may be the block's own."""
+    after = _processes(found)
+    if before is None or after is None:
+        return [("C", "other processes on the device cannot be told from here (a container?)")]
+    own = os.getpid() in before or bool(_used_gpus())  # in a container this process has another number there
+    others = len(before) - own
+    return [("D", f"{others} other process{'es' if others > 1 else ''} on the device")] if others > 0 else []
+
+
+def _beside_cpu(foreign_s: float | None, seconds: float) -> list[tuple[Grade, str]]:
+    if foreign_s is None:
+        return [("C", "other processes' use of the processor cannot be told")]
+    cores = foreign_s / seconds
+    return [("D", f"other processes, or children still running, kept {cores:.1f} cores busy")] if cores > BUSY else []
 
 
 def _graded(
-    spent: Spent, found: Meter | Absent, samples: Sequence[Sample], start: int, end: int
+    spent: Spent,
+    found: Meter | Absent,
+    samples: Sequence[Sample],
+    start: int,
+    end: int,
+    beside: list[tuple[Grade, str]],
 ) -> tuple[Grade, tuple[str, ...]]:
     """The grade of a block's joules and what lowers it."""
     if spent.source == "modelled":
         return "E", ()
-    lowered: list[tuple[Grade, str]] = []
+    lowered = [*beside]
     integrated = [integrated_power(part, start, end) for part in by_board(samples)]
     known = [joules for joules in integrated if joules is not None]
     if getattr(found, "integrated", False) or not known or len(known) < len(integrated):
@@ -135,9 +174,8 @@ def _graded(
         lowered.append(("C", "the counter's movements at the edges leave over 2 % open"))
     seen = events(samples, start, end)
     lowered += [("D", f"the device throttled: {EVENTS[bit]}") for bit in EVENTS if seen & bit & HARD]
-    processes = found.processes() if isinstance(found, nvml.NvmlCounter | several.Several) else ()
-    if processes is not None and len(processes) > 1:
-        lowered.append(("D", f"{len(processes)} processes on the device"))
+    if spent.source == "nvml" and not any(s.get("events") is not None for s in samples):
+        lowered.append(("C", "the driver does not tell whether the device throttled"))
     marks: list[Grade] = ["B", *(mark for mark, _ in lowered)]
     return max(marks), tuple(why for _, why in lowered)
 
@@ -164,10 +202,16 @@ def run(command: Sequence[str], found: Meter | Absent) -> tuple[int, Spent]:
 
 def _finish_queued() -> None:
     """Waits until the GPUs have done what this process queued: it belongs to the block it was queued in."""
+    for index in _used_gpus():
+        sys.modules["torch"].cuda.synchronize(index)
+
+
+def _used_gpus() -> list[int]:
+    """The GPUs on which this process holds memory; to ask one of the others would open it."""
     torch = sys.modules.get("torch")
-    if torch is not None and torch.cuda.is_initialized():
-        for index in range(torch.cuda.device_count()):
-            torch.cuda.synchronize(index)
+    if torch is None or not torch.cuda.is_initialized():
+        return []
+    return [index for index in range(torch.cuda.device_count()) if torch.cuda.memory_reserved(index)]
 
 
 def _read(found: Meter | Absent, spent: Spent) -> int | None:

@@ -20,6 +20,7 @@ SCOPE_GPU, SCOPE_MODULE = 0, 1  # nvml.h, NVML_POWER_SCOPE_*
 GRACE = re.compile(r"\bG[HB]\d+")  # GH200, GB200, GB300, GB10: GPU and CPU in one module
 STEP_S = 0.1  # A100 and H100; `doctor` finds the board's own
 INTEGRATION_S = 0.05
+GAIN = 0.05  # a board's own error of measuring, +-5 %: it cancels in ratios and never averages out of joules
 HARM = 0.02  # of the power: more than that, and readings near an edge would spoil what they are to find
 REASONS: dict[str, str] = {
     "NVML_ERROR_LIBRARY_NOT_FOUND": "the NVIDIA driver's NVML library is not installed; install the driver",
