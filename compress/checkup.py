@@ -2,11 +2,13 @@
 
 from compress.config import InputError
 from compress.devices import identity, pick
-from compress.energy import Absent, doctor, find_meter, gpus_of, nvml, profile
+from compress.energy import Absent, doctor, find_meter, gpus_of, nvml, profile, rapl
+from compress.energy.doctor_rapl import examine_rapl
 from compress.locks import locked, measuring_lock
 from compress.measure import machine as machines
 
 QUICK = 1 / 3
+WAITING = "another measurement is running on this machine; waiting for it to end"
 
 
 def checkup(device: str, quick: bool) -> list[str]:
@@ -20,7 +22,7 @@ def checkup(device: str, quick: bool) -> list[str]:
     machine = machines.describe(picked)
     lines = [f"{machine.device_name} ({machine.device}, machine {machine.id})"]
     if not picked.startswith("cuda"):
-        return lines + _cpu() + (_gpus() if device == "auto" else [])
+        return lines + _cpu(quick) + (_gpus() if device == "auto" else [])
     lines += _gpus()
     (gpu,) = gpus_of(machine.details)
     meter = nvml.find(gpu)
@@ -28,7 +30,7 @@ def checkup(device: str, quick: bool) -> list[str]:
         return lines + doctor.without_a_meter(None, meter.reason)
     from compress.measure.load import gpu_load
 
-    with locked(measuring_lock(), "another measurement is running on this machine; waiting for it to end"):
+    with locked(measuring_lock(), WAITING):
         report = doctor.examine(meter, gpu_load(picked), meter.uuid, meter.driver, QUICK if quick else 1.0)
     lines += report.lines
     if report.profile is not None:
@@ -52,12 +54,16 @@ def _gpus() -> list[str]:
     return lines or ["GPU: NVML sees none"]
 
 
-def _cpu() -> list[str]:
+def _cpu(quick: bool) -> list[str]:
     meter = find_meter("cpu")
     if isinstance(meter, Absent):
         return doctor.without_a_meter(meter.reason, None)
-    if meter.measured:
-        return [f"  meter: {meter.source}, {meter.boundary}", "  it moves every millisecond; nothing to do"]
+    if isinstance(meter, rapl.Rapl):
+        from compress.measure.load import cpu_load
+
+        with locked(measuring_lock(), WAITING):
+            report = examine_rapl(meter, cpu_load(), QUICK if quick else 1.0)
+        return report.lines + [f"do: {line}" for line in report.advice]
     return [
         *doctor.without_a_meter(getattr(meter, "why", "no meter"), None),
         f"  the model's watts: {getattr(meter, 'basis', '')}",

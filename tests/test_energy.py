@@ -9,11 +9,12 @@ import sys
 import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from compress.energy import Absent, Gpu, MeterError, find_meter, nvml, rapl
+from compress.energy import Absent, Gpu, MeterError, doctor_rapl, find_meter, nvml, rapl
 from compress.energy.modelled import CpuTime, watts_per_core
 from compress.energy.simulate import Board, Simulator
 from compress.energy.spending import begin, end, read, recorded, spending, transform
@@ -256,6 +257,45 @@ def test_a_counter_that_fell_back_while_work_ran_is_noticed_though_it_has_risen_
         time.sleep(0.2)
     assert spent.energy_j is None
     assert "fell back" in str(spent.reason)
+
+
+def test_a_rapl_counter_that_began_anew_is_no_wrap_of_thousands_of_joules(tmp_path: Path) -> None:
+    powercap(tmp_path, {"intel-rapl:0": ("package-0", 200_000_000_000, 262_143_328_850)})
+    meter = rapl.find(tmp_path)
+    assert isinstance(meter, rapl.Rapl)
+    (tmp_path / "intel-rapl:0" / "energy_uj").write_text("1000")
+    with pytest.raises(MeterError, match="fell back"):
+        meter.read_uj()
+
+
+@pytest.mark.parametrize("stuck", [False, True])
+def test_the_doctor_examines_rapl_counters(tmp_path: Path, stuck: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    powercap(tmp_path, {"intel-rapl:0": ("package-0", 0, 10**12)})
+    meter = rapl.find(tmp_path)
+    assert isinstance(meter, rapl.Rapl)
+    clock, drawn = [0.0], [0.0]
+
+    def passed(seconds: float, watts: float = 20.0) -> None:
+        clock[0] += seconds
+        drawn[0] += 0.0 if stuck else 1e6 * watts * seconds
+
+    def reading(_: Path) -> int:
+        passed(0.0002)
+        return int(drawn[0] // 1000 * 1000)
+
+    monkeypatch.setattr(rapl, "_energy_uj", reading)
+    times = SimpleNamespace(monotonic=lambda: clock[0], perf_counter=lambda: clock[0], sleep=passed)
+    monkeypatch.setattr(doctor_rapl, "time", times)
+    told = doctor_rapl.examine_rapl(meter, lambda seconds, duty, _: passed(seconds, 20 + 100 * duty))
+    text = "\n".join(told.lines)
+    if stuck:
+        assert "stand still" in " ".join(told.advice)
+        return
+    assert "power at idle: 20.0 W" in text
+    assert "power at load: 120.0 W" in text
+    assert "cv 0.00 %" in text
+    assert "25 %: 45.0 W, 50 %: 70.0 W" in text
+    assert not told.advice
 
 
 def test_rapl_may_be_read_by_several_threads_at_once(tmp_path: Path) -> None:

@@ -6,13 +6,15 @@ accounts for; read at least once per wrap (about 20 minutes at 200 W).
 """
 
 import threading
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
-from compress.energy import Absent, MeterError
+from compress.energy import FELL_BACK, Absent, MeterError
 
 ROOT = Path("/sys/class/powercap")
+MOST_W = 5_000  # of a package or its memory: a fall that as a wrap would take more is a counter that began anew
 GRANT = "sudo chmod a+r /sys/class/powercap/intel-rapl:*/energy_uj"
 
 
@@ -29,16 +31,23 @@ class Rapl:
         self._wraps = {d: int((d / "max_energy_range_uj").read_text()) for d in domains}
         self._last = {d: _energy_uj(d) for d in domains}
         self._total_uj = 0
+        self._read_s = time.monotonic()
         self._reading = threading.Lock()  # a reading older than the last one would pass for a wrap
 
     def read_uj(self) -> int:
         """Microjoules since this meter was made. Any thread may ask."""
         with self._reading:
+            elapsed_s = time.monotonic() - self._read_s
             for domain in self._domains:
                 now = _energy_uj(domain)
                 step = now - self._last[domain]
-                self._total_uj += step if step >= 0 else step + self._wraps[domain]
+                if step < 0:
+                    step += self._wraps[domain]
+                    if step > 1e6 * MOST_W * max(elapsed_s, 1.0):
+                        raise MeterError(f"{domain}/energy_uj: {FELL_BACK}; measure again")
+                self._total_uj += step
                 self._last[domain] = now
+            self._read_s += elapsed_s
             return self._total_uj
 
     def state(self) -> Mapping[str, int | None]:

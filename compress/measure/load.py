@@ -6,6 +6,24 @@ from collections.abc import Callable
 SIZE = 4096  # 16-bit: 3 x 32 MiB, over a hundred GFLOP a product: large enough to fill any GPU
 
 
+def cpu_load() -> Callable[[float, float, float], None]:
+    """load(seconds, duty, period_s) on all cores of this process, by products of matrices."""
+    import torch
+
+    value = torch.randn(512, 512)
+
+    def load(seconds: float, duty: float, period_s: float) -> None:
+        end = time.monotonic() + seconds
+        while (left := end - time.monotonic()) > 0:
+            busy_until = time.monotonic() + min(left, duty * period_s)
+            while time.monotonic() < busy_until:
+                value @ value
+            if duty < 1:
+                time.sleep(max(0.0, min(end - time.monotonic(), (1 - duty) * period_s)))
+
+    return load
+
+
 def gpu_load(device: str) -> Callable[[float, float, float], None]:
     """load(seconds, duty, period_s) on a CUDA device; it returns when the device has finished."""
     import torch
