@@ -74,3 +74,7 @@ def _linearity(meter: Rapl, load: Load, report: Report, seconds: float) -> None:
     report.say(
         "linearity", f"{told}; at most {100 * apart:.1f} % from a line (clocks rise with load, so some is usual)"
     )
+
+
+def _part_time(load: Load, duty: float, seconds: float) -> None:
+    load(seconds, duty, DUTY_PERIOD_S)

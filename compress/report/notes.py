@@ -65,7 +65,12 @@ def carbon_lines(table: Table, said: Terms) -> list[str]:
             lines.append(f"  {name}: not known: {why}")
             continue
         mark, count = ("~", 2) if point is not None and point.energy_source == "modelled" else ("", 3)
-        lines.append(f"  {name}: {mark}{digits(grams.value, count)} g {spread(grams.low, grams.high, count)}")
+        graded = f", energy of grade {point.grade}" if point is not None and point.grade else ""
+        said_g = f"{mark}{digits(grams.value, count)} g {spread(grams.low, grams.high, count)}"
+        lines.append(f"  {name}: {said_g}{graded}")
+    covered = dict.fromkeys(p.energy_boundary for _, p in _points(table) if p is not None and p.energy_boundary)
+    if covered:
+        lines.append(f"  These joules cover {' and '.join(covered)} only; whatever else the machine draws comes on top.")
     return [plain(line) if not line.startswith("  ") else f"  {plain(line)}" for line in lines]
 
 

@@ -165,8 +165,19 @@ def load_processor(source: Source) -> Any:
     except (OSError, ValueError, KeyError) as error:
         raise InputError(
             f"{source.workload.name} model {source.model}: its tokenizer or image processor cannot be loaded "
-            f"({_first_line(error)}); save it beside the model with save_pretrained"
+            f"({_first_line(error)}); {_way_out(source) or 'save it beside the model with save_pretrained'}"
         ) from None
+
+
+def _way_out(source: Source) -> str:
+    """What to do where a model's files lack: of one from the hub they were not all downloaded. Empty for a folder."""
+    if not source.resolved["model_revision"]:
+        return ""
+    from compress.workloads import hub
+
+    if hub.reachable():
+        return "it came from the hub: look there whether the model is whole"
+    return f"the hub could not be reached, and not all of the model is in the cache; {hub.WAYS_OUT}"
 
 
 def load_model(source: Source, device: Any = "cpu", dtype: "torch.dtype | None" = None) -> tuple[Any, Any]:
@@ -197,7 +208,9 @@ def load_model(source: Source, device: Any = "cpu", dtype: "torch.dtype | None" 
     except InputError:
         raise
     except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
-        raise InputError(f"{place}: cannot be loaded ({_first_line(error)})") from None
+        way_out = _way_out(source)
+        told = f"cannot be loaded ({_first_line(error)})"
+        raise InputError(f"{place}: {told}{f'; {way_out}' if way_out else ''}") from None
     missing = sorted(info["missing_keys"])
     if missing:
         raise InputError(
