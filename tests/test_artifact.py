@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 
 from compress import artifact, runtimes
 from compress.config import InputError
-from compress.formats import ROWS
+from compress.formats import ROWS, choose
 from compress.methods import apply_step
 from compress.steps import Cast, Distill, LowRank, Prune, Quantize
 from tests import made_models
@@ -196,12 +196,11 @@ def test_plain_folders_load_with_from_pretrained_and_others_refuse_loudly(case: 
 
 
 def test_the_cases_cover_every_format_and_backend_on_cpu() -> None:
-    made_pairs = {("int8", "onnxruntime"), ("int8", "torchao"), ("llm_int8", "bitsandbytes"), ("nf4", "bitsandbytes"),
-                  ("fp4", "bitsandbytes"), ("int4", "quanto"), ("int8_static", "openvino"), ("int8_weight", "torch"),
-                  ("int4", "torch"), ("int3", "torch"), ("int2", "torch"),
-                  ("int8_weight", "openvino"), ("int4", "openvino"), ("fp8", "torchao"),
-                  ("ternary", "torch"), ("binary", "torch")}  # fmt: skip
-    assert {(row.format, row.backend) for row in ROWS if row.device == "cpu"} == made_pairs
+    steps = [step for steps in (*CASES.values(), (QUANTO,)) for step in steps if isinstance(step, Quantize)]
+    asked = [(s.bits, s.wanted_format, s.wanted_backend) for s in steps]
+    rows = [choose(bits=b, format=f, backend=w, runtime="auto", device="cpu") for b, f, w in asked]
+    covered = {(row.format, row.backend) for row in rows}
+    assert covered == {(row.format, row.backend) for row in ROWS if row.device == "cpu"}
 
 
 @pytest.mark.long

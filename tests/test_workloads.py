@@ -297,6 +297,14 @@ def test_a_hub_that_cannot_be_reached_is_one_sentence_with_the_ways_out(tmp_path
     assert all(words in line for words in (" and dataset ", "could not be reached", "stdlib-bert", "HF_HOME")), line
 
 
+def test_a_model_that_is_half_in_the_cache_says_so_and_what_to_do(folder: Path) -> None:
+    found = source.resolve(Workload.load(folder / "my.yaml"))
+    half = replace(found, model="owner/half", resolved={**found.resolved, "model_revision": "0" * 40})
+    for load in (source.load_processor, source.load_model):
+        with pytest.raises(InputError, match="not all of the model is in the cache; use an offline workload"):
+            load(half)
+
+
 def test_without_a_network_the_hub_is_asked_once_and_not_for_long(tmp_path: Path) -> None:
     start = time.monotonic()
     _, told = resolving_fails(tmp_path, HF_ENDPOINT="http://127.0.0.1:9")

@@ -70,7 +70,7 @@ def carbon_lines(table: Table, said: Terms) -> list[str]:
         lines.append(f"  {name}: {said_g}{graded}")
     covered = dict.fromkeys(p.energy_boundary for _, p in _points(table) if p is not None and p.energy_boundary)
     if covered:
-        lines.append(f"  These joules cover {' and '.join(covered)} only; whatever else the machine draws comes on top.")
+        lines.append(f"  These joules cover {' and '.join(covered)} only: what else the machine draws comes on top.")
     return [plain(line) if not line.startswith("  ") else f"  {plain(line)}" for line in lines]
 
 
