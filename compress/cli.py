@@ -5,12 +5,13 @@ Exit codes: 0 fine, 1 a recipe failed or a result could not be written, 2 bad in
 
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from compress.errors import InputError, NotWritten
+from compress.errors import InputError, NotWritten, gathered
 from compress.quiet import quiet_libraries
 
 app = typer.Typer(
@@ -42,22 +43,11 @@ def run(
     fitting: Annotated[bool, typer.Option("--fitting", help="Leave out recipes that the device cannot run.")] = False,
 ) -> None:
     """Run recipes in one session with shared references, and leave a result each."""
-    from compress.config import parse_assignment
     from compress.harness import run_all
     from compress.pareto import group
     from compress.plan import Options
-    from compress.recipe import Recipe
 
-    overrides = [parse_assignment(text) for text in set_ or ()]
-    problems: list[str] = []
-    loaded = []
-    for name in recipes:
-        try:
-            loaded.append(Recipe.load(name, overrides))
-        except InputError as error:
-            problems.extend(error.problems)
-    if problems:
-        raise InputError(problems)
+    loaded = _loaded(recipes, set_)
     options = Options(workload, device, out, artifacts, fresh, limit, keep, fitting)
     finished = run_all(loaded, options)
     _print_tables(group(finished))
@@ -140,12 +130,9 @@ def compare(
     """Compare two recipes, paired round by round in one session."""
     from compress.compare import RecipeFailed
     from compress.compare import compare as compared
-    from compress.config import parse_assignment
     from compress.plan import Options
-    from compress.recipe import Recipe
 
-    overrides = [parse_assignment(text) for text in set_ or ()]
-    loaded = [Recipe.load(name, overrides) for name in recipes]
+    loaded = _loaded(recipes, set_)
     options = Options(workload=workload, device=device, out=out, artifacts=artifacts, limit=limit)
     try:
         print("\n".join(compared(loaded, options).lines()))
@@ -166,11 +153,9 @@ def sensitivity(
     step: Annotated[int | None, typer.Option(help="Which step, from 0; unset: the last of layers.")] = None,
 ) -> None:
     """Say how much loss a step causes in each layer alone: what to exclude, or to override."""
-    from compress.config import parse_assignment
-    from compress.recipe import Recipe
     from compress.sensitivity import sensitivity as report
 
-    loaded = Recipe.load(recipe, [parse_assignment(text) for text in set_ or ()])
+    (loaded,) = _loaded([recipe], set_)
     print("\n".join(report(loaded, workload, device, examples, step).lines()))
 
 
@@ -278,6 +263,15 @@ def init(
     from compress.workloads.template import init as template
 
     print(template(model, data, task), end="")
+
+
+def _loaded(names: Sequence[str], assignments: Sequence[str] | None) -> list[Any]:
+    """The recipes of these names or files with `--set` applied. Raises InputError with all that is wrong in them."""
+    from compress.config import parse_assignment
+    from compress.recipe import Recipe
+
+    overrides = gathered(partial(parse_assignment, text) for text in assignments or ())
+    return gathered(partial(Recipe.load, name, overrides) for name in names)
 
 
 def _print_tables(tables: Any, problems: Sequence[str] = ()) -> None:

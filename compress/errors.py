@@ -1,6 +1,9 @@
 """The error for bad input, and that for results that cannot be written. On their own: `--help` need not import more."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from typing import TypeVar
+
+Made = TypeVar("Made")
 
 
 class InputError(ValueError):
@@ -17,3 +20,17 @@ class NotWritten(RuntimeError):
     def __init__(self, problems: Iterable[str]):
         self.problems = tuple(problems)
         super().__init__("\n".join(self.problems))
+
+
+def gathered(works: Iterable[Callable[[], Made]]) -> list[Made]:
+    """What each of these returns; where some raise InputError, one with the problems of all, each said once."""
+    made: list[Made] = []
+    problems: list[str] = []
+    for work in works:
+        try:
+            made.append(work())
+        except InputError as error:
+            problems.extend(error.problems)
+    if problems:
+        raise InputError(dict.fromkeys(problems))
+    return made

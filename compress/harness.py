@@ -11,6 +11,7 @@ import time
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +20,7 @@ from compress.assemble import Built, assemble, failed
 from compress.child import run_child, threads
 from compress.config import InputError
 from compress.energy import Absent, Meter, find_meter, gpus_of
-from compress.errors import NotWritten
+from compress.errors import NotWritten, gathered
 from compress.files import passing
 from compress.formats import BATCH_DEPENDENT, GRAPHS
 from compress.job import Job, Spec, write_job
@@ -92,8 +93,7 @@ def run_all(recipes: Sequence[Recipe], options: Options) -> list[Result]:
         quiet_transformers()
     else:
         end_training()
-    for group in by_workload.values():
-        preflight.check([planned.recipe for planned in group], group[0].found)
+    gathered(partial(preflight.check, [p.recipe for p in group], group[0].found) for group in by_workload.values())
     stood = frozenset(finished)
     for group in by_workload.values():
         finished |= _run_group(group, options, machine)

@@ -1,11 +1,12 @@
 """What can be known to be wrong before weights are loaded: data, labels and layer shapes, on an empty skeleton."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from compress import metrics
 from compress.config import InputError
+from compress.errors import gathered
 from compress.recipe import Recipe
 from compress.steps import Layers
 from compress.workloads import Workload, source, task_of
@@ -25,24 +26,43 @@ def check(recipes: Sequence[Recipe], found: source.Source) -> None:
         skeleton = _skeleton(config, workload)
     except InputError as error:
         raise InputError([f"{workload.name} model {found.model}: {problem}" for problem in error.problems]) from None
-    examples = source.load_examples(found, "test", processor, config)
-    source.check(found, skeleton, processor, examples)
-    metrics.check(workload.metric_name, workload.task)
-    problems = []
-    for recipe in recipes:
-        problems += [f"{recipe.name} {problem}" for problem in shape_problems(recipe, skeleton)]
-        for index, step in enumerate(recipe.steps):
-            if step.method == "distill" and step.model is not None:
-                told = student_problems(step.model, found, processor, config, examples)
-                problems += [f"{recipe.name} steps.{index}.model {step.model}: {problem}" for problem in told]
     learning = [recipe.name for recipe in recipes if any(needs_training_data(step) for step in recipe.steps)]
-    if learning:
+
+    def test_split() -> None:
+        examples = source.load_examples(found, "test", processor, config)
+        source.check(found, skeleton, processor, examples)
+        _refuse(_student_problems(recipes, found, processor, config, examples))
+
+    def train_split() -> None:
         try:
             source.load_examples(found, "train", processor, config)
         except InputError as error:
-            problems += [f"{', '.join(learning)} needs training examples: {problem}" for problem in error.problems]
-    if problems:
-        raise InputError(dict.fromkeys(problems))
+            names = ", ".join(learning)
+            raise InputError(f"{names} needs training examples: {problem}" for problem in error.problems) from None
+
+    gathered(
+        [
+            test_split,
+            lambda: metrics.check(workload.metric_name, workload.task),
+            lambda: _refuse(f"{r.name} {problem}" for r in recipes for problem in shape_problems(r, skeleton)),
+            *([train_split] if learning else []),
+        ]
+    )
+
+
+def _refuse(problems: Iterable[str]) -> None:
+    if found := list(problems):
+        raise InputError(found)
+
+
+def _student_problems(
+    recipes: Sequence[Recipe], found: source.Source, processor: Any, config: Any, examples: Any
+) -> Iterator[str]:
+    for recipe in recipes:
+        for index, step in enumerate(recipe.steps):
+            if step.method == "distill" and step.model is not None:
+                for problem in student_problems(step.model, found, processor, config, examples):
+                    yield f"{recipe.name} steps.{index}.model {step.model}: {problem}"
 
 
 def _skeleton(config: Any, workload: Workload) -> Any:

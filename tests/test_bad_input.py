@@ -48,6 +48,21 @@ def test_an_unknown_recipe_workload_or_device_is_refused(refused: Refused, workl
     assert "expected" in refused("run", "bert_dense", "--workload", workload, "--device", "tpu")
 
 
+def test_mistakes_in_several_places_are_reported_together(refused: Refused, workload: Path, tmp_path: Path) -> None:
+    told = refused(
+        "run", "bert_dense", "--workload", workload, "--set", "measure", "--set", "seed=[", "--set", "seed=1"
+    )
+    assert told.count("error:") == 2, told
+    told = refused("compare", "bert_nine", "bert_ten", "--workload", workload)
+    assert "bert_nine" in told and "bert_ten" in told
+    shutil.copytree(workload.parent, tmp_path / "wrong")
+    wrong = tmp_path / "wrong" / "my.yaml"
+    wrong.write_text(wrong.read_text() + "\nmetric: perplexity\n")
+    told = refused("run", "bert_lowrank", "--workload", wrong,
+                   "--set", "steps.0.parameters=null", "--set", "steps.0.rank=1000")  # fmt: skip
+    assert "perplexity" in told and "1000 saves nothing" in told, told
+
+
 @pytest.mark.skipif(torch.cuda.is_available(), reason="has CUDA")
 def test_cuda_without_cuda_is_refused_and_not_replaced_by_the_cpu(refused: Refused, workload: Path) -> None:
     assert "cuda" in refused("run", "bert_dense", "--workload", workload, "--device", "cuda").lower()
