@@ -309,3 +309,14 @@ def test_a_language_model_that_is_broken_keeps_its_columns():
     assert list(cells["whole"]) == list(cells["broken"])
     assert (cells["whole"]["bits / byte"], cells["broken"]["bits / byte"]) == (("1.500",), ("—",))
     assert markdown([table])
+
+
+def test_modelled_and_measured_joules_stand_in_columns_of_their_own() -> None:
+    for source, ours, other in (
+        ("nvml", "energy_per_example_j", "energy_modelled_per_example_j"),
+        ("modelled", "energy_modelled_per_example_j", "energy_per_example_j"),
+    ):
+        (row, *_) = csv.DictReader(csv_text(group([factory.result("one", energy_source=source)])).splitlines())
+        assert float(row[ours]) > 0
+        assert row.get(other, "") == ""
+        assert (row.get("energy_per_correct_answer_j", "") != "") == (source == "nvml")

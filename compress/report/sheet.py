@@ -12,7 +12,8 @@ from compress.odds import adjusted, word_among
 from compress.pareto import Table
 from compress.report.text import plain
 from compress.result import Accuracy, Kernel, Point, Reference, Result, Size
-from compress.stats import Estimate
+from compress.stats import Estimate, quotient
+from compress.verdict import MEASURED
 
 Value = str | float | int | bool | None
 FORMULA = tuple("=+-@＝＋－＠")
@@ -80,9 +81,23 @@ def _row(table: Table, row: Result | Reference, kind: str, point: Point | None) 
         "verdict_reference": table.reference,
         **_accuracy(row.accuracy),
         **_point(table, point),
+        **_estimate("energy_per_correct_answer_j", per_correct(point, row.accuracy)),
         **_size(row.size),
         **_kernel(row.kernel),
     }
+
+
+def per_correct(point: Point | None, accuracy: Accuracy | None) -> Estimate | None:
+    """Measured joules per correct answer: energy over accuracy, with an interval that both are uncertain of."""
+    energy = measured_energy(point)
+    if energy is None or accuracy is None or accuracy.metric != "accuracy" or accuracy.estimate.low <= 0:
+        return None
+    return quotient(energy, accuracy.estimate)
+
+
+def measured_energy(point: Point | None) -> Estimate | None:
+    """Joules that a meter measured, not a model."""
+    return point.energy_j if point is not None and point.energy_source in MEASURED else None
 
 
 def _accuracy(accuracy: Accuracy | None) -> dict[str, Value]:
@@ -117,8 +132,9 @@ def _point(table: Table, point: Point | None) -> dict[str, Value]:
         "latency_p99_s": percentiles.p99 if percentiles else None,
         "latency_percentiles_n": percentiles.n if percentiles else None,
         **_estimate("throughput_examples_per_s", p.throughput_per_s if p else None),
-        **_estimate("energy_per_example_j", p.energy_j if p else None),
-        **_estimate("energy_per_token_j", p.energy_per_token_j if p else None),
+        **_estimate("energy_per_example_j", measured_energy(p)),
+        **_estimate("energy_per_token_j", p.energy_per_token_j if p and p.energy_source in MEASURED else None),
+        **_estimate("energy_modelled_per_example_j", p.energy_j if p and p.energy_source == "modelled" else None),
         "energy_idle_per_example_j": p.energy_idle_j if p else None,
         "energy_net_per_example_j": p.energy_net_j if p else None,
         "energy_source": p.energy_source if p else None,

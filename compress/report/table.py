@@ -17,8 +17,8 @@ from compress.report.notes import footnotes, heading, title
 from compress.report.panel import panels
 from compress.report.plot import PANELS, picture
 from compress.report.text import DASH, Lines
-from compress.result import Accuracy, Point, Reference, Result
-from compress.stats import Estimate, quotient
+from compress.result import Reference, Result
+from compress.stats import Estimate
 from compress.verdict import MEASURED, cost_axis
 
 if TYPE_CHECKING:
@@ -100,7 +100,7 @@ def _cells(table: Table, row: Result | Reference, odds: float | None = None) -> 
         bits = row.accuracy.bits_per_byte if row.accuracy else None
         cells["bits / byte"] = (DASH if bits is None else text.digits(bits, 4),)
     if table.meter in MEASURED and row.accuracy is not None and row.accuracy.metric == "accuracy":
-        cells["energy / correct"] = text.energy(per_correct(point, row.accuracy), source)
+        cells["energy / correct"] = text.energy(sheet.per_correct(point, row.accuracy), source)
     if any(r.name == FP32 for r in table.references) and table.reference != FP32:
         cells["latency / fp32"] = unity if name == FP32 else text.ratio(point_cost(point, "latency", FP32))
     if table.meter in MEASURED:
@@ -116,13 +116,6 @@ def _front(on_it: bool, odds: float | None) -> Lines:
     if odds is None or (odds < LEAST_ODDS and not on_it):
         return (star,)
     return (f"{star} {100 * odds:.0f} %".strip(),)
-
-
-def per_correct(point: Point | None, accuracy: Accuracy) -> Estimate | None:
-    """Joules per correct answer: energy over accuracy, with an interval that both are uncertain of."""
-    if point is None or point.energy_j is None or accuracy.estimate.low <= 0:
-        return None
-    return quotient(point.energy_j, accuracy.estimate)
 
 
 ORDER = (
