@@ -38,6 +38,8 @@ class Bundle:
     cost: Callable[[Any, str], float] | None = None
     """What a model costs at the workload's headline point: cost(model, "macs" or "latency"); a method that needs one
     must not measure by itself."""
+    inputs: Callable[[str, int, str], Any] | None = None
+    """What enters a layer on training examples, where somebody keeps it: inputs(step, examples, layer)."""
     coming: tuple[Any, ...] = ()
     """The recipe's steps after the present one."""
     runtime: str = "auto"

@@ -22,6 +22,7 @@ from compress.layers import weight_layers
 from compress.methods import apply_step
 from compress.methods.architectures import layers_of
 from compress.methods.calibrate import batches
+from compress.methods.capture import remembered
 from compress.progress import track
 from compress.recipe import Recipe
 from compress.stats import Estimate
@@ -94,10 +95,11 @@ def effects(bundle: Bundle, step: Any, examples: int = EXAMPLES) -> Report:
     before = losses(bundle.model, data)
     found = []
     names = list(units(bundle, step))
+    lone = replace(bundle, inputs=remembered(bundle, (name for _, name in names)))
     for part, name in track(names, "sensitivity", len(names)):
         alone = part.model_copy(update={"include": (glob.escape(name),), "exclude": ()})
         try:
-            found.append(Effect(name, _grown(before, _changed(bundle, alone), data)))
+            found.append(Effect(name, _grown(before, _changed(lone, alone), data)))
         except InputError as error:
             found.append(Effect(name, None, error.problems[0]))
     ordered = sorted(found, key=lambda effect: (effect.more is None, -effect.more.value if effect.more else 0.0))

@@ -8,7 +8,7 @@ import torch
 
 from compress import sensitivity
 from compress.config import InputError
-from compress.methods import apply_step
+from compress.methods import apply_step, capture
 from compress.methods.calibrate import batches
 from compress.plan import Options, plan
 from compress.recipe import Recipe
@@ -105,3 +105,30 @@ def test_what_has_no_single_layers_is_refused() -> None:
         sensitivity.effects(trainable(MODELS["bert"]()), Prune(structure="hidden"), examples=4)
     with pytest.raises(InputError, match="none of its steps changes layers"):
         sensitivity.sensitivity(Recipe(name="dense"))
+
+
+@pytest.mark.parametrize(
+    "step",
+    [
+        Quantize(bits=3, group_size=32, rounding="gptq", calibration_examples=8),
+        LowRank(parameters=0.5, weighting="whitened", calibration_examples=8),
+        Prune(structure="unstructured", importance="wanda", fraction=0.5, calibration_examples=8),
+    ],
+    ids=["gptq", "whitened", "wanda"],
+)
+def test_layers_alone_are_calibrated_once_a_block_and_come_out_the_same(
+    monkeypatch: pytest.MonkeyPatch, step: Any
+) -> None:
+    one = trainable(MODELS["bert"]())
+    taken = capture.capture
+    calls: list[int] = []
+    monkeypatch.setattr(capture, "capture", lambda *given: calls.append(len(given[2])) or taken(*given))
+    report = sensitivity.effects(one, step, examples=16)
+    layers = len(report.effects)
+    blocks = len(capture.blocks(effect.layer for effect in sorted(report.effects, key=lambda e: e.layer)))
+    assert len(calls) == 2 * blocks  # each alone, and all together
+    assert sum(calls) == 2 * layers
+    monkeypatch.setattr(sensitivity, "remembered", lambda *_: None)
+    again = sensitivity.effects(one, step, examples=16)
+    assert again == report
+    assert len(calls) == 2 * blocks + blocks + layers

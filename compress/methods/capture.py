@@ -8,7 +8,7 @@ block's statistics; and a later block sees what an earlier one has become.
 """
 
 import itertools
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -119,10 +119,32 @@ def walk(bundle: Bundle, step: str, count: int, names: Iterable[str]) -> Iterato
 
     A block's layers come before the next block is captured, so that it sees what they have become.
     """
+    if bundle.inputs is not None:
+        yield from ((name, bundle.inputs(step, count, name)) for name in names)
+        return
     examples = list(batches(bundle, step, count))
     for block in blocks(names):
         found = capture(bundle.model, examples, block)
         yield from ((name, found.get(name)) for name in block)
+
+
+def remembered(bundle: Bundle, names: Iterable[str]) -> Callable[[str, int, str], Inputs | None]:
+    """`Bundle.inputs` for a model that stays as it is: a block is captured once, though its layers are asked for alone.
+
+    Memory holds one block's statistics.
+    """
+    of = {name: block for block in blocks(names) for name in block}
+    held: dict[tuple[int, str], dict[str, Inputs]] = {}
+
+    def inputs(step: str, count: int, name: str) -> Inputs | None:
+        block = of.get(name, [name])
+        key = (count, block[0])
+        if key not in held:
+            held.clear()
+            held[key] = capture(bundle.model, list(batches(bundle, step, count)), block)
+        return held[key].get(name)
+
+    return inputs
 
 
 def token_rows(given: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
