@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 import torch
 
+from compress.config import InputError
 from compress.methods import apply_step
 from compress.recipe import Recipe
 from compress.steps import Prune
@@ -37,6 +38,19 @@ def test_a_fraction_of_multiply_adds_goes(opened: Any, rounds: int) -> None:
     done = apply_step(bundle, config)
     left = done.cost(done.model, "macs") / dense
     assert 0.8 - 0.07 * rounds < left <= 0.8  # at least so much, in widths that are multiples of 8 of 64
+
+
+def test_heads_go_until_a_fraction_of_multiply_adds_is_gone_and_no_further(opened: Any) -> None:
+    bundle = opened()
+    dense, groups = bundle.cost(bundle.model, "macs"), bundle.model.config.num_attention_heads
+    one_less = apply_step(opened(), Prune(structure="heads", fraction=1 / groups))
+    of_one = 1 - one_less.cost(one_less.model, "macs") / dense
+    for count in range(1, groups):
+        done = apply_step(opened(), Prune(structure="heads", fraction=(count - 0.5) * of_one, cost="macs"))
+        left = done.cost(done.model, "macs") / dense
+        assert left == pytest.approx(1 - count * of_one)
+    with pytest.raises(InputError, match="prune heads: 99% of macs cannot go"):
+        apply_step(opened(), Prune(structure="heads", fraction=0.99, cost="macs"))
 
 
 def test_latency_is_a_time(opened: Any) -> None:

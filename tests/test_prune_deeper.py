@@ -196,7 +196,7 @@ def test_every_structure_takes_exactly_the_scores_of_the_table() -> None:
     [
         ({"structure": "hidden", "allocation": "global"}, "allocation global is of structure feed_forward or heads"),
         ({"structure": "heads", "rounds": 2}, "rounds 2 is of structure"),
-        ({"structure": "heads", "cost": "latency"}, "cost latency is of structure feed_forward"),
+        ({"structure": "hidden", "cost": "latency"}, "cost latency is of structure feed_forward or heads"),
         ({"pattern": "2:4"}, "pattern 2:4 is of structure unstructured"),
         ({"structure": "unstructured", "pattern": "2:4", "fraction": 0.4}, "give 0.5 and 1"),
     ],

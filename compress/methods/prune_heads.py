@@ -23,6 +23,7 @@ from compress.methods.architectures import Architecture, Layer, layers_of
 from compress.methods.importance import Part, Structures, allocated, most_important
 from compress.methods.scoring import scores
 from compress.methods.shapes import parameter_shapes, shape_changes
+from compress.methods.targets import fraction_for
 from compress.steps import Prune
 
 
@@ -53,6 +54,12 @@ def heads(bundle: Bundle, config: Prune) -> Bundle:
     if not chosen:
         raise InputError(
             f"prune heads: no attention layer matches; the first is {every[0].child(every[0].architecture.query)}"
+        )
+    if config.cost != "parameters":
+        fewest = min(attention.groups for attention in chosen)
+        steps = [index / fewest for index in range(1, fewest)]
+        config = config.model_copy(
+            update={"fraction": fraction_for(bundle, config, heads, steps), "cost": "parameters"}
         )
     kept = [_groups_to_keep(attention, config.fraction) for attention in chosen]
     sets = [structures(attention) for attention in chosen]

@@ -5,10 +5,8 @@ hidden         every matrix on the residual stream shrinks along one dimension (
                parameters come closest to the fraction is taken
 """
 
-import copy
 import math
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 from torch import nn
@@ -22,9 +20,9 @@ from compress.methods.importance import Part, Structures, allocated, most_import
 from compress.methods.prune_graph import outputs_group, parts_of, trace
 from compress.methods.scoring import scores
 from compress.methods.shapes import parameter_shapes, shape_changes
+from compress.methods.targets import fraction_for
 from compress.steps import Prune
 
-BISECTIONS = 7  # to less than a hundredth of the width
 STEP = 8  # widths that are a multiple of 8 keep vector kernels full
 
 
@@ -38,7 +36,9 @@ def feed_forward(bundle: Bundle, config: Prune) -> Bundle:
         raise InputError(f"prune feed_forward: no layer matches include and exclude; the first is {first}")
     widths = [_width(layer) for layer in chosen]
     if config.cost != "parameters":
-        config = config.model_copy(update={"fraction": fraction_for(bundle, config), "cost": "parameters"})
+        config = config.model_copy(
+            update={"fraction": fraction_for(bundle, config, feed_forward), "cost": "parameters"}
+        )
     targets = [round_width(width * (1 - config.fraction), width) for width in widths]
     graph = trace(model)
     roots = [layer.get(layer.architecture.ffn_in[0]) for layer in chosen]
@@ -124,34 +124,6 @@ def solve_width(model: Any, parts: tuple[Part, ...], width: int, fraction: float
             f"the nearest is {reached:.2f} at width {best}"
         )
     return best
-
-
-def fraction_for(bundle: Bundle, config: Prune) -> float:
-    """The fraction of feed-forward parameters whose removal takes `fraction` of the whole model's cost.
-
-    Found by bisection over copies pruned by magnitude: what stays decides the cost, not which. Raises InputError where
-    even the narrowest layers cost more, or nothing here can tell the cost.
-    """
-    if bundle.cost is None:
-        raise InputError(f"prune cost {config.cost}: no workload says at which point; use cost parameters here")
-    cost, dense = bundle.cost, bundle.cost(bundle.model, config.cost)
-
-    def left(fraction: float) -> float:
-        plain = {"fraction": fraction, "cost": "parameters", "importance": "magnitude", "allocation": "uniform"}
-        trial = replace(bundle, model=copy.deepcopy(bundle.model))
-        return cost(feed_forward(trial, config.model_copy(update=plain)).model, config.cost) / dense
-
-    low, high = 0.0, 1 - 1e-6
-    narrowest = left(high)
-    if narrowest > 1 - config.fraction:
-        raise InputError(
-            f"prune feed_forward: {config.fraction:.0%} of {config.cost} cannot go: the narrowest layers leave "
-            f"{narrowest:.0%}; ask for less"
-        )
-    for _ in range(BISECTIONS):
-        middle = (low + high) / 2
-        low, high = (middle, high) if left(middle) > 1 - config.fraction else (low, middle)
-    return high
 
 
 def span(values: Sequence[int]) -> str:

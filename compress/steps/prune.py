@@ -37,7 +37,7 @@ class Prune(Layers):
     """Prune in so many parts, and score again after each (feed_forward, hidden and unstructured)."""
     cost: Literal["parameters", "macs", "latency"] = "parameters"
     """What `fraction` is a fraction of: the structures' parameters; or multiplications, or measured time, of the whole
-    model at the workload's headline point (feed_forward)."""
+    model at the workload's headline point (feed_forward and heads)."""
     pattern: Literal["free", "2:4"] = "free"
     """Where single weights go: anywhere, or two of every four in a row (fraction 0.5), as sparse tensor cores want."""
     calibration_examples: Annotated[int, Field(ge=1)] = 128
@@ -59,7 +59,7 @@ class Prune(Layers):
         for name, plain, structures in (
             ("allocation", "uniform", ("feed_forward", "heads")),
             ("rounds", 1, ("feed_forward", "hidden", "unstructured")),
-            ("cost", "parameters", ("feed_forward",)),
+            ("cost", "parameters", ("feed_forward", "heads")),
             ("pattern", "free", ("unstructured",)),
         ):
             value = getattr(self, name)
