@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from compress.energy import Absent, Meter, find_meter, nvml, several
-from compress.energy.sampler import Sampler, facts, idle
+from compress.energy.sampler import Sampler, facts, idle, steady_idle
 from compress.files import write_atomic
 from compress.formats import GRAPHS
 from compress.job import Job, Spec, read_job
@@ -72,7 +72,7 @@ def run_session(job: Job, memory: dict[str, dict[str, Any]]) -> dict[str, Any]:
         if _attempt(found[spec.name], lambda spec=spec: _evaluate(shelf, spec, job, found[spec.name])):
             found[spec.name].memory = memory.get(spec.name, memory.get("", {}))
             live.append(spec)
-    loaded = idle(meter, IDLE_S)
+    loaded = steady_idle(meter, IDLE_S)
     sync = latency.synchronizer(job.devices)
     points = [job.workload.headline_point]
     if job.settings.points == "all":

@@ -12,7 +12,7 @@ import pytest
 
 from compress import figures, trace
 from compress.energy import Gpu, nvml
-from compress.energy.sampler import integrated_power, movements, window_energy
+from compress.energy.sampler import idle_watts, integrated_power, movements, steady_idle, window_energy
 from compress.energy.simulate import Board, Simulator
 from compress.measure import latency
 from compress.measure.latency import settled
@@ -67,6 +67,20 @@ def test_energy_does_not_depend_on_who_ran_before(monkeypatch: Any) -> None:
     for name, load in loads.items():
         for seen in point(answer, name).rounds:
             assert seen.energy_j == pytest.approx(load.watts * seen.duration_s, rel=0.005)
+
+
+def test_idle_power_is_taken_once_clocks_have_come_down(monkeypatch: Any) -> None:
+    clock = VirtualTime.install(monkeypatch)
+    start = clock.monotonic()
+    board = Board("GPU-a", watts=lambda now: 80 + 120 * math.exp(-(now - start) / 2))
+    monkeypatch.setitem(sys.modules, "pynvml", Simulator([board], clock.monotonic))
+    meter = nvml.find(Gpu("a"))
+    assert isinstance(meter, nvml.NvmlCounter)
+    assert idle_watts(steady_idle(meter, 2.0), meter.step_s) == pytest.approx(80, rel=0.03)
+    clock.sleep(1)
+    late = clock.monotonic()
+    assert idle_watts(steady_idle(meter, 2.0), meter.step_s) == pytest.approx(80, rel=0.01)
+    assert clock.monotonic() - late < 7  # two looks
 
 
 def test_idle_gross_and_net_are_all_there(monkeypatch: Any) -> None:

@@ -25,6 +25,7 @@ from compress.energy.several import boards
 
 PERIOD_S = 0.1
 NEAR_EDGE_S = 0.002
+IDLE_AGREE, IDLE_TRIES = 0.05, 8
 HOLE = 0.2  # of a window without a reading of power: a check that overslept is none
 READINGS = 10  # of an outside meter in every window, at least
 OUTSIDE = "outside_mw"
@@ -281,6 +282,21 @@ def idle(meter: Meter | Absent, seconds: float) -> dict[str, Any] | None:
         _edge(sampler)
     counts = {"start_uj": start_uj, "end_uj": end_uj}
     return {"started_ns": start, "ended_ns": end, **counts, "samples": sampler.samples}
+
+
+def steady_idle(meter: Meter | Absent, seconds: float) -> dict[str, Any] | None:
+    """`idle`, taken again until two in a row agree: clocks stay up for a while after work, and power with them.
+
+    The last one taken where they do not agree within `IDLE_TRIES`.
+    """
+    before: float | None = None
+    for _ in range(IDLE_TRIES):
+        raw = idle(meter, seconds)
+        watts = None if isinstance(meter, Absent) else idle_watts(raw, meter.step_s)
+        if watts is None or (before is not None and abs(watts / before - 1) <= IDLE_AGREE):
+            break
+        before = watts
+    return raw
 
 
 def idle_watts(raw: Mapping[str, Any] | None, step_s: float | None) -> float | None:
