@@ -22,6 +22,7 @@ from compress.energy.profile import Profile
 from compress.energy.rapl import GRANT
 from compress.energy.sampler import Sampler, events, window_energy
 
+DUTIES = (0.25, 0.5, 0.75, 1.0)
 Load = Callable[[float, float, float], None]
 """load(seconds, duty, period_s): keeps the device busy for a part `duty` of every period."""
 POLL_S = 0.002
@@ -48,7 +49,7 @@ def examine(meter: NvmlCounter, load: Load, uuid: str, driver: str, scale: float
     """Examines a board. `scale` multiplies every duration: 1 takes about two minutes."""
     report = Report()
     report.say("meter", f"{meter.source}, {meter.boundary}, driver {driver}")
-    call_s = _cost_of_a_call(meter, report)
+    call_s = cost_of_a_call(meter, report)
     step_s = _update_period(meter, report, 6 * scale)
     if step_s is None:
         return report
@@ -78,7 +79,7 @@ def examine(meter: NvmlCounter, load: Load, uuid: str, driver: str, scale: float
     return report
 
 
-def _cost_of_a_call(meter: Meter, report: Report) -> float:
+def cost_of_a_call(meter: Meter, report: Report) -> float:
     start = time.perf_counter()
     for _ in range(CALLS):
         meter.read_uj()
@@ -238,18 +239,24 @@ def _square_waves(meter: Meter, report: Report, seconds: float, load: Load, step
 
 def _linearity(meter: Meter, report: Report, seconds: float, load: Load) -> float | None:
     """Mean power over duty, against the straight line from the lowest to the highest."""
-    duties, watts = (0.25, 0.5, 0.75, 1.0), []
-    for duty in duties:
+    found = []
+    for duty in DUTIES:
         energy, lasted, _ = _window(meter, seconds, _at(load, duty, OFF_BEAT_S))
         if energy.joules is None:
             return None
-        watts.append(energy.joules / lasted)
-    slope = (watts[-1] - watts[0]) / (duties[-1] - duties[0])
-    worst = max(abs(w - watts[0] - slope * (d - duties[0])) / watts[-1] for d, w in zip(duties, watts, strict=True))
+        found.append((duty, energy.joules / lasted))
+    return say_linearity(report, found)
+
+
+def say_linearity(report: Report, found: Sequence[tuple[float, float]]) -> float:
+    """One line on (duty, watts): how far they are from a straight line from the first to the last, relative."""
+    (low, first), (high, last) = found[0], found[-1]
+    slope = (last - first) / (high - low)
+    worst = max(abs(watts - first - slope * (duty - low)) / last for duty, watts in found)
+    told = ", ".join(f"{100 * duty:.0f} %: {watts:.1f} W" for duty, watts in found)
     report.say(
         "linearity",
-        f"{', '.join(f'{100 * d:.0f} %: {w:.0f} W' for d, w in zip(duties, watts, strict=True))}; "
-        f"at most {100 * worst:.1f} % from a line (clocks rise with load, so a few percent are usual)",
+        f"{told}; at most {100 * worst:.1f} % from a line (clocks rise with load, so a few percent are usual)",
     )
     return worst
 

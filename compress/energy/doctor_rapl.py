@@ -6,11 +6,9 @@ import time
 from collections.abc import Callable
 from functools import partial
 
-from compress.energy.doctor import Load, Report
+from compress.energy.doctor import DUTIES, Load, Report, cost_of_a_call, say_linearity
 from compress.energy.rapl import Rapl
 
-CALLS = 200
-DUTIES = (0.25, 0.5, 0.75, 1.0)
 DUTY_PERIOD_S = 0.1
 COARSE_S = 0.01  # a window of 1.5 s is then uncertain by 1 %
 REPEATS = 0.01
@@ -20,11 +18,7 @@ def examine_rapl(meter: Rapl, load: Load, scale: float = 1.0) -> Report:
     """Examines the counters. `scale` multiplies every duration: 1 takes about a minute."""
     report = Report()
     report.say("meter", f"{meter.source}, {meter.boundary}")
-    start = time.perf_counter()
-    for _ in range(CALLS):
-        meter.read_uj()
-    call_s = (time.perf_counter() - start) / CALLS
-    report.say("one reading takes", f"{1e6 * call_s:.0f} us")
+    cost_of_a_call(meter, report)
     _period(meter, report, 1.0 * scale)
     idle = _watts(meter, time.sleep, 4 * scale)
     if idle <= 0:
@@ -68,12 +62,7 @@ def _watts(meter: Rapl, busy: Callable[[float], None], seconds: float) -> float:
 def _linearity(meter: Rapl, load: Load, report: Report, seconds: float) -> None:
     """Whether power rises with the share of time under load; it need not be a line where cores sleep or boost."""
     found = [(duty, _watts(meter, partial(_part_time, load, duty), seconds)) for duty in DUTIES]
-    (low, first), (high, last) = found[0], found[-1]
-    apart = max(abs(w - first - (d - low) / (high - low) * (last - first)) for d, w in found) / max(last, 1e-9)
-    told = ", ".join(f"{100 * duty:.0f} %: {watts:.1f} W" for duty, watts in found)
-    report.say(
-        "linearity", f"{told}; at most {100 * apart:.1f} % from a line (clocks rise with load, so some is usual)"
-    )
+    say_linearity(report, found)
 
 
 def _part_time(load: Load, duty: float, seconds: float) -> None:

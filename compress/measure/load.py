@@ -12,16 +12,12 @@ def cpu_load() -> Callable[[float, float, float], None]:
 
     value = torch.randn(512, 512)
 
-    def load(seconds: float, duty: float, period_s: float) -> None:
+    def burn(seconds: float) -> None:
         end = time.monotonic() + seconds
-        while (left := end - time.monotonic()) > 0:
-            busy_until = time.monotonic() + min(left, duty * period_s)
-            while time.monotonic() < busy_until:
-                value @ value
-            if duty < 1:
-                time.sleep(max(0.0, min(end - time.monotonic(), (1 - duty) * period_s)))
+        while time.monotonic() < end:
+            value @ value
 
-    return load
+    return _part_time(burn)
 
 
 def gpu_load(device: str) -> Callable[[float, float, float], None]:
@@ -38,6 +34,12 @@ def gpu_load(device: str) -> Callable[[float, float, float], None]:
             value = weight @ value
             torch.cuda.synchronize(device)
         value = torch.nan_to_num(value, posinf=1.0, neginf=-1.0)
+
+    return _part_time(burn)
+
+
+def _part_time(burn: Callable[[float], None]) -> Callable[[float, float, float], None]:
+    """load(seconds, duty, period_s): burning for a part of every period."""
 
     def load(seconds: float, duty: float, period_s: float) -> None:
         end = time.monotonic() + seconds
