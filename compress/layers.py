@@ -3,10 +3,13 @@
 GPT-2's `Conv1D` is a linear layer with its weight stored as [in, out]; everything here sees [out, in].
 
     LowRankLinear      x [.., in] --first--> [.., rank] --second--> [.., out]
+    Borrowing          x [.., in] --first of another--> [.., rank] --second--> [.., out]
     Smoothed           x [.., in] * smooth [in] --linear--> [.., out]
 """
 
+import weakref
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 from torch import nn
@@ -35,15 +38,60 @@ class LowRankLinear(nn.Module):
         self.rank = rank
         self.first = nn.Linear(in_features, rank, bias=False, device=device, dtype=dtype)
         self.second = nn.Linear(rank, out_features, bias=bias, device=device, dtype=dtype)
+        self.lends = False
+        self._last: tuple[weakref.ref[torch.Tensor], int, torch.Tensor] | None = None
 
     def forward(self, inputs: torch.Tensor) -> torch.Tensor:
         """[.., out] of [.., in]."""
-        outputs: torch.Tensor = self.second(self.first(inputs))
+        outputs: torch.Tensor = self.second(self.narrow(inputs))
         return outputs
+
+    def narrow(self, inputs: torch.Tensor) -> torch.Tensor:
+        """[.., rank] of [.., in]; of a tensor that it has just seen not computed again, where others borrow it.
+
+        Compilers find equal products by themselves; training keeps every one, and so does inference mode, whose
+        tensors do not tell whether they were changed.
+        """
+        if not self.lends or torch.compiler.is_compiling() or torch.is_grad_enabled() or inputs.is_inference():
+            narrow: torch.Tensor = self.first(inputs)
+            return narrow
+        last = self._last  # read once: another thread may put its own here
+        if last is not None and last[0]() is inputs and last[1] == inputs._version:
+            return last[2]
+        narrow = self.first(inputs)
+        self._last = (weakref.ref(inputs, self._forget), inputs._version, narrow)
+        return narrow
+
+    def _forget(self, gone: "weakref.ref[torch.Tensor]") -> None:
+        last = self._last
+        if last is not None and last[0] is gone:
+            self._last = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Without what was computed last: copies begin anew."""
+        return {**self.__dict__, "_last": None}
 
     def extra_repr(self) -> str:
         """Shape and rank, for printing."""
         return f"in_features={self.in_features}, out_features={self.out_features}, rank={self.rank}"
+
+
+class Borrowing(nn.Module):
+    """A linear layer whose weight is second.weight [out, rank] @ lender.first.weight [rank, in].
+
+    The lender is another layer of the same model, given the same inputs; its weight is not held, counted or saved here.
+    """
+
+    def __init__(self, lender: LowRankLinear, second: nn.Linear) -> None:
+        super().__init__()
+        self.second = second
+        lender.lends = True
+        self._lender = (lender,)  # in a tuple, so that it is no submodule of this one
+
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        """[.., out] of [.., in]."""
+        outputs: torch.Tensor = self.second(self._lender[0].narrow(inputs))
+        return outputs
 
 
 class Smoothed(nn.Linear):

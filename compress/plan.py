@@ -123,6 +123,11 @@ def _fitting(recipes: Sequence[Recipe], options: Options, machine: Machine) -> t
         try:
             if name not in workloads:
                 workloads[name] = _named(Workload.load(name))
+            if recipe.padding == "fixed" and workloads[name].task != "text-classification":
+                problems.append(
+                    f"{recipe.name} padding: {name} is of {workloads[name].task}, whose batches need no padding; only "
+                    "text-classification has padding fixed; leave it out"
+                )
         except InputError as error:
             problems.extend(problem for problem in error.problems if problem not in problems)
     if problems:

@@ -8,7 +8,7 @@ from compress import metrics
 from compress.config import InputError
 from compress.errors import gathered
 from compress.recipe import Recipe
-from compress.steps import Layers
+from compress.steps import Layers, LowRank
 from compress.workloads import Workload, source, task_of
 
 
@@ -113,13 +113,15 @@ def needs_training_data(step: Any) -> bool:
 def shape_problems(recipe: Recipe, skeleton: Any) -> list[str]:
     """Steps whose patterns choose nothing, and ranks that save nothing, one sentence each."""
     from compress.layers import matrix, weight_layers
+    from compress.methods.lowrank import groups_of
 
     problems = []
     for index, step in enumerate(recipe.steps):
         if not isinstance(step, Layers) or getattr(step, "structure", "unstructured") != "unstructured":
             continue
         try:
-            layers = list(weight_layers(skeleton, step))
+            chosen = dict(weight_layers(skeleton, step))
+            groups = groups_of(skeleton, step, chosen) if isinstance(step, LowRank) else []
         except InputError as error:
             problems += [f"steps.{index}: {problem}" for problem in error.problems]
             continue
@@ -127,12 +129,14 @@ def shape_problems(recipe: Recipe, skeleton: Any) -> list[str]:
         pruned_before = any(s.method in ("prune", "distill") for s in recipe.steps[:index])
         if rank is None or pruned_before:  # after pruning the shapes are other ones; the step checks them itself
             continue
-        for name, layer in layers:
-            rows, columns = matrix(layer).shape  # [out, in]
-            if rank >= rows * columns / (rows + columns):
+        for group in groups:
+            columns = matrix(chosen[group[0]]).shape[1]
+            rows = sum(matrix(chosen[name]).shape[0] for name in group)  # [out, in], all of a group below one another
+            limit = rows * columns / (rows + columns)
+            if rank >= limit:
                 problems.append(
-                    f"steps.{index}.rank: {rank} saves nothing on {name} [{rows}, {columns}]: two factors of rank r "
-                    f"hold r*({rows}+{columns}) parameters, so r must be under {rows * columns / (rows + columns):.0f}"
+                    f"steps.{index}.rank: {rank} saves nothing on {group[0]} [{rows}, {columns}]: two factors of rank "
+                    f"r hold r*({rows}+{columns}) parameters, so r must be under {limit:.0f}"
                 )
                 break
     return problems

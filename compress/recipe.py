@@ -111,6 +111,9 @@ class Recipe(Config):
     attention: Literal["auto", "eager", "sdpa", "flash_attention_2"] = "auto"
     """How attention is computed: in plain operators, by torch's fused kernel, or by the flash-attn package (half
     precision, CUDA); auto leaves transformers' choice, which is sdpa wherever the architecture has it."""
+    padding: Literal["dynamic", "fixed"] = "dynamic"
+    """Pad a batch of texts to its longest; or every batch to the workload's max_length, as deployments with fixed
+    shapes do, which CUDA graphs need (runtime compile). Text classification only."""
     measure: Measure = Measure()
     """A profile's name, or settings by name."""
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0

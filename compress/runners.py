@@ -35,14 +35,14 @@ def open_runner(spec: Spec, job: Job) -> Runner:
     if spec.path is None:
         dtype = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}[spec.dtype]
         model, processor = source.load_model(job.source, device=first, dtype=dtype)
-        attention = "auto"
+        extra: Mapping[str, Any] = {}
     else:
         trusted = job.workload.trust_remote_code
         model, processor, manifest = artifact.load(Path(spec.path), device=first, trust_remote_code=trusted)
-        attention = manifest.extra.get("attention", "auto")
+        extra = manifest.extra
     if len(job.devices) > 1:
         model = spread(model, pick_all(job.device))
-    return Runner(spec, runtimes.prepare(model, spec.runtime, attention), processor)
+    return Runner(spec, runtimes.prepared(model, spec.runtime, extra), processor)
 
 
 def timing_batches(job: Job, runner: Runner, point: OperatingPoint, count: int) -> list[dict[str, Any]]:

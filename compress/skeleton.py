@@ -17,7 +17,7 @@ from transformers.pytorch_utils import Conv1D
 
 from compress.bundle import swap
 from compress.config import InputError
-from compress.layers import LowRankLinear
+from compress.layers import Borrowing, LowRankLinear
 from compress.packing import backend_of, settings_of
 from compress.workloads import TaskName, task_of
 
@@ -116,9 +116,10 @@ def fill(model: Any, layers: Layers, found: Contents, device: torch.device) -> A
     Raises InputError when tensors and structure do not fit each other.
     """
     left = dict(found.tensors)
-    for name, entry in layers.items():
-        if entry.get("kind") == "lowrank":
-            swap(model, name, _thin(name, left))
+    thin = {name: entry.get("borrows") for name, entry in layers.items() if entry.get("kind") == "lowrank"}
+    for name, lender in sorted(thin.items(), key=lambda item: item[1] is not None):  # those that lend first
+        made = _thin(name, left)
+        swap(model, name, made if lender is None else Borrowing(model.get_submodule(lender), made.second))
     for name, entry in settings_of(layers).items():
         prefix = f"{name}."
         parts = {key.removeprefix(prefix): left.pop(key) for key in list(left) if key.startswith(prefix)}
@@ -143,9 +144,9 @@ def _thin(name: str, tensors: Mapping[str, torch.Tensor]) -> LowRankLinear:
     """An empty low-rank layer; the shapes of quantized halves do not matter, they are replaced whole."""
     bias = f"{name}.second.bias" in tensors
     first, second = tensors.get(f"{name}.first.weight"), tensors.get(f"{name}.second.weight")
-    if first is None or second is None or first.dim() != 2 or second.dim() != 2:
-        return LowRankLinear(1, 1, 1, bias=bias, device="meta")
-    return LowRankLinear(first.shape[1], second.shape[0], first.shape[0], bias=bias, device="meta")
+    rows, rank = second.shape if second is not None and second.dim() == 2 else (1, 1)
+    columns = first.shape[1] if first is not None and first.dim() == 2 else 1
+    return LowRankLinear(columns, rows, rank, bias=bias, device="meta")
 
 
 def _assign(model: nn.Module, name: str, tensor: torch.Tensor) -> None:

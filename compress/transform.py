@@ -50,8 +50,7 @@ def load(path: str | Path, device: str = "cpu", trust_remote_code: bool = False)
     Raises InputError when the folder is damaged, foreign, or made by a newer version.
     """
     model, processor, manifest = artifact.load(Path(path), device=device, trust_remote_code=trust_remote_code)
-    extra = manifest.extra
-    return runtimes.prepare(model, str(extra.get("runtime", "eager")), str(extra.get("attention", "auto"))), processor
+    return runtimes.prepared(model, str(manifest.extra.get("runtime", "eager")), manifest.extra), processor
 
 
 def apply(
@@ -85,7 +84,8 @@ def apply(
     for note in bundle.notes:
         say(f"  {note}")
     bundle = runtimes.finish(bundle, bundle.runtime)
-    return runtimes.prepare(bundle.model, bundle.runtime, recipe.attention)
+    length = live.describe("live", task, tokenizer, model.config).max_length if recipe.padding == "fixed" else None
+    return runtimes.prepare(bundle.model, bundle.runtime, recipe.attention, length)
 
 
 def open_bundle(recipe: Recipe, found: source.Source, device: torch.device, work: Path | None) -> Bundle:
@@ -138,12 +138,15 @@ def build(
                 counts = parameter_counts(bundle.model)
         bundle = runtimes.finish(bundle, bundle.runtime)
         runtimes.prepare(bundle.model, "eager", recipe.attention)  # said now, not when it is measured
+    padded_to = found.workload.max_length if recipe.padding == "fixed" else None
+    padding = [f"padding fixed: every batch is computed at {padded_to} tokens a text"] if padded_to else []
     extra = {
         "fingerprint": fingerprint,
         "runtime": bundle.runtime,
         "attention": recipe.attention,
+        "padded_to": padded_to,
         "transform": recorded(total, steps),
-        "notes": list(bundle.notes),
+        "notes": [*bundle.notes, *padding],
         "parameters": counts[0],
         "nonzero": counts[1],
     }

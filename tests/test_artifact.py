@@ -40,6 +40,7 @@ QUANTO = Quantize(bits=4, format="int4", group_size=32)
 HALF = Prune(structure="feed_forward", fraction=0.5)
 HEADS = Prune(structure="heads", fraction=0.5)
 STUDENT = Distill(keep_every=2, max_steps=2, batch_size=8)
+GROUPED = LowRank(parameters=0.5, grouped=True)
 RECOVER = Distill(max_steps=2, batch_size=8)
 
 # case -> steps; the part before the colon is the model
@@ -53,6 +54,11 @@ CASES: dict[str, tuple[Any, ...]] = {
     "bert:unstructured": (Prune(structure="unstructured", fraction=0.5),),
     "bert:lowrank": (LowRank(rank=8),),
     "bert:lowrank+llm_int8": (LowRank(rank=8), LLM8),
+    "bert:grouped": (GROUPED,),
+    "bert:grouped+llm_int8": (GROUPED, LLM8),
+    "bert:grouped+openvino_int8": (GROUPED, STATIC8),
+    "bert:grouped+distill": (GROUPED, RECOVER),
+    "llama:grouped+nf4": (GROUPED, NF4),
     "bert:onnxruntime_int8": (INT8,),
     "bert:openvino_int8": (STATIC8,),
     "bert:openvino_int8_weight": (Quantize(bits=8, format="int8_weight", backend="openvino"),),

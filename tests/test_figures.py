@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from compress import figures, trace
-from compress.energy import Gpu, nvml
-from compress.energy.sampler import idle_watts, integrated_power, movements, steady_idle, window_energy
+from compress.energy import Gpu, nvml, sampler
+from compress.energy.sampler import idle, idle_watts, integrated_power, movements, steady_idle, window_energy
 from compress.energy.simulate import Board, Simulator
 from compress.measure import latency
 from compress.measure.latency import settled
@@ -81,6 +81,24 @@ def test_idle_power_is_taken_once_clocks_have_come_down(monkeypatch: Any) -> Non
     late = clock.monotonic()
     assert idle_watts(steady_idle(meter, 2.0), meter.step_s) == pytest.approx(80, rel=0.01)
     assert clock.monotonic() - late < 7  # two looks
+
+
+def test_idle_power_is_looked_at_again_where_the_sampler_came_too_late(monkeypatch: Any) -> None:
+    clock = VirtualTime.install(monkeypatch)
+    monkeypatch.setitem(sys.modules, "pynvml", Simulator([Board("GPU-a", watts=80.0)], clock.monotonic))
+    meter = nvml.find(Gpu("a"))
+    assert isinstance(meter, nvml.NvmlCounter)
+    looks: list[int] = []
+
+    def late_at_first(*given: Any) -> Any:
+        looks.append(1)
+        raw = idle(*given)
+        assert raw is not None
+        return {**raw, "samples": []} if len(looks) in (1, 3) else raw
+
+    monkeypatch.setattr(sampler, "idle", late_at_first)
+    assert idle_watts(steady_idle(meter, 2.0), meter.step_s) == pytest.approx(80, rel=0.01)
+    assert len(looks) == 4  # the second and the fourth agree
 
 
 def test_idle_gross_and_net_are_all_there(monkeypatch: Any) -> None:

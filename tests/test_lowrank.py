@@ -7,10 +7,10 @@ import torch
 from torch import nn
 
 from compress.config import InputError
-from compress.layers import LowRankLinear, matrix
+from compress.layers import Borrowing, LowRankLinear, matrix
 from compress.methods.lowrank import break_even, factorize, lowrank, rank_of_energy
 from compress.steps import LowRank
-from tests.made_models import MODELS, bert, bundle, gpt2, llama, logits
+from tests.made_models import MODELS, bert, bundle, gpt2, inputs, llama, logits, trainable
 
 
 def test_factors_are_the_best_approximation_of_their_rank() -> None:
@@ -129,3 +129,93 @@ def test_a_weight_tied_to_the_embedding_is_refused() -> None:
 def test_no_match_names_layers_that_exist() -> None:
     with pytest.raises(InputError, match=r"bert\.encoder\.layer\.0\.attention\.self\.query"):
         lowrank(bundle(bert()), LowRank(include=("nothing*",)))
+
+
+GROUPED = ["bert", "llama", "vit"]
+
+
+@pytest.mark.parametrize("kind", GROUPED)
+def test_grouped_projections_are_the_best_approximation_of_all_three_together(kind: str) -> None:
+    model = MODELS[kind]()
+    dense = copy.deepcopy(model)
+    done = lowrank(bundle(model), LowRank(parameters=0.5, grouped=True))
+    borrowers = {name: entry["borrows"] for name, entry in done.layers.items() if "borrows" in entry}
+    lenders = sorted(set(borrowers.values()))
+    assert lenders and len(borrowers) == 2 * len(lenders)
+    for lender in lenders:
+        group = [lender, *(name for name, of in borrowers.items() if of == lender)]
+        rank = done.layers[lender]["rank"]
+        first = done.model.get_submodule(lender).first.weight
+        whole = torch.cat([matrix(dense.get_submodule(name)) for name in group])
+        thin = torch.cat([done.model.get_submodule(name).second.weight @ first for name in group])
+        error = (whole - thin).square().sum()
+        torch.testing.assert_close(error, torch.linalg.svdvals(whole)[rank:].square().sum(), rtol=1e-3, atol=1e-6)
+        parameters = [p for name in group for p in done.model.get_submodule(name).parameters()]
+        assert sum(p.numel() for p in parameters if p.dim() == 2) == rank * sum(whole.shape)  # the input's side once
+
+
+@pytest.mark.parametrize("kind", GROUPED)
+def test_the_shared_matrix_is_multiplied_once_and_answers_are_the_same_as_with_none_shared(kind: str) -> None:
+    done = lowrank(bundle(MODELS[kind]()), LowRank(parameters=0.5, grouped=True))
+    lender = next(entry["borrows"] for entry in done.layers.values() if "borrows" in entry)
+    calls: list[int] = []
+    done.model.get_submodule(lender).first.register_forward_hook(lambda *_: calls.append(1))
+    with torch.no_grad():
+        once = logits(done.model)
+        assert len(calls) == 1
+        again = logits(done.model)
+        assert len(calls) == 2  # other inputs, though equal ones
+    torch.testing.assert_close(once, again, rtol=0, atol=0)
+    calls.clear()
+    with torch.enable_grad():
+        trained = done.model(**inputs(done.model)).logits
+    assert len(calls) == 3  # training keeps every product
+    torch.testing.assert_close(trained.detach(), once, rtol=1e-5, atol=1e-5)
+
+
+def test_a_tensor_changed_in_place_is_multiplied_anew() -> None:
+    thin = LowRankLinear(8, 8, 2)
+    other = Borrowing(thin, LowRankLinear(8, 8, 2).second)
+    given = torch.ones(3, 8)
+    with torch.no_grad():
+        before = other(given)
+        given.mul_(2)
+        torch.testing.assert_close(other(given) - other.second.bias, 2 * (before - other.second.bias))
+        assert thin._last is not None
+        del given
+        assert thin._last is None  # nothing of the last batch is kept
+
+
+def test_copies_of_grouped_layers_borrow_from_the_copy() -> None:
+    done = lowrank(bundle(bert()), LowRank(parameters=0.5, grouped=True))
+    copied = copy.deepcopy(done.model)
+    before = logits(done.model)
+    with torch.no_grad():
+        for name, entry in done.layers.items():
+            if "borrows" not in entry:
+                copied.get_submodule(name).first.weight.zero_()
+    assert not torch.equal(logits(copied), before)
+    torch.testing.assert_close(logits(done.model), before, rtol=0, atol=0)
+
+
+def test_grouped_saves_more_at_the_same_error_and_is_weighted_like_single_layers() -> None:
+    for kind in ("activation", "whitened", "fisher"):
+        config = LowRank(parameters=0.5, grouped=True, weighting=kind, calibration_examples=16)
+        done = lowrank(trainable(bert()), config)
+        assert logits(done.model).isfinite().all()
+        assert any("borrows" in entry for entry in done.layers.values())
+
+
+def test_grouped_below_its_own_break_even_is_taken_where_single_layers_would_refuse() -> None:
+    rank = 20  # of 32 x 32: single layers pay below 16, the group of three below 24
+    only = ("*query", "*key", "*value")
+    with pytest.raises(InputError, match="saves nothing"):
+        lowrank(bundle(bert()), LowRank(rank=rank, include=only))
+    done = lowrank(bundle(bert()), LowRank(rank=rank, include=only, grouped=True))
+    assert {entry["rank"] for entry in done.layers.values()} == {rank}
+
+
+def test_grouping_leaves_what_is_one_weight_already_and_two_of_three_alone() -> None:
+    assert not any("borrows" in e for e in lowrank(bundle(gpt2()), LowRank(grouped=True)).layers.values())
+    done = lowrank(bundle(bert()), LowRank(grouped=True, exclude=("*key", "*classifier*")))
+    assert not any("borrows" in entry for entry in done.layers.values())

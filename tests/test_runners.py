@@ -10,8 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from transformers import pipeline
 
 from compress import figures, load, runners, session
+from compress.config import InputError
 from compress.energy import Gpu, nvml
 from compress.energy.sampler import idle_watts, window_energy
 from compress.energy.simulate import Board, Simulator
@@ -24,6 +27,7 @@ from compress.workloads import Workload, source
 from tests.helpers import QUICK, compress, read_result
 
 SHORT = PROFILES["quick"].model_copy(update={"rounds": 3, "window_s": 0.3, "preroll_s": 0.0, "warmup_s": 1.0})
+STEP_S = 0.1  # of the simulated counter: other work on this machine may hold its reader up for half of that
 REFERENCES = (("fp32 eager", "fp32"), ("bf16 eager", "bf16"))
 
 
@@ -98,29 +102,34 @@ def test_a_model_that_fails_in_a_round_is_left_out_and_the_others_go_on(
 
 
 def test_a_whole_session_on_a_simulated_board_gives_its_joules(workload: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    board = Board("GPU-a", watts=200.0, period_s=0.02, processes=lambda _: (os.getpid(),))
+    board = Board("GPU-a", watts=200.0, period_s=STEP_S, processes=lambda _: (os.getpid(),))
     simulator = Simulator([board], time.monotonic)
     monkeypatch.setitem(sys.modules, "pynvml", simulator)
     meter = nvml.find(Gpu("a"))
     assert isinstance(meter, nvml.NvmlCounter)
-    meter.step_s, meter.harmed_by_reading = 0.02, False  # as doctor would have found
+    meter.step_s, meter.harmed_by_reading = STEP_S, False  # as doctor would have found
     monkeypatch.setattr(session, "find_meter", lambda *_: meter)
-    monkeypatch.setattr(session, "IDLE_S", 0.2)
+    monkeypatch.setattr(session, "IDLE_S", 0.5)
     monkeypatch.setattr(latency, "settle", lambda *_: None)  # a minute
     answer = run_session(replace(job(workload, "together"), settings=SHORT), {})
     assert answer["foreign_processes"] == 0
     assert idle_watts(answer["idle"]["loaded"], answer["meter"]["step_s"]) == pytest.approx(200, rel=0.1)
     judged = {"references": ["fp32 eager", "bf16 eager"], "against": "fp32 eager", "metric": "accuracy", "seed": 0}
     raw = figures.from_trace({**answer, "judged_by": judged})
-    for name, _ in REFERENCES:
-        (point,) = figures.points(raw, name)
-        assert point.energy_j is not None, point.energy_reason
-        assert point.grade in ("C", "D")  # short windows; or other tests keep the cores busy
-    windows = [window for runner in answer["runners"] for window in runner["points"][0]["rounds"]]
-    for window in windows:  # on a busy machine the sampler comes late, and says so
-        energy = window_energy(answer["samples"], window["started_ns"], window["ended_ns"], 0.02)
-        true = 200e-9 * (window["ended_ns"] - window["started_ns"])
-        assert energy.joules == pytest.approx(true, rel=energy.edge_error + 0.005)
+    seen = 0
+    for runner in answer["runners"]:  # on a busy machine the sampler comes late, and says so
+        late = False
+        for window in runner["points"][0]["rounds"]:
+            energy = window_energy(answer["samples"], window["started_ns"], window["ended_ns"], STEP_S)
+            true = 200e-9 * (window["ended_ns"] - window["started_ns"])
+            late |= energy.joules is None
+            seen += energy.joules is not None
+            assert energy.joules is None or energy.joules == pytest.approx(true, rel=energy.edge_error + 0.005)
+        (point,) = figures.points(raw, runner["name"])
+        assert late == (point.energy_j is None)
+        assert not late or "did not move near both edges" in str(point.energy_reason)
+        assert late or point.grade in ("C", "D")  # short windows; or other tests keep the cores busy
+    assert seen
 
 
 @pytest.mark.parametrize(
@@ -179,3 +188,34 @@ def test_attention_in_plain_operators_is_what_is_measured(workload: Path, tmp_pa
     assert dense == eager
     model, _ = load(tmp_path / "artifacts" / "my" / "attention_eager")
     assert model.config._attn_implementation == "eager"
+
+
+def test_fixed_padding_is_computed_at_one_length_and_answers_alike(workload: Path, tmp_path: Path) -> None:
+    done = compress("run", "bert_dense", "padding_fixed", "--workload", workload, *QUICK, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    dense, fixed = (read_result(tmp_path, name) for name in ("bert_dense", "padding_fixed"))
+    assert dense.accuracy.right == fixed.accuracy.right
+    length = Workload.load(str(workload)).max_length
+    assert any(f"every batch is computed at {length} tokens" in note for note in fixed.notes)
+    model, tokenizer = load(tmp_path / "artifacts" / "my" / "padding_fixed")
+    plain, _ = load(tmp_path / "artifacts" / "my" / "bert_dense")
+    seen: list[int] = []
+    model.model.register_forward_pre_hook(
+        lambda _, a, given: seen.append(given["input_ids"].shape[1]), with_kwargs=True
+    )
+    texts = tokenizer(["a few words", "one"], padding=True, return_tensors="pt")
+    torch.testing.assert_close(model(**texts).logits, plain(**texts).logits, atol=1e-5, rtol=1e-5)
+    assert seen == [length]
+    with pytest.raises(InputError, match=f"expected at most {length}; cut them"):
+        model(input_ids=torch.ones(1, length + 1, dtype=torch.long))
+    answer = pipeline("text-classification", model=model, tokenizer=tokenizer)("a few words")
+    assert (
+        answer[0]["label"]
+        == pipeline("text-classification", model=plain, tokenizer=tokenizer)("a few words")[0]["label"]
+    )
+
+
+def test_fixed_padding_is_of_texts(tmp_path: Path) -> None:
+    done = compress("run", "padding_fixed", "--workload", "digits-vit", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "padding: digits-vit is of image-classification" in done.stderr

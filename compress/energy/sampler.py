@@ -287,16 +287,23 @@ def idle(meter: Meter | Absent, seconds: float) -> dict[str, Any] | None:
 def steady_idle(meter: Meter | Absent, seconds: float) -> dict[str, Any] | None:
     """`idle`, taken again until two in a row agree: clocks stay up for a while after work, and power with them.
 
-    The last one taken where they do not agree within `IDLE_TRIES`.
+    Where they do not agree within `IDLE_TRIES`, the last one that tells: a sampler that came too late is no reason to
+    have none.
     """
     before: float | None = None
+    kept: dict[str, Any] | None = None
     for _ in range(IDLE_TRIES):
         raw = idle(meter, seconds)
-        watts = None if isinstance(meter, Absent) else idle_watts(raw, meter.step_s)
-        if watts is None or (before is not None and abs(watts / before - 1) <= IDLE_AGREE):
-            break
-        before = watts
-    return raw
+        if raw is None or isinstance(meter, Absent):
+            return None
+        watts = idle_watts(raw, meter.step_s)
+        if watts is None:
+            kept = kept or raw
+            continue
+        if before is not None and abs(watts / before - 1) <= IDLE_AGREE:
+            return raw
+        before, kept = watts, raw
+    return kept
 
 
 def idle_watts(raw: Mapping[str, Any] | None, step_s: float | None) -> float | None:

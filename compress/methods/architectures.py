@@ -4,6 +4,7 @@ Written by hand: names differ per family and a wrong guess slices the wrong matr
 model (`layers`) or to one layer (the rest), as transformers 5 names them.
 """
 
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -155,6 +156,19 @@ def architecture_of(model: Any, step: str) -> Architecture:
             f"{step}: model type {kind!r} is not one whose layers are known; known are {', '.join(ARCHITECTURES)}"
         )
     return ARCHITECTURES[kind]
+
+
+def projections(model: Any, names: Collection[str], step: str) -> list[tuple[str, ...]]:
+    """These layers in their order, query, key and value of one attention together where all three are among them.
+
+    Raises InputError for an unknown architecture.
+    """
+    group_of = {}
+    for layer in layers_of(model, step):
+        group = tuple(layer.child(getattr(layer.architecture, part)) for part in ("query", "key", "value"))
+        if len(set(group)) == len(group) and set(group) <= set(names):
+            group_of.update(dict.fromkeys(group, group))
+    return list(dict.fromkeys(group_of.get(name, (name,)) for name in names))
 
 
 def layers_path(model: Any, architecture: Architecture) -> str:

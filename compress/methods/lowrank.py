@@ -4,9 +4,13 @@ Eckart and Young 1936; `compress.methods.weighting` says by which error. It pays
 same number of parameters:
 
     r * (out + in) < out * in      =>      r < out * in / (out + in)
+
+Grouped, query, key and value are one weight [3 out, in], and B is computed once for all three:
+
+    [Wq; Wk; Wv] = [Aq; Ak; Av] @ B      pays below 3 out * in / (3 out + in)
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -14,8 +18,9 @@ from torch import nn
 
 from compress.bundle import Bundle, swap
 from compress.config import InputError
-from compress.layers import LowRankLinear, matrix, weight_layers
+from compress.layers import Borrowing, LowRankLinear, matrix, weight_layers
 from compress.methods import weighting
+from compress.methods.architectures import projections
 from compress.methods.calibrate import gradients
 from compress.methods.capture import walk
 from compress.methods.weighting import Weighting
@@ -29,23 +34,25 @@ def lowrank(bundle: Bundle, config: LowRank) -> Bundle:
     Raises InputError, before anything is changed, for a rank that saves nothing and for a weight that is tied.
     """
     chosen = dict(weight_layers(bundle.model, config))
-    problems = [p for name, module in chosen.items() for p in _problems(name, module, bundle.model, config)]
+    groups = groups_of(bundle.model, config, chosen)
+    problems = [p for group in groups for p in _problems(group, chosen, bundle.model, config)]
     if problems:
         raise InputError(problems)
     shared = _shared_ranks(bundle, config, chosen) if config.allocation == "shared" else {}
     layers: dict[str, dict[str, Any]] = {}
     dense: list[str] = []
-    for name, weighted in track(_weightings(bundle, config, chosen), "low rank", len(chosen)):
-        module = chosen[name]
-        weight = matrix(module)  # [out, in]
+    for group, weighted in track(_weightings(bundle, config, chosen, groups), "low rank", len(groups)):
+        modules = [chosen[name] for name in group]
+        weight = torch.cat([matrix(module) for module in modules])  # [out, in]
         limit = break_even(*weight.shape)
         factors = split(weighted.applied(weight))
-        rank = shared[name] if shared else _rank(config, weight, factors[1])
+        rank = shared[group[0]] if shared else _rank(config, weight, factors[1])
         if rank >= limit:
-            dense.append(f"{name} (rank {rank}, pays below {limit:.1f})")
+            dense.append(f"{group[0]} (rank {rank}, pays below {limit:.1f})")
             continue
-        swap(bundle.model, name, _thin(module, weighted.undone(*cut(factors, rank))))
-        layers[name] = {"kind": "lowrank", "rank": rank}
+        _put(bundle.model, group, modules, weighted.undone(*cut(factors, rank)))
+        layers[group[0]] = {"kind": "lowrank", "rank": rank}
+        layers |= {name: {"kind": "lowrank", "rank": rank, "borrows": group[0]} for name in group[1:]}
     if not layers:
         raise InputError(
             f"lowrank energy {config.energy}: no layer reaches it below the rank where it pays; first of "
@@ -58,18 +65,31 @@ def lowrank(bundle: Bundle, config: LowRank) -> Bundle:
     return bundle.changed(bundle.model, layers, *notes)
 
 
-def _weightings(bundle: Bundle, config: LowRank, chosen: Mapping[str, nn.Module]) -> Iterator[tuple[str, Weighting]]:
-    """The weighting of each layer, one block after another: a later one sees what an earlier one has become."""
+Group = tuple[str, ...]
+"""Names of layers that are split as one weight: their rows below one another. Mostly one layer by itself."""
+
+
+def groups_of(model: Any, config: LowRank, names: Collection[str]) -> list[Group]:
+    """The chosen layers in their order, as they are split. Raises InputError where grouping does not know the model."""
+    return projections(model, names, "lowrank grouped") if config.grouped else [(name,) for name in names]
+
+
+def _weightings(
+    bundle: Bundle, config: LowRank, chosen: Mapping[str, nn.Module], groups: Sequence[Group]
+) -> Iterator[tuple[Group, Weighting]]:
+    """The weighting of each group, one block after another: a later one sees what an earlier one has become."""
     step, count = f"lowrank weighting {config.weighting}", config.calibration_examples
     if config.weighting == "plain":
-        yield from ((name, Weighting()) for name in chosen)
+        yield from ((group, Weighting()) for group in groups)
     elif config.weighting == "fisher":
         squares = weighting.squared_gradients(chosen, gradients(bundle, step, count, batch_size=1))
-        yield from ((name, weighting.fisher(squares[name])) for name in chosen)
+        yield from ((group, weighting.fisher(torch.cat([squares[name] for name in group]))) for group in groups)
     else:
         make = weighting.activation if config.weighting == "activation" else weighting.whitened
+        led = {group[0]: group for group in groups}  # all of a group are given the same inputs
         for name, inputs in walk(bundle, step, count, chosen):
-            yield name, Weighting() if inputs is None else make(inputs)
+            if name in led:
+                yield led[name], Weighting() if inputs is None else make(inputs)
 
 
 def _shared_ranks(bundle: Bundle, config: LowRank, chosen: Mapping[str, nn.Module]) -> dict[str, int]:
@@ -78,7 +98,8 @@ def _shared_ranks(bundle: Bundle, config: LowRank, chosen: Mapping[str, nn.Modul
     examples = gradients(bundle, "lowrank allocation shared", config.calibration_examples, batch_size=1)
     sensitivities = weighting.output_sensitivities(chosen, examples)
     spectra = {}
-    for name, weighted in track(_weightings(bundle, config, chosen), "ranks", len(chosen)):
+    single = [(name,) for name in chosen]
+    for (name,), weighted in track(_weightings(bundle, config, chosen, single), "ranks", len(chosen)):
         weight = matrix(chosen[name])
         losses = torch.linalg.svdvals(weighted.applied(weight)).double().square() * sensitivities[name]
         spectra[name] = (losses, tuple(weight.shape))
@@ -159,12 +180,13 @@ def _rank(config: LowRank, weight: torch.Tensor, singular: torch.Tensor) -> int:
     return int(config.kept_parameters * break_even(*weight.shape))
 
 
-def _problems(name: str, module: nn.Module, model: nn.Module, config: LowRank) -> list[str]:
-    """Why this layer cannot be split as asked: at most one sentence."""
-    out_features, in_features = matrix(module).shape
+def _problems(group: Group, chosen: Mapping[str, nn.Module], model: nn.Module, config: LowRank) -> list[str]:
+    """Why this group cannot be split as asked: at most one sentence."""
+    name, in_features = group[0], matrix(chosen[group[0]]).shape[1]
+    out_features = sum(matrix(chosen[each]).shape[0] for each in group)
     limit = break_even(out_features, in_features)
     embeddings = getattr(model, "get_input_embeddings", lambda: None)()
-    if embeddings is not None and getattr(embeddings, "weight", None) is module.weight:
+    if embeddings is not None and getattr(embeddings, "weight", None) is chosen[name].weight:
         return [f"{name}: its weight is tied to the input embedding; exclude it from lowrank"]
     if config.rank is not None and config.rank >= limit:
         return [
@@ -180,9 +202,20 @@ def _problems(name: str, module: nn.Module, model: nn.Module, config: LowRank) -
     return []
 
 
-def _thin(module: nn.Module, factors: tuple[torch.Tensor, torch.Tensor]) -> LowRankLinear:
-    """A low-rank layer with these factors and the dense layer's bias, dtype and device."""
-    left, right = factors  # [out, r], [r, in]
+def _put(
+    model: nn.Module, group: Group, modules: Sequence[nn.Module], factors: tuple[torch.Tensor, torch.Tensor]
+) -> None:
+    """Puts low-rank layers in the place of a group's; the first one holds what all share."""
+    left, right = factors  # [rows of all, r], [r, in]
+    parts = left.split([matrix(module).shape[0] for module in modules])
+    lender = _thin(modules[0], parts[0], right)
+    swap(model, group[0], lender)
+    for name, module, part in zip(group[1:], modules[1:], parts[1:], strict=True):
+        swap(model, name, Borrowing(lender, _thin(module, part, right).second).train(module.training))
+
+
+def _thin(module: nn.Module, left: torch.Tensor, right: torch.Tensor) -> LowRankLinear:
+    """A low-rank layer with the factors [out, r] and [r, in] and the dense layer's bias, dtype and device."""
     weight = matrix(module)
     bias = module.bias
     thin = LowRankLinear(

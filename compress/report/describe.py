@@ -71,6 +71,7 @@ def _steps(result: Result) -> Iterable[str]:
         yield "no steps: the dense model"
     attention = result.recipe.get("attention", "auto")
     said = "" if attention == "auto" else f", attention {attention}"
+    said += ", padding fixed" if result.recipe.get("padding") == "fixed" else ""
     yield f"runtime {result.runtime}{said}, seed {result.seed}"
 
 

@@ -4,6 +4,7 @@
 loaded model ready to be measured under one.
 """
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -12,6 +13,7 @@ from compress.config import InputError
 from compress.devices import computes_bf16
 from compress.formats import GRAPHS, PLAIN_RUNTIMES
 from compress.graph import GraphModel, exported
+from compress.runtimes.padded import Padded
 
 
 def finish(bundle: Bundle, runtime: str) -> Bundle:
@@ -41,20 +43,24 @@ def finish(bundle: Bundle, runtime: str) -> Bundle:
     return replace(bundle, runtime=settled)
 
 
-def prepare(model: Any, runtime: str, attention: str = "auto") -> Any:
+def prepare(model: Any, runtime: str, attention: str = "auto", padded_to: int | None = None) -> Any:
     """The module to run under `runtime`: compiled for compile, else the model itself, with its attention computed so.
 
-    Raises InputError for an implementation of attention that the model or this machine does not have.
+    `padded_to`: every batch of texts is padded to so many tokens. Raises InputError for an implementation of attention
+    that the model or this machine does not have.
     """
     if attention != "auto":
         _take_attention(model, attention)
-    if isinstance(model, GraphModel):
-        return model
-    if runtime != "compile":
-        return model
-    from compress.runtimes.compiled import compile_model
+    if runtime == "compile" and not isinstance(model, GraphModel):
+        from compress.runtimes.compiled import compile_model
 
-    return compile_model(model)
+        model = compile_model(model, fixed=padded_to is not None)
+    return model if padded_to is None else Padded(model, padded_to)
+
+
+def prepared(model: Any, runtime: str, extra: Mapping[str, Any]) -> Any:
+    """`prepare` with what a manifest's extra says of how the artifact is to be run."""
+    return prepare(model, runtime, str(extra.get("attention", "auto")), extra.get("padded_to"))
 
 
 def _take_attention(model: Any, attention: str) -> None:

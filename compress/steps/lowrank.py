@@ -17,6 +17,9 @@ class LowRank(Layers):
     """Or: fraction of each layer's parameters to keep; the rank follows from its shape."""
     energy: Fraction | None = None
     """Or: fraction of the squared singular values to keep; layers where that saves nothing stay dense."""
+    grouped: bool = False
+    """Split query, key and value of an attention as one weight: they share the thin matrix at the input, which is
+    stored and multiplied once."""
     allocation: Literal["uniform", "shared"] = "uniform"
     """Give every layer the same fraction of its parameters, or share one budget: most to layers that lose most."""
     weighting: Literal["plain", "activation", "whitened", "fisher"] = "plain"
@@ -39,6 +42,8 @@ class LowRank(Layers):
             raise ValueError("allocation shared divides a budget of parameters; give it by parameters")
         if self.allocation == "shared" and self.weighting != "whitened":
             raise ValueError("allocation shared compares errors of outputs; give weighting: whitened")
+        if self.allocation == "shared" and self.grouped:
+            raise ValueError("allocation shared weighs single layers against one another; leave out grouped")
         return self
 
     @property
