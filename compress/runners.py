@@ -27,7 +27,6 @@ def open_runner(spec: Spec, job: Job) -> Runner:
     import torch
 
     from compress import artifact, runtimes
-    from compress.devices import pick_all, spread
 
     first = job.devices[0] if len(job.devices) == 1 else "cpu"  # several: no one of them need hold the whole model
     if first == "cpu" and spec.low_bit and len(job.devices) > 1:
@@ -35,14 +34,17 @@ def open_runner(spec: Spec, job: Job) -> Runner:
     if spec.path is None:
         dtype = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}[spec.dtype]
         model, processor = source.load_model(job.source, device=first, dtype=dtype)
-        extra: Mapping[str, Any] = {}
-    else:
-        trusted = job.workload.trust_remote_code
-        model, processor, manifest = artifact.load(Path(spec.path), device=first, trust_remote_code=trusted)
-        extra = manifest.extra
-    if len(job.devices) > 1:
-        model = spread(model, pick_all(job.device))
-    return Runner(spec, runtimes.prepared(model, spec.runtime, extra), processor)
+        return Runner(spec, runtimes.prepare(_placed(model, job), spec.runtime), processor)
+    trusted = job.workload.trust_remote_code
+    model, processor, manifest = artifact.load(Path(spec.path), device=first, trust_remote_code=trusted)
+    return Runner(spec, runtimes.prepared(_placed(model, job), spec.runtime, manifest), processor)
+
+
+def _placed(model: Any, job: Job) -> Any:
+    """The model where it is measured: as it was loaded, or divided among several GPUs."""
+    from compress.devices import pick_all, spread
+
+    return spread(model, pick_all(job.device)) if len(job.devices) > 1 else model
 
 
 def timing_batches(job: Job, runner: Runner, point: OperatingPoint, count: int) -> list[dict[str, Any]]:

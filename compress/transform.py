@@ -21,6 +21,7 @@ from compress.methods import apply_step
 from compress.progress import say
 from compress.ranks import rank
 from compress.recipe import Recipe
+from compress.runtimes.sparse import take_sparse_kernels
 from compress.steps import Step
 from compress.workloads import TaskName, live, source
 
@@ -50,7 +51,7 @@ def load(path: str | Path, device: str = "cpu", trust_remote_code: bool = False)
     Raises InputError when the folder is damaged, foreign, or made by a newer version.
     """
     model, processor, manifest = artifact.load(Path(path), device=device, trust_remote_code=trust_remote_code)
-    return runtimes.prepared(model, str(manifest.extra.get("runtime", "eager")), manifest.extra), processor
+    return runtimes.prepared(model, str(manifest.extra.get("runtime", "eager")), manifest), processor
 
 
 def apply(
@@ -85,7 +86,8 @@ def apply(
         say(f"  {note}")
     bundle = runtimes.finish(bundle, bundle.runtime)
     length = live.describe("live", task, tokenizer, model.config).max_length if recipe.padding == "fixed" else None
-    return runtimes.prepare(bundle.model, bundle.runtime, recipe.attention, length)
+    finished = take_sparse_kernels(bundle.model, bundle.layers)
+    return runtimes.prepare(finished, bundle.runtime, recipe.attention, length)
 
 
 def open_bundle(recipe: Recipe, found: source.Source, device: torch.device, work: Path | None) -> Bundle:

@@ -8,14 +8,16 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch.sparse import SparseSemiStructuredTensor
 
 from compress import Recipe, apply, result_files
 from compress.checkup import checkup
 from compress.energy import Absent, find_meter, gpus_of, nvml
 from compress.energy.sampler import Sampler, window_energy
 from compress.formats import BITS, ROWS, Row
-from compress.measure import latency, machine
+from compress.measure import kernels, latency, machine
 from compress.recipe import PROFILES
+from compress.runtimes.sparse import CAPABILITY
 from compress.stats import paired_ratio
 from tests.helpers import QUICK, assets, compress, environment, tokenizer
 
@@ -51,6 +53,41 @@ def test_every_format_on_cuda_answers_nearly_like_the_dense_model(row: Row) -> N
     assert torch.isfinite(ours).all()
     if bits >= 3:  # fewer need training
         assert (ours - dense).norm() <= (0.3 if bits >= 4 else 0.6) * dense.norm() + 0.05
+
+
+@pytest.mark.parametrize("dtype", ["fp16", "bf16"])
+def test_two_of_four_zeros_are_skipped_by_sparse_tensor_cores(dtype: str) -> None:
+    if torch.cuda.get_device_capability() < CAPABILITY or not torch.backends.cusparselt.is_available():
+        pytest.skip("needs sparse tensor cores and cuSPARSELt")
+    prune = {"method": "prune", "structure": "unstructured", "fraction": 0.5, "pattern": "2:4"}
+    recipe = Recipe.model_validate({"steps": [prune, {"method": "cast", "dtype": dtype}]})
+    model = wide_bert().cuda()  # type: ignore[attr-defined]
+    batch = {k: v.cuda() for k, v in tokenizer()(["the film was great"] * 16, return_tensors="pt").items()}
+    thin = apply(recipe, model, tokenizer())
+    held = [m for m in thin.modules() if isinstance(getattr(m, "weight", None), SparseSemiStructuredTensor)]
+    assert len(held) >= 12  # six layers of each of two blocks
+    with torch.no_grad():
+        ours = thin(**batch).logits.float()
+        label = kernels.label(thin, batch, "cuda:0", low_bit=False)
+        for module in held:
+            module.weight = torch.nn.Parameter(module.weight.to_dense(), requires_grad=False)
+        dense = thin(**batch).logits.float()
+    assert label.label == "real", label
+    torch.testing.assert_close(ours, dense, atol=0.02, rtol=0.02)  # sums in another order
+
+
+def test_fixed_shapes_run_as_cuda_graphs() -> None:
+    recipe = Recipe.model_validate({"runtime": "compile", "padding": "fixed"})
+    model = wide_bert().cuda()  # type: ignore[attr-defined]
+    batch = {k: v.cuda() for k, v in tokenizer()(["the film was great"] * 8, return_tensors="pt").items()}
+    with torch.no_grad():
+        plain = model(**batch).logits
+        compiled = apply(recipe, model, tokenizer())
+        for _ in range(4):  # compiled, warmed, recorded, replayed
+            answer = compiled(**batch).logits.clone()
+        found = kernels.label(compiled, batch, "cuda:0", low_bit=False)
+    torch.testing.assert_close(answer, plain, atol=1e-3, rtol=1e-3)
+    assert found.label == "real"
 
 
 def test_the_meter_is_the_boards_own_counter_and_it_moves_under_load() -> None:

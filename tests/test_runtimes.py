@@ -11,6 +11,7 @@ from typing import Any
 import openvino
 import pytest
 import torch
+from torch import nn
 
 from compress import runtimes
 from compress.config import InputError
@@ -18,6 +19,7 @@ from compress.graph import OnnxModel, export
 from compress.measure import kernels
 from compress.methods import apply_step
 from compress.openvino_graph import OpenVinoModel
+from compress.runtimes import sparse
 from compress.steps import Cast, Prune, Quantize
 from tests import made_models
 from tests.helpers import ROOT
@@ -302,3 +304,42 @@ def test_int8_graphs_answer_texts_as_long_as_a_head_is_wide_as_well_as_others(na
             return float((made(**given).logits - dense(**given).logits).abs().max())
 
     assert error(width) < 2 * max(error(width - 1), error(width + 1))
+
+
+def two_of_four(rows: int, columns: int, dtype: torch.dtype = torch.bfloat16) -> torch.Tensor:
+    """A weight with two zeros in every four."""
+    weight = torch.randn(rows, columns, generator=torch.Generator().manual_seed(0)).reshape(-1, 4)
+    weight[:, ::2] = 0
+    return weight.reshape(rows, columns).to(dtype)
+
+
+def test_only_weights_that_lose_nothing_are_given_to_sparse_kernels() -> None:
+    fine = two_of_four(32, 48)
+    assert sparse.fits(fine)
+    assert sparse.fits(fine.half())
+    assert not sparse.fits(fine.float())  # in 32 bits the cores take another pattern
+    assert not sparse.fits(two_of_four(2, 48)) and not sparse.fits(two_of_four(32, 40))
+    filled = fine.clone()
+    filled[3, 4] = 1.0  # by training after pruning
+    assert not sparse.fits(filled)
+
+
+def test_pruned_layers_are_converted_on_gpus_and_nothing_is_on_a_cpu() -> None:
+    prune = Prune(structure="unstructured", pattern="2:4", fraction=0.5)
+    one = apply_step(apply_step(bundle(made_models.bert()), prune), Cast(dtype="bf16"))
+    before = {name: module.weight for name, module in one.model.named_modules() if isinstance(module, nn.Linear)}
+    assert sparse.take_sparse_kernels(one.model, one.layers) is one.model
+    assert all(one.model.get_submodule(name).weight is weight for name, weight in before.items())
+    names = sparse.patterned(one.layers)
+    assert names and not any("classifier" in name for name in names)
+    seen: list[torch.Tensor] = []
+
+    def convert(weight: torch.Tensor) -> torch.Tensor:
+        seen.append(weight)
+        return weight * 2
+
+    one.model.get_submodule(names[0]).weight.data.fill_(1.0)
+    assert sparse.compress_layers(one.model, names, convert) == names[1:]
+    assert len(seen) == len(names) - 1
+    for name in names[1:]:
+        assert torch.equal(one.model.get_submodule(name).weight, 2 * before[name])

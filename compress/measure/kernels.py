@@ -1,7 +1,8 @@
 """What really ran: the operators of one profiled batch, and the label they earn.
 
-real: low-bit products, or dense products of a dense model. dequantized: the model stores low-bit weights but
-multiplies in floating point. masked: a good part of the weights is zero, stored and multiplied like the rest.
+real: low-bit products, products that skip zeros, or dense products of a dense model. dequantized: the model stores
+low-bit weights but multiplies in floating point. masked: a good part of the weights is zero, stored and multiplied like
+the rest.
 """
 
 import re
@@ -11,6 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import nn
+from torch.sparse import SparseSemiStructuredTensor
 
 from compress.graph import GraphModel
 from compress.layers import WeightLayer
@@ -24,6 +26,8 @@ LOW_BIT_PRODUCTS = re.compile(
     re.IGNORECASE,
 )
 """Operators that multiply integers or fp8, by their names in the profiles of torch, onnxruntime and openvino."""
+SPARSE_PRODUCTS = re.compile(r"cslt_sparse_mm|cusparselt|sparse_semi_structured|sparse_gemm|sparse_mma", re.IGNORECASE)
+"""Operators that skip the zeros of weights with two in every four."""
 MASKED_ABOVE = 0.1  # share of exact zeros in the weight matrices; trained dense weights have practically none
 SHOWN = 8
 
@@ -46,7 +50,9 @@ def label(model: Any, batch: Mapping[str, torch.Tensor], device: str, low_bit: b
     if low_bit:
         word = "real" if integer else "dequantized"
     else:
-        word = "masked" if zero_share(model) > MASKED_ABOVE else "real"
+        sparse = [(name, share) for name, share in evidence if SPARSE_PRODUCTS.search(name)]
+        shown |= dict(sparse[:2])
+        word = "masked" if zero_share(model) > MASKED_ABOVE and not sparse else "real"
     operators = tuple(Operator(name, share) for name, share in shown.items())
     return Kernel(word, operators, CAUSES[word])  # type: ignore[arg-type]
 
@@ -62,8 +68,13 @@ def zero_share(model: Any) -> float:
 
 def _weights(model: Any) -> Iterator[Any]:
     for module in model.modules():
-        if isinstance(module, WeightLayer | nn.Conv2d) and module.weight.is_floating_point():
+        if isinstance(module, WeightLayer | nn.Conv2d) and _dense(module.weight):
             yield module.weight.detach().float().cpu().numpy()
+
+
+def _dense(weight: torch.Tensor) -> bool:
+    """Whether every number of a weight is stored: not one of 8 bits or fewer, and none whose zeros are left out."""
+    return weight.is_floating_point() and not isinstance(weight, SparseSemiStructuredTensor)
 
 
 def _torch_shares(model: Any, batch: Mapping[str, torch.Tensor], device: str) -> dict[str, float]:

@@ -46,6 +46,8 @@ def unstructured(bundle: Bundle, config: Prune) -> Bundle:
         f"prune: {what} of the weights of {len(layers)} layers are zero by {config.importance}, but still stored and "
         "multiplied"
     )
+    if config.pattern != "free":
+        note += "; sparse tensor cores skip them in fp16 and bf16 (a cast step after this one), on CUDA from Ampere on"
     return bundle.changed(bundle.model, layers, note)
 
 

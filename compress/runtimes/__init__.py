@@ -4,9 +4,8 @@
 loaded model ready to be measured under one.
 """
 
-from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from compress.bundle import Bundle
 from compress.config import InputError
@@ -14,6 +13,10 @@ from compress.devices import computes_bf16
 from compress.formats import GRAPHS, PLAIN_RUNTIMES
 from compress.graph import GraphModel, exported
 from compress.runtimes.padded import Padded
+from compress.runtimes.sparse import take_sparse_kernels
+
+if TYPE_CHECKING:
+    from compress.artifact import Manifest
 
 
 def finish(bundle: Bundle, runtime: str) -> Bundle:
@@ -58,8 +61,10 @@ def prepare(model: Any, runtime: str, attention: str = "auto", padded_to: int | 
     return model if padded_to is None else Padded(model, padded_to)
 
 
-def prepared(model: Any, runtime: str, extra: Mapping[str, Any]) -> Any:
-    """`prepare` with what a manifest's extra says of how the artifact is to be run."""
+def prepared(model: Any, runtime: str, manifest: "Manifest") -> Any:
+    """`prepare` for a loaded artifact: as its manifest says that it is to be run."""
+    extra = manifest.extra
+    model = take_sparse_kernels(model, manifest.layers)
     return prepare(model, runtime, str(extra.get("attention", "auto")), extra.get("padded_to"))
 
 
