@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from compress.config import InputError
-from compress.steps import Layers
+from compress.steps import Layers, Sample
 from compress.workloads import TaskName, Workload
 
 if TYPE_CHECKING:
@@ -38,8 +38,8 @@ class Bundle:
     cost: Callable[[Any, str], float] | None = None
     """What a model costs at the workload's headline point: cost(model, "macs" or "latency"); a method that needs one
     must not measure by itself."""
-    inputs: Callable[[str, int, str], Any] | None = None
-    """What enters a layer on training examples, where somebody keeps it: inputs(step, examples, layer)."""
+    inputs: Callable[[str, Sample, str], Any] | None = None
+    """What enters a layer on training examples, where somebody keeps it: inputs(step, sample, layer)."""
     coming: tuple[Any, ...] = ()
     """The recipe's steps after the present one."""
     runtime: str = "auto"

@@ -26,7 +26,7 @@ from compress.methods.capture import remembered
 from compress.progress import track
 from compress.recipe import Recipe
 from compress.stats import Estimate
-from compress.steps import Layers, Prune
+from compress.steps import Layers, Prune, Sample
 from compress.transform import open_bundle
 from compress.workloads import Workload, source
 
@@ -91,7 +91,7 @@ def sensitivity(
 def effects(bundle: Bundle, step: Any, examples: int = EXAMPLES) -> Report:
     """The report of a step on a bundle, which stays as it is."""
     asked = replace(bundle, seed=bundle.seed + 1)
-    data = list(batches(asked, "sensitivity", examples))
+    data = list(batches(asked, "sensitivity", Sample(examples)))
     before = losses(bundle.model, data)
     found = []
     names = list(units(bundle, step))

@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from compress.methods.calibrate import batches
-from compress.methods.capture import blocks, capture
+from compress.methods.capture import blocks, capture, walk
+from compress.steps import LowRank, Sample
 from tests import made_models
 
 
@@ -14,10 +15,45 @@ def test_names_are_grouped_by_their_first_number() -> None:
     assert blocks([]) == []
 
 
+def drawn(sample: Sample, seed: int = 0) -> list[tuple[int, ...]]:
+    """The token lists of a sample, without padding, in no order."""
+    bundle = made_models.bundle(made_models.bert(), seed=seed)
+    rows = []
+    for batch in batches(bundle, "test", sample, batch_size=7):
+        rows += [
+            tuple(ids[mask.bool()].tolist())
+            for ids, mask in zip(*(batch[k] for k in ("input_ids", "attention_mask")), strict=True)
+        ]
+    return sorted(rows)
+
+
+def test_a_sample_is_drawn_by_its_own_seed_or_the_recipes() -> None:
+    everything = [tuple(ids) for ids in made_models.text_examples()["input_ids"]]
+    assert len(drawn(Sample(20))) == 20 and set(drawn(Sample(20))) <= set(everything)
+    assert drawn(Sample(20)) == drawn(Sample(20, seed=0)) != drawn(Sample(20, seed=3))
+    assert drawn(Sample(20, seed=3)) == drawn(Sample(20, seed=3), seed=5) == drawn(Sample(20), seed=3)
+    assert drawn(Sample(1000)) == sorted(everything)
+
+
+def test_a_sample_is_cut_to_its_length_and_texts_stay_closed() -> None:
+    closing = made_models.bundle(made_models.bert()).processor.sep_token_id
+    whole, cut = drawn(Sample(64)), drawn(Sample(64, length=5))
+    assert max(map(len, whole)) > 5 == max(map(len, cut))
+    assert all(ids[-1] == closing for ids in cut)
+
+
+def test_the_fields_of_a_step_say_which_examples_calibrate() -> None:
+    step = LowRank(weighting="whitened", calibration_examples=9, calibration_length=6, calibration_seed=2)
+    assert step.sample == Sample(9, 6, 2)
+    name = "bert.encoder.layer.0.attention.self.query"
+    ((_, inputs),) = walk(made_models.bundle(made_models.bert()), "test", step.sample, [name])
+    assert inputs is not None and inputs.rows <= 9 * 6
+
+
 def test_the_gram_matrix_is_the_sum_over_real_tokens() -> None:
     model = made_models.bert()
     bundle = made_models.bundle(model)
-    examples = list(batches(bundle, "test", 24, batch_size=5))
+    examples = list(batches(bundle, "test", Sample(24), batch_size=5))
     name = "bert.encoder.layer.1.output.dense"
     rows = []
     hook = model.get_submodule(name).register_forward_pre_hook(lambda _, given: rows.append(given[0]))

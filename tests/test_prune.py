@@ -18,7 +18,7 @@ from compress.methods.prune import prune
 from compress.methods.prune_heads import keep_groups, read_attention
 from compress.methods.prune_weights import mask
 from compress.methods.prune_width import round_width
-from compress.steps import Prune
+from compress.steps import Prune, Sample
 from tests.helpers import assets
 from tests.made_models import MODELS, bert, bundle, gpt2, inputs, llama, logits, resnet, text_examples, vit
 
@@ -202,8 +202,8 @@ def test_taylor_scores_equal_the_brute_force_ones() -> None:
     parts = Structures((Part(dense.weight, 0), Part(dense.bias, 0), Part(back.weight, 1)), 64)
     from compress.methods.calibrate import batches, gradients
 
-    (scores,) = taylor([parts], gradients(made, "test", 8))
-    (batch,) = batches(made, "test", 8)
+    (scores,) = taylor([parts], gradients(made, "test", Sample(8)))
+    (batch,) = batches(made, "test", Sample(8))
     model.zero_grad()
     model(**batch).loss.backward()
     for j in (0, 17, 63):

@@ -18,7 +18,7 @@ from compress.methods.importance import Structures, allocated
 from compress.methods.prune import schedule
 from compress.methods.prune_layers import influences
 from compress.methods.prune_width import span
-from compress.steps import IMPORTANCES, Prune
+from compress.steps import IMPORTANCES, Prune, Sample
 from tests.made_models import MODELS, bundle, logits, trainable
 
 
@@ -95,7 +95,7 @@ def test_a_layer_that_matters_more_keeps_more_of_its_width() -> None:
 
 def test_influence_is_one_minus_the_mean_cosine_over_real_tokens() -> None:
     one = trainable(MODELS["bert"]())
-    data = list(batches(one, "test", 12, batch_size=4))
+    data = list(batches(one, "test", Sample(12), batch_size=4))
     found = influences(one.model, data)
     for index in range(len(found)):
         cosines = []
@@ -117,7 +117,7 @@ def test_a_layer_that_adds_nothing_has_no_influence_and_goes_unnoticed(kind: str
             for parameter in useless.get(path).parameters():
                 parameter.zero_()
     one = trainable(model)
-    assert influences(model, list(batches(one, "test", 8)))[0] == pytest.approx(0, abs=1e-6)
+    assert influences(model, list(batches(one, "test", Sample(8))))[0] == pytest.approx(0, abs=1e-6)
     dense = logits(copy.deepcopy(model))
     done = apply_step(one, Prune(structure="layers", importance="influence", fraction=0.5, calibration_examples=8))
     assert len(layers_of(done.model, "test")) == 1
@@ -135,7 +135,7 @@ def test_a_model_with_fewer_layers_loads_plainly(kind: str, tmp_path: Path) -> N
 
 def test_layers_that_are_excluded_stay_and_a_fraction_that_leaves_none_is_refused() -> None:
     model = MODELS["bert"]()
-    found = influences(model, list(batches(trainable(model), "test", 8)))
+    found = influences(model, list(batches(trainable(model), "test", Sample(8))))
     least = min(range(2), key=found.__getitem__)
     config = Prune(
         structure="layers", importance="influence", fraction=0.5, exclude=(f"*layer.{least}",), calibration_examples=8

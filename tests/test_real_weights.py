@@ -20,7 +20,7 @@ from compress.methods.smoothing import smoothed
 from compress.packing.grouped import Grid
 from compress.recipe import Recipe
 from compress.stats import Estimate
-from compress.steps import Layers
+from compress.steps import Layers, Sample
 from compress.transform import open_bundle
 from compress.workloads import Workload, source, task_of
 from tests.helpers import assets
@@ -190,7 +190,7 @@ def test_the_better_method_has_the_lower_perplexity(
 def minilm_layers() -> list[tuple[str, torch.Tensor, torch.Tensor]]:
     """Name, weight and sum of x x^T of every encoder layer, from 64 training sentences."""
     bundle = open_bundle(Recipe(), sst2(), torch.device("cpu"), None)
-    examples = list(batches(bundle, "test", 64))
+    examples = list(batches(bundle, "test", Sample(64)))
     chosen = dict(weight_layers(bundle.model, Layers()))
     found = {}
     for block in blocks(chosen):
@@ -229,14 +229,14 @@ def test_int8_and_int4_in_groups_of_32_stay_within_a_point_of_dense(
 def test_scales_that_are_moved_change_no_answer_before_rounding(capsys: pytest.CaptureFixture[str]) -> None:
     """SmoothQuant's on every layer of the encoder, within 1e-5 of the largest logit."""
     bundle = open_bundle(Recipe(), sst2(), torch.device("cpu"), None)
-    examples = list(batches(bundle, "test", 64))
+    examples = list(batches(bundle, "test", Sample(64)))
 
     def logits() -> torch.Tensor:
         return torch.cat([bundle.model(**batch).logits for batch in examples])
 
     before = logits()
     chosen = dict(weight_layers(bundle.model, Layers()))
-    for name, inputs in walk(bundle, "test", 64, chosen):
+    for name, inputs in walk(bundle, "test", Sample(64), chosen):
         layer = smoothed(chosen[name], inputs, 0.5)  # type: ignore[arg-type]
         swap(bundle.model, name, layer)
     apart = float((logits() - before).abs().max() / before.abs().max())

@@ -13,7 +13,7 @@ from compress.methods.calibrate import batches
 from compress.plan import Options, plan
 from compress.recipe import Recipe
 from compress.result import Machine
-from compress.steps import LowRank, Prune, Quantize
+from compress.steps import LowRank, Prune, Quantize, Sample
 from tests import made_models
 from tests.made_models import MODELS, bundle, trainable
 
@@ -93,7 +93,7 @@ def test_the_layer_that_is_ruined_is_found_the_most_sensitive(kind: str) -> None
 def test_losses_are_those_of_the_model_itself() -> None:
     for kind in ("bert", "llama"):
         one = trainable(MODELS[kind]())
-        data = list(batches(one, "test", 6, batch_size=1))
+        data = list(batches(one, "test", Sample(6), batch_size=1))
         sums, counts = sensitivity.losses(one.model, data)
         with torch.no_grad():
             wanted = [float(one.model(**batch).loss) for batch in data]

@@ -1,6 +1,6 @@
 """What methods ask of the training examples: batches, and gradients of the model's own loss."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -8,28 +8,33 @@ import torch
 
 from compress.bundle import Bundle
 from compress.progress import track
+from compress.steps import Sample
 from compress.workloads import task_of
 
 BATCH_SIZE = 16  # small batches: a score that is averaged over them does not cancel within one
 
 
-def batches(bundle: Bundle, step: str, count: int, batch_size: int = BATCH_SIZE) -> Iterator[dict[str, torch.Tensor]]:
-    """Batches of `count` training examples drawn without replacement by the bundle's seed, on its device.
+def batches(
+    bundle: Bundle, step: str, sample: Sample, batch_size: int = BATCH_SIZE
+) -> Iterator[dict[str, torch.Tensor]]:
+    """Batches of a sample of the training examples, drawn without replacement, on the bundle's device.
 
     Drawn examples are sorted by length, so that little padding is computed.
     """
     examples = bundle.train_examples(step)
     task = task_of(bundle.task)
-    order = torch.randperm(len(examples), generator=torch.Generator().manual_seed(bundle.seed))[:count]
+    seed = bundle.seed if sample.seed is None else sample.seed
+    order = torch.randperm(len(examples), generator=torch.Generator().manual_seed(seed))[: sample.count]
     chosen = examples.select(order.tolist())
     lengths = task.lengths(chosen)
     by_length = sorted(range(len(lengths)), key=lengths.__getitem__)
     for start in range(0, len(by_length), batch_size):
-        batch = task.collate([chosen[i] for i in by_length[start : start + batch_size]], bundle.processor)
+        drawn = [chosen[i] for i in by_length[start : start + batch_size]]
+        batch = task.collate(shortened(drawn, sample.length, bundle.processor), bundle.processor)
         yield {name: tensor.to(bundle.device) for name, tensor in batch.items()}
 
 
-def gradients(bundle: Bundle, step: str, count: int, batch_size: int = BATCH_SIZE) -> Iterator[int]:
+def gradients(bundle: Bundle, step: str, sample: Sample, batch_size: int = BATCH_SIZE) -> Iterator[int]:
     """The size of each batch, at the moment when every parameter's `.grad` holds that batch's mean gradient.
 
     The model is in eval mode meanwhile (dropout would be noise); gradients are cleared at the end.
@@ -41,8 +46,8 @@ def gradients(bundle: Bundle, step: str, count: int, batch_size: int = BATCH_SIZ
         parameter.requires_grad_(parameter.is_floating_point())
     try:
         with torch.enable_grad(), config_kept(model):
-            several = -(-count // batch_size)
-            for batch in track(batches(bundle, step, count, batch_size), "gradients", several):
+            several = -(-sample.count // batch_size)
+            for batch in track(batches(bundle, step, sample, batch_size), "gradients", several):
                 model.zero_grad(set_to_none=True)
                 model(**batch).loss.backward()
                 yield len(next(iter(batch.values())))
@@ -60,6 +65,14 @@ def config_kept(model: Any) -> Iterator[None]:
     finally:
         vars(model.config).clear()
         vars(model.config).update(before)
+
+
+def shortened(examples: Sequence[Mapping[str, Any]], length: int | None, processor: Any) -> list[Mapping[str, Any]]:
+    """The examples cut to `length` tokens; None leaves them. What closes a text stays at its end."""
+    if length is None:
+        return list(examples)
+    closing = getattr(processor, "sep_token_id", None)
+    return [truncate(example, length, closing) for example in examples]
 
 
 def truncate(example: Mapping[str, Any], max_length: int, closing: int | None) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 The model runs on the same examples once per block, up to that block's last layer, so memory holds the model and one
 block's statistics; and a later block sees what an earlier one has become.
 
-    for name, inputs in walk(bundle, step, count, names):
+    for name, inputs in walk(bundle, step, sample, names):
         ...                                      # change that layer
 """
 
@@ -17,6 +17,7 @@ from torch import nn
 
 from compress.bundle import Bundle
 from compress.methods.calibrate import batches
+from compress.steps import Sample
 
 Batch = Mapping[str, torch.Tensor]
 
@@ -114,34 +115,34 @@ def capture(model: nn.Module, examples: Sequence[Batch], names: Sequence[str]) -
     return found
 
 
-def walk(bundle: Bundle, step: str, count: int, names: Iterable[str]) -> Iterator[tuple[str, Inputs | None]]:
-    """Every layer with what enters it on `count` training examples; None where it never ran.
+def walk(bundle: Bundle, step: str, sample: Sample, names: Iterable[str]) -> Iterator[tuple[str, Inputs | None]]:
+    """Every layer with what enters it on a sample of the training examples; None where it never ran.
 
     A block's layers come before the next block is captured, so that it sees what they have become.
     """
     if bundle.inputs is not None:
-        yield from ((name, bundle.inputs(step, count, name)) for name in names)
+        yield from ((name, bundle.inputs(step, sample, name)) for name in names)
         return
-    examples = list(batches(bundle, step, count))
+    examples = list(batches(bundle, step, sample))
     for block in blocks(names):
         found = capture(bundle.model, examples, block)
         yield from ((name, found.get(name)) for name in block)
 
 
-def remembered(bundle: Bundle, names: Iterable[str]) -> Callable[[str, int, str], Inputs | None]:
+def remembered(bundle: Bundle, names: Iterable[str]) -> Callable[[str, Sample, str], Inputs | None]:
     """`Bundle.inputs` for a model that stays as it is: a block is captured once, though its layers are asked for alone.
 
     Memory holds one block's statistics.
     """
     of = {name: block for block in blocks(names) for name in block}
-    held: dict[tuple[int, str], dict[str, Inputs]] = {}
+    held: dict[tuple[Sample, str], dict[str, Inputs]] = {}
 
-    def inputs(step: str, count: int, name: str) -> Inputs | None:
+    def inputs(step: str, sample: Sample, name: str) -> Inputs | None:
         block = of.get(name, [name])
-        key = (count, block[0])
+        key = (sample, block[0])
         if key not in held:
             held.clear()
-            held[key] = capture(bundle.model, list(batches(bundle, step, count)), block)
+            held[key] = capture(bundle.model, list(batches(bundle, step, sample)), block)
         return held[key].get(name)
 
     return inputs

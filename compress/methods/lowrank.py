@@ -78,16 +78,16 @@ def _weightings(
     bundle: Bundle, config: LowRank, chosen: Mapping[str, nn.Module], groups: Sequence[Group]
 ) -> Iterator[tuple[Group, Weighting]]:
     """The weighting of each group, one block after another: a later one sees what an earlier one has become."""
-    step, count = f"lowrank weighting {config.weighting}", config.calibration_examples
+    step, sample = f"lowrank weighting {config.weighting}", config.sample
     if config.weighting == "plain":
         yield from ((group, Weighting()) for group in groups)
     elif config.weighting == "fisher":
-        squares = weighting.squared_gradients(chosen, gradients(bundle, step, count, batch_size=1))
+        squares = weighting.squared_gradients(chosen, gradients(bundle, step, sample, batch_size=1))
         yield from ((group, weighting.fisher(torch.cat([squares[name] for name in group]))) for group in groups)
     else:
         make = weighting.activation if config.weighting == "activation" else weighting.whitened
         led = {group[0]: group for group in groups}  # all of a group are given the same inputs
-        for name, inputs in walk(bundle, step, count, chosen):
+        for name, inputs in walk(bundle, step, sample, chosen):
             if name in led:
                 yield led[name], Weighting() if inputs is None else make(inputs)
 
@@ -95,7 +95,7 @@ def _weightings(
 def _shared_ranks(bundle: Bundle, config: LowRank, chosen: Mapping[str, nn.Module]) -> dict[str, int]:
     """The rank of every layer when one budget of parameters is shared by what each component saves in loss."""
     assert config.kept_parameters is not None
-    examples = gradients(bundle, "lowrank allocation shared", config.calibration_examples, batch_size=1)
+    examples = gradients(bundle, "lowrank allocation shared", config.sample, batch_size=1)
     sensitivities = weighting.output_sensitivities(chosen, examples)
     spectra = {}
     single = [(name,) for name in chosen]

@@ -11,7 +11,7 @@ from compress.methods.architectures import ARCHITECTURES
 from compress.methods.calibrate import gradients
 from compress.methods.prune_graph import example_inputs
 from compress.methods.shapes import parameter_shapes, shape_changes
-from compress.steps import Prune
+from compress.steps import Prune, Sample
 
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 STEPS = 100  # the width shrinks by a hundredth at a time until the counted parameters are few enough
@@ -31,7 +31,7 @@ def channels(bundle: Bundle, config: Prune) -> Bundle:
             f"use structure hidden or feed_forward"
         )
     if config.importance == "taylor":
-        _accumulate(bundle, config.calibration_examples)
+        _accumulate(bundle, config.sample)
     shapes = parameter_shapes(model)
     training = model.training
     pruner = tp.pruner.BasePruner(
@@ -61,10 +61,10 @@ def count(model: nn.Module) -> int:
     return sum(p.numel() for m in model.modules() if isinstance(m, CONVOLUTIONS) for p in m.parameters())
 
 
-def _accumulate(bundle: Bundle, examples: int) -> None:
+def _accumulate(bundle: Bundle, sample: Sample) -> None:
     """Leaves the sum of all batches' gradients on the parameters, where torch-pruning looks for them."""
     total: dict[int, Any] = {}
-    for size in gradients(bundle, "prune with importance taylor", examples):
+    for size in gradients(bundle, "prune with importance taylor", sample):
         for parameter in bundle.model.parameters():
             if parameter.grad is not None:
                 grad = parameter.grad.detach() * size

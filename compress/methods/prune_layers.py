@@ -31,7 +31,7 @@ def layers(bundle: Bundle, config: Prune) -> Bundle:
             f"prune layers: fraction {config.fraction} of {len(every)} layers is {going}, and {len(allowed)} may go; "
             f"use a multiple of {1 / len(every):.3f} that leaves one"
         )
-    found = influences(model, list(batches(bundle, "prune layers", config.calibration_examples)))
+    found = influences(model, list(batches(bundle, "prune layers", config.sample)))
     gone = sorted(sorted(allowed, key=lambda index: (found[index], index))[:going])
     kept = tuple(index for index in range(len(every)) if index not in gone)
     path = layers_path(model, architecture_of(model, "prune layers"))

@@ -56,7 +56,7 @@ def _statistics(bundle: Bundle, config: Prune, chosen: Mapping[str, nn.Module]) 
     if config.importance == "magnitude":
         yield from ((name, None) for name in chosen)
         return
-    yield from walk(bundle, f"prune importance {config.importance}", config.calibration_examples, chosen)
+    yield from walk(bundle, f"prune importance {config.importance}", config.sample, chosen)
 
 
 def _thinned(weight: torch.Tensor, inputs: Inputs | None, config: Prune) -> torch.Tensor:

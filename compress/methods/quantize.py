@@ -65,7 +65,7 @@ def _in_openvino(
 
     every = {n for n, m in bundle.model.named_modules() if isinstance(m, WeightLayer)}
     if entry["format"] == "int8_static":
-        examples = list(batches(bundle, "quantize int8_static", config.calibration_examples, batch_size=1))
+        examples = list(batches(bundle, "quantize int8_static", config.sample, batch_size=1))
         graph = exported(bundle.model)
         return openvino_graph.quantize_static(graph, set(chosen), every - set(chosen), examples), {}
     size = entry.get("group_size", 0)
@@ -92,7 +92,8 @@ def _settings(config: Quantize, row: Row) -> dict[str, Any]:
     if row.format == "int8":
         return smooth
     if row.format == "int8_static":
-        return {"calibration_examples": config.calibration_examples}
+        asked = ("calibration_examples", "calibration_length", "calibration_seed")
+        return {name: value for name in asked if (value := getattr(config, name)) is not None}
     if row.format == "llm_int8":
         return {"threshold": config.threshold}
     if row.backend == "torch":
@@ -146,7 +147,7 @@ def _statistics(
         yield from ((name, None) for name in chosen)
         return
     what = "rounding gptq" if config.rounding == "gptq" else f"scaling {config.scaling}"
-    yield from walk(bundle, f"quantize {what}", config.calibration_examples, chosen)
+    yield from walk(bundle, f"quantize {what}", config.sample, chosen)
 
 
 def _rounded(linear: nn.Linear, inputs: Inputs | None, entry: Mapping[str, Any]) -> nn.Module:

@@ -20,14 +20,14 @@ def scores(
 
     Under allocation global they can be compared across sets: norms are divided by their mean within the set.
     """
-    step, count = f"prune with importance {config.importance}", config.calibration_examples
+    step, sample = f"prune with importance {config.importance}", config.sample
     if config.importance == "taylor":
-        return importance.taylor(sets, gradients(bundle, step, count))
+        return importance.taylor(sets, gradients(bundle, step, sample))
     if config.importance == "obd":
-        return importance.obd(sets, gradients(bundle, step, count))
+        return importance.obd(sets, gradients(bundle, step, sample))
     if config.importance == "activation":
         found = []
-        for (name, inputs), structures in zip(walk(bundle, step, count, outputs), sets, strict=True):
+        for (name, inputs), structures in zip(walk(bundle, step, sample, outputs), sets, strict=True):
             weight = matrix(bundle.model.get_submodule(name))
             norms = torch.ones(weight.shape[1]) if inputs is None else inputs.norms
             found.append(importance.activation(weight, norms, structures.count))

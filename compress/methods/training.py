@@ -21,7 +21,7 @@ from compress.bundle import Bundle
 from compress.config import InputError, digest
 from compress.devices import computes_bf16
 from compress.methods.adapters import only_updates
-from compress.methods.calibrate import config_kept, truncate
+from compress.methods.calibrate import config_kept, shortened
 from compress.methods.trainer import DistillTrainer, KeepZeros, Loss, Progress, zeros
 from compress.progress import bar, say
 from compress.ranks import processes
@@ -106,11 +106,9 @@ def train(model: Any, loss: Loss, examples: Any, bundle: Bundle, config: Distill
 def collator(bundle: Bundle, config: Distill) -> Callable[[Sequence[Mapping[str, Any]]], dict[str, torch.Tensor]]:
     """Makes a batch of examples, cut to the step's length; their numbers stay beside them where they have some."""
     task = task_of(bundle.task)
-    closing = getattr(bundle.processor, "sep_token_id", None)
 
     def collate(batch: Sequence[Mapping[str, Any]]) -> dict[str, torch.Tensor]:
-        cut = batch if config.max_length is None else [truncate(e, config.max_length, closing) for e in batch]
-        made = task.collate(cut, bundle.processor)
+        made = task.collate(shortened(batch, config.max_length, bundle.processor), bundle.processor)
         return made | ({NUMBER: torch.tensor([e[NUMBER] for e in batch])} if NUMBER in batch[0] else {})
 
     return collate

@@ -10,7 +10,7 @@ from pydantic import Field
 from compress.config import Config
 from compress.steps.cast import Cast
 from compress.steps.distill import Distill
-from compress.steps.layers import HEADS, Layers, Patterns
+from compress.steps.layers import HEADS, Layers, Patterns, Sample
 from compress.steps.lowrank import LowRank
 from compress.steps.prune import IMPORTANCES, Prune
 from compress.steps.quantize import Quantize
@@ -26,6 +26,7 @@ __all__ = [
     "Patterns",
     "Prune",
     "Quantize",
+    "Sample",
     "Step",
 ]
 

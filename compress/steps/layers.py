@@ -1,5 +1,6 @@
 """Which layers a step changes, and settings of their own for some of them."""
 
+from dataclasses import dataclass
 from typing import Annotated, Any, Self
 
 from pydantic import Field, ValidationError, model_validator
@@ -54,3 +55,30 @@ class Layers(Config):
             where = ".".join(map(str, first["loc"]))
             raise ValueError(f"overrides: {where + ': ' if where else ''}{first['msg']}") from None
         return self
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Which training examples calibrate."""
+
+    count: int
+    length: int | None = None
+    """Tokens that texts are cut to; None leaves them."""
+    seed: int | None = None
+    """Of drawing them; None for the recipe's."""
+
+
+class Calibrated(Layers):
+    """A step that may look at training examples before it changes layers."""
+
+    calibration_examples: Annotated[int, Field(ge=1)] = 256
+    """Training examples behind what is calibrated."""
+    calibration_length: Annotated[int, Field(ge=4)] | None = None
+    """Cut them to so many tokens; unset leaves them as long as the workload has them."""
+    calibration_seed: Annotated[int, Field(ge=0, lt=2**32)] | None = None
+    """Draw them by this seed; unset takes the recipe's."""
+
+    @property
+    def sample(self) -> Sample:
+        """The examples that it looks at."""
+        return Sample(self.calibration_examples, self.calibration_length, self.calibration_seed)

@@ -4,10 +4,10 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from compress.steps.layers import Fraction, Layers
+from compress.steps.layers import Calibrated, Fraction
 
 
-class LowRank(Layers):
+class LowRank(Calibrated):
     """Replace a weight by the product of two thin ones (truncated SVD)."""
 
     method: Literal["lowrank"] = "lowrank"

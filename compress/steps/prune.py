@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from compress.steps.layers import Fraction, Layers
+from compress.steps.layers import Calibrated, Fraction
 
 IMPORTANCES: dict[str, tuple[str, ...]] = {
     "feed_forward": ("magnitude", "activation", "taylor", "obd"),
@@ -17,7 +17,7 @@ IMPORTANCES: dict[str, tuple[str, ...]] = {
 """What can score each structure; the first is the one to begin with."""
 
 
-class Prune(Layers):
+class Prune(Calibrated):
     """Remove parameters: whole structures (smaller and faster) or single weights (masked: saves nothing by itself)."""
 
     method: Literal["prune"] = "prune"

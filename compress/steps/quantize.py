@@ -5,10 +5,10 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from compress.formats import BITS, GROUPED, Format
-from compress.steps.layers import Layers
+from compress.steps.layers import Calibrated
 
 
-class Quantize(Layers):
+class Quantize(Calibrated):
     """Store weights in 8 bits or fewer, and compute in them where the device has the kernels."""
 
     method: Literal["quantize"] = "quantize"
