@@ -142,6 +142,49 @@ def compare(
 
 
 @app.command()
+def check(
+    folder: Annotated[Path, typer.Argument(help="Folder of results.", metavar="[DIR]")] = Path("results"),
+    baseline: Annotated[Path | None, typer.Option(help="Folder of the results to compare with.")] = None,
+    max_energy: Annotated[str | None, typer.Option(help="Energy may grow so much: +3%.")] = None,
+    max_latency: Annotated[str | None, typer.Option(help="Latency may grow so much: +5%.")] = None,
+    max_loss: Annotated[str | None, typer.Option(help="So much may be lost: 0.5pt, or 2% for perplexity.")] = None,
+    junit: Annotated[Path | None, typer.Option(help="Write the checks as a JUnit file too.")] = None,
+) -> None:
+    """Compare results with a baseline's: exit code 1 when one is worse beyond what noise explains."""
+    from rich.console import Console
+
+    from compress import gate, odds, report
+    from compress.result_files import read_all
+
+    if baseline is None:
+        raise InputError("check: --baseline is not given; expected the folder of earlier results")
+    limits = gate.Limits(
+        None if max_energy is None else gate.growth(max_energy, "--max-energy"),
+        None if max_latency is None else gate.growth(max_latency, "--max-latency"),
+        None if max_loss is None else odds.loss(max_loss, "--max-loss"),
+    )
+    if not limits.count:
+        raise InputError("check: no limit is given; expected --max-energy, --max-latency or --max-loss")
+    sets = []
+    for place in (folder, baseline):
+        found, problems = read_all(place)
+        if not found:
+            raise InputError([*problems, f"{place}: no results in it; expected what `compress run` has left"])
+        if problems:
+            raise InputError(problems)
+        sets.append(found)
+    checks = gate.check(sets[0], sets[1], limits)
+    report.print_checks(checks, Console(highlight=False))
+    if junit is not None:
+        try:
+            junit.write_text(report.junit(checks), encoding="utf-8")
+        except OSError as error:
+            raise InputError(f"--junit {junit}: cannot be written ({error.strerror})") from None
+    if any(each.failed for each in checks):
+        raise typer.Exit(1)
+
+
+@app.command()
 def sensitivity(
     recipe: Annotated[str, typer.Argument(help="A recipe file, or the name of a shipped one.")],
     workload: Workload = None,

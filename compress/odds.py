@@ -92,14 +92,14 @@ def _same_examples(table: Table, field: Sequence[Candidate], generator: np.rando
     if len(known) <= len(field) or len({n for _, n in known}) != 1:
         return None
     n = known[0][1]
-    right = np.array([_unpacked(text, n) for text, _ in known], dtype=np.float64)  # [rows + 1, examples]
+    right = np.array([unpacked(text, n) for text, _ in known], dtype=np.float64)  # [rows + 1, examples]
     means = np.empty((len(known), RESAMPLES))
     for i in range(RESAMPLES):
         means[:, i] = right @ np.bincount(generator.integers(0, n, n), minlength=n) / n
     return means[:-1] - means[-1]
 
 
-def _unpacked(text: str, n: int) -> np.ndarray:
+def unpacked(text: str, n: int) -> np.ndarray:
     """The n bits of a hexadecimal number, lowest first."""
     raw = np.frombuffer(int(text, 16).to_bytes((n + 7) // 8, "little"), dtype=np.uint8)
     return np.unpackbits(raw, bitorder="little")[:n]
@@ -144,7 +144,7 @@ class Within:
     confident: Candidate | None
 
 
-def loss(text: str) -> tuple[float, str]:
+def loss(text: str, option: str = "--within") -> tuple[float, str]:
     """(0.01, points) of `1pt`, (0.02, percent) of `2%`. Raises InputError for anything else."""
     for suffix, unit in (("pt", "points"), ("%", "percent")):
         number = text.strip().removesuffix(suffix)
@@ -155,7 +155,7 @@ def loss(text: str) -> tuple[float, str]:
                 break
             if value >= 0:
                 return value, unit
-    raise InputError(f"--within {text}: expected points such as 1pt, or percent such as 2% for perplexity")
+    raise InputError(f"{option} {text}: expected points such as 1pt, or percent such as 2% for perplexity")
 
 
 def cheapest_within(table: Table, most: float, unit: str) -> Within:

@@ -149,11 +149,11 @@ def _family(result: Result) -> tuple[Any, ...]:
         machine.device,
         machine.id,
         -1 if result.limit is None else result.limit,
-        _identity(result.workload),  # two files called my.yaml are two workloads
+        identity(result.workload),  # two files called my.yaml are two workloads
     )
 
 
-def _identity(workload: Mapping[str, Any]) -> str:
+def identity(workload: Mapping[str, Any]) -> str:
     """Changes with a workload's settings and with the content of its model and data, not with where they lie."""
     resolved = workload.get("resolved", {})
     contents = [resolved.get(f"{part}_content") for part in ("model", "dataset")]

@@ -7,6 +7,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from compress.report.checks import junit, print_checks
     from compress.report.describe import print_methods, print_result, print_workloads
     from compress.report.notes import carbon_lines
     from compress.report.panel import panels
@@ -16,7 +17,9 @@ if TYPE_CHECKING:
 _WHERE = {
     "Painter": "plot",
     "carbon_lines": "notes",
+    "junit": "checks",
     "panels": "panel",
+    "print_checks": "checks",
     "print_methods": "describe",
     "print_result": "describe",
     "print_tables": "table",
@@ -27,7 +30,9 @@ _WHERE = {
 __all__ = [
     "Painter",
     "carbon_lines",
+    "junit",
     "panels",
+    "print_checks",
     "print_methods",
     "print_result",
     "print_tables",

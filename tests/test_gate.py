@@ -1,0 +1,192 @@
+"""The gate opens for noise, shuts for what is worse, and never passes what it could not compare."""
+
+import random
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import pytest
+
+from compress import result_files, stats
+from compress.config import InputError
+from compress.gate import Check, Limits, check, growth
+from compress.report import junit
+from compress.result import Result
+from compress.stats import Estimate
+from tests import factory
+from tests.helpers import compress
+
+ENERGY = Limits(energy=0.03)
+LATENCY = Limits(latency=0.03)
+LOSS = Limits(loss=(0.005, "points"))
+
+
+def one(now: Result, then: Result, limits: Limits) -> Check:
+    (found,) = check([now], [then], limits)
+    return found
+
+
+def metered(cost: float, **fields: Any) -> Result:
+    return factory.result("bert_int8", cost, energy_source="nvml", **fields)
+
+
+@pytest.mark.parametrize(
+    ("now", "spread", "state"),
+    [
+        (0.5, 0.002, "fine"),
+        (0.4, 0.002, "fine"),
+        (0.51, 0.002, "fine"),
+        (0.53, 0.002, "WORSE"),
+        (0.53, 0.1, "perhaps worse"),
+    ],
+)
+def test_a_cost_that_grows_beyond_limit_and_noise_shuts_the_gate(now: float, spread: float, state: str) -> None:
+    found = one(metered(now, spread=spread), metered(0.5, spread=spread), ENERGY)
+    assert (found.state, found.what) == (state, "energy")
+    assert found.failed is (state == "WORSE")
+    plain = [factory.result("bert_int8", cost, spread=spread) for cost in (now, 0.5)]
+    assert one(*plain, LATENCY).state == state
+
+
+def test_energy_that_nobody_measured_has_not_passed() -> None:
+    found = one(factory.result(), factory.result(), ENERGY)
+    assert found.state == "UNKNOWN" and found.failed
+    assert "--max-latency" in found.said
+    assert one(metered(0.5), factory.result(), ENERGY).said.startswith("energy is not known then")
+
+
+def test_another_reference_another_machine_and_nothing_at_all_have_not_passed() -> None:
+    other = factory.result(references=(factory.reference(factory.BF16),))
+    assert one(other, factory.result(), LATENCY).state == "UNKNOWN"
+    elsewhere = factory.result(machine=replace(factory.machine(), device_name="Another CPU"))
+    found = check([elsewhere], [factory.result()], LATENCY)
+    assert [(c.state, c.failed) for c in found] == [("MISSING", True), ("new", False)]
+    assert "only on Another CPU" in found[0].said
+    limited = check([factory.result(limit=50)], [factory.result()], LATENCY)
+    assert limited[0].state == "MISSING" and "--limit" in limited[0].said
+
+
+def test_a_board_of_the_same_kind_is_compared_and_only_the_newest_result_counts() -> None:
+    there = factory.machine(id="m2")
+    assert one(factory.result(machine=there), factory.result(), LATENCY).state == "fine"
+    old = factory.result(cost=0.9, created="2025-01-01T10:00:00+00:00")
+    (found,) = check([old, factory.result()], [factory.result()], LATENCY)
+    assert found.state == "fine"
+
+
+def test_what_fails_or_breaks_shuts_the_gate_and_what_failed_before_promises_nothing() -> None:
+    found = one(factory.failed("bert_int8", error="no kernel\nTraceback"), factory.result(), LATENCY)
+    assert (found.state, found.said) == ("WORSE", "failed: no kernel")
+    assert one(factory.result(delta=-0.35), factory.result(), LATENCY).said == "BROKEN, and was not"
+    assert check([factory.result()], [factory.failed("bert_int8")], LATENCY) == []
+
+
+def right(bits: list[bool]) -> str:
+    return format(sum(1 << i for i, bit in enumerate(bits) if bit), "x")
+
+
+def answered(bits: list[bool]) -> Result:
+    made = factory.result()
+    assert made.accuracy is not None
+    n, good = len(bits), sum(bits)
+    return replace(made, accuracy=replace(made.accuracy, estimate=stats.wilson(good, n), right=right(bits)))
+
+
+def test_accuracy_is_compared_on_the_same_examples() -> None:
+    then = [i % 10 != 0 for i in range(872)]
+    assert one(answered(then), answered(then), LOSS).state == "fine"
+    worse = [bit and i % 20 != 1 for i, bit in enumerate(then)]  # 44 more wrong answers, none more right
+    found = one(answered(worse), answered(then), LOSS)
+    assert found.state == "WORSE" and "+5.05 points lost" in found.said
+    few = [bit and i not in (1, 2, 3, 4, 5) for i, bit in enumerate(then)]
+    assert one(answered(few), answered(then), LOSS).state == "perhaps worse"  # 0.57 points by five answers
+
+
+def test_without_answers_the_differences_to_the_reference_are_compared() -> None:
+    assert one(factory.result(delta=-0.05, half=0.001), factory.result(half=0.001), LOSS).state == "WORSE"
+    assert one(factory.result(delta=-0.05, half=0.1), factory.result(half=0.1), LOSS).state == "perhaps worse"
+    perplexity = [
+        factory.result(accuracy=factory.accuracy(12.0, delta, 0.001, metric="perplexity")) for delta in (0.05, 0.01)
+    ]
+    assert one(*perplexity, Limits(loss=(0.02, "percent"))).state == "WORSE"
+    assert one(*reversed(perplexity), Limits(loss=(0.02, "percent"))).state == "fine"
+    assert "change --max-loss" in one(*perplexity, LOSS).said
+
+
+def test_noise_shuts_the_gate_as_seldom_as_promised() -> None:
+    """2,000 gates of five equal recipes each: any one of them shuts in at most 5 % even at a limit of nothing."""
+    draw = random.Random(1)
+
+    def measured(name: str) -> Result:
+        logs = [draw.gauss(0, 0.02) for _ in range(6)]
+        ratio = stats.paired_ratio([0.5 * stats.math.exp(x) for x in logs], [1.0] * 6)
+        made = factory.result(name)
+        (point,) = made.points
+        return replace(made, points=(replace(point, ratios=(replace(point.ratios[0], latency=ratio),)),))
+
+    names = [f"r{i}" for i in range(5)]
+    shut = 0
+    for _ in range(2000):
+        found = check([measured(n) for n in names], [measured(n) for n in names], Limits(latency=0.0))
+        shut += any(c.failed for c in found)
+    assert shut <= 0.05 * 2000
+
+
+@pytest.mark.parametrize("text", ["3", "3pt", "-1%", "x%", "nan%", "inf%", ""])
+def test_a_limit_is_percent(text: str) -> None:
+    with pytest.raises(InputError, match="expected percent"):
+        growth(text, "--max-energy")
+    assert growth("+3%", "") == growth(" 3% ", "") == pytest.approx(0.03)
+
+
+def test_junit_holds_every_check_and_stays_xml() -> None:
+    checks = [Check("w", "<b>&", "energy", "WORSE", 'more\x1b "than"'), Check("w", "r", "latency", "fine", "+0 %")]
+    suite = ElementTree.fromstring(junit(checks))
+    assert (suite.get("tests"), suite.get("failures")) == ("2", "1")
+    assert [case.get("name") for case in suite] == ["<b>&: energy", "r: latency"]
+    (failure,) = suite.iter("failure")
+    assert failure.get("message") == 'more  "than"' or failure.get("message") == 'more "than"'
+
+
+def written(folder: Path, *results: Result) -> Path:
+    for result in results:
+        result_files.write(folder, result)
+    return folder
+
+
+def test_the_command_ends_with_1_when_the_gate_is_shut(tmp_path: Path) -> None:
+    now = written(tmp_path / "now", factory.result("a", 0.9, spread=0.002), factory.result("b"))
+    then = written(tmp_path / "then", factory.result("a", 0.5, spread=0.002), factory.result("b"))
+    arguments = ("check", now, "--baseline", then, "--max-latency", "+3%", "--max-loss", "1pt")
+    done = compress(*arguments, "--junit", tmp_path / "j.xml", cwd=tmp_path)
+    assert done.returncode == 1, done.stderr
+    assert "WORSE" in done.stdout and "1 of 4 checks failed" in done.stdout
+    assert ElementTree.parse(tmp_path / "j.xml").getroot().get("failures") == "1"
+    done = compress("check", now, "--baseline", now, "--max-latency", "+3%", cwd=tmp_path)
+    assert done.returncode == 0 and "all 2 checks passed" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (("--max-latency", "3%"), "--baseline is not given"),
+        (("--baseline", "now"), "no limit is given"),
+        (("--baseline", "nowhere", "--max-latency", "3%"), "nowhere"),
+        (("--baseline", "now", "--max-latency", "3"), "expected percent"),
+        (("--baseline", "now", "--max-loss", "3"), "--max-loss 3: expected points"),
+        (("--baseline", "now", "--max-latency", "3%", "--junit", "no/j.xml"), "--junit no/j.xml: cannot be written"),
+    ],
+)
+def test_bad_input_of_the_command_is_one_error(tmp_path: Path, arguments: tuple[str, ...], told: str) -> None:
+    written(tmp_path / "now", factory.result())
+    done = compress("check", "now", *arguments, cwd=tmp_path)
+    assert done.returncode == 2
+    assert told in done.stderr and "Traceback" not in done.stderr
+
+
+def test_intervals_of_one_comparison_are_those_of_the_results() -> None:
+    found = one(metered(0.5, spread=0.02), metered(0.5, spread=0.02), ENERGY)
+    half = Estimate(0.5, 0.49, 0.51, 5)
+    both = stats.quotient(half, half)
+    assert f"{both.low - 1:+.1%} to {both.high - 1:+.1%}" in found.said
