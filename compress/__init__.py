@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from compress.harness import run
     from compress.pareto import front
     from compress.recipe import Measure, Recipe
+    from compress.report.collection import Results, results
     from compress.result import Result
     from compress.steps import Cast, Distill, LowRank, Prune, Quantize
     from compress.transform import apply, load
@@ -25,6 +26,8 @@ _WHERE = {
     "Measure": "compress.recipe",
     "Workload": "compress.workloads",
     "Result": "compress.result",
+    "Results": "compress.report.collection",
+    "results": "compress.report.collection",
     "Cast": "compress.steps",
     "Prune": "compress.steps",
     "Quantize": "compress.steps",
@@ -37,8 +40,8 @@ _WHERE = {
 }
 
 __all__ = [
-    "Cast", "Distill", "LowRank", "Measure", "Prune", "Quantize", "Recipe", "Result", "Workload",
-    "apply", "front", "load", "run",
+    "Cast", "Distill", "LowRank", "Measure", "Prune", "Quantize", "Recipe", "Result", "Results",
+    "Workload", "apply", "front", "load", "results", "run",
 ]  # fmt: skip
 
 

@@ -9,7 +9,9 @@ from compress.result import Result
 from compress.verdict import point_name
 
 if TYPE_CHECKING:
+    from compress.pareto import Table
     from compress.recipe import Recipe
+    from compress.report.table import Row
 
 
 def result_html(result: Result) -> str:
@@ -40,6 +42,32 @@ def result_html(result: Result) -> str:
         rows.append(("LIMITED", f"judged on {result.limit} test examples only"))
     rows.extend(("note", note) for note in result.notes)
     return _table(head, rows)
+
+
+def tables_html(tables: "Iterable[Table]") -> str:
+    """Every table with its rows as in the terminal, the front starred, and below what must be known of them."""
+    from compress.report.notes import footnotes, heading
+    from compress.report.table import rows
+
+    made = []
+    for table in tables:
+        failed = (f"{result.name} failed: {text.first_line(result)}" for result in table.failed)
+        made.append(_grid("; ".join(heading(table)), rows(table), [*failed, *footnotes(table)]))
+    return "".join(made)
+
+
+def _grid(title: str, found: "list[Row]", notes: Iterable[str]) -> str:
+    columns = list(dict.fromkeys(column for row in found for column in row.cells))
+    head = "".join(f"<th style='text-align:left'>{escape(column)}</th>" for column in columns)
+    body = "".join(
+        "<tr>"
+        + "".join(f"<td style='text-align:left'>{escape(' '.join(row.cells.get(c, ())))}</td>" for c in columns)
+        + "</tr>"
+        for row in found
+    )
+    below = "".join(f"<p>{escape(text.plain(note))}</p>" for note in notes)
+    caption = f"<caption style='text-align:left'><b>{escape(text.plain(title))}</b></caption>"
+    return f"<table>{caption}<tr>{head}</tr>{body}</table>{below}"
 
 
 def recipe_html(recipe: "Recipe") -> str:

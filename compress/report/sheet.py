@@ -22,13 +22,18 @@ FP32 = "fp32 eager"
 
 def csv_text(tables: Iterable[Table]) -> str:
     """The whole of pareto.csv."""
-    lines = [line for table in tables for line in _lines(table)]
+    lines = records(tables)
     columns = list(dict.fromkeys(column for line in lines for column in line)) or ["workload"]
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(columns)
     writer.writerows([_cell(line.get(column)) for column in columns] for line in lines)
     return out.getvalue()
+
+
+def records(tables: Iterable[Table]) -> list[dict[str, Value]]:
+    """Column -> value of every line: a recipe or reference, and one of its operating points."""
+    return [line for table in tables for line in _lines(table)]
 
 
 def _cell(value: Value) -> str:
