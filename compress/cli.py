@@ -243,6 +243,24 @@ def show(result: Annotated[Path, typer.Argument(help="A result file.")]) -> None
 
 
 @app.command()
+def card(
+    result: Annotated[Path, typer.Argument(help="A result file.")],
+    artifact: Annotated[Path | None, typer.Option(help="Its artifact's folder; unset: where the result says.")] = None,
+) -> None:
+    """Write a Hugging Face model card into a result's artifact: what was done, what was measured, how to load it."""
+    from compress import report
+    from compress.result_files import read
+
+    found = read(result)
+    if artifact is None and found.artifact is None and found.error is None:
+        raise InputError(f"{result}: its artifact was not kept; run the recipe again with --keep, or give --artifact")
+    try:
+        print(report.write_card(found, artifact or Path(found.artifact or "")))
+    except OSError as error:
+        raise InputError(f"the card cannot be written ({error.strerror}); choose another --artifact") from None
+
+
+@app.command()
 def verify(results: Annotated[list[Path], typer.Argument(help="Result files.", metavar="RESULT...")]) -> None:
     """Compute every figure of results again from their raw samples, and report any that differ."""
     from compress.verify import verify as check

@@ -16,7 +16,7 @@ from compress.report.notes import footnotes, heading
 from compress.report.panel import panels
 from compress.report.plot import Painter, picture
 from compress.report.sheet import csv_text, safe
-from compress.report.table import escape, markdown, rows
+from compress.report.table import markdown, rows
 from compress.stats import Estimate
 from tests import factory
 
@@ -182,7 +182,7 @@ def test_markup_in_names_stays_text_in_markdown():
     assert "<script>" not in document
     assert "\\[x\\](y)" in document
     assert "\x1b" not in document
-    assert escape("_a_ bert_int8 `x`") == "\\_a\\_ bert_int8 \\`x\\`"
+    assert text.markdown("_a_ bert_int8 `x`") == "\\_a\\_ bert_int8 \\`x\\`"
 
 
 def test_markup_in_names_stays_text_in_html():

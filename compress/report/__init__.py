@@ -7,6 +7,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from compress.report.card import write_card
     from compress.report.checks import junit, print_checks
     from compress.report.describe import print_methods, print_result, print_workloads
     from compress.report.notes import carbon_lines
@@ -24,6 +25,7 @@ _WHERE = {
     "print_result": "describe",
     "print_tables": "table",
     "print_workloads": "describe",
+    "write_card": "card",
     "write_tables": "table",
 }
 
@@ -37,6 +39,7 @@ __all__ = [
     "print_result",
     "print_tables",
     "print_workloads",
+    "write_card",
     "write_tables",
 ]
 

@@ -47,7 +47,7 @@ def describe(result: Result) -> Iterable[str]:
             for v in (size.memory_bytes, size.peak_memory_bytes)
         ]
         yield f"  memory {memory[0]}, peak {memory[1]}"
-    yield from _steps(result)
+    yield from steps(result)
     if result.kernel is not None:
         yield f"kernels: {result.kernel.label}" + (f" ({result.kernel.cause})" if result.kernel.cause else "")
         yield from (f"  {100 * op.share:5.1f} %  {op.name}" for op in result.kernel.evidence)
@@ -62,7 +62,7 @@ def describe(result: Result) -> Iterable[str]:
     yield f"artifact: {result.artifact}; fingerprint {result.fingerprint}; compress {result.code_version}"
 
 
-def _steps(result: Result) -> Iterable[str]:
+def steps(result: Result) -> Iterable[str]:
     """The recipe: every field that is set, and how it was measured."""
     for index, step in enumerate(result.recipe.get("steps", ())):
         fields = ", ".join(f"{k}={v}" for k, v in step.items() if k != "method" and v not in (None, [], {}))

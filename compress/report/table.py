@@ -3,7 +3,6 @@
 `rows` makes the cells once; markdown and the terminal only lay them out. CSV is in `compress.report.sheet`.
 """
 
-import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -152,15 +151,15 @@ def markdown(tables: Sequence[Table], problems: Sequence[str] = (), answers: Seq
             f"The picture holds the first {PANELS} of {len(tables)} tables; make one of a single folder for others.\n"
         )
     if answers:
-        parts.append("## Asked\n\n" + "".join(f"- {escape(line)}\n" for line in answers))
+        parts.append("## Asked\n\n" + "".join(f"- {text.markdown(line)}\n" for line in answers))
     if problems:
-        parts.append("## Files that could not be read\n\n" + "".join(f"- {escape(p)}\n" for p in problems))
+        parts.append("## Files that could not be read\n\n" + "".join(f"- {text.markdown(p)}\n" for p in problems))
     return "\n".join(parts)
 
 
 def _markdown_table(table: Table) -> str:
-    lines = [f"## {escape(title(table))}", ""]
-    lines += [f"- {escape(line)}" for line in heading(table)]
+    lines = [f"## {text.markdown(title(table))}", ""]
+    lines += [f"- {text.markdown(line)}" for line in heading(table)]
     made, named = rows(table), labels(table)
     if made:
         lines += ["", _line(named[header] for header in made[0].cells), _line("---" for _ in made[0].cells)]
@@ -168,7 +167,7 @@ def _markdown_table(table: Table) -> str:
             lines.append(_line(_bold(cell, row, header) for header, cell in row.cells.items()))
     if table.failed:
         lines += ["", _line(("failed recipe", "error")), _line(("---", "---"))]
-        lines += [_line((escape(text.plain(r.name)), escape(text.first_line(r)))) for r in table.failed]
+        lines += [_line((text.markdown(text.plain(r.name)), text.markdown(text.first_line(r)))) for r in table.failed]
     said = [(r.name, r.verdict) for r in table.results if r.verdict]
     if said:
         family = adjusted(table)
@@ -178,26 +177,18 @@ def _markdown_table(table: Table) -> str:
             cause = f" Why: {verdict.cause}." if verdict.cause else ""
             if word_among(verdict.word, family.get(name)) != verdict.word:
                 cause = f" Among these rows that is NO MEASURABLE DIFFERENCE.{cause}"
-            lines.append(escape(f"- {text.plain(name)}: {verdict.sentence}.{cause}", bullet=True))
-    lines += ["", "Notes:", "", *(escape(f"- {note}", bullet=True) for note in footnotes(table)), ""]
+            lines.append("- " + text.markdown(f"{text.plain(name)}: {verdict.sentence}.{cause}"))
+    lines += ["", "Notes:", "", *(f"- {text.markdown(note)}" for note in footnotes(table)), ""]
     return "\n".join(lines)
 
 
 def _bold(cell: Lines, row: Row, header: str) -> str:
-    content = escape(" ".join(cell))
+    content = text.markdown(" ".join(cell))
     return f"**{content}**" if header in ("recipe", "verdict") and row.kind == "recipe" and content != DASH else content
 
 
 def _line(cells: Iterable[str]) -> str:
     return "| " + " | ".join(cells) + " |"
-
-
-def escape(value: str, *, bullet: bool = False) -> str:
-    """Text that markdown prints as it is: no tables, code, links, emphasis or HTML of its own."""
-    head, body = ("- ", value[2:]) if bullet else ("", value)
-    body = text.plain(body).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-    body = re.sub(r"([\\`*|\[\]])", r"\\\1", body)
-    return head + re.sub(r"(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])", r"\\_", body)
 
 
 def write_tables(

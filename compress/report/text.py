@@ -27,6 +27,13 @@ def plain(value: object) -> str:
     return _CONTROL.sub(" ", str(value)).strip()
 
 
+def markdown(value: object) -> str:
+    """One line that markdown prints as it is: no tables, code, links, emphasis or HTML of its own."""
+    line = plain(value).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    line = re.sub(r"([\\`*|\[\]])", r"\\\1", line)
+    return re.sub(r"(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])", r"\\_", line)
+
+
 def digits(value: float, count: int = 3) -> str:
     """`value` to so many significant digits, never in exponents where people read on: 12.3, 0.0456, 1,230."""
     if not math.isfinite(value):

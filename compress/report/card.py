@@ -1,0 +1,226 @@
+"""A Hugging Face model card for an artifact, from its result: what was done, what was measured, how to load it.
+
+The YAML at its head is huggingface_hub's (`model-index`), so that the hub shows the metric; everything below it says no
+more than the result does. No torch.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from compress.config import InputError
+from compress.files import write_atomic
+from compress.report import text
+from compress.report.describe import steps
+from compress.result import Point, Reference, Result
+from compress.verdict import MEASURED, point_name
+
+MANIFEST = "manifest.json"
+CARD = "README.md"
+said = text.markdown
+LIBRARIES = ("torch", "transformers", "onnxruntime", "openvino", "bitsandbytes", "torchao", "optimum-quanto")
+
+
+def write_card(result: Result, artifact: Path) -> Path:
+    """Writes the card into the artifact's folder and returns its path.
+
+    Raises InputError when the recipe failed, when the folder is no artifact, and when it is not the one measured.
+    """
+    manifest = _manifest(result, artifact)
+    place = artifact / CARD
+    write_atomic(place, card(result, plain=bool(manifest.get("plain"))).encode())
+    return place
+
+
+def _manifest(result: Result, artifact: Path) -> dict[str, Any]:
+    if result.error is not None:
+        raise InputError(f"{result.name} failed ({text.first_line(result)}); there is nothing to publish")
+    try:
+        raw = (artifact / MANIFEST).read_bytes()
+    except OSError as error:
+        raise InputError(
+            f"{artifact}: has no {MANIFEST} that can be read ({error.strerror}); expected the artifact of "
+            f"{result.name}; name its folder with --artifact, or run the recipe with --keep"
+        ) from None
+    if result.artifact_sha256 is None or hashlib.sha256(raw).hexdigest() != result.artifact_sha256:
+        raise InputError(
+            f"{artifact}: is not the artifact that this result was measured of (its manifest has another sha256); "
+            "run the recipe again"
+        )
+    manifest: dict[str, Any] = json.loads(raw)
+    return manifest
+
+
+def card(result: Result, plain: bool) -> str:
+    """The whole card. `plain`: the artifact loads with plain `from_pretrained`."""
+    return f"---\n{_head(result)}\n---\n\n" + "\n".join(_body(result, plain))
+
+
+def _head(result: Result) -> str:
+    """Metadata as the hub reads it."""
+    from huggingface_hub import EvalResult, ModelCardData
+
+    workload, accuracy = result.workload, result.accuracy
+    task = {"causal-lm": "text-generation"}.get(str(workload.get("task")), str(workload.get("task")))
+    dataset = workload.get("dataset", {})
+    metrics = []
+    if accuracy is not None:
+        metrics.append(
+            EvalResult(
+                task_type=task,
+                dataset_type=_public(dataset.get("path")) or str(workload.get("name")),
+                dataset_name=str(workload.get("name")),
+                dataset_split=dataset.get("test"),
+                metric_type=accuracy.metric,
+                metric_value=round(accuracy.estimate.value, 6),
+            )
+        )
+    data = ModelCardData(
+        model_name=result.name,
+        base_model=_public(workload.get("model")),
+        library_name="transformers",
+        pipeline_tag=task,
+        tags=["compress", *sorted({str(step.get("method")) for step in result.recipe.get("steps", ())})],
+        eval_results=metrics or None,
+    )
+    return data.to_yaml().strip()
+
+
+def _public(name: Any) -> str | None:
+    """A hub id; None for a folder, which means nothing elsewhere."""
+    found = str(name or "")
+    return found if found.count("/") == 1 and not found.startswith((".", "/", "~")) and ":" not in found else None
+
+
+def _body(result: Result, plain: bool) -> Iterable[str]:
+    workload = result.workload
+    yield f"# {said(result.name)}"
+    yield ""
+    if result.limit is not None:
+        yield f"**Judged on {result.limit} test examples only.**"
+        yield ""
+    if result.verdict is not None:
+        yield said(result.verdict.sentence) + (f" Why: {said(result.verdict.cause)}." if result.verdict.cause else "")
+        yield ""
+    base = _public(workload.get("model")) or Path(str(workload.get("model"))).name
+    yield f"Made from {said(base)} with compress {result.code_version}, judged on {said(workload.get('name'))}."
+    yield ""
+    yield "## What was done"
+    yield ""
+    yield from (f"- {said(line)}" for line in steps(result))
+    yield from (f"- {said(note)}" for note in result.notes)
+    if result.transform is not None:
+        spent = text.joined(_joules(result))
+        yield f"- compressing took {text.digits(result.transform.seconds)} s{spent}"
+    if result.breakeven is not None:
+        even = result.breakeven
+        yield f"- it pays back after: {said(even.reason or text.joined(text.breakeven(even)) + ' inferences')}"
+    yield ""
+    yield "## What was measured"
+    yield ""
+    yield from _measured(result)
+    yield ""
+    yield "## How to load it"
+    yield ""
+    yield from _loading(plain)
+    yield ""
+    yield "## Energy"
+    yield ""
+    yield from _energy(result)
+    yield ""
+    yield "## Limits and provenance"
+    yield ""
+    yield from _provenance(result)
+    yield ""
+
+
+def _joules(result: Result) -> text.Lines:
+    spent = result.transform
+    if spent is None or spent.energy_j is None or spent.energy_source not in MEASURED:
+        return ("",)
+    return (f" and {text.digits(spent.energy_j)} J ({spent.energy_source})",)
+
+
+def _measured(result: Result) -> Iterable[str]:
+    """This model beside the references of its session, at the headline point."""
+    point = result.headline
+    where = f", {point_name(point)}" if point else ""
+    against = result.verdict_reference.name if result.verdict_reference else None
+    yield f"On {said(result.machine.device_name)}{where}; 95 % intervals; ratios are paired, to {said(against)}."
+    yield ""
+    columns = [
+        "model",
+        result.accuracy.metric if result.accuracy else "metric",
+        "difference",
+        "latency",
+        "latency ratio",
+    ]
+    metered = point is not None and point.energy_source in MEASURED
+    columns += ["energy per inference", "energy ratio"] if metered else []
+    yield f"| {' | '.join([*columns, 'stored', 'kernels'])} |"
+    yield f"|{' --- |' * (len(columns) + 2)}"
+    models: tuple[Result | Reference, ...] = (result, *result.references)
+    for row in models:
+        yield f"| {' | '.join(said(text.joined(cell)) for cell in _cells(row, against, metered))} |"
+
+
+def _cells(row: Result | Reference, against: str | None, metered: bool) -> list[text.Lines]:
+    point: Point | None = next((p for p in row.points if p.headline), None)
+    ratio = point.ratio(against) if point and against else None
+    itself = row.name == against
+    one: text.Lines = ("1",)
+    cells: list[text.Lines] = [
+        (row.name,),
+        text.metric(row.accuracy),
+        ("0",) if itself else text.difference(row.accuracy),
+    ]
+    cells += [
+        text.latency(point.latency_s if point else None),
+        one if itself else text.ratio(ratio.latency if ratio else None),
+    ]
+    if metered:
+        cells.append(text.energy(point.energy_j if point else None, point.energy_source if point else None))
+        cells.append(one if itself else text.ratio(ratio.energy if ratio else None))
+    kernels = row.kernel.label if row.kernel else text.DASH
+    return [*cells, text.megabytes(row.size.stored_bytes if row.size else None), (kernels,)]
+
+
+def _loading(plain: bool) -> Iterable[str]:
+    if plain:
+        yield "It is a plain transformers model: `from_pretrained` loads it. With its tokenizer or processor at once:"
+    else:
+        yield "Its layers are not those of a plain transformers model; compress rebuilds them from `manifest.json`:"
+    yield ""
+    yield "```python"
+    yield "from compress import load"
+    yield ""
+    yield 'model, processor = load("path/to/this/folder")'
+    yield "```"
+
+
+def _energy(result: Result) -> Iterable[str]:
+    point = result.headline
+    if point is None or point.energy_source not in MEASURED or point.energy_j is None:
+        why = (point.energy_reason if point else None) or "there was no meter"
+        yield f"Not measured: {said(why)}. What is said above goes by latency."
+        return
+    covers = f", covering {said(point.energy_boundary)}" if point.energy_boundary else ""
+    yield f"Measured by {point.energy_source}{covers}: grade {point.grade}."
+    yield from (f"- {said(reason)}" for reason in point.grade_reasons)
+    if point.energy_gain:
+        gain = f"{100 * point.energy_gain:.0f} %"
+        yield f"- the meter itself may read {gain} too much or too little; ratios do not depend on it"
+
+
+def _provenance(result: Result) -> Iterable[str]:
+    accuracy = result.accuracy
+    if accuracy is not None and accuracy.batch_sensitivity is not None:
+        yield f"- answers depend on the batch: {accuracy.batch_sensitivity:.1%} differ between batch 1 and 32"
+    device = said(result.machine.device_name)
+    yield f"- energy and latency hold for {device}; compare ratios, and measure on your own device"
+    known = {name: result.machine.versions[name] for name in LIBRARIES if name in result.machine.versions}
+    yield f"- made with {', '.join(f'{name} {version}' for name, version in known.items()) or 'unknown libraries'}"
+    yield f"- result of {said(result.created)}, fingerprint `{result.fingerprint}`, seed {result.seed}"
+    yield "- the result file and its raw samples let `python -m compress verify` compute every figure again"

@@ -1,0 +1,98 @@
+"""The model card says what the result says, loads as the hub's card, and is written only beside what was measured."""
+
+import hashlib
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from huggingface_hub import ModelCard
+
+from compress.config import InputError
+from compress.report import write_card
+from compress.report.card import card
+from compress.report.text import joined, metric
+from compress.result import Result
+from tests import factory
+from tests.helpers import QUICK, compress, read_result
+
+DATA = {"path": "stanfordnlp/sst2", "train": "train", "test": "validation"}
+WORKLOAD = {
+    "name": "sst2-bert", "task": "text-classification", "model": "textattack/bert-base-uncased-SST-2", "dataset": DATA,
+}  # fmt: skip
+
+
+def made(**fields: Any) -> Result:
+    return factory.result(workload=WORKLOAD, **fields)
+
+
+def artifact(folder: Path, result: Result, plain: bool = False) -> tuple[Path, Result]:
+    folder.mkdir()
+    manifest = json.dumps({"plain": plain}).encode()
+    (folder / "manifest.json").write_bytes(manifest)
+    return folder, replace(result, artifact_sha256=hashlib.sha256(manifest).hexdigest())
+
+
+def test_the_head_is_what_the_hub_reads(tmp_path: Path) -> None:
+    folder, result = artifact(tmp_path / "a", made())
+    data = ModelCard.load(write_card(result, folder)).data
+    assert data.base_model == WORKLOAD["model"]
+    assert data.pipeline_tag == "text-classification" and data.tags == ["compress", "quantize"]
+    (metric,) = data.eval_results
+    assert (metric.metric_type, metric.metric_value) == ("accuracy", pytest.approx(0.89))
+    assert (metric.dataset_type, metric.dataset_split) == ("stanfordnlp/sst2", "validation")
+
+
+def test_a_model_from_a_folder_names_no_path_of_this_machine() -> None:
+    local = {**WORKLOAD, "model": "/home/me/secret/my-model", "dataset": {**DATA, "path": "/home/me/data"}}
+    text = card(factory.result(workload=local), plain=True)
+    assert "/home/me" not in text and "base_model" not in text and "my-model" in text
+
+
+def test_measured_energy_has_its_grade_and_unmeasured_its_reason() -> None:
+    metered = card(made(cost=0.5, energy_source="nvml"), plain=False)
+    assert "Measured by nvml" in metered and "grade B" in metered and "energy ratio" in metered
+    plain = card(made(), plain=False)
+    assert "Not measured" in plain and "energy ratio" not in plain and "goes by latency" in plain
+
+
+def test_every_reference_stands_beside_it_and_loading_fits_the_artifact() -> None:
+    text = card(made(references=(factory.reference(), factory.reference(factory.BF16, False, 0.6))), plain=True)
+    assert "| bf16 eager |" in text and "`from_pretrained` loads it" in text
+    assert "not those of a plain" in card(made(), plain=False)
+    assert "Judged on 20 test examples only" in card(made(limit=20), plain=True)
+
+
+def test_names_stay_text() -> None:
+    text = card(made(name="<script>x</script>|`*_"), plain=True).partition("\n---\n")[2]
+    assert "<script>" not in text and "&lt;script&gt;" in text and "\\|" in text
+
+
+def test_only_what_was_measured_gets_a_card(tmp_path: Path) -> None:
+    folder, result = artifact(tmp_path / "a", made())
+    with pytest.raises(InputError, match="nothing to publish"):
+        write_card(factory.failed(), folder)
+    with pytest.raises(InputError, match=r"no manifest.json that can be read"):
+        write_card(result, tmp_path)
+    (folder / "manifest.json").write_text("{}")
+    with pytest.raises(InputError, match="not the artifact that this result was measured of"):
+        write_card(result, folder)
+    assert not (folder / "README.md").exists()
+
+
+def test_the_command_writes_the_card_of_a_run_and_the_artifact_still_loads(workload: Path, tmp_path: Path) -> None:
+    from compress import load
+
+    done = compress("run", "bert_int4", "--workload", workload, *QUICK, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    (path,) = (tmp_path / "results" / "my").glob("bert_int4-*.json")
+    done = compress("card", path, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    text = (tmp_path / done.stdout.strip()).read_text()
+    found = read_result(tmp_path, "bert_int4")
+    assert found.verdict is not None and found.verdict.word in text
+    assert joined(metric(found.accuracy)) in text
+    load(tmp_path / "artifacts" / "my" / "bert_int4")
+    done = compress("card", path, "--artifact", "nowhere", cwd=tmp_path)
+    assert done.returncode == 2 and "nowhere: has no manifest.json" in done.stderr
