@@ -261,6 +261,27 @@ def card(
 
 
 @app.command()
+def merge(
+    folders: Annotated[list[Path], typer.Argument(help="Folders of results.", metavar="DIR...")],
+    out: Out = Path("results"),
+) -> None:
+    """Join results of several machines in one folder, and show the machines side by side."""
+    from rich.console import Console
+
+    from compress import report
+    from compress.merge import merge as joined
+    from compress.merge import side_by_side
+
+    merged = joined(folders, out)
+    report.print_sides(side_by_side(merged.results), Console(highlight=False))
+    for left in merged.superseded:
+        print(f"left out, there is a newer one: {left}", file=sys.stderr)
+    for name in merged.untraced:
+        print(f"{name}: its raw samples are not there, so verify cannot check it", file=sys.stderr)
+    print(f"{len(merged.results)} results in {out}", file=sys.stderr)
+
+
+@app.command()
 def verify(results: Annotated[list[Path], typer.Argument(help="Result files.", metavar="RESULT...")]) -> None:
     """Compute every figure of results again from their raw samples, and report any that differ."""
     from compress.verify import verify as check

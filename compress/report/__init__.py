@@ -7,6 +7,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from compress.report.beside import print_sides
     from compress.report.card import write_card
     from compress.report.checks import junit, print_checks
     from compress.report.describe import print_methods, print_result, print_workloads
@@ -23,6 +24,7 @@ _WHERE = {
     "print_checks": "checks",
     "print_methods": "describe",
     "print_result": "describe",
+    "print_sides": "beside",
     "print_tables": "table",
     "print_workloads": "describe",
     "write_card": "card",
@@ -37,6 +39,7 @@ __all__ = [
     "print_checks",
     "print_methods",
     "print_result",
+    "print_sides",
     "print_tables",
     "print_workloads",
     "write_card",

@@ -1,0 +1,136 @@
+"""Results of several machines in one folder, raw samples included, and what each machine makes of the same recipe.
+
+Energies and latencies of different boards are never put on one axis: side by side stand ratios, each to the reference
+of its own machine.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from compress import result_files
+from compress.config import InputError
+from compress.files import write_atomic
+from compress.pareto import Table, group, identity, point_cost
+from compress.result import Result
+from compress.stats import Estimate
+from compress.verdict import Axis
+
+
+@dataclass(frozen=True)
+class Merged:
+    """What came together."""
+
+    results: tuple[Result, ...]
+    superseded: tuple[str, ...]
+    """Older results of the same recipe on the same machine, which were left out: `name on machine, created`."""
+    untraced: tuple[str, ...]
+    """Results whose raw samples were not beside them: their figures cannot be verified."""
+
+
+def merge(folders: Sequence[Path], out: Path) -> Merged:
+    """Copies the newest result of every recipe, workload and machine into `out`, with its raw samples.
+
+    What `out` holds already takes part. Raises InputError for fewer than two sources and for files that are no results.
+    """
+    sources = list(dict.fromkeys([*folders, *([out] if out.is_dir() else [])]))
+    if len(sources) < 2:
+        raise InputError(f"merge {' '.join(map(str, folders))}: expected at least two folders of results")
+    problems: list[str] = []
+    newest: dict[Path, tuple[Result, Path]] = {}
+    superseded = []
+    for folder in sources:
+        found, bad = result_files.read_all(folder)
+        problems += bad
+        if not found and folder != out:
+            problems.append(f"{folder}: no results in it; expected what `compress run` has left")
+        for result in found:
+            place = _place(result)
+            before = newest.get(place)
+            if before is not None and identity(before[0].workload) != identity(result.workload):
+                both = f"{before[1] / place} and {folder / place}"
+                problems.append(f"{both}: two workloads of one name; give one another and run it again")
+            elif before is None or result.created > before[0].created:
+                superseded += [] if before is None or _same(before[0], result) else [before[0]]
+                newest[place] = (result, folder)
+            elif not _same(before[0], result):
+                superseded.append(result)
+    if problems:
+        raise InputError(problems)
+    untraced = [result.name for result, folder in newest.values() if not _carry(result, folder, out)]
+    left = (f"{r.name} on {r.machine.device_name}, {r.created}" for r in superseded)
+    return Merged(tuple(result for result, _ in newest.values()), tuple(left), tuple(sorted(untraced)))
+
+
+def _same(one: Result, other: Result) -> bool:
+    return (one.created, one.fingerprint, one.session) == (other.created, other.fingerprint, other.session)
+
+
+def _place(result: Result) -> Path:
+    return result_files.result_path(Path(), str(result.workload["name"]), result.name, result.machine.id, result.limit)
+
+
+def _carry(result: Result, folder: Path, out: Path) -> bool:
+    """Writes a result and its raw samples into `out`; False where it says that it has some and they are not there."""
+    try:
+        if result.trace is None:
+            result_files.write(out, result)
+            return result.error is not None
+        within = PurePosixPath(result.trace)
+        if within.is_absolute() or ".." in within.parts:
+            raise InputError(f"{folder / _place(result)}: its trace lies outside of the folder ({result.trace})")
+        source, target = folder / within, out / within
+        if source.is_file() and source.resolve() != target.resolve():
+            write_atomic(target, source.read_bytes())
+        result_files.write(out, result)
+        return target.is_file()
+    except OSError as error:
+        raise InputError(f"{out}: cannot be written ({error.strerror}); choose another with --out") from None
+
+
+@dataclass(frozen=True)
+class Side:
+    """One recipe or reference on every machine: its ratio to that machine's own reference, or None."""
+
+    name: str
+    costs: tuple[Estimate | None, ...]
+
+
+@dataclass(frozen=True)
+class SideBySide:
+    """The same workload on several machines."""
+
+    workload: str
+    machines: tuple[str, ...]
+    """`device name (id): axis / reference`, one for every column."""
+    rows: tuple[Side, ...]
+
+
+def side_by_side(results: Sequence[Result]) -> list[SideBySide]:
+    """The workloads that were measured on more than one machine, each machine with its own reference and axis."""
+    families: dict[tuple[str, int | None], list[Table]] = {}
+    for table in group(results):
+        if table.results:
+            newest = table.newest
+            families.setdefault((identity(newest.workload), newest.limit), []).append(table)
+    return [_beside(tables) for tables in families.values() if len({t.newest.machine.id for t in tables}) > 1]
+
+
+def _beside(tables: Sequence[Table]) -> SideBySide:
+    names = dict.fromkeys(row.name for table in tables for row in table.results)
+    names |= dict.fromkeys(r.name for table in tables for r in table.references)
+    rows = []
+    for name in names:
+        costs = tuple(_cost(table, name, table.axis) for table in tables)
+        if any(cost is not None for cost in costs):
+            rows.append(Side(name, costs))
+    machines = (f"{t.newest.machine.device_name} ({t.newest.machine.id}): {t.axis} / {t.reference}" for t in tables)
+    limit = tables[0].newest.limit
+    said = "" if limit is None else f" (LIMITED to {limit} examples)"
+    return SideBySide(f"{tables[0].newest.workload.get('name')}{said}", tuple(machines), tuple(rows))
+
+
+def _cost(table: Table, name: str, axis: Axis) -> Estimate | None:
+    row = next((r for r in table.rows if r.name == name), None)
+    headline = next((p for p in row.points if p.headline), None) if row else None
+    return point_cost(headline, axis, table.reference)

@@ -1,0 +1,28 @@
+"""Several machines beside one another: ratios to each machine's own reference, never joules or seconds."""
+
+from collections.abc import Sequence
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from compress.merge import SideBySide
+from compress.report import text
+
+
+def print_sides(sides: Sequence[SideBySide], console: Console) -> None:
+    """A table a workload: a row a recipe, a column a machine."""
+    if not sides:
+        console.print("no workload was measured on more than one machine; each has its table: compress pareto")
+    for side in sides:
+        console.print(
+            Text(f"{text.plain(side.workload)}: each machine's cost as a ratio to its own reference"), style="bold"
+        )
+        grid = Table()
+        grid.add_column("recipe", no_wrap=True)
+        for machine in side.machines:
+            grid.add_column(Text(text.plain(machine)), overflow="fold")
+        for row in side.rows:
+            cells = (Text("\n".join(text.ratio(cost))) for cost in row.costs)
+            grid.add_row(Text(text.plain(row.name)), *cells)
+        console.print(grid)

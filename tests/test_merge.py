@@ -1,0 +1,99 @@
+"""Results of several machines come together whole, and stand side by side by ratios only."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from compress import result_files
+from compress.config import InputError
+from compress.merge import merge, side_by_side
+from compress.result import Result
+from tests import factory
+from tests.helpers import compress
+
+GPU = replace(factory.machine("g1", "cuda"), device_name="Example GPU")
+
+
+def written(folder: Path, *results: Result) -> Path:
+    for result in results:
+        result_files.write(folder, result)
+        if result.trace is not None:
+            (folder / result.trace).parent.mkdir(parents=True, exist_ok=True)
+            (folder / result.trace).write_bytes(result.session.encode())
+    return folder
+
+
+def on_gpu(name: str, cost: float, **fields: Any) -> Result:
+    return factory.result(
+        name, cost, machine=GPU, energy_source="nvml", session="s2", trace="w/traces/s2.parquet", **fields
+    )
+
+
+def test_everything_comes_together_with_its_raw_samples(tmp_path: Path) -> None:
+    a = written(tmp_path / "a", factory.result("bert_int8", 0.5, trace="w/traces/s1.parquet"), factory.failed("x"))
+    b = written(tmp_path / "b", on_gpu("bert_int8", 1.2))
+    out = tmp_path / "out"
+    merged = merge([a, b], out)
+    assert {(r.name, r.machine.id) for r in merged.results} == {("bert_int8", "m1"), ("bert_int8", "g1"), ("x", "m1")}
+    assert merged.superseded == merged.untraced == ()
+    assert (out / "w/traces/s1.parquet").read_bytes() == b"s1" and (out / "w/traces/s2.parquet").read_bytes() == b"s2"
+    found, problems = result_files.read_all(out)
+    assert len(found) == 3 and not problems
+    again = merge([a, b], out)  # what is there takes part, and is not its own rival
+    assert len(again.results) == 3 and again.superseded == ()
+
+
+def test_of_one_machine_the_newest_result_stays_and_the_other_is_named(tmp_path: Path) -> None:
+    old = factory.result("bert_int8", 0.9, created="2025-01-01T00:00:00+00:00", session="s0", trace="t/s0.parquet")
+    a, b = written(tmp_path / "a", old), written(tmp_path / "b", factory.result("bert_int8", 0.5))
+    for order in ([a, b], [b, a]):
+        out = tmp_path / f"out-{order[0].name}"
+        merged = merge(order, out)
+        assert [r.created for r in merged.results] == ["2025-05-05T10:00:00+00:00"]
+        assert merged.superseded == ("bert_int8 on Example CPU, 2 cores, 2025-01-01T00:00:00+00:00",)
+        assert merged.untraced == ("bert_int8",)
+        assert not (out / "t").exists()
+
+
+def test_what_cannot_be_joined_is_refused_before_anything_is_written(tmp_path: Path) -> None:
+    a = written(tmp_path / "a", factory.result())
+    other = {"name": "stdlib-bert", "model": "mine", "dataset": {"path": "elsewhere"}}
+    b = written(tmp_path / "b", factory.result(workload=other))
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InputError) as refused:
+        merge([a, b, tmp_path / "empty"], tmp_path / "out")
+    assert [("two workloads of one name" in p, "no results in it" in p) for p in refused.value.problems] == [
+        (True, False),
+        (False, True),
+    ]
+    assert not (tmp_path / "out").exists()
+    with pytest.raises(InputError, match="at least two folders"):
+        merge([a], tmp_path / "out")
+    sly = written(tmp_path / "c", on_gpu("x", 1.0))
+    result_files.write(sly, replace(on_gpu("x", 1.0), trace="../../secret"))
+    with pytest.raises(InputError, match="its trace lies outside of the folder"):
+        merge([a, sly], tmp_path / "out2")
+
+
+def test_machines_stand_side_by_side_by_ratios_to_their_own_references() -> None:
+    ours = [factory.result("bert_int8", 0.5), factory.result("bert_bf16", 0.6)]
+    (side,) = side_by_side([*ours, on_gpu("bert_int8", 1.2)])
+    assert len(side.machines) == 2
+    assert any("Example GPU (g1): energy / fp32 eager" in m for m in side.machines)
+    assert any("Example CPU, 2 cores (m1): latency / fp32 eager" in m for m in side.machines)
+    rows = {row.name: [None if c is None else round(c.value, 3) for c in row.costs] for row in side.rows}
+    assert sorted(rows["bert_int8"]) == [0.5, 1.2]
+    assert sorted(rows["bert_bf16"], key=str) == [0.6, None]
+    assert side_by_side(ours) == []
+
+
+def test_the_command_joins_and_shows(tmp_path: Path) -> None:
+    a = written(tmp_path / "a", factory.result("bert_int8", 0.5))
+    b = written(tmp_path / "b", on_gpu("bert_int8", 1.2))
+    done = compress("merge", a, b, "--out", tmp_path / "out", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "0.500" in done.stdout and "1.20" in done.stdout and "2 results in" in done.stderr
+    done = compress("merge", a, "--out", tmp_path / "new", cwd=tmp_path)
+    assert done.returncode == 2 and "at least two folders" in done.stderr
