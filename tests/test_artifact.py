@@ -58,6 +58,7 @@ CASES: dict[str, tuple[Any, ...]] = {
     "bert:grouped+llm_int8": (GROUPED, LLM8),
     "bert:grouped+openvino_int8": (GROUPED, STATIC8),
     "bert:grouped+distill": (GROUPED, RECOVER),
+    "bert:grouped+layers": (GROUPED, Prune(structure="layers", importance="influence", fraction=0.5)),
     "llama:grouped+nf4": (GROUPED, NF4),
     "bert:onnxruntime_int8": (INT8,),
     "bert:openvino_int8": (STATIC8,),

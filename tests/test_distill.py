@@ -125,6 +125,8 @@ def test_a_shorter_language_model_generates_with_its_cache(make: Any) -> None:
 def test_what_earlier_steps_recorded_moves_with_its_layer() -> None:
     layers = {"e.layer.0.a": {"x": 0}, "e.layer.1.a": {"x": 1}, "e.layer.10.a": {"x": 10}, "": {"y": 1}}
     assert rename(layers, "e.layer", (0, 10)) == {"e.layer.0.a": {"x": 0}, "e.layer.1.a": {"x": 10}, "": {"y": 1}}
+    grouped = {"e.layer.3.q": {"rank": 2}, "e.layer.3.k": {"rank": 2, "borrows": "e.layer.3.q"}}
+    assert rename(grouped, "e.layer", (1, 3))["e.layer.1.k"] == {"rank": 2, "borrows": "e.layer.1.q"}
 
 
 def sentence_batch() -> dict[str, torch.Tensor]:

@@ -97,14 +97,18 @@ def keep_layers(model: Any, kept: tuple[int, ...]) -> None:
 
 def rename(layers: Mapping[str, Mapping[str, Any]], path: str, kept: tuple[int, ...]) -> dict[str, Mapping[str, Any]]:
     """What earlier steps recorded per layer, under the names after `kept` of `path` moved up; the others are gone."""
-    moved = {}
-    for name, entry in layers.items():
+
+    def new(name: str) -> str | None:
         if not name.startswith(f"{path}."):
-            moved[name] = entry
-            continue
+            return name
         index, dot, rest = name.removeprefix(f"{path}.").partition(".")
-        if int(index) in kept:
-            moved[f"{path}.{kept.index(int(index))}{dot}{rest}"] = entry
+        return f"{path}.{kept.index(int(index))}{dot}{rest}" if int(index) in kept else None
+
+    moved: dict[str, Mapping[str, Any]] = {}
+    for name, entry in layers.items():
+        if (now := new(name)) is not None:
+            lender = {"borrows": new(entry["borrows"])} if "borrows" in entry else {}  # a layer of the same block
+            moved[now] = {**entry, **lender}
     return moved
 
 
