@@ -49,13 +49,14 @@ class Row:
 def rows(table: Table, most: int | None = None) -> list[Row]:
     """Recipes by cost (the `most` cheapest), then references; columns that would repeat another are left out."""
     made, family, odds = [], adjusted(table), front_odds(table)
+    bits = any(r.accuracy is not None and r.accuracy.bits_per_byte is not None for r in table.rows)
     for result in table.results[:most]:
-        cells = _cells(table, result, odds.get(result.name))
+        cells = _cells(table, result, odds.get(result.name), bits)
         cells["break-even"] = text.breakeven(result.breakeven)
         cells["verdict"] = _verdict(result, family.get(result.name), table)
         made.append(Row(result.name, "recipe", _in_order(cells)))
     for reference in table.references:
-        cells = _cells(table, reference, odds.get(reference.name))
+        cells = _cells(table, reference, odds.get(reference.name), bits)
         cells["recipe"] = ("reference:", text.plain(reference.name))
         cells["break-even"] = (DASH,)
         cells["verdict"] = ("verdicts are against this",) if reference.name == table.reference else (DASH,)
@@ -79,7 +80,8 @@ def _verdict(result: Result, cost: Estimate | None, table: Table) -> Lines:
     return (among, f"({interval})" if among == word else f"({interval}; {word} if it stood alone)")
 
 
-def _cells(table: Table, row: Result | Reference, odds: float | None = None) -> dict[str, Lines]:
+def _cells(table: Table, row: Result | Reference, odds: float | None, bits: bool) -> dict[str, Lines]:
+    """`bits`: whether any row of the table has bits per byte."""
     name, size = row.name, row.size
     point = next((p for p in row.points if p.headline), None)
     itself = name == table.reference
@@ -95,9 +97,9 @@ def _cells(table: Table, row: Result | Reference, odds: float | None = None) -> 
         "latency / ref": unity if itself else text.ratio(point_cost(point, "latency", table.reference)),
         "energy": text.energy(point.energy_j if point else None, source),
     }
-    if any(r.accuracy is not None and r.accuracy.bits_per_byte is not None for r in table.rows):
-        bits = row.accuracy.bits_per_byte if row.accuracy else None
-        cells["bits / byte"] = (DASH if bits is None else text.digits(bits, 4),)
+    if bits:
+        known = row.accuracy.bits_per_byte if row.accuracy else None
+        cells["bits / byte"] = (DASH if known is None else text.digits(known, 4),)
     if table.meter in MEASURED and row.accuracy is not None and row.accuracy.metric == "accuracy":
         cells["energy / correct"] = text.energy(sheet.per_correct(point, row.accuracy), source)
     if any(r.name == FP32 for r in table.references) and table.reference != FP32:
