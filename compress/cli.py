@@ -154,7 +154,7 @@ def check(
     from rich.console import Console
 
     from compress import gate, odds, report
-    from compress.result_files import read_all
+    from compress.result_files import read_sound
 
     if baseline is None:
         raise InputError("check: --baseline is not given; expected the folder of earlier results")
@@ -165,15 +165,8 @@ def check(
     )
     if not limits.count:
         raise InputError("check: no limit is given; expected --max-energy, --max-latency or --max-loss")
-    sets = []
-    for place in (folder, baseline):
-        found, problems = read_all(place)
-        if not found:
-            raise InputError([*problems, f"{place}: no results in it; expected what `compress run` has left"])
-        if problems:
-            raise InputError(problems)
-        sets.append(found)
-    checks = gate.check(sets[0], sets[1], limits)
+    now, before = (read_sound(place) for place in (folder, baseline))
+    checks = gate.check(now, before, limits)
     report.print_checks(checks, Console(highlight=False))
     if junit is not None:
         try:

@@ -61,11 +61,8 @@ class Check:
 
 def growth(text: str, option: str) -> float:
     """0.03 of `+3%` or `3%`. Raises InputError for anything else."""
-    try:
-        value = float(text.strip().removesuffix("%")) / 100
-    except ValueError:
-        value = math.nan
-    if not text.strip().endswith("%") or not 0 <= value < math.inf:
+    value = odds.hundredths(text, "%")
+    if value is None:
         raise InputError(f"{option} {text}: expected percent from 0 on, such as +3%")
     return value
 

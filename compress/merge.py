@@ -40,10 +40,11 @@ def merge(folders: Sequence[Path], out: Path) -> Merged:
     newest: dict[Path, tuple[Result, Path]] = {}
     superseded = []
     for folder in sources:
-        found, bad = result_files.read_all(folder)
+        try:
+            found, bad = (result_files.read_sound(folder), []) if folder in folders else result_files.read_all(folder)
+        except InputError as error:
+            found, bad = [], list(error.problems)
         problems += bad
-        if not found and folder != out:
-            problems.append(f"{folder}: no results in it; expected what `compress run` has left")
         for result in found:
             place = _place(result)
             before = newest.get(place)

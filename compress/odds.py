@@ -144,17 +144,21 @@ class Within:
     confident: Candidate | None
 
 
+def hundredths(text: str, suffix: str) -> float | None:
+    """0.03 of `3%` or `+3%` where the suffix is `%`; None for anything else, also below 0 and without end."""
+    try:
+        value = float(text.strip().removesuffix(suffix)) / 100 if text.strip().endswith(suffix) else math.nan
+    except ValueError:
+        return None
+    return value if 0 <= value < math.inf else None
+
+
 def loss(text: str, option: str = "--within") -> tuple[float, str]:
     """(0.01, points) of `1pt`, (0.02, percent) of `2%`. Raises InputError for anything else."""
     for suffix, unit in (("pt", "points"), ("%", "percent")):
-        number = text.strip().removesuffix(suffix)
-        if text.strip().endswith(suffix):
-            try:
-                value = float(number) / 100
-            except ValueError:
-                break
-            if value >= 0:
-                return value, unit
+        value = hundredths(text, suffix)
+        if value is not None:
+            return value, unit
     raise InputError(f"{option} {text}: expected points such as 1pt, or percent such as 2% for perplexity")
 
 

@@ -83,6 +83,16 @@ def read_all(root: Path) -> tuple[list[Result], list[str]]:
     return results, problems
 
 
+def read_sound(root: Path) -> list[Result]:
+    """Every result below `root`. Raises InputError where there is none, and for every file that could not be read."""
+    results, problems = read_all(root)
+    if not results:
+        problems.append(f"{root}: no results in it; expected what `compress run` has left")
+    if problems:
+        raise InputError(problems)
+    return results
+
+
 def _result_files(root: Path) -> Iterable[Path]:
     """Result files below `root`; those that the project ships (`results/reference`) only when asked for by name."""
     files = (

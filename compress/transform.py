@@ -21,7 +21,6 @@ from compress.methods import apply_step
 from compress.progress import say
 from compress.ranks import rank
 from compress.recipe import Recipe
-from compress.runtimes.sparse import take_sparse_kernels
 from compress.steps import Step
 from compress.workloads import TaskName, live, source
 
@@ -86,8 +85,7 @@ def apply(
         say(f"  {note}")
     bundle = runtimes.finish(bundle, bundle.runtime)
     length = live.describe("live", task, tokenizer, model.config).max_length if recipe.padding == "fixed" else None
-    finished = take_sparse_kernels(bundle.model, bundle.layers)
-    return runtimes.prepare(finished, bundle.runtime, recipe.attention, length)
+    return runtimes.prepare(bundle.model, bundle.runtime, recipe.attention, length, bundle.layers)
 
 
 def open_bundle(recipe: Recipe, found: source.Source, device: torch.device, work: Path | None) -> Bundle:

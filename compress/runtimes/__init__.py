@@ -4,6 +4,7 @@
 loaded model ready to be measured under one.
 """
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -46,12 +47,19 @@ def finish(bundle: Bundle, runtime: str) -> Bundle:
     return replace(bundle, runtime=settled)
 
 
-def prepare(model: Any, runtime: str, attention: str = "auto", padded_to: int | None = None) -> Any:
+def prepare(
+    model: Any,
+    runtime: str,
+    attention: str = "auto",
+    padded_to: int | None = None,
+    layers: Mapping[str, Mapping[str, Any]] | None = None,
+) -> Any:
     """The module to run under `runtime`: compiled for compile, else the model itself, with its attention computed so.
 
-    `padded_to`: every batch of texts is padded to so many tokens. Raises InputError for an implementation of attention
-    that the model or this machine does not have.
+    `padded_to`: every batch of texts is padded to so many tokens. `layers`: what steps made of them, for kernels that
+    ask for it. Raises InputError for an implementation of attention that the model or this machine does not have.
     """
+    take_sparse_kernels(model, layers or {})
     if attention != "auto":
         _take_attention(model, attention)
     if runtime == "compile" and not isinstance(model, GraphModel):
@@ -64,8 +72,7 @@ def prepare(model: Any, runtime: str, attention: str = "auto", padded_to: int | 
 def prepared(model: Any, runtime: str, manifest: "Manifest") -> Any:
     """`prepare` for a loaded artifact: as its manifest says that it is to be run."""
     extra = manifest.extra
-    model = take_sparse_kernels(model, manifest.layers)
-    return prepare(model, runtime, str(extra.get("attention", "auto")), extra.get("padded_to"))
+    return prepare(model, runtime, str(extra.get("attention", "auto")), extra.get("padded_to"), manifest.layers)
 
 
 def _take_attention(model: Any, attention: str) -> None:

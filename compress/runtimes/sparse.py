@@ -18,13 +18,12 @@ MULTIPLE = 16  # of both widths: what cuSPARSELt takes in 16 bits
 CAPABILITY = (8, 0)
 
 
-def take_sparse_kernels(model: Any, layers: Mapping[str, Mapping[str, Any]]) -> Any:
-    """The model, its 2:4 layers on a GPU that can in the compressed form, in place; on others as it was."""
+def take_sparse_kernels(model: Any, layers: Mapping[str, Mapping[str, Any]]) -> None:
+    """Puts the model's 2:4 layers into the compressed form, on a GPU that can; on others it stays as it is."""
     device = next((p.device for p in model.parameters()), torch.device("cpu"))
     newer = device.type == "cuda" and torch.cuda.get_device_capability(device) >= CAPABILITY
     if newer and torch.backends.cusparselt.is_available():
         compress_layers(model, patterned(layers), torch.sparse.to_sparse_semi_structured)
-    return model
 
 
 def patterned(layers: Mapping[str, Mapping[str, Any]]) -> list[str]:
