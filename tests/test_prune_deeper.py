@@ -1,6 +1,8 @@
 """Structured pruning by more than size: each score against a brute-force one, layers, allocation, rounds, and costs."""
 
+import contextlib
 import copy
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,7 +21,7 @@ from compress.methods.prune import schedule
 from compress.methods.prune_layers import influences
 from compress.methods.prune_width import span
 from compress.steps import IMPORTANCES, Prune, Sample
-from tests.made_models import MODELS, bundle, logits, trainable
+from tests.made_models import MODELS, bundle, logits, resnet, trainable
 
 
 def widths(model: Any) -> list[int]:
@@ -180,6 +182,32 @@ def test_a_cost_that_is_handed_in_is_what_the_fraction_is_of(fraction: float) ->
         apply_step(bundle(MODELS["bert"]()), Prune(cost="macs"))
 
 
+def parameters(model: Any, _: str = "") -> float:
+    return float(sum(p.numel() for p in model.parameters()))
+
+
+@pytest.mark.parametrize(
+    ("structure", "made", "percents"),
+    [
+        ("hidden", "llama", range(12, 44, 6)),
+        ("layers", "bert", [50]),
+        ("channels", "resnet", [18, 20, 22, 24]),
+    ],
+)
+def test_every_structure_goes_until_the_cost_is_reached_and_no_further(
+    structure: Any, made: str, percents: Sequence[int]
+) -> None:
+    make = {**MODELS, "resnet": resnet}[made]
+    before, fraction, can_be_left = parameters(make()), 0.2, set()
+    config = Prune(structure=structure, importance=IMPORTANCES[structure][0], cost="macs", fraction=fraction)  # type: ignore[arg-type]
+    for percent in percents:  # brute force: what the fractions around it leave
+        with contextlib.suppress(InputError):
+            tried = config.model_copy(update={"fraction": percent / 100, "cost": "parameters"})
+            can_be_left.add(parameters(apply_step(trainable(make()), tried).model))
+    done = apply_step(replace(trainable(make()), cost=parameters), config)
+    assert parameters(done.model) == max(left for left in can_be_left if left <= (1 - fraction) * before)
+
+
 def test_every_structure_takes_exactly_the_scores_of_the_table() -> None:
     every = {name for names in IMPORTANCES.values() for name in names}
     for structure, known in IMPORTANCES.items():
@@ -196,7 +224,7 @@ def test_every_structure_takes_exactly_the_scores_of_the_table() -> None:
     [
         ({"structure": "hidden", "allocation": "global"}, "allocation global is of structure feed_forward or heads"),
         ({"structure": "heads", "rounds": 2}, "rounds 2 is of structure"),
-        ({"structure": "hidden", "cost": "latency"}, "cost latency is of structure feed_forward or heads"),
+        ({"structure": "unstructured", "cost": "latency"}, "cost latency is of structure feed_forward or heads or"),
         ({"pattern": "2:4"}, "pattern 2:4 is of structure unstructured"),
         ({"structure": "unstructured", "pattern": "2:4", "fraction": 0.4}, "give 0.5 and 1"),
     ],

@@ -11,6 +11,7 @@ from compress.methods.architectures import ARCHITECTURES
 from compress.methods.calibrate import gradients
 from compress.methods.prune_graph import example_inputs
 from compress.methods.shapes import parameter_shapes, shape_changes
+from compress.methods.targets import in_parameters
 from compress.steps import Prune, Sample
 
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
@@ -30,6 +31,7 @@ def channels(bundle: Bundle, config: Prune) -> Bundle:
             f"prune channels: {kind} has no convolutions to narrow (a patch embedding is as wide as the hidden size); "
             f"use structure hidden or feed_forward"
         )
+    config = in_parameters(bundle, config, channels)
     if config.importance == "taylor":
         _accumulate(bundle, config.sample)
     shapes = parameter_shapes(model)

@@ -23,7 +23,7 @@ from compress.methods.architectures import Architecture, Layer, layers_of
 from compress.methods.importance import Part, Structures, allocated, most_important
 from compress.methods.scoring import scores
 from compress.methods.shapes import parameter_shapes, shape_changes
-from compress.methods.targets import fraction_for
+from compress.methods.targets import in_parameters
 from compress.steps import Prune
 
 
@@ -55,12 +55,8 @@ def heads(bundle: Bundle, config: Prune) -> Bundle:
         raise InputError(
             f"prune heads: no attention layer matches; the first is {every[0].child(every[0].architecture.query)}"
         )
-    if config.cost != "parameters":
-        fewest = min(attention.groups for attention in chosen)
-        steps = [index / fewest for index in range(1, fewest)]
-        config = config.model_copy(
-            update={"fraction": fraction_for(bundle, config, heads, steps), "cost": "parameters"}
-        )
+    fewest = min(attention.groups for attention in chosen)
+    config = in_parameters(bundle, config, heads, [index / fewest for index in range(1, fewest)])
     kept = [_groups_to_keep(attention, config.fraction) for attention in chosen]
     sets = [structures(attention) for attention in chosen]
     scored = scores(bundle, config, sets, [a.layer.child(a.layer.architecture.output) for a in chosen])

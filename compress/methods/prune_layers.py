@@ -17,6 +17,7 @@ from compress.methods.architectures import architecture_of, layers_of, layers_pa
 from compress.methods.calibrate import batches
 from compress.methods.capture import token_rows
 from compress.methods.students import keep_layers, rename
+from compress.methods.targets import in_parameters
 from compress.steps import Prune
 
 
@@ -25,6 +26,7 @@ def layers(bundle: Bundle, config: Prune) -> Bundle:
     model = bundle.model
     every = layers_of(model, "prune layers")
     allowed = [index for index, layer in enumerate(every) if matches(layer.name, config)]
+    config = in_parameters(bundle, config, _fewer, [index / len(every) for index in range(1, len(every))])
     going = round(config.fraction * len(every))
     if not 0 < going < len(every) or going > len(allowed):
         raise InputError(
@@ -39,6 +41,13 @@ def layers(bundle: Bundle, config: Prune) -> Bundle:
     said = ", ".join(f"{index} (influence {found[index]:.3f})" for index in gone)
     note = f"prune: layers {said} of {len(every)} removed"
     return replace(bundle, layers=rename(bundle.layers, path, kept)).changed(model, {}, note)
+
+
+def _fewer(bundle: Bundle, config: Prune) -> Bundle:
+    """The bundle without its last layers: all cost alike, so any will do to find how many have to go."""
+    count = len(layers_of(bundle.model, "prune layers"))
+    keep_layers(bundle.model, tuple(range(count - round(config.fraction * count))))
+    return bundle
 
 
 def influences(model: Any, examples: list[dict[str, torch.Tensor]]) -> list[float]:

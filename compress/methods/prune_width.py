@@ -6,7 +6,7 @@ hidden         every matrix on the residual stream shrinks along one dimension (
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from torch import nn
@@ -20,7 +20,7 @@ from compress.methods.importance import Part, Structures, allocated, most_import
 from compress.methods.prune_graph import outputs_group, parts_of, trace
 from compress.methods.scoring import scores
 from compress.methods.shapes import parameter_shapes, shape_changes
-from compress.methods.targets import fraction_for
+from compress.methods.targets import in_parameters
 from compress.steps import Prune
 
 STEP = 8  # widths that are a multiple of 8 keep vector kernels full
@@ -35,10 +35,7 @@ def feed_forward(bundle: Bundle, config: Prune) -> Bundle:
         first = every[0].child(every[0].architecture.ffn_in[0])
         raise InputError(f"prune feed_forward: no layer matches include and exclude; the first is {first}")
     widths = [_width(layer) for layer in chosen]
-    if config.cost != "parameters":
-        config = config.model_copy(
-            update={"fraction": fraction_for(bundle, config, feed_forward), "cost": "parameters"}
-        )
+    config = in_parameters(bundle, config, feed_forward)
     targets = [round_width(width * (1 - config.fraction), width) for width in widths]
     graph = trace(model)
     roots = [layer.get(layer.architecture.ffn_in[0]) for layer in chosen]
@@ -81,7 +78,9 @@ def hidden(bundle: Bundle, config: Prune) -> Bundle:
     parts = parts_of(graph, outputs_group(graph, root, range(width)), width)
     # transformers insists that heads divide the hidden size in a config, also where head_dim is stated
     step = math.lcm(_step(width), model.config.num_attention_heads if names.hidden else 1)
-    target = solve_width(model, parts, width, config.fraction, step)
+    reached = fractions_gone(model, parts, width, step)
+    config = in_parameters(bundle, config, hidden, list(reversed(reached.values())))
+    target = nearest_width(reached, config.fraction)
     (score,) = scores(bundle, config, [Structures(parts, width)])
     before, total = parameter_shapes(model), _count(model)
     _remove(graph, root, width, most_important(score, target).tolist())
@@ -103,8 +102,8 @@ def _step(width: int) -> int:
     return STEP if width >= 8 * STEP else 1
 
 
-def solve_width(model: Any, parts: tuple[Part, ...], width: int, fraction: float, step: int = 1) -> int:
-    """The multiple of `step` at which the model's counted parameters come closest to 1 - fraction of what they are."""
+def fractions_gone(model: Any, parts: tuple[Part, ...], width: int, step: int = 1) -> dict[int, float]:
+    """Every narrower multiple of `step` -> the fraction of the model's parameters that is gone at that width."""
     times: dict[int, int] = {}
     for part in parts:
         times[id(part.parameter)] = times.get(id(part.parameter), 0) + 1
@@ -112,16 +111,22 @@ def solve_width(model: Any, parts: tuple[Part, ...], width: int, fraction: float
     sizes = [(p.numel(), min(times.get(id(p), 0), p.dim())) for p in model.parameters()]
     total = sum(size for size, _ in sizes)
 
-    def count(candidate: int) -> float:
-        return sum(size * (candidate / width) ** power for size, power in sizes)
+    def gone(candidate: int) -> float:
+        return 1 - sum(size * (candidate / width) ** power for size, power in sizes) / total
 
-    candidates = range(step, width, step)
-    best = min(candidates, default=width, key=lambda w: abs(count(w) - (1 - fraction) * total))
-    reached = 1 - count(best) / total
-    if abs(reached - fraction) > max(0.05, 1.5 / len(candidates)):
+    reached = {candidate: gone(candidate) for candidate in range(step, width, step)}
+    if not reached:
+        raise InputError(f"prune hidden: a hidden width of {width} cannot be narrowed in steps of {step}")
+    return reached
+
+
+def nearest_width(reached: Mapping[int, float], fraction: float) -> int:
+    """The width at which closest to `fraction` is gone. Raises InputError where that is not close."""
+    best = min(reached, key=lambda width: abs(reached[width] - fraction))
+    if abs(reached[best] - fraction) > max(0.05, 1.5 / len(reached)):
         raise InputError(
             f"prune hidden: fraction {fraction} of all parameters cannot be reached by the hidden width alone; "
-            f"the nearest is {reached:.2f} at width {best}"
+            f"the nearest is {reached[best]:.2f} at width {best}"
         )
     return best
 

@@ -16,13 +16,16 @@ BISECTIONS = 7  # to less than a hundredth of the width
 FINE = 1 << BISECTIONS
 
 
-def fraction_for(
+def in_parameters(
     bundle: Bundle, config: Prune, cut: Callable[[Bundle, Prune], Bundle], steps: Sequence[float] | None = None
-) -> float:
-    """The least of these fractions (where None: of all up to 1) at which `config.fraction` of the cost is gone.
+) -> Prune:
+    """The same configuration with its fraction in parameters of the structure, which is what `cut` takes.
 
-    Raises InputError where even the largest leaves more, or nothing here can tell the cost.
+    It is the least of the fractions `steps` (where None: of all up to 1) at which `config.fraction` of the cost is
+    gone. Raises InputError where even the largest leaves more, or nothing here can tell the cost.
     """
+    if config.cost == "parameters":
+        return config
     if bundle.cost is None:
         raise InputError(f"prune cost {config.cost}: no workload says at which point; use cost parameters here")
     cost, dense = bundle.cost, bundle.cost(bundle.model, config.cost)
@@ -43,4 +46,4 @@ def fraction_for(
     while high - low > 1:
         middle = (low + high) // 2
         low, high = (middle, high) if left(fractions[middle]) > 1 - config.fraction else (low, middle)
-    return fractions[high]
+    return config.model_copy(update={"fraction": fractions[high], "cost": "parameters"})

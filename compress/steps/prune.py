@@ -37,7 +37,7 @@ class Prune(Calibrated):
     """Prune in so many parts, and score again after each (feed_forward, hidden and unstructured)."""
     cost: Literal["parameters", "macs", "latency"] = "parameters"
     """What `fraction` is a fraction of: the structures' parameters; or multiplications, or measured time, of the whole
-    model at the workload's headline point (feed_forward and heads)."""
+    model at the workload's headline point (every structure but single weights, whose zeros cost as much)."""
     pattern: Literal["free", "2:4"] = "free"
     """Where single weights go: anywhere, or two of every four in a row (fraction 0.5), as sparse tensor cores want."""
     calibration_examples: Annotated[int, Field(ge=1)] = 128
@@ -59,7 +59,7 @@ class Prune(Calibrated):
         for name, plain, structures in (
             ("allocation", "uniform", ("feed_forward", "heads")),
             ("rounds", 1, ("feed_forward", "hidden", "unstructured")),
-            ("cost", "parameters", ("feed_forward", "heads")),
+            ("cost", "parameters", tuple(each for each in IMPORTANCES if each != "unstructured")),
             ("pattern", "free", ("unstructured",)),
         ):
             value = getattr(self, name)
