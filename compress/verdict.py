@@ -168,8 +168,10 @@ def _cost_words(axis: Axis, ratio: Estimate, note: str) -> tuple[Word, str]:
     change, low, high = (100 * (r - 1) for r in (ratio.value, ratio.low, ratio.high))
     if ratio.low > 1:
         return "COSTS MORE", f"COSTS MORE: {_percent(change)} % more {axis} ({_percent(low)} to {_percent(high)}{note})"
-    interval = _between(low, high, "+z.2g")
-    return "NO MEASURABLE DIFFERENCE", f"NO MEASURABLE DIFFERENCE of {axis} ({change:+z.2g} %, {interval}{note})"
+    # whole percents where two digits would be written as 1e+02
+    form = "+z.0f" if max(abs(change), abs(low), abs(high)) >= 99.5 else "+z.2g"
+    interval = _between(low, high, form)
+    return "NO MEASURABLE DIFFERENCE", f"NO MEASURABLE DIFFERENCE of {axis} ({change:{form}} %, {interval}{note})"
 
 
 def _percent(value: float) -> str:

@@ -92,6 +92,12 @@ def test_twice_the_cost_is_said_in_times():
     assert "COSTS MORE: 31 % more energy" in spoken(1.31).sentence
 
 
+def test_a_wide_interval_is_said_in_whole_percents_and_never_with_an_exponent():
+    ratio = replace(factory.ratio(latency=0.76), latency=Estimate(0.76, 0.28, 2.05, 8))
+    said = verdict(factory.accuracy(), factory.accuracy(), ratio).sentence
+    assert "of latency (-24 %, between -72 and +105" in said
+
+
 @pytest.mark.parametrize(
     ("ours", "broken"), [(0.71, False), (0.699, True), (0.51, True), (0.95, False)], ids=str
 )  # fmt: skip
