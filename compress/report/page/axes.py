@@ -169,11 +169,14 @@ def axes(table: Table) -> list[Axis]:
     scale, _, unit = delta_unit(metric)
     up = "high" if accuracy is None or accuracy.higher_is_better else "low"
     ref = table.reference or "the reference"
+    costs = [
+        Axis("latency_ratio", "latency / ref", f"latency / {ref}'s", "×", "low", _latency_ratio),
+        Axis("energy_ratio", "energy / ref", f"energy / {ref}'s", "×", "low", _energy_ratio),
+    ]
     return [
         Axis("difference", "difference", f"{metric} − {ref}'s", unit, up, _difference, scale),
         Axis("metric", metric, metric, "", up, _metric),
-        Axis("latency_ratio", "latency / ref", f"latency / {ref}'s", "×", "low", _latency_ratio),
-        Axis("energy_ratio", "energy / ref", f"energy / {ref}'s", "×", "low", _energy_ratio),
+        *(costs if table.axis == "latency" else reversed(costs)),
         Axis("throughput_ratio", "throughput / ref", f"throughput / {ref}'s", "×", "high", _throughput_ratio),
         Axis("size_ratio", "size / ref", f"stored size / {ref}'s", "×", "low", _size_ratio(lambda s: s.stored_bytes)),
         Axis("memory_ratio", "memory / ref", f"memory / {ref}'s", "×", "low", _size_ratio(lambda s: s.memory_bytes)),

@@ -49,7 +49,7 @@ function openCard(box, row, card) {
 
 function drawPlots(charts) {
   for (const [place, data, more] of charts) {
-    Plotly.react(place, data(), layout({ margin: { l: 50, r: 20, t: 8, b: 44 }, ...more() }), { ...CONFIG, displayModeBar: false });
+    Plotly.react(place, data(), layout({ margin: { l: 50, r: 20, t: 8, b: 66 }, ...more() }), { ...CONFIG, displayModeBar: false });
   }
 }
 
@@ -134,9 +134,9 @@ function even(card, row, chart) {
     { name: forPlotly(card.against), x, y: [0, end * found.theirs], mode: "lines", line: { color: ink("reference"), dash: "dot", width: 2 } },
     { name: forPlotly(row.name), x, y: [found.spent, found.spent + end * found.ours], mode: "lines", line: { color: ink("front"), width: 2 } },
   ];
-  const more = () => ({ xaxis: { title: { text: "inferences" }, rangemode: "tozero" }, yaxis: { title: { text: found.unit === "J" ? "joules, compressing included" : "seconds, compressing included" }, rangemode: "tozero" },
+  const more = () => ({ xaxis: { title: { text: "inferences" }, rangemode: "tozero" }, yaxis: { title: { text: found.unit === "J" ? "total joules" : "total seconds" }, rangemode: "tozero" },
     shapes: found.at ? [{ type: "rect", x0: found.at[1], x1: Math.min(found.at[2] ?? end, end), y0: 0, y1: 1, yref: "paper", line: { width: 0 }, fillcolor: ink("front-veil"), layer: "below" }] : [] });
-  const told = found.at ? `They meet after ${short(found.at[0])} inferences (${short(found.at[1])} to ${found.at[2] === null ? "∞" : short(found.at[2])}).` : `No break-even: ${found.reason || "no reason was recorded"}.`;
+  const told = found.at ? `Compressing included, they meet after ${found.said}.` : `No break-even: ${found.reason || "no reason was recorded"}.`;
   return [chart(data, more), make("p", { class: "soft small" }, told)];
 }
 
@@ -149,9 +149,9 @@ function power(card, row, chart) {
       ...(board.c.some((each) => each !== null) ? [{ name: "temperature, °C", x: board.t, y: board.c, mode: "lines", visible: "legendonly", line: { color: ink("soft"), width: 1 } }] : [])];
     const bands = [[card.against, "reference-veil"], [row.name, "front-veil"]].flatMap(([name, colour]) => (found.windows[name] || []).map(([x0, x1]) =>
       ({ type: "rect", x0, x1, y0: 0, y1: 1, yref: "paper", line: { width: 0 }, fillcolor: ink(colour), layer: "below" })));
-    const more = () => ({ shapes: bands, margin: { l: 50, r: 56, t: 8, b: 44 }, xaxis: { title: { text: "seconds" } }, yaxis: { title: { text: "watts" }, rangemode: "tozero" },
-      yaxis2: { title: { text: "MHz" }, overlaying: "y", side: "right", showgrid: false, rangemode: "tozero", color: ink("ink") } });
-    return [chart(data, more), make("p", { class: "soft small" }, (board.board === null ? "" : `Board ${board.board}. `) + `Shaded: the windows of ${card.against} (grey) and of ${row.name}.` + (board.thinned ? " Every so many samples only." : ""))];
+    const more = () => ({ shapes: bands, margin: { l: 50, r: 56, t: 8, b: 66 }, xaxis: { title: { text: "seconds" } }, yaxis: { title: { text: "watts" }, rangemode: "tozero" },
+      yaxis2: { title: { text: "MHz" }, overlaying: "y", side: "right", tickmode: "auto", showgrid: false, rangemode: "tozero", color: ink("ink") } });
+    return [chart(data, more), make("p", { class: "soft small" }, (board.board === null ? "" : `Board ${board.board}. `) + `Shaded: the windows of ${card.against} (grey) and of ${row.name}.` + (board.thinned ? " Thinned out for this page." : ""))];
   });
 }
 

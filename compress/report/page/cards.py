@@ -12,9 +12,9 @@ from compress.report.describe import steps
 from compress.report.page.samples import GONE, OLD, Traces, flips, histogram
 from compress.report.table import verdict_cell
 from compress.report.text import breakeven as breakeven_text
+from compress.report.text import count, digits, joined, megabytes, metric, plain
 from compress.report.text import difference as difference_text
-from compress.report.text import digits, joined, megabytes, metric, plain
-from compress.result import Layer, Point, Reference, Result
+from compress.result import BreakEven, Layer, Point, Reference, Result
 from compress.result_files import result_path
 from compress.stats import Estimate
 from compress.verdict import MEASURED, cost_axis, same_point
@@ -134,7 +134,20 @@ def _even(result: Result, own: Reference | None) -> Plain:
     else:
         each = (point.latency_s.value / point.batch_size, theirs.latency_s.value / theirs.batch_size)
         unit, spent = "s", transform.seconds
-    return {"unit": unit, "spent": spent, "ours": each[0], "theirs": each[1], "at": crossing, "reason": reason}
+    return {
+        "unit": unit,
+        "spent": spent,
+        "ours": each[0],
+        "theirs": each[1],
+        "at": crossing,
+        "reason": reason,
+        "said": _after(even),
+    }
+
+
+def _after(even: BreakEven | None) -> str:
+    found = even.inferences if even else None
+    return f"{count(found.value)} inferences ({count(found.low)} to {count(found.high)})" if found else ""
 
 
 def _points(result: Result, against: str) -> list[list[Any]]:

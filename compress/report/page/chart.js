@@ -1,6 +1,8 @@
 // The scatter. Colours are Okabe and Ito's, told apart by every kind of colour vision; shapes say the same again.
-const KINDS = { front: ["on the front", "diamond"], other: ["other recipes", "circle"], reference: ["references (not compressed)", "square-open"] };
+const KINDS = { front: ["on the front", "diamond"], other: ["other recipes", "circle"], reference: ["references", "square-open"] };
 const SPOTS = [[9, -9, "left"], [9, 11, "left"], [-9, -9, "right"], [-9, 11, "right"], [0, -16, "center"], [0, 18, "center"], [14, -26, "left"], [14, 28, "left"], [-14, -26, "right"], [-14, 28, "right"]];
+const phone = window.matchMedia("(max-width: 600px)");
+const narrow = () => phone.matches;
 const CONFIG = { displaylogo: false, responsive: true, modeBarButtonsToRemove: ["select2d", "lasso2d", "autoScale2d"] };
 let drawn = [];
 
@@ -47,6 +49,7 @@ function frontLine() {
 
 function titleOf(axis) {
   const better = { low: axis.key === state.x ? "left is better" : "down is better", high: axis.key === state.x ? "right is better" : "up is better" }[axis.better];
+  if (narrow()) return forPlotly(axis.short + (axis.unit && axis.unit !== "×" ? `, ${axis.unit}` : ""));
   return forPlotly(axis.label + (axis.unit && axis.unit !== "×" ? `, ${axis.unit}` : "")) + (better ? ` (${better})` : "");
 }
 
@@ -54,12 +57,12 @@ function layout(extra = {}) {
   const line = { color: ink("ink"), gridcolor: ink("line"), zerolinecolor: ink("line"), linecolor: ink("line"), automargin: true };
   const { xaxis = {}, yaxis = {}, ...rest } = extra;
   return { paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", font: { color: ink("ink"), family: "system-ui, sans-serif", size: 12 },
-    margin: { l: 50, r: 12, t: 10, b: 44 }, hovermode: "closest", hoverlabel: { align: "left", bgcolor: ink("panel"), bordercolor: ink("soft"), font: { color: ink("ink") } },
-    legend: { orientation: "h", y: -0.16, yanchor: "top", x: 0 }, modebar: { bgcolor: "rgba(0,0,0,0)", color: ink("soft"), activecolor: ink("ink") }, dragmode: false, xaxis: { ...line, ...xaxis }, yaxis: { ...line, ...yaxis }, ...rest };
+    margin: { l: 50, r: 12, t: 10, b: 72 }, hovermode: "closest", hoverlabel: { align: "left", bgcolor: ink("panel"), bordercolor: ink("soft"), font: { color: ink("ink") } },
+    legend: { orientation: "h", yref: "container", y: 0, yanchor: "bottom", x: 0 }, modebar: { bgcolor: "rgba(0,0,0,0)", color: ink("soft"), activecolor: ink("ink") }, dragmode: false, xaxis: { ...line, ...xaxis }, yaxis: { ...line, ...yaxis }, ...rest };
 }
 
 function drawChart() {
-  if (!window.Plotly) return;
+  if (!window.Plotly) return Promise.resolve();
   const [rows, out] = drawable(), traces = [];
   drawn = rows;
   for (const [kind, [name, symbol]] of Object.entries(KINDS)) {
@@ -76,17 +79,22 @@ function drawChart() {
   if (state.y === "difference") shapes.push({ type: "line", y0: 0, y1: 0, x0: 0, x1: 1, xref: "paper", line: { color: ink("soft"), width: 1, dash: "dot" } });
   if (state.y.endsWith("_ratio")) shapes.push({ type: "line", y0: 1, y1: 1, x0: 0, x1: 1, xref: "paper", line: { color: ink("soft"), width: 1, dash: "dot" } });
   const place = byId("chart");
-  Plotly.react(place, traces, layout({ shapes, xaxis: { title: { text: titleOf(axisOf(state.x)) }, type: state.log ? "log" : "linear", ...ticks(rows) },
-    yaxis: { title: { text: titleOf(axisOf(state.y)) } } }), CONFIG).then(() => placeNames(place, rows));
-  if (!place.dataset.listens) {
-    place.dataset.listens = "yes";
-    place.on("plotly_click", (event) => choose(event.points[0].customdata || state.selected));
-    place.on("plotly_relayout", (change) => { if (!("annotations" in change)) placeNames(place, drawn); });
-  }
   place.setAttribute("aria-label", `Chart of ${rows.length} rows: ${axisOf(state.y).label} against ${axisOf(state.x).label}; the table holds the same figures`);
   const apart = rows.length && state.x === table().axis && state.y === "difference" ? "" : "The front is of accuracy and " + table().axis.replace("_ratio", "") + "; its line is drawn on those axes only. ";
   const list = out.slice(0, 8).join(", ") + (out.length > 8 ? ` and ${out.length - 8} more` : "");
   byId("chart-note").textContent = apart + (out.length ? "Not drawn: " + list + "." : "") ;
+  return Plotly.react(place, traces, layout({ shapes, xaxis: { title: { text: titleOf(axisOf(state.x)) }, type: state.log ? "log" : "linear", ...ticks(rows) },
+    yaxis: { title: { text: titleOf(axisOf(state.y)) } } }), { ...CONFIG, displayModeBar: narrow() ? false : "hover" }).then(() => {
+    listen(place);
+    return placeNames(place, rows);
+  });
+}
+
+function listen(place) {
+  if (place.dataset.listens) return;
+  place.dataset.listens = "yes";
+  place.on("plotly_click", (event) => choose(event.points[0].customdata || state.selected));
+  place.on("plotly_relayout", (change) => { if (!("annotations" in change)) placeNames(place, drawn); });
 }
 
 function ticks(rows) {
@@ -132,5 +140,5 @@ function placeNames(place, rows) {
       break;
     }
   }
-  Plotly.relayout(place, { annotations: notes });
+  return Plotly.relayout(place, { annotations: notes });
 }

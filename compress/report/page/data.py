@@ -117,7 +117,7 @@ def _row(
         "methods": [],
         "grade": point.grade if point else None,
         "kernel": row.kernel.label if row.kernel else None,
-        "word": "verdicts are against this" if row.name == table.reference else None,
+        "word": "the reference" if row.name == table.reference else None,
         "cells": {k: c if isinstance(c, list) else reasons.setdefault(c, len(reasons)) for k, c in cells.items()},
     }
     if isinstance(row, Result):

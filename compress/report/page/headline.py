@@ -96,10 +96,10 @@ def _nothing(table: Table, family: Mapping[str, Estimate]) -> str:
     if words and all(word == "BROKEN" for word in words):
         return f"Every recipe broke the model: {', '.join(r.name for r in table.results[:4])}"
     said = {
-        "SAVES": "would save but is beaten by another row or kept off the front",
-        "NO MEASURABLE DIFFERENCE": "shows no measurable difference",
-        "COSTS MORE": "costs more",
-        "BROKEN": "broke the model",
+        "SAVES": "that would save but beaten by another row or kept off the front",
+        "NO MEASURABLE DIFFERENCE": "without a measurable difference",
+        "COSTS MORE": "at a higher cost",
+        "BROKEN": "broken",
     }
     parts = [f"{words.count(word)} {text}" for word, text in said.items() if word in words]
     counted = f"of {len(table.results)} recipes, {', '.join(parts)}" if parts else "no recipe could be compared"

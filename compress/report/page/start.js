@@ -80,15 +80,17 @@ function theme(name) {
 }
 
 function draw() {
-  drawChart();
-  performance.mark("page-drawn");
-  document.documentElement.dataset.drawn = "yes";
+  drawChart().then(() => {
+    performance.mark("page-drawn");
+    document.documentElement.dataset.drawn = "yes";
+  });
 }
 
 byId("theme").addEventListener("click", () => theme(document.documentElement.dataset.theme === "dark" ? "light" : "dark"));
 byId("filters").addEventListener("submit", (event) => event.preventDefault());
 const dark = window.matchMedia("(prefers-color-scheme: dark)");
 dark.addEventListener("change", (event) => theme(event.matches ? "dark" : "light"));
+phone.addEventListener("change", drawChart);
 let before = null;
 window.addEventListener("beforeprint", () => { before = document.documentElement.dataset.theme; theme("light"); });
 window.addEventListener("afterprint", () => theme(before));

@@ -56,7 +56,7 @@ function cellOf(row, column) {
   if (!column.axis) {
     const text = textOf(row, column.key);
     if (column.key !== "verdict" || row.kind === "reference") return make("td", { class: "text" }, text || "—");
-    return make("td", { class: "text", title: row.verdict }, pill(row.word));
+    return make("td", { class: "text verdict", title: row.verdict }, pill(row.word));
   }
   const cell = row.cells[column.key];
   if (!known(cell)) {
@@ -117,7 +117,8 @@ function drawSelected() {
   const index = table().rows.indexOf(row), card = byId(`card-${state.table}-${index}`);
   const figures = table().axes.map((axis) => make("div", {}, make("dt", {}, axis.label), make("dd", { class: known(row.cells[axis.key]) ? null : "none" }, said(row, axis))));
   place.replaceChildren(...[
-    make("h2", {}, row.front ? "★ " : "", row.name, " ", row.kind === "recipe" ? pill(row.word) : make("small", { class: "soft" }, "reference")),
+    make("h2", {}, row.front ? "★ " : "", row.name, " ", row.kind === "recipe" ? pill(row.word) : make("small", {}, "reference"),
+      row.odds === null ? null : make("small", {}, ` on the front in ${row.odds} % of resamples`)),
     row.says ? make("p", {}, row.says) : null,
     make("dl", { class: "figures" }, figures),
     card ? make("button", { type: "button", onclick: () => { card.open = true; card.scrollIntoView(); card.querySelector("summary").focus(); } }, "Open its card") : null,
