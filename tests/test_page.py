@@ -7,20 +7,28 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from compress import flipped
+from compress.carbon import terms
+from compress.config import InputError
 from compress.layer_map import layer_map
 from compress.pareto import group
 from compress.recipe import Recipe
-from compress.report.page import page_html, plotly
+from compress.report.page import Binder, page_html, plotly
 from compress.report.page.cards import recipe_text
 from compress.report.page.data import MOST_CARDS, as_json, chosen, page_data
 from compress.report.page.headline import headline
+from compress.report.page.samples import Traces, flips
 from compress.result import BreakEven, Verdict
 from compress.stats import Estimate
 from tests import factory
 from tests.measured import HOSTILE, measured
+
+CHANGE = np.array([0.0, 5.0, 1.0])
 
 
 def said(*results: Any) -> str:
@@ -136,10 +144,24 @@ def test_infinite_intervals_are_valid_json() -> None:
     assert cell[2:5] == [0.0, None, None]
 
 
+def test_carbon_is_an_axis_where_the_user_says_where_the_electricity_comes_from() -> None:
+    tables = group([factory.result(energy_source="nvml")])
+    cell = page_data(tables, None, terms("FR", 1.2, "average", None, None))["tables"][0]["rows"][0]["cells"]["carbon"]
+    assert cell[2] > 0
+    modelled = page_data(group([factory.result()]), None, terms("FR", 1.2, "average", None, None))
+    assert isinstance(modelled["tables"][0]["rows"][0]["cells"]["carbon"], int)
+
+
+def test_a_page_without_plotly_is_one_clear_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("compress.report.page.find_spec", lambda name: None)
+    with pytest.raises(InputError, match="pip install plotly"):
+        Binder(lambda: b"")
+
+
 def test_the_page_needs_no_other_file_and_no_network() -> None:
     page = page_html(group(factory.family())).decode()
     assert "default-src 'none'" in page
-    frame = page.replace(plotly(), "")
+    frame = page.replace(plotly().read_text(encoding="utf-8"), "")
     for word in ("http://", "https://", " src=", "<link", "@import", "innerHTML"):
         assert word not in frame
     assert len(page) < 8_000_000
@@ -179,6 +201,27 @@ def test_a_session_of_a_version_that_kept_no_texts_says_so(tmp_path: Path, monke
     card = next(iter(page_data(group(results), tmp_path)["cards"].values()))
     assert card["flips"]["texts"] == "not recorded by this version"
     assert card["flips"]["rows"][0][1] is None
+
+
+def test_images_have_a_number_instead_of_a_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    results = measured(monkeypatch, tmp_path)
+    (kept,) = tmp_path.rglob("examples.parquet")
+    pq.write_table(pa.Table.from_pylist([{"example": 3, "text": None}]), kept)
+    card = next(iter(page_data(group(results), tmp_path)["cards"].values()))
+    assert card["flips"]["rows"][0][:2] == [3, None]
+    assert card["flips"]["texts"] is None
+
+
+def test_a_language_models_card_lists_the_blocks_that_changed_most(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    results = measured(monkeypatch, tmp_path)
+    session = Traces(tmp_path).session(results[0].session)
+    assert session is not None
+    ours, theirs = ({"nll": np.array([10.0, 20.0, 30.0]) + by, "tokens": np.array([10.0] * 3)} for by in (CHANGE, 0))
+    monkeypatch.setattr(session, "outcomes", lambda name: theirs if name == factory.FP32 else ours)
+    found = flips(session, results[0], factory.FP32)
+    assert found["blocks"][0] == [1, 10, "2.0000", "2.5000"]
 
 
 def test_the_recipe_in_a_card_is_the_recipe(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ Screenshots of all views are kept in tests/output/, which git ignores: to be loo
 
 import base64
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,11 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         factory.result("alone", machine=factory.machine("m2")),
     ]
     made = {"measured": group(results), "family": group(family)}
+    perplexity = factory.accuracy(12.3, 0.04, metric="perplexity")
+    language = factory.reference(accuracy=replace(perplexity, delta=None))
+    made["language"] = group([factory.result("llama_int4", 0.6, accuracy=perplexity, references=(language,))])
+    made["failed"] = group([factory.failed(f"bad {HOSTILE}")])
+    made["none"] = []
     for name, tables in made.items():
         (folder / f"{name}.html").write_bytes(page_html(tables, folder))
     return {name: folder / f"{name}.html" for name in made}
@@ -235,6 +241,20 @@ def test_another_machine_is_another_table(family: Page) -> None:
     family.choose("device", devices[1])
     assert [name for name in family.names() if "eager" not in name] == ["alone"]
     assert family.marks() == sorted(family.names())
+
+
+@pytest.mark.parametrize(
+    ("name", "sentence"),
+    [
+        ("language", "RAISES perplexity by 4.0 %"), ("failed", "Its only recipe failed"),
+        ("none", "There are no results to show."),
+    ],
+)  # fmt: skip
+def test_any_table_makes_a_page(running: Any, pages: dict[str, Path], name: str, sentence: str) -> None:
+    page = Page(running, pages[name])
+    assert sentence in page.one("h1").text
+    page.one("#theme").click()
+    assert browser.severe(running) == []
 
 
 def test_columns_can_be_chosen(family: Page) -> None:

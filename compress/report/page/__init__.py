@@ -30,20 +30,20 @@ def page_html(tables: "Sequence[Table]", folder: Path | None = None, terms: "Ter
         "style": (HERE / "page.css").read_text(encoding="utf-8"),
         "data": as_json(page_data(tables, folder, terms)),
         "script": "\n".join((HERE / name).read_text(encoding="utf-8") for name in SCRIPTS),
-        "plotly": plotly(),
+        "plotly": plotly().read_text(encoding="utf-8"),
     }
     frame = (HERE / "page.html").read_text(encoding="utf-8")
     pieces = frame.split("@@")  # text, slot, text, slot ... text
     return "".join(parts[p] if i % 2 else p for i, p in enumerate(pieces)).encode()
 
 
-def plotly() -> str:
-    """The charts' library, as its Python package carries it; the package itself is not imported. Raises InputError."""
+def plotly() -> Path:
+    """The file of the charts' library in its Python package, which is not imported. Raises InputError without it."""
     spec = find_spec("plotly")
     for place in (spec.submodule_search_locations or ()) if spec else ():
         file = Path(place) / "package_data" / "plotly.min.js"
         if file.is_file():
-            return file.read_text(encoding="utf-8")
+            return file
     raise InputError("pareto.html needs the plotly package, which is not installed whole: pip install plotly")
 
 
@@ -54,6 +54,7 @@ class Binder:
         import multiprocessing
         import threading
 
+        plotly()  # what is missing is said here, not by the other process
         self._make, self._pipe = make, None
         if "fork" not in multiprocessing.get_all_start_methods() or threading.active_count() > 1:
             return

@@ -174,7 +174,15 @@ def axes(table: Table) -> list[Axis]:
         Axis("energy_ratio", "energy / ref", f"energy / {ref}'s", "×", "low", _energy_ratio),
     ]
     return [
-        Axis("difference", "difference", f"{metric} − {ref}'s", unit, up, _difference, scale),
+        Axis(
+            "difference",
+            "difference",
+            f"{metric} {'against' if unit == '%' else '−'} {ref}'s",
+            unit,
+            up,
+            _difference,
+            scale,
+        ),
         Axis("metric", metric, metric, "", up, _metric),
         *(costs if table.axis == "latency" else reversed(costs)),
         Axis("throughput_ratio", "throughput / ref", f"throughput / {ref}'s", "×", "high", _throughput_ratio),

@@ -62,7 +62,7 @@ function layout(extra = {}) {
 }
 
 function drawChart() {
-  if (!window.Plotly) return Promise.resolve();
+  if (!window.Plotly || !DATA.tables.length) return Promise.resolve();
   const [rows, out] = drawable(), traces = [];
   drawn = rows;
   for (const [kind, [name, symbol]] of Object.entries(KINDS)) {

@@ -97,11 +97,11 @@ class Session:
 
 
 def _values(column: Any) -> Any:
+    """Numbers as an array; texts, of which some or all may be None, as a list."""
     import pyarrow as pa
 
-    if pa.types.is_string(column.type):
-        return np.array(column.to_pylist(), dtype=object).astype(str) if not column.null_count else column.to_pylist()
-    return column.to_numpy()
+    texts = pa.types.is_string(column.type) or pa.types.is_null(column.type)
+    return column.to_pylist() if texts else column.to_numpy()
 
 
 class Traces:

@@ -32,7 +32,7 @@ function drawFilters() {
 function drawAxes() {
   const options = table().axes.map((axis) => {
     const some = table().rows.some((row) => known(row.cells[axis.key]));
-    const why = some ? null : reason(table().rows[0].cells[axis.key]);
+    const why = some || !table().rows.length ? null : reason(table().rows[0].cells[axis.key]);
     return [axis.key, axis.label + (axis.unit && axis.unit !== "×" ? `, ${axis.unit}` : "") + (some ? "" : " (not known)"), !some, why];
   });
   const change = (key) => (chosen) => { state[key] = chosen; if (key === "x") state.log = wide(); drawAxes(); drawChart(); };
