@@ -2,6 +2,7 @@
 
 import json
 import math
+import shlex
 import struct
 from dataclasses import replace
 from pathlib import Path
@@ -117,6 +118,7 @@ def test_a_table_is_never_mixed_from_two_machines_or_workloads() -> None:
     ]
     tables = page_data(group(results), None)["tables"]
     assert len({(table["workload"], table["device"]) for table in tables}) == len(tables) == 3
+    assert all(table["sentence"].startswith("a answers in 50 % less time") for table in tables)
 
 
 def test_the_front_and_then_the_cheapest_get_the_cards() -> None:
@@ -201,6 +203,24 @@ def test_a_session_of_a_version_that_kept_no_texts_says_so(tmp_path: Path, monke
     card = next(iter(page_data(group(results), tmp_path)["cards"].values()))
     assert card["flips"]["texts"] == "not recorded by this version"
     assert card["flips"]["rows"][0][1] is None
+
+
+def test_damaged_samples_are_said_and_the_page_is_made_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    results = measured(monkeypatch, tmp_path)
+    for name in ("outcomes", "batches", "samples"):
+        (file,) = tmp_path.rglob(f"{name}.parquet")
+        file.write_bytes(file.read_bytes()[:100])
+    data = page_data(group(results), tmp_path)
+    card = next(iter(data["cards"].values()))
+    for part in (card["flips"], card["times"], *data["power"].values()):
+        assert part["why"].startswith("the raw samples cannot be read (ArrowInvalid: ")
+
+
+def test_a_command_to_copy_is_one_command_whatever_the_name() -> None:
+    (card,) = page_data(group([factory.result("a; rm -rf b")]), None)["cards"].values()
+    assert shlex.split(card["commands"][0])[4] == "a; rm -rf b.yaml"
 
 
 def test_images_have_a_number_instead_of_a_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

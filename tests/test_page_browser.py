@@ -37,6 +37,10 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     perplexity = factory.accuracy(12.3, 0.04, metric="perplexity")
     language = factory.reference(accuracy=replace(perplexity, delta=None))
     made["language"] = group([factory.result("llama_int4", 0.6, accuracy=perplexity, references=(language,))])
+    old = factory.result("old", 0.3, session="s1", created="2025-05-01T10:00:00+00:00")
+    made["sessions"] = group(
+        [old, factory.result("new", 0.5, session="s2"), factory.result("newer", 0.6, session="s2")]
+    )
     made["failed"] = group([factory.failed(f"bad {HOSTILE}")])
     made["none"] = []
     for name, tables in made.items():
@@ -241,6 +245,18 @@ def test_another_machine_is_another_table(family: Page) -> None:
     family.choose("device", devices[1])
     assert [name for name in family.names() if "eager" not in name] == ["alone"]
     assert family.marks() == sorted(family.names())
+
+
+def test_absolute_costs_of_two_sessions_are_not_ranked_against_each_other(running: Any, pages: dict[str, Path]) -> None:
+    page = Page(running, pages["sessions"])
+    assert {"old", "new"} <= set(page.marks())  # ratios may be
+    page.choose("across", "latency")
+    assert "old" not in page.marks()
+    assert "old (of another session)" in page.one("#chart-note").text
+    page.one("[data-sort='latency']").click()
+    assert page.names() == ["new", "newer", "fp32 eager", "old"]
+    assert "within each session" in page.one("#count").text
+    assert browser.severe(running) == []
 
 
 @pytest.mark.parametrize(

@@ -4,12 +4,13 @@ import json
 import math
 from collections.abc import Mapping
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 import recipes
 from compress.pareto import Table
 from compress.report.describe import steps
-from compress.report.page.samples import GONE, OLD, Traces, flips, histogram
+from compress.report.page.samples import OLD, Traces, flips, histogram, recorded
 from compress.report.table import verdict_cell
 from compress.report.text import breakeven as breakeven_text
 from compress.report.text import count, digits, joined, megabytes, metric, plain
@@ -34,8 +35,8 @@ def card(result: Result, table: Table, adjusted: Estimate | None, traces: Traces
         "among": joined(verdict_cell(result, adjusted, table)),
         "against": plain(against),
         "facts": [[plain(label), plain(value)] for label, value in _facts(result, own)],
-        "flips": flips(session, result, against) if session else {"why": GONE},
-        "times": histogram(session, [against, result.name]) if session else {"why": GONE},
+        "flips": recorded(session, lambda found: flips(found, result, against)),
+        "times": recorded(session, lambda found: histogram(found, [against, result.name])),
         "rounds": _rounds(result.headline, own),
         "session": result.session if session else None,
         "layers": {"why": OLD} if result.layers is None else [_layer(each) for each in result.layers],
@@ -195,12 +196,13 @@ def _provenance(result: Result) -> list[tuple[str, str]]:
 def _commands(result: Result) -> list[str]:
     """What makes this row again, and what checks it."""
     name = str(result.workload.get("name", ""))
-    shipped = (recipes.FOLDER / "workloads" / f"{name}.yaml").is_file()
+    known = (recipes.FOLDER / "workloads" / f"{name}.yaml").is_file()
+    workload = name if known else f"{name}.yaml"
     limit = "" if result.limit is None else f" --limit {result.limit}"
     file = result_path(Path(), name, result.name, result.machine.id, result.limit)
     return [
-        f"python -m compress run {result.name}.yaml --workload {name if shipped else f'{name}.yaml'}{limit}",
-        f"python -m compress verify {file}",
+        f"python -m compress run {quote(f'{result.name}.yaml')} --workload {quote(workload)}{limit}",
+        f"python -m compress verify {quote(str(file))}",
     ]
 
 

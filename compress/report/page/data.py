@@ -18,7 +18,7 @@ from compress.report.notes import footnotes, heading, title
 from compress.report.page.axes import Axis, Row, axes, cell
 from compress.report.page.cards import card
 from compress.report.page.headline import headline
-from compress.report.page.samples import Traces, power
+from compress.report.page.samples import Traces, power, recorded
 from compress.report.table import verdict_cell
 from compress.report.text import first_line, joined, plain
 from compress.result import Reference, Result
@@ -42,7 +42,7 @@ def page_data(tables: Sequence[Table], folder: Path | None, terms: Terms | None 
         cards[f"{place}:{index}"] = found
         session = traces.session(result.session)
         if session is not None and result.session not in sessions:
-            sessions[result.session] = power(session)
+            sessions[result.session] = recorded(session, power)
     left = sum(len(table.results) for table in tables) - len(cards)
     return {"tables": made, "cards": cards, "power": sessions, "reasons": list(reasons), "left": left}
 
@@ -60,7 +60,7 @@ def chosen(tables: Sequence[Table]) -> list[tuple[int, int]]:
 def _table(table: Table, family: dict[str, Estimate], terms: Terms | None, reasons: dict[str, int]) -> Plain:
     newest, odds, found = table.newest, front_odds(table), axes(table)
     sentence, about = headline(table)
-    sessions = sorted({r.session for r in table.results}, reverse=True)
+    sessions = list(dict.fromkeys(r.session for r in sorted(table.results, key=lambda r: r.created, reverse=True)))
     rows = [_row(table, row, found, family, odds, terms, reasons) for row in table.rows]
     for plain_row, row in zip(rows, table.rows, strict=True):
         plain_row["session"] = sessions.index(row.session) if isinstance(row, Result) else 0

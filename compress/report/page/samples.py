@@ -5,7 +5,7 @@ Whatever is not there is said in a word: traces may have been left behind, or be
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -119,6 +119,16 @@ class Traces:
         return self._open.get(name)
 
 
+def recorded(session: Session | None, part: Callable[[Session], Plain]) -> Plain:
+    """What a part of the samples shows, or why nothing of it can be shown."""
+    if session is None:
+        return {"why": GONE}
+    try:
+        return part(session)
+    except (OSError, ValueError, KeyError, IndexError, TypeError) as error:
+        return {"why": plain(f"the raw samples cannot be read ({type(error).__name__}: {error})")}
+
+
 def flips(session: Session, result: Result, against: str) -> Plain:
     """Examples that the recipe and the reference answered differently: first those it lost, then those it gained."""
     ours, theirs = session.outcomes(result.name), session.outcomes(against)
@@ -138,7 +148,7 @@ def flips(session: Session, result: Result, against: str) -> Plain:
     rows = [
         [
             int(n),
-            None if texts is None else texts.get(int(n)),
+            plain(texts[int(n)]) if texts and texts.get(int(n)) is not None else None,
             *(label(v[n]) for v in (gold, other, mine)),
             int(kind),
         ]

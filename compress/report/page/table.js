@@ -76,7 +76,8 @@ function drawTable() {
   const body = rows.map((row) => {
     const star = row.front ? make("span", { class: "star", title: "on the front" + (row.odds === null ? "" : ` in ${row.odds} % of resamples`) }, "★ ") : null;
     const name = make("button", { type: "button", class: "name", "aria-pressed": String(state.selected === row.name) },
-      star, row.name, row.kind === "reference" ? make("small", {}, " reference") : null);
+      star, row.name, row.kind === "reference" ? make("small", {}, " reference") : null,
+      row.held ? make("small", {}, " kept off the front") : null);
     return make("tr", { class: row.kind + (state.selected === row.name ? " chosen" : ""), "data-name": row.name,
       onclick: () => choose(state.selected === row.name ? null : row.name) },
       make("th", { scope: "row" }, name), chosen.map((column) => cellOf(row, column)));
