@@ -1,8 +1,10 @@
 """`pareto.html`: one file that needs nothing else, neither network nor server.
 
-    page.html      the frame            page.css     light, dark, phone and paper
-    table.js       table, search, filters, selection    chart.js   the scatter    cards.js   a card a recipe
-    plotly.min.js  from the installed plotly package (MIT)
+    page.html            the frame                   page.css   light, dark, phone and paper
+    table.js             the table                   chart.js, names.js   the scatter and what is written in it
+    start.js             menus, themes, and what is drawn when
+    cards.js             a card a recipe             parts.js, plots.js   its tables and its charts
+    plotly.min.js        from the installed plotly package (MIT)
 
 Values go in as JSON and come out as text nodes; no text of a result is ever read as HTML.
 """
@@ -19,7 +21,7 @@ if TYPE_CHECKING:
     from compress.pareto import Table
 
 HERE = Path(__file__).parent
-SCRIPTS = ("text.js", "table.js", "chart.js", "cards.js", "start.js")
+SCRIPTS = ("text.js", "table.js", "chart.js", "names.js", "cards.js", "parts.js", "plots.js", "start.js")
 
 
 def page_html(tables: "Sequence[Table]", folder: Path | None = None, terms: "Terms | None" = None) -> bytes:

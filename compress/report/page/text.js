@@ -3,8 +3,21 @@
 performance.mark("page-begins");
 const DATA = JSON.parse(document.getElementById("data").textContent);
 const state = {
-  table: 0, sort: null, up: true, search: "", method: "", grade: "", front: false, references: true,
-  columns: new Set(), x: "", y: "", log: false, bars: true, names: true, selected: null,
+  table: 0,
+  sort: null,
+  up: true,
+  search: "",
+  method: "",
+  grade: "",
+  front: false,
+  references: true,
+  columns: new Set(),
+  x: "",
+  y: "",
+  log: false,
+  bars: true,
+  names: true,
+  selected: null,
 };
 const table = () => DATA.tables[state.table];
 const byId = (id) => document.getElementById(id);
@@ -36,13 +49,20 @@ function said(row, axis) {
 function short(number, digits = 3) {
   if (number === 0) return "0";
   const size = Math.abs(number);
-  for (const [limit, unit] of [[1e9, " G"], [1e6, " M"], [1e4, " k"]]) {
+  for (const [limit, unit] of [
+    [1e9, " G"],
+    [1e6, " M"],
+    [1e4, " k"],
+  ]) {
     if (size >= limit) return (number / (unit === " k" ? 1e3 : limit)).toPrecision(digits) + unit;
   }
   return String(Number(number.toPrecision(digits)));
 }
 
-const ink = (name) => getComputedStyle(document.documentElement).getPropertyValue("--" + name).trim();
+const ink = (name) =>
+  getComputedStyle(document.documentElement)
+    .getPropertyValue("--" + name)
+    .trim();
 
 function select(label, options, chosen, change) {
   const field = make("select", { "aria-label": label, onchange: (event) => change(event.target.value) });
