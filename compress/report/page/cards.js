@@ -75,7 +75,7 @@ function openCard(box, row, card) {
     part("What became of the layers", ...layers(card)),
     part("When it pays back", ...even(card, row, chart)),
     part("Power and clock of the session", ...power(card, row, chart)),
-    card.points.length ? part("Other operating points", ...points(card, chart)) : null,
+    card.points.length ? part("At every operating point", ...points(card, chart)) : null,
     part(
       "What was done",
       make(
