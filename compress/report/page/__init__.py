@@ -29,14 +29,13 @@ def page_html(tables: "Sequence[Table]", folder: Path | None = None, terms: "Ter
     from compress.report.page.data import as_json, page_data
 
     parts = {
-        "style": (HERE / "page.css").read_text(encoding="utf-8"),
-        "data": as_json(page_data(tables, folder, terms)),
-        "script": "\n".join((HERE / name).read_text(encoding="utf-8") for name in SCRIPTS),
-        "plotly": plotly().read_text(encoding="utf-8"),
+        b"style": (HERE / "page.css").read_bytes(),
+        b"data": as_json(page_data(tables, folder, terms)).encode("ascii"),
+        b"script": b"\n".join((HERE / name).read_bytes() for name in SCRIPTS),
+        b"plotly": plotly().read_bytes(),
     }
-    frame = (HERE / "page.html").read_text(encoding="utf-8")
-    pieces = frame.split("@@")  # text, slot, text, slot ... text
-    return "".join(parts[p] if i % 2 else p for i, p in enumerate(pieces)).encode()
+    pieces = (HERE / "page.html").read_bytes().split(b"@@")  # text, slot, text, slot ... text
+    return b"".join(parts[piece] if place % 2 else piece for place, piece in enumerate(pieces))
 
 
 def plotly() -> Path:

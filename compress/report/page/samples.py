@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 
-from compress.energy.sampler import OUTSIDE
 from compress.report.text import plain
 from compress.result import Result
 
@@ -190,6 +189,8 @@ def histogram(session: Session, names: Sequence[str]) -> Plain:
 
 def power(session: Session) -> Plain:
     """Power, clock and temperature of the session, in seconds from its first sample; boards one below another."""
+    from compress.energy.sampler import OUTSIDE
+
     columns = session.samples
     key = next((k for k in ("power_mw", OUTSIDE) if k in columns), None)
     if not len(columns.get("time_ns", ())) or key is None:
