@@ -94,8 +94,8 @@ def pareto(
             )
         tables = group(found, least)
         painter.start(report.panels(tables))
-        binder = report.Binder(lambda: report.page_html(tables, folder, said))
         _print_tables(tables, problems)
+        binder = report.Binder(lambda: report.page_html(tables, folder, said))
         lines = [] if asked is None else [line for table in tables for line in odds.answers(table, *asked, str(within))]
         if said is not None:
             lines += [line for table in tables for line in report.carbon_lines(table, said)]

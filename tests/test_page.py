@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 import shlex
 import struct
 from dataclasses import replace
@@ -158,6 +159,16 @@ def test_a_page_without_plotly_is_one_clear_error(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr("compress.report.page.find_spec", lambda name: None)
     with pytest.raises(InputError, match="pip install plotly"):
         Binder(lambda: b"")
+
+
+def test_another_process_makes_the_page_and_says_why_it_cannot(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    large = b"x" * 1_000_000  # more than a pipe holds
+    assert Binder(lambda: large + str(os.getpid()).encode()).page() != large + str(os.getpid()).encode()
+    with pytest.raises(RuntimeError, match="could not be made"):
+        Binder(lambda: bytes(1 // 0)).page()
+    assert "ZeroDivisionError" in capfd.readouterr().err
 
 
 def test_the_page_needs_no_other_file_and_no_network() -> None:

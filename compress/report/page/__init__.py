@@ -69,7 +69,8 @@ class Binder:
             with theirs:
                 theirs.send_bytes(make())
 
-        context.Process(target=bind, daemon=True).start()
+        self._child = context.Process(target=bind, daemon=True)
+        self._child.start()
         theirs.close()
 
     def page(self) -> bytes:
@@ -80,4 +81,5 @@ class Binder:
             with self._pipe as pipe:
                 return bytes(pipe.recv_bytes())
         except EOFError:
+            self._child.join()  # until it has said why
             raise RuntimeError("the page could not be made; the message of its process is above") from None
