@@ -9,7 +9,7 @@ ifndef SKIP_INSTALL
 INSTALLED = $(VENV)/.installed
 endif
 
-.PHONY: setup test lint types test-long gpu-test pareto pareto-all bench study clean
+.PHONY: setup browser test lint types test-long gpu-test pareto pareto-all bench study clean
 
 setup: $(INSTALLED)
 
@@ -28,8 +28,17 @@ pareto-all: setup
 	@status=0; $(PYTHON) -m compress run --fitting recipes/*.yaml > /dev/null || status=$$?; \
 	$(PYTHON) -m compress pareto results && exit $$status
 
-test: setup lint types
+test: setup lint types browser
 	HF_HUB_OFFLINE=1 $(PYTHON) -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+
+# Tests of the page need a browser; where none can be had they are skipped, and say so.
+browser:
+	@if command -v chromedriver > /dev/null; then exit 0; fi; \
+	if ! command -v apt-get > /dev/null; then echo "no apt-get here: install chromium and chromedriver to test the page"; exit 0; fi; \
+	root=""; if [ "$$(id -u)" != 0 ]; then \
+	  sudo -n true 2> /dev/null || { echo "not root: apt-get install chromium chromium-driver lets the page be tested"; exit 0; }; root="sudo -n"; fi; \
+	$$root apt-get update -qq && $$root apt-get install -y -qq --no-install-recommends chromium chromium-driver > /dev/null \
+	  || echo "chromium could not be installed; the page's tests are skipped"
 
 lint: setup
 	$(PYTHON) -m ruff check .

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 from compress import figures, trace
 from compress.energy import spending
 from compress.figures import Raw
-from compress.job import Job, Spec
+from compress.job import Job, Spec, judged_against
+from compress.layer_map import layer_map
 from compress.measure.machine import code_version
 from compress.measure.size import stored_bytes
 from compress.recipe import Recipe
@@ -78,11 +79,10 @@ def judge(answer: Mapping[str, Any], references: Sequence[Spec], job: Job) -> tu
     present = [spec for spec in references if spec.name not in missing]
     if not any(spec.runtime == "eager" for spec in present):
         raise RuntimeError("; ".join(f"the reference {n} could not be measured: {e}" for n, e in missing.items()))
-    against = next((s.name for s in present if s.runtime == "eager" and s.dtype != "fp32"), present[0].name)
     judged_by = Raw(
         answer,
         references=tuple(spec.name for spec in present),
-        against=against,
+        against=judged_against(present),
         metric=job.workload.metric_name,
         seed=job.seed,
     )
@@ -157,6 +157,7 @@ def _result(raw: Raw, item: Built, remarks: Sequence[str]) -> dict[str, Any]:
         "points": figures.points(raw, name),
         "size": _size(mine, extra["parameters"], extra["nonzero"], stored_bytes(item.folder)),
         "kernel": _kernel(mine),
+        "layers": layer_map(item.folder, item.manifest.layers),
         "notes": (*extra["notes"], *figures.disturbances(raw, name), *figures.lacking(raw, name), *remarks),
     }
 

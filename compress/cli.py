@@ -59,7 +59,7 @@ def run(
 @app.command()
 def pareto(
     folder: Annotated[Path, typer.Argument(help="Folder of results.", metavar="[DIR]")] = Path("results"),
-    out: Annotated[Path | None, typer.Option(help="Where pareto.md, .csv and .png go; DIR when unset.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Where pareto.md, .csv, .png and .html go; DIR when unset.")] = None,
     within: Annotated[
         str | None, typer.Option(help="Name the cheapest recipe that loses at most so much: 1pt, or 2% for perplexity.")
     ] = None,
@@ -95,13 +95,14 @@ def pareto(
         tables = group(found, least)
         painter.start(report.panels(tables))
         _print_tables(tables, problems)
+        binder = report.Binder(lambda: report.page_html(tables, folder, said))
         lines = [] if asked is None else [line for table in tables for line in odds.answers(table, *asked, str(within))]
         if said is not None:
             lines += [line for table in tables for line in report.carbon_lines(table, said)]
         for line in lines:
             print(line)
         try:
-            for path in report.write_tables(tables, out or folder, problems, lines, painter.picture):
+            for path in report.write_tables(tables, out or folder, problems, lines, painter.picture, binder.page):
                 print(path, file=sys.stderr)
         except OSError as error:
             raise InputError(

@@ -1,6 +1,7 @@
 """What a session's process is told, as a file: which models to measure, on what, and how."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -26,6 +27,11 @@ class Spec:
     batch_dependent: bool
     """Activation scales come from the batch, so answers can depend on it."""
     reference: bool
+
+
+def judged_against(present: Sequence[Spec]) -> str:
+    """Name of the reference that verdicts are spoken against, of those measured: half precision eager, or the first."""
+    return next((s.name for s in present if s.runtime == "eager" and s.dtype != "fp32"), present[0].name)
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,10 @@ differences are drawn from the normal distribution that their interval stands fo
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import wraps
+from typing import TypeVar
 
 import numpy as np
 
@@ -20,9 +22,28 @@ from compress.stats import Estimate
 from compress.verdict import IN_POINTS, cost_axis
 
 RESAMPLES = 400
+SEED = 0
 MOST = 120  # of a table's rows: more are a search, not a family of comparisons, and dominance looks at every pair
 
 
+T = TypeVar("T")
+
+
+def _kept(make: Callable[[Table], dict[str, T]]) -> Callable[[Table], dict[str, T]]:
+    """The same function, its answer kept with the table: tables never change, and each is laid out several times."""
+    key = f"_{make.__name__}"
+
+    @wraps(make)
+    def answer(table: Table) -> dict[str, T]:
+        known: dict[str, dict[str, T]] = vars(table)
+        if key not in known:
+            known[key] = make(table)
+        return known[key]
+
+    return answer
+
+
+@_kept
 def adjusted(table: Table) -> dict[str, Estimate]:
     """The ratio that each recipe's verdict is of, with the interval that Holm's adjustment for the whole table gives.
 
@@ -51,14 +72,15 @@ def word_among(word: Word, cost: Estimate | None) -> Word:
     return "NO MEASURABLE DIFFERENCE" if cost.low <= 1 <= cost.high else word
 
 
-def front_odds(table: Table, seed: int = 0) -> dict[str, float]:
+@_kept
+def front_odds(table: Table) -> dict[str, float]:
     """Share of resamples in which nothing dominates a row, by name; empty where rounds are missing or rows too many."""
     everyone = candidates(table.results, table.references, table.axis, table.reference)
     field = [c for c in everyone if c.name not in table.held]
     owners: dict[str, Result] = {r.name: r for r in table.results}
     if not 0 < len(field) <= MOST:
         return {}
-    generator = np.random.default_rng(seed)
+    generator = np.random.default_rng(SEED)
     draws: dict[str, np.ndarray] = {}
     costs: list[np.ndarray] = []
     for candidate in field:

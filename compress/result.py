@@ -205,6 +205,23 @@ class BreakEven:
 
 
 @dataclass(frozen=True)
+class Layer:
+    """What one layer became, as its artifact says it; None where a field does not apply or is not known."""
+
+    name: str
+    """Empty for what holds for the whole model."""
+    format: str | None = None
+    bits: int | None = None
+    dtype: str | None = None
+    rank: int | None = None
+    sparsity: float | None = None
+    shape: tuple[int, ...] | None = None
+    """Of its weight, as it is stored."""
+    stored_bytes: int | None = None
+    """Bytes of its own tensors; None inside an exported graph."""
+
+
+@dataclass(frozen=True)
 class Reference:
     """An uncompressed row of the same session."""
 
@@ -259,6 +276,8 @@ class Result:
     artifact: str | None = None
     artifact_sha256: str | None = None
     """Of the artifact's manifest, which holds that of every file: what was judged is what was measured and kept."""
+    layers: tuple[Layer, ...] | None = None
+    """What every changed layer became; None in results of versions that did not record it."""
     notes: tuple[str, ...] = ()
     """What was picked or replaced on the user's behalf, one sentence each."""
     error: str | None = None

@@ -16,6 +16,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from compress import flipped
 from compress.energy import Absent, Meter, find_meter, nvml, several
 from compress.energy.sampler import Sampler, facts, idle, steady_idle
 from compress.files import write_atomic
@@ -68,8 +69,11 @@ def run_session(job: Job, memory: dict[str, dict[str, Any]]) -> dict[str, Any]:
         say(f"  {in_turn}")
     shelf = Shelf(job, together=in_turn is None)
     live: list[Spec] = []
+    config = None
     for spec in job.runners:
-        if _attempt(found[spec.name], lambda spec=spec: _evaluate(shelf, spec, job, found[spec.name])):
+        judged = _attempt(found[spec.name], lambda spec=spec: _evaluate(shelf, spec, job, found[spec.name]))
+        if judged is not None:
+            config = judged
             found[spec.name].memory = memory.get(spec.name, memory.get("", {}))
             live.append(spec)
     loaded = steady_idle(meter, IDLE_S)
@@ -96,6 +100,7 @@ def run_session(job: Job, memory: dict[str, dict[str, Any]]) -> dict[str, Any]:
         "foreign_processes": foreign_processes(before, present, os.getpid(), os.getppid(), job.parent_on_device),
         "in_turn": in_turn,
         "samples": sampler.samples,
+        **flipped.shown(job, {spec.name: found[spec.name].outcomes for spec in live}, config),
         "finished": time.time(),
         "clock_offset_start_ns": clock_offset_ns,
         "clock_offset_ns": _clock_offset_ns(),
@@ -144,8 +149,8 @@ def _attempt(measured: Measured, work: Any) -> Any:
         return None
 
 
-def _evaluate(shelf: Shelf, spec: Spec, job: Job, measured: Measured) -> bool:
-    """Evaluates a runner on the whole test split and profiles one batch."""
+def _evaluate(shelf: Shelf, spec: Spec, job: Job, measured: Measured) -> Any:
+    """Evaluates a runner on the whole test split and profiles one batch; returns its model's configuration."""
     from compress.measure import accuracy, kernels, size
 
     runner = shelf.take(spec)
@@ -169,7 +174,7 @@ def _evaluate(shelf: Shelf, spec: Spec, job: Job, measured: Measured) -> bool:
     batch = timing_batches(job, runner, job.workload.headline_point, 1)[0]
     measured.kernel = asdict(kernels.label(runner.model, batch, job.devices[0], spec.low_bit))
     say(f"  evaluated {spec.name} on {len(examples)} examples in {time.monotonic() - start:.1f} s")
-    return True
+    return runner.model.config
 
 
 def _measure_point(

@@ -4,6 +4,7 @@
                      outcomes.parquet   runner, example, one column per outcome (prediction, reference, nll ...)
                      windows.parquet    runner, point, round, order, started_ns, ended_ns, cpu_ns, start_uj, end_uj
                      batches.parquet    runner, point, round, batch, duration_ns
+                     examples.parquet   example, text: those that any runner answered differently from the reference
                      samples.parquet    time_ns, counter_uj, power_mw, clocks, temperature, event reasons
 
 Times are integers in nanoseconds of one monotonic clock, energies integers in microjoules: sums are exact.
@@ -27,7 +28,7 @@ def write(folder: Path, answer: Mapping[str, Any]) -> None:
     """Writes the raw samples of a session into `folder`."""
     import pyarrow as pa
 
-    about = {key: value for key, value in answer.items() if key not in ("runners", "samples")}
+    about = {key: value for key, value in answer.items() if key not in ("runners", "samples", "examples")}
     about["runners"] = [_without_bulk(runner) for runner in answer["runners"]]
     windows, batches, outcomes = [], [], []
     for runner in answer["runners"]:
@@ -40,6 +41,7 @@ def write(folder: Path, answer: Mapping[str, Any]) -> None:
                 windows.append({**place, **{key: window[key] for key in WINDOW if key != "index"}})
                 batches += [{**place, "batch": i, "duration_ns": d} for i, d in enumerate(window["batch_ns"])]
     tables = {"outcomes": outcomes, "windows": windows, "batches": batches, "samples": answer["samples"]}
+    tables |= {"examples": answer["examples"]} if "examples" in answer else {}
     for name, rows in tables.items():
         _write_parquet(folder / f"{name}.parquet", pa.Table.from_pylist(rows))
     write_atomic(folder / "session.json", json.dumps(about, indent=1).encode())

@@ -134,7 +134,7 @@ def verdict(
     if broken:
         return Verdict("BROKEN", f"BROKEN: {broken}", _cause(kernel, None, axis, ratio))
     word, cost = _cost_words(axis, estimate, _why_not_energy(axis, energy_source, ratio))
-    sentence = f"{cost}{_accuracy_words(accuracy)}, against {ratio.reference}"
+    sentence = f"{cost}{accuracy_words(accuracy)}, against {ratio.reference}"
     return Verdict(word, sentence, _cause(kernel, runtime, axis, ratio))
 
 
@@ -196,7 +196,7 @@ def _why_not_energy(axis: Axis, energy_source: str | None, ratio: Ratio) -> str:
     return "; energy is not known here" if energy_source in MEASURED else "; energy is not measured here"
 
 
-def _accuracy_words(accuracy: Accuracy) -> str:
+def accuracy_words(accuracy: Accuracy) -> str:
     """The difference of accuracy to the reference, with its interval, as the second half of a sentence."""
     delta, metric = accuracy.delta, accuracy.metric
     if delta is None:

@@ -18,7 +18,7 @@ FLOORS: dict[str, int] = {
     # 2: verbs
     "methods": 2, "runtimes": 2, "energy": 2, "measure": 2,
     # 3: one run
-    "trace": 1, "figures": 3, "grades": 3, "job": 3,
+    "trace": 1, "layer_map": 1, "flipped": 3, "figures": 3, "grades": 3, "job": 3,
     "recipe": 3, "transform": 3, "cost": 3, "runners": 3, "session": 3, "memory": 3, "preflight": 3, "assemble": 3,
     "plan": 3, "child": 3, "building": 3, "harness": 3,
     # 4 and 5: pictures, and the command line

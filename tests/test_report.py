@@ -232,11 +232,12 @@ def test_csv_has_a_line_for_every_operating_point():
     assert ours == [("8", "True"), ("1", "False")]
 
 
-def test_write_tables_writes_the_three_files(tmp_path):
+def test_write_tables_writes_tables_picture_and_page(tmp_path):
     paths = write_tables(group([*factory.family(), factory.failed("bad")]), tmp_path / "new")
-    assert [path.name for path in paths] == ["pareto.md", "pareto.csv", "pareto.png"]
+    assert [path.name for path in paths] == ["pareto.md", "pareto.csv", "pareto.png", "pareto.html"]
     assert (tmp_path / "new" / "pareto.png").read_bytes().startswith(b"\x89PNG")
-    assert sorted(p.name for p in (tmp_path / "new").iterdir()) == ["pareto.csv", "pareto.md", "pareto.png"]
+    assert (tmp_path / "new" / "pareto.html").read_bytes().startswith(b"<!doctype html>")
+    assert sorted(p.name for p in (tmp_path / "new").iterdir()) == sorted(path.name for path in paths)
 
 
 def test_infinite_intervals_are_written_and_drawn(tmp_path):

@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 
 from compress import Recipe, load, result_files, run, trace
@@ -67,6 +68,26 @@ def test_every_figure_is_there_or_null_with_a_reason(
         assert (result.breakeven.inferences is None) == (result.breakeven.reason is not None)
         assert result.kernel is not None
         assert result.kernel.evidence
+
+
+def test_what_layers_became_and_the_texts_of_changed_answers_are_recorded(
+    finished: tuple[Path, subprocess.CompletedProcess[str]],
+) -> None:
+    folder, _ = finished
+    lowrank, int4, sparse = (read_result(folder, f"bert_{name}").layers for name in ("lowrank", "int4", "sparse"))
+    assert all(layer.rank and len(layer.shape) == 2 and layer.stored_bytes > 0 for layer in lowrank)
+    assert {layer.bits for layer in int4} == {4}
+    assert all(0.4 < layer.sparsity < 0.6 for layer in sparse)
+    assert read_result(folder, "bert_int8").layers[0].stored_bytes is None  # inside an exported graph
+    trace = folder / "results" / read_result(folder, "bert_lowrank").trace
+    kept = pq.read_table(trace / "examples.parquet").to_pylist()
+    answers = pq.read_table(trace / "outcomes.parquet").to_pylist()
+    theirs = {row["example"]: row["prediction"] for row in answers if row["runner"] == "bf16 eager"}
+    theirs = theirs or {row["example"]: row["prediction"] for row in answers if row["runner"] == "fp32 eager"}
+    changed = {row["example"] for row in answers if row["prediction"] != theirs[row["example"]]}
+    assert {row["example"] for row in kept} == changed
+    texts = sentences(60, 2)["text"]
+    assert all(row["text"] == texts[row["example"]] for row in kept)
 
 
 def test_kernel_labels_come_from_what_ran(finished: tuple[Path, subprocess.CompletedProcess[str]]) -> None:
@@ -161,7 +182,7 @@ def test_pareto_makes_its_files_from_results_alone_and_never_imports_torch(
         capture_output=True, text=True, check=False, env=environment(),
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    assert {"pareto.md", "pareto.csv", "pareto.png"} <= {path.name for path in tmp_path.iterdir()}
+    assert {"pareto.md", "pareto.csv", "pareto.png", "pareto.html"} <= {path.name for path in tmp_path.iterdir()}
 
 
 def test_show_reads_one_result(finished: tuple[Path, subprocess.CompletedProcess[str]]) -> None:

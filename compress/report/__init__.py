@@ -12,14 +12,17 @@ if TYPE_CHECKING:
     from compress.report.checks import junit, print_checks
     from compress.report.describe import print_methods, print_result, print_workloads
     from compress.report.notes import carbon_lines
+    from compress.report.page import Binder, page_html
     from compress.report.panel import panels
     from compress.report.plot import Painter
     from compress.report.table import print_tables, write_tables
 
 _WHERE = {
+    "Binder": "page",
     "Painter": "plot",
     "carbon_lines": "notes",
     "junit": "checks",
+    "page_html": "page",
     "panels": "panel",
     "print_checks": "checks",
     "print_methods": "describe",
@@ -32,9 +35,11 @@ _WHERE = {
 }
 
 __all__ = [
+    "Binder",
     "Painter",
     "carbon_lines",
     "junit",
+    "page_html",
     "panels",
     "print_checks",
     "print_methods",

@@ -11,10 +11,11 @@ from compress.report import text
 from compress.result import Point, Result
 from compress.stats import Estimate
 from compress.verdict import point_name
-from compress.workloads import Workload
 
 if TYPE_CHECKING:
     from rich.console import Console
+
+    from compress.workloads import Workload
 
 
 def print_result(result: Result, console: "Console") -> None:
@@ -166,7 +167,7 @@ def _plain(value: Any) -> str:
     return ", ".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 
-def print_workloads(workloads: Sequence[Workload], console: "Console") -> None:
+def print_workloads(workloads: "Sequence[Workload]", console: "Console") -> None:
     """Name, task, metric, model and data of every shipped workload; no terminal is too narrow for their ids."""
     for w in workloads:
         model, data = (

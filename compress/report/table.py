@@ -13,6 +13,7 @@ from compress.odds import adjusted, front_odds, word_among
 from compress.pareto import Table, point_cost
 from compress.report import sheet, text
 from compress.report.notes import footnotes, heading, title
+from compress.report.page import page_html
 from compress.report.panel import panels
 from compress.report.plot import PANELS, picture
 from compress.report.text import DASH, Lines
@@ -53,7 +54,7 @@ def rows(table: Table, most: int | None = None) -> list[Row]:
     for result in table.results[:most]:
         cells = _cells(table, result, odds.get(result.name), bits)
         cells["break-even"] = text.breakeven(result.breakeven)
-        cells["verdict"] = _verdict(result, family.get(result.name), table)
+        cells["verdict"] = verdict_cell(result, family.get(result.name), table)
         made.append(Row(result.name, "recipe", _in_order(cells)))
     for reference in table.references:
         cells = _cells(table, reference, odds.get(reference.name), bits)
@@ -64,7 +65,7 @@ def rows(table: Table, most: int | None = None) -> list[Row]:
     return made
 
 
-def _verdict(result: Result, cost: Estimate | None, table: Table) -> Lines:
+def verdict_cell(result: Result, cost: Estimate | None, table: Table) -> Lines:
     """The word; in a table of several recipes with the interval adjusted for all of them, which may take it back."""
     if result.verdict is None:
         return (DASH,)
@@ -199,12 +200,17 @@ def write_tables(
     problems: Sequence[str] = (),
     answers: Sequence[str] = (),
     drawn: Callable[[], bytes] | None = None,
+    bound: Callable[[], bytes] | None = None,
 ) -> list[Path]:
-    """Writes pareto.md, pareto.csv and pareto.png into `out`; returns their paths. `drawn` gives the picture."""
+    """Writes pareto.md, .csv, .png and .html into `out`; returns their paths.
+
+    `drawn` gives the picture and `bound` the page, where others have made them meanwhile.
+    """
     files = {
         "pareto.md": markdown(tables, problems, answers).encode(),
         "pareto.csv": sheet.csv_text(tables).encode(),
         "pareto.png": picture(panels(tables)) if drawn is None else drawn(),
+        "pareto.html": page_html(tables, out) if bound is None else bound(),
     }
     for name, data in files.items():
         write_atomic(out / name, data)

@@ -237,16 +237,17 @@ def load_examples(
     task = task_of(workload.task)
     blocks = workload.task == "causal-lm"  # its examples exist only after the text is cut
     if not blocks:
-        raw = _spaced(raw, limit)
+        raw = spaced(raw, limit)
     place = f"{workload.name} {split} split"
     try:
         examples = task.prepare(raw, processor, workload, model_config)
     except InputError as error:
         raise InputError([f"{place}: {problem}" for problem in error.problems]) from None
-    return _spaced(examples, limit) if blocks else examples
+    return spaced(examples, limit) if blocks else examples
 
 
-def _spaced(examples: "datasets.Dataset", limit: int | None) -> "datasets.Dataset":
+def spaced(examples: "datasets.Dataset", limit: int | None) -> "datasets.Dataset":
+    """`limit` of the examples, evenly spaced; all of them where there are no more, or no limit."""
     if limit is None or limit >= len(examples):
         return examples
     return examples.select([index * len(examples) // limit for index in range(limit)])

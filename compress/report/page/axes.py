@@ -1,0 +1,227 @@
+"""What the page can draw and sort by: one row a figure of the headline point, each with its value, interval and n.
+
+A cell is `[text, interval, value, low, high, n]`, in the unit of its axis, or the reason why there is none.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from compress.carbon import PER, Terms, grams_per_1000
+from compress.pareto import Table, point_cost
+from compress.report.sheet import per_correct
+from compress.report.text import digits, plain, spread
+from compress.result import Accuracy, Point, Reference, Result, Size
+from compress.stats import Estimate
+from compress.verdict import MEASURED, delta_unit
+
+Cell = list[str | float | int | None] | str
+UNKNOWN = "no reason was recorded"
+
+
+@dataclass(frozen=True)
+class Row:
+    """A recipe or reference of a table, at its headline point."""
+
+    table: Table
+    of: Result | Reference
+    point: Point | None
+    terms: Terms | None
+
+    @property
+    def itself(self) -> bool:
+        """Whether this is what the others are compared with."""
+        return self.of.name == self.table.reference
+
+    @property
+    def accuracy(self) -> Accuracy | None:
+        """On the test split."""
+        return self.of.accuracy
+
+
+Figure = Callable[[Row], Estimate | float | str | None]
+"""The figure in SI units; a string is the reason why it is not known."""
+
+
+@dataclass(frozen=True)
+class Axis:
+    """Something to draw or to sort by."""
+
+    key: str
+    short: str
+    """Above a column."""
+    label: str
+    """Beside a chart."""
+    unit: str
+    better: str
+    """low, high, or empty where neither is."""
+    figure: Figure
+    scale: float = 1.0
+    session: bool = False
+    """An absolute cost: rows of different sessions must not be ranked by it."""
+    modelled: bool = False
+
+
+def _difference(row: Row) -> Estimate | str:
+    if row.itself:
+        return Estimate(0.0, 0.0, 0.0, 0)
+    if row.accuracy is None:
+        return "no accuracy"
+    return row.accuracy.delta or row.accuracy.reasons.get("delta", UNKNOWN)
+
+
+def _metric(row: Row) -> Estimate | str:
+    return row.accuracy.estimate if row.accuracy else "no accuracy"
+
+
+def _latency_ratio(row: Row) -> Estimate | str:
+    return _ratio(row, "latency")
+
+
+def _throughput_ratio(row: Row) -> Estimate | str:
+    found = _ratio(row, "latency")  # of the same batches: the one is the other's reciprocal
+    if isinstance(found, str) or found.low <= 0:
+        return found if isinstance(found, str) else "the interval of its latency reaches 0"
+    return Estimate(1 / found.value, 1 / found.high, 1 / found.low, found.n)
+
+
+def _energy_ratio(row: Row) -> Estimate | str:
+    if row.table.meter not in MEASURED:
+        return "energy is not measured here; only measured energies are compared"
+    return _ratio(row, "energy")
+
+
+def _ratio(row: Row, axis: str) -> Estimate | str:
+    if row.itself:
+        return Estimate(1.0, 1.0, 1.0, 0)
+    found = point_cost(row.point, "energy" if axis == "energy" else "latency", row.table.reference)
+    if found is not None:
+        return found
+    if row.point is None:
+        return "not measured at the headline point"
+    return row.point.reasons.get(f"ratios.{axis}") or row.point.energy_reason or UNKNOWN
+
+
+def _energy(row: Row) -> Estimate | str:
+    if row.point is None:
+        return "not measured at the headline point"
+    if row.point.energy_source == "modelled":
+        return "energy is only modelled here"
+    return row.point.energy_j or row.point.energy_reason or UNKNOWN
+
+
+def _modelled(row: Row) -> Estimate | str:
+    if row.point is None or row.point.energy_source != "modelled":
+        return "energy is measured here, or not known"
+    return row.point.energy_j or row.point.energy_reason or UNKNOWN
+
+
+def _correct(row: Row) -> Estimate | str:
+    if row.accuracy is not None and row.accuracy.metric != "accuracy":
+        return f"{row.accuracy.metric} does not count right answers"
+    return per_correct(row.point, row.accuracy) or "energy is not measured here"
+
+
+def _latency(row: Row) -> Estimate | str:
+    return row.point.latency_s if row.point else "not measured at the headline point"
+
+
+def _throughput(row: Row) -> Estimate | str:
+    return row.point.throughput_per_s if row.point else "not measured at the headline point"
+
+
+def _carbon(row: Row) -> Estimate | str:
+    if row.terms is None:
+        return "nobody said where the electricity comes from: pareto --grid"
+    if row.point is None or row.point.energy_source == "modelled":
+        return "energy is not measured here"
+    return grams_per_1000(row.point, row.terms) or row.point.energy_reason or UNKNOWN
+
+
+def _size(pick: Callable[[Size], int | None]) -> Figure:
+    def figure(row: Row) -> float | str:
+        value = pick(row.of.size) if row.of.size else None
+        return value if value is not None else (row.of.size and row.of.size.reason) or UNKNOWN
+
+    return figure
+
+
+def _size_ratio(pick: Callable[[Size], int | None]) -> Figure:
+    def figure(row: Row) -> float | str:
+        sizes = (r.size for r in row.table.references if r.name == row.table.reference)
+        theirs, mine = next((pick(s) for s in sizes), None), pick(row.of.size) if row.of.size else None
+        return mine / theirs if mine is not None and theirs else (row.of.size and row.of.size.reason) or UNKNOWN
+
+    return figure
+
+
+def _even(row: Row) -> Estimate | str:
+    even = row.of.breakeven if isinstance(row.of, Result) else None
+    if even is None:
+        return "a reference costs nothing to make" if isinstance(row.of, Reference) else UNKNOWN
+    return even.inferences or even.reason or UNKNOWN
+
+
+def axes(table: Table) -> list[Axis]:
+    """Everything that rows of this table may have, in the order of the menus."""
+    accuracy = next((r.accuracy for r in table.rows if r.accuracy), None)
+    metric = accuracy.metric if accuracy else "accuracy"
+    scale, _, unit = delta_unit(metric)
+    up = "high" if accuracy is None or accuracy.higher_is_better else "low"
+    ref = table.reference or "the reference"
+    costs = [
+        Axis("latency_ratio", "latency / ref", f"latency / {ref}'s", "×", "low", _latency_ratio),
+        Axis("energy_ratio", "energy / ref", f"energy / {ref}'s", "×", "low", _energy_ratio),
+    ]
+    return [
+        Axis(
+            "difference",
+            "difference",
+            f"{metric} {'against' if unit == '%' else '−'} {ref}'s",
+            unit,
+            up,
+            _difference,
+            scale,
+        ),
+        Axis("metric", metric, metric, "", up, _metric),
+        *(costs if table.axis == "latency" else reversed(costs)),
+        Axis("throughput_ratio", "throughput / ref", f"throughput / {ref}'s", "×", "high", _throughput_ratio),
+        Axis("size_ratio", "size / ref", f"stored size / {ref}'s", "×", "low", _size_ratio(lambda s: s.stored_bytes)),
+        Axis("memory_ratio", "memory / ref", f"memory / {ref}'s", "×", "low", _size_ratio(lambda s: s.memory_bytes)),
+        Axis("latency", "latency", "latency per batch", "ms", "low", _latency, 1e3, session=True),
+        Axis("energy", "energy", "energy per inference", "mJ", "low", _energy, 1e3, session=True),
+        Axis("modelled", "~ energy", "~ energy per inference, modelled", "mJ", "low", _modelled, 1e3, True, True),
+        Axis("correct", "energy / correct", "energy per correct answer", "mJ", "low", _correct, 1e3, session=True),
+        Axis("throughput", "throughput", "throughput", "examples/s", "high", _throughput, session=True),
+        Axis("carbon", "carbon", f"carbon per {PER} inferences", "g CO2e", "low", _carbon, session=True),
+        Axis("stored", "stored", "stored size", "MB", "low", _size(lambda s: s.stored_bytes), 1e-6),
+        Axis("memory", "memory", "memory loaded", "MB", "low", _size(lambda s: s.memory_bytes), 1e-6),
+        Axis("peak", "peak memory", "peak memory", "MB", "low", _size(lambda s: s.peak_memory_bytes), 1e-6),
+        Axis("even", "break-even", "inferences until it has paid back", "", "low", _even),
+    ]
+
+
+def cell(axis: Axis, row: Row) -> Cell:
+    """The figure in the axis' unit, or why it is not known."""
+    found = axis.figure(row)
+    if isinstance(found, str) or found is None:
+        return plain(found or UNKNOWN)
+    if not isinstance(found, Estimate):
+        value = axis.scale * found
+        return [digits(value), "", _finite(value), None, None, None]
+    value, low, high = (axis.scale * v for v in (found.value, found.low, found.high))
+    if not math.isfinite(value):
+        return "not finite"
+    if axis.modelled:  # its interval would be the noise of the clock
+        return [f"~{digits(value, 2)}", "", _finite(value), None, None, found.n]
+    if axis.key == "difference" and not row.itself:
+        form = delta_unit(row.accuracy.metric)[1] if row.accuracy else "z.3g"
+        return [f"{value:+{form}}", f"({low:+{form}} to {high:+{form}})", *map(_finite, (value, low, high)), found.n]
+    interval = "" if row.itself and low == high == value else spread(low, high)
+    said = digits(value, 4 if axis.key == "metric" else 3)
+    return [said, interval, *map(_finite, (value, low, high)), found.n]
+
+
+def _finite(value: float) -> float | None:
+    """Short, and None where JSON has no such number."""
+    return float(f"{value:.6g}") if math.isfinite(value) else None

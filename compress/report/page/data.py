@@ -1,0 +1,139 @@
+"""The page's data: tables, their rows and the cards, as one JSON text of plain values.
+
+    tables[]  title, sentence, axes[], rows[] {name, front, word, cells {axis: [text, interval, value, low, high, n]}}
+    cards     "table:row" -> what a card shows        power     session -> samples of its meter, once for all its cards
+
+A cell that is a number points into `reasons`: why the figure is not known.
+"""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from compress.carbon import Terms
+from compress.odds import adjusted, front_odds, word_among
+from compress.pareto import Table
+from compress.report.notes import footnotes, heading, title
+from compress.report.page.axes import Axis, Row, axes, cell
+from compress.report.page.cards import card
+from compress.report.page.headline import headline
+from compress.report.page.samples import Traces, power, recorded
+from compress.report.table import verdict_cell
+from compress.report.text import first_line, joined, plain
+from compress.result import Reference, Result
+from compress.stats import Estimate
+from compress.verdict import point_name
+
+MOST_CARDS = 60
+AXIS = ("key", "short", "label", "unit", "better", "session")
+Plain = dict[str, Any]
+
+
+def page_data(tables: Sequence[Table], folder: Path | None, terms: Terms | None = None) -> Plain:
+    """Everything that the page shows. `folder`: where traces are looked for; `terms`: for carbon, if they were said."""
+    reasons: dict[str, int] = {}
+    families = [adjusted(table) for table in tables]
+    made = [_table(t, f, terms, reasons) for t, f in zip(tables, families, strict=True)]
+    traces, cards, sessions = Traces(folder), {}, dict[str, Plain]()
+    for place, index in chosen(tables):
+        result = tables[place].results[index]
+        found = card(result, tables[place], families[place].get(result.name), traces)
+        cards[f"{place}:{index}"] = found
+        session = traces.session(result.session)
+        if session is not None and result.session not in sessions:
+            sessions[result.session] = recorded(session, power)
+    left = sum(len(table.results) for table in tables) - len(cards)
+    return {"tables": made, "cards": cards, "power": sessions, "reasons": list(reasons), "left": left}
+
+
+def chosen(tables: Sequence[Table]) -> list[tuple[int, int]]:
+    """Table and row of the results that have a card: the fronts' first, then the cheapest, in the tables' order."""
+    ranked = [
+        (result.name not in table.front, index, place)
+        for place, table in enumerate(tables)
+        for index, result in enumerate(table.results)
+    ]
+    return sorted((place, index) for _, index, place in sorted(ranked)[:MOST_CARDS])
+
+
+def _table(table: Table, family: dict[str, Estimate], terms: Terms | None, reasons: dict[str, int]) -> Plain:
+    newest, odds, found = table.newest, front_odds(table), axes(table)
+    sentence, about = headline(table)
+    sessions = list(dict.fromkeys(r.session for r in sorted(table.results, key=lambda r: r.created, reverse=True)))
+    rows = [_row(table, row, found, family, odds, terms, reasons) for row in table.rows]
+    for plain_row, row in zip(rows, table.rows, strict=True):
+        plain_row["session"] = sessions.index(row.session) if isinstance(row, Result) else 0
+    return {
+        "title": title(table),
+        "workload": plain(newest.workload.get("name", "workload")),
+        "device": plain(f"{newest.machine.device_name} ({newest.machine.id})"),
+        "which": _which(table),
+        "sentence": sentence,
+        "about": about,
+        "axis": f"{table.axis}_ratio",
+        "reference": table.reference,
+        "sessions": len(sessions),
+        "heading": heading(table),
+        "notes": footnotes(table),
+        "axes": [{key: getattr(axis, key) for key in AXIS} for axis in found],
+        "rows": rows,
+        "failed": [[plain(r.name), first_line(r)] for r in table.failed],
+    }  # fmt: skip
+
+
+def _which(table: Table) -> str:
+    """What tells this table from another one of the same workload and device."""
+    newest = table.newest
+    data = newest.workload.get("dataset")
+    parts = [
+        f"split {data['test']}" if isinstance(data, dict) and data.get("test") else "",
+        point_name(newest.headline) if newest.headline else "",
+        f"against {table.reference}" if table.reference else "",
+        "" if newest.limit is None else f"{newest.limit} examples",
+        f"{len(table.results)} recipes",
+    ]
+    return plain(", ".join(part for part in parts if part))
+
+
+def _row(
+    table: Table,
+    row: Result | Reference,
+    found: Sequence[Axis],
+    family: dict[str, Estimate],
+    odds: dict[str, float],
+    terms: Terms | None,
+    reasons: dict[str, int],
+) -> Plain:
+    point = next((p for p in row.points if p.headline), None)
+    view = Row(table, row, point, terms)
+    cells = {axis.key: cell(axis, view) for axis in found}
+    made: Plain = {
+        "name": plain(row.name),
+        "kind": "reference",
+        "front": row.name in table.front,
+        "held": row.name in table.held,
+        "odds": None if row.name not in odds else round(100 * odds[row.name]),
+        "methods": [],
+        "grade": point.grade if point else None,
+        "kernel": row.kernel.label if row.kernel else None,
+        "word": "the reference" if row.name == table.reference else None,
+        "cells": {k: c if isinstance(c, list) else reasons.setdefault(c, len(reasons)) for k, c in cells.items()},
+    }
+    if isinstance(row, Result):
+        word = word_among(row.verdict.word, family.get(row.name)) if row.verdict else None
+        made |= {
+            "kind": "recipe",
+            "methods": list(dict.fromkeys(str(s.get("method")) for s in row.recipe.get("steps", ()))) or ["no step"],
+            "word": word,
+            "verdict": joined(verdict_cell(row, family.get(row.name), table)),
+            "says": plain(row.verdict.sentence) if row.verdict else None,
+            "runtime": row.runtime,
+            "created": row.created[:10],
+        }
+    return made
+
+
+def as_json(data: Plain) -> str:
+    """JSON that may stand inside a script element: nothing in it can end that, and every character is ASCII."""
+    return json.dumps(data, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c")

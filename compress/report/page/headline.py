@@ -1,0 +1,106 @@
+"""The sentence at the top of the page: the cheapest recipe that loses nothing measurable, or what there is instead.
+
+It names the interval that all rows of the table together leave (Holm): it speaks of the best of many.
+"""
+
+from collections.abc import Mapping
+
+from compress.odds import adjusted, word_among
+from compress.pareto import Table, point_cost
+from compress.report.text import count, first_line, plain
+from compress.result import Result
+from compress.stats import Estimate
+from compress.verdict import accuracy_words
+
+
+def headline(table: Table) -> tuple[str, str | None]:
+    """One sentence about a table, and the name of the recipe that it is about."""
+    limit = table.newest.limit
+    sentence, name = _said(table)
+    limited = "" if limit is None else f"Judged on {limit} test examples only: "
+    return plain(f"{limited}{sentence}."), name
+
+
+def _said(table: Table) -> tuple[str, str | None]:
+    if not table.results:
+        failed = table.failed[0]
+        many = "Its only recipe" if len(table.failed) == 1 else f"All {len(table.failed)} recipes"
+        return f"{many} failed; {failed.name}: {first_line(failed)}", None
+    family = adjusted(table)
+    savers = [r for r in table.results if r.name in table.front and _saves(r, table, family)]
+    free = [r for r in savers if _loses_nothing(r)]
+    if free:
+        return _saving(free[0], table, family), free[0].name
+    if savers:  # the one that loses least, and of those the cheapest
+        best = max(savers, key=_delta)
+        return f"Nothing saves {table.axis} without a loss; {_saving(best, table, family)}", best.name
+    return _nothing(table, family), None
+
+
+def _cost(result: Result, table: Table, family: Mapping[str, Estimate]) -> Estimate | None:
+    alone = point_cost(result.headline, table.axis, table.reference)
+    among = family.get(result.name)
+    return among if among is not None and alone is not None and among.value == alone.value else alone
+
+
+def _saves(result: Result, table: Table, family: Mapping[str, Estimate]) -> bool:
+    cost = _cost(result, table, family)
+    return result.verdict is not None and result.verdict.word != "BROKEN" and cost is not None and cost.high < 1
+
+
+def _loses_nothing(result: Result) -> bool:
+    delta = result.accuracy.delta if result.accuracy else None
+    if delta is None or result.accuracy is None:
+        return False
+    return delta.high >= 0 if result.accuracy.higher_is_better else delta.low <= 0
+
+
+def _delta(result: Result) -> float:
+    accuracy = result.accuracy
+    if accuracy is None or accuracy.delta is None:
+        return float("-inf")
+    return accuracy.delta.value if accuracy.higher_is_better else -accuracy.delta.value
+
+
+def _saving(result: Result, table: Table, family: Mapping[str, Estimate]) -> str:
+    cost, accuracy = _cost(result, table, family), result.accuracy
+    assert cost is not None
+    assert accuracy is not None
+    saved, least, most = (100 * (1 - v) for v in (cost.value, cost.high, cost.low))
+    with_less, what = ("with", "energy") if table.axis == "energy" else ("in", "time")
+    return (
+        f"{result.name} answers {with_less} {saved:.0f} % less {what} than {table.reference} "
+        f"({least:.0f} to {most:.0f} %)"
+        f"{accuracy_words(accuracy)}{_pays(result)}{_why_time(table)}"
+    )
+
+
+def _pays(result: Result) -> str:
+    even = result.breakeven
+    if even is None or even.inferences is None:
+        return ""
+    return f"; it pays back its compression after {count(even.inferences.value)} inferences"
+
+
+def _why_time(table: Table) -> str:
+    """Why it speaks of time and not of energy."""
+    if table.axis == "energy":
+        return ""
+    if table.meter == "modelled":
+        return "; energy is only modelled on this machine"
+    return "; energy is not known well enough here" if table.meter else "; energy is not measured on this machine"
+
+
+def _nothing(table: Table, family: Mapping[str, Estimate]) -> str:
+    words = [word_among(r.verdict.word, family.get(r.name)) for r in table.results if r.verdict]
+    if words and all(word == "BROKEN" for word in words):
+        return f"Every recipe broke the model: {', '.join(r.name for r in table.results[:4])}"
+    said = {
+        "SAVES": "that would save but beaten by another row or kept off the front",
+        "NO MEASURABLE DIFFERENCE": "without a measurable difference",
+        "COSTS MORE": "at a higher cost",
+        "BROKEN": "broken",
+    }
+    parts = [f"{words.count(word)} {text}" for word, text in said.items() if word in words]
+    counted = f"of {len(table.results)} recipes, {', '.join(parts)}" if parts else "no recipe could be compared"
+    return f"Nothing here measurably saves {table.axis} against {table.reference}: {counted}{_why_time(table)}"

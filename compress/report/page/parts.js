@@ -1,0 +1,123 @@
+// The tables of a card: answers that changed, and what became of the layers.
+function grid(head, rows) {
+  return make(
+    "div",
+    { class: "scroll short", tabindex: "0", role: "region", "aria-label": head.join(", ") },
+    make(
+      "table",
+      {},
+      make(
+        "thead",
+        {},
+        make(
+          "tr",
+          {},
+          head.map((text) => make("th", { scope: "col" }, text)),
+        ),
+      ),
+      make("tbody", {}, rows),
+    ),
+  );
+}
+
+function changed(card, row) {
+  const found = card.flips;
+  if (found.why) return unknown(found.why);
+  if (found.blocks) {
+    return [
+      make(
+        "p",
+        {},
+        `A language model's blocks have no single answer. Of ${found.n} blocks, those whose loss per token changed most:`,
+      ),
+      grid(
+        ["block", "tokens", card.against, row.name],
+        found.blocks.map((cells) =>
+          make(
+            "tr",
+            {},
+            cells.map((text) => make("td", {}, String(text))),
+          ),
+        ),
+      ),
+    ];
+  }
+  const [lost, gained, both] = found.counts;
+  const told = make(
+    "p",
+    {},
+    `Of ${found.n} examples, ${lost} were right under ${card.against} and are wrong now, ${gained} the other way round` +
+      (both ? `, ${both} are wrong differently.` : "."),
+  );
+  if (!found.rows.length) return [told];
+  const words = ["now wrong", "now right", "wrong both times"];
+  const rows = found.rows.map(([number, text, gold, before, after, kind]) =>
+    make(
+      "tr",
+      {},
+      make("td", { class: "text wide" }, text === null ? `example ${number}` : text),
+      make("td", { class: "text" }, gold),
+      make("td", { class: "text" }, before),
+      make("td", { class: "text" }, after),
+      make("td", { class: "text kind" + kind }, words[kind]),
+    ),
+  );
+  const more = lost + gained + both - found.rows.length;
+  return [
+    told,
+    grid(["example", "gold", card.against, row.name, "change"], rows),
+    found.texts ? make("p", { class: "soft small" }, `The texts were ${found.texts}.`) : null,
+    more > 0 ? make("p", { class: "soft small" }, `${more} more are in the session's outcomes.parquet.`) : null,
+  ];
+}
+
+function layers(card) {
+  const found = card.layers;
+  if (found.why) return unknown("which layers changed was " + found.why);
+  if (!found.length)
+    return unknown(
+      "no layer changed its format, type, rank, zeros or shape; what changed are values, or how many layers there are",
+    );
+  const most = Math.max(...found.map((layer) => layer[7] || 0));
+  const rows = found.map(([name, format, bits, dtype, rank, sparsity, shape, bytes]) =>
+    make(
+      "tr",
+      {},
+      make("td", { class: "text" }, name || "the whole model"),
+      make(
+        "td",
+        { class: "text" },
+        bits
+          ? make("span", { class: "bits b" + bits, title: format }, `${format}, ${bits} bit`)
+          : format || dtype || "—",
+      ),
+      make("td", {}, rank === null ? "—" : String(rank)),
+      make("td", {}, sparsity === null ? "—" : `${(100 * sparsity).toFixed(1)} %`),
+      make("td", {}, shape || "—"),
+      make(
+        "td",
+        { class: "bytes" },
+        bytes === null
+          ? "—"
+          : [
+              make(
+                "span",
+                { class: "barbox" },
+                make("span", { class: "barfill", style: `width:${((100 * bytes) / most).toFixed(1)}%` }),
+              ),
+              ` ${short(bytes / 1000)} kB`,
+            ],
+      ),
+    ),
+  );
+  const told = found.some((layer) => layer[0] && layer[7] === null)
+    ? [
+        make(
+          "p",
+          { class: "soft small" },
+          "— where a field does not apply; bytes of single layers are not known inside an exported graph.",
+        ),
+      ]
+    : [];
+  return [grid(["layer", "format", "rank", "zeros", "shape", "bytes"], rows), ...told];
+}

@@ -1,0 +1,257 @@
+// The charts of a card: single batches, rounds, break-even, power, operating points.
+function times(card, chart) {
+  const found = card.times;
+  if (found.why) return unknown(found.why);
+  const data = () =>
+    found.series
+      .map((series, index) => ({
+        name: series.name,
+        x: found.edges,
+        y: [...series.share, 0],
+        mode: "lines",
+        line: { shape: "hv", width: 2, color: ink(index ? "front" : "reference"), dash: index ? "solid" : "dot" },
+        fill: "tozeroy",
+        fillcolor: ink(index ? "front-veil" : "reference-veil"),
+        hovertemplate: "%{x:.3g} ms: %{y:.3g} %<extra></extra>",
+      }))
+      .map((trace) => ({ ...trace, name: forPlotly(trace.name) }));
+  const more = () => ({
+    xaxis: { type: "log", title: { text: "milliseconds a batch" }, ...logTicks(found.edges) },
+    yaxis: { title: { text: "% of batches" } },
+  });
+  const told = found.series
+    .map(
+      (series) =>
+        `${series.name}: median ${short(series.p50)} ms of ${series.n} batches` +
+        (series.beyond ? `, ${series.beyond} slower than drawn` : ""),
+    )
+    .join("; ");
+  return [chart("Latency of single batches", data, more), make("p", { class: "soft small" }, told + ".")];
+}
+
+function logTicks(edges) {
+  const low = edges[0],
+    high = edges[edges.length - 1],
+    values = [];
+  for (let power = Math.floor(Math.log10(low)); power <= Math.ceil(Math.log10(high)); power += 1)
+    for (const step of [1, 1.5, 2, 3, 5, 7]) values.push(step * 10 ** power);
+  const inside = values.filter((each) => each >= low && each <= high);
+  return inside.length > 1 ? { tickvals: inside, ticktext: inside.map((each) => short(each)) } : {};
+}
+
+function rounds(card, row, chart) {
+  const found = card.rounds;
+  if (found.why) return unknown(found.why);
+  if (!found.pairs.length) return unknown("no round has a figure of both");
+  const x = found.pairs.map((pair) => pair[0] + 1);
+  const data = () => [
+    {
+      x: found.pairs.flatMap((pair) => [pair[0] + 1, pair[0] + 1, null]),
+      y: found.pairs.flatMap((pair) => [pair[1], pair[2], null]),
+      mode: "lines",
+      line: { color: ink("soft"), width: 1 },
+      hoverinfo: "skip",
+      showlegend: false,
+    },
+    {
+      name: forPlotly(card.against),
+      x,
+      y: found.pairs.map((pair) => pair[1]),
+      mode: "markers",
+      marker: { symbol: "square-open", size: 9, color: ink("reference"), line: { width: 2 } },
+    },
+    {
+      name: forPlotly(row.name),
+      x,
+      y: found.pairs.map((pair) => pair[2]),
+      mode: "markers",
+      marker: { symbol: "diamond", size: 9, color: ink("front") },
+    },
+  ];
+  return [
+    chart("Cost of each round", data, () => ({
+      xaxis: { title: { text: "round" }, dtick: Math.ceil(x.length / 12) },
+      yaxis: { title: { text: found.what }, rangemode: "tozero" },
+    })),
+    found.instead
+      ? make("p", { class: "soft small" }, "Energy of both was not measured well enough, so this is latency.")
+      : null,
+  ];
+}
+
+function even(card, row, chart) {
+  const found = card.even;
+  if (found.why) return unknown(found.why);
+  const end = found.at ? 2 * found.at[0] : (3 * found.spent) / found.theirs,
+    x = [0, end];
+  const data = () => [
+    {
+      name: forPlotly(card.against),
+      x,
+      y: [0, end * found.theirs],
+      mode: "lines",
+      line: { color: ink("reference"), dash: "dot", width: 2 },
+    },
+    {
+      name: forPlotly(row.name),
+      x,
+      y: [found.spent, found.spent + end * found.ours],
+      mode: "lines",
+      line: { color: ink("front"), width: 2 },
+    },
+  ];
+  const more = () => ({
+    xaxis: { title: { text: "inferences" }, rangemode: "tozero" },
+    yaxis: { title: { text: found.unit === "J" ? "total joules" : "total seconds" }, rangemode: "tozero" },
+    shapes: found.at
+      ? [
+          {
+            type: "rect",
+            x0: found.at[1],
+            x1: Math.min(found.at[2] ?? end, end),
+            y0: 0,
+            y1: 1,
+            yref: "paper",
+            line: { width: 0 },
+            fillcolor: ink("front-veil"),
+            layer: "below",
+          },
+        ]
+      : [],
+  });
+  const told = found.at
+    ? `Compressing included, they meet after ${found.said}.`
+    : `No break-even: ${found.reason || "no reason was recorded"}.`;
+  return [chart("Cost by number of inferences", data, more), make("p", { class: "soft small" }, told)];
+}
+
+function power(card, row, chart) {
+  const found =
+    card.session === null
+      ? { why: "the raw samples do not lie beside this result (traces/)" }
+      : DATA.power[card.session];
+  if (found.why) return unknown(found.why);
+  return found.boards.flatMap((board) => {
+    const data = () => [
+      { name: "watts", x: board.t, y: board.w, mode: "lines", line: { color: ink("front"), width: 1.2 } },
+      ...(board.mhz.some((each) => each !== null)
+        ? [
+            {
+              name: "clock, MHz",
+              x: board.t,
+              y: board.mhz,
+              yaxis: "y2",
+              mode: "lines",
+              line: { color: ink("other"), width: 1, dash: "dot" },
+            },
+          ]
+        : []),
+      ...(board.c.some((each) => each !== null)
+        ? [
+            {
+              name: "temperature, °C",
+              x: board.t,
+              y: board.c,
+              mode: "lines",
+              visible: "legendonly",
+              line: { color: ink("soft"), width: 1 },
+            },
+          ]
+        : []),
+    ];
+    const bands = [
+      [card.against, "reference-veil"],
+      [row.name, "front-veil"],
+    ].flatMap(([name, colour]) =>
+      (found.windows[name] || []).map(([x0, x1]) => ({
+        type: "rect",
+        x0,
+        x1,
+        y0: 0,
+        y1: 1,
+        yref: "paper",
+        line: { width: 0 },
+        fillcolor: ink(colour),
+        layer: "below",
+      })),
+    );
+    const more = () => ({
+      shapes: bands,
+      margin: { l: 50, r: 56, t: 8, b: 66 },
+      xaxis: { title: { text: "seconds" } },
+      yaxis: { title: { text: "watts" }, rangemode: "tozero" },
+      yaxis2: {
+        title: { text: "MHz" },
+        overlaying: "y",
+        side: "right",
+        tickmode: "auto",
+        showgrid: false,
+        rangemode: "tozero",
+        color: ink("ink"),
+      },
+    });
+    return [
+      chart("Power and clock over time", data, more),
+      make(
+        "p",
+        { class: "soft small" },
+        (board.board === null ? "" : `Board ${board.board}. `) +
+          `Shaded: the windows of ${card.against} (grey) and of ${row.name}.` +
+          (board.thinned ? " Thinned out for this page." : ""),
+      ),
+    ];
+  });
+}
+
+function points(card, chart) {
+  const ordered = [...card.points].sort((a, b) => (a[1] ?? 0) - (b[1] ?? 0) || (a[2] ?? 0) - (b[2] ?? 0));
+  const lengths = [
+      ...new Set(ordered.map((p) => (p[1] === null ? "" : `length ${p[1]}`) + (p[2] ? `, ${p[2]} generated` : ""))),
+    ],
+    sizes = [...new Set(card.points.map((p) => p[0]))].sort((a, b) => a - b);
+  const at = (size, length) =>
+    card.points.find(
+      (p) => p[0] === size && (p[1] === null ? "" : `length ${p[1]}`) + (p[2] ? `, ${p[2]} generated` : "") === length,
+    );
+  const cells = sizes.map((size) => lengths.map((length) => at(size, length)));
+  const shift = (p) => (p ? Math.log2(p[3]) : null),
+    most = Math.max(0.25, ...card.points.map((p) => Math.abs(shift(p))));
+  const data = () => [
+    {
+      type: "heatmap",
+      x: lengths,
+      y: sizes.map((size) => `batch ${size}`),
+      z: cells.map((line) => line.map(shift)),
+      zmin: -most,
+      zmax: most,
+      showscale: false,
+      xgap: 2,
+      ygap: 2,
+      colorscale: [
+        [0, "#0072B2"],
+        [0.5, ink("heat")],
+        [1, "#D55E00"],
+      ],
+      text: cells.map((line) =>
+        line.map((p) => (p ? `${short(p[3])}<br>(${short(p[4])} to ${short(p[5])})` : "not measured")),
+      ),
+      texttemplate: "%{text}",
+      hovertemplate: "%{y}, %{x}: %{text}<extra></extra>",
+    },
+  ];
+  const axes = [...new Set(card.points.map((p) => p[6]))];
+  return [
+    chart("Ratios at operating points", data, () => ({
+      margin: { l: 70, r: 20, t: 8, b: 44 },
+      yaxis: { type: "category" },
+      xaxis: { type: "category" },
+    })),
+    make(
+      "p",
+      { class: "soft small" },
+      `${axes.join(" or ")} as a ratio to ${card.against}: blue is less, orange is more` +
+        (axes.length > 1 ? "; energy where it was measured, else latency" : "") +
+        ".",
+    ),
+  ];
+}

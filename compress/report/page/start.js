@@ -1,0 +1,174 @@
+// Menus, theme, and what is drawn when.
+function drawMenus() {
+  const tables = DATA.tables,
+    distinct = (key) => [...new Set(tables.map((each) => each[key]))];
+  const go = (fits) => {
+    const index = tables.findIndex(fits);
+    show(index < 0 ? state.table : index);
+  };
+  const now = table(),
+    menus = [];
+  if (distinct("workload").length > 1) {
+    menus.push(
+      select(
+        "workload",
+        distinct("workload").map((each) => [each, each]),
+        now.workload,
+        (chosen) => go((each) => each.workload === chosen),
+      ),
+    );
+  }
+  if (distinct("device").length > 1) {
+    const here = [...new Set(tables.filter((each) => each.workload === now.workload).map((each) => each.device))];
+    menus.push(
+      select(
+        "device",
+        here.map((each) => [each, each]),
+        now.device,
+        (chosen) => go((each) => each.workload === now.workload && each.device === chosen),
+      ),
+    );
+  }
+  const alike = tables
+    .map((each, index) => [index, each])
+    .filter(([, each]) => each.workload === now.workload && each.device === now.device);
+  if (alike.length > 1) {
+    menus.push(
+      select(
+        "table",
+        alike.map(([index, each]) => [String(index), each.which]),
+        String(state.table),
+        (chosen) => show(Number(chosen)),
+      ),
+    );
+  }
+  byId("shown").replaceChildren(...menus);
+}
+
+function drawFilters() {
+  const recipes = table().rows.filter((row) => row.kind === "recipe");
+  const methods = [...new Set(recipes.flatMap((row) => row.methods))].sort(),
+    grades = [...new Set(recipes.map((row) => row.grade || "none"))].sort();
+  const change = (key) => (chosen) => {
+    state[key] = chosen;
+    drawTable();
+    drawChart();
+  };
+  const search = make("input", {
+    type: "search",
+    id: "search",
+    placeholder: "search",
+    "aria-label": "search rows",
+    oninput: (event) => change("search")(event.target.value),
+  });
+  search.value = state.search;
+  byId("filters").replaceChildren(
+    search,
+    select("method", [["", "all"], ...methods.map((each) => [each, each])], state.method, change("method")),
+    select("energy grade", [["", "all"], ...grades.map((each) => [each, each])], state.grade, change("grade")),
+    check("front only", state.front, change("front")),
+    check("references", state.references, change("references")),
+  );
+}
+
+function drawAxes() {
+  const options = table().axes.map((axis) => {
+    const some = table().rows.some((row) => known(row.cells[axis.key]));
+    const why = some || !table().rows.length ? null : reason(table().rows[0].cells[axis.key]);
+    return [
+      axis.key,
+      axis.label + (axis.unit && axis.unit !== "×" ? `, ${axis.unit}` : "") + (some ? "" : " (not known)"),
+      !some,
+      why,
+    ];
+  });
+  const change = (key) => (chosen) => {
+    state[key] = chosen;
+    if (key === "x") state.log = wide();
+    drawAxes();
+    drawChart();
+  };
+  byId("axes").replaceChildren(
+    select("across", options, state.x, change("x")),
+    select("up", options, state.y, change("y")),
+    check("log scale", state.log, (on) => {
+      state.log = on;
+      drawChart();
+    }),
+    check("error bars", state.bars, (on) => {
+      state.bars = on;
+      drawChart();
+    }),
+    check("names", state.names, (on) => {
+      state.names = on;
+      drawChart();
+    }),
+  );
+}
+
+function wide() {
+  const all = table()
+    .rows.map((row) => (row.word === "BROKEN" ? null : value(row, state.x)))
+    .filter((each) => each !== null);
+  return all.length > 1 && Math.min(...all) > 0 && Math.max(...all) / Math.min(...all) > 4;
+}
+
+function show(index) {
+  const now = DATA.tables[index],
+    some = (key) => now.rows.some((row) => known(row.cells[key]));
+  const first = (...keys) => keys.find(some) || keys[0];
+  Object.assign(state, { table: index, selected: null, sort: null, up: true, method: "", grade: "", search: "" });
+  state.x = first(now.axis, "latency_ratio", "latency", "stored");
+  state.y = first("difference", "metric");
+  state.log = wide();
+  const cost = now.axis === "energy_ratio" ? ["energy_ratio", "energy", "latency_ratio"] : ["latency_ratio", "latency"];
+  state.columns = new Set(
+    ["verdict", "difference", ...cost, "size_ratio"].filter((key) => key === "verdict" || some(key)),
+  );
+  byId("sentence").textContent = now.sentence;
+  byId("where").textContent = now.title;
+  document.title = `compress: ${now.title}`;
+  byId("notes").lastElementChild.replaceChildren(...[...now.heading, ...now.notes].map((line) => make("li", {}, line)));
+  drawMenus();
+  drawFilters();
+  drawAxes();
+  drawColumns();
+  drawTable();
+  drawSelected();
+  drawCards();
+  drawChart();
+}
+
+function theme(name) {
+  document.documentElement.dataset.theme = name;
+  const other = name === "dark" ? "light" : "dark";
+  byId("theme").textContent = other === "dark" ? "☾ dark" : "☀ light";
+  byId("theme").setAttribute("aria-label", `switch to the ${other} theme`);
+  if (!window.Plotly) return;
+  drawChart();
+  for (const charts of drawnCards.values()) drawPlots(charts);
+}
+
+function draw() {
+  drawChart().then(() => {
+    performance.mark("page-drawn");
+    document.documentElement.dataset.drawn = "yes";
+  });
+}
+
+byId("theme").addEventListener("click", () =>
+  theme(document.documentElement.dataset.theme === "dark" ? "light" : "dark"),
+);
+byId("filters").addEventListener("submit", (event) => event.preventDefault());
+const dark = window.matchMedia("(prefers-color-scheme: dark)");
+dark.addEventListener("change", (event) => theme(event.matches ? "dark" : "light"));
+phone.addEventListener("change", drawChart);
+let before = null;
+window.addEventListener("beforeprint", () => {
+  before = document.documentElement.dataset.theme;
+  theme("light");
+});
+window.addEventListener("afterprint", () => theme(before));
+theme(dark.matches ? "dark" : "light");
+if (DATA.tables.length) show(0);
+else byId("sentence").textContent = "There are no results to show.";

@@ -1,0 +1,308 @@
+"""The page in a real browser: what it shows, what a click does, and that no text of a result runs.
+
+Screenshots of all views are kept in tests/output/, which git ignores: to be looked at.
+"""
+
+import base64
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from compress.pareto import group
+from compress.report.page import page_html
+from tests import browser, factory
+from tests.helpers import ROOT
+from tests.measured import HOSTILE, measured
+
+OUTPUT = ROOT / "tests" / "output"
+PHONE = {"width": 360, "height": 780, "deviceScaleFactor": 2, "mobile": True}
+PATIENCE_S = 60  # of a busy machine; a wait ends as soon as there is what it waits for
+
+
+@pytest.fixture(scope="module")
+def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Pages on disk: `measured` with a meter and raw samples, `family` of two machines with modelled energy."""
+    folder = tmp_path_factory.mktemp("pages")
+    with pytest.MonkeyPatch.context() as patch:
+        results = measured(patch, folder)
+    family = [
+        *factory.family(),
+        factory.failed(f"bad {HOSTILE}"),
+        factory.result("alone", machine=factory.machine("m2")),
+    ]
+    made = {"measured": group(results), "family": group(family)}
+    perplexity = factory.accuracy(12.3, 0.04, metric="perplexity")
+    language = factory.reference(accuracy=replace(perplexity, delta=None))
+    made["language"] = group([factory.result("llama_int4", 0.6, accuracy=perplexity, references=(language,))])
+    old = factory.result("old", 0.3, session="s1", created="2025-05-01T10:00:00+00:00")
+    made["sessions"] = group(
+        [old, factory.result("new", 0.5, session="s2"), factory.result("newer", 0.6, session="s2")]
+    )
+    made["failed"] = group([factory.failed(f"bad {HOSTILE}")])
+    made["none"] = []
+    for name, tables in made.items():
+        (folder / f"{name}.html").write_bytes(page_html(tables, folder))
+    return {name: folder / f"{name}.html" for name in made}
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    with browser.started(tmp_path_factory.mktemp("profile")) as found:
+        found.set_script_timeout(PATIENCE_S)
+        yield found
+
+
+class Page:
+    """One page that is open, by what a reader sees."""
+
+    def __init__(self, running: Any, path: Path):
+        self.running = running
+        running.get(path.as_uri())
+        self.until("return document.documentElement.dataset.drawn === 'yes'")
+
+    def ask(self, script: str, *arguments: Any) -> Any:
+        return self.running.execute_script(script, *arguments)
+
+    def until(self, script: str) -> None:
+        from selenium.webdriver.support.ui import WebDriverWait
+
+        WebDriverWait(self.running, PATIENCE_S, 0.05).until(lambda running: running.execute_script(script))
+
+    def one(self, selector: str) -> Any:
+        return self.running.find_element("css selector", selector)
+
+    def names(self) -> list[str]:
+        """Of the table's rows, in their order."""
+        found: list[str] = self.ask("return [...document.querySelectorAll('#table tbody tr')].map(r => r.dataset.name)")
+        return found
+
+    def marks(self) -> list[str]:
+        """Names of the points in the chart."""
+        found: list[str] = self.ask("return document.getElementById('chart').data.flatMap(t => t.customdata || [])")
+        return sorted(found)
+
+    def choose(self, label: str, value: str) -> None:
+        from selenium.webdriver.support.ui import Select
+
+        Select(self.one(f"select[aria-label='{label}']")).select_by_value(value)
+
+    def keep(self, name: str) -> None:
+        """Keeps a screenshot of the whole page."""
+        OUTPUT.mkdir(exist_ok=True)
+        size = self.ask("return [innerWidth, Math.min(6000, document.documentElement.scrollHeight)]")
+        clip = {"x": 0, "y": 0, "width": size[0], "height": size[1], "scale": 1}
+        shot = self.running.execute_cdp_cmd("Page.captureScreenshot", {"captureBeyondViewport": True, "clip": clip})
+        (OUTPUT / f"{name}.png").write_bytes(base64.b64decode(shot["data"]))
+
+
+@pytest.fixture
+def page(running: Any, pages: dict[str, Path]) -> Iterator[Page]:
+    """The page with a meter; whatever a test does to it, the console stays without errors."""
+    yield Page(running, pages["measured"])
+    assert browser.severe(running) == []
+
+
+@pytest.fixture
+def family(running: Any, pages: dict[str, Path]) -> Iterator[Page]:
+    yield Page(running, pages["family"])
+    assert browser.severe(running) == []
+
+
+def test_the_page_opens_with_its_sentence_chart_and_table(page: Page) -> None:
+    drawn_ms = page.ask("return performance.getEntriesByName('page-drawn')[0].startTime")
+    print(f"drawn {drawn_ms:.0f} ms after the page was opened")
+    assert "bert_int8 answers with" in page.one("h1").text
+    assert "less energy" in page.one("h1").text
+    assert page.marks() == sorted(page.names())
+    assert page.ask("return document.querySelectorAll('#chart .main-svg').length") > 0
+    page.keep("light")
+
+
+def test_a_model_name_with_markup_stays_text(page: Page) -> None:
+    assert HOSTILE in page.names()
+    page.ask("document.querySelectorAll('details.card').forEach(card => { card.open = true; })")
+    page.until("return document.querySelectorAll('.parts').length === document.querySelectorAll('details.card').length")
+    assert page.running.title != "run"
+    assert page.ask("return document.querySelectorAll('body script:not([type])').length") == 3  # the page's own
+    assert page.ask("return [...document.querySelectorAll('b, svg b, svg script')].length") == 0
+    drawn = page.ask("return [...document.querySelectorAll('#chart text')].map(t => t.textContent)")
+    assert any(text.startswith("<script>") for text in drawn)
+
+
+def test_a_column_sorts_both_ways_and_says_so(page: Page) -> None:
+    page.one("[data-sort='name']").click()
+    up = page.names()
+    assert up == sorted(up, key=str.casefold)
+    assert page.one("th[aria-sort='ascending']").text.startswith("recipe")
+    page.one("[data-sort='name']").click()
+    assert page.names() == up[::-1]
+    page.one("[data-sort='energy_ratio']").click()
+    assert page.names()[0] == "bert_int8"
+    assert page.ask("return document.activeElement.dataset.sort") == "energy_ratio"
+
+
+def test_search_and_filters_hold_for_the_table_and_the_chart(family: Page) -> None:
+    family.one("#search").send_keys("prune distill")
+    assert family.names() == ["bert_prune_distill_int8"] == family.marks()
+    family.one("#search").clear()
+    family.one("#search").send_keys("no such row")
+    assert family.names() == family.marks() == []
+
+
+def test_references_and_rows_off_the_front_can_be_left_out(family: Page) -> None:
+    for label in ("references", "front only"):
+        family.running.find_element("xpath", f"//label[contains(., '{label}')]/input").click()
+    assert set(family.names()) == {"bert_prune_distill_int8", "bert_int8"} == set(family.marks())
+
+
+def test_methods_and_grades_filter(page: Page) -> None:
+    page.choose("method", "quantize")
+    assert "bert_int8" in page.names()
+    grades = page.ask(
+        "return [...document.querySelector(\"select[aria-label='energy grade']\").options].map(o => o.value)"
+    )
+    assert grades == ["", "B"]
+    page.choose("energy grade", "B")
+    assert "bert_int8" in page.names()
+
+
+def test_an_axis_can_be_changed_and_the_front_line_stays_with_its_own(page: Page) -> None:
+    line = "return document.getElementById('chart').data.some(t => t.name === 'front')"
+    assert page.ask(line)
+    page.choose("across", "latency")
+    page.until("return document.getElementById('chart').layout.xaxis.title.text.startsWith('latency per batch, ms')")
+    assert not page.ask(line)
+    assert "drawn on those axes only" in page.one("#chart-note").text
+    page.choose("up", "throughput")
+    page.until("return document.getElementById('chart').layout.yaxis.title.text.startsWith('throughput')")
+
+
+def test_what_is_not_known_cannot_be_chosen_and_says_why(family: Page) -> None:
+    option = family.one("select[aria-label='across'] option[value='energy_ratio']")
+    assert not option.is_enabled()
+    assert "not measured" in option.get_attribute("title")
+
+
+def test_a_broken_model_is_in_the_table_but_does_not_stretch_the_chart(family: Page) -> None:
+    assert "bert_distill" in family.names()
+    assert "bert_distill" not in family.marks()
+    assert "bert_distill (broken)" in family.one("#chart-note").text
+
+
+def test_a_row_that_is_chosen_is_ringed_in_the_chart_and_the_other_way_round(page: Page) -> None:
+    page.one("tr[data-name='bert_int8'] .name").click()
+    ring = "const t = document.getElementById('chart').data.at(-1); return [t.x.length, t.x[0]]"
+    page.until("return document.getElementById('chart').data.at(-1).x.length === 1")
+    assert page.ask(ring)[1] == pytest.approx(0.35, abs=0.05)
+    assert page.one("tr.chosen .name").get_attribute("aria-pressed") == "true"
+    assert "energy per inference" in page.one("#selected").text
+    page.ask("document.getElementById('chart').emit('plotly_click', {points: [{customdata: 'bert_prune'}]})")
+    assert page.one("tr.chosen").get_attribute("data-name") == "bert_prune"
+    page.keep("selected")
+
+
+def test_the_keyboard_reaches_and_chooses_a_row(page: Page) -> None:
+    from selenium.webdriver.common.keys import Keys
+
+    name = page.one("tr[data-name='bert_prune'] .name")
+    page.ask("arguments[0].focus()", name)
+    name.send_keys(Keys.ENTER)
+    assert page.one("tr.chosen").get_attribute("data-name") == "bert_prune"
+    assert page.ask("return document.activeElement.closest('tr').dataset.name") == "bert_prune"
+
+
+def test_a_card_draws_itself_when_it_is_opened(page: Page) -> None:
+    assert page.ask("return document.querySelectorAll('.parts').length") == 0
+    card = page.one("details.card")
+    page.ask("arguments[0].open = true", card)
+    page.until("return document.querySelectorAll('details.card .plot .main-svg').length >= 4")
+    for words in (
+        "Answers that changed", "now wrong", "Energy per inference, round by round", "When it pays back",
+        "Power and clock of the session", "int8, 8 bit", "fingerprint", "python -m compress run",
+    ):  # fmt: skip
+        assert words in card.text
+    page.keep("card")
+
+
+def test_both_themes_and_the_charts_follow(page: Page) -> None:
+    paper = "return getComputedStyle(document.body).backgroundColor"
+    before, colour = page.ask(paper), page.ask("return document.getElementById('chart').layout.font.color")
+    page.one("#theme").click()
+    assert page.ask(paper) != before
+    page.until("return document.getElementById('chart').layout.font.color !== '" + colour + "'")
+    assert page.ask("return document.documentElement.dataset.theme") == "dark"
+    page.keep("dark")
+
+
+def test_another_machine_is_another_table(family: Page) -> None:
+    devices = family.ask(
+        "return [...document.querySelector(\"select[aria-label='device']\").options].map(o => o.value)"
+    )
+    assert len(devices) == 2
+    family.choose("device", devices[1])
+    assert [name for name in family.names() if "eager" not in name] == ["alone"]
+    assert family.marks() == sorted(family.names())
+
+
+def test_absolute_costs_of_two_sessions_are_not_ranked_against_each_other(running: Any, pages: dict[str, Path]) -> None:
+    page = Page(running, pages["sessions"])
+    assert {"old", "new"} <= set(page.marks())  # ratios may be
+    page.choose("across", "latency")
+    assert "old" not in page.marks()
+    assert "old (of another session)" in page.one("#chart-note").text
+    page.one("[data-sort='latency']").click()
+    assert page.names() == ["new", "newer", "fp32 eager", "old"]
+    assert "within each session" in page.one("#count").text
+    assert browser.severe(running) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "sentence"),
+    [
+        ("language", "RAISES perplexity by 4.0 %"), ("failed", "Its only recipe failed"),
+        ("none", "There are no results to show."),
+    ],
+)  # fmt: skip
+def test_any_table_makes_a_page(running: Any, pages: dict[str, Path], name: str, sentence: str) -> None:
+    page = Page(running, pages[name])
+    assert sentence in page.one("h1").text
+    page.one("#theme").click()
+    assert browser.severe(running) == []
+
+
+def test_columns_can_be_chosen(family: Page) -> None:
+    family.one("#columns summary").click()
+    family.running.find_element("xpath", "//details[@id='columns']//label[contains(., 'peak memory')]/input").click()
+    assert "peak memory" in family.one("#table thead").text
+    family.keep("family")
+
+
+def test_a_phone_needs_no_sideways_scrolling(running: Any, pages: dict[str, Path]) -> None:
+    running.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", PHONE)
+    try:
+        page = Page(running, pages["measured"])
+        page.ask("document.querySelector('details.card').open = true")
+        page.until("return document.querySelectorAll('details.card .plot .main-svg').length >= 4")
+        assert page.ask("return document.documentElement.scrollWidth") <= PHONE["width"]
+        page.keep("phone")
+    finally:
+        running.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+    assert browser.severe(running) == []
+
+
+def test_printing_shows_the_whole_table_and_the_open_cards_on_white(page: Page) -> None:
+    page.one("#theme").click()
+    page.ask("window.dispatchEvent(new Event('beforeprint'))")
+    assert page.ask("return document.documentElement.dataset.theme") == "light"
+    page.running.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print"})
+    try:
+        assert not page.one("#filters").is_displayed()
+        assert page.ask("return getComputedStyle(document.querySelector('#table-part .scroll')).overflowX") == "visible"
+        page.keep("print")
+    finally:
+        page.running.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": ""})
+    page.ask("window.dispatchEvent(new Event('afterprint'))")
+    assert page.ask("return document.documentElement.dataset.theme") == "dark"
