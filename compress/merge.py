@@ -80,11 +80,13 @@ def _carry(result: Result, folder: Path, out: Path) -> bool:
         within = PurePosixPath(result.trace)
         if within.is_absolute() or ".." in within.parts:
             raise InputError(f"{folder / _place(result)}: its trace lies outside of the folder ({result.trace})")
-        source, target = folder / within, out / within
-        if source.is_file() and source.resolve() != target.resolve():
-            write_atomic(target, source.read_bytes())
+        source, target = folder / within, out / within  # a folder of files, which all results of a session share
+        if source.is_dir() and source.resolve() != target.resolve():
+            for file in sorted(source.iterdir()):
+                if file.is_file():
+                    write_atomic(target / file.name, file.read_bytes())
         result_files.write(out, result)
-        return target.is_file()
+        return target.is_dir()
     except OSError as error:
         raise InputError(f"{out}: cannot be written ({error.strerror}); choose another with --out") from None
 

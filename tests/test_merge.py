@@ -11,7 +11,7 @@ from compress.config import InputError
 from compress.merge import merge, side_by_side
 from compress.result import Result
 from tests import factory
-from tests.helpers import compress
+from tests.helpers import ROOT, compress
 
 GPU = replace(factory.machine("g1", "cuda"), device_name="Example GPU")
 
@@ -20,33 +20,38 @@ def written(folder: Path, *results: Result) -> Path:
     for result in results:
         result_files.write(folder, result)
         if result.trace is not None:
-            (folder / result.trace).parent.mkdir(parents=True, exist_ok=True)
-            (folder / result.trace).write_bytes(result.session.encode())
+            (folder / result.trace).mkdir(parents=True, exist_ok=True)
+            (folder / result.trace / "session.json").write_bytes(result.session.encode())
     return folder
 
 
 def on_gpu(name: str, cost: float, **fields: Any) -> Result:
-    return factory.result(
-        name, cost, machine=GPU, energy_source="nvml", session="s2", trace="w/traces/s2.parquet", **fields
-    )
+    return factory.result(name, cost, machine=GPU, energy_source="nvml", session="s2", trace="w/traces/s2", **fields)
 
 
 def test_everything_comes_together_with_its_raw_samples(tmp_path: Path) -> None:
-    a = written(tmp_path / "a", factory.result("bert_int8", 0.5, trace="w/traces/s1.parquet"), factory.failed("x"))
+    a = written(tmp_path / "a", factory.result("bert_int8", 0.5, trace="w/traces/s1"), factory.failed("x"))
     b = written(tmp_path / "b", on_gpu("bert_int8", 1.2))
     out = tmp_path / "out"
     merged = merge([a, b], out)
     assert {(r.name, r.machine.id) for r in merged.results} == {("bert_int8", "m1"), ("bert_int8", "g1"), ("x", "m1")}
     assert merged.superseded == merged.untraced == ()
-    assert (out / "w/traces/s1.parquet").read_bytes() == b"s1" and (out / "w/traces/s2.parquet").read_bytes() == b"s2"
+    assert all((out / f"w/traces/{s}/session.json").read_bytes() == s.encode() for s in ("s1", "s2"))
     found, problems = result_files.read_all(out)
     assert len(found) == 3 and not problems
     again = merge([a, b], out)  # what is there takes part, and is not its own rival
     assert len(again.results) == 3 and again.superseded == ()
 
 
+def test_merged_results_can_be_computed_again_from_the_raw_samples_that_came_with_them(tmp_path: Path) -> None:
+    merged = merge([ROOT / "results/reference/test-split"], tmp_path)
+    assert merged.untraced == ()
+    place = result_files.result_path(tmp_path, "minilm-sst2", "bert_int8", merged.results[0].machine.id, None)
+    assert "0 differ" in compress("verify", str(place)).stdout
+
+
 def test_of_one_machine_the_newest_result_stays_and_the_other_is_named(tmp_path: Path) -> None:
-    old = factory.result("bert_int8", 0.9, created="2025-01-01T00:00:00+00:00", session="s0", trace="t/s0.parquet")
+    old = factory.result("bert_int8", 0.9, created="2025-01-01T00:00:00+00:00", session="s0", trace="t/traces/s0")
     a, b = written(tmp_path / "a", old), written(tmp_path / "b", factory.result("bert_int8", 0.5))
     for order in ([a, b], [b, a]):
         out = tmp_path / f"out-{order[0].name}"
