@@ -47,7 +47,7 @@ def test_merged_results_can_be_computed_again_from_the_raw_samples_that_came_wit
     merged = merge([ROOT / "results/reference/test-split"], tmp_path)
     assert merged.untraced == ()
     place = result_files.result_path(tmp_path, "minilm-sst2", "bert_int8", merged.results[0].machine.id, None)
-    assert "0 differ" in compress("verify", str(place)).stdout
+    assert "0 differ" in compress("verify", place, cwd=tmp_path).stdout
 
 
 def test_of_one_machine_the_newest_result_stays_and_the_other_is_named(tmp_path: Path) -> None:
