@@ -59,7 +59,7 @@ def run(
 @app.command()
 def pareto(
     folder: Annotated[Path, typer.Argument(help="Folder of results.", metavar="[DIR]")] = Path("results"),
-    out: Annotated[Path | None, typer.Option(help="Where pareto.md, .csv and .png go; DIR when unset.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Where pareto.md, .csv, .png and .svg go; DIR when unset.")] = None,
     within: Annotated[
         str | None, typer.Option(help="Name the cheapest recipe that loses at most so much: 1pt, or 2% for perplexity.")
     ] = None,
@@ -101,7 +101,7 @@ def pareto(
         for line in lines:
             print(line)
         try:
-            for path in report.write_tables(tables, out or folder, problems, lines, painter.picture):
+            for path in report.write_tables(tables, out or folder, problems, lines, painter.pictures):
                 print(path, file=sys.stderr)
         except OSError as error:
             raise InputError(

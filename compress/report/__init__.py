@@ -12,12 +12,12 @@ if TYPE_CHECKING:
     from compress.report.checks import junit, print_checks
     from compress.report.describe import print_methods, print_result, print_workloads
     from compress.report.notes import carbon_lines
+    from compress.report.painter import Painter
     from compress.report.panel import panels
-    from compress.report.plot import Painter
     from compress.report.table import print_tables, write_tables
 
 _WHERE = {
-    "Painter": "plot",
+    "Painter": "painter",
     "carbon_lines": "notes",
     "junit": "checks",
     "panels": "panel",

@@ -3,7 +3,7 @@
 `rows` makes the cells once; markdown and the terminal only lay them out. CSV is in `compress.report.sheet`.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,7 +14,8 @@ from compress.pareto import Table, point_cost
 from compress.report import sheet, text
 from compress.report.notes import footnotes, heading, title
 from compress.report.panel import panels
-from compress.report.plot import PANELS, picture
+from compress.report.pictures import place_pictures
+from compress.report.plot import PICTURES, pictures
 from compress.report.text import DASH, Lines
 from compress.result import Reference, Result
 from compress.stats import Estimate
@@ -148,9 +149,9 @@ def markdown(tables: Sequence[Table], problems: Sequence[str] = (), answers: Seq
         parts.append("No results yet. Run a recipe first: `python -m compress run bert_int8`\n")
     for table in tables:
         parts.append(_markdown_table(table))
-    if len(tables) > PANELS:
+    if len(tables) > PICTURES:
         parts.append(
-            f"The picture holds the first {PANELS} of {len(tables)} tables; make one of a single folder for others.\n"
+            f"The first {PICTURES} of {len(tables)} tables have pictures; make those of a single folder for others.\n"
         )
     if answers:
         parts.append("## Asked\n\n" + "".join(f"- {text.markdown(line)}\n" for line in answers))
@@ -198,17 +199,20 @@ def write_tables(
     out: Path,
     problems: Sequence[str] = (),
     answers: Sequence[str] = (),
-    drawn: Callable[[], bytes] | None = None,
+    drawn: Callable[[], Mapping[str, bytes]] | None = None,
 ) -> list[Path]:
-    """Writes pareto.md, pareto.csv and pareto.png into `out`; returns their paths. `drawn` gives the picture."""
-    files = {
+    """Writes pareto.md, pareto.csv and a PNG and an SVG a table into `out`; returns their paths.
+
+    `drawn` gives the pictures by file name. Pictures of an earlier call that this one does not make again go.
+    """
+    shown = pictures(panels(tables)) if drawn is None else drawn()
+    texts = {
         "pareto.md": markdown(tables, problems, answers).encode(),
         "pareto.csv": sheet.csv_text(tables).encode(),
-        "pareto.png": picture(panels(tables)) if drawn is None else drawn(),
     }
-    for name, data in files.items():
+    for name, data in texts.items():
         write_atomic(out / name, data)
-    return [out / name for name in files]
+    return [*(out / name for name in texts), *place_pictures(out, shown)]
 
 
 def print_tables(tables: Sequence[Table], console: "Console", problems: Sequence[str] = ()) -> None:
