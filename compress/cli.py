@@ -245,12 +245,32 @@ def card(
     from compress.result_files import read
 
     found = read(result)
-    if artifact is None and found.artifact is None and found.error is None:
-        raise InputError(f"{result}: its artifact was not kept; run the recipe again with --keep, or give --artifact")
     try:
-        print(report.write_card(found, artifact or Path(found.artifact or "")))
+        print(report.write_card(found, _artifact(result, found, artifact)))
     except OSError as error:
         raise InputError(f"the card cannot be written ({error.strerror}); choose another --artifact") from None
+
+
+@app.command()
+def push(
+    result: Annotated[Path, typer.Argument(help="A result file.")],
+    repo: Annotated[str, typer.Option(help="Where on the hub: user/name.")],
+    private: Annotated[bool, typer.Option("--private", help="Only you, or your organization, can see it.")] = False,
+    artifact: Annotated[Path | None, typer.Option(help="Its artifact's folder; unset: where the result says.")] = None,
+) -> None:
+    """Upload a result's artifact with its card to the Hugging Face hub."""
+    from compress import report
+    from compress.result_files import read
+
+    found = read(result)
+    print(report.push(found, _artifact(result, found, artifact), repo, private))
+
+
+def _artifact(path: Path, found: Any, given: Path | None) -> Path:
+    """The folder of a result's artifact, as given or as the result says."""
+    if given is None and found.artifact is None and found.error is None:
+        raise InputError(f"{path}: its artifact was not kept; run the recipe again with --keep, or give --artifact")
+    return given or Path(found.artifact or "")
 
 
 @app.command()

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from compress.report.notes import carbon_lines
     from compress.report.painter import Painter
     from compress.report.panel import panels
+    from compress.report.publish import push
     from compress.report.table import print_tables, write_tables
 
 _WHERE = {
@@ -27,6 +28,7 @@ _WHERE = {
     "print_sides": "beside",
     "print_tables": "table",
     "print_workloads": "describe",
+    "push": "publish",
     "write_card": "card",
     "write_tables": "table",
 }
@@ -42,6 +44,7 @@ __all__ = [
     "print_sides",
     "print_tables",
     "print_workloads",
+    "push",
     "write_card",
     "write_tables",
 ]
