@@ -236,6 +236,18 @@ def show(result: Annotated[Path, typer.Argument(help="A result file.")]) -> None
 
 
 @app.command()
+def plot(
+    results: Annotated[list[Path], typer.Argument(help="Result files.", metavar="RESULT...")],
+    kind: Annotated[str, typer.Option(help="break-even, points, layers, trace or rounds.")],
+    out: Annotated[Path, typer.Option(help="The picture: a .png or an .svg.")],
+) -> None:
+    """Draw results: what pays back when, every operating point, every layer, the power trace, or round by round."""
+    from compress import report
+
+    print(report.write_chart(results, kind, out))
+
+
+@app.command()
 def card(
     result: Annotated[Path, typer.Argument(help="A result file.")],
     artifact: Annotated[Path | None, typer.Option(help="Its artifact's folder; unset: where the result says.")] = None,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from compress.report.beside import print_sides
     from compress.report.card import write_card
+    from compress.report.charts import write_chart
     from compress.report.checks import junit, print_checks
     from compress.report.describe import print_methods, print_result, print_workloads
     from compress.report.notes import carbon_lines
@@ -30,6 +31,7 @@ _WHERE = {
     "print_workloads": "describe",
     "push": "publish",
     "write_card": "card",
+    "write_chart": "charts",
     "write_tables": "table",
 }
 
@@ -46,6 +48,7 @@ __all__ = [
     "print_workloads",
     "push",
     "write_card",
+    "write_chart",
     "write_tables",
 ]
 

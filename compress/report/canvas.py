@@ -60,20 +60,21 @@ def axes(figure: "Figure", rows: int = 1, **margins: float) -> list["Axes"]:
     return list(made)
 
 
-def titled(axis: "Axes", title: str, below: str, beside: str) -> None:
-    """Writes title and axis labels; what they say is text, never TeX."""
-    axis.set_title(title, loc="left", pad=24, fontsize=11, parse_math=False)
+def titled(axis: "Axes", title: str, below: str, beside: str, pad: float = 24) -> None:
+    """Writes title and axis labels; what they say is text, never TeX. `pad`: points between title and plot."""
+    axis.set_title(title, loc="left", pad=pad, fontsize=11, parse_math=False)
     axis.set_xlabel(below, parse_math=False)
     axis.set_ylabel(beside, parse_math=False)
 
 
-def legend(axis: "Axes", columns: int = 4) -> Any:
-    """The legend between title and plot, where it hides nothing; None where there is nothing to say."""
+def legend(axis: "Axes", columns: int = 4, inside: str | None = None, size: float = 8) -> Any:
+    """The legend between title and plot, where it hides nothing, or `inside`; None where it would be empty."""
     if not axis.get_legend_handles_labels()[0]:
         return None
-    made = axis.legend(
-        fontsize=8, frameon=False, loc="lower left", bbox_to_anchor=(-0.005, 0.995), ncols=columns, borderaxespad=0.2
+    place = (
+        {"loc": inside} if inside else {"loc": "lower left", "bbox_to_anchor": (-0.005, 0.995), "borderaxespad": 0.2}
     )
+    made = axis.legend(fontsize=size, frameon=False, ncols=columns, **place)
     for words in made.get_texts():
         words.set_parse_math(False)
     return made
