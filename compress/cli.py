@@ -286,6 +286,21 @@ def _artifact(path: Path, found: Any, given: Path | None) -> Path:
 
 
 @app.command()
+def track(
+    results: Annotated[list[Path], typer.Argument(help="Result files.", metavar="RESULT...")],
+    to: Annotated[str, typer.Option(help="tensorboard, wandb or mlflow.")],
+    folder: Annotated[
+        Path | None, typer.Option(help="Where local files go; unset: where the tracker keeps them.")
+    ] = None,
+    project: Annotated[str, typer.Option(help="Project or experiment.")] = "compress",
+) -> None:
+    """Send results to an experiment tracker: configuration, metrics, power trace."""
+    from compress import report
+
+    print("\n".join(report.track(results, to, folder, project)))
+
+
+@app.command()
 def merge(
     folders: Annotated[list[Path], typer.Argument(help="Folders of results.", metavar="DIR...")],
     out: Out = Path("results"),

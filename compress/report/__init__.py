@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from compress.report.panel import panels
     from compress.report.publish import push
     from compress.report.table import print_tables, write_tables
+    from compress.report.trackers import track
 
 _WHERE = {
     "Painter": "painter",
@@ -30,6 +31,7 @@ _WHERE = {
     "print_tables": "table",
     "print_workloads": "describe",
     "push": "publish",
+    "track": "trackers",
     "write_card": "card",
     "write_chart": "charts",
     "write_tables": "table",
@@ -47,6 +49,7 @@ __all__ = [
     "print_tables",
     "print_workloads",
     "push",
+    "track",
     "write_card",
     "write_chart",
     "write_tables",

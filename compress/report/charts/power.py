@@ -38,9 +38,9 @@ def draw(sources: Sequence[Source]) -> "Figure":
         plots[0].plot(*_series(power_w(mine), start), color=canvas.CYCLE[board % 7] if many else "black", linewidth=0.8,
                       label=f"power{many}" if many else None)  # fmt: skip
         for key, name, colour in CLOCKS if below else ():
-            plots[1].plot(*_series(_known(mine, key), start), color=colour, linewidth=0.9, label=f"{name} clock{many}")
+            plots[1].plot(*_series(known(mine, key), start), color=colour, linewidth=0.9, label=f"{name} clock{many}")
         if warm:
-            plots[-1].plot(*_series(_known(mine, "temperature_c"), start), color=canvas.VERMILLION, linewidth=0.9)
+            plots[-1].plot(*_series(known(mine, "temperature_c"), start), color=canvas.VERMILLION, linewidth=0.9)
     for plot in plots:
         _windows(plot, answer, sources, start, named=plot is plots[0])
     plots[0].set_ylabel("power, W")
@@ -88,7 +88,8 @@ def power_w(mine: Sequence[Mapping[str, Any]]) -> list[tuple[int, float]]:
     return found
 
 
-def _known(mine: Sequence[Mapping[str, Any]], key: str) -> list[tuple[int, float]]:
+def known(mine: Sequence[Mapping[str, Any]], key: str) -> list[tuple[int, float]]:
+    """Nanoseconds and value of what samples tell under a key."""
     return [(s["time_ns"], float(s[key])) for s in mine if s.get(key) is not None]
 
 
