@@ -24,8 +24,8 @@ FLOORS: dict[str, int] = {
     # 4 and 5: pictures, and the command line
     "report": 4, "verify": 4, "compare": 4, "checkup": 4, "external": 4, "sensitivity": 4, "cli": 5, "__main__": 5,
 }  # fmt: skip
-RICH_REPR = {("result", "report"), ("recipe", "report")}
-"""`_repr_html_` only: the import is inside the method."""
+RICH_REPR = {("result", "report"), ("recipe", "report"), ("pareto", "report")}
+"""`_repr_html_` and `__rich__` only: the import is inside the method."""
 SEPARATE = {("methods", "energy"), ("methods", "measure"), ("energy", "methods"), ("measure", "methods")}
 """A method never measures itself; the harness never knows which method ran."""
 

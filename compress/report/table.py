@@ -16,13 +16,14 @@ from compress.report.notes import footnotes, heading, title
 from compress.report.panel import panels
 from compress.report.pictures import place_pictures
 from compress.report.plot import PICTURES, pictures
+from compress.report.sketch import sketch
 from compress.report.text import DASH, Lines
 from compress.result import Reference, Result
 from compress.stats import Estimate
 from compress.verdict import MEASURED, cost_axis
 
 if TYPE_CHECKING:
-    from rich.console import Console
+    from rich.console import Console, RenderableType
 
 FP32 = "fp32 eager"
 STAR = "★"
@@ -217,25 +218,31 @@ def write_tables(
 
 def print_tables(tables: Sequence[Table], console: "Console", problems: Sequence[str] = ()) -> None:
     """Prints the tables. A narrow terminal gets fewer columns, a long table its cheapest rows; both are said."""
+    for part in printable(tables, console, problems):
+        console.print(part)
+
+
+def printable(tables: Sequence[Table], console: "Console", problems: Sequence[str] = ()) -> Iterable["RenderableType"]:
+    """What `print_tables` prints, piece by piece."""
     from rich.text import Text
 
     if not tables:
-        console.print(Text("No results yet. Run a recipe first: python -m compress run bert_int8"))
+        yield Text("No results yet. Run a recipe first: python -m compress run bert_int8")
     for table in tables[:MOST_TABLES]:
-        _print_table(table, console)
+        yield from _printable(table, console)
     if len(tables) > MOST_TABLES:
-        console.print(Text(f"{len(tables) - MOST_TABLES} more tables are in pareto.md."))
+        yield Text(f"{len(tables) - MOST_TABLES} more tables are in pareto.md.")
     for problem in problems:
-        console.print(Text(f"not read: {text.plain(problem)}", style="red"))
+        yield Text(f"not read: {text.plain(problem)}", style="red")
 
 
-def _print_table(table: Table, console: "Console") -> None:
+def _printable(table: Table, console: "Console") -> Iterable["RenderableType"]:
     from rich.table import Table as RichTable
     from rich.text import Text
 
-    console.print(Text(title(table), style="bold"))
+    yield Text(title(table), style="bold")
     for line in heading(table):
-        console.print(Text(line, style="bold red" if line.startswith("LIMITED") else ""))
+        yield Text(line, style="bold red" if line.startswith("LIMITED") else "")
     left_out = LESS if console.width < MEDIUM else OPTIONAL if console.width < WIDE else frozenset()
     shown, named = rows(table, MOST_ROWS), labels(table)
     if shown:
@@ -247,14 +254,17 @@ def _print_table(table: Table, console: "Console") -> None:
         for row in shown:
             style = "dim" if row.kind == "reference" else ""
             grid.add_row(*(Text("\n".join(row.cells[h])) for h in headers), style=style)
-        console.print(grid)
+        yield grid
+        if console.is_terminal:
+            for line in (line for panel in panels([table]) for line in sketch(panel, console.width)):
+                yield Text(line, no_wrap=True, overflow="ellipsis")
     for result in table.failed:
-        console.print(Text(f"FAILED {text.plain(result.name)}: {text.first_line(result)}", style="red"))
+        yield Text(f"FAILED {text.plain(result.name)}: {text.first_line(result)}", style="red")
     notes = footnotes(table)
     if len(table.results) > MOST_ROWS:
         notes.append(f"{len(table.results) - MOST_ROWS} dearer rows are not shown: they are in pareto.md.")
     if left_out and shown:
         notes.append("The terminal is narrow: every column is in pareto.md, every figure in pareto.csv.")
     for note in notes:
-        console.print(Text(f"- {note}"))
-    console.print()
+        yield Text(f"- {note}")
+    yield Text()
