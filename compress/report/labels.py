@@ -45,9 +45,11 @@ def label(axis: "Axes", marks: Sequence[Mark]) -> None:
         width, height, _ = renderer.get_text_width_height_descent(name, font, False)
         boxes = [(spot, _text_box(place, spot, (width, height), pixels)) for spot in SPOTS + FAR]
         inside = [(spot, box) for spot, box in boxes if _within(box, frame)]
-        walls = (np.array([*taken, *lines, *crossed]), np.array([*taken, *lines]), np.array(taken))
-        free = (pair for wall in walls for pair in inside if _free(pair[1], wall))
-        spots = list(free)
+        hit = _hits([box for _, box in inside], np.array([*taken, *lines, *crossed]))
+        counts = np.cumsum([0, len(taken), len(lines), len(crossed)])
+        # the most that can be kept clear: points and names always, then lines of others, then error bars
+        free = [[pair for pair, row in zip(inside, hit, strict=True) if not row[:end].any()] for end in counts[:0:-1]]
+        spots = [pair for kept in free for pair in kept]
         clear = (pair for pair in spots if pair[0] in SPOTS or _unseen(place, pair[1], names))
         for spot, box in itertools.islice(itertools.chain(clear, spots), 1):
             _note(axis, name, (mark.x[0], mark.y[0]), spot, KINDS[mark.kind][1])
@@ -82,7 +84,7 @@ def _beads(one: Place, other: Place) -> list[Box]:
 
 def _unseen(place: Place, box: Box, names: Sequence[Box]) -> bool:
     """Whether the line from a point to a name's box runs through no other name."""
-    return not names or all(_free(bead, np.array(names)) for bead in _beads(place, _nearest(place, box)))
+    return not names or not _hits(_beads(place, _nearest(place, box)), np.array(names)).any()
 
 
 def _nearest(place: Place, box: Box) -> Place:
@@ -138,6 +140,7 @@ def _within(box: Box, frame: Box) -> bool:
     return box[0] >= frame[0] and box[1] >= frame[1] and box[2] <= frame[2] and box[3] <= frame[3]
 
 
-def _free(box: Box, taken: Any) -> bool:
-    """Whether a box meets none of these, [n, 4]."""
-    return not np.any((box[0] < taken[:, 2]) & (taken[:, 0] < box[2]) & (box[1] < taken[:, 3]) & (taken[:, 1] < box[3]))
+def _hits(boxes: Sequence[Box], others: Any) -> Any:
+    """[boxes, others]: which of these meet which of those, [n, 4]."""
+    a, b = np.array(boxes).reshape(-1, 1, 4), others[None]
+    return (a[..., 0] < b[..., 2]) & (b[..., 0] < a[..., 2]) & (a[..., 1] < b[..., 3]) & (b[..., 1] < a[..., 3])
