@@ -6,6 +6,8 @@ import threading
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np  # noqa: F401  both processes need it: loaded once, before they part
+
 from compress.report.marks import Panel
 
 
