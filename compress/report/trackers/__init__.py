@@ -8,6 +8,7 @@ A result is sent once: where it is already, that is said and nothing is added.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -45,7 +46,7 @@ def track(paths: Sequence[Path], to: str, folder: Path | None = None, project: s
     tracker = TRACKERS[to]
     if find_spec(tracker.package) is None:
         raise InputError(f"--to {to}: {tracker.package} is not installed; pip install 'compress[{tracker.extra}]'")
-    told: list[Facts] = gathered(lambda path=path: facts(path) for path in paths)  # type: ignore[misc]
+    told: list[Facts] = gathered(partial(facts, path) for path in paths)
     send = import_module(f"compress.report.trackers.{to}").send
     return [f"{each.run}: {send(each, folder, project)}{each.untraced}" for each in told]
 
