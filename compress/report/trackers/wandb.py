@@ -44,6 +44,7 @@ def send(facts: Facts, folder: Path | None, project: str) -> str:
         ) from None
     except OSError as error:
         raise InputError(f"--folder {here}: cannot be written ({error.strerror})") from None
+    wandb.teardown()  # an offline run is whole on disk only when wandb's own process has ended
     return str(place)
 
 
