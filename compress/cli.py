@@ -11,25 +11,35 @@ from typing import Annotated, Any
 
 import typer
 
+from compress import completion
 from compress.errors import InputError, NotWritten, gathered
 from compress.quiet import quiet_libraries
 
 app = typer.Typer(
-    add_completion=False,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     help="Compress a Hugging Face model, measure accuracy, latency and energy, and read one Pareto table.",
 )
 
 Out = Annotated[Path, typer.Option(help="Folder of results.")]
-Workload = Annotated[str | None, typer.Option(help="Workload name or file, instead of the recipe's.")]
-Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N, or several: cuda:0,cuda:1.")]
+Workload = Annotated[
+    str | None,
+    typer.Option(help="Workload name or file, instead of the recipe's.", autocompletion=completion.workloads),
+]
+Device = Annotated[
+    str, typer.Option(help="auto, cpu, cuda, cuda:N, or several: cuda:0,cuda:1.", autocompletion=completion.devices)
+]
 Artifacts = Annotated[Path, typer.Option(help="Folder of compressed models.")]
 
 
 @app.command()
 def run(
-    recipes: Annotated[list[str], typer.Argument(help="Recipe files, or names of shipped ones.", metavar="RECIPE...")],
+    recipes: Annotated[
+        list[str],
+        typer.Argument(
+            help="Recipe files, or names of shipped ones.", metavar="RECIPE...", autocompletion=completion.recipes
+        ),
+    ],
     workload: Workload = None,
     set_: Annotated[
         list[str] | None, typer.Option("--set", help="Change a field: steps.0.bits=4", metavar="PATH=VALUE")
@@ -59,7 +69,7 @@ def run(
 @app.command()
 def pareto(
     folder: Annotated[Path, typer.Argument(help="Folder of results.", metavar="[DIR]")] = Path("results"),
-    out: Annotated[Path | None, typer.Option(help="Where pareto.md, .csv, .png and .html go; DIR when unset.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Where pareto.md, .csv, .png, .svg and .html go; else DIR.")] = None,
     within: Annotated[
         str | None, typer.Option(help="Name the cheapest recipe that loses at most so much: 1pt, or 2% for perplexity.")
     ] = None,
@@ -102,7 +112,7 @@ def pareto(
         for line in lines:
             print(line)
         try:
-            for path in report.write_tables(tables, out or folder, problems, lines, painter.picture, binder.page):
+            for path in report.write_tables(tables, out or folder, problems, lines, painter.pictures, binder.page):
                 print(path, file=sys.stderr)
         except OSError as error:
             raise InputError(
@@ -118,7 +128,9 @@ def _grade(text: str) -> Any:
 
 @app.command()
 def compare(
-    recipes: Annotated[list[str], typer.Argument(help="Two recipes, files or names.", metavar="A B")],
+    recipes: Annotated[
+        list[str], typer.Argument(help="Two recipes, files or names.", metavar="A B", autocompletion=completion.recipes)
+    ],
     workload: Workload = None,
     set_: Annotated[
         list[str] | None, typer.Option("--set", help="Change a field of both: measure.rounds=10", metavar="PATH=VALUE")
@@ -180,7 +192,9 @@ def check(
 
 @app.command()
 def sensitivity(
-    recipe: Annotated[str, typer.Argument(help="A recipe file, or the name of a shipped one.")],
+    recipe: Annotated[
+        str, typer.Argument(help="A recipe file, or the name of a shipped one.", autocompletion=completion.recipes)
+    ],
     workload: Workload = None,
     set_: Annotated[
         list[str] | None, typer.Option("--set", help="Change a field: steps.0.bits=4", metavar="PATH=VALUE")
@@ -199,7 +213,9 @@ def sensitivity(
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
 def measure(
     context: typer.Context,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or several: whose meter.")] = "auto",
+    device: Annotated[
+        str, typer.Option(help="auto, cpu, cuda, cuda:N or several: whose meter.", autocompletion=completion.devices)
+    ] = "auto",
 ) -> None:
     """Run any command and say what it used: measure -- COMMAND ..."""
     from compress.energy.block import command_meter, run
@@ -237,6 +253,20 @@ def show(result: Annotated[Path, typer.Argument(help="A result file.")]) -> None
 
 
 @app.command()
+def plot(
+    results: Annotated[list[Path], typer.Argument(help="Result files.", metavar="RESULT...")],
+    kind: Annotated[
+        str, typer.Option(help="break-even, points, layers, trace or rounds.", autocompletion=completion.kinds)
+    ],
+    out: Annotated[Path, typer.Option(help="The picture: a .png or an .svg.")],
+) -> None:
+    """Draw results: what pays back when, every operating point, every layer, the power trace, or round by round."""
+    from compress import report
+
+    print(report.write_chart(results, kind, out))
+
+
+@app.command()
 def card(
     result: Annotated[Path, typer.Argument(help="A result file.")],
     artifact: Annotated[Path | None, typer.Option(help="Its artifact's folder; unset: where the result says.")] = None,
@@ -246,12 +276,47 @@ def card(
     from compress.result_files import read
 
     found = read(result)
-    if artifact is None and found.artifact is None and found.error is None:
-        raise InputError(f"{result}: its artifact was not kept; run the recipe again with --keep, or give --artifact")
     try:
-        print(report.write_card(found, artifact or Path(found.artifact or "")))
+        print(report.write_card(found, _artifact(result, found, artifact)))
     except OSError as error:
         raise InputError(f"the card cannot be written ({error.strerror}); choose another --artifact") from None
+
+
+@app.command()
+def push(
+    result: Annotated[Path, typer.Argument(help="A result file.")],
+    repo: Annotated[str, typer.Option(help="Where on the hub: user/name.")],
+    private: Annotated[bool, typer.Option("--private", help="Only you, or your organization, can see it.")] = False,
+    artifact: Annotated[Path | None, typer.Option(help="Its artifact's folder; unset: where the result says.")] = None,
+) -> None:
+    """Upload a result's artifact with its card to the Hugging Face hub."""
+    from compress import report
+    from compress.result_files import read
+
+    found = read(result)
+    print(report.push(found, _artifact(result, found, artifact), repo, private))
+
+
+def _artifact(path: Path, found: Any, given: Path | None) -> Path:
+    """The folder of a result's artifact, as given or as the result says."""
+    if given is None and found.artifact is None and found.error is None:
+        raise InputError(f"{path}: its artifact was not kept; run the recipe again with --keep, or give --artifact")
+    return given or Path(found.artifact or "")
+
+
+@app.command()
+def track(
+    results: Annotated[list[Path], typer.Argument(help="Result files.", metavar="RESULT...")],
+    to: Annotated[str, typer.Option(help="tensorboard, wandb or mlflow.", autocompletion=completion.trackers)],
+    folder: Annotated[
+        Path | None, typer.Option(help="Where local files go; unset: where the tracker keeps them.")
+    ] = None,
+    project: Annotated[str, typer.Option(help="Project or experiment.")] = "compress",
+) -> None:
+    """Send results to an experiment tracker: configuration, metrics, power trace."""
+    from compress import report
+
+    print("\n".join(report.track(results, to, folder, project)))
 
 
 @app.command()
@@ -331,14 +396,17 @@ def workloads() -> None:
 
 @app.command()
 def init(
-    model: Annotated[str, typer.Option(help="Hub id or folder of a saved transformers model.")],
-    data: Annotated[str, typer.Option(help="Hub id, folder or file of the data.")],
-    task: Annotated[str, typer.Option(help="text-classification, image-classification or causal-lm.")],
+    model: Annotated[str | None, typer.Option(help="Hub id or folder of a saved transformers model.")] = None,
+    data: Annotated[str | None, typer.Option(help="Hub id, folder or file of the data.")] = None,
+    task: Annotated[
+        str | None,
+        typer.Option(help="text-classification, image-classification or causal-lm.", autocompletion=completion.tasks),
+    ] = None,
 ) -> None:
-    """Print a workload file for your own model and data."""
-    from compress.workloads.template import init as template
+    """Print a workload file for your own model and data; in a terminal it asks for what is not given."""
+    from compress.questions import init as asked
 
-    print(template(model, data, task), end="")
+    asked(model, data, task)
 
 
 def _loaded(names: Sequence[str], assignments: Sequence[str] | None) -> list[Any]:

@@ -115,7 +115,25 @@ def undominated(field: Sequence[Candidate]) -> list[Candidate]:
     return [c for c, lost in zip(field, beaten, strict=True) if not lost]
 
 
-def front(results: Iterable[Result] | str | Path) -> list[str]:
+class Front(list[str]):
+    """Names of the recipes on the front; a notebook or `rich` shows the tables that they stand in."""
+
+    def __init__(self, tables: Iterable[Table]):
+        self.tables = tuple(tables)
+        super().__init__(r.name for table in self.tables for r in table.results if r.name in table.front)
+
+    def __rich_console__(self, console: Any, _: Any) -> Iterable[Any]:
+        from compress.report.table import printable
+
+        return printable(self.tables, console)
+
+    def _repr_html_(self) -> str:
+        from compress.report.html import tables_html
+
+        return tables_html(self.tables)
+
+
+def front(results: Iterable[Result] | str | Path) -> Front:
     """Names of the recipes on the front, cheapest first; results that must not be mixed have a front each.
 
     `results` may be a folder of result files.
@@ -124,7 +142,7 @@ def front(results: Iterable[Result] | str | Path) -> list[str]:
         results, problems = read_all(Path(results))
         for problem in problems:
             say(f"not read: {problem}")
-    return [result.name for table in group(results) for result in table.results if result.name in table.front]
+    return Front(group(results))
 
 
 def group(results: Iterable[Result], least: Grade = "B") -> list[Table]:

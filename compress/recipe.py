@@ -209,6 +209,19 @@ class Recipe(Config):
         """The same, without what only changes how it is measured."""
         return digest(self.model_dump(mode="json", exclude={"name", "measure", "workload"}))
 
+    def __repr__(self) -> str:
+        """Short: what is set in every step; `dump()` gives the whole."""
+        steps = []
+        for step in self.steps:
+            settings = (f"{name}={getattr(step, name)!r}" for name in sorted(step.model_fields_set - {"method"}))
+            steps.append(f"{step.method}({', '.join(settings)})")
+        return f"<Recipe {self.name}: {', then '.join(steps) or 'no steps'}; runtime {self.runtime}>"
+
+    def __rich__(self) -> Any:
+        from compress.report.inline import recipe_yaml
+
+        return recipe_yaml(self)
+
     def _repr_html_(self) -> str:
         from compress.report.html import recipe_html
 

@@ -292,6 +292,17 @@ class Result:
         """The reference that the verdict is spoken against."""
         return next((r for r in self.references if r.verdict_reference), None)
 
+    def __repr__(self) -> str:
+        """Short: the whole is in the file."""
+        error = next(iter((self.error or "").splitlines()), None)
+        said = f"failed: {error}" if self.error is not None else self.verdict.sentence if self.verdict else "no verdict"
+        return f"<Result {self.name} on {self.workload.get('name', 'workload')}, machine {self.machine.id}: {said}>"
+
+    def __rich__(self) -> Any:
+        from compress.report.inline import result_table
+
+        return result_table(self)
+
     def _repr_html_(self) -> str:
         from compress.report.html import result_html
 

@@ -22,10 +22,11 @@ FLOORS: dict[str, int] = {
     "recipe": 3, "transform": 3, "cost": 3, "runners": 3, "session": 3, "memory": 3, "preflight": 3, "assemble": 3,
     "plan": 3, "child": 3, "building": 3, "harness": 3,
     # 4 and 5: pictures, and the command line
+    "questions": 4, "completion": 4,
     "report": 4, "verify": 4, "compare": 4, "checkup": 4, "external": 4, "sensitivity": 4, "cli": 5, "__main__": 5,
 }  # fmt: skip
-RICH_REPR = {("result", "report"), ("recipe", "report")}
-"""`_repr_html_` only: the import is inside the method."""
+RICH_REPR = {("result", "report"), ("recipe", "report"), ("pareto", "report")}
+"""`_repr_html_` and `__rich__` only: the import is inside the method."""
 SEPARATE = {("methods", "energy"), ("methods", "measure"), ("energy", "methods"), ("measure", "methods")}
 """A method never measures itself; the harness never knows which method ran."""
 

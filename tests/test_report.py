@@ -10,11 +10,12 @@ from rich.console import Console
 
 from compress.pareto import group
 from compress.recipe import Recipe
-from compress.report import print_tables, text, write_tables
+from compress.report import canvas, print_tables, text, write_tables
 from compress.report.html import recipe_html, result_html
 from compress.report.notes import footnotes, heading
+from compress.report.painter import Painter
 from compress.report.panel import panels
-from compress.report.plot import Painter, picture
+from compress.report.plot import PICTURES, picture, pictures
 from compress.report.sheet import csv_text, safe
 from compress.report.table import markdown, rows
 from compress.stats import Estimate
@@ -198,7 +199,9 @@ def test_markup_and_escapes_in_names_stay_text_in_the_terminal():
 
 
 def test_a_dollar_or_a_foreign_script_in_a_name_is_drawn_as_text(recwarn):
-    assert picture(panels(group([factory.result("$x_{$"), factory.result("名前", 0.7)]))).startswith(b"\x89PNG")
+    made = pictures(panels(group([factory.result("$x_{$"), factory.result("名前", 0.7)])))
+    assert made["pareto.png"].startswith(b"\x89PNG")
+    assert "$x_{$" in made["pareto.svg"].decode() and "名前" in made["pareto.svg"].decode()
     assert not recwarn.list
 
 
@@ -232,12 +235,52 @@ def test_csv_has_a_line_for_every_operating_point():
     assert ours == [("8", "True"), ("1", "False")]
 
 
-def test_write_tables_writes_tables_picture_and_page(tmp_path):
+def test_write_tables_writes_tables_pictures_and_page(tmp_path):
     paths = write_tables(group([*factory.family(), factory.failed("bad")]), tmp_path / "new")
-    assert [path.name for path in paths] == ["pareto.md", "pareto.csv", "pareto.png", "pareto.html"]
+    assert [path.name for path in paths] == ["pareto.md", "pareto.csv", "pareto.html", "pareto.png", "pareto.svg"]
     assert (tmp_path / "new" / "pareto.png").read_bytes().startswith(b"\x89PNG")
     assert (tmp_path / "new" / "pareto.html").read_bytes().startswith(b"<!doctype html>")
     assert sorted(p.name for p in (tmp_path / "new").iterdir()) == sorted(path.name for path in paths)
+
+
+def test_several_tables_have_a_picture_each_and_pictures_that_are_no_longer_so_go(tmp_path):
+    theirs = tmp_path / "pareto-mine.png"
+    theirs.write_bytes(b"somebody else's")
+    one, two = factory.result(), factory.result(workload={"name": "my/../data", "model": "m"})
+    other = factory.result(workload={"name": "my/../data", "model": "another of that name"})
+    write_tables(group([one]), tmp_path)
+    write_tables(group([one, two, other]), tmp_path)
+    stems = {"pareto-mine", "pareto-my-..-data-m1", "pareto-my-..-data-m1-2", "pareto-stdlib-bert-m1"}
+    assert {p.stem for p in tmp_path.glob("pareto*.png")} == stems
+    assert {p.stem for p in tmp_path.glob("pareto*.svg")} == stems - {"pareto-mine"}
+    write_tables(group([one]), tmp_path)
+    assert {p.name for p in tmp_path.iterdir()} == {
+        "pareto.md", "pareto.csv", "pareto.html", "pareto.png", "pareto.svg", "pareto-mine.png",
+    }  # fmt: skip
+    assert theirs.read_bytes() == b"somebody else's"
+
+
+def test_no_more_pictures_than_said_are_made():
+    drawn = panels(group([factory.result(workload={"name": f"w{i}", "model": "m"}) for i in range(PICTURES + 1)]))
+    assert len(pictures(drawn)) == 2 * PICTURES
+    many = group([factory.result(workload={"name": f"w{i}", "model": "m"}) for i in range(PICTURES + 1)])
+    assert f"The first {PICTURES} of {PICTURES + 1} tables have pictures" in markdown(many)
+
+
+def test_text_in_an_svg_is_text_and_equal_results_give_equal_pictures():
+    made = pictures(panels(group([factory.result("<script>alert(1)</script>"), factory.result("bert_int8", 0.7)])))
+    drawn = made["pareto.svg"].decode()
+    assert "<script>" not in drawn and "&lt;script&gt;" in drawn and ">bert_int8</text>" in drawn
+    again = pictures(panels(group([factory.result("<script>alert(1)</script>"), factory.result("bert_int8", 0.7)])))
+    assert again == made
+
+
+def test_names_in_a_picture_do_not_overlap():
+    figure = picture(panels(group(factory.family()))[0])
+    canvas.png(figure)
+    boxes = [note.get_window_extent() for note in figure.axes[0].texts]
+    assert len(boxes) == 11  # nine recipes, one of which is broken, and three references
+    assert not any(one.overlaps(two) for i, one in enumerate(boxes) for two in boxes[:i])
 
 
 def test_infinite_intervals_are_written_and_drawn(tmp_path):
@@ -273,7 +316,7 @@ def test_a_picture_drawn_by_another_process_is_the_same(monkeypatch: pytest.Monk
     tables = group(factory.family())
     with Painter() as painter:
         painter.start(panels(tables))
-        assert painter.picture() == picture(panels(tables))
+        assert painter.pictures() == pictures(panels(tables))
 
 
 def test_every_name_of_the_package_is_what_it_says_also_once_its_module_is_loaded() -> None:
@@ -287,18 +330,18 @@ def test_a_process_that_cannot_fork_draws_itself(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr("threading.active_count", lambda: 2)
     with Painter() as painter:
         painter.start(panels(group(factory.family())))
-        assert painter.picture().startswith(b"\x89PNG")
+        assert painter.pictures()["pareto.png"].startswith(b"\x89PNG")
 
 
 def test_a_picture_that_cannot_be_drawn_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: object) -> bytes:
         raise ValueError("no ink")
 
-    monkeypatch.setattr("compress.report.plot.picture", fail)
+    monkeypatch.setattr("compress.report.plot.pictures", fail)
     monkeypatch.setattr("threading.active_count", lambda: 1)
     with Painter() as painter, pytest.raises(RuntimeError, match="could not be drawn"):
         painter.start(panels(group(factory.family())))
-        painter.picture()
+        painter.pictures()
 
 
 def test_a_language_model_that_is_broken_keeps_its_columns():

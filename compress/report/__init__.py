@@ -9,17 +9,20 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from compress.report.beside import print_sides
     from compress.report.card import write_card
+    from compress.report.charts import write_chart
     from compress.report.checks import junit, print_checks
     from compress.report.describe import print_methods, print_result, print_workloads
     from compress.report.notes import carbon_lines
     from compress.report.page import Binder, page_html
+    from compress.report.painter import Painter
     from compress.report.panel import panels
-    from compress.report.plot import Painter
+    from compress.report.publish import push
     from compress.report.table import print_tables, write_tables
+    from compress.report.trackers import track
 
 _WHERE = {
     "Binder": "page",
-    "Painter": "plot",
+    "Painter": "painter",
     "carbon_lines": "notes",
     "junit": "checks",
     "page_html": "page",
@@ -30,7 +33,10 @@ _WHERE = {
     "print_sides": "beside",
     "print_tables": "table",
     "print_workloads": "describe",
+    "push": "publish",
+    "track": "trackers",
     "write_card": "card",
+    "write_chart": "charts",
     "write_tables": "table",
 }
 
@@ -47,7 +53,10 @@ __all__ = [
     "print_sides",
     "print_tables",
     "print_workloads",
+    "push",
+    "track",
     "write_card",
+    "write_chart",
     "write_tables",
 ]
 

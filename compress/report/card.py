@@ -28,13 +28,14 @@ def write_card(result: Result, artifact: Path) -> Path:
 
     Raises InputError when the recipe failed, when the folder is no artifact, and when it is not the one measured.
     """
-    manifest = _manifest(result, artifact)
+    manifest = measured_manifest(result, artifact)
     place = artifact / CARD
     write_atomic(place, card(result, plain=bool(manifest.get("plain"))).encode())
     return place
 
 
-def _manifest(result: Result, artifact: Path) -> dict[str, Any]:
+def measured_manifest(result: Result, artifact: Path) -> dict[str, Any]:
+    """The manifest of the artifact that the result was measured of; InputError where the folder is none, or another."""
     if result.error is not None:
         raise InputError(f"{result.name} failed ({text.first_line(result)}); there is nothing to publish")
     try:

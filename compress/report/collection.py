@@ -3,14 +3,18 @@
 from collections.abc import Iterable, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any, overload
+from typing import TYPE_CHECKING, Any, overload
 
 from compress.pareto import Table, group
 from compress.progress import say
 from compress.report import sheet
 from compress.report.html import tables_html
+from compress.report.table import printable
 from compress.result import Grade, Result
 from compress.result_files import read_all
+
+if TYPE_CHECKING:
+    from rich.console import Console, ConsoleOptions, RenderableType
 
 
 class Results(Sequence[Result]):
@@ -52,6 +56,9 @@ class Results(Sequence[Result]):
 
     def __repr__(self) -> str:
         return f"Results({len(self)} in {len(self.tables)} tables; on a front: {', '.join(self.front) or 'none'})"
+
+    def __rich_console__(self, console: "Console", _: "ConsoleOptions") -> Iterable["RenderableType"]:
+        return printable(self.tables, console)
 
     def _repr_html_(self) -> str:
         return tables_html(self.tables)

@@ -16,9 +16,14 @@ if TYPE_CHECKING:
 
 def result_html(result: Result) -> str:
     """A table of what the result says: verdict, accuracy, cost, size and break-even, or its error."""
+    return _table(*summary(result))
+
+
+def summary(result: Result) -> tuple[str, list[tuple[str, str]]]:
+    """A title, and names with what the result says of them."""
     head = f"{result.name} on {result.workload.get('name', 'workload')}, {result.machine.device_name}"
     if result.error is not None:
-        return _table(head, [("failed", text.first_line(result))])
+        return head, [("failed", text.first_line(result))]
     rows = [("verdict", result.verdict.sentence)] if result.verdict else []
     if result.verdict and result.verdict.cause:
         rows.append(("why", result.verdict.cause))
@@ -41,7 +46,7 @@ def result_html(result: Result) -> str:
     if result.limit is not None:
         rows.append(("LIMITED", f"judged on {result.limit} test examples only"))
     rows.extend(("note", note) for note in result.notes)
-    return _table(head, rows)
+    return head, rows
 
 
 def tables_html(tables: "Iterable[Table]") -> str:

@@ -1,17 +1,36 @@
 """What the picture needs of a table."""
 
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 from compress.pareto import Candidate, Table, candidates
+from compress.report.marks import Mark, Panel
 from compress.report.notes import title
-from compress.report.plot import Mark, Panel
 from compress.report.text import plain
 from compress.verdict import MEASURED, delta_unit
 
 
 def panels(tables: Iterable[Table]) -> list[Panel]:
-    """A panel of every table that has something to draw."""
-    return [_panel(table, field) for table in tables if (field := _field(table))]
+    """A panel of every table that has something to draw; several are called after their workloads and machines."""
+    drawn = [(table, field) for table in tables if (field := _field(table))]
+    made = [_panel(table, field) for table, field in drawn]
+    if len(made) < 2:
+        return made
+    stems = _stems([f"{t.newest.workload.get('name', 'workload')}-{t.newest.machine.id}" for t, _ in drawn])
+    return [replace(panel, stem=stem) for panel, stem in zip(made, stems, strict=True)]
+
+
+def _stems(names: Sequence[str]) -> list[str]:
+    """A file name for each, whatever is in them: `pareto-my-cpu-12ab34cd`, and a number behind one that is taken."""
+    stems: list[str] = []
+    for name in names:
+        stem = first = f"pareto-{re.sub(r'[^A-Za-z0-9._-]+', '-', name)[:80]}"
+        number = 2
+        while stem.lower() in (other.lower() for other in stems):  # some file systems take both for one
+            stem, number = f"{first}-{number}", number + 1
+        stems.append(stem)
+    return stems
 
 
 def _field(table: Table) -> list[Candidate]:

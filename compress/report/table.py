@@ -3,7 +3,7 @@
 `rows` makes the cells once; markdown and the terminal only lay them out. CSV is in `compress.report.sheet`.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,14 +15,16 @@ from compress.report import sheet, text
 from compress.report.notes import footnotes, heading, title
 from compress.report.page import page_html
 from compress.report.panel import panels
-from compress.report.plot import PANELS, picture
+from compress.report.pictures import place_pictures
+from compress.report.plot import PICTURES, pictures
+from compress.report.sketch import sketch
 from compress.report.text import DASH, Lines
 from compress.result import Reference, Result
 from compress.stats import Estimate
 from compress.verdict import MEASURED, cost_axis
 
 if TYPE_CHECKING:
-    from rich.console import Console
+    from rich.console import Console, RenderableType
 
 FP32 = "fp32 eager"
 STAR = "★"
@@ -149,9 +151,9 @@ def markdown(tables: Sequence[Table], problems: Sequence[str] = (), answers: Seq
         parts.append("No results yet. Run a recipe first: `python -m compress run bert_int8`\n")
     for table in tables:
         parts.append(_markdown_table(table))
-    if len(tables) > PANELS:
+    if len(tables) > PICTURES:
         parts.append(
-            f"The picture holds the first {PANELS} of {len(tables)} tables; make one of a single folder for others.\n"
+            f"The first {PICTURES} of {len(tables)} tables have pictures; make those of a single folder for others.\n"
         )
     if answers:
         parts.append("## Asked\n\n" + "".join(f"- {text.markdown(line)}\n" for line in answers))
@@ -199,45 +201,52 @@ def write_tables(
     out: Path,
     problems: Sequence[str] = (),
     answers: Sequence[str] = (),
-    drawn: Callable[[], bytes] | None = None,
+    drawn: Callable[[], Mapping[str, bytes]] | None = None,
     bound: Callable[[], bytes] | None = None,
 ) -> list[Path]:
-    """Writes pareto.md, .csv, .png and .html into `out`; returns their paths.
+    """Writes pareto.md, .csv and .html, and a PNG and an SVG a table, into `out`; returns their paths.
 
-    `drawn` gives the picture and `bound` the page, where others have made them meanwhile.
+    `drawn` gives the pictures by file name and `bound` the page, where others have made them meanwhile. Pictures of an
+    earlier call that this one does not make again go.
     """
+    shown = pictures(panels(tables)) if drawn is None else drawn()
     files = {
         "pareto.md": markdown(tables, problems, answers).encode(),
         "pareto.csv": sheet.csv_text(tables).encode(),
-        "pareto.png": picture(panels(tables)) if drawn is None else drawn(),
         "pareto.html": page_html(tables, out) if bound is None else bound(),
     }
     for name, data in files.items():
         write_atomic(out / name, data)
-    return [out / name for name in files]
+    return [*(out / name for name in files), *place_pictures(out, shown)]
 
 
 def print_tables(tables: Sequence[Table], console: "Console", problems: Sequence[str] = ()) -> None:
     """Prints the tables. A narrow terminal gets fewer columns, a long table its cheapest rows; both are said."""
+    for part in printable(tables, console, problems):
+        console.print(part)
+
+
+def printable(tables: Sequence[Table], console: "Console", problems: Sequence[str] = ()) -> Iterable["RenderableType"]:
+    """What `print_tables` prints, piece by piece."""
     from rich.text import Text
 
     if not tables:
-        console.print(Text("No results yet. Run a recipe first: python -m compress run bert_int8"))
+        yield Text("No results yet. Run a recipe first: python -m compress run bert_int8")
     for table in tables[:MOST_TABLES]:
-        _print_table(table, console)
+        yield from _printable(table, console)
     if len(tables) > MOST_TABLES:
-        console.print(Text(f"{len(tables) - MOST_TABLES} more tables are in pareto.md."))
+        yield Text(f"{len(tables) - MOST_TABLES} more tables are in pareto.md.")
     for problem in problems:
-        console.print(Text(f"not read: {text.plain(problem)}", style="red"))
+        yield Text(f"not read: {text.plain(problem)}", style="red")
 
 
-def _print_table(table: Table, console: "Console") -> None:
+def _printable(table: Table, console: "Console") -> Iterable["RenderableType"]:
     from rich.table import Table as RichTable
     from rich.text import Text
 
-    console.print(Text(title(table), style="bold"))
+    yield Text(title(table), style="bold")
     for line in heading(table):
-        console.print(Text(line, style="bold red" if line.startswith("LIMITED") else ""))
+        yield Text(line, style="bold red" if line.startswith("LIMITED") else "")
     left_out = LESS if console.width < MEDIUM else OPTIONAL if console.width < WIDE else frozenset()
     shown, named = rows(table, MOST_ROWS), labels(table)
     if shown:
@@ -249,14 +258,17 @@ def _print_table(table: Table, console: "Console") -> None:
         for row in shown:
             style = "dim" if row.kind == "reference" else ""
             grid.add_row(*(Text("\n".join(row.cells[h])) for h in headers), style=style)
-        console.print(grid)
+        yield grid
+        if console.is_terminal:
+            for line in (line for panel in panels([table]) for line in sketch(panel, console.width)):
+                yield Text(line, no_wrap=True, overflow="ellipsis")
     for result in table.failed:
-        console.print(Text(f"FAILED {text.plain(result.name)}: {text.first_line(result)}", style="red"))
+        yield Text(f"FAILED {text.plain(result.name)}: {text.first_line(result)}", style="red")
     notes = footnotes(table)
     if len(table.results) > MOST_ROWS:
         notes.append(f"{len(table.results) - MOST_ROWS} dearer rows are not shown: they are in pareto.md.")
     if left_out and shown:
         notes.append("The terminal is narrow: every column is in pareto.md, every figure in pareto.csv.")
     for note in notes:
-        console.print(Text(f"- {note}"))
-    console.print()
+        yield Text(f"- {note}")
+    yield Text()

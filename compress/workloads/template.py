@@ -2,7 +2,7 @@
 
 import csv
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +19,15 @@ FIRST = {"text-classification": "bert_int8", "image-classification": "vit_int8",
 TESTS = ("test", "validation", "valid", "val", "dev")
 
 
-def init(model: str, data: str, task: str) -> str:
-    """YAML text of a workload. Raises InputError when the data holds nothing that can be judged on."""
-    if task not in TASKS:
-        raise InputError(f"--task {task}: unknown task; expected one of {', '.join(TASKS)}")
-    for option, value in (("--model", model), ("--data", data)):
-        if not Path(value).expanduser().exists() and not is_id(value):
-            raise InputError(f"{option} {value}: no such folder or file, and no hub id; check the path")
+def init(model: str, data: str, task: str, columns_of: Mapping[str, str | None] | None = None) -> str:
+    """YAML text of a workload. Raises InputError when the data holds nothing that can be judged on.
+
+    `columns_of` names the columns of fields, or says that there is none (None); other fields' columns are detected.
+    """
+    check_task(task)
+    check_place("--model", model)
+    check_place("--data", data)
+    said = columns_of or {}
     lines = [
         f"# {task}: check the columns and splits, then: python -m compress run {FIRST[task]} --workload this-file.yaml"
     ]
@@ -41,7 +43,7 @@ def init(model: str, data: str, task: str) -> str:
     lines.append(f"  train: {_scalar(train)}" + _hint(train is None, "steps that calibrate or train need one"))
     lines.append(f"  test: {_scalar(test)}" + _hint(hub, "a hub data set: look the split up on its page"))
     for field, names in _fields(task):
-        found = next((name for name in names if name in columns), None)
+        found = said[field] if field in said else next((name for name in names if name in columns), None)
         if found is None and field == "text_pair":
             continue
         hint = f"not found in {', '.join(columns)}" if columns else "look the column up"
@@ -50,6 +52,25 @@ def init(model: str, data: str, task: str) -> str:
     if task != "image-classification":
         lines.append(f"max_length: {_max_length(Path(model).expanduser())}")
     return "\n".join(lines) + "\n"
+
+
+def check_task(task: str) -> None:
+    """Raises InputError for a task that is none."""
+    if task not in TASKS:
+        raise InputError(f"--task {task}: unknown task; expected one of {', '.join(TASKS)}")
+
+
+def check_place(option: str, value: str) -> None:
+    """Raises InputError for what is neither here nor can be on the hub."""
+    if not Path(value).expanduser().exists() and not is_id(value):
+        raise InputError(f"{option} {value}: no such folder or file, and no hub id; check the path")
+
+
+def detected(data: str, task: str) -> tuple[dict[str, str | None], tuple[str, ...]]:
+    """Field -> the column that is taken for it, or None; and all columns. Nothing is known of data on the hub."""
+    path = Path(data).expanduser()
+    columns = tuple(_splits(path)[2]) if path.exists() else ()
+    return {field: next((n for n in names if n in columns), None) for field, names in _fields(task)}, columns
 
 
 def _fields(task: str) -> list[tuple[str, tuple[str, ...]]]:

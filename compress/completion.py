@@ -1,0 +1,65 @@
+"""What the tab key completes on the command line: names that can be told without loading anything large.
+
+Files of one's own come beside the shipped names. `compress --install-completion` sets the shell up.
+"""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+GPUS = Path("/proc/driver/nvidia/gpus")
+"""The driver's own list: one folder a board."""
+
+
+def recipes(incomplete: str) -> list[str]:
+    """Shipped recipes and YAML files."""
+    import recipes as shipped
+
+    return [*_starting(shipped.names(), incomplete), *_files(incomplete)]
+
+
+def workloads(incomplete: str) -> list[str]:
+    """Shipped workloads and YAML files."""
+    import recipes as shipped
+
+    names = sorted(path.stem for path in (shipped.FOLDER / "workloads").glob("*.yaml"))
+    return [*_starting(names, incomplete), *_files(incomplete)]
+
+
+def devices(incomplete: str) -> list[str]:
+    """auto, cpu and the boards that the driver lists; a second one after a comma."""
+    count = len(list(GPUS.iterdir())) if GPUS.is_dir() else 0
+    before, comma, last = incomplete.rpartition(",")
+    boards = [f"cuda:{index}" for index in range(count)]
+    if comma:
+        return [f"{before},{name}" for name in _starting(boards, last) if name not in before.split(",")]
+    return _starting(["auto", "cpu", "cuda", *boards], incomplete)
+
+
+def tasks(incomplete: str) -> list[str]:
+    """Tasks of workloads."""
+    return _starting(["text-classification", "image-classification", "causal-lm"], incomplete)
+
+
+def kinds(incomplete: str) -> list[str]:
+    """Kinds of pictures."""
+    return _starting(["break-even", "points", "layers", "trace", "rounds"], incomplete)
+
+
+def trackers(incomplete: str) -> list[str]:
+    """Experiment trackers."""
+    return _starting(["tensorboard", "wandb", "mlflow"], incomplete)
+
+
+def _starting(names: Iterable[str], incomplete: str) -> list[str]:
+    return [name for name in names if name.startswith(incomplete)]
+
+
+def _files(incomplete: str) -> list[str]:
+    """YAML files and folders whose path begins so; hidden ones only when asked for."""
+    parent, _, start = incomplete.rpartition("/")
+    folder = Path(parent or ("/" if incomplete.startswith("/") else "."))
+    if not folder.is_dir():
+        return []
+    prefix = incomplete[: len(incomplete) - len(start)]
+    found = sorted(p for p in folder.iterdir() if p.name.startswith(start) and (start or not p.name.startswith(".")))
+    return [f"{prefix}{p.name}{'/' * p.is_dir()}" for p in found if p.is_dir() or p.suffix in (".yaml", ".yml")]

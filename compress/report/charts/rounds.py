@@ -1,0 +1,72 @@
+"""Every round of the headline point as a pair of dots, the recipe's and its reference's of the same round.
+
+What both share, a machine that was slower for a while, moves both: the verdict goes by the pairs, not by the clouds.
+"""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from compress.config import InputError
+from compress.report import canvas
+from compress.report.charts import Source
+from compress.report.text import joined, plain, ratio
+from compress.result import Point
+from compress.verdict import Axis, point_cost, point_name
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+
+def draw(sources: Sequence[Source]) -> "Figure":
+    """A plot of pairs a result, below one another."""
+    figure = canvas.new_figure(9, 0.9 + 2.3 * len(sources))
+    height, space = figure.get_figheight(), 0.5
+    plots = canvas.axes(figure, len(sources), top=0.65)
+    figure.subplots_adjust(hspace=space / (max(0.5, height - 1.2) / len(sources) - space))
+    for plot, source in zip(plots, sources, strict=True):
+        _draw(plot, source)
+    plots[-1].set_xlabel("round")
+    return figure
+
+
+def _draw(plot: "Axes", source: Source) -> None:
+    ours, theirs = source.headline, source.theirs(source.headline)
+    axis: Axis = "energy" if point_cost(ours, "energy", source.reference.name) is not None else "latency"
+    pairs = paired(ours, theirs, axis)
+    if not pairs:
+        raise InputError(f"{source.path}: keeps no rounds that the reference has too; run the recipe again")
+    numbers = [index + 1 for index, _, _ in pairs]
+    across = [x for number in numbers for x in (number, number, float("nan"))]
+    up = [y for _, a, b in pairs for y in (a, b, float("nan"))]
+    plot.plot(across, up, color=canvas.LIGHT, linewidth=1.2, zorder=2)
+    plot.plot(numbers, [b for _, _, b in pairs], "s", color=canvas.GREY, markerfacecolor="white", markersize=6,
+              label=plain(source.reference.name), zorder=3)  # fmt: skip
+    plot.plot(numbers, [a for _, a, _ in pairs], "D", color=canvas.VERMILLION, markersize=5.5, label=plain(source.name),
+              zorder=3)  # fmt: skip
+    plot.set_ylim(0, 1.08 * max(max(a, b) for _, a, b in pairs))
+    plot.set_xticks(numbers)
+    plot.set_ylabel("mJ an inference" if axis == "energy" else "ms a batch")
+    said = joined(ratio(point_cost(ours, axis, source.reference.name)))
+    title = f"{source.name}, {point_name(ours)}: {axis} ratio {said}"
+    plot.set_title(plain(title), loc="left", fontsize=9.5, pad=18, parse_math=False)
+    canvas.legend(plot, 2, size=7.5)
+
+
+def paired(ours: Point, theirs: Point, axis: Axis) -> list[tuple[int, float, float]]:
+    """Round, ours and the reference's of that round: millijoules an inference, or milliseconds a batch."""
+    others = {r.index: r for r in theirs.rounds}
+    pairs = []
+    for mine in ours.rounds:
+        other = others.get(mine.index)
+        values = [] if other is None else [_scaled(mine, ours, axis), _scaled(other, theirs, axis)]
+        if values and all(v is not None for v in values):
+            pairs.append((mine.index, *values))
+    return pairs  # type: ignore[return-value]
+
+
+def _scaled(window: object, point: Point, axis: Axis) -> float | None:
+    energy, seconds, batches = (getattr(window, name) for name in ("energy_j", "duration_s", "batches"))
+    if axis == "latency":
+        return float(1e3 * seconds / batches)
+    return None if energy is None else float(1e3 * energy / (batches * point.batch_size))

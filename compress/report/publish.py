@@ -1,0 +1,112 @@
+"""An artifact on the Hugging Face hub: checked file by file against its manifest, with its card, and nothing else.
+
+The hub is where huggingface_hub finds it (`HF_ENDPOINT`), the token the one that it knows. No torch.
+"""
+
+import glob
+import hashlib
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from compress.config import InputError
+from compress.report.card import CARD, MANIFEST, measured_manifest, write_card
+from compress.result import Result
+from compress.workloads.hub import is_id
+
+LOGIN = "log in with `hf auth login`, or set HF_TOKEN to a token with write access"
+
+
+def push(result: Result, artifact: Path, repo: str, private: bool = False) -> str:
+    """Uploads the artifact and its card, which is written where there is none; returns the address of the commit.
+
+    Raises InputError when the artifact is not the one measured, and when the hub cannot be reached or does not let us.
+    """
+    from huggingface_hub import HfApi
+
+    if repo.count("/") != 1 or not is_id(repo):
+        raise InputError(f"--repo {repo}: expected user/name or organization/name, as on the hub")
+    manifest = measured_manifest(result, artifact)
+    _undamaged(artifact, manifest)
+    _ready(repo)
+    if not (artifact / CARD).is_file():
+        write_card(result, artifact)
+    files = [*manifest["files"], MANIFEST, CARD]
+    api = HfApi()
+    with _refusals(repo):
+        api.create_repo(repo, private=private or None, exist_ok=True)
+        if private and not api.repo_info(repo).private:
+            raise InputError(
+                f"--repo {repo}: is there already, and public; make it private on the hub, choose another name, or "
+                "leave out --private"
+            )
+        done = api.upload_folder(
+            repo_id=repo,
+            folder_path=artifact,
+            commit_message=f"{result.name}, measured by compress {result.code_version}",
+            allow_patterns=[glob.escape(name) for name in files],  # what else lies in the folder is nobody's business
+        )
+    return str(done.commit_url)
+
+
+def _undamaged(artifact: Path, manifest: Mapping[str, Any]) -> None:
+    """Raises InputError for files that are missing or not those that the manifest was written for."""
+    problems = []
+    for name, digest in manifest["files"].items():
+        file = artifact / name
+        if Path(name).is_absolute() or ".." in Path(name).parts:
+            problems.append(f"{artifact / MANIFEST}: names a file outside the folder ({name})")
+        elif not file.is_file():
+            problems.append(f"{file}: missing from the artifact; run the recipe again")
+        else:
+            with file.open("rb") as stream:
+                found = hashlib.file_digest(stream, "sha256").hexdigest()
+            if found != digest:
+                problems.append(f"{file}: is not what was measured (another sha256); run the recipe again")
+    if problems:
+        raise InputError(problems)
+
+
+def _ready(repo: str) -> None:
+    """Raises InputError where nothing can be uploaded, before anything is tried."""
+    from huggingface_hub import constants, get_token
+
+    if constants.is_offline_mode():
+        raise InputError(f"--repo {repo}: HF_HUB_OFFLINE (or TRANSFORMERS_OFFLINE) is set; unset it to upload")
+    if get_token() is None:
+        raise InputError(f"--repo {repo}: no token for {constants.ENDPOINT}; {LOGIN}")
+
+
+@contextmanager
+def _refusals(repo: str) -> Iterator[None]:
+    """Turns what the hub or the network refuse into one sentence that says what to do."""
+    from httpx2 import HTTPError
+    from huggingface_hub import constants
+    from huggingface_hub.errors import HfHubHTTPError
+
+    try:
+        yield
+    except HfHubHTTPError as error:
+        raise InputError(f"--repo {repo}: {_refusal(repo, error)}") from None
+    except (HTTPError, ConnectionError) as error:
+        reason = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+        raise InputError(
+            f"--repo {repo}: {constants.ENDPOINT} cannot be reached ({reason}); check the network and HF_ENDPOINT, and "
+            "run the same command again: what has arrived is not sent twice"
+        ) from None
+    except RuntimeError as error:  # the client wraps what went wrong with one large file
+        cause = error.__cause__
+        why = _refusal(repo, cause) if isinstance(cause, HfHubHTTPError) else str(cause or error)
+        raise InputError(f"--repo {repo}: {error} {why}") from None
+
+
+def _refusal(repo: str, error: Any) -> str:
+    status, said = error.response.status_code, error.server_message
+    says = f" (the hub says: {said})" if said else ""
+    if status == 401:
+        return f"the token is not valid or does not let you write there{says}; {LOGIN}"
+    if status in (403, 404):
+        owner = repo.split("/", maxsplit=1)[0]
+        return f"this token may not write to {owner}'s repositories{says}; use one of your own names, or another token"
+    return f"refused with status {status}{says}"

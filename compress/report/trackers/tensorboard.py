@@ -1,0 +1,80 @@
+"""TensorBoard: a folder a run, with its configuration as hyperparameters and as text, metrics, and the power trace.
+
+Written with TensorBoard's own event writer: the ones that come with training libraries import those.
+"""
+
+import contextlib
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from compress.config import InputError
+from compress.report.text import markdown
+from compress.report.trackers import ALREADY
+from compress.report.trackers.facts import Facts
+
+FOLDER = Path("runs")
+
+
+def send(facts: Facts, folder: Path | None, project: str) -> str:
+    """Writes the run below `folder`/`project`; returns where it is, and how to look at it."""
+    root = folder or FOLDER
+    place = root / project / facts.workload / f"{facts.run}-{facts.id}"
+    if any(place.glob("events.*")):
+        return f"{place} {ALREADY}"
+    try:
+        place.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"--folder {root}: cannot be written ({error.strerror})") from None
+    with _writer(place) as write:
+        write(_hyperparameters(facts), 0, None)
+        write(_text("configuration", _table(facts)), 0, None)
+        for name, value in facts.metrics.items():
+            write(_scalar(name, value), 0, None)
+        for name, pairs in facts.power.items():
+            for number, (when_ns, value) in enumerate(pairs):
+                write(_scalar(name, value), number, when_ns / 1e9)
+    return f"{place}; look at it with: tensorboard --logdir {root}"
+
+
+@contextlib.contextmanager
+def _writer(place: Path) -> Iterator[Any]:
+    from tensorboard.compat.proto.event_pb2 import Event
+    from tensorboard.summary.writer.event_file_writer import EventFileWriter
+
+    out = EventFileWriter(str(place))
+
+    def write(summary: Any, step: int, wall_s: float | None) -> None:
+        out.add_event(Event(summary=summary, step=step, wall_time=time.time() if wall_s is None else wall_s))
+
+    try:
+        yield write
+    finally:
+        out.close()
+
+
+def _hyperparameters(facts: Facts) -> Any:
+    from tensorboard.plugins.hparams.summary_v2 import hparams_pb
+
+    return hparams_pb(facts.config, trial_id=facts.id)
+
+
+def _scalar(name: str, value: float) -> Any:
+    from tensorboard.compat.proto.summary_pb2 import Summary
+
+    return Summary(value=[Summary.Value(tag=name, simple_value=value)])
+
+
+def _text(name: str, words: str) -> Any:
+    from tensorboard.compat.proto.summary_pb2 import Summary
+    from tensorboard.compat.proto.tensor_pb2 import TensorProto
+    from tensorboard.plugins.text.metadata import create_summary_metadata
+
+    made = TensorProto(dtype="DT_STRING", string_val=[words.encode()])
+    return Summary(value=[Summary.Value(tag=name, metadata=create_summary_metadata(name, ""), tensor=made)])
+
+
+def _table(facts: Facts) -> str:
+    lines = (f"| {markdown(name)} | {markdown(value)} |" for name, value in facts.config.items())
+    return "\n".join(["| | |", "| --- | --- |", *lines])

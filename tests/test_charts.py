@@ -1,0 +1,223 @@
+"""Pictures of single results: they show the result's own figures, and say in one sentence what they do not find."""
+
+import hashlib
+import json
+import struct
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from compress import figures, result_files, trace
+from compress.config import InputError
+from compress.report import write_chart
+from compress.report.charts import KINDS, Source, breakeven, layers, points, power, rounds
+from compress.result import Result
+from compress.verdict import judged
+from tests import factory
+from tests.helpers import ROOT
+from tests.simulated import Load, session
+
+LOADS = {"bf16 eager": Load(300.0, 0.02, noise=0.01), "ours": Load(200.0, 0.012), "other": Load(280.0, 0.018)}
+REFERENCE = ROOT / "results" / "reference" / "minilm-sst2"
+
+
+@pytest.fixture(scope="module")
+def measured(tmp_path_factory: pytest.TempPathFactory) -> list[Source]:
+    """Two recipes measured on a simulated board, with their raw samples beside them."""
+    folder = tmp_path_factory.mktemp("results")
+    with pytest.MonkeyPatch.context() as patch:
+        answer = session(patch, LOADS, rounds=4, averaged_s=0.025)
+    trace.write(folder / "my" / "traces" / "s1", answer)
+    raw = figures.from_trace(answer)
+
+    def points_of(name: str) -> Any:
+        return tuple(replace(p, headline=True) for p in figures.points(raw, name))
+
+    bf16 = replace(factory.reference(), name="bf16 eager", points=points_of("bf16 eager"))
+    made = []
+    for name in ("ours", "other"):
+        result = factory.result(name, energy_source="nvml", workload={"name": "my", "model": "m"}, references=(bf16,))
+        assert result.transform is not None
+        boundary = points_of(name)[0].energy_boundary
+        spent = replace(result.transform, energy_boundary=boundary)
+        whole = replace(result, points=points_of(name), trace="my/traces/s1", transform=spent, breakeven=None)
+        path = result_files.write(folder, judged(whole))
+        made.append(Source(path, result_files.read(path)))
+    return made
+
+
+def lines(axis: Any) -> dict[str, tuple[list[float], list[float]]]:
+    return {str(line.get_label()): (list(line.get_xdata()), list(line.get_ydata())) for line in axis.lines}
+
+
+def test_lines_cross_where_the_result_says_it_pays_back(measured: list[Source]) -> None:
+    for source in measured:
+        even = source.result.breakeven
+        assert even is not None and even.inferences is not None and even.unit == "joules"
+        (axis,) = breakeven.draw([source]).axes
+        assert axis.get_ylabel() == "total energy, J"
+        drawn = lines(axis)
+        theirs = drawn["bf16 eager"]
+        ours = next(pair for name, pair in drawn.items() if name.startswith(source.name))
+        ahead = [n for n, a, b in zip(theirs[0], theirs[1], ours[1], strict=True) if b < a]
+        step = ours[0][1] / ours[0][0]
+        assert even.inferences.value <= ahead[0] <= even.inferences.value * step
+        assert ours[1][0] > 300 and theirs[1][0] < 300  # compressing took 300 J
+
+
+def test_joules_of_another_boundary_share_no_axis_with_inferences(measured: list[Source]) -> None:
+    (source, *_) = measured
+    assert source.result.transform is not None
+    other = replace(source.result.transform, energy_boundary="CPU packages")
+    moved = judged(replace(source.result, transform=other, breakeven=None))
+    (axis,) = breakeven.draw([Source(source.path, moved)]).axes
+    assert axis.get_ylabel() == "total time, s" and "not all of these energies" in axis.get_xlabel()
+    assert any("compressing was metered by nvml (CPU packages)" in name for name in lines(axis))
+
+
+def test_rounds_are_the_results_and_paired(measured: list[Source]) -> None:
+    ours, theirs = measured[0].headline, measured[0].theirs(measured[0].headline)
+    pairs = rounds.paired(ours, theirs, "energy")
+    assert [index for index, _, _ in pairs] == [0, 1, 2, 3]
+    assert sum(a for _, a, _ in pairs) / 4 == pytest.approx(1e3 * 2.4, rel=0.01)  # 200 W for 12 ms
+    (axis, _) = rounds.draw(measured).axes
+    assert lines(axis)["ours"][1] == [a for _, a, _ in pairs]
+    assert axis.get_title(loc="left").startswith("ours, batch 1 x length 64: energy ratio 0.399 (")
+    lost = replace(theirs, rounds=theirs.rounds[1:3])
+    assert [index for index, _, _ in rounds.paired(ours, lost, "latency")] == [1, 2]
+
+
+def test_the_trace_shows_watts_and_whose_window_it_was(measured: list[Source]) -> None:
+    figure = power.draw(measured)
+    watts, clocks, _ = figure.axes
+    drawn = max(max(pair[1]) for pair in lines(watts).values())
+    assert drawn == pytest.approx(300, rel=0.05)
+    assert {"SM clock", "memory clock"} <= set(lines(clocks))
+    named = [text.get_text() for text in watts.get_legend().get_texts()]
+    assert sorted(named) == ["bf16 eager", "other", "ours"]
+    assert len(watts.patches) == 3 * 4
+
+
+def test_a_counter_without_power_gives_watts_between_its_movements() -> None:
+    mine = [{"time_ns": i * 10**8, "counter_uj": [0, 0, 10**7, 10**7, 3 * 10**7, 0][i]} for i in range(6)]
+    assert power.power_w(mine) == [(2 * 10**8, pytest.approx(50.0)), (4 * 10**8, pytest.approx(100.0))]
+
+
+def test_points_that_tell_no_difference_stay_white_and_others_have_their_sign(tmp_path: Path) -> None:
+    shapes = ((1, 0.5, 0.02), (8, 1.02, 0.05), (32, 1.4, 0.02))
+    made = tuple(
+        factory.point(factory.ratio(factory.FP32, cost, None, spread), batch_size=batch, headline=batch == 8)
+        for batch, cost, spread in shapes
+    )
+    path = result_files.write(tmp_path, replace(factory.result(), points=made))
+    (axis,) = points.draw([Source(path, result_files.read(path))]).axes
+    said = [text.get_text() for text in axis.texts]
+    assert said == ["-50 %\n(-51 to -49)", "+2 %\n(-3 to +7)", "+40 %\n(+37 to +43)"]
+    shade = [row[0] for row in axis.images[0].get_array().tolist()]
+    assert shade[0] < 0 and shade[1] == 0 and shade[2] > 0
+
+
+def tensor_file(path: Path, **tensors: tuple[str, list[int]]) -> None:
+    """A safetensors file with a header and no data: nobody reads that here."""
+    header = json.dumps({name: {"dtype": d, "shape": s, "data_offsets": [0, 0]} for name, (d, s) in tensors.items()})
+    path.write_bytes(struct.pack("<Q", len(header)) + header.encode())
+
+
+def compressed(folder: Path, became: dict[str, Any], **tensors: tuple[str, list[int]]) -> Source:
+    artifact = folder / "artifact"
+    artifact.mkdir()
+    if tensors:
+        tensor_file(artifact / "compress.safetensors", **tensors)
+    manifest = json.dumps({"layers": became, "files": {p.name: "" for p in artifact.iterdir()}}).encode()
+    (artifact / "manifest.json").write_bytes(manifest)
+    digest = hashlib.sha256(manifest).hexdigest()
+    return Source(folder / "x.json", replace(factory.result(), artifact=str(artifact), artifact_sha256=digest))
+
+
+def test_layers_have_their_bytes_and_what_they_became(tmp_path: Path) -> None:
+    became = {
+        "": {"runtime": "eager"},
+        "encoder.10.dense": {"format": "nf4", "bits": 4, "group_size": 64},
+        "encoder.9.dense": {"kind": "lowrank", "rank": 12},
+    }
+    tensors: dict[str, tuple[str, list[int]]] = {
+        "encoder.10.dense.weight.packed": ("U8", [1024, 1]), "encoder.10.dense.bias": ("F32", [16]),
+        "encoder.9.dense.first.weight": ("F32", [12, 32]), "encoder.9.norm.weight": ("F16", [32]),
+        "embeddings.word.weight": ("F32", [64, 32]),
+    }  # fmt: skip
+    source = compressed(tmp_path, became, **tensors)
+    found, in_bytes = layers.layers(source)
+    assert in_bytes
+    assert [(layer.name, layer.size, layer.words) for layer in found] == [
+        ("embeddings.word", 64 * 32 * 4, ""),
+        ("encoder.9.dense", 12 * 32 * 4, "rank 12"),
+        ("encoder.9.norm", 64, ""),
+        ("encoder.10.dense", 1024 + 64, "nf4, 4 bits, groups of 64"),
+    ]
+    assert [text.get_text() for text in layers.draw([source]).axes[0].texts if text.get_text()] == [
+        "rank 12", "nf4, 4 bits, groups of 64",
+    ]  # fmt: skip
+
+
+def test_a_graph_shows_bits_and_a_large_model_sums_up_its_small_layers(tmp_path: Path) -> None:
+    graph = compressed(tmp_path, {"a.dense": {"format": "int8", "bits": 8}})
+    found, in_bytes = layers.layers(graph)
+    assert not in_bytes and [(layer.size, layer.words) for layer in found] == [(8, "int8, 8 bits")]
+    many = [layers.Layer(f"layer.{i}", 1000 - i, "unchanged", "") for i in range(100)]
+    shown = layers._largest(many)
+    assert len(shown) == layers.MOST_ROWS and shown[-1].name == "41 smaller layers"
+    assert sum(layer.size for layer in shown) == sum(layer.size for layer in many)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_is_not_there_is_said_in_one_sentence(kind: str, tmp_path: Path) -> None:
+    path = next(REFERENCE.glob("bert_int8-*.json"))  # no meter, one point, and its artifact is not shipped
+    out = tmp_path / "x.svg"
+    if kind in ("break-even", "rounds"):
+        assert write_chart([path], kind, out) == out and b"bert_int8" in out.read_bytes()
+        return
+    words = {"points": "single operating point", "layers": "no manifest.json", "trace": "no samples of a meter"}
+    with pytest.raises(InputError, match=words[kind]) as refused:
+        write_chart([path], kind, out)
+    assert len(refused.value.problems) == 1 and not out.exists()
+
+
+def test_bad_kinds_names_failed_results_and_mixed_sessions_are_refused(measured: list[Source], tmp_path: Path) -> None:
+    path = measured[0].path
+    bad = result_files.write(tmp_path, factory.failed())
+    far = result_files.write(tmp_path, replace(factory.result("far"), session="s2"))
+    for paths, kind, name, said in (
+        ([path], "pie", "x.png", "--kind pie: expected one of break-even"),
+        ([path], "rounds", "x.pdf", r"ends in \.png or \.svg"),
+        ([bad], "rounds", "x.png", "there is nothing to draw"),
+        ([path] * 7, "rounds", "x.png", "6 at most"),
+        ([path, far], "break-even", "x.png", "several sessions"),
+        ([path], "rounds", "missing/file/x.png", "cannot be written"),
+    ):
+        if "missing" in name:
+            (tmp_path / "missing").write_text("a file, not a folder")
+        with pytest.raises(InputError, match=said):
+            write_chart(paths, kind, tmp_path / name)
+    assert not [p for p in tmp_path.iterdir() if p.suffix == ".png"]
+
+
+def test_markup_in_a_name_stays_text(measured: list[Source], tmp_path: Path) -> None:
+    named = replace(measured[0].result, name="<script>$x_{$")
+    path = tmp_path / "my" / "x.json"
+    result_files.replace_file(path, named)
+    drawn = write_chart([path], "rounds", tmp_path / "x.svg").read_text()
+    assert "<script>" not in drawn and "&lt;script&gt;$x_{$" in drawn
+
+
+def test_pictures_of_real_results_hold_no_figure_that_is_not_theirs() -> None:
+    found: list[Result] = [result_files.read(path) for path in sorted(REFERENCE.glob("*.json"))]
+    for result in found:
+        ours, reference = result.headline, result.verdict_reference
+        if result.breakeven is None or result.breakeven.inferences is None or ours is None or reference is None:
+            continue
+        source = Source(REFERENCE / "x.json", result)
+        saved = breakeven.per_inference(source.theirs(ours), False) - breakeven.per_inference(ours, False)
+        assert result.transform is not None
+        assert result.transform.seconds / saved == pytest.approx(result.breakeven.inferences.value, rel=1e-9)

@@ -1,0 +1,141 @@
+"""Uploads go through the real client to a stand-in hub: the bytes that arrive are the files, and refusals are told."""
+
+import hashlib
+import json
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from huggingface_hub import constants
+
+from compress import result_files
+from compress.config import InputError
+from compress.report import push
+from compress.result import Result
+from tests import factory
+from tests.helpers import environment
+from tests.hub_server import Hub, served
+
+CONTENT = {"config.json": b'{"model_type": "bert"}', "compress.safetensors": bytes(range(256)) * 500}
+
+
+@pytest.fixture
+def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Hub]:
+    with served(Hub()) as made:
+        monkeypatch.setattr(constants, "ENDPOINT", made.url)
+        monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+        monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)  # the stand-in speaks git-lfs
+        monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path / "no-token"))
+        monkeypatch.setenv("HF_TOKEN", made.token)
+        yield made
+
+
+@pytest.fixture
+def artifact(tmp_path: Path) -> tuple[Path, Result]:
+    folder = tmp_path / "artifact"
+    folder.mkdir()
+    for name, data in CONTENT.items():
+        (folder / name).write_bytes(data)
+    digests = {name: hashlib.sha256(data).hexdigest() for name, data in CONTENT.items()}
+    manifest = json.dumps({"plain": False, "files": digests}).encode()
+    (folder / "manifest.json").write_bytes(manifest)
+    (folder / "notes-to-myself.txt").write_text("not for everybody")
+    made = replace(factory.result(), artifact_sha256=hashlib.sha256(manifest).hexdigest(), artifact=str(folder))
+    return folder, made
+
+
+def test_the_bytes_that_arrive_are_the_artifact_and_its_card_and_nothing_else(
+    hub: Hub, artifact: tuple[Path, Result]
+) -> None:
+    folder, result = artifact
+    url = push(result, folder, "me/small")
+    assert url == f"{hub.url}/me/small/commit/{'1' * 40}"
+    arrived = hub.files["me/small"]
+    assert set(arrived) == {*CONTENT, "manifest.json", "README.md"}
+    assert all(data == (folder / name).read_bytes() for name, data in arrived.items())
+    assert hub.objects[hashlib.sha256(CONTENT["compress.safetensors"]).hexdigest()] == CONTENT["compress.safetensors"]
+    assert b"library_name: transformers" in arrived["README.md"] and hub.repos == {"me/small": False}
+    assert hub.messages == ["bert_int8, measured by compress 0.1.0"]
+
+
+def test_a_card_that_was_edited_stays_and_a_second_push_goes_to_the_same_place(
+    hub: Hub, artifact: tuple[Path, Result]
+) -> None:
+    folder, result = artifact
+    (folder / "README.md").write_text("---\nlicense: mit\n---\nmine")
+    push(result, folder, "me/small", private=True)
+    assert hub.repos == {"me/small": True}
+    push(result, folder, "me/small", private=True)
+    assert hub.files["me/small"]["README.md"] == b"---\nlicense: mit\n---\nmine"
+
+
+def test_what_was_not_measured_or_is_damaged_is_not_uploaded(hub: Hub, artifact: tuple[Path, Result]) -> None:
+    folder, result = artifact
+    with pytest.raises(InputError, match="not the artifact that this result was measured of"):
+        push(replace(result, artifact_sha256="0" * 64), folder, "me/small")
+    (folder / "compress.safetensors").write_bytes(b"other weights")
+    (folder / "config.json").unlink()
+    with pytest.raises(InputError) as refused:
+        push(result, folder, "me/small")
+    assert [problem.rpartition("/")[2].split(":")[0] for problem in refused.value.problems] == [*CONTENT]
+    with pytest.raises(InputError, match="nothing to publish"):
+        push(factory.failed(), folder, "me/small")
+    assert not hub.repos and not hub.files
+
+
+@pytest.mark.parametrize("repo", ["small", "me/small/er", "me/sm all", "/small", "me/"])
+def test_a_name_that_is_none_is_refused(hub: Hub, artifact: tuple[Path, Result], repo: str) -> None:
+    with pytest.raises(InputError, match="expected user/name"):
+        push(artifact[1], artifact[0], repo)
+
+
+def test_a_missing_or_wrong_token_offline_mode_and_a_dead_network_are_told(
+    hub: Hub, artifact: tuple[Path, Result], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, result = artifact
+    monkeypatch.setenv("HF_TOKEN", "hf_other")
+    with pytest.raises(InputError, match=r"token is not valid.*hf auth login"):
+        push(result, folder, "me/small")
+    monkeypatch.delenv("HF_TOKEN")
+    with pytest.raises(InputError, match=r"no token for http://127.0.0.1:\d+; log in"):
+        push(result, folder, "me/small")
+    monkeypatch.setenv("HF_TOKEN", hub.token)
+    with socket.create_server(("127.0.0.1", 0)) as unused:
+        port = unused.getsockname()[1]
+    monkeypatch.setattr(constants, "ENDPOINT", f"http://127.0.0.1:{port}")
+    with pytest.raises(InputError, match="cannot be reached"):
+        push(result, folder, "me/small")
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    with pytest.raises(InputError, match="HF_HUB_OFFLINE"):
+        push(result, folder, "me/small")
+    assert not hub.files
+
+
+def test_a_repository_of_another_user_or_one_that_is_public_is_refused(hub: Hub, artifact: tuple[Path, Result]) -> None:
+    folder, result = artifact
+    hub.repos["you/small"] = False
+    for repo in ("you/small", "you/new"):
+        with pytest.raises(InputError, match=r"may not write to you's repositories .*have the rights"):
+            push(result, folder, repo)
+    hub.repos["me/open"] = False
+    with pytest.raises(InputError, match="already, and public"):
+        push(result, folder, "me/open", private=True)
+    assert not hub.files
+
+
+def test_the_command_says_where_it_is_or_what_is_wrong(hub: Hub, artifact: tuple[Path, Result], tmp_path: Path) -> None:
+    path = result_files.write(tmp_path / "results", artifact[1])
+    online = {"HF_ENDPOINT": hub.url, "HF_HUB_DISABLE_XET": "1", "HF_HUB_OFFLINE": "0", "HF_TOKEN": hub.token}
+    for more, code in ((online, 0), ({}, 2)):
+        done = subprocess.run(
+            [sys.executable, "-m", "compress", "push", str(path), "--repo", "me/small"],
+            capture_output=True, text=True, check=False, env={**environment(), "HOME": os.devnull, **more},
+        )  # fmt: skip
+        assert done.returncode == code, done.stderr
+        assert (f"{hub.url}/me/small/commit/" if code == 0 else "HF_HUB_OFFLINE") in done.stdout + done.stderr
+    assert set(hub.files["me/small"]) == {*CONTENT, "manifest.json", "README.md"}
