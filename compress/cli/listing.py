@@ -1,0 +1,45 @@
+"""Commands that list what there is, and begin a workload file."""
+
+from typing import Annotated
+
+import typer
+
+from compress import completion
+from compress.cli.options import app
+
+
+@app.command()
+def methods() -> None:
+    """List the methods with every field, type, default and sentence."""
+    from rich.console import Console
+
+    from compress import report
+    from compress.steps import STEPS
+
+    report.print_methods(STEPS, Console(highlight=False))
+
+
+@app.command()
+def workloads() -> None:
+    """List the shipped workloads."""
+    from rich.console import Console
+
+    from compress import report
+    from compress.workloads import Workload, names
+
+    report.print_workloads([Workload.load(name) for name in names()], Console(highlight=False))
+
+
+@app.command()
+def init(
+    model: Annotated[str | None, typer.Option(help="Hub id or folder of a saved transformers model.")] = None,
+    data: Annotated[str | None, typer.Option(help="Hub id, folder or file of the data.")] = None,
+    task: Annotated[
+        str | None,
+        typer.Option(help="text-classification, image-classification or causal-lm.", autocompletion=completion.tasks),
+    ] = None,
+) -> None:
+    """Print a workload file for your own model and data; in a terminal it asks for what is not given."""
+    from compress.questions import init as asked
+
+    asked(model, data, task)

@@ -1,0 +1,74 @@
+"""Commands about energy: metering anything, examining the meter, checking figures, meters outside."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from compress import completion
+from compress.cli.options import Device, app, print_tables
+from compress.errors import InputError
+
+
+@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
+def measure(
+    context: typer.Context,
+    device: Annotated[
+        str, typer.Option(help="auto, cpu, cuda, cuda:N or several: whose meter.", autocompletion=completion.devices)
+    ] = "auto",
+) -> None:
+    """Run any command and say what it used: measure -- COMMAND ..."""
+    from compress.energy.block import command_meter, run
+
+    if not context.args:
+        raise InputError("measure: no command; say it after two dashes: python -m compress measure -- python script.py")
+    try:
+        code, spent = run(context.args, command_meter(device))
+    except OSError as error:
+        raise InputError(f"measure: {context.args[0]} cannot be started ({error.strerror})") from None
+    print(f"{' '.join(context.args)}: {spent}", file=sys.stderr)
+    raise typer.Exit(code)
+
+
+@app.command()
+def doctor(
+    device: Device = "auto",
+    quick: Annotated[bool, typer.Option("--quick", help="A third of the time.")] = False,
+) -> None:
+    """Examine the meter of this machine, and say what to do about what is found."""
+    from compress.checkup import checkup
+
+    print("\n".join(checkup(device, quick)))
+
+
+@app.command()
+def verify(results: Annotated[list[Path], typer.Argument(help="Result files.", metavar="RESULT...")]) -> None:
+    """Compute every figure of results again from their raw samples, and report any that differ."""
+    from compress.verify import verify as check
+
+    found = [check(path) for path in results]
+    for each in found:
+        print(f"{each.path}: {each.figures} figures, {len(each.differences)} differ from the trace")
+        for line in each.differences:
+            print(f"  {line}")
+    if any(each.differences for each in found):
+        raise typer.Exit(1)
+
+
+@app.command()
+def external(
+    results: Annotated[list[Path], typer.Argument(help="Results measured meanwhile.", metavar="RESULT...")],
+    readings: Annotated[Path, typer.Option(help="CSV with columns time and watts.")],
+    boundary: Annotated[str, typer.Option(help="What hangs on the meter: the whole server, one GPU's riser ...")],
+    calibration: Annotated[str | None, typer.Option(help="By whom and when: grade A needs it.")] = None,
+    error: Annotated[float | None, typer.Option(help="The meter's error by that calibration, in percent.")] = None,
+) -> None:
+    """Give results the energy that a meter outside of the machine has recorded."""
+    from compress.external import attach
+    from compress.pareto import group
+
+    if error is not None and not 0 <= error < 100:
+        raise InputError(f"--error {error:g}: expected percent, from 0 up to 100")
+    relative = None if error is None else error / 100
+    print_tables(group(attach(path, readings, boundary, calibration, relative) for path in results))

@@ -1,0 +1,44 @@
+"""What several commands have in common: the application, their options, and what they print."""
+
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from compress import completion
+from compress.errors import gathered
+
+app = typer.Typer(
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    help="Compress a Hugging Face model, measure accuracy, latency and energy, and read one Pareto table.",
+)
+
+Out = Annotated[Path, typer.Option(help="Folder of results.")]
+Workload = Annotated[
+    str | None,
+    typer.Option(help="Workload name or file, instead of the recipe's.", autocompletion=completion.workloads),
+]
+Device = Annotated[
+    str, typer.Option(help="auto, cpu, cuda, cuda:N, or several: cuda:0,cuda:1.", autocompletion=completion.devices)
+]
+Artifacts = Annotated[Path, typer.Option(help="Folder of compressed models.")]
+
+
+def load_recipes(names: Sequence[str], assignments: Sequence[str] | None) -> list[Any]:
+    """The recipes of these names or files with `--set` applied. Raises InputError with all that is wrong in them."""
+    from compress.config import parse_assignment
+    from compress.recipe import Recipe
+
+    overrides = gathered(partial(parse_assignment, text) for text in assignments or ())
+    return gathered(partial(Recipe.load, name, overrides) for name in names)
+
+
+def print_tables(tables: Any, problems: Sequence[str] = ()) -> None:
+    from rich.console import Console
+
+    from compress import report
+
+    report.print_tables(tables, Console(highlight=False), problems)

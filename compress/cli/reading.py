@@ -1,0 +1,153 @@
+"""Commands that read results: tables and pictures, a gate, one result, several machines."""
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from compress import completion
+from compress.cli.options import Out, app, print_tables
+from compress.errors import InputError
+
+
+@app.command()
+def pareto(
+    folder: Annotated[Path, typer.Argument(help="Folder of results.", metavar="[DIR]")] = Path("results"),
+    out: Annotated[Path | None, typer.Option(help="Where pareto.md, .csv, .png, .svg and .html go; else DIR.")] = None,
+    within: Annotated[
+        str | None, typer.Option(help="Name the cheapest recipe that loses at most so much: 1pt, or 2% for perplexity.")
+    ] = None,
+    grade: Annotated[str, typer.Option(help="Lowest grade of measured energy on the front: A, B or C.")] = "B",
+    grid: Annotated[
+        str | None, typer.Option(help="Add gCO2e per 1000 inferences: a country of the table, or g/kWh.")
+    ] = None,
+    pue: Annotated[float | None, typer.Option(help="With --grid: power of the building over the computers'.")] = None,
+    intensity: Annotated[str | None, typer.Option(help="With --grid: average or marginal.")] = None,
+    embodied: Annotated[
+        str | None, typer.Option(help="With --grid: kg CO2e of making the device, LOW..HIGH.", metavar="LOW..HIGH")
+    ] = None,
+    lifetime: Annotated[float | None, typer.Option(help="With --embodied: years that the device serves.")] = None,
+) -> None:
+    """Make the table, the front and the picture from result files only."""
+    from compress.report import Painter
+
+    with Painter() as painter:  # its process loads what it draws with while this one loads and reads the rest
+        from compress import carbon, odds, report
+        from compress.pareto import group
+        from compress.result_files import read_all
+
+        least = _grade(grade)
+        asked = None if within is None else odds.loss(within)
+        if grid is None and (pue, intensity, embodied, lifetime) != (None, None, None, None):
+            raise InputError("--pue, --intensity, --embodied and --lifetime say what --grid needs; --grid is not given")
+        said = None if grid is None else carbon.terms(grid, pue, intensity, embodied, lifetime)
+        found, problems = read_all(folder)
+        if not found:
+            raise InputError(
+                [*problems, f"{folder}: no results in it; run a recipe first: python -m compress run bert_int8"]
+            )
+        tables = group(found, least)
+        painter.start(report.panels(tables))
+        print_tables(tables, problems)
+        binder = report.Binder(lambda: report.page_html(tables, folder, said))
+        lines = [] if asked is None else [line for table in tables for line in odds.answers(table, *asked, str(within))]
+        if said is not None:
+            lines += [line for table in tables for line in report.carbon_lines(table, said)]
+        for line in lines:
+            print(line)
+        try:
+            for path in report.write_tables(tables, out or folder, problems, lines, painter.pictures, binder.page):
+                print(path, file=sys.stderr)
+        except OSError as error:
+            raise InputError(
+                f"{out or folder}: cannot be written ({error.strerror}); choose another with --out"
+            ) from None
+
+
+def _grade(text: str) -> Any:
+    if text not in ("A", "B", "C"):
+        raise InputError(f"--grade {text}: expected A, B or C; energy of grade D or E is not ranked")
+    return text
+
+
+@app.command()
+def check(
+    folder: Annotated[Path, typer.Argument(help="Folder of results.", metavar="[DIR]")] = Path("results"),
+    baseline: Annotated[Path | None, typer.Option(help="Folder of the results to compare with.")] = None,
+    max_energy: Annotated[str | None, typer.Option(help="Energy may grow so much: +3%.")] = None,
+    max_latency: Annotated[str | None, typer.Option(help="Latency may grow so much: +5%.")] = None,
+    max_loss: Annotated[str | None, typer.Option(help="So much may be lost: 0.5pt, or 2% for perplexity.")] = None,
+    junit: Annotated[Path | None, typer.Option(help="Write the checks as a JUnit file too.")] = None,
+) -> None:
+    """Compare results with a baseline's: exit code 1 when one is worse beyond what noise explains."""
+    from rich.console import Console
+
+    from compress import gate, odds, report
+    from compress.result_files import read_sound
+
+    if baseline is None:
+        raise InputError("check: --baseline is not given; expected the folder of earlier results")
+    limits = gate.Limits(
+        None if max_energy is None else gate.growth(max_energy, "--max-energy"),
+        None if max_latency is None else gate.growth(max_latency, "--max-latency"),
+        None if max_loss is None else odds.loss(max_loss, "--max-loss"),
+    )
+    if not limits.count:
+        raise InputError("check: no limit is given; expected --max-energy, --max-latency or --max-loss")
+    now, before = (read_sound(place) for place in (folder, baseline))
+    checks = gate.check(now, before, limits)
+    report.print_checks(checks, Console(highlight=False))
+    if junit is not None:
+        try:
+            junit.write_text(report.junit(checks), encoding="utf-8")
+        except OSError as error:
+            raise InputError(f"--junit {junit}: cannot be written ({error.strerror})") from None
+    if any(each.failed for each in checks):
+        raise typer.Exit(1)
+
+
+@app.command()
+def show(result: Annotated[Path, typer.Argument(help="A result file.")]) -> None:
+    """Read one result in full."""
+    from rich.console import Console
+
+    from compress import report
+    from compress.result_files import read
+
+    report.print_result(read(result), Console(highlight=False))
+
+
+@app.command()
+def plot(
+    results: Annotated[list[Path], typer.Argument(help="Result files.", metavar="RESULT...")],
+    kind: Annotated[
+        str, typer.Option(help="break-even, points, layers, trace or rounds.", autocompletion=completion.kinds)
+    ],
+    out: Annotated[Path, typer.Option(help="The picture: a .png or an .svg.")],
+) -> None:
+    """Draw results: what pays back when, every operating point, every layer, the power trace, or round by round."""
+    from compress import report
+
+    print(report.write_chart(results, kind, out))
+
+
+@app.command()
+def merge(
+    folders: Annotated[list[Path], typer.Argument(help="Folders of results.", metavar="DIR...")],
+    out: Out = Path("results"),
+) -> None:
+    """Join results of several machines in one folder, and show the machines side by side."""
+    from rich.console import Console
+
+    from compress import report
+    from compress.merge import merge as joined
+    from compress.merge import side_by_side
+
+    merged = joined(folders, out)
+    report.print_sides(side_by_side(merged.results), Console(highlight=False))
+    for left in merged.superseded:
+        print(f"left out, there is a newer one: {left}", file=sys.stderr)
+    for name in merged.untraced:
+        print(f"{name}: its raw samples are not there, so verify cannot check it", file=sys.stderr)
+    print(f"{len(merged.results)} results in {out}", file=sys.stderr)

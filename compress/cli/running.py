@@ -1,0 +1,92 @@
+"""Commands that run models: recipes, two of them against each other, a step layer by layer."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from compress import completion
+from compress.cli.options import Artifacts, Device, Out, Workload, app, load_recipes, print_tables
+
+
+@app.command()
+def run(
+    recipes: Annotated[
+        list[str],
+        typer.Argument(
+            help="Recipe files, or names of shipped ones.", metavar="RECIPE...", autocompletion=completion.recipes
+        ),
+    ],
+    workload: Workload = None,
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", help="Change a field: steps.0.bits=4", metavar="PATH=VALUE")
+    ] = None,
+    device: Device = "auto",
+    out: Out = Path("results"),
+    artifacts: Artifacts = Path("artifacts"),
+    keep: Annotated[bool, typer.Option(help="Keep the compressed models.")] = True,
+    fresh: Annotated[bool, typer.Option(help="Run again what has a result already.")] = False,
+    limit: Annotated[int | None, typer.Option(help="Take only so many test examples; every table says so.")] = None,
+    fitting: Annotated[bool, typer.Option("--fitting", help="Leave out recipes that the device cannot run.")] = False,
+) -> None:
+    """Run recipes in one session with shared references, and leave a result each."""
+    from compress.harness import run_all
+    from compress.pareto import group
+    from compress.plan import Options
+
+    loaded = load_recipes(recipes, set_)
+    options = Options(workload, device, out, artifacts, fresh, limit, keep, fitting)
+    finished = run_all(loaded, options)
+    print_tables(group(finished))
+    failures = [result for result in finished if result.error is not None]
+    if failures:
+        raise typer.Exit(1)
+
+
+@app.command()
+def compare(
+    recipes: Annotated[
+        list[str], typer.Argument(help="Two recipes, files or names.", metavar="A B", autocompletion=completion.recipes)
+    ],
+    workload: Workload = None,
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", help="Change a field of both: measure.rounds=10", metavar="PATH=VALUE")
+    ] = None,
+    device: Device = "auto",
+    out: Out = Path("results"),
+    artifacts: Artifacts = Path("artifacts"),
+    limit: Annotated[int | None, typer.Option(help="Take only so many test examples.")] = None,
+) -> None:
+    """Compare two recipes, paired round by round in one session."""
+    from compress.compare import RecipeFailed
+    from compress.compare import compare as compared
+    from compress.plan import Options
+
+    loaded = load_recipes(recipes, set_)
+    options = Options(workload=workload, device=device, out=out, artifacts=artifacts, limit=limit)
+    try:
+        print("\n".join(compared(loaded, options).lines()))
+    except RecipeFailed as error:
+        print(f"error: {error}", file=sys.stderr)
+        raise typer.Exit(1) from None
+
+
+@app.command()
+def sensitivity(
+    recipe: Annotated[
+        str, typer.Argument(help="A recipe file, or the name of a shipped one.", autocompletion=completion.recipes)
+    ],
+    workload: Workload = None,
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", help="Change a field: steps.0.bits=4", metavar="PATH=VALUE")
+    ] = None,
+    device: Device = "auto",
+    examples: Annotated[int, typer.Option(help="Training examples behind each loss.", min=2)] = 256,
+    step: Annotated[int | None, typer.Option(help="Which step, from 0; unset: the last of layers.")] = None,
+) -> None:
+    """Say how much loss a step causes in each layer alone: what to exclude, or to override."""
+    from compress.sensitivity import sensitivity as report
+
+    (loaded,) = load_recipes([recipe], set_)
+    print("\n".join(report(loaded, workload, device, examples, step).lines()))
