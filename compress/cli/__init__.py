@@ -5,7 +5,8 @@ Exit codes: 0 fine, 1 a recipe failed or a result could not be written, 2 bad in
 
 import sys
 
-# isort: off (commands stand in --help as their files are imported)
+# Commands stand in --help as their files are imported.
+# isort: off
 from compress.cli import running, reading, metering, publishing, listing
 
 # isort: on
