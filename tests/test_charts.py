@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 import struct
 from dataclasses import replace
 from pathlib import Path
@@ -119,10 +120,18 @@ def test_points_that_tell_no_difference_stay_white_and_others_have_their_sign(tm
     assert shade[0] < 0 and shade[1] == 0 and shade[2] > 0
 
 
+WIDTHS = {"U8": 1, "F16": 2, "F32": 4}
+
+
 def tensor_file(path: Path, **tensors: tuple[str, list[int]]) -> None:
     """A safetensors file with a header and no data: nobody reads that here."""
-    header = json.dumps({name: {"dtype": d, "shape": s, "data_offsets": [0, 0]} for name, (d, s) in tensors.items()})
-    path.write_bytes(struct.pack("<Q", len(header)) + header.encode())
+    place, header = 0, {}
+    for name, (dtype, shape) in tensors.items():
+        end = place + WIDTHS[dtype] * math.prod(shape)
+        header[name] = {"dtype": dtype, "shape": shape, "data_offsets": [place, end]}
+        place = end
+    text = json.dumps(header)
+    path.write_bytes(struct.pack("<Q", len(text)) + text.encode())
 
 
 def compressed(folder: Path, became: dict[str, Any], **tensors: tuple[str, list[int]]) -> Source:

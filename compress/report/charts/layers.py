@@ -4,15 +4,14 @@ Bytes are those in the artifact's safetensors file, read from its header alone. 
 its tensors under names of its own, so there the bars are bits a weight.
 """
 
-import json
 import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from compress.config import InputError
+from compress.layer_map import header
 from compress.report import canvas
 from compress.report.card import measured_manifest
 from compress.report.charts import Source
@@ -33,8 +32,6 @@ KINDS = (
 )
 KIND_OF = {"rank": "low rank", "bits": "fewer bits", "sparsity": "zeros", "shape": "narrower"}
 """What the manifest says of a layer -> its kind; the first that holds."""
-BITS = {"BOOL": 8, "U8": 8, "I8": 8, "F8_E4M3": 8, "F8_E5M2": 8, "F16": 16, "BF16": 16, "I16": 16, "U16": 16, "F32": 32,
-        "I32": 32, "U32": 32, "F64": 64, "I64": 64, "U64": 64}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -90,9 +87,9 @@ def layers(source: Source) -> tuple[list[Layer], bool]:
     sizes: dict[str, int] = {}
     for name in sorted(manifest["files"]):
         if name.endswith(".safetensors"):
-            for tensor, (dtype, shape) in _tensors(folder / name).items():
+            for tensor, (_, stored) in _header(folder / name).items():
                 owner = _owner(tensor, became)
-                sizes[owner] = sizes.get(owner, 0) + BITS.get(dtype, 8) * prod(shape) // 8
+                sizes[owner] = sizes.get(owner, 0) + stored
     if sizes:
         names = [*sizes, *(name for name in became if name not in sizes)]
         order = sorted(names, key=_natural)
@@ -114,15 +111,12 @@ def _folder(source: Source) -> Path:
     return Path(said) if Path(said).is_dir() or not beside.is_dir() else beside
 
 
-def _tensors(file: Path) -> dict[str, tuple[str, list[int]]]:
-    """Name -> type and shape of the tensors of a safetensors file: eight bytes of length, then JSON."""
+def _header(file: Path) -> Mapping[str, tuple[tuple[int, ...], int]]:
+    """Tensor -> shape and bytes. Raises InputError for a file that does not begin so."""
     try:
-        with file.open("rb") as stream:
-            (length,) = struct.unpack("<Q", stream.read(8))
-            header = json.loads(stream.read(length))
-    except (OSError, ValueError, struct.error) as error:
+        return header(file)
+    except (OSError, ValueError, KeyError, struct.error) as error:
         raise InputError(f"{file}: cannot be read ({error}); make the artifact again") from None
-    return {name: (about["dtype"], about["shape"]) for name, about in header.items() if name != "__metadata__"}
 
 
 def _owner(tensor: str, became: Mapping[str, Any]) -> str:
