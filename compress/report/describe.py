@@ -141,14 +141,18 @@ def print_methods(steps: Sequence[type[Config]], console: "Console") -> None:
     for step in steps:
         console.print(Text(f"{step.model_fields['method'].default}: {step.__doc__}"), soft_wrap=True)
         table = Table("field", "type", "default", "what it does", box=None, padding=(0, 1))
-        for name, field in step.model_fields.items():
-            if name == "method":
-                continue
-            kind = _kind(field.annotation)
-            default = "required" if field.is_required() else _plain(field.get_default(call_default_factory=True))
-            table.add_row(*(Text(value) for value in (name, kind, default, field.description or "")))
+        for row in fields(step):
+            table.add_row(*map(Text, row))
         console.print(table)
         console.print()
+
+
+def fields(step: type[Config]) -> Iterable[tuple[str, str, str, str]]:
+    """Name, type, default and sentence of every field of a step."""
+    for name, field in step.model_fields.items():
+        if name != "method":
+            default = "required" if field.is_required() else _plain(field.get_default(call_default_factory=True))
+            yield name, _kind(field.annotation), default, field.description or ""
 
 
 def _kind(annotation: Any) -> str:
