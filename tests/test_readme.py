@@ -104,6 +104,9 @@ def folder(patch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory, 
     (place / "my-data").mkdir()
     for split, count, seed in (("train", 64, 1), ("test", 60, 2)):
         datasets.Dataset.from_dict(sentences(count, seed)).to_parquet(place / "my-data" / f"{split}.parquet")
+    texts, labels = sentences(300, 3).values()
+    named = [f"{text},{('negative', 'positive')[label]}" for text, label in zip(texts, labels, strict=True)]
+    (place / "reviews.csv").write_text("\n".join(["review,sentiment", *named]) + "\n")
     stand_in = write_workload(place / "stand-in", name="stdlib-bert")
     found = workloads.find
     patch.setattr(workloads, "find", lambda name: stand_in if name == "stdlib-bert" else found(name))
