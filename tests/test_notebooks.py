@@ -37,6 +37,7 @@ def execute(notebook: Any, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Any
     """The notebook with its outputs, run in a folder that holds nothing. Raises where a cell does."""
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     monkeypatch.setenv("IPYTHONDIR", str(folder / "ipython"))
+    monkeypatch.setenv("JUPYTER_RUNTIME_DIR", str(folder / "jupyter"))
     monkeypatch.setenv("MPLBACKEND", "module://matplotlib_inline.backend_inline")
     return NotebookClient(notebook, timeout=900, resources={"metadata": {"path": str(folder)}}).execute()
 
