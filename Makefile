@@ -9,14 +9,14 @@ ifndef SKIP_INSTALL
 INSTALLED = $(VENV)/.installed
 endif
 
-.PHONY: setup browser test lint types test-long gpu-test pareto pareto-all bench study clean
+.PHONY: setup browser test lint types test-long gpu-test pareto pareto-all bench study docs clean
 
 setup: $(INSTALLED)
 
 $(VENV)/.installed: pyproject.toml constraints.txt
 	$(BASE) -m venv $(VENV)
 	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt torch
-	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,docs]'
 	touch $@
 
 # A recipe that fails does not keep the others from the table; the exit code tells.
@@ -60,5 +60,8 @@ bench: setup
 study: setup
 	$(PYTHON) tests/study.py --out results/reference/energy-study.md
 
+docs: setup
+	$(PYTHON) -m mkdocs build --strict
+
 clean:
-	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache site

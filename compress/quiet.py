@@ -9,6 +9,9 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+GRAPHS = ("OnnxModel", "OpenVinoModel", "Padded")
+"""Classes of ours that stand for a transformers model."""
+
 
 def quiet_libraries() -> None:
     """Keeps import-time notices about missing optional kernels off standard error."""
@@ -24,11 +27,17 @@ def quiet_notices() -> None:
     """Drops what libraries say of themselves when they are imported, and nothing else: for other people's processes."""
     for name in ("torchao", "torch.utils._pytree", "bitsandbytes.backends.cpu.ops"):
         logging.getLogger(name).addFilter(_errors_only)
+    logging.getLogger("transformers.pipelines.base").addFilter(_not_about_ours)
 
 
 def _errors_only(record: logging.LogRecord) -> bool:
     """Drops notices: kernels for other GPUs that do not load here, deprecations between the libraries themselves."""
     return record.levelno >= logging.ERROR and "Failed to load" not in record.getMessage()
+
+
+def _not_about_ours(record: logging.LogRecord) -> bool:
+    """Drops that a pipeline has never heard of our graphs, with all the names it has heard of: they answer in it."""
+    return not record.getMessage().startswith(tuple(f"The model '{name}' is not supported" for name in GRAPHS))
 
 
 def quiet_transformers() -> None:

@@ -174,9 +174,14 @@ def _metered_step(bundle: Bundle, step: Step, meter: Meter | Absent, place: str)
 
 
 def _layer_sums(model: Any) -> dict[str, tuple[Any, ...]]:
-    """Per linear or convolution layer: dtype, shape and sum of its weight; differs when a step changed the layer."""
+    """Per linear or convolution layer: dtype, shape and sum of its weight; differs when a step changed the layer.
+
+    Packed weights (torchao's) cannot be summed; the step that packs them records them.
+    """
     return {
         name: (module.weight.dtype, tuple(module.weight.shape), float(module.weight.detach().double().sum()))
         for name, module in model.named_modules()
-        if isinstance(module, WeightLayer | torch.nn.Conv2d) and module.weight.is_floating_point()
+        if isinstance(module, WeightLayer | torch.nn.Conv2d)
+        and type(module.weight.data) is torch.Tensor
+        and module.weight.is_floating_point()
     }

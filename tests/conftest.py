@@ -64,7 +64,16 @@ def exports_once(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         yield
 
 
-SLOW = ("test_run", "test_readme", "test_artifact", "test_distill", "test_quantize", "test_sessions", "test_runtimes")
+SLOW = (
+    "test_run",
+    "test_readme",
+    "test_notebooks",
+    "test_artifact",
+    "test_distill",
+    "test_quantize",
+    "test_sessions",
+    "test_runtimes",
+)
 """Files that take minutes: first, so that at the end no process waits for the other's."""
 
 

@@ -1,6 +1,7 @@
 """Artifacts: every form a model can take is saved after it was used, and reloaded in a fresh process, bit by bit."""
 
 import json
+import logging
 import subprocess
 import sys
 from collections.abc import Callable
@@ -17,6 +18,7 @@ from compress import artifact, runtimes
 from compress.config import InputError
 from compress.formats import ROWS, choose
 from compress.methods import apply_step
+from compress.quiet import quiet_notices
 from compress.steps import Cast, Distill, LowRank, Prune, Quantize
 from tests import made_models
 from tests.helpers import ROOT
@@ -355,9 +357,15 @@ def test_an_artifact_of_another_device_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("case", ["bert:dense", "bert:nf4", "bert:onnxruntime_int8", "bert:lowrank"])
-def test_loaded_models_answer_in_a_transformers_pipeline(case: str, reloaded: dict[str, Any]) -> None:
+def test_loaded_models_answer_in_a_transformers_pipeline(
+    case: str, reloaded: dict[str, Any], caplog: pytest.LogCaptureFixture
+) -> None:
     model, tokens, _ = artifact.load(Path(reloaded[case][2]))
+    quiet_notices()
+    logging.getLogger("transformers").addHandler(caplog.handler)
     classify = transformers.pipeline("text-classification", model=model, tokenizer=tokens)
+    logging.getLogger("transformers").removeHandler(caplog.handler)
+    assert "is not supported" not in caplog.text
     texts = ["the film was great", "a very dull story and a cold end"]
     said = classify(texts, batch_size=2)
     with torch.no_grad():

@@ -48,8 +48,20 @@ def test_methods_lists_every_field_with_its_type_default_and_sentence() -> None:
     done = subprocess.run(
         [sys.executable, "-m", "compress", "methods"], capture_output=True, text=True, check=True, env=environment()
     )
-    for words in ("cast:", "prune:", "quantize:", "lowrank:", "distill:", "fraction", "0.25", "temperature"):
+    for words in (
+        "cast:",
+        "prune:",
+        "quantize:",
+        "lowrank:",
+        "distill:",
+        "fraction",
+        "0.25",
+        "temperature",
+        "one of fp16",
+    ):
         assert words in done.stdout
+    for machinery in ("Optional", "FieldInfo", "Literal", "tuple["):
+        assert machinery not in done.stdout
 
 
 def test_the_wheel_works_outside_the_checkout_and_brings_the_recipes(workload: Path, tmp_path: Path) -> None:

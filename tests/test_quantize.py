@@ -1,5 +1,6 @@
 """Quantize: chosen layers only, numbers close to what they stand for, and a note that says what was picked."""
 
+from pathlib import Path
 from typing import Any
 
 import onnx
@@ -14,6 +15,7 @@ from compress.methods import apply_step
 from compress.packing import backend_of, bnb
 from compress.steps import Cast, LowRank, Quantize
 from tests import made_models
+from tests.helpers import QUICK, compress, read_result
 from tests.made_models import MODELS, bundle, logits
 
 EAGER = [
@@ -198,3 +200,12 @@ def test_quanto_int4_is_near_the_exact_model() -> None:
     after = quantized("bert", Quantize(bits=4, format="int4", group_size=32))
     exact = logits(made_models.bert())
     assert 0 < float((logits(after.model) - exact).norm() / exact.norm()) < 0.8
+
+
+def test_a_run_counts_the_layers_that_torchao_packs(workload: Path, tmp_path: Path) -> None:
+    changes = ("--set", "steps.0.backend=torchao", "--set", "runtime=eager")
+    done = compress("run", "bert_int8", "--workload", workload, *changes, *QUICK, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    result = read_result(tmp_path, "bert_int8-backend-torchao-runtime-eager")
+    assert result.error is None
+    assert [step.changed_layers for step in result.transform.steps] == [12]

@@ -1,4 +1,4 @@
-"""Every command and example of the README, in its order, on small models."""
+"""Every command and example of the README and of the documentation, in their order, on small models."""
 
 import contextlib
 import glob
@@ -7,27 +7,42 @@ import re
 import shlex
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from compress import cli, recipe
-from compress.recipe import Settings
+from compress.recipe import Recipe, Settings
+from compress.workloads import Workload
+from tests import forked
 from tests.helpers import ROOT, sentences, tokenizer, trained_bert, write_workload
 
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```", re.MULTILINE | re.DOTALL)
-BLOCKS = [(m.group(1), m.group(2)) for m in BLOCK.finditer((ROOT / "README.md").read_text())]
+README = ROOT / "README.md"
+PAGES = [page for page in sorted((ROOT / "docs").rglob("*.md")) if BLOCK.search(page.read_text())]
 TINY = Settings(profile="quick", rounds=2, window_s=0.05, preroll_s=0, warmup_s=1, points="headline")
+BEFORE = (  # what pages take for granted, where the README has not run before them
+    "python -m compress init --model my-model --data my-data --task text-classification > my.yaml",
+    "python -m compress run bert_int8 bert_prune --workload my.yaml",
+)
+TAKEN: set[str] = set()
+"""Lines that have run: the same command on another page need not run again."""
 
 
-def run_shell(line: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def blocks(page: Path) -> list[tuple[str, str]]:
+    """Kind and text of every example of a page."""
+    return [(m.group(1), m.group(2)) for m in BLOCK.finditer(page.read_text())]
+
+
+def run_shell(line: str, patch: pytest.MonkeyPatch) -> None:
     """One `python -m compress ...` line, in this process, its output redirected where the line says so."""
     words = shlex.split(line, comments=True)
     target = words[words.index(">") + 1] if ">" in words else None
     arguments = words[3 : words.index(">")] if ">" in words else words[3:]
     expanded = [path for word in arguments for path in (sorted(glob.glob(word)) or [word])]  # noqa: PTH207
-    monkeypatch.setattr(sys, "argv", ["compress", *expanded])
+    patch.setattr(sys, "argv", ["compress", *expanded])
     out = io.StringIO()
     with contextlib.redirect_stdout(out), contextlib.suppress(SystemExit):
         try:
@@ -39,47 +54,119 @@ def run_shell(line: str, monkeypatch: pytest.MonkeyPatch) -> None:
         Path(target).write_text(out.getvalue())
 
 
-@pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder with my-model and my-data, short measuring, and a small stand-in for the default workload."""
+def run_block(kind: str, text: str, names: dict[str, Any], patch: pytest.MonkeyPatch) -> None:
+    """One example, in the folder that is current."""
+    if kind == "yaml":
+        name = text.split(":", 1)[0].removeprefix("#").strip()
+        Path(name).write_text(text)
+        assert Workload.load(name) if "\ntask:" in text else Recipe.load(name)
+    elif kind == "python":
+        exec(compile(text, "example", "exec"), names)
+    elif kind == "bash":
+        for line in text.strip().splitlines():
+            if line.startswith("make "):
+                done = subprocess.run(["make", "-n", *line.split()[1:]], cwd=ROOT, capture_output=True, check=False)
+                assert done.returncode == 0, line
+            else:
+                assert line.startswith("python -m compress "), line
+                run_once(line, patch)
+
+
+def run_once(line: str, patch: pytest.MonkeyPatch) -> None:
+    """Runs a line unless it has run."""
+    if line not in TAKEN:
+        run_shell(line, patch)
+        TAKEN.add(line)
+
+
+@pytest.fixture(scope="module")
+def patch() -> Iterator[pytest.MonkeyPatch]:
+    """Short measuring in forked processes, until the last page is done."""
+    from compress import harness
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(harness, "run_child", forked.run_child)
+        patch.setattr(harness, "threads", forked.one_thread)
+        patch.setattr(recipe, "PROFILES", dict.fromkeys(recipe.PROFILES, TINY))
+        yield patch
+
+
+@pytest.fixture(scope="module")
+def folder(patch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory, exports_once: None) -> Path:
+    """A folder with my-model and my-data, and a small stand-in for the default workload."""
     import datasets
 
     from compress import workloads
 
-    trained_bert().save_pretrained(tmp_path / "my-model")
-    tokenizer().save_pretrained(tmp_path / "my-model")
-    (tmp_path / "my-data").mkdir()
+    place = tmp_path_factory.mktemp("examples")
+    trained_bert().save_pretrained(place / "my-model")
+    tokenizer().save_pretrained(place / "my-model")
+    (place / "my-data").mkdir()
     for split, count, seed in (("train", 64, 1), ("test", 60, 2)):
-        datasets.Dataset.from_dict(sentences(count, seed)).to_parquet(tmp_path / "my-data" / f"{split}.parquet")
-    stand_in = write_workload(tmp_path / "stand-in", name="stdlib-bert")
+        datasets.Dataset.from_dict(sentences(count, seed)).to_parquet(place / "my-data" / f"{split}.parquet")
+    texts, labels = sentences(300, 3).values()
+    named = [f"{text},{('negative', 'positive')[label]}" for text, label in zip(texts, labels, strict=True)]
+    (place / "reviews.csv").write_text("\n".join(["review,sentiment", *named]) + "\n")
+    stand_in = write_workload(place / "stand-in", name="stdlib-bert")
     found = workloads.find
-    monkeypatch.setattr(workloads, "find", lambda name: stand_in if name == "stdlib-bert" else found(name))
-    monkeypatch.setattr(recipe, "PROFILES", dict.fromkeys(recipe.PROFILES, TINY))
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
+    patch.setattr(workloads, "find", lambda name: stand_in if name == "stdlib-bert" else found(name))
+    patch.chdir(place)
+    return place
 
 
 def test_the_readme_has_examples_of_every_kind() -> None:
-    kinds = [kind for kind, _ in BLOCKS]
+    kinds = [kind for kind, _ in blocks(README)]
     assert kinds.count("bash") >= 6
     assert kinds.count("yaml") >= 2
     assert kinds.count("python") >= 3
 
 
-@pytest.mark.usefixtures("forked_sessions")
-def test_every_command_and_example_of_the_readme_runs(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.usefixtures("folder")
+def test_every_command_and_example_of_the_readme_runs(patch: pytest.MonkeyPatch) -> None:
     names: dict[str, Any] = {}
-    for kind, text in BLOCKS:
-        if kind == "yaml":
-            name = text.split(":", 1)[0].removeprefix("#").strip()
-            (folder / name).write_text(text)
-        elif kind == "python":
-            exec(compile(text, "README.md", "exec"), names)
-        elif kind == "bash":
-            for line in text.strip().splitlines():
-                if line.startswith("make "):
-                    done = subprocess.run(["make", "-n", *line.split()[1:]], cwd=ROOT, capture_output=True, check=False)
-                    assert done.returncode == 0, line
-                else:
-                    assert line.startswith("python -m compress "), line
-                    run_shell(line, monkeypatch)
+    for kind, text in blocks(README):
+        run_block(kind, text, names, patch)
+
+
+@pytest.mark.usefixtures("folder")
+@pytest.mark.parametrize("page", PAGES, ids=[str(page.relative_to(ROOT / "docs")) for page in PAGES])
+def test_every_command_and_example_of_the_documentation_runs(page: Path, patch: pytest.MonkeyPatch) -> None:
+    for line in BEFORE:
+        run_once(line, patch)
+    names: dict[str, Any] = {}
+    for kind, text in blocks(page):
+        run_block(kind, text, names, patch)
+
+
+MADE = [(page, text) for page in PAGES for kind, text in blocks(page) if kind == "yaml" and "\ntask:" not in text]
+MADE = [
+    (page, text) for page, text in MADE if "cost: " not in text
+]  # a cost is that of a workload's point: its page runs it
+
+
+@pytest.mark.usefixtures("folder")
+@pytest.mark.parametrize(("page", "text"), MADE, ids=[text.split(":", 1)[0].removeprefix("# ") for _, text in MADE])
+def test_every_recipe_of_the_documentation_makes_a_model_that_answers(page: Path, text: str) -> None:
+    """Applied, not measured: what a session does with an artifact is the same for all of them."""
+    import datasets
+    import torch
+
+    from compress import apply
+
+    Path("page.yaml").write_text(text)
+    made = Recipe.load("page.yaml")
+    words = tokenizer()
+    train = datasets.Dataset.from_dict(sentences(64, 1))
+    for each in made.orders:
+        smaller = apply(each, trained(), words, train)
+        with torch.no_grad():
+            answer = smaller(**words(["the film was good", "a cold end"], padding=True, return_tensors="pt")).logits
+        assert answer.shape == (2, 2), page
+        assert torch.isfinite(answer).all(), page
+
+
+def trained() -> Any:
+    """The model of `my-model`."""
+    from transformers import AutoModelForSequenceClassification
+
+    return AutoModelForSequenceClassification.from_pretrained("my-model")

@@ -145,6 +145,7 @@ ROWS = {"text": ["a film", "the plot"], "label": [0, 1]}
         ({"text": ["a film"]}, "no label column 'label'; the data has text"),
         ({"label": [1]}, "no text column 'text'; the data has label"),
         ({**ROWS, "label": ["fine", "awful"]}, "'fine' is neither a number nor a label of the model"),
+        ({**ROWS, "label": ["fine", "awful"]}, "name the classes in the model's config.json (id2label and label2id)"),
         ({**ROWS, "label": [0.5, 1.0]}, "0.5 is neither a number"),
         ({**ROWS, "label": [None, 1]}, "None is neither a number"),
         ({**ROWS, "label": [0, 2]}, "label 2, but the model has 2 labels"),
@@ -157,6 +158,7 @@ ROWS = {"text": ["a film", "the plot"], "label": [0, 1]}
         "no label",
         "no text",
         "names",
+        "names, and what to do",
         "fraction",
         "null label",
         "too high",
@@ -196,6 +198,8 @@ def test_a_single_file_is_judged_on_and_never_trained_on(folder: Path) -> None:
     assert len(examples(own)) == 60
     with pytest.raises(InputError, match="nothing trains on that"):
         examples(own, "train")
+    with pytest.raises(InputError, match=r"names no train split.* put train and test files into a folder"):
+        examples(workload(folder, path=str(folder / "data" / "test.parquet"), train=None), "train")
 
 
 def test_a_file_of_another_kind_is_refused(folder: Path) -> None:

@@ -1,7 +1,8 @@
 """One result, all methods, all workloads: plain readings for a terminal. Markup in names stays text."""
 
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from types import UnionType
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Union, get_args, get_origin
 
 from rich.table import Table
 from rich.text import Text
@@ -142,29 +143,45 @@ def print_methods(steps: Sequence[type[Config]], console: "Console") -> None:
     for step in steps:
         console.print(Text(f"{step.model_fields['method'].default}: {step.__doc__}"), soft_wrap=True)
         table = Table("field", "type", "default", "what it does", box=None, padding=(0, 1))
-        for name, field in step.model_fields.items():
-            if name == "method":
-                continue
-            kind = _kind(field.annotation)
-            default = "required" if field.is_required() else _plain(field.get_default(call_default_factory=True))
-            table.add_row(*(Text(value) for value in (name, kind, default, field.description or "")))
+        for row in fields(step):
+            table.add_row(*map(Text, row))
         console.print(table)
         console.print()
 
 
+def fields(step: type[Config]) -> Iterable[tuple[str, str, str, str]]:
+    """Name, type, default and sentence of every field of a step."""
+    for name, field in step.model_fields.items():
+        if name != "method":
+            default = "required" if field.is_required() else _plain(field.get_default(call_default_factory=True))
+            yield name, _kind(field.annotation), default, field.description or ""
+
+
 def _kind(annotation: Any) -> str:
     """A type as a person would write it."""
-    return (
-        str(annotation if not isinstance(annotation, type) else annotation.__name__)
-        .replace("typing.", "")
-        .replace("Literal", "one of ")
-    )
+    origin, inside = get_origin(annotation), get_args(annotation)
+    if origin is Annotated:
+        return _kind(inside[0])
+    if origin is Literal:
+        return f"one of {', '.join(map(str, inside))}"
+    if origin in (Union, UnionType):
+        return " or ".join(_kind(each) for each in inside if each is not type(None))
+    if origin is tuple:
+        return f"list of {_kind(inside[0])}"
+    if origin is dict:
+        return f"mapping of {_kind(inside[0])} to {_kind(inside[1])}"
+    return annotation.__name__ if isinstance(annotation, type) else str(annotation).removeprefix("typing.")
 
 
 def _plain(value: Any) -> str:
-    if value is None:
+    """A default as it would stand in YAML."""
+    if value in (None, "", {}):
         return "unset"
-    return ", ".join(map(str, value)) if isinstance(value, tuple) else str(value)
+    if isinstance(value, Config):
+        return "its own defaults"
+    if isinstance(value, tuple):
+        return ", ".join(map(str, value)) or "none"
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def print_workloads(workloads: "Sequence[Workload]", console: "Console") -> None:

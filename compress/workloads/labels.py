@@ -27,7 +27,8 @@ def label_ids(raw: "datasets.Dataset", column: str, config: Any) -> list[int]:
         if number is None:
             raise InputError(
                 f"label column {column!r}, row {row}: {value!r} is neither a number nor a label of the model; "
-                f"its labels are {_listed(list(config.id2label.values()))}"
+                f"its labels are {_listed(list(config.id2label.values()))}; write numbers, or name the classes in the "
+                "model's config.json (id2label and label2id)"
             )
         ids.append(number)
     _check_range(ids, column, len(names))

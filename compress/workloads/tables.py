@@ -62,8 +62,9 @@ def load(source: "Source", split: "Split") -> "datasets.Dataset":
     name = spec.train if split == "train" else spec.test
     place = f"{source.workload.name} dataset {source.dataset}"
     if name is None:
+        beside = "; put train and test files into a folder" if Path(source.dataset).is_file() else ""
         raise InputError(
-            f"{place}: the workload names no train split; steps that calibrate or train need dataset.train"
+            f"{place}: the workload names no train split; steps that calibrate or train need dataset.train{beside}"
         )
     if source.resolved["dataset_revision"]:
         raw = _from_hub(source, name, place)
