@@ -102,6 +102,16 @@ def _windows(raw: Raw, name: str, index: int) -> _Windows | None:
     return _Windows(batch_size, latency, energies, per_example, reason)
 
 
+def cost_ratio(raw: Raw, name: str, other: str) -> Estimate | None:
+    """What one runner costs over another at the headline point: energy where a meter measured both, else latency."""
+    ours, theirs = _windows(raw, name, 0), _windows(raw, other, 0)
+    if ours is None or theirs is None:
+        return None
+    if raw.answer["meter"].get("measured") and ours.energy_j and theirs.energy_j:
+        return stats.paired_ratio(ours.energy_j, theirs.energy_j)
+    return stats.paired_ratio(ours.latency_s, theirs.latency_s)
+
+
 def _duration_s(window: Mapping[str, Any]) -> float:
     return float(window["ended_ns"] - window["started_ns"]) / 1e9
 

@@ -11,9 +11,11 @@ from typing import Any
 import pytest
 
 from compress import figures, trace
+from compress.assemble import without_straw_man
 from compress.energy import Gpu, nvml, sampler
 from compress.energy.sampler import idle, idle_watts, integrated_power, movements, steady_idle, window_energy
 from compress.energy.simulate import Board, Simulator
+from compress.figures import Raw
 from compress.measure import latency
 from compress.measure.latency import settled
 from compress.result import Point
@@ -323,3 +325,19 @@ SHIPPED = sorted(p for p in (ROOT / "results" / "reference").rglob("*.json") if 
 @pytest.mark.parametrize("file", SHIPPED, ids=[f"{p.parent.parent.name}-{p.stem}" for p in SHIPPED])
 def test_every_figure_of_the_shipped_results_follows_from_their_samples(file: Path) -> None:
     assert verify(file).differences == ()
+
+
+@pytest.mark.parametrize(
+    ("half", "against"),
+    [(Load(200.0, 0.01), "bf16 eager"), (Load(330.0, 0.01), "fp32 eager"), (Load(200.0, 0.016), "fp32 eager")],
+    ids=["cheaper", "more watts", "slower"],
+)
+def test_half_precision_that_costs_more_than_fp32_is_no_reference(
+    monkeypatch: pytest.MonkeyPatch, half: Load, against: str
+) -> None:
+    answer = session(monkeypatch, {"fp32 eager": Load(300.0, 0.01), "bf16 eager": half, "mine": Load(150.0, 0.01)})
+    names = ("fp32 eager", "bf16 eager")
+    judged, remark = without_straw_man(Raw(answer, names, "bf16 eager", "accuracy", 0))
+    assert judged.against == against
+    assert (remark is None) == (against == "bf16 eager")
+    assert figures.points(judged, "mine")[0].ratio(against) is not None
