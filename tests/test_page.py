@@ -29,6 +29,7 @@ from compress.report.page.samples import Traces, flips
 from compress.result import BreakEven, Verdict
 from compress.stats import Estimate
 from tests import factory
+from tests.helpers import ROOT
 from tests.measured import HOSTILE, measured
 
 CHANGE = np.array([0.0, 5.0, 1.0])
