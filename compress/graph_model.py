@@ -122,7 +122,7 @@ class OnnxModel(GraphModel):
         options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
         return options
 
-    @property
+    @cached_property
     def inputs(self) -> tuple[str, ...]:
         """Names of the graph's inputs, in its order."""
         return tuple(item.name for item in self.session.get_inputs())

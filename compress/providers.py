@@ -12,6 +12,7 @@ https://onnxruntime.ai/docs/execution-providers/
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -157,14 +158,14 @@ def run(session: Any, inputs: "Mapping[str, torch.Tensor]", place: Place) -> "to
     for name, value in inputs.items():
         tensor = value.detach().contiguous()
         held.append(tensor)  # until it has run: only the address is bound
-        binding.bind_input(name, tensor.device.type, tensor.device.index or 0, _numpy(tensor), tensor.shape,
+        binding.bind_input(name, tensor.device.type, tensor.device.index or 0, _numpy(tensor.dtype), tensor.shape,
                            tensor.data_ptr())  # fmt: skip
     (output,) = session.get_outputs()
     dtype = {"tensor(float)": torch.float32, "tensor(float16)": torch.float16}[output.type]
     shape = output_shape(output.shape, {item.name: item.shape for item in session.get_inputs()}, inputs)
     answer = torch.empty(shape, dtype=dtype, device=place.device)
     binding.bind_output(
-        output.name, place.device_type, place.device_id, _numpy(answer), answer.shape, answer.data_ptr()
+        output.name, place.device_type, place.device_id, _numpy(answer.dtype), answer.shape, answer.data_ptr()
     )
     if place.device_type == "cuda":
         # onnxruntime computes in a stream of its own: what torch has queued to make the inputs must be done before
@@ -174,10 +175,11 @@ def run(session: Any, inputs: "Mapping[str, torch.Tensor]", place: Place) -> "to
     return answer
 
 
-def _numpy(tensor: "torch.Tensor") -> Any:
+@cache
+def _numpy(dtype: "torch.dtype") -> Any:
     import numpy as np
 
-    return np.dtype(str(tensor.dtype).removeprefix("torch.")).type
+    return np.dtype(str(dtype).removeprefix("torch.")).type
 
 
 def output_shape(

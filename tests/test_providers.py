@@ -20,7 +20,7 @@ from compress.graph import exported
 from compress.graph_model import OnnxModel
 from compress.job import Spec
 from compress.methods import apply_step
-from compress.plan import _check_pairs
+from compress.plan import Options, _check_pairs, _fitting
 from compress.providers import Place, Shapes
 from compress.recipe import Recipe
 from compress.steps import Cast, Quantize
@@ -225,6 +225,15 @@ def test_recipes_for_graphs_on_gpus_are_refused_with_the_reason_before_anything_
     on("cpu", runtime="onnxruntime")
     with pytest.raises(InputError, match="mine runtime: onnxruntime on cuda needs CUDAExecutionProvider"):
         on("cuda:0", runtime="onnxruntime")
+
+
+def test_the_recipe_in_half_precision_is_left_out_where_there_is_no_gpu(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    both = [Recipe.load(name) for name in ("onnxruntime_fp16", "bert_dense")]
+    (left,), _ = _fitting(both, Options(fitting=True), factory.machine())
+    assert left.name == "bert_dense"
+    assert "onnxruntime_fp16 is left out: onnxruntime_fp16 runtime: onnxruntime takes fp32" in capsys.readouterr().err
 
 
 def test_a_graph_says_where_it_can_be_loaded(tmp_path: Path, half_graph: OnnxModel, installed: Any) -> None:
