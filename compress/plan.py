@@ -246,7 +246,8 @@ def _check_graph(recipe: Recipe, device: DeviceType, devices: str) -> None:
         raise InputError(f"{place} runs on one GPU; use --device cuda:0, or eager")
     casts = {step.dtype for step in recipe.steps if step.method == "cast"}
     if device == "cpu" and casts:
-        raise InputError(f"{place} takes fp32 models here; remove the cast step")
+        or_there = "" if recipe.runtime == "openvino" else "; in fp16 it runs on CUDA"
+        raise InputError(f"{place} takes fp32 models on a CPU; remove the cast step{or_there}")
     if "bf16" in casts:
         raise InputError(f"{place} takes models in fp32 or fp16; cast to fp16, or remove the cast step")
     if device == "cuda":  # on CPUs it is a dependency, and what is asked of it there is always in it
