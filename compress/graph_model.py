@@ -129,6 +129,8 @@ class OnnxModel(GraphModel):
 
     def run(self, feeds: Mapping[str, torch.Tensor]) -> torch.Tensor:
         """Logits of the graph's inputs, on its device."""
+        if self.place.device_type == "cpu":  # nothing is copied there either, and binding costs 25 us a batch
+            return torch.from_numpy(self.session.run(["logits"], {n: t.numpy() for n, t in feeds.items()})[0])
         return providers.run(self.session, feeds, self.place)
 
     def remark(self) -> str:
