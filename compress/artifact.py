@@ -22,13 +22,13 @@ from typing import Any, Literal
 
 import torch
 
-from compress import __version__
+from compress import __version__, providers
 from compress.bundle import Bundle
 from compress.config import InputError
-from compress.formats import GRAPHS, ROWS
+from compress.formats import GRAPHS, PLAIN_RUNTIMES, ROWS
 from compress.graph import FILE as ONNX_FILE
-from compress.graph import GraphModel, OnnxModel
-from compress.packing import settings_of
+from compress.graph_model import GraphModel, OnnxModel
+from compress.providers import Place, Shapes
 from compress.skeleton import Contents, auto_class, contents, empty_model, fill, is_plain
 from compress.workloads import TaskName, task_of
 
@@ -37,7 +37,8 @@ MANIFEST = "manifest.json"
 WEIGHTS = "compress.safetensors"
 Kind = Literal["transformers", "onnx", "openvino"]
 LIBRARIES = (
-    "torch", "transformers", "safetensors", "onnxruntime", "openvino", "bitsandbytes", "torchao", "optimum-quanto",
+    "torch", "transformers", "safetensors", "onnxruntime", "onnxruntime-gpu", "openvino", "bitsandbytes", "torchao",
+    "optimum-quanto",
 )  # fmt: skip
 
 
@@ -170,7 +171,7 @@ def _read_model(path: Path, manifest: Manifest, device: torch.device, trust_remo
         return model.to(device).eval()
     config = AutoConfig.from_pretrained(path, trust_remote_code=trust_remote_code, local_files_only=True)
     if manifest.kind == "onnx":
-        return OnnxModel(path / ONNX_FILE, config).eval()
+        return OnnxModel(path / ONNX_FILE, config, place=_place(manifest, device)).opened().eval()
     if manifest.kind == "openvino":
         from compress.openvino_graph import FILE, OpenVinoModel
 
@@ -188,14 +189,37 @@ def _read_model(path: Path, manifest: Manifest, device: torch.device, trust_remo
 
 def _check_device(path: Path, manifest: Manifest, device: torch.device) -> None:
     """Raises InputError when the artifact's format does not exist on the device."""
-    if manifest.kind in GRAPHS and device.type != "cpu":
-        raise InputError(f"{path}: a graph of {GRAPHS[manifest.kind]}, which runs on cpu; got device {device}")
-    for entry in settings_of(manifest.layers).values():
+    if manifest.kind in GRAPHS:
+        runtime = _runtime(manifest)
+        able = [kind for kind, runtimes in PLAIN_RUNTIMES.items() if runtime in runtimes]
+        if device.type not in able:
+            raise InputError(f"{path}: a graph of {runtime}, which runs on {' and '.join(able)}; got device {device}")
+    for entry in manifest.layers.values():
+        if "backend" not in entry:
+            continue
         pair = (entry["format"], entry["backend"])
         if not any((row.format, row.backend, row.device) == (*pair, device.type) for row in ROWS):
             raise InputError(
                 f"{path}: {pair[0]} through {pair[1]} does not exist on {device.type}; quantize again for it"
             )
+    if manifest.kind == "onnx":
+        try:
+            providers.check(_runtime(manifest), device.type)
+        except InputError as error:
+            raise InputError(f"{path}: {error}") from None
+
+
+def _runtime(manifest: Manifest) -> str:
+    """What executes an exported graph."""
+    return str(manifest.extra.get("runtime", GRAPHS[manifest.kind][0]))
+
+
+def _place(manifest: Manifest, device: torch.device) -> Place:
+    """Where an ONNX graph is to be executed, as its manifest says."""
+    shapes = manifest.extra.get("shapes")
+    half = manifest.layers.get("", {}).get("dtype") == "fp16"
+    known = None if shapes is None else Shapes(tuple(shapes["usual"]), tuple(shapes["most"]))
+    return Place(_runtime(manifest), str(device), half, known)
 
 
 def _refuse_foreign(path: Path) -> None:

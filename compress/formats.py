@@ -14,7 +14,7 @@ Format = Literal[
     "int8", "int8_static", "int8_weight", "llm_int8", "fp8", "nf4", "fp4", "int4", "int3", "int2", "ternary", "binary"
 ]
 Backend = Literal["onnxruntime", "openvino", "torchao", "bitsandbytes", "quanto", "torch"]
-Runtime = Literal["eager", "compile", "onnxruntime", "openvino"]
+Runtime = Literal["eager", "compile", "onnxruntime", "tensorrt", "openvino"]
 DeviceType = Literal["cpu", "cuda"]
 
 BITS: dict[str, int] = {
@@ -82,12 +82,13 @@ ROWS: tuple[Row, ...] = (
     Row("int4", "cpu", "openvino", "openvino", "dequantized", "weights become bf16 or fp32 inside the product"),
 )
 
-GRAPHS: dict[str, Runtime] = {"onnx": "onnxruntime", "openvino": "openvino"}
-"""Kind of an exported graph -> what executes it, on the CPU only."""
+GRAPHS: dict[str, tuple[Runtime, ...]] = {"onnx": ("onnxruntime", "tensorrt"), "openvino": ("openvino",)}
+"""Kind of an exported graph -> what can execute it; `auto` is the first."""
+GRAPH_RUNTIMES = frozenset(runtime for those in GRAPHS.values() for runtime in those)
 
 PLAIN_RUNTIMES: dict[DeviceType, tuple[Runtime, ...]] = {
     "cpu": ("eager", "compile", "onnxruntime", "openvino"),
-    "cuda": ("eager", "compile"),
+    "cuda": ("eager", "compile", "onnxruntime", "tensorrt"),
 }
 """Runtimes of a model that is not quantized; `auto` is eager, so that a row shows the step alone."""
 

@@ -1,4 +1,4 @@
-"""Exported graphs: a transformers model as an ONNX file, and such a file as a module that answers like the model.
+"""Exported graphs: a transformers model as an ONNX file, and such a file with int8 products.
 
     model --export--> model.onnx --quantize_graph--> model.onnx, either one opened as an OnnxModel
 
@@ -11,144 +11,25 @@ import ast
 import contextlib
 import inspect
 import io
-import json
 import logging
-import os
-import re
 import shutil
 import warnings
-import weakref
-from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, cast
 
 import torch
 from torch import nn
 
 from compress.config import InputError
-from compress.files import passing, scratch
+from compress.files import scratch
+from compress.graph_model import OnnxModel
 from compress.progress import bar
+from compress.providers import Place
 
 FILE = "model.onnx"
 EXTERNAL_BYTES = 1_800_000_000  # a protobuf holds 2 GiB; beyond this the weights go to a file beside it
 TEXT_INPUTS = ("input_ids", "attention_mask", "token_type_ids")
-
-
-class GraphModel(nn.Module, ABC):
-    """An exported graph as a module: takes a batch of tensors, returns a ModelOutput with logits."""
-
-    kind: Literal["onnx", "openvino"]
-    """What an artifact calls it, and the runtime that executes it."""
-    inputs: tuple[str, ...]
-
-    def __init__(self, path: Path, config: Any, temporary: bool = False) -> None:
-        """`temporary`: the graph's folder goes when this object does."""
-        super().__init__()
-        if temporary:
-            weakref.finalize(self, shutil.rmtree, Path(path).parent, ignore_errors=True)
-        self.path = Path(path)
-        self.config = config
-        self.device = torch.device("cpu")
-        self.dtype = torch.float32
-
-    def files(self) -> list[Path]:
-        """The graph's files: all that it takes to open it again."""
-        return sorted(self.path.parent.glob(f"{self.path.stem}.*"))
-
-    @abstractmethod
-    def run(self, feeds: Mapping[str, Any]) -> Any:
-        """Logits as an array, of inputs as arrays."""
-
-    @abstractmethod
-    def operator_seconds(self, batch: Mapping[str, torch.Tensor]) -> dict[str, float]:
-        """Operator -> seconds, from the runtime's own profile of a few batches."""
-
-    @abstractmethod
-    def weights(self) -> Iterator[Any]:
-        """Every floating-point weight that a product takes, as an array."""
-
-    def forward(self, *args: torch.Tensor, **batch: torch.Tensor) -> Any:
-        """Logits of a batch. Masks that are left out mean: every token counts; labels and the like are ignored."""
-        from transformers.utils import ModelOutput
-
-        return ModelOutput(logits=torch.from_numpy(self.run(self.feeds(args, batch))))
-
-    def feeds(self, args: tuple[torch.Tensor, ...], batch: Mapping[str, torch.Tensor]) -> dict[str, Any]:
-        """The graph's inputs as arrays."""
-        batch = {**dict(zip(self.inputs, args, strict=False)), **batch}
-        first = batch[self.inputs[0]]
-        feeds = {}
-        for name in self.inputs:
-            value = batch.get(name)
-            if value is None:
-                value = torch.ones_like(first) if name == "attention_mask" else torch.zeros_like(first)
-            feeds[name] = value.detach().numpy()
-        return feeds
-
-
-def pinned_cores() -> list[int]:
-    """The cores that OpenMP is pinned to while measuring; none elsewhere."""
-    return [int(core) for core in re.findall(r"\{(\d+)\}", os.environ.get("OMP_PLACES", ""))]
-
-
-class OnnxModel(GraphModel):
-    """An ONNX graph under onnxruntime."""
-
-    kind: Literal["onnx", "openvino"] = "onnx"
-
-    def __init__(self, path: Path, config: Any, temporary: bool = False) -> None:
-        """Opens the graph. `temporary`: its folder goes when this object does."""
-        import onnxruntime
-
-        super().__init__(path, config, temporary)
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = torch.get_num_threads()  # as many as torch has, so that comparisons are fair
-        cores = pinned_cores()
-        if 1 < options.intra_op_num_threads <= len(cores):
-            # OpenMP is pinned while measuring; threads made here would all inherit the first one's core
-            pins = ";".join(str(core + 1) for core in cores[1 : options.intra_op_num_threads])  # counted from 1
-            options.add_session_config_entry("session.intra_op_thread_affinities", pins)
-        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
-        options.log_severity_level = 3
-        self._options = options
-        self.session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-        self.inputs = tuple(item.name for item in self.session.get_inputs())
-
-    def run(self, feeds: Mapping[str, Any]) -> Any:
-        """Logits as an array, of inputs as arrays."""
-        return self.session.run(["logits"], feeds)[0]
-
-    def weights(self) -> Iterator[Any]:
-        """Every floating-point weight that a product takes, as an array."""
-        import onnx
-
-        graph = onnx.load(str(self.path)).graph
-        taken = {name for node in graph.node if node.op_type in ("MatMul", "Gemm", "Conv") for name in node.input[1:2]}
-        for tensor in graph.initializer:
-            if tensor.name in taken and tensor.data_type == onnx.TensorProto.FLOAT:
-                yield onnx.numpy_helper.to_array(tensor)
-
-    def operator_seconds(self, batch: Mapping[str, torch.Tensor]) -> dict[str, float]:
-        """Node type -> seconds, from onnxruntime's own trace of three batches."""
-        import onnxruntime
-
-        with passing("profile") as folder:
-            options = self._options
-            options.enable_profiling, options.profile_file_prefix = True, str(Path(folder) / "trace")
-            try:
-                session = onnxruntime.InferenceSession(str(self.path), options, providers=["CPUExecutionProvider"])
-                for _ in range(3):
-                    session.run(["logits"], self.feeds((), batch))
-                events: list[dict[str, Any]] = json.loads(Path(session.end_profiling()).read_text())
-            finally:
-                options.enable_profiling = False
-        spent: dict[str, float] = {}
-        for event in events:
-            if event.get("cat") == "Node" and event["name"].endswith("_kernel_time"):
-                kind = event["args"].get("op_name", event["name"])
-                spent[kind] = spent.get(kind, 0.0) + float(event["dur"]) / 1e6
-        return spent
 
 
 class _Logits(nn.Module):
@@ -166,16 +47,10 @@ class _Logits(nn.Module):
 
 
 def export(model: Any, folder: Path) -> Path:
-    """The path of `model` as an ONNX file in `folder`, fp32, batch and sequence dynamic.
+    """The path of `model` as an ONNX file in `folder`, in the model's own precision, batch and sequence dynamic.
 
-    Raises InputError for a model that is not fp32 or that the exporter cannot trace.
+    Raises InputError for a model that the exporter cannot trace.
     """
-    dtypes = {p.dtype for p in model.parameters()}
-    if dtypes != {torch.float32}:
-        raise InputError(
-            f"onnxruntime: the model holds {', '.join(sorted(str(d).removeprefix('torch.') for d in dtypes))}; "
-            "expected float32; leave out the cast step, or take another runtime"
-        )
     inputs = example_inputs(model)
     sequence = "pixel_values" not in inputs
     dynamic = torch.export.Dim.DYNAMIC
@@ -205,14 +80,32 @@ def export(model: Any, folder: Path) -> Path:
     return path
 
 
-def exported(model: Any) -> OnnxModel:
-    """The model as a graph in a temporary folder, which lasts as long as the object."""
+def exported(model: Any, runtime: str = "onnxruntime", device: torch.device | None = None) -> OnnxModel:
+    """The model as a graph in a temporary folder, which lasts as long as the object, for a runtime on a device.
+
+    Raises InputError for a model that is neither in fp32 nor, on a GPU, in fp16.
+    """
+    half = _is_half(model, on_gpu=device is not None and device.type == "cuda")
     folder = scratch("onnx")
     try:
-        return OnnxModel(export(model, folder), model.config, temporary=True)
+        # traced on the CPU, whatever it is for: a graph knows no device
+        file = export(model.cpu(), folder)
+        return OnnxModel(file, model.config, temporary=True, place=Place(runtime, str(device or "cpu"), half))
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
         raise
+
+
+def _is_half(model: Any, on_gpu: bool) -> bool:
+    """Whether a model is in fp16 and not in fp32. Raises InputError for all others, and for fp16 on the CPU."""
+    dtypes = {p.dtype for p in model.parameters()}
+    if dtypes == {torch.float16} and on_gpu:
+        return True
+    if dtypes == {torch.float32}:
+        return False
+    held = ", ".join(sorted(str(dtype).removeprefix("torch.") for dtype in dtypes))
+    expected = "float32 or float16; cast to fp16" if on_gpu else "float32; leave out the cast step"
+    raise InputError(f"onnxruntime: the model holds {held}; expected {expected}, or take another runtime")
 
 
 def quantize_graph(model: OnnxModel, layers: Collection[str], per_channel: bool) -> OnnxModel:

@@ -22,7 +22,7 @@ from compress.config import InputError
 from compress.energy import Absent, Meter, find_meter, gpus_of
 from compress.errors import NotWritten, gathered
 from compress.files import passing
-from compress.formats import BATCH_DEPENDENT, GRAPHS
+from compress.formats import BATCH_DEPENDENT, GRAPH_RUNTIMES
 from compress.job import Job, Spec, write_job
 from compress.locks import locked, measuring_lock
 from compress.measure import machine as machines
@@ -32,6 +32,7 @@ from compress.quiet import quiet_transformers
 from compress.ranks import end_training, processes, rank
 from compress.recipe import Recipe, Settings
 from compress.result import Machine, Result
+from compress.steps import Cast
 from compress.workloads import live
 
 if TYPE_CHECKING:
@@ -260,8 +261,6 @@ def _spec(item: Built) -> Spec:
 
 def _references(items: Sequence[Built], machine: Machine, scratch: Path) -> list[Spec]:
     """fp32 eager; half precision eager where native; the dense model under every other runtime the recipes use."""
-    import torch
-
     from compress import transform
     from compress.devices import computes_bf16, pick
 
@@ -273,16 +272,21 @@ def _references(items: Sequence[Built], machine: Machine, scratch: Path) -> list
     found = [reference("fp32 eager", None, "fp32", "eager")]
     if half is not None:
         found.append(reference(f"{half} eager", None, half, "eager"))
-    for runtime in sorted({item.manifest.extra["runtime"] for item in items} - {"eager"}):
-        if runtime in GRAPHS.values():
-            dense = Recipe(name="dense", runtime=runtime)
-            folder = scratch / f"dense-{runtime}"
-            transform.build(
-                dense, items[0].found, torch.device("cpu"), folder, scratch / "work", Absent("reference"), ""
-            )
-            dtype = half if half is not None and runtime == "openvino" else "fp32"
+    wanted = {(str(item.manifest.extra["runtime"]), _graph_dtype(item)) for item in items}
+    for runtime, cast in sorted(pair for pair in wanted if pair[0] != "eager"):
+        if runtime in GRAPH_RUNTIMES:
+            dense = Recipe(name="dense", runtime=runtime, steps=(Cast(dtype="fp16"),) if cast == "fp16" else ())
+            folder = scratch / f"dense-{cast}-{runtime}"
+            transform.build(dense, items[0].found, device, folder, scratch / "work", Absent("reference"), "")
+            dtype = half if half is not None and runtime == "openvino" else cast
             found.append(reference(f"{dtype} {runtime}", str(folder), dtype, runtime))
         else:
             dtype = half if half is not None and device.type == "cuda" else "fp32"
             found.append(reference(f"{dtype} {runtime}", None, dtype, runtime))
     return found
+
+
+def _graph_dtype(item: Built) -> str:
+    """Precision of what a recipe's graph left in floating point; that of the dense graph beside it. fp32 for others."""
+    graph = item.manifest.extra["runtime"] in GRAPH_RUNTIMES
+    return str(item.manifest.layers.get("", {}).get("dtype", "fp32")) if graph else "fp32"

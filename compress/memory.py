@@ -10,10 +10,11 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from compress.formats import GRAPHS
+from compress.formats import GRAPH_RUNTIMES
 from compress.job import Job, Spec
 
 REASON = "memory is read from /proc, which this system does not have"
+UNSEEN = "onnxruntime takes a GPU's memory by itself, where torch does not count it"
 
 
 def measure_memory(job: Job) -> dict[str, dict[str, Any]]:
@@ -21,7 +22,8 @@ def measure_memory(job: Job) -> dict[str, dict[str, Any]]:
     if not Path("/proc/self/clear_refs").exists() or not hasattr(os, "fork"):
         return {}
     _import_libraries(job)
-    return {spec.name: _forked(spec, job) for spec in job.runners}
+    unseen = GRAPH_RUNTIMES if job.device.startswith("cuda") else ()
+    return {s.name: {"reason": UNSEEN} if s.runtime in unseen else _forked(s, job) for s in job.runners}
 
 
 def _import_libraries(job: Job) -> None:
@@ -31,8 +33,9 @@ def _import_libraries(job: Job) -> None:
 
     from compress import artifact, runtimes, skeleton  # noqa: F401
 
-    for library in {spec.runtime for spec in job.runners} & set(GRAPHS.values()):
-        import_module(library)
+    if not job.device.startswith("cuda"):
+        for library in {spec.runtime for spec in job.runners} & GRAPH_RUNTIMES:
+            import_module(library)
     trusted = job.workload.trust_remote_code
     try:
         config = transformers.AutoConfig.from_pretrained(job.source.model, trust_remote_code=trusted)

@@ -20,7 +20,8 @@ import torch
 from compress.config import InputError
 from compress.devices import computes_bf16
 from compress.files import scratch
-from compress.graph import GraphModel, OnnxModel, layer_of, pinned_cores
+from compress.graph import layer_of
+from compress.graph_model import GraphModel, OnnxModel, pinned_cores
 from compress.progress import bar
 
 FILE = "model.xml"
@@ -35,7 +36,6 @@ class OpenVinoModel(GraphModel):
         """Opens the graph. `temporary`: its folder goes when this object does."""
         super().__init__(path, config, temporary)
         self._request = self._compiled(profiled=False)
-        self.inputs = tuple(port.get_any_name() for port in self._request.model_inputs)
 
     def _compiled(self, profiled: bool) -> Any:
         """A request to the graph, compiled for this CPU with as many threads as torch has."""
@@ -52,9 +52,14 @@ class OpenVinoModel(GraphModel):
         with _free_to_roam():
             return openvino.Core().compile_model(str(self.path), "CPU", options).create_infer_request()
 
-    def run(self, feeds: Mapping[str, Any]) -> Any:
-        """Logits as an array, of inputs as arrays."""
-        return self._request.infer(feeds)["logits"]
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """Names of the graph's inputs, in its order."""
+        return tuple(port.get_any_name() for port in self._request.model_inputs)
+
+    def run(self, feeds: Mapping[str, torch.Tensor]) -> torch.Tensor:
+        """Logits of the graph's inputs."""
+        return torch.from_numpy(self._request.infer(_arrays(feeds))["logits"])
 
     def weights(self) -> Iterator[Any]:
         """Every floating-point weight that a product takes, as an array."""
@@ -70,7 +75,7 @@ class OpenVinoModel(GraphModel):
         """`operator:kernel` -> seconds, from OpenVINO's own counters of one batch after a warm one."""
         request = self._compiled(profiled=True)
         for _ in range(2):
-            request.infer(self.feeds((), batch))
+            request.infer(_arrays(self.feeds((), batch)))
         spent: dict[str, float] = {}
         for node in request.profiling_info:
             seconds = node.real_time.total_seconds()
@@ -78,6 +83,10 @@ class OpenVinoModel(GraphModel):
                 key = f"{node.node_type}:{node.exec_type}"
                 spent[key] = spent.get(key, 0.0) + seconds
         return spent
+
+
+def _arrays(feeds: Mapping[str, torch.Tensor]) -> dict[str, Any]:
+    return {name: tensor.numpy() for name, tensor in feeds.items()}
 
 
 @contextlib.contextmanager
@@ -120,7 +129,7 @@ def quantize_static(
 
         graph = nncf.quantize(
             openvino.Core().read_model(str(model.path)),
-            nncf.Dataset(list(batches), lambda batch: model.feeds((), batch)),
+            nncf.Dataset(list(batches), lambda batch: _arrays(model.feeds((), batch))),
             subset_size=len(batches),
             model_type=nncf.ModelType.TRANSFORMER,
             ignored_scope=nncf.IgnoredScope(

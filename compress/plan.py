@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from compress import metrics, result_files
+from compress import metrics, providers, result_files
 from compress.child import threads
 from compress.config import InputError, digest
 from compress.energy import Absent, find_meter, gpus_of
-from compress.formats import GRAPHS, DeviceType, choose
+from compress.formats import GRAPH_RUNTIMES, PLAIN_RUNTIMES, DeviceType, choose
 from compress.measure import machine as machines
 from compress.progress import say
 from compress.ranks import processes
@@ -208,7 +208,7 @@ def _check_pairs(recipe: Recipe, machine: Machine) -> None:
     for index, step in enumerate(recipe.steps):
         runtime = recipe.runtime
         for part in step.parts if step.method == "quantize" else ():
-            if runtime in GRAPHS.values() and runtime != recipe.runtime:
+            if runtime in GRAPH_RUNTIMES and runtime != recipe.runtime:
                 raise InputError(
                     f"{recipe.name} steps.{index} overrides: {runtime} quantizes a whole graph at once; give a backend "
                     "that replaces layers (torchao, bitsandbytes, quanto, torch), or exclude those layers"
@@ -224,17 +224,37 @@ def _check_pairs(recipe: Recipe, machine: Machine) -> None:
                 ).runtime
             except InputError as error:
                 raise InputError([f"{recipe.name} steps.{index}: {problem}" for problem in error.problems]) from None
-    if recipe.attention != "auto" and runtime in GRAPHS.values():
+    if recipe.attention != "auto" and runtime in GRAPH_RUNTIMES:
         raise InputError(
             f"{recipe.name} attention: {runtime} computes attention in its own way; leave it out, or take eager"
         )
-    if recipe.runtime in GRAPHS.values():
-        if device == "cuda":
-            raise InputError(
-                f"{recipe.name} runtime: {recipe.runtime} runs on the CPU only; use eager or compile, or --device cpu"
-            )
-        if any(step.method == "cast" for step in recipe.steps):
-            raise InputError(f"{recipe.name} runtime: {recipe.runtime} takes fp32 models here; remove the cast step")
+    if recipe.runtime in GRAPH_RUNTIMES:
+        _check_graph(recipe, device, machine.device)
+
+
+def _check_graph(recipe: Recipe, device: DeviceType, devices: str) -> None:
+    """Refuses what the recipe's runtime of exported graphs cannot do on these devices."""
+    place = f"{recipe.name} runtime: {recipe.runtime}"
+    if recipe.runtime not in PLAIN_RUNTIMES[device]:
+        other = (
+            "the CPU only; use eager or compile, or --device cpu"
+            if device == "cuda"
+            else "CUDA only; use onnxruntime or openvino, or --device cuda"
+        )
+        raise InputError(f"{place} runs on {other}")
+    if "," in devices:
+        raise InputError(f"{place} runs on one GPU; use --device cuda:0, or eager")
+    casts = {step.dtype for step in recipe.steps if step.method == "cast"}
+    if device == "cpu" and casts:
+        or_there = "" if recipe.runtime == "openvino" else "; in fp16 it runs on CUDA"
+        raise InputError(f"{place} takes fp32 models on a CPU; remove the cast step{or_there}")
+    if "bf16" in casts:
+        raise InputError(f"{place} takes models in fp32 or fp16; cast to fp16, or remove the cast step")
+    if device == "cuda":  # on CPUs it is a dependency, and what is asked of it there is always in it
+        try:
+            providers.check(recipe.runtime, device)
+        except InputError as error:
+            raise InputError(f"{recipe.name} runtime: {error}") from None
 
 
 def check_writable(folder: Path, option: str) -> None:

@@ -106,7 +106,7 @@ class Recipe(Config):
     """What is done to the model, in this order; none leaves it dense."""
     order: Literal["given", "search"] = "given"
     """Take the steps as written; or try every order that can work, each a row of its own, at most 6 of them."""
-    runtime: Literal["auto", "eager", "compile", "onnxruntime", "openvino"] = "auto"
+    runtime: Literal["auto", "eager", "compile", "onnxruntime", "tensorrt", "openvino"] = "auto"
     """What executes the model; auto takes what the format needs, and eager for plain models."""
     attention: Literal["auto", "eager", "sdpa", "flash_attention_2"] = "auto"
     """How attention is computed: in plain operators, by torch's fused kernel, or by the flash-attn package (half

@@ -20,7 +20,7 @@ from compress import flipped
 from compress.energy import Absent, Meter, find_meter, nvml, several
 from compress.energy.sampler import Sampler, facts, idle, steady_idle
 from compress.files import write_atomic
-from compress.formats import GRAPHS
+from compress.formats import GRAPH_RUNTIMES
 from compress.job import Job, Spec, read_job
 from compress.progress import bar, say, track
 from compress.quiet import quiet_libraries, quiet_transformers
@@ -28,7 +28,6 @@ from compress.runners import Shelf, crowded, timing_batches
 from compress.startup import seldom_collect
 from compress.workloads import OperatingPoint, source, task_of
 
-EVALUATION_BATCH = 32
 SENSITIVITY_BATCHES = (1, 32)
 TIMING_BATCHES = 8  # different real texts in turn, so that no cache sees one batch only
 IDLE_S = 2.0
@@ -113,7 +112,7 @@ def _clock_offset_ns() -> int:
 
 def _able(live: Sequence[Spec], point: OperatingPoint) -> tuple[list[Spec], list[Spec]]:
     """Runners that can be measured at a point, and those that cannot: exported graphs do not generate."""
-    unable = [spec for spec in live if point.generate is not None and spec.runtime in GRAPHS.values()]
+    unable = [spec for spec in live if point.generate is not None and spec.runtime in GRAPH_RUNTIMES]
     return [spec for spec in live if spec not in unable], unable
 
 
@@ -156,7 +155,7 @@ def _evaluate(shelf: Shelf, spec: Spec, job: Job, measured: Measured) -> Any:
     runner = shelf.take(spec)
     task = task_of(job.workload.task)
     examples = source.load_examples(job.source, "test", runner.processor, runner.model.config, limit=job.limit)
-    batch_size = job.workload.headline_point.batch_size if spec.batch_dependent else EVALUATION_BATCH
+    batch_size = job.workload.headline_point.batch_size if spec.batch_dependent else accuracy.BATCH
 
     def evaluate(size: int) -> accuracy.Evaluation:
         return accuracy.evaluate(runner.model, task, examples, runner.processor, job.devices[0], size, spec.name)

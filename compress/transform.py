@@ -2,7 +2,7 @@
 
 import copy
 import time
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,13 +16,15 @@ from compress.devices import pick
 from compress.energy import Absent, Meter
 from compress.energy.spending import Span, begin, end, recorded, spending
 from compress.layers import WeightLayer
+from compress.measure.accuracy import BATCH
 from compress.measure.size import parameter_counts
 from compress.methods import apply_step
 from compress.progress import say
+from compress.providers import Shapes
 from compress.ranks import rank
 from compress.recipe import Recipe
 from compress.steps import Step
-from compress.workloads import TaskName, live, source
+from compress.workloads import TaskName, Workload, live, source
 
 if TYPE_CHECKING:
     import datasets
@@ -61,6 +63,8 @@ def apply(
     `dataset` holds training examples (columns text and label, image and label, or text) for steps that need them.
     """
     place = pick(device) if device else next(model.parameters()).device
+    if recipe.runtime == "tensorrt":
+        raise InputError("apply with runtime tensorrt: its engines are made for a workload's shapes; use run")
     task = task_of_model(model)
 
     def train() -> "datasets.Dataset":
@@ -145,6 +149,7 @@ def build(
         "runtime": bundle.runtime,
         "attention": recipe.attention,
         "padded_to": padded_to,
+        "shapes": asdict(shapes_of(found.workload)) if bundle.runtime == "tensorrt" else None,
         "transform": recorded(total, steps),
         "notes": [*bundle.notes, *padding],
         "parameters": counts[0],
@@ -152,6 +157,14 @@ def build(
     }
     if rank() == 0:
         artifact.save(bundle, folder, extra)
+
+
+def shapes_of(workload: Workload) -> Shapes:
+    """What a TensorRT engine must take: batches of evaluation and of every point, and the headline's most often."""
+    points = [workload.headline_point, *workload.points]
+    usual = workload.headline_point
+    length = None if usual.sequence_length is None else workload.max_length
+    return Shapes((usual.batch_size, usual.sequence_length), (max(BATCH, *(p.batch_size for p in points)), length))
 
 
 def _metered_step(bundle: Bundle, step: Step, meter: Meter | Absent, place: str) -> tuple[Bundle, int, Span]:

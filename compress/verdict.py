@@ -81,7 +81,9 @@ def runtime_reference(result: Result) -> str | None:
     if result.runtime in ("", "eager"):
         return None
     names = [r.name for r in result.references if r.name.endswith(f" {result.runtime}") and not r.verdict_reference]
-    return names[0] if names else None
+    cast = [step.get("dtype") for step in result.recipe.get("steps", ()) if step.get("method") == "cast"]
+    own = f"{cast[-1] if cast else 'fp32'} {result.runtime}"  # graphs of both precisions may be in one session
+    return own if own in names else names[0] if names else None
 
 
 def same_point(one: Point, other: Point) -> bool:

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import onnxruntime
 import pytest
 import torch
 from torch.sparse import SparseSemiStructuredTensor
@@ -88,6 +89,47 @@ def test_fixed_shapes_run_as_cuda_graphs() -> None:
         found = kernels.label(compiled, batch, "cuda:0", low_bit=False)
     torch.testing.assert_close(answer, plain, atol=1e-3, rtol=1e-3)
     assert found.label == "real"
+
+
+PROVIDERS = {"onnxruntime": "CUDAExecutionProvider", "tensorrt": "TensorrtExecutionProvider"}
+
+
+def skip_without(runtime: str) -> None:
+    if PROVIDERS[runtime] not in onnxruntime.get_available_providers():
+        pytest.skip(f"this onnxruntime has no {PROVIDERS[runtime]}")
+
+
+@pytest.mark.parametrize("dtype", ["fp32", "fp16"])
+def test_a_graph_on_cuda_answers_like_the_model_and_its_tensors_stay_there(dtype: str) -> None:
+    skip_without("onnxruntime")
+    steps = [{"method": "cast", "dtype": dtype}] if dtype == "fp16" else []
+    model = wide_bert().cuda()  # type: ignore[attr-defined]
+    graph = apply(Recipe.model_validate({"steps": steps, "runtime": "onnxruntime"}), model, tokenizer())
+    for texts in (16, 3, 16):  # made on torch's stream right before the graph reads them
+        batch = {k: v.cuda() for k, v in tokenizer()(["the film was great"] * texts, return_tensors="pt").items()}
+        answer = graph(**batch).logits
+        assert answer.device == batch["input_ids"].device
+        with torch.no_grad():
+            expected = model(**batch).logits
+        close = 0.02 if dtype == "fp16" else 1e-4  # without TF32 on either side
+        torch.testing.assert_close(answer.float(), expected, atol=close, rtol=close)
+    found = kernels.label(graph, batch, "cuda:0", low_bit=False)
+    print(found)
+    assert found.label == "real"
+    assert found.evidence  # torch's profiler sees the kernels that onnxruntime launches
+
+
+@pytest.mark.parametrize("runtime", PROVIDERS)
+def test_a_whole_run_of_a_graph_on_cuda(runtime: str, workload: Path, tmp_path: Path) -> None:
+    skip_without(runtime)
+    change = ("--set", f"runtime={runtime}") if runtime != "onnxruntime" else ()
+    command = ("run", "onnxruntime_fp16", *change, "--workload", workload, *QUICK, "--device", "cuda")
+    done = compress(*command, cwd=tmp_path, started=True)
+    assert done.returncode == 0, done.stderr
+    (path,) = (tmp_path / "results" / "my").glob("*.json")
+    row = result_files.read(path)
+    assert row.runtime == runtime
+    assert f"fp16 {runtime}" in {each.name for each in row.references}
 
 
 def test_the_meter_is_the_boards_own_counter_and_it_moves_under_load() -> None:

@@ -15,7 +15,8 @@ from torch import nn
 
 from compress import runtimes
 from compress.config import InputError
-from compress.graph import OnnxModel, export
+from compress.graph import export
+from compress.graph_model import OnnxModel
 from compress.measure import kernels
 from compress.methods import apply_step
 from compress.openvino_graph import OpenVinoModel
@@ -238,9 +239,10 @@ def test_plain_models_run_eager_for_auto_and_quantized_ones_what_their_row_says(
 
 
 def test_runtimes_that_do_not_exist_on_the_device_are_refused() -> None:
-    one = bundle(made_models.bert(), device=torch.device("cuda"))
-    with pytest.raises(InputError, match="onnxruntime does not exist on cuda"):
-        runtimes.finish(one, "onnxruntime")
+    with pytest.raises(InputError, match="openvino does not exist on cuda"):
+        runtimes.finish(bundle(made_models.bert(), device=torch.device("cuda")), "openvino")
+    with pytest.raises(InputError, match="tensorrt does not exist on cpu"):
+        runtimes.finish(bundle(made_models.bert()), "tensorrt")
 
 
 def test_a_graph_runs_under_onnxruntime_only(graphs: dict[str, Any]) -> None:

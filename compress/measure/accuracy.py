@@ -18,6 +18,7 @@ from compress.workloads import Task
 if TYPE_CHECKING:
     import datasets
 
+BATCH = 32  # examples at a time; those whose answers depend on it are judged at their headline point's
 RESAMPLES = 1000
 SLOW_RESAMPLES = 200  # metrics that go through a module call per resample
 

@@ -14,7 +14,7 @@ import torch
 from torch import nn
 from torch.sparse import SparseSemiStructuredTensor
 
-from compress.graph import GraphModel
+from compress.graph_model import GraphModel
 from compress.layers import WeightLayer
 from compress.quiet import silenced_stderr
 from compress.result import Kernel, Operator
@@ -40,9 +40,9 @@ CAUSES = {
 
 def label(model: Any, batch: Mapping[str, torch.Tensor], device: str, low_bit: bool) -> Kernel:
     """The label of a model and the operators that prove it. `low_bit`: its weights are stored in 8 bits or fewer."""
-    if isinstance(model, GraphModel):
+    if isinstance(model, GraphModel) and not device.startswith("cuda"):
         shares = _normalised(model.operator_seconds(batch))
-    else:
+    else:  # on a GPU a graph's own profile has the time that launching kernels takes, not theirs
         shares = _torch_shares(model, batch, device)
     evidence = sorted(shares.items(), key=lambda item: -item[1])
     integer = [(name, share) for name, share in evidence if LOW_BIT_PRODUCTS.search(name)]
@@ -54,7 +54,8 @@ def label(model: Any, batch: Mapping[str, torch.Tensor], device: str, low_bit: b
         shown |= dict(sparse[:2])
         word = "masked" if zero_share(model) > MASKED_ABOVE and not sparse else "real"
     operators = tuple(Operator(name, share) for name, share in shown.items())
-    return Kernel(word, operators, CAUSES[word])  # type: ignore[arg-type]
+    remark = model.remark() if isinstance(model, GraphModel) else ""
+    return Kernel(word, operators, "; ".join(filter(None, (CAUSES[word], remark))))  # type: ignore[arg-type]
 
 
 def zero_share(model: Any) -> float:

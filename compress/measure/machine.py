@@ -12,7 +12,8 @@ from compress.result import Machine
 
 LIBRARIES = (
     "torch", "transformers", "datasets", "accelerate", "optimum", "optimum-quanto", "bitsandbytes", "torchao",
-    "torch-pruning", "onnx", "onnxruntime", "onnxscript", "openvino", "nncf", "numpy", "tokenizers", "safetensors",
+    "torch-pruning", "onnx", "onnxruntime", "onnxruntime-gpu", "tensorrt", "onnxscript", "openvino", "nncf", "numpy",
+    "tokenizers", "safetensors",
 )  # fmt: skip
 
 

@@ -20,7 +20,9 @@ from compress.verdict import MEASURED, point_name
 MANIFEST = "manifest.json"
 CARD = "README.md"
 said = text.markdown
-LIBRARIES = ("torch", "transformers", "onnxruntime", "openvino", "bitsandbytes", "torchao", "optimum-quanto")
+LIBRARIES = (
+    "torch", "transformers", "onnxruntime", "onnxruntime-gpu", "openvino", "bitsandbytes", "torchao", "optimum-quanto",
+)  # fmt: skip
 
 
 def write_card(result: Result, artifact: Path) -> Path:

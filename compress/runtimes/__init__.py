@@ -1,23 +1,27 @@
 """Runtimes: what executes a finished model. `eager` is torch as it comes.
 
-`finish` brings a bundle into the form that its runtime saves (a graph for onnxruntime and openvino); `prepare` makes a
-loaded model ready to be measured under one.
+`finish` brings a bundle into the form that its runtime saves (a graph for onnxruntime, tensorrt and openvino);
+`prepare` makes a loaded model ready to be measured under one.
 """
 
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from compress import providers
 from compress.bundle import Bundle
 from compress.config import InputError
 from compress.devices import computes_bf16
-from compress.formats import GRAPHS, PLAIN_RUNTIMES
-from compress.graph import GraphModel, exported
+from compress.formats import GRAPHS, PLAIN_RUNTIMES, DeviceType
+from compress.graph import exported
+from compress.graph_model import GraphModel
 from compress.runtimes.padded import Padded
 from compress.runtimes.sparse import take_sparse_kernels
 
 if TYPE_CHECKING:
     from compress.artifact import Manifest
+
+MAY_ROUND = "tensorrt: products of fp32 may be computed in TF32, as TensorRT allows by itself"
 
 
 def finish(bundle: Bundle, runtime: str) -> Bundle:
@@ -26,18 +30,23 @@ def finish(bundle: Bundle, runtime: str) -> Bundle:
     A model that no step has quantized takes eager for auto. Raises InputError for a runtime that cannot execute it.
     """
     if isinstance(bundle.model, GraphModel):
-        own = GRAPHS[bundle.model.kind]
+        own = GRAPHS[bundle.model.kind][0]
         if runtime not in ("auto", own):
             raise InputError(f"runtime {runtime}: the model is a graph of {own}; expected that")
         return replace(bundle, runtime=own)
     settled = str(bundle.layers.get("", {}).get("runtime", "eager")) if runtime == "auto" else runtime
-    allowed = PLAIN_RUNTIMES["cuda" if bundle.device.type == "cuda" else "cpu"]
+    device: DeviceType = "cuda" if bundle.device.type == "cuda" else "cpu"
+    allowed = PLAIN_RUNTIMES[device]
     if settled not in allowed:
         raise InputError(
             f"runtime {settled} does not exist on {bundle.device.type}; expected one of {', '.join(allowed)}"
         )
-    if settled == "onnxruntime":
-        return replace(bundle, model=exported(bundle.model).eval(), runtime=settled)
+    if settled in GRAPHS["onnx"]:
+        providers.check(settled, device)
+        graph = exported(bundle.model, settled, bundle.device).eval()
+        rounded = settled == "tensorrt" and not graph.place.half
+        remarks = (MAY_ROUND,) if rounded else ()
+        return replace(bundle, model=graph, runtime=settled, notes=(*bundle.notes, *remarks))
     if settled == "openvino":
         from compress.openvino_graph import converted
 
@@ -79,7 +88,7 @@ def _take_attention(model: Any, attention: str) -> None:
     """Has the model compute attention so. transformers only warns where it cannot, so what came of it is looked at."""
     place = f"attention {attention}"
     if isinstance(model, GraphModel):
-        raise InputError(f"{place}: {GRAPHS[model.kind]} computes attention in its own way; leave it out")
+        raise InputError(f"{place}: {GRAPHS[model.kind][0]} computes attention in its own way; leave it out")
     try:
         model.set_attn_implementation(attention)
     except (ImportError, ValueError) as error:

@@ -1,0 +1,324 @@
+"""onnxruntime's providers: the one that is asked for computes, or an error says why not; tensors stay where they are.
+
+No GPU is needed: providers that are not here are faked by name, and binding runs on the CPU's.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import onnxruntime
+import pytest
+import torch
+
+from compress import artifact, devices, harness, memory, providers, runtimes, transform
+from compress.config import InputError
+from compress.graph import exported
+from compress.graph_model import OnnxModel
+from compress.job import Spec
+from compress.methods import apply_step
+from compress.plan import Options, _check_pairs, _fitting
+from compress.providers import Place, Shapes
+from compress.recipe import Recipe
+from compress.steps import Cast, Quantize
+from compress.verdict import runtime_reference
+from compress.workloads import Workload
+from tests import factory, made_models
+from tests.made_models import bundle
+
+pytestmark = pytest.mark.usefixtures("exports_once")
+
+ON_GPU = ["CUDAExecutionProvider", "CPUExecutionProvider"]
+WITH_TENSORRT = ["TensorrtExecutionProvider", *ON_GPU]
+
+
+@pytest.fixture
+def installed(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Says which providers onnxruntime has, and which options it was given for each when it opened a graph."""
+    opened: dict[str, dict[str, str]] = {}
+
+    def fake(there: Sequence[str], got: Sequence[str] | None = None) -> dict[str, dict[str, str]]:
+        def session(path: str, options: Any, providers: Any, enable_fallback: int) -> Any:
+            assert enable_fallback == 0
+            opened.update(dict(providers))
+            return SimpleNamespace(get_providers=lambda: list(got or [name for name, _ in providers]))
+
+        monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: list(there))
+        monkeypatch.setattr(onnxruntime, "InferenceSession", session)
+        return opened
+
+    return fake
+
+
+def batch(size: int = 3, length: int = 9) -> dict[str, torch.Tensor]:
+    ids = torch.randint(4, 64, (size, length), generator=torch.Generator().manual_seed(length))
+    return {"input_ids": ids, "attention_mask": torch.ones_like(ids), "token_type_ids": torch.zeros_like(ids)}
+
+
+@pytest.fixture(scope="module")
+def graph() -> OnnxModel:
+    return exported(made_models.bert(layers=1))
+
+
+@pytest.fixture(scope="module")
+def half_graph() -> Iterator[OnnxModel]:
+    """A graph in fp16, as a GPU gets it; the CPU's provider computes it too, with casts between."""
+    model = apply_step(bundle(made_models.bert(layers=1)), Cast(dtype="fp16")).model
+    there = exported(model, "onnxruntime", torch.device("cuda"))
+    assert there.place == Place("onnxruntime", "cuda", half=True)
+    yield OnnxModel(there.path, there.config, place=Place(half=True))
+    assert there.path.is_file()  # its folder goes with it
+
+
+def test_bound_tensors_give_what_a_plain_run_gives_at_every_shape(graph: OnnxModel) -> None:
+    answers = []
+    for size, length in ((1, 5), (4, 17), (1, 5), (16, 2)):
+        inputs = batch(size, length)
+        plain = graph.session.run(["logits"], {name: tensor.numpy() for name, tensor in inputs.items()})[0]
+        answers.append((providers.run(graph.session, inputs, graph.place), plain))
+        assert torch.equal(graph(**inputs).logits, answers[-1][0])
+    for ours, plain in answers:  # after all of them: no answer lies where a later one was written
+        assert np.array_equal(ours.numpy(), plain)
+        assert ours.device == graph.device == torch.device("cpu")
+
+
+def test_tensors_that_are_not_contiguous_are_read_as_they_are_meant(graph: OnnxModel) -> None:
+    inputs = batch(4, 6)
+    turned = {name: tensor.t().contiguous().t() for name, tensor in inputs.items()}
+    assert not turned["input_ids"].is_contiguous()
+    assert torch.equal(providers.run(graph.session, turned, graph.place), graph(**inputs).logits)
+
+
+def test_a_graph_in_half_precision_answers_in_half_precision(half_graph: OnnxModel) -> None:
+    inputs = batch()
+    answer = half_graph(**inputs).logits
+    assert half_graph.dtype == answer.dtype == torch.float16
+    with torch.no_grad():
+        torch.testing.assert_close(answer.float(), made_models.bert(layers=1)(**inputs).logits, atol=0.01, rtol=0.01)
+    assert {weight.dtype for weight in half_graph.weights()} == {np.dtype(np.float16)}
+
+
+def test_half_precision_is_exported_for_gpus_only() -> None:
+    for dtype, device, told in (
+        ("fp16", "cpu", "float16; expected float32; leave out"),
+        ("bf16", "cuda", "bfloat16; expected float32 or float16; cast to fp16"),
+    ):
+        model = apply_step(bundle(made_models.bert(layers=1)), Cast(dtype=dtype)).model
+        with pytest.raises(InputError, match=told):
+            exported(model, "onnxruntime", torch.device(device))
+
+
+def test_shapes_of_outputs_follow_the_names_of_dimensions() -> None:
+    inputs = {"input_ids": ["batch", "length"], "attention_mask": ["other", "length"]}
+    given = {"input_ids": torch.zeros(3, 7), "attention_mask": torch.zeros(3, 7)}
+    assert providers.output_shape(["batch", "length", 64], inputs, given) == (3, 7, 64)
+    assert providers.output_shape(["batch", 2], inputs, given) == (3, 2)
+
+
+@pytest.mark.parametrize(
+    ("runtime", "there", "missing", "install"),
+    [
+        ("onnxruntime", ["CPUExecutionProvider"], "CUDAExecutionProvider", "install onnxruntime-gpu in"),
+        ("tensorrt", ON_GPU, "TensorrtExecutionProvider", "install onnxruntime-gpu and TensorRT in"),
+    ],
+)
+def test_a_provider_that_is_not_installed_is_named_with_what_to_install(
+    runtime: str, there: list[str], missing: str, install: str, installed: Any
+) -> None:
+    installed(there)
+    with pytest.raises(InputError, match=f"{runtime} on cuda needs {missing}.*{install}"):
+        providers.check(runtime, "cuda")
+    installed([missing, *there])
+    providers.check(runtime, "cuda")
+
+
+def test_a_provider_that_cannot_be_loaded_is_an_error_and_not_the_cpu(installed: Any) -> None:
+    installed(ON_GPU, got=["CPUExecutionProvider"])
+    with pytest.raises(InputError, match="CUDAExecutionProvider cannot be loaded: onnxruntime took CPUExecution"):
+        providers.open_session(Path("model.onnx"), Place("onnxruntime", "cuda:0"), None)
+
+
+def test_the_cuda_provider_gets_its_device_and_leaves_fp32_exact(installed: Any) -> None:
+    opened = installed(ON_GPU)
+    providers.open_session(Path("model.onnx"), Place("onnxruntime", "cuda:1"), None)
+    assert opened == {"CUDAExecutionProvider": {"device_id": "1", "use_tf32": "0"}, "CPUExecutionProvider": {}}
+
+
+@pytest.mark.parametrize("half", [False, True])
+def test_tensorrt_gets_the_range_of_shapes_and_fp16_only_for_a_graph_in_fp16(
+    half: bool, graph: OnnxModel, installed: Any
+) -> None:
+    opened = installed(WITH_TENSORRT)
+    place = Place("tensorrt", "cuda:0", half, Shapes((8, 64), (32, 128)))
+    providers.open_session(graph.path, place, None)
+    assert list(opened) == WITH_TENSORRT
+    options = opened["TensorrtExecutionProvider"]
+    assert options["trt_fp16_enable"] == str(int(half))
+    assert options["trt_engine_cache_enable"] == "0"
+    for which, size in (("min", "1x1"), ("opt", "8x64"), ("max", "32x128")):
+        said = ",".join(f"{name}:{size}" for name in ("input_ids", "attention_mask", "token_type_ids"))
+        assert options[f"trt_profile_{which}_shapes"] == said
+    with pytest.raises(InputError, match="for the shapes of a workload"):
+        providers.open_session(graph.path, Place("tensorrt", "cuda:0"), None)
+
+
+def test_only_what_varies_has_a_range_and_images_have_no_tokens() -> None:
+    inputs: dict[str, list[int | str]] = {"pixel_values": ["s33", 3, 224, 224], "scale": [1]}
+    made = providers.shape_profile(inputs, Shapes((8, None), (64, None)))
+    assert made == {
+        "trt_profile_min_shapes": "pixel_values:1x3x224x224",
+        "trt_profile_opt_shapes": "pixel_values:8x3x224x224",
+        "trt_profile_max_shapes": "pixel_values:64x3x224x224",
+    }
+
+
+def test_an_engine_takes_the_batches_of_evaluation_and_of_every_point() -> None:
+    plain = {"name": "mine", "task": "text-classification", "model": "m", "dataset": {"path": "d"}, "max_length": 32}
+    mine = Workload.model_validate({**plain, "headline": {"batch_size": 4, "sequence_length": 16}})
+    assert transform.shapes_of(mine) == Shapes((4, 16), (32, 32))
+    larger = {**mine.model_dump(), "points": [{"batch_size": 128, "sequence_length": 8}]}
+    assert transform.shapes_of(Workload.model_validate(larger)).most == (128, 32)
+
+
+def test_nodes_that_another_provider_computes_are_counted_and_named() -> None:
+    def part(provider: str, *kinds: str) -> Any:
+        return SimpleNamespace(ep_name=provider, get_nodes=lambda: [SimpleNamespace(op_type=kind) for kind in kinds])
+
+    parts = [part("CPUExecutionProvider", "Shape"), part("CUDAExecutionProvider", "MatMul", "Add"),
+             part("CPUExecutionProvider", "Gather", "Shape")]  # fmt: skip
+    session = SimpleNamespace(get_provider_graph_assignment_info=lambda: parts)
+    said = providers.elsewhere(session, Place("onnxruntime", "cuda:0"))
+    assert said == "3 of 5 nodes stayed with CPUExecutionProvider (Shape, Gather)"
+
+
+def test_a_graph_that_one_provider_computes_alone_has_no_remark(graph: OnnxModel) -> None:
+    assert graph.remark() == ""
+    parts = graph.session.get_provider_graph_assignment_info()
+    assert "MatMul" in {node.op_type for part in parts for node in part.get_nodes()}  # it was recorded
+
+
+def on(device: str, **recipe: Any) -> None:
+    _check_pairs(Recipe.model_validate({"name": "mine", **recipe}), factory.machine(device=device))
+
+
+def test_recipes_for_graphs_on_gpus_are_refused_with_the_reason_before_anything_is_loaded(installed: Any) -> None:
+    installed(WITH_TENSORRT)
+    fp16, bf16 = ({"method": "cast", "dtype": dtype} for dtype in ("fp16", "bf16"))
+    for runtime in ("onnxruntime", "tensorrt"):
+        on("cuda:0", runtime=runtime)
+        on("cuda:0", runtime=runtime, steps=[fp16])
+        with pytest.raises(InputError, match="takes models in fp32 or fp16; cast to fp16"):
+            on("cuda:0", runtime=runtime, steps=[bf16])
+        with pytest.raises(InputError, match="one GPU"):
+            on("cuda:0,cuda:1", runtime=runtime)
+        with pytest.raises(InputError, match="does not exist on cuda"):
+            on("cuda:0", runtime=runtime, steps=[{"method": "quantize", "bits": 8}])
+    with pytest.raises(InputError, match="openvino runs on the CPU only"):
+        on("cuda:0", runtime="openvino")
+    with pytest.raises(InputError, match="tensorrt runs on CUDA only"):
+        on("cpu", runtime="tensorrt")
+    with pytest.raises(InputError, match="remove the cast step"):
+        on("cpu", runtime="onnxruntime", steps=[fp16])
+    installed(["CPUExecutionProvider"])
+    on("cpu", runtime="onnxruntime")
+    with pytest.raises(InputError, match="mine runtime: onnxruntime on cuda needs CUDAExecutionProvider"):
+        on("cuda:0", runtime="onnxruntime")
+
+
+def test_the_recipe_in_half_precision_is_left_out_where_there_is_no_gpu(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    both = [Recipe.load(name) for name in ("onnxruntime_fp16", "bert_dense")]
+    (left,), _ = _fitting(both, Options(fitting=True), factory.machine())
+    assert left.name == "bert_dense"
+    assert "onnxruntime_fp16 is left out: onnxruntime_fp16 runtime: onnxruntime takes fp32" in capsys.readouterr().err
+
+
+def test_a_graph_says_where_it_can_be_loaded(tmp_path: Path, half_graph: OnnxModel, installed: Any) -> None:
+    one = bundle(half_graph, layers={"": {"dtype": "fp16"}})
+    artifact.save(one, tmp_path / "graph", {"runtime": "onnxruntime"})
+    model, _, _ = artifact.load(tmp_path / "graph")  # slowly, but it can
+    assert torch.equal(model(**batch()).logits, half_graph(**batch()).logits)
+    shapes = {"usual": [8, 64], "most": [32, 128]}
+    artifact.save(one, tmp_path / "engine", {"runtime": "tensorrt", "shapes": shapes})
+    with pytest.raises(InputError, match="a graph of tensorrt, which runs on cuda; got device cpu"):
+        artifact.load(tmp_path / "engine")
+    with pytest.raises(InputError, match="graph: onnxruntime on cuda needs CUDAExecutionProvider"):
+        artifact.load(tmp_path / "graph", device="cuda")
+    opened = installed(WITH_TENSORRT)
+    model, _, _ = artifact.load(tmp_path / "engine", device="cuda:0")
+    assert model.place == Place("tensorrt", "cuda:0", half=True, shapes=Shapes((8, 64), (32, 128)))
+    assert opened["TensorrtExecutionProvider"]["trt_fp16_enable"] == "1"
+
+
+def test_an_int8_graph_stays_on_the_cpu(tmp_path: Path, installed: Any) -> None:
+    artifact.save(apply_step(bundle(made_models.bert(layers=1)), Quantize(bits=8)), tmp_path / "a")
+    installed(ON_GPU)
+    with pytest.raises(InputError, match="int8 through onnxruntime does not exist on cuda"):
+        artifact.load(tmp_path / "a", device="cuda")
+
+
+def test_apply_makes_no_engine_without_a_workload() -> None:
+    with pytest.raises(InputError, match="tensorrt: its engines are made for a workload's shapes"):
+        transform.apply(Recipe(runtime="tensorrt"), made_models.bert(layers=1), None)
+
+
+def test_tensorrt_says_that_it_may_round_fp32(installed: Any) -> None:
+    installed(WITH_TENSORRT)
+    plain = runtimes.finish(bundle(made_models.bert(layers=1), device=torch.device("cuda")), "tensorrt")
+    assert (plain.runtime, plain.model.place.half) == ("tensorrt", False)
+    assert "TF32" in plain.notes[-1]
+    half = apply_step(bundle(made_models.bert(layers=1), device=torch.device("cuda")), Cast(dtype="fp16"))
+    assert not runtimes.finish(half, "tensorrt").notes
+
+
+def built(name: str, runtime: str, **cast: str) -> Any:
+    """As much of a built recipe as its references are chosen by."""
+    manifest = SimpleNamespace(extra={"runtime": runtime}, layers={"": cast} if cast else {})
+    return SimpleNamespace(recipe=Recipe(name=name), found=None, manifest=manifest)
+
+
+def test_graphs_are_judged_beside_the_dense_graph_of_their_own_precision(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(devices, "pick", torch.device)
+    monkeypatch.setattr(devices, "computes_bf16", lambda device: True)
+    made: dict[str, tuple[Any, ...]] = {}
+    monkeypatch.setattr(
+        transform, "build", lambda recipe, found, device, folder, *rest: made.update({folder.name: (recipe, device)})
+    )
+    items = [built("a", "onnxruntime", dtype="fp16"), built("b", "onnxruntime"), built("c", "tensorrt", dtype="fp16"),
+             built("d", "compile", dtype="bf16"), built("e", "eager", dtype="fp16")]  # fmt: skip
+    references = harness._references(items, factory.machine(device="cuda:0"), tmp_path)
+    assert [each.name for each in references] == [
+        "fp32 eager", "bf16 eager", "bf16 compile", "fp16 onnxruntime", "fp32 onnxruntime", "fp16 tensorrt",
+    ]  # fmt: skip
+    assert {device for _, device in made.values()} == {torch.device("cuda:0")}
+    steps = {each.name: made[Path(each.path).name][0].steps for each in references if each.path}
+    assert steps == {
+        "fp16 onnxruntime": (Cast(dtype="fp16"),), "fp32 onnxruntime": (), "fp16 tensorrt": (Cast(dtype="fp16"),),
+    }  # fmt: skip
+
+
+def test_a_saving_is_split_by_the_dense_graph_of_the_recipes_own_precision() -> None:
+    references = tuple(factory.reference(name, name == factory.FP32) for name in
+                       (factory.FP32, "fp16 onnxruntime", "fp32 onnxruntime"))  # fmt: skip
+    plain = factory.result(runtime="onnxruntime", references=references)
+    half = replace(plain, recipe={"steps": [{"method": "cast", "dtype": "fp16"}]})
+    assert runtime_reference(plain) == "fp32 onnxruntime"
+    assert runtime_reference(half) == "fp16 onnxruntime"
+    assert runtime_reference(replace(half, references=references[::2])) == "fp32 onnxruntime"
+
+
+def test_memory_that_torch_cannot_count_is_unknown_and_not_small(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memory, "_import_libraries", lambda job: None)
+    monkeypatch.setattr(memory, "_forked", lambda spec, job: {"memory_bytes": 1, "peak_memory_bytes": 2})
+    specs = tuple(Spec(runtime, "", "", runtime, False, False, False) for runtime in ("eager", "onnxruntime"))
+    found: dict[str, Any] = {}
+    for device in ("cpu", "cuda:0"):
+        found[device] = memory.measure_memory(SimpleNamespace(runners=specs, device=device))  # type: ignore[arg-type]
+    assert found["cpu"]["onnxruntime"] == found["cpu"]["eager"] == found["cuda:0"]["eager"]
+    assert found["cuda:0"]["onnxruntime"] == {"reason": memory.UNSEEN}
