@@ -165,8 +165,7 @@ def test_a_page_without_plotly_is_one_clear_error(monkeypatch: pytest.MonkeyPatc
 
 def test_another_process_makes_the_page_and_says_why_it_cannot() -> None:
     script = """
-import subprocess
-import sys
+import os
 from compress.report.page import Binder
 large = b"x" * 1_000_000  # more than a pipe holds
 assert Binder(lambda: large + str(os.getpid()).encode()).page()[1_000_000:] != str(os.getpid()).encode()
