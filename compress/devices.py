@@ -9,7 +9,7 @@ import torch
 
 from compress.config import InputError
 
-CPU_BF16_FLAGS = frozenset({"amx_bf16", "avx512_bf16", "bf16"})  # the last one is Arm's name
+MATRIX_UNITS = frozenset({"amx_bf16", "bf16"})  # the second one is Arm's name
 
 
 def pick(name: str) -> torch.device:
@@ -76,20 +76,27 @@ def spread(model: Any, devices: Sequence[torch.device]) -> Any:
 
 
 def computes_bf16(device: torch.device) -> bool:
-    """Whether the device multiplies bf16 natively, rather than by converting to fp32 first."""
+    """Whether the device multiplies bf16 natively and gains by it.
+
+    An Intel CPU with AVX512-BF16 alone does not: an Emerald Rapids whose AMX was hidden took 1.7 times as long for
+    MiniLM in bf16 as in fp32, under eager and under OpenVINO.
+    """
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
-    return bool(CPU_BF16_FLAGS & _cpu_flags())
+    flags = cpu_flags()
+    return bool(MATRIX_UNITS & flags) or {"avx512_bf16", "AuthenticAMD"} <= flags
 
 
 @cache
-def _cpu_flags() -> frozenset[str]:
-    """Feature flags of the first CPU; empty where the system does not list them."""
-    path = Path("/proc/cpuinfo")
-    if not path.is_file():
+def cpu_flags(info: Path = Path("/proc/cpuinfo")) -> frozenset[str]:
+    """Vendor and feature flags of the first CPU; empty where the system does not list them."""
+    if not info.is_file():
         return frozenset()
-    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+    found: frozenset[str] = frozenset()
+    for line in info.read_text(encoding="utf-8", errors="replace").splitlines():
         name, _, value = line.partition(":")
+        if name.strip() in ("vendor_id", "flags", "Features"):
+            found |= frozenset(value.split())
         if name.strip() in ("flags", "Features"):
-            return frozenset(value.split())
-    return frozenset()
+            break
+    return found

@@ -1,10 +1,11 @@
-"""The one training loop of the offline workloads: AdamW, warm-up and linear decay, bf16 where the processor has it."""
+"""The one training loop of the offline workloads: AdamW, warm-up and linear decay, bf16 where the processor gains by it."""
 
 from collections.abc import Callable
 from typing import Any
 
 import torch
 
+from compress.devices import computes_bf16
 from compress.progress import bar
 
 
@@ -39,7 +40,7 @@ def train(
         torch.manual_seed(seed)
         model.train()
         for step in range(steps):
-            with torch.autocast("cpu", dtype=torch.bfloat16, enabled=has_fast_bf16()):
+            with torch.autocast("cpu", dtype=torch.bfloat16, enabled=computes_bf16(torch.device("cpu"))):
                 loss = model(**batch(step)).loss
             loss.backward()
             torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
@@ -50,8 +51,3 @@ def train(
     model.set_attn_implementation(attention)
     model.eval()
     return float(loss.detach())
-
-
-def has_fast_bf16() -> bool:
-    """Whether this processor multiplies bf16 natively; elsewhere it is emulated, several times slower than fp32."""
-    return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
