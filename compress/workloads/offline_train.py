@@ -1,4 +1,4 @@
-"""The one training loop of the offline workloads: AdamW, warm-up and linear decay, bf16 where the processor gains by it."""
+"""The one training loop of the offline workloads: AdamW, warm-up and linear decay, bf16 where that is gained by."""
 
 from collections.abc import Callable
 from typing import Any
