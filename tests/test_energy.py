@@ -390,7 +390,7 @@ def test_joules_of_attempts_under_different_meters_are_not_summed(tmp_path: Path
 
 
 def test_what_compressing_cost_is_computed_again_from_the_readings_that_are_kept() -> None:
-    counter = Counts([1_000_000, 1_500_000, 4_500_000, 7_000_000], None)
+    counter = Counts([1_000_000, 1_000_000, 1_500_000, 4_500_000, 7_000_000], None)
     with spending(counter, None) as spent:
         span = end(begin(counter), counter, 2.0)
     made = transform(json.loads(json.dumps(recorded(spent, [("prune", 6, span)]))))

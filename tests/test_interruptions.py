@@ -24,12 +24,12 @@ def test_a_run_killed_in_training_goes_on_with_the_same_command_and_counts_what_
     recipe = tmp_path / "student.yaml"
     recipe.write_text(DISTILL)
     command = [sys.executable, "-m", "compress", "run", str(recipe), "--workload", str(workload), *QUICK]
-    command += ["--set", "steps.0.max_steps=300"]
+    command += ["--set", "steps.0.max_steps=600"]
     child = subprocess.Popen(command, cwd=tmp_path, env=environment(), stderr=subprocess.DEVNULL)
     work = tmp_path / "artifacts" / "my" / ".work"
     deadline = time.monotonic() + 120
     while time.monotonic() < deadline and not list(work.rglob("checkpoint-*/trainer_state.json")):
-        time.sleep(0.05)
+        time.sleep(0.02)
     os.kill(child.pid, signal.SIGKILL)
     child.wait()
     (spent,) = work.rglob("spent.json")
@@ -38,7 +38,7 @@ def test_a_run_killed_in_training_goes_on_with_the_same_command_and_counts_what_
     assert not list((tmp_path / "results").rglob("*.json"))
     done = subprocess.run(command, cwd=tmp_path, env=environment(), capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    result = read_result(tmp_path, "student-max_steps-300")
+    result = read_result(tmp_path, "student-max_steps-600")
     assert result.transform is not None
     assert result.transform.interruptions == 1
     assert result.transform.seconds > before.seconds

@@ -160,6 +160,7 @@ def spending(meter: Meter | Absent, path: Path | None) -> Iterator[Spent]:
         while not stop.wait(PERIOD_S):
             update()
 
+    update()  # on record from its start: a kill within the first second is an interruption too
     thread = threading.Thread(target=beat, name="compress-spending", daemon=True)
     thread.start()
     try:
