@@ -9,7 +9,7 @@ ifndef SKIP_INSTALL
 INSTALLED = $(VENV)/.installed
 endif
 
-.PHONY: setup browser test lint types test-long gpu-test pareto pareto-all bench study docs clean
+.PHONY: setup browser test lint types test-long gpu-test gpu-results pareto pareto-all bench study docs clean
 
 setup: $(INSTALLED)
 
@@ -52,6 +52,10 @@ test-long: setup
 
 gpu-test: setup
 	HF_HUB_OFFLINE=1 $(PYTHON) -m pytest -m gpu
+
+# The next missing session of the reference results; each takes under ten minutes.
+gpu-results: setup
+	$(PYTHON) tests/gpu_results.py
 
 bench: setup
 	$(PYTHON) tests/bench.py

@@ -39,6 +39,7 @@ def run_child(command: Sequence[str]) -> None:
     """Runs a child to its end; it ends by itself when this process is killed. Raises RuntimeError when it fails."""
     environment = {key: value for key, value in os.environ.items() if not key.startswith("OMP_")} | _pinned()
     own = str(Path(__file__).parents[1])  # the package that runs now, also when it is not installed
+    environment.setdefault("PYTORCH_NVML_BASED_CUDA_CHECK", "1")  # asking for a GPU must not open it before a fork
     environment["PYTHONPATH"] = os.pathsep.join(filter(None, (own, environment.get("PYTHONPATH"))))
     child = subprocess.Popen(command, stdin=subprocess.PIPE, env=environment)  # the pipe closes when we are gone
     with child, _forwarding_interrupts(child):

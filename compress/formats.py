@@ -21,8 +21,9 @@ BITS: dict[str, int] = {
     "int8": 8, "int8_static": 8, "int8_weight": 8, "llm_int8": 8, "fp8": 8, "nf4": 4, "fp4": 4, "int4": 4, "int3": 3,
     "int2": 2, "ternary": 2, "binary": 1,
 }  # fmt: skip
-BATCH_DEPENDENT = frozenset({"int8", "llm_int8"})
-"""Formats whose activation scales are taken from the batch at hand: predictions can depend on it."""
+BATCH_DEPENDENT = frozenset({("int8", "onnxruntime"), ("llm_int8", "bitsandbytes")})
+"""Formats and backends that look at the whole batch at hand, for one scale of its activations or for columns with
+outliers: predictions can depend on it. torchao's int8 and fp8 have a scale a token."""
 
 
 Capability = tuple[int, int]
@@ -31,6 +32,7 @@ KERNELS_FROM: dict[tuple[Format, Backend], Capability] = {
     ("int4", "torchao"): (8, 0),  # torch._weight_int4pack_mm: Ampere
     ("fp8", "torchao"): (8, 9),  # torch._scaled_mm: Ada
 }
+FP8_IN_BF16 = "fp8 on a GPU is computed in bf16 models only; put the step {method: cast, dtype: bf16} before it"
 DEVICES: tuple[DeviceType, ...] = ("cuda", "cpu")
 GROUPED: tuple[Format, ...] = ("int8_weight", "int4", "int3", "int2", "ternary", "binary")
 """Formats of our own backend, torch: any rounding and scaling, no kernel."""

@@ -247,7 +247,7 @@ def _holds_gpu() -> bool:
 
 def _spec(item: Built) -> Spec:
     layers = item.manifest.layers
-    formats = {entry["format"] for entry in layers.values() if "format" in entry}
+    formats = {(entry["format"], entry["backend"]) for entry in layers.values() if "format" in entry}
     return Spec(
         name=item.recipe.name,
         path=str(item.folder),

@@ -11,12 +11,13 @@ from compress import metrics, providers, result_files
 from compress.child import threads
 from compress.config import InputError, digest
 from compress.energy import Absent, find_meter, gpus_of
-from compress.formats import GRAPH_RUNTIMES, PLAIN_RUNTIMES, DeviceType, choose
+from compress.formats import FP8_IN_BF16, GRAPH_RUNTIMES, PLAIN_RUNTIMES, DeviceType, choose
 from compress.measure import machine as machines
 from compress.progress import say
 from compress.ranks import processes
 from compress.recipe import Recipe
 from compress.result import Machine, Result
+from compress.steps import Step
 from compress.workloads import Workload, hub, source
 
 RESULTS = Path("results")
@@ -214,22 +215,31 @@ def _check_pairs(recipe: Recipe, machine: Machine) -> None:
                     "that replaces layers (torchao, bitsandbytes, quanto, torch), or exclude those layers"
                 )
             try:
-                runtime = choose(
+                row = choose(
                     bits=part.bits,
                     format=part.wanted_format,
                     backend=part.wanted_backend,
                     runtime=runtime,
                     device=device,
                     capability=least,
-                ).runtime
+                )
             except InputError as error:
                 raise InputError([f"{recipe.name} steps.{index}: {problem}" for problem in error.problems]) from None
+            runtime = row.runtime
+            if row.format == "fp8" and device == "cuda" and not _in_bf16(recipe.steps[:index]):
+                raise InputError(f"{recipe.name} steps.{index}: {FP8_IN_BF16}")
     if recipe.attention != "auto" and runtime in GRAPH_RUNTIMES:
         raise InputError(
             f"{recipe.name} attention: {runtime} computes attention in its own way; leave it out, or take eager"
         )
     if recipe.runtime in GRAPH_RUNTIMES:
         _check_graph(recipe, device, machine.device)
+
+
+def _in_bf16(steps: Sequence[Step]) -> bool:
+    """Whether the model is bf16 after these steps."""
+    casts = [step.dtype for step in steps if step.method == "cast"]
+    return bool(casts) and casts[-1] == "bf16"
 
 
 def _check_graph(recipe: Recipe, device: DeviceType, devices: str) -> None:

@@ -4,6 +4,7 @@ import json
 import statistics
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import onnxruntime
@@ -17,6 +18,7 @@ from compress.energy import Absent, find_meter, gpus_of, nvml
 from compress.energy.sampler import Sampler, window_energy
 from compress.formats import BITS, ROWS, Row
 from compress.measure import kernels, latency, machine
+from compress.measure.load import gpu_load
 from compress.recipe import PROFILES
 from compress.runtimes.sparse import CAPABILITY
 from compress.stats import paired_ratio
@@ -45,15 +47,21 @@ def test_every_format_on_cuda_answers_nearly_like_the_dense_model(row: Row) -> N
         pytest.skip(f"its kernels need compute capability {row.capability}")
     bits = BITS[row.format]
     step = {"method": "quantize", "bits": bits, "format": row.format, "backend": row.backend}
-    recipe = Recipe.model_validate({"steps": [step], "runtime": row.runtime})
+    before = [{"method": "cast", "dtype": "bf16"}] if row.format == "fp8" else []
+    recipe = Recipe.model_validate({"steps": [*before, step], "runtime": row.runtime})
     model = wide_bert().cuda()  # type: ignore[attr-defined]
     batch = {k: v.cuda() for k, v in tokenizer()(["the film was great"] * 16, return_tensors="pt").items()}
     with torch.no_grad():
-        dense = model(**batch).logits.float()
-        ours = apply(recipe, model, tokenizer())(**batch).logits.float()
-    assert torch.isfinite(ours).all()
-    if bits >= 3:  # fewer need training
-        assert (ours - dense).norm() <= (0.3 if bits >= 4 else 0.6) * dense.norm() + 0.05
+        thin = apply(recipe, model, tokenizer())
+        for texts in (16, 1):  # few rows have kernels of their own, or none
+            batch = {key: value[:texts] for key, value in batch.items()}
+            dense, ours = model(**batch).logits.float(), thin(**batch).logits.float()
+            assert torch.isfinite(ours).all()
+            if bits >= 3:  # fewer need training
+                assert (ours - dense).norm() <= (0.3 if bits >= 4 else 0.6) * dense.norm() + 0.05
+        found = kernels.label(thin, batch, "cuda:0", low_bit=True)
+    print(found)
+    assert found.label == row.kernels
 
 
 @pytest.mark.parametrize("dtype", ["fp16", "bf16"])
@@ -142,6 +150,30 @@ def test_the_meter_is_the_boards_own_counter_and_it_moves_under_load() -> None:
         a = (a @ a).clamp(-1, 1)
     torch.cuda.synchronize()
     assert meter.read_uj() > start
+
+
+def test_zeus_counts_the_same_joules_over_the_same_loop() -> None:
+    zeus = pytest.importorskip("zeus.monitor")
+    meter = nvml.find(*gpus_of(machine.describe("cuda:0").details))
+    assert not isinstance(meter, Absent), meter
+    assert meter.step_s is not None
+    theirs = zeus.ZeusMonitor(gpu_indices=[0])
+    busy = gpu_load("cuda:0")
+    busy(2, 1, 1)
+    with Sampler(meter) as sampler:
+        sampler.near_edge()
+        busy(sampler.edge_s, 1, 1)
+        theirs.begin_window("loop")
+        start = time.monotonic_ns()
+        busy(8, 1, 1)
+        end = time.monotonic_ns()
+        counted = theirs.end_window("loop").total_energy
+        sampler.near_edge()
+        busy(sampler.edge_s, 1, 1)
+    ours = window_energy(sampler.samples, start, end, meter.step_s).joules
+    print(f"zeus {counted:.1f} J, ours {ours:.1f} J over {(end - start) / 1e9:.2f} s")
+    assert ours is not None
+    assert abs(counted / ours - 1) <= 0.02
 
 
 def test_a_whole_run_on_cuda_measures_energy(workload: Path, tmp_path: Path) -> None:

@@ -100,8 +100,8 @@ def test_the_same_model_quantizes_to_the_same_numbers() -> None:
 def test_group_sizes_that_do_not_divide_leave_layers_alone_and_say_so() -> None:
     step = Quantize(bits=4, format="int4", backend="quanto", group_size=64)
     backend = backend_of("quanto")
-    assert "does not divide" in str(backend.refuse(nn.Linear(96, 8), step.model_dump()))
-    assert backend.refuse(nn.Linear(128, 8), step.model_dump()) is None
+    assert "does not divide" in str(backend.refuse(nn.Linear(96, 8), step.model_dump(), "cpu"))
+    assert backend.refuse(nn.Linear(128, 8), step.model_dump(), "cpu") is None
     with pytest.raises(InputError, match="no layer can take it"):
         quantized("bert", step.model_copy(update={"include": ("*query*",)}))
 

@@ -8,7 +8,6 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import openvino
 import pytest
 import torch
 from torch import nn
@@ -25,6 +24,8 @@ from compress.steps import Cast, Prune, Quantize
 from tests import made_models
 from tests.helpers import ROOT
 from tests.made_models import MODELS, bundle, trainable
+
+openvino = pytest.importorskip("openvino")
 
 pytestmark = pytest.mark.usefixtures("exports_once")
 

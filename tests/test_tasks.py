@@ -91,7 +91,7 @@ WEIGHTS_ONLY: dict[str, tuple[Step, ...]] = {
             Quantize(bits=BITS[row.format], format=row.format, backend=row.backend, group_size=32),
         )
         for row in ROWS
-        if row.device == "cpu" and row.format not in BATCH_DEPENDENT and row.backend != "quanto"
+        if row.device == "cpu" and (row.format, row.backend) not in BATCH_DEPENDENT and row.backend != "quanto"
     },
 }
 

@@ -122,7 +122,7 @@ def _quantize_layers(
     backend = backend_of(str(entry["backend"]))
     refused = {}
     for name, module in chosen.items():
-        reason = backend.refuse(_shape_of(module), entry)
+        reason = backend.refuse(_shape_of(module), entry, bundle.device.type)
         if reason is not None:
             refused[name] = reason
     if len(refused) == len(chosen):
@@ -167,9 +167,9 @@ def _rounded(linear: nn.Linear, inputs: Inputs | None, entry: Mapping[str, Any])
 
 
 def _shape_of(module: nn.Module) -> nn.Linear:
-    """An empty linear layer of the same shape."""
+    """An empty linear layer of the same shape and dtype."""
     rows, columns = matrix(module).shape
-    return nn.Linear(columns, rows, device="meta")
+    return nn.Linear(columns, rows, device="meta", dtype=matrix(module).dtype)
 
 
 def _as_linear(module: nn.Module) -> nn.Linear:

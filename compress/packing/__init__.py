@@ -21,8 +21,8 @@ Tensors = dict[str, torch.Tensor]
 class Backend(Protocol):
     """What a file of this folder defines, as plain functions."""
 
-    def refuse(self, linear: nn.Linear, settings: Settings) -> str | None:
-        """Why this layer cannot be quantized so; None when it can."""
+    def refuse(self, linear: nn.Linear, settings: Settings, device: str) -> str | None:
+        """Why a layer of this shape and dtype cannot be quantized so on cpu or cuda; None when it can."""
 
     def make(self, linear: nn.Linear, settings: Settings) -> nn.Module:
         """The quantized layer, on the device of the one given."""

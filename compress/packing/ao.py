@@ -2,8 +2,12 @@
 
 fp8 is e4m3 with a scale a row; on a CPU its weights become floating point before every product, and activations stay.
 
-The quantized weight is a tensor subclass inside a plain `nn.Linear`; torchao's own flatten and unflatten turn it into
-plain tensors and back.
+The quantized weight is a tensor subclass inside an `nn.Linear`; torchao's own flatten and unflatten turn it into plain
+tensors and back. What torchao passes over in silence, or leaves to a slow substitute, is refused here or made to fit:
+
+    fp8, widths not multiples of 16       torchao leaves the weight as it is
+    int8, widths not multiples of 8       it multiplies in int32 on the CPU, or in fp32
+    int8, up to 16 rows (small batches)   it multiplies in fp32; under compile the product is refused as it runs
 """
 
 import json
@@ -11,27 +15,56 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.nn import functional
 from torchao.prototype.safetensors.safetensors_support import flatten_tensor_state_dict, unflatten_tensor_state_dict
 from torchao.quantization import (
     Float8DynamicActivationFloat8WeightConfig,
     Float8WeightOnlyConfig,
     Int4WeightOnlyConfig,
     Int8DynamicActivationInt8WeightConfig,
+    Int8Tensor,
     PerRow,
     quantize_,
 )
 
+from compress.formats import FP8_IN_BF16
 from compress.layers import Smoothed
 from compress.packing import Settings, Tensors
 
 NAME = "layer.weight"  # torchao wants a dotted name
 SMOOTH = "smooth"
+WIDTHS = {"int8": 8, "fp8": 16}  # of which CUDA's products want multiples
+LEAST_ROWS = 32  # torch._int_mm takes more than 16 on a GPU
 
 
-def refuse(linear: nn.Linear, settings: Settings) -> str | None:
+class Rows(nn.Linear):
+    """A linear layer that gives a GPU no product of fewer than 32 rows: it adds zeros, and takes them away again."""
+
+    def forward(self, input: torch.Tensor) -> torch.Tensor:
+        """[.., out] of [.., in]."""
+        rows = input.numel() // self.in_features
+        lacking = torch.sym_max(LEAST_ROWS - rows, 0)
+        compiling = torch.compiler.is_compiling()  # a branch on shapes would compile the model once for either side
+        if not input.is_cuda or (not compiling and lacking == 0):
+            return super().forward(input)
+        flat = functional.pad(input.reshape(rows, self.in_features), (0, 0, 0, lacking))
+        return super().forward(flat)[:rows].reshape(*input.shape[:-1], self.out_features)
+
+
+class SmoothedRows(Smoothed, Rows):
+    """The same, of inputs that are multiplied by `smooth` first."""
+
+
+def refuse(linear: nn.Linear, settings: Settings, device: str) -> str | None:
     """Why this layer cannot be quantized so; None when it can."""
-    if settings["format"] == "int4" and linear.in_features % settings["group_size"]:
-        return f"group_size {settings['group_size']} does not divide its {linear.in_features} inputs"
+    form, columns, rows = settings["format"], linear.in_features, linear.out_features
+    if form == "int4" and columns % settings["group_size"]:
+        return f"group_size {settings['group_size']} does not divide its {columns} inputs"
+    width = WIDTHS.get(form, 1)
+    if device == "cuda" and (columns % width or rows % width):
+        return f"its weight is [{rows}, {columns}], and {form} products on a GPU want multiples of {width}"
+    if device == "cuda" and form == "fp8" and linear.weight.dtype != torch.bfloat16:
+        return FP8_IN_BF16
     return None
 
 
@@ -52,7 +85,10 @@ def make(linear: nn.Linear, settings: Settings) -> nn.Module:
             int4_packing_format="tile_packed_to_4d",
         )
     quantize_(linear, config)
-    return linear.eval()
+    if settings["format"] != "int8":
+        return linear.eval()
+    bias = None if linear.bias is None else linear.bias.data
+    return _int8(linear.weight.data, bias, linear.smooth if isinstance(linear, Smoothed) else None)
 
 
 def pack(module: Any) -> tuple[Tensors, dict[str, Any]]:
@@ -74,12 +110,24 @@ def unpack(tensors: Tensors, meta: Settings, device: torch.device) -> nn.Module:
     found, left = unflatten_tensor_state_dict(inner, texts)
     if NAME not in found or left:
         raise ValueError(f"torchao could not put a weight together; left over: {sorted(left)}")
+    placed = {name: tensor.to(device) for name, tensor in tensors.items() if name in ("bias", SMOOTH)}
+    if isinstance(found[NAME], Int8Tensor):
+        return _int8(found[NAME], placed.get("bias"), placed.get(SMOOTH))
     rows, columns = meta["shape"]
-    kind = Smoothed if SMOOTH in tensors else nn.Linear
-    module = kind(columns, rows, bias="bias" in tensors, device="meta")
-    module.weight = nn.Parameter(found[NAME], requires_grad=False)
-    if "bias" in tensors:
-        module.bias = nn.Parameter(tensors["bias"].to(device), requires_grad=False)
-    if isinstance(module, Smoothed):
-        module.smooth = tensors[SMOOTH].to(device)
+    return _filled(nn.Linear(columns, rows, bias="bias" in tensors, device="meta"), found[NAME], placed.get("bias"))
+
+
+def _int8(weight: torch.Tensor, bias: torch.Tensor | None, smooth: torch.Tensor | None) -> nn.Module:
+    rows, columns = weight.shape
+    kind = Rows if smooth is None else SmoothedRows
+    module = kind(columns, rows, bias=bias is not None, device="meta")
+    if isinstance(module, Smoothed) and smooth is not None:
+        module.smooth = smooth
+    return _filled(module, weight, bias)
+
+
+def _filled(module: nn.Linear, weight: torch.Tensor, bias: torch.Tensor | None) -> nn.Module:
+    module.weight = nn.Parameter(weight, requires_grad=False)
+    if bias is not None:
+        module.bias = nn.Parameter(bias, requires_grad=False)
     return module.eval()

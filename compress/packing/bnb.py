@@ -25,7 +25,7 @@ FOUR_BITS = ("nf4", "fp4")
 logging.getLogger("bitsandbytes.autograd._functions").setLevel(logging.ERROR)
 
 
-def refuse(linear: nn.Linear, settings: Settings) -> str | None:
+def refuse(linear: nn.Linear, settings: Settings, _device: str) -> str | None:
     """Why this layer cannot be quantized so; None when it can."""
     if settings["format"] in FOUR_BITS and linear.in_features % 2:
         return f"{linear.in_features} inputs are odd, and two 4-bit weights share a byte"

@@ -172,7 +172,7 @@ class Grid:
         return self.integers(groups, scale, zero).view_as(weight)
 
 
-def refuse(linear: nn.Linear, settings: Settings) -> str | None:
+def refuse(linear: nn.Linear, settings: Settings, _device: str) -> str | None:
     """Why this layer cannot be quantized so; None when it can."""
     if (reason := indivisible(linear.in_features, settings["group_size"])) is not None:
         return reason

@@ -16,7 +16,7 @@ from compress.config import InputError
 from compress.packing import Settings, Tensors
 
 
-def refuse(linear: nn.Linear, settings: Settings) -> str | None:
+def refuse(linear: nn.Linear, settings: Settings, _device: str) -> str | None:
     """Why this layer cannot be quantized so; None when it can."""
     if linear.in_features % settings["group_size"]:
         return f"group_size {settings['group_size']} does not divide its {linear.in_features} inputs"

@@ -13,6 +13,15 @@ import torch
 
 from compress.config import InputError
 
+TORCHAO: dict[str, bool] = {
+    "coordinate_descent_tuning": True,
+    "coordinate_descent_check_all_directions": True,
+    "force_fuse_int_mm_with_mul": True,
+}
+"""What torchao recommends for its formats (`recommended_inductor_config_setter`): scales fused into int8 products. It
+sets them for the whole process, which would change other models of a session; here they are one model's."""
+GRAPHS: dict[str, bool] = {"triton.cudagraphs": True}
+
 
 def compile_model(model: Any, fixed: bool = False) -> Any:
     """The model, compiled on its first batch; `fixed`: for each shape anew, on a GPU as CUDA graphs.
@@ -25,13 +34,11 @@ def compile_model(model: Any, fixed: bool = False) -> Any:
         raise InputError(
             "runtime compile: torch.compile needs a C++ compiler and found none; install g++, or take eager"
         )
-    if device.type == "cuda" and _holds_torchao(model):
-        from torchao.quantization.utils import recommended_inductor_config_setter
-
-        recommended_inductor_config_setter()  # fuses scales into the int8 products
-    if not fixed:
-        return torch.compile(model, dynamic=True)
-    return torch.compile(model, dynamic=False, mode="reduce-overhead" if device.type == "cuda" else None)
+    options: dict[str, Any] = {}
+    if device.type == "cuda":
+        options |= TORCHAO if _holds_torchao(model) else {}
+        options |= GRAPHS if fixed else {}
+    return torch.compile(model, dynamic=not fixed, options=options or None)
 
 
 def _holds_torchao(model: Any) -> bool:

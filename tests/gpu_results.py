@@ -1,0 +1,143 @@
+"""Reference results of a GPU, one small session at a time: `make gpu-results` measures the next one that is missing.
+
+python tests/gpu_results.py            the next missing session
+python tests/gpu_results.py NAME ...   these sessions, missing or not
+python tests/gpu_results.py --list     all of them, and which are there
+
+A session is whole or absent: its references, and one to five recipes, with `standard` windows, in under ten minutes.
+They stand below in the order of their worth. Boards are compared by ratios to their own references only.
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+from tests import shapes  # noqa: E402
+from tests.helpers import assets  # noqa: E402
+
+OUT = ROOT / "results" / "reference" / "gpu"
+REAL = "minilm"
+RANDOM_LIMIT = 64  # examples that random weights answer: enough to see that nothing is infinite
+
+
+@dataclass(frozen=True)
+class Session:
+    """One model at one operating point, and the recipes that are measured beside its references."""
+
+    model: str
+    batch_size: int
+    length: int
+    recipes: tuple[str, ...]
+    generate: int | None = None
+    part: str = ""
+
+    @property
+    def name(self) -> str:
+        """Names the folder of its results; random weights are named so."""
+        weights = "sst2" if self.model == REAL else "random-weights"
+        tokens = f"-generate{self.generate}" if self.generate else ""
+        return f"{self.model}-{weights}-b{self.batch_size}-l{self.length}{tokens}{self.part}"
+
+
+BEST = ("bert_fp16", "graphs_bf16", "graphs_student", "torchao_int8", "torchao_fp8")
+UNTRAINED = tuple(name for name in BEST if name != "graphs_student")
+LOW = ("bert_bf16", "bitsandbytes_int8", "bitsandbytes_nf4", "lowrank_bf16", "prune_bf16")
+LANGUAGE = ("torchao_int8", "torchao_int4", "torchao_fp8", "bitsandbytes_nf4")
+SPARSER = ("sparse_2to4", "prune_bf16", "lowrank_bf16", "bitsandbytes_int8")
+
+SESSIONS: tuple[Session, ...] = (
+    Session(REAL, 32, 64, BEST),  # the bounds are of this one
+    Session(REAL, 1, 64, BEST),
+    Session("llama-1b", 1, 128, LANGUAGE),
+    Session("llama-1b", 32, 128, LANGUAGE),
+    Session(REAL, 32, 64, LOW, part="-low-bit"),
+    Session(REAL, 1, 64, LOW, part="-low-bit"),
+    Session("llama-1b", 1, 128, LANGUAGE, generate=32),
+    Session("llama-8b", 1, 128, LANGUAGE),
+    Session("llama-8b", 32, 128, LANGUAGE),
+    Session(REAL, 128, 128, BEST),
+    Session(REAL, 8, 64, BEST),
+    Session(REAL, 32, 32, BEST),
+    *(Session(f"bert-{size}", batch, 128, UNTRAINED) for size in ("base", "large") for batch in (1, 32, 128)),
+    Session("llama-1b", 32, 128, SPARSER, part="-sparser"),
+    Session("llama-8b", 32, 128, SPARSER, part="-sparser"),
+    Session("llama-8b", 1, 128, LANGUAGE, generate=32),
+    Session("llama-1b", 128, 128, LANGUAGE),
+)  # fmt: skip
+
+
+def there(session: Session, out: Path) -> bool:
+    """Whether the session has been measured."""
+    return any((out / session.name).glob("*.json"))
+
+
+def workload(session: Session, folder: Path, device: str) -> Path:
+    """The workload's file, made beside the model where that has random weights."""
+    point = {"batch_size": session.batch_size, "sequence_length": session.length}
+    if session.model == REAL:
+        data = {"path": str(assets("data", "sst2")), "train": "train", "test": "validation", "text": "sentence"}
+        said = {"task": "text-classification", "model": str(assets("models", "minilm-l6-sst2")), "dataset": data}
+    else:
+        task = shapes.make(session.model, folder, device)
+        data = {"path": str(folder), "train": "train.parquet", "test": "test.parquet", "text": "text"}
+        said = {"task": task, "model": str(folder / "model"), "dataset": data}
+    more = {"points": [{**point, "generate": session.generate}]} if session.generate else {}
+    file = folder / f"{session.name}.yaml"
+    file.write_text(json.dumps({**said, "max_length": session.length, "headline": point, **more}))
+    return file
+
+
+def measure(session: Session, out: Path, device: str, more: list[str]) -> int:
+    """Runs the session; its exit code."""
+    print(f"{session.name}: {', '.join(session.recipes)}", flush=True)
+    with tempfile.TemporaryDirectory() as scratch:
+        file = workload(session, Path(scratch), device)
+        command = [
+            sys.executable,
+            "-m",
+            "compress",
+            "run",
+            *session.recipes,
+            "--workload",
+            str(file),
+            "--device",
+            device,
+        ]
+        command += ["--out", str(out), "--artifacts", f"{scratch}/artifacts"]
+        command += ["--limit", str(RANDOM_LIMIT)] * (session.model != REAL)
+        return subprocess.run([*command, *more], cwd=ROOT, check=False).returncode
+
+
+def main() -> int:
+    """Measures what is asked for; 1 when something failed."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("names", nargs="*", help="sessions to measure; none: the next one that is missing")
+    parser.add_argument("--list", action="store_true", help="show all sessions, and which are there")
+    parser.add_argument("--device", default="cuda")
+    parser.add_argument("--out", type=Path, default=OUT, help="folder of the results")
+    parser.add_argument("--set", action="append", default=[], help="passed on to every run, as measure.rounds=2")
+    given = parser.parse_args()
+    if given.list:
+        for session in SESSIONS:
+            print(
+                f"{'there  ' if there(session, given.out) else 'missing'}  {session.name}: {', '.join(session.recipes)}"
+            )
+        return 0
+    known = {session.name: session for session in SESSIONS}
+    unknown = sorted(set(given.names) - set(known))
+    if unknown:
+        parser.error(f"unknown session {', '.join(unknown)}; there are {', '.join(known)}")
+    chosen = [known[name] for name in given.names] or [s for s in SESSIONS if not there(s, given.out)][:1]
+    more = [word for change in given.set for word in ("--set", change)]
+    return max((measure(session, given.out, given.device, more) for session in chosen), default=0)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,59 @@
+"""Models of a usual shape with random weights: their energy and latency mean something, their answers do not.
+
+shapes.make("llama-1b", folder)  ->  folder/{model/, train.parquet, test.parquet}
+"""
+
+import argparse
+import inspect
+import statistics
+import tarfile
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from tests.helpers import assets
+
+BERT = {"vocab_size": 30522, "max_position_embeddings": 512, "num_labels": 2}
+LLAMA = {"vocab_size": 128256, "max_position_embeddings": 4096, "rope_theta": 500000.0, "bos_token_id": 101}
+SHAPES: dict[str, tuple[str, dict[str, Any]]] = {
+    "bert-base": ("Bert", BERT),  # the defaults of BertConfig
+    "bert-large": ("Bert", {**BERT, "hidden_size": 1024, "num_hidden_layers": 24, "num_attention_heads": 16,
+                            "intermediate_size": 4096}),
+    "llama-1b": ("Llama", {**LLAMA, "hidden_size": 2048, "num_hidden_layers": 16, "num_attention_heads": 32,
+                           "num_key_value_heads": 8, "intermediate_size": 8192, "tie_word_embeddings": True}),
+    "llama-8b": ("Llama", {**LLAMA, "hidden_size": 4096, "num_hidden_layers": 32, "num_attention_heads": 32,
+                           "num_key_value_heads": 8, "intermediate_size": 14336}),
+}  # fmt: skip
+"""Name -> architecture and configuration; the Llamas are those of Llama 3.2 1B and 3.1 8B."""
+TASKS = {"Bert": "text-classification", "Llama": "causal-lm"}
+
+
+def make(name: str, folder: Path, device: str = "cpu") -> str:
+    """Writes the model in bf16, with MiniLM's tokenizer (any would do), and text; returns its task."""
+    import transformers
+
+    architecture, settings = SHAPES[name]
+    config = getattr(transformers, f"{architecture}Config")(**settings)
+    kind = {"Bert": "BertForSequenceClassification", "Llama": "LlamaForCausalLM"}[architecture]
+    torch.manual_seed(0)
+    with torch.device(device):
+        model = getattr(transformers, kind)(config).to(torch.bfloat16)
+    model.save_pretrained(folder / "model")
+    tokens = transformers.AutoTokenizer.from_pretrained(assets("models", "minilm-l6-sst2"))
+    tokens.save_pretrained(folder / "model")
+    _text(folder, architecture)
+    return TASKS[architecture]
+
+
+def _text(folder: Path, architecture: str) -> None:
+    """Source of the standard library, in pieces of which each fills a block; labels say nothing."""
+    from datasets import Dataset
+
+    source = "\n".join(inspect.getsource(module) for module in (argparse, inspect, statistics, tarfile))
+    pieces = [source[start : start + 4000] for start in range(0, len(source), 4000)]
+    columns: dict[str, Any] = {"text": pieces}
+    if architecture == "Bert":
+        columns["label"] = [index % 2 for index in range(len(pieces))]
+    for split in ("train", "test"):
+        Dataset.from_dict(columns).to_parquet(str(folder / f"{split}.parquet"))
