@@ -92,10 +92,12 @@ def judge(answer: Mapping[str, Any], references: Sequence[Spec], job: Job) -> tu
     notes += [answer["in_turn"]] if answer.get("in_turn") else []
     meter = answer["meter"]
     if meter.get("source") == "nvml":
-        examined = meter.get("doctor")
+        examined, step = meter.get("doctor"), f"{1e3 * meter['step_s']:.0f} ms"
         notes.append(
-            f"doctor examined this board on {examined}: its counter moves every {1e3 * meter['step_s']:.0f} ms"
+            f"doctor examined this board on {examined}: its counter moves every {step}"
             if examined
+            else f"doctor has not examined this board: its counter is taken to move every {step}, as another one's does"
+            if meter.get("like_another")
             else "doctor has not examined this board: its counter is not read closely near a window's edges"
         )
     return judged_by, present, tuple(notes)

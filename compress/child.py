@@ -1,4 +1,4 @@
-"""The measuring process: started fresh, threads pinned one to a core, ended when the process that waits for it ends."""
+"""The measuring process: started fresh, ended when the process that waits for it ends; on a CPU, a thread a core."""
 
 import os
 import signal
@@ -13,9 +13,12 @@ def threads() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _pinned() -> dict[str, str]:
-    """OpenMP settings while measuring: one thread per core. Two on one core wait for each other, ten times as long."""
-    if not hasattr(os, "sched_getaffinity"):
+def pinned(device: str) -> dict[str, str]:
+    """OpenMP settings while measuring: one thread per core. Two on one core wait for each other, ten times as long.
+
+    None where a GPU computes: this process and all it starts (compilers, the meter's thread) would share one core.
+    """
+    if device.startswith("cuda") or not hasattr(os, "sched_getaffinity"):
         return {}
     places = ",".join(f"{{{core}}}" for core in sorted(os.sched_getaffinity(0)))
     return {"OMP_PROC_BIND": "close", "OMP_PLACES": places}
@@ -35,9 +38,12 @@ def _forwarding_interrupts(child: "subprocess.Popen[bytes]") -> Iterator[None]:
         raise
 
 
-def run_child(command: Sequence[str]) -> None:
-    """Runs a child to its end; it ends by itself when this process is killed. Raises RuntimeError when it fails."""
-    environment = {key: value for key, value in os.environ.items() if not key.startswith("OMP_")} | _pinned()
+def run_child(command: Sequence[str], device: str) -> None:
+    """Runs a child that measures `device` to its end; it ends by itself when this process is killed.
+
+    Raises RuntimeError when it fails.
+    """
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("OMP_")} | pinned(device)
     own = str(Path(__file__).parents[1])  # the package that runs now, also when it is not installed
     environment.setdefault("PYTORCH_NVML_BASED_CUDA_CHECK", "1")  # asking for a GPU must not open it before a fork
     environment["PYTHONPATH"] = os.pathsep.join(filter(None, (own, environment.get("PYTHONPATH"))))

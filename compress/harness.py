@@ -231,7 +231,7 @@ def _measure(items: Sequence[Built], options: Options, machine: Machine, meter: 
         )
         path = scratch / "job.json"
         write_job(path, job)
-        run_child([sys.executable, "-m", "compress.session", str(path)])
+        run_child([sys.executable, "-m", "compress.session", str(path)], machine.device)
         answer = json.loads(path.with_name("session.json").read_text())
         name = f"{time.strftime('%Y%m%dT%H%M%S')}-{uuid.uuid4().hex[:6]}"
         return assemble(

@@ -79,7 +79,7 @@ def compress(arguments: Sequence[str], cwd: Path, env: dict[str, str]) -> "subpr
         return subprocess.CompletedProcess(list(arguments), code, out.read(), told.read())
 
 
-def run_child(command: Sequence[str]) -> None:
+def run_child(command: Sequence[str], _device: str) -> None:
     """Stands in for compress.child.run_child: the measuring process, forked from the server."""
     module, *arguments = command[2:]
     read_end, write_end = os.pipe()  # stays open for as long as we wait: the child ends when it closes

@@ -178,7 +178,7 @@ def test_zeus_counts_the_same_joules_over_the_same_loop() -> None:
 
 def test_a_whole_run_on_cuda_measures_energy(workload: Path, tmp_path: Path) -> None:
     names = ("bert_dense", "bert_bf16", "bert_int8", "bert_int4", "bert_lowrank")
-    done = compress("run", *names, "--workload", workload, *QUICK, "--device", "cuda", cwd=tmp_path)
+    done = compress("run", *names, "--workload", workload, *QUICK, "--device", "cuda", cwd=tmp_path, started=True)
     assert done.returncode == 0, done.stderr
     for path in (tmp_path / "results" / "my").glob("*.json"):
         point = result_files.read(path).headline
@@ -188,7 +188,7 @@ def test_a_whole_run_on_cuda_measures_energy(workload: Path, tmp_path: Path) -> 
 
 
 def test_an_artifact_made_on_cuda_answers_the_same_in_a_fresh_process(workload: Path, tmp_path: Path) -> None:
-    done = compress("run", "bert_int4", "--workload", workload, *QUICK, "--device", "cuda", cwd=tmp_path)
+    done = compress("run", "bert_int4", "--workload", workload, *QUICK, "--device", "cuda", cwd=tmp_path, started=True)
     assert done.returncode == 0, done.stderr
     program = (
         "import sys, torch; from compress import load\n"

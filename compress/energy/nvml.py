@@ -78,6 +78,8 @@ class NvmlCounter:
     step_s: float | None = STEP_S
     profile: str | None = None
     """When `doctor` examined this board; None where it has not."""
+    like = False
+    """Whether what follows is of another board of the same name, which `doctor` examined elsewhere."""
     misread: float | None = None
     """How far apart `doctor` found loads to be read that beat with the counter's period."""
     uuid = ""
@@ -207,7 +209,7 @@ def find(gpu: Gpu) -> NvmlCounter | Absent:
         if refused:
             return Absent(refused)
         counter = NvmlCounter(pynvml, handle, found)
-        _learn(counter, pynvml, handle)
+        _learn(counter, pynvml, handle, found)
         try:
             counter.read_uj()
         except MeterError as error:
@@ -244,13 +246,15 @@ def _handle(pynvml: Any, gpu: Gpu) -> Any:
     return pynvml.nvmlDeviceGetHandleByPciBusId(gpu.pci)
 
 
-def _learn(counter: NvmlCounter, pynvml: Any, handle: Any) -> None:
-    """Takes over what `doctor` found out about this board under this driver."""
+def _learn(counter: NvmlCounter, pynvml: Any, handle: Any, name: str) -> None:
+    """Takes over what `doctor` found out about this board under this driver, or about another one of its name."""
     counter.uuid = _text(pynvml.nvmlDeviceGetUUID(handle))
     counter.driver = _text(pynvml.nvmlSystemGetDriverVersion())
-    known = profile.load(counter.uuid, counter.driver)
+    own = profile.load(counter.uuid, counter.driver)
+    counter.profile = None if own is None else own.made
+    known = own or profile.KNOWN.get(name)
     if known is not None:
-        counter.step_s, counter.profile, counter.misread = known.step_s, known.made, known.misread
+        counter.step_s, counter.misread, counter.like = known.step_s, known.misread, own is None
         counter.harmed_by_reading = known.reading_harm is None or abs(known.reading_harm) > HARM
 
 

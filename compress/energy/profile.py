@@ -1,4 +1,7 @@
-"""What `doctor` found out about a board, kept by UUID and driver: sessions use it and results print it."""
+"""What `doctor` found out about a board, kept by UUID and driver: sessions use it and results print it.
+
+Boards that it has not examined are taken to behave like another of their name, where one has been: `KNOWN`.
+"""
 
 import json
 from dataclasses import asdict, dataclass
@@ -30,6 +33,21 @@ class Profile:
     """How far apart square waves of 0.75, 1 and 1.25 update periods and equal mean power are read."""
     nonlinearity: float | None = None
     """Largest distance of mean power over duty from a straight line, relative to full load."""
+
+
+@dataclass(frozen=True)
+class Known:
+    """How one board of this name was found to behave; its page lies in results/reference/gpu."""
+
+    page: str
+    step_s: float
+    reading_harm: float
+    misread: float
+
+
+KNOWN: dict[str, Known] = {
+    "NVIDIA H200": Known("doctor-h200.txt", step_s=0.102, reading_harm=-0.001, misread=0.010),
+}
 
 
 def save(profile: Profile) -> Path:

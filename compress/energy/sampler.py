@@ -334,6 +334,7 @@ def facts(meter: Meter | Absent) -> dict[str, Any]:
         "step_s": meter.step_s,
         "integrated": getattr(meter, "integrated", False),
         "doctor": getattr(meter, "profile", None),
+        "like_another": getattr(meter, "like", False),
         "misread": getattr(meter, "misread", None),
         "why_modelled": getattr(meter, "why", None),
         "watts_per_core": getattr(meter, "watts", None),
