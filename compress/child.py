@@ -3,6 +3,7 @@
 import os
 import signal
 import subprocess
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,6 +23,17 @@ def pinned(device: str) -> dict[str, str]:
         return {}
     places = ",".join(f"{{{core}}}" for core in sorted(os.sched_getaffinity(0)))
     return {"OMP_PROC_BIND": "close", "OMP_PLACES": places}
+
+
+def end_with_parent() -> None:
+    """Ends this process once its standard input closes: the parent is gone, and nobody waits for the figures."""
+
+    def wait() -> None:
+        while os.read(0, 1):  # not sys.stdin: its lock would be held at exit
+            pass
+        os._exit(3)
+
+    threading.Thread(target=wait, name="compress-parent", daemon=True).start()
 
 
 @contextmanager
@@ -45,7 +57,6 @@ def run_child(command: Sequence[str], device: str) -> None:
     """
     environment = {key: value for key, value in os.environ.items() if not key.startswith("OMP_")} | pinned(device)
     own = str(Path(__file__).parents[1])  # the package that runs now, also when it is not installed
-    environment.setdefault("PYTORCH_NVML_BASED_CUDA_CHECK", "1")  # asking for a GPU must not open it before a fork
     environment["PYTHONPATH"] = os.pathsep.join(filter(None, (own, environment.get("PYTHONPATH"))))
     child = subprocess.Popen(command, stdin=subprocess.PIPE, env=environment)  # the pipe closes when we are gone
     with child, _forwarding_interrupts(child):

@@ -31,7 +31,7 @@ from compress.progress import say
 from compress.quiet import quiet_transformers
 from compress.ranks import end_training, processes, rank
 from compress.recipe import Recipe, Settings
-from compress.result import Machine, Result
+from compress.result import PADDED, Machine, Result
 from compress.steps import Cast
 from compress.workloads import live
 
@@ -260,29 +260,35 @@ def _spec(item: Built) -> Spec:
 
 
 def _references(items: Sequence[Built], machine: Machine, scratch: Path) -> list[Spec]:
-    """fp32 eager; half precision eager where native; the dense model under every other runtime the recipes use."""
+    """fp32 eager; half precision eager where native; the dense model under every other runtime the recipes use.
+
+    There it is padded like a recipe that pads to a fixed length: what that saves is the runtime's, no compression's.
+    """
     from compress import transform
     from compress.devices import computes_bf16, pick
 
-    def reference(name: str, path: str | None, dtype: str, runtime: Any) -> Spec:
-        return Spec(name, path, dtype, runtime, low_bit=False, batch_dependent=False, reference=True)
+    def reference(dtype: str, runtime: Any, path: str | None = None, padded_to: int | None = None) -> Spec:
+        name = f"{dtype} {runtime}" + (PADDED if padded_to else "")
+        return Spec(name, path, dtype, runtime, False, False, reference=True, padded_to=padded_to)
 
     device = pick(machine.device)
     half = "bf16" if computes_bf16(device) else "fp16" if device.type == "cuda" else None
-    found = [reference("fp32 eager", None, "fp32", "eager")]
+    found = [reference("fp32", "eager")]
     if half is not None:
-        found.append(reference(f"{half} eager", None, half, "eager"))
-    wanted = {(str(item.manifest.extra["runtime"]), _graph_dtype(item)) for item in items}
-    for runtime, cast in sorted(pair for pair in wanted if pair[0] != "eager"):
+        found.append(reference(half, "eager"))
+    of = [(item.manifest.extra, _graph_dtype(item)) for item in items]
+    wanted = {(str(extra["runtime"]), cast, extra.get("padded_to") or 0) for extra, cast in of}
+    for runtime, cast, length in sorted(each for each in wanted if each[0] != "eager"):
         if runtime in GRAPH_RUNTIMES:
-            dense = Recipe(name="dense", runtime=runtime, steps=(Cast(dtype="fp16"),) if cast == "fp16" else ())
-            folder = scratch / f"dense-{cast}-{runtime}"
+            steps = (Cast(dtype="fp16"),) if cast == "fp16" else ()
+            dense = Recipe(name="dense", runtime=runtime, steps=steps, padding="fixed" if length else "dynamic")
+            folder = scratch / f"dense-{cast}-{runtime}-{length}"
             transform.build(dense, items[0].found, device, folder, scratch / "work", Absent("reference"), "")
             dtype = half if half is not None and runtime == "openvino" else cast
-            found.append(reference(f"{dtype} {runtime}", str(folder), dtype, runtime))
+            found.append(reference(dtype, runtime, str(folder), length or None))
         else:
             dtype = half if half is not None and device.type == "cuda" else "fp32"
-            found.append(reference(f"{dtype} {runtime}", None, dtype, runtime))
+            found.append(reference(dtype, runtime, None, length or None))
     return found
 
 

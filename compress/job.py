@@ -27,6 +27,8 @@ class Spec:
     batch_dependent: bool
     """Activation scales come from the batch, so answers can depend on it."""
     reference: bool
+    padded_to: int | None = None
+    """Tokens that every text is padded to, where batches are not padded to their longest; an artifact knows its own."""
 
 
 def judged_against(present: Sequence[Spec]) -> str:

@@ -9,6 +9,8 @@ from typing import Any, Literal
 from compress.stats import Estimate
 
 SCHEMA = 1
+PADDED = " padded"
+"""Ends the name of a reference whose batches have a fixed length."""
 
 Grade = Literal["A", "B", "C", "D", "E"]
 KernelLabel = Literal["real", "dequantized", "masked"]

@@ -34,7 +34,7 @@ def open_runner(spec: Spec, job: Job) -> Runner:
     if spec.path is None:
         dtype = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}[spec.dtype]
         model, processor = source.load_model(job.source, device=first, dtype=dtype)
-        return Runner(spec, runtimes.prepare(_placed(model, job), spec.runtime), processor)
+        return Runner(spec, runtimes.prepare(_placed(model, job), spec.runtime, padded_to=spec.padded_to), processor)
     trusted = job.workload.trust_remote_code
     model, processor, manifest = artifact.load(Path(spec.path), device=first, trust_remote_code=trusted)
     return Runner(spec, runtimes.prepared(_placed(model, job), spec.runtime, manifest), processor)

@@ -8,7 +8,6 @@ import json
 import os
 import random
 import sys
-import threading
 import time
 import traceback
 from collections.abc import Collection, Sequence
@@ -17,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from compress import flipped
+from compress.child import end_with_parent
 from compress.energy import Absent, Meter, find_meter, nvml, several
 from compress.energy.sampler import Sampler, facts, idle, steady_idle
 from compress.files import write_atomic
@@ -258,29 +258,23 @@ def _cores(before_s: float | None, after_s: float | None, seconds: float) -> flo
     return None if before_s is None or after_s is None else (after_s - before_s) / seconds
 
 
-def _end_with_parent() -> None:
-    """Ends this process once its standard input closes: the parent is gone, and nobody waits for the figures."""
-
-    def wait() -> None:
-        while os.read(0, 1):  # not sys.stdin: its lock would be held at exit
-            pass
-        os._exit(3)
-
-    threading.Thread(target=wait, name="compress-parent", daemon=True).start()
-
-
 def main(arguments: Sequence[str]) -> None:
     """Runs the session of a job file and writes the answer beside it."""
     quiet_libraries()
     import torch
 
     from compress.memory import measure_memory
+    from compress.memory_gpu import measure_gpu_memory
 
     quiet_transformers()
     path = Path(arguments[0])
     job = read_job(path)
-    memory = measure_memory(job)  # forks: before the first thread
-    _end_with_parent()
+    if job.device.startswith("cuda"):
+        end_with_parent()
+        memory = measure_gpu_memory(job, path)
+    else:
+        memory = measure_memory(job)  # forks: before the first thread
+        end_with_parent()
     torch.set_num_threads(job.threads)
     torch.manual_seed(job.seed)
     try:

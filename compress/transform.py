@@ -12,9 +12,10 @@ from compress import artifact, runtimes
 from compress.bundle import Bundle
 from compress.config import InputError
 from compress.cost import cost_of
-from compress.devices import pick
+from compress.devices import computes_bf16, pick
 from compress.energy import Absent, Meter
 from compress.energy.spending import Span, begin, end, recorded, spending
+from compress.graph_model import GraphModel
 from compress.layers import WeightLayer
 from compress.measure.accuracy import BATCH
 from compress.measure.size import parameter_counts
@@ -29,6 +30,10 @@ from compress.workloads import TaskName, Workload, live, source
 if TYPE_CHECKING:
     import datasets
 
+IN_FP32 = (
+    "what it computes in floating point it computes in fp32, while verdicts are against half precision: add the step "
+    "{method: cast, dtype: bf16}, before quantize or last"
+)
 TASK_OF_CLASS: dict[str, TaskName] = {
     "ForSequenceClassification": "text-classification",
     "ForImageClassification": "image-classification",
@@ -151,12 +156,19 @@ def build(
         "padded_to": padded_to,
         "shapes": asdict(shapes_of(found.workload)) if bundle.runtime == "tensorrt" else None,
         "transform": recorded(total, steps),
-        "notes": [*bundle.notes, *padding],
+        "notes": [*bundle.notes, *padding, *([IN_FP32] if recipe.steps and _left_in_fp32(bundle) else [])],
         "parameters": counts[0],
         "nonzero": counts[1],
     }
     if rank() == 0:
         artifact.save(bundle, folder, extra)
+
+
+def _left_in_fp32(bundle: Bundle) -> bool:
+    """Whether a model computes in fp32 on a device that computes bf16 natively; graphs are left to their runtime."""
+    if isinstance(bundle.model, GraphModel) or not computes_bf16(bundle.device):
+        return False
+    return any(type(p.data) is torch.Tensor and p.dtype == torch.float32 for p in bundle.model.parameters())
 
 
 def shapes_of(workload: Workload) -> Shapes:

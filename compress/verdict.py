@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import Literal
 
 from compress.result import (
+    PADDED,
     Accuracy,
     BreakEven,
     Kernel,
@@ -77,12 +78,13 @@ def _result_breakeven(result: Result, reference: Reference, headline: Point) -> 
 
 
 def runtime_reference(result: Result) -> str | None:
-    """Name of the dense model under the recipe's own runtime where that is not eager, or None."""
+    """Name of the dense model under the recipe's own runtime and padding where that is not eager, or None."""
     if result.runtime in ("", "eager"):
         return None
-    names = [r.name for r in result.references if r.name.endswith(f" {result.runtime}") and not r.verdict_reference]
+    under = result.runtime + (PADDED if result.recipe.get("padding") == "fixed" else "")
+    names = [r.name for r in result.references if r.name.endswith(f" {under}") and not r.verdict_reference]
     cast = [step.get("dtype") for step in result.recipe.get("steps", ()) if step.get("method") == "cast"]
-    own = f"{cast[-1] if cast else 'fp32'} {result.runtime}"  # graphs of both precisions may be in one session
+    own = f"{cast[-1] if cast else 'fp32'} {under}"  # graphs of both precisions may be in one session
     return own if own in names else names[0] if names else None
 
 

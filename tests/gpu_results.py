@@ -46,8 +46,8 @@ class Session:
         return f"{self.model}-{weights}-b{self.batch_size}-l{self.length}{tokens}{self.part}"
 
 
-BEST = ("bert_fp16", "graphs_bf16", "graphs_student", "torchao_int8", "torchao_fp8")
-UNTRAINED = tuple(name for name in BEST if name != "graphs_student")
+BEST = ("bert_fp16", "graphs_student", "torchao_int8", "torchao_fp8")
+UNTRAINED = ("bert_fp16", "graphs_bf16", "torchao_int8", "torchao_fp8")
 LOW = ("bert_bf16", "bitsandbytes_int8", "bitsandbytes_nf4", "lowrank_bf16", "prune_bf16")
 LANGUAGE = ("torchao_int8", "torchao_int4", "torchao_fp8", "bitsandbytes_nf4")
 SPARSER = ("sparse_2to4", "prune_bf16", "lowrank_bf16", "bitsandbytes_int8")

@@ -5,7 +5,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from compress import devices
+from compress import artifact, devices, transform
+from compress.energy import Absent
+from compress.recipe import Recipe
+from compress.workloads import Workload, source
 
 
 @pytest.mark.parametrize(
@@ -27,3 +30,29 @@ def test_bf16_is_native_where_it_is_gained_by(
     flags = devices.cpu_flags(tmp_path / "cpuinfo")
     monkeypatch.setattr(devices, "cpu_flags", lambda: flags)
     assert devices.computes_bf16(torch.device("cpu")) is gains
+
+
+@pytest.mark.parametrize(
+    ("steps", "said"),
+    [
+        (["lowrank"], True),
+        (["lowrank", "cast"], False),
+        (["cast", "int8"], False),
+        (["int8"], True),
+        ([], False),
+    ],
+    ids=["lowrank", "lowrank-cast", "cast-int8", "int8", "dense"],
+)
+def test_a_model_left_in_fp32_says_so_where_verdicts_are_against_half_precision(
+    steps: list[str], said: bool, workload: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known = {
+        "lowrank": {"method": "lowrank", "rank": 8},
+        "cast": {"method": "cast"},
+        "int8": {"method": "quantize", "bits": 8, "format": "llm_int8"},
+    }
+    monkeypatch.setattr(transform, "computes_bf16", lambda device: True)
+    found = source.resolve(Workload.load(str(workload)))
+    recipe = Recipe.model_validate({"steps": [known[step] for step in steps]})
+    transform.build(recipe, found, torch.device("cpu"), tmp_path / "a", tmp_path / "w", Absent("none here"), "")
+    assert (transform.IN_FP32 in artifact.verify(tmp_path / "a").extra["notes"]) is said

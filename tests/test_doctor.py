@@ -12,6 +12,7 @@ from compress.energy import Gpu, block, nvml, profile
 from compress.energy.doctor import Report, examine, without_a_meter
 from compress.energy.sampler import idle_w
 from compress.energy.simulate import Board, Simulator
+from tests.helpers import ROOT
 from tests.virtual_time import VirtualTime
 
 IDLE_W, BUSY_W = 80.0, 400.0
@@ -100,6 +101,27 @@ def test_sessions_take_over_the_profile_of_the_same_board_and_driver_only(
     assert isinstance(two, nvml.NvmlCounter)
     assert (one.step_s, one.profile, one.misread) == (0.033, "2026-05-05", 0.2)
     assert (two.step_s, two.profile) == (nvml.STEP_S, None)
+
+
+def test_a_board_that_was_not_examined_is_taken_to_be_like_another_one_of_its_name(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("COMPRESS_CACHE", str(tmp_path))
+    monkeypatch.setitem(sys.modules, "pynvml", Simulator([Board("GPU-a")], time.monotonic))
+    monkeypatch.setitem(profile.KNOWN, "Test GPU", profile.Known("page", 0.033, 0.001, 0.2))
+    one = nvml.find(Gpu("a"))
+    assert isinstance(one, nvml.NvmlCounter)
+    assert (one.step_s, one.misread, one.profile, one.like, one.harmed_by_reading) == (0.033, 0.2, None, True, False)
+    profile.save(profile.Profile("a", "simulated", "Test GPU", "2026-05-05", 0.05, 0.01, 0.1, 0.004, 1e-5, 0.1))
+    examined = nvml.find(Gpu("a"))
+    assert isinstance(examined, nvml.NvmlCounter)
+    assert (examined.step_s, examined.profile, examined.like) == (0.05, "2026-05-05", False)
+    assert examined.harmed_by_reading
+
+
+def test_what_is_known_of_boards_names_a_page_that_is_there() -> None:
+    for name, known in profile.KNOWN.items():
+        assert name in (ROOT / "results" / "reference" / "gpu" / known.page).read_text()
 
 
 def test_without_a_meter_it_says_what_is_missing_and_what_would_give_one() -> None:

@@ -20,7 +20,7 @@ FLOORS: dict[str, int] = {
     # 3: one run
     "trace": 1, "layer_map": 1, "flipped": 3, "figures": 3, "grades": 3, "job": 3,
     "recipe": 3, "transform": 3, "cost": 3, "runners": 3, "session": 3, "memory": 3, "preflight": 3, "assemble": 3,
-    "plan": 3, "child": 3, "building": 3, "harness": 3,
+    "plan": 3, "memory_gpu": 3, "child": 3, "building": 3, "harness": 3,
     # 4 and 5: pictures, and the command line
     "questions": 4, "completion": 4,
     "report": 4, "verify": 4, "compare": 4, "checkup": 4, "external": 4, "sensitivity": 4, "cli": 5, "__main__": 5,

@@ -14,11 +14,11 @@ import onnxruntime
 import pytest
 import torch
 
-from compress import artifact, devices, harness, memory, providers, runtimes, transform
+from compress import artifact, devices, harness, memory_gpu, providers, runtimes, transform
 from compress.config import InputError
 from compress.graph import exported
 from compress.graph_model import OnnxModel
-from compress.job import Spec
+from compress.job import Spec, read_job, write_job
 from compress.methods import apply_step
 from compress.plan import Options, _check_pairs, _fitting
 from compress.providers import Place, Shapes
@@ -28,6 +28,7 @@ from compress.verdict import runtime_reference
 from compress.workloads import Workload
 from tests import factory, made_models
 from tests.made_models import bundle
+from tests.test_runners import job as runner_job
 
 pytestmark = pytest.mark.usefixtures("exports_once")
 
@@ -228,6 +229,16 @@ def test_recipes_for_graphs_on_gpus_are_refused_with_the_reason_before_anything_
         on("cuda:0", runtime="onnxruntime")
 
 
+def test_fp8_on_a_gpu_is_refused_in_models_that_are_not_bf16_before_anything_is_loaded() -> None:
+    fp8 = {"method": "quantize", "bits": 8, "format": "fp8"}
+    fp16, bf16 = ({"method": "cast", "dtype": dtype} for dtype in ("fp16", "bf16"))
+    on("cuda:0", steps=[bf16, fp8])
+    on("cpu", steps=[fp8])
+    for before in ([], [fp16]):
+        with pytest.raises(InputError, match=rf"mine steps\.{len(before)}: fp8 on a GPU .* cast, dtype: bf16"):
+            on("cuda:0", steps=[*before, fp8])
+
+
 def test_the_recipe_in_half_precision_is_left_out_where_there_is_no_gpu(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
@@ -275,9 +286,10 @@ def test_tensorrt_says_that_it_may_round_fp32(installed: Any) -> None:
     assert not runtimes.finish(half, "tensorrt").notes
 
 
-def built(name: str, runtime: str, **cast: str) -> Any:
+def built(name: str, runtime: str, padded_to: int | None = None, **cast: str) -> Any:
     """As much of a built recipe as its references are chosen by."""
-    manifest = SimpleNamespace(extra={"runtime": runtime}, layers={"": cast} if cast else {})
+    extra = {"runtime": runtime, "padded_to": padded_to}
+    manifest = SimpleNamespace(extra=extra, layers={"": cast} if cast else {})
     return SimpleNamespace(recipe=Recipe(name=name), found=None, manifest=manifest)
 
 
@@ -291,11 +303,14 @@ def test_graphs_are_judged_beside_the_dense_graph_of_their_own_precision(
         transform, "build", lambda recipe, found, device, folder, *rest: made.update({folder.name: (recipe, device)})
     )
     items = [built("a", "onnxruntime", dtype="fp16"), built("b", "onnxruntime"), built("c", "tensorrt", dtype="fp16"),
-             built("d", "compile", dtype="bf16"), built("e", "eager", dtype="fp16")]  # fmt: skip
+             built("d", "compile", dtype="bf16"), built("e", "eager", dtype="fp16"),
+             built("f", "compile", padded_to=64)]  # fmt: skip
     references = harness._references(items, factory.machine(device="cuda:0"), tmp_path)
     assert [each.name for each in references] == [
-        "fp32 eager", "bf16 eager", "bf16 compile", "fp16 onnxruntime", "fp32 onnxruntime", "fp16 tensorrt",
+        "fp32 eager", "bf16 eager", "bf16 compile", "bf16 compile padded",
+        "fp16 onnxruntime", "fp32 onnxruntime", "fp16 tensorrt",
     ]  # fmt: skip
+    assert {each.name: each.padded_to for each in references if each.padded_to} == {"bf16 compile padded": 64}
     assert {device for _, device in made.values()} == {torch.device("cuda:0")}
     steps = {each.name: made[Path(each.path).name][0].steps for each in references if each.path}
     assert steps == {
@@ -311,14 +326,51 @@ def test_a_saving_is_split_by_the_dense_graph_of_the_recipes_own_precision() -> 
     assert runtime_reference(plain) == "fp32 onnxruntime"
     assert runtime_reference(half) == "fp16 onnxruntime"
     assert runtime_reference(replace(half, references=references[::2])) == "fp32 onnxruntime"
+    padded = replace(plain, recipe={"padding": "fixed"})
+    assert runtime_reference(padded) is None  # what padding saves is not the compression's
+    beside = replace(padded, references=(*references, factory.reference("fp32 onnxruntime padded", False)))
+    assert runtime_reference(beside) == "fp32 onnxruntime padded"
+    assert runtime_reference(replace(beside, recipe={})) == "fp32 onnxruntime"
 
 
-def test_memory_that_torch_cannot_count_is_unknown_and_not_small(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(memory, "_import_libraries", lambda job: None)
-    monkeypatch.setattr(memory, "_forked", lambda spec, job: {"memory_bytes": 1, "peak_memory_bytes": 2})
-    specs = tuple(Spec(runtime, "", "", runtime, False, False, False) for runtime in ("eager", "onnxruntime"))
-    found: dict[str, Any] = {}
-    for device in ("cpu", "cuda:0"):
-        found[device] = memory.measure_memory(SimpleNamespace(runners=specs, device=device))  # type: ignore[arg-type]
-    assert found["cpu"]["onnxruntime"] == found["cpu"]["eager"] == found["cuda:0"]["eager"]
-    assert found["cuda:0"]["onnxruntime"] == {"reason": memory.UNSEEN}
+GB = 1_000_000_000
+
+
+@pytest.mark.parametrize(
+    ("peak", "groups"), [(GB, [1, 5]), (20 * GB, [1, 2, 2, 1]), (None, [1] * 6)], ids=["small", "large", "unknown"]
+)
+def test_as_many_models_as_fit_have_their_memory_measured_side_by_side(
+    peak: int | None, groups: list[int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alive: list[int] = []
+    seen: list[int] = []
+
+    def started(path: Path, number: int) -> tuple[Any, Path]:
+        alive.append(number)
+        return number, path.with_name(f"memory-{number}.json")
+
+    def ended(number: int, answer: Path) -> dict[str, Any]:
+        if alive:
+            seen.append(len(alive))
+            alive.clear()
+        figures = {"memory_bytes": peak, "peak_memory_bytes": peak, "free_bytes": 100 * GB}
+        return {"reason": "it failed"} if peak is None else figures
+
+    monkeypatch.setattr(memory_gpu, "_started", started)
+    monkeypatch.setattr(memory_gpu, "_ended", ended)
+    specs = tuple(Spec(str(number), "", "", "eager", False, False, False) for number in range(6))
+    graph = Spec("graph", "", "", "onnxruntime", False, False, False)
+    job: Any = SimpleNamespace(runners=(graph, *specs), device="cuda:0")
+    found = memory_gpu.measure_gpu_memory(job, tmp_path / "job.json")
+    assert seen == groups
+    assert found.pop("graph") == {"reason": memory_gpu.UNSEEN}  # torch does not count it: unknown, not small
+    assert len(found) == 6
+    assert all("free_bytes" not in answer for answer in found.values())
+
+
+def test_a_process_that_cannot_tell_a_models_memory_says_why(workload: Path, tmp_path: Path) -> None:
+    path = tmp_path / "job.json"
+    write_job(path, runner_job(workload, "auto"))  # on a CPU, where torch counts nothing
+    found = memory_gpu.measure_gpu_memory(read_job(path), path)
+    assert set(found) == {"fp32 eager", "bf16 eager"}
+    assert all(set(answer) == {"reason"} and answer["reason"] for answer in found.values())

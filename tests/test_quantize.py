@@ -11,8 +11,9 @@ from torch import nn
 from torch.nn import functional
 
 from compress.config import InputError
+from compress.formats import FP8_IN_BF16
 from compress.methods import apply_step
-from compress.packing import backend_of, bnb
+from compress.packing import ao, backend_of, bnb
 from compress.steps import Cast, LowRank, Quantize
 from tests import made_models
 from tests.helpers import QUICK, compress, read_result
@@ -200,6 +201,38 @@ def test_quanto_int4_is_near_the_exact_model() -> None:
     after = quantized("bert", Quantize(bits=4, format="int4", group_size=32))
     exact = logits(made_models.bert())
     assert 0 < float((logits(after.model) - exact).norm() / exact.norm()) < 0.8
+
+
+def test_rows_that_are_added_for_a_gpu_change_no_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.manual_seed(0)
+    linear = nn.Linear(64, 24)
+    module = backend_of("torchao").make(linear, {"format": "int8"})
+    assert isinstance(module, ao.Rows)
+    inputs = [torch.randn(shape) for shape in ((1, 64), (3, 5, 64), (32, 64), (40, 64))]
+    with torch.no_grad():
+        plain = [module(each) for each in inputs]
+        rows: list[int] = []
+        real = functional.linear
+
+        def watched(value: torch.Tensor, *rest: Any) -> torch.Tensor:
+            rows.append(len(value))
+            return real(value, *rest)
+
+        monkeypatch.setattr(functional, "linear", watched)
+        monkeypatch.setattr(ao.Rows, "pads", staticmethod(lambda _: True))
+        for each, expected in zip(inputs, plain, strict=True):
+            torch.testing.assert_close(module(each), expected)
+    assert rows == [32, 32, 32, 40]
+
+
+def test_what_products_on_a_gpu_cannot_take_is_refused_there_only() -> None:
+    refuse, half = backend_of("torchao").refuse, torch.bfloat16
+    assert "multiples of 8" in str(refuse(nn.Linear(64, 12), {"format": "int8"}, "cuda"))
+    assert "multiples of 16" in str(refuse(nn.Linear(24, 64, dtype=half), {"format": "fp8"}, "cuda"))
+    assert refuse(nn.Linear(64, 64), {"format": "fp8"}, "cuda") == FP8_IN_BF16
+    assert refuse(nn.Linear(64, 64, dtype=half), {"format": "fp8"}, "cuda") is None
+    for form in ("int8", "fp8"):
+        assert refuse(nn.Linear(24, 12), {"format": form}, "cpu") is None
 
 
 def test_a_run_counts_the_layers_that_torchao_packs(workload: Path, tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -49,6 +50,21 @@ def graphs() -> dict[str, Any]:
     return {
         name: runtimes.finish(bundle(MODELS[name](), task=task), "onnxruntime").model for name, task in TASKS.items()
     }
+
+
+def event(name: str, device: str, spent: float, annotation: bool = False) -> Any:
+    """One line of torch's profile of a GPU."""
+    kind = SimpleNamespace(name=device)
+    return SimpleNamespace(key=name, device_type=kind, self_device_time_total=spent, is_user_annotation=annotation)
+
+
+def test_shares_on_a_gpu_are_of_its_kernels_time() -> None:
+    events = [event("aten::addmm", "CPU", 30), event("nvjet", "CUDA", 20), event("gemv", "CUDA", 10),
+              event("softmax", "CUDA", 10), event("aten::view", "CPU", 0),
+              event("## Call CompiledFxGraph abc ##", "CUDA", 40, annotation=True)]  # fmt: skip
+    found = kernels.kernel_shares(events)
+    assert found == {"aten::addmm": 0.75, "nvjet": 0.5, "gemv": 0.25, "softmax": 0.25}
+    assert kernels.kernel_shares([]) == {}
 
 
 @pytest.mark.parametrize("name", TASKS)

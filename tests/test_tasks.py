@@ -75,6 +75,22 @@ def answers(order: list[int], batch_size: int) -> dict[int, float]:
     return found
 
 
+@pytest.mark.parametrize("batch_size", [1, 7, 24, 40])
+def test_every_example_is_answered_once_in_batches_of_one_size(batch_size: int) -> None:
+    sizes: list[int] = []
+    model = bert()
+
+    def counted(**batch: Any) -> Any:
+        sizes.append(len(batch["input_ids"]))
+        return model(**batch)
+
+    task, examples = task_of("text-classification"), prepared()
+    found = evaluate(counted, task, examples, tokenizer(), "cpu", batch_size).outcomes
+    assert set(sizes) == {min(batch_size, 24)}
+    assert [found["prediction"][i] for i in range(24)] == [answers(list(range(24)), 1)[i] for i in range(24)]
+    assert found["reference"] == [float(label) for label in examples["labels"]]
+
+
 def test_answers_do_not_depend_on_batch_size_or_order() -> None:
     order = list(range(24))
     shuffled = np.random.default_rng(0).permutation(24).tolist()

@@ -36,7 +36,10 @@ class Evaluation:
 def evaluate(
     model: Any, task: Task, examples: "datasets.Dataset", processor: Any, device: str, batch_size: int, label: str = ""
 ) -> Evaluation:
-    """Outcomes of every example; batches are sorted by length and padded to their longest."""
+    """Outcomes of every example; batches are sorted by length and padded to their longest.
+
+    The last batch is filled up with examples before it: one of its own size would be compiled, or recorded, by itself.
+    """
     import torch
 
     lengths = task.lengths(examples)
@@ -44,15 +47,16 @@ def evaluate(
     collected: dict[str, list[float]] = {}
     finite = True
     with torch.no_grad(), bar(f"evaluating {label}", len(order)) as running:
-        for start in range(0, len(order), batch_size):
+        for done in range(0, len(order), batch_size):
+            start = max(0, min(done, len(order) - batch_size))
             batch = task.collate([examples[i] for i in order[start : start + batch_size]], processor)
             batch = {key: value.to(device) for key, value in batch.items()}
             inputs = {key: value for key, value in batch.items() if key != "labels"}
             logits = model(**inputs).logits.float()
             finite = finite and bool(torch.isfinite(logits).all())
             for key, values in task.outcomes(logits, batch).items():
-                collected.setdefault(key, []).extend(values)
-            running.advance(len(batch["labels"]) if "labels" in batch else batch_size)
+                collected.setdefault(key, []).extend(values[done - start :])
+            running.advance(min(batch_size, len(order) - done))
     restored = {key: _restore(values, order) for key, values in collected.items()}
     if "nll" in restored and "bytes" in examples.column_names:  # known beforehand: what each block's tokens stand for
         restored["bytes"] = [float(value) for value in examples["bytes"]]

@@ -6,7 +6,7 @@ the rest.
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -79,7 +79,7 @@ def _dense(weight: torch.Tensor) -> bool:
 
 
 def _torch_shares(model: Any, batch: Mapping[str, torch.Tensor], device: str) -> dict[str, float]:
-    """Operator name -> share of self time, of one batch after two warm ones."""
+    """Operator name -> share of self time, of one batch after two warm ones; on a GPU shares of its kernels' time."""
     from torch.profiler import ProfilerActivity, profile
 
     on_gpu = device.startswith("cuda")
@@ -91,12 +91,28 @@ def _torch_shares(model: Any, batch: Mapping[str, torch.Tensor], device: str) ->
             model(**batch)
             if on_gpu:
                 torch.cuda.synchronize(device)
+    events = recorded.key_averages()
+    return kernel_shares(events) if on_gpu else _normalised(_summed((e.key, e.self_cpu_time_total) for e in events))
+
+
+def kernel_shares(events: Iterable[Any]) -> dict[str, float]:
+    """Name -> share of the GPU's time, of kernels and, beside them, of the operators that launched them.
+
+    An operator has the time of its kernels, so all shares together come to up to twice the whole. Named spans of a
+    program (`## Call CompiledFxGraph`) are no work of their own.
+    """
+    events = [event for event in events if not event.is_user_annotation]
+    total = sum(float(e.self_device_time_total) for e in events if e.device_type.name != "CPU")
+    times = _summed((event.key, event.self_device_time_total) for event in events)
+    return {name: spent / total for name, spent in times.items()} if total else {}
+
+
+def _summed(events: Iterable[tuple[str, float]]) -> dict[str, float]:
     times: dict[str, float] = {}
-    for event in recorded.key_averages():
-        spent = event.self_device_time_total if on_gpu else event.self_cpu_time_total
+    for name, spent in events:
         if spent > 0:
-            times[event.key] = times.get(event.key, 0.0) + float(spent)
-    return _normalised(times)
+            times[name] = times.get(name, 0.0) + float(spent)
+    return times
 
 
 def _normalised(times: Mapping[str, float]) -> dict[str, float]:

@@ -40,14 +40,17 @@ LEAST_ROWS = 32  # torch._int_mm takes more than 16 on a GPU
 class Rows(nn.Linear):
     """A linear layer that gives a GPU no product of fewer than 32 rows: it adds zeros, and takes them away again."""
 
+    @staticmethod
+    def pads(input: torch.Tensor) -> bool:
+        """Whether few rows are padded: on a GPU."""
+        return input.is_cuda
+
     def forward(self, input: torch.Tensor) -> torch.Tensor:
         """[.., out] of [.., in]."""
         rows = input.numel() // self.in_features
-        lacking = torch.sym_max(LEAST_ROWS - rows, 0)
-        compiling = torch.compiler.is_compiling()  # a branch on shapes would compile the model once for either side
-        if not input.is_cuda or (not compiling and lacking == 0):
+        if not self.pads(input) or rows >= LEAST_ROWS:
             return super().forward(input)
-        flat = functional.pad(input.reshape(rows, self.in_features), (0, 0, 0, lacking))
+        flat = functional.pad(input.reshape(rows, self.in_features), (0, 0, 0, LEAST_ROWS - rows))
         return super().forward(flat)[:rows].reshape(*input.shape[:-1], self.out_features)
 
 

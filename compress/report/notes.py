@@ -149,7 +149,7 @@ def _metered(table: Table) -> Iterable[str]:
     gain = next((p.energy_gain for _, p in points if p.energy_gain is not None), None)
     own = "" if not gain else f" Joules carry the board's own error of up to {100 * gain:g} % as well; ratios do not."
     yield f"Energy by {table.meter}" + (f", of {boundary}" if boundary else "") + f". Grades: {graded}.{own}"
-    ratios = [point.ratio(table.reference or "") for _, point in points]
+    ratios = [point.ratio(table.reference or "") for name, point in points if name != table.reference]
     least = [100 * r.min_detectable_energy for r in ratios if r is not None and r.min_detectable_energy is not None]
     if least:
         span = f"{min(least):.2g} to {max(least):.2g} %"

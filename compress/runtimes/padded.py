@@ -34,6 +34,8 @@ class Padded(nn.Module):
             raise InputError(f"padding fixed: {input_ids.shape[1]} tokens, expected at most {self.padded_to}; cut them")
         if batch.get("attention_mask") is None:
             batch["attention_mask"] = torch.ones_like(input_ids)
+        if missing == 0:  # padding by nothing would still copy
+            return self.model(input_ids=input_ids, **batch)
         fill = getattr(self.model.config, "pad_token_id", None) or 0
         for name in ("attention_mask", "token_type_ids"):
             if batch.get(name) is not None:

@@ -3,6 +3,7 @@
     <!-- fields: quantize rounding damping -->      a table of these fields of a step, or of all of them
     <!-- measured: bert_int8 bert_int4 -->          rows of the reference results, each with its verdict and its file
     <!-- measured: test-split/bert_int8 -->         the same of the labelled test split
+    <!-- measured: gpu/WORKLOAD/graphs_bf16 -->     the same of a GPU's session, with energy
     <!-- batches: bert_int8 -->                     how much of its answers depends on the batch size
     <!-- recipe: bert_int8 -->                      a shipped recipe, as it is written
     <!-- recipes: stdlib-bert -->                   all shipped recipes of a workload, and what to expect of them
@@ -28,7 +29,7 @@ from compress.config import Config
 from compress.formats import ROWS
 from compress.recipe import Measure, Recipe
 from compress.report import describe, text
-from compress.result import Result
+from compress.result import Point, Result
 from compress.steps import STEPS
 from compress.workloads import Dataset, OperatingPoint, Workload
 
@@ -106,9 +107,19 @@ def _row(result: Result) -> dict[str, str]:
         "difference": text.joined(text.difference(accuracy)),
         "answers that changed": f"{100 * accuracy.flip_rate:.1f} %",
         **against,
+        **({"energy / bf16 eager": _energy(point), "energy, one inference": _joules(point)} if point.grade else {}),
         "stored": text.joined(text.megabytes(result.size.stored_bytes if result.size else None)),
         "kernels": result.kernel.label if result.kernel else text.DASH,
     }
+
+
+def _energy(point: Point) -> str:
+    ratio = point.ratio("bf16 eager")
+    return f"{text.joined(text.ratio(ratio.energy if ratio else None))}, grade {ratio.grade if ratio else text.DASH}"
+
+
+def _joules(point: Point) -> str:
+    return text.joined(text.energy(point.energy_j, point.energy_source))
 
 
 def batches(names: Sequence[str]) -> str:
@@ -206,8 +217,9 @@ MARKERS: dict[str, Callable[[Sequence[str]], str]] = {
 
 def _named(name: str) -> tuple[Path, Result]:
     folder, _, recipe_name = name.rpartition("/")
-    place = REFERENCE / folder / "minilm-sst2"
-    (file,) = place.glob(f"{recipe_name}-cpu-*.json")
+    on_gpu = folder.startswith("gpu/")
+    place = REFERENCE / folder if on_gpu else REFERENCE / folder / "minilm-sst2"
+    (file,) = place.glob(f"{recipe_name}-{'cuda' if on_gpu else 'cpu'}-*.json")
     return file, result_files.read(file)
 
 
