@@ -9,7 +9,7 @@ ifndef SKIP_INSTALL
 INSTALLED = $(VENV)/.installed
 endif
 
-.PHONY: setup browser test lint types test-long gpu-test gpu-results pareto pareto-all bench study docs clean
+.PHONY: setup browser test lint types test-long gpu-test gpu-test-long gpu-results pareto pareto-all bench study docs clean
 
 setup: $(INSTALLED)
 
@@ -51,7 +51,10 @@ test-long: setup
 	HF_HUB_OFFLINE=1 $(PYTHON) -m pytest -m 'long and not gpu'
 
 gpu-test: setup
-	HF_HUB_OFFLINE=1 $(PYTHON) -m pytest -m gpu
+	HF_HUB_OFFLINE=1 $(PYTHON) -m pytest -m 'gpu and not long'
+
+gpu-test-long: setup
+	HF_HUB_OFFLINE=1 $(PYTHON) -m pytest -m 'gpu and long'
 
 # The next missing session of the reference results; each takes under ten minutes.
 gpu-results: setup

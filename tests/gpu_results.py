@@ -3,6 +3,7 @@
 python tests/gpu_results.py            the next missing session
 python tests/gpu_results.py NAME ...   these sessions, missing or not
 python tests/gpu_results.py --list     all of them, and which are there
+python tests/gpu_results.py --again    how well the sessions repeat that measure the same again and again
 
 A session is whole or absent: its references, and one to five recipes, with `standard` windows, in under ten minutes.
 They stand below in the order of their worth. Boards are compared by ratios to their own references only.
@@ -10,6 +11,7 @@ They stand below in the order of their worth. Boards are compared by ratios to t
 
 import argparse
 import json
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -19,11 +21,14 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
+from compress import result_files  # noqa: E402
 from tests import shapes  # noqa: E402
 from tests.helpers import assets  # noqa: E402
 
 OUT = ROOT / "results" / "reference" / "gpu"
 REAL = "minilm"
+AGAIN = "-again"
+"""Sessions of one model as recipe and as reference: how much they differ, and how often the model from itself."""
 RANDOM_LIMIT = 64  # examples that random weights answer: enough to see that nothing is infinite
 
 
@@ -36,6 +41,8 @@ class Session:
     length: int
     recipes: tuple[str, ...]
     generate: int | None = None
+    changes: tuple[str, ...] = ()
+    """As `--set` takes them."""
     part: str = ""
 
     @property
@@ -49,6 +56,7 @@ class Session:
 BEST = ("bert_fp16", "graphs_student", "torchao_int8", "torchao_fp8")
 UNTRAINED = ("bert_fp16", "graphs_bf16", "torchao_int8", "torchao_fp8")
 LOW = ("bert_bf16", "bitsandbytes_int8", "bitsandbytes_nf4", "lowrank_bf16", "prune_bf16")
+GRAPHS = ("torchao_int8", "torchao_fp8", "lowrank_bf16", "prune_bf16")
 LANGUAGE = ("torchao_int8", "torchao_int4", "torchao_fp8", "bitsandbytes_nf4")
 SPARSER = ("sparse_2to4", "prune_bf16", "lowrank_bf16", "bitsandbytes_int8")
 
@@ -62,6 +70,8 @@ SESSIONS: tuple[Session, ...] = (
     Session("llama-1b", 1, 128, LANGUAGE, generate=32),
     Session("llama-8b", 1, 128, LANGUAGE),
     Session("llama-8b", 32, 128, LANGUAGE),
+    Session(REAL, 32, 64, GRAPHS, changes=("padding=fixed", "runtime=compile"), part="-graphs"),
+    *(Session(REAL, 256, 128, ("bert_bf16",), changes=("measure.window_s=2",), part=f"{AGAIN}{n}") for n in range(10)),
     Session(REAL, 128, 128, BEST),
     Session(REAL, 8, 64, BEST),
     Session(REAL, 32, 32, BEST),
@@ -74,8 +84,29 @@ SESSIONS: tuple[Session, ...] = (
 
 
 def there(session: Session, out: Path) -> bool:
-    """Whether the session has been measured."""
-    return any((out / session.name).glob("*.json"))
+    """Whether the session has been measured; one in which every recipe failed has not."""
+    return any(result_files.read(path).error is None for path in (out / session.name).glob("*.json"))
+
+
+def repeated(out: Path) -> list[str]:
+    """Lines about the sessions that measure the same again: spread of joules board by board, and false differences."""
+    joules: dict[str, list[float]] = {}
+    different: list[bool] = []
+    for session in SESSIONS:
+        for path in (out / session.name).glob("*.json") if AGAIN in session.name else ():
+            row = result_files.read(path)
+            ratio = row.headline and row.verdict_reference and row.headline.ratio(row.verdict_reference.name)
+            if row.headline is None or row.headline.energy_j is None or not ratio or ratio.energy is None:
+                continue
+            joules.setdefault(str(row.machine.uuid), []).append(row.headline.energy_j.value)
+            different.append(not ratio.energy.low <= 1 <= ratio.energy.high)
+    lines = [
+        f"board {uuid}: cv {100 * statistics.stdev(found) / statistics.mean(found):.2f} % over {len(found)} sessions"
+        if len(found) > 1
+        else f"board {uuid}: one session"
+        for uuid, found in joules.items()
+    ]
+    return [*lines, f"{sum(different)} of {len(different)} sessions call the model different from itself"]
 
 
 def workload(session: Session, folder: Path, device: str) -> Path:
@@ -99,20 +130,11 @@ def measure(session: Session, out: Path, device: str, more: list[str]) -> int:
     print(f"{session.name}: {', '.join(session.recipes)}", flush=True)
     with tempfile.TemporaryDirectory() as scratch:
         file = workload(session, Path(scratch), device)
-        command = [
-            sys.executable,
-            "-m",
-            "compress",
-            "run",
-            *session.recipes,
-            "--workload",
-            str(file),
-            "--device",
-            device,
-        ]
-        command += ["--out", str(out), "--artifacts", f"{scratch}/artifacts"]
+        command = [sys.executable, "-m", "compress", "run", *session.recipes, "--workload", str(file)]
+        command += ["--device", device, "--out", str(out), "--artifacts", f"{scratch}/artifacts"]
+        command += [word for change in (*session.changes, *more) for word in ("--set", change)]
         command += ["--limit", str(RANDOM_LIMIT)] * (session.model != REAL)
-        return subprocess.run([*command, *more], cwd=ROOT, check=False).returncode
+        return subprocess.run(command, cwd=ROOT, check=False).returncode
 
 
 def main() -> int:
@@ -120,23 +142,25 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="*", help="sessions to measure; none: the next one that is missing")
     parser.add_argument("--list", action="store_true", help="show all sessions, and which are there")
+    parser.add_argument("--again", action="store_true", help="say how well the repeated sessions repeat")
     parser.add_argument("--device", default="cuda")
     parser.add_argument("--out", type=Path, default=OUT, help="folder of the results")
     parser.add_argument("--set", action="append", default=[], help="passed on to every run, as measure.rounds=2")
     given = parser.parse_args()
     if given.list:
         for session in SESSIONS:
-            print(
-                f"{'there  ' if there(session, given.out) else 'missing'}  {session.name}: {', '.join(session.recipes)}"
-            )
+            state = "there  " if there(session, given.out) else "missing"
+            print(f"{state}  {session.name}: {', '.join(session.recipes)}")
+        return 0
+    if given.again:
+        print(*repeated(given.out), sep="\n")
         return 0
     known = {session.name: session for session in SESSIONS}
     unknown = sorted(set(given.names) - set(known))
     if unknown:
         parser.error(f"unknown session {', '.join(unknown)}; there are {', '.join(known)}")
     chosen = [known[name] for name in given.names] or [s for s in SESSIONS if not there(s, given.out)][:1]
-    more = [word for change in given.set for word in ("--set", change)]
-    return max((measure(session, given.out, given.device, more) for session in chosen), default=0)
+    return max((measure(session, given.out, given.device, given.set) for session in chosen), default=0)
 
 
 if __name__ == "__main__":

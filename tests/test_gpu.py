@@ -1,6 +1,8 @@
-"""On a machine with a GPU: every row of the format table, artifacts, meter and a whole run (`make gpu-test`)."""
+"""On a machine with a GPU: every row of the format table, artifacts, meter and a whole run (`make gpu-test`).
 
-import json
+What takes long is in `make gpu-test-long`; ten fresh runs of a recipe are among the sessions of `make gpu-results`.
+"""
+
 import statistics
 import subprocess
 import sys
@@ -22,7 +24,7 @@ from compress.measure.load import gpu_load
 from compress.recipe import PROFILES
 from compress.runtimes.sparse import CAPABILITY
 from compress.stats import paired_ratio
-from tests.helpers import QUICK, assets, compress, environment, tokenizer
+from tests.helpers import QUICK, compress, environment, tokenizer
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")]
 
@@ -239,6 +241,7 @@ def _windows(runs: int, rounds: int) -> list[tuple[list[float], list[float]]]:
     return made
 
 
+@pytest.mark.long
 def test_ten_windows_repeat_and_a_model_seldom_differs_from_itself() -> None:
     made = _windows(10, 6)
     means = [statistics.mean(one) for one, _ in made]
@@ -248,32 +251,3 @@ def test_ten_windows_repeat_and_a_model_seldom_differs_from_itself() -> None:
     print(f"cv of ten repetitions {100 * spread:.2f} %; {different} of 10 pairs called different")
     assert spread <= 0.01
     assert different <= 2
-
-
-def test_ten_fresh_runs_of_a_recipe_repeat_and_it_seldom_differs_from_the_reference_that_it_is(tmp_path: Path) -> None:
-    """Half precision as a recipe and as the reference are one model: A against A through everything a user runs."""
-    file = tmp_path / "real.yaml"
-    dataset = {"path": str(assets("data", "sst2")), "test": "validation", "text": "sentence"}
-    real = {"task": "text-classification", "model": str(assets("models", "minilm-l6-sst2")), "dataset": dataset}
-    file.write_text(json.dumps({**real, "metric": "accuracy", "headline": {"batch_size": 256, "sequence_length": 128}}))
-    joules, different = [], []
-    for number in range(10):
-        out = tmp_path / str(number)
-        short = ("--set", "measure.window_s=2", "--fresh", "--limit", 64)
-        done = compress(
-            "run", "bert_bf16", "--workload", file, "--device", "cuda", "--out", out, *short, cwd=tmp_path, started=True
-        )
-        assert done.returncode == 0, done.stderr
-        (row,) = result_files.read_all(out)[0]
-        assert row.headline is not None
-        assert row.verdict_reference is not None
-        assert row.headline.energy_j is not None, row.headline.energy_reason
-        ratio = row.headline.ratio(row.verdict_reference.name)
-        assert ratio is not None
-        assert ratio.energy is not None
-        joules.append(row.headline.energy_j.value)
-        different.append(not ratio.energy.low <= 1 <= ratio.energy.high)
-    spread = statistics.stdev(joules) / statistics.mean(joules)
-    print(f"cv of ten fresh runs {100 * spread:.2f} %; {sum(different)} of 10 called different from itself")
-    assert spread <= 0.01
-    assert sum(different) <= 2
