@@ -41,6 +41,8 @@ class Session:
     length: int
     recipes: tuple[str, ...]
     generate: int | None = None
+    points: tuple[tuple[int, int], ...] = ()
+    """Further batch sizes and lengths; the longest text is that of the headline."""
     changes: tuple[str, ...] = ()
     """As `--set` takes them."""
     part: str = ""
@@ -59,6 +61,9 @@ LOW = ("bert_bf16", "bitsandbytes_int8", "bitsandbytes_nf4", "lowrank_bf16", "pr
 GRAPHS = ("torchao_int8", "torchao_fp8", "lowrank_bf16", "prune_bf16")
 LANGUAGE = ("torchao_int8", "torchao_int4", "torchao_fp8", "bitsandbytes_nf4")
 SPARSER = ("sparse_2to4", "prune_bf16", "lowrank_bf16", "bitsandbytes_int8")
+GRID = ((1, 32), (8, 32), (32, 32), (128, 32), (1, 128), (8, 128), (32, 128))
+MAP = ("measure.profile=quick", "measure.points=all")
+"""Short windows, grade C at best: where a sign flips, over batch and length (`plot --kind points`)."""
 
 SESSIONS: tuple[Session, ...] = (
     Session(REAL, 32, 64, BEST),  # the bounds are of this one
@@ -76,6 +81,9 @@ SESSIONS: tuple[Session, ...] = (
     Session(REAL, 8, 64, BEST),
     Session(REAL, 32, 32, BEST),
     *(Session(f"bert-{size}", batch, 128, UNTRAINED) for size in ("base", "large") for batch in (1, 32, 128)),
+    *(Session("bert-large", 128, 128, (f"torchao_{form}",), points=GRID, changes=MAP, part=f"-map-{form}") for form in
+      ("int8", "fp8")),
+    Session("llama-1b", 128, 128, ("torchao_int4",), points=GRID, changes=MAP, part="-map-int4"),
     Session("llama-1b", 32, 128, SPARSER, part="-sparser"),
     Session("llama-8b", 32, 128, SPARSER, part="-sparser"),
     Session("llama-8b", 1, 128, LANGUAGE, generate=32),
@@ -119,7 +127,9 @@ def workload(session: Session, folder: Path, device: str) -> Path:
         task = shapes.make(session.model, folder, device)
         data = {"path": str(folder), "train": "train.parquet", "test": "test.parquet", "text": "text"}
         said = {"task": task, "model": str(folder / "model"), "dataset": data}
-    more = {"points": [{**point, "generate": session.generate}]} if session.generate else {}
+    points = [{"batch_size": batch, "sequence_length": length} for batch, length in session.points]
+    points += [{**point, "generate": session.generate}] if session.generate else []
+    more = {"points": points} if points else {}
     file = folder / f"{session.name}.yaml"
     file.write_text(json.dumps({**said, "max_length": session.length, "headline": point, **more}))
     return file
