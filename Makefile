@@ -56,7 +56,7 @@ gpu-test: setup
 gpu-test-long: setup
 	HF_HUB_OFFLINE=1 $(PYTHON) -m pytest -m 'gpu and long'
 
-# The next missing session of the reference results; each takes under ten minutes.
+# The next missing session of the reference results; each is meant to take less than ten minutes.
 gpu-results: setup
 	$(PYTHON) tests/gpu_results.py
 

@@ -60,7 +60,7 @@ ROWS: tuple[Row, ...] = (
     Row("int8", "cpu", "torchao", "compile", "real", "int8 products through torch._int_mm, fused by compile"),
     Row("int8", "cpu", "torchao", "eager", "real", "int8 products, quantization steps not fused"),
     Row("int8_static", "cpu", "openvino", "openvino", "real", "int8 products (VNNI/AMX), activation scales calibrated"),
-    Row("int8", "cuda", "torchao", "compile", "real", "int8 tensor cores, quantization fused by compile"),
+    Row("int8", "cuda", "torchao", "compile", "real", "int8 tensor cores, rounding fused by compile"),
     Row("int8", "cuda", "torchao", "eager", "real", "int8 tensor cores, quantization steps not fused"),
     Row("fp8", "cuda", "torchao", "compile", "real", "fp8 (e4m3) tensor cores of Ada, Hopper and newer, a scale a row"),
     Row("fp8", "cuda", "torchao", "eager", "real", "fp8 (e4m3) tensor cores of Ada, Hopper and newer, a scale a row"),

@@ -4,6 +4,7 @@ Nothing is measured twice: a result on disk stands when its fingerprint (recipe,
 settings) is the same.
 """
 
+import gc
 import json
 import shutil
 import sys
@@ -214,6 +215,7 @@ def _fail(planned: Planned, options: Options, machine: Machine, error: Exception
 def _measure(items: Sequence[Built], options: Options, machine: Machine, meter: Meter | Absent) -> list[Result]:
     """One session over artifacts and references, in a fresh process; the results it yields."""
     found = items[0].found
+    _release_gpu()
     with passing("session") as scratch:
         references = _references(items, machine, scratch)
         specs = [*references, *(_spec(item) for item in items)]
@@ -237,6 +239,15 @@ def _measure(items: Sequence[Built], options: Options, machine: Machine, meter: 
         return assemble(
             items, references, job, answer, machine, name, options.out
         )  # while the references' files are there
+
+
+def _release_gpu() -> None:
+    """Gives the GPU's memory back that making artifacts took: the session needs it."""
+    import torch
+
+    if torch.cuda.is_initialized():
+        gc.collect()
+        torch.cuda.empty_cache()
 
 
 def _holds_gpu() -> bool:

@@ -17,10 +17,11 @@ from typing import Any
 from compress.child import end_with_parent
 from compress.formats import GRAPH_RUNTIMES
 from compress.job import Job, Spec, read_job
+from compress.runners import free_bytes
 
 UNSEEN = "onnxruntime takes a GPU's memory by itself, where torch does not count it"
-SIDE_BY_SIDE = 8
-CONTEXT_BYTES = 1 << 30  # of CUDA itself, in each process
+CORES = 2  # for each process: it imports, loads and compiles
+CONTEXT_BYTES = 1 << 30  # of CUDA itself, in each process; of the libraries, in the host's memory
 
 
 def measure_gpu_memory(job: Job, path: Path) -> dict[str, dict[str, Any]]:
@@ -32,14 +33,16 @@ def measure_gpu_memory(job: Job, path: Path) -> dict[str, dict[str, Any]]:
         group, waiting = waiting[:together], waiting[together:]
         answers = [_ended(*child) for child in [_started(path, number) for number, _ in group]]
         found |= {name: answer for (_, name), answer in zip(group, answers, strict=True)}
-        together = min(_fitting(answer.pop("free_bytes", None), answer) for answer in answers)
+        together = min(_fitting(answer.pop("free_bytes", None), answer, job.threads // CORES) for answer in answers)
     return found
 
 
-def _fitting(free: int | None, answer: Mapping[str, Any]) -> int:
-    """How many such models have room on the device at once, at most `SIDE_BY_SIDE`; one where nothing is known."""
-    peak = answer.get("peak_memory_bytes")
-    return 1 if free is None or peak is None else max(1, min(SIDE_BY_SIDE, free // (2 * peak + CONTEXT_BYTES)))
+def _fitting(free: int | None, answer: Mapping[str, Any], most: int) -> int:
+    """How many such models have room at once, on the device and in the host's memory; one where nothing is known."""
+    peak, host = answer.get("peak_memory_bytes"), free_bytes(("cpu",))
+    if free is None or peak is None or host is None:
+        return 1
+    return max(1, min(most, min(free, host) // (2 * peak + CONTEXT_BYTES)))
 
 
 def _started(path: Path, number: int) -> tuple["subprocess.Popen[bytes]", Path]:

@@ -88,7 +88,7 @@ def crowded(job: Job, memory: Mapping[str, Mapping[str, Any]]) -> str | None:
         return "each model was loaded again in every round, as measure.residency asks"
     if job.settings.residency == "together":
         return None
-    needed, free = _needed_bytes(memory), _free_bytes(job.devices)
+    needed, free = _needed_bytes(memory), free_bytes(job.devices)
     if needed is None or free is None or needed <= ROOM * free:
         return None
     return (
@@ -106,7 +106,7 @@ def _needed_bytes(memory: Mapping[str, Mapping[str, Any]]) -> int | None:
     return sum(int(m["memory_bytes"]) for m in known) + max(0, running)
 
 
-def _free_bytes(devices: Sequence[str]) -> int | None:
+def free_bytes(devices: Sequence[str]) -> int | None:
     """Memory that is free on the devices now; None where the system does not tell."""
     if devices[0].startswith("cuda"):
         import torch

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     import datasets
 
 IN_FP32 = (
-    "what it computes in floating point it computes in fp32, while verdicts are against half precision: add the step "
+    "what it computes in floating point it computes in fp32, on a device that computes bf16 natively: add the step "
     "{method: cast, dtype: bf16}, before quantize or last"
 )
 TASK_OF_CLASS: dict[str, TaskName] = {

@@ -5,8 +5,8 @@ python tests/gpu_results.py NAME ...   these sessions, missing or not
 python tests/gpu_results.py --list     all of them, and which are there
 python tests/gpu_results.py --again    how well the sessions repeat that measure the same again and again
 
-A session is whole or absent: its references, and one to five recipes, with `standard` windows, in under ten minutes.
-They stand below in the order of their worth. Boards are compared by ratios to their own references only.
+A session is whole or absent: its references, and one to five recipes, mostly with `standard` windows, meant to take
+less than ten minutes. They stand below in the order of their worth. Boards are compared by ratios to their own references only.
 """
 
 import argparse
@@ -124,9 +124,9 @@ def workload(session: Session, folder: Path, device: str) -> Path:
         data = {"path": str(assets("data", "sst2")), "train": "train", "test": "validation", "text": "sentence"}
         said = {"task": "text-classification", "model": str(assets("models", "minilm-l6-sst2")), "dataset": data}
     else:
-        task = shapes.make(session.model, folder, device)
+        subprocess.run([sys.executable, "-m", "tests.shapes", session.model, str(folder), device], cwd=ROOT, check=True)
         data = {"path": str(folder), "train": "train.parquet", "test": "test.parquet", "text": "text"}
-        said = {"task": task, "model": str(folder / "model"), "dataset": data}
+        said = {"task": shapes.task_of(session.model), "model": str(folder / "model"), "dataset": data}
     points = [{"batch_size": batch, "sequence_length": length} for batch, length in session.points]
     points += [{**point, "generate": session.generate}] if session.generate else []
     more = {"points": points} if points else {}
@@ -141,7 +141,7 @@ def measure(session: Session, out: Path, device: str, more: list[str]) -> int:
     with tempfile.TemporaryDirectory() as scratch:
         file = workload(session, Path(scratch), device)
         command = [sys.executable, "-m", "compress", "run", *session.recipes, "--workload", str(file)]
-        command += ["--device", device, "--out", str(out), "--artifacts", f"{scratch}/artifacts"]
+        command += ["--device", device, "--out", str(out), "--no-keep"]
         command += [word for change in (*session.changes, *more) for word in ("--set", change)]
         command += ["--limit", str(RANDOM_LIMIT)] * (session.model != REAL)
         return subprocess.run(command, cwd=ROOT, check=False).returncode

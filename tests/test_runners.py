@@ -151,13 +151,13 @@ def test_a_whole_session_on_a_simulated_board_gives_its_joules(workload: Path, m
 def test_auto_decides_by_measured_memory(
     workload: Path, monkeypatch: pytest.MonkeyPatch, memory: Any, free: int | None, told: str | None
 ) -> None:
-    monkeypatch.setattr(runners, "_free_bytes", lambda device: free)
+    monkeypatch.setattr(runners, "free_bytes", lambda device: free)
     reason = crowded(job(workload, "auto"), memory)
     assert (reason is None) if told is None else (told in str(reason))
 
 
 def test_free_memory_of_this_machine_is_plausible() -> None:
-    free = runners._free_bytes("cpu")
+    free = runners.free_bytes("cpu")
     if not Path("/proc/meminfo").is_file():
         assert free is None
     else:

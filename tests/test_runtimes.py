@@ -60,11 +60,26 @@ def event(name: str, device: str, spent: float, annotation: bool = False) -> Any
 
 def test_shares_on_a_gpu_are_of_its_kernels_time() -> None:
     events = [event("aten::addmm", "CPU", 30), event("nvjet", "CUDA", 20), event("gemv", "CUDA", 10),
-              event("softmax", "CUDA", 10), event("aten::view", "CPU", 0),
-              event("## Call CompiledFxGraph abc ##", "CUDA", 40, annotation=True)]  # fmt: skip
+              event("triton_softmax", "CPU", 10), event("triton_softmax", "CUDA", 10), event("aten::view", "CPU", 0),
+              event("## Call CompiledFxGraph abc ##", "CPU", 40), event("mine", "CUDA", 40, annotation=True),
+              event("## Call CompiledFxGraph abc ##", "CUDA", 40)]  # fmt: skip
     found = kernels.kernel_shares(events)
-    assert found == {"aten::addmm": 0.75, "nvjet": 0.5, "gemv": 0.25, "softmax": 0.25}
+    assert found == {"aten::addmm": 0.75, "nvjet": 0.5, "gemv": 0.25, "triton_softmax": 0.25}
     assert kernels.kernel_shares([]) == {}
+
+
+@pytest.mark.parametrize(
+    ("name", "low"),
+    [
+        ("void cutlass::Kernel2<cutlass_80_tensorop_i16832gemm_s8_128x64_128x3_tn_align16>(...)", True),
+        ("nvjet_sm90_qqtst_128x160_128x5_1x2_h_bz_ovscale_TNT", True),
+        ("nvjet_sm90_tst_96x64_64x10_1x2_h_bz_bias_TNN", False),
+        ("nvjet_sm90_hsh_96x64_64x10_1x2_h_bz_bias_TNN", False),
+        ("triton_red_fused__to_copy_add_amax_amin_clamp_0", False),
+    ],
+)
+def test_kernels_of_a_graph_are_known_by_their_own_names(name: str, low: bool) -> None:
+    assert bool(kernels.LOW_BIT_PRODUCTS.search(name)) is low
 
 
 @pytest.mark.parametrize("name", TASKS)

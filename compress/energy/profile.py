@@ -37,7 +37,7 @@ class Profile:
 
 @dataclass(frozen=True)
 class Known:
-    """How one board of this name was found to behave; its page lies in results/reference/gpu."""
+    """How one board of this name was found to behave; what was read off it lies in results/reference/gpu."""
 
     page: str
     step_s: float
@@ -46,7 +46,7 @@ class Known:
 
 
 KNOWN: dict[str, Known] = {
-    "NVIDIA H200": Known("doctor-h200.txt", step_s=0.102, reading_harm=-0.001, misread=0.010),
+    "NVIDIA H200": Known("meter-h200.txt", step_s=0.102, reading_harm=-0.001, misread=0.010),
 }
 
 

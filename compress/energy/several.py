@@ -22,6 +22,7 @@ class Several:
         self.profile = None if None in examined else "; ".join(map(str, examined))
         self.harmed_by_reading = any(board.harmed_by_reading for board in boards)
         self.integrated = any(board.integrated for board in boards)
+        self.like = any(board.like for board in boards)
         self.misread = max((board.misread for board in boards if board.misread is not None), default=None)
 
     @property

@@ -22,10 +22,14 @@ from compress.result import Kernel, Operator
 LOW_BIT_PRODUCTS = re.compile(
     r"_int_mm|_scaled_mm|int8_scaled_matmul|int8_linear_matmul|int8_mixed_scaled_mm|qlinear|igemm|i8gemm|s8s8|imma|"
     r"MatMulInteger|DynamicQuantizeMatMul|QLinearMatMul|QGemm|int4pack_mm|tinygemm|marlin|int4mm|"
+    r"i\d+gemm_s8|nvjet_(sm\d+_)?qq|float_e4m3_t|"
     r"^(FullyConnected|MatMul|Convolution)\w*:\w*_[iu]8$",
     re.IGNORECASE,
 )
-"""Operators that multiply integers or fp8, by their names in the profiles of torch, onnxruntime and openvino."""
+"""Operators that multiply integers or fp8, by their names in the profiles of torch, onnxruntime and openvino. A CUDA
+graph shows kernels only: cuBLAS's (q is e4m3) and CUTLASS's."""
+SPANS = ("## Call CompiledFxGraph", "Torch-Compiled Region")
+"""Begin the names of spans that hold what a compiled model does, and do nothing of their own."""
 SPARSE_PRODUCTS = re.compile(r"cslt_sparse_mm|cusparselt|sparse_semi_structured|sparse_gemm|sparse_mma", re.IGNORECASE)
 """Operators that skip the zeros of weights with two in every four."""
 MASKED_ABOVE = 0.1  # share of exact zeros in the weight matrices; trained dense weights have practically none
@@ -98,13 +102,14 @@ def _torch_shares(model: Any, batch: Mapping[str, torch.Tensor], device: str) ->
 def kernel_shares(events: Iterable[Any]) -> dict[str, float]:
     """Name -> share of the GPU's time, of kernels and, beside them, of the operators that launched them.
 
-    An operator has the time of its kernels, so all shares together come to up to twice the whole. Named spans of a
-    program (`## Call CompiledFxGraph`) are no work of their own.
+    An operator has the time of its kernels, so all shares together come to up to twice the whole. One of a kernel's own
+    name (triton's) is that kernel.
     """
-    events = [event for event in events if not event.is_user_annotation]
-    total = sum(float(e.self_device_time_total) for e in events if e.device_type.name != "CPU")
-    times = _summed((event.key, event.self_device_time_total) for event in events)
-    return {name: spent / total for name, spent in times.items()} if total else {}
+    work = [event for event in events if not event.is_user_annotation and not event.key.startswith(SPANS)]
+    kernels = _summed((e.key, e.self_device_time_total) for e in work if e.device_type.name != "CPU")
+    operators = _summed((e.key, e.self_device_time_total) for e in work if e.device_type.name == "CPU")
+    total = sum(kernels.values())
+    return {name: spent / total for name, spent in {**operators, **kernels}.items()} if total else {}
 
 
 def _summed(events: Iterable[tuple[str, float]]) -> dict[str, float]:

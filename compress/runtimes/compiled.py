@@ -16,10 +16,9 @@ from compress.config import InputError
 TORCHAO: dict[str, bool] = {
     "coordinate_descent_tuning": True,
     "coordinate_descent_check_all_directions": True,
-    "force_fuse_int_mm_with_mul": True,
 }
-"""What torchao recommends for its formats (`recommended_inductor_config_setter`): scales fused into int8 products. It
-sets them for the whole process, which would change other models of a session; here they are one model's."""
+"""What torchao recommends for its formats (`recommended_inductor_config_setter`) and torch still heeds. It sets them
+for the whole process, which would change other models of a session; here they are one model's."""
 GRAPHS: dict[str, bool] = {"triton.cudagraphs": True}
 
 
