@@ -6,7 +6,8 @@ python tests/gpu_results.py --list     all of them, and which are there
 python tests/gpu_results.py --again    how well the sessions repeat that measure the same again and again
 
 A session is whole or absent: its references, and one to five recipes, mostly with `standard` windows, meant to take
-less than ten minutes. They stand below in the order of their worth. Boards are compared by ratios to their own references only.
+less than ten minutes. They stand below in the order of their worth. Boards are compared by ratios to their own
+references only.
 """
 
 import argparse
