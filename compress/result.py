@@ -194,16 +194,20 @@ class Transform:
     energy_boundary: str | None = None
     energy_error: float = 0.0
     """How far the counter's movements at the edges may have shifted the joules, relative."""
+    energy_at_most_j: float | None = None
+    """Bound of joules that are not known because the work was short."""
 
 
 @dataclass(frozen=True)
 class BreakEven:
-    """Inferences after which compressing has paid back, or None and why."""
+    """Inferences after which compressing has paid back, or at the latest (`at_most`), or None and why."""
 
     inferences: Estimate | None
     unit: Literal["joules", "seconds"] | None
     point: str
     reason: str | None
+    at_most: float | None = None
+    """Where only a bound of what compressing cost is known."""
 
 
 @dataclass(frozen=True)

@@ -252,8 +252,9 @@ def _cause(kernel: Kernel | None, runtime: Ratio | None, axis: Axis, ratio: Rati
 def breakeven(transform: Transform, point: Point, reference: Point, name: str) -> BreakEven:
     """Inferences after which compressing has paid back what it cost, against the reference called `name`.
 
-    In joules where a meter measured both, else in seconds. What an inference saves, and its interval, come from the
-    differences within rounds; None and the reason where they do not show a saving. An inference is one example.
+    In joules where a meter measured both, or bounds what compressing took; else in seconds. What an inference saves,
+    and its interval, come from the differences within rounds; None and the reason where they do not show a saving. An
+    inference is one example.
     """
     where = point_name(point)
     ratio = point.ratio(name)
@@ -267,13 +268,17 @@ def breakeven(transform: Transform, point: Point, reference: Point, name: str) -
         return BreakEven(None, None, where, f"no measurable saving of {axis}: the interval contains none")
     if axis == "latency":
         return BreakEven(_repaid(transform.seconds, saved), "seconds", where, None)
-    if transform.energy_j is None or transform.energy_source not in MEASURED:
+    most = transform.energy_at_most_j
+    if (transform.energy_j is None and most is None) or transform.energy_source not in MEASURED:
         reason = transform.energy_reason or "the energy of compressing was not measured"
         return BreakEven(None, None, where, reason)
     spent, paid = ((each.energy_source, each.energy_boundary) for each in (transform, point))
     if spent != paid:
         counted = " and inferences by ".join(f"{source} ({boundary})" for source, boundary in (spent, paid))
         return BreakEven(None, None, where, f"compressing was metered by {counted}: their joules are not the same")
+    if transform.energy_j is None:
+        assert most is not None
+        return BreakEven(None, "joules", where, None, at_most=most / saved.low)
     return BreakEven(_repaid(transform.energy_j, saved, transform.energy_error), "joules", where, None)
 
 

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -17,7 +18,7 @@ import pytest
 from compress.energy import Absent, Gpu, MeterError, doctor_rapl, find_meter, nvml, rapl
 from compress.energy.modelled import CpuTime, watts_per_core
 from compress.energy.simulate import Board, Simulator
-from compress.energy.spending import begin, end, read, recorded, spending, transform
+from compress.energy.spending import begin, end, read, recorded, settle, spending, transform
 from compress.result import StepCost
 from compress.session import foreign_processes
 from tests.virtual_time import VirtualTime
@@ -247,6 +248,48 @@ def test_what_work_cost_is_never_a_silent_zero_or_less(readings: list[int], step
     assert spent.energy_j is None
     assert reason in str(spent.reason)
     assert spent.seconds > 0
+
+
+class Stepping:
+    """A board of so many watts whose counter shows, in steps, what has been used."""
+
+    source: Any = "nvml"
+    boundary = "test"
+    measured = True
+    step_s = 0.05
+
+    def __init__(self, watts: float):
+        self._watts = watts
+
+    def used_j(self) -> float:
+        return self._watts * time.monotonic()
+
+    def read_uj(self) -> int:
+        return round(1e6 * self._watts * self.step_s * (time.monotonic() // self.step_s))
+
+
+def test_work_too_short_to_be_metered_is_bounded_by_the_counters_next_movement() -> None:
+    board = Stepping(200.0)
+    for _ in range(5):
+        with spending(board, None) as spent:  # type: ignore[arg-type]
+            before = board.used_j()
+            time.sleep(0.03)
+            used = board.used_j() - before
+        after = board.used_j() - before
+        assert spent.energy_j is None
+        assert spent.at_most_j is not None
+        assert used - 1e-3 <= spent.at_most_j <= after + 200 * board.step_s
+        made = transform(json.loads(json.dumps(recorded(spent, []))))
+        assert (made.energy_j, made.energy_at_most_j) == (None, spent.at_most_j)
+
+
+def test_work_that_is_long_enough_waits_for_no_movement() -> None:
+    board = Stepping(200.0)
+    long = replace(begin(board), end_uj=board.read_uj(), seconds=20 * board.step_s)  # type: ignore[arg-type]
+    assert settle(long, board) is long  # type: ignore[arg-type]
+    still = Counts([700], 0.02)
+    assert settle(end(begin(still), still, 0.1), still).at_most_j is None
+    assert settle(begin(Absent("none")), Absent("none")).at_most_j is None
 
 
 def test_a_counter_that_fell_back_while_work_ran_is_noticed_though_it_has_risen_above_its_start(

@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 
 from compress.pareto import Candidate, dominates, front, group, undominated
+from compress.report import text
 from compress.report.notes import footnotes
 from compress.result import Round, Transform
 from compress.stats import Estimate, mean_estimate
@@ -189,6 +190,19 @@ def test_breakeven_counts_seconds_per_example_without_a_meter():
     found = even(0.5, source="modelled")  # 12 s / (0.05 s / 8 examples * 0.5)
     assert found.unit == "seconds"
     assert found.inferences.value == pytest.approx(12 / (0.05 / 8 * 0.5))
+
+
+def test_what_was_too_short_to_be_metered_pays_back_at_the_latest_after_its_bound():
+    point = factory.point(factory.ratio(latency=0.5, energy=0.5), latency_s=0.025, energy_j=0.05, energy_source="nvml")
+    reference = factory.point(latency_s=0.05, energy_j=0.1, energy_source="nvml")
+    short = Transform(0.4, None, "nvml", "0.4 s are under 20 movements", 0, (), energy_at_most_j=120.0)
+    found = breakeven(short, point, reference, factory.FP32)
+    saved = mean_estimate([0.1 * 0.5 * busy for busy in factory.BUSY])
+    assert (found.inferences, found.unit, found.reason) == (None, "joules", None)
+    assert found.at_most == pytest.approx(120 / saved.low)
+    assert text.joined(text.breakeven(found)).startswith("at most 2")
+    dearer = replace(point, ratios=(factory.ratio(latency=1.3, energy=1.3),))
+    assert breakeven(short, dearer, reference, factory.FP32).at_most is None
 
 
 @pytest.mark.parametrize(

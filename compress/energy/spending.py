@@ -14,11 +14,12 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from compress.energy import FELL_BACK, Absent, Meter, MeterError, Source, counted_j, read_uj
+from compress.energy import FELL_BACK, MOVEMENTS, Absent, Meter, MeterError, Source, counted_j, read_uj
 from compress.files import write_atomic
 from compress.result import StepCost, Transform
 
 PERIOD_S = 1.0
+LOOK_S = 0.005  # between two looks at the counter whose next movement is waited for
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,14 @@ class Span:
     end_uj: int | None = None
     seconds: float = 0.0
     fault: str | None = None
+    later_uj: int | None = None
+    """Read once the counter had moved again: all that the work used has been counted then, and what idled beside it."""
+
+    @property
+    def at_most_j(self) -> float | None:
+        """What it used at most, of work that is too short for its joules to be told; None where that is not known."""
+        known = self.fault is None and self.start_uj is not None and self.later_uj is not None
+        return (self.later_uj - self.start_uj) / 1e6 if known else None  # type: ignore[operator]
 
     @property
     def joules(self) -> tuple[float | None, str | None]:
@@ -54,6 +63,23 @@ def end(span: Span, meter: Meter | Absent, seconds: float) -> Span:
     return replace(span, end_uj=read_uj(meter), seconds=seconds)
 
 
+def settle(span: Span, meter: Meter | Absent) -> Span:
+    """The same span; one too short for its joules to be told waits for the counter's next movement, for `at_most_j`."""
+    step_s = span.step_s
+    if isinstance(meter, Absent) or not span.measured or step_s is None or span.seconds >= MOVEMENTS * step_s:
+        return span
+    pause_s = step_s if getattr(meter, "harmed_by_reading", False) else LOOK_S
+    deadline = time.monotonic() + 3 * step_s
+    while time.monotonic() < deadline:
+        later = read_uj(meter)
+        if later is None or span.end_uj is None or later < span.end_uj:
+            return span
+        if later > span.end_uj:
+            return replace(span, later_uj=later)
+        time.sleep(pause_s)
+    return span
+
+
 @dataclass
 class Spent:
     """All attempts at a piece of work, the last one still running inside its `with` block."""
@@ -69,6 +95,14 @@ class Spent:
     def energy_j(self) -> float | None:
         """Of all attempts; None once any could not be metered, or two were by different sources."""
         return _summed(self.attempts)[0]
+
+    @property
+    def at_most_j(self) -> float | None:
+        """What all attempts used at most, where some were too short for their joules to be told."""
+        most = [a.joules[0] if a.joules[0] is not None else a.at_most_j for a in self.attempts]
+        alike = len({(a.source, a.boundary) for a in self.attempts}) == 1
+        known = [joules for joules in most if joules is not None]
+        return math.fsum(known) if alike and len(known) == len(most) else None
 
     @property
     def error(self) -> float:
@@ -107,6 +141,7 @@ def transform(raw: Mapping[str, Any]) -> Transform:
         energy_boundary=spent.attempts[-1].boundary,
         energy_error=spent.error,
         energy_reason=spent.reason,
+        energy_at_most_j=spent.at_most_j if spent.energy_j is None else None,
         interruptions=len(spent.attempts) - 1,
         steps=tuple(steps),
     )
@@ -169,3 +204,5 @@ def spending(meter: Meter | Absent, path: Path | None) -> Iterator[Spent]:
         stop.set()
         thread.join()
         update()
+        running = settle(running, meter)
+        spent.attempts = (*earlier, running)

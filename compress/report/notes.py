@@ -164,7 +164,7 @@ def _missing(table: Table) -> Iterable[str]:
             reasons.setdefault(f"no energy: {point.energy_reason or 'no reason was recorded'}", []).append(name)
     for result in table.results:
         even = result.breakeven
-        if even is not None and even.inferences is None:
+        if even is not None and even.inferences is None and even.at_most is None:
             reasons.setdefault(f"no break-even: {even.reason or 'no reason was recorded'}", []).append(result.name)
         if result.accuracy is not None and result.accuracy.delta is None:
             why = result.accuracy.reasons.get("delta", "no reason was recorded")

@@ -184,8 +184,10 @@ def _end(result: Result) -> dict[str, Value]:
     return {
         "transform_s": transform.seconds if transform else None,
         "transform_energy_j": transform.energy_j if transform else None,
+        "transform_energy_at_most_j": transform.energy_at_most_j if transform else None,
         "transform_energy_source": transform.energy_source if transform else None,
         **_estimate("breakeven_inferences", even.inferences if even else None),
+        "breakeven_at_most": even.at_most if even else None,
         "breakeven_unit": even.unit if even else None,
         "breakeven_reason": even.reason if even else None,
         "notes": " | ".join(result.notes),

@@ -113,6 +113,8 @@ def count(value: float) -> str:
 
 def breakeven(even: BreakEven | None) -> Lines:
     """Inferences until compressing has paid back, and in what; a dash where it never does or nobody knows."""
+    if even is not None and even.at_most is not None:
+        return (f"at most {count(even.at_most)} by energy",)
     if even is None or even.inferences is None:
         return ("never",) if even and even.reason and even.reason.startswith("never") else (DASH,)
     what = {"joules": "by energy", "seconds": "by time"}[even.unit or "seconds"]

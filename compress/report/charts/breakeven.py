@@ -84,6 +84,8 @@ def _spent(source: Source, joules: bool) -> float:
 def _name(source: Source, joules: bool) -> str:
     """The recipe, and after how many inferences it has paid back, or why nobody can say."""
     even = source.result.breakeven
+    if even is not None and even.at_most is not None:
+        return plain(f"{source.name}: paid back after {joined(breakeven(even))}")
     if even is None or even.inferences is None:
         reason = (even.reason if even else None) or "no break-even"
         return plain(f"{source.name}: {reason if len(reason) <= MOST_WORDS else reason[:MOST_WORDS] + '…'}")

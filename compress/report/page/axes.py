@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from compress.carbon import PER, Terms, grams_per_1000
 from compress.pareto import Table, point_cost
 from compress.report.sheet import per_correct
-from compress.report.text import digits, plain, spread
+from compress.report.text import count, digits, plain, spread
 from compress.result import Accuracy, Point, Reference, Result, Size
 from compress.stats import Estimate
 from compress.verdict import MEASURED, delta_unit
@@ -159,7 +159,8 @@ def _even(row: Row) -> Estimate | str:
     even = row.of.breakeven if isinstance(row.of, Result) else None
     if even is None:
         return "a reference costs nothing to make" if isinstance(row.of, Reference) else UNKNOWN
-    return even.inferences or even.reason or UNKNOWN
+    bound = None if even.at_most is None else f"at most {count(even.at_most)}"
+    return even.inferences or even.reason or bound or UNKNOWN
 
 
 def axes(table: Table) -> list[Axis]:

@@ -127,11 +127,12 @@ def _even(result: Result, own: Reference | None) -> Plain:
     reason = even.reason if even else None
     crossing = [even.inferences.value, even.inferences.low, even.inferences.high] if even and even.inferences else None
     if axis == "energy":
-        if transform.energy_source not in MEASURED or transform.energy_j is None or not point.energy_j:
+        spent = transform.energy_at_most_j if transform.energy_j is None else transform.energy_j
+        if transform.energy_source not in MEASURED or spent is None or not point.energy_j:
             return {"why": reason or "the energy of compressing was not measured"}
         if theirs.energy_j is None:
             return {"why": "the reference's energy is not known"}
-        each, unit, spent = (point.energy_j.value, theirs.energy_j.value), "J", transform.energy_j
+        each, unit = (point.energy_j.value, theirs.energy_j.value), "J"
     else:
         each = (point.latency_s.value / point.batch_size, theirs.latency_s.value / theirs.batch_size)
         unit, spent = "s", transform.seconds
@@ -147,6 +148,8 @@ def _even(result: Result, own: Reference | None) -> Plain:
 
 
 def _after(even: BreakEven | None) -> str:
+    if even is not None and even.at_most is not None:
+        return f"at most {count(even.at_most)} inferences"
     found = even.inferences if even else None
     return f"{count(found.value)} inferences ({count(found.low)} to {count(found.high)})" if found else ""
 

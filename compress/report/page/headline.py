@@ -77,6 +77,8 @@ def _saving(result: Result, table: Table, family: Mapping[str, Estimate]) -> str
 
 def _pays(result: Result) -> str:
     even = result.breakeven
+    if even is not None and even.at_most is not None:
+        return f"; it pays back its compression after at most {count(even.at_most)} inferences"
     if even is None or even.inferences is None:
         return ""
     return f"; it pays back its compression after {count(even.inferences.value)} inferences"

@@ -119,7 +119,7 @@ function even(card, row, chart) {
         ]
       : [],
   });
-  const told = found.at
+  const told = found.said
     ? `Compressing included, they meet after ${found.said}.`
     : `No break-even: ${found.reason || "no reason was recorded"}.`;
   return [chart("Cost by number of inferences", data, more), make("p", { class: "soft small" }, told)];
