@@ -15,6 +15,7 @@ A marker that names what does not exist stops the build.
 """
 
 import re
+import tempfile
 from collections.abc import Callable, Iterable, Sequence
 from functools import cache
 from pathlib import Path
@@ -29,6 +30,7 @@ from compress.config import Config
 from compress.formats import ROWS
 from compress.recipe import Measure, Recipe
 from compress.report import describe, text
+from compress.report.charts import write_chart
 from compress.result import Point, Result
 from compress.steps import STEPS
 from compress.verdict import MEASURED
@@ -52,7 +54,15 @@ def on_files(files: Files, config: Any) -> Files:
     files.append(File.generated(config, "pictures/pareto.png", abs_src_path=str(REFERENCE / "pareto.png")))
     for name, draw in drawn.PICTURES.items():
         files.append(File.generated(config, f"pictures/{name}.svg", content=draw(_results("minilm-sst2"))))
+    files.append(File.generated(config, "pictures/trace.svg", content=_trace("gpu/minilm-sst2-b32-l64/graphs_student")))
     return files
+
+
+@cache
+def _trace(name: str) -> str:
+    """Power, clocks and temperature of the session of a result, as `plot --kind trace` draws them."""
+    with tempfile.TemporaryDirectory() as folder:
+        return write_chart([_named(name)[0]], "trace", Path(folder) / "trace.svg").read_text(encoding="utf-8")
 
 
 def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
@@ -206,8 +216,8 @@ def picture(words: Sequence[str]) -> str:
     """A picture with the words below it."""
     name, *caption = words
     file = "pareto.png" if name == "pareto" else f"{name}.svg"
-    if name != "pareto" and name not in drawn.PICTURES:
-        raise ValueError(f"no picture {name}; there are pareto, {', '.join(drawn.PICTURES)}")
+    if name not in ("pareto", "trace", *drawn.PICTURES):
+        raise ValueError(f"no picture {name}; there are pareto, trace, {', '.join(drawn.PICTURES)}")
     said = " ".join(caption)
     return f"![{said}](pictures/{file})\n\n*{said}*"
 

@@ -199,6 +199,8 @@ def power(session: Session) -> Plain:
     made = []
     for board in [None] if boards is None else np.unique(boards).tolist():
         chosen = np.arange(len(columns["time_ns"])) if board is None else np.flatnonzero(boards == board)
+        told = [_watts(value) is not None for value in columns[key][chosen]]  # looks at the counter alone tell none
+        chosen = chosen[told]
         kept = chosen[:: max(1, -(-len(chosen) // MOST_SAMPLES))]
         made.append(
             {
