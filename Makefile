@@ -9,7 +9,7 @@ ifndef SKIP_INSTALL
 INSTALLED = $(VENV)/.installed
 endif
 
-.PHONY: setup browser test lint types test-long gpu-test gpu-test-long gpu-results pareto pareto-all bench study docs clean
+.PHONY: setup browser test lint types test-long gpu-test gpu-test-long gpu-results gpu-peers pareto pareto-all bench study docs clean
 
 setup: $(INSTALLED)
 
@@ -59,6 +59,9 @@ gpu-test-long: setup
 # The next missing session of the reference results; each is meant to take less than ten minutes.
 gpu-results: setup
 	$(PYTHON) tests/gpu_results.py
+
+gpu-peers: setup
+	$(PYTHON) tests/gpu_peers.py
 
 bench: setup
 	$(PYTHON) tests/bench.py

@@ -1,0 +1,172 @@
+"""Peers called in the ways that their own documentation shows, beside our recipes: same model, board and windows.
+
+    python tests/gpu_peers.py [--device cuda] [--rounds 6] [--window 5]
+
+MiniLM on SST-2 at batch 32 x length 64. Each pair is a peer and our recipe of the same format; joules are counted
+between movements of the board's counter, and zeus (where it is installed) counts around the same loops. Without a meter
+only latency is compared. Exit code 1 when zeus and we differ by over 2 %, or a recipe costs more than its peer beyond
+noise.
+"""
+
+import argparse
+import random
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+from compress import Recipe, apply  # noqa: E402
+from compress.energy import Absent, find_meter, gpus_of  # noqa: E402
+from compress.energy.sampler import Sampler, window_energy  # noqa: E402
+from compress.measure import latency, machine  # noqa: E402
+from compress.stats import paired_ratio  # noqa: E402
+from tests.helpers import ASSETS  # noqa: E402
+
+BATCH, LENGTH, AGREE = 32, 64, 0.02
+MODEL = ASSETS / "models" / "minilm-l6-sst2"
+
+
+def dense(dtype: torch.dtype, device: str, **options: Any) -> Any:
+    """The model as transformers loads it."""
+    from transformers import AutoModelForSequenceClassification
+
+    model = AutoModelForSequenceClassification.from_pretrained(MODEL, dtype=dtype, **options)
+    return (model if options else model.to(device)).eval()
+
+
+def by_torchao(config: Callable[[], Any]) -> Callable[[str], Any]:
+    """bf16, torchao's `quantize_` on the linear layers that its kernels take, then torch.compile."""
+
+    def make(device: str) -> Any:
+        from torchao.quantization import quantize_
+
+        model = dense(torch.bfloat16, device)
+        quantize_(model, config(), filter_fn=lambda m, _: isinstance(m, nn.Linear) and m.out_features % 16 == 0)
+        return torch.compile(model, dynamic=True)
+
+    return make
+
+
+def by_bitsandbytes(dtype: torch.dtype, **options: Any) -> Callable[[str], Any]:
+    """transformers' own integration."""
+
+    def make(device: str) -> Any:
+        from transformers import BitsAndBytesConfig
+
+        return dense(dtype, device, quantization_config=BitsAndBytesConfig(**options), device_map=device)
+
+    return make
+
+
+def int8() -> Any:
+    """torchao's configuration of int8 weights and activations."""
+    from torchao.quantization import Int8DynamicActivationInt8WeightConfig
+
+    return Int8DynamicActivationInt8WeightConfig()
+
+
+def fp8() -> Any:
+    """torchao's configuration of fp8 weights and activations, a scale a row."""
+    from torchao.quantization import Float8DynamicActivationFloat8WeightConfig, PerRow
+
+    return Float8DynamicActivationFloat8WeightConfig(granularity=PerRow())
+
+
+PEERS: dict[str, Callable[[str], Any]] = {
+    "torchao_int8": by_torchao(int8),
+    "torchao_fp8": by_torchao(fp8),
+    "bitsandbytes_int8": by_bitsandbytes(torch.float16, load_in_8bit=True),
+    "bitsandbytes_nf4": by_bitsandbytes(
+        torch.bfloat16, load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=torch.bfloat16
+    ),
+}
+"""Our recipe -> the same format, made by its library without us."""
+
+
+def batch(device: str) -> dict[str, torch.Tensor]:
+    """Tokens that fill every text: what they say costs nothing."""
+    generator = torch.Generator().manual_seed(0)
+    ids = torch.randint(1000, 30000, (BATCH, LENGTH), generator=generator)
+    return {"input_ids": ids.to(device), "attention_mask": torch.ones_like(ids).to(device)}
+
+
+def zeus_monitor(device: str) -> Any:
+    """zeus's monitor of the first GPU, or None where it is not installed."""
+    try:
+        from zeus.monitor import ZeusMonitor
+    except ImportError:
+        return None
+    return ZeusMonitor(gpu_indices=[0]) if device.startswith("cuda") else None
+
+
+def window(model: Any, batches: Any, seconds: float, sync: Any, meter: Any, sampler: Sampler, zeus: Any) -> Any:
+    """Joules (None without a meter), zeus's joules and seconds of one batch."""
+    latency.run_for(model, batches, 0.5, sync)
+    sampler.near_edge()
+    latency.run_for(model, batches, sampler.edge_s, sync)
+    if zeus is not None:
+        zeus.begin_window("loop")
+    start = time.monotonic_ns()
+    count = len(latency.run_for(model, batches, seconds, sync))
+    end = time.monotonic_ns()
+    theirs = None if zeus is None else zeus.end_window("loop").total_energy
+    sampler.near_edge()
+    latency.run_for(model, batches, sampler.edge_s, sync)
+    ours = None if isinstance(meter, Absent) else window_energy(sampler.samples, start, end, meter.step_s or 0.0).joules
+    return ours and ours / count, theirs and theirs / count, (end - start) / 1e9 / count
+
+
+def main() -> int:
+    """Measures all pairs and prints them."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--device", default="cuda")
+    parser.add_argument("--rounds", type=int, default=6)
+    parser.add_argument("--window", type=float, default=5.0, help="seconds")
+    parser.add_argument("--pairs", nargs="*", default=list(PEERS), choices=list(PEERS))
+    given = parser.parse_args()
+    from transformers import AutoTokenizer
+
+    device = "cuda:0" if given.device == "cuda" else given.device
+    found = find_meter("cuda", gpus_of(machine.describe(device).details)) if device != "cpu" else Absent("a CPU")
+    tokens = AutoTokenizer.from_pretrained(MODEL)
+    models: dict[str, Any] = {}
+    for name in given.pairs:
+        models[f"{name} (peer)"] = PEERS[name](device)
+        models[name] = apply(Recipe.load(name), dense(torch.float32, device), tokens)
+    batches, sync, zeus = [batch(device)], latency.synchronizer([device]), zeus_monitor(device)
+    for model in models.values():
+        latency.warm_up(model, batches, sync, 5)
+    latency.settle(list(models.values()), batches, sync, found, 120)
+    costs: dict[str, list[Any]] = {name: [] for name in models}
+    with Sampler(found) as sampler:
+        for _ in range(given.rounds):
+            for name in random.sample(list(models), len(models)):
+                costs[name].append(window(models[name], batches, given.window, sync, found, sampler, zeus))
+    bad = False
+    for name in given.pairs:
+        for place, what in ((0, "energy"), (2, "latency")):
+            mine, theirs = ([each[place] for each in costs[key]] for key in (name, f"{name} (peer)"))
+            if None in mine or None in theirs:
+                continue
+            ratio = paired_ratio(mine, theirs)
+            bad |= ratio.low > 1
+            print(f"{name}: {what} of ours / peer {ratio.value:.3f} ({ratio.low:.3f} to {ratio.high:.3f})")
+    both = [(ours, theirs) for each in costs.values() for ours, theirs, _ in each if ours and theirs]
+    if both:
+        apart = statistics.mean(theirs / ours - 1 for ours, theirs in both)
+        worst = max(abs(theirs / ours - 1) for ours, theirs in both)
+        print(f"zeus / ours: {100 * apart:+.2f} % on average over {len(both)} windows, {100 * worst:.2f} % at worst")
+        bad |= abs(apart) > AGREE
+    return int(bad)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
