@@ -8,6 +8,7 @@ the compiler's cache.
 """
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -31,7 +32,8 @@ def measure_gpu_memory(job: Job, path: Path) -> dict[str, dict[str, Any]]:
     together = 1
     while waiting:
         group, waiting = waiting[:together], waiting[together:]
-        answers = [_ended(*child) for child in [_started(path, number) for number, _ in group]]
+        share = max(1, job.threads // len(group))
+        answers = [_ended(*child) for child in [_started(path, number, share) for number, _ in group]]
         found |= {name: answer for (_, name), answer in zip(group, answers, strict=True)}
         together = min(_fitting(answer.pop("free_bytes", None), answer, job.threads // CORES) for answer in answers)
     return found
@@ -45,9 +47,11 @@ def _fitting(free: int | None, answer: Mapping[str, Any], most: int) -> int:
     return max(1, min(most, min(free, host) // (2 * peak + CONTEXT_BYTES)))
 
 
-def _started(path: Path, number: int) -> tuple["subprocess.Popen[bytes]", Path]:
+def _started(path: Path, number: int, cores: int) -> tuple["subprocess.Popen[bytes]", Path]:
+    """A process that compiles, where it has to, in so many others."""
     command = [sys.executable, "-m", "compress.memory_gpu", str(path), str(number)]
-    return subprocess.Popen(command, stdin=subprocess.PIPE), _answer(path, number)
+    environment = {"TORCHINDUCTOR_COMPILE_THREADS": str(cores), **os.environ}
+    return subprocess.Popen(command, stdin=subprocess.PIPE, env=environment), _answer(path, number)
 
 
 def _ended(child: "subprocess.Popen[bytes]", answer: Path) -> dict[str, Any]:

@@ -344,9 +344,11 @@ def test_as_many_models_as_fit_have_their_memory_measured_side_by_side(
 ) -> None:
     alive: list[int] = []
     seen: list[int] = []
+    shares: list[int] = []
 
-    def started(path: Path, number: int) -> tuple[Any, Path]:
+    def started(path: Path, number: int, cores: int) -> tuple[Any, Path]:
         alive.append(number)
+        shares.append(cores)
         return number, path.with_name(f"memory-{number}.json")
 
     def ended(number: int, answer: Path) -> dict[str, Any]:
@@ -364,6 +366,7 @@ def test_as_many_models_as_fit_have_their_memory_measured_side_by_side(
     job: Any = SimpleNamespace(runners=(graph, *specs), device="cuda:0", threads=10)
     found = memory_gpu.measure_gpu_memory(job, tmp_path / "job.json")
     assert seen == groups
+    assert shares == [10 // together for together in groups for _ in range(together)]
     assert found.pop("graph") == {"reason": memory_gpu.UNSEEN}  # torch does not count it: unknown, not small
     assert len(found) == 6
     assert all("free_bytes" not in answer for answer in found.values())
