@@ -180,8 +180,9 @@ class Recipe(Config):
         changed = {"name": default_name, **data}
         if isinstance(changed.get("measure"), str) and any(path.startswith("measure.") for path, _ in overrides):
             changed["measure"] = {"profile": changed["measure"]}
-        for path, value in overrides:
-            set_path(changed, path, value)
+        for path, value in sorted(overrides, key=lambda change: change[0] != "measure"):  # a profile, then its settings
+            whole = path == "measure" and isinstance(value, str)
+            set_path(changed, path, {"profile": value} if whole else value)
         if not any(path == "name" for path, _ in overrides) and isinstance(changed["name"], str):
             said = "".join(_suffix(changed, path, value) for path, value in dict(overrides).items())
             changed["name"] += said if len(said) <= LONGEST_SUFFIX else f"-{digest(said)[:8]}"

@@ -162,6 +162,10 @@ def test_set_changes_a_field_before_the_recipe_is_checked(tmp_path: Path) -> Non
     changed = Recipe.load(path, [parse_assignment("steps.0.bits=4"), parse_assignment("measure.rounds=7")])
     assert changed.steps[0].bits == 4  # type: ignore[union-attr]
     assert (changed.measure.profile, changed.measure.rounds) == ("quick", 7)
+    for order in (1, -1):
+        both = [parse_assignment("measure=publish"), parse_assignment("measure.points=all")][::order]
+        measure = Recipe.load(path, both).measure
+        assert (measure.profile, measure.points, measure.rounds) == ("publish", "all", None)
     for text, words in (("steps.3.bits=4", "no item"), ("nonsense", "expected path=value"), ("seed.x=1", "seed")):
         with pytest.raises(InputError, match=words):
             Recipe.load(path, [parse_assignment(text)])
