@@ -27,7 +27,7 @@ from tests import shapes  # noqa: E402
 from tests.helpers import assets  # noqa: E402
 
 OUT = ROOT / "results" / "reference" / "gpu"
-REAL = "minilm"
+REAL, TRAINED = "minilm", "python-lm"
 AGAIN = "-again"
 """Sessions of one model as recipe and as reference: how much they differ, and how often the model from itself."""
 RANDOM_LIMIT = 64  # examples that random weights answer: enough to see that nothing is infinite
@@ -51,7 +51,7 @@ class Session:
     @property
     def name(self) -> str:
         """Names the folder of its results; random weights are named so."""
-        weights = "sst2" if self.model == REAL else "random-weights"
+        weights = {REAL: "sst2", TRAINED: "trained"}.get(self.model, "random-weights")
         tokens = f"-generate{self.generate}" if self.generate else ""
         return f"{self.model}-{weights}-b{self.batch_size}-l{self.length}{tokens}{self.part}"
 
@@ -74,6 +74,7 @@ SESSIONS: tuple[Session, ...] = (
     Session(REAL, 32, 64, LOW, part="-low-bit"),
     Session(REAL, 1, 64, LOW, part="-low-bit"),
     Session("llama-1b", 1, 128, LANGUAGE, generate=32),
+    Session(TRAINED, 8, 256, ("torchao_int8", "torchao_int4", "sparse_2to4", "prune_bf16", "lowrank_bf16")),
     Session("llama-8b", 1, 128, LANGUAGE),
     Session("llama-8b", 32, 128, LANGUAGE),
     Session(REAL, 32, 64, GRAPHS, changes=("padding=fixed", "runtime=compile"), part="-graphs"),
@@ -125,9 +126,11 @@ def workload(session: Session, folder: Path, device: str) -> Path:
         data = {"path": str(assets("data", "sst2")), "train": "train", "test": "validation", "text": "sentence"}
         said = {"task": "text-classification", "model": str(assets("models", "minilm-l6-sst2")), "dataset": data}
     else:
-        subprocess.run([sys.executable, "-m", "tests.shapes", session.model, str(folder), device], cwd=ROOT, check=True)
+        made_by = ["tests.trained_lm"] if session.model == TRAINED else ["tests.shapes", session.model]
+        subprocess.run([sys.executable, "-m", *made_by, str(folder), device], cwd=ROOT, check=True)
+        task = "causal-lm" if session.model == TRAINED else shapes.task_of(session.model)
         data = {"path": str(folder), "train": "train.parquet", "test": "test.parquet", "text": "text"}
-        said = {"task": shapes.task_of(session.model), "model": str(folder / "model"), "dataset": data}
+        said = {"task": task, "model": str(folder / "model"), "dataset": data}
     points = [{"batch_size": batch, "sequence_length": length} for batch, length in session.points]
     points += [{**point, "generate": session.generate}] if session.generate else []
     more = {"points": points} if points else {}
@@ -144,7 +147,7 @@ def measure(session: Session, out: Path, device: str, more: list[str]) -> int:
         command = [sys.executable, "-m", "compress", "run", *session.recipes, "--workload", str(file)]
         command += ["--device", device, "--out", str(out), "--no-keep"]
         command += [word for change in (*session.changes, *more) for word in ("--set", change)]
-        command += ["--limit", str(RANDOM_LIMIT)] * (session.model != REAL)
+        command += ["--limit", str(RANDOM_LIMIT)] * (session.model in shapes.SHAPES)
         return subprocess.run(command, cwd=ROOT, check=False).returncode
 
 

@@ -1,12 +1,14 @@
 """The sessions of `make gpu-results`: their recipes exist, and one runs from model to result, here on the CPU."""
 
+import math
 from pathlib import Path
 
+import pandas
 import pytest
 
 import recipes as shipped
 from compress import result_files
-from tests import gpu_results, shapes
+from tests import gpu_results, shapes, trained_lm
 from tests.gpu_results import OUT, SESSIONS, Session
 from tests.helpers import assets
 
@@ -14,8 +16,27 @@ from tests.helpers import assets
 def test_sessions_have_names_of_their_own_and_recipes_that_exist() -> None:
     assert len({session.name for session in SESSIONS}) == len(SESSIONS)
     assert {recipe for session in SESSIONS for recipe in session.recipes} <= set(shipped.names())
-    assert {session.model for session in SESSIONS} < {gpu_results.REAL, *shapes.SHAPES}
+    known = {gpu_results.REAL, gpu_results.TRAINED, *shapes.SHAPES}
+    assert {session.model for session in SESSIONS} < known
     assert all(1 <= len(session.recipes) <= 5 for session in SESSIONS)
+
+
+def test_a_language_model_is_trained_on_what_the_interpreter_has(tmp_path: Path) -> None:
+    small = trained_lm.Sizes(
+        vocabulary=512, hidden=32, layers=1, heads=2, key_value_heads=1, intermediate=64, length=32, batch=4,
+        most_characters=200_000, tokenizer_characters=50_000, test_characters=20_000,
+    )  # fmt: skip
+    loss = trained_lm.make(tmp_path, "cpu", 1.5, small)
+    assert loss < math.log(512)  # better than knowing nothing
+    train, test = (set(texts_of(tmp_path, part)) for part in ("train", "test"))
+    assert train
+    assert test
+    assert not train & test
+
+
+def texts_of(folder: Path, part: str) -> list[str]:
+    """Texts of a split."""
+    return list(pandas.read_parquet(folder / f"{part}.parquet")["text"])
 
 
 def test_what_is_there_is_of_the_list() -> None:

@@ -1,0 +1,144 @@
+"""A language model of about 100 million parameters, trained on the spot: real perplexity without a download.
+
+    python -m tests.trained_lm FOLDER cuda [SECONDS]  ->  FOLDER/{model/, train.parquet, test.parquet}
+
+It learns from Python source of the interpreter's library and site-packages for so many seconds; every twentieth file,
+in the order of a hash of its content, is held out.
+"""
+
+import hashlib
+import math
+import sys
+import sysconfig
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from compress.workloads import offline_parts
+
+HELD_OUT = 20
+SECONDS = 150.0
+LONGEST = 200_000  # characters of a file: longer ones are data
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """Of the model, its batches and the text it sees."""
+
+    vocabulary: int = 16384
+    hidden: int = 768
+    layers: int = 12
+    heads: int = 12
+    key_value_heads: int = 4
+    intermediate: int = 2048
+    length: int = 512
+    batch: int = 32
+    learning_rate: float = 6e-4
+    most_characters: int = 60_000_000  # of some 20 million tokens, which are seen two or three times
+    tokenizer_characters: int = 20_000_000
+    test_characters: int = 300_000
+
+
+def files() -> Iterator[str]:
+    """Text of every Python file of this interpreter, in the order of its content's hash, each once."""
+    found: dict[str, str] = {}
+    for key in ("stdlib", "purelib"):
+        for path in Path(sysconfig.get_paths()[key]).rglob("*.py"):
+            text = path.read_text(encoding="utf-8", errors="ignore") if path.is_file() else ""
+            if 200 <= len(text) <= LONGEST:
+                found[hashlib.sha256(text.encode()).hexdigest()] = text
+    yield from (found[digest] for digest in sorted(found))
+
+
+def split(sizes: Sizes) -> tuple[list[str], list[str]]:
+    """(training, held-out) files, up to the characters that are asked for."""
+    train: list[str] = []
+    test: list[str] = []
+    read = held = 0
+    for number, text in enumerate(files()):
+        if number % HELD_OUT == 0:
+            if held < sizes.test_characters:
+                test.append(text)
+                held += len(text)
+        elif read < sizes.most_characters:
+            train.append(text)
+            read += len(text)
+    return train, test
+
+
+def tokens_of(tokenizer: Any, texts: list[str]) -> torch.Tensor:
+    """[tokens] of all texts one after another; each opens with <s>."""
+    stream: list[int] = []
+    for start in range(0, len(texts), 1000):
+        for row in tokenizer(texts[start : start + 1000], verbose=False)["input_ids"]:
+            stream.extend(row)
+    return torch.tensor(stream)
+
+
+def train(model: Any, tokens: torch.Tensor, sizes: Sizes, seconds: float) -> float:
+    """Trains in place for so long, the rate falling with the time that is left; the last loss."""
+    device = next(model.parameters()).device
+    optimizer = torch.optim.AdamW(model.parameters(), lr=sizes.learning_rate, betas=(0.9, 0.95), weight_decay=0.1)
+    generator = torch.Generator().manual_seed(0)
+    start, loss = time.monotonic(), torch.tensor(math.nan)
+    model.train()
+    while (passed := (time.monotonic() - start) / seconds) < 1:
+        rate = sizes.learning_rate * min(1.0, passed / 0.03 + 0.01) * (1 - passed)
+        for group in optimizer.param_groups:
+            group["lr"] = rate
+        starts = torch.randint(len(tokens) - sizes.length, (sizes.batch, 1), generator=generator)
+        ids = tokens[starts + torch.arange(sizes.length)].to(device)
+        with torch.autocast(device.type, dtype=torch.bfloat16):
+            loss = model(input_ids=ids, labels=ids).loss
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+    model.eval()
+    return float(loss.detach())
+
+
+def make(folder: Path, device: str, seconds: float = SECONDS, sizes: Sizes | None = None) -> float:
+    """Writes the trained model and its text; the last loss."""
+    from datasets import Dataset
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    sizes = sizes or Sizes()
+    train_texts, test_texts = split(sizes)
+    few = list(_until(train_texts, sizes.tokenizer_characters))
+    settings: Any = sizes  # has the vocabulary and length that a tokenizer asks for
+    tokenizer = offline_parts.make_tokenizer(
+        few, settings, ("<s>", "</s>"), {"single": "<s> $A"}, bos_token="<s>", eos_token="</s>", pad_token="</s>"
+    )
+    config = LlamaConfig(
+        vocab_size=len(tokenizer), hidden_size=sizes.hidden, num_hidden_layers=sizes.layers,
+        num_attention_heads=sizes.heads, num_key_value_heads=sizes.key_value_heads,
+        intermediate_size=sizes.intermediate, max_position_embeddings=max(2048, sizes.length), tie_word_embeddings=True,
+        bos_token_id=tokenizer.bos_token_id, eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id,
+    )  # fmt: skip
+    torch.manual_seed(0)
+    model = LlamaForCausalLM(config).to(device)
+    loss = train(model, tokens_of(tokenizer, train_texts), sizes, seconds)
+    model.save_pretrained(folder / "model")
+    tokenizer.save_pretrained(folder / "model")
+    for name, texts in (("train", train_texts[:2000]), ("test", test_texts)):
+        Dataset.from_dict({"text": texts}).to_parquet(str(folder / f"{name}.parquet"))
+    return loss
+
+
+def _until(texts: list[str], characters: int) -> Iterator[str]:
+    read = 0
+    for text in texts:
+        if read >= characters:
+            return
+        read += len(text)
+        yield text
+
+
+if __name__ == "__main__":
+    last = make(Path(sys.argv[1]), sys.argv[2], float(sys.argv[3]) if len(sys.argv) > 3 else SECONDS)
+    print(f"trained: last loss {last:.3f}, perplexity {math.exp(last):.1f}")
