@@ -1,5 +1,6 @@
 """Which device computes, and what it computes natively."""
 
+import gc
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
@@ -73,6 +74,13 @@ def spread(model: Any, devices: Sequence[torch.device]) -> Any:
     free = {device.index: torch.cuda.mem_get_info(device)[0] for device in devices}
     room = get_balanced_memory(model, max_memory=free, no_split_module_classes=whole)
     return dispatch_model(model, infer_auto_device_map(model, max_memory=room, no_split_module_classes=whole))
+
+
+def release_memory() -> None:
+    """Gives back what objects that are gone held of a GPU, where this process has opened one."""
+    gc.collect()
+    if torch.cuda.is_initialized():
+        torch.cuda.empty_cache()
 
 
 def computes_bf16(device: torch.device) -> bool:

@@ -4,7 +4,6 @@ Nothing is measured twice: a result on disk stands when its fingerprint (recipe,
 settings) is the same.
 """
 
-import gc
 import json
 import shutil
 import sys
@@ -214,8 +213,10 @@ def _fail(planned: Planned, options: Options, machine: Machine, error: Exception
 
 def _measure(items: Sequence[Built], options: Options, machine: Machine, meter: Meter | Absent) -> list[Result]:
     """One session over artifacts and references, in a fresh process; the results it yields."""
+    from compress.devices import release_memory
+
     found = items[0].found
-    _release_gpu()
+    release_memory()  # what making artifacts took: the session needs it
     with passing("session") as scratch:
         references = _references(items, machine, scratch)
         specs = [*references, *(_spec(item) for item in items)]
@@ -239,15 +240,6 @@ def _measure(items: Sequence[Built], options: Options, machine: Machine, meter: 
         return assemble(
             items, references, job, answer, machine, name, options.out
         )  # while the references' files are there
-
-
-def _release_gpu() -> None:
-    """Gives the GPU's memory back that making artifacts took: the session needs it."""
-    import torch
-
-    if torch.cuda.is_initialized():
-        gc.collect()
-        torch.cuda.empty_cache()
 
 
 def _holds_gpu() -> bool:

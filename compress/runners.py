@@ -1,6 +1,5 @@
 """The models of a session, from artifacts and references: all of them in memory, or one at a time."""
 
-import gc
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -73,13 +72,11 @@ class Shelf:
 
     def put_away(self, names: Iterable[str]) -> None:
         """Frees the memory of these models."""
+        from compress.devices import release_memory
+
         for name in names:
             self._loaded.pop(name, None)
-        gc.collect()
-        if self._job.device.startswith("cuda"):
-            import torch
-
-            torch.cuda.empty_cache()
+        release_memory()
 
 
 def crowded(job: Job, memory: Mapping[str, Mapping[str, Any]]) -> str | None:

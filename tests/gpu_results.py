@@ -3,7 +3,7 @@
 python tests/gpu_results.py            the next missing session
 python tests/gpu_results.py NAME ...   these sessions, missing or not
 python tests/gpu_results.py --list     all of them, and which are there
-python tests/gpu_results.py --again    how well the sessions repeat that measure the same again and again
+python tests/gpu_results.py --again    how well the sessions repeat that measure the same; 1 when a bound is missed
 
 A session is whole or absent: its references, and one to five recipes, mostly with `standard` windows, meant to take
 less than ten minutes. They stand below in the order of their worth. Boards are compared by ratios to their own
@@ -30,6 +30,8 @@ OUT = ROOT / "results" / "reference" / "gpu"
 REAL, TRAINED = "minilm", "python-lm"
 AGAIN = "-again"
 """Sessions of one model as recipe and as reference: how much they differ, and how often the model from itself."""
+SPREAD, DIFFERENT = 0.01, 0.2
+"""Bounds of those: of joules on one board, and the share of sessions that see a difference."""
 RANDOM_LIMIT = 64  # examples that random weights answer: enough to see that nothing is infinite
 
 
@@ -98,8 +100,11 @@ def there(session: Session, out: Path) -> bool:
     return any(result_files.read(path).error is None for path in (out / session.name).glob("*.json"))
 
 
-def repeated(out: Path) -> list[str]:
-    """Lines about the sessions that measure the same again: spread of joules board by board, and false differences."""
+def repeated(out: Path) -> tuple[list[str], bool]:
+    """Lines about the sessions that measure the same again, and whether they are there and keep the bounds.
+
+    They say how far joules spread, board by board, and how often the model was called different from itself.
+    """
     joules: dict[str, list[float]] = {}
     different: list[bool] = []
     for session in SESSIONS:
@@ -110,13 +115,12 @@ def repeated(out: Path) -> list[str]:
                 continue
             joules.setdefault(str(row.machine.uuid), []).append(row.headline.energy_j.value)
             different.append(not ratio.energy.low <= 1 <= ratio.energy.high)
-    lines = [
-        f"board {uuid}: cv {100 * statistics.stdev(found) / statistics.mean(found):.2f} % over {len(found)} sessions"
-        if len(found) > 1
-        else f"board {uuid}: one session"
-        for uuid, found in joules.items()
-    ]
-    return [*lines, f"{sum(different)} of {len(different)} sessions call the model different from itself"]
+    spread = {uuid: statistics.stdev(each) / statistics.mean(each) for uuid, each in joules.items() if len(each) > 1}
+    lines = [f"board {uuid}: cv {100 * cv:.2f} % over {len(joules[uuid])} sessions" for uuid, cv in spread.items()]
+    lines += [f"board {uuid}: one session" for uuid in joules if uuid not in spread]
+    lines.append(f"{sum(different)} of {len(different)} sessions call the model different from itself")
+    kept = bool(spread) and max(spread.values()) <= SPREAD and sum(different) <= DIFFERENT * len(different)
+    return lines, kept
 
 
 def workload(session: Session, folder: Path, device: str) -> Path:
@@ -129,7 +133,7 @@ def workload(session: Session, folder: Path, device: str) -> Path:
         made_by = ["tests.trained_lm"] if session.model == TRAINED else ["tests.shapes", session.model]
         subprocess.run([sys.executable, "-m", *made_by, str(folder), device], cwd=ROOT, check=True)
         task = "causal-lm" if session.model == TRAINED else shapes.task_of(session.model)
-        data = {"path": str(folder), "train": "train.parquet", "test": "test.parquet", "text": "text"}
+        data = {"path": str(folder / "data"), "train": "train", "test": "test", "text": "text"}
         said = {"task": task, "model": str(folder / "model"), "dataset": data}
     points = [{"batch_size": batch, "sequence_length": length} for batch, length in session.points]
     points += [{**point, "generate": session.generate}] if session.generate else []
@@ -167,8 +171,9 @@ def main() -> int:
             print(f"{state}  {session.name}: {', '.join(session.recipes)}")
         return 0
     if given.again:
-        print(*repeated(given.out), sep="\n")
-        return 0
+        lines, kept = repeated(given.out)
+        print(*lines, f"bounds (cv 1 %, 2 of 10): {'kept' if kept else 'not kept, or too few sessions'}", sep="\n")
+        return int(not kept)
     known = {session.name: session for session in SESSIONS}
     unknown = sorted(set(given.names) - set(known))
     if unknown:

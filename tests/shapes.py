@@ -1,6 +1,6 @@
 """Models of a usual shape with random weights: their energy and latency mean something, their answers do not.
 
-    python -m tests.shapes llama-1b FOLDER cuda  ->  FOLDER/{model/, train.parquet, test.parquet}
+    python -m tests.shapes llama-1b FOLDER cuda  ->  FOLDER/{model/, data/}
 
 In a process of its own: one that has opened a GPU and stays would count as a stranger on it while it is measured.
 """
@@ -62,10 +62,11 @@ def _text(folder: Path, architecture: str) -> None:
     source = "\n".join(inspect.getsource(module) for module in (argparse, inspect, statistics, tarfile))
     pieces = [source[start : start + 4000] for start in range(0, len(source), 4000)]
     columns: dict[str, Any] = {"text": pieces}
+    (folder / "data").mkdir()
     if architecture == "Bert":
         columns["label"] = [index % 2 for index in range(len(pieces))]
     for split in ("train", "test"):
-        Dataset.from_dict(columns).to_parquet(str(folder / f"{split}.parquet"))
+        Dataset.from_dict(columns).to_parquet(str(folder / "data" / f"{split}.parquet"))
 
 
 if __name__ == "__main__":

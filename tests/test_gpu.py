@@ -6,7 +6,6 @@ What takes long is in `make gpu-test-long`; ten fresh runs of a recipe are among
 import statistics
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import onnxruntime
@@ -20,10 +19,10 @@ from compress.energy import Absent, find_meter, gpus_of, nvml
 from compress.energy.sampler import Sampler, window_energy
 from compress.formats import BITS, KERNELS_FROM, ROWS, Row
 from compress.measure import kernels, latency, machine
-from compress.measure.load import gpu_load
 from compress.recipe import PROFILES
 from compress.runtimes.sparse import CAPABILITY
 from compress.stats import paired_ratio
+from tests import gpu_peers
 from tests.helpers import QUICK, compress, environment, tokenizer
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")]
@@ -171,25 +170,18 @@ def test_the_meter_is_the_boards_own_counter_and_it_moves_under_load() -> None:
 
 
 def test_zeus_counts_the_same_joules_over_the_same_loop() -> None:
-    zeus = pytest.importorskip("zeus.monitor")
+    theirs = gpu_peers.zeus_monitor("cuda:0")
+    if theirs is None:
+        pytest.skip("zeus is not installed")
     meter = nvml.find(*gpus_of(machine.describe("cuda:0").details))
     assert not isinstance(meter, Absent), meter
     assert meter.step_s is not None
-    theirs = zeus.ZeusMonitor(gpu_indices=[0])
-    busy = gpu_load("cuda:0")
-    busy(2, 1, 1)
+    model = wide_bert().cuda()  # type: ignore[attr-defined]
+    words = tokenizer()(["the film was great"] * 256, return_tensors="pt").items()
+    batches, sync = [{k: v.cuda() for k, v in words}], latency.synchronizer(["cuda"])
     with Sampler(meter) as sampler:
-        sampler.near_edge()
-        busy(sampler.edge_s, 1, 1)
-        theirs.begin_window("loop")
-        start = time.monotonic_ns()
-        busy(8, 1, 1)
-        end = time.monotonic_ns()
-        counted = theirs.end_window("loop").total_energy
-        sampler.near_edge()
-        busy(sampler.edge_s, 1, 1)
-    ours = window_energy(sampler.samples, start, end, meter.step_s).joules
-    print(f"zeus {counted:.1f} J, ours {ours:.1f} J over {(end - start) / 1e9:.2f} s")
+        ours, counted, _ = gpu_peers.window(model, batches, 8, sync, meter, sampler, theirs)
+    print(f"zeus {counted} J, ours {ours} J a batch")
     assert ours is not None
     assert abs(counted / ours - 1) <= 0.02
 

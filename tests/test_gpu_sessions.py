@@ -1,6 +1,7 @@
 """The sessions of `make gpu-results`: their recipes exist, and one runs from model to result, here on the CPU."""
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import pandas
@@ -8,7 +9,8 @@ import pytest
 
 import recipes as shipped
 from compress import result_files
-from tests import gpu_results, shapes, trained_lm
+from compress.stats import Estimate
+from tests import factory, gpu_results, shapes, trained_lm
 from tests.gpu_results import OUT, SESSIONS, Session
 from tests.helpers import assets
 
@@ -23,7 +25,7 @@ def test_sessions_have_names_of_their_own_and_recipes_that_exist() -> None:
 
 def test_a_language_model_is_trained_on_what_the_interpreter_has(tmp_path: Path) -> None:
     small = trained_lm.Sizes(
-        vocabulary=512, hidden=32, layers=1, heads=2, key_value_heads=1, intermediate=64, length=32, batch=4,
+        vocabulary=512, hidden=32, layers=1, heads=2, key_value_heads=1, intermediate=64, train_length=32, batch=4,
         most_characters=200_000, tokenizer_characters=50_000, test_characters=20_000,
     )  # fmt: skip
     loss = trained_lm.make(tmp_path, "cpu", 1.5, small)
@@ -36,7 +38,7 @@ def test_a_language_model_is_trained_on_what_the_interpreter_has(tmp_path: Path)
 
 def texts_of(folder: Path, part: str) -> list[str]:
     """Texts of a split."""
-    return list(pandas.read_parquet(folder / f"{part}.parquet")["text"])
+    return list(pandas.read_parquet(folder / "data" / f"{part}.parquet")["text"])
 
 
 def test_what_is_there_is_of_the_list() -> None:
@@ -59,5 +61,25 @@ def test_a_session_of_random_weights_runs_from_the_shape_to_the_result(
     row = result_files.read(path)
     assert (row.name, row.limit, row.headline and row.headline.batch_size) == ("bitsandbytes_nf4", 64, 2)
     assert row.layers
-    (said,) = [line for line in gpu_results.repeated(tmp_path) if "different" in line]
-    assert said.endswith("sessions call the model different from itself")
+    assert gpu_results.repeated(tmp_path)[1] is False  # one session is not enough
+
+
+@pytest.mark.parametrize(
+    ("joules", "apart", "kept"),
+    [([1.0, 1.004, 0.996] * 3, 1, True), ([1.0, 1.03, 0.97] * 3, 0, False), ([1.0, 1.004, 0.996] * 3, 3, False)],
+    ids=["kept", "spread", "different"],
+)
+def test_repeated_sessions_are_held_to_their_bounds(
+    joules: list[float], apart: int, kept: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sessions = tuple(Session("minilm", 1, 16, ("bert_bf16",), part=f"-again{n}") for n in range(len(joules)))
+    monkeypatch.setattr(gpu_results, "SESSIONS", sessions)
+    for number, (session, each) in enumerate(zip(sessions, joules, strict=True)):
+        (tmp_path / session.name).mkdir()
+        cost = 0.5 if number < apart else 1.0
+        row = factory.result(session.name, cost, energy_source="nvml")
+        assert row.headline is not None
+        point = replace(row.headline, energy_j=Estimate(each, each, each, 6))
+        result_files.replace_file(tmp_path / session.name / "a.json", replace(row, points=(point,)))
+    lines, found = gpu_results.repeated(tmp_path)
+    assert found is kept, lines

@@ -1,6 +1,6 @@
 """A language model of about 100 million parameters, trained on the spot: real perplexity without a download.
 
-    python -m tests.trained_lm FOLDER cuda [SECONDS]  ->  FOLDER/{model/, train.parquet, test.parquet}
+    python -m tests.trained_lm FOLDER cuda [SECONDS]  ->  FOLDER/{model/, data/}
 
 It learns from Python source of the interpreter's library and site-packages for so many seconds; every twentieth file,
 in the order of a hash of its content, is held out.
@@ -18,16 +18,16 @@ from typing import Any
 
 import torch
 
-from compress.workloads import offline_parts
+from compress.workloads import offline_llama, offline_parts
 
 HELD_OUT = 20
 SECONDS = 150.0
 LONGEST = 200_000  # characters of a file: longer ones are data
 
 
-@dataclass(frozen=True)
-class Sizes:
-    """Of the model, its batches and the text it sees."""
+@dataclass(frozen=True, kw_only=True)
+class Sizes(offline_llama.Settings):
+    """A larger model than the offline workload's, and how much text it reads; time ends its training, not steps."""
 
     vocabulary: int = 16384
     hidden: int = 768
@@ -35,7 +35,8 @@ class Sizes:
     heads: int = 12
     key_value_heads: int = 4
     intermediate: int = 2048
-    length: int = 512
+    length: int = 2048
+    train_length: int = 512
     batch: int = 32
     learning_rate: float = 6e-4
     most_characters: int = 60_000_000  # of some 20 million tokens, which are seen two or three times
@@ -90,8 +91,8 @@ def train(model: Any, tokens: torch.Tensor, sizes: Sizes, seconds: float) -> flo
         rate = sizes.learning_rate * min(1.0, passed / 0.03 + 0.01) * (1 - passed)
         for group in optimizer.param_groups:
             group["lr"] = rate
-        starts = torch.randint(len(tokens) - sizes.length, (sizes.batch, 1), generator=generator)
-        ids = tokens[starts + torch.arange(sizes.length)].to(device)
+        starts = torch.randint(len(tokens) - sizes.train_length, (sizes.batch, 1), generator=generator)
+        ids = tokens[starts + torch.arange(sizes.train_length)].to(device)
         with torch.autocast(device.type, dtype=torch.bfloat16):
             loss = model(input_ids=ids, labels=ids).loss
         loss.backward()
@@ -104,29 +105,13 @@ def train(model: Any, tokens: torch.Tensor, sizes: Sizes, seconds: float) -> flo
 
 def make(folder: Path, device: str, seconds: float = SECONDS, sizes: Sizes | None = None) -> float:
     """Writes the trained model and its text; the last loss."""
-    from datasets import Dataset
-    from transformers import LlamaConfig, LlamaForCausalLM
-
     sizes = sizes or Sizes()
     train_texts, test_texts = split(sizes)
-    few = list(_until(train_texts, sizes.tokenizer_characters))
-    settings: Any = sizes  # has the vocabulary and length that a tokenizer asks for
-    tokenizer = offline_parts.make_tokenizer(
-        few, settings, ("<s>", "</s>"), {"single": "<s> $A"}, bos_token="<s>", eos_token="</s>", pad_token="</s>"
-    )
-    config = LlamaConfig(
-        vocab_size=len(tokenizer), hidden_size=sizes.hidden, num_hidden_layers=sizes.layers,
-        num_attention_heads=sizes.heads, num_key_value_heads=sizes.key_value_heads,
-        intermediate_size=sizes.intermediate, max_position_embeddings=max(2048, sizes.length), tie_word_embeddings=True,
-        bos_token_id=tokenizer.bos_token_id, eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id,
-    )  # fmt: skip
-    torch.manual_seed(0)
-    model = LlamaForCausalLM(config).to(device)
+    tokenizer = offline_llama.make_tokenizer(list(_until(train_texts, sizes.tokenizer_characters)), sizes)
+    model = offline_llama.make_model(tokenizer, sizes).to(device)
     loss = train(model, tokens_of(tokenizer, train_texts), sizes, seconds)
-    model.save_pretrained(folder / "model")
-    tokenizer.save_pretrained(folder / "model")
-    for name, texts in (("train", train_texts[:2000]), ("test", test_texts)):
-        Dataset.from_dict({"text": texts}).to_parquet(str(folder / f"{name}.parquet"))
+    (folder / "data").mkdir()
+    offline_parts.write(folder, model, tokenizer, *map(offline_llama.table, (train_texts[:2000], test_texts)))
     return loss
 
 
