@@ -319,6 +319,35 @@ def test_where_the_samplers_thread_wakes_late_the_edge_error_covers_what_goes_wr
         assert abs(found.joules * 1e9 / (end - start) / 123.0 - 1) <= found.edge_error * 1.1  # of first order
 
 
+@pytest.mark.parametrize("harmed", [False, True])
+def test_a_counter_that_is_costly_to_read_is_read_near_edges_only(
+    monkeypatch: pytest.MonkeyPatch, harmed: bool
+) -> None:
+    clock = VirtualTime.install(monkeypatch)
+    monkeypatch.setitem(sys.modules, "pynvml", Simulator([Board("GPU-a", watts=123.0)], clock.monotonic))
+    meter = nvml.find(Gpu("a"))
+    assert isinstance(meter, nvml.NvmlCounter)
+    meter.harmed_by_reading = harmed
+    spent, read = [0.0], meter.read_uj
+
+    def slowly() -> int:  # as an H200 in a virtual machine answers
+        clock.sleep(0.0042)
+        spent[0] += 0.0034
+        return read()
+
+    monkeypatch.setattr(meter, "read_uj", slowly)
+    monkeypatch.setattr(sampler.time, "thread_time", lambda: spent[0])
+    watcher, start, end = window_of(clock, meter, 5.0)
+    found = window_energy(watcher.samples, start, end, nvml.STEP_S)
+    assert found.joules is not None and found.integrated_j is not None
+    assert found.joules == pytest.approx(123.0 * 5, rel=1e-9 + found.edge_error)
+    assert found.edge_error <= (0.03 if harmed else 0.003)
+    inside = [s for s in watcher.samples if start <= int(s["time_ns"] or 0) <= end]
+    assert len(inside) >= 48 and all(s["power_mw"] == 123_000 for s in inside)  # power is looked at as ever
+    assert sum(s["counter_uj"] is not None for s in inside) <= 5
+    assert spent[0] <= 0.0034 * (5 + 2 * (6 if harmed else 14))  # and each edge until the counter was seen to move
+
+
 SHIPPED = sorted(p for p in (ROOT / "results" / "reference").rglob("*.json") if "traces" not in p.parts)
 
 

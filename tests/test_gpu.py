@@ -6,6 +6,7 @@ What takes long is in `make gpu-test-long`; ten fresh runs of a recipe are among
 import statistics
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import onnxruntime
@@ -167,6 +168,30 @@ def test_the_meter_is_the_boards_own_counter_and_it_moves_under_load() -> None:
         a = (a @ a).clamp(-1, 1)
     torch.cuda.synchronize()
     assert meter.read_uj() > start
+
+
+def test_the_counter_as_a_field_is_the_same_counter() -> None:
+    """Prints what each way of asking costs: where the field is much cheaper, it is the one to ask for."""
+    import pynvml
+
+    meter = nvml.find(*gpus_of(machine.describe("cuda:0").details))
+    assert not isinstance(meter, Absent), meter
+    handle = pynvml.nvmlDeviceGetHandleByUUID(meter.uuid)
+
+    def field() -> int:
+        (told,) = pynvml.nvmlDeviceGetFieldValues(handle, [pynvml.NVML_FI_DEV_TOTAL_ENERGY_CONSUMPTION])
+        if told.nvmlReturn != pynvml.NVML_SUCCESS:
+            pytest.skip(f"this board has no such field: NVML answers {told.nvmlReturn}")
+        return 1000 * int(told.value.ullVal)  # mJ
+
+    for name, ask in (("call", meter.read_uj), ("field", field)):
+        start, busy = time.perf_counter(), time.thread_time()
+        for _ in range(50):
+            ask()
+        wall, busy = (time.perf_counter() - start) / 50, (time.thread_time() - busy) / 50
+        print(f"{name}: {1e6 * wall:.0f} us, {1e6 * busy:.0f} us of them on the processor")
+    before, between, after = meter.read_uj(), field(), meter.read_uj()
+    assert before <= between <= after
 
 
 def test_zeus_counts_the_same_joules_over_the_same_loop() -> None:

@@ -8,8 +8,10 @@ between those two moments:
                   a [ window ............ ] b            joules = (c_b - c_a) / (t_b - t_a) * (end - start)
 
 Samples are taken at no more than 10 Hz; near an edge every 4 ms for at most two steps, unless `doctor` found that such
-reading changes the board's count. Several boards are sampled one by one, and their joules summed. (Yang et al. 2024,
-arXiv:2312.02741, for what boards do; an RTX 4090's counter is said to fall short when read every 0.5 ms.)
+reading changes the board's count. Far from edges a counter that takes long to read (an H200's took 3.4 ms of processor
+time) is read less often: nothing but the trace needs it there. Several boards are sampled one by one, and their joules
+summed. (Yang et al. 2024, arXiv:2312.02741, for what boards do; an RTX 4090's counter is said to fall short when read
+every 0.5 ms.)
 """
 
 import itertools
@@ -25,13 +27,14 @@ from compress.energy.several import boards
 
 PERIOD_S = 0.1
 NEAR_EDGE_S = 0.004  # of a window of 5 s: 0.08 %; looking twice as often costs a tenth more processor time in all
+COUNTER_CPU = 0.002  # of a core, far from edges: beside what else is asked, under 0.3 % in all
 IDLE_AGREE, IDLE_TRIES = 0.05, 8
 HOLE = 0.2  # of a window without a reading of power: a check that overslept is none
 READINGS = 10  # of an outside meter in every window, at least
 OUTSIDE = "outside_mw"
 """Power by a meter outside of this machine, beside what the device tells of itself."""
 Sample = Mapping[str, int | None]
-"""time_ns, board (its number) and counter_uj, and what the meter's `state` tells."""
+"""time_ns, board (its number), counter_uj (None where it was not read), and what the meter's `state` tells."""
 
 
 class Sampler:
@@ -41,9 +44,12 @@ class Sampler:
         self._meter = None if isinstance(meter, Absent) or not meter.measured else meter
         self._boards = () if self._meter is None else boards(self._meter)
         self._last: dict[int, dict[str, int | None]] = {}
+        """Of each board, the last sample with its counter."""
+        self._cost_s = [0.0] * len(self._boards)
+        """Processor time that reading each board's counter took."""
         self._moved: set[int] = set()
         self._period_s = period_s
-        self._fast_until = 0.0
+        self._near_until = 0.0
         self._asleep = threading.Lock()  # waiting for it with a timeout costs less processor time than for an Event
         self._asleep.acquire()
         self._stop = False
@@ -81,11 +87,12 @@ class Sampler:
         return (None if self._meter is None else self._meter.step_s) or 0.0
 
     def near_edge(self) -> None:
-        """An edge is near: samples closely for two steps of the counter, or until every board's has moved."""
+        """An edge is near: reads counters, and closely until each has been seen to move if that does no harm."""
         self._moved.clear()
-        if self.edge_s and self._closely:
-            self._fast_until = time.monotonic() + self.edge_s
-            self._rouse()
+        if self.edge_s:
+            self._near_until = time.monotonic() + self.edge_s
+            if self._closely:
+                self._rouse()
 
     def _rouse(self) -> None:
         if self._asleep.locked():
@@ -101,23 +108,41 @@ class Sampler:
                 self.error = str(error)
                 return
             if len(self._moved) == len(self._boards):
-                self._fast_until = 0.0
-            fast = time.monotonic() < self._fast_until
-            self._asleep.acquire(timeout=NEAR_EDGE_S if fast else self._period_s)
+                self._near_until = 0.0
+            self._asleep.acquire(timeout=NEAR_EDGE_S if self._fast else self._period_s)
             self.cpu_s = time.thread_time()
 
+    @property
+    def _fast(self) -> bool:
+        return self._closely and time.monotonic() < self._near_until
+
     def _take(self, number: int, board: Meter) -> bool:
-        """Takes one sample; whether the board's counter had moved since a close one before it."""
-        fast = time.monotonic() < self._fast_until
-        counter = board.read_uj()
+        """Takes one sample; whether the board's counter had moved since a reading close before it."""
+        fast = self._fast
+        counter = self._counter(number, board)
         now = time.monotonic_ns()
         before = self._last.get(number)
-        close = before is not None and now - int(before["time_ns"] or 0) < 2e9 * NEAR_EDGE_S * len(self._boards)
-        moved = before is not None and before["counter_uj"] != counter
+        moved = before is not None and counter is not None and before["counter_uj"] != counter
         state: Mapping[str, int | None] = {} if fast and not moved else board.state()  # a close look is cheap
-        self._last[number] = {"time_ns": now, "board": number, "counter_uj": counter, **state}
-        self.samples.append(self._last[number])
-        return bool(close and moved)
+        sample = {"time_ns": now, "board": number, "counter_uj": counter, **state}
+        self.samples.append(sample)
+        if counter is not None:
+            self._last[number] = sample
+        if before is None or not moved:
+            return False
+        return now - int(before["time_ns"] or 0) < 2e9 * (NEAR_EDGE_S + sum(self._cost_s))
+
+    def _counter(self, number: int, board: Meter) -> int | None:
+        """Microjoules; None where reading them now would cost more than it tells."""
+        before, near = self._last.get(number), time.monotonic() < self._near_until
+        if before is not None and not near and self._period_s >= PERIOD_S:
+            passed_s = time.monotonic() - int(before["time_ns"] or 0) / 1e9
+            if COUNTER_CPU * passed_s < self._cost_s[number]:
+                return None
+        busy = time.thread_time()
+        counter = board.read_uj()
+        self._cost_s[number] = time.thread_time() - busy
+        return counter
 
 
 @dataclass(frozen=True)
@@ -130,9 +155,9 @@ class Movement:
 
 
 def movements(samples: Sequence[Sample]) -> list[Movement]:
-    """Every moment at which one board's counter moved: between the last sample before and the first one after."""
+    """Every moment at which one board's counter moved: between the last reading before and the first one after."""
     found = []
-    for one, two in itertools.pairwise(samples):
+    for one, two in itertools.pairwise(s for s in samples if s.get("counter_uj") is not None):
         if one["counter_uj"] != two["counter_uj"]:
             start, end = int(one["time_ns"] or 0), int(two["time_ns"] or 0)
             found.append(Movement((start + end) // 2, int(two["counter_uj"] or 0), end - start))
@@ -190,7 +215,7 @@ def _summed(parts: Sequence[Energy]) -> Energy:
 
 def _board_energy(samples: Sequence[Sample], start_ns: int, end_ns: int) -> Energy:
     integrated = integrated_power(samples, start_ns, end_ns)
-    counts = [int(s["counter_uj"] or 0) for s in samples]
+    counts = [int(s["counter_uj"] or 0) for s in samples if s.get("counter_uj") is not None]
     if any(b < a for a, b in itertools.pairwise(counts)):
         return Energy(None, math.inf, integrated, FELL_BACK)
     found = movements(samples)

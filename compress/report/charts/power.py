@@ -79,8 +79,9 @@ def power_w(mine: Sequence[Mapping[str, Any]]) -> list[tuple[int, float]]:
     if told:
         return told
     found = []
-    moved = mine[0]
-    for sample in mine[1:]:
+    counted = [s for s in mine if s.get("counter_uj") is not None]
+    moved = counted[0] if counted else {}
+    for sample in counted[1:]:
         rise, passed = sample["counter_uj"] - moved["counter_uj"], sample["time_ns"] - moved["time_ns"]
         if rise > 0 and passed > 0:  # a counter that stands still has not moved yet; one that falls began anew
             found.append((sample["time_ns"], rise * 1e3 / passed))
