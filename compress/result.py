@@ -13,7 +13,7 @@ PADDED = " padded"
 """Ends the name of a reference whose batches have a fixed length."""
 
 Grade = Literal["A", "B", "C", "D", "E"]
-KernelLabel = Literal["real", "dequantized", "masked"]
+KernelLabel = Literal["real", "dequantized", "masked", "unknown"]
 Word = Literal["SAVES", "COSTS MORE", "NO MEASURABLE DIFFERENCE", "BROKEN"]
 
 

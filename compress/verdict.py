@@ -236,7 +236,7 @@ def delta_unit(metric: str) -> tuple[float, str, str]:
 def _cause(kernel: Kernel | None, runtime: Ratio | None, axis: Axis, ratio: Ratio) -> str:
     """Why the cost is what it is: what the kernels do, and how much of it is the runtime's."""
     causes = []
-    if kernel is not None and kernel.label != "real":
+    if kernel is not None and kernel.label in CAUSES:
         causes.append(kernel.cause or CAUSES[kernel.label])
     if runtime is not None:
         ours, alone = (r.energy if axis == "energy" else r.latency for r in (ratio, runtime))

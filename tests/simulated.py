@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from compress.energy import Absent, Gpu, Meter, MeterError, nvml
+from compress.energy import Absent, Gpu, Meter, MeterError, nvml, sampler
 from compress.energy.sampler import NEAR_EDGE_S, PERIOD_S, Sampler, facts
 from compress.energy.simulate import Board, Simulator
 from tests.virtual_time import VirtualTime
@@ -46,6 +46,20 @@ class Timeline:
     def __call__(self, now: float) -> float:
         index = bisect.bisect_right(self.starts, now) - 1
         return self.watts[index] if index >= 0 else IDLE_W
+
+
+def dear(monkeypatch: Any, clock: VirtualTime, meter: Meter) -> list[float]:
+    """Has reading the meter take as long as an H200 in a virtual machine; [processor seconds that it has taken]."""
+    spent, read = [0.0], meter.read_uj
+
+    def slowly() -> int:
+        clock.sleep(0.0042)
+        spent[0] += 0.0034
+        return read()
+
+    monkeypatch.setattr(meter, "read_uj", slowly)
+    monkeypatch.setattr(sampler.time, "thread_time", lambda: spent[0])
+    return spent
 
 
 def window_of(clock: VirtualTime, meter: Meter, seconds: float) -> tuple[Sampler, int, int]:

@@ -1,5 +1,6 @@
 """The doctor on simulated boards: what it finds is what the board does, and what it advises can be acted on."""
 
+import os
 import random
 import sys
 import time
@@ -13,6 +14,7 @@ from compress.energy.doctor import Report, examine, without_a_meter
 from compress.energy.sampler import idle_w
 from compress.energy.simulate import Board, Simulator
 from tests.helpers import ROOT
+from tests.simulated import dear
 from tests.virtual_time import VirtualTime
 
 IDLE_W, BUSY_W = 80.0, 400.0
@@ -146,6 +148,36 @@ def test_a_block_is_bounded_by_the_counters_movements(monkeypatch: pytest.Monkey
     assert spent.low_j <= 100 * spent.seconds <= spent.high_j
     assert spent.energy_j == pytest.approx(100 * spent.seconds, rel=0.01 + 3 * late_s)
     assert "nvml: GPU board Test GPU" in str(spent)
+
+
+def test_a_blocks_bounds_are_as_tight_where_reading_the_counter_is_dear(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = VirtualTime.install(monkeypatch)
+    monkeypatch.setitem(sys.modules, "pynvml", Simulator([Board("GPU-a", watts=300.0)], clock.monotonic))
+    meter = nvml.find(Gpu("a"))
+    assert isinstance(meter, nvml.NvmlCounter)
+    meter.harmed_by_reading = False
+    dear(monkeypatch, clock, meter)
+    with block.metered(meter) as spent:
+        clock.sleep(20.0)
+    assert spent.grade == "B", spent
+    assert spent.low_j is not None and spent.high_j is not None
+    assert spent.high_j - spent.low_j <= 300 * 0.35  # a movement at each edge, and how closely they are seen
+
+
+def test_who_was_on_the_board_before_a_block_is_another_though_the_block_is_the_first_to_use_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    clock = VirtualTime.install(monkeypatch)
+    begun: list[bool] = []
+    board = Board("GPU-a", watts=100.0, processes=lambda _: (4242, os.getpid()) if begun else (4242,))
+    monkeypatch.setitem(sys.modules, "pynvml", Simulator([board], clock.monotonic))
+    monkeypatch.setattr(block, "_used_gpus", lambda: [0] if begun else [])
+    monkeypatch.setattr(block, "_finish_queued", lambda: None)
+    with block.metered(nvml.find(Gpu("a"))) as spent:
+        begun.append(True)
+        clock.sleep(6.0)
+    assert spent.grade == "D"
+    assert "1 other process on the device" in str(spent)
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,7 @@ from compress.result import Point
 from compress.verdict import cost_axis
 from compress.verify import verify
 from tests.helpers import ROOT
-from tests.simulated import Load, session, window_of
+from tests.simulated import Load, dear, session, window_of
 from tests.virtual_time import VirtualTime
 
 PAIR = {"fp32 eager": Load(300.0, 0.020), "ours": Load(200.0, 0.010)}
@@ -328,15 +328,7 @@ def test_a_counter_that_is_costly_to_read_is_read_near_edges_only(
     meter = nvml.find(Gpu("a"))
     assert isinstance(meter, nvml.NvmlCounter)
     meter.harmed_by_reading = harmed
-    spent, read = [0.0], meter.read_uj
-
-    def slowly() -> int:  # as an H200 in a virtual machine answers
-        clock.sleep(0.0042)
-        spent[0] += 0.0034
-        return read()
-
-    monkeypatch.setattr(meter, "read_uj", slowly)
-    monkeypatch.setattr(sampler.time, "thread_time", lambda: spent[0])
+    spent = dear(monkeypatch, clock, meter)
     watcher, start, end = window_of(clock, meter, 5.0)
     found = window_energy(watcher.samples, start, end, nvml.STEP_S)
     assert found.joules is not None and found.integrated_j is not None

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import onnxruntime
 import pytest
@@ -87,6 +88,14 @@ def test_two_of_four_zeros_are_skipped_by_sparse_tensor_cores(dtype: str) -> Non
     torch.testing.assert_close(ours, dense, atol=0.02, rtol=0.02)  # sums in another order
 
 
+def launches_a_graph(model: Any, batch: dict[str, torch.Tensor]) -> bool:
+    """Whether a batch is the replay of a CUDA graph, by what the host asks of the driver."""
+    with torch.no_grad(), torch.profiler.profile() as recorded:
+        model(**batch)
+        torch.cuda.synchronize()
+    return any(event.key.startswith("cudaGraphLaunch") for event in recorded.key_averages())
+
+
 def test_fixed_shapes_run_as_cuda_graphs() -> None:
     recipe = Recipe.model_validate({"runtime": "compile", "padding": "fixed"})
     model = wide_bert().cuda()  # type: ignore[attr-defined]
@@ -99,6 +108,7 @@ def test_fixed_shapes_run_as_cuda_graphs() -> None:
         found = kernels.label(compiled, batch, "cuda:0", low_bit=False)
     torch.testing.assert_close(answer, plain, atol=1e-3, rtol=1e-3)
     assert found.label == "real"
+    assert launches_a_graph(compiled, batch)
 
 
 @pytest.mark.parametrize("form", ["int8", "fp8"])
@@ -115,6 +125,7 @@ def test_low_bit_products_are_seen_inside_cuda_graphs(form: str) -> None:
         found = kernels.label(compiled, batch, "cuda:0", low_bit=True)
     print(found)
     assert found.label == "real"
+    assert launches_a_graph(compiled, batch)
 
 
 PROVIDERS = {"onnxruntime": "CUDAExecutionProvider", "tensorrt": "TensorrtExecutionProvider"}

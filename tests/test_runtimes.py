@@ -20,7 +20,7 @@ from compress.graph_model import OnnxModel
 from compress.measure import kernels
 from compress.methods import apply_step
 from compress.openvino_graph import OpenVinoModel
-from compress.runtimes import sparse
+from compress.runtimes import compiled, sparse
 from compress.steps import Cast, Prune, Quantize
 from tests import made_models
 from tests.helpers import ROOT
@@ -66,6 +66,14 @@ def test_shares_on_a_gpu_are_of_its_kernels_time() -> None:
     found = kernels.kernel_shares(events)
     assert found == {"aten::addmm": 0.75, "nvjet": 0.5, "gemv": 0.25, "triton_softmax": 0.25}
     assert kernels.kernel_shares([]) == {}
+
+
+def test_a_profile_without_any_operator_earns_no_label(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kernels, "_torch_shares", lambda *_: kernels.kernel_shares([]))
+    for low_bit in (False, True):
+        found = kernels.label(nn.Linear(4, 4), {}, "cuda:0", low_bit)
+        assert (found.label, found.evidence) == ("unknown", ())
+        assert "CUPTI" in found.cause
 
 
 @pytest.mark.parametrize(
@@ -297,6 +305,43 @@ def test_compiling_without_a_compiler_says_what_to_install(monkeypatch: pytest.M
         runtimes.prepare(made_models.bert(), "compile")
 
 
+def test_every_one_of_many_compiled_models_runs_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Models of transformers share the function that they enter through, and with it dynamo's count of variants."""
+    ran: list[int] = []
+    compile_anything = torch.compile
+
+    def noting(number: int) -> Any:
+        def backend(graph: torch.fx.GraphModule, _inputs: Any) -> Any:
+            def run(*given: Any) -> Any:
+                ran.append(number)
+                return graph(*given)
+
+            return run
+
+        return backend
+
+    for name in ("recompile_limit", "accumulated_recompile_limit", "fail_on_recompile_limit_hit"):
+        monkeypatch.setattr(torch._dynamo.config, name, getattr(torch._dynamo.config, name))
+    torch._dynamo.reset()
+    models = []
+    for number in range(5):
+        backend = noting(number)
+        stand_in = lambda model, dynamic, options, it=backend: compile_anything(model, dynamic=dynamic, backend=it)  # noqa: E731
+        monkeypatch.setattr(compiled.torch, "compile", stand_in)
+        models.append(compiled.compile_model(MODELS["bert"](layers=1), fixed=number % 2 == 1))
+    with torch.no_grad():
+        for _ in range(2):
+            for number, model in enumerate(models):
+                for size, length in ((4, 12), (1, 12), (3, 7)):
+                    ran.clear()
+                    model(**batch("bert", size, length))
+                    assert ran == [number]
+        monkeypatch.setattr(torch._dynamo.config, "recompile_limit", 1)
+        with pytest.raises(torch._dynamo.exc.FailOnRecompileLimitHit):  # and not in silence, if ever
+            models[1](**batch("bert", 5, 5))
+    torch._dynamo.reset()
+
+
 @pytest.mark.long
 @pytest.mark.parametrize("quantize", [False, True], ids=["plain", "int8"])
 @pytest.mark.parametrize("name", TASKS)
@@ -304,14 +349,14 @@ def test_a_compiled_model_answers_like_the_eager_one(name: str, quantize: bool) 
     one = bundle(MODELS[name](layers=1), task=TASKS[name], runtime="compile")
     if quantize:
         one = apply_step(one, Quantize(bits=8))
-    compiled = runtimes.prepare(one.model, "compile")
+    fast = runtimes.prepare(one.model, "compile")
     with torch.no_grad():
         for size, length in ((2, 11), (5, 24)):
             inputs = batch(name, size, length)
             expected = one.model(**inputs).logits
             # int8: another order of the same sums can move an activation by one step of 1/127
             tolerance = 0.05 if quantize else 1e-5
-            torch.testing.assert_close(compiled(**inputs).logits, expected, rtol=1e-3, atol=tolerance)
+            torch.testing.assert_close(fast(**inputs).logits, expected, rtol=1e-3, atol=tolerance)
 
 
 def test_attention_that_a_model_cannot_have_is_refused_and_not_left_as_it_was() -> None:

@@ -87,14 +87,14 @@ def meter(device: str = "auto") -> Iterator[Spent]:
 def metered(found: Meter | Absent) -> Iterator[Spent]:
     """The same on a meter at hand."""
     _finish_queued()
-    there = _processes(found)
+    there, ours = _processes(found), bool(_used_gpus())
     idle = [None] if isinstance(found, Absent) else [idle_w(board, IDLE_S) for board in boards(found)]
     known = [watts for watts in idle if watts is not None]
     spent = Spent(idle_w=math.fsum(known) if len(known) == len(idle) else None)
     told = facts(found)
     spent.source, spent.boundary = told.get("source"), told.get("boundary")
     spent.gain = nvml.GAIN if spent.source == "nvml" else None
-    with Sampler(found) as sampler:
+    with Sampler(found, sparing=False) as sampler:  # bounds come from movements inside the block
         _wait_for_movement(sampler)
         _finish_queued()
         foreign = foreign_cpu_s()
@@ -125,7 +125,7 @@ def metered(found: Meter | Absent) -> Iterator[Spent]:
             spent.energy_j, spent.low_j, spent.high_j = joules, joules / factor, joules * factor
             spent.reason = f"modelled from CPU time, {told['basis']}: {told['why_modelled']}"
     if spent.energy_j is not None:
-        beside = _beside(found, there) if spent.source == "nvml" else _beside_cpu(foreign, spent.seconds)
+        beside = _beside(found, there, ours) if spent.source == "nvml" else _beside_cpu(foreign, spent.seconds)
         spent.grade, spent.grade_reasons = _graded(spent, found, sampler.samples, start, end, beside)
 
 
@@ -133,12 +133,15 @@ def _processes(found: Meter | Absent) -> tuple[int, ...] | None:
     return found.processes() if isinstance(found, nvml.NvmlCounter | several.Several) else ()
 
 
-def _beside(found: Meter | Absent, before: tuple[int, ...] | None) -> list[tuple[Grade, str]]:
-    """Who else was on the device before the block began; who came since may be the block's own."""
+def _beside(found: Meter | Absent, before: tuple[int, ...] | None, ours: bool) -> list[tuple[Grade, str]]:
+    """Who else was on the device before the block began; who came since may be the block's own.
+
+    `ours`: whether this process used it then.
+    """
     after = _processes(found)
     if before is None or after is None:
         return [("C", "other processes on the device cannot be told from here (a container?)")]
-    own = os.getpid() in before or bool(_used_gpus())  # in a container this process has another number there
+    own = os.getpid() in before or ours  # in a container this process has another number there
     others = len(before) - own
     return [("D", f"{others} other process{'es' if others > 1 else ''} on the device")] if others > 0 else []
 

@@ -142,7 +142,7 @@ def _state(meter: NvmlCounter, report: Report) -> None:
 
 def _window(meter: Meter, seconds: float, busy: Callable[[float], None], close: bool = False) -> Any:
     """Energy of one window of a load that runs on at both edges; `close` reads every 2 ms all along."""
-    with Sampler(meter, POLL_S if close else 0.1) as sampler:
+    with Sampler(meter, POLL_S if close else 0.1, sparing=not close) as sampler:
         sampler.near_edge()
         busy(sampler.edge_s)
         start = time.monotonic_ns()

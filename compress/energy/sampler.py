@@ -9,7 +9,7 @@ between those two moments:
 
 Samples are taken at no more than 10 Hz; near an edge every 4 ms for at most two steps, unless `doctor` found that such
 reading changes the board's count. Far from edges a counter that takes long to read (an H200's took 3.4 ms of processor
-time) is read less often: nothing but the trace needs it there. Several boards are sampled one by one, and their joules
+time) is read less often where only the edges are of interest. Several boards are sampled one by one, and their joules
 summed. (Yang et al. 2024, arXiv:2312.02741, for what boards do; an RTX 4090's counter is said to fall short when read
 every 0.5 ms.)
 """
@@ -40,7 +40,8 @@ Sample = Mapping[str, int | None]
 class Sampler:
     """Samples a meter from a thread, inside a `with` block."""
 
-    def __init__(self, meter: Meter | Absent, period_s: float = PERIOD_S):
+    def __init__(self, meter: Meter | Absent, period_s: float = PERIOD_S, sparing: bool = True):
+        """`sparing`: a counter that is dear to read is read in every sample near edges only."""
         self._meter = None if isinstance(meter, Absent) or not meter.measured else meter
         self._boards = () if self._meter is None else boards(self._meter)
         self._last: dict[int, dict[str, int | None]] = {}
@@ -49,6 +50,7 @@ class Sampler:
         """Processor time that reading each board's counter took."""
         self._moved: set[int] = set()
         self._period_s = period_s
+        self._sparing = sparing
         self._near_until = 0.0
         self._asleep = threading.Lock()  # waiting for it with a timeout costs less processor time than for an Event
         self._asleep.acquire()
@@ -135,7 +137,7 @@ class Sampler:
     def _counter(self, number: int, board: Meter) -> int | None:
         """Microjoules; None where reading them now would cost more than it tells."""
         before, near = self._last.get(number), time.monotonic() < self._near_until
-        if before is not None and not near and self._period_s >= PERIOD_S:
+        if self._sparing and before is not None and not near:
             passed_s = time.monotonic() - int(before["time_ns"] or 0) / 1e9
             if COUNTER_CPU * passed_s < self._cost_s[number]:
                 return None

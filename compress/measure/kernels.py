@@ -2,7 +2,7 @@
 
 real: low-bit products, products that skip zeros, or dense products of a dense model. dequantized: the model stores
 low-bit weights but multiplies in floating point. masked: a good part of the weights is zero, stored and multiplied like
-the rest.
+the rest. unknown: nothing was recorded.
 """
 
 import re
@@ -39,6 +39,7 @@ CAUSES = {
     "dequantized": "dequantizes weights to floating point before every product",
     "masked": "zeros are stored and multiplied",
     "real": "",
+    "unknown": "the profiler recorded nothing: is another profiler at work, or CUPTI missing?",
 }
 
 
@@ -48,6 +49,8 @@ def label(model: Any, batch: Mapping[str, torch.Tensor], device: str, low_bit: b
         shares = _normalised(model.operator_seconds(batch))
     else:  # on a GPU a graph's own profile has the time that launching kernels takes, not theirs
         shares = _torch_shares(model, batch, device)
+    if not shares:
+        return Kernel("unknown", (), CAUSES["unknown"])
     evidence = sorted(shares.items(), key=lambda item: -item[1])
     integer = [(name, share) for name, share in evidence if LOW_BIT_PRODUCTS.search(name)]
     shown = dict(evidence[:SHOWN]) | dict(integer[:2])

@@ -38,7 +38,7 @@ class Settings(Protocol):
 
 @dataclass(frozen=True)
 class Window:
-    """Raw figures of one window, in integers; the counter's readings are None without a meter."""
+    """Raw figures of one window, in integers; counts are None without a meter, or of one that moves in steps."""
 
     started_ns: int
     ended_ns: int
@@ -97,13 +97,14 @@ def measure_window(
     """
     run_for(model, batches, settings.preroll_s, sync)
     _around_edge(model, batches, sync, sampler)
+    finely = sampler.step_s == 0  # else the sampler's readings tell; waiting for one here, the device would idle
     cpu = time.process_time_ns()
-    start_uj = read_uj(meter)
+    start_uj = read_uj(meter) if finely else None
     started = time.monotonic_ns()
     seconds = max(settings.window_s, settings.least_movements * sampler.step_s)
     times = run_for(model, batches, seconds, sync, settings.least_batches)
     ended = time.monotonic_ns()
-    end_uj = read_uj(meter)
+    end_uj = read_uj(meter) if finely else None
     cpu = time.process_time_ns() - cpu
     _around_edge(model, batches, sync, sampler)
     return Window(started, ended, tuple(times), cpu, start_uj, end_uj)
