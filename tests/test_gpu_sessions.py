@@ -47,6 +47,19 @@ def test_what_is_there_is_of_the_list() -> None:
     assert found <= {session.name for session in SESSIONS if gpu_results.there(session, OUT)}
 
 
+def test_a_session_in_which_a_recipe_failed_is_taken_again_after_all_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sessions = tuple(Session("minilm", size, 16, ("bert_bf16", "bert_int8")) for size in (1, 2, 4))
+    monkeypatch.setattr(gpu_results, "SESSIONS", sessions)
+    for session, error in zip(sessions, ("OutOfMemoryError: no room", None), strict=False):
+        for name, why in (("bert_bf16", None), ("bert_int8", error)):
+            (tmp_path / session.name).mkdir(exist_ok=True)
+            row = replace(factory.result(name, 0.5), error=why)
+            result_files.replace_file(tmp_path / session.name / f"{name}.json", row)
+    assert gpu_results.missing(tmp_path) == [sessions[2], sessions[0]]
+
+
 def test_a_session_of_random_weights_runs_from_the_shape_to_the_result(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
