@@ -43,7 +43,7 @@ def dense(dtype: torch.dtype, device: str, **options: Any) -> Any:
 
 
 def by_torchao(config: Callable[[], Any]) -> Callable[[str], Any]:
-    """bf16, torchao's `quantize_` on the linear layers that its kernels take, then torch.compile, as torchao sets it."""
+    """bf16, torchao's `quantize_` on the linear layers that its kernels take, then torch.compile as it recommends."""
 
     def make(device: str) -> Any:
         import torch._inductor.config as inductor
