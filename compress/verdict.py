@@ -30,7 +30,7 @@ MEASURED = frozenset({"nvml", "rapl", "external"})
 IN_POINTS = frozenset({"accuracy", "f1", "matthews_correlation"})
 """Metrics between 0 and 1 whose differences are said in points (hundredths)."""
 CAUSES = {
-    "dequantized": "weights are dequantized to floating point before every product",
+    "dequantized": "weights are dequantized to floating point for every product",
     "masked": "zeros are stored and multiplied",
 }
 

@@ -8,7 +8,7 @@ from torch import nn
 
 from compress.config import InputError
 from compress.layers import Borrowing, LowRankLinear, matrix
-from compress.methods.lowrank import break_even, factorize, lowrank, rank_of_energy
+from compress.methods.lowrank import aligned, break_even, factorize, lowrank, rank_of_energy
 from compress.steps import LowRank
 from tests.made_models import MODELS, bert, bundle, gpt2, inputs, llama, logits, trainable
 
@@ -39,6 +39,18 @@ def test_rank_of_energy_is_the_least_that_holds_it(energy: float) -> None:
     singular = torch.tensor([4.0, 3.0, 2.0, 1.0, 0.5])
     shares = [float(singular[:r].square().sum() / singular.square().sum()) for r in range(1, 6)]
     assert rank_of_energy(singular, energy) == next(r for r in range(1, 6) if shares[r - 1] >= energy)
+
+
+def test_ranks_that_follow_are_of_widths_that_kernels_like() -> None:
+    for rank in range(1, 3000):
+        down, up = aligned(rank), aligned(rank, up=True)
+        step = 16 if rank >= 128 else 8 if rank >= 64 else 4 if rank >= 32 else 2 if rank >= 16 else 1
+        assert rank - step < down <= rank <= up < rank + step
+        assert down % step == up % step == 0
+        assert down > rank * 7 / 8
+    wide = nn.Sequential(nn.Linear(384, 1536), nn.Linear(384, 384))
+    ranks = [int(0.7 * break_even(*layer.weight.shape)) for layer in wide]
+    assert (ranks, [aligned(rank) for rank in ranks]) == ([215, 134], [208, 128])
 
 
 def test_a_weight_of_zeros_has_rank_one() -> None:

@@ -84,7 +84,7 @@ def test_settings_and_runtime_are_recorded() -> None:
     assert after.runtime == after.layers[""]["runtime"] == "eager"
     entry = after.layers["bert.encoder.layer.0.output.dense"]
     assert entry == {"format": "llm_int8", "backend": "bitsandbytes", "bits": 8, "threshold": 4.5}
-    assert "threshold 4.5" in after.notes[-1]
+    assert "threshold 4.5" in after.notes[-2]
 
 
 def test_the_note_says_what_auto_picked_and_why() -> None:
@@ -233,6 +233,36 @@ def test_what_products_on_a_gpu_cannot_take_is_refused_there_only() -> None:
     assert refuse(nn.Linear(64, 64, dtype=half), {"format": "fp8"}, "cuda") is None
     for form in ("int8", "fp8"):
         assert refuse(nn.Linear(24, 12), {"format": form}, "cpu") is None
+
+
+def test_int8_of_torchao_is_refused_in_fp16_where_sums_would_overflow() -> None:
+    for device in ("cpu", "cuda"):
+        reason = backend_of("torchao").refuse(nn.Linear(64, 64, dtype=torch.float16), {"format": "int8"}, device)
+        assert "cast it to bf16" in str(reason)
+    with pytest.raises(InputError, match=r"no layer can take it.*overflow in fp16"):
+        model = bundle(MODELS["bert"](), runtime="compile")
+        apply_step(apply_step(model, Cast(dtype="fp16")), Quantize(bits=8, format="int8", backend="torchao"))
+
+
+def test_layers_of_torchao_made_on_one_kind_of_device_are_refused_by_the_other_where_they_differ() -> None:
+    from compress.packing import ao
+
+    fp8 = ao.make(nn.Linear(64, 64, dtype=torch.bfloat16), {"format": "fp8"}).weight.data
+    narrow, wide = (ao.make(nn.Linear(64, rows), {"format": "int8"}).weight.data for rows in (12, 16))
+    ao._check(fp8, 64, 64, "cpu")
+    ao._check(wide, 16, 64, "cuda")
+    for weight, rows, why in ((fp8, 64, "fp8 made on a CPU"), (narrow, 12, "multiples of 8")):
+        with pytest.raises(InputError, match=f"{why}.*quantize again on cuda"):
+            ao._check(weight, rows, 64, "cuda")
+    tensors, meta = ao.pack(ao.make(nn.Linear(64, 64, dtype=torch.bfloat16), {"format": "fp8"}))
+    assert isinstance(ao.unpack(tensors, meta, torch.device("cpu")), nn.Linear)
+
+
+@pytest.mark.parametrize("dtype", ["fp16", "bf16"])
+def test_a_model_that_is_not_in_fp16_is_told_that_llm_int8_computes_in_it(dtype: str) -> None:
+    cast = apply_step(bundle(MODELS["bert"](), runtime="eager"), Cast(dtype=dtype))
+    told = [n for n in apply_step(cast, Quantize(bits=8, format="llm_int8")).notes if "casts its inputs" in n]
+    assert len(told) == (dtype == "bf16")
 
 
 def test_a_run_counts_the_layers_that_torchao_packs(workload: Path, tmp_path: Path) -> None:

@@ -403,6 +403,15 @@ def test_only_weights_that_lose_nothing_are_given_to_sparse_kernels() -> None:
     assert not sparse.fits(filled)
 
 
+def test_pruned_layers_that_were_quantized_since_are_left_to_their_own_kernels() -> None:
+    ao = pytest.importorskip("compress.packing.ao")
+    linear = nn.Linear(64, 64).to(torch.bfloat16)
+    linear.weight.data.view(-1, 4)[:, ::2] = 0
+    model = nn.Sequential(ao.make(linear, {"format": "fp8"}))
+    assert type(model[0]) is nn.Linear  # with a weight of torchao's own
+    assert sparse.compress_layers(model, ["0"], lambda weight: weight) == []
+
+
 def test_pruned_layers_are_converted_on_gpus_and_nothing_is_on_a_cpu() -> None:
     prune = Prune(structure="unstructured", pattern="2:4", fraction=0.5)
     one = apply_step(apply_step(bundle(made_models.bert()), prune), Cast(dtype="bf16"))

@@ -36,7 +36,7 @@ MASKED_ABOVE = 0.1  # share of exact zeros in the weight matrices; trained dense
 SHOWN = 8
 
 CAUSES = {
-    "dequantized": "dequantizes weights to floating point before every product",
+    "dequantized": "dequantizes weights to floating point for every product",
     "masked": "zeros are stored and multiplied",
     "real": "",
     "unknown": "the profiler recorded nothing: is another profiler at work, or CUPTI missing?",

@@ -8,6 +8,9 @@ same number of parameters:
 Grouped, query, key and value are one weight [3 out, in], and B is computed once for all three:
 
     [Wq; Wk; Wv] = [Aq; Ak; Av] @ B      pays below 3 out * in / (3 out + in)
+
+Ranks that follow from a budget or a spectrum are multiples of 16, or of less where they are small: tensor cores and
+vector units are slow in odd widths, and low-bit products do not exist in them.
 """
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -26,6 +29,8 @@ from compress.methods.capture import walk
 from compress.methods.weighting import Weighting
 from compress.progress import track
 from compress.steps import LowRank
+
+STEP = 16
 
 
 def lowrank(bundle: Bundle, config: LowRank) -> Bundle:
@@ -124,7 +129,7 @@ def share(spectra: Mapping[str, tuple[torch.Tensor, Sequence[int]]], kept: float
         if spent + price <= budget:
             ranks[name] += 1
             spent += price
-    return ranks
+    return {name: rank if rank >= break_even(*spectra[name][1]) else aligned(rank) for name, rank in ranks.items()}
 
 
 def _price(rank: int, rows: int, columns: int) -> int:
@@ -175,9 +180,17 @@ def _rank(config: LowRank, weight: torch.Tensor, singular: torch.Tensor) -> int:
     if config.rank is not None:
         return config.rank
     if config.energy is not None:
-        return rank_of_energy(singular, config.energy)
+        return aligned(rank_of_energy(singular, config.energy), up=True)
     assert config.kept_parameters is not None
-    return int(config.kept_parameters * break_even(*weight.shape))
+    return aligned(int(config.kept_parameters * break_even(*weight.shape)))
+
+
+def aligned(rank: int, up: bool = False) -> int:
+    """The next multiple below (or above) of 16, or of the power of two that moves a smaller rank by under an eighth."""
+    step = STEP
+    while step > 1 and rank < 8 * step:
+        step //= 2
+    return (rank + (step - 1) * up) // step * step
 
 
 def _problems(group: Group, chosen: Mapping[str, nn.Module], model: nn.Module, config: LowRank) -> list[str]:

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
+import torch
 from torch import nn
 from transformers.pytorch_utils import Conv1D
 
@@ -50,6 +51,9 @@ def quantize(bundle: Bundle, config: Quantize) -> Bundle:
         refused = _quantize_layers(bundle, chosen, entry, config)
     layers = {name: entry for name in chosen if name not in refused}
     notes = [_picked(bundle.runtime, config, row, settings)]
+    if row.format == "llm_int8" and model.dtype != torch.float16:
+        kind = str(model.dtype).removeprefix("torch.")
+        notes.append(f"quantize: LLM.int8 casts its inputs to fp16 (65,504 at most); the model's own type is {kind}")
     if refused:
         name, reason = next(iter(refused.items()))
         notes.append(f"quantize: {len(refused)} layers stay in floating point, first {name}: {reason}")

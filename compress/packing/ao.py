@@ -8,6 +8,9 @@ tensors and back. What torchao passes over in silence, or leaves to a slow subst
     fp8, widths not multiples of 16       torchao leaves the weight as it is
     int8, widths not multiples of 8       it multiplies in int32 on the CPU, or in fp32
     int8, up to 16 rows (small batches)   it multiplies in fp32; under compile the product is refused as it runs
+    int8, models in fp16                  sums are put into fp16 before they are scaled down, and become infinite
+
+An fp8 layer made on a CPU has floating-point activations, one made on a GPU has not: neither is moved to the other.
 """
 
 import json
@@ -19,6 +22,7 @@ from torch.nn import functional
 from torchao.prototype.safetensors.safetensors_support import flatten_tensor_state_dict, unflatten_tensor_state_dict
 from torchao.quantization import (
     Float8DynamicActivationFloat8WeightConfig,
+    Float8Tensor,
     Float8WeightOnlyConfig,
     Int4WeightOnlyConfig,
     Int8DynamicActivationInt8WeightConfig,
@@ -27,6 +31,7 @@ from torchao.quantization import (
     quantize_,
 )
 
+from compress.config import InputError
 from compress.formats import FP8_IN_BF16
 from compress.layers import Smoothed
 from compress.packing import Settings, Tensors
@@ -63,12 +68,21 @@ def refuse(linear: nn.Linear, settings: Settings, device: str) -> str | None:
     form, columns, rows = settings["format"], linear.in_features, linear.out_features
     if form == "int4" and columns % settings["group_size"]:
         return f"group_size {settings['group_size']} does not divide its {columns} inputs"
-    width = WIDTHS.get(form, 1)
-    if device == "cuda" and (columns % width or rows % width):
-        return f"its weight is [{rows}, {columns}], and {form} products on a GPU want multiples of {width}"
+    if device == "cuda" and (reason := _misfit(form, rows, columns)) is not None:
+        return reason
+    if form == "int8" and linear.weight.dtype == torch.float16:
+        return "int8 products overflow in fp16; leave the model in fp32, or cast it to bf16"
     if device == "cuda" and form == "fp8" and linear.weight.dtype != torch.bfloat16:
         return FP8_IN_BF16
     return None
+
+
+def _misfit(form: str, rows: int, columns: int) -> str | None:
+    """Why a GPU has no product of this weight [rows, columns]; None when it has."""
+    width = WIDTHS.get(form, 1)
+    if columns % width == 0 and rows % width == 0:
+        return None
+    return f"its weight is [{rows}, {columns}], and {form} products on a GPU want multiples of {width}"
 
 
 def make(linear: nn.Linear, settings: Settings) -> nn.Module:
@@ -107,17 +121,30 @@ def pack(module: Any) -> tuple[Tensors, dict[str, Any]]:
 
 
 def unpack(tensors: Tensors, meta: Settings, device: torch.device) -> nn.Module:
-    """The layer that `pack` took apart."""
+    """The layer that `pack` took apart. Raises InputError for one that another kind of device was to run."""
     inner = {f"layer._{name}": tensor.to(device) for name, tensor in tensors.items() if name not in ("bias", SMOOTH)}
     texts = {name: json.dumps(value) for name, value in meta["torchao"].items()}
     found, left = unflatten_tensor_state_dict(inner, texts)
     if NAME not in found or left:
         raise ValueError(f"torchao could not put a weight together; left over: {sorted(left)}")
     placed = {name: tensor.to(device) for name, tensor in tensors.items() if name in ("bias", SMOOTH)}
+    rows, columns = meta["shape"]
+    _check(found[NAME], rows, columns, device.type)
     if isinstance(found[NAME], Int8Tensor):
         return _int8(found[NAME], placed.get("bias"), placed.get(SMOOTH))
-    rows, columns = meta["shape"]
     return _filled(nn.Linear(columns, rows, bias="bias" in tensors, device="meta"), found[NAME], placed.get("bias"))
+
+
+def _check(weight: torch.Tensor, rows: int, columns: int, device: str) -> None:
+    """Raises InputError where a weight made on one kind of device has no proper product on this one."""
+    reason = None
+    if isinstance(weight, Int8Tensor) and device == "cuda":
+        reason = _misfit("int8", rows, columns)
+    elif isinstance(weight, Float8Tensor) and (weight.act_quant_kwargs is not None) != (device == "cuda"):
+        made = "GPU" if device == "cpu" else "CPU"
+        reason = f"fp8 made on a {made} has other products than fp8 here"
+    if reason is not None:
+        raise InputError(f"an artifact of torchao cannot run on {device}: {reason}; quantize again on {device}")
 
 
 def _int8(weight: torch.Tensor, bias: torch.Tensor | None, smooth: torch.Tensor | None) -> nn.Module:

@@ -21,7 +21,7 @@ from compress.packing import Settings, Tensors
 
 FOUR_BITS = ("nf4", "fp4")
 
-# LLM.int8 takes its activations in fp16 and says so in every product; the step's note says it once
+# LLM.int8 computes in fp16 and says so in every product; the step's note says it once
 logging.getLogger("bitsandbytes.autograd._functions").setLevel(logging.ERROR)
 
 

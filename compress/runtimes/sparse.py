@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.sparse import SparseSemiStructuredTensor
 
 PATTERN = "2:4"
 MULTIPLE = 16  # of both widths: what cuSPARSELt takes in 16 bits
@@ -23,6 +24,8 @@ def take_sparse_kernels(model: Any, layers: Mapping[str, Mapping[str, Any]]) -> 
     device = next((p.device for p in model.parameters()), torch.device("cpu"))
     newer = device.type == "cuda" and torch.cuda.get_device_capability(device) >= CAPABILITY
     if newer and torch.backends.cusparselt.is_available():
+        # outputs as dense layers give them: of transposed ones, attention would take its slowest kernel (torch < 2.13)
+        SparseSemiStructuredTensor._FUSE_TRANSPOSE = True
         compress_layers(model, patterned(layers), torch.sparse.to_sparse_semi_structured)
 
 
@@ -38,7 +41,9 @@ def compress_layers(
     done = []
     for name in names:
         module = model.get_submodule(name)
-        if type(module) is nn.Linear and fits(module.weight.detach()):
+        if type(module) is not nn.Linear or type(module.weight.data) is not torch.Tensor:  # quantized since
+            continue
+        if fits(module.weight.detach()):
             module.weight = nn.Parameter(convert(module.weight.detach()), requires_grad=False)
             done.append(name)
     return done

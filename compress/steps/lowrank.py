@@ -14,9 +14,11 @@ class LowRank(Calibrated):
     rank: Annotated[int, Field(ge=1)] | None = None
     """Rank of every chosen layer."""
     parameters: Fraction | None = None
-    """Or: fraction of each layer's parameters to keep; the rank follows from its shape."""
+    """Or: fraction of each layer's parameters to keep; the rank follows from its shape, rounded down to a multiple
+    of 16 (of less where ranks are under 128), which kernels like."""
     energy: Fraction | None = None
-    """Or: fraction of the squared singular values to keep; layers where that saves nothing stay dense."""
+    """Or: fraction of the squared singular values to keep, its rank rounded up likewise; layers where that saves
+    nothing stay dense."""
     grouped: bool = False
     """Split query, key and value of an attention as one weight: they share the thin matrix at the input, which is
     stored and multiplied once."""
