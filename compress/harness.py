@@ -243,9 +243,13 @@ def _measure(items: Sequence[Built], options: Options, machine: Machine, meter: 
 
 
 def _holds_gpu() -> bool:
+    """Whether the driver lists this process: it has a context on a GPU. To have asked for its properties makes none."""
     import torch
 
-    return torch.cuda.is_initialized()
+    if not torch.cuda.is_initialized():
+        return False
+    has_context = getattr(torch._C, "_cuda_hasPrimaryContext", lambda _: True)
+    return any(has_context(index) for index in range(torch.cuda.device_count()))
 
 
 def _spec(item: Built) -> Spec:
