@@ -159,7 +159,7 @@ def measure(session: Session, out: Path, device: str, more: list[str]) -> int:
     with tempfile.TemporaryDirectory() as scratch:
         file = workload(session, Path(scratch), device)
         command = [sys.executable, "-m", "compress", "run", *session.recipes, "--workload", str(file)]
-        command += ["--device", device, "--out", str(out), "--no-keep"]
+        command += ["--device", device, "--out", str(out), "--no-keep", "--artifacts", str(Path(scratch) / "artifacts")]
         command += [word for change in (*session.changes, *more) for word in ("--set", change)]
         command += ["--limit", str(RANDOM_LIMIT)] * (session.model in shapes.SHAPES)
         return subprocess.run(command, cwd=ROOT, check=False).returncode

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from compress import artifact, devices, transform
+from compress import artifact, devices, harness, transform
 from compress.energy import Absent
 from compress.recipe import Recipe
 from compress.workloads import Workload, source
@@ -56,3 +56,16 @@ def test_a_model_left_in_fp32_says_so_where_verdicts_are_against_half_precision(
     recipe = Recipe.model_validate({"steps": [known[step] for step in steps]})
     transform.build(recipe, found, torch.device("cpu"), tmp_path / "a", tmp_path / "w", Absent("none here"), "")
     assert (transform.IN_FP32 in artifact.verify(tmp_path / "a").extra["notes"]) is said
+
+
+def test_a_process_that_only_asked_for_a_gpus_properties_is_not_on_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "is_initialized", lambda: True)
+    for contexts, held in ((set(), False), ({1}, True)):
+        has = contexts.__contains__
+        monkeypatch.setattr(torch._C, "_cuda_hasPrimaryContext", has, raising=False)
+        assert harness._holds_gpu() is held
+    monkeypatch.delattr(torch._C, "_cuda_hasPrimaryContext")
+    assert harness._holds_gpu()  # a torch that does not tell: to be safe
+    monkeypatch.setattr(torch.cuda, "is_initialized", lambda: False)
+    assert not harness._holds_gpu()
