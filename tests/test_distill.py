@@ -19,7 +19,15 @@ from compress.bundle import Bundle
 from compress.config import InputError
 from compress.methods.architectures import layers_of
 from compress.methods.calibrate import truncate
-from compress.methods.distill import Compared, distill, distillation_loss, hidden_distance, predicted, soft_loss
+from compress.methods.distill import (
+    Compared,
+    distill,
+    distillation_loss,
+    hidden_distance,
+    predicted,
+    soft_loss,
+    squared_distance,
+)
 from compress.methods.lowrank import lowrank
 from compress.methods.prune import prune
 from compress.methods.students import keep_layers, match, rename, spread
@@ -56,6 +64,15 @@ def test_hidden_distance_ignores_padding_and_length_of_vectors() -> None:
     mask = torch.tensor([[1, 1, 1], [1, 1, 0]])
     assert hidden_distance(student, teacher, mask) == pytest.approx(0, abs=1e-6)
     assert hidden_distance(student, teacher, None) == pytest.approx(2 / 6, abs=1e-6)
+
+
+def test_distances_of_several_layers_at_once_are_their_mean() -> None:
+    draw = torch.Generator().manual_seed(0)
+    ours, theirs = (torch.randn(3, 2, 5, 8, generator=draw) for _ in range(2))
+    for mask in (None, torch.tensor([[1, 1, 1, 1, 1], [1, 1, 1, 0, 0]])):
+        for distance in (hidden_distance, squared_distance):
+            apart = torch.stack([distance(one, two, mask) for one, two in zip(ours, theirs, strict=True)])
+            torch.testing.assert_close(distance(ours, theirs, mask), apart.mean())
 
 
 @pytest.mark.parametrize(("soft", "hidden"), [(1.0, 0.0), (0.0, 0.0), (0.6, 0.5)])

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from compress.methods.distill import distill, soft_loss
-from compress.methods.relations import PARTS, Relations, relation, relation_loss
+from compress.methods.relations import PARTS, Relations, relation, relation_loss, relations_loss
 from compress.steps import Distill
 from tests import made_models
 
@@ -39,6 +39,24 @@ def test_the_loss_is_the_divergence_of_relations_by_hand_also_between_widths() -
     ours = float(relation_loss(student, teacher, 4, mask))
     assert ours == pytest.approx(by_hand(student, teacher, 4, mask), rel=1e-5)
     assert float(relation_loss(student, teacher, 12, mask)) == pytest.approx(ours)  # 4 divides 8, 12 and 12
+
+
+def test_relations_computed_together_are_the_sum_of_each_also_where_keys_are_narrower() -> None:
+    draw = torch.Generator().manual_seed(0)
+    mask = torch.tensor([[1, 1, 1, 1, 1], [1, 1, 1, 0, 0]])
+    for widths in (((8, 12), (8, 12), (8, 12)), ((8, 16), (4, 8), (4, 8))):
+        pairs = [tuple(torch.randn(2, 5, width, generator=draw) for width in both) for both in widths]
+        apart = sum(relation_loss(one, two, 4, mask) for one, two in pairs)
+        torch.testing.assert_close(relations_loss(pairs, 4, mask), apart)
+
+
+def test_relations_keep_full_precision_under_autocast() -> None:
+    draw = torch.Generator().manual_seed(0)
+    student = torch.randn(2, 5, 8, generator=draw)
+    teacher = student + 0.01 * torch.randn(2, 5, 8, generator=draw)
+    plain = relation_loss(student, teacher, 2)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert torch.equal(relation_loss(student, teacher, 2), plain)
 
 
 def test_padding_changes_nothing_and_gives_no_gradient() -> None:

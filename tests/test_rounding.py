@@ -33,7 +33,7 @@ def test_packing_is_exact_and_takes_no_bit_more_than_it_must(bits: int) -> None:
     stored = grouped.packed(ints, bits)
     assert stored.dtype == torch.uint8
     assert stored.numel() * 8 == ints.numel() * bits
-    assert torch.equal(grouped.unpacked(stored, bits), ints)
+    assert torch.equal(grouped.unpacked(stored, bits).long(), ints)
 
 
 @pytest.mark.parametrize("symmetric", [False, True])

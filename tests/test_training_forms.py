@@ -1,6 +1,8 @@
 """Training in another form than is kept: LoRA, quantization-aware; what is compared beside answers; when it stops."""
 
 import copy
+import gc
+import weakref
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,15 +14,16 @@ from compress.config import InputError
 from compress.layers import matrix, weight_layers
 from compress.methods import adapters, apply_step
 from compress.methods.architectures import layers_of
-from compress.methods.distill import PROJECTION, distill, soft_loss, squared_distance, worth_remembering
+from compress.methods.distill import PROJECTION, distill, halve, soft_loss, squared_distance, worth_remembering
 from compress.methods.order import order_problems
 from compress.methods.prune import prune
 from compress.methods.relations import Attention, attention_scores, score_loss
 from compress.methods.training import answers, split, total_steps
 from compress.steps import Distill, Prune, Quantize
+from compress.workloads import live
 from compress.workloads.text_classification import collate
 from tests.helpers import bert as other
-from tests.made_models import MODELS, bert, inputs, logits, text_examples, trainable
+from tests.made_models import MODELS, bert, bundle, inputs, logits, text_examples, trainable
 from tests.test_distill import sentence_logits
 
 SHORT: dict[str, Any] = {"max_steps": 4, "batch_size": 8, "precision": "fp32", "learning_rate": 3e-3}
@@ -255,6 +258,77 @@ def test_accumulated_batches_count_as_one_step() -> None:
     for optimizer in ("adamw", "adafactor"):
         done = distill(trainable(bert()), Distill(**SHORT, accumulation=2, optimizer=optimizer))  # type: ignore[arg-type]
         assert "4 optimizer steps" in done.notes[-1]
+
+
+def test_small_batches_accumulated_train_like_one_large_batch() -> None:
+    trained = []
+    for size, accumulation in ((16, 1), (4, 4)):
+        examples = text_examples(64)
+        made = replace(trainable(bert()), train=lambda examples=examples: examples)
+        config = Distill(batch_size=size, accumulation=accumulation, precision="fp32", learning_rate=1e-3, max_steps=4)
+        done = distill(made, config)
+        trained.append((done.model, float(done.notes[-1].rpartition("mean loss ")[2])))
+    (large, mean), (small, same) = trained
+    assert same == pytest.approx(mean, rel=0.05)  # batches hold other examples, of other lengths; not four times it
+    with torch.no_grad():
+        apart = [float((a - b).norm() / a.norm()) for a, b in zip(large.parameters(), small.parameters(), strict=True)]
+    assert max(apart) < 0.05
+
+
+def test_a_classifier_of_images_is_distilled_with_remembered_answers() -> None:
+    import datasets
+    import numpy
+    from PIL import Image
+    from transformers import ViTConfig, ViTForImageClassification, ViTImageProcessor
+
+    config = ViTConfig(
+        hidden_size=32, num_hidden_layers=2, num_attention_heads=4, intermediate_size=64, image_size=8, patch_size=4,
+        num_labels=3,
+    )  # fmt: skip
+    model = ViTForImageClassification(config).eval()
+    draw = numpy.random.default_rng(0)
+    pictures = [Image.fromarray(draw.integers(0, 255, (8, 8, 3), dtype=numpy.uint8)) for _ in range(24)]
+    raw = datasets.Dataset.from_dict({"image": pictures, "label": [i % 3 for i in range(24)]})
+    processor = ViTImageProcessor(size={"height": 8, "width": 8})
+    examples = live.prepare(raw, "image-classification", processor, config)
+    made = bundle(model, task="image-classification", processor=processor, train=lambda: examples)
+    step = Distill(epochs=3, batch_size=8, precision="fp32")
+    assert worth_remembering(made, step, len(examples))
+    assert "9 optimizer steps" in distill(made, step).notes[-1]
+
+
+def test_what_training_held_is_let_go_after_the_step() -> None:
+    held: list[weakref.ref[Any]] = []
+
+    def teacher() -> Any:
+        model = other(seed=3)
+        held.append(weakref.ref(model))
+        return model
+
+    gc.disable()  # the collector may come late: a GPU's memory would be full by then
+    try:
+        done = apply_step(replace(trainable(bert()), teacher=teacher), Distill(**SHORT))
+    finally:
+        gc.enable()
+    assert done.model is not None
+    assert [each() for each in held] == [None]
+
+
+def test_a_teacher_in_bf16_answers_under_autocast_exactly_as_in_fp32() -> None:
+    for kind in ("bert", "llama", "gpt2"):
+        model = MODELS[kind]()
+        given = inputs(model)
+        found = []
+        for _ in range(2):
+            with torch.no_grad(), torch.autocast("cpu", dtype=torch.bfloat16):
+                found.append(model(**given, output_hidden_states=True))
+            halve(model)
+        assert torch.equal(found[0].logits, found[1].logits)
+        for one, two in zip(found[0].hidden_states, found[1].hidden_states, strict=True):
+            assert torch.equal(one, two)
+        types = {type(m).__name__: m.weight.dtype for m in model.modules() if getattr(m, "weight", None) is not None}
+        assert {types[name] for name in types if name in ("Linear", "Conv1D")} <= {torch.bfloat16, torch.float32}
+        assert types["Embedding"] == torch.float32
 
 
 def test_updates_do_not_go_with_a_fresh_student_or_quantization_awareness() -> None:

@@ -157,3 +157,10 @@ def test_sensitivities_are_the_mean_squared_gradients_of_outputs() -> None:
             yield 1
 
     assert weighting.output_sensitivities(dict(model.items()), batches())["a"] == pytest.approx((1 + 9) / 2)
+
+
+def test_inputs_that_are_not_finite_are_an_error_and_no_endless_search() -> None:
+    gram = torch.eye(4, dtype=torch.float64)
+    gram[1, 2] = float("nan")
+    with pytest.raises(RuntimeError, match="not finite"):
+        cholesky(gram)

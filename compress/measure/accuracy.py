@@ -52,10 +52,11 @@ def evaluate(
             batch = task.collate([examples[i] for i in order[start : start + batch_size]], processor)
             batch = {key: value.to(device) for key, value in batch.items()}
             inputs = {key: value for key, value in batch.items() if key != "labels"}
-            logits = model(**inputs).logits.float()
+            logits = model(**inputs).logits
             finite = finite and bool(torch.isfinite(logits).all())
             for key, values in task.outcomes(logits, batch).items():
                 collected.setdefault(key, []).extend(values[done - start :])
+            del logits  # before the next ones are made
             running.advance(min(batch_size, len(order) - done))
     restored = {key: _restore(values, order) for key, values in collected.items()}
     if "nll" in restored and "bytes" in examples.column_names:  # known beforehand: what each block's tokens stand for

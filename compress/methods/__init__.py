@@ -9,6 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from compress.config import Config
+from compress.devices import release_memory
 from compress.steps import Layers
 
 if TYPE_CHECKING:
@@ -35,4 +36,6 @@ def apply_step(bundle: "Bundle", step: Config) -> "Bundle":
     verb = transform(getattr(step, "method"))  # noqa: B009
     for part in step.parts if isinstance(step, Layers) else (step,):
         bundle = verb(bundle, part)
+    if getattr(step, "method") == "distill":  # noqa: B009
+        release_memory()  # Trainer, its optimizer and the teacher hold one another: only the collector frees them
     return bundle

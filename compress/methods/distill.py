@@ -11,6 +11,7 @@ Language models are compared at every predicted token, classifiers once per exam
 
 import contextlib
 import copy
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -21,10 +22,11 @@ from torch.nn import functional as F
 
 from compress.bundle import Bundle
 from compress.config import InputError
+from compress.layers import WeightLayer
 from compress.methods import adapters
 from compress.methods.relations import Attention, Relations
 from compress.methods.students import Student, make_student
-from compress.methods.training import NUMBER, answers, total_steps, train
+from compress.methods.training import NUMBER, answers, total_steps, train, trains_in_bf16
 from compress.steps import Distill
 
 PROJECTION = "distillation_projection"
@@ -40,6 +42,8 @@ def distill(bundle: Bundle, config: Distill) -> Bundle:
     teacher = bundle.teacher() if bundle.teacher is not None else copy.deepcopy(bundle.model)
     teacher = teacher.to(bundle.device).eval().requires_grad_(False)
     student = make_student(bundle, config, teacher)
+    if trains_in_bf16(config, bundle.device):
+        halve(teacher)
     with_layers = replace(bundle, layers=student.layers)
     notes = [student.note]
     with contextlib.ExitStack() as stack:
@@ -120,11 +124,9 @@ def distillation_loss(
         inner = getattr(student, "module", student)  # of several processes' wrapper
         project = getattr(inner, PROJECTION, None) or nn.Identity()
         distance = hidden_distance if config.hidden_loss == "cosine" else squared_distance
-        distances = [
-            distance(project(outputs.hidden_states[s + 1]), wanted.hidden_states[t + 1], mask)
-            for s, t in compared.pairs
-        ]  # hidden_states[0] is the embeddings'
-        loss = loss + config.hidden_weight * torch.stack(distances).mean()
+        ours = torch.stack([outputs.hidden_states[s + 1] for s, _ in compared.pairs])  # the first is the embeddings'
+        theirs = torch.stack([wanted.hidden_states[t + 1] for _, t in compared.pairs])
+        loss = loss + config.hidden_weight * distance(project(ours), theirs, mask)
     if compared.attention is not None:
         loss = loss + config.attention_weight * compared.attention.loss(mask)
     if compared.relations is not None:
@@ -159,19 +161,32 @@ def soft_loss(
 
 
 def hidden_distance(student: torch.Tensor, teacher: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
-    """Mean of 1 - cosine between hidden states [batch, length, width], over positions that are not padding."""
-    distance = 1 - F.cosine_similarity(student.float(), teacher.float(), dim=-1)  # [batch, length]
-    if mask is None:
-        return distance.mean()
-    return (distance * mask).sum() / mask.sum()
+    """Mean of 1 - cosine between hidden states [.., batch, length, width], over positions that are not padding."""
+    return _over_tokens(1 - F.cosine_similarity(student.float(), teacher.float(), dim=-1), mask)
 
 
 def squared_distance(student: torch.Tensor, teacher: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
-    """Mean squared difference of hidden states [batch, length, width], over positions that are not padding."""
-    distance = (student.float() - teacher.float()).square().mean(-1)  # [batch, length]
+    """Mean squared difference of hidden states [.., batch, length, width], over positions that are not padding."""
+    return _over_tokens((student.float() - teacher.float()).square().mean(-1), mask)
+
+
+def _over_tokens(distance: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
+    """Mean of [.., batch, length] over leading dimensions and over where mask [batch, length] is 1."""
     if mask is None:
         return distance.mean()
-    return (distance * mask).sum() / mask.sum()
+    pairs = distance[..., 0, 0].numel()
+    return (distance * mask).sum() / (pairs * mask.sum())
+
+
+def halve(model: nn.Module) -> None:
+    """Puts weights of linear layers into bf16, for a model that only runs under bf16's autocast.
+
+    It would cast them in every batch, and to the same numbers. Weights that others use too (tied heads) stay.
+    """
+    used = Counter(id(p) for module in model.modules() for p in module._parameters.values() if p is not None)
+    for module in model.modules():
+        if isinstance(module, WeightLayer) and used[id(module.weight)] == 1:
+            module.to(torch.bfloat16)
 
 
 def _join_widths(student: Any, teacher: Any, config: Distill, seed: int) -> None:

@@ -66,8 +66,7 @@ class Relations:
     def loss(self, mask: torch.Tensor | None) -> torch.Tensor:
         """The loss of the batch that both models have just seen; `mask` [batch, length] is 0 where there is padding."""
         ours, theirs = (watch.seen for watch in self._watched)
-        losses = [relation_loss(ours[-1, part], theirs[-1, part], self._heads, mask) for part in PARTS]
-        return torch.stack(losses).sum()
+        return relations_loss([(ours[-1, part], theirs[-1, part]) for part in PARTS], self._heads, mask)
 
     def close(self) -> None:
         """Stops watching."""
@@ -112,11 +111,12 @@ class Attention:
 
 
 def attention_scores(query: torch.Tensor, key: torch.Tensor, head_size: int) -> torch.Tensor:
-    """[batch, heads, length, length] scaled inner products; key heads are repeated where queries share them."""
+    """[batch, heads, length, length] scaled inner products in fp32; key heads are repeated where queries share them."""
     batch, length, _ = query.shape
     queries, keys = (each.float().view(batch, length, -1, head_size).transpose(1, 2) for each in (query, key))
     keys = keys.repeat_interleave(queries.shape[1] // keys.shape[1], dim=1)
-    return queries @ keys.transpose(-1, -2) / math.sqrt(head_size)
+    with torch.autocast(query.device.type, enabled=False):
+        return queries @ keys.transpose(-1, -2) / math.sqrt(head_size)
 
 
 def score_loss(student: torch.Tensor, teacher: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
@@ -128,15 +128,34 @@ def score_loss(student: torch.Tensor, teacher: torch.Tensor, mask: torch.Tensor 
     return (apart * both).sum() / both.sum()
 
 
+Pair = tuple[torch.Tensor, torch.Tensor]
+"""The student's and the teacher's [batch, length, width]; widths may differ."""
+
+
+def relations_loss(pairs: Sequence[Pair], heads: int, mask: torch.Tensor | None = None) -> torch.Tensor:
+    """Sum of `relation_loss` over pairs; those of the same widths are computed together, which takes fewer kernels."""
+    alike: dict[tuple[int, int], list[Pair]] = {}
+    for pair in pairs:
+        alike.setdefault((pair[0].shape[-1], pair[1].shape[-1]), []).append(pair)
+    losses = []
+    for (narrow, wide), group in alike.items():
+        common = math.gcd(heads, narrow, wide)
+        side = [torch.cat([pair[which] for pair in group], dim=-1) for which in (0, 1)]
+        losses.append(len(group) * relation_loss(side[0], side[1], len(group) * common, mask))
+    return torch.stack(losses).sum()
+
+
 def relation_loss(
     student: torch.Tensor, teacher: torch.Tensor, heads: int, mask: torch.Tensor | None = None
 ) -> torch.Tensor:
     """KL(teacher || student) of the relations of [batch, length, width] tensors, mean over heads and real tokens.
 
-    `heads` is lowered to the greatest number that divides both widths and it.
+    `heads` is lowered to the greatest number that divides both widths and it. In fp32 whatever autocast is on: late in
+    training the two hardly differ.
     """
     heads = math.gcd(heads, student.shape[-1], teacher.shape[-1])
-    ours, theirs = relation(student, heads, mask), relation(teacher, heads, mask)
+    with torch.autocast(student.device.type, enabled=False):
+        ours, theirs = relation(student, heads, mask), relation(teacher, heads, mask)
     apart = F.kl_div(ours, theirs, reduction="none", log_target=True)
     if mask is not None:  # padded columns are -inf in both
         apart = apart.masked_fill(mask[:, None, None, :] == 0, 0.0)

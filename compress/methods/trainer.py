@@ -20,6 +20,7 @@ class DistillTrainer(Trainer):
 
     def use(self, loss: Loss, dtype: torch.dtype | None, costs: Sequence[int], dropout: bool) -> None:
         """Sets the loss, the autocast type (None: fp32), the length of every example, and whether dropout works."""
+        self.model_accepts_loss_kwargs = False  # ours is a batch's mean: Trainer divides it by accumulation
         self._loss = loss
         self._dtype = dtype
         self._costs = list(costs)
@@ -40,6 +41,10 @@ class DistillTrainer(Trainer):
         if self._dtype is not None:
             stack.enter_context(torch.autocast(self.args.device.type, dtype=self._dtype))
         return stack
+
+    def floating_point_ops(self, inputs: Any) -> int:
+        """Nothing asks for it, and counting goes through all modules in every step."""
+        return 0
 
     def _get_train_sampler(self, train_dataset: Any = None) -> Sampler[int]:
         return LengthGroups(self._costs, self.args.train_batch_size, self.args.seed, self._epoch)

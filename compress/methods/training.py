@@ -34,6 +34,7 @@ NUMBER = "example_number"
 WARMUP = 0.06
 HELD_OUT, HELD_OUT_MOST = 0.05, 1000
 OPTIMIZERS = {"adamw": "adamw_torch", "adafactor": "adafactor"}
+FUSED = {"adamw": "adamw_torch_fused"}  # the same updates in a few kernels, on a GPU
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,7 @@ def train(model: Any, loss: Loss, examples: Any, bundle: Bundle, config: Distill
     Weights that an earlier step set to zero stay zero. Raises RuntimeError when the loss is no longer finite.
     """
     _check_device(bundle.device)
-    dtype = torch.bfloat16 if _bf16(config, bundle.device) else None
+    dtype = torch.bfloat16 if trains_in_bf16(config, bundle.device) else None
     task = task_of(bundle.task)
     whole = examples
     examples, held_out = split(whole, bundle.seed) if config.patience is not None else (whole, None)
@@ -116,7 +117,7 @@ def collator(bundle: Bundle, config: Distill) -> Callable[[Sequence[Mapping[str,
 
 def answers(model: Any, examples: Any, bundle: Bundle, config: Distill) -> torch.Tensor:
     """[examples, classes] logits of a classifier on all of these, computed as in training."""
-    dtype = torch.bfloat16 if _bf16(config, bundle.device) else None
+    dtype = torch.bfloat16 if trains_in_bf16(config, bundle.device) else None
     make, lengths = collator(bundle, config), task_of(bundle.task).lengths(examples)
     order = sorted(range(len(lengths)), key=lengths.__getitem__)
     found: list[torch.Tensor] = []
@@ -161,7 +162,7 @@ def key(model: Any, examples: Any, bundle: Bundle, config: Distill) -> str:
         {
             "config": config.model_dump(mode="json"),
             "seed": bundle.seed,
-            "bf16": _bf16(config, bundle.device),
+            "bf16": trains_in_bf16(config, bundle.device),
             "examples": [len(examples), str(examples[0]), str(examples[len(examples) - 1])],
             "weights": weights.hexdigest(),
             "processes": processes(),
@@ -185,7 +186,8 @@ def step_of(checkpoint: Path) -> int:
     return int(checkpoint.name.rpartition("-")[2])
 
 
-def _bf16(config: Distill, device: torch.device) -> bool:
+def trains_in_bf16(config: Distill, device: torch.device) -> bool:
+    """Whether training runs under autocast to bf16."""
     return config.precision == "bf16" or (config.precision == "auto" and computes_bf16(device))
 
 
@@ -211,13 +213,14 @@ def _watching(config: Distill) -> dict[str, Any]:
 
 
 def _arguments(output: Path, config: Distill, bundle: Bundle, total: int, keep: bool) -> TrainingArguments:
+    on_gpu = bundle.device.type == "cuda"
     arguments = TrainingArguments(
         output_dir=str(output),
         max_steps=total,
         per_device_train_batch_size=config.batch_size,
         per_device_eval_batch_size=config.batch_size,
         gradient_accumulation_steps=config.accumulation,
-        optim=OPTIMIZERS[config.optimizer],
+        optim=(OPTIMIZERS | (FUSED if on_gpu else {}))[config.optimizer],
         learning_rate=config.learning_rate,
         lr_scheduler_type="linear",
         warmup_steps=math.ceil(WARMUP * total),
@@ -233,7 +236,9 @@ def _arguments(output: Path, config: Distill, bundle: Bundle, total: int, keep: 
         report_to="none",
         log_level="error",
         remove_unused_columns=False,
-        dataloader_pin_memory=bundle.device.type == "cuda",
+        dataloader_pin_memory=on_gpu,
+        accelerator_config={"non_blocking": on_gpu},
+        logging_nan_inf_filter=False,  # asks the device in every step; what is not finite raises at the end
         ddp_find_unused_parameters=False,  # the loss is computed outside of the student's forward
     )
     if arguments.n_gpu > 1:

@@ -63,7 +63,12 @@ def whitened(inputs: Inputs) -> Weighting:
 
 
 def cholesky(gram: torch.Tensor) -> torch.Tensor:
-    """Lower triangular L with L L^T = gram + eps I, for the least eps of a rising series that makes it definite."""
+    """Lower triangular L with L L^T = gram + eps I, for the least eps of a rising series that makes it definite.
+
+    Raises RuntimeError where activations were not finite.
+    """
+    if not bool(gram.isfinite().all()):
+        raise RuntimeError("what enters a layer is not finite: too large for its type? leave the model in fp32 or bf16")
     size = float(gram.diagonal().mean()) or 1.0
     eye = torch.eye(len(gram), dtype=gram.dtype, device=gram.device)
     damping = DAMPING

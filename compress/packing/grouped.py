@@ -85,7 +85,10 @@ def packed(ints: torch.Tensor, bits: int) -> torch.Tensor:
 
 
 def unpacked(packed: torch.Tensor, bits: int) -> torch.Tensor:
-    """The integers [out, in] again, as int64."""
+    """The integers [out, in] again, of a whole type."""
+    if EIGHT % bits == 0:  # no number lies across two bytes
+        shifts = torch.arange(0, EIGHT, bits, dtype=torch.uint8, device=packed.device)
+        return ((packed[..., None] >> shifts) & ((1 << bits) - 1)).flatten(1)
     parts = packed.view(packed.shape[0], -1, bits).to(torch.int64)
     words = sum(parts[..., k] << (8 * k) for k in range(bits))
     assert isinstance(words, torch.Tensor)

@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch.nn.functional import cross_entropy
 
 from compress.config import InputError
 from compress.workloads import Batch, OperatingPoint, Workload
@@ -108,13 +109,17 @@ def fixed(
 
 
 def outcomes(logits: torch.Tensor, batch: Batch) -> dict[str, list[float]]:
-    """nll (nats, summed) and tokens (predicted) of each block; bytes are a column of the examples."""
+    """nll (nats, summed) and tokens (predicted) of each block; bytes are a column of the examples.
+
+    Row by row: with a large vocabulary the logits of a batch are gigabytes, and the loss would copy them twice.
+    """
     labels = batch["labels"][:, 1:]  # [batch, length - 1]
-    loss = torch.nn.functional.cross_entropy(
-        logits[:, :-1].float().transpose(1, 2), labels, ignore_index=IGNORED, reduction="none"
-    )
+    losses = [
+        cross_entropy(row[:-1].float(), label, ignore_index=IGNORED, reduction="none").double().sum()
+        for row, label in zip(logits, labels, strict=True)
+    ]
     return {
-        "nll": loss.double().sum(dim=1).tolist(),
+        "nll": torch.stack(losses).tolist(),
         "tokens": (labels != IGNORED).sum(dim=1).double().tolist(),
     }
 

@@ -52,10 +52,8 @@ def prepare(raw: "datasets.Dataset", processor: Any, workload: Workload, config:
     pictures = raw.select_columns([column]).add_column("labels", labels, feature=datasets.Value("int64"))
 
     def pixels(rows: dict[str, list[Any]]) -> dict[str, list[Any]]:
-        return {
-            "pixel_values": [_pixels(image, processor) for image in rows[column]],
-            "labels": rows["labels"],
-        }
+        others = {name: values for name, values in rows.items() if name != column}
+        return {"pixel_values": [_pixels(image, processor) for image in rows[column]], **others}
 
     return pictures.with_transform(pixels)
 
