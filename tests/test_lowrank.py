@@ -8,18 +8,44 @@ from torch import nn
 
 from compress.config import InputError
 from compress.layers import Borrowing, LowRankLinear, matrix
-from compress.methods.lowrank import aligned, break_even, factorize, lowrank, rank_of_energy
+from compress.methods.lowrank import (
+    aligned,
+    break_even,
+    cut,
+    factorize,
+    lowrank,
+    rank_of_energy,
+    singular_values,
+    split,
+)
 from compress.steps import LowRank
 from tests.made_models import MODELS, bert, bundle, gpt2, inputs, llama, logits, trainable
 
 
 def test_factors_are_the_best_approximation_of_their_rank() -> None:
-    weight = torch.randn(12, 20, generator=torch.Generator().manual_seed(0))
+    weight = torch.randn(12, 20, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     left, right = factorize(weight, 5)
     singular = torch.linalg.svdvals(weight)
     error = (weight - left @ right).square().sum()
     assert left.shape == (12, 5) and right.shape == (5, 20)
     torch.testing.assert_close(error, singular[5:].square().sum())  # Eckart-Young: what was cut off, and no more
+
+
+@pytest.mark.parametrize("shape", [(24, 40), (40, 24), (16, 16)])
+def test_a_weight_is_split_as_an_svd_would_also_where_it_is_nearly_singular(shape: tuple[int, int]) -> None:
+    draw = torch.Generator().manual_seed(1)
+    spread = torch.logspace(0, -7, shape[1], dtype=torch.float64)
+    for weight in (torch.randn(*shape, generator=draw, dtype=torch.float64) * spread, torch.zeros(shape)):
+        u, s, vh = split(weight)
+        exact = torch.linalg.svdvals(weight.double())
+        assert all(part.isfinite().all() for part in (u, s, vh))
+        torch.testing.assert_close(s, exact, rtol=1e-7, atol=1e-7 * float(exact[0]))
+        torch.testing.assert_close(singular_values(weight), s, rtol=1e-6, atol=1e-7 * float(exact[0]))
+        torch.testing.assert_close((u * s) @ vh, weight.double(), rtol=0, atol=1e-11)
+        for rank in (1, 5, 15):
+            left, right = cut((u, s, vh), rank)
+            best = exact[rank:].square().sum().sqrt()
+            assert (weight - left @ right).norm() <= best * (1 + 1e-6) + 1e-7 * exact[0]
 
 
 def test_full_rank_gives_the_weight_back() -> None:
@@ -29,9 +55,9 @@ def test_full_rank_gives_the_weight_back() -> None:
     assert left.dtype == torch.float64
 
 
-def test_half_precision_weights_are_split_in_single_precision() -> None:
+def test_half_precision_weights_are_split_in_double_precision() -> None:
     left, _ = factorize(torch.randn(6, 9).to(torch.bfloat16), 2)
-    assert left.dtype == torch.float32
+    assert left.dtype == torch.float64
 
 
 @pytest.mark.parametrize("energy", [0.1, 0.5, 0.9, 0.999])

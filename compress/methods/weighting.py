@@ -30,9 +30,7 @@ class Weighting:
     right: torch.Tensor | None = None
 
     def applied(self, weight: torch.Tensor) -> torch.Tensor:
-        """D W L of a weight [out, in]; in float32 where there is nothing to apply, else float64."""
-        if self.left is None and self.right is None:
-            return weight if weight.dtype == torch.float64 else weight.float()
+        """D W L of a weight [out, in], in float64."""
         exact = weight.double()
         if self.left is not None:
             exact = self.left[:, None] * exact
