@@ -3,6 +3,7 @@
     <!-- fields: quantize rounding damping -->      a table of these fields of a step, or of all of them
     <!-- measured: bert_int8 bert_int4 -->          rows of the reference results, each with its verdict and its file
     <!-- measured: test-split/bert_int8 -->         the same of the labelled test split
+    <!-- measured: amx/validation/bert_int8 -->     the same of a CPU with a matrix unit, where bf16 is native
     <!-- measured: gpu/WORKLOAD/graphs_bf16 -->     the same of a GPU's session, with energy
     <!-- batches: bert_int8 -->                     how much of its answers depends on the batch size
     <!-- recipe: bert_int8 -->                      a shipped recipe, as it is written
@@ -110,8 +111,9 @@ def _row(result: Result) -> dict[str, str]:
     assert accuracy.flip_rate is not None
     measured_energy = point.energy_source in MEASURED  # modelled joules stand in no table beside measured ones
     against = {
-        f"latency / {name}": text.joined(text.ratio(ratio.latency if (ratio := point.ratio(name)) else None))
+        f"latency / {name}": text.joined(text.ratio(ratio.latency))
         for name in ("bf16 eager", "fp32 eager")
+        if (ratio := point.ratio(name)) is not None
     }
     return {
         "recipe": f"`{result.name}`",
