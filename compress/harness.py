@@ -20,6 +20,7 @@ from compress.assemble import Built, assemble, failed
 from compress.child import run_child, threads
 from compress.config import InputError
 from compress.energy import Absent, Meter, find_meter, gpus_of
+from compress.energy.block import holds_gpu
 from compress.errors import NotWritten, gathered
 from compress.files import passing
 from compress.formats import BATCH_DEPENDENT, GRAPH_RUNTIMES
@@ -230,7 +231,7 @@ def _measure(items: Sequence[Built], options: Options, machine: Machine, meter: 
             seed=items[0].recipe.seed,
             limit=options.limit,
             threads=threads(),
-            parent_on_device=_holds_gpu(),
+            parent_on_device=holds_gpu(),
         )
         path = scratch / "job.json"
         write_job(path, job)
@@ -240,16 +241,6 @@ def _measure(items: Sequence[Built], options: Options, machine: Machine, meter: 
         return assemble(
             items, references, job, answer, machine, name, options.out
         )  # while the references' files are there
-
-
-def _holds_gpu() -> bool:
-    """Whether the driver lists this process: it has a context on a GPU. To have asked for its properties makes none."""
-    import torch
-
-    if not torch.cuda.is_initialized():
-        return False
-    has_context = getattr(torch._C, "_cuda_hasPrimaryContext", lambda _: True)
-    return any(has_context(index) for index in range(torch.cuda.device_count()))
 
 
 def _spec(item: Built) -> Spec:

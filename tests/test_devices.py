@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from compress import artifact, devices, harness, transform
-from compress.energy import Absent
+from compress import artifact, devices, transform
+from compress.energy import Absent, block
 from compress.recipe import Recipe
 from compress.workloads import Workload, source
 
@@ -64,8 +64,8 @@ def test_a_process_that_only_asked_for_a_gpus_properties_is_not_on_it(monkeypatc
     for contexts, held in ((set(), False), ({1}, True)):
         has = contexts.__contains__
         monkeypatch.setattr(torch._C, "_cuda_hasPrimaryContext", has, raising=False)
-        assert harness._holds_gpu() is held
+        assert block.holds_gpu() is held
     monkeypatch.delattr(torch._C, "_cuda_hasPrimaryContext")
-    assert harness._holds_gpu()  # a torch that does not tell: to be safe
+    assert block.holds_gpu()  # a torch that does not tell: to be safe
     monkeypatch.setattr(torch.cuda, "is_initialized", lambda: False)
-    assert not harness._holds_gpu()
+    assert not block.holds_gpu()

@@ -171,13 +171,24 @@ def test_who_was_on_the_board_before_a_block_is_another_though_the_block_is_the_
     begun: list[bool] = []
     board = Board("GPU-a", watts=100.0, processes=lambda _: (4242, os.getpid()) if begun else (4242,))
     monkeypatch.setitem(sys.modules, "pynvml", Simulator([board], clock.monotonic))
-    monkeypatch.setattr(block, "_used_gpus", lambda: [0] if begun else [])
-    monkeypatch.setattr(block, "_finish_queued", lambda: None)
+    monkeypatch.setattr(block, "holds_gpu", lambda: bool(begun))
     with block.metered(nvml.find(Gpu("a"))) as spent:
         begun.append(True)
         clock.sleep(6.0)
     assert spent.grade == "D"
     assert "1 other process on the device" in str(spent)
+
+
+def test_a_process_that_holds_a_context_but_no_memory_is_no_stranger_to_itself_in_a_container(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    clock = VirtualTime.install(monkeypatch)
+    board = Board("GPU-a", watts=100.0, processes=lambda _: (4242,))  # our number outside of the container
+    monkeypatch.setitem(sys.modules, "pynvml", Simulator([board], clock.monotonic))
+    monkeypatch.setattr(block, "holds_gpu", lambda: True)
+    with block.metered(nvml.find(Gpu("a"))) as spent:
+        clock.sleep(12.0)
+    assert spent.grade == "B", spent
 
 
 @pytest.mark.parametrize(

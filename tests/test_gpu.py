@@ -189,6 +189,8 @@ def test_the_counter_as_a_field_is_the_same_counter() -> None:
 
     meter = nvml.find(*gpus_of(machine.describe("cuda:0").details))
     assert not isinstance(meter, Absent), meter
+    if meter.integrated:
+        pytest.skip("this board has no counter")
     handle = pynvml.nvmlDeviceGetHandleByUUID(meter.uuid)
 
     def field() -> int:
@@ -203,8 +205,11 @@ def test_the_counter_as_a_field_is_the_same_counter() -> None:
             ask()
         wall, busy = (time.perf_counter() - start) / 50, (time.thread_time() - busy) / 50
         print(f"{name}: {1e6 * wall:.0f} us, {1e6 * busy:.0f} us of them on the processor")
-    before, between, after = meter.read_uj(), field(), meter.read_uj()
-    assert before <= between <= after
+    before = meter.read_uj()
+    time.sleep(0.5)  # the two may move at other moments
+    between = field()
+    time.sleep(0.5)
+    assert before <= between <= meter.read_uj()
 
 
 def test_zeus_counts_the_same_joules_over_the_same_loop() -> None:

@@ -9,6 +9,7 @@ from torch import nn
 from compress.config import InputError
 from compress.layers import Borrowing, LowRankLinear, matrix
 from compress.methods.lowrank import (
+    _rank,
     aligned,
     break_even,
     cut,
@@ -77,6 +78,12 @@ def test_ranks_that_follow_are_of_widths_that_kernels_like() -> None:
     wide = nn.Sequential(nn.Linear(384, 1536), nn.Linear(384, 384))
     ranks = [int(0.7 * break_even(*layer.weight.shape)) for layer in wide]
     assert (ranks, [aligned(rank) for rank in ranks]) == ([215, 134], [208, 128])
+
+
+def test_a_rank_by_energy_that_pays_is_not_rounded_up_to_one_that_does_not() -> None:
+    weight = torch.nn.init.orthogonal_(torch.empty(384, 384, dtype=torch.float64))  # all singular values alike
+    chosen = [_rank(LowRank(energy=energy), weight, singular_values(weight)) for energy in (0.4, 0.49)]
+    assert chosen == [160, 189]  # 154 goes up to 160; 189 would go up to 192, where it no longer pays
 
 
 def test_a_weight_of_zeros_has_rank_one() -> None:

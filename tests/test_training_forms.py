@@ -252,6 +252,27 @@ def test_training_stops_when_the_held_out_loss_no_longer_falls_and_keeps_the_bes
     assert "on held-out examples at best" in done.notes[-1]
 
 
+def test_the_best_weights_are_taken_though_a_later_loss_was_not_finite(monkeypatch: pytest.MonkeyPatch) -> None:
+    from compress.methods import training
+
+    monkeypatch.setattr(training, "SAVE_STEPS", 2)
+    plain, steps = training.DistillTrainer.compute_loss, [0]
+
+    def failing(self: Any, model: Any, inputs: Any, *given: Any, **named: Any) -> Any:
+        steps[0] += 1
+        loss = plain(self, model, inputs, *given, **named)
+        return loss * float("nan") if steps[0] == 9 else loss
+
+    monkeypatch.setattr(training.DistillTrainer, "compute_loss", failing)
+    config = {"batch_size": 8, "precision": "fp32", "learning_rate": 1e-3, "max_steps": 12}
+    done = distill(trainable(bert()), Distill(**config, patience=2))  # type: ignore[arg-type]
+    assert "on held-out examples at best" in done.notes[-1]
+    assert all(p.isfinite().all() for p in done.model.parameters())
+    steps[0] = 0
+    with pytest.raises(RuntimeError, match="diverged"):
+        distill(trainable(bert()), Distill(**config))  # type: ignore[arg-type]
+
+
 def test_accumulated_batches_count_as_one_step() -> None:
     assert total_steps(96, Distill(epochs=1, batch_size=8)) == 12
     assert total_steps(96, Distill(epochs=1, batch_size=8, accumulation=3)) == 4

@@ -87,7 +87,7 @@ def meter(device: str = "auto") -> Iterator[Spent]:
 def metered(found: Meter | Absent) -> Iterator[Spent]:
     """The same on a meter at hand."""
     _finish_queued()
-    there, ours = _processes(found), bool(_used_gpus())
+    there, ours = _processes(found), holds_gpu()
     idle = [None] if isinstance(found, Absent) else [idle_w(board, IDLE_S) for board in boards(found)]
     known = [watts for watts in idle if watts is not None]
     spent = Spent(idle_w=math.fsum(known) if len(known) == len(idle) else None)
@@ -215,6 +215,15 @@ def _used_gpus() -> list[int]:
     if torch is None or not torch.cuda.is_initialized():
         return []
     return [index for index in range(torch.cuda.device_count()) if torch.cuda.memory_reserved(index)]
+
+
+def holds_gpu() -> bool:
+    """Whether the driver lists this process: it has a context on a GPU. To have asked for its properties makes none."""
+    torch = sys.modules.get("torch")
+    if torch is None or not torch.cuda.is_initialized():
+        return False
+    has_context = getattr(torch._C, "_cuda_hasPrimaryContext", lambda _: True)
+    return any(has_context(index) for index in range(torch.cuda.device_count()))
 
 
 def _read(found: Meter | Absent, spent: Spent) -> int | None:

@@ -238,7 +238,8 @@ def _arguments(output: Path, config: Distill, bundle: Bundle, total: int, keep: 
         remove_unused_columns=False,
         dataloader_pin_memory=on_gpu,
         accelerator_config={"non_blocking": on_gpu},
-        logging_nan_inf_filter=False,  # asks the device in every step; what is not finite raises at the end
+        # asks the device in every step; what is not finite raises at the end, unless the best weights are taken then
+        logging_nan_inf_filter=config.patience is not None,
         ddp_find_unused_parameters=False,  # the loss is computed outside of the student's forward
     )
     if arguments.n_gpu > 1:

@@ -58,7 +58,7 @@ class Distill(Config):
     fallen so many times in a row, and take the best weights."""
     lora_rank: Annotated[int, Field(ge=1)] | None = None
     """Train only thin updates of this rank to the linear layers, merged into them afterwards (LoRA, arXiv:2106.09685):
-    little memory beside a big model."""
+    gradients and optimizer state of the updates alone."""
     quantization_aware: bool = False
     """Train the weights, and activations where they are quantized too, as the quantize step that comes next will make
     them; gradients pass straight through the rounding."""

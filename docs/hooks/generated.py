@@ -95,6 +95,8 @@ def measured(names: Sequence[str]) -> str:
     """Rows of the reference results: figures with their intervals, the verdicts in words, and where they come from."""
     found = [(name, *_named(name)) for name in names]
     rows = [_row(result) for _, _, result in found]
+    if len({tuple(row) for row in rows}) > 1:
+        raise ValueError(f"measured: {', '.join(names)} have other columns; put them into tables of their own")
     said = []
     for _, file, result in found:
         assert result.verdict is not None
