@@ -17,7 +17,7 @@ from typing import Any
 
 from compress import result_files, trace
 from compress.config import InputError
-from compress.energy.sampler import OUTSIDE, READINGS, longest_gap
+from compress.energy.window import OUTSIDE, READINGS, longest_gap
 from compress.result import Result
 from compress.verify import recomputed
 

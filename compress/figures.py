@@ -11,7 +11,8 @@ from typing import Any
 from compress import grades, stats
 from compress.energy import modelled
 from compress.energy.nvml import GAIN
-from compress.energy.sampler import OUTSIDE, Energy, idle_watts, interpolated_power, window_energy
+from compress.energy.sampler import idle_watts
+from compress.energy.window import OUTSIDE, Energy, interpolated_power, window_energy
 from compress.measure.accuracy import Evaluation, summarise
 from compress.result import Accuracy, Grade, Percentiles, Point, Ratio, Round
 from compress.stats import Estimate

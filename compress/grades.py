@@ -14,7 +14,7 @@ from typing import Any
 
 from compress.energy.agreement import AGREE, TOLERABLE, WINDOW_S, agreement
 from compress.energy.nvml import EVENTS, HARD
-from compress.energy.sampler import Energy, events, mean_of
+from compress.energy.window import Energy, events, mean_of
 from compress.result import Grade
 
 CLOCK_DRIFT = 0.03

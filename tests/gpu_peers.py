@@ -25,7 +25,8 @@ sys.path.insert(0, str(ROOT))
 
 from compress import Recipe, apply  # noqa: E402
 from compress.energy import Absent, find_meter, gpus_of  # noqa: E402
-from compress.energy.sampler import Sampler, window_energy  # noqa: E402
+from compress.energy.sampler import Sampler  # noqa: E402
+from compress.energy.window import window_energy  # noqa: E402
 from compress.measure import latency, machine  # noqa: E402
 from compress.stats import Estimate, holm, paired_ratio, ratio_p  # noqa: E402
 from tests.helpers import ASSETS  # noqa: E402

@@ -20,8 +20,9 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from compress import stats  # noqa: E402
-from compress.energy.sampler import NEAR_EDGE_S, Sample, window_energy  # noqa: E402
+from compress.energy.sampler import NEAR_EDGE_S  # noqa: E402
 from compress.energy.simulate import Board  # noqa: E402
+from compress.energy.window import Sample, window_energy  # noqa: E402
 
 SEED = 20260501
 STEP_S = 0.1

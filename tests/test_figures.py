@@ -13,8 +13,9 @@ import pytest
 from compress import figures, trace
 from compress.assemble import without_straw_man
 from compress.energy import Gpu, nvml, sampler
-from compress.energy.sampler import idle, idle_watts, integrated_power, movements, steady_idle, window_energy
+from compress.energy.sampler import idle, idle_watts, steady_idle
 from compress.energy.simulate import Board, Simulator
+from compress.energy.window import integrated_power, movements, window_energy
 from compress.figures import Raw
 from compress.measure import latency
 from compress.measure.latency import settled

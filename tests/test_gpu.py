@@ -18,7 +18,8 @@ from torch.sparse import SparseSemiStructuredTensor
 from compress import Recipe, apply, result_files
 from compress.checkup import checkup
 from compress.energy import Absent, find_meter, gpus_of, nvml
-from compress.energy.sampler import Sampler, window_energy
+from compress.energy.sampler import Sampler
+from compress.energy.window import window_energy
 from compress.formats import BITS, KERNELS_FROM, ROWS, Row
 from compress.measure import kernels, latency, machine
 from compress.recipe import PROFILES

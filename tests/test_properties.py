@@ -7,7 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from compress import stats
-from compress.energy.sampler import NEAR_EDGE_S, READINGS, integrated_power, interpolated_power, window_energy
+from compress.energy.sampler import NEAR_EDGE_S
+from compress.energy.window import READINGS, integrated_power, interpolated_power, window_energy
 from compress.pareto import Candidate, dominates, undominated
 from compress.stats import Estimate
 

@@ -16,8 +16,9 @@ from transformers import pipeline
 from compress import figures, load, runners, session
 from compress.config import InputError
 from compress.energy import Gpu, nvml
-from compress.energy.sampler import idle_watts, window_energy
+from compress.energy.sampler import idle_watts
 from compress.energy.simulate import Board, Simulator
+from compress.energy.window import window_energy
 from compress.job import Job, Spec
 from compress.measure import latency
 from compress.recipe import PROFILES

@@ -22,8 +22,9 @@ from dataclasses import dataclass
 from compress.energy import FELL_BACK, Absent, Gpu, Meter, MeterError, counted_j, find_meter, modelled, nvml, several
 from compress.energy.agreement import AGREE, WINDOW_S, agreement
 from compress.energy.nvml import EVENTS, HARD
-from compress.energy.sampler import Sample, Sampler, by_board, events, facts, idle_w, integrated_power, movements
+from compress.energy.sampler import Sampler, facts, idle_w
 from compress.energy.several import boards
+from compress.energy.window import Sample, by_board, events, integrated_power, movements
 from compress.measure.machine import foreign_cpu_s
 from compress.result import Grade
 

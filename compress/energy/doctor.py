@@ -20,7 +20,8 @@ from compress.energy.agreement import AGREE, TOLERABLE
 from compress.energy.nvml import EVENTS, HARM, NvmlCounter
 from compress.energy.profile import Profile
 from compress.energy.rapl import GRANT
-from compress.energy.sampler import Sampler, events, window_energy
+from compress.energy.sampler import Sampler
+from compress.energy.window import events, window_energy
 
 DUTIES = (0.25, 0.5, 0.75, 1.0)
 Load = Callable[[float, float, float], None]

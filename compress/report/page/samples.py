@@ -189,7 +189,7 @@ def histogram(session: Session, names: Sequence[str]) -> Plain:
 
 def power(session: Session) -> Plain:
     """Power, clock and temperature of the session, in seconds from its first sample; boards one below another."""
-    from compress.energy.sampler import OUTSIDE
+    from compress.energy.window import OUTSIDE
 
     columns = session.samples
     key = next((k for k in ("power_mw", OUTSIDE) if k in columns), None)
