@@ -160,19 +160,23 @@ def split(weight: torch.Tensor) -> Factors:
     the squaring costs no digit that a weight has. On a CPU it takes a tenth to a half of a float64 SVD's time for
     weights of a transformer that are not square.
     """
-    wide = weight.shape[0] < weight.shape[1]
-    tall = weight.double().T if wide else weight.double()
+    tall = _tall(weight)
     values, vectors = torch.linalg.eigh(tall.T @ tall)  # ascending
     s, right = values.flip(0).clamp(min=0).sqrt(), vectors.flip(1)
     left = tall @ right / s.clamp(min=1e-12 * float(s[0]) or 1.0)  # what is nothing is divided by something
-    return (right, s, left.T) if wide else (left, s, right.T)
+    return (left, s, right.T) if tall.shape == weight.shape else (right, s, left.T)
 
 
 def singular_values(weight: torch.Tensor) -> torch.Tensor:
     """S [k] of `split`, descending."""
-    wide = weight.shape[0] < weight.shape[1]
-    tall = weight.double().T if wide else weight.double()
+    tall = _tall(weight)
     return torch.linalg.eigvalsh(tall.T @ tall).flip(0).clamp(min=0).sqrt()
+
+
+def _tall(weight: torch.Tensor) -> torch.Tensor:
+    """The weight, or its transpose where that has more rows, in float64."""
+    exact = weight.double()
+    return exact.T if weight.shape[0] < weight.shape[1] else exact
 
 
 def cut(factors: Factors, rank: int) -> tuple[torch.Tensor, torch.Tensor]:
