@@ -53,7 +53,8 @@ class Manifest:
     layers: dict[str, dict[str, Any]]
     """What every changed layer became."""
     packing: dict[str, Any]
-    """How tensors become quantized layers (`layers`) and which share memory (`tied`)."""
+    """How tensors become quantized layers (`layers`) and which share memory (`tied`)
+    or are one module (`same`)."""
     files: dict[str, str]
     """File -> sha256."""
     versions: dict[str, str]
@@ -159,7 +160,7 @@ def _write_model(bundle: Bundle, folder: Path) -> tuple[Kind, bool, dict[str, An
     model.config.save_pretrained(folder)
     if getattr(model, "generation_config", None) is not None:
         model.generation_config.save_pretrained(folder)
-    return "transformers", False, {"layers": found.packing, "tied": found.tied}
+    return "transformers", False, {"layers": found.packing, "tied": found.tied, "same": found.same}
 
 
 def _read_model(path: Path, manifest: Manifest, device: torch.device, trust_remote_code: bool) -> Any:
@@ -180,7 +181,7 @@ def _read_model(path: Path, manifest: Manifest, device: torch.device, trust_remo
 
     skeleton = empty_model(config, manifest.task, trust_remote_code)
     packing = manifest.packing
-    found = Contents(load_file(path / WEIGHTS), packing["layers"], packing["tied"])
+    found = Contents(load_file(path / WEIGHTS), packing["layers"], packing["tied"], packing.get("same", {}))
     model = fill(skeleton, manifest.layers, found, device)
     if "generation_config.json" in manifest.files:
         model.generation_config = GenerationConfig.from_pretrained(path)

@@ -1,6 +1,6 @@
 """The live model and what a step needs beside it. Steps take a bundle and return a bundle.
 
-Also here: walking a model's weight layers by include/exclude patterns, and putting another module in one's place.
+Also here: walking a model's linear layers by include/exclude patterns.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -81,9 +81,3 @@ def linear_layers(model: nn.Module, layers: Layers) -> Iterator[tuple[str, nn.Li
             f"the model has {', '.join(every[:6])}{' ...' if len(every) > 6 else ''}"
         )
     yield from chosen
-
-
-def swap(model: nn.Module, name: str, module: nn.Module) -> None:
-    """Puts `module` where the submodule `name` was."""
-    parent, _, child = name.rpartition(".")
-    setattr(model.get_submodule(parent) if parent else model, child, module)

@@ -8,17 +8,17 @@ out and recomputes, comes from the file. Shapes follow the tensors, so that prun
 
 import copy
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import nn
 from transformers.pytorch_utils import Conv1D
 
-from compress.bundle import swap
 from compress.config import InputError
 from compress.layers import Borrowing, LowRankLinear
 from compress.packing import backend_of, settings_of
+from compress.sharing import aliases, merged, swap
 from compress.workloads import TaskName, task_of
 
 Layers = Mapping[str, Mapping[str, Any]]
@@ -33,6 +33,8 @@ class Contents:
     """Quantized layer -> what its backend wrote down."""
     tied: dict[str, str]
     """Parameter -> the one it shares its memory with, which holds the tensor."""
+    same: dict[str, str] = field(default_factory=dict)
+    """Another name of a module -> its first name, which holds its tensors."""
 
 
 def auto_class(task: TaskName) -> Any:
@@ -54,7 +56,7 @@ def is_plain(model: Any, task: TaskName, layers: Layers) -> bool:
     if settings_of(layers):
         return False
     trusted = hasattr(model.config, "auto_map")  # its code was trusted when the model was loaded
-    skeleton = empty_model(model.config, task, trust_remote_code=trusted)
+    skeleton = merged(empty_model(model.config, task, trust_remote_code=trusted))
     if _structure(skeleton) != _structure(model):
         return False
     modules = dict(skeleton.named_modules())
@@ -66,10 +68,14 @@ def is_plain(model: Any, task: TaskName, layers: Layers) -> bool:
 
 
 def _structure(model: nn.Module) -> dict[str, Any]:
-    """Module types, parameter shapes, and for buffers that are recomputed at loading also their types."""
+    """Module types, parameter shapes and first names; of buffers that are recomputed at loading also the types."""
     kept = set(model.state_dict())
     modules: dict[str, Any] = {f"module {name}": type(module).__name__ for name, module in model.named_modules()}
-    shapes = {name: tuple(p.shape) for name, p in model.named_parameters(remove_duplicate=False)}
+    first: dict[int, str] = {}
+    shapes = {
+        name: (tuple(p.shape), first.setdefault(id(p), name))
+        for name, p in model.named_parameters(remove_duplicate=False)
+    }
     buffers = {
         name: tuple(b.shape) if name in kept else (tuple(b.shape), b.dtype)
         for name, b in model.named_buffers(remove_duplicate=False)
@@ -79,6 +85,7 @@ def _structure(model: nn.Module) -> dict[str, Any]:
 
 def contents(model: nn.Module, layers: Layers) -> Contents:
     """All tensors of a model on the CPU, quantized layers taken apart by their backends, shared ones once."""
+    same = aliases(model)
     tensors: dict[str, torch.Tensor] = {}
     packing: dict[str, dict[str, Any]] = {}
     for name, entry in settings_of(layers).items():
@@ -86,7 +93,7 @@ def contents(model: nn.Module, layers: Layers) -> Contents:
         tensors |= {f"{name}.{key}": tensor for key, tensor in parts.items()}
     owners: dict[int, str] = {}
     tied: dict[str, str] = {}
-    inside = tuple(f"{name}." for name in packing)
+    inside = tuple(f"{name}." for name in (*packing, *same))
     for name, tensor in _state(model):
         if name.startswith(inside):
             continue
@@ -95,7 +102,7 @@ def contents(model: nn.Module, layers: Layers) -> Contents:
             tensors[name] = tensor
         else:
             tied[name] = owner
-    return Contents({name: _portable(tensor) for name, tensor in tensors.items()}, packing, tied)
+    return Contents({name: _portable(tensor) for name, tensor in tensors.items()}, packing, tied, same)
 
 
 def _state(model: nn.Module) -> Iterator[tuple[str, torch.Tensor]]:
@@ -116,6 +123,8 @@ def fill(model: Any, layers: Layers, found: Contents, device: torch.device) -> A
     Raises InputError when tensors and structure do not fit each other.
     """
     left = dict(found.tensors)
+    for name, owner in found.same.items():
+        swap(model, name, model.get_submodule(owner))
     thin = {name: entry.get("borrows") for name, entry in layers.items() if entry.get("kind") == "lowrank"}
     for name, lender in sorted(thin.items(), key=lambda item: item[1] is not None):  # those that lend first
         made = _thin(name, left)

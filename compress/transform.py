@@ -24,6 +24,7 @@ from compress.progress import say
 from compress.providers import Shapes
 from compress.ranks import rank
 from compress.recipe import Recipe
+from compress.sharing import merged
 from compress.steps import Step
 from compress.workloads import TaskName, Workload, live, source
 
@@ -76,7 +77,7 @@ def apply(
         return live.prepare(dataset, task, tokenizer, model.config)
 
     def dense() -> Any:
-        return copy.deepcopy(model).to(place).float().eval()
+        return merged(copy.deepcopy(model).to(place).float()).eval()
 
     bundle = Bundle(
         model=dense(),
@@ -105,13 +106,13 @@ def open_bundle(recipe: Recipe, found: source.Source, device: torch.device, work
         return source.load_examples(found, "train", processor, model.config)
 
     return Bundle(
-        model=model,
+        model=merged(model),
         processor=processor,
         task=found.workload.task,
         device=device,
         workload=found.workload,
         train=train,
-        teacher=lambda: source.load_model(found, device=str(device))[0],
+        teacher=lambda: merged(source.load_model(found, device=str(device))[0]),
         cost=cost_of(found, device, processor, recipe.seed),
         runtime=recipe.runtime,
         seed=recipe.seed,

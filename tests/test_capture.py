@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from compress.methods.calibrate import batches
-from compress.methods.capture import blocks, capture, walk
+from compress.methods.capture import blocks, capture, run_once, walk
 from compress.steps import LowRank, Sample
 from tests import made_models
 
@@ -88,8 +88,9 @@ def test_only_the_layers_up_to_the_last_one_asked_for_run() -> None:
     model = made_models.bert(layers=3)
     ran = []
     hook = model.bert.encoder.layer[2].register_forward_pre_hook(lambda *_: ran.append(1))
-    capture(model, [made_models.inputs(model)], ["bert.encoder.layer.0.output.dense"])
-    assert not ran
+    examples, names = [made_models.inputs(model)], ["bert.encoder.layer.0.output.dense"]
+    capture(model, examples, names, run_once(model, examples, names))
+    assert ran == [1]  # to see that no layer runs again
     assert not model.training
     hook.remove()
 

@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 import torch
 
-from compress.bundle import swap
 from compress.layers import matrix, weight_layers
 from compress.measure.accuracy import Evaluation, evaluate, summarise
 from compress.methods import apply_step, rounding
@@ -19,6 +18,7 @@ from compress.methods.prune_weights import mask, row_mask, sparse_columns, wanda
 from compress.methods.smoothing import smoothed
 from compress.packing.grouped import Grid
 from compress.recipe import Recipe
+from compress.sharing import swap
 from compress.stats import Estimate
 from compress.steps import Layers, Sample
 from compress.transform import open_bundle

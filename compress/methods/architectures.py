@@ -182,3 +182,18 @@ def layers_of(model: Any, step: str) -> list[Layer]:
     architecture = architecture_of(model, step)
     path = layers_path(model, architecture)
     return [Layer(f"{path}.{i}", m, architecture) for i, m in enumerate(model.get_submodule(path))]
+
+
+def separate_layers(model: Any, step: str) -> list[Layer]:
+    """The model's transformer layers, to be cut one by one. Raises InputError where two of them share a weight."""
+    owner: dict[int, str] = {}
+    every = layers_of(model, step)
+    for layer in every:
+        for name, parameter in layer.module.named_parameters():
+            first = owner.setdefault(id(parameter), layer.name)
+            if first != layer.name:
+                raise InputError(
+                    f"{step}: {first} and {layer.name} share their {name}; structures are cut from layers with weights "
+                    "of their own: use quantize, lowrank, or prune with structure unstructured"
+                )
+    return every

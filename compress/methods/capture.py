@@ -5,11 +5,16 @@ block's statistics; and a later block sees what an earlier one has become.
 
     for name, inputs in walk(bundle, step, sample, names):
         ...                                      # change that layer
+
+A layer that a forward pass runs several times (ALBERT's shared layers, a loop, query and key of relative positions) is
+captured over all its runs: they share one weight, so one sum of x x^T is its Hessian. Its block is captured as it is
+before any of its layers changes; what its own change does to the inputs of its later runs is not captured again.
 """
 
 import itertools
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -46,9 +51,9 @@ class Inputs:
         return self.gram.diagonal().clamp(min=0).sqrt()
 
     def add(self, rows: torch.Tensor) -> None:
-        """Counts rows [n, in]: products in float32, sums in float64."""
+        """Counts rows [n, in]: products in float32, sums in float64. Its tensors are replaced, never written into."""
         exact = rows.float()
-        self.gram += (exact.T @ exact).double()
+        self.gram = self.gram + (exact.T @ exact).double()
         sizes = exact.abs()
         self.absolute = self.absolute + sizes.sum(0).double()
         self.largest = torch.maximum(self.largest, sizes.amax(0).double()) if len(rows) else self.largest
@@ -70,27 +75,73 @@ def blocks(names: Iterable[str]) -> list[list[str]]:
     return [list(group) for _, group in itertools.groupby(names, block)]
 
 
-def capture(model: nn.Module, examples: Sequence[Batch], names: Sequence[str]) -> dict[str, Inputs]:
-    """Statistics of the inputs of these layers over these batches, in eval mode.
+class _Sums:
+    """Statistics by layer. Layers share an `Inputs` for as long as every tensor that they were given was the same."""
 
-    Layers that are given the same tensor (query, key and value) share one `Inputs`. A layer that never ran has none.
+    def __init__(self) -> None:
+        self.found: dict[str, Inputs] = {}
+        self.last: torch.Tensor | None = None
+        self.version = -1
+        self.made: dict[int, tuple[Inputs | None, Inputs]] = {}
+        """id of the statistics before the last tensor -> those, and the same with the last tensor."""
+
+    def add(self, name: str, given: torch.Tensor, mask: torch.Tensor | None) -> None:
+        """Counts what a layer was given; a product is computed once for all layers with the same past."""
+        if given is not self.last or given._version != self.version:
+            self.last, self.version, self.made = given, given._version, {}
+        before = self.found.get(name)
+        if id(before) not in self.made:
+            after = Inputs.none_yet(given.shape[-1], given.device) if before is None else replace(before)
+            after.add(token_rows(given.detach(), mask))
+            self.made[id(before)] = before, after
+        self.found[name] = self.made[id(before)][1]
+
+
+def capture(
+    model: nn.Module, examples: Sequence[Batch], names: Sequence[str], once: Collection[str] = ()
+) -> dict[str, Inputs]:
+    """Statistics of the inputs of these layers over these batches and over all their runs, in eval mode.
+
+    Layers that are given the same tensors (query, key and value) share one `Inputs`. A layer that never ran has none.
+    `once` are layers that run at most once in a pass (`run_once`): when all of `names` are, a pass ends with the last.
     """
-    found: dict[str, Inputs] = {}
-    last: list[Any] = [None, None]  # the tensor seen last and its statistics
+    sums = _Sums()
     waiting: set[str] = set()
-    mask: list[torch.Tensor | None] = [None]
+    mask: torch.Tensor | None = None
 
     def look(name: str, given: torch.Tensor) -> None:
-        if given is not last[0]:
-            mine = found.get(name)
-            if mine is None:
-                mine = Inputs.none_yet(given.shape[-1], given.device)
-            mine.add(token_rows(given.detach(), mask[0]))
-            last[:] = given, mine
-        found[name] = last[1]
+        sums.add(name, given, mask)
         waiting.discard(name)
         if not waiting:
             raise _Enough
+
+    with _watched(model, names, look):
+        for batch in examples:
+            waiting = set(names) if set(names) <= set(once) else {"the end of the pass"}
+            mask = batch.get("attention_mask")
+            sums.last = None
+            _pass(model, batch)
+    return sums.found
+
+
+def run_once(model: nn.Module, examples: Sequence[Batch], names: Sequence[str]) -> set[str]:
+    """Those of these layers that no pass over these batches runs more than once."""
+    several: set[str] = set()
+    ran: set[str] = set()
+
+    def look(name: str, _given: torch.Tensor) -> None:
+        (several if name in ran else ran).add(name)
+
+    with _watched(model, names, look):
+        for batch in examples:
+            ran.clear()
+            _pass(model, batch)
+    return set(names) - several
+
+
+@contextmanager
+def _watched(model: nn.Module, names: Sequence[str], look: Callable[[str, torch.Tensor], None]) -> Iterator[None]:
+    """The model in eval mode, without gradients, with `look` called on each layer's name and input at every run."""
 
     def hook(name: str) -> Any:
         return lambda _module, given: look(name, given[0])
@@ -100,32 +151,33 @@ def capture(model: nn.Module, examples: Sequence[Batch], names: Sequence[str]) -
     model.eval()
     try:
         with torch.no_grad():
-            for batch in examples:
-                waiting = set(names)
-                mask[0] = batch.get("attention_mask")
-                last[:] = None, None
-                try:
-                    model(**{key: value for key, value in batch.items() if key != "labels"})
-                except _Enough:
-                    continue
+            yield
     finally:
         for each in hooks:
             each.remove()
         model.train(training)
-    return found
+
+
+def _pass(model: nn.Module, batch: Batch) -> None:
+    """Runs the model on a batch, up to where a hook has seen enough."""
+    with suppress(_Enough):
+        model(**{key: value for key, value in batch.items() if key != "labels"})
 
 
 def walk(bundle: Bundle, step: str, sample: Sample, names: Iterable[str]) -> Iterator[tuple[str, Inputs | None]]:
     """Every layer with what enters it on a sample of the training examples; None where it never ran.
 
-    A block's layers come before the next block is captured, so that it sees what they have become.
+    A block's layers come before the next block is captured, so that it sees what they have become. Where one of them
+    runs several times in a pass, the pass goes on to its end.
     """
     if bundle.inputs is not None:
         yield from ((name, bundle.inputs(step, sample, name)) for name in names)
         return
     examples = list(batches(bundle, step, sample))
-    for block in blocks(names):
-        found = capture(bundle.model, examples, block)
+    several = blocks(names := list(names))
+    once = run_once(bundle.model, examples, names) if len(several) > 1 else set[str]()
+    for block in several:
+        found = capture(bundle.model, examples, block, once)
         yield from ((name, found.get(name)) for name in block)
 
 

@@ -19,7 +19,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from compress.bundle import Bundle, swap
+from compress.bundle import Bundle
 from compress.config import InputError
 from compress.layers import Borrowing, LowRankLinear, matrix, weight_layers
 from compress.methods import weighting
@@ -28,6 +28,7 @@ from compress.methods.calibrate import gradients
 from compress.methods.capture import walk
 from compress.methods.weighting import Weighting
 from compress.progress import track
+from compress.sharing import swap
 from compress.steps import LowRank
 
 STEP = 16

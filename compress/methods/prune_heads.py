@@ -19,7 +19,7 @@ from transformers.pytorch_utils import Conv1D
 from compress.bundle import Bundle, matches
 from compress.config import InputError
 from compress.layers import keep_inputs, keep_outputs, matrix, output_dim
-from compress.methods.architectures import Architecture, Layer, layers_of
+from compress.methods.architectures import Architecture, Layer, separate_layers
 from compress.methods.importance import Part, Structures, allocated, most_important
 from compress.methods.scoring import scores
 from compress.methods.shapes import parameter_shapes, shape_changes
@@ -49,7 +49,7 @@ class Attention:
 def heads(bundle: Bundle, config: Prune) -> Bundle:
     """The bundle with `fraction` of the attention parameters of every chosen layer removed, in whole groups."""
     model = bundle.model
-    every = layers_of(model, "prune heads")
+    every = separate_layers(model, "prune heads")
     chosen = [read_attention(layer) for layer in every if matches(layer.child(layer.architecture.query), config)]
     if not chosen:
         raise InputError(

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from compress.bundle import Bundle, matches
 from compress.config import InputError
-from compress.methods.architectures import architecture_of, layers_of, layers_path
+from compress.methods.architectures import architecture_of, layers_of, layers_path, separate_layers
 from compress.methods.calibrate import batches
 from compress.methods.capture import token_rows
 from compress.methods.students import keep_layers, rename
@@ -24,7 +24,7 @@ from compress.steps import Prune
 def layers(bundle: Bundle, config: Prune) -> Bundle:
     """The bundle without the `fraction` of its layers that has the least influence, of those that may go."""
     model = bundle.model
-    every = layers_of(model, "prune layers")
+    every = separate_layers(model, "prune layers")
     allowed = [index for index, layer in enumerate(every) if matches(layer.name, config)]
     config = in_parameters(bundle, config, _fewer, [index / len(every) for index in range(1, len(every))])
     going = round(config.fraction * len(every))

@@ -15,7 +15,7 @@ from transformers.pytorch_utils import Conv1D
 from compress.bundle import Bundle, matches
 from compress.config import InputError
 from compress.layers import matrix
-from compress.methods.architectures import Layer, architecture_of, layers_of
+from compress.methods.architectures import Layer, architecture_of, separate_layers
 from compress.methods.importance import Part, Structures, allocated, most_important
 from compress.methods.prune_graph import outputs_group, parts_of, trace
 from compress.methods.scoring import scores
@@ -29,7 +29,7 @@ STEP = 8  # widths that are a multiple of 8 keep vector kernels full
 def feed_forward(bundle: Bundle, config: Prune) -> Bundle:
     """The bundle with `fraction` of every chosen layer's feed-forward neurons removed, the same width in all."""
     model = bundle.model
-    every = layers_of(model, "prune feed_forward")
+    every = separate_layers(model, "prune feed_forward")
     chosen = [layer for layer in every if matches(layer.child(layer.architecture.ffn_in[0]), config)]
     if not chosen:
         first = every[0].child(every[0].architecture.ffn_in[0])
@@ -71,6 +71,7 @@ def hidden(bundle: Bundle, config: Prune) -> Bundle:
         )
     model = bundle.model
     names = architecture_of(model, "prune hidden")
+    layers = separate_layers(model, "prune hidden")
     graph = trace(model)
     root = model.get_input_embeddings()
     root = getattr(root, "projection", root)  # a ViT's patches come out of a convolution inside
@@ -86,7 +87,7 @@ def hidden(bundle: Bundle, config: Prune) -> Bundle:
     _remove(graph, root, width, most_important(score, target).tolist())
     model.tie_weights()  # the cut made the two sides of a tied embedding separate
     if names.hidden:
-        model.config.head_dim = layers_of(model, "prune hidden")[0].get(names.attention).head_dim
+        model.config.head_dim = layers[0].get(names.attention).head_dim
         setattr(model.config, names.hidden, target)
     note = f"prune: hidden width {width} -> {target} ({1 - _count(model) / total:.1%} of all parameters)"
     return bundle.changed(model, shape_changes(before, model), note)

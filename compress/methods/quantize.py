@@ -13,7 +13,7 @@ import torch
 from torch import nn
 from transformers.pytorch_utils import Conv1D
 
-from compress.bundle import Bundle, swap
+from compress.bundle import Bundle
 from compress.config import InputError
 from compress.devices import capability
 from compress.formats import Row, choose
@@ -25,6 +25,7 @@ from compress.methods.capture import Inputs, walk
 from compress.methods.smoothing import smoothed
 from compress.packing import backend_of, grouped
 from compress.progress import track
+from compress.sharing import swap
 from compress.steps import Quantize
 
 
