@@ -89,6 +89,7 @@ def judge(answer: Mapping[str, Any], references: Sequence[Spec], job: Job) -> tu
     judged_by, remark = without_straw_man(judged_by)
     notes = [remark] if remark else []
     notes += [f"the reference {name} could not be measured: {error}" for name, error in missing.items()]
+    notes += list(dict.fromkeys(entry["remark"] for entry in raw.values() if entry.get("remark")))
     notes += [answer["in_turn"]] if answer.get("in_turn") else []
     meter = answer["meter"]
     if meter.get("source") == "nvml":

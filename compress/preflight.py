@@ -7,6 +7,7 @@ from typing import Any
 from compress import metrics
 from compress.config import InputError
 from compress.errors import gathered
+from compress.progress import say
 from compress.recipe import Recipe
 from compress.steps import Layers, LowRank
 from compress.workloads import Workload, source, task_of
@@ -31,6 +32,7 @@ def check(recipes: Sequence[Recipe], found: source.Source) -> None:
     def test_split() -> None:
         examples = source.load_examples(found, "test", processor, config)
         source.check(found, skeleton, processor, examples)
+        _state(found, examples.info.description)
         _refuse(_student_problems(recipes, found, processor, config, examples))
 
     def train_split() -> None:
@@ -48,6 +50,14 @@ def check(recipes: Sequence[Recipe], found: source.Source) -> None:
             *([train_split] if learning else []),
         ]
     )
+
+
+def _state(found: source.Source, remark: str) -> None:
+    """Say what of the data was detected, not written: dialects of files, and labels that count by their order."""
+    for name, dialect in found.resolved.get("dataset_dialects", {}).items():
+        say(f"  {name}: {dialect}")
+    if remark:
+        say(f"  {remark}")
 
 
 def _refuse(problems: Iterable[str]) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from compress.config import InputError
 from compress.workloads import TASKS
-from compress.workloads.tables import split_files
+from compress.workloads.files import holds
 from compress.workloads.template import FIRST, TESTS, check_place, check_task, detected
 from compress.workloads.template import init as template
 
@@ -102,7 +102,7 @@ def _models() -> str | None:
 
 
 def _data() -> str | None:
-    return next((str(p) for p in _folders() if any(split_files(p, split) for split in TESTS)), None)
+    return next((str(p) for p in _folders() if any(holds(p, split) for split in TESTS)), None)
 
 
 def _folders() -> Iterable[Path]:

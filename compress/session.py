@@ -45,6 +45,8 @@ class Measured:
     batch_size: int = 0
     order: str = ""
     batch_sensitivity: float | None = None
+    remark: str = ""
+    """What a reader should know of how the examples' labels were found."""
     parameters: int | None = None
     nonzero: int | None = None
     weight_bytes: int | None = None
@@ -161,6 +163,7 @@ def _evaluate(shelf: Shelf, spec: Spec, job: Job, measured: Measured) -> Any:
         return accuracy.evaluate(runner.model, task, examples, runner.processor, job.devices[0], size, spec.name)
 
     start = time.monotonic()
+    measured.remark = examples.info.description
     evaluation = evaluate(batch_size)
     measured.outcomes = {key: list(values) for key, values in evaluation.outcomes.items()}
     measured.finite, measured.batch_size, measured.order = evaluation.finite, batch_size, evaluation.order

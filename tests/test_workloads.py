@@ -13,7 +13,7 @@ import datasets
 import pytest
 
 from compress.config import InputError, parse_yaml
-from compress.workloads import Dataset, Workload, names, source, tables, template
+from compress.workloads import Dataset, Workload, files, names, source, tables, template
 from tests.helpers import ROOT, assets, bert, sentences, tokenizer, write_workload
 
 Make = Callable[..., Workload]
@@ -129,11 +129,11 @@ def test_labels_may_be_the_models_own_names(folder: Path) -> None:
 
 
 def test_names_decide_where_data_and_model_number_them_differently(folder: Path) -> None:
-    from compress.workloads.labels import label_ids
+    from compress.workloads import labels
 
     features = datasets.Features({"label": datasets.ClassLabel(names=["label_1", "label_0"])})
     raw = datasets.Dataset.from_dict({"label": [0, 0, 1]}, features=features)
-    assert label_ids(raw, "label", bert().config) == [1, 1, 0]
+    assert labels.read(raw, "label", bert().config).ids == [1, 1, 0]
 
 
 ROWS = {"text": ["a film", "the plot"], "label": [0, 1]}
@@ -364,7 +364,7 @@ def test_init_refuses_data_without_anything_to_judge_on(folder: Path) -> None:
 
 def test_split_names_never_match_longer_ones(tmp_path: Path) -> None:
     (tmp_path / "test-unlabelled.csv").write_text("text\na\n")
-    assert tables.split_files(tmp_path, "test") == []
+    assert files.split_files(tmp_path, "test") is None
 
 
 def test_the_real_minilm_is_found_in_its_three_half_precision_shards() -> None:

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Protocol
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 import recipes
 from compress.config import Config, InputError, check_name, parse_yaml, read_text, validate
@@ -34,11 +34,46 @@ class OperatingPoint(Config):
     """Language models: measure so many single-token steps after each text, over its cache; unset: the text itself."""
 
 
+class Csv(Config):
+    """How csv and tsv files are written: what is unset is detected from the whole file."""
+
+    separator: Annotated[str, Field(min_length=1, max_length=1)] | None = None
+    """Character between two fields; detected among comma, semicolon, tab and vertical bar."""
+    quoting: Literal["double", "backslash", "none"] | None = None
+    """How a quote inside a quoted field is written: doubled or after a backslash; none: quotes are part of the text."""
+    encoding: str | None = None
+    """Encoding of the text, such as latin-1; detected: utf-8, and utf-16 or utf-32 with a byte order mark."""
+    columns: tuple[str, ...] | None = None
+    """Names of the columns of files without a header; unset: the first line names them."""
+
+    @field_validator("separator")
+    @classmethod
+    def _separator_separates(cls, value: str | None) -> str | None:
+        if value is not None and value in '\r\n"\\':
+            raise ValueError("expected one character that is neither a line end, a quote nor a backslash")
+        return value
+
+    @field_validator("encoding")
+    @classmethod
+    def _encoding_is_known(cls, value: str | None) -> str | None:
+        if value is not None:
+            try:
+                "a".encode(value)
+            except (LookupError, UnicodeError, ValueError, AttributeError):
+                raise ValueError("unknown encoding; expected a name such as utf-8, utf-16, latin-1, cp1252") from None
+        return value
+
+
+def _unset(value: object) -> bool:
+    """Whether a field is left out of what is stored: digests stay those of versions that did not know it."""
+    return value is None
+
+
 class Dataset(Config):
     """Where examples are and which columns hold what."""
 
-    path: str
-    """Hub id, a folder or a file (parquet, csv, tsv, jsonl, txt), or offline:NAME."""
+    path: Annotated[str, Field(min_length=1)]
+    """Hub id, a folder or a file (parquet, csv, tsv, jsonl, json, txt, also gzipped), or offline:NAME."""
     name: str | None = None
     """Configuration of a hub data set."""
     revision: str | None = None
@@ -53,8 +88,34 @@ class Dataset(Config):
     """Column of the second text of a pair."""
     label: str = "label"
     """Column of the class: a number, or a name that the model's configuration lists."""
+    labels: Literal["ids", "names"] | None = Field(default=None, exclude_if=_unset)
+    """Whether numbers in the label column are the model's class ids or its class names; needed where both fit."""
     image: str = "image"
-    """Column of the image."""
+    """Column of the image, or of its file name; `file_name` is taken where a table has no such column."""
+    csv: Csv | None = Field(default=None, exclude_if=_unset)
+    """How csv and tsv files are written; unset: detected."""
+
+    @field_validator("train", "test")
+    @classmethod
+    def _split_is_a_name(cls, value: str | None, info: ValidationInfo) -> str | None:
+        if value is not None and (problem := split_name_problem(value)):
+            raise ValueError(f"{problem}{'; no train split is written null' if info.field_name == 'train' else ''}")
+        return value
+
+    @model_validator(mode="after")
+    def _nothing_is_judged_on_its_own_training_data(self) -> "Dataset":
+        if self.train is not None and self.train == self.test:
+            raise ValueError(f"train and test are the same split {self.test!r}; expected two, or train: null")
+        return self
+
+
+def split_name_problem(name: str) -> str | None:
+    """Return why a split's name can be none, or None: it stays inside the data's folder."""
+    if not name.strip() or name != name.strip() or not name.isprintable():
+        return "expected the name of a split or of a file, without spaces around it"
+    if name.startswith(("/", "~")) or "\\" in name or {".", "..", ""} & set(name.removesuffix("/").split("/")):
+        return "expected the name of a split, or the path of a file relative to the data's folder"
+    return None
 
 
 class Workload(Config):
@@ -64,7 +125,7 @@ class Workload(Config):
     """Name of the results' folder; the file's name when loaded from one."""
     task: TaskName
     """What the model does."""
-    model: str
+    model: Annotated[str, Field(min_length=1)]
     """Hub id or folder of a saved transformers model, or offline:NAME."""
     revision: str | None = None
     """Commit of a hub model."""

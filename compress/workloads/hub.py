@@ -14,6 +14,7 @@ from typing import Literal
 
 from compress.config import InputError
 from compress.progress import say
+from compress.workloads.files import kind
 
 PATIENCE_S = 10
 
@@ -26,14 +27,7 @@ WAYS_OUT = (
 
 def is_id(value: str) -> bool:
     """Whether this could be a hub id: `name` or `owner/name`, and not the name of a file."""
-    return bool(ID.fullmatch(value)) and Path(value).suffix not in (
-        ".csv",
-        ".tsv",
-        ".jsonl",
-        ".json",
-        ".parquet",
-        ".txt",
-    )
+    return bool(ID.fullmatch(value)) and not kind(Path(value))
 
 
 class Unreachable(InputError):
@@ -92,3 +86,17 @@ def commit(repo: str, kind: Literal["model", "dataset"], revision: str | None) -
         except (OSError, errors.HfHubHTTPError) as error:
             raise InputError(f"{place}: the hub answered {type(error).__name__}; {WAYS_OUT}") from None
     raise InputError(f"{place}: has no {'config.json; it is no transformers model' if kind == 'model' else 'files'}")
+
+
+def download(repo: str, file: str, revision: str) -> Path:
+    """Return a file of a data set's repository, from the hub or its cache."""
+    from huggingface_hub import errors, hf_hub_download
+
+    try:
+        return Path(
+            hf_hub_download(repo, file, repo_type="dataset", revision=revision, local_files_only=not reachable())
+        )
+    except errors.LocalEntryNotFoundError:
+        raise Unreachable(f"{file} of dataset {repo}") from None
+    except errors.EntryNotFoundError:
+        raise InputError(f"dataset {repo}: has no file {file}; set dataset.train and dataset.test") from None

@@ -1,14 +1,15 @@
 """Image classification: one image column, one class per example. Pixels are computed by the model's processor."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
 from compress.config import InputError
-from compress.workloads import OperatingPoint, Workload
-from compress.workloads.labels import label_ids, require_column
+from compress.workloads import OperatingPoint, Workload, images
+from compress.workloads import labels as class_labels
+from compress.workloads.labels import require_column
 from compress.workloads.text_classification import class_problems, outcomes
 
 if TYPE_CHECKING:
@@ -29,6 +30,10 @@ def load_processor(location: str, **options: Any) -> Any:
 def check(model: Any, processor: Any, examples: "datasets.Dataset", workload: Workload) -> list[str]:
     """What is wrong with this model on these examples, one sentence each."""
     problems = class_problems(model)
+    try:
+        images.check_pixels(_undecoded(examples.with_format(None), workload.dataset.image), workload.dataset.image)
+    except InputError as error:
+        return [*problems, *error.problems]
     shape = list(np.shape(examples[0]["pixel_values"]))
     channels, size = getattr(model.config, "num_channels", None), getattr(model.config, "image_size", None)
     if channels is not None and shape[0] != channels:
@@ -47,35 +52,30 @@ def prepare(raw: "datasets.Dataset", processor: Any, workload: Workload, config:
 
     column = workload.dataset.image
     require_column(raw, column, "image")
-    labels = label_ids(raw, workload.dataset.label, config)
-    _check_images(raw, column)
-    pictures = raw.select_columns([column]).add_column("labels", labels, feature=datasets.Value("int64"))
+    labels = class_labels.read(raw, workload.dataset.label, config, workload.dataset.labels)
+    if isinstance(raw.features[column], datasets.Image):
+        raw = raw.cast_column(column, datasets.Image(decode=False))
+    images.check_headers(_undecoded(raw, column), column)
+    pictures = raw.select_columns([column]).add_column("labels", labels.ids, feature=datasets.Value("int64"))
+
+    pictures.info.description = labels.note
 
     def pixels(rows: dict[str, list[Any]]) -> dict[str, list[Any]]:
         others = {name: values for name, values in rows.items() if name != column}
-        return {"pixel_values": [_pixels(image, processor) for image in rows[column]], **others}
+        decoded = (images.decode(value, images.placed(value, column)) for value in rows[column])
+        return {"pixel_values": [_pixels(image, processor) for image in decoded], **others}
 
     return pictures.with_transform(pixels)
 
 
-def _check_images(raw: "datasets.Dataset", column: str) -> None:
-    """Raises InputError for a row without an image, without decoding any."""
-    import datasets
-
-    if isinstance(raw.features[column], datasets.Image):
-        undecoded = raw.cast_column(column, datasets.Image(decode=False))
-        rows = (None if image is None or not any(image.values()) else image for image in undecoded[column])
-    else:
-        rows = raw[column]
-    for row, image in enumerate(rows):
-        if not isinstance(image, dict) or not {"bytes", "path"} <= set(image):
-            what = "null" if image is None else f"a {type(image).__name__}"
-            raise InputError(f"image column {column!r}: row {row} is {what}; expected an image in every row")
+def _undecoded(examples: "datasets.Dataset", column: str) -> Iterator[Any]:
+    """The pictures' files, one after the other: those of a whole split would fill the memory."""
+    return (example[column] for example in examples.select_columns([column]))
 
 
 def _pixels(image: Any, processor: Any) -> np.ndarray[Any, np.dtype[np.float32]]:
-    """One image as the model's processor makes it: [channels, height, width]."""
-    values = processor(images=image.convert("RGB"), return_tensors="np")["pixel_values"][0]
+    """One RGB image as the model's processor makes it: [channels, height, width]."""
+    values = processor(images=image, return_tensors="np")["pixel_values"][0]
     return np.asarray(values, dtype=np.float32)
 
 

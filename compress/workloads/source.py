@@ -64,6 +64,7 @@ def resolve(workload: Workload) -> Source:
         raise InputError(dict.fromkeys(problems))  # both parts of one offline workload fail with the same sentence
     model, model_revision, model_content = found["model"]
     data, data_revision, data_content = found["dataset"]
+    read_as = {} if data_revision else _dialects(workload, Path(data))
     settings = workload.model_dump(mode="json", exclude={"name": True, "model": True, "dataset": {"path"}})
     return Source(
         workload=workload,
@@ -77,6 +78,7 @@ def resolve(workload: Workload) -> Source:
             "dataset": data,
             "dataset_revision": data_revision,
             "dataset_content": data_content,
+            **({"dataset_dialects": read_as} if read_as else {}),
         },
     )
 
@@ -153,6 +155,16 @@ def _data_problems(path: Path, workload: Workload) -> list[str]:
     from compress.workloads.tables import location_problems
 
     return location_problems(path, workload)
+
+
+def _dialects(workload: Workload, path: Path) -> dict[str, str]:
+    """How the test split's csv and tsv files are read: so far detected, and part of the result."""
+    from compress.workloads.tables import dialects
+
+    try:
+        return dialects(path, workload.dataset)
+    except InputError as error:
+        raise InputError([f"{workload.name} dataset {path}: {problem}" for problem in error.problems]) from None
 
 
 def load_processor(source: Source) -> Any:

@@ -1,59 +1,83 @@
-"""Raw examples of a split: parquet, csv, tsv, jsonl and txt files, folders of them, image folders, and the hub.
+"""Raw examples of a split: parquet, csv, tsv, jsonl, json and txt files, folders of them, pictures, and the hub.
 
-A split is a file in the folder (`test: dev.tsv`), or a name: then `dev.csv`, `dev-*.parquet`, `data/dev-*.parquet` or
-`dev/` are looked for, as on the hub. A single file holds the test split and nothing else.
+A split is a file in the folder (`test: dev.tsv`), or a name, by the rules of `files`. A single file holds the test
+split and nothing else.
 """
 
+import filecmp
 import glob
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from compress.config import InputError
-from compress.workloads import Workload
+from compress.workloads import Dataset, Workload, delimited, image_folders
+from compress.workloads.files import KINDS, SplitFiles, kind, split_files, unknown_kind
+from compress.workloads.readers import one_line, parquet_rows, read_files
 
 if TYPE_CHECKING:
     import datasets
 
     from compress.workloads.source import Source, Split
 
-LOADERS: dict[str, tuple[str, dict[str, Any]]] = {
-    ".parquet": ("parquet", {}),
-    ".csv": ("csv", {}),
-    ".tsv": ("csv", {"sep": "\t"}),
-    ".jsonl": ("json", {}),
-    ".json": ("json", {}),
-    ".txt": ("text", {"sample_by": "document"}),
-}
-IMAGES = (".png", ".jpg", ".jpeg", ".bmp", ".webp")
-
 
 def location_problems(path: Path, workload: Workload) -> list[str]:
     """What is wrong with a folder or file of data, before any of it is read."""
-    place = f"{workload.name} dataset {path}"
+    place, spec = f"{workload.name} dataset {path}", workload.dataset
     if path.is_file():
-        if path.suffix not in LOADERS:
-            return [
-                f"{place}: files of kind {path.suffix or '(no suffix)'} are not read; expected {', '.join(LOADERS)}"
-            ]
+        return [] if kind(path) else [f"{place}: {unknown_kind(path)}"]
+    try:
+        test = split_files(path, spec.test)
+        train = None if spec.train is None else split_files(path, spec.train)
+    except InputError as error:
+        return [f"{workload.name} dataset {problem}" for problem in error.problems]
+    if test is None:
+        return [f"{place}: no test split {spec.test!r}; {_there_is(path)}"]
+    if test.pictures and workload.task != "image-classification":
+        return [f"{place}: the test split holds pictures; {workload.task} reads {', '.join(KINDS)}"]
+    if train is not None and (same := _same(test, train)):
+        return [
+            f"{place}: train and test are the same data ({same[0].name}, {same[1].name}); expected a test split "
+            "that no step learns from: split the data, or set dataset.train to null"
+        ]
+    return []
+
+
+def _same(test: SplitFiles, train: SplitFiles) -> tuple[Path, Path] | None:
+    """Return a file of either split where both are one file, or equal in every byte; None where there is no such."""
+    for path in sorted(test.all):
+        if path in train.all:
+            return path, path
+    if len(test.tables) != len(train.tables) or test.pictures or train.pictures:
+        return None
+    pairs = list(zip(test.tables, train.tables, strict=True))
+    same = pairs and all(a.stat().st_size == b.stat().st_size and filecmp.cmp(a, b, shallow=False) for a, b in pairs)
+    return pairs[0] if same and pairs[0][0].stat().st_size else None
+
+
+def dialects(path: Path, spec: Dataset) -> dict[str, str]:
+    """Return the dialect of each csv and tsv file of the test split, in words."""
+    if path.is_file():
+        files: tuple[Path, ...] = (path,)
+    else:
+        found = split_files(path, spec.test)
+        files = found.tables if found else ()
+    tables = {file.name: delimited.read(file, spec.csv) for file in files if kind(file) in delimited.SEPARATORS}
+    return {name: f"{len(table.rows)} rows, {table.dialect}" for name, table in tables.items()}
+
+
+def columns(path: Path, split: str) -> list[str]:
+    """Return the column names of a file, or of a split in a folder, as a run reads them."""
+    found = SplitFiles((path,)) if path.is_file() else split_files(path, split)
+    if found is None:
         return []
-    if not split_files(path, workload.dataset.test):
-        return [f"{place}: no test split {workload.dataset.test!r}; {_there_is(path)}"]
-    return []
-
-
-def split_files(folder: Path, split: str) -> list[Path]:
-    """Files of a split in a folder, sorted; empty when there are none."""
-    if (folder / split).is_file():
-        return [folder / split]
-    for parent in (folder, folder / "data"):
-        for suffix in LOADERS:
-            named = sorted([*parent.glob(f"{split}{suffix}"), *parent.glob(f"{split}-[0-9]*{suffix}")])
-            if named:
-                return named
-        inside = sorted(p for p in (parent / split).rglob("*") if p.is_file() and not p.name.startswith("."))
-        if inside:
-            return inside
-    return []
+    if not found.tables:
+        return ["image", "label"]
+    first = found.tables[0]
+    return (
+        parquet_rows(first)[1]
+        if kind(first) == ".parquet"
+        else list(read_files([first], Dataset(path=str(path))).column_names)
+    )
 
 
 def load(source: "Source", split: "Split") -> "datasets.Dataset":
@@ -66,101 +90,59 @@ def load(source: "Source", split: "Split") -> "datasets.Dataset":
         raise InputError(
             f"{place}: the workload names no train split; steps that calibrate or train need dataset.train{beside}"
         )
-    if source.resolved["dataset_revision"]:
-        raw = _from_hub(source, name, place)
-    else:
-        path = Path(source.dataset)
-        if path.is_file():
-            if split == "train":
-                raise InputError(
-                    f"{place}: a single file is the test split, and nothing trains on that; "
-                    "put train and test files into one folder and give the folder"
-                )
-            files = [path]
-        else:
-            files = split_files(path, name)
-        if not files:
-            raise InputError(f"{place}: no {split} split {name!r}; {_there_is(path)}")
-        raw = _from_files(files, place)
-        if source.workload.task == "image-classification":
-            raw = _opened(raw, spec.image, files[0].parent, path, place)
+    try:
+        raw = _from_hub(source, name) if source.resolved["dataset_revision"] else _local(source, split, name)
+    except InputError as error:
+        raise InputError([f"{place}: {problem}" for problem in error.problems]) from None
     if len(raw) == 0:
         raise InputError(f"{place}: the {split} split {name!r} is empty; expected at least one example")
     return raw
 
 
-def _from_files(files: list[Path], place: str) -> "datasets.Dataset":
-    import datasets
-
-    suffix = files[0].suffix.lower()
-    if suffix in IMAGES:
-        root = files[0].parent.parent
-        return datasets.load_dataset("imagefolder", data_dir=str(root), split="train", drop_labels=False)
-    if suffix not in LOADERS:
-        raise InputError(
-            f"{place}: files of kind {suffix or '(no suffix)'} are not read; expected {', '.join(LOADERS)}"
-        )
-    if sum(file.stat().st_size for file in files) == 0:
-        raise InputError(f"{place}: {files[0].name} is empty; expected at least one example")
-    builder, options = LOADERS[suffix]
-    try:
-        return datasets.load_dataset(
-            builder, data_files=[glob.escape(str(file)) for file in files], split="train", **options
-        )
-    except (OSError, ValueError, datasets.exceptions.DatasetsError) as error:
-        cause = error.__cause__ or error
-        if "corresponds to no data" in str(cause):  # a file with columns and no rows
-            raise InputError(f"{place}: {files[0].name} is empty; expected at least one example") from None
-        raise InputError(f"{place}: {files[0].name} cannot be read as {suffix[1:]} ({_one_line(cause)})") from None
-
-
-def _opened(raw: "datasets.Dataset", column: str, folder: Path, root: Path, place: str) -> "datasets.Dataset":
-    """With images in a column of file names, which are relative to the table's folder.
-
-    They must lie in the data's folder: its content is what tells one data set from another.
-    """
-    import datasets
-
-    if column not in raw.column_names:
-        return raw
-    if getattr(raw.features[column], "dtype", None) not in ("string", "large_string"):
-        return raw
-    if root.is_file():
-        raise InputError(f"{place}: names image files; give the folder that holds table and images as dataset.path")
-    names = raw[column]
-    for row, name in enumerate(names):
-        if not name or not (folder / name).is_file():
-            raise InputError(f"{place}: row {row} of column {column!r}: no image file {name!r} in {folder}")
-        if not (folder / name).resolve().is_relative_to(root.resolve()):
+def _local(source: "Source", split: "Split", name: str) -> "datasets.Dataset":
+    path, spec = Path(source.dataset), source.workload.dataset
+    if path.is_file():
+        if split == "train":
             raise InputError(
-                f"{place}: row {row} of column {column!r}: {name!r} lies outside of {root}; move it inside"
+                "a single file is the test split, and nothing trains on that; "
+                "put train and test files into one folder and give the folder"
             )
-    opened = [str(folder / name) for name in names]
-    others = raw.remove_columns([column])
-    return others.add_column(column, opened).cast_column(column, datasets.Image())
+        found: SplitFiles | None = SplitFiles((path,))
+    else:
+        found = split_files(path, name)
+    if found is None:
+        raise InputError(f"no {split} split {name!r}; {_there_is(path)}")
+    if not found.tables:
+        return image_folders.by_class(found, spec)
+    raw = read_files(list(found.tables), spec)
+    return image_folders.by_table(raw, found, path, spec) if source.workload.task == "image-classification" else raw
 
 
-def _from_hub(source: "Source", name: str, place: str) -> "datasets.Dataset":
+def _from_hub(source: "Source", name: str) -> "datasets.Dataset":
     import datasets
 
-    from compress.workloads.hub import WAYS_OUT
+    from compress.workloads import hub
 
     spec = source.workload.dataset
     revision = source.resolved["dataset_revision"]
+    parts = {part.partition("[")[0].strip() for part in name.split("+")}
+    if name == spec.test and parts & {"all", spec.train}:
+        raise InputError(f"split {name!r} holds the train split; expected a test split that no step learns from")
     try:
-        if Path(name).suffix in LOADERS:  # files of the repository: only they are downloaded
+        file_kind = kind(Path(name))
+        if file_kind and file_kind != ".parquet" and glob.escape(name) == name:
+            return read_files([hub.download(source.dataset, name, revision)], spec)
+        if file_kind:  # files of the repository: only they are downloaded
             return datasets.load_dataset(source.dataset, data_files={"it": name}, revision=revision, split="it")
         return datasets.load_dataset(source.dataset, spec.name, revision=revision, split=name)
+    except InputError:
+        raise
     except (OSError, ValueError, datasets.exceptions.DatasetsError) as error:
-        raise InputError(f"{place}: split {name!r} cannot be loaded ({_one_line(error)}); {WAYS_OUT}") from None
+        raise InputError(f"split {name!r} cannot be loaded ({one_line(error)}); {hub.WAYS_OUT}") from None
 
 
 def _there_is(folder: Path) -> str:
     """What the folder holds instead, for an error."""
-    names = sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.suffix in LOADERS)
+    names = sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*") if kind(p) and p.is_file())
     listed = ", ".join(names[:6]) + (" ..." if len(names) > 6 else "")
     return f"the folder holds {listed or 'no data files'}; set dataset.train and dataset.test to splits or files of it"
-
-
-def _one_line(error: BaseException) -> str:
-    return " ".join(f"{type(error).__name__}: {error}".split())[:200]

@@ -1,15 +1,14 @@
 """A first workload file for one's own model and data: `compress init`. Columns and splits are detected, and said."""
 
-import csv
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from compress.config import InputError
 from compress.workloads import TASKS
+from compress.workloads.files import KINDS, kind, split_files, unknown_kind
 from compress.workloads.hub import is_id
-from compress.workloads.tables import LOADERS, split_files
+from compress.workloads.tables import columns
 
 TEXTS = ("text", "sentence", "sentence1", "premise", "question", "content", "review", "document", "body")
 PAIRS = ("text_pair", "sentence2", "hypothesis", "question2", "context")
@@ -84,40 +83,27 @@ def _fields(task: str) -> list[tuple[str, tuple[str, ...]]]:
 def _splits(path: Path) -> tuple[str | None, str, Sequence[str]]:
     """(train split, test split, columns) of a folder or a file."""
     if path.is_file():
-        if path.suffix not in LOADERS:
-            raise InputError(
-                f"{path}: files of kind {path.suffix or '(no suffix)'} are not read; expected {', '.join(LOADERS)}"
-            )
-        return None, "test", _columns(path)
+        if not kind(path):
+            raise InputError(f"{path}: {unknown_kind(path)}")
+        return None, "test", _columns(path, "test")
     test = next((name for name in TESTS if split_files(path, name)), None)
     if test is None:
         raise InputError(
-            f"{path}: no split to judge on; expected files named {', '.join(TESTS)} ({', '.join(LOADERS)})"
+            f"{path}: no split to judge on; expected files ({', '.join(KINDS)}) or folders named {', '.join(TESTS)}"
         )
     train = "train" if split_files(path, "train") else None
     # a GLUE-like test split hides its labels: validation is the one to judge on
     if train and test == "test" and split_files(path, "validation"):
         test = "validation"
-    return train, test, _columns(split_files(path, test)[0])
+    return train, test, _columns(path, test)
 
 
-def _columns(file: Path) -> Sequence[str]:
-    """Column names of a data file, read from its head."""
+def _columns(path: Path, split: str) -> Sequence[str]:
+    """Column names of the split to judge on, as a run reads them."""
     try:
-        if file.suffix == ".parquet":
-            import pyarrow.parquet as pq
-
-            return list(pq.read_schema(file).names)
-        if file.suffix in (".csv", ".tsv"):
-            with file.open(newline="", encoding="utf-8") as stream:
-                return next(csv.reader(stream, delimiter="\t" if file.suffix == ".tsv" else ","), [])
-        if file.suffix == ".jsonl":
-            with file.open(encoding="utf-8") as stream:
-                first: Any = json.loads(stream.readline() or "{}")
-            return list(first) if isinstance(first, dict) else []
-    except (OSError, ValueError) as error:
-        raise InputError(f"{file}: cannot be read ({error})") from None
-    return ["text"] if file.suffix == ".txt" else ["image", "label"] if file.suffix not in LOADERS else []
+        return columns(path, split)
+    except InputError as error:
+        raise InputError([f"{path}: {problem}" for problem in error.problems]) from None
 
 
 def _max_length(model: Path) -> int:

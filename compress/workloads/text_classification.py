@@ -13,7 +13,8 @@ import torch
 
 from compress.config import InputError
 from compress.workloads import Batch, OperatingPoint, Workload
-from compress.workloads.labels import label_ids, require_column
+from compress.workloads import labels as class_labels
+from compress.workloads.labels import require_column
 from compress.workloads.packing import packed
 
 if TYPE_CHECKING:
@@ -87,12 +88,13 @@ def prepare(raw: "datasets.Dataset", processor: Any, workload: Workload, config:
     spec = workload.dataset
     texts = text_column(raw, spec.text, "text")
     pairs = text_column(raw, spec.text_pair, "text_pair") if spec.text_pair else None
-    columns: dict[str, Any] = {"text": texts, "labels": label_ids(raw, spec.label, config)}
+    labels = class_labels.read(raw, spec.label, config, spec.labels)
+    columns: dict[str, Any] = {"text": texts, "labels": labels.ids}
     if pairs is not None:
         columns["text_pair"] = pairs
     encoded = processor(texts, pairs, truncation=True, max_length=workload.max_length)
     columns |= {name: encoded[name] for name in INPUTS if name in encoded}
-    return datasets.Dataset.from_dict(columns)
+    return datasets.Dataset.from_dict(columns, info=datasets.DatasetInfo(description=labels.note))
 
 
 def text_column(raw: "datasets.Dataset", column: str, what: str) -> list[str]:
