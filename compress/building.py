@@ -44,7 +44,7 @@ def build(planned: Planned, options: Options, machine: Machine, meter: Meter | A
     ):
         manifest = _kept(planned, options)
         if manifest is None:
-            if options.fresh:
+            if options.rebuild:
                 shutil.rmtree(planned.work, ignore_errors=True)
             for part in folder.parent.glob(f".{folder.name}.*.part"):  # what a run killed while saving left
                 shutil.rmtree(part, ignore_errors=True)
@@ -70,7 +70,7 @@ def _kept(planned: Planned, options: Options) -> "Manifest | None":
     """The manifest of the artifact on disk, when it is whole and what this recipe makes."""
     from compress import artifact
 
-    if options.fresh or not planned.folder.exists():
+    if options.rebuild or not planned.folder.exists():
         return None
     try:
         manifest = artifact.verify(planned.folder)

@@ -58,6 +58,7 @@ class Comparison:
 def compare(recipes: Sequence[Recipe], options: Options) -> Comparison:
     """Runs two recipes in one session, or takes the session that both results stand from.
 
+    Results of two sessions are measured again, together, of the artifacts that are there.
     Raises InputError when they are not two, and RecipeFailed when one of them fails.
     """
     if len(recipes) != 2 or recipes[0].name == recipes[1].name:

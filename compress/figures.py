@@ -63,7 +63,9 @@ def accuracy(raw: Raw, name: str) -> Accuracy:
 
 
 def _evaluation(runner: Mapping[str, Any]) -> Evaluation:
-    return Evaluation(runner["outcomes"], runner["finite"], runner["batch_size"], runner["order"])
+    return Evaluation(
+        runner["outcomes"], runner["finite"], runner["batch_size"], runner["order"], runner.get("outputs")
+    )
 
 
 def points(raw: Raw, name: str) -> tuple[Point, ...]:

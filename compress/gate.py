@@ -15,12 +15,13 @@ from dataclasses import dataclass
 from statistics import NormalDist
 from typing import Literal
 
-from compress import odds, stats
+from compress import loss as losses
+from compress import stats
 from compress.config import InputError
 from compress.pareto import identity
 from compress.result import Accuracy, Result
 from compress.stats import Estimate
-from compress.verdict import IN_POINTS, MEASURED, Axis
+from compress.verdict import MEASURED, Axis
 
 State = Literal["fine", "perhaps worse", "WORSE", "MISSING", "UNKNOWN", "new"]
 FAILING: frozenset[State] = frozenset({"WORSE", "MISSING", "UNKNOWN"})
@@ -34,8 +35,8 @@ class Limits:
     energy: float | None = None
     """Growth of energy: 0.03 is 3 %."""
     latency: float | None = None
-    loss: tuple[float, str] | None = None
-    """Of the metric, in `points` or `percent`, as `odds.loss` reads it."""
+    loss: losses.Limit | None = None
+    """Of the metric, in `points` or `percent`, as `loss.asked` reads it."""
 
     @property
     def count(self) -> int:
@@ -61,7 +62,7 @@ class Check:
 
 def growth(text: str, option: str) -> float:
     """0.03 of `+3%` or `3%`. Raises InputError for anything else."""
-    value = odds.hundredths(text, "%")
+    value = losses.hundredths(text, "%")
     if value is None:
         raise InputError(f"{option} {text}: expected percent from 0 on, such as +3%")
     return value
@@ -110,16 +111,18 @@ def _compared(after: Result, before: Result, limits: Limits, family: int) -> lis
     if after.error is not None:
         said = after.error.splitlines()[0] if after.error else "without a message"
         return [Check(workload, name, "result", "WORSE", f"failed: {said}")]
-    broken = [r.verdict is not None and r.verdict.word == "BROKEN" for r in (after, before)]
-    if broken == [True, False]:
+    words = [r.verdict.word if r.verdict is not None else None for r in (after, before)]
+    if words[0] == "BROKEN" and words[1] != "BROKEN":
         return [Check(workload, name, "result", "WORSE", "BROKEN, and was not")]
+    if words[0] == "NO VERDICT" and words[1] != "NO VERDICT":
+        return [Check(workload, name, "result", "UNKNOWN", after.verdict.sentence if after.verdict else "")]
     found = []
     for axis, limit in (("energy", limits.energy), ("latency", limits.latency)):
         if limit is not None:
             state, said = _cost(after, before, axis, limit, family)  # type: ignore[arg-type]
             found.append(Check(workload, name, axis, state, said))
     if limits.loss is not None:
-        state, said = _loss(after.accuracy, before.accuracy, *limits.loss, family)
+        state, said = _loss(after.accuracy, before.accuracy, limits.loss, family)
         found.append(Check(workload, name, after.accuracy.metric if after.accuracy else "accuracy", state, said))
     return found
 
@@ -139,44 +142,37 @@ def _cost(after: Result, before: Result, axis: Axis, limit: float, family: int) 
             return "UNKNOWN", f"{axis} is not known {when}: {why}; look at latency instead (--max-latency)"
         if axis == "energy" and ratio.grade == "D":
             return "UNKNOWN", f"energy is of grade D {when}: {'; '.join(point.grade_reasons) or 'not told why'}"
+        if not 0 < cost.value < math.inf:
+            return "UNKNOWN", f"the ratio of {axis} is {cost.value} {when}; run the recipe again"
         ratios.append(stats.at_confidence(cost, 1 - (1 - SURE) / family))
     worse = _less_one(stats.quotient(*ratios))
     said = f"{axis} {worse.value:+.1%} ({worse.low:+.1%} to {worse.high:+.1%}), at most {limit:+.1%}"
     return _state(worse, limit), said
 
 
-def _loss(after: Accuracy | None, before: Accuracy | None, limit: float, unit: str, family: int) -> tuple[State, str]:
+def _loss(after: Accuracy | None, before: Accuracy | None, limit: losses.Limit, family: int) -> tuple[State, str]:
     """How much of the metric is lost: on the same examples where both say which they got right."""
-    if after is None or before is None or after.metric != before.metric:
+    if after is None or before is None or not _alike(after, before):
         return "UNKNOWN", "the metric is not the baseline's"
-    wanted = "points" if after.metric in IN_POINTS else "percent"
-    if unit != wanted:
-        return "UNKNOWN", f"{after.metric} is compared in {wanted}, not in {unit}; change --max-loss"
-    lost = _lost(after, before)
-    if lost is None:
-        return "UNKNOWN", "the baseline or this result says nothing of its difference to the reference"
+    most, unit = limit
+    misfit = losses.misfit(after, unit, "--max-loss")
+    if misfit is not None:
+        return "UNKNOWN", misfit
+    lost = losses.lost_since(after, before)
+    if isinstance(lost, str):
+        return "UNKNOWN", lost
     wider = NormalDist().inv_cdf(1 - (1 - SURE) / family / 2) / NormalDist().inv_cdf(0.5 + SURE / 2)
     low, high = lost.value - wider * (lost.value - lost.low), lost.value + wider * (lost.high - lost.value)
-    form = "points" if unit == "points" else "%"
-    said = f"{100 * lost.value:+.2f} {form} lost ({100 * low:+.2f} to {100 * high:+.2f}), at most {100 * limit:g}"
-    return _state(Estimate(lost.value, low, high, lost.n), limit), said
+    scale, _, form = losses.form(after)
+    interval = f"{scale * low:+.2f} to {scale * high:+.2f}" if lost.bounded else "no interval"
+    said = f"{scale * lost.value:+.2f} {form} lost ({interval}), at most {scale * most:g} {form}"
+    return _state(Estimate(lost.value, low, high, lost.n), most), f"{said}: {losses.meaning(limit, after)}"
 
 
-def _lost(after: Accuracy, before: Accuracy) -> Estimate | None:
-    """The loss with its 95 % interval: positive is worse."""
-    if after.right is not None and before.right is not None and after.estimate.n == before.estimate.n:
-        then, now = (
-            odds.unpacked(text, after.estimate.n).astype(float).tolist() for text in (before.right, after.right)
-        )
-        return stats.paired_difference(then, now, seed=0)
-    if after.delta is None or before.delta is None or not math.isfinite(after.delta.value):
-        return None
-    if after.metric in IN_POINTS:  # of independent draws of training, on the same examples: at most this wide
-        value = before.delta.value - after.delta.value
-        half = math.hypot(*((d.high - d.low) / 2 for d in (before.delta, after.delta)))
-        return Estimate(value, value - half, value + half, after.delta.n)
-    grown = [Estimate(1 + d.value, 1 + d.low, 1 + d.high, d.n) for d in (after.delta, before.delta)]
-    return _less_one(stats.quotient(*grown))
+def _alike(one: Accuracy, other: Accuracy) -> bool:
+    """Whether two values are of the same metric, in the same direction, unit and form."""
+    terms = [(a.metric, a.higher_is_better, a.unit, a.scale) for a in (one, other)]
+    return terms[0] == terms[1] and (None in (one.variant, other.variant) or one.variant == other.variant)
 
 
 def _less_one(ratio: Estimate) -> Estimate:
@@ -184,6 +180,8 @@ def _less_one(ratio: Estimate) -> Estimate:
 
 
 def _state(worse: Estimate, limit: float) -> State:
+    if not math.isfinite(worse.value):
+        return "UNKNOWN"
     if worse.low > limit:
         return "WORSE"
     return "perhaps worse" if worse.value > limit else "fine"

@@ -85,7 +85,7 @@ def run_all(recipes: Sequence[Recipe], options: Options) -> list[Result]:
     finished: dict[Path, Result] = {}
     by_workload: dict[str, list[Planned]] = {}
     for planned in plans:
-        before = None if options.fresh else standing(planned)
+        before = None if options.fresh or options.rebuild else standing(planned)
         if before is not None and not (options.keep and before.artifact is None):
             say(f"{planned.recipe.name} on {planned.found.workload.name}: unchanged, result stands")
             finished[planned.path] = before
@@ -156,7 +156,7 @@ def _run_group(group: Sequence[Planned], options: Options, machine: Machine, aga
                 sys.exit(1)  # the others wait for this one; the launcher ends them
     end_training()
     with locked(measuring_lock(), "another measurement is running on this machine; waiting for it to end") as waited:
-        if waited and not options.fresh and not again:  # it may have measured the same
+        if waited and not (options.fresh or options.rebuild or again):  # it may have measured the same
             others = {p.path: before for p in group if p.path in built and (before := standing(p)) is not None}
             finished |= others
             built = {path: item for path, item in built.items() if path not in others}

@@ -14,18 +14,20 @@ from typing import TypeVar
 
 import numpy as np
 
-from compress import stats
+from compress import loss, stats
 from compress.config import InputError
 from compress.pareto import Candidate, Table, candidates
-from compress.result import Point, Result, Word
+from compress.result import Point, Result, Unit, Word
 from compress.stats import Estimate
-from compress.verdict import IN_POINTS, cost_axis
+from compress.verdict import cost_axis
 
 RESAMPLES = 400
 SEED = 0
 MOST = 120  # of a table's rows: more are a search, not a family of comparisons, and dominance looks at every pair
 
 
+SETTLED = frozenset({"BROKEN", "NO VERDICT", "NO MEASURABLE DIFFERENCE"})
+"""Words that a wider interval of the cost cannot change."""
 T = TypeVar("T")
 
 
@@ -67,18 +69,21 @@ def _judged_by(result: Result, reference: str | None) -> Estimate | None:
 
 def word_among(word: Word, cost: Estimate | None) -> Word:
     """A verdict's word once its interval is adjusted for the table: a difference that it shows no more is none."""
-    if cost is None or word in ("BROKEN", "NO MEASURABLE DIFFERENCE"):
+    if cost is None or word in SETTLED:
         return word
     return "NO MEASURABLE DIFFERENCE" if cost.low <= 1 <= cost.high else word
 
 
 @_kept
 def front_odds(table: Table) -> dict[str, float]:
-    """Share of resamples in which nothing dominates a row, by name; empty where rounds are missing or rows too many."""
+    """Share of resamples in which nothing dominates a row, by name.
+
+    Empty where rows are too many, or the spread of a cost or a metric is not known: one round, one example.
+    """
     everyone = candidates(table.results, table.references, table.axis, table.reference)
     field = [c for c in everyone if c.name not in table.held]
     owners: dict[str, Result] = {r.name: r for r in table.results}
-    if not 0 < len(field) <= MOST:
+    if not 0 < len(field) <= MOST or not all(c.cost.bounded and c.quality.bounded for c in field):
         return {}
     generator = np.random.default_rng(SEED)
     draws: dict[str, np.ndarray] = {}
@@ -114,23 +119,17 @@ def _same_examples(table: Table, field: Sequence[Candidate], generator: np.rando
     if len(known) <= len(field) or len({n for _, n in known}) != 1:
         return None
     n = known[0][1]
-    right = np.array([unpacked(text, n) for text, _ in known], dtype=np.float64)  # [rows + 1, examples]
+    right = np.array([loss.unpacked(text, n) for text, _ in known], dtype=np.float64)  # [rows + 1, examples]
     means = np.empty((len(known), RESAMPLES))
     for i in range(RESAMPLES):
         means[:, i] = right @ np.bincount(generator.integers(0, n, n), minlength=n) / n
     return means[:-1] - means[-1]
 
 
-def unpacked(text: str, n: int) -> np.ndarray:
-    """The n bits of a hexadecimal number, lowest first."""
-    raw = np.frombuffer(int(text, 16).to_bytes((n + 7) // 8, "little"), dtype=np.uint8)
-    return np.unpackbits(raw, bitorder="little")[:n]
-
-
 def _drawn(quality: Estimate, generator: np.random.Generator) -> np.ndarray:
     """Draws from the normal distribution of an estimate's interval."""
     spread = (quality.high - quality.low) / (2 * 1.959963984540054)
-    return quality.value + (spread if math.isfinite(spread) else 0.0) * generator.standard_normal(RESAMPLES)
+    return quality.value + spread * generator.standard_normal(RESAMPLES)
 
 
 def _log_ratios(table: Table, owner: Result, name: str) -> list[float] | None:
@@ -166,30 +165,11 @@ class Within:
     confident: Candidate | None
 
 
-def hundredths(text: str, suffix: str) -> float | None:
-    """0.03 of `3%` or `+3%` where the suffix is `%`; None for anything else, also below 0 and without end."""
-    try:
-        value = float(text.strip().removesuffix(suffix)) / 100 if text.strip().endswith(suffix) else math.nan
-    except ValueError:
-        return None
-    return value if 0 <= value < math.inf else None
-
-
-def loss(text: str, option: str = "--within") -> tuple[float, str]:
-    """(0.01, points) of `1pt`, (0.02, percent) of `2%`. Raises InputError for anything else."""
-    for suffix, unit in (("pt", "points"), ("%", "percent")):
-        value = hundredths(text, suffix)
-        if value is not None:
-            return value, unit
-    raise InputError(f"{option} {text}: expected points such as 1pt, or percent such as 2% for perplexity")
-
-
-def cheapest_within(table: Table, most: float, unit: str) -> Within:
+def cheapest_within(table: Table, most: float, unit: Unit) -> Within:
     """The cheapest recipes of a table within `most` of its reference. Raises InputError when the unit does not fit."""
-    metric = next((r.accuracy.metric for r in table.results if r.accuracy), "accuracy")
-    wanted = "points" if metric in IN_POINTS else "percent"
-    if unit != wanted:
-        raise InputError(f"--within: {metric} is compared in {wanted}, not in {unit}")
+    misfits = {loss.misfit(r.accuracy, unit, "--within") for r in table.results if r.accuracy} - {None}
+    if misfits:
+        raise InputError(sorted(f"--within: {misfit}" for misfit in misfits))
     field = [c for c in candidates(table.results, (), table.axis, table.reference) if c.name not in table.held]
     by_cost = sorted(field, key=lambda c: (c.cost.value, c.name))
     return Within(
@@ -198,12 +178,14 @@ def cheapest_within(table: Table, most: float, unit: str) -> Within:
     )
 
 
-def answers(table: Table, most: float, unit: str, text: str) -> list[str]:
+def answers(table: Table, most: float, unit: Unit, text: str) -> list[str]:
     """Two sentences for people."""
     within = cheapest_within(table, most, unit)
-    n = next((r.accuracy.estimate.n for r in table.results if r.accuracy), 0)
+    accuracy = next((r.accuracy for r in table.results if r.accuracy), None)
+    n = 0 if accuracy is None else accuracy.estimate.n
     strict = "" if within.confident == within.estimated else f" ({n:,} examples are too few to be surer)"
     where = f"{table.newest.workload.get('name', 'workload')}, within {text} of {table.reference}"
+    where += "" if accuracy is None else f" ({loss.meaning((most, unit), accuracy)})"
 
     def said(found: Candidate | None) -> str:
         if found is None:

@@ -12,17 +12,19 @@ The references take part: a recipe that the dense model beats is not on the fron
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from compress.config import digest
+from compress.loss import lost, turned
 from compress.progress import say
 from compress.result import Accuracy, Grade, Point, Reference, Result
 from compress.result_files import read_all
 from compress.sessions import Disagreement, disagreements
+from compress.soundness import unsound_reference
 from compress.stats import Estimate
 from compress.verdict import MEASURED, Axis, breakeven, judged, point_cost, verdict
 
@@ -49,7 +51,7 @@ class Candidate:
     cost: Estimate
     """Ratio to the verdict's reference: below 1 is a saving."""
     quality: Estimate
-    """Difference of the metric to the reference, turned so that up is better."""
+    """The loss against the reference with its sign changed: up is better."""
     reference: bool = False
 
 
@@ -76,6 +78,8 @@ class Table:
     """Names that are kept off the front by their grade."""
     stale: tuple[Disagreement, ...] = ()
     """Older sessions that the newest one contradicts: their recipes are kept off the front too."""
+    unsound: str | None = None
+    """Why the reference does not do the task itself: then nothing is on the front."""
 
     @property
     def rows(self) -> tuple[Result | Reference, ...]:
@@ -85,7 +89,8 @@ class Table:
     @property
     def held(self) -> frozenset[str]:
         """Everything that is kept off the front."""
-        return frozenset(self.unranked).union(*(each.names for each in self.stale))
+        rows = frozenset(row.name for row in self.rows) if self.unsound else frozenset()
+        return rows.union(self.unranked, *(each.names for each in self.stale))
 
     @property
     def newest(self) -> Result:
@@ -228,22 +233,24 @@ def _table(results: Sequence[Result], failed: Sequence[Result], superseded: Sequ
     rows: tuple[Result | Reference, ...] = (*results, *references.values())
     unranked = {row.name for row in rows if axis == "energy" and not rankable(row, reference, least)}
     stale = disagreements(results, axis, reference)
-    held = unranked.union(*(each.names for each in stale))
-    field = [c for c in candidates(results, tuple(references.values()), axis, reference) if c.name not in held]
     costs = {r.name: cost.value for r in results if (cost := point_cost(r.headline, axis, reference)) is not None}
-    return Table(
+    costs = {name: cost for name, cost in costs.items() if math.isfinite(cost)}  # nan would have no place in the order
+    table = Table(
         results=tuple(sorted(results, key=lambda r: (costs.get(r.name, float("inf")), r.name))),
         failed=tuple(sorted(failed, key=lambda r: r.name)),
         references=tuple(references.values()),
         axis=axis,
         meter=source,
         reference=reference,
-        front=frozenset(c.name for c in undominated(field)),
+        front=frozenset(),
         superseded=tuple(sorted(set(superseded))),
         least=least,
         unranked=tuple(sorted(unranked)),
         stale=stale,
+        unsound=unsound_reference(references[reference].accuracy, reference) if reference else None,
     )
+    field = candidates(results, tuple(references.values()), axis, reference)
+    return replace(table, front=frozenset(c.name for c in undominated([c for c in field if c.name not in table.held])))
 
 
 def rankable(row: Result | Reference, reference: str | None, least: Grade) -> bool:
@@ -258,7 +265,7 @@ def rankable(row: Result | Reference, reference: str | None, least: Grade) -> bo
 def candidates(
     results: Iterable[Result], references: Iterable[Reference], axis: Axis, reference: str | None
 ) -> list[Candidate]:
-    """Everything that competes for the front: neither broken nor failed, with a cost and a difference of accuracy."""
+    """Everything that competes for the front: neither broken nor failed, with a known cost and loss."""
     field = []
     for result in results:
         broken = result.verdict is not None and result.verdict.word == "BROKEN"
@@ -277,8 +284,7 @@ def candidates(
 def _candidate(
     name: str, point: Point | None, accuracy: Accuracy, axis: Axis, reference: str | None, *, is_reference: bool = False
 ) -> Candidate | None:
-    cost, delta = point_cost(point, axis, reference), accuracy.delta
-    if cost is None or delta is None or not (math.isfinite(cost.value) and math.isfinite(delta.value)):
+    cost, loss = point_cost(point, axis, reference), lost(accuracy)
+    if cost is None or loss is None or not (math.isfinite(cost.value) and cost.low <= cost.value <= cost.high):
         return None
-    up = delta if accuracy.higher_is_better else Estimate(-delta.value, -delta.high, -delta.low, delta.n)
-    return Candidate(name, cost, up, is_reference)
+    return Candidate(name, cost, turned(loss), is_reference)

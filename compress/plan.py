@@ -34,10 +34,13 @@ class Options:
     out: Path = RESULTS
     artifacts: Path = ARTIFACTS
     fresh: bool = False
+    """Measure again what has a result that stands; artifacts stay."""
     limit: int | None = None
     keep: bool = True
     fitting: bool = False
     """Leave out recipes that the device has no runtime or format for, instead of refusing them all."""
+    rebuild: bool = False
+    """Transform again too, in place of the artifacts on disk; results measured of those no longer describe them."""
 
     def __post_init__(self) -> None:
         """Folders may be given as text."""

@@ -3,6 +3,7 @@
 Unknown is `None` with a reason beside it; it is never 0. Quantities carry their unit in their name.
 """
 
+import math
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -14,7 +15,15 @@ PADDED = " padded"
 
 Grade = Literal["A", "B", "C", "D", "E"]
 KernelLabel = Literal["real", "dequantized", "masked", "unknown"]
-Word = Literal["SAVES", "COSTS MORE", "NO MEASURABLE DIFFERENCE", "BROKEN"]
+Word = Literal["SAVES", "COSTS MORE", "NO MEASURABLE DIFFERENCE", "BROKEN", "NO VERDICT"]
+Unit = Literal["points", "percent"]
+UNITS: dict[str, Unit] = {
+    "accuracy": "points",
+    "f1": "points",
+    "matthews_correlation": "points",
+    "perplexity": "percent",
+}
+"""What differences of the metrics that come along are in."""
 
 
 @dataclass(frozen=True)
@@ -25,12 +34,13 @@ class Accuracy:
     estimate: Estimate
     higher_is_better: bool
     chance: float | None
-    """The metric of always answering the majority class; None where the metric has no such floor."""
+    """The metric of always answering the majority class, for perplexity of a uniform guess over the vocabulary; None
+    where the metric has no such floor."""
     finite: bool
     """False when any output was not finite."""
     reference: str | None = None
     delta: Estimate | None = None
-    """Ours minus the reference's, in the metric's own unit; for perplexity the ratio minus 1."""
+    """Ours minus the reference's: in the metric's own unit, or relative to the reference's value (`unit`)."""
     mcnemar_p: float | None = None
     flip_rate: float | None = None
     """Fraction of examples answered differently from the reference."""
@@ -41,7 +51,25 @@ class Accuracy:
     """Fraction of answers that differ between batch 1 and batch 32; None where activations are not dynamic."""
     right: str | None = None
     """Which examples were answered rightly: a hexadecimal number whose lowest bit is the first example."""
+    unit: Unit | None = None
+    """points: `delta` is a difference, a point is a hundredth of `scale`; percent: it is relative. None: a difference
+    in a unit that older versions did not record."""
+    scale: float = 1.0
+    """The whole that points are hundredths of: 1 for a fraction, 100 for BLEU."""
+    variant: str | None = None
+    """Which of its forms a metric took on this test split: F1 of one class, or the mean over several."""
     reasons: dict[str, str] = field(default_factory=dict)
+    """Field -> why it is None; `estimate` and `interval`: why its value or interval is not known."""
+
+    def __post_init__(self) -> None:
+        """Results of older versions: the unit follows from the metric, or from a direction that was relative."""
+        if self.unit is None:
+            object.__setattr__(self, "unit", UNITS.get(self.metric, None if self.higher_is_better else "percent"))
+
+    @property
+    def known(self) -> bool:
+        """Whether the metric has a value on this test split."""
+        return self.finite and math.isfinite(self.estimate.value)
 
 
 @dataclass(frozen=True)

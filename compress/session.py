@@ -44,6 +44,7 @@ class Measured:
     finite: bool = True
     batch_size: int = 0
     order: str = ""
+    outputs: int | None = None
     batch_sensitivity: float | None = None
     remark: str = ""
     """What a reader should know of how the examples' labels were found."""
@@ -167,6 +168,7 @@ def _evaluate(shelf: Shelf, spec: Spec, job: Job, measured: Measured) -> Any:
     evaluation = evaluate(batch_size)
     measured.outcomes = {key: list(values) for key, values in evaluation.outcomes.items()}
     measured.finite, measured.batch_size, measured.order = evaluation.finite, batch_size, evaluation.order
+    measured.outputs = evaluation.outputs
     if spec.batch_dependent:
         small, large = (evaluate(size) for size in SENSITIVITY_BATCHES)
         measured.batch_sensitivity = accuracy.flips(small, large)

@@ -13,6 +13,7 @@ from typing import ClassVar
 import numpy as np
 
 CONFIDENCE = 0.95
+LARGEST = 709.0  # exp(710) overflows a double
 FEW = 10  # pairs that differ: below, resampling them says too little
 
 
@@ -26,6 +27,11 @@ class Estimate:
     low: float
     high: float
     n: int
+
+    @property
+    def bounded(self) -> bool:
+        """Whether the interval is known: without spread, or of one observation, it is infinite."""
+        return math.isfinite(self.low) and math.isfinite(self.high)
 
 
 @cache
@@ -74,7 +80,12 @@ def mean_estimate(values: Sequence[float]) -> Estimate:
 def log_mean_estimate(values: Sequence[float]) -> Estimate:
     """Geometric mean with a t interval on the logarithms: right for positive, multiplicative noise."""
     logs = mean_estimate([math.log(v) for v in values])
-    return Estimate(math.exp(logs.value), math.exp(logs.low), math.exp(min(logs.high, 700.0)), logs.n)
+    return Estimate(math.exp(logs.value), math.exp(logs.low), _exp(logs.high), logs.n)
+
+
+def _exp(value: float) -> float:
+    """The exponential, infinite beyond a double."""
+    return math.exp(value) if value < LARGEST else math.inf
 
 
 def paired_ratio(ours: Sequence[float], reference: Sequence[float]) -> Estimate:
@@ -87,10 +98,12 @@ def paired_ratio(ours: Sequence[float], reference: Sequence[float]) -> Estimate:
 def quotient(one: Estimate, other: Estimate) -> Estimate:
     """One positive estimate divided by an independent other: their relative errors add up in quadrature, side by side.
 
-    The interval is infinite where one of theirs reaches 0.
+    The interval is infinite where one of theirs reaches 0. Raises ValueError where a value does, or is not finite.
     """
+    if not (0 < one.value < math.inf and 0 < other.value < math.inf):
+        raise ValueError(f"{one.value} over {other.value}: expected positive numbers")
     value = one.value / other.value
-    if one.low <= 0 or other.low <= 0:
+    if min(one.low, other.low) <= 0 or not (one.bounded and other.bounded):
         return Estimate(value, 0.0, math.inf, min(one.n, other.n))
     down = math.hypot(math.log(one.value / one.low), math.log(other.high / other.value))
     up = math.hypot(math.log(one.high / one.value), math.log(other.value / other.low))
@@ -118,12 +131,12 @@ def at_confidence(ratio: Estimate, confidence: float) -> Estimate:
     if error is None:
         return ratio
     half = t_quantile(ratio.n, confidence) * error
-    return Estimate(ratio.value, ratio.value * math.exp(-half), ratio.value * math.exp(min(half, 700.0)), ratio.n)
+    return Estimate(ratio.value, ratio.value * math.exp(-half), ratio.value * _exp(half), ratio.n)
 
 
 def _log_error(ratio: Estimate) -> float | None:
     """Standard error of the mean logarithm, read back from the 95 % interval."""
-    if ratio.n < 2 or not (0 < ratio.low <= ratio.high < math.inf):
+    if ratio.n < 2 or not (0 < ratio.low <= ratio.high < math.inf and 0 < ratio.value < math.inf):
         return None
     return (math.log(ratio.high) - math.log(ratio.low)) / 2 / t_quantile(ratio.n)
 
@@ -181,6 +194,8 @@ def paired_difference(ours: Sequence[float], reference: Sequence[float], seed: i
     """Mean of ours - reference over the same examples, with a percentile bootstrap interval over examples."""
     differences = np.asarray(ours, dtype=np.float64) - np.asarray(reference, dtype=np.float64)
     n = len(differences)
+    if n == 0:
+        raise ValueError("no examples")
     generator = np.random.default_rng(seed)
     means = np.empty(resamples)
     for i in range(resamples):
@@ -189,6 +204,8 @@ def paired_difference(ours: Sequence[float], reference: Sequence[float], seed: i
     if np.count_nonzero(differences) < FEW and set(differences.tolist()) <= {-1.0, 0.0, 1.0}:
         least, most = _few_discordant(int((differences > 0).sum()), int((differences < 0).sum()), n)
         low, high = min(low, least), max(high, most)
+    elif n == 1:
+        low, high = -math.inf, math.inf
     return Estimate(float(differences.mean()), low, high, n)
 
 

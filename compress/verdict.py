@@ -9,6 +9,8 @@ import math
 from dataclasses import replace
 from typing import Literal
 
+from compress.loss import difference
+from compress.loss import form as loss_form
 from compress.result import (
     PADDED,
     Accuracy,
@@ -23,12 +25,11 @@ from compress.result import (
     Verdict,
     Word,
 )
+from compress.soundness import floor_words, unsound_reference
 from compress.stats import Estimate, mean_estimate
 
 MEASURED = frozenset({"nvml", "rapl", "external"})
 """Energy sources that are meters; `modelled` is not one."""
-IN_POINTS = frozenset({"accuracy", "f1", "matthews_correlation"})
-"""Metrics between 0 and 1 whose differences are said in points (hundredths)."""
 CAUSES = {
     "dequantized": "weights are dequantized to floating point for every product",
     "masked": "zeros are stored and multiplied",
@@ -134,6 +135,11 @@ def verdict(
     is one: it splits the saving into the runtime's part and the compression's.
     """
     axis, estimate = cost_axis(ratio, energy_source)
+    if not accuracy.finite:
+        return Verdict("BROKEN", "BROKEN: outputs are not finite", _cause(kernel, None, axis, ratio))
+    unsound = unsound_reference(reference, ratio.reference)
+    if unsound:
+        return Verdict("NO VERDICT", f"NO VERDICT: {unsound}", _cause(kernel, runtime, axis, ratio))
     broken = _broken(accuracy, reference, ratio.reference)
     if broken:
         return Verdict("BROKEN", f"BROKEN: {broken}", _cause(kernel, None, axis, ratio))
@@ -145,8 +151,8 @@ def verdict(
 def _broken(accuracy: Accuracy, reference: Accuracy, name: str) -> str | None:
     """Why the model does not do its job any more, or None."""
     ours, theirs, metric = accuracy.estimate.value, reference.estimate.value, accuracy.metric
-    if not accuracy.finite or not math.isfinite(ours):
-        return "outputs are not finite"
+    if not math.isfinite(ours):
+        return f"{metric} is unknown: {accuracy.reasons.get('estimate', 'it is not a finite number')}"
     if metric == "perplexity":
         return f"perplexity {ours:.4g} is over twice the {theirs:.4g} of {name}" if ours > 2 * theirs else None
     chance = accuracy.chance if accuracy.chance is not None else reference.chance
@@ -156,13 +162,12 @@ def _broken(accuracy: Accuracy, reference: Accuracy, name: str) -> str | None:
     margin, lost = sign * (theirs - chance), sign * (theirs - ours)
     if margin <= 0 or lost <= 0.5 * margin:  # a reference that is no better than chance has no margin to lose
         return None
-    return (
-        f"{metric} {ours:.3f} against {theirs:.3f} of {name}, "
-        f"where always answering the majority class gives {chance:.3f}"
-    )
+    return f"{metric} {ours:.3f} against {theirs:.3f} of {name}, where {floor_words(metric, chance)}"
 
 
 def _cost_words(axis: Axis, ratio: Estimate, note: str) -> tuple[Word, str]:
+    if not math.isfinite(ratio.value):
+        return "NO VERDICT", f"NO VERDICT: the ratio of {axis} is not a finite number;"
     if ratio.high < 1:
         saved, least, most = (100 * (1 - r) for r in (ratio.value, ratio.high, ratio.low))
         return "SAVES", f"SAVES {_percent(saved)} % of the {axis} ({_percent(least)} to {_percent(most)}{note})"
@@ -183,9 +188,9 @@ def _percent(value: float) -> str:
     return f"{value:.0f}" if value >= 10 else f"{value:.2g}"
 
 
-def _between(low: float, high: float, form: str) -> str:
+def _between(low: float, high: float, form: str, none: str = "too few rounds for an interval") -> str:
     if not (math.isfinite(low) and math.isfinite(high)):
-        return "too few rounds for an interval"
+        return none
     return f"between {low:{form}} and {high:{form}}"
 
 
@@ -202,11 +207,11 @@ def _why_not_energy(axis: Axis, energy_source: str | None, ratio: Ratio) -> str:
 
 def accuracy_words(accuracy: Accuracy) -> str:
     """The difference of accuracy to the reference, with its interval, as the second half of a sentence."""
-    delta, metric = accuracy.delta, accuracy.metric
+    delta, metric = difference(accuracy), accuracy.metric
     if delta is None:
-        reason = accuracy.reasons.get("delta")
+        reason = accuracy.reasons.get("delta", accuracy.reasons.get("estimate"))
         return f" at an unknown difference of {metric}" + (f" ({reason})" if reason else "")
-    scale, form, unit = delta_unit(metric)
+    scale, form, unit = loss_form(accuracy)
     value, low, high = (scale * v for v in (delta.value, delta.low, delta.high))
     up = accuracy.higher_is_better
     if not low <= 0 <= high and float(f"{value:{form}}") == 0:
@@ -216,21 +221,13 @@ def accuracy_words(accuracy: Accuracy) -> str:
     if low <= 0 <= high:
         bad = "loss" if up else "rise"
         unit = f" {unit}".rstrip()
-        return f" at no measurable {bad} of {metric} ({value:+{form}}{unit}, {_between(low, high, '+' + form)})"
+        none = accuracy.reasons.get("delta_interval", "no interval")
+        return f" at no measurable {bad} of {metric} ({value:+{form}}{unit}, {_between(low, high, '+' + form, none)})"
     verb = ("GAINS" if value > 0 else "LOSES") if up else ("RAISES" if value > 0 else "LOWERS")
     least, most = sorted((abs(low), abs(high)))
     amount = f"{abs(value):{form}} {unit}".rstrip()
     phrase = f"{verb} {amount} of {metric}" if up else f"{verb} {metric} by {amount}"
     return f" AND {phrase} ({least:{form}} to {most:{form}})"
-
-
-def delta_unit(metric: str) -> tuple[float, str, str]:
-    """Scale, number format and unit in which a difference of this metric is said."""
-    if metric in IN_POINTS:
-        return 100, "z.1f", "points"
-    if metric == "perplexity":  # its delta is a ratio minus 1
-        return 100, "z.1f", "%"
-    return 1, "z.3g", ""
 
 
 def _cause(kernel: Kernel | None, runtime: Ratio | None, axis: Axis, ratio: Ratio) -> str:

@@ -107,9 +107,13 @@ def test_broken_is_more_than_half_of_the_margin_above_the_majority_class(ours, b
     assert (spoken(accuracy=accuracy).word == "BROKEN") is broken
 
 
-def test_a_reference_no_better_than_chance_breaks_nobody():
+def test_against_a_reference_no_better_than_chance_nothing_saves_and_nothing_is_broken():
     worse, chance = factory.accuracy(0.48, -0.02), factory.accuracy(0.50, chance=0.51)
-    assert spoken(accuracy=worse, reference=chance).word == "SAVES"
+    said = spoken(accuracy=worse, reference=chance)
+    assert said.word == "NO VERDICT"
+    assert "fp32 eager is not measurably better than chance at this task: accuracy 0.500 (0.480 to 0.520)" in (
+        said.sentence
+    )
 
 
 def test_outputs_that_are_not_finite_are_broken_whatever_they_save():

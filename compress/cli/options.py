@@ -25,6 +25,11 @@ Device = Annotated[
     str, typer.Option(help="auto, cpu, cuda, cuda:N, or several: cuda:0,cuda:1.", autocompletion=completion.devices)
 ]
 Artifacts = Annotated[Path, typer.Option(help="Folder of compressed models.")]
+Fresh = Annotated[
+    bool,
+    typer.Option("--fresh", "--remeasure", help="Measure again what has a result already; compressed models stay."),
+]
+Rebuild = Annotated[bool, typer.Option("--rebuild", help="Compress anew too, in place of the models on disk.")]
 
 
 def load_recipes(names: Sequence[str], assignments: Sequence[str] | None) -> list[Any]:

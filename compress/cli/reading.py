@@ -16,7 +16,11 @@ def pareto(
     folder: Annotated[Path, typer.Argument(help="Folder of results.", metavar="[DIR]")] = Path("results"),
     out: Annotated[Path | None, typer.Option(help="Where pareto.md, .csv, .png, .svg and .html go; else DIR.")] = None,
     within: Annotated[
-        str | None, typer.Option(help="Name the cheapest recipe that loses at most so much: 1pt, or 2% for perplexity.")
+        str | None,
+        typer.Option(
+            help="Name the cheapest recipe that loses at most 1pt (points: hundredths of accuracy, f1 ...), or 2% (of "
+            "perplexity, or of a metric without a scale)."
+        ),
     ] = None,
     grade: Annotated[str, typer.Option(help="Lowest grade of measured energy on the front: A, B or C.")] = "B",
     grid: Annotated[
@@ -33,12 +37,12 @@ def pareto(
     from compress.report import Painter
 
     with Painter() as painter:  # its process loads what it draws with while this one loads and reads the rest
-        from compress import carbon, odds, report
+        from compress import carbon, loss, odds, report
         from compress.pareto import group
         from compress.result_files import read_all
 
         least = _grade(grade)
-        asked = None if within is None else odds.loss(within)
+        asked = None if within is None else loss.asked(within, "--within")
         if grid is None and (pue, intensity, embodied, lifetime) != (None, None, None, None):
             raise InputError("--pue, --intensity, --embodied and --lifetime say what --grid needs; --grid is not given")
         said = None if grid is None else carbon.terms(grid, pue, intensity, embodied, lifetime)
@@ -77,13 +81,19 @@ def check(
     baseline: Annotated[Path | None, typer.Option(help="Folder of the results to compare with.")] = None,
     max_energy: Annotated[str | None, typer.Option(help="Energy may grow so much: +3%.")] = None,
     max_latency: Annotated[str | None, typer.Option(help="Latency may grow so much: +5%.")] = None,
-    max_loss: Annotated[str | None, typer.Option(help="So much may be lost: 0.5pt, or 2% for perplexity.")] = None,
+    max_loss: Annotated[
+        str | None,
+        typer.Option(
+            help="So much may be lost: 0.5pt (points: hundredths of accuracy, f1 ...), or 2% (of perplexity, or of a "
+            "metric without a scale)."
+        ),
+    ] = None,
     junit: Annotated[Path | None, typer.Option(help="Write the checks as a JUnit file too.")] = None,
 ) -> None:
     """Compare results with a baseline's: exit code 1 when one is worse beyond what noise explains."""
     from rich.console import Console
 
-    from compress import gate, odds, report
+    from compress import gate, loss, report
     from compress.result_files import read_sound
 
     if baseline is None:
@@ -91,7 +101,7 @@ def check(
     limits = gate.Limits(
         None if max_energy is None else gate.growth(max_energy, "--max-energy"),
         None if max_latency is None else gate.growth(max_latency, "--max-latency"),
-        None if max_loss is None else odds.loss(max_loss, "--max-loss"),
+        None if max_loss is None else loss.asked(max_loss, "--max-loss"),
     )
     if not limits.count:
         raise InputError("check: no limit is given; expected --max-energy, --max-latency or --max-loss")

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from compress import completion
-from compress.cli.options import Artifacts, Device, Out, Workload, app, load_recipes, print_tables
+from compress.cli.options import Artifacts, Device, Fresh, Out, Rebuild, Workload, app, load_recipes, print_tables
 
 
 @app.command()
@@ -26,7 +26,8 @@ def run(
     out: Out = Path("results"),
     artifacts: Artifacts = Path("artifacts"),
     keep: Annotated[bool, typer.Option(help="Keep the compressed models.")] = True,
-    fresh: Annotated[bool, typer.Option(help="Run again what has a result already.")] = False,
+    fresh: Fresh = False,
+    rebuild: Rebuild = False,
     limit: Annotated[int | None, typer.Option(help="Take only so many test examples; every table says so.")] = None,
     fitting: Annotated[bool, typer.Option("--fitting", help="Leave out recipes that the device cannot run.")] = False,
 ) -> None:
@@ -36,7 +37,7 @@ def run(
     from compress.plan import Options
 
     loaded = load_recipes(recipes, set_)
-    options = Options(workload, device, out, artifacts, fresh, limit, keep, fitting)
+    options = Options(workload, device, out, artifacts, fresh, limit, keep, fitting, rebuild)
     finished = run_all(loaded, options)
     print_tables(group(finished))
     failures = [result for result in finished if result.error is not None]
@@ -56,15 +57,17 @@ def compare(
     device: Device = "auto",
     out: Out = Path("results"),
     artifacts: Artifacts = Path("artifacts"),
+    fresh: Fresh = False,
+    rebuild: Rebuild = False,
     limit: Annotated[int | None, typer.Option(help="Take only so many test examples.")] = None,
 ) -> None:
-    """Compare two recipes, paired round by round in one session."""
+    """Compare two recipes, paired round by round in one session; measures them again where they have none in common."""
     from compress.compare import RecipeFailed
     from compress.compare import compare as compared
     from compress.plan import Options
 
     loaded = load_recipes(recipes, set_)
-    options = Options(workload=workload, device=device, out=out, artifacts=artifacts, limit=limit)
+    options = Options(workload, device, out, artifacts, fresh, limit, rebuild=rebuild)
     try:
         print("\n".join(compared(loaded, options).lines()))
     except RecipeFailed as error:

@@ -2,7 +2,7 @@
 
 import math
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from compress import metrics, stats
+from compress.config import InputError
+from compress.measure.resampled import Columns, Resampled, bootstrap
 from compress.progress import bar
 from compress.result import Accuracy
-from compress.stats import Estimate
 from compress.workloads import Task
 
 if TYPE_CHECKING:
@@ -31,6 +32,8 @@ class Evaluation:
     finite: bool
     batch_size: int
     order: str = "by length"
+    outputs: int | None = None
+    """How many classes or tokens the model chooses among; None where that was not recorded."""
 
 
 def evaluate(
@@ -45,7 +48,7 @@ def evaluate(
     lengths = task.lengths(examples)
     order = sorted(range(len(lengths)), key=lambda i: (lengths[i], i))
     collected: dict[str, list[float]] = {}
-    finite = True
+    finite, outputs = True, None
     with torch.no_grad(), bar(f"evaluating {label}", len(order)) as running:
         for done in range(0, len(order), batch_size):
             start = max(0, min(done, len(order) - batch_size))
@@ -53,7 +56,7 @@ def evaluate(
             batch = {key: value.to(device) for key, value in batch.items()}
             inputs = {key: value for key, value in batch.items() if key != "labels"}
             logits = model(**inputs).logits
-            finite = finite and bool(torch.isfinite(logits).all())
+            finite, outputs = finite and bool(torch.isfinite(logits).all()), int(logits.shape[-1])
             for key, values in task.outcomes(logits, batch).items():
                 collected.setdefault(key, []).extend(values[done - start :])
             del logits  # before the next ones are made
@@ -61,7 +64,7 @@ def evaluate(
     restored = {key: _restore(values, order) for key, values in collected.items()}
     if "nll" in restored and "bytes" in examples.column_names:  # known beforehand: what each block's tokens stand for
         restored["bytes"] = [float(value) for value in examples["bytes"]]
-    return Evaluation(restored, finite, batch_size)
+    return Evaluation(restored, finite, batch_size, outputs=outputs)
 
 
 def _restore(values: Sequence[float], order: Sequence[int]) -> list[float]:
@@ -88,8 +91,9 @@ def summarise(
     batch_sensitivity: float | None = None,
 ) -> Accuracy:
     """The metric with its interval, and the paired difference to the reference."""
-    estimate, delta = _estimates(ours, metric, reference, seed)
-    reasons: dict[str, str] = {}
+    settings = metrics.whole(metric, ours.outcomes, ours.outputs if "prediction" in ours.outcomes else None)
+    found = _estimates(ours, metric, reference, seed, settings)
+    reasons = dict(found.reasons)
     p_value = flip_rate = None
     if reference is None:
         reasons["delta"] = "this is the reference"
@@ -100,12 +104,12 @@ def summarise(
         reasons["flip_rate"] = reasons["mcnemar_p"] = "a language model's blocks have no single answer"
     return Accuracy(
         metric=Path(metric).stem,
-        estimate=estimate,
+        estimate=found.estimate,
         higher_is_better=metrics.higher_is_better(metric),
-        chance=_chance(ours, metric),
+        chance=_chance(ours, metric, settings),
         finite=ours.finite,
         reference=reference_name,
-        delta=delta,
+        delta=found.delta,
         mcnemar_p=p_value,
         flip_rate=flip_rate,
         bits_per_byte=_bits_per_byte(ours),
@@ -113,6 +117,9 @@ def summarise(
         order=ours.order,
         batch_sensitivity=batch_sensitivity,
         right=_packed(_correct(ours)) if metric == "accuracy" else None,
+        unit=metrics.unit(metric),
+        scale=metrics.scale(metric) or 1.0,
+        variant=_variant(settings) if metric == "f1" else None,
         reasons=reasons,
     )
 
@@ -127,74 +134,57 @@ def _correct(evaluation: Evaluation) -> list[bool]:
     return [a == b for a, b in zip(outcomes["prediction"], outcomes["reference"], strict=True)]
 
 
+def _variant(settings: Mapping[str, Any]) -> str:
+    classes = settings["classes"]
+    return "of class 1" if classes == [1] else f"the mean over {len(classes)} classes"
+
+
 def _estimates(
-    ours: Evaluation, metric: str, reference: Evaluation | None, seed: int
-) -> tuple[Estimate, Estimate | None]:
+    ours: Evaluation, metric: str, reference: Evaluation | None, seed: int, settings: Mapping[str, Any]
+) -> Resampled:
     """Point estimate and difference, each with a 95 % interval over examples."""
     if metric == "accuracy":
         right = _correct(ours)
         delta = None
         if reference is not None:
             delta = stats.paired_difference([float(v) for v in right], [float(v) for v in _correct(reference)], seed)
-        return stats.wilson(sum(right), len(right)), delta
-    if "nll" in ours.outcomes and metric == "perplexity":
-        return _bootstrap(ours, reference, _perplexity, seed, RESAMPLES, relative=True)
+        return Resampled(stats.wilson(sum(right), len(right)), delta, {})
+    mine, theirs = _columns(ours), None if reference is None else _columns(reference)
+    relative = metrics.unit(metric) == "percent"
+    if metric == "perplexity":
+        return bootstrap(mine, theirs, _perplexity, seed, RESAMPLES, relative)
 
-    def score(outcomes: Mapping[str, np.ndarray]) -> float:
-        return metrics.compute(metric, {key: list(values) for key, values in outcomes.items()})
+    def score(outcomes: Columns) -> float:
+        return metrics.compute(metric, {key: list(values) for key, values in outcomes.items()}, settings)
 
-    return _bootstrap(ours, reference, score, seed, SLOW_RESAMPLES, relative=not metrics.higher_is_better(metric))
+    for whole in (mine, theirs):
+        if whole is not None:
+            score(whole)  # raises what a module of the user's raises on the whole split
+
+    def lenient(outcomes: Columns) -> float:
+        try:
+            return score(outcomes)
+        except InputError:  # on a resample, which may lack a class: the metric is undefined there
+            return math.nan
+
+    return bootstrap(mine, theirs, lenient, seed, SLOW_RESAMPLES, relative)
+
+
+def _columns(evaluation: Evaluation) -> Columns:
+    return {key: np.asarray(values, dtype=np.float64) for key, values in evaluation.outcomes.items()}
 
 
 def _perplexity(outcomes: Mapping[str, np.ndarray]) -> float:
     mean = float(outcomes["nll"].sum() / outcomes["tokens"].sum())
-    return math.exp(min(mean, 700.0)) if math.isfinite(mean) else math.inf
+    return math.exp(mean) if mean < stats.LARGEST else mean + math.inf  # nan stays nan
 
 
-def _bootstrap(
-    ours: Evaluation,
-    reference: Evaluation | None,
-    score: Callable[[Mapping[str, np.ndarray]], float],
-    seed: int,
-    resamples: int,
-    relative: bool,
-) -> tuple[Estimate, Estimate | None]:
-    """Percentile bootstrap over examples; both models are resampled with the same examples.
-
-    `relative` differences are ratio - 1.
-    """
-    mine = {key: np.asarray(values, dtype=np.float64) for key, values in ours.outcomes.items()}
-    theirs = (
-        None
-        if reference is None
-        else {key: np.asarray(values, dtype=np.float64) for key, values in reference.outcomes.items()}
-    )
-    n = len(next(iter(mine.values())))
-    generator = np.random.default_rng(seed)
-
-    def difference(a: float, b: float) -> float:
-        return a / b - 1 if relative else a - b
-
-    values, differences = [], []
-    for _ in range(resamples):
-        index = generator.integers(0, n, n)
-        value = score({key: column[index] for key, column in mine.items()})
-        values.append(value)
-        if theirs is not None:
-            differences.append(difference(value, score({key: column[index] for key, column in theirs.items()})))
-    estimate = _percentiles(score(mine), values, n)
-    delta = None if theirs is None else _percentiles(difference(score(mine), score(theirs)), differences, n)
-    return estimate, delta
-
-
-def _percentiles(value: float, resampled: Sequence[float], n: int) -> Estimate:
-    return Estimate(value, stats.percentile(resampled, 0.025), stats.percentile(resampled, 0.975), n)
-
-
-def _chance(ours: Evaluation, metric: str) -> float | None:
-    """The metric of a model that has learned nothing: the majority class, or zero correlation."""
+def _chance(ours: Evaluation, metric: str, settings: Mapping[str, Any]) -> float | None:
+    """The metric of a model that has learned nothing: the majority class, zero correlation, or a uniform guess."""
     if metric == "matthews_correlation":
         return 0.0
+    if metric == "perplexity":
+        return None if ours.outputs is None else float(ours.outputs)
     if "reference" not in ours.outcomes:
         return None
     references = list(ours.outcomes["reference"])
@@ -202,7 +192,11 @@ def _chance(ours: Evaluation, metric: str) -> float | None:
     most = max(sorted(counts), key=lambda value: counts[value])
     if metric == "accuracy":
         return counts[most] / len(references)
-    always = metrics.compute(metric, {"prediction": [most] * len(references), "reference": references})
+    majority = {"prediction": [most] * len(references), "reference": references}
+    try:
+        always = metrics.compute(metric, majority, settings)
+    except InputError:  # a module of the user's that cannot judge a constant answer has no such floor
+        return None
     return always if math.isfinite(always) else None
 
 

@@ -2,21 +2,27 @@
 
 A metric is a name of this package or the path of a Python file with a class derived from `evaluate.Metric`. It is
 given those per-example outcomes that its features ask for: `predictions` and `references` for classification, `nll`,
-`tokens` and `bytes` for language modelling.
+`tokens` and `bytes` for language modelling. Its module may state
+
+    higher_is_better = False     less is better; unset: more is
+    scale = 100                  the whole that points are hundredths of (1 for a fraction); unset: losses are relative
+    def whole(outcomes, classes) what is decided once on the whole test split: keywords of `_compute` on every resample
 """
 
 import hashlib
 import importlib.util
+import math
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 from compress.config import InputError
+from compress.result import UNITS, Unit
 
-NAMES = ("accuracy", "f1", "matthews_correlation", "perplexity")
+NAMES = tuple(UNITS)
 LOWER = frozenset({"perplexity"})
 """Those of them of which less is better."""
 MADE: dict[str, dict[str, list[float]]] = {
@@ -26,8 +32,12 @@ MADE: dict[str, dict[str, list[float]]] = {
 FEATURE_OF = {"prediction": "predictions", "reference": "references"}
 
 
-def compute(metric: str, outcomes: Mapping[str, list[float]]) -> float:
-    """The metric of these per-example outcomes."""
+def compute(metric: str, outcomes: Mapping[str, Sequence[float]], settings: Mapping[str, Any] | None = None) -> float:
+    """The metric of these per-example outcomes; nan where it is undefined.
+
+    `settings`: what `whole` returned for the whole test split; unset: these outcomes are the whole.
+    """
+    settings = whole(metric, outcomes) if settings is None else settings
     given = {FEATURE_OF.get(name, name): values for name, values in outcomes.items()}
     with tempfile.TemporaryDirectory() as folder:  # evaluate makes its cache folder even when it keeps all in memory
         scorer = _class(metric)(keep_in_memory=True, cache_dir=folder)
@@ -37,23 +47,70 @@ def compute(metric: str, outcomes: Mapping[str, list[float]]) -> float:
                 f"metric {metric}: needs {', '.join(sorted(wanted))}; the task gives {', '.join(sorted(given))}"
             )
         try:
-            result = scorer.compute(**{name: values for name, values in given.items() if name in wanted})
-        except Exception as error:  # whatever a module of the user's raises
+            result = scorer.compute(**{name: values for name, values in given.items() if name in wanted}, **settings)
+        except (Exception, SystemExit) as error:  # whatever a module of the user's raises
             raise InputError(f"metric {metric}: {type(error).__name__}: {error}") from error
     return _single(metric, result)
 
 
-def check(metric: str, task: str) -> None:
-    """Computes a metric of a few made outcomes. Raises InputError when it does not load, fit the task, or compute."""
+def check(metric: str, task: str, labels: Sequence[int] | None = None) -> None:
+    """Raises InputError when a metric does not load, fit the task, or have a value on a test split of these labels.
+
+    It is computed of a few made outcomes, and of right answers and of others to the labels.
+    """
     compute(metric, MADE["language" if task == "causal-lm" else "classes"])
     higher_is_better(metric)
+    scale(metric)
+    if not labels or metric in NAMES:
+        return
+    references = [float(label) for label in labels]
+    found: list[float] = []
+    problem = "is not a finite number"
+    for predictions in (references, references[1:] + references[:1]):
+        try:
+            found.append(compute(metric, {"prediction": predictions, "reference": references}))
+        except InputError as error:
+            problem = str(error).removeprefix(f"metric {metric}: ")
+    if not any(map(math.isfinite, found)):
+        raise InputError(
+            f"metric {metric}: {problem} on this test split, whatever the model answers ({len(references)} labels of "
+            f"{len(set(references))} classes); take another split or metric"
+        )
+
+
+def whole(metric: str, outcomes: Mapping[str, Sequence[float]], classes: int | None = None) -> dict[str, Any]:
+    """What a metric decides once on the whole test split; `classes`: how many the model has, where that is known."""
+    if metric in NAMES and metric != "f1":  # without its module
+        return {}
+    decide = getattr(_module(metric), "whole", None)
+    return {} if decide is None else dict(decide(outcomes, classes))
+
+
+def unit(metric: str) -> Unit:
+    """What differences of a metric are in: points where it has a scale, else percent of the reference's value."""
+    return UNITS[metric] if metric in NAMES else "percent" if scale(metric) is None else "points"
+
+
+def scale(metric: str) -> float | None:
+    """The value that is the whole of a metric; a module of the user's states it in `scale`. None: it has no such."""
+    if metric in NAMES:
+        return 1.0 if UNITS[metric] == "points" else None
+    found = getattr(_module(metric), "scale", None)
+    if found is None:
+        return None
+    if isinstance(found, bool) or not isinstance(found, int | float) or not 0 < found < math.inf:
+        raise InputError(f"metric {metric}: scale is {found!r}; expected a positive number, such as 1 for a fraction")
+    return float(found)
 
 
 def higher_is_better(metric: str) -> bool:
     """Whether a larger value is a better one; a module of the user's says so in `higher_is_better`, default True."""
     if metric in NAMES:  # without its module: importing `evaluate` takes seconds, and reading results does not need it
         return metric not in LOWER
-    return bool(getattr(_module(metric), "higher_is_better", True))
+    found = getattr(_module(metric), "higher_is_better", True)
+    if not isinstance(found, bool):
+        raise InputError(f"metric {metric}: higher_is_better is {found!r}; expected True or False")
+    return found
 
 
 def digest(metric: str) -> str:
@@ -67,6 +124,8 @@ def file_of(metric: str) -> Path:
         return Path(__file__).parent / f"{metric}.py"
     path = Path(metric).expanduser()
     if path.suffix == ".py" and path.is_file():
+        if path.stem in NAMES:
+            raise InputError(f"metric {metric}: {path.stem} is a metric that comes along; give the file another name")
         return path
     raise InputError(
         f"metric {metric}: unknown; expected one of {', '.join(NAMES)} or the path of a Python file that exists"
@@ -87,7 +146,7 @@ def _load(path: Path, content: str) -> ModuleType:
     module = importlib.util.module_from_spec(spec)
     try:
         spec.loader.exec_module(module)
-    except Exception as error:  # whatever a file of the user's raises
+    except (Exception, SystemExit) as error:  # whatever a file of the user's raises
         raise InputError(f"metric {path}: cannot be imported ({type(error).__name__}: {error})") from error
     return module
 
@@ -115,4 +174,7 @@ def _single(metric: str, result: Any) -> float:
         name = next(iter(values))
     if name not in values:
         raise InputError(f"metric {metric}: returned {sorted(values)}; expected one value, or one named {name!r}")
-    return float(values[name])
+    try:
+        return float(values[name])
+    except (TypeError, ValueError):
+        raise InputError(f"metric {metric}: returned {values[name]!r}; expected a number") from None

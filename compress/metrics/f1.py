@@ -1,5 +1,9 @@
-"""F1: harmonic mean of precision and recall; of class 1 where classes are 0 and 1, else the mean over classes."""
+"""F1: harmonic mean of precision and recall; of class 1 where classes are 0 and 1, else the mean over classes.
 
+The classes are those of the whole test split: a resample that lacks one of them is judged by the same.
+"""
+
+from collections.abc import Mapping
 from typing import Any
 
 import datasets
@@ -8,8 +12,15 @@ import evaluate
 higher_is_better = True
 
 
+def whole(outcomes: Mapping[str, Any], classes: int | None = None) -> dict[str, list[int]]:
+    """The classes averaged over: 1 alone for a model of two classes (where that is not known: labels of 0 and 1)."""
+    present = sorted({int(r) for r in outcomes["reference"]})
+    binary = set(present) <= {0, 1} and classes in (None, 2)
+    return {"classes": [1] if binary else present}
+
+
 class F1(evaluate.Metric):
-    """2 TP / (2 TP + FP + FN), of class 1 or averaged over the classes of the references."""
+    """2 TP / (2 TP + FP + FN), of class 1 or averaged over the classes of the whole test split's references."""
 
     def _info(self) -> evaluate.MetricInfo:
         return evaluate.MetricInfo(
@@ -19,10 +30,8 @@ class F1(evaluate.Metric):
             features=datasets.Features({"predictions": datasets.Value("int64"), "references": datasets.Value("int64")}),
         )
 
-    def _compute(self, predictions: Any, references: Any) -> dict[str, float]:
-        present = {int(r) for r in references}
+    def _compute(self, predictions: Any, references: Any, classes: list[int]) -> dict[str, float]:
         # a prediction outside the references' classes counts as a miss of its class, not as a class of its own
-        classes = [1] if present <= {0, 1} else sorted(present)
         return {"f1": sum(_f1(predictions, references, c) for c in classes) / len(classes)}
 
 

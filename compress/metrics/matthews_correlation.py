@@ -1,4 +1,4 @@
-"""Matthews correlation: of predicted and true classes, -1 to 1, and 0 for any constant answer."""
+"""Matthews correlation: of predicted and true classes, -1 to 1, and 0 for any constant answer or label."""
 
 from typing import Any
 

@@ -69,7 +69,7 @@ def _head(result: Result) -> str:
     task = {"causal-lm": "text-generation"}.get(str(workload.get("task")), str(workload.get("task")))
     dataset = workload.get("dataset", {})
     metrics = []
-    if accuracy is not None:
+    if accuracy is not None and accuracy.known:
         metrics.append(
             EvalResult(
                 task_type=task,

@@ -8,8 +8,10 @@ from rich.table import Table
 from rich.text import Text
 
 from compress.config import Config
+from compress.loss import difference
 from compress.report import text
 from compress.result import Point, Result
+from compress.soundness import unsound_reference
 from compress.stats import Estimate
 from compress.verdict import point_name
 
@@ -30,6 +32,10 @@ def describe(result: Result) -> Iterable[str]:
     yield f"{result.name} on {result.workload['name']} ({result.machine.device_name}), {result.created}"
     if result.limit is not None:
         yield f"LIMITED to {result.limit} test examples"
+    reference = result.verdict_reference
+    unsound = unsound_reference(reference.accuracy, reference.name) if reference is not None else None
+    if unsound:
+        yield f"WARNING: {unsound}"
     if result.error is not None:
         yield f"FAILED: {result.error}"
         return
@@ -81,11 +87,17 @@ def _accuracy(result: Result) -> Iterable[str]:
     accuracy = result.accuracy
     if accuracy is None:
         return
-    e = accuracy.estimate
-    yield f"{accuracy.metric}: {e.value:.4f} ({e.low:.4f} to {e.high:.4f}), {e.n} examples"
-    if accuracy.delta is not None:
-        d = accuracy.delta
-        yield f"  against {accuracy.reference}: {d.value:+.4f} ({d.low:+.4f} to {d.high:+.4f})"
+    e, form = accuracy.estimate, f" ({accuracy.variant})" if accuracy.variant else ""
+    interval = f"({e.low:.4f} to {e.high:.4f})" if e.bounded else "(no interval)"
+    said = f"{e.value:.4f} {interval}" if accuracy.known else "unknown"
+    yield f"{accuracy.metric}{form}: {said}, {e.n} examples"
+    if difference(accuracy) is not None:
+        cell = text.joined(text.difference(accuracy))
+        better = "more" if accuracy.higher_is_better else "less"
+        yield f"  against {accuracy.reference}: {cell}; {better} is better"
+    for key in ("estimate", "interval", "delta_interval"):
+        if key in accuracy.reasons:
+            yield f"  {key.replace('_', ' ')}: {accuracy.reasons[key]}"
     for label, value in (
         ("McNemar p", accuracy.mcnemar_p),
         ("answers flipped", accuracy.flip_rate),

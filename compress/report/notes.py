@@ -7,7 +7,11 @@ from compress.odds import MOST
 from compress.pareto import Table
 from compress.report.text import digits, plain, spread
 from compress.result import Accuracy, Point
+from compress.soundness import floor_words
 from compress.verdict import MEASURED, point_name
+
+LOUD = ("LIMITED", "WARNING")
+"""How a line of a heading begins that must not be overlooked."""
 
 
 def title(table: Table) -> str:
@@ -19,21 +23,24 @@ def title(table: Table) -> str:
 
 
 def heading(table: Table) -> list[str]:
-    """Workload, machine, headline point, examples, date and session, one line each; a limit comes first and loud."""
+    """Workload, machine, headline point, examples, date and session, one line each; `LOUD` ones come first."""
     newest = table.newest
     lines = []
     if newest.limit is not None:
         lines.append(
             f"LIMITED: judged on {newest.limit} test examples only (--limit {newest.limit}); not the test split"
         )
+    if table.unsound is not None:
+        lines.append(f"WARNING: {table.unsound}. So no verdict is given, and nothing is on the front")
     lines.append(f"Workload: {_workload(table)}")
     point = newest.headline
     if point is not None:
         lines.append(f"Headline point: {point_name(point)}; every latency, energy and verdict is for this point")
     accuracy = newest.accuracy
     if accuracy is not None:
-        floor = "" if accuracy.chance is None else f"; always answering the majority class gives {accuracy.chance:.3f}"
-        lines.append(f"Judged by {accuracy.metric} on {accuracy.estimate.n:,} test examples{floor}")
+        floor = "" if accuracy.chance is None else f"; {floor_words(accuracy.metric, accuracy.chance)}"
+        form = "" if accuracy.variant is None else f" ({accuracy.variant})"
+        lines.append(f"Judged by {accuracy.metric}{form} on {accuracy.estimate.n:,} test examples{floor}")
     if table.reference:
         lines.append(f"Reference of verdicts, differences and ratios: {table.reference}")
     everything = (*table.results, *table.failed)
@@ -169,6 +176,11 @@ def _missing(table: Table) -> Iterable[str]:
         if result.accuracy is not None and result.accuracy.delta is None:
             why = result.accuracy.reasons.get("delta", "no reason was recorded")
             reasons.setdefault(f"no difference of {result.accuracy.metric}: {why}", []).append(result.name)
+    for row in table.rows:
+        known: dict[str, str] = {} if row.accuracy is None else row.accuracy.reasons
+        for field, what in (("estimate", ""), ("interval", ""), ("delta_interval", "the difference of ")):
+            if row.accuracy is not None and field in known:
+                reasons.setdefault(f"{what}{row.accuracy.metric}: {known[field]}", []).append(row.name)
     for reason, names in reasons.items():
         yield f"{reason} ({_names(names)})."
 

@@ -4,11 +4,12 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
+from compress.loss import FORMS, form
 from compress.pareto import Candidate, Table, candidates
 from compress.report.marks import Mark, Panel
 from compress.report.notes import title
 from compress.report.text import plain
-from compress.verdict import MEASURED, delta_unit
+from compress.verdict import MEASURED
 
 
 def panels(tables: Iterable[Table]) -> list[Panel]:
@@ -41,7 +42,7 @@ def _panel(table: Table, field: list[Candidate]) -> Panel:
     accuracy = next((r.accuracy for r in table.rows if r.accuracy), None)
     metric = accuracy.metric if accuracy else "accuracy"
     up = accuracy is None or accuracy.higher_is_better  # candidates are turned so that up is better, the axis is not
-    scale, _, unit = delta_unit(metric)
+    scale, _, unit = form(accuracy) if accuracy else FORMS["points"]
     reference = plain(table.reference or "")
     why = "; energy is only modelled here" if table.meter == "modelled" else ""
     if table.meter in MEASURED and table.axis == "latency":

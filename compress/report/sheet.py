@@ -5,6 +5,7 @@ Units are in the column names, SI throughout. Text that a spreadsheet would run 
 
 import csv
 import io
+import math
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
 
@@ -111,6 +112,8 @@ def _accuracy(accuracy: Accuracy | None) -> dict[str, Value]:
         "metric_name": a.metric if a else None,
         **_estimate("metric", a.estimate if a else None),
         **_estimate("metric_difference", a.delta if a else None),
+        "metric_difference_unit": (a.unit or "unknown") if a else None,
+        "metric_higher_is_better": a.higher_is_better if a else None,
         "chance": a.chance if a else None,
         "mcnemar_p": a.mcnemar_p if a else None,
         "flip_rate": a.flip_rate if a else None,
@@ -196,7 +199,7 @@ def _end(result: Result) -> dict[str, Value]:
 
 
 def _estimate(name: str, estimate: Estimate | None) -> dict[str, Value]:
-    e = estimate
+    e = estimate if estimate is None or math.isfinite(estimate.value) else None  # nan is no figure
     return {
         name: e.value if e else None,
         f"{name}_low": e.low if e else None,

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from compress.files import write_atomic
-from compress.odds import adjusted, front_odds, word_among
+from compress.odds import SETTLED, adjusted, front_odds, word_among
 from compress.pareto import Table, point_cost
 from compress.report import sheet, text
-from compress.report.notes import footnotes, heading, title
+from compress.report.notes import LOUD, footnotes, heading, title
 from compress.report.page import page_html
 from compress.report.panel import panels
 from compress.report.pictures import place_pictures
@@ -72,7 +72,7 @@ def verdict_cell(result: Result, cost: Estimate | None, table: Table) -> Lines:
     if result.verdict is None:
         return (DASH,)
     word = result.verdict.word
-    if cost is None or word in ("BROKEN", "NO MEASURABLE DIFFERENCE"):
+    if cost is None or word in SETTLED:
         return (word,)
     point = result.headline
     ratio = point.ratio(table.reference or "") if point is not None else None
@@ -246,7 +246,7 @@ def _printable(table: Table, console: "Console") -> Iterable["RenderableType"]:
 
     yield Text(title(table), style="bold")
     for line in heading(table):
-        yield Text(line, style="bold red" if line.startswith("LIMITED") else "")
+        yield Text(line, style="bold red" if line.startswith(LOUD) else "")
     left_out = LESS if console.width < MEDIUM else OPTIONAL if console.width < WIDE else frozenset()
     shown, named = rows(table, MOST_ROWS), labels(table)
     if shown:

@@ -6,9 +6,10 @@
 import math
 import re
 
+from compress.loss import difference as loss_difference
+from compress.loss import form as loss_form
 from compress.result import Accuracy, BreakEven, Result
 from compress.stats import Estimate
-from compress.verdict import delta_unit
 
 DASH = "—"
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]+")
@@ -90,17 +91,27 @@ def metric(accuracy: Accuracy | None) -> Lines:
     if accuracy is None:
         return (DASH,)
     if not math.isfinite(accuracy.estimate.value):
-        return ("not finite",)
+        return ("unknown",)
     return (digits(accuracy.estimate.value, 4), spread(accuracy.estimate.low, accuracy.estimate.high))
 
 
 def difference(accuracy: Accuracy | None) -> Lines:
-    """The paired difference to the reference, in points (percent for perplexity)."""
-    if accuracy is None or accuracy.delta is None:
+    """The paired difference to the reference, in points or percent as the metric is compared."""
+    delta = None if accuracy is None else loss_difference(accuracy)
+    if accuracy is None or delta is None:
         return (DASH,)
-    scale, form, unit = delta_unit(accuracy.metric)
-    value, low, high = (scale * v for v in (accuracy.delta.value, accuracy.delta.low, accuracy.delta.high))
-    return (f"{value:+{form}} {unit}".rstrip(), f"({low:+{form}} to {high:+{form}})")
+    scale, form, unit = loss_form(accuracy)
+    return (
+        f"{scale * delta.value:+{form}} {unit}".rstrip(),
+        signed_spread(scale * delta.low, scale * delta.high, form),
+    )
+
+
+def signed_spread(low: float, high: float, form: str) -> str:
+    """`(+low to +high)`, or that there is none."""
+    if not (math.isfinite(low) and math.isfinite(high)):
+        return "(no interval)"
+    return f"({low:+{form}} to {high:+{form}})"
 
 
 def count(value: float) -> str:

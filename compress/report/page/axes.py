@@ -8,12 +8,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from compress.carbon import PER, Terms, grams_per_1000
+from compress.loss import FORMS, difference, form
 from compress.pareto import Table, point_cost
 from compress.report.sheet import per_correct
-from compress.report.text import count, digits, plain, spread
+from compress.report.text import count, digits, plain, signed_spread, spread
 from compress.result import Accuracy, Point, Reference, Result, Size
 from compress.stats import Estimate
-from compress.verdict import MEASURED, delta_unit
+from compress.verdict import MEASURED
 
 Cell = list[str | float | int | None] | str
 UNKNOWN = "no reason was recorded"
@@ -67,11 +68,15 @@ def _difference(row: Row) -> Estimate | str:
         return Estimate(0.0, 0.0, 0.0, 0)
     if row.accuracy is None:
         return "no accuracy"
-    return row.accuracy.delta or row.accuracy.reasons.get("delta", UNKNOWN)
+    reasons = row.accuracy.reasons
+    return difference(row.accuracy) or reasons.get("delta", reasons.get("estimate", UNKNOWN))
 
 
 def _metric(row: Row) -> Estimate | str:
-    return row.accuracy.estimate if row.accuracy else "no accuracy"
+    if row.accuracy is None:
+        return "no accuracy"
+    known = math.isfinite(row.accuracy.estimate.value)
+    return row.accuracy.estimate if known else row.accuracy.reasons.get("estimate", "not a finite number")
 
 
 def _latency_ratio(row: Row) -> Estimate | str:
@@ -167,7 +172,7 @@ def axes(table: Table) -> list[Axis]:
     """Everything that rows of this table may have, in the order of the menus."""
     accuracy = next((r.accuracy for r in table.rows if r.accuracy), None)
     metric = accuracy.metric if accuracy else "accuracy"
-    scale, _, unit = delta_unit(metric)
+    scale, _, unit = form(accuracy) if accuracy else FORMS["points"]
     up = "high" if accuracy is None or accuracy.higher_is_better else "low"
     ref = table.reference or "the reference"
     costs = [
@@ -216,8 +221,8 @@ def cell(axis: Axis, row: Row) -> Cell:
     if axis.modelled:  # its interval would be the noise of the clock
         return [f"~{digits(value, 2)}", "", _finite(value), None, None, found.n]
     if axis.key == "difference" and not row.itself:
-        form = delta_unit(row.accuracy.metric)[1] if row.accuracy else "z.3g"
-        return [f"{value:+{form}}", f"({low:+{form}} to {high:+{form}})", *map(_finite, (value, low, high)), found.n]
+        digit = form(row.accuracy)[1] if row.accuracy else "z.3g"
+        return [f"{value:+{digit}}", signed_spread(low, high, digit), *map(_finite, (value, low, high)), found.n]
     interval = "" if row.itself and low == high == value else spread(low, high)
     said = digits(value, 4 if axis.key == "metric" else 3)
     return [said, interval, *map(_finite, (value, low, high)), found.n]

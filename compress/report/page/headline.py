@@ -5,6 +5,7 @@ It names the interval that all rows of the table together leave (Holm): it speak
 
 from collections.abc import Mapping
 
+from compress.loss import lost
 from compress.odds import adjusted, word_among
 from compress.pareto import Table, point_cost
 from compress.report.text import count, first_line, plain
@@ -26,6 +27,8 @@ def _said(table: Table) -> tuple[str, str | None]:
         failed = table.failed[0]
         many = "Its only recipe" if len(table.failed) == 1 else f"All {len(table.failed)} recipes"
         return f"{many} failed; {failed.name}: {first_line(failed)}", None
+    if table.unsound:
+        return f"Nothing can be judged: {table.unsound}", None
     family = adjusted(table)
     savers = [r for r in table.results if r.name in table.front and _saves(r, table, family)]
     free = [r for r in savers if _loses_nothing(r)]
@@ -45,21 +48,18 @@ def _cost(result: Result, table: Table, family: Mapping[str, Estimate]) -> Estim
 
 def _saves(result: Result, table: Table, family: Mapping[str, Estimate]) -> bool:
     cost = _cost(result, table, family)
-    return result.verdict is not None and result.verdict.word != "BROKEN" and cost is not None and cost.high < 1
+    judged = result.verdict is not None and result.verdict.word not in ("BROKEN", "NO VERDICT")
+    return judged and cost is not None and cost.high < 1
 
 
 def _loses_nothing(result: Result) -> bool:
-    delta = result.accuracy.delta if result.accuracy else None
-    if delta is None or result.accuracy is None:
-        return False
-    return delta.high >= 0 if result.accuracy.higher_is_better else delta.low <= 0
+    loss = lost(result.accuracy) if result.accuracy else None
+    return loss is not None and loss.bounded and loss.low <= 0
 
 
 def _delta(result: Result) -> float:
-    accuracy = result.accuracy
-    if accuracy is None or accuracy.delta is None:
-        return float("-inf")
-    return accuracy.delta.value if accuracy.higher_is_better else -accuracy.delta.value
+    loss = lost(result.accuracy) if result.accuracy else None
+    return float("-inf") if loss is None else -loss.value
 
 
 def _saving(result: Result, table: Table, family: Mapping[str, Estimate]) -> str:
@@ -102,6 +102,7 @@ def _nothing(table: Table, family: Mapping[str, Estimate]) -> str:
         "NO MEASURABLE DIFFERENCE": "without a measurable difference",
         "COSTS MORE": "at a higher cost",
         "BROKEN": "broken",
+        "NO VERDICT": "without a verdict",
     }
     parts = [f"{words.count(word)} {text}" for word, text in said.items() if word in words]
     counted = f"of {len(table.results)} recipes, {', '.join(parts)}" if parts else "no recipe could be compared"
