@@ -1,23 +1,95 @@
-"""Files that are whole or not there, and temporary folders that go even when their process was killed."""
+"""Files that are whole or not there, and temporary folders that only we can read and that go when their process ends.
 
+    $TMPDIR/compress-1000/              of the user with this id, mode 0700; refused where it is somebody else's
+        session-4711-x1y2z3/            of the process with this id, which holds a lock on it
+
+Also what a killed process left goes: when the next one asks for a folder, and sees a dead process and a free lock.
+"""
+
+import atexit
+import contextlib
+import fcntl
 import os
+import secrets
 import shutil
+import stat
 import tempfile
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 
-FORGOTTEN_S = 86_400
+from compress.errors import InputError
+
+
+def home() -> Path:
+    """This user's own folder for temporary files. Raises InputError where it is a link, or somebody else's."""
+    path = Path(tempfile.gettempdir()) / f"compress-{os.getuid()}"
+    try:
+        path.mkdir(mode=0o700)
+    except FileExistsError:
+        pass
+    except OSError as error:
+        raise InputError(f"{path}: cannot be made ({error.strerror}); set TMPDIR to a folder of yours") from None
+    found = path.lstat()
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid():
+        raise InputError(
+            f"{path}: is a link, or belongs to another user; expected a folder of yours: remove it, or set TMPDIR"
+        )
+    if stat.S_IMODE(found.st_mode) != 0o700:
+        path.chmod(0o700)
+    return path
 
 
 def scratch(kind: str) -> Path:
-    """A new temporary folder. What a killed process left of this kind a day ago or earlier goes first."""
-    for left in Path(tempfile.gettempdir()).glob(f"compress-{kind}-*-*"):
-        pid = left.name.split("-")[2]
-        if pid.isdigit() and not _alive(int(pid)) and _age_s(left) > FORGOTTEN_S:
+    """A new temporary folder of this process, after those of dead processes have gone."""
+    within = home()
+    for gone in [path for path in _HELD if not path.exists()]:
+        os.close(_HELD.pop(gone))
+    for left in within.glob("*-*-*"):
+        pid = left.name.rsplit("-", 2)[1]
+        if pid.isdigit() and not _alive(int(pid)) and not _held(left):
             shutil.rmtree(left, ignore_errors=True)
-    return Path(tempfile.mkdtemp(prefix=f"compress-{kind}-{os.getpid()}-"))
+    folder = Path(tempfile.mkdtemp(prefix=f"{kind}-{os.getpid()}-", dir=within))
+    _hold(folder)
+    return folder
+
+
+@cache
+def _process_folder(kind: str, pid: int) -> Path:
+    folder = scratch(kind)
+    atexit.register(lambda: shutil.rmtree(folder, ignore_errors=True) if os.getpid() == pid else None)
+    return folder
+
+
+def process_folder(kind: str) -> Path:
+    """A temporary folder for as long as this process lives: the same one for every call of a kind."""
+    return _process_folder(kind, os.getpid())
+
+
+_HELD: dict[Path, int] = {}
+"""Folders of this process that are there, and the descriptors that hold their locks."""
+
+
+def _hold(folder: Path) -> None:
+    """Locks a folder while it is there: process ids of other containers look dead here."""
+    _HELD[folder] = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    with contextlib.suppress(OSError):  # a file system without locks: there the process id decides alone
+        fcntl.flock(_HELD[folder], fcntl.LOCK_SH)
+
+
+def _held(folder: Path) -> bool:
+    try:
+        handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    except OSError:  # gone, or no folder
+        return True
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return True
+    finally:
+        os.close(handle)
+    return False
 
 
 @contextmanager
@@ -40,24 +112,20 @@ def _alive(pid: int) -> bool:
     return True
 
 
-def _age_s(folder: Path) -> float:
-    try:
-        return time.time() - folder.stat().st_mtime
-    except OSError:
-        return 0.0
-
-
 def write_atomic(path: Path, data: bytes) -> None:
-    """Writes through a temporary file and a rename: a reader sees the old file or the new one, never a part."""
+    """Writes through a temporary file and a rename: a reader sees the old file or the new one, never a part.
+
+    Others may read it as far as the user's umask lets them.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+    handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
     try:
         with os.fdopen(handle, "wb") as out:
             out.write(data)
             out.flush()
             os.fsync(out.fileno())
-        Path(temporary).chmod(0o644)
-        Path(temporary).replace(path)
+        temporary.replace(path)
     except BaseException:
-        Path(temporary).unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
         raise

@@ -17,6 +17,7 @@ from typing import Any
 
 from compress.config import InputError
 from compress.files import write_atomic
+from compress.places import inside
 
 FOLDER = "traces"
 WINDOW = ("index", "order", "started_ns", "ended_ns", "cpu_ns", "start_uj", "end_uj")
@@ -44,7 +45,7 @@ def write(folder: Path, answer: Mapping[str, Any]) -> None:
     tables |= {"examples": answer["examples"]} if "examples" in answer else {}
     for name, rows in tables.items():
         _write_parquet(folder / f"{name}.parquet", pa.Table.from_pylist(rows))
-    write_atomic(folder / "session.json", json.dumps(about, indent=1).encode())
+    write_atomic(folder / SESSION, json.dumps(about, indent=1).encode())
 
 
 def _without_bulk(runner: Mapping[str, Any]) -> dict[str, Any]:
@@ -62,10 +63,18 @@ def _write_parquet(path: Path, table: Any) -> None:
     write_atomic(path, buffer.getvalue())
 
 
+def located(path: Path, stated: str) -> Path:
+    """The folder of a result file's trace, below the folder of results. Raises InputError where it lies elsewhere."""
+    return inside(path.absolute().parent.parent, stated, f"{path}: its trace")
+
+
 def read(folder: Path) -> Answer:
-    """What `write` was given. Raises InputError when a file is missing or damaged."""
+    """What `write` was given. Raises InputError when a file is missing, damaged, or a link."""
+    linked = [file for name in FILES if (file := folder / name).is_symlink()]
+    if linked:
+        raise InputError(f"{linked[0]}: is a link; expected a file of the trace's own")
     try:
-        answer: Answer = json.loads((folder / "session.json").read_text(encoding="utf-8"))
+        answer: Answer = json.loads((folder / SESSION).read_text(encoding="utf-8"))
         rows = {name: _read_parquet(folder / f"{name}.parquet") for name in _TABLES}
         runners = {runner["name"]: runner for runner in answer["runners"]}
         for runner in runners.values():
@@ -90,6 +99,9 @@ def read(folder: Path) -> Answer:
 
 
 _TABLES = ("outcomes", "windows", "batches", "samples")
+SESSION = "session.json"
+FILES = (SESSION, *(f"{name}.parquet" for name in (*_TABLES, "examples")))
+"""All that a trace consists of."""
 
 
 def _read_parquet(path: Path) -> Iterable[dict[str, Any]]:

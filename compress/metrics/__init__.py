@@ -12,7 +12,6 @@ given those per-example outcomes that its features ask for: `predictions` and `r
 import hashlib
 import importlib.util
 import math
-import tempfile
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -20,6 +19,7 @@ from types import ModuleType
 from typing import Any
 
 from compress.config import InputError
+from compress.files import passing
 from compress.result import UNITS, Unit
 
 NAMES = tuple(UNITS)
@@ -39,8 +39,8 @@ def compute(metric: str, outcomes: Mapping[str, Sequence[float]], settings: Mapp
     """
     settings = whole(metric, outcomes) if settings is None else settings
     given = {FEATURE_OF.get(name, name): values for name, values in outcomes.items()}
-    with tempfile.TemporaryDirectory() as folder:  # evaluate makes its cache folder even when it keeps all in memory
-        scorer = _class(metric)(keep_in_memory=True, cache_dir=folder)
+    with passing("metric") as folder:  # evaluate makes its cache folder even when it keeps all in memory
+        scorer = _class(metric)(keep_in_memory=True, cache_dir=str(folder))
         wanted = set(scorer.features)
         if not wanted <= set(given):
             raise InputError(

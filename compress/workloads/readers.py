@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from compress.config import InputError
 from compress.workloads import Dataset, delimited, json_rows, text_files
 from compress.workloads.files import kind, unknown_kind
+from compress.workloads.privacy import private_cache
 
 if TYPE_CHECKING:
     import datasets
@@ -56,7 +57,8 @@ def _from_parquet(files: list[Path]) -> "datasets.Dataset":
 
     expected = sum(parquet_rows(file)[0] for file in files)
     try:
-        raw = datasets.load_dataset("parquet", data_files=[glob.escape(str(file)) for file in files], split="train")
+        data_files = [glob.escape(str(file)) for file in files]
+        raw = datasets.load_dataset("parquet", data_files=data_files, split="train", cache_dir=private_cache())
     except (OSError, ValueError, datasets.exceptions.DatasetsError) as error:
         if expected == 0:
             raise InputError(f"{files[0].name} is empty; expected at least one example") from None
