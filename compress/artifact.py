@@ -13,7 +13,6 @@ import hashlib
 import json
 import shutil
 import sys
-import uuid
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from importlib import metadata
@@ -25,9 +24,11 @@ import torch
 from compress import __version__, providers
 from compress.bundle import Bundle
 from compress.config import InputError
+from compress.files import put_in_place
 from compress.formats import GRAPHS, PLAIN_RUNTIMES, ROWS
 from compress.graph import FILE as ONNX_FILE
 from compress.graph_model import GraphModel, OnnxModel
+from compress.owners import beside
 from compress.providers import Place, Shapes
 from compress.skeleton import Contents, auto_class, contents, empty_model, fill, is_plain
 from compress.workloads import TaskName, task_of
@@ -71,7 +72,7 @@ def save(bundle: Bundle, path: Path, extra: Mapping[str, Any] | None = None) -> 
 
     path = Path(path)
     _refuse_foreign(path)
-    work = path.parent / f".{path.name}.{uuid.uuid4().hex[:8]}.part"
+    work = beside(path, "part")
     try:
         work.mkdir(parents=True)
         kind, plain, packing = _write_model(bundle, work)
@@ -90,7 +91,7 @@ def save(bundle: Bundle, path: Path, extra: Mapping[str, Any] | None = None) -> 
         (work / MANIFEST).write_text(_sealed(asdict(manifest)), encoding="utf-8")
         for file in manifest.files:
             (work / file).chmod(0o644)  # safetensors writes for the owner alone
-        _put_in_place(work, path)
+        put_in_place(work, path)
     except (OSError, SafetensorError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise InputError(
@@ -227,17 +228,6 @@ def _refuse_foreign(path: Path) -> None:
         raise InputError(f"{path}: is not a folder; expected a new folder, or an artifact to replace")
     if path.is_dir() and not (path / MANIFEST).is_file() and any(path.iterdir()):
         raise InputError(f"{path}: holds files but no {MANIFEST}; not overwritten, choose another folder")
-
-
-def _put_in_place(work: Path, path: Path) -> None:
-    """Renames `work` to `path`; what was there goes only when the new one is complete."""
-    if not path.exists():
-        work.rename(path)
-        return
-    old = path.parent / f".{path.name}.{uuid.uuid4().hex[:8]}.old"
-    path.rename(old)
-    work.rename(path)
-    shutil.rmtree(old, ignore_errors=True)
 
 
 def _sealed(plain: dict[str, Any]) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from compress.progress import say
+from compress.holders import recorded, told
 
 
 @contextmanager
@@ -20,9 +20,10 @@ def locked(path: Path, waiting: str) -> Iterator[bool]:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             waited = True
-            say(waiting)
-            fcntl.flock(handle, fcntl.LOCK_EX)
-        yield waited
+            with told(path, waiting):
+                fcntl.flock(handle, fcntl.LOCK_EX)
+        with recorded(path):
+            yield waited
     finally:
         os.close(handle)
 

@@ -8,7 +8,6 @@ import contextlib
 import hashlib
 import json
 import math
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +19,7 @@ from transformers import EarlyStoppingCallback, PrinterCallback, TrainerCallback
 from compress.bundle import Bundle
 from compress.config import InputError, digest
 from compress.devices import computes_bf16
+from compress.files import passing
 from compress.methods.adapters import only_updates
 from compress.methods.calibrate import config_kept, shortened
 from compress.methods.trainer import DistillTrainer, KeepZeros, Loss, Progress, zeros
@@ -76,7 +76,7 @@ def train(model: Any, loss: Loss, examples: Any, bundle: Bundle, config: Distill
         only_updates(model)
     with contextlib.ExitStack() as stack:
         folder = None if bundle.work is None else bundle.work / f"distill-{key(model, whole, bundle, config)}"
-        output = folder or Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        output = folder or stack.enter_context(passing("distill"))
         stack.enter_context(config_kept(model))
         stack.enter_context(torch.random.fork_rng())  # Trainer seeds the global generators
         running = stack.enter_context(bar("distill", total))

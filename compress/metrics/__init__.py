@@ -7,7 +7,6 @@ given those per-example outcomes that its features ask for: `predictions` and `r
 
 import hashlib
 import importlib.util
-import tempfile
 from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
@@ -15,6 +14,7 @@ from types import ModuleType
 from typing import Any
 
 from compress.config import InputError
+from compress.files import passing
 
 NAMES = ("accuracy", "f1", "matthews_correlation", "perplexity")
 LOWER = frozenset({"perplexity"})
@@ -29,8 +29,8 @@ FEATURE_OF = {"prediction": "predictions", "reference": "references"}
 def compute(metric: str, outcomes: Mapping[str, list[float]]) -> float:
     """The metric of these per-example outcomes."""
     given = {FEATURE_OF.get(name, name): values for name, values in outcomes.items()}
-    with tempfile.TemporaryDirectory() as folder:  # evaluate makes its cache folder even when it keeps all in memory
-        scorer = _class(metric)(keep_in_memory=True, cache_dir=folder)
+    with passing("metric") as folder:  # evaluate makes its cache folder even when it keeps all in memory
+        scorer = _class(metric)(keep_in_memory=True, cache_dir=str(folder))
         wanted = set(scorer.features)
         if not wanted <= set(given):
             raise InputError(
