@@ -11,7 +11,6 @@ No pickle anywhere. A folder appears whole or not at all: it is written beside a
 
 import shutil
 import sys
-import uuid
 from collections.abc import Mapping
 from dataclasses import asdict
 from importlib import metadata
@@ -23,10 +22,12 @@ import torch
 from compress import providers
 from compress.bundle import Bundle
 from compress.config import InputError
+from compress.files import put_in_place
 from compress.formats import GRAPHS, PLAIN_RUNTIMES, ROWS
 from compress.graph import FILE as ONNX_FILE
 from compress.graph_model import GraphModel, OnnxModel
-from compress.manifest import MANIFEST, SCHEMA, Kind, Manifest, read, sealed, sha256, unlisted, verify
+from compress.manifest import MANIFEST, Kind, Manifest, read, sealed, sha256, unlisted, verify
+from compress.owners import beside
 from compress.providers import Place, Shapes
 from compress.skeleton import Contents, auto_class, contents, empty_model, fill, is_plain
 from compress.structure import check_plain, check_tensors
@@ -48,7 +49,7 @@ def save(bundle: Bundle, path: Path, extra: Mapping[str, Any] | None = None) -> 
 
     path = Path(path)
     refuse_foreign(path)
-    work = path.parent / f".{path.name}.{uuid.uuid4().hex[:8]}.part"
+    work = beside(path, "part")
     try:
         work.mkdir(parents=True)
         kind, plain, packing = _write_model(bundle, work)
@@ -67,7 +68,7 @@ def save(bundle: Bundle, path: Path, extra: Mapping[str, Any] | None = None) -> 
         (work / MANIFEST).write_text(sealed(asdict(manifest)), encoding="utf-8")
         for file in manifest.files:
             (work / file).chmod(0o644)  # safetensors writes for the owner alone
-        _put_in_place(work, path)
+        put_in_place(work, path)
     except (OSError, SafetensorError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise InputError(
@@ -199,17 +200,6 @@ def refuse_foreign(path: Path) -> None:
         return  # a damaged artifact is made again
     if strange:
         raise InputError([f"{problem}: not overwritten" for problem in strange])
-
-
-def _put_in_place(work: Path, path: Path) -> None:
-    """Renames `work` to `path`; what was there goes only when the new one is complete."""
-    if not path.exists():
-        work.rename(path)
-        return
-    old = path.parent / f".{path.name}.{uuid.uuid4().hex[:8]}.old"
-    path.rename(old)
-    work.rename(path)
-    shutil.rmtree(old, ignore_errors=True)
 
 
 def _versions() -> dict[str, str]:

@@ -91,6 +91,10 @@ def judge(answer: Mapping[str, Any], references: Sequence[Spec], job: Job) -> tu
     notes += [f"the reference {name} could not be measured: {error}" for name, error in missing.items()]
     notes += list(dict.fromkeys(entry["remark"] for entry in raw.values() if entry.get("remark")))
     notes += [answer["in_turn"]] if answer.get("in_turn") else []
+    if answer.get("quota_cores") is not None:
+        notes.append(
+            f"a control group's quota leaves {answer['quota_cores']:g} cores; models ran on {job.threads} threads"
+        )
     meter = answer["meter"]
     if meter.get("source") == "nvml":
         examined, step = meter.get("doctor"), f"{1e3 * meter['step_s']:.0f} ms"

@@ -46,8 +46,6 @@ def build(planned: Planned, options: Options, machine: Machine, meter: Meter | A
         if manifest is None:
             if options.rebuild:
                 shutil.rmtree(planned.work, ignore_errors=True)
-            for part in folder.parent.glob(f".{folder.name}.*.part"):  # what a run killed while saving left
-                shutil.rmtree(part, ignore_errors=True)
             if planned.recipe.trains and processes() > 1:
                 meter = Absent(f"{processes()} processes trained, and only the first one's device has a meter here")
                 wait(machine.device)

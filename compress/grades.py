@@ -4,7 +4,7 @@ A   external meter of stated calibration
 B   counter and integrated instant power within 2 %, nothing flagged, 6 rounds or more of 5 s or more
 C   one source only, sources 2 to 5 % apart, edges uncertain by over 2 %, windows under 5 s or rounds under 6, or
     batches that beat with a counter that misreads such loads
-D   sources over 5 % apart, device shared, throttled, or drifting
+D   sources over 5 % apart, device shared, throttled (by itself, or by a control group's quota), or drifting
 E   modelled
 """
 
@@ -134,6 +134,11 @@ def disturbances(answer: Mapping[str, Any], name: str, index: int, against: str)
     stolen = point.get("stolen_cores")
     if stolen is not None and stolen > FOREIGN_CORES:
         reasons.append(f"the host gave {stolen:.1f} of this virtual machine's cores to others during the measurement")
+    if point.get("throttled_periods"):
+        reasons.append(
+            f"the control group's CPU quota stopped the measurement in {point['throttled_periods']} periods, "
+            f"for {point['throttled_s']:.2g} s"
+        )
     if processes:
         reasons.append(f"{processes} other process{'es' if processes > 1 else ''} on the device")
     reasons += _device_events(answer, point)

@@ -24,9 +24,11 @@ from compress.energy.block import holds_gpu
 from compress.errors import NotWritten, gathered
 from compress.files import passing
 from compress.formats import BATCH_DEPENDENT, GRAPH_RUNTIMES
+from compress.interrupts import raise_again
 from compress.job import Job, Spec, write_job
 from compress.locks import locked, measuring_lock
 from compress.measure import machine as machines
+from compress.owners import sweep_below
 from compress.plan import Options, Planned, plan, standing
 from compress.progress import say
 from compress.quiet import quiet_transformers
@@ -82,6 +84,8 @@ def run_all(recipes: Sequence[Recipe], options: Options) -> list[Result]:
     launched = processes() > 1
     if launched:
         building.check_launch(plans, machine)
+    for folder in {folder for p in plans for folder in (p.path.parent, p.folder.parent)}:
+        sweep_below(folder)  # what killed runs left
     finished: dict[Path, Result] = {}
     by_workload: dict[str, list[Planned]] = {}
     for planned in plans:
@@ -150,11 +154,14 @@ def _run_group(group: Sequence[Planned], options: Options, machine: Machine, aga
             elif planned.recipe.trains:
                 building.train_along(planned, options, machine)
         except Exception as error:  # noqa: BLE001  one recipe's failure is a result; the others go on
+            raise_again()
             if rank() == 0:
                 finished[planned.path] = _fail(planned, options, machine, error)
             if processes() > 1 and planned.recipe.trains:
                 sys.exit(1)  # the others wait for this one; the launcher ends them
     end_training()
+    if not built:  # nothing to measure, nothing to wait for
+        return finished
     with locked(measuring_lock(), "another measurement is running on this machine; waiting for it to end") as waited:
         if waited and not (options.fresh or options.rebuild or again):  # it may have measured the same
             others = {p.path: before for p in group if p.path in built and (before := standing(p)) is not None}

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from compress.errors import InputError
-from compress.progress import say
+from compress.holders import recorded, told
 
 MODE = 0o644
 """Only the owner writes; for a lock, reading is enough."""
@@ -26,12 +26,12 @@ def locked(path: Path, waiting: str) -> Iterator[bool]:
             try:
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                if not waited:
-                    say(waiting)
                 waited = True
-                fcntl.flock(handle, fcntl.LOCK_EX)
+                with told(path, waiting):
+                    fcntl.flock(handle, fcntl.LOCK_EX)
             if _is(path, handle):
-                yield waited
+                with recorded(path):
+                    yield waited
                 return
         finally:
             os.close(handle)

@@ -15,7 +15,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from compress.child import end_with_parent
 from compress.formats import GRAPH_RUNTIMES
 from compress.job import Job, Spec, read_job
 from compress.runners import free_bytes
@@ -51,7 +50,7 @@ def _started(path: Path, number: int, cores: int) -> tuple["subprocess.Popen[byt
     """A process that compiles, where it has to, in so many others."""
     command = [sys.executable, "-m", "compress.memory_gpu", str(path), str(number)]
     environment = {"TORCHINDUCTOR_COMPILE_THREADS": str(cores), **os.environ}
-    return subprocess.Popen(command, stdin=subprocess.PIPE, env=environment), _answer(path, number)
+    return subprocess.Popen(command, stdin=subprocess.DEVNULL, env=environment), _answer(path, number)
 
 
 def _ended(child: "subprocess.Popen[bytes]", answer: Path) -> dict[str, Any]:
@@ -94,7 +93,6 @@ def main(arguments: Sequence[str]) -> None:
     """Writes the figures of one runner of a job, or why there are none."""
     from compress.quiet import quiet_libraries, quiet_transformers
 
-    end_with_parent()
     quiet_libraries()
     quiet_transformers()
     path, number = Path(arguments[0]), int(arguments[1])

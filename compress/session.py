@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from compress import flipped
-from compress.child import end_with_parent
+from compress.cgroup import Throttled, quota_cores, throttled
 from compress.energy import Absent, Meter, find_meter, nvml, several
 from compress.energy.sampler import Sampler, facts, idle, steady_idle
 from compress.files import write_atomic
@@ -25,7 +25,6 @@ from compress.job import Job, Spec, read_job
 from compress.progress import bar, say, track
 from compress.quiet import quiet_libraries, quiet_transformers
 from compress.runners import Shelf, crowded, timing_batches
-from compress.startup import seldom_collect
 from compress.workloads import OperatingPoint, source, task_of
 
 SENSITIVITY_BATCHES = (1, 32)
@@ -101,6 +100,7 @@ def run_session(job: Job, memory: dict[str, dict[str, Any]]) -> dict[str, Any]:
         "idle": {"before": empty, "loaded": loaded},
         "foreign_processes": foreign_processes(before, present, os.getpid(), os.getppid(), job.parent_on_device),
         "in_turn": in_turn,
+        "quota_cores": quota_cores(),
         "samples": sampler.samples,
         **flipped.shown(job, {spec.name: found[spec.name].outcomes for spec in live}, config),
         "finished": time.time(),
@@ -222,11 +222,16 @@ def _measure_point(
         settled = latency.settle(models, batches, sync, meter, settings.warmup_s)
     models.clear()  # else one of them could not be put away
     windows: dict[str, list[dict[str, Any]]] = {spec.name: [] for spec in live}
+    stood_still = Throttled()
 
     def one_window(spec: Spec, index: int, position: int) -> None:
+        nonlocal stood_still
         if not shelf.together:
             warm(spec)
+        before = throttled()
         window = latency.measure_window(ready(spec), batches, settings, sync, meter, sampler)
+        if before is not None and (after := throttled()) is not None:
+            stood_still += after - before
         windows[spec.name].append({"index": index, "order": position, **asdict(window)})
 
     shuffle = random.SystemRandom()  # another order in every session: what it does averages out over them
@@ -255,6 +260,8 @@ def _measure_point(
                 "settled": settled,
                 "foreign_cores": foreign_cores,
                 "stolen_cores": stolen_cores,
+                "throttled_periods": stood_still.periods,
+                "throttled_s": stood_still.seconds,
             }
         )
 
@@ -274,12 +281,8 @@ def main(arguments: Sequence[str]) -> None:
     quiet_transformers()
     path = Path(arguments[0])
     job = read_job(path)
-    if job.device.startswith("cuda"):
-        end_with_parent()
-        memory = measure_gpu_memory(job, path)
-    else:
-        memory = measure_memory(job)  # forks: before the first thread
-        end_with_parent()
+    # the latter forks: before the first thread
+    memory = measure_gpu_memory(job, path) if job.device.startswith("cuda") else measure_memory(job)
     torch.set_num_threads(job.threads)
     torch.manual_seed(job.seed)
     try:
@@ -290,5 +293,4 @@ def main(arguments: Sequence[str]) -> None:
 
 
 if __name__ == "__main__":
-    seldom_collect()
     main(sys.argv[1:])

@@ -11,12 +11,14 @@ Times are integers in nanoseconds of one monotonic clock, energies integers in m
 """
 
 import json
+import shutil
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from compress.config import InputError
-from compress.files import write_atomic
+from compress.files import put_in_place, write_atomic
+from compress.owners import beside
 from compress.places import inside
 
 FOLDER = "traces"
@@ -26,7 +28,7 @@ Answer = dict[str, Any]
 
 
 def write(folder: Path, answer: Mapping[str, Any]) -> None:
-    """Writes the raw samples of a session into `folder`."""
+    """Writes the raw samples of a session as the folder `folder`, whole."""
     import pyarrow as pa
 
     about = {key: value for key, value in answer.items() if key not in ("runners", "samples", "examples")}
@@ -43,9 +45,14 @@ def write(folder: Path, answer: Mapping[str, Any]) -> None:
                 batches += [{**place, "batch": i, "duration_ns": d} for i, d in enumerate(window["batch_ns"])]
     tables = {"outcomes": outcomes, "windows": windows, "batches": batches, "samples": answer["samples"]}
     tables |= {"examples": answer["examples"]} if "examples" in answer else {}
-    for name, rows in tables.items():
-        _write_parquet(folder / f"{name}.parquet", pa.Table.from_pylist(rows))
-    write_atomic(folder / SESSION, json.dumps(about, indent=1).encode())
+    work = beside(folder, "part")
+    try:
+        for name, rows in tables.items():
+            _write_parquet(work / f"{name}.parquet", pa.Table.from_pylist(rows))
+        write_atomic(work / SESSION, json.dumps(about, indent=1).encode())
+        put_in_place(work, folder)
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
 
 
 def _without_bulk(runner: Mapping[str, Any]) -> dict[str, Any]:

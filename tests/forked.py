@@ -114,8 +114,9 @@ def _become(request: dict[str, Any], files: Sequence[int]) -> int:
             harness.run_child, harness.threads = run_child, one_thread
             cli.main()
         else:
-            from compress import session
+            from compress import child, session
 
+            child.end_with_parent()
             session.main(request["arguments"])
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else int(end.code is not None)

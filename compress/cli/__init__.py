@@ -1,37 +1,51 @@
 """The command line: parses and prints, never computes. A file a group of commands; each is a thin function.
 
-Exit codes: 0 fine, 1 a recipe failed or a result could not be written, 2 bad input, 130 interrupted (Ctrl-C).
+Exit codes: 0 fine, 1 a recipe failed or a result could not be written, 2 bad input, 130 interrupted (Ctrl-C),
+143 terminated, 141 nobody reads the output any more.
 """
 
+import os
 import sys
+from typing import NoReturn
 
 # Commands stand in --help as their files are imported.
 # isort: off
 from compress.cli import running, reading, metering, publishing, listing
 
 # isort: on
+from compress.child import limited
 from compress.cli.options import app
 from compress.errors import InputError, NotWritten
+from compress.interrupts import CLOSED
 from compress.quiet import quiet_libraries
 
-__all__ = ["app", "main", "running", "reading", "metering", "publishing", "listing"]
+__all__ = ["app", "command", "main", "running", "reading", "metering", "publishing", "listing"]
 
 
-def main() -> None:
-    """Runs the command line; bad input is one message on standard error and exit code 2."""
+def main() -> NoReturn:
+    """Ends this process with the code of the command line; `compress.__main__` handles signals too."""
+    sys.exit(command())
+
+
+def command() -> int:
+    """The exit code of the command line; bad input is one message on standard error and exit code 2."""
     quiet_libraries()
+    for name, value in limited().items():
+        os.environ.setdefault(name, value)
     try:
         app()
     except InputError as error:
-        for problem in error.problems:
-            print(f"error: {problem}", file=sys.stderr)
-        sys.exit(2)
+        return _told(error.problems, 2)
     except NotWritten as error:
-        for problem in error.problems:
-            print(f"error: {problem}", file=sys.stderr)
-        sys.exit(1)
+        return _told(error.problems, 1)
     except SystemExit as ended:
-        if ended.code == 130:  # what typer makes of Ctrl-C
-            print("interrupted; finished results and artifacts are whole, run the same command to go on",
-                  file=sys.stderr)  # fmt: skip
-        raise
+        if isinstance(ended.__context__, BrokenPipeError):  # typer and rich end with 1 then
+            return CLOSED
+        return ended.code if isinstance(ended.code, int) else int(ended.code is not None)
+    return 0
+
+
+def _told(problems: tuple[str, ...], code: int) -> int:
+    for problem in problems:
+        print(f"error: {problem}", file=sys.stderr)
+    return code

@@ -9,6 +9,7 @@ import typer
 from compress import completion
 from compress.cli.options import Device, app, print_tables
 from compress.errors import InputError
+from compress.interrupts import insist
 
 
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
@@ -37,6 +38,7 @@ def doctor(
     quick: Annotated[bool, typer.Option("--quick", help="A third of the time.")] = False,
 ) -> None:
     """Examine the meter of this machine, and say what to do about what is found."""
+    insist()
     from compress.checkup import checkup
 
     print("\n".join(checkup(device, quick)))

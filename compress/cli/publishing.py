@@ -21,9 +21,10 @@ def card(
 
     found = read(result)
     try:
-        print(report.write_card(found, _artifact(result, found, artifact)))
+        written = report.write_card(found, _artifact(result, found, artifact))
     except OSError as error:
         raise InputError(f"the card cannot be written ({error.strerror}); choose another --artifact") from None
+    print(written)
 
 
 @app.command()

@@ -61,12 +61,13 @@ def pareto(
         for line in lines:
             print(line)
         try:
-            for path in report.write_tables(tables, out or folder, problems, lines, painter.pictures, binder.page):
-                print(path, file=sys.stderr)
+            written = report.write_tables(tables, out or folder, problems, lines, painter.pictures, binder.page)
         except OSError as error:
             raise InputError(
                 f"{out or folder}: cannot be written ({error.strerror}); choose another with --out"
             ) from None
+        for path in written:
+            print(path, file=sys.stderr)
 
 
 def _grade(text: str) -> Any:

@@ -8,6 +8,7 @@ import typer
 
 from compress import completion
 from compress.cli.options import Artifacts, Device, Fresh, Out, Rebuild, Workload, app, load_recipes, print_tables
+from compress.interrupts import GO_ON, insist
 
 
 @app.command()
@@ -32,6 +33,7 @@ def run(
     fitting: Annotated[bool, typer.Option("--fitting", help="Leave out recipes that the device cannot run.")] = False,
 ) -> None:
     """Run recipes in one session with shared references, and leave a result each."""
+    insist(GO_ON)
     from compress.harness import run_all
     from compress.pareto import group
     from compress.plan import Options
@@ -61,7 +63,8 @@ def compare(
     rebuild: Rebuild = False,
     limit: Annotated[int | None, typer.Option(help="Take only so many test examples.")] = None,
 ) -> None:
-    """Compare two recipes, paired round by round in one session; measures them again where they have none in common."""
+    """Compare two recipes, paired round by round in one session; measures them again if they have none in common."""
+    insist(GO_ON)
     from compress.compare import RecipeFailed
     from compress.compare import compare as compared
     from compress.plan import Options
@@ -89,6 +92,7 @@ def sensitivity(
     step: Annotated[int | None, typer.Option(help="Which step, from 0; unset: the last of layers.")] = None,
 ) -> None:
     """Say how much loss a step causes in each layer alone: what to exclude, or to override."""
+    insist()
     from compress.sensitivity import sensitivity as report
 
     (loaded,) = load_recipes([recipe], set_)

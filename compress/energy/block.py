@@ -16,7 +16,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 
 from compress.energy import FELL_BACK, Absent, Gpu, Meter, MeterError, counted_j, find_meter, modelled, nvml, several
@@ -25,7 +25,9 @@ from compress.energy.nvml import EVENTS, HARD
 from compress.energy.sampler import Sampler, facts, idle_w
 from compress.energy.several import boards
 from compress.energy.window import Sample, by_board, events, integrated_power, movements
+from compress.interrupts import handed_on
 from compress.measure.machine import foreign_cpu_s
+from compress.progress import beating, duration, interactive
 from compress.result import Grade
 
 IDLE_S = 2.0
@@ -198,10 +200,14 @@ def command_meter(device: str) -> Meter | Absent:
 
 
 def run(command: Sequence[str], found: Meter | Absent) -> tuple[int, Spent]:
-    """Exit code of a command, and what it used. Raises FileNotFoundError or PermissionError when it cannot start."""
-    with metered(found) as spent:
-        code = subprocess.run(command, check=False).returncode
-    return code, spent
+    """Exit code of a command (128 + N after signal N), and what it used.
+
+    Raises FileNotFoundError or PermissionError when it cannot start.
+    """
+    said = nullcontext() if interactive() else beating(lambda passed_s: f"{command[0]}: {duration(passed_s)} so far")
+    with metered(found) as spent, said, subprocess.Popen(command) as child, handed_on(child):
+        code = child.wait()
+    return code if code >= 0 else 128 - code, spent
 
 
 def _finish_queued() -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from compress import __version__
+from compress.cgroup import quota_cores
 from compress.result import Machine
 
 LIBRARIES = (
@@ -69,6 +70,9 @@ def _cpu() -> dict[str, Any]:
                 wanted = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16", "amx_int8")
                 found["flags"] = [flag for flag in wanted if flag in value.split()]
                 break
+    quota = quota_cores()
+    if quota is not None:
+        found["quota_cores"] = quota
     governor = Path("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")
     if governor.is_file():
         found["governor"] = governor.read_text().strip()

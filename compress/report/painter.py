@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np  # noqa: F401  both processes need it: loaded once, before they part
 
+from compress.child import follow
 from compress.report.marks import Panel
 
 
@@ -26,8 +27,10 @@ class Painter:
 
         context = multiprocessing.get_context("fork")
         self._pipe, theirs = context.Pipe()
+        parent = os.getpid()
 
         def draw() -> None:
+            follow(parent)
             self._pipe.close()
             with theirs, contextlib.suppress(EOFError):  # this process ended before it had anything to draw
                 _warm()

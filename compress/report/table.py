@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from compress.files import write_atomic
 from compress.odds import SETTLED, adjusted, front_odds, word_among
+from compress.owners import sweep
 from compress.pareto import Table, point_cost
 from compress.report import sheet, text
 from compress.report.notes import LOUD, footnotes, heading, title
@@ -215,6 +216,7 @@ def write_tables(
         "pareto.csv": sheet.csv_text(tables).encode(),
         "pareto.html": page_html(tables, out) if bound is None else bound(),
     }
+    sweep(out)  # what a killed call left
     for name, data in files.items():
         write_atomic(out / name, data)
     return [*(out / name for name in files), *place_pictures(out, shown)]

@@ -17,13 +17,13 @@ import importlib
 import os
 import platform
 import shutil
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from compress.config import InputError, digest
 from compress.locks import locked
+from compress.owners import beside, sweep
 
 
 @dataclass(frozen=True)
@@ -99,15 +99,13 @@ def _module(name: str) -> Any:
 
 def _make(module: Any, settings: Any, target: Path) -> None:
     """Builds into a temporary folder beside the target, then renames; leftovers of killed attempts go first."""
-    for stale in target.parent.glob(f".{target.name}.*.tmp"):
-        shutil.rmtree(stale, ignore_errors=True)
+    sweep(target.parent)
     if target.exists():  # damaged: something of it was deleted
         shutil.rmtree(target)
-    folder = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}.", suffix=".tmp"))
+    folder = beside(target, "tmp")
     try:
-        (folder / "data").mkdir()
+        (folder / "data").mkdir(parents=True)
         module.build(folder, settings)
-        folder.chmod(0o755)  # mkdtemp makes it private; the cache is shared like any other
         folder.rename(target)
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)

@@ -14,6 +14,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from compress.child import follow
 from compress.config import InputError
 
 if TYPE_CHECKING:
@@ -53,6 +54,7 @@ class Binder:
 
     def __init__(self, make: Callable[[], bytes]) -> None:
         import multiprocessing
+        import os
         import threading
 
         plotly()  # what is missing is said here, not by the other process
@@ -62,9 +64,12 @@ class Binder:
         context = multiprocessing.get_context("fork")
         self._pipe, theirs = context.Pipe(duplex=False)
 
+        parent = os.getpid()
+
         def bind() -> None:
             import gc
 
+            follow(parent)
             gc.disable()  # it ends soon, and what it shares with its parent stays shared
             with theirs:
                 theirs.send_bytes(make())

@@ -1,0 +1,118 @@
+"""Temporary names that record the process that made them, so that abandoned ones are told from those in use.
+
+    .compress-4711-88123-1f0c9a2b-x3k.tmp      process 4711, started 88123 clock ticks after boot, in system 1f0c9a2b
+
+A path is abandoned when it belongs to this user and its process is gone. Of another system (a container, a machine
+that shares the folder) processes cannot be seen: what it made is abandoned after a day.
+"""
+
+import contextlib
+import hashlib
+import os
+import platform
+import re
+import secrets
+import shutil
+import stat
+import time
+from functools import cache
+from pathlib import Path
+
+FORGOTTEN_S = 86_400
+MARK = re.compile(r"(?P<pid>\d+)-(?P<started>\d+)-(?P<system>[0-9a-f]{8})-\w+")
+_BESIDE = re.compile(rf"\.(?P<target>.+)\.{MARK.pattern}\.(part|old|tmp)")
+_PLAIN = re.compile(rf"\.?compress-(\w+-)?{MARK.pattern}(\.tmp)?")
+
+
+def mark() -> str:
+    """Text that records this process, and no other mark repeats."""
+    pid = os.getpid()
+    return f"{pid}-{started(pid) or 0}-{system()}-{secrets.token_hex(4)}"
+
+
+def beside(path: Path, kind: str) -> Path:
+    """A new name in the folder of `path`, hidden and marked; `kind` is part, old or tmp."""
+    return path.parent / f".{path.name}.{mark()}.{kind}"
+
+
+def started(pid: int) -> int | None:
+    """When a process started, in clock ticks after boot; None where the system does not tell or it is gone."""
+    try:
+        line = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return None
+    return int(line.rpartition(")")[2].split()[19])  # field 22; the name in parentheses may hold anything
+
+
+@cache
+def system() -> str:
+    """8 hex digits of what process ids count in: this machine and, in a container, its process namespace."""
+    try:
+        namespace = str(Path("/proc/self/ns/pid").readlink())
+    except OSError:
+        namespace = ""
+    try:
+        machine = Path("/etc/machine-id").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        machine = ""
+    return hashlib.sha256(f"{platform.node()}|{machine}|{namespace}".encode()).hexdigest()[:8]
+
+
+def alive(pid: int, start: int) -> bool:
+    """Whether a process of this system runs that started at `start`; 0 stands for an unknown start."""
+    try:
+        os.kill(pid, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:
+        pass  # another user's
+    now = started(pid)
+    return start == 0 or now is None or now == start
+
+
+def abandoned(path: Path) -> bool:
+    """Whether a marked file or folder of this user is left from a process that is gone."""
+    found = MARK.search(path.name)
+    try:
+        about = path.lstat()
+    except OSError:
+        return False
+    if found is None or about.st_uid != os.getuid() or not (stat.S_ISDIR(about.st_mode) or stat.S_ISREG(about.st_mode)):
+        return False
+    if found["system"] != system():
+        return time.time() - about.st_mtime > FORGOTTEN_S
+    return not alive(int(found["pid"]), int(found["started"]))
+
+
+def sweep(folder: Path) -> None:
+    """Removes what processes that are gone left in a folder; a folder that was being replaced goes back to its name."""
+    try:
+        names = [entry.name for entry in os.scandir(folder) if MARK.search(entry.name)]
+    except OSError:
+        return  # not there, or not ours to read
+    for name in names:
+        path, aside = folder / name, _BESIDE.fullmatch(name)
+        if not (aside or _PLAIN.fullmatch(name)) or not abandoned(path):
+            continue
+        if aside and name.endswith(".old") and not os.path.lexists(folder / aside["target"]):
+            with contextlib.suppress(OSError):  # another process was faster
+                path.rename(folder / aside["target"])
+        elif path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            with contextlib.suppress(OSError):
+                path.unlink()
+
+
+@cache
+def sweep_once(folder: Path) -> None:
+    """`sweep`, when this process first asks for it: a folder for temporary files can be a large one."""
+    sweep(folder)
+
+
+def sweep_below(root: Path) -> None:
+    """`sweep` of a folder and all folders in it."""
+    sweep(root)
+    for folder, names, _ in os.walk(root):
+        for name in names:
+            sweep(Path(folder) / name)
