@@ -8,9 +8,11 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
+
+from compress.fields import STRICT, Count, Edge
 
 CONFIDENCE = 0.95
 FEW = 10  # pairs that differ: below, resampling them says too little
@@ -20,12 +22,12 @@ FEW = 10  # pairs that differ: below, resampling them says too little
 class Estimate:
     """A value with its 95 % interval and the number of independent observations behind it."""
 
-    __pydantic_config__: ClassVar[dict[str, str]] = {"ser_json_inf_nan": "strings"}  # JSON has no infinity
+    __pydantic_config__: ClassVar[dict[str, Any]] = {**STRICT, "ser_json_inf_nan": "strings"}  # JSON has no infinity
 
-    value: float
-    low: float
-    high: float
-    n: int
+    value: Edge
+    low: Edge
+    high: Edge
+    n: Count
 
 
 @cache
