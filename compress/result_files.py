@@ -1,6 +1,7 @@
 """Result files: written whole or not at all, read without torch."""
 
 import os
+from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -43,37 +44,43 @@ def replace_file(path: Path, result: Result) -> None:
     write_atomic(path, _adapter().dump_json(result, indent=1) + b"\n")
 
 
+class Foreign(InputError):
+    """The file is JSON of something else than a result."""
+
+
 def read(path: Path) -> Result:
-    """Return one result. Raises InputError, one sentence, where the file cannot be read or is none."""
+    """Return one result. Raises InputError, one sentence, where it cannot be read, and Foreign where it is none."""
     from pydantic import ValidationError
 
     data = reading.content(path, "result", MOST_BYTES)
     try:
         made: Result = _adapter().validate_json(data)
     except ValidationError as error:
-        raise InputError(f"{path}: {_refusal(data, error)}") from None
+        raise _refused(path, data, error) from None
     if made.schema != SCHEMA:
         raise InputError(f"{path}: {_other(made.schema)}")
     return made
 
 
-def _refusal(data: bytes, error: "ValidationError") -> str:
-    """What is wrong with the content of a file that is no result of this version."""
+def _refused(path: Path, data: bytes, error: "ValidationError") -> InputError:
+    """The error for content that is no result of this version."""
     from pydantic_core import from_json
 
     first = error.errors(include_url=False)[0]
+    said = shortened(first["msg"].removeprefix("Value error, ").removeprefix("Invalid JSON: "))
     if first["type"] == "json_invalid":
-        return f"not JSON ({first['msg'].removeprefix('Invalid JSON: ')}); it was damaged or is no result"
+        return InputError(f"{path}: not JSON ({said}); it was damaged or is no result")
     raw = from_json(data)
-    schema = raw.get("schema") if isinstance(raw, dict) else None
-    if type(schema) is not int or schema != SCHEMA:
-        return _other(schema)
+    if not isinstance(raw, dict) or "schema" not in raw:
+        return Foreign(f"{path}: {_other(None)}")
+    if type(raw["schema"]) is not int or raw["schema"] != SCHEMA:
+        return InputError(f"{path}: {_other(raw['schema'])}")
     where = shortened(".".join(str(part) for part in first["loc"]))
     if first["type"] == "finite_number":
-        return f"not a result: {where} is {first['input']}; expected a finite number"
+        return InputError(f"{path}: not a result: {where} is {first['input']}; expected a finite number")
     if first["type"] == "missing":
-        return f"not a result: {where} is missing"
-    return f"not a result: {where}: {shortened(first['msg'].removeprefix('Value error, '))}"
+        return InputError(f"{path}: not a result: {where} is missing")
+    return InputError(f"{path}: not a result: {where}: {said}")
 
 
 def _other(schema: object) -> str:
@@ -82,29 +89,34 @@ def _other(schema: object) -> str:
 
 def read_all(root: Path) -> tuple[list[Result], list[str]]:
     """Return every result below `root`, sorted by path, and one sentence per file that could not be read."""
+    results, foreign, damaged = read_known(root)
+    return results, [*foreign, *damaged]
+
+
+def read_known(root: Path) -> tuple[list[Result], list[str], list[str]]:
+    """Return every result below `root`, a sentence per file that never was one, and per result that is damaged."""
     if not is_folder(root):
         raise InputError(f"{root}: no such folder; run a recipe first: python -m compress run bert_int8")
     results: list[Result] = []
-    paths, problems = _result_files(root)
+    foreign: list[str] = []
+    damaged: list[str] = []
+    paths, problems = _listed(root)
     for path in paths:
         try:
             results.append(read(path))
+        except Foreign as error:
+            foreign.extend(error.problems)
         except InputError as error:
-            problems.extend(error.problems)
-    return results, problems
+            damaged.extend(error.problems)
+    return results, foreign, [*problems, *damaged]
 
 
-def read_sound(root: Path) -> list[Result]:
-    """Every result below `root`. Raises InputError where there is none, and for every file that could not be read."""
-    results, problems = read_all(root)
-    if not results:
-        problems.append(f"{root}: no results in it; expected what `compress run` has left")
-    if problems:
-        raise InputError(problems)
-    return results
+def named(paths: Iterable[Path]) -> list[Path]:
+    """Return these files, and the result files below those of them that are folders."""
+    return [file for path in paths for file in (_listed(path)[0] if is_folder(path) else [path])]
 
 
-def _result_files(root: Path) -> tuple[list[Path], list[str]]:
+def _listed(root: Path) -> tuple[list[Path], list[str]]:
     """Return the result files below `root`, and a sentence per folder that cannot be listed.
 
     Those that the project ships (`results/reference`) are found only when asked for by name.
