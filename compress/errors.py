@@ -22,8 +22,8 @@ class NotWritten(RuntimeError):
         super().__init__("\n".join(self.problems))
 
 
-def gathered(works: Iterable[Callable[[], Made]]) -> list[Made]:
-    """What each of these returns; where some raise InputError, one with the problems of all, each said once."""
+def attempted(works: Iterable[Callable[[], Made]]) -> tuple[list[Made], list[str]]:
+    """Return what each of these returns, and the problems of those that raise InputError, each once."""
     made: list[Made] = []
     problems: list[str] = []
     for work in works:
@@ -31,6 +31,12 @@ def gathered(works: Iterable[Callable[[], Made]]) -> list[Made]:
             made.append(work())
         except InputError as error:
             problems.extend(error.problems)
+    return made, list(dict.fromkeys(problems))
+
+
+def gathered(works: Iterable[Callable[[], Made]]) -> list[Made]:
+    """What each of these returns; where some raise InputError, one with the problems of all, each said once."""
+    made, problems = attempted(works)
     if problems:
-        raise InputError(dict.fromkeys(problems))
+        raise InputError(problems)
     return made

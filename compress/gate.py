@@ -85,6 +85,11 @@ def check(now: Sequence[Result], baseline: Sequence[Result], limits: Limits) -> 
     return found
 
 
+def unread(problem: str) -> Check:
+    """The check that stands for a damaged result: what it held cannot be compared."""
+    return Check("", problem.partition(":")[0], "result", "UNKNOWN", problem)
+
+
 def _newest(results: Sequence[Result]) -> dict[tuple[object, ...], Result]:
     """The newest result of every recipe on every workload and kind of device."""
     return {

@@ -55,7 +55,7 @@ def run(command: Callable[[], int]) -> NoReturn:
             raise
         code = 0
     if code == CLOSED:
-        _discard_output()
+        _discard(1, 2)
     _say_end()
     sys.exit(128 + _State.received if _State.received is not None else code)
 
@@ -157,20 +157,24 @@ def _say_end() -> None:
 
 
 def _flushed(code: int) -> int:
-    """The code, once all output has been written."""
-    try:
-        sys.stdout.flush()
-    except BrokenPipeError:
-        return CLOSED
-    except OSError as error:
-        print(f"error: standard output cannot be written ({error.strerror})", file=sys.stderr)
-        _discard_output()
-        return code or 1
+    """Return the code once all output has been written: `CLOSED` or 1 instead of 0 if it could not be."""
+    for stream, number in ((sys.stdout, 1), (sys.stderr, 2)):
+        try:
+            stream.flush()
+        except BrokenPipeError:
+            return CLOSED
+        except OSError as error:
+            code = code or 1
+            _discard(number)
+            with contextlib.suppress(OSError):  # standard error may lie on the same full disk
+                print(f"error: the output cannot be written ({error.strerror})", file=sys.stderr)
     return code
 
 
-def _discard_output() -> None:
-    """Sends what is still buffered nowhere: Python would complain about it at the very end."""
+def _discard(*numbers: int) -> None:
+    """Send the buffered output of these streams nowhere: Python would complain about it at the very end."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, 1)
-    os.dup2(nowhere, 2)
+    for number in numbers:
+        with contextlib.suppress(OSError):
+            os.dup2(nowhere, number)
+    os.close(nowhere)

@@ -27,25 +27,32 @@ class Merged:
     """Older results of the same recipe on the same machine, which were left out: `name on machine, created`."""
     untraced: tuple[str, ...]
     """Results whose raw samples were not beside them: their figures cannot be verified."""
+    unread: tuple[str, ...] = ()
+    """A sentence for each file that was passed over."""
 
 
 def merge(folders: Sequence[Path], out: Path) -> Merged:
     """Copies the newest result of every recipe, workload and machine into `out`, with its raw samples.
 
-    What `out` holds already takes part. Raises InputError for fewer than two sources and for files that are no results.
+    What `out` holds already takes part. Files that cannot be read are passed over. Raises InputError for fewer than two
+    sources, and for one without results.
     """
     sources = list(dict.fromkeys([*folders, *([out] if out.is_dir() else [])]))
     if len(sources) < 2:
         raise InputError(f"merge {' '.join(map(str, folders))}: expected at least two folders of results")
     problems: list[str] = []
+    unread: list[str] = []
     newest: dict[Path, tuple[Result, Path]] = {}
     superseded = []
     for folder in sources:
         try:
-            found, bad = (result_files.read_sound(folder), []) if folder in folders else result_files.read_all(folder)
+            found, bad = result_files.read_all(folder)
         except InputError as error:
-            found, bad = [], list(error.problems)
-        problems += bad
+            problems += error.problems
+            continue
+        if not found and folder in folders:
+            problems += [*bad, f"{folder}: no results in it; expected what `compress run` has left"]
+        unread += bad
         for result in found:
             try:
                 place = result_files.own_path(result)
@@ -67,7 +74,7 @@ def merge(folders: Sequence[Path], out: Path) -> Merged:
         raise InputError(problems)
     untraced = [result.name for result, folder in newest.values() if not _carry(result, folder, out)]
     left = (f"{r.name} on {r.machine.device_name}, {r.created}" for r in superseded)
-    return Merged(tuple(result for result, _ in newest.values()), tuple(left), tuple(sorted(untraced)))
+    return Merged(tuple(result for result, _ in newest.values()), tuple(left), tuple(sorted(untraced)), tuple(unread))
 
 
 def _same(one: Result, other: Result) -> bool:

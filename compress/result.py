@@ -5,8 +5,22 @@ Unknown is `None` with a reason beside it; it is never 0. Quantities carry their
 
 import math
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
+from pydantic import AfterValidator, Field
+
+from compress.fields import (
+    LARGE,
+    STRICT,
+    Count,
+    Name,
+    Plain,
+    Positive,
+    Quantity,
+    RecipeFacts,
+    Several,
+    WorkloadFacts,
+)
 from compress.stats import Estimate
 
 SCHEMA = 1
@@ -24,32 +38,64 @@ UNITS: dict[str, Unit] = {
     "perplexity": "percent",
 }
 """What differences of the metrics that come along are in."""
+MOST_ROUNDS = 1000
+MOST_EXAMPLES = 10_000_000
+
+
+def _positive(estimate: Estimate) -> Estimate:
+    """Return an estimate of what is never 0 or less, from a number of rounds. Raises ValueError for another."""
+    if not 1 / LARGE <= estimate.value <= LARGE:
+        raise ValueError(f"value is {estimate.value!r}; expected a finite number over 0")
+    if not (0 <= estimate.low <= LARGE or estimate.low == -math.inf) or not estimate.high >= 0:
+        raise ValueError(f"its interval is {estimate.low!r} to {estimate.high!r}; expected numbers from 0 on")
+    if not 1 <= estimate.n <= MOST_ROUNDS:
+        raise ValueError(f"n is {estimate.n}; expected 1 to {MOST_ROUNDS} rounds")
+    return estimate
+
+
+OfRounds = Annotated[Estimate, AfterValidator(_positive)]
+"""Seconds, joules or a ratio, over rounds: above 0."""
+
+
+def _known(accuracy: "Accuracy") -> "Accuracy":
+    """Return an accuracy whose figures are numbers where the outputs were. Raises ValueError for another."""
+    for name, estimate in (("estimate", accuracy.estimate), ("delta", accuracy.delta)):
+        if estimate is None or not accuracy.finite:
+            continue
+        if not math.isfinite(estimate.value):
+            raise ValueError(f"{name}.value is {estimate.value!r}; expected a finite number")
+        if math.isnan(estimate.low) or math.isnan(estimate.high):
+            raise ValueError(f"the interval of {name} is NaN; expected numbers")
+    n = accuracy.estimate.n
+    if accuracy.right is not None and (n > MOST_EXAMPLES or int(accuracy.right, 16) >> n):
+        raise ValueError(f"n is {n} examples; expected {MOST_EXAMPLES} at most, and no fewer than right has bits")
+    return accuracy
 
 
 @dataclass(frozen=True)
 class Accuracy:
     """A metric on the test split, and its paired difference to the verdict's reference."""
 
-    metric: str
+    metric: Name
     estimate: Estimate
     higher_is_better: bool
-    chance: float | None
+    chance: Quantity | None
     """The metric of always answering the majority class, for perplexity of a uniform guess over the vocabulary; None
     where the metric has no such floor."""
     finite: bool
     """False when any output was not finite."""
-    reference: str | None = None
+    reference: Name | None = None
     delta: Estimate | None = None
     """Ours minus the reference's: in the metric's own unit, or relative to the reference's value (`unit`)."""
-    mcnemar_p: float | None = None
-    flip_rate: float | None = None
+    mcnemar_p: Quantity | None = None
+    flip_rate: Quantity | None = None
     """Fraction of examples answered differently from the reference."""
-    bits_per_byte: float | None = None
-    batch_size: int | None = None
+    bits_per_byte: Quantity | None = None
+    batch_size: Several | None = None
     order: str | None = None
-    batch_sensitivity: float | None = None
+    batch_sensitivity: Quantity | None = None
     """Fraction of answers that differ between batch 1 and batch 32; None where activations are not dynamic."""
-    right: str | None = None
+    right: Annotated[str, Field(max_length=MOST_EXAMPLES, pattern="^[0-9a-f]+$")] | None = None
     """Which examples were answered rightly: a hexadecimal number whose lowest bit is the first example."""
     unit: Unit | None = None
     """points: `delta` is a difference, a point is a hundredth of `scale`; percent: it is relative. None: a difference
@@ -76,23 +122,23 @@ class Accuracy:
 class Percentiles:
     """Latency per batch in seconds, over all batches of all windows."""
 
-    p50: float
-    p90: float
-    p99: float | None
+    p50: Quantity
+    p90: Quantity
+    p99: Quantity | None
     """None under 300 samples."""
-    n: int
+    n: Count
 
 
 @dataclass(frozen=True)
 class Ratio:
     """Ours / reference, paired by round, unadjusted."""
 
-    reference: str
-    latency: Estimate
-    energy: Estimate | None
-    min_detectable: float | None
+    reference: Name
+    latency: OfRounds
+    energy: OfRounds | None
+    min_detectable: Quantity | None
     """Smallest relative difference of latency that these rounds would have found."""
-    min_detectable_energy: float | None = None
+    min_detectable_energy: Quantity | None = None
     grade: Grade | None = None
     """Of the ratio of energies: the worse of ours and the reference's."""
     grade_reasons: tuple[str, ...] = ()
@@ -103,16 +149,16 @@ class Ratio:
 class Round:
     """One window of one runner: raw, so that every figure can be recomputed."""
 
-    index: int
-    order: int
-    started_s: float
-    duration_s: float
-    batches: int
-    gap_s: float
+    index: Count
+    order: Count
+    started_s: Quantity
+    duration_s: Positive
+    batches: Several
+    gap_s: Quantity
     """Time inside the window that was not spent in a batch."""
-    energy_j: float | None
-    cpu_s: float
-    integrated_j: float | None = None
+    energy_j: Quantity | None
+    cpu_s: Quantity
+    integrated_j: Quantity | None = None
     """Instant power integrated over the same window: what checks the counter."""
 
 
@@ -129,19 +175,19 @@ class Verdict:
 class Point:
     """One operating point: batch size x sequence length."""
 
-    batch_size: int
-    sequence_length: int | None
+    batch_size: Several
+    sequence_length: Several | None
     phase: str | None
     headline: bool
-    latency_s: Estimate
+    latency_s: OfRounds
     """Seconds per batch."""
     latency_percentiles_s: Percentiles
-    throughput_per_s: Estimate
+    throughput_per_s: OfRounds
     """Examples per second."""
-    energy_j: Estimate | None
+    energy_j: OfRounds | None
     """Joules per example, gross."""
-    energy_idle_j: float | None
-    energy_net_j: float | None
+    energy_idle_j: Quantity | None
+    energy_net_j: Quantity | None
     energy_source: Literal["nvml", "rapl", "modelled", "external"] | None
     energy_reason: str | None
     grade: Grade | None
@@ -153,9 +199,9 @@ class Point:
     """What the joules cover: a board, the CPU packages, a whole computer."""
     reasons: dict[str, str] = field(default_factory=dict)
     """Field -> why it is None."""
-    generated_tokens: int | None = None
+    generated_tokens: Several | None = None
     """Tokens that every example of a decoding point generates, after `sequence_length` tokens that are in the cache."""
-    energy_gain: float | None = None
+    energy_gain: Quantity | None = None
     """Relative error of the meter itself, beside the interval: it cancels in ratios, and never averages out."""
 
     @property
@@ -173,11 +219,11 @@ class Point:
 class Size:
     """What the model weighs; `memory` is resident after loading, `peak` adds one batch, both above an empty process."""
 
-    parameters: int
-    nonzero: int
-    stored_bytes: int
-    memory_bytes: int | None
-    peak_memory_bytes: int | None
+    parameters: Count
+    nonzero: Count
+    stored_bytes: Count
+    memory_bytes: Count | None
+    peak_memory_bytes: Count | None
     reason: str | None = None
 
 
@@ -186,7 +232,7 @@ class Operator:
     """One operator of the profiled batch and its share of the time."""
 
     name: str
-    share: float
+    share: Quantity
 
 
 @dataclass(frozen=True)
@@ -203,9 +249,9 @@ class StepCost:
     """What one step cost the user, as metered around it."""
 
     method: str
-    seconds: float
-    energy_j: float | None
-    changed_layers: int
+    seconds: Quantity
+    energy_j: Quantity | None
+    changed_layers: Count
     note: str = ""
 
 
@@ -213,16 +259,16 @@ class StepCost:
 class Transform:
     """What compressing cost, interrupted attempts included."""
 
-    seconds: float
-    energy_j: float | None
+    seconds: Quantity
+    energy_j: Quantity | None
     energy_source: str | None
     energy_reason: str | None
-    interruptions: int
+    interruptions: Count
     steps: tuple[StepCost, ...]
     energy_boundary: str | None = None
-    energy_error: float = 0.0
+    energy_error: Quantity = 0.0
     """How far the counter's movements at the edges may have shifted the joules, relative."""
-    energy_at_most_j: float | None = None
+    energy_at_most_j: Quantity | None = None
     """Bound of joules that are not known because the work was short."""
 
 
@@ -234,7 +280,7 @@ class BreakEven:
     unit: Literal["joules", "seconds"] | None
     point: str
     reason: str | None
-    at_most: float | None = None
+    at_most: Quantity | None = None
     """Where only a bound of what compressing cost is known."""
 
 
@@ -245,24 +291,28 @@ class Layer:
     name: str
     """Empty for what holds for the whole model."""
     format: str | None = None
-    bits: int | None = None
+    bits: Count | None = None
     dtype: str | None = None
-    rank: int | None = None
-    sparsity: float | None = None
-    shape: tuple[int, ...] | None = None
+    rank: Count | None = None
+    sparsity: Quantity | None = None
+    shape: tuple[Count, ...] | None = None
     """Of its weight, as it is stored."""
-    stored_bytes: int | None = None
+    stored_bytes: Count | None = None
     """Bytes of its own tensors; None inside an exported graph."""
+
+
+Judged = Annotated[Accuracy, AfterValidator(_known)]
+"""An accuracy whose figures are numbers where the outputs were."""
 
 
 @dataclass(frozen=True)
 class Reference:
     """An uncompressed row of the same session."""
 
-    name: str
+    name: Name
     verdict_reference: bool
     """True for the one that verdicts are spoken against."""
-    accuracy: Accuracy
+    accuracy: Judged
     points: tuple[Point, ...]
     size: Size
     kernel: Kernel
@@ -272,11 +322,11 @@ class Reference:
 class Machine:
     """Where it ran."""
 
-    id: str
-    device: str
-    device_name: str
+    id: Name
+    device: Name
+    device_name: Name
     uuid: str | None
-    details: dict[str, Any]
+    details: Plain
     versions: dict[str, str]
 
 
@@ -284,20 +334,22 @@ class Machine:
 class Result:
     """The row a recipe leaves on one workload and one machine."""
 
+    __pydantic_config__: ClassVar[dict[str, Any]] = STRICT
+
     schema: int
-    name: str
-    fingerprint: str
-    created: str
-    code_version: str
-    seed: int
-    recipe: dict[str, Any]
-    workload: dict[str, Any]
+    name: Name
+    fingerprint: Name
+    created: Name
+    code_version: Name
+    seed: Count
+    recipe: RecipeFacts
+    workload: WorkloadFacts
     machine: Machine
-    session: str
+    session: Name
     runtime: str = ""
-    limit: int | None = None
+    limit: Count | None = None
     """Test examples taken, when `--limit` took fewer than all."""
-    accuracy: Accuracy | None = None
+    accuracy: Judged | None = None
     points: tuple[Point, ...] = ()
     size: Size | None = None
     kernel: Kernel | None = None
@@ -305,7 +357,7 @@ class Result:
     breakeven: BreakEven | None = None
     verdict: Verdict | None = None
     references: tuple[Reference, ...] = ()
-    carbon: dict[str, Any] | None = None
+    carbon: Plain | None = None
     trace: str | None = None
     artifact: str | None = None
     artifact_sha256: str | None = None

@@ -1,18 +1,23 @@
 """Result files: written whole or not at all, read without torch."""
 
-import contextlib
-import json
+import os
 from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from compress import reading
 from compress.config import InputError
 from compress.files import write_atomic
 from compress.places import inside, one_name
+from compress.reading import is_folder, shortened
 from compress.result import SCHEMA, Result
 
+if TYPE_CHECKING:
+    from pydantic import ValidationError
+
 SHIPPED = "reference"
+MOST_BYTES = 64_000_000  # a result of a thousand rounds has a few
 
 
 @cache
@@ -51,63 +56,92 @@ def replace_file(path: Path, result: Result) -> None:
     write_atomic(path, _adapter().dump_json(result, indent=1) + b"\n")
 
 
+class Foreign(InputError):
+    """The file is JSON of something else than a result."""
+
+
 def read(path: Path) -> Result:
-    """One result, or an `InputError` that says what is wrong with the file."""
+    """Return one result. Raises InputError, one sentence, where it cannot be read, and Foreign where it is none."""
     from pydantic import ValidationError
 
-    if path.is_dir():
-        raise InputError(f"{path}: is a folder; expected a result file (.json)")
+    data = reading.content(path, "result", MOST_BYTES)
     try:
-        data = path.read_bytes()
-        with contextlib.suppress(ValidationError):  # what is wrong with a file is found out below
-            made: Result = _adapter().validate_json(data)
-            if made.schema == SCHEMA:
-                return made
-        raw = json.loads(data)
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such result file") from None
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror})") from None
-    except ValueError as error:
-        raise InputError(f"{path}: not JSON ({error}); it was damaged or is no result") from None
-    schema = raw.get("schema") if isinstance(raw, dict) else None
-    if schema != SCHEMA:
-        raise InputError(f"{path}: result schema {schema!r}; this version reads {SCHEMA}")
-    try:
-        return _adapter().validate_python(raw)
+        made: Result = _adapter().validate_json(data)
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise InputError(f"{path}: {where}: {first['msg']}; not a result of this version") from None
+        raise _refused(path, data, error) from None
+    if made.schema != SCHEMA:
+        raise InputError(f"{path}: {_other(made.schema)}")
+    return made
+
+
+def _refused(path: Path, data: bytes, error: "ValidationError") -> InputError:
+    """The error for content that is no result of this version."""
+    from pydantic_core import from_json
+
+    first = error.errors(include_url=False)[0]
+    said = shortened(first["msg"].removeprefix("Value error, ").removeprefix("Invalid JSON: "))
+    if first["type"] == "json_invalid":
+        return InputError(f"{path}: not JSON ({said}); it was damaged or is no result")
+    raw = from_json(data)
+    if not isinstance(raw, dict) or "schema" not in raw:
+        return Foreign(f"{path}: {_other(None)}")
+    if type(raw["schema"]) is not int or raw["schema"] != SCHEMA:
+        return InputError(f"{path}: {_other(raw['schema'])}")
+    where = shortened(".".join(str(part) for part in first["loc"]))
+    if first["type"] == "finite_number":
+        return InputError(f"{path}: not a result: {where} is {first['input']}; expected a finite number")
+    if first["type"] == "missing":
+        return InputError(f"{path}: not a result: {where} is missing")
+    return InputError(f"{path}: not a result: {where}: {said}")
+
+
+def _other(schema: object) -> str:
+    return f"result schema {shortened(repr(schema))}; this version reads {SCHEMA}"
 
 
 def read_all(root: Path) -> tuple[list[Result], list[str]]:
-    """Every result below `root`, sorted by path, and one sentence per file that could not be read."""
-    if not root.is_dir():
+    """Return every result below `root`, sorted by path, and one sentence per file that could not be read."""
+    results, foreign, damaged = read_known(root)
+    return results, [*foreign, *damaged]
+
+
+def read_known(root: Path) -> tuple[list[Result], list[str], list[str]]:
+    """Return every result below `root`, a sentence per file that never was one, and per result that is damaged."""
+    if not is_folder(root):
         raise InputError(f"{root}: no such folder; run a recipe first: python -m compress run bert_int8")
     results: list[Result] = []
-    problems: list[str] = []
-    for path in _result_files(root):
+    foreign: list[str] = []
+    damaged: list[str] = []
+    paths, problems = _listed(root)
+    for path in paths:
         try:
             results.append(read(inside(root, path.relative_to(root).as_posix(), f"{path}: the result")))
+        except Foreign as error:
+            foreign.extend(error.problems)
         except InputError as error:
-            problems.extend(error.problems)
-    return results, problems
+            damaged.extend(error.problems)
+    return results, foreign, [*problems, *damaged]
 
 
-def read_sound(root: Path) -> list[Result]:
-    """Every result below `root`. Raises InputError where there is none, and for every file that could not be read."""
-    results, problems = read_all(root)
-    if not results:
-        problems.append(f"{root}: no results in it; expected what `compress run` has left")
-    if problems:
-        raise InputError(problems)
-    return results
+def named(paths: Iterable[Path]) -> list[Path]:
+    """Return these files, and the result files below those of them that are folders."""
+    return [file for path in paths for file in (_listed(path)[0] if is_folder(path) else [path])]
 
 
-def _result_files(root: Path) -> Iterable[Path]:
-    """Result files below `root`; those that the project ships (`results/reference`) only when asked for by name."""
-    files = (
-        p for p in root.rglob("*.json") if not p.name.startswith(".") and "traces" not in p.relative_to(root).parts
-    )
-    return sorted(p for p in files if p.relative_to(root).parts[0] != SHIPPED)
+def _listed(root: Path) -> tuple[list[Path], list[str]]:
+    """Return the result files below `root`, and a sentence per folder that cannot be listed.
+
+    Those that the project ships (`results/reference`) are found only when asked for by name.
+    """
+    found: list[Path] = []
+    problems: list[str] = []
+
+    def unlisted(error: OSError) -> None:
+        problems.append(f"{error.filename}: cannot be listed ({error.strerror})")
+
+    for place, folders, files in os.walk(root, onerror=unlisted):
+        left_out = {"traces", SHIPPED} if Path(place) == root else {"traces"}
+        folders[:] = [name for name in folders if name not in left_out]
+        listed = (name for name in (*files, *folders) if name.endswith(".json") and not name.startswith("."))
+        found += [Path(place, name) for name in listed]
+    return sorted(found), problems

@@ -8,9 +8,11 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
+
+from compress.fields import STRICT, Count, Edge
 
 CONFIDENCE = 0.95
 LARGEST = 709.0  # exp(710) overflows a double
@@ -21,12 +23,12 @@ FEW = 10  # pairs that differ: below, resampling them says too little
 class Estimate:
     """A value with its 95 % interval and the number of independent observations behind it."""
 
-    __pydantic_config__: ClassVar[dict[str, str]] = {"ser_json_inf_nan": "strings"}  # JSON has no infinity
+    __pydantic_config__: ClassVar[dict[str, Any]] = {**STRICT, "ser_json_inf_nan": "strings"}  # JSON has no infinity
 
-    value: float
-    low: float
-    high: float
-    n: int
+    value: Edge
+    low: Edge
+    high: Edge
+    n: Count
 
     @property
     def bounded(self) -> bool:

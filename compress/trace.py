@@ -12,17 +12,25 @@ Times are integers in nanoseconds of one monotonic clock, energies integers in m
 
 import json
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from compress import reading
 from compress.config import InputError
 from compress.files import put_in_place, write_atomic
 from compress.owners import beside
 from compress.places import inside
+from compress.reading import is_folder, shortened
+from compress.trace_shape import check_table, check_whole, session
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 FOLDER = "traces"
 WINDOW = ("index", "order", "started_ns", "ended_ns", "cpu_ns", "start_uj", "end_uj")
+MOST_BYTES = 2_000_000_000
+MOST_ROWS = 20_000_000
 Answer = dict[str, Any]
 """What a session's process answers; see `compress.session`."""
 
@@ -76,33 +84,71 @@ def located(path: Path, stated: str) -> Path:
 
 
 def read(folder: Path) -> Answer:
-    """What `write` was given. Raises InputError when a file is missing, damaged, or a link."""
+    """Return what `write` was given. Raises InputError, one sentence, for a file that is missing, damaged, or a link."""
     linked = [file for name in FILES if (file := folder / name).is_symlink()]
     if linked:
-        raise InputError(f"{linked[0]}: is a link; expected a file of the trace's own")
+        raise InputError(f"{linked[0]}: is a link; expected a file of the trace itself")
+    answer = about(folder)
+    rows = {name: table(folder, name).to_pylist() for name in _TABLES}
     try:
-        answer: Answer = json.loads((folder / SESSION).read_text(encoding="utf-8"))
-        rows = {name: _read_parquet(folder / f"{name}.parquet") for name in _TABLES}
-        runners = {runner["name"]: runner for runner in answer["runners"]}
-        for runner in runners.values():
-            wanted = runner["outcomes"]
-            mine = [row for row in rows["outcomes"] if row["runner"] == runner["name"]]
-            runner["outcomes"] = {key: [row[key] for row in mine] for key in wanted}
-            for point in runner["points"]:
-                point["rounds"] = []
-        rounds: dict[tuple[str, int, int], dict[str, Any]] = {}
-        for row in rows["windows"]:
-            window = {**{key: row[key] for key in WINDOW if key != "index"}, "index": row["round"], "batch_ns": []}
-            rounds[row["runner"], row["point"], row["round"]] = window
-            runners[row["runner"]]["points"][row["point"]]["rounds"].append(window)
-        for row in rows["batches"]:
-            rounds[row["runner"], row["point"], row["round"]]["batch_ns"].append(row["duration_ns"])
-    except FileNotFoundError as error:
-        raise InputError(f"{folder}: {Path(error.filename).name} is missing; the trace is not whole") from None
-    except (OSError, ValueError, KeyError, IndexError, TypeError) as error:
-        raise InputError(f"{folder}: the trace cannot be read ({type(error).__name__}: {error})") from None
-    answer["samples"] = rows["samples"]
+        _join(answer, rows)
+        check_whole(answer)
+    except KeyError as error:
+        raise InputError(f"{folder}: the trace names {error}, of which it holds nothing") from None
+    except (ValueError, IndexError) as error:
+        raise InputError(f"{folder}: the trace cannot be read ({shortened(str(error))})") from None
     return answer
+
+
+def _join(answer: Answer, rows: Mapping[str, Any]) -> None:
+    """Puts the rows of the tables where `write` took them from. Raises KeyError for a runner or window not there."""
+    runners = {runner["name"]: runner for runner in answer["runners"]}
+    outcomes: dict[str, list[dict[str, Any]]] = {name: [] for name in runners}
+    for row in rows["outcomes"]:
+        outcomes[row["runner"]].append(row)
+    for name, runner in runners.items():
+        runner["outcomes"] = {key: [row[key] for row in outcomes[name]] for key in runner["outcomes"]}
+        for point in runner["points"]:
+            point["rounds"] = []
+    rounds: dict[tuple[str, int, int], dict[str, Any]] = {}
+    for row in rows["windows"]:
+        window = {**{key: row[key] for key in WINDOW if key != "index"}, "index": row["round"], "batch_ns": []}
+        rounds[row["runner"], row["point"], row["round"]] = window
+        runners[row["runner"]]["points"][row["point"]]["rounds"].append(window)
+    for row in rows["batches"]:
+        rounds[row["runner"], row["point"], row["round"]]["batch_ns"].append(row["duration_ns"])
+    answer["samples"] = rows["samples"]
+
+
+def about(folder: Path) -> Answer:
+    """Return what session.json holds. Raises InputError where it is missing or damaged."""
+    from pydantic import ValidationError
+
+    try:
+        found: Answer = session().validate_json(_content(folder, "session.json"))
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        where = shortened(".".join(str(part) for part in first["loc"]))
+        raise InputError(f"{folder}: the trace cannot be read (session.json {where}: {first['msg']})") from None
+    return found
+
+
+def table(folder: Path, name: str) -> "pa.Table":
+    """Return one of the tables. Raises InputError where it is missing, damaged, or has other columns."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    data = _content(folder, f"{name}.parquet")
+    try:
+        rows = pq.ParquetFile(pa.BufferReader(data)).metadata.num_rows
+        if rows > MOST_ROWS:
+            raise ValueError(f"{rows} rows; expected {MOST_ROWS} at most")
+        found = pq.read_table(pa.BufferReader(data), use_threads=False)
+        check_table(name, found)
+    except (pa.ArrowException, OSError, ValueError) as error:
+        said = shortened(" ".join(str(error).split()))
+        raise InputError(f"{folder}: the trace cannot be read ({name}.parquet: {said})") from None
+    return found
 
 
 _TABLES = ("outcomes", "windows", "batches", "samples")
@@ -111,10 +157,7 @@ FILES = (SESSION, *(f"{name}.parquet" for name in (*_TABLES, "examples")))
 """All that a trace consists of."""
 
 
-def _read_parquet(path: Path) -> Iterable[dict[str, Any]]:
-    import pyarrow.parquet as pq
-
-    if not path.is_file():
-        raise FileNotFoundError(2, "missing", str(path))
-    rows: list[dict[str, Any]] = pq.read_table(path).to_pylist()
-    return rows
+def _content(folder: Path, name: str) -> bytes:
+    if is_folder(folder) and not (folder / name).exists():
+        raise InputError(f"{folder}: {name} is missing; the trace is not whole")
+    return reading.content(folder / name, "trace", MOST_BYTES)

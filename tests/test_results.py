@@ -70,7 +70,7 @@ def test_a_failed_write_leaves_the_old_file_whole(tmp_path, monkeypatch):
         (b"\xff\xfe", "not JSON"),
         (b"[]", "result schema None"),
         (b'{"schema": 99}', "result schema 99; this version reads 1"),
-        (b'{"schema": 1}', "not a result of this version"),
+        (b'{"schema": 1}', "not a result: name is missing"),
     ],
     ids=["cut", "empty", "binary", "list", "newer", "fields missing"],
 )

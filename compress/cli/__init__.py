@@ -6,6 +6,8 @@ Exit codes: 0 fine, 1 a recipe failed or a result could not be written, 2 bad in
 
 import os
 import sys
+from collections.abc import Iterable
+from contextlib import suppress
 from typing import NoReturn
 
 # Commands stand in --help as their files are imported.
@@ -14,6 +16,7 @@ from compress.cli import running, reading, metering, publishing, listing
 
 # isort: on
 from compress.child import limited
+from compress.cli import streams
 from compress.cli.options import app
 from compress.errors import InputError, NotWritten
 from compress.interrupts import CLOSED
@@ -23,12 +26,13 @@ __all__ = ["app", "command", "main", "running", "reading", "metering", "publishi
 
 
 def main() -> NoReturn:
-    """Ends this process with the code of the command line; `compress.__main__` handles signals too."""
+    """End this process with the code of the command line; `compress.__main__` handles signals too."""
     sys.exit(command())
 
 
 def command() -> int:
-    """The exit code of the command line; bad input is one message on standard error and exit code 2."""
+    """Return the exit code of the command line; bad input is one message on standard error and exit code 2."""
+    streams.prepare()
     quiet_libraries()
     for name, value in limited().items():
         os.environ.setdefault(name, value)
@@ -42,10 +46,16 @@ def command() -> int:
         if isinstance(ended.__context__, BrokenPipeError):  # typer and rich end with 1 then
             return CLOSED
         return ended.code if isinstance(ended.code, int) else int(ended.code is not None)
+    except BrokenPipeError:
+        return CLOSED
+    except OSError as error:  # a full disk under a temporary file or under the output, and paths that cannot be opened
+        return _told([f"{error.filename or 'a file or the output'}: {error.strerror or error}"], 1)
     return 0
 
 
-def _told(problems: tuple[str, ...], code: int) -> int:
-    for problem in problems:
-        print(f"error: {problem}", file=sys.stderr)
+def _told(problems: Iterable[str], code: int) -> int:
+    """Return the exit code after printing the problems, one line each."""
+    with suppress(OSError):  # a full or closed standard error: the exit code tells
+        for problem in problems:
+            print(f"error: {problem}", file=sys.stderr)
     return code

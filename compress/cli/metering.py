@@ -1,6 +1,7 @@
 """Commands about energy: metering anything, examining the meter, checking figures, meters outside."""
 
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -8,7 +9,7 @@ import typer
 
 from compress import completion
 from compress.cli.options import Device, app, print_tables
-from compress.errors import InputError
+from compress.errors import InputError, attempted
 from compress.interrupts import insist
 
 
@@ -45,15 +46,20 @@ def doctor(
 
 
 @app.command()
-def verify(results: Annotated[list[Path], typer.Argument(help="Result files.", metavar="RESULT...")]) -> None:
+def verify(
+    results: Annotated[list[Path], typer.Argument(help="Result files, or folders of them.", metavar="RESULT...")],
+) -> None:
     """Compute every figure of results again from their raw samples, and report any that differ."""
+    from compress.result_files import named
     from compress.verify import verify as check
 
-    found = [check(path) for path in results]
+    found, problems = attempted(partial(check, path) for path in named(results))
     for each in found:
         print(f"{each.path}: {each.figures} figures, {len(each.differences)} differ from the trace")
         for line in each.differences:
             print(f"  {line}")
+    if problems or not found:
+        raise InputError(problems or f"{results[0]}: no results in it; expected what `compress run` has left")
     if any(each.differences for each in found):
         raise typer.Exit(1)
 
@@ -73,4 +79,8 @@ def external(
     if error is not None and not 0 <= error < 100:
         raise InputError(f"--error {error:g}: expected percent, from 0 up to 100")
     relative = None if error is None else error / 100
-    print_tables(group(attach(path, readings, boundary, calibration, relative) for path in results))
+    found, problems = attempted(partial(attach, path, readings, boundary, calibration, relative) for path in results)
+    if found:
+        print_tables(group(found))
+    if problems:
+        raise InputError(problems)

@@ -1,5 +1,6 @@
 """What several commands have in common: the application, their options, and what they print."""
 
+import sys
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -41,9 +42,17 @@ def load_recipes(names: Sequence[str], assignments: Sequence[str] | None) -> lis
     return gathered(partial(Recipe.load, name, overrides) for name in names)
 
 
-def print_tables(tables: Any, problems: Sequence[str] = ()) -> None:
+def print_tables(tables: Any) -> None:
     from rich.console import Console
 
     from compress import report
 
-    report.print_tables(tables, Console(highlight=False), problems)
+    report.print_tables(tables, Console(highlight=False))
+
+
+def print_unread(problems: Sequence[str]) -> None:
+    """A line on standard error for each file that was passed over."""
+    from compress.report.text import plain
+
+    for problem in problems:
+        print(f"not read: {plain(problem)}", file=sys.stderr)

@@ -1,14 +1,15 @@
 """Commands that read results: tables and pictures, a gate, one result, several machines."""
 
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from compress import completion
-from compress.cli.options import Out, app, print_tables
-from compress.errors import InputError
+from compress.cli.options import Out, app, print_tables, print_unread
+from compress.errors import InputError, attempted
 
 
 @app.command()
@@ -53,7 +54,8 @@ def pareto(
             )
         tables = group(found, least)
         painter.start(report.panels(tables))
-        print_tables(tables, problems)
+        print_unread(problems)
+        print_tables(tables)
         binder = report.Binder(lambda: report.page_html(tables, folder, said))
         lines = [] if asked is None else [line for table in tables for line in odds.answers(table, *asked, str(within))]
         if said is not None:
@@ -95,7 +97,7 @@ def check(
     from rich.console import Console
 
     from compress import gate, loss, report
-    from compress.result_files import read_sound
+    from compress.result_files import read_known
 
     if baseline is None:
         raise InputError("check: --baseline is not given; expected the folder of earlier results")
@@ -106,8 +108,12 @@ def check(
     )
     if not limits.count:
         raise InputError("check: no limit is given; expected --max-energy, --max-latency or --max-loss")
-    now, before = (read_sound(place) for place in (folder, baseline))
-    checks = gate.check(now, before, limits)
+    (now, foreign, damaged), (before, foreign_then, damaged_then) = (read_known(place) for place in (folder, baseline))
+    print_unread([*foreign, *foreign_then])
+    for place, found, problems in ((folder, now, damaged), (baseline, before, damaged_then)):
+        if not found:
+            raise InputError([*problems, f"{place}: no results in it; expected what `compress run` has left"])
+    checks = [*gate.check(now, before, limits), *map(gate.unread, (*damaged, *damaged_then))]
     report.print_checks(checks, Console(highlight=False))
     if junit is not None:
         try:
@@ -119,14 +125,24 @@ def check(
 
 
 @app.command()
-def show(result: Annotated[Path, typer.Argument(help="A result file.")]) -> None:
-    """Read one result in full."""
+def show(
+    results: Annotated[list[Path], typer.Argument(help="Result files, or folders of them.", metavar="RESULT...")],
+) -> None:
+    """Read results in full."""
     from rich.console import Console
 
     from compress import report
-    from compress.result_files import read
+    from compress.reading import is_folder
+    from compress.result_files import named, read
 
-    report.print_result(read(result), Console(highlight=False))
+    found, problems = attempted(partial(read, path) for path in named(results))
+    for place, result in enumerate(found):
+        print(end="\n" if place else "")
+        report.print_result(result, Console(highlight=False))
+    if any(is_folder(path) for path in results) and found:
+        print_unread(problems)
+    elif problems or not found:
+        raise InputError(problems or f"{results[0]}: no results in it; expected what `compress run` has left")
 
 
 @app.command()
@@ -156,6 +172,7 @@ def merge(
     from compress.merge import side_by_side
 
     merged = joined(folders, out)
+    print_unread(merged.unread)
     report.print_sides(side_by_side(merged.results), Console(highlight=False))
     for left in merged.superseded:
         print(f"left out, there is a newer one: {left}", file=sys.stderr)

@@ -222,13 +222,13 @@ def write_tables(
     return [*(out / name for name in files), *place_pictures(out, shown)]
 
 
-def print_tables(tables: Sequence[Table], console: "Console", problems: Sequence[str] = ()) -> None:
+def print_tables(tables: Sequence[Table], console: "Console") -> None:
     """Prints the tables. A narrow terminal gets fewer columns, a long table its cheapest rows; both are said."""
-    for part in printable(tables, console, problems):
+    for part in printable(tables, console):
         console.print(part)
 
 
-def printable(tables: Sequence[Table], console: "Console", problems: Sequence[str] = ()) -> Iterable["RenderableType"]:
+def printable(tables: Sequence[Table], console: "Console") -> Iterable["RenderableType"]:
     """What `print_tables` prints, piece by piece."""
     from rich.text import Text
 
@@ -238,8 +238,6 @@ def printable(tables: Sequence[Table], console: "Console", problems: Sequence[st
         yield from _printable(table, console)
     if len(tables) > MOST_TABLES:
         yield Text(f"{len(tables) - MOST_TABLES} more tables are in pareto.md.")
-    for problem in problems:
-        yield Text(f"not read: {text.plain(problem)}", style="red")
 
 
 def _printable(table: Table, console: "Console") -> Iterable["RenderableType"]:

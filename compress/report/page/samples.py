@@ -3,7 +3,6 @@
 Whatever is not there is said in a word: traces may have been left behind, or be of a version that recorded less.
 """
 
-import json
 import math
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
@@ -12,6 +11,8 @@ from typing import Any
 
 import numpy as np
 
+from compress import trace
+from compress.config import InputError
 from compress.report.text import plain
 from compress.result import Result
 
@@ -33,8 +34,7 @@ class Session:
     @cached_property
     def about(self) -> Mapping[str, Any]:
         """session.json."""
-        found: Mapping[str, Any] = json.loads((self._folder / "session.json").read_bytes())
-        return found
+        return trace.about(self._folder)
 
     @cached_property
     def _outcomes(self) -> Mapping[str, Mapping[str, Any]]:
@@ -86,12 +86,9 @@ class Session:
         }
 
     def _read(self, name: str) -> dict[str, Any] | None:
-        path = self._folder / f"{name}.parquet"
-        if not path.is_file():
+        if not (self._folder / f"{name}.parquet").exists():
             return None
-        import pyarrow.parquet as pq
-
-        table = pq.read_table(path, use_threads=False)
+        table = trace.table(self._folder, name)
         return {key: _values(table.column(key)) for key in table.column_names}
 
 
@@ -124,7 +121,9 @@ def recorded(session: Session | None, part: Callable[[Session], Plain]) -> Plain
         return {"why": GONE}
     try:
         return part(session)
-    except (OSError, ValueError, KeyError, IndexError, TypeError) as error:
+    except InputError as error:
+        return {"why": plain(f"the raw samples cannot be read ({error})")}
+    except (ValueError, KeyError, IndexError, TypeError) as error:  # tables of a session that do not fit one another
         return {"why": plain(f"the raw samples cannot be read ({type(error).__name__}: {error})")}
 
 
