@@ -1,7 +1,7 @@
 """The error for bad input, and that for results that cannot be written. On their own: `--help` need not import more."""
 
 from collections.abc import Callable, Iterable
-from typing import TypeVar
+from typing import TypeVar, cast
 
 Made = TypeVar("Made")
 
@@ -22,15 +22,37 @@ class NotWritten(RuntimeError):
         super().__init__("\n".join(self.problems))
 
 
+def innermost(error: BaseException) -> str:
+    """Return what a library's error says, in one line: the first of a chain of errors names the cause."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    text = str(error).strip()
+    return f"{type(error).__name__}: {text.splitlines()[0]}" if text else type(error).__name__
+
+
+class Gathering:
+    """Runs pieces of work that may each raise InputError; `end` raises one with the problems of all, each said once."""
+
+    def __init__(self) -> None:
+        self.problems: list[str] = []
+
+    def made(self, work: Callable[[], Made]) -> Made | None:
+        """Return what `work` returns, or None where it raised InputError."""
+        try:
+            return work()
+        except InputError as error:
+            self.problems.extend(error.problems)
+            return None
+
+    def end(self) -> None:
+        """Raise the one InputError, if there were problems."""
+        if self.problems:
+            raise InputError(dict.fromkeys(self.problems))
+
+
 def gathered(works: Iterable[Callable[[], Made]]) -> list[Made]:
     """What each of these returns; where some raise InputError, one with the problems of all, each said once."""
-    made: list[Made] = []
-    problems: list[str] = []
-    for work in works:
-        try:
-            made.append(work())
-        except InputError as error:
-            problems.extend(error.problems)
-    if problems:
-        raise InputError(dict.fromkeys(problems))
-    return made
+    gathering = Gathering()
+    made = [gathering.made(work) for work in works]
+    gathering.end()
+    return cast(list[Made], made)

@@ -6,13 +6,15 @@ Weights always arrive in the asked dtype, and a head that would be new and rando
 """
 
 import hashlib
-import json
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from compress import checkpoints
+from compress.checkpoints.folder import is_pointer, pointer_problem
 from compress.config import InputError, digest
+from compress.errors import innermost
 from compress.workloads import OFFLINE, TaskName, Workload, task_of
 
 if TYPE_CHECKING:
@@ -21,7 +23,6 @@ if TYPE_CHECKING:
 
 Split = Literal["train", "test"]
 
-WEIGHTS = ("*.safetensors", "pytorch_model*.bin")
 ARCHITECTURES: dict[TaskName, tuple[str, ...]] = {
     "text-classification": ("ForSequenceClassification",),
     "image-classification": ("ForImageClassification",),
@@ -122,22 +123,13 @@ def _hidden(path: Path) -> bool:
 
 
 def _model_problems(path: Path, workload: Workload) -> list[str]:
-    """What keeps a folder from being a saved model of this task, as far as its config.json tells."""
+    """What keeps a folder from being a saved model of this task, as far as its files tell before any is loaded."""
     place = f"{workload.name} model {path}"
-    if not path.is_dir():
-        return [f"{place}: is a file; expected the folder of a saved transformers model"]
-    try:
-        config = json.loads((path / "config.json").read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return [f"{place}: has no config.json; expected a folder written by save_pretrained"]
-    except (OSError, ValueError) as error:
-        return [f"{place}/config.json: cannot be read ({error})"]
-    problem = architecture_problem(config, workload.task) if isinstance(config, dict) else "config.json is no mapping"
-    if problem:
-        return [f"{place}: {problem}"]
-    if not any(file for pattern in WEIGHTS for file in path.glob(pattern)):
-        return [f"{place}: has no weights; expected {' or '.join(WEIGHTS)}"]
-    return []
+    problems = checkpoints.problems(path)
+    config, _ = checkpoints.config_of(path)
+    if config is not None and not problems and (problem := architecture_problem(config, workload.task)):
+        problems = [problem]
+    return [f"{place}: {problem}" for problem in problems]
 
 
 def architecture_problem(config: dict[str, Any], task: TaskName) -> str | None:
@@ -150,8 +142,12 @@ def architecture_problem(config: dict[str, Any], task: TaskName) -> str | None:
 
 
 def _data_problems(path: Path, workload: Workload) -> list[str]:
-    from compress.workloads.tables import location_problems
+    from compress.workloads.tables import location_problems, split_files
 
+    splits = [workload.dataset.test, *([workload.dataset.train] if workload.dataset.train else [])]
+    files = [path] if path.is_file() else [file for split in splits for file in split_files(path, split)]
+    if pointers := [file for file in files if is_pointer(file)]:
+        return [f"{workload.name} dataset {path}: {pointer_problem(pointers)}"]
     return location_problems(path, workload)
 
 
@@ -162,11 +158,34 @@ def load_processor(source: Source) -> Any:
         return task_of(source.workload.task).load_processor(
             source.model, trust_remote_code=source.workload.trust_remote_code, **options
         )
-    except (OSError, ValueError, KeyError) as error:
+    except Exception as error:  # whatever the files of a foreign tokenizer make the libraries raise
         raise InputError(
             f"{source.workload.name} model {source.model}: its tokenizer or image processor cannot be loaded "
             f"({_first_line(error)}); {_way_out(source) or 'save it beside the model with save_pretrained'}"
         ) from None
+
+
+def load_config(location: str, **options: Any) -> Any:
+    """Return the configuration of a model by folder or hub id. Raises InputError for one that describes none."""
+    import transformers
+
+    try:
+        return transformers.AutoConfig.from_pretrained(location, **options)
+    except Exception as error:  # whatever the numbers of a foreign configuration make the library raise
+        raise InputError(f"config.json describes no model that transformers knows ({innermost(error)})") from None
+
+
+def options_of(source: Source) -> dict[str, Any]:
+    """Return the arguments of from_pretrained that a workload sets."""
+    options: dict[str, Any] = {"trust_remote_code": source.workload.trust_remote_code}
+    if source.resolved["model_revision"]:
+        options["revision"] = source.resolved["model_revision"]
+    return options
+
+
+def folder_of(source: Source) -> Path | None:
+    """Return the folder of a model that is not on the hub."""
+    return None if source.resolved["model_revision"] else Path(source.model)
 
 
 def _way_out(source: Source) -> str:
@@ -192,21 +211,21 @@ def load_model(source: Source, device: Any = "cpu", dtype: "torch.dtype | None" 
     quiet_when_piped()
     task, workload = task_of(source.workload.task), source.workload
     place = f"{workload.name} model {source.model}"
-    options: dict[str, Any] = {"trust_remote_code": workload.trust_remote_code}
-    if source.resolved["model_revision"]:
-        options["revision"] = source.resolved["model_revision"]
+    options = options_of(source)
     processor = load_processor(source)
+    folder = folder_of(source)
+    renames = checkpoints.renames(folder) if folder is not None else {}
     try:
-        config = transformers.AutoConfig.from_pretrained(source.model, **options)
+        config = load_config(source.model, **options)
         problem = architecture_problem(config.to_dict(), workload.task)
         if problem:
             raise InputError(f"{place}: {problem}")
         # from_pretrained keeps the stored dtype unless told: fp16 weights would make the reference fp16
         model, info = getattr(transformers, task.auto_model).from_pretrained(
-            source.model, config=config, dtype=dtype or torch.float32, output_loading_info=True, **options
+            source.model, config=config, dtype=dtype or torch.float32, output_loading_info=True, key_mapping=renames, **options
         )
-    except InputError:
-        raise
+    except InputError as error:
+        raise InputError([p if p.startswith(place) else f"{place}: {p}" for p in error.problems]) from None
     except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
         way_out = _way_out(source)
         told = f"cannot be loaded ({_first_line(error)})"
