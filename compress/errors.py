@@ -1,6 +1,7 @@
 """The error for bad input, and that for results that cannot be written. On their own: `--help` need not import more."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import TypeVar, cast
 
 Made = TypeVar("Made")
@@ -28,6 +29,20 @@ def innermost(error: BaseException) -> str:
         error = error.__cause__
     text = str(error).strip()
     return f"{type(error).__name__}: {text.splitlines()[0]}" if text else type(error).__name__
+
+
+@contextmanager
+def blamed(sentence: Callable[[str], str]) -> Iterator[None]:
+    """Raise InputError of `sentence(reason)` for whatever other people's files and settings make a library raise.
+
+    Libraries raise anything there, also plain Exception: not one of them is a mistake of ours.
+    """
+    try:
+        yield
+    except InputError:
+        raise
+    except Exception as error:  # noqa: BLE001
+        raise InputError(sentence(innermost(error))) from None
 
 
 class Gathering:

@@ -1,9 +1,9 @@
 """What can be known to be wrong before weights are loaded: model, data, labels and every step, on an empty skeleton.
 
-    folder, config.json, headers of weights    compress.checkpoints, when the workload is resolved
-    weights against the skeleton               compress.checkpoints.fit
-    tokenizer, lengths, data                   the task's own check
-    steps                                      compress.methods.rehearsal
+folder, config.json, headers of weights    compress.checkpoints, when the workload is resolved
+weights against the skeleton               compress.checkpoints.fit
+tokenizer, lengths, data                   the task's own check
+steps                                      compress.methods.rehearsal
 """
 
 from collections.abc import Sequence
@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 from compress import checkpoints, metrics
 from compress.config import InputError
-from compress.errors import Gathering
+from compress.errors import Gathering, blamed
 from compress.progress import say
 from compress.recipe import Recipe
-from compress.workloads import TaskName, source, task_of
+from compress.workloads import source, task_of
 
 if TYPE_CHECKING:
     import torch
@@ -40,7 +40,8 @@ def check(recipes: Sequence[Recipe], found: source.Source, device: str = "cpu") 
     place = f"{found.workload.name} model {found.model}"
     gathering = Gathering()
     skeleton = gathering.made(lambda: _skeleton(found, place))
-    processor = gathering.made(lambda: source.load_processor(found))
+    # a tokenizer is found by way of config.json: where that is wrong, it has nothing of its own to say
+    processor = None if skeleton is None else gathering.made(lambda: source.load_processor(found))
     fits = skeleton is not None and gathering.made(lambda: _fit(found, skeleton, place)) is not None
     gathering.made(lambda: metrics.check(found.workload.metric_name, found.workload.task))
     examples = None
@@ -187,7 +188,8 @@ def _pretrained(step: Any, bundle: Any, known: Known | None) -> Any:
     config = source.load_config(location)
     if problem := source.architecture_problem(config.to_dict(), task):
         raise InputError(problem)
-    own = _processor(location, task)
+    with blamed(lambda reason: f"its tokenizer cannot be loaded ({reason})"):
+        own = task_of(task).load_processor(location)
     model = empty_model(config, task)
     problems: list[str] = []
     if known is not None and known.examples is not None:
@@ -199,14 +201,6 @@ def _pretrained(step: Any, bundle: Any, known: Known | None) -> Any:
     if problems:
         raise InputError(problems)
     return Student(model, {}, paired(model, bundle.teacher(), step), "")
-
-
-def _processor(location: str, task: TaskName) -> Any:
-    try:
-        return task_of(task).load_processor(location)
-    except Exception as error:  # whatever the files of a foreign tokenizer make the libraries raise
-        told = str(error).strip().splitlines()
-        raise InputError(f"its tokenizer cannot be loaded ({told[0] if told else type(error).__name__})") from None
 
 
 def needs_training_data(step: Any) -> bool:

@@ -19,7 +19,7 @@ from transformers.pytorch_utils import Conv1D
 
 from compress.bundle import swap
 from compress.config import InputError
-from compress.errors import innermost
+from compress.errors import blamed
 from compress.layers import Borrowing, LowRankLinear
 from compress.packing import backend_of, settings_of
 from compress.workloads import TaskName, task_of
@@ -51,14 +51,10 @@ def empty_model(config: Any, task: TaskName, trust_remote_code: bool = False) ->
 
     Raises InputError where a configuration describes none.
     """
-    try:
-        with torch.device("meta"), few_modules():
-            model = auto_class(task).from_config(copy.deepcopy(config), trust_remote_code=trust_remote_code)
-    except InputError:
-        raise
-    except Exception as error:  # whatever the numbers of a foreign configuration make the library raise
-        auto = task_of(task).auto_model
-        raise InputError(f"no {auto} can be made from its config.json ({innermost(error)})") from None
+    auto = task_of(task).auto_model
+    unmade = blamed(lambda reason: f"no {auto} can be made from its config.json ({reason})")
+    with unmade, torch.device("meta"), few_modules():
+        model = auto_class(task).from_config(copy.deepcopy(config), trust_remote_code=trust_remote_code)
     return model.eval()
 
 
@@ -82,7 +78,9 @@ def few_modules() -> Iterator[None]:
         nonlocal count
         count += 1
         if count > MOST_MODULES:
-            raise InputError(f"config.json describes a model of over {MOST_MODULES} modules; look at its numbers of layers")
+            raise InputError(
+                f"config.json describes a model of over {MOST_MODULES} modules; look at its numbers of layers"
+            )
 
     hook = register_module_module_registration_hook(counted)
     try:

@@ -1,9 +1,9 @@
-"""What a folder of a saved model holds, read from names, config.json and the headers of its weights: no weight is loaded.
+"""What a folder of a saved model holds, by its names, its config.json and the headers of its weights.
 
-    folder     which kind of folder it is, and which one to take instead
-    settings   types and bounds of config.json
-    weights    names, shapes and dtypes in safetensors headers, and how they cover their files
-    fit        the weights' names and shapes against the empty model
+folder     which kind of folder it is, and which one to take instead
+settings   types and bounds of config.json
+weights    names, shapes and dtypes in safetensors headers, and how they cover their files
+fit        the weights' names and shapes against the empty model
 """
 
 from pathlib import Path

@@ -48,8 +48,8 @@ def _mismatched(keys: Iterable[tuple[str, Any, Any]]) -> list[str]:
         return []
     name, there, here = wrong[0]
     return [
-        f"{name} is {there} in its weights, and {here} by config.json ({len(wrong)} such); expected the config.json that "
-        "was saved with the weights"
+        f"{name} is {there} in its weights, and {here} by config.json ({len(wrong)} such); expected the "
+        "config.json that was saved with the weights"
     ]
 
 

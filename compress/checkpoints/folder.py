@@ -9,8 +9,8 @@ LFS = b"version https://git-lfs"
 FOREIGN = {
     "*.gguf": "weights of llama.cpp (GGUF); convert them with transformers' from_pretrained(folder, gguf_file=...) and "
     "save_pretrained, or take the original model",
-    "tf_model*.h5": "weights of TensorFlow; load them in transformers 4 with from_tf=True, and save them as safetensors",
-    "flax_model*.msgpack": "weights of Flax; load them in transformers 4 with from_flax=True, and save them as safetensors",
+    "tf_model*.h5": "weights of TensorFlow; load them in transformers 4 by from_tf=True, and save them again",
+    "flax_model*.msgpack": "weights of Flax; load them in transformers 4 by from_flax=True, and save them again",
     "*.onnx": "an exported graph (ONNX); take the transformers model that it was exported from",
     "global_step*": "a DeepSpeed checkpoint; run its zero_to_fp32.py, and save the model with save_pretrained",
     "pytorch_model_fsdp*": "a sharded FSDP checkpoint; merge it with accelerate merge-weights, and save the model with "
@@ -66,16 +66,18 @@ def notes(path: Path) -> list[str]:
     """Return what was passed over in a folder that holds a model, one sentence each."""
     inside = _checkpoints(path)
     adapters = [child.name for child in _folders(path) if (child / ADAPTER).is_file()]
-    said = [f"its checkpoints ({_listed(inside)}) are left out: the model in the folder itself is taken"] if inside else []
+    said = (
+        [f"its checkpoints ({_listed(inside)}) are left out: the model in the folder itself is taken"] if inside else []
+    )
     return said + ([f"the adapter in {adapters[0]} is left out: the model is taken as it is"] if adapters else [])
 
 
 def _weights(path: Path) -> Iterator[Path]:
     """Yield the files that transformers could take weights from, also those that are empty or lead nowhere."""
     for file in sorted(path.iterdir()):
-        if file.name.endswith((".safetensors", ".safetensors.index.json")) and not file.name.startswith("adapter_"):
-            yield file
-        elif file.name.startswith("pytorch_model") and file.name.endswith((".bin", ".bin.index.json")):
+        if (
+            file.name.endswith((".safetensors", ".safetensors.index.json")) and not file.name.startswith("adapter_")
+        ) or (file.name.startswith("pytorch_model") and file.name.endswith((".bin", ".bin.index.json"))):
             yield file
 
 
@@ -127,7 +129,10 @@ def _without_model(path: Path) -> str:
     for pattern, kind in FOREIGN.items():
         if any(path.glob(pattern)):
             return f"has no {lacks}, but {kind}"
-    models = [str(p.parent.relative_to(path)) for p in sorted(path.glob("*/config.json")) + sorted(path.glob("*/*/config.json"))]
+    models = [
+        str(p.parent.relative_to(path))
+        for p in sorted(path.glob("*/config.json")) + sorted(path.glob("*/*/config.json"))
+    ]
     if models:
         several = f"several models ({_listed(models)}); give one of their folders, such as"
         return f"has no {lacks}, but holds {several if len(models) > 1 else 'one below; give'} {path / models[0]}"

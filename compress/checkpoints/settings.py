@@ -94,7 +94,7 @@ def _names(config: Mapping[str, Any]) -> Iterator[str]:
         yield f"architectures: {_short(classes)}; expected a list of class names"
     kind = config.get("model_type")
     if not isinstance(kind, str) or not kind:
-        yield f"model_type: {'missing' if kind is None else _short(kind)}; expected the architecture's name, such as bert"
+        yield f"model_type: {'missing' if kind is None else _short(kind)}; expected an architecture, such as bert"
 
 
 def _short(value: object) -> str:

@@ -23,8 +23,9 @@ BITS = {
     "F64": 64, "I64": 64, "U64": 64, "F32": 32, "I32": 32, "U32": 32, "F16": 16, "BF16": 16, "I16": 16, "U16": 16,
     "F8_E4M3": 8, "F8_E5M2": 8, "F8_E8M0": 8, "I8": 8, "U8": 8, "BOOL": 8, "F4": 4, "C64": 64,
 }  # fmt: skip
-WRAPPERS = {r"^((?:_orig_mod|module)\.)+": "", r"\._orig_mod\.": "."}
-"""Prefixes of torch.compile and DistributedDataParallel in tensors' names -> what to put there: for `key_mapping`."""
+WRAPPER = re.compile(r"^(?:(?:_orig_mod|module)\.)+")
+"""What torch.compile and DistributedDataParallel put before tensors' names; torch.compile also inside them."""
+INSIDE = "._orig_mod."
 
 
 @dataclass(frozen=True)
@@ -50,15 +51,16 @@ class Stored:
 
 def unwrapped(name: str) -> str:
     """Return a tensor's name without the prefixes of torch.compile and DistributedDataParallel."""
-    for pattern, put in WRAPPERS.items():
-        name = re.sub(pattern, put, name)
-    return name
+    return WRAPPER.sub("", name).replace(INSIDE, ".")
 
 
 def renames(path: Path) -> dict[str, str]:
     """Return the argument `key_mapping` of from_pretrained for a folder's weights; empty where names are plain."""
     held, _ = stored(path)
-    return dict(WRAPPERS) if held is not None and held.wrapped else {}
+    if held is None or not held.wrapped:
+        return {}
+    prefixes = {found.group() for name in held.tensors if (found := WRAPPER.match(name))}
+    return {**{f"^{re.escape(p)}": "" for p in sorted(prefixes, key=len, reverse=True)}, re.escape(INSIDE): "."}
 
 
 def stored(path: Path) -> tuple[Stored | None, list[str]]:
@@ -94,7 +96,7 @@ def _files(path: Path) -> tuple[list[Path], Iterable[str]]:
     loose = sorted(file.name for file in path.glob("*.safetensors") if not file.name.startswith("adapter_"))
     if loose and not any(path.glob("pytorch_model*.bin")):
         raise InputError(
-            f"has {loose[0]}{f' and {len(loose) - 1} more' if len(loose) > 1 else ''}, but neither {WHOLE} nor {INDEX}; "
+            f"has {loose[0]}{f' and {len(loose) - 1} more' if len(loose) > 1 else ''}, but no {WHOLE} or {INDEX}; "
             "rename a single file, or download the index as well"
         )
     return [], ()
@@ -107,7 +109,9 @@ def _sharded(index: Path) -> tuple[list[Path], Iterable[str]]:
         if not placed or not all(isinstance(name, str) for name in placed.values()):
             raise ValueError("weight_map names no files")
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise InputError(f"{INDEX} cannot be read ({type(error).__name__}: {error}); save or download it again") from None
+        raise InputError(
+            f"{INDEX} cannot be read ({type(error).__name__}: {error}); save or download it again"
+        ) from None
     names = sorted(set(placed.values()))
     if outside := [name for name in names if Path(name).name != name]:
         raise InputError(f"{INDEX} names the file {outside[0]!r}; expected names of files beside it")
@@ -130,7 +134,9 @@ def read_header(file: Path) -> dict[str, Tensor]:
             header: Any = json.loads(stream.read(length))
         header.pop("__metadata__", None)
         found = {name: Tensor(str(each["dtype"]), tuple(map(int, each["shape"]))) for name, each in header.items()}
-        places = sorted((int(each["data_offsets"][0]), int(each["data_offsets"][1]), name) for name, each in header.items())
+        places = sorted(
+            (int(each["data_offsets"][0]), int(each["data_offsets"][1]), name) for name, each in header.items()
+        )
     except OSError as error:
         raise InputError(f"{file.name} cannot be read ({error.strerror})") from None
     except InputError:
@@ -153,5 +159,9 @@ def _check_places(file: Path, found: Mapping[str, Tensor], places: list[tuple[in
     for begin, end, name in places:
         tensor = found[name]
         bits = BITS.get(tensor.dtype)
-        if gaps or any(n < 0 for n in tensor.shape) or (bits is not None and prod(tensor.shape) * bits != 8 * (end - begin)):
+        if (
+            gaps
+            or any(n < 0 for n in tensor.shape)
+            or (bits is not None and prod(tensor.shape) * bits != 8 * (end - begin))
+        ):
             raise InputError(f"{file.name} is damaged: {name} does not lie where its header says; save it again")

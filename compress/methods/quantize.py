@@ -72,7 +72,9 @@ def _in_openvino(
     refused = refusals(chosen, entry, bundle.device.type)
     taken = set(chosen) - set(refused)
     graph = exported(bundle.model)
-    return openvino_graph.quantize_weights(graph, taken, every - taken, config.bits, entry.get("group_size", 0)), refused
+    return openvino_graph.quantize_weights(
+        graph, taken, every - taken, config.bits, entry.get("group_size", 0)
+    ), refused
 
 
 def refusals(chosen: Mapping[str, nn.Module], entry: Mapping[str, Any], device: str) -> dict[str, str]:

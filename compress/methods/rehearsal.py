@@ -1,4 +1,4 @@
-"""Steps on an empty model: whatever their settings and a model's shapes decide goes wrong here, before weights are loaded.
+"""Steps on an empty model: what settings and shapes decide goes wrong here, before weights are loaded.
 
     skeleton --step 0--> shapes after step 0 --step 1--> ...      each step sees the shapes that the ones before leave
 

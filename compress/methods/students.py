@@ -10,6 +10,7 @@ compared with the teacher's last, which is what the head was trained to read:
 import copy
 import difflib
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from torch import nn
 from compress.bundle import Bundle
 from compress.checkpoints import settings
 from compress.config import InputError
-from compress.errors import innermost
+from compress.errors import blamed
 from compress.layers import is_empty
 from compress.methods.architectures import architecture_of, layers_of, layers_path
 from compress.skeleton import few_modules
@@ -121,12 +122,10 @@ def _fresh(bundle: Bundle, config: Distill, teacher: Any) -> Student:
     changes = dict(config.config or {})
     new = fresh_config(bundle.model.config, changes)
     empty = is_empty(bundle.model)
-    try:
-        with torch.random.fork_rng(), few_modules(), torch.device("meta" if empty else "cpu"):
-            torch.manual_seed(bundle.seed)
-            model = type(bundle.model)(new)
-    except Exception as error:  # whatever such values make the library raise
-        raise InputError(f"distill config {changes}: {new.model_type} refuses it: {innermost(error)}") from None
+    place = torch.device("meta" if empty else "cpu")
+    with _refusing(new, changes), torch.random.fork_rng(), few_modules(), place:
+        torch.manual_seed(bundle.seed)
+        model = type(bundle.model)(new)
     pairs = paired(model, teacher, config)
     model = model.float() if empty else model.to(bundle.device).float()
     return Student(model, {}, pairs, f"distill: fresh student with {', '.join(f'{k}={v}' for k, v in changes.items())}")
@@ -146,10 +145,13 @@ def fresh_config(own: Any, changes: dict[str, Any]) -> Any:
     plain = {**new.to_dict(), **changes}
     if problems := settings.problems(plain):
         raise InputError(f"distill {problem.replace('config.json ', 'config.')}" for problem in problems)
-    try:
-        return type(new).from_dict(plain)
-    except Exception as error:  # whatever such values make the library raise
-        raise InputError(f"distill config {changes}: {new.model_type} refuses it: {innermost(error)}") from None
+    with _refusing(new, changes):
+        new = type(new).from_dict(plain)
+    return new
+
+
+def _refusing(config: Any, changes: dict[str, Any]) -> AbstractContextManager[None]:
+    return blamed(lambda reason: f"distill config {changes}: {config.model_type} refuses it: {reason}")
 
 
 def _pretrained(bundle: Bundle, config: Distill, location: str, teacher: Any) -> Student:

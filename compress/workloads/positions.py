@@ -1,12 +1,12 @@
 """How many tokens a model has positions for, read off its modules: configurations count them differently.
 
-    BERT, ALBERT, ELECTRA, GPT-2      one row a position                     limit = rows
-    RoBERTa, XLM-R, MPNet, ESM        rows up to padding_idx are unused      limit = rows - padding_idx - 1
-    BART, OPT                         the first `offset` rows are unused     limit = rows - offset
-    Nystromformer, YOSO               position_ids count from 2              limit = length of position_ids
-    Llama, GPT-J, ModernBERT          no table; the model was made for       limit = max_position_embeddings
-    DeBERTa, T5                       a table of distances, which saturate   none
-    XLNet, Bloom, Mamba               no table, and no number, -1 or 0       none
+BERT, ALBERT, ELECTRA, GPT-2      one row a position                     limit = rows
+RoBERTa, XLM-R, MPNet, ESM        rows up to padding_idx are unused      limit = rows - padding_idx - 1
+BART, OPT                         the first `offset` rows are unused     limit = rows - offset
+Nystromformer, YOSO               position_ids count from 2              limit = length of position_ids
+Llama, GPT-J, ModernBERT          no table; the model was made for       limit = max_position_embeddings
+DeBERTa, T5                       a table of distances, which saturate   none
+XLNet, Bloom, Mamba               no table, and no number, -1 or 0       none
 """
 
 from collections.abc import Iterator

@@ -6,6 +6,7 @@ Weights always arrive in the asked dtype, and a head that would be new and rando
 """
 
 import hashlib
+import json
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from compress import checkpoints
 from compress.checkpoints.folder import is_pointer, pointer_problem
 from compress.config import InputError, digest
-from compress.errors import innermost
+from compress.errors import blamed
 from compress.workloads import OFFLINE, TaskName, Workload, task_of
 
 if TYPE_CHECKING:
@@ -153,26 +154,31 @@ def _data_problems(path: Path, workload: Workload) -> list[str]:
 
 def load_processor(source: Source) -> Any:
     """The tokenizer or image processor stored with the model."""
-    options = {"revision": source.resolved["model_revision"]} if source.resolved["model_revision"] else {}
-    try:
-        return task_of(source.workload.task).load_processor(
-            source.model, trust_remote_code=source.workload.trust_remote_code, **options
-        )
-    except Exception as error:  # whatever the files of a foreign tokenizer make the libraries raise
-        raise InputError(
-            f"{source.workload.name} model {source.model}: its tokenizer or image processor cannot be loaded "
-            f"({_first_line(error)}); {_way_out(source) or 'save it beside the model with save_pretrained'}"
-        ) from None
+    place = f"{source.workload.name} model {source.model}: its tokenizer or image processor cannot be loaded"
+    way_out = _way_out(source) or "save it beside the model with save_pretrained"
+    with blamed(lambda reason: f"{place} ({_unknown_tokenizer(source) or reason}); {way_out}"):
+        return task_of(source.workload.task).load_processor(source.model, **options_of(source))
+
+
+def _unknown_tokenizer(source: Source) -> str | None:
+    """Return a sentence about a tokenizer class that transformers does not have, where a folder names one."""
+    import transformers
+
+    folder = folder_of(source)
+    file = None if folder is None else folder / "tokenizer_config.json"
+    if file is None or not file.is_file():
+        return None
+    name = json.loads(file.read_text(encoding="utf-8")).get("tokenizer_class")
+    known = name is None or hasattr(transformers, str(name)) or (file.parent / "tokenizer.json").is_file()
+    return None if known else f"transformers has no {name}, and tokenizer.json is missing"
 
 
 def load_config(location: str, **options: Any) -> Any:
     """Return the configuration of a model by folder or hub id. Raises InputError for one that describes none."""
     import transformers
 
-    try:
+    with blamed(lambda reason: f"config.json describes no model that transformers knows ({reason})"):
         return transformers.AutoConfig.from_pretrained(location, **options)
-    except Exception as error:  # whatever the numbers of a foreign configuration make the library raise
-        raise InputError(f"config.json describes no model that transformers knows ({innermost(error)})") from None
 
 
 def options_of(source: Source) -> dict[str, Any]:
@@ -222,7 +228,12 @@ def load_model(source: Source, device: Any = "cpu", dtype: "torch.dtype | None" 
             raise InputError(f"{place}: {problem}")
         # from_pretrained keeps the stored dtype unless told: fp16 weights would make the reference fp16
         model, info = getattr(transformers, task.auto_model).from_pretrained(
-            source.model, config=config, dtype=dtype or torch.float32, output_loading_info=True, key_mapping=renames, **options
+            source.model,
+            config=config,
+            dtype=dtype or torch.float32,
+            output_loading_info=True,
+            key_mapping=renames,
+            **options,
         )
     except InputError as error:
         raise InputError([p if p.startswith(place) else f"{place}: {p}" for p in error.problems]) from None

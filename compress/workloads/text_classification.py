@@ -89,8 +89,8 @@ def padding_problems(model: Any, processor: Any) -> list[str]:
     if own == given or not _finds_padding(model):
         return []
     return [
-        f"config.json has pad_token_id {own}, but its tokenizer pads with token {given}; this architecture finds where a "
-        f"text ends by that number: set pad_token_id to {given} in config.json"
+        f"config.json has pad_token_id {own}, but its tokenizer pads with token {given}; this architecture finds the "
+        f"end of a text by that number: set pad_token_id to {given} in config.json"
     ]
 
 
