@@ -5,19 +5,16 @@ Of several processes (torchrun, accelerate) each takes the steps of recipes that
 
 import shutil
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from compress.assemble import Built
 from compress.config import InputError
 from compress.energy import Absent, Meter
 from compress.locks import locked
+from compress.manifest import Manifest, verify
 from compress.plan import Options, Planned
 from compress.progress import say
 from compress.ranks import local_device, processes, wait
 from compress.result import Machine
-
-if TYPE_CHECKING:
-    from compress.manifest import Manifest
 
 
 def check_launch(plans: Sequence[Planned], machine: Machine) -> None:
@@ -36,8 +33,6 @@ def check_launch(plans: Sequence[Planned], machine: Machine) -> None:
 
 def build(planned: Planned, options: Options, machine: Machine, meter: Meter | Absent) -> Built:
     """The artifact of a recipe: the one on disk when it is the same, else made now."""
-    from compress import artifact
-
     folder = planned.folder
     with locked(
         folder.parent / f".{planned.recipe.name}.lock", f"{planned.recipe.name}: another run is building it; waiting"
@@ -50,7 +45,7 @@ def build(planned: Planned, options: Options, machine: Machine, meter: Meter | A
                 meter = Absent(f"{processes()} processes trained, and only the first one's device has a meter here")
                 wait(machine.device)
             _transform(planned, machine, meter)
-            manifest = artifact.verify(folder)
+            manifest = verify(folder)
             shutil.rmtree(planned.work, ignore_errors=True)
         else:
             say(f"  {planned.recipe.name}: artifact unchanged")
@@ -64,7 +59,7 @@ def train_along(planned: Planned, options: Options, machine: Machine) -> None:
         _transform(planned, machine, Absent("the first process counts"))
 
 
-def _kept(planned: Planned, options: Options) -> "Manifest | None":
+def _kept(planned: Planned, options: Options) -> Manifest | None:
     """The manifest of the artifact on disk, when it is whole and what this recipe makes."""
     from compress import artifact
 
@@ -74,7 +69,7 @@ def _kept(planned: Planned, options: Options) -> "Manifest | None":
     if options.rebuild:
         return None
     try:
-        manifest = artifact.verify(planned.folder)
+        manifest = verify(planned.folder)
     except InputError as error:
         say(f"  {error}; made again")
         return None

@@ -99,7 +99,10 @@ def run_all(recipes: Sequence[Recipe], options: Options) -> list[Result]:
         quiet_transformers()
     else:
         end_training()
-    gathered(partial(preflight.check, [p.recipe for p in group], group[0].found) for group in by_workload.values())
+    gathered(
+        partial(preflight.check, [p.recipe for p in group], group[0].found, machine.device)
+        for group in by_workload.values()
+    )
     stood = frozenset(finished)
     for group in by_workload.values():
         finished |= _run_group(group, options, machine)

@@ -123,6 +123,11 @@ class Smoothed(nn.Linear):
 WeightLayer = nn.Linear | Conv1D
 
 
+def is_empty(model: nn.Module) -> bool:
+    """Return whether a model is a skeleton on the meta device, whose numbers nothing may ask for."""
+    return next(model.parameters()).is_meta
+
+
 def weight_layers(model: nn.Module, layers: Layers) -> Iterator[tuple[str, nn.Module]]:
     """Name and module of every chosen linear layer, GPT-2's Conv1D included. Raises InputError when none is chosen."""
     transposed = [(n, m) for n, m in model.named_modules() if isinstance(m, Conv1D) and matches(n, layers)]

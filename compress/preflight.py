@@ -1,55 +1,101 @@
-"""What can be known to be wrong before weights are loaded: data, labels and layer shapes, on an empty skeleton."""
+"""What can be known to be wrong before weights are loaded: model, data, labels and every step, on an empty skeleton.
 
-from collections.abc import Iterable, Iterator, Sequence
+folder, config.json, headers of weights    compress.checkpoints, when the workload is resolved
+weights against the skeleton               compress.checkpoints.fit
+tokenizer, lengths, data                   the task's own check
+steps                                      compress.methods.rehearsal
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from compress import metrics
+from compress import checkpoints, metrics
 from compress.config import InputError
-from compress.errors import gathered
+from compress.errors import Gathering, blamed
 from compress.progress import say
 from compress.recipe import Recipe
-from compress.steps import Layers, LowRank
-from compress.workloads import Workload, source, task_of
+from compress.workloads import source, task_of
+
+if TYPE_CHECKING:
+    import torch
 
 
-def check(recipes: Sequence[Recipe], found: source.Source) -> None:
+@dataclass(frozen=True)
+class Known:
+    """A workload as far as it is known without weights; None is what could not be had, which has been said."""
+
+    found: source.Source
+    processor: Any
+    skeleton: Any
+    examples: Any
+
+
+def check(recipes: Sequence[Recipe], found: source.Source, device: str = "cpu") -> None:
     """Raises one InputError with everything about these recipes, this model and this data that cannot work."""
-    import transformers
+    from compress.devices import pick
 
-    workload = found.workload
-    processor = source.load_processor(found)
-    options: dict[str, Any] = {"trust_remote_code": workload.trust_remote_code}
-    if found.resolved["model_revision"]:
-        options["revision"] = found.resolved["model_revision"]
-    config = transformers.AutoConfig.from_pretrained(found.model, **options)
+    place = f"{found.workload.name} model {found.model}"
+    gathering = Gathering()
+    skeleton = gathering.made(lambda: _skeleton(found, place))
+    # a tokenizer is found by way of config.json: where that is wrong, it has nothing of its own to say
+    processor = None if skeleton is None else gathering.made(lambda: source.load_processor(found))
+    fits = skeleton is not None and gathering.made(lambda: _fit(found, skeleton, place)) is not None
+    gathering.made(lambda: metrics.check(found.workload.metric_name, found.workload.task))
+    examples = None
+    if skeleton is not None and processor is not None:
+        examples = gathering.made(lambda: _examples(found, "test", processor, skeleton))
+        if examples is not None:
+            _state(found, examples.info.description)
+        learning = [recipe.name for recipe in recipes if any(needs_training_data(step) for step in recipe.steps)]
+        if learning:
+            gathering.made(lambda: _train_split(found, processor, skeleton, learning))
+    if fits:
+        known = Known(found, processor, skeleton, examples)
+        for recipe in recipes:
+            gathering.made(partial(_rehearsed, recipe, known, pick(device.partition(",")[0])))
+    gathering.end()
+
+
+def _skeleton(found: source.Source, place: str) -> Any:
+    """The task's model of this configuration, without weights. Raises InputError where none can be made."""
+    from compress.skeleton import empty_model
+
     try:
-        skeleton = _skeleton(config, workload)
+        config = source.load_config(found.model, **source.options_of(found))
+        return empty_model(config, found.workload.task, found.workload.trust_remote_code)
     except InputError as error:
-        raise InputError([f"{workload.name} model {found.model}: {problem}" for problem in error.problems]) from None
-    learning = [recipe.name for recipe in recipes if any(needs_training_data(step) for step in recipe.steps)]
+        raise InputError(f"{place}: {problem}" for problem in error.problems) from None
 
-    def test_split() -> None:
-        examples = source.load_examples(found, "test", processor, config)
-        source.check(found, skeleton, processor, examples)
-        _state(found, examples.info.description)
-        _refuse(_student_problems(recipes, found, processor, config, examples))
 
-    def train_split() -> None:
-        try:
-            source.load_examples(found, "train", processor, config)
-        except InputError as error:
-            names = ", ".join(learning)
-            raise InputError(f"{names} needs training examples: {problem}" for problem in error.problems) from None
+def _fit(found: source.Source, skeleton: Any, place: str) -> bool:
+    """True where the weights in a folder fill the skeleton, as far as their headers tell."""
+    from compress.checkpoints import fit
 
-    gathered(
-        [
-            test_split,
-            lambda: metrics.check(workload.metric_name, workload.task),
-            lambda: _refuse(f"{r.name} {problem}" for r in recipes for problem in shape_problems(r, skeleton)),
-            *([train_split] if learning else []),
-        ]
-    )
+    folder = source.folder_of(found)
+    held, problems = checkpoints.stored(folder) if folder is not None else (None, [])
+    unused: list[str] = []
+    if held is not None:
+        problems, unused = fit.problems(skeleton, held, found.workload.task)
+    if problems:
+        raise InputError(f"{place}: {problem}" for problem in problems)
+    notes = [] if folder is None else checkpoints.notes(folder)
+    if unused:
+        notes.append(f"{len(unused)} tensors are left out, which this architecture does not have, first {unused[0]}")
+    if held is not None and held.wrapped:
+        notes.append(f"names of tensors are taken without the wrapper's prefix, first {held.wrapped}")
+    for note in notes:
+        say(f"{place}: {note}")
+    return True
+
+
+def _examples(found: source.Source, split: source.Split, processor: Any, skeleton: Any) -> Any:
+    """The examples of a split, looked at together with model and processor."""
+    examples = source.load_examples(found, split, processor, skeleton.config)
+    source.check(found, skeleton, processor, examples)
+    return examples
 
 
 def _state(found: source.Source, remark: str) -> None:
@@ -60,93 +106,114 @@ def _state(found: source.Source, remark: str) -> None:
         say(f"  {remark}")
 
 
-def _refuse(problems: Iterable[str]) -> None:
-    if found := list(problems):
-        raise InputError(found)
+def _train_split(found: source.Source, processor: Any, skeleton: Any, learning: Sequence[str]) -> None:
+    try:
+        _examples(found, "train", processor, skeleton)
+    except InputError as error:
+        names = ", ".join(learning)
+        raise InputError(f"{names} needs training examples: {problem}" for problem in error.problems) from None
 
 
-def _student_problems(
-    recipes: Sequence[Recipe], found: source.Source, processor: Any, config: Any, examples: Any
-) -> Iterator[str]:
-    for recipe in recipes:
-        for index, step in enumerate(recipe.steps):
-            if step.method == "distill" and step.model is not None:
-                for problem in student_problems(step.model, found, processor, config, examples):
-                    yield f"{recipe.name} steps.{index}.model {step.model}: {problem}"
+def _rehearsed(recipe: Recipe, known: Known, device: "torch.device") -> None:
+    """Raises InputError with what cannot work about a recipe's steps, attention and students on this model."""
+    from compress.bundle import Bundle
+    from compress.sharing import merged
+    from compress.skeleton import empty_copy
+
+    found = known.found
+    bundle = Bundle(
+        model=merged(traceable(empty_copy(known.skeleton))),
+        processor=known.processor,
+        task=found.workload.task,
+        device=device,
+        workload=found.workload,
+        teacher=lambda: merged(empty_copy(known.skeleton)),
+        runtime=recipe.runtime,
+        seed=recipe.seed,
+    )
+    problems = step_problems(recipe, bundle, known)
+    if problems:
+        raise InputError(f"{recipe.name} {problem}" for problem in problems)
 
 
-def _skeleton(config: Any, workload: Workload) -> Any:
-    """The task's model of this configuration, without weights. Raises InputError where none can be made."""
+def step_problems(recipe: Recipe, bundle: Any, known: Known | None = None) -> list[str]:
+    """What cannot work about a recipe on a bundle whose model is a skeleton, one sentence each."""
+    from compress.methods.rehearsal import rehearse
+
+    problems: list[str] = []
+
+    def student(step: Any) -> Any:
+        made = Gathering()
+        found = made.made(lambda: _pretrained(step, bundle, known))
+        problems.extend(f"distill model {step.model}: {problem}" for problem in made.problems)
+        return found
+
+    told, after = rehearse(bundle, recipe.steps, student)
+    problems = told + problems
+    if recipe.attention != "auto" and not told:
+        problems += _attention_problems(recipe, bundle if after is None else after)
+    if after is not None and known is not None and known.examples is not None and not told:
+        task = task_of(known.found.workload.task)
+        problems += [f"student {p}" for p in task.check(after.model, known.processor, known.examples, known.found.workload)
+                     if any(step.method == "distill" and step.config for step in recipe.steps)]  # fmt: skip
+    return problems
+
+
+def _attention_problems(recipe: Recipe, bundle: Any) -> list[str]:
+    """Why a model, as its steps leave it, does not compute attention as the recipe asks."""
     import torch
-    import transformers
 
-    auto = task_of(workload.task).auto_model
+    from compress.runtimes import take_attention
+
+    if recipe.attention == "flash_attention_2":
+        if bundle.device.type != "cuda":
+            return ["attention flash_attention_2: runs on CUDA only; take sdpa or eager"]
+        if not any(p.dtype in (torch.float16, torch.bfloat16) for p in bundle.model.parameters()):
+            return ["attention flash_attention_2: computes in half precision only; add the step {method: cast}"]
     try:
-        with torch.device("meta"):
-            return getattr(transformers, auto).from_config(config, trust_remote_code=workload.trust_remote_code)
-    except (KeyError, ValueError, TypeError, AttributeError, RuntimeError) as error:
-        told = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
-        raise InputError(f"no {auto} can be made from its config.json ({told})") from None
-
-
-def student_problems(model: str, found: source.Source, processor: Any, config: Any, examples: Any) -> list[str]:
-    """Why another pretrained model cannot be the student of this workload's, as far as is known without weights."""
-    import transformers
-
-    from compress.methods.students import vocabulary
-
-    workload, location = found.workload, str(Path(model).expanduser())
-    task = task_of(workload.task)
-    try:
-        theirs, own = transformers.AutoConfig.from_pretrained(location), task.load_processor(location)
-        problem = source.architecture_problem(theirs.to_dict(), workload.task)
-        if problem:
-            return [problem]
-        skeleton = _skeleton(theirs, workload)
+        take_attention(bundle.model, recipe.attention)
     except InputError as error:
         return list(error.problems)
-    except (OSError, ValueError, KeyError) as error:
-        return [f"cannot be loaded ({str(error).strip().splitlines()[0] if str(error) else type(error).__name__})"]
-    problems = task.check(skeleton, own, examples, workload)
-    if workload.task != "causal-lm" and theirs.num_labels != config.num_labels:
-        problems.append(f"has {theirs.num_labels} labels, the teacher {config.num_labels}")
-    if vocabulary(own) != vocabulary(processor):
+    return []
+
+
+def traceable(skeleton: Any) -> Any:
+    """The skeleton with attention in plain operators, which need no numbers; where it has them."""
+    before = skeleton.config._attn_implementation
+    try:
+        skeleton.set_attn_implementation("eager")
+    except ValueError:
+        skeleton.config._attn_implementation = before
+    return skeleton
+
+
+def _pretrained(step: Any, bundle: Any, known: Known | None) -> Any:
+    """The skeleton of another pretrained model as a student. Raises InputError for one that cannot be it."""
+    from compress.methods.students import Student, paired, vocabulary
+    from compress.skeleton import empty_model
+
+    location, task = str(Path(step.model).expanduser()), bundle.task
+    of_folder = checkpoints.problems(Path(location)) if Path(location).exists() else []
+    if of_folder:
+        raise InputError(of_folder)
+    config = source.load_config(location)
+    if problem := source.architecture_problem(config.to_dict(), task):
+        raise InputError(problem)
+    with blamed(lambda reason: f"its tokenizer cannot be loaded ({reason})"):
+        own = task_of(task).load_processor(location)
+    model = empty_model(config, task)
+    problems: list[str] = []
+    if known is not None and known.examples is not None:
+        problems += task_of(task).check(model, own, known.examples, known.found.workload)
+    if task != "causal-lm" and config.num_labels != bundle.model.config.num_labels:
+        problems.append(f"has {config.num_labels} labels, the teacher {bundle.model.config.num_labels}")
+    if vocabulary(own) != vocabulary(bundle.processor):
         problems.append("has another tokenizer; the same numbers would be other words to it")
-    return problems
+    if problems:
+        raise InputError(problems)
+    return Student(model, {}, paired(model, bundle.teacher(), step), "")
 
 
 def needs_training_data(step: Any) -> bool:
     """Whether a step, or what it overrides in some layers, calibrates or trains."""
     return step.method == "distill" or any(part.calibrates for part in getattr(step, "parts", ()))
-
-
-def shape_problems(recipe: Recipe, skeleton: Any) -> list[str]:
-    """Steps whose patterns choose nothing, and ranks that save nothing, one sentence each."""
-    from compress.layers import matrix, weight_layers
-    from compress.methods.lowrank import groups_of
-
-    problems = []
-    for index, step in enumerate(recipe.steps):
-        if not isinstance(step, Layers) or getattr(step, "structure", "unstructured") != "unstructured":
-            continue
-        try:
-            chosen = dict(weight_layers(skeleton, step))
-            groups = groups_of(skeleton, step, chosen) if isinstance(step, LowRank) else []
-        except InputError as error:
-            problems += [f"steps.{index}: {problem}" for problem in error.problems]
-            continue
-        rank = getattr(step, "rank", None)
-        pruned_before = any(s.method in ("prune", "distill") for s in recipe.steps[:index])
-        if rank is None or pruned_before:  # after pruning the shapes are other ones; the step checks them itself
-            continue
-        for group in groups:
-            columns = matrix(chosen[group[0]]).shape[1]
-            rows = sum(matrix(chosen[name]).shape[0] for name in group)  # [out, in], all of a group below one another
-            limit = rows * columns / (rows + columns)
-            if rank >= limit:
-                problems.append(
-                    f"steps.{index}.rank: {rank} saves nothing on {group[0]} [{rows}, {columns}]: two factors of rank "
-                    f"r hold r*({rows}+{columns}) parameters, so r must be under {limit:.0f}"
-                )
-                break
-    return problems

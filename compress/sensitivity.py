@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch.nn import functional as F
 
+from compress import preflight
 from compress.bundle import Bundle, matches
 from compress.config import InputError
 from compress.devices import pick
@@ -82,7 +83,9 @@ def sensitivity(
     """
     index = _index(recipe, step)
     found = source.resolve(Workload.load(workload or recipe.workload))
-    bundle = open_bundle(recipe, found, pick(device), work=None)
+    picked = pick(device)
+    preflight.check([recipe], found, str(picked))
+    bundle = open_bundle(recipe, found, picked, work=None)
     for place, before in enumerate(recipe.steps[:index]):
         bundle = apply_step(replace(bundle, coming=recipe.steps[place + 1 :]), before)
     return effects(bundle, recipe.steps[index], examples)

@@ -6,6 +6,7 @@ Nothing is initialised and nothing computed: every parameter and every buffer, a
 out and recomputes, comes from the file. Shapes follow the tensors, so that pruned layers need no description.
 """
 
+import contextlib
 import copy
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -13,15 +14,18 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.nn.modules.module import register_module_module_registration_hook
 from transformers.pytorch_utils import Conv1D
 
 from compress.config import InputError
+from compress.errors import blamed
 from compress.layers import Borrowing, LowRankLinear
 from compress.packing import backend_of, settings_of
 from compress.sharing import aliases, merged, swap
 from compress.workloads import TaskName, task_of
 
 Layers = Mapping[str, Mapping[str, Any]]
+MOST_MODULES = 100_000  # a mixture of 61 layers with 256 experts each has 64,000
 
 
 @dataclass(frozen=True)
@@ -45,10 +49,46 @@ def auto_class(task: TaskName) -> Any:
 
 
 def empty_model(config: Any, task: TaskName, trust_remote_code: bool = False) -> Any:
-    """The architecture that a configuration describes, without memory (meta device), in eval mode."""
-    with torch.device("meta"):
+    """The architecture that a configuration describes, without memory (meta device), in eval mode.
+
+    Raises InputError where a configuration describes none.
+    """
+    auto = task_of(task).auto_model
+    unmade = blamed(lambda reason: f"no {auto} can be made from its config.json ({reason})")
+    with unmade, torch.device("meta"), few_modules():
         model = auto_class(task).from_config(copy.deepcopy(config), trust_remote_code=trust_remote_code)
     return model.eval()
+
+
+def empty_copy(model: Any) -> Any:
+    """Return a model of the same structure without memory (meta device), whatever its configuration states."""
+    memo = {id(tensor): _without_memory(tensor) for _, tensor in state(model)}
+    return copy.deepcopy(model, dict(memo))
+
+
+def _without_memory(tensor: torch.Tensor) -> torch.Tensor:
+    empty = torch.empty_like(tensor, device="meta")
+    return nn.Parameter(empty, requires_grad=tensor.requires_grad) if isinstance(tensor, nn.Parameter) else empty
+
+
+@contextlib.contextmanager
+def few_modules() -> Iterator[None]:
+    """Raise InputError for a model of more modules than any has: ten million layers would take minutes to build."""
+    count = 0
+
+    def counted(_owner: nn.Module, _name: str, _module: nn.Module | None) -> None:
+        nonlocal count
+        count += 1
+        if count > MOST_MODULES:
+            raise InputError(
+                f"config.json describes a model of over {MOST_MODULES} modules; look at its numbers of layers"
+            )
+
+    hook = register_module_module_registration_hook(counted)
+    try:
+        yield
+    finally:
+        hook.remove()
 
 
 def is_plain(model: Any, task: TaskName, layers: Layers) -> bool:

@@ -20,11 +20,13 @@ from compress.layers import WeightLayer
 from compress.measure.accuracy import BATCH
 from compress.measure.size import parameter_counts
 from compress.methods import apply_step
+from compress.preflight import step_problems, traceable
 from compress.progress import say
 from compress.providers import Shapes
 from compress.ranks import rank
 from compress.recipe import Recipe
 from compress.sharing import merged
+from compress.skeleton import empty_copy
 from compress.steps import Step
 from compress.workloads import TaskName, Workload, live, source
 
@@ -74,7 +76,7 @@ def apply(
     task = task_of_model(model)
 
     def train() -> "datasets.Dataset":
-        return live.prepare(dataset, task, tokenizer, model.config)
+        return live.prepare(dataset, task, tokenizer, model)
 
     def dense() -> Any:
         return merged(copy.deepcopy(model).to(place).float()).eval()
@@ -89,13 +91,21 @@ def apply(
         runtime=recipe.runtime,
         seed=recipe.seed,
     )
+    _check_live(recipe, bundle, model)
     for index, step in enumerate(recipe.steps):
         bundle = apply_step(replace(bundle, coming=recipe.steps[index + 1 :]), step)
     for note in bundle.notes:
         say(f"  {note}")
     bundle = runtimes.finish(bundle, bundle.runtime)
-    length = live.describe("live", task, tokenizer, model.config).max_length if recipe.padding == "fixed" else None
+    length = live.describe("live", task, tokenizer, model).max_length if recipe.padding == "fixed" else None
     return runtimes.prepare(bundle.model, bundle.runtime, recipe.attention, length, bundle.layers)
+
+
+def _check_live(recipe: Recipe, bundle: Bundle, model: Any) -> None:
+    """Raise InputError with everything about a recipe that cannot work on a live model, before any step runs."""
+    empty = replace(bundle, model=merged(traceable(empty_copy(model))), teacher=lambda: merged(empty_copy(model)))
+    if problems := step_problems(recipe, empty):
+        raise InputError(f"{recipe.name} {problem}" for problem in problems)
 
 
 def open_bundle(recipe: Recipe, found: source.Source, device: torch.device, work: Path | None) -> Bundle:

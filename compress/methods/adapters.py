@@ -19,7 +19,7 @@ from compress.bundle import Bundle
 from compress.config import InputError
 from compress.devices import capability
 from compress.formats import choose
-from compress.layers import weight_layers
+from compress.layers import matrix, weight_layers
 from compress.packing.grouped import Grid
 from compress.steps import Layers, Quantize
 
@@ -100,13 +100,7 @@ def quantized(model: nn.Module, bundle: Bundle) -> Iterator[str]:
 
     Raises InputError where no step comes, or its format cannot be trained for.
     """
-    step = next((each for each in bundle.coming if isinstance(each, Quantize)), None)
-    if step is None:
-        raise InputError("distill quantization_aware: no quantize step comes after it; add one, or leave it out")
-    chosen: dict[str, Fakes] = {}
-    for part in step.parts:
-        made, _ = fakes(part, bundle)
-        chosen |= {name: made for name, _ in weight_layers(model, part)}
+    chosen, form = trained_for(model, bundle)
     hooks = []
     for name, made in chosen.items():
         module: Any = model.get_submodule(name)
@@ -114,12 +108,34 @@ def quantized(model: nn.Module, bundle: Bundle) -> Iterator[str]:
         if made.inputs is not None:
             hooks.append(module.register_forward_pre_hook(_rounding(made.inputs)))
     try:
-        yield f"trained as {len(chosen)} layers in {fakes(step, bundle)[1]}"
+        yield f"trained as {len(chosen)} layers in {form}"
     finally:
         for hook in hooks:
             hook.remove()
         for name in chosen:
             parametrize.remove_parametrizations(model.get_submodule(name), "weight", leave_parametrized=False)
+
+
+def trained_for(model: nn.Module, bundle: Bundle) -> "tuple[dict[str, Fakes], str]":
+    """Return what the coming quantize step makes of which layers, and its format's name.
+
+    Raises InputError where no step comes, or its format cannot be trained for.
+    """
+    step = next((each for each in bundle.coming if isinstance(each, Quantize)), None)
+    if step is None:
+        raise InputError("distill quantization_aware: no quantize step comes after it; add one, or leave it out")
+    chosen: dict[str, Fakes] = {}
+    for part in step.parts:
+        made, _ = fakes(part, bundle)
+        chosen |= {name: made for name, _ in weight_layers(model, part)}
+    return chosen, fakes(step, bundle)[1]
+
+
+def check_rank(model: nn.Module, rank: int) -> None:
+    """Raise InputError for a rank of updates that no layer's shape has."""
+    widest = max(min(matrix(module).shape) for _, module in weight_layers(model, Layers()))
+    if rank > widest:
+        raise InputError(f"distill lora_rank {rank}: the model's linear layers have ranks up to {widest}; use less")
 
 
 @dataclass(frozen=True)

@@ -39,11 +39,7 @@ def lowrank(bundle: Bundle, config: LowRank) -> Bundle:
 
     Raises InputError, before anything is changed, for a rank that saves nothing and for a weight that is tied.
     """
-    chosen = dict(weight_layers(bundle.model, config))
-    groups = groups_of(bundle.model, config, chosen)
-    problems = [p for group in groups for p in _problems(group, chosen, bundle.model, config)]
-    if problems:
-        raise InputError(problems)
+    chosen, groups = choose(bundle.model, config)
     shared = _shared_ranks(bundle, config, chosen) if config.allocation == "shared" else {}
     layers: dict[str, dict[str, Any]] = {}
     dense: list[str] = []
@@ -69,6 +65,30 @@ def lowrank(bundle: Bundle, config: LowRank) -> Bundle:
     if dense:
         notes.append(f"lowrank: {len(dense)} layers stay dense, where rank saves nothing: {', '.join(dense[:3])}")
     return bundle.changed(bundle.model, layers, *notes)
+
+
+def choose(model: nn.Module, config: LowRank) -> "tuple[dict[str, nn.Module], list[Group]]":
+    """Return the chosen layers by name, and how they are grouped. Raises InputError where a rank saves nothing."""
+    chosen = dict(weight_layers(model, config))
+    groups = groups_of(model, config, chosen)
+    problems = [p for group in groups for p in _problems(group, chosen, model, config)]
+    if problems:
+        raise InputError(problems)
+    return chosen, groups
+
+
+def rehearse(model: nn.Module, config: LowRank) -> bool:
+    """Give an empty model the layers that `lowrank` would, and return whether their ranks are known in advance."""
+    chosen, groups = choose(model, config)
+    for group in groups:
+        modules = [chosen[name] for name in group]
+        rows, columns = sum(matrix(module).shape[0] for module in modules), matrix(modules[0]).shape[1]
+        kept = config.kept_parameters or 0.5  # of energy, which the numbers decide
+        rank = config.rank or max(1, aligned(int(kept * break_even(rows, columns))))
+        if rank < break_even(rows, columns):
+            like = {"device": "meta", "dtype": matrix(modules[0]).dtype}
+            _put(model, group, modules, (torch.empty(rows, rank, **like), torch.empty(rank, columns, **like)))
+    return config.energy is None and config.allocation == "uniform"
 
 
 Group = tuple[str, ...]

@@ -24,13 +24,8 @@ def channels(bundle: Bundle, config: Prune) -> Bundle:
     Scores come from torch-pruning: the group's norm, or its first-order Taylor term summed over all examples.
     """
     model = bundle.model
-    kind = model.config.model_type
+    check(model)
     before = count(model)
-    if before == 0 or kind in ARCHITECTURES:
-        raise InputError(
-            f"prune channels: {kind} has no convolutions to narrow (a patch embedding is as wide as the hidden size); "
-            f"use structure hidden or feed_forward"
-        )
     config = in_parameters(bundle, config, channels)
     if config.importance == "taylor":
         _accumulate(bundle, config.sample)
@@ -56,6 +51,16 @@ def channels(bundle: Bundle, config: Prune) -> Bundle:
     model.train(training)
     note = f"prune: {1 - count(model) / before:.1%} of the parameters of convolutions removed"
     return bundle.changed(model, shape_changes(shapes, model), note)
+
+
+def check(model: Any) -> None:
+    """Raise InputError for a model without convolutions that can be narrowed."""
+    kind = model.config.model_type
+    if count(model) == 0 or kind in ARCHITECTURES:
+        raise InputError(
+            f"prune channels: {kind} has no convolutions to narrow (a patch embedding is as wide as the hidden size); "
+            f"use structure hidden or feed_forward"
+        )
 
 
 def count(model: nn.Module) -> int:

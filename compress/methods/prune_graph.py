@@ -76,7 +76,8 @@ def example_inputs(model: Any) -> dict[str, Any]:
         return {"pixel_values": torch.zeros(1, getattr(config, "num_channels", 3), height, width, device=device)}
     ids = torch.arange(8, device=device)[None] % config.vocab_size
     # a cache would add concatenations to the graph, which join nothing here
-    return {"input_ids": ids, **({"use_cache": False} if hasattr(config, "use_cache") else {})}
+    mask = {"attention_mask": torch.ones_like(ids)} if ids.is_meta else {}  # else transformers looks at the numbers
+    return {"input_ids": ids, **mask, **({"use_cache": False} if hasattr(config, "use_cache") else {})}
 
 
 def outputs_group(graph: Any, module: nn.Module, indices: Sequence[int]) -> Group:

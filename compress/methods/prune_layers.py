@@ -13,6 +13,7 @@ from torch.nn import functional as F
 
 from compress.bundle import Bundle, matches
 from compress.config import InputError
+from compress.layers import is_empty
 from compress.methods.architectures import architecture_of, layers_of, layers_path, separate_layers
 from compress.methods.calibrate import batches
 from compress.methods.capture import token_rows
@@ -33,7 +34,9 @@ def layers(bundle: Bundle, config: Prune) -> Bundle:
             f"prune layers: fraction {config.fraction} of {len(every)} layers is {going}, and {len(allowed)} may go; "
             f"use a multiple of {1 / len(every):.3f} that leaves one"
         )
-    found = influences(model, list(batches(bundle, "prune layers", config.sample)))
+    found = [0.0] * len(every)
+    if not is_empty(model):
+        found = influences(model, list(batches(bundle, "prune layers", config.sample)))
     gone = sorted(sorted(allowed, key=lambda index: (found[index], index))[:going])
     kept = tuple(index for index in range(len(every)) if index not in gone)
     path = layers_path(model, architecture_of(model, "prune layers"))

@@ -30,10 +30,7 @@ def unstructured(bundle: Bundle, config: Prune) -> Bundle:
 
     Raises InputError, before anything is changed, where the pattern does not fit a layer.
     """
-    chosen = dict(weight_layers(bundle.model, config))
-    odd = [n for n, m in chosen.items() if config.pattern == "2:4" and matrix(m).shape[1] % OF]
-    if odd:
-        raise InputError([f"{n}: {matrix(chosen[n]).shape[1]} inputs are no multiple of 4; exclude it" for n in odd])
+    chosen = choose(bundle.model, config)
     layers: dict[str, dict[str, Any]] = {}
     for name, inputs in track(_statistics(bundle, config, chosen), "prune", len(chosen)):
         weight = matrix(chosen[name])  # [out, in]
@@ -49,6 +46,15 @@ def unstructured(bundle: Bundle, config: Prune) -> Bundle:
     if config.pattern != "free":
         note += "; sparse tensor cores skip them in fp16 and bf16 (a cast step after this one), on CUDA from Ampere on"
     return bundle.changed(bundle.model, layers, note)
+
+
+def choose(model: nn.Module, config: Prune) -> dict[str, nn.Module]:
+    """Return the chosen layers by name. Raises InputError where the pattern does not fit one."""
+    chosen = dict(weight_layers(model, config))
+    odd = [n for n, m in chosen.items() if config.pattern == "2:4" and matrix(m).shape[1] % OF]
+    if odd:
+        raise InputError([f"{n}: {matrix(chosen[n]).shape[1]} inputs are no multiple of 4; exclude it" for n in odd])
+    return chosen
 
 
 def _statistics(bundle: Bundle, config: Prune, chosen: Mapping[str, nn.Module]) -> Iterator[tuple[str, Inputs | None]]:

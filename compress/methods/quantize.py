@@ -34,12 +34,9 @@ def quantize(bundle: Bundle, config: Quantize) -> Bundle:
 
     Raises InputError for a combination that does not exist, and when no chosen layer can take the format.
     """
-    device = "cuda" if bundle.device.type == "cuda" else "cpu"
-    asked = {"bits": config.bits, "format": config.wanted_format, "backend": config.wanted_backend}
-    row = choose(**asked, runtime=bundle.runtime, device=device, capability=capability(bundle.device))  # type: ignore[arg-type]
+    row, entry = _resolved(config, bundle.device, bundle.runtime)
     chosen = dict(weight_layers(bundle.model, config))
     settings = _settings(config, row)
-    entry = {"format": row.format, "backend": row.backend, "bits": config.bits, **settings}
     model, refused = bundle.model, dict[str, str]()
     if row.backend == "onnxruntime":
         if config.scaling == "smoothquant":
@@ -73,20 +70,52 @@ def _in_openvino(
         examples = list(batches(bundle, "quantize int8_static", config.sample, batch_size=1))
         graph = exported(bundle.model)
         return openvino_graph.quantize_static(graph, set(chosen), every - set(chosen), examples), {}
-    size = entry.get("group_size", 0)
-    refused = {}
-    for name, module in chosen.items() if size else ():
-        columns = matrix(module).shape[1]
-        if (reason := grouped.indivisible(columns, size)) is not None:
-            refused[name] = reason
-        elif columns == size:  # OpenVINO 2026.4 cannot open such a graph
-            refused[name] = f"its {columns} inputs are a single group of {size}; OpenVINO wants two or more"
+    refused = refusals(chosen, entry, bundle.device.type)
     taken = set(chosen) - set(refused)
-    if not taken:
+    graph = exported(bundle.model)
+    return openvino_graph.quantize_weights(
+        graph, taken, every - taken, config.bits, entry.get("group_size", 0)
+    ), refused
+
+
+def refusals(chosen: Mapping[str, nn.Module], entry: Mapping[str, Any], device: str) -> dict[str, str]:
+    """Return why some of the chosen layers cannot take a format. Raises InputError when none can."""
+    if entry["backend"] == "onnxruntime" or entry["format"] == "int8_static":
+        return {}
+    if entry["backend"] == "openvino":
+        size = entry.get("group_size", 0)
+        reasons = {name: _of_openvino(matrix(module).shape[1], size) for name, module in chosen.items() if size}
+    else:
+        backend = backend_of(str(entry["backend"]))
+        reasons = {name: backend.refuse(_shape_of(module), entry, device) for name, module in chosen.items()}
+    refused = {name: reason for name, reason in reasons.items() if reason is not None}
+    if len(refused) == len(chosen):
         name, reason = next(iter(refused.items()))
         raise InputError(f"quantize {entry['format']}: no layer can take it; {name}: {reason}")
-    graph = exported(bundle.model)
-    return openvino_graph.quantize_weights(graph, taken, every - taken, config.bits, size), refused
+    return refused
+
+
+def _of_openvino(columns: int, size: int) -> str | None:
+    """Why OpenVINO cannot group so many inputs; None when it can."""
+    if columns == size:  # OpenVINO 2026.4 cannot open such a graph
+        return f"its {columns} inputs are a single group of {size}; OpenVINO wants two or more"
+    return grouped.indivisible(columns, size)
+
+
+def rehearse(model: nn.Module, config: Quantize, device: torch.device, runtime: str) -> Row:
+    """Return the combination that a step takes on a model. Raises InputError where no chosen layer can take it."""
+    row, entry = _resolved(config, device, runtime)
+    chosen = dict(weight_layers(model, config))
+    refusals(chosen, entry, device.type)
+    return row
+
+
+def _resolved(config: Quantize, device: torch.device, runtime: str) -> tuple[Row, dict[str, Any]]:
+    """Return the combination that a step asks for, and what of it a layer's entry holds."""
+    kind = "cuda" if device.type == "cuda" else "cpu"
+    asked = {"bits": config.bits, "format": config.wanted_format, "backend": config.wanted_backend}
+    row = choose(**asked, runtime=runtime, device=kind, capability=capability(device))  # type: ignore[arg-type]
+    return row, {"format": row.format, "backend": row.backend, "bits": config.bits, **_settings(config, row)}
 
 
 def _settings(config: Quantize, row: Row) -> dict[str, Any]:
@@ -125,14 +154,7 @@ def _quantize_layers(
     Raises InputError, with nothing changed, when none can.
     """
     backend = backend_of(str(entry["backend"]))
-    refused = {}
-    for name, module in chosen.items():
-        reason = backend.refuse(_shape_of(module), entry, bundle.device.type)
-        if reason is not None:
-            refused[name] = reason
-    if len(refused) == len(chosen):
-        name, reason = next(iter(refused.items()))
-        raise InputError(f"quantize {entry['format']}: no layer can take it; {name}: {reason}")
+    refused = refusals(chosen, entry, bundle.device.type)
     accepted = {name: module for name, module in chosen.items() if name not in refused}
     for name, inputs in track(_statistics(bundle, config, accepted), "quantize", len(accepted)):
         linear = _as_linear(accepted[name])

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import torch
 
 from compress.bundle import Bundle
-from compress.layers import matrix
+from compress.layers import is_empty, matrix
 from compress.methods import importance
 from compress.methods.calibrate import gradients
 from compress.methods.capture import walk
@@ -20,6 +20,8 @@ def scores(
 
     Under allocation global they can be compared across sets: norms are divided by their mean within the set.
     """
+    if is_empty(bundle.model):  # a rehearsal: which ones go does not matter
+        return [torch.arange(one.count, dtype=torch.float) for one in sets]
     step, sample = f"prune with importance {config.importance}", config.sample
     if config.importance == "taylor":
         return importance.taylor(sets, gradients(bundle, step, sample))

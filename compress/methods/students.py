@@ -10,6 +10,7 @@ compared with the teacher's last, which is what the head was trained to read:
 import copy
 import difflib
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,8 +19,12 @@ import torch
 from torch import nn
 
 from compress.bundle import Bundle
+from compress.checkpoints import settings
 from compress.config import InputError
+from compress.errors import blamed
+from compress.layers import is_empty
 from compress.methods.architectures import architecture_of, layers_of, layers_path
+from compress.skeleton import few_modules
 from compress.steps import Distill
 from compress.workloads import task_of
 
@@ -44,7 +49,7 @@ def make_student(bundle: Bundle, config: Distill, teacher: Any) -> Student:
         return _pretrained(bundle, config, config.model, teacher)
     model = bundle.model
     if config.keep_every == 1 and config.keep is None and config.layers is None:
-        pairs = _spread(_depth(model), _depth(teacher)) if config.pairs_layers else ()
+        pairs = paired(model, teacher, config)
         return Student(model, bundle.layers, pairs, "distill: the model keeps all its layers")
     present = layers_of(model, "distill")
     count = len(present)
@@ -115,7 +120,20 @@ def rename(layers: Mapping[str, Mapping[str, Any]], path: str, kept: tuple[int, 
 def _fresh(bundle: Bundle, config: Distill, teacher: Any) -> Student:
     """A student of the model's configuration with changed fields, initialised at random by the bundle's seed."""
     changes = dict(config.config or {})
-    new = copy.deepcopy(bundle.model.config)
+    new = fresh_config(bundle.model.config, changes)
+    empty = is_empty(bundle.model)
+    place = torch.device("meta" if empty else "cpu")
+    with _refusing(new, changes), torch.random.fork_rng(), few_modules(), place:
+        torch.manual_seed(bundle.seed)
+        model = type(bundle.model)(new)
+    pairs = paired(model, teacher, config)
+    model = model.float() if empty else model.to(bundle.device).float()
+    return Student(model, {}, pairs, f"distill: fresh student with {', '.join(f'{k}={v}' for k, v in changes.items())}")
+
+
+def fresh_config(own: Any, changes: dict[str, Any]) -> Any:
+    """Return a configuration with changed fields. Raises InputError for fields and values that it cannot have."""
+    new = copy.deepcopy(own)
     known = {*new.to_dict(), *new.attribute_map}
     unknown = [name for name in changes if name not in known]
     if unknown:
@@ -124,16 +142,16 @@ def _fresh(bundle: Bundle, config: Distill, teacher: Any) -> Student:
         raise InputError(f"distill config.{unknown[0]}: {new.model_type} has no such field{hint}")
     if getattr(new, "layer_types", None) and {"num_hidden_layers", "n_layer"} & set(changes):
         changes.setdefault("layer_types", None)
-    try:
-        new = type(new).from_dict({**new.to_dict(), **changes})
-        with torch.random.fork_rng():
-            torch.manual_seed(bundle.seed)
-            model = type(bundle.model)(new)
-    except (ValueError, TypeError, RuntimeError) as error:
-        raise InputError(f"distill config {changes}: {new.model_type} refuses it: {error}") from None
-    pairs = _spread(_depth(model), _depth(teacher)) if config.pairs_layers else ()
-    model = model.to(bundle.device).float()
-    return Student(model, {}, pairs, f"distill: fresh student with {', '.join(f'{k}={v}' for k, v in changes.items())}")
+    plain = {**new.to_dict(), **changes}
+    if problems := settings.problems(plain):
+        raise InputError(f"distill {problem.replace('config.json ', 'config.')}" for problem in problems)
+    with _refusing(new, changes):
+        new = type(new).from_dict(plain)
+    return new
+
+
+def _refusing(config: Any, changes: dict[str, Any]) -> AbstractContextManager[None]:
+    return blamed(lambda reason: f"distill config {changes}: {config.model_type} refuses it: {reason}")
 
 
 def _pretrained(bundle: Bundle, config: Distill, location: str, teacher: Any) -> Student:
@@ -160,7 +178,7 @@ def _pretrained(bundle: Bundle, config: Distill, location: str, teacher: Any) ->
         setattr(model.config, field, getattr(teacher.config, field))
     if vocabulary(processor) != vocabulary(bundle.processor):
         raise InputError(f"{place}: has another tokenizer; the same numbers would be other words to it")
-    pairs = _spread(_depth(model), _depth(teacher)) if config.pairs_layers else ()
+    pairs = paired(model, teacher, config)
     return Student(model.to(bundle.device), {}, pairs, f"distill: the student is {location}")
 
 
@@ -170,6 +188,11 @@ def vocabulary(processor: Any) -> Any:
         return processor.get_vocab()
     told = processor.to_dict()
     return {key: told.get(key) for key in ("size", "crop_size", "image_mean", "image_std", "rescale_factor")}
+
+
+def paired(model: Any, teacher: Any, config: Distill) -> tuple[tuple[int, int], ...]:
+    """Return the pairs of layers that are compared; none where nothing is asked of them."""
+    return _spread(_depth(model), _depth(teacher)) if config.pairs_layers else ()
 
 
 def _spread(student: int, teacher: int) -> tuple[tuple[int, int], ...]:

@@ -62,7 +62,7 @@ def train(model: Any, loss: Loss, examples: Any, bundle: Bundle, config: Distill
 
     Weights that an earlier step set to zero stay zero. Raises RuntimeError when the loss is no longer finite.
     """
-    _check_device(bundle.device)
+    check_device(bundle.device)
     dtype = torch.bfloat16 if trains_in_bf16(config, bundle.device) else None
     task = task_of(bundle.task)
     whole = examples
@@ -191,7 +191,8 @@ def trains_in_bf16(config: Distill, device: torch.device) -> bool:
     return config.precision == "bf16" or (config.precision == "auto" and computes_bf16(device))
 
 
-def _check_device(device: torch.device) -> None:
+def check_device(device: torch.device) -> None:
+    """Raise InputError for a GPU that training would not run on."""
     if device.type == "cuda" and device.index and processes() == 1:
         raise InputError(
             f"distill on {device}: training runs on the first visible GPU; set CUDA_VISIBLE_DEVICES={device.index} and "

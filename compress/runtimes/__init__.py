@@ -70,7 +70,7 @@ def prepare(
     """
     take_sparse_kernels(model, layers or {})
     if attention != "auto":
-        _take_attention(model, attention)
+        take_attention(model, attention)
     if runtime == "compile" and not isinstance(model, GraphModel):
         from compress.runtimes.compiled import compile_model
 
@@ -84,7 +84,7 @@ def prepared(model: Any, runtime: str, manifest: "Manifest") -> Any:
     return prepare(model, runtime, str(extra.get("attention", "auto")), extra.get("padded_to"), manifest.layers)
 
 
-def _take_attention(model: Any, attention: str) -> None:
+def take_attention(model: Any, attention: str) -> None:
     """Has the model compute attention so. transformers only warns where it cannot, so what came of it is looked at."""
     place = f"attention {attention}"
     if isinstance(model, GraphModel):

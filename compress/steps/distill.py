@@ -7,12 +7,15 @@ from pydantic import Field, model_validator
 from compress.config import Config
 from compress.steps.layers import Fraction
 
+MOST_LAYERS = 1000
+Weight = Annotated[float, Field(ge=0, le=1e6)]
+
 
 class Distill(Config):
     """Train a smaller student to answer like the dense model (Hinton et al. 2015, arXiv:1503.02531)."""
 
     method: Literal["distill"] = "distill"
-    keep_every: Annotated[int, Field(ge=1)] = 1
+    keep_every: Annotated[int, Field(ge=1, le=MOST_LAYERS)] = 1
     """Student takes every k-th layer (DistilBERT, arXiv:1910.01108); 1 keeps all of them: recovery after pruning."""
     keep: Fraction | None = None
     """Or this fraction of the layers, spread evenly from the first to the last."""
@@ -22,47 +25,47 @@ class Distill(Config):
     """Or a fresh student: the model's configuration with these fields changed, initialised at random."""
     model: str | None = None
     """Or another pretrained model, by hub id or folder, with the same task, labels and tokenizer."""
-    temperature: Annotated[float, Field(gt=0)] = 2.0
+    temperature: Annotated[float, Field(gt=0, le=1e4)] = 2.0
     """Softens both distributions before they are compared."""
     soft_weight: Annotated[float, Field(ge=0, le=1)] = 0.9
     """Weight of the teacher's soft targets; the rest goes to the hard labels."""
-    hidden_weight: Annotated[float, Field(ge=0)] = 0.0
+    hidden_weight: Weight = 0.0
     """Weight of the distance between hidden states of student and teacher layers."""
     hidden_loss: Literal["cosine", "mse"] = "cosine"
     """That distance: 1 - cosine, or the mean square; under mse a narrower student's states are first projected by a
     matrix that is trained along (TinyBERT, arXiv:1909.10351)."""
-    attention_weight: Annotated[float, Field(ge=0)] = 0.0
+    attention_weight: Weight = 0.0
     """Weight of the mean squared difference of attention scores of student and teacher layers (TinyBERT)."""
-    relation_weight: Annotated[float, Field(ge=0)] = 0.0
+    relation_weight: Weight = 0.0
     """Weight of the difference between the last layers' self-attention relations (MiniLMv2, arXiv:2012.15828); it needs
     no equal widths."""
-    relation_heads: Annotated[int, Field(ge=1)] = 12
+    relation_heads: Annotated[int, Field(ge=1, le=1024)] = 12
     """Heads that queries, keys and values are split into for that, in both models."""
     divergence: Literal["forward", "reverse"] = "forward"
     """Soft targets by KL(teacher || student), which covers all the teacher says, or KL(student || teacher), which keeps
     to what it says most (MiniLLM, arXiv:2306.08543)."""
-    epochs: Annotated[float, Field(gt=0)] = 3
+    epochs: Annotated[float, Field(gt=0, le=1e5)] = 3
     """Passes over the training examples."""
-    max_steps: Annotated[int, Field(ge=1)] | None = None
+    max_steps: Annotated[int, Field(ge=1, le=10**8)] | None = None
     """Stop after this many optimizer steps, when the epochs would take longer."""
-    batch_size: Annotated[int, Field(ge=1)] = 32
+    batch_size: Annotated[int, Field(ge=1, le=2**16)] = 32
     """Examples per optimizer step and device."""
-    accumulation: Annotated[int, Field(ge=1)] = 1
+    accumulation: Annotated[int, Field(ge=1, le=2**16)] = 1
     """Batches whose gradients are summed before an optimizer step, where one batch of that size would not fit."""
-    learning_rate: Annotated[float, Field(gt=0)] = 2e-4
+    learning_rate: Annotated[float, Field(gt=0, le=100)] = 2e-4
     """Peak of a linear schedule with 6 % warm-up."""
     optimizer: Literal["adamw", "adafactor"] = "adamw"
     """AdamW; or Adafactor, which keeps far less beside each weight."""
-    patience: Annotated[int, Field(ge=1)] | None = None
+    patience: Annotated[int, Field(ge=1, le=10**6)] | None = None
     """Hold 5 % of the training examples (at most 1,000) out, look at their loss every 100 steps, stop when it has not
     fallen so many times in a row, and take the best weights."""
-    lora_rank: Annotated[int, Field(ge=1)] | None = None
+    lora_rank: Annotated[int, Field(ge=1, le=2**16)] | None = None
     """Train only thin updates of this rank to the linear layers, merged into them afterwards (LoRA, arXiv:2106.09685):
     gradients and optimizer state of the updates alone."""
     quantization_aware: bool = False
     """Train the weights, and activations where they are quantized too, as the quantize step that comes next will make
     them; gradients pass straight through the rounding."""
-    max_length: Annotated[int, Field(ge=8)] | None = None
+    max_length: Annotated[int, Field(ge=8, le=10**7)] | None = None
     """Truncate training texts to this many tokens; the workload's length when unset."""
     dropout: bool = False
     """Train with the student's own dropout; the teacher's soft targets regularise already. Also thaws batch norms."""

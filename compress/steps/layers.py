@@ -71,9 +71,9 @@ class Sample:
 class Calibrated(Layers):
     """A step that may look at training examples before it changes layers."""
 
-    calibration_examples: Annotated[int, Field(ge=1)] = 256
+    calibration_examples: Annotated[int, Field(ge=1, le=10**8)] = 256
     """Training examples behind what is calibrated."""
-    calibration_length: Annotated[int, Field(ge=4)] | None = None
+    calibration_length: Annotated[int, Field(ge=4, le=10**7)] | None = None
     """Cut them to so many tokens; unset leaves them as long as the workload has them."""
     calibration_seed: Annotated[int, Field(ge=0, lt=2**32)] | None = None
     """Draw them by this seed; unset takes the recipe's."""

@@ -11,7 +11,7 @@ class LowRank(Calibrated):
     """Replace a weight by the product of two thin ones (truncated SVD)."""
 
     method: Literal["lowrank"] = "lowrank"
-    rank: Annotated[int, Field(ge=1)] | None = None
+    rank: Annotated[int, Field(ge=1, le=10**6)] | None = None
     """Rank of every chosen layer."""
     parameters: Fraction | None = None
     """Or: fraction of each layer's parameters to keep; the rank follows from its shape, rounded down to a multiple
@@ -27,7 +27,7 @@ class LowRank(Calibrated):
     weighting: Literal["plain", "activation", "whitened", "fisher"] = "plain"
     """Which error is least: of the weights; of weights scaled by input size (ASVD, arXiv:2312.05821); of the layer's
     outputs (SVD-LLM, arXiv:2403.07378); of weights scaled by their rows' Fisher information (arXiv:2207.00112)."""
-    calibration_examples: Annotated[int, Field(ge=1)] = 256
+    calibration_examples: Annotated[int, Field(ge=1, le=10**8)] = 256
     """Training examples behind a weighting other than plain."""
 
     @property

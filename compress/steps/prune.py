@@ -40,7 +40,7 @@ class Prune(Calibrated):
     model at the workload's headline point (every structure but single weights, whose zeros cost as much)."""
     pattern: Literal["free", "2:4"] = "free"
     """Where single weights go: anywhere, or two of every four in a row (fraction 0.5), as sparse tensor cores want."""
-    calibration_examples: Annotated[int, Field(ge=1)] = 128
+    calibration_examples: Annotated[int, Field(ge=1, le=10**8)] = 128
     """Training examples behind every importance but magnitude."""
 
     @property

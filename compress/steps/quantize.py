@@ -40,9 +40,9 @@ class Quantize(Calibrated):
     """The scales of nf4 and fp4 in 8 bits too, 256 sharing one: 0.37 bits a weight less at group_size 64 (QLoRA)."""
     per_channel: bool = True
     """One scale per output channel instead of one per tensor, in int8 under onnxruntime."""
-    calibration_examples: Annotated[int, Field(ge=1)] = 300
+    calibration_examples: Annotated[int, Field(ge=1, le=10**8)] = 300
     """Training examples behind the activation scales of int8_static, gptq, awq and smoothquant."""
-    threshold: Annotated[float, Field(ge=0)] = 6.0
+    threshold: Annotated[float, Field(ge=0, le=1e6)] = 6.0
     """Activations above this stay in half precision, in llm_int8 (Dettmers et al. 2022, arXiv:2208.07339)."""
 
     @property

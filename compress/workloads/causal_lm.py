@@ -16,7 +16,7 @@ import torch
 from torch.nn.functional import cross_entropy
 
 from compress.config import InputError
-from compress.workloads import Batch, OperatingPoint, Workload
+from compress.workloads import Batch, OperatingPoint, Workload, positions
 from compress.workloads.packing import frame, packed
 from compress.workloads.text_classification import load_processor, text_column, text_problems
 
@@ -37,12 +37,12 @@ def check(model: Any, processor: Any, examples: "datasets.Dataset", workload: Wo
 
 def _room_problems(model: Any, workload: Workload) -> list[str]:
     """Points that generate beyond the positions that the model has."""
-    positions = getattr(model.config, "max_position_embeddings", None)
+    limit = positions.limit(model)
     found = []
     for point in (workload.headline_point, *workload.points):
         needed = (point.sequence_length or 0) + (point.generate or 0)
-        if point.generate and isinstance(positions, int) and needed > positions:
-            found.append(f"has {positions} positions; the point of length {point.sequence_length} needs {needed}")
+        if point.generate and limit is not None and needed > limit:
+            found.append(f"has {limit} positions; the point of length {point.sequence_length} needs {needed}")
     return found
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from compress.config import InputError
-from compress.workloads import Dataset, TaskName, Workload, task_of
+from compress.workloads import Dataset, TaskName, Workload, positions, task_of
 from compress.workloads.source import content_hash
 
 if TYPE_CHECKING:
@@ -23,15 +23,15 @@ def check_examples(examples: Any, place: str) -> None:
         )
 
 
-def prepare(examples: Any, task: TaskName, processor: Any, config: Any) -> "datasets.Dataset":
+def prepare(examples: Any, task: TaskName, processor: Any, model: Any) -> "datasets.Dataset":
     """Normalised examples of a live data set with the default column names."""
     check_examples(examples, "dataset=")
-    return task_of(task).prepare(examples, processor, describe("live", task, processor, config), config)
+    return task_of(task).prepare(examples, processor, describe("live", task, processor, model), model.config)
 
 
-def describe(folder: str, task: TaskName, processor: Any, config: Any) -> Workload:
+def describe(folder: str, task: TaskName, processor: Any, model: Any) -> Workload:
     """The workload of a live model; texts are cut at what tokenizer and model hold, 128 tokens at most."""
-    limits = (128, getattr(processor, "model_max_length", 128), getattr(config, "max_position_embeddings", 128))
+    limits = (128, getattr(processor, "model_max_length", 128), positions.limit(model))
     return Workload(
         name="live",
         task=task,
@@ -61,7 +61,7 @@ def write(folder: Path, model: Any, processor: Any, dataset: "Mapping[str, datas
     for split in ("train", "test"):
         if split in dataset:
             dataset[split].to_parquet(folder / "data" / f"{split}.parquet")
-    plain = describe("model", task, processor, model.config).model_dump(mode="json", exclude_none=True)
+    plain = describe("model", task, processor, model).model_dump(mode="json", exclude_none=True)
     plain["name"] = f"live-{content_hash(folder)[:8]}"  # two models of one notebook are two workloads
     plain["dataset"]["path"] = "data"
     if "train" not in dataset:

@@ -12,7 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from compress import checkpoints
+from compress.checkpoints.folder import is_pointer, pointer_problem
 from compress.config import InputError, digest
+from compress.errors import blamed
 from compress.workloads import OFFLINE, TaskName, Workload, task_of
 
 if TYPE_CHECKING:
@@ -21,7 +24,6 @@ if TYPE_CHECKING:
 
 Split = Literal["train", "test"]
 
-WEIGHTS = ("*.safetensors", "pytorch_model*.bin")
 ARCHITECTURES: dict[TaskName, tuple[str, ...]] = {
     "text-classification": ("ForSequenceClassification",),
     "image-classification": ("ForImageClassification",),
@@ -124,22 +126,13 @@ def _hidden(path: Path) -> bool:
 
 
 def _model_problems(path: Path, workload: Workload) -> list[str]:
-    """What keeps a folder from being a saved model of this task, as far as its config.json tells."""
+    """What keeps a folder from being a saved model of this task, as far as its files tell before any is loaded."""
     place = f"{workload.name} model {path}"
-    if not path.is_dir():
-        return [f"{place}: is a file; expected the folder of a saved transformers model"]
-    try:
-        config = json.loads((path / "config.json").read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return [f"{place}: has no config.json; expected a folder written by save_pretrained"]
-    except (OSError, ValueError) as error:
-        return [f"{place}/config.json: cannot be read ({error})"]
-    problem = architecture_problem(config, workload.task) if isinstance(config, dict) else "config.json is no mapping"
-    if problem:
-        return [f"{place}: {problem}"]
-    if not any(file for pattern in WEIGHTS for file in path.glob(pattern)):
-        return [f"{place}: has no weights; expected {' or '.join(WEIGHTS)}"]
-    return []
+    problems = checkpoints.problems(path)
+    config, _ = checkpoints.config_of(path)
+    if config is not None and not problems and (problem := architecture_problem(config, workload.task)):
+        problems = [problem]
+    return [f"{place}: {problem}" for problem in problems]
 
 
 def architecture_problem(config: dict[str, Any], task: TaskName) -> str | None:
@@ -154,7 +147,21 @@ def architecture_problem(config: dict[str, Any], task: TaskName) -> str | None:
 def _data_problems(path: Path, workload: Workload) -> list[str]:
     from compress.workloads.tables import location_problems
 
-    return location_problems(path, workload)
+    if problems := location_problems(path, workload):
+        return problems
+    if pointers := sorted(file for file in _split_files(path, workload) if is_pointer(file)):
+        return [f"{workload.name} dataset {path}: {pointer_problem(pointers)}"]
+    return []
+
+
+def _split_files(path: Path, workload: Workload) -> frozenset[Path]:
+    """Return the files of the test split and, if there is one, of the train split."""
+    from compress.workloads.files import split_files
+
+    if path.is_file():
+        return frozenset([path])
+    splits = (split_files(path, name) for name in (workload.dataset.test, workload.dataset.train) if name)
+    return frozenset().union(*(split.all for split in splits if split is not None))
 
 
 def _dialects(workload: Workload, path: Path) -> dict[str, str]:
@@ -169,16 +176,44 @@ def _dialects(workload: Workload, path: Path) -> dict[str, str]:
 
 def load_processor(source: Source) -> Any:
     """The tokenizer or image processor stored with the model."""
-    options = {"revision": source.resolved["model_revision"]} if source.resolved["model_revision"] else {}
-    try:
-        return task_of(source.workload.task).load_processor(
-            source.model, trust_remote_code=source.workload.trust_remote_code, **options
-        )
-    except (OSError, ValueError, KeyError) as error:
-        raise InputError(
-            f"{source.workload.name} model {source.model}: its tokenizer or image processor cannot be loaded "
-            f"({_first_line(error)}); {_way_out(source) or 'save it beside the model with save_pretrained'}"
-        ) from None
+    place = f"{source.workload.name} model {source.model}: its tokenizer or image processor cannot be loaded"
+    way_out = _way_out(source) or "save it beside the model with save_pretrained"
+    with blamed(lambda reason: f"{place} ({_unknown_tokenizer(source) or reason}); {way_out}"):
+        return task_of(source.workload.task).load_processor(source.model, **options_of(source))
+
+
+def _unknown_tokenizer(source: Source) -> str | None:
+    """Return a sentence about a tokenizer class that transformers does not have, where a folder names one."""
+    import transformers
+
+    folder = folder_of(source)
+    file = None if folder is None else folder / "tokenizer_config.json"
+    if file is None or not file.is_file():
+        return None
+    name = json.loads(file.read_text(encoding="utf-8")).get("tokenizer_class")
+    known = name is None or hasattr(transformers, str(name)) or (file.parent / "tokenizer.json").is_file()
+    return None if known else f"transformers has no {name}, and tokenizer.json is missing"
+
+
+def load_config(location: str, **options: Any) -> Any:
+    """Return the configuration of a model by folder or hub id. Raises InputError for one that describes none."""
+    import transformers
+
+    with blamed(lambda reason: f"config.json describes no model that transformers knows ({reason})"):
+        return transformers.AutoConfig.from_pretrained(location, **options)
+
+
+def options_of(source: Source) -> dict[str, Any]:
+    """Return the arguments of from_pretrained that a workload sets."""
+    options: dict[str, Any] = {"trust_remote_code": source.workload.trust_remote_code}
+    if source.resolved["model_revision"]:
+        options["revision"] = source.resolved["model_revision"]
+    return options
+
+
+def folder_of(source: Source) -> Path | None:
+    """Return the folder of a model that is not on the hub."""
+    return None if source.resolved["model_revision"] else Path(source.model)
 
 
 def _way_out(source: Source) -> str:
@@ -204,21 +239,26 @@ def load_model(source: Source, device: Any = "cpu", dtype: "torch.dtype | None" 
     quiet_when_piped()
     task, workload = task_of(source.workload.task), source.workload
     place = f"{workload.name} model {source.model}"
-    options: dict[str, Any] = {"trust_remote_code": workload.trust_remote_code}
-    if source.resolved["model_revision"]:
-        options["revision"] = source.resolved["model_revision"]
+    options = options_of(source)
     processor = load_processor(source)
+    folder = folder_of(source)
+    renames = checkpoints.renames(folder) if folder is not None else {}
     try:
-        config = transformers.AutoConfig.from_pretrained(source.model, **options)
+        config = load_config(source.model, **options)
         problem = architecture_problem(config.to_dict(), workload.task)
         if problem:
             raise InputError(f"{place}: {problem}")
         # from_pretrained keeps the stored dtype unless told: fp16 weights would make the reference fp16
         model, info = getattr(transformers, task.auto_model).from_pretrained(
-            source.model, config=config, dtype=dtype or torch.float32, output_loading_info=True, **options
+            source.model,
+            config=config,
+            dtype=dtype or torch.float32,
+            output_loading_info=True,
+            key_mapping=renames,
+            **options,
         )
-    except InputError:
-        raise
+    except InputError as error:
+        raise InputError([p if p.startswith(place) else f"{place}: {p}" for p in error.problems]) from None
     except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
         way_out = _way_out(source)
         told = f"cannot be loaded ({_first_line(error)})"

@@ -3,9 +3,10 @@
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import cast
 
 from compress.config import InputError
-from compress.workloads import TASKS
+from compress.workloads import TASKS, TaskName
 from compress.workloads.files import KINDS, kind, split_files, unknown_kind
 from compress.workloads.hub import is_id
 from compress.workloads.tables import columns
@@ -15,6 +16,7 @@ PAIRS = ("text_pair", "sentence2", "hypothesis", "question2", "context")
 LABELS = ("label", "labels", "target", "class", "category", "sentiment")
 IMAGES = ("image", "img", "picture", "pixel_values", "file", "file_name", "path")
 FIRST = {"text-classification": "bert_int8", "image-classification": "vit_int8", "causal-lm": "llama_int8"}
+MAX_LENGTH = 128
 TESTS = ("test", "validation", "valid", "val", "dev")
 
 
@@ -49,7 +51,7 @@ def init(model: str, data: str, task: str, columns_of: Mapping[str, str | None] 
         lines.append(f"  {field}: {_scalar(found or field)}" + _hint(found is None, hint))
     lines.append(f"metric: {'perplexity' if task == 'causal-lm' else 'accuracy'}")
     if task != "image-classification":
-        lines.append(f"max_length: {_max_length(Path(model).expanduser())}")
+        lines.append(f"max_length: {_max_length(Path(model).expanduser(), task)}")
     return "\n".join(lines) + "\n"
 
 
@@ -106,14 +108,27 @@ def _columns(path: Path, split: str) -> Sequence[str]:
         raise InputError([f"{path}: {problem}" for problem in error.problems]) from None
 
 
-def _max_length(model: Path) -> int:
-    """128, or fewer where the model's config.json has fewer positions."""
+def _max_length(model: Path, task: str) -> int:
+    """128, or fewer where the model has fewer positions than that."""
+    from compress import checkpoints
+    from compress.workloads import positions
+
+    config, _ = checkpoints.config_of(model) if model.is_dir() else (None, [])
+    stated = None if config is None else positions.stated(config)
+    if stated is None or stated >= 2 * MAX_LENGTH:  # some rows of a table may be no positions: two in RoBERTa
+        return MAX_LENGTH
+    return max(8, min(MAX_LENGTH, _held(model, task) or stated))
+
+
+def _held(model: Path, task: str) -> int | None:
+    """Positions of a model, read off its empty skeleton; None where none can be built, as `run` will say."""
+    from compress import skeleton
+    from compress.workloads import positions, source
+
     try:
-        config = json.loads((model / "config.json").read_text(encoding="utf-8"))
-        limit = config.get("max_position_embeddings", 128)
-    except (OSError, ValueError, AttributeError):
-        return 128
-    return min(128, limit) if isinstance(limit, int) and limit >= 8 else 128
+        return positions.limit(skeleton.empty_model(source.load_config(str(model)), cast(TaskName, task)))
+    except InputError:
+        return None
 
 
 def _absolute(value: str) -> str:

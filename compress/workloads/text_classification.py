@@ -6,13 +6,14 @@ For timing, the texts' tokens are joined and cut into rows of exactly the asked 
     [CLS] real tokens of several texts ... [SEP]     no padding, attention mask all ones
 """
 
+import inspect
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 from compress.config import InputError
-from compress.workloads import Batch, OperatingPoint, Workload
+from compress.workloads import Batch, OperatingPoint, Workload, positions
 from compress.workloads import labels as class_labels
 from compress.workloads.labels import require_column
 from compress.workloads.packing import packed
@@ -38,9 +39,7 @@ def load_processor(location: str, **options: Any) -> Any:
 def check(model: Any, processor: Any, examples: "datasets.Dataset", workload: Workload) -> list[str]:
     """What is wrong with this model on these examples, one sentence each."""
     problems = text_problems(model, processor, examples, workload)
-    if processor.pad_token_id is None:
-        problems.append("its tokenizer has no padding token, which batches need; set pad_token and save it again")
-    return problems + class_problems(model)
+    return problems + padding_problems(model, processor) + class_problems(model)
 
 
 def class_problems(model: Any) -> list[str]:
@@ -57,28 +56,50 @@ def class_problems(model: Any) -> list[str]:
 def text_problems(model: Any, processor: Any, examples: "datasets.Dataset", workload: Workload) -> list[str]:
     """What is wrong between model, tokenizer and lengths: the same for all text tasks."""
     problems = []
-    limit = position_limit(model.config)
+    limit = positions.limit(model)
     if limit is not None and workload.max_length > limit:
         problems.append(
             f"reads at most {limit} tokens, but max_length is {workload.max_length}; set max_length to {limit}"
         )
+    return problems + token_problems(model, processor, examples)
+
+
+def token_problems(model: Any, processor: Any, examples: "datasets.Dataset") -> list[str]:
+    """What the tokenizer gives that the model has no embedding for, or takes for another token."""
+    problems = []
     rows = model.get_input_embeddings().weight.shape[0]
     highest = max((max(ids, default=0) for ids in examples["input_ids"]), default=0)
+    pad = processor.pad_token_id
     if highest >= rows:
         problems.append(
             f"has {rows} token embeddings, but its tokenizer gave token {highest}; they do not belong together"
         )
+    if pad is not None and pad >= rows:
+        problems.append(
+            f"has {rows} token embeddings, but its tokenizer pads with token {pad} ({processor.pad_token}); take a "
+            "padding token that the model knows (often pad_token = eos_token), and save the tokenizer again"
+        )
     return problems
 
 
-def position_limit(config: Any) -> int | None:
-    """Most tokens the model has positions for, or None when it says none."""
-    limit = getattr(config, "max_position_embeddings", None)
-    if limit is None:
-        return None
-    # RoBERTa counts positions from pad_token_id + 1: 514 positions hold 512 tokens
-    offset = config.pad_token_id + 1 if "roberta" in str(getattr(config, "model_type", "")) else 0
-    return int(limit) - offset
+def padding_problems(model: Any, processor: Any) -> list[str]:
+    """What keeps a model from telling padding from text: it looks for the padding token of its own configuration."""
+    own, given = model.config.get_text_config().pad_token_id, processor.pad_token_id
+    if given is None:
+        return ["its tokenizer has no padding token, which batches need; set pad_token and save it again"]
+    if own == given or not _finds_padding(model):
+        return []
+    return [
+        f"config.json has pad_token_id {own}, but its tokenizer pads with token {given}; this architecture finds the "
+        f"end of a text by that number: set pad_token_id to {given} in config.json"
+    ]
+
+
+def _finds_padding(model: Any) -> bool:
+    """Whether the forward pass of a model looks for padding tokens, instead of the attention mask alone."""
+    if any(table.padding_idx is not None for table in positions.tables(model)):
+        return True  # RoBERTa counts positions of what is no padding
+    return "pad_token_id" in inspect.unwrap(type(model).forward).__code__.co_names
 
 
 def prepare(raw: "datasets.Dataset", processor: Any, workload: Workload, config: Any) -> "datasets.Dataset":

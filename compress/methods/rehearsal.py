@@ -1,0 +1,112 @@
+"""Steps on an empty model: what settings and shapes decide goes wrong here, before weights are loaded.
+
+    skeleton --step 0--> shapes after step 0 --step 1--> ...      each step sees the shapes that the ones before leave
+
+Structures are cut as they will be, only not chosen by their weights: any will do for the shapes. Where only weights or
+measurements decide a shape (ranks by energy, allocations, fractions of latency), the steps after it are not rehearsed.
+"""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+from compress.bundle import Bundle
+from compress.config import InputError
+from compress.methods import adapters, lowrank, prune_channels, prune_weights, quantize, transform
+from compress.methods.distill import comparing
+from compress.methods.students import make_student
+from compress.methods.training import check_device
+from compress.skeleton import empty_copy
+from compress.steps import Distill, Layers, LowRank, Prune, Quantize
+
+Known = Bundle | None
+"""The bundle after a step; None where its shapes are not known in advance."""
+
+
+def rehearse(bundle: Bundle, steps: tuple[Any, ...], student: Callable[[Distill], Any]) -> tuple[list[str], Known]:
+    """Return what cannot work about these steps, as `steps.N: ...`, and the bundle after them.
+
+    The bundle's model is a skeleton and is changed in place. `student` gives the skeleton of another pretrained model.
+    """
+    problems = []
+    for index, step in enumerate(steps):
+        bundle = replace(bundle, coming=steps[index + 1 :])
+        try:
+            after = _distill(bundle, step, student) if isinstance(step, Distill) else _step(bundle, step)
+        except InputError as error:
+            problems += [f"steps.{index}: {problem}" for problem in error.problems]
+            continue
+        if after is None:
+            return problems, None
+        bundle = after
+    return problems, bundle
+
+
+def _step(bundle: Bundle, step: Any) -> Known:
+    """The bundle after a step and what it overrides in some layers, all problems of its parts together."""
+    problems: list[str] = []
+    known = True
+    for part in step.parts if isinstance(step, Layers) else (step,):
+        try:
+            after = REHEARSALS[part.method](bundle, part)
+        except InputError as error:
+            problems += error.problems
+            continue
+        known = known and after is not None
+        bundle = after or bundle
+    if problems:
+        raise InputError(problems)
+    return bundle if known else None
+
+
+def _cast(bundle: Bundle, step: Any) -> Known:
+    return transform("cast")(bundle, step)
+
+
+def _prune(bundle: Bundle, step: Prune) -> Known:
+    if step.structure == "unstructured":
+        prune_weights.choose(bundle.model, step)
+        return bundle
+    if step.structure == "channels":
+        prune_channels.check(bundle.model)
+        return None
+    plain = step
+    if step.cost != "parameters":  # measured while it runs; whether the structure is there shows at any fraction
+        plain = step.model_copy(update={"cost": "parameters", "fraction": 0.5})
+    after = transform("prune")(bundle, plain)
+    return after if plain is step and step.allocation == "uniform" else None
+
+
+def _quantize(bundle: Bundle, step: Quantize) -> Known:
+    row = quantize.rehearse(bundle.model, step, bundle.device, bundle.runtime)
+    return replace(bundle, runtime=row.runtime)
+
+
+def _lowrank(bundle: Bundle, step: LowRank) -> Known:
+    return bundle if lowrank.rehearse(bundle.model, step) else None
+
+
+def _distill(bundle: Bundle, step: Distill, student: Callable[[Distill], Any]) -> Known:
+    check_device(bundle.device)
+    teacher = empty_copy(bundle.model) if bundle.teacher is None else bundle.teacher()
+    if step.model is not None:
+        made = student(step)
+        if made is None:
+            return None  # what is wrong with it has been said
+    else:
+        made = make_student(bundle, step, teacher)
+    with comparing(made, teacher, step, bundle.seed):
+        pass
+    if step.quantization_aware:
+        adapters.trained_for(made.model, bundle)
+    if step.lora_rank is not None:
+        adapters.check_rank(made.model, step.lora_rank)
+    return replace(bundle, model=made.model, layers=made.layers)
+
+
+REHEARSALS: dict[str, Callable[[Bundle, Any], Known]] = {
+    "cast": _cast,
+    "prune": _prune,
+    "quantize": _quantize,
+    "lowrank": _lowrank,
+}
