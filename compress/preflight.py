@@ -112,7 +112,7 @@ def needs_training_data(step: Any) -> bool:
 
 def shape_problems(recipe: Recipe, skeleton: Any) -> list[str]:
     """Steps whose patterns choose nothing, and ranks that save nothing, one sentence each."""
-    from compress.layers import matrix, weight_layers
+    from compress.layers import matrix, stacked_experts, weight_layers
     from compress.methods.lowrank import groups_of
 
     problems = []
@@ -120,7 +120,9 @@ def shape_problems(recipe: Recipe, skeleton: Any) -> list[str]:
         if not isinstance(step, Layers) or getattr(step, "structure", "unstructured") != "unstructured":
             continue
         try:
-            chosen = dict(weight_layers(skeleton, step))
+            chosen = dict(
+                weight_layers(skeleton, step, () if isinstance(step, LowRank) else stacked_experts(skeleton, step))
+            )
             groups = groups_of(skeleton, step, chosen) if isinstance(step, LowRank) else []
         except InputError as error:
             problems += [f"steps.{index}: {problem}" for problem in error.problems]
