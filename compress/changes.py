@@ -9,14 +9,14 @@ Packed weights count as many parameters as the numbers they stand for.
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import nn
 from transformers.pytorch_utils import Conv1D
 
 from compress.graph_model import GraphModel
-from compress.layers import WeightLayer
+from compress.layers import Borrowing, LowRankLinear, WeightLayer
 from compress.packing.grouped import GroupedLinear
 from compress.packing.stacked import Stack
 from compress.result import BY_DESIGN, Shares
@@ -36,8 +36,8 @@ class Weight:
     kind: str
     owner: str
     """Name of the module that holds it."""
-    layer: bool
-    """Whether that is a linear layer or a convolution."""
+    layer: Literal["", "linear", "convolution"]
+    """Which layer's weight it is."""
     experts: bool
     """Whether it is a stack of experts."""
     identity: int
@@ -56,18 +56,31 @@ def weights(model: Any) -> dict[str, Weight]:
         owner, _, leaf = name.rpartition(".")
         module = modules[owner]
         kind = "head" if module is head else _kind(name, module, parameter)
-        layer = isinstance(module, WeightLayer | CONVOLUTIONS) and parameter.dim() > 1
+        layer = _layer(module) if parameter.dim() > 1 else ""
         experts = hasattr(module, "is_transposed") and parameter.dim() == 3
         size = _count(module, leaf, parameter)
         found[name] = Weight(size, kind, owner, layer, experts, id(parameter), _look(parameter))
     for name, module in modules.items():
+        if isinstance(module, LowRankLinear | Borrowing) and f"{name}.second.bias" in found:
+            found[f"{name}.bias"] = found.pop(f"{name}.second.bias")  # the dense layer's own
         if isinstance(module, GroupedLinear):
+            if module.bias is not None:
+                look = _look(module.bias)
+                found[f"{name}.bias"] = Weight(
+                    module.bias.numel(), "norms and biases", name, "", False, id(module.bias), look
+                )
             experts = isinstance(module, Stack)
             kind = "experts" if experts else "linear layers"
             size = module.in_features * module.out_features
             look = type(module).__name__, str(module.bits), str(int(module.packed.sum(dtype=torch.int64)))
-            found[f"{name}.weight"] = Weight(size, kind, name, not experts, experts, id(module), look)
+            found[f"{name}.weight"] = Weight(size, kind, name, "" if experts else "linear", experts, id(module), look)
     return found
+
+
+def _layer(module: nn.Module) -> Literal["", "linear", "convolution"]:
+    if isinstance(module, WeightLayer):
+        return "linear"
+    return "convolution" if isinstance(module, CONVOLUTIONS) else ""
 
 
 def _kind(name: str, module: nn.Module, parameter: torch.Tensor) -> str:
@@ -139,7 +152,7 @@ def _in_graph(before: Mapping[str, Weight], layers: Entries) -> set[str]:
     return {
         name
         for name, weight in before.items()
-        if (weight.owner in layers and name.endswith(".weight")) or (static and weight.kind == "convolutions")
+        if (weight.owner in layers and name.endswith(".weight")) or (static and weight.layer == "convolution")
     }
 
 

@@ -180,7 +180,7 @@ class Shares:
 
     changed: float
     left: dict[str, float] = field(default_factory=dict)
-    """Kind of weights (embeddings, head, norms and biases, linear layers, convolutions, or a module's class) -> share."""
+    """Kind of weights -> share. Kinds are those of `BY_DESIGN`, linear layers, convolutions, and classes of modules."""
 
     @property
     def missed(self) -> float:

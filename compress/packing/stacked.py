@@ -58,7 +58,7 @@ def stack(made: Sequence[nn.Module], dtype: torch.dtype, transposed: bool) -> St
 
 
 def index_by_expert(model: nn.Module) -> None:
-    """Has every layer whose experts are a `Stack` compute them one by one, in place: fused kernels take plain tensors."""
+    """Makes layers with a `Stack` compute expert by expert, in place: fused kernels take plain tensors."""
     for module in model.modules():
         if any(isinstance(child, Stack) for child in module.children()):
             module.config._experts_implementation = "eager"  # type: ignore[union-attr]
