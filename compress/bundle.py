@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
+from torch.nn.modules.linear import NonDynamicallyQuantizableLinear
 
 from compress.config import InputError
 from compress.steps import Layers, Sample
@@ -71,13 +72,28 @@ def matches(name: str, layers: Layers) -> bool:
     return any(fnmatchcase(name, p) for p in layers.include) and not any(fnmatchcase(name, p) for p in layers.exclude)
 
 
+SAME_AS_LINEAR = ("FalconLinear",)
+"""Subclasses with a forward of their own that computes what a linear layer does."""
+
+
+def is_plain_linear(module: nn.Module) -> bool:
+    """Whether a module is a linear layer that another one may replace: called as such, with a weight of its own.
+
+    A subclass with a forward of its own (a router) is not, nor one that `nn.MultiheadAttention` reads instead of calls.
+    """
+    if not isinstance(module, nn.Linear) or isinstance(module, NonDynamicallyQuantizableLinear):
+        return False
+    own = type(module).forward is not nn.Linear.forward and type(module).__name__ not in SAME_AS_LINEAR
+    return not own and module._parameters.get("weight") is not None
+
+
 def linear_layers(model: nn.Module, layers: Layers) -> Iterator[tuple[str, nn.Linear]]:
-    """Name and module of every chosen `nn.Linear`, in the model's order. Raises InputError when none is chosen."""
-    chosen = [(n, m) for n, m in model.named_modules() if isinstance(m, nn.Linear) and matches(n, layers)]
+    """Name and module of every chosen linear layer, in the model's order. Raises InputError when none is chosen."""
+    chosen = [(n, m) for n, m in model.named_modules() if is_plain_linear(m) and matches(n, layers)]
     if not chosen:
-        every = [n for n, m in model.named_modules() if isinstance(m, nn.Linear)]
+        every = [n for n, m in model.named_modules() if is_plain_linear(m)]
         raise InputError(
             f"no linear layer matches include {list(layers.include)} without exclude {list(layers.exclude)}; "
-            f"the model has {', '.join(every[:6])}{' ...' if len(every) > 6 else ''}"
+            f"the model has {', '.join(every[:6]) or 'none'}{' ...' if len(every) > 6 else ''}"
         )
     yield from chosen

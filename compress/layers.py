@@ -8,14 +8,15 @@ GPT-2's `Conv1D` is a linear layer with its weight stored as [in, out]; everythi
 """
 
 import weakref
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import nn
 from transformers.pytorch_utils import Conv1D
 
-from compress.bundle import linear_layers, matches
+from compress.bundle import is_plain_linear, linear_layers, matches
 from compress.steps import Layers
 
 
@@ -128,15 +129,45 @@ def is_empty(model: nn.Module) -> bool:
     return next(model.parameters()).is_meta
 
 
-def weight_layers(model: nn.Module, layers: Layers) -> Iterator[tuple[str, nn.Module]]:
-    """Name and module of every chosen linear layer, GPT-2's Conv1D included. Raises InputError when none is chosen."""
+def weight_layers(model: nn.Module, layers: Layers, others: Collection[str] = ()) -> Iterator[tuple[str, nn.Module]]:
+    """Name and module of every chosen linear layer, GPT-2's Conv1D included.
+
+    Raises InputError when none is chosen, and no `others` that the step changes too.
+    """
     transposed = [(n, m) for n, m in model.named_modules() if isinstance(m, Conv1D) and matches(n, layers)]
-    if not transposed:
+    if not transposed and not others:
         yield from linear_layers(model, layers)
         return
-    linear = [(n, m) for n, m in model.named_modules() if isinstance(m, nn.Linear) and matches(n, layers)]
+    linear = [(n, m) for n, m in model.named_modules() if is_plain_linear(m) and matches(n, layers)]
     yield from transposed
     yield from linear
+
+
+@dataclass(frozen=True)
+class Experts:
+    """The weights of a layer's experts, which transformers stacks in one parameter of three dimensions."""
+
+    owner: nn.Module
+    key: str
+    transposed: bool
+    """Whether they are stored as [experts, in, out]."""
+
+    @property
+    def matrices(self) -> torch.Tensor:
+        """The weights as [experts, out, in], sharing the parameter's memory."""
+        stored = getattr(self.owner, self.key).data
+        return stored.transpose(1, 2) if self.transposed else stored
+
+
+def stacked_experts(model: nn.Module, layers: Layers) -> dict[str, Experts]:
+    """The chosen stacks of experts by their parameters' names, in the model's order."""
+    found = {}
+    for name, module in model.named_modules():
+        if hasattr(module, "is_transposed") and hasattr(module, "has_gate"):  # transformers' mark of such classes
+            for key, parameter in module._parameters.items():
+                if parameter is not None and parameter.dim() == 3 and matches(f"{name}.{key}", layers):
+                    found[f"{name}.{key}"] = Experts(module, key, bool(module.is_transposed))
+    return found
 
 
 def matrix(module: nn.Module) -> torch.Tensor:

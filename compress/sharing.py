@@ -28,6 +28,7 @@ def swap(model: nn.Module, name: str, module: nn.Module) -> None:
     parent_name, _, key = name.rpartition(".")
     parent = model.get_submodule(parent_name)
     old = parent._modules.get(key)
+    parent._parameters.pop(key, None)
     setattr(parent, key, module)
     for other in list(model.modules()) if old is not None else ():
         for place, child in other._modules.items():

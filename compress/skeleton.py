@@ -21,6 +21,7 @@ from compress.config import InputError
 from compress.errors import blamed
 from compress.layers import Borrowing, LowRankLinear
 from compress.packing import backend_of, settings_of
+from compress.packing.stacked import index_by_expert
 from compress.sharing import aliases, merged, swap
 from compress.workloads import TaskName, task_of
 
@@ -174,6 +175,7 @@ def fill(model: Any, layers: Layers, found: Contents, device: torch.device) -> A
         prefix = f"{name}."
         parts = {key.removeprefix(prefix): left.pop(key) for key in list(left) if key.startswith(prefix)}
         swap(model, name, backend_of(entry["backend"]).unpack(parts, found.packing[name], device))
+    index_by_expert(model)
     for name, tensor in left.items():
         _assign(model, name, tensor.to(device))
     for name, owner in found.tied.items():

@@ -10,13 +10,13 @@ import torch
 
 from compress import artifact, runtimes
 from compress.bundle import Bundle
+from compress.changes import Change, change, weights
 from compress.config import InputError
 from compress.cost import cost_of
 from compress.devices import computes_bf16, pick
 from compress.energy import Absent, Meter
 from compress.energy.spending import Span, begin, end, recorded, spending
 from compress.graph_model import GraphModel
-from compress.layers import WeightLayer
 from compress.measure.accuracy import BATCH
 from compress.measure.size import parameter_counts
 from compress.methods import apply_step
@@ -93,7 +93,8 @@ def apply(
     )
     _check_live(recipe, bundle, model)
     for index, step in enumerate(recipe.steps):
-        bundle = apply_step(replace(bundle, coming=recipe.steps[index + 1 :]), step)
+        bundle, changed = _noted(replace(bundle, coming=recipe.steps[index + 1 :]), step)
+        say(f"  {step.method}: {changed}")
     for note in bundle.notes:
         say(f"  {note}")
     bundle = runtimes.finish(bundle, bundle.runtime)
@@ -146,7 +147,7 @@ def build(
     """
     torch.manual_seed(recipe.seed)
     work.mkdir(parents=True, exist_ok=True)
-    steps: list[tuple[str, int, Span]] = []
+    steps: list[tuple[str, Change, Span]] = []
     with spending(meter, work / "spent.json" if rank() == 0 else None) as total:
         bundle = open_bundle(recipe, found, device, work)
         counts = parameter_counts(bundle.model)
@@ -166,7 +167,7 @@ def build(
         "attention": recipe.attention,
         "padded_to": padded_to,
         "shapes": asdict(shapes_of(found.workload)) if bundle.runtime == "tensorrt" else None,
-        "transform": recorded(total, steps),
+        "transform": recorded(total, [(method, change.layers, change.shares, span) for method, change, span in steps]),
         "notes": [*bundle.notes, *padding, *([IN_FP32] if recipe.steps and _left_in_fp32(bundle) else [])],
         "parameters": counts[0],
         "nonzero": counts[1],
@@ -190,34 +191,25 @@ def shapes_of(workload: Workload) -> Shapes:
     return Shapes((usual.batch_size, usual.sequence_length), (max(BATCH, *(p.batch_size for p in points)), length))
 
 
-def _metered_step(bundle: Bundle, step: Step, meter: Meter | Absent, place: str) -> tuple[Bundle, int, Span]:
-    """The bundle after one step, the number of layers it changed, and what it cost; one line says so."""
+def _noted(bundle: Bundle, step: Step) -> tuple[Bundle, Change]:
+    """The bundle after one step, and what the step changed; notes of that are the bundle's too."""
+    before = weights(bundle.model)
+    after = apply_step(bundle, step)
+    made = change(step, before, bundle.layers, after.model, after.layers)
+    return replace(after, notes=(*after.notes, *made.notes)), made
+
+
+def _metered_step(bundle: Bundle, step: Step, meter: Meter | Absent, place: str) -> tuple[Bundle, Change, Span]:
+    """The bundle after one step, what that changed, and what it cost; one line says so."""
+    before = weights(bundle.model)
     span, start = begin(meter), time.monotonic()
-    before = _layer_sums(bundle.model)
     after = apply_step(bundle, step)
     if bundle.device.type == "cuda":
         torch.cuda.synchronize(bundle.device)
     span = end(span, meter, time.monotonic() - start)
-    recorded = {name for name, entry in after.layers.items() if name and entry != bundle.layers.get(name)}
-    other = {name for name, sums in _layer_sums(after.model).items() if before.get(name) != sums}
-    changed = len(
-        recorded | {name for name in other if name.rpartition(".")[0] not in recorded}
-    )  # parts of one are one
-    say(f"  {place} {step.method}: {changed} layers changed in {span.seconds:.1f} s")
+    made = change(step, before, bundle.layers, after.model, after.layers)
+    after = replace(after, notes=(*after.notes, *made.notes))
+    say(f"  {place} {step.method}: {made} in {span.seconds:.1f} s")
     for note in after.notes[len(bundle.notes) :]:
         say(f"    {note}")
-    return after, changed, span
-
-
-def _layer_sums(model: Any) -> dict[str, tuple[Any, ...]]:
-    """Per linear or convolution layer: dtype, shape and sum of its weight; differs when a step changed the layer.
-
-    Packed weights (torchao's) cannot be summed; the step that packs them records them.
-    """
-    return {
-        name: (module.weight.dtype, tuple(module.weight.shape), float(module.weight.detach().double().sum()))
-        for name, module in model.named_modules()
-        if isinstance(module, WeightLayer | torch.nn.Conv2d)
-        and type(module.weight.data) is torch.Tensor
-        and module.weight.is_floating_point()
-    }
+    return after, made, span

@@ -436,7 +436,7 @@ def test_what_compressing_cost_is_computed_again_from_the_readings_that_are_kept
     counter = Counts([1_000_000, 1_000_000, 1_500_000, 4_500_000, 7_000_000], None)
     with spending(counter, None) as spent:
         span = end(begin(counter), counter, 2.0)
-    made = transform(json.loads(json.dumps(recorded(spent, [("prune", 6, span)]))))
+    made = transform(json.loads(json.dumps(recorded(spent, [("prune", 6, None, span)]))))
     assert made.energy_j == 6.0
     assert made.seconds == spent.seconds
     assert (made.interruptions, made.energy_source) == (0, "nvml")

@@ -16,7 +16,7 @@ from typing import Any
 
 from compress.energy import FELL_BACK, MOVEMENTS, Absent, Meter, MeterError, Source, counted_j, read_uj
 from compress.files import write_atomic
-from compress.result import StepCost, Transform
+from compress.result import Shares, StepCost, Transform
 
 PERIOD_S = 1.0
 LOOK_S = 0.005  # between two looks at the counter whose next movement is waited for
@@ -133,7 +133,8 @@ def transform(raw: Mapping[str, Any]) -> Transform:
     for step in raw["steps"]:
         span = Span(**step["span"])
         joules, reason = span.joules
-        steps.append(StepCost(step["method"], span.seconds, joules, step["changed_layers"], reason or ""))
+        shares = Shares(**step["shares"]) if step.get("shares") else None  # older artifacts have none
+        steps.append(StepCost(step["method"], span.seconds, joules, step["changed_layers"], reason or "", shares))
     return Transform(
         seconds=spent.seconds,
         energy_j=spent.energy_j,
@@ -147,11 +148,17 @@ def transform(raw: Mapping[str, Any]) -> Transform:
     )
 
 
-def recorded(spent: Spent, steps: Sequence[tuple[str, int, Span]]) -> dict[str, Any]:
-    """Plain values of all readings: of every attempt, and of the last one's steps (method, changed layers, span)."""
+def recorded(spent: Spent, steps: Sequence[tuple[str, int, Shares | None, Span]]) -> dict[str, Any]:
+    """Plain values of all readings: of every attempt, and of the last one's steps.
+
+    A step is its method, the number of changed layers, the shares of parameters, and its span.
+    """
     return {
         "attempts": [asdict(attempt) for attempt in spent.attempts],
-        "steps": [{"method": method, "changed_layers": n, "span": asdict(span)} for method, n, span in steps],
+        "steps": [
+            {"method": method, "changed_layers": n, "shares": asdict(shares) if shares else None, "span": asdict(span)}
+            for method, n, shares, span in steps
+        ],
     }
 
 

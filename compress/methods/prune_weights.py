@@ -16,7 +16,7 @@ from torch import nn
 
 from compress.bundle import Bundle
 from compress.config import InputError
-from compress.layers import matrix, weight_layers
+from compress.layers import Experts, matrix, stacked_experts, weight_layers
 from compress.methods.capture import Inputs, walk
 from compress.methods.compensate import BLOCK, Choose, compensated
 from compress.progress import track
@@ -30,7 +30,7 @@ def unstructured(bundle: Bundle, config: Prune) -> Bundle:
 
     Raises InputError, before anything is changed, where the pattern does not fit a layer.
     """
-    chosen = choose(bundle.model, config)
+    chosen, experts = choose(bundle.model, config)
     layers: dict[str, dict[str, Any]] = {}
     for name, inputs in track(_statistics(bundle, config, chosen), "prune", len(chosen)):
         weight = matrix(chosen[name])  # [out, in]
@@ -38,6 +38,10 @@ def unstructured(bundle: Bundle, config: Prune) -> Bundle:
         layers[name] = {"sparsity": round((weight == 0).float().mean().item(), 6)}
         if config.pattern != "free":
             layers[name]["pattern"] = config.pattern
+    for name, stack in track(experts.items(), "prune experts", len(experts)):
+        for weight in stack.matrices:  # [out, in], one expert at a time
+            weight.copy_(_thinned(weight, None, config))
+        layers[name] = {"sparsity": round((stack.matrices == 0).float().mean().item(), 6)}
     what = "2 of every 4" if config.pattern == "2:4" else f"{config.fraction:.0%}"
     note = (
         f"prune: {what} of the weights of {len(layers)} layers are zero by {config.importance}, but still stored and "
@@ -45,16 +49,24 @@ def unstructured(bundle: Bundle, config: Prune) -> Bundle:
     )
     if config.pattern != "free":
         note += "; sparse tensor cores skip them in fp16 and bf16 (a cast step after this one), on CUDA from Ampere on"
-    return bundle.changed(bundle.model, layers, note)
+    notes = [note]
+    if experts and config.importance != "magnitude":
+        notes.append(
+            f"prune: {len(experts)} stacks of experts are pruned by magnitude; {config.importance} is of layers"
+        )
+    return bundle.changed(bundle.model, layers, *notes)
 
 
-def choose(model: nn.Module, config: Prune) -> dict[str, nn.Module]:
-    """Return the chosen layers by name. Raises InputError where the pattern does not fit one."""
-    chosen = dict(weight_layers(model, config))
-    odd = [n for n, m in chosen.items() if config.pattern == "2:4" and matrix(m).shape[1] % OF]
+def choose(model: nn.Module, config: Prune) -> tuple[dict[str, nn.Module], dict[str, Experts]]:
+    """Return the chosen layers and stacks of experts by name. Raises InputError if the pattern does not fit one."""
+    experts = stacked_experts(model, config)
+    chosen = dict(weight_layers(model, config, experts))
+    widths = {name: matrix(module).shape[1] for name, module in chosen.items()}
+    widths |= {name: stack.matrices.shape[2] for name, stack in experts.items()}
+    odd = [name for name, width in widths.items() if config.pattern == "2:4" and width % OF]
     if odd:
-        raise InputError([f"{n}: {matrix(chosen[n]).shape[1]} inputs are no multiple of 4; exclude it" for n in odd])
-    return chosen
+        raise InputError([f"{name}: {widths[name]} inputs are no multiple of 4; exclude it" for name in odd])
+    return chosen, experts
 
 
 def _statistics(bundle: Bundle, config: Prune, chosen: Mapping[str, nn.Module]) -> Iterator[tuple[str, Inputs | None]]:

@@ -7,6 +7,7 @@ graph (`compress.graph`, `compress.openvino_graph`).
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -18,12 +19,13 @@ from compress.config import InputError
 from compress.devices import capability
 from compress.formats import Row, choose
 from compress.graph import exported, quantize_graph
-from compress.layers import WeightLayer, matrix, weight_layers
+from compress.layers import Experts, WeightLayer, matrix, stacked_experts, weight_layers
 from compress.methods import rounding
 from compress.methods.calibrate import batches
 from compress.methods.capture import Inputs, walk
 from compress.methods.smoothing import smoothed
 from compress.packing import backend_of, grouped
+from compress.packing.stacked import index_by_expert, stack
 from compress.progress import track
 from compress.sharing import swap
 from compress.steps import Quantize
@@ -35,7 +37,7 @@ def quantize(bundle: Bundle, config: Quantize) -> Bundle:
     Raises InputError for a combination that does not exist, and when no chosen layer can take the format.
     """
     row, entry = _resolved(config, bundle.device, bundle.runtime)
-    chosen = dict(weight_layers(bundle.model, config))
+    chosen, experts = _chosen(bundle.model, config, row)
     settings = _settings(config, row)
     model, refused = bundle.model, dict[str, str]()
     if row.backend == "onnxruntime":
@@ -46,12 +48,16 @@ def quantize(bundle: Bundle, config: Quantize) -> Bundle:
     elif row.backend == "openvino":
         model, refused = _in_openvino(bundle, chosen, entry, config)
     else:
-        refused = _quantize_layers(bundle, chosen, entry, config)
-    layers = {name: entry for name in chosen if name not in refused}
+        refused = _quantize_layers(bundle, chosen, experts, entry, config)
+    layers = {name: entry for name in (*chosen, *experts) if name not in refused}
     notes = [_picked(bundle.runtime, config, row, settings)]
     if row.format == "llm_int8" and model.dtype != torch.float16:
         kind = str(model.dtype).removeprefix("torch.")
         notes.append(f"quantize: LLM.int8 casts its inputs to fp16 (65,504 at most); the model's own type is {kind}")
+    if experts and (config.rounding == "gptq" or config.scaling == "awq"):
+        notes.append(
+            f"quantize: {len(experts)} stacks of experts are rounded to the nearest; what enters is not captured"
+        )
     if refused:
         name, reason = next(iter(refused.items()))
         notes.append(f"quantize: {len(refused)} layers stay in floating point, first {name}: {reason}")
@@ -78,8 +84,19 @@ def _in_openvino(
     ), refused
 
 
-def refusals(chosen: Mapping[str, nn.Module], entry: Mapping[str, Any], device: str) -> dict[str, str]:
-    """Return why some of the chosen layers cannot take a format. Raises InputError when none can."""
+def _chosen(model: nn.Module, config: Quantize, row: Row) -> tuple[dict[str, nn.Module], dict[str, Experts]]:
+    """Return the chosen linear layers and, if the format takes them, the chosen stacks of experts."""
+    experts = stacked_experts(model, config) if row.backend == "torch" else {}
+    return dict(weight_layers(model, config, experts)), experts
+
+
+def refusals(
+    chosen: Mapping[str, nn.Module],
+    entry: Mapping[str, Any],
+    device: str,
+    experts: Mapping[str, Experts] = MappingProxyType({}),
+) -> dict[str, str]:
+    """Return why some of the chosen layers and experts cannot take a format. Raises InputError when none can."""
     if entry["backend"] == "onnxruntime" or entry["format"] == "int8_static":
         return {}
     if entry["backend"] == "openvino":
@@ -87,9 +104,11 @@ def refusals(chosen: Mapping[str, nn.Module], entry: Mapping[str, Any], device: 
         reasons = {name: _of_openvino(matrix(module).shape[1], size) for name, module in chosen.items() if size}
     else:
         backend = backend_of(str(entry["backend"]))
-        reasons = {name: backend.refuse(_shape_of(module), entry, device) for name, module in chosen.items()}
+        shapes = {name: _shape_of(module) for name, module in chosen.items()}
+        shapes |= {name: _as_one(stacked.matrices[0]) for name, stacked in experts.items()}
+        reasons = {name: backend.refuse(shape, entry, device) for name, shape in shapes.items()}
     refused = {name: reason for name, reason in reasons.items() if reason is not None}
-    if len(refused) == len(chosen):
+    if len(refused) == len(chosen) + len(experts):
         name, reason = next(iter(refused.items()))
         raise InputError(f"quantize {entry['format']}: no layer can take it; {name}: {reason}")
     return refused
@@ -105,8 +124,8 @@ def _of_openvino(columns: int, size: int) -> str | None:
 def rehearse(model: nn.Module, config: Quantize, device: torch.device, runtime: str) -> Row:
     """Return the combination that a step takes on a model. Raises InputError where no chosen layer can take it."""
     row, entry = _resolved(config, device, runtime)
-    chosen = dict(weight_layers(model, config))
-    refusals(chosen, entry, device.type)
+    chosen, experts = _chosen(model, config, row)
+    refusals(chosen, entry, device.type, experts)
     return row
 
 
@@ -147,23 +166,43 @@ def _picked(runtime: str, config: Quantize, row: Row, settings: Mapping[str, Any
 
 
 def _quantize_layers(
-    bundle: Bundle, chosen: Mapping[str, nn.Module], entry: Mapping[str, Any], config: Quantize
+    bundle: Bundle,
+    chosen: Mapping[str, nn.Module],
+    experts: Mapping[str, Experts],
+    entry: Mapping[str, Any],
+    config: Quantize,
 ) -> dict[str, str]:
-    """Replaces every chosen layer that can take the format, in place; returns why the others cannot.
+    """Replaces all chosen layers and experts that can take the format, in place; returns why the others cannot.
 
     Raises InputError, with nothing changed, when none can.
     """
     backend = backend_of(str(entry["backend"]))
-    refused = refusals(chosen, entry, bundle.device.type)
+    refused = refusals(chosen, entry, bundle.device.type, experts)
     accepted = {name: module for name, module in chosen.items() if name not in refused}
     for name, inputs in track(_statistics(bundle, config, accepted), "quantize", len(accepted)):
         linear = _as_linear(accepted[name])
         if config.scaling == "smoothquant":
             swap(bundle.model, name, backend.make(smoothed(linear, inputs, config.smoothing), entry))
             continue
-        plain = entry.get("rounding", "nearest") == "nearest" and entry.get("scaling", "none") == "none"
-        swap(bundle.model, name, backend.make(linear, entry) if plain else _rounded(linear, inputs, entry))
+        swap(bundle.model, name, backend.make(linear, entry) if _is_plain(entry) else _rounded(linear, inputs, entry))
+    for name, stacked in track(experts.items(), "quantize experts", len(experts)):
+        if name not in refused:
+            made = [_rounded(_as_one(weight), None, entry) for weight in stacked.matrices]
+            swap(bundle.model, name, stack(made, stacked.matrices.dtype, stacked.transposed))
+    index_by_expert(bundle.model)
     return refused
+
+
+def _is_plain(entry: Mapping[str, Any]) -> bool:
+    """Whether weights are rounded to the nearest as they are."""
+    return bool(entry.get("rounding", "nearest") == "nearest" and entry.get("scaling", "none") == "none")
+
+
+def _as_one(weight: torch.Tensor) -> nn.Linear:
+    """A linear layer with this weight [out, in]."""
+    linear = nn.Linear(weight.shape[1], weight.shape[0], bias=False, device="meta")
+    linear.weight = nn.Parameter(weight.contiguous())
+    return linear
 
 
 def _statistics(

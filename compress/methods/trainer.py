@@ -106,6 +106,8 @@ class KeepZeros(TrainerCallback):
 
 def zeros(model: Any, layers: Mapping[str, Mapping[str, Any]]) -> list[tuple[torch.Tensor, torch.Tensor]]:
     """Weight and mask of its zeros, of every layer that an earlier step made sparse and that is still there."""
-    modules = dict(model.named_modules())
-    sparse = [stored_weight(modules[name]) for name, entry in layers.items() if "sparsity" in entry and name in modules]
+    modules, stacks = dict(model.named_modules()), dict(model.named_parameters())
+    names = [name for name, entry in layers.items() if "sparsity" in entry]
+    sparse = [stored_weight(modules[name]) for name in names if name in modules]
+    sparse += [stacks[name] for name in names if name in stacks]  # of experts
     return [(weight, weight.detach() == 0) for weight in sparse]

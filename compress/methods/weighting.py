@@ -5,7 +5,7 @@ inputs, is D^-1 [D W L]_r L^-1, where []_r cuts the singular values (Eckart and 
 
     plain       nothing                          the weights' own error
     activation  L = diag(mean |x|)^0.5           ASVD, Yuan et al. 2023, arXiv:2312.05821
-    whitened    L L^T = sum of x x^T             the outputs' error: SVD-LLM, Wang et al. 2024, arXiv:2403.07378
+    whitened    L L^T = mean of x x^T            the outputs' error: SVD-LLM, Wang et al. 2024, arXiv:2403.07378
     fisher      D = sqrt(Fisher of each row)     FWSVD, Hsu et al. 2022, arXiv:2207.00112
 """
 
@@ -57,7 +57,7 @@ def activation(inputs: Inputs) -> Weighting:
 
 def whitened(inputs: Inputs) -> Weighting:
     """The one under which the error of the weighted weight is the error of the layer's outputs."""
-    return Weighting(right=cholesky(inputs.gram))
+    return Weighting(right=cholesky(inputs.gram / max(inputs.rows, 1)))  # a mean, so that layers can be compared
 
 
 def cholesky(gram: torch.Tensor) -> torch.Tensor:

@@ -219,7 +219,8 @@ def build(
 def pack(module: Any) -> tuple[Tensors, dict[str, Any]]:
     """The layer's numbers as they are."""
     tensors = {name: buffer for name, buffer in module.named_buffers() if buffer is not None}
-    return tensors, {"bits": module.bits, "dtype": str(module.dtype).removeprefix("torch.")}
+    experts = {name: getattr(module, name) for name in ("experts", "transposed") if hasattr(module, name)}
+    return tensors, {"bits": module.bits, "dtype": str(module.dtype).removeprefix("torch."), **experts}
 
 
 def shapes(rows: int, columns: int, meta: Settings, found: Shapes) -> Shapes:
@@ -233,4 +234,8 @@ def shapes(rows: int, columns: int, meta: Settings, found: Shapes) -> Shapes:
 def unpack(tensors: Tensors, meta: Settings, device: torch.device) -> nn.Module:
     """The layer that `pack` took apart."""
     placed = {name: tensor.to(device) for name, tensor in tensors.items()}
+    if "experts" in meta:
+        from compress.packing.stacked import Stack
+
+        return Stack(**placed, bits=meta["bits"], experts=meta["experts"], transposed=meta["transposed"]).eval()
     return GroupedLinear(**placed, bits=meta["bits"], dtype=getattr(torch, meta["dtype"])).eval()

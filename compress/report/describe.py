@@ -61,7 +61,10 @@ def describe(result: Result) -> Iterable[str]:
         yield from (f"  {100 * op.share:5.1f} %  {op.name}" for op in result.kernel.evidence)
     if result.transform is not None:
         yield f"compressing took {result.transform.seconds:.1f} s in {len(result.transform.steps)} steps"
-        yield from (f"  {s.method}: {s.changed_layers} layers in {s.seconds:.1f} s" for s in result.transform.steps)
+        for step in result.transform.steps:
+            yield f"  {step.method}: {step.changed_layers} layers in {step.seconds:.1f} s"
+            if step.shares is not None:
+                yield text.plain(f"    changed {step.shares}")
     if result.breakeven is not None:
         pays = result.breakeven
         yield f"break-even: {pays.reason or text.joined(text.breakeven(pays))}"
