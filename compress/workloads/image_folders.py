@@ -37,7 +37,8 @@ def by_class(found: SplitFiles, spec: Dataset) -> "datasets.Dataset":
         )
     columns = {spec.image: [str(path) for path in found.pictures], spec.label: [part[0] for part in parts]}
     features = datasets.Features({spec.image: datasets.Image(decode=False), spec.label: datasets.Value("string")})
-    return datasets.Dataset.from_dict(columns, features, datasets.DatasetInfo(builder_name=CLASS_FOLDERS))
+    info = datasets.DatasetInfo(features=features, builder_name=CLASS_FOLDERS)
+    return datasets.Dataset.from_dict(columns, info=info)
 
 
 def by_table(raw: "datasets.Dataset", found: SplitFiles, root: Path, spec: Dataset) -> "datasets.Dataset":

@@ -12,7 +12,7 @@ names first. A model without class names (LABEL_0, LABEL_1) takes the order of t
 
 import math
 import re
-from collections.abc import Iterable, Mapping, Sequence, Set
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -131,7 +131,7 @@ def _meaning(
             f"{model.place}: {label!r} names several classes of the model: {' and '.join(several)}; write ids or whole "
             f"names into the data, or {NAME_THEM}"
         )
-    raise InputError(_unmapped(labels, by_name.keys() | by_id.keys(), shown, model, reading))
+    raise InputError(_unmapped(labels, by_name or by_id, shown, model, reading))
 
 
 def _by_name(
@@ -174,7 +174,7 @@ def _by_id(labels: Sequence[str], count: int) -> dict[str, int]:
 
 
 def _unmapped(
-    labels: Sequence[str], known: Set[str], shown: Mapping[str, str], model: Classes, reading: Reading | None
+    labels: Sequence[str], known: Mapping[str, int], shown: Mapping[str, str], model: Classes, reading: Reading | None
 ) -> str:
     """Return the sentence for labels that are neither names nor ids of the model, with both sides."""
     numbers = [number for label in labels if (number := _number(label)) is not None]
@@ -188,8 +188,8 @@ def _unmapped(
         )
     first = next((label for label in labels if label not in known), labels[0])
     return (
-        f"{model.place}: {shown.get(first, first)} is neither a number nor a label of the model; the data has {_listed(labels)}, the "
-        f"model {model.listed}; write numbers, or {NAME_THEM}"
+        f"{model.place}: {shown.get(first, first)} is neither a number nor a label of the model; the data has "
+        f"{_listed(labels)}, the model {model.listed}; write numbers, or {NAME_THEM}"
     )
 
 

@@ -1,0 +1,189 @@
+"""Every row and field of a csv or tsv is read as written, whatever its dialect; else there is one error with a line."""
+
+import csv
+import gzip
+import io
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from compress.config import InputError
+from compress.workloads import Csv, delimited, json_rows, readers
+from compress.workloads import Dataset as Spec
+
+TEXTS = ["a plain film", "null", "NA", "None", "nan", "1984", "007", "1e5", "True", "", " spaced ", "naïve, über"]
+
+
+def table(path: Path, content: str | bytes, dialect: Csv | None = None) -> delimited.Table:
+    path.write_bytes(content.encode() if isinstance(content, str) else content)
+    return delimited.read(path, dialect)
+
+
+def written(rows: list[list[str]], **how: Any) -> str:
+    out = io.StringIO()
+    csv.writer(out, **how).writerows(rows)
+    return out.getvalue()
+
+
+ROWS = [["text", "label"], *([text, str(index % 2)] for index, text in enumerate(TEXTS))]
+
+
+@pytest.mark.parametrize("name", ["test.csv", "test.CSV", "test.csv.gz", "test.tsv"])
+@pytest.mark.parametrize("separator", [",", ";", "\t", "|"])
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"], ids=["lf", "crlf", "cr"])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+def test_texts_stay_as_written_in_every_dialect(
+    tmp_path: Path, name: str, separator: str, end: str, encoding: str
+) -> None:
+    data = written(ROWS, delimiter=separator, lineterminator=end).encode(encoding)
+    found = table(tmp_path / name, gzip.compress(data) if name.endswith("gz") else data)
+    assert (found.columns, found.rows) == (ROWS[0], ROWS[1:])
+    assert found.separator == separator
+
+
+def test_quotes_at_the_beginning_of_two_texts_of_a_tsv_swallow_no_rows(tmp_path: Path) -> None:
+    rows = [[f"text number {index}", str(index % 2)] for index in range(200)]
+    rows[35][0], rows[105][0] = '"Good film', 'a plot"'
+    found = table(tmp_path / "a.tsv", "\n".join("\t".join(row) for row in [["text", "label"], *rows]))
+    assert (found.rows, found.quoting) == (rows, "none")
+
+
+def test_the_same_in_a_csv_is_refused_with_the_line_until_its_quoting_is_said(tmp_path: Path) -> None:
+    content = 'text,label\nfine,1\n"Good film,1\nawful,0\na plot",0\n'
+    with pytest.raises(InputError, match=r"a.csv: line 3: .*quoting double.*with none.*dataset.csv.quoting"):
+        table(tmp_path / "a.csv", content)
+    assert len(table(tmp_path / "a.csv", content, Csv(quoting="none")).rows) == 4
+    assert len(table(tmp_path / "a.csv", content, Csv(quoting="double")).rows) == 2
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "texts", "quoting"),
+    [
+        ("a.csv", 'text,label\n"he said \\"no, no\\" twice",1\nb,0\n', ['he said "no, no" twice', "b"], "backslash"),
+        ("a.csv", 'text,label\n"he said ""no, no"" twice",1\nb,0\n', ['he said "no, no" twice', "b"], "double"),
+        ("a.csv", 'text,label\n"two\nlines, one text",1\nb,0\n', ["two\nlines, one text", "b"], "double"),
+        ("a.csv", 'text,label\n"C:\\\\new",1\nb,0\n', ["C:\\\\new", "b"], "double"),
+        ("a.csv", 'text,label\n5" pipe,1\n"b",0\n', ['5" pipe', "b"], "double"),
+        ("a.csv", 'text,label\n"He" said,1\nb,0\n', ['"He" said', "b"], "none"),
+        ("a.tsv", 'text\tlabel\n"He" said\t1\n"b"\t0\n', ['"He" said', '"b"'], "none"),
+        ("a.tsv", 'text\tlabel\n"b"\t0\nc\t1\n', ['"b"', "c"], "none"),
+        ("a.tsv", 'text\tlabel\n"He said ""no"""\t1\nb\t0\n', ['He said "no"', "b"], "double"),
+        ("a.tsv", 'text\tlabel\n"He said \\"no\\""\t1\nb\t0\n', ['He said "no"', "b"], "backslash"),
+        ("a.tsv", '"text"\t"label"\n"a"\t"1"\n"b"\t"0"\n', ["a", "b"], "double"),
+        ("a.tsv", 'text\tlabel\n"a tab\there"\t1\nb\t0\n', ["a tab\there", "b"], "double"),
+        ("a.csv", "text,label\n\na;b,1\n\n\nb,0\n\n", ["a;b", "b"], "none"),
+        ("a.csv", "text;label\na, b;1\nc, d;0", ["a, b", "c, d"], "none"),
+        ("a.csv", 'text,label\n"",1\nb,0', ["", "b"], "double"),
+        ("a.csv", f"text,label\n{'x' * 2_000_000},1\nb,0", ["x" * 2_000_000, "b"], "none"),
+        ("a.tsv", "text\tlabel\na\u2028b\x0bc\x85\t1\nb\t0", ["a\u2028b\x0bc\x85", "b"], "none"),
+    ],
+)  # fmt: skip
+def test_the_dialect_is_the_one_in_which_all_rows_are_whole(
+    tmp_path: Path, name: str, content: str, texts: list[str], quoting: str
+) -> None:
+    found = table(tmp_path / name, content)
+    assert ([row[0] for row in found.rows], found.quoting) == (texts, quoting)
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"text,label\na,1\nb\n", "line 3: 1 fields, but the header has 2"),
+        (b"text,label\na,1\nb,0,9\n", "line 3: 3 fields, but the header has 2"),
+        (b"text,label\na,1\nend of file", "line 3: 1 fields"),
+        (b'text,label\n"x, y",1\n"b" said,0\n', "line 3: a field that begins with a quote does not end with one"),
+        (b'text,label\n"two\nlines",1\n"b,0\n', "line 4: a field that begins with a quote"),
+        ("text,label\na,1\nnaïve,0\n".encode("latin-1"), "line 3: byte 0xef is no utf-8 text.*dataset.csv.encoding"),
+        (b"text,label\na,1\nb\0,0\n", "line 3: a NUL byte"),
+        ("text,label\na,1\n".encode("utf-16-le"), "line 1: a NUL byte"),
+        (b"text,text,label\na,b,1\n", "line 1: two columns are called text"),
+    ],
+)  # fmt: skip
+def test_what_is_no_table_is_one_error_with_its_line(tmp_path: Path, content: bytes, said: str) -> None:
+    with pytest.raises(InputError, match=rf"a.csv: {said}"):
+        table(tmp_path / "a.csv", content)
+
+
+def test_what_is_set_is_not_detected(tmp_path: Path) -> None:
+    found = table(tmp_path / "a.csv", "a;b|1\nc|0", Csv(separator="|", columns=("text", "label")))
+    assert (found.columns, found.rows) == (["text", "label"], [["a;b", "1"], ["c", "0"]])
+    latin = table(tmp_path / "a.csv", "text,label\nnaïve,1".encode("latin-1"), Csv(encoding="latin-1"))
+    assert latin.rows == [["naïve", "1"]]
+    assert latin.dialect == "separator comma, quoting none, encoding latin-1"
+    for wrong in ({"separator": "ab"}, {"separator": "\n"}, {"encoding": "utf-9"}, {"encoding": "base64"}):
+        with pytest.raises(ValueError, match=next(iter(wrong))):
+            Csv(**wrong)
+
+
+CELL = st.text(st.characters(exclude_characters="\0", exclude_categories=("Cs",)), max_size=12)
+
+
+@settings(deadline=None, max_examples=150)
+@given(st.lists(st.tuples(CELL, st.sampled_from("01")), min_size=1, max_size=8), st.sampled_from([",", ";", "\t"]))
+def test_a_quoted_csv_gives_the_rows_it_was_written_from(
+    tmp_path_factory: pytest.TempPathFactory, rows: list[tuple[str, str]], separator: str
+) -> None:
+    content = written(
+        [["text", "label"], *map(list, rows)], delimiter=separator, quoting=csv.QUOTE_ALL, lineterminator="\n"
+    )
+    path = tmp_path_factory.mktemp("csv") / "a.csv"
+    try:
+        assert table(path, content).rows == [list(row) for row in rows]
+    except InputError as error:
+        assert "both fit" in str(error)
+
+
+JSON = [{"text": text, "label": index % 2} for index, text in enumerate(TEXTS)]
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        lambda dumps: "\n".join(map(dumps, JSON)),
+        lambda dumps: "\n\n" + "\r\n\r\n".join(map(dumps, JSON)) + "\n\n",
+        lambda dumps: "\ufeff" + "\n".join(map(dumps, JSON)),
+        lambda dumps: dumps(JSON),
+        lambda dumps: dumps({"data": JSON}),
+        lambda dumps: f'{{\n "data":\n {dumps(JSON)}\n}}',
+    ],
+    ids=["lines", "blank lines", "byte order mark", "array", "data", "data on lines"],
+)
+@pytest.mark.parametrize("name", ["a.jsonl", "a.json", "a.jsonl.gz"])
+def test_json_is_lines_or_an_array_or_an_object_that_holds_one(tmp_path: Path, form: Any, name: str) -> None:
+    import json
+
+    content = form(json.dumps).encode()
+    (tmp_path / name).write_bytes(gzip.compress(content) if name.endswith("gz") else content)
+    found = readers.read_files([tmp_path / name], Spec(path="d"))
+    assert found["text"] == TEXTS
+    assert found["label"] == [row["label"] for row in JSON]
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ('{"text": "a", "label": 1}\n{"text": "b"', "line 2: no JSON"),
+        ('{"text": "a", "label": 1}\n[1]', "line 2: a list; expected an object"),
+        ('{"text": "a", "label": 1}\n\n{"text": 1984, "label": 1}', "line 3: 'text' is 1984, a int"),
+        ("[" * 100_000, "nested too deep"),
+        ('[{"text": "a"}, 3]', "line 2: a int; expected an object"),
+    ],
+)
+def test_json_that_is_no_rows_is_one_error_with_its_line(tmp_path: Path, content: str, said: str) -> None:
+    (tmp_path / "a.jsonl").write_text(content)
+    with pytest.raises(InputError, match=rf"a.jsonl: {said}"):
+        json_rows.read(tmp_path / "a.jsonl", ["text"])
+
+
+def test_labels_of_mixed_types_are_read_as_their_text(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_text('{"text": "a", "label": 1}\n{"text": "b", "label": "0"}\n{"text": "c"}\n')
+    assert json_rows.read(tmp_path / "a.jsonl", ["text"])["label"] == ["1", "0", None]
+
+
+def test_a_damaged_gzip_is_one_error(tmp_path: Path) -> None:
+    (tmp_path / "a.csv.gz").write_bytes(gzip.compress(b"text,label\n" + b"some text,1\n" * 99)[:-20])
+    with pytest.raises(InputError, match=r"a.csv.gz: cannot be read"):
+        delimited.read(tmp_path / "a.csv.gz", None)

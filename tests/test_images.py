@@ -1,0 +1,100 @@
+"""Pictures become RGB by what their mode means; those that cannot are refused by name before anything is measured."""
+
+import io
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from compress.config import InputError
+from compress.workloads import images
+
+GREY = np.arange(256, dtype=np.uint8).reshape(16, 16)
+
+
+def stored(image: Any, **how: Any) -> dict[str, Any]:
+    out = io.BytesIO()
+    image.save(out, **{"format": "PNG", **how})
+    return {"bytes": out.getvalue(), "path": None}
+
+
+def grey_of(value: dict[str, Any]) -> Any:
+    """The grey levels of a decoded picture, whose three channels must be equal."""
+    rgb = np.asarray(images.decode(value, "it"))
+    assert rgb.shape == (16, 16, 3)
+    assert (rgb == rgb[:, :, :1]).all()
+    return rgb[:, :, 0]
+
+
+@pytest.mark.parametrize("form", ["PNG", "TIFF"])
+@pytest.mark.parametrize("factor", [256, 257])
+def test_grey_of_16_bits_is_its_high_byte(form: str, factor: int) -> None:
+    image = Image.fromarray(GREY.astype(np.uint16) * factor)
+    assert image.mode == "I;16"
+    assert (grey_of(stored(image, format=form)) == GREY).all()
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "CMYK"])
+def test_every_mode_of_8_bits_is_what_pillow_makes_of_it(mode: str) -> None:
+    value = stored(Image.fromarray(GREY).convert(mode), format="TIFF" if mode == "CMYK" else "PNG")
+    expected = Image.fromarray(GREY).convert(mode).convert("RGB")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert (np.asarray(images.decode(value, "it")) == np.asarray(expected)).all()
+
+
+def test_transparency_is_dropped_and_leaves_the_colour_below_it() -> None:
+    clear = Image.new("RGBA", (16, 16), (200, 100, 50, 0))
+    palette = Image.fromarray(GREY).convert("P")
+    palette.info["transparency"] = bytes(range(256))
+    assert images.decode(stored(clear), "it").getpixel((3, 3)) == (200, 100, 50)
+    assert (grey_of(stored(palette, transparency=bytes(range(256)))) == GREY).all()
+
+
+def test_orientation_is_applied_and_the_first_frame_taken() -> None:
+    turned = Image.Exif()
+    turned[0x0112] = 6  # the camera was turned: rotate by 270 degrees
+    assert (grey_of(stored(Image.fromarray(GREY), exif=turned)) == np.rot90(GREY, 3)).all()
+    frames = [Image.new("L", (16, 16), level) for level in (10, 200)]
+    assert (grey_of(stored(frames[0], format="GIF", save_all=True, append_images=frames[1:])) == 10).all()
+
+
+@pytest.mark.parametrize(("mode", "kind"), [("I", np.int32), ("F", np.float32)])
+def test_pixels_of_unknown_range_are_refused(mode: str, kind: Any) -> None:
+    value = stored(Image.fromarray(GREY.astype(kind)), format="TIFF")
+    with pytest.raises(InputError, match=f"row 0 has pixels of mode {mode}, whose range is not known"):
+        images.check_headers([value], "image")
+
+
+def cut(value: dict[str, Any], share: float = 0.6) -> bytes:
+    return bytes(value["bytes"][: int(share * len(value["bytes"]))])
+
+
+NOISE = Image.fromarray(np.random.default_rng(0).integers(0, 255, (64, 64, 3), dtype=np.uint8))
+
+
+@pytest.mark.parametrize("form", ["PNG", "JPEG", "GIF", "BMP", "WEBP", "TIFF"])
+def test_a_picture_cut_short_is_refused_by_name_before_anything_is_measured(tmp_path: Path, form: str) -> None:
+    whole, damaged = tmp_path / "whole.png", tmp_path / "damaged.png"
+    NOISE.save(whole, format=form)
+    damaged.write_bytes(cut(stored(NOISE, format=form)))
+    values = [{"bytes": None, "path": str(path)} for path in (whole, damaged)]
+    images.check_headers(values[:1], "image")
+    images.check_pixels(values[:1], "image")
+    with pytest.raises(InputError, match=r"image column 'image': row 1 \(.*damaged.png\)"):
+        images.check_headers(values, "image")
+        images.check_pixels(values, "image")
+    with pytest.raises(InputError, match=r"damaged.png"):
+        images.decode(values[1], images.placed(values[1], "image"))
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [(b"no picture", "is no picture"), (b"", "is null"), (b"\x89PNG\r\n\x1a\n", "is no picture"), (b"GIF89a", "")],
+)
+def test_what_is_no_picture_is_refused(content: bytes, said: str) -> None:
+    with pytest.raises(InputError, match=f"row 0 {said}"):
+        images.check_headers([{"bytes": content, "path": None}], "image")

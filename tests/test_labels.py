@@ -1,0 +1,139 @@
+"""What a label means is never guessed: names by name, ids by number, whatever type a reader made of them."""
+
+from types import SimpleNamespace
+from typing import Any
+
+import datasets
+import pytest
+
+from compress.config import InputError
+from compress.workloads import labels
+from compress.workloads.image_folders import CLASS_FOLDERS
+
+TENCH, CRANE = "tench, Tinca tinca", "crane"
+IMAGENET = [TENCH, "goldfish, Carassius auratus", "maillot", "maillot, tank suit", "city bus", CRANE, CRANE]
+
+
+def model(*names: str) -> Any:
+    return SimpleNamespace(id2label=dict(enumerate(names)))
+
+
+def read(values: list[Any], *names: str, classes: list[str] | None = None, folders: bool = False, **how: Any) -> Any:
+    feature = datasets.ClassLabel(names=classes) if classes else None
+    raw = datasets.Dataset.from_dict(
+        {"label": values}, features=datasets.Features({"label": feature}) if feature else None
+    )
+    if folders:
+        raw.info.builder_name = CLASS_FOLDERS
+    return labels.read(raw, "label", model(*names), how.get("reading"))
+
+
+UNNAMED = ("LABEL_0", "LABEL_1", "LABEL_2")
+
+
+@pytest.mark.parametrize(
+    ("values", "names", "expected"),
+    [
+        (["dog", "cat"], ("bird", "cat", "dog"), [2, 1]),
+        (["City_Bus", "city-bus", "CITY  BUS"], ("car", "city bus"), [1, 1, 1]),
+        (["LABEL_2", "label 0"], UNNAMED, [2, 0]),
+        (["tench", "Tinca tinca", "goldfish", TENCH, "tank suit"], IMAGENET, [0, 0, 1, 0, 3]),
+        (["maillot, tank suit", "maillot"], IMAGENET, [3, 2]),
+        (["US", "us"], ("us", "US"), [1, 0]),
+        ([0, 2, 1], UNNAMED, [0, 2, 1]),
+        (["0", " 2 ", "01", "1.0"], UNNAMED, [0, 2, 1, 1]),
+        ([0.0, 2.0], UNNAMED, [0, 2]),
+        ([True, False], ("LABEL_0", "LABEL_1"), [1, 0]),
+        (["True", "false"], ("LABEL_0", "LABEL_1"), [1, 0]),
+        ([True, False], ("True", "False"), [0, 1]),
+        (["true", "FALSE"], ("True", "False"), [0, 1]),
+        ([False, True], ("no", "yes"), [0, 1]),
+        ([3, 1], ("0", "1", "2", "3"), [3, 1]),
+        ([5, 1], ("1", "2", "3", "4", "5"), [4, 0]),
+        ([0, 4, 1], ("1", "2", "3", "4", "5"), [0, 4, 1]),
+        ([-1, 0, 1], ("-1", "0", "1"), [0, 1, 2]),
+        (["01", "02"], ("01", "02"), [0, 1]),
+        ([1, 2], ("01", "02"), [0, 1]),
+        (["1.0", "2.0"], ("1.0", "2.0"), [0, 1]),
+        ([0, 1], ("negative", "positive"), [0, 1]),
+    ],
+)  # fmt: skip
+def test_labels_have_one_meaning_whatever_split_or_type_they_come_in(
+    values: list[Any], names: tuple[str, ...], expected: list[int]
+) -> None:
+    assert read(values, *names).ids == expected
+
+
+FORMS: list[list[Any]] = [[1, 0], ["1", "0"], [1.0, 0.0], [True, False], ["1.0", "0.0"], ["True", "False"], [1]]
+
+
+@pytest.mark.parametrize("values", FORMS)
+def test_numbers_that_are_ids_and_names_of_other_classes_are_refused_until_it_is_said(values: list[Any]) -> None:
+    with pytest.raises(InputError, match=r"ids of the model and also names .*dataset.labels to ids or names"):
+        read(values, "1", "0")
+    assert read(values, "1", "0", reading="ids").ids == [1, 0][: len(values)]
+    assert read(values, "1", "0", reading="names").ids == [0, 1][: len(values)]
+
+
+@pytest.mark.parametrize(
+    ("values", "names", "said"),
+    [
+        (["cat", "wolf"], ("bird", "cat"), "'wolf' is neither .*; the data has cat, wolf, the model bird, cat"),
+        (["cat", "dog"], UNNAMED, r"'cat' is neither .*name the classes in the model's config.json"),
+        (["cat, dog", "cat"], ("cat", "dog"), r"'cat, dog' names several .*: cat \(0\) and dog \(1\)"),
+        (["crane"], IMAGENET, r"'crane' names several classes of the model: crane \(5\) and crane \(6\)"),
+        (["maillot"], IMAGENET, r"'maillot' names several classes"),
+        (["Us"], ("us", "US"), "'Us' names several classes"),
+        ([0, 1, 3], UNNAMED, r"label 3, but the model has 3 labels \(0 to 2\)"),
+        ([0, -1], UNNAMED, "hidden labels"),
+        ([0.5, 1.0], UNNAMED, "0.5 is neither"),
+        (["cat", "1"], ("bird", "cat"), "'1' is neither"),
+        (["", "cat"], ("bird", "cat"), "'' is neither"),
+        ([True, False], UNNAMED, "True is neither"),
+        (["٣"], UNNAMED, "neither"),
+        ([float("nan"), 1.0], UNNAMED, "row 0: nan is neither"),
+    ],
+)  # fmt: skip
+def test_labels_that_do_not_map_are_one_error_with_both_sides(
+    values: list[Any], names: tuple[str, ...], said: str
+) -> None:
+    with pytest.raises(InputError, match=said):
+        read(values, *names)
+
+
+def test_names_that_a_data_set_gives_to_its_ids_decide() -> None:
+    assert read([0, 1, 1], "dog", "city bus", "cat", classes=["cat", "city_bus", "dog"]).ids == [2, 1, 1]
+    assert read([0, 0], "dog", "cat", classes=["cat", "dog", "a class of the train split"]).ids == [1, 1]
+    assert read([1, 0], "1", "0", classes=["0x", "1"], reading="ids").ids == [1, 0]
+    assert read([0, 1], "crane", "crane", classes=["crane", "Crane"]).ids == [0, 1]
+    assert read([1], "maillot", "maillot, tank suit", classes=["maillot, tank suit", "maillot"]).ids == [0]
+    with pytest.raises(InputError, match=r"'wolf' is neither .*the data has cat, wolf, the model dog, cat"):
+        read([1, 0], "dog", "cat", classes=["cat", "wolf"])
+    with pytest.raises(InputError, match="hidden labels"):
+        read([-1, 0], "dog", "cat", classes=["cat", "dog"])
+
+
+def test_without_names_of_the_model_the_order_of_the_data_counts_and_is_noted() -> None:
+    found = read([0, 1], "LABEL_0", "LABEL_1", classes=["neg", "pos"])
+    assert (found.ids, found.note) == (
+        [0, 1],
+        "the model does not name its classes; they are those of the data in order: neg, pos",
+    )
+    for classes in (["neg", "pos", "neutral"], ["1", "0"]):
+        with pytest.raises(
+            InputError, match=r"name the classes .* or set dataset.labels to ids if both have one order"
+        ):
+            read([0, 1], "LABEL_0", "LABEL_1", classes=classes)
+        assert read([0, 1], "LABEL_0", "LABEL_1", classes=classes, reading="ids").ids == [0, 1]
+    assert read([0, 1], "LABEL_0", "LABEL_1", classes=["0", "1"]) == labels.Labels([0, 1])
+    assert read([0, 1], "LABEL_0", "LABEL_1", classes=["LABEL_1", "LABEL_0"]).ids == [1, 0]
+    with pytest.raises(InputError, match="ids of the model and also names"):
+        read([0, 1], "1", "0", classes=["0", "1"])
+
+
+def test_class_folders_are_names_also_where_they_are_digits() -> None:
+    assert read(["1", "0"], "1", "0", folders=True).ids == [0, 1]
+    assert read(["10", "2"], *map(str, range(11)), folders=True).ids == [10, 2]
+    assert read(["10", "2"], *(f"LABEL_{n}" for n in range(11)), folders=True).ids == [10, 2]
+    with pytest.raises(InputError, match=r"name the classes in the model's config\.json"):
+        read(["cat", "dog"], "LABEL_0", "LABEL_1", folders=True)

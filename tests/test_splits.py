@@ -1,0 +1,217 @@
+"""Which files form a split, and which pictures a class: the split that was asked for, whole, or one error."""
+
+from pathlib import Path
+from typing import Any
+
+import datasets
+import pytest
+from PIL import Image
+
+from compress.config import InputError
+from compress.workloads import Dataset, TaskName, Workload, files, tables
+from compress.workloads.source import Source
+
+
+def source(folder: Path, task: TaskName = "image-classification", **spec: Any) -> Source:
+    """A workload on this data, resolved as far as its data goes."""
+    own = Workload(name="own", task=task, model="m", dataset=Dataset(path=str(folder), **spec))
+    if problems := tables.location_problems(folder, own):
+        raise InputError(problems)
+    return Source(own, "m", str(folder), "", {"dataset_revision": None})
+
+
+def loaded(folder: Path, **spec: Any) -> list[tuple[str, str]]:
+    """Picture, relative to the data, and label of every example of the test split."""
+    raw = tables.load(source(folder, **spec), "test")
+    return [(Path(row["image"]["path"]).relative_to(folder).as_posix(), row["label"]) for row in raw]
+
+
+def pictures(folder: Path, *names: str) -> None:
+    for name in names:
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (4, 4)).save(path, format="PNG")
+
+
+def put(folder: Path, **contents: str) -> None:
+    for name, content in contents.items():
+        path = folder / name.replace("__", "/")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(content)
+
+
+@pytest.mark.parametrize("root", ["", "data/"])
+def test_pictures_belong_to_the_first_folder_below_their_split(tmp_path: Path, root: str) -> None:
+    names = ["train/a.PNG", "test/train_1.png", "val/my_val_2.JPEG", "cat/2020/x.gif", "cat/2021/deep/x.tif"]
+    pictures(tmp_path, f"{root}test/dog/.hidden.png", *(f"{root}test/{name}" for name in names))
+    pictures(tmp_path, f"{root}train/cat/1.png", f"{root}test_old/cat/1.png")
+    (tmp_path / f"{root}test/empty").mkdir()
+    assert loaded(tmp_path) == [
+        (f"{root}test/cat/2020/x.gif", "cat"),
+        (f"{root}test/cat/2021/deep/x.tif", "cat"),
+        (f"{root}test/test/train_1.png", "test"),
+        (f"{root}test/train/a.PNG", "train"),
+        (f"{root}test/val/my_val_2.JPEG", "val"),
+    ]
+
+
+@pytest.mark.parametrize("kind", ["csv", "tsv", "jsonl"])
+def test_a_table_in_each_split_names_the_pictures_beside_it(tmp_path: Path, kind: str) -> None:
+    for split, count in (("train", 3), ("test", 2)):
+        pictures(tmp_path, *(f"{split}/{number}.png" for number in range(count)))
+        rows = [{"file_name": f"{number}.png", "label": f"{split}{number}"} for number in range(count)]
+        table = datasets.Dataset.from_list(rows)
+        path = tmp_path / split / f"metadata.{kind}"
+        table.to_json(path) if kind == "jsonl" else table.to_csv(path, sep="," if kind == "csv" else "\t")
+    assert loaded(tmp_path) == [("test/0.png", "test0"), ("test/1.png", "test1")]
+
+
+def test_a_table_may_lie_beside_the_folder_of_its_pictures(tmp_path: Path) -> None:
+    pictures(tmp_path, "test/0.png", "test/1.png", "train/0.png")
+    put(tmp_path, **{"test.csv": "file_name,label\ntest/1.png,b\ntest/0.png,a\n"})
+    assert loaded(tmp_path) == [("test/1.png", "b"), ("test/0.png", "a")]
+    pictures(tmp_path, "test/2.png")
+    with pytest.raises(InputError, match=r"test.csv: names 2 pictures, but not 1 of 3 that lie beside it \(2.png\)"):
+        loaded(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("rows", "said"),
+    [
+        ("0.png,a", "names 1 pictures, but not 1 of 2"),
+        ("0.png,a\n1.png,b\n0.png,a", "names pictures more than once"),
+        ("0.png,a\n1.png,b\n2.png,b", "row 2 of column 'file_name': no image file '2.png'"),
+        ("0.png,a\n1.png,b\n../../out.png,b", "lies outside of"),
+        ("0.png,a\n1.png,b\nlink.png,b", "lies outside of"),
+        ("0.png,a\n1.png,b\n.hidden.png,b", "is a hidden file"),
+    ],
+)  # fmt: skip
+def test_a_table_that_does_not_name_every_picture_once_is_refused(tmp_path: Path, rows: str, said: str) -> None:
+    data = tmp_path / "data"
+    pictures(data, "test/0.png", "test/1.png", "test/.hidden.png", "../out.png")
+    if "link" in rows:
+        (data / "test" / "link.png").symlink_to(tmp_path / "out.png")
+    put(data, **{"test__metadata.csv": f"file_name,label\n{rows}\n"})
+    with pytest.raises(InputError, match=said):
+        loaded(data)
+
+
+@pytest.mark.parametrize(
+    ("extra", "said"),
+    [
+        ({"test__0.png": ""}, "1 pictures lie in no class folder \\(0.png\\)"),
+        ({"test__cat__a.npy": ""}, "cat/a.npy are neither pictures nor a table"),
+        ({"test__cat__a.heic": ""}, "cat/a.heic are neither"),
+        ({"test__a.csv": "", "test__b.csv": ""}, "a.csv, b.csv are several tables"),
+        ({"data__test__cat__1.png": ""}, "split 'test' is ambiguous: test/, data/test/"),
+        ({"test.csv": "", "test.jsonl": ""}, "split 'test' is ambiguous: test.csv, test.jsonl, test/"),
+    ],
+)  # fmt: skip
+def test_pictures_that_are_of_no_split_or_class_are_refused(tmp_path: Path, extra: dict[str, str], said: str) -> None:
+    pictures(tmp_path, "test/cat/0.png", "test/dog/0.png")
+    put(tmp_path, **extra)
+    with pytest.raises(InputError, match=said):
+        loaded(tmp_path)
+
+
+def test_links_to_folders_are_refused_for_their_content_is_not_hashed(tmp_path: Path) -> None:
+    pictures(tmp_path, "data/test/cat/0.png", "elsewhere/dog/0.png")
+    (tmp_path / "data/test/dog").symlink_to(tmp_path / "elsewhere/dog")
+    with pytest.raises(InputError, match="dog: is a link to a folder"):
+        loaded(tmp_path / "data")
+    (tmp_path / "data/test/dog").unlink()
+    (tmp_path / "data/val").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(InputError, match="val: is a link to a folder"):
+        loaded(tmp_path / "data", test="val")
+
+
+SHARDS = ["test-00000-of-00002.csv", "test-00001-of-00002.csv"]
+ROW = "text,label\na film,1\n"
+
+
+@pytest.mark.parametrize(
+    ("contents", "found"),
+    [
+        (["test.csv", "test_old.csv", "train.csv", "test-2019.csv", "test.md"], ["test.csv"]),
+        (SHARDS, SHARDS),
+        (["data/test-0.csv", "data/test-1.csv"], ["data/test-0.csv", "data/test-1.csv"]),
+        (["test/b.csv", "test/a.csv", "test/README.md"], ["test/a.csv", "test/b.csv"]),
+        (["TEST.csv", "tests.csv"], None),
+        (["test.CSV.GZ"], ["test.CSV.GZ"]),
+        (["data/test.tsv"], ["data/test.tsv"]),
+    ],
+)  # fmt: skip
+def test_a_split_is_all_files_of_its_name_and_no_others(
+    tmp_path: Path, contents: list[str], found: list[str] | None
+) -> None:
+    put(tmp_path, **{name.replace("/", "__"): ROW for name in contents})
+    split = files.split_files(tmp_path, "test")
+    named = None if split is None else [path.relative_to(tmp_path).as_posix() for path in split.tables]
+    assert named == found
+
+
+@pytest.mark.parametrize(
+    ("contents", "said"),
+    [
+        (["test.csv", "test.tsv"], "ambiguous: test.csv, test.tsv"),
+        (["test.csv", "data/test.csv"], "ambiguous: test.csv, data/test.csv"),
+        (["test.csv", "test.csv.gz"], "ambiguous: test.csv, test.csv.gz"),
+        (["test.csv", "test/a.csv"], "ambiguous: test.csv, test/"),
+        (["test-00000-of-00003.csv", "test-00002-of-00003.csv"], "2 of 3 shards; missing: 1"),
+        (["test/a-00000-of-00002.csv"], "1 of 2 shards; missing: 1"),
+        (["test-00000-of-00001.csv", "test-00000-of-00002.csv", "test-00001-of-00002.csv"], "ambiguous"),
+        (["test/a.csv", "test/b.tsv"], "several kinds: a.csv, b.tsv"),
+        (["test/a.npy"], "files of kind .npy are not read"),
+        (["other.csv"], "no test split 'test'; the folder holds other.csv"),
+    ],
+)  # fmt: skip
+def test_a_split_that_is_ambiguous_or_not_whole_is_refused(tmp_path: Path, contents: list[str], said: str) -> None:
+    put(tmp_path, **{name.replace("/", "__"): ROW for name in contents})
+    with pytest.raises(InputError, match=said):
+        source(tmp_path, task="text-classification")
+
+
+NAMELESS = ["", " ", ".", "..", "/abs", "../other", "a/../b", "test ", "te\nst", "\0", "~me", "a\\b"]
+
+
+@pytest.mark.parametrize("name", NAMELESS)
+@pytest.mark.parametrize("field", ["train", "test"])
+def test_a_split_name_that_names_none_is_refused(field: str, name: str) -> None:
+    with pytest.raises(ValueError, match=rf"{field}\n.*expected the (name of a split|path)"):
+        Dataset(**{"path": "d", "train": "training", "test": "dev", field: name})
+
+
+def test_patterns_match_no_local_files(tmp_path: Path) -> None:
+    put(tmp_path, **{"test.csv": ROW, "train.csv": ROW + "b,0\n"})
+    for pattern in ("te*", "*", "**", "t[er]*", "test*.csv", "te?t.csv"):
+        with pytest.raises(InputError, match="no test split"):
+            source(tmp_path, task="text-classification", test=pattern)
+
+
+def test_nothing_is_judged_on_what_it_may_learn_from(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="train and test are the same split 'test'"):
+        Dataset(path="d", train="test")
+    put(tmp_path, **{"test.csv": ROW, "train.csv": ROW})
+    same = "train and test are the same data"
+    for spec in ({}, {"train": "test.csv"}, {"test": "train.csv"}):
+        with pytest.raises(InputError, match=same):
+            source(tmp_path, task="text-classification", **spec)
+    assert source(tmp_path, task="text-classification", train=None)
+    (tmp_path / "train.csv").unlink()
+    (tmp_path / "train.csv").symlink_to(tmp_path / "test.csv")
+    with pytest.raises(InputError, match=same):
+        source(tmp_path, task="text-classification")
+
+
+def test_a_place_without_a_name_is_refused() -> None:
+    with pytest.raises(ValueError, match="path"):
+        Dataset(path="")
+    with pytest.raises(ValueError, match="model"):
+        Workload(task="causal-lm", model="", dataset=Dataset(path="d"))
+
+
+@pytest.mark.parametrize("test", ["all", "train+test", "train[:10%]"])
+def test_a_hub_split_that_holds_the_train_split_is_refused(test: str) -> None:
+    own = Workload(name="own", task="causal-lm", model="m", dataset=Dataset(path="a/b", test=test))
+    with pytest.raises(InputError, match="holds the train split"):
+        tables.load(Source(own, "m", "a/b", "", {"dataset_revision": "0" * 40}), "test")
