@@ -10,6 +10,7 @@ from compress.errors import gathered
 from compress.recipe import Recipe
 from compress.steps import Layers, LowRank
 from compress.workloads import Workload, source, task_of
+from compress.workloads.finite import check_weights, stored
 
 
 def check(recipes: Sequence[Recipe], found: source.Source) -> None:
@@ -31,6 +32,8 @@ def check(recipes: Sequence[Recipe], found: source.Source) -> None:
     def test_split() -> None:
         examples = source.load_examples(found, "test", processor, config)
         source.check(found, skeleton, processor, examples)
+        labels = examples["labels"] if "labels" in examples.column_names else None
+        metrics.check(workload.metric_name, workload.task, labels)
         _refuse(_student_problems(recipes, found, processor, config, examples))
 
     def train_split() -> None:
@@ -44,10 +47,28 @@ def check(recipes: Sequence[Recipe], found: source.Source) -> None:
         [
             test_split,
             lambda: metrics.check(workload.metric_name, workload.task),
+            lambda: _check_weights(found, skeleton),
             lambda: _refuse(f"{r.name} {problem}" for r in recipes for problem in shape_problems(r, skeleton)),
             *([train_split] if learning else []),
         ]
     )
+
+
+def _check_weights(found: source.Source, skeleton: Any) -> None:
+    """Raises InputError for weights that are not finite, where their files are on this machine already."""
+    from huggingface_hub import try_to_load_from_cache
+    from safetensors import SafetensorError
+
+    folder = Path(found.model)
+    if not folder.is_dir():
+        config = try_to_load_from_cache(found.model, "config.json", revision=found.resolved["model_revision"])
+        if not isinstance(config, str):
+            return  # they are looked at when they are loaded
+        folder = Path(config).parent
+    try:
+        check_weights(f"{found.workload.name} model {found.model}", stored(folder, skeleton))
+    except (OSError, SafetensorError):
+        return  # loading says what is wrong with the files
 
 
 def _refuse(problems: Iterable[str]) -> None:
