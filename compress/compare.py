@@ -68,7 +68,7 @@ def compare(recipes: Sequence[Recipe], options: Options) -> Comparison:
         raise InputError(f"compare: started as {processes()} processes; train with run, then compare in one")
     one, two = run_all(recipes, options)
     if one.error is None and two.error is None and one.session != two.session:
-        one, two = run_all(recipes, replace(options, fresh=True))
+        one, two = run_all(recipes, replace(options, fresh=True, rebuild=False))
     for result in (one, two):
         if result.error is not None:
             raise RecipeFailed(f"{result.name} failed: {result.error}")

@@ -40,7 +40,7 @@ class Options:
     fitting: bool = False
     """Leave out recipes that the device has no runtime or format for, instead of refusing them all."""
     rebuild: bool = False
-    """Transform again too, in place of the artifacts on disk; results measured of those no longer describe them."""
+    """Transform again too, in place of the artifacts on disk."""
 
     def __post_init__(self) -> None:
         """Folders may be given as text."""
@@ -180,7 +180,7 @@ def _same_place(stored: str, here: str) -> bool:
 
 
 def _content(model: str) -> str:
-    """What tells a folder's content, or a hub model's commit."""
+    """What identifies a folder's content, or a hub model's commit."""
     path = Path(model).expanduser()
     if not path.exists():
         if not hub.is_id(model):

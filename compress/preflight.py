@@ -18,6 +18,7 @@ from compress.errors import Gathering, blamed
 from compress.progress import say
 from compress.recipe import Recipe
 from compress.workloads import source, task_of
+from compress.workloads.finite import check_weights, stored
 
 if TYPE_CHECKING:
     import torch
@@ -49,10 +50,12 @@ def check(recipes: Sequence[Recipe], found: source.Source, device: str = "cpu") 
         examples = gathering.made(lambda: _examples(found, "test", processor, skeleton))
         if examples is not None:
             _state(found, examples.info.description)
+            gathering.made(lambda: _metric_fits(found, examples))
         learning = [recipe.name for recipe in recipes if any(needs_training_data(step) for step in recipe.steps)]
         if learning:
             gathering.made(lambda: _train_split(found, processor, skeleton, learning))
     if fits:
+        gathering.made(lambda: _check_weights(found, skeleton))
         known = Known(found, processor, skeleton, examples)
         for recipe in recipes:
             gathering.made(partial(_rehearsed, recipe, known, pick(device.partition(",")[0])))
@@ -89,6 +92,29 @@ def _fit(found: source.Source, skeleton: Any, place: str) -> bool:
     for note in notes:
         say(f"{place}: {note}")
     return True
+
+
+def _check_weights(found: source.Source, skeleton: Any) -> None:
+    """Raise InputError for weights that are not finite, if their files are on this machine already."""
+    from huggingface_hub import try_to_load_from_cache
+    from safetensors import SafetensorError
+
+    folder = source.folder_of(found)
+    if folder is None:
+        config = try_to_load_from_cache(found.model, "config.json", revision=found.resolved["model_revision"])
+        if not isinstance(config, str):
+            return  # they are checked when they are loaded
+        folder = Path(config).parent
+    try:
+        check_weights(f"{found.workload.name} model {found.model}", stored(folder, skeleton))
+    except (OSError, SafetensorError):
+        return  # loading reports what is wrong with the files
+
+
+def _metric_fits(found: source.Source, examples: Any) -> None:
+    """Raise InputError for a metric that is undefined on the labels of the test split."""
+    labels = examples["labels"] if "labels" in examples.column_names else None
+    metrics.check(found.workload.metric_name, found.workload.task, labels)
 
 
 def _examples(found: source.Source, split: source.Split, processor: Any, skeleton: Any) -> Any:

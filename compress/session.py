@@ -77,6 +77,8 @@ def run_session(job: Job, memory: dict[str, dict[str, Any]]) -> dict[str, Any]:
             config = judged
             found[spec.name].memory = memory.get(spec.name, memory.get("", {}))
             live.append(spec)
+    if not any(spec.reference and spec.runtime == "eager" for spec in live):
+        live = []  # nothing could be judged
     loaded = steady_idle(meter, IDLE_S)
     sync = latency.synchronizer(job.devices)
     points = [job.workload.headline_point]
@@ -169,6 +171,8 @@ def _evaluate(shelf: Shelf, spec: Spec, job: Job, measured: Measured) -> Any:
     measured.outcomes = {key: list(values) for key, values in evaluation.outcomes.items()}
     measured.finite, measured.batch_size, measured.order = evaluation.finite, batch_size, evaluation.order
     measured.outputs = evaluation.outputs
+    if spec.reference:
+        accuracy.check_reference(evaluation, spec.name, job.workload.metric_name, job.seed, warn=spec is job.runners[0])
     if spec.batch_dependent:
         small, large = (evaluate(size) for size in SENSITIVITY_BATCHES)
         measured.batch_sensitivity = accuracy.flips(small, large)

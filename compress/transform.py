@@ -29,6 +29,7 @@ from compress.sharing import merged
 from compress.skeleton import empty_copy
 from compress.steps import Step
 from compress.workloads import TaskName, Workload, live, source
+from compress.workloads.finite import check_weights
 
 if TYPE_CHECKING:
     import datasets
@@ -74,6 +75,7 @@ def apply(
     if recipe.runtime == "tensorrt":
         raise InputError("apply with runtime tensorrt: its engines are made for a workload's shapes; use run")
     task = task_of_model(model)
+    check_weights(type(model).__name__, model.named_parameters())
 
     def train() -> "datasets.Dataset":
         return live.prepare(dataset, task, tokenizer, model)
@@ -112,6 +114,7 @@ def _check_live(recipe: Recipe, bundle: Bundle, model: Any) -> None:
 def open_bundle(recipe: Recipe, found: source.Source, device: torch.device, work: Path | None) -> Bundle:
     """The workload's dense model with everything a step may ask for."""
     model, processor = source.load_model(found, device=str(device))
+    check_weights(f"{found.workload.name} model {found.model}", model.named_parameters())
 
     def train() -> "datasets.Dataset":
         return source.load_examples(found, "train", processor, model.config)

@@ -6,6 +6,7 @@ Pure functions over results: no torch.
 """
 
 import math
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Literal
 
@@ -30,6 +31,11 @@ from compress.stats import Estimate, mean_estimate
 
 MEASURED = frozenset({"nvml", "rapl", "external"})
 """Energy sources that are meters; `modelled` is not one."""
+UNJUDGED: Mapping[Word | None, str] = {
+    "BROKEN": "never: the model is broken",
+    "NO VERDICT": "the reference does not do the task itself",
+}
+"""Words after which no break-even is computed, and why."""
 CAUSES = {
     "dequantized": "weights are dequantized to floating point for every product",
     "masked": "zeros are stored and multiplied",
@@ -73,8 +79,9 @@ def _result_breakeven(result: Result, reference: Reference, headline: Point) -> 
     theirs = next((p for p in reference.points if same_point(p, headline)), None)
     if result.transform is None or theirs is None:
         return result.breakeven
-    if headline.verdict is not None and headline.verdict.word == "BROKEN":
-        return BreakEven(None, None, point_name(headline), "never: the model is broken")
+    word = None if headline.verdict is None else headline.verdict.word
+    if word in UNJUDGED:
+        return BreakEven(None, None, point_name(headline), UNJUDGED[word])
     return breakeven(result.transform, headline, theirs, reference.name)
 
 

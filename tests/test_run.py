@@ -7,18 +7,21 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
+from unittest.mock import patch
 
 import pyarrow.parquet as pq
 import pytest
 
-from compress import Recipe, load, result_files, run, trace
+from compress import Recipe, building, load, result_files, run, trace
 from compress.compare import compared
 from compress.config import InputError
 from compress.energy import Absent
 from compress.external import attach
 from compress.measure.machine import describe
 from compress.plan import Options, Planned, plan
+from compress.report.card import measured_manifest
 from tests import factory
 from tests.helpers import QUICK, compress, environment, read_result, sentences, tokenizer, trained_bert
 
@@ -267,6 +270,44 @@ def test_two_recipes_of_one_session_are_compared_directly(
     again = compared(two, one, folder / "results")
     assert again.point.ratios[0].latency.value == pytest.approx(1 / ratio.latency.value)
     assert again.accuracy.mcnemar_p == told.accuracy.mcnemar_p
+
+
+def test_comparing_results_of_two_sessions_measures_again_and_never_compresses_again(
+    finished: tuple[Path, subprocess.CompletedProcess[str]], workload: Path, tmp_path: Path
+) -> None:
+    folder, _ = finished
+    for part in ("results", "artifacts"):
+        shutil.copytree(folder / part, tmp_path / part)
+    names = ("bert_sparse", "bert_lowrank")
+    manifests = [tmp_path / "artifacts" / "my" / name / "manifest.json" for name in names]
+    before = [(path.read_bytes(), path.stat().st_mtime_ns) for path in manifests]
+    done = compress("run", "bert_sparse", "--workload", workload, *QUICK, "--remeasure", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    old, new = (read_result(place, "bert_sparse") for place in (folder, tmp_path))
+    assert new.session != old.session
+    assert new.artifact_sha256 == old.artifact_sha256
+    done = compress("compare", *names, "--workload", workload, *QUICK, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "artifact unchanged" in done.stderr
+    assert [(path.read_bytes(), path.stat().st_mtime_ns) for path in manifests] == before
+    one, two = (read_result(tmp_path, name) for name in names)
+    assert one.session == two.session
+    assert one.session not in (old.session, new.session)
+    for result in (old, new, one, two):
+        measured_manifest(result, tmp_path / "artifacts" / "my" / result.name)  # what card and push ask for
+    files = [next((tmp_path / "results" / "my").glob(f"{name}-*.json")) for name in names]
+    assert compress("card", files[0], cwd=tmp_path).returncode == 0
+    assert compress("verify", *files, cwd=tmp_path).returncode == 0
+
+
+def test_only_rebuild_compresses_again(workload: Path, tmp_path: Path) -> None:
+    found = plan([Recipe.load("bert_sparse")], Options(workload=str(workload), out=tmp_path / "r"), describe("cpu"))
+    (planned,) = (replace(each, folder=tmp_path / "a") for each in found)
+    (tmp_path / "a").mkdir()
+    manifest = SimpleNamespace(extra={"fingerprint": planned.transform_fingerprint})
+    with patch("compress.artifact.verify", return_value=manifest):
+        kept = {option: building._kept(planned, Options(**{option: True})) for option in ("fresh", "rebuild")}
+    assert kept == {"fresh": manifest, "rebuild": None}
 
 
 def test_readings_of_an_outside_meter_give_energy_and_a_grade(

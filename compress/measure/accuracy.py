@@ -12,8 +12,9 @@ import numpy as np
 from compress import metrics, stats
 from compress.config import InputError
 from compress.measure.resampled import Columns, Resampled, bootstrap
-from compress.progress import bar
+from compress.progress import bar, say
 from compress.result import Accuracy
+from compress.soundness import unsound_reference
 from compress.workloads import Task
 
 if TYPE_CHECKING:
@@ -72,6 +73,15 @@ def _restore(values: Sequence[float], order: Sequence[int]) -> list[float]:
     for position, index in enumerate(order):
         original[index] = values[position]
     return original
+
+
+def check_reference(evaluation: Evaluation, name: str, metric: str, seed: int, warn: bool) -> None:
+    """Raises InputError for a reference without finite outputs; warns of one that does not do its task."""
+    if not evaluation.finite:
+        raise InputError("its outputs are not finite on this test split: nothing can be judged against it")
+    unsound = unsound_reference(summarise(evaluation, metric, None, None, seed), name) if warn else None
+    if unsound:
+        say(f"  WARNING: {unsound}; no verdict will be given")
 
 
 def flips(ours: Evaluation, other: Evaluation) -> float | None:
@@ -154,20 +164,10 @@ def _estimates(
     if metric == "perplexity":
         return bootstrap(mine, theirs, _perplexity, seed, RESAMPLES, relative)
 
-    def score(outcomes: Columns) -> float:
-        return metrics.compute(metric, {key: list(values) for key, values in outcomes.items()}, settings)
-
-    for whole in (mine, theirs):
+    for whole in (ours, reference):
         if whole is not None:
-            score(whole)  # raises what a module of the user's raises on the whole split
-
-    def lenient(outcomes: Columns) -> float:
-        try:
-            return score(outcomes)
-        except InputError:  # on a resample, which may lack a class: the metric is undefined there
-            return math.nan
-
-    return bootstrap(mine, theirs, lenient, seed, SLOW_RESAMPLES, relative)
+            metrics.compute(metric, whole.outcomes, settings)  # raises what a module of the user's raises
+    return bootstrap(mine, theirs, metrics.resampler(metric, ours.outcomes, settings), seed, SLOW_RESAMPLES, relative)
 
 
 def _columns(evaluation: Evaluation) -> Columns:

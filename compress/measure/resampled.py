@@ -6,17 +6,16 @@ cannot know (a single example, the same value on every resample) is infinite, wi
 """
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from compress import stats
+from compress.metrics import Score
 from compress.stats import Estimate
 
 Columns = Mapping[str, np.ndarray]
-Score = Callable[[Columns], float]
-"""The metric of some examples; nan where it is undefined."""
 TAIL = 0.025
 
 

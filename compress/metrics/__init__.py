@@ -12,11 +12,14 @@ given those per-example outcomes that its features ask for: `predictions` and `r
 import hashlib
 import importlib.util
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 from types import ModuleType
 from typing import Any
+
+import numpy as np
 
 from compress.config import InputError
 from compress.files import passing
@@ -30,6 +33,8 @@ MADE: dict[str, dict[str, list[float]]] = {
     "language": {"nll": [2.0, 3.0], "tokens": [2, 3], "bytes": [7, 9]},
 }
 FEATURE_OF = {"prediction": "predictions", "reference": "references"}
+Score = Callable[[Mapping[str, np.ndarray]], float]
+"""The metric of some examples, by columns; nan where it is undefined."""
 
 
 def compute(metric: str, outcomes: Mapping[str, Sequence[float]], settings: Mapping[str, Any] | None = None) -> float:
@@ -38,6 +43,30 @@ def compute(metric: str, outcomes: Mapping[str, Sequence[float]], settings: Mapp
     `settings`: what `whole` returned for the whole test split; unset: these outcomes are the whole.
     """
     settings = whole(metric, outcomes) if settings is None else settings
+    with _scorer(metric, outcomes) as (scorer, given):
+        return _single(metric, _raising(metric, lambda: scorer.compute(**given, **settings)))
+
+
+def resampler(metric: str, outcomes: Mapping[str, Sequence[float]], settings: Mapping[str, Any]) -> Score:
+    """The same metric of resamples of these outcomes: its own `_compute`, without a table of evaluate's for each."""
+    with _scorer(metric, outcomes) as (scorer, given):
+        asked = {name: str(getattr(scorer.features[name], "dtype", "float64")) for name in given}
+    types = {name: kind if kind in np.sctypeDict else "float64" for name, kind in asked.items()}
+
+    def score(columns: Mapping[str, np.ndarray]) -> float:
+        values = {FEATURE_OF.get(name, name): column for name, column in columns.items()}
+        cast = {name: values[name].astype(kind).tolist() for name, kind in types.items()}
+        try:
+            return _single(metric, _raising(metric, lambda: scorer._compute(**cast, **settings)))
+        except InputError:  # a resample may lack a class: the metric is undefined there
+            return math.nan
+
+    return score
+
+
+@contextmanager
+def _scorer(metric: str, outcomes: Mapping[str, Sequence[float]]) -> Iterator[tuple[Any, dict[str, Sequence[float]]]]:
+    """An instance of the metric, and those of the outcomes that its features ask for."""
     given = {FEATURE_OF.get(name, name): values for name, values in outcomes.items()}
     with passing("metric") as folder:  # evaluate makes its cache folder even when it keeps all in memory
         scorer = _class(metric)(keep_in_memory=True, cache_dir=str(folder))
@@ -46,11 +75,15 @@ def compute(metric: str, outcomes: Mapping[str, Sequence[float]], settings: Mapp
             raise InputError(
                 f"metric {metric}: needs {', '.join(sorted(wanted))}; the task gives {', '.join(sorted(given))}"
             )
-        try:
-            result = scorer.compute(**{name: values for name, values in given.items() if name in wanted}, **settings)
-        except (Exception, SystemExit) as error:  # whatever a module of the user's raises
-            raise InputError(f"metric {metric}: {type(error).__name__}: {error}") from error
-    return _single(metric, result)
+        yield scorer, {name: values for name, values in given.items() if name in wanted}
+
+
+def _raising(metric: str, work: Callable[[], Any]) -> Any:
+    """What `work` returns; whatever a module of the user's raises is an InputError."""
+    try:
+        return work()
+    except (Exception, SystemExit) as error:
+        raise InputError(f"metric {metric}: {type(error).__name__}: {error}") from error
 
 
 def check(metric: str, task: str, labels: Sequence[int] | None = None) -> None:
