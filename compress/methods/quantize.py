@@ -17,7 +17,8 @@ from compress.bundle import Bundle, swap
 from compress.config import InputError
 from compress.devices import capability
 from compress.formats import Row, choose
-from compress.graph import exported, quantize_graph
+from compress.graph import quantize_graph
+from compress.graph_check import checked
 from compress.layers import WeightLayer, matrix, weight_layers
 from compress.methods import rounding
 from compress.methods.calibrate import batches
@@ -44,7 +45,7 @@ def quantize(bundle: Bundle, config: Quantize) -> Bundle:
         if config.scaling == "smoothquant":
             for name, inputs in track(_statistics(bundle, config, chosen), "smooth", len(chosen)):
                 swap(model, name, smoothed(_as_linear(chosen[name]), inputs, config.smoothing))
-        model = quantize_graph(exported(model), set(chosen), config.per_channel)
+        model = quantize_graph(checked(bundle, "onnxruntime"), set(chosen), config.per_channel)
     elif row.backend == "openvino":
         model, refused = _in_openvino(bundle, chosen, entry, config)
     else:
@@ -70,7 +71,7 @@ def _in_openvino(
     every = {n for n, m in bundle.model.named_modules() if isinstance(m, WeightLayer)}
     if entry["format"] == "int8_static":
         examples = list(batches(bundle, "quantize int8_static", config.sample, batch_size=1))
-        graph = exported(bundle.model)
+        graph = checked(bundle, "openvino")
         return openvino_graph.quantize_static(graph, set(chosen), every - set(chosen), examples), {}
     size = entry.get("group_size", 0)
     refused = {}
@@ -84,7 +85,7 @@ def _in_openvino(
     if not taken:
         name, reason = next(iter(refused.items()))
         raise InputError(f"quantize {entry['format']}: no layer can take it; {name}: {reason}")
-    graph = exported(bundle.model)
+    graph = checked(bundle, "openvino")
     return openvino_graph.quantize_weights(graph, taken, every - taken, config.bits, size), refused
 
 
