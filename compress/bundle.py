@@ -34,6 +34,8 @@ class Bundle:
     workload: Workload | None = None
     train: Callable[[], "datasets.Dataset"] | None = None
     """Loads the training examples (normalised columns); None when the caller brought none."""
+    examples: Callable[[int], "datasets.Dataset"] | None = None
+    """Loads so many of the examples that are tested: only to see whether an exported graph answers like the model."""
     teacher: Callable[[], Any] | None = None
     """Loads the dense model that the recipe started from."""
     cost: Callable[[Any, str], float] | None = None
@@ -63,7 +65,9 @@ class Bundle:
         """This bundle with another model; `layers` are merged over what earlier steps recorded per layer."""
         merged = {name: dict(entry) for name, entry in self.layers.items()}
         for name, entry in layers.items():
-            merged[name] = {**merged.get(name, {}), **entry}
+            before = merged.get(name, {})
+            attributes = {**before.get("attributes", {}), **entry.get("attributes", {})}
+            merged[name] = {**before, **entry, **({"attributes": attributes} if attributes else {})}
         return replace(self, model=model, layers=merged, notes=(*self.notes, *notes))
 
 

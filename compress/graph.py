@@ -25,10 +25,11 @@ from compress.files import drop, scratch
 from compress.graph_model import OnnxModel
 from compress.progress import bar
 from compress.providers import Place
+from compress.workloads.text_classification import position_limit
 
 FILE = "model.onnx"
 EXTERNAL_BYTES = 1_800_000_000  # a protobuf holds 2 GiB; beyond this the weights go to a file beside it
-TEXT_INPUTS = ("input_ids", "attention_mask", "token_type_ids")
+TOKENS = 11  # of a traced text; no length that real batches are likely to have
 
 
 class _Logits(nn.Module):
@@ -45,15 +46,15 @@ class _Logits(nn.Module):
         return logits
 
 
-def export(model: Any, folder: Path) -> Path:
+def export(model: Any, folder: Path, batch: Mapping[str, torch.Tensor]) -> Path:
     """The path of `model` as an ONNX file in `folder`, in the model's own precision, batch and sequence dynamic.
 
-    Raises InputError for a model that the exporter cannot trace.
+    The graph takes the inputs that `batch` has and no others. Raises InputError for a model that the exporter cannot
+    trace.
     """
-    inputs = example_inputs(model)
-    sequence = "pixel_values" not in inputs
+    inputs = example_inputs(model, batch)
     dynamic = torch.export.Dim.DYNAMIC
-    shapes = tuple({0: dynamic, 1: dynamic} if sequence else {0: dynamic} for _ in inputs)
+    shapes = tuple({0: dynamic, 1: dynamic} if value.dim() == 2 else {0: dynamic} for value in inputs.values())
     accepted = inspect.signature(model.forward).parameters
     constants = {name: value for name, value in (("use_cache", False),) if name in accepted}
     path = folder / FILE
@@ -79,16 +80,19 @@ def export(model: Any, folder: Path) -> Path:
     return path
 
 
-def exported(model: Any, runtime: str = "onnxruntime", device: torch.device | None = None) -> OnnxModel:
+def exported(
+    model: Any, batch: Mapping[str, torch.Tensor], runtime: str = "onnxruntime", device: torch.device | None = None
+) -> OnnxModel:
     """The model as a graph in a temporary folder, which lasts as long as the object, for a runtime on a device.
 
-    Raises InputError for a model that is neither in fp32 nor, on a GPU, in fp16.
+    Nothing has compared it with the model: see `compress.graph_check`. Raises InputError for a model that is neither in
+    fp32 nor, on a GPU, in fp16.
     """
     half = _is_half(model, on_gpu=device is not None and device.type == "cuda")
     folder = scratch("onnx")
     try:
         # traced on the CPU, whatever it is for: a graph knows no device
-        file = export(model.cpu(), folder)
+        file = export(model.cpu(), folder, batch)
         return OnnxModel(file, model.config, temporary=True, place=Place(runtime, str(device or "cpu"), half))
     except BaseException:
         drop(folder)
@@ -148,18 +152,18 @@ def layer_of(node: Any) -> str:
     return ""
 
 
-def example_inputs(model: Any) -> dict[str, torch.Tensor]:
-    """A batch of the inputs that the model takes, on its device: 2 images, or 2 sequences of 11 tokens."""
+def example_inputs(model: Any, batch: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Inputs like those of `batch`, on the model's device: 2 images, or 2 texts of a few tokens."""
     device = next(model.parameters()).device
-    if getattr(model, "main_input_name", "") == "pixel_values":
-        size = model.config.image_size
-        height, width = (size, size) if isinstance(size, int) else size
-        return {"pixel_values": torch.zeros(2, model.config.num_channels, height, width, device=device)}
-    accepted = inspect.signature(model.forward).parameters
-    one_type = getattr(model.config, "type_vocab_size", 2) < 2  # RoBERTa takes token types but has only one
-    names = [n for n in TEXT_INPUTS if n in accepted and not (n == "token_type_ids" and one_type)]
-    value = {"input_ids": 5, "attention_mask": 1, "token_type_ids": 0}
-    return {name: torch.full((2, 11), value[name], dtype=torch.int64, device=device) for name in names}
+    limit = position_limit(model.config) or 0
+    length = min(TOKENS, limit) if limit > 0 else TOKENS
+    value = {"input_ids": 5, "attention_mask": 1}
+    return {
+        name: torch.zeros(2, *given.shape[1:], dtype=given.dtype, device=device)
+        if given.dim() > 2
+        else torch.full((2, length), value.get(name, 0), dtype=given.dtype, device=device)
+        for name, given in batch.items()
+    }
 
 
 def _bytes(model: nn.Module) -> int:

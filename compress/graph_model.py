@@ -14,6 +14,7 @@ import torch
 from torch import nn
 
 from compress import providers
+from compress.config import InputError
 from compress.files import drop, passing
 from compress.providers import Place
 
@@ -60,7 +61,11 @@ class GraphModel(nn.Module, ABC):
         return ""
 
     def forward(self, *args: torch.Tensor, **batch: torch.Tensor) -> Any:
-        """Logits of a batch. Masks that are left out mean: every token counts; labels and the like are ignored."""
+        """Logits of a batch. Labels and settings are ignored.
+
+        Raises InputError for an input that the graph takes and the batch lacks, or the other way round, unless the
+        model assumes that very value by itself.
+        """
         from transformers.utils import ModelOutput
 
         return ModelOutput(logits=self.run(self.feeds(args, batch)))
@@ -68,14 +73,33 @@ class GraphModel(nn.Module, ABC):
     def feeds(self, args: tuple[torch.Tensor, ...], batch: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         """The graph's inputs, all of them."""
         batch = {**dict(zip(self.inputs, args, strict=False)), **batch}
-        first = batch[self.inputs[0]]
-        feeds = {}
-        for name in self.inputs:
-            value = batch.get(name)
-            if value is None:
-                value = torch.ones_like(first) if name == "attention_mask" else torch.zeros_like(first)
-            feeds[name] = value.detach()
-        return feeds
+        given = {name: value for name, value in batch.items() if isinstance(value, torch.Tensor) and name != "labels"}
+        for name, value in given.items():
+            if name not in self.inputs and not self._assumes(name, value):
+                raise InputError(f"the graph takes {', '.join(self.inputs)}; got {name} as well; leave it out")
+        return {name: given[name].detach() if name in given else self._filled(name, given) for name in self.inputs}
+
+    def _filled(self, name: str, given: Mapping[str, torch.Tensor]) -> torch.Tensor:
+        """An input that was left out, as the model itself would fill it in."""
+        value = self._assumed(name)
+        if value is None or "input_ids" not in given:
+            raise InputError(f"the graph takes {', '.join(self.inputs)}; got no {name}; give it")
+        return torch.full_like(given["input_ids"], value)
+
+    def _assumes(self, name: str, value: torch.Tensor) -> bool:
+        """Whether leaving out an input with this value changes nothing."""
+        assumed = self._assumed(name)
+        return assumed is not None and bool((value == assumed).all())
+
+    def _assumed(self, name: str) -> int | None:
+        """What a model of transformers takes an absent input for; None where it takes it for no single value.
+
+        Token types count as 0 where they have embeddings of their own; GPT-2 embeds them as words, and adds nothing
+        where they are absent.
+        """
+        if name == "token_type_ids" and getattr(self.config, "type_vocab_size", None) is None:
+            return None
+        return {"attention_mask": 1, "token_type_ids": 0}.get(name)
 
 
 def pinned_cores() -> list[int]:

@@ -31,9 +31,10 @@ class OpenVinoModel(GraphModel):
 
     kind: Literal["onnx", "openvino"] = "openvino"
 
-    def __init__(self, path: Path, config: Any, temporary: bool = False) -> None:
-        """Opens the graph. `temporary`: its folder goes when this object does."""
+    def __init__(self, path: Path, config: Any, temporary: bool = False, exact: bool = False) -> None:
+        """Opens the graph. `temporary`: its folder goes when this object does. `exact`: in fp32 on every CPU."""
         super().__init__(path, config, temporary)
+        self._bf16 = not exact and computes_bf16(torch.device("cpu"))
         self._request = self._compiled(profiled=False)
 
     def _compiled(self, profiled: bool) -> Any:
@@ -44,7 +45,7 @@ class OpenVinoModel(GraphModel):
             "PERFORMANCE_HINT": "LATENCY",
             "INFERENCE_NUM_THREADS": torch.get_num_threads(),
             "ENABLE_HYPER_THREADING": True,  # else fewer than that, where they are more than the physical cores
-            "INFERENCE_PRECISION_HINT": "bf16" if computes_bf16(torch.device("cpu")) else "f32",
+            "INFERENCE_PRECISION_HINT": "bf16" if self._bf16 else "f32",
             "ENABLE_CPU_PINNING": not pinned_cores(),  # else all its threads end up on the core of this one
             "PERF_COUNT": profiled,
         }

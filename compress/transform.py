@@ -126,6 +126,7 @@ def open_bundle(recipe: Recipe, found: source.Source, device: torch.device, work
         device=device,
         workload=found.workload,
         train=train,
+        examples=lambda count: source.load_examples(found, "test", processor, model.config, limit=count),
         teacher=lambda: merged(source.load_model(found, device=str(device))[0]),
         cost=cost_of(found, device, processor, recipe.seed),
         runtime=recipe.runtime,

@@ -49,14 +49,15 @@ def exports_once(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     known: dict[str, Path] = {}
     real = graph.export
 
-    def export(model: Any, folder: Path) -> Path:
-        key = hashlib.sha256(repr((type(model), model.config.to_json_string())).encode())
+    def export(model: Any, folder: Path, batch: Any) -> Path:
+        inputs = [(name, tensor.shape[1:] if tensor.dim() > 2 else "tokens") for name, tensor in batch.items()]
+        key = hashlib.sha256(repr((type(model), model.config.to_json_string(), inputs)).encode())
         for name, tensor in model.state_dict().items():
             key.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
             key.update(tensor.detach().contiguous().flatten().view(torch.uint8).numpy())
         digest = key.hexdigest()
         if digest not in known:
-            known[digest] = real(model, tmp_path_factory.mktemp("exported"))
+            known[digest] = real(model, tmp_path_factory.mktemp("exported"), batch)
         return Path(shutil.copy(known[digest], folder))
 
     with pytest.MonkeyPatch.context() as patch:

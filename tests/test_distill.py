@@ -19,6 +19,7 @@ from compress.bundle import Bundle
 from compress.config import InputError
 from compress.methods.architectures import layers_of
 from compress.methods.calibrate import truncate
+from compress.methods.depth import keep_layers
 from compress.methods.distill import (
     Compared,
     distill,
@@ -30,7 +31,7 @@ from compress.methods.distill import (
 )
 from compress.methods.lowrank import lowrank
 from compress.methods.prune import prune
-from compress.methods.students import keep_layers, match, rename, spread
+from compress.methods.students import match, rename, spread
 from compress.methods.trainer import LengthGroups
 from compress.methods.training import last_checkpoint, total_steps
 from compress.steps import Distill, LowRank, Prune

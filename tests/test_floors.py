@@ -18,7 +18,7 @@ FLOORS: dict[str, int] = {
     "openvino_graph": 1, "packing": 1, "providers": 1, "checkpoints": 1, "skeleton": 1, "sharing": 1, "changes": 1,
     "artifact": 1, "manifest": 1, "structure": 1,
     # 2: verbs
-    "methods": 2, "runtimes": 2, "energy": 2, "measure": 2,
+    "graph_check": 1, "methods": 2, "runtimes": 2, "energy": 2, "measure": 2,
     # 3: one run
     "layer_map": 1, "flipped": 3, "figures": 3, "grades": 3, "job": 3,
     "recipe": 3, "transform": 3, "cost": 3, "runners": 3, "session": 3, "memory": 3, "preflight": 3, "assemble": 3,

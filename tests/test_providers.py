@@ -61,14 +61,14 @@ def batch(size: int = 3, length: int = 9) -> dict[str, torch.Tensor]:
 
 @pytest.fixture(scope="module")
 def graph() -> OnnxModel:
-    return exported(made_models.bert(layers=1))
+    return exported(made_models.bert(layers=1), batch())
 
 
 @pytest.fixture(scope="module")
 def half_graph() -> Iterator[OnnxModel]:
     """A graph in fp16, as a GPU gets it; the CPU's provider computes it too, with casts between."""
     model = apply_step(bundle(made_models.bert(layers=1)), Cast(dtype="fp16")).model
-    there = exported(model, "onnxruntime", torch.device("cuda"))
+    there = exported(model, batch(), "onnxruntime", torch.device("cuda"))
     assert there.place == Place("onnxruntime", "cuda", half=True)
     yield OnnxModel(there.path, there.config, place=Place(half=True))
     assert there.path.is_file()  # its folder goes with it
@@ -109,7 +109,7 @@ def test_half_precision_is_exported_for_gpus_only() -> None:
     ):
         model = apply_step(bundle(made_models.bert(layers=1)), Cast(dtype=dtype)).model
         with pytest.raises(InputError, match=told):
-            exported(model, "onnxruntime", torch.device(device))
+            exported(model, batch(), "onnxruntime", torch.device(device))
 
 
 def test_shapes_of_outputs_follow_the_names_of_dimensions() -> None:

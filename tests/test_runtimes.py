@@ -47,9 +47,7 @@ def batch(name: str, size: int, length: int) -> dict[str, torch.Tensor]:
 @pytest.fixture(scope="module")
 def graphs() -> dict[str, Any]:
     """Name -> the made model as a graph of onnxruntime."""
-    return {
-        name: runtimes.finish(bundle(MODELS[name](), task=task), "onnxruntime").model for name, task in TASKS.items()
-    }
+    return {name: runtimes.finish(trainable(MODELS[name]()), "onnxruntime").model for name in TASKS}
 
 
 def event(name: str, device: str, spent: float, annotation: bool = False) -> Any:
@@ -92,7 +90,7 @@ def test_kernels_of_a_graph_are_known_by_their_own_names(name: str, low: bool) -
 
 @pytest.mark.parametrize("name", TASKS)
 def test_openvino_answers_like_the_model_at_every_shape(name: str) -> None:
-    graph = runtimes.finish(bundle(MODELS[name](), task=TASKS[name]), "openvino").model
+    graph = runtimes.finish(trainable(MODELS[name]()), "openvino").model
     assert isinstance(graph, OpenVinoModel)
     for size, length in ((1, 7), (5, 40), (1, 1), (16, 2)):
         inputs = batch(name, size, length)
@@ -130,9 +128,9 @@ def test_openvino_stores_weights_in_few_bits_and_multiplies_floats(name: str, bi
     inputs = batch(name, 4, 16)
     with torch.no_grad():
         dense = model(**inputs).logits
-    plain = runtimes.finish(bundle(MODELS[name]()), "openvino").model
+    plain = runtimes.finish(trainable(MODELS[name]()), "openvino").model
     fields: Any = {"format": "int8_weight"} if bits == 8 else {"group_size": 32}
-    one = apply_step(bundle(model), Quantize(bits=bits, backend="openvino", **fields))  # type: ignore[arg-type]
+    one = apply_step(trainable(model), Quantize(bits=bits, backend="openvino", **fields))  # type: ignore[arg-type]
     assert (one.runtime, one.model.kind) == ("openvino", "openvino")
     answer = one.model(**inputs).logits
     kept = inputs["attention_mask"].bool()
@@ -238,7 +236,7 @@ def test_a_graph_looks_like_a_model(graphs: dict[str, Any]) -> None:
 
 
 def test_the_folder_of_a_graph_goes_with_it() -> None:
-    graph = runtimes.finish(bundle(made_models.vit(), task="image-classification"), "onnxruntime").model
+    graph = runtimes.finish(trainable(made_models.vit()), "onnxruntime").model
     folder = graph.path.parent
     assert folder.is_dir()
     del graph
@@ -248,13 +246,13 @@ def test_the_folder_of_a_graph_goes_with_it() -> None:
 def test_exporting_leaves_the_model_as_it_was(tmp_path: Path) -> None:
     model = made_models.vit().train()
     attention = model.config._attn_implementation
-    export(model, tmp_path)
+    export(model, tmp_path, batch("vit", 2, 0))
     assert model.training
     assert model.config._attn_implementation == attention
 
 
 def test_exporting_says_nothing(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    export(made_models.vit(), tmp_path)
+    export(made_models.vit(), tmp_path, batch("vit", 2, 0))
     captured = capfd.readouterr()
     assert captured.out == ""
     assert captured.err == ""

@@ -17,7 +17,8 @@ from compress.layers import is_empty
 from compress.methods.architectures import architecture_of, layers_of, layers_path, separate_layers
 from compress.methods.calibrate import batches
 from compress.methods.capture import token_rows
-from compress.methods.students import keep_layers, rename
+from compress.methods.depth import keep_layers
+from compress.methods.students import rename
 from compress.methods.targets import in_parameters
 from compress.steps import Prune
 
@@ -40,16 +41,16 @@ def layers(bundle: Bundle, config: Prune) -> Bundle:
     gone = sorted(sorted(allowed, key=lambda index: (found[index], index))[:going])
     kept = tuple(index for index in range(len(every)) if index not in gone)
     path = layers_path(model, architecture_of(model, "prune layers"))
-    keep_layers(model, kept)
+    attributes = keep_layers(model, kept, "prune layers")
     said = ", ".join(f"{index} (influence {found[index]:.3f})" for index in gone)
     note = f"prune: layers {said} of {len(every)} removed"
-    return replace(bundle, layers=rename(bundle.layers, path, kept)).changed(model, {}, note)
+    return replace(bundle, layers=rename(bundle.layers, path, kept)).changed(model, attributes, note)
 
 
 def _fewer(bundle: Bundle, config: Prune) -> Bundle:
     """The bundle without its last layers: all cost alike, so any will do to find how many have to go."""
     count = len(layers_of(bundle.model, "prune layers"))
-    keep_layers(bundle.model, tuple(range(count - round(config.fraction * count))))
+    keep_layers(bundle.model, tuple(range(count - round(config.fraction * count))), "prune layers")
     return bundle
 
 

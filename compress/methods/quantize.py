@@ -18,7 +18,8 @@ from compress.bundle import Bundle
 from compress.config import InputError
 from compress.devices import capability
 from compress.formats import Row, choose
-from compress.graph import exported, quantize_graph
+from compress.graph import quantize_graph
+from compress.graph_check import checked
 from compress.layers import Experts, WeightLayer, matrix, stacked_experts, weight_layers
 from compress.methods import rounding
 from compress.methods.calibrate import batches
@@ -44,7 +45,7 @@ def quantize(bundle: Bundle, config: Quantize) -> Bundle:
         if config.scaling == "smoothquant":
             for name, inputs in track(_statistics(bundle, config, chosen), "smooth", len(chosen)):
                 swap(model, name, smoothed(_as_linear(chosen[name]), inputs, config.smoothing))
-        model = quantize_graph(exported(model), set(chosen), config.per_channel)
+        model = quantize_graph(checked(bundle, "onnxruntime"), set(chosen), config.per_channel)
     elif row.backend == "openvino":
         model, refused = _in_openvino(bundle, chosen, entry, config)
     else:
@@ -74,14 +75,12 @@ def _in_openvino(
     every = {n for n, m in bundle.model.named_modules() if isinstance(m, WeightLayer)}
     if entry["format"] == "int8_static":
         examples = list(batches(bundle, "quantize int8_static", config.sample, batch_size=1))
-        graph = exported(bundle.model)
+        graph = checked(bundle, "openvino")
         return openvino_graph.quantize_static(graph, set(chosen), every - set(chosen), examples), {}
     refused = refusals(chosen, entry, bundle.device.type)
     taken = set(chosen) - set(refused)
-    graph = exported(bundle.model)
-    return openvino_graph.quantize_weights(
-        graph, taken, every - taken, config.bits, entry.get("group_size", 0)
-    ), refused
+    graph, size = checked(bundle, "openvino"), entry.get("group_size", 0)
+    return openvino_graph.quantize_weights(graph, taken, every - taken, config.bits, size), refused
 
 
 def _chosen(model: nn.Module, config: Quantize, row: Row) -> tuple[dict[str, nn.Module], dict[str, Experts]]:

@@ -11,12 +11,11 @@ import copy
 import difflib
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
 
 from compress.bundle import Bundle
 from compress.checkpoints import settings
@@ -24,6 +23,7 @@ from compress.config import InputError
 from compress.errors import blamed
 from compress.layers import is_empty
 from compress.methods.architectures import architecture_of, layers_of, layers_path
+from compress.methods.depth import keep_layers
 from compress.skeleton import few_modules
 from compress.steps import Distill
 from compress.workloads import task_of
@@ -58,11 +58,12 @@ def make_student(bundle: Bundle, config: Distill, teacher: Any) -> Student:
         wanted = -(-count // config.keep_every) if config.keep is None else max(1, round(config.keep * count))
         kept = spread(count, wanted)
     _check_layers(kept, len(present))
-    keep_layers(model, kept)
     path = layers_path(model, architecture_of(model, "distill"))
+    attributes = keep_layers(model, kept)
     pairs = match(kept, len(present), _depth(teacher)) if config.pairs_layers else ()
     note = f"distill: student has layers {', '.join(map(str, kept))} of {len(present)}"
-    return Student(model, rename(bundle.layers, path, kept), pairs, note)
+    moved = replace(bundle, layers=rename(bundle.layers, path, kept)).changed(model, attributes)
+    return Student(model, moved.layers, pairs, note)
 
 
 def spread(count: int, kept: int) -> tuple[int, ...]:
@@ -79,25 +80,6 @@ def match(kept: tuple[int, ...], present: int, teacher: int) -> tuple[tuple[int,
     """
     ends = [*(index - 1 for index in kept[1:]), present - 1]
     return tuple((i, (end + 1) * teacher // present - 1) for i, end in enumerate(ends))
-
-
-def keep_layers(model: Any, kept: tuple[int, ...]) -> None:
-    """Keeps these transformer layers, in place, and tells config and the layers themselves their new places."""
-    names = architecture_of(model, "distill")
-    path = layers_path(model, names)
-    layers = model.get_submodule(path)
-    parent, _, child = path.rpartition(".")
-    owner = model.get_submodule(parent)
-    setattr(owner, child, nn.ModuleList([layers[i] for i in kept]))
-    for index, layer in enumerate(getattr(owner, child)):
-        for module in layer.modules():
-            if hasattr(module, "layer_idx"):
-                module.layer_idx = index  # the key/value cache is indexed by it
-    setattr(model.config, names.depth, len(kept))
-    if hasattr(owner, names.depth):  # DistilBERT counts its layers outside of config too
-        setattr(owner, names.depth, len(kept))
-    if isinstance(getattr(model.config, "layer_types", None), list):
-        model.config.layer_types = [model.config.layer_types[i] for i in kept]
 
 
 def rename(layers: Mapping[str, Mapping[str, Any]], path: str, kept: tuple[int, ...]) -> dict[str, Mapping[str, Any]]:

@@ -13,7 +13,7 @@ from compress.bundle import Bundle
 from compress.config import InputError
 from compress.devices import computes_bf16
 from compress.formats import GRAPHS, PLAIN_RUNTIMES, DeviceType
-from compress.graph import exported
+from compress.graph_check import checked
 from compress.graph_model import GraphModel
 from compress.runtimes.padded import Padded
 from compress.runtimes.sparse import take_sparse_kernels
@@ -43,7 +43,7 @@ def finish(bundle: Bundle, runtime: str) -> Bundle:
         )
     if settled in GRAPHS["onnx"]:
         providers.check(settled, device)
-        graph = exported(bundle.model, settled, bundle.device).eval()
+        graph = checked(bundle, settled).eval()
         rounded = settled == "tensorrt" and not graph.place.half
         remarks = (MAY_ROUND,) if rounded else ()
         return replace(bundle, model=graph, runtime=settled, notes=(*bundle.notes, *remarks))
@@ -51,7 +51,7 @@ def finish(bundle: Bundle, runtime: str) -> Bundle:
         from compress.openvino_graph import converted
 
         note = "openvino: computed in bf16, as this CPU does natively" if computes_bf16(bundle.device) else None
-        model = converted(exported(bundle.model)).eval()
+        model = converted(checked(bundle, settled)).eval()
         return replace(bundle, model=model, runtime=settled, notes=(*bundle.notes, *([note] if note else [])))
     return replace(bundle, runtime=settled)
 
