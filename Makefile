@@ -9,7 +9,7 @@ ifndef SKIP_INSTALL
 INSTALLED = $(VENV)/.installed
 endif
 
-.PHONY: setup browser test lint types test-long gpu-test gpu-test-long gpu-results gpu-peers pareto pareto-all bench study docs clean
+.PHONY: setup browser strace test lint types test-long gpu-test gpu-test-long gpu-results gpu-peers pareto pareto-all bench study docs clean
 
 setup: $(INSTALLED)
 
@@ -28,7 +28,7 @@ pareto-all: setup
 	@status=0; $(PYTHON) -m compress run --fitting recipes/*.yaml > /dev/null || status=$$?; \
 	$(PYTHON) -m compress pareto results && exit $$status
 
-test: setup lint types browser
+test: setup lint types browser strace
 	HF_HUB_OFFLINE=1 $(PYTHON) -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 # Tests of the page need a browser; where none can be had they are skipped, and say so.
@@ -39,6 +39,15 @@ browser:
 	  sudo -n true 2> /dev/null || { echo "not root: apt-get install chromium chromium-driver lets the page be tested"; exit 0; }; root="sudo -n"; fi; \
 	$$root apt-get update -qq && $$root apt-get install -y -qq --no-install-recommends chromium chromium-driver > /dev/null \
 	  || echo "chromium could not be installed; the page's tests are skipped"
+
+# So does the test of what is sent; strace sees every connection that a run tries to open.
+strace:
+	@if command -v strace > /dev/null; then exit 0; fi; \
+	if ! command -v apt-get > /dev/null; then echo "no apt-get here: install strace to test that nothing is sent"; exit 0; fi; \
+	root=""; if [ "$$(id -u)" != 0 ]; then \
+	  sudo -n true 2> /dev/null || { echo "not root: apt-get install strace lets it be tested that nothing is sent"; exit 0; }; root="sudo -n"; fi; \
+	$$root apt-get update -qq && $$root apt-get install -y -qq --no-install-recommends strace > /dev/null \
+	  || echo "strace could not be installed; the test that nothing is sent is skipped"
 
 lint: setup
 	$(PYTHON) -m ruff check .

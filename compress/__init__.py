@@ -9,7 +9,11 @@ Names load on first use, so that reading results never imports torch.
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from compress.telemetry import switch_off
+
 __version__ = "0.1.0"
+
+switch_off()  # before any library is imported that would send
 
 if TYPE_CHECKING:
     from compress.harness import run
