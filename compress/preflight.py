@@ -61,9 +61,12 @@ def _skeleton(found: source.Source, place: str) -> Any:
     """The task's model of this configuration, without weights. Raises InputError where none can be made."""
     from compress.skeleton import empty_model
 
+    folder = source.folder_of(found)
+    held, _ = checkpoints.stored(folder) if folder is not None else (None, [])
     try:
         config = source.load_config(found.model, **source.options_of(found))
-        return empty_model(config, found.workload.task, found.workload.trust_remote_code)
+        tensors = None if held is None else len(held.tensors)
+        return empty_model(config, found.workload.task, found.workload.trust_remote_code, tensors)
     except InputError as error:
         raise InputError(f"{place}: {problem}" for problem in error.problems) from None
 
