@@ -144,10 +144,10 @@ def step_problems(recipe: Recipe, bundle: Any, known: Known | None = None) -> li
     problems = told + problems
     if recipe.attention != "auto" and not told:
         problems += _attention_problems(recipe, bundle if after is None else after)
-    if after is not None and known is not None and known.examples is not None and not told:
-        task = task_of(known.found.workload.task)
-        problems += [f"student {p}" for p in task.check(after.model, known.processor, known.examples, known.found.workload)
-                     if any(step.method == "distill" and step.config for step in recipe.steps)]  # fmt: skip
+    fresh = any(step.method == "distill" and step.config for step in recipe.steps)
+    if fresh and after is not None and known is not None and known.examples is not None:
+        checked = task_of(bundle.task).check(after.model, known.processor, known.examples, known.found.workload)
+        problems += [f"student: {problem}" for problem in checked]
     return problems
 
 

@@ -1,4 +1,4 @@
-"""Folders of models: what cannot be loaded is one sentence before any weight is; what can be loaded gives its answers."""
+"""Folders of models: what cannot be loaded is one sentence before any weight is; what can be gives its answers."""
 
 import json
 import shutil

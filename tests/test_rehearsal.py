@@ -66,7 +66,7 @@ REFUSED: dict[str, tuple[str, Recipe, str]] = {
     "rank after a cut": (
         "bert", recipe(prune("feed_forward", 0.5), lowrank(rank=16)), "steps.1: bert.encoder.layer.0.attention"),
     "less than rank 1": ("bert", recipe(lowrank(parameters=1e-6)), "is less than rank 1"),
-    "width after low rank": ("bert", recipe(lowrank(), prune("feed_forward", 0.5)), "steps.1: bert.encoder.layer.0.int"),
+    "width after low rank": ("bert", recipe(lowrank(), prune("feed_forward", 0.5)), "steps.1: bert.encoder.layer.0"),
     "fours in odd widths": ("bert", recipe(prune("feed_forward", 0.3), prune("hidden", 0.3),
                                            prune("unstructured", 0.5, pattern="2:4")), "no multiple of 4; exclude it"),
     "student by no field": ("bert", recipe(distill(config={"hiden_size": 16})), "did you mean hidden_size?"),
