@@ -66,9 +66,12 @@ def _skeleton(found: source.Source, place: str) -> Any:
     """The task's model of this configuration, without weights. Raises InputError where none can be made."""
     from compress.skeleton import empty_model
 
+    folder = source.folder_of(found)
+    held, _ = checkpoints.stored(folder) if folder is not None else (None, [])
     try:
         config = source.load_config(found.model, **source.options_of(found))
-        return empty_model(config, found.workload.task, found.workload.trust_remote_code)
+        tensors = None if held is None else len(held.tensors)
+        return empty_model(config, found.workload.task, found.workload.trust_remote_code, tensors)
     except InputError as error:
         raise InputError(f"{place}: {problem}" for problem in error.problems) from None
 
@@ -178,10 +181,10 @@ def step_problems(recipe: Recipe, bundle: Any, known: Known | None = None) -> li
     problems = told + problems
     if recipe.attention != "auto" and not told:
         problems += _attention_problems(recipe, bundle if after is None else after)
-    if after is not None and known is not None and known.examples is not None and not told:
-        task = task_of(known.found.workload.task)
-        problems += [f"student {p}" for p in task.check(after.model, known.processor, known.examples, known.found.workload)
-                     if any(step.method == "distill" and step.config for step in recipe.steps)]  # fmt: skip
+    fresh = any(step.method == "distill" and step.config for step in recipe.steps)
+    if fresh and after is not None and known is not None and known.examples is not None:
+        checked = task_of(bundle.task).check(after.model, known.processor, known.examples, known.found.workload)
+        problems += [f"student: {problem}" for problem in checked]
     return problems
 
 

@@ -27,6 +27,7 @@ from compress.workloads import TaskName, task_of
 
 Layers = Mapping[str, Mapping[str, Any]]
 MOST_MODULES = 100_000  # a mixture of 61 layers with 256 experts each has 64,000
+SOME_MODULES, MODULES_PER_TENSOR = 1000, 10  # BERT has 1.2 modules a tensor, one whose layers share weights has more
 
 
 @dataclass(frozen=True)
@@ -49,14 +50,14 @@ def auto_class(task: TaskName) -> Any:
     return getattr(transformers, task_of(task).auto_model)
 
 
-def empty_model(config: Any, task: TaskName, trust_remote_code: bool = False) -> Any:
+def empty_model(config: Any, task: TaskName, trust_remote_code: bool = False, tensors: int | None = None) -> Any:
     """The architecture that a configuration describes, without memory (meta device), in eval mode.
 
-    Raises InputError where a configuration describes none.
+    Raises InputError where a configuration describes none, or far more modules than the stored `tensors` can fill.
     """
     auto = task_of(task).auto_model
     unmade = blamed(lambda reason: f"no {auto} can be made from its config.json ({reason})")
-    with unmade, torch.device("meta"), few_modules():
+    with unmade, torch.device("meta"), few_modules(tensors):
         model = auto_class(task).from_config(copy.deepcopy(config), trust_remote_code=trust_remote_code)
     return model.eval()
 
@@ -73,17 +74,15 @@ def _without_memory(tensor: torch.Tensor) -> torch.Tensor:
 
 
 @contextlib.contextmanager
-def few_modules() -> Iterator[None]:
+def few_modules(tensors: int | None = None) -> Iterator[None]:
     """Raise InputError for a model of more modules than any has: ten million layers would take minutes to build."""
-    count = 0
+    count, most = 0, MOST_MODULES if tensors is None else SOME_MODULES + MODULES_PER_TENSOR * tensors
 
     def counted(_owner: nn.Module, _name: str, _module: nn.Module | None) -> None:
         nonlocal count
         count += 1
-        if count > MOST_MODULES:
-            raise InputError(
-                f"config.json describes a model of over {MOST_MODULES} modules; look at its numbers of layers"
-            )
+        if count > most:
+            raise InputError(f"config.json describes a model of over {most} modules; look at its numbers of layers")
 
     hook = register_module_module_registration_hook(counted)
     try:

@@ -5,6 +5,7 @@ python tests/bench.py quick      what needs no training: --help, 500 results, ov
 """
 
 import dataclasses
+import json
 import os
 import shutil
 import subprocess
@@ -111,6 +112,37 @@ def best_within_a_point(folder: Path, out: Path) -> tuple[float, float, str, lis
     return speed, ahead, name, told
 
 
+HOSTILE: tuple[dict[str, int], ...] = (
+    {"num_hidden_layers": 10**7}, {"num_hidden_layers": 1000}, {"hidden_size": 10**9}, {"vocab_size": 10**12},
+    {"vocab_size": 2**31 - 1}, {"max_position_embeddings": 2**31 - 1}, {"num_labels": 10**9},
+)  # fmt: skip
+"""Fields of config.json that no weights have."""
+
+
+def slowest_refusal_s(folder: Path) -> float:
+    """Most processor seconds that one of these took to be refused, after a model that fits: without the imports."""
+    from compress import preflight
+    from compress.config import InputError
+    from compress.recipe import Recipe
+    from compress.workloads import Workload, source
+    from tests.helpers import bert, write_workload
+
+    workload = write_workload(folder, model=bert())
+    config = folder / "model" / "config.json"
+    plain = json.loads(config.read_text())
+    spent = []
+    for changes in ({}, *HOSTILE):
+        config.write_text(json.dumps({**plain, **changes}))
+        start = time.process_time()
+        try:
+            preflight.check([Recipe()], source.resolve(Workload.load(workload)))
+        except InputError:
+            spent.append(time.process_time() - start)
+    if len(spent) != len(HOSTILE):
+        raise SystemExit(f"{len(HOSTILE) - len(spent)} configurations were not refused")
+    return max(spent)
+
+
 def main() -> None:
     """Prints the table."""
     kept: list[bool] = []
@@ -120,6 +152,7 @@ def main() -> None:
         python = [sys.executable, "-m", "compress"]
         env = {"PYTHONPATH": str(ROOT)}
         kept.append(row("compress --help", seconds([*python, "--help"], folder, env, SLACK_ROUNDS), 0.5, "s"))
+        kept.append(row("processor time to refuse a model", slowest_refusal_s(folder / "hostile"), 2, "s"))
         reference = ROOT / "results" / "reference"
         if not quick:
             cache = {**env, "COMPRESS_CACHE": str(folder / "cache")}

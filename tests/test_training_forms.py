@@ -311,7 +311,7 @@ def test_a_classifier_of_images_is_distilled_with_remembered_answers() -> None:
     pictures = [Image.fromarray(draw.integers(0, 255, (8, 8, 3), dtype=numpy.uint8)) for _ in range(24)]
     raw = datasets.Dataset.from_dict({"image": pictures, "label": [i % 3 for i in range(24)]})
     processor = ViTImageProcessor(size={"height": 8, "width": 8})
-    examples = live.prepare(raw, "image-classification", processor, config)
+    examples = live.prepare(raw, "image-classification", processor, model)
     made = bundle(model, task="image-classification", processor=processor, train=lambda: examples)
     step = Distill(epochs=3, batch_size=8, precision="fp32")
     assert worth_remembering(made, step, len(examples))

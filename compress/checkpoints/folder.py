@@ -19,8 +19,6 @@ FOREIGN = {
 """Files of other libraries -> what they are, and what to do."""
 ADAPTER = "adapter_config.json"
 ADAPTER_FILES = (ADAPTER, "adapter_model.safetensors", "adapter_model.bin")
-TRAINING = ("optimizer.pt", "trainer_state.json", "scheduler.pt", "training_args.bin")
-TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "vocab.txt", "vocab.json", "merges.txt", "*.model")
 JSON_FILES = ("tokenizer_config.json", "preprocessor_config.json", "generation_config.json", "special_tokens_map.json")
 
 
@@ -44,6 +42,18 @@ def problems(path: Path) -> list[str]:
 def is_adapter(path: Path) -> bool:
     """Return whether a folder holds an adapter and no model of its own."""
     return (path / ADAPTER).is_file() and not any(_weights(path))
+
+
+def unknown_tokenizer(location: str) -> str | None:
+    """Return a sentence about a tokenizer class that transformers does not have, where a folder names one."""
+    import transformers
+
+    file = Path(location) / "tokenizer_config.json"
+    if not file.is_file() or (file.parent / "tokenizer.json").is_file():
+        return None
+    name = json.loads(file.read_text(encoding="utf-8")).get("tokenizer_class")
+    known = name is None or hasattr(transformers, str(name))
+    return None if known else f"transformers has no {name}, and tokenizer.json is missing"
 
 
 def is_pointer(file: Path) -> bool:

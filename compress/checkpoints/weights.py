@@ -72,7 +72,7 @@ def stored(path: Path) -> tuple[Stored | None, list[str]]:
     if not files:
         return None, []
     tensors: dict[str, Tensor] = {}
-    problems = []
+    problems: list[str] = []
     for file in files:
         try:
             tensors |= read_header(file)

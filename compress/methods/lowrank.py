@@ -86,8 +86,9 @@ def rehearse(model: nn.Module, config: LowRank) -> bool:
         kept = config.kept_parameters or 0.5  # of energy, which the numbers decide
         rank = config.rank or max(1, aligned(int(kept * break_even(rows, columns))))
         if rank < break_even(rows, columns):
-            like = {"device": "meta", "dtype": matrix(modules[0]).dtype}
-            _put(model, group, modules, (torch.empty(rows, rank, **like), torch.empty(rank, columns, **like)))
+            dtype = matrix(modules[0]).dtype
+            left = torch.empty(rows, rank, dtype=dtype, device="meta")
+            _put(model, group, modules, (left, torch.empty(rank, columns, dtype=dtype, device="meta")))
     return config.energy is None and config.allocation == "uniform"
 
 

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from importlib import import_module
 
 from compress.bundle import Bundle
+from compress.methods import prune_width
 from compress.steps import Prune
 
 CUTS: dict[str, str] = {
@@ -31,6 +32,8 @@ def prune(bundle: Bundle, config: Prune) -> Bundle:
     The fraction reached differs by whole heads and by widths that stay multiples of 8; a note states it. Raises
     InputError for architectures whose layers are unknown.
     """
+    if config.structure == "feed_forward" and config.cost == "parameters":
+        prune_width.check_fraction(bundle, config)
     module, _, name = CUTS[config.structure].partition(":")
     cut: Callable[[Bundle, Prune], Bundle] = getattr(import_module(module), name)
     for fraction in schedule(config):

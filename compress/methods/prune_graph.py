@@ -76,7 +76,8 @@ def example_inputs(model: Any) -> dict[str, Any]:
         return {"pixel_values": torch.zeros(1, getattr(config, "num_channels", 3), height, width, device=device)}
     ids = torch.arange(8, device=device)[None] % config.vocab_size
     # a cache would add concatenations to the graph, which join nothing here
-    mask = {"attention_mask": torch.ones_like(ids)} if ids.is_meta else {}  # else transformers looks at the numbers
+    # made whole for a skeleton: transformers would look at numbers to see whether a mask masks anything
+    mask = {"attention_mask": torch.zeros(1, 1, 8, 8, device=device)} if ids.is_meta else {}
     return {"input_ids": ids, **mask, **({"use_cache": False} if hasattr(config, "use_cache") else {})}
 
 

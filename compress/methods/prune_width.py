@@ -30,10 +30,7 @@ def feed_forward(bundle: Bundle, config: Prune) -> Bundle:
     """The bundle with `fraction` of every chosen layer's feed-forward neurons removed, the same width in all."""
     model = bundle.model
     every = separate_layers(model, "prune feed_forward")
-    chosen = [layer for layer in every if matches(layer.child(layer.architecture.ffn_in[0]), config)]
-    if not chosen:
-        first = every[0].child(every[0].architecture.ffn_in[0])
-        raise InputError(f"prune feed_forward: no layer matches include and exclude; the first is {first}")
+    chosen = _chosen(every, config)
     widths = [_width(layer) for layer in chosen]
     config = in_parameters(bundle, config, feed_forward)
     targets = [round_width(width * (1 - config.fraction), width) for width in widths]
@@ -58,6 +55,27 @@ def feed_forward(bundle: Bundle, config: Prune) -> Bundle:
         f"({1 - sum(targets) / sum(widths):.1%} of their parameters)"
     )
     return bundle.changed(model, shape_changes(before, model), note)
+
+
+def check_fraction(bundle: Bundle, config: Prune) -> None:
+    """Raise InputError for a fraction that leaves no feed-forward neuron of a chosen layer."""
+    for layer in _chosen(layers_of(bundle.model, "prune feed_forward"), config):
+        width = _width(layer)
+        step = _step(width)
+        if width * (1 - config.fraction) < step / 2:
+            raise InputError(
+                f"prune feed_forward: fraction {config.fraction} of width {width} in {layer.name} leaves none; the "
+                f"narrowest is {step}: use {1 - step / width:.3f} at most"
+            )
+
+
+def _chosen(every: Sequence[Layer], config: Prune) -> list[Layer]:
+    """The layers whose feed-forward part the step changes. Raises InputError when there are none."""
+    chosen = [layer for layer in every if matches(layer.child(layer.architecture.ffn_in[0]), config)]
+    if not chosen:
+        first = every[0].child(every[0].architecture.ffn_in[0])
+        raise InputError(f"prune feed_forward: no layer matches include and exclude; the first is {first}")
+    return chosen
 
 
 def hidden(bundle: Bundle, config: Prune) -> Bundle:

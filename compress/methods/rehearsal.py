@@ -46,7 +46,8 @@ def _step(bundle: Bundle, step: Any) -> Known:
     """The bundle after a step and what it overrides in some layers, all problems of its parts together."""
     problems: list[str] = []
     known = True
-    for part in step.parts if isinstance(step, Layers) else (step,):
+    parts: tuple[Any, ...] = step.parts if isinstance(step, Layers) else (step,)
+    for part in parts:
         try:
             after = REHEARSALS[part.method](bundle, part)
         except InputError as error:

@@ -6,14 +6,13 @@ Weights always arrive in the asked dtype, and a head that would be new and rando
 """
 
 import hashlib
-import json
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from compress import checkpoints
-from compress.checkpoints.folder import is_pointer, pointer_problem
+from compress.checkpoints.folder import is_pointer, pointer_problem, unknown_tokenizer
 from compress.config import InputError, digest
 from compress.errors import blamed
 from compress.workloads import OFFLINE, TaskName, Workload, task_of
@@ -178,21 +177,8 @@ def load_processor(source: Source) -> Any:
     """The tokenizer or image processor stored with the model."""
     place = f"{source.workload.name} model {source.model}: its tokenizer or image processor cannot be loaded"
     way_out = _way_out(source) or "save it beside the model with save_pretrained"
-    with blamed(lambda reason: f"{place} ({_unknown_tokenizer(source) or reason}); {way_out}"):
+    with blamed(lambda reason: f"{place} ({unknown_tokenizer(source.model) or reason}); {way_out}"):
         return task_of(source.workload.task).load_processor(source.model, **options_of(source))
-
-
-def _unknown_tokenizer(source: Source) -> str | None:
-    """Return a sentence about a tokenizer class that transformers does not have, where a folder names one."""
-    import transformers
-
-    folder = folder_of(source)
-    file = None if folder is None else folder / "tokenizer_config.json"
-    if file is None or not file.is_file():
-        return None
-    name = json.loads(file.read_text(encoding="utf-8")).get("tokenizer_class")
-    known = name is None or hasattr(transformers, str(name)) or (file.parent / "tokenizer.json").is_file()
-    return None if known else f"transformers has no {name}, and tokenizer.json is missing"
 
 
 def load_config(location: str, **options: Any) -> Any:

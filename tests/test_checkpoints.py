@@ -1,0 +1,267 @@
+"""Folders of models: what cannot be loaded is one sentence before any weight is; what can be gives its answers."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from compress import preflight
+from compress.config import InputError
+from compress.recipe import Recipe
+from compress.workloads import Workload, source
+from tests.helpers import bert, tokenizer, write_workload
+
+Spoil = Callable[[Path], Any]
+WEIGHTS, POINTER = "model.safetensors", "version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 12\n"
+QUERY = "bert.encoder.layer.0.attention.self.query.weight"
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A workload whose model has random weights."""
+    return write_workload(tmp_path_factory.mktemp("whole"), model=bert())
+
+
+@pytest.fixture
+def model(whole: Path, tmp_path: Path) -> Path:
+    """The model's folder in a copy of that workload."""
+    shutil.copytree(whole.parent, tmp_path / "w")
+    return tmp_path / "w" / "model"
+
+
+@pytest.fixture(autouse=True)
+def no_weights(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> None:
+    """Loading a model's weights fails, unless a test asks for them."""
+
+    def refused(*_: Any, **__: Any) -> None:
+        raise AssertionError("weights were loaded")
+
+    if "loaded" not in request.node.name:
+        monkeypatch.setattr("compress.workloads.source.load_model", refused)
+
+
+def check(model: Path, recipe: Recipe | None = None) -> None:
+    """Everything that is looked at before a step runs."""
+    found = source.resolve(Workload.load(model.parent / "my.yaml"))
+    preflight.check([recipe or Recipe()], found)
+
+
+def config(**changes: Any) -> Spoil:
+    """Changes fields of config.json; ... removes one."""
+
+    def spoil(model: Path) -> None:
+        file = model / "config.json"
+        fields = {**json.loads(file.read_text()), **changes}
+        file.write_text(json.dumps({name: value for name, value in fields.items() if value is not ...}))
+
+    return spoil
+
+
+def text(name: str, content: str) -> Spoil:
+    """Replaces a file by this text."""
+    return lambda model: (model / name).write_text(content)
+
+
+def tensors(change: Callable[[dict[str, torch.Tensor]], dict[str, torch.Tensor] | None]) -> Spoil:
+    """Changes the stored tensors, in place or by what it returns."""
+
+    def spoil(model: Path) -> None:
+        held = load_file(model / WEIGHTS)
+        save_file(change(held) or held, model / WEIGHTS, metadata={"format": "pt"})
+
+    return spoil
+
+
+def renamed(new: Callable[[str], str]) -> Spoil:
+    """Gives the stored tensors other names."""
+    return tensors(lambda held: {new(name): tensor for name, tensor in held.items()})
+
+
+def cut(model: Path) -> None:
+    raw = (model / WEIGHTS).read_bytes()
+    (model / WEIGHTS).write_bytes(raw[: len(raw) // 2])
+
+
+def sharded(model: Path, kept: int = 2) -> None:
+    """Puts the weights into two files and an index, of which `kept` files stay."""
+    held = load_file(model / WEIGHTS)
+    names, placed = sorted(held), {}
+    for part in (0, 1):
+        file = f"model-0000{part + 1}-of-00002.safetensors"
+        placed |= dict.fromkeys(names[part::2], file)
+        if part < kept:
+            save_file({name: held[name] for name in names[part::2]}, model / file, metadata={"format": "pt"})
+    (model / WEIGHTS).unlink()
+    (model / f"{WEIGHTS}.index.json").write_text(json.dumps({"metadata": {}, "weight_map": placed}))
+
+
+def moved(*folders: str) -> Spoil:
+    """Puts the model into folders inside its own."""
+
+    def spoil(model: Path) -> None:
+        files = [file for file in model.iterdir() if file.is_file()]
+        for folder in folders:
+            (model / folder).mkdir()
+            for file in files:
+                shutil.copy(file, model / folder)
+        for file in files:
+            file.unlink()
+
+    return spoil
+
+
+def adapter(model: Path) -> None:
+    (model / "adapter_config.json").write_text(json.dumps({"peft_type": "LORA", "base_model_name_or_path": "base"}))
+    save_file({"x.lora_A.weight": torch.zeros(4, 32)}, model / "adapter_model.safetensors")
+
+
+def only_adapter(model: Path) -> None:
+    adapter(model)
+    (model / "config.json").unlink()
+    (model / WEIGHTS).unlink()
+
+
+def only(name: str) -> Spoil:
+    """Weights of another library instead of the model's."""
+    return lambda model: (model / WEIGHTS).rename(model / name)
+
+
+def linked(model: Path) -> None:
+    (model / WEIGHTS).unlink()
+    (model / WEIGHTS).symlink_to(model / "gone")
+
+
+def unknown_tokenizer(model: Path) -> None:
+    (model / "tokenizer.json").unlink()
+    (model / "tokenizer_config.json").write_text('{"tokenizer_class": "QuantumTokenizer"}')
+
+
+def padded_beyond(model: Path) -> None:
+    tokens = tokenizer()
+    tokens.add_tokens([f"new{index}" for index in range(60)])
+    tokens.add_special_tokens({"pad_token": "[NEW]"})
+    tokens.save_pretrained(model)
+
+
+REFUSED: dict[str, tuple[Spoil, str]] = {
+    "width as text": (config(hidden_size="12"), "hidden_size: '12', a str; expected a whole number"),
+    "negative labels": (config(num_labels=-1), "num_labels: -1; expected a whole number from 1 to 100000"),
+    "no vocabulary": (config(vocab_size=0), "vocab_size: 0; expected 1 or more"),
+    "ten million layers": (config(num_hidden_layers=10**7), "num_hidden_layers: 10000000; expected 1000 at most"),
+    "a billion labels": (config(id2label=..., num_labels=10**9), "num_labels: 1000000000"),
+    "vocabulary of 10^12": (config(vocab_size=10**12), "vocab_size: 1000000000000; expected 2147483647 at most"),
+    "width of 10^9": (config(hidden_size=10**9), "is [32] in its weights, and [1000000000] by config.json"),
+    "heads that do not divide": (config(num_attention_heads=5), "not a multiple of the number of attention heads"),
+    "null heads": (config(num_attention_heads=None), "num_attention_heads"),
+    "names as a list": (config(id2label=["a", "b"]), "id2label: a list; expected a mapping"),
+    "names with a hole": (config(id2label={"0": "a", "5": "b"}), "expected 0 to 1, and 1 is missing"),
+    "unknown architecture": (config(model_type="quantumbert"), "quantumbert"),
+    "no architecture": (config(model_type=...), "model_type: missing"),
+    "classes as text": (config(architectures="Bert"), "architectures: 'Bert'; expected a list"),
+    "unknown activation": (config(hidden_act="zelu"), "zelu"),
+    "padding beyond": (config(pad_token_id=999), "Padding_idx must be within num_embeddings"),
+    "empty config.json": (text("config.json", ""), "config.json is empty"),
+    "list in config.json": (text("config.json", "[1]"), "config.json: a list; expected a mapping"),
+    "more layers than weights": (config(num_hidden_layers=4), "has no weights for bert.encoder.layer.2"),
+    "fewer layers than weights": (config(num_hidden_layers=1), "a layer that config.json does not count"),
+    "another width": (config(intermediate_size=128), "is [64] in its weights, and [128] by config.json"),
+    "one other shape": (tensors(lambda held: held.update({QUERY: torch.zeros(16, 32)})), "[16, 32] in its weights"),
+    "integers": (tensors(lambda held: held.update({QUERY: held[QUERY].to(torch.int8)})), "is stored as I8"),
+    "no head": (tensors(lambda held: {n: t for n, t in held.items() if "classifier" not in n}), "classifier.bias"),
+    "cut off": (cut, "is cut off or damaged"),
+    "empty weights": (text(WEIGHTS, ""), "model.safetensors is empty"),
+    "a web page": (text(WEIGHTS, "<!DOCTYPE html>" * 20), "no safetensors file"),
+    "a pointer": (text(WEIGHTS, POINTER), "git lfs pull"),
+    "a tokenizer's pointer": (text("tokenizer.json", POINTER), "git lfs pull"),
+    "a pointer as data": (text("../data/test.parquet", POINTER), "test.parquet is a git-LFS pointer"),
+    "a link to nowhere": (linked, "which does not exist"),
+    "a missing file": (lambda model: sharded(model, kept=1), "has 1 of 2 files of weights"),
+    "other names": (renamed(lambda name: f"model.{name}"), "it holds model.bert"),
+    "adapter inside": (renamed(lambda n: n.replace("query.", "query.base_layer.")), "an adapter that is not merged"),
+    "adapter alone": (only_adapter, "is an adapter (LORA) of base, not a whole model; merge it first"),
+    "adapter beside": (adapter, "holds a model and an adapter (adapter_config.json, adapter_model.safetensors)"),
+    "Trainer's folder": (moved("checkpoint-500", "checkpoint-1000"), "checkpoint-1000 is the last"),
+    "several models": (moved("a", "b"), "several models (a, b)"),
+    "one below": (moved("inner"), "holds one below; give"),
+    "TensorFlow": (only("tf_model.h5"), "TensorFlow"),
+    "Flax": (only("flax_model.msgpack"), "Flax"),
+    "GGUF": (only("model.gguf"), "GGUF"),
+    "unknown tokenizer": (unknown_tokenizer, "transformers has no QuantumTokenizer"),
+    "broken tokenizer": (text("tokenizer.json", '{"model": {'), "tokenizer or image processor cannot be loaded"),
+    "list as tokenizer": (text("tokenizer_config.json", "[]"), "tokenizer_config.json: a list; expected a mapping"),
+    "padding token beyond": (padded_beyond, "its tokenizer pads with token 88"),
+}
+
+
+@pytest.mark.parametrize(("spoil", "words"), REFUSED.values(), ids=REFUSED)
+def test_a_folder_that_cannot_be_loaded_is_refused_before_weights_are(spoil: Spoil, words: str, model: Path) -> None:
+    spoil(model)
+    with pytest.raises(InputError) as refused:
+        check(model)
+    assert words in str(refused.value)
+    assert all(problem.startswith("my ") for problem in refused.value.problems)
+
+
+TAKEN: dict[str, Spoil] = {
+    "compiled": renamed(lambda name: f"_orig_mod.{name}"),
+    "compiled inside": renamed(lambda name: name.replace("bert.", "bert._orig_mod.")),
+    "distributed": renamed(lambda name: f"module.{name}"),
+    "distributed and compiled": renamed(lambda name: f"module._orig_mod.{name}"),
+    "old names of norms": renamed(
+        lambda n: n.replace("LayerNorm.weight", "LayerNorm.gamma").replace("LayerNorm.bias", "LayerNorm.beta")
+    ),
+    "several files": sharded,
+    "no class named": config(architectures=...),
+    "a checkpoint inside": lambda model: shutil.copytree(model, model / "checkpoint-5"),
+    "optimizer beside": text("optimizer.pt", "x"),
+}
+
+
+@pytest.mark.parametrize("spoil", TAKEN.values(), ids=TAKEN)
+def test_a_folder_that_can_be_loaded_gives_the_answers_of_the_plain_one(
+    spoil: Spoil, model: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    spoil(model)
+    check(model)
+    said = capsys.readouterr().err
+    assert ("wrapper's prefix" in said) == ("_orig_mod" in said or "module." in said)
+
+
+@pytest.mark.parametrize("spoil", list(TAKEN.values())[:4], ids=list(TAKEN)[:4])
+def test_loaded_weights_of_a_wrapped_model_are_those_of_the_inner_one(spoil: Spoil, model: Path, whole: Path) -> None:
+    spoil(model)
+    plain, loaded = (
+        source.load_model(source.resolve(Workload.load(folder / "my.yaml")))[0].state_dict()
+        for folder in (whole.parent, model.parent)
+    )
+    assert plain.keys() == loaded.keys()
+    assert all(torch.equal(plain[name], loaded[name]) for name in plain)
+
+
+def test_problems_of_model_data_and_steps_are_told_together(model: Path) -> None:
+    file = model.parent / "my.yaml"
+    file.write_text(
+        file.read_text().replace("max_length: 32", "max_length: 65").replace("label: label", "label: klass")
+    )
+    recipe = Recipe.model_validate(
+        {"steps": [{"method": "distill", "layers": [0, 99]}, {"method": "lowrank", "rank": 99}]}
+    )
+    with pytest.raises(InputError) as refused:
+        check(model, recipe)
+    told = str(refused.value)
+    assert "99 is not one of 0 to 1" in told and "rank 99 saves nothing" in told and "klass" in told
+
+
+def test_a_model_of_too_many_modules_is_given_up_while_it_is_built() -> None:
+    from transformers import FunnelConfig
+
+    from compress.skeleton import empty_model
+
+    config = FunnelConfig(d_model=8, n_head=1, d_head=8, d_inner=8, block_sizes=[10**6])
+    with pytest.raises(InputError, match="over 1400 modules"):
+        empty_model(config, "text-classification", tensors=40)
