@@ -1,12 +1,12 @@
 """What can be known to be wrong before weights are loaded: data, labels and layer shapes, on an empty skeleton."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
 from compress import metrics
 from compress.config import InputError
 from compress.errors import gathered
+from compress.reading import expanded
 from compress.recipe import Recipe
 from compress.steps import Layers, LowRank
 from compress.workloads import Workload, source, task_of
@@ -85,7 +85,7 @@ def student_problems(model: str, found: source.Source, processor: Any, config: A
 
     from compress.methods.students import vocabulary
 
-    workload, location = found.workload, str(Path(model).expanduser())
+    workload, location = found.workload, str(expanded(model))
     task = task_of(workload.task)
     try:
         theirs, own = transformers.AutoConfig.from_pretrained(location), task.load_processor(location)

@@ -11,7 +11,6 @@ import copy
 import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -20,6 +19,7 @@ from torch import nn
 from compress.bundle import Bundle
 from compress.config import InputError
 from compress.methods.architectures import architecture_of, layers_of, layers_path
+from compress.reading import expanded
 from compress.steps import Distill
 from compress.workloads import task_of
 
@@ -142,7 +142,7 @@ def _pretrained(bundle: Bundle, config: Distill, location: str, teacher: Any) ->
 
     task = task_of(bundle.task)
     place = f"distill model {location}"
-    location = str(Path(location).expanduser())
+    location = str(expanded(location))
     try:
         processor = task.load_processor(location)
         model, info = getattr(transformers, task.auto_model).from_pretrained(

@@ -15,6 +15,7 @@ from types import ModuleType
 from typing import Any
 
 from compress.config import InputError
+from compress.reading import expanded
 
 NAMES = ("accuracy", "f1", "matthews_correlation", "perplexity")
 LOWER = frozenset({"perplexity"})
@@ -65,7 +66,7 @@ def file_of(metric: str) -> Path:
     """The Python file of a metric. Raises InputError when there is none."""
     if metric in NAMES:
         return Path(__file__).parent / f"{metric}.py"
-    path = Path(metric).expanduser()
+    path = expanded(metric)
     if path.suffix == ".py" and path.is_file():
         return path
     raise InputError(

@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from compress import reading
 from compress.config import InputError
 from compress.files import write_atomic
 from compress.report import text
@@ -18,6 +19,7 @@ from compress.result import Point, Reference, Result
 from compress.verdict import MEASURED, point_name
 
 MANIFEST = "manifest.json"
+MOST_BYTES = 64_000_000
 CARD = "README.md"
 said = text.markdown
 LIBRARIES = (
@@ -41,10 +43,10 @@ def measured_manifest(result: Result, artifact: Path) -> dict[str, Any]:
     if result.error is not None:
         raise InputError(f"{result.name} failed ({text.first_line(result)}); there is nothing to publish")
     try:
-        raw = (artifact / MANIFEST).read_bytes()
-    except OSError as error:
+        raw = reading.content(artifact / MANIFEST, "manifest", MOST_BYTES)
+    except InputError as error:
         raise InputError(
-            f"{artifact}: has no {MANIFEST} that can be read ({error.strerror}); expected the artifact of "
+            f"{artifact}: has no {MANIFEST} that can be read ({error}); expected the artifact of "
             f"{result.name}; name its folder with --artifact, or run the recipe with --keep"
         ) from None
     if result.artifact_sha256 is None or hashlib.sha256(raw).hexdigest() != result.artifact_sha256:
@@ -52,7 +54,12 @@ def measured_manifest(result: Result, artifact: Path) -> dict[str, Any]:
             f"{artifact}: is not the artifact that this result was measured of (its manifest has another sha256); "
             "run the recipe again"
         )
-    manifest: dict[str, Any] = json.loads(raw)
+    try:
+        manifest: Any = json.loads(raw)
+    except (ValueError, RecursionError):
+        manifest = None
+    if not isinstance(manifest, dict) or not isinstance(manifest.get("files"), dict):
+        raise InputError(f"{artifact / MANIFEST}: is no manifest of an artifact; run the recipe again")
     return manifest
 
 

@@ -4,6 +4,7 @@ A label is an id, or a name that the model's configuration lists. Where a data s
 same names in another order, the names decide.
 """
 
+import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +12,8 @@ from compress.config import InputError
 
 if TYPE_CHECKING:
     import datasets
+
+WHOLE = re.compile(r"-?[0-9]{1,18}")
 
 
 def label_ids(raw: "datasets.Dataset", column: str, config: Any) -> list[int]:
@@ -42,7 +45,7 @@ def _id(value: Any, names: dict[str, int]) -> int | None:
         text = value.strip()
         if text.lower() in names:
             return names[text.lower()]
-        return int(text) if text.lstrip("-").isdecimal() else None
+        return int(text) if WHOLE.fullmatch(text) else None
     if isinstance(value, (bool, int)) or (isinstance(value, float) and value.is_integer()):
         return int(value)
     return None
