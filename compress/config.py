@@ -283,7 +283,8 @@ def set_path(data: dict[str, Any], path: str, value: Any) -> None:
         elif isinstance(node, dict):
             node = node.setdefault(index, {})
             if isinstance(node, str):  # `measure: quick` becomes {profile: quick} where one of its fields is set
-                raise InputError(f"--set {shortened(path)}: {'.'.join(keys[: depth + 1])} is {node!r}, which has no fields")
+                owner = ".".join(keys[: depth + 1])
+                raise InputError(f"--set {shortened(path)}: {owner} is {_short(node)}, which has no fields")
         else:
             node = node[index]
 

@@ -5,6 +5,7 @@ given those per-example outcomes that its features ask for: `predictions` and `r
 `tokens` and `bytes` for language modelling.
 """
 
+import contextlib
 import hashlib
 import importlib.util
 import tempfile
@@ -15,6 +16,7 @@ from types import ModuleType
 from typing import Any
 
 from compress.config import InputError
+from compress.metrics.foreign import IMPORT_S, MADE_S, guarded
 from compress.reading import expanded
 
 NAMES = ("accuracy", "f1", "matthews_correlation", "perplexity")
@@ -27,26 +29,26 @@ MADE: dict[str, dict[str, list[float]]] = {
 FEATURE_OF = {"prediction": "predictions", "reference": "references"}
 
 
-def compute(metric: str, outcomes: Mapping[str, list[float]]) -> float:
-    """The metric of these per-example outcomes."""
+def compute(metric: str, outcomes: Mapping[str, list[float]], limit_s: float | None = None) -> float:
+    """The metric of these per-example outcomes; `limit_s` of processor time for a file of the user's."""
     given = {FEATURE_OF.get(name, name): values for name, values in outcomes.items()}
     with tempfile.TemporaryDirectory() as folder:  # evaluate makes its cache folder even when it keeps all in memory
-        scorer = _class(metric)(keep_in_memory=True, cache_dir=folder)
+        with contextlib.nullcontext() if metric in NAMES else guarded(f"metric {metric}"):
+            scorer = _class(metric)(keep_in_memory=True, cache_dir=folder)
         wanted = set(scorer.features)
         if not wanted <= set(given):
             raise InputError(
                 f"metric {metric}: needs {', '.join(sorted(wanted))}; the task gives {', '.join(sorted(given))}"
             )
-        try:
-            result = scorer.compute(**{name: values for name, values in given.items() if name in wanted})
-        except Exception as error:  # whatever a module of the user's raises
-            raise InputError(f"metric {metric}: {type(error).__name__}: {error}") from error
+        chosen = {name: values for name, values in given.items() if name in wanted}
+        with contextlib.nullcontext() if metric in NAMES else guarded(f"metric {metric}", limit_s):
+            result = scorer.compute(**chosen)
     return _single(metric, result)
 
 
 def check(metric: str, task: str) -> None:
     """Computes a metric of a few made outcomes. Raises InputError when it does not load, fit the task, or compute."""
-    compute(metric, MADE["language" if task == "causal-lm" else "classes"])
+    compute(metric, MADE["language" if task == "causal-lm" else "classes"], MADE_S)
     higher_is_better(metric)
 
 
@@ -86,10 +88,8 @@ def _load(path: Path, content: str) -> ModuleType:
     if spec is None or spec.loader is None:
         raise InputError(f"metric {path}: is not a Python file")
     module = importlib.util.module_from_spec(spec)
-    try:
+    with guarded(f"metric {path}: cannot be imported", IMPORT_S):
         spec.loader.exec_module(module)
-    except Exception as error:  # whatever a file of the user's raises
-        raise InputError(f"metric {path}: cannot be imported ({type(error).__name__}: {error})") from error
     return module
 
 
@@ -110,10 +110,16 @@ def _class(metric: str) -> Any:
 
 def _single(metric: str, result: Any) -> float:
     """The value named like the metric's file, or the only one there is."""
+    if result is not None and not isinstance(result, Mapping):
+        raise InputError(f"metric {metric}: returned a {type(result).__name__}; expected a mapping of names to values")
     values = dict(result or {})
     name = file_of(metric).stem
     if name not in values and len(values) == 1:
         name = next(iter(values))
     if name not in values:
         raise InputError(f"metric {metric}: returned {sorted(values)}; expected one value, or one named {name!r}")
-    return float(values[name])
+    try:
+        return float(values[name])
+    except (TypeError, ValueError, OverflowError):
+        said = f"a {type(values[name]).__name__}"
+        raise InputError(f"metric {metric}: {name} is {said}; expected a number") from None

@@ -59,6 +59,13 @@ class Dataset(Config):
     image: str = "image"
     """Column of the image."""
 
+    @field_validator("train", "test")
+    @classmethod
+    def _split_lies_inside(cls, value: str | None) -> str | None:
+        if value is not None and (set(value) & set("*?") or value.startswith(("/", "~")) or ".." in Path(value).parts):
+            raise ValueError("expected the name of one split, or of a file in the data's folder")
+        return value
+
 
 class Workload(Config):
     """What model, on what data, judged by what metric, at which operating points."""
