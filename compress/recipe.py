@@ -255,7 +255,7 @@ def find(name: str) -> Path:
             if beside is not None:  # `recipes/bert_int8.yaml` works outside a checkout too
                 return beside
         return path
-    found = shipped.path(name)
+    found = shipped.path(name) if NAME.fullmatch(name) else None
     if found is None:
         raise InputError(
             f"{shortened(name)}: no such file and no shipped recipe; shipped are: {', '.join(shipped.names())}"

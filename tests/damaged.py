@@ -2,12 +2,12 @@
 
 import json
 import random
-from collections.abc import Iterator, Mapping, MutableMapping, MutableSequence
+from collections.abc import Callable, Iterator, Mapping, MutableMapping, MutableSequence
 from pathlib import Path
 from typing import Any
 
-from hypothesis import strategies as st
-
+Run = Callable[..., tuple[int, str, str]]
+"""Runs the command line; gives exit code, standard output and standard error."""
 JUNK: tuple[Any, ...] = (
     None, True, False, 0, -1, 1, 3, 10**6, 2**63, -(10**30), 10**400, 0.0, -1.5, 1e-320, 1e308, -1e308, 0.5,
     float("nan"), float("inf"), float("-inf"), "", "NaN", "Infinity", "1", "x" * 20_000, "\ud800", "\x1b[31m", "\x00",
@@ -32,20 +32,20 @@ def places(node: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
         yield from places(value, (*path, key))
 
 
-def changed(draw: st.DrawFn, node: Any) -> Any:
+def changed(chance: random.Random, node: Any) -> Any:
     """The same plain value with one to three of its nodes replaced, removed or repeated."""
     made = {"": json.loads(json.dumps(node))}
-    for _ in range(draw(st.integers(1, 3))):
+    for _ in range(chance.randint(1, 3)):
         paths = [("", *path) for path in places(made[""])]
-        *before, last = paths[draw(st.integers(0, len(paths) - 1))]
+        *before, last = chance.choice(paths)
         owner: Any = made
         for key in before:
             owner = owner[key]
-        what = draw(st.sampled_from(("junk", "junk", "junk", "remove", "deep", "twice")))
+        what = chance.choice(("junk", "junk", "junk", "remove", "deep", "twice"))
         if what == "junk" or (what == "remove" and last == ""):
-            owner[last] = draw(st.sampled_from(JUNK))
+            owner[last] = chance.choice(JUNK)
         elif what == "deep":
-            owner[last] = deep(draw(st.sampled_from((40, 150, 5000))))
+            owner[last] = deep(chance.choice((40, 150, 5000)))
         elif what == "twice" and isinstance(owner, MutableSequence):
             owner.insert(last, owner[last])
         elif isinstance(owner, MutableMapping | MutableSequence) and what == "remove":
@@ -64,21 +64,20 @@ def text_of(node: Any) -> bytes:
         return b"[" * 100_000
 
 
-def scrambled(draw: st.DrawFn, data: bytes) -> bytes:
+def scrambled(chance: random.Random, data: bytes) -> bytes:
     """The same bytes cut, or with some replaced, inserted or swapped."""
-    generator = random.Random(draw(st.integers(0, 2**32)))
     made = bytearray(data)
-    for _ in range(draw(st.integers(1, 6))):
-        place = generator.randrange(len(made) + 1)
-        how = draw(st.integers(0, 3))
+    for _ in range(chance.randint(1, 6)):
+        place = chance.randrange(len(made) + 1)
+        how = chance.randint(0, 3)
         if how == 0:
             del made[place:]
         elif how == 1:
-            made[place : place + 1] = bytes([generator.randrange(256)])
+            made[place : place + 1] = bytes([chance.randrange(256)])
         elif how == 2:
-            made[place:place] = generator.randbytes(4)
+            made[place:place] = chance.randbytes(4)
         else:
-            made[place : place + generator.randrange(64)] = b""
+            made[place : place + chance.randrange(64)] = b""
     return bytes(made)
 
 

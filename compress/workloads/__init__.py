@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Protocol
 from pydantic import Field, field_validator, model_validator
 
 import recipes
-from compress.config import Config, InputError, check_name, parse_yaml, read_text, validate
+from compress.config import NAME, Config, InputError, check_name, parse_yaml, read_text, validate
 from compress.reading import exists, shortened
 
 if TYPE_CHECKING:
@@ -159,7 +159,7 @@ def find(name: str) -> Path:
     if exists(path) or path.suffix in (".yaml", ".yml") or "/" in name:
         return path
     shipped = SHIPPED / f"{name}.yaml"
-    if not shipped.is_file():
+    if not NAME.fullmatch(name) or not shipped.is_file():
         raise InputError(f"{shortened(name)}: no such file and no shipped workload; shipped are: {', '.join(names())}")
     return shipped
 
