@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from compress.config import InputError
+from compress.config import InputError, is_index
 
 MATRIX_UNITS = frozenset({"amx_bf16", "bf16"})  # the second one is Arm's name
 
@@ -33,7 +33,7 @@ def _one(name: str) -> torch.device:
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     kind, _, index = name.partition(":")
-    if kind not in ("cpu", "cuda") or (index and (kind == "cpu" or not index.isdigit())):
+    if kind not in ("cpu", "cuda") or (index and (kind == "cpu" or not is_index(index))):
         raise InputError(f"device {name!r}: unknown; expected auto, cpu, cuda, cuda:N or cuda:0,cuda:1")
     if kind == "cuda":
         count = torch.cuda.device_count()

@@ -15,13 +15,14 @@ from datetime import datetime
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from compress import result_files, trace
+from compress import reading, result_files, trace
 from compress.config import InputError
 from compress.energy.window import OUTSIDE, READINGS, longest_gap
 from compress.places import one_name
 from compress.result import Result
 from compress.verify import recomputed
 
+MOST_BYTES = 1_000_000_000
 CLOCK_MOVED_NS = 50_000_000  # 1 % of a window of 5 s
 
 
@@ -87,9 +88,9 @@ def _seconds(samples: list[dict[str, Any]], first: int) -> str:
 def read(path: Path) -> list[dict[str, Any]]:
     """Readings by time: time_ns since 1970 and outside_mw. Raises InputError with the line that cannot be read."""
     try:
-        rows = list(csv.DictReader(path.read_text(encoding="utf-8").splitlines()))
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror})") from None
+        rows = list(csv.DictReader(reading.content(path, "readings", MOST_BYTES).decode().splitlines()))
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise InputError(f"{path}: no CSV in UTF-8 ({error})") from None
     if not rows or not {"time", "watts"} <= set(rows[0]):
         raise InputError(f"{path}: expected a CSV with columns time and watts, and a line for each reading")
     found = []

@@ -15,6 +15,7 @@ from compress.formats import FP8_IN_BF16, GRAPH_RUNTIMES, PLAIN_RUNTIMES, Device
 from compress.measure import machine as machines
 from compress.progress import say
 from compress.ranks import processes
+from compress.reading import expanded
 from compress.recipe import Recipe
 from compress.result import Machine, Result
 from compress.steps import Step
@@ -181,7 +182,7 @@ def _same_place(stored: str, here: str) -> bool:
 
 def _content(model: str) -> str:
     """What identifies a folder's content, or a hub model's commit."""
-    path = Path(model).expanduser()
+    path = expanded(model)
     if not path.exists():
         if not hub.is_id(model):
             raise InputError(f"distill model {model}: no such folder; expected a saved model, or a hub id")

@@ -16,6 +16,7 @@ from compress import checkpoints, metrics
 from compress.config import InputError
 from compress.errors import Gathering, blamed
 from compress.progress import say
+from compress.reading import expanded
 from compress.recipe import Recipe
 from compress.workloads import source, task_of
 from compress.workloads.finite import check_weights, stored
@@ -221,7 +222,7 @@ def _pretrained(step: Any, bundle: Any, known: Known | None) -> Any:
     from compress.methods.students import Student, paired, vocabulary
     from compress.skeleton import empty_model
 
-    location, task = str(Path(step.model).expanduser()), bundle.task
+    location, task = str(expanded(step.model)), bundle.task
     of_folder = checkpoints.problems(Path(location)) if Path(location).exists() else []
     if of_folder:
         raise InputError(of_folder)

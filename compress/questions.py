@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from compress.config import InputError
+from compress.reading import expanded
 from compress.workloads import TASKS
 from compress.workloads.files import holds
 from compress.workloads.template import FIRST, TESTS, check_place, check_task, detected
@@ -71,7 +72,7 @@ def ask(question: str, check: Callable[[str], object], proposed: str | None = No
 def task_of(model: str) -> str | None:
     """The task that the config.json of a folder speaks of."""
     try:
-        named = json.loads((Path(model).expanduser() / "config.json").read_text(encoding="utf-8"))["architectures"]
+        named = json.loads((expanded(model) / "config.json").read_text(encoding="utf-8"))["architectures"]
         return next((task for end, task in TASK_OF.items() for name in named if name.endswith(end)), None)
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None

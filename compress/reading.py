@@ -35,6 +35,14 @@ def content(path: Path, what: str, most_bytes: int) -> bytes:
         raise InputError(f"{str(path)!r}: names no file ({error})") from None
 
 
+def exists(path: Path) -> bool:
+    """Return whether there is anything of this name; a name that is too long, or has a NUL, is of nothing."""
+    try:
+        return path.exists()
+    except (OSError, ValueError):
+        return False
+
+
 def is_folder(path: Path) -> bool:
     """Return whether there is such a folder; a path that cannot be one (a NUL, too long) is none."""
     try:

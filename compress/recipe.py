@@ -24,6 +24,7 @@ from compress.config import (
     validate,
 )
 from compress.methods.order import order_problems
+from compress.reading import exists, shortened
 from compress.steps import Step
 
 Profile = Literal["auto", "quick", "standard", "publish"]
@@ -92,6 +93,7 @@ PROFILES: dict[str, Settings] = {
 
 
 MOST_ORDERS = 6
+MOST_SEARCHED = 6  # steps: 720 permutations
 LONGEST_SUFFIX = 48  # of a row's name: more overrides than that say are told by a digest
 
 
@@ -139,6 +141,10 @@ class Recipe(Config):
 
     @model_validator(mode="after")
     def _orders_can_be_tried(self) -> "Recipe":
+        if self.order == "search" and len(self.steps) > MOST_SEARCHED:
+            raise ValueError(
+                f"order search: {len(self.steps)} steps; expected {MOST_SEARCHED} at most; write the order out"
+            )
         if self.order == "search" and not 2 <= len(self.orders) <= MOST_ORDERS:
             raise ValueError(
                 f"order search: its steps can be put in {len(self.orders)} orders that work; expected 2 to "
@@ -243,13 +249,15 @@ def _suffix(data: Mapping[str, Any], path: str, value: Any) -> str:
 def find(name: str) -> Path:
     """The file of a recipe given by path, or by the name of a shipped one."""
     path = Path(name)
-    if path.exists() or path.suffix in (".yaml", ".yml") or "/" in name:
-        if not path.exists() and path.suffix in (".yaml", ".yml"):
+    if exists(path) or path.suffix in (".yaml", ".yml") or "/" in name:
+        if not exists(path) and path.suffix in (".yaml", ".yml"):
             beside = shipped.path(path.stem) if path.parent.name in ("", "recipes") else None
             if beside is not None:  # `recipes/bert_int8.yaml` works outside a checkout too
                 return beside
         return path
-    found = shipped.path(name)
+    found = shipped.path(name) if NAME.fullmatch(name) else None
     if found is None:
-        raise InputError(f"{name}: no such file and no shipped recipe; shipped are: {', '.join(shipped.names())}")
+        raise InputError(
+            f"{shortened(name)}: no such file and no shipped recipe; shipped are: {', '.join(shipped.names())}"
+        )
     return found

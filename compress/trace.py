@@ -145,6 +145,9 @@ def table(folder: Path, name: str) -> "pa.Table":
             raise ValueError(f"{rows} rows; expected {MOST_ROWS} at most")
         found = pq.read_table(pa.BufferReader(data), use_threads=False)
         check_table(name, found)
+        if "board" in found.column_names:  # readings from outside of the machine are of none
+            place = found.column_names.index("board")
+            found = found.set_column(place, "board", found.column("board").cast(pa.int64()).fill_null(0))
     except (pa.ArrowException, OSError, ValueError) as error:
         said = shortened(" ".join(str(error).split()))
         raise InputError(f"{folder}: the trace cannot be read ({name}.parquet: {said})") from None

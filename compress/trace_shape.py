@@ -177,6 +177,7 @@ NEEDED = {"accuracy": OUTCOMES[0], "f1": OUTCOMES[0], "matthews_correlation": OU
 def check_table(name: str, table: "pa.Table") -> None:
     """Raise ValueError for a table that lacks a column, or has one of another type."""
     import pyarrow as pa
+    import pyarrow.compute as pc
 
     if not table.num_rows:
         return  # written without columns
@@ -187,6 +188,9 @@ def check_table(name: str, table: "pa.Table") -> None:
             raise ValueError(f"{name}.parquet has no column {column}")
         if not is_kind(table.schema.field(column).type) or table.column(column).null_count:
             raise ValueError(f"{name}.parquet {column}: expected {'text' if column == 'runner' else 'integers'} only")
+    for column in {"duration_ns", "point", "round", "example"} & set(table.column_names):
+        if pc.min(table.column(column)).as_py() < 0:
+            raise ValueError(f"{name}.parquet {column}: below 0")
     for column in set(table.column_names) - set(wanted):
         kind = table.schema.field(column).type
         text = name == "examples" and column == "text"

@@ -18,6 +18,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from compress import result_files  # noqa: E402
+from compress.errors import InputError  # noqa: E402
 from compress.result import Result  # noqa: E402
 from tests.helpers import ASSETS  # noqa: E402
 
@@ -49,6 +50,26 @@ def row(what: str, measured: float, bound: float, unit: str, at_least: bool = Fa
         f"{'ok    ' if kept else 'MISSED'}  {what}: {measured:.3g} {unit} (bound {sign} {bound:g} {unit})", flush=True
     )
     return kept
+
+
+def slowest_refusal() -> tuple[float, str]:
+    """Processor seconds of the slowest refusal of a recipe, workload or option, and which it was; imports are done."""
+    from tests.refusals import OPTIONS, RECIPES, WORKLOADS, option, recipe, workload
+
+    recipe("seed: 1")
+    option(["seed=1"])
+    spent = {}
+    for refuse, cases in ((recipe, RECIPES), (workload, WORKLOADS), (option, OPTIONS)):
+        for name, (given, _) in cases.items():
+            start = time.process_time()
+            try:
+                refuse(given)  # type: ignore[operator]
+            except InputError:
+                spent[name] = time.process_time() - start
+            else:
+                raise SystemExit(f"{name} was not refused")
+    slowest = max(spent, key=lambda name: spent[name])
+    return spent[slowest], slowest
 
 
 def gap_share(found: list[Result]) -> float:
@@ -153,6 +174,8 @@ def main() -> None:
         env = {"PYTHONPATH": str(ROOT)}
         kept.append(row("compress --help", seconds([*python, "--help"], folder, env, SLACK_ROUNDS), 0.5, "s"))
         kept.append(row("processor time to refuse a model", slowest_refusal_s(folder / "hostile"), 2, "s"))
+        spent, slowest = slowest_refusal()
+        kept.append(row(f"processor time of the slowest refusal ({slowest})", spent, 2, "s"))
         reference = ROOT / "results" / "reference"
         if not quick:
             cache = {**env, "COMPRESS_CACHE": str(folder / "cache")}

@@ -9,7 +9,9 @@ from typing import Annotated, Any
 import typer
 
 from compress import completion
-from compress.errors import gathered
+from compress.errors import InputError, gathered
+
+MOST_SET = 200
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -38,6 +40,10 @@ def load_recipes(names: Sequence[str], assignments: Sequence[str] | None) -> lis
     from compress.config import parse_assignment
     from compress.recipe import Recipe
 
+    if len(assignments or ()) > MOST_SET:
+        raise InputError(
+            f"--set is given {len(assignments or ())} times; expected {MOST_SET} at most: write a recipe file"
+        )
     overrides = gathered(partial(parse_assignment, text) for text in assignments or ())
     return gathered(partial(Recipe.load, name, overrides) for name in names)
 

@@ -59,7 +59,7 @@ def feed_forward(bundle: Bundle, config: Prune) -> Bundle:
 
 def check_fraction(bundle: Bundle, config: Prune) -> None:
     """Raise InputError for a fraction that leaves no feed-forward neuron of a chosen layer."""
-    for layer in _chosen(layers_of(bundle.model, "prune feed_forward"), config):
+    for layer in _chosen(separate_layers(bundle.model, "prune feed_forward"), config):
         width = _width(layer)
         step = _step(width)
         if width * (1 - config.fraction) < step / 2:

@@ -12,7 +12,6 @@ import difflib
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -24,6 +23,7 @@ from compress.errors import blamed
 from compress.layers import is_empty
 from compress.methods.architectures import architecture_of, layers_of, layers_path
 from compress.methods.depth import keep_layers
+from compress.reading import expanded
 from compress.skeleton import few_modules
 from compress.steps import Distill
 from compress.workloads import task_of
@@ -142,7 +142,7 @@ def _pretrained(bundle: Bundle, config: Distill, location: str, teacher: Any) ->
 
     task = task_of(bundle.task)
     place = f"distill model {location}"
-    location = str(Path(location).expanduser())
+    location = str(expanded(location))
     try:
         processor = task.load_processor(location)
         model, info = getattr(transformers, task.auto_model).from_pretrained(

@@ -23,6 +23,8 @@ import numpy as np
 
 from compress.config import InputError
 from compress.files import passing
+from compress.metrics.foreign import IMPORT_S, MADE_S, guarded
+from compress.reading import expanded
 from compress.result import UNITS, Unit
 
 NAMES = tuple(UNITS)
@@ -37,14 +39,22 @@ Score = Callable[[Mapping[str, np.ndarray]], float]
 """The metric of some examples, by columns; nan where it is undefined."""
 
 
-def compute(metric: str, outcomes: Mapping[str, Sequence[float]], settings: Mapping[str, Any] | None = None) -> float:
-    """The metric of these per-example outcomes; nan where it is undefined.
+def compute(
+    metric: str,
+    outcomes: Mapping[str, Sequence[float]],
+    settings: Mapping[str, Any] | None = None,
+    limit_s: float | None = None,
+) -> float:
+    """Return the metric of these per-example outcomes; nan if it is undefined.
 
-    `settings`: what `whole` returned for the whole test split; unset: these outcomes are the whole.
+    `settings`: what `whole` returned for the whole test split; unset: these outcomes are the whole. `limit_s`: seconds
+    of processor time.
     """
     settings = whole(metric, outcomes) if settings is None else settings
     with _scorer(metric, outcomes) as (scorer, given):
-        return _single(metric, _raising(metric, lambda: scorer.compute(**given, **settings)))
+        with guarded(f"metric {metric}", limit_s):
+            result = scorer.compute(**given, **settings)
+        return _single(metric, result)
 
 
 def resampler(metric: str, outcomes: Mapping[str, Sequence[float]], settings: Mapping[str, Any]) -> Score:
@@ -57,7 +67,9 @@ def resampler(metric: str, outcomes: Mapping[str, Sequence[float]], settings: Ma
         values = {FEATURE_OF.get(name, name): column for name, column in columns.items()}
         cast = {name: values[name].astype(kind).tolist() for name, kind in types.items()}
         try:
-            return _single(metric, _raising(metric, lambda: scorer._compute(**cast, **settings)))
+            with guarded(f"metric {metric}"):
+                result = scorer._compute(**cast, **settings)
+            return _single(metric, result)
         except InputError:  # a resample may lack a class: the metric is undefined there
             return math.nan
 
@@ -69,7 +81,8 @@ def _scorer(metric: str, outcomes: Mapping[str, Sequence[float]]) -> Iterator[tu
     """An instance of the metric, and those of the outcomes that its features ask for."""
     given = {FEATURE_OF.get(name, name): values for name, values in outcomes.items()}
     with passing("metric") as folder:  # evaluate makes its cache folder even when it keeps all in memory
-        scorer = _class(metric)(keep_in_memory=True, cache_dir=str(folder))
+        with guarded(f"metric {metric}"):
+            scorer = _class(metric)(keep_in_memory=True, cache_dir=str(folder))
         wanted = set(scorer.features)
         if not wanted <= set(given):
             raise InputError(
@@ -78,20 +91,12 @@ def _scorer(metric: str, outcomes: Mapping[str, Sequence[float]]) -> Iterator[tu
         yield scorer, {name: values for name, values in given.items() if name in wanted}
 
 
-def _raising(metric: str, work: Callable[[], Any]) -> Any:
-    """What `work` returns; whatever a module of the user's raises is an InputError."""
-    try:
-        return work()
-    except (Exception, SystemExit) as error:
-        raise InputError(f"metric {metric}: {type(error).__name__}: {error}") from error
-
-
 def check(metric: str, task: str, labels: Sequence[int] | None = None) -> None:
     """Raises InputError when a metric does not load, fit the task, or have a value on a test split of these labels.
 
     It is computed of a few made outcomes, and of right answers and of others to the labels.
     """
-    compute(metric, MADE["language" if task == "causal-lm" else "classes"])
+    compute(metric, MADE["language" if task == "causal-lm" else "classes"], limit_s=MADE_S)
     higher_is_better(metric)
     scale(metric)
     if not labels or metric in NAMES:
@@ -155,7 +160,7 @@ def file_of(metric: str) -> Path:
     """The Python file of a metric. Raises InputError when there is none."""
     if metric in NAMES:
         return Path(__file__).parent / f"{metric}.py"
-    path = Path(metric).expanduser()
+    path = expanded(metric)
     if path.suffix == ".py" and path.is_file():
         if path.stem in NAMES:
             raise InputError(f"metric {metric}: {path.stem} is a metric that comes along; give the file another name")
@@ -177,10 +182,8 @@ def _load(path: Path, content: str) -> ModuleType:
     if spec is None or spec.loader is None:
         raise InputError(f"metric {path}: is not a Python file")
     module = importlib.util.module_from_spec(spec)
-    try:
+    with guarded(f"metric {path}: cannot be imported", IMPORT_S):
         spec.loader.exec_module(module)
-    except (Exception, SystemExit) as error:  # whatever a file of the user's raises
-        raise InputError(f"metric {path}: cannot be imported ({type(error).__name__}: {error})") from error
     return module
 
 
@@ -201,6 +204,8 @@ def _class(metric: str) -> Any:
 
 def _single(metric: str, result: Any) -> float:
     """The value named like the metric's file, or the only one there is."""
+    if result is not None and not isinstance(result, Mapping):
+        raise InputError(f"metric {metric}: returned a {type(result).__name__}; expected a mapping of names to values")
     values = dict(result or {})
     name = file_of(metric).stem
     if name not in values and len(values) == 1:
@@ -209,5 +214,6 @@ def _single(metric: str, result: Any) -> float:
         raise InputError(f"metric {metric}: returned {sorted(values)}; expected one value, or one named {name!r}")
     try:
         return float(values[name])
-    except (TypeError, ValueError):
-        raise InputError(f"metric {metric}: returned {values[name]!r}; expected a number") from None
+    except (TypeError, ValueError, OverflowError):
+        said = f"a {type(values[name]).__name__}"
+        raise InputError(f"metric {metric}: {name} is {said}; expected a number") from None

@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from compress import reading
 from compress.config import InputError
 from compress.files import write_atomic
 from compress.manifest import MANIFEST, file_problems
@@ -18,6 +19,7 @@ from compress.report.describe import steps
 from compress.result import Point, Reference, Result
 from compress.verdict import MEASURED, point_name
 
+MOST_BYTES = 64_000_000
 CARD = "README.md"
 said = text.markdown
 LIBRARIES = (
@@ -44,10 +46,10 @@ def measured_manifest(result: Result, artifact: Path) -> dict[str, Any]:
     if result.error is not None:
         raise InputError(f"{result.name} failed ({text.first_line(result)}); there is nothing to publish")
     try:
-        raw = (artifact / MANIFEST).read_bytes()
-    except OSError as error:
+        raw = reading.content(artifact / MANIFEST, "manifest", MOST_BYTES)
+    except InputError as error:
         raise InputError(
-            f"{artifact}: has no {MANIFEST} that can be read ({error.strerror}); expected the artifact of "
+            f"{artifact}: has no {MANIFEST} that can be read ({error}); expected the artifact of "
             f"{result.name}; name its folder with --artifact, or run the recipe with --keep"
         ) from None
     if result.artifact_sha256 is None or hashlib.sha256(raw).hexdigest() != result.artifact_sha256:

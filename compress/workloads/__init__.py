@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Protocol
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 import recipes
-from compress.config import Config, InputError, check_name, parse_yaml, read_text, validate
+from compress.config import NAME, Config, InputError, check_name, parse_yaml, read_text, validate
+from compress.reading import exists, shortened
 
 if TYPE_CHECKING:
     import datasets
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 
 SHIPPED = recipes.FOLDER / "workloads"
 OFFLINE = "offline:"
+MOST_TOKENS = 10_000_000
+MOST_EXAMPLES = 1_000_000
 
 TaskName = Literal["text-classification", "image-classification", "causal-lm"]
 
@@ -26,11 +29,11 @@ TaskName = Literal["text-classification", "image-classification", "causal-lm"]
 class OperatingPoint(Config):
     """Batch size x sequence length."""
 
-    batch_size: Annotated[int, Field(ge=1)]
+    batch_size: Annotated[int, Field(ge=1, le=MOST_EXAMPLES)]
     """Examples per batch."""
-    sequence_length: Annotated[int, Field(ge=4)] | None = None
+    sequence_length: Annotated[int, Field(ge=4, le=MOST_TOKENS)] | None = None
     """Tokens per example; none for images."""
-    generate: Annotated[int, Field(ge=1)] | None = None
+    generate: Annotated[int, Field(ge=1, le=MOST_TOKENS)] | None = None
     """Language models: measure so many single-token steps after each text, over its cache; unset: the text itself."""
 
 
@@ -117,6 +120,13 @@ def split_name_problem(name: str) -> str | None:
         return "expected the name of a split, or the path of a file relative to the data's folder"
     return None
 
+    @field_validator("train", "test")
+    @classmethod
+    def _split_lies_inside(cls, value: str | None) -> str | None:
+        if value is not None and (set(value) & set("*?") or value.startswith(("/", "~")) or ".." in Path(value).parts):
+            raise ValueError("expected the name of one split, or of a file in the data's folder")
+        return value
+
 
 class Workload(Config):
     """What model, on what data, judged by what metric, at which operating points."""
@@ -133,7 +143,7 @@ class Workload(Config):
     """Where examples are."""
     metric: str = ""
     """accuracy, f1, matthews_correlation, perplexity, or the path of a metric module; unset takes the task's own."""
-    max_length: Annotated[int, Field(ge=8)] = 128
+    max_length: Annotated[int, Field(ge=8, le=MOST_TOKENS)] = 128
     """Longest input in tokens; texts are cut there, language modelling uses blocks of it."""
     headline: OperatingPoint | None = None
     """The operating point that verdicts speak of; batch 8, length 64 (or max_length) when unset."""
@@ -194,7 +204,7 @@ def _beside(value: str, folder: Path) -> str:
     if not value or value.startswith(OFFLINE) or Path(value).is_absolute():
         return value
     beside = (folder / value).resolve()
-    if beside.exists() or value.startswith("."):
+    if exists(beside) or value.startswith("."):
         return str(beside)
     return value
 
@@ -207,11 +217,11 @@ def names() -> list[str]:
 def find(name: str) -> Path:
     """The file of a workload given by path, or by the name of a shipped one."""
     path = Path(name)
-    if path.exists() or path.suffix in (".yaml", ".yml") or "/" in name:
+    if exists(path) or path.suffix in (".yaml", ".yml") or "/" in name:
         return path
     shipped = SHIPPED / f"{name}.yaml"
-    if not shipped.is_file():
-        raise InputError(f"{name}: no such file and no shipped workload; shipped are: {', '.join(names())}")
+    if not NAME.fullmatch(name) or not shipped.is_file():
+        raise InputError(f"{shortened(name)}: no such file and no shipped workload; shipped are: {', '.join(names())}")
     return shipped
 
 

@@ -27,7 +27,9 @@ WAYS_OUT = (
 
 def is_id(value: str) -> bool:
     """Whether this could be a hub id: `name` or `owner/name`, and not the name of a file."""
-    return bool(ID.fullmatch(value)) and not kind(Path(value))
+    if len(value) > 96 or ".." in value or "--" in value or any(part[-1:] in "-." for part in value.split("/")):
+        return False
+    return bool(ID.fullmatch(value)) and not kind(Path(value)) and Path(value).suffix != ".git"
 
 
 class Unreachable(InputError):
@@ -83,6 +85,8 @@ def commit(repo: str, kind: Literal["model", "dataset"], revision: str | None) -
             raise Unreachable(place) from None
         except errors.EntryNotFoundError:
             continue
+        except errors.HFValidationError as error:
+            raise InputError(f"{place}: no hub id ({error})") from None
         except (OSError, errors.HfHubHTTPError) as error:
             raise InputError(f"{place}: the hub answered {type(error).__name__}; {WAYS_OUT}") from None
     raise InputError(f"{place}: has no {'config.json; it is no transformers model' if kind == 'model' else 'files'}")

@@ -24,6 +24,7 @@ from typing import Any
 from compress.config import InputError, digest
 from compress.locks import locked
 from compress.owners import beside, sweep
+from compress.reading import expanded
 
 
 @dataclass(frozen=True)
@@ -75,9 +76,9 @@ def cache_folder() -> Path:
     """COMPRESS_CACHE, or the platform's user cache."""
     given = os.environ.get("COMPRESS_CACHE")
     if given:
-        return Path(given).expanduser()
+        return expanded(given)
     base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base).expanduser() if base else Path.home() / ".cache") / "compress"
+    return (expanded(base) if base else Path.home() / ".cache") / "compress"
 
 
 def fingerprint(name: str, settings: Any = None) -> str:

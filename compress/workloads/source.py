@@ -15,6 +15,7 @@ from compress import checkpoints
 from compress.checkpoints.folder import is_pointer, pointer_problem, unknown_tokenizer
 from compress.config import InputError, digest
 from compress.errors import blamed
+from compress.reading import exists, expanded
 from compress.workloads import OFFLINE, TaskName, Workload, task_of
 
 if TYPE_CHECKING:
@@ -91,8 +92,10 @@ def _find(workload: Workload, part: str, value: str) -> tuple[str, str | None, s
 
         folder = offline.ensure(value.removeprefix(OFFLINE)) / ("model" if part == "model" else "data")
         return str(folder), None, content_hash(folder)
-    path = Path(value).expanduser()
-    if path.exists():
+    path = expanded(value)
+    if exists(path):
+        if not (path.is_dir() or path.is_file()):
+            raise InputError(f"{workload.name} {part} {value}: is neither a folder nor a file")
         problems = _model_problems(path, workload) if part == "model" else _data_problems(path, workload)
         if problems:
             raise InputError(problems)

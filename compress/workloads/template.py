@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import cast
 
 from compress.config import InputError
+from compress.reading import expanded
 from compress.workloads import TASKS, TaskName
 from compress.workloads.files import KINDS, kind, split_files, unknown_kind
 from compress.workloads.hub import is_id
@@ -38,7 +39,7 @@ def init(model: str, data: str, task: str, columns_of: Mapping[str, str | None] 
         "dataset:",
         f"  path: {_scalar(_absolute(data))}{_taken(data)}",
     ]
-    path = Path(data).expanduser()
+    path = expanded(data)
     train, test, columns = _splits(path) if path.exists() else ("train", "test", ())
     hub = not path.exists()
     lines.append(f"  train: {_scalar(train)}" + _hint(train is None, "steps that calibrate or train need one"))
@@ -51,7 +52,7 @@ def init(model: str, data: str, task: str, columns_of: Mapping[str, str | None] 
         lines.append(f"  {field}: {_scalar(found or field)}" + _hint(found is None, hint))
     lines.append(f"metric: {'perplexity' if task == 'causal-lm' else 'accuracy'}")
     if task != "image-classification":
-        lines.append(f"max_length: {_max_length(Path(model).expanduser(), task)}")
+        lines.append(f"max_length: {_max_length(expanded(model), task)}")
     return "\n".join(lines) + "\n"
 
 
@@ -63,13 +64,13 @@ def check_task(task: str) -> None:
 
 def check_place(option: str, value: str) -> None:
     """Raises InputError for what is neither here nor can be on the hub."""
-    if not Path(value).expanduser().exists() and not is_id(value):
+    if not expanded(value).exists() and not is_id(value):
         raise InputError(f"{option} {value}: no such folder or file, and no hub id; check the path")
 
 
 def detected(data: str, task: str) -> tuple[dict[str, str | None], tuple[str, ...]]:
     """Field -> the column that is taken for it, or None; and all columns. Nothing is known of data on the hub."""
-    path = Path(data).expanduser()
+    path = expanded(data)
     columns = tuple(_splits(path)[2]) if path.exists() else ()
     return {field: next((n for n in names if n in columns), None) for field, names in _fields(task)}, columns
 
@@ -132,12 +133,12 @@ def _held(model: Path, task: str) -> int | None:
 
 
 def _absolute(value: str) -> str:
-    path = Path(value).expanduser()
+    path = expanded(value)
     return str(path.resolve()) if path.exists() else value
 
 
 def _taken(value: str) -> str:
-    return _hint(not Path(value).expanduser().exists(), "no such folder here: taken as an id on the hub")
+    return _hint(not expanded(value).exists(), "no such folder here: taken as an id on the hub")
 
 
 def _hint(needed: bool, text: str) -> str:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from compress.config import InputError
+from compress.config import InputError, is_index
 from compress.layer_map import header
 from compress.report import canvas
 from compress.report.card import measured_manifest
@@ -129,7 +129,7 @@ def _owner(tensor: str, became: Mapping[str, Any]) -> str:
 def _natural(name: str) -> list[tuple[int, int, str]]:
     """Sorts layer 10 after layer 9, and embeddings before what follows them."""
     first = 0 if "embed" in name else 2 if name.startswith(("classifier", "lm_head", "score")) else 1
-    parts = [(0, int(part), "") if part.isdigit() else (1, 0, part) for part in name.split(".")]
+    parts = [(0, int(part), "") if is_index(part) else (1, 0, part) for part in name.split(".")]
     return [(first, 0, ""), *parts]
 
 

@@ -1,0 +1,66 @@
+"""Recipes, workloads and options that must be refused soon, and words of the error: for the tests and the benchmark."""
+
+from compress.cli.options import load_recipes
+from compress.config import parse_yaml, validate
+from compress.recipe import Recipe
+from compress.workloads import Workload
+
+PRUNES = ", ".join(f"{{method: lowrank, rank: {rank + 1}}}" for rank in range(12))
+ANCHORS = "a: &a [x, x]\n" + "".join(f"{b}: &{b} [*{a}, *{a}]\n" for a, b in zip("abcdefgh", "bcdefghi", strict=True))
+RECIPES = {
+    "12 steps in every order": (f"order: search\nsteps: [{PRUNES}]", "12 steps; expected 6 at most"),
+    "15,000 unknown keys": ("\n".join(f"k{i}: 1" for i in range(15_000)), "letters; expected 65536 at most"),
+    "4000 short unknown keys": ("\n".join(f"k{i}: 1" for i in range(4000)), "over 5000 values"),
+    "2000 unknown keys": ("\n".join(f"k{i}: 1" for i in range(2000)), "and 1980 more problems"),
+    "10^7 layers": ("steps: [{method: distill, layers: [" + "1," * 10**7 + "]}]", "letters; expected"),
+    "20,000 layers": ("steps: [{method: distill, layers: [" + "1," * 20_000 + "]}]", "over 5000 values"),
+    "deep": ("a: " + "[" * 10_000, "nested deeper than 32"),
+    "bomb": (ANCHORS, "a YAML alias"),
+    "million letters": ("name: " + "a" * 10**6, "letters; expected 65536 at most"),
+    "long name": ("name: " + "a" * 60_000, "60000 letters; expected 4096 at most"),
+    "spaces": ("name:" + " " * 60_000 + "\n" * 5000 + "x: 1", "name"),
+    "comments": ("#\n" * 30_000 + "y: 1", "y: unknown field"),
+    "5000 digits": ("seed: " + "1" * 5000, "not valid YAML"),
+    "hexadecimal": ("seed: 0x" + "f" * 5000, "an integer of 20000 bits"),
+    "30 digits": ("seed: 1" + "0" * 30, "expected an integer of at most"),
+    "NUL": ('workload: "a\\0b"', "control characters"),
+    "half of a pair": ('workload: "\\ud800"', "control characters"),
+    "beyond Unicode": ('workload: "\\U00110000"', "not valid YAML"),
+    "tag": ("name: !!int abc", "a YAML tag"),
+    "no number": ("steps: [{method: distill, epochs: .inf}]", "finite"),
+}
+DATA = "task: causal-lm\nmodel: m\n"
+WORKLOADS = {
+    "10^30 tokens": (f"{DATA}dataset: {{path: d}}\nmax_length: 1{'0' * 30}", "max_length"),
+    "10^9 tokens": (f"{DATA}dataset: {{path: d}}\nmax_length: 1{'0' * 9}", "max_length"),
+    "every split": (f"{DATA}dataset: {{path: d, test: '**'}}", "expected the name of one split"),
+    "split elsewhere": (f"{DATA}dataset: {{path: d, test: ../d}}", "expected the name of one split"),
+    "absolute split": (f"{DATA}dataset: {{path: d, train: /d}}", "expected the name of one split"),
+    "NUL in a path": (f'{DATA}dataset: {{path: "d\\0"}}', "control characters"),
+}
+OPTIONS = {
+    "10,000 times": (["seed=1"] * 10_000, "10000 times; expected 200 at most"),
+    "superscript": (["steps.².x=1"], "no item '²' in a list"),
+    "long place": (["steps." + "9" * 5000 + "=1"], "no item"),
+    "3000 levels": (["a" + ".b" * 3000 + "=1"], "3001 levels; expected 32 at most"),
+    "million letters": (["name=" + "x" * 10**6], "letters; expected 65536 at most"),
+    "control characters": (["a\x1b[31m=1"], "expected path=value"),
+    "bomb": (["name=[&a [1], *a]"], "a YAML alias"),
+    "no path": ([" =1"], "expected path=value"),
+}
+
+
+def recipe(text: str) -> Recipe:
+    """A recipe of this text."""
+    return Recipe.from_data(*parse_yaml(text, "recipe.yaml"), default_name="recipe")
+
+
+def workload(text: str) -> Workload:
+    """A workload of this text."""
+    data, source = parse_yaml(text, "workload.yaml")
+    return validate(Workload, data, source)
+
+
+def option(texts: list[str]) -> object:
+    """A shipped recipe with these changes."""
+    return load_recipes(["bert_int8"], texts)

@@ -1,0 +1,143 @@
+"""Readers meet files as anyone may have left them: no traceback, no hang, exit code 0, 1 or 2, a line a bad file."""
+
+import json
+import random
+import shutil
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+
+from compress.result_files import read, write
+from tests import factory
+from tests.damaged import Run, changed, rewrite, scrambled, text_of
+from tests.helpers import ROOT
+from tests.measured import measured
+
+REFERENCE = ROOT / "results" / "reference"
+CPU = REFERENCE / "minilm-sst2" / "bert_int8-cpu-a38d1377.json"
+GPU = REFERENCE / "gpu" / "minilm-sst2-b32-l64" / "graphs_bf16-cuda-39828e96.json"
+SEEDS = st.integers(0, 2**32)
+FAST = settings(
+    deadline=None, derandomize=True, max_examples=25, database=None, phases=[Phase.generate],
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthCheck.data_too_large],
+)  # fmt: skip
+LONG = settings(FAST, max_examples=1500)
+
+
+@pytest.fixture
+def trace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, Path]:
+    """A small result with its trace, of a simulated board: the result's file and the trace's folder."""
+    made = measured(monkeypatch, tmp_path / "results")[0]
+    return write(tmp_path / "results", made), tmp_path / "results" / str(made.trace)
+
+
+def _result(seed: int) -> bytes:
+    """A real result file, changed."""
+    chance = random.Random(seed)
+    data = chance.choice((CPU, GPU)).read_bytes()
+    return scrambled(chance, data) if chance.random() < 0.2 else text_of(changed(chance, json.loads(data)))
+
+
+def _reads(run: Run, folder: Path, seed: int, command: str) -> None:
+    """One command over a folder of a good result and this one."""
+    bad = folder / "made" / "bad.json"
+    bad.parent.mkdir(exist_ok=True)
+    rewrite(bad, _result(seed))
+    write(folder, factory.result("good"))
+    if command == "show":
+        code, _, err = run("show", bad)
+        assert (code, err.count("\n")) in ((0, 0), (2, 1)) and len(err) < 1200, err
+    elif command == "check":
+        run("check", folder, "--baseline", GPU.parent, "--max-latency", "5%", "--max-loss", "1pt", "--max-energy", "3%")
+        run("check", GPU.parent, "--baseline", folder, "--max-latency", "5%", "--max-loss", "1pt")
+    elif command == "merge":
+        run("merge", folder, GPU.parent, "--out", folder / "merged")
+        shutil.rmtree(folder / "merged", ignore_errors=True)
+    else:
+        from compress import carbon, odds
+        from compress.pareto import group
+        from compress.report import carbon_lines, page_html, table
+        from compress.result_files import read_all
+
+        tables = group(read_all(folder)[0])
+        assert tables
+        terms = carbon.terms("FR", 1.1, "average", None, None)
+        for each in tables:
+            odds.front_odds(each), odds.adjusted(each), carbon_lines(each, terms)
+        table.markdown(tables), page_html(tables, folder, terms)
+
+
+@pytest.mark.parametrize("command", ["show", "check", "merge", "pareto"])
+@FAST
+@given(seed=SEEDS)
+def test_a_changed_result_is_read_or_refused_in_one_line(seed: int, command: str, run: Run, tmp_path: Path) -> None:
+    _reads(run, tmp_path, seed, command)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("command", ["show", "check", "merge", "pareto"])
+@LONG
+@given(seed=SEEDS)
+def test_many_changed_results_are_read_or_refused(seed: int, command: str, run: Run, tmp_path: Path) -> None:
+    _reads(run, tmp_path, seed, command)
+
+
+def _changed_trace(chance: random.Random, folder: Path) -> None:
+    """Changes a file of a trace: session.json by its nodes, a table by its values, any of them by its bytes."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    file = folder / chance.choice(sorted(path.name for path in folder.iterdir()))
+    how = chance.choice(("bytes", "values", "values", "gone"))
+    if how == "gone":
+        file.unlink()
+    elif how == "bytes":
+        rewrite(file, scrambled(chance, file.read_bytes()))
+    elif file.suffix == ".json":
+        rewrite(file, text_of(changed(chance, json.loads(file.read_bytes()))))
+    else:
+        table = pq.read_table(file)
+        column = chance.choice(table.column_names)
+        values = table.column(column).to_pylist()
+        values[chance.randrange(len(values))] = chance.choice((None, 0, -1, 10**6, 2**62, -(2**62)))
+        values = chance.choice((values, [None] * len(values), list(map(str, values)), values[::-1]))
+        try:
+            made = table.set_column(table.column_names.index(column), column, pa.array(values))
+        except (pa.ArrowException, TypeError):  # text among numbers makes no column
+            made = table.drop_columns([column])
+        file.unlink()
+        pq.write_table(made, file)
+
+
+def _verifies(run: Run, seed: int, trace: tuple[Path, Path], folder: Path) -> None:
+    kept, place = folder / "kept", trace[1]
+    if not kept.exists():
+        shutil.copytree(place, kept)
+    shutil.rmtree(place)
+    shutil.copytree(kept, place)
+    _changed_trace(random.Random(seed), place)
+    code, _, err = run("verify", trace[0])
+    assert err.count("\n") == (1 if code == 2 else 0), err
+    from compress.pareto import group
+    from compress.report import page_html
+
+    page_html(group([read(trace[0])]), trace[0].parent.parent, None)
+
+
+@FAST
+@given(seed=SEEDS)
+def test_a_changed_trace_is_verified_or_refused_in_one_line(
+    seed: int, run: Run, trace: tuple[Path, Path], tmp_path: Path
+) -> None:
+    _verifies(run, seed, trace, tmp_path)
+
+
+@pytest.mark.long
+@LONG
+@given(seed=SEEDS)
+def test_many_changed_traces_are_verified_or_refused(
+    seed: int, run: Run, trace: tuple[Path, Path], tmp_path: Path
+) -> None:
+    _verifies(run, seed, trace, tmp_path)

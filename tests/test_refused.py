@@ -1,0 +1,149 @@
+"""What cannot be a recipe, a workload or an option is one clear error, whatever its size, and output goes anywhere."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from compress import metrics
+from compress.config import InputError, parse_assignment, parse_yaml
+from compress.devices import pick
+from compress.recipe import Recipe
+from compress.workloads import Workload, hub
+from compress.workloads.labels import label_ids
+from tests.helpers import ROOT
+from tests.refusals import OPTIONS, RECIPES, WORKLOADS, option, recipe, workload
+
+RESULT = ROOT / "results" / "reference" / "minilm-sst2" / "bert_int8-cpu-a38d1377.json"
+
+
+@pytest.mark.parametrize(("text", "said"), RECIPES.values(), ids=list(RECIPES))
+def test_a_recipe_that_is_none_is_one_clear_error(text: str, said: str) -> None:
+    with pytest.raises(InputError) as refused:
+        recipe(text)
+    assert said in str(refused.value) and len(refused.value.problems) <= 21
+    assert all(len(problem) < 600 and "\n" not in problem for problem in refused.value.problems)
+
+
+@pytest.mark.parametrize(("text", "said"), WORKLOADS.values(), ids=list(WORKLOADS))
+def test_a_workload_that_is_none_is_one_clear_error(text: str, said: str) -> None:
+    with pytest.raises(InputError) as refused:
+        workload(text)
+    assert said in str(refused.value)
+
+
+@pytest.mark.parametrize(("texts", "said"), OPTIONS.values(), ids=list(OPTIONS))
+def test_an_option_that_is_none_is_one_clear_error(texts: list[str], said: str) -> None:
+    with pytest.raises(InputError) as refused:
+        option(texts)
+    assert said in str(refused.value)
+
+
+def test_a_date_is_text() -> None:
+    assert parse_yaml("name: 2020-13-45\nother: 2020-01-01", "x")[0] == {"name": "2020-13-45", "other": "2020-01-01"}
+    assert parse_assignment("name=2020-01-01") == ("name", "2020-01-01")
+
+
+@pytest.mark.parametrize("value", ["--1", "-", "1-", "²", "٣", "1" * 5000])
+def test_a_label_that_is_neither_a_number_nor_a_name_is_refused(value: str) -> None:
+    import datasets
+    from transformers import BertConfig
+
+    with pytest.raises(InputError, match="neither a number nor a label"):
+        label_ids(datasets.Dataset.from_dict({"label": ["0", value]}), "label", BertConfig(num_labels=2))
+
+
+@pytest.mark.parametrize("name", ["a..b/c", "a--b/c", "a/b-", "a./b", "x" * 200, "a/b.git", "a/b/c", "../a"])
+def test_a_name_that_the_hub_cannot_have_is_no_id(name: str) -> None:
+    assert not hub.is_id(name)
+
+
+def test_a_device_is_numbered_in_ascii_digits() -> None:
+    with pytest.raises(InputError, match="unknown"):
+        pick("cuda:²")
+
+
+def test_a_file_that_blocks_or_never_ends_is_refused_unopened(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "fifo.yaml")
+    with pytest.raises(InputError, match="is a fifo"):
+        Recipe.load(tmp_path / "fifo.yaml")
+    with pytest.raises(InputError, match="is a device"):
+        Workload.load("/dev/zero")
+    for name in ("x" * 5000, "a/" * 3000, "nul\0.yaml"):
+        with pytest.raises(InputError):
+            Recipe.load(name)
+
+
+METRIC = """
+import datasets, evaluate
+{top}
+class Own(evaluate.Metric):
+    def _info(self):
+        features = datasets.Features({{"predictions": datasets.Value("int64"), "references": datasets.Value("int64")}})
+        return evaluate.MetricInfo(description="", citation="", inputs_description="", features=features)
+    def _compute(self, predictions, references):
+        {body}
+"""
+UNKIND = {
+    "exits at import": ("import sys; sys.exit(3)", "return {'own': 1.0}", "cannot be imported: ends the program"),
+    "exits": ("import sys", "sys.exit(0)", "ends the program"),
+    "raises what is no Exception": ("", "raise GeneratorExit('x')", "GeneratorExit"),
+    "recurses": ("def f(): return f()", "return f()", "RecursionError"),
+    "loops": ("", "\n        while True:\n            pass", "does it loop?"),
+    "gives text": ("", "return {'own': 'high'}", "expected a number"),
+    "gives a list": ("", "return [1, 2]", "returned a list"),
+}
+
+
+@pytest.mark.parametrize(("top", "body", "said"), UNKIND.values(), ids=list(UNKIND))
+def test_a_metric_file_cannot_end_or_hang_the_program(
+    top: str, body: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(metrics, "MADE_S", 0.5)
+    (tmp_path / "own.py").write_text(METRIC.format(top=top, body=body))
+    with pytest.raises(InputError, match=said):
+        metrics.check(str(tmp_path / "own.py"), "text-classification")
+
+
+def test_what_a_metric_file_prints_is_kept_out_of_the_output(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "own.py").write_text(METRIC.format(top="print('at import')", body="print('it'); return {'own': 0.5}"))
+    metrics.check(str(tmp_path / "own.py"), "text-classification")
+    out, err = capsys.readouterr()
+    assert out == "" and "at import" in err and "it\n" in err
+
+
+def called(*arguments: object, **options: Any) -> subprocess.CompletedProcess[bytes]:
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), **options.pop("env", {})}
+    command = [sys.executable, "-m", "compress", *map(str, arguments)]
+    return subprocess.run(command, env=environment, check=False, stderr=subprocess.PIPE, **options)
+
+
+PLAIN_C = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+
+
+@pytest.mark.parametrize("env", [{"PYTHONIOENCODING": "latin-1"}, PLAIN_C], ids=["latin-1", "LC_ALL=C"])
+def test_a_table_is_spelled_in_the_terminals_encoding(env: dict[str, str], tmp_path: Path) -> None:
+    done = called("pareto", RESULT.parent, "--out", tmp_path / "é", stdout=subprocess.PIPE, env=env)
+    assert done.returncode == 0 and b"Traceback" not in done.stderr, done.stderr
+    assert b"* is on the front" in done.stdout
+
+
+def test_output_that_cannot_be_written_ends_in_one_sentence() -> None:
+    with Path("/dev/full").open("wb") as full:
+        done = called("show", RESULT, stdout=full)
+        assert done.returncode == 1 and done.stderr.count(b"\n") == 1 and b"No space left" in done.stderr, done.stderr
+    reading, writing = os.pipe()
+    os.close(reading)
+    done = called("show", RESULT, stdout=writing)
+    os.close(writing)
+    assert done.returncode == 1 and done.stderr == b""
+    closed = subprocess.run(
+        ["sh", "-c", '"$0" -m compress show "$1" >&- 2>&-', sys.executable, str(RESULT)],
+        env={**os.environ, "PYTHONPATH": str(ROOT)}, check=False,
+    )  # fmt: skip
+    assert closed.returncode == 0

@@ -1,0 +1,135 @@
+"""Files that are no results: one line each, named, and the others are read."""
+
+import json
+import os
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from compress.result_files import write
+from tests import factory
+from tests.damaged import Run, deep
+from tests.helpers import ROOT
+
+GPU = ROOT / "results" / "reference" / "gpu" / "minilm-sst2-b32-l64" / "graphs_bf16-cuda-39828e96.json"
+
+
+def _fifo(path: Path) -> None:
+    os.mkfifo(path)
+
+
+def _socket(path: Path) -> None:
+    import socket
+
+    with socket.socket(socket.AF_UNIX) as made:
+        made.bind(os.path.relpath(path))  # an address has 108 letters at most
+
+
+KINDS: dict[str, tuple[Callable[[Path], object], str]] = {
+    "fifo": (_fifo, "is a fifo"),
+    "socket": (_socket, "is a socket"),
+    "device": (lambda path: path.symlink_to("/dev/zero"), "is a device"),
+    "folder": (Path.mkdir, "is a folder"),
+    "link to itself": (lambda path: path.symlink_to(path), "cannot be read"),
+    "link to nothing": (lambda path: path.symlink_to(path.with_name("gone")), "no such result file"),
+    "empty": (lambda path: path.write_bytes(b""), "not JSON"),
+    "not UTF-8": (lambda path: path.write_bytes(b'{"schema": 1, "name": "\xff"}'), "not JSON"),
+    "deep": (lambda path: path.write_bytes(b"[" * 100_000), "not JSON"),
+    "half of a pair": (lambda path: path.write_bytes(b'{"schema": 1, "name": "\\ud800"}'), "not JSON"),
+    "huge": (lambda path: os.truncate(os.open(path, os.O_CREAT | os.O_RDWR), 10**10), "bytes; a result has at most"),
+    "foreign": (lambda path: path.write_bytes(b'{"name": "package"}'), "result schema None"),
+    "newer": (lambda path: path.write_bytes(b'{"schema": 2}'), "result schema 2"),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_is_no_file_of_a_result_is_one_line_and_the_others_are_read(
+    kind: str, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    make, said = KINDS[kind]
+    write(tmp_path / "results", factory.result("good"))
+    bad = tmp_path / "results" / "stdlib-bert" / "bad.json"
+    make(bad)
+    if kind != "folder":  # that is asked for as a folder of results
+        code, _, err = run("show", bad)
+        assert code == 2 and err.count("\n") == 1 and said in err, err
+        code, _, err = run("verify", bad)
+        assert code == 2 and err.count("\n") == 1 and said in err, err
+    code, out, err = run("show", tmp_path / "results")
+    assert code == 0 and "good on stdlib-bert" in out and err.count("\n") == 1 and said in err, err
+
+
+def test_a_table_is_made_of_a_folder_with_all_of_them(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write(tmp_path / "results", factory.result("good"))
+    for number, (make, _) in enumerate(KINDS.values()):
+        make(tmp_path / "results" / "stdlib-bert" / f"{number}.json")
+    code, out, err = run("pareto", "results", "--out", "made")
+    assert code == 0 and "good" in out and err.count("not read: ") == len(KINDS), err
+    assert all(said in err for _, said in KINDS.values())
+
+
+def _with(path: tuple[Any, ...], value: Any) -> bytes:
+    data = json.loads(GPU.read_bytes())
+    node = data
+    for key in path[:-1]:
+        node = node[key]
+    node[path[-1]] = value
+    return json.dumps(data).encode()
+
+
+NOT_FIGURES = [
+    (("points", 0, "latency_s", "value"), float("nan"), "points.0.latency_s"),
+    (("points", 0, "latency_s", "value"), "0.1", "points.0.latency_s.value"),
+    (("points", 0, "latency_s", "value"), -0.1, "points.0.latency_s"),
+    (("points", 0, "ratios", 0, "latency", "value"), float("inf"), "points.0.ratios.0.latency"),
+    (("points", 0, "ratios", 0, "energy", "low"), float("nan"), "points.0.ratios.0.energy"),
+    (("accuracy", "estimate", "value"), float("nan"), "estimate.value is nan"),
+    (("accuracy", "delta", "value"), float("inf"), "delta.value is inf"),
+    (("accuracy", "delta", "low"), float("nan"), "interval of delta is NaN"),
+    (("accuracy", "flip_rate"), float("nan"), "accuracy.flip_rate is nan"),
+    (("transform", "seconds"), float("inf"), "transform.seconds is inf"),
+    (("points", 0, "rounds", 0, "batches"), 0, "points.0.rounds.0.batches"),
+    (("points", 0, "rounds", 0, "duration_s"), True, "points.0.rounds.0.duration_s"),
+    (("name",), "x" * 20_000, "name: String should have at most 300"),
+    (("workload", "name"), 3, "workload.name"),
+    (("recipe", "steps"), [3], "recipe.steps.0"),
+    (("machine", "details"), deep(40), "machine.details"),
+    (("machine", "details", "x"), deep(40), "nested deeper"),
+    (("size", "parameters"), 2**63, "size.parameters"),
+]
+
+
+@pytest.mark.parametrize(("path", "value", "said"), NOT_FIGURES)
+def test_a_field_that_is_no_figure_is_named(
+    path: tuple[Any, ...], value: Any, said: str, run: Run, tmp_path: Path
+) -> None:
+    (tmp_path / "bad.json").write_bytes(_with(path, value))
+    code, _, err = run("show", tmp_path / "bad.json")
+    assert code == 2 and err.count("\n") == 1 and "not a result: " in err and said in err, err
+
+
+def test_a_gate_stays_shut_where_a_result_is_damaged_and_passes_over_what_is_none(run: Run, tmp_path: Path) -> None:
+    for name in ("now", "then"):
+        write(tmp_path / name, factory.result("good"))
+    limits = ("--max-latency", "5%")
+    (tmp_path / "now" / "package.json").write_text('{"name": "x"}')
+    code, out, err = run("check", tmp_path / "now", "--baseline", tmp_path / "then", *limits)
+    assert code == 0 and "all 1 checks passed" in out and err.count("not read: ") == 1, err
+    (tmp_path / "then" / "other.json").write_bytes(_with(("points", 0, "latency_s", "value"), float("nan")))
+    code, out, err = run("check", tmp_path / "now", "--baseline", tmp_path / "then", *limits)
+    assert code == 1 and "UNKNOWN" in out and "1 of 2 checks failed" in out
+
+
+def test_merge_goes_on_after_a_file_that_is_no_result(run: Run, tmp_path: Path) -> None:
+    write(tmp_path / "a", factory.result("one"))
+    write(tmp_path / "b", replace(factory.result("two"), machine=factory.machine("m2")))
+    (tmp_path / "b" / "bad.json").write_text("{")
+    code, _, err = run("merge", tmp_path / "a", tmp_path / "b", "--out", tmp_path / "out")
+    assert code == 0 and "2 results in" in err and err.count("not read: ") == 1, err
