@@ -9,58 +9,35 @@
 No pickle anywhere. A folder appears whole or not at all: it is written beside and renamed.
 """
 
-import hashlib
-import json
 import shutil
 import sys
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict
 from importlib import metadata
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 
-from compress import __version__, providers
+from compress import providers
 from compress.bundle import Bundle
 from compress.config import InputError
 from compress.files import put_in_place
 from compress.formats import GRAPHS, PLAIN_RUNTIMES, ROWS
 from compress.graph import FILE as ONNX_FILE
 from compress.graph_model import GraphModel, OnnxModel
+from compress.manifest import MANIFEST, Kind, Manifest, read, sealed, sha256, unlisted, verify
 from compress.owners import beside
 from compress.providers import Place, Shapes
 from compress.skeleton import Contents, auto_class, contents, empty_model, fill, is_plain
-from compress.workloads import TaskName, task_of
+from compress.structure import check_plain, check_tensors
+from compress.workloads import task_of
 
-SCHEMA = 1
-MANIFEST = "manifest.json"
 WEIGHTS = "compress.safetensors"
-Kind = Literal["transformers", "onnx", "openvino"]
 LIBRARIES = (
     "torch", "transformers", "safetensors", "onnxruntime", "onnxruntime-gpu", "openvino", "bitsandbytes", "torchao",
     "optimum-quanto",
 )  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Manifest:
-    """What an artifact says about itself."""
-
-    task: TaskName
-    kind: Kind
-    plain: bool
-    """Whether plain `from_pretrained` loads it with the same outputs."""
-    layers: dict[str, dict[str, Any]]
-    """What every changed layer became."""
-    packing: dict[str, Any]
-    """How tensors become quantized layers (`layers`) and which share memory (`tied`)."""
-    files: dict[str, str]
-    """File -> sha256."""
-    versions: dict[str, str]
-    extra: dict[str, Any] = field(default_factory=dict)
-    code_version: str = __version__
-    schema: int = SCHEMA
 
 
 def save(bundle: Bundle, path: Path, extra: Mapping[str, Any] | None = None) -> None:
@@ -71,7 +48,7 @@ def save(bundle: Bundle, path: Path, extra: Mapping[str, Any] | None = None) -> 
     from safetensors import SafetensorError
 
     path = Path(path)
-    _refuse_foreign(path)
+    refuse_foreign(path)
     work = beside(path, "part")
     try:
         work.mkdir(parents=True)
@@ -88,7 +65,7 @@ def save(bundle: Bundle, path: Path, extra: Mapping[str, Any] | None = None) -> 
             versions=_versions(),
             extra=dict(extra or {}),
         )
-        (work / MANIFEST).write_text(_sealed(asdict(manifest)), encoding="utf-8")
+        (work / MANIFEST).write_text(sealed(asdict(manifest)), encoding="utf-8")
         for file in manifest.files:
             (work / file).chmod(0o644)  # safetensors writes for the owner alone
         put_in_place(work, path)
@@ -102,43 +79,24 @@ def save(bundle: Bundle, path: Path, extra: Mapping[str, Any] | None = None) -> 
 
 
 def load(path: Path, device: str = "cpu", trust_remote_code: bool = False) -> tuple[Any, Any, Manifest]:
-    """Model (eval mode, on `device`), processor and manifest of an artifact, checked against its checksums first."""
+    """Return model (eval mode, on `device`), processor and manifest of an artifact.
+
+    Checksums, types and the names and shapes of all tensors are checked first; InputError names what does not fit.
+    """
     path = Path(path)
     manifest = verify(path)
     place = torch.device(device)
     _check_device(path, manifest, place)
     processor = None
-    if any(name.startswith(("tokenizer", "preprocessor", "processor")) for name in manifest.files):
-        processor = task_of(manifest.task).load_processor(str(path), trust_remote_code=trust_remote_code)
-    return _read_model(path, manifest, place, trust_remote_code), processor, manifest
-
-
-def verify(path: Path) -> Manifest:
-    """The manifest of an artifact whose files are all as they were written.
-
-    Raises InputError for a folder that is none, one made by a newer version, and a damaged one (naming the file).
-    """
-    path = Path(path)
-    if not path.is_dir():
-        raise InputError(f"{path}: no such folder; expected an artifact, as `compress run --keep` writes it")
-    if not (path / MANIFEST).is_file():
-        raise InputError(f"{path}: has no {MANIFEST}, so it is no artifact; load a plain model with transformers")
-    manifest = _open_sealed(path / MANIFEST)
-    for name, digest in manifest.files.items():
-        if Path(name).is_absolute() or ".." in Path(name).parts:
-            raise InputError(f"{path / MANIFEST}: names a file outside the folder ({name})")
-        file = path / name
-        if not file.is_file():
-            raise InputError(f"{file}: missing from the artifact; make it again")
-        if sha256(file) != digest:
-            raise InputError(f"{file}: damaged, its sha256 is not the manifest's; make the artifact again")
-    return manifest
-
-
-def sha256(file: Path) -> str:
-    """The sha256 of a file in hex."""
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+    try:
+        if any(name.startswith(("tokenizer", "preprocessor", "processor")) for name in manifest.files):
+            processor = task_of(manifest.task).load_processor(str(path), trust_remote_code=trust_remote_code)
+        return _read_model(path, manifest, place, trust_remote_code), processor, manifest
+    except (InputError, torch.OutOfMemoryError):
+        raise
+    except Exception as error:  # whatever a library makes of files that anybody may have written
+        told = next(iter(str(error).strip().splitlines()), "")
+        raise InputError(f"{path}: cannot be loaded ({type(error).__name__}: {told})") from error
 
 
 def _write_model(bundle: Bundle, folder: Path) -> tuple[Kind, bool, dict[str, Any]]:
@@ -167,8 +125,10 @@ def _read_model(path: Path, manifest: Manifest, device: torch.device, trust_remo
     from transformers import AutoConfig, GenerationConfig
 
     if manifest.plain:
-        auto = auto_class(manifest.task)
-        model = auto.from_pretrained(path, dtype="auto", trust_remote_code=trust_remote_code, local_files_only=True)
+        check_plain(path, manifest, trust_remote_code)
+        model = auto_class(manifest.task).from_pretrained(
+            path, dtype="auto", use_safetensors=True, trust_remote_code=trust_remote_code, local_files_only=True
+        )
         return model.to(device).eval()
     config = AutoConfig.from_pretrained(path, trust_remote_code=trust_remote_code, local_files_only=True)
     if manifest.kind == "onnx":
@@ -180,8 +140,9 @@ def _read_model(path: Path, manifest: Manifest, device: torch.device, trust_remo
     from safetensors.torch import load_file
 
     skeleton = empty_model(config, manifest.task, trust_remote_code)
+    check_tensors(path / WEIGHTS, skeleton, manifest)
     packing = manifest.packing
-    found = Contents(load_file(path / WEIGHTS), packing["layers"], packing["tied"])
+    found = Contents(load_file(path / WEIGHTS), packing.get("layers", {}), packing.get("tied", {}))
     model = fill(skeleton, manifest.layers, found, device)
     if "generation_config.json" in manifest.files:
         model.generation_config = GenerationConfig.from_pretrained(path)
@@ -223,35 +184,20 @@ def _place(manifest: Manifest, device: torch.device) -> Place:
     return Place(_runtime(manifest), str(device), half, known)
 
 
-def _refuse_foreign(path: Path) -> None:
+def refuse_foreign(path: Path) -> None:
+    """Raises InputError for a place that an artifact must not replace: a link, a file, files that nobody wrote here."""
     if path.is_symlink() or (path.exists() and not path.is_dir()):
         raise InputError(f"{path}: is not a folder; expected a new folder, or an artifact to replace")
-    if path.is_dir() and not (path / MANIFEST).is_file() and any(path.iterdir()):
+    if not path.is_dir() or not any(path.iterdir()):
+        return
+    if not (path / MANIFEST).is_file():
         raise InputError(f"{path}: holds files but no {MANIFEST}; not overwritten, choose another folder")
-
-
-def _sealed(plain: dict[str, Any]) -> str:
-    """The manifest as JSON with its own checksum in it."""
-    return json.dumps({**plain, "sha256": _seal(plain)}, indent=1, allow_nan=False)
-
-
-def _seal(plain: dict[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()
-
-
-def _open_sealed(file: Path) -> Manifest:
     try:
-        plain = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise InputError(f"{file}: cannot be read ({error}); make the artifact again") from None
-    if not isinstance(plain, dict) or not isinstance(plain.get("schema"), int):
-        raise InputError(f"{file}: not the manifest of an artifact")
-    if plain["schema"] > SCHEMA:
-        raise InputError(f"{file}: schema {plain['schema']}, this version reads up to {SCHEMA}; update compress")
-    seal = plain.pop("sha256", None)
-    if seal != _seal(plain) or set(plain) != {f.name for f in fields(Manifest)}:
-        raise InputError(f"{file}: damaged, its sha256 is not its own; make the artifact again")
-    return Manifest(**plain)
+        strange = unlisted(path, read(path))
+    except InputError:
+        return  # a damaged artifact is made again
+    if strange:
+        raise InputError([f"{problem}: not overwritten" for problem in strange])
 
 
 def _versions() -> dict[str, str]:

@@ -21,7 +21,7 @@ from compress.verdict import judged
 from compress.workloads.source import Source
 
 if TYPE_CHECKING:
-    from compress.artifact import Manifest
+    from compress.manifest import Manifest
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from compress.ranks import local_device, processes, wait
 from compress.result import Machine
 
 if TYPE_CHECKING:
-    from compress.artifact import Manifest
+    from compress.manifest import Manifest
 
 
 def check_launch(plans: Sequence[Planned], machine: Machine) -> None:
@@ -68,7 +68,10 @@ def _kept(planned: Planned, options: Options) -> "Manifest | None":
     """The manifest of the artifact on disk, when it is whole and what this recipe makes."""
     from compress import artifact
 
-    if options.fresh or not planned.folder.exists():
+    if not planned.folder.exists():
+        return None
+    artifact.refuse_foreign(planned.folder)
+    if options.fresh:
         return None
     try:
         manifest = artifact.verify(planned.folder)

@@ -12,12 +12,13 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from compress import result_files, trace
 from compress.config import InputError
 from compress.energy.window import OUTSIDE, READINGS, longest_gap
+from compress.places import one_name
 from compress.result import Result
 from compress.verify import recomputed
 
@@ -33,8 +34,8 @@ def attach(path: Path, readings: Path, boundary: str, calibration: str | None, e
     stored = result_files.read(path)
     if stored.trace is None:
         raise InputError(f"{path}: names no trace; run the recipe again")
-    root = path.parent.parent
-    answer = trace.read(root / stored.trace)
+    place = trace.located(path, stored.trace)
+    answer = trace.read(place)
     if "clock_offset_ns" not in answer:
         raise InputError(f"{path}: its trace does not say what time it was; run the recipe again")
     moved_ns = abs(answer["clock_offset_ns"] - answer.get("clock_offset_start_ns", answer["clock_offset_ns"]))
@@ -64,10 +65,11 @@ def attach(path: Path, readings: Path, boundary: str, calibration: str | None, e
         "gain": error, "beside": answer["meter"].get("source"),
     }  # fmt: skip
     both = _merged(answer["samples"], samples)
-    session = f"{stored.session}-external"
-    place = Path(stored.trace).with_name(session)
-    trace.write(root / place, {**answer, "meter": meter, "samples": both, "idle": {}})
-    made = recomputed(replace(stored, session=session, trace=str(place)), trace.read(root / place))
+    session = one_name(f"{stored.session}-external", f"{path}: session")
+    place = place.with_name(session)
+    trace.write(place, {**answer, "meter": meter, "samples": both, "idle": {}})
+    beside = str(PurePosixPath(stored.trace).with_name(session))
+    made = recomputed(replace(stored, session=session, trace=beside), trace.read(place))
     result_files.replace_file(path, made)
     return made
 

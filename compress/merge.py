@@ -6,12 +6,13 @@ of its own machine.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
-from compress import result_files
+from compress import result_files, trace
 from compress.config import InputError
 from compress.files import write_atomic
 from compress.pareto import Table, group, identity, point_cost
+from compress.places import inside, own_file
 from compress.result import Result
 from compress.stats import Estimate
 from compress.verdict import Axis
@@ -46,7 +47,13 @@ def merge(folders: Sequence[Path], out: Path) -> Merged:
             found, bad = [], list(error.problems)
         problems += bad
         for result in found:
-            place = _place(result)
+            try:
+                place = result_files.own_path(result)
+                _trace(result, folder, place)
+                inside(out, str(place), f"{folder / place}: its place in {out}")
+            except InputError as error:
+                problems += error.problems
+                continue
             before = newest.get(place)
             if before is not None and identity(before[0].workload) != identity(result.workload):
                 both = f"{before[1] / place} and {folder / place}"
@@ -67,24 +74,26 @@ def _same(one: Result, other: Result) -> bool:
     return (one.created, one.fingerprint, one.session) == (other.created, other.fingerprint, other.session)
 
 
-def _place(result: Result) -> Path:
-    return result_files.result_path(Path(), str(result.workload["name"]), result.name, result.machine.id, result.limit)
+def _trace(result: Result, folder: Path, place: Path) -> Sequence[Path]:
+    """The files of a result's trace that are there. Raises InputError where one lies outside of the folder."""
+    if result.trace is None:
+        return ()
+    source = inside(folder, result.trace, f"{folder / place}: its trace")
+    return [own_file(file) for name in trace.FILES if (file := source / name).is_file() or file.is_symlink()]
 
 
 def _carry(result: Result, folder: Path, out: Path) -> bool:
     """Writes a result and its raw samples into `out`; False where it says that it has some and they are not there."""
+    place = result_files.own_path(result)
     try:
         if result.trace is None:
             result_files.write(out, result)
             return result.error is not None
-        within = PurePosixPath(result.trace)
-        if within.is_absolute() or ".." in within.parts:
-            raise InputError(f"{folder / _place(result)}: its trace lies outside of the folder ({result.trace})")
-        source, target = folder / within, out / within  # a folder of files, which all results of a session share
-        if source.is_dir() and source.resolve() != target.resolve():
-            for file in sorted(source.iterdir()):
-                if file.is_file():
-                    write_atomic(target / file.name, file.read_bytes())
+        source = folder / result.trace  # a folder of files, which all results of a session share
+        target = inside(out, result.trace, f"{out}: the place of the trace of {result.name}")
+        if source.resolve() != target.resolve():
+            for file in _trace(result, folder, place):
+                write_atomic(target / file.name, file.read_bytes())
         result_files.write(out, result)
         return target.is_dir()
     except OSError as error:

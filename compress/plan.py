@@ -296,5 +296,5 @@ def _replaced(planned: Planned) -> bool:
     try:
         manifest = json.loads((planned.folder / "manifest.json").read_text(encoding="utf-8"))
         return bool(manifest["extra"].get("fingerprint") != planned.transform_fingerprint)
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return False

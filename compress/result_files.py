@@ -9,6 +9,7 @@ from typing import Any
 
 from compress.config import InputError
 from compress.files import write_atomic
+from compress.places import inside, one_name
 from compress.result import SCHEMA, Result
 
 SHIPPED = "reference"
@@ -27,9 +28,20 @@ def result_path(root: Path, workload: str, recipe: str, machine: str, limit: int
     return root / workload / f"{recipe}-{machine}{limited}.json"
 
 
+def own_path(result: Result) -> Path:
+    """Where a result that anybody may have written belongs, within a folder of results.
+
+    Raises InputError where a name of it is none of a file.
+    """
+    place = f"result {result.name!r:.80}:"
+    names = {"workload.name": result.workload.get("name"), "name": result.name, "machine.id": result.machine.id}
+    workload, recipe, machine = (one_name(value, f"{place} {field}") for field, value in names.items())
+    return result_path(Path(), workload, recipe, machine, result.limit)
+
+
 def write(root: Path, result: Result) -> Path:
-    """Writes one result below `root`; returns its path."""
-    path = result_path(root, str(result.workload["name"]), result.name, result.machine.id, result.limit)
+    """Writes one result below `root`; returns its path. Raises InputError where its names would leave that folder."""
+    path = root / own_path(result)
     replace_file(path, result)
     return path
 
@@ -77,7 +89,7 @@ def read_all(root: Path) -> tuple[list[Result], list[str]]:
     problems: list[str] = []
     for path in _result_files(root):
         try:
-            results.append(read(path))
+            results.append(read(inside(root, path.relative_to(root).as_posix(), f"{path}: the result")))
         except InputError as error:
             problems.extend(error.problems)
     return results, problems

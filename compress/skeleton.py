@@ -87,7 +87,7 @@ def contents(model: nn.Module, layers: Layers) -> Contents:
     owners: dict[int, str] = {}
     tied: dict[str, str] = {}
     inside = tuple(f"{name}." for name in packing)
-    for name, tensor in _state(model):
+    for name, tensor in state(model):
         if name.startswith(inside):
             continue
         owner = owners.setdefault(id(tensor), name)
@@ -98,7 +98,8 @@ def contents(model: nn.Module, layers: Layers) -> Contents:
     return Contents({name: _portable(tensor) for name, tensor in tensors.items()}, packing, tied)
 
 
-def _state(model: nn.Module) -> Iterator[tuple[str, torch.Tensor]]:
+def state(model: nn.Module) -> Iterator[tuple[str, torch.Tensor]]:
+    """Name and tensor of every parameter and buffer, shared ones under each of their names."""
     yield from model.named_parameters(remove_duplicate=False)
     yield from model.named_buffers(remove_duplicate=False)
 
@@ -134,7 +135,7 @@ def fill(model: Any, layers: Layers, found: Contents, device: torch.device) -> A
             setattr(model.get_submodule(name), key, value)
     for module in model.modules():
         _match_attributes(module)
-    missing = [name for name, tensor in _state(model) if tensor.device.type == "meta"]
+    missing = [name for name, tensor in state(model) if tensor.device.type == "meta"]
     if missing:
         raise InputError(f"the artifact lacks {len(missing)} tensors of the model, first {missing[0]}")
     return model.eval()

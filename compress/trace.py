@@ -19,6 +19,7 @@ from typing import Any
 from compress.config import InputError
 from compress.files import put_in_place, write_atomic
 from compress.owners import beside
+from compress.places import inside
 
 FOLDER = "traces"
 WINDOW = ("index", "order", "started_ns", "ended_ns", "cpu_ns", "start_uj", "end_uj")
@@ -48,7 +49,7 @@ def write(folder: Path, answer: Mapping[str, Any]) -> None:
     try:
         for name, rows in tables.items():
             _write_parquet(work / f"{name}.parquet", pa.Table.from_pylist(rows))
-        write_atomic(work / "session.json", json.dumps(about, indent=1).encode())
+        write_atomic(work / SESSION, json.dumps(about, indent=1).encode())
         put_in_place(work, folder)
     finally:
         shutil.rmtree(work, ignore_errors=True)
@@ -69,10 +70,18 @@ def _write_parquet(path: Path, table: Any) -> None:
     write_atomic(path, buffer.getvalue())
 
 
+def located(path: Path, stated: str) -> Path:
+    """The folder of a result file's trace, below the folder of results. Raises InputError where it lies elsewhere."""
+    return inside(path.absolute().parent.parent, stated, f"{path}: its trace")
+
+
 def read(folder: Path) -> Answer:
-    """What `write` was given. Raises InputError when a file is missing or damaged."""
+    """What `write` was given. Raises InputError when a file is missing, damaged, or a link."""
+    linked = [file for name in FILES if (file := folder / name).is_symlink()]
+    if linked:
+        raise InputError(f"{linked[0]}: is a link; expected a file of the trace's own")
     try:
-        answer: Answer = json.loads((folder / "session.json").read_text(encoding="utf-8"))
+        answer: Answer = json.loads((folder / SESSION).read_text(encoding="utf-8"))
         rows = {name: _read_parquet(folder / f"{name}.parquet") for name in _TABLES}
         runners = {runner["name"]: runner for runner in answer["runners"]}
         for runner in runners.values():
@@ -97,6 +106,9 @@ def read(folder: Path) -> Answer:
 
 
 _TABLES = ("outcomes", "windows", "batches", "samples")
+SESSION = "session.json"
+FILES = (SESSION, *(f"{name}.parquet" for name in (*_TABLES, "examples")))
+"""All that a trace consists of."""
 
 
 def _read_parquet(path: Path) -> Iterable[dict[str, Any]]:

@@ -35,7 +35,7 @@ def verify(path: Path) -> Verified:
         raise InputError(f"{path}: the recipe failed ({stored.error.splitlines()[0]}); there is nothing to verify")
     if stored.trace is None:
         raise InputError(f"{path}: names no trace; it was made by an older version, run the recipe again")
-    answer = trace.read(path.parent.parent / stored.trace)
+    answer = trace.read(trace.located(path, stored.trace))
     again = recomputed(stored, answer)
     found = list(_differences(_plain(stored), _plain(again), ""))
     figures = sum(_count(_plain(part)) for part in _made_again(again))

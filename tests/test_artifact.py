@@ -17,6 +17,7 @@ from safetensors.torch import load_file
 from compress import artifact, runtimes
 from compress.config import InputError
 from compress.formats import ROWS, choose
+from compress.manifest import SCHEMA, Manifest, sealed
 from compress.methods import apply_step
 from compress.quiet import quiet_notices
 from compress.steps import Cast, Distill, LowRank, Prune, Quantize
@@ -264,7 +265,7 @@ def test_foreign_folders_files_and_nothing_are_refused(tmp_path: Path) -> None:
 def test_a_newer_schema_is_refused(tmp_path: Path) -> None:
     artifact.save(bundle(made_models.bert()), tmp_path / "a")
     manifest = json.loads((tmp_path / "a" / "manifest.json").read_text())
-    (tmp_path / "a" / "manifest.json").write_text(json.dumps({**manifest, "schema": artifact.SCHEMA + 1}))
+    (tmp_path / "a" / "manifest.json").write_text(json.dumps({**manifest, "schema": SCHEMA + 1}))
     with pytest.raises(InputError, match="update compress"):
         artifact.load(tmp_path / "a")
 
@@ -274,7 +275,7 @@ def test_a_manifest_that_names_files_elsewhere_is_refused(tmp_path: Path) -> Non
     plain = json.loads((tmp_path / "a" / "manifest.json").read_text())
     plain.pop("sha256")
     plain["files"]["../secret"] = "0" * 64
-    (tmp_path / "a" / "manifest.json").write_text(artifact._sealed(plain))
+    (tmp_path / "a" / "manifest.json").write_text(sealed(plain))
     with pytest.raises(InputError, match="outside the folder"):
         artifact.load(tmp_path / "a")
 
@@ -351,7 +352,7 @@ def test_an_artifact_of_another_device_is_refused(tmp_path: Path) -> None:
     one = apply_step(bundle(made_models.bert()), NF4)
     entry = {name: {**e, "format": "int4", "backend": "torchao"} for name, e in one.layers.items() if "format" in e}
     packed = {name: {} for name in entry}
-    manifest = artifact.Manifest("text-classification", "transformers", False, entry, {"layers": packed}, {}, {})
+    manifest = Manifest("text-classification", "transformers", False, entry, {"layers": packed}, {}, {})
     with pytest.raises(InputError, match="int4 through torchao does not exist on cpu"):
         artifact._check_device(tmp_path, manifest, torch.device("cpu"))
 

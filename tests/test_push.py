@@ -139,3 +139,31 @@ def test_the_command_says_where_it_is_or_what_is_wrong(hub: Hub, artifact: tuple
         assert done.returncode == code, done.stderr
         assert (f"{hub.url}/me/small/commit/" if code == 0 else "HF_HUB_OFFLINE") in done.stdout + done.stderr
     assert set(hub.files["me/small"]) == {*CONTENT, "manifest.json", "README.md"}
+
+
+def test_a_link_in_an_artifact_uploads_nothing_from_outside(
+    hub: Hub, artifact: tuple[Path, Result], tmp_path: Path
+) -> None:
+    folder, result = artifact
+    (tmp_path / "secret").write_bytes(CONTENT["config.json"])
+    (folder / "README.md").symlink_to(tmp_path / "secret")
+    with pytest.raises(InputError, match=r"README\.md: is a link"):
+        push(result, folder, "me/small")
+    (folder / "README.md").unlink()
+    (folder / "config.json").unlink()
+    (folder / "config.json").symlink_to(tmp_path / "secret")  # the same bytes: only where they lie is wrong
+    with pytest.raises(InputError, match=r"config\.json: a link to a file outside"):
+        push(result, folder, "me/small")
+    assert not hub.files
+
+
+@pytest.mark.parametrize("files", [["config.json"], {"/etc/hostname": "0" * 64}, {"../x": "0" * 64}, {"config.json": 3}])
+def test_a_measured_manifest_that_is_none_is_one_sentence(
+    hub: Hub, artifact: tuple[Path, Result], files: object
+) -> None:
+    folder, result = artifact
+    raw = json.dumps({"plain": False, "files": files}).encode()
+    (folder / "manifest.json").write_bytes(raw)
+    with pytest.raises(InputError, match=r"manifest\.json"):
+        push(replace(result, artifact_sha256=hashlib.sha256(raw).hexdigest()), folder, "me/small")
+    assert not hub.files

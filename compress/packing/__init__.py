@@ -16,6 +16,7 @@ from compress.config import InputError
 
 Settings = Mapping[str, Any]
 Tensors = dict[str, torch.Tensor]
+Shapes = dict[str, tuple[int, ...]]
 
 
 class Backend(Protocol):
@@ -29,6 +30,9 @@ class Backend(Protocol):
 
     def pack(self, module: nn.Module) -> tuple[Tensors, dict[str, Any]]:
         """Plain tensors and JSON-able settings from which `unpack` rebuilds the layer."""
+
+    def shapes(self, rows: int, columns: int, meta: Settings, found: Shapes) -> Shapes:
+        """Shapes of the tensors that a packed layer [rows, columns] has, bias apart, where `found` are in the file."""
 
     def unpack(self, tensors: Tensors, meta: Settings, device: torch.device) -> nn.Module:
         """The quantized layer again."""

@@ -34,7 +34,7 @@ from torchao.quantization import (
 from compress.config import InputError
 from compress.formats import FP8_IN_BF16
 from compress.layers import Smoothed
-from compress.packing import Settings, Tensors
+from compress.packing import Settings, Shapes, Tensors
 
 NAME = "layer.weight"  # torchao wants a dotted name
 SMOOTH = "smooth"
@@ -118,6 +118,13 @@ def pack(module: Any) -> tuple[Tensors, dict[str, Any]]:
         plain["bias"] = module.bias.data
     shape = [module.out_features, module.in_features]
     return plain, {"shape": shape, "torchao": {name: json.loads(text) for name, text in meta.items()}}
+
+
+def shapes(rows: int, columns: int, meta: Settings, found: Shapes) -> Shapes:
+    """The tensors are torchao's own affair, and come as they are; the layer's shape is stated beside them."""
+    if list(meta["shape"]) != [rows, columns]:
+        raise ValueError(f"a layer of shape {meta['shape']}; expected [{rows}, {columns}]")
+    return {name: shape for name, shape in found.items() if name != "bias"}
 
 
 def unpack(tensors: Tensors, meta: Settings, device: torch.device) -> nn.Module:

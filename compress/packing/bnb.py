@@ -17,7 +17,7 @@ from bitsandbytes.functional import QuantState, get_4bit_type, quantize_4bit
 from bitsandbytes.nn import Int8Params, Linear4bit, Linear8bitLt, Params4bit
 from torch import nn
 
-from compress.packing import Settings, Tensors
+from compress.packing import Settings, Shapes, Tensors
 
 FOUR_BITS = ("nf4", "fp4")
 
@@ -67,6 +67,18 @@ def pack(module: Any) -> tuple[Tensors, dict[str, Any]]:
         scales |= {"scale_code": state.state2.code, "scale_scale": state.state2.absmax, "scale_offset": state.offset}
         meta["scale_group_size"] = state.state2.blocksize
     return {"weight": module.weight.data.reshape(-1, 1), **scales, **bias}, meta
+
+
+def shapes(rows: int, columns: int, meta: Settings, found: Shapes) -> Shapes:
+    """Shapes of the tensors above."""
+    if meta["format"] == "llm_int8":
+        return {"weight": (rows, columns), "scale": (rows,)}
+    blocks = -(-rows * columns // meta["group_size"])
+    expected: Shapes = {"weight": (-(-rows * columns // 2), 1), "scale": (blocks,)}
+    if "scale_group_size" in meta:
+        twice = (-(-blocks // meta["scale_group_size"]),)
+        expected |= {"scale_code": found.get("scale_code", ()), "scale_scale": twice, "scale_offset": ()}
+    return expected
 
 
 def unpack(tensors: Tensors, meta: Settings, device: torch.device) -> nn.Module:

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from compress.packing import Settings, Tensors
+from compress.packing import Settings, Shapes, Tensors
 
 EIGHT = 8
 Kind = Literal["even", "ternary", "binary"]
@@ -220,6 +220,14 @@ def pack(module: Any) -> tuple[Tensors, dict[str, Any]]:
     """The layer's numbers as they are."""
     tensors = {name: buffer for name, buffer in module.named_buffers() if buffer is not None}
     return tensors, {"bits": module.bits, "dtype": str(module.dtype).removeprefix("torch.")}
+
+
+def shapes(rows: int, columns: int, meta: Settings, found: Shapes) -> Shapes:
+    """Shapes of the layer's buffers; as many groups as the file has scales, where those divide a row."""
+    groups = found.get("scale", (rows, 1))[-1]
+    scales = (rows, groups if groups and columns % groups == 0 else 1)
+    inputs: Shapes = {"input_scale": (columns,)} if "input_scale" in found else {}
+    return {"packed": (rows, columns * meta["bits"] // EIGHT), "scale": scales, "zero": scales, **inputs}
 
 
 def unpack(tensors: Tensors, meta: Settings, device: torch.device) -> nn.Module:

@@ -13,7 +13,7 @@ from optimum.quanto import QLinear, qint4
 from torch import nn
 
 from compress.config import InputError
-from compress.packing import Settings, Tensors
+from compress.packing import Settings, Shapes, Tensors
 
 
 def refuse(linear: nn.Linear, settings: Settings, _device: str) -> str | None:
@@ -42,6 +42,13 @@ def pack(module: Any) -> tuple[Tensors, dict[str, Any]]:
         "bias": module.bias is not None,
     }
     return dict(module.state_dict()), meta
+
+
+def shapes(rows: int, columns: int, meta: Settings, found: Shapes) -> Shapes:
+    """The tensors are quanto's own affair, and come as they are; the layer's shape is stated beside them."""
+    if list(meta["shape"]) != [rows, columns]:
+        raise ValueError(f"a layer of shape {meta['shape']}; expected [{rows}, {columns}]")
+    return {name: shape for name, shape in found.items() if name != "bias"}
 
 
 def unpack(tensors: Tensors, meta: Settings, device: torch.device) -> nn.Module:

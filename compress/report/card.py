@@ -12,12 +12,12 @@ from typing import Any
 
 from compress.config import InputError
 from compress.files import write_atomic
+from compress.manifest import MANIFEST, file_problems
 from compress.report import text
 from compress.report.describe import steps
 from compress.result import Point, Reference, Result
 from compress.verdict import MEASURED, point_name
 
-MANIFEST = "manifest.json"
 CARD = "README.md"
 said = text.markdown
 LIBRARIES = (
@@ -32,12 +32,15 @@ def write_card(result: Result, artifact: Path) -> Path:
     """
     manifest = measured_manifest(result, artifact)
     place = artifact / CARD
-    write_atomic(place, card(result, plain=bool(manifest.get("plain"))).encode())
+    write_atomic(place, card(result, plain=bool(manifest["plain"])).encode())
     return place
 
 
 def measured_manifest(result: Result, artifact: Path) -> dict[str, Any]:
-    """The manifest of the artifact that the result was measured of; InputError where the folder is none, or another."""
+    """The manifest of the artifact that the result was measured of, every file checked against it.
+
+    Raises InputError where the folder is none, another, damaged, or reaches outside of itself.
+    """
     if result.error is not None:
         raise InputError(f"{result.name} failed ({text.first_line(result)}); there is nothing to publish")
     try:
@@ -52,7 +55,19 @@ def measured_manifest(result: Result, artifact: Path) -> dict[str, Any]:
             f"{artifact}: is not the artifact that this result was measured of (its manifest has another sha256); "
             "run the recipe again"
         )
-    manifest: dict[str, Any] = json.loads(raw)
+    if (artifact / CARD).is_symlink():
+        raise InputError(f"{artifact / CARD}: is a link; expected a card of the artifact's own, or none")
+    try:
+        manifest: dict[str, Any] = json.loads(raw)
+        files = dict(manifest.setdefault("files", {}))
+        sound = isinstance(manifest["plain"], bool) and all(isinstance(digest, str) for digest in files.values())
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        sound = False
+    if not sound:
+        raise InputError(f"{artifact / MANIFEST}: not the manifest of an artifact; run the recipe again")
+    problems = file_problems(artifact, files)
+    if problems:
+        raise InputError(problems)
     return manifest
 
 

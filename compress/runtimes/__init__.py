@@ -19,7 +19,7 @@ from compress.runtimes.padded import Padded
 from compress.runtimes.sparse import take_sparse_kernels
 
 if TYPE_CHECKING:
-    from compress.artifact import Manifest
+    from compress.manifest import Manifest
 
 MAY_ROUND = "tensorrt: products of fp32 may be computed in TF32, as TensorRT allows by itself"
 

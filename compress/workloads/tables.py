@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from compress.config import InputError
 from compress.workloads import Workload
+from compress.workloads.privacy import private_cache
 
 if TYPE_CHECKING:
     import datasets
@@ -95,7 +96,9 @@ def _from_files(files: list[Path], place: str) -> "datasets.Dataset":
     suffix = files[0].suffix.lower()
     if suffix in IMAGES:
         root = files[0].parent.parent
-        return datasets.load_dataset("imagefolder", data_dir=str(root), split="train", drop_labels=False)
+        return datasets.load_dataset(
+            "imagefolder", data_dir=str(root), split="train", drop_labels=False, cache_dir=private_cache()
+        )
     if suffix not in LOADERS:
         raise InputError(
             f"{place}: files of kind {suffix or '(no suffix)'} are not read; expected {', '.join(LOADERS)}"
@@ -105,7 +108,11 @@ def _from_files(files: list[Path], place: str) -> "datasets.Dataset":
     builder, options = LOADERS[suffix]
     try:
         return datasets.load_dataset(
-            builder, data_files=[glob.escape(str(file)) for file in files], split="train", **options
+            builder,
+            data_files=[glob.escape(str(file)) for file in files],
+            split="train",
+            cache_dir=private_cache(),
+            **options,
         )
     except (OSError, ValueError, datasets.exceptions.DatasetsError) as error:
         cause = error.__cause__ or error

@@ -63,7 +63,7 @@ def samples(source: Source) -> trace.Answer:
     """The trace of a result. Raises InputError where it has none, or holds no samples of a meter."""
     if source.result.trace is None:
         raise InputError(f"{source.path}: names no trace; run the recipe again")
-    folder = source.path.parent.parent / source.result.trace
+    folder = trace.located(source.path, source.result.trace)
     answer = trace.read(folder)
     answer["samples"] = sorted(answer["samples"], key=lambda s: (s.get("board", 0), s["time_ns"]))
     if not answer["samples"]:

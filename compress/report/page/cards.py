@@ -199,7 +199,7 @@ def _provenance(result: Result) -> list[tuple[str, str]]:
 def _commands(result: Result) -> list[str]:
     """What makes this row again, and what checks it."""
     name = str(result.workload.get("name", ""))
-    known = (recipes.FOLDER / "workloads" / f"{name}.yaml").is_file()
+    known = f"{name}.yaml" in {path.name for path in (recipes.FOLDER / "workloads").iterdir()}
     workload = name if known else f"{name}.yaml"
     limit = "" if result.limit is None else f" --limit {result.limit}"
     file = result_path(Path(), name, result.name, result.machine.id, result.limit)

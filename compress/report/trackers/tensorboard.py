@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from compress.config import InputError
+from compress.places import one_name
 from compress.report.text import markdown
 from compress.report.trackers import ALREADY
 from compress.report.trackers.facts import Facts
@@ -20,7 +21,8 @@ FOLDER = Path("runs")
 def send(facts: Facts, folder: Path | None, project: str) -> str:
     """Writes the run below `folder`/`project`; returns where it is, and how to look at it."""
     root = folder or FOLDER
-    place = root / project / facts.workload / f"{facts.run}-{facts.id}"
+    names = (one_name(facts.workload, "workload.name"), one_name(f"{facts.run}-{facts.id}", "name"))
+    place = root.joinpath(one_name(project, "--project"), *names)
     if any(place.glob("events.*")):
         return f"{place} {ALREADY}"
     try:
