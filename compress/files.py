@@ -62,7 +62,7 @@ def clear() -> None:
     for left in home().glob("*-*-*"):
         pid = left.name.rsplit("-", 2)[1]
         if pid.isdigit() and not alive(int(pid)) and not _held(left):
-            drop(left)
+            shutil.rmtree(left, ignore_errors=True)
 
 
 @cache
@@ -102,15 +102,10 @@ def _held(folder: Path) -> bool:
     return False
 
 
-def drop(folder: Path) -> None:
-    """Removes such a folder."""
-    shutil.rmtree(folder, ignore_errors=True)
-
-
 def drop_all() -> None:
     """Removes all temporary folders of this process, which is about to end."""
     for folder in [*_HELD]:
-        drop(folder)
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 @contextmanager
@@ -120,7 +115,7 @@ def passing(kind: str) -> Iterator[Path]:
     try:
         yield folder
     finally:
-        drop(folder)
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def write_atomic(path: Path, data: bytes) -> None:

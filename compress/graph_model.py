@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import weakref
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
@@ -14,7 +15,7 @@ import torch
 from torch import nn
 
 from compress import providers
-from compress.files import drop, passing
+from compress.files import passing
 from compress.providers import Place
 
 
@@ -28,7 +29,7 @@ class GraphModel(nn.Module, ABC):
         """`temporary`: the graph's folder goes when this object does."""
         super().__init__()
         if temporary:
-            weakref.finalize(self, drop, Path(path).parent)
+            weakref.finalize(self, shutil.rmtree, Path(path).parent, ignore_errors=True)
         self.path = Path(path)
         self.config = config
         self.device = torch.device("cpu")
