@@ -1,12 +1,15 @@
 """`python -m compress`, and the command `compress`."""
 
-from compress.interrupts import run
-from compress.startup import seldom_collect
+from compress.startup import end_at_once, seldom_collect
 
 
 def main() -> None:
-    """Runs the command line. Signals are handled before the rest is imported."""
+    """Runs the command line."""
+    end_at_once()
     seldom_collect()
+
+    from compress.interrupts import run
+
     run(_command)
 
 

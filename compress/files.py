@@ -1,13 +1,15 @@
-"""Files and folders that are whole or not there, and private temporary folders that go with their process.
+"""Files that are whole or not there, and temporary folders that only we can read and that go when their process ends.
 
-    $TMPDIR/compress-1000/                              of the user with this id, mode 0700; refused if somebody else's
-        compress-session-4711-88123-1f0c9a2b-x3k/       of the process in its name (see `owners`)
+    $TMPDIR/compress-1000/              of the user with this id, mode 0700; refused where it is somebody else's
+        session-4711-x1y2z3/            of the process with this id, which holds a lock on it
 
-The next process that asks for a temporary folder removes those of processes that are gone.
+Also what a killed process left goes: when the next one asks for a folder, and sees a dead process and a free lock.
 """
 
 import atexit
+import contextlib
 import ctypes
+import fcntl
 import os
 import shutil
 import stat
@@ -19,16 +21,14 @@ from functools import cache
 from pathlib import Path
 
 from compress.errors import InputError
-from compress.owners import beside, mark, sweep_once
+from compress.owners import alive, beside, mark
 
 _EXCHANGE = 2  # RENAME_EXCHANGE of renameat2, and RENAME_SWAP of renamex_np
 _AT_FDCWD = -100
-_KEPT: set[Path] = set()
-"""Temporary folders of this process."""
 
 
 def home() -> Path:
-    """Return this user's own folder for temporary files. Raises InputError if it is a link or somebody else's."""
+    """This user's own folder for temporary files. Raises InputError where it is a link, or somebody else's."""
     path = Path(tempfile.gettempdir()) / f"compress-{os.getuid()}"
     try:
         path.mkdir(mode=0o700)
@@ -36,67 +36,95 @@ def home() -> Path:
         pass
     except OSError as error:
         raise InputError(f"{path}: cannot be made ({error.strerror}); set TMPDIR to a folder of yours") from None
-    about = path.lstat()
-    if not stat.S_ISDIR(about.st_mode) or about.st_uid != os.getuid():
+    found = path.lstat()
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid():
         raise InputError(
             f"{path}: is a link, or belongs to another user; expected a folder of yours: remove it, or set TMPDIR"
         )
-    if stat.S_IMODE(about.st_mode) != 0o700:
+    if stat.S_IMODE(found.st_mode) != 0o700:
         path.chmod(0o700)
     return path
 
 
 def scratch(kind: str) -> Path:
-    """Make a temporary folder of this process, after removing those of processes that are gone."""
+    """A new temporary folder of this process, after those of dead processes have gone."""
     within = home()
-    sweep_once(within)
-    folder = within / f"compress-{kind}-{mark()}"
-    folder.mkdir(mode=0o700)
-    _KEPT.add(folder)
+    clear()
+    for gone in [path for path in _HELD if not path.exists()]:
+        os.close(_HELD.pop(gone))
+    folder = Path(tempfile.mkdtemp(prefix=f"{kind}-{os.getpid()}-", dir=within))
+    _hold(folder)
     return folder
 
 
-def drop(folder: Path) -> None:
-    """Remove such a folder."""
-    shutil.rmtree(folder, ignore_errors=True)
-    _KEPT.discard(folder)
-
-
-def drop_all() -> None:
-    """Remove all temporary folders of this process, which is about to end."""
-    for folder in [*_KEPT]:
-        drop(folder)
+def clear() -> None:
+    """Removes the temporary folders of dead processes."""
+    for left in home().glob("*-*-*"):
+        pid = left.name.rsplit("-", 2)[1]
+        if pid.isdigit() and not alive(int(pid)) and not _held(left):
+            shutil.rmtree(left, ignore_errors=True)
 
 
 @cache
 def _process_folder(kind: str, pid: int) -> Path:
     folder = scratch(kind)
-    atexit.register(lambda: drop(folder) if os.getpid() == pid else None)
+    atexit.register(lambda: shutil.rmtree(folder, ignore_errors=True) if os.getpid() == pid else None)
     return folder
 
 
 def process_folder(kind: str) -> Path:
-    """Return a temporary folder that lives as long as this process: the same one for every call of a kind."""
+    """A temporary folder for as long as this process lives: the same one for every call of a kind."""
     return _process_folder(kind, os.getpid())
+
+
+_HELD: dict[Path, int] = {}
+"""Folders of this process that are there, and the descriptors that hold their locks."""
+
+
+def _hold(folder: Path) -> None:
+    """Locks a folder while it is there: process ids of other containers look dead here."""
+    _HELD[folder] = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    with contextlib.suppress(OSError):  # a file system without locks: there the process id decides alone
+        fcntl.flock(_HELD[folder], fcntl.LOCK_SH)
+
+
+def _held(folder: Path) -> bool:
+    try:
+        handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    except OSError:  # gone, or no folder
+        return True
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return True
+    finally:
+        os.close(handle)
+    return False
+
+
+def drop_all() -> None:
+    """Removes all temporary folders of this process, which is about to end."""
+    for folder in [*_HELD]:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 @contextmanager
 def passing(kind: str) -> Iterator[Path]:
-    """Provide a temporary folder for the length of a block."""
+    """Such a folder for the length of a block."""
     folder = scratch(kind)
     try:
         yield folder
     finally:
-        drop(folder)
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def write_atomic(path: Path, data: bytes) -> None:
-    """Write through a temporary file and a rename: a reader sees the old file or the new one, never a part.
+    """Writes through a temporary file and a rename: a reader sees the old file or the new one, never a part.
 
     Others may read it as far as the user's umask lets them.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.parent / f".compress-{mark()}.tmp"
+    temporary = path.with_name(f".compress-{mark()}.tmp")
     handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
     try:
         with os.fdopen(handle, "wb") as out:
@@ -110,7 +138,7 @@ def write_atomic(path: Path, data: bytes) -> None:
 
 
 def put_in_place(work: Path, path: Path) -> None:
-    """Make the folder `work` the folder `path`, which exists at every moment if the system can exchange two.
+    """Makes the folder `work` the folder `path`, which is there at every moment where the system can exchange two.
 
     Elsewhere the old one steps aside first; `owners.sweep` brings it back after a kill between the two renames.
     """
@@ -126,7 +154,7 @@ def put_in_place(work: Path, path: Path) -> None:
 
 
 def exchange(one: Path, other: Path) -> bool:
-    """Exchange two paths in one step; return False if the system or the file system cannot."""
+    """Exchanges two paths in one step; False where the system or the file system cannot."""
     libc = ctypes.CDLL(None, use_errno=True)
     names = os.fsencode(one), os.fsencode(other)
     if sys.platform == "darwin":

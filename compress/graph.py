@@ -12,6 +12,7 @@ import contextlib
 import inspect
 import io
 import logging
+import shutil
 import warnings
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
@@ -21,7 +22,7 @@ import torch
 from torch import nn
 
 from compress.config import InputError
-from compress.files import drop, scratch
+from compress.files import scratch
 from compress.graph_model import OnnxModel
 from compress.progress import bar
 from compress.providers import Place
@@ -95,7 +96,7 @@ def exported(
         file = export(model.cpu(), folder, batch)
         return OnnxModel(file, model.config, temporary=True, place=Place(runtime, str(device or "cpu"), half))
     except BaseException:
-        drop(folder)
+        shutil.rmtree(folder, ignore_errors=True)
         raise
 
 
@@ -139,7 +140,7 @@ def quantize_graph(model: OnnxModel, layers: Collection[str], per_channel: bool)
             )
         return OnnxModel(folder / FILE, model.config, temporary=True)
     except BaseException:
-        drop(folder)
+        shutil.rmtree(folder, ignore_errors=True)
         raise
 
 

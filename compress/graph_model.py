@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import weakref
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
@@ -15,7 +16,7 @@ from torch import nn
 
 from compress import providers
 from compress.config import InputError
-from compress.files import drop, passing
+from compress.files import passing
 from compress.providers import Place
 
 
@@ -29,7 +30,7 @@ class GraphModel(nn.Module, ABC):
         """`temporary`: the graph's folder goes when this object does."""
         super().__init__()
         if temporary:
-            weakref.finalize(self, drop, Path(path).parent)
+            weakref.finalize(self, shutil.rmtree, Path(path).parent, ignore_errors=True)
         self.path = Path(path)
         self.config = config
         self.device = torch.device("cpu")

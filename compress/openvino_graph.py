@@ -10,6 +10,7 @@ import contextlib
 import io
 import logging
 import os
+import shutil
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -18,7 +19,7 @@ import torch
 
 from compress.config import InputError
 from compress.devices import computes_bf16
-from compress.files import drop, scratch
+from compress.files import scratch
 from compress.graph import layer_of
 from compress.graph_model import GraphModel, OnnxModel, pinned_cores
 from compress.progress import bar
@@ -189,7 +190,7 @@ def _saved(graph: Any, config: Any) -> OpenVinoModel:
         openvino.save_model(graph, str(folder / FILE), compress_to_fp16=False)
         return OpenVinoModel(folder / FILE, config, temporary=True)
     except BaseException:
-        drop(folder)
+        shutil.rmtree(folder, ignore_errors=True)
         raise
 
 

@@ -21,7 +21,7 @@ from pathlib import Path
 FORGOTTEN_S = 86_400
 MARK = re.compile(r"(?P<pid>\d+)-(?P<started>\d+)-(?P<system>[0-9a-f]{8})-\w+")
 _BESIDE = re.compile(rf"\.(?P<target>.+)\.{MARK.pattern}\.(part|old|tmp)")
-_PLAIN = re.compile(rf"\.?compress-(\w+-)?{MARK.pattern}(\.tmp)?")
+_PLAIN = re.compile(rf"\.compress-{MARK.pattern}\.tmp")
 
 
 def mark() -> str:
@@ -58,7 +58,7 @@ def system() -> str:
     return hashlib.sha256(f"{platform.node()}|{machine}|{namespace}".encode()).hexdigest()[:8]
 
 
-def alive(pid: int, start: int) -> bool:
+def alive(pid: int, start: int = 0) -> bool:
     """Whether a process of this system runs that started at `start`; 0 stands for an unknown start."""
     try:
         os.kill(pid, 0)
@@ -102,12 +102,6 @@ def sweep(folder: Path) -> None:
         else:
             with contextlib.suppress(OSError):
                 path.unlink()
-
-
-@cache
-def sweep_once(folder: Path) -> None:
-    """`sweep`, when this process first asks for it: a folder for temporary files can be a large one."""
-    sweep(folder)
 
 
 def sweep_below(root: Path) -> None:

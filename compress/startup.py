@@ -2,6 +2,15 @@
 
 import atexit
 import gc
+import os
+import signal
+
+
+def end_at_once() -> None:
+    """Has Ctrl-C and termination end this process with their code: there is nothing to clean up yet."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, lambda received, _frame: os._exit(128 + received))
 
 
 def seldom_collect() -> None:

@@ -93,6 +93,36 @@ def test_somebody_elses_folder_or_a_link_of_that_name_is_refused(shared: Path, t
             files.scratch("session")
 
 
+def test_leftovers_go_by_process_and_lock_and_others_stay(shared: Path) -> None:
+    home = files.home()
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    dead, alive = home / f"session-{ended.pid}-abc", home / f"session-{os.getpid()}-abc"
+    held, foreign = home / f"onnx-{ended.pid}-def", home / "keep"
+    for folder in (dead, alive, held, foreign):
+        folder.mkdir()
+    outside = shared / f"session-{ended.pid}-abc"
+    outside.mkdir()
+    holder = os.open(held, os.O_RDONLY)  # a process of another container, whose id means nothing here
+    fcntl.flock(holder, fcntl.LOCK_SH)
+    files.scratch("onnx")
+    assert not dead.exists()
+    assert all(folder.exists() for folder in (alive, held, foreign, outside))
+    os.close(holder)
+    files.scratch("onnx")
+    assert not held.exists()
+
+
+def test_folders_that_pass_leave_no_descriptor(shared: Path) -> None:
+    with files.passing("x"):
+        pass
+    before = len(os.listdir("/proc/self/fd"))
+    for _ in range(5):
+        with files.passing("x"):
+            pass
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
 @pytest.mark.parametrize(("mask", "expected"), [(0o000, 0o644), (0o022, 0o644), (0o077, 0o600)])
 def test_what_is_written_is_as_readable_as_its_user_wants(
     tmp_path: Path, umask: Callable[[int], int], mask: int, expected: int
