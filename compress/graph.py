@@ -26,7 +26,7 @@ from compress.files import scratch
 from compress.graph_model import OnnxModel
 from compress.progress import bar
 from compress.providers import Place
-from compress.workloads.text_classification import position_limit
+from compress.workloads import positions
 
 FILE = "model.onnx"
 EXTERNAL_BYTES = 1_800_000_000  # a protobuf holds 2 GiB; beyond this the weights go to a file beside it
@@ -156,7 +156,7 @@ def layer_of(node: Any) -> str:
 def example_inputs(model: Any, batch: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     """Inputs like those of `batch`, on the model's device: 2 images, or 2 texts of a few tokens."""
     device = next(model.parameters()).device
-    limit = position_limit(model.config) or 0
+    limit = positions.limit(model) or 0
     length = min(TOKENS, limit) if limit > 0 else TOKENS
     value = {"input_ids": 5, "attention_mask": 1}
     return {

@@ -7,7 +7,7 @@ A tensor that lacks would be random, and one of another shape wrong: either is a
 """
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -108,8 +108,9 @@ def _packed(skeleton: nn.Module, name: str, manifest: Manifest, found: Mapping[s
 
 def features(module: nn.Module, entry: Mapping[str, Any]) -> Shape:
     """[out, in] of a linear layer of the empty model, as the manifest says that it was cut."""
-    weight = entry.get("shape") or module.weight.shape
-    return tuple(reversed(weight)) if isinstance(module, Conv1D) else tuple(weight)
+    weight: Iterable[int] = entry.get("shape") or module.weight.shape  # type: ignore[union-attr, assignment]
+    sizes = tuple(weight)
+    return sizes[::-1] if isinstance(module, Conv1D) else sizes
 
 
 def _expected(
@@ -124,7 +125,7 @@ def _expected(
             continue
         module, rank = skeleton.get_submodule(name), entry["rank"]
         out, into = features(module, entry)
-        shapes = {"second.weight": (out, rank)}
+        shapes: dict[str, Shape] = {"second.weight": (out, rank)}
         shapes |= {} if "borrows" in entry else {"first.weight": (rank, into)}
         shapes |= {} if module.bias is None else {"second.bias": (out,)}
         for key, shape in shapes.items():
