@@ -108,7 +108,7 @@ def _packed(skeleton: nn.Module, name: str, manifest: Manifest, found: Mapping[s
 
 def features(module: nn.Module, entry: Mapping[str, Any]) -> Shape:
     """[out, in] of a linear layer of the empty model, as the manifest says that it was cut."""
-    weight: Iterable[int] = entry.get("shape") or module.weight.shape  # type: ignore[union-attr, assignment]
+    weight: Iterable[int] = entry.get("shape") or module.weight.shape  # type: ignore[assignment]
     sizes = tuple(weight)
     return sizes[::-1] if isinstance(module, Conv1D) else sizes
 
