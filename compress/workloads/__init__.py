@@ -62,7 +62,11 @@ class Dataset(Config):
     @field_validator("train", "test")
     @classmethod
     def _split_lies_inside(cls, value: str | None) -> str | None:
-        if value is not None and (set(value) & set("*?") or value.startswith(("/", "~")) or ".." in Path(value).parts):
+        if value is None:
+            return value
+        path = Path(value)
+        unbounded = "**" in value or (bool(set(value) & set("*?")) and not path.suffix)
+        if unbounded or value.startswith(("/", "~")) or ".." in path.parts:
             raise ValueError("expected the name of one split, or of a file in the data's folder")
         return value
 
