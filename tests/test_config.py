@@ -141,7 +141,7 @@ def test_prune_then_distill_then_quantize_is_an_order_that_works() -> None:
 @pytest.mark.parametrize(
     ("make", "words"),
     [
-        (lambda p: p / "none.yaml", "no such file"),
+        (lambda p: p / "none.yaml", "no such recipe file"),
         (lambda p: p, "is a folder"),
         (lambda p: "no_such_recipe", "no shipped recipe"),
     ],

@@ -118,7 +118,7 @@ def split_name_problem(name: str) -> str | None:
         return "expected the name of a split or of a file, without spaces around it"
     if name.startswith(("/", "~")) or "\\" in name or {".", "..", ""} & set(name.removesuffix("/").split("/")):
         return "expected the name of a split, or the path of a file relative to the data's folder"
-    if set(name) & set("*?"):
+    if "**" in name or (set(name) & set("*?") and not Path(name).suffix):  # `data/test-*.parquet` of a hub repository
         return "expected the name of one split or of one file, not a pattern"
     return None
 
