@@ -4,12 +4,13 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from compress import metrics
+from compress import metrics, prequantized
 from compress.config import InputError
 from compress.errors import gathered
 from compress.recipe import Recipe
 from compress.steps import Layers, LowRank
 from compress.workloads import Workload, source, task_of
+from compress.workloads.stored import UNQUANTIZED, stored_format
 
 
 def check(recipes: Sequence[Recipe], found: source.Source) -> None:
@@ -22,6 +23,7 @@ def check(recipes: Sequence[Recipe], found: source.Source) -> None:
     if found.resolved["model_revision"]:
         options["revision"] = found.resolved["model_revision"]
     config = transformers.AutoConfig.from_pretrained(found.model, **options)
+    _refuse(prequantized.problems(recipes, found, stored_format(config.to_dict())))
     try:
         skeleton = _skeleton(config, workload)
     except InputError as error:
@@ -92,6 +94,8 @@ def student_problems(model: str, found: source.Source, processor: Any, config: A
         problem = source.architecture_problem(theirs.to_dict(), workload.task)
         if problem:
             return [problem]
+        if (kept := stored_format(theirs.to_dict())) is not None:
+            return [f"its weights are stored in {kept} already and cannot be trained; {UNQUANTIZED}"]
         skeleton = _skeleton(theirs, workload)
     except InputError as error:
         return list(error.problems)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from compress import artifact, runtimes
+from compress import artifact, prequantized, runtimes
 from compress.bundle import Bundle
 from compress.config import InputError
 from compress.cost import cost_of
@@ -26,6 +26,7 @@ from compress.ranks import rank
 from compress.recipe import Recipe
 from compress.steps import Step
 from compress.workloads import TaskName, Workload, live, source
+from compress.workloads.stored import UNQUANTIZED, stored_format
 
 if TYPE_CHECKING:
     import datasets
@@ -71,6 +72,8 @@ def apply(
     if recipe.runtime == "tensorrt":
         raise InputError("apply with runtime tensorrt: its engines are made for a workload's shapes; use run")
     task = task_of_model(model)
+    if (kept := stored_format(model.config.to_dict())) is not None:
+        raise InputError(f"apply: the model's weights are stored in {kept} already; {UNQUANTIZED}")
 
     def train() -> "datasets.Dataset":
         return live.prepare(dataset, task, tokenizer, model.config)
@@ -99,6 +102,8 @@ def apply(
 
 def open_bundle(recipe: Recipe, found: source.Source, device: torch.device, work: Path | None) -> Bundle:
     """The workload's dense model with everything a step may ask for."""
+    if refused := list(prequantized.problems([recipe], found, prequantized.found_format(found))):
+        raise InputError(refused)
     model, processor = source.load_model(found, device=str(device))
 
     def train() -> "datasets.Dataset":
@@ -117,7 +122,17 @@ def open_bundle(recipe: Recipe, found: source.Source, device: torch.device, work
         runtime=recipe.runtime,
         seed=recipe.seed,
         work=work,
+        layers=_stored_layers(model),
     )
+
+
+def _stored_layers(model: Any) -> dict[str, dict[str, Any]]:
+    """What the layers are of a model that was loaded in a format of bitsandbytes; nothing for others."""
+    if not getattr(model, "is_quantized", False):
+        return {}
+    from compress.packing import bnb
+
+    return bnb.stored(model)
 
 
 def build(

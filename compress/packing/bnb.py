@@ -17,6 +17,7 @@ from bitsandbytes.functional import QuantState, get_4bit_type, quantize_4bit
 from bitsandbytes.nn import Int8Params, Linear4bit, Linear8bitLt, Params4bit
 from torch import nn
 
+from compress.formats import BITS
 from compress.packing import Settings, Tensors
 
 FOUR_BITS = ("nf4", "fp4")
@@ -67,6 +68,16 @@ def pack(module: Any) -> tuple[Tensors, dict[str, Any]]:
         scales |= {"scale_code": state.state2.code, "scale_scale": state.state2.absmax, "scale_offset": state.offset}
         meta["scale_group_size"] = state.state2.blocksize
     return {"weight": module.weight.data.reshape(-1, 1), **scales, **bias}, meta
+
+
+def stored(model: nn.Module) -> dict[str, dict[str, Any]]:
+    """The manifest's entries of a model's layers that transformers loaded in a format of this library."""
+    entries: dict[str, dict[str, Any]] = {}
+    for name, module in model.named_modules():
+        if isinstance(module, Linear4bit | Linear8bitLt):
+            kind = "llm_int8" if isinstance(module, Linear8bitLt) else module.weight.quant_state.quant_type
+            entries[name] = {"format": kind, "backend": "bitsandbytes", "bits": BITS[kind]}
+    return entries
 
 
 def unpack(tensors: Tensors, meta: Settings, device: torch.device) -> nn.Module:

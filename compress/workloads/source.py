@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from compress.config import InputError, digest
-from compress.workloads import OFFLINE, TaskName, Workload, task_of
+from compress.workloads import OFFLINE, TaskName, Workload, stored, task_of
 
 if TYPE_CHECKING:
     import datasets
@@ -135,6 +135,8 @@ def _model_problems(path: Path, workload: Workload) -> list[str]:
     problem = architecture_problem(config, workload.task) if isinstance(config, dict) else "config.json is no mapping"
     if problem:
         return [f"{place}: {problem}"]
+    if not stored.stored_format(config) and (problem := stored.folder_problem(path)):
+        return [f"{place}: {problem}"]
     if not any(file for pattern in WEIGHTS for file in path.glob(pattern)):
         return [f"{place}: has no weights; expected {' or '.join(WEIGHTS)}"]
     return []
@@ -207,7 +209,7 @@ def load_model(source: Source, device: Any = "cpu", dtype: "torch.dtype | None" 
         )
     except InputError:
         raise
-    except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
+    except (OSError, ValueError, RuntimeError, KeyError, ImportError, SafetensorError) as error:
         way_out = _way_out(source)
         told = f"cannot be loaded ({_first_line(error)})"
         raise InputError(f"{place}: {told}{f'; {way_out}' if way_out else ''}") from None
