@@ -30,6 +30,7 @@ from compress.locks import locked, measuring_lock
 from compress.measure import machine as machines
 from compress.owners import sweep_below
 from compress.plan import Options, Planned, plan, standing
+from compress.prequantized import found_format
 from compress.progress import say
 from compress.quiet import quiet_transformers
 from compress.ranks import end_training, processes, rank
@@ -272,6 +273,7 @@ def _references(items: Sequence[Built], machine: Machine, scratch: Path) -> list
     """fp32 eager; half precision eager where native; the dense model under every other runtime the recipes use.
 
     There it is padded like a recipe that pads to a fixed length: what that saves is the runtime's, no compression's.
+    A model that is stored in few bits is its own only reference, named after its format.
     """
     from compress import transform
     from compress.devices import computes_bf16, pick
@@ -280,6 +282,12 @@ def _references(items: Sequence[Built], machine: Machine, scratch: Path) -> list
         name = f"{dtype} {runtime}" + (PADDED if padded_to else "")
         return Spec(name, path, dtype, runtime, False, False, reference=True, padded_to=padded_to)
 
+    kept = found_format(items[0].found)
+    if kept is not None:
+        batch_dependent = (kept, "bitsandbytes") in BATCH_DEPENDENT
+        return [
+            Spec(f"{kept} eager", None, kept, "eager", low_bit=True, batch_dependent=batch_dependent, reference=True)
+        ]
     device = pick(machine.device)
     half = "bf16" if computes_bf16(device) else "fp16" if device.type == "cuda" else None
     found = [reference("fp32", "eager")]

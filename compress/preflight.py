@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from compress import checkpoints, metrics
+from compress import checkpoints, metrics, prequantized
 from compress.config import InputError
 from compress.errors import Gathering, blamed
 from compress.progress import say
@@ -20,6 +20,7 @@ from compress.reading import expanded
 from compress.recipe import Recipe
 from compress.workloads import source, task_of
 from compress.workloads.finite import check_weights, stored
+from compress.workloads.stored import UNQUANTIZED, stored_format
 
 if TYPE_CHECKING:
     import torch
@@ -41,6 +42,8 @@ def check(recipes: Sequence[Recipe], found: source.Source, device: str = "cpu") 
 
     place = f"{found.workload.name} model {found.model}"
     gathering = Gathering()
+    if refused := gathering.made(lambda: list(prequantized.problems(recipes, found, prequantized.found_format(found)))):
+        raise InputError(refused)
     skeleton = gathering.made(lambda: _skeleton(found, place))
     # a tokenizer is found by way of config.json: where that is wrong, it has nothing of its own to say
     processor = None if skeleton is None else gathering.made(lambda: source.load_processor(found))
@@ -229,6 +232,8 @@ def _pretrained(step: Any, bundle: Any, known: Known | None) -> Any:
     config = source.load_config(location)
     if problem := source.architecture_problem(config.to_dict(), task):
         raise InputError(problem)
+    if (kept := stored_format(config.to_dict())) is not None:
+        raise InputError(f"its weights are stored in {kept} already and cannot be trained; {UNQUANTIZED}")
     with blamed(lambda reason: f"its tokenizer cannot be loaded ({reason})"):
         own = task_of(task).load_processor(location)
     model = empty_model(config, task)

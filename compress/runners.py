@@ -31,7 +31,8 @@ def open_runner(spec: Spec, job: Job) -> Runner:
     if first == "cpu" and spec.low_bit and len(job.devices) > 1:
         raise InputError("a model of 8 bits or fewer is measured on one GPU; use --device cuda:0")
     if spec.path is None:
-        dtype = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}[spec.dtype]
+        half = {"fp16": torch.float16, "bf16": torch.bfloat16}
+        dtype = half.get(spec.dtype, torch.float32)  # also of what a model stored in few bits keeps in floating point
         model, processor = source.load_model(job.source, device=first, dtype=dtype)
         return Runner(spec, runtimes.prepare(_placed(model, job), spec.runtime, padded_to=spec.padded_to), processor)
     trusted = job.workload.trust_remote_code

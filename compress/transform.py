@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from compress import artifact, runtimes
+from compress import artifact, prequantized, runtimes
 from compress.bundle import Bundle
 from compress.changes import Change, change, weights
 from compress.config import InputError
@@ -30,6 +30,7 @@ from compress.skeleton import empty_copy
 from compress.steps import Step
 from compress.workloads import TaskName, Workload, live, source
 from compress.workloads.finite import check_weights
+from compress.workloads.stored import UNQUANTIZED, stored_format
 
 if TYPE_CHECKING:
     import datasets
@@ -75,6 +76,8 @@ def apply(
     if recipe.runtime == "tensorrt":
         raise InputError("apply with runtime tensorrt: its engines are made for a workload's shapes; use run")
     task = task_of_model(model)
+    if (kept := stored_format(model.config.to_dict())) is not None:
+        raise InputError(f"apply: the model's weights are stored in {kept} already; {UNQUANTIZED}")
     check_weights(type(model).__name__, model.named_parameters())
 
     def train() -> "datasets.Dataset":
@@ -113,6 +116,8 @@ def _check_live(recipe: Recipe, bundle: Bundle, model: Any) -> None:
 
 def open_bundle(recipe: Recipe, found: source.Source, device: torch.device, work: Path | None) -> Bundle:
     """The workload's dense model with everything a step may ask for."""
+    if refused := list(prequantized.problems([recipe], found, prequantized.found_format(found))):
+        raise InputError(refused)
     model, processor = source.load_model(found, device=str(device))
     check_weights(f"{found.workload.name} model {found.model}", model.named_parameters())
 
@@ -132,7 +137,17 @@ def open_bundle(recipe: Recipe, found: source.Source, device: torch.device, work
         runtime=recipe.runtime,
         seed=recipe.seed,
         work=work,
+        layers=_stored_layers(model),
     )
+
+
+def _stored_layers(model: Any) -> dict[str, dict[str, Any]]:
+    """What the layers are of a model that was loaded in a format of bitsandbytes; nothing for others."""
+    if not getattr(model, "is_quantized", False):
+        return {}
+    from compress.packing import bnb
+
+    return bnb.stored(model)
 
 
 def build(

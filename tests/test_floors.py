@@ -15,14 +15,14 @@ FLOORS: dict[str, int] = {
     "formats": 0, "steps": 0, "progress": 0, "ranks": 0, "quiet": 0, "startup": 0, "locks": 0, "__init__": 0,
     # 1: a model and its data, in memory and on disk
     "workloads": 1, "metrics": 1, "devices": 1, "bundle": 1, "layers": 1, "graph": 1, "graph_model": 1,
-    "openvino_graph": 1, "packing": 1, "providers": 1, "checkpoints": 1, "skeleton": 1, "sharing": 1, "changes": 1,
-    "artifact": 1, "manifest": 1, "structure": 1,
+    "openvino_graph": 1, "graph_check": 1, "packing": 1, "providers": 1, "checkpoints": 1, "skeleton": 1, "sharing": 1,
+    "changes": 1, "artifact": 1, "manifest": 1, "structure": 1,
     # 2: verbs
-    "graph_check": 1, "methods": 2, "runtimes": 2, "energy": 2, "measure": 2,
+    "methods": 2, "runtimes": 2, "energy": 2, "measure": 2,
     # 3: one run
     "layer_map": 1, "flipped": 3, "figures": 3, "grades": 3, "job": 3,
     "recipe": 3, "transform": 3, "cost": 3, "runners": 3, "session": 3, "memory": 3, "preflight": 3, "assemble": 3,
-    "plan": 3, "memory_gpu": 3, "child": 3, "building": 3, "harness": 3,
+    "prequantized": 3, "plan": 3, "memory_gpu": 3, "child": 3, "building": 3, "harness": 3,
     # 4 and 5: pictures, and the command line
     "questions": 4, "completion": 4,
     "report": 4, "verify": 4, "compare": 4, "checkup": 4, "external": 4, "sensitivity": 4, "cli": 5, "__main__": 5,

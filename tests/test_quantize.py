@@ -1,5 +1,6 @@
 """Quantize: chosen layers only, numbers close to what they stand for, and a note that says what was picked."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from compress.packing import ao, backend_of, bnb
 from compress.steps import Cast, LowRank, Quantize
 from tests import made_models
 from tests.helpers import QUICK, compress, read_result
-from tests.made_models import MODELS, bundle, logits
+from tests.made_models import MODELS, bundle, logits, trainable
 
 EAGER = [
     Quantize(bits=8, format="int8", backend="torchao"),
@@ -26,7 +27,6 @@ EAGER = [
     Quantize(bits=4, format="fp4", group_size=32),
 ]
 NF4 = EAGER[2]
-TASKS = {"vit": "image-classification", "llama": "causal-lm", "gpt2": "causal-lm"}
 # error of one product, relative to its norm: 8 bits round to 1/127 of the largest, 4 bits to a tenth or so
 PRODUCT_ERROR = {"int8": 0.02, "llm_int8": 0.02, "nf4": 0.15, "fp4": 0.2}
 
@@ -34,7 +34,7 @@ PRODUCT_ERROR = {"int8": 0.02, "llm_int8": 0.02, "nf4": 0.15, "fp4": 0.2}
 def quantized(name: str, step: Quantize, **changes: Any) -> Any:
     """The bundle of a made model after the step, under eager unless told otherwise."""
     changes.setdefault("runtime", "eager")
-    return apply_step(bundle(MODELS[name](), task=TASKS.get(name, "text-classification"), **changes), step)
+    return apply_step(replace(trainable(MODELS[name]()), **changes), step)
 
 
 @pytest.mark.parametrize("step", EAGER, ids=lambda s: s.format)

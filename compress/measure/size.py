@@ -7,11 +7,21 @@ import torch
 
 
 def parameter_counts(model: Any) -> tuple[int, int]:
-    """Parameters and non-zero parameters of a dense module, tied weights counted once."""
-    seen: dict[int, torch.Tensor] = {id(p): p for p in model.parameters()}
+    """Parameters and non-zero parameters of a module, tied weights counted once; 4-bit ones as what they stand for."""
+    seen: dict[int, torch.Tensor] = {id(p): _numbers(p) for p in model.parameters()}
     total = sum(p.numel() for p in seen.values())
     nonzero = sum(int(torch.count_nonzero(p)) for p in seen.values())
     return total, nonzero
+
+
+def _numbers(parameter: Any) -> torch.Tensor:
+    """A parameter, or the numbers that one of bitsandbytes packs two to a byte."""
+    state = getattr(parameter, "quant_state", None)
+    if state is None:
+        return parameter.detach()
+    from bitsandbytes.functional import dequantize_4bit
+
+    return dequantize_4bit(parameter.data, state)
 
 
 def stored_bytes(folder: Path) -> int:

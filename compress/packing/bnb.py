@@ -17,6 +17,7 @@ from bitsandbytes.functional import QuantState, get_4bit_type, quantize_4bit
 from bitsandbytes.nn import Int8Params, Linear4bit, Linear8bitLt, Params4bit
 from torch import nn
 
+from compress.formats import BITS
 from compress.packing import Settings, Shapes, Tensors
 
 FOUR_BITS = ("nf4", "fp4")
@@ -79,6 +80,16 @@ def shapes(rows: int, columns: int, meta: Settings, found: Shapes) -> Shapes:
         twice = (-(-blocks // meta["scale_group_size"]),)
         expected |= {"scale_code": found.get("scale_code", ()), "scale_scale": twice, "scale_offset": ()}
     return expected
+
+
+def stored(model: nn.Module) -> dict[str, dict[str, Any]]:
+    """The manifest's entries of a model's layers that transformers loaded in a format of this library."""
+    entries: dict[str, dict[str, Any]] = {}
+    for name, module in model.named_modules():
+        if isinstance(module, Linear4bit | Linear8bitLt):
+            kind = "llm_int8" if isinstance(module, Linear8bitLt) else module.weight.quant_state.quant_type
+            entries[name] = {"format": kind, "backend": "bitsandbytes", "bits": BITS[kind]}
+    return entries
 
 
 def unpack(tensors: Tensors, meta: Settings, device: torch.device) -> nn.Module:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from compress.config import InputError
 from compress.workloads import Dataset, TaskName, Workload, positions, task_of
 from compress.workloads.source import content_hash
+from compress.workloads.stored import UNQUANTIZED, stored_format
 
 if TYPE_CHECKING:
     import datasets
@@ -54,6 +55,11 @@ def write(folder: Path, model: Any, processor: Any, dataset: "Mapping[str, datas
     if "test" not in dataset:
         raise InputError(
             f"dataset= has the splits {', '.join(dataset) or 'none'}; it needs test (and train for some steps)"
+        )
+    if (kept := stored_format(model.config.to_dict())) is not None:
+        raise InputError(
+            f"model=: its weights are stored in {kept} already, and transformers cannot save it again; give the folder "
+            f"that it was loaded from as a workload, or {UNQUANTIZED}"
         )
     model.save_pretrained(folder / "model")
     processor.save_pretrained(folder / "model")

@@ -16,7 +16,7 @@ from compress.checkpoints.folder import is_pointer, pointer_problem, unknown_tok
 from compress.config import InputError, digest
 from compress.errors import blamed
 from compress.reading import exists, expanded
-from compress.workloads import OFFLINE, TaskName, Workload, task_of
+from compress.workloads import OFFLINE, TaskName, Workload, stored, task_of
 
 if TYPE_CHECKING:
     import datasets
@@ -130,10 +130,14 @@ def _hidden(path: Path) -> bool:
 def _model_problems(path: Path, workload: Workload) -> list[str]:
     """What keeps a folder from being a saved model of this task, as far as its files tell before any is loaded."""
     place = f"{workload.name} model {path}"
+    if stored.is_foreign_artifact(path):
+        return [f"{place}: {stored.ARTIFACT}"]
     problems = checkpoints.problems(path)
     config, _ = checkpoints.config_of(path)
-    if config is not None and not problems and (problem := architecture_problem(config, workload.task)):
-        problems = [problem]
+    if config is not None and not problems:
+        of_weights = None if stored.stored_format(config) else stored.folder_problem(path)
+        problem = architecture_problem(config, workload.task) or of_weights
+        problems = [problem] if problem else []
     return [f"{place}: {problem}" for problem in problems]
 
 
@@ -248,7 +252,7 @@ def load_model(source: Source, device: Any = "cpu", dtype: "torch.dtype | None" 
         )
     except InputError as error:
         raise InputError([p if p.startswith(place) else f"{place}: {p}" for p in error.problems]) from None
-    except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
+    except (OSError, ValueError, RuntimeError, KeyError, ImportError, SafetensorError) as error:
         way_out = _way_out(source)
         told = f"cannot be loaded ({_first_line(error)})"
         raise InputError(f"{place}: {told}{f'; {way_out}' if way_out else ''}") from None
