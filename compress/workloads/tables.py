@@ -73,11 +73,9 @@ def columns(path: Path, split: str) -> list[str]:
     if not found.tables:
         return ["image", "label"]
     first = found.tables[0]
-    return (
-        parquet_rows(first)[1]
-        if kind(first) == ".parquet"
-        else list(read_files([first], Dataset(path=str(path))).column_names)
-    )
+    if kind(first) == ".parquet":
+        return parquet_rows(first)[1]
+    return list(read_files([first], Dataset(path=str(path))).column_names)
 
 
 def load(source: "Source", split: "Split") -> "datasets.Dataset":

@@ -35,7 +35,7 @@ from compress.report.charts import write_chart
 from compress.result import Point, Result
 from compress.steps import STEPS
 from compress.verdict import MEASURED
-from compress.workloads import Dataset, OperatingPoint, Workload
+from compress.workloads import Csv, Dataset, OperatingPoint, Workload
 
 ROOT = Path(__file__).resolve().parents[2]
 REFERENCE = ROOT / "results" / "reference"
@@ -45,6 +45,7 @@ CONFIGURATIONS: dict[str, type[Config]] = {
     "measure": Measure,
     "workload": Workload,
     "dataset": Dataset,
+    "csv": Csv,
     "point": OperatingPoint,
 }
 MARKER = re.compile(r"^<!-- (\w+)(?:: (.*?))? -->$", re.MULTILINE)
