@@ -26,7 +26,7 @@ from compress.config import InputError
 from compress.formats import GRAPHS, PLAIN_RUNTIMES, ROWS
 from compress.graph import FILE as ONNX_FILE
 from compress.graph_model import GraphModel, OnnxModel
-from compress.manifest import MANIFEST, SCHEMA, Kind, Manifest, read, sealed, sha256, unlisted, verify
+from compress.manifest import MANIFEST, Kind, Manifest, read, sealed, sha256, unlisted, verify
 from compress.providers import Place, Shapes
 from compress.skeleton import Contents, auto_class, contents, empty_model, fill, is_plain
 from compress.structure import check_plain, check_tensors

@@ -36,7 +36,7 @@ def check_launch(plans: Sequence[Planned], machine: Machine) -> None:
 
 def build(planned: Planned, options: Options, machine: Machine, meter: Meter | Absent) -> Built:
     """The artifact of a recipe: the one on disk when it is the same, else made now."""
-    from compress import artifact
+    from compress.manifest import verify
 
     folder = planned.folder
     with locked(
@@ -52,7 +52,7 @@ def build(planned: Planned, options: Options, machine: Machine, meter: Meter | A
                 meter = Absent(f"{processes()} processes trained, and only the first one's device has a meter here")
                 wait(machine.device)
             _transform(planned, machine, meter)
-            manifest = artifact.verify(folder)
+            manifest = verify(folder)
             shutil.rmtree(planned.work, ignore_errors=True)
         else:
             say(f"  {planned.recipe.name}: artifact unchanged")
@@ -68,15 +68,16 @@ def train_along(planned: Planned, options: Options, machine: Machine) -> None:
 
 def _kept(planned: Planned, options: Options) -> "Manifest | None":
     """The manifest of the artifact on disk, when it is whole and what this recipe makes."""
-    from compress import artifact
+    from compress.artifact import refuse_foreign
+    from compress.manifest import verify
 
     if not planned.folder.exists():
         return None
-    artifact.refuse_foreign(planned.folder)
+    refuse_foreign(planned.folder)
     if options.fresh:
         return None
     try:
-        manifest = artifact.verify(planned.folder)
+        manifest = verify(planned.folder)
     except InputError as error:
         say(f"  {error}; made again")
         return None

@@ -78,7 +78,11 @@ def compared(one: Result, two: Result, root: Path) -> Comparison:
     """The comparison that the raw samples of their common session give."""
     if one.trace is None or one.trace != two.trace:
         raise InputError(f"{one.name} and {two.name} were not measured in one session; run them together")
-    raw = replace(figures.from_trace(trace.read(inside(root, one.trace, f"{one.name}: its trace"))), references=(two.name,), against=two.name)
+    raw = replace(
+        figures.from_trace(trace.read(inside(root, one.trace, f"{one.name}: its trace"))),
+        references=(two.name,),
+        against=two.name,
+    )
     point = figures.points(raw, one.name)[0]
     accuracy, theirs = figures.accuracy(raw, one.name), figures.accuracy(raw, two.name)
     said = verdict(accuracy, theirs, point.ratios[0], energy_source=point.energy_source, kernel=one.kernel)

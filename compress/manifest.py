@@ -168,7 +168,9 @@ def read(path: Path) -> Manifest:
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
-        raise InputError(f"{file}: {where}: {first['msg']}, got {first['input']!r:.80}; make the artifact again") from None
+        raise InputError(
+            f"{file}: {where}: {first['msg']}, got {first['input']!r:.80}; make the artifact again"
+        ) from None
     return Manifest(**plain)
 
 
@@ -192,8 +194,12 @@ def unlisted(path: Path, manifest: Manifest) -> list[str]:
     """A sentence for every file of the folder that the manifest does not vouch for."""
     known = {*manifest.files, MANIFEST}
     found = (p for p in sorted(path.rglob("*")) if not p.is_dir() or p.is_symlink())
-    names = [name for p in found if (name := p.relative_to(path)).parts[0] not in BESIDE and name.as_posix() not in known]
-    return [f"{path / name}: not in the artifact's {MANIFEST}; remove it, or keep it in another folder" for name in names]
+    names = [
+        name for p in found if (name := p.relative_to(path)).parts[0] not in BESIDE and name.as_posix() not in known
+    ]
+    return [
+        f"{path / name}: not in the artifact's {MANIFEST}; remove it, or keep it in another folder" for name in names
+    ]
 
 
 @cache

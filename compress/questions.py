@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from compress.config import InputError
+from compress.terminal import print
 from compress.workloads import TASKS
 from compress.workloads.tables import split_files
 from compress.workloads.template import FIRST, TESTS, check_place, check_task, detected

@@ -49,7 +49,9 @@ def check_tensors(file: Path, skeleton: nn.Module, manifest: Manifest) -> None:
     quantized, thin = settings_of(layers), {n: e for n, e in layers.items() if e.get("kind") == "lowrank"}
     modules = dict(skeleton.named_modules())
     halves = {f"{name}.{half}" for name in thin for half in ("first", "second")}
-    strange = sorted(({n for n in layers if n} - set(modules) - halves) | (set(quantized) ^ set(packing.get("layers", {}))))
+    strange = sorted(
+        ({n for n in layers if n} - set(modules) - halves) | (set(quantized) ^ set(packing.get("layers", {})))
+    )
     strange += [n for n, e in thin.items() if "borrows" in e and e["borrows"] not in thin]
     strange += [n for n in thin if not isinstance(modules.get(n), nn.Linear | Conv1D)]
     strange += [
@@ -93,11 +95,14 @@ def _packed(skeleton: nn.Module, name: str, manifest: Manifest, found: Mapping[s
 
 def features(module: nn.Module, entry: Mapping[str, Any]) -> Shape:
     """[out, in] of a linear layer of the empty model, as the manifest says that it was cut."""
-    weight = entry.get("shape") or module.weight.shape
-    return tuple(reversed(weight)) if isinstance(module, Conv1D) else tuple(weight)
+    shape: Any = entry.get("shape") or module.weight.shape
+    weight: Shape = tuple(shape)
+    return weight[::-1] if isinstance(module, Conv1D) else weight
 
 
-def _expected(skeleton: nn.Module, layers: Entries, replaced: tuple[str, ...], quantized: Entries) -> Iterator[tuple[str, Shape]]:
+def _expected(
+    skeleton: nn.Module, layers: Entries, replaced: tuple[str, ...], quantized: Entries
+) -> Iterator[tuple[str, Shape]]:
     """Name and shape of every tensor that is stored as it is: all but those of quantized layers."""
     for name, tensor in state(skeleton):
         if not name.startswith(replaced):
@@ -107,7 +112,7 @@ def _expected(skeleton: nn.Module, layers: Entries, replaced: tuple[str, ...], q
             continue
         module, rank = skeleton.get_submodule(name), entry["rank"]
         out, into = features(module, entry)
-        shapes = {"second.weight": (out, rank)}
+        shapes: dict[str, Shape] = {"second.weight": (out, rank)}
         shapes |= {} if "borrows" in entry else {"first.weight": (rank, into)}
         shapes |= {} if module.bias is None else {"second.bias": (out,)}
         for key, shape in shapes.items():
@@ -140,8 +145,11 @@ def _header(file: Path) -> dict[str, Shape]:
 
 
 def _refuse(place: Path, missing: list[str], extra: list[str], wrong: list[str]) -> None:
-    said = (("lacks {} of the model, which would be random", missing), ("holds {}, which the model does not have", extra),
-            ("holds {}", wrong))  # fmt: skip
+    said = (
+        ("lacks {} of the model, which would be random", missing),
+        ("holds {}, which the model does not have", extra),
+        ("holds {}", wrong),
+    )
     problems = [f"{place}: {text.format(_some(names))}; make the artifact again" for text, names in said if names]
     if problems:
         raise InputError(problems)

@@ -26,7 +26,7 @@ def workload(name: str) -> dict[str, Any]:
 
 FIELDS: dict[str, Callable[[str], Result]] = {
     "workload": lambda name: factory.result(workload=workload(name)),
-    "recipe": lambda name: factory.result(name),
+    "recipe": factory.result,
     "machine": lambda name: factory.result(machine=factory.machine(name)),
 }
 
@@ -76,7 +76,9 @@ def secret(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("plant", [linked_folder, linked_file, hard_link], ids=lambda plant: plant.__name__)
-def test_links_inside_a_trace_are_not_followed(plant: Callable[[Path, Path], None], tmp_path: Path, secret: Path) -> None:
+def test_links_inside_a_trace_are_not_followed(
+    plant: Callable[[Path, Path], None], tmp_path: Path, secret: Path
+) -> None:
     path = planted(tmp_path / "a", factory.result(trace="w/traces/s1"))
     plant(tmp_path / "a", secret)
     result_files.write(tmp_path / "b", factory.result("fine"))

@@ -157,7 +157,9 @@ def test_a_link_in_an_artifact_uploads_nothing_from_outside(
     assert not hub.files
 
 
-@pytest.mark.parametrize("files", [["config.json"], {"/etc/hostname": "0" * 64}, {"../x": "0" * 64}, {"config.json": 3}])
+@pytest.mark.parametrize(
+    "files", [["config.json"], {"/etc/hostname": "0" * 64}, {"../x": "0" * 64}, {"config.json": 3}]
+)
 def test_a_measured_manifest_that_is_none_is_one_sentence(
     hub: Hub, artifact: tuple[Path, Result], files: object
 ) -> None:

@@ -13,6 +13,7 @@ from compress.cli import running, reading, metering, publishing, listing
 from compress.cli.options import app
 from compress.errors import InputError, NotWritten
 from compress.quiet import quiet_libraries
+from compress.terminal import guard_usage_errors, print, print_errors
 
 __all__ = ["app", "main", "running", "reading", "metering", "publishing", "listing"]
 
@@ -20,15 +21,14 @@ __all__ = ["app", "main", "running", "reading", "metering", "publishing", "listi
 def main() -> None:
     """Runs the command line; bad input is one message on standard error and exit code 2."""
     quiet_libraries()
+    guard_usage_errors(sys.argv)
     try:
         app()
     except InputError as error:
-        for problem in error.problems:
-            print(f"error: {problem}", file=sys.stderr)
+        print_errors(error.problems)
         sys.exit(2)
     except NotWritten as error:
-        for problem in error.problems:
-            print(f"error: {problem}", file=sys.stderr)
+        print_errors(error.problems)
         sys.exit(1)
     except SystemExit as ended:
         if ended.code == 130:  # what typer makes of Ctrl-C

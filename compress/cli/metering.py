@@ -9,6 +9,7 @@ import typer
 from compress import completion
 from compress.cli.options import Device, app, print_tables
 from compress.errors import InputError
+from compress.terminal import print
 
 
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})

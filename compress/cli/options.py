@@ -9,6 +9,7 @@ import typer
 
 from compress import completion
 from compress.errors import gathered
+from compress.terminal import console
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -37,8 +38,6 @@ def load_recipes(names: Sequence[str], assignments: Sequence[str] | None) -> lis
 
 
 def print_tables(tables: Any, problems: Sequence[str] = ()) -> None:
-    from rich.console import Console
-
     from compress import report
 
-    report.print_tables(tables, Console(highlight=False), problems)
+    report.print_tables(tables, console(), problems)

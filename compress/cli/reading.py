@@ -9,6 +9,7 @@ import typer
 from compress import completion
 from compress.cli.options import Out, app, print_tables
 from compress.errors import InputError
+from compress.terminal import console, print
 
 
 @app.command()
@@ -81,8 +82,6 @@ def check(
     junit: Annotated[Path | None, typer.Option(help="Write the checks as a JUnit file too.")] = None,
 ) -> None:
     """Compare results with a baseline's: exit code 1 when one is worse beyond what noise explains."""
-    from rich.console import Console
-
     from compress import gate, odds, report
     from compress.result_files import read_sound
 
@@ -97,7 +96,7 @@ def check(
         raise InputError("check: no limit is given; expected --max-energy, --max-latency or --max-loss")
     now, before = (read_sound(place) for place in (folder, baseline))
     checks = gate.check(now, before, limits)
-    report.print_checks(checks, Console(highlight=False))
+    report.print_checks(checks, console())
     if junit is not None:
         try:
             junit.write_text(report.junit(checks), encoding="utf-8")
@@ -110,12 +109,10 @@ def check(
 @app.command()
 def show(result: Annotated[Path, typer.Argument(help="A result file.")]) -> None:
     """Read one result in full."""
-    from rich.console import Console
-
     from compress import report
     from compress.result_files import read
 
-    report.print_result(read(result), Console(highlight=False))
+    report.print_result(read(result), console())
 
 
 @app.command()
@@ -138,14 +135,12 @@ def merge(
     out: Out = Path("results"),
 ) -> None:
     """Join results of several machines in one folder, and show the machines side by side."""
-    from rich.console import Console
-
     from compress import report
     from compress.merge import merge as joined
     from compress.merge import side_by_side
 
     merged = joined(folders, out)
-    report.print_sides(side_by_side(merged.results), Console(highlight=False))
+    report.print_sides(side_by_side(merged.results), console())
     for left in merged.superseded:
         print(f"left out, there is a newer one: {left}", file=sys.stderr)
     for name in merged.untraced:

@@ -8,6 +8,7 @@ import typer
 
 from compress import completion
 from compress.cli.options import Artifacts, Device, Out, Workload, app, load_recipes, print_tables
+from compress.terminal import print
 
 
 @app.command()

@@ -45,9 +45,10 @@ def measured_manifest(result: Result, artifact: Path) -> dict[str, Any]:
         raise InputError(f"{result.name} failed ({text.first_line(result)}); there is nothing to publish")
     try:
         raw = (artifact / MANIFEST).read_bytes()
-    except OSError as error:
+    except (OSError, ValueError) as error:  # ValueError: a null byte in the path
+        why = getattr(error, "strerror", error)
         raise InputError(
-            f"{artifact}: has no {MANIFEST} that can be read ({error.strerror}); expected the artifact of "
+            f"{artifact}: has no {MANIFEST} that can be read ({why}); expected the artifact of "
             f"{result.name}; name its folder with --artifact, or run the recipe with --keep"
         ) from None
     if result.artifact_sha256 is None or hashlib.sha256(raw).hexdigest() != result.artifact_sha256:
