@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from compress.config import InputError, digest
-from compress.workloads import OFFLINE, TaskName, Workload, task_of
+from compress.workloads import OFFLINE, TaskName, Workload, pickles, task_of
 
 if TYPE_CHECKING:
     import datasets
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
 Split = Literal["train", "test"]
 
-WEIGHTS = ("*.safetensors", "pytorch_model*.bin")
 ARCHITECTURES: dict[TaskName, tuple[str, ...]] = {
     "text-classification": ("ForSequenceClassification",),
     "image-classification": ("ForImageClassification",),
@@ -101,6 +100,9 @@ def _find(workload: Workload, part: str, value: str) -> tuple[str, str | None, s
         raise InputError(f"{workload.name} {part} {value}: no such folder or file; expected {wanted}, or a hub id")
     wanted_revision = workload.revision if part == "model" else workload.dataset.revision
     commit = hub.commit(value, "model" if part == "model" else "dataset", wanted_revision)
+    found = pickles.on_hub(value, commit) if part == "model" else []
+    if found:
+        raise InputError(f"{workload.name} model {value}: {pickles.conversion(value, workload.task, found)}")
     return value, commit, commit
 
 
@@ -135,9 +137,13 @@ def _model_problems(path: Path, workload: Workload) -> list[str]:
     problem = architecture_problem(config, workload.task) if isinstance(config, dict) else "config.json is no mapping"
     if problem:
         return [f"{place}: {problem}"]
-    if not any(file for pattern in WEIGHTS for file in path.glob(pattern)):
-        return [f"{place}: has no weights; expected {' or '.join(WEIGHTS)}"]
-    return []
+    if any(path.glob(pickles.WEIGHTS)):
+        return []
+    found = pickles.in_folder(path)
+    told = (
+        pickles.conversion(str(path), workload.task, found) if found else f"has no weights; expected {pickles.WEIGHTS}"
+    )
+    return [f"{place}: {told}"]
 
 
 def architecture_problem(config: dict[str, Any], task: TaskName) -> str | None:
@@ -203,7 +209,12 @@ def load_model(source: Source, device: Any = "cpu", dtype: "torch.dtype | None" 
             raise InputError(f"{place}: {problem}")
         # from_pretrained keeps the stored dtype unless told: fp16 weights would make the reference fp16
         model, info = getattr(transformers, task.auto_model).from_pretrained(
-            source.model, config=config, dtype=dtype or torch.float32, output_loading_info=True, **options
+            source.model,
+            config=config,
+            dtype=dtype or torch.float32,
+            output_loading_info=True,
+            use_safetensors=True,
+            **options,
         )
     except InputError:
         raise
