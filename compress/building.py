@@ -61,11 +61,12 @@ def train_along(planned: Planned, options: Options, machine: Machine) -> None:
 
 def _kept(planned: Planned, options: Options) -> Manifest | None:
     """The manifest of the artifact on disk, when it is whole and what this recipe makes."""
-    from compress import artifact
+    from compress.artifact import refuse_foreign
+    from compress.manifest import verify
 
     if not planned.folder.exists():
         return None
-    artifact.refuse_foreign(planned.folder)
+    refuse_foreign(planned.folder)
     if options.rebuild:
         return None
     try:

@@ -57,8 +57,8 @@ def _open(path: Path) -> int:
     except OSError as error:
         told = "it is a link" if error.errno == errno.ELOOP else error.strerror
         raise InputError(
-            f"{path}: cannot be locked ({told}); remove it, or let its owner do so; COMPRESS_LOCKS moves the lock under "
-            "which measurements run"
+            f"{path}: cannot be locked ({told}); remove it, or let its owner do so; COMPRESS_LOCKS moves the "
+            "lock under which measurements run"
         ) from None
     found = os.fstat(handle)
     if not stat.S_ISREG(found.st_mode):

@@ -11,6 +11,7 @@ from compress import metrics, providers, result_files
 from compress.child import threads
 from compress.config import InputError, digest
 from compress.energy import Absent, find_meter, gpus_of
+from compress.files import home
 from compress.formats import FP8_IN_BF16, GRAPH_RUNTIMES, PLAIN_RUNTIMES, DeviceType, choose
 from compress.measure import machine as machines
 from compress.progress import say
@@ -73,6 +74,7 @@ def plan(recipes: Sequence[Recipe], options: Options, machine: Machine) -> list[
     fit, workloads = _fitting(recipes, options, machine)  # before a workload is resolved, which may train its model
     for option in ("out", "artifacts"):
         check_writable(getattr(options, option), f"--{option}")
+    home()
     problems: list[str] = []
     plans: list[Planned] = []
     sources: dict[str, source.Source] = {}

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from functools import cache
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
+from compress import terminal
 from compress.ranks import rank
 
 if TYPE_CHECKING:
@@ -28,15 +29,13 @@ _SCREEN = threading.Lock()
 @cache
 def console() -> "Console":
     """The console on standard error; silent under COMPRESS_QUIET=1, and in all but the first of several processes."""
-    from rich.console import Console
-
     quiet = os.environ.get("COMPRESS_QUIET") == "1" or rank() > 0
-    return Console(stderr=True, quiet=quiet, highlight=False, soft_wrap=True)
+    return terminal.console(stderr=True, quiet=quiet, soft_wrap=True)
 
 
 def say(line: str) -> None:
     """One plain line; markup in names stays text."""
-    console().print(line, markup=False)
+    console().print(terminal.visible(line), markup=False)
 
 
 def interactive() -> bool:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from compress.config import InputError
 from compress.reading import expanded
+from compress.terminal import print
 from compress.workloads import TASKS
 from compress.workloads.files import holds
 from compress.workloads.template import FIRST, TESTS, check_place, check_task, detected

@@ -22,6 +22,7 @@ from compress.fields import (
     WorkloadFacts,
 )
 from compress.stats import Estimate
+from compress.terminal import visible
 
 SCHEMA = 1
 PADDED = " padded"
@@ -419,7 +420,8 @@ class Result:
         """Short: the whole is in the file."""
         error = next(iter((self.error or "").splitlines()), None)
         said = f"failed: {error}" if self.error is not None else self.verdict.sentence if self.verdict else "no verdict"
-        return f"<Result {self.name} on {self.workload.get('name', 'workload')}, machine {self.machine.id}: {said}>"
+        place = f"{self.name} on {self.workload.get('name', 'workload')}, machine {self.machine.id}"
+        return visible(f"<Result {place}: {said}>")
 
     def __rich__(self) -> Any:
         from compress.report.inline import result_table

@@ -7,7 +7,7 @@ A tensor that lacks would be random, and one of another shape wrong: either is a
 """
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -108,9 +108,9 @@ def _packed(skeleton: nn.Module, name: str, manifest: Manifest, found: Mapping[s
 
 def features(module: nn.Module, entry: Mapping[str, Any]) -> Shape:
     """[out, in] of a linear layer of the empty model, as the manifest says that it was cut."""
-    weight: Iterable[int] = entry.get("shape") or module.weight.shape  # type: ignore[assignment]
-    sizes = tuple(weight)
-    return sizes[::-1] if isinstance(module, Conv1D) else sizes
+    shape: Any = entry.get("shape") or module.weight.shape
+    weight: Shape = tuple(shape)
+    return weight[::-1] if isinstance(module, Conv1D) else weight
 
 
 def _expected(
@@ -158,8 +158,11 @@ def _header(file: Path) -> dict[str, Shape]:
 
 
 def _refuse(place: Path, missing: list[str], extra: list[str], wrong: list[str]) -> None:
-    said = (("lacks {} of the model, which would be random", missing), ("holds {}, which the model does not have", extra),
-            ("holds {}", wrong))  # fmt: skip
+    said = (
+        ("lacks {} of the model, which would be random", missing),
+        ("holds {}, which the model does not have", extra),
+        ("holds {}", wrong),
+    )
     problems = [f"{place}: {text.format(_some(names))}; make the artifact again" for text, names in said if names]
     if problems:
         raise InputError(problems)

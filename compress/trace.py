@@ -84,7 +84,7 @@ def located(path: Path, stated: str) -> Path:
 
 
 def read(folder: Path) -> Answer:
-    """Return what `write` was given. Raises InputError, one sentence, for a file that is missing, damaged, or a link."""
+    """Return what `write` was given. Raises InputError, one sentence, for a missing or damaged file, or a link."""
     linked = [file for name in FILES if (file := folder / name).is_symlink()]
     if linked:
         raise InputError(f"{linked[0]}: is a link; expected a file of the trace itself")

@@ -26,7 +26,7 @@ def workload(name: str) -> dict[str, Any]:
 
 FIELDS: dict[str, Callable[[str], Result]] = {
     "workload": lambda name: factory.result(workload=workload(name)),
-    "recipe": lambda name: factory.result(name),
+    "recipe": factory.result,
     "machine": lambda name: factory.result(machine=factory.machine(name)),
 }
 

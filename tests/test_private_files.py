@@ -116,11 +116,11 @@ def test_leftovers_go_by_process_and_lock_and_others_stay(shared: Path) -> None:
 def test_folders_that_pass_leave_no_descriptor(shared: Path) -> None:
     with files.passing("x"):
         pass
-    before = len(os.listdir("/proc/self/fd"))
+    before = len([*Path("/proc/self/fd").iterdir()])
     for _ in range(5):
         with files.passing("x"):
             pass
-    assert len(os.listdir("/proc/self/fd")) == before
+    assert len([*Path("/proc/self/fd").iterdir()]) == before
 
 
 @pytest.mark.parametrize(("mask", "expected"), [(0o000, 0o644), (0o022, 0o644), (0o077, 0o600)])

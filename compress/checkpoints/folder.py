@@ -5,6 +5,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from compress.workloads import pickles
+
 LFS = b"version https://git-lfs"
 FOREIGN = {
     "*.gguf": "weights of llama.cpp (GGUF); convert them with transformers' from_pretrained(folder, gguf_file=...) and "
@@ -85,10 +87,10 @@ def notes(path: Path) -> list[str]:
 def _weights(path: Path) -> Iterator[Path]:
     """Yield the files that transformers could take weights from, also those that are empty or lead nowhere."""
     for file in sorted(path.iterdir()):
-        if (
-            file.name.endswith((".safetensors", ".safetensors.index.json")) and not file.name.startswith("adapter_")
-        ) or (file.name.startswith("pytorch_model") and file.name.endswith((".bin", ".bin.index.json"))):
+        if file.name.endswith((".safetensors", ".safetensors.index.json")) and not file.name.startswith("adapter_"):
             yield file
+    for name in pickles.in_folder(path):  # refused, with how to convert them
+        yield path / name
 
 
 def _pointers(path: Path) -> list[str]:
@@ -148,7 +150,7 @@ def _without_model(path: Path) -> str:
         return f"has no {lacks}, but holds {several if len(models) > 1 else 'one below; give'} {path / models[0]}"
     if lacks == "config.json":
         return "has no config.json; expected a folder written by save_pretrained"
-    return "has no weights; expected model.safetensors (or pytorch_model.bin), written by save_pretrained"
+    return "has no weights; expected model.safetensors, written by save_pretrained"
 
 
 def _checkpoints(path: Path) -> list[str]:

@@ -21,6 +21,7 @@ from compress.cli.options import app
 from compress.errors import InputError, NotWritten
 from compress.interrupts import CLOSED
 from compress.quiet import quiet_libraries
+from compress.terminal import guard_usage_errors, print_errors
 
 __all__ = ["app", "command", "main", "running", "reading", "metering", "publishing", "listing"]
 
@@ -36,6 +37,7 @@ def command() -> int:
     quiet_libraries()
     for name, value in limited().items():
         os.environ.setdefault(name, value)
+    guard_usage_errors(sys.argv)
     try:
         app()
     except InputError as error:
@@ -56,6 +58,5 @@ def command() -> int:
 def _told(problems: Iterable[str], code: int) -> int:
     """Return the exit code after printing the problems, one line each."""
     with suppress(OSError):  # a full or closed standard error: the exit code tells
-        for problem in problems:
-            print(f"error: {problem}", file=sys.stderr)
+        print_errors(problems)
     return code

@@ -6,28 +6,25 @@ import typer
 
 from compress import completion
 from compress.cli.options import app
+from compress.terminal import console
 
 
 @app.command()
 def methods() -> None:
     """List the methods with every field, type, default and sentence."""
-    from rich.console import Console
-
     from compress import report
     from compress.steps import STEPS
 
-    report.print_methods(STEPS, Console(highlight=False))
+    report.print_methods(STEPS, console())
 
 
 @app.command()
 def workloads() -> None:
     """List the shipped workloads."""
-    from rich.console import Console
-
     from compress import report
     from compress.workloads import Workload, names
 
-    report.print_workloads([Workload.load(name) for name in names()], Console(highlight=False))
+    report.print_workloads([Workload.load(name) for name in names()], console())
 
 
 @app.command()

@@ -11,6 +11,7 @@ from compress import completion
 from compress.cli.options import Device, app, print_tables
 from compress.errors import InputError, attempted
 from compress.interrupts import insist
+from compress.terminal import print
 
 
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})

@@ -10,6 +10,7 @@ import typer
 
 from compress import completion
 from compress.errors import InputError, gathered
+from compress.terminal import console, print
 
 MOST_SET = 200
 
@@ -49,11 +50,9 @@ def load_recipes(names: Sequence[str], assignments: Sequence[str] | None) -> lis
 
 
 def print_tables(tables: Any) -> None:
-    from rich.console import Console
-
     from compress import report
 
-    report.print_tables(tables, Console(highlight=False))
+    report.print_tables(tables, console())
 
 
 def print_unread(problems: Sequence[str]) -> None:

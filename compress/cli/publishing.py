@@ -8,6 +8,7 @@ import typer
 from compress import completion
 from compress.cli.options import app
 from compress.errors import InputError
+from compress.terminal import print
 
 
 @app.command()

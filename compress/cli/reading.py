@@ -10,6 +10,7 @@ import typer
 from compress import completion
 from compress.cli.options import Out, app, print_tables, print_unread
 from compress.errors import InputError, attempted
+from compress.terminal import console, print
 
 
 @app.command()
@@ -94,8 +95,6 @@ def check(
     junit: Annotated[Path | None, typer.Option(help="Write the checks as a JUnit file too.")] = None,
 ) -> None:
     """Compare results with a baseline's: exit code 1 when one is worse beyond what noise explains."""
-    from rich.console import Console
-
     from compress import gate, loss, report
     from compress.result_files import read_known
 
@@ -114,7 +113,7 @@ def check(
         if not found:
             raise InputError([*problems, f"{place}: no results in it; expected what `compress run` has left"])
     checks = [*gate.check(now, before, limits), *map(gate.unread, (*damaged, *damaged_then))]
-    report.print_checks(checks, Console(highlight=False))
+    report.print_checks(checks, console())
     if junit is not None:
         try:
             junit.write_text(report.junit(checks), encoding="utf-8")
@@ -129,16 +128,14 @@ def show(
     results: Annotated[list[Path], typer.Argument(help="Result files, or folders of them.", metavar="RESULT...")],
 ) -> None:
     """Read results in full."""
-    from rich.console import Console
-
     from compress import report
     from compress.reading import is_folder
     from compress.result_files import named, read
 
     found, problems = attempted(partial(read, path) for path in named(results))
     for place, result in enumerate(found):
-        print(end="\n" if place else "")
-        report.print_result(result, Console(highlight=False))
+        print("", end="\n" if place else "")
+        report.print_result(result, console())
     if any(is_folder(path) for path in results) and found:
         print_unread(problems)
     elif problems or not found:
@@ -165,15 +162,13 @@ def merge(
     out: Out = Path("results"),
 ) -> None:
     """Join results of several machines in one folder, and show the machines side by side."""
-    from rich.console import Console
-
     from compress import report
     from compress.merge import merge as joined
     from compress.merge import side_by_side
 
     merged = joined(folders, out)
     print_unread(merged.unread)
-    report.print_sides(side_by_side(merged.results), Console(highlight=False))
+    report.print_sides(side_by_side(merged.results), console())
     for left in merged.superseded:
         print(f"left out, there is a newer one: {left}", file=sys.stderr)
     for name in merged.untraced:

@@ -9,6 +9,7 @@ import typer
 from compress import completion
 from compress.cli.options import Artifacts, Device, Fresh, Out, Rebuild, Workload, app, load_recipes, print_tables
 from compress.interrupts import GO_ON, insist
+from compress.terminal import print
 
 
 @app.command()

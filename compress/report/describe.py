@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 def print_result(result: Result, console: "Console") -> None:
     """Everything in one result, the headline first."""
     for line in describe(result):
-        console.print(Text(line), soft_wrap=True)
+        console.print(Text(line.replace("\n", "\n  ")), soft_wrap=True)  # none that looks like ours
 
 
 def describe(result: Result) -> Iterable[str]:

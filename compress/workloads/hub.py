@@ -62,6 +62,20 @@ def reachable() -> bool:
     return False
 
 
+def has(repo: str, file: str, revision: str) -> bool:
+    """Whether a model has this file, as far as the cache or the hub can tell."""
+    from huggingface_hub import HfApi, errors, try_to_load_from_cache
+
+    if isinstance(try_to_load_from_cache(repo, file, revision=revision), str):
+        return True
+    if not reachable():
+        return False
+    try:
+        return HfApi().file_exists(repo, file, revision=revision)
+    except (OSError, errors.HfHubHTTPError):
+        return False
+
+
 def commit(repo: str, kind: Literal["model", "dataset"], revision: str | None) -> str:
     """The commit that a hub id (at a revision) stands for. Raises InputError saying what could not be reached."""
     from huggingface_hub import errors, hf_hub_download

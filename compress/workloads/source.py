@@ -16,7 +16,7 @@ from compress.checkpoints.folder import is_pointer, pointer_problem, unknown_tok
 from compress.config import InputError, digest
 from compress.errors import blamed
 from compress.reading import exists, expanded
-from compress.workloads import OFFLINE, TaskName, Workload, stored, task_of
+from compress.workloads import OFFLINE, TaskName, Workload, pickles, stored, task_of
 
 if TYPE_CHECKING:
     import datasets
@@ -107,6 +107,9 @@ def _find(workload: Workload, part: str, value: str) -> tuple[str, str | None, s
         raise InputError(f"{workload.name} {part} {value}: no such folder or file; expected {wanted}, or a hub id")
     wanted_revision = workload.revision if part == "model" else workload.dataset.revision
     commit = hub.commit(value, "model" if part == "model" else "dataset", wanted_revision)
+    found = pickles.on_hub(value, commit) if part == "model" else []
+    if found:
+        raise InputError(f"{workload.name} model {value}: {pickles.conversion(value, workload.task, found)}")
     return value, commit, commit
 
 
@@ -135,10 +138,16 @@ def _model_problems(path: Path, workload: Workload) -> list[str]:
     problems = checkpoints.problems(path)
     config, _ = checkpoints.config_of(path)
     if config is not None and not problems:
-        of_weights = None if stored.stored_format(config) else stored.folder_problem(path)
-        problem = architecture_problem(config, workload.task) or of_weights
+        problem = architecture_problem(config, workload.task) or _weights_problem(path, config, workload.task)
         problems = [problem] if problem else []
     return [f"{place}: {problem}" for problem in problems]
+
+
+def _weights_problem(path: Path, config: dict[str, Any], task: TaskName) -> str | None:
+    """Why a folder's weights are not read: pickles, or integers whose scales config.json does not state."""
+    if not any(path.glob(pickles.WEIGHTS)):
+        return pickles.conversion(str(path), task, pickles.in_folder(path))
+    return None if stored.stored_format(config) else stored.folder_problem(path)
 
 
 def architecture_problem(config: dict[str, Any], task: TaskName) -> str | None:
@@ -248,6 +257,7 @@ def load_model(source: Source, device: Any = "cpu", dtype: "torch.dtype | None" 
             dtype=dtype or torch.float32,
             output_loading_info=True,
             key_mapping=renames,
+            use_safetensors=True,
             **options,
         )
     except InputError as error:

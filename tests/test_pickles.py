@@ -1,0 +1,78 @@
+"""Weights that are pickles are never opened: the error says how to convert them, and its line works."""
+
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from compress.config import InputError
+from compress.workloads import Workload, source
+from tests.helpers import environment, write_workload
+
+COMMIT = "1" * 40
+
+
+class Trap:
+    """What runs when a pickle is opened carelessly."""
+
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return exec, ("raise SystemExit('the pickle was opened')",)
+
+
+@pytest.fixture
+def pickled(tmp_path: Path) -> Path:
+    """A workload file whose model has its weights as a pickle."""
+    from tests.helpers import bert
+
+    path = write_workload(tmp_path, bert())
+    (tmp_path / "model" / "model.safetensors").unlink()
+    torch.save(bert().state_dict(), tmp_path / "model" / "pytorch_model.bin")
+    return path
+
+
+def test_the_line_that_a_folder_of_pickles_is_told_converts_it(pickled: Path) -> None:
+    with pytest.raises(InputError, match=r"pickles only \(pytorch_model\.bin\)") as refused:
+        source.resolve(Workload.load(str(pickled)))
+    told = str(refused.value)
+    assert "weights_only" not in told and "\n" not in told
+    command = re.search(r"python (-c .+); and give (\S+) as the model", told)
+    assert command is not None
+    done = subprocess.run(
+        [sys.executable, *shlex.split(command.group(1))], cwd=pickled.parent, env=environment(), capture_output=True,
+        text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    pickled.write_text(pickled.read_text().replace("model: model", f"model: {command.group(2)}"))
+    found = source.resolve(Workload.load(str(pickled)))
+    model, _ = source.load_model(found)
+    theirs = torch.load(pickled.parent / "model" / "pytorch_model.bin", weights_only=True)
+    assert torch.equal(model.classifier.weight, theirs["classifier.weight"])
+
+
+@pytest.mark.parametrize("name", ["pytorch_model.bin", "pytorch_model-00001-of-00002.bin", "model.pt", "model.ckpt"])
+def test_a_pickle_is_not_opened(name: str, pickled: Path) -> None:
+    model = pickled.parent / "model"
+    (model / "pytorch_model.bin").unlink()
+    torch.save(Trap(), model / name)
+    with pytest.raises(InputError, match="pickles only"):
+        source.resolve(Workload.load(str(pickled)))
+
+
+def test_a_model_of_the_hub_is_refused_the_same(pickled: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from huggingface_hub import constants
+
+    cache = pickled.parent / "cache"
+    snapshot = cache / "models--me--old" / "snapshots" / COMMIT
+    shutil.copytree(pickled.parent / "model", snapshot)
+    torch.save(Trap(), snapshot / "pytorch_model.bin")
+    (cache / "models--me--old" / "refs").mkdir()
+    (cache / "models--me--old" / "refs" / "main").write_text(COMMIT)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(cache))
+    pickled.write_text(pickled.read_text().replace("model: model", "model: me/old"))
+    with pytest.raises(InputError, match=r"me/old: has its weights as pickles only \(pytorch_model\.bin\)"):
+        source.resolve(Workload.load(str(pickled)))
