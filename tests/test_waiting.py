@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -165,6 +166,15 @@ def test_work_of_unknown_length_says_how_long_it_has_taken(said: list[str]) -> N
         while len(said) < 2 and time.monotonic() < deadline:
             time.sleep(0.005)
     assert said[:2] == ["sh: 0 s so far"] * 2
+
+
+def test_a_command_that_is_measured_shows_that_it_runs(said: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    from compress.energy import block
+
+    monkeypatch.setattr(block, "beating", partial(beating, period_s=0.05))
+    code, _ = block.run(["sleep", "0.3"], block.command_meter("cpu"))
+    assert code == 0
+    assert said[0] == "sleep: 0 s so far"
 
 
 @pytest.mark.parametrize(
