@@ -6,11 +6,13 @@ Of several processes (torchrun, accelerate) each takes the steps of recipes that
 import shutil
 from collections.abc import Sequence
 
+from compress import files
 from compress.assemble import Built
 from compress.config import InputError
 from compress.energy import Absent, Meter
 from compress.locks import locked
 from compress.manifest import Manifest, verify
+from compress.owners import sweep_below
 from compress.plan import Options, Planned
 from compress.progress import say
 from compress.ranks import local_device, processes, wait
@@ -29,6 +31,13 @@ def check_launch(plans: Sequence[Planned], machine: Machine) -> None:
         if any(step.method == "prune" and step.cost == "latency" for step in planned.recipe.steps):
             raise InputError(f"{place}: {planned.recipe.name} prunes to a latency that each would measure alone; "
                              "use cost: macs, or one process")  # fmt: skip
+
+
+def sweep(plans: Sequence[Planned]) -> None:
+    """Removes what killed runs left: temporary folders, and parts of artifacts and results."""
+    files.clear()
+    for folder in {folder for planned in plans for folder in (planned.path.parent, planned.folder.parent)}:
+        sweep_below(folder)
 
 
 def build(planned: Planned, options: Options, machine: Machine, meter: Meter | Absent) -> Built:

@@ -15,7 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from compress import building, files, pareto, preflight, result_files
+from compress import building, pareto, preflight, result_files
 from compress.assemble import Built, assemble, failed
 from compress.child import run_child, threads
 from compress.config import InputError
@@ -28,7 +28,6 @@ from compress.interrupts import raise_again
 from compress.job import Job, Spec, write_job
 from compress.locks import locked, measuring_lock
 from compress.measure import machine as machines
-from compress.owners import sweep_below
 from compress.plan import Options, Planned, plan, standing
 from compress.prequantized import found_format
 from compress.progress import say
@@ -85,9 +84,7 @@ def run_all(recipes: Sequence[Recipe], options: Options) -> list[Result]:
     launched = processes() > 1
     if launched:
         building.check_launch(plans, machine)
-    files.clear()  # what killed runs left
-    for folder in {folder for p in plans for folder in (p.path.parent, p.folder.parent)}:
-        sweep_below(folder)
+    building.sweep(plans)
     finished: dict[Path, Result] = {}
     by_workload: dict[str, list[Planned]] = {}
     for planned in plans:

@@ -4,6 +4,7 @@ A record is another user's text: its owner is that of the file, its size is boun
 printable characters of it are shown.
 """
 
+import glob
 import json
 import math
 import os
@@ -79,7 +80,7 @@ def told(lock: Path, waiting: str) -> Iterator[None]:
 
 def describe(lock: Path) -> str:
     """One line on the holder of a lock."""
-    found = [record for path in lock.parent.glob(f"{lock.name}.*") if (record := _read(path)) is not None]
+    found = [record for path in lock.parent.glob(f"{glob.escape(lock.name)}.*") if (record := _read(path)) is not None]
     if not found:
         return "its holder has left no record"
     user, holder = max(found, key=lambda record: record[1].since)
@@ -93,11 +94,13 @@ def _read(path: Path) -> tuple[str, Holder] | None:
         handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
     except OSError:
         return None
-    with os.fdopen(handle, "rb") as file:
+    try:
         about = os.fstat(handle)
         if not stat.S_ISREG(about.st_mode) or path.name.rpartition(".")[2] != str(about.st_uid):
             return None
-        holder = _parsed(file.read(RECORD_BYTES))
+        holder = _parsed(os.read(handle, RECORD_BYTES))
+    finally:
+        os.close(handle)
     if holder is None or (holder.system == system() and not alive(holder.pid, holder.started)):
         return None
     return _user(about.st_uid), holder

@@ -24,6 +24,7 @@ GO_ON = "; finished results and artifacts are whole, run the same command to go 
 CLOSED = 128 + signal.SIGPIPE
 """The code of a command whose reader has gone: `... | head`."""
 GRACE_S = 5.0
+AGAIN_S = 0.02
 HAND_ON_S = 1.0
 """How long a command has to end by itself after Ctrl-C: a terminal sends it to the command as well."""
 SHOW_CURSOR = b"\x1b[?25h"
@@ -37,6 +38,8 @@ class _State:
     """What has come so far, once in a process."""
 
     received: int | None = None
+    swallowed = False
+    """Whether `Interrupted` was raised in a callback whose exceptions Python ignores."""
     remark = ""
     """What to add to the line that says why this process ended."""
     pipe: int | None = None
@@ -68,6 +71,7 @@ def handle() -> None:
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, _on_signal)
     os.register_at_fork(after_in_child=_forget)
+    sys.unraisablehook = _unraisable
 
 
 def insist(remark: str = "") -> None:
@@ -117,6 +121,9 @@ def handed_on(child: "subprocess.Popen[bytes]") -> Iterator[None]:
 
 
 def _on_signal(number: int, _frame: FrameType | None) -> None:
+    if _State.swallowed:
+        _State.swallowed = False
+        raise Interrupted
     if _State.received is not None:
         _end()
     _State.received = number
@@ -124,6 +131,18 @@ def _on_signal(number: int, _frame: FrameType | None) -> None:
     assert _State.pipe is not None
     os.write(_State.pipe, bytes([number]))
     raise Interrupted
+
+
+def _unraisable(found: "sys.UnraisableHookArgs") -> None:
+    """Raises `Interrupted` again, a moment later, where a finalizer or a callback of Python's own met it."""
+    if isinstance(found.exc_value, Interrupted) and _State.received is not None:
+        _State.swallowed = True
+        to = threading.main_thread().ident
+        again = threading.Timer(AGAIN_S, signal.pthread_kill, (to, _State.received))
+        again.daemon = True
+        again.start()
+    else:
+        sys.__unraisablehook__(found)
 
 
 def _forget() -> None:
