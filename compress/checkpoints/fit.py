@@ -3,12 +3,14 @@
 Tensors of the headers' shapes on the meta device go through from_pretrained: nothing is read, nothing allocated.
 """
 
+import contextlib
 import copy
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import torch
+from transformers.utils import logging
 
 from compress.checkpoints.weights import Stored, unwrapped
 
@@ -25,10 +27,15 @@ def problems(skeleton: Any, held: Stored, task: str) -> tuple[list[str], list[st
         unwrapped(name): torch.empty(tensor.shape, dtype=DTYPES.get(tensor.dtype, torch.float32), device="meta")
         for name, tensor in held.tensors.items()
     }
-    _, info = type(skeleton).from_pretrained(
-        None, config=copy.deepcopy(skeleton.config), state_dict=given, device_map="meta", dtype=torch.float32,
-        ignore_mismatched_sizes=True, output_loading_info=True,
-    )  # fmt: skip
+    shapes = {name: p.shape for name, p in skeleton.named_parameters()}
+    apart = [(name, t.shape, shapes[name]) for name, t in given.items() if name in shapes and t.shape != shapes[name]]
+    if apart:  # before the library, which fills tables of positions as long as config.json says
+        return _mismatched(apart), []
+    with _unreported():
+        _, info = type(skeleton).from_pretrained(
+            None, config=copy.deepcopy(skeleton.config), state_dict=given, device_map="meta", dtype=torch.float32,
+            ignore_mismatched_sizes=True, output_loading_info=True,
+        )  # fmt: skip
     unused = sorted(info["unexpected_keys"])
     found = [*_mismatched(info["mismatched_keys"]), *_missing(info["missing_keys"], task, unused, held.wrapped)]
     found += _beyond(unused, skeleton)
@@ -40,6 +47,17 @@ def problems(skeleton: Any, held: Stored, task: str) -> tuple[list[str], list[st
             "says how to read it; expected floating-point weights"
         )
     return found, unused
+
+
+@contextlib.contextmanager
+def _unreported() -> Iterator[None]:
+    """Keep back transformers' own table of keys: what counts of it is said in our words."""
+    before = logging.get_verbosity()
+    logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(before)
 
 
 def _mismatched(keys: Iterable[tuple[str, Any, Any]]) -> list[str]:
