@@ -3,14 +3,17 @@
 Tensors of the headers' shapes on the meta device go through from_pretrained: nothing is read, nothing allocated.
 """
 
+import contextlib
 import copy
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import torch
+from transformers.utils import logging
 
 from compress.checkpoints.weights import Stored, unwrapped
+from compress.errors import blamed
 
 DTYPES = {
     "F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16, "I64": torch.int64,
@@ -21,25 +24,43 @@ FLOATING = ("F64", "F32", "F16", "BF16")
 
 def problems(skeleton: Any, held: Stored, task: str) -> tuple[list[str], list[str]]:
     """Return why stored tensors do not fill an empty model, and which are left out: sentences, and names."""
+    if getattr(skeleton.config, "quantization_config", None) is not None:
+        return [], []  # its tensors are a library's own
     given = {
         unwrapped(name): torch.empty(tensor.shape, dtype=DTYPES.get(tensor.dtype, torch.float32), device="meta")
         for name, tensor in held.tensors.items()
     }
-    _, info = type(skeleton).from_pretrained(
-        None, config=copy.deepcopy(skeleton.config), state_dict=given, device_map="meta", dtype=torch.float32,
-        ignore_mismatched_sizes=True, output_loading_info=True,
-    )  # fmt: skip
+    shapes = {name: p.shape for name, p in skeleton.named_parameters()}
+    apart = [(name, t.shape, shapes[name]) for name, t in given.items() if name in shapes and t.shape != shapes[name]]
+    if apart:  # before the library, which fills tables of positions as long as config.json says
+        return _mismatched(apart), []
+    with blamed(lambda reason: f"cannot be compared with its config.json ({reason})"), _unreported():
+        _, info = type(skeleton).from_pretrained(
+            None, config=copy.deepcopy(skeleton.config), state_dict=given, device_map="meta", dtype=torch.float32,
+            ignore_mismatched_sizes=True, output_loading_info=True,
+        )  # fmt: skip
     unused = sorted(info["unexpected_keys"])
     found = [*_mismatched(info["mismatched_keys"]), *_missing(info["missing_keys"], task, unused, held.wrapped)]
     found += _beyond(unused, skeleton)
     whole = {unwrapped(n): t.dtype for n, t in held.tensors.items() if t.dtype not in FLOATING}
     odd = [name for name, p in skeleton.named_parameters() if name in whole and p.is_floating_point()]
-    if odd and getattr(skeleton.config, "quantization_config", None) is None:
+    if odd:
         found.append(
             f"{odd[0]} is stored as {whole[odd[0]]} ({len(odd)} such), and config.json has no quantization_config that "
             "says how to read it; expected floating-point weights"
         )
     return found, unused
+
+
+@contextlib.contextmanager
+def _unreported() -> Iterator[None]:
+    """Keep back transformers' own table of keys: what counts of it is said in our words."""
+    before = logging.get_verbosity()
+    logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(before)
 
 
 def _mismatched(keys: Iterable[tuple[str, Any, Any]]) -> list[str]:

@@ -22,6 +22,7 @@ DEPTHS = (
 POSITIONS = ("max_position_embeddings", "n_positions", "max_seq_len")  # -1, 0 and null: without a limit
 MOST_LAYERS = 1000
 MOST_WIDTH = 2**31 - 1
+MOST_POSITIONS = 2**24  # Llama 4 has 10,485,760
 MOST_LABELS = 10**5  # ImageNet-21k has 21,843
 PARTS = ("text_config", "vision_config")
 
@@ -53,7 +54,7 @@ def problems(config: Mapping[str, Any], held: Stored | None = None) -> list[str]
 
 def _numbers(config: Mapping[str, Any], held: Stored | None) -> Iterator[str]:
     deepest = max(MOST_LAYERS, 0 if held is None else len(held.tensors))
-    for names, least, most in ((WIDTHS, 1, MOST_WIDTH), (DEPTHS, 0, deepest), (POSITIONS, -1, MOST_WIDTH)):
+    for names, least, most in ((WIDTHS, 1, MOST_WIDTH), (DEPTHS, 0, deepest), (POSITIONS, -1, MOST_POSITIONS)):
         for name in names:
             if (value := config.get(name)) is None:  # the architecture's default
                 continue

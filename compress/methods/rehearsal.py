@@ -6,7 +6,7 @@ Structures are cut as they will be, only not chosen by their weights: any will d
 measurements decide a shape (ranks by energy, allocations, fractions of latency), the steps after it are not rehearsed.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -19,6 +19,7 @@ from compress.methods.training import check_device
 from compress.skeleton import empty_copy
 from compress.steps import Distill, Layers, LowRank, Prune, Quantize
 
+MOST_TOLD = 3
 Known = Bundle | None
 """The bundle after a step; None where its shapes are not known in advance."""
 
@@ -34,12 +35,18 @@ def rehearse(bundle: Bundle, steps: tuple[Any, ...], student: Callable[[Distill]
         try:
             after = _distill(bundle, step, student) if isinstance(step, Distill) else _step(bundle, step)
         except InputError as error:
-            problems += [f"steps.{index}: {problem}" for problem in error.problems]
+            problems += [f"steps.{index}: {problem}" for problem in shortened(error.problems)]
             continue
         if after is None:
             return problems, None
         bundle = after
     return problems, bundle
+
+
+def shortened(problems: Sequence[str]) -> list[str]:
+    """Return the first problems, and how many more there are: every layer of a model may have the same one."""
+    more = len(problems) - MOST_TOLD
+    return [*problems[:MOST_TOLD], *([f"{more} more such"] if more > 0 else [])]
 
 
 def _step(bundle: Bundle, step: Any) -> Known:
