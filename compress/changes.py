@@ -9,7 +9,7 @@ Packed weights count as many parameters as the numbers they stand for.
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import nn
@@ -36,8 +36,8 @@ class Weight:
     kind: str
     owner: str
     """Name of the module that holds it."""
-    layer: Literal["", "linear", "convolution"]
-    """Which layer's weight it is."""
+    layer: str
+    """Which layer's weight it is: linear, convolution, or empty."""
     experts: bool
     """Whether it is a stack of experts."""
     identity: int
@@ -64,20 +64,23 @@ def weights(model: Any) -> dict[str, Weight]:
         if isinstance(module, LowRankLinear | Borrowing) and f"{name}.second.bias" in found:
             found[f"{name}.bias"] = found.pop(f"{name}.second.bias")  # the dense layer's own
         if isinstance(module, GroupedLinear):
-            if module.bias is not None:
-                look = _look(module.bias)
-                found[f"{name}.bias"] = Weight(
-                    module.bias.numel(), "norms and biases", name, "", False, id(module.bias), look
-                )
-            experts = isinstance(module, Stack)
-            kind = "experts" if experts else "linear layers"
-            size = module.in_features * module.out_features
-            look = type(module).__name__, str(module.bits), str(int(module.packed.sum(dtype=torch.int64)))
-            found[f"{name}.weight"] = Weight(size, kind, name, "" if experts else "linear", experts, id(module), look)
+            found |= _packed(name, module)
     return found
 
 
-def _layer(module: nn.Module) -> Literal["", "linear", "convolution"]:
+def _packed(name: str, module: GroupedLinear) -> dict[str, Weight]:
+    """Weight and bias of a layer of our own format, which holds them as buffers."""
+    size, experts = module.in_features * module.out_features, isinstance(module, Stack)
+    look = type(module).__name__, str(module.bits), str(int(module.packed.sum(dtype=torch.int64)))
+    kind, layer = ("experts", "") if experts else ("linear layers", "linear")
+    found = {f"{name}.weight": Weight(size, kind, name, layer, experts, id(module), look)}
+    if module.bias is not None:
+        bias = Weight(module.bias.numel(), "norms and biases", name, "", False, id(module.bias), _look(module.bias))
+        found[f"{name}.bias"] = bias
+    return found
+
+
+def _layer(module: nn.Module) -> str:
     if isinstance(module, WeightLayer):
         return "linear"
     return "convolution" if isinstance(module, CONVOLUTIONS) else ""

@@ -64,7 +64,7 @@ def describe(result: Result) -> Iterable[str]:
         for step in result.transform.steps:
             yield f"  {step.method}: {step.changed_layers} layers in {step.seconds:.1f} s"
             if step.shares is not None:
-                yield text.plain(f"    changed {step.shares}")
+                yield f"    changed {text.plain(str(step.shares))}"
     if result.breakeven is not None:
         pays = result.breakeven
         yield f"break-even: {pays.reason or text.joined(text.breakeven(pays))}"
