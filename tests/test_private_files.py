@@ -230,17 +230,17 @@ def test_no_line_of_the_package_gives_rights_to_all() -> None:
 SECRET = "a sentence that nobody else should read"
 
 
-@pytest.mark.parametrize("suffix", [".csv", ".jsonl"])
-def test_a_refused_run_leaves_no_copy_of_the_texts(suffix: str, workload: Path, tmp_path: Path) -> None:
+def test_a_refused_run_leaves_no_copy_of_the_texts(workload: Path, tmp_path: Path) -> None:
     shutil.copytree(workload.parent, tmp_path / "here")
     data = tmp_path / "here" / "data"
     rows = [f'"{SECRET}",{label}' for label in (0, 1, 7)]
     lines = [f'{{"text": "{SECRET}", "label": {label}}}' for label in (0, 1, 7)]
-    for split in ("train", "test"):
+    for split, suffix in (("train", ".csv"), ("test", ".jsonl")):
         (data / f"{split}.parquet").unlink()
-        (data / f"{split}{suffix}").write_text("\n".join(["text,label", *rows] if suffix == ".csv" else lines) + "\n")
-    text = (tmp_path / "here" / "my.yaml").read_text().replace(".parquet", suffix)
-    (tmp_path / "here" / "my.yaml").write_text(text)
+        written = ["text,label", *rows] if suffix == ".csv" else lines
+        (data / f"{split}{suffix}").write_text("\n".join(written) + "\n")
+    file = tmp_path / "here" / "my.yaml"
+    file.write_text(file.read_text().replace("train.parquet", "train.csv").replace("test.parquet", "test.jsonl"))
     for name in ("home", "tmp"):
         (tmp_path / name).mkdir()
     places = {"HOME": tmp_path / "home", "TMPDIR": tmp_path / "tmp", "HF_HOME": tmp_path / "home" / "hf"}
