@@ -10,7 +10,8 @@ PACKAGE = ROOT / "compress"
 FLOORS: dict[str, int] = {
     # 0: plain values and small tools, no torch
     "errors": 0, "files": 0, "places": 0, "config": 0, "stats": 0, "result": 0, "result_files": 0, "reading": 0,
-    "fields": 0, "telemetry": 0, "terminal": 0, "owners": 0, "interrupts": 0, "cgroup": 0, "holders": 0, "trace": 0, "trace_shape": 0,
+    "fields": 0, "telemetry": 0, "terminal": 0,
+    "owners": 0, "interrupts": 0, "cgroup": 0, "holders": 0, "trace": 0, "trace_shape": 0,
     "verdict": 0, "loss": 0, "soundness": 0, "sessions": 0, "pareto": 0, "odds": 0, "gate": 0, "merge": 0, "carbon": 0,
     "formats": 0, "steps": 0, "progress": 0, "ranks": 0, "quiet": 0, "startup": 0, "locks": 0, "__init__": 0,
     # 1: a model and its data, in memory and on disk
