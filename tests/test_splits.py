@@ -201,6 +201,9 @@ def test_nothing_is_judged_on_what_it_may_learn_from(tmp_path: Path) -> None:
     (tmp_path / "train.csv").symlink_to(tmp_path / "test.csv")
     with pytest.raises(InputError, match=same):
         source(tmp_path, task="text-classification")
+    pictures(tmp_path / "pictures", "test/cat/1.png", "train/cat/1.png")
+    with pytest.raises(InputError, match=same):
+        source(tmp_path / "pictures")
 
 
 def test_a_place_without_a_name_is_refused() -> None:

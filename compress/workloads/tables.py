@@ -47,10 +47,10 @@ def _same(test: SplitFiles, train: SplitFiles) -> tuple[Path, Path] | None:
     for path in sorted(test.all):
         if path in train.all:
             return path, path
-    if len(test.tables) != len(train.tables) or test.pictures or train.pictures:
+    if len(test.all) != len(train.all):
         return None
-    pairs = list(zip(test.tables, train.tables, strict=True))
-    same = pairs and all(a.stat().st_size == b.stat().st_size and filecmp.cmp(a, b, shallow=False) for a, b in pairs)
+    pairs = list(zip(sorted(test.all), sorted(train.all), strict=True))
+    same = all(a.stat().st_size == b.stat().st_size and filecmp.cmp(a, b, shallow=False) for a, b in pairs)
     return pairs[0] if same and pairs[0][0].stat().st_size else None
 
 
