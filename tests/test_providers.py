@@ -277,8 +277,10 @@ def test_apply_makes_no_engine_without_a_workload() -> None:
         transform.apply(Recipe(runtime="tensorrt"), made_models.bert(layers=1), None)
 
 
-def test_tensorrt_says_that_it_may_round_fp32(installed: Any) -> None:
+def test_tensorrt_says_that_it_may_round_fp32(installed: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     installed(WITH_TENSORRT)
+    unchecked = lambda one, runtime: exported(one.model, batch(), runtime, one.device)  # noqa: E731  no GPU is here
+    monkeypatch.setattr(runtimes, "checked", unchecked)
     plain = runtimes.finish(bundle(made_models.bert(layers=1), device=torch.device("cuda")), "tensorrt")
     assert (plain.runtime, plain.model.place.half) == ("tensorrt", False)
     assert "TF32" in plain.notes[-1]
@@ -298,6 +300,7 @@ def test_graphs_are_judged_beside_the_dense_graph_of_their_own_precision(
 ) -> None:
     monkeypatch.setattr(devices, "pick", torch.device)
     monkeypatch.setattr(devices, "computes_bf16", lambda device: True)
+    monkeypatch.setattr(harness, "found_format", lambda found: None)
     made: dict[str, tuple[Any, ...]] = {}
     monkeypatch.setattr(
         transform, "build", lambda recipe, found, device, folder, *rest: made.update({folder.name: (recipe, device)})
