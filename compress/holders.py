@@ -46,7 +46,7 @@ class Holder:
 def recorded(lock: Path) -> Iterator[None]:
     """Records this process as the holder for the length of a block, where the folder lets it."""
     pid = os.getpid()
-    mine = Holder(pid, started(pid) or 0, system(), shlex.join(sys.argv)[:COMMAND_LETTERS], time.time())
+    mine = Holder(pid, started(pid) or 0, system(), _command()[:COMMAND_LETTERS], time.time())
     place = lock.with_name(f"{lock.name}.{os.getuid()}")
     with suppress(OSError):  # who waits is told less then
         write_atomic(place, json.dumps(asdict(mine)).encode())
@@ -86,6 +86,11 @@ def describe(lock: Path) -> str:
     user, holder = max(found, key=lambda record: record[1].since)
     since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(holder.since))
     return f"held since {since} by process {holder.pid} of {user}: {_printable(holder.command)}"
+
+
+def _command() -> str:
+    program, *arguments = sys.argv or [""]
+    return shlex.join(["compress" if Path(program).name == "__main__.py" else program, *arguments])
 
 
 def _read(path: Path) -> tuple[str, Holder] | None:

@@ -14,6 +14,7 @@ import pytest
 
 from compress import building, harness, holders, progress
 from compress.locks import locked
+from compress.owners import system
 from compress.plan import Options
 from compress.progress import Lines, bar, beating, duration
 from compress.recipe import Recipe
@@ -35,6 +36,7 @@ HOLD = """
 import sys, time
 from pathlib import Path
 from compress.locks import locked
+from compress.owners import system
 sys.argv = ["compress", "run", "bert\\x1b[2J_int8"]
 with locked({lock!r}, "waiting"):
     print("held", flush=True)
@@ -72,7 +74,7 @@ def test_who_waits_is_told_for_whom_since_when_and_again(
 
 def record(folder: Path, uid: int, **changes: Any) -> Path:
     """A record beside `a.lock` as user `uid` would leave it."""
-    plain = {"pid": os.getpid(), "started": 0, "system": holders.system(), "command": "x", "since": 1e9, **changes}
+    plain = {"pid": os.getpid(), "started": 0, "system": system(), "command": "x", "since": 1e9, **changes}
     path = folder / f"a.lock.{uid}"
     path.write_text(json.dumps(plain))
     return path
