@@ -10,6 +10,7 @@ import atexit
 import contextlib
 import ctypes
 import fcntl
+import hashlib
 import os
 import shutil
 import stat
@@ -162,3 +163,20 @@ def exchange(one: Path, other: Path) -> bool:
     if not hasattr(libc, "renameat2"):
         return False
     return int(libc.renameat2(_AT_FDCWD, names[0], _AT_FDCWD, names[1], _EXCHANGE)) == 0
+
+
+def content_hash(path: Path) -> str:
+    """Return 16 hex digits of the names and bytes of a file, or of all files in a folder except hidden ones."""
+    total = hashlib.sha256()
+    files = [path]
+    if path.is_dir():
+        files = sorted(p for p in path.rglob("*") if p.is_file() and not _hidden(p.relative_to(path)))
+    for file in files:
+        name = file.relative_to(path).as_posix() if path.is_dir() else file.suffix
+        with file.open("rb") as stream:
+            total.update(f"{name}\0{hashlib.file_digest(stream, 'sha256').hexdigest()}\n".encode())
+    return total.hexdigest()[:16]
+
+
+def _hidden(path: Path) -> bool:
+    return any(part.startswith(".") for part in path.parts)

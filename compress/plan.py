@@ -11,7 +11,7 @@ from compress import metrics, providers, result_files
 from compress.child import threads
 from compress.config import InputError, digest
 from compress.energy import Absent, find_meter, gpus_of
-from compress.files import home
+from compress.files import content_hash, home
 from compress.formats import FP8_IN_BF16, GRAPH_RUNTIMES, PLAIN_RUNTIMES, DeviceType, choose
 from compress.measure import machine as machines
 from compress.progress import say
@@ -189,7 +189,7 @@ def _content(model: str) -> str:
         if not hub.is_id(model):
             raise InputError(f"distill model {model}: no such folder; expected a saved model, or a hub id")
         return hub.commit(model, "model", None)
-    return source.content_hash(path)
+    return content_hash(path)
 
 
 def _transformed(found: source.Source) -> list[Any]:

@@ -11,10 +11,12 @@ from pathlib import Path
 from compress.checkpoints import folder, settings, weights
 from compress.checkpoints.weights import Stored, renames, stored
 
-__all__ = ["Stored", "config_of", "notes", "problems", "renames", "stored"]
+__all__ = ["Stored", "base_of", "config_of", "is_adapter", "notes", "problems", "renames", "stored"]
 
 config_of = settings.read
 notes = folder.notes
+base_of = folder.base_of
+is_adapter = folder.is_adapter
 
 
 def problems(path: Path) -> list[str]:

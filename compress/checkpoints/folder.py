@@ -119,16 +119,23 @@ def _broken(path: Path) -> list[str]:
     return found
 
 
-def _adapter(path: Path) -> list[str]:
+def base_of(path: Path) -> tuple[str | None, list[str]]:
+    """Return the base model that an adapter names, and why none can be read from its configuration."""
     try:
         told: Any = json.loads((path / ADAPTER).read_text(encoding="utf-8"))
-        base = told.get("base_model_name_or_path") or "its base model"
-        kind = told.get("peft_type") or "unknown"
-    except (OSError, ValueError, AttributeError) as error:
-        return [f"{ADAPTER} cannot be read ({_reason(error)}); expected the folder of a saved transformers model"]
-    return [
-        f"is an adapter ({kind}) of {base}, not a whole model; merge it first: with peft, load it with "
-        "AutoPeftModel...from_pretrained, call merge_and_unload(), save it with save_pretrained and give that folder"
+        base = told.get("base_model_name_or_path")
+    except (OSError, ValueError, AttributeError, RecursionError) as error:
+        return None, [f"{ADAPTER} cannot be read ({_reason(error)}); expected what peft's save_pretrained writes"]
+    if not isinstance(base, str) or not base:
+        return None, [f"{ADAPTER}: base_model_name_or_path is {base!r}; expected the base model's folder or hub id"]
+    return base, []
+
+
+def _adapter(path: Path) -> list[str]:
+    base, found = base_of(path)
+    return found or [
+        f"is an adapter of {base}, not a whole model; install peft (pip install 'compress[peft]'), which merges it, or "
+        "merge it yourself: AutoPeftModel...from_pretrained, merge_and_unload(), save_pretrained, and give that folder"
     ]
 
 

@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from compress.config import InputError
+from compress.files import content_hash
 from compress.workloads import Dataset, TaskName, Workload, positions, task_of
-from compress.workloads.source import content_hash
 from compress.workloads.stored import UNQUANTIZED, stored_format
 
 if TYPE_CHECKING:

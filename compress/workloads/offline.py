@@ -16,15 +16,13 @@ import hashlib
 import importlib
 import os
 import platform
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from compress.config import InputError, digest
-from compress.locks import locked
-from compress.owners import beside, sweep
 from compress.reading import expanded
+from compress.workloads.cached import made_once
 
 
 @dataclass(frozen=True)
@@ -55,21 +53,13 @@ def ensure(name: str, settings: Any = None) -> Path:
         raise InputError(f"offline:{name}: unknown offline workload; there are {', '.join(names())}")
     module = _module(name)
     settings = settings or module.SETTINGS
-    root = cache_folder()
-    target = root / f"{name}-{fingerprint(name, settings)}"
-    if is_complete(target):
-        return target
-    try:
-        root.mkdir(parents=True, exist_ok=True)
-        with locked(root / f".{target.name}.lock", f"another process is making offline:{name}; waiting for it"):
-            if not is_complete(target):  # another process may have finished it while this one waited
-                _make(module, settings, target)
-    except OSError as error:
-        raise InputError(
-            f"offline:{name}: cannot be written to {root} ({error.strerror or error}); "
-            "free some space (about 30 MB) or set COMPRESS_CACHE to another folder"
-        ) from error
-    return target
+    target = cache_folder() / f"{name}-{fingerprint(name, settings)}"
+
+    def build(folder: Path) -> None:
+        (folder / "data").mkdir()
+        module.build(folder, settings)
+
+    return made_once(target, f"offline:{name}", is_complete, build)
 
 
 def cache_folder() -> Path:
@@ -96,18 +86,3 @@ def is_complete(folder: Path) -> bool:
 
 def _module(name: str) -> Any:
     return importlib.import_module(f"compress.workloads.{OFFLINE[name].module}")
-
-
-def _make(module: Any, settings: Any, target: Path) -> None:
-    """Builds into a temporary folder beside the target, then renames; leftovers of killed attempts go first."""
-    sweep(target.parent)
-    if target.exists():  # damaged: something of it was deleted
-        shutil.rmtree(target)
-    folder = beside(target, "tmp")
-    try:
-        (folder / "data").mkdir(parents=True)
-        module.build(folder, settings)
-        folder.rename(target)
-    except BaseException:
-        shutil.rmtree(folder, ignore_errors=True)
-        raise

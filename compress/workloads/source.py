@@ -5,7 +5,6 @@ the content of model and data files (for the hub: their commits), so that a resu
 Weights always arrive in the asked dtype, and a head that would be new and random is an error.
 """
 
-import hashlib
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,8 +14,9 @@ from compress import checkpoints
 from compress.checkpoints.folder import is_pointer, pointer_problem, unknown_tokenizer
 from compress.config import InputError, digest
 from compress.errors import blamed
+from compress.files import content_hash
 from compress.reading import exists, expanded
-from compress.workloads import OFFLINE, TaskName, Workload, pickles, stored, task_of
+from compress.workloads import OFFLINE, TaskName, Workload, adapters, pickles, stored, task_of
 
 if TYPE_CHECKING:
     import datasets
@@ -96,6 +96,8 @@ def _find(workload: Workload, part: str, value: str) -> tuple[str, str | None, s
     if exists(path):
         if not (path.is_dir() or path.is_file()):
             raise InputError(f"{workload.name} {part} {value}: is neither a folder nor a file")
+        if part == "model" and adapters.can_merge(path):
+            path = adapters.merged(path, workload)
         problems = _model_problems(path, workload) if part == "model" else _data_problems(path, workload)
         if problems:
             raise InputError(problems)
@@ -111,23 +113,6 @@ def _find(workload: Workload, part: str, value: str) -> tuple[str, str | None, s
     if found:
         raise InputError(f"{workload.name} model {value}: {pickles.conversion(value, workload.task, found)}")
     return value, commit, commit
-
-
-def content_hash(path: Path) -> str:
-    """16 hex digits of the names and bytes of a file, or of all files in a folder except hidden ones."""
-    total = hashlib.sha256()
-    files = [path]
-    if path.is_dir():
-        files = sorted(p for p in path.rglob("*") if p.is_file() and not _hidden(p.relative_to(path)))
-    for file in files:
-        name = file.relative_to(path).as_posix() if path.is_dir() else file.suffix
-        with file.open("rb") as stream:
-            total.update(f"{name}\0{hashlib.file_digest(stream, 'sha256').hexdigest()}\n".encode())
-    return total.hexdigest()[:16]
-
-
-def _hidden(path: Path) -> bool:
-    return any(part.startswith(".") for part in path.parts)
 
 
 def _model_problems(path: Path, workload: Workload) -> list[str]:
