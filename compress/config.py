@@ -8,8 +8,8 @@ import difflib
 import hashlib
 import json
 import re
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
@@ -47,9 +47,14 @@ class Source:
 
     name: str
     lines: Mapping[str, int]
+    assigned: Mapping[str, Any] = field(default_factory=dict)
+    """Paths and values that came from `--set`."""
 
     def at(self, path: str) -> str:
-        """`file:line path`, with the line of the nearest known parent."""
+        """Return `--set path=value` for what was assigned, else `file:line path` by the nearest known parent."""
+        for name, value in self.assigned.items():
+            if path == name or path.startswith(f"{name}."):
+                return f"--set {name}={shortened(str(value))}" + (f" {path}" if path != name else "")
         probe = path
         while probe and probe not in self.lines:
             probe = probe.rpartition(".")[0]
@@ -210,8 +215,7 @@ def _sentence(item: Any, data: Any, source: Source, kind: type[BaseModel]) -> st
         owners = _owners(kind, str(item["loc"][-1]))
         if owners:
             return f"{place}: no field here; it belongs to {' and '.join(owners)}"
-        near = difflib.get_close_matches(str(item["loc"][-1]), sorted(_field_names(kind)), n=1)
-        return f"{place}: unknown field" + (f"; did you mean {near[0]}?" if near else "")
+        return f"{place}: unknown field{did_you_mean(str(item['loc'][-1]), _field_names(kind))}"
     if item["type"] == "missing":
         return f"{place}: missing; this field is required"
     if item["type"] in ("union_tag_invalid", "union_tag_not_found"):
@@ -262,6 +266,12 @@ def is_index(text: str) -> bool:
     return text.isascii() and text.isdecimal() and len(text) < 10
 
 
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """Return `; did you mean X?` with the closest known name, or nothing if none is close."""
+    near = difflib.get_close_matches(name, sorted(known), n=1)
+    return f"; did you mean {near[0]}?" if near else ""
+
+
 def set_path(data: dict[str, Any], path: str, value: Any) -> None:
     """Sets `steps.0.bits` in nested dicts and lists, in place; missing mappings on the way are made."""
     node: Any = data
@@ -284,7 +294,8 @@ def set_path(data: dict[str, Any], path: str, value: Any) -> None:
             node = node.setdefault(index, {})
             if isinstance(node, str):  # `measure: quick` becomes {profile: quick} where one of its fields is set
                 owner = ".".join(keys[: depth + 1])
-                raise InputError(f"--set {shortened(path)}: {owner} is {_short(node)}, which has no fields")
+                way_out = "; the file that --workload names holds its fields: change them there" * (owner == "workload")
+                raise InputError(f"--set {shortened(path)}: {owner} is {_short(node)}, which has no fields{way_out}")
         else:
             node = node[index]
 

@@ -40,7 +40,7 @@ def check(recipes: Sequence[Recipe], found: source.Source, device: str = "cpu") 
     """Raises one InputError with everything about these recipes, this model and this data that cannot work."""
     from compress.devices import pick
 
-    place = f"{found.workload.name} model {found.model}"
+    place = found.place
     gathering = Gathering()
     if refused := gathering.made(lambda: list(prequantized.problems(recipes, found, prequantized.found_format(found)))):
         raise InputError(refused)
@@ -75,7 +75,8 @@ def _skeleton(found: source.Source, place: str) -> Any:
     try:
         config = source.load_config(found.model, **source.options_of(found))
         tensors = None if held is None else len(held.tensors)
-        return empty_model(config, found.workload.task, found.workload.trust_remote_code, tensors)
+        model = empty_model(config, found.workload.task, found.workload.trust_remote_code, tensors)
+        return model.float()  # as `load_model` loads it, whatever the checkpoint's own precision
     except InputError as error:
         raise InputError(f"{place}: {problem}" for problem in error.problems) from None
 
@@ -113,7 +114,7 @@ def _check_weights(found: source.Source, skeleton: Any) -> None:
             return  # they are checked when they are loaded
         folder = Path(config).parent
     try:
-        check_weights(f"{found.workload.name} model {found.model}", stored(folder, skeleton))
+        check_weights(found.place, stored(folder, skeleton))
     except (OSError, SafetensorError):
         return  # loading reports what is wrong with the files
 
@@ -236,7 +237,7 @@ def _pretrained(step: Any, bundle: Any, known: Known | None) -> Any:
         raise InputError(f"its weights are stored in {kept} already and cannot be trained; {UNQUANTIZED}")
     with blamed(lambda reason: f"its tokenizer cannot be loaded ({reason})"):
         own = task_of(task).load_processor(location)
-    model = empty_model(config, task)
+    model = empty_model(config, task).float()
     problems: list[str] = []
     if known is not None and known.examples is not None:
         problems += task_of(task).check(model, own, known.examples, known.found.workload)

@@ -19,7 +19,7 @@ def problems(recipes: Sequence[Recipe], found: Source, kept: str | None) -> Iter
         return
     if kept not in MEASURED:
         yield (
-            f"{found.workload.name} model {found.model}: its weights are stored in {kept} already, which is neither "
+            f"{found.place}: its weights are stored in {kept} already, which is neither "
             f"compressed further nor measured here; {UNQUANTIZED}"
         )
         return

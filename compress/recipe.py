@@ -5,6 +5,7 @@
 
 import itertools
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -17,6 +18,7 @@ from compress.config import (
     InputError,
     Source,
     check_name,
+    did_you_mean,
     digest,
     parse_yaml,
     read_text,
@@ -186,6 +188,7 @@ class Recipe(Config):
         changed = {"name": default_name, **data}
         if isinstance(changed.get("measure"), str) and any(path.startswith("measure.") for path, _ in overrides):
             changed["measure"] = {"profile": changed["measure"]}
+        source = replace(source, assigned=dict(overrides))
         for path, value in sorted(overrides, key=lambda change: change[0] != "measure"):  # a profile, then its settings
             whole = path == "measure" and isinstance(value, str)
             set_path(changed, path, {"profile": value} if whole else value)
@@ -258,6 +261,7 @@ def find(name: str) -> Path:
     found = shipped.path(name) if NAME.fullmatch(name) else None
     if found is None:
         raise InputError(
-            f"{shortened(name)}: no such file and no shipped recipe; shipped are: {', '.join(shipped.names())}"
+            f"{shortened(name)}: no such file and no shipped recipe{did_you_mean(name, shipped.names())}; shipped are: "
+            f"{', '.join(shipped.names())}"
         )
     return found

@@ -109,7 +109,11 @@ def apply(
 
 def _check_live(recipe: Recipe, bundle: Bundle, model: Any) -> None:
     """Raise InputError with everything about a recipe that cannot work on a live model, before any step runs."""
-    empty = replace(bundle, model=merged(traceable(empty_copy(model))), teacher=lambda: merged(empty_copy(model)))
+
+    def skeleton() -> Any:
+        return merged(empty_copy(model).float())  # as the bundle's own copy is
+
+    empty = replace(bundle, model=traceable(skeleton()), teacher=skeleton)
     if problems := step_problems(recipe, empty):
         raise InputError(f"{recipe.name} {problem}" for problem in problems)
 
@@ -119,7 +123,7 @@ def open_bundle(recipe: Recipe, found: source.Source, device: torch.device, work
     if refused := list(prequantized.problems([recipe], found, prequantized.found_format(found))):
         raise InputError(refused)
     model, processor = source.load_model(found, device=str(device))
-    check_weights(f"{found.workload.name} model {found.model}", model.named_parameters())
+    check_weights(found.place, model.named_parameters())
 
     def train() -> "datasets.Dataset":
         return source.load_examples(found, "train", processor, model.config)

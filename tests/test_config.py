@@ -252,3 +252,20 @@ def test_a_step_that_calibrates_or_trains_is_known_before_anything_is_loaded(ste
         assert needs_training_data(step)
     else:
         assert not needs_training_data(step)
+
+
+def test_an_error_of_an_override_names_the_override_not_the_file() -> None:
+    with pytest.raises(InputError, match=r"^--set steps\.0\.bit=4: unknown field; did you mean bits\?$"):
+        Recipe.load("bert_int8", [("steps.0.bit", 4)])
+    with pytest.raises(InputError, match=r"--set measure\.rounds=0"):
+        Recipe.load("bert_int8", [("measure.rounds", 0)])
+    with pytest.raises(InputError, match="the file that --workload names holds its fields"):
+        Recipe.load("bert_int8", [("workload.max_length", 64)])
+
+
+@pytest.mark.parametrize(
+    ("find", "typo", "meant"), [(Recipe.load, "bert_in8", "bert_int8"), (Workload.load, "stdlib-brt", "stdlib-bert")]
+)
+def test_a_name_that_is_nearly_one_gets_a_suggestion(find: Any, typo: str, meant: str) -> None:
+    with pytest.raises(InputError, match=f"did you mean {meant}"):
+        find(typo)

@@ -154,3 +154,20 @@ def test_sensitivity_is_refused_before_weights_are_loaded(workload: Any, monkeyp
     monkeypatch.setattr(sensitivity, "open_bundle", loaded)
     with pytest.raises(InputError, match="is all groups"):
         sensitivity.sensitivity(recipe(prune("heads", 0.999)), str(workload), "cpu")
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=["fp16", "bf16"])
+def test_models_stored_in_half_precision_are_rehearsed_as_they_are_loaded(
+    dtype: torch.dtype, tmp_path: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from compress import preflight
+    from compress.workloads import Workload, source
+    from tests.helpers import bert, tokenizer, write_workload
+
+    asked = recipe(prune("feed_forward", 0.5))
+    live = bert().to(dtype)
+    pruned = apply(asked, live, tokenizer())
+    assert pruned.bert.encoder.layer[0].intermediate.dense.weight.shape == (live.config.intermediate_size // 2, 32)
+    monkeypatch.setenv("COMPRESS_CACHE", str(tmp_path / "cache"))
+    found = source.resolve(Workload.load(write_workload(tmp_path, live)))
+    preflight.check([asked], found)

@@ -8,7 +8,6 @@ compared with the teacher's last, which is what the head was trained to read:
 """
 
 import copy
-import difflib
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
@@ -18,7 +17,7 @@ import torch
 
 from compress.bundle import Bundle
 from compress.checkpoints import settings
-from compress.config import InputError
+from compress.config import InputError, did_you_mean
 from compress.errors import blamed
 from compress.layers import is_empty
 from compress.methods.architectures import architecture_of, layers_of, layers_path
@@ -119,8 +118,7 @@ def fresh_config(own: Any, changes: dict[str, Any]) -> Any:
     known = {*new.to_dict(), *new.attribute_map}
     unknown = [name for name in changes if name not in known]
     if unknown:
-        near = difflib.get_close_matches(unknown[0], sorted(known), n=1)
-        hint = f"; did you mean {near[0]}?" if near else ""
+        hint = did_you_mean(unknown[0], known)
         raise InputError(f"distill config.{unknown[0]}: {new.model_type} has no such field{hint}")
     if getattr(new, "layer_types", None) and {"num_hidden_layers", "n_layer"} & set(changes):
         changes.setdefault("layer_types", None)

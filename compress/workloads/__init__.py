@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Protocol
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 import recipes
-from compress.config import NAME, Config, InputError, check_name, parse_yaml, read_text, validate
+from compress.config import NAME, Config, InputError, check_name, did_you_mean, parse_yaml, read_text, validate
 from compress.reading import exists, shortened
 
 if TYPE_CHECKING:
@@ -216,7 +216,10 @@ def find(name: str) -> Path:
         return path
     shipped = SHIPPED / f"{name}.yaml"
     if not NAME.fullmatch(name) or not shipped.is_file():
-        raise InputError(f"{shortened(name)}: no such file and no shipped workload; shipped are: {', '.join(names())}")
+        near = did_you_mean(name, names())
+        raise InputError(
+            f"{shortened(name)}: no such file and no shipped workload{near}; shipped are: {', '.join(names())}"
+        )
     return shipped
 
 

@@ -5,6 +5,7 @@
 Hu et al. 2021, arXiv:2106.09685, section 4.1: merged weights answer like base and adapter together. peft merges them.
 """
 
+import warnings
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from compress import checkpoints
 from compress.config import InputError, digest
 from compress.errors import blamed
 from compress.files import content_hash
+from compress.progress import say
 from compress.reading import exists, expanded
 from compress.workloads import Workload, pickles, task_of
 from compress.workloads.cached import made_once
@@ -46,12 +48,14 @@ def merged(folder: Path, workload: Workload) -> Path:
     key = digest([content_hash(folder), of_base, workload.task, workload.trust_remote_code])
     from compress.workloads.offline import cache_folder
 
-    return made_once(
+    made = made_once(
         cache_folder() / f"merged-{key}",
         f"the model of {folder.name} merged into {Path(base).name}",
         lambda target: (target / "config.json").is_file() and any(target.glob(pickles.WEIGHTS)),
         lambda target: _merge(folder, base, place, workload, target),
     )
+    say(f"{place}: is an adapter, merged into its base model {base}; the merged model is kept in {made}")
+    return made
 
 
 def _on_hub(base: str, place: str, workload: Workload) -> str:
@@ -73,7 +77,9 @@ def _merge(folder: Path, base: str, place: str, workload: Workload, target: Path
     from safetensors import safe_open
 
     task, trusted = task_of(workload.task), {"trust_remote_code": workload.trust_remote_code}
-    with blamed(lambda reason: f"{place}: cannot be merged into its base model {base} ({reason})"):
+    unmergeable = blamed(lambda reason: f"{place}: cannot be merged into its base model {base} ({reason})")
+    with unmergeable, warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # peft's, about transformers' names
         model, info = getattr(transformers, task.auto_model).from_pretrained(
             base, dtype="auto", use_safetensors=True, output_loading_info=True, **trusted
         )

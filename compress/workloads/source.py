@@ -45,6 +45,11 @@ class Source:
     resolved: dict[str, Any]
     """Where model and data were found, with their commits or content hashes: for the result file."""
 
+    @property
+    def place(self) -> str:
+        """The workload and its model as errors name them: an adapter by its own folder."""
+        return f"{self.workload.name} model {self.resolved.get('adapter') or self.model}"
+
 
 def resolve(workload: Workload) -> Source:
     """Where model and data are. Raises InputError with everything that is missing."""
@@ -75,6 +80,7 @@ def resolve(workload: Workload) -> Source:
         digest=digest([settings, model_content, data_content]),
         resolved={
             "model": model,
+            **_adapter(workload, model),
             "model_revision": model_revision,
             "model_content": model_content,
             "dataset": data,
@@ -83,6 +89,13 @@ def resolve(workload: Workload) -> Source:
             **({"dataset_dialects": read_as} if read_as else {}),
         },
     )
+
+
+def _adapter(workload: Workload, model: str) -> dict[str, str]:
+    """Return the adapter's own folder if `model` is where it was merged into its base model."""
+    given = expanded(workload.model)
+    merged = not workload.model.startswith(OFFLINE) and exists(given) and str(given.resolve()) != model
+    return {"adapter": str(given.resolve())} if merged else {}
 
 
 def _find(workload: Workload, part: str, value: str) -> tuple[str, str | None, str]:
@@ -176,7 +189,7 @@ def _dialects(workload: Workload, path: Path) -> dict[str, str]:
 
 def load_processor(source: Source) -> Any:
     """The tokenizer or image processor stored with the model."""
-    place = f"{source.workload.name} model {source.model}: its tokenizer or image processor cannot be loaded"
+    place = f"{source.place}: its tokenizer or image processor cannot be loaded"
     way_out = _way_out(source) or "save it beside the model with save_pretrained"
     with blamed(lambda reason: f"{place} ({unknown_tokenizer(source.model) or reason}); {way_out}"):
         return task_of(source.workload.task).load_processor(source.model, **options_of(source))
@@ -225,7 +238,7 @@ def load_model(source: Source, device: Any = "cpu", dtype: "torch.dtype | None" 
 
     quiet_when_piped()
     task, workload = task_of(source.workload.task), source.workload
-    place = f"{workload.name} model {source.model}"
+    place = source.place
     options = options_of(source)
     processor = load_processor(source)
     folder = folder_of(source)
@@ -297,7 +310,7 @@ def check(source: Source, model: Any, processor: Any, examples: "datasets.Datase
     """Raises InputError with everything about this model that does not fit these examples."""
     problems = task_of(source.workload.task).check(model, processor, examples, source.workload)
     if problems:
-        raise InputError([f"{source.workload.name} model {source.model}: {problem}" for problem in problems])
+        raise InputError([f"{source.place}: {problem}" for problem in problems])
 
 
 def quiet_when_piped() -> None:

@@ -114,6 +114,8 @@ def _max_length(model: Path, task: str) -> int:
     from compress import checkpoints
     from compress.workloads import positions
 
+    if model.is_dir() and checkpoints.is_adapter(model):
+        model = expanded(checkpoints.base_of(model)[0] or model)
     config, _ = checkpoints.config_of(model) if model.is_dir() else (None, [])
     stated = None if config is None else positions.stated(config)
     if stated is None or stated >= 2 * MAX_LENGTH:  # some rows of a table may be no positions: two in RoBERTa
