@@ -96,6 +96,15 @@ def computes_bf16(device: torch.device) -> bool:
 
 
 @cache
+def has_vnni() -> bool:
+    """Whether products of uint8 and int8 are summed in 32 bits here; x86 CPUs without VNNI saturate at 16 bits.
+
+    True where the system lists no x86 flags.
+    """
+    flags = cpu_flags()
+    return not {"GenuineIntel", "AuthenticAMD"} & flags or bool({"avx512_vnni", "avx_vnni"} & flags)
+
+
 def cpu_flags(info: Path = Path("/proc/cpuinfo")) -> frozenset[str]:
     """Vendor and feature flags of the first CPU; empty where the system does not list them."""
     if not info.is_file():

@@ -83,9 +83,11 @@ class _Point(TypedDict):
     __pydantic_config__ = OPEN  # type: ignore[misc]
 
     point: _Shape
-    steady: bool
+    lacking: NotRequired[str]
+    """Why nothing was measured here; the rest is absent then."""
+    steady: NotRequired[bool]
     settled: NotRequired[bool | None]
-    foreign_cores: Quantity | None
+    foreign_cores: NotRequired[Quantity | None]
     stolen_cores: NotRequired[Quantity | None]
 
 
@@ -206,6 +208,8 @@ def check_whole(answer: Row) -> None:
         raise ValueError("two runners have one name")
     for runner in answer["runners"]:
         for point in runner["points"]:
+            if "lacking" not in point and not {"steady", "foreign_cores"} <= set(point):
+                raise ValueError(f"a point of {runner['name']} has neither figures nor a reason")
             for window in point["rounds"]:
                 _check_window(runner["name"], window)
     for sample in answer["samples"]:

@@ -61,11 +61,11 @@ def _text(folder: Path, architecture: str) -> None:
 
     source = "\n".join(inspect.getsource(module) for module in (argparse, inspect, statistics, tarfile))
     pieces = [source[start : start + 4000] for start in range(0, len(source), 4000)]
-    columns: dict[str, Any] = {"text": pieces}
     (folder / "data").mkdir()
-    if architecture == "Bert":
-        columns["label"] = [index % 2 for index in range(len(pieces))]
-    for split in ("train", "test"):
+    for split, texts in (("train", pieces[1::2]), ("test", pieces[::2])):
+        columns: dict[str, Any] = {"text": texts}
+        if architecture == "Bert":
+            columns["label"] = [index % 2 for index in range(len(texts))]
         Dataset.from_dict(columns).to_parquet(str(folder / "data" / f"{split}.parquet"))
 
 

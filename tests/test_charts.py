@@ -137,12 +137,18 @@ def tensor_file(path: Path, **tensors: tuple[str, list[int]]) -> None:
     path.write_bytes(struct.pack("<Q", len(text)) + text.encode())
 
 
+def file_digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
 def compressed(folder: Path, became: dict[str, Any], **tensors: tuple[str, list[int]]) -> Source:
     artifact = folder / "artifact"
     artifact.mkdir()
     if tensors:
         tensor_file(artifact / "compress.safetensors", **tensors)
-    manifest = json.dumps({"layers": became, "files": {p.name: "" for p in artifact.iterdir()}}).encode()
+    manifest = json.dumps(
+        {"layers": became, "plain": False, "files": {p.name: file_digest(p) for p in artifact.iterdir()}}
+    ).encode()
     (artifact / "manifest.json").write_bytes(manifest)
     digest = hashlib.sha256(manifest).hexdigest()
     return Source(folder / "x.json", replace(factory.result(), artifact=str(artifact), artifact_sha256=digest))

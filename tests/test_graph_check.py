@@ -28,7 +28,7 @@ def gpt2() -> Any:
     config = transformers.GPT2Config(
         vocab_size=64, n_positions=66, n_embd=32, n_layer=1, n_head=4, bos_token_id=2, eos_token_id=3, pad_token_id=0
     )
-    return made_models._make(transformers.GPT2ForSequenceClassification, config)
+    return made_models.made(transformers.GPT2ForSequenceClassification, config)
 
 
 def with_types(model: Any) -> Bundle:

@@ -18,7 +18,7 @@ from compress.methods import apply_step
 from compress.recipe import Recipe
 from compress.sensitivity import sensitivity
 from compress.steps import Quantize
-from compress.workloads.stored import folder_problem, stored_format
+from compress.workloads.stored import folder_problem, is_foreign_artifact, stored_format
 from tests import made_models
 from tests.helpers import QUICK, bert, compress, read_result, tokenizer, write_workload
 
@@ -129,9 +129,11 @@ def test_integers_without_a_format_and_artifacts_are_no_models_to_start_from(tmp
     assert "stores classifier.weight as I8" in str(folder_problem(tmp_path / "int8"))
     one = apply_step(made_models.bundle(made_models.bert()), Quantize(bits=4, format="nf4", group_size=32))
     artifact.save(one, tmp_path / "made")
-    assert "is an artifact of compress" in str(folder_problem(tmp_path / "made"))
+    assert is_foreign_artifact(tmp_path / "made")
     artifact.save(made_models.bundle(made_models.bert()), tmp_path / "plain")
-    assert folder_problem(tmp_path / "plain") is None  # a plain artifact is a model like any other
+    assert folder_problem(tmp_path / "plain") is None and not is_foreign_artifact(
+        tmp_path / "plain"
+    )  # a plain artifact is a model like any other
     (tmp_path / "gguf").mkdir()
     (tmp_path / "gguf" / "model-q4.gguf").touch()
     assert "holds GGUF" in str(folder_problem(tmp_path / "gguf"))

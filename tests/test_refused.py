@@ -12,8 +12,7 @@ from compress import metrics
 from compress.config import InputError, parse_assignment, parse_yaml
 from compress.devices import pick
 from compress.recipe import Recipe
-from compress.workloads import Workload, hub
-from compress.workloads.labels import label_ids
+from compress.workloads import Workload, hub, labels
 from tests.helpers import ROOT
 from tests.refusals import OPTIONS, RECIPES, WORKLOADS, option, recipe, workload
 
@@ -53,7 +52,7 @@ def test_a_label_that_is_neither_a_number_nor_a_name_is_refused(value: str) -> N
     from transformers import BertConfig
 
     with pytest.raises(InputError, match="neither a number nor a label"):
-        label_ids(datasets.Dataset.from_dict({"label": ["0", value]}), "label", BertConfig(num_labels=2))
+        labels.read(datasets.Dataset.from_dict({"label": ["0", value]}), "label", BertConfig(num_labels=2))
 
 
 @pytest.mark.parametrize("name", ["a..b/c", "a--b/c", "a/b-", "a./b", "x" * 200, "a/b.git", "a/b/c", "../a"])

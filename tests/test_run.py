@@ -305,7 +305,7 @@ def test_only_rebuild_compresses_again(workload: Path, tmp_path: Path) -> None:
     (planned,) = (replace(each, folder=tmp_path / "a") for each in found)
     (tmp_path / "a").mkdir()
     manifest = SimpleNamespace(extra={"fingerprint": planned.transform_fingerprint})
-    with patch("compress.artifact.verify", return_value=manifest):
+    with patch("compress.building.verify", return_value=manifest):
         kept = {option: building._kept(planned, Options(**{option: True})) for option in ("fresh", "rebuild")}
     assert kept == {"fresh": manifest, "rebuild": None}
 

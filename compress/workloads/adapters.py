@@ -64,7 +64,10 @@ def _on_hub(base: str, place: str, workload: Workload) -> str:
 
     if not hub.is_id(base):
         raise InputError(f"{place}: its base model {base} is no folder here and no hub id; set base_model_name_or_path")
-    commit = hub.commit(base, "model", None)
+    try:
+        commit = hub.commit(base, "model", None)
+    except InputError as error:
+        raise InputError(f"{place}: is an adapter of {base}: {problem}" for problem in error.problems) from None
     if found := pickles.on_hub(base, commit):
         raise InputError(f"{place}: its base model {base}: {pickles.conversion(base, workload.task, found)}")
     return commit
