@@ -197,6 +197,8 @@ def _measured(items: Sequence[Built], options: Options, machine: Machine, meter:
     """Results of one session; when its process dies (of memory, of a full disk) all of them say so."""
     try:
         return _measure(items, options, machine, meter)
+    except NotWritten:
+        raise
     except (RuntimeError, OSError, InputError) as error:
         return [failed(i.recipe, i.found, i.fingerprint, machine, options.limit, error) for i in items]
 

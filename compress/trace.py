@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from compress import reading
 from compress.config import InputError
+from compress.errors import NotWritten
 from compress.files import put_in_place, write_atomic
 from compress.owners import beside
 from compress.places import inside
@@ -59,6 +60,13 @@ def write(folder: Path, answer: Mapping[str, Any]) -> None:
             _write_parquet(work / f"{name}.parquet", pa.Table.from_pylist(rows))
         write_atomic(work / SESSION, json.dumps(about, indent=1).encode())
         put_in_place(work, folder)
+    except OSError as error:
+        raise NotWritten(
+            [
+                f"{folder}: the raw samples cannot be written ({error.strerror}); make room and run the same command "
+                "again: what was compressed is kept"
+            ]
+        ) from None
     finally:
         shutil.rmtree(work, ignore_errors=True)
 

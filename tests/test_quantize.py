@@ -272,3 +272,26 @@ def test_a_run_counts_the_layers_that_torchao_packs(workload: Path, tmp_path: Pa
     result = read_result(tmp_path, "bert_int8-backend-torchao-runtime-eager")
     assert result.error is None
     assert [step.changed_layers for step in result.transform.steps] == [12]
+
+
+def test_without_vnni_int8_graphs_hold_the_same_integers_as_unsigned_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+    import onnx
+
+    from compress import graph
+
+    def integers(vnni: bool) -> dict[str, Any]:
+        monkeypatch.setattr(graph, "has_vnni", lambda: vnni)
+        made = apply_step(bundle(made_models.bert()), Quantize(bits=8)).model
+        loaded = onnx.load(str(made.path)).graph
+        arrays = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in loaded.initializer}
+        found = {}
+        for node in loaded.node:
+            if node.op_type == "MatMulInteger":
+                weight, zero = arrays[node.input[1]], arrays[node.input[3]]
+                assert weight.dtype == zero.dtype == ("int8" if vnni else "uint8")
+                found[node.input[1]] = weight.astype("int32") - zero.astype("int32")
+        return found
+
+    signed, unsigned = integers(True), integers(False)
+    assert signed and set(signed) == set(unsigned)
+    assert all((signed[name] == unsigned[name]).all() for name in signed)
