@@ -17,14 +17,17 @@ from torch import nn
 from transformers.pytorch_utils import Conv1D
 
 from compress.config import InputError
+from compress.layers import Experts, stacked_experts
 from compress.manifest import Manifest
 from compress.packing import backend_of, settings_of
 from compress.sharing import swap
 from compress.skeleton import auto_class, state
+from compress.steps import Prune
 
 INDEX = "model.safetensors.index.json"
 SHOWN = 4
 Shape = tuple[int, ...]
+EVERYTHING = Prune(structure="unstructured", include=("*",), exclude=())
 Entries = Mapping[str, Mapping[str, Any]]
 
 
@@ -51,9 +54,9 @@ def check_tensors(file: Path, skeleton: nn.Module, manifest: Manifest) -> None:
     quantized, thin = settings_of(layers), {n: e for n, e in layers.items() if e.get("kind") == "lowrank"}
     modules = dict(skeleton.named_modules())
     halves = {f"{name}.{half}" for name in thin for half in ("first", "second")}
-    strange = sorted(
-        ({n for n in layers if n} - set(modules) - halves) | (set(quantized) ^ set(packing.get("layers", {})))
-    )
+    stacks = stacked_experts(skeleton, EVERYTHING)
+    known = {"", *modules, *stacks, *halves}
+    strange = sorted((set(layers) - known) | (set(quantized) ^ set(packing.get("layers", {}))))
     strange += [n for n, e in thin.items() if "borrows" in e and e["borrows"] not in thin]
     strange += [n for n in thin if not isinstance(modules.get(n), nn.Linear | Conv1D)]
     strange += [
@@ -66,7 +69,11 @@ def check_tensors(file: Path, skeleton: nn.Module, manifest: Manifest) -> None:
         raise InputError(f"{file.parent}: the manifest changes {_some(strange)}, which the model does not have")
     expected = dict(_expected(skeleton, layers, tuple(f"{name}." for name in (*quantized, *thin, *same)), quantized))
     for name in quantized:
-        expected |= _packed(skeleton, name, manifest, found)
+        if name in stacks:
+            expected.pop(name)
+            expected |= _stacked(stacks[name], name, manifest, found)
+        else:
+            expected |= _packed(skeleton, name, manifest, found)
     lent = [name for name, owner in tied.items() if name not in expected or owner not in found or owner not in expected]
     missing = [name for name in expected if name not in found and name not in tied]
     extra = [name for name in found if name not in expected]
@@ -104,6 +111,17 @@ def _packed(skeleton: nn.Module, name: str, manifest: Manifest, found: Mapping[s
     own = {key.removeprefix(prefix): shape for key, shape in found.items() if key.startswith(prefix)}
     shapes = backend_of(layers[name]["backend"]).shapes(out, into, manifest.packing["layers"][name], own)
     return {prefix + key: shape for key, shape in {**shapes, **({"bias": (out,)} if has_bias else {})}.items()}
+
+
+def _stacked(experts: Experts, name: str, manifest: Manifest, found: Mapping[str, Shape]) -> dict[str, Shape]:
+    """Name and shape of every tensor of a quantized stack of experts: a row for each output of each expert."""
+    meta, prefix = manifest.packing["layers"][name], f"{name}."
+    count, out, into = experts.matrices.shape
+    if (meta.get("experts"), meta.get("transposed")) != (count, experts.transposed):
+        raise InputError(f"{name}: the manifest stacks {meta.get('experts')} experts; the model has {count}")
+    own = {key.removeprefix(prefix): shape for key, shape in found.items() if key.startswith(prefix)}
+    shapes = backend_of(manifest.layers[name]["backend"]).shapes(count * out, into, meta, own)
+    return {prefix + key: shape for key, shape in {**shapes, "like": (0,)}.items()}
 
 
 def features(module: nn.Module, entry: Mapping[str, Any]) -> Shape:

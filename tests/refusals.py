@@ -35,8 +35,8 @@ WORKLOADS = {
     "10^9 tokens": (f"{DATA}dataset: {{path: d}}\nmax_length: 1{'0' * 9}", "max_length"),
     "every split": (f"{DATA}dataset: {{path: d, test: '**'}}", "expected the name of one split"),
     "any split": (f"{DATA}dataset: {{path: d, test: '*'}}", "expected the name of one split"),
-    "split elsewhere": (f"{DATA}dataset: {{path: d, test: ../d}}", "expected the name of one split"),
-    "absolute split": (f"{DATA}dataset: {{path: d, train: /d}}", "expected the name of one split"),
+    "split elsewhere": (f"{DATA}dataset: {{path: d, test: ../d}}", "relative to the data's folder"),
+    "absolute split": (f"{DATA}dataset: {{path: d, train: /d}}", "relative to the data's folder"),
     "NUL in a path": (f'{DATA}dataset: {{path: "d\\0"}}', "control characters"),
 }
 OPTIONS = {

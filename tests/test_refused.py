@@ -140,7 +140,7 @@ def test_output_that_cannot_be_written_ends_in_one_sentence() -> None:
     os.close(reading)
     done = called("show", RESULT, stdout=writing)
     os.close(writing)
-    assert done.returncode == 1 and done.stderr == b""
+    assert done.returncode == 141 and done.stderr == b""
     closed = subprocess.run(
         ["sh", "-c", '"$0" -m compress show "$1" >&- 2>&-', sys.executable, str(RESULT)],
         env={**os.environ, "PYTHONPATH": str(ROOT)}, check=False,
