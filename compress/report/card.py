@@ -12,7 +12,7 @@ from typing import Any
 
 from compress import reading
 from compress.config import InputError
-from compress.files import write_atomic
+from compress.files import SPELLED, write_atomic
 from compress.manifest import MANIFEST, file_problems
 from compress.report import text
 from compress.report.describe import steps
@@ -34,7 +34,7 @@ def write_card(result: Result, artifact: Path) -> Path:
     """
     manifest = measured_manifest(result, artifact)
     place = artifact / CARD
-    write_atomic(place, card(result, plain=bool(manifest["plain"])).encode())
+    write_atomic(place, card(result, plain=bool(manifest["plain"])).encode(errors=SPELLED))
     return place
 
 
