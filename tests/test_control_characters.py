@@ -58,7 +58,7 @@ def results(tmp_path: Path) -> Path:
             return {name: poisoned(item, name) for name, item in value.items()}
         if isinstance(value, list):
             return [poisoned(item, key) for item in value]
-        free = key in ("sentence", "cause", "device_name", "evidence", "created", "session", "note", "reason", "id")
+        free = key in ("sentence", "cause", "device_name", "evidence", "session", "note", "reason", "id")
         return EVIL if isinstance(value, str) and free else value
 
     folder = tmp_path / "results" / "w"

@@ -142,7 +142,42 @@ NOT_FIGURES = [
     (("machine", "details"), deep(40), "machine.details"),
     (("machine", "details", "x"), deep(40), "nested deeper"),
     (("size", "parameters"), 2**63, "size.parameters"),
+    (("points", 0, "ratios", 0, "latency"), {"value": 0.1, "low": 0.9, "high": 0.01, "n": 6}, "points.0.ratios.0.lat"),
+    (
+        ("points", 0, "latency_s"),
+        {"value": 0.1, "low": 0.01, "high": 0.09, "n": 6},
+        "low, value and high in this order",
+    ),
+    (("accuracy", "estimate", "low"), 0.99999, "accuracy.estimate: value is"),
+    (("accuracy", "delta", "high"), -0.99, "accuracy.delta: value is"),
+    (
+        ("breakeven",),
+        {
+            "inferences": {"value": 2.0, "low": 3.0, "high": "Infinity", "n": 6},
+            "unit": "joules",
+            "point": "p",
+            "reason": None,
+        },
+        "breakeven.inferences: value is 2.0",
+    ),
+    (("accuracy", "estimate", "n"), 0, "accuracy.estimate.n"),
+    (("limit",), 0, "limit: "),
+    (("created",), "not a date", "created: 'not a date' is no date"),
+    (("accuracy", "higher_is_better"), False, "higher_is_better is False; expected True of accuracy"),
 ]
+
+
+FIGURES = [
+    {"value": 0.1, "low": "-Infinity", "high": "Infinity", "n": 1},
+    {"value": 0.1, "low": 0.1 + 1e-12, "high": 0.1 - 1e-12, "n": 2},  # rounding
+]
+
+
+@pytest.mark.parametrize("estimate", FIGURES)
+def test_an_interval_without_ends_or_off_by_rounding_is_one(estimate: Any, run: Run, tmp_path: Path) -> None:
+    (tmp_path / "good.json").write_bytes(_with(("points", 0, "latency_s"), estimate))
+    code, _, err = run("show", tmp_path / "good.json")
+    assert code == 0, err
 
 
 @pytest.mark.parametrize(("path", "value", "said"), NOT_FIGURES)

@@ -243,4 +243,4 @@ def _provenance(result: Result) -> Iterable[str]:
     known = {name: result.machine.versions[name] for name in LIBRARIES if name in result.machine.versions}
     yield f"- made with {', '.join(f'{name} {version}' for name, version in known.items()) or 'unknown libraries'}"
     yield f"- result of {said(result.created)}, fingerprint `{result.fingerprint}`, seed {result.seed}"
-    yield "- the result file and its raw samples let `python -m compress verify` compute every figure again"
+    yield "- the result file and its raw samples let `python -m compress verify` compute its figures again"
