@@ -136,13 +136,14 @@ def assemble(
     raw, present, remarks = judge(answer, references, job)
     place = Path(job.workload.name) / trace.FOLDER / session
     compressing = {item.recipe.name: item.manifest.extra["transform"] for item in items}
-    trace.write(out / place, {**answer, "judged_by": raw.about(), "compressing": compressing})
+    told = {"limit": job.limit, "seeds": {item.recipe.name: item.recipe.seed for item in items}}
+    trace.write(out / place, {**answer, "judged_by": raw.about(), "told": told, "compressing": compressing})
     rows = tuple(_reference(raw, spec, raw.runner(present[0].name)) for spec in present)
     made = []
     for item in items:
         parts = {"session": session, "trace": str(place), "references": rows, **_result(raw, item, remarks)}
         counted = None if parts.get("accuracy") is None else parts["accuracy"].estimate.n
-        limit = None if job.limit is None or (counted or job.limit) < job.limit else job.limit  # there are no more
+        limit = figures.limit(job.limit, counted)
         made.append(judged(_row(item.recipe, item.found, item.fingerprint, machine, limit, **parts)))
     return made
 

@@ -6,6 +6,7 @@ arithmetic from overflowing: no second, joule or byte that is measured comes nea
 
 import math
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Annotated, Any, TypeVar
 
 from pydantic import AfterValidator, BeforeValidator, Field, GetPydanticSchema
@@ -30,6 +31,18 @@ Edge = Annotated[
 Name = Annotated[str, Field(max_length=300)]
 
 T = TypeVar("T")
+
+
+def _dated(text: str) -> str:
+    """Return a text that is a date and a time. Raises ValueError for another."""
+    try:
+        datetime.fromisoformat(text)
+    except ValueError:
+        raise ValueError(f"{text!r:.60} is no date; expected one such as 2025-05-05T10:00:00+00:00") from None
+    return text
+
+
+Date = Annotated[Name, AfterValidator(_dated)]
 
 
 def _shallow(value: T, levels: int = MOST_LEVELS) -> T:

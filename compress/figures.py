@@ -54,6 +54,11 @@ def from_trace(answer: Mapping[str, Any]) -> Raw:
     return Raw(answer, tuple(judged["references"]), judged["against"], judged["metric"], judged["seed"])
 
 
+def limit(asked: int | None, counted: int | None) -> int | None:
+    """How many examples a limit took; None without one, and where there are no more examples than were asked for."""
+    return None if asked is None or (counted or asked) < asked else asked
+
+
 def accuracy(raw: Raw, name: str) -> Accuracy:
     """The metric of one runner with its interval, and its paired difference to the reference."""
     mine = raw.runner(name)

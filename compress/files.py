@@ -26,6 +26,8 @@ from compress.owners import alive, beside, mark
 
 _EXCHANGE = 2  # RENAME_EXCHANGE of renameat2, and RENAME_SWAP of renamex_np
 _AT_FDCWD = -100
+SPELLED = "backslashreplace"
+"""How text with names that are not UTF-8 is encoded: their bytes are spelled, as on a terminal."""
 
 
 def home() -> Path:

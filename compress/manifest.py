@@ -21,6 +21,7 @@ from typing_extensions import TypedDict
 from compress import __version__
 from compress.config import InputError
 from compress.formats import GRAPHS, Backend, Format, Runtime
+from compress.reading import resolved
 from compress.workloads import TaskName
 
 SCHEMA = 1
@@ -258,6 +259,6 @@ def _required_problems(path: Path, manifest: Manifest) -> list[str]:
 
 def _inside(file: Path, folder: Path) -> bool:
     """Whether a file really lies in the folder, or is what a snapshot of the hub's cache links to."""
-    place, home = file.resolve(), folder.resolve()
+    place, home = resolved(file), resolved(folder)
     blobs = home.parents[1] / "blobs" if home.parent.name == "snapshots" else None
     return place.is_relative_to(home) or (blobs is not None and place.parent == blobs)

@@ -13,6 +13,7 @@ from compress.config import InputError
 from compress.files import write_atomic
 from compress.pareto import Table, group, identity, point_cost
 from compress.places import inside, own_file
+from compress.reading import resolved
 from compress.result import Result
 from compress.stats import Estimate
 from compress.verdict import Axis
@@ -98,7 +99,7 @@ def _carry(result: Result, folder: Path, out: Path) -> bool:
             return result.error is not None
         source = folder / result.trace  # a folder of files, which all results of a session share
         target = inside(out, result.trace, f"{out}: the place of the trace of {result.name}")
-        if source.resolve() != target.resolve():
+        if resolved(source) != resolved(target):
             for file in _trace(result, folder, place):
                 write_atomic(target / file.name, file.read_bytes())
         result_files.write(out, result)

@@ -7,6 +7,7 @@ leave the folder, by `..`, by a root of its own, or through a link.
 from pathlib import Path, PurePosixPath
 
 from compress.errors import InputError
+from compress.reading import leads_round, resolved
 
 LONGEST = 150
 """Characters of one name: file systems take 255 bytes, and a file's name holds two of these."""
@@ -23,13 +24,17 @@ def one_name(name: object, place: str) -> str:
 
 
 def inside(root: Path, stated: str, place: str) -> Path:
-    """The path below `root` that `stated` names. Raises InputError where it lies outside, also behind a link."""
+    """The path below `root` that `stated` names. Raises InputError outside, also behind a link, and in a loop."""
     within = PurePosixPath(stated)
-    if within.is_absolute() or ".." in within.parts or not stated.isprintable() or "\\" in stated:
+    if not stated.isprintable():
+        raise InputError(f"{place} has a name that cannot be printed ({stated!r:.200}); give it another")
+    if within.is_absolute() or ".." in within.parts or "\\" in stated:
         raise InputError(f"{place} lies outside of the folder ({stated!r:.200})")
     target = root / within
-    if not target.resolve().is_relative_to(root.resolve()):
-        raise InputError(f"{place} lies outside of the folder: {target} leads to {target.resolve()}, behind a link")
+    if leads_round(target):
+        raise InputError(f"{place} cannot be read: {target} is a link that leads back to itself, or behind one")
+    if not resolved(target).is_relative_to(resolved(root)):
+        raise InputError(f"{place} lies outside of the folder: {target} leads to {resolved(target)}, behind a link")
     return target
 
 

@@ -16,7 +16,7 @@ from compress.formats import FP8_IN_BF16, GRAPH_RUNTIMES, PLAIN_RUNTIMES, Device
 from compress.measure import machine as machines
 from compress.progress import say
 from compress.ranks import processes
-from compress.reading import expanded
+from compress.reading import expanded, resolved
 from compress.recipe import Recipe
 from compress.result import Machine, Result
 from compress.steps import Step
@@ -176,10 +176,10 @@ def _taken(folder: Path, found: source.Source) -> list[str]:
 
 def _same_place(stored: str, here: str) -> bool:
     """Whether a path in a result, which may be relative to where that was written, can be this one."""
-    if stored == here or Path(stored).resolve() == Path(here).resolve():
+    if stored == here or resolved(Path(stored)) == resolved(Path(here)):
         return True
     parts = tuple(part for part in Path(stored).parts if part not in (".", ".."))
-    return len(parts) > 1 and Path(here).resolve().parts[-len(parts) :] == parts
+    return len(parts) > 1 and resolved(Path(here)).parts[-len(parts) :] == parts
 
 
 def _content(model: str) -> str:

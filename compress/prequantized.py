@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 
+from compress.config import InputError
 from compress.recipe import Recipe
 from compress.workloads import source
 from compress.workloads.source import Source
@@ -9,8 +10,13 @@ from compress.workloads.stored import MEASURED, UNQUANTIZED, stored_format
 
 
 def found_format(found: Source) -> str | None:
-    """The format that the workload's model is stored in; None for floating point."""
-    return stored_format(source.load_config(found.model, **source.options_of(found)).to_dict())
+    """The format that the workload's model is stored in; None for floating point. Raises InputError for no config."""
+    try:
+        config = source.load_config(found.model, **source.options_of(found))
+    except InputError as error:
+        place = f"{found.workload.name} model {found.model}"
+        raise InputError(f"{place}: {problem}" for problem in error.problems) from None
+    return stored_format(config.to_dict())
 
 
 def problems(recipes: Sequence[Recipe], found: Source, kept: str | None) -> Iterator[str]:

@@ -3,6 +3,8 @@
 A fifo without a writer blocks whoever opens it, and a device such as /dev/zero never ends.
 """
 
+import errno
+import os
 import stat
 from pathlib import Path
 
@@ -49,6 +51,23 @@ def is_folder(path: Path) -> bool:
         return path.is_dir()
     except (OSError, ValueError):
         return False
+
+
+def resolved(path: Path) -> Path:
+    """Return the absolute path without links; what is in a loop of links, or no path (a NUL), stays as it is."""
+    try:
+        return Path(os.path.realpath(path))  # Path.resolve raises RuntimeError in a loop
+    except ValueError:
+        return path.absolute()
+
+
+def leads_round(path: Path) -> bool:
+    """Return whether a path ends in a loop of links."""
+    try:
+        path.stat()
+    except OSError as error:
+        return error.errno == errno.ELOOP
+    return False
 
 
 def expanded(path: str | Path) -> Path:

@@ -13,6 +13,7 @@ from compress.fields import (
     LARGE,
     STRICT,
     Count,
+    Date,
     Name,
     Plain,
     Positive,
@@ -40,7 +41,22 @@ UNITS: dict[str, Unit] = {
 }
 """What differences of the metrics that come along are in."""
 MOST_ROUNDS = 1000
+ROUNDING = 1e-9
+"""By which an interval's edge may pass its value, relative."""
 MOST_EXAMPLES = 10_000_000
+
+
+def _ordered(estimate: Estimate) -> Estimate:
+    """Return an estimate whose value lies in its interval, rounding apart. Raises ValueError for another."""
+    if not math.isfinite(estimate.value):
+        return estimate  # whoever knows whether it may be so says it
+    for less, more in ((estimate.low, estimate.value), (estimate.value, estimate.high)):
+        if less > more and not math.isclose(less, more, rel_tol=ROUNDING):
+            raise ValueError(
+                f"value is {estimate.value!r}, its interval {estimate.low!r} to {estimate.high!r}; expected low, value "
+                "and high in this order"
+            )
+    return estimate
 
 
 def _positive(estimate: Estimate) -> Estimate:
@@ -51,11 +67,13 @@ def _positive(estimate: Estimate) -> Estimate:
         raise ValueError(f"its interval is {estimate.low!r} to {estimate.high!r}; expected numbers from 0 on")
     if not 1 <= estimate.n <= MOST_ROUNDS:
         raise ValueError(f"n is {estimate.n}; expected 1 to {MOST_ROUNDS} rounds")
-    return estimate
+    return _ordered(estimate)
 
 
 OfRounds = Annotated[Estimate, AfterValidator(_positive)]
 """Seconds, joules or a ratio, over rounds: above 0."""
+Ordered = Annotated[Estimate, AfterValidator(_ordered)]
+"""An estimate whose value lies in its interval."""
 
 
 def _known(accuracy: "Accuracy") -> "Accuracy":
@@ -67,6 +85,9 @@ def _known(accuracy: "Accuracy") -> "Accuracy":
             raise ValueError(f"{name}.value is {estimate.value!r}; expected a finite number")
         if math.isnan(estimate.low) or math.isnan(estimate.high):
             raise ValueError(f"the interval of {name} is NaN; expected numbers")
+    relative = UNITS.get(accuracy.metric) == "percent"
+    if accuracy.metric in UNITS and accuracy.higher_is_better == relative:
+        raise ValueError(f"higher_is_better is {relative}; expected {not relative} of {accuracy.metric}")
     n = accuracy.estimate.n
     if accuracy.right is not None and (n > MOST_EXAMPLES or int(accuracy.right, 16) >> n):
         raise ValueError(f"n is {n} examples; expected {MOST_EXAMPLES} at most, and no fewer than right has bits")
@@ -78,7 +99,7 @@ class Accuracy:
     """A metric on the test split, and its paired difference to the verdict's reference."""
 
     metric: Name
-    estimate: Estimate
+    estimate: Ordered
     higher_is_better: bool
     chance: Quantity | None
     """The metric of always answering the majority class, for perplexity of a uniform guess over the vocabulary; None
@@ -86,7 +107,7 @@ class Accuracy:
     finite: bool
     """False when any output was not finite."""
     reference: Name | None = None
-    delta: Estimate | None = None
+    delta: Ordered | None = None
     """Ours minus the reference's: in the metric's own unit, or relative to the reference's value (`unit`)."""
     mcnemar_p: Quantity | None = None
     flip_rate: Quantity | None = None
@@ -314,7 +335,7 @@ class Transform:
 class BreakEven:
     """Inferences after which compressing has paid back, or at the latest (`at_most`), or None and why."""
 
-    inferences: Estimate | None
+    inferences: Ordered | None
     unit: Literal["joules", "seconds"] | None
     point: str
     reason: str | None
@@ -377,7 +398,7 @@ class Result:
     schema: int
     name: Name
     fingerprint: Name
-    created: Name
+    created: Date
     code_version: Name
     seed: Count
     recipe: RecipeFacts
@@ -385,7 +406,7 @@ class Result:
     machine: Machine
     session: Name
     runtime: str = ""
-    limit: Count | None = None
+    limit: Several | None = None
     """Test examples taken, when `--limit` took fewer than all."""
     accuracy: Judged | None = None
     points: tuple[Point, ...] = ()

@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from compress.fields import STRICT, Count, Edge
+from compress.fields import STRICT, Edge, Several
 
 CONFIDENCE = 0.95
 LARGEST = 709.0  # exp(710) overflows a double
@@ -28,7 +28,7 @@ class Estimate:
     value: Edge
     low: Edge
     high: Edge
-    n: Count
+    n: Several
 
     @property
     def bounded(self) -> bool:
@@ -208,7 +208,8 @@ def paired_difference(ours: Sequence[float], reference: Sequence[float], seed: i
         low, high = min(low, least), max(high, most)
     elif n == 1:
         low, high = -math.inf, math.inf
-    return Estimate(float(differences.mean()), low, high, n)
+    mean = float(differences.mean())
+    return Estimate(mean, min(low, mean), max(high, mean), n)  # few large ones may be in none of the middle resamples
 
 
 def _few_discordant(more: int, fewer: int, n: int) -> tuple[float, float]:

@@ -112,6 +112,13 @@ class _Judged(TypedDict):
     seed: Count
 
 
+class _Told(TypedDict):
+    __pydantic_config__ = OPEN  # type: ignore[misc]
+
+    limit: Several | None
+    seeds: dict[str, Count]
+
+
 class _Span(TypedDict):
     __pydantic_config__ = {**STRICT, "extra": "forbid"}  # type: ignore[misc]  # noqa: RUF012
 
@@ -151,6 +158,7 @@ class _Session(TypedDict):
     clock_offset_ns: NotRequired[Whole]
     clock_offset_start_ns: NotRequired[Whole]
     judged_by: NotRequired[_Judged]
+    told: NotRequired[_Told]
     compressing: NotRequired[dict[str, _Compressing]]
     runners: list[_Runner]
 

@@ -1,4 +1,4 @@
-"""Every figure of a result, computed again from the raw samples beside it, on a machine without the device.
+"""The measured figures of a result, computed again from the raw samples beside it, on a machine without the device.
 
 Integers must be identical, statistics within 1e-9 relative: numpy's logarithm differs between processors.
 """
@@ -16,6 +16,11 @@ from compress.result import Result
 from compress.verdict import judged
 
 TOLERANCE = 1e-9
+COPIED = (
+    "not recomputed, no raw samples hold them: sizes, kernels, layers, notes, carbon, and what is said of recipe, "
+    "workload, machine and artifact"
+)
+"""What `verify` cannot say anything about."""
 
 
 @dataclass(frozen=True)
@@ -68,16 +73,31 @@ def recomputed(stored: Result, answer: Mapping[str, Any]) -> Result:
         for r in stored.references
     )
     compressing = answer.get("compressing", {}).get(stored.name)
+    accuracy = figures.accuracy(raw, stored.name)
     bare = replace(
         stored,
+        seed=_seed(stored, answer),
+        limit=_limit(stored, answer, accuracy.estimate.n),
         transform=stored.transform if compressing is None else spending.transform(compressing),
-        accuracy=figures.accuracy(raw, stored.name),
+        accuracy=accuracy,
         points=figures.points(raw, stored.name),
         references=references,
         verdict=None,
         breakeven=None,
     )
     return judged(bare)
+
+
+def _seed(stored: Result, answer: Mapping[str, Any]) -> int:
+    """The recipe's seed by the trace; those of older versions know it where a session was of one recipe."""
+    alone = {stored.name: answer["judged_by"]["seed"]} if len(answer.get("compressing", {})) == 1 else {}
+    return int(answer.get("told", {"seeds": alone})["seeds"].get(stored.name, stored.seed))
+
+
+def _limit(stored: Result, answer: Mapping[str, Any], counted: int) -> int | None:
+    """How many examples a limit took by the trace; those of older versions do not know whether there was one."""
+    asked = answer["told"]["limit"] if "told" in answer else None if stored.limit is None else counted
+    return figures.limit(asked, counted)
 
 
 def _plain(value: Any) -> Any:

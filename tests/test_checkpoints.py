@@ -165,6 +165,22 @@ REFUSED: dict[str, tuple[Spoil, str]] = {
     "classes as text": (config(architectures="Bert"), "architectures: 'Bert'; expected a list"),
     "unknown activation": (config(hidden_act="zelu"), "zelu"),
     "padding beyond": (config(pad_token_id=999), "Padding_idx must be within num_embeddings"),
+    "NaN": (config(layer_norm_eps=float("nan")), "config.json layer_norm_eps: nan; expected a finite number"),
+    "infinity": (config(layer_norm_eps=float("inf")), "config.json layer_norm_eps: inf; expected a finite number"),
+    "beyond a double": (config(layer_norm_eps=10**400), "config.json layer_norm_eps: 1000"),
+    "NaN of transformers": (config(layer_norm_eps={"__float__": "NaN"}), "config.json layer_norm_eps.__float__: nan"),
+    "NaN below": (config(rope_parameters={"x": [1.0, float("nan")]}), "config.json rope_parameters.x.1: nan"),
+    "a format of nothing": (config(quantization_config={}), "quantization_config: {}, which names no format"),
+    "a format as text": (config(quantization_config="int4"), "quantization_config: 'int4', which names no format"),
+    "epsilon as text": (config(layer_norm_eps="x"), "layer_norm_eps"),
+    "unknown dtype": (config(dtype="bogus"), "bogus"),
+    "a pointer as a shard": (lambda m: (sharded(m), text("model-00002-of-00002.safetensors", POINTER)(m)), "git lfs"),
+    "a pointer as index": (lambda m: (sharded(m), text(f"{WEIGHTS}.index.json", POINTER)(m)), "git lfs pull"),
+    "a pickle's pointer alone": (
+        lambda m: (text("pytorch_model.bin", POINTER)(m), (m / WEIGHTS).unlink()),
+        "git lfs pull",
+    ),
+    "a vocabulary to nowhere": (lambda m: (m / "vocab.txt").symlink_to("gone"), "vocab.txt is a link to gone"),
     "empty config.json": (text("config.json", ""), "config.json is empty"),
     "list in config.json": (text("config.json", "[1]"), "config.json: a list; expected a mapping"),
     "more layers than weights": (config(num_hidden_layers=4), "has no weights for bert.encoder.layer.2"),
@@ -205,6 +221,8 @@ def test_a_folder_that_cannot_be_loaded_is_refused_before_weights_are(spoil: Spo
         check(model)
     assert words in str(refused.value)
     assert all(problem.startswith("my ") for problem in refused.value.problems)
+    told = [problem.split(": ", 1)[-1] for problem in refused.value.problems]
+    assert len(set(told)) == len(told)
 
 
 TAKEN: dict[str, Spoil] = {
@@ -219,6 +237,18 @@ TAKEN: dict[str, Spoil] = {
     "no class named": config(architectures=...),
     "a checkpoint inside": lambda model: shutil.copytree(model, model / "checkpoint-5"),
     "optimizer beside": text("optimizer.pt", "x"),
+    "pointers beside": lambda model: [
+        text(name, POINTER)(model)
+        for name in ("pytorch_model.bin", "model.onnx", "tf_model.h5", "model_fp16.safetensors", "model.gguf")
+    ],
+    "a document to nowhere": lambda model: (model / "README.md").symlink_to("gone"),
+    "integers beside": lambda model: save_file(
+        {"classifier.weight": torch.ones(2, 32, dtype=torch.int8)}, model / "model_quantized.safetensors"
+    ),
+    "values not finite beside": lambda model: save_file(
+        {QUERY: torch.full((32, 32), float("nan"))}, model / "x.safetensors"
+    ),
+    "a limit without an end": config(time_step_limit=[0.0, float("inf")]),
 }
 
 

@@ -2,15 +2,17 @@
 
 import io
 import json
+import os
+import sys
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from compress import progress, result_files
+from compress import cli, progress, result_files
 from compress.terminal import CONTROL, console, print, print_errors, visible
 from tests import factory
-from tests.helpers import compress
+from tests.helpers import bert, compress, write_workload
 
 EVIL = "a\x1b[31mb\x1b]0;title\x07\x08\rc\x9b2Jd\u202ee\u2066f\x7f\x00g"
 SHOWN = r"a\x1b[31mb\x1b]0;title\x07\x08\rc\x9b2Jd\u202ee\u2066f\x7f\x00g"
@@ -58,7 +60,7 @@ def results(tmp_path: Path) -> Path:
             return {name: poisoned(item, name) for name, item in value.items()}
         if isinstance(value, list):
             return [poisoned(item, key) for item in value]
-        free = key in ("sentence", "cause", "device_name", "evidence", "created", "session", "note", "reason", "id")
+        free = key in ("sentence", "cause", "device_name", "evidence", "session", "note", "reason", "id")
         return EVIL if isinstance(value, str) and free else value
 
     folder = tmp_path / "results" / "w"
@@ -92,3 +94,22 @@ def test_no_command_passes_a_control_character_on(command: tuple[str, ...], resu
     for file in results.glob("pareto*.[mch]*"):
         written = file.read_text()
         assert not any(character in written for character in "\x1b\u202e\u2066\x9b"), file
+
+
+def test_a_model_of_an_evil_kind_is_refused_in_plain_characters_on_a_terminal(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    workload = write_workload(tmp_path, model=bert())
+    file = tmp_path / "model" / "config.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), "model_type": "\x1b[31mred"}))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["compress", "run", "bert_int8", "--workload", str(workload), "--device", "cpu"])
+    ours, theirs = os.openpty()
+    with os.fdopen(theirs, "w") as terminal, monkeypatch.context() as shown:
+        shown.setattr(sys, "stderr", terminal)
+        with pytest.raises(SystemExit, match="2"):
+            cli.main()
+        terminal.flush()
+        said = os.read(ours, 100_000).decode()
+    os.close(ours)
+    assert "error: my model" in said and "\\x1b[31mred" in said and "\x1b[31mred" not in said, said

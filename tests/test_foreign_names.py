@@ -93,14 +93,15 @@ def test_links_inside_a_trace_are_not_followed(
 @pytest.mark.parametrize("stated", ["../secret/s1", "/etc", "w/../../secret/s1", "w\\..\\x", "a\x00b"])
 def test_a_trace_elsewhere_is_read_by_nobody(stated: str, tmp_path: Path, secret: Path) -> None:
     path = planted(tmp_path / "a", factory.result(trace=stated))
+    said = "lies outside of the folder" if stated.isprintable() else "has a name that cannot be printed"
     readings = tmp_path / "readings.csv"
     readings.write_text("time,watts\n1,2\n")
     for command in (("verify", path), ("plot", path, "--kind", "trace", "--out", tmp_path / "x.png"),
                     ("external", path, readings, "--boundary", "wall")):  # fmt: skip
         done = compress(*command, cwd=tmp_path)
         assert done.returncode == 2, (command[0], done.stderr)
-        assert "lies outside of the folder" in done.stderr or command[0] == "external", done.stderr
-    assert "lies outside" in facts(path).untraced
+        assert said in done.stderr or command[0] == "external", done.stderr
+    assert said in str(facts(path).untraced)
 
 
 def test_a_link_below_out_is_not_written_through(tmp_path: Path, secret: Path) -> None:

@@ -212,13 +212,18 @@ def test_verify_computes_every_figure_again_and_finds_the_one_that_was_changed(
     content["points"][0]["latency_s"]["value"] *= 1 + 1e-7
     content["accuracy"]["flip_rate"] = 0.5
     content["transform"]["energy_j"] += 1e-3
+    content["seed"] += 1
+    content["limit"] = 7
     changed.write_text(json.dumps(content))
     told = compress("verify", changed, cwd=folder)
     assert told.returncode == 1
     assert "points[0].latency_s.value: stored" in told.stdout
     assert "accuracy.flip_rate: stored 0.5" in told.stdout
     assert "transform.energy_j: stored" in told.stdout
-    assert "3 differ" in told.stdout
+    assert "seed: stored 1, from the trace 0" in told.stdout
+    assert "limit: stored 7, from the trace" in told.stdout
+    assert "5 differ" in told.stdout
+    assert told.stdout.count("not recomputed") == 1 and "sizes, kernels, layers" in told.stdout
 
 
 def test_a_trace_that_is_damaged_or_gone_is_one_error(

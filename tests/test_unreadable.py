@@ -72,7 +72,46 @@ def test_a_table_is_made_of_a_folder_with_all_of_them(
         make(tmp_path / "results" / "stdlib-bert" / f"{number}.json")
     code, out, err = run("pareto", "results", "--out", "made")
     assert code == 0 and "good" in out and err.count("not read: ") == len(KINDS), err
-    assert all(said in err for _, said in KINDS.values())
+    outside = {"device": "lies outside of the folder"}  # a link that leads there is not followed
+    assert all(outside.get(kind, said) in err for kind, (_, said) in KINDS.items())
+
+
+NAMES: dict[str, tuple[Callable[[Path], object], str]] = {
+    "a link to its own name": (lambda folder: (folder / "self.json").symlink_to("self.json"), "leads back to itself"),
+    "a name that is not UTF-8": (
+        lambda folder: (folder / os.fsdecode(b"caf\xe9.json")).write_text("{"),
+        "has a name that cannot be printed",
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", NAMES)
+def test_every_command_on_a_folder_passes_over_a_name_that_leads_nowhere(
+    kind: str, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    make, said = NAMES[kind]
+    for folder in ("now", "then"):
+        write(tmp_path / folder, factory.result("good"))
+    make(tmp_path / "now" / "stdlib-bert")
+    code, _, err = run("pareto", "now", "--out", "made")
+    assert code == 0 and err.count("not read: ") == 1 and said in err, err
+    assert said in (tmp_path / "made" / "pareto.md").read_text()
+    assert (tmp_path / "made" / "pareto.csv").exists() and (tmp_path / "made" / "pareto.html").exists()
+    limits = ("--baseline", "then", "--max-latency", "5%", "--junit", "checks.xml")
+    code, out, err = run("check", "now", *limits)
+    assert code == 1 and "1 of 2 checks failed" in out and said in (tmp_path / "checks.xml").read_text(), err
+    code, _, err = run("merge", "now", "then", "--out", "joined")
+    assert code == 0 and "1 results in joined" in err and err.count("not read: ") == 1 and said in err, err
+
+
+@pytest.mark.parametrize("stated", ["../traces/x", "traces/x"])
+def test_a_trace_in_a_loop_of_links_is_one_sentence(stated: str, run: Run, tmp_path: Path) -> None:
+    (tmp_path / "traces").symlink_to("traces")
+    path = write(tmp_path, factory.result("good"))
+    path.write_bytes(json.dumps({**json.loads(path.read_bytes()), "trace": stated}).encode())
+    code, _, err = run("verify", path)
+    assert code == 2 and err.count("\n") == 1 and err.startswith("error: ") and "its trace" in err, err
 
 
 def _with(path: tuple[Any, ...], value: Any) -> bytes:
@@ -103,7 +142,42 @@ NOT_FIGURES = [
     (("machine", "details"), deep(40), "machine.details"),
     (("machine", "details", "x"), deep(40), "nested deeper"),
     (("size", "parameters"), 2**63, "size.parameters"),
+    (("points", 0, "ratios", 0, "latency"), {"value": 0.1, "low": 0.9, "high": 0.01, "n": 6}, "points.0.ratios.0.lat"),
+    (
+        ("points", 0, "latency_s"),
+        {"value": 0.1, "low": 0.01, "high": 0.09, "n": 6},
+        "low, value and high in this order",
+    ),
+    (("accuracy", "estimate", "low"), 0.99999, "accuracy.estimate: value is"),
+    (("accuracy", "delta", "high"), -0.99, "accuracy.delta: value is"),
+    (
+        ("breakeven",),
+        {
+            "inferences": {"value": 2.0, "low": 3.0, "high": "Infinity", "n": 6},
+            "unit": "joules",
+            "point": "p",
+            "reason": None,
+        },
+        "breakeven.inferences: value is 2.0",
+    ),
+    (("accuracy", "estimate", "n"), 0, "accuracy.estimate.n"),
+    (("limit",), 0, "limit: "),
+    (("created",), "not a date", "created: 'not a date' is no date"),
+    (("accuracy", "higher_is_better"), False, "higher_is_better is False; expected True of accuracy"),
 ]
+
+
+FIGURES = [
+    {"value": 0.1, "low": "-Infinity", "high": "Infinity", "n": 1},
+    {"value": 0.1, "low": 0.1 + 1e-12, "high": 0.1 - 1e-12, "n": 2},  # rounding
+]
+
+
+@pytest.mark.parametrize("estimate", FIGURES)
+def test_an_interval_without_ends_or_off_by_rounding_is_one(estimate: Any, run: Run, tmp_path: Path) -> None:
+    (tmp_path / "good.json").write_bytes(_with(("points", 0, "latency_s"), estimate))
+    code, _, err = run("show", tmp_path / "good.json")
+    assert code == 0, err
 
 
 @pytest.mark.parametrize(("path", "value", "said"), NOT_FIGURES)

@@ -21,7 +21,15 @@ FOREIGN = {
 """Files of other libraries -> what they are, and what to do."""
 ADAPTER = "adapter_config.json"
 ADAPTER_FILES = (ADAPTER, "adapter_model.safetensors", "adapter_model.bin")
+WHOLE, INDEX = "model.safetensors", "model.safetensors.index.json"
+"""What transformers takes weights from: the one, or else the files that the other lists."""
 JSON_FILES = ("tokenizer_config.json", "preprocessor_config.json", "generation_config.json", "special_tokens_map.json")
+
+SETTINGS = (
+    "config.json", *JSON_FILES, ADAPTER, "processor_config.json", "*token*", "vocab*", "merges*", "chat_template*",
+    "*.model", "*.spm", "*.tiktoken", "*.codes", "dict*.txt", "emoji.json",
+)  # fmt: skip
+"""Names of the files that configurations, tokenizers and image processors are read from."""
 
 
 def problems(path: Path) -> list[str]:
@@ -84,6 +92,31 @@ def notes(path: Path) -> list[str]:
     return said + ([f"the adapter in {adapters[0]} is left out: the model is taken as it is"] if adapters else [])
 
 
+def weights_read(path: Path) -> list[Path]:
+    """Return the files of weights that transformers reads; without `WHOLE` and `INDEX` all that could be meant."""
+    whole, index = path / WHOLE, path / INDEX
+    if is_there(whole):
+        return [whole]
+    if not is_there(index):
+        return [*_weights(path), *(path / name for name in ADAPTER_FILES)]
+    try:
+        placed = json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()
+        return [index, *sorted({path / name for name in placed})]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return [index]  # whoever reads it says what is wrong
+
+
+def is_there(file: Path) -> bool:
+    """Return whether there is such a file, or a link of its name."""
+    return file.exists() or file.is_symlink()
+
+
+def _read(path: Path) -> list[Path]:
+    """Return the files of a folder that loading its model reads: settings, tokenizer and weights."""
+    told = {file for pattern in SETTINGS for file in path.glob(pattern)}
+    return sorted({file for file in (*told, *weights_read(path)) if is_there(file)})
+
+
 def _weights(path: Path) -> Iterator[Path]:
     """Yield the files that transformers could take weights from, also those that are empty or lead nowhere."""
     for file in sorted(path.iterdir()):
@@ -94,7 +127,7 @@ def _weights(path: Path) -> Iterator[Path]:
 
 
 def _pointers(path: Path) -> list[str]:
-    small = [file for file in sorted(path.iterdir()) if is_pointer(file)]
+    small = [file for file in _read(path) if is_pointer(file)]
     return [pointer_problem(small)] if small else []
 
 
@@ -102,7 +135,7 @@ def _broken(path: Path) -> list[str]:
     """Return links that lead nowhere, and files of settings that hold none, one sentence each."""
     found = [
         f"{file.name} is a link to {file.readlink()}, which does not exist; copy the file itself"
-        for file in sorted(path.iterdir())
+        for file in _read(path)
         if file.is_symlink() and not file.exists()
     ]
     for name in JSON_FILES:

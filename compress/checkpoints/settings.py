@@ -4,12 +4,15 @@ transformers builds lists and modules as long as the numbers say: ten million la
 """
 
 import json
+import sys
+from collections import deque
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from compress.checkpoints.folder import is_pointer
 from compress.checkpoints.weights import Stored
+from compress.fields import ENDLESS
 
 WIDTHS = (
     "hidden_size", "d_model", "n_embd", "dim", "emb_dim", "embedding_size", "intermediate_size", "hidden_dim", "d_ff",
@@ -24,6 +27,11 @@ MOST_LAYERS = 1000
 MOST_WIDTH = 2**31 - 1
 MOST_POSITIONS = 2**24  # Llama 4 has 10,485,760
 MOST_LABELS = 10**5  # ImageNet-21k has 21,843
+MOST = sys.float_info.max
+FLOAT = "__float__"
+"""Key of transformers' mapping for a number that JSON has not."""
+RANGES = ("time_step_limit",)
+"""Fields of state-space models whose upper end is infinite by default."""
 PARTS = ("text_config", "vision_config")
 
 
@@ -46,7 +54,7 @@ def read(path: Path) -> tuple[dict[str, Any] | None, list[str]]:
 
 def problems(config: Mapping[str, Any], held: Stored | None = None) -> list[str]:
     """Return what in a configuration can describe no model, one sentence each; `held` are its weights."""
-    found = []
+    found = [f"config.json {problem}" for problem in (*_endless(config), *_format(config))]
     for name, part in (("", config), *((name, config[name]) for name in PARTS if isinstance(config.get(name), dict))):
         found += [f"config.json {name + '.' if name else ''}{problem}" for problem in _numbers(part, held)]
     return found + [f"config.json {problem}" for problem in (*_labels(config), *_names(config))]
@@ -67,6 +75,31 @@ def _numbers(config: Mapping[str, Any], held: Stored | None) -> Iterator[str]:
             elif sum(values) > most:
                 there = f"; its weights hold {len(held.tensors)} tensors" if held is not None else ""
                 yield f"{name}: {_short(value)}; expected {most} at most{there}"
+
+
+def _endless(config: Mapping[str, Any]) -> Iterator[str]:
+    """Yield a sentence for each number that is not finite: JSON has none, Python's reads and writes them."""
+    left: deque[tuple[str, Any]] = deque([("", config)])
+    while left:
+        place, node = left.popleft()
+        if isinstance(node, int | float) and not -MOST <= node <= MOST:
+            yield f"{place}: {_short(node)}; expected a finite number"
+        items = node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, list) else ()
+        for key, value in items:
+            if key not in RANGES:
+                plain = ENDLESS.get(value, value) if key == FLOAT and isinstance(value, str) else value
+                left.append((f"{place}.{key}" if place else str(key), plain))
+
+
+def _format(config: Mapping[str, Any]) -> Iterator[str]:
+    """Yield a sentence for settings of quantization that name no format."""
+    for name in ("quantization_config", "compression_config"):
+        told = config.get(name)
+        if told is not None and (not isinstance(told, dict) or not told):
+            yield (
+                f"{name}: {_short(told)}, which names no format; remove it where the weights are floating-point, or "
+                "give what was saved with the weights"
+            )
 
 
 def _labels(config: Mapping[str, Any]) -> Iterator[str]:

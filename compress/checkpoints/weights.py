@@ -14,10 +14,9 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
-from compress.checkpoints.folder import is_pointer
+from compress.checkpoints.folder import INDEX, WHOLE, is_pointer
 from compress.config import InputError
 
-WHOLE, INDEX = "model.safetensors", "model.safetensors.index.json"
 MOST_HEADER_BYTES = 32 * 1024**2
 BITS = {
     "F64": 64, "I64": 64, "U64": 64, "F32": 32, "I32": 32, "U32": 32, "F16": 16, "BF16": 16, "I16": 16, "U16": 16,

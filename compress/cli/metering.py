@@ -50,8 +50,9 @@ def doctor(
 def verify(
     results: Annotated[list[Path], typer.Argument(help="Result files, or folders of them.", metavar="RESULT...")],
 ) -> None:
-    """Compute every figure of results again from their raw samples, and report any that differ."""
+    """Compute accuracy, latency, energy and verdicts again from raw samples, and report any that differ."""
     from compress.result_files import named
+    from compress.verify import COPIED
     from compress.verify import verify as check
 
     found, problems = attempted(partial(check, path) for path in named(results))
@@ -59,6 +60,8 @@ def verify(
         print(f"{each.path}: {each.figures} figures, {len(each.differences)} differ from the trace")
         for line in each.differences:
             print(f"  {line}")
+    if found:
+        print(COPIED)
     if problems or not found:
         raise InputError(problems or f"{results[0]}: no results in it; expected what `compress run` has left")
     if any(each.differences for each in found):

@@ -10,6 +10,7 @@ import typer
 from compress import completion
 from compress.cli.options import Out, app, print_tables, print_unread
 from compress.errors import InputError, attempted
+from compress.files import SPELLED
 from compress.terminal import console, print
 
 
@@ -116,7 +117,7 @@ def check(
     report.print_checks(checks, console())
     if junit is not None:
         try:
-            junit.write_text(report.junit(checks), encoding="utf-8")
+            junit.write_text(report.junit(checks), encoding="utf-8", errors=SPELLED)
         except OSError as error:
             raise InputError(f"--junit {junit}: cannot be written ({error.strerror})") from None
     if any(each.failed for each in checks):

@@ -90,6 +90,7 @@ def interval(value: float, resampled: Sequence[float], n: int) -> tuple[Estimate
         low, high = inside[rank], inside[-1 - rank]
     if low == high:
         return unknown, f"no interval: the same on all {len(drawn)} resamples of the examples"
+    low, high = min(low, value), max(high, value)  # resamples hold fewer different examples: some metrics are below
     why = f"undefined on {lost} of {len(drawn)} resamples of the examples, which widens the interval" if lost else ""
     return Estimate(value, low, high, n), why
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from compress import reading
 from compress.config import InputError
-from compress.files import write_atomic
+from compress.files import SPELLED, write_atomic
 from compress.manifest import MANIFEST, file_problems
 from compress.report import text
 from compress.report.describe import steps
@@ -34,7 +34,7 @@ def write_card(result: Result, artifact: Path) -> Path:
     """
     manifest = measured_manifest(result, artifact)
     place = artifact / CARD
-    write_atomic(place, card(result, plain=bool(manifest["plain"])).encode())
+    write_atomic(place, card(result, plain=bool(manifest["plain"])).encode(errors=SPELLED))
     return place
 
 
@@ -243,4 +243,4 @@ def _provenance(result: Result) -> Iterable[str]:
     known = {name: result.machine.versions[name] for name in LIBRARIES if name in result.machine.versions}
     yield f"- made with {', '.join(f'{name} {version}' for name, version in known.items()) or 'unknown libraries'}"
     yield f"- result of {said(result.created)}, fingerprint `{result.fingerprint}`, seed {result.seed}"
-    yield "- the result file and its raw samples let `python -m compress verify` compute every figure again"
+    yield "- the result file and its raw samples let `python -m compress verify` compute its figures again"

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from compress.files import write_atomic
+from compress.files import SPELLED, write_atomic
 from compress.odds import SETTLED, adjusted, front_odds, word_among
 from compress.owners import sweep
 from compress.pareto import Table, point_cost
@@ -212,8 +212,8 @@ def write_tables(
     """
     shown = pictures(panels(tables)) if drawn is None else drawn()
     files = {
-        "pareto.md": markdown(tables, problems, answers).encode(),
-        "pareto.csv": sheet.csv_text(tables).encode(),
+        "pareto.md": markdown(tables, problems, answers).encode(errors=SPELLED),
+        "pareto.csv": sheet.csv_text(tables).encode(errors=SPELLED),
         "pareto.html": page_html(tables, out) if bound is None else bound(),
     }
     sweep(out)  # what a killed call left

@@ -12,7 +12,7 @@ from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 import recipes
 from compress.config import NAME, Config, InputError, check_name, did_you_mean, parse_yaml, read_text, validate
-from compress.reading import exists, shortened
+from compress.reading import exists, resolved, shortened
 
 if TYPE_CHECKING:
     import datasets
@@ -198,7 +198,7 @@ def _beside(value: str, folder: Path) -> str:
     """`value` made absolute when it names something beside the file; hub ids and absolute paths stay."""
     if not value or value.startswith(OFFLINE) or Path(value).is_absolute():
         return value
-    beside = (folder / value).resolve()
+    beside = resolved(folder / value)
     if exists(beside) or value.startswith("."):
         return str(beside)
     return value

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from compress.checkpoints.folder import weights_read
 from compress.config import InputError
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ def stored(folder: Path, model: Any) -> Iterator[tuple[str, "torch.Tensor"]]:
 
     names = {name for name, _ in model.named_parameters()}
     prefix = f"{getattr(model, 'base_model_prefix', '')}."
-    for file in sorted(folder.glob("*.safetensors")):
+    for file in (file for file in weights_read(folder) if file.suffix == ".safetensors"):
         with safe_open(file, framework="pt") as opened:
             for name in opened.keys():  # noqa: SIM118  it is no mapping
                 if {name, f"{prefix}{name}", name.removeprefix(prefix)} & names:

@@ -11,6 +11,7 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 from compress.config import InputError
+from compress.reading import resolved
 from compress.workloads import Dataset
 from compress.workloads.files import SplitFiles
 
@@ -75,7 +76,7 @@ def _picture(name: str | None, row: int, column: str, folder: Path, root: Path) 
     place = f"row {row} of column {column!r}"
     if not name or "\0" in name or not (folder / name).is_file():
         raise InputError(f"{place}: no image file {name!r} in {folder}")
-    inside = (folder / name).resolve().is_relative_to(root.resolve())
+    inside = resolved(folder / name).is_relative_to(resolved(root))
     if PurePosixPath(name).is_absolute() or not inside:
         raise InputError(f"{place}: {name!r} lies outside of {root}; move it inside")
     if any(part.startswith(".") and part != "." for part in PurePosixPath(name).parts if part != ".."):

@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from compress.checkpoints.folder import weights_read
+
 MEASURED = ("nf4", "fp4", "llm_int8")
 """Formats that are measured as they are: bitsandbytes', which layers and artifacts here have too."""
 BITS_FIELDS = ("bits", "w_bit", "nbits")
@@ -41,7 +43,7 @@ def is_foreign_artifact(folder: Path) -> bool:
 
 def folder_problem(folder: Path) -> str | None:
     """Return why a recipe cannot start from a folder's weights, as far as config.json does not state it; or None."""
-    files = sorted(folder.glob("*.safetensors"))
+    files = [file for file in weights_read(folder) if file.suffix == ".safetensors" and file.is_file()]
     if not files and any(folder.glob("*.gguf")):
         return f"holds GGUF files, which are quantized already; {UNQUANTIZED}, as safetensors"
     for file in files:
