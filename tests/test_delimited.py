@@ -148,8 +148,9 @@ JSON = [{"text": text, "label": index % 2} for index, text in enumerate(TEXTS)]
         lambda dumps: dumps(JSON),
         lambda dumps: dumps({"data": JSON}),
         lambda dumps: f'{{\n "data":\n {dumps(JSON)}\n}}',
+        lambda dumps: dumps({name: [row[name] for row in JSON] for name in JSON[0]}),
     ],
-    ids=["lines", "blank lines", "byte order mark", "array", "data", "data on lines"],
+    ids=["lines", "blank lines", "byte order mark", "array", "data", "data on lines", "columns"],
 )
 @pytest.mark.parametrize("name", ["a.jsonl", "a.json", "a.jsonl.gz"])
 def test_json_is_lines_or_an_array_or_an_object_that_holds_one(tmp_path: Path, form: Any, name: str) -> None:
@@ -170,12 +171,26 @@ def test_json_is_lines_or_an_array_or_an_object_that_holds_one(tmp_path: Path, f
         ('{"text": "a", "label": 1}\n\n{"text": 1984, "label": 1}', "line 3: 'text' is 1984, a int"),
         ("[" * 100_000, "nested too deep"),
         ('[{"text": "a"}, 3]', "line 2: a int; expected an object"),
+        ('{"text": "a", "label": 1}\n{"text": "b", "label": 0, "label": 1}', "line 2: 'label' is there twice"),
+        ('{"text": "b", "label": 0, "label": 1}', "line 1: 'label' is there twice"),
+        ('[{"text": "a", "label": 1},\n {"text": "b", "text": "c"}]', "line 2: 'text' is there twice"),
+        (f'{{"text": "a", "label": 1}}\n{{"text": "a", "label": {"1" * 5000}}}', "line 2: a number of thousands"),
+        (f'[{{"text": "a",\n "label": {"1" * 5000}}}]', "a number of thousands"),
+        ('{"text": {"0": "a", "1": "b"}, "label": {"0": 0, "1": 1}}', "line 1: one object .*: one object a line, an"),
+        ('{"version": "1.0", "data": [{"text": "a", "label": 1}]}', "line 1: one object whose 'data' is no plain"),
+        ('{"text": ["a", "b"], "label": [1]}', "line 1: one object whose 'text' is no plain"),
+        ('{"train": [{"text": "a"}], "test": [{"text": "b"}]}', "line 1: one object whose 'train'"),
     ],
 )
 def test_json_that_is_no_rows_is_one_error_with_its_line(tmp_path: Path, content: str, said: str) -> None:
     (tmp_path / "a.jsonl").write_text(content)
     with pytest.raises(InputError, match=rf"a.jsonl: {said}"):
         json_rows.read(tmp_path / "a.jsonl", ["text"])
+
+
+def test_a_file_of_one_row_may_hold_lists_beside_its_text(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_text('{"text": "a", "label": 1, "words": ["a"], "from": {"page": 1}}')
+    assert json_rows.read(tmp_path / "a.jsonl", ["text"])["text"] == ["a"]
 
 
 def test_labels_of_mixed_types_are_read_as_their_text(tmp_path: Path) -> None:
