@@ -74,6 +74,18 @@ def test_the_same_in_a_csv_is_refused_with_the_line_until_its_quoting_is_said(tm
         ("a.tsv", 'text\tlabel\n"He said \\"no\\""\t1\nb\t0\n', ['He said "no"', "b"], "backslash"),
         ("a.tsv", '"text"\t"label"\n"a"\t"1"\n"b"\t"0"\n', ["a", "b"], "double"),
         ("a.tsv", 'text\tlabel\n"a tab\there"\t1\nb\t0\n', ["a tab\there", "b"], "double"),
+        ("a.tsv", '"text"\t"label"\n"a"\t1\n"b"\t0\n', ["a", "b"], "double"),  # pandas, QUOTE_NONNUMERIC
+        ("a.tsv", '"text"\t"label"\n"a"\t1\nNA\t0\n1984\t1\n', ["a", "NA", "1984"], "double"),  # R
+        ("a.tsv", '"text"\t"label"\n"a ""b"""\t1\n"c"\t0\n', ['a "b"', "c"], "double"),
+        ("a.csv", '"text","label"\n"a",1\n"b",0\n', ["a", "b"], "double"),
+        ("a.tsv", 'text\tlabel\n"a, b"\t1\nc\t0\n"d, e"\t0\n', ["a, b", "c", "d, e"], "double"),  # Excel
+        ("a.tsv", 'text\tlabel\n"a, b"\t1\nc\t0\n"d ""e"""\t0\n', ["a, b", "c", 'd "e"'], "double"),
+        ("a.tsv", 'text\tlabel\n"a, b"\t1\nc, d\t0\n"e, f"\t0\n', ['"a, b"', "c, d", '"e, f"'], "none"),
+        ("a.csv", "text;label;score, mean\na;1;0,5\nb;0;0,7\n", ["a", "b"], "none"),
+        ("a.csv", "text;label;score, mean\na, b, c;1;0,5\n", ["a, b, c"], "none"),
+        ("a.tsv", "text\tlabel, gold\na, b\t0\nc, d\t0\n", ["a, b", "c, d"], "none"),
+        ("a.csv", "sep=;\r\ntext,a;label\r\na,b;1\r\n", ["a,b"], "none"),
+        ("a.csv", '"sep=|"\ntext|label\n"a;b"|1\n', ["a;b"], "double"),
         ("a.csv", "text,label\n\na;b,1\n\n\nb,0\n\n", ["a;b", "b"], "none"),
         ("a.csv", "text;label\na, b;1\nc, d;0", ["a, b", "c, d"], "none"),
         ("a.csv", 'text,label\n"",1\nb,0', ["", "b"], "double"),
@@ -105,6 +117,32 @@ def test_the_dialect_is_the_one_in_which_all_rows_are_whole(
 def test_what_is_no_table_is_one_error_with_its_line(tmp_path: Path, content: bytes, said: str) -> None:
     with pytest.raises(InputError, match=rf"a.csv: {said}"):
         table(tmp_path / "a.csv", content)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("a.tsv", 'text\tlabel\nc\t0\n"a, b"\t1\n', "line 3: a quoted field .*dataset.csv.quoting"),
+        ("a.tsv", 'text\tlabel\nc\t0\n"a, b"\t1\n"d"\t1\n', "line 3: a quoted field .*dataset.csv.quoting"),
+        ("a.tsv", 'text\tlabel\n"a ""b"""\t0\n"c, d"\t1\ne, f\t0', "line 2: a quoted field .*dataset.csv.quoting"),
+        ("a.csv", "text;label,score\na;1,5\n", "line 1: 2 fields with separator comma and also with semicolon; set"),
+        ("a.csv", "sep=;\ntext;label\na;1\nb\n", "line 4: 1 fields"),
+    ],
+)
+def test_what_may_be_read_in_two_ways_is_refused_with_its_line(
+    tmp_path: Path, name: str, content: str, said: str
+) -> None:
+    with pytest.raises(InputError, match=rf"{name}: {said}"):
+        table(tmp_path / name, content)
+
+
+def test_separators_that_fit_files_without_a_header_alike_are_refused(tmp_path: Path) -> None:
+    columns = Csv(columns=("text", "label"))
+    with pytest.raises(InputError, match=r"set dataset.csv.separator"):
+        table(tmp_path / "a.csv", "a, b;1\nc, d;0\n", columns)
+    assert table(tmp_path / "a.tsv", "a, b\t1\n", columns).rows == [["a, b", "1"]]
+    assert table(tmp_path / "a.tsv", '"a"\t1\n"b"\t1\n', columns).rows == [["a", "1"], ["b", "1"]]
+    assert table(tmp_path / "a.csv", "\n", columns).rows == []
 
 
 def test_what_is_set_is_not_detected(tmp_path: Path) -> None:
