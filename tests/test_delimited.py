@@ -226,6 +226,11 @@ def test_json_that_is_no_rows_is_one_error_with_its_line(tmp_path: Path, content
         json_rows.read(tmp_path / "a.jsonl", ["text"])
 
 
+def test_columns_without_rows_are_no_rows(tmp_path: Path) -> None:
+    (tmp_path / "a.json").write_text('{"text": [], "label": []}')
+    assert json_rows.read(tmp_path / "a.json", ["text"]) == {}
+
+
 def test_a_file_of_one_row_may_hold_lists_beside_its_text(tmp_path: Path) -> None:
     (tmp_path / "a.jsonl").write_text('{"text": "a", "label": 1, "words": ["a"], "from": {"page": 1}}')
     assert json_rows.read(tmp_path / "a.jsonl", ["text"])["text"] == ["a"]

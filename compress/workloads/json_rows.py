@@ -66,7 +66,7 @@ def _unfolded(row: Row, texts: Collection[str]) -> list[Row]:
     """Return the rows of a file of one object: what it holds, or itself."""
     number, whole = row
     lists = [value for value in whole.values() if isinstance(value, list)]
-    of_objects = [all(isinstance(value, dict) for value in values) for values in lists]
+    of_objects = [values != [] and all(isinstance(value, dict) for value in values) for values in lists]
     if len(lists) == len(whole) == 1 and all(of_objects):
         return _objects(lists[0])
     if lists and len(lists) == len(whole) and not any(of_objects) and len({len(values) for values in lists}) == 1:
