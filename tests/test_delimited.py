@@ -74,6 +74,18 @@ def test_the_same_in_a_csv_is_refused_with_the_line_until_its_quoting_is_said(tm
         ("a.tsv", 'text\tlabel\n"He said \\"no\\""\t1\nb\t0\n', ['He said "no"', "b"], "backslash"),
         ("a.tsv", '"text"\t"label"\n"a"\t"1"\n"b"\t"0"\n', ["a", "b"], "double"),
         ("a.tsv", 'text\tlabel\n"a tab\there"\t1\nb\t0\n', ["a tab\there", "b"], "double"),
+        ("a.tsv", '"text"\t"label"\n"a"\t1\n"b"\t0\n', ["a", "b"], "double"),  # pandas, QUOTE_NONNUMERIC
+        ("a.tsv", '"text"\t"label"\n"a"\t1\nNA\t0\n1984\t1\n', ["a", "NA", "1984"], "double"),  # R
+        ("a.tsv", '"text"\t"label"\n"a ""b"""\t1\n"c"\t0\n', ['a "b"', "c"], "double"),
+        ("a.csv", '"text","label"\n"a",1\n"b",0\n', ["a", "b"], "double"),
+        ("a.tsv", 'text\tlabel\n"a, b"\t1\nc\t0\n"d, e"\t0\n', ["a, b", "c", "d, e"], "double"),  # Excel
+        ("a.tsv", 'text\tlabel\n"a, b"\t1\nc\t0\n"d ""e"""\t0\n', ["a, b", "c", 'd "e"'], "double"),
+        ("a.tsv", 'text\tlabel\n"a, b"\t1\nc, d\t0\n"e, f"\t0\n', ['"a, b"', "c, d", '"e, f"'], "none"),
+        ("a.csv", "text;label;score, mean\na;1;0,5\nb;0;0,7\n", ["a", "b"], "none"),
+        ("a.csv", "text;label;score, mean\na, b, c;1;0,5\n", ["a, b, c"], "none"),
+        ("a.tsv", "text\tlabel, gold\na, b\t0\nc, d\t0\n", ["a, b", "c, d"], "none"),
+        ("a.csv", "sep=;\r\ntext,a;label\r\na,b;1\r\n", ["a,b"], "none"),
+        ("a.csv", '"sep=|"\ntext|label\n"a;b"|1\n', ["a;b"], "double"),
         ("a.csv", "text,label\n\na;b,1\n\n\nb,0\n\n", ["a;b", "b"], "none"),
         ("a.csv", "text;label\na, b;1\nc, d;0", ["a, b", "c, d"], "none"),
         ("a.csv", 'text,label\n"",1\nb,0', ["", "b"], "double"),
@@ -105,6 +117,32 @@ def test_the_dialect_is_the_one_in_which_all_rows_are_whole(
 def test_what_is_no_table_is_one_error_with_its_line(tmp_path: Path, content: bytes, said: str) -> None:
     with pytest.raises(InputError, match=rf"a.csv: {said}"):
         table(tmp_path / "a.csv", content)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("a.tsv", 'text\tlabel\nc\t0\n"a, b"\t1\n', "line 3: a quoted field .*dataset.csv.quoting"),
+        ("a.tsv", 'text\tlabel\nc\t0\n"a, b"\t1\n"d"\t1\n', "line 3: a quoted field .*dataset.csv.quoting"),
+        ("a.tsv", 'text\tlabel\n"a ""b"""\t0\n"c, d"\t1\ne, f\t0', "line 2: a quoted field .*dataset.csv.quoting"),
+        ("a.csv", "text;label,score\na;1,5\n", "line 1: 2 fields with separator comma and also with semicolon; set"),
+        ("a.csv", "sep=;\ntext;label\na;1\nb\n", "line 4: 1 fields"),
+    ],
+)
+def test_what_may_be_read_in_two_ways_is_refused_with_its_line(
+    tmp_path: Path, name: str, content: str, said: str
+) -> None:
+    with pytest.raises(InputError, match=rf"{name}: {said}"):
+        table(tmp_path / name, content)
+
+
+def test_separators_that_fit_files_without_a_header_alike_are_refused(tmp_path: Path) -> None:
+    columns = Csv(columns=("text", "label"))
+    with pytest.raises(InputError, match=r"set dataset.csv.separator"):
+        table(tmp_path / "a.csv", "a, b;1\nc, d;0\n", columns)
+    assert table(tmp_path / "a.tsv", "a, b\t1\n", columns).rows == [["a, b", "1"]]
+    assert table(tmp_path / "a.tsv", '"a"\t1\n"b"\t1\n', columns).rows == [["a", "1"], ["b", "1"]]
+    assert table(tmp_path / "a.csv", "\n", columns).rows == []
 
 
 def test_what_is_set_is_not_detected(tmp_path: Path) -> None:
@@ -148,8 +186,9 @@ JSON = [{"text": text, "label": index % 2} for index, text in enumerate(TEXTS)]
         lambda dumps: dumps(JSON),
         lambda dumps: dumps({"data": JSON}),
         lambda dumps: f'{{\n "data":\n {dumps(JSON)}\n}}',
+        lambda dumps: dumps({name: [row[name] for row in JSON] for name in JSON[0]}),
     ],
-    ids=["lines", "blank lines", "byte order mark", "array", "data", "data on lines"],
+    ids=["lines", "blank lines", "byte order mark", "array", "data", "data on lines", "columns"],
 )
 @pytest.mark.parametrize("name", ["a.jsonl", "a.json", "a.jsonl.gz"])
 def test_json_is_lines_or_an_array_or_an_object_that_holds_one(tmp_path: Path, form: Any, name: str) -> None:
@@ -170,12 +209,31 @@ def test_json_is_lines_or_an_array_or_an_object_that_holds_one(tmp_path: Path, f
         ('{"text": "a", "label": 1}\n\n{"text": 1984, "label": 1}', "line 3: 'text' is 1984, a int"),
         ("[" * 100_000, "nested too deep"),
         ('[{"text": "a"}, 3]', "line 2: a int; expected an object"),
+        ('{"text": "a", "label": 1}\n{"text": "b", "label": 0, "label": 1}', "line 2: 'label' is there twice"),
+        ('{"text": "b", "label": 0, "label": 1}', "line 1: 'label' is there twice"),
+        ('[{"text": "a", "label": 1},\n {"text": "b", "text": "c"}]', "line 2: 'text' is there twice"),
+        (f'{{"text": "a", "label": 1}}\n{{"text": "a", "label": {"1" * 5000}}}', "line 2: a number of thousands"),
+        (f'[{{"text": "a",\n "label": {"1" * 5000}}}]', "a number of thousands"),
+        ('{"text": {"0": "a", "1": "b"}, "label": {"0": 0, "1": 1}}', "line 1: one object .*: one object a line, an"),
+        ('{"version": "1.0", "data": [{"text": "a", "label": 1}]}', "line 1: one object whose 'data' is no plain"),
+        ('{"text": ["a", "b"], "label": [1]}', "line 1: one object whose 'text' is no plain"),
+        ('{"train": [{"text": "a"}], "test": [{"text": "b"}]}', "line 1: one object whose 'train'"),
     ],
 )
 def test_json_that_is_no_rows_is_one_error_with_its_line(tmp_path: Path, content: str, said: str) -> None:
     (tmp_path / "a.jsonl").write_text(content)
     with pytest.raises(InputError, match=rf"a.jsonl: {said}"):
         json_rows.read(tmp_path / "a.jsonl", ["text"])
+
+
+def test_columns_without_rows_are_no_rows(tmp_path: Path) -> None:
+    (tmp_path / "a.json").write_text('{"text": [], "label": []}')
+    assert json_rows.read(tmp_path / "a.json", ["text"]) == {}
+
+
+def test_a_file_of_one_row_may_hold_lists_beside_its_text(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_text('{"text": "a", "label": 1, "words": ["a"], "from": {"page": 1}}')
+    assert json_rows.read(tmp_path / "a.jsonl", ["text"])["text"] == ["a"]
 
 
 def test_labels_of_mixed_types_are_read_as_their_text(tmp_path: Path) -> None:

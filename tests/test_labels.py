@@ -31,6 +31,10 @@ def read(values: list[Any], *names: str, classes: list[str] | None = None, folde
 UNNAMED = ("LABEL_0", "LABEL_1", "LABEL_2")
 
 
+STARS = ("1 star", "2 stars", "3 stars", "4 stars", "5 stars")
+CITIES = ("Paris, France", "Berlin, Germany", "Albany, NY")
+
+
 @pytest.mark.parametrize(
     ("values", "names", "expected"),
     [
@@ -47,7 +51,12 @@ UNNAMED = ("LABEL_0", "LABEL_1", "LABEL_2")
         (["True", "false"], ("LABEL_0", "LABEL_1"), [1, 0]),
         ([True, False], ("True", "False"), [0, 1]),
         (["true", "FALSE"], ("True", "False"), [0, 1]),
-        ([False, True], ("no", "yes"), [0, 1]),
+        ([False, True], ("0", "1"), [0, 1]),
+        ([1, 0, 4], STARS, [1, 0, 4]),
+        (["5 stars", "1 star"], STARS, [4, 0]),
+        ([1, 2], ("0 stars", "1 star", "2 stars"), [1, 2]),
+        ([1, 2], ("a 1 of 2", "a 2 of 2", "none"), [1, 2]),
+        (["Paris", "Berlin, Germany", "germany, berlin"], CITIES, [0, 1, 1]),
         ([3, 1], ("0", "1", "2", "3"), [3, 1]),
         ([5, 1], ("1", "2", "3", "4", "5"), [4, 0]),
         ([0, 4, 1], ("1", "2", "3", "4", "5"), [0, 4, 1]),
@@ -80,7 +89,16 @@ def test_numbers_that_are_ids_and_names_of_other_classes_are_refused_until_it_is
     [
         (["cat", "wolf"], ("bird", "cat"), "'wolf' is neither .*; the data has cat, wolf, the model bird, cat"),
         (["cat", "dog"], UNNAMED, r"'cat' is neither .*name the classes in the model's config.json"),
-        (["cat, dog", "cat"], ("cat", "dog"), r"'cat, dog' names several .*: cat \(0\) and dog \(1\)"),
+        (["cat, dog", "cat"], ("cat", "dog"), r"'cat, dog' is neither"),
+        (["cat, tiger", "dog"], ("cat", "dog"), r"'cat, tiger' is neither"),
+        (["Lyon, France", "Berlin, Germany"], CITIES, r"'Lyon, France' is neither"),
+        (["New York, NY"], CITIES, r"'New York, NY' is neither"),
+        (["Springfield"], ("Springfield, OH", "Springfield, IL"), r"'Springfield' names several classes"),
+        (["cat", ","], ("cat", "dog"), r"',' is neither"),
+        ([1, 2, 3, 4], STARS, r"1, 2, 3, 4 are ids of the model and also numbers in names .*set dataset.labels to ids"),
+        (["1", "4.0"], STARS, "numbers in names"),
+        ([0, 1], ("-1 (bad)", "0 (neutral)", "1 (good)"), "numbers in names"),
+        ([1, 2], ("LABEL_1", "LABEL_2", "LABEL_3"), "numbers in names"),
         (["crane"], IMAGENET, r"'crane' names several classes of the model: crane \(5\) and crane \(6\)"),
         (["maillot"], IMAGENET, r"'maillot' names several classes"),
         (["Us"], ("us", "US"), "'Us' names several classes"),
@@ -99,6 +117,45 @@ def test_labels_that_do_not_map_are_one_error_with_both_sides(
 ) -> None:
     with pytest.raises(InputError, match=said):
         read(values, *names)
+
+
+def test_numbers_in_names_of_other_classes_may_be_ids_when_it_is_said() -> None:
+    assert read([1, 4], *STARS, reading="ids").ids == [1, 4]
+    assert read([1, 4], *STARS, classes=["0", "1", "2", "3", "4"], reading="ids").ids == [1, 4]
+    with pytest.raises(InputError, match="numbers in names"):
+        read([1, 4], *STARS, classes=["0", "1", "2", "3", "4"])
+
+
+@pytest.mark.parametrize("values", [[True, False], ["True", "FALSE"], [True]])
+@pytest.mark.parametrize("names", [("POSITIVE", "NEGATIVE"), ("yes", "no"), ("no", "yes"), ("1 star", "2 stars")])
+def test_true_and_false_are_ids_of_named_classes_only_when_it_is_said(
+    values: list[Any], names: tuple[str, str]
+) -> None:
+    with pytest.raises(InputError, match=f"set dataset.labels to ids if true is {names[1]} and false is {names[0]}"):
+        read(values, *names)
+    assert read(values, *names, reading="ids").ids == [1, 0][: len(values)]
+    assert "true is taken as class 1" in read(values, "LABEL_0", "LABEL_1").note
+
+
+def test_names_that_contradict_their_ids_are_refused() -> None:
+    raw = datasets.Dataset.from_dict({"label": [0, 1]})
+    config = SimpleNamespace(id2label={0: "0", 1: "1"}, label2id={"0": 1, "1": 0})
+    with pytest.raises(
+        InputError, match=r"label2id says that '0' is class 1, id2label calls that '1'; mend config.json"
+    ):
+        labels.read(raw, "label", config)
+    assert labels.read(raw, "label", config, "ids").ids == [0, 1]
+    for label2id in ({"0": 0, "1": 1}, {"LABEL_0": 0, "LABEL_1": 1}, None):
+        config = SimpleNamespace(id2label={0: "0", 1: "1"}, label2id=label2id)
+        assert labels.read(raw, "label", config).ids == [0, 1]
+
+
+def test_ids_are_offered_where_the_names_of_the_data_are_other_ones() -> None:
+    with pytest.raises(
+        InputError, match=r"set dataset.labels to ids if both have one order \(neg is NEGATIVE, pos is POSITIVE\)"
+    ):
+        read([0, 1], "NEGATIVE", "POSITIVE", classes=["neg", "pos"])
+    assert read([0, 1], "NEGATIVE", "POSITIVE", classes=["neg", "pos"], reading="ids").ids == [0, 1]
 
 
 def test_names_that_a_data_set_gives_to_its_ids_decide() -> None:

@@ -126,6 +126,7 @@ def test_links_to_folders_are_refused_for_their_content_is_not_hashed(tmp_path: 
 
 
 SHARDS = ["test-00000-of-00002.csv", "test-00001-of-00002.csv"]
+NAMED_SO = ["test/deep/readme.csv", "test/licence_plates.csv", "test/license.csv", "test/readme_reviews.csv"]
 ROW = "text,label\na film,1\n"
 
 
@@ -139,6 +140,15 @@ ROW = "text,label\na film,1\n"
         (["TEST.csv", "tests.csv"], None),
         (["test.CSV.GZ"], ["test.CSV.GZ"]),
         (["data/test.tsv"], ["data/test.tsv"]),
+        (NAMED_SO, NAMED_SO),
+        (["test/a.csv", "test/README", "test/LICENSE.txt", "test/readme.txt", "test/_SUCCESS"], ["test/a.csv"]),
+        (["test/a.csv", "test/.a.csv.crc", "test/deep/Thumbs.db"], ["test/a.csv"]),
+        (["test/a.txt", "test/deep/readme.txt", "test/readme.txt"], ["test/a.txt", "test/deep/readme.txt"]),
+        (["test-00000-of-00001-b42a775f407cee45.csv"], ["test-00000-of-00001-b42a775f407cee45.csv"]),
+        (["test/test-00000-of-00001-b42a775f407cee45.csv"], ["test/test-00000-of-00001-b42a775f407cee45.csv"]),
+        ([SHARDS[0], f"{SHARDS[1]}.gz"], [SHARDS[0], f"{SHARDS[1]}.gz"]),
+        (["test-0.csv", "test-1.csv.gz"], ["test-0.csv", "test-1.csv.gz"]),
+        (["test-2019.zip", "test.csv", "train-0.csv.zip"], ["test.csv"]),
     ],
 )  # fmt: skip
 def test_a_split_is_all_files_of_its_name_and_no_others(
@@ -162,6 +172,14 @@ def test_a_split_is_all_files_of_its_name_and_no_others(
         (["test-00000-of-00001.csv", "test-00000-of-00002.csv", "test-00001-of-00002.csv"], "ambiguous"),
         (["test/a.csv", "test/b.tsv"], "several kinds: a.csv, b.tsv"),
         (["test/a.npy"], "files of kind .npy are not read"),
+        (["test/a.csv", "test/b.csv.bz2", "test/c.csv.zip"], "b.csv.bz2, c.csv.zip are not read"),
+        (["test/a.csv", "test/b.arrow"], "b.arrow are not read"),
+        (["test/a.csv", "test/b.csv.zst"], "b.csv.zst are not read"),
+        (["test/a.csv", "test/deep/README.md"], "README.md are not read"),
+        (["test-0.csv", "test-1.csv.bz2"], "test-1.csv.bz2: is a shard that is not read"),
+        (["test-0.csv", "test-0.csv.gz"], "a shard is there twice"),
+        (["test-00000-of-00001-b42a775f407cee45.csv", "test-00000-of-00001-0123456789abcdef.csv"], "2 of 1 shards"),
+        (["test-00000-of-00002-b42a775f407cee45.csv"], "1 of 2 shards; missing: 1"),
         (["other.csv"], "no test split 'test'; the folder holds other.csv"),
     ],
 )  # fmt: skip
@@ -169,6 +187,25 @@ def test_a_split_that_is_ambiguous_or_not_whole_is_refused(tmp_path: Path, conte
     put(tmp_path, **{name.replace("/", "__"): ROW for name in contents})
     with pytest.raises(InputError, match=said):
         source(tmp_path, task="text-classification")
+
+
+@pytest.mark.parametrize("several", [False, True])
+@pytest.mark.parametrize("split", ["test", "dev"])
+def test_a_folder_of_save_to_disk_is_named_with_how_to_export_it(tmp_path: Path, several: bool, split: str) -> None:
+    data = datasets.Dataset.from_dict({"text": ["a film"], "label": [1]})
+    (datasets.DatasetDict({"test": data}) if several else data).save_to_disk(tmp_path)
+    with pytest.raises(InputError, match=r"save_to_disk, which is not read; .*load_from_disk\(.*\.to_parquet\("):
+        source(tmp_path, task="text-classification", test=split)
+
+
+def test_pictures_count_whatever_they_are_called(tmp_path: Path) -> None:
+    names = ["test/licence/readme.png", "test/plate/license_0.png", "test/plate/readme.jpg"]
+    pictures(tmp_path, *names)
+    put(tmp_path, **{"test__plate__Thumbs.db": "", "test__README.md": "", "test__LICENSE": ""})
+    assert [name for name, _ in loaded(tmp_path)] == names
+    put(tmp_path, **{"test__license_plates.txt": "a"})
+    with pytest.raises(InputError, match=r"license_plates.txt are neither pictures"):
+        loaded(tmp_path)
 
 
 NAMELESS = ["", " ", ".", "..", "/abs", "../other", "a/../b", "test ", "te\nst", "\0", "~me", "a\\b"]

@@ -7,7 +7,15 @@ The dialect is the one in which every row has as many fields as the header:
     backslash   "a \\"good\\" film"                   Spark, MySQL
     none        a "good" film                       GLUE's tsv: a quote is a letter like any other
 
-Where several fit and give other rows, a csv is refused; a tsv is taken as unquoted unless all its quotes are needed.
+Where several fit and give other rows, a csv is refused. A tsv that fits both is quoted where each of its quoted fields
+below the header has a reason, unquoted where none has, and refused where some have. The reasons:
+
+    the field needs its quotes: it holds a quote, a separator or a line end
+    its whole column is quoted, as pandas and R quote text, but neither NA nor numbers
+    it holds a comma, and so does no unquoted field, as Excel writes; a single such field alone is refused
+
+The separator is the one that gives most fields, as many in all rows as in the header. Two that give as many are
+refused, but a tsv takes its tab. A first line `sep=;`, as Excel writes it, is no row.
 """
 
 import re
@@ -21,6 +29,7 @@ from compress.workloads.files import kind
 from compress.workloads.text_files import Malformed
 
 SEPARATORS = {".csv": (",", ";", "\t", "|"), ".tsv": ("\t", ",", ";", "|")}
+BARE = re.compile(r"NA|[+-]?\d[\d.eE+-]*", re.ASCII)
 NAMES = {",": "comma", ";": "semicolon", "\t": "tab", "|": "vertical bar"}
 
 
@@ -46,11 +55,20 @@ def read(path: Path, csv: Csv | None) -> Table:
     csv = csv or Csv()
     text, encoding = text_files.read(path, csv.encoding)
     try:
+        text, csv = _said(text, csv)
         separator, quoting, parsed = _detected(text, kind(path), csv)
         columns, rows = _columns(parsed, csv)
     except Malformed as error:
         raise InputError(f"{path.name}: {error}") from None
     return Table(columns, rows, separator, quoting, encoding)
+
+
+def _said(text: str, csv: Csv) -> tuple[str, Csv]:
+    """Return the text with a blank line for Excel's `sep=;`, and what it says, unless another separator is set."""
+    said = re.match(r'"?sep=([^\r\n"\\])"?(?=[\r\n])', text, re.IGNORECASE)
+    if said is None:
+        return text, csv
+    return text[said.end() :], csv if csv.separator else csv.model_copy(update={"separator": said[1]})
 
 
 def _columns(parsed: Parsed, csv: Csv) -> tuple[list[str], list[list[str]]]:
@@ -66,25 +84,28 @@ def _columns(parsed: Parsed, csv: Csv) -> tuple[list[str], list[list[str]]]:
 
 
 def _detected(text: str, suffix: str, csv: Csv) -> tuple[str, Quoting, Parsed]:
-    """Return separator, quoting and rows: of the first separator that gives several columns, else of one column."""
+    """Return separator, quoting and rows: of the separator that gives most columns, else of one column."""
     order = (csv.separator,) if csv.separator else SEPARATORS[suffix]
+    widths = {sign: len(csv.columns) if csv.columns else _header_width(text, sign) for sign in order}
+    several = {sign: width for sign, width in widths.items() if width > 1} or widths
     refused: list[tuple[int, Malformed]] = []
-    single: tuple[str, Quoting, Parsed] | None = None
-    for separator in order:
-        width = len(csv.columns) if csv.columns else _header_width(text, separator)
+    fitting: list[tuple[int, tuple[str, Quoting, Parsed]]] = []
+    for separator, width in several.items():
         try:
-            quoting, parsed = _chosen(text, separator, width, suffix, csv.quoting)
+            fitting.append((width, (separator, *_chosen(text, separator, width, csv, suffix))))
         except Malformed as error:
             refused.append((width, error))
-            continue
-        if width > 1 or len(order) == 1:
-            return separator, quoting, parsed
-        single = single or (separator, quoting, parsed)
-    widest = max(refused, key=lambda item: item[0], default=None)
-    if widest is not None and (single is None or widest[0] > 1):
-        raise widest[1]
-    assert single is not None
-    return single
+    if not fitting:
+        raise max(refused, key=lambda item: item[0])[1]
+    most, best = max(fitting, key=lambda item: item[0])
+    tied = [separator for width, (separator, _, _) in fitting if width == most]
+    if most > 1 and len(tied) > 1 and best[2].rows and not (suffix == ".tsv" and tied[0] == "\t"):
+        raise Malformed(
+            f"{most} fields with separator {' and also with '.join(NAMES[sign] for sign in tied)}; set "
+            "dataset.csv.separator to one of them",
+            best[2].lines[0],
+        )
+    return best
 
 
 def _header_width(text: str, separator: str) -> int:
@@ -98,10 +119,10 @@ def _header_width(text: str, separator: str) -> int:
     return len(first.split(separator))
 
 
-def _chosen(text: str, separator: str, width: int, suffix: str, asked: Quoting | None) -> tuple[Quoting, Parsed]:
+def _chosen(text: str, separator: str, width: int, csv: Csv, suffix: str) -> tuple[Quoting, Parsed]:
     """Return the quoting in which all rows have `width` fields, with them."""
     quotings: tuple[Quoting, ...] = ("double", "backslash", "none") if '"' in text else ("none",)
-    quotings = (asked,) if asked else tuple(q for q in quotings if q != "backslash" or '\\"' in text)
+    quotings = (csv.quoting,) if csv.quoting else tuple(q for q in quotings if q != "backslash" or '\\"' in text)
     fitting: dict[Quoting, Parsed] = {}
     refused: dict[Quoting, Malformed] = {}
     for quoting in quotings:
@@ -113,7 +134,10 @@ def _chosen(text: str, separator: str, width: int, suffix: str, asked: Quoting |
             refused[quoting] = error
     if not fitting:
         raise refused.get("none" if suffix == ".tsv" else quotings[0]) or next(iter(refused.values()))
-    quoting = _unquoted(fitting) if suffix == ".tsv" and "none" in fitting else _standard(fitting, refused, width)
+    if suffix == ".tsv" and "none" in fitting:
+        quoting = _unless_quoted(fitting, first=0 if csv.columns else 1)
+    else:
+        quoting = _standard(fitting, refused, width)
     return quoting, fitting[quoting]
 
 
@@ -136,36 +160,56 @@ def _standard(fitting: dict[Quoting, Parsed], refused: dict[Quoting, Malformed],
     return quoting
 
 
-def _unquoted(fitting: dict[Quoting, Parsed]) -> Quoting:
-    """Return the quoting of a tsv that can be read without: that, unless each quoted field needs its quotes.
+def _unless_quoted(fitting: dict[Quoting, Parsed], first: int) -> Quoting:
+    """Return the quoting of a tsv that can be read without: that, unless each quoted field has a reason.
 
-    A writer that quotes does so where it must, or whole columns. GLUE's texts begin with a quote for no such reason.
+    Rows count from `first`, below the header. GLUE's texts begin with a quote for no such reason.
     """
     plain = fitting["none"]
     for quoting in (q for q in fitting if q != "none"):
         parsed = fitting[quoting]
         if len(parsed.rows) != len(plain.rows):
             continue  # a quote that swallows rows, each of which is whole by itself
-        whole = _whole_columns(parsed)
-        needed = [need for _, column, need in parsed.quoted if column not in whole]
-        if (whole or needed) and all(needed):
+        fields = [(row, column, need) for row, column, need in parsed.quoted if row >= first]
+        whole = _whole_columns(parsed, fields, first)
+        commas = _quoted_for_commas(parsed, fields, first)
+        needed = [row for row, column, need in fields if need or column in whole]
+        excel = [row for row, column, need in fields if (row, column) in commas and not (need or column in whole)]
+        reasons = len(needed) + len(excel)
+        if reasons and reasons == len(fields) and (needed or len(excel) > 1):
             return quoting
-        if any(needed):
-            row = next(row for row, column, need in parsed.quoted if need and column not in whole)
+        if reasons:
+            others = "others" if reasons < len(fields) else "but for its comma also"
             raise Malformed(
-                f"a quoted field like those of quoting {quoting}, others like those of quoting none; set "
+                f"a quoted field like those of quoting {quoting}, {others} like those of quoting none; set "
                 "dataset.csv.quoting to one of them",
-                parsed.lines[row],
+                parsed.lines[(needed or excel)[0]],
             )
     return "none"
 
 
-def _whole_columns(parsed: Parsed) -> set[int]:
-    """Return the columns that are quoted in every row below the header."""
-    counts: dict[int, int] = {}
-    for row, column, _ in parsed.quoted:
-        counts[column] = counts.get(column, 0) + (row > 0)
-    return {column for column, count in counts.items() if count and count == len(parsed.rows) - 1}
+def _whole_columns(parsed: Parsed, fields: list[tuple[int, int, bool]], first: int) -> set[int]:
+    """Return the columns that are quoted in every row from `first` on, but where NA or a number is."""
+    quoted_at = {(row, column) for row, column, _ in fields}
+    return {
+        column
+        for column in {column for _, column in quoted_at}
+        if all(
+            (number, column) in quoted_at or BARE.fullmatch(row[column])
+            for number, row in enumerate(parsed.rows[first:], first)
+        )
+    }
+
+
+def _quoted_for_commas(parsed: Parsed, fields: list[tuple[int, int, bool]], first: int) -> set[tuple[int, int]]:
+    """Return row and column of the fields that hold a comma, if all that do are quoted; else none."""
+    commas = {
+        (number, column)
+        for number, row in enumerate(parsed.rows[first:], first)
+        for column, field in enumerate(row)
+        if "," in field
+    }
+    return commas if commas <= {(row, column) for row, column, _ in fields} else set()
 
 
 def _check_widths(parsed: Parsed, width: int, separator: str, quoting: Quoting) -> None:

@@ -6,10 +6,12 @@ A split `test` of a folder is one of these, in the folder itself or in its `data
     test-00000-of-00002.parquet ... all its shards
     test/                           tables of one kind, or pictures: below class folders, or named by one table
 
-Two of them at once are ambiguous and refused. Only the suffix of a table ignores case. Hidden files do not count.
+Two of them at once are ambiguous and refused. Only the suffix of a table ignores case. Hidden files do not count, nor
+do README, LICENSE and sums at the top of the folder; any other file that is not read is an error.
 """
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,8 +20,14 @@ from compress.config import InputError
 KINDS = (".parquet", ".csv", ".tsv", ".jsonl", ".json", ".txt")
 PACKED = ".gz"
 IMAGES = (".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".bmp", ".webp", ".gif", ".tif", ".tiff")
-SHARD = re.compile(r"(?P<stem>.+?)-(?P<index>\d{1,9})(?:-of-(?P<total>\d{1,9}))?", re.DOTALL)
-BYSTANDERS = ("readme", "license", "licence", "thumbs.db", "desktop.ini", "md5sums", "sha256sums")
+SHARD = re.compile(
+    r"(?P<stem>.+?)-(?P<index>\d{1,9})(?:-of-(?P<total>\d{1,9})(?:-[0-9a-f]{16})?)?",  # a hash: as older push_to_hub
+    re.DOTALL,
+)
+BYSTANDER = re.compile(r"(readme|license|licence|md5sums|sha256sums)(\.(md|txt|rst))?|_success", re.IGNORECASE)
+SYSTEM_FILES = ("thumbs.db", "desktop.ini")
+UNREAD = (".arrow", ".feather", ".bz2", ".xz", ".zst", ".lz4", ".zip", ".7z", ".avro", ".orc", ".xlsx", ".ndjson")
+"""Suffixes of tables that are not read: a shard of such a kind is missing."""
 
 
 @dataclass(frozen=True)
@@ -107,12 +115,26 @@ def candidates(folder: Path, split: str) -> list[SplitFiles]:
             found += _named(place)
         if place.is_dir():
             _refuse_linked(folder, place)
+            _refuse_saved(place)
             inside = _inside(place)
             found += [inside] if inside else []
+    if not found:
+        _refuse_saved(folder)
     for one in found:
         for table in one.tables[:1]:
             _refuse_linked(folder, table)
     return found
+
+
+def _refuse_saved(folder: Path) -> None:
+    """Raise InputError for what `save_to_disk` of `datasets` wrote."""
+    several = (folder / "dataset_dict.json").is_file()
+    if several or ((folder / "state.json").is_file() and any(folder.glob("*.arrow"))):
+        chosen = "[SPLIT]" if several else ""
+        raise InputError(
+            f"{folder}: is a folder of datasets' save_to_disk, which is not read; export each split: "
+            f"datasets.load_from_disk(FOLDER){chosen}.to_parquet('test.parquet')"
+        )
 
 
 def _refuse_linked(folder: Path, path: Path) -> None:
@@ -126,23 +148,33 @@ def _refuse_linked(folder: Path, path: Path) -> None:
 def _named(place: Path) -> list[SplitFiles]:
     """Return tables `place.csv` and sets of shards `place-00000-of-00003.csv`, one entry each."""
     found: list[SplitFiles] = []
-    shards: dict[tuple[str, bool, str], list[tuple[int, Path]]] = {}
+    shards: dict[tuple[str, str], list[tuple[int, Path]]] = {}
+    unread: list[Path] = []
     for path in sorted(place.parent.iterdir()):
-        if not kind(path) or path.name.startswith(".") or not path.is_file():
+        if path.name.startswith(".") or not path.is_file():
+            continue
+        if not kind(path):
+            unread += [path] if path.suffix.lower() in UNREAD else []
             continue
         stem = _unpacked(path.name)[0]
         shard = SHARD.fullmatch(stem)
         if stem == place.name:
             found.append(SplitFiles((path,)))
         elif shard and shard["stem"] == place.name:
-            key = kind(path), is_packed(path), shard["total"] or ""
+            key = kind(path), shard["total"] or ""
             shards.setdefault(key, []).append((int(shard["index"]), path))
-    for (_, _, total), members in shards.items():
-        indices = [index for index, _ in members]
+    for (_, total), members in shards.items():
+        indices = sorted(index for index, _ in members)
+        different = sorted(set(indices))
         if total:
             _refuse_gaps(indices, int(total), members[0][1])
-        elif sorted(indices) not in (list(range(len(indices))), list(range(1, len(indices) + 1))):
+        elif different not in (list(range(len(different))), list(range(1, len(different) + 1))):
             continue  # test-2019.csv is no shard
+        elif indices != different:
+            raise InputError(f"{members[0][1]}: a shard is there twice ({_names(p for _, p in members)}); remove one")
+        lacking = [path for path in unread if re.match(rf"{re.escape(place.name)}-\d+[-.]", path.name)]
+        if lacking:
+            raise InputError(f"{lacking[0]}: is a shard that is not read: {unknown_kind(lacking[0])}")
         found.append(SplitFiles(tuple(path for _, path in sorted(members))))
     return found
 
@@ -159,7 +191,7 @@ def _refuse_gaps(indices: list[int], total: int, example: Path) -> None:
 
 def _inside(place: Path) -> SplitFiles | None:
     """Return what a split's folder holds; None where it is empty."""
-    files = [path for path in listing(place) if not path.name.lower().startswith(BYSTANDERS)]
+    files = [path for path in listing(place) if not _is_bystander(path, place)]
     pictures = tuple(path for path in files if path.suffix.lower() in IMAGES)
     tables = tuple(path for path in files if kind(path))
     others = [path for path in files if path not in {*pictures, *tables}]
@@ -178,6 +210,11 @@ def _inside(place: Path) -> SplitFiles | None:
         return None
     if not tables:
         raise InputError(f"{others[0]}: {unknown_kind(others[0])}, or pictures ({', '.join(IMAGES)})")
+    if others:
+        raise InputError(
+            f"{place}: {_names(others)} are not read; expected tables of one kind ({', '.join(KINDS)}): convert or "
+            "unpack those files, or move them away"
+        )
     if len({kind(path) for path in tables}) > 1:
         raise InputError(
             f"{place}: holds tables of several kinds: {', '.join(path.name for path in tables[:6])}; expected one kind"
@@ -188,6 +225,17 @@ def _inside(place: Path) -> SplitFiles | None:
             same = [s for p, s in totals if (p.parent, s["stem"], s["total"]) == (path.parent, *shard.group(1, 3))]
             _refuse_gaps([int(s["index"]) for s in same], int(shard["total"]), path)
     return SplitFiles(tables, (), place)
+
+
+def _is_bystander(path: Path, place: Path) -> bool:
+    """Return whether a file is about the split, or the system's, and so no part of it."""
+    return path.name.lower() in SYSTEM_FILES or (path.parent == place and BYSTANDER.fullmatch(path.name) is not None)
+
+
+def _names(paths: Iterable[Path]) -> str:
+    """Return the first names of files, in a sentence."""
+    names = [path.name for path in paths]
+    return ", ".join(names[:4]) + (" ..." if len(names) > 4 else "")
 
 
 def _unpacked(name: str) -> tuple[str, str]:

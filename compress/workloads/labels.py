@@ -2,11 +2,13 @@
 
 All labels of a split have one meaning, whatever type their reader made of them (1, 1.0, "1", "01"):
 
-    names    each is the name of one class of the model, or one of its synonyms ("tench" of "tench, Tinca tinca");
-             case, spaces, `_` and `-` do not count
-    ids      each is a number below the model's number of classes; true and false are 1 and 0
+    names    each is the name of one class of the model, or some of its synonyms ("tench" of "tench, Tinca tinca"), but
+             none besides; case, spaces, `_` and `-` do not count
+    ids      each is a number below the model's number of classes; true and false are 1 and 0 where the model's classes
+             have no names, or numbers
 
-Where both fit and differ, `dataset.labels` decides. Names that a data set gives to its ids, and class folders, are
+Where both fit and differ, `dataset.labels` decides; so it does where every class is called by one number ("1 star")
+that is not its id, and all labels are such numbers. Names that a data set gives to its ids, and class folders, are
 names first. A model without class names (LABEL_0, LABEL_1) takes the order of the data's names, if the data has one.
 """
 
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
 
 Reading = Literal["ids", "names"]
 NUMBER = re.compile(r"([+-]?)0*([0-9]{1,18})(?:\.0*)?", re.ASCII)
+NUMBER_IN_NAME = re.compile(r"(?:(?<!\w)[+-])?\d+(?:\.\d+)?", re.ASCII)
 TRUTH = {"true": "1", "false": "0"}
 NAME_THEM = "name the classes in the model's config.json (id2label and label2id)"
 
@@ -60,6 +63,7 @@ def read(raw: "datasets.Dataset", column: str, config: Any, reading: Reading | N
     """Return the labels of a column. Raises InputError where their meaning would be a guess."""
     require_column(raw, column, "label")
     model = Classes(f"label column {column!r}", [str(config.id2label[key]) for key in sorted(config.id2label, key=int)])
+    _refuse_contradiction(model, config, reading)
     values: Sequence[Any] = list(raw[column])
     for row, value in enumerate(values):
         if not isinstance(value, str | int | float) or (isinstance(value, float) and not math.isfinite(value)):
@@ -70,7 +74,9 @@ def read(raw: "datasets.Dataset", column: str, config: Any, reading: Reading | N
         for value in values:
             shown.setdefault(_text(value), repr(value))
         ids = _meaning(shown, shown, model, reading, named=raw.info.builder_name == CLASS_FOLDERS)
-        return Labels([ids[_text(value)] for value in values])
+        truth = model.unnamed and {label.casefold() for label in shown} <= set(TRUTH)
+        note = "the model does not name its classes; true is taken as class 1, false as class 0" if truth else ""
+        return Labels([ids[_text(value)] for value in values], note)
     if values and min(values) < 0:
         raise InputError(_hidden(model.place, min(values)))
     order, note = _order([str(name) for name in names], sorted(set(values)), model, reading)
@@ -116,6 +122,11 @@ def _meaning(
     if names_fit and (named or not ids_fit or by_name == by_id):
         return by_name
     if ids_fit and not names_fit and not ambiguous:
+        if reading is None and _called_by_numbers(labels, model.names):
+            raise InputError(
+                f"{model.place}: {_listed(labels)} are ids of the model and also numbers in names of its classes with "
+                f"other ids ({model.listed}); set dataset.labels to ids, or write the names into the data"
+            )
         return by_id
     if names_fit:
         raise InputError(
@@ -123,6 +134,12 @@ def _meaning(
             f"({model.listed}); set dataset.labels to ids or names"
         )
     if not by_name and len(model.names) == 2 and {label.casefold() for label in labels} <= set(TRUTH):
+        if reading != "ids" and not model.unnamed and any(_number(name) is None for name in model.names):
+            raise InputError(
+                f"{model.place}: {_listed(labels)} name none of the model's classes, which are {model.listed}; set "
+                f"dataset.labels to ids if true is {model.names[1]} and false is {model.names[0]}, or write the names "
+                "into the data"
+            )
         numbers = _meaning(sorted({TRUTH[label.casefold()] for label in labels}), {}, model, reading)
         return {label: numbers[TRUTH[label.casefold()]] for label in labels}
     if ambiguous:
@@ -131,7 +148,28 @@ def _meaning(
             f"{model.place}: {label!r} names several classes of the model: {' and '.join(several)}; write ids or whole "
             f"names into the data, or {NAME_THEM}"
         )
-    raise InputError(_unmapped(labels, by_name or by_id, shown, model, reading))
+    raise InputError(_unmapped(labels, by_name or by_id, shown, model, reading, context))
+
+
+def _called_by_numbers(labels: Sequence[str], names: Sequence[str]) -> bool:
+    """Return whether each class is called by one number, not always its id, and each label is one of those numbers."""
+    found = [NUMBER_IN_NAME.findall(name) for name in names]
+    if any(len(numbers) != 1 for numbers in found):
+        return False
+    called = [_key(numbers[0]) for numbers in found]
+    return called != [str(number) for number in range(len(names))] and {_key(label) for label in labels} <= set(called)
+
+
+def _refuse_contradiction(model: Classes, config: Any, reading: Reading | None) -> None:
+    """Raise InputError where label2id of the model sends the name of one class to a class of another name."""
+    names = {str(number): name for number, name in enumerate(model.names)}
+    for name, number in (getattr(config, "label2id", None) or {}).items():
+        other = names.get(str(number))
+        if reading != "ids" and str(name) in model.names and other != str(name):
+            raise InputError(
+                f"{model.place}: the model's config.json contradicts itself: label2id says that {name!r} is class "
+                f"{number}, id2label calls that {other!r}; mend config.json, or set dataset.labels to ids"
+            )
 
 
 def _by_name(
@@ -145,15 +183,15 @@ def _by_name(
     synonyms: dict[str, set[int]] = {}
     for number, name in enumerate(model.names):
         wholes.setdefault(_key(name), set()).add(number)
-        for key in _synonyms(name):
+        for key in {_key(name), *_parts(name)}:
             synonyms.setdefault(key, set()).add(number)
     taken = {number for name in context for number in _only(wholes.get(_key(name), set()))}
     found: dict[str, int] = {}
     ambiguous: dict[str, list[str]] = {}
     for label in labels:
         whole = wholes.get(_key(label), set())
-        keys = {_key(label)} if whole else _synonyms(label)
-        meant = set[int]().union(*(synonyms.get(key, set()) for key in keys))
+        keys = {_key(label)} if whole else _parts(label)
+        meant = set.intersection(*(synonyms.get(key, set()) for key in keys)) if keys else set()
         exact = {number for number in whole if model.names[number].strip() == label}
         one = _only(meant) or _only(exact if len(whole) > 1 else whole)
         if one and not meant - one - taken - whole:
@@ -174,7 +212,12 @@ def _by_id(labels: Sequence[str], count: int) -> dict[str, int]:
 
 
 def _unmapped(
-    labels: Sequence[str], known: Mapping[str, int], shown: Mapping[str, str], model: Classes, reading: Reading | None
+    labels: Sequence[str],
+    known: Mapping[str, int],
+    shown: Mapping[str, str],
+    model: Classes,
+    reading: Reading | None,
+    context: Sequence[str],
 ) -> str:
     """Return the sentence for labels that are neither names nor ids of the model, with both sides."""
     numbers = [number for label in labels if (number := _number(label)) is not None]
@@ -187,9 +230,13 @@ def _unmapped(
             f"which are {model.listed}"
         )
     first = next((label for label in labels if label not in known), labels[0])
+    way = "write numbers"
+    if len(context) == len(model.names):  # the data's ids have names
+        pairs = _listed([f"{own} is {name}" for own, name in zip(context, model.names, strict=True)])
+        way = f"set dataset.labels to ids if both have one order ({pairs})"
     return (
         f"{model.place}: {shown.get(first, first)} is neither a number nor a label of the model; the data has "
-        f"{_listed(labels)}, the model {model.listed}; write numbers, or {NAME_THEM}"
+        f"{_listed(labels)}, the model {model.listed}; {way}, or {NAME_THEM}"
     )
 
 
@@ -215,9 +262,9 @@ def _key(name: str) -> str:
     return str(number) if number is not None else " ".join(re.split(r"[\s_-]+", name.casefold().strip()))
 
 
-def _synonyms(name: str) -> set[str]:
-    """Return the keys of a name and of its parts between commas, as ImageNet writes synonyms."""
-    return {_key(name), *(_key(part) for part in name.split(",") if part.strip())}
+def _parts(name: str) -> set[str]:
+    """Return the keys of a name's parts between commas, as ImageNet writes synonyms."""
+    return {_key(part) for part in name.split(",") if part.strip()}
 
 
 def require_column(raw: "datasets.Dataset", column: str, what: str) -> None:
