@@ -114,6 +114,23 @@ def test_in_a_graph_the_share_is_that_of_the_layers_recorded_and_of_convolutions
     assert change(step, weights(graph), layers, graph, layers).shares is None
 
 
+@pytest.mark.parametrize("make", [made_models.bert, made_models.gpt2], ids=["bert", "gpt2"])
+def test_of_int8_static_the_share_is_that_of_the_numbers_which_its_graph_stores_in_int8(make: Any) -> None:
+    import openvino
+
+    model = make()
+    tied = getattr(model.config, "tie_word_embeddings", False) and model.get_output_embeddings() is not None
+    made, found = changed(model, Quantize(bits=8, format="int8_static", calibration_examples=8))
+    stored = sum(
+        int(np.prod(constant.get_output_shape(0)))
+        for constant in openvino.Core().read_model(str(found.model.path)).get_ops()
+        if constant.get_type_name() == "Constant" and constant.get_element_type() == openvino.Type.i8
+    )
+    total = sum(parameter.numel() for parameter in make().parameters())
+    assert made.shares is not None and made.shares.changed == pytest.approx(stored / total)
+    assert "embeddings" not in made.shares.left or not tied
+
+
 class Fused(nn.Module):
     """A feed-forward part whose weights are bare parameters."""
 
