@@ -64,7 +64,11 @@ def _known(accuracy: "Accuracy") -> "Accuracy":
     Raises ValueError for another.
     """
     undefined = math.isnan(accuracy.estimate.value) and "estimate" in accuracy.reasons
-    for name, estimate in (("estimate", accuracy.estimate), ("delta", accuracy.delta), ("over_chance", accuracy.over_chance)):
+    for name, estimate in (
+        ("estimate", accuracy.estimate),
+        ("delta", accuracy.delta),
+        ("over_chance", accuracy.over_chance),
+    ):
         if estimate is None or not accuracy.finite or (undefined and estimate is accuracy.estimate):
             continue
         if not math.isfinite(estimate.value):

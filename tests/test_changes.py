@@ -1,5 +1,6 @@
 """Every step states the share of the parameters that it changed, counted here by hand, and notes when it left much."""
 
+import math
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -119,16 +120,16 @@ def test_of_int8_static_the_share_is_that_of_the_numbers_which_its_graph_stores_
     import openvino
 
     model = make()
-    tied = getattr(model.config, "tie_word_embeddings", False) and model.get_output_embeddings() is not None
-    made, found = changed(model, Quantize(bits=8, format="int8_static", calibration_examples=8))
+    step = Quantize(bits=8, format="int8_static", calibration_examples=8)
+    after, made = transform._noted(made_models.trainable(model), step)
     stored = sum(
-        int(np.prod(constant.get_output_shape(0)))
-        for constant in openvino.Core().read_model(str(found.model.path)).get_ops()
+        math.prod(constant.get_output_shape(0))
+        for constant in openvino.Core().read_model(str(after.model.path)).get_ops()
         if constant.get_type_name() == "Constant" and constant.get_element_type() == openvino.Type.i8
     )
     total = sum(parameter.numel() for parameter in make().parameters())
     assert made.shares is not None and made.shares.changed == pytest.approx(stored / total)
-    assert "embeddings" not in made.shares.left or not tied
+    assert made.shares.left.get("embeddings", 0) < 0.02  # what is left of that kind are its norms
 
 
 class Fused(nn.Module):
