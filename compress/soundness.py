@@ -11,8 +11,8 @@ def unsound_reference(accuracy: Accuracy, name: str) -> str | None:
 
     It must be better than chance beyond noise: the 95 % interval of its difference to the best constant answer, on the
     same examples, must lie above 0; very small test splits cannot show that. For perplexity, in results of older
-    versions, and where that difference is the same on every resample, the worse end of its own interval (where there is one, else the value) must beat `chance`. Nothing is
-    known of a user's own metric.
+    versions, and where that difference is the same on every resample, the worse end of its own interval (where there is
+    one, else the value) must beat `chance`. Nothing is known of a user's own metric.
     """
     if not accuracy.finite:
         return f"the outputs of {name} are not finite"

@@ -198,7 +198,7 @@ def sign_p(more: int, fewer: int) -> float:
 
 
 def no_surer(difference: Estimate, more: int, fewer: int, ties: int = 0) -> Estimate:
-    """A difference between paired examples whose interval holds 0 where few pairs differ and their sign test shows none.
+    """A difference of paired examples whose interval holds 0 where few pairs differ and their sign test shows none.
 
     `ties` differ and are neither `more` nor `fewer`. Resampling pairs that happen to agree would never give 0.
     """

@@ -10,13 +10,13 @@ import pytest
 
 from compress.config import InputError
 from compress.files import write_atomic
-from compress.result_files import read, read_all, write
 from compress.gate import Limits, check
 from compress.measure.accuracy import Evaluation, summarise
 from compress.pareto import group
 from compress.report.describe import describe
 from compress.report.notes import footnotes
 from compress.report.table import rows
+from compress.result_files import read, read_all, write
 from compress.stats import Estimate
 from compress.verdict import judged
 from tests import factory
@@ -48,7 +48,8 @@ def own(folder):
     path = folder / "own.py"
     path.write_text(
         "import datasets, evaluate\nclass Own(evaluate.Metric):\n    def _info(self):\n"
-        "        ids = datasets.Value('int64')\n        kept = datasets.Features({'predictions': ids, 'references': ids})\n"
+        "        ids = datasets.Value('int64')\n"
+        "        kept = datasets.Features({'predictions': ids, 'references': ids})\n"
         "        return evaluate.MetricInfo(description='', citation='', inputs_description='', features=kept)\n"
         "    def _compute(self, predictions, references):\n"
         "        named = [r for p, r in zip(predictions, references) if p == 1]\n"
@@ -84,7 +85,7 @@ def test_a_metric_without_a_value_is_written_read_and_shown_as_broken_with_its_r
 def test_a_value_that_is_no_number_and_has_no_reason_is_refused(tmp_path):
     found = factory.accuracy()
     found = replace(found, estimate=Estimate(math.nan, -math.inf, math.inf, 872), delta=None)
-    with pytest.raises(InputError, match="estimate.value is nan; expected a finite number"):
+    with pytest.raises(InputError, match=r"estimate\.value is nan; expected a finite number"):
         read(write(tmp_path, replace(factory.result(), accuracy=found)))
 
 
