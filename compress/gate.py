@@ -5,7 +5,8 @@ Sessions are compared by their ratios to the same reference, each to its own, ne
     growth = (cost now / reference now) / (cost then / reference then) - 1
 
 A limit is broken when the whole interval of the growth lies beyond it; a growth without an interval is unknown. The
-intervals are those of all comparisons together (Bonferroni: 95 % that none is broken by noise alone). What cannot be compared has not passed.
+intervals are those of all comparisons together (Bonferroni: 95 % that none is broken by noise
+alone). What cannot be compared has not passed.
 Pure functions over results: no torch.
 """
 
