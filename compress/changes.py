@@ -37,7 +37,7 @@ class Weight:
     owner: str
     """Name of the module that holds it."""
     layer: str
-    """Which layer's weight it is: linear, convolution, or empty."""
+    """Which layer's weight it is: linear, convolution, embedding, or empty."""
     experts: bool
     """Whether it is a stack of experts."""
     identity: int
@@ -83,6 +83,8 @@ def _packed(name: str, module: GroupedLinear) -> dict[str, Weight]:
 def _layer(module: nn.Module) -> str:
     if isinstance(module, WeightLayer):
         return "linear"
+    if isinstance(module, nn.Embedding):
+        return "embedding"
     return "convolution" if isinstance(module, CONVOLUTIONS) else ""
 
 
@@ -134,7 +136,7 @@ def change(step: Any, before: Mapping[str, Weight], earlier: Entries, model: Any
         changed = _in_graph(before, {name: layers[name] for name in recorded})
     else:
         changed = _changed(before, weights(model))
-    owners = {before[name].owner for name in changed if before[name].layer}
+    owners = {before[name].owner for name in changed if before[name].layer in ("linear", "convolution")}
     found = _shares(before, changed)
     return Change(len(recorded | owners), found, tuple(_notes(step, found, before, changed)))
 
@@ -151,11 +153,12 @@ def _changed(before: Mapping[str, Weight], after: Mapping[str, Weight]) -> set[s
 
 def _in_graph(before: Mapping[str, Weight], layers: Entries) -> set[str]:
     """Names of the parameters that an exported graph holds in another format, as its layers record it."""
-    static = any(entry.get("format") == "int8_static" for entry in layers.values())  # nncf takes convolutions too
+    static = any(entry.get("format") == "int8_static" for entry in layers.values())
+    too = ("convolution", "embedding") if static else ()  # nncf takes them as well
     return {
         name
         for name, weight in before.items()
-        if (weight.owner in layers and name.endswith(".weight")) or (static and weight.layer == "convolution")
+        if (weight.owner in layers and name.endswith(".weight")) or weight.layer in too
     }
 
 

@@ -4,8 +4,9 @@ Sessions are compared by their ratios to the same reference, each to its own, ne
 
     growth = (cost now / reference now) / (cost then / reference then) - 1
 
-A limit is broken when the whole interval of the growth lies beyond it. The intervals are those of all comparisons
-together (Bonferroni: 95 % that none is broken by noise alone). What cannot be compared has not passed.
+A limit is broken when the whole interval of the growth lies beyond it; a growth without an interval is unknown. The
+intervals are those of all comparisons together (Bonferroni: 95 % that none is broken by noise
+alone). What cannot be compared has not passed.
 Pure functions over results: no torch.
 """
 
@@ -152,7 +153,7 @@ def _cost(after: Result, before: Result, axis: Axis, limit: float, family: int) 
         ratios.append(stats.at_confidence(cost, 1 - (1 - SURE) / family))
     worse = _less_one(stats.quotient(*ratios))
     said = f"{axis} {worse.value:+.1%} ({worse.low:+.1%} to {worse.high:+.1%}), at most {limit:+.1%}"
-    return _state(worse, limit), said
+    return _state(worse, limit), said if worse.bounded else f"{said}: no interval, run the recipe for more rounds"
 
 
 def _loss(after: Accuracy | None, before: Accuracy | None, limit: losses.Limit, family: int) -> tuple[State, str]:
@@ -185,7 +186,7 @@ def _less_one(ratio: Estimate) -> Estimate:
 
 
 def _state(worse: Estimate, limit: float) -> State:
-    if not math.isfinite(worse.value):
+    if not (math.isfinite(worse.value) and worse.bounded):
         return "UNKNOWN"
     if worse.low > limit:
         return "WORSE"

@@ -102,7 +102,7 @@ def _examples(bundle: Bundle) -> Any:
         return bundle.examples(SAMPLE)
     if bundle.train is not None:
         return bundle.train()
-    return live.prepare(_made_up(bundle.task), bundle.task, bundle.processor, bundle.model.config)
+    return live.prepare(_made_up(bundle.task), bundle.task, bundle.processor, bundle.model)
 
 
 def _made_up(task: TaskName) -> Any:

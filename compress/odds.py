@@ -16,7 +16,7 @@ import numpy as np
 
 from compress import loss, stats
 from compress.config import InputError
-from compress.pareto import Candidate, Table, candidates
+from compress.pareto import Candidate, Table, candidates, ranked
 from compress.result import Point, Result, Unit, Word
 from compress.stats import Estimate
 from compress.verdict import cost_axis
@@ -78,12 +78,12 @@ def word_among(word: Word, cost: Estimate | None) -> Word:
 def front_odds(table: Table) -> dict[str, float]:
     """Share of resamples in which nothing dominates a row, by name.
 
-    Empty where rows are too many, or the spread of a cost or a metric is not known: one round, one example.
+    Rows of which the spread of the cost or the metric is not known (one round, one example) are left out. Empty where
+    rows are too many, or no recipe is among them.
     """
-    everyone = candidates(table.results, table.references, table.axis, table.reference)
-    field = [c for c in everyone if c.name not in table.held]
+    field = [c for c in ranked(table) if c.cost.bounded]
     owners: dict[str, Result] = {r.name: r for r in table.results}
-    if not 0 < len(field) <= MOST or not all(c.cost.bounded and c.quality.bounded for c in field):
+    if len(field) > MOST or all(c.reference for c in field):
         return {}
     generator = np.random.default_rng(SEED)
     draws: dict[str, np.ndarray] = {}

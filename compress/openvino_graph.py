@@ -120,8 +120,9 @@ def quantize_static(
 ) -> OpenVinoModel:
     """Another graph with int8 products, their activation scales calibrated on these batches (nncf, SmoothQuant inside).
 
-    These `layers` become int8; the `others` stay in floating point, and so do the products inside attention: with int8
-    scores OpenVINO 2026.4 answers wrongly wherever a text is as many tokens long as a head is wide.
+    These `layers`, convolutions and embeddings become int8; the `others` stay in floating point, and so do the
+    products inside attention: with int8 scores OpenVINO 2026.4 answers wrongly
+    wherever a text is as many tokens long as a head is wide.
     """
     import openvino
 

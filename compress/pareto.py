@@ -249,8 +249,13 @@ def _table(results: Sequence[Result], failed: Sequence[Result], superseded: Sequ
         stale=stale,
         unsound=unsound_reference(references[reference].accuracy, reference) if reference else None,
     )
-    field = candidates(results, tuple(references.values()), axis, reference)
-    return replace(table, front=frozenset(c.name for c in undominated([c for c in field if c.name not in table.held])))
+    return replace(table, front=frozenset(c.name for c in undominated(ranked(table))))
+
+
+def ranked(table: Table) -> list[Candidate]:
+    """The candidates of a table that may be on its front: not held off it, and with a known interval of the loss."""
+    field = candidates(table.results, table.references, table.axis, table.reference)
+    return [c for c in field if c.name not in table.held and c.quality.bounded]
 
 
 def rankable(row: Result | Reference, reference: str | None, least: Grade) -> bool:

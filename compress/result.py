@@ -77,9 +77,17 @@ Ordered = Annotated[Estimate, AfterValidator(_ordered)]
 
 
 def _known(accuracy: "Accuracy") -> "Accuracy":
-    """Return an accuracy whose figures are numbers where the outputs were. Raises ValueError for another."""
-    for name, estimate in (("estimate", accuracy.estimate), ("delta", accuracy.delta)):
-        if estimate is None or not accuracy.finite:
+    """Return an accuracy whose figures are numbers where the outputs were, or which says why its value is none.
+
+    Raises ValueError for another.
+    """
+    undefined = math.isnan(accuracy.estimate.value) and "estimate" in accuracy.reasons
+    for name, estimate in (
+        ("estimate", accuracy.estimate),
+        ("delta", accuracy.delta),
+        ("over_chance", accuracy.over_chance),
+    ):
+        if estimate is None or not accuracy.finite or (undefined and estimate is accuracy.estimate):
             continue
         if not math.isfinite(estimate.value):
             raise ValueError(f"{name}.value is {estimate.value!r}; expected a finite number")
@@ -102,8 +110,8 @@ class Accuracy:
     estimate: Ordered
     higher_is_better: bool
     chance: Quantity | None
-    """The metric of always answering the majority class, for perplexity of a uniform guess over the vocabulary; None
-    where the metric has no such floor."""
+    """The metric of the best constant answer, for perplexity of a uniform guess over the vocabulary; None where the
+    metric has no such floor."""
     finite: bool
     """False when any output was not finite."""
     reference: Name | None = None
@@ -126,8 +134,12 @@ class Accuracy:
     """The whole that points are hundredths of: 1 for a fraction, 100 for BLEU."""
     variant: str | None = None
     """Which of its forms a metric took on this test split: F1 of one class, or the mean over several."""
+    over_chance: Estimate | None = None
+    """Of the reference of verdicts: its metric less that of the best constant answer, on the same examples. None for
+    others, for metrics without such an answer, and in results of versions that did not compare them."""
     reasons: dict[str, str] = field(default_factory=dict)
-    """Field -> why it is None; `estimate` and `interval`: why its value or interval is not known."""
+    """Field -> why it is None; `estimate` and `interval`: why its value or interval is not known; `over_chance`: why
+    the test split cannot show it."""
 
     def __post_init__(self) -> None:
         """Results of older versions: the unit follows from the metric, or from a direction that was relative."""

@@ -186,10 +186,25 @@ def mcnemar_p(ours: Sequence[bool], reference: Sequence[bool]) -> float:
     """Exact two-sided McNemar p-value of two paired right/wrong sequences (binomial on the discordant pairs)."""
     gained = sum(a and not b for a, b in zip(ours, reference, strict=True))
     lost = sum(b and not a for a, b in zip(ours, reference, strict=True))
-    if gained + lost == 0:
+    return sign_p(gained, lost)
+
+
+def sign_p(more: int, fewer: int) -> float:
+    """Exact two-sided p-value of so many pairs that differ one way, and so many that differ the other way."""
+    if more + fewer == 0:
         return 1.0
-    tail = sum(math.comb(gained + lost, k) for k in range(min(gained, lost) + 1))
-    return min(1.0, 2 * tail / 2 ** (gained + lost))  # integers: exact before the one division
+    tail = sum(math.comb(more + fewer, k) for k in range(min(more, fewer) + 1))
+    return min(1.0, 2 * tail / 2 ** (more + fewer))  # integers: exact before the one division
+
+
+def no_surer(difference: Estimate, more: int, fewer: int, ties: int = 0) -> Estimate:
+    """A difference of paired examples whose interval holds 0 where few pairs differ and their sign test shows none.
+
+    `ties` differ and are neither `more` nor `fewer`. Resampling pairs that happen to agree would never give 0.
+    """
+    if more + fewer + ties >= FEW or sign_p(more, fewer) <= 1 - CONFIDENCE:
+        return difference
+    return Estimate(difference.value, min(difference.low, 0.0), max(difference.high, 0.0), difference.n)
 
 
 def paired_difference(ours: Sequence[float], reference: Sequence[float], seed: int, resamples: int = 2000) -> Estimate:

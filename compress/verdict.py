@@ -195,9 +195,9 @@ def _percent(value: float) -> str:
     return f"{value:.0f}" if value >= 10 else f"{value:.2g}"
 
 
-def _between(low: float, high: float, form: str, none: str = "too few rounds for an interval") -> str:
+def _between(low: float, high: float, form: str) -> str:
     if not (math.isfinite(low) and math.isfinite(high)):
-        return none
+        return "too few rounds for an interval"
     return f"between {low:{form}} and {high:{form}}"
 
 
@@ -218,6 +218,8 @@ def accuracy_words(accuracy: Accuracy) -> str:
     if delta is None:
         reason = accuracy.reasons.get("delta", accuracy.reasons.get("estimate"))
         return f" at an unknown difference of {metric}" + (f" ({reason})" if reason else "")
+    if not delta.bounded:
+        return f" at an unknown difference of {metric} ({accuracy.reasons.get('delta_interval', 'no interval')})"
     scale, form, unit = loss_form(accuracy)
     value, low, high = (scale * v for v in (delta.value, delta.low, delta.high))
     up = accuracy.higher_is_better
@@ -228,8 +230,7 @@ def accuracy_words(accuracy: Accuracy) -> str:
     if low <= 0 <= high:
         bad = "loss" if up else "rise"
         unit = f" {unit}".rstrip()
-        none = accuracy.reasons.get("delta_interval", "no interval")
-        return f" at no measurable {bad} of {metric} ({value:+{form}}{unit}, {_between(low, high, '+' + form, none)})"
+        return f" at no measurable {bad} of {metric} ({value:+{form}}{unit}, {_between(low, high, '+' + form)})"
     verb = ("GAINS" if value > 0 else "LOSES") if up else ("RAISES" if value > 0 else "LOWERS")
     least, most = sorted((abs(low), abs(high)))
     amount = f"{abs(value):{form}} {unit}".rstrip()

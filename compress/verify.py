@@ -12,7 +12,7 @@ from typing import Any
 from compress import figures, result_files, trace
 from compress.config import InputError
 from compress.energy import spending
-from compress.result import Result
+from compress.result import Accuracy, Result
 from compress.verdict import judged
 
 TOLERANCE = 1e-9
@@ -56,7 +56,8 @@ def _made_again(result: Result) -> tuple[Any, ...]:
 def recomputed(stored: Result, answer: Mapping[str, Any]) -> Result:
     """The result with accuracy, points, ratios, what compressing cost, verdicts and break-even made anew.
 
-    Traces of versions that kept no readings of compressing leave its joules as they are stored.
+    Traces of versions that kept no readings of compressing leave its joules as they are stored; references of versions
+    that compared them with no constant answer are judged as then.
     """
     raw = figures.from_trace(answer)
     names = {runner["name"] for runner in answer["runners"]}
@@ -66,7 +67,7 @@ def recomputed(stored: Result, answer: Mapping[str, Any]) -> Result:
     references = tuple(
         replace(
             r,
-            accuracy=figures.accuracy(raw, r.name),
+            accuracy=_as_recorded(r.accuracy, figures.accuracy(raw, r.name)),
             points=figures.points(raw, r.name),
             verdict_reference=r.name == raw.against,
         )
@@ -98,6 +99,14 @@ def _limit(stored: Result, answer: Mapping[str, Any], counted: int) -> int | Non
     """How many examples a limit took by the trace; those of older versions do not know whether there was one."""
     asked = answer["told"]["limit"] if "told" in answer else None if stored.limit is None else counted
     return figures.limit(asked, counted)
+
+
+def _as_recorded(stored: Accuracy, again: Accuracy) -> Accuracy:
+    """The accuracy made anew, without the comparison with a constant answer where the stored one has none."""
+    if stored.over_chance is not None:
+        return again
+    reasons = {field: why for field, why in again.reasons.items() if field != "over_chance"}
+    return replace(again, over_chance=None, reasons=reasons)
 
 
 def _plain(value: Any) -> Any:

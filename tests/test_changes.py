@@ -1,5 +1,6 @@
 """Every step states the share of the parameters that it changed, counted here by hand, and notes when it left much."""
 
+import math
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -112,6 +113,25 @@ def test_in_a_graph_the_share_is_that_of_the_layers_recorded_and_of_convolutions
     expected = share(model, lambda n: n == f"{name}.weight" or (static and "projection" in n and n.endswith("weight")))
     assert made.shares is not None and made.shares.changed == pytest.approx(expected)
     assert change(step, weights(graph), layers, graph, layers).shares is None
+
+
+@pytest.mark.parametrize("make", [lambda: made_models.bert(1), lambda: made_models.gpt2(1)], ids=["bert", "gpt2"])
+def test_of_int8_static_the_share_is_that_of_the_numbers_which_its_graph_stores_in_int8(make: Any) -> None:
+    import openvino
+
+    model = make()
+    step = Quantize(bits=8, format="int8_static", calibration_examples=8)
+    after, made = transform._noted(made_models.trainable(model), step)
+    stored = sum(
+        math.prod(constant.get_output_shape(0))
+        for constant in openvino.Core().read_model(str(after.model.path)).get_ops()
+        if constant.get_type_name() == "Constant" and constant.get_element_type() == openvino.Type.i8
+    )
+    head = model.get_output_embeddings()
+    stored -= 0 if head is None else head.weight.numel()  # the tied table, which the graph stores twice
+    total = sum(parameter.numel() for parameter in make().parameters())
+    assert made.shares is not None and made.shares.changed == pytest.approx(stored / total)
+    assert made.shares.left.get("embeddings", 0) < 0.02  # what is left of that kind are its norms
 
 
 class Fused(nn.Module):

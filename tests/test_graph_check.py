@@ -10,6 +10,7 @@ import pytest
 import torch
 import transformers
 
+import compress
 from compress import graph_check, runtimes
 from compress.bundle import Bundle
 from compress.config import InputError
@@ -183,6 +184,39 @@ def test_graphs_are_compared_on_two_shapes_one_of_them_padded() -> None:
         assert alone["input_ids"].shape[1] >= several["input_ids"].shape[1]
         assert bool(alone["attention_mask"].all()) and not bool(several["attention_mask"].all())
     assert asked == [graph_check.SAMPLE]
+
+
+def vit() -> Any:
+    """A ViT of one layer on 8 x 8 pictures in colour."""
+    config = transformers.ViTConfig(
+        hidden_size=32, num_hidden_layers=1, num_attention_heads=4, intermediate_size=64, image_size=8, patch_size=4
+    )
+    return made_models.made(transformers.ViTForImageClassification, config)
+
+
+PICTURES = transformers.ViTImageProcessor(size={"height": 8, "width": 8})
+
+
+@pytest.mark.parametrize(
+    ("make", "task", "processor"),
+    [
+        (lambda: made_models.bert(1), "text-classification", tokenizer),
+        (gpt2, "text-classification", tokenizer),
+        (lambda: made_models.gpt2(1), "causal-lm", tokenizer),
+        (vit, "image-classification", lambda: PICTURES),
+    ],
+    ids=["bert", "gpt2", "gpt2-lm", "vit"],
+)
+def test_a_model_that_comes_without_examples_is_exported_and_compared_on_made_ones(
+    make: Any, task: Any, processor: Any
+) -> None:
+    one = bundle(make(), task=task, processor=processor(), train=None)
+    assert graph_check.checked(one, "onnxruntime").path.exists()
+
+
+def test_a_recipe_of_an_exported_graph_is_applied_without_a_data_set() -> None:
+    made = compress.apply(compress.Recipe(steps=(Quantize(bits=8),)), made_models.bert(1), tokenizer())
+    assert made.kind in ("onnx", "openvino")
 
 
 def test_pictures_are_compared_in_the_size_that_the_processor_makes() -> None:

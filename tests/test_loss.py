@@ -196,7 +196,26 @@ def test_without_an_interval_nothing_is_confident_and_the_front_has_no_odds() ->
     assert within.estimated is not None and within.confident is None
     assert front_odds(table) == {}
     assert "(no interval)" in difference_text(alone.accuracy)[1]
-    assert alone.verdict is not None and "no interval" in alone.verdict.sentence
+    assert alone.verdict is not None
+    assert "at an unknown difference of perplexity (no interval)" in alone.verdict.sentence
+
+
+def test_a_difference_without_an_interval_beats_nobody_has_no_star_and_passes_no_gate() -> None:
+    known = row("perplexity", 10.0, "known", half=0.01)
+    endless = replace(row("perplexity", 9.0, "endless", half=math.inf), points=known.points)
+    (table,) = group([known, endless])
+    assert "endless" not in table.front
+    assert "known" in table.front
+    assert set(front_odds(table)) == {"known", "fp32 eager"}
+    from compress.report.notes import footnotes
+
+    notes = footnotes(table)
+    assert "Kept off the front, because the interval of their loss is not known: endless." in notes
+    assert any(note.startswith("Percentages beside it") for note in notes)
+    (alone,) = group([endless])
+    assert not any(note.startswith("Percentages beside it") for note in footnotes(alone))
+    (found,) = check([replace(endless, name="known")], [known], Limits(loss=(0.5, "percent")))
+    assert (found.state, found.failed) == ("UNKNOWN", True)
 
 
 def about(metric: str, value: float, half: float, chance: float | None, **fields: Any) -> Accuracy:

@@ -10,8 +10,15 @@ import pytest
 
 from compress.config import InputError
 from compress.files import write_atomic
+from compress.gate import Limits, check
+from compress.measure.accuracy import Evaluation, summarise
+from compress.pareto import group
+from compress.report.describe import describe
+from compress.report.notes import footnotes
+from compress.report.table import rows
 from compress.result_files import read, read_all, write
 from compress.stats import Estimate
+from compress.verdict import judged
 from tests import factory
 
 
@@ -31,6 +38,55 @@ def test_infinite_and_missing_figures_survive_the_file(tmp_path):
     json.loads(
         path.read_text(), parse_constant=lambda c: pytest.fail(f"{c} is not JSON")
     )  # Infinity and NaN without quotes are not JSON
+
+
+def perplexity(nll):
+    return Evaluation({"nll": nll, "tokens": [1.0] * len(nll), "bytes": [3.0] * len(nll)}, True, 32, outputs=1000)
+
+
+def own(folder):
+    path = folder / "own.py"
+    path.write_text(
+        "import datasets, evaluate\nclass Own(evaluate.Metric):\n    def _info(self):\n"
+        "        ids = datasets.Value('int64')\n"
+        "        kept = datasets.Features({'predictions': ids, 'references': ids})\n"
+        "        return evaluate.MetricInfo(description='', citation='', inputs_description='', features=kept)\n"
+        "    def _compute(self, predictions, references):\n"
+        "        named = [r for p, r in zip(predictions, references) if p == 1]\n"
+        "        return {'own': sum(named) / len(named) if named else float('nan')}\n"
+    )
+    labels = [0.0, 1.0] * 30
+    answers = ([0.0] * 60, labels)  # precision of class 1, which the first never answers
+    return str(path), *(Evaluation({"prediction": a, "reference": labels}, True, 32, outputs=2) for a in answers)
+
+
+@pytest.mark.parametrize("case", ["own metric", "perplexity"])
+def test_a_metric_without_a_value_is_written_read_and_shown_as_broken_with_its_reason(case, tmp_path):
+    perplexities = ("perplexity", perplexity([800.0, 810.0]), perplexity([2.0, 2.1]))
+    metric, ours, theirs = own(tmp_path) if case == "own metric" else perplexities
+    why = "beyond what a double can hold" if case == "perplexity" else "undefined (nan)"
+    good = factory.result(references=(factory.reference(accuracy=summarise(theirs, metric, None, None, 0)),))
+    found = judged(replace(good, accuracy=summarise(ours, metric, theirs, factory.FP32, 0)))
+    back = read(write(tmp_path / "results", found))
+    assert math.isnan(back.accuracy.estimate.value) and back.accuracy.delta is None
+    assert back.accuracy.reasons == found.accuracy.reasons
+    assert back.verdict.word == "BROKEN" and why in back.verdict.sentence
+    shown = "\n".join(describe(back))
+    assert "BROKEN" in shown and why in shown and ": unknown, " in shown
+    (table,) = group([back])
+    (row, _) = rows(table)
+    assert row.cells["verdict"] == ("BROKEN",) and table.front == {factory.FP32}
+    assert any(why in note for note in footnotes(table))
+    sound = replace(found, accuracy=summarise(theirs, metric, theirs, factory.FP32, 0))
+    (checked,) = check([back], [judged(sound)], Limits(loss=(0.01, "percent")))
+    assert (checked.state, checked.said) == ("WORSE", "BROKEN, and was not")
+
+
+def test_a_value_that_is_no_number_and_has_no_reason_is_refused(tmp_path):
+    found = factory.accuracy()
+    found = replace(found, estimate=Estimate(math.nan, -math.inf, math.inf, 872), delta=None)
+    with pytest.raises(InputError, match=r"estimate\.value is nan; expected a finite number"):
+        read(write(tmp_path, replace(factory.result(), accuracy=found)))
 
 
 def test_a_result_lies_under_its_workload_named_by_recipe_and_machine(tmp_path):

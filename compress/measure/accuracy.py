@@ -3,7 +3,7 @@
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,10 +11,11 @@ import numpy as np
 
 from compress import metrics, stats
 from compress.config import InputError
-from compress.measure.resampled import Columns, Resampled, bootstrap
+from compress.measure.resampled import Columns, Resampled, bootstrap, differing
 from compress.progress import bar, say
 from compress.result import Accuracy
 from compress.soundness import unsound_reference
+from compress.stats import Estimate
 from compress.workloads import Task
 
 if TYPE_CHECKING:
@@ -104,9 +105,12 @@ def summarise(
     settings = metrics.whole(metric, ours.outcomes, ours.outputs if "prediction" in ours.outcomes else None)
     found = _estimates(ours, metric, reference, seed, settings)
     reasons = dict(found.reasons)
-    p_value = flip_rate = None
+    p_value = flip_rate = over_chance = None
+    constant = _constant(ours, metric, settings)
     if reference is None:
         reasons["delta"] = "this is the reference"
+        over_chance, few = _over_chance(ours, metric, constant, seed, settings)
+        reasons |= {"over_chance": few} if few else {}
     elif "prediction" in ours.outcomes:
         p_value = stats.mcnemar_p(_correct(ours), _correct(reference))
         flip_rate = flips(ours, reference)
@@ -116,7 +120,7 @@ def summarise(
         metric=Path(metric).stem,
         estimate=found.estimate,
         higher_is_better=metrics.higher_is_better(metric),
-        chance=_chance(ours, metric, settings),
+        chance=_chance(ours, metric, settings, constant),
         finite=ours.finite,
         reference=reference_name,
         delta=found.delta,
@@ -130,6 +134,7 @@ def summarise(
         unit=metrics.unit(metric),
         scale=metrics.scale(metric) or 1.0,
         variant=_variant(settings) if metric == "f1" else None,
+        over_chance=over_chance,
         reasons=reasons,
     )
 
@@ -179,25 +184,50 @@ def _perplexity(outcomes: Mapping[str, np.ndarray]) -> float:
     return math.exp(mean) if mean < stats.LARGEST else mean + math.inf  # nan stays nan
 
 
-def _chance(ours: Evaluation, metric: str, settings: Mapping[str, Any]) -> float | None:
-    """The metric of a model that has learned nothing: the majority class, zero correlation, or a uniform guess."""
-    if metric == "matthews_correlation":
-        return 0.0
+def _constant(ours: Evaluation, metric: str, settings: Mapping[str, Any]) -> Evaluation | None:
+    """The best of all models that give every example one answer; None where a metric or task has no such answer."""
+    if metric not in metrics.NAMES or "reference" not in ours.outcomes:
+        return None
+    references = ours.outcomes["reference"]
+    counts = Counter(references)
+    answers = sorted(counts, key=lambda value: (-counts[value], value))  # the most frequent wins a tie
+    always = [
+        replace(ours, outcomes={"prediction": [answer] * len(references), "reference": references})
+        for answer in answers
+    ]
+    if metric != "f1":  # all have the same correlation
+        return always[0]
+    return max(always, key=lambda each: metrics.compute(metric, each.outcomes, settings))
+
+
+def _chance(ours: Evaluation, metric: str, settings: Mapping[str, Any], constant: Evaluation | None) -> float | None:
+    """The metric of a model that has learned nothing: the best constant answer, or a uniform guess."""
     if metric == "perplexity":
         return None if ours.outputs is None else float(ours.outputs)
-    if "reference" not in ours.outcomes:
+    if constant is None:
         return None
-    references = list(ours.outcomes["reference"])
-    counts = Counter(references)
-    most = max(sorted(counts), key=lambda value: counts[value])
     if metric == "accuracy":
-        return counts[most] / len(references)
-    majority = {"prediction": [most] * len(references), "reference": references}
-    try:
-        always = metrics.compute(metric, majority, settings)
-    except InputError:  # a module of the user's that cannot judge a constant answer has no such floor
-        return None
-    return always if math.isfinite(always) else None
+        return sum(_correct(constant)) / len(constant.outcomes["reference"])
+    return 0.0 if metric == "matthews_correlation" else metrics.compute(metric, constant.outcomes, settings)
+
+
+def _over_chance(
+    ours: Evaluation, metric: str, constant: Evaluation | None, seed: int, settings: Mapping[str, Any]
+) -> tuple[Estimate | None, str]:
+    """The metric less that of the best constant answer, paired, and why so few examples cannot show it."""
+    if constant is None:
+        return None, ""
+    found = _estimates(ours, metric, constant, seed, settings).delta
+    if found is not None:
+        found = stats.no_surer(found, *differing(_columns(ours), _columns(constant)))
+    references = ours.outcomes["reference"]
+    rest = len(references) - max(Counter(references).values())
+    if stats.sign_p(rest, 0) <= 1 - stats.CONFIDENCE:
+        return found, ""
+    return found, (
+        f"only {rest} of {len(references)} examples are not of the most frequent class: too few to show that any model "
+        "is better than one constant answer"
+    )
 
 
 def _bits_per_byte(ours: Evaluation) -> float | None:

@@ -2,7 +2,8 @@
 
 A resample on which the metric is undefined could lie anywhere. It counts as the lowest value for the lower end and as
 the highest for the upper one: a few of 200 widen the interval, 2.5 % or more leave none. An interval that resampling
-cannot know (a single example, the same value on every resample) is infinite, with the reason.
+cannot know (a single example, the same value on every resample) is infinite, with the reason. That of a difference
+holds 0 where few outcomes differ and their sign test shows nothing, as for accuracy.
 """
 
 import math
@@ -55,6 +56,7 @@ def bootstrap(
     delta, lacking = _delta(
         subtract(value, other, other), other, differences, n, estimate.bounded and _same(ours, theirs)
     )
+    delta = None if delta is None else stats.no_surer(delta, *differing(ours, theirs))
     if lacking:
         reasons["delta" if delta is None else "delta_interval"] = lacking
     return Resampled(estimate, delta, reasons)
@@ -104,6 +106,19 @@ def _delta(value: float, other: float, differences: Sequence[float], n: int, sam
     if same and n > 1:
         return Estimate(value, value, value, n), ""
     return interval(value, differences, n)
+
+
+def differing(ours: Columns, theirs: Columns) -> tuple[int, int, int]:
+    """How many examples ours answers rightly and theirs wrongly, the reverse, and both wrongly but differently.
+
+    Of a language model: on how many ours has the larger loss, and the smaller one.
+    """
+    if "prediction" in ours:
+        mine, others = (each["prediction"] == each["reference"] for each in (ours, theirs))
+        both = ~mine & ~others & (ours["prediction"] != theirs["prediction"])
+        return int((mine & ~others).sum()), int((others & ~mine).sum()), int(both.sum())
+    larger, smaller = ours["nll"] > theirs["nll"], ours["nll"] < theirs["nll"]
+    return int(larger.sum()), int(smaller.sum()), 0
 
 
 def _same(ours: Columns, theirs: Columns) -> bool:

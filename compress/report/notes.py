@@ -3,7 +3,8 @@
 from collections.abc import Iterable
 
 from compress.carbon import PER, Terms, grams_per_1000
-from compress.odds import MOST
+from compress.loss import lost
+from compress.odds import MOST, front_odds
 from compress.pareto import Table
 from compress.report.text import digits, plain, spread
 from compress.result import Accuracy, Point
@@ -99,10 +100,13 @@ def footnotes(table: Table) -> list[str]:
 def _reading(table: Table) -> Iterable[str]:
     if table.results:
         yield "★ is on the front: no other row is better beyond noise on one axis and at least as good on the other."
-        yield (
-            "Percentages beside it: how often a row is on the front when rounds are resampled and accuracies redrawn; "
-            "rows that share it are ties."
-        )
+        if front_odds(table):
+            yield (
+                "Percentages beside it: how often a row is on the front when rounds are resampled and accuracies "
+                "redrawn; rows that share it are ties."
+            )
+        if unbounded := _unbounded(table):
+            yield f"Kept off the front, because the interval of their loss is not known: {_names(unbounded)}."
         yield "A / is ours divided by the reference's: below 1 is a saving. Parentheses hold 95 % intervals."
     yield from _metered(table)
     if table.axis == "latency" and table.results:
@@ -129,6 +133,12 @@ def _reading(table: Table) -> Iterable[str]:
         )
     if table.superseded:
         yield f"Older results were left out of: {_names(table.superseded)}."
+
+
+def _unbounded(table: Table) -> list[str]:
+    """Rows with a difference to the reference that has no interval: neither better nor worse than any other."""
+    known = {row.name: lost(row.accuracy) for row in table.rows if row.accuracy and row.name != table.reference}
+    return [name for name, loss in known.items() if loss is not None and not loss.bounded]
 
 
 def _why_latency(table: Table) -> str:
