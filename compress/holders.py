@@ -12,7 +12,6 @@ import pwd
 import shlex
 import stat
 import sys
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -21,7 +20,7 @@ from pathlib import Path
 
 from compress.files import write_atomic
 from compress.owners import alive, started, system
-from compress.progress import say
+from compress.progress import beating, say
 
 REMIND_S = 60.0
 RECORD_BYTES = 4096
@@ -59,23 +58,11 @@ def recorded(lock: Path) -> Iterator[None]:
 
 @contextmanager
 def told(lock: Path, waiting: str) -> Iterator[None]:
-    """Says for whom this process waits, and again every minute until the block ends."""
-    over = threading.Event()
-    begun = time.monotonic()
-
-    def remind() -> None:
-        while not over.wait(REMIND_S):
-            say(f"  still waiting after {(time.monotonic() - begun) / 60:.0f} min; {describe(lock)}")
-
+    """Say for whom this process waits, and again every minute until the block ends."""
     say(waiting)
     say(f"  {describe(lock)}")
-    thread = threading.Thread(target=remind, name="compress-waiting", daemon=True)
-    thread.start()
-    try:
+    with beating(lambda passed_s: f"  still waiting after {passed_s / 60:.0f} min; {describe(lock)}", REMIND_S):
         yield
-    finally:
-        over.set()
-        thread.join()
 
 
 def describe(lock: Path) -> str:
