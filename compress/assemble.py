@@ -1,7 +1,9 @@
 """From a session's raw figures to results: estimates, paired ratios, sizes, verdicts. Pure functions, no torch."""
 
+import errno
 import hashlib
 import os
+import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -69,7 +71,11 @@ def failed(
 ) -> Result:
     """The result of a recipe that could not be built."""
     kind = "" if isinstance(error, ValueError) else f"{type(error).__name__}: "
-    return _row(recipe, found, fingerprint, machine, limit, session="", error=f"{kind}{error}")
+    told = f"{kind}{error}"
+    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+        place = error.filename or f"{tempfile.gettempdir()} (temporary files, TMPDIR) or the folder of artifacts"
+        told = f"no space is left on the device of {place}; make room and run the same command again"
+    return _row(recipe, found, fingerprint, machine, limit, session="", error=told)
 
 
 def judge(answer: Mapping[str, Any], references: Sequence[Spec], job: Job) -> tuple[Raw, list[Spec], tuple[str, ...]]:

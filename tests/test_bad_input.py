@@ -13,7 +13,7 @@ import torch
 
 from compress import cli, load
 from compress.config import InputError
-from tests.helpers import ROOT, bert, tokenizer, write_workload
+from tests.helpers import ROOT, bert, environment, tokenizer, write_workload
 from tests.test_run import QUICK, compress
 
 
@@ -347,3 +347,19 @@ def test_a_result_does_not_stand_when_its_artifact_was_replaced(workload: Path, 
     again = compress(*command, cwd=tmp_path)
     assert "result stands" not in again.stderr and again.returncode == 0, again.stderr
     assert "result stands" in compress(*command, cwd=tmp_path).stderr
+
+
+def test_a_full_folder_for_temporary_files_is_one_sentence(workload: Path, tmp_path: Path) -> None:
+    small = tmp_path / "small"
+    small.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(small)]
+    if subprocess.run(mount, capture_output=True, check=False).returncode != 0:
+        pytest.skip("mounting a small file system needs privileges")
+    try:
+        command = [sys.executable, "-m", "compress", "run", "bert_int8", "--workload", str(workload), *QUICK]
+        set_up = {**environment(), "TMPDIR": str(small)}
+        done = subprocess.run(command, cwd=tmp_path, env=set_up, capture_output=True, text=True, check=False)
+        assert done.returncode == 1, done.stderr
+        assert "no space is left" in done.stdout and "Traceback" not in done.stderr, done.stderr
+    finally:
+        subprocess.run(["umount", str(small)], check=True)
