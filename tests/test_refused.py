@@ -13,7 +13,7 @@ from compress.config import InputError, parse_assignment, parse_yaml
 from compress.devices import pick
 from compress.recipe import Recipe
 from compress.workloads import Workload, hub, labels
-from tests.helpers import ROOT
+from tests.helpers import ROOT, environment
 from tests.refusals import OPTIONS, RECIPES, WORKLOADS, option, recipe, workload
 
 RESULT = ROOT / "results" / "reference" / "minilm-sst2" / "bert_int8-cpu-a38d1377.json"
@@ -91,7 +91,6 @@ UNKIND = {
     "exits": ("import sys", "sys.exit(0)", "ends the program"),
     "raises what is no Exception": ("", "raise GeneratorExit('x')", "GeneratorExit"),
     "recurses": ("def f(): return f()", "return f()", "RecursionError"),
-    "loops": ("", "\n        while True:\n            pass", "does it loop?"),
     "gives text": ("", "return {'own': 'high'}", "expected a number"),
     "gives a list": ("", "return [1, 2]", "returned a list"),
 }
@@ -105,6 +104,18 @@ def test_a_metric_file_cannot_end_or_hang_the_program(
     (tmp_path / "own.py").write_text(METRIC.format(top=top, body=body))
     with pytest.raises(InputError, match=said):
         metrics.check(str(tmp_path / "own.py"), "text-classification")
+
+
+def test_a_metric_file_that_loops_is_ended(tmp_path: Path) -> None:
+    """In a process of its own: the timer's signal would reach the threads that other tests left in this one."""
+    (tmp_path / "own.py").write_text(METRIC.format(top="", body="\n        while True:\n            pass"))
+    program = (
+        "from compress import metrics\nfrom compress.config import InputError\nmetrics.MADE_S = 0.5\n"
+        "try: metrics.check('own.py', 'text-classification')\nexcept InputError as error: print(error)"
+    )
+    command = [sys.executable, "-c", program]
+    done = subprocess.run(command, cwd=tmp_path, env=environment(), capture_output=True, text=True, check=False)
+    assert "does it loop?" in done.stdout, done.stderr
 
 
 def test_what_a_metric_file_prints_is_kept_out_of_the_output(
