@@ -27,7 +27,7 @@ def reference(answers: np.ndarray, labels: np.ndarray, metric: str, classes: int
     return summarise(evaluation(answers, labels, classes), metric, None, None, 0)
 
 
-def spoken(ours: np.ndarray, theirs: np.ndarray, labels: np.ndarray, metric: str) -> Verdict:
+def verdict_of(ours: np.ndarray, theirs: np.ndarray, labels: np.ndarray, metric: str) -> Verdict:
     against = evaluation(theirs, labels)
     found = summarise(evaluation(ours, labels), metric, against, "fp32 eager", 0)
     return verdict(found, reference(theirs, labels, metric), RATIO)
@@ -62,11 +62,11 @@ def test_a_model_that_always_answers_the_rarer_class_saves_nothing_and_judges_no
     good = np.where(generator.random(400) < 0.95, labels, 1 - labels)
     ones = np.ones(400, int)
     for metric in METRICS:
-        assert spoken(ones, good, labels, metric).word == "BROKEN"
-        assert spoken(ones, ones, labels, metric).word == "NO VERDICT"
-    said = spoken(ones, good, labels, "f1").sentence
+        assert verdict_of(ones, good, labels, metric).word == "BROKEN"
+        assert verdict_of(ones, ones, labels, metric).word == "NO VERDICT"
+    said = verdict_of(ones, good, labels, "f1").sentence
     assert "f1 0.649 against" in said and "the best constant answer gives 0.649" in said
-    assert "not measurably better than chance" in spoken(ones, ones, labels, "f1").sentence
+    assert "not measurably better than chance" in verdict_of(ones, ones, labels, "f1").sentence
 
 
 @pytest.mark.parametrize(
@@ -95,7 +95,7 @@ def test_a_reference_is_compared_with_the_majority_class_on_the_same_examples(
     assert accuracy.over_chance.value == pytest.approx(right.mean() - constant.mean())
     if 0 < gained + lost < 10:
         assert bool(binomtest(gained, gained + lost).pvalue <= 0.05) is (accuracy.over_chance.low > 0)
-    assert spoken(answers, answers, labels, "accuracy").word == word
+    assert verdict_of(answers, answers, labels, "accuracy").word == word
 
 
 def test_a_perfect_model_on_too_few_examples_of_the_smaller_class_is_told_so() -> None:
@@ -126,11 +126,11 @@ def test_few_lost_answers_are_a_loss_of_every_metric_or_of_none(lost: int) -> No
     ours[np.flatnonzero((theirs == labels) & (labels == 1))[:lost]] = 0
     shown = bool(binomtest(0, lost).pvalue <= 0.05)
     for metric in ("f1", "matthews_correlation"):
-        said = spoken(ours, theirs, labels, metric).sentence
+        said = verdict_of(ours, theirs, labels, metric).sentence
         assert ("LOSES" in said) is shown, said
         assert ("no measurable loss" in said) is not shown
     if lost == 4:
-        assert "LOSES" not in spoken(ours, theirs, labels, "accuracy").sentence
+        assert "LOSES" not in verdict_of(ours, theirs, labels, "accuracy").sentence
 
 
 @pytest.mark.parametrize("blocks", [5, 6])

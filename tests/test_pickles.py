@@ -50,6 +50,7 @@ def test_the_line_that_a_folder_of_pickles_is_told_converts_it(pickled: Path) ->
     pickled.write_text(pickled.read_text().replace("model: model", f"model: {command.group(2)}"))
     found = source.resolve(Workload.load(str(pickled)))
     model, _ = source.load_model(found)
+    # made by this test, and the reference that the conversion must equal
     theirs = torch.load(pickled.parent / "model" / "pytorch_model.bin", weights_only=True)
     assert torch.equal(model.classifier.weight, theirs["classifier.weight"])
 

@@ -54,7 +54,7 @@ def problems(skeleton: Any, held: Stored, task: str) -> tuple[list[str], list[st
 
 @contextlib.contextmanager
 def _unreported() -> Iterator[None]:
-    """Keep back transformers' own table of keys: what counts of it is said in our words."""
+    """Silence the table of keys that transformers prints: our errors report the keys that matter."""
     before = logging.get_verbosity()
     logging.set_verbosity_error()
     try:
