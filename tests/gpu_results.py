@@ -22,9 +22,11 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from compress import result_files  # noqa: E402
-from compress.energy import find_meter, gpus_of, nvml  # noqa: E402
-from compress.measure import machine  # noqa: E402
+from compress.energy import nvml  # noqa: E402
+from compress.energy.find import find_meter
+from compress.energy.meters import gpus_of
+from compress.records import files as result_files  # noqa: E402
+from compress.records import machine  # noqa: E402
 from tests import shapes  # noqa: E402
 from tests.helpers import assets  # noqa: E402
 

@@ -14,13 +14,13 @@ import torch
 import transformers
 from safetensors.torch import load_file
 
-from compress import artifact, runtimes
-from compress.config import InputError
-from compress.formats import ROWS, choose
-from compress.manifest import SCHEMA, Manifest, sealed
+from compress.base.config import InputError
+from compress.base.quiet import quiet_notices
 from compress.methods import apply_step
-from compress.quiet import quiet_notices
-from compress.steps import Cast, Distill, LowRank, Prune, Quantize
+from compress.model import artifact, runtimes
+from compress.model.manifest import SCHEMA, Manifest, sealed
+from compress.spec.formats import ROWS, choose
+from compress.spec.steps import Cast, Distill, LowRank, Prune, Quantize
 from tests import made_models
 from tests.helpers import ROOT
 from tests.made_models import MODELS, bundle, inputs, trainable

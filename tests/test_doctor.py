@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
-from compress.energy import Gpu, block, nvml, profile
-from compress.energy.doctor import Report, examine, without_a_meter
+from compress.energy import block, nvml, profile
+from compress.energy.doctor.board import Report, examine, without_a_meter
+from compress.energy.meters import Gpu
 from compress.energy.sampler import idle_w
 from compress.energy.simulate import Board, Simulator
 from tests.helpers import ROOT
@@ -253,8 +254,8 @@ def test_modelled_energy_of_a_block_is_a_range_and_says_so() -> None:
 
 
 def test_a_gpu_that_torch_cannot_use_is_explained(monkeypatch: pytest.MonkeyPatch) -> None:
-    from compress import checkup
-    from compress.config import InputError
+    from compress.base.config import InputError
+    from compress.energy.doctor import checkup
 
     boards = [Board("GPU-a"), Board("GPU-b", pci="00000000:AF:00.0")]
     simulator = Simulator(boards, lambda: 0.0)

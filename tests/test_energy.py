@@ -15,12 +15,16 @@ from typing import Any
 
 import pytest
 
-from compress.energy import Absent, Gpu, MeterError, doctor_rapl, find_meter, nvml, rapl
+from compress.analysis.price import recorded, transform
+from compress.energy import nvml, rapl
+from compress.energy.doctor import rapl as doctor_rapl
+from compress.energy.find import find_meter
+from compress.energy.meters import Absent, Gpu, MeterError
 from compress.energy.modelled import CpuTime, watts_per_core
 from compress.energy.simulate import Board, Simulator
-from compress.energy.spending import begin, end, read, recorded, settle, spending, transform
-from compress.result import StepCost
-from compress.session import foreign_processes
+from compress.energy.spending import begin, end, read, settle, spending
+from compress.measure.session import foreign_processes
+from compress.records.result import StepCost
 from tests.virtual_time import VirtualTime
 
 

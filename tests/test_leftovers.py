@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from compress import files, owners
+from compress.base import files, owners
 from tests.helpers import environment
 
 LEAVE = """

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from compress import result_files
+from compress.records import files as result_files
 from tests import factory
 from tests.helpers import compress, environment
 

@@ -8,12 +8,13 @@ from typing import Any
 
 import pytest
 
-from compress import metrics
-from compress.config import InputError, parse_assignment, parse_yaml
-from compress.devices import pick
-from compress.recipe import Recipe
-from compress.workloads import Workload, hub
-from compress.workloads.labels import label_ids
+from compress.analysis import metrics
+from compress.base.config import InputError, parse_assignment, parse_yaml
+from compress.base.devices import pick
+from compress.data import hub
+from compress.data.tasks.labels import label_ids
+from compress.data.workload import Workload
+from compress.spec.recipe import Recipe
 from tests.helpers import ROOT
 from tests.refusals import OPTIONS, RECIPES, WORKLOADS, option, recipe, workload
 

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from compress.config import InputError
-from compress.files import write_atomic
-from compress.result_files import read, read_all, write
-from compress.stats import Estimate
+from compress.base.config import InputError
+from compress.base.files import write_atomic
+from compress.records.files import read, read_all, write
+from compress.records.stats import Estimate
 from tests import factory
 
 

@@ -19,16 +19,29 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 
-from compress.energy import FELL_BACK, Absent, Gpu, Meter, MeterError, counted_j, find_meter, modelled, nvml, several
-from compress.energy.agreement import AGREE, WINDOW_S, agreement
-from compress.energy.nvml import EVENTS, HARD
+from compress.analysis.agreement import AGREE, WINDOW_S, agreement
+from compress.analysis.joules import (
+    EVENTS,
+    FELL_BACK,
+    GAIN,
+    HARD,
+    UNCERTAINTY_FACTOR,
+    Sample,
+    by_board,
+    counted_j,
+    events,
+    integrated_power,
+    movements,
+)
+from compress.base.console import beating, duration, interactive
+from compress.base.devices import foreign_cpu_s
+from compress.base.interrupts import handed_on
+from compress.energy import modelled, nvml, several
+from compress.energy.find import find_meter
+from compress.energy.meters import Absent, Gpu, Meter, MeterError
 from compress.energy.sampler import Sampler, facts, idle_w
 from compress.energy.several import boards
-from compress.energy.window import Sample, by_board, events, integrated_power, movements
-from compress.interrupts import handed_on
-from compress.measure.machine import foreign_cpu_s
-from compress.progress import beating, duration, interactive
-from compress.result import Grade
+from compress.records.result import Grade
 
 IDLE_S = 2.0
 BUSY = 0.1  # cores of others that show in a processor's energy
@@ -96,7 +109,7 @@ def metered(found: Meter | Absent) -> Iterator[Spent]:
     spent = Spent(idle_w=math.fsum(known) if len(known) == len(idle) else None)
     told = facts(found)
     spent.source, spent.boundary = told.get("source"), told.get("boundary")
-    spent.gain = nvml.GAIN if spent.source == "nvml" else None
+    spent.gain = GAIN if spent.source == "nvml" else None
     with Sampler(found, sparing=False) as sampler:  # bounds come from movements inside the block
         _wait_for_movement(sampler)
         _finish_queued()
@@ -124,7 +137,7 @@ def metered(found: Meter | Absent) -> Iterator[Spent]:
             edges = 2 * FINE_STEP_S / spent.seconds
             spent.energy_j, spent.low_j, spent.high_j = joules, joules * max(0.0, 1 - edges), joules * (1 + edges)
         elif joules is not None:
-            factor = modelled.UNCERTAINTY_FACTOR
+            factor = UNCERTAINTY_FACTOR
             spent.energy_j, spent.low_j, spent.high_j = joules, joules / factor, joules * factor
             spent.reason = f"modelled from CPU time, {told['basis']}: {told['why_modelled']}"
     if spent.energy_j is not None:
@@ -191,7 +204,7 @@ def command_meter(device: str) -> Meter | Absent:
     if device == "cpu":
         found = find_meter("cpu")
     else:
-        from compress.devices import identity, pick_all
+        from compress.base.devices import identity, pick_all
 
         picked = pick_all(device)
         gpus = [identity(each) for each in picked if each.type == "cuda"]

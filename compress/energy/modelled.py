@@ -10,9 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from compress.energy import cpu_model
+from compress.base.devices import cpu_model
 
-UNCERTAINTY_FACTOR = 2.5
 GENERIC_WATTS = 7.0  # a Xeon Platinum 8480+ has 6.3 W per core, an EPYC 7763 4.4 W; desktop processors have more
 
 

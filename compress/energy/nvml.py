@@ -13,14 +13,14 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
-from compress.energy import Absent, Gpu, MeterError, profile
+from compress.energy import profile
+from compress.energy.meters import Absent, Gpu, MeterError
 
 FIELD_POWER_INSTANT = 186  # nvml.h, NVML_FI_DEV_POWER_INSTANT: milliwatts
 SCOPE_GPU, SCOPE_MODULE = 0, 1  # nvml.h, NVML_POWER_SCOPE_*
 GRACE = re.compile(r"\bG[HB]\d+")  # GH200, GB200, GB300, GB10: GPU and CPU in one module
 STEP_S = 0.1  # A100 and H100; `doctor` finds the board's own
 INTEGRATION_S = 0.05
-GAIN = 0.05  # a board's own error of measuring, +-5 %: it cancels in ratios and never averages out of joules
 HARM = 0.02  # of the power: more than that, and readings near an edge would spoil what they are to find
 REASONS: dict[str, str] = {
     "NVML_ERROR_LIBRARY_NOT_FOUND": "the NVIDIA driver's NVML library is not installed; install the driver",
@@ -50,16 +50,6 @@ REASONS: dict[str, str] = {
     "NVML_ERROR_INVALID_STATE": "the GPU is in a state that cannot be read; reset it (nvidia-smi -r)",
     "NVML_ERROR_UNKNOWN": "the driver failed without saying why; see nvidia-smi and dmesg, then reboot",
 }
-EVENTS: dict[int, str] = {
-    0x4: "software power cap",
-    0x8: "hardware slowdown",
-    0x20: "software thermal slowdown",
-    0x40: "hardware thermal slowdown",
-    0x80: "hardware power brake",
-}
-"""nvml.h, nvmlClocksEventReason bits that change what a model costs; idle and application clocks do not."""
-HARD = 0x8 | 0x20 | 0x40 | 0x80
-"""Those that are faults; a power cap is how a board works at its limit."""
 
 
 def sentence(pynvml: Any, error: Exception) -> str:

@@ -11,7 +11,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
-from compress.energy import FELL_BACK, Absent, MeterError
+from compress.analysis.joules import FELL_BACK
+from compress.energy.meters import Absent, MeterError
 
 ROOT = Path("/sys/class/powercap")
 MOST_W = 5_000  # of a package or its memory: a fall that as a wrap would take more is a counter that began anew

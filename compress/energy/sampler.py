@@ -11,9 +11,9 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from compress.energy import Absent, Meter, MeterError, read_uj
+from compress.analysis.joules import idle_watts
+from compress.energy.meters import Absent, Meter, MeterError, read_uj
 from compress.energy.several import boards
-from compress.energy.window import window_energy
 
 PERIOD_S = 0.1
 NEAR_EDGE_S = 0.004  # of a window of 5 s: 0.08 %; looking twice as often costs a tenth more processor time in all
@@ -170,18 +170,6 @@ def steady_idle(meter: Meter | Absent, seconds: float) -> dict[str, Any] | None:
             return raw
         before, kept = watts, raw
     return kept
-
-
-def idle_watts(raw: Mapping[str, Any] | None, step_s: float | None) -> float | None:
-    """Watts that these samples of `idle` come to; None where they cannot tell."""
-    if raw is None or raw["start_uj"] is None or raw["end_uj"] is None:
-        return None
-    start, end = raw["started_ns"], raw["ended_ns"]
-    if step_s is None:
-        used = raw["end_uj"] - raw["start_uj"]
-        return float(used * 1000 / (end - start)) if used > 0 else None  # uJ / ns = kW
-    joules = window_energy(raw["samples"], start, end, step_s).joules
-    return None if joules is None else float(joules * 1e9 / (end - start))
 
 
 def _edge(sampler: Sampler) -> None:

@@ -5,7 +5,7 @@ from functools import reduce
 from operator import or_
 from typing import Literal
 
-from compress.energy import Absent, Meter
+from compress.energy.meters import Absent, Meter
 from compress.energy.nvml import NvmlCounter
 
 

@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 import torch
 
-from compress.energy import Absent, Meter, read_uj
+from compress.energy.meters import Absent, Meter, read_uj
 from compress.energy.sampler import Sampler
 
 BLOCK_S = 5.0

@@ -4,14 +4,14 @@ from collections.abc import Iterable
 from html import escape
 from typing import TYPE_CHECKING
 
+from compress.analysis.verdict import point_name
+from compress.records.result import Result
 from compress.report import text
-from compress.result import Result
-from compress.verdict import point_name
 
 if TYPE_CHECKING:
-    from compress.pareto import Table
-    from compress.recipe import Recipe
+    from compress.analysis.pareto import Table
     from compress.report.table import Row
+    from compress.spec.recipe import Recipe
 
 
 def result_html(result: Result) -> str:

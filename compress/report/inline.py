@@ -5,14 +5,14 @@ from typing import TYPE_CHECKING
 from rich.table import Table
 from rich.text import Text
 
+from compress.records.result import Result
 from compress.report.html import summary
 from compress.report.text import plain
-from compress.result import Result
 
 if TYPE_CHECKING:
     from rich.syntax import Syntax
 
-    from compress.recipe import Recipe
+    from compress.spec.recipe import Recipe
 
 
 def result_table(result: Result) -> Table:
