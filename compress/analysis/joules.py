@@ -175,7 +175,7 @@ FELL_BACK = "the counter fell back (a driver reload?)"
 MOVEMENTS = 20  # of a counter, that a piece of work lasts at least for its joules to be told
 
 
-Source = Literal["nvml", "rapl", "modelled", "external"]
+EnergySource = Literal["nvml", "rapl", "modelled", "external"]
 
 
 def counted_j(

@@ -31,7 +31,6 @@ __all__ = [
     "breakeven",
     "candidates",
     "dominates",
-    "front",
     "group",
     "judged",
     "point_cost",

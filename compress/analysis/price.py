@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from compress.analysis.joules import Source, counted_j
+from compress.analysis.joules import EnergySource, counted_j
 from compress.records.result import Shares, StepCost, Transform
 
 
@@ -13,7 +13,7 @@ from compress.records.result import Shares, StepCost, Transform
 class Span:
     """One attempt at a piece of work: how long, what the meter read at both ends, and what kept it from counting."""
 
-    source: Source | None
+    source: EnergySource | None
     measured: bool
     step_s: float | None
     start_uj: int | None

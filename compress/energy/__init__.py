@@ -1,6 +1,6 @@
-"""Meters: a cumulative count of microjoules from one source, over one boundary, measured or modelled.
+"""Meters: NVML and RAPL counters, a model for machines without one, and what reads them.
 
-Unknown is an `Absent` with a reason; no meter ever answers 0 for "cannot tell".
+`with compress.energy.meter() as spent:` is public; `compress.energy.find.find_meter` picks a device's meter.
 """
 
 from typing import Any

@@ -36,11 +36,10 @@ from compress.analysis.joules import (
 from compress.base.console import beating, duration, interactive
 from compress.base.devices import foreign_cpu_s
 from compress.base.interrupts import handed_on
-from compress.energy import modelled, nvml, several
+from compress.energy import modelled
 from compress.energy.find import find_meter
 from compress.energy.meters import Absent, Gpu, Meter, MeterError
 from compress.energy.sampler import Sampler, facts, idle_w
-from compress.energy.several import boards
 from compress.records.result import Grade
 
 IDLE_S = 2.0
@@ -104,7 +103,7 @@ def metered(found: Meter | Absent) -> Iterator[Spent]:
     """The same on a meter at hand."""
     _finish_queued()
     there, ours = _processes(found), holds_gpu()
-    idle = [None] if isinstance(found, Absent) else [idle_w(board, IDLE_S) for board in boards(found)]
+    idle = [None] if isinstance(found, Absent) else [idle_w(board, IDLE_S) for board in found.boards]
     known = [watts for watts in idle if watts is not None]
     spent = Spent(idle_w=math.fsum(known) if len(known) == len(idle) else None)
     told = facts(found)
@@ -146,7 +145,7 @@ def metered(found: Meter | Absent) -> Iterator[Spent]:
 
 
 def _processes(found: Meter | Absent) -> tuple[int, ...] | None:
-    return found.processes() if isinstance(found, nvml.NvmlCounter | several.Several) else ()
+    return None if isinstance(found, Absent) else found.processes()
 
 
 def _beside(found: Meter | Absent, before: tuple[int, ...] | None, ours: bool) -> list[tuple[Grade, str]]:
@@ -183,7 +182,7 @@ def _graded(
     lowered = [*beside]
     integrated = [integrated_power(part, start, end) for part in by_board(samples)]
     known = [joules for joules in integrated if joules is not None]
-    if getattr(found, "integrated", False) or not known or len(known) < len(integrated):
+    if (not isinstance(found, Absent) and found.integrated) or not known or len(known) < len(integrated):
         lowered.append(("C", "one source only, without a second one to check it"))
     elif (apart := agreement([spent.energy_j or 0.0], known)) is not None:
         lowered.append(apart)
@@ -209,7 +208,7 @@ def command_meter(device: str) -> Meter | Absent:
         picked = pick_all(device)
         gpus = [identity(each) for each in picked if each.type == "cuda"]
         found = find_meter(picked[0].type, [Gpu(**gpu) for gpu in gpus])
-    return WithChildren(found.why) if isinstance(found, modelled.CpuTime) else found
+    return WithChildren(found.why_modelled) if isinstance(found, modelled.CpuTime) else found
 
 
 def run(command: Sequence[str], found: Meter | Absent) -> tuple[int, Spent]:
@@ -296,4 +295,4 @@ class WithChildren(modelled.CpuTime):
     def read_uj(self) -> int:
         """CPU time so far times watts per core."""
         used = resource.getrusage(resource.RUSAGE_CHILDREN)
-        return super().read_uj() + round(1e6 * (used.ru_utime + used.ru_stime) * self.watts)
+        return super().read_uj() + round(1e6 * (used.ru_utime + used.ru_stime) * self.watts_per_core)

@@ -1,4 +1,4 @@
-"""TODO docstring."""
+"""Find the best meter of a device."""
 
 from collections.abc import Sequence
 
@@ -6,9 +6,9 @@ from compress.energy.meters import Absent, Gpu, Meter
 
 
 def find_meter(device: str, gpus: Sequence[Gpu] = ()) -> Meter | Absent:
-    """The best meter for `cpu`, or for `cuda` with these GPUs: measured if there is one, modelled for a CPU without.
+    """Return the best meter of `cpu`, or of `cuda` with these GPUs; a CPU without a meter gets a model.
 
-    Joules of several GPUs are summed.
+    The joules of several GPUs are summed.
     """
     from compress.energy import modelled, nvml, rapl
     from compress.energy.several import together
@@ -17,5 +17,5 @@ def find_meter(device: str, gpus: Sequence[Gpu] = ()) -> Meter | Absent:
         return together([nvml.find(gpu) for gpu in gpus])
     found = rapl.find()
     if isinstance(found, Absent):
-        return modelled.CpuTime(why=found.reason)
+        return modelled.CpuTime(found.reason)
     return found

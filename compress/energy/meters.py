@@ -1,41 +1,65 @@
-"""TODO docstring."""
+"""The interface of a meter: a cumulative count of microjoules from one source, over one boundary.
 
+An unknown count is an `Absent` with a reason. No meter answers 0 for "unknown".
+"""
+
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
-from compress.data.place import Source
+from compress.analysis.joules import EnergySource
 
 
-class Meter(Protocol):
-    """A cumulative count of microjoules; only differences of `read_uj` mean anything."""
+class Meter(ABC):
+    """A cumulative count of microjoules; only differences of `read_uj` have a meaning."""
 
-    @property
-    def source(self) -> Source:
-        """What counts."""
+    source: EnergySource
+    """What counts."""
+    boundary: str
+    """What the joules cover: one GPU board, the CPU packages, the CPU time of this process."""
+    measured: bool = True
+    """False for a model of a machine without a meter."""
+    step_s: float | None = None
+    """Longest time between two updates of the counter; None if it updates too often to matter."""
+    harmed_by_reading: bool = False
+    """Whether frequent reading may change the count."""
+    integrated: bool = False
+    """Whether the count is integrated power, which then cannot check it."""
+    examined: str | None = None
+    """When `doctor` examined the meter; None if it did not."""
+    like_another: bool = False
+    """Whether the settings are those of another board of the same name."""
+    misread: float | None = None
+    """Largest relative error that `doctor` found for loads whose period beats with the counter's; None if unknown."""
+    why_modelled: str | None = None
+    """Why nothing is measured; None if something is."""
+    watts_per_core: float | None = None
+    """Of a model: watts of a busy core."""
+    basis: str | None = None
+    """Of a model: the origin of the watts."""
 
-    @property
-    def boundary(self) -> str:
-        """What the joules cover: one GPU board, the CPU packages, this process's CPU time."""
-
-    @property
-    def measured(self) -> bool:
-        """False for a model of a machine without a meter."""
-
-    @property
-    def step_s(self) -> float | None:
-        """Seconds between two movements of the count, at most; None where it moves finely enough to be read at once."""
-
+    @abstractmethod
     def read_uj(self) -> int:
-        """Microjoules so far. Raises MeterError when the device stops answering."""
+        """Return the microjoules so far. Raises MeterError if the device stops answering."""
 
     def state(self) -> Mapping[str, int | None]:
-        """What else the device tells of itself now: power_mw, clocks, temperature; unknown is None."""
+        """Return power_mw, clocks, temperature and events of the device now; an unknown value is None."""
+        return {}
+
+    def processes(self) -> tuple[int, ...] | None:
+        """Return the ids of the processes on the device; None if the device does not list them."""
+        return None
+
+    @property
+    def boards(self) -> "tuple[Meter, ...]":
+        """The meters to sample one by one: several boards update at different times."""
+        return (self,)
 
 
 @dataclass(frozen=True)
 class Absent:
-    """No energy figure can be had, and why."""
+    """No energy can be measured or modelled, and why."""
 
     reason: str
 
@@ -46,7 +70,7 @@ class MeterError(RuntimeError):
 
 @dataclass(frozen=True)
 class Gpu:
-    """What CUDA says of a GPU: its meter is found by UUID or PCI address; name and memory must then be the same."""
+    """A GPU as CUDA identifies it. Its meter is found by UUID or PCI address; name and memory must agree."""
 
     uuid: str | None
     pci: str | None = None
@@ -56,13 +80,13 @@ class Gpu:
 
 
 def gpus_of(details: Mapping[str, Any]) -> tuple[Gpu, ...]:
-    """The GPUs in a machine's details."""
+    """Return the GPUs listed in a machine's details."""
     keys = ("uuid", "pci", "name", "memory_bytes")
     return tuple(Gpu(*(gpu.get(key) for key in keys)) for gpu in details.get("gpus", ()))
 
 
 def read_uj(meter: Meter | Absent) -> int | None:
-    """The count, or None where there is no meter or it stopped answering: what else is measured is still good."""
+    """Return the count; None without a meter or if it stopped answering, so that other figures survive."""
     try:
         return None if isinstance(meter, Absent) else meter.read_uj()
     except MeterError:

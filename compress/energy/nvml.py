@@ -11,10 +11,10 @@ import re
 import threading
 import time
 from collections.abc import Callable, Mapping
-from typing import Any, Literal
+from typing import Any
 
 from compress.energy import profile
-from compress.energy.meters import Absent, Gpu, MeterError
+from compress.energy.meters import Absent, Gpu, Meter, MeterError
 
 FIELD_POWER_INSTANT = 186  # nvml.h, NVML_FI_DEV_POWER_INSTANT: milliwatts
 SCOPE_GPU, SCOPE_MODULE = 0, 1  # nvml.h, NVML_POWER_SCOPE_*
@@ -60,24 +60,14 @@ def sentence(pynvml: Any, error: Exception) -> str:
     return REASONS[known] if known else f"NVML: {error}; see nvidia-smi -q, which asks the same driver"
 
 
-class NvmlCounter:
-    """One board's energy counter."""
+class NvmlCounter(Meter):
+    """The energy counter of one board."""
 
-    source: Literal["nvml"] = "nvml"
-    measured = True
-    step_s: float | None = STEP_S
-    profile: str | None = None
-    """When `doctor` examined this board; None where it has not."""
-    like = False
-    """Whether what follows is of another board of the same name, which `doctor` examined elsewhere."""
-    misread: float | None = None
-    """How far apart `doctor` found loads to be read that beat with the counter's period."""
+    source = "nvml"
+    step_s = STEP_S
     uuid = ""
     driver = ""
-    harmed_by_reading = True
-    """Whether frequent reading may change the count: until `doctor` has found that it does not."""
-    integrated = False
-    """Whether the count is made of instant power, which then cannot check it."""
+    harmed_by_reading = True  # until `doctor` has found that it is not
 
     def __init__(self, pynvml: Any, handle: Any, name: str):
         module = GRACE.search(name) is not None
@@ -241,10 +231,10 @@ def _learn(counter: NvmlCounter, pynvml: Any, handle: Any, name: str) -> None:
     counter.uuid = _text(pynvml.nvmlDeviceGetUUID(handle))
     counter.driver = _text(pynvml.nvmlSystemGetDriverVersion())
     own = profile.load(counter.uuid, counter.driver)
-    counter.profile = None if own is None else own.made
+    counter.examined = None if own is None else own.made
     known = own or profile.KNOWN.get(name)
     if known is not None:
-        counter.step_s, counter.misread, counter.like = known.step_s, known.misread, own is None
+        counter.step_s, counter.misread, counter.like_another = known.step_s, known.misread, own is None
         counter.harmed_by_reading = known.reading_harm is None or abs(known.reading_harm) > HARM
 
 

@@ -13,7 +13,6 @@ from typing import Any
 
 from compress.analysis.joules import idle_watts
 from compress.energy.meters import Absent, Meter, MeterError, read_uj
-from compress.energy.several import boards
 
 PERIOD_S = 0.1
 NEAR_EDGE_S = 0.004  # of a window of 5 s: 0.08 %; looking twice as often costs a tenth more processor time in all
@@ -27,7 +26,7 @@ class Sampler:
     def __init__(self, meter: Meter | Absent, period_s: float = PERIOD_S, sparing: bool = True):
         """`sparing`: a counter that is dear to read is read in every sample near edges only."""
         self._meter = None if isinstance(meter, Absent) or not meter.measured else meter
-        self._boards = () if self._meter is None else boards(self._meter)
+        self._boards = () if self._meter is None else self._meter.boards
         self._last: dict[int, dict[str, int | None]] = {}
         """Of each board, the last sample with its counter."""
         self._cost_s = [0.0] * len(self._boards)
@@ -65,7 +64,7 @@ class Sampler:
     @property
     def _closely(self) -> bool:
         """Whether the meter may be read every few ms near an edge."""
-        return not getattr(self._meter, "harmed_by_reading", False)
+        return self._meter is None or not self._meter.harmed_by_reading
 
     @property
     def step_s(self) -> float:
@@ -186,11 +185,11 @@ def facts(meter: Meter | Absent) -> dict[str, Any]:
         "boundary": meter.boundary,
         "measured": meter.measured,
         "step_s": meter.step_s,
-        "integrated": getattr(meter, "integrated", False),
-        "doctor": getattr(meter, "profile", None),
-        "like_another": getattr(meter, "like", False),
-        "misread": getattr(meter, "misread", None),
-        "why_modelled": getattr(meter, "why", None),
-        "watts_per_core": getattr(meter, "watts", None),
-        "basis": getattr(meter, "basis", None),
+        "integrated": meter.integrated,
+        "doctor": meter.examined,
+        "like_another": meter.like_another,
+        "misread": meter.misread,
+        "why_modelled": meter.why_modelled,
+        "watts_per_core": meter.watts_per_core,
+        "basis": meter.basis,
     }

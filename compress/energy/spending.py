@@ -38,7 +38,7 @@ def settle(span: Span, meter: Meter | Absent) -> Span:
     step_s = span.step_s
     if isinstance(meter, Absent) or not span.measured or step_s is None or span.seconds >= MOVEMENTS * step_s:
         return span
-    pause_s = step_s if getattr(meter, "harmed_by_reading", False) else LOOK_S
+    pause_s = step_s if meter.harmed_by_reading else LOOK_S
     deadline = time.monotonic() + 3 * step_s
     while time.monotonic() < deadline:
         later = read_uj(meter)

@@ -22,12 +22,11 @@ from compress.base.quiet import quiet_libraries, quiet_transformers
 from compress.data import source
 from compress.data.tasks import task_of
 from compress.data.workload import OperatingPoint
-from compress.energy import nvml, several
 from compress.energy.find import find_meter
 from compress.energy.meters import Absent, Meter
 from compress.energy.sampler import Sampler, facts, idle, steady_idle
 from compress.measure import examples as flipped
-from compress.measure.evaluate import BATCH
+from compress.measure.evaluate import BATCH, evaluate
 from compress.measure.job import Job, Spec, read_job
 from compress.measure.models import Shelf, crowded, timing_batches
 from compress.spec.formats import GRAPH_RUNTIMES
@@ -128,7 +127,7 @@ def _able(live: Sequence[Spec], point: OperatingPoint) -> tuple[list[Spec], list
 
 def _processes(meter: Meter | Absent) -> tuple[int, ...] | None:
     """Ids of the processes on the device, where the meter can tell."""
-    return meter.processes() if isinstance(meter, nvml.NvmlCounter | several.Several) else None
+    return None if isinstance(meter, Absent) else meter.processes()
 
 
 def foreign_processes(
@@ -168,19 +167,19 @@ def _evaluate(shelf: Shelf, spec: Spec, job: Job, measured: Measured) -> Any:
     examples = source.load_examples(job.source, "test", runner.processor, runner.model.config, limit=job.limit)
     batch_size = job.workload.headline_point.batch_size if spec.batch_dependent else BATCH
 
-    def evaluate(size: int) -> accuracy.Evaluation:
+    def evaluated(size: int) -> accuracy.Evaluation:
         return evaluate(runner.model, task, examples, runner.processor, job.devices[0], size, spec.name)
 
     start = time.monotonic()
     measured.remark = examples.info.description
-    evaluation = evaluate(batch_size)
+    evaluation = evaluated(batch_size)
     measured.outcomes = {key: list(values) for key, values in evaluation.outcomes.items()}
     measured.finite, measured.batch_size, measured.order = evaluation.finite, batch_size, evaluation.order
     measured.outputs = evaluation.outputs
     if spec.reference:
         accuracy.check_reference(evaluation, spec.name, job.workload.metric_name, job.seed, warn=spec is job.runners[0])
     if spec.batch_dependent:
-        small, large = (evaluate(size) for size in SENSITIVITY_BATCHES)
+        small, large = (evaluated(size) for size in SENSITIVITY_BATCHES)
         measured.batch_sensitivity = accuracy.flips(small, large)
     if spec.path is None:
         measured.parameters, measured.nonzero = size.parameter_counts(runner.model)

@@ -24,7 +24,6 @@ from compress.model.packing.stacked import index_by_expert
 from compress.model.sharing import aliases, merged, swap
 
 Layers = Mapping[str, Mapping[str, Any]]
-SOME_MODULES, MODULES_PER_TENSOR = 1000, 10  # BERT has 1.2 modules a tensor, one whose layers share weights has more
 
 
 @dataclass(frozen=True)

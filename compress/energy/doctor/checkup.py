@@ -68,6 +68,6 @@ def _cpu(quick: bool) -> list[str]:
             report = examine_rapl(meter, cpu_load(), QUICK if quick else 1.0)
         return report.lines + [f"do: {line}" for line in report.advice]
     return [
-        *doctor.without_a_meter(getattr(meter, "why", "no meter"), None),
-        f"  the model's watts: {getattr(meter, 'basis', '')}",
+        *doctor.without_a_meter(meter.why_modelled, None),
+        f"  watts of the model: {meter.basis}",
     ]
