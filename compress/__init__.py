@@ -10,8 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from compress.base.telemetry import switch_off
-
-__version__ = "0.1.0"
+from compress.base.version import __version__ as __version__
 
 switch_off()  # before any library is imported that would send
 
@@ -27,8 +26,8 @@ if TYPE_CHECKING:
 
 _WHERE = {
     "Recipe": "compress.spec.recipe",
-    "Measure": "compress.spec.recipe",
-    "Workload": "compress.data.tasks",
+    "Measure": "compress.spec.measure",
+    "Workload": "compress.data.workload",
     "Result": "compress.records.result",
     "Results": "compress.report.collection",
     "results": "compress.report.collection",
@@ -40,7 +39,7 @@ _WHERE = {
     "apply": "compress.harness.transform",
     "load": "compress.harness.transform",
     "run": "compress.harness.run",
-    "front": "compress.analysis.pareto",
+    "front": "compress.report.collection",
 }
 
 __all__ = [
@@ -57,6 +56,7 @@ def __getattr__(name: str) -> Any:
     from compress.base.quiet import quiet_notices
 
     quiet_notices()
+    import_module("compress.report.html")  # registers how results appear in notebooks
     return getattr(import_module(_WHERE[name]), name)
 
 

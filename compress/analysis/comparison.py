@@ -1,4 +1,4 @@
-"""TODO docstring."""
+"""Compare two recipes from one session: paired differences of accuracy, latency and energy."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""TODO docstring."""
+"""The price of compressing: attempts at a piece of work, their seconds and their joules."""
 
 import math
 from collections.abc import Mapping, Sequence

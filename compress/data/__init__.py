@@ -1,1 +1,1 @@
-"""TODO room."""
+"""What is compressed and judged: workloads, tasks, data sets, offline workloads."""

@@ -1,4 +1,4 @@
-"""TODO docstring."""
+"""A workload whose model and data were found."""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal

@@ -1,4 +1,8 @@
-"""TODO docstring."""
+"""A workload: the model, the data, the metric, the operating points.
+
+A workload is a YAML file. Its model and data are hub ids, folders and files, or `offline:NAME`, which is made on this
+machine from parts of every Python installation (see `offline`) and then used like any other folder.
+"""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal

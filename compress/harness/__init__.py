@@ -1,1 +1,1 @@
-"""TODO room."""
+"""One run: plan, check, transform, measure, assemble, compare."""

@@ -1,4 +1,4 @@
-"""TODO docstring."""
+"""Evaluate a model on a test split, example by example."""
 
 import math
 from collections.abc import Sequence

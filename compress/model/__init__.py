@@ -1,1 +1,1 @@
-"""TODO room."""
+"""Live models and their artifacts: bundles, layers, packed weights, runtimes."""

@@ -18,7 +18,7 @@ from typing import Annotated, Any, Literal
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError, with_config
 from typing_extensions import TypedDict
 
-from compress import __version__
+from compress.base.version import __version__
 from compress.base.config import InputError
 from compress.data.workload import TaskName
 from compress.spec.formats import GRAPHS, Backend, Format, Runtime

@@ -1,1 +1,1 @@
-"""TODO room."""
+"""What a run leaves: results, traces, the machine, statistics of estimates."""

@@ -7,8 +7,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from compress import __version__
 from compress.base.cgroup import quota_cores
+from compress.base.version import __version__
 from compress.records.result import Machine
 
 LIBRARIES = (

@@ -9,6 +9,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, Field
 
+from compress.base.display import Displayed
 from compress.base.terminal import visible
 from compress.records.fields import (
     LARGE,
@@ -369,7 +370,7 @@ class Machine:
 
 
 @dataclass(frozen=True)
-class Result:
+class Result(Displayed):
     """The row a recipe leaves on one workload and one machine."""
 
     __pydantic_config__: ClassVar[dict[str, Any]] = STRICT
@@ -422,13 +423,3 @@ class Result:
         said = f"failed: {error}" if self.error is not None else self.verdict.sentence if self.verdict else "no verdict"
         place = f"{self.name} on {self.workload.get('name', 'workload')}, machine {self.machine.id}"
         return visible(f"<Result {place}: {said}>")
-
-    def __rich__(self) -> Any:
-        from compress.report.inline import result_table
-
-        return result_table(self)
-
-    def _repr_html_(self) -> str:
-        from compress.report.html import result_html
-
-        return result_html(self)

@@ -23,11 +23,11 @@ if TYPE_CHECKING:
 
 _WHERE = {
     "Binder": "page",
-    "Painter": "painter",
+    "Painter": "charts.painter",
     "carbon_lines": "notes",
     "junit": "checks",
     "page_html": "page",
-    "panels": "panel",
+    "panels": "charts.panel",
     "print_checks": "checks",
     "print_methods": "describe",
     "print_result": "describe",
@@ -38,7 +38,7 @@ _WHERE = {
     "track": "trackers",
     "write_card": "card",
     "write_chart": "charts",
-    "write_tables": "table",
+    "write_tables": "write",
 }
 
 __all__ = [

@@ -1,4 +1,4 @@
-"""TODO docstring."""
+"""Write the tables of results as files: Markdown, CSV, pictures, the page."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path

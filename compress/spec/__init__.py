@@ -1,1 +1,1 @@
-"""TODO room."""
+"""What people write: recipes, their steps, how to measure, number formats. No torch."""

@@ -1,4 +1,4 @@
-"""TODO docstring."""
+"""How a session measures: profiles, and every setting by value."""
 
 from typing import Annotated, Literal
 

@@ -5,6 +5,7 @@
 
 import itertools
 from collections.abc import Mapping, Sequence
+from html import escape
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -161,14 +162,12 @@ class Recipe(Config):
         return f"<Recipe {self.name}: {', then '.join(steps) or 'no steps'}; runtime {self.runtime}>"
 
     def __rich__(self) -> Any:
-        from compress.report.inline import recipe_yaml
+        from rich.syntax import Syntax
 
-        return recipe_yaml(self)
+        return Syntax(self.dump().rstrip(), "yaml", background_color="default")
 
     def _repr_html_(self) -> str:
-        from compress.report.html import recipe_html
-
-        return recipe_html(self)
+        return f"<pre>{escape(self.dump())}</pre>"
 
 
 def _suffix(data: Mapping[str, Any], path: str, value: Any) -> str:

@@ -7,16 +7,6 @@ machine from what every machine has (see `offline`) and then used like any other
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
-import recipes as recipes
-from compress.base.config import NAME as NAME
-from compress.base.config import Config as Config
-from compress.base.config import InputError as InputError
-from compress.base.config import check_name as check_name
-from compress.base.config import parse_yaml as parse_yaml
-from compress.base.config import read_text as read_text
-from compress.base.config import validate as validate
-from compress.base.reading import exists as exists
-from compress.base.reading import shortened as shortened
 from compress.data.workload import OperatingPoint, TaskName, Workload
 
 if TYPE_CHECKING:
