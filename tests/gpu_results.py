@@ -171,7 +171,7 @@ def known(device: str) -> bool:
     """Whether `doctor` has examined this board, or another of its name. Opens the board for as long as we run."""
     place = "cuda:0" if device == "cuda" else device
     found = find_meter(place.partition(":")[0], gpus_of(machine.describe(place).details))
-    return not isinstance(found, nvml.NvmlCounter) or found.profile is not None or found.like
+    return not isinstance(found, nvml.NvmlCounter) or found.examined is not None or found.like_another
 
 
 def examine(device: str) -> None:

@@ -102,8 +102,8 @@ def test_sessions_take_over_the_profile_of_the_same_board_and_driver_only(
     one, two = nvml.find(Gpu("a")), nvml.find(Gpu("b"))
     assert isinstance(one, nvml.NvmlCounter)
     assert isinstance(two, nvml.NvmlCounter)
-    assert (one.step_s, one.profile, one.misread) == (0.033, "2026-05-05", 0.2)
-    assert (two.step_s, two.profile) == (nvml.STEP_S, None)
+    assert (one.step_s, one.examined, one.misread) == (0.033, "2026-05-05", 0.2)
+    assert (two.step_s, two.examined) == (nvml.STEP_S, None)
 
 
 def test_a_board_that_was_not_examined_is_taken_to_be_like_another_one_of_its_name(
@@ -114,11 +114,11 @@ def test_a_board_that_was_not_examined_is_taken_to_be_like_another_one_of_its_na
     monkeypatch.setitem(profile.KNOWN, "Test GPU", profile.Known("page", 0.033, 0.001, 0.2))
     one = nvml.find(Gpu("a"))
     assert isinstance(one, nvml.NvmlCounter)
-    assert (one.step_s, one.misread, one.profile, one.like, one.harmed_by_reading) == (0.033, 0.2, None, True, False)
+    assert (one.step_s, one.misread, one.examined, one.like_another, one.harmed_by_reading) == (0.033, 0.2, None, True, False)
     profile.save(profile.Profile("a", "simulated", "Test GPU", "2026-05-05", 0.05, 0.01, 0.1, 0.004, 1e-5, 0.1))
     examined = nvml.find(Gpu("a"))
     assert isinstance(examined, nvml.NvmlCounter)
-    assert (examined.step_s, examined.profile, examined.like) == (0.05, "2026-05-05", False)
+    assert (examined.step_s, examined.examined, examined.like_another) == (0.05, "2026-05-05", False)
     assert examined.harmed_by_reading
 
 
