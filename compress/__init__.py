@@ -9,38 +9,37 @@ Names load on first use, so that reading results never imports torch.
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from compress.telemetry import switch_off
-
-__version__ = "0.1.0"
+from compress.base.telemetry import switch_off
+from compress.base.version import __version__ as __version__
 
 switch_off()  # before any library is imported that would send
 
 if TYPE_CHECKING:
-    from compress.harness import run
-    from compress.pareto import front
-    from compress.recipe import Measure, Recipe
-    from compress.report.collection import Results, results
-    from compress.result import Result
-    from compress.steps import Cast, Distill, LowRank, Prune, Quantize
-    from compress.transform import apply, load
-    from compress.workloads import Workload
+    from compress.data.workload import Workload
+    from compress.harness.run import run
+    from compress.harness.transform import apply, load
+    from compress.records.result import Result
+    from compress.report.collection import Results, front, results
+    from compress.spec.measure import Measure
+    from compress.spec.recipe import Recipe
+    from compress.spec.steps import Cast, Distill, LowRank, Prune, Quantize
 
 _WHERE = {
-    "Recipe": "compress.recipe",
-    "Measure": "compress.recipe",
-    "Workload": "compress.workloads",
-    "Result": "compress.result",
+    "Recipe": "compress.spec.recipe",
+    "Measure": "compress.spec.measure",
+    "Workload": "compress.data.workload",
+    "Result": "compress.records.result",
     "Results": "compress.report.collection",
     "results": "compress.report.collection",
-    "Cast": "compress.steps",
-    "Prune": "compress.steps",
-    "Quantize": "compress.steps",
-    "LowRank": "compress.steps",
-    "Distill": "compress.steps",
-    "apply": "compress.transform",
-    "load": "compress.transform",
-    "run": "compress.harness",
-    "front": "compress.pareto",
+    "Cast": "compress.spec.steps",
+    "Prune": "compress.spec.steps",
+    "Quantize": "compress.spec.steps",
+    "LowRank": "compress.spec.steps",
+    "Distill": "compress.spec.steps",
+    "apply": "compress.harness.transform",
+    "load": "compress.harness.transform",
+    "run": "compress.harness.run",
+    "front": "compress.report.collection",
 }
 
 __all__ = [
@@ -54,9 +53,10 @@ def __getattr__(name: str) -> Any:
         return import_module("compress.energy")
     if name not in _WHERE:
         raise AttributeError(f"module 'compress' has no attribute {name!r}")
-    from compress.quiet import quiet_notices
+    from compress.base.quiet import quiet_notices
 
     quiet_notices()
+    import_module("compress.report.html")  # registers how results appear in notebooks
     return getattr(import_module(_WHERE[name]), name)
 
 

@@ -1,6 +1,6 @@
 """`python -m compress`, and the command `compress`."""
 
-from compress.startup import end_at_once, seldom_collect
+from compress.base.startup import end_at_once, seldom_collect
 
 
 def main() -> None:
@@ -8,7 +8,7 @@ def main() -> None:
     end_at_once()
     seldom_collect()
 
-    from compress.interrupts import run
+    from compress.base.interrupts import run
 
     run(_command)
 

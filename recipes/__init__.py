@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from compress.recipe import Recipe
+    from compress.spec.recipe import Recipe
 
 FOLDER = Path(__file__).parent
 
@@ -24,7 +24,7 @@ def __getattr__(name: str) -> "Recipe":
     file = None if name.startswith("_") else path(name)
     if file is None:
         raise AttributeError(f"no shipped recipe {name!r}; there are {', '.join(names())}")
-    from compress.recipe import Recipe
+    from compress.spec.recipe import Recipe
 
     return Recipe.load(file)
 

@@ -17,9 +17,9 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from compress import result_files  # noqa: E402
-from compress.errors import InputError  # noqa: E402
-from compress.result import Result  # noqa: E402
+from compress.base.errors import InputError  # noqa: E402
+from compress.records import files as result_files  # noqa: E402
+from compress.records.result import Result  # noqa: E402
 from tests.helpers import ASSETS  # noqa: E402
 
 MINUTES = 60
@@ -142,10 +142,11 @@ HOSTILE: tuple[dict[str, int], ...] = (
 
 def slowest_refusal_s(folder: Path) -> float:
     """Most processor seconds that one of these took to be refused, after a model that fits: without the imports."""
-    from compress import preflight
-    from compress.config import InputError
-    from compress.recipe import Recipe
-    from compress.workloads import Workload, source
+    from compress.base.config import InputError
+    from compress.data import source
+    from compress.data.workload import Workload
+    from compress.harness import preflight
+    from compress.spec.recipe import Recipe
     from tests.helpers import bert, write_workload
 
     workload = write_workload(folder, model=bert())

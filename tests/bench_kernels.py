@@ -20,15 +20,17 @@ sys.path.insert(0, str(ROOT))
 
 import torch  # noqa: E402
 
-from compress import runtimes  # noqa: E402
-from compress.bundle import Bundle  # noqa: E402
-from compress.devices import pick  # noqa: E402
+from compress.base.devices import pick  # noqa: E402
+from compress.data import source  # noqa: E402
+from compress.data.tasks import task_of  # noqa: E402
+from compress.data.workload import OperatingPoint, Workload  # noqa: E402
+from compress.harness.transform import open_bundle  # noqa: E402
 from compress.measure.latency import run_for, synchronizer  # noqa: E402
 from compress.methods import apply_step  # noqa: E402
-from compress.recipe import Recipe  # noqa: E402
-from compress.steps import Cast, LowRank, Prune, Quantize  # noqa: E402
-from compress.transform import open_bundle  # noqa: E402
-from compress.workloads import OperatingPoint, Workload, source, task_of  # noqa: E402
+from compress.model import runtimes  # noqa: E402
+from compress.model.bundle import Bundle  # noqa: E402
+from compress.spec.recipe import Recipe  # noqa: E402
+from compress.spec.steps import Cast, LowRank, Prune, Quantize  # noqa: E402
 from tests.helpers import ASSETS  # noqa: E402
 
 WORKLOAD = ROOT / "results" / "reference" / "minilm-sst2.yaml"

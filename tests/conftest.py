@@ -33,7 +33,7 @@ def workload(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def forked_sessions(monkeypatch: pytest.MonkeyPatch) -> None:
     """Runs in this process measure in processes that are forked, not started."""
-    from compress import harness
+    from compress.harness import run as harness
     from tests import forked
 
     monkeypatch.setattr(harness, "run_child", forked.run_child)
@@ -45,7 +45,7 @@ def exports_once(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Equal models are exported once: seconds each, and what comes out is determined by weights and configuration."""
     import torch
 
-    from compress import graph
+    from compress.model.runtimes import onnx as graph
 
     known: dict[str, Path] = {}
     real = graph.export

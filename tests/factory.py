@@ -3,7 +3,8 @@
 from dataclasses import replace
 from typing import Any
 
-from compress.result import (
+from compress.analysis.verdict import judged
+from compress.records.result import (
     SCHEMA,
     Accuracy,
     Kernel,
@@ -19,8 +20,7 @@ from compress.result import (
     StepCost,
     Transform,
 )
-from compress.stats import Estimate
-from compress.verdict import judged
+from compress.records.stats import Estimate
 
 FP32 = "fp32 eager"
 BF16 = "bf16 eager"

@@ -80,7 +80,7 @@ def compress(arguments: Sequence[str], cwd: Path, env: dict[str, str]) -> "subpr
 
 
 def run_child(command: Sequence[str], _device: str) -> None:
-    """Stands in for compress.child.run_child: the measuring process, forked from the server."""
+    """Stands in for compress.base.processes.run_child: the measuring process, forked from the server."""
     module, *arguments = command[2:]
     read_end, write_end = os.pipe()  # stays open for as long as we wait: the child ends when it closes
     try:
@@ -93,7 +93,7 @@ def run_child(command: Sequence[str], _device: str) -> None:
 
 
 def one_thread() -> int:
-    """Stands in for compress.child.threads: two tests run at a time, and tiny models gain nothing from a second."""
+    """Replace `compress.base.processes.threads`: two tests run at a time, and tiny models gain nothing from two."""
     return 1
 
 
@@ -109,12 +109,14 @@ def _become(request: dict[str, Any], files: Sequence[int]) -> int:
     sys.argv = [request["module"], *request["arguments"]]
     try:
         if request["module"] == "compress":
-            from compress import cli, harness
+            from compress import cli
+            from compress.harness import run as harness
 
             harness.run_child, harness.threads = run_child, one_thread
             cli.main()
         else:
-            from compress import child, session
+            from compress.base import processes as child
+            from compress.measure import session
 
             child.end_with_parent()
             session.main(request["arguments"])
@@ -141,20 +143,11 @@ def _answer(line: socket.socket) -> None:
 
 def _import_libraries() -> None:
     """What nearly every command needs, before anything runs in this process."""
-    from compress.quiet import quiet_libraries, quiet_transformers
+    from compress.base.quiet import quiet_libraries, quiet_transformers
 
     quiet_libraries()
     import datasets  # noqa: F401
-    import transformers.models.bert.modeling_bert
     import transformers.models.bert.tokenization_bert  # noqa: F401
-
-    import compress.cli
-    import compress.harness
-    import compress.memory
-    import compress.runtimes
-    import compress.session
-    import compress.skeleton
-    import compress.transform  # noqa: F401
 
     quiet_transformers()
 

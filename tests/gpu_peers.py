@@ -24,11 +24,13 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from compress import Recipe, apply  # noqa: E402
-from compress.energy import Absent, find_meter, gpus_of  # noqa: E402
+from compress.analysis.joules import window_energy  # noqa: E402
+from compress.energy.find import find_meter  # noqa: E402
+from compress.energy.meters import Absent, gpus_of  # noqa: E402
 from compress.energy.sampler import Sampler  # noqa: E402
-from compress.energy.window import window_energy  # noqa: E402
-from compress.measure import latency, machine  # noqa: E402
-from compress.stats import Estimate, holm, paired_ratio, ratio_p  # noqa: E402
+from compress.measure import latency  # noqa: E402
+from compress.records import machine  # noqa: E402
+from compress.records.stats import Estimate, holm, paired_ratio, ratio_p  # noqa: E402
 from tests.helpers import ASSETS  # noqa: E402
 
 BATCH, LENGTH, AGREE = 32, 64, 0.02

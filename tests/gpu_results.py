@@ -22,9 +22,11 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from compress import result_files  # noqa: E402
-from compress.energy import find_meter, gpus_of, nvml  # noqa: E402
-from compress.measure import machine  # noqa: E402
+from compress.energy import nvml  # noqa: E402
+from compress.energy.find import find_meter  # noqa: E402
+from compress.energy.meters import gpus_of  # noqa: E402
+from compress.records import files as result_files  # noqa: E402
+from compress.records import machine  # noqa: E402
 from tests import shapes  # noqa: E402
 from tests.helpers import assets  # noqa: E402
 
@@ -169,7 +171,7 @@ def known(device: str) -> bool:
     """Whether `doctor` has examined this board, or another of its name. Opens the board for as long as we run."""
     place = "cuda:0" if device == "cuda" else device
     found = find_meter(place.partition(":")[0], gpus_of(machine.describe(place).details))
-    return not isinstance(found, nvml.NvmlCounter) or found.profile is not None or found.like
+    return not isinstance(found, nvml.NvmlCounter) or found.examined is not None or found.like_another
 
 
 def examine(device: str) -> None:

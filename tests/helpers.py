@@ -130,7 +130,7 @@ def environment() -> dict[str, str]:
 
 def read_result(folder: Path, name: str, limit: int | None = None) -> Any:
     """The result that a run in `folder` left of a recipe on the made workload."""
-    from compress import result_files
+    from compress.records import files as result_files
 
     found = map(result_files.read, (folder / "results" / "my").glob(f"{name}-*.json"))
     (result,) = (r for r in found if (r.name, r.limit) == (name, limit))

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 import transformers
 
-from compress.bundle import Bundle
+from compress.model.bundle import Bundle
 from tests.helpers import sentences, tokenizer
 
 SIZES = {"vocab_size": 64, "max_position_embeddings": 66}

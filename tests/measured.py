@@ -6,9 +6,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from compress import figures, trace
-from compress.result import Layer, Result
-from compress.verdict import judged
+from compress.analysis import figures
+from compress.analysis.verdict import judged
+from compress.records import trace
+from compress.records.result import Layer, Result
 from tests import factory
 from tests.simulated import Load, session
 

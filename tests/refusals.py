@@ -1,9 +1,9 @@
 """Recipes, workloads and options that must be refused soon, and words of the error: for the tests and the benchmark."""
 
+from compress.base.config import parse_yaml, validate
 from compress.cli.options import load_recipes
-from compress.config import parse_yaml, validate
-from compress.recipe import Recipe
-from compress.workloads import Workload
+from compress.data.workload import Workload
+from compress.spec.recipe import Recipe
 
 PRUNES = ", ".join(f"{{method: lowrank, rank: {rank + 1}}}" for rank in range(12))
 ANCHORS = "a: &a [x, x]\n" + "".join(f"{b}: &{b} [*{a}, *{a}]\n" for a, b in zip("abcdefgh", "bcdefghi", strict=True))

@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from compress.energy import Absent, Gpu, Meter, MeterError, nvml, sampler
+from compress.energy import nvml, sampler
+from compress.energy.meters import Absent, Gpu, Meter, MeterError
 from compress.energy.sampler import NEAR_EDGE_S, PERIOD_S, Sampler, facts
 from compress.energy.simulate import Board, Simulator
 from tests.virtual_time import VirtualTime

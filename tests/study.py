@@ -19,10 +19,10 @@ import numpy as np
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from compress import stats  # noqa: E402
+from compress.analysis.joules import Sample, window_energy  # noqa: E402
 from compress.energy.sampler import NEAR_EDGE_S  # noqa: E402
 from compress.energy.simulate import Board  # noqa: E402
-from compress.energy.window import Sample, window_energy  # noqa: E402
+from compress.records import stats  # noqa: E402
 
 SEED = 20260501
 STEP_S = 0.1
@@ -187,7 +187,8 @@ def sampling_cost(seconds: float = 10.0, edges: bool = False) -> float:
 
     `edges`: with a look at the counter's movements near two edges every five seconds, as in a session.
     """
-    from compress.energy import Gpu, nvml
+    from compress.energy import nvml
+    from compress.energy.meters import Gpu
     from compress.energy.sampler import Sampler
     from compress.energy.simulate import Board, Simulator
 

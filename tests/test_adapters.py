@@ -10,8 +10,9 @@ import pytest
 import torch
 import transformers
 
-from compress.config import InputError
-from compress.workloads import Workload, adapters, source
+from compress.base.config import InputError
+from compress.data import adapters, source
+from compress.data.workload import Workload
 from tests.helpers import bert, sentences, tokenizer, write_workload
 
 peft = pytest.importorskip("peft")

@@ -14,13 +14,13 @@ import torch
 import transformers
 from safetensors.torch import load_file
 
-from compress import artifact, runtimes
-from compress.config import InputError
-from compress.formats import ROWS, choose
-from compress.manifest import SCHEMA, Manifest, sealed
+from compress.base.config import InputError
+from compress.base.quiet import quiet_notices
 from compress.methods import apply_step
-from compress.quiet import quiet_notices
-from compress.steps import Cast, Distill, LowRank, Prune, Quantize
+from compress.model import artifact, runtimes
+from compress.model.manifest import SCHEMA, Manifest, sealed
+from compress.spec.formats import ROWS, choose
+from compress.spec.steps import Cast, Distill, LowRank, Prune, Quantize
 from tests import made_models
 from tests.helpers import ROOT
 from tests.made_models import MODELS, bundle, inputs, trainable
@@ -124,7 +124,7 @@ CHILD = """
 import json, sys
 import torch
 from safetensors.torch import save_file
-from compress import artifact
+from compress.model import artifact
 from tests.made_models import inputs
 from types import SimpleNamespace
 answers = {}

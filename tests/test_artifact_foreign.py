@@ -11,11 +11,11 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from compress import artifact
-from compress.config import InputError
-from compress.manifest import sealed, sha256
+from compress.base.config import InputError
 from compress.methods import apply_step
-from compress.steps import LowRank, Prune, Quantize
+from compress.model import artifact
+from compress.model.manifest import sealed, sha256
+from compress.spec.steps import LowRank, Prune, Quantize
 from tests import made_models
 from tests.made_models import bundle
 

@@ -5,7 +5,7 @@ import torch
 
 from compress.methods.calibrate import batches
 from compress.methods.capture import blocks, capture, run_once, walk
-from compress.steps import LowRank, Sample
+from compress.spec.steps import LowRank, Sample
 from tests import made_models
 
 

@@ -4,9 +4,9 @@ import math
 
 import pytest
 
-from compress.carbon import GRIDS, grams_per_1000, terms
-from compress.config import InputError
-from compress.pareto import group
+from compress.analysis.carbon import GRIDS, grams_per_1000, terms
+from compress.analysis.pareto import group
+from compress.base.config import InputError
 from compress.report import carbon_lines
 from tests.factory import result
 

@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 from huggingface_hub import ModelCard
 
-from compress.config import InputError
+from compress.base.config import InputError
+from compress.records.result import Result
 from compress.report import write_card
 from compress.report.card import card
 from compress.report.text import joined, metric
-from compress.result import Result
 from tests import factory
 from tests.helpers import QUICK, compress, read_result
 

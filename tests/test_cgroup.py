@@ -4,9 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from compress import child, grades
-from compress.cgroup import Throttled, quota_cores, throttled
-from compress.measure import machine
+from compress.analysis import grades
+from compress.base import processes as child
+from compress.base.cgroup import Throttled, quota_cores, throttled
+from compress.records import machine
 
 V2 = "29 23 0:26 / /sys/fs/cgroup rw - cgroup2 cgroup2 rw\n"
 V1 = "33 31 0:30 / /sys/fs/cgroup/cpu,cpuacct rw - cgroup cgroup rw,cpu,cpuacct\n"

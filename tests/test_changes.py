@@ -9,14 +9,15 @@ import pytest
 import torch
 from torch import nn
 
-from compress import transform
-from compress.changes import Change, change, weights
-from compress.energy import Absent
-from compress.energy.spending import Spent, begin, end, recorded
-from compress.energy.spending import transform as read_back
-from compress.graph_model import GraphModel
-from compress.result import Shares, StepCost
-from compress.steps import Cast, LowRank, Prune, Quantize
+from compress.analysis.price import Spent, recorded
+from compress.analysis.price import transform as read_back
+from compress.energy.meters import Absent
+from compress.energy.spending import begin, end
+from compress.harness import transform
+from compress.model.changes import Change, change, weights
+from compress.model.runtimes.graph import GraphModel
+from compress.records.result import Shares, StepCost
+from compress.spec.steps import Cast, LowRank, Prune, Quantize
 from tests import made_models
 from tests.test_experts import moe
 from tests.test_shared_modules import albert

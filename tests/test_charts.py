@@ -10,12 +10,14 @@ from typing import Any
 
 import pytest
 
-from compress import figures, result_files, trace
-from compress.config import InputError
+from compress.analysis import figures
+from compress.analysis.verdict import judged
+from compress.base.config import InputError
+from compress.records import files as result_files
+from compress.records import trace
+from compress.records.result import Result
 from compress.report import write_chart
 from compress.report.charts import KINDS, Source, breakeven, layers, points, power, rounds
-from compress.result import Result
-from compress.verdict import judged
 from tests import factory
 from tests.helpers import ROOT
 from tests.simulated import Load, session

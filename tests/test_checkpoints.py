@@ -10,10 +10,11 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from compress import preflight
-from compress.config import InputError
-from compress.recipe import Recipe
-from compress.workloads import Workload, source
+from compress.base.config import InputError
+from compress.data import source
+from compress.data.workload import Workload
+from compress.harness import preflight
+from compress.spec.recipe import Recipe
 from tests.helpers import bert, tokenizer, write_workload
 
 Spoil = Callable[[Path], Any]
@@ -42,7 +43,7 @@ def no_weights(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) 
         raise AssertionError("weights were loaded")
 
     if "loaded" not in request.node.name:
-        monkeypatch.setattr("compress.workloads.source.load_model", refused)
+        monkeypatch.setattr("compress.data.source.load_model", refused)
 
 
 def check(model: Path, recipe: Recipe | None = None) -> None:
@@ -290,7 +291,7 @@ def test_problems_of_model_data_and_steps_are_told_together(model: Path) -> None
 def test_a_model_of_too_many_modules_is_given_up_while_it_is_built() -> None:
     from transformers import FunnelConfig
 
-    from compress.skeleton import empty_model
+    from compress.data.empty import empty_model
 
     config = FunnelConfig(d_model=8, n_head=1, d_head=8, d_inner=8, block_sizes=[10**6])
     with pytest.raises(InputError, match="over 1400 modules"):

@@ -6,8 +6,8 @@ import pandas
 import pytest
 
 import compress
-from compress import result_files
-from compress.config import InputError
+from compress.base.config import InputError
+from compress.records import files as result_files
 from compress.report.sheet import csv_text
 from tests import factory
 

@@ -4,13 +4,7 @@ import pytest
 import torch
 
 from compress.methods.compensate import compensated, inverse_factor, output_error
-from compress.methods.prune_weights import (
-    mask,
-    row_mask,
-    sparse_columns,
-    two_of_four,
-    wanda_scores,
-)  # fmt: skip
+from compress.methods.prune.weights import mask, row_mask, sparse_columns, two_of_four, wanda_scores
 
 
 def layer(rows: int = 24, columns: int = 200, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:

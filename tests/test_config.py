@@ -7,10 +7,10 @@ import pytest
 
 import recipes
 from compress import Cast, Distill, LowRank, Prune, Quantize, Recipe, Workload
-from compress.config import InputError, digest, parse_assignment, parse_yaml, set_path, validate
+from compress.base.config import InputError, digest, parse_assignment, parse_yaml, set_path, validate
+from compress.data.workload import names as workload_names
 from compress.methods import TRANSFORMS
-from compress.steps import STEPS
-from compress.workloads import names as workload_names
+from compress.spec.steps import STEPS
 
 
 def write(folder: Path, text: str, name: str = "r.yaml") -> Path:
@@ -241,8 +241,8 @@ CALIBRATED = [
     ids=lambda step: "-".join(str(v) for v in step.model_dump(exclude_defaults=True).values()) or step.method,
 )
 def test_a_step_that_calibrates_or_trains_is_known_before_anything_is_loaded(step: Any) -> None:
+    from compress.harness.preflight import needs_training_data
     from compress.methods import apply_step
-    from compress.preflight import needs_training_data
     from tests.made_models import bert, bundle
 
     try:

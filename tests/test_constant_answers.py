@@ -8,11 +8,11 @@ import pytest
 from scipy.stats import binomtest
 from sklearn.metrics import accuracy_score, f1_score, matthews_corrcoef
 
-from compress.measure.accuracy import Evaluation, summarise
-from compress.result import Accuracy, Ratio, Verdict
-from compress.soundness import unsound_reference
-from compress.stats import Estimate
-from compress.verdict import verdict
+from compress.analysis.accuracy import Evaluation, summarise
+from compress.analysis.soundness import unsound_reference
+from compress.analysis.verdict import verdict
+from compress.records.result import Accuracy, Ratio, Verdict
+from compress.records.stats import Estimate
 
 RATIO = Ratio("fp32 eager", Estimate(0.5, 0.45, 0.55, 8), None, None)
 METRICS = ("accuracy", "f1", "matthews_correlation")

@@ -9,8 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from compress import cli, progress, result_files
-from compress.terminal import CONTROL, console, print, print_errors, visible
+from compress import cli
+from compress.base import console as progress
+from compress.base.terminal import CONTROL, console, print, print_errors, visible
+from compress.records import files as result_files
 from tests import factory
 from tests.helpers import bert, compress, write_workload
 

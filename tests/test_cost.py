@@ -6,12 +6,13 @@ from typing import Any
 import pytest
 import torch
 
-from compress.config import InputError
+from compress.base.config import InputError
+from compress.data import source
+from compress.data.workload import Workload
+from compress.harness.transform import open_bundle
 from compress.methods import apply_step
-from compress.recipe import Recipe
-from compress.steps import Prune
-from compress.transform import open_bundle
-from compress.workloads import Workload, source
+from compress.spec.recipe import Recipe
+from compress.spec.steps import Prune
 
 
 @pytest.fixture(scope="module")

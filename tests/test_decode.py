@@ -7,10 +7,10 @@ import pytest
 import torch
 from ruamel.yaml import YAML
 
-from compress import result_files
-from compress.config import InputError
+from compress.base.config import InputError
+from compress.data.workload import Workload
 from compress.measure.decode import Decoding
-from compress.workloads import Workload
+from compress.records import files as result_files
 from tests.helpers import QUICK, compress, sentences, tokenizer
 from tests.made_models import MODELS, llama
 

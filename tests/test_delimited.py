@@ -10,9 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from compress.config import InputError
-from compress.workloads import Csv, delimited, json_rows, readers
-from compress.workloads import Dataset as Spec
+from compress.base.config import InputError
+from compress.data.formats import delimited, json_rows, readers
+from compress.data.workload import Csv
+from compress.data.workload import Dataset as Spec
 
 TEXTS = ["a plain film", "null", "NA", "None", "nan", "1984", "007", "1e5", "True", "", " spaced ", "naïve, über"]
 

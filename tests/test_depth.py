@@ -10,13 +10,13 @@ import pytest
 import torch
 import transformers
 
-from compress import artifact
-from compress.config import InputError
-from compress.methods import apply_step, architectures
-from compress.methods.architectures import layers_of
+from compress.base.config import InputError
+from compress.methods import apply_step
 from compress.methods.depth import keep_layers
-from compress.methods.students import make_student
-from compress.steps import Distill, Prune
+from compress.methods.distill.students import make_student
+from compress.model import architectures, artifact
+from compress.model.architectures import layers_of
+from compress.spec.steps import Distill, Prune
 from tests import made_models
 from tests.made_models import logits, trainable
 

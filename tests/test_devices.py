@@ -5,10 +5,14 @@ from pathlib import Path
 import pytest
 import torch
 
-from compress import artifact, devices, transform
-from compress.energy import Absent, block
-from compress.recipe import Recipe
-from compress.workloads import Workload, source
+from compress.base import devices
+from compress.data import source
+from compress.data.workload import Workload
+from compress.energy import block
+from compress.energy.meters import Absent
+from compress.harness import transform
+from compress.model import artifact
+from compress.spec.recipe import Recipe
 
 
 @pytest.mark.parametrize(

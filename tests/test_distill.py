@@ -15,9 +15,8 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from compress.bundle import Bundle
-from compress.config import InputError
-from compress.methods.architectures import layers_of
+from compress.base.config import InputError
+from compress.data.tasks.text_classification import collate
 from compress.methods.calibrate import truncate
 from compress.methods.depth import keep_layers
 from compress.methods.distill import (
@@ -29,13 +28,14 @@ from compress.methods.distill import (
     soft_loss,
     squared_distance,
 )
+from compress.methods.distill.students import match, rename, spread
+from compress.methods.distill.trainer import LengthGroups
+from compress.methods.distill.training import last_checkpoint, total_steps
 from compress.methods.lowrank import lowrank
 from compress.methods.prune import prune
-from compress.methods.students import match, rename, spread
-from compress.methods.trainer import LengthGroups
-from compress.methods.training import last_checkpoint, total_steps
-from compress.steps import Distill, LowRank, Prune
-from compress.workloads.text_classification import collate
+from compress.model.architectures import layers_of
+from compress.model.bundle import Bundle
+from compress.spec.steps import Distill, LowRank, Prune
 from tests.helpers import ROOT, bert, tokenizer, trained_bert
 from tests.made_models import MODELS, bundle, distilbert, gpt2, inputs, llama, logits, text_examples
 
@@ -346,7 +346,7 @@ from pathlib import Path
 import compress.methods.training as training
 training.SAVE_STEPS = 3
 from compress.methods.distill import distill
-from compress.steps import Distill
+from compress.spec.steps import Distill
 from tests.helpers import bert
 from tests.made_models import bundle
 import dataclasses

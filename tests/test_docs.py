@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 
-from compress import result_files
 from compress.cli import app
-from compress.steps import STEPS
+from compress.records import files as result_files
+from compress.spec.steps import STEPS
 from tests.helpers import ROOT, environment
 
 pytest.importorskip("mkdocs", reason="the documentation's packages are not here; install the extra docs")

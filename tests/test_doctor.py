@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
-from compress.energy import Gpu, block, nvml, profile
-from compress.energy.doctor import Report, examine, without_a_meter
+from compress.energy import block, nvml, profile
+from compress.energy.doctor.board import Report, examine, without_a_meter
+from compress.energy.meters import Gpu
 from compress.energy.sampler import idle_w
 from compress.energy.simulate import Board, Simulator
 from tests.helpers import ROOT
@@ -101,8 +102,8 @@ def test_sessions_take_over_the_profile_of_the_same_board_and_driver_only(
     one, two = nvml.find(Gpu("a")), nvml.find(Gpu("b"))
     assert isinstance(one, nvml.NvmlCounter)
     assert isinstance(two, nvml.NvmlCounter)
-    assert (one.step_s, one.profile, one.misread) == (0.033, "2026-05-05", 0.2)
-    assert (two.step_s, two.profile) == (nvml.STEP_S, None)
+    assert (one.step_s, one.examined, one.misread) == (0.033, "2026-05-05", 0.2)
+    assert (two.step_s, two.examined) == (nvml.STEP_S, None)
 
 
 def test_a_board_that_was_not_examined_is_taken_to_be_like_another_one_of_its_name(
@@ -113,11 +114,17 @@ def test_a_board_that_was_not_examined_is_taken_to_be_like_another_one_of_its_na
     monkeypatch.setitem(profile.KNOWN, "Test GPU", profile.Known("page", 0.033, 0.001, 0.2))
     one = nvml.find(Gpu("a"))
     assert isinstance(one, nvml.NvmlCounter)
-    assert (one.step_s, one.misread, one.profile, one.like, one.harmed_by_reading) == (0.033, 0.2, None, True, False)
+    assert (one.step_s, one.misread, one.examined, one.like_another, one.harmed_by_reading) == (
+        0.033,
+        0.2,
+        None,
+        True,
+        False,
+    )
     profile.save(profile.Profile("a", "simulated", "Test GPU", "2026-05-05", 0.05, 0.01, 0.1, 0.004, 1e-5, 0.1))
     examined = nvml.find(Gpu("a"))
     assert isinstance(examined, nvml.NvmlCounter)
-    assert (examined.step_s, examined.profile, examined.like) == (0.05, "2026-05-05", False)
+    assert (examined.step_s, examined.examined, examined.like_another) == (0.05, "2026-05-05", False)
     assert examined.harmed_by_reading
 
 
@@ -253,8 +260,8 @@ def test_modelled_energy_of_a_block_is_a_range_and_says_so() -> None:
 
 
 def test_a_gpu_that_torch_cannot_use_is_explained(monkeypatch: pytest.MonkeyPatch) -> None:
-    from compress import checkup
-    from compress.config import InputError
+    from compress.base.config import InputError
+    from compress.energy.doctor import checkup
 
     boards = [Board("GPU-a"), Board("GPU-b", pci="00000000:AF:00.0")]
     simulator = Simulator(boards, lambda: 0.0)

@@ -15,12 +15,16 @@ from typing import Any
 
 import pytest
 
-from compress.energy import Absent, Gpu, MeterError, doctor_rapl, find_meter, nvml, rapl
+from compress.analysis.price import recorded, transform
+from compress.energy import nvml, rapl
+from compress.energy.doctor import rapl as doctor_rapl
+from compress.energy.find import find_meter
+from compress.energy.meters import Absent, Gpu, Meter, MeterError
 from compress.energy.modelled import CpuTime, watts_per_core
 from compress.energy.simulate import Board, Simulator
-from compress.energy.spending import begin, end, read, recorded, settle, spending, transform
-from compress.result import StepCost
-from compress.session import foreign_processes
+from compress.energy.spending import begin, end, read, settle, spending
+from compress.measure.session import foreign_processes
+from compress.records.result import StepCost
 from tests.virtual_time import VirtualTime
 
 
@@ -194,15 +198,13 @@ def test_modelled_energy_is_cpu_seconds_times_watts_and_says_it_is_not_measured(
     while time.process_time() < cpu + 0.05:
         pass
     spent = time.process_time() - cpu
-    assert meter.read_uj() / 1e6 - joules == pytest.approx(spent * meter.watts, rel=0.2)
+    assert meter.read_uj() / 1e6 - joules == pytest.approx(spent * meter.watts_per_core, rel=0.2)
 
 
 def test_a_meter_that_fails_during_a_step_leaves_none_and_the_reason() -> None:
-    class Failing:
+    class Failing(Meter):
         source = "nvml"
         boundary = "test"
-        measured = True
-        step_s = None
         reads = 0
 
         def read_uj(self) -> int:
@@ -211,27 +213,23 @@ def test_a_meter_that_fails_during_a_step_leaves_none_and_the_reason() -> None:
                 raise MeterError("the GPU has fallen off the bus; reboot")
             return 5_000_000
 
-    with spending(Failing(), None) as spent:  # type: ignore[arg-type]
+    with spending(Failing(), None) as spent:
         pass
     assert spent.energy_j is None
     assert "reboot" in str(spent.reason)
 
 
-class Counts:
+class Counts(Meter):
     """A meter of given readings, one after another."""
 
-    source: Any = "nvml"
+    source = "nvml"
     boundary = "test"
-    measured = True
 
     def __init__(self, readings: list[int], step_s: float | None):
         self._readings, self.step_s = readings, step_s
 
     def read_uj(self) -> int:
         return self._readings.pop(0) if len(self._readings) > 1 else self._readings[0]
-
-    def state(self) -> dict[str, int | None]:
-        return {}
 
 
 @pytest.mark.parametrize(
@@ -250,12 +248,11 @@ def test_what_work_cost_is_never_a_silent_zero_or_less(readings: list[int], step
     assert spent.seconds > 0
 
 
-class Stepping:
+class Stepping(Meter):
     """A board of so many watts whose counter shows, in steps, what has been used."""
 
-    source: Any = "nvml"
+    source = "nvml"
     boundary = "test"
-    measured = True
     step_s = 0.05
 
     def __init__(self, watts: float):
@@ -271,7 +268,7 @@ class Stepping:
 def test_work_too_short_to_be_metered_is_bounded_by_the_counters_next_movement() -> None:
     board = Stepping(200.0)
     for _ in range(5):
-        with spending(board, None) as spent:  # type: ignore[arg-type]
+        with spending(board, None) as spent:
             before = board.used_j()
             time.sleep(0.03)
             used = board.used_j() - before

@@ -8,15 +8,15 @@ import torch
 import transformers
 from torch import nn
 
-from compress import artifact
-from compress.config import InputError
-from compress.layers import stacked_experts
+from compress.base.config import InputError
+from compress.harness.preflight import step_problems
 from compress.methods import apply_step
-from compress.methods.prune_weights import mask
-from compress.packing.grouped import Grid
-from compress.preflight import step_problems
-from compress.recipe import Recipe
-from compress.steps import Layers, LowRank, Prune, Quantize
+from compress.methods.prune.weights import mask
+from compress.model import artifact
+from compress.model.layers import stacked_experts
+from compress.model.packing.grouped import Grid
+from compress.spec.recipe import Recipe
+from compress.spec.steps import Layers, LowRank, Prune, Quantize
 from tests import made_models
 from tests.made_models import SIZES
 from tests.test_rehearsal import empty

@@ -10,18 +10,20 @@ from typing import Any
 
 import pytest
 
-from compress import figures, trace
-from compress.assemble import without_straw_man
-from compress.energy import Gpu, nvml, sampler
-from compress.energy.sampler import idle, idle_watts, steady_idle
+from compress.analysis import figures
+from compress.analysis.figures import Raw
+from compress.analysis.joules import idle_watts, integrated_power, movements, window_energy
+from compress.analysis.verdict import cost_axis
+from compress.analysis.verify import verify
+from compress.energy import nvml, sampler
+from compress.energy.meters import Gpu
+from compress.energy.sampler import idle, steady_idle
 from compress.energy.simulate import Board, Simulator
-from compress.energy.window import integrated_power, movements, window_energy
-from compress.figures import Raw
+from compress.harness.assemble import without_straw_man
 from compress.measure import latency
 from compress.measure.latency import settled
-from compress.result import Point
-from compress.verdict import cost_axis
-from compress.verify import verify
+from compress.records import trace
+from compress.records.result import Point
 from tests.helpers import ROOT
 from tests.simulated import Load, dear, session, window_of
 from tests.virtual_time import VirtualTime

@@ -8,12 +8,13 @@ from typing import Any
 
 import pytest
 
-from compress import result_files, trace
-from compress.config import InputError
-from compress.merge import merge
+from compress.analysis.merge import merge
+from compress.base.config import InputError
+from compress.records import files as result_files
+from compress.records import trace
+from compress.records.result import Result
 from compress.report.trackers.facts import facts
 from compress.report.trackers.tensorboard import send
-from compress.result import Result
 from tests import factory
 from tests.helpers import compress
 

@@ -5,8 +5,8 @@ from typing import get_args
 
 import pytest
 
-from compress.config import InputError
-from compress.formats import BITS, PLAIN_RUNTIMES, ROWS, Backend, DeviceType, Format, Runtime, choose
+from compress.base.config import InputError
+from compress.spec.formats import BITS, PLAIN_RUNTIMES, ROWS, Backend, DeviceType, Format, Runtime, choose
 
 
 @pytest.mark.parametrize(

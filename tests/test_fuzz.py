@@ -9,7 +9,8 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from compress.result_files import read, write
+from compress.records.files import read, write
+from compress.report.write import markdown
 from tests import factory
 from tests.damaged import Run, changed, rewrite, scrambled, text_of
 from tests.helpers import ROOT
@@ -56,17 +57,17 @@ def _reads(run: Run, folder: Path, seed: int, command: str) -> None:
         run("merge", folder, GPU.parent, "--out", folder / "merged")
         shutil.rmtree(folder / "merged", ignore_errors=True)
     else:
-        from compress import carbon, odds
-        from compress.pareto import group
-        from compress.report import carbon_lines, page_html, table
-        from compress.result_files import read_all
+        from compress.analysis import carbon, odds
+        from compress.analysis.pareto import group
+        from compress.records.files import read_all
+        from compress.report import carbon_lines, page_html
 
         tables = group(read_all(folder)[0])
         assert tables
         terms = carbon.terms("FR", 1.1, "average", None, None)
         for each in tables:
             odds.front_odds(each), odds.adjusted(each), carbon_lines(each, terms)
-        table.markdown(tables), page_html(tables, folder, terms)
+        markdown(tables), page_html(tables, folder, terms)
 
 
 @pytest.mark.parametrize("command", ["show", "check", "merge", "pareto"])
@@ -120,7 +121,7 @@ def _verifies(run: Run, seed: int, trace: tuple[Path, Path], folder: Path) -> No
     _changed_trace(random.Random(seed), place)
     code, _, err = run("verify", trace[0])
     assert err.count("\n") == (1 if code == 2 else 0), err
-    from compress.pareto import group
+    from compress.analysis.pareto import group
     from compress.report import page_html
 
     page_html(group([read(trace[0])]), trace[0].parent.parent, None)

@@ -8,12 +8,13 @@ from xml.etree import ElementTree
 
 import pytest
 
-from compress import result_files, stats
-from compress.config import InputError
-from compress.gate import Check, Limits, check, growth
+from compress.analysis.gate import Check, Limits, check, growth
+from compress.base.config import InputError
+from compress.records import files as result_files
+from compress.records import stats
+from compress.records.result import Result
+from compress.records.stats import Estimate
 from compress.report import junit
-from compress.result import Result
-from compress.stats import Estimate
 from tests import factory
 from tests.helpers import compress
 

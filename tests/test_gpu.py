@@ -15,16 +15,20 @@ import pytest
 import torch
 from torch.sparse import SparseSemiStructuredTensor
 
-from compress import Recipe, apply, result_files
-from compress.checkup import checkup
-from compress.energy import Absent, find_meter, gpus_of, nvml
+from compress import Recipe, apply
+from compress.analysis.joules import window_energy
+from compress.energy import nvml
+from compress.energy.doctor.checkup import checkup
+from compress.energy.find import find_meter
+from compress.energy.meters import Absent, gpus_of
 from compress.energy.sampler import Sampler
-from compress.energy.window import window_energy
-from compress.formats import BITS, KERNELS_FROM, ROWS, Row
-from compress.measure import kernels, latency, machine
-from compress.recipe import PROFILES
-from compress.runtimes.sparse import CAPABILITY
-from compress.stats import paired_ratio
+from compress.measure import kernels, latency
+from compress.model.runtimes.sparse import CAPABILITY
+from compress.records import files as result_files
+from compress.records import machine
+from compress.records.stats import paired_ratio
+from compress.spec.formats import BITS, KERNELS_FROM, ROWS, Row
+from compress.spec.measure import PROFILES
 from tests import gpu_peers
 from tests.helpers import QUICK, compress, environment, tokenizer
 

@@ -8,8 +8,8 @@ import pandas
 import pytest
 
 import recipes as shipped
-from compress import result_files
-from compress.stats import Estimate
+from compress.records import files as result_files
+from compress.records.stats import Estimate
 from tests import factory, gpu_results, shapes, trained_lm
 from tests.gpu_results import OUT, SESSIONS, Session
 from tests.helpers import assets

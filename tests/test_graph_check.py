@@ -11,12 +11,13 @@ import torch
 import transformers
 
 import compress
-from compress import graph_check, runtimes
-from compress.bundle import Bundle
-from compress.config import InputError
-from compress.graph_model import GraphModel, OnnxModel
+from compress.base.config import InputError
 from compress.methods import apply_step
-from compress.steps import Quantize
+from compress.model import runtimes
+from compress.model.bundle import Bundle
+from compress.model.runtimes import check as graph_check
+from compress.model.runtimes.graph import GraphModel, OnnxModel
+from compress.spec.steps import Quantize
 from tests import made_models
 from tests.helpers import sentences, tokenizer
 from tests.made_models import bundle

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from compress.config import InputError
-from compress.workloads import images
+from compress.base.config import InputError
+from compress.data.formats import images
 
 GREY = np.arange(256, dtype=np.uint8).reshape(16, 16)
 

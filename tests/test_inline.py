@@ -9,12 +9,12 @@ from rich.console import Console
 
 import compress
 import recipes
-from compress import result_files
-from compress.pareto import group
+from compress.analysis.pareto import group
+from compress.records import files as result_files
 from compress.report import print_tables
-from compress.report.marks import Mark, Panel
-from compress.report.panel import panels
-from compress.report.sketch import sketch
+from compress.report.charts.marks import Mark, Panel
+from compress.report.charts.panel import panels
+from compress.report.charts.sketch import sketch
 from tests import factory
 
 MARKUP = "[bold]<b>a\x1b[31m"

@@ -6,9 +6,9 @@ from typing import Any
 import datasets
 import pytest
 
-from compress.config import InputError
-from compress.workloads import labels
-from compress.workloads.image_folders import CLASS_FOLDERS
+from compress.base.config import InputError
+from compress.data.formats.image_folders import CLASS_FOLDERS
+from compress.data.tasks import labels
 
 TENCH, CRANE = "tench, Tinca tinca", "crane"
 IMAGENET = [TENCH, "goldfish, Carassius auratus", "maillot", "maillot, tank suit", "city bus", CRANE, CRANE]

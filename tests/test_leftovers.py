@@ -10,14 +10,14 @@ from pathlib import Path
 
 import pytest
 
-from compress import files, owners
+from compress.base import files, owners
 from tests.helpers import environment
 
 LEAVE = """
 import os, signal, sys
 from pathlib import Path
-from compress import files
-from compress.owners import beside
+from compress.base import files
+from compress.base.owners import beside
 folder = Path(sys.argv[1])
 for kind in ("part", "tmp", "old"):
     made = beside(folder / "there", kind)

@@ -6,21 +6,21 @@ from typing import Any
 
 import pytest
 
-from compress import loss, odds
-from compress.config import InputError
-from compress.gate import Check, Limits, check
-from compress.loss import lost, lost_since
-from compress.measure.resampled import difference, relative_difference
-from compress.odds import front_odds
-from compress.pareto import group
+from compress.analysis import loss, odds
+from compress.analysis.gate import Check, Limits, check
+from compress.analysis.loss import lost, lost_since
+from compress.analysis.odds import front_odds
+from compress.analysis.pareto import group
+from compress.analysis.resampled import difference, relative_difference
+from compress.analysis.soundness import unsound_reference
+from compress.base.config import InputError
+from compress.records.result import Accuracy, Result, Unit
+from compress.records.stats import Estimate
 from compress.report import page_html
+from compress.report.charts.panel import panels
 from compress.report.describe import describe
-from compress.report.panel import panels
 from compress.report.sheet import csv_text
 from compress.report.text import difference as difference_text
-from compress.result import Accuracy, Result, Unit
-from compress.soundness import unsound_reference
-from compress.stats import Estimate
 from tests import factory
 
 # metric, higher is better, unit, scale, the reference's value, ours, the loss by hand

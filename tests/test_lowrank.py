@@ -6,8 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from compress.config import InputError
-from compress.layers import Borrowing, LowRankLinear, matrix
+from compress.base.config import InputError
 from compress.methods.lowrank import (
     _rank,
     aligned,
@@ -19,7 +18,8 @@ from compress.methods.lowrank import (
     singular_values,
     split,
 )
-from compress.steps import LowRank
+from compress.model.layers import Borrowing, LowRankLinear, matrix
+from compress.spec.steps import LowRank
 from tests.made_models import MODELS, bert, bundle, gpt2, inputs, llama, logits, trainable
 
 

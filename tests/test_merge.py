@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from compress import result_files
-from compress.config import InputError
-from compress.merge import merge, side_by_side
-from compress.result import Result
+from compress.analysis.merge import merge, side_by_side
+from compress.base.config import InputError
+from compress.records import files as result_files
+from compress.records.result import Result
 from tests import factory
 from tests.helpers import ROOT, compress
 

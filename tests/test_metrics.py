@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from compress import metrics
-from compress.config import InputError
+from compress.analysis import metrics
+from compress.base.config import InputError
 
 OWN = """
 import datasets

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from compress import telemetry
+from compress.base import telemetry
 from tests.helpers import QUICK, environment
 
 OURS = ("CI", "TF_BUILD", "GITHUB_ACTIONS", "GITLAB_CI", "CIRCLECI", "JENKINS_URL", "ORT_RUNNING_UNIT_TESTS",
@@ -73,7 +73,7 @@ def _standing(path: Path) -> bool:
 PROGRAM = """
 import os, sys
 import compress
-from compress import telemetry
+from compress.base import telemetry
 assert all(name in os.environ for name in telemetry.OFF), "not set"
 try:
     import openvino_telemetry

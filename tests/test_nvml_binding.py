@@ -13,7 +13,9 @@ from tests.helpers import ROOT
 PROGRAM = """
 import time
 import os
-from compress.energy import Absent, Gpu, nvml
+from compress.energy.meters import Absent
+from compress.energy.meters import Gpu
+from compress.energy import nvml
 from compress.energy.block import metered
 meter = nvml.find(Gpu(os.environ.get("CUDA_UUID"), "00000000:3B:00.0", "Stub H200", 140 * 2**30))
 if isinstance(meter, Absent):

@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 from scipy.stats import t, ttest_1samp
 
-from compress import loss, odds, stats
-from compress.config import InputError
-from compress.pareto import candidates, group
-from compress.result import Accuracy, Point, Result
-from compress.stats import Estimate
+from compress.analysis import loss, odds
+from compress.analysis.pareto import candidates, group
+from compress.base.config import InputError
+from compress.records import stats
+from compress.records.result import Accuracy, Point, Result
+from compress.records.stats import Estimate
 from tests.factory import reference, result
 
 

@@ -11,9 +11,14 @@ from typing import Any
 
 import pytest
 
-from compress import owners
-from compress.config import InputError
-from compress.workloads import Workload, offline, offline_bert, offline_llama, offline_text, offline_vit, source
+from compress.base import owners
+from compress.base.config import InputError
+from compress.data import offline, source
+from compress.data.offline import bert as offline_bert
+from compress.data.offline import llama as offline_llama
+from compress.data.offline import text as offline_text
+from compress.data.offline import vit as offline_vit
+from compress.data.workload import Workload
 from tests.helpers import ROOT
 
 TINY: dict[str, Any] = {
@@ -107,9 +112,9 @@ def test_a_made_workload_loads_and_is_judged_like_any_other(
 ) -> None:
     import torch
 
-    from compress.workloads import task_of
+    from compress.data.tasks import task_of
 
-    monkeypatch.setattr(f"compress.workloads.{offline.OFFLINE[name].module}.SETTINGS", TINY[name])
+    monkeypatch.setattr(f"compress.data.tasks.{offline.OFFLINE[name].module}.SETTINGS", TINY[name])
     found = source.resolve(Workload.load(name))
     model, processor = source.load_model(found)
     test = source.load_examples(found, "test", processor, model.config, limit=8)
@@ -155,7 +160,7 @@ def test_a_second_call_makes_nothing_and_imports_no_torch(cache: Path) -> None:
     folder = offline.ensure("digits-vit", TINY["digits-vit"])
     before = (folder / "model" / "model.safetensors").stat().st_mtime_ns
     code = (
-        "import sys, dataclasses; from compress.workloads import offline, offline_vit\n"
+        "import sys, dataclasses; from compress.data.tasks import offline, offline_vit\n"
         "small = {'hidden': 32, 'layers': 2, 'heads': 2, 'intermediate': 32, 'batch': 4, 'steps': 3}\n"
         "tiny = dataclasses.replace(offline_vit.SETTINGS, **small)\n"
         "print(offline.ensure('digits-vit', tiny)); print('torch' in sys.modules, 'sklearn' in sys.modules)"
@@ -270,7 +275,7 @@ def test_an_unknown_offline_name_lists_the_known_ones() -> None:
 def test_the_full_size_classifiers_learn_their_task(name: str, least: float) -> None:
     import torch
 
-    from compress.workloads import task_of
+    from compress.data.tasks import task_of
 
     found = source.resolve(Workload.load(name))
     model, processor = source.load_model(found)
@@ -291,7 +296,7 @@ def test_the_full_size_language_model_predicts_source_far_better_than_chance() -
 
     import torch
 
-    from compress.workloads import task_of
+    from compress.data.tasks import task_of
 
     found = source.resolve(Workload.load("stdlib-llama"))
     model, processor = source.load_model(found)

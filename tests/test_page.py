@@ -15,19 +15,19 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from compress import flipped
-from compress.carbon import terms
-from compress.config import InputError
-from compress.layer_map import layer_map
-from compress.pareto import group
-from compress.recipe import Recipe
+from compress.analysis.carbon import terms
+from compress.analysis.pareto import group
+from compress.base.config import InputError
+from compress.measure import examples as flipped
+from compress.records.layer_map import layer_map
+from compress.records.result import BreakEven, Verdict
+from compress.records.stats import Estimate
 from compress.report.page import Binder, page_html, plotly
 from compress.report.page.cards import recipe_text
 from compress.report.page.data import MOST_CARDS, as_json, chosen, page_data
 from compress.report.page.headline import headline
 from compress.report.page.samples import Traces, flips
-from compress.result import BreakEven, Verdict
-from compress.stats import Estimate
+from compress.spec.recipe import Recipe
 from tests import factory
 from tests.helpers import ROOT
 from tests.measured import HOSTILE, measured

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from compress.pareto import group
+from compress.analysis.pareto import group
 from compress.report.page import page_html
 from tests import browser, factory
 from tests.helpers import ROOT

@@ -7,12 +7,13 @@ from dataclasses import replace
 
 import pytest
 
-from compress.pareto import Candidate, dominates, front, group, undominated
+from compress.analysis.pareto import Candidate, dominates, group, undominated
+from compress.analysis.verdict import breakeven, judged, verdict
+from compress.records.result import Round, Transform
+from compress.records.stats import Estimate, mean_estimate
 from compress.report import text
+from compress.report.collection import front
 from compress.report.notes import footnotes
-from compress.result import Round, Transform
-from compress.stats import Estimate, mean_estimate
-from compress.verdict import breakeven, judged, verdict
 from tests import factory
 
 
@@ -358,7 +359,7 @@ def test_a_lower_perplexity_is_better_on_the_front():
 
 def test_reading_and_judging_never_imports_torch_or_matplotlib():
     heavy = "{'torch', 'matplotlib', 'transformers'}"
-    code = f"import sys, compress.pareto, compress.report; print({heavy} & set(sys.modules))"
+    code = f"import sys, compress.analysis.pareto, compress.report; print({heavy} & set(sys.modules))"
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert out.stdout.strip() == "set()"
 

@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from compress.config import InputError
-from compress.workloads import Workload, source
+from compress.base.config import InputError
+from compress.data import source
+from compress.data.workload import Workload
 from tests.helpers import environment, write_workload
 
 COMMIT = "1" * 40

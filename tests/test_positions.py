@@ -7,8 +7,8 @@ import pytest
 import torch
 import transformers
 
-from compress.skeleton import empty_model
-from compress.workloads import positions
+from compress.data import positions
+from compress.data.empty import empty_model
 from tests.helpers import tokenizer
 
 SIZE = {"vocab_size": 64, "hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
@@ -54,7 +54,7 @@ def test_the_limit_read_off_a_skeleton_is_the_longest_input_that_runs(
 
 
 def test_a_first_workload_file_takes_the_limit_of_the_model(tmp_path: Path) -> None:
-    from compress.workloads.template import _max_length
+    from compress.data.template import _max_length
 
     config = transformers.RobertaConfig(**PLACES, pad_token_id=1)
     config.save_pretrained(tmp_path)
@@ -65,7 +65,7 @@ def test_a_first_workload_file_takes_the_limit_of_the_model(tmp_path: Path) -> N
 
 @pytest.mark.parametrize(("kind", "told"), [("Roberta", True), ("GPT2", True), ("Bert", False)])
 def test_another_padding_token_than_the_tokenizers_counts_where_the_model_looks_for_it(kind: str, told: bool) -> None:
-    from compress.workloads.text_classification import padding_problems
+    from compress.data.tasks.text_classification import padding_problems
 
     fields = {**(GPT2 if kind == "GPT2" else PLACES), "pad_token_id": 5}
     model = empty_model(getattr(transformers, f"{kind}Config")(**fields), "text-classification")

@@ -11,14 +11,14 @@ import transformers
 from safetensors.torch import load_file, save_file
 
 import compress as package
-from compress import artifact
-from compress.config import InputError
+from compress.base.config import InputError
+from compress.data.stored import folder_problem, is_foreign_artifact, stored_format
+from compress.harness.sensitivity import sensitivity
 from compress.measure.size import parameter_counts
 from compress.methods import apply_step
-from compress.recipe import Recipe
-from compress.sensitivity import sensitivity
-from compress.steps import Quantize
-from compress.workloads.stored import folder_problem, is_foreign_artifact, stored_format
+from compress.model import artifact
+from compress.spec.recipe import Recipe
+from compress.spec.steps import Quantize
 from tests import made_models
 from tests.helpers import QUICK, bert, compress, read_result, tokenizer, write_workload
 

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from compress import files
-from compress.config import InputError
-from compress.locks import locked, measuring_lock
+from compress.base import files
+from compress.base.config import InputError
+from compress.base.locks import locked, measuring_lock
 from tests.helpers import ROOT, environment
 
 NOBODY = 65534
@@ -135,7 +135,7 @@ def test_what_is_written_is_as_readable_as_its_user_wants(
 def held_elsewhere() -> bool:
     """Whether the lock in the present folder can be opened and is held by another process."""
     os.environ["COMPRESS_LOCKS"] = "."
-    from compress import locks
+    from compress.base import locks
 
     handle = locks._open(measuring_lock())
     try:
@@ -173,7 +173,7 @@ def test_a_lock_that_an_older_version_opened_to_all_is_closed_again(shared: Path
 
 
 def test_a_lock_that_was_cleared_away_meanwhile_is_made_anew(shared: Path) -> None:
-    from compress import locks
+    from compress.base import locks
 
     stale = locks._open(measuring_lock())
     measuring_lock().unlink()

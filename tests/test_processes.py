@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from compress import result_files
+from compress.records import files as result_files
 from tests import factory
 from tests.helpers import compress, environment
 
@@ -56,7 +56,7 @@ def listens(pid: int) -> bool:
 
 PARENT = """
 import sys
-from compress.child import run_child
+from compress.base.processes import run_child
 run_child([sys.executable, "-m", "tests.sitting", *sys.argv[1:]], "cpu")
 """
 
@@ -134,7 +134,7 @@ def test_a_signal_at_any_moment_gives_its_code_and_no_traceback(workload: Path, 
 
 COMMAND = """
 import ctypes, time
-from compress import interrupts
+from compress.base import interrupts
 
 def wait():
     print("up", flush=True)

@@ -6,11 +6,11 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from compress import stats
+from compress.analysis.joules import READINGS, integrated_power, interpolated_power, window_energy
+from compress.analysis.pareto import Candidate, dominates, undominated
 from compress.energy.sampler import NEAR_EDGE_S
-from compress.energy.window import READINGS, integrated_power, interpolated_power, window_energy
-from compress.pareto import Candidate, dominates, undominated
-from compress.stats import Estimate
+from compress.records import stats
+from compress.records.stats import Estimate
 
 
 @settings(deadline=None, max_examples=60)

@@ -14,18 +14,23 @@ import onnxruntime
 import pytest
 import torch
 
-from compress import artifact, devices, harness, memory_gpu, providers, runtimes, transform
-from compress.config import InputError
-from compress.graph import exported
-from compress.graph_model import OnnxModel
-from compress.job import Spec, read_job, write_job
+from compress.analysis.verdict import runtime_reference
+from compress.base import devices
+from compress.base.config import InputError
+from compress.data.workload import Workload
+from compress.harness import run as harness
+from compress.harness import transform
+from compress.harness.plan import Options, _check_pairs, _fitting
+from compress.measure import memory_gpu
+from compress.measure.job import Spec, read_job, write_job
 from compress.methods import apply_step
-from compress.plan import Options, _check_pairs, _fitting
-from compress.providers import Place, Shapes
-from compress.recipe import Recipe
-from compress.steps import Cast, Quantize
-from compress.verdict import runtime_reference
-from compress.workloads import Workload
+from compress.model import artifact, runtimes
+from compress.model.runtimes import providers
+from compress.model.runtimes.graph import OnnxModel
+from compress.model.runtimes.onnx import exported
+from compress.model.runtimes.providers import Place, Shapes
+from compress.spec.recipe import Recipe
+from compress.spec.steps import Cast, Quantize
 from tests import factory, made_models
 from tests.made_models import bundle
 from tests.test_runners import job as runner_job

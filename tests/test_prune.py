@@ -8,17 +8,16 @@ import pytest
 import torch
 import transformers
 
-from compress.bundle import Bundle
-from compress.config import InputError
-from compress.layers import matrix
-from compress.methods import importance
-from compress.methods.architectures import ARCHITECTURES, layers_of
-from compress.methods.importance import Part, Structures, magnitude, most_important, taylor
-from compress.methods.prune import prune
-from compress.methods.prune_heads import keep_groups, read_attention
-from compress.methods.prune_weights import mask
-from compress.methods.prune_width import round_width
-from compress.steps import Prune, Sample
+from compress.base.config import InputError
+from compress.methods.prune import importance, prune
+from compress.methods.prune.heads import keep_groups, read_attention
+from compress.methods.prune.importance import Part, Structures, magnitude, most_important, taylor
+from compress.methods.prune.weights import mask
+from compress.methods.prune.width import round_width
+from compress.model.architectures import ARCHITECTURES, layers_of
+from compress.model.bundle import Bundle
+from compress.model.layers import matrix
+from compress.spec.steps import Prune, Sample
 from tests.helpers import assets
 from tests.made_models import MODELS, bert, bundle, gpt2, inputs, llama, logits, resnet, text_examples, vit
 
@@ -294,7 +293,7 @@ def test_hidden_refuses_to_be_cut_in_some_layers_only() -> None:
 
 def test_width_of_a_layer_that_is_already_low_rank_is_refused() -> None:
     from compress.methods.lowrank import lowrank
-    from compress.steps import LowRank
+    from compress.spec.steps import LowRank
 
     with pytest.raises(InputError, match="prune first"):
         prune(lowrank(bundle(bert()), LowRank()), Prune())
@@ -305,7 +304,7 @@ def images(model: Any) -> Bundle:
 
 
 def test_channels_reach_the_fraction_of_convolution_parameters() -> None:
-    from compress.methods.prune_channels import count
+    from compress.methods.prune.channels import count
 
     model = resnet()
     before, shape = count(model), model(torch.rand(2, 1, 32, 32)).logits.shape

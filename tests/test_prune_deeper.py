@@ -11,16 +11,16 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from compress.config import InputError
-from compress.layers import matrix
-from compress.methods import apply_step, importance
-from compress.methods.architectures import layers_of
+from compress.base.config import InputError
+from compress.methods import apply_step
 from compress.methods.calibrate import batches
-from compress.methods.importance import Structures, allocated
-from compress.methods.prune import schedule
-from compress.methods.prune_layers import influences
-from compress.methods.prune_width import span
-from compress.steps import IMPORTANCES, Prune, Sample
+from compress.methods.prune import importance, schedule
+from compress.methods.prune.importance import Structures, allocated
+from compress.methods.prune.layers import influences
+from compress.methods.prune.width import span
+from compress.model.architectures import layers_of
+from compress.model.layers import matrix
+from compress.spec.steps import IMPORTANCES, Prune, Sample
 from tests.made_models import MODELS, bundle, logits, resnet, trainable
 
 

@@ -13,10 +13,10 @@ from pathlib import Path
 import pytest
 from huggingface_hub import constants
 
-from compress import result_files
-from compress.config import InputError
+from compress.base.config import InputError
+from compress.records import files as result_files
+from compress.records.result import Result
 from compress.report import push
-from compress.result import Result
 from tests import factory
 from tests.helpers import environment
 from tests.hub_server import Hub, served

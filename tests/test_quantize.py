@@ -11,12 +11,12 @@ from bitsandbytes.functional import dequantize_4bit
 from torch import nn
 from torch.nn import functional
 
-from compress.config import InputError
-from compress.devices import has_vnni
-from compress.formats import FP8_IN_BF16
+from compress.base.config import InputError
+from compress.base.devices import has_vnni
 from compress.methods import apply_step
-from compress.packing import ao, backend_of, bnb
-from compress.steps import Cast, LowRank, Quantize
+from compress.model.packing import ao, backend_of, bnb
+from compress.spec.formats import FP8_IN_BF16
+from compress.spec.steps import Cast, LowRank, Quantize
 from tests import made_models
 from tests.helpers import QUICK, compress, read_result
 from tests.made_models import MODELS, bundle, logits, trainable
@@ -246,7 +246,7 @@ def test_int8_of_torchao_is_refused_in_fp16_where_sums_would_overflow() -> None:
 
 
 def test_layers_of_torchao_made_on_one_kind_of_device_are_refused_by_the_other_where_they_differ() -> None:
-    from compress.packing import ao
+    from compress.model.packing import ao
 
     fp8 = ao.make(nn.Linear(64, 64, dtype=torch.bfloat16), {"format": "fp8"}).weight.data
     narrow, wide = (ao.make(nn.Linear(64, rows), {"format": "int8"}).weight.data for rows in (12, 16))
@@ -278,7 +278,7 @@ def test_a_run_counts_the_layers_that_torchao_packs(workload: Path, tmp_path: Pa
 def test_without_vnni_int8_graphs_hold_the_same_integers_as_unsigned_ones(monkeypatch: pytest.MonkeyPatch) -> None:
     import onnx
 
-    from compress import graph
+    from compress.model.runtimes import onnx as graph
 
     def integers(vnni: bool) -> dict[str, Any]:
         monkeypatch.setattr(graph, "has_vnni", lambda: vnni)

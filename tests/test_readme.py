@@ -13,9 +13,11 @@ from typing import Any
 
 import pytest
 
-from compress import cli, recipe
-from compress.recipe import Recipe, Settings
-from compress.workloads import Workload
+from compress import cli
+from compress.data.workload import Workload, find
+from compress.spec import recipe
+from compress.spec.measure import PROFILES, Settings
+from compress.spec.recipe import Recipe
 from tests import forked
 from tests.helpers import ROOT, sentences, tokenizer, trained_bert, write_workload
 
@@ -82,12 +84,12 @@ def run_once(line: str, patch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(scope="module")
 def patch() -> Iterator[pytest.MonkeyPatch]:
     """Short measuring in forked processes, until the last page is done."""
-    from compress import harness
+    from compress.harness import run as harness
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(harness, "run_child", forked.run_child)
         patch.setattr(harness, "threads", forked.one_thread)
-        patch.setattr(recipe, "PROFILES", dict.fromkeys(recipe.PROFILES, TINY))
+        patch.setattr(recipe, "PROFILES", dict.fromkeys(PROFILES, TINY))
         yield patch
 
 
@@ -96,7 +98,7 @@ def folder(patch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory, 
     """A folder with my-model and my-data, and a small stand-in for the default workload."""
     import datasets
 
-    from compress import workloads
+    from compress.data import tasks as workloads
 
     place = tmp_path_factory.mktemp("examples")
     trained_bert().save_pretrained(place / "my-model")
@@ -108,7 +110,7 @@ def folder(patch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory, 
     named = [f"{text},{('negative', 'positive')[label]}" for text, label in zip(texts, labels, strict=True)]
     (place / "reviews.csv").write_text("\n".join(["review,sentiment", *named]) + "\n")
     stand_in = write_workload(place / "stand-in", name="stdlib-bert")
-    found = workloads.find
+    found = find
     patch.setattr(workloads, "find", lambda name: stand_in if name == "stdlib-bert" else found(name))
     patch.chdir(place)
     return place

@@ -8,27 +8,32 @@ from typing import Any
 import pytest
 import torch
 
-from compress.layers import matrix, weight_layers
-from compress.measure.accuracy import Evaluation, evaluate, summarise
-from compress.methods import apply_step, rounding
+from compress.analysis.accuracy import Evaluation, summarise
+from compress.data import source
+from compress.data.place import Source
+from compress.data.tasks import task_of
+from compress.data.workload import Workload
+from compress.harness.transform import open_bundle
+from compress.measure.evaluate import evaluate
+from compress.methods import apply_step
 from compress.methods.calibrate import batches
 from compress.methods.capture import blocks, capture, walk
 from compress.methods.compensate import compensated, output_error
-from compress.methods.prune_weights import mask, row_mask, sparse_columns, wanda_scores
-from compress.methods.smoothing import smoothed
-from compress.packing.grouped import Grid
-from compress.recipe import Recipe
-from compress.sharing import swap
-from compress.stats import Estimate
-from compress.steps import Layers, Sample
-from compress.transform import open_bundle
-from compress.workloads import Workload, source, task_of
+from compress.methods.prune.weights import mask, row_mask, sparse_columns, wanda_scores
+from compress.methods.quantize import rounding
+from compress.methods.quantize.smoothing import smoothed
+from compress.model.layers import matrix, weight_layers
+from compress.model.packing.grouped import Grid
+from compress.model.sharing import swap
+from compress.records.stats import Estimate
+from compress.spec.recipe import Recipe
+from compress.spec.steps import Layers, Sample
 from tests.helpers import assets
 
 pytestmark = pytest.mark.long
 
 
-def sst2() -> source.Source:
+def sst2() -> Source:
     """The fine-tuned MiniLM on all validation examples of SST-2."""
     return source.resolve(
         Workload.model_validate(
@@ -44,7 +49,7 @@ def sst2() -> source.Source:
 
 
 @pytest.fixture(scope="module")
-def stories(tmp_path_factory: pytest.TempPathFactory) -> source.Source:
+def stories(tmp_path_factory: pytest.TempPathFactory) -> Source:
     """A small Llama with grouped-query attention on stories; what calibrates is not what is judged."""
     folder = tmp_path_factory.mktemp("stories")
     text = assets("data", "tinystories", "niklas6_tinystories.txt").read_text(encoding="utf-8")
@@ -67,7 +72,7 @@ def stories(tmp_path_factory: pytest.TempPathFactory) -> source.Source:
 ANSWERS: dict[str, Evaluation] = {}
 
 
-def answers(found: source.Source, *steps: dict[str, Any]) -> Evaluation:
+def answers(found: Source, *steps: dict[str, Any]) -> Evaluation:
     """What the model answers after these steps, example by example."""
     key = f"{found.workload.name} {steps}"
     if key not in ANSWERS:
@@ -178,7 +183,7 @@ LANGUAGE = [
 
 @pytest.mark.parametrize(("good", "plain"), LANGUAGE, ids=[f"{named(a)} over {named(b)}" for a, b in LANGUAGE])
 def test_the_better_method_has_the_lower_perplexity(
-    stories: source.Source, good: dict[str, Any], plain: dict[str, Any], capsys: pytest.CaptureFixture[str]
+    stories: Source, good: dict[str, Any], plain: dict[str, Any], capsys: pytest.CaptureFixture[str]
 ) -> None:
     ours, theirs = answers(stories, good), answers(stories, plain)
     estimate, delta = compared(ours, theirs, "perplexity", f"{named(good)} over {named(plain)}", capsys)

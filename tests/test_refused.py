@@ -8,11 +8,13 @@ from typing import Any
 
 import pytest
 
-from compress import metrics
-from compress.config import InputError, parse_assignment, parse_yaml
-from compress.devices import pick
-from compress.recipe import Recipe
-from compress.workloads import Workload, hub, labels
+from compress.analysis import metrics
+from compress.base.config import InputError, parse_assignment, parse_yaml
+from compress.base.devices import pick
+from compress.data import hub
+from compress.data.tasks import labels
+from compress.data.workload import Workload
+from compress.spec.recipe import Recipe
 from tests.helpers import ROOT, environment
 from tests.refusals import OPTIONS, RECIPES, WORKLOADS, option, recipe, workload
 
@@ -110,7 +112,7 @@ def test_a_metric_file_that_loops_is_ended(tmp_path: Path) -> None:
     """In a process of its own: the timer's signal would reach the threads that other tests left in this one."""
     (tmp_path / "own.py").write_text(METRIC.format(top="", body="\n        while True:\n            pass"))
     program = (
-        "from compress import metrics\nfrom compress.config import InputError\nmetrics.MADE_S = 0.5\n"
+        "from compress.analysis import metrics\nfrom compress.base.config import InputError\nmetrics.MADE_S = 0.5\n"
         "try: metrics.check('own.py', 'text-classification')\nexcept InputError as error: print(error)"
     )
     command = [sys.executable, "-c", program]

@@ -7,12 +7,12 @@ import pytest
 import torch
 
 from compress import apply
-from compress.config import InputError
+from compress.base.config import InputError
+from compress.harness.preflight import step_problems, traceable
 from compress.methods import apply_step
 from compress.methods.rehearsal import rehearse
-from compress.preflight import step_problems, traceable
-from compress.recipe import Recipe
-from compress.skeleton import empty_copy
+from compress.model.skeleton import empty_copy
+from compress.spec.recipe import Recipe
 from tests import made_models
 
 Step = dict[str, Any]
@@ -146,7 +146,7 @@ def test_steps_whose_shapes_weights_decide_end_the_rehearsal_and_refuse_nothing(
 
 
 def test_sensitivity_is_refused_before_weights_are_loaded(workload: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    from compress import sensitivity
+    from compress.harness import sensitivity
 
     def loaded(*_: Any, **__: Any) -> None:
         raise AssertionError("weights were loaded")
@@ -160,8 +160,9 @@ def test_sensitivity_is_refused_before_weights_are_loaded(workload: Any, monkeyp
 def test_models_stored_in_half_precision_are_rehearsed_as_they_are_loaded(
     dtype: torch.dtype, tmp_path: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from compress import preflight
-    from compress.workloads import Workload, source
+    from compress.data import source
+    from compress.data.workload import Workload
+    from compress.harness import preflight
     from tests.helpers import bert, tokenizer, write_workload
 
     asked = recipe(prune("feed_forward", 0.5))

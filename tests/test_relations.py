@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from compress.methods.distill import distill, soft_loss
-from compress.methods.relations import PARTS, Relations, relation, relation_loss, relations_loss
-from compress.steps import Distill
+from compress.methods.distill.relations import PARTS, Relations, relation, relation_loss, relations_loss
+from compress.spec.steps import Distill
 from tests import made_models
 
 

@@ -8,17 +8,19 @@ from dataclasses import replace
 import pytest
 from rich.console import Console
 
-from compress.pareto import group
-from compress.recipe import Recipe
-from compress.report import canvas, print_tables, text, write_tables
+from compress.analysis.pareto import group
+from compress.records.stats import Estimate
+from compress.report import print_tables, text, write_tables
+from compress.report.charts import canvas
+from compress.report.charts.painter import Painter
+from compress.report.charts.panel import panels
+from compress.report.charts.plot import PICTURES, picture, pictures
 from compress.report.html import recipe_html, result_html
 from compress.report.notes import footnotes, heading
-from compress.report.painter import Painter
-from compress.report.panel import panels
-from compress.report.plot import PICTURES, picture, pictures
 from compress.report.sheet import csv_text, safe
-from compress.report.table import markdown, rows
-from compress.stats import Estimate
+from compress.report.table import rows
+from compress.report.write import markdown
+from compress.spec.recipe import Recipe
 from tests import factory
 
 HOSTILE = "a|b`c`<script>[x](y)[bold]$x_{$\n\x1b[31m=1+1"
@@ -337,7 +339,7 @@ def test_a_picture_that_cannot_be_drawn_is_said(monkeypatch: pytest.MonkeyPatch)
     def fail(*_: object) -> bytes:
         raise ValueError("no ink")
 
-    monkeypatch.setattr("compress.report.plot.pictures", fail)
+    monkeypatch.setattr("compress.report.charts.plot.pictures", fail)
     monkeypatch.setattr("threading.active_count", lambda: 1)
     with Painter() as painter, pytest.raises(RuntimeError, match="could not be drawn"):
         painter.start(panels(group(factory.family())))

@@ -7,11 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from compress import metrics, stats
-from compress.config import InputError
-from compress.measure.accuracy import Evaluation, summarise
-from compress.measure.resampled import interval
-from compress.result import Accuracy
+from compress.analysis import metrics
+from compress.analysis.accuracy import Evaluation, summarise
+from compress.analysis.resampled import interval
+from compress.base.config import InputError
+from compress.records import stats
+from compress.records.result import Accuracy
 
 OWN = """
 import datasets

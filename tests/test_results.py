@@ -8,17 +8,17 @@ from pathlib import Path
 
 import pytest
 
-from compress.config import InputError
-from compress.files import write_atomic
-from compress.gate import Limits, check
-from compress.measure.accuracy import Evaluation, summarise
-from compress.pareto import group
+from compress.analysis.accuracy import Evaluation, summarise
+from compress.analysis.gate import Limits, check
+from compress.analysis.pareto import group
+from compress.analysis.verdict import judged
+from compress.base.config import InputError
+from compress.base.files import write_atomic
+from compress.records.files import read, read_all, write
+from compress.records.stats import Estimate
 from compress.report.describe import describe
 from compress.report.notes import footnotes
 from compress.report.table import rows
-from compress.result_files import read, read_all, write
-from compress.stats import Estimate
-from compress.verdict import judged
 from tests import factory
 
 

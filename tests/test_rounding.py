@@ -6,13 +6,14 @@ import pytest
 import torch
 from torch import nn
 
-from compress.config import InputError
-from compress.methods import apply_step, rounding
+from compress.base.config import InputError
+from compress.methods import apply_step
 from compress.methods.capture import Inputs
 from compress.methods.compensate import inverse_factor, output_error
-from compress.packing import grouped
-from compress.packing.grouped import Grid, GroupSize
-from compress.steps import Quantize
+from compress.methods.quantize import rounding
+from compress.model.packing import grouped
+from compress.model.packing.grouped import Grid, GroupSize
+from compress.spec.steps import Quantize
 from tests import made_models
 
 

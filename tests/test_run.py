@@ -14,13 +14,16 @@ from unittest.mock import patch
 import pyarrow.parquet as pq
 import pytest
 
-from compress import Recipe, building, load, result_files, run, trace
-from compress.compare import compared
-from compress.config import InputError
-from compress.energy import Absent
-from compress.external import attach
-from compress.measure.machine import describe
-from compress.plan import Options, Planned, plan
+from compress import Recipe, load, run
+from compress.analysis.comparison import compared
+from compress.analysis.external import attach
+from compress.base.config import InputError
+from compress.energy.meters import Absent
+from compress.harness import build as building
+from compress.harness.plan import Options, Planned, plan
+from compress.records import files as result_files
+from compress.records import trace
+from compress.records.machine import describe
 from compress.report.card import measured_manifest
 from tests import factory
 from tests.helpers import QUICK, compress, environment, read_result, sentences, tokenizer, trained_bert
@@ -310,7 +313,7 @@ def test_only_rebuild_compresses_again(workload: Path, tmp_path: Path) -> None:
     (planned,) = (replace(each, folder=tmp_path / "a") for each in found)
     (tmp_path / "a").mkdir()
     manifest = SimpleNamespace(extra={"fingerprint": planned.transform_fingerprint})
-    with patch("compress.building.verify", return_value=manifest):
+    with patch("compress.harness.build.verify", return_value=manifest):
         kept = {option: building._kept(planned, Options(**{option: True})) for option in ("fresh", "rebuild")}
     assert kept == {"fresh": manifest, "rebuild": None}
 
@@ -448,7 +451,7 @@ def test_recipes_that_the_device_cannot_run_are_left_out_on_demand(workload: Pat
 def test_a_meter_that_has_come_or_fewer_cores_are_measured_anew_of_the_same_artifact(
     workload: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from compress import plan as plans
+    from compress.harness import plan as plans
 
     machine, options = describe("cpu"), Options(workload=str(workload))
 
@@ -469,7 +472,7 @@ def test_a_meter_that_has_come_or_fewer_cores_are_measured_anew_of_the_same_arti
 def test_a_download_shows_how_far_it_is_on_a_terminal_only() -> None:
     code = (
         "import sys; sys.stderr.isatty = lambda: {}\n"
-        "from compress.quiet import quiet_libraries, quiet_transformers\n"
+        "from compress.base.quiet import quiet_libraries, quiet_transformers\n"
         "quiet_libraries(); quiet_transformers()\n"
         "from huggingface_hub.utils import are_progress_bars_disabled\n"
         "print(are_progress_bars_disabled())"

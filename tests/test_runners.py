@@ -13,18 +13,21 @@ import pytest
 import torch
 from transformers import pipeline
 
-from compress import figures, load, runners, session
-from compress.config import InputError
-from compress.energy import Gpu, nvml
-from compress.energy.sampler import idle_watts
+from compress import load
+from compress.analysis import figures
+from compress.analysis.joules import idle_watts, window_energy
+from compress.base.config import InputError
+from compress.data import source
+from compress.data.workload import Workload
+from compress.energy import nvml
+from compress.energy.meters import Gpu
 from compress.energy.simulate import Board, Simulator
-from compress.energy.window import window_energy
-from compress.job import Job, Spec
-from compress.measure import latency
-from compress.recipe import PROFILES
-from compress.runners import Shelf, crowded
-from compress.session import run_session
-from compress.workloads import Workload, source
+from compress.measure import latency, session
+from compress.measure import models as runners
+from compress.measure.job import Job, Spec
+from compress.measure.models import Shelf, crowded
+from compress.measure.session import run_session
+from compress.spec.measure import PROFILES
 from tests.helpers import QUICK, compress, read_result
 
 SHORT = PROFILES["quick"].model_copy(update={"rounds": 3, "window_s": 0.3, "preroll_s": 0.0, "warmup_s": 1.0})

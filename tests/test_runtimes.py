@@ -13,15 +13,15 @@ import pytest
 import torch
 from torch import nn
 
-from compress import runtimes
-from compress.config import InputError
-from compress.graph import export
-from compress.graph_model import OnnxModel
+from compress.base.config import InputError
 from compress.measure import kernels
 from compress.methods import apply_step
-from compress.openvino_graph import OpenVinoModel
-from compress.runtimes import compiled, sparse
-from compress.steps import Cast, Prune, Quantize
+from compress.model import runtimes
+from compress.model.runtimes import compiled, sparse
+from compress.model.runtimes.graph import OnnxModel
+from compress.model.runtimes.onnx import export
+from compress.model.runtimes.openvino import OpenVinoModel
+from compress.spec.steps import Cast, Prune, Quantize
 from tests import made_models
 from tests.helpers import ROOT
 from tests.made_models import MODELS, bundle, trainable
@@ -151,7 +151,7 @@ import os, sys, torch
 from pathlib import Path
 torch.set_num_threads(2)
 torch.randn(300, 300) @ torch.randn(300, 300)  # OpenMP pins its threads now, this one first, where it is told to
-from compress.openvino_graph import OpenVinoModel
+from compress.model.runtimes.openvino import OpenVinoModel
 def tasks():
     return {int(task.name) for task in Path("/proc/self/task").iterdir()}
 before = tasks()
@@ -402,7 +402,7 @@ def test_only_weights_that_lose_nothing_are_given_to_sparse_kernels() -> None:
 
 
 def test_pruned_layers_that_were_quantized_since_are_left_to_their_own_kernels() -> None:
-    ao = pytest.importorskip("compress.packing.ao")
+    ao = pytest.importorskip("compress.model.packing.ao")
     linear = nn.Linear(64, 64).to(torch.bfloat16)
     linear.weight.data.view(-1, 4)[:, ::2] = 0
     model = nn.Sequential(ao.make(linear, {"format": "fp8"}))

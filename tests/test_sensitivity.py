@@ -6,14 +6,14 @@ from typing import Any
 import pytest
 import torch
 
-from compress import sensitivity
-from compress.config import InputError
+from compress.base.config import InputError
+from compress.harness import sensitivity
+from compress.harness.plan import Options, plan
 from compress.methods import apply_step, capture
 from compress.methods.calibrate import batches
-from compress.plan import Options, plan
-from compress.recipe import Recipe
-from compress.result import Machine
-from compress.steps import LowRank, Prune, Quantize, Sample
+from compress.records.result import Machine
+from compress.spec.recipe import Recipe
+from compress.spec.steps import LowRank, Prune, Quantize, Sample
 from tests import made_models
 from tests.made_models import MODELS, bundle, trainable
 

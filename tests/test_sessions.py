@@ -4,12 +4,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from compress import result_files
-from compress.pareto import group
+from compress.analysis.pareto import group
+from compress.analysis.sessions import disagreements
+from compress.records import files as result_files
+from compress.records.result import Result
+from compress.records.stats import Estimate
 from compress.report.notes import footnotes
-from compress.result import Result
-from compress.sessions import disagreements
-from compress.stats import Estimate
 from tests import factory
 from tests.helpers import QUICK, compress, read_result
 

@@ -2,10 +2,12 @@
 
 import pytest
 
-from compress.energy import Absent, Gpu, block, find_meter, nvml, several
+from compress.analysis.joules import window_energy
+from compress.energy import block, nvml, several
+from compress.energy.find import find_meter
+from compress.energy.meters import Absent, Gpu
 from compress.energy.sampler import Sampler
 from compress.energy.simulate import Board, Simulator
-from compress.energy.window import window_energy
 from tests.simulated import window_of
 from tests.test_energy import Clock, install
 from tests.virtual_time import VirtualTime

@@ -9,16 +9,16 @@ import torch
 import transformers
 from torch import nn
 
-from compress import artifact
-from compress.bundle import Bundle, matches
-from compress.config import InputError
-from compress.layers import matrix
+from compress.base.config import InputError
 from compress.methods import apply_step
 from compress.methods.calibrate import batches
 from compress.methods.capture import capture, run_once, walk
 from compress.methods.compensate import output_error
-from compress.sharing import aliases, merged, swap
-from compress.steps import Layers, LowRank, Prune, Quantize, Sample
+from compress.model import artifact
+from compress.model.bundle import Bundle, matches
+from compress.model.layers import matrix
+from compress.model.sharing import aliases, merged, swap
+from compress.spec.steps import Layers, LowRank, Prune, Quantize, Sample
 from tests import made_models
 from tests.made_models import SIZES
 

@@ -6,12 +6,12 @@ import pytest
 import torch
 from torch import nn
 
-from compress.config import InputError
-from compress.layers import Smoothed
+from compress.base.config import InputError
 from compress.methods import apply_step
 from compress.methods.capture import Inputs
-from compress.methods.smoothing import factors, smoothed
-from compress.steps import Quantize
+from compress.methods.quantize.smoothing import factors, smoothed
+from compress.model.layers import Smoothed
+from compress.spec.steps import Quantize
 from tests.made_models import MODELS, bundle, inputs, logits, trainable
 
 

@@ -6,14 +6,16 @@ from typing import Any
 import pytest
 import torch
 
-from compress import apply, preflight
-from compress.config import InputError
-from compress.measure.accuracy import Evaluation, check_reference
-from compress.recipe import Recipe
-from compress.steps import Prune
-from compress.transform import open_bundle
-from compress.workloads import Workload, source
-from compress.workloads.finite import check_weights
+from compress import apply
+from compress.analysis.accuracy import Evaluation, check_reference
+from compress.base.config import InputError
+from compress.data import source
+from compress.data.finite import check_weights
+from compress.data.workload import Workload
+from compress.harness import preflight
+from compress.harness.transform import open_bundle
+from compress.spec.recipe import Recipe
+from compress.spec.steps import Prune
 from tests.helpers import bert, tokenizer, write_workload
 
 QUERY = "bert.encoder.layer.0.attention.self.query.weight"

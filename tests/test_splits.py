@@ -7,9 +7,11 @@ import datasets
 import pytest
 from PIL import Image
 
-from compress.config import InputError
-from compress.workloads import Dataset, TaskName, Workload, files, tables
-from compress.workloads.source import Source
+from compress.base.config import InputError
+from compress.data import split_files as files
+from compress.data import tables
+from compress.data.place import Source
+from compress.data.workload import Dataset, TaskName, Workload
 
 
 def source(folder: Path, task: TaskName = "image-classification", **spec: Any) -> Source:

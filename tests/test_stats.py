@@ -5,7 +5,7 @@ import random
 
 import pytest
 
-from compress.stats import (
+from compress.records.stats import (
     Estimate,
     log_mean_estimate,
     mcnemar_p,
@@ -154,7 +154,7 @@ def test_percentile_interpolates():
 def test_t_quantiles_and_probabilities_are_scipys(n: int, confidence: float) -> None:
     from scipy.stats import t
 
-    from compress.stats import t_quantile, within_t
+    from compress.records.stats import t_quantile, within_t
 
     wanted = float(t.ppf(0.5 + confidence / 2, n - 1))
     assert t_quantile(n, confidence) == pytest.approx(wanted, rel=1e-10)

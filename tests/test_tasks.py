@@ -10,23 +10,17 @@ import numpy as np
 import pytest
 import torch
 
-from compress import runtimes
-from compress.config import InputError
-from compress.formats import BATCH_DEPENDENT, BITS, ROWS
-from compress.measure.accuracy import evaluate
+from compress.base.config import InputError
+from compress.data import source
+from compress.data.tasks import blocks as packing
+from compress.data.tasks import image_classification, task_of
+from compress.data.workload import Dataset, OperatingPoint, TaskName, Workload
+from compress.measure.evaluate import evaluate
 from compress.methods import apply_step
-from compress.recipe import Recipe
-from compress.steps import Cast, LowRank, Prune, Quantize, Step
-from compress.workloads import (
-    Dataset,
-    OperatingPoint,
-    TaskName,
-    Workload,
-    image_classification,
-    packing,
-    source,
-    task_of,
-)
+from compress.model import runtimes
+from compress.spec.formats import BATCH_DEPENDENT, BITS, ROWS
+from compress.spec.recipe import Recipe
+from compress.spec.steps import Cast, LowRank, Prune, Quantize, Step
 from tests.helpers import assets, bert, sentences, tokenizer, trained_bert
 from tests.made_models import bundle
 
@@ -426,11 +420,11 @@ def test_a_regression_model_is_no_classifier() -> None:
 
 
 def test_recipes_for_language_models_fit_gpt2_whose_layers_are_transposed() -> None:
+    from compress.harness.preflight import step_problems, traceable
     from compress.measure.kernels import zero_share
     from compress.methods import apply_step
-    from compress.preflight import step_problems, traceable
-    from compress.skeleton import empty_copy
-    from compress.steps import Prune
+    from compress.model.skeleton import empty_copy
+    from compress.spec.steps import Prune
     from tests import made_models
 
     model = made_models.gpt2()

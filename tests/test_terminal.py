@@ -8,18 +8,19 @@ from pathlib import Path
 
 import pytest
 
-from compress import completion
-from compress.questions import task_of
+from compress.cli import completion
+from compress.cli.questions import task_of
+from compress.data.tasks import TASKS
+from compress.data.workload import Workload, names
 from compress.report.charts import KINDS
 from compress.report.trackers import TRACKERS
-from compress.workloads import TASKS, Workload, names
 from tests.helpers import environment
 
 PROGRAM = (
     "import sys; sys.argv[0] = 'compress'\n"
     "from compress.cli import main\n"
     "try: main()\n"
-    "finally: assert 'torch' not in sys.modules and 'compress.recipe' not in sys.modules"
+    "finally: assert 'torch' not in sys.modules and 'compress.spec.recipe' not in sys.modules"
 )
 
 

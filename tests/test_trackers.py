@@ -10,12 +10,14 @@ from typing import Any
 
 import pytest
 
-from compress import figures, result_files, trace
-from compress.config import InputError
+from compress.analysis import figures
+from compress.analysis.verdict import judged
+from compress.base.config import InputError
+from compress.records import files as result_files
+from compress.records import trace
 from compress.report import track
 from compress.report.trackers import TRACKERS
 from compress.report.trackers.facts import Facts, facts, flattened
-from compress.verdict import judged
 from tests import factory
 from tests.helpers import ROOT
 from tests.simulated import Load, session

@@ -10,18 +10,26 @@ from typing import Any
 import pytest
 import torch
 
-from compress.config import InputError
-from compress.layers import matrix, weight_layers
-from compress.methods import adapters, apply_step
-from compress.methods.architectures import layers_of
-from compress.methods.distill import PROJECTION, distill, halve, soft_loss, squared_distance, worth_remembering
-from compress.methods.order import order_problems
+from compress.base.config import InputError
+from compress.data import live
+from compress.data.tasks.text_classification import collate
+from compress.methods import apply_step
+from compress.methods.distill import (
+    PROJECTION,
+    adapters,
+    distill,
+    halve,
+    soft_loss,
+    squared_distance,
+    worth_remembering,
+)
+from compress.methods.distill.relations import Attention, attention_scores, score_loss
+from compress.methods.distill.training import answers, split, total_steps
 from compress.methods.prune import prune
-from compress.methods.relations import Attention, attention_scores, score_loss
-from compress.methods.training import answers, split, total_steps
-from compress.steps import Distill, Prune, Quantize
-from compress.workloads import live
-from compress.workloads.text_classification import collate
+from compress.model.architectures import layers_of
+from compress.model.layers import matrix, weight_layers
+from compress.spec.order import order_problems
+from compress.spec.steps import Distill, Prune, Quantize
 from tests.helpers import bert as other
 from tests.made_models import MODELS, bert, bundle, inputs, logits, text_examples, trainable
 from tests.test_distill import sentence_logits
@@ -162,7 +170,7 @@ def test_an_update_keeps_pruned_weights_at_zero() -> None:
 def test_every_form_resumes_from_its_checkpoint(
     fields: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("compress.methods.training.SAVE_STEPS", 2)
+    monkeypatch.setattr("compress.methods.distill.training.SAVE_STEPS", 2)
     made = replace(trainable(bert()), teacher=lambda: other(seed=3), coming=(FORMATS["int4"],), work=tmp_path)
     student = {"config": {"hidden_size": 16}} if "hidden_loss" in fields else {}
     config = Distill(**SHORT, **fields, **student)
@@ -243,7 +251,7 @@ def test_held_out_examples_are_others_than_those_trained_on() -> None:
 def test_training_stops_when_the_held_out_loss_no_longer_falls_and_keeps_the_best(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("compress.methods.training.SAVE_STEPS", 2)
+    monkeypatch.setattr("compress.methods.distill.training.SAVE_STEPS", 2)
     made = replace(trainable(bert()), teacher=lambda: other(seed=3))
     # a rate at which every step makes it worse
     done = distill(made, Distill(batch_size=8, precision="fp32", learning_rate=3.0, max_steps=60, patience=2))
@@ -253,7 +261,7 @@ def test_training_stops_when_the_held_out_loss_no_longer_falls_and_keeps_the_bes
 
 
 def test_the_best_weights_are_taken_though_a_later_loss_was_not_finite(monkeypatch: pytest.MonkeyPatch) -> None:
-    from compress.methods import training
+    from compress.methods.distill import training
 
     monkeypatch.setattr(training, "SAVE_STEPS", 2)
     plain, steps = training.DistillTrainer.compute_loss, [0]

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from compress.result_files import write
+from compress.records.files import write
 from tests import factory
 from tests.damaged import Run, deep
 from tests.helpers import ROOT

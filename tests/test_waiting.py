@@ -12,12 +12,15 @@ from typing import Any
 
 import pytest
 
-from compress import building, harness, holders, progress
-from compress.locks import locked
-from compress.owners import system
-from compress.plan import Options
-from compress.progress import Lines, bar, beating, duration
-from compress.recipe import Recipe
+from compress.base import console as progress
+from compress.base import holders
+from compress.base.console import Lines, bar, beating, duration
+from compress.base.locks import locked
+from compress.base.owners import system
+from compress.harness import build as building
+from compress.harness import run as harness
+from compress.harness.plan import Options
+from compress.spec.recipe import Recipe
 from tests.helpers import environment
 
 NOBODY = 65534
@@ -35,8 +38,8 @@ def said(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 HOLD = """
 import sys, time
 from pathlib import Path
-from compress.locks import locked
-from compress.owners import system
+from compress.base.locks import locked
+from compress.base.owners import system
 sys.argv = ["compress", "run", "bert\\x1b[2J_int8"]
 with locked({lock!r}, "waiting"):
     print("held", flush=True)
@@ -111,7 +114,7 @@ def test_what_is_no_record_is_not_opened(plant: Any, tmp_path: Path) -> None:
 
 def test_ctrl_c_while_waiting_for_a_lock(tmp_path: Path) -> None:
     code = (
-        "from pathlib import Path; from compress import interrupts; from compress.locks import locked\n"
+        "from pathlib import Path; from compress import interrupts; from compress.base.locks import locked\n"
         f"def work():\n  with locked(Path({str(tmp_path / 'a.lock')!r}), 'waiting'): return 0\n"
         "interrupts.run(work)"
     )

@@ -6,12 +6,11 @@ import pytest
 import torch
 from torch import nn
 
-from compress.methods import weighting
 from compress.methods.capture import Inputs
 from compress.methods.compensate import output_error
-from compress.methods.lowrank import break_even, cut, factorize, lowrank, share, split
-from compress.methods.weighting import Weighting, activation, cholesky, fisher, squared_gradients, whitened
-from compress.steps import LowRank
+from compress.methods.lowrank import break_even, cut, factorize, lowrank, share, split, weighting
+from compress.methods.lowrank.weighting import Weighting, activation, cholesky, fisher, squared_gradients, whitened
+from compress.spec.steps import LowRank
 from tests import made_models
 
 

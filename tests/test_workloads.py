@@ -12,8 +12,10 @@ from typing import Any
 import datasets
 import pytest
 
-from compress.config import InputError, parse_yaml
-from compress.workloads import Dataset, Workload, files, names, source, tables, template
+from compress.base.config import InputError, parse_yaml
+from compress.data import source, tables, template
+from compress.data import split_files as files
+from compress.data.workload import Dataset, Workload, names
 from tests.helpers import ROOT, assets, bert, sentences, tokenizer, write_workload
 
 Make = Callable[..., Workload]
@@ -61,7 +63,7 @@ def test_every_shipped_workload_is_valid_and_documented() -> None:
 
 def test_resolving_folders_imports_no_torch(folder: Path) -> None:
     code = (
-        "import sys; from compress.workloads import Workload, source\n"
+        "import sys; from compress.data.tasks import Workload, source\n"
         f"source.resolve(Workload.load({str(folder / 'my.yaml')!r}))\n"
         "print('torch' in sys.modules, 'transformers' in sys.modules)"
     )
@@ -129,7 +131,7 @@ def test_labels_may_be_the_models_own_names(folder: Path) -> None:
 
 
 def test_names_decide_where_data_and_model_number_them_differently(folder: Path) -> None:
-    from compress.workloads import labels
+    from compress.data.tasks import labels
 
     features = datasets.Features({"label": datasets.ClassLabel(names=["label_1", "label_0"])})
     raw = datasets.Dataset.from_dict({"label": [0, 0, 1]}, features=features)
@@ -285,7 +287,7 @@ def _fewer_embeddings(model: Any) -> Any:
 def resolving_fails(tmp_path: Path, **environment: str) -> tuple[str, str]:
     """The problem (one line) and standard error of a process that asks for a hub workload without an answer."""
     code = (
-        "from compress.config import InputError; from compress.workloads import Workload, source\n"
+        "from compress.base.config import InputError; from compress.data.tasks import Workload, source\n"
         "try: source.resolve(Workload.load('sst2-distilbert'))\n"
         "except InputError as error: print(*error.problems, sep='\\n')"
     )

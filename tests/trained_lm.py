@@ -18,7 +18,8 @@ from typing import Any
 
 import torch
 
-from compress.workloads import offline_llama, offline_parts
+from compress.data.offline import llama as offline_llama
+from compress.data.offline import parts as offline_parts
 
 HELD_OUT = 20
 SECONDS = 150.0

@@ -18,7 +18,8 @@ from typing import Any
 
 import pytest
 
-from compress.energy import block, doctor, nvml, sampler
+from compress.energy import block, nvml, sampler
+from compress.energy.doctor import board as doctor
 
 START_S = 1000.0
 

@@ -15,13 +15,13 @@ from typing import NoReturn
 from compress.cli import running, reading, metering, publishing, listing
 
 # isort: on
-from compress.child import limited
+from compress.base.errors import InputError, NotWritten
+from compress.base.interrupts import CLOSED
+from compress.base.processes import limited
+from compress.base.quiet import quiet_libraries
+from compress.base.terminal import guard_usage_errors, print_errors
 from compress.cli import streams
 from compress.cli.options import app
-from compress.errors import InputError, NotWritten
-from compress.interrupts import CLOSED
-from compress.quiet import quiet_libraries
-from compress.terminal import guard_usage_errors, print_errors
 
 __all__ = ["app", "command", "main", "running", "reading", "metering", "publishing", "listing"]
 

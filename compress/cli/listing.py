@@ -4,16 +4,16 @@ from typing import Annotated
 
 import typer
 
-from compress import completion
+from compress.base.terminal import console
+from compress.cli import completion
 from compress.cli.options import app
-from compress.terminal import console
 
 
 @app.command()
 def methods() -> None:
     """List the methods with every field, type, default and sentence."""
     from compress import report
-    from compress.steps import STEPS
+    from compress.spec.steps import STEPS
 
     report.print_methods(STEPS, console())
 
@@ -22,7 +22,7 @@ def methods() -> None:
 def workloads() -> None:
     """List the shipped workloads."""
     from compress import report
-    from compress.workloads import Workload, names
+    from compress.data.workload import Workload, names
 
     report.print_workloads([Workload.load(name) for name in names()], console())
 
@@ -37,6 +37,6 @@ def init(
     ] = None,
 ) -> None:
     """Print a workload file for your own model and data; in a terminal it asks for what is not given."""
-    from compress.questions import init as asked
+    from compress.cli.questions import init as asked
 
     asked(model, data, task)

@@ -7,11 +7,11 @@ from typing import Annotated
 
 import typer
 
-from compress import completion
+from compress.base.errors import InputError, attempted
+from compress.base.interrupts import insist
+from compress.base.terminal import print
+from compress.cli import completion
 from compress.cli.options import Device, app, print_tables
-from compress.errors import InputError, attempted
-from compress.interrupts import insist
-from compress.terminal import print
 
 
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
@@ -41,7 +41,7 @@ def doctor(
 ) -> None:
     """Examine the meter of this machine, and say what to do about what is found."""
     insist()
-    from compress.checkup import checkup
+    from compress.energy.doctor.checkup import checkup
 
     print("\n".join(checkup(device, quick)))
 
@@ -51,9 +51,9 @@ def verify(
     results: Annotated[list[Path], typer.Argument(help="Result files, or folders of them.", metavar="RESULT...")],
 ) -> None:
     """Compute accuracy, latency, energy and verdicts again from raw samples, and report any that differ."""
-    from compress.result_files import named
-    from compress.verify import COPIED
-    from compress.verify import verify as check
+    from compress.analysis.verify import COPIED
+    from compress.analysis.verify import verify as check
+    from compress.records.files import named
 
     found, problems = attempted(partial(check, path) for path in named(results))
     for each in found:
@@ -77,8 +77,8 @@ def external(
     error: Annotated[float | None, typer.Option(help="The meter's error by that calibration, in percent.")] = None,
 ) -> None:
     """Give results the energy that a meter outside of the machine has recorded."""
-    from compress.external import attach
-    from compress.pareto import group
+    from compress.analysis.external import attach
+    from compress.analysis.pareto import group
 
     if error is not None and not 0 <= error < 100:
         raise InputError(f"--error {error:g}: expected percent, from 0 up to 100")

@@ -8,9 +8,9 @@ from typing import Annotated, Any
 
 import typer
 
-from compress import completion
-from compress.errors import InputError, gathered
-from compress.terminal import console, print
+from compress.base.errors import InputError, gathered
+from compress.base.terminal import console, print
+from compress.cli import completion
 
 MOST_SET = 200
 
@@ -38,8 +38,8 @@ Rebuild = Annotated[bool, typer.Option("--rebuild", help="Compress anew too, in 
 
 def load_recipes(names: Sequence[str], assignments: Sequence[str] | None) -> list[Any]:
     """The recipes of these names or files with `--set` applied. Raises InputError with all that is wrong in them."""
-    from compress.config import parse_assignment
-    from compress.recipe import Recipe
+    from compress.base.config import parse_assignment
+    from compress.spec.recipe import Recipe
 
     if len(assignments or ()) > MOST_SET:
         raise InputError(

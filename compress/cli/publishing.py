@@ -5,10 +5,10 @@ from typing import Annotated, Any
 
 import typer
 
-from compress import completion
+from compress.base.errors import InputError
+from compress.base.terminal import print
+from compress.cli import completion
 from compress.cli.options import app
-from compress.errors import InputError
-from compress.terminal import print
 
 
 @app.command()
@@ -18,7 +18,7 @@ def card(
 ) -> None:
     """Write a Hugging Face model card into a result's artifact: what was done, what was measured, how to load it."""
     from compress import report
-    from compress.result_files import read
+    from compress.records.files import read
 
     found = read(result)
     try:
@@ -37,7 +37,7 @@ def push(
 ) -> None:
     """Upload a result's artifact with its card to the Hugging Face hub."""
     from compress import report
-    from compress.result_files import read
+    from compress.records.files import read
 
     found = read(result)
     print(report.push(found, _artifact(result, found, artifact), repo, private))

@@ -7,11 +7,11 @@ from typing import Annotated, Any
 
 import typer
 
-from compress import completion
+from compress.base.errors import InputError, attempted
+from compress.base.files import SPELLED
+from compress.base.terminal import console, print
+from compress.cli import completion
 from compress.cli.options import Out, app, print_tables, print_unread
-from compress.errors import InputError, attempted
-from compress.files import SPELLED
-from compress.terminal import console, print
 
 
 @app.command()
@@ -40,9 +40,10 @@ def pareto(
     from compress.report import Painter
 
     with Painter() as painter:  # its process loads what it draws with while this one loads and reads the rest
-        from compress import carbon, loss, odds, report
-        from compress.pareto import group
-        from compress.result_files import read_all
+        from compress import report
+        from compress.analysis import carbon, loss, odds
+        from compress.analysis.pareto import group
+        from compress.records.files import read_all
 
         least = _grade(grade)
         asked = None if within is None else loss.asked(within, "--within")
@@ -96,8 +97,9 @@ def check(
     junit: Annotated[Path | None, typer.Option(help="Write the checks as a JUnit file too.")] = None,
 ) -> None:
     """Compare results with a baseline's: exit code 1 when one is worse beyond what noise explains."""
-    from compress import gate, loss, report
-    from compress.result_files import read_known
+    from compress import report
+    from compress.analysis import gate, loss
+    from compress.records.files import read_known
 
     if baseline is None:
         raise InputError("check: --baseline is not given; expected the folder of earlier results")
@@ -130,8 +132,8 @@ def show(
 ) -> None:
     """Read results in full."""
     from compress import report
-    from compress.reading import is_folder
-    from compress.result_files import named, read
+    from compress.base.reading import is_folder
+    from compress.records.files import named, read
 
     found, problems = attempted(partial(read, path) for path in named(results))
     for place, result in enumerate(found):
@@ -164,8 +166,8 @@ def merge(
 ) -> None:
     """Join results of several machines in one folder, and show the machines side by side."""
     from compress import report
-    from compress.merge import merge as joined
-    from compress.merge import side_by_side
+    from compress.analysis.merge import merge as joined
+    from compress.analysis.merge import side_by_side
 
     merged = joined(folders, out)
     print_unread(merged.unread)

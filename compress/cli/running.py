@@ -6,10 +6,10 @@ from typing import Annotated
 
 import typer
 
-from compress import completion
+from compress.base.interrupts import GO_ON, insist
+from compress.base.terminal import print
+from compress.cli import completion
 from compress.cli.options import Artifacts, Device, Fresh, Out, Rebuild, Workload, app, load_recipes, print_tables
-from compress.interrupts import GO_ON, insist
-from compress.terminal import print
 
 
 @app.command()
@@ -35,9 +35,9 @@ def run(
 ) -> None:
     """Run recipes in one session with shared references, and leave a result each."""
     insist(GO_ON)
-    from compress.harness import run_all
-    from compress.pareto import group
-    from compress.plan import Options
+    from compress.analysis.pareto import group
+    from compress.harness.plan import Options
+    from compress.harness.run import run_all
 
     loaded = load_recipes(recipes, set_)
     options = Options(workload, device, out, artifacts, fresh, limit, keep, fitting, rebuild)
@@ -66,9 +66,9 @@ def compare(
 ) -> None:
     """Compare two recipes, paired round by round in one session; measures them again if they have none in common."""
     insist(GO_ON)
-    from compress.compare import RecipeFailed
-    from compress.compare import compare as compared
-    from compress.plan import Options
+    from compress.harness.compare import RecipeFailed
+    from compress.harness.compare import compare as compared
+    from compress.harness.plan import Options
 
     loaded = load_recipes(recipes, set_)
     options = Options(workload, device, out, artifacts, fresh, limit, rebuild=rebuild)
@@ -94,7 +94,7 @@ def sensitivity(
 ) -> None:
     """Say how much loss a step causes in each layer alone: what to exclude, or to override."""
     insist()
-    from compress.sensitivity import sensitivity as report
+    from compress.harness.sensitivity import sensitivity as report
 
     (loaded,) = load_recipes([recipe], set_)
     print("\n".join(report(loaded, workload, device, examples, step).lines()))

@@ -19,16 +19,28 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 
-from compress.energy import FELL_BACK, Absent, Gpu, Meter, MeterError, counted_j, find_meter, modelled, nvml, several
-from compress.energy.agreement import AGREE, WINDOW_S, agreement
-from compress.energy.nvml import EVENTS, HARD
+from compress.analysis.agreement import AGREE, WINDOW_S, agreement
+from compress.analysis.joules import (
+    EVENTS,
+    FELL_BACK,
+    GAIN,
+    HARD,
+    UNCERTAINTY_FACTOR,
+    Sample,
+    by_board,
+    counted_j,
+    events,
+    integrated_power,
+    movements,
+)
+from compress.base.console import beating, duration, interactive
+from compress.base.devices import foreign_cpu_s
+from compress.base.interrupts import handed_on
+from compress.energy import modelled
+from compress.energy.find import find_meter
+from compress.energy.meters import Absent, Gpu, Meter, MeterError
 from compress.energy.sampler import Sampler, facts, idle_w
-from compress.energy.several import boards
-from compress.energy.window import Sample, by_board, events, integrated_power, movements
-from compress.interrupts import handed_on
-from compress.measure.machine import foreign_cpu_s
-from compress.progress import beating, duration, interactive
-from compress.result import Grade
+from compress.records.result import Grade
 
 IDLE_S = 2.0
 BUSY = 0.1  # cores of others that show in a processor's energy
@@ -91,12 +103,12 @@ def metered(found: Meter | Absent) -> Iterator[Spent]:
     """The same on a meter at hand."""
     _finish_queued()
     there, ours = _processes(found), holds_gpu()
-    idle = [None] if isinstance(found, Absent) else [idle_w(board, IDLE_S) for board in boards(found)]
+    idle = [None] if isinstance(found, Absent) else [idle_w(board, IDLE_S) for board in found.boards]
     known = [watts for watts in idle if watts is not None]
     spent = Spent(idle_w=math.fsum(known) if len(known) == len(idle) else None)
     told = facts(found)
     spent.source, spent.boundary = told.get("source"), told.get("boundary")
-    spent.gain = nvml.GAIN if spent.source == "nvml" else None
+    spent.gain = GAIN if spent.source == "nvml" else None
     with Sampler(found, sparing=False) as sampler:  # bounds come from movements inside the block
         _wait_for_movement(sampler)
         _finish_queued()
@@ -124,7 +136,7 @@ def metered(found: Meter | Absent) -> Iterator[Spent]:
             edges = 2 * FINE_STEP_S / spent.seconds
             spent.energy_j, spent.low_j, spent.high_j = joules, joules * max(0.0, 1 - edges), joules * (1 + edges)
         elif joules is not None:
-            factor = modelled.UNCERTAINTY_FACTOR
+            factor = UNCERTAINTY_FACTOR
             spent.energy_j, spent.low_j, spent.high_j = joules, joules / factor, joules * factor
             spent.reason = f"modelled from CPU time, {told['basis']}: {told['why_modelled']}"
     if spent.energy_j is not None:
@@ -133,7 +145,7 @@ def metered(found: Meter | Absent) -> Iterator[Spent]:
 
 
 def _processes(found: Meter | Absent) -> tuple[int, ...] | None:
-    return found.processes() if isinstance(found, nvml.NvmlCounter | several.Several) else ()
+    return None if isinstance(found, Absent) else found.processes()
 
 
 def _beside(found: Meter | Absent, before: tuple[int, ...] | None, ours: bool) -> list[tuple[Grade, str]]:
@@ -170,7 +182,7 @@ def _graded(
     lowered = [*beside]
     integrated = [integrated_power(part, start, end) for part in by_board(samples)]
     known = [joules for joules in integrated if joules is not None]
-    if getattr(found, "integrated", False) or not known or len(known) < len(integrated):
+    if (not isinstance(found, Absent) and found.integrated) or not known or len(known) < len(integrated):
         lowered.append(("C", "one source only, without a second one to check it"))
     elif (apart := agreement([spent.energy_j or 0.0], known)) is not None:
         lowered.append(apart)
@@ -191,12 +203,12 @@ def command_meter(device: str) -> Meter | Absent:
     if device == "cpu":
         found = find_meter("cpu")
     else:
-        from compress.devices import identity, pick_all
+        from compress.base.devices import identity, pick_all
 
         picked = pick_all(device)
         gpus = [identity(each) for each in picked if each.type == "cuda"]
         found = find_meter(picked[0].type, [Gpu(**gpu) for gpu in gpus])
-    return WithChildren(found.why) if isinstance(found, modelled.CpuTime) else found
+    return WithChildren(found.why_modelled) if isinstance(found, modelled.CpuTime) else found
 
 
 def run(command: Sequence[str], found: Meter | Absent) -> tuple[int, Spent]:
@@ -283,4 +295,4 @@ class WithChildren(modelled.CpuTime):
     def read_uj(self) -> int:
         """CPU time so far times watts per core."""
         used = resource.getrusage(resource.RUSAGE_CHILDREN)
-        return super().read_uj() + round(1e6 * (used.ru_utime + used.ru_stime) * self.watts)
+        return super().read_uj() + round(1e6 * (used.ru_utime + used.ru_stime) * self.watts_per_core)

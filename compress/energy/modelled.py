@@ -6,13 +6,11 @@ power times utilisation is wrong by a factor of 2 to 3 either way, so the interv
 
 import re
 import time
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
 
-from compress.energy import cpu_model
+from compress.base.devices import cpu_model
+from compress.energy.meters import Meter
 
-UNCERTAINTY_FACTOR = 2.5
 GENERIC_WATTS = 7.0  # a Xeon Platinum 8480+ has 6.3 W per core, an EPYC 7763 4.4 W; desktop processors have more
 
 
@@ -55,26 +53,23 @@ PROCESSORS: tuple[Processor, ...] = (
 )
 
 
-class CpuTime:
+class CpuTime(Meter):
     """Joules modelled from this process's CPU time."""
 
-    source: Literal["modelled"] = "modelled"
+    source = "modelled"
     measured = False
-    step_s = None
+    why_modelled: str
+    watts_per_core: float
+    basis: str
     boundary = "this process's CPU time"
 
     def __init__(self, why: str, model: str | None = None):
-        self.why = why
-        """Why nothing is measured."""
-        self.watts, self.basis = watts_per_core(model if model is not None else cpu_model())
+        self.why_modelled = why
+        self.watts_per_core, self.basis = watts_per_core(model if model is not None else cpu_model())
 
     def read_uj(self) -> int:
         """CPU time of the process so far times watts per core."""
-        return round(time.process_time_ns() * self.watts / 1000)
-
-    def state(self) -> Mapping[str, int | None]:
-        """Nothing: there is no device to ask."""
-        return {}
+        return round(time.process_time_ns() * self.watts_per_core / 1000)
 
 
 def watts_per_core(model: str | None) -> tuple[float, str]:

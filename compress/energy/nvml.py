@@ -11,16 +11,16 @@ import re
 import threading
 import time
 from collections.abc import Callable, Mapping
-from typing import Any, Literal
+from typing import Any
 
-from compress.energy import Absent, Gpu, MeterError, profile
+from compress.energy import profile
+from compress.energy.meters import Absent, Gpu, Meter, MeterError
 
 FIELD_POWER_INSTANT = 186  # nvml.h, NVML_FI_DEV_POWER_INSTANT: milliwatts
 SCOPE_GPU, SCOPE_MODULE = 0, 1  # nvml.h, NVML_POWER_SCOPE_*
 GRACE = re.compile(r"\bG[HB]\d+")  # GH200, GB200, GB300, GB10: GPU and CPU in one module
 STEP_S = 0.1  # A100 and H100; `doctor` finds the board's own
 INTEGRATION_S = 0.05
-GAIN = 0.05  # a board's own error of measuring, +-5 %: it cancels in ratios and never averages out of joules
 HARM = 0.02  # of the power: more than that, and readings near an edge would spoil what they are to find
 REASONS: dict[str, str] = {
     "NVML_ERROR_LIBRARY_NOT_FOUND": "the NVIDIA driver's NVML library is not installed; install the driver",
@@ -50,16 +50,6 @@ REASONS: dict[str, str] = {
     "NVML_ERROR_INVALID_STATE": "the GPU is in a state that cannot be read; reset it (nvidia-smi -r)",
     "NVML_ERROR_UNKNOWN": "the driver failed without saying why; see nvidia-smi and dmesg, then reboot",
 }
-EVENTS: dict[int, str] = {
-    0x4: "software power cap",
-    0x8: "hardware slowdown",
-    0x20: "software thermal slowdown",
-    0x40: "hardware thermal slowdown",
-    0x80: "hardware power brake",
-}
-"""nvml.h, nvmlClocksEventReason bits that change what a model costs; idle and application clocks do not."""
-HARD = 0x8 | 0x20 | 0x40 | 0x80
-"""Those that are faults; a power cap is how a board works at its limit."""
 
 
 def sentence(pynvml: Any, error: Exception) -> str:
@@ -70,24 +60,14 @@ def sentence(pynvml: Any, error: Exception) -> str:
     return REASONS[known] if known else f"NVML: {error}; see nvidia-smi -q, which asks the same driver"
 
 
-class NvmlCounter:
-    """One board's energy counter."""
+class NvmlCounter(Meter):
+    """The energy counter of one board."""
 
-    source: Literal["nvml"] = "nvml"
-    measured = True
-    step_s: float | None = STEP_S
-    profile: str | None = None
-    """When `doctor` examined this board; None where it has not."""
-    like = False
-    """Whether what follows is of another board of the same name, which `doctor` examined elsewhere."""
-    misread: float | None = None
-    """How far apart `doctor` found loads to be read that beat with the counter's period."""
+    source = "nvml"
+    step_s = STEP_S
     uuid = ""
     driver = ""
-    harmed_by_reading = True
-    """Whether frequent reading may change the count: until `doctor` has found that it does not."""
-    integrated = False
-    """Whether the count is made of instant power, which then cannot check it."""
+    harmed_by_reading = True  # until `doctor` has found that it is not
 
     def __init__(self, pynvml: Any, handle: Any, name: str):
         module = GRACE.search(name) is not None
@@ -251,10 +231,10 @@ def _learn(counter: NvmlCounter, pynvml: Any, handle: Any, name: str) -> None:
     counter.uuid = _text(pynvml.nvmlDeviceGetUUID(handle))
     counter.driver = _text(pynvml.nvmlSystemGetDriverVersion())
     own = profile.load(counter.uuid, counter.driver)
-    counter.profile = None if own is None else own.made
+    counter.examined = None if own is None else own.made
     known = own or profile.KNOWN.get(name)
     if known is not None:
-        counter.step_s, counter.misread, counter.like = known.step_s, known.misread, own is None
+        counter.step_s, counter.misread, counter.like_another = known.step_s, known.misread, own is None
         counter.harmed_by_reading = known.reading_harm is None or abs(known.reading_harm) > HARM
 
 

@@ -7,8 +7,7 @@ import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from compress.files import write_atomic
-from compress.workloads.offline import cache_folder
+from compress.base.files import cache_folder, write_atomic
 
 
 @dataclass(frozen=True)

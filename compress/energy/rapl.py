@@ -7,23 +7,20 @@ accounts for; read at least once per wrap (about 20 minutes at 200 W).
 
 import threading
 import time
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
 
-from compress.energy import FELL_BACK, Absent, MeterError
+from compress.analysis.joules import FELL_BACK
+from compress.energy.meters import Absent, Meter, MeterError
 
 ROOT = Path("/sys/class/powercap")
 MOST_W = 5_000  # of a package or its memory: a fall that as a wrap would take more is a counter that began anew
 GRANT = "sudo chmod a+r /sys/class/powercap/intel-rapl:*/energy_uj"
 
 
-class Rapl:
+class Rapl(Meter):
     """The sum of all packages and their dram."""
 
-    source: Literal["rapl"] = "rapl"
-    measured = True
-    step_s = None  # moves every millisecond: an edge is known to a thousandth of a window of a second
+    source = "rapl"  # updated every millisecond: an edge is known to a thousandth of a window of a second
     boundary = "CPU packages and memory"
 
     def __init__(self, domains: tuple[Path, ...]):
@@ -49,10 +46,6 @@ class Rapl:
                 self._last[domain] = now
             self._read_s += elapsed_s
             return self._total_uj
-
-    def state(self) -> Mapping[str, int | None]:
-        """Nothing: powercap tells energy only."""
-        return {}
 
 
 def _energy_uj(domain: Path) -> int:

@@ -11,9 +11,8 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from compress.energy import Absent, Meter, MeterError, read_uj
-from compress.energy.several import boards
-from compress.energy.window import window_energy
+from compress.analysis.joules import idle_watts
+from compress.energy.meters import Absent, Meter, MeterError, read_uj
 
 PERIOD_S = 0.1
 NEAR_EDGE_S = 0.004  # of a window of 5 s: 0.08 %; looking twice as often costs a tenth more processor time in all
@@ -27,7 +26,7 @@ class Sampler:
     def __init__(self, meter: Meter | Absent, period_s: float = PERIOD_S, sparing: bool = True):
         """`sparing`: a counter that is dear to read is read in every sample near edges only."""
         self._meter = None if isinstance(meter, Absent) or not meter.measured else meter
-        self._boards = () if self._meter is None else boards(self._meter)
+        self._boards = () if self._meter is None else self._meter.boards
         self._last: dict[int, dict[str, int | None]] = {}
         """Of each board, the last sample with its counter."""
         self._cost_s = [0.0] * len(self._boards)
@@ -65,7 +64,7 @@ class Sampler:
     @property
     def _closely(self) -> bool:
         """Whether the meter may be read every few ms near an edge."""
-        return not getattr(self._meter, "harmed_by_reading", False)
+        return self._meter is None or not self._meter.harmed_by_reading
 
     @property
     def step_s(self) -> float:
@@ -172,18 +171,6 @@ def steady_idle(meter: Meter | Absent, seconds: float) -> dict[str, Any] | None:
     return kept
 
 
-def idle_watts(raw: Mapping[str, Any] | None, step_s: float | None) -> float | None:
-    """Watts that these samples of `idle` come to; None where they cannot tell."""
-    if raw is None or raw["start_uj"] is None or raw["end_uj"] is None:
-        return None
-    start, end = raw["started_ns"], raw["ended_ns"]
-    if step_s is None:
-        used = raw["end_uj"] - raw["start_uj"]
-        return float(used * 1000 / (end - start)) if used > 0 else None  # uJ / ns = kW
-    joules = window_energy(raw["samples"], start, end, step_s).joules
-    return None if joules is None else float(joules * 1e9 / (end - start))
-
-
 def _edge(sampler: Sampler) -> None:
     sampler.near_edge()
     time.sleep(sampler.edge_s)
@@ -198,11 +185,11 @@ def facts(meter: Meter | Absent) -> dict[str, Any]:
         "boundary": meter.boundary,
         "measured": meter.measured,
         "step_s": meter.step_s,
-        "integrated": getattr(meter, "integrated", False),
-        "doctor": getattr(meter, "profile", None),
-        "like_another": getattr(meter, "like", False),
-        "misread": getattr(meter, "misread", None),
-        "why_modelled": getattr(meter, "why", None),
-        "watts_per_core": getattr(meter, "watts", None),
-        "basis": getattr(meter, "basis", None),
+        "integrated": meter.integrated,
+        "doctor": meter.examined,
+        "like_another": meter.like_another,
+        "misread": meter.misread,
+        "why_modelled": meter.why_modelled,
+        "watts_per_core": meter.watts_per_core,
+        "basis": meter.basis,
     }

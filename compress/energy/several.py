@@ -3,40 +3,40 @@
 from collections.abc import Callable, Mapping, Sequence
 from functools import reduce
 from operator import or_
-from typing import Literal
 
-from compress.energy import Absent, Meter
+from compress.energy.meters import Absent, Meter
 from compress.energy.nvml import NvmlCounter
 
 
-class Several:
+class Several(Meter):
     """The boards of one model. Their counters move at moments of their own, so each is sampled by itself."""
 
-    source: Literal["nvml"] = "nvml"
-    measured = True
+    source = "nvml"
 
     def __init__(self, boards: Sequence[NvmlCounter]):
-        self.boards = tuple(boards)
+        self._boards = tuple(boards)
         self.boundary = f"{len(boards)} GPUs: {'; '.join(board.boundary for board in boards)}"
-        examined = [board.profile for board in boards]
-        self.profile = None if None in examined else "; ".join(map(str, examined))
+        examined = [board.examined for board in boards]
+        self.examined = None if None in examined else "; ".join(map(str, examined))
         self.harmed_by_reading = any(board.harmed_by_reading for board in boards)
         self.integrated = any(board.integrated for board in boards)
-        self.like = any(board.like for board in boards)
+        self.like_another = any(board.like_another for board in boards)
         self.misread = max((board.misread for board in boards if board.misread is not None), default=None)
 
+        self.step_s = max((board.step_s for board in boards if board.step_s is not None), default=None)
+
     @property
-    def step_s(self) -> float | None:
-        """That of the board that moves least often."""
-        return max((board.step_s for board in self.boards if board.step_s is not None), default=None)
+    def boards(self) -> tuple[Meter, ...]:
+        """The boards, which are sampled one by one."""
+        return self._boards
 
     def read_uj(self) -> int:
         """The boards' sum."""
-        return sum(board.read_uj() for board in self.boards)
+        return sum(board.read_uj() for board in self._boards)
 
     def state(self) -> Mapping[str, int | None]:
         """power_mw of all together, the highest temperature, the lowest clocks, every event; unknown is None."""
-        states = [board.state() for board in self.boards]
+        states = [board.state() for board in self._boards]
 
         def joined(key: str, how: Callable[[list[int]], int]) -> int | None:
             known = [value for state in states if (value := state.get(key)) is not None]
@@ -52,7 +52,7 @@ class Several:
 
     def processes(self) -> tuple[int, ...] | None:
         """Ids of the processes on any of the boards; None where one of them does not tell."""
-        told = [board.processes() for board in self.boards]
+        told = [board.processes() for board in self._boards]
         return None if None in told else tuple(sorted({pid for pids in told for pid in pids or ()}))
 
 
@@ -63,8 +63,3 @@ def together(found: Sequence[NvmlCounter | Absent]) -> Meter | Absent:
         return Absent("; ".join(dict.fromkeys(lost)) or "no GPU was named")
     counters = [meter for meter in found if isinstance(meter, NvmlCounter)]
     return counters[0] if len(counters) == 1 else Several(counters)
-
-
-def boards(meter: Meter) -> Sequence[Meter]:
-    """The meters that have to be sampled by themselves."""
-    return meter.boards if isinstance(meter, Several) else (meter,)

@@ -14,10 +14,10 @@ import torch
 from torch import nn
 from torch.sparse import SparseSemiStructuredTensor
 
-from compress.graph_model import GraphModel
-from compress.layers import WeightLayer
-from compress.quiet import silenced_stderr
-from compress.result import Kernel, Operator
+from compress.base.quiet import silenced_stderr
+from compress.model.layers import WeightLayer
+from compress.model.runtimes.graph import GraphModel
+from compress.records.result import Kernel, Operator
 
 LOW_BIT_PRODUCTS = re.compile(
     r"_int_mm|_scaled_mm|int8_scaled_matmul|int8_linear_matmul|int8_mixed_scaled_mm|qlinear|igemm|i8gemm|s8s8|imma|"

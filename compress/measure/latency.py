@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 import torch
 
-from compress.energy import Absent, Meter, read_uj
+from compress.energy.meters import Absent, Meter, read_uj
 from compress.energy.sampler import Sampler
 
 BLOCK_S = 5.0
@@ -148,7 +148,7 @@ def _power(
     models: Sequence[Any], batches: Sequence[dict[str, torch.Tensor]], sync: Callable[[], None], meter: Meter
 ) -> float | None:
     """Mean power of a block, from one movement of the counter to another: unaligned edges would make 2 % of noise."""
-    pause_s = SLOW_S if getattr(meter, "harmed_by_reading", False) else NEAR_S
+    pause_s = SLOW_S if meter.harmed_by_reading else NEAR_S
 
     def movement(model: Any) -> tuple[int | None, int]:
         before = counted = read_uj(meter)

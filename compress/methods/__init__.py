@@ -1,6 +1,6 @@
 """Methods transform a bundle. None of them measures anything.
 
-`compress.steps` holds what can be written in a recipe; this table says which function does it. A new method is a
+`compress.spec.steps` holds what can be written in a recipe; this table says which function does it. A new method is a
 configuration there, a verb in its own file here, and one row.
 """
 
@@ -8,12 +8,12 @@ from collections.abc import Callable
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from compress.config import Config
-from compress.devices import release_memory
-from compress.steps import Layers
+from compress.base.config import Config
+from compress.base.devices import release_memory
+from compress.spec.steps import Layers
 
 if TYPE_CHECKING:
-    from compress.bundle import Bundle
+    from compress.model.bundle import Bundle
 
 TRANSFORMS: dict[str, str] = {
     "cast": "compress.methods.cast:cast",

@@ -6,10 +6,10 @@ from typing import Any
 
 import torch
 
-from compress.bundle import Bundle
-from compress.progress import track
-from compress.steps import Sample
-from compress.workloads import task_of
+from compress.base.console import track
+from compress.data.tasks import task_of
+from compress.model.bundle import Bundle
+from compress.spec.steps import Sample
 
 BATCH_SIZE = 16  # small batches: a score that is averaged over them does not cancel within one
 

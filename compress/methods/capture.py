@@ -20,9 +20,9 @@ from typing import Any
 import torch
 from torch import nn
 
-from compress.bundle import Bundle
 from compress.methods.calibrate import batches
-from compress.steps import Sample
+from compress.model.bundle import Bundle
+from compress.spec.steps import Sample
 
 Batch = Mapping[str, torch.Tensor]
 

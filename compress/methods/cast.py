@@ -2,8 +2,8 @@
 
 import torch
 
-from compress.bundle import Bundle
-from compress.steps import Cast
+from compress.model.bundle import Bundle
+from compress.spec.steps import Cast
 
 DTYPES = {"fp16": torch.float16, "bf16": torch.bfloat16}
 

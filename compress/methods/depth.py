@@ -15,8 +15,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from compress.config import InputError
-from compress.methods.architectures import architecture_of, layers_path
+from compress.base.config import InputError
+from compress.model.architectures import architecture_of, layers_path
 
 PER_LAYER = ("layer_types", "attention_layers", "mlp_layer_types", "no_rope_layers")
 """Config fields that are lists with one value per layer, as transformers names them."""

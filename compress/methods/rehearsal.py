@@ -10,14 +10,16 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
-from compress.bundle import Bundle
-from compress.config import InputError
-from compress.methods import adapters, lowrank, prune_channels, prune_weights, quantize, transform
-from compress.methods.distill import comparing
-from compress.methods.students import make_student
-from compress.methods.training import check_device
-from compress.skeleton import empty_copy
-from compress.steps import Distill, Layers, LowRank, Prune, Quantize
+from compress.base.config import InputError
+from compress.methods import lowrank, quantize, transform
+from compress.methods.distill import adapters, comparing
+from compress.methods.distill.students import make_student
+from compress.methods.distill.training import check_device
+from compress.methods.prune import channels as prune_channels
+from compress.methods.prune import weights as prune_weights
+from compress.model.bundle import Bundle
+from compress.model.skeleton import empty_copy
+from compress.spec.steps import Distill, Layers, LowRank, Prune, Quantize
 
 MOST_TOLD = 3
 Known = Bundle | None

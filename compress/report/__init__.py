@@ -10,23 +10,24 @@ if TYPE_CHECKING:
     from compress.report.beside import print_sides
     from compress.report.card import write_card
     from compress.report.charts import write_chart
+    from compress.report.charts.painter import Painter
+    from compress.report.charts.panel import panels
     from compress.report.checks import junit, print_checks
     from compress.report.describe import print_methods, print_result, print_workloads
     from compress.report.notes import carbon_lines
     from compress.report.page import Binder, page_html
-    from compress.report.painter import Painter
-    from compress.report.panel import panels
     from compress.report.publish import push
-    from compress.report.table import print_tables, write_tables
+    from compress.report.table import print_tables
     from compress.report.trackers import track
+    from compress.report.write import write_tables
 
 _WHERE = {
     "Binder": "page",
-    "Painter": "painter",
+    "Painter": "charts.painter",
     "carbon_lines": "notes",
     "junit": "checks",
     "page_html": "page",
-    "panels": "panel",
+    "panels": "charts.panel",
     "print_checks": "checks",
     "print_methods": "describe",
     "print_result": "describe",
@@ -37,7 +38,7 @@ _WHERE = {
     "track": "trackers",
     "write_card": "card",
     "write_chart": "charts",
-    "write_tables": "table",
+    "write_tables": "write",
 }
 
 __all__ = [

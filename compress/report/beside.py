@@ -6,7 +6,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from compress.merge import SideBySide
+from compress.analysis.merge import SideBySide
 from compress.report import text
 
 

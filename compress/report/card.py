@@ -10,14 +10,14 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from compress import reading
-from compress.config import InputError
-from compress.files import SPELLED, write_atomic
-from compress.manifest import MANIFEST, file_problems
+from compress.analysis.verdict import MEASURED, point_name
+from compress.base import reading
+from compress.base.config import InputError
+from compress.base.files import SPELLED, write_atomic
+from compress.model.manifest import MANIFEST, file_problems
+from compress.records.result import Point, Reference, Result
 from compress.report import text
 from compress.report.describe import steps
-from compress.result import Point, Reference, Result
-from compress.verdict import MEASURED, point_name
 
 MOST_BYTES = 64_000_000
 CARD = "README.md"

@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from compress.gate import Check
+from compress.analysis.gate import Check
 from compress.report.text import plain
 
 COLOURS = {"fine": "green", "perhaps worse": "yellow", "new": "dim"}

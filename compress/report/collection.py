@@ -5,13 +5,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
-from compress.pareto import Table, group
-from compress.progress import say
+from compress.analysis.pareto import Table, group
+from compress.base.console import say
+from compress.records.files import read_all
+from compress.records.result import Grade, Result
 from compress.report import sheet
 from compress.report.html import tables_html
 from compress.report.table import printable
-from compress.result import Grade, Result
-from compress.result_files import read_all
 
 if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions, RenderableType
@@ -70,3 +70,33 @@ def results(folder: str | Path = "results", least: Grade = "B") -> Results:
     for problem in problems:
         say(f"not read: {problem}")
     return Results(found, least)
+
+
+class Front(list[str]):
+    """Names of the recipes on the front; a notebook or `rich` shows the tables that they stand in."""
+
+    def __init__(self, tables: Iterable[Table]):
+        self.tables = tuple(tables)
+        super().__init__(r.name for table in self.tables for r in table.results if r.name in table.front)
+
+    def __rich_console__(self, console: Any, _: Any) -> Iterable[Any]:
+        from compress.report.table import printable
+
+        return printable(self.tables, console)
+
+    def _repr_html_(self) -> str:
+        from compress.report.html import tables_html
+
+        return tables_html(self.tables)
+
+
+def front(results: Iterable[Result] | str | Path) -> Front:
+    """Names of the recipes on the front, cheapest first; results that must not be mixed have a front each.
+
+    `results` may be a folder of result files.
+    """
+    if isinstance(results, str | Path):
+        results, problems = read_all(Path(results))
+        for problem in problems:
+            say(f"not read: {problem}")
+    return Front(group(results))

@@ -7,18 +7,18 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Union, get_args, get_
 from rich.table import Table
 from rich.text import Text
 
-from compress.config import Config
-from compress.loss import difference
+from compress.analysis.loss import difference
+from compress.analysis.soundness import unsound_reference
+from compress.analysis.verdict import point_name
+from compress.base.config import Config
+from compress.records.result import Point, Result
+from compress.records.stats import Estimate
 from compress.report import text
-from compress.result import Point, Result
-from compress.soundness import unsound_reference
-from compress.stats import Estimate
-from compress.verdict import point_name
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from compress.workloads import Workload
+    from compress.data.workload import Workload
 
 
 def print_result(result: Result, console: "Console") -> None:

@@ -1,22 +1,38 @@
-"""Small pieces of HTML for notebooks; every piece of text in them is escaped."""
+"""Results as notebooks (HTML, every text escaped) and interactive terminals (`rich`) show them."""
 
 from collections.abc import Iterable
 from html import escape
 from typing import TYPE_CHECKING
 
+from compress.analysis.verdict import point_name
+from compress.base.display import VIEWS, View
+from compress.records.result import Result
 from compress.report import text
-from compress.result import Result
-from compress.verdict import point_name
 
 if TYPE_CHECKING:
-    from compress.pareto import Table
-    from compress.recipe import Recipe
+    import rich.table
+
+    from compress.analysis.pareto import Table
     from compress.report.table import Row
 
 
 def result_html(result: Result) -> str:
     """A table of what the result says: verdict, accuracy, cost, size and break-even, or its error."""
     return _table(*summary(result))
+
+
+def result_table(result: Result) -> "rich.table.Table":
+    """Return what a result reports, one line each, as a `rich` table."""
+    from rich.table import Table as Grid
+    from rich.text import Text
+
+    head, rows = summary(result)
+    grid = Grid(title=Text(text.plain(head), style="bold"), title_justify="left", show_header=False)
+    grid.add_column(no_wrap=True)
+    grid.add_column(overflow="fold")
+    for name, value in rows:
+        grid.add_row(Text(text.plain(name)), Text(text.plain(value)))
+    return grid
 
 
 def summary(result: Result) -> tuple[str, list[tuple[str, str]]]:
@@ -75,11 +91,6 @@ def _grid(title: str, found: "list[Row]", notes: Iterable[str]) -> str:
     return f"<table>{caption}<tr>{head}</tr>{body}</table>{below}"
 
 
-def recipe_html(recipe: "Recipe") -> str:
-    """The recipe as YAML."""
-    return f"<pre>{escape(recipe.dump())}</pre>"
-
-
 def _table(caption: str, rows: Iterable[tuple[str, str]]) -> str:
     body = "".join(
         f"<tr><th style='text-align:left'>{escape(text.plain(name))}</th>"
@@ -88,3 +99,6 @@ def _table(caption: str, rows: Iterable[tuple[str, str]]) -> str:
     )
     title = f"<caption style='text-align:left'><b>{escape(text.plain(caption))}</b></caption>"
     return f"<table>{title}{body}</table>"
+
+
+VIEWS[Result] = View(result_html, result_table)

@@ -2,14 +2,14 @@
 
 from collections.abc import Iterable
 
-from compress.carbon import PER, Terms, grams_per_1000
-from compress.loss import lost
-from compress.odds import MOST, front_odds
-from compress.pareto import Table
+from compress.analysis.carbon import PER, Terms, grams_per_1000
+from compress.analysis.loss import lost
+from compress.analysis.odds import MOST, front_odds
+from compress.analysis.pareto import Table
+from compress.analysis.soundness import floor_words
+from compress.analysis.verdict import MEASURED, point_name
+from compress.records.result import Accuracy, Point
 from compress.report.text import digits, plain, spread
-from compress.result import Accuracy, Point
-from compress.soundness import floor_words
-from compress.verdict import MEASURED, point_name
 
 LOUD = ("LIMITED", "WARNING")
 """How a line of a heading begins that must not be overlooked."""

@@ -9,11 +9,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from compress.config import InputError
-from compress.manifest import MANIFEST
+from compress.base.config import InputError
+from compress.data.hub import is_id
+from compress.model.manifest import MANIFEST
+from compress.records.result import Result
 from compress.report.card import CARD, measured_manifest, write_card
-from compress.result import Result
-from compress.workloads.hub import is_id
 
 LOGIN = "log in with `hf auth login`, or set HF_TOKEN to a token with write access"
 

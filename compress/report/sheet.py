@@ -9,12 +9,12 @@ import math
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
 
-from compress.odds import adjusted, word_among
-from compress.pareto import Table
+from compress.analysis.odds import adjusted, word_among
+from compress.analysis.pareto import Table
+from compress.analysis.verdict import MEASURED
+from compress.records.result import Accuracy, Kernel, Point, Reference, Result, Size
+from compress.records.stats import Estimate, quotient
 from compress.report.text import plain
-from compress.result import Accuracy, Kernel, Point, Reference, Result, Size
-from compress.stats import Estimate, quotient
-from compress.verdict import MEASURED
 
 Value = str | float | int | bool | None
 FORMULA = tuple("=+-@＝＋－＠")

@@ -6,10 +6,10 @@
 import math
 import re
 
-from compress.loss import difference as loss_difference
-from compress.loss import form as loss_form
-from compress.result import Accuracy, BreakEven, Result
-from compress.stats import Estimate
+from compress.analysis.loss import difference as loss_difference
+from compress.analysis.loss import form as loss_form
+from compress.records.result import Accuracy, BreakEven, Result
+from compress.records.stats import Estimate
 
 DASH = "—"
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]+")

@@ -1,6 +1,6 @@
 """Pictures of the documentation, drawn from the reference results while the site is built.
 
-Colours are those of `compress.report.plot`, told apart by every kind of colour vision; words say the same again.
+Colours are those of `compress.report.charts.plot`, told apart by every kind of colour vision; words say the same again.
 """
 
 import io
@@ -11,7 +11,7 @@ from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
-from compress.result import Result
+from compress.records.result import Result
 
 COLOURS = {"SAVES": "#009E73", "NO MEASURABLE DIFFERENCE": "#777777", "COSTS MORE": "#D55E00"}
 KERNELS = {

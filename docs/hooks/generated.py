@@ -26,16 +26,17 @@ import drawn
 from mkdocs.structure.files import File, Files
 
 import recipes as shipped
-from compress import result_files
-from compress.config import Config
-from compress.formats import ROWS
-from compress.recipe import Measure, Recipe
+from compress.analysis.verdict import MEASURED
+from compress.base.config import Config
+from compress.data.workload import Csv, Dataset, OperatingPoint, Workload
+from compress.records import files as result_files
+from compress.records.result import Point, Result
 from compress.report import describe, text
 from compress.report.charts import write_chart
-from compress.result import Point, Result
-from compress.steps import STEPS
-from compress.verdict import MEASURED
-from compress.workloads import Csv, Dataset, OperatingPoint, Workload
+from compress.spec.formats import ROWS
+from compress.spec.measure import Measure
+from compress.spec.recipe import Recipe
+from compress.spec.steps import STEPS
 
 ROOT = Path(__file__).resolve().parents[2]
 REFERENCE = ROOT / "results" / "reference"

@@ -10,14 +10,14 @@ from functools import partial
 from importlib import import_module
 from pathlib import Path
 
-from compress.config import InputError
-from compress.errors import gathered
-from compress.files import write_atomic
-from compress.report import canvas
+from compress.analysis.verdict import same_point
+from compress.base.config import InputError
+from compress.base.errors import gathered
+from compress.base.files import write_atomic
+from compress.records.files import read
+from compress.records.result import Point, Reference, Result
+from compress.report.charts import canvas
 from compress.report.text import first_line
-from compress.result import Point, Reference, Result
-from compress.result_files import read
-from compress.verdict import same_point
 
 KINDS: dict[str, str] = {
     "break-even": "breakeven",

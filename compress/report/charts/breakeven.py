@@ -11,12 +11,11 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from compress.config import InputError
-from compress.report import canvas
-from compress.report.charts import Source, of_one_session
+from compress.analysis.verdict import MEASURED, point_name
+from compress.base.config import InputError
+from compress.records.result import Point
+from compress.report.charts import Source, canvas, of_one_session
 from compress.report.text import breakeven, joined, plain
-from compress.result import Point
-from compress.verdict import MEASURED, point_name
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -10,11 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from compress.config import InputError, is_index
-from compress.layer_map import header
-from compress.report import canvas
+from compress.base.config import InputError, is_index
+from compress.records.layer_map import header
 from compress.report.card import measured_manifest
-from compress.report.charts import Source
+from compress.report.charts import Source, canvas
 from compress.report.text import plain
 
 if TYPE_CHECKING:

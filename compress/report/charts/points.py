@@ -7,13 +7,12 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from compress.config import InputError
-from compress.report import canvas
-from compress.report.charts import Source
+from compress.analysis.verdict import Axis, point_cost
+from compress.base.config import InputError
+from compress.records.result import Point
+from compress.records.stats import Estimate
+from compress.report.charts import Source, canvas
 from compress.report.text import plain
-from compress.result import Point
-from compress.stats import Estimate
-from compress.verdict import Axis, point_cost
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

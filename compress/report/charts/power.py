@@ -7,10 +7,9 @@ others white. Where the meter tells no instant power, it is what the counter ros
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from compress import trace
-from compress.config import InputError
-from compress.report import canvas
-from compress.report.charts import Source, of_one_session
+from compress.base.config import InputError
+from compress.records import trace
+from compress.report.charts import Source, canvas, of_one_session
 from compress.report.text import plain
 
 if TYPE_CHECKING:

@@ -6,12 +6,11 @@ What both share, a machine that was slower for a while, moves both: the verdict 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from compress.config import InputError
-from compress.report import canvas
-from compress.report.charts import Source
+from compress.analysis.verdict import Axis, point_cost, point_name
+from compress.base.config import InputError
+from compress.records.result import Point
+from compress.report.charts import Source, canvas
 from compress.report.text import joined, plain, ratio
-from compress.result import Point
-from compress.verdict import Axis, point_cost, point_name
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -14,12 +14,12 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from compress.child import follow
-from compress.config import InputError
+from compress.base.config import InputError
+from compress.base.processes import follow
 
 if TYPE_CHECKING:
-    from compress.carbon import Terms
-    from compress.pareto import Table
+    from compress.analysis.carbon import Terms
+    from compress.analysis.pareto import Table
 
 HERE = Path(__file__).parent
 SCRIPTS = ("text.js", "table.js", "chart.js", "names.js", "cards.js", "parts.js", "plots.js", "start.js")

@@ -7,14 +7,14 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from compress.carbon import PER, Terms, grams_per_1000
-from compress.loss import FORMS, difference, form
-from compress.pareto import Table, point_cost
+from compress.analysis.carbon import PER, Terms, grams_per_1000
+from compress.analysis.loss import FORMS, difference, form
+from compress.analysis.pareto import Table, point_cost
+from compress.analysis.verdict import MEASURED
+from compress.records.result import Accuracy, Point, Reference, Result, Size
+from compress.records.stats import Estimate
 from compress.report.sheet import per_correct
 from compress.report.text import count, digits, plain, signed_spread, spread
-from compress.result import Accuracy, Point, Reference, Result, Size
-from compress.stats import Estimate
-from compress.verdict import MEASURED
 
 Cell = list[str | float | int | None] | str
 UNKNOWN = "no reason was recorded"

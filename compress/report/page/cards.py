@@ -8,17 +8,17 @@ from shlex import quote
 from typing import Any
 
 import recipes
-from compress.pareto import Table
+from compress.analysis.pareto import Table
+from compress.analysis.verdict import MEASURED, cost_axis, same_point
+from compress.records.files import result_path
+from compress.records.result import BreakEven, Layer, Point, Reference, Result
+from compress.records.stats import Estimate
 from compress.report.describe import steps
 from compress.report.page.samples import OLD, Traces, flips, histogram, recorded
 from compress.report.table import verdict_cell
 from compress.report.text import breakeven as breakeven_text
 from compress.report.text import count, digits, joined, megabytes, metric, plain
 from compress.report.text import difference as difference_text
-from compress.result import BreakEven, Layer, Point, Reference, Result
-from compress.result_files import result_path
-from compress.stats import Estimate
-from compress.verdict import MEASURED, cost_axis, same_point
 
 Plain = dict[str, Any]
 

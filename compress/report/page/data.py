@@ -11,9 +11,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from compress.carbon import Terms
-from compress.odds import adjusted, front_odds, word_among
-from compress.pareto import Table
+from compress.analysis.carbon import Terms
+from compress.analysis.odds import adjusted, front_odds, word_among
+from compress.analysis.pareto import Table
+from compress.analysis.verdict import point_name
+from compress.records.result import Reference, Result
+from compress.records.stats import Estimate
 from compress.report.notes import footnotes, heading, title
 from compress.report.page.axes import Axis, Row, axes, cell
 from compress.report.page.cards import card
@@ -21,9 +24,6 @@ from compress.report.page.headline import headline
 from compress.report.page.samples import Traces, power, recorded
 from compress.report.table import verdict_cell
 from compress.report.text import first_line, joined, plain
-from compress.result import Reference, Result
-from compress.stats import Estimate
-from compress.verdict import point_name
 
 MOST_CARDS = 60
 AXIS = ("key", "short", "label", "unit", "better", "session")

@@ -5,13 +5,13 @@ It names the interval that all rows of the table together leave (Holm): it speak
 
 from collections.abc import Mapping
 
-from compress.loss import lost
-from compress.odds import adjusted, word_among
-from compress.pareto import Table, point_cost
+from compress.analysis.loss import lost
+from compress.analysis.odds import adjusted, word_among
+from compress.analysis.pareto import Table, point_cost
+from compress.analysis.verdict import accuracy_words
+from compress.records.result import Result
+from compress.records.stats import Estimate
 from compress.report.text import count, first_line, plain
-from compress.result import Result
-from compress.stats import Estimate
-from compress.verdict import accuracy_words
 
 
 def headline(table: Table) -> tuple[str, str | None]:

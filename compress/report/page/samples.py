@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from compress import trace
-from compress.config import InputError
+from compress.base.config import InputError
+from compress.records import trace
+from compress.records.result import Result
 from compress.report.text import plain
-from compress.result import Result
 
 Plain = dict[str, Any]
 FLIPS, BLOCKS = 60, 20
@@ -188,7 +188,7 @@ def histogram(session: Session, names: Sequence[str]) -> Plain:
 
 def power(session: Session) -> Plain:
     """Power, clock and temperature of the session, in seconds from its first sample; boards one below another."""
-    from compress.energy.window import OUTSIDE
+    from compress.analysis.joules import OUTSIDE
 
     columns = session.samples
     key = next((k for k in ("power_mw", OUTSIDE) if k in columns), None)

@@ -13,8 +13,8 @@ from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 
-from compress.config import InputError
-from compress.errors import gathered
+from compress.base.config import InputError
+from compress.base.errors import gathered
 from compress.report.trackers.facts import Facts, facts
 
 

@@ -6,14 +6,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from compress.config import InputError, digest
-from compress.pareto import group
+from compress.analysis.pareto import group
+from compress.base.config import InputError, digest
+from compress.records.files import read
+from compress.records.result import Result
 from compress.report import sheet
 from compress.report.charts import Source
 from compress.report.charts.power import known, power_w, samples
 from compress.report.text import plain
-from compress.result import Result
-from compress.result_files import read
 
 Scalar = str | int | float | bool
 NOT_ITS_OWN = ("front", "cost_ratio_adjusted", "verdict_adjusted", "metric_name")

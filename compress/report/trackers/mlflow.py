@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from compress.config import InputError
+from compress.base.config import InputError
 from compress.report.trackers import ALREADY
 from compress.report.trackers.facts import Facts
 

@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from compress.config import InputError
-from compress.places import one_name
+from compress.base.config import InputError
+from compress.base.places import one_name
 from compress.report.text import markdown
 from compress.report.trackers import ALREADY
 from compress.report.trackers.facts import Facts

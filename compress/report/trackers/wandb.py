@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from compress.config import InputError
+from compress.base.config import InputError
 from compress.report.trackers import ALREADY
 from compress.report.trackers.facts import Facts
 

@@ -1,0 +1,1 @@
+"""Pure functions over results and traces: figures, verdicts, fronts, gates. No device, no torch."""

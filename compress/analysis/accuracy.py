@@ -1,0 +1,197 @@
+"""Accuracy of a model on a test split, example by example, so that two models can be compared pair by pair."""
+
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from compress.analysis import metrics
+from compress.analysis.resampled import Columns, Resampled, bootstrap, differing
+from compress.analysis.soundness import unsound_reference
+from compress.base.config import InputError
+from compress.base.console import say
+from compress.records import stats
+from compress.records.result import Accuracy
+from compress.records.stats import Estimate
+
+if TYPE_CHECKING:
+    pass
+
+RESAMPLES = 1000
+SLOW_RESAMPLES = 200  # metrics that go through a module call per resample
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Per-example outcomes of one model, in the split's own order."""
+
+    outcomes: Mapping[str, Sequence[float]]
+    finite: bool
+    batch_size: int
+    order: str = "by length"
+    outputs: int | None = None
+    """How many classes or tokens the model chooses among; None where that was not recorded."""
+
+
+def check_reference(evaluation: Evaluation, name: str, metric: str, seed: int, warn: bool) -> None:
+    """Raises InputError for a reference without finite outputs; warns of one that does not do its task."""
+    if not evaluation.finite:
+        raise InputError("its outputs are not finite on this test split: nothing can be judged against it")
+    unsound = unsound_reference(summarise(evaluation, metric, None, None, seed), name) if warn else None
+    if unsound:
+        say(f"  WARNING: {unsound}; no verdict will be given")
+
+
+def flips(ours: Evaluation, other: Evaluation) -> float | None:
+    """Fraction of examples answered differently; None where there are no discrete answers."""
+    if "prediction" not in ours.outcomes:
+        return None
+    pairs = zip(ours.outcomes["prediction"], other.outcomes["prediction"], strict=True)
+    return sum(a != b for a, b in pairs) / len(ours.outcomes["prediction"])
+
+
+def summarise(
+    ours: Evaluation,
+    metric: str,
+    reference: Evaluation | None,
+    reference_name: str | None,
+    seed: int,
+    batch_sensitivity: float | None = None,
+) -> Accuracy:
+    """The metric with its interval, and the paired difference to the reference."""
+    settings = metrics.whole(metric, ours.outcomes, ours.outputs if "prediction" in ours.outcomes else None)
+    found = _estimates(ours, metric, reference, seed, settings)
+    reasons = dict(found.reasons)
+    p_value = flip_rate = over_chance = None
+    constant = _constant(ours, metric, settings)
+    if reference is None:
+        reasons["delta"] = "this is the reference"
+        over_chance, few = _over_chance(ours, metric, constant, seed, settings)
+        reasons |= {"over_chance": few} if few else {}
+    elif "prediction" in ours.outcomes:
+        p_value = stats.mcnemar_p(_correct(ours), _correct(reference))
+        flip_rate = flips(ours, reference)
+    else:
+        reasons["flip_rate"] = reasons["mcnemar_p"] = "a language model's blocks have no single answer"
+    return Accuracy(
+        metric=Path(metric).stem,
+        estimate=found.estimate,
+        higher_is_better=metrics.higher_is_better(metric),
+        chance=_chance(ours, metric, settings, constant),
+        finite=ours.finite,
+        reference=reference_name,
+        delta=found.delta,
+        mcnemar_p=p_value,
+        flip_rate=flip_rate,
+        bits_per_byte=_bits_per_byte(ours),
+        batch_size=ours.batch_size,
+        order=ours.order,
+        batch_sensitivity=batch_sensitivity,
+        right=_packed(_correct(ours)) if metric == "accuracy" else None,
+        unit=metrics.unit(metric),
+        scale=metrics.scale(metric) or 1.0,
+        variant=_variant(settings) if metric == "f1" else None,
+        over_chance=over_chance,
+        reasons=reasons,
+    )
+
+
+def _packed(bits: Sequence[bool]) -> str:
+    """A hexadecimal number whose lowest bit is the first one."""
+    return format(sum(1 << index for index, bit in enumerate(bits) if bit), "x")
+
+
+def _correct(evaluation: Evaluation) -> list[bool]:
+    outcomes = evaluation.outcomes
+    return [a == b for a, b in zip(outcomes["prediction"], outcomes["reference"], strict=True)]
+
+
+def _variant(settings: Mapping[str, Any]) -> str:
+    classes = settings["classes"]
+    return "of class 1" if classes == [1] else f"the mean over {len(classes)} classes"
+
+
+def _estimates(
+    ours: Evaluation, metric: str, reference: Evaluation | None, seed: int, settings: Mapping[str, Any]
+) -> Resampled:
+    """Point estimate and difference, each with a 95 % interval over examples."""
+    if metric == "accuracy":
+        right = _correct(ours)
+        delta = None
+        if reference is not None:
+            delta = stats.paired_difference([float(v) for v in right], [float(v) for v in _correct(reference)], seed)
+        return Resampled(stats.wilson(sum(right), len(right)), delta, {})
+    mine, theirs = _columns(ours), None if reference is None else _columns(reference)
+    relative = metrics.unit(metric) == "percent"
+    if metric == "perplexity":
+        return bootstrap(mine, theirs, _perplexity, seed, RESAMPLES, relative)
+
+    for whole in (ours, reference):
+        if whole is not None:
+            metrics.compute(metric, whole.outcomes, settings)  # raises what a module of the user's raises
+    return bootstrap(mine, theirs, metrics.resampler(metric, ours.outcomes, settings), seed, SLOW_RESAMPLES, relative)
+
+
+def _columns(evaluation: Evaluation) -> Columns:
+    return {key: np.asarray(values, dtype=np.float64) for key, values in evaluation.outcomes.items()}
+
+
+def _perplexity(outcomes: Mapping[str, np.ndarray]) -> float:
+    mean = float(outcomes["nll"].sum() / outcomes["tokens"].sum())
+    return math.exp(mean) if mean < stats.LARGEST else mean + math.inf  # nan stays nan
+
+
+def _constant(ours: Evaluation, metric: str, settings: Mapping[str, Any]) -> Evaluation | None:
+    """The best of all models that give every example one answer; None where a metric or task has no such answer."""
+    if metric not in metrics.NAMES or "reference" not in ours.outcomes:
+        return None
+    references = ours.outcomes["reference"]
+    counts = Counter(references)
+    answers = sorted(counts, key=lambda value: (-counts[value], value))  # the most frequent wins a tie
+    always = [
+        replace(ours, outcomes={"prediction": [answer] * len(references), "reference": references})
+        for answer in answers
+    ]
+    if metric != "f1":  # all have the same correlation
+        return always[0]
+    return max(always, key=lambda each: metrics.compute(metric, each.outcomes, settings))
+
+
+def _chance(ours: Evaluation, metric: str, settings: Mapping[str, Any], constant: Evaluation | None) -> float | None:
+    """The metric of a model that has learned nothing: the best constant answer, or a uniform guess."""
+    if metric == "perplexity":
+        return None if ours.outputs is None else float(ours.outputs)
+    if constant is None:
+        return None
+    if metric == "accuracy":
+        return sum(_correct(constant)) / len(constant.outcomes["reference"])
+    return 0.0 if metric == "matthews_correlation" else metrics.compute(metric, constant.outcomes, settings)
+
+
+def _over_chance(
+    ours: Evaluation, metric: str, constant: Evaluation | None, seed: int, settings: Mapping[str, Any]
+) -> tuple[Estimate | None, str]:
+    """The metric less that of the best constant answer, paired, and why so few examples cannot show it."""
+    if constant is None:
+        return None, ""
+    found = _estimates(ours, metric, constant, seed, settings).delta
+    if found is not None:
+        found = stats.no_surer(found, *differing(_columns(ours), _columns(constant)))
+    references = ours.outcomes["reference"]
+    rest = len(references) - max(Counter(references).values())
+    if stats.sign_p(rest, 0) <= 1 - stats.CONFIDENCE:
+        return found, ""
+    return found, (
+        f"only {rest} of {len(references)} examples are not of the most frequent class: too few to show that any model "
+        "is better than one constant answer"
+    )
+
+
+def _bits_per_byte(ours: Evaluation) -> float | None:
+    if "bytes" not in ours.outcomes:
+        return None
+    return math.fsum(ours.outcomes["nll"]) / (math.log(2) * math.fsum(ours.outcomes["bytes"]))

@@ -1,0 +1,120 @@
+"""A meter outside of the machine: its readings, a CSV of (time, watts), given to results measured meanwhile.
+
+    time,watts                      time is seconds since 1970, or ISO 8601 with its offset
+    1767225600.0,312.5
+
+Windows are found by the clock, so both clocks must be set (NTP). What is measured is whatever hangs on that meter:
+usually the whole computer, so net and gross are far apart.
+"""
+
+import csv
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from compress.analysis.joules import OUTSIDE, READINGS, longest_gap
+from compress.analysis.verify import recomputed
+from compress.base import reading
+from compress.base.config import InputError
+from compress.base.places import one_name
+from compress.records import files as result_files
+from compress.records import trace
+from compress.records.result import Result
+
+MOST_BYTES = 1_000_000_000
+CLOCK_MOVED_NS = 50_000_000  # 1 % of a window of 5 s
+
+
+def attach(path: Path, readings: Path, boundary: str, calibration: str | None, error: float | None = None) -> Result:
+    """The result with energy from the readings, written back together with its trace.
+
+    Raises InputError when the readings cannot be used, or do not cover the session. Grade A needs `calibration`, which
+    says who calibrated the meter and when; `error` is to what relative error, where that is known.
+    """
+    stored = result_files.read(path)
+    if stored.trace is None:
+        raise InputError(f"{path}: names no trace; run the recipe again")
+    place = trace.located(path, stored.trace)
+    answer = trace.read(place)
+    if "clock_offset_ns" not in answer:
+        raise InputError(f"{path}: its trace does not say what time it was; run the recipe again")
+    moved_ns = abs(answer["clock_offset_ns"] - answer.get("clock_offset_start_ns", answer["clock_offset_ns"]))
+    if moved_ns > CLOCK_MOVED_NS:
+        raise InputError(
+            f"{path}: this machine's clock moved by {moved_ns / 1e6:.0f} ms during the session; expected at most "
+            f"{CLOCK_MOVED_NS / 1e6:.0f} ms: keep it set (NTP), and measure again"
+        )
+    samples = [{**row, "time_ns": row["time_ns"] - answer["clock_offset_ns"]} for row in read(readings)]
+    windows = [w for r in answer["runners"] for p in r["points"] for w in p["rounds"]]
+    first, last = min(w["started_ns"] for w in windows), max(w["ended_ns"] for w in windows)
+    if samples[0]["time_ns"] > first or samples[-1]["time_ns"] < last:
+        raise InputError(
+            f"{readings}: covers {_seconds(samples, first)} of the session's first window to its last; "
+            "expected all of it; is the meter's clock set?"
+        )
+    shortest = min(w["ended_ns"] - w["started_ns"] for w in windows)
+    gap = longest_gap(samples, first, last, OUTSIDE)
+    if gap > shortest / READINGS:
+        raise InputError(
+            f"{readings}: up to {gap / 1e9:.3g} s lie between two readings, and windows last {shortest / 1e9:.3g} s; "
+            f"expected {READINGS} readings a window: read more often, or measure with --set measure.window_s="
+            f"{math.ceil(READINGS * gap / 1e9)}"
+        )
+    meter: dict[str, Any] = {
+        "source": "external", "boundary": boundary, "measured": True, "step_s": None, "calibration": calibration,
+        "gain": error, "beside": answer["meter"].get("source"),
+    }  # fmt: skip
+    both = _merged(answer["samples"], samples)
+    session = one_name(f"{stored.session}-external", f"{path}: session")
+    place = place.with_name(session)
+    trace.write(place, {**answer, "meter": meter, "samples": both, "idle": {}})
+    beside = str(PurePosixPath(stored.trace).with_name(session))
+    made = recomputed(replace(stored, session=session, trace=beside), trace.read(place))
+    result_files.replace_file(path, made)
+    return made
+
+
+def _merged(device: Sequence[Mapping[str, Any]], outside: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Samples of both, by time: what the device told of its clocks and of throttling still counts."""
+    keys = dict.fromkeys(key for sample in (*device[:1], *outside[:1]) for key in sample)
+    return sorted(({**keys, **sample} for sample in (*device, *outside)), key=lambda sample: int(sample["time_ns"]))
+
+
+def _seconds(samples: list[dict[str, Any]], first: int) -> str:
+    return f"{(samples[0]['time_ns'] - first) / 1e9:+.0f} to {(samples[-1]['time_ns'] - first) / 1e9:+.0f} s"
+
+
+def read(path: Path) -> list[dict[str, Any]]:
+    """Readings by time: time_ns since 1970 and outside_mw. Raises InputError with the line that cannot be read."""
+    try:
+        rows = list(csv.DictReader(reading.content(path, "readings", MOST_BYTES).decode().splitlines()))
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise InputError(f"{path}: no CSV in UTF-8 ({error})") from None
+    if not rows or not {"time", "watts"} <= set(rows[0]):
+        raise InputError(f"{path}: expected a CSV with columns time and watts, and a line for each reading")
+    found = []
+    for number, row in enumerate(rows, start=2):
+        try:
+            power_mw = round(1000 * float(row["watts"]))
+            if power_mw < 0:
+                raise ValueError("less than none")
+            found.append({"time_ns": _ns(row["time"]), OUTSIDE: power_mw})
+        except (ValueError, TypeError, OverflowError):
+            raise InputError(
+                f"{path}:{number}: time {row['time']!r}, watts {row['watts']!r}; expected seconds since 1970, or ISO "
+                "8601 with an offset, and watts from 0 up"
+            ) from None
+    return sorted(found, key=lambda row: int(row["time_ns"]))
+
+
+def _ns(text: str) -> int:
+    try:
+        return round(float(text) * 1e9)
+    except ValueError:
+        moment = datetime.fromisoformat(text)
+        if moment.tzinfo is None:
+            raise ValueError("no offset") from None
+        return round(moment.timestamp() * 1e9)

@@ -1,0 +1,196 @@
+"""How far an energy figure may be trusted, from A to E, with the reasons in words.
+
+A   external meter of stated calibration
+B   counter and integrated instant power within 2 %, nothing flagged, 6 rounds or more of 5 s or more
+C   one source only, sources 2 to 5 % apart, edges uncertain by over 2 %, windows under 5 s or rounds under 6, or
+    batches that beat with a counter that misreads such loads
+D   sources over 5 % apart, device shared, throttled (by itself, or by a control group's quota), or drifting
+E   modelled
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from compress.analysis.agreement import AGREE, TOLERABLE, WINDOW_S, agreement
+from compress.analysis.joules import EVENTS, HARD, Energy, events, mean_of
+from compress.records.result import Grade
+
+CLOCK_DRIFT = 0.03
+REFERENCE_DRIFT = 0.03
+ROUNDS = 6
+FOREIGN_CORES = 0.1  # on two cores, a tenth of one already moves a latency by several percent
+BEAT = 2.0  # batches between half and twice the counter's period beat with it
+UNTOLD = {"events": "whether the device throttled", "temperature_c": "temperatures", "sm_mhz": "clocks"}
+POWER_CAP = 0x4  # how a board works at its limit
+
+
+def grade(
+    answer: Mapping[str, Any],
+    name: str,
+    index: int,
+    energies: Sequence[Energy],
+    against: str,
+    against_j: Sequence[float] | None,
+) -> tuple[Grade | None, tuple[str, ...]]:
+    """The grade of one runner's energy at one point and its reasons; None where there is no meter.
+
+    `against_j` holds the joules of the reference, a figure a round. Reasons are given also without a meter: they speak
+    of the latency too.
+    """
+    reasons = disturbances(answer, name, index, against)
+    if against_j is not None and answer["meter"].get("measured"):
+        reasons += _drifted(against_j, f"the energy of {against}")
+    meter = answer["meter"]
+    if meter.get("source") is None:
+        return None, tuple(reasons)
+    if not meter.get("measured"):
+        return "E", ("energy is modelled, not measured", *reasons)
+    worst: Grade = "D" if reasons else "B"
+    if meter["source"] == "external":
+        worst = "D" if reasons else "A" if meter.get("calibration") else "C"
+        lowered: list[tuple[Grade, str]] = (
+            [] if meter.get("calibration") else [("C", "the meter's calibration is not stated")]
+        )
+    else:
+        lowered = [*_agreement(energies, bool(meter.get("integrated"))), *_edges(energies)]
+    if "nvml" in (meter["source"], meter.get("beside")):
+        lowered += _untold(answer, name, index)
+    if meter["source"] == "nvml":
+        lowered += _beating(meter, _points(answer, name)[index]["rounds"])
+    if _capped(answer, name, index):
+        lowered.append(("C", "the board ran at its power cap"))
+    if _points(answer, name)[index].get("settled") is False:
+        lowered.append(("C", "temperature and power had not settled when warm-up ended"))
+    rounds = _points(answer, name)[index]["rounds"]
+    shortest = min(w["ended_ns"] - w["started_ns"] for w in rounds) / 1e9
+    if shortest < 0.999 * WINDOW_S or len(rounds) < ROUNDS:
+        lowered.append(("C", f"{len(rounds)} rounds of {shortest:.2g} s; grade B takes {ROUNDS} of {WINDOW_S:g} s"))
+    reasons += [why for _, why in lowered]
+    return max([worst, *(mark for mark, _ in lowered)]), tuple(reasons)  # letters sort as grades do
+
+
+def _beating(meter: Mapping[str, Any], rounds: Sequence[Mapping[str, Any]]) -> list[tuple[Grade, str]]:
+    """Batches about as long as the counter's period, on a board that `doctor` found to misread such loads."""
+    misread, step_s = meter.get("misread"), meter.get("step_s")
+    if misread is None or step_s is None or misread <= TOLERABLE:
+        return []
+    batch_s = sum(w["ended_ns"] - w["started_ns"] for w in rounds) / sum(len(w["batch_ns"]) for w in rounds) / 1e9
+    if not 1 / BEAT <= batch_s / step_s <= BEAT:
+        return []
+    return [
+        (
+            "C",
+            f"batches of {1e3 * batch_s:.0f} ms beat with the counter's {1e3 * step_s:.0f} ms, and doctor found such "
+            f"loads read {100 * misread:.0f} % apart",
+        )
+    ]
+
+
+def _untold(answer: Mapping[str, Any], name: str, index: int) -> list[tuple[Grade, str]]:
+    """What the driver keeps to itself: not knowing of a disturbance is not knowing that there was none."""
+    found: list[tuple[Grade, str]] = []
+    if answer.get("foreign_processes") is None:
+        found.append(("C", "other processes on the device cannot be told from here (a container?)"))
+    windows = _points(answer, name)[index]["rounds"]
+    for key, what in UNTOLD.items():
+        known = [int(s["time_ns"] or 0) for s in answer["samples"] if s.get(key) is not None]
+        if not any(w["started_ns"] <= time <= w["ended_ns"] for w in windows for time in known):
+            found.append(("C", f"the driver does not tell {what}"))
+    return found
+
+
+def _agreement(energies: Sequence[Energy], integrated: bool) -> list[tuple[Grade, str]]:
+    """What the second source says: instant power, integrated over the same windows."""
+    if integrated:
+        return [("C", "integrated power only, without a counter to check it")]
+    both = [(e.joules, e.integrated_j) for e in energies if e.joules and e.integrated_j]
+    if len(both) < len(energies) or not both:
+        return [("C", "one source only, without a second one to check it")]
+    found = agreement([a for a, _ in both], [b for _, b in both])
+    return [] if found is None else [found]
+
+
+def _edges(energies: Sequence[Energy]) -> list[tuple[Grade, str]]:
+    worst = max((e.edge_error for e in energies), default=0.0)
+    if worst <= AGREE:
+        return []
+    return [("C", f"the counter's movements at a window's edges leave {100 * worst:.1f} % open")]
+
+
+def _capped(answer: Mapping[str, Any], name: str, index: int) -> bool:
+    rounds = _points(answer, name)[index]["rounds"]
+    return any(events(answer["samples"], w["started_ns"], w["ended_ns"]) & POWER_CAP for w in rounds)
+
+
+def disturbances(answer: Mapping[str, Any], name: str, index: int, against: str) -> list[str]:
+    """What disturbed the measurement of a point, latency included."""
+    point = _points(answer, name)[index]
+    reasons = [] if point["steady"] else ["latency was not steady when warm-up ended"]
+    cores, processes = point["foreign_cores"], answer.get("foreign_processes")
+    if cores is not None and cores > FOREIGN_CORES:
+        reasons.append(f"other processes kept {cores:.1f} cores busy during the measurement")
+    stolen = point.get("stolen_cores")
+    if stolen is not None and stolen > FOREIGN_CORES:
+        reasons.append(f"the host gave {stolen:.1f} of this virtual machine's cores to others during the measurement")
+    if point.get("throttled_periods"):
+        reasons.append(
+            f"the control group's CPU quota stopped the measurement in {point['throttled_periods']} periods, "
+            f"for {point['throttled_s']:.2g} s"
+        )
+    if processes:
+        reasons.append(f"{processes} other process{'es' if processes > 1 else ''} on the device")
+    reasons += _device_events(answer, point)
+    reasons += _drift(answer, against, index)
+    return reasons
+
+
+def _points(answer: Mapping[str, Any], name: str) -> Sequence[Mapping[str, Any]]:
+    found: Sequence[Mapping[str, Any]] = next(r["points"] for r in answer["runners"] if r["name"] == name)
+    return found
+
+
+def _device_events(answer: Mapping[str, Any], point: Mapping[str, Any]) -> list[str]:
+    """Throttling, and clocks that differ between rounds, as the samples inside the windows saw them."""
+    samples = answer["samples"]
+    seen, clocks = 0, []
+    for window in point["rounds"]:
+        edges = (window["started_ns"], window["ended_ns"])
+        seen |= events(samples, *edges)
+        clock = mean_of(samples, "sm_mhz", *edges)
+        if clock:
+            clocks.append(clock)
+    reasons = [f"the device throttled: {EVENTS[bit]}" for bit in EVENTS if seen & bit & HARD]
+    if clocks and max(clocks) / min(clocks) - 1 > CLOCK_DRIFT:
+        reasons.append(f"the device's clock went from {min(clocks):.0f} to {max(clocks):.0f} MHz between rounds")
+    return reasons
+
+
+def _drift(answer: Mapping[str, Any], against: str, index: int) -> list[str]:
+    points = _points(answer, against)
+    if len(points) <= index:
+        return []
+    return _drifted([(w["ended_ns"] - w["started_ns"]) / len(w["batch_ns"]) for w in points[index]["rounds"]], against)
+
+
+def _drifted(costs: Sequence[float], what: str) -> list[str]:
+    """Whether a reference's last third of rounds costs another amount than its first beyond the rounds' own spread."""
+    logs = [math.log(cost) for cost in costs]
+    part = max(len(logs) // 3, 2)
+    if len(logs) < 2 * part:
+        return []
+    first, last = logs[:part], logs[-part:]
+    change = _mean(last) - _mean(first)
+    spread = math.sqrt((_variance(first) + _variance(last)) / part)
+    if abs(change) <= max(REFERENCE_DRIFT, 4 * spread):  # 4: parts are short, and their spread is itself uncertain
+        return []
+    return [f"{what} drifted by {100 * math.expm1(change):+.1f} % over the session"]
+
+
+def _mean(values: Sequence[float]) -> float:
+    return math.fsum(values) / len(values)
+
+
+def _variance(values: Sequence[float]) -> float:
+    mean = _mean(values)
+    return math.fsum((v - mean) ** 2 for v in values) / (len(values) - 1)

@@ -1,0 +1,157 @@
+"""Results of several machines in one folder, raw samples included, and what each machine makes of the same recipe.
+
+Energies and latencies of different boards are never put on one axis: side by side stand ratios, each to the reference
+of its own machine.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from compress.analysis.pareto import Table, group, identity, point_cost
+from compress.analysis.verdict import Axis
+from compress.base.config import InputError
+from compress.base.files import write_atomic
+from compress.base.places import inside, own_file
+from compress.base.reading import resolved
+from compress.records import files as result_files
+from compress.records import trace
+from compress.records.result import Result
+from compress.records.stats import Estimate
+
+
+@dataclass(frozen=True)
+class Merged:
+    """What came together."""
+
+    results: tuple[Result, ...]
+    superseded: tuple[str, ...]
+    """Older results of the same recipe on the same machine, which were left out: `name on machine, created`."""
+    untraced: tuple[str, ...]
+    """Results whose raw samples were not beside them: their figures cannot be verified."""
+    unread: tuple[str, ...] = ()
+    """A sentence for each file that was passed over."""
+
+
+def merge(folders: Sequence[Path], out: Path) -> Merged:
+    """Copies the newest result of every recipe, workload and machine into `out`, with its raw samples.
+
+    What `out` holds already takes part. Files that cannot be read are passed over. Raises InputError for fewer than two
+    sources, and for one without results.
+    """
+    sources = list(dict.fromkeys([*folders, *([out] if out.is_dir() else [])]))
+    if len(sources) < 2:
+        raise InputError(f"merge {' '.join(map(str, folders))}: expected at least two folders of results")
+    problems: list[str] = []
+    unread: list[str] = []
+    newest: dict[Path, tuple[Result, Path]] = {}
+    superseded = []
+    for folder in sources:
+        try:
+            found, bad = result_files.read_all(folder)
+        except InputError as error:
+            problems += error.problems
+            continue
+        if not found and folder in folders:
+            problems += [*bad, f"{folder}: no results in it; expected what `compress run` has left"]
+        unread += bad
+        for result in found:
+            try:
+                place = result_files.own_path(result)
+                _trace(result, folder, place)
+                inside(out, str(place), f"{folder / place}: its place in {out}")
+            except InputError as error:
+                problems += error.problems
+                continue
+            before = newest.get(place)
+            if before is not None and identity(before[0].workload) != identity(result.workload):
+                both = f"{before[1] / place} and {folder / place}"
+                problems.append(f"{both}: two workloads of one name; give one another and run it again")
+            elif before is None or result.created > before[0].created:
+                superseded += [] if before is None or _same(before[0], result) else [before[0]]
+                newest[place] = (result, folder)
+            elif not _same(before[0], result):
+                superseded.append(result)
+    if problems:
+        raise InputError(problems)
+    untraced = [result.name for result, folder in newest.values() if not _carry(result, folder, out)]
+    left = (f"{r.name} on {r.machine.device_name}, {r.created}" for r in superseded)
+    return Merged(tuple(result for result, _ in newest.values()), tuple(left), tuple(sorted(untraced)), tuple(unread))
+
+
+def _same(one: Result, other: Result) -> bool:
+    return (one.created, one.fingerprint, one.session) == (other.created, other.fingerprint, other.session)
+
+
+def _trace(result: Result, folder: Path, place: Path) -> Sequence[Path]:
+    """The files of a result's trace that are there. Raises InputError where one lies outside of the folder."""
+    if result.trace is None:
+        return ()
+    source = inside(folder, result.trace, f"{folder / place}: its trace")
+    return [own_file(file) for name in trace.FILES if (file := source / name).is_file() or file.is_symlink()]
+
+
+def _carry(result: Result, folder: Path, out: Path) -> bool:
+    """Writes a result and its raw samples into `out`; False where it says that it has some and they are not there."""
+    place = result_files.own_path(result)
+    try:
+        if result.trace is None:
+            result_files.write(out, result)
+            return result.error is not None
+        source = folder / result.trace  # a folder of files, which all results of a session share
+        target = inside(out, result.trace, f"{out}: the place of the trace of {result.name}")
+        if resolved(source) != resolved(target):
+            for file in _trace(result, folder, place):
+                write_atomic(target / file.name, file.read_bytes())
+        result_files.write(out, result)
+        return target.is_dir()
+    except OSError as error:
+        raise InputError(f"{out}: cannot be written ({error.strerror}); choose another with --out") from None
+
+
+@dataclass(frozen=True)
+class Side:
+    """One recipe or reference on every machine: its ratio to that machine's own reference, or None."""
+
+    name: str
+    costs: tuple[Estimate | None, ...]
+
+
+@dataclass(frozen=True)
+class SideBySide:
+    """The same workload on several machines."""
+
+    workload: str
+    machines: tuple[str, ...]
+    """`device name (id): axis / reference`, one for every column."""
+    rows: tuple[Side, ...]
+
+
+def side_by_side(results: Sequence[Result]) -> list[SideBySide]:
+    """The workloads that were measured on more than one machine, each machine with its own reference and axis."""
+    families: dict[tuple[str, int | None], list[Table]] = {}
+    for table in group(results):
+        if table.results:
+            newest = table.newest
+            families.setdefault((identity(newest.workload), newest.limit), []).append(table)
+    return [_beside(tables) for tables in families.values() if len({t.newest.machine.id for t in tables}) > 1]
+
+
+def _beside(tables: Sequence[Table]) -> SideBySide:
+    names = dict.fromkeys(row.name for table in tables for row in table.results)
+    names |= dict.fromkeys(r.name for table in tables for r in table.references)
+    rows = []
+    for name in names:
+        costs = tuple(_cost(table, name, table.axis) for table in tables)
+        if any(cost is not None for cost in costs):
+            rows.append(Side(name, costs))
+    machines = (f"{t.newest.machine.device_name} ({t.newest.machine.id}): {t.axis} / {t.reference}" for t in tables)
+    limit = tables[0].newest.limit
+    said = "" if limit is None else f" (LIMITED to {limit} examples)"
+    return SideBySide(f"{tables[0].newest.workload.get('name')}{said}", tuple(machines), tuple(rows))
+
+
+def _cost(table: Table, name: str, axis: Axis) -> Estimate | None:
+    row = next((r for r in table.rows if r.name == name), None)
+    headline = next((p for p in row.points if p.headline), None) if row else None
+    return point_cost(headline, axis, table.reference)

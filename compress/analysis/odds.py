@@ -1,0 +1,199 @@
+"""What a table says of several recipes at once: adjusted intervals, odds of being on the front, cheapest within a loss.
+
+Results store unadjusted intervals; a family of comparisons is adjusted when its table is made (Holm). Odds come from
+resampling rounds, jointly for all recipes of a session and independently across sessions, and examples, jointly for
+all rows: they answered the same ones. Where a result does not say which examples it got right (perplexity, f1),
+differences are drawn from the normal distribution that their interval stands for.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import wraps
+from typing import TypeVar
+
+import numpy as np
+
+from compress.analysis import loss
+from compress.analysis.pareto import Candidate, Table, candidates, ranked
+from compress.analysis.verdict import cost_axis
+from compress.base.config import InputError
+from compress.records import stats
+from compress.records.result import Point, Result, Unit, Word
+from compress.records.stats import Estimate
+
+RESAMPLES = 400
+SEED = 0
+MOST = 120  # of a table's rows: more are a search, not a family of comparisons, and dominance looks at every pair
+
+
+SETTLED = frozenset({"BROKEN", "NO VERDICT", "NO MEASURABLE DIFFERENCE"})
+"""Words that a wider interval of the cost cannot change."""
+T = TypeVar("T")
+
+
+def _kept(make: Callable[[Table], dict[str, T]]) -> Callable[[Table], dict[str, T]]:
+    """The same function, its answer kept with the table: tables never change, and each is laid out several times."""
+    key = f"_{make.__name__}"
+
+    @wraps(make)
+    def answer(table: Table) -> dict[str, T]:
+        known: dict[str, dict[str, T]] = vars(table)
+        if key not in known:
+            known[key] = make(table)
+        return known[key]
+
+    return answer
+
+
+@_kept
+def adjusted(table: Table) -> dict[str, Estimate]:
+    """The ratio that each recipe's verdict is of, with the interval that Holm's adjustment for the whole table gives.
+
+    Empty for a table of too many rows, or of one: there is nothing to adjust for.
+    """
+    if not 1 < len(table.results) <= MOST:
+        return {}
+    known = {r.name: cost for r in table.results if (cost := _judged_by(r, table.reference)) is not None}
+    levels = stats.holm([stats.ratio_p(cost) for cost in known.values()])
+    return {
+        name: stats.at_confidence(cost, 1 - level) for (name, cost), level in zip(known.items(), levels, strict=True)
+    }
+
+
+def _judged_by(result: Result, reference: str | None) -> Estimate | None:
+    """The ratio that a result's verdict is of: of energy where that is good enough, also in a table of latencies."""
+    point = result.headline
+    ratio = point.ratio(reference) if point is not None and reference is not None else None
+    return None if point is None or ratio is None else cost_axis(ratio, point.energy_source)[1]
+
+
+def word_among(word: Word, cost: Estimate | None) -> Word:
+    """A verdict's word once its interval is adjusted for the table: a difference that it shows no more is none."""
+    if cost is None or word in SETTLED:
+        return word
+    return "NO MEASURABLE DIFFERENCE" if cost.low <= 1 <= cost.high else word
+
+
+@_kept
+def front_odds(table: Table) -> dict[str, float]:
+    """Share of resamples in which nothing dominates a row, by name.
+
+    Rows of which the spread of the cost or the metric is not known (one round, one example) are left out. Empty where
+    rows are too many, or no recipe is among them.
+    """
+    field = [c for c in ranked(table) if c.cost.bounded]
+    owners: dict[str, Result] = {r.name: r for r in table.results}
+    if len(field) > MOST or all(c.reference for c in field):
+        return {}
+    generator = np.random.default_rng(SEED)
+    draws: dict[str, np.ndarray] = {}
+    costs: list[np.ndarray] = []
+    for candidate in field:
+        owner = owners.get(candidate.name, table.newest)
+        logs = None if candidate.name == table.reference else _log_ratios(table, owner, candidate.name)
+        if logs is None:
+            centre = math.log(candidate.cost.value)
+            costs.append(np.full(RESAMPLES, centre))
+        else:
+            chosen = draws.get(owner.session)
+            if chosen is None or chosen.max() >= len(logs):
+                chosen = draws[owner.session] = generator.integers(0, len(logs), (RESAMPLES, len(logs)))
+            costs.append(np.asarray(logs)[chosen].mean(axis=1))
+    cost = np.array(costs)  # [rows, resamples]
+    quality = _same_examples(table, field, generator)
+    if quality is None:
+        quality = np.array([_drawn(candidate.quality, generator) for candidate in field])
+    beaten = np.zeros(cost.shape, dtype=bool)
+    for i in range(len(field)):
+        no_worse = (cost <= cost[i]) & (quality >= quality[i])
+        better = (cost < cost[i]) | (quality > quality[i])
+        beaten[i] = (no_worse & better).any(axis=0)
+    return {c.name: float(1 - beaten[i].mean()) for i, c in enumerate(field)}
+
+
+def _same_examples(table: Table, field: Sequence[Candidate], generator: np.random.Generator) -> np.ndarray | None:
+    """Accuracy of every row less the reference's [rows, resamples], over resampled examples; None where unknown."""
+    rows = {row.name: row.accuracy for row in table.rows}
+    accuracies = [rows[name] for name in (*(c.name for c in field), table.reference) if name in rows]
+    known = [(a.right, a.estimate.n) for a in accuracies if a is not None and a.right is not None]
+    if len(known) <= len(field) or len({n for _, n in known}) != 1:
+        return None
+    n = known[0][1]
+    right = np.array([loss.unpacked(text, n) for text, _ in known], dtype=np.float64)  # [rows + 1, examples]
+    means = np.empty((len(known), RESAMPLES))
+    for i in range(RESAMPLES):
+        means[:, i] = right @ np.bincount(generator.integers(0, n, n), minlength=n) / n
+    return means[:-1] - means[-1]
+
+
+def _drawn(quality: Estimate, generator: np.random.Generator) -> np.ndarray:
+    """Draws from the normal distribution of an estimate's interval."""
+    spread = (quality.high - quality.low) / (2 * 1.959963984540054)
+    return quality.value + spread * generator.standard_normal(RESAMPLES)
+
+
+def _log_ratios(table: Table, owner: Result, name: str) -> list[float] | None:
+    """Logarithms of cost over the reference's, a value per round, of a recipe or a reference of the same session."""
+    reference = next((r for r in owner.references if r.name == table.reference), None)
+    points = owner.points if owner.name == name else next((r.points for r in owner.references if r.name == name), ())
+    ours, theirs = (
+        next((p for p in each if p.headline), None) for each in (points, reference.points if reference else ())
+    )
+    if ours is None or theirs is None:
+        return None
+    mine, others = (_per_batch(p, table.axis) for p in (ours, theirs))
+    if mine is None or others is None or len(mine) != len(others):
+        return None
+    return [math.log(a / b) for a, b in zip(mine, others, strict=True)]
+
+
+def _per_batch(point: Point, axis: str) -> list[float] | None:
+    """Cost per batch of every round, or None where it is not known."""
+    if axis == "latency":
+        return [r.duration_s / r.batches for r in point.rounds]
+    joules = [r.energy_j for r in point.rounds]
+    if any(j is None or j <= 0 for j in joules):
+        return None
+    return [(j or 0.0) / r.batches for j, r in zip(joules, point.rounds, strict=True)]
+
+
+@dataclass(frozen=True)
+class Within:
+    """The cheapest recipe that loses no more than asked: by its estimate, and with 95 % confidence."""
+
+    estimated: Candidate | None
+    confident: Candidate | None
+
+
+def cheapest_within(table: Table, most: float, unit: Unit) -> Within:
+    """The cheapest recipes of a table within `most` of its reference. Raises InputError when the unit does not fit."""
+    misfits = {loss.misfit(r.accuracy, unit, "--within") for r in table.results if r.accuracy} - {None}
+    if misfits:
+        raise InputError(sorted(f"--within: {misfit}" for misfit in misfits))
+    field = [c for c in candidates(table.results, (), table.axis, table.reference) if c.name not in table.held]
+    by_cost = sorted(field, key=lambda c: (c.cost.value, c.name))
+    return Within(
+        next((c for c in by_cost if c.quality.value >= -most), None),
+        next((c for c in by_cost if c.quality.low >= -most), None),
+    )
+
+
+def answers(table: Table, most: float, unit: Unit, text: str) -> list[str]:
+    """Two sentences for people."""
+    within = cheapest_within(table, most, unit)
+    accuracy = next((r.accuracy for r in table.results if r.accuracy), None)
+    n = 0 if accuracy is None else accuracy.estimate.n
+    strict = "" if within.confident == within.estimated else f" ({n:,} examples are too few to be surer)"
+    where = f"{table.newest.workload.get('name', 'workload')}, within {text} of {table.reference}"
+    where += "" if accuracy is None else f" ({loss.meaning((most, unit), accuracy)})"
+
+    def said(found: Candidate | None) -> str:
+        if found is None:
+            return "none"
+        return f"{found.name}, at {found.cost.value:.3g} times its {table.axis}"
+
+    return [
+        f"{where}: the cheapest by its estimate is {said(within.estimated)}",
+        f"{where}: the cheapest with 95 % confidence is {said(within.confident)}{strict}",
+    ]

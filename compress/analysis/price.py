@@ -1,0 +1,120 @@
+"""The price of compressing: attempts at a piece of work, their seconds and their joules."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from compress.analysis.joules import EnergySource, counted_j
+from compress.records.result import Shares, StepCost, Transform
+
+
+@dataclass(frozen=True)
+class Span:
+    """One attempt at a piece of work: how long, what the meter read at both ends, and what kept it from counting."""
+
+    source: EnergySource | None
+    measured: bool
+    step_s: float | None
+    start_uj: int | None
+    boundary: str | None = None
+    end_uj: int | None = None
+    seconds: float = 0.0
+    fault: str | None = None
+    later_uj: int | None = None
+    """Read once the counter had moved again: all that the work used has been counted then, and what idled beside it."""
+
+    @property
+    def at_most_j(self) -> float | None:
+        """What it used at most, of work that is too short for its joules to be told; None where that is not known."""
+        known = self.fault is None and self.start_uj is not None and self.later_uj is not None
+        return (self.later_uj - self.start_uj) / 1e6 if known else None  # type: ignore[operator]
+
+    @property
+    def joules(self) -> tuple[float | None, str | None]:
+        """What was counted, or None and why not."""
+        if self.fault is not None:
+            return None, self.fault
+        return counted_j(self.start_uj, self.end_uj, self.seconds, self.step_s, self.measured)
+
+
+@dataclass
+class Spent:
+    """All attempts at a piece of work, the last one still running inside its `with` block."""
+
+    attempts: tuple[Span, ...]
+
+    @property
+    def seconds(self) -> float:
+        """Of all attempts."""
+        return math.fsum(attempt.seconds for attempt in self.attempts)
+
+    @property
+    def energy_j(self) -> float | None:
+        """Of all attempts; None once any could not be metered, or two were by different sources."""
+        return _summed(self.attempts)[0]
+
+    @property
+    def at_most_j(self) -> float | None:
+        """What all attempts used at most, where some were too short for their joules to be told."""
+        most = [a.joules[0] if a.joules[0] is not None else a.at_most_j for a in self.attempts]
+        alike = len({(a.source, a.boundary) for a in self.attempts}) == 1
+        known = [joules for joules in most if joules is not None]
+        return math.fsum(known) if alike and len(known) == len(most) else None
+
+    @property
+    def error(self) -> float:
+        """How far the edges of the attempts may have shifted the joules, relative: a movement of the counter each."""
+        total = self.energy_j
+        shifted = ((a.joules[0] or 0.0) * (a.step_s or 0.0) / a.seconds for a in self.attempts if a.seconds)
+        return math.fsum(shifted) / total if total else 0.0
+
+    @property
+    def reason(self) -> str | None:
+        """Why joules are None."""
+        return _summed(self.attempts)[1]
+
+
+def _summed(attempts: Sequence[Span]) -> tuple[float | None, str | None]:
+    counted = [attempt.joules for attempt in attempts]
+    reason = next((why for _, why in counted if why is not None), None)
+    sources = list(dict.fromkeys(f"{attempt.source} ({attempt.boundary})" for attempt in attempts))
+    if reason is None and len(sources) > 1:
+        reason = f"interrupted attempts were metered by {' and '.join(sources)}, whose joules do not add up"
+    return (None, reason) if reason is not None else (math.fsum(joules or 0.0 for joules, _ in counted), None)
+
+
+def transform(raw: Mapping[str, Any]) -> Transform:
+    """What compressing cost, from what `recorded` kept."""
+    spent = Spent(tuple(Span(**attempt) for attempt in raw["attempts"]))
+    steps = []
+    for step in raw["steps"]:
+        span = Span(**step["span"])
+        joules, reason = span.joules
+        shares = Shares(**step["shares"]) if step.get("shares") else None  # older artifacts have none
+        steps.append(StepCost(step["method"], span.seconds, joules, step["changed_layers"], reason or "", shares))
+    return Transform(
+        seconds=spent.seconds,
+        energy_j=spent.energy_j,
+        energy_source=spent.attempts[-1].source,
+        energy_boundary=spent.attempts[-1].boundary,
+        energy_error=spent.error,
+        energy_reason=spent.reason,
+        energy_at_most_j=spent.at_most_j if spent.energy_j is None else None,
+        interruptions=len(spent.attempts) - 1,
+        steps=tuple(steps),
+    )
+
+
+def recorded(spent: Spent, steps: Sequence[tuple[str, int, Shares | None, Span]]) -> dict[str, Any]:
+    """Plain values of all readings: of every attempt, and of the last one's steps.
+
+    A step is its method, the number of changed layers, the shares of parameters, and its span.
+    """
+    return {
+        "attempts": [asdict(attempt) for attempt in spent.attempts],
+        "steps": [
+            {"method": method, "changed_layers": n, "shares": asdict(shares) if shares else None, "span": asdict(span)}
+            for method, n, shares, span in steps
+        ],
+    }

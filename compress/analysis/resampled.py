@@ -1,0 +1,129 @@
+"""A metric over resampled examples (percentile bootstrap): its interval, and that of the difference to a reference.
+
+A resample on which the metric is undefined could lie anywhere. It counts as the lowest value for the lower end and as
+the highest for the upper one: a few of 200 widen the interval, 2.5 % or more leave none. An interval that resampling
+cannot know (a single example, the same value on every resample) is infinite, with the reason. That of a difference
+holds 0 where few outcomes differ and their sign test shows nothing, as for accuracy.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from compress.analysis.metrics import Score
+from compress.records import stats
+from compress.records.stats import Estimate
+
+Columns = Mapping[str, np.ndarray]
+TAIL = 0.025
+
+
+@dataclass(frozen=True)
+class Resampled:
+    """A metric and its difference to the reference; `reasons` name what is not known of them."""
+
+    estimate: Estimate
+    delta: Estimate | None
+    reasons: dict[str, str]
+
+
+def bootstrap(
+    ours: Columns, theirs: Columns | None, score: Score, seed: int, resamples: int, relative: bool
+) -> Resampled:
+    """The metric of ours, and its difference to theirs over the same examples; `relative` to the size of theirs."""
+    n = len(next(iter(ours.values())))
+    generator = np.random.default_rng(seed)
+    subtract = relative_difference if relative else difference
+    value, other = score(ours), None if theirs is None else score(theirs)
+    values, differences = [], []
+    for _ in range(resamples if math.isfinite(value) else 0):
+        index = generator.integers(0, n, n)
+        drawn = score({key: column[index] for key, column in ours.items()})
+        values.append(drawn)
+        if theirs is not None and other is not None:
+            against = score({key: column[index] for key, column in theirs.items()})
+            differences.append(subtract(drawn, against, other))
+    if not math.isfinite(value):
+        unknown = f"it is {_word(value)} on this test split"
+        reasons = {"estimate": unknown, **({} if theirs is None else {"delta": unknown})}
+        return Resampled(Estimate(math.nan, -math.inf, math.inf, n), None, reasons)
+    estimate, why = interval(value, values, n)
+    reasons = {"interval": why} if why else {}
+    if theirs is None or other is None:
+        return Resampled(estimate, None, reasons)
+    delta, lacking = _delta(
+        subtract(value, other, other), other, differences, n, estimate.bounded and _same(ours, theirs)
+    )
+    delta = None if delta is None else stats.no_surer(delta, *differing(ours, theirs))
+    if lacking:
+        reasons["delta" if delta is None else "delta_interval"] = lacking
+    return Resampled(estimate, delta, reasons)
+
+
+def difference(ours: float, theirs: float, _: float) -> float:
+    """Ours minus theirs."""
+    return ours - theirs
+
+
+def relative_difference(ours: float, theirs: float, whole: float) -> float:
+    """Ours minus theirs over the size of theirs; nan where theirs has not the sign that it has on the `whole` split."""
+    if not theirs * whole > 0:
+        return math.nan
+    return ours / theirs - 1 if theirs > 0 else 1 - ours / theirs
+
+
+def interval(value: float, resampled: Sequence[float], n: int) -> tuple[Estimate, str]:
+    """The estimate with its percentile interval, and why that is not known; an empty reason where it is."""
+    unknown = Estimate(value, -math.inf, math.inf, n)
+    if n < 2:
+        return unknown, "no interval: one example has no spread"
+    drawn = np.asarray(resampled, dtype=np.float64)
+    finite = np.isfinite(drawn)
+    lost = int((~finite).sum())
+    rank = math.floor(TAIL * (len(drawn) - 1)) - lost  # the undefined ones below all others, and then above them
+    if lost == 0:
+        low, high = (stats.percentile(resampled, edge) for edge in (TAIL, 1 - TAIL))
+    elif rank < 0:
+        return unknown, f"no interval: undefined on {lost} of {len(drawn)} resamples of the examples"
+    else:
+        inside = np.sort(drawn[finite]).tolist()
+        low, high = inside[rank], inside[-1 - rank]
+    if low == high:
+        return unknown, f"no interval: the same on all {len(drawn)} resamples of the examples"
+    low, high = min(low, value), max(high, value)  # resamples hold fewer different examples: some metrics are below
+    why = f"undefined on {lost} of {len(drawn)} resamples of the examples, which widens the interval" if lost else ""
+    return Estimate(value, low, high, n), why
+
+
+def _delta(value: float, other: float, differences: Sequence[float], n: int, same: bool) -> tuple[Estimate | None, str]:
+    """The difference with its interval; 0 without width where both gave the `same` outcome to every example."""
+    if not math.isfinite(other):
+        return None, f"the reference's is {_word(other)} on this test split"
+    if not math.isfinite(value):
+        return None, "the reference's is 0: a relative difference is undefined; state `scale` in the metric's file"
+    if same and n > 1:
+        return Estimate(value, value, value, n), ""
+    return interval(value, differences, n)
+
+
+def differing(ours: Columns, theirs: Columns) -> tuple[int, int, int]:
+    """How many examples ours answers rightly and theirs wrongly, the reverse, and both wrongly but differently.
+
+    Of a language model: on how many ours has the larger loss, and the smaller one.
+    """
+    if "prediction" in ours:
+        mine, others = (each["prediction"] == each["reference"] for each in (ours, theirs))
+        both = ~mine & ~others & (ours["prediction"] != theirs["prediction"])
+        return int((mine & ~others).sum()), int((others & ~mine).sum()), int(both.sum())
+    larger, smaller = ours["nll"] > theirs["nll"], ours["nll"] < theirs["nll"]
+    return int(larger.sum()), int(smaller.sum()), 0
+
+
+def _same(ours: Columns, theirs: Columns) -> bool:
+    return all(np.array_equal(ours[key], theirs[key]) for key in ours)
+
+
+def _word(value: float) -> str:
+    return "undefined (nan)" if math.isnan(value) else "beyond what a double can hold"

@@ -1,0 +1,304 @@
+"""What may be said about a compressed model: a word, one sentence that always holds the accuracy too, and break-even.
+
+The word comes from the 95 % interval of the paired ratio ours / reference: energy where it was measured, else latency,
+and then the sentence says so. An interval that contains 1 is no measurable difference, never a saving.
+Pure functions over results: no torch.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Literal
+
+from compress.analysis.loss import difference
+from compress.analysis.loss import form as loss_form
+from compress.analysis.soundness import floor_words, unsound_reference
+from compress.records.result import (
+    PADDED,
+    Accuracy,
+    BreakEven,
+    Kernel,
+    Point,
+    Ratio,
+    Reference,
+    Result,
+    Round,
+    Transform,
+    Verdict,
+    Word,
+)
+from compress.records.stats import Estimate, mean_estimate
+
+MEASURED = frozenset({"nvml", "rapl", "external"})
+"""Energy sources that are meters; `modelled` is not one."""
+UNJUDGED: Mapping[Word | None, str] = {
+    "BROKEN": "never: the model is broken",
+    "NO VERDICT": "the reference does not do the task itself",
+}
+"""Words after which no break-even is computed, and why."""
+CAUSES = {
+    "dequantized": "weights are dequantized to floating point for every product",
+    "masked": "zeros are stored and multiplied",
+}
+
+Axis = Literal["energy", "latency"]
+
+
+def judged(result: Result) -> Result:
+    """The same result with the verdict of every point, the headline's verdict and break-even filled in.
+
+    Left as it is where there is nothing to judge: a failed recipe, or no paired ratio to the verdict's reference.
+    """
+    reference = result.verdict_reference
+    if result.error is not None or result.accuracy is None or reference is None:
+        return result
+    points = tuple(replace(p, verdict=_point_verdict(result, result.accuracy, reference, p)) for p in result.points)
+    changed = replace(result, points=points)
+    headline = changed.headline
+    if headline is None:
+        return changed
+    return replace(changed, verdict=headline.verdict, breakeven=_result_breakeven(changed, reference, headline))
+
+
+def _point_verdict(result: Result, accuracy: Accuracy, reference: Reference, point: Point) -> Verdict | None:
+    ratio = point.ratio(reference.name)
+    if ratio is None:
+        return None
+    runtime = runtime_reference(result)
+    return verdict(
+        accuracy,
+        reference.accuracy,
+        ratio,
+        energy_source=point.energy_source,
+        kernel=result.kernel,
+        runtime=point.ratio(runtime) if runtime else None,
+    )
+
+
+def _result_breakeven(result: Result, reference: Reference, headline: Point) -> BreakEven | None:
+    theirs = next((p for p in reference.points if same_point(p, headline)), None)
+    if result.transform is None or theirs is None:
+        return result.breakeven
+    word = None if headline.verdict is None else headline.verdict.word
+    if word in UNJUDGED:
+        return BreakEven(None, None, point_name(headline), UNJUDGED[word])
+    return breakeven(result.transform, headline, theirs, reference.name)
+
+
+def runtime_reference(result: Result) -> str | None:
+    """Name of the dense model under the recipe's own runtime and padding where that is not eager, or None."""
+    if result.runtime in ("", "eager"):
+        return None
+    under = result.runtime + (PADDED if result.recipe.get("padding") == "fixed" else "")
+    names = [r.name for r in result.references if r.name.endswith(f" {under}") and not r.verdict_reference]
+    cast = [step.get("dtype") for step in result.recipe.get("steps", ()) if step.get("method") == "cast"]
+    own = f"{cast[-1] if cast else 'fp32'} {under}"  # graphs of both precisions may be in one session
+    return own if own in names else names[0] if names else None
+
+
+def same_point(one: Point, other: Point) -> bool:
+    """Whether two points have the same batch size, sequence length, phase and number of generated tokens."""
+    ours, theirs = ((p.batch_size, p.sequence_length, p.phase, p.generated_tokens) for p in (one, other))
+    return ours == theirs
+
+
+def point_name(point: Point) -> str:
+    """`batch 8 x length 64`, and what a language model generates after it."""
+    length = "" if point.sequence_length is None else f" x length {point.sequence_length}"
+    made = f", then {point.generated_tokens} tokens generated" if point.generated_tokens else ""
+    return f"batch {point.batch_size}{length}{made}"
+
+
+def cost_axis(ratio: Ratio, energy_source: str | None) -> tuple[Axis, Estimate]:
+    """Energy and its ratio where a meter measured both better than to grade D, else latency and its ratio."""
+    if energy_source in MEASURED and ratio.grade != "D" and ratio.energy is not None:
+        return "energy", ratio.energy
+    return "latency", ratio.latency
+
+
+def point_cost(point: Point | None, axis: Axis, reference: str | None) -> Estimate | None:
+    """Ratio to this reference on this axis, or None where the point has none."""
+    ratio = point.ratio(reference) if point is not None and reference is not None else None
+    if point is None or ratio is None:
+        return None
+    if axis == "latency":
+        return ratio.latency
+    measured, estimate = cost_axis(ratio, point.energy_source)
+    return estimate if measured == "energy" else None
+
+
+def verdict(
+    accuracy: Accuracy,
+    reference: Accuracy,
+    ratio: Ratio,
+    *,
+    energy_source: str | None = None,
+    kernel: Kernel | None = None,
+    runtime: Ratio | None = None,
+) -> Verdict:
+    """The verdict on one operating point.
+
+    `ratio` is ours / the verdict's reference; `runtime` is ours / the dense model under the same runtime, where there
+    is one: it splits the saving into the runtime's part and the compression's.
+    """
+    axis, estimate = cost_axis(ratio, energy_source)
+    if not accuracy.finite:
+        return Verdict("BROKEN", "BROKEN: outputs are not finite", _cause(kernel, None, axis, ratio))
+    unsound = unsound_reference(reference, ratio.reference)
+    if unsound:
+        return Verdict("NO VERDICT", f"NO VERDICT: {unsound}", _cause(kernel, runtime, axis, ratio))
+    broken = _broken(accuracy, reference, ratio.reference)
+    if broken:
+        return Verdict("BROKEN", f"BROKEN: {broken}", _cause(kernel, None, axis, ratio))
+    word, cost = _cost_words(axis, estimate, _why_not_energy(axis, energy_source, ratio))
+    sentence = f"{cost}{accuracy_words(accuracy)}, against {ratio.reference}"
+    return Verdict(word, sentence, _cause(kernel, runtime, axis, ratio))
+
+
+def _broken(accuracy: Accuracy, reference: Accuracy, name: str) -> str | None:
+    """Why the model does not do its job any more, or None."""
+    ours, theirs, metric = accuracy.estimate.value, reference.estimate.value, accuracy.metric
+    if not math.isfinite(ours):
+        return f"{metric} is unknown: {accuracy.reasons.get('estimate', 'it is not a finite number')}"
+    if metric == "perplexity":
+        return f"perplexity {ours:.4g} is over twice the {theirs:.4g} of {name}" if ours > 2 * theirs else None
+    chance = accuracy.chance if accuracy.chance is not None else reference.chance
+    if chance is None:
+        return None
+    sign = 1 if accuracy.higher_is_better else -1
+    margin, lost = sign * (theirs - chance), sign * (theirs - ours)
+    if margin <= 0 or lost <= 0.5 * margin:  # a reference that is no better than chance has no margin to lose
+        return None
+    return f"{metric} {ours:.3f} against {theirs:.3f} of {name}, where {floor_words(metric, chance)}"
+
+
+def _cost_words(axis: Axis, ratio: Estimate, note: str) -> tuple[Word, str]:
+    if not math.isfinite(ratio.value):
+        return "NO VERDICT", f"NO VERDICT: the ratio of {axis} is not a finite number;"
+    if ratio.high < 1:
+        saved, least, most = (100 * (1 - r) for r in (ratio.value, ratio.high, ratio.low))
+        return "SAVES", f"SAVES {_percent(saved)} % of the {axis} ({_percent(least)} to {_percent(most)}{note})"
+    if ratio.low > 1 and ratio.value >= 2:
+        factors = f"{ratio.low:.2g} to {ratio.high:.2g}"
+        return "COSTS MORE", f"COSTS MORE: {ratio.value:.2g} times the {axis} ({factors}{note})"
+    change, low, high = (100 * (r - 1) for r in (ratio.value, ratio.low, ratio.high))
+    if ratio.low > 1:
+        return "COSTS MORE", f"COSTS MORE: {_percent(change)} % more {axis} ({_percent(low)} to {_percent(high)}{note})"
+    # whole percents where two digits would be written as 1e+02
+    form = "+z.0f" if max(abs(change), abs(low), abs(high)) >= 99.5 else "+z.2g"
+    interval = _between(low, high, form)
+    return "NO MEASURABLE DIFFERENCE", f"NO MEASURABLE DIFFERENCE of {axis} ({change:{form}} %, {interval}{note})"
+
+
+def _percent(value: float) -> str:
+    """Whole percents from 10 up, two digits below, where a whole percent would hide the interval."""
+    return f"{value:.0f}" if value >= 10 else f"{value:.2g}"
+
+
+def _between(low: float, high: float, form: str) -> str:
+    if not (math.isfinite(low) and math.isfinite(high)):
+        return "too few rounds for an interval"
+    return f"between {low:{form}} and {high:{form}}"
+
+
+def _why_not_energy(axis: Axis, energy_source: str | None, ratio: Ratio) -> str:
+    """What a verdict on latency adds about energy."""
+    if axis == "energy":
+        return ""
+    if energy_source == "modelled":
+        return "; energy is only modelled here"
+    if energy_source in MEASURED and ratio.grade == "D":
+        return "; energy is of grade D here"
+    return "; energy is not known here" if energy_source in MEASURED else "; energy is not measured here"
+
+
+def accuracy_words(accuracy: Accuracy) -> str:
+    """The difference of accuracy to the reference, with its interval, as the second half of a sentence."""
+    delta, metric = difference(accuracy), accuracy.metric
+    if delta is None:
+        reason = accuracy.reasons.get("delta", accuracy.reasons.get("estimate"))
+        return f" at an unknown difference of {metric}" + (f" ({reason})" if reason else "")
+    if not delta.bounded:
+        return f" at an unknown difference of {metric} ({accuracy.reasons.get('delta_interval', 'no interval')})"
+    scale, form, unit = loss_form(accuracy)
+    value, low, high = (scale * v for v in (delta.value, delta.low, delta.high))
+    up = accuracy.higher_is_better
+    if not low <= 0 <= high and float(f"{value:{form}}") == 0:
+        form = "z.1g"  # a difference that the interval tells from 0 is not said to be 0.0
+    if low == value == high == 0:
+        return f" at the same {metric}"
+    if low <= 0 <= high:
+        bad = "loss" if up else "rise"
+        unit = f" {unit}".rstrip()
+        return f" at no measurable {bad} of {metric} ({value:+{form}}{unit}, {_between(low, high, '+' + form)})"
+    verb = ("GAINS" if value > 0 else "LOSES") if up else ("RAISES" if value > 0 else "LOWERS")
+    least, most = sorted((abs(low), abs(high)))
+    amount = f"{abs(value):{form}} {unit}".rstrip()
+    phrase = f"{verb} {amount} of {metric}" if up else f"{verb} {metric} by {amount}"
+    return f" AND {phrase} ({least:{form}} to {most:{form}})"
+
+
+def _cause(kernel: Kernel | None, runtime: Ratio | None, axis: Axis, ratio: Ratio) -> str:
+    """Why the cost is what it is: what the kernels do, and how much of it is the runtime's."""
+    causes = []
+    if kernel is not None and kernel.label in CAUSES:
+        causes.append(kernel.cause or CAUSES[kernel.label])
+    if runtime is not None:
+        ours, alone = (r.energy if axis == "energy" else r.latency for r in (ratio, runtime))
+        if ours is not None and alone is not None:
+            total, compression = 1 / ours.value, 1 / alone.value
+            causes.append(
+                f"of the {total:.2g}x, {total / compression:.2g}x is the runtime's ({runtime.reference}) "
+                f"and {compression:.2g}x the compression's"
+            )
+    return "; ".join(causes)
+
+
+def breakeven(transform: Transform, point: Point, reference: Point, name: str) -> BreakEven:
+    """Inferences after which compressing has paid back what it cost, against the reference called `name`.
+
+    In joules where a meter measured both, or bounds what compressing took; else in seconds. What an inference saves,
+    and its interval, come from the differences within rounds; None and the reason where they do not show a saving. An
+    inference is one example.
+    """
+    where = point_name(point)
+    ratio = point.ratio(name)
+    if ratio is None:
+        return BreakEven(None, None, where, f"no paired ratio to {name}")
+    axis, estimate = cost_axis(ratio, point.energy_source)
+    if estimate.low > 1:
+        return BreakEven(None, None, where, f"never: costs more {axis} than {name}")
+    saved = _saved(point, reference, axis)
+    if estimate.high >= 1 or saved is None or saved.low <= 0:
+        return BreakEven(None, None, where, f"no measurable saving of {axis}: the interval contains none")
+    if axis == "latency":
+        return BreakEven(_repaid(transform.seconds, saved), "seconds", where, None)
+    most = transform.energy_at_most_j
+    if (transform.energy_j is None and most is None) or transform.energy_source not in MEASURED:
+        reason = transform.energy_reason or "the energy of compressing was not measured"
+        return BreakEven(None, None, where, reason)
+    spent, paid = ((each.energy_source, each.energy_boundary) for each in (transform, point))
+    if spent != paid:
+        counted = " and inferences by ".join(f"{source} ({boundary})" for source, boundary in (spent, paid))
+        return BreakEven(None, None, where, f"compressing was metered by {counted}: their joules are not the same")
+    if transform.energy_j is None:
+        assert most is not None
+        return BreakEven(None, "joules", where, None, at_most=most / saved.low)
+    return BreakEven(_repaid(transform.energy_j, saved, transform.energy_error), "joules", where, None)
+
+
+def _saved(point: Point, reference: Point, axis: Axis) -> Estimate | None:
+    """Seconds or joules that an example costs less than the reference's in the same round; None where rounds lack."""
+    theirs = {r.index: _per_example(r, reference, axis) for r in reference.rounds}
+    pairs = [(_per_example(r, point, axis), theirs.get(r.index)) for r in point.rounds]
+    differences = [other - mine for mine, other in pairs if mine is not None and other is not None]
+    return mean_estimate(differences) if differences else None
+
+
+def _per_example(window: Round, point: Point, axis: Axis) -> float | None:
+    cost = window.energy_j if axis == "energy" else window.duration_s
+    return None if cost is None else cost / (window.batches * point.batch_size)
+
+
+def _repaid(spent: float, saved: Estimate, error: float = 0.0) -> Estimate:
+    return Estimate(spent / saved.value, spent * (1 - error) / saved.high, spent * (1 + error) / saved.low, saved.n)

@@ -1,0 +1,121 @@
+"""Who holds a lock: the holder records it beside the lock, `LOCK.UID`, and who waits for the lock reads it.
+
+A record is another user's text: its owner is that of the file, its size is bounded, no link is followed, and only
+printable characters of it are shown.
+"""
+
+import glob
+import json
+import math
+import os
+import pwd
+import shlex
+import stat
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from compress.base.console import beating, say
+from compress.base.files import write_atomic
+from compress.base.owners import alive, started, system
+
+REMIND_S = 60.0
+RECORD_BYTES = 4096
+COMMAND_LETTERS = 200
+
+
+@dataclass(frozen=True)
+class Holder:
+    """A process that holds a lock, as it says itself."""
+
+    pid: int
+    started: int
+    """Its start, in clock ticks after boot."""
+    system: str
+    """What the process id counts in."""
+    command: str
+    since: float
+    """When it got the lock, in seconds since 1970."""
+
+
+@contextmanager
+def recorded(lock: Path) -> Iterator[None]:
+    """Records this process as the holder for the length of a block, where the folder lets it."""
+    pid = os.getpid()
+    mine = Holder(pid, started(pid) or 0, system(), _command()[:COMMAND_LETTERS], time.time())
+    place = lock.with_name(f"{lock.name}.{os.getuid()}")
+    with suppress(OSError):  # who waits is told less then
+        write_atomic(place, json.dumps(asdict(mine)).encode())
+    try:
+        yield
+    finally:
+        with suppress(OSError):
+            place.unlink()
+
+
+@contextmanager
+def told(lock: Path, waiting: str) -> Iterator[None]:
+    """Say for whom this process waits, and again every minute until the block ends."""
+    say(waiting)
+    say(f"  {describe(lock)}")
+    with beating(lambda passed_s: f"  still waiting after {passed_s / 60:.0f} min; {describe(lock)}", REMIND_S):
+        yield
+
+
+def describe(lock: Path) -> str:
+    """One line on the holder of a lock."""
+    found = [record for path in lock.parent.glob(f"{glob.escape(lock.name)}.*") if (record := _read(path)) is not None]
+    if not found:
+        return "its holder has left no record"
+    user, holder = max(found, key=lambda record: record[1].since)
+    since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(holder.since))
+    return f"held since {since} by process {holder.pid} of {user}: {_printable(holder.command)}"
+
+
+def _command() -> str:
+    program, *arguments = sys.argv or [""]
+    return shlex.join(["compress" if Path(program).name == "__main__.py" else program, *arguments])
+
+
+def _read(path: Path) -> tuple[str, Holder] | None:
+    """User and holder of a record; None for one that is damaged, or whose process is gone."""
+    try:
+        handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except OSError:
+        return None
+    try:
+        about = os.fstat(handle)
+        if not stat.S_ISREG(about.st_mode) or path.name.rpartition(".")[2] != str(about.st_uid):
+            return None
+        holder = _parsed(os.read(handle, RECORD_BYTES))
+    finally:
+        os.close(handle)
+    if holder is None or (holder.system == system() and not alive(holder.pid, holder.started)):
+        return None
+    return _user(about.st_uid), holder
+
+
+def _parsed(data: bytes) -> Holder | None:
+    try:
+        plain = json.loads(data)
+        holder = Holder(**plain)
+        time.localtime(holder.since)
+    except (ValueError, TypeError, OverflowError, OSError, RecursionError):
+        return None
+    kinds = ((holder.pid, int), (holder.started, int), (holder.system, str), (holder.command, str))
+    sound = all(type(value) is kind for value, kind in kinds) and math.isfinite(holder.since) and holder.pid > 0
+    return holder if sound else None
+
+
+def _user(uid: int) -> str:
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return f"user {uid}"
+
+
+def _printable(text: str) -> str:
+    return "".join(letter if letter.isprintable() else "?" for letter in text[:COMMAND_LETTERS])

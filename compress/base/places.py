@@ -1,0 +1,45 @@
+"""Names and paths that others wrote, as places on this disk: inside the folder they belong to, or refused.
+
+A result may come from anybody. Its names become file names, and the path of its trace is read and copied: neither may
+leave the folder, by `..`, by a root of its own, or through a link.
+"""
+
+from pathlib import Path, PurePosixPath
+
+from compress.base.errors import InputError
+from compress.base.reading import leads_round, resolved
+
+LONGEST = 150
+"""Characters of one name: file systems take 255 bytes, and a file's name holds two of these."""
+
+
+def one_name(name: object, place: str) -> str:
+    """The name as one part of a path. Raises InputError where it would be several, none, or not printable."""
+    text = str(name)
+    if not text or text.startswith(".") or not text.isprintable() or "/" in text or "\\" in text:
+        raise InputError(f"{place} {text[:LONGEST]!r}: expected the name of a file, without '/', '\\' or a leading '.'")
+    if len(text) > LONGEST or len(text.encode()) > LONGEST:
+        raise InputError(f"{place} {text[:40]!r}...: has {len(text)} characters; expected at most {LONGEST}")
+    return text
+
+
+def inside(root: Path, stated: str, place: str) -> Path:
+    """The path below `root` that `stated` names. Raises InputError outside, also behind a link, and in a loop."""
+    within = PurePosixPath(stated)
+    if not stated.isprintable():
+        raise InputError(f"{place} has a name that cannot be printed ({stated!r:.200}); give it another")
+    if within.is_absolute() or ".." in within.parts or "\\" in stated:
+        raise InputError(f"{place} lies outside of the folder ({stated!r:.200})")
+    target = root / within
+    if leads_round(target):
+        raise InputError(f"{place} cannot be read: {target} is a link that leads back to itself, or behind one")
+    if not resolved(target).is_relative_to(resolved(root)):
+        raise InputError(f"{place} lies outside of the folder: {target} leads to {resolved(target)}, behind a link")
+    return target
+
+
+def own_file(file: Path) -> Path:
+    """The file, unless it stands for another one. Raises InputError for symbolic and hard links."""
+    if file.is_symlink() or file.stat(follow_symlinks=False).st_nlink > 1:
+        raise InputError(f"{file}: is a link to another file; put a copy in its place")
+    return file

@@ -1,0 +1,123 @@
+"""The measuring process: started fresh, ended with all it has started when the process that waits for it ends.
+
+    parent  --- standard input, which closes with the parent --->  child  --- a pipe, which closes with the child --->
+       guard: waits for either to close, then kills the group of the child: forks, compilers and their children
+
+The guard does nothing else, so that no long call and no import keeps it from looking; it takes no processor time.
+"""
+
+import math
+import os
+import select
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from importlib import import_module
+from pathlib import Path
+from typing import NoReturn
+
+from compress.base.cgroup import quota_cores
+from compress.base.interrupts import CLOSED
+from compress.base.startup import seldom_collect
+
+LOOK_S = 0.25
+"""How often a process that draws looks whether its parent is still there."""
+
+
+def threads() -> int:
+    """CPU threads a model gets: the cores this process may use, and no more than its control group's quota."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    quota = quota_cores()
+    return cores if quota is None else max(1, min(cores, math.ceil(quota)))
+
+
+def pinned(device: str) -> dict[str, str]:
+    """OpenMP settings while measuring: one thread per core. Two on one core wait for each other, ten times as long.
+
+    None where a GPU computes: this process and all it starts (compilers, the meter's thread) would share one core.
+    """
+    if device.startswith("cuda") or not hasattr(os, "sched_getaffinity"):
+        return {}
+    places = ",".join(f"{{{core}}}" for core in sorted(os.sched_getaffinity(0)))
+    return {"OMP_PROC_BIND": "close", "OMP_PLACES": places}
+
+
+def limited() -> dict[str, str]:
+    """OpenMP's number of threads under a quota, of which it does not know."""
+    return {} if quota_cores() is None else {"OMP_NUM_THREADS": str(threads())}
+
+
+def end_with_parent() -> None:
+    """Ends this process and all it starts once its standard input closes: the parent is gone.
+
+    To be called before the first thread is started: it forks the guard.
+    """
+    if os.getpgrp() != os.getpid():
+        os.setpgid(0, 0)
+    reader, writer = os.pipe()  # the writing end stays open as long as this process
+    if os.fork() != 0:
+        os.close(reader)
+        return
+    os.close(writer)
+    with suppress(OSError):
+        select.select([0, reader], [], [])
+    os.killpg(0, signal.SIGKILL)
+
+
+def follow(parent: int) -> None:
+    """Ends this forked process soon after its parent has ended; nobody will look at what it makes."""
+
+    def look() -> None:
+        while os.getppid() == parent:
+            time.sleep(LOOK_S)
+        os._exit(3)
+
+    threading.Thread(target=look, name="compress-parent", daemon=True).start()
+
+
+def run_child(command: Sequence[str], device: str) -> None:
+    """Runs `python -m MODULE ...`, a child that measures `device`, to its end; it ends by itself when we are killed.
+
+    Raises RuntimeError when it fails.
+    """
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("OMP_")}
+    environment |= pinned(device) | limited()
+    own = str(Path(__file__).parents[1])  # the package that runs now, also when it is not installed
+    environment["PYTHONPATH"] = os.pathsep.join(filter(None, (own, environment.get("PYTHONPATH"))))
+    python, option, *rest = command
+    guarded = [python, option, "compress.base.processes", *rest]
+    # a group of its own, to be ended as one; the pipe closes when we are gone
+    child = subprocess.Popen(guarded, stdin=subprocess.PIPE, env=environment, process_group=0)
+    with child:
+        try:
+            code = child.wait()
+        except BaseException:
+            with suppress(ProcessLookupError):
+                os.killpg(child.pid, signal.SIGKILL)
+            raise
+    if code == CLOSED:
+        sys.exit(CLOSED)  # nobody reads our messages either
+    if code != 0:
+        raise RuntimeError(f"the measuring process ended with {code}; its messages are above")
+
+
+def main(arguments: Sequence[str]) -> NoReturn:
+    """Runs a module's `main` as a child: `python -m compress.base.processes MODULE ARGUMENTS`."""
+    end_with_parent()
+    seldom_collect()
+    signal.signal(signal.SIGTTOU, signal.SIG_IGN)  # its group is not the terminal's: it may write there all the same
+    try:
+        import_module(arguments[0]).main(arguments[1:])
+    except BrokenPipeError:
+        sys.exit(CLOSED)
+    except SystemExit as ended:
+        sys.exit(CLOSED if isinstance(ended.__context__, BrokenPipeError) else ended.code)
+    sys.exit(0)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,131 @@
+"""`compress init`: a workload file from options, or from answers where it is started in a terminal without them.
+
+Questions go to standard error, so that `compress init > my.yaml` works. Every question proposes what was found: a model
+and data in this folder, the task from the model's config.json, columns from the data.
+"""
+
+import json
+import sys
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from compress.base.config import InputError
+from compress.base.reading import expanded
+from compress.base.terminal import print
+from compress.data.split_files import holds
+from compress.data.tasks import TASKS
+from compress.data.template import FIRST, TESTS, check_place, check_task, detected
+from compress.data.template import init as template
+
+TASK_OF = {
+    "ForSequenceClassification": "text-classification",
+    "ForImageClassification": "image-classification",
+    "ForCausalLM": "causal-lm",
+    "LMHeadModel": "causal-lm",
+}
+"""How a class ends that config.json names -> what it is for."""
+NONE = "-"
+"""The answer that there is no such column."""
+
+
+def init(model: str | None, data: str | None, task: str | None) -> None:
+    """Prints the workload, or writes it where the answers say. Raises InputError for what is missing or wrong."""
+    if model is not None and data is not None and task is not None:
+        print(template(model, data, task), end="")
+        return
+    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+        given = {"--model": model, "--data": data, "--task": task}
+        missing = [option for option, value in given.items() if value is None]
+        raise InputError(f"init: {', '.join(missing)} not given; in a terminal it asks for them")
+    _say("A workload says what model, on what data, judged by what. Enter takes what stands in [brackets].")
+    model = model or ask("Model, a folder or hub id", lambda v: check_place("model", v), _models())
+    data = data or ask("Data, a folder, file or hub id", _check_data, _data())
+    task = task or ask(f"Task, one of {', '.join(TASKS)}", check_task, task_of(model))
+    text = template(model, data, task, _columns(data, task))
+    if not sys.stdout.isatty():
+        print(text, end="")
+        return
+    place = ask(
+        "File to write", _check_new, next((n for n in ("my.yaml", "workload.yaml") if not Path(n).exists()), None)
+    )
+    Path(place).write_text(text, encoding="utf-8")
+    _say(f"\n{text}\nwritten to {place}; now: python -m compress run {FIRST[task]} --workload {place}")
+
+
+def ask(question: str, check: Callable[[str], object], proposed: str | None = None) -> str:
+    """The first answer that passes the check; Enter takes what is proposed. Raises InputError when input ends."""
+    while True:
+        print(f"{question}{f' [{proposed}]' if proposed else ''}: ", end="", file=sys.stderr, flush=True)
+        line = sys.stdin.readline()
+        if not line:
+            raise InputError("init: stopped before all questions were answered; nothing was written")
+        answer = line.strip() or proposed or ""
+        try:
+            if not answer:
+                raise InputError("an answer is needed")
+            check(answer)
+        except InputError as error:
+            _say(f"  {error}")
+            continue
+        return answer
+
+
+def task_of(model: str) -> str | None:
+    """The task that the config.json of a folder speaks of."""
+    try:
+        named = json.loads((expanded(model) / "config.json").read_text(encoding="utf-8"))["architectures"]
+        return next((task for end, task in TASK_OF.items() for name in named if name.endswith(end)), None)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None
+
+
+def _columns(data: str, task: str) -> dict[str, str | None]:
+    """A column for every field: what was detected is proposed, what is not in the data is asked again."""
+    fields, columns = detected(data, task)
+    if not columns:
+        return {}
+    _say(f"Columns of the data: {', '.join(columns)}")
+    chosen: dict[str, str | None] = {}
+    for field, found in fields.items():
+        second = field == "text_pair"
+
+        def check(answer: str, second: bool = second) -> None:
+            if answer not in columns and not (second and answer == NONE):
+                raise InputError(f"{answer}: no such column; expected one of {', '.join(columns)}")
+
+        words = f"Column of a second text, {NONE} for none" if second else f"Column of the {field}"
+        answer = ask(words, check, found or (NONE if second else None))
+        chosen[field] = None if second and answer == NONE else answer
+    return chosen
+
+
+def _models() -> str | None:
+    return next((str(p) for p in _folders() if (p / "config.json").is_file()), None)
+
+
+def _data() -> str | None:
+    return next((str(p) for p in _folders() if any(holds(p, split) for split in TESTS)), None)
+
+
+def _folders() -> Iterable[Path]:
+    """Folders here and one below, where people put a model and data."""
+    here = sorted(p for p in Path().iterdir() if p.is_dir() and not p.name.startswith("."))
+    below = (q for p in here for q in sorted(p.iterdir()) if q.is_dir() and not q.name.startswith("."))
+    return [*here, *below]
+
+
+def _check_data(value: str) -> None:
+    check_place("data", value)
+    detected(value, "causal-lm")  # raises where there is nothing to judge on
+
+
+def _check_new(value: str) -> None:
+    path = Path(value)
+    if path.exists():
+        raise InputError(f"{value}: is there already; choose another name")
+    if not path.parent.is_dir():
+        raise InputError(f"{value}: no such folder")
+
+
+def _say(words: str) -> None:
+    print(words, file=sys.stderr)

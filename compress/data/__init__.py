@@ -1,0 +1,1 @@
+"""What is compressed and judged: workloads, tasks, data sets, offline workloads."""

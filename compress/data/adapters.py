@@ -1,0 +1,101 @@
+"""A LoRA folder given as the model: merged into its base model once, and kept in the cache as a plain model.
+
+    adapter_config.json names the base model        base weights + B A (times alpha / rank)  ->  one plain folder
+
+Hu et al. 2021, arXiv:2106.09685, section 4.1: merged weights answer like base and adapter together. peft merges them.
+"""
+
+import warnings
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from compress.base.config import InputError, digest
+from compress.base.console import say
+from compress.base.errors import blamed
+from compress.base.files import content_hash
+from compress.base.reading import exists, expanded
+from compress.data import checkpoints, pickles
+from compress.data.cached import made_once
+from compress.data.tasks import task_of
+from compress.data.workload import Workload
+
+WEIGHTS = "adapter_model.safetensors"
+TOKENIZERS = ("tokenizer", "preprocessor", "processor", "vocab", "merges", "special_tokens", "spiece", "sentencepiece")
+
+
+def can_merge(folder: Path) -> bool:
+    """Return whether a folder is an adapter and peft is there to merge it."""
+    return checkpoints.is_adapter(folder) and find_spec("peft") is not None
+
+
+def merged(folder: Path, workload: Workload) -> Path:
+    """Return the folder of an adapter merged into its base model. Raises InputError if they do not belong together."""
+    place = f"{workload.name} model {folder}"
+    if not (folder / WEIGHTS).is_file():
+        found = ", ".join(sorted(file.name for file in folder.glob("adapter_model.*"))) or "no weights"
+        raise InputError(f"{place}: holds {found}; expected {WEIGHTS}: load the adapter with peft and save it again")
+    base, problems = checkpoints.base_of(folder)
+    if base is None:
+        raise InputError(f"{place}: {problem}" for problem in problems)
+    beside = folder / base
+    local = next((path for path in (beside, expanded(base)) if exists(path)), None)
+    if local is not None:
+        if problems := checkpoints.problems(local):
+            raise InputError(f"{place}: its base model {local}: {problem}" for problem in problems)
+        base, of_base = str(local), content_hash(local)
+    else:
+        of_base = _on_hub(base, place, workload)
+    key = digest([content_hash(folder), of_base, workload.task, workload.trust_remote_code])
+    from compress.base.files import cache_folder
+
+    made = made_once(
+        cache_folder() / f"merged-{key}",
+        f"the model of {folder.name} merged into {Path(base).name}",
+        lambda target: (target / "config.json").is_file() and any(target.glob(pickles.WEIGHTS)),
+        lambda target: _merge(folder, base, place, workload, target),
+    )
+    say(f"{place}: is an adapter, merged into its base model {base}; the merged model is kept in {made}")
+    return made
+
+
+def _on_hub(base: str, place: str, workload: Workload) -> str:
+    """Return the commit of a base model on the hub."""
+    from compress.data import hub
+
+    if not hub.is_id(base):
+        raise InputError(f"{place}: its base model {base} is no folder here and no hub id; set base_model_name_or_path")
+    try:
+        commit = hub.commit(base, "model", None)
+    except InputError as error:
+        raise InputError(f"{place}: is an adapter of {base}: {problem}" for problem in error.problems) from None
+    if found := pickles.on_hub(base, commit):
+        raise InputError(f"{place}: its base model {base}: {pickles.conversion(base, workload.task, found)}")
+    return commit
+
+
+def _merge(folder: Path, base: str, place: str, workload: Workload, target: Path) -> None:
+    """Write the merged model and its tokenizer."""
+    import transformers
+    from peft import PeftModel
+    from safetensors import safe_open
+
+    task, trusted = task_of(workload.task), {"trust_remote_code": workload.trust_remote_code}
+    unmergeable = blamed(lambda reason: f"{place}: cannot be merged into its base model {base} ({reason})")
+    with unmergeable, warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # peft's, about transformers' names
+        model, info = getattr(transformers, task.auto_model).from_pretrained(
+            base, dtype="auto", use_safetensors=True, output_loading_info=True, **trusted
+        )
+        with safe_open(folder / WEIGHTS, framework="pt") as opened:
+            brought = {name.removeprefix("base_model.model.") for name in opened.keys()}  # noqa: SIM118  no mapping
+        random = sorted(set(info["missing_keys"]) - brought)
+        if random:
+            raise InputError(
+                f"{place}: neither its base model {base} nor the adapter holds {random[0]}, which would be random; "
+                f"expected an adapter trained for {workload.task}"
+            )
+        whole: Any = PeftModel.from_pretrained(model, str(folder)).merge_and_unload()
+        whole.save_pretrained(target)
+        own = any(file.name.startswith(TOKENIZERS) for file in folder.iterdir())
+        task.load_processor(str(folder) if own else base, **trusted).save_pretrained(target)

@@ -1,0 +1,45 @@
+"""Folders that are made once on this machine, whole or not at all, and kept in the user's cache."""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+from compress.base.config import InputError
+from compress.base.locks import locked
+from compress.base.owners import beside, sweep
+
+
+def made_once(target: Path, what: str, is_complete: Callable[[Path], bool], build: Callable[[Path], None]) -> Path:
+    """Return the folder `target`, built now if it is not complete; several processes build it once.
+
+    Raises InputError if it cannot be written.
+    """
+    if is_complete(target):
+        return target
+    root = target.parent
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        with locked(root / f".{target.name}.lock", f"another process is making {what}; waiting for it"):
+            if not is_complete(target):  # another process may have finished it while this one waited
+                _make(target, build)
+    except OSError as error:
+        raise InputError(
+            f"{what}: cannot be written to {root} ({error.strerror or error}); "
+            "free some space or set COMPRESS_CACHE to another folder"
+        ) from error
+    return target
+
+
+def _make(target: Path, build: Callable[[Path], None]) -> None:
+    """Build into a temporary folder beside the target, then rename; leftovers of killed attempts go first."""
+    sweep(target.parent)
+    if target.exists():  # damaged: something of it was deleted
+        shutil.rmtree(target)
+    folder = beside(target, "tmp")
+    try:
+        folder.mkdir(parents=True)
+        build(folder)
+        folder.rename(target)
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise

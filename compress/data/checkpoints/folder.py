@@ -1,0 +1,215 @@
+"""Which kind of folder was given: a saved model, or something beside, above or before one."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from compress.data import pickles
+
+LFS = b"version https://git-lfs"
+FOREIGN = {
+    "*.gguf": "weights of llama.cpp (GGUF); convert them with transformers' from_pretrained(folder, gguf_file=...) and "
+    "save_pretrained, or take the original model",
+    "tf_model*.h5": "weights of TensorFlow; load them in transformers 4 by from_tf=True, and save them again",
+    "flax_model*.msgpack": "weights of Flax; load them in transformers 4 by from_flax=True, and save them again",
+    "*.onnx": "an exported graph (ONNX); take the transformers model that it was exported from",
+    "global_step*": "a DeepSpeed checkpoint; run its zero_to_fp32.py, and save the model with save_pretrained",
+    "pytorch_model_fsdp*": "a sharded FSDP checkpoint; merge it with accelerate merge-weights, and save the model with "
+    "save_pretrained",
+}
+"""Files of other libraries -> what they are, and what to do."""
+ADAPTER = "adapter_config.json"
+ADAPTER_FILES = (ADAPTER, "adapter_model.safetensors", "adapter_model.bin")
+WHOLE, INDEX = "model.safetensors", "model.safetensors.index.json"
+"""What transformers takes weights from: the one, or else the files that the other lists."""
+JSON_FILES = ("tokenizer_config.json", "preprocessor_config.json", "generation_config.json", "special_tokens_map.json")
+
+SETTINGS = (
+    "config.json", *JSON_FILES, ADAPTER, "processor_config.json", "*token*", "vocab*", "merges*", "chat_template*",
+    "*.model", "*.spm", "*.tiktoken", "*.codes", "dict*.txt", "emoji.json",
+)  # fmt: skip
+"""Names of the files that configurations, tokenizers and image processors are read from."""
+
+
+def problems(path: Path) -> list[str]:
+    """Return why a folder is no saved model at all, or holds files that cannot be meant, one sentence each."""
+    if not path.is_dir():
+        return ["is a file; expected the folder of a saved transformers model"]
+    found = [*_pointers(path), *_broken(path)]
+    if is_adapter(path):
+        return [*found, *_adapter(path)]
+    if not (path / "config.json").is_file() or not any(_weights(path)):
+        return found or [_without_model(path)]
+    if beside := [name for name in ADAPTER_FILES if (path / name).exists()]:
+        found.append(
+            f"holds a model and an adapter ({', '.join(beside)}): whether the adapter is part of it cannot be told; "
+            "merge it into the model (peft: merge_and_unload, then save_pretrained), or move its files elsewhere"
+        )
+    return found
+
+
+def is_adapter(path: Path) -> bool:
+    """Return whether a folder holds an adapter and no model of its own."""
+    return (path / ADAPTER).is_file() and not any(_weights(path))
+
+
+def unknown_tokenizer(location: str) -> str | None:
+    """Return a sentence about a tokenizer class that transformers does not have, where a folder names one."""
+    import transformers
+
+    file = Path(location) / "tokenizer_config.json"
+    if not file.is_file() or (file.parent / "tokenizer.json").is_file():
+        return None
+    name = json.loads(file.read_text(encoding="utf-8")).get("tokenizer_class")
+    known = name is None or hasattr(transformers, str(name))
+    return None if known else f"transformers has no {name}, and tokenizer.json is missing"
+
+
+def is_pointer(file: Path) -> bool:
+    """Return whether a file is git-LFS's stand-in for one that was not downloaded."""
+    try:
+        if not file.is_file() or file.stat().st_size > 1024:
+            return False
+        with file.open("rb") as stream:
+            return stream.read(len(LFS)) == LFS
+    except OSError:
+        return False  # whoever reads it says why it cannot
+
+
+def pointer_problem(files: list[Path]) -> str:
+    """Return the sentence about files that are git-LFS pointers."""
+    return f"{files[0].name} is a git-LFS pointer, not the file ({len(files)} such); run `git lfs pull` in its folder"
+
+
+def notes(path: Path) -> list[str]:
+    """Return what was passed over in a folder that holds a model, one sentence each."""
+    inside = _checkpoints(path)
+    adapters = [child.name for child in _folders(path) if (child / ADAPTER).is_file()]
+    said = (
+        [f"its checkpoints ({_listed(inside)}) are left out: the model in the folder itself is taken"] if inside else []
+    )
+    return said + ([f"the adapter in {adapters[0]} is left out: the model is taken as it is"] if adapters else [])
+
+
+def weights_read(path: Path) -> list[Path]:
+    """Return the files of weights that transformers reads; without `WHOLE` and `INDEX` all that could be meant."""
+    whole, index = path / WHOLE, path / INDEX
+    if is_there(whole):
+        return [whole]
+    if not is_there(index):
+        return [*_weights(path), *(path / name for name in ADAPTER_FILES)]
+    try:
+        placed = json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()
+        return [index, *sorted({path / name for name in placed})]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return [index]  # whoever reads it says what is wrong
+
+
+def is_there(file: Path) -> bool:
+    """Return whether there is such a file, or a link of its name."""
+    return file.exists() or file.is_symlink()
+
+
+def _read(path: Path) -> list[Path]:
+    """Return the files of a folder that loading its model reads: settings, tokenizer and weights."""
+    told = {file for pattern in SETTINGS for file in path.glob(pattern)}
+    return sorted({file for file in (*told, *weights_read(path)) if is_there(file)})
+
+
+def _weights(path: Path) -> Iterator[Path]:
+    """Yield the files that transformers could take weights from, also those that are empty or lead nowhere."""
+    for file in sorted(path.iterdir()):
+        if file.name.endswith((".safetensors", ".safetensors.index.json")) and not file.name.startswith("adapter_"):
+            yield file
+    for name in pickles.in_folder(path):  # refused, with how to convert them
+        yield path / name
+
+
+def _pointers(path: Path) -> list[str]:
+    small = [file for file in _read(path) if is_pointer(file)]
+    return [pointer_problem(small)] if small else []
+
+
+def _broken(path: Path) -> list[str]:
+    """Return links that lead nowhere, and files of settings that hold none, one sentence each."""
+    found = [
+        f"{file.name} is a link to {file.readlink()}, which does not exist; copy the file itself"
+        for file in _read(path)
+        if file.is_symlink() and not file.exists()
+    ]
+    for name in JSON_FILES:
+        file = path / name
+        if not file.is_file() or is_pointer(file):
+            continue
+        try:
+            content: Any = json.loads(file.read_text(encoding="utf-8"))
+        except (OSError, ValueError, RecursionError) as error:
+            found.append(f"{name} cannot be read ({_reason(error)}); save the model again")
+            continue
+        if not isinstance(content, dict):
+            found.append(f"{name}: a {type(content).__name__}; expected a mapping; save the model again")
+    return found
+
+
+def base_of(path: Path) -> tuple[str | None, list[str]]:
+    """Return the base model that an adapter names, and why none can be read from its configuration."""
+    try:
+        told: Any = json.loads((path / ADAPTER).read_text(encoding="utf-8"))
+        base = told.get("base_model_name_or_path")
+    except (OSError, ValueError, AttributeError, RecursionError) as error:
+        return None, [f"{ADAPTER} cannot be read ({_reason(error)}); expected what peft's save_pretrained writes"]
+    if not isinstance(base, str) or not base:
+        return None, [f"{ADAPTER}: base_model_name_or_path is {base!r}; expected the base model's folder or hub id"]
+    return base, []
+
+
+def _adapter(path: Path) -> list[str]:
+    base, found = base_of(path)
+    return found or [
+        f"is an adapter of {base}, not a whole model; install peft (pip install 'compress[peft]'), which merges it, or "
+        "merge it yourself: AutoPeftModel...from_pretrained, merge_and_unload(), save_pretrained, and give that folder"
+    ]
+
+
+def _without_model(path: Path) -> str:
+    """Return what a folder without config.json or weights holds instead, and what to do."""
+    lacks = "weights" if (path / "config.json").is_file() else "config.json"
+    inside = _checkpoints(path)
+    if inside:
+        return f"has no {lacks}, but Trainer's checkpoints; give one of them: {path / inside[-1]} is the last"
+    for pattern, kind in FOREIGN.items():
+        if any(path.glob(pattern)):
+            return f"has no {lacks}, but {kind}"
+    models = [
+        str(p.parent.relative_to(path))
+        for p in sorted(path.glob("*/config.json")) + sorted(path.glob("*/*/config.json"))
+    ]
+    if models:
+        several = f"several models ({_listed(models)}); give one of their folders, such as"
+        return f"has no {lacks}, but holds {several if len(models) > 1 else 'one below; give'} {path / models[0]}"
+    if lacks == "config.json":
+        return "has no config.json; expected a folder written by save_pretrained"
+    return "has no weights; expected model.safetensors, written by save_pretrained"
+
+
+def _checkpoints(path: Path) -> list[str]:
+    """Return the names of Trainer's checkpoints, in the order of their steps."""
+    numbered = [
+        (int(child.name.removeprefix("checkpoint-")), child.name)
+        for child in _folders(path)
+        if child.name.startswith("checkpoint-") and child.name.removeprefix("checkpoint-").isdecimal()
+    ]
+    return [name for _, name in sorted(numbered)]
+
+
+def _folders(path: Path) -> list[Path]:
+    return sorted(child for child in path.iterdir() if child.is_dir())
+
+
+def _listed(names: list[str], most: int = 4) -> str:
+    return ", ".join(names[:most]) + (" ..." if len(names) > most else "")
+
+
+def _reason(error: Exception) -> str:
+    return str(error).splitlines()[0] if str(error) else type(error).__name__

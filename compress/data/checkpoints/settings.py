@@ -1,0 +1,136 @@
+"""config.json: whether its numbers can describe a model, before one is built from them.
+
+transformers builds lists and modules as long as the numbers say: ten million layers take minutes and all memory.
+"""
+
+import json
+import sys
+from collections import deque
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from compress.data.checkpoints.folder import is_pointer
+from compress.data.checkpoints.weights import Stored
+from compress.records.fields import ENDLESS
+
+WIDTHS = (
+    "hidden_size", "d_model", "n_embd", "dim", "emb_dim", "embedding_size", "intermediate_size", "hidden_dim", "d_ff",
+    "vocab_size", "num_attention_heads", "num_heads", "n_head", "n_heads", "num_channels", "patch_size",
+)  # fmt: skip
+DEPTHS = (
+    "num_hidden_layers", "num_layers", "n_layer", "n_layers", "encoder_layers", "decoder_layers", "num_decoder_layers",
+    "depths", "depth", "block_sizes", "num_hidden_groups",
+)  # fmt: skip
+POSITIONS = ("max_position_embeddings", "n_positions", "max_seq_len")  # -1, 0 and null: without a limit
+MOST_LAYERS = 1000
+MOST_WIDTH = 2**31 - 1
+MOST_POSITIONS = 2**24  # Llama 4 has 10,485,760
+MOST_LABELS = 10**5  # ImageNet-21k has 21,843
+MOST = sys.float_info.max
+FLOAT = "__float__"
+"""Key of transformers' mapping for a number that JSON has not."""
+RANGES = ("time_step_limit",)
+"""Fields of state-space models whose upper end is infinite by default."""
+PARTS = ("text_config", "vision_config")
+
+
+def read(path: Path) -> tuple[dict[str, Any] | None, list[str]]:
+    """Return the mapping in a folder's config.json, or None and what is wrong with the file."""
+    file = path / "config.json"
+    if is_pointer(file):
+        return None, []  # said of the folder
+    try:
+        text = file.read_text(encoding="utf-8")
+        if not text.strip():
+            return None, ["config.json is empty; save the model again, or download the file again"]
+        config: Any = json.loads(text)
+    except (OSError, ValueError, RecursionError) as error:
+        return None, [f"config.json cannot be read ({str(error).splitlines()[0]}); expected JSON"]
+    if not isinstance(config, dict):
+        return None, [f"config.json: a {type(config).__name__}; expected a mapping of fields"]
+    return config, []
+
+
+def problems(config: Mapping[str, Any], held: Stored | None = None) -> list[str]:
+    """Return what in a configuration can describe no model, one sentence each; `held` are its weights."""
+    found = [f"config.json {problem}" for problem in (*_endless(config), *_format(config))]
+    for name, part in (("", config), *((name, config[name]) for name in PARTS if isinstance(config.get(name), dict))):
+        found += [f"config.json {name + '.' if name else ''}{problem}" for problem in _numbers(part, held)]
+    return found + [f"config.json {problem}" for problem in (*_labels(config), *_names(config))]
+
+
+def _numbers(config: Mapping[str, Any], held: Stored | None) -> Iterator[str]:
+    deepest = max(MOST_LAYERS, 0 if held is None else len(held.tensors))
+    for names, least, most in ((WIDTHS, 1, MOST_WIDTH), (DEPTHS, 0, deepest), (POSITIONS, -1, MOST_POSITIONS)):
+        for name in names:
+            if (value := config.get(name)) is None:  # the architecture's default
+                continue
+            values = value if isinstance(value, list) else [value]
+            wrong = [v for v in values if not isinstance(v, int) or isinstance(v, bool)]
+            if wrong:
+                yield f"{name}: {_short(wrong[0])}, a {type(wrong[0]).__name__}; expected a whole number"
+            elif any(v < least for v in values):
+                yield f"{name}: {_short(value)}; expected {least} or more"
+            elif sum(values) > most:
+                there = f"; its weights hold {len(held.tensors)} tensors" if held is not None else ""
+                yield f"{name}: {_short(value)}; expected {most} at most{there}"
+
+
+def _endless(config: Mapping[str, Any]) -> Iterator[str]:
+    """Yield a sentence for each number that is not finite: JSON has none, Python's reads and writes them."""
+    left: deque[tuple[str, Any]] = deque([("", config)])
+    while left:
+        place, node = left.popleft()
+        if isinstance(node, int | float) and not -MOST <= node <= MOST:
+            yield f"{place}: {_short(node)}; expected a finite number"
+        items = node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, list) else ()
+        for key, value in items:
+            if key not in RANGES:
+                plain = ENDLESS.get(value, value) if key == FLOAT and isinstance(value, str) else value
+                left.append((f"{place}.{key}" if place else str(key), plain))
+
+
+def _format(config: Mapping[str, Any]) -> Iterator[str]:
+    """Yield a sentence for settings of quantization that name no format."""
+    for name in ("quantization_config", "compression_config"):
+        told = config.get(name)
+        if told is not None and (not isinstance(told, dict) or not told):
+            yield (
+                f"{name}: {_short(told)}, which names no format; remove it where the weights are floating-point, or "
+                "give what was saved with the weights"
+            )
+
+
+def _labels(config: Mapping[str, Any]) -> Iterator[str]:
+    count = config.get("num_labels")
+    if count is not None and (not isinstance(count, int) or isinstance(count, bool) or not 1 <= count <= MOST_LABELS):
+        yield f"num_labels: {_short(count)}; expected a whole number from 1 to {MOST_LABELS}"
+    names = config.get("id2label")
+    if names is None:
+        return
+    if not isinstance(names, dict):
+        yield f"id2label: a {type(names).__name__}; expected a mapping of numbers to names"
+        return
+    missing = sorted({str(index) for index in range(len(names))} - set(map(str, names)), key=int)
+    if missing:
+        yield (
+            f"id2label: its {len(names)} names have the numbers {', '.join(map(str, list(names)[:6]))}; expected 0 to "
+            f"{len(names) - 1}, and {missing[0]} is missing"
+        )
+    elif not all(isinstance(name, str | int | float) for name in names.values()):
+        yield "id2label: a name that is neither text nor a number"
+
+
+def _names(config: Mapping[str, Any]) -> Iterator[str]:
+    classes = config.get("architectures")
+    if classes is not None and (not isinstance(classes, list) or not all(isinstance(name, str) for name in classes)):
+        yield f"architectures: {_short(classes)}; expected a list of class names"
+    kind = config.get("model_type")
+    if not isinstance(kind, str) or not kind:
+        yield f"model_type: {'missing' if kind is None else _short(kind)}; expected an architecture, such as bert"
+
+
+def _short(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."

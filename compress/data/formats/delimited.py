@@ -1,0 +1,223 @@
+"""Tables in csv and tsv files: every row and field, or an error with the line. All values stay text as written.
+
+The dialect is the one in which every row has as many fields as the header:
+
+    quoting     a field that holds a quote          found in
+    double      "a ""good"" film"                   csv (RFC 4180), pandas
+    backslash   "a \\"good\\" film"                   Spark, MySQL
+    none        a "good" film                       GLUE's tsv: a quote is a letter like any other
+
+Where several fit and give other rows, a csv is refused. A tsv that fits both is quoted where each of its quoted fields
+below the header has a reason, unquoted where none has, and refused where some have. The reasons:
+
+    the field needs its quotes: it holds a quote, a separator or a line end
+    its whole column is quoted, as pandas and R quote text, but neither NA nor numbers
+    it holds a comma, and so does no unquoted field, as Excel writes; a single such field alone is refused
+
+The separator is the one that gives most fields, as many in all rows as in the header. Two that give as many are
+refused, but a tsv takes its tab. A first line `sep=;`, as Excel writes it, is no row.
+"""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from compress.base.config import InputError
+from compress.data.formats import text_files
+from compress.data.formats.dialects import Parsed, Quoting, plain, quoted
+from compress.data.formats.text_files import Malformed
+from compress.data.split_files import kind
+from compress.data.workload import Csv
+
+SEPARATORS = {".csv": (",", ";", "\t", "|"), ".tsv": ("\t", ",", ";", "|")}
+BARE = re.compile(r"NA|[+-]?\d[\d.eE+-]*", re.ASCII)
+NAMES = {",": "comma", ";": "semicolon", "\t": "tab", "|": "vertical bar"}
+
+
+@dataclass(frozen=True)
+class Table:
+    """A csv or tsv file, read."""
+
+    columns: list[str]
+    rows: list[list[str]]
+    separator: str
+    quoting: Quoting
+    encoding: str
+
+    @property
+    def dialect(self) -> str:
+        """The dialect in words."""
+        separator = NAMES.get(self.separator, repr(self.separator))
+        return f"separator {separator}, quoting {self.quoting}, encoding {self.encoding}"
+
+
+def read(path: Path, csv: Csv | None) -> Table:
+    """Return the table of a file. Raises InputError with the line at which it is none."""
+    csv = csv or Csv()
+    text, encoding = text_files.read(path, csv.encoding)
+    try:
+        text, csv = _said(text, csv)
+        separator, quoting, parsed = _detected(text, kind(path), csv)
+        columns, rows = _columns(parsed, csv)
+    except Malformed as error:
+        raise InputError(f"{path.name}: {error}") from None
+    return Table(columns, rows, separator, quoting, encoding)
+
+
+def _said(text: str, csv: Csv) -> tuple[str, Csv]:
+    """Return the text with a blank line for Excel's `sep=;`, and what it says, unless another separator is set."""
+    said = re.match(r'"?sep=([^\r\n"\\])"?(?=[\r\n])', text, re.IGNORECASE)
+    if said is None:
+        return text, csv
+    return text[said.end() :], csv if csv.separator else csv.model_copy(update={"separator": said[1]})
+
+
+def _columns(parsed: Parsed, csv: Csv) -> tuple[list[str], list[list[str]]]:
+    if csv.columns is not None:
+        columns, rows = list(csv.columns), parsed.rows
+    else:
+        columns, rows = [name.strip() for name in parsed.rows[0]] if parsed.rows else [], parsed.rows[1:]
+    columns = [name or f"unnamed_{index}" for index, name in enumerate(columns)]
+    twice = sorted({name for name in columns if columns.count(name) > 1})
+    if twice:
+        raise Malformed(f"two columns are called {', '.join(twice)}; expected different names", 1)
+    return columns, rows
+
+
+def _detected(text: str, suffix: str, csv: Csv) -> tuple[str, Quoting, Parsed]:
+    """Return separator, quoting and rows: of the separator that gives most columns, else of one column."""
+    order = (csv.separator,) if csv.separator else SEPARATORS[suffix]
+    widths = {sign: len(csv.columns) if csv.columns else _header_width(text, sign) for sign in order}
+    several = {sign: width for sign, width in widths.items() if width > 1} or widths
+    refused: list[tuple[int, Malformed]] = []
+    fitting: list[tuple[int, tuple[str, Quoting, Parsed]]] = []
+    for separator, width in several.items():
+        try:
+            fitting.append((width, (separator, *_chosen(text, separator, width, csv, suffix))))
+        except Malformed as error:
+            refused.append((width, error))
+    if not fitting:
+        raise max(refused, key=lambda item: item[0])[1]
+    most, best = max(fitting, key=lambda item: item[0])
+    tied = [separator for width, (separator, _, _) in fitting if width == most]
+    if most > 1 and len(tied) > 1 and best[2].rows and not (suffix == ".tsv" and tied[0] == "\t"):
+        raise Malformed(
+            f"{most} fields with separator {' and also with '.join(NAMES[sign] for sign in tied)}; set "
+            "dataset.csv.separator to one of them",
+            best[2].lines[0],
+        )
+    return best
+
+
+def _header_width(text: str, separator: str) -> int:
+    """Return the number of fields of the first line that is not blank."""
+    first = next((line for line in text_files.split_lines(text[:1_000_000]) if line.strip()), "")
+    for quoting in ("double", "backslash"):
+        try:
+            return len(quoted(first, separator, quoting).rows[0]) if first else 0
+        except Malformed:
+            continue
+    return len(first.split(separator))
+
+
+def _chosen(text: str, separator: str, width: int, csv: Csv, suffix: str) -> tuple[Quoting, Parsed]:
+    """Return the quoting in which all rows have `width` fields, with them."""
+    quotings: tuple[Quoting, ...] = ("double", "backslash", "none") if '"' in text else ("none",)
+    quotings = (csv.quoting,) if csv.quoting else tuple(q for q in quotings if q != "backslash" or '\\"' in text)
+    fitting: dict[Quoting, Parsed] = {}
+    refused: dict[Quoting, Malformed] = {}
+    for quoting in quotings:
+        try:
+            parsed = plain(text, separator) if quoting == "none" else quoted(text, separator, quoting)
+            _check_widths(parsed, width, separator, quoting)
+            fitting[quoting] = parsed
+        except Malformed as error:
+            refused[quoting] = error
+    if not fitting:
+        raise refused.get("none" if suffix == ".tsv" else quotings[0]) or next(iter(refused.values()))
+    if suffix == ".tsv" and "none" in fitting:
+        quoting = _unless_quoted(fitting, first=0 if csv.columns else 1)
+    else:
+        quoting = _standard(fitting, refused, width)
+    return quoting, fitting[quoting]
+
+
+def _standard(fitting: dict[Quoting, Parsed], refused: dict[Quoting, Malformed], width: int) -> Quoting:
+    """Return the quoting of a csv: the first that fits, unless another one that fits finds other rows."""
+    quoting = next(iter(fitting))
+    rows = fitting[quoting].rows
+    if quoting != "none" and width > 1:
+        for other, parsed in fitting.items():
+            if len(parsed.rows) != len(rows):
+                at = next(i for i, (a, b) in enumerate(zip(rows, parsed.rows, strict=False)) if a != b)
+                raise Malformed(
+                    f"{len(rows)} rows with quoting {quoting}, {len(parsed.rows)} with {other}, and both fit; set "
+                    "dataset.csv.quoting to one of them",
+                    parsed.lines[at],
+                )
+    closed = [i for i, row in enumerate(fitting[quoting].rows) for field in row if re.fullmatch(r'".+"', field, re.S)]
+    if quoting == "none" and refused and closed:  # some are quoted, and others break the rules of quoting
+        raise next(iter(refused.values()))
+    return quoting
+
+
+def _unless_quoted(fitting: dict[Quoting, Parsed], first: int) -> Quoting:
+    """Return the quoting of a tsv that can be read without: that, unless each quoted field has a reason.
+
+    Rows count from `first`, below the header. GLUE's texts begin with a quote for no such reason.
+    """
+    plain = fitting["none"]
+    for quoting in (q for q in fitting if q != "none"):
+        parsed = fitting[quoting]
+        if len(parsed.rows) != len(plain.rows):
+            continue  # a quote that swallows rows, each of which is whole by itself
+        fields = [(row, column, need) for row, column, need in parsed.quoted if row >= first]
+        whole = _whole_columns(parsed, fields, first)
+        commas = _quoted_for_commas(parsed, fields, first)
+        needed = [row for row, column, need in fields if need or column in whole]
+        excel = [row for row, column, need in fields if (row, column) in commas and not (need or column in whole)]
+        reasons = len(needed) + len(excel)
+        if reasons and reasons == len(fields) and (needed or len(excel) > 1):
+            return quoting
+        if reasons:
+            others = "others" if reasons < len(fields) else "but for its comma also"
+            raise Malformed(
+                f"a quoted field like those of quoting {quoting}, {others} like those of quoting none; set "
+                "dataset.csv.quoting to one of them",
+                parsed.lines[(needed or excel)[0]],
+            )
+    return "none"
+
+
+def _whole_columns(parsed: Parsed, fields: list[tuple[int, int, bool]], first: int) -> set[int]:
+    """Return the columns that are quoted in every row from `first` on, but where NA or a number is."""
+    quoted_at = {(row, column) for row, column, _ in fields}
+    return {
+        column
+        for column in {column for _, column in quoted_at}
+        if all(
+            (number, column) in quoted_at or BARE.fullmatch(row[column])
+            for number, row in enumerate(parsed.rows[first:], first)
+        )
+    }
+
+
+def _quoted_for_commas(parsed: Parsed, fields: list[tuple[int, int, bool]], first: int) -> set[tuple[int, int]]:
+    """Return row and column of the fields that hold a comma, if all that do are quoted; else none."""
+    commas = {
+        (number, column)
+        for number, row in enumerate(parsed.rows[first:], first)
+        for column, field in enumerate(row)
+        if "," in field
+    }
+    return commas if commas <= {(row, column) for row, column, _ in fields} else set()
+
+
+def _check_widths(parsed: Parsed, width: int, separator: str, quoting: Quoting) -> None:
+    for row, line in zip(parsed.rows, parsed.lines, strict=True):
+        if len(row) != width:
+            raise Malformed(
+                f"{len(row)} fields, but the header has {width} (separator {NAMES.get(separator, repr(separator))}, "
+                f"quoting {quoting}); mend the line, or set dataset.csv",
+                line,
+            )

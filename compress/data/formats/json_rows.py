@@ -1,0 +1,125 @@
+"""Rows of jsonl and json files, in one of these layouts:
+
+one object a line
+[{"text": ..., "label": ...}, ...]              an array of objects
+{"data": [{"text": ..., "label": ...}, ...]}    an object that holds one such array and nothing else
+{"text": [...], "label": [...]}                 an object of columns of one length
+"""
+
+import json
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import Any
+
+from compress.base.config import InputError
+from compress.data.formats import text_files
+from compress.data.formats.text_files import Malformed
+
+Row = tuple[int, Mapping[str, Any]]
+"""Line (or number of the object in an array) and object."""
+LAYOUTS = (
+    "one object a line, an array of objects, an object that holds one such array and nothing else, or an object of "
+    "columns, lists of one length"
+)
+
+
+class Twice(dict[str, Any]):
+    """An object in which a key is written more than once."""
+
+    key: str
+
+
+def read(path: Path, texts: Collection[str]) -> dict[str, list[Any]]:
+    """Return the columns of a file; null where a row lacks one. Raises InputError with the line that is no row.
+
+    Values of `texts`, the text columns, are strings or null. Another column of mixed types becomes text.
+    """
+    text, _ = text_files.read(path)
+    try:
+        rows = _rows(text, texts)
+        names = dict.fromkeys(name for _, row in rows for name in row)
+        for name in texts:
+            _check_texts(rows, name)
+    except Malformed as error:
+        raise InputError(f"{path.name}: {error}") from None
+    except RecursionError:
+        raise InputError(f"{path.name}: nested too deep; expected an object of plain values a row") from None
+    return {name: _one_type([row.get(name) for _, row in rows]) for name in names}
+
+
+def _rows(text: str, texts: Collection[str]) -> list[Row]:
+    if text.lstrip()[:1] == "[":
+        return _objects(_parsed(text, 0))
+    lines = [(number, line) for number, line in enumerate(text_files.split_lines(text), 1) if line.strip()]
+    try:
+        rows = [(number, _object(_parsed(line, number), number)) for number, line in lines]
+    except Malformed as error:
+        try:
+            whole = _parsed(text, 0)
+        except Malformed:
+            raise error from None
+        rows = [(1, _object(whole, 1))]
+    return _unfolded(rows[0], texts) if len(rows) == 1 else rows
+
+
+def _unfolded(row: Row, texts: Collection[str]) -> list[Row]:
+    """Return the rows of a file of one object: what it holds, or itself."""
+    number, whole = row
+    lists = [value for value in whole.values() if isinstance(value, list)]
+    of_objects = [values != [] and all(isinstance(value, dict) for value in values) for values in lists]
+    if len(lists) == len(whole) == 1 and all(of_objects):
+        return _objects(lists[0])
+    if lists and len(lists) == len(whole) and not any(of_objects) and len({len(values) for values in lists}) == 1:
+        return [(n, dict(zip(whole, values, strict=True))) for n, values in enumerate(zip(*lists, strict=True), 1)]
+    nested = [name for name, value in whole.items() if isinstance(value, list | dict)]
+    if nested and not any(isinstance(whole.get(name), str) for name in texts):
+        raise Malformed(f"one object whose {nested[0]!r} is no plain value; expected rows: {LAYOUTS}", number)
+    return [row]
+
+
+def _parsed(text: str, line: int) -> Any:
+    try:
+        return json.loads(text, object_pairs_hook=_paired)
+    except json.JSONDecodeError as error:
+        raise Malformed(
+            f"no JSON ({error.msg} at letter {error.colno}); expected an object", line or error.lineno
+        ) from None
+    except ValueError:  # Python converts no more digits than sys.get_int_max_str_digits()
+        raise Malformed("a number of thousands of digits; expected plain values", line or None) from None
+
+
+def _paired(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) == len(pairs):
+        return found
+    twice = Twice(found)
+    names = [name for name, _ in pairs]
+    twice.key = next(name for name in found if names.count(name) > 1)
+    return twice
+
+
+def _objects(values: list[Any]) -> list[Row]:
+    return [(number, _object(value, number)) for number, value in enumerate(values, 1)]
+
+
+def _object(value: Any, number: int) -> Mapping[str, Any]:
+    if not isinstance(value, dict):
+        raise Malformed(f"a {type(value).__name__}; expected an object with one value for each column", number)
+    if isinstance(value, Twice):
+        raise Malformed(f"{value.key!r} is there twice; expected one value for each column", number)
+    return value
+
+
+def _check_texts(rows: list[Row], name: str) -> None:
+    kinds = {type(row.get(name)) for _, row in rows}
+    if len(kinds - {type(None)}) > 1:
+        number, value = next((n, row[name]) for n, row in rows if not isinstance(row.get(name), str | None))
+        raise Malformed(f"{name!r} is {value!r}, a {type(value).__name__}; expected text in every row", number)
+
+
+def _one_type(values: list[Any]) -> list[Any]:
+    """Return the values, as JSON where they are of types that one column cannot hold."""
+    kinds = {type(value) for value in values if value is not None}
+    if len(kinds) < 2 or kinds == {int, float}:
+        return values
+    return [v if isinstance(v, str) or v is None else json.dumps(v) for v in values]

@@ -1,0 +1,120 @@
+"""Models and data sets on the Hugging Face hub: which commit a name stands for, here and now.
+
+Asking for one small file answers it: online the hub says which commit it came from, offline the cache does.
+"""
+
+import os
+import re
+import ssl
+import urllib.error
+import urllib.request
+from functools import cache
+from pathlib import Path
+from typing import Literal
+
+from compress.base.config import InputError
+from compress.base.console import say
+from compress.data.split_files import kind
+
+PATIENCE_S = 10
+
+ID = re.compile(r"(?:[A-Za-z0-9][\w.-]*/)?[A-Za-z0-9][\w.-]*")
+WAYS_OUT = (
+    "use an offline workload (stdlib-bert, digits-vit, stdlib-llama), a workload file with local folders "
+    "(compress init), or download it once with a network into the cache (HF_HOME)"
+)
+
+
+def is_id(value: str) -> bool:
+    """Whether this could be a hub id: `name` or `owner/name`, and not the name of a file."""
+    if len(value) > 96 or ".." in value or "--" in value or any(part[-1:] in "-." for part in value.split("/")):
+        return False
+    return bool(ID.fullmatch(value)) and not kind(Path(value)) and Path(value).suffix != ".git"
+
+
+class Unreachable(InputError):
+    """There is no network, and the cache does not have what was asked for."""
+
+    def __init__(self, what: str):
+        super().__init__(
+            f"{what}: the Hugging Face hub could not be reached, and the cache does not have it; {WAYS_OUT}"
+        )
+        self.what = what
+
+
+@cache
+def reachable() -> bool:
+    """Whether the hub answers, asked once: the library itself would try for half a minute, file by file."""
+    from huggingface_hub import constants
+
+    if constants.HF_HUB_OFFLINE:
+        return False
+    try:
+        with urllib.request.urlopen(urllib.request.Request(constants.ENDPOINT, method="HEAD"), timeout=PATIENCE_S):
+            return True
+    except urllib.error.HTTPError:
+        return True
+    except OSError as error:
+        if isinstance(getattr(error, "reason", error), ssl.SSLError):
+            return True  # other certificates than Python's may be set for the library
+    say("the Hugging Face hub cannot be reached; only what is in its cache is found")
+    os.environ["HF_HUB_OFFLINE"] = "1"  # for the measuring process
+    return False
+
+
+def has(repo: str, file: str, revision: str) -> bool:
+    """Whether a model has this file, as far as the cache or the hub can tell."""
+    from huggingface_hub import HfApi, errors, try_to_load_from_cache
+
+    if isinstance(try_to_load_from_cache(repo, file, revision=revision), str):
+        return True
+    if not reachable():
+        return False
+    try:
+        return HfApi().file_exists(repo, file, revision=revision)
+    except (OSError, errors.HfHubHTTPError):
+        return False
+
+
+def commit(repo: str, kind: Literal["model", "dataset"], revision: str | None) -> str:
+    """The commit that a hub id (at a revision) stands for. Raises InputError saying what could not be reached."""
+    from huggingface_hub import errors, hf_hub_download
+
+    place = f"{kind} {repo}{f' at {revision}' if revision else ''}"
+    for file in ("config.json",) if kind == "model" else ("README.md", ".gitattributes"):
+        try:
+            path = hf_hub_download(repo, file, repo_type=kind, revision=revision, local_files_only=not reachable())
+            return Path(path).parent.name  # .../snapshots/<commit>/<file>
+        except errors.GatedRepoError:
+            raise InputError(
+                f"{place}: needs an accepted licence on the hub; accept it and log in, or {WAYS_OUT}"
+            ) from None
+        except errors.RevisionNotFoundError:
+            raise InputError(f"{place}: the hub has no such revision") from None
+        except errors.RepositoryNotFoundError:
+            raise InputError(
+                f"{place}: no such folder, and the hub has no such public {kind}; check the name"
+            ) from None
+        except errors.LocalEntryNotFoundError:
+            raise Unreachable(place) from None
+        except errors.EntryNotFoundError:
+            continue
+        except errors.HFValidationError as error:
+            raise InputError(f"{place}: no hub id ({error})") from None
+        except (OSError, errors.HfHubHTTPError) as error:
+            raise InputError(f"{place}: the hub answered {type(error).__name__}; {WAYS_OUT}") from None
+    raise InputError(f"{place}: has no {'config.json; it is no transformers model' if kind == 'model' else 'files'}")
+
+
+def download(repo: str, file: str, revision: str) -> Path:
+    """Return a file of a data set's repository, from the hub or its cache."""
+    from huggingface_hub import errors, hf_hub_download
+
+    try:
+        return Path(
+            hf_hub_download(repo, file, repo_type="dataset", revision=revision, local_files_only=not reachable())
+        )
+    except errors.LocalEntryNotFoundError:
+        raise Unreachable(f"{file} of dataset {repo}") from None
+    except errors.EntryNotFoundError:
+        raise InputError(f"dataset {repo}: has no file {file}; set dataset.train and dataset.test") from None

@@ -1,0 +1,80 @@
+"""A model and data that the caller holds: written to a folder, they are a workload like any other."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from compress.base.config import InputError
+from compress.base.files import content_hash
+from compress.data import positions
+from compress.data.stored import UNQUANTIZED, stored_format
+from compress.data.tasks import task_of
+from compress.data.workload import Dataset, TaskName, Workload
+
+if TYPE_CHECKING:
+    import datasets
+
+
+def check_examples(examples: Any, place: str) -> None:
+    """Raises InputError for what is no data set."""
+    import datasets
+
+    if not isinstance(examples, datasets.Dataset):
+        raise InputError(
+            f"{place}: a {type(examples).__name__}; expected a datasets.Dataset; make one with "
+            "datasets.Dataset.from_dict or .from_pandas"
+        )
+
+
+def prepare(examples: Any, task: TaskName, processor: Any, model: Any) -> "datasets.Dataset":
+    """Normalised examples of a live data set with the default column names."""
+    check_examples(examples, "dataset=")
+    return task_of(task).prepare(examples, processor, describe("live", task, processor, model), model.config)
+
+
+def describe(folder: str, task: TaskName, processor: Any, model: Any) -> Workload:
+    """The workload of a live model; texts are cut at what tokenizer and model hold, 128 tokens at most."""
+    limits = (128, getattr(processor, "model_max_length", 128), positions.limit(model))
+    return Workload(
+        name="live",
+        task=task,
+        model=folder,
+        dataset=Dataset(path=folder, train="train.parquet", test="test.parquet"),
+        max_length=max(8, min(int(limit) for limit in limits if limit)),
+    )
+
+
+def write(folder: Path, model: Any, processor: Any, dataset: "Mapping[str, datasets.Dataset]", task: TaskName) -> Path:
+    """Saves model, processor and data; returns the path of a workload file that names them."""
+    from ruamel.yaml import YAML
+
+    if not isinstance(dataset, Mapping):
+        raise InputError(
+            f"dataset= is a {type(dataset).__name__}; expected a mapping of train and test to datasets.Dataset"
+        )
+    for split, examples in dataset.items():
+        check_examples(examples, f"dataset=, {split}")
+    if "test" not in dataset:
+        raise InputError(
+            f"dataset= has the splits {', '.join(dataset) or 'none'}; it needs test (and train for some steps)"
+        )
+    if (kept := stored_format(model.config.to_dict())) is not None:
+        raise InputError(
+            f"model=: its weights are stored in {kept} already, and transformers cannot save it again; give the folder "
+            f"that it was loaded from as a workload, or {UNQUANTIZED}"
+        )
+    model.save_pretrained(folder / "model")
+    processor.save_pretrained(folder / "model")
+    (folder / "data").mkdir()
+    for split in ("train", "test"):
+        if split in dataset:
+            dataset[split].to_parquet(folder / "data" / f"{split}.parquet")
+    plain = describe("model", task, processor, model).model_dump(mode="json", exclude_none=True)
+    plain["name"] = f"live-{content_hash(folder)[:8]}"  # two models of one notebook are two workloads
+    plain["dataset"]["path"] = "data"
+    if "train" not in dataset:
+        plain["dataset"]["train"] = None
+    path = folder / "live.yaml"
+    with path.open("w", encoding="utf-8") as out:
+        YAML().dump(plain, out)
+    return path

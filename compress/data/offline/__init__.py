@@ -1,0 +1,79 @@
+"""Workloads made on this machine from what every machine has, so that the first command works without a network.
+
+    stdlib-bert    a BERT classifier: which standard library package does a snippet of source come from?
+    digits-vit     a ViT on scikit-learn's handwritten digits
+    stdlib-llama   a Llama language model on the standard library's source
+
+Each is trained once, seeded, and kept in the user's cache as a folder of a saved model and a folder of data:
+
+    <cache>/stdlib-bert-<fingerprint>/{model/, data/train.parquet, data/test.parquet}
+
+The fingerprint covers the Python version, the data, the settings and the source of the workload's modules. A folder
+appears by one rename, whole; a lock makes a second process wait instead of training again.
+"""
+
+import hashlib
+import importlib
+import platform
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from compress.base.config import InputError, digest
+from compress.base.files import cache_folder
+from compress.base.reading import expanded as expanded
+from compress.data.cached import made_once
+
+
+@dataclass(frozen=True)
+class Offline:
+    """An offline workload: the module that builds it, and the files whose change makes it another one."""
+
+    module: str
+    """Has SETTINGS, data_digest() and build(folder, settings); imports torch only inside build."""
+    files: tuple[str, ...]
+
+
+COMMON = ("offline_parts.py", "offline_train.py")
+OFFLINE: dict[str, Offline] = {
+    "stdlib-bert": Offline("offline_bert", ("offline_bert.py", "offline_text.py", *COMMON)),
+    "digits-vit": Offline("offline_vit", ("offline_vit.py", *COMMON)),
+    "stdlib-llama": Offline("offline_llama", ("offline_llama.py", "offline_text.py", *COMMON)),
+}
+
+
+def names() -> list[str]:
+    """Names of the offline workloads."""
+    return sorted(OFFLINE)
+
+
+def ensure(name: str, settings: Any = None) -> Path:
+    """The folder of an offline workload, made now if it is not there. `settings` replaces the module's own."""
+    if name not in OFFLINE:
+        raise InputError(f"offline:{name}: unknown offline workload; there are {', '.join(names())}")
+    module = _module(name)
+    settings = settings or module.SETTINGS
+    target = cache_folder() / f"{name}-{fingerprint(name, settings)}"
+
+    def build(folder: Path) -> None:
+        (folder / "data").mkdir()
+        module.build(folder, settings)
+
+    return made_once(target, f"offline:{name}", is_complete, build)
+
+
+def fingerprint(name: str, settings: Any = None) -> str:
+    """16 hex digits of the Python version, the data, the settings and the source of the workload's modules."""
+    module = _module(name)
+    own = [hashlib.sha256((Path(__file__).parent / file).read_bytes()).hexdigest() for file in OFFLINE[name].files]
+    return digest([platform.python_version(), module.data_digest(), repr(settings or module.SETTINGS), own])
+
+
+def is_complete(folder: Path) -> bool:
+    """Whether the folder holds a model and both splits."""
+    needed = ("model/config.json", "model/model.safetensors", "data/train.parquet", "data/test.parquet")
+    return all((folder / file).is_file() for file in needed)
+
+
+def _module(name: str) -> Any:
+    return importlib.import_module(f"compress.data.tasks.{OFFLINE[name].module}")

@@ -1,0 +1,113 @@
+"""Real text that every machine has: the source of the interpreter's own standard library, without its tests.
+
+    package -> files -> snippets of 400 to 500 characters -> regions of ten -> every sixth region is held out
+
+Whole regions are held out, not single snippets, so that no test snippet continues a training one's function.
+"""
+
+import hashlib
+import random
+import sysconfig
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from compress.base.config import InputError
+
+# Most preferred first: packages that differ in subject and have plenty of source. Distributions leave some out.
+PACKAGES = (
+    "asyncio", "email", "xml", "multiprocessing", "tkinter", "unittest", "importlib", "http", "logging", "urllib",
+    "concurrent", "ctypes", "json", "html", "wsgiref", "idlelib", "xmlrpc", "collections", "distutils",
+    "zoneinfo", "re",
+)  # fmt: skip
+CLASSES, FEWEST_CLASSES = 12, 10
+MIN_PACKAGE_CHARS = 45_000  # about 100 snippets
+TEST_FOLDERS = {"test", "tests", "idle_test", "__pycache__", "site-packages", "testmock"}
+LOW, HIGH = 400, 500
+REGION = 10
+HELD_OUT = 6
+
+
+@dataclass(frozen=True)
+class Snippet:
+    """A piece of source and the package it comes from."""
+
+    text: str
+    label: int
+    held_out: bool
+
+
+def stdlib() -> Path:
+    """Folder of the interpreter's standard library."""
+    return Path(sysconfig.get_paths()["stdlib"])
+
+
+def package_files(root: Path, package: str) -> list[Path]:
+    """Python files of a package, test folders left out, sorted by path."""
+    files = (root / package).rglob("*.py")
+    return sorted(f for f in files if f.is_file() and not TEST_FOLDERS & set(f.relative_to(root).parts))
+
+
+def packages(root: Path | None = None) -> list[str]:
+    """The packages with enough source, most preferred first. Raises InputError when there are too few."""
+    root = root or stdlib()
+    sizes = {name: sum(f.stat().st_size for f in package_files(root, name)) for name in PACKAGES}
+    chosen = [name for name in PACKAGES if sizes[name] >= MIN_PACKAGE_CHARS][:CLASSES]
+    if len(chosen) < FEWEST_CLASSES:
+        raise InputError(
+            f"{root}: only {len(chosen)} packages of this Python's standard library come with source, and offline "
+            f"workloads need {FEWEST_CLASSES}; use a Python that is not stripped, or a workload of your own"
+        )
+    return chosen
+
+
+def source_digest(root: Path | None = None) -> str:
+    """16 hex digits of the names and bytes of all files that the texts are taken from."""
+    root = root or stdlib()
+    total = hashlib.sha256()
+    for package in packages(root):
+        for file in package_files(root, package):
+            total.update(file.relative_to(root).as_posix().encode() + b"\0" + file.read_bytes() + b"\0")
+    return total.hexdigest()[:16]
+
+
+def snippets(root: Path | None = None, seed: int = 0) -> tuple[list[str], list[Snippet]]:
+    """(package names, snippets of all of them); a text that occurs twice is kept once."""
+    names = packages(root)
+    seen: set[str] = set()
+    out: list[Snippet] = []
+    for label, pieces, held_out in _regions(root, seed):
+        fresh = [text for text in pieces if text not in seen]
+        seen.update(fresh)
+        out.extend(Snippet(text, label, held_out) for text in fresh)
+    return names, out
+
+
+def regions(root: Path | None = None, seed: int = 0) -> list[tuple[str, bool]]:
+    """(text, held out) of every region of about REGION snippets in a row, the same regions as `snippets` uses."""
+    return [("".join(pieces), held_out) for _, pieces, held_out in _regions(root, seed)]
+
+
+def _regions(root: Path | None, seed: int) -> Iterator[tuple[int, list[str], bool]]:
+    """(index of the package, consecutive snippets, held out) of every region."""
+    root = root or stdlib()
+    rng = random.Random(seed)
+    for label, package in enumerate(packages(root)):
+        position = rng.randrange(HELD_OUT)  # regions are counted through the package: small files take turns
+        for file in package_files(root, package):
+            pieces = cut(file.read_text(encoding="utf-8", errors="replace"))
+            for start in range(0, len(pieces), REGION):
+                yield label, pieces[start : start + REGION], position % HELD_OUT == 0
+                position += 1
+
+
+def cut(text: str) -> list[str]:
+    """Consecutive pieces of whole lines, LOW to HIGH characters each; longer lines are cut, a short rest is dropped."""
+    pieces, current = [], ""
+    for line in text.splitlines(keepends=True):
+        current = (current + line)[:HIGH]
+        if len(current) >= LOW:
+            if current.strip():
+                pieces.append(current)
+            current = ""
+    return pieces

@@ -1,0 +1,42 @@
+"""Models whose weights are pickles: never opened, not even where their code is trusted, and what to do instead."""
+
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+
+from compress.data.tasks import task_of
+from compress.data.workload import TaskName
+
+WEIGHTS = "*.safetensors"
+PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
+"""Weights that can run code when they are opened."""
+OF_TRAINERS = ("training_args", "optimizer", "scheduler", "rng_state", "scaler", "adapter_")
+"""How the names of pickles begin that training leaves beside the weights."""
+
+
+def in_folder(path: Path) -> list[str]:
+    """The pickles of a model's folder."""
+    names = {file.name for pattern in PICKLES for file in path.glob(pattern)}
+    return sorted(name for name in names if not name.startswith(OF_TRAINERS))
+
+
+def on_hub(model: str, commit: str) -> list[str]:
+    """The pickles that a model of the hub has instead of weights that are read."""
+    from compress.data import hub
+
+    stems = ("model.safetensors", "pytorch_model.bin")
+    weights, found = ([n for n in (stem, f"{stem}.index.json") if hub.has(model, n, commit)] for stem in stems)
+    return [] if weights else found
+
+
+def conversion(model: str, task: TaskName, pickles: Sequence[str]) -> str:
+    """What to do with a model whose weights are pickles."""
+    parts = (task_of(task).auto_model, "AutoImageProcessor" if task == "image-classification" else "AutoTokenizer")
+    new = f"{Path(model).name}-safetensors"
+    each = f"getattr(t, n).from_pretrained({model!r}).save_pretrained({new!r})"
+    line = f"import transformers as t; [{each} for n in {parts!r}]"
+    return (
+        f"has its weights as pickles only ({', '.join(pickles[:2])}), which can run code when they are opened; "
+        f"expected {WEIGHTS}; if you trust who made them, convert them with: python -c {shlex.quote(line)}; and give "
+        f"{new} as the model"
+    )

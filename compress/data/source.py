@@ -1,0 +1,304 @@
+"""Where a workload's model and data really are: folders, files, hub commits, or offline workloads made on first use.
+
+`resolve` finds everything and loads nothing: no torch unless an offline workload has to be trained. Its digest covers
+the content of model and data files (for the hub: their commits), so that a result is never reused for other data.
+Weights always arrive in the asked dtype, and a head that would be new and random is an error.
+"""
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from compress.base.config import InputError, digest
+from compress.base.errors import blamed
+from compress.base.files import content_hash
+from compress.base.reading import exists, expanded
+from compress.data import adapters, checkpoints, pickles, stored
+from compress.data.checkpoints.folder import is_pointer, pointer_problem, unknown_tokenizer
+from compress.data.place import Source, Split
+from compress.data.tasks import task_of
+from compress.data.workload import OFFLINE, TaskName, Workload
+
+if TYPE_CHECKING:
+    import datasets
+    import torch
+
+
+ARCHITECTURES: dict[TaskName, tuple[str, ...]] = {
+    "text-classification": ("ForSequenceClassification",),
+    "image-classification": ("ForImageClassification",),
+    "causal-lm": ("ForCausalLM", "LMHeadModel"),
+}
+
+
+def resolve(workload: Workload) -> Source:
+    """Where model and data are. Raises InputError with everything that is missing."""
+    from compress.data.hub import Unreachable
+
+    problems: list[str] = []
+    lacking: list[str] = []
+    found: dict[str, tuple[str, str | None, str]] = {}
+    for part, value in (("model", workload.model), ("dataset", workload.dataset.path)):
+        try:
+            found[part] = _find(workload, part, value)
+        except Unreachable as error:
+            lacking.append(error.what)
+        except InputError as error:
+            problems.extend(error.problems)
+    if lacking:
+        problems.extend(Unreachable(" and ".join(lacking)).problems)
+    if problems:
+        raise InputError(dict.fromkeys(problems))  # both parts of one offline workload fail with the same sentence
+    model, model_revision, model_content = found["model"]
+    data, data_revision, data_content = found["dataset"]
+    read_as = {} if data_revision else _dialects(workload, Path(data))
+    settings = workload.model_dump(mode="json", exclude={"name": True, "model": True, "dataset": {"path"}})
+    return Source(
+        workload=workload,
+        model=model,
+        dataset=data,
+        digest=digest([settings, model_content, data_content]),
+        resolved={
+            "model": model,
+            **_adapter(workload, model),
+            "model_revision": model_revision,
+            "model_content": model_content,
+            "dataset": data,
+            "dataset_revision": data_revision,
+            "dataset_content": data_content,
+            **({"dataset_dialects": read_as} if read_as else {}),
+        },
+    )
+
+
+def _adapter(workload: Workload, model: str) -> dict[str, str]:
+    """Return the adapter's own folder if `model` is where it was merged into its base model."""
+    given = expanded(workload.model)
+    merged = not workload.model.startswith(OFFLINE) and exists(given) and str(given.resolve()) != model
+    return {"adapter": str(given.resolve())} if merged else {}
+
+
+def _find(workload: Workload, part: str, value: str) -> tuple[str, str | None, str]:
+    """(location, commit or None, content hash) of the model or the data set."""
+    if value.startswith(OFFLINE):
+        from compress.data import offline
+
+        folder = offline.ensure(value.removeprefix(OFFLINE)) / ("model" if part == "model" else "data")
+        return str(folder), None, content_hash(folder)
+    path = expanded(value)
+    if exists(path):
+        if not (path.is_dir() or path.is_file()):
+            raise InputError(f"{workload.name} {part} {value}: is neither a folder nor a file")
+        if part == "model" and adapters.can_merge(path):
+            path = adapters.merged(path, workload)
+        problems = _model_problems(path, workload) if part == "model" else _data_problems(path, workload)
+        if problems:
+            raise InputError(problems)
+        return str(path.resolve()), None, content_hash(path)
+    from compress.data import hub
+
+    if not hub.is_id(value):
+        wanted = "a folder of a saved transformers model" if part == "model" else "a folder or file of data"
+        raise InputError(f"{workload.name} {part} {value}: no such folder or file; expected {wanted}, or a hub id")
+    wanted_revision = workload.revision if part == "model" else workload.dataset.revision
+    commit = hub.commit(value, "model" if part == "model" else "dataset", wanted_revision)
+    found = pickles.on_hub(value, commit) if part == "model" else []
+    if found:
+        raise InputError(f"{workload.name} model {value}: {pickles.conversion(value, workload.task, found)}")
+    return value, commit, commit
+
+
+def _model_problems(path: Path, workload: Workload) -> list[str]:
+    """What keeps a folder from being a saved model of this task, as far as its files tell before any is loaded."""
+    place = f"{workload.name} model {path}"
+    if stored.is_foreign_artifact(path):
+        return [f"{place}: {stored.ARTIFACT}"]
+    problems = checkpoints.problems(path)
+    config, _ = checkpoints.config_of(path)
+    if config is not None and not problems:
+        problem = architecture_problem(config, workload.task) or _weights_problem(path, config, workload.task)
+        problems = [problem] if problem else []
+    return [f"{place}: {problem}" for problem in problems]
+
+
+def _weights_problem(path: Path, config: dict[str, Any], task: TaskName) -> str | None:
+    """Why a folder's weights are not read: pickles, or integers whose scales config.json does not state."""
+    if not any(path.glob(pickles.WEIGHTS)):
+        return pickles.conversion(str(path), task, pickles.in_folder(path))
+    return None if stored.stored_format(config) else stored.folder_problem(path)
+
+
+def architecture_problem(config: dict[str, Any], task: TaskName) -> str | None:
+    """Why a model with this config.json cannot do the task, or None."""
+    names = config.get("architectures") or []
+    endings = ARCHITECTURES[task]
+    if not names or any(ending in name for name in names for ending in endings):
+        return None
+    return f"is a {names[0]}; {task} needs a model whose class ends in {' or '.join(endings)}"
+
+
+def _data_problems(path: Path, workload: Workload) -> list[str]:
+    from compress.data.tables import location_problems
+
+    if problems := location_problems(path, workload):
+        return problems
+    if pointers := sorted(file for file in _split_files(path, workload) if is_pointer(file)):
+        return [f"{workload.name} dataset {path}: {pointer_problem(pointers)}"]
+    return []
+
+
+def _split_files(path: Path, workload: Workload) -> frozenset[Path]:
+    """Return the files of the test split and, if there is one, of the train split."""
+    from compress.data.split_files import split_files
+
+    if path.is_file():
+        return frozenset([path])
+    splits = (split_files(path, name) for name in (workload.dataset.test, workload.dataset.train) if name)
+    return frozenset().union(*(split.all for split in splits if split is not None))
+
+
+def _dialects(workload: Workload, path: Path) -> dict[str, str]:
+    """How the test split's csv and tsv files are read: so far detected, and part of the result."""
+    from compress.data.tables import dialects
+
+    try:
+        return dialects(path, workload.dataset)
+    except InputError as error:
+        raise InputError([f"{workload.name} dataset {path}: {problem}" for problem in error.problems]) from None
+
+
+def load_processor(source: Source) -> Any:
+    """The tokenizer or image processor stored with the model."""
+    place = f"{source.place}: its tokenizer or image processor cannot be loaded"
+    way_out = _way_out(source) or "save it beside the model with save_pretrained"
+    with blamed(lambda reason: f"{place} ({unknown_tokenizer(source.model) or reason}); {way_out}"):
+        return task_of(source.workload.task).load_processor(source.model, **options_of(source))
+
+
+def load_config(location: str, **options: Any) -> Any:
+    """Return the configuration of a model by folder or hub id. Raises InputError for one that describes none."""
+    import transformers
+
+    with blamed(lambda reason: f"config.json describes no model that transformers knows ({reason})"):
+        return transformers.AutoConfig.from_pretrained(location, **options)
+
+
+def options_of(source: Source) -> dict[str, Any]:
+    """Return the arguments of from_pretrained that a workload sets."""
+    options: dict[str, Any] = {"trust_remote_code": source.workload.trust_remote_code}
+    if source.resolved["model_revision"]:
+        options["revision"] = source.resolved["model_revision"]
+    return options
+
+
+def folder_of(source: Source) -> Path | None:
+    """Return the folder of a model that is not on the hub."""
+    return None if source.resolved["model_revision"] else Path(source.model)
+
+
+def _way_out(source: Source) -> str:
+    """What to do where a model's files lack: of one from the hub they were not all downloaded. Empty for a folder."""
+    if not source.resolved["model_revision"]:
+        return ""
+    from compress.data import hub
+
+    if hub.reachable():
+        return "it came from the hub: look there whether the model is whole"
+    return f"the hub could not be reached, and not all of the model is in the cache; {hub.WAYS_OUT}"
+
+
+def load_model(source: Source, device: Any = "cpu", dtype: "torch.dtype | None" = None) -> tuple[Any, Any]:
+    """(model in eval mode, processor), in float32 unless another dtype is asked for.
+
+    Raises InputError when the folder lacks weights of the task's model: those would be new and random.
+    """
+    import torch
+    import transformers
+    from safetensors import SafetensorError
+
+    quiet_when_piped()
+    task, workload = task_of(source.workload.task), source.workload
+    place = source.place
+    options = options_of(source)
+    processor = load_processor(source)
+    folder = folder_of(source)
+    renames = checkpoints.renames(folder) if folder is not None else {}
+    try:
+        config = load_config(source.model, **options)
+        problem = architecture_problem(config.to_dict(), workload.task)
+        if problem:
+            raise InputError(f"{place}: {problem}")
+        # from_pretrained keeps the stored dtype unless told: fp16 weights would make the reference fp16
+        model, info = getattr(transformers, task.auto_model).from_pretrained(
+            source.model,
+            config=config,
+            dtype=dtype or torch.float32,
+            output_loading_info=True,
+            key_mapping=renames,
+            use_safetensors=True,
+            **options,
+        )
+    except InputError as error:
+        raise InputError([p if p.startswith(place) else f"{place}: {p}" for p in error.problems]) from None
+    except (OSError, ValueError, RuntimeError, KeyError, ImportError, SafetensorError) as error:
+        way_out = _way_out(source)
+        told = f"cannot be loaded ({_first_line(error)})"
+        raise InputError(f"{place}: {told}{f'; {way_out}' if way_out else ''}") from None
+    missing = sorted(info["missing_keys"])
+    if missing:
+        raise InputError(
+            f"{place}: has no weights for {', '.join(missing[:4])}{' ...' if len(missing) > 4 else ''}, which would be "
+            f"random; expected a model trained for {workload.task}"
+        )
+    return model.to(device).eval(), processor
+
+
+def _first_line(error: BaseException) -> str:
+    lines = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {lines[0] if lines else ''}"
+
+
+def load_examples(
+    source: Source, split: Split, processor: Any, model_config: Any, limit: int | None = None
+) -> "datasets.Dataset":
+    """Prepared examples of a split. `limit` takes that many, evenly spaced: the first ones may be all of one class."""
+    from compress.data import tables
+
+    quiet_when_piped()
+    workload = source.workload
+    raw = tables.load(source, split)
+    task = task_of(workload.task)
+    blocks = workload.task == "causal-lm"  # its examples exist only after the text is cut
+    if not blocks:
+        raw = spaced(raw, limit)
+    place = f"{workload.name} {split} split"
+    try:
+        examples = task.prepare(raw, processor, workload, model_config)
+    except InputError as error:
+        raise InputError([f"{place}: {problem}" for problem in error.problems]) from None
+    return spaced(examples, limit) if blocks else examples
+
+
+def spaced(examples: "datasets.Dataset", limit: int | None) -> "datasets.Dataset":
+    """`limit` of the examples, evenly spaced; all of them where there are no more, or no limit."""
+    if limit is None or limit >= len(examples):
+        return examples
+    return examples.select([index * len(examples) // limit for index in range(limit)])
+
+
+def check(source: Source, model: Any, processor: Any, examples: "datasets.Dataset") -> None:
+    """Raises InputError with everything about this model that does not fit these examples."""
+    problems = task_of(source.workload.task).check(model, processor, examples, source.workload)
+    if problems:
+        raise InputError([f"{source.place}: {problem}" for problem in problems])
+
+
+def quiet_when_piped() -> None:
+    """Turns the libraries' progress bars off when nobody watches."""
+    if sys.stderr.isatty():
+        return
+    import datasets
+    import transformers
+
+    datasets.disable_progress_bars()
+    transformers.utils.logging.disable_progress_bar()

@@ -1,0 +1,131 @@
+"""Causal language modelling: text cut into blocks, each judged by the likelihood of its own next tokens.
+
+Rows of a text column are one text, joined by blank lines; `<|endoftext|>` in it begins a new document. A document's
+tokens are cut into blocks of at most max_length, each opened by the tokenizer's own first token where it has one:
+
+    <s> t1 ... t511    <s> t512 ... t1022    <s> t1023 ...        the loss of every t is counted once
+
+A tokenizer without a first token (GPT-2) leaves the first token of each block unpredicted; neither its loss nor its
+bytes are counted then. Perplexity is exp(sum nll / sum tokens); bits per byte is sum nll / (ln 2 * sum bytes).
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch.nn.functional import cross_entropy
+
+from compress.base.config import InputError
+from compress.data import positions
+from compress.data.tasks import Batch
+from compress.data.tasks.blocks import frame, packed
+from compress.data.tasks.text_classification import load_processor, text_column, text_problems
+from compress.data.workload import OperatingPoint, Workload
+
+if TYPE_CHECKING:
+    import datasets
+
+__all__ = ["auto_model", "check", "collate", "fixed", "lengths", "load_processor", "outcomes", "prepare"]
+
+auto_model = "AutoModelForCausalLM"
+DOCUMENT_END = "<|endoftext|>"
+IGNORED = -100  # the label that transformers' losses skip
+
+
+def check(model: Any, processor: Any, examples: "datasets.Dataset", workload: Workload) -> list[str]:
+    """What is wrong with this model on these examples, one sentence each. Padding needs no token here: it is masked."""
+    return [*text_problems(model, processor, examples, workload), *_room_problems(model, workload)]
+
+
+def _room_problems(model: Any, workload: Workload) -> list[str]:
+    """Points that generate beyond the positions that the model has."""
+    limit = positions.limit(model)
+    found = []
+    for point in (workload.headline_point, *workload.points):
+        needed = (point.sequence_length or 0) + (point.generate or 0)
+        if point.generate and limit is not None and needed > limit:
+            found.append(f"has {limit} positions; the point of length {point.sequence_length} needs {needed}")
+    return found
+
+
+def prepare(raw: "datasets.Dataset", processor: Any, workload: Workload, config: Any) -> "datasets.Dataset":
+    """One row per block: text, input_ids, context (tokens that are not predicted), bytes of those that are."""
+    import datasets
+
+    if not getattr(processor, "is_fast", False):
+        raise InputError("the model's tokenizer has no tokenizer.json; bytes per token need a fast tokenizer")
+    texts = text_column(raw, workload.dataset.text, "text")
+    prefix, _ = frame(processor)
+    documents = (document.strip() for document in "\n\n".join(texts).split(DOCUMENT_END))
+    rows = [
+        row for document in documents if document for row in blocks(document, processor, prefix, workload.max_length)
+    ]
+    if not rows:
+        raise InputError("the text has no two tokens in a row; expected text to predict")
+    return datasets.Dataset.from_list(rows)
+
+
+def blocks(document: str, processor: Any, prefix: Sequence[int], length: int) -> Iterator[dict[str, Any]]:
+    """The blocks of one document; a last block in which nothing is predicted is dropped."""
+    encoded = processor(document, add_special_tokens=False, return_offsets_mapping=True, verbose=False)
+    ids, ends = encoded["input_ids"], [end for _, end in encoded["offset_mapping"]]
+    context = max(1, len(prefix))
+    step = length - len(prefix)
+    for start in range(0, len(ids), step):
+        part = ids[start : start + step]
+        row = [*prefix, *part]
+        if len(row) <= context:
+            continue
+        unpredicted = context - len(prefix)  # 1 where no first token opens the block
+        # from the end of the last unpredicted token: no byte is counted twice, whatever a token's offsets are
+        before = start + unpredicted - 1
+        begin = ends[before] if before >= 0 else 0
+        text = document[begin : ends[start + len(part) - 1]]
+        yield {"text": text, "input_ids": row, "context": context, "bytes": len(text.encode())}
+
+
+def collate(examples: Sequence[Mapping[str, Any]], processor: Any) -> dict[str, torch.Tensor]:
+    """One batch padded on the right: input_ids, attention_mask and labels, each [batch, longest].
+
+    What is not predicted has label -100. Causal attention never looks right, so padding changes no real token.
+    """
+    longest = max(len(example["input_ids"]) for example in examples)
+    pad = processor.pad_token_id if processor.pad_token_id is not None else 0
+    ids = torch.full((len(examples), longest), pad)
+    mask = torch.zeros_like(ids)
+    labels = torch.full_like(ids, IGNORED)
+    for row, example in enumerate(examples):
+        tokens = torch.tensor(example["input_ids"])
+        n, context = len(tokens), int(example["context"])
+        ids[row, :n] = tokens
+        mask[row, :n] = 1
+        labels[row, context:n] = tokens[context:]
+    return {"input_ids": ids, "attention_mask": mask, "labels": labels}
+
+
+def fixed(
+    examples: "datasets.Dataset", processor: Any, point: OperatingPoint, count: int, seed: int
+) -> list[dict[str, torch.Tensor]]:
+    """`count` batches of exactly [batch_size, sequence_length] made of the examples' own tokens, without labels."""
+    return packed(examples["input_ids"], processor, point, count, seed)
+
+
+def outcomes(logits: torch.Tensor, batch: Batch) -> dict[str, list[float]]:
+    """nll (nats, summed) and tokens (predicted) of each block; bytes are a column of the examples.
+
+    Row by row: with a large vocabulary the logits of a batch are gigabytes, and the loss would copy them twice.
+    """
+    labels = batch["labels"][:, 1:]  # [batch, length - 1]
+    losses = [
+        cross_entropy(row[:-1].float(), label, ignore_index=IGNORED, reduction="none").double().sum()
+        for row, label in zip(logits, labels, strict=True)
+    ]
+    return {
+        "nll": torch.stack(losses).tolist(),
+        "tokens": (labels != IGNORED).sum(dim=1).double().tolist(),
+    }
+
+
+def lengths(examples: "datasets.Dataset") -> list[int]:
+    """Tokens of every block."""
+    return [len(ids) for ids in examples["input_ids"]]

@@ -1,0 +1,103 @@
+"""Image classification: one image column, one class per example. Pixels are computed by the model's processor."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from compress.base.config import InputError
+from compress.data.formats import images
+from compress.data.tasks import labels as class_labels
+from compress.data.tasks.labels import require_column
+from compress.data.tasks.text_classification import class_problems, outcomes
+from compress.data.workload import OperatingPoint, Workload
+
+if TYPE_CHECKING:
+    import datasets
+
+__all__ = ["auto_model", "check", "collate", "fixed", "lengths", "load_processor", "outcomes", "prepare"]
+
+auto_model = "AutoModelForImageClassification"
+
+
+def load_processor(location: str, **options: Any) -> Any:
+    """The image processor stored with the model, on PIL: the same pixels whether or not torchvision is installed."""
+    from transformers import AutoImageProcessor
+
+    return AutoImageProcessor.from_pretrained(location, backend="pil", **options)
+
+
+def check(model: Any, processor: Any, examples: "datasets.Dataset", workload: Workload) -> list[str]:
+    """What is wrong with this model on these examples, one sentence each."""
+    problems = class_problems(model)
+    try:
+        images.check_pixels(_undecoded(examples.with_format(None), workload.dataset.image), workload.dataset.image)
+    except InputError as error:
+        return [*problems, *error.problems]
+    shape = list(np.shape(examples[0]["pixel_values"]))
+    channels, size = getattr(model.config, "num_channels", None), getattr(model.config, "image_size", None)
+    if channels is not None and shape[0] != channels:
+        problems.append(f"takes {channels} channels, but its image processor gives {shape[0]}")
+    if isinstance(size, int) and shape[1:] != [size, size]:
+        problems.append(f"takes images of {size} x {size}, but its image processor gives {shape[1]} x {shape[2]}")
+    return problems
+
+
+def prepare(raw: "datasets.Dataset", processor: Any, workload: Workload, config: Any) -> "datasets.Dataset":
+    """Examples of pixel_values (float32 [channels, height, width]) and labels.
+
+    Pixels are computed when an example is taken: those of a whole split would fill the memory.
+    """
+    import datasets
+
+    column = workload.dataset.image
+    require_column(raw, column, "image")
+    labels = class_labels.read(raw, workload.dataset.label, config, workload.dataset.labels)
+    if isinstance(raw.features[column], datasets.Image):
+        raw = raw.cast_column(column, datasets.Image(decode=False))
+    images.check_headers(_undecoded(raw, column), column)
+    pictures = raw.select_columns([column]).add_column("labels", labels.ids, feature=datasets.Value("int64"))
+
+    pictures.info.description = labels.note
+
+    def pixels(rows: dict[str, list[Any]]) -> dict[str, list[Any]]:
+        others = {name: values for name, values in rows.items() if name != column}
+        decoded = (images.decode(value, images.placed(value, column)) for value in rows[column])
+        return {"pixel_values": [_pixels(image, processor) for image in decoded], **others}
+
+    return pictures.with_transform(pixels)
+
+
+def _undecoded(examples: "datasets.Dataset", column: str) -> Iterator[Any]:
+    """The pictures' files, one after the other: those of a whole split would fill the memory."""
+    return (example[column] for example in examples.select_columns([column]))
+
+
+def _pixels(image: Any, processor: Any) -> np.ndarray[Any, np.dtype[np.float32]]:
+    """One RGB image as the model's processor makes it: [channels, height, width]."""
+    values = processor(images=image, return_tensors="np")["pixel_values"][0]
+    return np.asarray(values, dtype=np.float32)
+
+
+def collate(examples: Sequence[Mapping[str, Any]], processor: Any) -> dict[str, torch.Tensor]:
+    """One batch: pixel_values [batch, channels, height, width] and labels [batch]."""
+    pixels = np.stack([np.asarray(example["pixel_values"], dtype=np.float32) for example in examples])
+    return {
+        "pixel_values": torch.from_numpy(pixels),
+        "labels": torch.tensor([int(example["labels"]) for example in examples]),
+    }
+
+
+def fixed(
+    examples: "datasets.Dataset", processor: Any, point: OperatingPoint, count: int, seed: int
+) -> list[dict[str, torch.Tensor]]:
+    """`count` batches of batch_size shuffled real images, without labels; starts over where there are fewer."""
+    order = np.resize(np.random.default_rng(seed).permutation(len(examples)), count * point.batch_size).tolist()
+    batches = [order[start : start + point.batch_size] for start in range(0, len(order), point.batch_size)]
+    return [{"pixel_values": collate([examples[i] for i in batch], processor)["pixel_values"]} for batch in batches]
+
+
+def lengths(examples: "datasets.Dataset") -> list[int]:
+    """1 for every example: all images have the model's size."""
+    return [1] * len(examples)

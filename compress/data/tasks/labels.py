@@ -1,0 +1,279 @@
+"""Class labels of examples as the ids that a model's head uses. What a label means is never guessed.
+
+All labels of a split have one meaning, whatever type their reader made of them (1, 1.0, "1", "01"):
+
+    names    each is the name of one class of the model, or some of its synonyms ("tench" of "tench, Tinca tinca"), but
+             none besides; case, spaces, `_` and `-` do not count
+    ids      each is a number below the model's number of classes; true and false are 1 and 0 where the model's classes
+             have no names, or numbers
+
+Where both fit and differ, `dataset.labels` decides; so it does where every class is called by one number ("1 star")
+that is not its id, and all labels are such numbers. Names that a data set gives to its ids, and class folders, are
+names first. A model without class names (LABEL_0, LABEL_1) takes the order of the data's names, if the data has one.
+"""
+
+import math
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+from compress.base.config import InputError
+from compress.data.formats.image_folders import CLASS_FOLDERS
+
+if TYPE_CHECKING:
+    import datasets
+
+Reading = Literal["ids", "names"]
+NUMBER = re.compile(r"([+-]?)0*([0-9]{1,18})(?:\.0*)?", re.ASCII)
+NUMBER_IN_NAME = re.compile(r"(?:(?<!\w)[+-])?\d+(?:\.\d+)?", re.ASCII)
+TRUTH = {"true": "1", "false": "0"}
+NAME_THEM = "name the classes in the model's config.json (id2label and label2id)"
+
+
+@dataclass(frozen=True)
+class Labels:
+    """One id per example, below the model's number of classes."""
+
+    ids: list[int]
+    note: str = ""
+    """What a reader of the results should know of how they were found; empty if nothing."""
+
+
+@dataclass(frozen=True)
+class Classes:
+    """Both sides of the mapping: the model's classes, and the data's labels for errors."""
+
+    place: str
+    names: Sequence[str]
+    """Of the model, by id."""
+
+    @property
+    def unnamed(self) -> bool:
+        """Whether there are only the names that transformers gives by default."""
+        return all(name == f"LABEL_{number}" for number, name in enumerate(self.names))
+
+    @property
+    def listed(self) -> str:
+        """The names in a sentence."""
+        return _listed(self.names)
+
+
+def read(raw: "datasets.Dataset", column: str, config: Any, reading: Reading | None = None) -> Labels:
+    """Return the labels of a column. Raises InputError where their meaning would be a guess."""
+    require_column(raw, column, "label")
+    model = Classes(f"label column {column!r}", [str(config.id2label[key]) for key in sorted(config.id2label, key=int)])
+    _refuse_contradiction(model, config, reading)
+    values: Sequence[Any] = list(raw[column])
+    for row, value in enumerate(values):
+        if not isinstance(value, str | int | float) or (isinstance(value, float) and not math.isfinite(value)):
+            raise InputError(f"{model.place}, row {row}: {value!r} is neither a number nor a label of the model")
+    names = getattr(raw.features[column], "names", None)
+    if names is None:
+        shown: dict[str, str] = {}
+        for value in values:
+            shown.setdefault(_text(value), repr(value))
+        ids = _meaning(shown, shown, model, reading, named=raw.info.builder_name == CLASS_FOLDERS)
+        truth = model.unnamed and {label.casefold() for label in shown} <= set(TRUTH)
+        note = "the model does not name its classes; true is taken as class 1, false as class 0" if truth else ""
+        return Labels([ids[_text(value)] for value in values], note)
+    if values and min(values) < 0:
+        raise InputError(_hidden(model.place, min(values)))
+    order, note = _order([str(name) for name in names], sorted(set(values)), model, reading)
+    return Labels([order[value] for value in values], note)
+
+
+def _order(
+    names: Sequence[str], present: Sequence[int], model: Classes, reading: Reading | None
+) -> tuple[Mapping[int, int], str]:
+    """Return data id -> model id of a column whose ids have names, and a note where only their order counts."""
+    as_given = {value: value for value in present}
+    if list(map(_key, names)) == list(map(_key, model.names)):
+        return as_given, ""
+    if reading == "ids":
+        _meaning([str(value) for value in present], {}, model, "ids")
+        return as_given, ""
+    numbered = all(name == str(number) for number, name in enumerate(names))  # such names are no more than ids
+    if model.unnamed and reading is None and not numbered and not _by_name(names, model, names)[0]:
+        if len(names) != len(model.names) or all(_number(name) is not None for name in names):
+            raise InputError(
+                f"{model.place}: the data's classes are {_listed(names)}, the model's {model.listed}; {NAME_THEM}, or "
+                "set dataset.labels to ids if both have one order"
+            )
+        return as_given, f"the model does not name its classes; they are those of the data in order: {_listed(names)}"
+    labels = {names[value]: repr(names[value]) for value in present}
+    ids = _meaning(labels, labels, model, reading if numbered else "names", context=names)
+    return {value: ids[names[value]] for value in present}, ""
+
+
+def _meaning(
+    labels: Iterable[str],
+    shown: Mapping[str, str],
+    model: Classes,
+    reading: Reading | None,
+    named: bool = False,
+    context: Sequence[str] = (),
+) -> Mapping[str, int]:
+    """Return label -> id of all the different labels of a split. `named`: they are names where they can be."""
+    labels = list(labels)
+    by_name, ambiguous = ({}, {}) if reading == "ids" else _by_name(labels, model, context or labels)
+    by_id = {} if reading == "names" else _by_id(labels, len(model.names))
+    names_fit, ids_fit = len(by_name) == len(labels), len(by_id) == len(labels)
+    if names_fit and (named or not ids_fit or by_name == by_id):
+        return by_name
+    if ids_fit and not names_fit and not ambiguous:
+        if reading is None and _called_by_numbers(labels, model.names):
+            raise InputError(
+                f"{model.place}: {_listed(labels)} are ids of the model and also numbers in names of its classes with "
+                f"other ids ({model.listed}); set dataset.labels to ids, or write the names into the data"
+            )
+        return by_id
+    if names_fit:
+        raise InputError(
+            f"{model.place}: {_listed(labels)} are ids of the model and also names of its classes with other ids "
+            f"({model.listed}); set dataset.labels to ids or names"
+        )
+    if not by_name and len(model.names) == 2 and {label.casefold() for label in labels} <= set(TRUTH):
+        if reading != "ids" and not model.unnamed and any(_number(name) is None for name in model.names):
+            raise InputError(
+                f"{model.place}: {_listed(labels)} name none of the model's classes, which are {model.listed}; set "
+                f"dataset.labels to ids if true is {model.names[1]} and false is {model.names[0]}, or write the names "
+                "into the data"
+            )
+        numbers = _meaning(sorted({TRUTH[label.casefold()] for label in labels}), {}, model, reading)
+        return {label: numbers[TRUTH[label.casefold()]] for label in labels}
+    if ambiguous:
+        label, several = next(iter(ambiguous.items()))
+        raise InputError(
+            f"{model.place}: {label!r} names several classes of the model: {' and '.join(several)}; write ids or whole "
+            f"names into the data, or {NAME_THEM}"
+        )
+    raise InputError(_unmapped(labels, by_name or by_id, shown, model, reading, context))
+
+
+def _called_by_numbers(labels: Sequence[str], names: Sequence[str]) -> bool:
+    """Return whether each class is called by one number, not always its id, and each label is one of those numbers."""
+    found = [NUMBER_IN_NAME.findall(name) for name in names]
+    if any(len(numbers) != 1 for numbers in found):
+        return False
+    called = [_key(numbers[0]) for numbers in found]
+    return called != [str(number) for number in range(len(names))] and {_key(label) for label in labels} <= set(called)
+
+
+def _refuse_contradiction(model: Classes, config: Any, reading: Reading | None) -> None:
+    """Raise InputError where label2id of the model sends the name of one class to a class of another name."""
+    names = {str(number): name for number, name in enumerate(model.names)}
+    for name, number in (getattr(config, "label2id", None) or {}).items():
+        other = names.get(str(number))
+        if reading != "ids" and str(name) in model.names and other != str(name):
+            raise InputError(
+                f"{model.place}: the model's config.json contradicts itself: label2id says that {name!r} is class "
+                f"{number}, id2label calls that {other!r}; mend config.json, or set dataset.labels to ids"
+            )
+
+
+def _by_name(
+    labels: Sequence[str], model: Classes, context: Sequence[str]
+) -> tuple[dict[str, int], dict[str, list[str]]]:
+    """Return label -> id of labels that name one class, and label -> names of the classes of those that name several.
+
+    `context` are all names of the data: a class that one of them names in full is not meant by the synonym of another.
+    """
+    wholes: dict[str, set[int]] = {}
+    synonyms: dict[str, set[int]] = {}
+    for number, name in enumerate(model.names):
+        wholes.setdefault(_key(name), set()).add(number)
+        for key in {_key(name), *_parts(name)}:
+            synonyms.setdefault(key, set()).add(number)
+    taken = {number for name in context for number in _only(wholes.get(_key(name), set()))}
+    found: dict[str, int] = {}
+    ambiguous: dict[str, list[str]] = {}
+    for label in labels:
+        whole = wholes.get(_key(label), set())
+        keys = {_key(label)} if whole else _parts(label)
+        meant = set.intersection(*(synonyms.get(key, set()) for key in keys)) if keys else set()
+        exact = {number for number in whole if model.names[number].strip() == label}
+        one = _only(meant) or _only(exact if len(whole) > 1 else whole)
+        if one and not meant - one - taken - whole:
+            (found[label],) = one
+        elif meant:
+            ambiguous[label] = [f"{model.names[number]} ({number})" for number in sorted(meant)]
+    return found, ambiguous
+
+
+def _only(numbers: set[int]) -> set[int]:
+    return numbers if len(numbers) == 1 else set()
+
+
+def _by_id(labels: Sequence[str], count: int) -> dict[str, int]:
+    """Return label -> id of the labels that are numbers below `count`."""
+    numbers = {label: _number(label) for label in labels}
+    return {label: number for label, number in numbers.items() if number is not None and 0 <= number < count}
+
+
+def _unmapped(
+    labels: Sequence[str],
+    known: Mapping[str, int],
+    shown: Mapping[str, str],
+    model: Classes,
+    reading: Reading | None,
+    context: Sequence[str],
+) -> str:
+    """Return the sentence for labels that are neither names nor ids of the model, with both sides."""
+    numbers = [number for label in labels if (number := _number(label)) is not None]
+    if len(numbers) == len(labels) and reading != "names":
+        if min(numbers) < 0:
+            return _hidden(model.place, min(numbers))
+        count = len(model.names)
+        return (
+            f"{model.place}: label {max(numbers)}, but the model has {count} labels (0 to {count - 1}), "
+            f"which are {model.listed}"
+        )
+    first = next((label for label in labels if label not in known), labels[0])
+    way = "write numbers"
+    if len(context) == len(model.names):  # the data's ids have names
+        pairs = _listed([f"{own} is {name}" for own, name in zip(context, model.names, strict=True)])
+        way = f"set dataset.labels to ids if both have one order ({pairs})"
+    return (
+        f"{model.place}: {shown.get(first, first)} is neither a number nor a label of the model; the data has "
+        f"{_listed(labels)}, the model {model.listed}; {way}, or {NAME_THEM}"
+    )
+
+
+def _hidden(place: str, lowest: int) -> str:
+    return f"{place}: label {lowest}; hidden labels (-1) cannot be judged, use a labelled split"
+
+
+def _text(value: str | float) -> str:
+    """Return a label as text, the same whatever type a reader made of it."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    return str(int(value) if isinstance(value, float) and value.is_integer() else value).strip()
+
+
+def _number(label: str) -> int | None:
+    match = NUMBER.fullmatch(label)
+    return int(f"{match[1]}{match[2]}") if match else None
+
+
+def _key(name: str) -> str:
+    """Return what counts of a name: numbers by value; words without case, joined by single spaces."""
+    number = _number(name.strip())
+    return str(number) if number is not None else " ".join(re.split(r"[\s_-]+", name.casefold().strip()))
+
+
+def _parts(name: str) -> set[str]:
+    """Return the keys of a name's parts between commas, as ImageNet writes synonyms."""
+    return {_key(part) for part in name.split(",") if part.strip()}
+
+
+def require_column(raw: "datasets.Dataset", column: str, what: str) -> None:
+    """Raises InputError when the examples have no such column."""
+    if column not in raw.column_names:
+        raise InputError(
+            f"no {what} column {column!r}; the data has {_listed(raw.column_names)}; set dataset.{what} to one of them"
+        )
+
+
+def _listed(names: Sequence[Any], most: int = 12) -> str:
+    return ", ".join(str(name) for name in names[:most]) + (" ..." if len(names) > most else "")

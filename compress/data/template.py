@@ -1,0 +1,155 @@
+"""A first workload file for one's own model and data: `compress init`. Columns and splits are detected, and said."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import cast
+
+from compress.base.config import InputError
+from compress.base.reading import expanded
+from compress.data.empty import empty_model
+from compress.data.hub import is_id
+from compress.data.split_files import KINDS, kind, split_files, unknown_kind
+from compress.data.tables import columns
+from compress.data.tasks import TASKS
+from compress.data.workload import TaskName
+
+TEXTS = ("text", "sentence", "sentence1", "premise", "question", "content", "review", "document", "body")
+PAIRS = ("text_pair", "sentence2", "hypothesis", "question2", "context")
+LABELS = ("label", "labels", "target", "class", "category", "sentiment")
+IMAGES = ("image", "img", "picture", "pixel_values", "file", "file_name", "path")
+FIRST = {"text-classification": "bert_int8", "image-classification": "vit_int8", "causal-lm": "llama_int8"}
+MAX_LENGTH = 128
+TESTS = ("test", "validation", "valid", "val", "dev")
+
+
+def init(model: str, data: str, task: str, columns_of: Mapping[str, str | None] | None = None) -> str:
+    """YAML text of a workload. Raises InputError when the data holds nothing that can be judged on.
+
+    `columns_of` names the columns of fields, or says that there is none (None); other fields' columns are detected.
+    """
+    check_task(task)
+    check_place("--model", model)
+    check_place("--data", data)
+    said = columns_of or {}
+    lines = [
+        f"# {task}: check the columns and splits, then: python -m compress run {FIRST[task]} --workload this-file.yaml"
+    ]
+    lines += [
+        f"task: {task}",
+        f"model: {_scalar(_absolute(model))}{_taken(model)}",
+        "dataset:",
+        f"  path: {_scalar(_absolute(data))}{_taken(data)}",
+    ]
+    path = expanded(data)
+    train, test, columns = _splits(path) if path.exists() else ("train", "test", ())
+    hub = not path.exists()
+    lines.append(f"  train: {_scalar(train)}" + _hint(train is None, "steps that calibrate or train need one"))
+    lines.append(f"  test: {_scalar(test)}" + _hint(hub, "a hub data set: look the split up on its page"))
+    for field, names in _fields(task):
+        found = said[field] if field in said else next((name for name in names if name in columns), None)
+        if found is None and field == "text_pair":
+            continue
+        hint = f"not found in {', '.join(columns)}" if columns else "look the column up"
+        lines.append(f"  {field}: {_scalar(found or field)}" + _hint(found is None, hint))
+    lines.append(f"metric: {'perplexity' if task == 'causal-lm' else 'accuracy'}")
+    if task != "image-classification":
+        lines.append(f"max_length: {_max_length(expanded(model), task)}")
+    return "\n".join(lines) + "\n"
+
+
+def check_task(task: str) -> None:
+    """Raises InputError for a task that is none."""
+    if task not in TASKS:
+        raise InputError(f"--task {task}: unknown task; expected one of {', '.join(TASKS)}")
+
+
+def check_place(option: str, value: str) -> None:
+    """Raises InputError for what is neither here nor can be on the hub."""
+    if not expanded(value).exists() and not is_id(value):
+        raise InputError(f"{option} {value}: no such folder or file, and no hub id; check the path")
+
+
+def detected(data: str, task: str) -> tuple[dict[str, str | None], tuple[str, ...]]:
+    """Field -> the column that is taken for it, or None; and all columns. Nothing is known of data on the hub."""
+    path = expanded(data)
+    columns = tuple(_splits(path)[2]) if path.exists() else ()
+    return {field: next((n for n in names if n in columns), None) for field, names in _fields(task)}, columns
+
+
+def _fields(task: str) -> list[tuple[str, tuple[str, ...]]]:
+    if task == "causal-lm":
+        return [("text", TEXTS)]
+    if task == "image-classification":
+        return [("image", IMAGES), ("label", LABELS)]
+    return [("text", TEXTS), ("text_pair", PAIRS), ("label", LABELS)]
+
+
+def _splits(path: Path) -> tuple[str | None, str, Sequence[str]]:
+    """(train split, test split, columns) of a folder or a file."""
+    if path.is_file():
+        if not kind(path):
+            raise InputError(f"{path}: {unknown_kind(path)}")
+        return None, "test", _columns(path, "test")
+    test = next((name for name in TESTS if split_files(path, name)), None)
+    if test is None:
+        raise InputError(
+            f"{path}: no split to judge on; expected files ({', '.join(KINDS)}) or folders named {', '.join(TESTS)}"
+        )
+    train = "train" if split_files(path, "train") else None
+    # a GLUE-like test split hides its labels: validation is the one to judge on
+    if train and test == "test" and split_files(path, "validation"):
+        test = "validation"
+    return train, test, _columns(path, test)
+
+
+def _columns(path: Path, split: str) -> Sequence[str]:
+    """Column names of the split to judge on, as a run reads them."""
+    try:
+        return columns(path, split)
+    except InputError as error:
+        raise InputError([f"{path}: {problem}" for problem in error.problems]) from None
+
+
+def _max_length(model: Path, task: str) -> int:
+    """128, or fewer where the model has fewer positions than that."""
+    from compress.data import checkpoints, positions
+
+    if model.is_dir() and checkpoints.is_adapter(model):
+        model = expanded(checkpoints.base_of(model)[0] or model)
+    config, _ = checkpoints.config_of(model) if model.is_dir() else (None, [])
+    stated = None if config is None else positions.stated(config)
+    if stated is None or stated >= 2 * MAX_LENGTH:  # some rows of a table may be no positions: two in RoBERTa
+        return MAX_LENGTH
+    return max(8, min(MAX_LENGTH, _held(model, task) or stated))
+
+
+def _held(model: Path, task: str) -> int | None:
+    """Positions of a model, read off its empty skeleton; None where none can be built, as `run` will say."""
+    from compress.data import positions, source
+
+    try:
+        return positions.limit(empty_model(source.load_config(str(model)), cast(TaskName, task)))
+    except InputError:
+        return None
+
+
+def _absolute(value: str) -> str:
+    path = expanded(value)
+    return str(path.resolve()) if path.exists() else value
+
+
+def _taken(value: str) -> str:
+    return _hint(not expanded(value).exists(), "no such folder here: taken as an id on the hub")
+
+
+def _hint(needed: bool, text: str) -> str:
+    return f"  # {text}" if needed else ""
+
+
+def _scalar(value: str | None) -> str:
+    """A YAML 1.2 scalar: JSON is a subset of YAML, so quotes where a plain word would not do."""
+    if value is None:
+        return "null"
+    plain = all(c.isalnum() or c in "/._-" for c in value) and value[:1].isalpha() | (value[:1] == "/")
+    return value if plain and value.lower() not in ("null", "true", "false", "yes", "no") else json.dumps(value)

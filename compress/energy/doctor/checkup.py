@@ -1,0 +1,73 @@
+"""`compress doctor`: finds the meter of a device, examines it, and says what to do."""
+
+from compress.base.config import InputError
+from compress.base.devices import identity, pick
+from compress.base.locks import locked, measuring_lock
+from compress.energy import nvml, profile, rapl
+from compress.energy.doctor import board as doctor
+from compress.energy.doctor.rapl import examine_rapl
+from compress.energy.find import find_meter
+from compress.energy.meters import Absent, gpus_of
+from compress.records import machine as machines
+
+QUICK = 1 / 3
+WAITING = "another measurement is running on this machine; waiting for it to end"
+
+
+def checkup(device: str, quick: bool) -> list[str]:
+    """What was found, line by line; the profile of a board is saved for the sessions to come."""
+    if "," in device:
+        raise InputError(f"doctor --device {device}: examines one device at a time")
+    try:
+        picked = str(pick(device))
+    except InputError as error:
+        raise InputError([*error.problems, *(_gpus() if device.startswith("cuda") else ())]) from None
+    machine = machines.describe(picked)
+    lines = [f"{machine.device_name} ({machine.device}, machine {machine.id})"]
+    if not picked.startswith("cuda"):
+        return lines + _cpu(quick) + (_gpus() if device == "auto" else [])
+    lines += _gpus()
+    (gpu,) = gpus_of(machine.details)
+    meter = nvml.find(gpu)
+    if isinstance(meter, Absent):
+        return lines + doctor.without_a_meter(None, meter.reason)
+    from compress.energy.doctor.load import gpu_load
+
+    with locked(measuring_lock(), WAITING):
+        report = doctor.examine(meter, gpu_load(picked), meter.uuid, meter.driver, QUICK if quick else 1.0)
+    lines += report.lines
+    if report.profile is not None:
+        lines.append(f"  saved for sessions on this board: {profile.save(report.profile)}")
+    return lines + [f"do: {line}" for line in report.advice] or lines
+
+
+def _gpus() -> list[str]:
+    """What NVML says of this machine's GPUs, whatever torch can use."""
+    import torch
+
+    told = nvml.seen()
+    if isinstance(told, Absent):
+        return [f"GPU: {told.reason}"]
+    lines = [f"  NVML {number}: {each}" for number, each in enumerate(told)]
+    for index in range(torch.cuda.device_count()):
+        same = identity(torch.device("cuda", index))
+        lines.append(f"  cuda:{index}: {same['name']}, UUID {same['uuid']}, PCI {same['pci']}")
+    if told and not torch.cuda.is_available():
+        lines.append("  torch uses none of them: install a build of torch for CUDA that fits the driver")
+    return lines or ["GPU: NVML sees none"]
+
+
+def _cpu(quick: bool) -> list[str]:
+    meter = find_meter("cpu")
+    if isinstance(meter, Absent):
+        return doctor.without_a_meter(meter.reason, None)
+    if isinstance(meter, rapl.Rapl):
+        from compress.energy.doctor.load import cpu_load
+
+        with locked(measuring_lock(), WAITING):
+            report = examine_rapl(meter, cpu_load(), QUICK if quick else 1.0)
+        return report.lines + [f"do: {line}" for line in report.advice]
+    return [
+        *doctor.without_a_meter(meter.why_modelled, None),
+        f"  watts of the model: {meter.basis}",
+    ]

@@ -1,0 +1,21 @@
+"""Find the best meter of a device."""
+
+from collections.abc import Sequence
+
+from compress.energy.meters import Absent, Gpu, Meter
+
+
+def find_meter(device: str, gpus: Sequence[Gpu] = ()) -> Meter | Absent:
+    """Return the best meter of `cpu`, or of `cuda` with these GPUs; a CPU without a meter gets a model.
+
+    The joules of several GPUs are summed.
+    """
+    from compress.energy import modelled, nvml, rapl
+    from compress.energy.several import together
+
+    if device == "cuda":
+        return together([nvml.find(gpu) for gpu in gpus])
+    found = rapl.find()
+    if isinstance(found, Absent):
+        return modelled.CpuTime(found.reason)
+    return found

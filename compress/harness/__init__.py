@@ -1,0 +1,1 @@
+"""One run: plan, check, transform, measure, assemble, compare."""

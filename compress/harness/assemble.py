@@ -1,0 +1,205 @@
+"""From a session's raw figures to results: estimates, paired ratios, sizes, verdicts. Pure functions, no torch."""
+
+import errno
+import hashlib
+import os
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from compress.analysis import figures
+from compress.analysis.figures import Raw
+from compress.analysis.price import transform
+from compress.analysis.verdict import judged
+from compress.data.place import Source
+from compress.measure.job import Job, Spec, judged_against
+from compress.measure.size import stored_bytes
+from compress.records import trace
+from compress.records.layer_map import layer_map
+from compress.records.machine import code_version
+from compress.records.result import SCHEMA, Kernel, Machine, Operator, Reference, Result, Size
+from compress.spec.recipe import Recipe
+
+if TYPE_CHECKING:
+    from compress.model.manifest import Manifest
+
+
+@dataclass(frozen=True)
+class Built:
+    """A recipe whose artifact is on disk."""
+
+    recipe: Recipe
+    found: Source
+    fingerprint: str
+    path: Path
+    """Where its result goes."""
+    folder: Path
+    manifest: "Manifest"
+
+
+def _row(recipe: Recipe, found: Source, fingerprint: str, machine: Machine, limit: int | None, **parts: Any) -> Result:
+    """A result with everything that is known before measuring."""
+    return Result(
+        schema=SCHEMA,
+        name=recipe.name,
+        fingerprint=fingerprint,
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        code_version=code_version(),
+        seed=recipe.seed,
+        recipe=recipe.model_dump(mode="json"),
+        workload=_portable({**found.workload.model_dump(mode="json"), "resolved": found.resolved}),
+        machine=machine,
+        limit=limit,
+        **parts,
+    )
+
+
+def _portable(value: Any) -> Any:
+    """Absolute paths made relative to the current folder where they lie near it: they mean something elsewhere too."""
+    if isinstance(value, dict):
+        return {key: _portable(item) for key, item in value.items()}
+    if isinstance(value, str) and Path(value).is_absolute():
+        relative = os.path.relpath(value)
+        return relative if relative.count("..") <= 2 else value
+    return value
+
+
+def failed(
+    recipe: Recipe, found: Source, fingerprint: str, machine: Machine, limit: int | None, error: Exception
+) -> Result:
+    """The result of a recipe that could not be built."""
+    kind = "" if isinstance(error, ValueError) else f"{type(error).__name__}: "
+    told = f"{kind}{error}"
+    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+        place = error.filename or f"{tempfile.gettempdir()} (temporary files, TMPDIR) or the folder of artifacts"
+        told = f"no space is left on the device of {place}; make room and run the same command again"
+    return _row(recipe, found, fingerprint, machine, limit, session="", error=told)
+
+
+def judge(answer: Mapping[str, Any], references: Sequence[Spec], job: Job) -> tuple[Raw, list[Spec], tuple[str, ...]]:
+    """The session's samples with what they are judged by, the references that were measured, and what to note."""
+    raw = {entry["name"]: entry for entry in answer["runners"]}
+    missing = {s.name: raw[s.name]["error"] for s in references if raw[s.name]["error"]}
+    present = [spec for spec in references if spec.name not in missing]
+    if not any(spec.runtime == "eager" for spec in present):
+        raise RuntimeError("; ".join(f"the reference {n} could not be measured: {e}" for n, e in missing.items()))
+    judged_by = Raw(
+        answer,
+        references=tuple(spec.name for spec in present),
+        against=judged_against(present),
+        metric=job.workload.metric_name,
+        seed=job.seed,
+    )
+    judged_by, remark = without_straw_man(judged_by)
+    notes = [remark] if remark else []
+    notes += [f"the reference {name} could not be measured: {error}" for name, error in missing.items()]
+    notes += list(dict.fromkeys(entry["remark"] for entry in raw.values() if entry.get("remark")))
+    notes += [answer["in_turn"]] if answer.get("in_turn") else []
+    if answer.get("quota_cores") is not None:
+        notes.append(
+            f"a control group's quota leaves {answer['quota_cores']:g} cores; models ran on {job.threads} threads"
+        )
+    meter = answer["meter"]
+    if meter.get("source") == "nvml":
+        examined, step = meter.get("doctor"), f"{1e3 * meter['step_s']:.0f} ms"
+        notes.append(
+            f"doctor examined this board on {examined}: its counter moves every {step}"
+            if examined
+            else f"doctor has not examined this board: its counter is taken to move every {step}, as another one's does"
+            if meter.get("like_another")
+            else "doctor has not examined this board: its counter is not read closely near a window's edges"
+        )
+    return judged_by, present, tuple(notes)
+
+
+def without_straw_man(raw: Raw) -> tuple[Raw, str | None]:
+    """The same samples, judged against the first reference where half precision is measurably dearer than that.
+
+    CPUs that multiply bf16 without a matrix unit can take longer for it than for fp32: whatever is compared with it
+    would seem to save.
+    """
+    first = raw.references[0]
+    ratio = None if raw.against == first else figures.cost_ratio(raw, raw.against, first)
+    if ratio is None or ratio.low <= 1:
+        return raw, None
+    times = f"{ratio.value:.2g} times, {ratio.low:.2g} to {ratio.high:.2g}"
+    said = f"{raw.against} costs more than {first} on this device ({times}), so verdicts are against {first}"
+    return replace(raw, against=first), said
+
+
+def assemble(
+    items: Sequence[Built],
+    references: Sequence[Spec],
+    job: Job,
+    answer: Mapping[str, Any],
+    machine: Machine,
+    session: str,
+    out: Path,
+) -> list[Result]:
+    """One result per item, verdicts included; the raw samples go to a folder beside the results."""
+    raw, present, remarks = judge(answer, references, job)
+    place = Path(job.workload.name) / trace.FOLDER / session
+    compressing = {item.recipe.name: item.manifest.extra["transform"] for item in items}
+    told = {"limit": job.limit, "seeds": {item.recipe.name: item.recipe.seed for item in items}}
+    trace.write(out / place, {**answer, "judged_by": raw.about(), "told": told, "compressing": compressing})
+    rows = tuple(_reference(raw, spec, raw.runner(present[0].name)) for spec in present)
+    made = []
+    for item in items:
+        parts = {"session": session, "trace": str(place), "references": rows, **_result(raw, item, remarks)}
+        counted = None if parts.get("accuracy") is None else parts["accuracy"].estimate.n
+        limit = figures.limit(job.limit, counted)
+        made.append(judged(_row(item.recipe, item.found, item.fingerprint, machine, limit, **parts)))
+    return made
+
+
+def _reference(raw: Raw, spec: Spec, dense: Mapping[str, Any]) -> Reference:
+    """`dense` is the runner whose parameters an exported graph has too."""
+    mine = raw.runner(spec.name)
+    stored = stored_bytes(Path(spec.path)) if spec.path else mine["weight_bytes"]
+    size = _size(mine, dense["parameters"], dense["nonzero"], stored)
+    return Reference(
+        spec.name,
+        spec.name == raw.against,
+        figures.accuracy(raw, spec.name),
+        figures.points(raw, spec.name),
+        size,
+        _kernel(mine),
+    )
+
+
+def _result(raw: Raw, item: Built, remarks: Sequence[str]) -> dict[str, Any]:
+    """What a recipe's result says, besides what was known before measuring."""
+    name, extra = item.recipe.name, item.manifest.extra
+    mine = raw.runner(name)
+    parts: dict[str, Any] = {
+        "runtime": extra["runtime"],
+        "transform": transform(extra["transform"]),
+        "artifact": str(item.folder),
+        "artifact_sha256": hashlib.sha256((item.folder / "manifest.json").read_bytes()).hexdigest(),
+        "notes": (*extra["notes"], *remarks),
+    }
+    if mine["error"]:
+        return {**parts, "error": mine["error"]}
+    return {
+        **parts,
+        "accuracy": figures.accuracy(raw, name),
+        "points": figures.points(raw, name),
+        "size": _size(mine, extra["parameters"], extra["nonzero"], stored_bytes(item.folder)),
+        "kernel": _kernel(mine),
+        "layers": layer_map(item.folder, item.manifest.layers),
+        "notes": (*extra["notes"], *figures.disturbances(raw, name), *figures.lacking(raw, name), *remarks),
+    }
+
+
+def _size(mine: Mapping[str, Any], parameters: int, nonzero: int, stored: int) -> Size:
+    memory = mine["memory"]
+    reason = memory.get("reason") or (None if memory else "memory could not be measured on this system")
+    return Size(parameters, nonzero, stored, memory.get("memory_bytes"), memory.get("peak_memory_bytes"), reason)
+
+
+def _kernel(mine: Mapping[str, Any]) -> Kernel:
+    kernel = mine["kernel"]
+    return Kernel(kernel["label"], tuple(Operator(**entry) for entry in kernel["evidence"]), kernel["cause"])

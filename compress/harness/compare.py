@@ -1,0 +1,34 @@
+"""Two recipes against each other, paired round by round in one session: not by way of a reference."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from compress.analysis.comparison import Comparison, compared
+from compress.base.config import InputError
+from compress.base.ranks import processes
+from compress.harness.plan import Options
+from compress.harness.run import run_all
+from compress.spec.recipe import Recipe
+
+
+class RecipeFailed(RuntimeError):
+    """One of the two could not be run: there is nothing to compare."""
+
+
+def compare(recipes: Sequence[Recipe], options: Options) -> Comparison:
+    """Runs two recipes in one session, or takes the session that both results stand from.
+
+    Results of two sessions are measured again, together, of the artifacts that are there.
+    Raises InputError when they are not two, and RecipeFailed when one of them fails.
+    """
+    if len(recipes) != 2 or recipes[0].name == recipes[1].name:
+        raise InputError(f"compare {' '.join(r.name for r in recipes)}: expected two recipes of different names")
+    if processes() > 1:
+        raise InputError(f"compare: started as {processes()} processes; train with run, then compare in one")
+    one, two = run_all(recipes, options)
+    if one.error is None and two.error is None and one.session != two.session:
+        one, two = run_all(recipes, replace(options, fresh=True, rebuild=False))
+    for result in (one, two):
+        if result.error is not None:
+            raise RecipeFailed(f"{result.name} failed: {result.error}")
+    return compared(one, two, options.out)

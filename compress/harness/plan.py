@@ -1,0 +1,311 @@
+"""What a run will do, decided before any weight is loaded: fingerprints, paths, and every mistake that can be met."""
+
+import json
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from compress.analysis import metrics
+from compress.base.config import InputError, digest
+from compress.base.console import say
+from compress.base.files import content_hash, home
+from compress.base.processes import threads
+from compress.base.ranks import processes
+from compress.base.reading import expanded, resolved
+from compress.data import hub, source
+from compress.data.place import Source
+from compress.data.workload import Workload
+from compress.energy.find import find_meter
+from compress.energy.meters import Absent, gpus_of
+from compress.model.runtimes import providers
+from compress.records import files as result_files
+from compress.records import machine as machines
+from compress.records.result import Machine, Result
+from compress.spec.formats import FP8_IN_BF16, GRAPH_RUNTIMES, PLAIN_RUNTIMES, DeviceType, choose
+from compress.spec.recipe import Recipe
+from compress.spec.steps import Step
+
+RESULTS = Path("results")
+ARTIFACTS = Path("artifacts")
+RESERVED = (result_files.SHIPPED, "traces")
+
+
+@dataclass(frozen=True)
+class Options:
+    """How a run goes, apart from what the recipes say."""
+
+    workload: str | None = None
+    device: str = "auto"
+    out: Path = RESULTS
+    artifacts: Path = ARTIFACTS
+    fresh: bool = False
+    """Measure again what has a result that stands; artifacts stay."""
+    limit: int | None = None
+    keep: bool = True
+    fitting: bool = False
+    """Leave out recipes that the device has no runtime or format for, instead of refusing them all."""
+    rebuild: bool = False
+    """Transform again too, in place of the artifacts on disk."""
+
+    def __post_init__(self) -> None:
+        """Folders may be given as text."""
+        for name in ("out", "artifacts"):
+            object.__setattr__(self, name, Path(getattr(self, name)))
+
+
+@dataclass(frozen=True)
+class Planned:
+    """A recipe with everything decided before any weight is loaded."""
+
+    recipe: Recipe
+    found: Source
+    fingerprint: str
+    transform_fingerprint: str
+    path: Path
+    folder: Path
+
+    @property
+    def work(self) -> Path:
+        """Where checkpoints are, and what was spent, until the artifact is whole."""
+        return self.folder.parent / ".work" / f"{self.recipe.name}-{self.transform_fingerprint}"
+
+
+def plan(recipes: Sequence[Recipe], options: Options, machine: Machine) -> list[Planned]:
+    """Everything that can be decided, and every mistake that can be met, before weights are loaded."""
+    if options.limit is not None and options.limit < 2:
+        raise InputError(f"--limit {options.limit}: expected at least 2 test examples")
+    fit, workloads = _fitting(recipes, options, machine)  # before a workload is resolved, which may train its model
+    for option in ("out", "artifacts"):
+        check_writable(getattr(options, option), f"--{option}")
+    home()
+    problems: list[str] = []
+    plans: list[Planned] = []
+    sources: dict[str, Source] = {}
+    seen: dict[tuple[str, str], str] = {}
+    meter = find_meter(machine.device.partition(":")[0], gpus_of(machine.details))
+    counted = meter.reason if isinstance(meter, Absent) else [meter.source, meter.boundary]
+    how = [counted, threads()]  # a meter that has come, or fewer cores: measured anew, of the same artifact
+    where = [machines.code_version(), machine.versions, machine.device, machine.device_name, machine.uuid]
+    for recipe in fit:
+        name = options.workload or recipe.workload
+        try:
+            if name not in sources:
+                sources[name] = source.resolve(workloads[name])
+                problems.extend(_taken(options.out / sources[name].workload.name, sources[name]))
+            found = sources[name]
+            metric = metrics.digest(found.workload.metric_name)
+            students = [_content(s.model) for s in recipe.steps if s.method == "distill" and s.model is not None]
+            trained_by = [processes()] if recipe.trains and processes() > 1 else []  # each has a batch of its own
+        except InputError as error:
+            problems.extend(problem for problem in error.problems if problem not in problems)
+            continue
+        measured = [recipe.fingerprint, found.digest, metric, options.limit, *how, *where, *students, *trained_by]
+        transformed = digest([recipe.transform_fingerprint, _transformed(found), *where, *students, *trained_by])
+        key = (found.workload.name, recipe.name)
+        if key in seen and seen[key] != recipe.fingerprint:
+            problems.append(f"two different recipes are called {recipe.name}; rename one: their results share a file")
+        seen[key] = recipe.fingerprint
+        folder = options.artifacts / found.workload.name / recipe.name
+        path = result_files.result_path(options.out, found.workload.name, recipe.name, machine.id, options.limit)
+        plans.append(Planned(recipe, found, digest(measured), transformed, path, folder))
+    if problems:
+        raise InputError(problems)
+    return list({planned.path: planned for planned in plans}.values())
+
+
+def _fitting(recipes: Sequence[Recipe], options: Options, machine: Machine) -> tuple[list[Recipe], dict[str, Workload]]:
+    """The recipes that the device can run, and their workloads by name. Raises InputError with all that is wrong."""
+    problems: list[str] = []
+    workloads: dict[str, Workload] = {}
+    fit: list[Recipe] = []
+    for recipe in recipes:
+        name = options.workload or recipe.workload
+        try:
+            _check_pairs(recipe, machine)
+        except InputError as error:
+            if not options.fitting:
+                problems.extend(error.problems)
+                continue
+            for problem in error.problems:
+                say(f"{recipe.name} is left out: {problem}")
+            continue
+        fit.append(recipe)
+        try:
+            if name not in workloads:
+                workloads[name] = _named(Workload.load(name))
+            if recipe.padding == "fixed" and workloads[name].task != "text-classification":
+                problems.append(
+                    f"{recipe.name} padding: {name} is of {workloads[name].task}, whose batches need no padding; only "
+                    "text-classification has padding fixed; leave it out"
+                )
+        except InputError as error:
+            problems.extend(problem for problem in error.problems if problem not in problems)
+    if problems:
+        raise InputError(problems)
+    return fit, workloads
+
+
+def _named(workload: Workload) -> Workload:
+    """The workload, unless results under its name would be passed over."""
+    if workload.name in RESERVED:
+        raise InputError(
+            f"workload {workload.name}: that name is taken by a folder of results; call the file otherwise"
+        )
+    return workload
+
+
+def _taken(folder: Path, found: Source) -> list[str]:
+    """What is wrong with putting results there: they would replace those of another workload of the same name."""
+    for path in sorted(folder.glob("*.json")):
+        try:
+            theirs = result_files.read(path).workload
+        except InputError:
+            continue  # unreadable: it is measured again and replaced
+        parts = {
+            "model": (theirs.get("model"), found.workload.model),
+            "dataset": (theirs.get("dataset", {}).get("path"), found.workload.dataset.path),
+        }
+        for part, (there, here) in parts.items():
+            content = f"{part}_content"
+            same = theirs.get("resolved", {}).get(content) == found.resolved[content]
+            if not same and not _same_place(str(there), here):  # in its place it may have changed
+                return [
+                    f"workload {found.workload.name}: {path} holds the result of another workload of that name, whose "
+                    f"{part} is {there}; give yours another name (a line `name:` in its file), or other folders with "
+                    "--out and --artifacts"
+                ]
+    return []
+
+
+def _same_place(stored: str, here: str) -> bool:
+    """Whether a path in a result, which may be relative to where that was written, can be this one."""
+    if stored == here or resolved(Path(stored)) == resolved(Path(here)):
+        return True
+    parts = tuple(part for part in Path(stored).parts if part not in (".", ".."))
+    return len(parts) > 1 and resolved(Path(here)).parts[-len(parts) :] == parts
+
+
+def _content(model: str) -> str:
+    """What identifies a folder's content, or a hub model's commit."""
+    path = expanded(model)
+    if not path.exists():
+        if not hub.is_id(model):
+            raise InputError(f"distill model {model}: no such folder; expected a saved model, or a hub id")
+        return hub.commit(model, "model", None)
+    return content_hash(path)
+
+
+def _transformed(found: Source) -> list[Any]:
+    """What of a workload a transform depends on: not what is tested, by which metric, at which points."""
+    judged: Any = {
+        "name": True,
+        "model": True,
+        "metric": True,
+        "headline": True,
+        "points": True,
+        "dataset": {"path", "test"},
+    }
+    settings = found.workload.model_dump(mode="json", exclude=judged)
+    return [settings, found.resolved["model_content"], found.resolved["dataset_content"]]
+
+
+def _check_pairs(recipe: Recipe, machine: Machine) -> None:
+    """Refuses format, runtime and device combinations that do not exist."""
+    device: DeviceType = "cuda" if machine.device.startswith("cuda") else "cpu"
+    told = [gpu["capability"].split(".") for gpu in machine.details.get("gpus", ()) if gpu.get("capability")]
+    least = min(((int(major), int(minor)) for major, minor in told), default=None)
+    runtime: str = recipe.runtime
+    for index, step in enumerate(recipe.steps):
+        runtime = recipe.runtime
+        for part in step.parts if step.method == "quantize" else ():
+            if runtime in GRAPH_RUNTIMES and runtime != recipe.runtime:
+                raise InputError(
+                    f"{recipe.name} steps.{index} overrides: {runtime} quantizes a whole graph at once; give a backend "
+                    "that replaces layers (torchao, bitsandbytes, quanto, torch), or exclude those layers"
+                )
+            try:
+                row = choose(
+                    bits=part.bits,
+                    format=part.wanted_format,
+                    backend=part.wanted_backend,
+                    runtime=runtime,
+                    device=device,
+                    capability=least,
+                )
+            except InputError as error:
+                raise InputError([f"{recipe.name} steps.{index}: {problem}" for problem in error.problems]) from None
+            runtime = row.runtime
+            if row.format == "fp8" and device == "cuda" and not _in_bf16(recipe.steps[:index]):
+                raise InputError(f"{recipe.name} steps.{index}: {FP8_IN_BF16}")
+    if recipe.attention != "auto" and runtime in GRAPH_RUNTIMES:
+        raise InputError(
+            f"{recipe.name} attention: {runtime} computes attention in its own way; leave it out, or take eager"
+        )
+    if recipe.runtime in GRAPH_RUNTIMES:
+        _check_graph(recipe, device, machine.device)
+
+
+def _in_bf16(steps: Sequence[Step]) -> bool:
+    """Whether the model is bf16 after these steps."""
+    casts = [step.dtype for step in steps if step.method == "cast"]
+    return bool(casts) and casts[-1] == "bf16"
+
+
+def _check_graph(recipe: Recipe, device: DeviceType, devices: str) -> None:
+    """Refuses what the recipe's runtime of exported graphs cannot do on these devices."""
+    place = f"{recipe.name} runtime: {recipe.runtime}"
+    if recipe.runtime not in PLAIN_RUNTIMES[device]:
+        other = (
+            "the CPU only; use eager or compile, or --device cpu"
+            if device == "cuda"
+            else "CUDA only; use onnxruntime or openvino, or --device cuda"
+        )
+        raise InputError(f"{place} runs on {other}")
+    if "," in devices:
+        raise InputError(f"{place} runs on one GPU; use --device cuda:0, or eager")
+    casts = {step.dtype for step in recipe.steps if step.method == "cast"}
+    if device == "cpu" and casts:
+        or_there = "" if recipe.runtime == "openvino" else "; in fp16 it runs on CUDA"
+        raise InputError(f"{place} takes fp32 models on a CPU; remove the cast step{or_there}")
+    if "bf16" in casts:
+        raise InputError(f"{place} takes models in fp32 or fp16; cast to fp16, or remove the cast step")
+    if device == "cuda":  # on CPUs it is a dependency, and what is asked of it there is always in it
+        try:
+            providers.check(recipe.runtime, device)
+        except InputError as error:
+            raise InputError(f"{recipe.name} runtime: {error}") from None
+
+
+def check_writable(folder: Path, option: str) -> None:
+    """Meets a folder that cannot be written before an hour of work, not after."""
+    place = folder
+    while not place.exists() and place != place.parent:  # nothing is made before everything has been looked at
+        place = place.parent
+    try:
+        with tempfile.TemporaryFile(dir=place):
+            pass
+    except OSError as error:
+        raise InputError(f"{folder}: cannot be written ({error.strerror}); choose another with {option}") from None
+
+
+def standing(planned: Planned) -> Result | None:
+    """The result on disk when it answers exactly this plan."""
+    if not planned.path.is_file():
+        return None
+    try:
+        before = result_files.read(planned.path)
+    except InputError:
+        return None  # unreadable: it is measured again and replaced
+    stands = before.fingerprint == planned.fingerprint and before.error is None
+    return before if stands and not _replaced(planned) else None
+
+
+def _replaced(planned: Planned) -> bool:
+    """Whether the folder of the result's artifact holds another model by now; one that is gone is nobody's loss."""
+    try:
+        manifest = json.loads((planned.folder / "manifest.json").read_text(encoding="utf-8"))
+        return bool(manifest["extra"].get("fingerprint") != planned.transform_fingerprint)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return False

@@ -1,0 +1,258 @@
+"""What can be known to be wrong before weights are loaded: model, data, labels and every step, on an empty skeleton.
+
+folder, config.json, headers of weights    compress.data.checkpoints, when the workload is resolved
+weights against the skeleton               compress.data.checkpoints.fit
+tokenizer, lengths, data                   the task's own check
+steps                                      compress.methods.rehearsal
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from compress.analysis import metrics
+from compress.base.config import InputError
+from compress.base.console import say
+from compress.base.errors import Gathering, blamed
+from compress.base.reading import expanded
+from compress.data import checkpoints, source
+from compress.data.finite import check_weights, stored
+from compress.data.place import Source, Split
+from compress.data.stored import UNQUANTIZED, stored_format
+from compress.data.tasks import task_of
+from compress.harness import prequantized
+from compress.spec.recipe import Recipe
+
+if TYPE_CHECKING:
+    import torch
+
+
+@dataclass(frozen=True)
+class Known:
+    """A workload as far as it is known without weights; None is what could not be had, which has been said."""
+
+    found: Source
+    processor: Any
+    skeleton: Any
+    examples: Any
+
+
+def check(recipes: Sequence[Recipe], found: Source, device: str = "cpu") -> None:
+    """Raises one InputError with everything about these recipes, this model and this data that cannot work."""
+    from compress.base.devices import pick
+
+    place = found.place
+    gathering = Gathering()
+    if refused := gathering.made(lambda: list(prequantized.problems(recipes, found, prequantized.found_format(found)))):
+        raise InputError(refused)
+    skeleton = gathering.made(lambda: _skeleton(found, place))
+    # a tokenizer is found by way of config.json: where that is wrong, it has nothing of its own to say
+    processor = None if skeleton is None else gathering.made(lambda: source.load_processor(found))
+    fits = skeleton is not None and gathering.made(lambda: _fit(found, skeleton, place)) is not None
+    gathering.made(lambda: metrics.check(found.workload.metric_name, found.workload.task))
+    examples = None
+    if skeleton is not None and processor is not None:
+        examples = gathering.made(lambda: _examples(found, "test", processor, skeleton))
+        if examples is not None:
+            _state(found, examples.info.description)
+            gathering.made(lambda: _metric_fits(found, examples))
+        learning = [recipe.name for recipe in recipes if any(needs_training_data(step) for step in recipe.steps)]
+        if learning:
+            gathering.made(lambda: _train_split(found, processor, skeleton, learning))
+    if fits:
+        gathering.made(lambda: _check_weights(found, skeleton))
+        known = Known(found, processor, skeleton, examples)
+        for recipe in recipes:
+            gathering.made(partial(_rehearsed, recipe, known, pick(device.partition(",")[0])))
+    gathering.end()
+
+
+def _skeleton(found: Source, place: str) -> Any:
+    """The task's model of this configuration, without weights. Raises InputError where none can be made."""
+    from compress.data.empty import empty_model
+
+    folder = source.folder_of(found)
+    held, _ = checkpoints.stored(folder) if folder is not None else (None, [])
+    try:
+        config = source.load_config(found.model, **source.options_of(found))
+        tensors = None if held is None else len(held.tensors)
+        model = empty_model(config, found.workload.task, found.workload.trust_remote_code, tensors)
+        return model.float()  # as `load_model` loads it, whatever the checkpoint's own precision
+    except InputError as error:
+        raise InputError(f"{place}: {problem}" for problem in error.problems) from None
+
+
+def _fit(found: Source, skeleton: Any, place: str) -> bool:
+    """True where the weights in a folder fill the skeleton, as far as their headers tell."""
+    from compress.data.checkpoints import fit
+
+    folder = source.folder_of(found)
+    held, problems = checkpoints.stored(folder) if folder is not None else (None, [])
+    unused: list[str] = []
+    if held is not None:
+        problems, unused = fit.problems(skeleton, held, found.workload.task)
+    if problems:
+        raise InputError(f"{place}: {problem}" for problem in problems)
+    notes = [] if folder is None else checkpoints.notes(folder)
+    if unused:
+        notes.append(f"{len(unused)} tensors are left out, which this architecture does not have, first {unused[0]}")
+    if held is not None and held.wrapped:
+        notes.append(f"names of tensors are taken without the wrapper's prefix, first {held.wrapped}")
+    for note in notes:
+        say(f"{place}: {note}")
+    return True
+
+
+def _check_weights(found: Source, skeleton: Any) -> None:
+    """Raise InputError for weights that are not finite, if their files are on this machine already."""
+    from huggingface_hub import try_to_load_from_cache
+    from safetensors import SafetensorError
+
+    folder = source.folder_of(found)
+    if folder is None:
+        config = try_to_load_from_cache(found.model, "config.json", revision=found.resolved["model_revision"])
+        if not isinstance(config, str):
+            return  # they are checked when they are loaded
+        folder = Path(config).parent
+    try:
+        check_weights(found.place, stored(folder, skeleton))
+    except (OSError, SafetensorError):
+        return  # loading reports what is wrong with the files
+
+
+def _metric_fits(found: Source, examples: Any) -> None:
+    """Raise InputError for a metric that is undefined on the labels of the test split."""
+    labels = examples["labels"] if "labels" in examples.column_names else None
+    metrics.check(found.workload.metric_name, found.workload.task, labels)
+
+
+def _examples(found: Source, split: Split, processor: Any, skeleton: Any) -> Any:
+    """The examples of a split, looked at together with model and processor."""
+    examples = source.load_examples(found, split, processor, skeleton.config)
+    source.check(found, skeleton, processor, examples)
+    return examples
+
+
+def _state(found: Source, remark: str) -> None:
+    """Say what of the data was detected, not written: dialects of files, and labels that count by their order."""
+    for name, dialect in found.resolved.get("dataset_dialects", {}).items():
+        say(f"  {name}: {dialect}")
+    if remark:
+        say(f"  {remark}")
+
+
+def _train_split(found: Source, processor: Any, skeleton: Any, learning: Sequence[str]) -> None:
+    try:
+        _examples(found, "train", processor, skeleton)
+    except InputError as error:
+        names = ", ".join(learning)
+        raise InputError(f"{names} needs training examples: {problem}" for problem in error.problems) from None
+
+
+def _rehearsed(recipe: Recipe, known: Known, device: "torch.device") -> None:
+    """Raises InputError with what cannot work about a recipe's steps, attention and students on this model."""
+    from compress.model.bundle import Bundle
+    from compress.model.sharing import merged
+    from compress.model.skeleton import empty_copy
+
+    found = known.found
+    bundle = Bundle(
+        model=merged(traceable(empty_copy(known.skeleton))),
+        processor=known.processor,
+        task=found.workload.task,
+        device=device,
+        workload=found.workload,
+        teacher=lambda: merged(empty_copy(known.skeleton)),
+        runtime=recipe.runtime,
+        seed=recipe.seed,
+    )
+    problems = step_problems(recipe, bundle, known)
+    if problems:
+        raise InputError(f"{recipe.name} {problem}" for problem in problems)
+
+
+def step_problems(recipe: Recipe, bundle: Any, known: Known | None = None) -> list[str]:
+    """What cannot work about a recipe on a bundle whose model is a skeleton, one sentence each."""
+    from compress.methods.rehearsal import rehearse
+
+    problems: list[str] = []
+
+    def student(step: Any) -> Any:
+        made = Gathering()
+        found = made.made(lambda: _pretrained(step, bundle, known))
+        problems.extend(f"distill model {step.model}: {problem}" for problem in made.problems)
+        return found
+
+    told, after = rehearse(bundle, recipe.steps, student)
+    problems = told + problems
+    if recipe.attention != "auto" and not told:
+        problems += _attention_problems(recipe, bundle if after is None else after)
+    fresh = any(step.method == "distill" and step.config for step in recipe.steps)
+    if fresh and after is not None and known is not None and known.examples is not None:
+        checked = task_of(bundle.task).check(after.model, known.processor, known.examples, known.found.workload)
+        problems += [f"student: {problem}" for problem in checked]
+    return problems
+
+
+def _attention_problems(recipe: Recipe, bundle: Any) -> list[str]:
+    """Why a model, as its steps leave it, does not compute attention as the recipe asks."""
+    import torch
+
+    from compress.model.runtimes import take_attention
+
+    if recipe.attention == "flash_attention_2":
+        if bundle.device.type != "cuda":
+            return ["attention flash_attention_2: runs on CUDA only; take sdpa or eager"]
+        if not any(p.dtype in (torch.float16, torch.bfloat16) for p in bundle.model.parameters()):
+            return ["attention flash_attention_2: computes in half precision only; add the step {method: cast}"]
+    try:
+        take_attention(bundle.model, recipe.attention)
+    except InputError as error:
+        return list(error.problems)
+    return []
+
+
+def traceable(skeleton: Any) -> Any:
+    """The skeleton with attention in plain operators, which need no numbers; where it has them."""
+    before = skeleton.config._attn_implementation
+    try:
+        skeleton.set_attn_implementation("eager")
+    except ValueError:
+        skeleton.config._attn_implementation = before
+    return skeleton
+
+
+def _pretrained(step: Any, bundle: Any, known: Known | None) -> Any:
+    """The skeleton of another pretrained model as a student. Raises InputError for one that cannot be it."""
+    from compress.data.empty import empty_model
+    from compress.methods.distill.students import Student, paired, vocabulary
+
+    location, task = str(expanded(step.model)), bundle.task
+    of_folder = checkpoints.problems(Path(location)) if Path(location).exists() else []
+    if of_folder:
+        raise InputError(of_folder)
+    config = source.load_config(location)
+    if problem := source.architecture_problem(config.to_dict(), task):
+        raise InputError(problem)
+    if (kept := stored_format(config.to_dict())) is not None:
+        raise InputError(f"its weights are stored in {kept} already and cannot be trained; {UNQUANTIZED}")
+    with blamed(lambda reason: f"its tokenizer cannot be loaded ({reason})"):
+        own = task_of(task).load_processor(location)
+    model = empty_model(config, task).float()
+    problems: list[str] = []
+    if known is not None and known.examples is not None:
+        problems += task_of(task).check(model, own, known.examples, known.found.workload)
+    if task != "causal-lm" and config.num_labels != bundle.model.config.num_labels:
+        problems.append(f"has {config.num_labels} labels, the teacher {bundle.model.config.num_labels}")
+    if vocabulary(own) != vocabulary(bundle.processor):
+        problems.append("has another tokenizer; the same numbers would be other words to it")
+    if problems:
+        raise InputError(problems)
+    return Student(model, {}, paired(model, bundle.teacher(), step), "")
+
+
+def needs_training_data(step: Any) -> bool:
+    """Whether a step, or what it overrides in some layers, calibrates or trains."""
+    return step.method == "distill" or any(part.calibrates for part in getattr(step, "parts", ()))

@@ -1,0 +1,42 @@
+"""Recipes on a model whose weights are stored in few bits already: what can run, and one sentence for what cannot."""
+
+from collections.abc import Iterator, Sequence
+
+from compress.base.config import InputError
+from compress.data import source
+from compress.data.place import Source
+from compress.data.stored import MEASURED, UNQUANTIZED, stored_format
+from compress.spec.recipe import Recipe
+
+
+def found_format(found: Source) -> str | None:
+    """The format that the workload's model is stored in; None for floating point. Raises InputError for no config."""
+    try:
+        config = source.load_config(found.model, **source.options_of(found))
+    except InputError as error:
+        place = f"{found.workload.name} model {found.model}"
+        raise InputError(f"{place}: {problem}" for problem in error.problems) from None
+    return stored_format(config.to_dict())
+
+
+def problems(recipes: Sequence[Recipe], found: Source, kept: str | None) -> Iterator[str]:
+    """Why these recipes cannot start from weights that are stored as `kept`, one sentence each."""
+    if kept is None:
+        return
+    if kept not in MEASURED:
+        yield (
+            f"{found.place}: its weights are stored in {kept} already, which is neither "
+            f"compressed further nor measured here; {UNQUANTIZED}"
+        )
+        return
+    for recipe in recipes:
+        if recipe.steps:
+            yield (
+                f"{recipe.name} steps.0 {recipe.steps[0].method}: the model's weights are stored in {kept} already, "
+                f"and steps take floating-point weights; {UNQUANTIZED}, or leave the steps out to measure it as it is"
+            )
+        elif recipe.runtime not in ("auto", "eager"):
+            yield (
+                f"{recipe.name} runtime {recipe.runtime}: the model's weights are stored in {kept}, which runs under "
+                f"eager only; take eager, or {UNQUANTIZED}"
+            )

@@ -1,0 +1,165 @@
+"""Which layers a step hurts: the loss that it causes in each of them alone.
+
+    python -m compress sensitivity bert_int4 --workload my.yaml
+
+The model as the steps before have left it, one layer changed at a time, on training examples that calibration does not
+begin with. Layers that cost much are what `overrides` and `exclude` are for.
+"""
+
+import copy
+import glob
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch.nn import functional as F
+
+from compress.base.config import InputError
+from compress.base.console import track
+from compress.base.devices import pick
+from compress.data import source
+from compress.data.workload import Workload
+from compress.harness import preflight
+from compress.harness.transform import open_bundle
+from compress.methods import apply_step
+from compress.methods.calibrate import batches
+from compress.methods.capture import remembered
+from compress.model.architectures import layers_of
+from compress.model.bundle import Bundle, matches
+from compress.model.layers import weight_layers
+from compress.records.stats import Estimate
+from compress.spec.recipe import Recipe
+from compress.spec.steps import Layers, Prune, Sample
+
+EXAMPLES = 256
+Losses = tuple[torch.Tensor, torch.Tensor]
+
+
+@dataclass(frozen=True)
+class Effect:
+    """What a change does to the mean loss: by how much it grows, paired over the same examples."""
+
+    layer: str
+    more: Estimate | None
+    error: str | None = None
+    """Why the step cannot change this layer by itself."""
+
+
+@dataclass(frozen=True)
+class Report:
+    """The effects of one step, the worst first."""
+
+    step: Layers
+    examples: int
+    before: float
+    """Mean loss with no layer changed by this step."""
+    together: Estimate
+    """By how much it grows with all layers changed."""
+    effects: tuple[Effect, ...]
+
+    def lines(self) -> list[str]:
+        """What a person reads."""
+        step: Any = self.step
+        width = max(len(effect.layer) for effect in (*self.effects, Effect("all together", None)))
+        rows = [("all together", _said(self.together))]
+        rows += [(e.layer, _said(e.more) if e.more else str(e.error)) for e in self.effects]
+        return [
+            f"{step.method}: loss {self.before:.4f} before, on {self.examples} training examples; by how much it grows "
+            "(95 %):",
+            *(f"{name:{width}}  {said}" for name, said in rows),
+        ]
+
+
+def _said(more: Estimate) -> str:
+    return f"{more.value:+.4f} ({more.low:+.4f} to {more.high:+.4f})"
+
+
+def sensitivity(
+    recipe: Recipe, workload: str | None = None, device: str = "auto", examples: int = EXAMPLES, step: int | None = None
+) -> Report:
+    """The report of a recipe's step (the last that changes layers, when none is named), counted from 0.
+
+    Raises InputError for a step that does not change layers one by one.
+    """
+    index = _index(recipe, step)
+    found = source.resolve(Workload.load(workload or recipe.workload))
+    picked = pick(device)
+    preflight.check([recipe], found, str(picked))
+    bundle = open_bundle(recipe, found, picked, work=None)
+    for place, before in enumerate(recipe.steps[:index]):
+        bundle = apply_step(replace(bundle, coming=recipe.steps[place + 1 :]), before)
+    return effects(bundle, recipe.steps[index], examples)
+
+
+def effects(bundle: Bundle, step: Any, examples: int = EXAMPLES) -> Report:
+    """The report of a step on a bundle, which stays as it is."""
+    asked = replace(bundle, seed=bundle.seed + 1)
+    data = list(batches(asked, "sensitivity", Sample(examples)))
+    before = losses(bundle.model, data)
+    found = []
+    names = list(units(bundle, step))
+    lone = replace(bundle, inputs=remembered(bundle, (name for _, name in names)))
+    for part, name in track(names, "sensitivity", len(names)):
+        alone = part.model_copy(update={"include": (glob.escape(name),), "exclude": ()})
+        try:
+            found.append(Effect(name, _grown(before, _changed(lone, alone), data)))
+        except InputError as error:
+            found.append(Effect(name, None, error.problems[0]))
+    ordered = sorted(found, key=lambda effect: (effect.more is None, -effect.more.value if effect.more else 0.0))
+    sums, counts = before
+    together = _grown(before, _changed(bundle, step), data)
+    return Report(step, len(sums), float(sums.sum() / counts.sum()), together, tuple(ordered))
+
+
+def _changed(bundle: Bundle, step: Any) -> Any:
+    return apply_step(replace(bundle, model=copy.deepcopy(bundle.model)), step).model
+
+
+def _grown(before: Losses, model: Any, data: list[dict[str, torch.Tensor]]) -> Estimate:
+    """Growth of the mean loss with its 95 % interval over examples."""
+    sums, counts = before
+    difference = losses(model, data)[0] - sums  # [n]
+    mean = float(difference.sum() / counts.sum())
+    half = 1.96 * float(difference.std() * len(difference) ** 0.5 / counts.sum())
+    return Estimate(mean, mean - half, mean + half, len(difference))
+
+
+def units(bundle: Bundle, step: Any) -> Iterator[tuple[Any, str]]:
+    """Each layer that a step would change, by the name that include and exclude see, with the part that changes it."""
+    for part in step.parts:
+        if isinstance(part, Prune) and part.structure in ("hidden", "channels"):
+            raise InputError(f"sensitivity: prune {part.structure} runs through the whole model; no layer stands alone")
+        if isinstance(part, Prune) and part.structure in ("feed_forward", "heads"):
+            for layer in layers_of(bundle.model, "sensitivity"):
+                names = layer.architecture
+                name = layer.child(names.query if part.structure == "heads" else names.ffn_in[0])
+                if matches(name, part):
+                    yield part, name
+        else:
+            yield from ((part, name) for name, _ in weight_layers(bundle.model, part))
+
+
+def losses(model: Any, data: list[dict[str, torch.Tensor]]) -> Losses:
+    """[n] sums of cross entropy and [n] counts of labels by example, of a model or an exported graph; float64."""
+    sums, counts = [], []
+    with torch.no_grad():
+        for batch in data:
+            logits, labels = model(**batch).logits.float(), batch["labels"]
+            labels = labels.to(logits.device)
+            if logits.dim() == 3:  # a language model predicts the next token
+                logits, labels = logits[:, :-1].transpose(1, 2), labels[:, 1:]
+            each = F.cross_entropy(logits, labels, reduction="none", ignore_index=-100)
+            sums.append(each.view(len(labels), -1).double().sum(1).cpu())
+            counts.append((labels != -100).view(len(labels), -1).double().sum(1).cpu())
+    return torch.cat(sums), torch.cat(counts)
+
+
+def _index(recipe: Recipe, step: int | None) -> int:
+    of_layers = [index for index, each in enumerate(recipe.steps) if isinstance(each, Layers)]
+    if not of_layers:
+        raise InputError(f"sensitivity {recipe.name}: none of its steps changes layers (prune, quantize, lowrank)")
+    if step is not None and step not in of_layers:
+        where = ", ".join(map(str, of_layers))
+        raise InputError(f"sensitivity {recipe.name} --step {step}: steps that change layers are {where}")
+    return of_layers[-1] if step is None else step

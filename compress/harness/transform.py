@@ -1,0 +1,242 @@
+"""A recipe's steps, applied in order: to a live model without measuring, or into an artifact with each step metered."""
+
+import copy
+import time
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from compress.analysis.price import Span, recorded
+from compress.base.config import InputError
+from compress.base.console import say
+from compress.base.devices import computes_bf16, pick
+from compress.base.ranks import rank
+from compress.data import live, source
+from compress.data.finite import check_weights
+from compress.data.place import Source
+from compress.data.stored import UNQUANTIZED, stored_format
+from compress.data.workload import TaskName, Workload
+from compress.energy.meters import Absent, Meter
+from compress.energy.spending import begin, end, spending
+from compress.harness import prequantized
+from compress.harness.cost import cost_of
+from compress.harness.preflight import step_problems, traceable
+from compress.measure.evaluate import BATCH
+from compress.measure.size import parameter_counts
+from compress.methods import apply_step
+from compress.model import artifact, runtimes
+from compress.model.bundle import Bundle
+from compress.model.changes import Change, change, weights
+from compress.model.runtimes.graph import GraphModel
+from compress.model.runtimes.providers import Shapes
+from compress.model.sharing import merged
+from compress.model.skeleton import empty_copy
+from compress.spec.recipe import Recipe
+from compress.spec.steps import Step
+
+if TYPE_CHECKING:
+    import datasets
+
+IN_FP32 = (
+    "what it computes in floating point it computes in fp32, on a device that computes bf16 natively: add the step "
+    "{method: cast, dtype: bf16}, before quantize or last"
+)
+TASK_OF_CLASS: dict[str, TaskName] = {
+    "ForSequenceClassification": "text-classification",
+    "ForImageClassification": "image-classification",
+    "ForCausalLM": "causal-lm",
+    "LMHeadModel": "causal-lm",
+}
+
+
+def task_of_model(model: Any) -> TaskName:
+    """The task a transformers model was made for, by its class name."""
+    name = type(model).__name__
+    for ending, task in TASK_OF_CLASS.items():
+        if name.endswith(ending):
+            return task
+    raise InputError(f"{name}: expected a model whose class ends in {', '.join(TASK_OF_CLASS)}")
+
+
+def load(path: str | Path, device: str = "cpu", trust_remote_code: bool = False) -> tuple[Any, Any]:
+    """Model and tokenizer (or image processor) of a saved artifact, ready for inference.
+
+    Raises InputError when the folder is damaged, foreign, or made by a newer version.
+    """
+    model, processor, manifest = artifact.load(Path(path), device=device, trust_remote_code=trust_remote_code)
+    return runtimes.prepared(model, str(manifest.extra.get("runtime", "eager")), manifest), processor
+
+
+def apply(
+    recipe: Recipe, model: Any, tokenizer: Any, dataset: "datasets.Dataset | None" = None, device: str | None = None
+) -> Any:
+    """The compressed model; the one that came in stays as it was. Nothing is measured or written.
+
+    `dataset` holds training examples (columns text and label, image and label, or text) for steps that need them.
+    """
+    place = pick(device) if device else next(model.parameters()).device
+    if recipe.runtime == "tensorrt":
+        raise InputError("apply with runtime tensorrt: its engines are made for a workload's shapes; use run")
+    task = task_of_model(model)
+    if (kept := stored_format(model.config.to_dict())) is not None:
+        raise InputError(f"apply: the model's weights are stored in {kept} already; {UNQUANTIZED}")
+    check_weights(type(model).__name__, model.named_parameters())
+
+    def train() -> "datasets.Dataset":
+        return live.prepare(dataset, task, tokenizer, model)
+
+    def dense() -> Any:
+        return merged(copy.deepcopy(model).to(place).float()).eval()
+
+    bundle = Bundle(
+        model=dense(),
+        processor=tokenizer,
+        task=task,
+        device=place,
+        train=train if dataset is not None else None,
+        teacher=dense,
+        runtime=recipe.runtime,
+        seed=recipe.seed,
+    )
+    _check_live(recipe, bundle, model)
+    for index, step in enumerate(recipe.steps):
+        bundle, changed = _noted(replace(bundle, coming=recipe.steps[index + 1 :]), step)
+        say(f"  {step.method}: {changed}")
+    for note in bundle.notes:
+        say(f"  {note}")
+    bundle = runtimes.finish(bundle, bundle.runtime)
+    length = live.describe("live", task, tokenizer, model).max_length if recipe.padding == "fixed" else None
+    return runtimes.prepare(bundle.model, bundle.runtime, recipe.attention, length, bundle.layers)
+
+
+def _check_live(recipe: Recipe, bundle: Bundle, model: Any) -> None:
+    """Raise InputError with everything about a recipe that cannot work on a live model, before any step runs."""
+
+    def skeleton() -> Any:
+        return merged(empty_copy(model).float())  # as the bundle's own copy is
+
+    empty = replace(bundle, model=traceable(skeleton()), teacher=skeleton)
+    if problems := step_problems(recipe, empty):
+        raise InputError(f"{recipe.name} {problem}" for problem in problems)
+
+
+def open_bundle(recipe: Recipe, found: Source, device: torch.device, work: Path | None) -> Bundle:
+    """The workload's dense model with everything a step may ask for."""
+    if refused := list(prequantized.problems([recipe], found, prequantized.found_format(found))):
+        raise InputError(refused)
+    model, processor = source.load_model(found, device=str(device))
+    check_weights(found.place, model.named_parameters())
+
+    def train() -> "datasets.Dataset":
+        return source.load_examples(found, "train", processor, model.config)
+
+    return Bundle(
+        model=merged(model),
+        processor=processor,
+        task=found.workload.task,
+        device=device,
+        workload=found.workload,
+        train=train,
+        examples=lambda count: source.load_examples(found, "test", processor, model.config, limit=count),
+        teacher=lambda: merged(source.load_model(found, device=str(device))[0]),
+        cost=cost_of(found, device, processor, recipe.seed),
+        runtime=recipe.runtime,
+        seed=recipe.seed,
+        work=work,
+        layers=_stored_layers(model),
+    )
+
+
+def _stored_layers(model: Any) -> dict[str, dict[str, Any]]:
+    """What the layers are of a model that was loaded in a format of bitsandbytes; nothing for others."""
+    if not getattr(model, "is_quantized", False):
+        return {}
+    from compress.model.packing import bnb
+
+    return bnb.stored(model)
+
+
+def build(
+    recipe: Recipe,
+    found: Source,
+    device: torch.device,
+    folder: Path,
+    work: Path,
+    meter: Meter | Absent,
+    fingerprint: str,
+) -> None:
+    """Runs the recipe's steps on the workload's model and saves the artifact in `folder`.
+
+    `work` keeps checkpoints, and what was spent, for the attempt after a killed one. Of several processes that train
+    together the first one saves.
+    """
+    torch.manual_seed(recipe.seed)
+    work.mkdir(parents=True, exist_ok=True)
+    steps: list[tuple[str, Change, Span]] = []
+    with spending(meter, work / "spent.json" if rank() == 0 else None) as total:
+        bundle = open_bundle(recipe, found, device, work)
+        counts = parameter_counts(bundle.model)
+        for index, step in enumerate(recipe.steps):
+            place = f"{recipe.name} {index + 1}/{len(recipe.steps)}"
+            bundle, changed, span = _metered_step(replace(bundle, coming=recipe.steps[index + 1 :]), step, meter, place)
+            steps.append((step.method, changed, span))
+            if step.method != "quantize":  # packed weights no longer count one element per parameter
+                counts = parameter_counts(bundle.model)
+        bundle = runtimes.finish(bundle, bundle.runtime)
+        runtimes.prepare(bundle.model, "eager", recipe.attention)  # said now, not when it is measured
+    padded_to = found.workload.max_length if recipe.padding == "fixed" else None
+    padding = [f"padding fixed: every batch is computed at {padded_to} tokens a text"] if padded_to else []
+    extra = {
+        "fingerprint": fingerprint,
+        "runtime": bundle.runtime,
+        "attention": recipe.attention,
+        "padded_to": padded_to,
+        "shapes": asdict(shapes_of(found.workload)) if bundle.runtime == "tensorrt" else None,
+        "transform": recorded(total, [(method, change.layers, change.shares, span) for method, change, span in steps]),
+        "notes": [*bundle.notes, *padding, *([IN_FP32] if recipe.steps and _left_in_fp32(bundle) else [])],
+        "parameters": counts[0],
+        "nonzero": counts[1],
+    }
+    if rank() == 0:
+        artifact.save(bundle, folder, extra)
+
+
+def _left_in_fp32(bundle: Bundle) -> bool:
+    """Whether a model computes in fp32 on a device that computes bf16 natively; graphs are left to their runtime."""
+    if isinstance(bundle.model, GraphModel) or not computes_bf16(bundle.device):
+        return False
+    return any(type(p.data) is torch.Tensor and p.dtype == torch.float32 for p in bundle.model.parameters())
+
+
+def shapes_of(workload: Workload) -> Shapes:
+    """What a TensorRT engine must take: batches of evaluation and of every point, and the headline's most often."""
+    points = [workload.headline_point, *workload.points]
+    usual = workload.headline_point
+    length = None if usual.sequence_length is None else workload.max_length
+    return Shapes((usual.batch_size, usual.sequence_length), (max(BATCH, *(p.batch_size for p in points)), length))
+
+
+def _noted(bundle: Bundle, step: Step) -> tuple[Bundle, Change]:
+    """The bundle after one step, and what the step changed; notes of that are the bundle's too."""
+    before = weights(bundle.model)
+    after = apply_step(bundle, step)
+    made = change(step, before, bundle.layers, after.model, after.layers)
+    return replace(after, notes=(*after.notes, *made.notes)), made
+
+
+def _metered_step(bundle: Bundle, step: Step, meter: Meter | Absent, place: str) -> tuple[Bundle, Change, Span]:
+    """The bundle after one step, what that changed, and what it cost; one line says so."""
+    before = weights(bundle.model)
+    span, start = begin(meter), time.monotonic()
+    after = apply_step(bundle, step)
+    if bundle.device.type == "cuda":
+        torch.cuda.synchronize(bundle.device)
+    span = end(span, meter, time.monotonic() - start)
+    made = change(step, before, bundle.layers, after.model, after.layers)
+    after = replace(after, notes=(*after.notes, *made.notes))
+    say(f"  {place} {step.method}: {made} in {span.seconds:.1f} s")
+    for note in after.notes[len(bundle.notes) :]:
+        say(f"    {note}")
+    return after, made, span

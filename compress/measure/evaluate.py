@@ -1,0 +1,53 @@
+"""Evaluate a model on a test split, example by example."""
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from compress.analysis.accuracy import Evaluation
+from compress.base.console import bar
+from compress.data.tasks import Task
+
+if TYPE_CHECKING:
+    import datasets
+
+
+BATCH = 32  # examples at a time; those whose answers depend on it are judged at their headline point's
+
+
+def evaluate(
+    model: Any, task: Task, examples: "datasets.Dataset", processor: Any, device: str, batch_size: int, label: str = ""
+) -> Evaluation:
+    """Outcomes of every example; batches are sorted by length and padded to their longest.
+
+    The last batch is filled up with examples before it: one of its own size would be compiled, or recorded, by itself.
+    """
+    import torch
+
+    lengths = task.lengths(examples)
+    order = sorted(range(len(lengths)), key=lambda i: (lengths[i], i))
+    collected: dict[str, list[float]] = {}
+    finite, outputs = True, None
+    with torch.no_grad(), bar(f"evaluating {label}", len(order)) as running:
+        for done in range(0, len(order), batch_size):
+            start = max(0, min(done, len(order) - batch_size))
+            batch = task.collate([examples[i] for i in order[start : start + batch_size]], processor)
+            batch = {key: value.to(device) for key, value in batch.items()}
+            inputs = {key: value for key, value in batch.items() if key != "labels"}
+            logits = model(**inputs).logits
+            finite, outputs = finite and bool(torch.isfinite(logits).all()), int(logits.shape[-1])
+            for key, values in task.outcomes(logits, batch).items():
+                collected.setdefault(key, []).extend(values[done - start :])
+            del logits  # before the next ones are made
+            running.advance(min(batch_size, len(order) - done))
+    restored = {key: _restore(values, order) for key, values in collected.items()}
+    if "nll" in restored and "bytes" in examples.column_names:  # known beforehand: what each block's tokens stand for
+        restored["bytes"] = [float(value) for value in examples["bytes"]]
+    return Evaluation(restored, finite, batch_size, outputs=outputs)
+
+
+def _restore(values: Sequence[float], order: Sequence[int]) -> list[float]:
+    original = [math.nan] * len(values)
+    for position, index in enumerate(order):
+        original[index] = values[position]
+    return original

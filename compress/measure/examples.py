@@ -1,0 +1,59 @@
+"""The examples that any model of a session answered differently from the verdict's reference: what a reader looks at.
+
+Their texts are kept beside the raw samples, cut short; images and language models' blocks have none.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from compress.data import source
+from compress.measure.job import Job, judged_against
+
+TEXT = 200
+"""So many characters of a text are kept."""
+MOST = 1000
+"""So many examples have their text kept; the first ones of the split."""
+
+Outcomes = Mapping[str, Sequence[float]]
+
+
+def shown(job: Job, outcomes: Mapping[str, Outcomes], config: Any) -> dict[str, Any]:
+    """`examples`, rows of example and text, and `labels`, the names of the classes where the model has any.
+
+    `outcomes`: those of every runner that was measured. Empty where there is nothing to compare.
+    """
+    present = [spec for spec in job.runners if spec.reference and spec.name in outcomes]
+    if not present:
+        return {}
+    numbers = flips(outcomes, judged_against(present))[:MOST]
+    return {"labels": label_names(config), "examples": _rows(job, numbers)}
+
+
+def flips(outcomes: Mapping[str, Outcomes], reference: str) -> list[int]:
+    """Numbers of the examples that not all answered as the reference did, in order; none without discrete answers."""
+    theirs = outcomes[reference].get("prediction", ())
+    different = {
+        number
+        for mine in outcomes.values()
+        for number, (ours, other) in enumerate(zip(mine.get("prediction", ()), theirs, strict=False))
+        if ours != other
+    }
+    return sorted(different)
+
+
+def label_names(config: Any) -> list[str] | None:
+    """The classes' names in their order; None where the model has only numbers."""
+    names: Mapping[Any, Any] = getattr(config, "id2label", None) or {}
+    listed = [str(names[key]) for key in sorted(names, key=int)]
+    return listed if any(name != f"LABEL_{place}" for place, name in enumerate(listed)) else None
+
+
+def _rows(job: Job, numbers: Sequence[int]) -> list[dict[str, Any]]:
+    from compress.data import tables
+
+    columns = [c for c in (job.workload.dataset.text, job.workload.dataset.text_pair) if c]
+    if not numbers or job.workload.task != "text-classification":
+        return [{"example": number, "text": None} for number in numbers]
+    chosen = source.spaced(tables.load(job.source, "test"), job.limit).select(numbers)
+    texts = (" | ".join(str(row[column]) for column in columns) for row in chosen)
+    return [{"example": number, "text": text[:TEXT]} for number, text in zip(numbers, texts, strict=True)]

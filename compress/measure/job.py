@@ -1,0 +1,88 @@
+"""What a session's process is told, as a file: which models to measure, on what, and how."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from compress.base.files import write_atomic
+from compress.data.place import Source
+from compress.data.workload import Workload
+from compress.energy.meters import Gpu
+from compress.spec.formats import Runtime
+from compress.spec.measure import Settings
+
+KEYS = ("device", "seed", "limit", "threads", "parent_on_device")
+
+
+@dataclass(frozen=True)
+class Spec:
+    """One model to be measured: an artifact's folder, or the workload's own model in some precision."""
+
+    name: str
+    path: str | None
+    dtype: str
+    runtime: Runtime
+    low_bit: bool
+    """Weights are stored in 8 bits or fewer."""
+    batch_dependent: bool
+    """Activation scales come from the batch, so answers can depend on it."""
+    reference: bool
+    padded_to: int | None = None
+    """Tokens that every text is padded to, where batches are not padded to their longest; an artifact knows its own."""
+
+
+def judged_against(present: Sequence[Spec]) -> str:
+    """Name of the reference that verdicts are spoken against, of those measured: half precision eager, or the first."""
+    return next((s.name for s in present if s.runtime == "eager" and s.dtype != "fp32"), present[0].name)
+
+
+@dataclass(frozen=True)
+class Job:
+    """All that a session's process is told."""
+
+    workload: Workload
+    source: Source
+    runners: tuple[Spec, ...]
+    settings: Settings
+    device: str
+    """`cpu`, `cuda:N`, or several GPUs: `cuda:0,cuda:1`."""
+    gpus: tuple[Gpu, ...]
+    """Whose meters are read; none on a CPU."""
+    seed: int
+    limit: int | None
+    threads: int
+    parent_on_device: bool = False
+    """Whether the process that waits for the session holds the device too."""
+
+    @property
+    def devices(self) -> tuple[str, ...]:
+        """Where the model is; batches go to the first."""
+        return tuple(self.device.split(","))
+
+
+def write_job(path: Path, job: Job) -> None:
+    """The job as JSON."""
+    plain = {
+        "workload": job.workload.model_dump(mode="json"),
+        "source": {**asdict(job.source), "workload": None},
+        "runners": [asdict(spec) for spec in job.runners],
+        "settings": job.settings.model_dump(mode="json"),
+        "gpus": [asdict(gpu) for gpu in job.gpus],
+        **{key: getattr(job, key) for key in KEYS},
+    }
+    write_atomic(path, json.dumps(plain).encode())
+
+
+def read_job(path: Path) -> Job:
+    """The job a file describes."""
+    plain = json.loads(path.read_text())
+    workload = Workload.model_validate(plain["workload"])
+    return Job(
+        workload=workload,
+        source=Source(**{**plain["source"], "workload": workload}),
+        runners=tuple(Spec(**spec) for spec in plain["runners"]),
+        settings=Settings.model_validate(plain["settings"]),
+        gpus=tuple(Gpu(**gpu) for gpu in plain["gpus"]),
+        **{key: plain[key] for key in KEYS},
+    )

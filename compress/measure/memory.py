@@ -1,0 +1,91 @@
+"""Memory of each artifact, from a child process of its own: load, one batch, peak above the empty process.
+
+The session's process imports the libraries and forks one child per runner before anything has run in it, so that every
+child starts from the same empty process. Linux only; elsewhere None and a reason.
+On a GPU see `compress.measure.memory_gpu`.
+"""
+
+import json
+import os
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from compress.data.empty import empty_model
+from compress.measure.job import Job, Spec
+from compress.spec.formats import GRAPH_RUNTIMES
+
+REASON = "memory is read from /proc, which this system does not have"
+
+
+def measure_memory(job: Job) -> dict[str, dict[str, Any]]:
+    """Per runner name: {memory_bytes, peak_memory_bytes} or {reason}. To be called before any thread is started."""
+    if not Path("/proc/self/clear_refs").exists() or not hasattr(os, "fork"):
+        return {}
+    _import_libraries(job)
+    return {spec.name: _forked(spec, job) for spec in job.runners}
+
+
+def _import_libraries(job: Job) -> None:
+    """Imports what the children need, so that libraries do not count and are loaded once."""
+    import datasets  # noqa: F401
+    import transformers
+
+    from compress.model import artifact, runtimes, skeleton  # noqa: F401
+
+    for library in {spec.runtime for spec in job.runners} & GRAPH_RUNTIMES:
+        import_module(library)
+    trusted = job.workload.trust_remote_code
+    try:
+        config = transformers.AutoConfig.from_pretrained(job.source.model, trust_remote_code=trusted)
+        empty_model(config, job.workload.task, trusted)  # imports the architecture; takes no memory
+    except (OSError, ValueError):
+        return  # what is wrong with a model is said where it is loaded
+
+
+def _status_bytes(field: str) -> int:
+    """A field of /proc/self/status, in bytes."""
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith(field + ":"):
+            return int(line.split()[1]) * 1024
+    raise RuntimeError(f"/proc/self/status has no {field}")
+
+
+def _one(spec: Spec, job: Job) -> dict[str, Any]:
+    """Figures of one runner, in this process, which is used up by it."""
+    import torch
+
+    from compress.measure.models import open_runner, timing_batches
+
+    before = _status_bytes("VmRSS")
+    Path("/proc/self/clear_refs").write_text("5")  # resets VmHWM, the high-water mark
+    runner = open_runner(spec, job)
+    batch = timing_batches(job, runner, job.workload.headline_point, 1)[0]
+    loaded = _status_bytes("VmRSS") - before
+    with torch.no_grad():
+        runner.model(**batch)
+    peak = _status_bytes("VmHWM") - before
+    return {"memory_bytes": max(loaded, 0), "peak_memory_bytes": max(peak, 0)}
+
+
+def _forked(spec: Spec, job: Job) -> dict[str, Any]:
+    """The same, in a child that is thrown away."""
+    read_end, write_end = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.close(read_end)
+        try:
+            answer = _one(spec, job)
+        except Exception as error:  # noqa: BLE001  whatever fails becomes the reason of this one figure
+            answer = {"reason": f"{type(error).__name__}: {error}"}
+        with os.fdopen(write_end, "w") as out:
+            json.dump(answer, out)
+        os._exit(0)
+    os.close(write_end)
+    with os.fdopen(read_end) as reader:
+        text = reader.read()
+    _, status = os.waitpid(child, 0)
+    if not text:
+        return {"reason": f"the process that loaded it ended with status {status}"}
+    answer = json.loads(text)
+    return dict(answer)

@@ -1,0 +1,108 @@
+"""GPU memory of each artifact, as torch counts it in a process of its own: load, then one batch.
+
+The processes are started fresh: CUDA cannot be used after a fork once a library has so much as asked for the device.
+As many as fit work side by side; what has to be compiled is then compiled side by side too, and the session finds it in
+the compiler's cache.
+
+`python -m compress.measure.memory_gpu JOB NUMBER` leaves the figures of one runner beside the job.
+"""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from compress.measure.job import Job, Spec, read_job
+from compress.measure.models import free_bytes
+from compress.spec.formats import GRAPH_RUNTIMES
+
+UNSEEN = "onnxruntime takes a GPU's memory by itself, where torch does not count it"
+CORES = 2  # for each process: it imports, loads and compiles
+CONTEXT_BYTES = 1 << 30  # of CUDA itself, in each process; of the libraries, in the host's memory
+
+
+def measure_gpu_memory(job: Job, path: Path) -> dict[str, dict[str, Any]]:
+    """Per runner name: {memory_bytes, peak_memory_bytes} or {reason}; `path` is where the job lies as a file."""
+    found: dict[str, dict[str, Any]] = {s.name: {"reason": UNSEEN} for s in job.runners if s.runtime in GRAPH_RUNTIMES}
+    waiting = [(number, spec.name) for number, spec in enumerate(job.runners) if spec.name not in found]
+    together = 1
+    while waiting:
+        group, waiting = waiting[:together], waiting[together:]
+        share = max(1, job.threads // len(group))
+        answers = [_ended(*child) for child in [_started(path, number, share) for number, _ in group]]
+        found |= {name: answer for (_, name), answer in zip(group, answers, strict=True)}
+        together = min(_fitting(answer.pop("free_bytes", None), answer, job.threads // CORES) for answer in answers)
+    return found
+
+
+def _fitting(free: int | None, answer: Mapping[str, Any], most: int) -> int:
+    """How many such models have room at once, on the device and in the host's memory; one where nothing is known."""
+    peak, host = answer.get("peak_memory_bytes"), free_bytes(("cpu",))
+    if free is None or peak is None or host is None:
+        return 1
+    return max(1, min(most, min(free, host) // (2 * peak + CONTEXT_BYTES)))
+
+
+def _started(path: Path, number: int, cores: int) -> tuple["subprocess.Popen[bytes]", Path]:
+    """A process that compiles, where it has to, in so many others."""
+    command = [sys.executable, "-m", "compress.measure.memory_gpu", str(path), str(number)]
+    environment = {"TORCHINDUCTOR_COMPILE_THREADS": str(cores), **os.environ}
+    return subprocess.Popen(command, stdin=subprocess.DEVNULL, env=environment), _answer(path, number)
+
+
+def _ended(child: "subprocess.Popen[bytes]", answer: Path) -> dict[str, Any]:
+    """What a child found out, once it has ended."""
+    with child:
+        code = child.wait()
+    if not answer.exists():
+        return {"reason": f"the process that loaded it ended with {code}"}
+    return dict(json.loads(answer.read_text()))
+
+
+def _answer(path: Path, number: int) -> Path:
+    return path.with_name(f"memory-{number}.json")
+
+
+def _one(spec: Spec, job: Job) -> dict[str, Any]:
+    """Figures of one runner. Its first batch does not count: what is compiled for it takes memory of its own."""
+    import torch
+
+    from compress.measure.models import open_runner, timing_batches
+
+    runner = open_runner(spec, job)
+    batch = timing_batches(job, runner, job.workload.headline_point, 1)[0]
+    loaded, loading = _summed(torch.cuda.memory_allocated, job), _summed(torch.cuda.max_memory_allocated, job)
+    free = min(torch.cuda.mem_get_info(torch.device(device))[0] for device in job.devices)
+    with torch.no_grad():
+        runner.model(**batch)
+        for device in job.devices:
+            torch.cuda.reset_peak_memory_stats(device)
+        runner.model(**batch)
+    running = _summed(torch.cuda.max_memory_allocated, job)
+    return {"memory_bytes": loaded, "peak_memory_bytes": max(loading, running), "free_bytes": free}
+
+
+def _summed(count: Any, job: Job) -> int:
+    return sum(map(count, job.devices))
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Writes the figures of one runner of a job, or why there are none."""
+    from compress.base.quiet import quiet_libraries, quiet_transformers
+
+    quiet_libraries()
+    quiet_transformers()
+    path, number = Path(arguments[0]), int(arguments[1])
+    job = read_job(path)
+    try:
+        answer = _one(job.runners[number], job)
+    except Exception as error:  # noqa: BLE001  whatever fails becomes the reason of this one figure
+        answer = {"reason": f"{type(error).__name__}: {error}"}
+    _answer(path, number).write_text(json.dumps(answer))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

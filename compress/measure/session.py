@@ -1,0 +1,305 @@
+"""A session: several models measured against one another, interleaved in every round, in one fresh process.
+
+`python -m compress.measure.session JOB` knows only saved artifacts and references. The job names them. The answer
+is one JSON file of raw figures (per-example outcomes, windows, sizes, operators), from which the harness makes results.
+"""
+
+import json
+import os
+import random
+import sys
+import time
+import traceback
+from collections.abc import Collection, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from compress.base.cgroup import Throttled, quota_cores, throttled
+from compress.base.console import bar, say, track
+from compress.base.files import write_atomic
+from compress.base.quiet import quiet_libraries, quiet_transformers
+from compress.data import source
+from compress.data.tasks import task_of
+from compress.data.workload import OperatingPoint
+from compress.energy.find import find_meter
+from compress.energy.meters import Absent, Meter
+from compress.energy.sampler import Sampler, facts, idle, steady_idle
+from compress.measure import examples as flipped
+from compress.measure.evaluate import BATCH, evaluate
+from compress.measure.job import Job, Spec, read_job
+from compress.measure.models import Shelf, crowded, timing_batches
+from compress.spec.formats import GRAPH_RUNTIMES
+
+SENSITIVITY_BATCHES = (1, 32)
+TIMING_BATCHES = 8  # different real texts in turn, so that no cache sees one batch only
+IDLE_S = 2.0
+NO_CACHE = "an exported graph keeps no cache: it would compute the whole text anew for every token"
+
+
+@dataclass
+class Measured:
+    """Raw figures of one runner; `error` is set when it could not be measured."""
+
+    name: str
+    error: str | None = None
+    outcomes: dict[str, list[float]] = field(default_factory=dict)
+    finite: bool = True
+    batch_size: int = 0
+    order: str = ""
+    outputs: int | None = None
+    batch_sensitivity: float | None = None
+    remark: str = ""
+    """What a reader should know of how the examples' labels were found."""
+    parameters: int | None = None
+    nonzero: int | None = None
+    weight_bytes: int | None = None
+    memory: dict[str, Any] = field(default_factory=dict)
+    kernel: dict[str, Any] = field(default_factory=dict)
+    points: list[dict[str, Any]] = field(default_factory=list)
+
+
+def run_session(job: Job, memory: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    """Measures every runner of the job; a runner that fails is reported and left out of the rounds."""
+    from compress.measure import latency
+
+    clock_offset_ns = _clock_offset_ns()
+    meter = find_meter(job.device.partition(":")[0], job.gpus)
+    before = _processes(meter)  # before this process opens the device
+    present: set[int] | None = None if before is None else set()
+    empty = idle(meter, IDLE_S)
+    found = {spec.name: Measured(spec.name) for spec in job.runners}
+    in_turn = crowded(job, memory)
+    if in_turn:
+        say(f"  {in_turn}")
+    shelf = Shelf(job, together=in_turn is None)
+    live: list[Spec] = []
+    config = None
+    for spec in job.runners:
+        judged = _attempt(found[spec.name], lambda spec=spec: _evaluate(shelf, spec, job, found[spec.name]))
+        if judged is not None:
+            config = judged
+            found[spec.name].memory = memory.get(spec.name, memory.get("", {}))
+            live.append(spec)
+    if not any(spec.reference and spec.runtime == "eager" for spec in live):
+        live = []  # nothing could be judged
+    loaded = steady_idle(meter, IDLE_S)
+    sync = latency.synchronizer(job.devices)
+    points = [job.workload.headline_point]
+    if job.settings.points == "all":
+        points += [point for point in job.workload.points if point != points[0]]
+    with Sampler(meter) as sampler:
+        for point in points:
+            able, unable = _able(live, point)
+            lacking = {spec.name: NO_CACHE for spec in unable}
+            if able:
+                _measure_point(job, point, shelf, able, found, meter, sampler, sync, present)
+            if point is not points[0]:  # without a further point a result still says what it is about
+                lacking |= {s.name: str(found[s.name].error) for s in able if found[s.name].error is not None}
+            for name, why in lacking.items():
+                found[name].error = None
+                found[name].points.append({"point": point.model_dump(), "rounds": [], "lacking": why})
+            live = [spec for spec in live if found[spec.name].error is None]
+    return {
+        "runners": [asdict(measured) for measured in found.values()],
+        "meter": {**facts(meter), "sampling_error": sampler.error, "sampling_cpu_s": sampler.cpu_s},
+        "idle": {"before": empty, "loaded": loaded},
+        "foreign_processes": foreign_processes(before, present, os.getpid(), os.getppid(), job.parent_on_device),
+        "in_turn": in_turn,
+        "quota_cores": quota_cores(),
+        "samples": sampler.samples,
+        **flipped.shown(job, {spec.name: found[spec.name].outcomes for spec in live}, config),
+        "finished": time.time(),
+        "clock_offset_start_ns": clock_offset_ns,
+        "clock_offset_ns": _clock_offset_ns(),
+    }
+
+
+def _clock_offset_ns() -> int:
+    return time.time_ns() - time.monotonic_ns()
+
+
+def _able(live: Sequence[Spec], point: OperatingPoint) -> tuple[list[Spec], list[Spec]]:
+    """Runners that can be measured at a point, and those that cannot: exported graphs do not generate."""
+    unable = [spec for spec in live if point.generate is not None and spec.runtime in GRAPH_RUNTIMES]
+    return [spec for spec in live if spec not in unable], unable
+
+
+def _processes(meter: Meter | Absent) -> tuple[int, ...] | None:
+    """Ids of the processes on the device, where the meter can tell."""
+    return None if isinstance(meter, Absent) else meter.processes()
+
+
+def foreign_processes(
+    before: Collection[int] | None, during: Collection[int] | None, own: int, parent: int, parent_on_device: bool
+) -> int | None:
+    """How many other processes were on the device at any time; None where it cannot be told.
+
+    `before`: before this process opened the device. In a container the driver shows no ids, or the host's: then one
+    that came since is ours, and one that was there before is our parent's, if that uses the device.
+    """
+    if before is None or during is None or not during:
+        return None  # not even this process is shown
+    if own in during:
+        return len({*before, *during} - {own, parent})
+    return max(0, len(set(before)) - parent_on_device) + max(0, len(set(during) - set(before)) - 1)
+
+
+def _attempt(measured: Measured, work: Any) -> Any:
+    """What `work` returns; a failure becomes this runner's error, and the others go on."""
+    try:
+        return work()
+    except Exception as error:  # noqa: BLE001  the failure of one recipe is a result with `error`
+        measured.error = f"{type(error).__name__}: {error}"
+        say(f"  {measured.name} failed: {measured.error}")
+        if not isinstance(error, ValueError):
+            say(traceback.format_exc())
+        return None
+
+
+def _evaluate(shelf: Shelf, spec: Spec, job: Job, measured: Measured) -> Any:
+    """Evaluates a runner on the whole test split and profiles one batch; returns its model's configuration."""
+    from compress.analysis import accuracy
+    from compress.measure import kernels, size
+
+    runner = shelf.take(spec)
+    task = task_of(job.workload.task)
+    examples = source.load_examples(job.source, "test", runner.processor, runner.model.config, limit=job.limit)
+    batch_size = job.workload.headline_point.batch_size if spec.batch_dependent else BATCH
+
+    def evaluated(size: int) -> accuracy.Evaluation:
+        return evaluate(runner.model, task, examples, runner.processor, job.devices[0], size, spec.name)
+
+    start = time.monotonic()
+    measured.remark = examples.info.description
+    evaluation = evaluated(batch_size)
+    measured.outcomes = {key: list(values) for key, values in evaluation.outcomes.items()}
+    measured.finite, measured.batch_size, measured.order = evaluation.finite, batch_size, evaluation.order
+    measured.outputs = evaluation.outputs
+    if spec.reference:
+        accuracy.check_reference(evaluation, spec.name, job.workload.metric_name, job.seed, warn=spec is job.runners[0])
+    if spec.batch_dependent:
+        small, large = (evaluated(size) for size in SENSITIVITY_BATCHES)
+        measured.batch_sensitivity = accuracy.flips(small, large)
+    if spec.path is None:
+        measured.parameters, measured.nonzero = size.parameter_counts(runner.model)
+        measured.weight_bytes = size.weight_bytes(runner.model)
+    batch = timing_batches(job, runner, job.workload.headline_point, 1)[0]
+    measured.kernel = asdict(kernels.label(runner.model, batch, job.devices[0], spec.low_bit))
+    say(f"  evaluated {spec.name} on {len(examples)} examples in {time.monotonic() - start:.1f} s")
+    return runner.model.config
+
+
+def _measure_point(
+    job: Job,
+    point: OperatingPoint,
+    shelf: Shelf,
+    live: list[Spec],
+    found: dict[str, Measured],
+    meter: Meter | Absent,
+    sampler: Sampler,
+    sync: Any,
+    present: set[int] | None,
+) -> None:
+    """Warm-up, then rounds in which every runner has one pre-roll and one window, in random order.
+
+    Runners that went through all of them have one more point; the others an error.
+    """
+    from compress.base.devices import foreign_cpu_s, stolen_cpu_s
+    from compress.measure import latency
+    from compress.measure.decode import called
+
+    settings = job.settings
+    batches = timing_batches(job, shelf.take(live[0]), point, TIMING_BATCHES if point.generate is None else 1)
+    steady = dict.fromkeys((spec.name for spec in live), True)
+
+    def ready(spec: Spec) -> Any:
+        return called(shelf.take(spec).model, point.generate)
+
+    def warm(spec: Spec) -> bool:
+        cap_s = settings.warmup_s / len(steady)
+        steady[spec.name] &= latency.warm_up(ready(spec), batches, sync, cap_s)
+        return True
+
+    if shelf.together:  # else each is warmed up whenever it has been loaded
+        waiting = track(live, "warming up", len(live))
+        live = [spec for spec in waiting if _attempt(found[spec.name], lambda spec=spec: warm(spec))]
+    if not live:
+        return
+    models = [ready(spec) for spec in (live if shelf.together else live[-1:])]
+    with bar("until temperature and power have settled", None):
+        settled = latency.settle(models, batches, sync, meter, settings.warmup_s)
+    models.clear()  # else one of them could not be put away
+    windows: dict[str, list[dict[str, Any]]] = {spec.name: [] for spec in live}
+    stood_still = Throttled()
+
+    def one_window(spec: Spec, index: int, position: int) -> None:
+        nonlocal stood_still
+        if not shelf.together:
+            warm(spec)
+        before = throttled()
+        window = latency.measure_window(ready(spec), batches, settings, sync, meter, sampler)
+        if before is not None and (after := throttled()) is not None:
+            stood_still += after - before
+        windows[spec.name].append({"index": index, "order": position, **asdict(window)})
+
+    shuffle = random.SystemRandom()  # another order in every session: what it does averages out over them
+    total_s = settings.rounds * len(live) * (settings.window_s + settings.preroll_s + 2 * sampler.edge_s)
+    label = f"batch {point.batch_size}" + (f" x {point.sequence_length} tokens" if point.sequence_length else "")
+    label += f", {point.generate} generated" if point.generate else ""
+    said = f"about {total_s:.0f} s" + ("" if shelf.together else " and the loading")
+    say(f"  measuring {label}: {settings.rounds} rounds of {len(live)} models, {said}")
+    foreign, stolen, start = foreign_cpu_s(), stolen_cpu_s(), time.monotonic()
+    with bar(f"measuring {label}", settings.rounds * len(live)) as running:
+        for index in range(settings.rounds):
+            for position, spec in enumerate(shuffle.sample(live, len(live))):
+                _attempt(found[spec.name], lambda s=spec, i=index, p=position: one_window(s, i, p))
+                running.advance()
+            if present is not None:
+                present.update(_processes(meter) or ())
+            live = [spec for spec in live if found[spec.name].error is None]
+    lasted = time.monotonic() - start
+    foreign_cores, stolen_cores = _cores(foreign, foreign_cpu_s(), lasted), _cores(stolen, stolen_cpu_s(), lasted)
+    for spec in live:
+        found[spec.name].points.append(
+            {
+                "point": point.model_dump(),
+                "rounds": windows[spec.name],
+                "steady": steady[spec.name],
+                "settled": settled,
+                "foreign_cores": foreign_cores,
+                "stolen_cores": stolen_cores,
+                "throttled_periods": stood_still.periods,
+                "throttled_s": stood_still.seconds,
+            }
+        )
+
+
+def _cores(before_s: float | None, after_s: float | None, seconds: float) -> float | None:
+    return None if before_s is None or after_s is None else (after_s - before_s) / seconds
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Runs the session of a job file and writes the answer beside it."""
+    quiet_libraries()
+    import torch
+
+    from compress.measure.memory import measure_memory
+    from compress.measure.memory_gpu import measure_gpu_memory
+
+    quiet_transformers()
+    path = Path(arguments[0])
+    job = read_job(path)
+    # the latter forks: before the first thread
+    memory = measure_gpu_memory(job, path) if job.device.startswith("cuda") else measure_memory(job)
+    torch.set_num_threads(job.threads)
+    torch.manual_seed(job.seed)
+    try:
+        answer = run_session(job, memory)
+    except KeyboardInterrupt:
+        sys.exit(130)
+    write_atomic(path.with_name("session.json"), json.dumps(answer).encode())
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

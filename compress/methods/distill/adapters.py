@@ -1,0 +1,194 @@
+"""Weights that are trained in another form than they are kept: torch's parametrizations, taken off at the end.
+
+lora        W + 2 B A, with W frozen; merged afterwards          Hu et al. 2021, arXiv:2106.09685
+quantized   the numbers that the coming quantize step will make of W, and of what enters where it quantizes that too;
+            gradients pass straight through the rounding         Bengio et al. 2013, arXiv:1308.3432
+"""
+
+import contextlib
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn.utils import parametrize
+from transformers.pytorch_utils import Conv1D
+
+from compress.base.config import InputError
+from compress.base.devices import capability
+from compress.model.bundle import Bundle
+from compress.model.layers import matrix, weight_layers
+from compress.model.packing.grouped import Grid
+from compress.spec.formats import choose
+from compress.spec.steps import Layers, Quantize
+
+SCALE = 2.0  # alpha / rank; the learning rate says the rest
+Fake = Callable[[torch.Tensor], torch.Tensor]
+"""A tensor -> what quantizing and dequantizing makes of it."""
+
+
+class Update(nn.Module):
+    """A weight plus a trained product of two thin matrices; zero at first, and where the weight is pruned."""
+
+    kept: torch.Tensor | None
+
+    def __init__(self, weight: torch.Tensor, rank: int, generator: torch.Generator):
+        super().__init__()
+        rows, columns = weight.shape
+        down = torch.randn(rank, columns, generator=generator) / columns**0.5
+        self.down = nn.Parameter(down.to(weight.device))
+        self.up = nn.Parameter(torch.zeros(rows, rank, device=weight.device))
+        self.register_buffer("kept", weight != 0 if bool((weight == 0).any()) else None, persistent=False)
+
+    def forward(self, weight: torch.Tensor) -> torch.Tensor:
+        """The weight as it will be merged."""
+        update = SCALE * (self.up @ self.down)
+        return weight + (update if self.kept is None else update * self.kept)
+
+
+class Rounded(nn.Module):
+    """A weight rounded on its way into the layer; its gradient passes as if it were not."""
+
+    def __init__(self, fake: Fake, transposed: bool):
+        super().__init__()
+        self._fake, self._transposed = fake, transposed
+
+    def forward(self, weight: torch.Tensor) -> torch.Tensor:
+        """The numbers that the format holds."""
+        return straight_through(weight.T, self._fake).T if self._transposed else straight_through(weight, self._fake)
+
+
+def straight_through(values: torch.Tensor, fake: Fake) -> torch.Tensor:
+    """fake(values), with the gradient of values."""
+    with torch.no_grad():
+        made = fake(values.float()).to(values.dtype)
+    return values + (made - values).detach()
+
+
+@contextlib.contextmanager
+def lora(model: nn.Module, rank: int, seed: int) -> Iterator[None]:
+    """The model's linear layers with an update each, which is merged at the end."""
+    generator = torch.Generator().manual_seed(seed)
+    names = [name for name, _ in weight_layers(model, Layers())]
+    for name in names:
+        module: Any = model.get_submodule(name)
+        parametrize.register_parametrization(module, "weight", Update(module.weight.detach(), rank, generator))
+    try:
+        yield
+    finally:
+        for name in names:
+            parametrize.remove_parametrizations(model.get_submodule(name), "weight", leave_parametrized=True)
+
+
+def only_updates(model: nn.Module) -> None:
+    """Leaves nothing but the updates to be trained."""
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_(".parametrizations." in name and not name.endswith(".original"))
+
+
+def stored_weight(module: Any) -> torch.Tensor:
+    """The parameter behind a layer's weight, whatever form it is trained in."""
+    found = module.parametrizations.weight.original if parametrize.is_parametrized(module, "weight") else module.weight
+    assert isinstance(found, torch.Tensor)
+    return found
+
+
+@contextlib.contextmanager
+def quantized(model: nn.Module, bundle: Bundle) -> Iterator[str]:
+    """The model as the coming quantize step will make it, and one sentence about that; as it was at the end.
+
+    Raises InputError where no step comes, or its format cannot be trained for.
+    """
+    chosen, form = trained_for(model, bundle)
+    hooks = []
+    for name, made in chosen.items():
+        module: Any = model.get_submodule(name)
+        parametrize.register_parametrization(module, "weight", Rounded(made.weight, isinstance(module, Conv1D)))
+        if made.inputs is not None:
+            hooks.append(module.register_forward_pre_hook(_rounding(made.inputs)))
+    try:
+        yield f"trained as {len(chosen)} layers in {form}"
+    finally:
+        for hook in hooks:
+            hook.remove()
+        for name in chosen:
+            parametrize.remove_parametrizations(model.get_submodule(name), "weight", leave_parametrized=False)
+
+
+def trained_for(model: nn.Module, bundle: Bundle) -> "tuple[dict[str, Fakes], str]":
+    """Return what the coming quantize step makes of which layers, and its format's name.
+
+    Raises InputError where no step comes, or its format cannot be trained for.
+    """
+    step = next((each for each in bundle.coming if isinstance(each, Quantize)), None)
+    if step is None:
+        raise InputError("distill quantization_aware: no quantize step comes after it; add one, or leave it out")
+    chosen: dict[str, Fakes] = {}
+    for part in step.parts:
+        made, _ = fakes(part, bundle)
+        chosen |= {name: made for name, _ in weight_layers(model, part)}
+    return chosen, fakes(step, bundle)[1]
+
+
+def check_rank(model: nn.Module, rank: int) -> None:
+    """Raise InputError for a rank of updates that no layer's shape has."""
+    widest = max(min(matrix(module).shape) for _, module in weight_layers(model, Layers()))
+    if rank > widest:
+        raise InputError(f"distill lora_rank {rank}: the model's linear layers have ranks up to {widest}; use less")
+
+
+@dataclass(frozen=True)
+class Fakes:
+    """What a format makes of weights [out, in], and of inputs where it quantizes them too."""
+
+    weight: Fake
+    inputs: Fake | None = None
+
+
+def fakes(step: Quantize, bundle: Bundle) -> tuple[Fakes, str]:
+    """What a quantize step will do to weights and inputs, and the format's name."""
+    device = "cuda" if bundle.device.type == "cuda" else "cpu"
+    asked: Mapping[str, Any] = {"bits": step.bits, "format": step.format, "backend": step.wanted_backend}
+    row = choose(**asked, runtime=bundle.runtime, device=device, capability=capability(bundle.device))  # type: ignore[arg-type]
+    if step.rounding != "nearest" or step.scaling != "none":
+        raise InputError(
+            "distill quantization_aware trains for rounding nearest and scaling none; leave the others out"
+        )
+    if row.backend == "torch":
+        grid = Grid.of({**step.model_dump(), "format": row.format})
+        return Fakes(lambda weight: _on_grid(weight, grid)), row.format
+    if (row.format, row.backend) == ("int8", "onnxruntime"):
+        dims = 1 if step.per_channel else None
+        return Fakes(lambda weight: symmetric(weight, dims, 127, 127), whole), f"{row.format} of {row.backend}"
+    if (row.format, row.backend) == ("int8", "torchao"):
+        per_row: Fake = lambda values: symmetric(values, -1, 127.5, 127)  # noqa: E731
+        return Fakes(per_row, per_row), f"{row.format} of {row.backend}"
+    raise InputError(
+        f"distill quantization_aware: {row.format} through {row.backend} cannot be trained for; formats of backend "
+        "torch can, and int8 of onnxruntime and torchao"
+    )
+
+
+def symmetric(values: torch.Tensor, dim: int | None, steps: float, most: int) -> torch.Tensor:
+    """Integers from -128 to `most` times scales: the greatest size along `dim` (None: of all) over `steps`."""
+    size = values.abs().amax() if dim is None else values.abs().amax(dim, keepdim=True)
+    scale = (size / steps).clamp(min=1e-12)
+    return (values * (1 / scale)).round().clamp(-128, most) * scale  # by the reciprocal, as the kernels do
+
+
+def whole(values: torch.Tensor) -> torch.Tensor:
+    """uint8 with one scale and zero for the whole tensor: ONNX's DynamicQuantizeLinear."""
+    low, high = values.amin().clamp(max=0), values.amax().clamp(min=0)
+    scale = ((high - low) / 255).clamp(min=1e-12)
+    zero = (-low / scale).round().clamp(0, 255)
+    return ((values / scale).round() + zero).clamp(0, 255).sub(zero) * scale
+
+
+def _on_grid(weight: torch.Tensor, grid: Grid) -> torch.Tensor:
+    """The numbers of its grid; the weight itself where groups do not fit, since such a layer stays as it is."""
+    return weight if weight.shape[1] % grid.columns(weight.shape[1]) else grid.nearest(weight)
+
+
+def _rounding(fake: Fake) -> Any:
+    return lambda _module, given: (straight_through(given[0], fake), *given[1:])

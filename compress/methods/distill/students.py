@@ -1,0 +1,194 @@
+"""Students of a distillation: the model itself, some of its layers, a fresh smaller one, or another pretrained one.
+
+A student made of some layers answers for the teacher's layers up to the next one kept, so that its last layer is
+compared with the teacher's last, which is what the head was trained to read:
+
+    teacher   0 1 2 3 4 5        student of layers 0, 2, 5
+    kept      0   2     5        compared with teacher layers 1, 4, 5
+"""
+
+import copy
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+
+from compress.base.config import InputError, did_you_mean
+from compress.base.errors import blamed
+from compress.base.reading import expanded
+from compress.data.checkpoints import settings
+from compress.data.empty import few_modules
+from compress.data.tasks import task_of
+from compress.methods.depth import keep_layers
+from compress.model.architectures import architecture_of, layers_of, layers_path
+from compress.model.bundle import Bundle
+from compress.model.layers import is_empty
+from compress.spec.steps import Distill
+
+
+@dataclass(frozen=True)
+class Student:
+    """A model to train and where it came from."""
+
+    model: Any
+    layers: Mapping[str, Mapping[str, Any]]
+    """What its changed layers are, under their new names."""
+    pairs: tuple[tuple[int, int], ...]
+    """(student layer, teacher layer) that are compared; empty when none are."""
+    note: str
+
+
+def make_student(bundle: Bundle, config: Distill, teacher: Any) -> Student:
+    """The student that the step describes. The bundle's model is cut in place when it is its own student."""
+    if config.config is not None:
+        return _fresh(bundle, config, teacher)
+    if config.model is not None:
+        return _pretrained(bundle, config, config.model, teacher)
+    model = bundle.model
+    if config.keep_every == 1 and config.keep is None and config.layers is None:
+        pairs = paired(model, teacher, config)
+        return Student(model, bundle.layers, pairs, "distill: the model keeps all its layers")
+    present = layers_of(model, "distill")
+    count = len(present)
+    kept = config.layers
+    if kept is None:
+        wanted = -(-count // config.keep_every) if config.keep is None else max(1, round(config.keep * count))
+        kept = spread(count, wanted)
+    _check_layers(kept, len(present))
+    path = layers_path(model, architecture_of(model, "distill"))
+    attributes = keep_layers(model, kept)
+    pairs = match(kept, len(present), _depth(teacher)) if config.pairs_layers else ()
+    note = f"distill: student has layers {', '.join(map(str, kept))} of {len(present)}"
+    moved = replace(bundle, layers=rename(bundle.layers, path, kept)).changed(model, attributes)
+    return Student(model, moved.layers, pairs, note)
+
+
+def spread(count: int, kept: int) -> tuple[int, ...]:
+    """`kept` of `count` layers, spread evenly from the first to the last."""
+    if kept == 1:
+        return (0,)
+    return tuple(round(i * (count - 1) / (kept - 1)) for i in range(kept))
+
+
+def match(kept: tuple[int, ...], present: int, teacher: int) -> tuple[tuple[int, int], ...]:
+    """(student layer, teacher layer) pairs: each kept layer answers for those up to the next kept one.
+
+    A teacher with another depth than the model the layers came from is matched in proportion.
+    """
+    ends = [*(index - 1 for index in kept[1:]), present - 1]
+    return tuple((i, (end + 1) * teacher // present - 1) for i, end in enumerate(ends))
+
+
+def rename(layers: Mapping[str, Mapping[str, Any]], path: str, kept: tuple[int, ...]) -> dict[str, Mapping[str, Any]]:
+    """What earlier steps recorded per layer, under the names after `kept` of `path` moved up; the others are gone."""
+
+    def new(name: str) -> str | None:
+        if not name.startswith(f"{path}."):
+            return name
+        index, dot, rest = name.removeprefix(f"{path}.").partition(".")
+        return f"{path}.{kept.index(int(index))}{dot}{rest}" if int(index) in kept else None
+
+    moved: dict[str, Mapping[str, Any]] = {}
+    for name, entry in layers.items():
+        if (now := new(name)) is not None:
+            lender = {"borrows": new(entry["borrows"])} if "borrows" in entry else {}  # a layer of the same block
+            moved[now] = {**entry, **lender}
+    return moved
+
+
+def _fresh(bundle: Bundle, config: Distill, teacher: Any) -> Student:
+    """A student of the model's configuration with changed fields, initialised at random by the bundle's seed."""
+    changes = dict(config.config or {})
+    new = fresh_config(bundle.model.config, changes)
+    empty = is_empty(bundle.model)
+    place = torch.device("meta" if empty else "cpu")
+    with _refusing(new, changes), torch.random.fork_rng(), few_modules(), place:
+        torch.manual_seed(bundle.seed)
+        model = type(bundle.model)(new)
+    pairs = paired(model, teacher, config)
+    model = model.float() if empty else model.to(bundle.device).float()
+    return Student(model, {}, pairs, f"distill: fresh student with {', '.join(f'{k}={v}' for k, v in changes.items())}")
+
+
+def fresh_config(own: Any, changes: dict[str, Any]) -> Any:
+    """Return a configuration with changed fields. Raises InputError for fields and values that it cannot have."""
+    new = copy.deepcopy(own)
+    known = {*new.to_dict(), *new.attribute_map}
+    unknown = [name for name in changes if name not in known]
+    if unknown:
+        hint = did_you_mean(unknown[0], known)
+        raise InputError(f"distill config.{unknown[0]}: {new.model_type} has no such field{hint}")
+    if getattr(new, "layer_types", None) and {"num_hidden_layers", "n_layer"} & set(changes):
+        changes.setdefault("layer_types", None)
+    plain = {**new.to_dict(), **changes}
+    if problems := settings.problems(plain):
+        raise InputError(f"distill {problem.replace('config.json ', 'config.')}" for problem in problems)
+    with _refusing(new, changes):
+        new = type(new).from_dict(plain)
+    return new
+
+
+def _refusing(config: Any, changes: dict[str, Any]) -> AbstractContextManager[None]:
+    return blamed(lambda reason: f"distill config {changes}: {config.model_type} refuses it: {reason}")
+
+
+def _pretrained(bundle: Bundle, config: Distill, location: str, teacher: Any) -> Student:
+    """Another model of the same task, labels and tokenizer. Raises InputError for one that cannot take its place."""
+    import transformers
+
+    task = task_of(bundle.task)
+    place = f"distill model {location}"
+    location = str(expanded(location))
+    try:
+        processor = task.load_processor(location)
+        model, info = getattr(transformers, task.auto_model).from_pretrained(
+            location, dtype=torch.float32, output_loading_info=True
+        )
+    except (OSError, ValueError, RuntimeError, KeyError) as error:
+        told = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise InputError(f"{place}: cannot be loaded ({told}); expected the id or folder of a saved model") from None
+    if info["missing_keys"]:
+        raise InputError(f"{place}: has no weights for {min(info['missing_keys'])}; expected one trained for the task")
+    labels, wanted = (getattr(m.config, "num_labels", None) for m in (model, teacher))
+    if bundle.task != "causal-lm" and labels != wanted:
+        raise InputError(f"{place}: has {labels} labels, the teacher {wanted}; they answer different questions")
+    for field in ("id2label", "label2id"):  # it learns the teacher's numbers, whatever it called its own
+        setattr(model.config, field, getattr(teacher.config, field))
+    if vocabulary(processor) != vocabulary(bundle.processor):
+        raise InputError(f"{place}: has another tokenizer; the same numbers would be other words to it")
+    pairs = paired(model, teacher, config)
+    return Student(model.to(bundle.device), {}, pairs, f"distill: the student is {location}")
+
+
+def vocabulary(processor: Any) -> Any:
+    """Token -> number; of an image processor, what it makes of pixels."""
+    if hasattr(processor, "get_vocab"):
+        return processor.get_vocab()
+    told = processor.to_dict()
+    return {key: told.get(key) for key in ("size", "crop_size", "image_mean", "image_std", "rescale_factor")}
+
+
+def paired(model: Any, teacher: Any, config: Distill) -> tuple[tuple[int, int], ...]:
+    """Return the pairs of layers that are compared; none where nothing is asked of them."""
+    return _spread(_depth(model), _depth(teacher)) if config.pairs_layers else ()
+
+
+def _spread(student: int, teacher: int) -> tuple[tuple[int, int], ...]:
+    """Pairs of layers at the same relative depth, the last with the last."""
+    return tuple((i, (i + 1) * teacher // student - 1) for i in range(student))
+
+
+def _depth(model: Any) -> int:
+    return len(layers_of(model, "distill with hidden_weight"))
+
+
+def _check_layers(kept: tuple[int, ...], count: int) -> None:
+    problems = [f"distill layers: {i} is not one of 0 to {count - 1}" for i in kept if i >= count]
+    if list(kept) != sorted(set(kept)):
+        problems.append(f"distill layers {list(kept)}: expected each once, in ascending order")
+    if not kept:
+        problems.append("distill layers: empty; a student has at least one layer")
+    if problems:
+        raise InputError(problems)

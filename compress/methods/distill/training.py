@@ -1,0 +1,248 @@
+"""The training loop behind distillation: transformers' Trainer with our loss, resumable after a kill.
+
+Checkpoints go to a folder named after everything that determines the training, so that only the same training finds
+them. They hold the optimizer's state, are Trainer's own and never part of an artifact.
+"""
+
+import contextlib
+import hashlib
+import json
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import EarlyStoppingCallback, PrinterCallback, TrainerCallback, TrainingArguments
+
+from compress.base.config import InputError, digest
+from compress.base.console import bar, say
+from compress.base.devices import computes_bf16
+from compress.base.files import passing
+from compress.base.ranks import processes
+from compress.data.tasks import task_of
+from compress.methods.calibrate import config_kept, shortened
+from compress.methods.distill.adapters import only_updates
+from compress.methods.distill.trainer import DistillTrainer, KeepZeros, Loss, Progress, zeros
+from compress.model.bundle import Bundle
+from compress.spec.steps import Distill
+
+SAVE_STEPS = 100
+NUMBER = "example_number"
+"""Column that says which example it is, where the teacher's answers are remembered."""
+WARMUP = 0.06
+HELD_OUT, HELD_OUT_MOST = 0.05, 1000
+OPTIMIZERS = {"adamw": "adamw_torch", "adafactor": "adafactor"}
+FUSED = {"adamw": "adamw_torch_fused"}  # the same updates in a few kernels, on a GPU
+
+
+@dataclass(frozen=True)
+class Trained:
+    """How a training went."""
+
+    steps: int
+    resumed_at: int
+    """The step at which a killed training was taken up again; 0 when it was not."""
+    loss: float
+    """Mean over this process's steps."""
+    held_out: float | None = None
+    """Least loss on examples held out, whose weights were taken; None when none were."""
+    processes: int = 1
+
+    def __str__(self) -> str:
+        resumed = f", resumed at {self.resumed_at}" if self.resumed_at else ""
+        best = f", {self.held_out:.4f} on held-out examples at best" if self.held_out is not None else ""
+        several = f" in {self.processes} processes" if self.processes > 1 else ""
+        return f"{self.steps} optimizer steps{several}{resumed}, mean loss {self.loss:.4f}{best}"
+
+
+def train(model: Any, loss: Loss, examples: Any, bundle: Bundle, config: Distill) -> Trained:
+    """How the training went; `model` is trained in place and left in eval mode, on the device, without gradients.
+
+    Weights that an earlier step set to zero stay zero. Raises RuntimeError when the loss is no longer finite.
+    """
+    check_device(bundle.device)
+    dtype = torch.bfloat16 if trains_in_bf16(config, bundle.device) else None
+    task = task_of(bundle.task)
+    whole = examples
+    examples, held_out = split(whole, bundle.seed) if config.patience is not None else (whole, None)
+    costs = [min(length, config.max_length or 10**9) for length in task.lengths(examples)]
+    total = total_steps(len(examples), config)
+    model.float().train().requires_grad_(True)
+    if config.freeze_embeddings:
+        model.get_input_embeddings().requires_grad_(False)
+    if config.lora_rank is not None:
+        only_updates(model)
+    with contextlib.ExitStack() as stack:
+        folder = None if bundle.work is None else bundle.work / f"distill-{key(model, whole, bundle, config)}"
+        output = folder or stack.enter_context(passing("distill"))
+        stack.enter_context(config_kept(model))
+        stack.enter_context(torch.random.fork_rng())  # Trainer seeds the global generators
+        running = stack.enter_context(bar("distill", total))
+        trainer = DistillTrainer(
+            model=model,
+            args=_arguments(output, config, bundle, total, keep=folder is not None),
+            data_collator=collator(bundle, config),
+            train_dataset=examples,
+            eval_dataset=held_out,
+            callbacks=[Progress(running), KeepZeros(zeros(model, bundle.layers)), *_stopping(config)],
+        )
+        trainer.remove_callback(PrinterCallback)
+        trainer.use(loss, dtype, costs, dropout=config.dropout)
+        checkpoint = last_checkpoint(output)
+        resumed_at = step_of(checkpoint) if checkpoint else 0
+        if resumed_at:
+            say(f"distill: resuming at step {resumed_at} of {total}")
+        result = trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    model.zero_grad(set_to_none=True)
+    model.eval()
+    if not math.isfinite(result.training_loss) or not all(p.isfinite().all() for p in model.parameters()):
+        raise RuntimeError(
+            f"distill diverged: mean loss {result.training_loss}; lower learning_rate {config.learning_rate}"
+        )
+    return Trained(result.global_step, resumed_at, result.training_loss, trainer.state.best_metric, processes())
+
+
+def collator(bundle: Bundle, config: Distill) -> Callable[[Sequence[Mapping[str, Any]]], dict[str, torch.Tensor]]:
+    """Makes a batch of examples, cut to the step's length; their numbers stay beside them where they have some."""
+    task = task_of(bundle.task)
+
+    def collate(batch: Sequence[Mapping[str, Any]]) -> dict[str, torch.Tensor]:
+        made = task.collate(shortened(batch, config.max_length, bundle.processor), bundle.processor)
+        return made | ({NUMBER: torch.tensor([e[NUMBER] for e in batch])} if NUMBER in batch[0] else {})
+
+    return collate
+
+
+def answers(model: Any, examples: Any, bundle: Bundle, config: Distill) -> torch.Tensor:
+    """[examples, classes] logits of a classifier on all of these, computed as in training."""
+    dtype = torch.bfloat16 if trains_in_bf16(config, bundle.device) else None
+    make, lengths = collator(bundle, config), task_of(bundle.task).lengths(examples)
+    order = sorted(range(len(lengths)), key=lengths.__getitem__)
+    found: list[torch.Tensor] = []
+    with torch.no_grad(), bar("teacher", len(order)) as running:
+        for start in range(0, len(order), config.batch_size):
+            batch = make([examples[i] for i in order[start : start + config.batch_size]])
+            given = {k: v.to(bundle.device) for k, v in batch.items() if k not in ("labels", NUMBER)}
+            with torch.autocast(bundle.device.type, dtype=dtype, enabled=dtype is not None):
+                found.append(model(**given).logits.float())
+            running.advance(len(found[-1]))
+    sorted_answers = torch.cat(found)
+    return torch.empty_like(sorted_answers).index_copy_(
+        0, torch.tensor(order, device=sorted_answers.device), sorted_answers
+    )
+
+
+def _stopping(config: Distill) -> list[TrainerCallback]:
+    return [] if config.patience is None else [EarlyStoppingCallback(config.patience)]
+
+
+def split(examples: Any, seed: int) -> tuple[Any, Any]:
+    """The examples to train on, and those held out: 5 %, at most 1,000, at least one, drawn by the seed."""
+    count = max(1, min(HELD_OUT_MOST, round(HELD_OUT * len(examples))))
+    order = torch.randperm(len(examples), generator=torch.Generator().manual_seed(seed)).tolist()
+    return examples.select(sorted(order[count:])), examples.select(sorted(order[:count]))
+
+
+def total_steps(examples: int, config: Distill) -> int:
+    """Optimizer steps of all epochs, at most max_steps."""
+    at_once = config.batch_size * config.accumulation * processes()
+    steps = max(1, math.ceil(config.epochs * math.ceil(examples / at_once)))
+    return min(steps, config.max_steps or steps)
+
+
+def key(model: Any, examples: Any, bundle: Bundle, config: Distill) -> str:
+    """16 hex digits of the settings, the seed, the data and the weights that the training starts from."""
+    weights = hashlib.sha256()
+    for name, tensor in model.state_dict().items():
+        weights.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
+        weights.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
+    return digest(
+        {
+            "config": config.model_dump(mode="json"),
+            "seed": bundle.seed,
+            "bf16": trains_in_bf16(config, bundle.device),
+            "examples": [len(examples), str(examples[0]), str(examples[len(examples) - 1])],
+            "weights": weights.hexdigest(),
+            "processes": processes(),
+        }
+    )
+
+
+def last_checkpoint(folder: Path) -> Path | None:
+    """The newest complete checkpoint. Trainer writes trainer_state.json last, so what lacks it was cut short."""
+    for path in sorted(folder.glob("checkpoint-*"), key=step_of, reverse=True):
+        try:
+            json.loads((path / "trainer_state.json").read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            continue
+        return path
+    return None
+
+
+def step_of(checkpoint: Path) -> int:
+    """The optimizer step in a checkpoint's name."""
+    return int(checkpoint.name.rpartition("-")[2])
+
+
+def trains_in_bf16(config: Distill, device: torch.device) -> bool:
+    """Whether training runs under autocast to bf16."""
+    return config.precision == "bf16" or (config.precision == "auto" and computes_bf16(device))
+
+
+def check_device(device: torch.device) -> None:
+    """Raise InputError for a GPU that training would not run on."""
+    if device.type == "cuda" and device.index and processes() == 1:
+        raise InputError(
+            f"distill on {device}: training runs on the first visible GPU; set CUDA_VISIBLE_DEVICES={device.index} and "
+            "use device cuda"
+        )
+
+
+def _watching(config: Distill) -> dict[str, Any]:
+    """Arguments under which the weights with the least held-out loss are taken."""
+    if config.patience is None:
+        return {}
+    return {
+        "eval_strategy": "steps",
+        "eval_steps": SAVE_STEPS,
+        "load_best_model_at_end": True,
+        "metric_for_best_model": "eval_loss",
+        "greater_is_better": False,
+    }
+
+
+def _arguments(output: Path, config: Distill, bundle: Bundle, total: int, keep: bool) -> TrainingArguments:
+    on_gpu = bundle.device.type == "cuda"
+    arguments = TrainingArguments(
+        output_dir=str(output),
+        max_steps=total,
+        per_device_train_batch_size=config.batch_size,
+        per_device_eval_batch_size=config.batch_size,
+        gradient_accumulation_steps=config.accumulation,
+        optim=(OPTIMIZERS | (FUSED if on_gpu else {}))[config.optimizer],
+        learning_rate=config.learning_rate,
+        lr_scheduler_type="linear",
+        warmup_steps=math.ceil(WARMUP * total),
+        weight_decay=0.01,
+        seed=bundle.seed,
+        use_cpu=bundle.device.type == "cpu",
+        save_strategy="steps" if keep or config.patience is not None else "no",
+        save_steps=SAVE_STEPS,
+        save_total_limit=1,  # beside the best, where that is asked for
+        **_watching(config),
+        logging_strategy="no",
+        disable_tqdm=True,
+        report_to="none",
+        log_level="error",
+        remove_unused_columns=False,
+        dataloader_pin_memory=on_gpu,
+        accelerator_config={"non_blocking": on_gpu},
+        # asks the device in every step; what is not finite raises at the end, unless the best weights are taken then
+        logging_nan_inf_filter=config.patience is not None,
+        ddp_find_unused_parameters=False,  # the loss is computed outside of the student's forward
+    )
+    if arguments.n_gpu > 1:
+        arguments._n_gpu = 1  # device cuda means one; several are accelerate's or torchrun's to launch
+    return arguments

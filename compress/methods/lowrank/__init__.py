@@ -1,0 +1,289 @@
+"""Low rank: a weight [out, in] becomes A [out, r] @ B [r, in], its best rank-r approximation (truncated SVD).
+
+Eckart and Young 1936; `compress.methods.lowrank.weighting` holds the error measures. It pays only below the rank where
+both forms hold the same number of parameters:
+
+    r * (out + in) < out * in      =>      r < out * in / (out + in)
+
+Grouped, query, key and value are one weight [3 out, in], and B is computed once for all three:
+
+    [Wq; Wk; Wv] = [Aq; Ak; Av] @ B      pays below 3 out * in / (3 out + in)
+
+Ranks that follow from a budget or a spectrum are multiples of 16, or of less where they are small: tensor cores and
+vector units are slow in odd widths, and low-bit products want multiples of 8 or 16.
+"""
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import nn
+
+from compress.base.config import InputError
+from compress.base.console import track
+from compress.methods.calibrate import gradients
+from compress.methods.capture import walk
+from compress.methods.lowrank import weighting
+from compress.methods.lowrank.weighting import Weighting
+from compress.model.architectures import projections
+from compress.model.bundle import Bundle
+from compress.model.layers import Borrowing, LowRankLinear, matrix, weight_layers
+from compress.model.sharing import swap
+from compress.spec.steps import LowRank
+
+STEP = 16
+
+
+def lowrank(bundle: Bundle, config: LowRank) -> Bundle:
+    """The bundle with every chosen linear layer replaced by two thin ones.
+
+    Raises InputError, before anything is changed, for a rank that saves nothing and for a weight that is tied.
+    """
+    chosen, groups = choose(bundle.model, config)
+    shared = _shared_ranks(bundle, config, chosen) if config.allocation == "shared" else {}
+    layers: dict[str, dict[str, Any]] = {}
+    dense: list[str] = []
+    for group, weighted in track(_weightings(bundle, config, chosen, groups), "low rank", len(groups)):
+        modules = [chosen[name] for name in group]
+        weight = torch.cat([matrix(module) for module in modules])  # [out, in]
+        limit = break_even(*weight.shape)
+        factors = split(weighted.applied(weight))
+        rank = shared[group[0]] if shared else _rank(config, weight, factors[1])
+        if rank >= limit:
+            dense.append(f"{group[0]} (rank {rank}, pays below {limit:.1f})")
+            continue
+        _put(bundle.model, group, modules, weighted.undone(*cut(factors, rank)))
+        layers[group[0]] = {"kind": "lowrank", "rank": rank}
+        layers |= {name: {"kind": "lowrank", "rank": rank, "borrows": group[0]} for name in group[1:]}
+    if not layers:
+        raise InputError(
+            f"lowrank energy {config.energy}: no layer reaches it below the rank where it pays; first of "
+            f"{len(dense)}: {dense[0]}; ask for less energy"
+        )
+    by = "" if config.weighting == "plain" else f", {config.weighting} by {config.calibration_examples} examples"
+    notes = [f"lowrank: {len(layers)} layers of rank {_span([e['rank'] for e in layers.values()])}{by}"]
+    if dense:
+        notes.append(f"lowrank: {len(dense)} layers stay dense, where rank saves nothing: {', '.join(dense[:3])}")
+    return bundle.changed(bundle.model, layers, *notes)
+
+
+def choose(model: nn.Module, config: LowRank) -> "tuple[dict[str, nn.Module], list[Group]]":
+    """Return the chosen layers by name, and how they are grouped. Raises InputError where a rank saves nothing."""
+    chosen = dict(weight_layers(model, config))
+    groups = groups_of(model, config, chosen)
+    problems = [p for group in groups for p in _problems(group, chosen, model, config)]
+    if problems:
+        raise InputError(problems)
+    return chosen, groups
+
+
+def rehearse(model: nn.Module, config: LowRank) -> bool:
+    """Give an empty model the layers that `lowrank` would, and return whether their ranks are known in advance."""
+    chosen, groups = choose(model, config)
+    for group in groups:
+        modules = [chosen[name] for name in group]
+        rows, columns = sum(matrix(module).shape[0] for module in modules), matrix(modules[0]).shape[1]
+        kept = config.kept_parameters or 0.5  # of energy, which the numbers decide
+        rank = config.rank or max(1, aligned(int(kept * break_even(rows, columns))))
+        if rank < break_even(rows, columns):
+            dtype = matrix(modules[0]).dtype
+            left = torch.empty(rows, rank, dtype=dtype, device="meta")
+            _put(model, group, modules, (left, torch.empty(rank, columns, dtype=dtype, device="meta")))
+    return config.energy is None and config.allocation == "uniform"
+
+
+Group = tuple[str, ...]
+"""Names of layers that are split as one weight: their rows below one another. Mostly one layer by itself."""
+
+
+def groups_of(model: Any, config: LowRank, names: Collection[str]) -> list[Group]:
+    """The chosen layers in their order, as they are split. Raises InputError where grouping does not know the model."""
+    return projections(model, names, "lowrank grouped") if config.grouped else [(name,) for name in names]
+
+
+def _weightings(
+    bundle: Bundle, config: LowRank, chosen: Mapping[str, nn.Module], groups: Sequence[Group]
+) -> Iterator[tuple[Group, Weighting]]:
+    """The weighting of each group, one block after another: a later one sees what an earlier one has become."""
+    step, sample = f"lowrank weighting {config.weighting}", config.sample
+    if config.weighting == "plain":
+        yield from ((group, Weighting()) for group in groups)
+    elif config.weighting == "fisher":
+        squares = weighting.squared_gradients(chosen, gradients(bundle, step, sample, batch_size=1))
+        yield from ((group, weighting.fisher(torch.cat([squares[name] for name in group]))) for group in groups)
+    else:
+        make = weighting.activation if config.weighting == "activation" else weighting.whitened
+        led = {group[0]: group for group in groups}  # all of a group are given the same inputs
+        for name, inputs in walk(bundle, step, sample, chosen):
+            if name in led:
+                yield led[name], Weighting() if inputs is None else make(inputs)
+
+
+def _shared_ranks(bundle: Bundle, config: LowRank, chosen: Mapping[str, nn.Module]) -> dict[str, int]:
+    """The rank of every layer when one budget of parameters is shared by what each component saves in loss."""
+    assert config.kept_parameters is not None
+    examples = gradients(bundle, "lowrank allocation shared", config.sample, batch_size=1)
+    sensitivities = weighting.output_sensitivities(chosen, examples)
+    spectra = {}
+    single = [(name,) for name in chosen]
+    for (name,), weighted in track(_weightings(bundle, config, chosen, single), "ranks", len(chosen)):
+        weight = matrix(chosen[name])
+        losses = singular_values(weighted.applied(weight)).square() * sensitivities[name]
+        spectra[name] = (losses, tuple(weight.shape))
+    return share(spectra, config.kept_parameters)
+
+
+def share(spectra: Mapping[str, tuple[torch.Tensor, Sequence[int]]], kept: float) -> dict[str, int]:
+    """Ranks that hold at most `kept` of all parameters, of (loss without each component, shape) by name.
+
+    Components that save the most loss per parameter are taken first, and every layer has one. A layer whose rank would
+    save nothing stays dense, at its dense price.
+    """
+    worth = []
+    for name, (losses, (rows, columns)) in spectra.items():
+        worth += [(float(value) / (rows + columns), name) for value in losses[1:].tolist()]
+    budget = kept * sum(rows * columns for _, (rows, columns) in spectra.values())
+    ranks = dict.fromkeys(spectra, 1)
+    spent = float(sum(sum(shape) for _, shape in spectra.values()))
+    for _, name in sorted(worth, key=lambda pair: -pair[0]):
+        rows, columns = spectra[name][1]
+        price = _price(ranks[name] + 1, rows, columns) - _price(ranks[name], rows, columns)
+        if spent + price <= budget:
+            ranks[name] += 1
+            spent += price
+    return {name: rank if rank >= break_even(*spectra[name][1]) else aligned(rank) for name, rank in ranks.items()}
+
+
+def _price(rank: int, rows: int, columns: int) -> int:
+    """Parameters of a layer at this rank: never more than the dense weight's."""
+    return min(rank * (rows + columns), rows * columns)
+
+
+def break_even(out_features: int, in_features: int) -> float:
+    """The rank at which two thin weights hold as many parameters as the dense one."""
+    return out_features * in_features / (out_features + in_features)
+
+
+def factorize(weight: torch.Tensor, rank: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """A [out, rank] and B [rank, in], whose product is the best approximation of weight [out, in] of that rank.
+
+    The singular values are shared evenly between the two, so that neither grows large in half precision.
+    """
+    return cut(split(weight), rank)
+
+
+Factors = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
+
+
+def split(weight: torch.Tensor) -> Factors:
+    """U [out, k], S [k] descending and Vh [k, in] of a weight, in float64, k the smaller of its sizes.
+
+    By the eigenvectors V of A^T A (of A A^T for a wide one), since A = (A V) V^T holds for any orthogonal V: in float64
+    the squaring costs no digit that a weight has. On a CPU it takes a tenth to a half of a float64 SVD's time for
+    weights of a transformer that are not square.
+    """
+    tall = _tall(weight)
+    values, vectors = torch.linalg.eigh(tall.T @ tall)  # ascending
+    s, right = values.flip(0).clamp(min=0).sqrt(), vectors.flip(1)
+    left = tall @ right / s.clamp(min=1e-12 * float(s[0]) or 1.0)  # what is nothing is divided by something
+    return (left, s, right.T) if tall.shape == weight.shape else (right, s, left.T)
+
+
+def singular_values(weight: torch.Tensor) -> torch.Tensor:
+    """S [k] of `split`, descending."""
+    tall = _tall(weight)
+    return torch.linalg.eigvalsh(tall.T @ tall).flip(0).clamp(min=0).sqrt()
+
+
+def _tall(weight: torch.Tensor) -> torch.Tensor:
+    """The weight, or its transpose where that has more rows, in float64."""
+    exact = weight.double()
+    return exact.T if weight.shape[0] < weight.shape[1] else exact
+
+
+def cut(factors: Factors, rank: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """The first `rank` components as A [out, rank] and B [rank, in]."""
+    u, s, vh = factors
+    root = s[:rank].sqrt()
+    return u[:, :rank] * root, root[:, None] * vh[:rank]
+
+
+def rank_of_energy(singular: torch.Tensor, energy: float) -> int:
+    """The least rank whose squared singular values hold this fraction of their sum."""
+    held = singular.double().square().cumsum(0)
+    total = held[-1].clone()
+    if total == 0:
+        return 1
+    return int(torch.searchsorted(held, energy * total).item()) + 1
+
+
+def _rank(config: LowRank, weight: torch.Tensor, singular: torch.Tensor) -> int:
+    if config.rank is not None:
+        return config.rank
+    if config.energy is not None:
+        rank = rank_of_energy(singular, config.energy)
+        up = aligned(rank, up=True)
+        return up if up < break_even(*weight.shape) else rank  # rather odd than dense
+    assert config.kept_parameters is not None
+    return aligned(int(config.kept_parameters * break_even(*weight.shape)))
+
+
+def aligned(rank: int, up: bool = False) -> int:
+    """The next multiple below (or above) of 16, or of the power of two that moves a smaller rank by under an eighth."""
+    step = STEP
+    while step > 1 and rank < 8 * step:
+        step //= 2
+    return (rank + (step - 1) * up) // step * step
+
+
+def _problems(group: Group, chosen: Mapping[str, nn.Module], model: nn.Module, config: LowRank) -> list[str]:
+    """Why this group cannot be split as asked: at most one sentence."""
+    name, in_features = group[0], matrix(chosen[group[0]]).shape[1]
+    out_features = sum(matrix(chosen[each]).shape[0] for each in group)
+    limit = break_even(out_features, in_features)
+    embeddings = getattr(model, "get_input_embeddings", lambda: None)()
+    if embeddings is not None and getattr(embeddings, "weight", None) is chosen[name].weight:
+        return [f"{name}: its weight is tied to the input embedding; exclude it from lowrank"]
+    if config.rank is not None and config.rank >= limit:
+        return [
+            f"{name}: rank {config.rank} saves nothing: {config.rank} x ({out_features} + {in_features}) = "
+            f"{config.rank * (out_features + in_features)} parameters, the dense weight has {out_features} x "
+            f"{in_features} = {out_features * in_features}; use a rank below {limit:.1f}, or exclude the layer"
+        ]
+    if config.kept_parameters is not None and int(config.kept_parameters * limit) < 1:
+        return [
+            f"{name}: parameters {config.kept_parameters} of {out_features} x {in_features} is less than rank 1; "
+            f"use at least {1 / limit:.3f}, or exclude the layer"
+        ]
+    return []
+
+
+def _put(
+    model: nn.Module, group: Group, modules: Sequence[nn.Module], factors: tuple[torch.Tensor, torch.Tensor]
+) -> None:
+    """Puts low-rank layers in the place of a group's; the first one holds what all share."""
+    left, right = factors  # [rows of all, r], [r, in]
+    parts = left.split([matrix(module).shape[0] for module in modules])
+    lender = _thin(modules[0], parts[0], right)
+    swap(model, group[0], lender)
+    for name, module, part in zip(group[1:], modules[1:], parts[1:], strict=True):
+        swap(model, name, Borrowing(lender, _thin(module, part, right).second).train(module.training))
+
+
+def _thin(module: nn.Module, left: torch.Tensor, right: torch.Tensor) -> LowRankLinear:
+    """A low-rank layer with the factors [out, r] and [r, in] and the dense layer's bias, dtype and device."""
+    weight = matrix(module)
+    bias = module.bias
+    thin = LowRankLinear(
+        weight.shape[1], weight.shape[0], left.shape[1], bias=bias is not None, device=weight.device, dtype=weight.dtype
+    )
+    with torch.no_grad():
+        thin.first.weight.copy_(right)
+        thin.second.weight.copy_(left)
+        if isinstance(bias, torch.Tensor):
+            thin.second.bias.copy_(bias)
+    return thin.train(module.training)
+
+
+def _span(values: list[int]) -> str:
+    return str(values[0]) if min(values) == max(values) else f"{min(values)} to {max(values)}"

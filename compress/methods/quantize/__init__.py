@@ -1,0 +1,249 @@
+"""Quantize: weights, and for int8 also activations, in 8 or 4 bits.
+
+The step sets the format; `compress.spec.formats` maps it to the library that makes it and the runtime that executes it.
+Weight formats replace linear layers one by one (`compress.model.packing`). int8 under onnxruntime and openvino changes
+the exported graph (`compress.model.runtimes.onnx`, `compress.model.runtimes.openvino`).
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from types import MappingProxyType
+from typing import Any
+
+import torch
+from torch import nn
+from transformers.pytorch_utils import Conv1D
+
+from compress.base.config import InputError
+from compress.base.console import track
+from compress.base.devices import capability
+from compress.methods.calibrate import batches
+from compress.methods.capture import Inputs, walk
+from compress.methods.quantize import rounding
+from compress.methods.quantize.smoothing import smoothed
+from compress.model.bundle import Bundle
+from compress.model.layers import Experts, WeightLayer, matrix, stacked_experts, weight_layers
+from compress.model.packing import backend_of, grouped
+from compress.model.packing.stacked import index_by_expert, stack
+from compress.model.runtimes.check import checked
+from compress.model.runtimes.onnx import quantize_graph
+from compress.model.sharing import swap
+from compress.spec.formats import Row, choose
+from compress.spec.steps import Quantize
+
+
+def quantize(bundle: Bundle, config: Quantize) -> Bundle:
+    """The bundle with its chosen linear layers in a low-bit format, and the runtime that executes it settled.
+
+    Raises InputError for a combination that does not exist, and when no chosen layer can take the format.
+    """
+    row, entry = _resolved(config, bundle.device, bundle.runtime)
+    chosen, experts = _chosen(bundle.model, config, row)
+    settings = _settings(config, row)
+    model, refused = bundle.model, dict[str, str]()
+    if row.backend == "onnxruntime":
+        if config.scaling == "smoothquant":
+            for name, inputs in track(_statistics(bundle, config, chosen), "smooth", len(chosen)):
+                swap(model, name, smoothed(_as_linear(chosen[name]), inputs, config.smoothing))
+        model = quantize_graph(checked(bundle, "onnxruntime"), set(chosen), config.per_channel)
+    elif row.backend == "openvino":
+        model, refused = _in_openvino(bundle, chosen, entry, config)
+    else:
+        refused = _quantize_layers(bundle, chosen, experts, entry, config)
+    layers = {name: entry for name in (*chosen, *experts) if name not in refused}
+    notes = [_picked(bundle.runtime, config, row, settings)]
+    if row.format == "llm_int8" and model.dtype != torch.float16:
+        kind = str(model.dtype).removeprefix("torch.")
+        notes.append(f"quantize: LLM.int8 casts its inputs to fp16 (65,504 at most); the model's own type is {kind}")
+    if experts and (config.rounding == "gptq" or config.scaling == "awq"):
+        notes.append(
+            f"quantize: {len(experts)} stacks of experts are rounded to the nearest; what enters is not captured"
+        )
+    if refused:
+        name, reason = next(iter(refused.items()))
+        notes.append(f"quantize: {len(refused)} layers stay in floating point, first {name}: {reason}")
+    changed = bundle.changed(model, {"": {"runtime": row.runtime}, **layers}, *notes)
+    return replace(changed, runtime=row.runtime)
+
+
+def _in_openvino(
+    bundle: Bundle, chosen: Mapping[str, nn.Module], entry: Mapping[str, Any], config: Quantize
+) -> tuple[Any, dict[str, str]]:
+    """The graph in OpenVINO's formats, and why some of the chosen layers are not."""
+    from compress.model.runtimes import openvino as openvino_graph
+
+    every = {n for n, m in bundle.model.named_modules() if isinstance(m, WeightLayer)}
+    if entry["format"] == "int8_static":
+        examples = list(batches(bundle, "quantize int8_static", config.sample, batch_size=1))
+        graph = checked(bundle, "openvino")
+        return openvino_graph.quantize_static(graph, set(chosen), every - set(chosen), examples), {}
+    refused = refusals(chosen, entry, bundle.device.type)
+    taken = set(chosen) - set(refused)
+    graph, size = checked(bundle, "openvino"), entry.get("group_size", 0)
+    return openvino_graph.quantize_weights(graph, taken, every - taken, config.bits, size), refused
+
+
+def _chosen(model: nn.Module, config: Quantize, row: Row) -> tuple[dict[str, nn.Module], dict[str, Experts]]:
+    """Return the chosen linear layers and, if the format takes them, the chosen stacks of experts."""
+    experts = stacked_experts(model, config) if row.backend == "torch" else {}
+    return dict(weight_layers(model, config, experts)), experts
+
+
+def refusals(
+    chosen: Mapping[str, nn.Module],
+    entry: Mapping[str, Any],
+    device: str,
+    experts: Mapping[str, Experts] = MappingProxyType({}),
+) -> dict[str, str]:
+    """Return why some of the chosen layers and experts cannot take a format. Raises InputError when none can."""
+    if entry["backend"] == "onnxruntime" or entry["format"] == "int8_static":
+        return {}
+    if entry["backend"] == "openvino":
+        size = entry.get("group_size", 0)
+        reasons = {name: _of_openvino(matrix(module).shape[1], size) for name, module in chosen.items() if size}
+    else:
+        backend = backend_of(str(entry["backend"]))
+        shapes = {name: _shape_of(module) for name, module in chosen.items()}
+        shapes |= {name: _as_one(stacked.matrices[0]) for name, stacked in experts.items()}
+        reasons = {name: backend.refuse(shape, entry, device) for name, shape in shapes.items()}
+    refused = {name: reason for name, reason in reasons.items() if reason is not None}
+    if len(refused) == len(chosen) + len(experts):
+        name, reason = next(iter(refused.items()))
+        raise InputError(f"quantize {entry['format']}: no layer can take it; {name}: {reason}")
+    return refused
+
+
+def _of_openvino(columns: int, size: int) -> str | None:
+    """Why OpenVINO cannot group so many inputs; None when it can."""
+    if columns == size:  # OpenVINO 2026.4 cannot open such a graph
+        return f"its {columns} inputs are a single group of {size}; OpenVINO wants two or more"
+    return grouped.indivisible(columns, size)
+
+
+def rehearse(model: nn.Module, config: Quantize, device: torch.device, runtime: str) -> Row:
+    """Return the combination that a step takes on a model. Raises InputError where no chosen layer can take it."""
+    row, entry = _resolved(config, device, runtime)
+    chosen, experts = _chosen(model, config, row)
+    refusals(chosen, entry, device.type, experts)
+    return row
+
+
+def _resolved(config: Quantize, device: torch.device, runtime: str) -> tuple[Row, dict[str, Any]]:
+    """Return the combination that a step asks for, and what of it a layer's entry holds."""
+    kind = "cuda" if device.type == "cuda" else "cpu"
+    asked = {"bits": config.bits, "format": config.wanted_format, "backend": config.wanted_backend}
+    row = choose(**asked, runtime=runtime, device=kind, capability=capability(device))  # type: ignore[arg-type]
+    return row, {"format": row.format, "backend": row.backend, "bits": config.bits, **_settings(config, row)}
+
+
+def _settings(config: Quantize, row: Row) -> dict[str, Any]:
+    """What of the configuration this format uses."""
+    smooth = {"scaling": "smoothquant", "smoothing": config.smoothing} if config.scaling == "smoothquant" else {}
+    if row.backend == "onnxruntime":
+        return {"per_channel": config.per_channel, **smooth}
+    if row.format == "int8":
+        return smooth
+    if row.format == "int8_static":
+        asked = ("calibration_examples", "calibration_length", "calibration_seed")
+        return {name: value for name in asked if (value := getattr(config, name)) is not None}
+    if row.format == "llm_int8":
+        return {"threshold": config.threshold}
+    if row.backend == "torch":
+        ways = ["rounding", "scaling", "symmetric", "group_size"]
+        ways += ["damping", "act_order"] if config.rounding == "gptq" else []
+        return {"bits": config.bits, **{name: getattr(config, name) for name in ways}}
+    if row.format in ("nf4", "fp4"):
+        return {"group_size": config.group_size, "double_quant": config.double_quant}
+    return {"group_size": config.group_size} if config.bits == 4 else {}
+
+
+def _picked(runtime: str, config: Quantize, row: Row, settings: Mapping[str, Any]) -> str:
+    """One sentence: which combination, which settings, and why where it was left to us."""
+    how = "auto picked " if "auto" in (config.format, config.backend, runtime) else ""
+    detail = "".join(f", {key} {value}" for key, value in settings.items() if value is not False)
+    return f"quantize: {how}{row.format} through {row.backend} under {row.runtime}{detail} ({row.why})"
+
+
+def _quantize_layers(
+    bundle: Bundle,
+    chosen: Mapping[str, nn.Module],
+    experts: Mapping[str, Experts],
+    entry: Mapping[str, Any],
+    config: Quantize,
+) -> dict[str, str]:
+    """Replaces all chosen layers and experts that can take the format, in place; returns why the others cannot.
+
+    Raises InputError, with nothing changed, when none can.
+    """
+    backend = backend_of(str(entry["backend"]))
+    refused = refusals(chosen, entry, bundle.device.type, experts)
+    accepted = {name: module for name, module in chosen.items() if name not in refused}
+    for name, inputs in track(_statistics(bundle, config, accepted), "quantize", len(accepted)):
+        linear = _as_linear(accepted[name])
+        if config.scaling == "smoothquant":
+            swap(bundle.model, name, backend.make(smoothed(linear, inputs, config.smoothing), entry))
+            continue
+        swap(bundle.model, name, backend.make(linear, entry) if _is_plain(entry) else _rounded(linear, inputs, entry))
+    for name, stacked in track(experts.items(), "quantize experts", len(experts)):
+        if name not in refused:
+            made = [_rounded(_as_one(weight), None, entry) for weight in stacked.matrices]
+            swap(bundle.model, name, stack(made, stacked.matrices.dtype, stacked.transposed))
+    index_by_expert(bundle.model)
+    return refused
+
+
+def _is_plain(entry: Mapping[str, Any]) -> bool:
+    """Whether weights are rounded to the nearest as they are."""
+    return bool(entry.get("rounding", "nearest") == "nearest" and entry.get("scaling", "none") == "none")
+
+
+def _as_one(weight: torch.Tensor) -> nn.Linear:
+    """A linear layer with this weight [out, in]."""
+    linear = nn.Linear(weight.shape[1], weight.shape[0], bias=False, device="meta")
+    linear.weight = nn.Parameter(weight.contiguous())
+    return linear
+
+
+def _statistics(
+    bundle: Bundle, config: Quantize, chosen: Mapping[str, nn.Module]
+) -> Iterator[tuple[str, Inputs | None]]:
+    """What entered each layer, where it is asked for; later blocks see what earlier ones have become."""
+    if config.rounding != "gptq" and config.scaling == "none":
+        yield from ((name, None) for name in chosen)
+        return
+    what = "rounding gptq" if config.rounding == "gptq" else f"scaling {config.scaling}"
+    yield from walk(bundle, f"quantize {what}", config.sample, chosen)
+
+
+def _rounded(linear: nn.Linear, inputs: Inputs | None, entry: Mapping[str, Any]) -> nn.Module:
+    """A grouped layer, rounded and scaled as the entry says; to the nearest where the layer never ran."""
+    grid = grouped.Grid.of(entry)
+    weight, scale, gram = linear.weight.detach().float(), None, None if inputs is None else inputs.gram
+    if inputs is not None and entry["scaling"] == "awq":
+        scale = rounding.awq_scale(weight, inputs, grid)
+        weight, gram = weight * scale, rounding.scaled_gram(inputs.gram, scale)
+    if entry["rounding"] == "gptq" and gram is not None:
+        made = rounding.gptq(weight, gram, grid, entry["damping"], entry["act_order"])
+    elif entry["rounding"] == "hqq":
+        made = rounding.hqq(weight, grid)
+    else:
+        made = rounding.nearest(weight, grid)
+    return grouped.build(linear, entry, made.ints, made.scale, made.zero, scale)
+
+
+def _shape_of(module: nn.Module) -> nn.Linear:
+    """An empty linear layer of the same shape and dtype."""
+    rows, columns = matrix(module).shape
+    return nn.Linear(columns, rows, device="meta", dtype=matrix(module).dtype)
+
+
+def _as_linear(module: nn.Module) -> nn.Linear:
+    """The layer itself, or GPT-2's transposed one as a plain linear layer."""
+    if not isinstance(module, Conv1D):
+        assert isinstance(module, nn.Linear)
+        return module
+    weight = matrix(module).contiguous()  # [out, in]
+    linear = nn.Linear(weight.shape[1], weight.shape[0], device="meta")
+    linear.weight = nn.Parameter(weight)
+    linear.bias = nn.Parameter(module.bias.detach())
+    return linear

@@ -1,0 +1,1 @@
+"""Live models and their artifacts: bundles, layers, packed weights, runtimes."""

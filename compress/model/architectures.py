@@ -1,0 +1,199 @@
+"""Where each supported architecture keeps its layers, its attention and its feed-forward part.
+
+Written by hand: names differ per family and a wrong guess slices the wrong matrix. Paths are relative to the base
+model (`layers`) or to one layer (the rest), as transformers 5 names them.
+"""
+
+from collections.abc import Collection
+from dataclasses import dataclass, field
+from typing import Any
+
+from torch import nn
+
+from compress.base.config import InputError
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """Names within one family of transformers."""
+
+    layers: str
+    """The list of layers, relative to the base model."""
+    depth: str
+    """Config field: how many layers."""
+    ffn_in: tuple[str, ...]
+    """Projections from hidden to feed-forward width; two where one of them is a gate."""
+    ffn_out: str
+    """Projection back."""
+    ffn_width: str
+    """Config field: feed-forward width."""
+    attention: str
+    """The module that splits projections into heads."""
+    query: str
+    key: str
+    value: str
+    output: str
+    head_size: str
+    """Attribute of the attention module: features per head."""
+    head_count: str | None
+    """Attribute of the attention module: heads; None where it counts none."""
+    head_features: str | None = None
+    """Attribute of the attention module: features of all heads."""
+    config_heads: tuple[str, ...] = ()
+    """Config fields that count query heads, then key/value heads; empty where config fixes head size by hidden size."""
+    hidden: str | None = None
+    """Config field of the hidden width, where config can hold it apart from the heads (it needs a head_dim)."""
+
+
+_BERT = Architecture(
+    layers="encoder.layer",
+    depth="num_hidden_layers",
+    ffn_in=("intermediate.dense",),
+    ffn_out="output.dense",
+    ffn_width="intermediate_size",
+    attention="attention.self",
+    query="attention.self.query",
+    key="attention.self.key",
+    value="attention.self.value",
+    output="attention.output.dense",
+    head_size="attention_head_size",
+    head_count="num_attention_heads",
+    head_features="all_head_size",
+)
+_LLAMA = Architecture(
+    layers="layers",
+    depth="num_hidden_layers",
+    ffn_in=("mlp.gate_proj", "mlp.up_proj"),
+    ffn_out="mlp.down_proj",
+    ffn_width="intermediate_size",
+    attention="self_attn",
+    query="self_attn.q_proj",
+    key="self_attn.k_proj",
+    value="self_attn.v_proj",
+    output="self_attn.o_proj",
+    head_size="head_dim",
+    head_count=None,
+    config_heads=("num_attention_heads", "num_key_value_heads"),
+    hidden="hidden_size",
+)
+ARCHITECTURES: dict[str, Architecture] = {
+    "bert": _BERT,
+    "roberta": _BERT,
+    "xlm-roberta": _BERT,
+    "distilbert": Architecture(
+        layers="transformer.layer",
+        depth="n_layers",
+        ffn_in=("ffn.lin1",),
+        ffn_out="ffn.lin2",
+        ffn_width="hidden_dim",
+        attention="attention",
+        query="attention.q_lin",
+        key="attention.k_lin",
+        value="attention.v_lin",
+        output="attention.out_lin",
+        head_size="attention_head_size",
+        head_count="n_heads",
+    ),
+    "vit": Architecture(
+        layers="layers",
+        depth="num_hidden_layers",
+        ffn_in=("mlp.fc1",),
+        ffn_out="mlp.fc2",
+        ffn_width="intermediate_size",
+        attention="attention",
+        query="attention.q_proj",
+        key="attention.k_proj",
+        value="attention.v_proj",
+        output="attention.o_proj",
+        head_size="head_dim",
+        head_count="num_attention_heads",
+        config_heads=("num_attention_heads",),
+        hidden="hidden_size",
+    ),
+    "gpt2": Architecture(
+        layers="h",
+        depth="n_layer",
+        ffn_in=("mlp.c_fc",),
+        ffn_out="mlp.c_proj",
+        ffn_width="n_inner",
+        attention="attn",
+        query="attn.c_attn",  # the same layer three times: its outputs are query, key and value side by side
+        key="attn.c_attn",
+        value="attn.c_attn",
+        output="attn.c_proj",
+        head_size="head_dim",
+        head_count="num_heads",
+        head_features="split_size",
+    ),
+    "llama": _LLAMA,
+    "mistral": _LLAMA,
+    "qwen2": _LLAMA,
+}
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One transformer layer: its name in the model and its modules."""
+
+    name: str
+    module: nn.Module
+    architecture: Architecture = field(repr=False)
+
+    def child(self, path: str) -> str:
+        """Full name of a path within the layer."""
+        return f"{self.name}.{path}"
+
+    def get(self, path: str) -> nn.Module:
+        """The module at a path within the layer."""
+        return self.module.get_submodule(path)
+
+
+def architecture_of(model: Any, step: str) -> Architecture:
+    """The names of the model's family. Raises InputError for one that is not in the table."""
+    kind = getattr(getattr(model, "config", None), "model_type", None)
+    if kind not in ARCHITECTURES:
+        raise InputError(
+            f"{step}: model type {kind!r} is not one whose layers are known; known are {', '.join(ARCHITECTURES)}"
+        )
+    return ARCHITECTURES[kind]
+
+
+def projections(model: Any, names: Collection[str], step: str) -> list[tuple[str, ...]]:
+    """These layers in their order, query, key and value of one attention together where all three are among them.
+
+    Raises InputError for an unknown architecture.
+    """
+    group_of = {}
+    for layer in layers_of(model, step):
+        group = tuple(layer.child(getattr(layer.architecture, part)) for part in ("query", "key", "value"))
+        if len(set(group)) == len(group) and set(group) <= set(names):
+            group_of.update(dict.fromkeys(group, group))
+    return list(dict.fromkeys(group_of.get(name, (name,)) for name in names))
+
+
+def layers_path(model: Any, architecture: Architecture) -> str:
+    """Full name of the list of layers."""
+    prefix = model.base_model_prefix
+    return f"{prefix}.{architecture.layers}" if hasattr(model, prefix) else architecture.layers
+
+
+def layers_of(model: Any, step: str) -> list[Layer]:
+    """The model's transformer layers in order. Raises InputError for an unknown architecture."""
+    architecture = architecture_of(model, step)
+    path = layers_path(model, architecture)
+    return [Layer(f"{path}.{i}", m, architecture) for i, m in enumerate(model.get_submodule(path))]
+
+
+def separate_layers(model: Any, step: str) -> list[Layer]:
+    """The model's transformer layers, to be cut one by one. Raises InputError where two of them share a weight."""
+    owner: dict[int, str] = {}
+    every = layers_of(model, step)
+    for layer in every:
+        for name, parameter in layer.module.named_parameters():
+            first = owner.setdefault(id(parameter), layer.name)
+            if first != layer.name:
+                raise InputError(
+                    f"{step}: {first} and {layer.name} share their {name}; structures are cut from layers with weights "
+                    "of their own: use quantize, lowrank, or prune with structure unstructured"
+                )
+    return every

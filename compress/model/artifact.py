@@ -1,0 +1,214 @@
+"""Artifacts: a compressed model as a folder that another process, or another machine, rebuilds with the same outputs.
+
+    config.json, tokenizer or processor files       as transformers saves them
+    model.safetensors                               plain: loads with plain `from_pretrained`
+    compress.safetensors                            anything else; the other name makes plain loading fail loudly
+    model.onnx, or model.xml and model.bin          an exported graph, for onnxruntime or openvino
+    manifest.json                                   what layers became, versions, sha256 of every file and of itself
+
+No pickle anywhere. A folder appears whole or not at all: it is written beside and renamed.
+"""
+
+import shutil
+import sys
+from collections.abc import Mapping
+from dataclasses import asdict
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from compress.base.config import InputError
+from compress.base.files import put_in_place
+from compress.base.owners import beside
+from compress.data.empty import auto_class, empty_model
+from compress.data.tasks import task_of
+from compress.model.bundle import Bundle
+from compress.model.manifest import MANIFEST, Kind, Manifest, read, sealed, sha256, unlisted, verify
+from compress.model.runtimes import providers
+from compress.model.runtimes.graph import GraphModel, OnnxModel
+from compress.model.runtimes.onnx import FILE as ONNX_FILE
+from compress.model.runtimes.providers import Place, Shapes
+from compress.model.skeleton import Contents, contents, fill, is_plain
+from compress.model.structure import check_plain, check_tensors
+from compress.spec.formats import GRAPHS, PLAIN_RUNTIMES, ROWS
+
+WEIGHTS = "compress.safetensors"
+LIBRARIES = (
+    "torch", "transformers", "safetensors", "onnxruntime", "onnxruntime-gpu", "openvino", "bitsandbytes", "torchao",
+    "optimum-quanto",
+)  # fmt: skip
+
+
+def save(bundle: Bundle, path: Path, extra: Mapping[str, Any] | None = None) -> None:
+    """Writes the bundle's model, processor and manifest as the folder `path`, replacing an artifact that is there.
+
+    Raises InputError when `path` is something else, or cannot be written.
+    """
+    from safetensors import SafetensorError
+
+    path = Path(path)
+    refuse_foreign(path)
+    work = beside(path, "part")
+    try:
+        work.mkdir(parents=True)
+        kind, plain, packing = _write_model(bundle, work)
+        if bundle.processor is not None:
+            bundle.processor.save_pretrained(work)
+        manifest = Manifest(
+            task=bundle.task,
+            kind=kind,
+            plain=plain,
+            layers={name: dict(entry) for name, entry in bundle.layers.items()},
+            packing=packing,
+            files={str(f.relative_to(work).as_posix()): sha256(f) for f in sorted(work.rglob("*")) if f.is_file()},
+            versions=_versions(),
+            extra=dict(extra or {}),
+        )
+        (work / MANIFEST).write_text(sealed(asdict(manifest)), encoding="utf-8")
+        for file in manifest.files:
+            (work / file).chmod(0o644)  # safetensors writes for the owner alone
+        put_in_place(work, path)
+    except (OSError, SafetensorError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise InputError(
+            f"{path}: the artifact cannot be written ({reason}); free space or choose another folder"
+        ) from error
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+
+
+def load(path: Path, device: str = "cpu", trust_remote_code: bool = False) -> tuple[Any, Any, Manifest]:
+    """Return model (eval mode, on `device`), processor and manifest of an artifact.
+
+    Checksums, types and the names and shapes of all tensors are checked first; InputError names what does not fit.
+    """
+    path = Path(path)
+    manifest = verify(path)
+    place = torch.device(device)
+    _check_device(path, manifest, place)
+    processor = None
+    try:
+        if any(name.startswith(("tokenizer", "preprocessor", "processor")) for name in manifest.files):
+            processor = task_of(manifest.task).load_processor(str(path), trust_remote_code=trust_remote_code)
+        return _read_model(path, manifest, place, trust_remote_code), processor, manifest
+    except (InputError, torch.OutOfMemoryError):
+        raise
+    except Exception as error:  # whatever a library makes of files that anybody may have written
+        told = next(iter(str(error).strip().splitlines()), "")
+        raise InputError(f"{path}: cannot be loaded ({type(error).__name__}: {told})") from error
+
+
+def _write_model(bundle: Bundle, folder: Path) -> tuple[Kind, bool, dict[str, Any]]:
+    """Kind, whether it is plain, and the packing, of the model just written into `folder`."""
+    model = bundle.model
+    if isinstance(model, GraphModel):
+        for file in model.files():
+            shutil.copyfile(file, folder / file.name)
+        model.config.save_pretrained(folder)
+        return model.kind, False, {}
+    if is_plain(model, bundle.task, bundle.layers):
+        model.save_pretrained(folder)
+        return "transformers", True, {}
+    from safetensors.torch import save_file
+
+    found = contents(model, bundle.layers)
+    save_file(found.tensors, folder / WEIGHTS, metadata={"format": "pt"})
+    model.config.architectures = [type(model).__name__]
+    model.config.save_pretrained(folder)
+    if getattr(model, "generation_config", None) is not None:
+        model.generation_config.save_pretrained(folder)
+    return "transformers", False, {"layers": found.packing, "tied": found.tied, "same": found.same}
+
+
+def _read_model(path: Path, manifest: Manifest, device: torch.device, trust_remote_code: bool) -> Any:
+    from transformers import AutoConfig, GenerationConfig
+
+    if manifest.plain:
+        check_plain(path, manifest, trust_remote_code)
+        model = auto_class(manifest.task).from_pretrained(
+            path, dtype="auto", use_safetensors=True, trust_remote_code=trust_remote_code, local_files_only=True
+        )
+        return model.to(device).eval()
+    config = AutoConfig.from_pretrained(path, trust_remote_code=trust_remote_code, local_files_only=True)
+    if manifest.kind == "onnx":
+        return OnnxModel(path / ONNX_FILE, config, place=_place(manifest, device)).opened().eval()
+    if manifest.kind == "openvino":
+        from compress.model.runtimes.openvino import FILE, OpenVinoModel
+
+        return OpenVinoModel(path / FILE, config).eval()
+    from safetensors.torch import load_file
+
+    skeleton = empty_model(config, manifest.task, trust_remote_code)
+    check_tensors(path / WEIGHTS, skeleton, manifest)
+    packing = manifest.packing
+    found = Contents(
+        load_file(path / WEIGHTS), packing.get("layers", {}), packing.get("tied", {}), packing.get("same", {})
+    )
+    model = fill(skeleton, manifest.layers, found, device)
+    if "generation_config.json" in manifest.files:
+        model.generation_config = GenerationConfig.from_pretrained(path)
+    return model
+
+
+def _check_device(path: Path, manifest: Manifest, device: torch.device) -> None:
+    """Raises InputError when the artifact's format does not exist on the device."""
+    if manifest.kind in GRAPHS:
+        runtime = _runtime(manifest)
+        able = [kind for kind, runtimes in PLAIN_RUNTIMES.items() if runtime in runtimes]
+        if device.type not in able:
+            raise InputError(f"{path}: a graph of {runtime}, which runs on {' and '.join(able)}; got device {device}")
+    for entry in manifest.layers.values():
+        if "backend" not in entry:
+            continue
+        pair = (entry["format"], entry["backend"])
+        if not any((row.format, row.backend, row.device) == (*pair, device.type) for row in ROWS):
+            raise InputError(
+                f"{path}: {pair[0]} through {pair[1]} does not exist on {device.type}; quantize again for it"
+            )
+    if manifest.kind == "onnx":
+        try:
+            providers.check(_runtime(manifest), device.type)
+        except InputError as error:
+            raise InputError(f"{path}: {error}") from None
+
+
+def _runtime(manifest: Manifest) -> str:
+    """What executes an exported graph."""
+    return str(manifest.extra.get("runtime", GRAPHS[manifest.kind][0]))
+
+
+def _place(manifest: Manifest, device: torch.device) -> Place:
+    """Where an ONNX graph is to be executed, as its manifest says."""
+    shapes = manifest.extra.get("shapes")
+    half = manifest.layers.get("", {}).get("dtype") == "fp16"
+    known = None if shapes is None else Shapes(tuple(shapes["usual"]), tuple(shapes["most"]))
+    return Place(_runtime(manifest), str(device), half, known)
+
+
+def refuse_foreign(path: Path) -> None:
+    """Raises InputError for a place that an artifact must not replace: a link, a file, files that nobody wrote here."""
+    if path.is_symlink() or (path.exists() and not path.is_dir()):
+        raise InputError(f"{path}: is not a folder; expected a new folder, or an artifact to replace")
+    if not path.is_dir() or not any(path.iterdir()):
+        return
+    if not (path / MANIFEST).is_file():
+        raise InputError(f"{path}: holds files but no {MANIFEST}; not overwritten, choose another folder")
+    try:
+        strange = unlisted(path, read(path))
+    except InputError:
+        return  # a damaged artifact is made again
+    if strange:
+        raise InputError([f"{problem}: not overwritten" for problem in strange])
+
+
+def _versions() -> dict[str, str]:
+    """Versions of Python and of the libraries that decide how tensors are read."""
+    found = {"python": ".".join(map(str, sys.version_info[:3]))}
+    for name in LIBRARIES:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return found

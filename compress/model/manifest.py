@@ -1,0 +1,264 @@
+"""The manifest of an artifact: what it must look like, which files it vouches for, and its seal. Without torch.
+
+    manifest.json   sealed: its own sha256 over all its other fields
+      files         every file of the folder -> sha256; nothing else may lie there but what nothing loads (BESIDE)
+
+An artifact may come from anybody: every field is data. Names that leave the folder, links that leave it, pickles and
+files that the manifest does not list are refused before any of them is opened.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from functools import cache
+from pathlib import Path, PurePosixPath
+from typing import Annotated, Any, Literal
+
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError, with_config
+from typing_extensions import TypedDict
+
+from compress.base.config import InputError
+from compress.base.reading import resolved
+from compress.base.version import __version__
+from compress.data.workload import TaskName
+from compress.spec.formats import GRAPHS, Backend, Format, Runtime
+
+SCHEMA = 1
+MANIFEST = "manifest.json"
+CONFIG = "config.json"
+BESIDE = ("README.md", "LICENSE", ".gitattributes", ".git", ".cache")
+"""What may lie in the folder unlisted: the card, and what the hub and its client put there. Nothing loads it."""
+PICKLES = (".bin", ".ckpt", ".h5", ".msgpack", ".pickle", ".pkl", ".pt", ".pth")
+"""Suffixes of formats that run code when opened, or that no artifact has."""
+RAW = "model.bin"
+"""The one exception: OpenVINO's raw numbers."""
+FILES: dict[tuple[str, bool], tuple[tuple[str, ...], ...]] = {
+    ("transformers", True): (("model.safetensors", "model.safetensors.index.json"),),
+    ("transformers", False): (("compress.safetensors",),),
+    ("onnx", False): (("model.onnx",),),
+    ("openvino", False): (("model.xml",), (RAW,)),
+}
+"""(kind, plain) -> the files that must be there, each as alternatives."""
+
+Kind = Literal["transformers", "onnx", "openvino"]
+Sizes = list[Annotated[int, Field(ge=0)]]
+Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+LOOSE = ConfigDict(extra="allow", strict=True)
+
+
+@with_config(LOOSE)
+class Entry(TypedDict, total=False):
+    """What one layer became, as far as it is rebuilt from it; steps record further settings beside."""
+
+    format: Format
+    backend: Backend
+    kind: Literal["lowrank"]
+    dtype: str
+    runtime: str
+    rank: Annotated[int, Field(ge=1)]
+    borrows: str
+    sparsity: float | None
+    shape: Sizes | None
+    parameters: dict[str, Sizes]
+    attributes: dict[str, bool | int | float | None]
+
+
+@with_config(ConfigDict(strict=True))
+class Packing(TypedDict, total=False):
+    """How tensors become quantized layers, which parameters share memory, and which names are one module."""
+
+    layers: dict[str, dict[str, Any]]
+    tied: dict[str, str]
+    same: dict[str, str]
+
+
+@with_config(ConfigDict(strict=True))
+class Shapes(TypedDict):
+    """Batches that a TensorRT engine takes."""
+
+    usual: list[int | None]
+    most: list[int | None]
+
+
+@with_config(LOOSE)
+class Extra(TypedDict, total=False):
+    """What a run adds: how to execute the model, and what making it has cost."""
+
+    fingerprint: str
+    runtime: Runtime
+    attention: str
+    padded_to: Annotated[int, Field(ge=1)] | None
+    shapes: Shapes | None
+    transform: dict[str, Any]
+    notes: list[str]
+    parameters: int | None
+    nonzero: int | None
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What an artifact says about itself."""
+
+    task: TaskName
+    kind: Kind
+    plain: bool
+    """Whether plain `from_pretrained` loads it with the same outputs."""
+    layers: dict[str, dict[str, Any]]
+    """What every changed layer became."""
+    packing: dict[str, Any]
+    """How tensors become quantized layers (`layers`), which share memory (`tied`) or are one module (`same`)."""
+    files: dict[str, str]
+    """File -> sha256."""
+    versions: dict[str, str]
+    extra: dict[str, Any] = field(default_factory=dict)
+    code_version: str = __version__
+    schema: int = SCHEMA
+
+
+@with_config(ConfigDict(strict=True, extra="forbid"))
+class Fields(TypedDict):
+    """The types of a manifest's fields, all the way down."""
+
+    task: TaskName
+    kind: Kind
+    plain: bool
+    layers: dict[str, Entry]
+    packing: Packing
+    files: dict[str, Digest]
+    versions: dict[str, str]
+    extra: Extra
+    code_version: str
+    schema: int
+
+
+def verify(path: Path) -> Manifest:
+    """The manifest of an artifact whose files are all as they were written.
+
+    Raises InputError for a folder that is none, one made by a newer version, and one that is damaged, holds files that
+    its manifest does not list, or reaches outside of itself (naming the file).
+    """
+    path = Path(path)
+    if not path.is_dir():
+        raise InputError(f"{path}: no such folder; expected an artifact, as `compress run --keep` writes it")
+    if not (path / MANIFEST).is_file():
+        raise InputError(f"{path}: has no {MANIFEST}, so it is no artifact; load a plain model with transformers")
+    manifest = read(path)
+    problems = [*file_problems(path, manifest.files), *_required_problems(path, manifest)]
+    problems = problems or unlisted(path, manifest)
+    if problems:
+        raise InputError(problems)
+    return manifest
+
+
+def read(path: Path) -> Manifest:
+    """The manifest of an artifact's folder: its seal and the type of every field checked, its files not."""
+    file = path / MANIFEST
+    try:
+        plain = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise InputError(f"{file}: cannot be read ({error}); make the artifact again") from None
+    if not isinstance(plain, dict) or type(plain.get("schema")) is not int:
+        raise InputError(f"{file}: not the manifest of an artifact")
+    if plain["schema"] > SCHEMA:
+        raise InputError(f"{file}: schema {plain['schema']}, this version reads up to {SCHEMA}; update compress")
+    stated = plain.pop("sha256", None)
+    if stated != seal(plain) or set(plain) != {f.name for f in fields(Manifest)}:
+        raise InputError(f"{file}: damaged, its sha256 is not its own; make the artifact again")
+    try:
+        _types().validate_python(plain)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise InputError(
+            f"{file}: {where}: {first['msg']}, got {first['input']!r:.80}; make the artifact again"
+        ) from None
+    return Manifest(**plain)
+
+
+def sealed(plain: dict[str, Any]) -> str:
+    """The manifest as JSON with its own checksum in it."""
+    return json.dumps({**plain, "sha256": seal(plain)}, indent=1, allow_nan=False)
+
+
+def seal(plain: dict[str, Any]) -> str:
+    """The checksum of a manifest's fields."""
+    return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()
+
+
+def sha256(file: Path) -> str:
+    """The sha256 of a file in hex."""
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def unlisted(path: Path, manifest: Manifest) -> list[str]:
+    """A sentence for every file of the folder that the manifest does not vouch for."""
+    known = {*manifest.files, MANIFEST}
+    found = (p for p in sorted(path.rglob("*")) if not p.is_dir() or p.is_symlink())
+    names = [
+        name for p in found if (name := p.relative_to(path)).parts[0] not in BESIDE and name.as_posix() not in known
+    ]
+    return [
+        f"{path / name}: not in the artifact's {MANIFEST}; remove it, or keep it in another folder" for name in names
+    ]
+
+
+@cache
+def _types() -> TypeAdapter[Any]:
+    return TypeAdapter(Fields)
+
+
+def file_problems(path: Path, files: Mapping[str, str]) -> list[str]:
+    """A sentence for every listed file that is missing, damaged, outside of the folder, or of no artifact."""
+    return _name_problems(path, files) or [said for name in files if (said := _damage(path, name, files[name]))]
+
+
+def _name_problems(path: Path, files: Mapping[str, str]) -> list[str]:
+    problems = []
+    for name in files:
+        place = PurePosixPath(name)
+        if place.is_absolute() or ".." in place.parts or "\\" in name:
+            problems.append(f"{path / MANIFEST}: names a file outside the folder ({name})")
+        elif name in (".", "", MANIFEST) or name != place.as_posix() or not name.isprintable():
+            problems.append(f"{path / MANIFEST}: names {name!r}, which is no file of an artifact")
+        elif (place.suffix in PICKLES and name != RAW) or place.name.startswith("adapter_"):
+            problems.append(f"{path / name}: artifacts hold safetensors and graphs only; make the artifact again")
+    return problems
+
+
+def _damage(path: Path, name: str, digest: str) -> str | None:
+    file = path / name
+    if not file.is_file():
+        return f"{file}: missing from the artifact; make it again"
+    if not _inside(file, path):
+        return f"{file}: a link to a file outside the artifact; copy that file here, or make it again"
+    damaged = sha256(file) != digest
+    return f"{file}: damaged, its sha256 is not the manifest's; make the artifact again" if damaged else None
+
+
+def _required_problems(path: Path, manifest: Manifest) -> list[str]:
+    """Files that a model of this kind cannot do without, and a runtime that cannot execute it."""
+    place = path / MANIFEST
+    needed = FILES.get((manifest.kind, manifest.plain))
+    if needed is None:
+        return [f"{place}: a plain artifact of kind {manifest.kind} does not exist; make the artifact again"]
+    problems = [
+        f"{place}: lists no {' or '.join(names)}; make the artifact again"
+        for names in ((CONFIG,), *needed)
+        if not manifest.files.keys() & set(names)
+    ]
+    if manifest.kind != "openvino" and RAW in manifest.files:
+        problems.append(f"{path / RAW}: artifacts hold safetensors and graphs only; make the artifact again")
+    runtime, able = manifest.extra.get("runtime"), GRAPHS.get(manifest.kind, ("eager", "compile"))
+    if runtime is not None and runtime not in able:
+        problems.append(f"{place}: runtime {runtime} does not execute a model of kind {manifest.kind}; expected "
+                        f"{' or '.join(able)}")  # fmt: skip
+    return problems
+
+
+def _inside(file: Path, folder: Path) -> bool:
+    """Whether a file really lies in the folder, or is what a snapshot of the hub's cache links to."""
+    place, home = resolved(file), resolved(folder)
+    blobs = home.parents[1] / "blobs" if home.parent.name == "snapshots" else None
+    return place.is_relative_to(home) or (blobs is not None and place.parent == blobs)

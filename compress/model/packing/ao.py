@@ -1,0 +1,170 @@
+"""torchao: int8 or fp8 weights with activations of the same kind scaled per token, int4 weights in groups (CUDA).
+
+fp8 is e4m3 with a scale a row; on a CPU its weights become floating point before every product, and activations stay.
+
+The quantized weight is a tensor subclass inside an `nn.Linear`; torchao's own flatten and unflatten turn it into plain
+tensors and back. What torchao passes over in silence, or leaves to a slow substitute, is refused here or made to fit:
+
+    fp8, widths not multiples of 16       torchao leaves the weight as it is
+    int8, widths not multiples of 8       it multiplies in int32 on the CPU, or in fp32
+    int8, up to 16 rows (small batches)   it multiplies in fp32; under compile the product is refused as it runs
+    int8, models in fp16                  sums are put into fp16 before they are scaled down, and become infinite
+
+An fp8 layer made on a CPU has floating-point activations, one made on a GPU has not: neither is moved to the other.
+"""
+
+import json
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn import functional
+from torchao.prototype.safetensors.safetensors_support import flatten_tensor_state_dict, unflatten_tensor_state_dict
+from torchao.quantization import (
+    Float8DynamicActivationFloat8WeightConfig,
+    Float8Tensor,
+    Float8WeightOnlyConfig,
+    Int4WeightOnlyConfig,
+    Int8DynamicActivationInt8WeightConfig,
+    Int8Tensor,
+    PerRow,
+    quantize_,
+)
+
+from compress.base.config import InputError
+from compress.model.layers import Smoothed
+from compress.model.packing import Settings, Shapes, Tensors
+from compress.spec.formats import FP8_IN_BF16
+
+NAME = "layer.weight"  # torchao wants a dotted name
+SMOOTH = "smooth"
+WIDTHS = {"int8": 8, "fp8": 16}  # of which CUDA's products want multiples
+LEAST_ROWS = 32  # torch._int_mm takes more than 16 on a GPU
+
+
+class Rows(nn.Linear):
+    """A linear layer that gives a GPU no product of fewer than 32 rows: it adds zeros, and takes them away again."""
+
+    @staticmethod
+    def pads(input: torch.Tensor) -> bool:
+        """Whether few rows are padded: on a GPU."""
+        return input.is_cuda
+
+    def forward(self, input: torch.Tensor) -> torch.Tensor:
+        """[.., out] of [.., in]."""
+        rows = input.numel() // self.in_features
+        if not self.pads(input) or rows >= LEAST_ROWS:
+            return super().forward(input)
+        flat = functional.pad(input.reshape(rows, self.in_features), (0, 0, 0, LEAST_ROWS - rows))
+        return super().forward(flat)[:rows].reshape(*input.shape[:-1], self.out_features)
+
+
+class SmoothedRows(Smoothed, Rows):
+    """The same, of inputs that are multiplied by `smooth` first."""
+
+
+def refuse(linear: nn.Linear, settings: Settings, device: str) -> str | None:
+    """Why this layer cannot be quantized so; None when it can."""
+    form, columns, rows = settings["format"], linear.in_features, linear.out_features
+    if form == "int4" and columns % settings["group_size"]:
+        return f"group_size {settings['group_size']} does not divide its {columns} inputs"
+    if device == "cuda" and (reason := _misfit(form, rows, columns)) is not None:
+        return reason
+    if form == "int8" and linear.weight.dtype == torch.float16:
+        return "int8 products overflow in fp16; leave the model in fp32, or cast it to bf16"
+    if device == "cuda" and form == "fp8" and linear.weight.dtype != torch.bfloat16:
+        return FP8_IN_BF16
+    return None
+
+
+def _misfit(form: str, rows: int, columns: int) -> str | None:
+    """Why a GPU has no product of this weight [rows, columns]; None when it has."""
+    width = WIDTHS.get(form, 1)
+    if columns % width == 0 and rows % width == 0:
+        return None
+    return f"its weight is [{rows}, {columns}], and {form} products on a GPU want multiples of {width}"
+
+
+def make(linear: nn.Linear, settings: Settings) -> nn.Module:
+    """The linear layer with its weight as a torchao tensor."""
+    config: Any
+    if settings["format"] == "int8":
+        config = Int8DynamicActivationInt8WeightConfig(set_inductor_config=False)
+    elif settings["format"] == "fp8" and linear.weight.device.type == "cuda":
+        config = Float8DynamicActivationFloat8WeightConfig(granularity=PerRow(), set_inductor_config=False)
+    elif settings["format"] == "fp8":
+        config = Float8WeightOnlyConfig(set_inductor_config=False)
+    else:
+        linear = linear.to(torch.bfloat16)  # the int4 kernel computes in bf16
+        config = Int4WeightOnlyConfig(
+            group_size=settings["group_size"],
+            set_inductor_config=False,
+            int4_packing_format="tile_packed_to_4d",
+        )
+    quantize_(linear, config)
+    if settings["format"] != "int8":
+        return linear.eval()
+    bias = None if linear.bias is None else linear.bias.data
+    return _int8(linear.weight.data, bias, linear.smooth if isinstance(linear, Smoothed) else None)
+
+
+def pack(module: Any) -> tuple[Tensors, dict[str, Any]]:
+    """The plain tensors inside the weight, and torchao's description of them."""
+    tensors, meta = flatten_tensor_state_dict({NAME: module.weight.data})
+    plain = {name.removeprefix("layer._"): tensor for name, tensor in tensors.items()}
+    if isinstance(module, Smoothed):
+        plain[SMOOTH] = module.smooth
+    if module.bias is not None:
+        plain["bias"] = module.bias.data
+    shape = [module.out_features, module.in_features]
+    return plain, {"shape": shape, "torchao": {name: json.loads(text) for name, text in meta.items()}}
+
+
+def shapes(rows: int, columns: int, meta: Settings, found: Shapes) -> Shapes:
+    """The tensors are torchao's own affair, and come as they are; the layer's shape is stated beside them."""
+    if list(meta["shape"]) != [rows, columns]:
+        raise ValueError(f"a layer of shape {meta['shape']}; expected [{rows}, {columns}]")
+    return {name: shape for name, shape in found.items() if name != "bias"}
+
+
+def unpack(tensors: Tensors, meta: Settings, device: torch.device) -> nn.Module:
+    """The layer that `pack` took apart. Raises InputError for one that another kind of device was to run."""
+    inner = {f"layer._{name}": tensor.to(device) for name, tensor in tensors.items() if name not in ("bias", SMOOTH)}
+    texts = {name: json.dumps(value) for name, value in meta["torchao"].items()}
+    found, left = unflatten_tensor_state_dict(inner, texts)
+    if NAME not in found or left:
+        raise ValueError(f"torchao could not put a weight together; left over: {sorted(left)}")
+    placed = {name: tensor.to(device) for name, tensor in tensors.items() if name in ("bias", SMOOTH)}
+    rows, columns = meta["shape"]
+    _check(found[NAME], rows, columns, device.type)
+    if isinstance(found[NAME], Int8Tensor):
+        return _int8(found[NAME], placed.get("bias"), placed.get(SMOOTH))
+    return _filled(nn.Linear(columns, rows, bias="bias" in tensors, device="meta"), found[NAME], placed.get("bias"))
+
+
+def _check(weight: torch.Tensor, rows: int, columns: int, device: str) -> None:
+    """Raises InputError where a weight made on one kind of device has no proper product on this one."""
+    reason = None
+    if isinstance(weight, Int8Tensor) and device == "cuda":
+        reason = _misfit("int8", rows, columns)
+    elif isinstance(weight, Float8Tensor) and (weight.act_quant_kwargs is not None) != (device == "cuda"):
+        made = "GPU" if device == "cpu" else "CPU"
+        reason = f"fp8 made on a {made} has other products than fp8 here"
+    if reason is not None:
+        raise InputError(f"an artifact of torchao cannot run on {device}: {reason}; quantize again on {device}")
+
+
+def _int8(weight: torch.Tensor, bias: torch.Tensor | None, smooth: torch.Tensor | None) -> nn.Module:
+    rows, columns = weight.shape
+    kind = Rows if smooth is None else SmoothedRows
+    module = kind(columns, rows, bias=bias is not None, device="meta")
+    if isinstance(module, Smoothed) and smooth is not None:
+        module.smooth = smooth
+    return _filled(module, weight, bias)
+
+
+def _filled(module: nn.Linear, weight: torch.Tensor, bias: torch.Tensor | None) -> nn.Module:
+    module.weight = nn.Parameter(weight, requires_grad=False)
+    if bias is not None:
+        module.bias = nn.Parameter(bias, requires_grad=False)
+    return module.eval()

@@ -1,0 +1,241 @@
+"""Our own weight format: 1, 2, 3, 4 or 8 bits, packed to the last bit, expanded to floating point before every product.
+
+    weight[i, j] = (ints[i, j] - zero[i, group of j]) * scale[i, group of j] / input_scale[j]
+
+Eight values of b bits become b bytes. `compress.methods.quantize.rounding` says which integers, scales and zeros.
+"""
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+from compress.model.packing import Settings, Shapes, Tensors
+
+EIGHT = 8
+Kind = Literal["even", "ternary", "binary"]
+GroupSize = int | Literal["row", "tensor"]
+"""Weights of a row that share one scale: so many, all, or all of all rows."""
+
+
+class GroupedLinear(nn.Module):
+    """A linear layer of grouped low-bit weights."""
+
+    packed: torch.Tensor
+    scale: torch.Tensor
+    zero: torch.Tensor
+    bias: torch.Tensor | None
+    input_scale: torch.Tensor | None
+
+    def __init__(
+        self,
+        packed: torch.Tensor,
+        scale: torch.Tensor,
+        zero: torch.Tensor,
+        bits: int,
+        bias: torch.Tensor | None = None,
+        input_scale: torch.Tensor | None = None,
+        dtype: torch.dtype = torch.float32,
+    ):
+        """packed [out, in * bits / 8] uint8; scale and zero [out, groups]; bias [out]; input_scale [in]."""
+        super().__init__()
+        self.bits, self.dtype = bits, dtype
+        self.out_features, self.in_features = packed.shape[0], packed.shape[1] * EIGHT // bits
+        self.register_buffer("packed", packed)
+        self.register_buffer("scale", scale)
+        self.register_buffer("zero", zero)
+        self.register_buffer("bias", bias)
+        self.register_buffer("input_scale", input_scale)
+
+    def dense(self) -> torch.Tensor:
+        """The weight [out, in] that the stored numbers stand for, float32."""
+        ints = unpacked(self.packed, self.bits)
+        return expanded(ints, self.scale, self.zero, self.input_scale)
+
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        """[.., out] of [.., in]."""
+        bias = None if self.bias is None else self.bias.to(inputs.dtype)
+        return functional.linear(inputs, self.dense().to(inputs.dtype), bias)
+
+    def extra_repr(self) -> str:
+        """Shape, bits and group size, for printing."""
+        size = self.in_features // self.scale.shape[1]
+        return f"in_features={self.in_features}, out_features={self.out_features}, bits={self.bits}, group_size={size}"
+
+
+def expanded(
+    ints: torch.Tensor, scale: torch.Tensor, zero: torch.Tensor, input_scale: torch.Tensor | None = None
+) -> torch.Tensor:
+    """The weight [out, in], float32, of integers [out, in] with scale and zero [out, groups]."""
+    rows, columns = ints.shape
+    grouped = ints.view(rows, scale.shape[1], -1).float()
+    weight = ((grouped - zero.float()[:, :, None]) * scale.float()[:, :, None]).view(rows, columns)
+    return weight if input_scale is None else weight / input_scale.float()
+
+
+def packed(ints: torch.Tensor, bits: int) -> torch.Tensor:
+    """Integers [out, in] below 2^bits as bytes [out, in * bits / 8]; `in` is a multiple of 8."""
+    eights = ints.to(torch.int64).view(ints.shape[0], -1, EIGHT)
+    words = sum(eights[..., i] << (bits * i) for i in range(EIGHT))  # 64 bits hold eight values of up to 8 bits
+    assert isinstance(words, torch.Tensor)
+    parts = [(words >> (8 * k)) & 255 for k in range(bits)]
+    return torch.stack(parts, dim=-1).to(torch.uint8).flatten(1)
+
+
+def unpacked(packed: torch.Tensor, bits: int) -> torch.Tensor:
+    """The integers [out, in] again, of a whole type."""
+    if EIGHT % bits == 0:  # no number lies across two bytes
+        shifts = torch.arange(0, EIGHT, bits, dtype=torch.uint8, device=packed.device)
+        return ((packed[..., None] >> shifts) & ((1 << bits) - 1)).flatten(1)
+    parts = packed.view(packed.shape[0], -1, bits).to(torch.int64)
+    words = sum(parts[..., k] << (8 * k) for k in range(bits))
+    assert isinstance(words, torch.Tensor)
+    values = [(words >> (bits * i)) & ((1 << bits) - 1) for i in range(EIGHT)]
+    return torch.stack(values, dim=-1).flatten(1)
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Which numbers weights may become: 2^bits of them at even distances, or three, or two.
+
+    even      from the least weight of a group to the most, zero among them; or as far to both sides (symmetric)
+    ternary   -a, 0, a; a: the mean of those above 0.7 of the mean size     Li et al. 2016, arXiv:1605.04711
+    binary    -a, a; a: the mean size                                       Rastegari et al. 2016, arXiv:1603.05279
+
+    Each weight takes the nearest; the ternary paper's own threshold, 0.7 of the mean size, is within a tenth of that.
+    """
+
+    bits: int
+    group_size: GroupSize
+    symmetric: bool = False
+    kind: Kind = "even"
+
+    @classmethod
+    def of(cls, settings: Settings) -> "Grid":
+        """The grid that a layer's settings describe."""
+        kinds: dict[str, Kind] = {"ternary": "ternary", "binary": "binary"}
+        kind = kinds.get(settings["format"], "even")
+        return cls(settings["bits"], settings["group_size"], settings["symmetric"], kind)
+
+    def columns(self, inputs: int) -> int:
+        """Weights of one row that share a scale, of so many."""
+        return self.group_size if isinstance(self.group_size, int) else inputs
+
+    def settle(self, weight: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Scale and zero [out, groups] of a weight [out, in]."""
+        rows, inputs = weight.shape
+        if self.group_size == "tensor":
+            scale, zero = self.settled(weight.reshape(1, -1))
+            return scale.expand(rows, 1), zero.expand(rows, 1)
+        return self.settled(weight.view(rows, -1, self.columns(inputs)))
+
+    def settled(self, groups: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Scale and zero [..] of weights [.., group]: numbers that half precision holds, so storing changes nothing."""
+        size = groups.abs()
+        if self.kind == "ternary":
+            large = size > 0.7 * size.mean(-1, keepdim=True)
+            scale = (size * large).sum(-1) / large.sum(-1).clamp(min=1)
+            zero = torch.ones_like(scale)
+        elif self.kind == "binary":
+            scale = 2 * size.mean(-1)
+            zero = torch.full_like(scale, 0.5)
+        elif self.symmetric:
+            scale = size.amax(-1) / max(2 ** (self.bits - 1) - 1, 1)
+            zero = torch.full_like(scale, 2 ** (self.bits - 1))
+        else:
+            low, high = groups.amin(-1).clamp(max=0), groups.amax(-1).clamp(min=0)
+            scale = (high - low) / self.most
+            zero = (-low / scale.clamp(min=1e-12)).round().clamp(0, self.most)
+        return scale.clamp(min=1e-6).half().float(), zero
+
+    @property
+    def most(self) -> int:
+        """The greatest integer."""
+        return 2 if self.kind == "ternary" else 2**self.bits - 1
+
+    def places(self, groups: torch.Tensor, scale: torch.Tensor, zero: torch.Tensor) -> torch.Tensor:
+        """The nearest integers [.., group] of weights under a scale and zero [..], in the type of the weights."""
+        return (groups / scale[..., None] + zero[..., None]).round().clamp(0, self.most)
+
+    def integers(self, groups: torch.Tensor, scale: torch.Tensor, zero: torch.Tensor) -> torch.Tensor:
+        """The same as int64."""
+        return self.places(groups, scale, zero).to(torch.int64)
+
+    def nearest(self, weight: torch.Tensor) -> torch.Tensor:
+        """The numbers of the grid that are nearest to a weight [out, in], float32."""
+        scale, zero = self.settle(weight)
+        groups = weight.view(weight.shape[0], -1, self.columns(weight.shape[1]))
+        return expanded(self.places(groups, scale, zero).view_as(weight), scale, zero)
+
+    def rounded(self, weight: torch.Tensor, scale: torch.Tensor, zero: torch.Tensor) -> torch.Tensor:
+        """The nearest integers [out, in] of a weight [out, in] under scale and zero [out, groups]."""
+        groups = weight.view(weight.shape[0], -1, self.columns(weight.shape[1]))
+        return self.integers(groups, scale, zero).view_as(weight)
+
+
+def refuse(linear: nn.Linear, settings: Settings, _device: str) -> str | None:
+    """Why this layer cannot be quantized so; None when it can."""
+    if (reason := indivisible(linear.in_features, settings["group_size"])) is not None:
+        return reason
+    if linear.in_features % EIGHT:
+        return f"its {linear.in_features} inputs are no multiple of {EIGHT}, by which they are packed"
+    return None
+
+
+def indivisible(inputs: int, size: GroupSize) -> str | None:
+    """Why so many inputs cannot be parted into groups; None when they can."""
+    if isinstance(size, int) and inputs % size:
+        return f"group_size {size} does not divide its {inputs} inputs"
+    return None
+
+
+def make(linear: nn.Linear, settings: Settings) -> nn.Module:
+    """The layer rounded to the nearest numbers of its grid."""
+    weight, grid = linear.weight.detach().float(), Grid.of(settings)
+    scale, zero = grid.settle(weight)
+    return build(linear, settings, grid.rounded(weight, scale, zero), scale, zero)
+
+
+def build(
+    linear: nn.Linear,
+    settings: Settings,
+    ints: torch.Tensor,
+    scale: torch.Tensor,
+    zero: torch.Tensor,
+    input_scale: torch.Tensor | None = None,
+) -> nn.Module:
+    """A layer of these integers [out, in], with the linear layer's bias."""
+    bias = None if linear.bias is None else linear.bias.detach().clone()
+    half = None if input_scale is None else input_scale.half()
+    bits = int(settings["bits"])
+    module = GroupedLinear(
+        packed(ints, bits), scale.half().contiguous(), zero.half().contiguous(), bits, bias, half, linear.weight.dtype
+    )
+    return module.eval()
+
+
+def pack(module: Any) -> tuple[Tensors, dict[str, Any]]:
+    """The layer's numbers as they are."""
+    tensors = {name: buffer for name, buffer in module.named_buffers() if buffer is not None}
+    experts = {name: getattr(module, name) for name in ("experts", "transposed") if hasattr(module, name)}
+    return tensors, {"bits": module.bits, "dtype": str(module.dtype).removeprefix("torch."), **experts}
+
+
+def shapes(rows: int, columns: int, meta: Settings, found: Shapes) -> Shapes:
+    """Shapes of the layer's buffers; as many groups as the file has scales, where those divide a row."""
+    groups = found.get("scale", (rows, 1))[-1]
+    scales = (rows, groups if groups and columns % groups == 0 else 1)
+    inputs: Shapes = {"input_scale": (columns,)} if "input_scale" in found else {}
+    return {"packed": (rows, columns * meta["bits"] // EIGHT), "scale": scales, "zero": scales, **inputs}
+
+
+def unpack(tensors: Tensors, meta: Settings, device: torch.device) -> nn.Module:
+    """The layer that `pack` took apart."""
+    placed = {name: tensor.to(device) for name, tensor in tensors.items()}
+    if "experts" in meta:
+        from compress.model.packing.stacked import Stack
+
+        return Stack(**placed, bits=meta["bits"], experts=meta["experts"], transposed=meta["transposed"]).eval()
+    return GroupedLinear(**placed, bits=meta["bits"], dtype=getattr(torch, meta["dtype"])).eval()

@@ -1,0 +1,75 @@
+"""optimum-quanto: int4 weights in groups, expanded to floating point before every product.
+
+The first int4 forward pass in a new environment compiles C++ (about 30 s); `make` and `unpack` do it, so that it falls
+into no timing. It cannot run under `torch.inference_mode`: use `torch.no_grad`.
+"""
+
+import shutil
+from functools import cache
+from typing import Any
+
+import torch
+from optimum.quanto import QLinear, qint4
+from torch import nn
+
+from compress.base.config import InputError
+from compress.model.packing import Settings, Shapes, Tensors
+
+
+def refuse(linear: nn.Linear, settings: Settings, _device: str) -> str | None:
+    """Why this layer cannot be quantized so; None when it can."""
+    if linear.in_features % settings["group_size"]:
+        return f"group_size {settings['group_size']} does not divide its {linear.in_features} inputs"
+    return None
+
+
+def make(linear: nn.Linear, settings: Settings) -> nn.Module:
+    """A QLinear with frozen int4 weights."""
+    _compile_kernels()
+    with torch.no_grad():
+        module = QLinear.from_module(linear, weights=qint4)
+        module.weight_group_size = settings["group_size"]
+        module.freeze()
+    return module.eval().requires_grad_(False)
+
+
+def pack(module: Any) -> tuple[Tensors, dict[str, Any]]:
+    """The layer's state as quanto itself saves it."""
+    meta = {
+        "shape": [module.out_features, module.in_features],
+        "group_size": module.weight_group_size,
+        "dtype": str(module.weight.dtype).removeprefix("torch."),
+        "bias": module.bias is not None,
+    }
+    return dict(module.state_dict()), meta
+
+
+def shapes(rows: int, columns: int, meta: Settings, found: Shapes) -> Shapes:
+    """The tensors are quanto's own affair, and come as they are; the layer's shape is stated beside them."""
+    if list(meta["shape"]) != [rows, columns]:
+        raise ValueError(f"a layer of shape {meta['shape']}; expected [{rows}, {columns}]")
+    return {name: shape for name, shape in found.items() if name != "bias"}
+
+
+def unpack(tensors: Tensors, meta: Settings, device: torch.device) -> nn.Module:
+    """The layer that `pack` took apart."""
+    _compile_kernels()
+    rows, columns = meta["shape"]
+    dtype = getattr(torch, meta["dtype"])
+    module = QLinear(columns, rows, bias=meta["bias"], weights=qint4, device="meta", dtype=dtype)
+    module.weight_group_size = meta["group_size"]
+    module = module.to_empty(device=device)
+    module.load_state_dict({name: tensor.to(device) for name, tensor in tensors.items()})
+    return module.eval().requires_grad_(False)
+
+
+@cache
+def _compile_kernels() -> None:
+    """Compiles quanto's C++ once per environment. Raises InputError when there is nothing to compile it with."""
+    missing = [tool for tool in ("g++", "ninja") if shutil.which(tool) is None]
+    if missing:
+        raise InputError(
+            f"quanto int4 compiles C++ on first use and found no {' and no '.join(missing)}; install it "
+            "(g++ from the system, ninja with pip), or take format nf4"
+        )
+    torch.ops.quanto.unpack(torch.zeros(4, dtype=torch.uint8), 4)

@@ -1,0 +1,207 @@
+"""Exported graphs under OpenVINO, dense or in int8 with calibrated scales (nncf).
+
+    model --export--> model.onnx --> model.xml + model.bin, opened as an OpenVinoModel
+
+What stays in floating point is computed in bf16 where the CPU does so natively, as OpenVINO itself prefers; in fp32
+elsewhere.
+"""
+
+import contextlib
+import io
+import logging
+import os
+import shutil
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+
+from compress.base.config import InputError
+from compress.base.console import bar
+from compress.base.devices import computes_bf16
+from compress.base.files import scratch
+from compress.model.runtimes.graph import GraphModel, OnnxModel, pinned_cores
+from compress.model.runtimes.onnx import layer_of
+
+FILE = "model.xml"
+
+
+class OpenVinoModel(GraphModel):
+    """An OpenVINO graph as a module."""
+
+    kind: Literal["onnx", "openvino"] = "openvino"
+
+    def __init__(self, path: Path, config: Any, temporary: bool = False, exact: bool = False) -> None:
+        """Opens the graph. `temporary`: its folder goes when this object does. `exact`: in fp32 on every CPU."""
+        super().__init__(path, config, temporary)
+        self._bf16 = not exact and computes_bf16(torch.device("cpu"))
+        self._request = self._compiled(profiled=False)
+
+    def _compiled(self, profiled: bool) -> Any:
+        """A request to the graph, compiled for this CPU with as many threads as torch has."""
+        import openvino
+
+        options = {
+            "PERFORMANCE_HINT": "LATENCY",
+            "INFERENCE_NUM_THREADS": torch.get_num_threads(),
+            "ENABLE_HYPER_THREADING": True,  # else fewer than that, where they are more than the physical cores
+            "INFERENCE_PRECISION_HINT": "bf16" if self._bf16 else "f32",
+            "ENABLE_CPU_PINNING": not pinned_cores(),  # else all its threads end up on the core of this one
+            "PERF_COUNT": profiled,
+        }
+        with _free_to_roam():
+            return openvino.Core().compile_model(str(self.path), "CPU", options).create_infer_request()
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """Names of the graph's inputs, in its order."""
+        return tuple(port.get_any_name() for port in self._request.model_inputs)
+
+    def run(self, feeds: Mapping[str, torch.Tensor]) -> torch.Tensor:
+        """Logits of the graph's inputs."""
+        return torch.from_numpy(self._request.infer(_arrays(feeds))["logits"])
+
+    def weights(self) -> Iterator[Any]:
+        """Every floating-point weight that a product takes, as an array."""
+        import openvino
+
+        for operation in openvino.Core().read_model(str(self.path)).get_ops():
+            if operation.get_type_name() in ("MatMul", "Convolution"):
+                node = operation.input_value(1).get_node()
+                if node.get_type_name() == "Constant" and node.get_element_type().is_real():
+                    yield node.data
+
+    def operator_seconds(self, batch: Mapping[str, torch.Tensor]) -> dict[str, float]:
+        """`operator:kernel` -> seconds, from OpenVINO's own counters of one batch after a warm one."""
+        request = self._compiled(profiled=True)
+        for _ in range(2):
+            request.infer(_arrays(self.feeds((), batch)))
+        spent: dict[str, float] = {}
+        for node in request.profiling_info:
+            seconds = node.real_time.total_seconds()
+            if seconds > 0:
+                key = f"{node.node_type}:{node.exec_type}"
+                spent[key] = spent.get(key, 0.0) + seconds
+        return spent
+
+
+def _arrays(feeds: Mapping[str, torch.Tensor]) -> dict[str, Any]:
+    return {name: tensor.numpy() for name, tensor in feeds.items()}
+
+
+@contextlib.contextmanager
+def _free_to_roam() -> Iterator[None]:
+    """Threads made in here may use all measured cores: OpenMP pins the one that makes them, and they inherit that."""
+    cores = pinned_cores()
+    if not cores or not hasattr(os, "sched_setaffinity"):
+        yield
+        return
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, cores)
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
+
+
+def converted(model: OnnxModel) -> OpenVinoModel:
+    """The same graph for OpenVINO, in a temporary folder that lasts as long as the object."""
+    import openvino
+
+    return _saved(openvino.Core().read_model(str(model.path)), model.config)
+
+
+def quantize_static(
+    model: OnnxModel,
+    layers: Collection[str],
+    others: Collection[str],
+    batches: Sequence[Mapping[str, torch.Tensor]],
+) -> OpenVinoModel:
+    """Another graph with int8 products, their activation scales calibrated on these batches (nncf, SmoothQuant inside).
+
+    These `layers`, convolutions and embeddings become int8; the `others` stay in floating point, and so do the
+    products inside attention: with int8 scores OpenVINO 2026.4 answers wrongly
+    wherever a text is as many tokens long as a head is wide.
+    """
+    import openvino
+
+    with bar("calibrating the graph", None), _quiet():
+        import nncf
+
+        graph = nncf.quantize(
+            openvino.Core().read_model(str(model.path)),
+            nncf.Dataset(list(batches), lambda batch: _arrays(model.feeds((), batch))),
+            subset_size=len(batches),
+            model_type=nncf.ModelType.TRANSFORMER,
+            ignored_scope=nncf.IgnoredScope(
+                names=[*_names(model, layers, others), *_products(model, {*layers, *others})], validate=False
+            ),
+        )
+        return _saved(graph, model.config)
+
+
+def _products(model: OnnxModel, weighted: Collection[str]) -> list[str]:
+    """Products that are none of these layers', as OpenVINO names them: scores, and values weighted by them."""
+    import onnx
+
+    nodes = onnx.load(str(model.path)).graph.node
+    return [n.name for n in nodes if n.op_type == "MatMul" and layer_of(n) not in weighted]
+
+
+def quantize_weights(
+    model: OnnxModel, layers: Collection[str], others: Collection[str], bits: int, group_size: int
+) -> OpenVinoModel:
+    """Another graph whose `layers` store weights of 8 bits (a scale a row) or 4 (a scale a group), by nncf.
+
+    They become floating point again inside the product. Embeddings and `others` stay as they are.
+    """
+    import openvino
+
+    with bar("rounding the graph's weights", None), _quiet():
+        import nncf
+
+        four = {"mode": nncf.CompressWeightsMode.INT4_ASYM, "group_size": group_size, "all_layers": True}
+        graph = nncf.compress_weights(
+            openvino.Core().read_model(str(model.path)),
+            ignored_scope=nncf.IgnoredScope(
+                names=_names(model, layers, others), types=["Gather", "Convolution"], validate=False
+            ),
+            **(four if bits == 4 else {"mode": nncf.CompressWeightsMode.INT8_ASYM}),
+        )
+        return _saved(graph, model.config)
+
+
+def _names(model: OnnxModel, layers: Collection[str], others: Collection[str]) -> list[str]:
+    """Products of the `others`, as OpenVINO names them. Raises InputError when the graph has none of the `layers`."""
+    import onnx
+
+    nodes = [n for n in onnx.load(str(model.path)).graph.node if n.op_type in ("MatMul", "Gemm")]
+    if not any(layer_of(n) in layers for n in nodes):
+        raise InputError("openvino: the exported graph has none of the chosen layers as a product; widen include")
+    dense = [n.name for n in nodes if layer_of(n) in others]
+    return [name for n in dense for name in (n, f"{n}/WithoutBiases")]
+
+
+def _saved(graph: Any, config: Any) -> OpenVinoModel:
+    import openvino
+
+    folder = scratch("openvino")
+    try:
+        openvino.save_model(graph, str(folder / FILE), compress_to_fp16=False)
+        return OpenVinoModel(folder / FILE, config, temporary=True)
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Without nncf's own progress bars and advice."""
+    disabled = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with contextlib.redirect_stdout(io.StringIO()):
+            yield
+    finally:
+        logging.disable(disabled)

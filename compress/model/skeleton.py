@@ -1,0 +1,198 @@
+"""The empty model of an artifact, and filling it: structure first, then the tensors that were saved.
+
+    config.json --from_config on meta--> skeleton --low-rank layers, quantized layers--> structure --tensors--> model
+
+Nothing is initialised and nothing computed: every parameter and every buffer, also those that a plain checkpoint leaves
+out and recomputes, comes from the file. Shapes follow the tensors, so that pruned layers need no description.
+"""
+
+import copy
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import nn
+from transformers.pytorch_utils import Conv1D
+
+from compress.base.config import InputError
+from compress.data.empty import empty_model
+from compress.data.workload import TaskName
+from compress.model.layers import Borrowing, LowRankLinear
+from compress.model.packing import backend_of, settings_of
+from compress.model.packing.stacked import index_by_expert
+from compress.model.sharing import aliases, merged, swap
+
+Layers = Mapping[str, Mapping[str, Any]]
+
+
+@dataclass(frozen=True)
+class Contents:
+    """A model as plain tensors: what `fill` needs beside the configuration and the layers."""
+
+    tensors: dict[str, torch.Tensor]
+    packing: dict[str, dict[str, Any]]
+    """Quantized layer -> what its backend wrote down."""
+    tied: dict[str, str]
+    """Parameter -> the one it shares its memory with, which holds the tensor."""
+    same: dict[str, str] = field(default_factory=dict)
+    """Another name of a module -> its first name, which holds its tensors."""
+
+
+def empty_copy(model: Any) -> Any:
+    """Return a model of the same structure without memory (meta device), whatever its configuration states."""
+    memo = {id(tensor): _without_memory(tensor) for _, tensor in state(model)}
+    return copy.deepcopy(model, dict(memo))
+
+
+def _without_memory(tensor: torch.Tensor) -> torch.Tensor:
+    empty = torch.empty_like(tensor, device="meta")
+    return nn.Parameter(empty, requires_grad=tensor.requires_grad) if isinstance(tensor, nn.Parameter) else empty
+
+
+def is_plain(model: Any, task: TaskName, layers: Layers) -> bool:
+    """Whether `from_pretrained` alone rebuilds this model: its configuration gives the same modules and shapes."""
+    if settings_of(layers):
+        return False
+    trusted = hasattr(model.config, "auto_map")  # its code was trusted when the model was loaded
+    skeleton = merged(empty_model(model.config, task, trust_remote_code=trusted))
+    if _structure(skeleton) != _structure(model):
+        return False
+    modules = dict(skeleton.named_modules())
+    return all(
+        getattr(modules[name], key, None) == value
+        for name, entry in layers.items()
+        for key, value in entry.get("attributes", {}).items()
+    )
+
+
+def _structure(model: nn.Module) -> dict[str, Any]:
+    """Module types, parameter shapes and first names; of buffers that are recomputed at loading also the types."""
+    kept = set(model.state_dict())
+    modules: dict[str, Any] = {f"module {name}": type(module).__name__ for name, module in model.named_modules()}
+    first: dict[int, str] = {}
+    shapes = {
+        name: (tuple(p.shape), first.setdefault(id(p), name))
+        for name, p in model.named_parameters(remove_duplicate=False)
+    }
+    buffers = {
+        name: tuple(b.shape) if name in kept else (tuple(b.shape), b.dtype)
+        for name, b in model.named_buffers(remove_duplicate=False)
+    }
+    return modules | shapes | buffers
+
+
+def contents(model: nn.Module, layers: Layers) -> Contents:
+    """All tensors of a model on the CPU, quantized layers taken apart by their backends, shared ones once."""
+    same = aliases(model)
+    tensors: dict[str, torch.Tensor] = {}
+    packing: dict[str, dict[str, Any]] = {}
+    for name, entry in settings_of(layers).items():
+        parts, packing[name] = backend_of(entry["backend"]).pack(model.get_submodule(name))
+        tensors |= {f"{name}.{key}": tensor for key, tensor in parts.items()}
+    owners: dict[int, str] = {}
+    tied: dict[str, str] = {}
+    inside = tuple(f"{name}." for name in (*packing, *same))
+    for name, tensor in state(model):
+        if name.startswith(inside):
+            continue
+        owner = owners.setdefault(id(tensor), name)
+        if owner == name:
+            tensors[name] = tensor
+        else:
+            tied[name] = owner
+    return Contents({name: _portable(tensor) for name, tensor in tensors.items()}, packing, tied, same)
+
+
+def state(model: nn.Module) -> Iterator[tuple[str, torch.Tensor]]:
+    """Name and tensor of every parameter and buffer, shared ones under each of their names."""
+    yield from model.named_parameters(remove_duplicate=False)
+    yield from model.named_buffers(remove_duplicate=False)
+
+
+def _portable(tensor: torch.Tensor) -> torch.Tensor:
+    """A contiguous CPU tensor that shares no memory with another name's."""
+    own = tensor.detach().cpu().contiguous()
+    whole = own.untyped_storage().nbytes() == own.numel() * own.element_size()
+    return own if whole else own.clone()
+
+
+def fill(model: Any, layers: Layers, found: Contents, device: torch.device) -> Any:
+    """The skeleton with its structure changed as `layers` say and every tensor in place on `device`.
+
+    Raises InputError when tensors and structure do not fit each other.
+    """
+    left = dict(found.tensors)
+    for name, owner in found.same.items():
+        swap(model, name, model.get_submodule(owner))
+    thin = {name: entry.get("borrows") for name, entry in layers.items() if entry.get("kind") == "lowrank"}
+    for name, lender in sorted(thin.items(), key=lambda item: item[1] is not None):  # those that lend first
+        made = _thin(name, left)
+        swap(model, name, made if lender is None else Borrowing(model.get_submodule(lender), made.second))
+    for name, entry in settings_of(layers).items():
+        prefix = f"{name}."
+        parts = {key.removeprefix(prefix): left.pop(key) for key in list(left) if key.startswith(prefix)}
+        swap(model, name, backend_of(entry["backend"]).unpack(parts, found.packing[name], device))
+    index_by_expert(model)
+    for name, tensor in left.items():
+        _assign(model, name, tensor.to(device))
+    for name, owner in found.tied.items():
+        module, _, key = name.rpartition(".")
+        model.get_submodule(module)._parameters[key] = model.get_parameter(owner)
+    for name, entry in layers.items():
+        for key, value in entry.get("attributes", {}).items():
+            setattr(model.get_submodule(name), key, value)
+    for module in model.modules():
+        _match_attributes(module)
+    missing = [name for name, tensor in state(model) if tensor.device.type == "meta"]
+    if missing:
+        raise InputError(f"the artifact lacks {len(missing)} tensors of the model, first {missing[0]}")
+    return model.eval()
+
+
+def _thin(name: str, tensors: Mapping[str, torch.Tensor]) -> LowRankLinear:
+    """An empty low-rank layer; the shapes of quantized halves do not matter, they are replaced whole."""
+    bias = f"{name}.second.bias" in tensors
+    first, second = tensors.get(f"{name}.first.weight"), tensors.get(f"{name}.second.weight")
+    rows, rank = second.shape if second is not None and second.dim() == 2 else (1, 1)
+    columns = first.shape[1] if first is not None and first.dim() == 2 else 1
+    return LowRankLinear(columns, rows, rank, bias=bias, device="meta")
+
+
+def _assign(model: nn.Module, name: str, tensor: torch.Tensor) -> None:
+    module_name, _, key = name.rpartition(".")
+    try:
+        module = model.get_submodule(module_name)
+    except AttributeError:
+        raise InputError(f"the artifact holds {name}, which the model does not have") from None
+    if key in module._parameters:
+        before = module._parameters[key]
+        wants_grad = tensor.is_floating_point() and (before is None or before.requires_grad)
+        module._parameters[key] = nn.Parameter(tensor, requires_grad=wants_grad)
+    elif key in module._buffers:
+        module._buffers[key] = tensor
+    else:
+        raise InputError(f"the artifact holds {name}, which the model does not have")
+
+
+def _match_attributes(module: nn.Module) -> None:
+    """Sizes that a module states beside its weight, taken from the weight, in place."""
+    weight = getattr(module, "weight", None)
+    if not isinstance(weight, torch.Tensor):
+        return
+    shape = tuple(weight.shape)
+    match module:
+        case LowRankLinear():
+            pass
+        case Conv1D():
+            module.nx, module.nf = shape
+        case nn.Conv2d():
+            module.out_channels, module.in_channels = shape[0], shape[1] * module.groups
+        case nn.Embedding():
+            module.num_embeddings, module.embedding_dim = shape
+        case nn.LayerNorm() | nn.RMSNorm():
+            module.normalized_shape = shape
+        case nn.BatchNorm2d():
+            module.num_features = shape[0]
+        case nn.Linear() if type(module) is nn.Linear and len(shape) == 2:
+            module.out_features, module.in_features = shape

@@ -1,0 +1,1 @@
+"""What a run leaves: results, traces, the machine, statistics of estimates."""

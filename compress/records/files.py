@@ -1,0 +1,147 @@
+"""Result files: written whole or not at all, read without torch."""
+
+import os
+from collections.abc import Iterable
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from compress.base import reading
+from compress.base.config import InputError
+from compress.base.files import write_atomic
+from compress.base.places import inside, one_name
+from compress.base.reading import is_folder, shortened
+from compress.records.result import SCHEMA, Result
+
+if TYPE_CHECKING:
+    from pydantic import ValidationError
+
+SHIPPED = "reference"
+MOST_BYTES = 64_000_000  # a result of a thousand rounds has a few
+
+
+@cache
+def _adapter() -> Any:
+    from pydantic import TypeAdapter
+
+    return TypeAdapter(Result)
+
+
+def result_path(root: Path, workload: str, recipe: str, machine: str, limit: int | None) -> Path:
+    """`root/<workload>/<recipe>-<machine id>.json`; a limited result has a file of its own beside the whole one."""
+    limited = "" if limit is None else f"-limit{limit}"
+    return root / workload / f"{recipe}-{machine}{limited}.json"
+
+
+def own_path(result: Result) -> Path:
+    """Where a result that anybody may have written belongs, within a folder of results.
+
+    Raises InputError where a name of it is none of a file.
+    """
+    place = f"result {result.name!r:.80}:"
+    names = {"workload.name": result.workload.get("name"), "name": result.name, "machine.id": result.machine.id}
+    workload, recipe, machine = (one_name(value, f"{place} {field}") for field, value in names.items())
+    return result_path(Path(), workload, recipe, machine, result.limit)
+
+
+def write(root: Path, result: Result) -> Path:
+    """Writes one result below `root`; returns its path. Raises InputError where its names would leave that folder."""
+    path = root / own_path(result)
+    replace_file(path, result)
+    return path
+
+
+def replace_file(path: Path, result: Result) -> None:
+    """Writes a result to this file."""
+    write_atomic(path, _adapter().dump_json(result, indent=1) + b"\n")
+
+
+class Foreign(InputError):
+    """The file is JSON of something else than a result."""
+
+
+def read(path: Path) -> Result:
+    """Return one result. Raises InputError, one sentence, where it cannot be read, and Foreign where it is none."""
+    from pydantic import ValidationError
+
+    data = reading.content(path, "result", MOST_BYTES)
+    try:
+        made: Result = _adapter().validate_json(data)
+    except ValidationError as error:
+        raise _refused(path, data, error) from None
+    if made.schema != SCHEMA:
+        raise InputError(f"{path}: {_other(made.schema)}")
+    return made
+
+
+def _refused(path: Path, data: bytes, error: "ValidationError") -> InputError:
+    """The error for content that is no result of this version."""
+    from pydantic_core import from_json
+
+    first = error.errors(include_url=False)[0]
+    said = shortened(first["msg"].removeprefix("Value error, ").removeprefix("Invalid JSON: "))
+    if first["type"] == "json_invalid":
+        return InputError(f"{path}: not JSON ({said}); it was damaged or is no result")
+    raw = from_json(data)
+    if not isinstance(raw, dict) or "schema" not in raw:
+        return Foreign(f"{path}: {_other(None)}")
+    if type(raw["schema"]) is not int or raw["schema"] != SCHEMA:
+        return InputError(f"{path}: {_other(raw['schema'])}")
+    where = shortened(".".join(str(part) for part in first["loc"]))
+    if first["type"] == "finite_number":
+        return InputError(f"{path}: not a result: {where} is {first['input']}; expected a finite number")
+    if first["type"] == "missing":
+        return InputError(f"{path}: not a result: {where} is missing")
+    return InputError(f"{path}: not a result: {where}: {said}")
+
+
+def _other(schema: object) -> str:
+    return f"result schema {shortened(repr(schema))}; this version reads {SCHEMA}"
+
+
+def read_all(root: Path) -> tuple[list[Result], list[str]]:
+    """Return every result below `root`, sorted by path, and one sentence per file that could not be read."""
+    results, foreign, damaged = read_known(root)
+    return results, [*foreign, *damaged]
+
+
+def read_known(root: Path) -> tuple[list[Result], list[str], list[str]]:
+    """Return every result below `root`, a sentence per file that never was one, and per result that is damaged."""
+    if not is_folder(root):
+        raise InputError(f"{root}: no such folder; run a recipe first: python -m compress run bert_int8")
+    results: list[Result] = []
+    foreign: list[str] = []
+    damaged: list[str] = []
+    paths, problems = _listed(root)
+    for path in paths:
+        try:
+            results.append(read(inside(root, path.relative_to(root).as_posix(), f"{path}: the result")))
+        except Foreign as error:
+            foreign.extend(error.problems)
+        except InputError as error:
+            damaged.extend(error.problems)
+    return results, foreign, [*problems, *damaged]
+
+
+def named(paths: Iterable[Path]) -> list[Path]:
+    """Return these files, and the result files below those of them that are folders."""
+    return [file for path in paths for file in (_listed(path)[0] if is_folder(path) else [path])]
+
+
+def _listed(root: Path) -> tuple[list[Path], list[str]]:
+    """Return the result files below `root`, and a sentence per folder that cannot be listed.
+
+    Those that the project ships (`results/reference`) are found only when asked for by name.
+    """
+    found: list[Path] = []
+    problems: list[str] = []
+
+    def unlisted(error: OSError) -> None:
+        problems.append(f"{error.filename}: cannot be listed ({error.strerror})")
+
+    for place, folders, files in os.walk(root, onerror=unlisted):
+        left_out = {"traces", SHIPPED} if Path(place) == root else {"traces"}
+        folders[:] = [name for name in folders if name not in left_out]
+        listed = (name for name in (*files, *folders) if name.endswith(".json") and not name.startswith("."))
+        found += [Path(place, name) for name in listed]
+    return sorted(found), problems

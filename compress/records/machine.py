@@ -1,0 +1,124 @@
+"""What machine this is: enough to tell whether two results may stand side by side."""
+
+import hashlib
+import os
+import platform
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from compress.base.cgroup import quota_cores
+from compress.base.version import __version__
+from compress.records.result import Machine
+
+LIBRARIES = (
+    "torch", "transformers", "datasets", "accelerate", "optimum", "optimum-quanto", "bitsandbytes", "torchao",
+    "torch-pruning", "onnx", "onnxruntime", "onnxruntime-gpu", "tensorrt", "onnxscript", "openvino", "nncf", "numpy",
+    "tokenizers", "safetensors",
+)  # fmt: skip
+
+
+def versions() -> dict[str, str]:
+    """Python's and every library's version that can change a figure."""
+    found = {"python": platform.python_version()}
+    for name in LIBRARIES:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def code_version() -> str:
+    """The package's version and a digest of its source: `0.1.0+1a2b3c4d`."""
+    root = Path(__file__).parents[1]
+    state = hashlib.sha256()
+    for file in sorted(root.rglob("*.py")):
+        state.update(file.relative_to(root).as_posix().encode())
+        state.update(file.read_bytes())
+    return f"{__version__}+{state.hexdigest()[:8]}"
+
+
+def _cpu() -> dict[str, Any]:
+    """Model, flags that decide kernels, and clock governor, from /proc and /sys where they are."""
+    found: dict[str, Any] = {"model": platform.processor() or platform.machine(), "threads": os.cpu_count()}
+    info = Path("/proc/cpuinfo")
+    if info.is_file():
+        for line in info.read_text().splitlines():
+            key, _, value = line.partition(":")
+            if key.strip() == "model name":
+                found["model"] = value.strip()
+            elif key.strip() == "flags":
+                wanted = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16", "amx_int8")
+                found["flags"] = [flag for flag in wanted if flag in value.split()]
+                break
+    quota = quota_cores()
+    if quota is not None:
+        found["quota_cores"] = quota
+    governor = Path("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")
+    if governor.is_file():
+        found["governor"] = governor.read_text().strip()
+    return found
+
+
+def describe(device: str) -> Machine:
+    """The machine and the device (`cpu`, `cuda:0`) as a result states them."""
+    details: dict[str, Any] = {"platform": platform.platform(), "cpu": _cpu()}
+    if hasattr(os, "getloadavg"):
+        details["load_average_1min"] = round(os.getloadavg()[0], 2)
+    if hasattr(os, "sysconf"):
+        details["memory_bytes"] = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    name, uuid = str(details["cpu"]["model"]), None
+    if device.startswith("cuda"):
+        details["gpus"] = [_gpu(each) for each in device.split(",")]
+        name = " + ".join(gpu["name"] for gpu in details["gpus"])
+        uuids = [gpu["uuid"] for gpu in details["gpus"]]
+        uuid = None if None in uuids else ",".join(uuids)
+    identity = "|".join((platform.node(), str(details["cpu"]), device.partition(":")[0], name, str(uuid)))
+    machine_id = f"{device.partition(':')[0]}-{hashlib.sha256(identity.encode()).hexdigest()[:8]}"
+    return Machine(machine_id, device, name, uuid, details, versions())
+
+
+def _gpu(device: str) -> dict[str, Any]:
+    """Identity and state of a CUDA device."""
+    import torch
+
+    from compress.base.devices import identity
+
+    properties = torch.cuda.get_device_properties(torch.device(device))
+    found = {
+        **identity(torch.device(device)),
+        "capability": f"{properties.major}.{properties.minor}",
+        "cuda": torch.version.cuda,
+    }
+    return {**found, **(_nvml_state(found["uuid"]) if found["uuid"] is not None else {})}
+
+
+def _nvml_state(uuid: str) -> dict[str, Any]:
+    """Driver, clocks, power limit, temperature, ECC, MIG and processes of a GPU; what NVML refuses is None."""
+    import pynvml
+
+    try:
+        pynvml.nvmlInit()
+        handle = pynvml.nvmlDeviceGetHandleByUUID(uuid if uuid.startswith("GPU-") else f"GPU-{uuid}")
+    except pynvml.NVMLError as error:
+        return {"nvml": str(error)}
+    questions = {
+        "driver": pynvml.nvmlSystemGetDriverVersion,
+        "power_limit_w": lambda: pynvml.nvmlDeviceGetEnforcedPowerLimit(handle) / 1000,
+        "temperature_c": lambda: pynvml.nvmlDeviceGetTemperature(handle, pynvml.NVML_TEMPERATURE_GPU),
+        "sm_clock_mhz": lambda: pynvml.nvmlDeviceGetClockInfo(handle, pynvml.NVML_CLOCK_SM),
+        "memory_clock_mhz": lambda: pynvml.nvmlDeviceGetClockInfo(handle, pynvml.NVML_CLOCK_MEM),
+        "event_reasons": lambda: pynvml.nvmlDeviceGetCurrentClocksEventReasons(handle),
+        "ecc": lambda: bool(pynvml.nvmlDeviceGetEccMode(handle)[0]),
+        "mig": lambda: bool(pynvml.nvmlDeviceGetMigMode(handle)[0]),
+        "processes": lambda: [p.pid for p in pynvml.nvmlDeviceGetComputeRunningProcesses(handle)],
+    }
+    answers: dict[str, Any] = {}
+    for key, ask in questions.items():
+        try:
+            answers[key] = ask()
+        except pynvml.NVMLError as error:
+            answers[key] = None
+            answers[f"{key}_reason"] = str(error)
+    return answers

@@ -1,0 +1,115 @@
+"""Which number formats exist, what executes them on which device, and what `auto` picks.
+
+A format is what weights and activations become; a backend is the library that makes it; a runtime is what executes the
+model. One row per possible combination, best first: `auto` takes the first row that fits. `kernels` is what we
+expect; what a result says comes from the operators seen in a profiled batch, not from here.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from compress.base.config import InputError
+
+Format = Literal[
+    "int8", "int8_static", "int8_weight", "llm_int8", "fp8", "nf4", "fp4", "int4", "int3", "int2", "ternary", "binary"
+]
+Backend = Literal["onnxruntime", "openvino", "torchao", "bitsandbytes", "quanto", "torch"]
+Runtime = Literal["eager", "compile", "onnxruntime", "tensorrt", "openvino"]
+DeviceType = Literal["cpu", "cuda"]
+
+BITS: dict[str, int] = {
+    "int8": 8, "int8_static": 8, "int8_weight": 8, "llm_int8": 8, "fp8": 8, "nf4": 4, "fp4": 4, "int4": 4, "int3": 3,
+    "int2": 2, "ternary": 2, "binary": 1,
+}  # fmt: skip
+BATCH_DEPENDENT = frozenset({("int8", "onnxruntime"), ("llm_int8", "bitsandbytes")})
+"""Formats and backends that look at the whole batch at hand, for one scale of its activations or for columns with
+outliers: predictions can depend on it. torchao's int8 and fp8 have a scale a token."""
+
+
+Capability = tuple[int, int]
+KERNELS_FROM: dict[tuple[Format, Backend], Capability] = {
+    ("int8", "torchao"): (7, 5),  # torch._int_mm: Turing
+    ("int4", "torchao"): (8, 0),  # torch._weight_int4pack_mm: Ampere
+    ("fp8", "torchao"): (8, 9),  # torch._scaled_mm: Ada
+}
+FP8_IN_BF16 = "fp8 on a GPU is computed in bf16 models only; put the step {method: cast, dtype: bf16} before it"
+DEVICES: tuple[DeviceType, ...] = ("cuda", "cpu")
+GROUPED: tuple[Format, ...] = ("int8_weight", "int4", "int3", "int2", "ternary", "binary")
+"""Formats of our own backend, torch: any rounding and scaling, no kernel."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One combination that exists."""
+
+    format: Format
+    device: DeviceType
+    backend: Backend
+    runtime: Runtime
+    kernels: Literal["real", "dequantized"]
+    why: str
+
+    @property
+    def capability(self) -> "Capability":
+        """The least CUDA compute capability that has these kernels."""
+        return KERNELS_FROM.get((self.format, self.backend), (0, 0)) if self.device == "cuda" else (0, 0)
+
+
+ROWS: tuple[Row, ...] = (
+    Row("int8", "cpu", "onnxruntime", "onnxruntime", "real", "int8 products (VNNI/AMX) on CPU"),
+    Row("int8", "cpu", "torchao", "compile", "real", "int8 products through torch._int_mm, fused by compile"),
+    Row("int8", "cpu", "torchao", "eager", "real", "int8 products, quantization steps not fused"),
+    Row("int8_static", "cpu", "openvino", "openvino", "real", "int8 products (VNNI/AMX), activation scales calibrated"),
+    Row("int8", "cuda", "torchao", "compile", "real", "int8 tensor cores, rounding fused by compile"),
+    Row("int8", "cuda", "torchao", "eager", "real", "int8 tensor cores, but every product copies its weight: slow"),
+    Row("fp8", "cuda", "torchao", "compile", "real", "fp8 (e4m3) tensor cores of Ada, Hopper and newer, a scale a row"),
+    Row("fp8", "cuda", "torchao", "eager", "real", "fp8 (e4m3) tensor cores of Ada, Hopper and newer, a scale a row"),
+    Row("llm_int8", "cuda", "bitsandbytes", "eager", "real", "int8 tensor cores, outlier columns in half precision"),
+    Row("llm_int8", "cpu", "bitsandbytes", "eager", "real", "int8 products in bitsandbytes' CPU code"),
+    Row("int4", "cuda", "torchao", "compile", "real", "int4 weight-only kernel, inputs padded to 1024s"),
+    Row("int4", "cuda", "torchao", "eager", "real", "int4 weight-only kernel, inputs padded to 1024s"),
+    Row("fp8", "cpu", "torchao", "eager", "dequantized", "weights become floating point before every product"),
+    Row("nf4", "cuda", "bitsandbytes", "eager", "dequantized", "weights become half precision before most products"),
+    Row("fp4", "cuda", "bitsandbytes", "eager", "dequantized", "weights become half precision before most products"),
+    Row("int4", "cuda", "quanto", "eager", "dequantized", "weights become floating point before every product"),
+    Row("nf4", "cpu", "bitsandbytes", "eager", "dequantized", "weights become floating point inside the product"),
+    Row("fp4", "cpu", "bitsandbytes", "eager", "dequantized", "weights become floating point inside the product"),
+    Row("int4", "cpu", "quanto", "eager", "dequantized", "weights become floating point before every product"),
+    *(
+        Row(form, device, "torch", "eager", "dequantized", "weights become floating point before every product")
+        for device in DEVICES
+        for form in GROUPED
+    ),
+    Row("int8_weight", "cpu", "openvino", "openvino", "dequantized", "weights become bf16 or fp32 inside the product"),
+    Row("int4", "cpu", "openvino", "openvino", "dequantized", "weights become bf16 or fp32 inside the product"),
+)
+
+GRAPHS: dict[str, tuple[Runtime, ...]] = {"onnx": ("onnxruntime", "tensorrt"), "openvino": ("openvino",)}
+"""Kind of an exported graph -> what can execute it; `auto` is the first."""
+GRAPH_RUNTIMES = frozenset(runtime for those in GRAPHS.values() for runtime in those)
+
+PLAIN_RUNTIMES: dict[DeviceType, tuple[Runtime, ...]] = {
+    "cpu": ("eager", "compile", "onnxruntime", "openvino"),
+    "cuda": ("eager", "compile", "onnxruntime", "tensorrt"),
+}
+"""Runtimes of a model that is not quantized; `auto` is eager, so that a row shows the step alone."""
+
+
+def choose(
+    *, bits: int, format: str, backend: str, runtime: str, device: DeviceType, capability: Capability | None = None
+) -> Row:
+    """The first row that fits what the recipe asks for; `auto` and unset fields fit everything.
+
+    `capability` is the GPU's CUDA compute capability; None is not looked at. Raises InputError with the combinations
+    that do exist when none fits.
+    """
+    every = [row for row in ROWS if BITS[row.format] == bits and row.device == device]
+    fits = [row for row in every if capability is None or row.capability <= capability]
+    wanted = {"format": format, "backend": backend, "runtime": runtime}
+    chosen = [r for r in fits if all(value in ("auto", getattr(r, key)) for key, value in wanted.items())]
+    if chosen:
+        return chosen[0]
+    asked = ", ".join(f"{key} {value}" for key, value in wanted.items() if value != "auto")
+    exist = "; ".join(f"{r.format} through {r.backend} under {r.runtime}" for r in fits)
+    place = device if len(fits) == len(every) else f"a GPU of compute capability {'.'.join(map(str, capability or ()))}"
+    raise InputError(f"quantize bits {bits} ({asked}) does not exist on {place}; expected one of: {exist}")

@@ -1,0 +1,71 @@
+"""How a session measures: profiles, and every setting by value."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from compress.base.config import Config
+
+Profile = Literal["auto", "quick", "standard", "publish"]
+
+
+class Measure(Config):
+    """How a session measures. A profile sets what is left out here."""
+
+    profile: Profile = "auto"
+    """quick: 5 rounds of 1.5 s; standard: 6 of 5 s; publish: 10 of 20 s; auto: standard with a meter, else quick."""
+    rounds: Annotated[int, Field(ge=2, le=1000)] | None = None
+    """Rounds; each holds one window of every runner, in random order."""
+    window_s: Annotated[float, Field(gt=0, le=600)] | None = None
+    """Seconds per window."""
+    preroll_s: Annotated[float, Field(ge=0, le=600)] | None = None
+    """Seconds a runner runs before its window, so that the runner before leaves no caches and clocks behind."""
+    warmup_s: Annotated[float, Field(ge=0, le=3600)] | None = None
+    """Most seconds of warm-up before the first round."""
+    points: Literal["headline", "all"] | None = None
+    """Measure the headline point only, or every point of the workload."""
+    residency: Literal["auto", "together", "in_turn"] | None = None
+    """Keep all models in memory, or load each in turn inside every round; auto: together where they fit."""
+
+    def resolved(self, metered: bool) -> "Settings":
+        """All settings by value: the profile's, with what is set here on top."""
+        name = self.profile
+        if name == "auto":
+            name = "standard" if metered else "quick"
+        base = PROFILES[name]
+        given = {
+            key: value for key, value in self.model_dump().items() if key in Settings.model_fields and value is not None
+        }
+        return base.model_copy(update={**given, "profile": name})
+
+
+class Settings(Config):
+    """A `Measure` with nothing left open."""
+
+    profile: str
+    rounds: int
+    window_s: float
+    preroll_s: float
+    warmup_s: float
+    points: Literal["headline", "all"]
+    residency: Literal["auto", "together", "in_turn"] = "auto"
+    least_batches: int = 2
+    """A window lasts until it holds so many,"""
+    least_movements: int = 0
+    """and until the energy counter has moved so often."""
+
+
+PROFILES: dict[str, Settings] = {
+    "quick": Settings(profile="quick", rounds=5, window_s=1.5, preroll_s=0.3, warmup_s=10, points="headline"),
+    "standard": Settings(profile="standard", rounds=6, window_s=5, preroll_s=1, warmup_s=180, points="all"),
+    "publish": Settings(
+        profile="publish",
+        rounds=10,
+        window_s=20,
+        preroll_s=2,
+        warmup_s=300,
+        points="all",
+        least_batches=32,
+        least_movements=200,
+    ),
+}

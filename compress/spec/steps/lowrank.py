@@ -1,0 +1,54 @@
+"""Low rank: how the rank is chosen, and which error is least."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from compress.spec.steps.layers import Calibrated, Fraction
+
+
+class LowRank(Calibrated):
+    """Replace a weight by the product of two thin ones (truncated SVD)."""
+
+    method: Literal["lowrank"] = "lowrank"
+    rank: Annotated[int, Field(ge=1, le=10**6)] | None = None
+    """Rank of every chosen layer."""
+    parameters: Fraction | None = None
+    """Or: fraction of each layer's parameters to keep; the rank follows from its shape, rounded down to a multiple
+    of 16 (of less where ranks are under 128), which kernels like."""
+    energy: Fraction | None = None
+    """Or: fraction of the squared singular values to keep, its rank rounded up likewise; layers where that saves
+    nothing stay dense."""
+    grouped: bool = False
+    """Split query, key and value of an attention as one weight: they share the thin matrix at the input, which is
+    stored and multiplied once."""
+    allocation: Literal["uniform", "shared"] = "uniform"
+    """Give every layer the same fraction of its parameters, or share one budget: most to layers that lose most."""
+    weighting: Literal["plain", "activation", "whitened", "fisher"] = "plain"
+    """Which error is least: of the weights; of weights scaled by input size (ASVD, arXiv:2312.05821); of the layer's
+    outputs (SVD-LLM, arXiv:2403.07378); of weights scaled by their rows' Fisher information (arXiv:2207.00112)."""
+    calibration_examples: Annotated[int, Field(ge=1, le=10**8)] = 256
+    """Training examples behind a weighting other than plain."""
+
+    @property
+    def calibrates(self) -> bool:
+        """Whether training examples are needed."""
+        return self.weighting != "plain"
+
+    @model_validator(mode="after")
+    def _one_way_to_choose_the_rank(self) -> "LowRank":
+        given = [name for name in ("rank", "parameters", "energy") if getattr(self, name) is not None]
+        if len(given) > 1:
+            raise ValueError(f"{' and '.join(given)} are set; give one of rank, parameters, energy")
+        if self.allocation == "shared" and (self.rank is not None or self.energy is not None):
+            raise ValueError("allocation shared divides a budget of parameters; give it by parameters")
+        if self.allocation == "shared" and self.weighting != "whitened":
+            raise ValueError("allocation shared compares errors of outputs; give weighting: whitened")
+        if self.allocation == "shared" and self.grouped:
+            raise ValueError("allocation shared weighs single layers against one another; leave out grouped")
+        return self
+
+    @property
+    def kept_parameters(self) -> float | None:
+        """`parameters`, or its default of 0.7 when nothing is set."""
+        return 0.7 if self.rank is self.parameters is self.energy is None else self.parameters
