@@ -67,17 +67,17 @@ gpu-test-long: setup
 
 # The next missing session of the reference results; each is meant to take less than ten minutes.
 gpu-results: setup
-	$(PYTHON) tests/gpu_results.py
+	$(PYTHON) -m benchmarks.gpu_results
 
 gpu-peers: setup
-	$(PYTHON) tests/gpu_peers.py
+	$(PYTHON) -m benchmarks.gpu_peers
 
 bench: setup
-	$(PYTHON) tests/bench.py
-	$(PYTHON) tests/bench_kernels.py
+	$(PYTHON) -m benchmarks.bench
+	$(PYTHON) -m benchmarks.bench_kernels
 
 study: setup
-	$(PYTHON) tests/study.py --out results/reference/energy-study.md
+	$(PYTHON) -m benchmarks.study --out results/reference/energy-study.md
 
 docs: setup
 	$(PYTHON) -m mkdocs build --strict

@@ -9,7 +9,7 @@ from typing import Any
 from compress.energy import nvml, sampler
 from compress.energy.meters import Absent, Gpu, Meter, MeterError
 from compress.energy.sampler import NEAR_EDGE_S, PERIOD_S, Sampler, facts
-from compress.energy.simulate import Board, Simulator
+from tests.simulator import Board, Simulator
 from tests.virtual_time import VirtualTime
 
 START_S = 1000.0

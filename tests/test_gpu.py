@@ -15,6 +15,7 @@ import pytest
 import torch
 from torch.sparse import SparseSemiStructuredTensor
 
+from benchmarks import gpu_peers
 from compress import Recipe, apply
 from compress.analysis.joules import window_energy
 from compress.energy import nvml
@@ -29,7 +30,6 @@ from compress.records import machine
 from compress.records.stats import paired_ratio
 from compress.spec.formats import BITS, KERNELS_FROM, ROWS, Row
 from compress.spec.measure import PROFILES
-from tests import gpu_peers
 from tests.helpers import QUICK, compress, environment, tokenizer
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")]

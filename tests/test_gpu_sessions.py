@@ -8,10 +8,11 @@ import pandas
 import pytest
 
 import recipes as shipped
+from benchmarks import gpu_results, shapes, trained_lm
+from benchmarks.gpu_results import OUT, SESSIONS, Session
 from compress.records import files as result_files
 from compress.records.stats import Estimate
-from tests import factory, gpu_results, shapes, trained_lm
-from tests.gpu_results import OUT, SESSIONS, Session
+from tests import factory
 from tests.helpers import assets
 
 

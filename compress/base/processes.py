@@ -86,7 +86,7 @@ def run_child(command: Sequence[str], device: str) -> None:
     """
     environment = {key: value for key, value in os.environ.items() if not key.startswith("OMP_")}
     environment |= pinned(device) | limited()
-    own = str(Path(__file__).parents[1])  # the package that runs now, also when it is not installed
+    own = str(Path(__file__).parents[2])  # the package that runs now, also when it is not installed
     environment["PYTHONPATH"] = os.pathsep.join(filter(None, (own, environment.get("PYTHONPATH"))))
     python, option, *rest = command
     guarded = [python, option, "compress.base.processes", *rest]

@@ -27,18 +27,18 @@ from compress.data.cached import made_once
 
 @dataclass(frozen=True)
 class Offline:
-    """An offline workload: the module that builds it, and the files whose change makes it another one."""
+    """An offline workload: the module that builds it, and the modules whose change makes it another one."""
 
     module: str
     """Has SETTINGS, data_digest() and build(folder, settings); imports torch only inside build."""
-    files: tuple[str, ...]
+    sources: tuple[str, ...]
 
 
-COMMON = ("offline_parts.py", "offline_train.py")
+COMMON = ("parts", "train")
 OFFLINE: dict[str, Offline] = {
-    "stdlib-bert": Offline("offline_bert", ("offline_bert.py", "offline_text.py", *COMMON)),
-    "digits-vit": Offline("offline_vit", ("offline_vit.py", *COMMON)),
-    "stdlib-llama": Offline("offline_llama", ("offline_llama.py", "offline_text.py", *COMMON)),
+    "stdlib-bert": Offline("bert", ("bert", "text", *COMMON)),
+    "digits-vit": Offline("vit", ("vit", *COMMON)),
+    "stdlib-llama": Offline("llama", ("llama", "text", *COMMON)),
 }
 
 
@@ -65,7 +65,10 @@ def ensure(name: str, settings: Any = None) -> Path:
 def fingerprint(name: str, settings: Any = None) -> str:
     """16 hex digits of the Python version, the data, the settings and the source of the workload's modules."""
     module = _module(name)
-    own = [hashlib.sha256((Path(__file__).parent / file).read_bytes()).hexdigest() for file in OFFLINE[name].files]
+    own = [
+        hashlib.sha256((Path(__file__).parent / f"{module}.py").read_bytes()).hexdigest()
+        for module in OFFLINE[name].sources
+    ]
     return digest([platform.python_version(), module.data_digest(), repr(settings or module.SETTINGS), own])
 
 
@@ -76,4 +79,4 @@ def is_complete(folder: Path) -> bool:
 
 
 def _module(name: str) -> Any:
-    return importlib.import_module(f"compress.data.tasks.{OFFLINE[name].module}")
+    return importlib.import_module(f"compress.data.offline.{OFFLINE[name].module}")

@@ -88,8 +88,8 @@ def exported(
 ) -> OnnxModel:
     """The model as a graph in a temporary folder, which lasts as long as the object, for a runtime on a device.
 
-    `compress.model.runtimes.check` compares it with the model. Raises InputError for a model that is neither in fp32 nor,
-    on a GPU, in fp16.
+    `compress.model.runtimes.check` compares it with the model. Raises InputError for a model that is neither in
+    fp32 nor, on a GPU, in fp16.
     """
     half = _is_half(model, on_gpu=device is not None and device.type == "cuda")
     folder = scratch("onnx")

@@ -21,7 +21,6 @@ from compress.data import source
 from compress.data.workload import Workload
 from compress.energy import nvml
 from compress.energy.meters import Gpu
-from compress.energy.simulate import Board, Simulator
 from compress.measure import latency, session
 from compress.measure import models as runners
 from compress.measure.job import Job, Spec
@@ -29,6 +28,7 @@ from compress.measure.models import Shelf, crowded
 from compress.measure.session import run_session
 from compress.spec.measure import PROFILES
 from tests.helpers import QUICK, compress, read_result
+from tests.simulator import Board, Simulator
 
 SHORT = PROFILES["quick"].model_copy(update={"rounds": 3, "window_s": 0.3, "preroll_s": 0.0, "warmup_s": 1.0})
 STEP_S = 0.1  # of the simulated counter: other work on this machine may hold its reader up for half of that

@@ -18,8 +18,8 @@ from compress.model.packing.grouped import Grid
 from compress.spec.recipe import Recipe
 from compress.spec.steps import Layers, LowRank, Prune, Quantize
 from tests import made_models
+from tests.harness.test_rehearsal import empty
 from tests.made_models import SIZES
-from tests.test_rehearsal import empty
 
 COMMON = {
     **SIZES, "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4,

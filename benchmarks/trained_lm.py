@@ -1,6 +1,6 @@
 """A language model of about 100 million parameters, trained on the spot: real perplexity without a download.
 
-    python -m tests.trained_lm FOLDER cuda [SECONDS]  ->  FOLDER/{model/, data/}
+    python -m benchmarks.trained_lm FOLDER cuda [SECONDS]  ->  FOLDER/{model/, data/}
 
 It learns from Python source of the interpreter's library and site-packages for so many seconds; every twentieth file,
 in the order of a hash of its content, is held out.

@@ -19,8 +19,8 @@ from compress.model.runtimes.graph import GraphModel
 from compress.records.result import Shares, StepCost
 from compress.spec.steps import Cast, LowRank, Prune, Quantize
 from tests import made_models
-from tests.test_experts import moe
-from tests.test_shared_modules import albert
+from tests.model.test_experts import moe
+from tests.model.test_shared_modules import albert
 
 INT4 = Quantize(bits=4, backend="torch", group_size=32)
 

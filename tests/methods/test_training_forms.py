@@ -32,7 +32,7 @@ from compress.spec.order import order_problems
 from compress.spec.steps import Distill, Prune, Quantize
 from tests.helpers import bert as other
 from tests.made_models import MODELS, bert, bundle, inputs, logits, text_examples, trainable
-from tests.test_distill import sentence_logits
+from tests.methods.test_distill import sentence_logits
 
 SHORT: dict[str, Any] = {"max_steps": 4, "batch_size": 8, "precision": "fp32", "learning_rate": 3e-3}
 FORMATS = {

@@ -18,7 +18,6 @@ from compress.analysis.verify import verify
 from compress.energy import nvml, sampler
 from compress.energy.meters import Gpu
 from compress.energy.sampler import idle, steady_idle
-from compress.energy.simulate import Board, Simulator
 from compress.harness.assemble import without_straw_man
 from compress.measure import latency
 from compress.measure.latency import settled
@@ -26,6 +25,7 @@ from compress.records import trace
 from compress.records.result import Point
 from tests.helpers import ROOT
 from tests.simulated import Load, dear, session, window_of
+from tests.simulator import Board, Simulator
 from tests.virtual_time import VirtualTime
 
 PAIR = {"fp32 eager": Load(300.0, 0.020), "ours": Load(200.0, 0.010)}

@@ -1,6 +1,6 @@
 """Peers called in the ways that their own documentation shows, beside our recipes: same model, board and windows.
 
-    python tests/gpu_peers.py [--device cuda] [--rounds 6] [--window 5]
+    python -m benchmarks.gpu_peers [--device cuda] [--rounds 6] [--window 5]
 
 MiniLM on SST-2 at batch 32 x length 64. Each pair is a peer and our recipe of the same format; joules are counted
 between movements of the board's counter, and zeus (where it is installed) counts around the same loops. Without a meter
@@ -14,24 +14,20 @@ import statistics
 import sys
 import time
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
-
-from compress import Recipe, apply  # noqa: E402
-from compress.analysis.joules import window_energy  # noqa: E402
-from compress.energy.find import find_meter  # noqa: E402
-from compress.energy.meters import Absent, gpus_of  # noqa: E402
-from compress.energy.sampler import Sampler  # noqa: E402
-from compress.measure import latency  # noqa: E402
-from compress.records import machine  # noqa: E402
-from compress.records.stats import Estimate, holm, paired_ratio, ratio_p  # noqa: E402
-from tests.helpers import ASSETS  # noqa: E402
+from compress import Recipe, apply
+from compress.analysis.joules import window_energy
+from compress.energy.find import find_meter
+from compress.energy.meters import Absent, gpus_of
+from compress.energy.sampler import Sampler
+from compress.measure import latency
+from compress.records import machine
+from compress.records.stats import Estimate, holm, paired_ratio, ratio_p
+from tests.helpers import ASSETS
 
 BATCH, LENGTH, AGREE = 32, 64, 0.02
 MODEL = ASSETS / "models" / "minilm-l6-sst2"

@@ -1,7 +1,7 @@
 """The speed table: `make bench`. Prints every bound and what was measured; exits 1 when a bound is missed.
 
-python tests/bench.py            everything, about an hour: a student is trained in 35 minutes of it
-python tests/bench.py quick      what needs no training: --help, 500 results, overhead of existing results
+python -m benchmarks.bench            everything, about an hour: a student is trained in 35 minutes of it
+python -m benchmarks.bench quick      what needs no training: --help, 500 results, overhead of existing results
 """
 
 import dataclasses
@@ -14,13 +14,10 @@ import tempfile
 import time
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
-
-from compress.base.errors import InputError  # noqa: E402
-from compress.records import files as result_files  # noqa: E402
-from compress.records.result import Result  # noqa: E402
-from tests.helpers import ASSETS  # noqa: E402
+from compress.base.errors import InputError
+from compress.records import files as result_files
+from compress.records.result import Result
+from tests.helpers import ASSETS, ROOT
 
 MINUTES = 60
 SLACK_ROUNDS = 3

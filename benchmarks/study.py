@@ -16,13 +16,10 @@ from pathlib import Path
 
 import numpy as np
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
-
-from compress.analysis.joules import Sample, window_energy  # noqa: E402
-from compress.energy.sampler import NEAR_EDGE_S  # noqa: E402
-from compress.energy.simulate import Board  # noqa: E402
-from compress.records import stats  # noqa: E402
+from compress.analysis.joules import Sample, window_energy
+from compress.energy.sampler import NEAR_EDGE_S
+from compress.records import stats
+from tests.simulator import Board
 
 SEED = 20260501
 STEP_S = 0.1
@@ -190,7 +187,7 @@ def sampling_cost(seconds: float = 10.0, edges: bool = False) -> float:
     from compress.energy import nvml
     from compress.energy.meters import Gpu
     from compress.energy.sampler import Sampler
-    from compress.energy.simulate import Board, Simulator
+    from tests.simulator import Board, Simulator
 
     sys.modules["pynvml"] = Simulator([Board("GPU-a")], time.monotonic)  # type: ignore[assignment]
     meter = nvml.find(Gpu("a"))

@@ -1,6 +1,6 @@
 """Models of a usual shape with random weights: their energy and latency mean something, their answers do not.
 
-    python -m tests.shapes llama-1b FOLDER cuda  ->  FOLDER/{model/, data/}
+    python -m benchmarks.shapes llama-1b FOLDER cuda  ->  FOLDER/{model/, data/}
 
 In a process of its own: one that has opened a GPU and stays would count as a stranger on it while it is measured.
 """

@@ -13,8 +13,8 @@ import torch
 
 from compress import cli, load
 from compress.base.config import InputError
+from tests.harness.test_run import QUICK, compress
 from tests.helpers import ROOT, bert, environment, tokenizer, write_workload
-from tests.test_run import QUICK, compress
 
 
 @pytest.fixture

@@ -13,9 +13,9 @@ from compress.energy import block, nvml, profile
 from compress.energy.doctor.board import Report, examine, without_a_meter
 from compress.energy.meters import Gpu
 from compress.energy.sampler import idle_w
-from compress.energy.simulate import Board, Simulator
 from tests.helpers import ROOT
 from tests.simulated import dear
+from tests.simulator import Board, Simulator
 from tests.virtual_time import VirtualTime
 
 IDLE_W, BUSY_W = 80.0, 400.0

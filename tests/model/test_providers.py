@@ -33,7 +33,7 @@ from compress.spec.recipe import Recipe
 from compress.spec.steps import Cast, Quantize
 from tests import factory, made_models
 from tests.made_models import bundle
-from tests.test_runners import job as runner_job
+from tests.measure.test_runners import job as runner_job
 
 pytestmark = pytest.mark.usefixtures("exports_once")
 

@@ -1,9 +1,9 @@
 """Reference results of a GPU, one small session at a time: `make gpu-results` measures the next one that is missing.
 
-python tests/gpu_results.py            the next missing session
-python tests/gpu_results.py NAME ...   these sessions, missing or not
-python tests/gpu_results.py --list     all of them, and which are there
-python tests/gpu_results.py --again    how well the sessions repeat that measure the same; 1 when a bound is missed
+python -m benchmarks.gpu_results            the next missing session
+python -m benchmarks.gpu_results NAME ...   these sessions, missing or not
+python -m benchmarks.gpu_results --list     all of them, and which are there
+python -m benchmarks.gpu_results --again    how well the sessions repeat that measure the same; 1 when a bound is missed
 
 A session is whole or absent: its references, and one to five recipes, mostly with `standard` windows, meant to take
 less than ten minutes. They stand below in the order of their worth. Boards are compared by ratios to their own
@@ -19,16 +19,13 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
-
-from compress.energy import nvml  # noqa: E402
-from compress.energy.find import find_meter  # noqa: E402
-from compress.energy.meters import gpus_of  # noqa: E402
-from compress.records import files as result_files  # noqa: E402
-from compress.records import machine  # noqa: E402
-from tests import shapes  # noqa: E402
-from tests.helpers import assets  # noqa: E402
+from benchmarks import shapes
+from compress.energy import nvml
+from compress.energy.find import find_meter
+from compress.energy.meters import gpus_of
+from compress.records import files as result_files
+from compress.records import machine
+from tests.helpers import ROOT, assets
 
 OUT = ROOT / "results" / "reference" / "gpu"
 REAL, TRAINED = "minilm", "python-lm"
@@ -142,7 +139,7 @@ def workload(session: Session, folder: Path, device: str) -> Path:
         data = {"path": str(assets("data", "sst2")), "train": "train", "test": "validation", "text": "sentence"}
         said = {"task": "text-classification", "model": str(assets("models", "minilm-l6-sst2")), "dataset": data}
     else:
-        made_by = ["tests.trained_lm"] if session.model == TRAINED else ["tests.shapes", session.model]
+        made_by = ["benchmarks.trained_lm"] if session.model == TRAINED else ["benchmarks.shapes", session.model]
         subprocess.run([sys.executable, "-m", *made_by, str(folder), device], cwd=ROOT, check=True)
         task = "causal-lm" if session.model == TRAINED else shapes.task_of(session.model)
         data = {"path": str(folder / "data"), "train": "train", "test": "test", "text": "text"}
@@ -176,7 +173,9 @@ def known(device: str) -> bool:
 
 def examine(device: str) -> None:
     """Has `doctor` look at a board that is not known yet: until then edges of windows are vague, and grades C."""
-    if subprocess.run([sys.executable, __file__, "--known", "--device", device], cwd=ROOT, check=False).returncode:
+    if subprocess.run(
+        [sys.executable, "-m", "benchmarks.gpu_results", "--known", "--device", device], cwd=ROOT, check=False
+    ).returncode:
         subprocess.run(
             [sys.executable, "-m", "compress", "doctor", "--device", device, "--quick"], cwd=ROOT, check=True
         )

@@ -21,10 +21,10 @@ from compress.energy.doctor import rapl as doctor_rapl
 from compress.energy.find import find_meter
 from compress.energy.meters import Absent, Gpu, Meter, MeterError
 from compress.energy.modelled import CpuTime, watts_per_core
-from compress.energy.simulate import Board, Simulator
 from compress.energy.spending import begin, end, read, settle, spending
 from compress.measure.session import foreign_processes
 from compress.records.result import StepCost
+from tests.simulator import Board, Simulator
 from tests.virtual_time import VirtualTime
 
 

@@ -1,7 +1,7 @@
 """What formats and structures do to the time of a batch, and what calibrated methods cost: a part of `make bench`.
 
-python tests/bench_kernels.py            every kernel at every point, then every method
-python tests/bench_kernels.py kernels    or one of the two
+python -m benchmarks.bench_kernels            every kernel at every point, then every method
+python -m benchmarks.bench_kernels kernels    or one of the two
 
 The fine-tuned MiniLM of the shared folder. Times are medians of interleaved rounds: only their ratios mean something.
 """
@@ -12,26 +12,22 @@ import statistics
 import subprocess
 import sys
 import time
-from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
+import torch
 
-import torch  # noqa: E402
-
-from compress.base.devices import pick  # noqa: E402
-from compress.data import source  # noqa: E402
-from compress.data.tasks import task_of  # noqa: E402
-from compress.data.workload import OperatingPoint, Workload  # noqa: E402
-from compress.harness.transform import open_bundle  # noqa: E402
-from compress.measure.latency import run_for, synchronizer  # noqa: E402
-from compress.methods import apply_step  # noqa: E402
-from compress.model import runtimes  # noqa: E402
-from compress.model.bundle import Bundle  # noqa: E402
-from compress.spec.recipe import Recipe  # noqa: E402
-from compress.spec.steps import Cast, LowRank, Prune, Quantize  # noqa: E402
-from tests.helpers import ASSETS  # noqa: E402
+from compress.base.devices import pick
+from compress.data import source
+from compress.data.tasks import task_of
+from compress.data.workload import OperatingPoint, Workload
+from compress.harness.transform import open_bundle
+from compress.measure.latency import run_for, synchronizer
+from compress.methods import apply_step
+from compress.model import runtimes
+from compress.model.bundle import Bundle
+from compress.spec.recipe import Recipe
+from compress.spec.steps import Cast, LowRank, Prune, Quantize
+from tests.helpers import ASSETS, ROOT
 
 WORKLOAD = ROOT / "results" / "reference" / "minilm-sst2.yaml"
 POINTS = [(size, length) for length in (32, 128) for size in (1, 8, 32)]
@@ -124,7 +120,7 @@ def methods() -> bool:
     """Prints what every calibrated method costs; True when each keeps to two minutes."""
     kept = True
     for name in METHODS:
-        command = [sys.executable, __file__, "method", name]
+        command = [sys.executable, "-m", "benchmarks.bench_kernels", "method", name]
         done = subprocess.run(command, capture_output=True, text=True, check=True)
         cost = json.loads(done.stdout.splitlines()[-1])
         fits = cost["seconds"] <= MOST_S

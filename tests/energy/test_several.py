@@ -7,9 +7,9 @@ from compress.energy import block, nvml, several
 from compress.energy.find import find_meter
 from compress.energy.meters import Absent, Gpu
 from compress.energy.sampler import Sampler
-from compress.energy.simulate import Board, Simulator
+from tests.energy.test_energy import Clock, install
 from tests.simulated import window_of
-from tests.test_energy import Clock, install
+from tests.simulator import Board, Simulator
 from tests.virtual_time import VirtualTime
 
 
