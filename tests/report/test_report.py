@@ -15,7 +15,7 @@ from compress.report.charts import canvas
 from compress.report.charts.painter import Painter
 from compress.report.charts.panel import panels
 from compress.report.charts.plot import PICTURES, picture, pictures
-from compress.report.html import recipe_html, result_html
+from compress.report.html import result_html
 from compress.report.notes import footnotes, heading
 from compress.report.sheet import csv_text, safe
 from compress.report.table import rows
@@ -191,7 +191,7 @@ def test_markup_in_names_stays_text_in_markdown():
 def test_markup_in_names_stays_text_in_html():
     for piece in (result_html(factory.result(HOSTILE)), result_html(factory.failed(error=HOSTILE))):
         assert "<script>" not in piece and "&lt;script&gt;" in piece
-    assert "<pre>" in recipe_html(Recipe(name="x"))
+    assert "<pre>" in Recipe(name="x")._repr_html_()
 
 
 def test_markup_and_escapes_in_names_stay_text_in_the_terminal():
