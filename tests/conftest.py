@@ -17,7 +17,13 @@ os.environ["HF_DATASETS_OFFLINE"] = "1"
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # threads that wait for each other cost tiny models most of their time
 if "PYTEST_XDIST_WORKER" in os.environ:
-    os.environ["TMPDIR"] = tempfile.tempdir = tempfile.mkdtemp(prefix=f"compress-{os.environ['PYTEST_XDIST_WORKER']}-")
+    from compress.base import owners
+
+    for left in Path(tempfile.gettempdir()).glob("compress-gw*"):  # of workers that were killed
+        if owners.abandoned(left):
+            shutil.rmtree(left, ignore_errors=True)
+    marked = f"compress-{os.environ['PYTEST_XDIST_WORKER']}-{owners.mark()}-"
+    os.environ["TMPDIR"] = tempfile.tempdir = tempfile.mkdtemp(prefix=marked)
     os.environ["COMPRESS_LOCKS"] = os.environ["TMPDIR"]
     atexit.register(shutil.rmtree, tempfile.tempdir, ignore_errors=True)
 

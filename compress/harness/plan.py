@@ -290,8 +290,8 @@ def check_writable(folder: Path, option: str) -> None:
         raise InputError(f"{folder}: cannot be written ({error.strerror}); choose another with {option}") from None
 
 
-def standing(planned: Planned) -> Result | None:
-    """The result on disk when it answers exactly this plan."""
+def standing(planned: Planned, options: Options) -> Result | None:
+    """The result on disk when it answers exactly this plan; one without an artifact does not if that is to be kept."""
     if not planned.path.is_file():
         return None
     try:
@@ -299,11 +299,13 @@ def standing(planned: Planned) -> Result | None:
     except InputError:
         return None  # unreadable: it is measured again and replaced
     stands = before.fingerprint == planned.fingerprint and before.error is None
+    if stands and before.artifact is None:
+        return None if options.keep else before
     return before if stands and not _replaced(planned) else None
 
 
 def _replaced(planned: Planned) -> bool:
-    """Whether the folder of the result's artifact holds another model by now; one that is gone is nobody's loss."""
+    """Whether the folder of the result's artifact holds another model by now; a deleted artifact is fine."""
     try:
         manifest = json.loads((planned.folder / "manifest.json").read_text(encoding="utf-8"))
         return bool(manifest["extra"].get("fingerprint") != planned.transform_fingerprint)

@@ -5,12 +5,10 @@ settings) is the same.
 """
 
 import json
-import shutil
 import sys
 import time
 import uuid
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -93,8 +91,8 @@ def run_all(recipes: Sequence[Recipe], options: Options) -> list[Result]:
     finished: dict[Path, Result] = {}
     by_workload: dict[str, list[Planned]] = {}
     for planned in plans:
-        before = None if options.fresh or options.rebuild else standing(planned)
-        if before is not None and not (options.keep and before.artifact is None):
+        before = None if options.fresh or options.rebuild else standing(planned, options)
+        if before is not None:
             say(f"{planned.recipe.name} on {planned.found.workload.name}: unchanged, result stands")
             finished[planned.path] = before
         else:
@@ -151,36 +149,46 @@ def _run_group(group: Sequence[Planned], options: Options, machine: Machine, aga
     meter = find_meter(machine.device.partition(":")[0], gpus_of(machine.details))
     finished: dict[Path, Result] = {}
     built: dict[Path, Built] = {}
-    unwritten: list[str] = []
-    unwanted = [] if options.keep else [planned.folder for planned in group if not planned.folder.exists()]
     in_turn = sorted(group, key=lambda p: processes() > 1 and not p.recipe.trains)  # nobody waits for what others skip
-    for planned in in_turn:
-        try:
-            if rank() == 0:
-                built[planned.path] = building.build(planned, options, machine, meter)
-            elif planned.recipe.trains:
-                building.train_along(planned, options, machine)
-        except Exception as error:  # noqa: BLE001  one recipe's failure is a result; the others go on
-            raise_again()
-            if rank() == 0:
-                finished[planned.path] = _fail(planned, options, machine, error)
-            if processes() > 1 and planned.recipe.trains:
-                sys.exit(1)  # the others wait for this one; the launcher ends them
-    end_training()
-    if not built:  # nothing to measure, nothing to wait for
-        return finished
+    with building.dropping(built):
+        for planned in in_turn:
+            try:
+                if rank() == 0:
+                    built[planned.path] = building.build(planned, options, machine, meter)
+                elif planned.recipe.trains:
+                    building.train_along(planned, options, machine)
+            except Exception as error:  # noqa: BLE001  one recipe's failure is a result; the others go on
+                raise_again()
+                if rank() == 0:
+                    finished[planned.path] = _fail(planned, options, machine, error)
+                if processes() > 1 and planned.recipe.trains:
+                    sys.exit(1)  # the others wait for this one; the launcher ends them
+        end_training()
+        if built:  # else there is nothing to measure, nothing to wait for
+            finished |= _measure_in_turn(group, built, options, machine, meter, again)
+    return finished
+
+
+def _measure_in_turn(
+    group: Sequence[Planned],
+    built: Mapping[Path, Built],
+    options: Options,
+    machine: Machine,
+    meter: Meter | Absent,
+    again: bool,
+) -> dict[Path, Result]:
+    """Measures what was built once no other process on this machine measures, and writes the results."""
+    finished: dict[Path, Result] = {}
+    unwritten: list[str] = []
     with locked(measuring_lock(), "another measurement is running on this machine; waiting for it to end") as waited:
         if waited and not (options.fresh or options.rebuild or again):  # it may have measured the same
-            others = {p.path: before for p in group if p.path in built and (before := standing(p)) is not None}
-            finished |= others
-            built = {path: item for path, item in built.items() if path not in others}
-        for items in _measured_alike(list(built.values()), meter):
+            known = {planned.path: standing(planned, options) for planned in group if planned.path in built}
+            finished |= {path: result for path, result in known.items() if result is not None}
+        left = [item for path, item in built.items() if path not in finished]
+        for items in _measured_alike(left, meter):
             for item, result in zip(items, _measured(items, options, machine, meter), strict=True):
-                gone = result.artifact is not None and Path(result.artifact) in unwanted
-                finished[item.path] = replace(result, artifact=None) if gone else result
-                unwritten += _write(item.path, finished[item.path])
-    for folder in unwanted:  # what an earlier run kept stays
-        shutil.rmtree(folder, ignore_errors=True)
+                finished[item.path] = result
+                unwritten += _write(item.path, result)
     if unwritten:
         raise NotWritten(unwritten)
     return finished
@@ -215,7 +223,7 @@ def _write(path: Path, result: Result) -> list[str]:
     except OSError as error:
         return [
             f"{path}: the result of {result.name} cannot be written ({error.strerror}); make room and run the same "
-            "command again: what was compressed is kept"
+            "command again: artifacts that are kept are not made again"
         ]
     return []
 

@@ -436,6 +436,14 @@ def test_what_is_not_kept_is_named_nowhere_and_made_again_when_it_is_to_be_kept(
     assert read_result(tmp_path, "bert_bf16").artifact is not None
     compress("run", "bert_bf16", "--workload", workload, *QUICK, "--no-keep", "--fresh", cwd=tmp_path)
     assert folder.is_dir()  # an earlier run kept it
+    kept = (folder / "manifest.json").read_bytes()
+    (tmp_path / "bert_bf16.yaml").write_text("workload: stdlib-bert\nsteps: [{method: lowrank, rank: 4}]\n")
+    other = ("run", "bert_bf16.yaml", "--workload", workload, *QUICK, "--no-keep")
+    assert compress(*other, cwd=tmp_path).returncode == 0
+    assert (folder / "manifest.json").read_bytes() == kept
+    assert read_result(tmp_path, "bert_bf16").artifact is None
+    assert "result stands" in compress(*other, cwd=tmp_path).stderr
+    assert [path.name for path in folder.parent.iterdir() if path.is_dir()] == [".work", folder.name]
 
 
 def test_recipes_that_the_device_cannot_run_are_left_out_on_demand(workload: Path, tmp_path: Path) -> None:
