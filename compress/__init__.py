@@ -7,8 +7,7 @@ Names load on first use, so that reading results never imports torch.
 """
 
 # isort: off
-from compress.base.startup import end_at_once
-from compress.base.startup import is_command
+from compress.base.startup import end_at_once, is_command
 
 if is_command():  # Ctrl-C has its exit code from the first statement on
     end_at_once()

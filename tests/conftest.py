@@ -39,10 +39,11 @@ def workload(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def forked_sessions(monkeypatch: pytest.MonkeyPatch) -> None:
     """Runs in this process measure in processes that are forked, not started."""
+    from compress.harness import engine
     from compress.harness import run as harness
     from tests import forked
 
-    monkeypatch.setattr(harness, "run_child", forked.run_child)
+    monkeypatch.setattr(engine, "run_child", forked.run_child)
     monkeypatch.setattr(harness, "threads", forked.one_thread)
 
 

@@ -110,9 +110,10 @@ def _become(request: dict[str, Any], files: Sequence[int]) -> int:
     try:
         if request["module"] == "compress":
             from compress import cli
+            from compress.harness import engine
             from compress.harness import run as harness
 
-            harness.run_child, harness.threads = run_child, one_thread
+            engine.run_child, harness.threads = run_child, one_thread
             cli.main()
         else:
             from compress.base import processes as child

@@ -84,10 +84,11 @@ def run_once(line: str, patch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(scope="module")
 def patch() -> Iterator[pytest.MonkeyPatch]:
     """Short measuring in forked processes, until the last page is done."""
+    from compress.harness import engine
     from compress.harness import run as harness
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(harness, "run_child", forked.run_child)
+        patch.setattr(engine, "run_child", forked.run_child)
         patch.setattr(harness, "threads", forked.one_thread)
         patch.setattr(recipe, "PROFILES", dict.fromkeys(PROFILES, TINY))
         yield patch

@@ -14,6 +14,7 @@ from compress.base.files import content_hash, home
 from compress.base.processes import threads
 from compress.base.ranks import processes
 from compress.base.reading import expanded, resolved
+from compress.base.source_code import code_digest
 from compress.data import hub, source
 from compress.data.place import Source
 from compress.data.workload import Workload
@@ -21,7 +22,6 @@ from compress.energy.find import find_meter
 from compress.energy.meters import Absent, gpus_of
 from compress.model.runtimes import providers
 from compress.records import files as result_files
-from compress.records import machine as machines
 from compress.records.result import Machine, Result
 from compress.spec.formats import FP8_IN_BF16, GRAPH_RUNTIMES, PLAIN_RUNTIMES, DeviceType, choose
 from compress.spec.recipe import Recipe
@@ -29,6 +29,13 @@ from compress.spec.steps import Step
 
 RESULTS = Path("results")
 ARTIFACTS = Path("artifacts")
+ARTIFACT_CODE = (
+    "base", "spec", "data", "model", "methods", "harness/transform.py", "harness/cost.py", "harness/prequantized.py",
+    "measure/latency.py", "measure/size.py", "measure/evaluate.py",
+)  # fmt: skip
+"""The code that an artifact depends on: an edit elsewhere compresses nothing again."""
+RESULT_CODE = (*ARTIFACT_CODE, "measure", "energy")
+"""The code that a result's raw samples depend on: `verify` computes figures and verdicts from them again."""
 RESERVED = (result_files.SHIPPED, "traces")
 
 
@@ -48,6 +55,8 @@ class Options:
     """Leave out recipes that the device has no runtime or format for, instead of refusing them all."""
     rebuild: bool = False
     """Transform again too, in place of the artifacts on disk."""
+    engine: str = "local"
+    """What runs the sessions, by its name in `compress.harness.engine.ENGINES`."""
 
     def __post_init__(self) -> None:
         """Folders may be given as text."""
@@ -87,7 +96,7 @@ def plan(recipes: Sequence[Recipe], options: Options, machine: Machine) -> list[
     meter = find_meter(machine.device.partition(":")[0], gpus_of(machine.details))
     counted = meter.reason if isinstance(meter, Absent) else [meter.source, meter.boundary]
     how = [counted, threads()]  # a meter that has come, or fewer cores: measured anew, of the same artifact
-    where = [machines.code_version(), machine.versions, machine.device, machine.device_name, machine.uuid]
+    where = [machine.versions, machine.device, machine.device_name, machine.uuid]
     for recipe in fit:
         name = options.workload or recipe.workload
         try:
@@ -101,15 +110,17 @@ def plan(recipes: Sequence[Recipe], options: Options, machine: Machine) -> list[
         except InputError as error:
             problems.extend(problem for problem in error.problems if problem not in problems)
             continue
-        measured = [recipe.fingerprint, found.digest, metric, options.limit, *how, *where, *students, *trained_by]
-        transformed = digest([recipe.transform_fingerprint, _transformed(found), *where, *students, *trained_by])
+        measured: list[Any] = [recipe.fingerprint, found.digest, metric, options.limit, *how]
+        measured += [code_digest(RESULT_CODE), *where, *students, *trained_by]
+        transformed: list[Any] = [recipe.transform_fingerprint, _transformed(found)]
+        transformed += [code_digest(ARTIFACT_CODE), *where, *students, *trained_by]
         key = (found.workload.name, recipe.name)
         if key in seen and seen[key] != recipe.fingerprint:
             problems.append(f"two different recipes are called {recipe.name}; rename one: their results share a file")
         seen[key] = recipe.fingerprint
         folder = options.artifacts / found.workload.name / recipe.name
         path = result_files.result_path(options.out, found.workload.name, recipe.name, machine.id, options.limit)
-        plans.append(Planned(recipe, found, digest(measured), transformed, path, folder))
+        plans.append(Planned(recipe, found, digest(measured), digest(transformed), path, folder))
     if problems:
         raise InputError(problems)
     return list({planned.path: planned for planned in plans}.values())

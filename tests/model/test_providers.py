@@ -18,8 +18,7 @@ from compress.analysis.verdict import runtime_reference
 from compress.base import devices
 from compress.base.config import InputError
 from compress.data.workload import Workload
-from compress.harness import run as harness
-from compress.harness import transform
+from compress.harness import references, transform
 from compress.harness.plan import Options, _check_pairs, _fitting
 from compress.measure import memory_gpu
 from compress.measure.job import Spec, read_job, write_job
@@ -305,7 +304,7 @@ def test_graphs_are_judged_beside_the_dense_graph_of_their_own_precision(
 ) -> None:
     monkeypatch.setattr(devices, "pick", torch.device)
     monkeypatch.setattr(devices, "computes_bf16", lambda device: True)
-    monkeypatch.setattr(harness, "found_format", lambda found: None)
+    monkeypatch.setattr(references, "found_format", lambda found: None)
     made: dict[str, tuple[Any, ...]] = {}
     monkeypatch.setattr(
         transform, "build", lambda recipe, found, device, folder, *rest: made.update({folder.name: (recipe, device)})
@@ -313,14 +312,14 @@ def test_graphs_are_judged_beside_the_dense_graph_of_their_own_precision(
     items = [built("a", "onnxruntime", dtype="fp16"), built("b", "onnxruntime"), built("c", "tensorrt", dtype="fp16"),
              built("d", "compile", dtype="bf16"), built("e", "eager", dtype="fp16"),
              built("f", "compile", padded_to=64)]  # fmt: skip
-    references = harness._references(items, factory.machine(device="cuda:0"), tmp_path)
-    assert [each.name for each in references] == [
+    made_of = references.build_references(items, factory.machine(device="cuda:0"), tmp_path)
+    assert [each.name for each in made_of] == [
         "fp32 eager", "bf16 eager", "bf16 compile", "bf16 compile padded",
         "fp16 onnxruntime", "fp32 onnxruntime", "fp16 tensorrt",
     ]  # fmt: skip
-    assert {each.name: each.padded_to for each in references if each.padded_to} == {"bf16 compile padded": 64}
+    assert {each.name: each.padded_to for each in made_of if each.padded_to} == {"bf16 compile padded": 64}
     assert {device for _, device in made.values()} == {torch.device("cuda:0")}
-    steps = {each.name: made[Path(each.path).name][0].steps for each in references if each.path}
+    steps = {each.name: made[Path(each.path).name][0].steps for each in made_of if each.path}
     assert steps == {
         "fp16 onnxruntime": (Cast(dtype="fp16"),), "fp32 onnxruntime": (), "fp16 tensorrt": (Cast(dtype="fp16"),),
     }  # fmt: skip
