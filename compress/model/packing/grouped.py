@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from compress.model.packing import Settings, Shapes, Tensors
-from compress.model.packing.grouped_layer import EIGHT, GroupedLinear, packed
+from compress.model.packing.grouped_layer import EIGHT, GroupedLinear, expanded, packed
 from compress.model.packing.stacked import Stack
 
 Kind = Literal["even", "ternary", "binary"]
