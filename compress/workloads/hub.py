@@ -18,7 +18,7 @@ from compress.workloads.files import kind
 
 PATIENCE_S = 10
 
-ID = re.compile(r"(?:[A-Za-z0-9][\w.-]*/)?[A-Za-z0-9][\w.-]*")
+ID = re.compile(r"(?:[A-Za-z0-9][\w.-]*/)?[A-Za-z0-9][\w.-]*", re.ASCII)
 WAYS_OUT = (
     "use an offline workload (stdlib-bert, digits-vit, stdlib-llama), a workload file with local folders "
     "(compress init), or download it once with a network into the cache (HF_HOME)"
