@@ -211,7 +211,17 @@ def test_what_is_no_whole_artifact_is_one_error_before_anything_is_sent(
     assert words in err
 
 
-REPOSITORIES = ("", "../x", "me/../x", "me/x\n", "me/sm\u00e4ll", "me/" + "x" * 200, "me/x\x1b[31m", "me/\ud800", "me/x.git")
+REPOSITORIES = (
+    "",
+    "../x",
+    "me/../x",
+    "me/x\n",
+    "me/sm\u00e4ll",
+    "me/" + "x" * 200,
+    "me/x\x1b[31m",
+    "me/\ud800",
+    "me/x.git",
+)
 TOKENS = ("hf_t\u00f6ken", "hf token", "\x1b[31m", " ")
 ENDPOINTS = ("http://[::1", "ftp://hub", "no address", "http://h\x00b", "")
 

@@ -164,7 +164,10 @@ def _body(result: Result, plain: bool) -> Iterable[str]:
 
 def _without_paths(recipe: Mapping[str, Any]) -> dict[str, Any]:
     """The recipe with the names of students' folders instead of their paths."""
-    told = [{**step, "model": Path(str(step["model"])).name} if step.get("model") else step for step in recipe.get("steps", ())]
+    told = [
+        {**step, "model": Path(str(step["model"])).name} if step.get("model") else step
+        for step in recipe.get("steps", ())
+    ]
     return {**recipe, "steps": told}
 
 
