@@ -11,7 +11,7 @@ FLOORS: dict[str, int] = {
     # 0: plain values and small tools, no torch
     "errors": 0, "files": 0, "places": 0, "config": 0, "stats": 0, "result": 0, "result_files": 0, "reading": 0,
     "fields": 0, "telemetry": 0, "terminal": 0,
-    "owners": 0, "interrupts": 0, "cgroup": 0, "holders": 0, "trace": 0, "trace_shape": 0,
+    "owners": 0, "interrupts": 0, "child": 0, "cgroup": 0, "holders": 0, "trace": 0, "trace_shape": 0,
     "verdict": 0, "loss": 0, "soundness": 0, "sessions": 0, "pareto": 0, "odds": 0, "gate": 0, "merge": 0, "carbon": 0,
     "formats": 0, "steps": 0, "progress": 0, "ranks": 0, "quiet": 0, "startup": 0, "locks": 0, "__init__": 0,
     # 1: a model and its data, in memory and on disk
@@ -23,7 +23,7 @@ FLOORS: dict[str, int] = {
     # 3: one run
     "layer_map": 1, "flipped": 3, "figures": 3, "grades": 3, "job": 3,
     "recipe": 3, "transform": 3, "cost": 3, "runners": 3, "session": 3, "memory": 3, "preflight": 3, "assemble": 3,
-    "prequantized": 3, "plan": 3, "memory_gpu": 3, "child": 3, "building": 3, "harness": 3,
+    "prequantized": 3, "plan": 3, "memory_gpu": 3, "building": 3, "harness": 3,
     # 4 and 5: pictures, and the command line
     "questions": 4, "completion": 4,
     "report": 4, "verify": 4, "compare": 4, "checkup": 4, "external": 4, "sensitivity": 4, "cli": 5, "__main__": 5,
