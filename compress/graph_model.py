@@ -14,7 +14,7 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
-from compress import providers
+from compress import providers, unsigned
 from compress.config import InputError
 from compress.files import passing
 from compress.providers import Place
@@ -158,8 +158,10 @@ class OnnxModel(GraphModel):
         return providers.run(self.session, feeds, self.place)
 
     def remark(self) -> str:
-        """Which of its nodes the provider that should do the work left to others."""
-        return providers.elsewhere(self.session, self.place)
+        """Which of its nodes were left to other providers than the wanted one, and whether weights were converted."""
+        converted = self.place.device_type == "cpu" and unsigned.needed(self.path)
+        told = (providers.elsewhere(self.session, self.place), unsigned.REMARK if converted else "")
+        return "; ".join(filter(None, told))
 
     def weights(self) -> Iterator[Any]:
         """Every floating-point weight that a product takes, as an array."""

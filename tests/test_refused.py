@@ -111,10 +111,10 @@ WORSE = {
     "loops": ("", "\n        while True:\n            pass", "took over 0.5 s of processor time; does it loop"),
     "loops in C": ("sum(iter(int, 1))", "pass", "imported: took over 1 s of processor time; does it loop"),
     "exits at once": ("import os\nos._exit(0)", "return {'own': 1.0}", "cannot be imported: ends the program"),
-    "asks, and leaves a thread": ("import threading as t\nt.Thread(target=t.Event().wait).start()", "input()", "EOFError"),
-        "import threading\nthreading.Thread(target=threading.Event().wait).start()",
-        "0 / 0",
-        "ZeroDiv",
+    "asks, and leaves a thread": (
+        "import threading as t\nt.Thread(target=t.Event().wait).start()",
+        "input()",
+        "EOFError",
     ),
 }
 
