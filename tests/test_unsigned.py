@@ -11,12 +11,13 @@ import torch
 from onnx import TensorProto, helper
 
 from compress import artifact, devices, unsigned
+from compress.config import InputError
 from compress.graph_model import OnnxModel
 from compress.methods import apply_step
 from compress.providers import Place, open_session
 from compress.steps import Quantize
 from tests import made_models
-from tests.made_models import bundle
+from tests.made_models import bundle, trainable
 
 DRAW = np.random.default_rng(0)
 INPUTS, OUTPUTS = 64, 48
@@ -119,15 +120,22 @@ def test_floats_that_are_dequantized_into_products_are_exact_too(tmp_path: Path,
     assert np.abs(answer(tmp_path / "model.onnx", ["a"]) - ROUNDED).max() <= 1
 
 
+def extreme() -> Any:
+    """A BERT whose weights are near the ends of their range."""
+    torch.manual_seed(0)
+    model = made_models.bert()
+    with torch.no_grad():
+        for name, weight in model.named_parameters():
+            if weight.dim() == 2 and "embeddings" not in name:
+                weight.copy_(weight.std() * weight.sign() * (0.8 + 0.2 * torch.rand_like(weight)))
+    return model
+
+
 @pytest.mark.parametrize("per_channel", [True, False])
 def test_an_artifact_made_with_vnni_answers_the_same_without(
     per_channel: bool, tmp_path: Path, vnni: Callable[[bool], None], exports_once: None
 ) -> None:
-    model = made_models.bert()
-    with torch.no_grad():
-        for name, weight in model.named_parameters():
-            if weight.dim() == 2 and "embeddings" not in name:  # near the ends of the range
-                weight.copy_(weight.std() * weight.sign() * (0.8 + 0.2 * torch.rand_like(weight)))
+    model = extreme()
     batch = made_models.inputs(model)
     answers: dict[bool, torch.Tensor] = {}
     for made_with in (True, False):
@@ -145,3 +153,25 @@ def test_an_artifact_made_with_vnni_answers_the_same_without(
     with torch.no_grad():
         exact = model(**batch).logits
     assert float((answers[True] - exact).norm() / exact.norm()) < 0.05
+
+
+def test_openvino_has_weights_of_7_bits_without_vnni_and_refuses_8(
+    tmp_path: Path, vnni: Callable[[bool], None], exports_once: None
+) -> None:
+    model = extreme()
+    batch = made_models.inputs(model)
+    step = Quantize(format="int8_static", calibration_examples=8)
+    vnni(True)
+    artifact.save(apply_step(trainable(extreme()), step), tmp_path / "eight")
+    vnni(False)
+    seven = apply_step(trainable(model), step).model
+    assert "7 bits" in seven.remark()
+    with torch.no_grad():
+        exact = model(**batch).logits
+    assert float((seven(**batch).logits - exact).norm() / exact.norm()) < 0.1  # 0.147 with sums that saturate
+    with pytest.raises(
+        InputError, match=r"for CPUs with VNNI.*expected weights up to 64, got 127; quantize again here"
+    ):
+        artifact.load(tmp_path / "eight")
+    vnni(True)
+    assert not artifact.load(tmp_path / "eight")[0].remark()
