@@ -169,9 +169,7 @@ def test_openvino_has_weights_of_7_bits_without_vnni_and_refuses_8(
     with torch.no_grad():
         exact = model(**batch).logits
     assert float((seven(**batch).logits - exact).norm() / exact.norm()) < 0.1  # 0.147 with sums that saturate
-    with pytest.raises(
-        InputError, match=r"for CPUs with VNNI.*weights up to 64, got 127; quantize again here"
-    ):
+    with pytest.raises(InputError, match=r"for CPUs with VNNI.*weights up to 64, got 127; quantize again here"):
         artifact.load(tmp_path / "eight")
     vnni(True)
     assert not artifact.load(tmp_path / "eight")[0].remark()
