@@ -12,8 +12,8 @@ from compress.data import hub, source
 from compress.data.workload import Workload
 from compress.harness import preflight
 from compress.spec.recipe import Recipe
+from tests.data.test_checkpoints import REFUSED, Spoil, config, cut, renamed, sharded
 from tests.helpers import bert, write_workload
-from tests.test_checkpoints import REFUSED, Spoil, config, cut, renamed, sharded
 
 COMMIT = "1" * 40
 HOSTILE = ("ten million layers", "a billion labels", "width of 10^9", "cut off", "a web page", "one other shape",
