@@ -107,7 +107,11 @@ def _become(request: dict[str, Any], files: Sequence[int]) -> int:
     os.environ.update(request["env"])
     os.chdir(request["cwd"])
     sys.argv = [request["module"], *request["arguments"]]
+    from tests import exports
+
     try:
+        if exports.FOLDER in os.environ:  # not where a test empties the environment
+            exports.install()
         if request["module"] == "compress":
             from compress import cli, harness
 
@@ -155,6 +159,7 @@ def _import_libraries() -> None:
     import compress.session
     import compress.skeleton
     import compress.transform  # noqa: F401
+    from tests import exports  # noqa: F401
 
     quiet_transformers()
 

@@ -30,8 +30,6 @@ from tests import factory, made_models
 from tests.made_models import bundle
 from tests.test_runners import job as runner_job
 
-pytestmark = pytest.mark.usefixtures("exports_once")
-
 ON_GPU = ["CUDAExecutionProvider", "CPUExecutionProvider"]
 WITH_TENSORRT = ["TensorrtExecutionProvider", *ON_GPU]
 

@@ -92,7 +92,7 @@ def patch() -> Iterator[pytest.MonkeyPatch]:
 
 
 @pytest.fixture(scope="module")
-def folder(patch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory, exports_once: None) -> Path:
+def folder(patch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with my-model and my-data, and a small stand-in for the default workload."""
     import datasets
 
