@@ -60,14 +60,18 @@ def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> 
 
 
 SLOW = (
-    "test_run",
     "test_readme",
-    "test_notebooks",
+    "test_run",
     "test_artifact",
+    "test_runtimes",
+    "test_nothing_is_sent",
+    "test_notebooks",
     "test_distill",
+    "test_providers",
     "test_quantize",
     "test_sessions",
-    "test_runtimes",
+    "test_training_forms",
+    "test_tasks",
 )
 """Files that take minutes: first, so that at the end no process waits for the other's."""
 
