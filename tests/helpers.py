@@ -113,7 +113,7 @@ def write_workload(folder: Path, model: Any = None, **changes: Any) -> Path:
     return path
 
 
-SHORT = {"window_s": 0.05, "preroll_s": 0, "rounds": 3, "warmup_s": 1}
+SHORT = {"window_s": 0.05, "preroll_s": 0, "rounds": 3, "warmup_s": 0.2}
 QUICK = tuple(word for field, value in SHORT.items() for word in ("--set", f"measure.{field}={value}"))
 
 

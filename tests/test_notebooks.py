@@ -19,10 +19,14 @@ from compress import Measure
 from compress.harness import engine
 from compress.harness import run as harness
 from tests import forked
+from compress import Measure
+from compress.harness import run as harness
+from tests import exports, forked
 
+exports.install()
 forked.SERVER.address = {address!r}
 engine.run_child, harness.threads = forked.run_child, forked.one_thread
-measure = Measure(rounds=2, window_s=0.05, preroll_s=0, warmup_s=1)
+measure = Measure(rounds=2, window_s=0.05, preroll_s=0, warmup_s=0.2)
 """
 SMALL = {
     "quickstart": SHORT + "workload = {workload!r}",

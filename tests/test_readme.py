@@ -24,7 +24,7 @@ from tests.helpers import ROOT, sentences, tokenizer, trained_bert, write_worklo
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 README = ROOT / "README.md"
 PAGES = [page for page in sorted((ROOT / "docs").rglob("*.md")) if BLOCK.search(page.read_text())]
-TINY = Settings(profile="quick", rounds=2, window_s=0.05, preroll_s=0, warmup_s=1, points="headline")
+TINY = Settings(profile="quick", rounds=2, window_s=0.05, preroll_s=0, warmup_s=0.2, points="headline")
 BEFORE = (  # what pages take for granted, where the README has not run before them
     "python -m compress init --model my-model --data my-data --task text-classification > my.yaml",
     "python -m compress run bert_int8 bert_prune --workload my.yaml",
@@ -95,7 +95,7 @@ def patch() -> Iterator[pytest.MonkeyPatch]:
 
 
 @pytest.fixture(scope="module")
-def folder(patch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory, exports_once: None) -> Path:
+def folder(patch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with my-model and my-data, and a small stand-in for the default workload."""
     import datasets
 
