@@ -15,7 +15,7 @@ import pytest
 
 from compress import cli
 from compress.data.workload import Workload, find
-from compress.spec import recipe
+from compress.spec import measure
 from compress.spec.measure import PROFILES, Settings
 from compress.spec.recipe import Recipe
 from tests import forked
@@ -90,7 +90,7 @@ def patch() -> Iterator[pytest.MonkeyPatch]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(engine, "run_child", forked.run_child)
         patch.setattr(harness, "threads", forked.one_thread)
-        patch.setattr(recipe, "PROFILES", dict.fromkeys(PROFILES, TINY))
+        patch.setattr(measure, "PROFILES", dict.fromkeys(PROFILES, TINY))
         yield patch
 
 
@@ -99,7 +99,7 @@ def folder(patch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) 
     """A folder with my-model and my-data, and a small stand-in for the default workload."""
     import datasets
 
-    from compress.data import tasks as workloads
+    from compress.data import workload
 
     place = tmp_path_factory.mktemp("examples")
     trained_bert().save_pretrained(place / "my-model")
@@ -112,7 +112,7 @@ def folder(patch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) 
     (place / "reviews.csv").write_text("\n".join(["review,sentiment", *named]) + "\n")
     stand_in = write_workload(place / "stand-in", name="stdlib-bert")
     found = find
-    patch.setattr(workloads, "find", lambda name: stand_in if name == "stdlib-bert" else found(name))
+    patch.setattr(workload, "find", lambda name: stand_in if name == "stdlib-bert" else found(name))
     patch.chdir(place)
     return place
 
