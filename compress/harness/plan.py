@@ -290,16 +290,21 @@ def check_writable(folder: Path, option: str) -> None:
         raise InputError(f"{folder}: cannot be written ({error.strerror}); choose another with {option}") from None
 
 
-def standing(planned: Planned) -> Result | None:
-    """The result on disk when it answers exactly this plan."""
-    if not planned.path.is_file():
+def measured(path: Path, fingerprint: str) -> Result | None:
+    """The result in a file, where it has figures and exactly this fingerprint."""
+    if not path.is_file():
         return None
     try:
-        before = result_files.read(planned.path)
+        before = result_files.read(path)
     except InputError:
-        return None  # unreadable: it is measured again and replaced
-    stands = before.fingerprint == planned.fingerprint and before.error is None
-    return before if stands and not _replaced(planned) else None
+        return None  # damaged: it is measured again and replaced
+    return before if before.fingerprint == fingerprint and before.error is None else None
+
+
+def standing(planned: Planned) -> Result | None:
+    """The result on disk when it answers exactly this plan, and its artifact is none of another model."""
+    before = measured(planned.path, planned.fingerprint)
+    return None if before is None or _replaced(planned) else before
 
 
 def _replaced(planned: Planned) -> bool:

@@ -32,7 +32,7 @@ from compress.energy.meters import Absent, Meter, gpus_of
 from compress.harness import build as building
 from compress.harness import preflight
 from compress.harness.assemble import Built, assemble, failed
-from compress.harness.plan import Options, Planned, plan, standing
+from compress.harness.plan import Options, Planned, measured, plan, standing
 from compress.harness.prequantized import found_format
 from compress.measure.job import Job, Spec, write_job
 from compress.records import files as result_files
@@ -99,6 +99,7 @@ def run_all(recipes: Sequence[Recipe], options: Options) -> list[Result]:
             finished[planned.path] = before
         else:
             by_workload.setdefault(planned.found.workload.name, []).append(planned)
+    gathered(partial(building.check_places, planned) for group in by_workload.values() for planned in group)
     if by_workload:
         quiet_transformers()
     else:
@@ -209,8 +210,14 @@ def _measured(items: Sequence[Built], options: Options, machine: Machine, meter:
 
 
 def _write(path: Path, result: Result) -> list[str]:
-    """Writes a result; what kept it from being written, if anything did: the artifact is kept, and found again."""
+    """Writes a result; what kept it from being written, if anything did: the artifact is kept, and found again.
+
+    A failure never replaces figures of the same fingerprint, which hold as before.
+    """
     try:
+        if result.error is not None and measured(path, result.fingerprint) is not None:
+            say(f"  {path}: keeps the figures that the same run measured before; {result.name} failed this time")
+            return []
         result_files.replace_file(path, result)
     except OSError as error:
         return [
