@@ -3,7 +3,7 @@
 import json
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ from compress.energy.meters import Absent, gpus_of
 from compress.model.runtimes import providers
 from compress.records import files as result_files
 from compress.records import machine as machines
-from compress.records.result import Machine, Result
+from compress.records.result import METRIC_CONTENT, Machine, Result
 from compress.spec.formats import FP8_IN_BF16, GRAPH_RUNTIMES, PLAIN_RUNTIMES, DeviceType, choose
 from compress.spec.recipe import Recipe
 from compress.spec.steps import Step
@@ -96,6 +96,8 @@ def plan(recipes: Sequence[Recipe], options: Options, machine: Machine) -> list[
                 problems.extend(_taken(options.out / sources[name].workload.name, sources[name]))
             found = sources[name]
             metric = metrics.digest(found.workload.metric_name)
+            if found.workload.metric_name not in metrics.NAMES:
+                found = replace(found, resolved={**found.resolved, METRIC_CONTENT: metric})
             students = [_content(s.model) for s in recipe.steps if s.method == "distill" and s.model is not None]
             trained_by = [processes()] if recipe.trains and processes() > 1 else []  # each has a batch of its own
         except InputError as error:

@@ -37,7 +37,7 @@ def refuse_foreign(path: Path) -> None:
     if not path.is_dir() or not any(path.iterdir()):
         return
     if not (path / MANIFEST).is_file() or _of_something_else(path / MANIFEST):
-        raise InputError(f"{path}: holds files but no {MANIFEST} of an artifact; not overwritten, choose another folder")
+        raise InputError(f"{path}: holds files but no artifact's {MANIFEST}; not overwritten, choose another folder")
     try:
         strange = unlisted(path, read(path))
     except InputError:  # damaged, or of a newer version: made again where nothing else would go with it

@@ -53,7 +53,7 @@ def test_beside_a_damaged_manifest_only_files_of_artifacts_may_go(kind: str, pla
 
 def test_a_manifest_of_something_else_is_none(tmp_path: Path) -> None:
     (tmp_path / "manifest.json").write_text('{"manifest_version": 3, "name": "an extension"}')
-    with pytest.raises(InputError, match=r"no manifest\.json of an artifact; not overwritten"):
+    with pytest.raises(InputError, match=r"no artifact's manifest\.json; not overwritten"):
         refuse_foreign(tmp_path)
 
 

@@ -242,3 +242,13 @@ def test_pictures_of_real_results_hold_no_figure_that_is_not_theirs() -> None:
         saved = breakeven.per_inference(source.theirs(ours), False) - breakeven.per_inference(ours, False)
         assert result.transform is not None
         assert result.transform.seconds / saved == pytest.approx(result.breakeven.inferences.value, rel=1e-9)
+
+
+def test_a_picture_never_takes_the_place_of_the_result_that_it_shows(tmp_path: Path) -> None:
+    path = tmp_path / "r.png"
+    result_files.replace_file(path, factory.result("bert_int8"))
+    before = path.read_bytes()
+    for out in (path, tmp_path / "r.json", tmp_path):
+        with pytest.raises(InputError, match="--out"):
+            write_chart([path], "points", out)
+    assert path.read_bytes() == before

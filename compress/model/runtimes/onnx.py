@@ -25,6 +25,7 @@ from torch import nn
 from compress.base.config import InputError
 from compress.base.console import bar
 from compress.base.devices import has_vnni
+from compress.base.errors import innermost
 from compress.base.files import scratch
 from compress.data import positions
 from compress.model.runtimes.graph import OnnxModel
@@ -74,7 +75,7 @@ def export(model: Any, folder: Path, batch: Mapping[str, torch.Tensor]) -> Path:
                 verbose=False,
             )
         except torch.onnx.errors.OnnxExporterError as error:
-            reason = str(error.__cause__ or error).strip().splitlines()[0]
+            reason = innermost(error)
             raise InputError(
                 f"onnxruntime: {type(model).__name__} cannot be exported to ONNX ({reason}); take another runtime"
             ) from error
