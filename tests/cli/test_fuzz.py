@@ -3,6 +3,7 @@
 import json
 import random
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from compress.records.files import read, write
+from compress.report.charts import KINDS
 from compress.report.write import markdown
 from tests import factory
 from tests.damaged import Run, changed, rewrite, scrambled, text_of
@@ -34,6 +36,15 @@ def trace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, Path]:
     return write(tmp_path / "results", made), tmp_path / "results" / str(made.trace)
 
 
+ONE: dict[str, Callable[[int, Path], tuple[object, ...]]] = {
+    "verify": lambda seed, folder: (),
+    "card": lambda seed, folder: ("--artifact", folder),
+    "plot": lambda seed, folder: ("--kind", sorted(KINDS)[seed % len(KINDS)], "--out", folder / "drawn.svg"),
+}
+"""Commands on one result, and their options."""
+COMMANDS = ["show", "check", "merge", "pareto", *ONE]
+
+
 def _result(seed: int) -> bytes:
     """A real result file, changed."""
     chance = random.Random(seed)
@@ -56,6 +67,9 @@ def _reads(run: Run, folder: Path, seed: int, command: str) -> None:
     elif command == "merge":
         run("merge", folder, GPU.parent, "--out", folder / "merged")
         shutil.rmtree(folder / "merged", ignore_errors=True)
+    elif command in ONE:
+        code, _, err = run(command, bad, *ONE[command](seed, folder))
+        assert err.count("\n") == (1 if code == 2 else 0) and len(err) < 1200, err
     else:
         from compress.analysis import carbon, odds
         from compress.analysis.pareto import group
@@ -70,7 +84,7 @@ def _reads(run: Run, folder: Path, seed: int, command: str) -> None:
         markdown(tables), page_html(tables, folder, terms)
 
 
-@pytest.mark.parametrize("command", ["show", "check", "merge", "pareto"])
+@pytest.mark.parametrize("command", COMMANDS)
 @FAST
 @given(seed=SEEDS)
 def test_a_changed_result_is_read_or_refused_in_one_line(seed: int, command: str, run: Run, tmp_path: Path) -> None:
@@ -78,7 +92,7 @@ def test_a_changed_result_is_read_or_refused_in_one_line(seed: int, command: str
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("command", ["show", "check", "merge", "pareto"])
+@pytest.mark.parametrize("command", COMMANDS)
 @LONG
 @given(seed=SEEDS)
 def test_many_changed_results_are_read_or_refused(seed: int, command: str, run: Run, tmp_path: Path) -> None:

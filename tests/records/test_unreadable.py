@@ -263,4 +263,4 @@ def test_a_workload_without_a_data_set_stands_by_itself(
 def test_a_control_character_of_a_metric_reaches_no_file(tmp_path: Path) -> None:
     odd = factory.result("good", accuracy=factory.accuracy(metric="m\x1b[2J|y", unit="points"))
     text = markdown(group([odd]))
-    assert "\x1b" not in text and "m [2J\\|y" in text
+    assert "\x1b" not in text and "m \\[2J\\|y" in text

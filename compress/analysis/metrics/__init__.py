@@ -139,8 +139,8 @@ def scale(metric: str) -> float | None:
         return None
     if isinstance(found, bool) or not isinstance(found, int | float) or not 1 / LARGE <= found <= LARGE:
         raise InputError(
-            f"metric {metric}: scale is {found!r}; expected a number from {1 / LARGE:g} to {LARGE:g}, such as 1 for a "
-            "fraction"
+            f"metric {metric}: scale is {found!r}; expected a positive number from {1 / LARGE:g} to {LARGE:g}, such as "
+            "1 for a fraction"
         )
     return float(found)
 
