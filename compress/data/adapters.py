@@ -69,7 +69,7 @@ def _on_hub(base: str, place: str, workload: Workload) -> str:
         commit = hub.commit(base, "model", None)
     except InputError as error:
         raise InputError(f"{place}: is an adapter of {base}: {problem}" for problem in error.problems) from None
-    if found := pickles.on_hub(base, commit):
+    if found := hub.pickles(base, commit):
         raise InputError(f"{place}: its base model {base}: {pickles.conversion(base, workload.task, found)}")
     if problems := hub.problems(base, commit):
         raise InputError(f"{place}: its base model {base}: {problem}" for problem in problems)

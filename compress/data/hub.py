@@ -79,6 +79,13 @@ def has(repo: str, file: str, revision: str) -> bool:
         return False
 
 
+def pickles(model: str, commit: str) -> list[str]:
+    """Names of the pickles that a model of the hub has instead of weights that are read."""
+    stems = ("model.safetensors", "pytorch_model.bin")
+    weights, pickled = ([n for n in (stem, f"{stem}.index.json") if has(model, n, commit)] for stem in stems)
+    return [] if weights else pickled
+
+
 def cached(repo: str, revision: str) -> Path | None:
     """The folder in the cache that holds a model's configuration and, perhaps, its weights at a commit."""
     from huggingface_hub import try_to_load_from_cache

@@ -20,15 +20,6 @@ def in_folder(path: Path) -> list[str]:
     return sorted(name for name in names if not name.startswith(OF_TRAINERS))
 
 
-def on_hub(model: str, commit: str) -> list[str]:
-    """The pickles that a model of the hub has instead of weights that are read."""
-    from compress.data import hub
-
-    stems = ("model.safetensors", "pytorch_model.bin")
-    weights, found = ([n for n in (stem, f"{stem}.index.json") if hub.has(model, n, commit)] for stem in stems)
-    return [] if weights else found
-
-
 def conversion(model: str, task: TaskName, pickles: Sequence[str]) -> str:
     """What to do with a model whose weights are pickles."""
     parts = (task_of(task).auto_model, "AutoImageProcessor" if task == "image-classification" else "AutoTokenizer")

@@ -102,7 +102,7 @@ def _find(workload: Workload, part: str, value: str) -> tuple[str, str | None, s
         raise InputError(f"{workload.name} {part} {value}: no such folder or file; expected {wanted}, or a hub id")
     wanted_revision = workload.revision if part == "model" else workload.dataset.revision
     commit = hub.commit(value, "model" if part == "model" else "dataset", wanted_revision)
-    found = pickles.on_hub(value, commit) if part == "model" else []
+    found = hub.pickles(value, commit) if part == "model" else []
     if found:
         raise InputError(f"{workload.name} model {value}: {pickles.conversion(value, workload.task, found)}")
     here = hub.cached(value, commit) if part == "model" else None

@@ -89,7 +89,7 @@ def test_weights_that_have_just_come_are_looked_at_before_a_step_runs(
                 shutil.copy(file, snapshot)
 
     monkeypatch.setattr(hub, "reachable", lambda: True)
-    monkeypatch.setattr("compress.data.pickles.on_hub", lambda *_: [])
+    monkeypatch.setattr("compress.data.hub.pickles", lambda *_: [])
     monkeypatch.setattr("huggingface_hub.snapshot_download", download)
     found = source.resolve(Workload.load(whole))
     cut(distant, "model-00002-of-00002.safetensors")

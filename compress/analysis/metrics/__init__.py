@@ -1,4 +1,4 @@
-"""Metrics through `evaluate`'s Metric interface, from local modules: nothing is fetched.
+"""Metrics of per-example outcomes: functions of this package, or a user's file of `evaluate`'s Metric interface.
 
 A metric is a name of this package or the path of a Python file with a class derived from `evaluate.Metric`. It is
 given those per-example outcomes that its features ask for: `predictions` and `references` for classification, `nll`,
@@ -10,35 +10,30 @@ given those per-example outcomes that its features ask for: `predictions` and `r
 """
 
 import hashlib
-import importlib.util
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from functools import lru_cache
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import numpy as np
 
-from compress.analysis.metrics import foreign
+from compress.analysis.metrics import foreign, own
 from compress.analysis.metrics.foreign import IMPORT_S as IMPORT_S
 from compress.analysis.metrics.foreign import MADE_S as MADE_S
 from compress.analysis.metrics.foreign import guarded
+from compress.analysis.metrics.scores import METRICS, Metric
 from compress.base.config import InputError
-from compress.base.files import passing
 from compress.base.reading import expanded
+from compress.base.source_code import code_digest
 from compress.records.fields import FARTHEST, LARGE
 from compress.records.result import UNITS, Unit
 
 NAMES = tuple(UNITS)
-LOWER = frozenset({"perplexity"})
-"""Those of them of which less is better."""
 MADE: dict[str, dict[str, list[float]]] = {
     "classes": {"prediction": [0, 1, 1, 0], "reference": [0, 1, 0, 1]},
     "language": {"nll": [2.0, 3.0], "tokens": [2, 3], "bytes": [7, 9]},
 }
-FEATURE_OF = {"prediction": "predictions", "reference": "references"}
 Score = Callable[[Mapping[str, np.ndarray]], float]
 """The metric of some examples, by columns; nan where it is undefined."""
 
@@ -49,44 +44,25 @@ def compute(metric: str, outcomes: Mapping[str, Sequence[float]], settings: Mapp
     `settings`: what `whole` returned for the whole test split; unset: these outcomes are the whole.
     """
     settings = whole(metric, outcomes) if settings is None else settings
-    with _scorer(metric, outcomes) as (scorer, given):
-        with guarded(f"metric {metric}"):
-            result = scorer.compute(**given, **settings)
-        return _single(metric, result)
+    if metric not in METRICS:
+        return own.compute(file_of(metric), f"metric {metric}", outcomes, settings)
+    columns = METRICS[metric].columns
+    if not set(columns) <= set(outcomes):
+        given = {own.FEATURE_OF.get(name, name): values for name, values in outcomes.items()}
+        raise InputError(own.lacking(f"metric {metric}", {own.FEATURE_OF.get(name, name) for name in columns}, given))
+    return _of(METRICS[metric], {name: np.asarray(outcomes[name]) for name in columns}, settings)
 
 
 def resampler(metric: str, outcomes: Mapping[str, Sequence[float]], settings: Mapping[str, Any]) -> Score:
-    """The same metric of resamples of these outcomes: its own `_compute`, without a table of evaluate's for each."""
-    with _scorer(metric, outcomes) as (scorer, given):
-        asked = {name: str(getattr(scorer.features[name], "dtype", "float64")) for name in given}
-    types = {name: kind if kind in np.sctypeDict else "float64" for name, kind in asked.items()}
-
-    def score(columns: Mapping[str, np.ndarray]) -> float:
-        values = {FEATURE_OF.get(name, name): column for name, column in columns.items()}
-        cast = {name: values[name].astype(kind).tolist() for name, kind in types.items()}
-        try:
-            with guarded(f"metric {metric}"):
-                result = scorer._compute(**cast, **settings)
-            return _single(metric, result)
-        except InputError:  # a resample may lack a class: the metric is undefined there
-            return math.nan
-
-    return score
+    """The same metric of resamples of these outcomes."""
+    if metric not in METRICS:
+        return own.resampler(file_of(metric), f"metric {metric}", outcomes, settings)
+    return lambda columns: _of(METRICS[metric], columns, settings)
 
 
-@contextmanager
-def _scorer(metric: str, outcomes: Mapping[str, Sequence[float]]) -> Iterator[tuple[Any, dict[str, Sequence[float]]]]:
-    """An instance of the metric, and those of the outcomes that its features ask for."""
-    given = {FEATURE_OF.get(name, name): values for name, values in outcomes.items()}
-    with passing("metric") as folder:  # evaluate makes its cache folder even when it keeps all in memory
-        with guarded(f"metric {metric}"):
-            scorer = _class(metric)(keep_in_memory=True, cache_dir=str(folder))
-        wanted = set(scorer.features)
-        if not wanted <= set(given):
-            raise InputError(
-                f"metric {metric}: needs {', '.join(sorted(wanted))}; the task gives {', '.join(sorted(given))}"
-            )
-        yield scorer, {name: values for name, values in given.items() if name in wanted}
+def _of(metric: Metric, columns: Mapping[str, np.ndarray], settings: Mapping[str, Any]) -> float:
+    value = float(metric.score(*(columns[name] for name in metric.columns), **settings))
+    return value if abs(value) <= FARTHEST else value * math.inf  # nan stays nan
 
 
 def check(metric: str, task: str, labels: Sequence[int] | None = None) -> None:
@@ -125,8 +101,9 @@ def trial(metric: str, task: str) -> None:
 
 def whole(metric: str, outcomes: Mapping[str, Sequence[float]], classes: int | None = None) -> dict[str, Any]:
     """What a metric decides once on the whole test split; `classes`: how many the model has, where that is known."""
-    if metric in NAMES and metric != "f1":  # without its module
-        return {}
+    if metric in METRICS:
+        built_in = METRICS[metric].whole
+        return {} if built_in is None else built_in(outcomes, classes)
     decide = getattr(module_of(metric), "whole", None)
     if decide is None:
         return {}
@@ -156,8 +133,8 @@ def scale(metric: str) -> float | None:
 
 def higher_is_better(metric: str) -> bool:
     """Whether a larger value is a better one; a module of the user's says so in `higher_is_better`, default True."""
-    if metric in NAMES:  # without its module: importing `evaluate` takes seconds, and reading results does not need it
-        return metric not in LOWER
+    if metric in METRICS:
+        return METRICS[metric].higher_is_better
     found = getattr(module_of(metric), "higher_is_better", True)
     if not isinstance(found, bool):
         raise InputError(f"metric {metric}: higher_is_better is {found!r}; expected True or False")
@@ -165,14 +142,14 @@ def higher_is_better(metric: str) -> bool:
 
 
 def digest(metric: str) -> str:
-    """16 hex digits of the metric's source."""
+    """Return 16 hex digits of the metric's source."""
+    if metric in METRICS:
+        return code_digest(("analysis/metrics/scores.py",))
     return hashlib.sha256(file_of(metric).read_bytes()).hexdigest()[:16]
 
 
 def file_of(metric: str) -> Path:
-    """The Python file of a metric. Raises InputError when there is none."""
-    if metric in NAMES:
-        return Path(__file__).parent / f"{metric}.py"
+    """Return the Python file of a user's metric. Raises InputError if there is none."""
     path = expanded(metric)
     if path.suffix == ".py" and path.is_file():
         if path.stem in NAMES:
@@ -184,51 +161,5 @@ def file_of(metric: str) -> Path:
 
 
 def module_of(metric: str) -> ModuleType:
-    """Return the module of a metric. Raises InputError if it cannot be imported."""
-    path = file_of(metric)
-    return _load(path.resolve(), hashlib.sha256(path.read_bytes()).hexdigest())
-
-
-@lru_cache(maxsize=32)
-def _load(path: Path, content: str) -> ModuleType:
-    """The module in a file; `content` makes an edited file load again."""
-    spec = importlib.util.spec_from_file_location(f"compress_metric_{path.stem}_{content[:8]}", path)
-    if spec is None or spec.loader is None:
-        raise InputError(f"metric {path}: is not a Python file")
-    module = importlib.util.module_from_spec(spec)
-    with guarded(f"metric {path}: cannot be imported"):
-        spec.loader.exec_module(module)
-    return module
-
-
-def _class(metric: str) -> Any:
-    """The one class in the module that is an `evaluate.Metric`."""
-    import evaluate
-
-    module = module_of(metric)
-    found = [
-        value
-        for value in vars(module).values()
-        if isinstance(value, type) and issubclass(value, evaluate.Metric) and value.__module__ == module.__name__
-    ]
-    if len(found) != 1:
-        raise InputError(f"metric {metric}: has {len(found)} classes derived from evaluate.Metric; expected one")
-    return found[0]
-
-
-def _single(metric: str, result: Any) -> float:
-    """The value named like the metric's file, or the only one there is."""
-    if result is not None and not isinstance(result, Mapping):
-        raise InputError(f"metric {metric}: returned a {type(result).__name__}; expected a mapping of names to values")
-    values = dict(result or {})
-    name = file_of(metric).stem
-    if name not in values and len(values) == 1:
-        name = next(iter(values))
-    if name not in values:
-        raise InputError(f"metric {metric}: returned {sorted(values)}; expected one value, or one named {name!r}")
-    try:
-        value = float(values[name])
-        return value if abs(value) <= FARTHEST else value * math.inf  # nan stays nan
-    except (TypeError, ValueError, OverflowError):
-        said = f"a {type(values[name]).__name__}"
-        raise InputError(f"metric {metric}: {name} is {said}; expected a number") from None
+    """Return the module of a user's metric. Raises InputError if it cannot be imported."""
+    return own.module(file_of(metric))

@@ -10,14 +10,11 @@ any thread and beside the threads of any library. What the child could do, this 
 
 import contextlib
 import json
-import math
 import os
 import signal
 import sys
-import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from functools import lru_cache
-from importlib import import_module
 from pathlib import Path
 from subprocess import DEVNULL, TimeoutExpired
 from typing import Any
@@ -31,8 +28,7 @@ MADE_S = 10.0
 """Seconds of processor time for importing a metric, and for computing it of a few made examples."""
 WAIT_S = 300.0
 """Seconds for both together: code that waits takes no processor time."""
-UNUSED = ("transformers", "scipy.stats")
-"""What `evaluate` imports for its evaluators alone: two thirds of the start of a child."""
+CHILD = "compress.analysis.metrics.child"
 
 
 @contextlib.contextmanager
@@ -61,7 +57,7 @@ def problem(metric: str, content: str, task: str) -> str:
     with passing("metric") as folder:
         request = {"metric": metric, "task": task, "path": [*map(str, sys.path)], "limits_s": [IMPORT_S, MADE_S]}
         (folder / "request.json").write_text(json.dumps(request))
-        command = [sys.executable, "-m", __name__, str(folder)]
+        command = [sys.executable, "-m", CHILD, str(folder)]
         try:  # what it leaves in its temporary folder goes with ours
             with started(command, {**os.environ, "TMPDIR": str(folder)}, stdout=DEVNULL) as child:
                 code = child.wait(WAIT_S)
@@ -80,57 +76,3 @@ def _state(folder: Path, metric: str) -> dict[str, Any]:
     """Return how far a child came."""
     file = folder / "state.json"
     return dict(json.loads(file.read_text())) if file.exists() else {"place": f"metric {metric}: ", "limit_s": 0.0}
-
-
-def main(arguments: Sequence[str]) -> None:
-    """Try a metric: what the child does."""
-    from compress.analysis import metrics
-
-    folder = Path(arguments[0])
-    request = json.loads((folder / "request.json").read_text())
-    metric, (import_s, made_s) = request["metric"], request["limits_s"]
-    sys.path[:] = request["path"]
-    sys.stdin = Path(os.devnull).open()  # noqa: SIM115 - the real one ends this process when it closes
-    _import_evaluate()
-    answer = ""
-    try:
-        _enter(folder, f"metric {metric}: cannot be imported: ", import_s)
-        metrics.module_of(metric)
-        _enter(folder, f"metric {metric}: ", made_s)
-        metrics.trial(metric, request["task"])
-    except InputError as error:
-        answer = str(error)
-    _write(folder, {"answer": answer})
-    sys.stderr.flush()
-    os._exit(0)  # not before its threads end, if it has started any
-
-
-def _enter(folder: Path, place: str, limit_s: float) -> None:
-    """Note what comes next, and end this process once it has taken so much processor time."""
-    _write(folder, {"place": place, "limit_s": limit_s})
-    with contextlib.suppress(ImportError):  # Windows has no such limit
-        import resource
-
-        used = resource.getrusage(resource.RUSAGE_SELF)
-        hard = resource.getrlimit(resource.RLIMIT_CPU)[1]
-        soft = math.ceil(used.ru_utime + used.ru_stime + limit_s)
-        resource.setrlimit(resource.RLIMIT_CPU, (soft if hard < 0 else min(soft, hard), hard))
-        resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
-
-
-def _write(folder: Path, state: dict[str, Any]) -> None:
-    (folder / "state.json").write_text(json.dumps(state))
-
-
-def _import_evaluate() -> None:
-    """Import `evaluate` without the libraries that no metric takes from it; a metric can import them afterwards."""
-    import_module("datasets")
-    absent = [name for name in UNUSED if name not in sys.modules]
-    sys.modules.update(dict.fromkeys(absent))  # type: ignore[arg-type]  # None: as if it were not installed
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            import_module("evaluate")
-    finally:
-        for name in absent:
-            del sys.modules[name]

@@ -1,0 +1,70 @@
+"""The child that tries a user's metric file: `foreign` starts it and reads how far it came."""
+
+import contextlib
+import json
+import math
+import os
+import sys
+import warnings
+from collections.abc import Sequence
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from compress.analysis import metrics
+from compress.base.config import InputError
+
+UNUSED = ("transformers", "scipy.stats")
+"""What `evaluate` imports for its evaluators alone: two thirds of the start of a child."""
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Try a metric: what the child does."""
+    folder = Path(arguments[0])
+    request = json.loads((folder / "request.json").read_text())
+    metric, (import_s, made_s) = request["metric"], request["limits_s"]
+    sys.path[:] = request["path"]
+    sys.stdin = Path(os.devnull).open()  # noqa: SIM115 - the real one ends this process when it closes
+    _import_evaluate()
+    answer = ""
+    try:
+        _enter(folder, f"metric {metric}: cannot be imported: ", import_s)
+        metrics.module_of(metric)
+        _enter(folder, f"metric {metric}: ", made_s)
+        metrics.trial(metric, request["task"])
+    except InputError as error:
+        answer = str(error)
+    _write(folder, {"answer": answer})
+    sys.stderr.flush()
+    os._exit(0)  # not before its threads end, if it has started any
+
+
+def _enter(folder: Path, place: str, limit_s: float) -> None:
+    """Note what comes next, and end this process once it has taken so much processor time."""
+    _write(folder, {"place": place, "limit_s": limit_s})
+    with contextlib.suppress(ImportError):  # Windows has no such limit
+        import resource
+
+        used = resource.getrusage(resource.RUSAGE_SELF)
+        hard = resource.getrlimit(resource.RLIMIT_CPU)[1]
+        soft = math.ceil(used.ru_utime + used.ru_stime + limit_s)
+        resource.setrlimit(resource.RLIMIT_CPU, (soft if hard < 0 else min(soft, hard), hard))
+        resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
+
+
+def _write(folder: Path, state: dict[str, Any]) -> None:
+    (folder / "state.json").write_text(json.dumps(state))
+
+
+def _import_evaluate() -> None:
+    """Import `evaluate` without the libraries that no metric takes from it; a metric can import them afterwards."""
+    import_module("datasets")
+    absent = [name for name in UNUSED if name not in sys.modules]
+    sys.modules.update(dict.fromkeys(absent))  # type: ignore[arg-type]  # None: as if it were not installed
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            import_module("evaluate")
+    finally:
+        for name in absent:
+            del sys.modules[name]

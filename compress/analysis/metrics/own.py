@@ -1,0 +1,120 @@
+"""A user's metric file: one class derived from `evaluate.Metric`, which is given the outcomes its features name."""
+
+import hashlib
+import importlib.util
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import lru_cache
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from compress.analysis.metrics.foreign import guarded
+from compress.base.config import InputError
+from compress.base.files import passing
+from compress.records.fields import FARTHEST
+
+FEATURE_OF = {"prediction": "predictions", "reference": "references"}
+"""Names of outcomes as features of `evaluate` have them, where these differ."""
+
+
+def compute(path: Path, place: str, outcomes: Mapping[str, Sequence[float]], settings: Mapping[str, Any]) -> float:
+    """Return the metric in a file of these outcomes. `place` is how errors name it."""
+    with _scorer(path, place, outcomes) as (scorer, given):
+        with guarded(place):
+            result = scorer.compute(**given, **settings)
+        return _single(path, place, result)
+
+
+def resampler(
+    path: Path, place: str, outcomes: Mapping[str, Sequence[float]], settings: Mapping[str, Any]
+) -> Callable[[Mapping[str, np.ndarray]], float]:
+    """The same of resamples of these outcomes: its own `_compute`, without a table of evaluate's for each."""
+    with _scorer(path, place, outcomes) as (scorer, given):
+        asked = {name: str(getattr(scorer.features[name], "dtype", "float64")) for name in given}
+    types = {name: kind if kind in np.sctypeDict else "float64" for name, kind in asked.items()}
+
+    def score(columns: Mapping[str, np.ndarray]) -> float:
+        values = {FEATURE_OF.get(name, name): column for name, column in columns.items()}
+        cast = {name: values[name].astype(kind).tolist() for name, kind in types.items()}
+        try:
+            with guarded(place):
+                result = scorer._compute(**cast, **settings)
+            return _single(path, place, result)
+        except InputError:  # a resample may lack a class: the metric is undefined there
+            return math.nan
+
+    return score
+
+
+@contextmanager
+def _scorer(
+    path: Path, place: str, outcomes: Mapping[str, Sequence[float]]
+) -> Iterator[tuple[Any, dict[str, Sequence[float]]]]:
+    """An instance of the metric, and those of the outcomes that its features ask for."""
+    given = {FEATURE_OF.get(name, name): values for name, values in outcomes.items()}
+    with passing("metric") as folder:  # evaluate makes its cache folder even when it keeps all in memory
+        with guarded(place):
+            scorer = _class(path, place)(keep_in_memory=True, cache_dir=str(folder))
+        features = set(scorer.features)
+        if not features <= set(given):
+            raise InputError(lacking(place, features, given))
+        yield scorer, {name: values for name, values in given.items() if name in features}
+
+
+def lacking(place: str, features: set[str], given: Mapping[str, Any]) -> str:
+    """The error of a metric that needs outcomes of another task."""
+    return f"{place}: needs {', '.join(sorted(features))}; the task gives {', '.join(sorted(given))}"
+
+
+def module(path: Path) -> ModuleType:
+    """Return the module in a file. Raises InputError if it cannot be imported."""
+    return _load(path.resolve(), hashlib.sha256(path.read_bytes()).hexdigest())
+
+
+@lru_cache(maxsize=32)
+def _load(path: Path, content: str) -> ModuleType:
+    """The module in a file; `content` makes an edited file load again."""
+    spec = importlib.util.spec_from_file_location(f"compress_metric_{path.stem}_{content[:8]}", path)
+    if spec is None or spec.loader is None:
+        raise InputError(f"metric {path}: is not a Python file")
+    loaded = importlib.util.module_from_spec(spec)
+    with guarded(f"metric {path}: cannot be imported"):
+        spec.loader.exec_module(loaded)
+    return loaded
+
+
+def _class(path: Path, place: str) -> Any:
+    """The one class in the module that is an `evaluate.Metric`."""
+    import evaluate
+
+    loaded = module(path)
+    classes = [
+        value
+        for value in vars(loaded).values()
+        if isinstance(value, type) and issubclass(value, evaluate.Metric) and value.__module__ == loaded.__name__
+    ]
+    if len(classes) != 1:
+        raise InputError(f"{place}: has {len(classes)} classes derived from evaluate.Metric; expected one")
+    return classes[0]
+
+
+def _single(path: Path, place: str, result: Any) -> float:
+    """The value named like the metric's file, or the only one there is."""
+    if result is not None and not isinstance(result, Mapping):
+        raise InputError(f"{place}: returned a {type(result).__name__}; expected a mapping of names to values")
+    values = dict(result or {})
+    name = path.stem
+    if name not in values and len(values) == 1:
+        name = next(iter(values))
+    if name not in values:
+        raise InputError(f"{place}: returned {sorted(values)}; expected one value, or one named {name!r}")
+    try:
+        value = float(values[name])
+        return value if abs(value) <= FARTHEST else value * math.inf  # nan stays nan
+    except (TypeError, ValueError, OverflowError):
+        kind = f"a {type(values[name]).__name__}"
+        raise InputError(f"{place}: {name} is {kind}; expected a number") from None
