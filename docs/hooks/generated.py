@@ -163,8 +163,8 @@ def session(names: Sequence[str]) -> str:
             }
             metered = table.meter in MEASURED  # modelled joules stand in no table beside measured ones
             shown = [h for h in SHOWN if metered or not h.startswith("energy")]
-            lines = [row.cells for row in rows(table)]
-            made.append(_table([named[h] for h in shown], ([text.joined(cells[h]) for h in shown] for cells in lines)))
+            cells = ({**row.cells, "verdict": row.cells["verdict"][:1]} for row in rows(table))  # the word alone
+            made.append(_table([named[h] for h in shown], ([text.joined(each[h]) for h in shown] for each in cells)))
     return "\n\n".join(made)
 
 
