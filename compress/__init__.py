@@ -6,6 +6,13 @@
 Names load on first use, so that reading results never imports torch.
 """
 
+# isort: off
+from compress.base.startup import end_at_once, is_command
+
+if is_command():  # Ctrl-C has its exit code from the first statement on
+    end_at_once()
+
+# isort: on
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 

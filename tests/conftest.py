@@ -1,14 +1,12 @@
 """Fixtures shared by all tests: a made workload, no network, and measuring that waits only for its own worker's."""
 
 import atexit
-import hashlib
 import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -17,9 +15,18 @@ os.environ["HF_DATASETS_OFFLINE"] = "1"
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # threads that wait for each other cost tiny models most of their time
 if "PYTEST_XDIST_WORKER" in os.environ:
-    os.environ["TMPDIR"] = tempfile.tempdir = tempfile.mkdtemp(prefix=f"compress-{os.environ['PYTEST_XDIST_WORKER']}-")
+    from compress.base import owners
+
+    for left in Path(tempfile.gettempdir()).glob("compress-gw*"):  # of workers that were killed
+        if owners.abandoned(left):
+            shutil.rmtree(left, ignore_errors=True)
+    marked = f"compress-{os.environ['PYTEST_XDIST_WORKER']}-{owners.mark()}-"
+    os.environ["TMPDIR"] = tempfile.tempdir = tempfile.mkdtemp(prefix=marked)
     os.environ["COMPRESS_LOCKS"] = os.environ["TMPDIR"]
     atexit.register(shutil.rmtree, tempfile.tempdir, ignore_errors=True)
+else:  # the workers that this process starts share it
+    os.environ["COMPRESS_TEST_EXPORTS"] = tempfile.mkdtemp(prefix="exported-")
+    atexit.register(shutil.rmtree, os.environ["COMPRESS_TEST_EXPORTS"], ignore_errors=True)
 
 
 @pytest.fixture(scope="session")
@@ -33,37 +40,12 @@ def workload(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def forked_sessions(monkeypatch: pytest.MonkeyPatch) -> None:
     """Runs in this process measure in processes that are forked, not started."""
+    from compress.harness import engine
     from compress.harness import run as harness
     from tests import forked
 
-    monkeypatch.setattr(harness, "run_child", forked.run_child)
+    monkeypatch.setattr(engine, "run_child", forked.run_child)
     monkeypatch.setattr(harness, "threads", forked.one_thread)
-
-
-@pytest.fixture(scope="session")
-def exports_once(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Equal models are exported once: seconds each, and what comes out is determined by weights and configuration."""
-    import torch
-
-    from compress.model.runtimes import onnx as graph
-
-    known: dict[str, Path] = {}
-    real = graph.export
-
-    def export(model: Any, folder: Path, batch: Any) -> Path:
-        inputs = [(name, tensor.shape[1:] if tensor.dim() > 2 else "tokens") for name, tensor in batch.items()]
-        key = hashlib.sha256(repr((type(model), model.config.to_json_string(), inputs)).encode())
-        for name, tensor in model.state_dict().items():
-            key.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-            key.update(tensor.detach().contiguous().flatten().view(torch.uint8).numpy())
-        digest = key.hexdigest()
-        if digest not in known:
-            known[digest] = real(model, tmp_path_factory.mktemp("exported"), batch)
-        return Path(shutil.copy(known[digest], folder))
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(graph, "export", export)
-        yield
 
 
 @pytest.fixture
@@ -85,14 +67,18 @@ def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> 
 
 
 SLOW = (
-    "test_run",
     "test_readme",
-    "test_notebooks",
+    "test_run",
     "test_artifact",
+    "test_runtimes",
+    "test_nothing_is_sent",
+    "test_notebooks",
     "test_distill",
+    "test_providers",
     "test_quantize",
     "test_sessions",
-    "test_runtimes",
+    "test_training_forms",
+    "test_tasks",
 )
 """Files that take minutes: first, so that at the end no process waits for the other's."""
 
@@ -101,3 +87,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Puts the slow files first."""
     place = {name: index for index, name in enumerate(SLOW)}
     items.sort(key=lambda item: place.get(item.path.stem, len(place)))
+
+
+def pytest_collection_finish() -> None:
+    """Equal models are exported once, except by tests that imported the function itself."""
+    if "torch" in sys.modules:
+        from tests import exports
+
+        exports.install()

@@ -20,6 +20,7 @@ import tempfile
 import time
 import traceback
 from collections.abc import Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -107,12 +108,17 @@ def _become(request: dict[str, Any], files: Sequence[int]) -> int:
     os.environ.update(request["env"])
     os.chdir(request["cwd"])
     sys.argv = [request["module"], *request["arguments"]]
+    from tests import exports
+
     try:
+        if exports.FOLDER in os.environ:  # not where a test empties the environment
+            exports.install()
         if request["module"] == "compress":
             from compress import cli
+            from compress.harness import engine
             from compress.harness import run as harness
 
-            harness.run_child, harness.threads = run_child, one_thread
+            engine.run_child, harness.threads = run_child, one_thread
             cli.main()
         else:
             from compress.base import processes as child
@@ -141,14 +147,26 @@ def _answer(line: socket.socket) -> None:
     os._exit(0)
 
 
+LIBRARIES = (
+    "datasets",
+    "transformers.models.bert.modeling_bert",
+    "transformers.models.bert.tokenization_bert",
+    "compress.cli",
+    "compress.harness.run",
+    "compress.harness.transform",
+    "compress.measure.memory",
+    "compress.measure.session",
+    "tests.exports",
+)
+
+
 def _import_libraries() -> None:
     """What nearly every command needs, before anything runs in this process."""
     from compress.base.quiet import quiet_libraries, quiet_transformers
 
     quiet_libraries()
-    import datasets  # noqa: F401
-    import transformers.models.bert.tokenization_bert  # noqa: F401
-
+    for name in LIBRARIES:
+        import_module(name)
     quiet_transformers()
 
 

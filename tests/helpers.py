@@ -4,6 +4,8 @@ import os
 import random
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -111,7 +113,7 @@ def write_workload(folder: Path, model: Any = None, **changes: Any) -> Path:
     return path
 
 
-SHORT = {"window_s": 0.05, "preroll_s": 0, "rounds": 3, "warmup_s": 1}
+SHORT = {"window_s": 0.05, "preroll_s": 0, "rounds": 3, "warmup_s": 0.2}
 QUICK = tuple(word for field, value in SHORT.items() for word in ("--set", f"measure.{field}={value}"))
 
 
@@ -121,6 +123,19 @@ def compress(*arguments: object, cwd: Path, started: bool = False) -> subprocess
         return forked.compress([*map(str, arguments)], cwd, environment())
     command = [sys.executable, "-m", "compress", *map(str, arguments)]
     return subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False, env=environment())
+
+
+@contextmanager
+def small_disk(place: Path, size: str) -> Iterator[Path]:
+    """A file system of this size at a new folder `place`; skips the test where none can be mounted."""
+    place.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(place)]
+    if subprocess.run(mount, capture_output=True, check=False).returncode != 0:
+        pytest.skip("mounting a small file system needs privileges")
+    try:
+        yield place
+    finally:
+        subprocess.run(["umount", str(place)], check=True)
 
 
 def environment() -> dict[str, str]:

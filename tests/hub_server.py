@@ -26,9 +26,11 @@ class Hub:
     """sha256 -> large file."""
     messages: list[str] = field(default_factory=list)
     url: str = ""
+    requests: int = 0
 
     def answer(self, method: str, path: str, body: bytes, token: str) -> tuple[int, Any]:
         """Status and JSON of a request."""
+        self.requests += 1
         if token != self.token:
             return 401, {"error": "Invalid credentials in Authorization header"}
         parts = path.strip("/").split("/")

@@ -15,12 +15,18 @@ NotebookClient = pytest.importorskip("nbclient").NotebookClient
 FOLDER = ROOT / "notebooks"
 NAMES = sorted(path.stem for path in FOLDER.glob("*.ipynb"))
 SHORT = """
-from compress import Measure, harness
+from compress import Measure
+from compress.harness import engine
+from compress.harness import run as harness
 from tests import forked
+from compress import Measure
+from compress.harness import run as harness
+from tests import exports, forked
 
+exports.install()
 forked.SERVER.address = {address!r}
-harness.run_child, harness.threads = forked.run_child, forked.one_thread
-measure = Measure(rounds=2, window_s=0.05, preroll_s=0, warmup_s=1)
+engine.run_child, harness.threads = forked.run_child, forked.one_thread
+measure = Measure(rounds=2, window_s=0.05, preroll_s=0, warmup_s=0.2)
 """
 SMALL = {
     "quickstart": SHORT + "workload = {workload!r}",

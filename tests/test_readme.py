@@ -25,7 +25,7 @@ from tests.helpers import ROOT, sentences, tokenizer, trained_bert, write_worklo
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 README = ROOT / "README.md"
 PAGES = [page for page in sorted((ROOT / "docs").rglob("*.md")) if BLOCK.search(page.read_text())]
-TINY = Settings(profile="quick", rounds=2, window_s=0.05, preroll_s=0, warmup_s=1, points="headline")
+TINY = Settings(profile="quick", rounds=2, window_s=0.05, preroll_s=0, warmup_s=0.2, points="headline")
 BEFORE = (  # what pages take for granted, where the README has not run before them
     "python -m compress init --model my-model --data my-data --task text-classification > my.yaml",
     "python -m compress run bert_int8 bert_prune --workload my.yaml",
@@ -98,17 +98,18 @@ def run_once(line: str, patch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(scope="module")
 def patch() -> Iterator[pytest.MonkeyPatch]:
     """Short measuring in forked processes, until the last page is done."""
+    from compress.harness import engine
     from compress.harness import run as harness
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(harness, "run_child", forked.run_child)
+        patch.setattr(engine, "run_child", forked.run_child)
         patch.setattr(harness, "threads", forked.one_thread)
         patch.setattr(measure, "PROFILES", dict.fromkeys(PROFILES, TINY))
         yield patch
 
 
 @pytest.fixture(scope="module")
-def folder(patch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory, exports_once: None) -> Path:
+def folder(patch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with my-model and my-data, and a small stand-in for the default workload."""
     import datasets
 

@@ -2,6 +2,7 @@
 
 import gc
 import os
+import platform
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
@@ -12,6 +13,8 @@ import torch
 from compress.base.config import InputError, is_index
 
 MATRIX_UNITS = frozenset({"amx_bf16", "bf16"})  # the second one is Arm's name
+X86 = frozenset({"x86_64", "amd64", "i386", "i686"})
+"""Names of these CPUs under Linux, macOS and Windows, in lower case."""
 
 
 def pick(name: str) -> torch.device:
@@ -100,10 +103,9 @@ def computes_bf16(device: torch.device) -> bool:
 def has_vnni() -> bool:
     """Whether products of uint8 and int8 are summed in 32 bits here; x86 CPUs without VNNI saturate at 16 bits.
 
-    True where the system lists no x86 flags.
+    False on an x86 CPU whose flags the system does not list.
     """
-    flags = cpu_flags()
-    return not {"GenuineIntel", "AuthenticAMD"} & flags or bool({"avx512_vnni", "avx_vnni"} & flags)
+    return platform.machine().lower() not in X86 or bool({"avx512_vnni", "avx_vnni"} & cpu_flags())
 
 
 def cpu_flags(info: Path = Path("/proc/cpuinfo")) -> frozenset[str]:

@@ -3,7 +3,8 @@
     $TMPDIR/compress-1000/              of the user with this id, mode 0700; refused where it is somebody else's
         session-4711-x1y2z3/            of the process with this id, which holds a lock on it
 
-Also what a killed process left goes: when the next one asks for a folder, and sees a dead process and a free lock.
+Also what a killed process left goes: when the next one asks for a folder and sees a free lock. A folder that is made
+now has no lock yet: for `MAKING_S` it stays if there is a process of that id.
 """
 
 import atexit
@@ -16,6 +17,7 @@ import shutil
 import stat
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -27,6 +29,7 @@ from compress.base.reading import expanded
 
 _EXCHANGE = 2  # RENAME_EXCHANGE of renameat2, and RENAME_SWAP of renamex_np
 _AT_FDCWD = -100
+MAKING_S = 60.0
 SPELLED = "backslashreplace"
 """How text with names that are not UTF-8 is encoded: their bytes are spelled, as on a terminal."""
 
@@ -65,8 +68,17 @@ def clear() -> None:
     """Removes the temporary folders of dead processes."""
     for left in home().glob("*-*-*"):
         pid = left.name.rsplit("-", 2)[1]
-        if pid.isdigit() and not alive(int(pid)) and not _held(left):
+        if pid.isdigit() and _left(left, int(pid)):
             shutil.rmtree(left, ignore_errors=True)
+
+
+def _left(folder: Path, pid: int) -> bool:
+    """Whether the process that made a folder has ended. Ids come again, in containers the same ones: locks decide."""
+    try:
+        held, age_s = _held(folder), time.time() - folder.lstat().st_mtime
+    except OSError:  # gone, or no folder
+        return False
+    return not held and (not alive(pid) or (held is False and age_s > MAKING_S))
 
 
 @cache
@@ -92,15 +104,15 @@ def _hold(folder: Path) -> None:
         fcntl.flock(_HELD[folder], fcntl.LOCK_SH)
 
 
-def _held(folder: Path) -> bool:
-    try:
-        handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
-    except OSError:  # gone, or no folder
-        return True
+def _held(folder: Path) -> bool | None:
+    """Whether a process holds a folder's lock; None on a file system without locks."""
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
+    except BlockingIOError:
         return True
+    except OSError:
+        return None
     finally:
         os.close(handle)
     return False

@@ -18,8 +18,8 @@ from types import FrameType
 from typing import NoReturn
 
 from compress.base.files import drop_all
+from compress.base.startup import CODES
 
-CODES = {signal.SIGINT: "interrupted", signal.SIGTERM: "terminated", signal.SIGHUP: "hung up"}
 GO_ON = "; finished results and artifacts are whole, run the same command to go on"
 CLOSED = 128 + signal.SIGPIPE
 """The code of a command whose reader has gone: `... | head`."""

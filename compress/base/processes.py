@@ -1,4 +1,4 @@
-"""The measuring process: started fresh, ended with all it has started when the process that waits for it ends.
+"""Child processes: started fresh, ended with all they have started when the process that waits for them ends.
 
     parent  --- standard input, which closes with the parent --->  child  --- a pipe, which closes with the child --->
        guard: waits for either to close, then kills the group of the child: forks, compilers and their children
@@ -14,8 +14,8 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from importlib import import_module
 from pathlib import Path
 from typing import NoReturn
@@ -79,26 +79,37 @@ def follow(parent: int) -> None:
     threading.Thread(target=look, name="compress-parent", daemon=True).start()
 
 
+@contextmanager
+def started(
+    command: Sequence[str], environment: Mapping[str, str], stdout: int | None = None
+) -> Iterator[subprocess.Popen[bytes]]:
+    """A child that runs `python -m MODULE ...`: it ends by itself when we are killed, at once when the block raises."""
+    own = str(Path(__file__).parents[2])  # the package that runs now, also when it is not installed
+    path = os.pathsep.join(filter(None, (own, environment.get("PYTHONPATH"))))
+    python, option, *rest = command
+    guarded = [python, option, "compress.base.processes", *rest]
+    # a group of its own, to be ended as one; the pipe closes when we are gone
+    child = subprocess.Popen(
+        guarded, stdin=subprocess.PIPE, stdout=stdout, env={**environment, "PYTHONPATH": path}, process_group=0
+    )
+    with child:
+        try:
+            yield child
+        except BaseException:
+            with suppress(ProcessLookupError):
+                os.killpg(child.pid, signal.SIGKILL)
+            raise
+
+
 def run_child(command: Sequence[str], device: str) -> None:
-    """Runs `python -m MODULE ...`, a child that measures `device`, to its end; it ends by itself when we are killed.
+    """Runs a child that measures `device` to its end.
 
     Raises RuntimeError when it fails.
     """
     environment = {key: value for key, value in os.environ.items() if not key.startswith("OMP_")}
     environment |= pinned(device) | limited()
-    own = str(Path(__file__).parents[2])  # the package that runs now, also when it is not installed
-    environment["PYTHONPATH"] = os.pathsep.join(filter(None, (own, environment.get("PYTHONPATH"))))
-    python, option, *rest = command
-    guarded = [python, option, "compress.base.processes", *rest]
-    # a group of its own, to be ended as one; the pipe closes when we are gone
-    child = subprocess.Popen(guarded, stdin=subprocess.PIPE, env=environment, process_group=0)
-    with child:
-        try:
-            code = child.wait()
-        except BaseException:
-            with suppress(ProcessLookupError):
-                os.killpg(child.pid, signal.SIGKILL)
-            raise
+    with started(command, environment) as child:
+        code = child.wait()
     if code == CLOSED:
         sys.exit(CLOSED)  # nobody reads our messages either
     if code != 0:

@@ -31,6 +31,8 @@ def content(path: Path, what: str, most_bytes: int) -> bytes:
         return path.read_bytes()
     except FileNotFoundError:
         raise InputError(f"{path}: no such {what} file") from None
+    except InputError:
+        raise
     except OSError as error:
         raise InputError(f"{shortened(str(path))}: cannot be read ({error.strerror})") from None
     except ValueError as error:  # a NUL, or half of a pair of surrogates

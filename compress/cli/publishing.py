@@ -40,7 +40,10 @@ def push(
     from compress.records.files import read
 
     found = read(result)
-    print(report.push(found, _artifact(result, found, artifact), repo, private))
+    try:
+        print(report.push(found, _artifact(result, found, artifact), repo, private))
+    except OSError as error:
+        raise InputError(f"{error.filename or result}: cannot be pushed ({error.strerror or error})") from None
 
 
 def _artifact(path: Path, found: Any, given: Path | None) -> Path:

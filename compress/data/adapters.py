@@ -71,6 +71,8 @@ def _on_hub(base: str, place: str, workload: Workload) -> str:
         raise InputError(f"{place}: is an adapter of {base}: {problem}" for problem in error.problems) from None
     if found := pickles.on_hub(base, commit):
         raise InputError(f"{place}: its base model {base}: {pickles.conversion(base, workload.task, found)}")
+    if problems := hub.problems(base, commit):
+        raise InputError(f"{place}: its base model {base}: {problem}" for problem in problems)
     return commit
 
 

@@ -9,16 +9,19 @@ import ssl
 import urllib.error
 import urllib.request
 from functools import cache
+from glob import escape
 from pathlib import Path
 from typing import Literal
 
 from compress.base.config import InputError
 from compress.base.console import say
+from compress.data import checkpoints
+from compress.data.checkpoints.folder import INDEX, WHOLE, is_whole, weights_read
 from compress.data.split_files import kind
 
 PATIENCE_S = 10
 
-ID = re.compile(r"(?:[A-Za-z0-9][\w.-]*/)?[A-Za-z0-9][\w.-]*")
+ID = re.compile(r"(?:[A-Za-z0-9][\w.-]*/)?[A-Za-z0-9][\w.-]*", re.ASCII)
 WAYS_OUT = (
     "use an offline workload (stdlib-bert, digits-vit, stdlib-llama), a workload file with local folders "
     "(compress init), or download it once with a network into the cache (HF_HOME)"
@@ -74,6 +77,42 @@ def has(repo: str, file: str, revision: str) -> bool:
         return HfApi().file_exists(repo, file, revision=revision)
     except (OSError, errors.HfHubHTTPError):
         return False
+
+
+def cached(repo: str, revision: str) -> Path | None:
+    """The folder in the cache that holds a model's configuration and, perhaps, its weights at a commit."""
+    from huggingface_hub import try_to_load_from_cache
+
+    config = try_to_load_from_cache(repo, "config.json", revision=revision)
+    return Path(config).parent if isinstance(config, str) else None
+
+
+def problems(repo: str, revision: str) -> list[str]:
+    """Why a model in the cache cannot be loaded, by its configuration alone where weights lack: one sentence each."""
+    folder = cached(repo, revision)
+    if folder is None:
+        return []
+    return checkpoints.problems(folder) if is_whole(folder) else checkpoints.config_problems(folder)
+
+
+def fetched(repo: str, revision: str) -> Path | None:
+    """The folder in the cache with a model's weights, downloaded now; None where they cannot be had.
+
+    Loading the model then says what could not be had.
+    """
+    from huggingface_hub import errors, snapshot_download
+
+    folder = cached(repo, revision)
+    if folder is None or not reachable():
+        return None
+    try:
+        snapshot_download(repo, revision=revision, allow_patterns=[WHOLE, INDEX])
+        if not is_whole(folder):
+            names = [escape(file.name) for file in weights_read(folder)]
+            snapshot_download(repo, revision=revision, allow_patterns=names)
+    except (OSError, errors.HfHubHTTPError):
+        return None
+    return folder if is_whole(folder) else None
 
 
 def commit(repo: str, kind: Literal["model", "dataset"], revision: str | None) -> str:

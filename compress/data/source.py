@@ -14,7 +14,7 @@ from compress.base.errors import blamed
 from compress.base.files import content_hash
 from compress.base.reading import exists, expanded
 from compress.data import adapters, checkpoints, pickles, stored
-from compress.data.checkpoints.folder import is_pointer, pointer_problem, unknown_tokenizer
+from compress.data.checkpoints.folder import is_pointer, is_whole, pointer_problem, unknown_tokenizer
 from compress.data.place import Source, Split
 from compress.data.tasks import task_of
 from compress.data.workload import OFFLINE, TaskName, Workload
@@ -91,7 +91,7 @@ def _find(workload: Workload, part: str, value: str) -> tuple[str, str | None, s
             raise InputError(f"{workload.name} {part} {value}: is neither a folder nor a file")
         if part == "model" and adapters.can_merge(path):
             path = adapters.merged(path, workload)
-        problems = _model_problems(path, workload) if part == "model" else _data_problems(path, workload)
+        problems = _model_problems(path, workload, str(path)) if part == "model" else _data_problems(path, workload)
         if problems:
             raise InputError(problems)
         return str(path.resolve()), None, content_hash(path)
@@ -105,18 +105,26 @@ def _find(workload: Workload, part: str, value: str) -> tuple[str, str | None, s
     found = pickles.on_hub(value, commit) if part == "model" else []
     if found:
         raise InputError(f"{workload.name} model {value}: {pickles.conversion(value, workload.task, found)}")
+    here = hub.cached(value, commit) if part == "model" else None
+    if here is not None and (problems := _model_problems(here, workload, value)):
+        raise InputError(problems)
     return value, commit, commit
 
 
-def _model_problems(path: Path, workload: Workload) -> list[str]:
-    """What keeps a folder from being a saved model of this task, as far as its files tell before any is loaded."""
-    place = f"{workload.name} model {path}"
+def _model_problems(path: Path, workload: Workload, name: str) -> list[str]:
+    """What keeps a folder from being a saved model of this task, as far as its files tell before any is loaded.
+
+    Of a hub model in the cache without all of its weights, the configuration alone is looked at.
+    """
+    place = f"{workload.name} model {name}"
     if stored.is_foreign_artifact(path):
         return [f"{place}: {stored.ARTIFACT}"]
-    problems = checkpoints.problems(path)
+    partly = name != str(path) and not is_whole(path)
+    problems = checkpoints.config_problems(path) if partly else checkpoints.problems(path)
     config, _ = checkpoints.config_of(path)
     if config is not None and not problems:
-        problem = architecture_problem(config, workload.task) or _weights_problem(path, config, workload.task)
+        problem = architecture_problem(config, workload.task)
+        problem = problem or (None if partly else _weights_problem(path, config, workload.task))
         problems = [problem] if problem else []
     return [f"{place}: {problem}" for problem in problems]
 
@@ -192,8 +200,22 @@ def options_of(source: Source) -> dict[str, Any]:
 
 
 def folder_of(source: Source) -> Path | None:
-    """Return the folder of a model that is not on the hub."""
-    return None if source.resolved["model_revision"] else Path(source.model)
+    """Return the folder with a model's files; None for a hub model whose weights cannot be had.
+
+    Weights that are not in the cache are downloaded now. Raises InputError for those that cannot be loaded.
+    """
+    from compress.data import hub
+
+    revision = source.resolved["model_revision"]
+    if not revision:
+        return Path(source.model)
+    folder = hub.cached(source.model, revision)
+    if folder is None or is_whole(folder):  # and looked at when the workload was resolved
+        return folder
+    folder = hub.fetched(source.model, revision)
+    if folder is not None and (problems := _model_problems(folder, source.workload, source.model)):
+        raise InputError(problems)
+    return folder
 
 
 def _way_out(source: Source) -> str:

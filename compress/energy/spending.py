@@ -40,14 +40,16 @@ def settle(span: Span, meter: Meter | Absent) -> Span:
         return span
     pause_s = step_s if meter.harmed_by_reading else LOOK_S
     deadline = time.monotonic() + 3 * step_s
-    while time.monotonic() < deadline:
+    while True:
+        over = time.monotonic() >= deadline  # taken before the reading: a thread that wakes late still reads once
         later = read_uj(meter)
         if later is None or span.end_uj is None or later < span.end_uj:
             return span
         if later > span.end_uj:
             return replace(span, later_uj=later)
+        if over:
+            return span
         time.sleep(pause_s)
-    return span
 
 
 def read(path: Path) -> Spent | None:

@@ -38,6 +38,8 @@ class Built:
     """Where its result goes."""
     folder: Path
     manifest: "Manifest"
+    kept: bool = True
+    """Whether the artifact stays after it has been measured."""
 
 
 def _row(recipe: Recipe, found: Source, fingerprint: str, machine: Machine, limit: int | None, **parts: Any) -> Result:
@@ -177,7 +179,7 @@ def _result(raw: Raw, item: Built, remarks: Sequence[str]) -> dict[str, Any]:
     parts: dict[str, Any] = {
         "runtime": extra["runtime"],
         "transform": transform(extra["transform"]),
-        "artifact": str(item.folder),
+        "artifact": str(item.folder) if item.kept else None,
         "artifact_sha256": hashlib.sha256((item.folder / "manifest.json").read_bytes()).hexdigest(),
         "notes": (*extra["notes"], *remarks),
     }

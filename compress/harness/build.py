@@ -1,16 +1,18 @@
 """The artifact of a recipe: taken from disk where it is the same, else made; by one process, or by several that train.
 
 Of several processes (torchrun, accelerate) each takes the steps of recipes that train; the first one alone saves.
+An artifact that is not to be kept has a temporary name from the beginning: if its run is killed, the next sweeps it.
 """
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
 
-from compress.base import files
+from compress.base import files, owners
 from compress.base.config import InputError
 from compress.base.console import say
 from compress.base.locks import locked
-from compress.base.owners import sweep_below
 from compress.base.ranks import local_device, processes, wait
 from compress.energy.meters import Absent, Meter
 from compress.harness.assemble import Built
@@ -37,12 +39,14 @@ def sweep(plans: Sequence[Planned]) -> None:
     """Removes what killed runs left: temporary folders, and parts of artifacts and results."""
     files.clear()
     for folder in {folder for planned in plans for folder in (planned.path.parent, planned.folder.parent)}:
-        sweep_below(folder)
+        owners.sweep_below(folder)
+    for folder in {folder for planned in plans for folder in planned.folder.parents[1].glob("*/")}:
+        owners.sweep(folder)  # artifacts of other workloads
 
 
 def build(planned: Planned, options: Options, machine: Machine, meter: Meter | Absent) -> Built:
     """The artifact of a recipe: the one on disk when it is the same, else made now."""
-    folder = planned.folder
+    folder, kept = planned.folder, True
     with locked(
         folder.parent / f".{planned.recipe.name}.lock", f"{planned.recipe.name}: another run is building it; waiting"
     ):
@@ -53,19 +57,32 @@ def build(planned: Planned, options: Options, machine: Machine, meter: Meter | A
             if planned.recipe.trains and processes() > 1:
                 meter = Absent(f"{processes()} processes trained, and only the first one's device has a meter here")
                 wait(machine.device)
-            _transform(planned, machine, meter)
+            if not options.keep:  # nor in place of one that is kept
+                folder, kept = owners.beside(planned.folder, "tmp"), False
+            _transform(planned, folder, machine, meter)
             manifest = verify(folder)
             shutil.rmtree(planned.work, ignore_errors=True)
         else:
             say(f"  {planned.recipe.name}: artifact unchanged")
-    return Built(planned.recipe, planned.found, planned.fingerprint, planned.path, folder, manifest)
+    return Built(planned.recipe, planned.found, planned.fingerprint, planned.path, folder, manifest, kept)
+
+
+@contextmanager
+def dropping(built: Mapping[Path, Built]) -> Iterator[None]:
+    """Removes artifacts that are not kept, of those that were added to `built`, when a block ends."""
+    try:
+        yield
+    finally:
+        for item in built.values():
+            if not item.kept:
+                shutil.rmtree(item.folder, ignore_errors=True)
 
 
 def train_along(planned: Planned, options: Options, machine: Machine) -> None:
     """The part of one of several processes that is not the first: it takes the same steps and leaves nothing."""
     if _kept(planned, options) is None:
         wait(machine.device)
-        _transform(planned, machine, Absent("the first process counts"))
+        _transform(planned, planned.folder, machine, Absent("the first process counts"))  # which alone saves
 
 
 def _kept(planned: Planned, options: Options) -> Manifest | None:
@@ -86,10 +103,10 @@ def _kept(planned: Planned, options: Options) -> Manifest | None:
     return manifest if manifest.extra.get("fingerprint") == planned.transform_fingerprint else None
 
 
-def _transform(planned: Planned, machine: Machine, meter: Meter | Absent) -> None:
+def _transform(planned: Planned, folder: Path, machine: Machine, meter: Meter | Absent) -> None:
     from compress.base.devices import pick
     from compress.harness import transform
 
     device = pick(local_device(machine.device))
     fingerprint = planned.transform_fingerprint
-    transform.build(planned.recipe, planned.found, device, planned.folder, planned.work, meter, fingerprint)
+    transform.build(planned.recipe, planned.found, device, folder, planned.work, meter, fingerprint)

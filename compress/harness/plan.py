@@ -14,6 +14,7 @@ from compress.base.files import content_hash, home
 from compress.base.processes import threads
 from compress.base.ranks import processes
 from compress.base.reading import expanded, resolved
+from compress.base.source_code import code_digest
 from compress.data import hub, source
 from compress.data.place import Source
 from compress.data.workload import Workload
@@ -21,7 +22,6 @@ from compress.energy.find import find_meter
 from compress.energy.meters import Absent, gpus_of
 from compress.model.runtimes import providers
 from compress.records import files as result_files
-from compress.records import machine as machines
 from compress.records.result import Machine, Result
 from compress.spec.formats import FP8_IN_BF16, GRAPH_RUNTIMES, PLAIN_RUNTIMES, DeviceType, choose
 from compress.spec.recipe import Recipe
@@ -29,6 +29,13 @@ from compress.spec.steps import Step
 
 RESULTS = Path("results")
 ARTIFACTS = Path("artifacts")
+ARTIFACT_CODE = (
+    "base", "spec", "data", "model", "methods", "harness/transform.py", "harness/cost.py", "harness/prequantized.py",
+    "measure/latency.py", "measure/size.py", "measure/evaluate.py",
+)  # fmt: skip
+"""The code that an artifact depends on: an edit elsewhere compresses nothing again."""
+RESULT_CODE = (*ARTIFACT_CODE, "measure", "energy")
+"""The code that a result's raw samples depend on: `verify` computes figures and verdicts from them again."""
 RESERVED = (result_files.SHIPPED, "traces")
 
 
@@ -48,6 +55,8 @@ class Options:
     """Leave out recipes that the device has no runtime or format for, instead of refusing them all."""
     rebuild: bool = False
     """Transform again too, in place of the artifacts on disk."""
+    engine: str = "local"
+    """What runs the sessions, by its name in `compress.harness.engine.ENGINES`."""
 
     def __post_init__(self) -> None:
         """Folders may be given as text."""
@@ -87,7 +96,7 @@ def plan(recipes: Sequence[Recipe], options: Options, machine: Machine) -> list[
     meter = find_meter(machine.device.partition(":")[0], gpus_of(machine.details))
     counted = meter.reason if isinstance(meter, Absent) else [meter.source, meter.boundary]
     how = [counted, threads()]  # a meter that has come, or fewer cores: measured anew, of the same artifact
-    where = [machines.code_version(), machine.versions, machine.device, machine.device_name, machine.uuid]
+    where = [machine.versions, machine.device, machine.device_name, machine.uuid]
     for recipe in fit:
         name = options.workload or recipe.workload
         try:
@@ -101,15 +110,17 @@ def plan(recipes: Sequence[Recipe], options: Options, machine: Machine) -> list[
         except InputError as error:
             problems.extend(problem for problem in error.problems if problem not in problems)
             continue
-        measured = [recipe.fingerprint, found.digest, metric, options.limit, *how, *where, *students, *trained_by]
-        transformed = digest([recipe.transform_fingerprint, _transformed(found), *where, *students, *trained_by])
+        measured: list[Any] = [recipe.fingerprint, found.digest, metric, options.limit, *how]
+        measured += [code_digest(RESULT_CODE), *where, *students, *trained_by]
+        transformed: list[Any] = [recipe.transform_fingerprint, _transformed(found)]
+        transformed += [code_digest(ARTIFACT_CODE), *where, *students, *trained_by]
         key = (found.workload.name, recipe.name)
         if key in seen and seen[key] != recipe.fingerprint:
             problems.append(f"two different recipes are called {recipe.name}; rename one: their results share a file")
         seen[key] = recipe.fingerprint
         folder = options.artifacts / found.workload.name / recipe.name
         path = result_files.result_path(options.out, found.workload.name, recipe.name, machine.id, options.limit)
-        plans.append(Planned(recipe, found, digest(measured), transformed, path, folder))
+        plans.append(Planned(recipe, found, digest(measured), digest(transformed), path, folder))
     if problems:
         raise InputError(problems)
     return list({planned.path: planned for planned in plans}.values())
@@ -290,8 +301,8 @@ def check_writable(folder: Path, option: str) -> None:
         raise InputError(f"{folder}: cannot be written ({error.strerror}); choose another with {option}") from None
 
 
-def standing(planned: Planned) -> Result | None:
-    """The result on disk when it answers exactly this plan."""
+def standing(planned: Planned, options: Options) -> Result | None:
+    """The result on disk when it answers exactly this plan; one without an artifact does not if that is to be kept."""
     if not planned.path.is_file():
         return None
     try:
@@ -299,11 +310,13 @@ def standing(planned: Planned) -> Result | None:
     except InputError:
         return None  # unreadable: it is measured again and replaced
     stands = before.fingerprint == planned.fingerprint and before.error is None
+    if stands and before.artifact is None:
+        return None if options.keep else before
     return before if stands and not _replaced(planned) else None
 
 
 def _replaced(planned: Planned) -> bool:
-    """Whether the folder of the result's artifact holds another model by now; one that is gone is nobody's loss."""
+    """Whether the folder of the result's artifact holds another model by now; a deleted artifact is fine."""
     try:
         manifest = json.loads((planned.folder / "manifest.json").read_text(encoding="utf-8"))
         return bool(manifest["extra"].get("fingerprint") != planned.transform_fingerprint)

@@ -17,7 +17,7 @@ from compress.base.config import InputError
 from compress.base.console import say
 from compress.base.errors import Gathering, blamed
 from compress.base.reading import expanded
-from compress.data import checkpoints, source
+from compress.data import checkpoints, hub, source
 from compress.data.finite import check_weights, stored
 from compress.data.place import Source, Split
 from compress.data.stored import UNQUANTIZED, stored_format
@@ -106,16 +106,12 @@ def _fit(found: Source, skeleton: Any, place: str) -> bool:
 
 
 def _check_weights(found: Source, skeleton: Any) -> None:
-    """Raise InputError for weights that are not finite, if their files are on this machine already."""
-    from huggingface_hub import try_to_load_from_cache
+    """Raise InputError for weights that are not finite."""
     from safetensors import SafetensorError
 
     folder = source.folder_of(found)
     if folder is None:
-        config = try_to_load_from_cache(found.model, "config.json", revision=found.resolved["model_revision"])
-        if not isinstance(config, str):
-            return  # they are checked when they are loaded
-        folder = Path(config).parent
+        return  # loading reports why they cannot be had
     try:
         check_weights(found.place, stored(folder, skeleton))
     except (OSError, SafetensorError):
@@ -230,9 +226,12 @@ def _pretrained(step: Any, bundle: Any, known: Known | None) -> Any:
     from compress.methods.distill.students import Student, paired, vocabulary
 
     location, task = str(expanded(step.model)), bundle.task
-    of_folder = checkpoints.problems(Path(location)) if Path(location).exists() else []
-    if of_folder:
-        raise InputError(of_folder)
+    local = Path(location).exists()
+    told = (
+        checkpoints.problems(Path(location)) if local else hub.problems(location, hub.commit(location, "model", None))
+    )
+    if told:
+        raise InputError(told)
     config = source.load_config(location)
     if problem := source.architecture_problem(config.to_dict(), task):
         raise InputError(problem)

@@ -4,13 +4,11 @@ Nothing is measured twice: a result on disk stands when its fingerprint (recipe,
 settings) is the same.
 """
 
-import json
-import shutil
 import sys
 import time
 import uuid
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,8 +19,7 @@ from compress.base.console import say
 from compress.base.errors import NotWritten, gathered
 from compress.base.files import passing
 from compress.base.interrupts import raise_again
-from compress.base.locks import locked, measuring_lock
-from compress.base.processes import run_child, threads
+from compress.base.processes import threads
 from compress.base.quiet import quiet_transformers
 from compress.base.ranks import end_training, processes, rank
 from compress.data import live
@@ -32,16 +29,16 @@ from compress.energy.meters import Absent, Meter, gpus_of
 from compress.harness import build as building
 from compress.harness import preflight
 from compress.harness.assemble import Built, assemble, failed
+from compress.harness.engine import engine
 from compress.harness.plan import Options, Planned, plan, standing
-from compress.harness.prequantized import found_format
-from compress.measure.job import Job, Spec, write_job
+from compress.harness.references import build_references
+from compress.measure.job import Job, Spec
 from compress.records import files as result_files
 from compress.records import machine as machines
-from compress.records.result import PADDED, Machine, Result
-from compress.spec.formats import BATCH_DEPENDENT, GRAPH_RUNTIMES
+from compress.records.result import Machine, Result
+from compress.spec.formats import BATCH_DEPENDENT
 from compress.spec.measure import Settings
 from compress.spec.recipe import Recipe
-from compress.spec.steps import Cast
 
 if TYPE_CHECKING:
     import datasets
@@ -82,6 +79,7 @@ def run_all(recipes: Sequence[Recipe], options: Options) -> list[Result]:
 
     A recipe whose order is searched for has a result for every order.
     """
+    engine(options.engine)  # an unknown name is an error before anything else
     recipes = [each for recipe in recipes for each in recipe.orders]
     device = _device(options.device)
     machine = machines.describe(device)
@@ -93,8 +91,8 @@ def run_all(recipes: Sequence[Recipe], options: Options) -> list[Result]:
     finished: dict[Path, Result] = {}
     by_workload: dict[str, list[Planned]] = {}
     for planned in plans:
-        before = None if options.fresh or options.rebuild else standing(planned)
-        if before is not None and not (options.keep and before.artifact is None):
+        before = None if options.fresh or options.rebuild else standing(planned, options)
+        if before is not None:
             say(f"{planned.recipe.name} on {planned.found.workload.name}: unchanged, result stands")
             finished[planned.path] = before
         else:
@@ -151,36 +149,44 @@ def _run_group(group: Sequence[Planned], options: Options, machine: Machine, aga
     meter = find_meter(machine.device.partition(":")[0], gpus_of(machine.details))
     finished: dict[Path, Result] = {}
     built: dict[Path, Built] = {}
-    unwritten: list[str] = []
-    unwanted = [] if options.keep else [planned.folder for planned in group if not planned.folder.exists()]
     in_turn = sorted(group, key=lambda p: processes() > 1 and not p.recipe.trains)  # nobody waits for what others skip
-    for planned in in_turn:
-        try:
-            if rank() == 0:
-                built[planned.path] = building.build(planned, options, machine, meter)
-            elif planned.recipe.trains:
-                building.train_along(planned, options, machine)
-        except Exception as error:  # noqa: BLE001  one recipe's failure is a result; the others go on
-            raise_again()
-            if rank() == 0:
-                finished[planned.path] = _fail(planned, options, machine, error)
-            if processes() > 1 and planned.recipe.trains:
-                sys.exit(1)  # the others wait for this one; the launcher ends them
-    end_training()
-    if not built:  # nothing to measure, nothing to wait for
-        return finished
-    with locked(measuring_lock(), "another measurement is running on this machine; waiting for it to end") as waited:
-        if waited and not (options.fresh or options.rebuild or again):  # it may have measured the same
-            others = {p.path: before for p in group if p.path in built and (before := standing(p)) is not None}
-            finished |= others
-            built = {path: item for path, item in built.items() if path not in others}
-        for items in _measured_alike(list(built.values()), meter):
-            for item, result in zip(items, _measured(items, options, machine, meter), strict=True):
-                gone = result.artifact is not None and Path(result.artifact) in unwanted
-                finished[item.path] = replace(result, artifact=None) if gone else result
-                unwritten += _write(item.path, finished[item.path])
-    for folder in unwanted:  # what an earlier run kept stays
-        shutil.rmtree(folder, ignore_errors=True)
+    with building.dropping(built):
+        for planned in in_turn:
+            try:
+                if rank() == 0:
+                    built[planned.path] = building.build(planned, options, machine, meter)
+                elif planned.recipe.trains:
+                    building.train_along(planned, options, machine)
+            except Exception as error:  # noqa: BLE001  one recipe's failure is a result; the others go on
+                raise_again()
+                if rank() == 0:
+                    finished[planned.path] = _fail(planned, options, machine, error)
+                if processes() > 1 and planned.recipe.trains:
+                    sys.exit(1)  # the others wait for this one; the launcher ends them
+        end_training()
+        if built:  # else there is nothing to measure, nothing to wait for
+            finished |= _measure_all(group, built, options, machine, meter, again)
+    return finished
+
+
+def _measure_all(
+    group: Sequence[Planned],
+    built: Mapping[Path, Built],
+    options: Options,
+    machine: Machine,
+    meter: Meter | Absent,
+    again: bool,
+) -> dict[Path, Result]:
+    """Measures what was built, a session for each set of measuring settings, and writes the results."""
+    finished: dict[Path, Result] = {}
+    unwritten: list[str] = []
+    plans = {planned.path: planned for planned in group}
+    adopts = not (options.fresh or options.rebuild or again)
+    for items in _measured_alike(list(built.values()), meter):
+        measured = _measured(items, plans if adopts else {}, options, machine, meter)
+        finished |= measured.adopted | measured.made
+        for path, result in measured.made.items():
+            unwritten += _write(path, result)
     if unwritten:
         raise NotWritten(unwritten)
     return finished
@@ -198,14 +204,33 @@ def _measured_alike(built: Sequence[Built], meter: Meter | Absent) -> list[list[
     return list(alike.values())
 
 
-def _measured(items: Sequence[Built], options: Options, machine: Machine, meter: Meter | Absent) -> list[Result]:
-    """Results of one session; when its process dies (of memory, of a full disk) all of them say so."""
+@dataclass
+class _Measured:
+    """Results of one session by their paths."""
+
+    made: dict[Path, Result] = field(default_factory=dict)
+    adopted: dict[Path, Result] = field(default_factory=dict)
+    """Results that another process wrote while this one waited."""
+
+
+def _measured(
+    items: Sequence[Built], plans: Mapping[Path, Planned], options: Options, machine: Machine, meter: Meter | Absent
+) -> _Measured:
+    """Results of one session; if its process dies (of memory, of a full disk) all of its results record the error.
+
+    `plans` are the plans whose results may be adopted from other processes.
+    """
+    measured = _Measured()
     try:
-        return _measure(items, options, machine, meter)
+        _measure(items, plans, options, machine, meter, measured)
     except NotWritten:
         raise
     except (RuntimeError, OSError, InputError) as error:
-        return [failed(i.recipe, i.found, i.fingerprint, machine, options.limit, error) for i in items]
+        for item in items:
+            if item.path not in measured.adopted:
+                row = failed(item.recipe, item.found, item.fingerprint, machine, options.limit, error)
+                measured.made[item.path] = row
+    return measured
 
 
 def _write(path: Path, result: Result) -> list[str]:
@@ -215,7 +240,7 @@ def _write(path: Path, result: Result) -> list[str]:
     except OSError as error:
         return [
             f"{path}: the result of {result.name} cannot be written ({error.strerror}); make room and run the same "
-            "command again: what was compressed is kept"
+            "command again: artifacts that are kept are not made again"
         ]
     return []
 
@@ -228,35 +253,56 @@ def _fail(planned: Planned, options: Options, machine: Machine, error: Exception
     return result
 
 
-def _measure(items: Sequence[Built], options: Options, machine: Machine, meter: Meter | Absent) -> list[Result]:
-    """One session over artifacts and references, in a fresh process; the results it yields."""
+def _measure(
+    items: Sequence[Built],
+    plans: Mapping[Path, Planned],
+    options: Options,
+    machine: Machine,
+    meter: Meter | Absent,
+    measured: _Measured,
+) -> None:
+    """One session over artifacts and references, run by the engine; fills `measured`."""
     from compress.base.devices import release_memory
 
-    found = items[0].found
-    release_memory()  # what making artifacts took: the session needs it
+    job: Job | None = None
+    left: list[Built] = []
     with passing("session") as scratch:
-        references = _references(items, machine, scratch)
-        specs = [*references, *(_spec(item) for item in items)]
-        job = Job(
-            workload=found.workload,
-            source=found,
-            runners=tuple(specs),
-            settings=_settings(items[0], meter),
-            device=machine.device,
-            gpus=gpus_of(machine.details),
-            seed=items[0].recipe.seed,
-            limit=options.limit,
-            threads=threads(),
-            parent_on_device=holds_gpu(),
-        )
-        path = scratch / "job.json"
-        write_job(path, job)
-        run_child([sys.executable, "-m", "compress.measure.session", str(path)], machine.device)
-        answer = json.loads(path.with_name("session.json").read_text())
+        references = build_references(items, machine, scratch)  # an export takes minutes: before the engine's turn
+
+        def prepare(waited: bool) -> Job | None:
+            nonlocal job, left
+            for path in {item.path for item in items} & set(plans) if waited else ():
+                if (result := standing(plans[path], options)) is not None:
+                    measured.adopted[path] = result
+            left = [item for item in items if item.path not in measured.adopted]
+            job = _job(left, references, options, machine, meter) if left else None
+            return job
+
+        release_memory()  # what making artifacts took: the session needs it
+        answer = engine(options.engine).run(prepare, scratch)
+        if answer is None or job is None:
+            return
         name = f"{time.strftime('%Y%m%dT%H%M%S')}-{uuid.uuid4().hex[:6]}"
-        return assemble(
-            items, references, job, answer, machine, name, options.out
-        )  # while the references' files are there
+        made = assemble(left, references, job, answer, machine, name, options.out)  # reads the references' files
+    measured.made |= {item.path: result for item, result in zip(left, made, strict=True)}
+
+
+def _job(
+    items: Sequence[Built], references: Sequence[Spec], options: Options, machine: Machine, meter: Meter | Absent
+) -> Job:
+    found = items[0].found
+    return Job(
+        workload=found.workload,
+        source=found,
+        runners=(*references, *(_spec(item) for item in items)),
+        settings=_settings(items[0], meter),
+        device=machine.device,
+        gpus=gpus_of(machine.details),
+        seed=items[0].recipe.seed,
+        limit=options.limit,
+        threads=threads(),
+        parent_on_device=holds_gpu(),
+    )
 
 
 def _spec(item: Built) -> Spec:
@@ -271,49 +317,3 @@ def _spec(item: Built) -> Spec:
         batch_dependent=bool(formats & BATCH_DEPENDENT),
         reference=False,
     )
-
-
-def _references(items: Sequence[Built], machine: Machine, scratch: Path) -> list[Spec]:
-    """fp32 eager; half precision eager where native; the dense model under every other runtime the recipes use.
-
-    There it is padded like a recipe that pads to a fixed length: what that saves is the runtime's, no compression's.
-    A model that is stored in few bits is its own only reference, named after its format.
-    """
-    from compress.base.devices import computes_bf16, pick
-    from compress.harness import transform
-
-    def reference(dtype: str, runtime: Any, path: str | None = None, padded_to: int | None = None) -> Spec:
-        name = f"{dtype} {runtime}" + (PADDED if padded_to else "")
-        return Spec(name, path, dtype, runtime, False, False, reference=True, padded_to=padded_to)
-
-    kept = found_format(items[0].found)
-    if kept is not None:
-        batch_dependent = (kept, "bitsandbytes") in BATCH_DEPENDENT
-        return [
-            Spec(f"{kept} eager", None, kept, "eager", low_bit=True, batch_dependent=batch_dependent, reference=True)
-        ]
-    device = pick(machine.device)
-    half = "bf16" if computes_bf16(device) else "fp16" if device.type == "cuda" else None
-    found = [reference("fp32", "eager")]
-    if half is not None:
-        found.append(reference(half, "eager"))
-    of = [(item.manifest.extra, _graph_dtype(item)) for item in items]
-    wanted = {(str(extra["runtime"]), cast, extra.get("padded_to") or 0) for extra, cast in of}
-    for runtime, cast, length in sorted(each for each in wanted if each[0] != "eager"):
-        if runtime in GRAPH_RUNTIMES:
-            steps = (Cast(dtype="fp16"),) if cast == "fp16" else ()
-            dense = Recipe(name="dense", runtime=runtime, steps=steps, padding="fixed" if length else "dynamic")
-            folder = scratch / f"dense-{cast}-{runtime}-{length}"
-            transform.build(dense, items[0].found, device, folder, scratch / "work", Absent("reference"), "")
-            dtype = half if half is not None and runtime == "openvino" else cast
-            found.append(reference(dtype, runtime, str(folder), length or None))
-        else:
-            dtype = half if half is not None and device.type == "cuda" else "fp32"
-            found.append(reference(dtype, runtime, None, length or None))
-    return found
-
-
-def _graph_dtype(item: Built) -> str:
-    """Precision of what a recipe's graph left in floating point; that of the dense graph beside it. fp32 for others."""
-    graph = item.manifest.extra["runtime"] in GRAPH_RUNTIMES
-    return str(item.manifest.layers.get("", {}).get("dtype", "fp32")) if graph else "fp32"

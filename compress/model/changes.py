@@ -16,7 +16,7 @@ from torch import nn
 from transformers.pytorch_utils import Conv1D
 
 from compress.model.layers import Borrowing, LowRankLinear, WeightLayer
-from compress.model.packing.grouped import GroupedLinear
+from compress.model.packing.grouped_layer import GroupedLinear
 from compress.model.packing.stacked import Stack
 from compress.model.runtimes.graph import GraphModel
 from compress.records.result import BY_DESIGN, Shares

@@ -64,7 +64,7 @@ def write(folder: Path, answer: Mapping[str, Any]) -> None:
         raise NotWritten(
             [
                 f"{folder}: the raw samples cannot be written ({error.strerror}); make room and run the same command "
-                "again: what was compressed is kept"
+                "again: artifacts that are kept are not made again"
             ]
         ) from None
     finally:

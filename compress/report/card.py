@@ -6,7 +6,8 @@ more than the result does. No torch.
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from compress.analysis.verdict import MEASURED, point_name
 from compress.base import reading
 from compress.base.config import InputError
 from compress.base.files import SPELLED, write_atomic
+from compress.base.places import own_file
 from compress.model.manifest import MANIFEST, file_problems
 from compress.records.result import Point, Reference, Result
 from compress.report import text
@@ -57,8 +59,10 @@ def measured_manifest(result: Result, artifact: Path) -> dict[str, Any]:
             f"{artifact}: is not the artifact that this result was measured of (its manifest has another sha256); "
             "run the recipe again"
         )
-    if (artifact / CARD).is_symlink():
-        raise InputError(f"{artifact / CARD}: is a link; expected a card of the artifact's own, or none")
+    if (artifact / CARD).is_symlink() or (artifact / CARD).is_file():
+        own_file(artifact / CARD)
+    elif (artifact / CARD).exists():
+        raise InputError(f"{artifact / CARD}: is no file; expected a card, or nothing of that name")
     try:
         manifest: dict[str, Any] = json.loads(raw)
         files = dict(manifest.setdefault("files", {}))
@@ -90,7 +94,7 @@ def _head(result: Result) -> str:
         metrics.append(
             EvalResult(
                 task_type=task,
-                dataset_type=_public(dataset.get("path")) or str(workload.get("name")),
+                dataset_type=_public(dataset.get("path"), workload, "dataset") or str(workload.get("name")),
                 dataset_name=str(workload.get("name")),
                 dataset_split=dataset.get("test"),
                 metric_type=accuracy.metric,
@@ -99,7 +103,7 @@ def _head(result: Result) -> str:
         )
     data = ModelCardData(
         model_name=result.name,
-        base_model=_public(workload.get("model")),
+        base_model=_public(workload.get("model"), workload, "model"),
         library_name="transformers",
         pipeline_tag=task,
         tags=["compress", *sorted({str(step.get("method")) for step in result.recipe.get("steps", ())})],
@@ -108,9 +112,11 @@ def _head(result: Result) -> str:
     return data.to_yaml().strip()
 
 
-def _public(name: Any) -> str | None:
-    """A hub id; None for a folder, which means nothing elsewhere."""
-    found = str(name or "")
+def _public(name: Any, workload: Mapping[str, Any], part: str) -> str | None:
+    """A hub id; None for a folder, whose path means nothing elsewhere. What came from the hub has a revision."""
+    found, resolved = str(name or ""), workload.get("resolved")
+    if isinstance(resolved, Mapping) and not resolved.get(f"{part}_revision"):
+        return None
     return found if found.count("/") == 1 and not found.startswith((".", "/", "~")) and ":" not in found else None
 
 
@@ -124,12 +130,12 @@ def _body(result: Result, plain: bool) -> Iterable[str]:
     if result.verdict is not None:
         yield said(result.verdict.sentence) + (f" Why: {said(result.verdict.cause)}." if result.verdict.cause else "")
         yield ""
-    base = _public(workload.get("model")) or Path(str(workload.get("model"))).name
+    base = _public(workload.get("model"), workload, "model") or Path(str(workload.get("model"))).name
     yield f"Made from {said(base)} with compress {result.code_version}, judged on {said(workload.get('name'))}."
     yield ""
     yield "## What was done"
     yield ""
-    yield from (f"- {said(line)}" for line in steps(result))
+    yield from (f"- {said(line)}" for line in steps(replace(result, recipe=_without_paths(result.recipe))))
     yield from (f"- {said(note)}" for note in result.notes)
     if result.transform is not None:
         spent = text.joined(_joules(result))
@@ -154,6 +160,15 @@ def _body(result: Result, plain: bool) -> Iterable[str]:
     yield ""
     yield from _provenance(result)
     yield ""
+
+
+def _without_paths(recipe: Mapping[str, Any]) -> dict[str, Any]:
+    """The recipe with the names of students' folders instead of their paths."""
+    told = [
+        {**step, "model": Path(str(step["model"])).name} if step.get("model") else step
+        for step in recipe.get("steps", ())
+    ]
+    return {**recipe, "steps": told}
 
 
 def _joules(result: Result) -> text.Lines:

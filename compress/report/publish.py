@@ -9,11 +9,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from compress.base import reading
 from compress.base.config import InputError
+from compress.base.errors import blamed
 from compress.data.hub import is_id
 from compress.model.manifest import MANIFEST
 from compress.records.result import Result
-from compress.report.card import CARD, measured_manifest, write_card
+from compress.report.card import CARD, MOST_BYTES, measured_manifest, write_card
 
 LOGIN = "log in with `hf auth login`, or set HF_TOKEN to a token with write access"
 
@@ -29,7 +31,9 @@ def push(result: Result, artifact: Path, repo: str, private: bool = False) -> st
         raise InputError(f"--repo {repo}: expected user/name or organization/name, as on the hub")
     manifest = measured_manifest(result, artifact)
     _ready(repo)
-    if not (artifact / CARD).is_file():
+    if (artifact / CARD).is_file():
+        _check_card(artifact / CARD)
+    else:
         write_card(result, artifact)
     files = [*manifest["files"], MANIFEST, CARD]
     api = HfApi()
@@ -53,16 +57,30 @@ def _ready(repo: str) -> None:
     """Raises InputError where nothing can be uploaded, before anything is tried."""
     from huggingface_hub import constants, get_token
 
+    place = f"--repo {repo}: the token"
     if constants.is_offline_mode():
         raise InputError(f"--repo {repo}: HF_HUB_OFFLINE (or TRANSFORMERS_OFFLINE) is set; unset it to upload")
-    if get_token() is None:
+    with blamed(lambda reason: f"{place} cannot be read from {constants.HF_TOKEN_PATH} ({reason}); {LOGIN}"):
+        token = get_token()
+    if token is None:
         raise InputError(f"--repo {repo}: no token for {constants.ENDPOINT}; {LOGIN}")
+    if not token.isascii() or not token.isprintable() or " " in token:
+        raise InputError(f"{place} holds characters that no token has; {LOGIN}")
+
+
+def _check_card(place: Path) -> None:
+    """Raises InputError for a card that is no text, or whose head the hub could not read."""
+    from huggingface_hub import ModelCard
+
+    expected = "expected text with a YAML head; mend it, or remove it: another is written"
+    with blamed(lambda reason: f"{place}: cannot be read as a card ({reason}); {expected}"):
+        ModelCard(reading.content(place, "card", MOST_BYTES).decode())
 
 
 @contextmanager
 def _refusals(repo: str) -> Iterator[None]:
     """Turns what the hub or the network refuse into one sentence that says what to do."""
-    from httpx2 import HTTPError
+    from httpx2 import HTTPError, InvalidURL
     from huggingface_hub import constants
     from huggingface_hub.errors import HfHubHTTPError
 
@@ -70,7 +88,7 @@ def _refusals(repo: str) -> Iterator[None]:
         yield
     except HfHubHTTPError as error:
         raise InputError(f"--repo {repo}: {_refusal(repo, error)}") from None
-    except (HTTPError, ConnectionError) as error:
+    except (HTTPError, InvalidURL, ConnectionError) as error:
         reason = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
         raise InputError(
             f"--repo {repo}: {constants.ENDPOINT} cannot be reached ({reason}); check the network and HF_ENDPOINT, and "

@@ -211,7 +211,7 @@ def test_a_module_that_states_what_cannot_be_is_refused(tmp_path: Path, name: st
     path = tmp_path / name
     path.write_text(OWN.format(extra=extra, value="0.5"))
     with pytest.raises(InputError, match=said):
-        metrics.check(str(path), "text-classification")
+        metrics.trial(str(path), "text-classification")
 
 
 def test_one_round_one_pair_and_nothing_at_all_have_no_interval() -> None:

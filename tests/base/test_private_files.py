@@ -1,5 +1,6 @@
 """What lies in shared folders: temporary files that only their user reads, and the lock that all users share."""
 
+import errno
 import fcntl
 import os
 import shutil
@@ -111,6 +112,24 @@ def test_leftovers_go_by_process_and_lock_and_others_stay(shared: Path) -> None:
     os.close(holder)
     files.scratch("onnx")
     assert not held.exists()
+    os.utime(alive, (0, 0))  # of an earlier process with this process's id: nobody holds its lock
+    files.scratch("onnx")
+    assert not alive.exists()
+
+
+def test_without_locks_the_process_decides(shared: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def unsupported(*_: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", unsupported)
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    dead, alive = (files.home() / f"session-{pid}-abc" for pid in (ended.pid, os.getpid()))
+    for folder in (dead, alive):
+        folder.mkdir()
+        os.utime(folder, (0, 0))
+    files.scratch("onnx")
+    assert (dead.exists(), alive.exists()) == (False, True)
 
 
 def test_folders_that_pass_leave_no_descriptor(shared: Path) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from compress.base import startup
 from compress.records import files as result_files
 from tests import factory
 from tests.helpers import compress, environment
@@ -130,6 +131,31 @@ def test_a_signal_at_any_moment_gives_its_code_and_no_traceback(workload: Path, 
         assert child.returncode == code, (name, said)
         assert "Traceback" not in said and "Exception ignored" not in said, (name, said)
     assert not list((tmp_path / "results").rglob("*.json"))
+
+
+AT_AN_IMPORT = """
+import os, signal, sys
+def hook(event, arguments):
+    if event == "import" and arguments[0] == os.environ["SIGNAL_AT"]:
+        signal.raise_signal(signal.SIGINT)
+sys.addaudithook(hook)
+"""
+
+
+def test_ctrl_c_while_the_package_is_still_imported_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "sitecustomize.py").write_text(AT_AN_IMPORT)
+    path = f"{tmp_path}{os.pathsep}{environment()['PYTHONPATH']}"
+    running = {}
+    for module in ("compress.base.telemetry", "compress.base.interrupts", "compress.cli", "compress.base.terminal"):
+        child = subprocess.Popen(
+            [sys.executable, "-m", "compress", "methods"], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+            env={**environment(), "PYTHONPATH": path, "SIGNAL_AT": module},
+        )  # fmt: skip
+        running[module] = child
+    for module, child in running.items():
+        said = child.communicate(timeout=PATIENCE_S)[1]
+        assert (child.returncode, said) == (130, "interrupted\n"), module
+    assert not startup.is_command()  # a process of a user's own, which imported the package
 
 
 COMMAND = """

@@ -83,9 +83,9 @@ def renamed(new: Callable[[str], str]) -> Spoil:
     return tensors(lambda held: {new(name): tensor for name, tensor in held.items()})
 
 
-def cut(model: Path) -> None:
-    raw = (model / WEIGHTS).read_bytes()
-    (model / WEIGHTS).write_bytes(raw[: len(raw) // 2])
+def cut(model: Path, name: str = WEIGHTS) -> None:
+    raw = (model / name).read_bytes()
+    (model / name).write_bytes(raw[: len(raw) // 2])
 
 
 def sharded(model: Path, kept: int = 2) -> None:

@@ -81,7 +81,8 @@ def test_every_example_is_answered_once_in_batches_of_one_size(batch_size: int) 
     task, examples = task_of("text-classification"), prepared()
     found = evaluate(counted, task, examples, tokenizer(), "cpu", batch_size).outcomes
     assert set(sizes) == {min(batch_size, 24)}
-    assert [found["prediction"][i] for i in range(24)] == [answers(list(range(24)), 1)[i] for i in range(24)]
+    one_by_one = answers(list(range(24)), 1)
+    assert [found["prediction"][i] for i in range(24)] == [one_by_one[i] for i in range(24)]
     assert found["reference"] == [float(label) for label in examples["labels"]]
 
 

@@ -34,13 +34,16 @@ def install(monkeypatch: pytest.MonkeyPatch, simulator: Simulator) -> None:
 
 
 class Clock:
-    """A clock that moves when told."""
+    """A clock that moves when told; `sleep` wakes `late_s` too late."""
 
     def __init__(self) -> None:
-        self.now = 1000.0
+        self.now, self.late_s = 1000.0, 0.0
 
     def __call__(self) -> float:
         return self.now
+
+    def sleep(self, seconds: float) -> None:
+        self.now += seconds + self.late_s
 
 
 def test_nvml_counts_the_joules_of_the_board_with_this_uuid(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -255,23 +258,31 @@ class Stepping(Meter):
     boundary = "test"
     step_s = 0.05
 
-    def __init__(self, watts: float):
-        self._watts = watts
+    def __init__(self, watts: float, clock: Clock):
+        self._watts, self._clock = watts, clock
 
     def used_j(self) -> float:
-        return self._watts * time.monotonic()
+        return self._watts * self._clock.now
 
     def read_uj(self) -> int:
-        return round(1e6 * self._watts * self.step_s * (time.monotonic() // self.step_s))
+        return round(1e6 * self._watts * self.step_s * (self._clock.now // self.step_s))
 
 
-def test_work_too_short_to_be_metered_is_bounded_by_the_counters_next_movement() -> None:
-    board = Stepping(200.0)
-    for _ in range(5):
-        with spending(board, None) as spent:
+@pytest.mark.parametrize("late_s", [0.0, 0.2])
+def test_work_too_short_to_be_metered_is_bounded_by_the_counters_next_movement(
+    late_s: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At every phase of the counter, and where a busy machine wakes the waiting thread late."""
+    clock = Clock()
+    monkeypatch.setattr("compress.energy.spending.time", SimpleNamespace(monotonic=clock, sleep=clock.sleep))
+    board = Stepping(200.0, clock)
+    for phase in range(50):
+        clock.now, clock.late_s = 1000.0 + phase * board.step_s / 50, 0.0
+        with spending(board, None) as spent:  # type: ignore[arg-type]
             before = board.used_j()
-            time.sleep(0.03)
+            clock.sleep(0.03)
             used = board.used_j() - before
+            clock.late_s = late_s
         after = board.used_j() - before
         assert spent.energy_j is None
         assert spent.at_most_j is not None
@@ -281,7 +292,7 @@ def test_work_too_short_to_be_metered_is_bounded_by_the_counters_next_movement()
 
 
 def test_work_that_is_long_enough_waits_for_no_movement() -> None:
-    board = Stepping(200.0)
+    board = Stepping(200.0, Clock())
     long = replace(begin(board), end_uj=board.read_uj(), seconds=20 * board.step_s)  # type: ignore[arg-type]
     assert settle(long, board) is long  # type: ignore[arg-type]
     still = Counts([700], 0.02)

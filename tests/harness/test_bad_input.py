@@ -14,7 +14,7 @@ import torch
 from compress import cli, load
 from compress.base.config import InputError
 from tests.harness.test_run import QUICK, compress
-from tests.helpers import ROOT, bert, environment, tokenizer, write_workload
+from tests.helpers import ROOT, bert, environment, small_disk, tokenizer, write_workload
 
 
 @pytest.fixture
@@ -185,22 +185,13 @@ def test_an_output_folder_that_cannot_be_written_is_met_before_any_work(
 
 
 def test_a_full_disk_is_an_error_of_that_recipe_and_leaves_no_half_artifact(workload: Path, tmp_path: Path) -> None:
-    small = tmp_path / "small"
-    small.mkdir()
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(small)], capture_output=True, check=False
-    )
-    if mounted.returncode != 0:
-        pytest.skip("mounting a small file system needs privileges")
-    try:
+    with small_disk(tmp_path / "small", "64k") as small:
         arguments = ("--workload", workload, *QUICK, "--artifacts", small / "made")
         done = compress("run", "bert_dense", *arguments, cwd=tmp_path)
         assert done.returncode == 1, done.stderr
         assert "Traceback" not in done.stderr
         assert "No space left" in done.stderr
         assert not list((small / "made" / "my").glob("bert_dense"))
-    finally:
-        subprocess.run(["umount", str(small)], check=True)
 
 
 def test_an_artifact_with_a_flipped_byte_a_foreign_folder_and_a_newer_one_are_refused(
@@ -291,19 +282,12 @@ def test_tables_that_cannot_be_written_are_one_sentence(refused: Refused, tmp_pa
 
 
 def test_results_on_a_full_disk_are_one_sentence(workload: Path, tmp_path: Path) -> None:
-    small = tmp_path / "small"
-    small.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=16k", "tmpfs", str(small)]
-    if subprocess.run(mount, capture_output=True, check=False).returncode != 0:
-        pytest.skip("mounting a small file system needs privileges")
-    try:
+    with small_disk(tmp_path / "small", "16k") as small:
         done = compress("run", "bert_dense", "--workload", workload, *QUICK, "--out", small / "out", cwd=tmp_path)
         assert done.returncode == 1, done.stderr
         assert "cannot be written (No space left on device)" in done.stderr
         assert "Traceback" not in done.stderr
         assert (tmp_path / "artifacts" / "my" / "bert_dense").is_dir()
-    finally:
-        subprocess.run(["umount", str(small)], check=True)
 
 
 def test_another_workload_of_the_same_name_does_not_replace_results(workload: Path, tmp_path: Path) -> None:
@@ -350,16 +334,9 @@ def test_a_result_does_not_stand_when_its_artifact_was_replaced(workload: Path, 
 
 
 def test_a_full_folder_for_temporary_files_is_one_sentence(workload: Path, tmp_path: Path) -> None:
-    small = tmp_path / "small"
-    small.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(small)]
-    if subprocess.run(mount, capture_output=True, check=False).returncode != 0:
-        pytest.skip("mounting a small file system needs privileges")
-    try:
+    with small_disk(tmp_path / "small", "64k") as small:
         command = [sys.executable, "-m", "compress", "run", "bert_int8", "--workload", str(workload), *QUICK]
         set_up = {**environment(), "TMPDIR": str(small)}
         done = subprocess.run(command, cwd=tmp_path, env=set_up, capture_output=True, text=True, check=False)
         assert done.returncode == 1, done.stderr
         assert "no space is left" in done.stdout and "Traceback" not in done.stderr, done.stderr
-    finally:
-        subprocess.run(["umount", str(small)], check=True)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from compress.base import owners
 from compress.energy.spending import read as read_spent
 from tests.helpers import QUICK, compress, environment, read_result
 
@@ -96,6 +97,29 @@ def test_a_run_that_ends_while_measuring_leaves_no_half_result_and_goes_on(
     assert done.returncode == 0, done.stderr
     assert "artifact unchanged" in done.stderr
     assert read_result(tmp_path, "bert_dense").error is None
+
+
+KILLED = """
+import os, signal, sys
+from compress import cli, harness
+harness._measure = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+cli.main()
+"""
+
+
+def test_an_artifact_that_is_not_kept_goes_with_the_next_run_if_its_own_is_killed(
+    workload: Path, tmp_path: Path
+) -> None:
+    command = ["run", "bert_dense", "--workload", str(workload), *QUICK]
+    killed = [sys.executable, "-c", KILLED, *command, "--no-keep"]
+    assert subprocess.run(killed, cwd=tmp_path, env=environment(), check=False).returncode == -signal.SIGKILL
+    made = tmp_path / "artifacts" / "my"
+    (left,) = [path.parent for path in made.glob("*/manifest.json")]
+    assert owners.abandoned(left) and not (made / "bert_dense").exists()
+    done = compress(*command, cwd=tmp_path)
+    assert done.returncode == 0 and "artifact unchanged" not in done.stderr, done.stderr
+    assert not left.exists() and (made / "bert_dense").is_dir()
+    assert read_result(tmp_path, "bert_dense").artifact == str(Path("artifacts/my/bert_dense"))
 
 
 def test_two_runs_of_the_same_recipe_at_once_both_end_well_and_measure_once(workload: Path, tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from compress.base import telemetry
-from tests.helpers import QUICK, environment
+from tests.helpers import QUICK, bert, environment, write_workload
 
 OURS = ("CI", "TF_BUILD", "GITHUB_ACTIONS", "GITLAB_CI", "CIRCLECI", "JENKINS_URL", "ORT_RUNNING_UNIT_TESTS",
         "PYTEST_CURRENT_TEST", "PYTEST_XDIST_WORKER", "NNCF_CI", "NNCF_DEV")  # fmt: skip
@@ -19,7 +19,7 @@ CALL = re.compile(r"\b(connect|sendto|sendmsg|sendmmsg|openat|creat|mkdir|mkdira
 
 
 @pytest.fixture(scope="module")
-def trace(workload: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+def trace(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     """What a run of int8 under onnxruntime and under openvino asked of the kernel, and the folder it ran in."""
     if shutil.which("strace") is None:
         pytest.skip("strace is not here; `make test` installs it where it can")
@@ -29,6 +29,7 @@ def trace(workload: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Pat
     told = subprocess.run(["strace", "-o", os.devnull, "true"], capture_output=True, check=False)
     if told.returncode != 0:
         pytest.skip("strace may not trace processes here")
+    workload = write_workload(here / "workload", bert(layers=1))
     (here / "static.yaml").write_text("steps:\n- {method: quantize, bits: 8, format: int8_static}\n")
     given = {k: v for k, v in environment().items() if k not in (*OURS, *telemetry.OFF) and not k.startswith("XDG_")}
     given |= {"HOME": str(here / "home"), "TMPDIR": str(here / "tmp"), "COMPRESS_LOCKS": str(here / "tmp")}

@@ -18,9 +18,10 @@ from compress import Recipe, load, run
 from compress.analysis.comparison import compared
 from compress.analysis.external import attach
 from compress.base.config import InputError
+from compress.cli.options import load_recipes
 from compress.energy.meters import Absent
 from compress.harness import build as building
-from compress.harness.plan import Options, Planned, plan
+from compress.harness.plan import Options, Planned, plan, standing
 from compress.records import files as result_files
 from compress.records import trace
 from compress.records.machine import describe
@@ -436,6 +437,18 @@ def test_what_is_not_kept_is_named_nowhere_and_made_again_when_it_is_to_be_kept(
     assert read_result(tmp_path, "bert_bf16").artifact is not None
     compress("run", "bert_bf16", "--workload", workload, *QUICK, "--no-keep", "--fresh", cwd=tmp_path)
     assert folder.is_dir()  # an earlier run kept it
+    kept = (folder / "manifest.json").read_bytes()
+    (tmp_path / "bert_bf16.yaml").write_text("workload: stdlib-bert\nsteps: [{method: lowrank, rank: 4}]\n")
+    other = ("run", "bert_bf16.yaml", "--workload", workload, *QUICK, "--no-keep")
+    assert compress(*other, cwd=tmp_path).returncode == 0
+    assert (folder / "manifest.json").read_bytes() == kept
+    options = Options(str(workload), "cpu", tmp_path / "results", tmp_path / "artifacts", keep=False)
+    changes = [word for word in QUICK if word != "--set"]
+    (planned,) = plan(load_recipes([str(tmp_path / "bert_bf16.yaml")], changes), options, describe("cpu"))
+    stands = standing(planned, options)
+    assert stands is not None and stands.artifact is None
+    assert standing(planned, replace(options, keep=True)) is None
+    assert [path.name for path in folder.parent.iterdir() if path.is_dir()] == [".work", folder.name]
 
 
 def test_recipes_that_the_device_cannot_run_are_left_out_on_demand(workload: Path, tmp_path: Path) -> None:

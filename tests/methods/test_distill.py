@@ -350,15 +350,18 @@ from compress.spec.steps import Distill
 from tests.helpers import bert
 from tests.made_models import bundle
 import dataclasses
-done = distill(bundle(bert(layers=4), work=Path(sys.argv[1])), Distill(
-    keep_every=2, hidden_weight=1.0, max_steps=int(sys.argv[2]), epochs=1000, batch_size=8, precision="fp32"))
-print(json.dumps({"note": done.notes[-1], "sum": sum(p.double().sum().item() for p in done.model.parameters())}))
+told = []
+for folder in sys.argv[2:]:
+    done = distill(bundle(bert(layers=4), work=Path(folder)), Distill(
+        keep_every=2, hidden_weight=1.0, max_steps=int(sys.argv[1]), epochs=1000, batch_size=8, precision="fp32"))
+    told.append({"note": done.notes[-1], "sum": sum(p.double().sum().item() for p in done.model.parameters())})
+print(json.dumps(told))
 """
 
 
-def start(work: Path, steps: int) -> "subprocess.Popen[str]":
+def start(steps: int, *folders: Path) -> "subprocess.Popen[str]":
     return subprocess.Popen(
-        [sys.executable, "-c", CHILD, str(work), str(steps)],
+        [sys.executable, "-c", CHILD, str(steps), *map(str, folders)],
         cwd=ROOT,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
@@ -368,15 +371,14 @@ def start(work: Path, steps: int) -> "subprocess.Popen[str]":
 
 def test_a_killed_training_resumes_where_it_was_and_ends_as_if_nothing_had_happened(tmp_path: Path) -> None:
     steps = 20  # 8 steps an epoch: the kill falls into the middle of one
-    child = start(tmp_path / "a", steps)
+    child = start(steps, tmp_path / "a")
     deadline = time.monotonic() + 120
     while not any(last_checkpoint(f) for f in (tmp_path / "a").glob("distill-*")):
         assert child.poll() is None and time.monotonic() < deadline
         time.sleep(0.01)
     child.send_signal(signal.SIGKILL)
     child.wait()
-    second = json.loads(start(tmp_path / "a", steps).communicate(timeout=120)[0])
-    untouched = json.loads(start(tmp_path / "b", steps).communicate(timeout=120)[0])
+    second, untouched = json.loads(start(steps, tmp_path / "a", tmp_path / "b").communicate(timeout=240)[0])
     assert "resumed at" in second["note"] and "20 optimizer steps" in second["note"]
     assert "resumed" not in untouched["note"]
     assert second["sum"] == pytest.approx(untouched["sum"], rel=1e-9) and math.isfinite(second["sum"])

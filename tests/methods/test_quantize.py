@@ -11,6 +11,7 @@ from bitsandbytes.functional import dequantize_4bit
 from torch import nn
 from torch.nn import functional
 
+from compress.base import devices
 from compress.base.config import InputError
 from compress.base.devices import has_vnni
 from compress.methods import apply_step
@@ -278,10 +279,8 @@ def test_a_run_counts_the_layers_that_torchao_packs(workload: Path, tmp_path: Pa
 def test_without_vnni_int8_graphs_hold_the_same_integers_as_unsigned_ones(monkeypatch: pytest.MonkeyPatch) -> None:
     import onnx
 
-    from compress.model.runtimes import onnx as graph
-
     def integers(vnni: bool) -> dict[str, Any]:
-        monkeypatch.setattr(graph, "has_vnni", lambda: vnni)
+        monkeypatch.setattr(devices, "has_vnni", lambda: vnni)
         made = apply_step(bundle(made_models.bert()), Quantize(bits=8)).model
         loaded = onnx.load(str(made.path)).graph
         arrays = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in loaded.initializer}

@@ -11,7 +11,7 @@ from compress.methods import apply_step
 from compress.methods.capture import Inputs
 from compress.methods.compensate import inverse_factor, output_error
 from compress.methods.quantize import rounding
-from compress.model.packing import grouped
+from compress.model.packing import grouped, grouped_layer
 from compress.model.packing.grouped import Grid, GroupSize
 from compress.spec.steps import Quantize
 from tests import made_models
@@ -31,10 +31,10 @@ def layer(rows: int = 24, columns: int = 128, seed: int = 0) -> tuple[torch.Tens
 @pytest.mark.parametrize("bits", [1, 2, 3, 4, 5, 8])
 def test_packing_is_exact_and_takes_no_bit_more_than_it_must(bits: int) -> None:
     ints = torch.randint(0, 2**bits, (5, 64), generator=torch.Generator().manual_seed(bits))
-    stored = grouped.packed(ints, bits)
+    stored = grouped_layer.packed(ints, bits)
     assert stored.dtype == torch.uint8
     assert stored.numel() * 8 == ints.numel() * bits
-    assert torch.equal(grouped.unpacked(stored, bits).long(), ints)
+    assert torch.equal(grouped_layer.unpacked(stored, bits).long(), ints)
 
 
 @pytest.mark.parametrize("symmetric", [False, True])

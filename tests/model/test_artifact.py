@@ -25,8 +25,6 @@ from tests import made_models
 from tests.helpers import ROOT
 from tests.made_models import MODELS, bundle, inputs, trainable
 
-pytestmark = pytest.mark.usefixtures("exports_once")
-
 TASKS = {
     "bert": "text-classification", "vit": "image-classification", "resnet": "image-classification",
     "llama": "causal-lm", "gpt2": "causal-lm",

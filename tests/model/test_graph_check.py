@@ -22,8 +22,6 @@ from tests import made_models
 from tests.helpers import sentences, tokenizer
 from tests.made_models import bundle
 
-pytestmark = pytest.mark.usefixtures("exports_once")
-
 
 def gpt2() -> Any:
     """A GPT-2 classifier of one layer: it embeds token types as words, and its tokenizers give none."""

@@ -50,6 +50,16 @@ def test_a_model_from_a_folder_names_no_path_of_this_machine() -> None:
     assert "/home/me" not in text and "base_model" not in text and "my-model" in text
 
 
+def test_relative_folders_are_no_hub_ids_and_students_are_named_without_their_path() -> None:
+    resolved = {"model_revision": None, "dataset_revision": None}
+    local = {**WORKLOAD, "model": "secret/my-model", "dataset": {**DATA, "path": "secret/data"}, "resolved": resolved}
+    recipe = {"steps": [{"method": "distill", "model": "/home/me/secret/student"}]}
+    text = card(factory.result(workload=local, recipe=recipe), plain=True)
+    assert "secret" not in text and "base_model" not in text and "model=student" in text
+    of_hub = {**WORKLOAD, "resolved": {"model_revision": "1" * 40, "dataset_revision": "2" * 40}}
+    assert f"base_model: {WORKLOAD['model']}" in card(factory.result(workload=of_hub), plain=True)
+
+
 def test_measured_energy_has_its_grade_and_unmeasured_its_reason() -> None:
     metered = card(made(cost=0.5, energy_source="nvml"), plain=False)
     assert "Measured by nvml" in metered and "grade B" in metered and "energy ratio" in metered

@@ -6,7 +6,7 @@ import os
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from compress.records import files as result_files
 from compress.records.result import Result
 from compress.report import push
 from tests import factory
+from tests.damaged import Run
 from tests.helpers import environment
 from tests.hub_server import Hub, served
 
@@ -155,6 +156,111 @@ def test_a_link_in_an_artifact_uploads_nothing_from_outside(
     with pytest.raises(InputError, match=r"config\.json: a link to a file outside"):
         push(result, folder, "me/small")
     assert not hub.files
+
+
+Spoil = Callable[[Path], object]
+
+
+def replaced(name: str, make: Spoil) -> Spoil:
+    """Puts something else where a file of the artifact is, or would be."""
+
+    def spoil(folder: Path) -> None:
+        (folder / name).unlink(missing_ok=True)
+        make(folder / name)
+
+    return spoil
+
+
+def moved(folder: Path) -> None:
+    folder.rename(folder.with_name("elsewhere"))
+    folder.write_text("in the way")
+
+
+def linked_hard(card: Path) -> None:
+    secret = card.parent.with_name("secret")
+    secret.write_text("private")
+    os.link(secret, card)
+
+
+SPOILT: dict[str, tuple[Spoil, str]] = {
+    "a folder without a manifest": (replaced("manifest.json", lambda p: None), "has no manifest.json that can be read"),
+    "a manifest that is a folder": (replaced("manifest.json", Path.mkdir), "manifest.json: is a folder; expected"),
+    "a manifest that is a fifo": (replaced("manifest.json", os.mkfifo), "manifest.json: is a fifo; expected"),
+    "a manifest that is a loop": (replaced("manifest.json", lambda p: p.symlink_to(p)), "cannot be read"),
+    "a file": (moved, "Not a directory"),
+    "half of it": (replaced("compress.safetensors", lambda p: None), "missing from the artifact"),
+    "weights that are a folder": (replaced("compress.safetensors", Path.mkdir), "missing from the artifact"),
+    "weights changed by hand": (lambda f: (f / "compress.safetensors").write_bytes(b"x"), "its sha256 is not"),
+    "a card that is a folder": (replaced("README.md", Path.mkdir), "README.md: is no file"),
+    "a card that is a fifo": (replaced("README.md", os.mkfifo), "README.md: is no file"),
+    "a card that is another file": (replaced("README.md", linked_hard), "README.md: is a link"),
+    "a card that is no text": (lambda f: (f / "README.md").write_bytes(b"---\nlicense: \xff\n---\n"), "as a card"),
+    "a card whose head is no YAML": (lambda f: (f / "README.md").write_text("---\na: [\n---\n"), "as a card"),
+    "a card whose head is a list": (lambda f: (f / "README.md").write_text("---\n- a\n---\n"), "as a card"),
+}
+
+
+@pytest.mark.parametrize(("spoil", "words"), SPOILT.values(), ids=SPOILT)
+def test_what_is_no_whole_artifact_is_one_error_before_anything_is_sent(
+    hub: Hub, artifact: tuple[Path, Result], run: Run, tmp_path: Path, spoil: Spoil, words: str
+) -> None:
+    path = result_files.write(tmp_path / "results", artifact[1])
+    spoil(artifact[0])
+    code, _, err = run("push", path, "--repo", "me/small")
+    assert (code, err.count("\n"), hub.requests) == (2, 1, 0), err
+    assert words in err
+
+
+REPOSITORIES = (
+    "",
+    "../x",
+    "me/../x",
+    "me/x\n",
+    "me/sm\u00e4ll",
+    "me/" + "x" * 200,
+    "me/x\x1b[31m",
+    "me/\ud800",
+    "me/x.git",
+)
+TOKENS = ("hf_t\u00f6ken", "hf token", "\x1b[31m", " ")
+ENDPOINTS = ("http://[::1", "ftp://hub", "no address", "http://h\x00b", "")
+
+
+@pytest.mark.parametrize("repo", REPOSITORIES, ids=ascii)
+def test_a_repository_that_cannot_be_is_one_error(
+    hub: Hub, artifact: tuple[Path, Result], run: Run, tmp_path: Path, repo: str
+) -> None:
+    path = result_files.write(tmp_path / "results", artifact[1])
+    code, _, err = run("push", path, "--repo", repo)
+    assert code == 2 and "expected user/name" in err and "\x1b" not in err
+    assert hub.requests == 0
+
+
+@pytest.mark.parametrize(("name", "value"), [*(("HF_TOKEN", v) for v in TOKENS), *(("ENDPOINT", v) for v in ENDPOINTS)])
+def test_a_token_or_an_address_that_cannot_be_is_one_error(
+    hub: Hub, artifact: tuple[Path, Result], run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path,
+    name: str, value: str,
+) -> None:  # fmt: skip
+    path = result_files.write(tmp_path / "results", artifact[1])
+    if name == "HF_TOKEN":
+        monkeypatch.setenv(name, value)
+    else:
+        monkeypatch.setattr(constants, name, value)
+    code, _, err = run("push", path, "--repo", "me/small")
+    assert (code, err.count("\n"), hub.requests) == (2, 1, 0), err
+    assert ("token" if name == "HF_TOKEN" else "cannot be reached") in err
+
+
+@pytest.mark.parametrize("make", [Path.mkdir, lambda path: path.write_bytes(b"\xff")], ids=["folder", "bytes"])
+def test_a_token_file_that_cannot_be_read_is_one_error(
+    hub: Hub, artifact: tuple[Path, Result], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, make: Spoil
+) -> None:
+    make(tmp_path / "token")
+    monkeypatch.delenv("HF_TOKEN")
+    monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path / "token"))
+    with pytest.raises(InputError, match="the token cannot be read from"):
+        push(artifact[1], artifact[0], "me/small")
+    assert hub.requests == 0
 
 
 @pytest.mark.parametrize(

@@ -1,21 +1,25 @@
 """What cannot be a recipe, a workload or an option is one clear error, whatever its size, and output goes anywhere."""
 
 import os
+import re
+import signal
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from compress.analysis import metrics
+from compress.analysis.metrics import foreign
 from compress.base.config import InputError, parse_assignment, parse_yaml
 from compress.base.devices import pick
 from compress.data import hub
 from compress.data.tasks import labels
 from compress.data.workload import Workload
 from compress.spec.recipe import Recipe
-from tests.helpers import ROOT, environment
+from tests.helpers import ROOT
 from tests.refusals import OPTIONS, RECIPES, WORKLOADS, option, recipe, workload
 
 RESULT = ROOT / "results" / "reference" / "minilm-sst2" / "bert_int8-cpu-a38d1377.json"
@@ -99,33 +103,72 @@ UNKIND = {
 
 
 @pytest.mark.parametrize(("top", "body", "said"), UNKIND.values(), ids=list(UNKIND))
-def test_a_metric_file_cannot_end_or_hang_the_program(
-    top: str, body: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(metrics, "MADE_S", 0.5)
+def test_a_metric_file_cannot_end_this_process(top: str, body: str, said: str, tmp_path: Path) -> None:
     (tmp_path / "own.py").write_text(METRIC.format(top=top, body=body))
     with pytest.raises(InputError, match=said):
+        metrics.trial(str(tmp_path / "own.py"), "text-classification")
+
+
+WORSE = {
+    "loops": ("", "\n        while True:\n            pass", "took over 0.5 s of processor time; does it loop"),
+    "loops in C": ("sum(iter(int, 1))", "pass", "imported: took over 1 s of processor time; does it loop"),
+    "exits at once": ("import os\nos._exit(0)", "return {'own': 1.0}", "cannot be imported: ends the program"),
+    "asks, and leaves a thread": (
+        "import threading as t\nt.Thread(target=t.Event().wait).start()",
+        "input()",
+        "EOFError",
+    ),
+}
+
+
+def test_a_metric_file_is_tried_in_a_process_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In any thread, beside the threads of other libraries, and without a signal or a timer of this process."""
+    import onnxruntime  # noqa: F401
+    import openvino  # noqa: F401
+    import torch
+
+    monkeypatch.setattr(foreign, "MADE_S", 0.5)
+    monkeypatch.setattr(foreign, "IMPORT_S", 1.0)
+    assert torch.ones(300, 300).mm(torch.ones(300, 300)).sum() > 0
+    handlers = [signal.getsignal(number) for number in signal.valid_signals()]
+
+    def tried(name: str) -> str:
+        top, body, _ = WORSE[name]
+        file = tmp_path / name.partition(",")[0].replace(" ", "_") / "own.py"
+        file.parent.mkdir()
+        file.write_text(METRIC.format(top=top, body=body))
+        with pytest.raises(InputError) as refused:
+            metrics.check(str(file), "text-classification")
+        assert str(file) in str(refused.value)
+        return str(refused.value)
+
+    with ThreadPoolExecutor(2) as pool:
+        found = dict(zip(WORSE, pool.map(tried, WORSE), strict=True))
+    for name, (_, _, said) in WORSE.items():
+        assert re.search(said, found[name]), (name, found[name])
+    assert [signal.getsignal(number) for number in signal.valid_signals()] == handlers
+    assert signal.getitimer(signal.ITIMER_PROF) == signal.getitimer(signal.ITIMER_REAL) == (0, 0)
+
+
+def test_a_metric_file_that_waits_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(foreign, "WAIT_S", 0.2)
+    (tmp_path / "own.py").write_text(METRIC.format(top="import time\ntime.sleep(1000)", body="pass"))
+    with pytest.raises(InputError, match=r"own.py: .*took over 0.2 s; does it wait"):
         metrics.check(str(tmp_path / "own.py"), "text-classification")
 
 
-def test_a_metric_file_that_loops_is_ended(tmp_path: Path) -> None:
-    """In a process of its own: the timer's signal would reach the threads that other tests left in this one."""
-    (tmp_path / "own.py").write_text(METRIC.format(top="", body="\n        while True:\n            pass"))
-    program = (
-        "from compress.analysis import metrics\nfrom compress.base.config import InputError\nmetrics.MADE_S = 0.5\n"
-        "try: metrics.check('own.py', 'text-classification')\nexcept InputError as error: print(error)"
-    )
-    command = [sys.executable, "-c", program]
-    done = subprocess.run(command, cwd=tmp_path, env=environment(), capture_output=True, text=True, check=False)
-    assert "does it loop?" in done.stdout, done.stderr
-
-
-def test_what_a_metric_file_prints_is_kept_out_of_the_output(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    (tmp_path / "own.py").write_text(METRIC.format(top="print('at import')", body="print('it'); return {'own': 0.5}"))
+def test_a_metric_file_finds_what_this_process_can_import(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "beside").mkdir()
+    (tmp_path / "beside" / "shares.py").write_text("HALF = 0.5")
+    monkeypatch.syspath_prepend(tmp_path / "beside")
+    (tmp_path / "own.py").write_text(METRIC.format(top="from shares import HALF", body="return {'own': HALF}"))
     metrics.check(str(tmp_path / "own.py"), "text-classification")
-    out, err = capsys.readouterr()
+
+
+def test_what_a_metric_file_prints_is_kept_out_of_the_output(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "own.py").write_text(METRIC.format(top="print('at import')", body="print('it'); return {'own': 0.5}"))
+    metrics.check(str(tmp_path / "own.py"), "text-classification", [0, 1])
+    out, err = capfd.readouterr()
     assert out == "" and "at import" in err and "it\n" in err
 
 

@@ -21,7 +21,10 @@ from typing import Any
 
 import numpy as np
 
-from compress.analysis.metrics.foreign import IMPORT_S, MADE_S, guarded
+from compress.analysis.metrics import foreign
+from compress.analysis.metrics.foreign import IMPORT_S as IMPORT_S
+from compress.analysis.metrics.foreign import MADE_S as MADE_S
+from compress.analysis.metrics.foreign import guarded
 from compress.base.config import InputError
 from compress.base.files import passing
 from compress.base.reading import expanded
@@ -39,20 +42,14 @@ Score = Callable[[Mapping[str, np.ndarray]], float]
 """The metric of some examples, by columns; nan where it is undefined."""
 
 
-def compute(
-    metric: str,
-    outcomes: Mapping[str, Sequence[float]],
-    settings: Mapping[str, Any] | None = None,
-    limit_s: float | None = None,
-) -> float:
+def compute(metric: str, outcomes: Mapping[str, Sequence[float]], settings: Mapping[str, Any] | None = None) -> float:
     """Return the metric of these per-example outcomes; nan if it is undefined.
 
-    `settings`: what `whole` returned for the whole test split; unset: these outcomes are the whole. `limit_s`: seconds
-    of processor time.
+    `settings`: what `whole` returned for the whole test split; unset: these outcomes are the whole.
     """
     settings = whole(metric, outcomes) if settings is None else settings
     with _scorer(metric, outcomes) as (scorer, given):
-        with guarded(f"metric {metric}", limit_s):
+        with guarded(f"metric {metric}"):
             result = scorer.compute(**given, **settings)
         return _single(metric, result)
 
@@ -94,34 +91,46 @@ def _scorer(metric: str, outcomes: Mapping[str, Sequence[float]]) -> Iterator[tu
 def check(metric: str, task: str, labels: Sequence[int] | None = None) -> None:
     """Raises InputError when a metric does not load, fit the task, or have a value on a test split of these labels.
 
-    It is computed of a few made outcomes, and of right answers and of others to the labels.
+    It is computed of a few made outcomes, and of right answers and of others to the labels. A user's file is
+    tried by a child first.
     """
-    compute(metric, MADE["language" if task == "causal-lm" else "classes"], limit_s=MADE_S)
-    higher_is_better(metric)
-    scale(metric)
+    if metric in NAMES:
+        trial(metric, task)
+    elif found := foreign.problem(str(file_of(metric)), digest(metric), task):
+        raise InputError(found)
     if not labels or metric in NAMES:
         return
     references = [float(label) for label in labels]
-    found: list[float] = []
+    values: list[float] = []
     problem = "is not a finite number"
     for predictions in (references, references[1:] + references[:1]):
         try:
-            found.append(compute(metric, {"prediction": predictions, "reference": references}))
+            values.append(compute(metric, {"prediction": predictions, "reference": references}))
         except InputError as error:
             problem = str(error).removeprefix(f"metric {metric}: ")
-    if not any(map(math.isfinite, found)):
+    if not any(map(math.isfinite, values)):
         raise InputError(
             f"metric {metric}: {problem} on this test split, whatever the model answers ({len(references)} labels of "
             f"{len(set(references))} classes); take another split or metric"
         )
 
 
+def trial(metric: str, task: str) -> None:
+    """Compute a metric of a few made outcomes. Raises InputError if it does not load, fit the task, or state sense."""
+    compute(metric, MADE["language" if task == "causal-lm" else "classes"])
+    higher_is_better(metric)
+    scale(metric)
+
+
 def whole(metric: str, outcomes: Mapping[str, Sequence[float]], classes: int | None = None) -> dict[str, Any]:
     """What a metric decides once on the whole test split; `classes`: how many the model has, where that is known."""
     if metric in NAMES and metric != "f1":  # without its module
         return {}
-    decide = getattr(_module(metric), "whole", None)
-    return {} if decide is None else dict(decide(outcomes, classes))
+    decide = getattr(module_of(metric), "whole", None)
+    if decide is None:
+        return {}
+    with guarded(f"metric {metric}: whole"):
+        return dict(decide(outcomes, classes))
 
 
 def unit(metric: str) -> Unit:
@@ -133,7 +142,7 @@ def scale(metric: str) -> float | None:
     """The value that is the whole of a metric; a module of the user's states it in `scale`. None: it has no such."""
     if metric in NAMES:
         return 1.0 if UNITS[metric] == "points" else None
-    found = getattr(_module(metric), "scale", None)
+    found = getattr(module_of(metric), "scale", None)
     if found is None:
         return None
     if isinstance(found, bool) or not isinstance(found, int | float) or not 0 < found < math.inf:
@@ -145,7 +154,7 @@ def higher_is_better(metric: str) -> bool:
     """Whether a larger value is a better one; a module of the user's says so in `higher_is_better`, default True."""
     if metric in NAMES:  # without its module: importing `evaluate` takes seconds, and reading results does not need it
         return metric not in LOWER
-    found = getattr(_module(metric), "higher_is_better", True)
+    found = getattr(module_of(metric), "higher_is_better", True)
     if not isinstance(found, bool):
         raise InputError(f"metric {metric}: higher_is_better is {found!r}; expected True or False")
     return found
@@ -170,7 +179,8 @@ def file_of(metric: str) -> Path:
     )
 
 
-def _module(metric: str) -> ModuleType:
+def module_of(metric: str) -> ModuleType:
+    """Return the module of a metric. Raises InputError if it cannot be imported."""
     path = file_of(metric)
     return _load(path.resolve(), hashlib.sha256(path.read_bytes()).hexdigest())
 
@@ -182,7 +192,7 @@ def _load(path: Path, content: str) -> ModuleType:
     if spec is None or spec.loader is None:
         raise InputError(f"metric {path}: is not a Python file")
     module = importlib.util.module_from_spec(spec)
-    with guarded(f"metric {path}: cannot be imported", IMPORT_S):
+    with guarded(f"metric {path}: cannot be imported"):
         spec.loader.exec_module(module)
     return module
 
@@ -191,7 +201,7 @@ def _class(metric: str) -> Any:
     """The one class in the module that is an `evaluate.Metric`."""
     import evaluate
 
-    module = _module(metric)
+    module = module_of(metric)
     found = [
         value
         for value in vars(module).values()

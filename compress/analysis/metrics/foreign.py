@@ -1,57 +1,136 @@
-"""Code of a user's metric file, run so that it can neither end this process, nor hang it, nor write into its output."""
+"""Code of a user's metric file: it can neither end this process, nor hang it, nor write into its output.
+
+    this process --- request.json --> child: imports the file, computes it of made examples
+    this process <-- state.json ----- child
+
+The child tries the file first: code that loops, waits, crashes or ends its process reaches no further. The child has a
+limit of processor time, and this process waits `WAIT_S` at most. This process sets no signal and no timer: it works in
+any thread and beside the threads of any library. What the child could do, this process does without a limit.
+"""
 
 import contextlib
+import json
+import math
+import os
 import signal
 import sys
-import threading
-from collections.abc import Iterator
-from types import FrameType
+import warnings
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
+from importlib import import_module
+from pathlib import Path
+from subprocess import DEVNULL, TimeoutExpired
+from typing import Any
 
 from compress.base.config import InputError
+from compress.base.files import passing
+from compress.base.processes import started
 
-IMPORT_S = 60
-MADE_S = 10
+IMPORT_S = 60.0
+MADE_S = 10.0
 """Seconds of processor time for importing a metric, and for computing it of a few made examples."""
-
-
-class _TooLong(BaseException):
-    """Raised inside code that has used its time; BaseException, so that its own `except Exception` lets it pass."""
+WAIT_S = 300.0
+"""Seconds for both together: code that waits takes no processor time."""
+UNUSED = ("transformers", "scipy.stats")
+"""What `evaluate` imports for its evaluators alone: two thirds of the start of a child."""
 
 
 @contextlib.contextmanager
-def guarded(what: str, limit_s: float | None = None) -> Iterator[None]:
+def guarded(what: str) -> Iterator[None]:
     """Turns whatever the code inside raises, SystemExit included, into an InputError; its prints go to standard error.
 
-    A Ctrl-C of the user's is passed on. `limit_s` is of processor time; None lets it take as long as it needs.
+    A Ctrl-C of the user's is passed on.
     """
     try:
-        with contextlib.redirect_stdout(sys.stderr), _limited(limit_s):
+        with contextlib.redirect_stdout(sys.stderr):
             yield
     except (InputError, KeyboardInterrupt):
         raise
-    except _TooLong:
-        raise InputError(f"{what}: took over {limit_s:g} s of processor time; does it loop?") from None
     except SystemExit as error:
         raise InputError(f"{what}: ends the program (SystemExit: {error.code}); expected a value") from None
     except BaseException as error:  # whatever a file of the user's raises
         raise InputError(f"{what}: {type(error).__name__}: {' '.join(str(error).split())}") from error
 
 
-@contextlib.contextmanager
-def _limited(limit_s: float | None) -> Iterator[None]:
-    """Raises _TooLong after so much processor time, in the main thread: only there are signals handled."""
-    if limit_s is None or threading.current_thread() is not threading.main_thread():
-        yield
-        return
+@lru_cache(maxsize=32)
+def problem(metric: str, content: str, task: str) -> str:
+    """Return why a metric file cannot be used for a task, found by a child; empty if it can.
 
-    def stop(_: int, __: FrameType | None) -> None:
-        raise _TooLong
+    `content`: the digest of the file, so that an edited one is tried again.
+    """
+    with passing("metric") as folder:
+        request = {"metric": metric, "task": task, "path": [*map(str, sys.path)], "limits_s": [IMPORT_S, MADE_S]}
+        (folder / "request.json").write_text(json.dumps(request))
+        command = [sys.executable, "-m", __name__, str(folder)]
+        try:  # what it leaves in its temporary folder goes with ours
+            with started(command, {**os.environ, "TMPDIR": str(folder)}, stdout=DEVNULL) as child:
+                code = child.wait(WAIT_S)
+        except TimeoutExpired:
+            return f"{_state(folder, metric)['place']}took over {WAIT_S:g} s; does it wait for something?"
+        state = _state(folder, metric)
+    if "answer" in state:
+        return str(state["answer"])
+    if code == -getattr(signal, "SIGXCPU", 0):
+        return f"{state['place']}took over {state['limit_s']:g} s of processor time; does it loop?"
+    how = f"exit code {code}" if code >= 0 else signal.Signals(-code).name
+    return f"{state['place']}ends the program ({how}); expected a value"
 
-    before = signal.signal(signal.SIGPROF, stop)
-    signal.setitimer(signal.ITIMER_PROF, limit_s)
+
+def _state(folder: Path, metric: str) -> dict[str, Any]:
+    """Return how far a child came."""
+    file = folder / "state.json"
+    return dict(json.loads(file.read_text())) if file.exists() else {"place": f"metric {metric}: ", "limit_s": 0.0}
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Try a metric: what the child does."""
+    from compress.analysis import metrics
+
+    folder = Path(arguments[0])
+    request = json.loads((folder / "request.json").read_text())
+    metric, (import_s, made_s) = request["metric"], request["limits_s"]
+    sys.path[:] = request["path"]
+    sys.stdin = Path(os.devnull).open()  # noqa: SIM115 - the real one ends this process when it closes
+    _import_evaluate()
+    answer = ""
     try:
-        yield
+        _enter(folder, f"metric {metric}: cannot be imported: ", import_s)
+        metrics.module_of(metric)
+        _enter(folder, f"metric {metric}: ", made_s)
+        metrics.trial(metric, request["task"])
+    except InputError as error:
+        answer = str(error)
+    _write(folder, {"answer": answer})
+    sys.stderr.flush()
+    os._exit(0)  # not before its threads end, if it has started any
+
+
+def _enter(folder: Path, place: str, limit_s: float) -> None:
+    """Note what comes next, and end this process once it has taken so much processor time."""
+    _write(folder, {"place": place, "limit_s": limit_s})
+    with contextlib.suppress(ImportError):  # Windows has no such limit
+        import resource
+
+        used = resource.getrusage(resource.RUSAGE_SELF)
+        hard = resource.getrlimit(resource.RLIMIT_CPU)[1]
+        soft = math.ceil(used.ru_utime + used.ru_stime + limit_s)
+        resource.setrlimit(resource.RLIMIT_CPU, (soft if hard < 0 else min(soft, hard), hard))
+        resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
+
+
+def _write(folder: Path, state: dict[str, Any]) -> None:
+    (folder / "state.json").write_text(json.dumps(state))
+
+
+def _import_evaluate() -> None:
+    """Import `evaluate` without the libraries that no metric takes from it; a metric can import them afterwards."""
+    import_module("datasets")
+    absent = [name for name in UNUSED if name not in sys.modules]
+    sys.modules.update(dict.fromkeys(absent))  # type: ignore[arg-type]  # None: as if it were not installed
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            import_module("evaluate")
     finally:
-        signal.setitimer(signal.ITIMER_PROF, 0)
-        # one that is still on its way would end the process under the default handler
-        signal.signal(signal.SIGPROF, signal.SIG_IGN if before is signal.SIG_DFL else before)
+        for name in absent:
+            del sys.modules[name]

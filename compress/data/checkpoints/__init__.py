@@ -11,12 +11,18 @@ from pathlib import Path
 from compress.data.checkpoints import folder, settings, weights
 from compress.data.checkpoints.weights import Stored, renames, stored
 
-__all__ = ["Stored", "base_of", "config_of", "is_adapter", "notes", "problems", "renames", "stored"]
+__all__ = ["Stored", "base_of", "config_of", "config_problems", "is_adapter", "notes", "problems", "renames", "stored"]
 
 config_of = settings.read
 notes = folder.notes
 base_of = folder.base_of
 is_adapter = folder.is_adapter
+
+
+def config_problems(path: Path) -> list[str]:
+    """Return why a folder's config.json describes no model, one sentence each."""
+    config, found = settings.read(path)
+    return found if config is None else [*found, *settings.problems(config)]
 
 
 def problems(path: Path) -> list[str]:

@@ -106,6 +106,13 @@ def weights_read(path: Path) -> list[Path]:
         return [index]  # whoever reads it says what is wrong
 
 
+def is_whole(path: Path) -> bool:
+    """Return whether a folder holds all weights that its index lists; files outside of it do not count."""
+    if is_there(path / WHOLE):
+        return True
+    return is_there(path / INDEX) and all(is_there(file) for file in weights_read(path) if file.parent == path)
+
+
 def is_there(file: Path) -> bool:
     """Return whether there is such a file, or a link of its name."""
     return file.exists() or file.is_symlink()

@@ -12,7 +12,8 @@ import torch
 
 from compress.methods.capture import Inputs
 from compress.methods.compensate import compensated, output_error
-from compress.model.packing.grouped import Grid, expanded
+from compress.model.packing.grouped import Grid
+from compress.model.packing.grouped_layer import expanded
 
 NORM, STEPS, BETA, GROWTH = 0.7, 20, 10.0, 1.01  # HQQ's p, iterations, and the weight of its constraint
 ALPHAS = 20  # AWQ's grid of exponents

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
-from compress.model.packing.grouped import GroupedLinear, expanded, unpacked
+from compress.model.packing.grouped_layer import GroupedLinear, expanded, unpacked
 
 
 class Stack(GroupedLinear):

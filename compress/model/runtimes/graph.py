@@ -16,7 +16,7 @@ from torch import nn
 
 from compress.base.config import InputError
 from compress.base.files import passing
-from compress.model.runtimes import providers
+from compress.model.runtimes import providers, unsigned
 from compress.model.runtimes.providers import Place
 
 
@@ -158,8 +158,10 @@ class OnnxModel(GraphModel):
         return providers.run(self.session, feeds, self.place)
 
     def remark(self) -> str:
-        """Which of its nodes the provider that should do the work left to others."""
-        return providers.elsewhere(self.session, self.place)
+        """Which of its nodes were left to other providers than the wanted one, and whether weights were converted."""
+        converted = self.place.device_type == "cpu" and unsigned.needed(self.path)
+        told = (providers.elsewhere(self.session, self.place), unsigned.REMARK if converted else "")
+        return "; ".join(filter(None, told))
 
     def weights(self) -> Iterator[Any]:
         """Every floating-point weight that a product takes, as an array."""

@@ -18,20 +18,19 @@ from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any, cast
 
-import numpy as np
 import torch
 from torch import nn
 
 from compress.base.config import InputError
 from compress.base.console import bar
-from compress.base.devices import has_vnni
 from compress.base.files import scratch
 from compress.data import positions
+from compress.model.runtimes import unsigned
 from compress.model.runtimes.graph import OnnxModel
 from compress.model.runtimes.providers import Place
+from compress.model.runtimes.unsigned import EXTERNAL_BYTES
 
 FILE = "model.onnx"
-EXTERNAL_BYTES = 1_800_000_000  # a protobuf holds 2 GiB; beyond this the weights go to a file beside it
 TOKENS = 11  # of a traced text; no length that real batches are likely to have
 
 
@@ -142,31 +141,12 @@ def quantize_graph(model: OnnxModel, layers: Collection[str], per_channel: bool)
                 weight_type=QuantType.QInt8,
                 use_external_data_format=large,
             )
-        if not has_vnni():
-            _store_unsigned(folder / FILE, large)
+        if unsigned.needed(folder / FILE):
+            unsigned.store(folder / FILE, folder / FILE, large)
         return OnnxModel(folder / FILE, model.config, temporary=True)
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
         raise
-
-
-def _store_unsigned(file: Path, large: bool) -> None:
-    """Add 128 to the int8 weights of a graph's products and to their zero points, in place: the same integers result.
-
-    onnxruntime's kernels for uint8 by uint8 accumulate in 32 bits on every CPU.
-    """
-    import onnx
-    from onnx import TensorProto, numpy_helper
-
-    graph = onnx.load(str(file))
-    products = [node for node in graph.graph.node if node.op_type == "MatMulInteger"]
-    names = {name for node in products for name in (node.input[1], node.input[3])}  # a weight and its zero point
-    for tensor in graph.graph.initializer:
-        if tensor.name in names and tensor.data_type == TensorProto.INT8:
-            shifted = (numpy_helper.to_array(tensor).astype(np.int16) + 128).astype(np.uint8)
-            tensor.CopyFrom(numpy_helper.from_array(shifted, tensor.name))
-    where = {"save_as_external_data": True, "location": f"{file.name}.data"} if large else {}
-    onnx.save_model(graph, str(file), **where)
 
 
 def layer_of(node: Any) -> str:

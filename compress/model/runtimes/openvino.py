@@ -17,6 +17,7 @@ from typing import Any, Literal
 
 import torch
 
+from compress.base import devices
 from compress.base.config import InputError
 from compress.base.console import bar
 from compress.base.devices import computes_bf16
@@ -25,6 +26,8 @@ from compress.model.runtimes.graph import GraphModel, OnnxModel, pinned_cores
 from compress.model.runtimes.onnx import layer_of
 
 FILE = "model.xml"
+HALF_RANGE = 64
+"""Largest int8 weight whose products a CPU without VNNI adds exactly: 255 * 64 * 2 = 32,640 fits 16 signed bits."""
 
 
 class OpenVinoModel(GraphModel):
@@ -33,8 +36,17 @@ class OpenVinoModel(GraphModel):
     kind: Literal["onnx", "openvino"] = "openvino"
 
     def __init__(self, path: Path, config: Any, temporary: bool = False, exact: bool = False) -> None:
-        """Opens the graph. `temporary`: its folder goes when this object does. `exact`: in fp32 on every CPU."""
+        """Opens the graph. `temporary`: its folder goes when this object does. `exact`: in fp32 on every CPU.
+
+        Raises InputError for int8 weights whose products this CPU cannot add.
+        """
         super().__init__(path, config, temporary)
+        self._largest = _largest_weight(path)
+        if self._largest > HALF_RANGE and not devices.has_vnni():
+            raise InputError(
+                f"{path}: an int8 graph for CPUs with VNNI; without it sums of 16 bits saturate: "
+                f"expected weights up to {HALF_RANGE}, got {self._largest}; quantize again here, or for onnxruntime"
+            )
         self._bf16 = not exact and computes_bf16(torch.device("cpu"))
         self._request = self._compiled(profiled=False)
 
@@ -62,6 +74,10 @@ class OpenVinoModel(GraphModel):
         """Logits of the graph's inputs."""
         return torch.from_numpy(self._request.infer(_arrays(feeds))["logits"])
 
+    def remark(self) -> str:
+        """Whether its int8 weights have 7 bits."""
+        return "its int8 weights have 7 bits, for CPUs without VNNI" if 0 < self._largest <= HALF_RANGE else ""
+
     def weights(self) -> Iterator[Any]:
         """Every floating-point weight that a product takes, as an array."""
         import openvino
@@ -84,6 +100,28 @@ class OpenVinoModel(GraphModel):
                 key = f"{node.node_type}:{node.exec_type}"
                 spent[key] = spent.get(key, 0.0) + seconds
         return spent
+
+
+def _largest_weight(path: Path) -> int:
+    """Return the largest absolute int8 weight of products whose other input is quantized; 0 without any."""
+    import openvino
+
+    largest = 0
+    for operation in openvino.Core().read_model(str(path)).get_ops():
+        if operation.get_type_name() in ("MatMul", "Convolution", "GroupConvolution"):
+            given, weight = (_origin(operation.input_value(place)) for place in (0, 1))
+            integer = weight.get_type_name() == "Constant" and weight.get_element_type() == openvino.Type.i8
+            if integer and given.get_type_name() == "FakeQuantize":
+                largest = max(largest, int(abs(weight.data.astype("int16")).max(initial=0)))
+    return largest
+
+
+def _origin(value: Any) -> Any:
+    """Return the node that a value comes from, behind scales and changes of shape."""
+    node = value.get_node()
+    while node.get_type_name() in ("Convert", "Subtract", "Multiply", "Reshape", "Transpose"):
+        node = node.input_value(0).get_node()
+    return node
 
 
 def _arrays(feeds: Mapping[str, torch.Tensor]) -> dict[str, Any]:
@@ -120,6 +158,8 @@ def quantize_static(
 ) -> OpenVinoModel:
     """Another graph with int8 products, their activation scales calibrated on these batches (nncf, SmoothQuant inside).
 
+    A CPU without VNNI adds products in 16 bits, which saturate: there weights get 7 bits.
+
     These `layers`, convolutions and embeddings become int8; the `others` stay in floating point, and so do the
     products inside attention: with int8 scores OpenVINO 2026.4 answers wrongly
     wherever a text is as many tokens long as a head is wide.
@@ -134,6 +174,9 @@ def quantize_static(
             nncf.Dataset(list(batches), lambda batch: _arrays(model.feeds((), batch))),
             subset_size=len(batches),
             model_type=nncf.ModelType.TRANSFORMER,
+            advanced_parameters=None
+            if devices.has_vnni()
+            else nncf.AdvancedQuantizationParameters(overflow_fix=nncf.OverflowFix.ENABLE),
             ignored_scope=nncf.IgnoredScope(
                 names=[*_names(model, layers, others), *_products(model, {*layers, *others})], validate=False
             ),

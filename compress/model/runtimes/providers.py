@@ -11,12 +11,14 @@ https://onnxruntime.ai/docs/execution-providers/
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from compress.base.config import InputError
+from compress.model.runtimes import unsigned
 
 if TYPE_CHECKING:
     import torch
@@ -86,14 +88,16 @@ def _advice(runtime: str) -> str:
 def open_session(path: Path, place: Place, options: Any) -> Any:
     """An InferenceSession of a graph, under the provider that was asked for and under no other.
 
-    Raises InputError where it is missing or cannot be loaded.
+    Signed weights become unsigned on a CPU that would multiply them wrongly. Raises InputError where the provider is
+    missing or cannot be loaded.
     """
     import onnxruntime
 
     check(place.runtime, place.device_type)
     wanted = PROVIDERS[place.runtime, place.device_type]
     providers = [(name, _options(name, path, place)) for name in wanted]
-    session = onnxruntime.InferenceSession(str(path), options, providers=providers, enable_fallback=0)
+    with unsigned.readable(path) if place.device_type == "cpu" else nullcontext(path) as file:
+        session = onnxruntime.InferenceSession(str(file), options, providers=providers, enable_fallback=0)
     got = session.get_providers()
     if got[0] != wanted[0]:
         raise InputError(

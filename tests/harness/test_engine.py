@@ -1,0 +1,60 @@
+"""Engines: run and compare know the protocol only, and references are built before an engine's turn."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from compress import Recipe
+from compress.base.config import InputError
+from compress.harness import engine
+from compress.harness import run as harness
+from compress.harness.compare import compare
+from compress.harness.plan import Options
+from compress.spec.measure import Measure
+
+SHORT = Measure(profile="quick", rounds=2, window_s=0.02, preroll_s=0.01, warmup_s=0.1, points="headline")
+
+
+class Recording:
+    """A second engine: the local one's sessions, with what the harness asked for."""
+
+    def __init__(self, events: list[str]) -> None:
+        self.events = events
+
+    def run(self, prepare: engine.Prepare, scratch: Path) -> Mapping[str, Any] | None:
+        def counted(waited: bool) -> Any:
+            self.events.append("turn")
+            return prepare(waited)
+
+        return engine.Local().run(counted, scratch)
+
+
+def test_a_second_engine_is_one_line_of_a_table(
+    workload: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, forked_sessions: None
+) -> None:
+    events: list[str] = []
+    monkeypatch.setitem(engine.ENGINES, "recording", Recording(events))
+    build = harness.build_references
+    monkeypatch.setattr(harness, "build_references", lambda *args: events.append("references") or build(*args))
+    recipes = [Recipe(name="one", measure=SHORT), Recipe(name="two", measure=SHORT)]
+    options = Options(str(workload), "cpu", tmp_path / "results", tmp_path / "artifacts", limit=8, engine="recording")
+    result = harness.run_all(recipes[:1], options)[0]
+    assert result.error is None
+    assert events == ["references", "turn"]
+    compared = compare(recipes, options)
+    assert events == ["references", "turn"] * 3  # the second recipe, then both together
+    assert compared.point.ratios[0].latency.n == 2
+
+
+def test_an_unknown_engine_is_refused_by_name(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="engine locl: unknown; did you mean local"):
+        harness.run_all([Recipe(name="one")], Options(out=tmp_path / "results", engine="locl"))
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_job_that_is_not_wanted_any_more_starts_no_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine, "run_child", lambda *_: pytest.fail("a process was started"))
+    assert engine.Local().run(lambda waited: None, tmp_path) is None
+    assert not list(tmp_path.iterdir())
