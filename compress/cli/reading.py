@@ -37,9 +37,9 @@ def pareto(
     lifetime: Annotated[float | None, typer.Option(help="With --embodied: years that the device serves.")] = None,
 ) -> None:
     """Make the table, the front and the picture from result files only."""
-    from compress.report import Painter
+    from compress.report import Writer
 
-    with Painter() as painter:  # its process loads what it draws with while this one loads and reads the rest
+    with Writer() as writer:  # its process loads what it draws with while this one loads and reads the rest
         from compress import report
         from compress.analysis import carbon, loss, odds
         from compress.analysis.pareto import group
@@ -56,17 +56,16 @@ def pareto(
                 [*problems, f"{folder}: no results in it; run a recipe first: python -m compress run bert_int8"]
             )
         tables = group(found, least)
-        painter.start(report.panels(tables))
+        writer.start(tables, folder, said)
         print_unread(problems)
         print_tables(tables)
-        binder = report.Binder(lambda: report.page_html(tables, folder, said))
         lines = [] if asked is None else [line for table in tables for line in odds.answers(table, *asked, str(within))]
         if said is not None:
             lines += [line for table in tables for line in report.carbon_lines(table, said)]
         for line in lines:
             print(line)
         try:
-            written = report.write_tables(tables, out or folder, problems, lines, painter.pictures, binder.page)
+            written = writer.write(out or folder, problems, lines)
         except OSError as error:
             raise InputError(
                 f"{out or folder}: cannot be written ({error.strerror}); choose another with --out"

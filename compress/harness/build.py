@@ -88,7 +88,6 @@ def train_along(planned: Planned, options: Options, machine: Machine) -> None:
 def _kept(planned: Planned, options: Options) -> Manifest | None:
     """The manifest of the artifact on disk, when it is whole and what this recipe makes."""
     from compress.model.artifact import refuse_foreign
-    from compress.model.manifest import verify
 
     if not planned.folder.exists():
         return None

@@ -10,24 +10,18 @@ if TYPE_CHECKING:
     from compress.report.beside import print_sides
     from compress.report.card import write_card
     from compress.report.charts import write_chart
-    from compress.report.charts.painter import Painter
-    from compress.report.charts.panel import panels
     from compress.report.checks import junit, print_checks
     from compress.report.describe import print_methods, print_result, print_workloads
     from compress.report.notes import carbon_lines
-    from compress.report.page import Binder, page_html
     from compress.report.publish import push
     from compress.report.table import print_tables
     from compress.report.trackers import track
-    from compress.report.write import write_tables
+    from compress.report.write import Writer
 
 _WHERE = {
-    "Binder": "page",
-    "Painter": "charts.painter",
+    "Writer": "write",
     "carbon_lines": "notes",
     "junit": "checks",
-    "page_html": "page",
-    "panels": "charts.panel",
     "print_checks": "checks",
     "print_methods": "describe",
     "print_result": "describe",
@@ -38,16 +32,12 @@ _WHERE = {
     "track": "trackers",
     "write_card": "card",
     "write_chart": "charts",
-    "write_tables": "write",
 }
 
 __all__ = [
-    "Binder",
-    "Painter",
+    "Writer",
     "carbon_lines",
     "junit",
-    "page_html",
-    "panels",
     "print_checks",
     "print_methods",
     "print_result",
@@ -58,7 +48,6 @@ __all__ = [
     "track",
     "write_card",
     "write_chart",
-    "write_tables",
 ]
 
 

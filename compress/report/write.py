@@ -1,98 +1,80 @@
-"""Write the tables of results as files: Markdown, CSV, pictures, the page."""
+"""Write the tables of results as files; the drawing process starts before the rest of this package is loaded."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from compress.analysis.odds import adjusted, word_among
-from compress.analysis.pareto import Table
-from compress.base.files import SPELLED, write_atomic
-from compress.base.owners import sweep
-from compress.report import sheet, text
-from compress.report.charts.panel import panels
-from compress.report.charts.place import place_pictures
-from compress.report.charts.plot import PICTURES, pictures
-from compress.report.notes import footnotes, heading, title
-from compress.report.page import page_html
-from compress.report.table import Row, labels, rows
-from compress.report.text import DASH, Lines
+import numpy as np  # noqa: F401  both processes need it: loaded once, before they part
+
+from compress.base.forked import Forked
 
 if TYPE_CHECKING:
-    pass
+    from compress.analysis.carbon import Terms
+    from compress.analysis.pareto import Table
+    from compress.report.charts.marks import Panel
 
 
-def markdown(tables: Sequence[Table], problems: Sequence[str] = (), answers: Sequence[str] = ()) -> str:
-    """The whole of pareto.md; `answers` is what was asked besides the tables."""
-    parts = ["# Accuracy against cost\n"]
-    if not tables:
-        parts.append("No results yet. Run a recipe first: `python -m compress run bert_int8`\n")
-    for table in tables:
-        parts.append(_markdown_table(table))
-    if len(tables) > PICTURES:
-        parts.append(
-            f"The first {PICTURES} of {len(tables)} tables have pictures; make those of a single folder for others.\n"
-        )
-    if answers:
-        parts.append("## Asked\n\n" + "".join(f"- {text.markdown(line)}\n" for line in answers))
-    if problems:
-        parts.append("## Files that could not be read\n\n" + "".join(f"- {text.markdown(p)}\n" for p in problems))
-    return "\n".join(parts)
+class Writer:
+    """Writes tables of results: Markdown, CSV, the page, and a PNG and an SVG a table.
 
-
-def _markdown_table(table: Table) -> str:
-    lines = [f"## {text.markdown(title(table))}", ""]
-    lines += [f"- {text.markdown(line)}" for line in heading(table)]
-    made, named = rows(table), labels(table)
-    if made:
-        lines += ["", _line(named[header] for header in made[0].cells), _line("---" for _ in made[0].cells)]
-        for row in made:
-            lines.append(_line(_bold(cell, row, header) for header, cell in row.cells.items()))
-    if table.failed:
-        lines += ["", _line(("failed recipe", "error")), _line(("---", "---"))]
-        lines += [_line((text.markdown(text.plain(r.name)), text.markdown(text.first_line(r)))) for r in table.failed]
-    said = [(r.name, r.verdict) for r in table.results if r.verdict]
-    if said:
-        family = adjusted(table)
-        alone = " by itself (the table's intervals are adjusted for all of its rows)" if family else ""
-        lines += ["", f"What each row says{alone}:", ""]
-        for name, verdict in said:
-            cause = f" Why: {verdict.cause}." if verdict.cause else ""
-            if word_among(verdict.word, family.get(name)) != verdict.word:
-                cause = f" Among these rows that is NO MEASURABLE DIFFERENCE.{cause}"
-            lines.append("- " + text.markdown(f"{text.plain(name)}: {verdict.sentence}.{cause}"))
-    lines += ["", "Notes:", "", *(f"- {text.markdown(note)}" for note in footnotes(table)), ""]
-    return "\n".join(lines)
-
-
-def _bold(cell: Lines, row: Row, header: str) -> str:
-    content = text.markdown(" ".join(cell))
-    return f"**{content}**" if header in ("recipe", "verdict") and row.kind == "recipe" and content != DASH else content
-
-
-def _line(cells: Iterable[str]) -> str:
-    return "| " + " | ".join(cells) + " |"
-
-
-def write_tables(
-    tables: Sequence[Table],
-    out: Path,
-    problems: Sequence[str] = (),
-    answers: Sequence[str] = (),
-    drawn: Callable[[], Mapping[str, bytes]] | None = None,
-    bound: Callable[[], bytes] | None = None,
-) -> list[Path]:
-    """Writes pareto.md, .csv and .html, and a PNG and an SVG a table, into `out`; returns their paths.
-
-    `drawn` gives the pictures by file name and `bound` the page, where others have made them meanwhile. Pictures of an
-    earlier call that this one does not make again go.
+    with Writer() as writer:      the drawing process loads its libraries
+        writer.start(tables)      pictures and page are made in processes of their own
+        ...                       meanwhile the tables are printed
+        writer.write(out)
     """
-    shown = pictures(panels(tables)) if drawn is None else drawn()
-    files = {
-        "pareto.md": markdown(tables, problems, answers).encode(errors=SPELLED),
-        "pareto.csv": sheet.csv_text(tables).encode(errors=SPELLED),
-        "pareto.html": page_html(tables, out) if bound is None else bound(),
-    }
-    sweep(out)  # what a killed call left
-    for name, data in files.items():
-        write_atomic(out / name, data)
-    return [*(out / name for name in files), *place_pictures(out, shown)]
+
+    def __init__(self) -> None:
+        self._stack = ExitStack()
+        self._drawn = self._stack.enter_context(Forked("the picture", _pictures, prepare=_warm))
+
+    def start(self, tables: "Sequence[Table]", folder: Path, terms: "Terms | None" = None) -> None:
+        """Begins to draw, and to make the page. `folder` holds the results' traces; `terms` those of carbon."""
+        from compress.report.charts.panel import panels
+        from compress.report.page import page_html, plotly
+
+        self._tables = tables
+        self._drawn.start(panels(tables))
+        plotly()  # its absence is one error here, not in the other process
+        self._page: Forked[None, bytes] = self._stack.enter_context(
+            Forked("the page", lambda _: page_html(tables, folder, terms))
+        )
+        self._page.start(None)
+
+    def write(self, out: Path, problems: Sequence[str] = (), answers: Sequence[str] = ()) -> list[Path]:
+        """Writes all files into `out` and returns their paths. Old pictures that are not made again are removed."""
+        from compress.base.files import SPELLED, write_atomic
+        from compress.base.owners import sweep
+        from compress.report import sheet
+        from compress.report.charts.place import place_pictures
+        from compress.report.document import markdown
+
+        drawn = self._drawn.result()
+        files = {
+            "pareto.md": markdown(self._tables, problems, answers).encode(errors=SPELLED),
+            "pareto.csv": sheet.csv_text(self._tables).encode(errors=SPELLED),
+            "pareto.html": self._page.result(),
+        }
+        sweep(out)  # what a killed call left
+        for name, data in files.items():
+            write_atomic(out / name, data)
+        return [*(out / name for name in files), *place_pictures(out, drawn)]
+
+    def __enter__(self) -> "Writer":
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        self._stack.__exit__(*error)
+
+
+def _pictures(drawn: "Sequence[Panel]") -> dict[str, bytes]:
+    from compress.report.charts import plot
+
+    return plot.pictures(drawn)
+
+
+def _warm() -> None:
+    """Loads what draws and finds the font: none of it depends on what is drawn."""
+    from compress.report.charts import canvas, plot  # noqa: F401
+
+    canvas.svg(canvas.new_figure(1, 1))

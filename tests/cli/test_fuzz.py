@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from compress.records.files import read, write
-from compress.report.write import markdown
+from compress.report.document import markdown
 from tests import factory
 from tests.damaged import Run, changed, rewrite, scrambled, text_of
 from tests.helpers import ROOT

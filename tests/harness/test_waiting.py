@@ -18,6 +18,7 @@ from compress.base.console import Lines, bar, beating, duration
 from compress.base.locks import locked
 from compress.base.owners import system
 from compress.harness import build as building
+from compress.harness import engine
 from compress.harness import run as harness
 from compress.harness.plan import Options
 from compress.spec.recipe import Recipe
@@ -114,7 +115,7 @@ def test_what_is_no_record_is_not_opened(plant: Any, tmp_path: Path) -> None:
 
 def test_ctrl_c_while_waiting_for_a_lock(tmp_path: Path) -> None:
     code = (
-        "from pathlib import Path; from compress import interrupts; from compress.base.locks import locked\n"
+        "from pathlib import Path; from compress.base import interrupts; from compress.base.locks import locked\n"
         f"def work():\n  with locked(Path({str(tmp_path / 'a.lock')!r}), 'waiting'): return 0\n"
         "interrupts.run(work)"
     )
@@ -136,7 +137,7 @@ def test_recipes_that_failed_wait_for_nobody(workload: Path, tmp_path: Path, mon
         raise AssertionError("waits for the lock")
 
     monkeypatch.setattr(building, "build", fails)
-    monkeypatch.setattr(harness, "locked", never)
+    monkeypatch.setattr(engine, "locked", never)
     options = Options(str(workload), "cpu", tmp_path / "results", tmp_path / "artifacts")
     (result,) = harness.run_all([Recipe.load("bert_dense")], options)
     assert result.error == "RuntimeError: no kernel"

@@ -4,8 +4,6 @@ import json
 import math
 import shlex
 import struct
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,14 +20,14 @@ from compress.measure import examples as flipped
 from compress.records.layer_map import layer_map
 from compress.records.result import BreakEven, Verdict
 from compress.records.stats import Estimate
-from compress.report.page import Binder, page_html, plotly
+from compress.report.page import page_html, plotly
 from compress.report.page.cards import recipe_text
 from compress.report.page.data import MOST_CARDS, as_json, chosen, page_data
 from compress.report.page.headline import headline
 from compress.report.page.samples import Traces, flips
+from compress.report.write import Writer
 from compress.spec.recipe import Recipe
 from tests import factory
-from tests.helpers import ROOT
 from tests.measured import HOSTILE, measured
 
 CHANGE = np.array([0.0, 5.0, 1.0])
@@ -157,24 +155,10 @@ def test_carbon_is_an_axis_where_the_user_says_where_the_electricity_comes_from(
     assert isinstance(modelled["tables"][0]["rows"][0]["cells"]["carbon"], int)
 
 
-def test_a_page_without_plotly_is_one_clear_error(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_page_without_plotly_is_one_clear_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("compress.report.page.find_spec", lambda name: None)
-    with pytest.raises(InputError, match="pip install plotly"):
-        Binder(lambda: b"")
-
-
-def test_another_process_makes_the_page_and_says_why_it_cannot() -> None:
-    script = """
-import os
-from compress.report.page import Binder
-large = b"x" * 1_000_000  # more than a pipe holds
-assert Binder(lambda: large + str(os.getpid()).encode()).page()[1_000_000:] != str(os.getpid()).encode()
-Binder(lambda: bytes(1 // 0)).page()
-"""
-    # a fresh process: one with threads, as a test's may be, makes the page by itself
-    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=False)
-    assert "ZeroDivisionError" in done.stderr
-    assert "RuntimeError: the page could not be made" in done.stderr
+    with Writer() as writer, pytest.raises(InputError, match="pip install plotly"):
+        writer.start([], tmp_path)
 
 
 def test_the_page_needs_no_other_file_and_no_network() -> None:

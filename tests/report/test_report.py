@@ -4,22 +4,23 @@ import csv
 import io
 import math
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from rich.console import Console
 
-from compress.analysis.pareto import group
+from compress.analysis.pareto import Table, group
 from compress.records.stats import Estimate
-from compress.report import print_tables, text, write_tables
+from compress.report import print_tables, text
 from compress.report.charts import canvas
-from compress.report.charts.painter import Painter
 from compress.report.charts.panel import panels
 from compress.report.charts.plot import PICTURES, picture, pictures
+from compress.report.document import markdown
 from compress.report.html import result_html
 from compress.report.notes import footnotes, heading
 from compress.report.sheet import csv_text, safe
 from compress.report.table import rows
-from compress.report.write import markdown
+from compress.report.write import Writer
 from compress.spec.recipe import Recipe
 from tests import factory
 
@@ -46,6 +47,13 @@ def printed(results, width=180):
 )  # fmt: skip
 def test_digits_are_significant(value, count, said):
     assert text.digits(value, count) == said
+
+
+def written(tables: list[Table], out: Path) -> list[Path]:
+    """All files of these tables."""
+    with Writer() as writer:
+        writer.start(tables, out)
+        return writer.write(out)
 
 
 def test_units_are_scaled_only_here():
@@ -168,7 +176,7 @@ def test_a_failed_recipe_has_a_row_with_its_first_line():
 
 
 def test_only_failed_recipes_make_a_table_too(tmp_path):
-    assert all(path.stat().st_size > 0 for path in write_tables(group([factory.failed()]), tmp_path))
+    assert all(path.stat().st_size > 0 for path in written(group([factory.failed()]), tmp_path))
 
 
 def test_no_results_say_what_to_run():
@@ -238,7 +246,7 @@ def test_csv_has_a_line_for_every_operating_point():
 
 
 def test_write_tables_writes_tables_pictures_and_page(tmp_path):
-    paths = write_tables(group([*factory.family(), factory.failed("bad")]), tmp_path / "new")
+    paths = written(group([*factory.family(), factory.failed("bad")]), tmp_path / "new")
     assert [path.name for path in paths] == ["pareto.md", "pareto.csv", "pareto.html", "pareto.png", "pareto.svg"]
     assert (tmp_path / "new" / "pareto.png").read_bytes().startswith(b"\x89PNG")
     assert (tmp_path / "new" / "pareto.html").read_bytes().startswith(b"<!doctype html>")
@@ -250,12 +258,12 @@ def test_several_tables_have_a_picture_each_and_pictures_that_are_no_longer_so_g
     theirs.write_bytes(b"somebody else's")
     one, two = factory.result(), factory.result(workload={"name": "my/../data", "model": "m"})
     other = factory.result(workload={"name": "my/../data", "model": "another of that name"})
-    write_tables(group([one]), tmp_path)
-    write_tables(group([one, two, other]), tmp_path)
+    written(group([one]), tmp_path)
+    written(group([one, two, other]), tmp_path)
     stems = {"pareto-mine", "pareto-my-..-data-m1", "pareto-my-..-data-m1-2", "pareto-stdlib-bert-m1"}
     assert {p.stem for p in tmp_path.glob("pareto*.png")} == stems
     assert {p.stem for p in tmp_path.glob("pareto*.svg")} == stems - {"pareto-mine"}
-    write_tables(group([one]), tmp_path)
+    written(group([one]), tmp_path)
     assert {p.name for p in tmp_path.iterdir()} == {
         "pareto.md", "pareto.csv", "pareto.html", "pareto.png", "pareto.svg", "pareto-mine.png",
     }  # fmt: skip
@@ -289,7 +297,7 @@ def test_infinite_intervals_are_written_and_drawn(tmp_path):
     made = factory.result(half=math.inf)
     ratio = replace(made.points[0].ratios[0], latency=Estimate(0.5, 0.0, math.inf, 1))
     made = replace(made, points=(replace(made.points[0], ratios=(ratio,)),))
-    write_tables(group([made]), tmp_path)
+    written(group([made]), tmp_path)
     assert "(no interval)" in (tmp_path / "pareto.md").read_text()
 
 
@@ -313,12 +321,13 @@ def test_files_that_could_not_be_read_are_listed():
     assert "x.json: not JSON" in markdown(group([factory.result()]), ["x.json: not JSON"])
 
 
-def test_a_picture_drawn_by_another_process_is_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_picture_drawn_by_another_process_is_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("threading.active_count", lambda: 1)
     tables = group(factory.family())
-    with Painter() as painter:
-        painter.start(panels(tables))
-        assert painter.pictures() == pictures(panels(tables))
+    with Writer() as writer:
+        writer.start(tables, tmp_path)
+        writer.write(tmp_path)
+    assert {name: (tmp_path / name).read_bytes() for name in pictures(panels(tables))} == pictures(panels(tables))
 
 
 def test_every_name_of_the_package_is_what_it_says_also_once_its_module_is_loaded() -> None:
@@ -328,22 +337,23 @@ def test_every_name_of_the_package_is_what_it_says_also_once_its_module_is_loade
         assert {name: callable(getattr(report, name)) for name in report.__all__} == dict.fromkeys(report.__all__, True)
 
 
-def test_a_process_that_cannot_fork_draws_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_process_that_cannot_fork_draws_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("threading.active_count", lambda: 2)
-    with Painter() as painter:
-        painter.start(panels(group(factory.family())))
-        assert painter.pictures()["pareto.png"].startswith(b"\x89PNG")
+    with Writer() as writer:
+        writer.start(group(factory.family()), tmp_path)
+        writer.write(tmp_path)
+    assert (tmp_path / "pareto.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_a_picture_that_cannot_be_drawn_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_picture_that_cannot_be_drawn_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: object) -> bytes:
         raise ValueError("no ink")
 
     monkeypatch.setattr("compress.report.charts.plot.pictures", fail)
     monkeypatch.setattr("threading.active_count", lambda: 1)
-    with Painter() as painter, pytest.raises(RuntimeError, match="could not be drawn"):
-        painter.start(panels(group(factory.family())))
-        painter.pictures()
+    with Writer() as writer, pytest.raises(RuntimeError, match="the picture could not be made"):
+        writer.start(group(factory.family()), tmp_path)
+        writer.write(tmp_path)
 
 
 def test_a_language_model_that_is_broken_keeps_its_columns():

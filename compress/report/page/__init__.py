@@ -9,13 +9,12 @@
 Values go in as JSON and come out as text nodes; no text of a result is ever read as HTML.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from compress.base.config import InputError
-from compress.base.processes import follow
 
 if TYPE_CHECKING:
     from compress.analysis.carbon import Terms
@@ -47,44 +46,3 @@ def plotly() -> Path:
         if file.is_file():
             return file
     raise InputError("pareto.html needs the plotly package, which is not installed whole: pip install plotly")
-
-
-class Binder:
-    """Makes the page in a forked process while this one prints and writes tables; here where it cannot fork safely."""
-
-    def __init__(self, make: Callable[[], bytes]) -> None:
-        import multiprocessing
-        import os
-        import threading
-
-        plotly()  # what is missing is said here, not by the other process
-        self._make, self._pipe = make, None
-        if "fork" not in multiprocessing.get_all_start_methods() or threading.active_count() > 1:
-            return
-        context = multiprocessing.get_context("fork")
-        self._pipe, theirs = context.Pipe(duplex=False)
-
-        parent = os.getpid()
-
-        def bind() -> None:
-            import gc
-
-            follow(parent)
-            gc.disable()  # it ends soon, and what it shares with its parent stays shared
-            with theirs:
-                theirs.send_bytes(make())
-
-        self._child = context.Process(target=bind, daemon=True)
-        self._child.start()
-        theirs.close()
-
-    def page(self) -> bytes:
-        """The page's bytes."""
-        if self._pipe is None:
-            return self._make()
-        try:
-            with self._pipe as pipe:
-                return bytes(pipe.recv_bytes())
-        except EOFError:
-            self._child.join()  # until it has said why
-            raise RuntimeError("the page could not be made; the message of its process is above") from None

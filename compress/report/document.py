@@ -1,0 +1,63 @@
+"""pareto.md: the tables of results as a Markdown document."""
+
+from collections.abc import Iterable, Sequence
+
+from compress.analysis.odds import adjusted, word_among
+from compress.analysis.pareto import Table
+from compress.report import text
+from compress.report.charts.plot import PICTURES
+from compress.report.notes import footnotes, heading, title
+from compress.report.table import Row, labels, rows
+from compress.report.text import DASH, Lines
+
+
+def markdown(tables: Sequence[Table], problems: Sequence[str] = (), answers: Sequence[str] = ()) -> str:
+    """The whole of pareto.md; `answers` is what was asked besides the tables."""
+    parts = ["# Accuracy against cost\n"]
+    if not tables:
+        parts.append("No results yet. Run a recipe first: `python -m compress run bert_int8`\n")
+    for table in tables:
+        parts.append(_markdown_table(table))
+    if len(tables) > PICTURES:
+        parts.append(
+            f"The first {PICTURES} of {len(tables)} tables have pictures; make those of a single folder for others.\n"
+        )
+    if answers:
+        parts.append("## Asked\n\n" + "".join(f"- {text.markdown(line)}\n" for line in answers))
+    if problems:
+        parts.append("## Files that could not be read\n\n" + "".join(f"- {text.markdown(p)}\n" for p in problems))
+    return "\n".join(parts)
+
+
+def _markdown_table(table: Table) -> str:
+    lines = [f"## {text.markdown(title(table))}", ""]
+    lines += [f"- {text.markdown(line)}" for line in heading(table)]
+    made, named = rows(table), labels(table)
+    if made:
+        lines += ["", _line(named[header] for header in made[0].cells), _line("---" for _ in made[0].cells)]
+        for row in made:
+            lines.append(_line(_bold(cell, row, header) for header, cell in row.cells.items()))
+    if table.failed:
+        lines += ["", _line(("failed recipe", "error")), _line(("---", "---"))]
+        lines += [_line((text.markdown(text.plain(r.name)), text.markdown(text.first_line(r)))) for r in table.failed]
+    said = [(r.name, r.verdict) for r in table.results if r.verdict]
+    if said:
+        family = adjusted(table)
+        alone = " by itself (the table's intervals are adjusted for all of its rows)" if family else ""
+        lines += ["", f"What each row says{alone}:", ""]
+        for name, verdict in said:
+            cause = f" Why: {verdict.cause}." if verdict.cause else ""
+            if word_among(verdict.word, family.get(name)) != verdict.word:
+                cause = f" Among these rows that is NO MEASURABLE DIFFERENCE.{cause}"
+            lines.append("- " + text.markdown(f"{text.plain(name)}: {verdict.sentence}.{cause}"))
+    lines += ["", "Notes:", "", *(f"- {text.markdown(note)}" for note in footnotes(table)), ""]
+    return "\n".join(lines)
+
+
+def _bold(cell: Lines, row: Row, header: str) -> str:
+    content = text.markdown(" ".join(cell))
+    return f"**{content}**" if header in ("recipe", "verdict") and row.kind == "recipe" and content != DASH else content
+
+
+def _line(cells: Iterable[str]) -> str:
+    return "| " + " | ".join(cells) + " |"
