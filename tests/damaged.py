@@ -11,7 +11,7 @@ Run = Callable[..., tuple[int, str, str]]
 JUNK: tuple[Any, ...] = (
     None, True, False, 0, -1, 1, 3, 10**6, 2**63, -(10**30), 10**400, 0.0, -1.5, 1e-320, 1e308, -1e308, 0.5,
     float("nan"), float("inf"), float("-inf"), "", "NaN", "Infinity", "1", "x" * 20_000, "\ud800", "\x1b[31m", "\x00",
-    "../../etc", "ff", [], {}, [[]], [None], {"": None}, {"a": {"b": [1]}}, [1, 2, 3],
+    "../../etc", "ff", "  ", "\n\n", 2**62, [], {}, [[]], [None], {"": None}, {"a": {"b": [1]}}, [1, 2, 3],
 )  # fmt: skip
 """What stands in place of a node: other types, extremes, and text that is no text."""
 

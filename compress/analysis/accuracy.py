@@ -15,6 +15,7 @@ from compress.analysis.soundness import unsound_reference
 from compress.base.config import InputError
 from compress.base.console import say
 from compress.records import stats
+from compress.records.fields import FARTHEST
 from compress.records.result import Accuracy
 from compress.records.stats import Estimate
 
@@ -142,7 +143,7 @@ def _columns(evaluation: Evaluation) -> Columns:
 
 def _perplexity(outcomes: Mapping[str, np.ndarray]) -> float:
     mean = float(outcomes["nll"].sum() / outcomes["tokens"].sum())
-    return math.exp(mean) if mean < stats.LARGEST else mean + math.inf  # nan stays nan
+    return math.exp(mean) if mean < math.log(FARTHEST) else mean + math.inf  # nan stays nan
 
 
 def _constant(ours: Evaluation, metric: str, settings: Mapping[str, Any]) -> Evaluation | None:

@@ -95,7 +95,7 @@ def _newest(results: Sequence[Result]) -> dict[tuple[object, ...], Result]:
     """The newest result of every recipe on every workload and kind of device."""
     return {
         (identity(r.workload), r.name, r.limit, r.machine.device, r.machine.device_name): r
-        for r in sorted(results, key=lambda r: r.created)
+        for r in sorted(results, key=lambda r: r.moment)
     }
 
 
@@ -108,15 +108,14 @@ def _missing(before: Result, now: Sequence[Result]) -> Check:
     if others and before.machine.device_name not in others:
         why += f", only on {', '.join(others)}"
     elif others:
-        why += " for the same model, data and --limit"
+        why += " for the same model, data, metric and --limit"
     return Check(workload, before.name, "result", "MISSING", why)
 
 
 def _compared(after: Result, before: Result, limits: Limits, family: int) -> list[Check]:
     workload, name = str(after.workload.get("name", "")), after.name
     if after.error is not None:
-        said = after.error.splitlines()[0] if after.error else "without a message"
-        return [Check(workload, name, "result", "WORSE", f"failed: {said}")]
+        return [Check(workload, name, "result", "WORSE", f"failed: {after.reason}")]
     words = [r.verdict.word if r.verdict is not None else None for r in (after, before)]
     if words[0] == "BROKEN" and words[1] != "BROKEN":
         return [Check(workload, name, "result", "WORSE", "BROKEN, and was not")]
@@ -177,8 +176,8 @@ def _loss(after: Accuracy | None, before: Accuracy | None, limit: losses.Limit, 
 
 def _alike(one: Accuracy, other: Accuracy) -> bool:
     """Whether two values are of the same metric, in the same direction, unit and form."""
-    terms = [(a.metric, a.higher_is_better, a.unit, a.scale) for a in (one, other)]
-    return terms[0] == terms[1] and (None in (one.variant, other.variant) or one.variant == other.variant)
+    same_form = None in (one.variant, other.variant) or one.variant == other.variant
+    return same_form and losses.terms(one) == losses.terms(other)
 
 
 def _less_one(ratio: Estimate) -> Estimate:

@@ -9,6 +9,7 @@ A loss is positive where ours is worse, whichever direction is better. Pure func
 
 import math
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
@@ -30,6 +31,11 @@ FORMS: Mapping[Unit | None, tuple[float, str, str]] = {
 def form(accuracy: Accuracy) -> tuple[float, str, str]:
     """Scale, number format and unit in which a difference of this metric is printed."""
     return FORMS[accuracy.unit]
+
+
+def terms(accuracy: Accuracy) -> tuple[Any, ...]:
+    """Return what two values of a metric must have in common to be compared: name, direction, unit and scale."""
+    return accuracy.metric, accuracy.higher_is_better, accuracy.unit, accuracy.scale
 
 
 def difference(accuracy: Accuracy) -> Estimate | None:

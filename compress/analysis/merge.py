@@ -4,6 +4,7 @@ Energies and latencies of different boards are never put on one axis: side by si
 of its own machine.
 """
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,8 +37,8 @@ class Merged:
 def merge(folders: Sequence[Path], out: Path) -> Merged:
     """Copies the newest result of every recipe, workload and machine into `out`, with its raw samples.
 
-    What `out` holds already takes part. Files that cannot be read are passed over. Raises InputError for fewer than two
-    sources, and for one without results.
+    What `out` holds already takes part. Files that cannot be read are passed over, unless one lies where a result goes.
+    Raises InputError then, for fewer than two sources, and for one without results, before anything is written.
     """
     sources = list(dict.fromkeys([*folders, *([out] if out.is_dir() else [])]))
     if len(sources) < 2:
@@ -67,16 +68,28 @@ def merge(folders: Sequence[Path], out: Path) -> Merged:
             if before is not None and identity(before[0].workload) != identity(result.workload):
                 both = f"{before[1] / place} and {folder / place}"
                 problems.append(f"{both}: two workloads of one name; give one another and run it again")
-            elif before is None or result.created > before[0].created:
+            elif before is None or result.moment > before[0].moment:
                 superseded += [] if before is None or _same(before[0], result) else [before[0]]
                 newest[place] = (result, folder)
             elif not _same(before[0], result):
                 superseded.append(result)
+    problems += [problem for place in newest for problem in _in_the_way(out / place, place)]
     if problems:
         raise InputError(problems)
     untraced = [result.name for result, folder in newest.values() if not _carry(result, folder, out)]
     left = (f"{r.name} on {r.machine.device_name}, {r.created}" for r in superseded)
     return Merged(tuple(result for result, _ in newest.values()), tuple(left), tuple(sorted(untraced)), tuple(unread))
+
+
+def _in_the_way(path: Path, place: Path) -> Sequence[str]:
+    """Why what lies where a result goes is kept: it did not take part, since it cannot be read or is another one."""
+    if not os.path.lexists(path):
+        return ()
+    try:
+        whose = result_files.own_path(result_files.read(path))
+    except InputError as error:
+        return [f"{problem}: not overwritten; move it, or choose another with --out" for problem in error.problems]
+    return [] if whose == place else [f"{path}: holds the result of {whose}; not overwritten; give it its own name"]
 
 
 def _same(one: Result, other: Result) -> bool:

@@ -13,16 +13,17 @@ The references take part: a recipe that the dense model beats is not on the fron
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import PurePath
 from typing import Any
 
 import numpy as np
 
-from compress.analysis.loss import lost, turned
+from compress.analysis.loss import lost, terms, turned
 from compress.analysis.sessions import Disagreement, disagreements
 from compress.analysis.soundness import unsound_reference
 from compress.analysis.verdict import MEASURED, Axis, breakeven, judged, point_cost, verdict
 from compress.base.config import digest
-from compress.records.result import Accuracy, Grade, Point, Reference, Result
+from compress.records.result import METRIC_CONTENT, Accuracy, Grade, Point, Reference, Result
 from compress.records.stats import Estimate
 
 __all__ = [
@@ -53,7 +54,10 @@ class Candidate:
 
 @dataclass(frozen=True)
 class Table:
-    """Results that may stand together: same workload, machine, device, limit, reference, meter and headline point."""
+    """Results that may stand together.
+
+    All have the same workload, machine, device, limit, reference, metric and its direction, meter and headline point.
+    """
 
     results: tuple[Result, ...]
     """Sorted by cost; those without a cost last, by name."""
@@ -91,7 +95,7 @@ class Table:
     @property
     def newest(self) -> Result:
         """The result that workload, machine and headline point are read from."""
-        return max((*self.results, *self.failed), key=lambda r: (r.error is None, r.created))
+        return max((*self.results, *self.failed), key=lambda r: (r.error is None, r.moment))
 
 
 def dominates(a: Candidate, b: Candidate) -> bool:
@@ -143,12 +147,15 @@ def _family(result: Result) -> tuple[Any, ...]:
 
 
 def identity(workload: Mapping[str, Any]) -> str:
-    """Changes with a workload's settings and with the content of its model and data, not with where they lie."""
+    """Changes with a workload's settings and with the content of its model, data and metric, not with their places."""
     resolved = workload.get("resolved", {})
     contents = [resolved.get(f"{part}_content") for part in ("model", "dataset")]
     if None in contents:
         return digest(workload)
-    here = {"model": None, "resolved": None, "dataset": {**workload["dataset"], "path": None}}
+    here: dict[str, Any] = {"model": None, "resolved": None, "dataset": {**workload.get("dataset", {}), "path": None}}
+    if METRIC_CONTENT in resolved:
+        here["metric"] = PurePath(str(workload.get("metric"))).name
+        contents.append(resolved[METRIC_CONTENT])
     return digest([_set({**workload, **here}), contents])
 
 
@@ -160,10 +167,10 @@ def _set(value: Any) -> Any:
 
 
 def _tables(family: Sequence[Result], least: Grade) -> list[Table]:
-    """Tables of one workload on one machine: one per reference, meter and headline point."""
+    """Tables of one workload on one machine: one per reference, direction of the metric, meter and headline point."""
     kept: dict[str, Result] = {}
     superseded = []
-    for result in sorted(family, key=lambda r: r.created):
+    for result in sorted(family, key=lambda r: r.moment):
         if result.name in kept:
             superseded.append(result.name)
         kept[result.name] = result
@@ -174,23 +181,24 @@ def _tables(family: Sequence[Result], least: Grade) -> list[Table]:
     failed = [result for result in kept.values() if result.error is not None]
     if not parts:
         return [_table([], failed, superseded, least)]
-    newest = max(parts, key=lambda key: max(r.created for r in parts[key]))
+    newest = max(parts, key=lambda key: max(r.moment for r in parts[key]))
     return [
         _table(parts[k], failed if k == newest else [], superseded if k == newest else [], least) for k in sorted(parts)
     ]
 
 
 def _part(result: Result) -> tuple[Any, ...]:
-    reference, point = result.verdict_reference, result.headline
+    reference, point, accuracy = result.verdict_reference, result.headline, result.accuracy
+    against = reference.name if reference else None
+    judged_in = None if accuracy is None else terms(accuracy)
     if point is None:
-        return (reference.name if reference else None, None)
+        return (against, judged_in, None)
     energy = (point.energy_source, point.energy_boundary)
-    shape = (point.batch_size, point.sequence_length, point.phase, *energy)
-    return (reference.name if reference else None, shape)
+    return (against, judged_in, (point.batch_size, point.sequence_length, point.phase, *energy))
 
 
 def _table(results: Sequence[Result], failed: Sequence[Result], superseded: Sequence[str], least: Grade) -> Table:
-    by_age = sorted(results, key=lambda r: r.created)
+    by_age = sorted(results, key=lambda r: r.moment)
     references = {reference.name: reference for result in by_age for reference in result.references}
     reference = next((r.name for r in references.values() if r.verdict_reference), None)
     source = by_age[-1].headline.energy_source if by_age and by_age[-1].headline else None

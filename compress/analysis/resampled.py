@@ -14,6 +14,7 @@ import numpy as np
 
 from compress.analysis.metrics import Score
 from compress.records import stats
+from compress.records.fields import FARTHEST
 from compress.records.stats import Estimate
 
 Columns = Mapping[str, np.ndarray]
@@ -93,6 +94,8 @@ def interval(value: float, resampled: Sequence[float], n: int) -> tuple[Estimate
     if low == high:
         return unknown, f"no interval: the same on all {len(drawn)} resamples of the examples"
     low, high = min(low, value), max(high, value)  # resamples hold fewer different examples: some metrics are below
+    if max(-low, high) > FARTHEST:
+        return unknown, "no interval: beyond what a double can hold on some resamples of the examples"
     why = f"undefined on {lost} of {len(drawn)} resamples of the examples, which widens the interval" if lost else ""
     return Estimate(value, low, high, n), why
 
@@ -103,6 +106,8 @@ def _delta(value: float, other: float, differences: Sequence[float], n: int, sam
         return None, f"the reference's is {_word(other)} on this test split"
     if not math.isfinite(value):
         return None, "the reference's is 0: a relative difference is undefined; state `scale` in the metric's file"
+    if abs(value) > FARTHEST:
+        return None, "the reference's is too close to 0 for a relative difference; state `scale` in the metric's file"
     if same and n > 1:
         return Estimate(value, value, value, n), ""
     return interval(value, differences, n)

@@ -33,11 +33,11 @@ class Disagreement:
 def disagreements(results: Sequence[Result], axis: Axis, reference: str | None) -> tuple[Disagreement, ...]:
     """The sessions that the newest one contradicts, by the first reference whose intervals lie apart."""
     sessions: dict[str, list[Result]] = {}
-    for result in sorted(results, key=lambda r: r.created):
+    for result in sorted(results, key=lambda r: r.moment):
         sessions.setdefault(result.session, []).append(result)
     if len(sessions) < 2:
         return ()
-    newest = max(sessions, key=lambda name: sessions[name][-1].created)
+    newest = max(sessions, key=lambda name: sessions[name][-1].moment)
     now = _standings(sessions[newest][-1], axis, reference)
     found = []
     for name, members in sessions.items():

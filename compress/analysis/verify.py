@@ -39,7 +39,7 @@ def verify(path: Path) -> Verified:
     """Compares a result file with its trace. Raises InputError when either cannot be read, or there is no trace."""
     stored = result_files.read(path)
     if stored.error is not None:
-        raise InputError(f"{path}: the recipe failed ({stored.error.splitlines()[0]}); there is nothing to verify")
+        raise InputError(f"{path}: the recipe failed ({stored.reason}); there is nothing to verify")
     if stored.trace is None:
         raise InputError(f"{path}: names no trace; it was made by an older version, run the recipe again")
     answer = trace.read(trace.located(path, stored.trace))

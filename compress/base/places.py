@@ -4,10 +4,11 @@ A result may come from anybody. Its names become file names, and the path of its
 leave the folder, by `..`, by a root of its own, or through a link.
 """
 
+from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
 from compress.base.errors import InputError
-from compress.base.reading import leads_round, resolved
+from compress.base.reading import exists, is_folder, leads_round, resolved
 
 LONGEST = 150
 """Characters of one name: file systems take 255 bytes, and a file's name holds two of these."""
@@ -43,3 +44,15 @@ def own_file(file: Path) -> Path:
     if file.is_symlink() or file.stat(follow_symlinks=False).st_nlink > 1:
         raise InputError(f"{file}: is a link to another file; put a copy in its place")
     return file
+
+
+def new_file(out: Path, option: str, suffixes: Sequence[str], inputs: Sequence[Path] = ()) -> Path:
+    """The file that an option asks for. Raises InputError for another suffix, a folder, and a file that is read."""
+    if out.suffix.lower() not in suffixes:
+        raise InputError(f"{option} {out}: expected a name that ends in {' or '.join(suffixes)}")
+    if is_folder(out):
+        raise InputError(f"{option} {out}: is a folder; expected the name of a file")
+    for path in inputs if exists(out) else ():
+        if exists(path) and out.samefile(path):
+            raise InputError(f"{option} {out}: is {path}, which is read here; choose another name")
+    return out

@@ -8,7 +8,6 @@ from typing import Annotated, Any
 import typer
 
 from compress.base.errors import InputError, attempted
-from compress.base.files import SPELLED
 from compress.base.terminal import console, print
 from compress.cli import completion
 from compress.cli.options import Out, app, print_tables, print_unread
@@ -98,7 +97,9 @@ def check(
     """Compare results with a baseline's: exit code 1 when one is worse beyond what noise explains."""
     from compress import report
     from compress.analysis import gate, loss
-    from compress.records.files import read_known
+    from compress.base.files import SPELLED, write_atomic
+    from compress.base.places import new_file
+    from compress.records.files import named, read_known
 
     if baseline is None:
         raise InputError("check: --baseline is not given; expected the folder of earlier results")
@@ -109,6 +110,10 @@ def check(
     )
     if not limits.count:
         raise InputError("check: no limit is given; expected --max-energy, --max-latency or --max-loss")
+    if junit is not None:
+        new_file(junit, "--junit", [".xml"], named([folder, baseline]))
+        if not junit.parent.is_dir():
+            raise InputError(f"--junit {junit}: cannot be written, there is no such folder; make it first")
     (now, foreign, damaged), (before, foreign_then, damaged_then) = (read_known(place) for place in (folder, baseline))
     print_unread([*foreign, *foreign_then])
     for place, found, problems in ((folder, now, damaged), (baseline, before, damaged_then)):
@@ -118,7 +123,7 @@ def check(
     report.print_checks(checks, console())
     if junit is not None:
         try:
-            junit.write_text(report.junit(checks), encoding="utf-8", errors=SPELLED)
+            write_atomic(junit, report.junit(checks).encode(errors=SPELLED))
         except OSError as error:
             raise InputError(f"--junit {junit}: cannot be written ({error.strerror})") from None
     if any(each.failed for each in checks):

@@ -4,6 +4,7 @@ A workload is a YAML file. Its model and data are hub ids, folders and files, or
 machine from parts of every Python installation (see `offline`) and then used like any other folder.
 """
 
+import codecs
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -43,6 +44,10 @@ class OperatingPoint(Config):
     """Language models: measure so many single-token steps after each text, over its cache; unset: the text itself."""
 
 
+NOT_OF_FILES = ("idna", "punycode", "unicode-escape", "raw-unicode-escape", "undefined", "mbcs", "oem")
+"""Python's codecs between texts that no file is encoded in, or that exist on one system only."""
+
+
 class Csv(Config):
     """How csv and tsv files are written: what is unset is detected from the whole file."""
 
@@ -68,8 +73,11 @@ class Csv(Config):
         if value is not None:
             try:
                 "a".encode(value)
+                known = codecs.lookup(value).name not in NOT_OF_FILES
             except (LookupError, UnicodeError, ValueError, AttributeError):
-                raise ValueError("unknown encoding; expected a name such as utf-8, utf-16, latin-1, cp1252") from None
+                known = False
+            if not known:
+                raise ValueError("unknown encoding of files; expected a name such as utf-8, utf-16, latin-1, cp1252")
         return value
 
 

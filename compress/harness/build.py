@@ -16,8 +16,10 @@ from compress.base.locks import locked
 from compress.base.ranks import local_device, processes, wait
 from compress.energy.meters import Absent, Meter
 from compress.harness.assemble import Built
-from compress.harness.plan import Options, Planned
+from compress.harness.plan import Options, Planned, check_writable
 from compress.model.manifest import Manifest, verify
+from compress.model.replacing import refuse_foreign
+from compress.records import files as result_files
 from compress.records.result import Machine
 
 
@@ -33,6 +35,14 @@ def check_launch(plans: Sequence[Planned], machine: Machine) -> None:
         if any(step.method == "prune" and step.cost == "latency" for step in planned.recipe.steps):
             raise InputError(f"{place}: {planned.recipe.name} prunes to a latency that each would measure alone; "
                              "use cost: macs, or one process")  # fmt: skip
+
+
+def check_places(planned: Planned) -> None:
+    """Raises InputError where a recipe's artifact or result would replace something else, or cannot be written."""
+    check_writable(planned.folder.parent, "--artifacts")
+    check_writable(planned.path.parent, "--out")
+    refuse_foreign(planned.folder)
+    result_files.refuse_other(planned.path)
 
 
 def sweep(plans: Sequence[Planned]) -> None:
@@ -87,8 +97,6 @@ def train_along(planned: Planned, options: Options, machine: Machine) -> None:
 
 def _kept(planned: Planned, options: Options) -> Manifest | None:
     """The manifest of the artifact on disk, when it is whole and what this recipe makes."""
-    from compress.model.artifact import refuse_foreign
-
     if not planned.folder.exists():
         return None
     refuse_foreign(planned.folder)

@@ -3,7 +3,7 @@
 import json
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ from compress.energy.find import find_meter
 from compress.energy.meters import Absent, gpus_of
 from compress.model.runtimes import providers
 from compress.records import files as result_files
-from compress.records.result import Machine, Result
+from compress.records.result import METRIC_CONTENT, Machine, Result
 from compress.spec.formats import FP8_IN_BF16, GRAPH_RUNTIMES, PLAIN_RUNTIMES, DeviceType, choose
 from compress.spec.recipe import Recipe
 from compress.spec.steps import Step
@@ -105,6 +105,8 @@ def plan(recipes: Sequence[Recipe], options: Options, machine: Machine) -> list[
                 problems.extend(_taken(options.out / sources[name].workload.name, sources[name]))
             found = sources[name]
             metric = metrics.digest(found.workload.metric_name)
+            if found.workload.metric_name not in metrics.NAMES:
+                found = replace(found, resolved={**found.resolved, METRIC_CONTENT: metric})
             students = [_content(s.model) for s in recipe.steps if s.method == "distill" and s.model is not None]
             trained_by = [processes()] if recipe.trains and processes() > 1 else []  # each has a batch of its own
         except InputError as error:
@@ -301,18 +303,26 @@ def check_writable(folder: Path, option: str) -> None:
         raise InputError(f"{folder}: cannot be written ({error.strerror}); choose another with {option}") from None
 
 
-def standing(planned: Planned, options: Options) -> Result | None:
-    """The result on disk when it answers exactly this plan; one without an artifact does not if that is to be kept."""
-    if not planned.path.is_file():
+def measured_before(path: Path, fingerprint: str) -> Result | None:
+    """The result in a file, where it has figures and exactly this fingerprint."""
+    if not path.is_file():
         return None
     try:
-        before = result_files.read(planned.path)
+        before = result_files.read(path)
     except InputError:
-        return None  # unreadable: it is measured again and replaced
-    stands = before.fingerprint == planned.fingerprint and before.error is None
-    if stands and before.artifact is None:
+        return None  # damaged: it is measured again and replaced
+    return before if before.fingerprint == fingerprint and before.error is None else None
+
+
+def standing(planned: Planned, options: Options) -> Result | None:
+    """The result on disk if it answers exactly this plan and its artifact holds no other model.
+
+    A result without an artifact does not stand if the artifact is to be kept.
+    """
+    before = measured_before(planned.path, planned.fingerprint)
+    if before is not None and before.artifact is None:
         return None if options.keep else before
-    return before if stands and not _replaced(planned) else None
+    return None if before is None or _replaced(planned) else before
 
 
 def _replaced(planned: Planned) -> bool:

@@ -30,7 +30,7 @@ from compress.harness import build as building
 from compress.harness import preflight
 from compress.harness.assemble import Built, assemble, failed
 from compress.harness.engine import engine
-from compress.harness.plan import Options, Planned, plan, standing
+from compress.harness.plan import Options, Planned, measured_before, plan, standing
 from compress.harness.references import build_references
 from compress.measure.job import Job, Spec
 from compress.records import files as result_files
@@ -97,6 +97,7 @@ def run_all(recipes: Sequence[Recipe], options: Options) -> list[Result]:
             finished[planned.path] = before
         else:
             by_workload.setdefault(planned.found.workload.name, []).append(planned)
+    gathered(partial(building.check_places, planned) for group in by_workload.values() for planned in group)
     if by_workload:
         quiet_transformers()
     else:
@@ -234,8 +235,14 @@ def _measured(
 
 
 def _write(path: Path, result: Result) -> list[str]:
-    """Writes a result; what kept it from being written, if anything did: the artifact is kept, and found again."""
+    """Writes a result; what kept it from being written, if anything did: the artifact is kept, and found again.
+
+    A failure never replaces figures of the same fingerprint, which hold as before.
+    """
     try:
+        if result.error is not None and measured_before(path, result.fingerprint) is not None:
+            say(f"  {path}: keeps the figures that the same run measured before; {result.name} failed this time")
+            return []
         result_files.replace_file(path, result)
     except OSError as error:
         return [

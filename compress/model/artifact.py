@@ -20,12 +20,14 @@ from typing import Any
 import torch
 
 from compress.base.config import InputError
+from compress.base.console import say
 from compress.base.files import put_in_place
 from compress.base.owners import beside
 from compress.data.empty import auto_class, empty_model
 from compress.data.tasks import task_of
 from compress.model.bundle import Bundle
-from compress.model.manifest import MANIFEST, Kind, Manifest, read, sealed, sha256, unlisted, verify
+from compress.model.manifest import MANIFEST, Kind, Manifest, sealed, sha256, verify
+from compress.model.replacing import carry, refuse_foreign
 from compress.model.runtimes import providers
 from compress.model.runtimes.graph import GraphModel, OnnxModel
 from compress.model.runtimes.onnx import FILE as ONNX_FILE
@@ -44,6 +46,7 @@ LIBRARIES = (
 def save(bundle: Bundle, path: Path, extra: Mapping[str, Any] | None = None) -> None:
     """Writes the bundle's model, processor and manifest as the folder `path`, replacing an artifact that is there.
 
+    Its card, license and git folder stay (`manifest.BESIDE`).
     Raises InputError when `path` is something else, or cannot be written.
     """
     from safetensors import SafetensorError
@@ -69,6 +72,8 @@ def save(bundle: Bundle, path: Path, extra: Mapping[str, Any] | None = None) -> 
         (work / MANIFEST).write_text(sealed(asdict(manifest)), encoding="utf-8")
         for file in manifest.files:
             (work / file).chmod(0o644)  # safetensors writes for the owner alone
+        if "README.md" in carry(path, work):
+            say(f"  {path / 'README.md'}: kept as it was; `compress card` writes it anew")
         put_in_place(work, path)
     except (OSError, SafetensorError) as error:
         reason = getattr(error, "strerror", None) or str(error)
@@ -185,22 +190,6 @@ def _place(manifest: Manifest, device: torch.device) -> Place:
     half = manifest.layers.get("", {}).get("dtype") == "fp16"
     known = None if shapes is None else Shapes(tuple(shapes["usual"]), tuple(shapes["most"]))
     return Place(_runtime(manifest), str(device), half, known)
-
-
-def refuse_foreign(path: Path) -> None:
-    """Raises InputError for a place that an artifact must not replace: a link, a file, files that nobody wrote here."""
-    if path.is_symlink() or (path.exists() and not path.is_dir()):
-        raise InputError(f"{path}: is not a folder; expected a new folder, or an artifact to replace")
-    if not path.is_dir() or not any(path.iterdir()):
-        return
-    if not (path / MANIFEST).is_file():
-        raise InputError(f"{path}: holds files but no {MANIFEST}; not overwritten, choose another folder")
-    try:
-        strange = unlisted(path, read(path))
-    except InputError:
-        return  # a damaged artifact is made again
-    if strange:
-        raise InputError([f"{problem}: not overwritten" for problem in strange])
 
 
 def _versions() -> dict[str, str]:

@@ -194,14 +194,16 @@ def sha256(file: Path) -> str:
 
 def unlisted(path: Path, manifest: Manifest) -> list[str]:
     """A sentence for every file of the folder that the manifest does not vouch for."""
-    known = {*manifest.files, MANIFEST}
-    found = (p for p in sorted(path.rglob("*")) if not p.is_dir() or p.is_symlink())
-    names = [
-        name for p in found if (name := p.relative_to(path)).parts[0] not in BESIDE and name.as_posix() not in known
-    ]
+    names = (name for name in beside_manifest(path) if name not in manifest.files)
     return [
         f"{path / name}: not in the artifact's {MANIFEST}; remove it, or keep it in another folder" for name in names
     ]
+
+
+def beside_manifest(path: Path) -> list[str]:
+    """Names of a folder's files, links included, apart from its manifest and from what nothing loads (`BESIDE`)."""
+    found = (p.relative_to(path) for p in sorted(path.rglob("*")) if not p.is_dir() or p.is_symlink())
+    return [name.as_posix() for name in found if name.parts[0] not in BESIDE and name.as_posix() != MANIFEST]
 
 
 @cache

@@ -15,6 +15,8 @@ from typing_extensions import TypedDict
 STRICT: dict[str, Any] = {"strict": True, "allow_inf_nan": False, "str_max_length": 100_000}
 """What holds for every field of a file's outermost dataclass, and of all that are inside it."""
 LARGE = 1e18
+FARTHEST = 1e250
+"""Bound of a metric's values and differences: a hundredfold of one over the least scale is still a number."""
 MOST_LEVELS = 32
 ENDLESS = {"Infinity": math.inf, "-Infinity": -math.inf, "NaN": math.nan}
 """How figures without an end stand in JSON, which has none."""
@@ -33,12 +35,20 @@ Name = Annotated[str, Field(max_length=300)]
 T = TypeVar("T")
 
 
-def _dated(text: str) -> str:
-    """Return a text that is a date and a time. Raises ValueError for another."""
+def moment(text: str) -> datetime:
+    """Return the moment of a date and time with its zone. Raises ValueError for another text."""
     try:
-        datetime.fromisoformat(text)
+        found = datetime.fromisoformat(text)
     except ValueError:
-        raise ValueError(f"{text!r:.60} is no date; expected one such as 2025-05-05T10:00:00+00:00") from None
+        found = None
+    if found is None or found.tzinfo is None:
+        raise ValueError(f"{text!r:.60} is no date with a zone; expected one such as 2025-05-05T10:00:00+00:00")
+    return found
+
+
+def _dated(text: str) -> str:
+    """Return a text that is a date and a time with its zone. Raises ValueError for another."""
+    moment(text)
     return text
 
 

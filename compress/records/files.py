@@ -60,6 +60,10 @@ class Foreign(InputError):
     """The file is JSON of something else than a result."""
 
 
+class OtherSchema(InputError):
+    """The file is a result of another version, which this one cannot read."""
+
+
 def read(path: Path) -> Result:
     """Return one result. Raises InputError, one sentence, where it cannot be read, and Foreign where it is none."""
     from pydantic import ValidationError
@@ -70,7 +74,7 @@ def read(path: Path) -> Result:
     except ValidationError as error:
         raise _refused(path, data, error) from None
     if made.schema != SCHEMA:
-        raise InputError(f"{path}: {_other(made.schema)}")
+        raise OtherSchema(f"{path}: {_other(made.schema)}")
     return made
 
 
@@ -86,7 +90,7 @@ def _refused(path: Path, data: bytes, error: "ValidationError") -> InputError:
     if not isinstance(raw, dict) or "schema" not in raw:
         return Foreign(f"{path}: {_other(None)}")
     if type(raw["schema"]) is not int or raw["schema"] != SCHEMA:
-        return InputError(f"{path}: {_other(raw['schema'])}")
+        return OtherSchema(f"{path}: {_other(raw['schema'])}")
     where = shortened(".".join(str(part) for part in first["loc"]))
     if first["type"] == "finite_number":
         return InputError(f"{path}: not a result: {where} is {first['input']}; expected a finite number")
@@ -97,6 +101,22 @@ def _refused(path: Path, data: bytes, error: "ValidationError") -> InputError:
 
 def _other(schema: object) -> str:
     return f"result schema {shortened(repr(schema))}; this version reads {SCHEMA}"
+
+
+def refuse_other(path: Path) -> None:
+    """Raise InputError for a file that no result may replace: one of another version, or something else than a result.
+
+    A damaged result is one that may be replaced.
+    """
+    if path.is_dir():
+        raise InputError(f"{path}: is a folder; expected a result or nothing: remove it, or choose another with --out")
+    try:
+        if path.exists():
+            read(path)
+    except (Foreign, OtherSchema) as error:
+        raise InputError(f"{error}: not overwritten; move it, or choose another folder with --out") from None
+    except InputError:
+        return
 
 
 def read_all(root: Path) -> tuple[list[Result], list[str]]:

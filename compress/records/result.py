@@ -5,6 +5,7 @@ Unknown is `None` with a reason beside it; it is never 0. Quantities carry their
 
 import math
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, Field
@@ -12,6 +13,7 @@ from pydantic import AfterValidator, Field
 from compress.base.display import Displayed
 from compress.base.terminal import visible
 from compress.records.fields import (
+    FARTHEST,
     LARGE,
     STRICT,
     Count,
@@ -23,10 +25,13 @@ from compress.records.fields import (
     RecipeFacts,
     Several,
     WorkloadFacts,
+    moment,
 )
 from compress.records.stats import Estimate
 
 SCHEMA = 1
+METRIC_CONTENT = "metric_content"
+"""Key of `workload.resolved`: digest of a user's metric file; not there for metrics that come along."""
 PADDED = " padded"
 """Ends the name of a reference whose batches have a fixed length."""
 
@@ -71,10 +76,28 @@ def _positive(estimate: Estimate) -> Estimate:
     return _ordered(estimate)
 
 
+def _near(name: str, estimate: Estimate) -> None:
+    """Raises ValueError for figures that are finite and so large that arithmetic on them is not."""
+    for figure in (estimate.value, estimate.low, estimate.high):
+        if FARTHEST < abs(figure) < math.inf:
+            raise ValueError(f"{name} has {figure!r}; expected numbers from {-FARTHEST:g} to {FARTHEST:g}")
+
+
+def _repaid(estimate: Estimate) -> Estimate:
+    """Return an estimate of inferences. Raises ValueError for one that is not a finite number from 0 on."""
+    if not (0 <= estimate.value < math.inf and min(estimate.low, estimate.high) >= 0):
+        raise ValueError(f"value is {estimate.value!r}, from {estimate.low!r} to {estimate.high!r}; expected a finite "
+                         "number from 0 on")  # fmt: skip
+    _near("it", estimate)
+    return _ordered(estimate)
+
+
 OfRounds = Annotated[Estimate, AfterValidator(_positive)]
 """Seconds, joules or a ratio, over rounds: above 0."""
 Ordered = Annotated[Estimate, AfterValidator(_ordered)]
 """An estimate whose value lies in its interval."""
+Inferences = Annotated[Estimate, AfterValidator(_repaid)]
+"""A number of inferences, with an interval that may have no upper end."""
 
 
 def _known(accuracy: "Accuracy") -> "Accuracy":
@@ -94,6 +117,7 @@ def _known(accuracy: "Accuracy") -> "Accuracy":
             raise ValueError(f"{name}.value is {estimate.value!r}; expected a finite number")
         if math.isnan(estimate.low) or math.isnan(estimate.high):
             raise ValueError(f"the interval of {name} is NaN; expected numbers")
+        _near(name, estimate)
     relative = UNITS.get(accuracy.metric) == "percent"
     if accuracy.metric in UNITS and accuracy.higher_is_better == relative:
         raise ValueError(f"higher_is_better is {relative}; expected {not relative} of {accuracy.metric}")
@@ -131,7 +155,7 @@ class Accuracy:
     unit: Unit | None = None
     """points: `delta` is a difference, a point is a hundredth of `scale`; percent: it is relative. None: a difference
     in a unit that older versions did not record."""
-    scale: float = 1.0
+    scale: Positive = 1.0
     """The whole that points are hundredths of: 1 for a fraction, 100 for BLEU."""
     variant: str | None = None
     """Which of its forms a metric took on this test split: F1 of one class, or the mean over several."""
@@ -287,8 +311,8 @@ BY_DESIGN = ("embeddings", "head", "norms and biases")
 class Shares:
     """Of the parameters that a model had before a step, tied ones once: what the step changed, and what it left."""
 
-    changed: float
-    left: dict[str, float] = field(default_factory=dict)
+    changed: Quantity
+    left: dict[str, Quantity] = field(default_factory=dict)
     """Kind of weights -> share. Kinds are those of `BY_DESIGN`, linear layers, convolutions, and classes of modules."""
 
     @property
@@ -348,7 +372,7 @@ class Transform:
 class BreakEven:
     """Inferences after which compressing has paid back, or at the latest (`at_most`), or None and why."""
 
-    inferences: Ordered | None
+    inferences: Inferences | None
     unit: Literal["joules", "seconds"] | None
     point: str
     reason: str | None
@@ -441,6 +465,17 @@ class Result(Displayed):
     error: str | None = None
 
     @property
+    def moment(self) -> datetime:
+        """When it was created: what comparisons of age read, as zones differ."""
+        return moment(self.created)
+
+    @property
+    def reason(self) -> str:
+        """Why the recipe failed: the first line of its error, or that it has none."""
+        lines = (line.strip() for line in (self.error or "").splitlines())
+        return next(filter(None, lines), "without a message")
+
+    @property
     def headline(self) -> Point | None:
         """The operating point that verdict, front and table speak of."""
         return next((p for p in self.points if p.headline), None)
@@ -452,7 +487,7 @@ class Result(Displayed):
 
     def __repr__(self) -> str:
         """Short: the whole is in the file."""
-        error = next(iter((self.error or "").splitlines()), None)
-        said = f"failed: {error}" if self.error is not None else self.verdict.sentence if self.verdict else "no verdict"
+        judged = self.verdict.sentence if self.verdict else "no verdict"
+        said = judged if self.error is None else f"failed: {self.reason}"
         place = f"{self.name} on {self.workload.get('name', 'workload')}, machine {self.machine.id}"
         return visible(f"<Result {place}: {said}>")

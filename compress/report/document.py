@@ -34,7 +34,8 @@ def _markdown_table(table: Table) -> str:
     lines += [f"- {text.markdown(line)}" for line in heading(table)]
     made, named = rows(table), labels(table)
     if made:
-        lines += ["", _line(named[header] for header in made[0].cells), _line("---" for _ in made[0].cells)]
+        heads = [text.markdown(named[header]) for header in made[0].cells]
+        lines += ["", _line(heads), _line("---" for _ in heads)]
         for row in made:
             lines.append(_line(_bold(cell, row, header) for header, cell in row.cells.items()))
     if table.failed:

@@ -8,7 +8,7 @@ from compress.analysis.odds import MOST, front_odds
 from compress.analysis.pareto import Table
 from compress.analysis.soundness import floor_words
 from compress.analysis.verdict import MEASURED, point_name
-from compress.records.result import Accuracy, Point
+from compress.records.result import UNITS, Accuracy, Point
 from compress.report.text import digits, plain, spread
 
 LOUD = ("LIMITED", "WARNING")
@@ -41,11 +41,12 @@ def heading(table: Table) -> list[str]:
     if accuracy is not None:
         floor = "" if accuracy.chance is None else f"; {floor_words(accuracy.metric, accuracy.chance)}"
         form = "" if accuracy.variant is None else f" ({accuracy.variant})"
-        lines.append(f"Judged by {accuracy.metric}{form} on {accuracy.estimate.n:,} test examples{floor}")
+        better = "" if accuracy.metric in UNITS else f"; {'higher' if accuracy.higher_is_better else 'lower'} is better"
+        lines.append(f"Judged by {accuracy.metric}{form} on {accuracy.estimate.n:,} test examples{floor}{better}")
     if table.reference:
         lines.append(f"Reference of verdicts, differences and ratios: {table.reference}")
     everything = (*table.results, *table.failed)
-    dates = sorted(r.created for r in everything)
+    dates = [r.created for r in sorted(everything, key=lambda r: r.moment)]
     sessions = sorted({r.session for r in everything})
     when = dates[0] if dates[0] == dates[-1] else f"{dates[0]} to {dates[-1]}"
     shown = ", ".join(sessions[:4]) + (f" and {len(sessions) - 4} more" if len(sessions) > 4 else "")

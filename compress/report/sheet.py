@@ -56,7 +56,7 @@ def _lines(table: Table) -> Iterable[dict[str, Value]]:
         for point in result.points or (None,):
             yield {
                 **_about(result),
-                **_row(table, result, "failed" if result.error else "recipe", point),
+                **_row(table, result, "failed" if result.error is not None else "recipe", point),
                 **_adjusted(result, point, family),
                 **_end(result),
             }

@@ -137,5 +137,4 @@ def breakeven(even: BreakEven | None) -> Lines:
 
 def first_line(result: Result) -> str:
     """What went wrong with a failed recipe, without the rest of its trace."""
-    lines = [line for line in (result.error or "").splitlines() if line.strip()]
-    return plain(lines[0]) if lines else "failed without a message"
+    return plain(result.reason)

@@ -191,3 +191,15 @@ def test_intervals_of_one_comparison_are_those_of_the_results() -> None:
     half = Estimate(0.5, 0.49, 0.51, 5)
     both = stats.quotient(half, half)
     assert f"{both.low - 1:+.1%} to {both.high - 1:+.1%}" in found.said
+
+
+@pytest.mark.parametrize("out", ["then/stdlib-bert/bert_int8-m1.json", "checks.txt", "link.xml", "folder.xml"])
+def test_a_junit_file_never_takes_the_place_of_a_result(out: str, tmp_path: Path) -> None:
+    for name in ("now", "then"):
+        result_files.write(tmp_path / name, factory.result("bert_int8"))
+    (tmp_path / "link.xml").symlink_to("now/stdlib-bert/bert_int8-m1.json")
+    (tmp_path / "folder.xml").mkdir()
+    before = [path.read_bytes() for path in sorted(tmp_path.rglob("*.json"))]
+    found = compress("check", "now", "--baseline", "then", "--max-latency", "5%", "--junit", out, cwd=tmp_path)
+    assert found.returncode == 2 and found.stderr.count("\n") == 1 and "--junit" in found.stderr, found.stderr
+    assert [path.read_bytes() for path in sorted(tmp_path.rglob("*.json"))] == before

@@ -16,9 +16,9 @@ from compress.analysis.soundness import unsound_reference
 from compress.base.config import InputError
 from compress.records.result import Accuracy, Result, Unit
 from compress.records.stats import Estimate
-from compress.report import page_html
 from compress.report.charts.panel import panels
 from compress.report.describe import describe
+from compress.report.page import page_html
 from compress.report.sheet import csv_text
 from compress.report.text import difference as difference_text
 from tests import factory

@@ -1,5 +1,6 @@
 """Results of several machines come together whole, and stand side by side by ratios only."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -102,3 +103,29 @@ def test_the_command_joins_and_shows(tmp_path: Path) -> None:
     assert "0.500" in done.stdout and "1.20" in done.stdout and "2 results in" in done.stderr
     done = compress("merge", a, "--out", tmp_path / "new", cwd=tmp_path)
     assert done.returncode == 2 and "at least two folders" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda data: json.dumps({**json.loads(data), "schema": 99}).encode(), "result schema 99"),
+        (lambda data: data[:100], "not JSON"),
+        (lambda data: data.replace(b'"bert_int8"', b'"other"', 1), "holds the result of"),
+    ],
+)
+def test_what_does_not_take_part_in_out_is_never_overwritten(change: Any, said: str, tmp_path: Path) -> None:
+    a, b = written(tmp_path / "a", factory.result("bert_int8")), written(tmp_path / "b", on_gpu("bert_int8", 1.2))
+    out = written(tmp_path / "out", factory.result("bert_int8"))
+    (file,) = out.rglob("*.json")
+    file.write_bytes(change(file.read_bytes()))
+    before = file.read_bytes()
+    with pytest.raises(InputError, match=said):
+        merge([a, b], out)
+    assert [path.read_bytes() for path in out.rglob("*.json")] == [before]
+
+
+def test_the_newer_of_two_zones_is_the_later_moment(tmp_path: Path) -> None:
+    later = written(tmp_path / "a", factory.result("x", session="s2", created="2025-05-05T20:00:00+00:00"))
+    sooner = written(tmp_path / "b", factory.result("x", session="s1", created="2025-05-05T23:00:00+09:00"))
+    for order in ([later, sooner], [sooner, later]):
+        assert [r.session for r in merge(order, tmp_path / f"out-{order[0].name}").results] == ["s2"]

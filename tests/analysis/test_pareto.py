@@ -405,3 +405,36 @@ def test_a_workload_is_told_by_content_not_by_where_it_lies():
 
     assert tables(at("/a", "1"), at("/b", "1")) == 1
     assert tables(at("/a", "1"), at("/a", "2")) == 2
+
+
+def test_the_newest_result_is_the_later_moment_not_the_later_text():
+    old = factory.result("a", 0.9, created="2025-05-05T23:00:00+09:00", session="old")
+    new = factory.result("a", 0.5, created="2025-05-05T20:00:00+00:00", session="new")
+    for order in ([old, new], [new, old]):
+        (table,) = group(order)
+        assert table.results == (new,) and table.newest is new and table.superseded == ("a",)
+
+
+def _of_file(name, higher, content=None, **fields):
+    """A result that a user's metric file judged, which has this digest."""
+    accuracy = factory.accuracy(metric="m", unit="points", higher_is_better=higher, chance=None, **fields)
+    contents = {"model_content": "1", "dataset_content": "2", **({"metric_content": content} if content else {})}
+    workload = {"name": "w", "metric": f"{name}/m.py", "dataset": {"path": "d"}, "resolved": contents}
+    return factory.result(
+        name, accuracy=accuracy, workload=workload, references=(factory.reference(accuracy=accuracy),)
+    )
+
+
+def test_an_edited_metric_makes_another_table_and_a_moved_one_does_not():
+    assert len(group([_of_file("a", True, "x"), _of_file("b", True, "x")])) == 1
+    assert len(group([_of_file("a", True, "x"), _of_file("b", True, "y")])) == 2
+
+
+@pytest.mark.parametrize("other", [{"higher": False}, {"higher": True, "scale": 100.0}])
+def test_directions_and_scales_of_a_metric_share_no_table(other):
+    def one(name, **fields):
+        made = _of_file(name, **fields)
+        return replace(made, workload={**made.workload, "metric": "m.py"})
+
+    tables = group([one("a", higher=True), one("b", **other)])
+    assert [[r.name for r in table.results] for table in tables] in ([["a"], ["b"]], [["b"], ["a"]])

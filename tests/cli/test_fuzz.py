@@ -1,6 +1,6 @@
 """Readers meet files as anyone may have left them: no traceback, no hang, exit code 0, 1 or 2, a line a bad file.
 
-Long tests have `MOST_S` seconds each, the five of them 10 minutes in one process: examples beyond are left out. An
+Long tests have `MOST_S` seconds each, all of them 16 minutes in one process at most: examples beyond are left out. An
 example takes 0.1 s (pareto) to 0.4 s (verify), several times that on a busy machine or disk.
 """
 
@@ -8,7 +8,7 @@ import json
 import random
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -16,6 +16,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from compress.records.files import read, write
+from compress.report.charts import KINDS
 from compress.report.document import markdown
 from tests import factory
 from tests.damaged import Run, changed, rewrite, scrambled, text_of
@@ -65,6 +66,15 @@ def trace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, Path]:
     return write(tmp_path / "results", made), tmp_path / "results" / str(made.trace)
 
 
+ONE: dict[str, Callable[[int, Path], tuple[object, ...]]] = {
+    "verify": lambda seed, folder: (),
+    "card": lambda seed, folder: ("--artifact", folder),
+    "plot": lambda seed, folder: ("--kind", sorted(KINDS)[seed % len(KINDS)], "--out", folder / "drawn.svg"),
+}
+"""Commands on one result, and their options."""
+COMMANDS = ["show", "check", "merge", "pareto", *ONE]
+
+
 def _result(seed: int) -> bytes:
     """A real result file, changed."""
     chance = random.Random(seed)
@@ -87,11 +97,15 @@ def _reads(run: Run, folder: Path, seed: int, command: str) -> None:
     elif command == "merge":
         run("merge", folder, GPU.parent, "--out", folder / "merged")
         shutil.rmtree(folder / "merged", ignore_errors=True)
+    elif command in ONE:
+        code, _, err = run(command, bad, *ONE[command](seed, folder))
+        assert err.count("\n") == (1 if code == 2 else 0) and len(err) < 1200, err
     else:
         from compress.analysis import carbon, odds
         from compress.analysis.pareto import group
         from compress.records.files import read_all
-        from compress.report import carbon_lines, page_html
+        from compress.report import carbon_lines
+        from compress.report.page import page_html
 
         tables = group(read_all(folder)[0])
         assert tables
@@ -101,7 +115,7 @@ def _reads(run: Run, folder: Path, seed: int, command: str) -> None:
         markdown(tables), page_html(tables, folder, terms)
 
 
-@pytest.mark.parametrize("command", ["show", "check", "merge", "pareto"])
+@pytest.mark.parametrize("command", COMMANDS)
 @FAST
 @given(seed=SEEDS)
 def test_a_changed_result_is_read_or_refused_in_one_line(seed: int, command: str, run: Run, tmp_path: Path) -> None:
@@ -109,7 +123,7 @@ def test_a_changed_result_is_read_or_refused_in_one_line(seed: int, command: str
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("command", ["show", "check", "merge", "pareto"])
+@pytest.mark.parametrize("command", COMMANDS)
 @LONG
 @given(seed=SEEDS)
 def test_many_changed_results_are_read_or_refused(
@@ -156,7 +170,7 @@ def _verifies(run: Run, seed: int, trace: tuple[Path, Path], folder: Path) -> No
     code, _, err = run("verify", trace[0])
     assert err.count("\n") == (1 if code == 2 else 0), err
     from compress.analysis.pareto import group
-    from compress.report import page_html
+    from compress.report.page import page_html
 
     page_html(group([read(trace[0])]), trace[0].parent.parent, None)
 

@@ -3,6 +3,7 @@
 import csv
 import gzip
 import io
+import time
 from pathlib import Path
 from typing import Any
 
@@ -152,7 +153,8 @@ def test_what_is_set_is_not_detected(tmp_path: Path) -> None:
     latin = table(tmp_path / "a.csv", "text,label\nnaïve,1".encode("latin-1"), Csv(encoding="latin-1"))
     assert latin.rows == [["naïve", "1"]]
     assert latin.dialect == "separator comma, quoting none, encoding latin-1"
-    for wrong in ({"separator": "ab"}, {"separator": "\n"}, {"encoding": "utf-9"}, {"encoding": "base64"}):
+    no_files = ("utf-9", "base64", "punycode", "idna", "unicode_escape", "raw_unicode_escape", "undefined", "rot13")
+    for wrong in ({"separator": "ab"}, {"separator": "\n"}, *({"encoding": name} for name in no_files)):
         with pytest.raises(ValueError, match=next(iter(wrong))):
             Csv(**wrong)
 
@@ -246,3 +248,14 @@ def test_a_damaged_gzip_is_one_error(tmp_path: Path) -> None:
     (tmp_path / "a.csv.gz").write_bytes(gzip.compress(b"text,label\n" + b"some text,1\n" * 99)[:-20])
     with pytest.raises(InputError, match=r"a.csv.gz: cannot be read"):
         delimited.read(tmp_path / "a.csv.gz", None)
+
+
+def test_thousands_of_columns_are_read_at_once(tmp_path: Path) -> None:
+    names = [f"c{index}" for index in range(20_000)]
+    (tmp_path / "a.csv").write_text(f"{','.join(names)}\n{','.join('1' for _ in names)}\n")
+    (tmp_path / "a.jsonl").write_text("{" + ",".join(f'"{name}": 1' for name in [*names, "c19999"]) + "}")
+    before = time.process_time()
+    delimited.read(tmp_path / "a.csv", None)
+    with pytest.raises(InputError, match="'c19999' is there twice"):
+        json_rows.read(tmp_path / "a.jsonl", [])
+    assert time.process_time() - before < 2

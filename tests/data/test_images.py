@@ -98,3 +98,15 @@ def test_a_picture_cut_short_is_refused_by_name_before_anything_is_measured(tmp_
 def test_what_is_no_picture_is_refused(content: bytes, said: str) -> None:
     with pytest.raises(InputError, match=f"row 0 {said}"):
         images.check_headers([{"bytes": content, "path": None}], "image")
+
+
+def test_a_whole_jpeg_may_have_anything_after_its_end() -> None:
+    whole = stored(NOISE, format="JPEG")["bytes"]
+    small = stored(NOISE.resize((16, 16)), format="JPEG")["bytes"]
+    thumbnail = whole[:2] + b"\xff\xe1" + (len(small) + 2).to_bytes(2, "big") + small + whole[2:]
+    film = b"ftypmp42" + b"\0" * 9000
+    for data in (whole, whole + film, thumbnail, thumbnail + film, whole[:2] + b"\xff" * 5 + whole[2:]):
+        images.check_headers([{"bytes": data, "path": None}], "image")
+    for data in (thumbnail[:-2000], thumbnail[:-2], whole[:-400] + film):
+        with pytest.raises(InputError, match="cut short"):
+            images.check_headers([{"bytes": data, "path": None}], "image")

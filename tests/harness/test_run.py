@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from compress import Recipe, load, run
+from compress.analysis import metrics
 from compress.analysis.comparison import compared
 from compress.analysis.external import attach
 from compress.base.config import InputError
@@ -307,6 +308,19 @@ def test_comparing_results_of_two_sessions_measures_again_and_never_compresses_a
     files = [next((tmp_path / "results" / "my").glob(f"{name}-*.json")) for name in names]
     assert compress("card", files[0], cwd=tmp_path).returncode == 0
     assert compress("verify", *files, cwd=tmp_path).returncode == 0
+
+
+def test_the_content_of_a_users_metric_is_recorded_and_of_one_that_comes_along_it_is_not(
+    workload: Path, tmp_path: Path
+) -> None:
+    own = tmp_path / "own.py"
+    shutil.copyfile(metrics.file_of("accuracy"), own)
+    text = workload.read_text().replace("model: model", f"model: {workload.parent / 'model'}\nmetric: {own}")
+    (workload.parent / "own.yaml").write_text(text)
+    for name, recorded in ((workload, None), (workload.parent / "own.yaml", metrics.digest(str(own)))):
+        options = Options(workload=str(name), out=tmp_path / "r", artifacts=tmp_path / "a")
+        (planned,) = plan([Recipe.load("bert_sparse")], options, describe("cpu"))
+        assert planned.found.resolved.get("metric_content") == recorded
 
 
 def test_only_rebuild_compresses_again(workload: Path, tmp_path: Path) -> None:

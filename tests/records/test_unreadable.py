@@ -9,7 +9,9 @@ from typing import Any
 
 import pytest
 
+from compress.analysis.pareto import group
 from compress.records.files import write
+from compress.report.write import markdown
 from tests import factory
 from tests.damaged import Run, deep
 from tests.helpers import ROOT
@@ -163,6 +165,32 @@ NOT_FIGURES = [
     (("accuracy", "estimate", "n"), 0, "accuracy.estimate.n"),
     (("limit",), 0, "limit: "),
     (("created",), "not a date", "created: 'not a date' is no date"),
+    (("created",), "2025-05-05T10:00:00", "is no date with a zone"),
+    (("accuracy", "scale"), 0.0, "accuracy.scale: "),
+    (("accuracy", "scale"), -1.0, "accuracy.scale: "),
+    (("accuracy", "scale"), 1e-320, "accuracy.scale: "),
+    (("accuracy", "delta"), {"value": 1e308, "low": 0.0, "high": "Infinity", "n": 9}, "delta has 1e+308"),
+    (("accuracy", "delta"), {"value": 0.0, "low": -1e308, "high": 0.1, "n": 9}, "delta has -1e+308"),
+    (
+        ("breakeven",),
+        {
+            "inferences": {"value": 1e308, "low": 0.0, "high": "Infinity", "n": 6},
+            "unit": "joules",
+            "point": "p",
+            "reason": None,
+        },
+        "breakeven.inferences: it has 1e+308",
+    ),
+    (
+        ("breakeven",),
+        {
+            "inferences": {"value": "Infinity", "low": 0.0, "high": "Infinity", "n": 6},
+            "unit": "joules",
+            "point": "p",
+            "reason": None,
+        },
+        "breakeven.inferences: value is inf",
+    ),
     (("accuracy", "higher_is_better"), False, "higher_is_better is False; expected True of accuracy"),
 ]
 
@@ -207,3 +235,32 @@ def test_merge_goes_on_after_a_file_that_is_no_result(run: Run, tmp_path: Path) 
     (tmp_path / "b" / "bad.json").write_text("{")
     code, _, err = run("merge", tmp_path / "a", tmp_path / "b", "--out", tmp_path / "out")
     assert code == 0 and "2 results in" in err and err.count("not read: ") == 1, err
+
+
+@pytest.mark.parametrize("error", ["", " ", "\n\n"])
+def test_a_failure_without_a_message_is_said_as_such(error: str, run: Run, tmp_path: Path) -> None:
+    path = write(tmp_path / "now", factory.failed("good", error=error))
+    write(tmp_path / "then", factory.result("good"))
+    for command in (("verify", path), ("card", path), ("plot", path, "--kind", "points", "--out", tmp_path / "x.png")):
+        code, _, err = run(*command)
+        assert code == 2 and err.count("\n") == 1 and "without a message" in err, err
+    code, out, _ = run("check", tmp_path / "now", "--baseline", tmp_path / "then", "--max-latency", "5%")
+    assert code == 1 and "failed: without a message" in out
+
+
+def test_a_workload_without_a_data_set_stands_by_itself(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    data = json.loads(GPU.read_bytes())
+    del data["workload"]["dataset"]
+    (tmp_path / "results").mkdir()
+    (tmp_path / "results" / "a.json").write_text(json.dumps(data))
+    assert run("pareto", "results", "--out", "made")[0] == 0
+    assert run("check", "results", "--baseline", "results", "--max-latency", "5%")[0] == 0
+
+
+def test_a_control_character_of_a_metric_reaches_no_file(tmp_path: Path) -> None:
+    odd = factory.result("good", accuracy=factory.accuracy(metric="m\x1b[2J|y", unit="points"))
+    text = markdown(group([odd]))
+    assert "\x1b" not in text and "m \\[2J\\|y" in text

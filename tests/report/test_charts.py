@@ -242,3 +242,26 @@ def test_pictures_of_real_results_hold_no_figure_that_is_not_theirs() -> None:
         saved = breakeven.per_inference(source.theirs(ours), False) - breakeven.per_inference(ours, False)
         assert result.transform is not None
         assert result.transform.seconds / saved == pytest.approx(result.breakeven.inferences.value, rel=1e-9)
+
+
+def test_a_picture_never_takes_the_place_of_the_result_that_it_shows(tmp_path: Path) -> None:
+    path = tmp_path / "r.png"
+    result_files.replace_file(path, factory.result("bert_int8"))
+    before = path.read_bytes()
+    for out in (path, tmp_path / "r.json", tmp_path):
+        with pytest.raises(InputError, match="--out"):
+            write_chart([path], "points", out)
+    assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize("without", ["recipe", "reference"])
+def test_what_pays_back_needs_rounds_of_both(without: str, tmp_path: Path) -> None:
+    made = factory.result("bert_int8")
+    if without == "recipe":
+        made = replace(made, points=(replace(made.points[0], rounds=()),))
+    else:
+        bare = replace(made.references[0], points=(replace(made.references[0].points[0], rounds=()),))
+        made = replace(made, references=(bare,))
+    result_files.replace_file(tmp_path / "r.json", made)
+    with pytest.raises(InputError, match="holds no rounds"):
+        write_chart([tmp_path / "r.json"], "break-even", tmp_path / "x.svg")

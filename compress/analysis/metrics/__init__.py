@@ -28,6 +28,7 @@ from compress.analysis.metrics.foreign import guarded
 from compress.base.config import InputError
 from compress.base.files import passing
 from compress.base.reading import expanded
+from compress.records.fields import FARTHEST, LARGE
 from compress.records.result import UNITS, Unit
 
 NAMES = tuple(UNITS)
@@ -145,8 +146,11 @@ def scale(metric: str) -> float | None:
     found = getattr(module_of(metric), "scale", None)
     if found is None:
         return None
-    if isinstance(found, bool) or not isinstance(found, int | float) or not 0 < found < math.inf:
-        raise InputError(f"metric {metric}: scale is {found!r}; expected a positive number, such as 1 for a fraction")
+    if isinstance(found, bool) or not isinstance(found, int | float) or not 1 / LARGE <= found <= LARGE:
+        raise InputError(
+            f"metric {metric}: scale is {found!r}; expected a positive number from {1 / LARGE:g} to {LARGE:g}, such as "
+            "1 for a fraction"
+        )
     return float(found)
 
 
@@ -223,7 +227,8 @@ def _single(metric: str, result: Any) -> float:
     if name not in values:
         raise InputError(f"metric {metric}: returned {sorted(values)}; expected one value, or one named {name!r}")
     try:
-        return float(values[name])
+        value = float(values[name])
+        return value if abs(value) <= FARTHEST else value * math.inf  # nan stays nan
     except (TypeError, ValueError, OverflowError):
         said = f"a {type(values[name]).__name__}"
         raise InputError(f"metric {metric}: {name} is {said}; expected a number") from None

@@ -19,6 +19,7 @@ refused, but a tsv takes its tab. A first line `sep=;`, as Excel writes it, is n
 """
 
 import re
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -78,7 +79,7 @@ def _columns(parsed: Parsed, csv: Csv) -> tuple[list[str], list[list[str]]]:
     else:
         columns, rows = [name.strip() for name in parsed.rows[0]] if parsed.rows else [], parsed.rows[1:]
     columns = [name or f"unnamed_{index}" for index, name in enumerate(columns)]
-    twice = sorted({name for name in columns if columns.count(name) > 1})
+    twice = sorted(name for name, count in Counter(columns).items() if count > 1)
     if twice:
         raise Malformed(f"two columns are called {', '.join(twice)}; expected different names", 1)
     return columns, rows

@@ -6,6 +6,7 @@ which is what Pillow does with colours of 16 bits.
 """
 
 import io
+import re
 import struct
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -21,7 +22,10 @@ if TYPE_CHECKING:
 DIRECT = ("1", "L", "RGB", "RGBX", "CMYK", "YCbCr", "HSV")
 THROUGH_ALPHA = ("P", "PA", "LA", "La", "RGBA", "RGBa")
 GREY_16 = ("I;16", "I;16L", "I;16B", "I;16N")
-JPEG_END = b"\xff\xd9"
+JPEG_MARKER = re.compile(rb"\xff+([^\x00\xff])", re.DOTALL)
+JPEG_END = 0xD9
+JPEG_ALONE = (0x01, *range(0xD0, 0xD9))
+"""Markers without a segment: its length and content."""
 DAMAGES = (OSError, SyntaxError, ValueError, IndexError, EOFError, struct.error)
 """What Pillow raises for files that are damaged."""
 
@@ -47,8 +51,23 @@ def check_headers(values: Iterable[Any], column: str) -> None:
                     image.verify()  # the checksums of all parts
             except DAMAGES as error:
                 raise InputError(f"{place} is damaged ({_reason(error)}); replace or remove it") from None
-            if image.format == "JPEG" and JPEG_END not in _content(value)[-4096:]:
+            if image.format in ("JPEG", "MPO") and not _jpeg_ends(_content(value)):
                 raise InputError(f"{place} is cut short (a jpeg without its end); replace or remove it")
+
+
+def _jpeg_ends(data: bytes) -> bool:
+    """Return whether a jpeg's end is there, outside of the thumbnails in its segments; what comes after it is ignored.
+
+    Phones append a film to their pictures. Damage between start and end does not show: libjpeg only warns of it.
+    """
+    position = 2
+    while (found := JPEG_MARKER.search(data, position)) is not None:
+        marker, position = data[found.end() - 1], found.end()
+        if marker == JPEG_END:
+            return True
+        if marker not in JPEG_ALONE:
+            position += int.from_bytes(data[position : position + 2], "big")
+    return False
 
 
 def check_pixels(values: Iterable[Any], column: str) -> None:

@@ -7,6 +7,7 @@ one object a line
 """
 
 import json
+from collections import Counter
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
@@ -93,8 +94,7 @@ def _paired(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(found) == len(pairs):
         return found
     twice = Twice(found)
-    names = [name for name, _ in pairs]
-    twice.key = next(name for name in found if names.count(name) > 1)
+    twice.key = next(name for name, count in Counter(name for name, _ in pairs).items() if count > 1)
     return twice
 
 

@@ -23,6 +23,7 @@ from torch import nn
 
 from compress.base.config import InputError
 from compress.base.console import bar
+from compress.base.errors import innermost
 from compress.base.files import scratch
 from compress.data import positions
 from compress.model.runtimes import unsigned
@@ -73,7 +74,7 @@ def export(model: Any, folder: Path, batch: Mapping[str, torch.Tensor]) -> Path:
                 verbose=False,
             )
         except torch.onnx.errors.OnnxExporterError as error:
-            reason = str(error.__cause__ or error).strip().splitlines()[0]
+            reason = innermost(error)
             raise InputError(
                 f"onnxruntime: {type(model).__name__} cannot be exported to ONNX ({reason}); take another runtime"
             ) from error

@@ -14,6 +14,7 @@ from compress.analysis.verdict import same_point
 from compress.base.config import InputError
 from compress.base.errors import gathered
 from compress.base.files import write_atomic
+from compress.base.places import new_file
 from compress.records.files import read
 from compress.records.result import Point, Reference, Result
 from compress.report.charts import canvas
@@ -72,14 +73,13 @@ def write_chart(paths: Sequence[Path], kind: str, out: Path) -> Path:
     """Draws results into a file and returns its path. Raises InputError for what cannot be drawn, or not written."""
     if kind not in KINDS:
         raise InputError(f"--kind {kind}: expected one of {', '.join(KINDS)}")
-    if out.suffix not in FORMS:
-        raise InputError(f"--out {out}: expected a name that ends in {' or '.join(FORMS)}")
+    new_file(out, "--out", [*FORMS], paths)
     if len(paths) > MOST:
         raise InputError(f"{len(paths)} results: expected {MOST} at most in one picture")
     sources = gathered(partial(_source, path) for path in paths)
     figure = import_module(f"compress.report.charts.{KINDS[kind]}").draw(sources)
     try:
-        write_atomic(out, FORMS[out.suffix](figure))
+        write_atomic(out, FORMS[out.suffix.lower()](figure))
     except OSError as error:
         raise InputError(f"--out {out}: cannot be written ({error.strerror})") from None
     return out

@@ -33,13 +33,15 @@ def draw(sources: Sequence[Source]) -> "Figure":
     for source in sources:
         if source.result.transform is None:
             raise InputError(f"{source.path}: does not say what compressing took; run the recipe again")
+        if not (source.headline.rounds and source.theirs(source.headline).rounds):
+            raise InputError(f"{source.path}: holds no rounds of its headline point; run the recipe again")
     joules = all(_metered(source) for source in sources)
     first = sources[0]
     theirs = per_inference(first.theirs(first.headline), joules)
     spent = [_spent(source, joules) for source in sources]
     ours = [per_inference(source.headline, joules) for source in sources]
     crossings = [s / (theirs - o) for s, o in zip(spent, ours, strict=True) if o < theirs and s > 0]
-    start = min([*(c / AHEAD for c in crossings), *(s / theirs for s in spent if s > 0)], default=1.0)
+    start = min([*(c / AHEAD for c in crossings), *(s / theirs for s in spent if s > 0 and theirs > 0)], default=1.0)
     end = max([*(c * AHEAD for c in crossings), AHEAD * start, 1000.0])
     counts = [max(1.0, start) * (end / max(1.0, start)) ** (k / 200) for k in range(201)]
     figure = canvas.new_figure(9, 5.4)

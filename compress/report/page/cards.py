@@ -125,7 +125,8 @@ def _even(result: Result, own: Reference | None) -> Plain:
     ratio = point.ratio(own.name if own else "")
     axis = "latency" if ratio is None else cost_axis(ratio, point.energy_source)[0]
     reason = even.reason if even else None
-    crossing = [even.inferences.value, even.inferences.low, even.inferences.high] if even and even.inferences else None
+    after = even.inferences if even else None
+    crossing = None if after is None else [*map(_short, (after.value, after.low, after.high))]
     if axis == "energy":
         spent = transform.energy_at_most_j if transform.energy_j is None else transform.energy_j
         if transform.energy_source not in MEASURED or spent is None or not point.energy_j:

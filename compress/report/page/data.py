@@ -60,7 +60,7 @@ def chosen(tables: Sequence[Table]) -> list[tuple[int, int]]:
 def _table(table: Table, family: dict[str, Estimate], terms: Terms | None, reasons: dict[str, int]) -> Plain:
     newest, odds, found = table.newest, front_odds(table), axes(table)
     sentence, about = headline(table)
-    sessions = list(dict.fromkeys(r.session for r in sorted(table.results, key=lambda r: r.created, reverse=True)))
+    sessions = list(dict.fromkeys(r.session for r in sorted(table.results, key=lambda r: r.moment, reverse=True)))
     rows = [_row(table, row, found, family, odds, terms, reasons) for row in table.rows]
     for plain_row, row in zip(rows, table.rows, strict=True):
         plain_row["session"] = sessions.index(row.session) if isinstance(row, Result) else 0
@@ -129,7 +129,7 @@ def _row(
             "verdict": joined(verdict_cell(row, family.get(row.name), table)),
             "says": plain(row.verdict.sentence) if row.verdict else None,
             "runtime": row.runtime,
-            "created": row.created[:10],
+            "created": row.moment.date().isoformat(),
         }
     return made
 
