@@ -20,6 +20,9 @@ from tests.helpers import ROOT, environment
 
 pytest.importorskip("mkdocs", reason="the documentation's packages are not here; install the extra docs")
 DOCS = ROOT / "docs"
+MOST_LINES = 150
+"""A README is read in two minutes."""
+LINK = re.compile(r"\]\(([^()\s]+)\)")
 FETCHED = {"script": "src", "img": "src", "iframe": "src", "source": "src", "link": "href"}
 """Tags whose address a browser fetches by itself."""
 
@@ -47,7 +50,7 @@ def hooks(monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
     import generated
 
     yield generated
-    for name in ("generated", "drawn"):
+    for name in ("generated", "drawn", "rooms"):
         sys.modules.pop(name, None)
 
 
@@ -101,7 +104,7 @@ def test_no_marker_is_left(site: Path, hooks: ModuleType) -> None:
 
 WRONG = (
     "field: prune", "fields: prune no_such", "recipe: no_such", "measured: no_such", "recipes: no_such",
-    "formats: int5", "picture: no_such Words.",
+    "session: no_such", "formats: int5", "picture: no_such Words.",
 )  # fmt: skip
 
 
@@ -153,3 +156,47 @@ def test_pages_name_no_figure_of_the_results_by_hand() -> None:
     """Ratios, accuracies and verdicts come from markers: a number with an interval is never typed."""
     typed = re.compile(r"\d \([+-]?[\d.]+ to [+-]?[\d.]+\)|\b(SAVES|LOSES) \d")
     assert not [page.name for page in DOCS.rglob("*.md") if typed.search(page.read_text(encoding="utf-8"))]
+
+
+def test_the_readme_is_short() -> None:
+    assert len((ROOT / "README.md").read_text(encoding="utf-8").splitlines()) <= MOST_LINES
+
+
+def anchors(page: Path) -> set[str]:
+    """Return the anchors of a page's headings, as GitHub and mkdocs make them."""
+    headings = re.findall(r"^#+ (.*)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading.lower()).strip().replace(" ", "-") for heading in headings}
+
+
+WRITTEN = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(DOCS.rglob("*.md"))]
+
+
+@pytest.mark.parametrize("page", WRITTEN, ids=[str(page.relative_to(ROOT)) for page in WRITTEN])
+def test_every_link_inside_the_repository_resolves(page: Path) -> None:
+    for link in LINK.findall(page.read_text(encoding="utf-8")):
+        path, _, anchor = link.partition("#")
+        if path.startswith(("http:", "https:")):
+            continue
+        target = (page.parent / path).resolve() if path else page
+        assert target.exists(), link
+        assert not anchor or anchor in anchors(target), link
+
+
+def test_the_architecture_names_rooms_and_files_that_exist(hooks: ModuleType) -> None:
+    page = (DOCS / "architecture.md").read_text(encoding="utf-8")
+    assert re.findall(r"^\| `(\w+)` \|", page, re.MULTILINE) == list(hooks.rooms.order())
+    named = set(re.findall(r"`([\w/]+(?:\.py|/))`", page))
+    assert len(named) > 20
+    for name in named:
+        assert (ROOT / name).exists() or (ROOT / "compress" / name).exists(), name
+
+
+def test_the_picture_of_the_rooms_has_every_room_and_every_import(hooks: ModuleType) -> None:
+    found = hooks.rooms.arrows(hooks.rooms.order())
+    drawn = hooks.rooms.draw()
+    assert all(f">{room}</text>" in drawn for room in found)
+    assert drawn.count("marker-end") == sum(map(len, found.values())) > 30
+
+
+def test_arrows_that_a_chain_replaces_are_not_direct(hooks: ModuleType) -> None:
+    assert hooks.rooms.direct({"a": set(), "b": {"a"}, "c": {"a", "b"}}) == {"a": set(), "b": {"a"}, "c": {"b"}}

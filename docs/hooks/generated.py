@@ -5,12 +5,14 @@
     <!-- measured: test-split/bert_int8 -->         the same of the labelled test split
     <!-- measured: amx/validation/bert_int8 -->     the same of a CPU with a matrix unit, where bf16 is native
     <!-- measured: gpu/WORKLOAD/graphs_bf16 -->     the same of a GPU's session, with energy
+    <!-- session: minilm-sst2 -->                  the table of a session: every recipe, the references, the verdicts
     <!-- batches: bert_int8 -->                     how much of its answers depends on the batch size
     <!-- recipe: bert_int8 -->                      a shipped recipe, as it is written
     <!-- recipes: stdlib-bert -->                   all shipped recipes of a workload, and what to expect of them
     <!-- formats: int8 fp8 -->                      which library executes a format where
     <!-- commands -->                               every command with its options
     <!-- picture: verdicts Words below it. -->      a picture drawn from the reference results
+    <!-- picture: rooms Words below it. -->         the rooms of the package, drawn from its imports
 
 A marker that names what does not exist stops the build.
 """
@@ -23,9 +25,11 @@ from pathlib import Path
 from typing import Any
 
 import drawn
+import rooms
 from mkdocs.structure.files import File, Files
 
 import recipes as shipped
+from compress.analysis.pareto import group
 from compress.analysis.verdict import MEASURED
 from compress.base.config import Config
 from compress.data.workload import Csv, Dataset, OperatingPoint, Workload
@@ -33,6 +37,7 @@ from compress.records import files as result_files
 from compress.records.result import Point, Result
 from compress.report import describe, text
 from compress.report.charts import write_chart
+from compress.report.table import labels, rows
 from compress.spec.formats import ROWS
 from compress.spec.measure import Measure
 from compress.spec.recipe import Recipe
@@ -49,6 +54,8 @@ CONFIGURATIONS: dict[str, type[Config]] = {
     "csv": Csv,
     "point": OperatingPoint,
 }
+SHOWN = ("recipe", "accuracy", "difference", "latency / ref", "energy / ref", "energy", "stored", "kernels", "verdict")
+"""Columns of a session's table on a page; the others are in its pareto.md."""
 MARKER = re.compile(r"^<!-- (\w+)(?:: (.*?))? -->$", re.MULTILINE)
 
 
@@ -57,6 +64,7 @@ def on_files(files: Files, config: Any) -> Files:
     files.append(File.generated(config, "pictures/pareto.png", abs_src_path=str(REFERENCE / "pareto.png")))
     for name, draw in drawn.PICTURES.items():
         files.append(File.generated(config, f"pictures/{name}.svg", content=draw(_results("minilm-sst2"))))
+    files.append(File.generated(config, "pictures/rooms.svg", content=rooms.draw()))
     files.append(File.generated(config, "pictures/trace.svg", content=_trace("gpu/minilm-sst2-b32-l64/graphs_student")))
     return files
 
@@ -138,6 +146,26 @@ def _energy(point: Point) -> str:
 
 def _joules(point: Point) -> str:
     return text.joined(text.energy(point.energy_j, point.energy_source))
+
+
+def session(names: Sequence[str]) -> str:
+    """Return the table of the reference results in these folders, the cheapest recipe first, then the references."""
+    made = []
+    for name in names:
+        tables = group(_results(name))
+        if not tables:
+            raise ValueError(f"session: no results in {REFERENCE / name}")
+        for table in tables:
+            named = {
+                **labels(table),
+                "latency / ref": f"latency / {table.reference}",
+                "energy / ref": f"energy / {table.reference}",
+            }
+            metered = table.meter in MEASURED  # modelled joules stand in no table beside measured ones
+            shown = [h for h in SHOWN if metered or not h.startswith("energy")]
+            cells = ({**row.cells, "verdict": row.cells["verdict"][:1]} for row in rows(table))  # the word alone
+            made.append(_table([named[h] for h in shown], ([text.joined(each[h]) for h in shown] for each in cells)))
+    return "\n\n".join(made)
 
 
 def batches(names: Sequence[str]) -> str:
@@ -222,14 +250,15 @@ def picture(words: Sequence[str]) -> str:
     """A picture with the words below it."""
     name, *caption = words
     file = "pareto.png" if name == "pareto" else f"{name}.svg"
-    if name not in ("pareto", "trace", *drawn.PICTURES):
-        raise ValueError(f"no picture {name}; there are pareto, trace, {', '.join(drawn.PICTURES)}")
+    known = ("pareto", "trace", "rooms", *drawn.PICTURES)
+    if name not in known:
+        raise ValueError(f"no picture {name}; there are {', '.join(known)}")
     said = " ".join(caption)
     return f"![{said}](pictures/{file})\n\n*{said}*"
 
 
 MARKERS: dict[str, Callable[[Sequence[str]], str]] = {
-    made.__name__: made for made in (fields, measured, batches, recipe, recipes, formats, commands, picture)
+    made.__name__: made for made in (fields, measured, session, batches, recipe, recipes, formats, commands, picture)
 }
 
 
