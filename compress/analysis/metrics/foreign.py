@@ -53,13 +53,13 @@ def guarded(what: str) -> Iterator[None]:
 
 
 @lru_cache(maxsize=32)
-def problem(metric: str, content: str, task: str) -> str:
+def problem(metric: str, content: str, sample: str) -> str:
     """Return why a metric file cannot be used for a task, found by a child; empty if it can.
 
-    `content`: the digest of the file, so that an edited one is tried again.
+    `content`: the digest of the file, so that an edited one is tried again. `sample`: made outcomes of the task, JSON.
     """
     with passing("metric") as folder:
-        request = {"metric": metric, "task": task, "path": [*map(str, sys.path)], "limits_s": [IMPORT_S, MADE_S]}
+        request = {"metric": metric, "sample": sample, "path": [*map(str, sys.path)], "limits_s": [IMPORT_S, MADE_S]}
         (folder / "request.json").write_text(json.dumps(request))
         command = [sys.executable, "-m", __name__, str(folder)]
         try:  # what it leaves in its temporary folder goes with ours
@@ -97,7 +97,7 @@ def main(arguments: Sequence[str]) -> None:
         _enter(folder, f"metric {metric}: cannot be imported: ", import_s)
         metrics.module_of(metric)
         _enter(folder, f"metric {metric}: ", made_s)
-        metrics.trial(metric, request["task"])
+        metrics.trial(metric, json.loads(request["sample"]))
     except InputError as error:
         answer = str(error)
     _write(folder, {"answer": answer})
