@@ -21,11 +21,13 @@ from compress.data.tasks import TASKS, task_of, text_classification, texts
 from compress.data.tasks.task import LABEL, TEXT, Batch, Task, WorkloadView
 from compress.data.workload import Workload
 from compress.harness import engine
+from compress.harness import run as harness
 from compress.harness.transform import task_of_model
 from compress.measure import session
 from compress.records.trace_shape import OUTCOMES
 from compress.report import write_card
 from compress.spec.recipe import Recipe
+from tests.forked import one_thread
 from tests.helpers import SHORT, sentences, tokenizer
 
 NAME = "text-regression"
@@ -89,6 +91,7 @@ def registered(monkeypatch: pytest.MonkeyPatch) -> None:
     """The one line; sessions are measured in this process, since a new one would not have it."""
     monkeypatch.setitem(TASKS, NAME, __name__)
     monkeypatch.setattr(engine, "run_child", lambda command, _device: session.main(command[3:]))
+    monkeypatch.setattr(harness, "threads", one_thread)
 
 
 def written(folder: Path, outputs: int = 1) -> Path:
