@@ -114,7 +114,7 @@ def test_a_made_workload_loads_and_is_judged_like_any_other(
 
     from compress.data.tasks import task_of
 
-    monkeypatch.setattr(f"compress.data.tasks.{offline.OFFLINE[name].module}.SETTINGS", TINY[name])
+    monkeypatch.setattr(f"compress.data.offline.{offline.OFFLINE[name].module}.SETTINGS", TINY[name])
     found = source.resolve(Workload.load(name))
     model, processor = source.load_model(found)
     test = source.load_examples(found, "test", processor, model.config, limit=8)

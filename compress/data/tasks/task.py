@@ -96,8 +96,9 @@ class Task:
     metric: str
     """The metric of a workload that sets none."""
     sample_outcomes: Mapping[str, Sequence[float]]
-    """Made outcomes of a few examples. A metric fits the task if it is defined on these; a session's traces hold
-    prediction and reference, or nll and tokens, and any others."""
+    """Made outcomes of a few examples; the metrics that are defined on them fit the task.
+
+    They include prediction and reference, or nll and tokens: readers of traces need either pair."""
     headline: OperatingPoint
     """The headline point of a workload that sets none; without a sequence_length, inputs have no length in tokens."""
     first_recipe: str
@@ -106,8 +107,7 @@ class Task:
     load_processor: Callable[..., Any]
     """load_processor(location, **options): the tokenizer or image processor stored with a model."""
     check: Callable[[Any, Any, "datasets.Dataset", WorkloadView], list[str]]
-    """check(model, processor, examples, workload): what is wrong with this model on these examples, one sentence each.
-    """
+    """check(model, processor, examples, workload): what does not fit, one sentence each."""
     prepare: Callable[["datasets.Dataset", Any, WorkloadView, Any], "datasets.Dataset"]
     """prepare(raw, processor, workload, config): examples with normalised columns, model inputs included.
 
