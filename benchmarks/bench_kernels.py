@@ -18,8 +18,9 @@ import torch
 
 from compress.base.devices import pick
 from compress.data import source
+from compress.data.point import OperatingPoint
 from compress.data.tasks import task_of
-from compress.data.workload import OperatingPoint, Workload
+from compress.data.workload import Workload
 from compress.harness.transform import open_bundle
 from compress.measure.latency import run_for, synchronizer
 from compress.methods import apply_step

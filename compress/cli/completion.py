@@ -37,7 +37,9 @@ def devices(incomplete: str) -> list[str]:
 
 def tasks(incomplete: str) -> list[str]:
     """Tasks of workloads."""
-    return _starting(["text-classification", "image-classification", "causal-lm"], incomplete)
+    from compress.data.tasks import TASKS
+
+    return _starting(TASKS, incomplete)
 
 
 def kinds(incomplete: str) -> list[str]:

@@ -7,6 +7,7 @@ import typer
 from compress.base.terminal import console
 from compress.cli import completion
 from compress.cli.options import app
+from compress.data.tasks import TASKS
 
 
 @app.command()
@@ -33,7 +34,7 @@ def init(
     data: Annotated[str | None, typer.Option(help="Hub id, folder or file of the data.")] = None,
     task: Annotated[
         str | None,
-        typer.Option(help="text-classification, image-classification or causal-lm.", autocompletion=completion.tasks),
+        typer.Option(help=f"One of {', '.join(TASKS)}.", autocompletion=completion.tasks),
     ] = None,
 ) -> None:
     """Print a workload file for your own model and data; in a terminal it asks for what is not given."""

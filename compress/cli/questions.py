@@ -13,17 +13,10 @@ from compress.base.config import InputError
 from compress.base.reading import expanded
 from compress.base.terminal import print
 from compress.data.split_files import holds
-from compress.data.tasks import TASKS
-from compress.data.template import FIRST, TESTS, check_place, check_task, detected
+from compress.data.tasks import TASKS, task_of, task_of_class
+from compress.data.template import TESTS, check_place, check_task, columns_in
 from compress.data.template import init as template
 
-TASK_OF = {
-    "ForSequenceClassification": "text-classification",
-    "ForImageClassification": "image-classification",
-    "ForCausalLM": "causal-lm",
-    "LMHeadModel": "causal-lm",
-}
-"""How a class ends that config.json names -> what it is for."""
 NONE = "-"
 """The answer that there is no such column."""
 
@@ -40,7 +33,7 @@ def init(model: str | None, data: str | None, task: str | None) -> None:
     _say("A workload says what model, on what data, judged by what. Enter takes what stands in [brackets].")
     model = model or ask("Model, a folder or hub id", lambda v: check_place("model", v), _models())
     data = data or ask("Data, a folder, file or hub id", _check_data, _data())
-    task = task or ask(f"Task, one of {', '.join(TASKS)}", check_task, task_of(model))
+    task = task or ask(f"Task, one of {', '.join(TASKS)}", check_task, task_of_folder(model))
     text = template(model, data, task, _columns(data, task))
     if not sys.stdout.isatty():
         print(text, end="")
@@ -49,7 +42,7 @@ def init(model: str | None, data: str | None, task: str | None) -> None:
         "File to write", _check_new, next((n for n in ("my.yaml", "workload.yaml") if not Path(n).exists()), None)
     )
     Path(place).write_text(text, encoding="utf-8")
-    _say(f"\n{text}\nwritten to {place}; now: python -m compress run {FIRST[task]} --workload {place}")
+    _say(f"\n{text}\nwritten to {place}; now: python -m compress run {task_of(task).first_recipe} --workload {place}")
 
 
 def ask(question: str, check: Callable[[str], object], proposed: str | None = None) -> str:
@@ -70,32 +63,32 @@ def ask(question: str, check: Callable[[str], object], proposed: str | None = No
         return answer
 
 
-def task_of(model: str) -> str | None:
-    """The task that the config.json of a folder speaks of."""
+def task_of_folder(model: str) -> str | None:
+    """Return the task of the model class that config.json of a folder names; None without one."""
     try:
         named = json.loads((expanded(model) / "config.json").read_text(encoding="utf-8"))["architectures"]
-        return next((task for end, task in TASK_OF.items() for name in named if name.endswith(end)), None)
+        return next((task for name in named if (task := task_of_class(name))), None)
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
 
 
 def _columns(data: str, task: str) -> dict[str, str | None]:
     """A column for every field: what was detected is proposed, what is not in the data is asked again."""
-    fields, columns = detected(data, task)
+    columns = columns_in(data)
     if not columns:
         return {}
     _say(f"Columns of the data: {', '.join(columns)}")
     chosen: dict[str, str | None] = {}
-    for field, found in fields.items():
-        second = field == "text_pair"
+    for column in task_of(task).columns:
+        none = NONE if column.optional else None
 
-        def check(answer: str, second: bool = second) -> None:
-            if answer not in columns and not (second and answer == NONE):
+        def check(answer: str, none: str | None = none) -> None:
+            if answer not in columns and answer != none:
                 raise InputError(f"{answer}: no such column; expected one of {', '.join(columns)}")
 
-        words = f"Column of a second text, {NONE} for none" if second else f"Column of the {field}"
-        answer = ask(words, check, found or (NONE if second else None))
-        chosen[field] = None if second and answer == NONE else answer
+        words = f"Column of {column.words}{f', {none} for none' if none else ''}"
+        answer = ask(words, check, column.among(columns) or none)
+        chosen[column.field] = None if answer == none else answer
     return chosen
 
 
@@ -116,7 +109,7 @@ def _folders() -> Iterable[Path]:
 
 def _check_data(value: str) -> None:
     check_place("data", value)
-    detected(value, "causal-lm")  # raises where there is nothing to judge on
+    columns_in(value)  # raises where there is nothing to judge on
 
 
 def _check_new(value: str) -> None:

@@ -12,20 +12,19 @@ from torch.nn.modules.module import register_module_module_registration_hook
 from compress.base.config import InputError
 from compress.base.errors import blamed
 from compress.data.tasks import task_of
-from compress.data.workload import TaskName
 
 SOME_MODULES, MODULES_PER_TENSOR = 1000, 10  # BERT has 1.2 modules a tensor, one whose layers share weights has more
 MOST_MODULES = 100_000  # a mixture of 61 layers with 256 experts each has 64,000
 
 
-def auto_class(task: TaskName) -> Any:
+def auto_class(task: str) -> Any:
     """The transformers Auto class of a task."""
     import transformers
 
     return getattr(transformers, task_of(task).auto_model)
 
 
-def empty_model(config: Any, task: TaskName, trust_remote_code: bool = False, tensors: int | None = None) -> Any:
+def empty_model(config: Any, task: str, trust_remote_code: bool = False, tensors: int | None = None) -> Any:
     """The architecture that a configuration describes, without memory (meta device), in eval mode.
 
     Raises InputError where a configuration describes none, or far more modules than the stored `tensors` can fill.

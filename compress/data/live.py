@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 from compress.base.config import InputError
 from compress.base.files import content_hash
 from compress.data import positions
+from compress.data.dataset import Dataset
 from compress.data.stored import UNQUANTIZED, stored_format
 from compress.data.tasks import task_of
-from compress.data.workload import Dataset, TaskName, Workload
+from compress.data.workload import Workload
 
 if TYPE_CHECKING:
     import datasets
@@ -26,13 +27,13 @@ def check_examples(examples: Any, place: str) -> None:
         )
 
 
-def prepare(examples: Any, task: TaskName, processor: Any, model: Any) -> "datasets.Dataset":
+def prepare(examples: Any, task: str, processor: Any, model: Any) -> "datasets.Dataset":
     """Normalised examples of a live data set with the default column names."""
     check_examples(examples, "dataset=")
     return task_of(task).prepare(examples, processor, describe("live", task, processor, model), model.config)
 
 
-def describe(folder: str, task: TaskName, processor: Any, model: Any) -> Workload:
+def describe(folder: str, task: str, processor: Any, model: Any) -> Workload:
     """The workload of a live model; texts are cut at what tokenizer and model hold, 128 tokens at most."""
     limits = (128, getattr(processor, "model_max_length", 128), positions.limit(model))
     return Workload(
@@ -44,7 +45,7 @@ def describe(folder: str, task: TaskName, processor: Any, model: Any) -> Workloa
     )
 
 
-def write(folder: Path, model: Any, processor: Any, dataset: "Mapping[str, datasets.Dataset]", task: TaskName) -> Path:
+def write(folder: Path, model: Any, processor: Any, dataset: "Mapping[str, datasets.Dataset]", task: str) -> Path:
     """Saves model, processor and data; returns the path of a workload file that names them."""
     from ruamel.yaml import YAML
 

@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from compress.data.tasks import task_of
-from compress.data.workload import TaskName
 
 WEIGHTS = "*.safetensors"
 PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
@@ -20,9 +19,10 @@ def in_folder(path: Path) -> list[str]:
     return sorted(name for name in names if not name.startswith(OF_TRAINERS))
 
 
-def conversion(model: str, task: TaskName, pickles: Sequence[str]) -> str:
+def conversion(model: str, task: str, pickles: Sequence[str]) -> str:
     """What to do with a model whose weights are pickles."""
-    parts = (task_of(task).auto_model, "AutoImageProcessor" if task == "image-classification" else "AutoTokenizer")
+    declared = task_of(task)
+    parts = (declared.auto_model, declared.auto_processor)
     new = f"{Path(model).name}-safetensors"
     each = f"getattr(t, n).from_pretrained({model!r}).save_pretrained({new!r})"
     line = f"import transformers as t; [{each} for n in {parts!r}]"

@@ -17,18 +17,11 @@ from compress.data import adapters, checkpoints, pickles, stored
 from compress.data.checkpoints.folder import is_pointer, is_whole, pointer_problem, unknown_tokenizer
 from compress.data.place import Source, Split
 from compress.data.tasks import task_of
-from compress.data.workload import OFFLINE, TaskName, Workload
+from compress.data.workload import OFFLINE, Workload
 
 if TYPE_CHECKING:
     import datasets
     import torch
-
-
-ARCHITECTURES: dict[TaskName, tuple[str, ...]] = {
-    "text-classification": ("ForSequenceClassification",),
-    "image-classification": ("ForImageClassification",),
-    "causal-lm": ("ForCausalLM", "LMHeadModel"),
-}
 
 
 def resolve(workload: Workload) -> Source:
@@ -129,17 +122,17 @@ def _model_problems(path: Path, workload: Workload, name: str) -> list[str]:
     return [f"{place}: {problem}" for problem in problems]
 
 
-def _weights_problem(path: Path, config: dict[str, Any], task: TaskName) -> str | None:
+def _weights_problem(path: Path, config: dict[str, Any], task: str) -> str | None:
     """Why a folder's weights are not read: pickles, or integers whose scales config.json does not state."""
     if not any(path.glob(pickles.WEIGHTS)):
         return pickles.conversion(str(path), task, pickles.in_folder(path))
     return None if stored.stored_format(config) else stored.folder_problem(path)
 
 
-def architecture_problem(config: dict[str, Any], task: TaskName) -> str | None:
+def architecture_problem(config: dict[str, Any], task: str) -> str | None:
     """Why a model with this config.json cannot do the task, or None."""
     names = config.get("architectures") or []
-    endings = ARCHITECTURES[task]
+    endings = task_of(task).architectures
     if not names or any(ending in name for name in names for ending in endings):
         return None
     return f"is a {names[0]}; {task} needs a model whose class ends in {' or '.join(endings)}"
@@ -290,15 +283,14 @@ def load_examples(
     workload = source.workload
     raw = tables.load(source, split)
     task = task_of(workload.task)
-    blocks = workload.task == "causal-lm"  # its examples exist only after the text is cut
-    if not blocks:
+    if not task.joins_rows:
         raw = spaced(raw, limit)
     place = f"{workload.name} {split} split"
     try:
         examples = task.prepare(raw, processor, workload, model_config)
     except InputError as error:
         raise InputError([f"{place}: {problem}" for problem in error.problems]) from None
-    return spaced(examples, limit) if blocks else examples
+    return spaced(examples, limit) if task.joins_rows else examples
 
 
 def spaced(examples: "datasets.Dataset", limit: int | None) -> "datasets.Dataset":

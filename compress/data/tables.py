@@ -10,10 +10,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from compress.base.config import InputError
+from compress.data.dataset import Dataset
 from compress.data.formats import delimited, image_folders
 from compress.data.formats.readers import one_line, parquet_rows, read_files
 from compress.data.split_files import KINDS, SplitFiles, kind, split_files, unknown_kind
-from compress.data.workload import Dataset, Workload
+from compress.data.tasks import task_of
+from compress.data.workload import Workload
 
 if TYPE_CHECKING:
     import datasets
@@ -33,7 +35,7 @@ def location_problems(path: Path, workload: Workload) -> list[str]:
         return [f"{workload.name} dataset {problem}" for problem in error.problems]
     if test is None:
         return [f"{place}: no test split {spec.test!r}; {_there_is(path)}"]
-    if test.pictures and workload.task != "image-classification":
+    if test.pictures and not task_of(workload.task).reads_images:
         return [f"{place}: the test split holds pictures; {workload.task} reads {', '.join(KINDS)}"]
     if train is not None and (same := _same(test, train)):
         return [
@@ -114,7 +116,7 @@ def _local(source: "Source", split: "Split", name: str) -> "datasets.Dataset":
     if not found.tables:
         return image_folders.by_class(found, spec)
     raw = read_files(list(found.tables), spec)
-    return image_folders.by_table(raw, found, path, spec) if source.workload.task == "image-classification" else raw
+    return image_folders.by_table(raw, found, path, spec) if task_of(source.workload.task).reads_images else raw
 
 
 def _from_hub(source: "Source", name: str) -> "datasets.Dataset":

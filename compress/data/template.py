@@ -3,7 +3,6 @@
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import cast
 
 from compress.base.config import InputError
 from compress.base.reading import expanded
@@ -11,14 +10,8 @@ from compress.data.empty import empty_model
 from compress.data.hub import is_id
 from compress.data.split_files import KINDS, kind, split_files, unknown_kind
 from compress.data.tables import columns
-from compress.data.tasks import TASKS
-from compress.data.workload import TaskName
+from compress.data.tasks import task_of, unknown
 
-TEXTS = ("text", "sentence", "sentence1", "premise", "question", "content", "review", "document", "body")
-PAIRS = ("text_pair", "sentence2", "hypothesis", "question2", "context")
-LABELS = ("label", "labels", "target", "class", "category", "sentiment")
-IMAGES = ("image", "img", "picture", "pixel_values", "file", "file_name", "path")
-FIRST = {"text-classification": "bert_int8", "image-classification": "vit_int8", "causal-lm": "llama_int8"}
 MAX_LENGTH = 128
 TESTS = ("test", "validation", "valid", "val", "dev")
 
@@ -31,11 +24,10 @@ def init(model: str, data: str, task: str, columns_of: Mapping[str, str | None] 
     check_task(task)
     check_place("--model", model)
     check_place("--data", data)
-    said = columns_of or {}
+    said, declared = columns_of or {}, task_of(task)
     lines = [
-        f"# {task}: check the columns and splits, then: python -m compress run {FIRST[task]} --workload this-file.yaml"
-    ]
-    lines += [
+        f"# {task}: check the columns and splits, then: python -m compress run {declared.first_recipe} --workload "
+        "this-file.yaml",
         f"task: {task}",
         f"model: {_scalar(_absolute(model))}{_taken(model)}",
         "dataset:",
@@ -46,22 +38,23 @@ def init(model: str, data: str, task: str, columns_of: Mapping[str, str | None] 
     hub = not path.exists()
     lines.append(f"  train: {_scalar(train)}" + _hint(train is None, "steps that calibrate or train need one"))
     lines.append(f"  test: {_scalar(test)}" + _hint(hub, "a hub data set: look the split up on its page"))
-    for field, names in _fields(task):
-        found = said[field] if field in said else next((name for name in names if name in columns), None)
-        if found is None and field == "text_pair":
+    for column in declared.columns:
+        field = column.field
+        found = said[field] if field in said else column.among(columns)
+        if found is None and column.optional:
             continue
         hint = f"not found in {', '.join(columns)}" if columns else "look the column up"
         lines.append(f"  {field}: {_scalar(found or field)}" + _hint(found is None, hint))
-    lines.append(f"metric: {'perplexity' if task == 'causal-lm' else 'accuracy'}")
-    if task != "image-classification":
+    lines.append(f"metric: {declared.metric}")
+    if declared.has_lengths:
         lines.append(f"max_length: {_max_length(expanded(model), task)}")
     return "\n".join(lines) + "\n"
 
 
 def check_task(task: str) -> None:
     """Raises InputError for a task that is none."""
-    if task not in TASKS:
-        raise InputError(f"--task {task}: unknown task; expected one of {', '.join(TASKS)}")
+    if problem := unknown(task):
+        raise InputError(f"--task {task}: {problem}")
 
 
 def check_place(option: str, value: str) -> None:
@@ -70,19 +63,10 @@ def check_place(option: str, value: str) -> None:
         raise InputError(f"{option} {value}: no such folder or file, and no hub id; check the path")
 
 
-def detected(data: str, task: str) -> tuple[dict[str, str | None], tuple[str, ...]]:
-    """Field -> the column that is taken for it, or None; and all columns. Nothing is known of data on the hub."""
+def columns_in(data: str) -> Sequence[str]:
+    """Return the columns of the split to judge on; none of data on the hub. Raises InputError without such a split."""
     path = expanded(data)
-    columns = tuple(_splits(path)[2]) if path.exists() else ()
-    return {field: next((n for n in names if n in columns), None) for field, names in _fields(task)}, columns
-
-
-def _fields(task: str) -> list[tuple[str, tuple[str, ...]]]:
-    if task == "causal-lm":
-        return [("text", TEXTS)]
-    if task == "image-classification":
-        return [("image", IMAGES), ("label", LABELS)]
-    return [("text", TEXTS), ("text_pair", PAIRS), ("label", LABELS)]
+    return _splits(path)[2] if path.exists() else ()
 
 
 def _splits(path: Path) -> tuple[str | None, str, Sequence[str]]:
@@ -129,7 +113,7 @@ def _held(model: Path, task: str) -> int | None:
     from compress.data import positions, source
 
     try:
-        return positions.limit(empty_model(source.load_config(str(model)), cast(TaskName, task)))
+        return positions.limit(empty_model(source.load_config(str(model)), task))
     except InputError:
         return None
 

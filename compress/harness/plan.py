@@ -17,6 +17,7 @@ from compress.base.reading import expanded, resolved
 from compress.base.source_code import code_digest
 from compress.data import hub, source
 from compress.data.place import Source
+from compress.data.tasks import names_where, task_of
 from compress.data.workload import Workload
 from compress.energy.find import find_meter
 from compress.energy.meters import Absent, gpus_of
@@ -148,10 +149,10 @@ def _fitting(recipes: Sequence[Recipe], options: Options, machine: Machine) -> t
         try:
             if name not in workloads:
                 workloads[name] = _named(Workload.load(name))
-            if recipe.padding == "fixed" and workloads[name].task != "text-classification":
+            if recipe.padding == "fixed" and not task_of(workloads[name].task).pads_fixed:
                 problems.append(
                     f"{recipe.name} padding: {name} is of {workloads[name].task}, whose batches need no padding; only "
-                    "text-classification has padding fixed; leave it out"
+                    f"{names_where('pads_fixed')} has padding fixed; leave it out"
                 )
         except InputError as error:
             problems.extend(problem for problem in error.problems if problem not in problems)

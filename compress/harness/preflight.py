@@ -51,7 +51,7 @@ def check(recipes: Sequence[Recipe], found: Source, device: str = "cpu") -> None
     # a tokenizer is found by way of config.json: where that is wrong, it has nothing of its own to say
     processor = None if skeleton is None else gathering.made(lambda: source.load_processor(found))
     fits = skeleton is not None and gathering.made(lambda: _fit(found, skeleton, place)) is not None
-    gathering.made(lambda: metrics.check(found.workload.metric_name, found.workload.task))
+    gathering.made(lambda: metrics.check(found.workload.metric_name, task_of(found.workload.task).sample_outcomes))
     examples = None
     if skeleton is not None and processor is not None:
         examples = gathering.made(lambda: _examples(found, "test", processor, skeleton))
@@ -121,7 +121,7 @@ def _check_weights(found: Source, skeleton: Any) -> None:
 def _metric_fits(found: Source, examples: Any) -> None:
     """Raise InputError for a metric that is undefined on the labels of the test split."""
     labels = examples["labels"] if "labels" in examples.column_names else None
-    metrics.check(found.workload.metric_name, found.workload.task, labels)
+    metrics.check(found.workload.metric_name, task_of(found.workload.task).sample_outcomes, labels)
 
 
 def _examples(found: Source, split: Split, processor: Any, skeleton: Any) -> Any:
@@ -243,7 +243,7 @@ def _pretrained(step: Any, bundle: Any, known: Known | None) -> Any:
     problems: list[str] = []
     if known is not None and known.examples is not None:
         problems += task_of(task).check(model, own, known.examples, known.found.workload)
-    if task != "causal-lm" and config.num_labels != bundle.model.config.num_labels:
+    if task_of(task).has_labels and config.num_labels != bundle.model.config.num_labels:
         problems.append(f"has {config.num_labels} labels, the teacher {bundle.model.config.num_labels}")
     if vocabulary(own) != vocabulary(bundle.processor):
         problems.append("has another tokenizer; the same numbers would be other words to it")

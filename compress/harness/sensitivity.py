@@ -13,12 +13,13 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
-from torch.nn import functional as F
 
 from compress.base.config import InputError
 from compress.base.console import track
 from compress.base.devices import pick
 from compress.data import source
+from compress.data.tasks import task_of
+from compress.data.tasks.task import Task
 from compress.data.workload import Workload
 from compress.harness import preflight
 from compress.harness.transform import open_bundle
@@ -96,19 +97,24 @@ def effects(bundle: Bundle, step: Any, examples: int = EXAMPLES) -> Report:
     """The report of a step on a bundle, which stays as it is."""
     asked = replace(bundle, seed=bundle.seed + 1)
     data = list(batches(asked, "sensitivity", Sample(examples)))
-    before = losses(bundle.model, data)
+    task = task_of(bundle.task)
+    before = losses(bundle.model, data, task)
+
+    def growth(changed: Any) -> Estimate:
+        return _growth(before, losses(changed, data, task))
+
     found = []
     names = list(units(bundle, step))
     lone = replace(bundle, inputs=remembered(bundle, (name for _, name in names)))
     for part, name in track(names, "sensitivity", len(names)):
         alone = part.model_copy(update={"include": (glob.escape(name),), "exclude": ()})
         try:
-            found.append(Effect(name, _grown(before, _changed(lone, alone), data)))
+            found.append(Effect(name, growth(_changed(lone, alone))))
         except InputError as error:
             found.append(Effect(name, None, error.problems[0]))
     ordered = sorted(found, key=lambda effect: (effect.more is None, -effect.more.value if effect.more else 0.0))
     sums, counts = before
-    together = _grown(before, _changed(bundle, step), data)
+    together = growth(_changed(bundle, step))
     return Report(step, len(sums), float(sums.sum() / counts.sum()), together, tuple(ordered))
 
 
@@ -116,10 +122,10 @@ def _changed(bundle: Bundle, step: Any) -> Any:
     return apply_step(replace(bundle, model=copy.deepcopy(bundle.model)), step).model
 
 
-def _grown(before: Losses, model: Any, data: list[dict[str, torch.Tensor]]) -> Estimate:
-    """Growth of the mean loss with its 95 % interval over examples."""
+def _growth(before: Losses, after: Losses) -> Estimate:
+    """Return the growth of the mean loss with its 95 % interval over examples."""
     sums, counts = before
-    difference = losses(model, data)[0] - sums  # [n]
+    difference = after[0] - sums  # [n]
     mean = float(difference.sum() / counts.sum())
     half = 1.96 * float(difference.std() * len(difference) ** 0.5 / counts.sum())
     return Estimate(mean, mean - half, mean + half, len(difference))
@@ -140,18 +146,16 @@ def units(bundle: Bundle, step: Any) -> Iterator[tuple[Any, str]]:
             yield from ((part, name) for name, _ in weight_layers(bundle.model, part))
 
 
-def losses(model: Any, data: list[dict[str, torch.Tensor]]) -> Losses:
-    """[n] sums of cross entropy and [n] counts of labels by example, of a model or an exported graph; float64."""
-    sums, counts = [], []
+def losses(model: Any, data: list[dict[str, torch.Tensor]], task: Task) -> Losses:
+    """Return [n] summed losses and [n] counts of labels by example, of a model or an exported graph; float64."""
+    sums: list[torch.Tensor] = []
+    counts: list[torch.Tensor] = []
     with torch.no_grad():
         for batch in data:
             logits, labels = model(**batch).logits.float(), batch["labels"]
-            labels = labels.to(logits.device)
-            if logits.dim() == 3:  # a language model predicts the next token
-                logits, labels = logits[:, :-1].transpose(1, 2), labels[:, 1:]
-            each = F.cross_entropy(logits, labels, reduction="none", ignore_index=-100)
-            sums.append(each.view(len(labels), -1).double().sum(1).cpu())
-            counts.append((labels != -100).view(len(labels), -1).double().sum(1).cpu())
+            lost, counted = task.losses(logits, labels.to(logits.device))
+            sums.append(lost.cpu())
+            counts.append(counted.cpu())
     return torch.cat(sums), torch.cat(counts)
 
 

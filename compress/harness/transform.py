@@ -17,7 +17,8 @@ from compress.data import live, source
 from compress.data.finite import check_weights
 from compress.data.place import Source
 from compress.data.stored import UNQUANTIZED, stored_format
-from compress.data.workload import TaskName, Workload
+from compress.data.tasks import TASKS, task_of, task_of_class
+from compress.data.workload import Workload
 from compress.energy.meters import Absent, Meter
 from compress.energy.spending import begin, end, spending
 from compress.harness import prequantized
@@ -43,21 +44,16 @@ IN_FP32 = (
     "what it computes in floating point it computes in fp32, on a device that computes bf16 natively: add the step "
     "{method: cast, dtype: bf16}, before quantize or last"
 )
-TASK_OF_CLASS: dict[str, TaskName] = {
-    "ForSequenceClassification": "text-classification",
-    "ForImageClassification": "image-classification",
-    "ForCausalLM": "causal-lm",
-    "LMHeadModel": "causal-lm",
-}
 
 
-def task_of_model(model: Any) -> TaskName:
-    """The task a transformers model was made for, by its class name."""
+def task_of_model(model: Any) -> str:
+    """Return the task that a transformers model was made for, by its class name."""
     name = type(model).__name__
-    for ending, task in TASK_OF_CLASS.items():
-        if name.endswith(ending):
-            return task
-    raise InputError(f"{name}: expected a model whose class ends in {', '.join(TASK_OF_CLASS)}")
+    task = task_of_class(name)
+    if task is None:
+        endings = [ending for task in TASKS for ending in task_of(task).architectures]
+        raise InputError(f"{name}: expected a model whose class ends in {', '.join(endings)}")
+    return task
 
 
 def load(path: str | Path, device: str = "cpu", trust_remote_code: bool = False) -> tuple[Any, Any]:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from compress.analysis.accuracy import Evaluation
 from compress.base.console import bar
-from compress.data.tasks import Task
+from compress.data.tasks.task import Task
 
 if TYPE_CHECKING:
     import datasets
@@ -41,8 +41,7 @@ def evaluate(
             del logits  # before the next ones are made
             running.advance(min(batch_size, len(order) - done))
     restored = {key: _restore(values, order) for key, values in collected.items()}
-    if "nll" in restored and "bytes" in examples.column_names:  # known beforehand: what each block's tokens stand for
-        restored["bytes"] = [float(value) for value in examples["bytes"]]
+    restored |= {name: [float(value) for value in examples[name]] for name in task.known_outcomes}
     return Evaluation(restored, finite, batch_size, outputs=outputs)
 
 

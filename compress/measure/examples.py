@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from compress.data import source
+from compress.data.tasks import task_of
 from compress.measure.job import Job, judged_against
 
 TEXT = 200
@@ -51,8 +52,9 @@ def label_names(config: Any) -> list[str] | None:
 def _rows(job: Job, numbers: Sequence[int]) -> list[dict[str, Any]]:
     from compress.data import tables
 
-    columns = [c for c in (job.workload.dataset.text, job.workload.dataset.text_pair) if c]
-    if not numbers or job.workload.task != "text-classification":
+    fields = [column.field for column in task_of(job.workload.task).columns if column.kind == "text"]
+    columns = [column for field in fields if (column := getattr(job.workload.dataset, field))]
+    if not numbers or not columns:
         return [{"example": number, "text": None} for number in numbers]
     chosen = source.spaced(tables.load(job.source, "test"), job.limit).select(numbers)
     texts = (" | ".join(str(row[column]) for column in columns) for row in chosen)

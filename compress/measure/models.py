@@ -7,8 +7,8 @@ from typing import Any
 
 from compress.base.config import InputError
 from compress.data import source
+from compress.data.point import OperatingPoint
 from compress.data.tasks import task_of
-from compress.data.workload import OperatingPoint
 from compress.measure.job import Job, Spec
 
 ROOM = 0.9  # of what is free; batches, caches and fragments take the rest

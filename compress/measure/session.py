@@ -20,8 +20,8 @@ from compress.base.console import bar, say, track
 from compress.base.files import write_atomic
 from compress.base.quiet import quiet_libraries, quiet_transformers
 from compress.data import source
+from compress.data.point import OperatingPoint
 from compress.data.tasks import task_of
-from compress.data.workload import OperatingPoint
 from compress.energy.find import find_meter
 from compress.energy.meters import Absent, Meter
 from compress.energy.sampler import Sampler, facts, idle, steady_idle

@@ -14,7 +14,7 @@ from torch import nn
 from torch.nn.modules.linear import NonDynamicallyQuantizableLinear
 
 from compress.base.config import InputError
-from compress.data.workload import TaskName, Workload
+from compress.data.workload import Workload
 from compress.spec.steps import Layers, Sample
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ class Bundle:
     """A transformers model, or an exported graph wrapped as a module (`compress.model.runtimes.onnx`)."""
     processor: Any
     """Tokenizer or image processor."""
-    task: TaskName
+    task: str
     device: torch.device
     workload: Workload | None = None
     train: Callable[[], "datasets.Dataset"] | None = None

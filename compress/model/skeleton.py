@@ -17,7 +17,6 @@ from transformers.pytorch_utils import Conv1D
 
 from compress.base.config import InputError
 from compress.data.empty import empty_model
-from compress.data.workload import TaskName
 from compress.model.layers import Borrowing, LowRankLinear
 from compress.model.packing import backend_of, settings_of
 from compress.model.packing.stacked import index_by_expert
@@ -50,7 +49,7 @@ def _without_memory(tensor: torch.Tensor) -> torch.Tensor:
     return nn.Parameter(empty, requires_grad=tensor.requires_grad) if isinstance(tensor, nn.Parameter) else empty
 
 
-def is_plain(model: Any, task: TaskName, layers: Layers) -> bool:
+def is_plain(model: Any, task: str, layers: Layers) -> bool:
     """Whether `from_pretrained` alone rebuilds this model: its configuration gives the same modules and shapes."""
     if settings_of(layers):
         return False

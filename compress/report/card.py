@@ -16,6 +16,7 @@ from compress.base import reading
 from compress.base.config import InputError
 from compress.base.files import SPELLED, write_atomic
 from compress.base.places import own_file
+from compress.data.tasks import TASKS, task_of
 from compress.model.manifest import MANIFEST, file_problems
 from compress.records.result import Point, Reference, Result
 from compress.report import text
@@ -87,7 +88,8 @@ def _head(result: Result) -> str:
     from huggingface_hub import EvalResult, ModelCardData
 
     workload, accuracy = result.workload, result.accuracy
-    task = {"causal-lm": "text-generation"}.get(str(workload.get("task")), str(workload.get("task")))
+    task = str(workload.get("task"))
+    task = task_of(task).pipeline_tag if task in TASKS else task  # a newer version may know others
     dataset = workload.get("dataset", {})
     metrics = []
     if accuracy is not None and accuracy.known:

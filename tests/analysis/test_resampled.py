@@ -11,6 +11,7 @@ from compress.analysis import metrics
 from compress.analysis.accuracy import Evaluation, summarise
 from compress.analysis.resampled import interval
 from compress.base.config import InputError
+from compress.data.tasks.classes import SAMPLE_OUTCOMES
 from compress.records import stats
 from compress.records.result import Accuracy
 
@@ -132,9 +133,9 @@ def test_an_own_metric_may_be_undefined_on_resamples_but_not_on_the_whole_split(
     assert math.isfinite(found.estimate.value)
     assert not found.estimate.bounded  # a third of the resamples lacks the one label of its class
     assert "undefined on" in found.reasons["interval"]
-    metrics.check(str(path), "text-classification", [0, 1, 1])
+    metrics.check(str(path), SAMPLE_OUTCOMES, [0, 1, 1])
     with pytest.raises(InputError, match=r"on this test split, whatever the model answers .3 labels of 1 classes."):
-        metrics.check(str(path), "text-classification", [1, 1, 1])
+        metrics.check(str(path), SAMPLE_OUTCOMES, [1, 1, 1])
 
 
 def blocks(nll: Sequence[float], tokens: Sequence[float]) -> Evaluation:
@@ -211,7 +212,7 @@ def test_a_module_that_states_what_cannot_be_is_refused(tmp_path: Path, name: st
     path = tmp_path / name
     path.write_text(OWN.format(extra=extra, value="0.5"))
     with pytest.raises(InputError, match=said):
-        metrics.trial(str(path), "text-classification")
+        metrics.trial(str(path), SAMPLE_OUTCOMES)
 
 
 def test_one_round_one_pair_and_nothing_at_all_have_no_interval() -> None:

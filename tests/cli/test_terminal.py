@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from compress.cli import completion
-from compress.cli.questions import task_of
+from compress.cli.questions import task_of_folder
 from compress.data.tasks import TASKS
 from compress.data.workload import Workload, names
 from compress.report.charts import KINDS
@@ -164,5 +164,5 @@ def test_without_a_terminal_one_error_says_what_is_missing(folder: Path) -> None
 )  # fmt: skip
 def test_the_task_is_read_from_the_models_configuration(content: str, task: str | None, tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text(content)
-    assert task_of(str(tmp_path)) == task
-    assert task_of("owner/name") is None
+    assert task_of_folder(str(tmp_path)) == task
+    assert task_of_folder("owner/name") is None

@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from compress.base.config import InputError
+from compress.data.dataset import Csv
+from compress.data.dataset import Dataset as Spec
 from compress.data.formats import delimited, json_rows, readers
-from compress.data.workload import Csv
-from compress.data.workload import Dataset as Spec
 
 TEXTS = ["a plain film", "null", "NA", "None", "nan", "1984", "007", "1e5", "True", "", " spaced ", "naïve, über"]
 

@@ -114,7 +114,7 @@ def test_a_made_workload_loads_and_is_judged_like_any_other(
 
     from compress.data.tasks import task_of
 
-    monkeypatch.setattr(f"compress.data.tasks.{offline.OFFLINE[name].module}.SETTINGS", TINY[name])
+    monkeypatch.setattr(f"compress.data.offline.{offline.OFFLINE[name].module}.SETTINGS", TINY[name])
     found = source.resolve(Workload.load(name))
     model, processor = source.load_model(found)
     test = source.load_examples(found, "test", processor, model.config, limit=8)
@@ -160,9 +160,9 @@ def test_a_second_call_makes_nothing_and_imports_no_torch(cache: Path) -> None:
     folder = offline.ensure("digits-vit", TINY["digits-vit"])
     before = (folder / "model" / "model.safetensors").stat().st_mtime_ns
     code = (
-        "import sys, dataclasses; from compress.data.tasks import offline, offline_vit\n"
+        "import sys, dataclasses; from compress.data import offline; from compress.data.offline import vit\n"
         "small = {'hidden': 32, 'layers': 2, 'heads': 2, 'intermediate': 32, 'batch': 4, 'steps': 3}\n"
-        "tiny = dataclasses.replace(offline_vit.SETTINGS, **small)\n"
+        "tiny = dataclasses.replace(vit.SETTINGS, **small)\n"
         "print(offline.ensure('digits-vit', tiny)); print('torch' in sys.modules, 'sklearn' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)

@@ -65,7 +65,7 @@ def test_a_first_workload_file_takes_the_limit_of_the_model(tmp_path: Path) -> N
 
 @pytest.mark.parametrize(("kind", "told"), [("Roberta", True), ("GPT2", True), ("Bert", False)])
 def test_another_padding_token_than_the_tokenizers_counts_where_the_model_looks_for_it(kind: str, told: bool) -> None:
-    from compress.data.tasks.text_classification import padding_problems
+    from compress.data.tasks.texts import padding_problems
 
     fields = {**(GPT2 if kind == "GPT2" else PLACES), "pad_token_id": 5}
     model = empty_model(getattr(transformers, f"{kind}Config")(**fields), "text-classification")

@@ -10,11 +10,12 @@ from PIL import Image
 from compress.base.config import InputError
 from compress.data import split_files as files
 from compress.data import tables
+from compress.data.dataset import Dataset
 from compress.data.place import Source
-from compress.data.workload import Dataset, TaskName, Workload
+from compress.data.workload import Workload
 
 
-def source(folder: Path, task: TaskName = "image-classification", **spec: Any) -> Source:
+def source(folder: Path, task: str = "image-classification", **spec: Any) -> Source:
     """A workload on this data, resolved as far as its data goes."""
     own = Workload(name="own", task=task, model="m", dataset=Dataset(path=str(folder), **spec))
     if problems := tables.location_problems(folder, own):

@@ -12,9 +12,11 @@ import torch
 
 from compress.base.config import InputError
 from compress.data import source
+from compress.data.dataset import Dataset
+from compress.data.point import OperatingPoint
 from compress.data.tasks import blocks as packing
 from compress.data.tasks import image_classification, task_of
-from compress.data.workload import Dataset, OperatingPoint, TaskName, Workload
+from compress.data.workload import Workload
 from compress.measure.evaluate import evaluate
 from compress.methods import apply_step
 from compress.model import runtimes
@@ -25,7 +27,7 @@ from tests.helpers import assets, bert, sentences, tokenizer, trained_bert
 from tests.made_models import bundle
 
 
-def own(task: TaskName, max_length: int = 32, **dataset: Any) -> Workload:
+def own(task: str, max_length: int = 32, **dataset: Any) -> Workload:
     return Workload(name="own", task=task, model="m", dataset=Dataset(path="d", **dataset), max_length=max_length)
 
 

@@ -15,7 +15,8 @@ import pytest
 from compress.base.config import InputError, parse_yaml
 from compress.data import source, tables, template
 from compress.data import split_files as files
-from compress.data.workload import Dataset, Workload, names
+from compress.data.dataset import Dataset
+from compress.data.workload import Workload, names
 from tests.helpers import ROOT, assets, bert, sentences, tokenizer, write_workload
 
 Make = Callable[..., Workload]
@@ -63,7 +64,7 @@ def test_every_shipped_workload_is_valid_and_documented() -> None:
 
 def test_resolving_folders_imports_no_torch(folder: Path) -> None:
     code = (
-        "import sys; from compress.data.tasks import Workload, source\n"
+        "import sys; from compress.data import source; from compress.data.workload import Workload\n"
         f"source.resolve(Workload.load({str(folder / 'my.yaml')!r}))\n"
         "print('torch' in sys.modules, 'transformers' in sys.modules)"
     )
@@ -287,7 +288,8 @@ def _fewer_embeddings(model: Any) -> Any:
 def resolving_fails(tmp_path: Path, **environment: str) -> tuple[str, str]:
     """The problem (one line) and standard error of a process that asks for a hub workload without an answer."""
     code = (
-        "from compress.base.config import InputError; from compress.data.tasks import Workload, source\n"
+        "from compress.base.config import InputError\n"
+        "from compress.data import source; from compress.data.workload import Workload\n"
         "try: source.resolve(Workload.load('sst2-distilbert'))\n"
         "except InputError as error: print(*error.problems, sep='\\n')"
     )

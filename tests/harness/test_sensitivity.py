@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from compress.base.config import InputError
+from compress.data.tasks import task_of
 from compress.harness import sensitivity
 from compress.harness.plan import Options, plan
 from compress.methods import apply_step, capture
@@ -94,7 +95,7 @@ def test_losses_are_those_of_the_model_itself() -> None:
     for kind in ("bert", "llama"):
         one = trainable(MODELS[kind]())
         data = list(batches(one, "test", Sample(6), batch_size=1))
-        sums, counts = sensitivity.losses(one.model, data)
+        sums, counts = sensitivity.losses(one.model, data, task_of(one.task))
         with torch.no_grad():
             wanted = [float(one.model(**batch).loss) for batch in data]
         assert (sums / counts).tolist() == pytest.approx(wanted, rel=1e-4)

@@ -105,7 +105,10 @@ def test_a_point_beyond_the_models_positions_is_refused(tmp_path: Path) -> None:
 
 def test_only_language_models_generate_and_not_at_the_headline_point(tmp_path: Path) -> None:
     path = tmp_path / "w.yaml"
-    for task, said in (("text-classification", "only language models"), ("causal-lm", "put it into points")):
+    refused = "only language models"
+    for task, said in (
+        ("text-classification", refused), ("image-classification", refused), ("causal-lm", "put it into points"),
+    ):  # fmt: skip
         path.write_text(
             f"task: {task}\nmodel: m\ndataset: {{path: d}}\n"
             "headline: {batch_size: 1, sequence_length: 8, generate: 4}\n"

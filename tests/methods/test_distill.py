@@ -16,6 +16,7 @@ import torch
 from torch.nn import functional as F
 
 from compress.base.config import InputError
+from compress.data.tasks.causal_lm import aligned
 from compress.data.tasks.text_classification import collate
 from compress.methods.calibrate import truncate
 from compress.methods.depth import keep_layers
@@ -24,7 +25,6 @@ from compress.methods.distill import (
     distill,
     distillation_loss,
     hidden_distance,
-    predicted,
     soft_loss,
     squared_distance,
 )
@@ -51,10 +51,10 @@ def test_soft_loss_is_the_divergence_by_hand() -> None:
 
 def test_soft_loss_of_a_language_model_leaves_out_what_predicts_nothing() -> None:
     labels = torch.tensor([[5, 6, 7, -100], [5, 6, 7, 8]])
-    counted = predicted(labels)
-    assert counted.tolist() == [[True, True, False, False], [True, True, True, False]]
-    student, teacher = torch.randn(2, 4, 9), torch.randn(2, 4, 9)
-    one = [soft_loss(student[i, j][None], teacher[i, j][None], 1.5) for i in (0, 1) for j in range(4) if counted[i, j]]
+    (student, following), (teacher, _) = (aligned(torch.randn(2, 4, 9), labels) for _ in range(2))
+    counted = following != -100
+    assert counted.tolist() == [[True, True, False], [True, True, True]]
+    one = [soft_loss(student[i, j][None], teacher[i, j][None], 1.5) for i in (0, 1) for j in range(3) if counted[i, j]]
     torch.testing.assert_close(soft_loss(student, teacher, 1.5, counted), torch.stack(one).mean())
 
 

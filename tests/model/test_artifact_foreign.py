@@ -157,7 +157,7 @@ BAD: dict[str, tuple[str, Change, str]] = {
     "unknown runtime": ("plain", field("extra/runtime", "evil"), r"extra\.runtime: Input should be"),
     "runtime of another kind": ("plain", field("extra/runtime", "openvino"), "openvino does not execute"),
     "kind of another plain": ("plain", field("kind", "onnx"), "does not exist"),
-    "unknown task": ("plain", field("task", "x"), "task: Input should be"),
+    "unknown task": ("plain", field("task", "x"), "task: Value error, unknown task"),
     "plain is text": ("plain", field("plain", "yes"), "plain: Input should be"),
     "layers is a list": ("plain", field("layers", []), "layers: Input should be"),
     "rank is text": ("lowrank", field(f"layers/{QUERY}/rank", "8"), r"rank: Input should be"),

@@ -17,6 +17,7 @@ from compress.base.config import InputError, parse_assignment, parse_yaml
 from compress.base.devices import pick
 from compress.data import hub
 from compress.data.tasks import labels
+from compress.data.tasks.classes import SAMPLE_OUTCOMES
 from compress.data.workload import Workload
 from compress.spec.recipe import Recipe
 from tests.helpers import ROOT
@@ -106,7 +107,7 @@ UNKIND = {
 def test_a_metric_file_cannot_end_this_process(top: str, body: str, said: str, tmp_path: Path) -> None:
     (tmp_path / "own.py").write_text(METRIC.format(top=top, body=body))
     with pytest.raises(InputError, match=said):
-        metrics.trial(str(tmp_path / "own.py"), "text-classification")
+        metrics.trial(str(tmp_path / "own.py"), SAMPLE_OUTCOMES)
 
 
 WORSE = {
@@ -138,7 +139,7 @@ def test_a_metric_file_is_tried_in_a_process_of_its_own(tmp_path: Path, monkeypa
         file.parent.mkdir()
         file.write_text(METRIC.format(top=top, body=body))
         with pytest.raises(InputError) as refused:
-            metrics.check(str(file), "text-classification")
+            metrics.check(str(file), SAMPLE_OUTCOMES)
         assert str(file) in str(refused.value)
         return str(refused.value)
 
@@ -154,7 +155,7 @@ def test_a_metric_file_that_waits_is_given_up(tmp_path: Path, monkeypatch: pytes
     monkeypatch.setattr(foreign, "WAIT_S", 0.2)
     (tmp_path / "own.py").write_text(METRIC.format(top="import time\ntime.sleep(1000)", body="pass"))
     with pytest.raises(InputError, match=r"own.py: .*took over 0.2 s; does it wait"):
-        metrics.check(str(tmp_path / "own.py"), "text-classification")
+        metrics.check(str(tmp_path / "own.py"), SAMPLE_OUTCOMES)
 
 
 def test_a_metric_file_finds_what_this_process_can_import(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -162,12 +163,12 @@ def test_a_metric_file_finds_what_this_process_can_import(tmp_path: Path, monkey
     (tmp_path / "beside" / "shares.py").write_text("HALF = 0.5")
     monkeypatch.syspath_prepend(tmp_path / "beside")
     (tmp_path / "own.py").write_text(METRIC.format(top="from shares import HALF", body="return {'own': HALF}"))
-    metrics.check(str(tmp_path / "own.py"), "text-classification")
+    metrics.check(str(tmp_path / "own.py"), SAMPLE_OUTCOMES)
 
 
 def test_what_a_metric_file_prints_is_kept_out_of_the_output(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "own.py").write_text(METRIC.format(top="print('at import')", body="print('it'); return {'own': 0.5}"))
-    metrics.check(str(tmp_path / "own.py"), "text-classification", [0, 1])
+    metrics.check(str(tmp_path / "own.py"), SAMPLE_OUTCOMES, [0, 1])
     out, err = capfd.readouterr()
     assert out == "" and "at import" in err and "it\n" in err
 

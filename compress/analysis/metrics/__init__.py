@@ -10,6 +10,7 @@ given those per-example outcomes that its features ask for: `predictions` and `r
 """
 
 import hashlib
+import json
 import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -30,10 +31,7 @@ from compress.records.fields import FARTHEST, LARGE
 from compress.records.result import UNITS, Unit
 
 NAMES = tuple(UNITS)
-MADE: dict[str, dict[str, list[float]]] = {
-    "classes": {"prediction": [0, 1, 1, 0], "reference": [0, 1, 0, 1]},
-    "language": {"nll": [2.0, 3.0], "tokens": [2, 3], "bytes": [7, 9]},
-}
+Outcomes = Mapping[str, Sequence[float]]
 Score = Callable[[Mapping[str, np.ndarray]], float]
 """The metric of some examples, by columns; nan where it is undefined."""
 
@@ -65,15 +63,15 @@ def _of(metric: Metric, columns: Mapping[str, np.ndarray], settings: Mapping[str
     return value if abs(value) <= FARTHEST else value * math.inf  # nan stays nan
 
 
-def check(metric: str, task: str, labels: Sequence[int] | None = None) -> None:
+def check(metric: str, sample: Outcomes, labels: Sequence[int] | None = None) -> None:
     """Raises InputError when a metric does not load, fit the task, or have a value on a test split of these labels.
 
-    It is computed of a few made outcomes, and of right answers and of others to the labels. A user's file is
-    tried by a child first.
+    It is computed of `sample`, a few made outcomes of the task, and of right answers and of others to the labels. A
+    user's file is tried by a child first.
     """
     if metric in NAMES:
-        trial(metric, task)
-    elif found := foreign.problem(str(file_of(metric)), digest(metric), task):
+        trial(metric, sample)
+    elif found := foreign.problem(str(file_of(metric)), digest(metric), json.dumps(dict(sample))):
         raise InputError(found)
     if not labels or metric in NAMES:
         return
@@ -92,9 +90,9 @@ def check(metric: str, task: str, labels: Sequence[int] | None = None) -> None:
         )
 
 
-def trial(metric: str, task: str) -> None:
-    """Compute a metric of a few made outcomes. Raises InputError if it does not load, fit the task, or state sense."""
-    compute(metric, MADE["language" if task == "causal-lm" else "classes"])
+def trial(metric: str, sample: Outcomes) -> None:
+    """Compute a metric of a few made outcomes. Raises InputError if it does not load, fit them, or state sense."""
+    compute(metric, sample)
     higher_is_better(metric)
     scale(metric)
 

@@ -31,7 +31,7 @@ def main(arguments: Sequence[str]) -> None:
         _enter(folder, f"metric {metric}: cannot be imported: ", import_s)
         metrics.module_of(metric)
         _enter(folder, f"metric {metric}: ", made_s)
-        metrics.trial(metric, request["task"])
+        metrics.trial(metric, json.loads(request["sample"]))
     except InputError as error:
         answer = str(error)
     _write(folder, {"answer": answer})

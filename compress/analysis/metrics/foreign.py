@@ -49,13 +49,13 @@ def guarded(what: str) -> Iterator[None]:
 
 
 @lru_cache(maxsize=32)
-def problem(metric: str, content: str, task: str) -> str:
+def problem(metric: str, content: str, sample: str) -> str:
     """Return why a metric file cannot be used for a task, found by a child; empty if it can.
 
-    `content`: the digest of the file, so that an edited one is tried again.
+    `content`: the digest of the file, so that an edited one is tried again. `sample`: made outcomes of the task, JSON.
     """
     with passing("metric") as folder:
-        request = {"metric": metric, "task": task, "path": [*map(str, sys.path)], "limits_s": [IMPORT_S, MADE_S]}
+        request = {"metric": metric, "sample": sample, "path": [*map(str, sys.path)], "limits_s": [IMPORT_S, MADE_S]}
         (folder / "request.json").write_text(json.dumps(request))
         command = [sys.executable, "-m", CHILD, str(folder)]
         try:  # what it leaves in its temporary folder goes with ours

@@ -24,11 +24,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from compress.base.config import InputError
+from compress.data.dataset import Csv
 from compress.data.formats import text_files
 from compress.data.formats.dialects import Parsed, Quoting, plain, quoted
 from compress.data.formats.text_files import Malformed
 from compress.data.split_files import kind
-from compress.data.workload import Csv
 
 SEPARATORS = {".csv": (",", ";", "\t", "|"), ".tsv": ("\t", ",", ";", "|")}
 BARE = re.compile(r"NA|[+-]?\d[\d.eE+-]*", re.ASCII)

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 from compress.base.config import InputError
 from compress.base.reading import resolved
+from compress.data.dataset import Dataset
 from compress.data.split_files import SplitFiles
-from compress.data.workload import Dataset
 
 if TYPE_CHECKING:
     import datasets

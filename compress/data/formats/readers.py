@@ -5,10 +5,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from compress.base.config import InputError
+from compress.data.dataset import Dataset
 from compress.data.formats import delimited, json_rows, text_files
 from compress.data.privacy import private_cache
 from compress.data.split_files import kind, unknown_kind
-from compress.data.workload import Dataset
 
 if TYPE_CHECKING:
     import datasets

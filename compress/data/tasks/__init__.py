@@ -1,63 +1,51 @@
-"""Workloads: what model, on what data, judged by what metric.
+"""The tasks: what a model does, and all that depends on it. A new task is a file here and a line in `TASKS`."""
 
-A workload is a YAML file. Its model and data are hub ids, folders and files, or `offline:NAME`, which is made on this
-machine from what every machine has (see `offline`) and then used like any other folder.
-"""
+from importlib import import_module
+from typing import TYPE_CHECKING, Annotated
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Protocol
+from pydantic import AfterValidator
 
-from compress.data.workload import OperatingPoint, TaskName, Workload
+from compress.base.config import InputError, did_you_mean
 
 if TYPE_CHECKING:
-    import datasets
-    import torch
+    from compress.data.tasks.task import Task
 
-
-Batch = Mapping[str, "torch.Tensor"]
-
-
-class Task(Protocol):
-    """What a task knows: one module per task implements these as plain functions."""
-
-    auto_model: str
-    """Name of the transformers Auto class."""
-
-    def load_processor(self, location: str, **options: Any) -> Any:
-        """The tokenizer or image processor stored with the model."""
-
-    def check(self, model: Any, processor: Any, examples: "datasets.Dataset", workload: Workload) -> list[str]:
-        """What is wrong with this model on these examples, one sentence each."""
-
-    def prepare(self, raw: "datasets.Dataset", processor: Any, workload: Workload, config: Any) -> "datasets.Dataset":
-        """Examples with normalised columns, model inputs included; raises InputError on unusable columns."""
-
-    def collate(self, examples: Sequence[Mapping[str, Any]], processor: Any) -> dict[str, "torch.Tensor"]:
-        """One batch, padded to its longest, with `labels`."""
-
-    def fixed(
-        self, examples: "datasets.Dataset", processor: Any, point: OperatingPoint, count: int, seed: int
-    ) -> list[dict[str, "torch.Tensor"]]:
-        """`count` batches of exactly this shape made of real data, without labels: for timing."""
-
-    def outcomes(self, logits: "torch.Tensor", batch: Batch) -> dict[str, list[float]]:
-        """Per-example outcomes of one batch; classification: prediction, reference; language: nll, tokens."""
-
-    def lengths(self, examples: "datasets.Dataset") -> list[int]:
-        """Length of every example, for sorting."""
-
-
-def task_of(name: TaskName) -> Task:
-    """The module of a task."""
-    from importlib import import_module
-
-    module: Any = import_module(TASKS[name])
-    task: Task = module
-    return task
-
-
-TASKS: dict[TaskName, str] = {
+TASKS: dict[str, str] = {
     "text-classification": "compress.data.tasks.text_classification",
     "image-classification": "compress.data.tasks.image_classification",
     "causal-lm": "compress.data.tasks.causal_lm",
 }
+"""Name -> module, whose `TASK` declares the task."""
+
+
+def task_of(name: str) -> "Task":
+    """Return the declaration of a task. Raises InputError for an unknown name."""
+    if problem := unknown(name):
+        raise InputError(f"task {name}: {problem}")
+    task: Task = import_module(TASKS[name]).TASK
+    return task
+
+
+def unknown(name: str) -> str | None:
+    """Return why a name is none of a task, or None."""
+    return None if name in TASKS else f"unknown task; expected one of {', '.join(TASKS)}{did_you_mean(name, TASKS)}"
+
+
+def _known(name: str) -> str:
+    if problem := unknown(name):
+        raise ValueError(problem)
+    return name
+
+
+TaskName = Annotated[str, AfterValidator(_known)]
+"""The name of a task, checked wherever it is read."""
+
+
+def task_of_class(model_class: str) -> str | None:
+    """Return the name of the task that a class of transformers models is for; None for other classes."""
+    return next((name for name in TASKS if model_class.endswith(task_of(name).architectures)), None)
+
+
+def names_where(fact: str) -> str:
+    """Return the names of the tasks for which a boolean field of `Task` holds, for an error."""
+    return ", ".join(name for name in TASKS if getattr(task_of(name), fact))

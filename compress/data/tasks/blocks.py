@@ -7,19 +7,23 @@ table as no text does. So the real tokens of shuffled examples are joined and cu
 """
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 
 from compress.base.config import InputError
-from compress.data.workload import OperatingPoint
+from compress.data.point import OperatingPoint
+
+if TYPE_CHECKING:
+    import torch
 
 
 def packed(
     rows: Sequence[Sequence[int]], processor: Any, point: OperatingPoint, count: int, seed: int
-) -> list[dict[str, torch.Tensor]]:
+) -> list[dict[str, "torch.Tensor"]]:
     """`count` batches: input_ids and attention_mask (all ones), [batch_size, sequence_length] each."""
+    import torch
+
     length = point.sequence_length
     if length is None:
         raise InputError("an operating point of a text task needs a sequence_length")

@@ -12,32 +12,26 @@ bytes are counted then. Perplexity is exp(sum nll / sum tokens); bits per byte i
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-import torch
-from torch.nn.functional import cross_entropy
-
 from compress.base.config import InputError
 from compress.data import positions
-from compress.data.tasks import Batch
+from compress.data.point import OperatingPoint
+from compress.data.tasks import texts
 from compress.data.tasks.blocks import frame, packed
-from compress.data.tasks.text_classification import load_processor, text_column, text_problems
-from compress.data.workload import OperatingPoint, Workload
+from compress.data.tasks.task import IGNORED, TEXT, Batch, Task, WorkloadView
 
 if TYPE_CHECKING:
     import datasets
+    import torch
 
-__all__ = ["auto_model", "check", "collate", "fixed", "lengths", "load_processor", "outcomes", "prepare"]
-
-auto_model = "AutoModelForCausalLM"
 DOCUMENT_END = "<|endoftext|>"
-IGNORED = -100  # the label that transformers' losses skip
 
 
-def check(model: Any, processor: Any, examples: "datasets.Dataset", workload: Workload) -> list[str]:
+def check(model: Any, processor: Any, examples: "datasets.Dataset", workload: WorkloadView) -> list[str]:
     """What is wrong with this model on these examples, one sentence each. Padding needs no token here: it is masked."""
-    return [*text_problems(model, processor, examples, workload), *_room_problems(model, workload)]
+    return [*texts.text_problems(model, processor, examples, workload), *_room_problems(model, workload)]
 
 
-def _room_problems(model: Any, workload: Workload) -> list[str]:
+def _room_problems(model: Any, workload: WorkloadView) -> list[str]:
     """Points that generate beyond the positions that the model has."""
     limit = positions.limit(model)
     found = []
@@ -48,21 +42,21 @@ def _room_problems(model: Any, workload: Workload) -> list[str]:
     return found
 
 
-def prepare(raw: "datasets.Dataset", processor: Any, workload: Workload, config: Any) -> "datasets.Dataset":
+def prepare(raw: "datasets.Dataset", processor: Any, workload: WorkloadView, config: Any) -> "datasets.Dataset":
     """One row per block: text, input_ids, context (tokens that are not predicted), bytes of those that are."""
     import datasets
 
     if not getattr(processor, "is_fast", False):
         raise InputError("the model's tokenizer has no tokenizer.json; bytes per token need a fast tokenizer")
-    texts = text_column(raw, workload.dataset.text, "text")
+    rows = texts.text_column(raw, workload.dataset.text, "text")
     prefix, _ = frame(processor)
-    documents = (document.strip() for document in "\n\n".join(texts).split(DOCUMENT_END))
-    rows = [
+    documents = (document.strip() for document in "\n\n".join(rows).split(DOCUMENT_END))
+    cut = [
         row for document in documents if document for row in blocks(document, processor, prefix, workload.max_length)
     ]
-    if not rows:
+    if not cut:
         raise InputError("the text has no two tokens in a row; expected text to predict")
-    return datasets.Dataset.from_list(rows)
+    return datasets.Dataset.from_list(cut)
 
 
 def blocks(document: str, processor: Any, prefix: Sequence[int], length: int) -> Iterator[dict[str, Any]]:
@@ -84,11 +78,13 @@ def blocks(document: str, processor: Any, prefix: Sequence[int], length: int) ->
         yield {"text": text, "input_ids": row, "context": context, "bytes": len(text.encode())}
 
 
-def collate(examples: Sequence[Mapping[str, Any]], processor: Any) -> dict[str, torch.Tensor]:
+def collate(examples: Sequence[Mapping[str, Any]], processor: Any) -> dict[str, "torch.Tensor"]:
     """One batch padded on the right: input_ids, attention_mask and labels, each [batch, longest].
 
     What is not predicted has label -100. Causal attention never looks right, so padding changes no real token.
     """
+    import torch
+
     longest = max(len(example["input_ids"]) for example in examples)
     pad = processor.pad_token_id if processor.pad_token_id is not None else 0
     ids = torch.full((len(examples), longest), pad)
@@ -105,27 +101,62 @@ def collate(examples: Sequence[Mapping[str, Any]], processor: Any) -> dict[str, 
 
 def fixed(
     examples: "datasets.Dataset", processor: Any, point: OperatingPoint, count: int, seed: int
-) -> list[dict[str, torch.Tensor]]:
+) -> list[dict[str, "torch.Tensor"]]:
     """`count` batches of exactly [batch_size, sequence_length] made of the examples' own tokens, without labels."""
     return packed(examples["input_ids"], processor, point, count, seed)
 
 
-def outcomes(logits: torch.Tensor, batch: Batch) -> dict[str, list[float]]:
-    """nll (nats, summed) and tokens (predicted) of each block; bytes are a column of the examples.
+def aligned(logits: "torch.Tensor", labels: "torch.Tensor") -> tuple["torch.Tensor", "torch.Tensor"]:
+    """Return logits [batch, length - 1, vocabulary], and of each the next token as its label."""
+    return logits[:, :-1], labels[:, 1:]
+
+
+def losses(logits: "torch.Tensor", labels: "torch.Tensor") -> tuple["torch.Tensor", "torch.Tensor"]:
+    """Return [batch] nll (nats, summed) and [batch] counts of predicted tokens, float64.
 
     Row by row: with a large vocabulary the logits of a batch are gigabytes, and the loss would copy them twice.
     """
-    labels = batch["labels"][:, 1:]  # [batch, length - 1]
-    losses = [
-        cross_entropy(row[:-1].float(), label, ignore_index=IGNORED, reduction="none").double().sum()
+    import torch
+    from torch.nn.functional import cross_entropy
+
+    logits, labels = aligned(logits, labels)
+    nll = [
+        cross_entropy(row.float(), label, ignore_index=IGNORED, reduction="none").double().sum()
         for row, label in zip(logits, labels, strict=True)
     ]
-    return {
-        "nll": torch.stack(losses).tolist(),
-        "tokens": (labels != IGNORED).sum(dim=1).double().tolist(),
-    }
+    return torch.stack(nll), (labels != IGNORED).sum(dim=1).double()
 
 
-def lengths(examples: "datasets.Dataset") -> list[int]:
-    """Tokens of every block."""
-    return [len(ids) for ids in examples["input_ids"]]
+def outcomes(logits: "torch.Tensor", batch: Batch) -> dict[str, list[float]]:
+    """nll (nats, summed) and tokens (predicted) of each block; bytes are a column of the examples."""
+    nll, tokens = losses(logits, batch["labels"])
+    return {"nll": nll.tolist(), "tokens": tokens.tolist()}
+
+
+TASK = Task(
+    name="causal-lm",
+    auto_model="AutoModelForCausalLM",
+    auto_processor="AutoTokenizer",
+    architectures=("ForCausalLM", "LMHeadModel"),
+    pipeline_tag="text-generation",
+    columns=(TEXT,),
+    metric="perplexity",
+    sample_outcomes={"nll": [2.0, 3.0], "tokens": [2, 3], "bytes": [7, 9]},
+    headline=OperatingPoint(batch_size=8, sequence_length=64),
+    first_recipe="llama_int8",
+    load_processor=texts.load_processor,
+    check=check,
+    prepare=prepare,
+    collate=collate,
+    fixed=fixed,
+    outcomes=outcomes,
+    losses=losses,
+    lengths=texts.lengths,
+    made_up=texts.made_up,
+    aligned=aligned,
+    generates=True,
+    joins_rows=True,
+    per_token=True,
+    has_labels=False,
+    known_outcomes=("bytes",),
+)

@@ -4,21 +4,21 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 
 from compress.base.config import InputError
 from compress.data.formats import images
+from compress.data.point import OperatingPoint
+from compress.data.tasks import classes
 from compress.data.tasks import labels as class_labels
 from compress.data.tasks.labels import require_column
-from compress.data.tasks.text_classification import class_problems, outcomes
-from compress.data.workload import OperatingPoint, Workload
+from compress.data.tasks.task import IMAGE, LABEL, Task, WorkloadView
 
 if TYPE_CHECKING:
     import datasets
+    import torch
 
-__all__ = ["auto_model", "check", "collate", "fixed", "lengths", "load_processor", "outcomes", "prepare"]
-
-auto_model = "AutoModelForImageClassification"
+MADE_UP = (3, 96, 96, 3)
+"""Pictures of noise: count, height, width, channels."""
 
 
 def load_processor(location: str, **options: Any) -> Any:
@@ -28,9 +28,9 @@ def load_processor(location: str, **options: Any) -> Any:
     return AutoImageProcessor.from_pretrained(location, backend="pil", **options)
 
 
-def check(model: Any, processor: Any, examples: "datasets.Dataset", workload: Workload) -> list[str]:
+def check(model: Any, processor: Any, examples: "datasets.Dataset", workload: WorkloadView) -> list[str]:
     """What is wrong with this model on these examples, one sentence each."""
-    problems = class_problems(model)
+    problems = classes.class_problems(model)
     try:
         images.check_pixels(_undecoded(examples.with_format(None), workload.dataset.image), workload.dataset.image)
     except InputError as error:
@@ -44,7 +44,7 @@ def check(model: Any, processor: Any, examples: "datasets.Dataset", workload: Wo
     return problems
 
 
-def prepare(raw: "datasets.Dataset", processor: Any, workload: Workload, config: Any) -> "datasets.Dataset":
+def prepare(raw: "datasets.Dataset", processor: Any, workload: WorkloadView, config: Any) -> "datasets.Dataset":
     """Examples of pixel_values (float32 [channels, height, width]) and labels.
 
     Pixels are computed when an example is taken: those of a whole split would fill the memory.
@@ -80,8 +80,10 @@ def _pixels(image: Any, processor: Any) -> np.ndarray[Any, np.dtype[np.float32]]
     return np.asarray(values, dtype=np.float32)
 
 
-def collate(examples: Sequence[Mapping[str, Any]], processor: Any) -> dict[str, torch.Tensor]:
+def collate(examples: Sequence[Mapping[str, Any]], processor: Any) -> dict[str, "torch.Tensor"]:
     """One batch: pixel_values [batch, channels, height, width] and labels [batch]."""
+    import torch
+
     pixels = np.stack([np.asarray(example["pixel_values"], dtype=np.float32) for example in examples])
     return {
         "pixel_values": torch.from_numpy(pixels),
@@ -91,7 +93,7 @@ def collate(examples: Sequence[Mapping[str, Any]], processor: Any) -> dict[str, 
 
 def fixed(
     examples: "datasets.Dataset", processor: Any, point: OperatingPoint, count: int, seed: int
-) -> list[dict[str, torch.Tensor]]:
+) -> list[dict[str, "torch.Tensor"]]:
     """`count` batches of batch_size shuffled real images, without labels; starts over where there are fewer."""
     order = np.resize(np.random.default_rng(seed).permutation(len(examples)), count * point.batch_size).tolist()
     batches = [order[start : start + point.batch_size] for start in range(0, len(order), point.batch_size)]
@@ -101,3 +103,35 @@ def fixed(
 def lengths(examples: "datasets.Dataset") -> list[int]:
     """1 for every example: all images have the model's size."""
     return [1] * len(examples)
+
+
+def made_up() -> "datasets.Dataset":
+    """Pictures of noise with the columns of a live data set."""
+    import datasets
+    from PIL import Image
+
+    pictures = np.random.default_rng(0).integers(0, 256, MADE_UP, dtype=np.uint8)
+    return datasets.Dataset.from_dict({"image": [*map(Image.fromarray, pictures)], "label": [0] * len(pictures)})
+
+
+TASK = Task(
+    name="image-classification",
+    auto_model="AutoModelForImageClassification",
+    auto_processor="AutoImageProcessor",
+    architectures=("ForImageClassification",),
+    pipeline_tag="image-classification",
+    columns=(IMAGE, LABEL),
+    metric="accuracy",
+    sample_outcomes=classes.SAMPLE_OUTCOMES,
+    headline=OperatingPoint(batch_size=8),
+    first_recipe="vit_int8",
+    load_processor=load_processor,
+    check=check,
+    prepare=prepare,
+    collate=collate,
+    fixed=fixed,
+    outcomes=classes.outcomes,
+    losses=classes.cross_entropy,
+    lengths=lengths,
+    made_up=made_up,
+)

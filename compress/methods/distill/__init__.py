@@ -12,7 +12,7 @@ Language models are compared at every predicted token, classifiers once per exam
 import contextlib
 import copy
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -21,6 +21,8 @@ from torch import nn
 from torch.nn import functional as F
 
 from compress.base.config import InputError
+from compress.data.tasks import task_of
+from compress.data.tasks.task import IGNORED, unshifted
 from compress.methods.distill import adapters
 from compress.methods.distill.relations import Attention, Relations
 from compress.methods.distill.students import Student, make_student
@@ -48,6 +50,7 @@ def distill(bundle: Bundle, config: Distill) -> Bundle:
     notes = [student.note]
     with contextlib.ExitStack() as stack:
         compared = stack.enter_context(comparing(student, teacher, config, bundle.seed))
+        compared = replace(compared, aligned=task_of(bundle.task).aligned)
         if worth_remembering(bundle, config, len(examples)):
             compared = replace(compared, answers=answers(teacher, examples, bundle, config))
             examples = examples.add_column(NUMBER, list(range(len(examples))))
@@ -74,6 +77,8 @@ class Compared:
     relations: Relations | None = None
     answers: torch.Tensor | None = None
     """[examples, classes] logits of the teacher; None where it answers every batch anew."""
+    aligned: Callable[[torch.Tensor, torch.Tensor], tuple[torch.Tensor, torch.Tensor]] = unshifted
+    """Logits and the labels that they predict, as the task pairs them."""
 
 
 def worth_remembering(bundle: Bundle, config: Distill, examples: int) -> bool:
@@ -83,7 +88,7 @@ def worth_remembering(bundle: Bundle, config: Distill, examples: int) -> bool:
     """
     passes = total_steps(examples, config) * config.batch_size * config.accumulation / examples
     inside = config.pairs_layers or config.relation_weight
-    return bundle.task != "causal-lm" and not inside and passes >= 2
+    return not task_of(bundle.task).per_token and not inside and passes >= 2
 
 
 @contextlib.contextmanager
@@ -116,29 +121,23 @@ def distillation_loss(
         logits = wanted.logits
     else:
         logits = compared.answers[batch[NUMBER]]
-    counted = predicted(batch["labels"]) if outputs.logits.dim() == 3 else None
-    soft = soft_loss(outputs.logits, logits, config.temperature, counted, config.divergence)
+    ours, labels = compared.aligned(outputs.logits, batch["labels"])
+    theirs, _ = compared.aligned(logits, batch["labels"])
+    soft = soft_loss(ours, theirs, config.temperature, labels != IGNORED, config.divergence)
     loss = config.soft_weight * soft + (1 - config.soft_weight) * outputs.loss
     mask = batch.get("attention_mask")
     if compared.pairs:
         inner = getattr(student, "module", student)  # of several processes' wrapper
         project = getattr(inner, PROJECTION, None) or nn.Identity()
         distance = hidden_distance if config.hidden_loss == "cosine" else squared_distance
-        ours = torch.stack([outputs.hidden_states[s + 1] for s, _ in compared.pairs])  # the first is the embeddings'
-        theirs = torch.stack([wanted.hidden_states[t + 1] for _, t in compared.pairs])
-        loss = loss + config.hidden_weight * distance(project(ours), theirs, mask)
+        inside = torch.stack([outputs.hidden_states[s + 1] for s, _ in compared.pairs])  # the first is the embeddings'
+        teachers = torch.stack([wanted.hidden_states[t + 1] for _, t in compared.pairs])
+        loss = loss + config.hidden_weight * distance(project(inside), teachers, mask)
     if compared.attention is not None:
         loss = loss + config.attention_weight * compared.attention.loss(mask)
     if compared.relations is not None:
         loss = loss + config.relation_weight * compared.relations.loss(mask)
     return loss, outputs
-
-
-def predicted(labels: torch.Tensor) -> torch.Tensor:
-    """[batch, length] which positions of a language model predict a token that counts: the next label is not -100."""
-    following = labels.roll(-1, dims=1) != -100
-    following[:, -1] = False
-    return following
 
 
 def soft_loss(

@@ -152,7 +152,7 @@ def _pretrained(bundle: Bundle, config: Distill, location: str, teacher: Any) ->
     if info["missing_keys"]:
         raise InputError(f"{place}: has no weights for {min(info['missing_keys'])}; expected one trained for the task")
     labels, wanted = (getattr(m.config, "num_labels", None) for m in (model, teacher))
-    if bundle.task != "causal-lm" and labels != wanted:
+    if task.has_labels and labels != wanted:
         raise InputError(f"{place}: has {labels} labels, the teacher {wanted}; they answer different questions")
     for field in ("id2label", "label2id"):  # it learns the teacher's numbers, whatever it called its own
         setattr(model.config, field, getattr(teacher.config, field))

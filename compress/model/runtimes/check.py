@@ -13,13 +13,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-import numpy as np
 import torch
 
 from compress.base.config import InputError
 from compress.data import live
 from compress.data.tasks import task_of
-from compress.data.workload import TaskName
 from compress.model.bundle import Bundle
 from compress.model.runtimes.graph import GraphModel, OnnxModel
 from compress.model.runtimes.onnx import exported
@@ -34,7 +32,6 @@ TOLERANCES: dict[torch.dtype, float] = {torch.float32: 1e-3, torch.float16: 2e-2
 """Largest difference of logits over their spread, per precision; fp16 has 11 bits, and each layer rounds anew."""
 ROUNDING = 1e-2
 """Part of the tolerance that is allowed relative to the largest logit, for models whose logits hardly differ."""
-TEXTS = ("It is.", "Nothing in this story was as good as the end of it, and the end was not good at all.", "Who knows?")
 
 Batch = Mapping[str, torch.Tensor]
 
@@ -104,19 +101,7 @@ def _examples(bundle: Bundle) -> Any:
         return bundle.examples(SAMPLE)
     if bundle.train is not None:
         return bundle.train()
-    return live.prepare(_made_up(bundle.task), bundle.task, bundle.processor, bundle.model)
-
-
-def _made_up(task: TaskName) -> Any:
-    """Three texts, or three pictures of noise, with the columns of a live data set."""
-    import datasets
-    from PIL import Image
-
-    if task != "image-classification":
-        return datasets.Dataset.from_dict({"text": list(TEXTS), "label": [0] * len(TEXTS)})
-    draw = np.random.default_rng(0)
-    pictures = [Image.fromarray(draw.integers(0, 256, (96, 96, 3), dtype=np.uint8)) for _ in range(3)]
-    return datasets.Dataset.from_dict({"image": pictures, "label": [0] * len(pictures)})
+    return live.prepare(task_of(bundle.task).made_up(), bundle.task, bundle.processor, bundle.model)
 
 
 def _name(bundle: Bundle) -> str:
@@ -155,7 +140,7 @@ def _compared(
             raise InputError(
                 f"{place}: the exported graph fails on a batch of {shape} ({told}); take runtime eager or compile"
             ) from error
-        if bundle.task == "causal-lm" and "attention_mask" in batch:  # logits of padding mean nothing
+        if task_of(bundle.task).per_token and "attention_mask" in batch:  # logits of padding mean nothing
             kept = batch["attention_mask"].bool()
             found = _joined(found, expected[kept], answer[kept])
         else:

@@ -1,0 +1,101 @@
+"""The data of a workload: where examples are, how their files are written, and which columns hold what."""
+
+import codecs
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, ValidationInfo, field_validator, model_validator
+
+from compress.base.config import Config
+
+NOT_OF_FILES = ("idna", "punycode", "unicode-escape", "raw-unicode-escape", "undefined", "mbcs", "oem")
+"""Python's codecs between texts that no file is encoded in, or that exist on one system only."""
+
+
+class Csv(Config):
+    """How csv and tsv files are written: what is unset is detected from the whole file."""
+
+    separator: Annotated[str, Field(min_length=1, max_length=1)] | None = None
+    """Character between two fields; detected among comma, semicolon, tab and vertical bar."""
+    quoting: Literal["double", "backslash", "none"] | None = None
+    """How a quote inside a quoted field is written: doubled or after a backslash; none: quotes are part of the text."""
+    encoding: str | None = None
+    """Encoding of the text, such as latin-1; detected: utf-8, and utf-16 or utf-32 with a byte order mark."""
+    columns: tuple[str, ...] | None = None
+    """Names of the columns of files without a header; unset: the first line names them."""
+
+    @field_validator("separator")
+    @classmethod
+    def _separator_separates(cls, value: str | None) -> str | None:
+        if value is not None and value in '\r\n"\\':
+            raise ValueError("expected one character that is neither a line end, a quote nor a backslash")
+        return value
+
+    @field_validator("encoding")
+    @classmethod
+    def _encoding_is_known(cls, value: str | None) -> str | None:
+        if value is not None:
+            try:
+                "a".encode(value)
+                known = codecs.lookup(value).name not in NOT_OF_FILES
+            except (LookupError, UnicodeError, ValueError, AttributeError):
+                known = False
+            if not known:
+                raise ValueError("unknown encoding of files; expected a name such as utf-8, utf-16, latin-1, cp1252")
+        return value
+
+
+def _unset(value: object) -> bool:
+    """Whether a field is left out of what is stored: digests stay those of versions that did not know it."""
+    return value is None
+
+
+class Dataset(Config):
+    """Where examples are and which columns hold what."""
+
+    path: Annotated[str, Field(min_length=1)]
+    """Hub id, a folder or a file (parquet, csv, tsv, jsonl, json, txt, also gzipped), or offline:NAME."""
+    name: str | None = None
+    """Configuration of a hub data set."""
+    revision: str | None = None
+    """Commit of a hub data set."""
+    train: str | None = "train"
+    """Split, or file in the folder or of the hub's repository, that steps may calibrate and train on."""
+    test: str = "test"
+    """Split, or file in the folder or of the hub's repository, that everything is judged on."""
+    text: str = "text"
+    """Column of the text."""
+    text_pair: str | None = None
+    """Column of the second text of a pair."""
+    label: str = "label"
+    """Column of the class: a number, or a name that the model's configuration lists."""
+    labels: Literal["ids", "names"] | None = Field(default=None, exclude_if=_unset)
+    """Whether numbers in the label column are the model's class ids or its class names; needed where both fit."""
+    image: str = "image"
+    """Column of the image, or of its file name; `file_name` is taken where a table has no such column."""
+    csv: Csv | None = Field(default=None, exclude_if=_unset)
+    """How csv and tsv files are written; unset: detected."""
+
+    @field_validator("train", "test")
+    @classmethod
+    def _split_is_a_name(cls, value: str | None, info: ValidationInfo) -> str | None:
+        if value is not None and (problem := split_name_problem(value)):
+            raise ValueError(f"{problem}{'; no train split is written null' if info.field_name == 'train' else ''}")
+        return value
+
+    @model_validator(mode="after")
+    def _nothing_is_judged_on_its_own_training_data(self) -> "Dataset":
+        if self.train is not None and self.train == self.test:
+            raise ValueError(f"train and test are the same split {self.test!r}; expected two, or train: null")
+        return self
+
+
+def split_name_problem(name: str) -> str | None:
+    """Return why a split's name can be none, or None: it stays inside the data's folder."""
+    if not name.strip() or name != name.strip() or not name.isprintable():
+        return "expected the name of a split or of a file, without spaces around it"
+    if name.startswith(("/", "~")) or "\\" in name or {".", "..", ""} & set(name.removesuffix("/").split("/")):
+        return "expected the name of a split, or the path of a file relative to the data's folder"
+    if "**" in name or (set(name) & set("*?") and not Path(name).suffix):  # `data/test-*.parquet` of a hub repository
+        return "expected the name of one split or of one file, not a pattern"
+    return None

@@ -1,0 +1,151 @@
+"""What a task declares: each file of this folder that is a task makes one `Task`, and `TASKS` lists it.
+
+All that depends on a task is a field here; no other module asks for a task by name. A task's file imports torch and
+transformers inside its functions only, since commands that read results need plain facts of a task.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+from compress.data.dataset import Dataset
+from compress.data.point import OperatingPoint
+
+if TYPE_CHECKING:
+    import datasets
+    import torch
+
+Batch = Mapping[str, "torch.Tensor"]
+IGNORED = -100
+"""The label that no loss counts."""
+
+
+class WorkloadView(Protocol):
+    """What a task reads of a workload."""
+
+    @property
+    def dataset(self) -> Dataset:
+        """Columns of the data."""
+
+    @property
+    def max_length(self) -> int:
+        """Longest input, in tokens."""
+
+    @property
+    def headline_point(self) -> OperatingPoint:
+        """The operating point of verdicts."""
+
+    @property
+    def points(self) -> tuple[OperatingPoint, ...]:
+        """Further operating points."""
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column that the task reads: a field of `Dataset`."""
+
+    field: str
+    kind: Literal["text", "image", "label"]
+    names: tuple[str, ...]
+    """Usual names of such a column, the likeliest first."""
+    optional: bool = False
+    described: str = ""
+    """In a question; unset: `the FIELD`."""
+
+    @property
+    def words(self) -> str:
+        """The column in a question."""
+        return self.described or f"the {self.field}"
+
+    def among(self, columns: Sequence[str]) -> str | None:
+        """Return the likeliest of the data's columns; None where none has a usual name."""
+        return next((name for name in self.names if name in columns), None)
+
+
+TEXT = Column(
+    "text", "text", ("text", "sentence", "sentence1", "premise", "question", "content", "review", "document", "body")
+)
+TEXT_PAIR = Column(
+    "text_pair", "text", ("text_pair", "sentence2", "hypothesis", "question2", "context"), True, "a second text"
+)
+IMAGE = Column("image", "image", ("image", "img", "picture", "pixel_values", "file", "file_name", "path"))
+LABEL = Column("label", "label", ("label", "labels", "target", "class", "category", "sentiment"))
+
+
+def unshifted(logits: "torch.Tensor", labels: "torch.Tensor") -> tuple["torch.Tensor", "torch.Tensor"]:
+    """Return both as they are: each row of logits predicts its own label."""
+    return logits, labels
+
+
+@dataclass(frozen=True)
+class Task:
+    """The facts and the functions of one task."""
+
+    name: str
+    """As workloads and manifests name it."""
+    auto_model: str
+    """Name of the transformers Auto class of models."""
+    auto_processor: str
+    """Name of the transformers Auto class of tokenizers or image processors."""
+    architectures: tuple[str, ...]
+    """How names of model classes for this task end."""
+    pipeline_tag: str
+    """What the hub and transformers' pipelines call the task."""
+    columns: tuple[Column, ...]
+    """Columns of the data."""
+    metric: str
+    """The metric of a workload that sets none."""
+    sample_outcomes: Mapping[str, Sequence[float]]
+    """Made outcomes of a few examples; the metrics that are defined on them fit the task.
+
+    They include prediction and reference, or nll and tokens: readers of traces need either pair."""
+    headline: OperatingPoint
+    """The headline point of a workload that sets none; without a sequence_length, inputs have no length in tokens."""
+    first_recipe: str
+    """A shipped recipe to begin with."""
+
+    load_processor: Callable[..., Any]
+    """load_processor(location, **options): the tokenizer or image processor stored with a model."""
+    check: Callable[[Any, Any, "datasets.Dataset", WorkloadView], list[str]]
+    """check(model, processor, examples, workload): what does not fit, one sentence each."""
+    prepare: Callable[["datasets.Dataset", Any, WorkloadView, Any], "datasets.Dataset"]
+    """prepare(raw, processor, workload, config): examples with normalised columns, model inputs included.
+
+    Raises InputError on unusable columns."""
+    collate: Callable[[Sequence[Mapping[str, Any]], Any], dict[str, "torch.Tensor"]]
+    """collate(examples, processor): one batch, padded to its longest, with `labels`; the rest are a graph's inputs."""
+    fixed: Callable[["datasets.Dataset", Any, OperatingPoint, int, int], list[dict[str, "torch.Tensor"]]]
+    """fixed(examples, processor, point, count, seed): batches of exactly this shape of real data, without labels."""
+    outcomes: Callable[["torch.Tensor", Batch], dict[str, list[float]]]
+    """outcomes(logits, batch): per-example outcomes, columns as in `sample_outcomes`."""
+    losses: Callable[["torch.Tensor", "torch.Tensor"], tuple["torch.Tensor", "torch.Tensor"]]
+    """losses(logits, labels): [examples] summed losses and [examples] counts of what they sum, float64."""
+    lengths: Callable[["datasets.Dataset"], list[int]]
+    """lengths(examples): length of every example, for sorting."""
+    made_up: Callable[[], "datasets.Dataset"]
+    """made_up(): a few raw examples for checks of an exported graph, in the default columns."""
+    aligned: Callable[["torch.Tensor", "torch.Tensor"], tuple["torch.Tensor", "torch.Tensor"]] = unshifted
+    """aligned(logits, labels): logits, and of each the label that it predicts; `IGNORED` where it predicts none."""
+
+    generates: bool = False
+    """Whether an operating point may set `generate`."""
+    pads_fixed: bool = False
+    """Whether a recipe may set `padding: fixed`: batches of examples are padded, and padding changes no answer."""
+    joins_rows: bool = False
+    """Whether rows are joined and cut into examples, so that a limit counts examples, not rows."""
+    per_token: bool = False
+    """Whether logits are [batch, length, outputs], which mean nothing at padding."""
+    has_labels: bool = True
+    """Whether the head has `num_labels` outputs, which a student must share with its teacher."""
+    known_outcomes: tuple[str, ...] = ()
+    """Columns of prepared examples that are outcomes too."""
+
+    @property
+    def has_lengths(self) -> bool:
+        """Whether inputs have a length in tokens."""
+        return self.headline.sequence_length is not None
+
+    @property
+    def reads_images(self) -> bool:
+        """Whether a column holds images."""
+        return any(column.kind == "image" for column in self.columns)
