@@ -4,7 +4,6 @@ Questions go to standard error, so that `compress init > my.yaml` works. Every q
 and data in this folder, the task from the model's config.json, columns from the data.
 """
 
-import json
 import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -12,6 +11,7 @@ from pathlib import Path
 from compress.base.config import InputError
 from compress.base.reading import expanded
 from compress.base.terminal import print
+from compress.data.checkpoints.files import read_json
 from compress.data.split_files import holds
 from compress.data.tasks import TASKS
 from compress.data.template import FIRST, TESTS, check_place, check_task, detected
@@ -73,9 +73,9 @@ def ask(question: str, check: Callable[[str], object], proposed: str | None = No
 def task_of(model: str) -> str | None:
     """The task that the config.json of a folder speaks of."""
     try:
-        named = json.loads((expanded(model) / "config.json").read_text(encoding="utf-8"))["architectures"]
+        named = read_json(expanded(model) / "config.json")["architectures"]
         return next((task for end, task in TASK_OF.items() for name in named if name.endswith(end)), None)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (InputError, KeyError, TypeError, AttributeError):
         return None
 
 

@@ -17,7 +17,7 @@ from compress.base.config import InputError
 from compress.base.console import say
 from compress.base.errors import Gathering, blamed
 from compress.base.reading import expanded
-from compress.data import checkpoints, hub, source
+from compress.data import checkpoints, configuration, hub, source
 from compress.data.finite import check_weights, stored
 from compress.data.place import Source, Split
 from compress.data.stored import UNQUANTIZED, stored_format
@@ -76,7 +76,7 @@ def _skeleton(found: Source, place: str) -> Any:
     folder = source.folder_of(found)
     held, _ = checkpoints.stored(folder) if folder is not None else (None, [])
     try:
-        config = source.load_config(found.model, **source.options_of(found))
+        config = configuration.load(found.model, **source.options_of(found))
         tensors = None if held is None else len(held.tensors)
         model = empty_model(config, found.workload.task, found.workload.trust_remote_code, tensors)
         return model.float()  # as `load_model` loads it, whatever the checkpoint's own precision
@@ -232,7 +232,7 @@ def _pretrained(step: Any, bundle: Any, known: Known | None) -> Any:
     )
     if told:
         raise InputError(told)
-    config = source.load_config(location)
+    config = configuration.load(location)
     if problem := source.architecture_problem(config.to_dict(), task):
         raise InputError(problem)
     if (kept := stored_format(config.to_dict())) is not None:

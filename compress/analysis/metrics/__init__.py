@@ -27,7 +27,7 @@ from compress.analysis.metrics.foreign import MADE_S as MADE_S
 from compress.analysis.metrics.foreign import guarded
 from compress.base.config import InputError
 from compress.base.files import passing
-from compress.base.reading import expanded
+from compress.base.reading import content, expanded
 from compress.records.result import UNITS, Unit
 
 NAMES = tuple(UNITS)
@@ -37,6 +37,8 @@ MADE: dict[str, dict[str, list[float]]] = {
     "classes": {"prediction": [0, 1, 1, 0], "reference": [0, 1, 0, 1]},
     "language": {"nll": [2.0, 3.0], "tokens": [2, 3], "bytes": [7, 9]},
 }
+MOST_BYTES = 16_000_000
+"""Of the source of a metric."""
 FEATURE_OF = {"prediction": "predictions", "reference": "references"}
 Score = Callable[[Mapping[str, np.ndarray]], float]
 """The metric of some examples, by columns; nan where it is undefined."""
@@ -162,7 +164,11 @@ def higher_is_better(metric: str) -> bool:
 
 def digest(metric: str) -> str:
     """16 hex digits of the metric's source."""
-    return hashlib.sha256(file_of(metric).read_bytes()).hexdigest()[:16]
+    return _sha256(file_of(metric))[:16]
+
+
+def _sha256(file: Path) -> str:
+    return hashlib.sha256(content(file, "metric", MOST_BYTES)).hexdigest()
 
 
 def file_of(metric: str) -> Path:
@@ -182,7 +188,7 @@ def file_of(metric: str) -> Path:
 def module_of(metric: str) -> ModuleType:
     """Return the module of a metric. Raises InputError if it cannot be imported."""
     path = file_of(metric)
-    return _load(path.resolve(), hashlib.sha256(path.read_bytes()).hexdigest())
+    return _load(path.resolve(), _sha256(path))
 
 
 @lru_cache(maxsize=32)
