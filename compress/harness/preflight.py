@@ -23,6 +23,7 @@ from compress.data.place import Source, Split
 from compress.data.stored import UNQUANTIZED, stored_format
 from compress.data.tasks import task_of
 from compress.harness import prequantized
+from compress.spec.formats import GRAPH_RUNTIMES
 from compress.spec.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -185,6 +186,8 @@ def step_problems(recipe: Recipe, bundle: Any, known: Known | None = None) -> li
     problems = told + problems
     if recipe.attention != "auto" and not told:
         problems += _attention_problems(recipe, bundle if after is None else after)
+    if not told:
+        problems += _export_problems(bundle if after is None else after)
     fresh = any(step.method == "distill" and step.config for step in recipe.steps)
     if fresh and after is not None and known is not None and known.examples is not None:
         checked = task_of(bundle.task).check(after.model, known.processor, known.examples, known.found.workload)
@@ -208,6 +211,16 @@ def _attention_problems(recipe: Recipe, bundle: Any) -> list[str]:
     except InputError as error:
         return list(error.problems)
     return []
+
+
+def _export_problems(bundle: Any) -> list[str]:
+    """Why a model, as its steps leave it, cannot be exported for the runtime of its bundle."""
+    if bundle.runtime not in GRAPH_RUNTIMES:
+        return []
+    from compress.model.runtimes.onnx import unexportable
+
+    problem = unexportable(bundle.model)
+    return [f"runtime {bundle.runtime}: {problem}"] if problem else []
 
 
 def traceable(skeleton: Any) -> Any:

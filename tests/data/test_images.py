@@ -1,6 +1,7 @@
 """Pictures become RGB by what their mode means; those that cannot are refused by name before anything is measured."""
 
 import io
+import os
 import warnings
 from pathlib import Path
 from typing import Any
@@ -98,3 +99,9 @@ def test_a_picture_cut_short_is_refused_by_name_before_anything_is_measured(tmp_
 def test_what_is_no_picture_is_refused(content: bytes, said: str) -> None:
     with pytest.raises(InputError, match=f"row 0 {said}"):
         images.check_headers([{"bytes": content, "path": None}], "image")
+
+
+def test_a_fifo_that_a_table_names_is_refused_and_never_opened(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "a.png")
+    with pytest.raises(InputError, match=r"image column 'image': row 0 .*a.png: is a fifo; expected a picture file"):
+        images.check_headers([{"bytes": None, "path": str(tmp_path / "a.png")}], "image")

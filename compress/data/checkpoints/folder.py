@@ -1,5 +1,6 @@
 """Which kind of folder was given: a saved model, or something beside, above or before one."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -110,7 +111,7 @@ def is_whole(path: Path) -> bool:
 
 def is_there(file: Path) -> bool:
     """Return whether there is such a file, or a link of its name."""
-    return file.exists() or file.is_symlink()
+    return os.path.lexists(file)
 
 
 def _read(path: Path) -> list[Path]:

@@ -29,6 +29,7 @@ MOST_LAYERS = 1000
 MOST_WIDTH = 2**31 - 1
 MOST_POSITIONS = 2**24  # Llama 4 has 10,485,760
 MOST_LABELS = 10**5  # ImageNet-21k has 21,843
+MOST_VALUES = 10**6  # 100,000 labels have 200,000
 MOST = sys.float_info.max
 EPSILON = re.compile(r"(?:.*_)?(?:eps|epsilon)")
 """Fields that are added to a variance before its root is taken."""
@@ -98,8 +99,12 @@ def _dtype(config: Mapping[str, Any]) -> Iterator[str]:
 def _endless(config: Mapping[str, Any]) -> Iterator[str]:
     """Yield a sentence for each number that is not finite: JSON has none, Python's reads and writes them."""
     left: deque[tuple[str, Any]] = deque([("", config)])
+    count = 0
     while left:
         place, node = left.popleft()
+        if (count := count + 1) > MOST_VALUES:
+            yield f"holds over {MOST_VALUES} values; expected fewer"
+            return
         if isinstance(node, int | float) and not -MOST <= node <= MOST:
             yield f"{place}: {_short(node)}; expected a finite number"
         items = node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, list) else ()

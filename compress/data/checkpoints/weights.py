@@ -182,10 +182,12 @@ def _check_places(file: Path, found: Mapping[str, Tensor], places: list[tuple[in
     for begin, end, name in places:
         tensor = found[name]
         bits = BITS.get(tensor.dtype)
+        if prod(max(n, 1) for n in tensor.shape) > MOST_VALUES:
+            shape = shortened(str(list(tensor.shape)))
+            raise InputError(f"{file.name} is damaged: {name} has the shape {shape}; save it again")
         if (
             gaps
             or any(n < 0 for n in tensor.shape)
-            or prod(max(n, 1) for n in tensor.shape) > MOST_VALUES
             or (bits is not None and prod(tensor.shape) * bits != 8 * (end - begin))
         ):
             raise InputError(f"{file.name} is damaged: {name} does not lie where its header says; save it again")
