@@ -27,7 +27,7 @@ from compress.analysis.metrics.foreign import MADE_S as MADE_S
 from compress.analysis.metrics.foreign import guarded
 from compress.base.config import InputError
 from compress.base.files import passing
-from compress.base.reading import content, expanded
+from compress.base.reading import content, exists, expanded, irregular
 from compress.records.result import UNITS, Unit
 
 NAMES = tuple(UNITS)
@@ -176,7 +176,9 @@ def file_of(metric: str) -> Path:
     if metric in NAMES:
         return Path(__file__).parent / f"{metric}.py"
     path = expanded(metric)
-    if path.suffix == ".py" and path.is_file():
+    if path.suffix == ".py" and exists(path):
+        if kind := irregular(path):
+            raise InputError(f"metric {metric}: is {kind}; expected a Python file")
         if path.stem in NAMES:
             raise InputError(f"metric {metric}: {path.stem} is a metric that comes along; give the file another name")
         return path

@@ -91,8 +91,8 @@ def unexportable(model: nn.Module) -> str | None:
         for kind in kinds.values() if isinstance(kinds, Mapping) else [kinds]:
             if isinstance(kind, str) and "dynamic" in kind:
                 return (
-                    f"rope_type {kind}: its frequencies depend on the length of each batch, which cannot be exported to "
-                    "ONNX; take runtime eager or compile"
+                    f"rope_type {kind}: its frequencies depend on the length of each batch, and ONNX cannot hold that; "
+                    "take runtime eager or compile"
                 )
     return None
 
