@@ -3,6 +3,7 @@
 import os
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -78,3 +79,14 @@ def test_a_baton_that_cannot_be_removed_is_named(baton: Path, monkeypatch: pytes
     monkeypatch.setattr(Path, "unlink", refused)
     with pytest.raises(InputError, match=r"build/lock: was left by a killed build and cannot be removed"):
         kernels._wait(baton)
+
+
+def test_quanto_compiles_without_the_baton_of_a_killed_build(baton: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    quanto = pytest.importorskip("compress.model.packing.quanto")
+    compiled: list[bool] = []
+    monkeypatch.setattr(quanto, "is_extension_available", lambda name: name == "quanto_cpp")
+    monkeypatch.setattr(quanto, "get_extension", lambda _: SimpleNamespace(build_directory=str(baton.parent)))
+    monkeypatch.setattr(quanto.shutil, "which", lambda tool: tool)
+    monkeypatch.setattr(quanto.torch.ops.quanto, "unpack", lambda *_: compiled.append(baton.exists()))
+    quanto._compile_kernels.__wrapped__()
+    assert compiled == [False]

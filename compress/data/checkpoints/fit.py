@@ -90,8 +90,8 @@ def _missing(keys: Iterable[str], task: str, unused: list[str], wrapped: str | N
     ]
 
 
-def _layers_beyond(name: str, lists: Mapping[str, int], body: str) -> int:
-    """Return by how many layers a tensor's list would have to be longer, 0 where it lies in none that is too short.
+def _short_list(name: str, lists: Mapping[str, int], body: str) -> tuple[int, int] | None:
+    """Return a tensor's index in the first list that has no such place, and the list's length; else None.
 
     `lists` are the lists of the empty model, `body` is the prefix that names may have or lack.
     """
@@ -100,8 +100,8 @@ def _layers_beyond(name: str, lists: Mapping[str, int], body: str) -> int:
         path = ".".join(parts[:place])
         length = next((lists[n] for n in (path, f"{body}{path}", path.removeprefix(body)) if n in lists), None)
         if part.isdecimal() and length is not None and int(part) >= length:
-            return int(part) - length + 1
-    return 0
+            return int(part), length
+    return None
 
 
 def _beyond(unused: list[str], skeleton: Any) -> list[str]:
@@ -113,12 +113,16 @@ def _beyond(unused: list[str], skeleton: Any) -> list[str]:
         ]
     known = {re.sub(r"\.\d+\.", ".#.", name) for name in skeleton.state_dict()}
     lists = {name: len(module) for name, module in skeleton.named_modules() if isinstance(module, nn.ModuleList)}
-    body, predicting = f"{skeleton.base_model_prefix}.", getattr(skeleton.config, PREDICTING, None) or 0
+    body, config = f"{skeleton.base_model_prefix}.", skeleton.config
+    depth, predicting = getattr(config, "num_hidden_layers", None), getattr(config, PREDICTING, None) or 0
     deeper = []
     for name in unused:
-        beyond = _layers_beyond(name, lists, body)
-        if beyond > predicting or (beyond <= 0 and re.sub(r"\.\d+\.", ".#.", name) in known):
-            deeper.append(name)
+        if (place := _short_list(name, lists, body)) is None:
+            is_beyond = re.sub(r"\.\d+\.", ".#.", name) in known
+        else:
+            index, length = place
+            is_beyond = length != depth or index >= length + predicting
+        deeper += [name] if is_beyond else []
     if not deeper:
         return []
     return [
