@@ -42,7 +42,12 @@ def measuring_lock() -> Path:
 
     It lies in one place for everybody, wherever jobs and users keep their temporary files; COMPRESS_LOCKS moves it.
     """
-    return Path(os.environ.get("COMPRESS_LOCKS", "/tmp")) / "compress-measuring.lock"
+    return shared_lock("measuring")
+
+
+def shared_lock(purpose: str) -> Path:
+    """Return the path of a lock that all users of the machine share."""
+    return Path(os.environ.get("COMPRESS_LOCKS", "/tmp")) / f"compress-{purpose}.lock"
 
 
 def _open(path: Path) -> int:

@@ -22,12 +22,10 @@ KINDS = {
 def content(path: Path, what: str, most_bytes: int) -> bytes:
     """Return the bytes of a regular file. Raises InputError, one sentence, for anything else; `what` was expected."""
     try:
-        found = path.stat()
-        kind = KINDS.get(stat.S_IFMT(found.st_mode))
-        if kind is not None:
+        if (kind := irregular(path)) is not None:
             raise InputError(f"{path}: is {kind}; expected a {what} file")
-        if found.st_size > most_bytes:
-            raise InputError(f"{path}: {found.st_size} bytes; a {what} has at most {most_bytes}")
+        if (size_bytes := path.stat().st_size) > most_bytes:
+            raise InputError(f"{path}: {size_bytes} bytes; a {what} has at most {most_bytes}")
         return path.read_bytes()
     except FileNotFoundError:
         raise InputError(f"{path}: no such {what} file") from None
@@ -37,6 +35,11 @@ def content(path: Path, what: str, most_bytes: int) -> bytes:
         raise InputError(f"{shortened(str(path))}: cannot be read ({error.strerror})") from None
     except ValueError as error:  # a NUL, or half of a pair of surrogates
         raise InputError(f"{str(path)!r}: names no file ({error})") from None
+
+
+def irregular(path: Path) -> str | None:
+    """Return what a path is, such as `a fifo`, or None for a regular file. Raises OSError where there is nothing."""
+    return KINDS.get(stat.S_IFMT(path.stat().st_mode))
 
 
 def exists(path: Path) -> bool:

@@ -4,7 +4,6 @@ Questions go to standard error, so that `compress init > my.yaml` works. Every q
 and data in this folder, the task from the model's config.json, columns from the data.
 """
 
-import json
 import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -12,6 +11,7 @@ from pathlib import Path
 from compress.base.config import InputError
 from compress.base.reading import expanded
 from compress.base.terminal import print
+from compress.data.checkpoints.files import read_json
 from compress.data.split_files import holds
 from compress.data.tasks import TASKS, task_of, task_of_class
 from compress.data.template import TESTS, check_place, check_task, columns_in
@@ -66,9 +66,9 @@ def ask(question: str, check: Callable[[str], object], proposed: str | None = No
 def task_of_folder(model: str) -> str | None:
     """Return the task of the model class that config.json of a folder names; None without one."""
     try:
-        named = json.loads((expanded(model) / "config.json").read_text(encoding="utf-8"))["architectures"]
+        named = read_json(expanded(model) / "config.json")["architectures"]
         return next((task for name in named if (task := task_of_class(name))), None)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (InputError, KeyError, TypeError, AttributeError):
         return None
 
 

@@ -17,6 +17,7 @@ from compress.base.files import content_hash
 from compress.base.reading import exists, expanded
 from compress.data import checkpoints, pickles
 from compress.data.cached import made_once
+from compress.data.checkpoints import files
 from compress.data.tasks import task_of
 from compress.data.workload import Workload
 
@@ -32,6 +33,8 @@ def can_merge(folder: Path) -> bool:
 def merged(folder: Path, workload: Workload) -> Path:
     """Return the folder of an adapter merged into its base model. Raises InputError if they do not belong together."""
     place = f"{workload.name} model {folder}"
+    if problems := files.problems(folder):
+        raise InputError(f"{place}: {problem}" for problem in problems)
     if not (folder / WEIGHTS).is_file():
         found = ", ".join(sorted(file.name for file in folder.glob("adapter_model.*"))) or "no weights"
         raise InputError(f"{place}: holds {found}; expected {WEIGHTS}: load the adapter with peft and save it again")

@@ -16,7 +16,8 @@ from typing import Literal
 from compress.base.config import InputError
 from compress.base.console import say
 from compress.data import checkpoints
-from compress.data.checkpoints.folder import INDEX, WHOLE, is_whole, weights_read
+from compress.data.checkpoints.files import INDEX, WHOLE
+from compress.data.checkpoints.folder import is_whole, weights_read
 from compress.data.split_files import kind
 
 PATIENCE_S = 10

@@ -13,7 +13,7 @@ from compress.base.config import InputError, digest
 from compress.base.errors import blamed
 from compress.base.files import content_hash
 from compress.base.reading import exists, expanded
-from compress.data import adapters, checkpoints, pickles, stored
+from compress.data import adapters, checkpoints, configuration, pickles, stored
 from compress.data.checkpoints.folder import is_pointer, is_whole, pointer_problem, unknown_tokenizer
 from compress.data.place import Source, Split
 from compress.data.tasks import task_of
@@ -173,15 +173,20 @@ def load_processor(source: Source) -> Any:
     place = f"{source.place}: its tokenizer or image processor cannot be loaded"
     way_out = _way_out(source) or "save it beside the model with save_pretrained"
     with blamed(lambda reason: f"{place} ({unknown_tokenizer(source.model) or reason}); {way_out}"):
-        return task_of(source.workload.task).load_processor(source.model, **options_of(source))
+        processor = task_of(source.workload.task).load_processor(source.model, **options_of(source))
+    if source.workload.task != "image-classification":
+        _check_inputs(source, processor)
+    return processor
 
 
-def load_config(location: str, **options: Any) -> Any:
-    """Return the configuration of a model by folder or hub id. Raises InputError for one that describes none."""
-    import transformers
-
-    with blamed(lambda reason: f"config.json describes no model that transformers knows ({reason})"):
-        return transformers.AutoConfig.from_pretrained(location, **options)
+def _check_inputs(source: Source, tokenizer: Any) -> None:
+    """Raise InputError for a tokenizer that pads by another input than its tokens."""
+    names = tokenizer.model_input_names
+    if list(names[:1]) != ["input_ids"]:
+        raise InputError(
+            f"{source.place}: tokenizer_config.json model_input_names: {names!r}; expected a list that begins with "
+            "input_ids"
+        )
 
 
 def options_of(source: Source) -> dict[str, Any]:
@@ -239,7 +244,7 @@ def load_model(source: Source, device: Any = "cpu", dtype: "torch.dtype | None" 
     folder = folder_of(source)
     renames = checkpoints.renames(folder) if folder is not None else {}
     try:
-        config = load_config(source.model, **options)
+        config = configuration.load(source.model, **options)
         problem = architecture_problem(config.to_dict(), workload.task)
         if problem:
             raise InputError(f"{place}: {problem}")

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from compress.base.config import InputError
+from compress.base.reading import irregular
 
 KINDS = (".parquet", ".csv", ".tsv", ".jsonl", ".json", ".txt")
 PACKED = ".gz"
@@ -72,9 +73,17 @@ def listing(folder: Path) -> list[Path]:
         if path.is_symlink() and not path.is_file():
             what = "a link to a folder" if path.is_dir() else "a broken link"
             raise InputError(f"{path}: is {what}, which is not followed; put the files themselves there")
-        if path.is_file():
-            found.append(path)
+        if path.is_dir():
+            continue
+        _refuse_irregular(path)
+        found.append(path)
     return found
+
+
+def _refuse_irregular(path: Path) -> None:
+    """Raise InputError for a fifo or a device, which whoever reads it would wait for."""
+    if kind := irregular(path):
+        raise InputError(f"{path}: is {kind}; expected a regular file")
 
 
 def split_files(folder: Path, split: str) -> SplitFiles | None:
@@ -151,7 +160,11 @@ def _named(place: Path) -> list[SplitFiles]:
     shards: dict[tuple[str, str], list[tuple[int, Path]]] = {}
     unread: list[Path] = []
     for path in sorted(place.parent.iterdir()):
-        if path.name.startswith(".") or not path.is_file():
+        if path.name.startswith(".") or path.is_dir():
+            continue
+        if kind(path) and path.exists():
+            _refuse_irregular(path)
+        if not path.is_file():
             continue
         if not kind(path):
             unread += [path] if path.suffix.lower() in UNREAD else []

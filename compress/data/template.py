@@ -110,10 +110,10 @@ def _max_length(model: Path, task: str) -> int:
 
 def _held(model: Path, task: str) -> int | None:
     """Positions of a model, read off its empty skeleton; None where none can be built, as `run` will say."""
-    from compress.data import positions, source
+    from compress.data import configuration, positions
 
     try:
-        return positions.limit(empty_model(source.load_config(str(model)), task))
+        return positions.limit(empty_model(configuration.load(str(model)), task))
     except InputError:
         return None
 

@@ -13,7 +13,7 @@ from compress.base.console import say
 from compress.base.files import content_hash, home
 from compress.base.processes import threads
 from compress.base.ranks import processes
-from compress.base.reading import expanded, resolved
+from compress.base.reading import content, expanded, resolved
 from compress.base.source_code import code_digest
 from compress.data import hub, source
 from compress.data.place import Source
@@ -21,6 +21,7 @@ from compress.data.tasks import names_where, task_of
 from compress.data.workload import Workload
 from compress.energy.find import find_meter
 from compress.energy.meters import Absent, gpus_of
+from compress.model.manifest import MANIFEST, MOST_BYTES
 from compress.model.runtimes import providers
 from compress.records import files as result_files
 from compress.records.result import METRIC_CONTENT, Machine, Result
@@ -329,7 +330,7 @@ def standing(planned: Planned, options: Options) -> Result | None:
 def _replaced(planned: Planned) -> bool:
     """Whether the folder of the result's artifact holds another model by now; a deleted artifact is fine."""
     try:
-        manifest = json.loads((planned.folder / "manifest.json").read_text(encoding="utf-8"))
+        manifest = json.loads(content(planned.folder / MANIFEST, "manifest", MOST_BYTES))
         return bool(manifest["extra"].get("fingerprint") != planned.transform_fingerprint)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return False

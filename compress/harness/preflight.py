@@ -17,12 +17,13 @@ from compress.base.config import InputError
 from compress.base.console import say
 from compress.base.errors import Gathering, blamed
 from compress.base.reading import expanded
-from compress.data import checkpoints, hub, source
+from compress.data import checkpoints, configuration, hub, source
 from compress.data.finite import check_weights, stored
 from compress.data.place import Source, Split
 from compress.data.stored import UNQUANTIZED, stored_format
 from compress.data.tasks import task_of
 from compress.harness import prequantized
+from compress.spec.formats import GRAPH_RUNTIMES
 from compress.spec.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -76,7 +77,7 @@ def _skeleton(found: Source, place: str) -> Any:
     folder = source.folder_of(found)
     held, _ = checkpoints.stored(folder) if folder is not None else (None, [])
     try:
-        config = source.load_config(found.model, **source.options_of(found))
+        config = configuration.load(found.model, **source.options_of(found))
         tensors = None if held is None else len(held.tensors)
         model = empty_model(config, found.workload.task, found.workload.trust_remote_code, tensors)
         return model.float()  # as `load_model` loads it, whatever the checkpoint's own precision
@@ -185,6 +186,8 @@ def step_problems(recipe: Recipe, bundle: Any, known: Known | None = None) -> li
     problems = told + problems
     if recipe.attention != "auto" and not told:
         problems += _attention_problems(recipe, bundle if after is None else after)
+    if not told:
+        problems += _export_problems(bundle if after is None else after)
     fresh = any(step.method == "distill" and step.config for step in recipe.steps)
     if fresh and after is not None and known is not None and known.examples is not None:
         checked = task_of(bundle.task).check(after.model, known.processor, known.examples, known.found.workload)
@@ -210,6 +213,16 @@ def _attention_problems(recipe: Recipe, bundle: Any) -> list[str]:
     return []
 
 
+def _export_problems(bundle: Any) -> list[str]:
+    """Why a model, as its steps leave it, cannot be exported for the runtime of its bundle."""
+    if bundle.runtime not in GRAPH_RUNTIMES:
+        return []
+    from compress.model.runtimes.onnx import unexportable
+
+    problem = unexportable(bundle.model)
+    return [f"runtime {bundle.runtime}: {problem}"] if problem else []
+
+
 def traceable(skeleton: Any) -> Any:
     """The skeleton with attention in plain operators, which need no numbers; where it has them."""
     before = skeleton.config._attn_implementation
@@ -232,7 +245,7 @@ def _pretrained(step: Any, bundle: Any, known: Known | None) -> Any:
     )
     if told:
         raise InputError(told)
-    config = source.load_config(location)
+    config = configuration.load(location)
     if problem := source.architecture_problem(config.to_dict(), task):
         raise InputError(problem)
     if (kept := stored_format(config.to_dict())) is not None:

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 
 from compress.base.config import InputError
-from compress.data import source
+from compress.data import configuration, source
 from compress.data.place import Source
 from compress.data.stored import MEASURED, UNQUANTIZED, stored_format
 from compress.spec.recipe import Recipe
@@ -12,7 +12,7 @@ from compress.spec.recipe import Recipe
 def found_format(found: Source) -> str | None:
     """The format that the workload's model is stored in; None for floating point. Raises InputError for no config."""
     try:
-        config = source.load_config(found.model, **source.options_of(found))
+        config = configuration.load(found.model, **source.options_of(found))
     except InputError as error:
         place = f"{found.workload.name} model {found.model}"
         raise InputError(f"{place}: {problem}" for problem in error.problems) from None

@@ -178,10 +178,13 @@ def layers_path(model: Any, architecture: Architecture) -> str:
 
 
 def layers_of(model: Any, step: str) -> list[Layer]:
-    """The model's transformer layers in order. Raises InputError for an unknown architecture."""
+    """The model's transformer layers in order. Raises InputError for an unknown architecture, and without layers."""
     architecture = architecture_of(model, step)
     path = layers_path(model, architecture)
-    return [Layer(f"{path}.{i}", m, architecture) for i, m in enumerate(model.get_submodule(path))]
+    layers = [Layer(f"{path}.{i}", m, architecture) for i, m in enumerate(model.get_submodule(path))]
+    if not layers:
+        raise InputError(f"{step}: the model has no layers ({path} is empty); expected one or more")
+    return layers
 
 
 def separate_layers(model: Any, step: str) -> list[Layer]:

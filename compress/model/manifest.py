@@ -19,13 +19,14 @@ from pydantic import ConfigDict, Field, TypeAdapter, ValidationError, with_confi
 from typing_extensions import TypedDict
 
 from compress.base.config import InputError
-from compress.base.reading import resolved
+from compress.base.reading import content, resolved
 from compress.base.version import __version__
 from compress.data.tasks import TaskName
 from compress.spec.formats import GRAPHS, Backend, Format, Runtime
 
 SCHEMA = 1
 MANIFEST = "manifest.json"
+MOST_BYTES = 64_000_000
 CONFIG = "config.json"
 BESIDE = ("README.md", "LICENSE", ".gitattributes", ".git", ".cache")
 """What may lie in the folder unlisted: the card, and what the hub and its client put there. Nothing loads it."""
@@ -155,8 +156,10 @@ def read(path: Path) -> Manifest:
     """The manifest of an artifact's folder: its seal and the type of every field checked, its files not."""
     file = path / MANIFEST
     try:
-        plain = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
+        plain = json.loads(content(file, "manifest", MOST_BYTES))
+    except InputError:
+        raise
+    except (ValueError, RecursionError) as error:
         raise InputError(f"{file}: cannot be read ({error}); make the artifact again") from None
     if not isinstance(plain, dict) or type(plain.get("schema")) is not int:
         raise InputError(f"{file}: not the manifest of an artifact")

@@ -6,7 +6,6 @@
 A tensor that lacks would be random, and one of another shape wrong: either is an error, never a warning.
 """
 
-import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +16,7 @@ from torch import nn
 from transformers.pytorch_utils import Conv1D
 
 from compress.base.config import InputError
+from compress.data.checkpoints.files import INDEX, read_json
 from compress.data.empty import auto_class
 from compress.model.layers import Experts, stacked_experts
 from compress.model.manifest import Manifest
@@ -25,7 +25,6 @@ from compress.model.sharing import swap
 from compress.model.skeleton import state
 from compress.spec.steps import Prune
 
-INDEX = "model.safetensors.index.json"
 SHOWN = 4
 Shape = tuple[int, ...]
 EVERYTHING = Prune(structure="unstructured", include=("*",), exclude=())
@@ -35,7 +34,7 @@ Entries = Mapping[str, Mapping[str, Any]]
 def check_plain(path: Path, manifest: Manifest, trust_remote_code: bool) -> None:
     """Raises InputError where a plain artifact's files do not hold exactly the tensors of its model."""
     if INDEX in manifest.files:
-        shards = json.loads((path / INDEX).read_text(encoding="utf-8"))["weight_map"].values()
+        shards = read_json(path / INDEX)["weight_map"].values()
         strange = sorted({str(name) for name in shards} - set(manifest.files))
         if strange:
             raise InputError(f"{path / INDEX}: names {_some(strange)}, not in the manifest; make the artifact again")

@@ -17,12 +17,11 @@ from compress.base.config import InputError
 from compress.base.files import SPELLED, write_atomic
 from compress.base.places import own_file
 from compress.data.tasks import TASKS, task_of
-from compress.model.manifest import MANIFEST, file_problems
+from compress.model.manifest import MANIFEST, MOST_BYTES, file_problems
 from compress.records.result import Point, Reference, Result
 from compress.report import text
 from compress.report.describe import steps
 
-MOST_BYTES = 64_000_000
 CARD = "README.md"
 said = text.markdown
 LIBRARIES = (

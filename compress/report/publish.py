@@ -13,9 +13,9 @@ from compress.base import reading
 from compress.base.config import InputError
 from compress.base.errors import blamed
 from compress.data.hub import is_id
-from compress.model.manifest import MANIFEST
+from compress.model.manifest import MANIFEST, MOST_BYTES
 from compress.records.result import Result
-from compress.report.card import CARD, MOST_BYTES, measured_manifest, write_card
+from compress.report.card import CARD, measured_manifest, write_card
 
 LOGIN = "log in with `hf auth login`, or set HF_TOKEN to a token with write access"
 

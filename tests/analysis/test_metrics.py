@@ -1,6 +1,7 @@
 """Metrics agree with their definitions, go through evaluate's interface, and say what is wrong with a user's module."""
 
 import math
+import os
 import random
 from pathlib import Path
 
@@ -107,3 +108,13 @@ def test_a_metric_of_another_task_is_refused() -> None:
         InputError, match="metric perplexity: needs nll, tokens; the task gives predictions, references"
     ):
         metrics.compute("perplexity", {"prediction": [1.0], "reference": [1.0]})
+
+
+def test_a_module_that_is_a_fifo_or_too_large_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    os.mkfifo(tmp_path / "mine.py")
+    with pytest.raises(InputError, match=r"mine.py: is a fifo; expected a Python file"):
+        metrics.digest(str(tmp_path / "mine.py"))
+    (tmp_path / "long.py").write_text("#" * 101)
+    monkeypatch.setattr(metrics, "MOST_BYTES", 100)
+    with pytest.raises(InputError, match=r"101 bytes; a metric has at most 100"):
+        metrics.digest(str(tmp_path / "long.py"))

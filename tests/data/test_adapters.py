@@ -1,6 +1,7 @@
 """A LoRA folder given as the model: merged if peft is there, and said so if it is not."""
 
 import json
+import os
 import shutil
 from importlib.util import find_spec
 from pathlib import Path
@@ -132,4 +133,13 @@ def test_pickled_adapters_are_never_opened(workload: Path) -> None:
     weights = workload.parent / "adapter" / "adapter_model.safetensors"
     weights.rename(weights.with_name("adapter_model.bin"))
     with pytest.raises(InputError, match=r"holds adapter_model\.bin; expected adapter_model\.safetensors"):
+        source.resolve(Workload.load(workload))
+
+
+@pytest.mark.parametrize("name", ["tokenizer.json", "adapter_model.safetensors"])
+def test_a_fifo_beside_an_adapter_is_refused_and_never_opened(workload: Path, name: str) -> None:
+    place = workload.parent / "adapter" / name
+    place.unlink(missing_ok=True)
+    os.mkfifo(place)
+    with pytest.raises(InputError, match=f"{name} is a fifo; expected a regular file"):
         source.resolve(Workload.load(workload))

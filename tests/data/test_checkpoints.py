@@ -1,7 +1,9 @@
 """Folders of models: what cannot be loaded is one sentence before any weight is; what can be gives its answers."""
 
 import json
+import os
 import shutil
+import struct
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,7 @@ from safetensors.torch import load_file, save_file
 
 from compress.base.config import InputError
 from compress.data import source
+from compress.data.checkpoints import settings
 from compress.data.workload import Workload
 from compress.harness import preflight
 from compress.spec.recipe import Recipe
@@ -149,6 +152,60 @@ def padded_beyond(model: Path) -> None:
     tokens.save_pretrained(model)
 
 
+def fifo(name: str) -> Spoil:
+    """Replaces a file by a fifo, which blocks whoever opens it."""
+
+    def spoil(model: Path) -> None:
+        (model / name).unlink(missing_ok=True)
+        os.mkfifo(model / name)
+
+    return spoil
+
+
+def endless(model: Path) -> None:
+    (model / "config.json").unlink()
+    (model / "config.json").symlink_to("/dev/zero")
+
+
+def header(change: Callable[[dict[str, Any]], Any]) -> Spoil:
+    """Changes the header of the weights, in place."""
+
+    def spoil(model: Path) -> None:
+        raw = (model / WEIGHTS).read_bytes()
+        length = struct.unpack("<Q", raw[:8])[0]
+        content = json.loads(raw[8 : 8 + length])
+        change(content)
+        new = json.dumps(content).encode()
+        (model / WEIGHTS).write_bytes(struct.pack("<Q", len(new)) + new + raw[8 + length :])
+
+    return spoil
+
+
+def index(content: Any) -> Spoil:
+    """Puts this index in place of the weights."""
+
+    def spoil(model: Path) -> None:
+        (model / WEIGHTS).rename(model / "a.safetensors")
+        (model / f"{WEIGHTS}.index.json").write_text(json.dumps(content))
+
+    return spoil
+
+
+def tokens(**changes: Any) -> Spoil:
+    """Changes fields of tokenizer_config.json."""
+
+    def spoil(model: Path) -> None:
+        file = model / "tokenizer_config.json"
+        file.write_text(json.dumps({**json.loads(file.read_text()), **changes}))
+
+    return spoil
+
+
+READ_WHOLE = (
+    "config.json", WEIGHTS, f"{WEIGHTS}.index.json", "generation_config.json", "tokenizer.json",
+    "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "preprocessor_config.json",
+    "chat_template.jinja", "adapter_config.json", "adapter_model.safetensors", "code.py",
+)  # fmt: skip
 REFUSED: dict[str, tuple[Spoil, str]] = {
     "width as text": (config(hidden_size="12"), "hidden_size: '12', a str; expected a whole number"),
     "negative labels": (config(num_labels=-1), "num_labels: -1; expected a whole number from 1 to 100000"),
@@ -212,6 +269,50 @@ REFUSED: dict[str, tuple[Spoil, str]] = {
     "broken tokenizer": (text("tokenizer.json", '{"model": {'), "tokenizer or image processor cannot be loaded"),
     "list as tokenizer": (text("tokenizer_config.json", "[]"), "tokenizer_config.json: a list; expected a mapping"),
     "padding token beyond": (padded_beyond, "its tokenizer pads with token 88"),
+    **{f"a fifo as {name}": (fifo(name), f"{name} is a fifo; expected a regular file") for name in READ_WHOLE},
+    "a fifo as template": (
+        lambda m: ((m / "additional_chat_templates").mkdir(), fifo("additional_chat_templates/x.jinja")(m)),
+        "x.jinja is a fifo",
+    ),
+    "/dev/zero": (endless, "config.json is a device; expected a regular file"),
+    "17 MiB of config.json": (text("config.json", "{}" + " " * 17 * 2**20), "bytes; expected at most 16 MiB"),
+    "a mark": (
+        lambda m: (m / "config.json").write_bytes(b"\xef\xbb\xbf" + (m / "config.json").read_bytes()),
+        "begins with a byte order mark (BOM); save it as UTF-8 without one",
+    ),
+    "no layers": (config(num_hidden_layers=0), "a layer that config.json does not count"),
+    "100,001 labels": (
+        config(id2label={str(i): "x" for i in range(10**5 + 1)}, label2id=...),
+        "id2label: 100001 names; expected 100000 at most",
+    ),
+    "negative epsilon": (config(layer_norm_eps=-5.0), "layer_norm_eps: -5.0; expected a number above 0"),
+    "zero epsilon": (config(layer_norm_eps=0), "layer_norm_eps: 0; expected a number above 0"),
+    "dtype as a number": (config(dtype=5), "dtype: 5; expected a floating-point type"),
+    "dtype as a mapping": (config(dtype={"": "float32"}), "dtype: {'': 'float32'}; expected a floating-point type"),
+    "dtype of modules": (config(dtype="nn.Module"), "dtype: 'nn.Module'; expected a floating-point type"),
+    "code as a number": (config(auto_map=5), "auto_map: 5; expected a mapping of Auto classes"),
+    "activation": (config(hidden_act="foo"), "hidden_act: 'foo'; expected an activation such as gelu"),
+    "a shape beyond 2^63": (
+        header(lambda h: h.update(z={"dtype": "F32", "shape": [2**63, 0], "data_offsets": [0, 0]})),
+        "is damaged: z has the shape [9223372036854775808, 0]",
+    ),
+    "a shape of texts": (header(lambda h: h["classifier.bias"].update(shape=["2"])), "has no readable header"),
+    "offsets of fractions": (
+        header(lambda h: h["classifier.bias"].update(data_offsets=[0.0, 8.0])),
+        "has no readable header",
+    ),
+    "a list as metadata": (header(lambda h: h.update(__metadata__=[1])), "has no readable header"),
+    "no metadata of an index": (index({"weight_map": {QUERY: "a.safetensors"}}), "KeyError: 'metadata'"),
+    "metadata as a number": (index({"metadata": 5, "weight_map": {QUERY: "a.safetensors"}}), "metadata is no mapping"),
+    **{
+        f"the file {name[:9]!r}": (
+            index({"metadata": {}, "weight_map": {QUERY: name}}),
+            "expected names of files beside it",
+        )
+        for name in ("", ".", "..", "../a", "a\0", "a" * 5000)
+    },
+    "padding by another input": (tokens(model_input_names=["zz"]), "model_input_names: ['zz']; expected a list that"),
+    "padding by nothing": (tokens(model_input_names=[]), "model_input_names: []; expected a list that"),
 }
 
 
@@ -296,3 +397,53 @@ def test_a_model_of_too_many_modules_is_given_up_while_it_is_built() -> None:
     config = FunnelConfig(d_model=8, n_head=1, d_head=8, d_inner=8, block_sizes=[10**6])
     with pytest.raises(InputError, match="over 1400 modules"):
         empty_model(config, "text-classification", tensors=40)
+
+
+def test_a_configuration_of_too_many_values_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(settings, "MOST_VALUES", 100)
+    assert "config.json holds over 100 values; expected fewer" in settings.problems({"x": [0] * 101})
+
+
+ANSWERS = {"return_dict": False, "torchscript": True, "chunk_size_feed_forward": 3, "output_hidden_states": True}
+
+
+def test_loaded_models_answer_in_one_form_whatever_config_json_asks_for(model: Path) -> None:
+    inputs = {"input_ids": torch.ones(2, 8, dtype=torch.int64)}
+    found = source.resolve(Workload.load(model.parent / "my.yaml"))
+    expected = source.load_model(found)[0](**inputs).logits
+    config(**ANSWERS)(model)
+    answer = source.load_model(found)[0](**inputs)
+    assert torch.equal(answer.logits, expected) and answer.hidden_states is None
+
+
+def test_layers_that_predict_further_tokens_are_left_out(tmp_path: Path) -> None:
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    from compress.data.checkpoints import fit, stored
+
+    sizes = {"vocab_size": 8, "hidden_size": 8, "intermediate_size": 8, "num_attention_heads": 1}
+    LlamaForCausalLM(LlamaConfig(num_hidden_layers=2, **sizes)).save_pretrained(tmp_path)
+    held, _ = stored(tmp_path)
+    assert held is not None
+    with torch.device("meta"):
+        shorter = LlamaForCausalLM(LlamaConfig(num_hidden_layers=1, **sizes))
+    told, _ = fit.problems(shorter, held, "causal-lm")
+    assert "model.layers.1." in told[0] and "config.json does not count" in told[0]
+    shorter.config.num_nextn_predict_layers = 1
+    told, unused = fit.problems(shorter, held, "causal-lm")
+    assert not told and len(unused) == 9
+
+
+def test_bodies_without_a_prefix_are_compared_with_the_number_of_layers(tmp_path: Path) -> None:
+    from transformers import BertConfig, BertForSequenceClassification, BertModel
+
+    from compress.data.checkpoints import fit, stored
+
+    sizes = {"vocab_size": 8, "hidden_size": 8, "intermediate_size": 8, "num_attention_heads": 1}
+    BertModel(BertConfig(num_hidden_layers=2, **sizes)).save_pretrained(tmp_path)
+    held, _ = stored(tmp_path)
+    assert held is not None
+    with torch.device("meta"):
+        empty = BertForSequenceClassification(BertConfig(num_hidden_layers=0, **sizes))
+    told, _ = fit.problems(empty, held, "text-classification")
+    assert any("encoder.layer.0" in problem and "does not count" in problem for problem in told)

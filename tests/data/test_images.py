@@ -1,6 +1,7 @@
 """Pictures become RGB by what their mode means; those that cannot are refused by name before anything is measured."""
 
 import io
+import os
 import warnings
 from pathlib import Path
 from typing import Any
@@ -110,3 +111,9 @@ def test_a_whole_jpeg_may_have_anything_after_its_end() -> None:
     for data in (thumbnail[:-2000], thumbnail[:-2], whole[:-400] + film):
         with pytest.raises(InputError, match="cut short"):
             images.check_headers([{"bytes": data, "path": None}], "image")
+
+
+def test_a_fifo_that_a_table_names_is_refused_and_never_opened(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "a.png")
+    with pytest.raises(InputError, match=r"image column 'image': row 0 .*a.png: is a fifo; expected a picture file"):
+        images.check_headers([{"bytes": None, "path": str(tmp_path / "a.png")}], "image")

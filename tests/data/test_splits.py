@@ -1,5 +1,6 @@
 """Which files form a split, and which pictures a class: the split that was asked for, whole, or one error."""
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -261,3 +262,11 @@ def test_a_hub_split_that_holds_the_train_split_is_refused(test: str) -> None:
     own = Workload(name="own", task="causal-lm", model="m", dataset=Dataset(path="a/b", test=test))
     with pytest.raises(InputError, match="holds the train split"):
         tables.load(Source(own, "m", "a/b", "", {"dataset_revision": "0" * 40}), "test")
+
+
+@pytest.mark.parametrize("name", ["test.csv", "test-00000-of-00001.csv", "test/a.csv", "test/cat/a.png"])
+def test_a_fifo_is_refused_and_never_opened(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+    os.mkfifo(tmp_path / name)
+    with pytest.raises(InputError, match=f"{name}: is a fifo; expected a regular file"):
+        loaded(tmp_path)

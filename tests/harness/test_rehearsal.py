@@ -172,3 +172,18 @@ def test_models_stored_in_half_precision_are_rehearsed_as_they_are_loaded(
     monkeypatch.setenv("COMPRESS_CACHE", str(tmp_path / "cache"))
     found = source.resolve(Workload.load(write_workload(tmp_path, live)))
     preflight.check([asked], found)
+
+
+@pytest.mark.parametrize("runtime", ["onnxruntime", "openvino", "eager"])
+def test_rope_that_cannot_be_exported_is_refused_for_graphs_before_the_export(runtime: Any) -> None:
+    import transformers
+
+    model = transformers.LlamaForCausalLM(
+        transformers.LlamaConfig(
+            vocab_size=64, hidden_size=32, num_hidden_layers=1, num_attention_heads=4, intermediate_size=64,
+            max_position_embeddings=64, rope_parameters={"rope_type": "dynamic", "factor": 2.0, "rope_theta": 1e4},
+        )
+    )  # fmt: skip
+    told = step_problems(recipe(runtime=runtime), empty(model, runtime=runtime))
+    assert [problem.partition(":")[0] for problem in told] == ([] if runtime == "eager" else [f"runtime {runtime}"])
+    assert all("rope_type dynamic" in problem for problem in told)

@@ -274,6 +274,13 @@ def test_unknown_architectures_are_refused_by_name(kind: Any) -> None:
         prune(bundle(model), Prune(structure=kind))
 
 
+@pytest.mark.parametrize("structure", ["feed_forward", "heads", "hidden", "layers"])
+def test_a_model_without_layers_is_refused(structure: Any) -> None:
+    importance: Any = "influence" if structure == "layers" else "magnitude"
+    with pytest.raises(InputError, match=r"the model has no layers \(bert.encoder.layer is empty\)"):
+        prune(bundle(bert(layers=0)), Prune(structure=structure, importance=importance))
+
+
 def test_a_fraction_of_less_than_half_a_head_is_refused_with_the_step_to_use() -> None:
     with pytest.raises(InputError, match=r"4 heads.*less than half.*0\.250"):
         prune(bundle(bert()), Prune(structure="heads", fraction=0.1))

@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 
 from compress.base.config import InputError
 from compress.methods import apply_step
-from compress.model import artifact
+from compress.model import artifact, manifest
 from compress.model.manifest import sealed, sha256
 from compress.spec.steps import LowRank, Prune, Quantize
 from tests import made_models
@@ -220,3 +220,14 @@ def test_shards_are_files_of_the_manifest(saved: Path, tmp_path: Path) -> None:
 
     with pytest.raises(InputError, match=r"index\.json: names \.\./model\.safetensors, not in the manifest"):
         artifact.load(tampered(saved, "plain", tmp_path / "a", change))
+
+
+def test_a_manifest_that_is_a_fifo_or_too_large_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "manifest.json").write_text("{}" + " " * 100)
+    monkeypatch.setattr(manifest, "MOST_BYTES", 100)
+    with pytest.raises(InputError, match="102 bytes; a manifest has at most 100"):
+        manifest.read(tmp_path)
+    (tmp_path / "manifest.json").unlink()
+    os.mkfifo(tmp_path / "manifest.json")
+    with pytest.raises(InputError, match="is a fifo; expected a manifest file"):
+        manifest.read(tmp_path)

@@ -9,7 +9,6 @@ given those per-example outcomes that its features ask for: `predictions` and `r
     def whole(outcomes, classes) what is decided once on the whole test split: keywords of `_compute` on every resample
 """
 
-import hashlib
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -25,7 +24,7 @@ from compress.analysis.metrics.foreign import MADE_S as MADE_S
 from compress.analysis.metrics.foreign import guarded
 from compress.analysis.metrics.scores import METRICS, Metric
 from compress.base.config import InputError
-from compress.base.reading import expanded
+from compress.base.reading import exists, expanded, irregular
 from compress.base.source_code import code_digest
 from compress.records.fields import FARTHEST, LARGE
 from compress.records.result import UNITS, Unit
@@ -143,13 +142,15 @@ def digest(metric: str) -> str:
     """Return 16 hex digits of the metric's source."""
     if metric in METRICS:
         return code_digest(("analysis/metrics/scores.py",))
-    return hashlib.sha256(file_of(metric).read_bytes()).hexdigest()[:16]
+    return own.sha256(file_of(metric))[:16]
 
 
 def file_of(metric: str) -> Path:
     """Return the Python file of a user's metric. Raises InputError if there is none."""
     path = expanded(metric)
-    if path.suffix == ".py" and path.is_file():
+    if path.suffix == ".py" and exists(path):
+        if kind := irregular(path):
+            raise InputError(f"metric {metric}: is {kind}; expected a Python file")
         if path.stem in NAMES:
             raise InputError(f"metric {metric}: {path.stem} is a metric that comes along; give the file another name")
         return path

@@ -15,8 +15,11 @@ import numpy as np
 from compress.analysis.metrics.foreign import guarded
 from compress.base.config import InputError
 from compress.base.files import passing
+from compress.base.reading import content
 from compress.records.fields import FARTHEST
 
+MOST_BYTES = 16_000_000
+"""Of the source of a metric."""
 FEATURE_OF = {"prediction": "predictions", "reference": "references"}
 """Names of outcomes as features of `evaluate` have them, where these differ."""
 
@@ -72,13 +75,18 @@ def lacking(place: str, features: set[str], given: Mapping[str, Any]) -> str:
 
 def module(path: Path) -> ModuleType:
     """Return the module in a file. Raises InputError if it cannot be imported."""
-    return _load(path.resolve(), hashlib.sha256(path.read_bytes()).hexdigest())
+    return _load(path.resolve(), sha256(path))
+
+
+def sha256(path: Path) -> str:
+    """Return the digest of a metric's file. Raises InputError for one that is too large, or no regular file."""
+    return hashlib.sha256(content(path, "metric", MOST_BYTES)).hexdigest()
 
 
 @lru_cache(maxsize=32)
-def _load(path: Path, content: str) -> ModuleType:
-    """The module in a file; `content` makes an edited file load again."""
-    spec = importlib.util.spec_from_file_location(f"compress_metric_{path.stem}_{content[:8]}", path)
+def _load(path: Path, digest: str) -> ModuleType:
+    """The module in a file; `digest` makes an edited file load again."""
+    spec = importlib.util.spec_from_file_location(f"compress_metric_{path.stem}_{digest[:8]}", path)
     if spec is None or spec.loader is None:
         raise InputError(f"metric {path}: is not a Python file")
     loaded = importlib.util.module_from_spec(spec)

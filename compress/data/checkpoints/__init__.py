@@ -1,5 +1,6 @@
 """What a folder of a saved model holds, by its names, its config.json and the headers of its weights.
 
+files      regular files of bounded size
 folder     which kind of folder it is, and which one to take instead
 settings   types and bounds of config.json
 weights    names, shapes and dtypes in safetensors headers, and how they cover their files
@@ -8,7 +9,7 @@ fit        the weights' names and shapes against the empty model
 
 from pathlib import Path
 
-from compress.data.checkpoints import folder, settings, weights
+from compress.data.checkpoints import files, folder, settings, weights
 from compress.data.checkpoints.weights import Stored, renames, stored
 
 __all__ = ["Stored", "base_of", "config_of", "config_problems", "is_adapter", "notes", "problems", "renames", "stored"]
@@ -20,7 +21,9 @@ is_adapter = folder.is_adapter
 
 
 def config_problems(path: Path) -> list[str]:
-    """Return why a folder's config.json describes no model, one sentence each."""
+    """Return why a folder's config.json describes no model, or its files cannot be read, one sentence each."""
+    if found := files.problems(path):
+        return found
     config, found = settings.read(path)
     return found if config is None else [*found, *settings.problems(config)]
 

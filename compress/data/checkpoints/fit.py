@@ -6,10 +6,11 @@ Tensors of the headers' shapes on the meta device go through from_pretrained: no
 import contextlib
 import copy
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import torch
+from torch import nn
 from transformers.utils import logging
 
 from compress.base.errors import blamed
@@ -19,6 +20,8 @@ DTYPES = {
     "F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16, "I64": torch.int64,
     "I32": torch.int32, "I16": torch.int16, "I8": torch.int8, "U8": torch.uint8, "BOOL": torch.bool,
 }  # fmt: skip
+PREDICTING = "num_nextn_predict_layers"
+"""Field that counts layers after the last one, which predict further tokens and are not loaded."""
 FLOATING = ("F64", "F32", "F16", "BF16")
 
 
@@ -87,6 +90,20 @@ def _missing(keys: Iterable[str], task: str, unused: list[str], wrapped: str | N
     ]
 
 
+def _short_list(name: str, lists: Mapping[str, int], body: str) -> tuple[int, int] | None:
+    """Return a tensor's index in the first list that has no such place, and the list's length; else None.
+
+    `lists` are the lists of the empty model, `body` is the prefix that names may have or lack.
+    """
+    parts = name.split(".")
+    for place, part in enumerate(parts):
+        path = ".".join(parts[:place])
+        length = next((lists[n] for n in (path, f"{body}{path}", path.removeprefix(body)) if n in lists), None)
+        if part.isdecimal() and length is not None and int(part) >= length:
+            return int(part), length
+    return None
+
+
 def _beyond(unused: list[str], skeleton: Any) -> list[str]:
     """Return a sentence about tensors of layers that config.json does not count, and of adapters not merged."""
     if lora := [name for name in unused if ".lora_" in name or ".base_layer." in name]:
@@ -95,7 +112,17 @@ def _beyond(unused: list[str], skeleton: Any) -> list[str]:
             "save the model again"
         ]
     known = {re.sub(r"\.\d+\.", ".#.", name) for name in skeleton.state_dict()}
-    deeper = [name for name in unused if re.sub(r"\.\d+\.", ".#.", name) in known]
+    lists = {name: len(module) for name, module in skeleton.named_modules() if isinstance(module, nn.ModuleList)}
+    body, config = f"{skeleton.base_model_prefix}.", skeleton.config
+    depth, predicting = getattr(config, "num_hidden_layers", None), getattr(config, PREDICTING, None) or 0
+    deeper = []
+    for name in unused:
+        if (place := _short_list(name, lists, body)) is None:
+            is_beyond = re.sub(r"\.\d+\.", ".#.", name) in known
+        else:
+            index, length = place
+            is_beyond = length != depth or index >= length + predicting
+        deeper += [name] if is_beyond else []
     if not deeper:
         return []
     return [

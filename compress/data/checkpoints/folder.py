@@ -1,11 +1,13 @@
 """Which kind of folder was given: a saved model, or something beside, above or before one."""
 
-import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
+from compress.base.config import InputError
 from compress.data import pickles
+from compress.data.checkpoints import files
+from compress.data.checkpoints.files import ADAPTER, INDEX, JSON_FILES, WHOLE
 
 LFS = b"version https://git-lfs"
 FOREIGN = {
@@ -19,16 +21,8 @@ FOREIGN = {
     "save_pretrained",
 }
 """Files of other libraries -> what they are, and what to do."""
-ADAPTER = "adapter_config.json"
 ADAPTER_FILES = (ADAPTER, "adapter_model.safetensors", "adapter_model.bin")
-WHOLE, INDEX = "model.safetensors", "model.safetensors.index.json"
-"""What transformers takes weights from: the one, or else the files that the other lists."""
-JSON_FILES = ("tokenizer_config.json", "preprocessor_config.json", "generation_config.json", "special_tokens_map.json")
-
-SETTINGS = (
-    "config.json", *JSON_FILES, ADAPTER, "processor_config.json", "*token*", "vocab*", "merges*", "chat_template*",
-    "*.model", "*.spm", "*.tiktoken", "*.codes", "dict*.txt", "emoji.json",
-)  # fmt: skip
+SETTINGS = tuple(name for name in files.MOST_MIB if name != INDEX)
 """Names of the files that configurations, tokenizers and image processors are read from."""
 
 
@@ -36,6 +30,8 @@ def problems(path: Path) -> list[str]:
     """Return why a folder is no saved model at all, or holds files that cannot be meant, one sentence each."""
     if not path.is_dir():
         return ["is a file; expected the folder of a saved transformers model"]
+    if found := files.problems(path):
+        return found
     found = [*_pointers(path), *_broken(path)]
     if is_adapter(path):
         return [*found, *_adapter(path)]
@@ -61,7 +57,7 @@ def unknown_tokenizer(location: str) -> str | None:
     file = Path(location) / "tokenizer_config.json"
     if not file.is_file() or (file.parent / "tokenizer.json").is_file():
         return None
-    name = json.loads(file.read_text(encoding="utf-8")).get("tokenizer_class")
+    name = files.read_json(file).get("tokenizer_class")
     known = name is None or hasattr(transformers, str(name))
     return None if known else f"transformers has no {name}, and tokenizer.json is missing"
 
@@ -100,9 +96,9 @@ def weights_read(path: Path) -> list[Path]:
     if not is_there(index):
         return [*_weights(path), *(path / name for name in ADAPTER_FILES)]
     try:
-        placed = json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()
+        placed = files.read_json(index)["weight_map"].values()
         return [index, *sorted({path / name for name in placed})]
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+    except (InputError, KeyError, TypeError, AttributeError):
         return [index]  # whoever reads it says what is wrong
 
 
@@ -115,7 +111,7 @@ def is_whole(path: Path) -> bool:
 
 def is_there(file: Path) -> bool:
     """Return whether there is such a file, or a link of its name."""
-    return file.exists() or file.is_symlink()
+    return os.path.lexists(file)
 
 
 def _read(path: Path) -> list[Path]:
@@ -150,9 +146,9 @@ def _broken(path: Path) -> list[str]:
         if not file.is_file() or is_pointer(file):
             continue
         try:
-            content: Any = json.loads(file.read_text(encoding="utf-8"))
-        except (OSError, ValueError, RecursionError) as error:
-            found.append(f"{name} cannot be read ({_reason(error)}); save the model again")
+            content = files.read_json(file)
+        except InputError as error:
+            found.extend(error.problems)
             continue
         if not isinstance(content, dict):
             found.append(f"{name}: a {type(content).__name__}; expected a mapping; save the model again")
@@ -162,10 +158,12 @@ def _broken(path: Path) -> list[str]:
 def base_of(path: Path) -> tuple[str | None, list[str]]:
     """Return the base model that an adapter names, and why none can be read from its configuration."""
     try:
-        told: Any = json.loads((path / ADAPTER).read_text(encoding="utf-8"))
-        base = told.get("base_model_name_or_path")
-    except (OSError, ValueError, AttributeError, RecursionError) as error:
-        return None, [f"{ADAPTER} cannot be read ({_reason(error)}); expected what peft's save_pretrained writes"]
+        content = files.read_json(path / ADAPTER)
+    except InputError as error:
+        return None, list(error.problems)
+    if not isinstance(content, dict):
+        return None, [f"{ADAPTER}: a {type(content).__name__}; expected what peft's save_pretrained writes"]
+    base = content.get("base_model_name_or_path")
     if not isinstance(base, str) or not base:
         return None, [f"{ADAPTER}: base_model_name_or_path is {base!r}; expected the base model's folder or hub id"]
     return base, []
@@ -216,7 +214,3 @@ def _folders(path: Path) -> list[Path]:
 
 def _listed(names: list[str], most: int = 4) -> str:
     return ", ".join(names[:most]) + (" ..." if len(names) > most else "")
-
-
-def _reason(error: Exception) -> str:
-    return str(error).splitlines()[0] if str(error) else type(error).__name__

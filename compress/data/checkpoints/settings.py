@@ -3,13 +3,15 @@
 transformers builds lists and modules as long as the numbers say: ten million layers take minutes and all memory.
 """
 
-import json
+import re
 import sys
 from collections import deque
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from compress.base.config import InputError
+from compress.data.checkpoints.files import file_problem, read_json
 from compress.data.checkpoints.folder import is_pointer
 from compress.data.checkpoints.weights import Stored
 from compress.records.fields import ENDLESS
@@ -27,7 +29,11 @@ MOST_LAYERS = 1000
 MOST_WIDTH = 2**31 - 1
 MOST_POSITIONS = 2**24  # Llama 4 has 10,485,760
 MOST_LABELS = 10**5  # ImageNet-21k has 21,843
+MOST_VALUES = 10**6  # 100,000 labels have 200,000
 MOST = sys.float_info.max
+EPSILON = re.compile(r"(?:.*_)?(?:eps|epsilon)")
+"""Fields that are added to a variance before its root is taken."""
+DTYPES = ("float32", "bfloat16", "float16", "float64", "float", "half", "double")
 FLOAT = "__float__"
 """Key of transformers' mapping for a number that JSON has not."""
 RANGES = ("time_step_limit",)
@@ -41,12 +47,11 @@ def read(path: Path) -> tuple[dict[str, Any] | None, list[str]]:
     if is_pointer(file):
         return None, []  # said of the folder
     try:
-        text = file.read_text(encoding="utf-8")
-        if not text.strip():
+        if file_problem(file) is None and file.is_file() and not file.stat().st_size:
             return None, ["config.json is empty; save the model again, or download the file again"]
-        config: Any = json.loads(text)
-    except (OSError, ValueError, RecursionError) as error:
-        return None, [f"config.json cannot be read ({str(error).splitlines()[0]}); expected JSON"]
+        config = read_json(file)
+    except InputError as error:
+        return None, list(error.problems)
     if not isinstance(config, dict):
         return None, [f"config.json: a {type(config).__name__}; expected a mapping of fields"]
     return config, []
@@ -56,7 +61,8 @@ def problems(config: Mapping[str, Any], held: Stored | None = None) -> list[str]
     """Return what in a configuration can describe no model, one sentence each; `held` are its weights."""
     found = [f"config.json {problem}" for problem in (*_endless(config), *_format(config))]
     for name, part in (("", config), *((name, config[name]) for name in PARTS if isinstance(config.get(name), dict))):
-        found += [f"config.json {name + '.' if name else ''}{problem}" for problem in _numbers(part, held)]
+        place = f"config.json {name + '.' if name else ''}"
+        found += [place + problem for problem in (*_numbers(part, held), *_epsilons(part), *_dtype(part))]
     return found + [f"config.json {problem}" for problem in (*_labels(config), *_names(config))]
 
 
@@ -77,11 +83,28 @@ def _numbers(config: Mapping[str, Any], held: Stored | None) -> Iterator[str]:
                 yield f"{name}: {_short(value)}; expected {most} at most{there}"
 
 
+def _epsilons(config: Mapping[str, Any]) -> Iterator[str]:
+    for name, value in config.items():
+        if EPSILON.fullmatch(name) and isinstance(value, int | float) and value <= 0:
+            yield f"{name}: {value!r}; expected a number above 0, such as 1e-12"
+
+
+def _dtype(config: Mapping[str, Any]) -> Iterator[str]:
+    for name in ("dtype", "torch_dtype"):
+        value = config.get(name)
+        if value is not None and (not isinstance(value, str) or value not in DTYPES):
+            yield f"{name}: {_short(value)}; expected a floating-point type, such as {DTYPES[0]} or {DTYPES[1]}"
+
+
 def _endless(config: Mapping[str, Any]) -> Iterator[str]:
     """Yield a sentence for each number that is not finite: JSON has none, Python's reads and writes them."""
     left: deque[tuple[str, Any]] = deque([("", config)])
+    count = 0
     while left:
         place, node = left.popleft()
+        if (count := count + 1) > MOST_VALUES:
+            yield f"holds over {MOST_VALUES} values; expected fewer"
+            return
         if isinstance(node, int | float) and not -MOST <= node <= MOST:
             yield f"{place}: {_short(node)}; expected a finite number"
         items = node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, list) else ()
@@ -112,6 +135,9 @@ def _labels(config: Mapping[str, Any]) -> Iterator[str]:
     if not isinstance(names, dict):
         yield f"id2label: a {type(names).__name__}; expected a mapping of numbers to names"
         return
+    if len(names) > MOST_LABELS:
+        yield f"id2label: {len(names)} names; expected {MOST_LABELS} at most"
+        return
     missing = sorted({str(index) for index in range(len(names))} - set(map(str, names)), key=int)
     if missing:
         yield (
@@ -126,6 +152,9 @@ def _names(config: Mapping[str, Any]) -> Iterator[str]:
     classes = config.get("architectures")
     if classes is not None and (not isinstance(classes, list) or not all(isinstance(name, str) for name in classes)):
         yield f"architectures: {_short(classes)}; expected a list of class names"
+    code = config.get("auto_map")
+    if code is not None and not isinstance(code, dict):
+        yield f"auto_map: {_short(code)}; expected a mapping of Auto classes to classes of the model's own code"
     kind = config.get("model_type")
     if not isinstance(kind, str) or not kind:
         yield f"model_type: {'missing' if kind is None else _short(kind)}; expected an architecture, such as bert"

@@ -15,9 +15,13 @@ from pathlib import Path
 from typing import Any
 
 from compress.base.config import InputError
-from compress.data.checkpoints.folder import INDEX, WHOLE, is_pointer
+from compress.base.reading import shortened
+from compress.data.checkpoints.files import INDEX, WHOLE, file_problem, read_json
+from compress.data.checkpoints.folder import is_pointer
 
 MOST_HEADER_BYTES = 32 * 1024**2
+MOST_VALUES = 2**48  # of a tensor, its empty dimensions aside; torch counts to 2^63
+MOST_LETTERS = 255  # of the name of a file
 BITS = {
     "F64": 64, "I64": 64, "U64": 64, "F32": 32, "I32": 32, "U32": 32, "F16": 16, "BF16": 16, "I16": 16, "U16": 16,
     "F8_E4M3": 8, "F8_E5M2": 8, "F8_E8M0": 8, "I8": 8, "U8": 8, "BOOL": 8, "F4": 4, "C64": 64,
@@ -103,26 +107,37 @@ def _files(path: Path) -> tuple[list[Path], Iterable[str]]:
 
 def _sharded(index: Path) -> tuple[list[Path], Iterable[str]]:
     try:
-        content: Any = json.loads(index.read_text(encoding="utf-8"))
+        content = read_json(index)
         placed = content["weight_map"]
         if not placed or not all(isinstance(name, str) for name in placed.values()):
             raise ValueError("weight_map names no files")
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        if not isinstance(content["metadata"], dict):
+            raise ValueError("metadata is no mapping")
+    except InputError:
+        raise
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(
             f"{INDEX} cannot be read ({type(error).__name__}: {error}); save or download it again"
         ) from None
     names = sorted(set(placed.values()))
-    if outside := [name for name in names if Path(name).name != name]:
-        raise InputError(f"{INDEX} names the file {outside[0]!r}; expected names of files beside it")
+    if outside := [name for name in names if not _names_file(name)]:
+        raise InputError(f"{INDEX} names the file {shortened(repr(outside[0]))}; expected names of files beside it")
     if missing := [name for name in names if not (index.parent / name).exists()]:
         raise InputError(f"has {len(names) - len(missing)} of {len(names)} files of weights; {missing[0]} is missing")
     return [index.parent / name for name in names], placed
+
+
+def _names_file(name: str) -> bool:
+    """Return whether a name is that of a file in the same folder."""
+    return Path(name).name == name not in ("", "..") and "\0" not in name and len(name) <= MOST_LETTERS
 
 
 def read_header(file: Path) -> dict[str, Tensor]:
     """Return the tensors of a safetensors file. Raises InputError for one that is cut off, damaged or another file."""
     if is_pointer(file):
         return {}  # said of the folder
+    if problem := file_problem(file):
+        raise InputError(problem)
     try:
         size = file.stat().st_size
         with file.open("rb") as stream:
@@ -131,11 +146,12 @@ def read_header(file: Path) -> dict[str, Tensor]:
                 what = "is empty" if size == 0 else f"is no safetensors file, or cut off ({size} bytes)"
                 raise InputError(f"{file.name} {what}; download or save it again")
             header: Any = json.loads(stream.read(length))
-        header.pop("__metadata__", None)
-        found = {name: Tensor(str(each["dtype"]), tuple(map(int, each["shape"]))) for name, each in header.items()}
-        places = sorted(
-            (int(each["data_offsets"][0]), int(each["data_offsets"][1]), name) for name, each in header.items()
-        )
+        notes = header.pop("__metadata__", None) or {}
+        if not all(isinstance(value, str) for value in notes.values()):
+            raise TypeError("__metadata__ maps names to texts")
+        found = {name: Tensor(str(each["dtype"]), _whole(each["shape"])) for name, each in header.items()}
+        spans = [(_whole(each["data_offsets"]), name) for name, each in header.items()]
+        places = sorted((begin, end, name) for (begin, end), name in spans)
     except OSError as error:
         raise InputError(f"{file.name} cannot be read ({error.strerror})") from None
     except InputError:
@@ -144,6 +160,14 @@ def read_header(file: Path) -> dict[str, Tensor]:
         raise InputError(f"{file.name} has no readable header; it is damaged: download or save it again") from None
     _check_places(file, found, places, size - 8 - length)
     return found
+
+
+def _whole(values: Iterable[Any]) -> tuple[int, ...]:
+    """Return whole numbers. Raises TypeError where one of them is none."""
+    numbers = tuple(values)
+    if any(type(number) is not int for number in numbers):
+        raise TypeError(f"{numbers}: expected whole numbers")
+    return numbers
 
 
 def _check_places(file: Path, found: Mapping[str, Tensor], places: list[tuple[int, int, str]], held: int) -> None:
@@ -158,6 +182,9 @@ def _check_places(file: Path, found: Mapping[str, Tensor], places: list[tuple[in
     for begin, end, name in places:
         tensor = found[name]
         bits = BITS.get(tensor.dtype)
+        if prod(max(n, 1) for n in tensor.shape) > MOST_VALUES:
+            shape = shortened(str(list(tensor.shape)))
+            raise InputError(f"{file.name} is damaged: {name} has the shape {shape}; save it again")
         if (
             gaps
             or any(n < 0 for n in tensor.shape)

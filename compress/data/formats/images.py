@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from compress.base import reading
 from compress.base.config import InputError
 
 if TYPE_CHECKING:
@@ -26,6 +27,8 @@ JPEG_MARKER = re.compile(rb"\xff+([^\x00\xff])", re.DOTALL)
 JPEG_END = 0xD9
 JPEG_ALONE = (0x01, *range(0xD0, 0xD9))
 """Markers without a segment: its length and content."""
+MOST_BYTES = 2**30
+"""Of the file of a picture."""
 DAMAGES = (OSError, SyntaxError, ValueError, IndexError, EOFError, struct.error)
 """What Pillow raises for files that are damaged."""
 
@@ -97,12 +100,14 @@ def _opened(value: Any, place: str) -> "Image":
         raise InputError(f"{place} is {what}; expected an image in every row")
     try:
         return Image.open(io.BytesIO(_content(value)))
+    except InputError as error:
+        raise InputError(f"{place}: {error}") from None
     except (*DAMAGES, Image.DecompressionBombError) as error:
         raise InputError(f"{place} is no picture that can be read ({_reason(error)})") from None
 
 
 def _content(value: Mapping[str, Any]) -> bytes:
-    return bytes(value["bytes"]) if value["bytes"] else Path(value["path"]).read_bytes()
+    return bytes(value["bytes"]) if value["bytes"] else reading.content(Path(value["path"]), "picture", MOST_BYTES)
 
 
 def _upright(image: "Image") -> "Image":

@@ -18,6 +18,7 @@ import torch
 from compress.base.config import InputError, did_you_mean
 from compress.base.errors import blamed
 from compress.base.reading import expanded
+from compress.data import configuration
 from compress.data.checkpoints import settings
 from compress.data.empty import few_modules
 from compress.data.tasks import task_of
@@ -144,7 +145,7 @@ def _pretrained(bundle: Bundle, config: Distill, location: str, teacher: Any) ->
     try:
         processor = task.load_processor(location)
         model, info = getattr(transformers, task.auto_model).from_pretrained(
-            location, dtype=torch.float32, output_loading_info=True
+            location, config=configuration.load(location), dtype=torch.float32, output_loading_info=True
         )
     except (OSError, ValueError, RuntimeError, KeyError) as error:
         told = (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -6,14 +6,19 @@ into no timing. It cannot run under `torch.inference_mode`: use `torch.no_grad`.
 
 import shutil
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import torch
 from optimum.quanto import QLinear, qint4
+from optimum.quanto.library.extensions import get_extension, is_extension_available
 from torch import nn
 
 from compress.base.config import InputError
-from compress.model.packing import Settings, Shapes, Tensors
+from compress.model.packing import Settings, Shapes, Tensors, kernels
+
+EXTENSIONS = ("quanto_cpp", "quanto_cuda")
+"""Those of quanto's that are compiled where they are first called."""
 
 
 def refuse(linear: nn.Linear, settings: Settings, _device: str) -> str | None:
@@ -72,4 +77,6 @@ def _compile_kernels() -> None:
             f"quanto int4 compiles C++ on first use and found no {' and no '.join(missing)}; install it "
             "(g++ from the system, ninja with pip), or take format nf4"
         )
-    torch.ops.quanto.unpack(torch.zeros(4, dtype=torch.uint8), 4)
+    folders = [Path(get_extension(name).build_directory) for name in EXTENSIONS if is_extension_available(name)]
+    with kernels.building(folders):
+        torch.ops.quanto.unpack(torch.zeros(4, dtype=torch.uint8), 4)

@@ -55,6 +55,8 @@ def export(model: Any, folder: Path, batch: Mapping[str, torch.Tensor]) -> Path:
     The graph takes the inputs that `batch` has and no others. Raises InputError for a model that the exporter cannot
     trace.
     """
+    if problem := unexportable(model):
+        raise InputError(problem)
     inputs = example_inputs(model, batch)
     dynamic = torch.export.Dim.DYNAMIC
     shapes = tuple({0: dynamic, 1: dynamic} if value.dim() == 2 else {0: dynamic} for value in inputs.values())
@@ -81,6 +83,19 @@ def export(model: Any, folder: Path, batch: Mapping[str, torch.Tensor]) -> Path:
         assert program is not None
         program.save(str(path), external_data=_bytes(model) > EXTERNAL_BYTES)
     return path
+
+
+def unexportable(model: nn.Module) -> str | None:
+    """Return why no graph of a model, or of its empty skeleton, can be made, or None as far as that shows."""
+    for module in model.modules():
+        kinds = getattr(module, "rope_type", None)
+        for kind in kinds.values() if isinstance(kinds, Mapping) else [kinds]:
+            if isinstance(kind, str) and "dynamic" in kind:
+                return (
+                    f"rope_type {kind}: its frequencies depend on the length of each batch, and ONNX cannot hold that; "
+                    "take runtime eager or compile"
+                )
+    return None
 
 
 def exported(

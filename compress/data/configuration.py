@@ -1,0 +1,28 @@
+"""The configuration of a model as transformers reads it, without what would change the form of the model's answers."""
+
+from typing import Any
+
+from compress.base.errors import blamed
+from compress.data.checkpoints.settings import PARTS
+
+PLAIN_ANSWER = {
+    "return_dict": True,
+    "torchscript": False,
+    "output_attentions": False,
+    "output_hidden_states": False,
+    "chunk_size_feed_forward": 0,
+}
+"""Fields of a configuration that change what a model returns, or how it computes it, and no logit."""
+
+
+def load(location: str, **options: Any) -> Any:
+    """Return the configuration of a model by folder or hub id. Raises InputError for one that describes none."""
+    import transformers
+
+    with blamed(lambda reason: f"config.json describes no model that transformers knows ({reason})"):
+        config = transformers.AutoConfig.from_pretrained(location, **options)
+    for part in (config, *(getattr(config, name) for name in PARTS if hasattr(config, name))):
+        for name, value in PLAIN_ANSWER.items():
+            if hasattr(part, name):
+                setattr(part, name, value)
+    return config
