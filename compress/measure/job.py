@@ -1,4 +1,4 @@
-"""What a session's process is told, as a file: which models to measure, on what, and how."""
+"""What a session's process is told, as a file: which models to measure, on what, and how; and where it answers."""
 
 import json
 from collections.abc import Sequence
@@ -59,6 +59,11 @@ class Job:
     def devices(self) -> tuple[str, ...]:
         """Where the model is; batches go to the first."""
         return tuple(self.device.split(","))
+
+
+def session_folder(path: Path) -> Path:
+    """Return where the process of a job file leaves what it measured."""
+    return path.with_name("session")
 
 
 def write_job(path: Path, job: Job) -> None:

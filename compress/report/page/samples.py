@@ -32,9 +32,9 @@ class Session:
         self._folder = folder
 
     @cached_property
-    def about(self) -> Mapping[str, Any]:
-        """session.json."""
-        return trace.about(self._folder)
+    def labels(self) -> tuple[str, ...] | None:
+        """Names of the classes, where they were kept."""
+        return trace.about(self._folder).labels
 
     @cached_property
     def _outcomes(self) -> Mapping[str, Mapping[str, Any]]:
@@ -137,7 +137,7 @@ def flips(session: Session, result: Result, against: str) -> Plain:
     gold, mine, other = ours["reference"], ours["prediction"], theirs["prediction"]
     changed = np.flatnonzero(mine != other)
     rank = np.where(other[changed] == gold[changed], 0, np.where(mine[changed] == gold[changed], 1, 2))
-    names, texts = session.about.get("labels"), session.texts
+    names, texts = session.labels, session.texts
 
     def label(value: float) -> str:
         place = int(value)
@@ -188,7 +188,7 @@ def histogram(session: Session, names: Sequence[str]) -> Plain:
 
 def power(session: Session) -> Plain:
     """Power, clock and temperature of the session, in seconds from its first sample; boards one below another."""
-    from compress.analysis.joules import OUTSIDE
+    from compress.records.sample import OUTSIDE
 
     columns = session.samples
     key = next((k for k in ("power_mw", OUTSIDE) if k in columns), None)
