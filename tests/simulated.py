@@ -10,7 +10,7 @@ from compress.energy import nvml, sampler
 from compress.energy.meters import Absent, Gpu, Meter, MeterError
 from compress.energy.sampler import NEAR_EDGE_S, PERIOD_S, Sampler, facts
 from compress.records.sample import Sample
-from compress.records.session import Idle, IdleTime, Judged, Runner, RunnerPoint, Session, Shape, Window
+from compress.records.session import Idle, IdleTime, JudgedBy, Runner, RunnerPoint, Session, Shape, Window
 from tests.simulator import Board, Simulator
 from tests.virtual_time import VirtualTime
 
@@ -127,7 +127,7 @@ def session(
         idle=Idle(loaded=_idle()),
         foreign_processes=foreign,
         samples=tuple(samples),
-        judged_by=Judged((reference,), reference, "accuracy", seed),
+        judged_by=JudgedBy((reference,), reference, "accuracy", seed),
     )
 
 

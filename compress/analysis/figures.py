@@ -21,7 +21,7 @@ from compress.base.config import InputError
 from compress.records import stats
 from compress.records.result import Accuracy, Grade, Percentiles, Point, Ratio, Round
 from compress.records.sample import OUTSIDE
-from compress.records.session import Judged, Runner, Session, Shape, Window
+from compress.records.session import JudgedBy, Runner, Session, Shape, Window
 from compress.records.stats import Estimate
 
 P99_SAMPLES = 300
@@ -40,9 +40,9 @@ class Raw:
     seed: int
 
     @property
-    def judged_by(self) -> Judged:
+    def judged_by(self) -> JudgedBy:
         """What a trace keeps, so that `from_trace` gives the same."""
-        return Judged(self.references, self.against, self.metric, self.seed)
+        return JudgedBy(self.references, self.against, self.metric, self.seed)
 
 
 def from_trace(session: Session) -> Raw:

@@ -8,7 +8,7 @@ from typing import Any
 from compress.analysis.joules import counted_j
 from compress.records.compressing import Compressing
 from compress.records.result import Shares, StepCost, Transform
-from compress.records.session import EnergySource
+from compress.records.sample import EnergySource
 
 
 @dataclass(frozen=True)

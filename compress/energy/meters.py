@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from compress.records.session import EnergySource
+from compress.records.sample import EnergySource
 
 
 class Meter(ABC):

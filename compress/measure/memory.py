@@ -12,7 +12,7 @@ from importlib import import_module
 from pathlib import Path
 
 from compress.data.empty import empty_model
-from compress.measure.job import Job, Spec
+from compress.measure.job import Job, Spec, failure
 from compress.records.session import Memory
 from compress.spec.formats import GRAPH_RUNTIMES
 
@@ -78,7 +78,7 @@ def _forked(spec: Spec, job: Job) -> Memory:
         try:
             answer = _one(spec, job)
         except Exception as error:  # noqa: BLE001  whatever fails becomes the reason of this one figure
-            answer = Memory(reason=f"{type(error).__name__}: {error}")
+            answer = Memory(reason=failure(error))
         with os.fdopen(write_end, "w") as out:
             json.dump(asdict(answer), out)
         os._exit(0)

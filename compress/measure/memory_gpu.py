@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from compress.measure.job import Job, Spec, read_job
+from compress.measure.job import Job, Spec, failure, read_job
 from compress.measure.models import free_bytes
 from compress.records.session import Memory
 from compress.spec.formats import GRAPH_RUNTIMES
@@ -112,7 +112,7 @@ def main(arguments: Sequence[str]) -> None:
     try:
         answer = _one(job.runners[number], job)
     except Exception as error:  # noqa: BLE001  whatever fails becomes the reason of this one figure
-        answer = Child(Memory(reason=f"{type(error).__name__}: {error}"))
+        answer = Child(Memory(reason=failure(error)))
     _answer(path, number).write_text(json.dumps(asdict(answer)))
 
 

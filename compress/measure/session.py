@@ -26,7 +26,7 @@ from compress.energy.meters import Absent, Meter
 from compress.energy.sampler import Sampler, facts, idle, steady_idle
 from compress.measure.evaluate import BATCH, evaluate
 from compress.measure.examples import differing, label_names
-from compress.measure.job import Job, Spec, read_job, session_folder
+from compress.measure.job import Job, Spec, failure, read_job, session_folder
 from compress.measure.models import Shelf, crowded, timing_batches
 from compress.records import trace
 from compress.records.session import Idle, Memory, Runner, RunnerPoint, Session, Shape, Window
@@ -142,7 +142,7 @@ def _attempt(runners: dict[str, Runner], spec: Spec, work: Callable[[], Any]) ->
     try:
         return work()
     except Exception as error:  # noqa: BLE001  the failure of one recipe is a result with `error`
-        reason = f"{type(error).__name__}: {error}"
+        reason = failure(error)
         runners[spec.name] = replace(runners[spec.name], error=reason)
         say(f"  {spec.name} failed: {reason}")
         if not isinstance(error, ValueError):

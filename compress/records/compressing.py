@@ -1,11 +1,12 @@
 """Readings while compressing, plain as artifacts and traces hold them; `compress.analysis.price` computes with them."""
 
-from typing import Annotated, Any, Literal, NotRequired
+from typing import Annotated, Any, NotRequired
 
 from pydantic import Field, with_config
 from typing_extensions import TypedDict
 
 from compress.records.fields import STRICT, Count, Name, Positive, Quantity
+from compress.records.sample import EnergySource
 
 CLOSED: Any = {**STRICT, "extra": "forbid"}
 OPEN: Any = {**STRICT, "extra": "allow"}
@@ -15,7 +16,7 @@ OPEN: Any = {**STRICT, "extra": "allow"}
 class Attempt(TypedDict):
     """The fields of `compress.analysis.price.Span`."""
 
-    source: Literal["nvml", "rapl", "modelled", "external"] | None
+    source: EnergySource | None
     measured: bool
     step_s: Positive | None
     start_uj: Count | None

@@ -23,6 +23,7 @@ from compress.records.fields import (
     WorkloadFacts,
 )
 from compress.records.rules import UNITS, OfRounds, Unit
+from compress.records.sample import EnergySource
 from compress.records.stats import Estimate
 from compress.records.transform import BY_DESIGN, BreakEven, Shares, StepCost, Transform
 
@@ -134,7 +135,7 @@ class Point:
     """Joules per example, gross."""
     energy_idle_j: Quantity | None
     energy_net_j: Quantity | None
-    energy_source: Literal["nvml", "rapl", "modelled", "external"] | None
+    energy_source: EnergySource | None
     energy_reason: str | None
     grade: Grade | None
     grade_reasons: tuple[str, ...]

@@ -6,6 +6,7 @@ from typing import Any, Final, Literal
 
 from compress.records.fields import Whole
 
+EnergySource = Literal["nvml", "rapl", "modelled", "external"]
 Signal = Literal["power_mw", "sm_mhz", "memory_mhz", "temperature_c", "events", "outside_mw"]
 """What a sample may tell besides the counter."""
 OUTSIDE: Final = "outside_mw"

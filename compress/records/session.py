@@ -1,7 +1,7 @@
 """The raw figures of one session: what its process measures, its trace keeps and every result is computed from.
 
     Session  runners: Runner  outcomes of every example, kernel, memory
-                              points: Point  windows: Window  batches, readings at both edges
+                              points: RunnerPoint  windows: Window (batches, readings at both edges)
              meter, idle, samples of the meter, and what all of it is judged by
 
 Times are integers in nanoseconds of one monotonic clock, energies integers in microjoules: sums are exact. A default
@@ -10,16 +10,14 @@ is what a trace of an older version lacks. The types are also what `compress.rec
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar
 
 from pydantic import AfterValidator, Field, PlainSerializer, PlainValidator, WrapSerializer
 
 from compress.records.compressing import Compressing
 from compress.records.fields import STRICT, Count, Name, Positive, Quantity, Several, Whole
 from compress.records.result import Kernel
-from compress.records.sample import Sample, sample_rows
-
-EnergySource = Literal["nvml", "rapl", "modelled", "external"]
+from compress.records.sample import EnergySource, Sample, sample_rows
 
 
 def _unset(value: object) -> bool:
@@ -222,7 +220,7 @@ class Runner:
 
 
 @dataclass(frozen=True)
-class Judged:
+class JudgedBy:
     """What verdicts of the session compare with, and how."""
 
     references: tuple[Name, ...]
@@ -278,7 +276,7 @@ class Session:
     """Time since 1970 less the monotonic clock, as the session began."""
     clock_offset_ns: Annotated[Whole | None, Field(exclude_if=_unset)] = None
     """The same as it ended."""
-    judged_by: Annotated[Judged | None, Field(exclude_if=_unset)] = None
+    judged_by: Annotated[JudgedBy | None, Field(exclude_if=_unset)] = None
     asked: Annotated[Asked | None, Field(alias="told", exclude_if=_unset)] = None
     compressing: Annotated[dict[str, Compressing] | None, Field(exclude_if=_unset)] = None
     """Recipe -> readings while it was compressed, as its artifact holds them."""

@@ -9,7 +9,7 @@ from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING
 
 from compress.records.sample import OUTSIDE, sample_rows
-from compress.records.session import Judged, Runner, Session, Window
+from compress.records.session import JudgedBy, Runner, Session, Window
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -78,7 +78,7 @@ def _check_window(name: str, window: Window) -> None:
         raise ValueError(f"a window of {name} has counts below 0")
 
 
-def _check_judged(judged: Judged, runners: Mapping[str, Runner]) -> None:
+def _check_judged(judged: JudgedBy, runners: Mapping[str, Runner]) -> None:
     for name in (*judged.references, judged.against):
         if name not in runners or not runners[name].outcomes:
             raise ValueError(f"judged against {name}, of which there are no outcomes")
