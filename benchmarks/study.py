@@ -16,9 +16,10 @@ from pathlib import Path
 
 import numpy as np
 
-from compress.analysis.joules import Sample, window_energy
+from compress.analysis.joules import window_energy
 from compress.energy.sampler import NEAR_EDGE_S
 from compress.records import stats
+from compress.records.sample import Sample
 from tests.simulator import Board
 
 SEED = 20260501
@@ -86,7 +87,7 @@ def samples(
     times = np.unique(np.concatenate([np.arange(first, last, STEP_S), *(close if closely else [])]))
     index = np.searchsorted(moves, times, side="right") - 1
     return [
-        {"time_ns": int(t), "counter_uj": int(c)}
+        Sample(int(t), counter_uj=int(c))
         for t, c in zip(np.round(times * 1e9).astype(np.int64), counter[index], strict=True)
     ]
 

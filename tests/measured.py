@@ -1,6 +1,5 @@
 """Results of one session on a simulated board, with its raw samples on disk: what a real run with a meter leaves."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -10,8 +9,9 @@ from compress.analysis import figures
 from compress.analysis.verdict import judged
 from compress.records import trace
 from compress.records.result import Layer, Result
+from compress.records.session import Example
 from tests import factory
-from tests.simulated import Load, session
+from tests.simulated import Load, session, with_outcomes
 
 LABELS = ("negative", "positive")
 EXAMPLES = 120
@@ -32,14 +32,15 @@ LAYERS = (
 
 def measured(patch: Any, root: Path, name: str = "20260101T000000-abcdef") -> list[Result]:
     """A result for every load but the first, which is their reference; their trace lies below `root`."""
-    answer = json.loads(json.dumps(session(patch, LOADS, rounds=6, window_s=5.0)))
-    for runner, every in zip(answer["runners"], (0, 30, 12, 9), strict=True):
-        runner["outcomes"] = _answers(every)
-    answer["labels"] = list(LABELS)
-    answer["examples"] = [{"example": n, "text": f"text {n} {HOSTILE}"} for n in range(EXAMPLES) if n % 3 == 0]
-    raw = figures.from_trace(answer)
+    outcomes = {name: _answers(every) for name, every in zip(LOADS, (0, 30, 12, 9), strict=True)}
+    samples = replace(
+        with_outcomes(session(patch, LOADS, rounds=6, window_s=5.0), outcomes),
+        labels=LABELS,
+        examples=tuple(Example(n, f"text {n} {HOSTILE}") for n in range(EXAMPLES) if n % 3 == 0),
+    )
+    raw = figures.from_trace(samples)
     place = Path("stdlib-bert") / trace.FOLDER / name
-    trace.write(root / place, answer)
+    trace.write(root / place, samples)
     reference = replace(
         factory.reference(energy_source="nvml"),
         points=figures.points(raw, factory.FP32),

@@ -1,14 +1,16 @@
-"""Whole sessions on a simulated board and a clock of its own: the answer that a real session's process would give."""
+"""Whole sessions on a simulated board and a clock of its own: what a real session's process would hand over."""
 
 import bisect
 import random
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from compress.energy import nvml, sampler
 from compress.energy.meters import Absent, Gpu, Meter, MeterError
 from compress.energy.sampler import NEAR_EDGE_S, PERIOD_S, Sampler, facts
+from compress.records.sample import Sample
+from compress.records.session import Idle, IdleTime, JudgedBy, Runner, RunnerPoint, Session, Shape, Window
 from tests.simulator import Board, Simulator
 from tests.virtual_time import VirtualTime
 
@@ -86,8 +88,8 @@ def session(
     foreign: int | None = 0,
     faults: Mapping[str, int] | None = None,
     **board: Any,
-) -> dict[str, Any]:
-    """The answer of a session over these runners (batch size 1), with what `Raw` needs to judge it.
+) -> Session:
+    """A session over these runners (batch size 1), with what `Raw` needs to judge it.
 
     Keywords are the board's. The first runner is the reference.
     """
@@ -97,7 +99,7 @@ def session(
     simulator = Simulator([made], clock)
     monkeypatch.setitem(__import__("sys").modules, "pynvml", simulator)
     edge_s = 2 * nvml.STEP_S
-    windows: dict[str, list[dict[str, Any]]] = {name: [] for name in loads}
+    windows: dict[str, list[Window]] = {name: [] for name in loads}
     edges: list[tuple[float, float]] = []
     now = START_S + 1.0
     for index in range(rounds):
@@ -111,44 +113,47 @@ def session(
             start, end = now + edge_s, now + edge_s + batches * load.batch_s
             edges += [(now, start), (end, end + edge_s)]
             start_ns, end_ns, each = round(start * 1e9), round(end * 1e9), round(load.batch_s * 1e9)
-            windows[name].append(
-                {
-                    "index": index, "order": order, "started_ns": start_ns, "ended_ns": end_ns,
-                    "batch_ns": [each] * batches, "cpu_ns": 0, "start_uj": None, "end_uj": None,
-                }
-            )  # fmt: skip
+            windows[name].append(Window(start_ns, end_ns, (each,) * batches, 0, None, None, index, order))
             now = end + edge_s
     timeline.starts.append(now)
     timeline.watts.append(IDLE_W)
     meter = nvml.find(Gpu("a"))
     simulator.faults.update(faults or {})
     samples, error = ([], None) if isinstance(meter, Absent) else _sampled(meter, clock, edges, now + 0.5)
-    return {
-        "runners": [_runner(name, windows[name]) for name in loads],
-        "meter": {**facts(meter), "sampling_error": error, "sampling_cpu_s": 0.0},
-        "idle": {"before": None, "loaded": _idle()},
-        "foreign_processes": foreign,
-        "samples": samples,
-        "judged_by": {
-            "references": [next(iter(loads))],
-            "against": next(iter(loads)),
-            "metric": "accuracy",
-            "seed": seed,
-        },
-    }
+    reference = next(iter(loads))
+    return Session(
+        runners=tuple(_runner(name, windows[name]) for name in loads),
+        meter=replace(facts(meter), sampling_error=error, sampling_cpu_s=0.0),
+        idle=Idle(loaded=_idle()),
+        foreign_processes=foreign,
+        samples=tuple(samples),
+        judged_by=JudgedBy((reference,), reference, "accuracy", seed),
+    )
 
 
-def _idle() -> dict[str, Any]:
+def with_outcomes(session: Session, outcomes: Mapping[str, Mapping[str, Sequence[float]]]) -> Session:
+    """The session with other outcomes of these runners."""
+    runners = (replace(each, outcomes=outcomes.get(each.name, each.outcomes)) for each in session.runners)
+    return replace(session, runners=tuple(runners))
+
+
+def with_points(session: Session, change: Callable[[Runner, RunnerPoint], RunnerPoint]) -> Session:
+    """The session with every point of every runner changed."""
+    runners = (replace(r, points=tuple(change(r, point) for point in r.points)) for r in session.runners)
+    return replace(session, runners=tuple(runners))
+
+
+def _idle() -> IdleTime:
     """Two seconds at idle power, read every 100 ms."""
-    samples = [{"time_ns": i * 10**8, "board": 0, "counter_uj": round(IDLE_W * i * 1e5)} for i in range(31)]
-    return {"started_ns": 5 * 10**8, "ended_ns": 25 * 10**8, "start_uj": 0, "end_uj": 0, "samples": samples}
+    samples = tuple(Sample(i * 10**8, 0, round(IDLE_W * i * 1e5)) for i in range(31))
+    return IdleTime(5 * 10**8, 25 * 10**8, 0, 0, samples)
 
 
 def _sampled(
     meter: nvml.NvmlCounter, clock: Clock, edges: Sequence[tuple[float, float]], end: float
-) -> tuple[list[dict[str, Any]], str | None]:
+) -> tuple[list[Sample], str | None]:
     """Samples at 10 Hz, closely near every edge until the counter has moved, as the sampler's thread takes them."""
-    samples: list[dict[str, Any]] = []
+    samples: list[Sample] = []
     done: set[float] = set()
     while clock.now < end:
         near = next((e for e in edges if e[0] <= clock.now < e[1] and e[0] not in done), None)
@@ -156,9 +161,9 @@ def _sampled(
             counter = meter.read_uj()
         except MeterError as error:
             return samples, str(error)
-        moved = bool(samples) and samples[-1]["counter_uj"] != counter
-        close = bool(samples) and clock.now * 1e9 - samples[-1]["time_ns"] < 2e9 * NEAR_EDGE_S
-        samples.append({"time_ns": round(clock.now * 1e9), "counter_uj": counter, **meter.state()})
+        moved = bool(samples) and samples[-1].counter_uj != counter
+        close = bool(samples) and clock.now * 1e9 - samples[-1].time_ns < 2e9 * NEAR_EDGE_S
+        samples.append(Sample(round(clock.now * 1e9), 0, counter, **meter.state()))
         if near is not None and moved and close:
             done.add(near[0])
             near = None
@@ -167,9 +172,7 @@ def _sampled(
     return samples, None
 
 
-def _runner(name: str, windows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    point = {"point": {"batch_size": 1, "sequence_length": 64}, "rounds": windows, "steady": True, "foreign_cores": 0.0}
-    return {
-        "name": name, "error": None, "finite": True, "batch_size": 1, "order": "by length", "batch_sensitivity": None,
-        "outcomes": {"prediction": [0, 1, 1, 0], "reference": [0, 1, 0, 0]}, "points": [point],
-    }  # fmt: skip
+def _runner(name: str, windows: Sequence[Window]) -> Runner:
+    point = RunnerPoint(Shape(1, 64), tuple(windows), steady=True, foreign_cores=0.0)
+    outcomes = {"prediction": [0.0, 1.0, 1.0, 0.0], "reference": [0.0, 1.0, 0.0, 0.0]}
+    return Runner(name, outcomes, True, 1, "by length", None, (point,))

@@ -9,13 +9,12 @@ usually the whole computer, so net and gross are far apart.
 
 import csv
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path, PurePosixPath
-from typing import Any
 
-from compress.analysis.joules import OUTSIDE, READINGS, longest_gap
+from compress.analysis.joules import READINGS, longest_gap
 from compress.analysis.verify import recomputed
 from compress.base import reading
 from compress.base.config import InputError
@@ -23,6 +22,8 @@ from compress.base.places import one_name
 from compress.records import files as result_files
 from compress.records import trace
 from compress.records.result import Result
+from compress.records.sample import OUTSIDE, Sample
+from compress.records.session import Idle, MeterFacts
 
 MOST_BYTES = 1_000_000_000
 CLOCK_MOVED_NS = 50_000_000  # 1 % of a window of 5 s
@@ -38,24 +39,26 @@ def attach(path: Path, readings: Path, boundary: str, calibration: str | None, e
     if stored.trace is None:
         raise InputError(f"{path}: names no trace; run the recipe again")
     place = trace.located(path, stored.trace)
-    answer = trace.read(place)
-    if "clock_offset_ns" not in answer:
+    measured = trace.read(place)
+    offset_ns = measured.clock_offset_ns
+    if offset_ns is None:
         raise InputError(f"{path}: its trace does not say what time it was; run the recipe again")
-    moved_ns = abs(answer["clock_offset_ns"] - answer.get("clock_offset_start_ns", answer["clock_offset_ns"]))
+    start_ns = measured.clock_offset_start_ns
+    moved_ns = 0 if start_ns is None else abs(offset_ns - start_ns)
     if moved_ns > CLOCK_MOVED_NS:
         raise InputError(
             f"{path}: this machine's clock moved by {moved_ns / 1e6:.0f} ms during the session; expected at most "
             f"{CLOCK_MOVED_NS / 1e6:.0f} ms: keep it set (NTP), and measure again"
         )
-    samples = [{**row, "time_ns": row["time_ns"] - answer["clock_offset_ns"]} for row in read(readings)]
-    windows = [w for r in answer["runners"] for p in r["points"] for w in p["rounds"]]
-    first, last = min(w["started_ns"] for w in windows), max(w["ended_ns"] for w in windows)
-    if samples[0]["time_ns"] > first or samples[-1]["time_ns"] < last:
+    samples = [replace(sample, time_ns=sample.time_ns - offset_ns) for sample in read(readings)]
+    windows = measured.windows
+    first, last = min(w.started_ns for w in windows), max(w.ended_ns for w in windows)
+    if samples[0].time_ns > first or samples[-1].time_ns < last:
         raise InputError(
             f"{readings}: covers {_seconds(samples, first)} of the session's first window to its last; "
             "expected all of it; is the meter's clock set?"
         )
-    shortest = min(w["ended_ns"] - w["started_ns"] for w in windows)
+    shortest = min(window.duration_ns for window in windows)
     gap = longest_gap(samples, first, last, OUTSIDE)
     if gap > shortest / READINGS:
         raise InputError(
@@ -63,32 +66,30 @@ def attach(path: Path, readings: Path, boundary: str, calibration: str | None, e
             f"expected {READINGS} readings a window: read more often, or measure with --set measure.window_s="
             f"{math.ceil(READINGS * gap / 1e9)}"
         )
-    meter: dict[str, Any] = {
-        "source": "external", "boundary": boundary, "measured": True, "step_s": None, "calibration": calibration,
-        "gain": error, "beside": answer["meter"].get("source"),
-    }  # fmt: skip
-    both = _merged(answer["samples"], samples)
+    meter = MeterFacts(
+        source="external",
+        boundary=boundary,
+        measured=True,
+        calibration=calibration,
+        gain=error,
+        beside=measured.meter.source,
+    )
+    both = sorted((*measured.samples, *samples), key=lambda sample: sample.time_ns)  # clocks and throttling still count
     session = one_name(f"{stored.session}-external", f"{path}: session")
     place = place.with_name(session)
-    trace.write(place, {**answer, "meter": meter, "samples": both, "idle": {}})
+    trace.write(place, replace(measured, meter=meter, samples=tuple(both), idle=Idle()))
     beside = str(PurePosixPath(stored.trace).with_name(session))
     made = recomputed(replace(stored, session=session, trace=beside), trace.read(place))
     result_files.replace_file(path, made)
     return made
 
 
-def _merged(device: Sequence[Mapping[str, Any]], outside: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Samples of both, by time: what the device told of its clocks and of throttling still counts."""
-    keys = dict.fromkeys(key for sample in (*device[:1], *outside[:1]) for key in sample)
-    return sorted(({**keys, **sample} for sample in (*device, *outside)), key=lambda sample: int(sample["time_ns"]))
+def _seconds(samples: Sequence[Sample], first: int) -> str:
+    return f"{(samples[0].time_ns - first) / 1e9:+.0f} to {(samples[-1].time_ns - first) / 1e9:+.0f} s"
 
 
-def _seconds(samples: list[dict[str, Any]], first: int) -> str:
-    return f"{(samples[0]['time_ns'] - first) / 1e9:+.0f} to {(samples[-1]['time_ns'] - first) / 1e9:+.0f} s"
-
-
-def read(path: Path) -> list[dict[str, Any]]:
-    """Readings by time: time_ns since 1970 and outside_mw. Raises InputError with the line that cannot be read."""
+def read(path: Path) -> list[Sample]:
+    """Readings by time: nanoseconds since 1970 and power. Raises InputError with the line that cannot be read."""
     try:
         rows = list(csv.DictReader(reading.content(path, "readings", MOST_BYTES).decode().splitlines()))
     except (UnicodeDecodeError, csv.Error) as error:
@@ -101,13 +102,13 @@ def read(path: Path) -> list[dict[str, Any]]:
             power_mw = round(1000 * float(row["watts"]))
             if power_mw < 0:
                 raise ValueError("less than none")
-            found.append({"time_ns": _ns(row["time"]), OUTSIDE: power_mw})
+            found.append(Sample(_ns(row["time"]), outside_mw=power_mw))
         except (ValueError, TypeError, OverflowError):
             raise InputError(
                 f"{path}:{number}: time {row['time']!r}, watts {row['watts']!r}; expected seconds since 1970, or ISO "
                 "8601 with an offset, and watts from 0 up"
             ) from None
-    return sorted(found, key=lambda row: int(row["time_ns"]))
+    return sorted(found, key=lambda sample: sample.time_ns)
 
 
 def _ns(text: str) -> int:

@@ -6,21 +6,22 @@ Pure functions without a device: what makes a result after a session is what `ve
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 from compress.analysis import grades
 from compress.analysis.accuracy import Evaluation, summarise
 from compress.analysis.joules import (
     GAIN,
-    OUTSIDE,
     UNCERTAINTY_FACTOR,
     Energy,
     idle_watts,
     interpolated_power,
     window_energy,
 )
+from compress.base.config import InputError
 from compress.records import stats
 from compress.records.result import Accuracy, Grade, Percentiles, Point, Ratio, Round
+from compress.records.sample import OUTSIDE
+from compress.records.session import JudgedBy, Runner, Session, Shape, Window
 from compress.records.stats import Estimate
 
 P99_SAMPLES = 300
@@ -30,8 +31,7 @@ P99_SAMPLES = 300
 class Raw:
     """A session's raw samples, and what they are judged by."""
 
-    answer: Mapping[str, Any]
-    """See `compress.measure.session.run_session`."""
+    session: Session
     references: tuple[str, ...]
     """Names of the references that could be measured; fp32 eager first."""
     against: str
@@ -39,25 +39,18 @@ class Raw:
     metric: str
     seed: int
 
-    def runner(self, name: str) -> Mapping[str, Any]:
-        """The raw samples of one runner."""
-        found: Mapping[str, Any] = next(r for r in self.answer["runners"] if r["name"] == name)
-        return found
-
-    def about(self) -> dict[str, Any]:
-        """What to keep beside the samples, so that `from_trace` gives the same."""
-        return {
-            "references": list(self.references),
-            "against": self.against,
-            "metric": self.metric,
-            "seed": self.seed,
-        }
+    @property
+    def judged_by(self) -> JudgedBy:
+        """What a trace keeps, so that `from_trace` gives the same."""
+        return JudgedBy(self.references, self.against, self.metric, self.seed)
 
 
-def from_trace(answer: Mapping[str, Any]) -> Raw:
-    """What a trace on disk holds."""
-    judged = answer["judged_by"]
-    return Raw(answer, tuple(judged["references"]), judged["against"], judged["metric"], judged["seed"])
+def from_trace(session: Session) -> Raw:
+    """Return the samples of a trace on disk. Raises InputError where it does not state what they are judged by."""
+    judged = session.judged_by
+    if judged is None:
+        raise InputError("the trace does not state what it is judged by; run the recipe again")
+    return Raw(session, judged.references, judged.against, judged.metric, judged.seed)
 
 
 def limit(asked: int | None, counted: int | None) -> int | None:
@@ -67,22 +60,20 @@ def limit(asked: int | None, counted: int | None) -> int | None:
 
 def accuracy(raw: Raw, name: str) -> Accuracy:
     """The metric of one runner with its interval, and its paired difference to the reference."""
-    mine = raw.runner(name)
-    theirs = None if name == raw.against else _evaluation(raw.runner(raw.against))
-    against = None if theirs is None else raw.against
-    return summarise(_evaluation(mine), raw.metric, theirs, against, raw.seed, mine["batch_sensitivity"])
+    runner = raw.session.runner(name)
+    reference = None if name == raw.against else _evaluation(raw.session.runner(raw.against))
+    against = None if reference is None else raw.against
+    return summarise(_evaluation(runner), raw.metric, reference, against, raw.seed, runner.batch_sensitivity)
 
 
-def _evaluation(runner: Mapping[str, Any]) -> Evaluation:
-    return Evaluation(
-        runner["outcomes"], runner["finite"], runner["batch_size"], runner["order"], runner.get("outputs")
-    )
+def _evaluation(runner: Runner) -> Evaluation:
+    return Evaluation(runner.outcomes, runner.finite, runner.batch_size, runner.order, runner.outputs)
 
 
 def points(raw: Raw, name: str) -> tuple[Point, ...]:
     """Every operating point of one runner, without verdicts."""
-    found = raw.runner(name)["points"]
-    return tuple(_point(raw, name, index) for index, point in enumerate(found) if point["rounds"])
+    measured = raw.session.runner(name).points
+    return tuple(_point(raw, name, index) for index, point in enumerate(measured) if point.windows)
 
 
 @dataclass(frozen=True)
@@ -99,21 +90,18 @@ class _Windows:
 
 
 def _windows(raw: Raw, name: str, index: int) -> _Windows | None:
-    found = raw.runner(name)["points"]
-    if len(found) <= index or not found[index]["rounds"]:
+    points = raw.session.runner(name).points
+    if len(points) <= index or not points[index].windows:
         return None  # some are not measured at every point
-    point = found[index]
-    batch_size = int(point["point"]["batch_size"])
-    energies = [_energy(raw, window) for window in point["rounds"]]
+    windows, batch_size = points[index].windows, points[index].point.batch_size
+    energies = [_energy(raw.session, window) for window in windows]
     reason = next((e.reason for e in energies if e.joules is None), None)
     per_example = None
     if reason is None:
         per_example = [
-            (e.joules or 0.0) / (len(w["batch_ns"]) * batch_size)
-            for e, w in zip(energies, point["rounds"], strict=True)
+            (e.joules or 0.0) / (len(w.batch_ns) * batch_size) for e, w in zip(energies, windows, strict=True)
         ]
-    latency = [_duration_s(window) / len(window["batch_ns"]) for window in point["rounds"]]
-    return _Windows(batch_size, latency, energies, per_example, reason)
+    return _Windows(batch_size, [window.batch_s for window in windows], energies, per_example, reason)
 
 
 def cost_ratio(raw: Raw, name: str, other: str) -> Estimate | None:
@@ -121,38 +109,32 @@ def cost_ratio(raw: Raw, name: str, other: str) -> Estimate | None:
     ours, theirs = _windows(raw, name, 0), _windows(raw, other, 0)
     if ours is None or theirs is None:
         return None
-    if raw.answer["meter"].get("measured") and ours.energy_j and theirs.energy_j:
+    if raw.session.meter.measured and ours.energy_j and theirs.energy_j:
         return stats.paired_ratio(ours.energy_j, theirs.energy_j)
     return stats.paired_ratio(ours.latency_s, theirs.latency_s)
 
 
-def _duration_s(window: Mapping[str, Any]) -> float:
-    return float(window["ended_ns"] - window["started_ns"]) / 1e9
-
-
-def _energy(raw: Raw, window: Mapping[str, Any]) -> Energy:
+def _energy(session: Session, window: Window) -> Energy:
     """Energy of a window: between movements of a counter that steps, else between its readings at the edges."""
-    meter = raw.answer["meter"]
-    step_s = meter.get("step_s")
-    if "source" not in meter:
-        return Energy(None, 0.0, None, meter.get("absent") or "no meter")
-    if meter["source"] == "external":
-        return _external(raw, window)
-    if step_s is not None:
-        found = window_energy(raw.answer["samples"], window["started_ns"], window["ended_ns"], step_s)
-        if found.joules is None and meter.get("sampling_error"):
-            return Energy(None, math.inf, None, meter["sampling_error"])
-        return found if found.joules is None or found.joules > 0 else Energy(None, 0.0, None, _STILL)
-    start, end = window["start_uj"], window["end_uj"]
+    meter = session.meter
+    if meter.source is None:
+        return Energy(None, 0.0, None, meter.absent or "no meter")
+    if meter.source == "external":
+        return _external(session, window)
+    if meter.step_s is not None:
+        energy = window_energy(session.samples, window.started_ns, window.ended_ns, meter.step_s)
+        if energy.joules is None and meter.sampling_error:
+            return Energy(None, math.inf, None, meter.sampling_error)
+        return energy if energy.joules is None or energy.joules > 0 else Energy(None, 0.0, None, _STILL)
+    start, end = window.start_uj, window.end_uj
     if start is None or end is None:
         return Energy(None, 0.0, None, "the meter stopped answering during a window")
     return Energy((end - start) / 1e6, 0.0, None) if end > start else Energy(None, 0.0, None, _STILL)
 
 
-def _external(raw: Raw, window: Mapping[str, Any]) -> Energy:
+def _external(session: Session, window: Window) -> Energy:
     """Energy of a window from a meter outside of this machine, by its readings and the clock alone."""
-    start, end = window["started_ns"], window["ended_ns"]
-    joules = interpolated_power(raw.answer["samples"], start, end, OUTSIDE)
+    joules = interpolated_power(session.samples, window.started_ns, window.ended_ns, OUTSIDE)
     if joules is None:
         return Energy(None, 0.0, None, "the external meter's readings do not cover a window closely")
     return Energy(joules, 0.0, None) if joules > 0 else Energy(None, 0.0, None, "the external meter read no power")
@@ -162,35 +144,33 @@ _STILL = "the energy counter stood still during a window"
 
 
 def _point(raw: Raw, name: str, index: int) -> Point:
-    mine, runner = _windows(raw, name, index), raw.runner(name)["points"][index]
+    mine, point = _windows(raw, name, index), raw.session.runner(name).points[index]
     assert mine is not None
-    meter = raw.answer["meter"]
-    source, measured = meter.get("source"), bool(meter.get("measured"))
-    rounds = tuple(_round(window, energy) for window, energy in zip(runner["rounds"], mine.energies, strict=True))
+    meter = raw.session.meter
+    rounds = tuple(_round(window, energy) for window, energy in zip(point.windows, mine.energies, strict=True))
     estimate = None
     if mine.energy_j is not None:
         estimate = _positive(stats.mean_estimate(mine.energy_j))
-    idle_w = idle_watts(raw.answer.get("idle", {}).get("loaded"), meter.get("step_s"))
+    idle_w = idle_watts(raw.session.idle.loaded, meter.step_s)
     idle = None if idle_w is None else idle_w * stats.mean_estimate(mine.latency_s).value / mine.batch_size
     reason = mine.reason
-    if estimate is not None and not measured:
+    if estimate is not None and not meter.measured:
         factor = UNCERTAINTY_FACTOR
         estimate = Estimate(estimate.value, estimate.low / factor, estimate.high * factor, estimate.n)
-        basis = meter.get("basis")
-        reason = f"modelled from CPU time{f' and {basis}' if basis else ''}: {meter.get('why_modelled')}"
+        basis = f" and {meter.basis}" if meter.basis else ""
+        reason = f"modelled from CPU time{basis}: {meter.why_modelled}"
     elif idle is None and reason is None:
         reason = "idle power could not be measured"
     references = {each: found for each in raw.references if (found := _windows(raw, each, index)) is not None}
     theirs = references.get(raw.against)
     against_j = None if theirs is None else theirs.energy_j
-    mark, reasons = grades.grade(raw.answer, name, index, mine.energies, raw.against, against_j)
-    length, generated = runner["point"]["sequence_length"], runner["point"].get("generate")
-    times = [duration / 1e9 for window in runner["rounds"] for duration in window["batch_ns"]]
+    mark, reasons = grades.grade(raw.session, name, index, mine.energies, raw.against, against_j)
+    times = [duration / 1e9 for window in point.windows for duration in window.batch_ns]
     return Point(
         batch_size=mine.batch_size,
-        sequence_length=length,
-        phase="decode" if generated else None,
-        generated_tokens=generated,
+        sequence_length=point.point.sequence_length,
+        phase="decode" if point.point.generate else None,
+        generated_tokens=point.point.generate,
         headline=index == 0,
         latency_s=_positive(stats.mean_estimate(mine.latency_s)),
         latency_percentiles_s=Percentiles(
@@ -203,16 +183,16 @@ def _point(raw: Raw, name: str, index: int) -> Point:
         energy_j=estimate,
         energy_idle_j=idle,
         energy_net_j=None if idle is None or estimate is None else estimate.value - idle,
-        energy_gain=None if estimate is None else GAIN if source == "nvml" else meter.get("gain"),
-        energy_source=source,
-        energy_boundary=meter.get("boundary"),
+        energy_gain=None if estimate is None else GAIN if meter.source == "nvml" else meter.gain,
+        energy_source=meter.source,
+        energy_boundary=meter.boundary,
         energy_reason=reason,
         grade=mark if estimate is not None else None,
         grade_reasons=reasons,
         ratios=_ratios(raw, index, mine, references, mark),
         verdict=None,
         rounds=rounds,
-        reasons=_reasons(raw, runner["point"], len(times), reason, estimate, idle),
+        reasons=_reasons(raw, point.point, len(times), reason, estimate, idle),
     )
 
 
@@ -222,16 +202,16 @@ def _positive(estimate: Estimate) -> Estimate:
 
 
 def _reasons(
-    raw: Raw, shape: Mapping[str, Any], samples: int, reason: str | None, energy: Estimate | None, idle: float | None
+    raw: Raw, shape: Shape, samples: int, reason: str | None, energy: Estimate | None, idle: float | None
 ) -> dict[str, str]:
     """Why a point has no such figures: field -> sentence."""
-    measured = bool(raw.answer["meter"].get("measured"))
+    measured = raw.session.meter.measured
     no_idle = "idle power could not be measured" if measured else "idle power is not measured without a meter"
     absent = reason or "no meter"
     why = {
-        "phase": None if shape.get("generate") else "a forward pass over whole examples, nothing is generated",
-        "generated_tokens": None if shape.get("generate") else "nothing is generated",
-        "sequence_length": None if shape["sequence_length"] else "images have none",
+        "phase": None if shape.generate else "a forward pass over whole examples, nothing is generated",
+        "generated_tokens": None if shape.generate else "nothing is generated",
+        "sequence_length": None if shape.sequence_length else "images have none",
         "p99": None if samples >= P99_SAMPLES else f"{samples} batches; 300 are needed",
         "energy_j": None if energy else absent,
         "grade": None if energy else absent,
@@ -249,7 +229,7 @@ def _ratios(
 
     A ratio is no better than the worse of its two energies: `mark` is the grade of ours.
     """
-    measured = bool(raw.answer["meter"].get("measured"))
+    measured = raw.session.meter.measured
     against_j = references[raw.against].energy_j if raw.against in references else None
     ratios = []
     for name, theirs in references.items():
@@ -257,7 +237,7 @@ def _ratios(
         ratio = Ratio(name, stats.paired_ratio(*pair), None, stats.min_detectable(*pair))
         if measured and mine.energy_j and theirs.energy_j:
             joules = (mine.energy_j, theirs.energy_j)
-            their_mark, why = grades.grade(raw.answer, name, index, theirs.energies, raw.against, against_j)
+            their_mark, why = grades.grade(raw.session, name, index, theirs.energies, raw.against, against_j)
             both: list[Grade] = [each for each in (mark, their_mark) if each is not None]
             ratio = replace(
                 ratio,
@@ -270,31 +250,31 @@ def _ratios(
     return tuple(ratios)
 
 
-def _round(window: Mapping[str, Any], energy: Energy) -> Round:
+def _round(window: Window, energy: Energy) -> Round:
     return Round(
-        index=window["index"],
-        order=window["order"],
-        started_s=window["started_ns"] / 1e9,
-        duration_s=_duration_s(window),
-        batches=len(window["batch_ns"]),
-        gap_s=(window["ended_ns"] - window["started_ns"] - sum(window["batch_ns"])) / 1e9,
+        index=window.index,
+        order=window.order,
+        started_s=window.started_ns / 1e9,
+        duration_s=window.duration_s,
+        batches=len(window.batch_ns),
+        gap_s=(window.duration_ns - sum(window.batch_ns)) / 1e9,
         energy_j=energy.joules,
         integrated_j=energy.integrated_j,
-        cpu_s=window["cpu_ns"] / 1e9,
+        cpu_s=window.cpu_ns / 1e9,
     )
 
 
 def lacking(raw: Raw, name: str) -> Sequence[str]:
     """Which operating points a runner has no figures of, and why."""
-    found = [point for point in raw.runner(name)["points"] if not point["rounds"]]
-    return [f"not measured at {_shape(point['point'])}: {point['lacking']}" for point in found]
+    missing = [point for point in raw.session.runner(name).points if not point.windows]
+    return [f"not measured at {_shape(point.point)}: {point.lacking}" for point in missing]
 
 
-def _shape(point: Mapping[str, Any]) -> str:
-    length = f" x length {point['sequence_length']}" if point["sequence_length"] else ""
-    return f"batch {point['batch_size']}{length}" + (f", {point['generate']} generated" if point["generate"] else "")
+def _shape(point: Shape) -> str:
+    length = f" x length {point.sequence_length}" if point.sequence_length else ""
+    return f"batch {point.batch_size}{length}" + (f", {point.generate} generated" if point.generate else "")
 
 
 def disturbances(raw: Raw, name: str) -> Sequence[str]:
     """What disturbed a runner's headline point, latency included."""
-    return grades.disturbances(raw.answer, name, 0, raw.against) if raw.runner(name)["points"] else ()
+    return grades.disturbances(raw.session, name, 0, raw.against) if raw.session.runner(name).points else ()

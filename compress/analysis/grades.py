@@ -10,23 +10,28 @@ E   modelled
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from compress.analysis.agreement import AGREE, TOLERABLE, WINDOW_S, agreement
-from compress.analysis.joules import EVENTS, HARD, Energy, events, mean_of
+from compress.analysis.joules import EVENTS, HARD, Energy, events, mean_of, series
 from compress.records.result import Grade
+from compress.records.sample import Signal
+from compress.records.session import MeterFacts, RunnerPoint, Session, Window
 
 CLOCK_DRIFT = 0.03
 REFERENCE_DRIFT = 0.03
 ROUNDS = 6
 FOREIGN_CORES = 0.1  # on two cores, a tenth of one already moves a latency by several percent
 BEAT = 2.0  # batches between half and twice the counter's period beat with it
-UNTOLD = {"events": "whether the device throttled", "temperature_c": "temperatures", "sm_mhz": "clocks"}
+UNTOLD: Mapping[Signal, str] = {
+    "events": "whether the device throttled",
+    "temperature_c": "temperatures",
+    "sm_mhz": "clocks",
+}
 POWER_CAP = 0x4  # how a board works at its limit
 
 
 def grade(
-    answer: Mapping[str, Any],
+    session: Session,
     name: str,
     index: int,
     energies: Sequence[Energy],
@@ -38,44 +43,43 @@ def grade(
     `against_j` holds the joules of the reference, a figure a round. Reasons are given also without a meter: they speak
     of the latency too.
     """
-    reasons = disturbances(answer, name, index, against)
-    if against_j is not None and answer["meter"].get("measured"):
+    meter, point = session.meter, session.runner(name).points[index]
+    reasons = disturbances(session, name, index, against)
+    if against_j is not None and meter.measured:
         reasons += _drifted(against_j, f"the energy of {against}")
-    meter = answer["meter"]
-    if meter.get("source") is None:
+    if meter.source is None:
         return None, tuple(reasons)
-    if not meter.get("measured"):
+    if not meter.measured:
         return "E", ("energy is modelled, not measured", *reasons)
     worst: Grade = "D" if reasons else "B"
-    if meter["source"] == "external":
-        worst = "D" if reasons else "A" if meter.get("calibration") else "C"
-        lowered: list[tuple[Grade, str]] = (
-            [] if meter.get("calibration") else [("C", "the meter's calibration is not stated")]
-        )
+    if meter.source == "external":
+        worst = "D" if reasons else "A" if meter.calibration else "C"
+        lowered: list[tuple[Grade, str]] = [] if meter.calibration else [("C", "the meter's calibration is not stated")]
     else:
-        lowered = [*_agreement(energies, bool(meter.get("integrated"))), *_edges(energies)]
-    if "nvml" in (meter["source"], meter.get("beside")):
-        lowered += _untold(answer, name, index)
-    if meter["source"] == "nvml":
-        lowered += _beating(meter, _points(answer, name)[index]["rounds"])
-    if _capped(answer, name, index):
+        lowered = [*_agreement(energies, meter.integrated), *_edges(energies)]
+    if "nvml" in (meter.source, meter.beside):
+        lowered += _untold(session, point.windows)
+    if meter.source == "nvml":
+        lowered += _beating(meter, point.windows)
+    if _capped(session, point.windows):
         lowered.append(("C", "the board ran at its power cap"))
-    if _points(answer, name)[index].get("settled") is False:
+    if point.settled is False:
         lowered.append(("C", "temperature and power had not settled when warm-up ended"))
-    rounds = _points(answer, name)[index]["rounds"]
-    shortest = min(w["ended_ns"] - w["started_ns"] for w in rounds) / 1e9
-    if shortest < 0.999 * WINDOW_S or len(rounds) < ROUNDS:
-        lowered.append(("C", f"{len(rounds)} rounds of {shortest:.2g} s; grade B takes {ROUNDS} of {WINDOW_S:g} s"))
+    shortest = min(window.duration_ns for window in point.windows) / 1e9
+    if shortest < 0.999 * WINDOW_S or len(point.windows) < ROUNDS:
+        lowered.append(
+            ("C", f"{len(point.windows)} rounds of {shortest:.2g} s; grade B takes {ROUNDS} of {WINDOW_S:g} s")
+        )
     reasons += [why for _, why in lowered]
     return max([worst, *(mark for mark, _ in lowered)]), tuple(reasons)  # letters sort as grades do
 
 
-def _beating(meter: Mapping[str, Any], rounds: Sequence[Mapping[str, Any]]) -> list[tuple[Grade, str]]:
+def _beating(meter: MeterFacts, windows: Sequence[Window]) -> list[tuple[Grade, str]]:
     """Batches about as long as the counter's period, on a board that `doctor` found to misread such loads."""
-    misread, step_s = meter.get("misread"), meter.get("step_s")
+    misread, step_s = meter.misread, meter.step_s
     if misread is None or step_s is None or misread <= TOLERABLE:
         return []
-    batch_s = sum(w["ended_ns"] - w["started_ns"] for w in rounds) / sum(len(w["batch_ns"]) for w in rounds) / 1e9
+    batch_s = sum(w.duration_ns for w in windows) / sum(len(w.batch_ns) for w in windows) / 1e9
     if not 1 / BEAT <= batch_s / step_s <= BEAT:
         return []
     return [
@@ -87,15 +91,14 @@ def _beating(meter: Mapping[str, Any], rounds: Sequence[Mapping[str, Any]]) -> l
     ]
 
 
-def _untold(answer: Mapping[str, Any], name: str, index: int) -> list[tuple[Grade, str]]:
+def _untold(session: Session, windows: Sequence[Window]) -> list[tuple[Grade, str]]:
     """What the driver keeps to itself: not knowing of a disturbance is not knowing that there was none."""
     found: list[tuple[Grade, str]] = []
-    if answer.get("foreign_processes") is None:
+    if session.foreign_processes is None:
         found.append(("C", "other processes on the device cannot be told from here (a container?)"))
-    windows = _points(answer, name)[index]["rounds"]
-    for key, what in UNTOLD.items():
-        known = [int(s["time_ns"] or 0) for s in answer["samples"] if s.get(key) is not None]
-        if not any(w["started_ns"] <= time <= w["ended_ns"] for w in windows for time in known):
+    for signal, what in UNTOLD.items():
+        known = [time for time, _ in series(session.samples, signal)]
+        if not any(w.started_ns <= time <= w.ended_ns for w in windows for time in known):
             found.append(("C", f"the driver does not tell {what}"))
     return found
 
@@ -118,46 +121,38 @@ def _edges(energies: Sequence[Energy]) -> list[tuple[Grade, str]]:
     return [("C", f"the counter's movements at a window's edges leave {100 * worst:.1f} % open")]
 
 
-def _capped(answer: Mapping[str, Any], name: str, index: int) -> bool:
-    rounds = _points(answer, name)[index]["rounds"]
-    return any(events(answer["samples"], w["started_ns"], w["ended_ns"]) & POWER_CAP for w in rounds)
+def _capped(session: Session, windows: Sequence[Window]) -> bool:
+    return any(events(session.samples, w.started_ns, w.ended_ns) & POWER_CAP for w in windows)
 
 
-def disturbances(answer: Mapping[str, Any], name: str, index: int, against: str) -> list[str]:
+def disturbances(session: Session, name: str, index: int, against: str) -> list[str]:
     """What disturbed the measurement of a point, latency included."""
-    point = _points(answer, name)[index]
-    reasons = [] if point["steady"] else ["latency was not steady when warm-up ended"]
-    cores, processes = point["foreign_cores"], answer.get("foreign_processes")
-    if cores is not None and cores > FOREIGN_CORES:
-        reasons.append(f"other processes kept {cores:.1f} cores busy during the measurement")
-    stolen = point.get("stolen_cores")
+    point = session.runner(name).points[index]
+    reasons = [] if point.steady else ["latency was not steady when warm-up ended"]
+    if point.foreign_cores is not None and point.foreign_cores > FOREIGN_CORES:
+        reasons.append(f"other processes kept {point.foreign_cores:.1f} cores busy during the measurement")
+    stolen = point.stolen_cores
     if stolen is not None and stolen > FOREIGN_CORES:
         reasons.append(f"the host gave {stolen:.1f} of this virtual machine's cores to others during the measurement")
-    if point.get("throttled_periods"):
+    if point.throttled_periods:
         reasons.append(
-            f"the control group's CPU quota stopped the measurement in {point['throttled_periods']} periods, "
-            f"for {point['throttled_s']:.2g} s"
+            f"the control group's CPU quota stopped the measurement in {point.throttled_periods} periods, "
+            f"for {point.throttled_s:.2g} s"
         )
+    processes = session.foreign_processes
     if processes:
         reasons.append(f"{processes} other process{'es' if processes > 1 else ''} on the device")
-    reasons += _device_events(answer, point)
-    reasons += _drift(answer, against, index)
+    reasons += _device_events(session, point)
+    reasons += _drift(session, against, index)
     return reasons
 
 
-def _points(answer: Mapping[str, Any], name: str) -> Sequence[Mapping[str, Any]]:
-    found: Sequence[Mapping[str, Any]] = next(r["points"] for r in answer["runners"] if r["name"] == name)
-    return found
-
-
-def _device_events(answer: Mapping[str, Any], point: Mapping[str, Any]) -> list[str]:
+def _device_events(session: Session, point: RunnerPoint) -> list[str]:
     """Throttling, and clocks that differ between rounds, as the samples inside the windows saw them."""
-    samples = answer["samples"]
     seen, clocks = 0, []
-    for window in point["rounds"]:
-        edges = (window["started_ns"], window["ended_ns"])
-        seen |= events(samples, *edges)
-        clock = mean_of(samples, "sm_mhz", *edges)
+    for window in point.windows:
+        seen |= events(session.samples, window.started_ns, window.ended_ns)
+        clock = mean_of(session.samples, "sm_mhz", window.started_ns, window.ended_ns)
         if clock:
             clocks.append(clock)
     reasons = [f"the device throttled: {EVENTS[bit]}" for bit in EVENTS if seen & bit & HARD]
@@ -166,11 +161,11 @@ def _device_events(answer: Mapping[str, Any], point: Mapping[str, Any]) -> list[
     return reasons
 
 
-def _drift(answer: Mapping[str, Any], against: str, index: int) -> list[str]:
-    points = _points(answer, against)
+def _drift(session: Session, against: str, index: int) -> list[str]:
+    points = session.runner(against).points
     if len(points) <= index:
         return []
-    return _drifted([(w["ended_ns"] - w["started_ns"]) / len(w["batch_ns"]) for w in points[index]["rounds"]], against)
+    return _drifted([window.duration_ns / len(window.batch_ns) for window in points[index].windows], against)
 
 
 def _drifted(costs: Sequence[float], what: str) -> list[str]:

@@ -12,16 +12,14 @@ Joules of several boards are summed. Instant power is integrated beside, to chec
 
 import itertools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+
+from compress.records.sample import Sample, Signal
+from compress.records.session import IdleTime
 
 HOLE = 0.2  # of a window without a reading of power: a check that overslept is none
 READINGS = 10  # of an outside meter in every window, at least
-OUTSIDE = "outside_mw"
-"""Power by a meter outside of this machine, beside what the device tells of itself."""
-Sample = Mapping[str, int | None]
-"""time_ns, board (its number), counter_uj (None where it was not read), and what the meter's `state` tells."""
 
 
 @dataclass(frozen=True)
@@ -35,12 +33,12 @@ class Movement:
 
 def movements(samples: Sequence[Sample]) -> list[Movement]:
     """Every moment at which one board's counter moved: between the last reading before and the first one after."""
-    found = []
-    for one, two in itertools.pairwise(s for s in samples if s.get("counter_uj") is not None):
-        if one["counter_uj"] != two["counter_uj"]:
-            start, end = int(one["time_ns"] or 0), int(two["time_ns"] or 0)
-            found.append(Movement((start + end) // 2, int(two["counter_uj"] or 0), end - start))
-    return found
+    counted = ((s.time_ns, s.counter_uj) for s in samples if s.counter_uj is not None)
+    return [
+        Movement((start + end) // 2, after, end - start)
+        for (start, before), (end, after) in itertools.pairwise(counted)
+        if before != after
+    ]
 
 
 @dataclass(frozen=True)
@@ -63,10 +61,10 @@ class Energy:
 
 def by_board(samples: Sequence[Sample]) -> list[Sequence[Sample]]:
     """The samples of each board by themselves; all in one list where there is a single one, or none."""
-    numbers = sorted({int(s.get("board") or 0) for s in samples})
+    numbers = sorted({s.board or 0 for s in samples})
     if len(numbers) < 2:
         return [samples]
-    return [[s for s in samples if int(s.get("board") or 0) == number] for number in numbers]
+    return [[s for s in samples if (s.board or 0) == number] for number in numbers]
 
 
 def window_energy(samples: Sequence[Sample], start_ns: int, end_ns: int, step_s: float) -> Energy:
@@ -75,7 +73,7 @@ def window_energy(samples: Sequence[Sample], start_ns: int, end_ns: int, step_s:
     None and a reason when a counter did not move near both edges, fell back, or stood still.
     """
     reach = round(3e9 * step_s)
-    around = [s for s in samples if start_ns - reach <= int(s["time_ns"] or 0) <= end_ns + reach]
+    around = [s for s in samples if start_ns - reach <= s.time_ns <= end_ns + reach]
     found = [_board_energy(board, start_ns, end_ns) for board in by_board(around)]
     return found[0] if len(found) == 1 else _summed(found)
 
@@ -94,7 +92,7 @@ def _summed(parts: Sequence[Energy]) -> Energy:
 
 def _board_energy(samples: Sequence[Sample], start_ns: int, end_ns: int) -> Energy:
     integrated = integrated_power(samples, start_ns, end_ns)
-    counts = [int(s["counter_uj"] or 0) for s in samples if s.get("counter_uj") is not None]
+    counts = [s.counter_uj for s in samples if s.counter_uj is not None]
     if any(b < a for a, b in itertools.pairwise(counts)):
         return Energy(None, math.inf, integrated, FELL_BACK)
     found = movements(samples)
@@ -113,11 +111,7 @@ def integrated_power(samples: Sequence[Sample], start_ns: int, end_ns: int) -> f
     None with fewer than two samples inside, or none for a `HOLE` of the window: what was not looked at is not known.
     Beyond the outermost samples inside the window the nearest one's power is taken.
     """
-    inside = [
-        (int(s["time_ns"] or 0), int(s["power_mw"] or 0))
-        for s in samples
-        if s.get("power_mw") is not None and start_ns <= int(s["time_ns"] or 0) <= end_ns
-    ]
+    inside = [(s.time_ns, s.power_mw) for s in samples if s.power_mw is not None and start_ns <= s.time_ns <= end_ns]
     times = [start_ns, *(time for time, _ in inside), end_ns]
     if len(inside) < 2 or max(b - a for a, b in itertools.pairwise(times)) > HOLE * (end_ns - start_ns):
         return None
@@ -126,15 +120,22 @@ def integrated_power(samples: Sequence[Sample], start_ns: int, end_ns: int) -> f
     return (doubled + ends) / 2e12  # ns mW = 1e-12 J
 
 
-def interpolated_power(samples: Sequence[Sample], start_ns: int, end_ns: int, key: str = "power_mw") -> float | None:
-    """Joules between two times of power (milliwatts under `key`) that runs straight from reading to reading.
+def series(samples: Sequence[Sample], signal: Signal) -> list[tuple[int, int]]:
+    """Return nanoseconds and value of all samples that tell a signal."""
+    return [(s.time_ns, value) for s in samples if (value := s.value(signal)) is not None]
+
+
+def interpolated_power(
+    samples: Sequence[Sample], start_ns: int, end_ns: int, signal: Signal = "power_mw"
+) -> float | None:
+    """Joules between two times of power (a signal in milliwatts) that runs straight from reading to reading.
 
     None where readings lack: before, after, or for longer than a tenth of that time.
     """
-    known = [(int(s["time_ns"] or 0), int(s[key] or 0)) for s in samples if s.get(key) is not None]
+    known = series(samples, signal)
     if not known or known[0][0] > start_ns or known[-1][0] < end_ns:
         return None
-    if longest_gap(samples, start_ns, end_ns, key) > (end_ns - start_ns) / READINGS:
+    if longest_gap(samples, start_ns, end_ns, signal) > (end_ns - start_ns) / READINGS:
         return None
 
     def at(time_ns: int) -> float:
@@ -148,9 +149,9 @@ def interpolated_power(samples: Sequence[Sample], start_ns: int, end_ns: int, ke
     return math.fsum((t1 - t0) * (p0 + p1) for (t0, p0), (t1, p1) in itertools.pairwise(line)) / 2e12
 
 
-def longest_gap(samples: Sequence[Sample], start_ns: int, end_ns: int, key: str = "power_mw") -> int:
+def longest_gap(samples: Sequence[Sample], start_ns: int, end_ns: int, signal: Signal = "power_mw") -> int:
     """Nanoseconds between two successive readings of power, at most, of those that concern the time between."""
-    times = [int(s["time_ns"] or 0) for s in samples if s.get(key) is not None]
+    times = [time for time, _ in series(samples, signal)]
     return max((b - a for a, b in itertools.pairwise(times) if b > start_ns and a < end_ns), default=0)
 
 
@@ -158,24 +159,21 @@ def events(samples: Sequence[Sample], start_ns: int, end_ns: int) -> int:
     """All event reasons (bits) seen between two times."""
     seen = 0
     for sample in samples:
-        if start_ns <= int(sample["time_ns"] or 0) <= end_ns:
-            seen |= int(sample.get("events") or 0)
+        if start_ns <= sample.time_ns <= end_ns:
+            seen |= sample.events or 0
     return seen
 
 
-def mean_of(samples: Sequence[Sample], key: str, start_ns: int, end_ns: int) -> float | None:
-    """Mean of a state's figure between two times, or None where it was never told."""
-    inside = [s[key] for s in samples if s.get(key) is not None and start_ns <= int(s["time_ns"] or 0) <= end_ns]
-    return math.fsum(float(v or 0) for v in inside) / len(inside) if inside else None
+def mean_of(samples: Sequence[Sample], signal: Signal, start_ns: int, end_ns: int) -> float | None:
+    """Mean of a signal between two times, or None where it was never told."""
+    inside = [value for time, value in series(samples, signal) if start_ns <= time <= end_ns]
+    return math.fsum(inside) / len(inside) if inside else None
 
 
 FELL_BACK = "the counter fell back (a driver reload?)"
 
 
 MOVEMENTS = 20  # of a counter, that a piece of work lasts at least for its joules to be told
-
-
-EnergySource = Literal["nvml", "rapl", "modelled", "external"]
 
 
 def counted_j(
@@ -197,16 +195,16 @@ def counted_j(
     return (end_uj - start_uj) / 1e6, None
 
 
-def idle_watts(raw: Mapping[str, Any] | None, step_s: float | None) -> float | None:
-    """Watts that these samples of `idle` come to; None where they cannot tell."""
-    if raw is None or raw["start_uj"] is None or raw["end_uj"] is None:
+def idle_watts(idle: IdleTime | None, step_s: float | None) -> float | None:
+    """Watts that the readings of an idle time come to; None where they cannot tell."""
+    if idle is None or idle.start_uj is None or idle.end_uj is None:
         return None
-    start, end = raw["started_ns"], raw["ended_ns"]
+    lasted_ns = idle.ended_ns - idle.started_ns
     if step_s is None:
-        used = raw["end_uj"] - raw["start_uj"]
-        return float(used * 1000 / (end - start)) if used > 0 else None  # uJ / ns = kW
-    joules = window_energy(raw["samples"], start, end, step_s).joules
-    return None if joules is None else float(joules * 1e9 / (end - start))
+        used_uj = idle.end_uj - idle.start_uj
+        return used_uj * 1000 / lasted_ns if used_uj > 0 else None  # uJ / ns = kW
+    joules = window_energy(idle.samples, idle.started_ns, idle.ended_ns, step_s).joules
+    return None if joules is None else joules * 1e9 / lasted_ns
 
 
 GAIN = 0.05  # a board's own error of measuring, +-5 %: it cancels in ratios and never averages out of joules

@@ -166,5 +166,4 @@ def _beside(tables: Sequence[Table]) -> SideBySide:
 
 def _cost(table: Table, name: str, axis: Axis) -> Estimate | None:
     row = next((r for r in table.rows if r.name == name), None)
-    headline = next((p for p in row.points if p.headline), None) if row else None
-    return point_cost(headline, axis, table.reference)
+    return point_cost(row.headline if row else None, axis, table.reference)

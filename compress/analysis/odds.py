@@ -135,14 +135,12 @@ def _drawn(quality: Estimate, generator: np.random.Generator) -> np.ndarray:
 
 def _log_ratios(table: Table, owner: Result, name: str) -> list[float] | None:
     """Logarithms of cost over the reference's, a value per round, of a recipe or a reference of the same session."""
-    reference = next((r for r in owner.references if r.name == table.reference), None)
-    points = owner.points if owner.name == name else next((r.points for r in owner.references if r.name == name), ())
-    ours, theirs = (
-        next((p for p in each if p.headline), None) for each in (points, reference.points if reference else ())
-    )
-    if ours is None or theirs is None:
+    references = {reference.name: reference for reference in owner.references}
+    row = owner if owner.name == name else references.get(name)
+    reference = references.get(table.reference or "")
+    if row is None or reference is None or row.headline is None or reference.headline is None:
         return None
-    mine, others = (_per_batch(p, table.axis) for p in (ours, theirs))
+    mine, others = (_per_batch(point, table.axis) for point in (row.headline, reference.headline))
     if mine is None or others is None or len(mine) != len(others):
         return None
     return [math.log(a / b) for a, b in zip(mine, others, strict=True)]

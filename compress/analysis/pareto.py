@@ -234,7 +234,7 @@ def ranked(table: Table) -> list[Candidate]:
 
 def rankable(row: Result | Reference, reference: str | None, least: Grade) -> bool:
     """Whether the energy of a row's headline point, and what it is divided by, are of this grade or better."""
-    point = next((p for p in row.points if p.headline), None)
+    point = row.headline
     if point is None or point.grade is None:
         return False
     ratio = point.ratio(reference or "")
@@ -255,8 +255,7 @@ def candidates(
             same, none = Estimate(1.0, 1.0, 1.0, 0), Estimate(0.0, 0.0, 0.0, 0)
             field.append(Candidate(each.name, same, none, reference=True))
         else:
-            headline = next((p for p in each.points if p.headline), None)
-            field.append(_candidate(each.name, headline, each.accuracy, axis, reference, is_reference=True))
+            field.append(_candidate(each.name, each.headline, each.accuracy, axis, reference, is_reference=True))
     return [candidate for candidate in field if candidate is not None]
 
 

@@ -1,12 +1,14 @@
 """The price of compressing: attempts at a piece of work, their seconds and their joules."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from compress.analysis.joules import EnergySource, counted_j
+from compress.analysis.joules import counted_j
+from compress.records.compressing import Compressing
 from compress.records.result import Shares, StepCost, Transform
+from compress.records.sample import EnergySource
 
 
 @dataclass(frozen=True)
@@ -84,7 +86,7 @@ def _summed(attempts: Sequence[Span]) -> tuple[float | None, str | None]:
     return (None, reason) if reason is not None else (math.fsum(joules or 0.0 for joules, _ in counted), None)
 
 
-def transform(raw: Mapping[str, Any]) -> Transform:
+def transform(raw: Compressing) -> Transform:
     """What compressing cost, from what `recorded` kept."""
     spent = Spent(tuple(Span(**attempt) for attempt in raw["attempts"]))
     steps = []

@@ -54,8 +54,7 @@ def _standings(result: Result, axis: Axis, reference: str | None) -> dict[str, E
     """Cost of every other reference of a result's session over the verdict reference's, by name."""
     found = {}
     for each in sorted(result.references, key=lambda r: r.name):
-        headline = next((p for p in each.points if p.headline), None)
-        cost = point_cost(headline, axis, reference)
+        cost = point_cost(each.headline, axis, reference)
         if cost is not None and each.name != reference:
             found[each.name] = cost
     return found

@@ -10,12 +10,14 @@ from pathlib import Path
 from typing import Any
 
 from compress.analysis import figures
+from compress.analysis.figures import Raw
 from compress.analysis.price import transform
 from compress.analysis.verdict import judged
 from compress.base.config import InputError
 from compress.records import files as result_files
 from compress.records import trace
 from compress.records.result import Accuracy, Result
+from compress.records.session import Session
 
 TOLERANCE = 1e-9
 COPIED = (
@@ -42,8 +44,7 @@ def verify(path: Path) -> Verified:
         raise InputError(f"{path}: the recipe failed ({stored.reason}); there is nothing to verify")
     if stored.trace is None:
         raise InputError(f"{path}: names no trace; it was made by an older version, run the recipe again")
-    answer = trace.read(trace.located(path, stored.trace))
-    again = recomputed(stored, answer)
+    again = recomputed(stored, trace.read(trace.located(path, stored.trace)))
     found = list(_differences(_plain(stored), _plain(again), ""))
     figures = sum(_count(_plain(part)) for part in _made_again(again))
     return Verified(path, figures, tuple(found))
@@ -55,14 +56,14 @@ def _made_again(result: Result) -> tuple[Any, ...]:
     return (result.accuracy, result.points, result.transform, result.verdict, result.breakeven, *of_references)
 
 
-def recomputed(stored: Result, answer: Mapping[str, Any]) -> Result:
+def recomputed(stored: Result, session: Session) -> Result:
     """The result with accuracy, points, ratios, what compressing cost, verdicts and break-even made anew.
 
     Traces of versions that kept no readings of compressing leave its joules as they are stored; references of versions
     that compared them with no constant answer are judged as then.
     """
-    raw = figures.from_trace(answer)
-    names = {runner["name"] for runner in answer["runners"]}
+    raw = figures.from_trace(session)
+    names = {runner.name for runner in session.runners}
     lost = [name for name in (stored.name, *(r.name for r in stored.references)) if name not in names]
     if lost:
         raise InputError(f"the trace of {stored.name} holds no samples of {', '.join(lost)}; it is another session's")
@@ -75,12 +76,12 @@ def recomputed(stored: Result, answer: Mapping[str, Any]) -> Result:
         )
         for r in stored.references
     )
-    compressing = answer.get("compressing", {}).get(stored.name)
+    compressing = (session.compressing or {}).get(stored.name)
     accuracy = figures.accuracy(raw, stored.name)
     bare = replace(
         stored,
-        seed=_seed(stored, answer),
-        limit=_limit(stored, answer, accuracy.estimate.n),
+        seed=_seed(stored, raw),
+        limit=_limit(stored, session, accuracy.estimate.n),
         transform=stored.transform if compressing is None else transform(compressing),
         accuracy=accuracy,
         points=figures.points(raw, stored.name),
@@ -91,16 +92,18 @@ def recomputed(stored: Result, answer: Mapping[str, Any]) -> Result:
     return judged(bare)
 
 
-def _seed(stored: Result, answer: Mapping[str, Any]) -> int:
+def _seed(stored: Result, raw: Raw) -> int:
     """The recipe's seed by the trace; those of older versions know it where a session was of one recipe."""
-    alone = {stored.name: answer["judged_by"]["seed"]} if len(answer.get("compressing", {})) == 1 else {}
-    return int(answer.get("told", {"seeds": alone})["seeds"].get(stored.name, stored.seed))
+    if raw.session.asked is not None:
+        return raw.session.asked.seeds.get(stored.name, stored.seed)
+    return raw.seed if len(raw.session.compressing or ()) == 1 else stored.seed
 
 
-def _limit(stored: Result, answer: Mapping[str, Any], counted: int) -> int | None:
+def _limit(stored: Result, session: Session, counted: int) -> int | None:
     """How many examples a limit took by the trace; those of older versions do not know whether there was one."""
-    asked = answer["told"]["limit"] if "told" in answer else None if stored.limit is None else counted
-    return figures.limit(asked, counted)
+    if session.asked is not None:
+        return figures.limit(session.asked.limit, counted)
+    return figures.limit(None if stored.limit is None else counted, counted)
 
 
 def _as_recorded(stored: Accuracy, again: Accuracy) -> Accuracy:

@@ -26,7 +26,6 @@ from compress.analysis.joules import (
     GAIN,
     HARD,
     UNCERTAINTY_FACTOR,
-    Sample,
     by_board,
     counted_j,
     events,
@@ -41,6 +40,7 @@ from compress.energy.find import find_meter
 from compress.energy.meters import Absent, Gpu, Meter, MeterError
 from compress.energy.sampler import Sampler, facts, idle_w
 from compress.records.result import Grade
+from compress.records.sample import Sample
 
 IDLE_S = 2.0
 BUSY = 0.1  # cores of others that show in a processor's energy
@@ -106,8 +106,8 @@ def metered(found: Meter | Absent) -> Iterator[Spent]:
     idle = [None] if isinstance(found, Absent) else [idle_w(board, IDLE_S) for board in found.boards]
     known = [watts for watts in idle if watts is not None]
     spent = Spent(idle_w=math.fsum(known) if len(known) == len(idle) else None)
-    told = facts(found)
-    spent.source, spent.boundary = told.get("source"), told.get("boundary")
+    stated = facts(found)
+    spent.source, spent.boundary = stated.source, stated.boundary
     spent.gain = GAIN if spent.source == "nvml" else None
     with Sampler(found, sparing=False) as sampler:  # bounds come from movements inside the block
         _wait_for_movement(sampler)
@@ -138,7 +138,7 @@ def metered(found: Meter | Absent) -> Iterator[Spent]:
         elif joules is not None:
             factor = UNCERTAINTY_FACTOR
             spent.energy_j, spent.low_j, spent.high_j = joules, joules / factor, joules * factor
-            spent.reason = f"modelled from CPU time, {told['basis']}: {told['why_modelled']}"
+            spent.reason = f"modelled from CPU time, {stated.basis}: {stated.why_modelled}"
     if spent.energy_j is not None:
         beside = _beside(found, there, ours) if spent.source == "nvml" else _beside_cpu(foreign, spent.seconds)
         spent.grade, spent.grade_reasons = _graded(spent, found, sampler.samples, start, end, beside)
@@ -192,7 +192,7 @@ def _graded(
         lowered.append(("C", "the counter's movements at the edges leave over 2 % open"))
     seen = events(samples, start, end)
     lowered += [("D", f"the device throttled: {EVENTS[bit]}") for bit in EVENTS if seen & bit & HARD]
-    if spent.source == "nvml" and not any(s.get("events") is not None for s in samples):
+    if spent.source == "nvml" and not any(s.events is not None for s in samples):
         lowered.append(("C", "the driver does not tell whether the device throttled"))
     marks: list[Grade] = ["B", *(mark for mark, _ in lowered)]
     return max(marks), tuple(why for _, why in lowered)

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from compress.analysis.joules import EnergySource
+from compress.records.sample import EnergySource
 
 
 class Meter(ABC):

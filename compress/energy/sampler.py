@@ -9,10 +9,11 @@ arXiv:2312.02741, for what boards do; an RTX 4090's counter is said to fall shor
 import threading
 import time
 from collections.abc import Mapping
-from typing import Any
 
 from compress.analysis.joules import idle_watts
 from compress.energy.meters import Absent, Meter, MeterError, read_uj
+from compress.records.sample import Sample
+from compress.records.session import IdleTime, MeterFacts
 
 PERIOD_S = 0.1
 NEAR_EDGE_S = 0.004  # of a window of 5 s: 0.08 %; looking twice as often costs a tenth more processor time in all
@@ -27,7 +28,7 @@ class Sampler:
         """`sparing`: a counter that is dear to read is read in every sample near edges only."""
         self._meter = None if isinstance(meter, Absent) or not meter.measured else meter
         self._boards = () if self._meter is None else self._meter.boards
-        self._last: dict[int, dict[str, int | None]] = {}
+        self._last: dict[int, Sample] = {}
         """Of each board, the last sample with its counter."""
         self._cost_s = [0.0] * len(self._boards)
         """Processor time that reading each board's counter took."""
@@ -38,7 +39,7 @@ class Sampler:
         self._asleep = threading.Lock()  # waiting for it with a timeout costs less processor time than for an Event
         self._asleep.acquire()
         self._stop = False
-        self.samples: list[dict[str, int | None]] = []
+        self.samples: list[Sample] = []
         self.error: str | None = None
         """Why sampling ended before its time, or None."""
         self.cpu_s = 0.0
@@ -107,21 +108,21 @@ class Sampler:
         counter = self._counter(number, board)
         now = time.monotonic_ns()
         before = self._last.get(number)
-        moved = before is not None and counter is not None and before["counter_uj"] != counter
+        moved = before is not None and counter is not None and before.counter_uj != counter
         state: Mapping[str, int | None] = {} if fast and not moved else board.state()  # a close look is cheap
-        sample = {"time_ns": now, "board": number, "counter_uj": counter, **state}
+        sample = Sample(now, number, counter, **state)
         self.samples.append(sample)
         if counter is not None:
             self._last[number] = sample
         if before is None or not moved:
             return False
-        return now - int(before["time_ns"] or 0) < 2e9 * (NEAR_EDGE_S + sum(self._cost_s))
+        return now - before.time_ns < 2e9 * (NEAR_EDGE_S + sum(self._cost_s))
 
     def _counter(self, number: int, board: Meter) -> int | None:
         """Microjoules; None where reading them now would cost more than it tells."""
         before, near = self._last.get(number), time.monotonic() < self._near_until
         if self._sparing and before is not None and not near:
-            passed_s = time.monotonic() - int(before["time_ns"] or 0) / 1e9
+            passed_s = time.monotonic() - before.time_ns / 1e9
             if COUNTER_CPU * passed_s < self._cost_s[number]:
                 return None
         busy = time.thread_time()
@@ -135,8 +136,8 @@ def idle_w(meter: Meter | Absent, seconds: float) -> float | None:
     return None if isinstance(meter, Absent) else idle_watts(idle(meter, seconds), meter.step_s)
 
 
-def idle(meter: Meter | Absent, seconds: float) -> dict[str, Any] | None:
-    """Raw samples of a time in which nothing runs here; None without a meter that measures."""
+def idle(meter: Meter | Absent, seconds: float) -> IdleTime | None:
+    """Readings of a time in which nothing runs here; None without a meter that measures."""
     if isinstance(meter, Absent) or not meter.measured:
         return None
     with Sampler(meter) as sampler:
@@ -145,18 +146,17 @@ def idle(meter: Meter | Absent, seconds: float) -> dict[str, Any] | None:
         time.sleep(seconds)
         end_uj, end = read_uj(meter), time.monotonic_ns()
         _edge(sampler)
-    counts = {"start_uj": start_uj, "end_uj": end_uj}
-    return {"started_ns": start, "ended_ns": end, **counts, "samples": sampler.samples}
+    return IdleTime(start, end, start_uj, end_uj, tuple(sampler.samples))
 
 
-def steady_idle(meter: Meter | Absent, seconds: float) -> dict[str, Any] | None:
+def steady_idle(meter: Meter | Absent, seconds: float) -> IdleTime | None:
     """`idle`, taken again until two in a row agree: clocks stay up for a while after work, and power with them.
 
     Where they do not agree within `IDLE_TRIES`, the last one that tells: a sampler that came too late is no reason to
     have none.
     """
     before: float | None = None
-    kept: dict[str, Any] | None = None
+    kept: IdleTime | None = None
     for _ in range(IDLE_TRIES):
         raw = idle(meter, seconds)
         if raw is None or isinstance(meter, Absent):
@@ -176,20 +176,20 @@ def _edge(sampler: Sampler) -> None:
     time.sleep(sampler.edge_s)
 
 
-def facts(meter: Meter | Absent) -> dict[str, Any]:
+def facts(meter: Meter | Absent) -> MeterFacts:
     """What a result states of its meter."""
     if isinstance(meter, Absent):
-        return {"absent": meter.reason}
-    return {
-        "source": meter.source,
-        "boundary": meter.boundary,
-        "measured": meter.measured,
-        "step_s": meter.step_s,
-        "integrated": meter.integrated,
-        "doctor": meter.examined,
-        "like_another": meter.like_another,
-        "misread": meter.misread,
-        "why_modelled": meter.why_modelled,
-        "watts_per_core": meter.watts_per_core,
-        "basis": meter.basis,
-    }
+        return MeterFacts(absent=meter.reason)
+    return MeterFacts(
+        source=meter.source,
+        boundary=meter.boundary,
+        measured=meter.measured,
+        step_s=meter.step_s,
+        integrated=meter.integrated,
+        doctor=meter.examined,
+        like_another=meter.like_another,
+        misread=meter.misread,
+        why_modelled=meter.why_modelled,
+        watts_per_core=meter.watts_per_core,
+        basis=meter.basis,
+    )

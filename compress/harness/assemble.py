@@ -4,7 +4,7 @@ import errno
 import hashlib
 import os
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,7 +20,8 @@ from compress.measure.size import stored_bytes
 from compress.records import trace
 from compress.records.layer_map import layer_map
 from compress.records.machine import code_version
-from compress.records.result import SCHEMA, Kernel, Machine, Operator, Reference, Result, Size
+from compress.records.result import SCHEMA, Kernel, Machine, Reference, Result, Size
+from compress.records.session import Asked, Memory, MeterFacts, Runner, Session
 from compress.spec.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -81,40 +82,40 @@ def failed(
     return _row(recipe, found, fingerprint, machine, limit, session="", error=told)
 
 
-def judge(answer: Mapping[str, Any], references: Sequence[Spec], job: Job) -> tuple[Raw, list[Spec], tuple[str, ...]]:
+def judge(session: Session, references: Sequence[Spec], job: Job) -> tuple[Raw, list[Spec], tuple[str, ...]]:
     """The session's samples with what they are judged by, the references that were measured, and what to note."""
-    raw = {entry["name"]: entry for entry in answer["runners"]}
-    missing = {s.name: raw[s.name]["error"] for s in references if raw[s.name]["error"]}
+    missing = {s.name: error for s in references if (error := session.runner(s.name).error)}
     present = [spec for spec in references if spec.name not in missing]
     if not any(spec.runtime == "eager" for spec in present):
         raise RuntimeError("; ".join(f"the reference {n} could not be measured: {e}" for n, e in missing.items()))
-    judged_by = Raw(
-        answer,
+    raw = Raw(
+        session,
         references=tuple(spec.name for spec in present),
         against=judged_against(present),
         metric=job.workload.metric_name,
         seed=job.seed,
     )
-    judged_by, remark = without_straw_man(judged_by)
+    raw, remark = without_straw_man(raw)
     notes = [remark] if remark else []
     notes += [f"the reference {name} could not be measured: {error}" for name, error in missing.items()]
-    notes += list(dict.fromkeys(entry["remark"] for entry in raw.values() if entry.get("remark")))
-    notes += [answer["in_turn"]] if answer.get("in_turn") else []
-    if answer.get("quota_cores") is not None:
+    notes += list(dict.fromkeys(runner.remark for runner in session.runners if runner.remark))
+    notes += [session.in_turn] if session.in_turn else []
+    if session.quota_cores is not None:
         notes.append(
-            f"a control group's quota leaves {answer['quota_cores']:g} cores; models ran on {job.threads} threads"
+            f"a control group's quota leaves {session.quota_cores:g} cores; models ran on {job.threads} threads"
         )
-    meter = answer["meter"]
-    if meter.get("source") == "nvml":
-        examined, step = meter.get("doctor"), f"{1e3 * meter['step_s']:.0f} ms"
-        notes.append(
-            f"doctor examined this board on {examined}: its counter moves every {step}"
-            if examined
-            else f"doctor has not examined this board: its counter is taken to move every {step}, as another one's does"
-            if meter.get("like_another")
-            else "doctor has not examined this board: its counter is not read closely near a window's edges"
-        )
-    return judged_by, present, tuple(notes)
+    notes += [_examined(session.meter)] if session.meter.source == "nvml" else []
+    return raw, present, tuple(notes)
+
+
+def _examined(meter: MeterFacts) -> str:
+    """What doctor knows of a board."""
+    step = f"{1e3 * (meter.step_s or 0.0):.0f} ms"
+    if meter.doctor:
+        return f"doctor examined this board on {meter.doctor}: its counter moves every {step}"
+    if meter.like_another:
+        return f"doctor has not examined this board: its counter is taken to move every {step}, as another one's does"
+    return "doctor has not examined this board: its counter is not read closely near a window's edges"
 
 
 def without_straw_man(raw: Raw) -> tuple[Raw, str | None]:
@@ -136,46 +137,47 @@ def assemble(
     items: Sequence[Built],
     references: Sequence[Spec],
     job: Job,
-    answer: Mapping[str, Any],
+    session: Session,
     machine: Machine,
-    session: str,
+    name: str,
     out: Path,
 ) -> list[Result]:
-    """One result per item, verdicts included; the raw samples go to a folder beside the results."""
-    raw, present, remarks = judge(answer, references, job)
-    place = Path(job.workload.name) / trace.FOLDER / session
+    """One result per item, verdicts included; the raw samples go to a folder beside the results, `name`d."""
+    raw, present, remarks = judge(session, references, job)
+    place = Path(job.workload.name) / trace.FOLDER / name
     compressing = {item.recipe.name: item.manifest.extra["transform"] for item in items}
-    told = {"limit": job.limit, "seeds": {item.recipe.name: item.recipe.seed for item in items}}
-    trace.write(out / place, {**answer, "judged_by": raw.about(), "told": told, "compressing": compressing})
-    rows = tuple(_reference(raw, spec, raw.runner(present[0].name)) for spec in present)
+    asked = Asked(job.limit, {item.recipe.name: item.recipe.seed for item in items})
+    trace.write(out / place, replace(session, judged_by=raw.judged_by, asked=asked, compressing=compressing))
+    rows = tuple(_reference(raw, spec, session.runner(present[0].name)) for spec in present)
     made = []
     for item in items:
-        parts = {"session": session, "trace": str(place), "references": rows, **_result(raw, item, remarks)}
+        parts = {"session": name, "trace": str(place), "references": rows, **_result(raw, item, remarks)}
         counted = None if parts.get("accuracy") is None else parts["accuracy"].estimate.n
         limit = figures.limit(job.limit, counted)
         made.append(judged(_row(item.recipe, item.found, item.fingerprint, machine, limit, **parts)))
     return made
 
 
-def _reference(raw: Raw, spec: Spec, dense: Mapping[str, Any]) -> Reference:
+def _reference(raw: Raw, spec: Spec, dense: Runner) -> Reference:
     """`dense` is the runner whose parameters an exported graph has too."""
-    mine = raw.runner(spec.name)
-    stored = stored_bytes(Path(spec.path)) if spec.path else mine["weight_bytes"]
-    size = _size(mine, dense["parameters"], dense["nonzero"], stored)
+    runner = raw.session.runner(spec.name)
+    stored = stored_bytes(Path(spec.path)) if spec.path else runner.weight_bytes
+    assert dense.parameters is not None and dense.nonzero is not None and stored is not None
+    size = _size(runner, dense.parameters, dense.nonzero, stored)
     return Reference(
         spec.name,
         spec.name == raw.against,
         figures.accuracy(raw, spec.name),
         figures.points(raw, spec.name),
         size,
-        _kernel(mine),
+        _kernel(runner),
     )
 
 
 def _result(raw: Raw, item: Built, remarks: Sequence[str]) -> dict[str, Any]:
     """What a recipe's result says, besides what was known before measuring."""
     name, extra = item.recipe.name, item.manifest.extra
-    mine = raw.runner(name)
+    runner = raw.session.runner(name)
     parts: dict[str, Any] = {
         "runtime": extra["runtime"],
         "transform": transform(extra["transform"]),
@@ -183,25 +185,25 @@ def _result(raw: Raw, item: Built, remarks: Sequence[str]) -> dict[str, Any]:
         "artifact_sha256": hashlib.sha256((item.folder / "manifest.json").read_bytes()).hexdigest(),
         "notes": (*extra["notes"], *remarks),
     }
-    if mine["error"]:
-        return {**parts, "error": mine["error"]}
+    if runner.error:
+        return {**parts, "error": runner.error}
     return {
         **parts,
         "accuracy": figures.accuracy(raw, name),
         "points": figures.points(raw, name),
-        "size": _size(mine, extra["parameters"], extra["nonzero"], stored_bytes(item.folder)),
-        "kernel": _kernel(mine),
+        "size": _size(runner, extra["parameters"], extra["nonzero"], stored_bytes(item.folder)),
+        "kernel": _kernel(runner),
         "layers": layer_map(item.folder, item.manifest.layers),
         "notes": (*extra["notes"], *figures.disturbances(raw, name), *figures.lacking(raw, name), *remarks),
     }
 
 
-def _size(mine: Mapping[str, Any], parameters: int, nonzero: int, stored: int) -> Size:
-    memory = mine["memory"]
-    reason = memory.get("reason") or (None if memory else "memory could not be measured on this system")
-    return Size(parameters, nonzero, stored, memory.get("memory_bytes"), memory.get("peak_memory_bytes"), reason)
+def _size(runner: Runner, parameters: int, nonzero: int, stored: int) -> Size:
+    memory = runner.memory
+    reason = memory.reason or (None if memory != Memory() else "memory could not be measured on this system")
+    return Size(parameters, nonzero, stored, memory.memory_bytes, memory.peak_memory_bytes, reason)
 
 
-def _kernel(mine: Mapping[str, Any]) -> Kernel:
-    kernel = mine["kernel"]
-    return Kernel(kernel["label"], tuple(Operator(**entry) for entry in kernel["evidence"]), kernel["cause"])
+def _kernel(runner: Runner) -> Kernel:
+    assert isinstance(runner.kernel, Kernel)  # what could not be profiled has an error
+    return runner.kernel

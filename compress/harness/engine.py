@@ -1,20 +1,21 @@
 """Engines run sessions: the one seam between the harness and the processes that measure.
 
-    harness  --- prepare(waited) -> Job --->  engine  --- a fresh process --->  the session's answer
+    harness  --- prepare(waited) -> Job --->  engine  --- a fresh process --->  Session
 
-An engine waits until its devices are free, asks which job is still wanted, and returns the answer of its session.
+An engine waits until its devices are free, asks which job is still wanted, and returns what its session measured.
 """
 
-import json
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 from compress.base.config import InputError, did_you_mean
 from compress.base.locks import locked, measuring_lock
 from compress.base.processes import run_child
-from compress.measure.job import Job, write_job
+from compress.measure.job import Job, session_folder, write_job
+from compress.records import trace
+from compress.records.session import Session
 
 Prepare = Callable[[bool], Job | None]
 """Returns the job to run, or None if none is left; the argument states whether the engine had to wait for its turn."""
@@ -23,8 +24,8 @@ Prepare = Callable[[bool], Job | None]
 class Engine(Protocol):
     """Runs one session at a time on the devices it measures."""
 
-    def run(self, prepare: Prepare, scratch: Path) -> Mapping[str, Any] | None:
-        """Wait for the turn, call `prepare`, and return the session's answer; None if no job was left.
+    def run(self, prepare: Prepare, scratch: Path) -> Session | None:
+        """Wait for the turn, call `prepare`, and return the session; None if no job was left.
 
         `scratch` is a temporary folder of this session alone. Raises RuntimeError if the session fails.
         """
@@ -34,7 +35,7 @@ class Engine(Protocol):
 class Local:
     """A fresh process on this machine, one session at a time on the whole machine."""
 
-    def run(self, prepare: Prepare, scratch: Path) -> Mapping[str, Any] | None:
+    def run(self, prepare: Prepare, scratch: Path) -> Session | None:
         """See `Engine.run`."""
         reason = "another measurement is running on this machine; waiting for it to end"
         with locked(measuring_lock(), reason) as waited:
@@ -44,8 +45,7 @@ class Local:
             path = scratch / "job.json"
             write_job(path, job)
             run_child([sys.executable, "-m", "compress.measure.session", str(path)], job.device)
-            answer: Mapping[str, Any] = json.loads(path.with_name("session.json").read_text())
-            return answer
+            return trace.read(session_folder(path))
 
 
 ENGINES: dict[str, Engine] = {"local": Local()}

@@ -286,11 +286,11 @@ def _measure(
             return job
 
         release_memory()  # what making artifacts took: the session needs it
-        answer = engine(options.engine).run(prepare, scratch)
-        if answer is None or job is None:
+        session = engine(options.engine).run(prepare, scratch)
+        if session is None or job is None:
             return
         name = f"{time.strftime('%Y%m%dT%H%M%S')}-{uuid.uuid4().hex[:6]}"
-        made = assemble(left, references, job, answer, machine, name, options.out)  # reads the references' files
+        made = assemble(left, references, job, session, machine, name, options.out)  # reads the references' files
     measured.made |= {item.path: result for item, result in zip(left, made, strict=True)}
 
 

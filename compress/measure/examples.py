@@ -9,6 +9,7 @@ from typing import Any
 from compress.data import source
 from compress.data.tasks import task_of
 from compress.measure.job import Job, judged_against
+from compress.records.session import Example
 
 TEXT = 200
 """So many characters of a text are kept."""
@@ -18,16 +19,15 @@ MOST = 1000
 Outcomes = Mapping[str, Sequence[float]]
 
 
-def shown(job: Job, outcomes: Mapping[str, Outcomes], config: Any) -> dict[str, Any]:
-    """`examples`, rows of example and text, and `labels`, the names of the classes where the model has any.
+def differing(job: Job, outcomes: Mapping[str, Outcomes]) -> tuple[Example, ...] | None:
+    """Return the examples that not all runners answered alike; None where there is no reference to compare with.
 
-    `outcomes`: those of every runner that was measured. Empty where there is nothing to compare.
+    `outcomes`: those of every runner that was measured.
     """
     present = [spec for spec in job.runners if spec.reference and spec.name in outcomes]
     if not present:
-        return {}
-    numbers = flips(outcomes, judged_against(present))[:MOST]
-    return {"labels": label_names(config), "examples": _rows(job, numbers)}
+        return None
+    return _examples(job, flips(outcomes, judged_against(present))[:MOST])
 
 
 def flips(outcomes: Mapping[str, Outcomes], reference: str) -> list[int]:
@@ -42,20 +42,20 @@ def flips(outcomes: Mapping[str, Outcomes], reference: str) -> list[int]:
     return sorted(different)
 
 
-def label_names(config: Any) -> list[str] | None:
+def label_names(config: Any) -> tuple[str, ...] | None:
     """The classes' names in their order; None where the model has only numbers."""
     names: Mapping[Any, Any] = getattr(config, "id2label", None) or {}
-    listed = [str(names[key]) for key in sorted(names, key=int)]
+    listed = tuple(str(names[key]) for key in sorted(names, key=int))
     return listed if any(name != f"LABEL_{place}" for place, name in enumerate(listed)) else None
 
 
-def _rows(job: Job, numbers: Sequence[int]) -> list[dict[str, Any]]:
+def _examples(job: Job, numbers: Sequence[int]) -> tuple[Example, ...]:
     from compress.data import tables
 
     fields = [column.field for column in task_of(job.workload.task).columns if column.kind == "text"]
     columns = [column for field in fields if (column := getattr(job.workload.dataset, field))]
     if not numbers or not columns:
-        return [{"example": number, "text": None} for number in numbers]
+        return tuple(Example(number, None) for number in numbers)
     chosen = source.spaced(tables.load(job.source, "test"), job.limit).select(numbers)
     texts = (" | ".join(str(row[column]) for column in columns) for row in chosen)
-    return [{"example": number, "text": text[:TEXT]} for number, text in zip(numbers, texts, strict=True)]
+    return tuple(Example(number, text[:TEXT]) for number, text in zip(numbers, texts, strict=True))

@@ -1,4 +1,4 @@
-"""What a session's process is told, as a file: which models to measure, on what, and how."""
+"""What a session's process is told, as a file: which models to measure, on what, and how; and where it answers."""
 
 import json
 from collections.abc import Sequence
@@ -6,12 +6,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from compress.base.files import write_atomic
+from compress.base.reading import shortened
 from compress.data.place import Source
 from compress.data.workload import Workload
 from compress.energy.meters import Gpu
 from compress.spec.formats import Runtime
 from compress.spec.measure import Settings
 
+MOST_REASON = 20_000  # characters; errors of compilers quote all of the code
 KEYS = ("device", "seed", "limit", "threads", "parent_on_device")
 
 
@@ -59,6 +61,16 @@ class Job:
     def devices(self) -> tuple[str, ...]:
         """Where the model is; batches go to the first."""
         return tuple(self.device.split(","))
+
+
+def failure(error: Exception) -> str:
+    """Return an error as a reason, without the middle of what is longer than a trace may hold."""
+    return shortened(f"{type(error).__name__}: {error}", MOST_REASON)
+
+
+def session_folder(path: Path) -> Path:
+    """Return where the process of a job file leaves what it measured."""
+    return path.with_name("session")
 
 
 def write_job(path: Path, job: Job) -> None:

@@ -2,13 +2,13 @@
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any, Protocol
 
 import torch
 
 from compress.energy.meters import Absent, Meter, read_uj
 from compress.energy.sampler import Sampler
+from compress.records.session import Window
 
 BLOCK_S = 5.0
 TREND_BLOCKS = 12  # 60 s
@@ -34,18 +34,6 @@ class Settings(Protocol):
     @property
     def least_movements(self) -> int:
         """Movements of the energy counter in a window, at least."""
-
-
-@dataclass(frozen=True)
-class Window:
-    """Raw figures of one window, in integers; counts are None without a meter, or of one that moves in steps."""
-
-    started_ns: int
-    ended_ns: int
-    batch_ns: tuple[int, ...]
-    cpu_ns: int
-    start_uj: int | None
-    end_uj: int | None
 
 
 def synchronizer(devices: Sequence[str]) -> Callable[[], None]:

@@ -7,19 +7,20 @@ On a GPU see `compress.measure.memory_gpu`.
 
 import json
 import os
+from dataclasses import asdict
 from importlib import import_module
 from pathlib import Path
-from typing import Any
 
 from compress.data.empty import empty_model
-from compress.measure.job import Job, Spec
+from compress.measure.job import Job, Spec, failure
+from compress.records.session import Memory
 from compress.spec.formats import GRAPH_RUNTIMES
 
 REASON = "memory is read from /proc, which this system does not have"
 
 
-def measure_memory(job: Job) -> dict[str, dict[str, Any]]:
-    """Per runner name: {memory_bytes, peak_memory_bytes} or {reason}. To be called before any thread is started."""
+def measure_memory(job: Job) -> dict[str, Memory]:
+    """Memory by runner name. To be called before any thread is started."""
     if not Path("/proc/self/clear_refs").exists() or not hasattr(os, "fork"):
         return {}
     _import_libraries(job)
@@ -51,7 +52,7 @@ def _status_bytes(field: str) -> int:
     raise RuntimeError(f"/proc/self/status has no {field}")
 
 
-def _one(spec: Spec, job: Job) -> dict[str, Any]:
+def _one(spec: Spec, job: Job) -> Memory:
     """Figures of one runner, in this process, which is used up by it."""
     import torch
 
@@ -65,10 +66,10 @@ def _one(spec: Spec, job: Job) -> dict[str, Any]:
     with torch.no_grad():
         runner.model(**batch)
     peak = _status_bytes("VmHWM") - before
-    return {"memory_bytes": max(loaded, 0), "peak_memory_bytes": max(peak, 0)}
+    return Memory(max(loaded, 0), max(peak, 0))
 
 
-def _forked(spec: Spec, job: Job) -> dict[str, Any]:
+def _forked(spec: Spec, job: Job) -> Memory:
     """The same, in a child that is thrown away."""
     read_end, write_end = os.pipe()
     child = os.fork()
@@ -77,15 +78,14 @@ def _forked(spec: Spec, job: Job) -> dict[str, Any]:
         try:
             answer = _one(spec, job)
         except Exception as error:  # noqa: BLE001  whatever fails becomes the reason of this one figure
-            answer = {"reason": f"{type(error).__name__}: {error}"}
+            answer = Memory(reason=failure(error))
         with os.fdopen(write_end, "w") as out:
-            json.dump(answer, out)
+            json.dump(asdict(answer), out)
         os._exit(0)
     os.close(write_end)
     with os.fdopen(read_end) as reader:
         text = reader.read()
     _, status = os.waitpid(child, 0)
     if not text:
-        return {"reason": f"the process that loaded it ended with status {status}"}
-    answer = json.loads(text)
-    return dict(answer)
+        return Memory(reason=f"the process that loaded it ended with status {status}")
+    return Memory(**json.loads(text))

@@ -11,12 +11,14 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from compress.measure.job import Job, Spec, read_job
+from compress.measure.job import Job, Spec, failure, read_job
 from compress.measure.models import free_bytes
+from compress.records.session import Memory
 from compress.spec.formats import GRAPH_RUNTIMES
 
 UNSEEN = "onnxruntime takes a GPU's memory by itself, where torch does not count it"
@@ -24,26 +26,35 @@ CORES = 2  # for each process: it imports, loads and compiles
 CONTEXT_BYTES = 1 << 30  # of CUDA itself, in each process; of the libraries, in the host's memory
 
 
-def measure_gpu_memory(job: Job, path: Path) -> dict[str, dict[str, Any]]:
-    """Per runner name: {memory_bytes, peak_memory_bytes} or {reason}; `path` is where the job lies as a file."""
-    found: dict[str, dict[str, Any]] = {s.name: {"reason": UNSEEN} for s in job.runners if s.runtime in GRAPH_RUNTIMES}
-    waiting = [(number, spec.name) for number, spec in enumerate(job.runners) if spec.name not in found]
+@dataclass(frozen=True)
+class Child:
+    """What the process of one runner found out."""
+
+    memory: Memory
+    free_bytes: int | None = None
+    """Free memory of the device with the fewest, once the model was loaded."""
+
+
+def measure_gpu_memory(job: Job, path: Path) -> dict[str, Memory]:
+    """Memory by runner name; `path` is where the job lies as a file."""
+    memory = {spec.name: Memory(reason=UNSEEN) for spec in job.runners if spec.runtime in GRAPH_RUNTIMES}
+    waiting = [(number, spec.name) for number, spec in enumerate(job.runners) if spec.name not in memory]
     together = 1
     while waiting:
         group, waiting = waiting[:together], waiting[together:]
         share = max(1, job.threads // len(group))
-        answers = [_ended(*child) for child in [_started(path, number, share) for number, _ in group]]
-        found |= {name: answer for (_, name), answer in zip(group, answers, strict=True)}
-        together = min(_fitting(answer.pop("free_bytes", None), answer, job.threads // CORES) for answer in answers)
-    return found
+        children = [_ended(*child) for child in [_started(path, number, share) for number, _ in group]]
+        memory |= {name: child.memory for (_, name), child in zip(group, children, strict=True)}
+        together = min(_fitting(child, job.threads // CORES) for child in children)
+    return memory
 
 
-def _fitting(free: int | None, answer: Mapping[str, Any], most: int) -> int:
+def _fitting(child: Child, most: int) -> int:
     """How many such models have room at once, on the device and in the host's memory; one where nothing is known."""
-    peak, host = answer.get("peak_memory_bytes"), free_bytes(("cpu",))
-    if free is None or peak is None or host is None:
+    peak, host = child.memory.peak_memory_bytes, free_bytes(("cpu",))
+    if child.free_bytes is None or peak is None or host is None:
         return 1
-    return max(1, min(most, min(free, host) // (2 * peak + CONTEXT_BYTES)))
+    return max(1, min(most, min(child.free_bytes, host) // (2 * peak + CONTEXT_BYTES)))
 
 
 def _started(path: Path, number: int, cores: int) -> tuple["subprocess.Popen[bytes]", Path]:
@@ -53,20 +64,21 @@ def _started(path: Path, number: int, cores: int) -> tuple["subprocess.Popen[byt
     return subprocess.Popen(command, stdin=subprocess.DEVNULL, env=environment), _answer(path, number)
 
 
-def _ended(child: "subprocess.Popen[bytes]", answer: Path) -> dict[str, Any]:
+def _ended(child: "subprocess.Popen[bytes]", answer: Path) -> Child:
     """What a child found out, once it has ended."""
     with child:
         code = child.wait()
     if not answer.exists():
-        return {"reason": f"the process that loaded it ended with {code}"}
-    return dict(json.loads(answer.read_text()))
+        return Child(Memory(reason=f"the process that loaded it ended with {code}"))
+    plain = json.loads(answer.read_text())
+    return Child(Memory(**plain["memory"]), plain["free_bytes"])
 
 
 def _answer(path: Path, number: int) -> Path:
     return path.with_name(f"memory-{number}.json")
 
 
-def _one(spec: Spec, job: Job) -> dict[str, Any]:
+def _one(spec: Spec, job: Job) -> Child:
     """Figures of one runner. Its first batch does not count: what is compiled for it takes memory of its own."""
     import torch
 
@@ -82,7 +94,7 @@ def _one(spec: Spec, job: Job) -> dict[str, Any]:
             torch.cuda.reset_peak_memory_stats(device)
         runner.model(**batch)
     running = _summed(torch.cuda.max_memory_allocated, job)
-    return {"memory_bytes": loaded, "peak_memory_bytes": max(loading, running), "free_bytes": free}
+    return Child(Memory(loaded, max(loading, running)), free)
 
 
 def _summed(count: Any, job: Job) -> int:
@@ -100,8 +112,8 @@ def main(arguments: Sequence[str]) -> None:
     try:
         answer = _one(job.runners[number], job)
     except Exception as error:  # noqa: BLE001  whatever fails becomes the reason of this one figure
-        answer = {"reason": f"{type(error).__name__}: {error}"}
-    _answer(path, number).write_text(json.dumps(answer))
+        answer = Child(Memory(reason=failure(error)))
+    _answer(path, number).write_text(json.dumps(asdict(answer)))
 
 
 if __name__ == "__main__":

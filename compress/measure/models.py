@@ -10,6 +10,7 @@ from compress.data import source
 from compress.data.point import OperatingPoint
 from compress.data.tasks import task_of
 from compress.measure.job import Job, Spec
+from compress.records.session import Memory
 
 ROOM = 0.9  # of what is free; batches, caches and fragments take the rest
 
@@ -82,7 +83,7 @@ class Shelf:
         release_memory()
 
 
-def crowded(job: Job, memory: Mapping[str, Mapping[str, Any]]) -> str | None:
+def crowded(job: Job, memory: Mapping[str, Memory]) -> str | None:
     """Why the models are loaded in turn inside every round, or None where they stay loaded together."""
     if job.settings.residency == "in_turn":
         return "each model was loaded again in every round, as measure.residency asks"
@@ -97,13 +98,13 @@ def crowded(job: Job, memory: Mapping[str, Mapping[str, Any]]) -> str | None:
     )
 
 
-def _needed_bytes(memory: Mapping[str, Mapping[str, Any]]) -> int | None:
+def _needed_bytes(memory: Mapping[str, Memory]) -> int | None:
     """All models loaded and the largest batch among them running; None where none could be measured."""
-    known = [m for m in memory.values() if m.get("memory_bytes") is not None]
+    pairs = ((m.memory_bytes, m.peak_memory_bytes) for m in memory.values())
+    known = [(loaded, peak) for loaded, peak in pairs if loaded is not None and peak is not None]
     if not known:
         return None
-    running = max(int(m["peak_memory_bytes"]) - int(m["memory_bytes"]) for m in known)
-    return sum(int(m["memory_bytes"]) for m in known) + max(0, running)
+    return sum(loaded for loaded, _ in known) + max(0, *(peak - loaded for loaded, peak in known))
 
 
 def free_bytes(devices: Sequence[str]) -> int | None:

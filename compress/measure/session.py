@@ -1,23 +1,22 @@
 """A session: several models measured against one another, interleaved in every round, in one fresh process.
 
 `python -m compress.measure.session JOB` knows only saved artifacts and references. The job names them. The answer
-is one JSON file of raw figures (per-example outcomes, windows, sizes, operators), from which the harness makes results.
+is a folder of raw figures (`compress.records.trace`), from which the harness makes results.
 """
 
-import json
 import os
 import random
 import sys
 import time
 import traceback
-from collections.abc import Collection, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from compress.base.cgroup import Throttled, quota_cores, throttled
 from compress.base.console import bar, say, track
-from compress.base.files import write_atomic
 from compress.base.quiet import quiet_libraries, quiet_transformers
 from compress.data import source
 from compress.data.point import OperatingPoint
@@ -25,10 +24,12 @@ from compress.data.tasks import task_of
 from compress.energy.find import find_meter
 from compress.energy.meters import Absent, Meter
 from compress.energy.sampler import Sampler, facts, idle, steady_idle
-from compress.measure import examples as flipped
 from compress.measure.evaluate import BATCH, evaluate
-from compress.measure.job import Job, Spec, read_job
+from compress.measure.examples import differing, label_names
+from compress.measure.job import Job, Spec, failure, read_job, session_folder
 from compress.measure.models import Shelf, crowded, timing_batches
+from compress.records import trace
+from compress.records.session import Idle, Memory, Runner, RunnerPoint, Session, Shape, Window
 from compress.spec.formats import GRAPH_RUNTIMES
 
 SENSITIVITY_BATCHES = (1, 32)
@@ -37,29 +38,7 @@ IDLE_S = 2.0
 NO_CACHE = "an exported graph keeps no cache: it would compute the whole text anew for every token"
 
 
-@dataclass
-class Measured:
-    """Raw figures of one runner; `error` is set when it could not be measured."""
-
-    name: str
-    error: str | None = None
-    outcomes: dict[str, list[float]] = field(default_factory=dict)
-    finite: bool = True
-    batch_size: int = 0
-    order: str = ""
-    outputs: int | None = None
-    batch_sensitivity: float | None = None
-    remark: str = ""
-    """What a reader should know of how the examples' labels were found."""
-    parameters: int | None = None
-    nonzero: int | None = None
-    weight_bytes: int | None = None
-    memory: dict[str, Any] = field(default_factory=dict)
-    kernel: dict[str, Any] = field(default_factory=dict)
-    points: list[dict[str, Any]] = field(default_factory=list)
-
-
-def run_session(job: Job, memory: dict[str, dict[str, Any]]) -> dict[str, Any]:
+def run_session(job: Job, memory: Mapping[str, Memory]) -> Session:
     """Measures every runner of the job; a runner that fails is reported and left out of the rounds."""
     from compress.measure import latency
 
@@ -68,7 +47,7 @@ def run_session(job: Job, memory: dict[str, dict[str, Any]]) -> dict[str, Any]:
     before = _processes(meter)  # before this process opens the device
     present: set[int] | None = None if before is None else set()
     empty = idle(meter, IDLE_S)
-    found = {spec.name: Measured(spec.name) for spec in job.runners}
+    runners = {spec.name: _unmeasured(spec.name) for spec in job.runners}
     in_turn = crowded(job, memory)
     if in_turn:
         say(f"  {in_turn}")
@@ -76,10 +55,10 @@ def run_session(job: Job, memory: dict[str, dict[str, Any]]) -> dict[str, Any]:
     live: list[Spec] = []
     config = None
     for spec in job.runners:
-        judged = _attempt(found[spec.name], lambda spec=spec: _evaluate(shelf, spec, job, found[spec.name]))
+        judged = _attempt(runners, spec, partial(_evaluate, shelf, spec, job, runners))
         if judged is not None:
             config = judged
-            found[spec.name].memory = memory.get(spec.name, memory.get("", {}))
+            runners[spec.name] = replace(runners[spec.name], memory=memory.get(spec.name, Memory()))
             live.append(spec)
     if not any(spec.reference and spec.runtime == "eager" for spec in live):
         live = []  # nothing could be judged
@@ -93,26 +72,39 @@ def run_session(job: Job, memory: dict[str, dict[str, Any]]) -> dict[str, Any]:
             able, unable = _able(live, point)
             lacking = {spec.name: NO_CACHE for spec in unable}
             if able:
-                _measure_point(job, point, shelf, able, found, meter, sampler, sync, present)
+                _measure_point(job, point, shelf, able, runners, meter, sampler, sync, present)
             if point is not points[0]:  # without a further point a result still says what it is about
-                lacking |= {s.name: str(found[s.name].error) for s in able if found[s.name].error is not None}
+                lacking |= {s.name: error for s in able if (error := runners[s.name].error) is not None}
             for name, why in lacking.items():
-                found[name].error = None
-                found[name].points.append({"point": point.model_dump(), "rounds": [], "lacking": why})
-            live = [spec for spec in live if found[spec.name].error is None]
-    return {
-        "runners": [asdict(measured) for measured in found.values()],
-        "meter": {**facts(meter), "sampling_error": sampler.error, "sampling_cpu_s": sampler.cpu_s},
-        "idle": {"before": empty, "loaded": loaded},
-        "foreign_processes": foreign_processes(before, present, os.getpid(), os.getppid(), job.parent_on_device),
-        "in_turn": in_turn,
-        "quota_cores": quota_cores(),
-        "samples": sampler.samples,
-        **flipped.shown(job, {spec.name: found[spec.name].outcomes for spec in live}, config),
-        "finished": time.time(),
-        "clock_offset_start_ns": clock_offset_ns,
-        "clock_offset_ns": _clock_offset_ns(),
-    }
+                runners[name] = _with_point(replace(runners[name], error=None), RunnerPoint(_shape(point), lacking=why))
+            live = [spec for spec in live if runners[spec.name].error is None]
+    examples = differing(job, {spec.name: runners[spec.name].outcomes for spec in live})
+    return Session(
+        runners=tuple(runners.values()),
+        meter=replace(facts(meter), sampling_error=sampler.error, sampling_cpu_s=sampler.cpu_s),
+        idle=Idle(before=empty, loaded=loaded),
+        foreign_processes=foreign_processes(before, present, os.getpid(), os.getppid(), job.parent_on_device),
+        in_turn=in_turn,
+        quota_cores=quota_cores(),
+        samples=tuple(sampler.samples),
+        labels=None if examples is None else label_names(config),
+        examples=examples,
+        finished=time.time(),
+        clock_offset_start_ns=clock_offset_ns,
+        clock_offset_ns=_clock_offset_ns(),
+    )
+
+
+def _unmeasured(name: str) -> Runner:
+    return Runner(name, outcomes={}, finite=True, batch_size=0, order="", batch_sensitivity=None, points=())
+
+
+def _with_point(runner: Runner, point: RunnerPoint) -> Runner:
+    return replace(runner, points=(*runner.points, point))
+
+
+def _shape(point: OperatingPoint) -> Shape:
+    return Shape(point.batch_size, point.sequence_length, point.generate)
 
 
 def _clock_offset_ns() -> int:
@@ -145,20 +137,24 @@ def foreign_processes(
     return max(0, len(set(before)) - parent_on_device) + max(0, len(set(during) - set(before)) - 1)
 
 
-def _attempt(measured: Measured, work: Any) -> Any:
+def _attempt(runners: dict[str, Runner], spec: Spec, work: Callable[[], Any]) -> Any:
     """What `work` returns; a failure becomes this runner's error, and the others go on."""
     try:
         return work()
     except Exception as error:  # noqa: BLE001  the failure of one recipe is a result with `error`
-        measured.error = f"{type(error).__name__}: {error}"
-        say(f"  {measured.name} failed: {measured.error}")
+        reason = failure(error)
+        runners[spec.name] = replace(runners[spec.name], error=reason)
+        say(f"  {spec.name} failed: {reason}")
         if not isinstance(error, ValueError):
             say(traceback.format_exc())
         return None
 
 
-def _evaluate(shelf: Shelf, spec: Spec, job: Job, measured: Measured) -> Any:
-    """Evaluates a runner on the whole test split and profiles one batch; returns its model's configuration."""
+def _evaluate(shelf: Shelf, spec: Spec, job: Job, runners: dict[str, Runner]) -> Any:
+    """Evaluates a runner on the whole test split and profiles one batch; returns its model's configuration.
+
+    A runner that fails on the way keeps what was found out until then.
+    """
     from compress.analysis import accuracy
     from compress.measure import kernels, size
 
@@ -171,21 +167,29 @@ def _evaluate(shelf: Shelf, spec: Spec, job: Job, measured: Measured) -> Any:
         return evaluate(runner.model, task, examples, runner.processor, job.devices[0], size, spec.name)
 
     start = time.monotonic()
-    measured.remark = examples.info.description
     evaluation = evaluated(batch_size)
-    measured.outcomes = {key: list(values) for key, values in evaluation.outcomes.items()}
-    measured.finite, measured.batch_size, measured.order = evaluation.finite, batch_size, evaluation.order
-    measured.outputs = evaluation.outputs
+    measured = runners[spec.name] = Runner(
+        name=spec.name,
+        outcomes={key: list(values) for key, values in evaluation.outcomes.items()},
+        finite=evaluation.finite,
+        batch_size=batch_size,
+        order=evaluation.order,
+        outputs=evaluation.outputs,
+        batch_sensitivity=None,
+        remark=examples.info.description,
+        points=(),
+    )
     if spec.reference:
         accuracy.check_reference(evaluation, spec.name, job.workload.metric_name, job.seed, warn=spec is job.runners[0])
     if spec.batch_dependent:
-        small, large = (evaluated(size) for size in SENSITIVITY_BATCHES)
-        measured.batch_sensitivity = accuracy.flips(small, large)
+        measured = replace(measured, batch_sensitivity=accuracy.flips(*map(evaluated, SENSITIVITY_BATCHES)))
     if spec.path is None:
-        measured.parameters, measured.nonzero = size.parameter_counts(runner.model)
-        measured.weight_bytes = size.weight_bytes(runner.model)
+        parameters, nonzero = size.parameter_counts(runner.model)
+        weights = size.weight_bytes(runner.model)
+        measured = replace(measured, parameters=parameters, nonzero=nonzero, weight_bytes=weights)
     batch = timing_batches(job, runner, job.workload.headline_point, 1)[0]
-    measured.kernel = asdict(kernels.label(runner.model, batch, job.devices[0], spec.low_bit))
+    kernel = kernels.label(runner.model, batch, job.devices[0], spec.low_bit)
+    runners[spec.name] = replace(measured, kernel=kernel)
     say(f"  evaluated {spec.name} on {len(examples)} examples in {time.monotonic() - start:.1f} s")
     return runner.model.config
 
@@ -195,7 +199,7 @@ def _measure_point(
     point: OperatingPoint,
     shelf: Shelf,
     live: list[Spec],
-    found: dict[str, Measured],
+    runners: dict[str, Runner],
     meter: Meter | Absent,
     sampler: Sampler,
     sync: Any,
@@ -223,14 +227,14 @@ def _measure_point(
 
     if shelf.together:  # else each is warmed up whenever it has been loaded
         waiting = track(live, "warming up", len(live))
-        live = [spec for spec in waiting if _attempt(found[spec.name], lambda spec=spec: warm(spec))]
+        live = [spec for spec in waiting if _attempt(runners, spec, partial(warm, spec))]
     if not live:
         return
     models = [ready(spec) for spec in (live if shelf.together else live[-1:])]
     with bar("until temperature and power have settled", None):
         settled = latency.settle(models, batches, sync, meter, settings.warmup_s)
     models.clear()  # else one of them could not be put away
-    windows: dict[str, list[dict[str, Any]]] = {spec.name: [] for spec in live}
+    windows: dict[str, list[Window]] = {spec.name: [] for spec in live}
     stood_still = Throttled()
 
     def one_window(spec: Spec, index: int, position: int) -> None:
@@ -241,7 +245,7 @@ def _measure_point(
         window = latency.measure_window(ready(spec), batches, settings, sync, meter, sampler)
         if before is not None and (after := throttled()) is not None:
             stood_still += after - before
-        windows[spec.name].append({"index": index, "order": position, **asdict(window)})
+        windows[spec.name].append(replace(window, index=index, order=position))
 
     shuffle = random.SystemRandom()  # another order in every session: what it does averages out over them
     total_s = settings.rounds * len(live) * (settings.window_s + settings.preroll_s + 2 * sampler.edge_s)
@@ -253,26 +257,25 @@ def _measure_point(
     with bar(f"measuring {label}", settings.rounds * len(live)) as running:
         for index in range(settings.rounds):
             for position, spec in enumerate(shuffle.sample(live, len(live))):
-                _attempt(found[spec.name], lambda s=spec, i=index, p=position: one_window(s, i, p))
+                _attempt(runners, spec, partial(one_window, spec, index, position))
                 running.advance()
             if present is not None:
                 present.update(_processes(meter) or ())
-            live = [spec for spec in live if found[spec.name].error is None]
+            live = [spec for spec in live if runners[spec.name].error is None]
     lasted = time.monotonic() - start
     foreign_cores, stolen_cores = _cores(foreign, foreign_cpu_s(), lasted), _cores(stolen, stolen_cpu_s(), lasted)
     for spec in live:
-        found[spec.name].points.append(
-            {
-                "point": point.model_dump(),
-                "rounds": windows[spec.name],
-                "steady": steady[spec.name],
-                "settled": settled,
-                "foreign_cores": foreign_cores,
-                "stolen_cores": stolen_cores,
-                "throttled_periods": stood_still.periods,
-                "throttled_s": stood_still.seconds,
-            }
+        measured = RunnerPoint(
+            _shape(point),
+            windows=tuple(windows[spec.name]),
+            steady=steady[spec.name],
+            settled=settled,
+            foreign_cores=foreign_cores,
+            stolen_cores=stolen_cores,
+            throttled_periods=stood_still.periods,
+            throttled_s=stood_still.seconds,
         )
+        runners[spec.name] = _with_point(runners[spec.name], measured)
 
 
 def _cores(before_s: float | None, after_s: float | None, seconds: float) -> float | None:
@@ -280,7 +283,7 @@ def _cores(before_s: float | None, after_s: float | None, seconds: float) -> flo
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Runs the session of a job file and writes the answer beside it."""
+    """Runs the session of a job file and writes what it measured beside it."""
     quiet_libraries()
     import torch
 
@@ -295,10 +298,10 @@ def main(arguments: Sequence[str]) -> None:
     torch.set_num_threads(job.threads)
     torch.manual_seed(job.seed)
     try:
-        answer = run_session(job, memory)
+        session = run_session(job, memory)
     except KeyboardInterrupt:
         sys.exit(130)
-    write_atomic(path.with_name("session.json"), json.dumps(answer).encode())
+    trace.write(session_folder(path), session)
 
 
 if __name__ == "__main__":

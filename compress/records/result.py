@@ -3,18 +3,15 @@
 Unknown is `None` with a reason beside it; it is never 0. Quantities carry their unit in their name.
 """
 
-import math
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Annotated, Any, ClassVar, Literal
-
-from pydantic import AfterValidator, Field
+from typing import Any, ClassVar, Literal
 
 from compress.base.display import Displayed
 from compress.base.terminal import visible
+from compress.records.accuracy import Accuracy, Judged
 from compress.records.fields import (
-    FARTHEST,
-    LARGE,
     STRICT,
     Count,
     Date,
@@ -27,7 +24,39 @@ from compress.records.fields import (
     WorkloadFacts,
     moment,
 )
+from compress.records.rules import UNITS, OfRounds, Unit
+from compress.records.sample import EnergySource
 from compress.records.stats import Estimate
+from compress.records.transform import BY_DESIGN, BreakEven, Shares, StepCost, Transform
+
+__all__ = [
+    "BY_DESIGN",
+    "PADDED",
+    "SCHEMA",
+    "UNITS",
+    "Accuracy",
+    "BreakEven",
+    "Grade",
+    "Judged",
+    "Kernel",
+    "KernelLabel",
+    "Layer",
+    "Machine",
+    "Operator",
+    "Percentiles",
+    "Point",
+    "Ratio",
+    "Reference",
+    "Result",
+    "Round",
+    "Shares",
+    "Size",
+    "StepCost",
+    "Transform",
+    "Unit",
+    "Verdict",
+    "Word",
+]
 
 SCHEMA = 1
 METRIC_CONTENT = "metric_content"
@@ -38,143 +67,6 @@ PADDED = " padded"
 Grade = Literal["A", "B", "C", "D", "E"]
 KernelLabel = Literal["real", "dequantized", "masked", "unknown"]
 Word = Literal["SAVES", "COSTS MORE", "NO MEASURABLE DIFFERENCE", "BROKEN", "NO VERDICT"]
-Unit = Literal["points", "percent"]
-UNITS: dict[str, Unit] = {
-    "accuracy": "points",
-    "f1": "points",
-    "matthews_correlation": "points",
-    "perplexity": "percent",
-}
-"""What differences of the metrics that come along are in."""
-MOST_ROUNDS = 1000
-ROUNDING = 1e-9
-"""By which an interval's edge may pass its value, relative."""
-MOST_EXAMPLES = 10_000_000
-
-
-def _ordered(estimate: Estimate) -> Estimate:
-    """Return an estimate whose value lies in its interval, rounding apart. Raises ValueError for another."""
-    if not math.isfinite(estimate.value):
-        return estimate  # whoever knows whether it may be so says it
-    for less, more in ((estimate.low, estimate.value), (estimate.value, estimate.high)):
-        if less > more and not math.isclose(less, more, rel_tol=ROUNDING):
-            raise ValueError(
-                f"value is {estimate.value!r}, its interval {estimate.low!r} to {estimate.high!r}; expected low, value "
-                "and high in this order"
-            )
-    return estimate
-
-
-def _positive(estimate: Estimate) -> Estimate:
-    """Return an estimate of what is never 0 or less, from a number of rounds. Raises ValueError for another."""
-    if not 1 / LARGE <= estimate.value <= LARGE:
-        raise ValueError(f"value is {estimate.value!r}; expected a finite number over 0")
-    if not (0 <= estimate.low <= LARGE or estimate.low == -math.inf) or not estimate.high >= 0:
-        raise ValueError(f"its interval is {estimate.low!r} to {estimate.high!r}; expected numbers from 0 on")
-    if not 1 <= estimate.n <= MOST_ROUNDS:
-        raise ValueError(f"n is {estimate.n}; expected 1 to {MOST_ROUNDS} rounds")
-    return _ordered(estimate)
-
-
-def _near(name: str, estimate: Estimate) -> None:
-    """Raises ValueError for figures that are finite and so large that arithmetic on them is not."""
-    for figure in (estimate.value, estimate.low, estimate.high):
-        if FARTHEST < abs(figure) < math.inf:
-            raise ValueError(f"{name} has {figure!r}; expected numbers from {-FARTHEST:g} to {FARTHEST:g}")
-
-
-def _repaid(estimate: Estimate) -> Estimate:
-    """Return an estimate of inferences. Raises ValueError for one that is not a finite number from 0 on."""
-    if not (0 <= estimate.value < math.inf and min(estimate.low, estimate.high) >= 0):
-        raise ValueError(f"value is {estimate.value!r}, from {estimate.low!r} to {estimate.high!r}; expected a finite "
-                         "number from 0 on")  # fmt: skip
-    _near("it", estimate)
-    return _ordered(estimate)
-
-
-OfRounds = Annotated[Estimate, AfterValidator(_positive)]
-"""Seconds, joules or a ratio, over rounds: above 0."""
-Ordered = Annotated[Estimate, AfterValidator(_ordered)]
-"""An estimate whose value lies in its interval."""
-Inferences = Annotated[Estimate, AfterValidator(_repaid)]
-"""A number of inferences, with an interval that may have no upper end."""
-
-
-def _known(accuracy: "Accuracy") -> "Accuracy":
-    """Return an accuracy whose figures are numbers where the outputs were, or which says why its value is none.
-
-    Raises ValueError for another.
-    """
-    undefined = math.isnan(accuracy.estimate.value) and "estimate" in accuracy.reasons
-    for name, estimate in (
-        ("estimate", accuracy.estimate),
-        ("delta", accuracy.delta),
-        ("over_chance", accuracy.over_chance),
-    ):
-        if estimate is None or not accuracy.finite or (undefined and estimate is accuracy.estimate):
-            continue
-        if not math.isfinite(estimate.value):
-            raise ValueError(f"{name}.value is {estimate.value!r}; expected a finite number")
-        if math.isnan(estimate.low) or math.isnan(estimate.high):
-            raise ValueError(f"the interval of {name} is NaN; expected numbers")
-        _near(name, estimate)
-    relative = UNITS.get(accuracy.metric) == "percent"
-    if accuracy.metric in UNITS and accuracy.higher_is_better == relative:
-        raise ValueError(f"higher_is_better is {relative}; expected {not relative} of {accuracy.metric}")
-    n = accuracy.estimate.n
-    if accuracy.right is not None and (n > MOST_EXAMPLES or int(accuracy.right, 16) >> n):
-        raise ValueError(f"n is {n} examples; expected {MOST_EXAMPLES} at most, and no fewer than right has bits")
-    return accuracy
-
-
-@dataclass(frozen=True)
-class Accuracy:
-    """A metric on the test split, and its paired difference to the verdict's reference."""
-
-    metric: Name
-    estimate: Ordered
-    higher_is_better: bool
-    chance: Quantity | None
-    """The metric of the best constant answer, for perplexity of a uniform guess over the vocabulary; None where the
-    metric has no such floor."""
-    finite: bool
-    """False when any output was not finite."""
-    reference: Name | None = None
-    delta: Ordered | None = None
-    """Ours minus the reference's: in the metric's own unit, or relative to the reference's value (`unit`)."""
-    mcnemar_p: Quantity | None = None
-    flip_rate: Quantity | None = None
-    """Fraction of examples answered differently from the reference."""
-    bits_per_byte: Quantity | None = None
-    batch_size: Several | None = None
-    order: str | None = None
-    batch_sensitivity: Quantity | None = None
-    """Fraction of answers that differ between batch 1 and batch 32; None where activations are not dynamic."""
-    right: Annotated[str, Field(max_length=MOST_EXAMPLES, pattern="^[0-9a-f]+$")] | None = None
-    """Which examples were answered rightly: a hexadecimal number whose lowest bit is the first example."""
-    unit: Unit | None = None
-    """points: `delta` is a difference, a point is a hundredth of `scale`; percent: it is relative. None: a difference
-    in a unit that older versions did not record."""
-    scale: Positive = 1.0
-    """The whole that points are hundredths of: 1 for a fraction, 100 for BLEU."""
-    variant: str | None = None
-    """Which of its forms a metric took on this test split: F1 of one class, or the mean over several."""
-    over_chance: Estimate | None = None
-    """Of the reference of verdicts: its metric less that of the best constant answer, on the same examples. None for
-    others, for metrics without such an answer, and in results of versions that did not compare them."""
-    reasons: dict[str, str] = field(default_factory=dict)
-    """Field -> why it is None; `estimate` and `interval`: why its value or interval is not known; `over_chance`: why
-    the test split cannot show it."""
-
-    def __post_init__(self) -> None:
-        """Results of older versions: the unit follows from the metric, or from a direction that was relative."""
-        if self.unit is None:
-            object.__setattr__(self, "unit", UNITS.get(self.metric, None if self.higher_is_better else "percent"))
-
-    @property
-    def known(self) -> bool:
-        """Whether the metric has a value on this test split."""
-        return self.finite and math.isfinite(self.estimate.value)
 
 
 @dataclass(frozen=True)
@@ -247,7 +139,7 @@ class Point:
     """Joules per example, gross."""
     energy_idle_j: Quantity | None
     energy_net_j: Quantity | None
-    energy_source: Literal["nvml", "rapl", "modelled", "external"] | None
+    energy_source: EnergySource | None
     energy_reason: str | None
     grade: Grade | None
     grade_reasons: tuple[str, ...]
@@ -303,83 +195,6 @@ class Kernel:
     cause: str = ""
 
 
-BY_DESIGN = ("embeddings", "head", "norms and biases")
-"""Kinds of weights that steps leave unless asked for them."""
-
-
-@dataclass(frozen=True)
-class Shares:
-    """Of the parameters that a model had before a step, tied ones once: what the step changed, and what it left."""
-
-    changed: Quantity
-    left: dict[str, Quantity] = field(default_factory=dict)
-    """Kind of weights -> share. Kinds are those of `BY_DESIGN`, linear layers, convolutions, and classes of modules."""
-
-    @property
-    def missed(self) -> float:
-        """The share that was left and not by design, of all parameters but those left by design."""
-        designed = sum(share for kind, share in self.left.items() if kind in BY_DESIGN)
-        return (1 - self.changed - designed) / (1 - designed) if designed < 1 else 0.0
-
-    def __str__(self) -> str:
-        """As a person reads it: 93 % of the parameters; left: embeddings 5 %, head 2 %."""
-        ordered = sorted(self.left.items(), key=lambda item: -item[1])
-        left = ", ".join(f"{kind} {_percent(share)}" for kind, share in ordered)
-        return f"{_percent(self.changed)} of the parameters" + (f"; left: {left}" if left else "")
-
-
-def _percent(share: float) -> str:
-    """Two digits of a share, such as 93 %, 2.1 % or 0.04 %; neither all nor nothing is said of less."""
-    percent = 100 * share
-    if percent in (0, 100):
-        return f"{percent:.0f} %"
-    if percent >= 99.5:
-        return f"{min(percent, 99.99):.2f} %"
-    return f"{percent:.0f} %" if percent >= 10 else f"{percent:.2g} %"
-
-
-@dataclass(frozen=True)
-class StepCost:
-    """What one step cost the user, as metered around it."""
-
-    method: str
-    seconds: Quantity
-    energy_j: Quantity | None
-    changed_layers: Count
-    note: str = ""
-    shares: Shares | None = None
-    """None where they are not known: in results of versions that did not count, and of a step on an exported graph."""
-
-
-@dataclass(frozen=True)
-class Transform:
-    """What compressing cost, interrupted attempts included."""
-
-    seconds: Quantity
-    energy_j: Quantity | None
-    energy_source: str | None
-    energy_reason: str | None
-    interruptions: Count
-    steps: tuple[StepCost, ...]
-    energy_boundary: str | None = None
-    energy_error: Quantity = 0.0
-    """How far the counter's movements at the edges may have shifted the joules, relative."""
-    energy_at_most_j: Quantity | None = None
-    """Bound of joules that are not known because the work was short."""
-
-
-@dataclass(frozen=True)
-class BreakEven:
-    """Inferences after which compressing has paid back, or at the latest (`at_most`), or None and why."""
-
-    inferences: Inferences | None
-    unit: Literal["joules", "seconds"] | None
-    point: str
-    reason: str | None
-    at_most: Quantity | None = None
-    """Where only a bound of what compressing cost is known."""
-
-
 @dataclass(frozen=True)
 class Layer:
     """What one layer became, as its artifact says it; None where a field does not apply or is not known."""
@@ -397,10 +212,6 @@ class Layer:
     """Bytes of its own tensors; None inside an exported graph."""
 
 
-Judged = Annotated[Accuracy, AfterValidator(_known)]
-"""An accuracy whose figures are numbers where the outputs were."""
-
-
 @dataclass(frozen=True)
 class Reference:
     """An uncompressed row of the same session."""
@@ -412,6 +223,15 @@ class Reference:
     points: tuple[Point, ...]
     size: Size
     kernel: Kernel
+
+    @property
+    def headline(self) -> Point | None:
+        """The point that verdicts compare with a result's headline; None where it was not measured."""
+        return _headline(self.points)
+
+
+def _headline(points: Iterable[Point]) -> Point | None:
+    return next((point for point in points if point.headline), None)
 
 
 @dataclass(frozen=True)
@@ -478,7 +298,7 @@ class Result(Displayed):
     @property
     def headline(self) -> Point | None:
         """The operating point that verdict, front and table speak of."""
-        return next((p for p in self.points if p.headline), None)
+        return _headline(self.points)
 
     @property
     def verdict_reference(self) -> Reference | None:

@@ -7,12 +7,14 @@
                      examples.parquet   example, text: those that any runner answered differently from the reference
                      samples.parquet    time_ns, counter_uj, power_mw, clocks, temperature, event reasons
 
-Times are integers in nanoseconds of one monotonic clock, energies integers in microjoules: sums are exact.
+It is also how the process of a session hands over what it measured: `compress.records.session.Session`.
 """
 
 import json
 import shutil
 from collections.abc import Mapping
+from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,40 +25,36 @@ from compress.base.files import put_in_place, write_atomic
 from compress.base.owners import beside
 from compress.base.places import inside
 from compress.base.reading import is_folder, shortened
-from compress.records.trace_shape import check_table, check_whole, session
+from compress.records.sample import sample_rows, samples_of
+from compress.records.session import Example, Runner, Session, Window
+from compress.records.trace_shape import check_table, check_whole
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 FOLDER = "traces"
-WINDOW = ("index", "order", "started_ns", "ended_ns", "cpu_ns", "start_uj", "end_uj")
+WINDOW = ("order", "started_ns", "ended_ns", "cpu_ns", "start_uj", "end_uj")
 MOST_BYTES = 2_000_000_000
 MOST_ROWS = 20_000_000
-Answer = dict[str, Any]
-"""What a session's process answers; see `compress.measure.session`."""
+Rows = list[dict[str, Any]]
 
 
-def write(folder: Path, answer: Mapping[str, Any]) -> None:
+@cache
+def _adapter() -> Any:
+    from pydantic import TypeAdapter
+
+    return TypeAdapter(Session)
+
+
+def write(folder: Path, session: Session) -> None:
     """Writes the raw samples of a session as the folder `folder`, whole."""
     import pyarrow as pa
 
-    about = {key: value for key, value in answer.items() if key not in ("runners", "samples", "examples")}
-    about["runners"] = [_without_bulk(runner) for runner in answer["runners"]]
-    windows, batches, outcomes = [], [], []
-    for runner in answer["runners"]:
-        name, columns = runner["name"], runner["outcomes"]
-        for example in range(len(next(iter(columns.values()), ()))):
-            outcomes.append({"runner": name, "example": example, **{key: columns[key][example] for key in columns}})
-        for index, point in enumerate(runner["points"]):
-            for window in point["rounds"]:
-                place = {"runner": name, "point": index, "round": window["index"]}
-                windows.append({**place, **{key: window[key] for key in WINDOW if key != "index"}})
-                batches += [{**place, "batch": i, "duration_ns": d} for i, d in enumerate(window["batch_ns"])]
-    tables = {"outcomes": outcomes, "windows": windows, "batches": batches, "samples": answer["samples"]}
-    tables |= {"examples": answer["examples"]} if "examples" in answer else {}
+    plain = _adapter().dump_python(session, mode="json", by_alias=True)
+    about = {**plain, "runners": plain.pop("runners")}  # the longest part comes last
     work = beside(folder, "part")
     try:
-        for name, rows in tables.items():
+        for name, rows in _tables(session).items():
             _write_parquet(work / f"{name}.parquet", pa.Table.from_pylist(rows))
         write_atomic(work / SESSION, json.dumps(about, indent=1).encode())
         put_in_place(work, folder)
@@ -71,9 +69,22 @@ def write(folder: Path, answer: Mapping[str, Any]) -> None:
         shutil.rmtree(work, ignore_errors=True)
 
 
-def _without_bulk(runner: Mapping[str, Any]) -> dict[str, Any]:
-    points = [{key: value for key, value in point.items() if key != "rounds"} for point in runner["points"]]
-    return {**runner, "outcomes": sorted(runner["outcomes"]), "points": points}
+def _tables(session: Session) -> dict[str, Rows]:
+    """Table -> rows of everything that session.json does not hold."""
+    windows, batches, outcomes = [], [], []
+    for runner in session.runners:
+        name, columns = runner.name, runner.outcomes
+        for example in range(len(next(iter(columns.values()), ()))):
+            outcomes.append({"runner": name, "example": example, **{key: columns[key][example] for key in columns}})
+        for index, point in enumerate(runner.points):
+            for window in point.windows:
+                place = {"runner": name, "point": index, "round": window.index}
+                windows.append({**place, **{key: getattr(window, key) for key in WINDOW}})
+                batches += [{**place, "batch": i, "duration_ns": d} for i, d in enumerate(window.batch_ns)]
+    tables = {"outcomes": outcomes, "windows": windows, "batches": batches, "samples": sample_rows(session.samples)}
+    if session.examples is not None:
+        tables["examples"] = [{"example": each.example, "text": each.text} for each in session.examples]
+    return tables
 
 
 def _write_parquet(path: Path, table: Any) -> None:
@@ -91,49 +102,60 @@ def located(path: Path, stated: str) -> Path:
     return inside(path.absolute().parent.parent, stated, f"{path}: its trace")
 
 
-def read(folder: Path) -> Answer:
+def read(folder: Path) -> Session:
     """Return what `write` was given. Raises InputError, one sentence, for a missing or damaged file, or a link."""
     linked = [file for name in FILES if (file := folder / name).is_symlink()]
     if linked:
         raise InputError(f"{linked[0]}: is a link; expected a file of the trace itself")
-    answer = about(folder)
-    rows = {name: table(folder, name).to_pylist() for name in _TABLES}
+    bare = about(folder)
+    names = [*_TABLES, *(["examples"] if (folder / "examples.parquet").exists() else [])]
+    rows = {name: table(folder, name).to_pylist() for name in names}
     try:
-        _join(answer, rows)
-        check_whole(answer)
+        session = _joined(bare, rows)
+        check_whole(session)
     except KeyError as error:
         raise InputError(f"{folder}: the trace names {error}, of which it holds nothing") from None
     except (ValueError, IndexError) as error:
         raise InputError(f"{folder}: the trace cannot be read ({shortened(str(error))})") from None
-    return answer
+    return session
 
 
-def _join(answer: Answer, rows: Mapping[str, Any]) -> None:
-    """Puts the rows of the tables where `write` took them from. Raises KeyError for a runner or window not there."""
-    runners = {runner["name"]: runner for runner in answer["runners"]}
-    outcomes: dict[str, list[dict[str, Any]]] = {name: [] for name in runners}
+def _joined(bare: Session, rows: Mapping[str, Rows]) -> Session:
+    """Return the session with the rows of its tables. Raises KeyError for a runner or window that is not there."""
+    outcomes: dict[str, Rows] = {runner.name: [] for runner in bare.runners}
     for row in rows["outcomes"]:
         outcomes[row["runner"]].append(row)
-    for name, runner in runners.items():
-        runner["outcomes"] = {key: [row[key] for row in outcomes[name]] for key in runner["outcomes"]}
-        for point in runner["points"]:
-            point["rounds"] = []
-    rounds: dict[tuple[str, int, int], dict[str, Any]] = {}
-    for row in rows["windows"]:
-        window = {**{key: row[key] for key in WINDOW if key != "index"}, "index": row["round"], "batch_ns": []}
-        rounds[row["runner"], row["point"], row["round"]] = window
-        runners[row["runner"]]["points"][row["point"]]["rounds"].append(window)
+    durations: dict[tuple[str, int, int], list[int]] = {}
     for row in rows["batches"]:
-        rounds[row["runner"], row["point"], row["round"]]["batch_ns"].append(row["duration_ns"])
-    answer["samples"] = rows["samples"]
+        durations.setdefault((row["runner"], row["point"], row["round"]), []).append(row["duration_ns"])
+    windows: dict[str, list[list[Window]]] = {runner.name: [[] for _ in runner.points] for runner in bare.runners}
+    for row in rows["windows"]:
+        place = (row["runner"], row["point"], row["round"])
+        window = Window(index=row["round"], batch_ns=tuple(durations.pop(place, ())), **{k: row[k] for k in WINDOW})
+        windows[row["runner"]][row["point"]].append(window)
+    if durations:
+        raise KeyError(next(iter(durations)))
+    examples = tuple(Example(row["example"], row["text"]) for row in rows["examples"]) if "examples" in rows else None
+    return replace(
+        bare,
+        runners=tuple(_filled(runner, outcomes[runner.name], windows[runner.name]) for runner in bare.runners),
+        samples=samples_of(rows["samples"]),
+        examples=examples,
+    )
 
 
-def about(folder: Path) -> Answer:
+def _filled(runner: Runner, outcomes: Rows, windows: list[list[Window]]) -> Runner:
+    points = [replace(point, windows=tuple(each)) for point, each in zip(runner.points, windows, strict=True)]
+    columns = {key: [row[key] for row in outcomes] for key in runner.outcomes}
+    return replace(runner, outcomes=columns, points=tuple(points))
+
+
+def about(folder: Path) -> Session:
     """Return what session.json holds. Raises InputError where it is missing or damaged."""
     from pydantic import ValidationError
 
     try:
-        found: Answer = session().validate_json(_content(folder, "session.json"))
+        found: Session = _adapter().validate_json(_content(folder, SESSION))
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         where = shortened(".".join(str(part) for part in first["loc"]))

@@ -1,175 +1,18 @@
-"""What a trace may hold: types of session.json and of every column, and what must hold between them.
+"""What a trace may hold: types of every column of its tables, and what must hold between its parts.
 
-A trace may come from anyone. All that figures are computed with is checked here, once: times run forward, windows hold
-batches, runners that are named exist. Keys that are not listed may be there and are kept.
+A trace may come from anyone. All that figures are computed with is checked here and by the types of
+`compress.records.session`, once: times run forward, windows hold batches, runners that are named exist. Keys and
+columns that are not listed may be there and are passed over.
 """
 
-from collections.abc import Collection, Mapping, Sequence
-from functools import cache
-from typing import TYPE_CHECKING, Annotated, Any, Literal, NotRequired
+from collections.abc import Collection, Mapping
+from typing import TYPE_CHECKING
 
-from pydantic import AfterValidator, Field
-from typing_extensions import TypedDict
-
-from compress.records.fields import STRICT, Count, Name, Positive, Quantity, Several, Whole
+from compress.records.sample import OUTSIDE, sample_rows
+from compress.records.session import JudgedBy, Runner, Session, Window
 
 if TYPE_CHECKING:
     import pyarrow as pa
-
-OPEN: Any = {**STRICT, "extra": "allow"}
-Row = Mapping[str, Any]
-Source = Literal["nvml", "rapl", "modelled", "external"]
-
-
-class _Meter(TypedDict, total=False):
-    __pydantic_config__ = OPEN  # type: ignore[misc]
-
-    source: Source
-    absent: str
-    boundary: str | None
-    measured: bool
-    step_s: Positive | None
-    integrated: bool
-    misread: Quantity | None
-    why_modelled: str | None
-    basis: str | None
-    sampling_error: str | None
-    calibration: str | None
-    gain: Quantity | None
-    beside: str | None
-
-
-def _forward(span: Any) -> Any:
-    if span["ended_ns"] <= span["started_ns"]:
-        raise ValueError("ends before it starts")
-    return span
-
-
-def _timed(sample: dict[str, Any]) -> dict[str, Any]:
-    if sample.get("time_ns") is None:
-        raise ValueError("time_ns is missing")
-    return sample
-
-
-Sample = Annotated[dict[str, Whole | None], AfterValidator(_timed)]
-
-
-class _Idle(TypedDict):
-    __pydantic_config__ = OPEN  # type: ignore[misc]
-
-    started_ns: Whole
-    ended_ns: Whole
-    start_uj: Count | None
-    end_uj: Count | None
-    samples: list[Sample]
-
-
-class _IdleTimes(TypedDict, total=False):
-    __pydantic_config__ = OPEN  # type: ignore[misc]
-
-    before: Annotated[_Idle, AfterValidator(_forward)] | None
-    loaded: Annotated[_Idle, AfterValidator(_forward)] | None
-
-
-class _Shape(TypedDict):
-    __pydantic_config__ = OPEN  # type: ignore[misc]
-
-    batch_size: Several
-    sequence_length: Several | None
-    generate: NotRequired[Several | None]
-
-
-class _Point(TypedDict):
-    __pydantic_config__ = OPEN  # type: ignore[misc]
-
-    point: _Shape
-    lacking: NotRequired[str]
-    """Why nothing was measured here; the rest is absent then."""
-    steady: NotRequired[bool]
-    settled: NotRequired[bool | None]
-    foreign_cores: NotRequired[Quantity | None]
-    stolen_cores: NotRequired[Quantity | None]
-
-
-class _Runner(TypedDict):
-    __pydantic_config__ = OPEN  # type: ignore[misc]
-
-    name: Name
-    outcomes: list[Name]
-    finite: bool
-    batch_size: Count
-    order: str
-    batch_sensitivity: Quantity | None
-    points: list[_Point]
-
-
-class _Judged(TypedDict):
-    __pydantic_config__ = OPEN  # type: ignore[misc]
-
-    references: list[Name]
-    against: Name
-    metric: str
-    seed: Count
-
-
-class _Told(TypedDict):
-    __pydantic_config__ = OPEN  # type: ignore[misc]
-
-    limit: Several | None
-    seeds: dict[str, Count]
-
-
-class _Span(TypedDict):
-    __pydantic_config__ = {**STRICT, "extra": "forbid"}  # type: ignore[misc]  # noqa: RUF012
-
-    source: Source | None
-    measured: bool
-    step_s: Positive | None
-    start_uj: Count | None
-    boundary: NotRequired[str | None]
-    end_uj: NotRequired[Count | None]
-    seconds: NotRequired[Annotated[Quantity, Field(ge=0)]]
-    fault: NotRequired[str | None]
-    later_uj: NotRequired[Count | None]
-
-
-class _Step(TypedDict):
-    __pydantic_config__ = OPEN  # type: ignore[misc]
-
-    method: Name
-    changed_layers: Count
-    span: _Span
-
-
-class _Compressing(TypedDict):
-    __pydantic_config__ = OPEN  # type: ignore[misc]
-
-    attempts: Annotated[list[_Span], Field(min_length=1)]
-    steps: list[_Step]
-
-
-class _Session(TypedDict):
-    __pydantic_config__ = OPEN  # type: ignore[misc]
-
-    meter: _Meter
-    idle: NotRequired[_IdleTimes]
-    foreign_processes: NotRequired[Count | None]
-    labels: NotRequired[list[str] | None]
-    clock_offset_ns: NotRequired[Whole]
-    clock_offset_start_ns: NotRequired[Whole]
-    judged_by: NotRequired[_Judged]
-    told: NotRequired[_Told]
-    compressing: NotRequired[dict[str, _Compressing]]
-    runners: list[_Runner]
-
-
-@cache
-def session() -> Any:
-    """Return what validates session.json."""
-    from pydantic import TypeAdapter
-
-    return TypeAdapter(_Session)
-
 
 NUMBERS: Mapping[str, Collection[str]] = {
     "windows": ("point", "round", "order", "started_ns", "ended_ns", "cpu_ns"),
@@ -209,50 +52,47 @@ def check_table(name: str, table: "pa.Table") -> None:
             raise ValueError(f"{name}.parquet {column}: {kind}; expected {'text' if text else 'numbers'}")
 
 
-def check_whole(answer: Row) -> None:
+def check_whole(session: Session) -> None:
     """Raise ValueError where parts of a trace do not fit one another."""
-    names = [runner["name"] for runner in answer["runners"]]
-    if len(set(names)) < len(names):
+    runners = {runner.name: runner for runner in session.runners}
+    if len(runners) < len(session.runners):
         raise ValueError("two runners have one name")
-    for runner in answer["runners"]:
-        for point in runner["points"]:
-            if "lacking" not in point and not {"steady", "foreign_cores"} <= set(point):
-                raise ValueError(f"a point of {runner['name']} has neither figures nor a reason")
-            for window in point["rounds"]:
-                _check_window(runner["name"], window)
-    for sample in answer["samples"]:
-        if min((value for value in sample.values() if value is not None), default=0) < 0 and "outside_mw" not in sample:
+    for runner in session.runners:
+        for point in runner.points:
+            if point.lacking is None and point.steady is None:
+                raise ValueError(f"a point of {runner.name} has neither figures nor a reason")
+            for window in point.windows:
+                _check_window(runner.name, window)
+    for row in sample_rows(session.samples):
+        if min((value for value in row.values() if value is not None), default=0) < 0 and row.get(OUTSIDE) is None:
             raise ValueError("samples.parquet: below 0")
-    if "judged_by" in answer:
-        _check_judged(answer, {runner["name"]: runner for runner in answer["runners"]})
+    if session.judged_by is not None:
+        _check_judged(session.judged_by, runners)
 
 
-def _check_window(name: str, window: Row) -> None:
-    edges = (window["start_uj"], window["end_uj"])
-    if window["ended_ns"] <= window["started_ns"] or not window["batch_ns"] or min(window["batch_ns"]) < 0:
+def _check_window(name: str, window: Window) -> None:
+    edges = (window.start_uj, window.end_uj)
+    if window.ended_ns <= window.started_ns or not window.batch_ns or min(window.batch_ns) < 0:
         raise ValueError(f"a window of {name} has no batches, or ends before it starts")
     if any(edge is not None and edge < 0 for edge in edges):
         raise ValueError(f"a window of {name} has counts below 0")
 
 
-def _check_judged(answer: Row, runners: Mapping[str, Row]) -> None:
-    judged = answer["judged_by"]
-    for name in (*judged["references"], judged["against"]):
-        if name not in runners or not runners[name]["outcomes"]:
+def _check_judged(judged: JudgedBy, runners: Mapping[str, Runner]) -> None:
+    for name in (*judged.references, judged.against):
+        if name not in runners or not runners[name].outcomes:
             raise ValueError(f"judged against {name}, of which there are no outcomes")
     lengths = set()
     for runner in runners.values():
-        columns: Mapping[str, Sequence[float | None]] = runner["outcomes"]
+        columns = runner.outcomes
         if not columns:
             continue  # it failed
-        if not any(kind <= set(columns) for kind in OUTCOMES) or not NEEDED.get(judged["metric"], set()) <= set(
-            columns
-        ):
-            raise ValueError(f"{runner['name']} has outcomes {', '.join(columns)}, which {judged['metric']} is not of")
+        if not any(kind <= set(columns) for kind in OUTCOMES) or not NEEDED.get(judged.metric, set()) <= set(columns):
+            raise ValueError(f"{runner.name} has outcomes {', '.join(columns)}, which {judged.metric} is not of")
         if any(value is None for values in columns.values() for value in values):
-            raise ValueError(f"outcomes of {runner['name']} are missing")
-        if any(not value >= 1 for key in ("tokens", "bytes") for value in columns.get(key, ())):  # type: ignore[operator]
-            raise ValueError(f"{runner['name']} has blocks of no tokens")
+            raise ValueError(f"outcomes of {runner.name} are missing")
+        if any(not value >= 1 for key in ("tokens", "bytes") for value in columns.get(key, ())):
+            raise ValueError(f"{runner.name} has blocks of no tokens")
         lengths |= {len(values) for values in columns.values()}
     if lengths != {max(lengths)} or not max(lengths):
         raise ValueError("runners were judged on different examples")

@@ -18,7 +18,7 @@ from compress.base.files import SPELLED, write_atomic
 from compress.base.places import own_file
 from compress.data.tasks import TASKS, task_of
 from compress.model.manifest import MANIFEST, MOST_BYTES, file_problems
-from compress.records.result import Point, Reference, Result
+from compress.records.result import Reference, Result
 from compress.report import text
 from compress.report.describe import steps
 
@@ -203,7 +203,7 @@ def _measured(result: Result) -> Iterable[str]:
 
 
 def _cells(row: Result | Reference, against: str | None, metered: bool) -> list[text.Lines]:
-    point: Point | None = next((p for p in row.points if p.headline), None)
+    point = row.headline
     ratio = point.ratio(against) if point and against else None
     itself = row.name == against
     one: text.Lines = ("1",)

@@ -198,7 +198,7 @@ def _missing(table: Table) -> Iterable[str]:
 
 def _points(table: Table) -> Iterable[tuple[str, Point | None]]:
     for row in table.rows:
-        yield row.name, next((p for p in row.points if p.headline), None)
+        yield row.name, row.headline
 
 
 def _sensitive(table: Table) -> Iterable[str]:

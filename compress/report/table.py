@@ -81,7 +81,7 @@ def verdict_cell(result: Result, cost: Estimate | None, table: Table) -> Lines:
 def _cells(table: Table, row: Result | Reference, odds: float | None, bits: bool) -> dict[str, Lines]:
     """`bits`: whether any row of the table has bits per byte."""
     name, size = row.name, row.size
-    point = next((p for p in row.points if p.headline), None)
+    point = row.headline
     itself = name == table.reference
     theirs = next((r.size.stored_bytes for r in table.references if r.name == table.reference), None)
     source = point.energy_source if point else None

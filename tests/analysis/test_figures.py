@@ -1,9 +1,9 @@
 """From a board's counter to joules, ratios and grades: against the simulator's truth, and with every fault injected."""
 
-import json
 import math
 import random
 import sys
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -23,8 +23,10 @@ from compress.measure import latency
 from compress.measure.latency import settled
 from compress.records import trace
 from compress.records.result import Point
+from compress.records.sample import Sample
+from compress.records.session import Runner, RunnerPoint, Session
 from tests.helpers import ROOT
-from tests.simulated import Load, dear, session, window_of
+from tests.simulated import Load, dear, session, window_of, with_points
 from tests.simulator import Board, Simulator
 from tests.virtual_time import VirtualTime
 
@@ -32,7 +34,7 @@ PAIR = {"fp32 eager": Load(300.0, 0.020), "ours": Load(200.0, 0.010)}
 TRUE_J = {"fp32 eager": 6.0, "ours": 2.0}
 
 
-def point(answer: dict[str, Any], name: str = "ours") -> Point:
+def point(answer: Session, name: str = "ours") -> Point:
     return figures.points(figures.from_trace(answer), name)[0]
 
 
@@ -40,14 +42,14 @@ def point(answer: dict[str, Any], name: str = "ours") -> Point:
 @pytest.mark.parametrize("averaged", [None, 0.025])
 def test_joules_and_their_ratio_are_the_boards(monkeypatch: Any, period: float, averaged: float | None) -> None:
     averaged = averaged if averaged is None or averaged < period else None
-    answer = session(monkeypatch, PAIR, period_s=period, averaged_s=averaged, gain=1.04)
+    measured = session(monkeypatch, PAIR, period_s=period, averaged_s=averaged, gain=1.04)
     for name in PAIR:
-        found = point(answer, name)
+        found = point(measured, name)
         assert found.energy_j is not None
         assert found.energy_j.value == pytest.approx(1.04 * TRUE_J[name], rel=0.005)
         assert found.energy_gain == 0.05
         assert found.grade == "B", found.grade_reasons
-    ratio = point(answer).ratio("fp32 eager")
+    ratio = point(measured).ratio("fp32 eager")
     assert ratio is not None
     assert ratio.energy is not None
     assert ratio.energy.value == pytest.approx(1 / 3, rel=0.005)  # the gain cancels
@@ -55,22 +57,20 @@ def test_joules_and_their_ratio_are_the_boards(monkeypatch: Any, period: float, 
 
 @pytest.mark.parametrize("phase", [i / 10 for i in range(10)])
 def test_a_window_of_200_movements_is_right_at_any_phase(monkeypatch: Any, phase: float) -> None:
-    answer = session(monkeypatch, {"fp32 eager": Load(250.0, 0.05)}, rounds=2, window_s=20, phase_s=phase * 0.1)
-    for window, seen in zip(
-        answer["runners"][0]["points"][0]["rounds"], point(answer, "fp32 eager").rounds, strict=True
-    ):
-        true = 250.0 * (window["ended_ns"] - window["started_ns"]) / 1e9
+    measured = session(monkeypatch, {"fp32 eager": Load(250.0, 0.05)}, rounds=2, window_s=20, phase_s=phase * 0.1)
+    for window, seen in zip(measured.windows, point(measured, "fp32 eager").rounds, strict=True):
+        true = 250.0 * window.duration_s
         assert seen.energy_j == pytest.approx(true, rel=0.005)
         assert seen.integrated_j == pytest.approx(true, rel=0.005)
 
 
 def test_energy_does_not_depend_on_who_ran_before(monkeypatch: Any) -> None:
     loads = {"fp32 eager": Load(300.0, 0.02), "hot": Load(650.0, 0.02), "cold": Load(110.0, 0.02)}
-    answer = session(monkeypatch, loads, rounds=8, lag_s=0.1, averaged_s=0.025)
-    orders = {tuple(w["order"] for w in r["points"][0]["rounds"]) for r in answer["runners"]}
+    measured = session(monkeypatch, loads, rounds=8, lag_s=0.1, averaged_s=0.025)
+    orders = {tuple(window.order for window in runner.points[0].windows) for runner in measured.runners}
     assert len(orders) == 3  # each has come after each other
     for name, load in loads.items():
-        for seen in point(answer, name).rounds:
+        for seen in point(measured, name).rounds:
             assert seen.energy_j == pytest.approx(load.watts * seen.duration_s, rel=0.005)
 
 
@@ -99,7 +99,7 @@ def test_idle_power_is_looked_at_again_where_the_sampler_came_too_late(monkeypat
         looks.append(1)
         raw = idle(*given)
         assert raw is not None
-        return {**raw, "samples": []} if len(looks) in (1, 3) else raw
+        return replace(raw, samples=()) if len(looks) in (1, 3) else raw
 
     monkeypatch.setattr(sampler, "idle", late_at_first)
     assert idle_watts(steady_idle(meter, 2.0), meter.step_s) == pytest.approx(80, rel=0.01)
@@ -137,15 +137,15 @@ FAULTS: dict[str, tuple[dict[str, Any], str, str]] = {
 @pytest.mark.parametrize("fault", FAULTS)
 def test_every_fault_is_a_reason_or_a_lower_grade_and_never_a_zero(monkeypatch: Any, fault: str) -> None:
     changes, grade, words = FAULTS[fault]
-    answer = session(monkeypatch, PAIR, **changes)
-    found = point(answer)
+    measured = session(monkeypatch, PAIR, **changes)
+    found = point(measured)
     if grade:
         assert found.energy_j is not None
         assert found.energy_j.value > 0
         assert found.grade == grade
         assert any(words in reason for reason in found.grade_reasons), found.grade_reasons
     else:
-        both = {name: point(answer, name) for name in PAIR}  # what happens between two windows harms neither
+        both = {name: point(measured, name) for name in PAIR}  # what happens between two windows harms neither
         without = [each for each in both.values() if each.energy_j is None]
         assert without
         assert all(words in str(each.energy_reason) and each.grade is None for each in without)
@@ -156,12 +156,13 @@ def test_every_fault_is_a_reason_or_a_lower_grade_and_never_a_zero(monkeypatch: 
 
 
 def test_a_ratio_is_no_better_than_the_reference_in_it(monkeypatch: Any) -> None:
-    answer = session(monkeypatch, PAIR)
-    theirs = answer["runners"][0]["points"][0]["rounds"]
-    for sample in answer["samples"]:
-        if any(w["started_ns"] <= sample["time_ns"] <= w["ended_ns"] for w in theirs):
-            sample["events"] = 0x40
-    found = point(answer)
+    measured = session(monkeypatch, PAIR)
+    theirs = measured.runners[0].points[0].windows
+    slowed = tuple(
+        replace(s, events=0x40) if any(w.started_ns <= s.time_ns <= w.ended_ns for w in theirs) else s
+        for s in measured.samples
+    )
+    found = point(replace(measured, samples=slowed))
     (ratio,) = found.ratios
     assert found.grade == "B"
     assert ratio.grade == "D"
@@ -170,23 +171,24 @@ def test_a_ratio_is_no_better_than_the_reference_in_it(monkeypatch: Any) -> None
 
 
 def test_power_that_was_integrated_is_not_checked_by_itself(monkeypatch: Any) -> None:
-    answer = session(monkeypatch, PAIR)
-    found = point({**answer, "meter": {**answer["meter"], "integrated": True}})
+    measured = session(monkeypatch, PAIR)
+    found = point(replace(measured, meter=replace(measured.meter, integrated=True)))
     assert (found.grade, found.grade_reasons) == ("C", ("integrated power only, without a counter to check it",))
 
 
 def test_two_sources_that_disagree_lower_the_grade(monkeypatch: Any) -> None:
-    answer = session(monkeypatch, PAIR)
+    measured = session(monkeypatch, PAIR)
     for factor, grade in ((1.01, "B"), (1.03, "C"), (1.08, "D")):
-        shifted = [{**s, "power_mw": round(factor * s["power_mw"])} for s in answer["samples"]]
-        assert point({**answer, "samples": shifted}).grade == grade
+        shifted = tuple(replace(s, power_mw=round(factor * (s.power_mw or 0))) for s in measured.samples)
+        assert point(replace(measured, samples=shifted)).grade == grade
 
 
 def test_a_drifting_reference_is_named(monkeypatch: Any) -> None:
-    answer = session(monkeypatch, PAIR, rounds=9)
-    for window in answer["runners"][0]["points"][0]["rounds"]:
-        window["batch_ns"] = window["batch_ns"][: len(window["batch_ns"]) - 4 * window["index"]]
-    found = point(answer)
+    def slower(runner: Runner, about: RunnerPoint) -> RunnerPoint:
+        fewer = (replace(w, batch_ns=w.batch_ns[: len(w.batch_ns) - 4 * w.index]) for w in about.windows)
+        return replace(about, windows=tuple(fewer)) if runner.name == "fp32 eager" else about
+
+    found = point(with_points(session(monkeypatch, PAIR, rounds=9), slower))
     assert found.grade == "D"
     assert any("drifted by +" in reason for reason in found.grade_reasons)
 
@@ -198,19 +200,18 @@ def test_a_reference_whose_energy_drifts_is_named_though_its_latency_does_not(mo
 
 
 def test_the_trace_on_disk_gives_the_same_figures(monkeypatch: Any, tmp_path: Path) -> None:
-    answer = session(monkeypatch, PAIR)
-    trace.write(tmp_path, json.loads(json.dumps(answer)))
+    measured = session(monkeypatch, PAIR)
+    trace.write(tmp_path, measured)
     again = trace.read(tmp_path)
+    assert again == measured
     for name in PAIR:
-        assert figures.points(figures.from_trace(again), name) == figures.points(figures.from_trace(answer), name)
-        assert figures.accuracy(figures.from_trace(again), name) == figures.accuracy(figures.from_trace(answer), name)
+        assert figures.points(figures.from_trace(again), name) == figures.points(figures.from_trace(measured), name)
+        assert figures.accuracy(figures.from_trace(again), name) == figures.accuracy(figures.from_trace(measured), name)
 
 
 def test_a_warm_up_that_was_cut_short_lowers_the_grade(monkeypatch: Any) -> None:
-    answer = session(monkeypatch, PAIR)
-    for runner in answer["runners"]:
-        runner["points"][0]["settled"] = False
-    found = point(answer)
+    cut = with_points(session(monkeypatch, PAIR), lambda _, about: replace(about, settled=False))
+    found = point(cut)
     assert found.grade == "C"
     assert any("had not settled" in reason for reason in found.grade_reasons)
 
@@ -275,7 +276,7 @@ def test_a_board_settles_however_many_models_of_whatever_power_take_turns(
 def test_energy_between_movements_by_hand() -> None:
     times = [0, 1, 99, 100, 150, 199, 201, 300, 301]  # ms; moves after 99, 199 and 300
     counts = [0, 0, 0, 10, 10, 10, 20, 20, 30]
-    samples = [{"time_ns": t * 10**6, "counter_uj": c * 10**6} for t, c in zip(times, counts, strict=True)]
+    samples = [Sample(t * 10**6, counter_uj=c * 10**6) for t, c in zip(times, counts, strict=True)]
     found = window_energy(samples, 110 * 10**6, 290 * 10**6, 0.1)
     assert [m.time_ns / 1e6 for m in movements(samples)] == [99.5, 200.0, 300.5]
     assert found.joules == pytest.approx((30 - 10) * (290 - 110) / (300.5 - 99.5))
@@ -284,8 +285,8 @@ def test_energy_between_movements_by_hand() -> None:
 
 
 def test_integrated_power_is_the_trapezoid_rule_by_hand() -> None:
-    samples = [{"time_ns": t * 10**9, "counter_uj": 0, "power_mw": p} for t, p in ((1, 1000), (2, 3000), (4, 3000))]
-    more = [{"time_ns": t * 10**9, "power_mw": 3000} for t in range(5, 20)]
+    samples = [Sample(t * 10**9, counter_uj=0, power_mw=p) for t, p in ((1, 1000), (2, 3000), (4, 3000))]
+    more = [Sample(t * 10**9, power_mw=3000) for t in range(5, 20)]
     assert integrated_power([*samples, *more], 0, 20 * 10**9) == pytest.approx(1 + 2 + 6 + 3 * 16)
     assert integrated_power(samples, 2 * 10**9 + 1, 5 * 10**9) is None
     assert integrated_power(samples, 0, 5 * 10**9) is None  # two of five seconds without a reading
@@ -301,7 +302,7 @@ def test_the_samplers_thread_finds_the_movements_of_the_counter(monkeypatch: pyt
     assert sampler.error is None
     assert found.joules is not None
     assert found.joules * 1e9 / (end - start) == pytest.approx(123.0, rel=0.005)
-    inside = [s for s in sampler.samples if start <= int(s["time_ns"] or 0) <= end]
+    inside = [s for s in sampler.samples if start <= s.time_ns <= end]
     assert len(inside) <= math.ceil(0.6 / 0.1) + 2  # no closer than 10 Hz inside the window
 
 
@@ -337,9 +338,9 @@ def test_a_counter_that_is_costly_to_read_is_read_near_edges_only(
     assert found.joules is not None and found.integrated_j is not None
     assert found.joules == pytest.approx(123.0 * 5, rel=1e-9 + found.edge_error)
     assert found.edge_error <= (0.03 if harmed else 0.003)
-    inside = [s for s in watcher.samples if start <= int(s["time_ns"] or 0) <= end]
-    assert len(inside) >= 48 and all(s["power_mw"] == 123_000 for s in inside)  # power is looked at as ever
-    assert sum(s["counter_uj"] is not None for s in inside) <= 5
+    inside = [s for s in watcher.samples if start <= s.time_ns <= end]
+    assert len(inside) >= 48 and all(s.power_mw == 123_000 for s in inside)  # power is looked at as ever
+    assert sum(s.counter_uj is not None for s in inside) <= 5
     assert spent[0] <= 0.0034 * (5 + 2 * (6 if harmed else 14))  # and each edge until the counter was seen to move
 
 
@@ -359,9 +360,9 @@ def test_every_figure_of_the_shipped_results_follows_from_their_samples(file: Pa
 def test_half_precision_that_costs_more_than_fp32_is_no_reference(
     monkeypatch: pytest.MonkeyPatch, half: Load, against: str
 ) -> None:
-    answer = session(monkeypatch, {"fp32 eager": Load(300.0, 0.01), "bf16 eager": half, "mine": Load(150.0, 0.01)})
+    measured = session(monkeypatch, {"fp32 eager": Load(300.0, 0.01), "bf16 eager": half, "mine": Load(150.0, 0.01)})
     names = ("fp32 eager", "bf16 eager")
-    judged, remark = without_straw_man(Raw(answer, names, "bf16 eager", "accuracy", 0))
+    judged, remark = without_straw_man(Raw(measured, names, "bf16 eager", "accuracy", 0))
     assert judged.against == against
     assert (remark is None) == (against == "bf16 eager")
     assert figures.points(judged, "mine")[0].ratio(against) is not None

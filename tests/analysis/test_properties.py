@@ -10,6 +10,7 @@ from compress.analysis.joules import READINGS, integrated_power, interpolated_po
 from compress.analysis.pareto import Candidate, dominates, undominated
 from compress.energy.sampler import NEAR_EDGE_S
 from compress.records import stats
+from compress.records.sample import Sample
 from compress.records.stats import Estimate
 
 
@@ -28,7 +29,7 @@ def test_constant_power_is_found_at_any_step_phase_and_window(
     times = np.unique(np.concatenate([np.arange(start - 0.5, end + 0.5, 0.1), *close]))
     moves = np.floor((times - phase * step_s) / step_s)
     counter = np.floor(1000 * watts * moves * step_s) * 1000
-    samples = [{"time_ns": round(t * 1e9), "counter_uj": int(c)} for t, c in zip(times, counter, strict=True)]
+    samples = [Sample(round(t * 1e9), counter_uj=int(c)) for t, c in zip(times, counter, strict=True)]
     found = window_energy(samples, round(start * 1e9), round(end * 1e9), step_s)
     assert found.joules is not None
     allowed = found.edge_error + 0.002 / (watts * window_s)  # edges, and a millijoule at either
@@ -42,8 +43,8 @@ def test_power_between_readings_lies_between_the_lowest_and_the_highest(gaps: li
     time_ns, samples = 0, []
     for gap, power in gaps:
         time_ns += gap * 1000
-        samples.append({"time_ns": time_ns, "counter_uj": 0, "power_mw": power})
-    start, end = int(samples[0]["time_ns"]), int(samples[-1]["time_ns"])
+        samples.append(Sample(time_ns, counter_uj=0, power_mw=power))
+    start, end = samples[0].time_ns, samples[-1].time_ns
     powers = [p for _, p in gaps]
     straight = interpolated_power(samples, start, end)
     assert (straight is None) == (max(gap for gap, _ in gaps[1:]) * 1000 > (end - start) / READINGS)

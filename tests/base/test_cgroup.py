@@ -1,5 +1,6 @@
 """CPU quotas of control groups, from made trees: what is read, how many threads it leaves, what it does to a grade."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,7 @@ from compress.analysis import grades
 from compress.base import processes as child
 from compress.base.cgroup import Throttled, quota_cores, throttled
 from compress.records import machine
+from compress.records.session import MeterFacts, Runner, RunnerPoint, Session, Shape
 
 V2 = "29 23 0:26 / /sys/fs/cgroup rw - cgroup2 cgroup2 rw\n"
 V1 = "33 31 0:30 / /sys/fs/cgroup/cpu,cpuacct rw - cgroup cgroup rw,cpu,cpuacct\n"
@@ -99,14 +101,13 @@ def test_a_quota_is_part_of_the_machine(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def test_a_measurement_that_was_throttled_is_disturbed() -> None:
-    point = {"steady": True, "foreign_cores": 0.0, "rounds": []}
-    quiet = {**point, "throttled_periods": 0, "throttled_s": 0.0}
-    halted = {**point, "throttled_periods": 12, "throttled_s": 0.8}
+    quiet = RunnerPoint(Shape(1, 64), steady=True, foreign_cores=0.0)
+    halted = replace(quiet, throttled_periods=12, throttled_s=0.8)
 
-    def reasons(about: dict[str, object]) -> list[str]:
-        return grades.disturbances({"runners": [{"name": "a", "points": [about]}], "samples": []}, "a", 0, "a")
+    def reasons(point: RunnerPoint) -> list[str]:
+        return grades.disturbances(Session((Runner("a", {}, True, 1, "", None, (point,)),), MeterFacts()), "a", 0, "a")
 
-    assert reasons(point) == reasons(quiet) == []
+    assert reasons(quiet) == []
     assert reasons(halted) == ["the control group's CPU quota stopped the measurement in 12 periods, for 0.8 s"]
 
 

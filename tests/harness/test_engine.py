@@ -1,6 +1,5 @@
 """Engines: run and compare know the protocol only, and references are built before an engine's turn."""
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ from compress.harness import engine
 from compress.harness import run as harness
 from compress.harness.compare import compare
 from compress.harness.plan import Options
+from compress.records.session import Session
 from compress.spec.measure import Measure
 
 SHORT = Measure(profile="quick", rounds=2, window_s=0.02, preroll_s=0.01, warmup_s=0.1, points="headline")
@@ -23,7 +23,7 @@ class Recording:
     def __init__(self, events: list[str]) -> None:
         self.events = events
 
-    def run(self, prepare: engine.Prepare, scratch: Path) -> Mapping[str, Any] | None:
+    def run(self, prepare: engine.Prepare, scratch: Path) -> Session | None:
         def counted(waited: bool) -> Any:
             self.events.append("turn")
             return prepare(waited)

@@ -8,7 +8,6 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
 from unittest.mock import patch
 
 import pyarrow.parquet as pq
@@ -26,6 +25,7 @@ from compress.harness.plan import Options, Planned, plan, standing
 from compress.records import files as result_files
 from compress.records import trace
 from compress.records.machine import describe
+from compress.records.session import Session
 from compress.report.card import measured_manifest
 from tests import factory
 from tests.helpers import QUICK, compress, environment, read_result, sentences, tokenizer, trained_bert
@@ -340,8 +340,8 @@ def test_readings_of_an_outside_meter_give_energy_and_a_grade(
     shutil.copytree(folder / "results", tmp_path / "results")
     (file,) = (tmp_path / "results" / "my").glob("bert_int8-*.json")
     before = result_files.read(file)
-    answer = trace.read(tmp_path / "results" / str(before.trace))
-    times = [s / 1e9 for s in _edges(answer)]
+    measured = trace.read(tmp_path / "results" / str(before.trace))
+    times = [s / 1e9 for s in _edges(measured)]
     count = round((times[1] - times[0] + 2) / 0.004)
     lines = ["time,watts", *(f"{times[0] - 1 + 0.004 * i:.6f},50" for i in range(count + 1))]
     readings = tmp_path / "power.csv"
@@ -370,11 +370,11 @@ def test_readings_of_an_outside_meter_give_energy_and_a_grade(
         attach(file, readings, "the whole machine", None)
 
 
-def _edges(answer: dict[str, Any]) -> list[int]:
+def _edges(measured: Session) -> list[int]:
     """First and last moment of a session's windows, in ns since 1970."""
-    windows = [w for r in answer["runners"] for p in r["points"] for w in p["rounds"]]
-    first, last = min(w["started_ns"] for w in windows), max(w["ended_ns"] for w in windows)
-    return [edge + answer["clock_offset_ns"] for edge in (first, last)]
+    first, last = min(w.started_ns for w in measured.windows), max(w.ended_ns for w in measured.windows)
+    assert measured.clock_offset_ns is not None
+    return [edge + measured.clock_offset_ns for edge in (first, last)]
 
 
 def test_any_command_can_be_measured_and_its_exit_code_is_kept(tmp_path: Path) -> None:

@@ -26,6 +26,7 @@ from compress.measure import models as runners
 from compress.measure.job import Job, Spec
 from compress.measure.models import Shelf, crowded
 from compress.measure.session import run_session
+from compress.records.session import Memory
 from compress.spec.measure import PROFILES
 from tests.helpers import QUICK, compress, read_result
 from tests.simulator import Board, Simulator
@@ -71,19 +72,19 @@ def watch(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 def test_in_turn_there_is_never_a_second_model_in_memory(workload: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     seen = watch(monkeypatch)
-    answer = run_session(job(workload, "in_turn"), {})
+    measured = run_session(job(workload, "in_turn"), {})
     assert set(seen) == {0}
     assert len(seen) > len(REFERENCES)  # again and again
-    assert "in every round" in answer["in_turn"]
-    for runner in answer["runners"]:
-        assert [w["index"] for w in runner["points"][0]["rounds"]] == [0, 1, 2]
+    assert "in every round" in str(measured.in_turn)
+    for runner in measured.runners:
+        assert [window.index for window in runner.points[0].windows] == [0, 1, 2]
 
 
 def test_together_every_model_is_loaded_once(workload: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     seen = watch(monkeypatch)
-    answer = run_session(job(workload, "together"), {})
+    measured = run_session(job(workload, "together"), {})
     assert seen == [0, 1]
-    assert answer["in_turn"] is None
+    assert measured.in_turn is None
 
 
 def test_a_model_that_fails_in_a_round_is_left_out_and_the_others_go_on(
@@ -99,10 +100,10 @@ def test_a_model_that_fails_in_a_round_is_left_out_and_the_others_go_on(
         return real(self, spec)
 
     monkeypatch.setattr(Shelf, "take", fragile)
-    first, second = run_session(job(workload, "together"), {})["runners"]
-    assert len(first["points"][0]["rounds"]) == 3
-    assert second["error"] == "MemoryError: no room"
-    assert second["points"] == []
+    first, second = run_session(job(workload, "together"), {}).runners
+    assert len(first.points[0].windows) == 3
+    assert second.error == "MemoryError: no room"
+    assert second.points == ()
 
 
 def test_a_whole_session_on_a_simulated_board_gives_its_joules(workload: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -115,21 +116,20 @@ def test_a_whole_session_on_a_simulated_board_gives_its_joules(workload: Path, m
     monkeypatch.setattr(session, "find_meter", lambda *_: meter)
     monkeypatch.setattr(session, "IDLE_S", 0.5)
     monkeypatch.setattr(latency, "settle", lambda *_: None)  # a minute
-    answer = run_session(replace(job(workload, "together"), settings=SHORT), {})
-    assert answer["foreign_processes"] == 0
-    assert idle_watts(answer["idle"]["loaded"], answer["meter"]["step_s"]) == pytest.approx(200, rel=0.1)
-    judged = {"references": ["fp32 eager", "bf16 eager"], "against": "fp32 eager", "metric": "accuracy", "seed": 0}
-    raw = figures.from_trace({**answer, "judged_by": judged})
+    measured = run_session(replace(job(workload, "together"), settings=SHORT), {})
+    assert measured.foreign_processes == 0
+    assert idle_watts(measured.idle.loaded, measured.meter.step_s) == pytest.approx(200, rel=0.1)
+    raw = figures.Raw(measured, ("fp32 eager", "bf16 eager"), "fp32 eager", "accuracy", 0)
     seen = 0
-    for runner in answer["runners"]:  # on a busy machine the sampler comes late, and says so
+    for runner in measured.runners:  # on a busy machine the sampler comes late, and says so
         late = False
-        for window in runner["points"][0]["rounds"]:
-            energy = window_energy(answer["samples"], window["started_ns"], window["ended_ns"], STEP_S)
-            true = 200e-9 * (window["ended_ns"] - window["started_ns"])
+        for window in runner.points[0].windows:
+            energy = window_energy(measured.samples, window.started_ns, window.ended_ns, STEP_S)
+            true = 200 * window.duration_s
             late |= energy.joules is None
             seen += energy.joules is not None
             assert energy.joules is None or energy.joules == pytest.approx(true, rel=energy.edge_error + 0.005)
-        (point,) = figures.points(raw, runner["name"])
+        (point,) = figures.points(raw, runner.name)
         assert late == (point.energy_j is None)
         assert not late or "did not move near both edges" in str(point.energy_reason)
         assert late or point.grade in ("C", "D")  # short windows; or other tests keep the cores busy
@@ -139,17 +139,10 @@ def test_a_whole_session_on_a_simulated_board_gives_its_joules(workload: Path, m
 @pytest.mark.parametrize(
     ("memory", "free", "told"),
     [
-        ({"a": {"memory_bytes": 4, "peak_memory_bytes": 5}, "b": {"memory_bytes": 3, "peak_memory_bytes": 3}}, 9, None),
-        (
-            {
-                "a": {"memory_bytes": 4e9, "peak_memory_bytes": 5e9},
-                "b": {"memory_bytes": 3e9, "peak_memory_bytes": 3e9},
-            },
-            8e9,
-            "8.0 GB of the 8.0 GB",
-        ),
-        ({"a": {"reason": "unknown"}}, 1, None),
-        ({"a": {"memory_bytes": 4, "peak_memory_bytes": 5}}, None, None),
+        ({"a": Memory(4, 5), "b": Memory(3, 3)}, 9, None),
+        ({"a": Memory(4 * 10**9, 5 * 10**9), "b": Memory(3 * 10**9, 3 * 10**9)}, 8 * 10**9, "8.0 GB of the 8.0 GB"),
+        ({"a": Memory(reason="unknown")}, 1, None),
+        ({"a": Memory(4, 5)}, None, None),
     ],
 )
 def test_auto_decides_by_measured_memory(

@@ -28,6 +28,7 @@ from compress.model.runtimes import providers
 from compress.model.runtimes.graph import OnnxModel
 from compress.model.runtimes.onnx import exported
 from compress.model.runtimes.providers import Place, Shapes
+from compress.records.session import Memory
 from compress.spec.recipe import Recipe
 from compress.spec.steps import Cast, Quantize
 from tests import factory, made_models
@@ -356,12 +357,11 @@ def test_as_many_models_as_fit_have_their_memory_measured_side_by_side(
         shares.append(cores)
         return number, path.with_name(f"memory-{number}.json")
 
-    def ended(number: int, answer: Path) -> dict[str, Any]:
+    def ended(number: int, answer: Path) -> memory_gpu.Child:
         if alive:
             seen.append(len(alive))
             alive.clear()
-        figures = {"memory_bytes": peak, "peak_memory_bytes": peak, "free_bytes": 100 * GB}
-        return {"reason": "it failed"} if peak is None else figures
+        return memory_gpu.Child(Memory(reason="it failed") if peak is None else Memory(peak, peak), 100 * GB)
 
     monkeypatch.setattr(memory_gpu, "_started", started)
     monkeypatch.setattr(memory_gpu, "_ended", ended)
@@ -372,9 +372,8 @@ def test_as_many_models_as_fit_have_their_memory_measured_side_by_side(
     found = memory_gpu.measure_gpu_memory(job, tmp_path / "job.json")
     assert seen == groups
     assert shares == [10 // together for together in groups for _ in range(together)]
-    assert found.pop("graph") == {"reason": memory_gpu.UNSEEN}  # torch does not count it: unknown, not small
+    assert found.pop("graph") == Memory(reason=memory_gpu.UNSEEN)  # torch does not count it: unknown, not small
     assert len(found) == 6
-    assert all("free_bytes" not in answer for answer in found.values())
 
 
 def test_a_process_that_cannot_tell_a_models_memory_says_why(workload: Path, tmp_path: Path) -> None:
@@ -383,4 +382,4 @@ def test_a_process_that_cannot_tell_a_models_memory_says_why(workload: Path, tmp
     write_job(path, replace(job, runners=job.runners[:1]))  # on a CPU, where torch counts nothing
     found = memory_gpu.measure_gpu_memory(read_job(path), path)
     assert set(found) == {"fp32 eager"}
-    assert all(set(answer) == {"reason"} and answer["reason"] for answer in found.values())
+    assert all(memory == Memory(reason=memory.reason) and memory.reason for memory in found.values())

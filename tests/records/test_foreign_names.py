@@ -13,6 +13,7 @@ from compress.base.config import InputError
 from compress.records import files as result_files
 from compress.records import trace
 from compress.records.result import Result
+from compress.records.session import MeterFacts, Session
 from compress.report.trackers.facts import facts
 from compress.report.trackers.tensorboard import send
 from tests import factory
@@ -137,6 +138,5 @@ def test_trackers_write_below_their_folder_only(tmp_path: Path) -> None:
 
 
 def test_all_that_is_written_of_a_trace_is_known_to_be_of_one(tmp_path: Path) -> None:
-    answer = {"runners": [], "samples": [], "examples": []}
-    trace.write(tmp_path, answer)
+    trace.write(tmp_path, Session(runners=(), meter=MeterFacts(), examples=()))
     assert {path.name for path in tmp_path.iterdir()} == set(trace.FILES)

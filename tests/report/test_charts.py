@@ -16,6 +16,7 @@ from compress.base.config import InputError
 from compress.records import files as result_files
 from compress.records import trace
 from compress.records.result import Result
+from compress.records.sample import Sample
 from compress.report import write_chart
 from compress.report.charts import KINDS, Source, breakeven, layers, points, power, rounds
 from tests import factory
@@ -104,11 +105,11 @@ def test_the_trace_shows_watts_and_whose_window_it_was(measured: list[Source]) -
 
 
 def test_a_counter_without_power_gives_watts_between_its_movements() -> None:
-    mine = [{"time_ns": i * 10**8, "counter_uj": [0, 0, 10**7, 10**7, 3 * 10**7, 0][i]} for i in range(6)]
+    mine = [Sample(i * 10**8, counter_uj=[0, 0, 10**7, 10**7, 3 * 10**7, 0][i]) for i in range(6)]
     watts = [(2 * 10**8, pytest.approx(50.0)), (4 * 10**8, pytest.approx(100.0))]
     assert power.power_w(mine) == watts
-    unread = [{"time_ns": i * 10**8 + 1, "counter_uj": None} for i in range(6)]
-    assert power.power_w(sorted([*mine, *unread], key=lambda s: s["time_ns"] or 0)) == watts
+    unread = [Sample(i * 10**8 + 1) for i in range(6)]
+    assert power.power_w(sorted([*mine, *unread], key=lambda s: s.time_ns)) == watts
 
 
 def test_points_that_tell_no_difference_stay_white_and_others_have_their_sign(tmp_path: Path) -> None:

@@ -260,7 +260,7 @@ def test_flipped_examples_are_those_any_model_answered_unlike_the_reference() ->
 
 @pytest.mark.parametrize(
     ("names", "kept"),
-    [({0: "LABEL_0", 1: "LABEL_1"}, None), ({"1": "good", "0": "bad"}, ["bad", "good"]), (None, None)],
+    [({0: "LABEL_0", 1: "LABEL_1"}, None), ({"1": "good", "0": "bad"}, ("bad", "good")), (None, None)],
     ids=["numbers", "names", "none"],
 )
 def test_label_names_are_kept_where_the_model_has_any(names: Any, kept: Any) -> None:

@@ -29,7 +29,7 @@ def measured(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("results")
     with pytest.MonkeyPatch.context() as patch:
         answer = session(patch, {"fp32 eager": Load(300.0, 0.02), "ours": Load(200.0, 0.012)}, rounds=3, window_s=2)
-    trace.write(folder / "my" / "traces" / "s1", {**answer, "clock_offset_ns": 10**18})
+    trace.write(folder / "my" / "traces" / "s1", replace(answer, clock_offset_ns=10**18))
     raw = figures.from_trace(answer)
     theirs, ours = (tuple(replace(p, headline=True) for p in figures.points(raw, n)) for n in ("fp32 eager", "ours"))
     reference = replace(factory.reference(), points=theirs)

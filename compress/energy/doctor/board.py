@@ -175,7 +175,7 @@ def _power(
     report.say(
         f"power at {what}", f"{watts:.1f} W by the counter, {100 * apart:+.1f} % from integrated instant power", bad
     )
-    seen = events(samples, int(samples[0]["time_ns"]), int(samples[-1]["time_ns"]))
+    seen = events(samples, samples[0].time_ns, samples[-1].time_ns)
     named = [EVENTS[bit] for bit in EVENTS if seen & bit]
     if named and what == "load":
         report.say("under load", ", ".join(named), "the board throttles under load: clocks will wander")

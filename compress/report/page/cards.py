@@ -85,7 +85,7 @@ def _facts(result: Result, own: Reference | None) -> list[tuple[str, str]]:
 
 def _rounds(point: Point | None, own: Reference | None) -> Plain:
     """Cost of every round beside the reference's of the same: energy where a meter measured both, else latency."""
-    theirs = next((p for p in own.points if p.headline), None) if own else None
+    theirs = own.headline if own else None
     if point is None or theirs is None or not point.rounds:
         return {"why": "no rounds were measured at the headline point"}
     ratio = point.ratio(own.name if own else "")

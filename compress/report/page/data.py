@@ -105,7 +105,7 @@ def _row(
     terms: Terms | None,
     reasons: dict[str, int],
 ) -> Plain:
-    point = next((p for p in row.points if p.headline), None)
+    point = row.headline
     view = Row(table, row, point, terms)
     cells = {axis.key: cell(axis, view) for axis in found}
     made: Plain = {

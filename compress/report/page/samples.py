@@ -14,6 +14,7 @@ import numpy as np
 from compress.base.config import InputError
 from compress.records import trace
 from compress.records.result import Result
+from compress.records.sample import OUTSIDE
 from compress.report.text import plain
 
 Plain = dict[str, Any]
@@ -25,16 +26,16 @@ GONE = "the raw samples do not lie beside this result (traces/)"
 OLD = "not recorded by this version"
 
 
-class Session:
+class Trace:
     """One session's folder; each of its files is read once, when first asked for."""
 
     def __init__(self, folder: Path):
         self._folder = folder
 
     @cached_property
-    def about(self) -> Mapping[str, Any]:
-        """session.json."""
-        return trace.about(self._folder)
+    def labels(self) -> tuple[str, ...] | None:
+        """Names of the classes, where they were kept."""
+        return trace.about(self._folder).labels
 
     @cached_property
     def _outcomes(self) -> Mapping[str, Mapping[str, Any]]:
@@ -106,16 +107,16 @@ class Traces:
     def __init__(self, folder: Path | None):
         found = [] if folder is None else sorted(folder.rglob("traces/*/session.json"))
         self._found = {path.parent.name: path.parent for path in found}
-        self._open: dict[str, Session] = {}
+        self._open: dict[str, Trace] = {}
 
-    def session(self, name: str) -> Session | None:
+    def session(self, name: str) -> Trace | None:
         """The samples of this session, or None where they are not there."""
         if name not in self._open and name in self._found:
-            self._open[name] = Session(self._found[name])
+            self._open[name] = Trace(self._found[name])
         return self._open.get(name)
 
 
-def recorded(session: Session | None, part: Callable[[Session], Plain]) -> Plain:
+def recorded(session: Trace | None, part: Callable[[Trace], Plain]) -> Plain:
     """What a part of the samples shows, or why nothing of it can be shown."""
     if session is None:
         return {"why": GONE}
@@ -127,7 +128,7 @@ def recorded(session: Session | None, part: Callable[[Session], Plain]) -> Plain
         return {"why": plain(f"the raw samples cannot be read ({type(error).__name__}: {error})")}
 
 
-def flips(session: Session, result: Result, against: str) -> Plain:
+def flips(session: Trace, result: Result, against: str) -> Plain:
     """Examples that the recipe and the reference answered differently: first those it lost, then those it gained."""
     ours, theirs = session.outcomes(result.name), session.outcomes(against)
     if "nll" in ours and "nll" in theirs:
@@ -137,7 +138,7 @@ def flips(session: Session, result: Result, against: str) -> Plain:
     gold, mine, other = ours["reference"], ours["prediction"], theirs["prediction"]
     changed = np.flatnonzero(mine != other)
     rank = np.where(other[changed] == gold[changed], 0, np.where(mine[changed] == gold[changed], 1, 2))
-    names, texts = session.about.get("labels"), session.texts
+    names, texts = session.labels, session.texts
 
     def label(value: float) -> str:
         place = int(value)
@@ -164,7 +165,7 @@ def _blocks(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> Plain:
     return {"blocks": rows, "n": len(before)}
 
 
-def histogram(session: Session, names: Sequence[str]) -> Plain:
+def histogram(session: Trace, names: Sequence[str]) -> Plain:
     """Shares of batches by duration, on bins that all of these runners have in common."""
     found = {name: session.durations_ms(name) for name in names}
     known = {name: values for name, values in found.items() if len(values)}
@@ -186,10 +187,8 @@ def histogram(session: Session, names: Sequence[str]) -> Plain:
     return {"edges": [_short(float(e)) for e in edges], "series": series}
 
 
-def power(session: Session) -> Plain:
+def power(session: Trace) -> Plain:
     """Power, clock and temperature of the session, in seconds from its first sample; boards one below another."""
-    from compress.analysis.joules import OUTSIDE
-
     columns = session.samples
     key = next((k for k in ("power_mw", OUTSIDE) if k in columns), None)
     if not len(columns.get("time_ns", ())) or key is None:

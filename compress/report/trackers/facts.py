@@ -1,18 +1,20 @@
 """What a tracker is told of a result. Names are those of pareto.csv; what is not known is left out, never 0."""
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from compress.analysis.joules import by_board, series
 from compress.analysis.pareto import group
 from compress.base.config import InputError, digest
 from compress.records.files import read
 from compress.records.result import Result
+from compress.records.sample import Signal
 from compress.report import sheet
 from compress.report.charts import Source
-from compress.report.charts.power import known, power_w, samples
+from compress.report.charts.power import power_w, sampled
 from compress.report.text import plain
 
 Scalar = str | int | float | bool
@@ -23,7 +25,7 @@ WORDS = (
     "energy_boundary", "grade", "ratio_grade",
 )  # fmt: skip
 """Columns of text that are told as configuration."""
-SERIES = ("sm_mhz", "memory_mhz", "temperature_c")
+SERIES: tuple[Signal, ...] = ("sm_mhz", "memory_mhz", "temperature_c")
 
 
 @dataclass(frozen=True)
@@ -114,16 +116,18 @@ def _metrics(lines: list[dict[str, sheet.Value]]) -> Iterable[tuple[str, float]]
 def _power(path: Path, result: Result) -> tuple[dict[str, list[tuple[int, float]]], str]:
     """Series of the power trace, or none and the reason."""
     try:
-        answer = samples(Source(path, result))
+        session = sampled(Source(path, result))
     except InputError as error:
         return {}, f" (no power trace: {error})"
-    offset = answer.get("clock_offset_ns")
-    begins = min(s["time_ns"] for s in answer["samples"]) if offset is None else -int(offset)
+    offset_ns = session.clock_offset_ns
+    begins = min(s.time_ns for s in session.samples) if offset_ns is None else -offset_ns
     made: dict[str, list[tuple[int, float]]] = {}
-    boards = sorted({s.get("board", 0) for s in answer["samples"]})
-    for board in boards:
-        mine = [s for s in answer["samples"] if s.get("board", 0) == board]
-        of = f"board{board}/" if len(boards) > 1 else ""
-        series = {"power_w": power_w(mine), **{key: known(mine, key) for key in SERIES}}
-        made |= {f"trace/{of}{key}": [(t - begins, v) for t, v in pairs] for key, pairs in series.items() if pairs}
+    boards = by_board(session.samples)
+    for samples in boards:
+        of = f"board{samples[0].board or 0}/" if len(boards) > 1 else ""
+        lines: dict[str, Sequence[tuple[int, float]]] = {"power_w": power_w(samples)}
+        lines |= {signal: series(samples, signal) for signal in SERIES}
+        made |= {
+            f"trace/{of}{name}": [(t - begins, float(v)) for t, v in pairs] for name, pairs in lines.items() if pairs
+        }
     return made, ""

@@ -1,0 +1,205 @@
+"""Traces on disk: those of older versions are read, and written again as they were; damaged ones are one sentence."""
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from compress.base.config import InputError
+from compress.records import trace
+from compress.records.result import Kernel, Operator
+from compress.records.sample import Sample, sample_rows
+from compress.records.session import (
+    Asked,
+    Example,
+    JudgedBy,
+    Memory,
+    MeterFacts,
+    Runner,
+    RunnerPoint,
+    Session,
+    Shape,
+    Unprofiled,
+    Window,
+)
+from tests.helpers import ROOT
+
+OLD = sorted(path.parent for path in (ROOT / "results" / "reference").rglob("session.json"))
+LACKED: Mapping[str, object] = {
+    "quota_cores": None, "outputs": None, "remark": "", "like_another": False, "stolen_cores": None,
+    "throttled_periods": 0, "throttled_s": 0.0,
+}  # fmt: skip
+"""Fields that traces of older versions lack, and what they then are."""
+WINDOWS = tuple(Window(10 * i, 10 * i + 8, (4, 3), 5, None, None, index=i, order=1 - i) for i in range(2))
+OUTCOMES = {"prediction": [0.0, 1.0], "reference": [1.0, 1.0]}
+MEASURED = RunnerPoint(Shape(1, 64), WINDOWS, steady=True, settled=None, foreign_cores=0.1, stolen_cores=None)
+FIRST = Runner(
+    "fp32 eager", OUTCOMES, True, 32, "by length", None, (MEASURED, RunnerPoint(Shape(1, 64, 8), lacking="no cache")),
+    memory=Memory(5, 7), kernel=Kernel("real", (Operator("addmm", 0.5),)),
+)  # fmt: skip
+FAILED = Runner("broken", {}, True, 0, "", None, (), error="ValueError: no")
+WHOLE = Session(
+    runners=(FIRST, FAILED),
+    meter=MeterFacts(source="rapl", boundary="packages", measured=True, sampling_cpu_s=0.1),
+    samples=(Sample(1, 0, 5), Sample(2, 0, None)),
+    labels=("bad", "good"),
+    examples=(Example(0, "a text"), Example(1, None)),
+    finished=1.5,
+    clock_offset_start_ns=-3,
+    clock_offset_ns=-2,
+    judged_by=JudgedBy(("fp32 eager",), "fp32 eager", "accuracy", 0),
+    asked=Asked(None, {"ours": 3}),
+)
+
+
+def written(folder: Path, session: Session) -> Any:
+    """session.json of a session, as it lies on disk."""
+    trace.write(folder, session)
+    return json.loads((folder / trace.SESSION).read_bytes())
+
+
+def added(old: Any, new: Any) -> set[tuple[str, object]]:
+    """Fields of the new value that the old one lacks; all others must be the same."""
+    if isinstance(old, dict):
+        assert set(old) <= set(new)
+        more = {(key, value) for key, value in new.items() if key not in old}
+        return more.union(*(added(old[key], new[key]) for key in old))
+    if isinstance(old, list):
+        assert len(old) == len(new)
+        return set().union(*(added(a, b) for a, b in zip(old, new, strict=True)))
+    assert old == new
+    return set()
+
+
+@pytest.mark.parametrize("folder", OLD, ids=[path.name for path in OLD])
+def test_traces_of_older_versions_are_the_same_after_a_round_trip(folder: Path, tmp_path: Path) -> None:
+    session = trace.read(folder)
+    again = written(tmp_path / "again", session)
+    assert added(json.loads((folder / trace.SESSION).read_bytes()), again) <= set(LACKED.items())
+    for file in folder.glob("*.parquet"):
+        assert pq.read_table(file).equals(pq.read_table(tmp_path / "again" / file.name)), file.name
+    assert trace.read(tmp_path / "again") == session
+
+
+def test_a_session_comes_back_as_it_was_measured(tmp_path: Path) -> None:
+    trace.write(tmp_path / "whole", WHOLE)
+    assert trace.read(tmp_path / "whole") == WHOLE
+    bare = replace(WHOLE, labels=None, examples=None, samples=(), judged_by=None, asked=None)
+    trace.write(tmp_path / "bare", bare)
+    assert trace.read(tmp_path / "bare") == bare
+    assert not (tmp_path / "bare" / "examples.parquet").exists()
+
+
+def test_session_json_has_the_keys_that_every_version_has_written(tmp_path: Path) -> None:
+    plain = written(tmp_path / "s", WHOLE)
+    first, broken = plain["runners"]
+    assert plain["told"] == {"limit": None, "seeds": {"ours": 3}}
+    assert "samples" not in plain and "examples" not in plain
+    assert first["outcomes"] == ["prediction", "reference"]
+    assert set(first["points"][0]) == {
+        "point", "steady", "settled", "foreign_cores", "stolen_cores", "throttled_periods", "throttled_s",
+    }  # fmt: skip
+    assert first["points"][1] == {
+        "point": {"batch_size": 1, "sequence_length": 64, "generate": 8}, "lacking": "no cache",
+    }  # fmt: skip
+    assert first["memory"] == {"memory_bytes": 5, "peak_memory_bytes": 7}
+    assert (broken["memory"], broken["kernel"], broken["outcomes"]) == ({}, {}, [])
+    assert isinstance(trace.about(tmp_path / "s").runners[1].kernel, Unprofiled)
+
+
+METERS = {
+    "none": (MeterFacts(absent="no counter"), {"absent", "sampling_error", "sampling_cpu_s"}),
+    "external": (
+        MeterFacts(source="external", boundary="all", measured=True, calibration="by hand"),
+        {"source", "boundary", "measured", "step_s", "calibration", "gain", "beside"},
+    ),
+    "nvml": (
+        MeterFacts(source="nvml", measured=True, step_s=0.1),
+        {"source", "boundary", "measured", "step_s", "integrated", "doctor", "like_another", "misread",
+         "why_modelled", "watts_per_core", "basis", "sampling_error", "sampling_cpu_s"},
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("meter", "keys"), METERS.values(), ids=METERS)
+def test_a_meter_states_what_applies_to_its_kind(meter: MeterFacts, keys: set[str], tmp_path: Path) -> None:
+    assert set(written(tmp_path / "s", replace(WHOLE, meter=meter))["meter"]) == keys
+    assert trace.read(tmp_path / "s").meter == meter
+
+
+def test_samples_of_several_meters_share_their_columns() -> None:
+    device, outside = Sample(1, 0, 5, power_mw=3), Sample(2, outside_mw=4)
+    state = ["power_mw", "sm_mhz", "memory_mhz", "temperature_c", "events"]
+    assert list(sample_rows([outside])[0]) == ["time_ns", "outside_mw"]
+    assert list(sample_rows([Sample(1, 0, 5)])[0]) == ["time_ns", "board", "counter_uj"]
+    both = sample_rows([device, outside])
+    assert [list(row) for row in both] == [["time_ns", "board", "counter_uj", *state, "outside_mw"]] * 2
+    assert both[1]["power_mw"] is None and both[1]["outside_mw"] == 4
+
+
+def _json(path: tuple[Any, ...], value: Any) -> Callable[[Path], None]:
+    """Replaces a node of session.json, or removes it."""
+
+    def change(folder: Path) -> None:
+        node = data = json.loads((folder / trace.SESSION).read_bytes())
+        for key in path[:-1]:
+            node = node[key]
+        if value is None:
+            del node[path[-1]]
+        else:
+            node[path[-1]] = value
+        (folder / trace.SESSION).write_text(json.dumps(data))
+
+    return change
+
+
+def _twice(folder: Path) -> None:
+    """Has session.json hold its first runner twice."""
+    data = json.loads((folder / trace.SESSION).read_bytes())
+    data["runners"].append(data["runners"][0])
+    (folder / trace.SESSION).write_text(json.dumps(data))
+
+
+def _column(name: str, column: str, values: list[Any]) -> Callable[[Path], None]:
+    """Replaces a column of a table."""
+
+    def change(folder: Path) -> None:
+        table = pq.read_table(folder / f"{name}.parquet")
+        place = table.column_names.index(column)
+        pq.write_table(table.set_column(place, column, pa.array(values)), folder / f"{name}.parquet")
+
+    return change
+
+
+DAMAGED: Mapping[str, tuple[Callable[[Path], None], str]] = {
+    "no runners": (_json(("runners",), None), "session.json runners: Field required"),
+    "no finite": (_json(("runners", 0, "finite"), None), "session.json runners.0.finite: Field required"),
+    "text for a number": (_json(("meter", "step_s"), "x"), "session.json meter.step_s: Input should be a valid number"),
+    "a kernel of no label": (_json(("runners", 0, "kernel", "label"), "x"), "session.json runners.0.kernel"),
+    "outcomes of no names": (_json(("runners", 0, "outcomes"), [3]), "runners.0.outcomes: Value error, expected a"),
+    "no figures": (_json(("runners", 0, "points", 0, "steady"), None), "has neither figures nor a reason"),
+    "two of one name": (_twice, "two runners have one name"),
+    "a reference that failed": (_json(("judged_by", "against"), "broken"), "judged against broken, of which there are"),
+    "another runner": (_column("outcomes", "runner", ["x", "x"]), "the trace names 'x', of which it holds nothing"),
+    "another round": (_column("batches", "round", [0, 0, 1, 7]), "the trace names ('fp32 eager', 0, 7), of which"),
+    "another point": (_column("windows", "point", [0, 2]), "the trace cannot be read (list index out of range)"),
+    "one round twice": (_column("windows", "round", [0, 0]), "of which it holds nothing"),
+    "a window that ends early": (_column("windows", "ended_ns", [8, 9]), "has no batches, or ends before it starts"),
+    "counts that are negative": (_column("samples", "counter_uj", [-5, 1]), "samples.parquet: below 0"),
+    "text for examples": (_column("examples", "example", ["a", "b"]), "examples.parquet example: expected integers"),
+}
+
+
+@pytest.mark.parametrize(("damage", "sentence"), DAMAGED.values(), ids=DAMAGED)
+def test_a_damaged_trace_is_one_sentence(damage: Callable[[Path], None], sentence: str, tmp_path: Path) -> None:
+    trace.write(tmp_path / "s", WHOLE)
+    damage(tmp_path / "s")
+    with pytest.raises(InputError) as error:
+        trace.read(tmp_path / "s")
+    (problem,) = error.value.problems
+    assert sentence in problem and problem.startswith(f"{tmp_path / 's'}: "), problem
