@@ -343,7 +343,7 @@ def test_a_checkpoint_that_was_cut_short_is_passed_over(tmp_path: Path) -> None:
 CHILD = """
 import json, sys
 from pathlib import Path
-import compress.methods.training as training
+import compress.methods.distill.training as training
 training.SAVE_STEPS = 3
 from compress.methods.distill import distill
 from compress.spec.steps import Distill
