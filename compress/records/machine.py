@@ -12,7 +12,7 @@ from compress.base.version import __version__
 from compress.records.result import Machine
 
 LIBRARIES = (
-    "torch", "transformers", "datasets", "accelerate", "optimum", "optimum-quanto", "bitsandbytes", "torchao",
+    "torch", "transformers", "datasets", "accelerate", "optimum-quanto", "bitsandbytes", "torchao",
     "torch-pruning", "onnx", "onnxruntime", "onnxruntime-gpu", "tensorrt", "onnxscript", "openvino", "nncf", "numpy",
     "tokenizers", "safetensors",
 )  # fmt: skip
