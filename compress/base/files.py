@@ -23,7 +23,7 @@ from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 
-from compress.base.config import InputError
+from compress.base.errors import InputError
 from compress.base.owners import alive, beside, mark
 from compress.base.reading import expanded
 

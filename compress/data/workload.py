@@ -14,7 +14,8 @@ from compress.base.config import NAME, Config, InputError, check_name, did_you_m
 from compress.base.reading import exists, resolved, shortened
 from compress.data.dataset import Dataset
 from compress.data.point import MOST_TOKENS, OperatingPoint
-from compress.data.tasks import TASKS, TaskName, names_where, task_of
+from compress.data.tasks import TASKS, names_where, task_of
+from compress.data.tasks.name import TaskName
 
 SHIPPED = recipes.FOLDER / "workloads"
 OFFLINE = "offline:"

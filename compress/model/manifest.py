@@ -21,7 +21,7 @@ from typing_extensions import TypedDict
 from compress.base.config import InputError
 from compress.base.reading import content, resolved
 from compress.base.version import __version__
-from compress.data.tasks import TaskName
+from compress.data.tasks.name import TaskName
 from compress.spec.formats import GRAPHS, Backend, Format, Runtime
 
 SCHEMA = 1

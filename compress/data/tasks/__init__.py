@@ -1,11 +1,9 @@
 """The tasks: what a model does, and all that depends on it. A new task is a file here and a line in `TASKS`."""
 
 from importlib import import_module
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
-from pydantic import AfterValidator
-
-from compress.base.config import InputError, did_you_mean
+from compress.base.errors import InputError
 
 if TYPE_CHECKING:
     from compress.data.tasks.task import Task
@@ -28,17 +26,9 @@ def task_of(name: str) -> "Task":
 
 def unknown(name: str) -> str | None:
     """Return why a name is none of a task, or None."""
+    from compress.base.config import did_you_mean  # here: `--help` imports this module, and pydantic takes long
+
     return None if name in TASKS else f"unknown task; expected one of {', '.join(TASKS)}{did_you_mean(name, TASKS)}"
-
-
-def _known(name: str) -> str:
-    if problem := unknown(name):
-        raise ValueError(problem)
-    return name
-
-
-TaskName = Annotated[str, AfterValidator(_known)]
-"""The name of a task, checked wherever it is read."""
 
 
 def task_of_class(model_class: str) -> str | None:
