@@ -55,9 +55,10 @@ def pareto(
                 [*problems, f"{folder}: no results in it; run a recipe first: python -m compress run bert_int8"]
             )
         tables = group(found, least)
-        writer.start(tables, folder, said)
+        writer.draw(tables)
         print_unread(problems)
         print_tables(tables)
+        writer.bind(folder, said)
         lines = [] if asked is None else [line for table in tables for line in odds.answers(table, *asked, str(within))]
         if said is not None:
             lines += [line for table in tables for line in report.carbon_lines(table, said)]

@@ -19,8 +19,8 @@ class Writer:
     """Writes tables of results: Markdown, CSV, the page, and a PNG and an SVG a table.
 
     with Writer() as writer:      the drawing process loads its libraries
-        writer.start(tables)      pictures and page are made in processes of their own
-        ...                       meanwhile the tables are printed
+        writer.draw(tables)       it draws, while this one prints
+        writer.bind(folder)       a second one makes the page, with all libraries that printing has loaded
         writer.write(out)
     """
 
@@ -28,17 +28,20 @@ class Writer:
         self._stack = ExitStack()
         self._drawn = self._stack.enter_context(Forked("the picture", _pictures, prepare=_warm))
 
-    def start(self, tables: "Sequence[Table]", folder: Path, terms: "Terms | None" = None) -> None:
-        """Begins to draw, and to make the page. `folder` holds the results' traces; `terms` those of carbon."""
+    def draw(self, tables: "Sequence[Table]") -> None:
+        """Begins to draw the pictures."""
         from compress.report.charts.panel import panels
-        from compress.report.page import page_html, plotly
 
         self._tables = tables
         self._drawn.start(panels(tables))
+
+    def bind(self, folder: Path, terms: "Terms | None" = None) -> None:
+        """Begins to make the page. `folder` holds the results' traces; `terms` are those of carbon."""
+        from compress.report.page import page_html, plotly
+
         plotly()  # its absence is one error here, not in the other process
-        self._page: Forked[None, bytes] = self._stack.enter_context(
-            Forked("the page", lambda _: page_html(tables, folder, terms))
-        )
+        page: Forked[None, bytes] = Forked("the page", lambda _: page_html(self._tables, folder, terms))
+        self._page = self._stack.enter_context(page)
         self._page.start(None)
 
     def write(self, out: Path, problems: Sequence[str] = (), answers: Sequence[str] = ()) -> list[Path]:

@@ -158,7 +158,8 @@ def test_carbon_is_an_axis_where_the_user_says_where_the_electricity_comes_from(
 def test_a_page_without_plotly_is_one_clear_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("compress.report.page.find_spec", lambda name: None)
     with Writer() as writer, pytest.raises(InputError, match="pip install plotly"):
-        writer.start([], tmp_path)
+        writer.draw([])
+        writer.bind(tmp_path)
 
 
 def test_the_page_needs_no_other_file_and_no_network() -> None:

@@ -52,7 +52,8 @@ def test_digits_are_significant(value, count, said):
 def written(tables: list[Table], out: Path) -> list[Path]:
     """All files of these tables."""
     with Writer() as writer:
-        writer.start(tables, out)
+        writer.draw(tables)
+        writer.bind(out)
         return writer.write(out)
 
 
@@ -325,7 +326,8 @@ def test_a_picture_drawn_by_another_process_is_the_same(tmp_path: Path, monkeypa
     monkeypatch.setattr("threading.active_count", lambda: 1)
     tables = group(factory.family())
     with Writer() as writer:
-        writer.start(tables, tmp_path)
+        writer.draw(tables)
+        writer.bind(tmp_path)
         writer.write(tmp_path)
     assert {name: (tmp_path / name).read_bytes() for name in pictures(panels(tables))} == pictures(panels(tables))
 
@@ -340,7 +342,8 @@ def test_every_name_of_the_package_is_what_it_says_also_once_its_module_is_loade
 def test_a_process_that_cannot_fork_draws_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("threading.active_count", lambda: 2)
     with Writer() as writer:
-        writer.start(group(factory.family()), tmp_path)
+        writer.draw(group(factory.family()))
+        writer.bind(tmp_path)
         writer.write(tmp_path)
     assert (tmp_path / "pareto.png").read_bytes().startswith(b"\x89PNG")
 
@@ -352,7 +355,8 @@ def test_a_picture_that_cannot_be_drawn_is_reported(tmp_path: Path, monkeypatch:
     monkeypatch.setattr("compress.report.charts.plot.pictures", fail)
     monkeypatch.setattr("threading.active_count", lambda: 1)
     with Writer() as writer, pytest.raises(RuntimeError, match="the picture could not be made"):
-        writer.start(group(factory.family()), tmp_path)
+        writer.draw(group(factory.family()))
+        writer.bind(tmp_path)
         writer.write(tmp_path)
 
 
