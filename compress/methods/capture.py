@@ -143,7 +143,7 @@ def run_once(model: nn.Module, examples: Sequence[Batch], names: Sequence[str]) 
 
 @contextmanager
 def _watched(model: nn.Module, names: Sequence[str], look: Callable[[str, torch.Tensor], None]) -> Iterator[None]:
-    """Put the model in eval mode without gradients, and call `look` with each layer's name and input at every run."""
+    """Put the model in eval mode without gradients; `look` receives each layer's name and input at every run."""
 
     def hook(name: str) -> Any:
         return lambda _module, given: look(name, given[0])

@@ -41,7 +41,7 @@ class Bundle:
     cost: Callable[[Any, str], float] | None = None
     """Cost of a model at the workload's headline point: cost(model, "macs" or "latency").
 
-    Methods use it, because they must not measure themselves.
+    A method that needs a cost calls it, because methods must not measure.
     """
     inputs: Callable[[str, Sample, str], Any] | None = None
     """Cached input statistics of a layer on training examples, if available: inputs(step, sample, layer)."""

@@ -163,9 +163,7 @@ def stacked_experts(model: nn.Module, layers: Layers) -> dict[str, Experts]:
     """Return the chosen stacks of experts by their parameters' names, in the model's order."""
     stacks = {}
     for name, module in model.named_modules():
-        if hasattr(module, "is_transposed") and hasattr(
-            module, "has_gate"
-        ):  # attributes that transformers gives these classes
+        if hasattr(module, "is_transposed") and hasattr(module, "has_gate"):  # transformers' classes of stacked experts
             for key, parameter in module._parameters.items():
                 if parameter is not None and parameter.dim() == 3 and matches(f"{name}.{key}", layers):
                     stacks[f"{name}.{key}"] = Experts(module, key, bool(module.is_transposed))

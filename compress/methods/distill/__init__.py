@@ -131,9 +131,8 @@ def distillation_loss(
         unwrapped = getattr(student, "module", student)  # several processes wrap the student
         project = getattr(unwrapped, PROJECTION, None) or nn.Identity()
         distance = hidden_distance if config.hidden_loss == "cosine" else squared_distance
-        student_states = torch.stack(
-            [outputs.hidden_states[s + 1] for s, _ in compared.pairs]
-        )  # the first is the embeddings'
+        # hidden_states[0] is the embeddings' output
+        student_states = torch.stack([outputs.hidden_states[s + 1] for s, _ in compared.pairs])
         teacher_states = torch.stack([reference.hidden_states[t + 1] for _, t in compared.pairs])
         loss = loss + config.hidden_weight * distance(project(student_states), teacher_states, mask)
     if compared.attention is not None:

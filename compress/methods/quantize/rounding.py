@@ -65,7 +65,7 @@ def gptq(
         chosen: torch.Tensor = (grid.integers(current[:, j : j + 1], *fixed)[:, 0] - fixed[1]) * fixed[0]
         return chosen
 
-    # a group must lie within one block of columns: only then does it include all corrections when its grid is fixed
+    # a group lies within one block of columns, or is one: only then has it all corrections when its grid is fixed
     block = 128 if early else max(128, size)
     on_gram_device = order.to(gram.device)
     changed = compensated(exact[:, order], gram[on_gram_device][:, on_gram_device], choose, damping, block=block)

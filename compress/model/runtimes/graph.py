@@ -114,9 +114,7 @@ class OnnxModel(GraphModel):
     kind: Literal["onnx", "openvino"] = "onnx"
 
     def __init__(self, path: Path, config: Any, temporary: bool = False, place: Place | None = None) -> None:
-        """Store the path and config; `place` is the CPU by default. `temporary`: its folder is deleted with this
-        object.
-        """
+        """Store path and config; `place` defaults to the CPU. `temporary`: its folder is deleted with this object."""
         super().__init__(path, config, temporary)
         self.place = place or Place()
         self.device = torch.device(self.place.device)

@@ -25,8 +25,7 @@ PRODUCTS: dict[str, tuple[int, int, int]] = {
     "QGemm": (2, 3, 5),
     "QLinearConv": (2, 3, 5),
 }
-"""Operator -> its inputs: zero point of activations (-1: computed inside, for uint8), weight, zero point of the weight.
-"""
+"""Operator -> inputs: zero point of activations (-1: computed inside, for uint8), weight, zero point of the weight."""
 FLOATS = ("MatMul", "Gemm", "Conv")
 """Operators that onnxruntime turns into those above if their inputs come from DequantizeLinear."""
 REMARK = "its int8 weights were stored signed and opened unsigned, which changes no result: this CPU has no VNNI"
