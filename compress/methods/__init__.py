@@ -1,7 +1,7 @@
-"""Methods transform a bundle. None of them measures anything.
+"""Methods transform a bundle; measurement happens elsewhere.
 
-`compress.spec.steps` holds what can be written in a recipe; this table says which function does it. A new method is a
-configuration there, a verb in its own file here, and one row.
+`compress.spec.steps` holds the configurations that a recipe can contain. `TRANSFORMS` maps each method to its function.
+A new method is a configuration there, a verb in its own file here, and one row.
 """
 
 from collections.abc import Callable
@@ -25,17 +25,17 @@ TRANSFORMS: dict[str, str] = {
 
 
 def transform(method: str) -> Callable[["Bundle", Any], "Bundle"]:
-    """The function behind a method's name."""
+    """Return the function of a method."""
     module, _, name = TRANSFORMS[method].partition(":")
     verb: Callable[[Bundle, Any], Bundle] = getattr(import_module(module), name)
     return verb
 
 
 def apply_step(bundle: "Bundle", step: Config) -> "Bundle":
-    """The bundle after one step; layers with settings of their own come last."""
+    """Return the bundle after one step; layers with settings of their own come last."""
     verb = transform(getattr(step, "method"))  # noqa: B009
     for part in step.parts if isinstance(step, Layers) else (step,):
         bundle = verb(bundle, part)
     if getattr(step, "method") == "distill":  # noqa: B009
-        release_memory()  # Trainer, its optimizer and the teacher hold one another: only the collector frees them
+        release_memory()  # Trainer, its optimizer and the teacher form reference cycles, which only the collector frees
     return bundle

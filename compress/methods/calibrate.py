@@ -1,4 +1,4 @@
-"""What methods ask of the training examples: batches, and gradients of the model's own loss."""
+"""Batches of training examples for calibration, and gradients of the model's own loss on them."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -11,15 +11,15 @@ from compress.data.tasks import task_of
 from compress.model.bundle import Bundle
 from compress.spec.steps import Sample
 
-BATCH_SIZE = 16  # small batches: a score that is averaged over them does not cancel within one
+BATCH_SIZE = 16  # small: scores are averaged over batches, and gradients of opposite sign cancel within a batch
 
 
 def batches(
     bundle: Bundle, step: str, sample: Sample, batch_size: int = BATCH_SIZE
 ) -> Iterator[dict[str, torch.Tensor]]:
-    """Batches of a sample of the training examples, drawn without replacement, on the bundle's device.
+    """Yield batches of a sample of the training examples, drawn without replacement, on the bundle's device.
 
-    Drawn examples are sorted by length, so that little padding is computed.
+    Drawn examples are sorted by length to reduce padding.
     """
     examples = bundle.train_examples(step)
     task = task_of(bundle.task)
@@ -35,9 +35,9 @@ def batches(
 
 
 def gradients(bundle: Bundle, step: str, sample: Sample, batch_size: int = BATCH_SIZE) -> Iterator[int]:
-    """The size of each batch, at the moment when every parameter's `.grad` holds that batch's mean gradient.
+    """Yield the size of each batch while every parameter's `.grad` holds that batch's mean gradient.
 
-    The model is in eval mode meanwhile (dropout would be noise); gradients are cleared at the end.
+    The model is in eval mode meanwhile, because dropout would add noise. Gradients are cleared at the end.
     """
     model = bundle.model
     training = model.training
@@ -46,8 +46,8 @@ def gradients(bundle: Bundle, step: str, sample: Sample, batch_size: int = BATCH
         parameter.requires_grad_(parameter.is_floating_point())
     try:
         with torch.enable_grad(), config_kept(model):
-            several = -(-sample.count // batch_size)
-            for batch in track(batches(bundle, step, sample, batch_size), "gradients", several):
+            batch_count = -(-sample.count // batch_size)
+            for batch in track(batches(bundle, step, sample, batch_size), "gradients", batch_count):
                 model.zero_grad(set_to_none=True)
                 model(**batch).loss.backward()
                 yield len(next(iter(batch.values())))
@@ -58,7 +58,7 @@ def gradients(bundle: Bundle, step: str, sample: Sample, batch_size: int = BATCH
 
 @contextmanager
 def config_kept(model: Any) -> Iterator[None]:
-    """A context that leaves the model's config as it was: a loss sets its problem_type, Trainer its use_cache."""
+    """Restore the model's config on exit: a loss sets its problem_type, Trainer its use_cache."""
     before = dict(vars(model.config))
     try:
         yield
@@ -68,7 +68,7 @@ def config_kept(model: Any) -> Iterator[None]:
 
 
 def shortened(examples: Sequence[Mapping[str, Any]], length: int | None, processor: Any) -> list[Mapping[str, Any]]:
-    """The examples cut to `length` tokens; None leaves them. What closes a text stays at its end."""
+    """Return the examples cut to `length` tokens; None keeps them whole. A separator at the end of a text is kept."""
     if length is None:
         return list(examples)
     closing = getattr(processor, "sep_token_id", None)
@@ -76,7 +76,7 @@ def shortened(examples: Sequence[Mapping[str, Any]], length: int | None, process
 
 
 def truncate(example: Mapping[str, Any], max_length: int, closing: int | None) -> dict[str, Any]:
-    """The example with its token lists cut to `max_length`; a `closing` token id ([SEP]) at the end stays there."""
+    """Cut the example's token lists to `max_length`; a `closing` token id ([SEP]) at the end stays there."""
     ids = example.get("input_ids")
     if ids is None or len(ids) <= max_length:
         return dict(example)

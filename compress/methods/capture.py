@@ -1,14 +1,15 @@
-"""What flows into linear layers on training examples, one block of the model at a time.
+"""Statistics of the inputs of linear layers on training examples, one block of the model at a time.
 
-The model runs on the same examples once per block, up to that block's last layer, so memory holds the model and one
-block's statistics; and a later block sees what an earlier one has become.
+The model runs on the same examples once per block, up to that block's last layer. Memory holds the model and one
+block's statistics. A later block sees the changes made to earlier ones.
 
     for name, inputs in walk(bundle, step, sample, names):
         ...                                      # change that layer
 
-A layer that a forward pass runs several times (ALBERT's shared layers, a loop, query and key of relative positions) is
-captured over all its runs: they share one weight, so one sum of x x^T is its Hessian. Its block is captured as it is
-before any of its layers changes; what its own change does to the inputs of its later runs is not captured again.
+Some layers run several times in a forward pass: ALBERT's shared layers, a loop, query and key of relative positions.
+Such a layer is captured over all its runs: they share one weight, so one sum of x x^T is its Hessian. A block is
+captured before any of its layers changes. If a change alters the inputs of the same layer's later runs, they are not
+captured again.
 """
 
 import itertools
@@ -29,7 +30,7 @@ Batch = Mapping[str, torch.Tensor]
 
 @dataclass
 class Inputs:
-    """Sums over the rows x [in] that entered a layer; padding does not count."""
+    """Sums over the rows x [in] that entered a layer, without padding."""
 
     gram: torch.Tensor
     """[in, in], float64: the sum of x x^T, the layer's Hessian for squared errors of its outputs (up to a factor)."""
@@ -41,9 +42,9 @@ class Inputs:
 
     @classmethod
     def none_yet(cls, size: int, device: torch.device | str = "cpu") -> "Inputs":
-        """Of a layer with so many input features that has not run."""
-        nothing = torch.zeros(size, dtype=torch.float64, device=device)
-        return cls(nothing.diag(), nothing, nothing)
+        """Return empty sums for a layer with `size` input features."""
+        zeros = torch.zeros(size, dtype=torch.float64, device=device)
+        return cls(zeros.diag(), zeros, zeros)
 
     @property
     def norms(self) -> torch.Tensor:
@@ -51,21 +52,21 @@ class Inputs:
         return self.gram.diagonal().clamp(min=0).sqrt()
 
     def add(self, rows: torch.Tensor) -> None:
-        """Counts rows [n, in]: products in float32, sums in float64. Its tensors are replaced, never written into."""
+        """Add rows [n, in]: products in float32, sums in float64. Tensors are replaced, never changed in place."""
         exact = rows.float()
         self.gram = self.gram + (exact.T @ exact).double()
-        sizes = exact.abs()
-        self.absolute = self.absolute + sizes.sum(0).double()
-        self.largest = torch.maximum(self.largest, sizes.amax(0).double()) if len(rows) else self.largest
+        magnitudes = exact.abs()
+        self.absolute = self.absolute + magnitudes.sum(0).double()
+        self.largest = torch.maximum(self.largest, magnitudes.amax(0).double()) if len(rows) else self.largest
         self.rows += len(rows)
 
 
 class _Enough(Exception):
-    """All layers asked for have seen their input; the rest of the model need not run."""
+    """Raised when all requested layers have seen their input; the rest of the model need not run."""
 
 
 def blocks(names: Iterable[str]) -> list[list[str]]:
-    """Names of one block together, in order: those that agree up to their first number; others stand alone."""
+    """Group consecutive names that agree up to their first number; a name without a number is its own block."""
 
     def block(name: str) -> str:
         parts = name.split(".")
@@ -76,72 +77,73 @@ def blocks(names: Iterable[str]) -> list[list[str]]:
 
 
 class _Sums:
-    """Statistics by layer. Layers share an `Inputs` for as long as every tensor that they were given was the same."""
+    """Statistics by layer. Layers share one `Inputs` as long as they receive the same tensors."""
 
     def __init__(self) -> None:
-        self.found: dict[str, Inputs] = {}
+        self.by_layer: dict[str, Inputs] = {}
         self.last: torch.Tensor | None = None
         self.version = -1
-        self.made: dict[int, tuple[Inputs | None, Inputs]] = {}
-        """id of the statistics before the last tensor -> those, and the same with the last tensor."""
+        self.updates: dict[int, tuple[Inputs | None, Inputs]] = {}
+        """id of statistics before the last tensor -> (statistics before it, statistics with it)."""
 
     def add(self, name: str, given: torch.Tensor, mask: torch.Tensor | None) -> None:
-        """Counts what a layer was given; a product is computed once for all layers with the same past."""
+        """Add one input of a layer; the product is computed once for all layers with the same history."""
         if given is not self.last or given._version != self.version:
-            self.last, self.version, self.made = given, given._version, {}
-        before = self.found.get(name)
-        if id(before) not in self.made:
+            self.last, self.version, self.updates = given, given._version, {}
+        before = self.by_layer.get(name)
+        if id(before) not in self.updates:
             after = Inputs.none_yet(given.shape[-1], given.device) if before is None else replace(before)
             after.add(token_rows(given.detach(), mask))
-            self.made[id(before)] = before, after
-        self.found[name] = self.made[id(before)][1]
+            self.updates[id(before)] = before, after
+        self.by_layer[name] = self.updates[id(before)][1]
 
 
 def capture(
     model: nn.Module, examples: Sequence[Batch], names: Sequence[str], once: Collection[str] = ()
 ) -> dict[str, Inputs]:
-    """Statistics of the inputs of these layers over these batches and over all their runs, in eval mode.
+    """Return statistics of these layers' inputs over these batches and all their runs, in eval mode.
 
-    Layers that are given the same tensors (query, key and value) share one `Inputs`. A layer that never ran has none.
-    `once` are layers that run at most once in a pass (`run_once`): when all of `names` are, a pass ends with the last.
+    Layers with the same input tensors (query, key and value) share one `Inputs`. A layer that never ran is absent.
+    `once` are layers that run at most once in a pass (`run_once`). If it contains all of `names`, a pass ends after the
+    last of them.
     """
     sums = _Sums()
     waiting: set[str] = set()
     mask: torch.Tensor | None = None
 
-    def look(name: str, given: torch.Tensor) -> None:
+    def record(name: str, given: torch.Tensor) -> None:
         sums.add(name, given, mask)
         waiting.discard(name)
         if not waiting:
             raise _Enough
 
-    with _watched(model, names, look):
+    with _watched(model, names, record):
         for batch in examples:
             waiting = set(names) if set(names) <= set(once) else {"the end of the pass"}
             mask = batch.get("attention_mask")
             sums.last = None
             _pass(model, batch)
-    return sums.found
+    return sums.by_layer
 
 
 def run_once(model: nn.Module, examples: Sequence[Batch], names: Sequence[str]) -> set[str]:
-    """Those of these layers that no pass over these batches runs more than once."""
-    several: set[str] = set()
+    """Return those of these layers that run at most once in every pass over these batches."""
+    repeated: set[str] = set()
     ran: set[str] = set()
 
-    def look(name: str, _given: torch.Tensor) -> None:
-        (several if name in ran else ran).add(name)
+    def record(name: str, _given: torch.Tensor) -> None:
+        (repeated if name in ran else ran).add(name)
 
-    with _watched(model, names, look):
+    with _watched(model, names, record):
         for batch in examples:
             ran.clear()
             _pass(model, batch)
-    return set(names) - several
+    return set(names) - repeated
 
 
 @contextmanager
 def _watched(model: nn.Module, names: Sequence[str], look: Callable[[str, torch.Tensor], None]) -> Iterator[None]:
-    """The model in eval mode, without gradients, with `look` called on each layer's name and input at every run."""
+    """Put the model in eval mode without gradients; `look` receives each layer's name and input at every run."""
 
     def hook(name: str) -> Any:
         return lambda _module, given: look(name, given[0])
@@ -153,55 +155,55 @@ def _watched(model: nn.Module, names: Sequence[str], look: Callable[[str, torch.
         with torch.no_grad():
             yield
     finally:
-        for each in hooks:
-            each.remove()
+        for handle in hooks:
+            handle.remove()
         model.train(training)
 
 
 def _pass(model: nn.Module, batch: Batch) -> None:
-    """Runs the model on a batch, up to where a hook has seen enough."""
+    """Run the model on a batch until a hook raises `_Enough`."""
     with suppress(_Enough):
         model(**{key: value for key, value in batch.items() if key != "labels"})
 
 
 def walk(bundle: Bundle, step: str, sample: Sample, names: Iterable[str]) -> Iterator[tuple[str, Inputs | None]]:
-    """Every layer with what enters it on a sample of the training examples; None where it never ran.
+    """Yield every layer with the statistics of its inputs on a sample of the training examples; None if it never ran.
 
-    A block's layers come before the next block is captured, so that it sees what they have become. Where one of them
-    runs several times in a pass, the pass goes on to its end.
+    All layers of a block are yielded before the next block is captured, so the next block sees their changes. If one of
+    them runs several times in a pass, the model runs to the end of each pass.
     """
     if bundle.inputs is not None:
         yield from ((name, bundle.inputs(step, sample, name)) for name in names)
         return
     examples = list(batches(bundle, step, sample))
-    several = blocks(names := list(names))
-    once = run_once(bundle.model, examples, names) if len(several) > 1 else set[str]()
-    for block in several:
-        found = capture(bundle.model, examples, block, once)
-        yield from ((name, found.get(name)) for name in block)
+    groups = blocks(names := list(names))
+    once = run_once(bundle.model, examples, names) if len(groups) > 1 else set[str]()
+    for block in groups:
+        captured = capture(bundle.model, examples, block, once)
+        yield from ((name, captured.get(name)) for name in block)
 
 
 def remembered(bundle: Bundle, names: Iterable[str]) -> Callable[[str, Sample, str], Inputs | None]:
-    """`Bundle.inputs` for a model that stays as it is: a block is captured once, though its layers are asked for alone.
+    """Return `Bundle.inputs` for a model that does not change: a block is captured once for all its layers.
 
     Memory holds one block's statistics.
     """
-    of = {name: block for block in blocks(names) for name in block}
-    held: dict[tuple[Sample, str], dict[str, Inputs]] = {}
+    block_of = {name: block for block in blocks(names) for name in block}
+    cached: dict[tuple[Sample, str], dict[str, Inputs]] = {}
 
     def inputs(step: str, sample: Sample, name: str) -> Inputs | None:
-        block = of.get(name, [name])
+        block = block_of.get(name, [name])
         key = (sample, block[0])
-        if key not in held:
-            held.clear()
-            held[key] = capture(bundle.model, list(batches(bundle, step, sample)), block)
-        return held[key].get(name)
+        if key not in cached:
+            cached.clear()
+            cached[key] = capture(bundle.model, list(batches(bundle, step, sample)), block)
+        return cached[key].get(name)
 
     return inputs
 
 
 def token_rows(given: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
-    """[n, in]: the real tokens of [batch, length, in]; everything where the mask does not fit."""
+    """Return [n, in]: the real tokens of [batch, length, in]; all positions if the mask has another shape."""
     if mask is not None and mask.shape == given.shape[:-1]:
         return given[mask.bool()]
     return given.reshape(-1, given.shape[-1])

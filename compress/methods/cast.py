@@ -9,9 +9,9 @@ DTYPES = {"fp16": torch.float16, "bf16": torch.bfloat16}
 
 
 def cast(bundle: Bundle, config: Cast) -> Bundle:
-    """The bundle with every floating-point parameter in half precision.
+    """Return the bundle with every floating-point parameter in half precision.
 
-    Buffers that are computed at loading (rotary frequencies) stay as they are, as in `from_pretrained(dtype=...)`.
+    Buffers that are computed at loading (rotary frequencies) keep their type, as in `from_pretrained(dtype=...)`.
     """
     model = bundle.model
     stored = set(model.state_dict())

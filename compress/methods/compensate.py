@@ -1,12 +1,12 @@
-"""Change a weight column by column, letting the columns still to come make up for the error of those done.
+"""Change a weight column by column; the remaining columns compensate for the error of the finished ones.
 
-The optimal brain surgeon for a layer's outputs, || (W - W') X ||, with one order of columns for all rows: GPTQ
-(Frantar et al. 2022, arXiv:2210.17323) when a column is rounded, SparseGPT (Frantar and Alistarh 2023,
-arXiv:2301.00774) when parts of it are set to zero. With H = X X^T and the upper triangular U of H^-1 = U^T U:
+This is the optimal brain surgeon for a layer's outputs, || (W - W') X ||, with one column order for all rows. It is
+GPTQ (Frantar et al. 2022, arXiv:2210.17323) when columns are rounded. It is SparseGPT (Frantar and Alistarh 2023,
+arXiv:2301.00774) when parts of them are set to zero. With H = X X^T and the upper triangular U of H^-1 = U^T U:
 
     for j in columns:   q_j = choose(w_j);   e = (w_j - q_j) / U_jj;   w_k -= e U_jk   for every k > j
 
-What a block of columns does to those behind it is applied at the block's end, in one product.
+The corrections from a block of columns to those behind it are applied at the block's end, in one product.
 """
 
 from collections.abc import Callable
@@ -17,18 +17,20 @@ BLOCK = 128
 DAMPING = 0.01  # of the mean of H's diagonal, as in both papers
 
 Choose = Callable[[torch.Tensor, torch.Tensor, int], torch.Tensor]
-"""(current weight [out, in], diagonal of U [in], column j) -> the column's final values [out]. Columns behind the
-block of j do not hold its corrections yet."""
+"""(current weight [out, in], diagonal of U [in], column j) -> the column's final values [out].
+
+Columns behind the block of j do not include its corrections yet.
+"""
 
 
 def compensated(
     weight: torch.Tensor, gram: torch.Tensor, choose: Choose, damping: float = DAMPING, block: int = BLOCK
 ) -> torch.Tensor:
-    """The changed weight [out, in], float32, of one whose inputs had this sum of x x^T [in, in]."""
+    """Return the changed weight [out, in], in float32; `gram` [in, in] is the sum of x x^T over its inputs."""
     upper = inverse_factor(gram, damping).float()
     diagonal = upper.diagonal()
     current = weight.float().clone()
-    current[:, gram.diagonal() == 0] = 0  # no input ever took it
+    current[:, gram.diagonal() == 0] = 0  # this feature was zero in every input
     columns = current.shape[1]
     for start in range(0, columns, block):
         end = min(start + block, columns)
@@ -44,7 +46,7 @@ def compensated(
 
 
 def inverse_factor(gram: torch.Tensor, damping: float = DAMPING) -> torch.Tensor:
-    """Upper triangular U [in, in] with (gram + damping x mean diagonal x I)^-1 = U^T U, in float64."""
+    """Return upper triangular U [in, in] with (gram + damping x mean diagonal x I)^-1 = U^T U, in float64."""
     exact = gram.double().clone()
     dead = exact.diagonal() == 0
     exact.diagonal()[dead] = 1.0
@@ -54,6 +56,6 @@ def inverse_factor(gram: torch.Tensor, damping: float = DAMPING) -> torch.Tensor
 
 
 def output_error(weight: torch.Tensor, changed: torch.Tensor, gram: torch.Tensor) -> float:
-    """|| (W - W') X ||^2 over the inputs whose sum of x x^T this is."""
+    """Return || (W - W') X ||^2 for inputs whose sum of x x^T is `gram`."""
     difference = (weight.double() - changed.double()).to(gram.device)
     return float(((difference @ gram.double()) * difference).sum())

@@ -1,11 +1,11 @@
-"""Fewer layers: those that stay move up, and keep what they know of their old place.
+"""Remove layers: the kept ones move up, and keep the values derived from their old position.
 
     layers    0  1  2  3                       kept 1, 3
     places       0     1     in config (layer types), in the cache's index, in the names of layers
     scaling     1/2   1/4    of GPT-2's scale_attn_by_inverse_layer_idx: trained with, so it stays
 
-What a layer derives from its place is read off two empty models, of the configuration before and after. What differs
-goes into the artifact's manifest, since the configuration would make it anew.
+Two empty models, built from the configurations before and after, show which attributes depend on the position. Those
+that differ go into the artifact's manifest, because the configuration would recompute them.
 """
 
 import copy
@@ -23,10 +23,10 @@ PER_LAYER = ("layer_types", "attention_layers", "mlp_layer_types", "no_rope_laye
 
 
 def keep_layers(model: Any, kept: tuple[int, ...], step: str = "distill") -> dict[str, dict[str, Any]]:
-    """Keeps these transformer layers, in place, and tells config and the layers themselves their new places.
+    """Keep these transformer layers, in place, and update config and layers to their new positions.
 
-    Returns the attributes that the configuration no longer gives, per module, as the manifest takes them. Raises
-    InputError, with nothing changed, where the configuration would make other layers in those places.
+    Returns, per module, the attributes that the configuration no longer yields, as manifest entries. Raises InputError,
+    before anything changes, if the configuration builds layers of another structure at those positions.
     """
     names = architecture_of(model, step)
     path = layers_path(model, names)
@@ -34,17 +34,17 @@ def keep_layers(model: Any, kept: tuple[int, ...], step: str = "distill") -> dic
     before, after = _empty(model, model.config), _empty(model, fewer)
     attributes: dict[str, dict[str, Any]] = {}
     for place, index in enumerate(kept):
-        old, new = (each.get_submodule(f"{path}.{i}") for each, i in ((before, index), (after, place)))
+        old, new = (empty.get_submodule(f"{path}.{i}") for empty, i in ((before, index), (after, place)))
         if _structure(old) != _structure(new):
             raise InputError(
                 f"{step}: {model.config.model_type} builds layer {place} otherwise than layer {index}, which would "
                 "take its place; keep layers from the first one on"
             )
-        for child, known in _derived(old, new).items():
+        for child, keys in _derived(old, new).items():
             module = model.get_submodule(f"{path}.{index}{child and '.'}{child}")
-            held = {key: getattr(module, key) for key in known if hasattr(module, key)}
-            if held:
-                attributes[f"{path}.{place}{child and '.'}{child}"] = {"attributes": held}
+            values = {key: getattr(module, key) for key in keys if hasattr(module, key)}
+            if values:
+                attributes[f"{path}.{place}{child and '.'}{child}"] = {"attributes": values}
     _move_up(model, path, kept, before, after)
     for name in (names.depth, *PER_LAYER):
         if hasattr(model.config, name):
@@ -53,7 +53,7 @@ def keep_layers(model: Any, kept: tuple[int, ...], step: str = "distill") -> dic
 
 
 def _with_layers(config: Any, depth: str, kept: tuple[int, ...]) -> Any:
-    """A copy of the configuration for these layers alone."""
+    """Return a copy of the configuration with these layers only."""
     fewer = copy.deepcopy(config)
     setattr(fewer, depth, len(kept))
     for name in PER_LAYER:
@@ -63,7 +63,7 @@ def _with_layers(config: Any, depth: str, kept: tuple[int, ...]) -> Any:
 
 
 def _empty(model: Any, config: Any) -> Any:
-    """A model of the same class without memory."""
+    """Return a model of the same class on the meta device."""
     with torch.device("meta"):
         return type(model)(copy.deepcopy(config))
 
@@ -74,16 +74,18 @@ def _structure(layer: nn.Module) -> dict[str, Any]:
 
 
 def _derived(old: nn.Module, new: nn.Module) -> dict[str, list[str]]:
-    """Per module of a layer, the plain attributes that differ between two places."""
+    """Return, per module of a layer, the plain attributes that differ between two positions."""
     others = dict(new.named_modules())
-    found = {name: _changed(module, others[name]) for name, module in old.named_modules()}
-    return {name: keys for name, keys in found.items() if keys}
+    differing = {name: _changed(module, others[name]) for name, module in old.named_modules()}
+    return {name: keys for name, keys in differing.items() if keys}
 
 
 def _changed(old: nn.Module, new: nn.Module) -> list[str]:
-    """Names of plain attributes that differ; `layer_idx` is the place itself."""
-    ours, theirs = _plain(old), _plain(new)
-    return [key for key in ours if key != "layer_idx" and key in theirs and ours[key] != theirs[key]]
+    """Return the names of plain attributes that differ, except `layer_idx`, which is the position itself."""
+    old_values, new_values = _plain(old), _plain(new)
+    return [
+        key for key in old_values if key != "layer_idx" and key in new_values and old_values[key] != new_values[key]
+    ]
 
 
 def _plain(module: nn.Module) -> Mapping[str, Any]:
@@ -91,12 +93,12 @@ def _plain(module: nn.Module) -> Mapping[str, Any]:
 
 
 def _move_up(model: Any, path: str, kept: tuple[int, ...], before: Any, after: Any) -> None:
-    """Puts the kept layers in their new places; the module that holds them learns what follows from fewer layers."""
+    """Move the kept layers to their new positions, and update the parent's attributes that depend on depth."""
     parent, _, child = path.rpartition(".")
     owner, empty = model.get_submodule(parent), after.get_submodule(parent)
     for key in _changed(
         before.get_submodule(parent), empty
-    ):  # DistilBERT counts its layers there, Qwen notes whether any has a window
+    ):  # DistilBERT's layer count, Qwen's flag for sliding windows
         setattr(owner, key, getattr(empty, key))
     layers = model.get_submodule(path)
     setattr(owner, child, nn.ModuleList([layers[index] for index in kept]))

@@ -1,9 +1,9 @@
-"""Steps on an empty model: what settings and shapes decide goes wrong here, before weights are loaded.
+"""Run steps on an empty model: errors due to settings and shapes appear here, before weights are loaded.
 
     skeleton --step 0--> shapes after step 0 --step 1--> ...      each step sees the shapes that the ones before leave
 
-Structures are cut as they will be, only not chosen by their weights: any will do for the shapes. Where only weights or
-measurements decide a shape (ranks by energy, allocations, fractions of latency), the steps after it are not rehearsed.
+Structures are really cut, but not chosen by their weights: any choice gives the same shapes. Some shapes depend on
+weights or measurements: ranks by energy, allocations, fractions of latency. Steps after such a shape are not rehearsed.
 """
 
 from collections.abc import Callable, Sequence
@@ -23,13 +23,14 @@ from compress.spec.steps import Distill, Layers, LowRank, Prune, Quantize
 
 MOST_TOLD = 3
 Known = Bundle | None
-"""The bundle after a step; None where its shapes are not known in advance."""
+"""The bundle after a step; None if its shapes are not known in advance."""
 
 
 def rehearse(bundle: Bundle, steps: tuple[Any, ...], student: Callable[[Distill], Any]) -> tuple[list[str], Known]:
-    """Return what cannot work about these steps, as `steps.N: ...`, and the bundle after them.
+    """Return the problems of these steps, as `steps.N: ...`, and the bundle after them.
 
-    The bundle's model is a skeleton and is changed in place. `student` gives the skeleton of another pretrained model.
+    The bundle's model is a skeleton and is changed in place. `student` returns the skeleton of another pretrained
+    model.
     """
     problems = []
     for index, step in enumerate(steps):
@@ -46,13 +47,13 @@ def rehearse(bundle: Bundle, steps: tuple[Any, ...], student: Callable[[Distill]
 
 
 def shortened(problems: Sequence[str]) -> list[str]:
-    """Return the first problems, and how many more there are: every layer of a model may have the same one."""
-    more = len(problems) - MOST_TOLD
-    return [*problems[:MOST_TOLD], *([f"{more} more such"] if more > 0 else [])]
+    """Return the first problems and the number of the others: every layer of a model may have the same one."""
+    omitted = len(problems) - MOST_TOLD
+    return [*problems[:MOST_TOLD], *([f"{omitted} more such"] if omitted > 0 else [])]
 
 
 def _step(bundle: Bundle, step: Any) -> Known:
-    """The bundle after a step and what it overrides in some layers, all problems of its parts together."""
+    """Return the bundle after a step and its per-layer overrides; problems of all parts are raised together."""
     problems: list[str] = []
     known = True
     parts: tuple[Any, ...] = step.parts if isinstance(step, Layers) else (step,)
@@ -81,7 +82,7 @@ def _prune(bundle: Bundle, step: Prune) -> Known:
         prune_channels.check(bundle.model)
         return None
     plain = step
-    if step.cost != "parameters":  # measured while it runs; whether the structure is there shows at any fraction
+    if step.cost != "parameters":  # the cost is measured in the real run; any fraction reveals a missing structure
         plain = step.model_copy(update={"cost": "parameters", "fraction": 0.5})
     after = transform("prune")(bundle, plain)
     return after if plain is step and step.allocation == "uniform" else None
@@ -100,18 +101,18 @@ def _distill(bundle: Bundle, step: Distill, student: Callable[[Distill], Any]) -
     check_device(bundle.device)
     teacher = empty_copy(bundle.model) if bundle.teacher is None else bundle.teacher()
     if step.model is not None:
-        made = student(step)
-        if made is None:
-            return None  # what is wrong with it has been said
+        learner = student(step)
+        if learner is None:
+            return None  # its problem is already reported
     else:
-        made = make_student(bundle, step, teacher)
-    with comparing(made, teacher, step, bundle.seed):
+        learner = make_student(bundle, step, teacher)
+    with comparing(learner, teacher, step, bundle.seed):
         pass
     if step.quantization_aware:
-        adapters.trained_for(made.model, bundle)
+        adapters.trained_for(learner.model, bundle)
     if step.lora_rank is not None:
-        adapters.check_rank(made.model, step.lora_rank)
-    return replace(bundle, model=made.model, layers=made.layers)
+        adapters.check_rank(learner.model, step.lora_rank)
+    return replace(bundle, model=learner.model, layers=learner.layers)
 
 
 REHEARSALS: dict[str, Callable[[Bundle, Any], Known]] = {

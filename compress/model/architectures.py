@@ -1,7 +1,7 @@
-"""Where each supported architecture keeps its layers, its attention and its feed-forward part.
+"""Module names of layers, attention and feed-forward parts in each supported architecture.
 
-Written by hand: names differ per family and a wrong guess slices the wrong matrix. Paths are relative to the base
-model (`layers`) or to one layer (the rest), as transformers 5 names them.
+The table is written by hand: names differ per family, and a wrong guess cuts the wrong matrix. Paths are relative to
+the base model (`layers`) or to one layer (the rest), as transformers 5 names them.
 """
 
 from collections.abc import Collection
@@ -20,9 +20,9 @@ class Architecture:
     layers: str
     """The list of layers, relative to the base model."""
     depth: str
-    """Config field: how many layers."""
+    """Config field: number of layers."""
     ffn_in: tuple[str, ...]
-    """Projections from hidden to feed-forward width; two where one of them is a gate."""
+    """Projections from hidden to feed-forward width; two if one of them is a gate."""
     ffn_out: str
     """Projection back."""
     ffn_width: str
@@ -36,13 +36,13 @@ class Architecture:
     head_size: str
     """Attribute of the attention module: features per head."""
     head_count: str | None
-    """Attribute of the attention module: heads; None where it counts none."""
+    """Attribute of the attention module: number of heads; None if it has none."""
     head_features: str | None = None
     """Attribute of the attention module: features of all heads."""
     config_heads: tuple[str, ...] = ()
-    """Config fields that count query heads, then key/value heads; empty where config fixes head size by hidden size."""
+    """Config fields for query heads, then key/value heads; empty if config derives head size from hidden size."""
     hidden: str | None = None
-    """Config field of the hidden width, where config can hold it apart from the heads (it needs a head_dim)."""
+    """Config field of the hidden width, if config can store it independently of the heads (it needs a head_dim)."""
 
 
 _BERT = Architecture(
@@ -117,7 +117,7 @@ ARCHITECTURES: dict[str, Architecture] = {
         ffn_out="mlp.c_proj",
         ffn_width="n_inner",
         attention="attn",
-        query="attn.c_attn",  # the same layer three times: its outputs are query, key and value side by side
+        query="attn.c_attn",  # the same layer three times: its outputs are query, key and value, concatenated
         key="attn.c_attn",
         value="attn.c_attn",
         output="attn.c_proj",
@@ -140,16 +140,16 @@ class Layer:
     architecture: Architecture = field(repr=False)
 
     def child(self, path: str) -> str:
-        """Full name of a path within the layer."""
+        """Return the full name of a path within the layer."""
         return f"{self.name}.{path}"
 
     def get(self, path: str) -> nn.Module:
-        """The module at a path within the layer."""
+        """Return the module at a path within the layer."""
         return self.module.get_submodule(path)
 
 
 def architecture_of(model: Any, step: str) -> Architecture:
-    """The names of the model's family. Raises InputError for one that is not in the table."""
+    """Return the names of the model's family. Raises InputError for a family that is not in the table."""
     kind = getattr(getattr(model, "config", None), "model_type", None)
     if kind not in ARCHITECTURES:
         raise InputError(
@@ -159,7 +159,7 @@ def architecture_of(model: Any, step: str) -> Architecture:
 
 
 def projections(model: Any, names: Collection[str], step: str) -> list[tuple[str, ...]]:
-    """These layers in their order, query, key and value of one attention together where all three are among them.
+    """Return these layers in order; query, key and value of one attention are one group if all three are included.
 
     Raises InputError for an unknown architecture.
     """
@@ -172,13 +172,16 @@ def projections(model: Any, names: Collection[str], step: str) -> list[tuple[str
 
 
 def layers_path(model: Any, architecture: Architecture) -> str:
-    """Full name of the list of layers."""
+    """Return the full name of the list of layers."""
     prefix = model.base_model_prefix
     return f"{prefix}.{architecture.layers}" if hasattr(model, prefix) else architecture.layers
 
 
 def layers_of(model: Any, step: str) -> list[Layer]:
-    """The model's transformer layers in order. Raises InputError for an unknown architecture, and without layers."""
+    """Return the model's transformer layers in order.
+
+    Raises InputError for an unknown architecture, and for a model without layers.
+    """
     architecture = architecture_of(model, step)
     path = layers_path(model, architecture)
     layers = [Layer(f"{path}.{i}", m, architecture) for i, m in enumerate(model.get_submodule(path))]
@@ -188,10 +191,10 @@ def layers_of(model: Any, step: str) -> list[Layer]:
 
 
 def separate_layers(model: Any, step: str) -> list[Layer]:
-    """The model's transformer layers, to be cut one by one. Raises InputError where two of them share a weight."""
+    """Return the model's transformer layers, to be cut one by one. Raises InputError if two of them share a weight."""
     owner: dict[int, str] = {}
-    every = layers_of(model, step)
-    for layer in every:
+    layers = layers_of(model, step)
+    for layer in layers:
         for name, parameter in layer.module.named_parameters():
             first = owner.setdefault(id(parameter), layer.name)
             if first != layer.name:
@@ -199,4 +202,4 @@ def separate_layers(model: Any, step: str) -> list[Layer]:
                     f"{step}: {first} and {layer.name} share their {name}; structures are cut from layers with weights "
                     "of their own: use quantize, lowrank, or prune with structure unstructured"
                 )
-    return every
+    return layers

@@ -1,12 +1,12 @@
-"""Artifacts: a compressed model as a folder that another process, or another machine, rebuilds with the same outputs.
+"""Artifacts: a compressed model as a folder that another process or machine rebuilds with the same outputs.
 
     config.json, tokenizer or processor files       as transformers saves them
     model.safetensors                               plain: loads with plain `from_pretrained`
     compress.safetensors                            anything else; the other name makes plain loading fail loudly
     model.onnx, or model.xml and model.bin          an exported graph, for onnxruntime or openvino
-    manifest.json                                   what layers became, versions, sha256 of every file and of itself
+    manifest.json                                   changes per layer, versions, sha256 of every file and of itself
 
-No pickle anywhere. A folder appears whole or not at all: it is written beside and renamed.
+There is no pickle. A folder is written next to its final place and renamed, so it appears completely or not at all.
 """
 
 import shutil
@@ -44,10 +44,10 @@ LIBRARIES = (
 
 
 def save(bundle: Bundle, path: Path, extra: Mapping[str, Any] | None = None) -> None:
-    """Writes the bundle's model, processor and manifest as the folder `path`, replacing an artifact that is there.
+    """Write the bundle's model, processor and manifest as the folder `path`, replacing an existing artifact.
 
-    Its card, license and git folder stay (`manifest.BESIDE`).
-    Raises InputError when `path` is something else, or cannot be written.
+    Its card, license and git folder stay (`manifest.BESIDE`). Raises InputError if `path` is something else, or cannot
+    be written.
     """
     from safetensors import SafetensorError
 
@@ -71,7 +71,7 @@ def save(bundle: Bundle, path: Path, extra: Mapping[str, Any] | None = None) -> 
         )
         (work / MANIFEST).write_text(sealed(asdict(manifest)), encoding="utf-8")
         for file in manifest.files:
-            (work / file).chmod(0o644)  # safetensors writes for the owner alone
+            (work / file).chmod(0o644)  # safetensors makes files readable by the owner only
         if "README.md" in carry(path, work):
             say(f"  {path / 'README.md'}: kept as it was; `compress card` writes it anew")
         put_in_place(work, path)
@@ -87,26 +87,26 @@ def save(bundle: Bundle, path: Path, extra: Mapping[str, Any] | None = None) -> 
 def load(path: Path, device: str = "cpu", trust_remote_code: bool = False) -> tuple[Any, Any, Manifest]:
     """Return model (eval mode, on `device`), processor and manifest of an artifact.
 
-    Checksums, types and the names and shapes of all tensors are checked first; InputError names what does not fit.
+    Checksums, types and the names and shapes of all tensors are checked first; InputError names the mismatch.
     """
     path = Path(path)
     manifest = verify(path)
-    place = torch.device(device)
-    _check_device(path, manifest, place)
+    target = torch.device(device)
+    _check_device(path, manifest, target)
     processor = None
     try:
         if any(name.startswith(("tokenizer", "preprocessor", "processor")) for name in manifest.files):
             processor = task_of(manifest.task).load_processor(str(path), trust_remote_code=trust_remote_code)
-        return _read_model(path, manifest, place, trust_remote_code), processor, manifest
+        return _read_model(path, manifest, target, trust_remote_code), processor, manifest
     except (InputError, torch.OutOfMemoryError):
         raise
-    except Exception as error:  # whatever a library makes of files that anybody may have written
-        told = next(iter(str(error).strip().splitlines()), "")
-        raise InputError(f"{path}: cannot be loaded ({type(error).__name__}: {told})") from error
+    except Exception as error:  # libraries raise anything on files of unknown origin
+        reason = next(iter(str(error).strip().splitlines()), "")
+        raise InputError(f"{path}: cannot be loaded ({type(error).__name__}: {reason})") from error
 
 
 def _write_model(bundle: Bundle, folder: Path) -> tuple[Kind, bool, dict[str, Any]]:
-    """Kind, whether it is plain, and the packing, of the model just written into `folder`."""
+    """Write the model into `folder`; return its kind, whether it is plain, and the packing."""
     model = bundle.model
     if isinstance(model, GraphModel):
         for file in model.files():
@@ -118,13 +118,13 @@ def _write_model(bundle: Bundle, folder: Path) -> tuple[Kind, bool, dict[str, An
         return "transformers", True, {}
     from safetensors.torch import save_file
 
-    found = contents(model, bundle.layers)
-    save_file(found.tensors, folder / WEIGHTS, metadata={"format": "pt"})
+    packed = contents(model, bundle.layers)
+    save_file(packed.tensors, folder / WEIGHTS, metadata={"format": "pt"})
     model.config.architectures = [type(model).__name__]
     model.config.save_pretrained(folder)
     if getattr(model, "generation_config", None) is not None:
         model.generation_config.save_pretrained(folder)
-    return "transformers", False, {"layers": found.packing, "tied": found.tied, "same": found.same}
+    return "transformers", False, {"layers": packed.packing, "tied": packed.tied, "same": packed.same}
 
 
 def _read_model(path: Path, manifest: Manifest, device: torch.device, trust_remote_code: bool) -> Any:
@@ -148,17 +148,17 @@ def _read_model(path: Path, manifest: Manifest, device: torch.device, trust_remo
     skeleton = empty_model(config, manifest.task, trust_remote_code)
     check_tensors(path / WEIGHTS, skeleton, manifest)
     packing = manifest.packing
-    found = Contents(
+    stored = Contents(
         load_file(path / WEIGHTS), packing.get("layers", {}), packing.get("tied", {}), packing.get("same", {})
     )
-    model = fill(skeleton, manifest.layers, found, device)
+    model = fill(skeleton, manifest.layers, stored, device)
     if "generation_config.json" in manifest.files:
         model.generation_config = GenerationConfig.from_pretrained(path)
     return model
 
 
 def _check_device(path: Path, manifest: Manifest, device: torch.device) -> None:
-    """Raises InputError when the artifact's format does not exist on the device."""
+    """Raise InputError if the artifact's format does not exist on the device."""
     if manifest.kind in GRAPHS:
         runtime = _runtime(manifest)
         able = [kind for kind, runtimes in PLAIN_RUNTIMES.items() if runtime in runtimes]
@@ -180,24 +180,24 @@ def _check_device(path: Path, manifest: Manifest, device: torch.device) -> None:
 
 
 def _runtime(manifest: Manifest) -> str:
-    """What executes an exported graph."""
+    """Return the runtime that executes an exported graph."""
     return str(manifest.extra.get("runtime", GRAPHS[manifest.kind][0]))
 
 
 def _place(manifest: Manifest, device: torch.device) -> Place:
-    """Where an ONNX graph is to be executed, as its manifest says."""
+    """Return where an ONNX graph is executed, per its manifest."""
     shapes = manifest.extra.get("shapes")
     half = manifest.layers.get("", {}).get("dtype") == "fp16"
-    known = None if shapes is None else Shapes(tuple(shapes["usual"]), tuple(shapes["most"]))
-    return Place(_runtime(manifest), str(device), half, known)
+    profile = None if shapes is None else Shapes(tuple(shapes["usual"]), tuple(shapes["most"]))
+    return Place(_runtime(manifest), str(device), half, profile)
 
 
 def _versions() -> dict[str, str]:
-    """Versions of Python and of the libraries that decide how tensors are read."""
-    found = {"python": ".".join(map(str, sys.version_info[:3]))}
+    """Return the versions of Python and of the libraries that affect how tensors are read."""
+    versions = {"python": ".".join(map(str, sys.version_info[:3]))}
     for name in LIBRARIES:
         try:
-            found[name] = metadata.version(name)
+            versions[name] = metadata.version(name)
         except metadata.PackageNotFoundError:
             continue
-    return found
+    return versions

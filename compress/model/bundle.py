@@ -1,6 +1,6 @@
-"""The live model and what a step needs beside it. Steps take a bundle and return a bundle.
+"""The live model and everything that steps need with it. Steps take a bundle and return a bundle.
 
-Also here: walking a model's linear layers by include/exclude patterns.
+The module also selects a model's linear layers by include/exclude patterns.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -33,36 +33,38 @@ class Bundle:
     device: torch.device
     workload: Workload | None = None
     train: Callable[[], "datasets.Dataset"] | None = None
-    """Loads the training examples (normalised columns); None when the caller brought none."""
+    """Loads the training examples (normalised columns); None if the caller gave none."""
     examples: Callable[[int], "datasets.Dataset"] | None = None
-    """Loads so many of the examples that are tested: only to see whether an exported graph answers like the model."""
+    """Loads the given number of test examples, used only to check that an exported graph matches the model."""
     teacher: Callable[[], Any] | None = None
     """Loads the dense model that the recipe started from."""
     cost: Callable[[Any, str], float] | None = None
-    """What a model costs at the workload's headline point: cost(model, "macs" or "latency"); a method that needs one
-    must not measure by itself."""
+    """Cost of a model at the workload's headline point: cost(model, "macs" or "latency").
+
+    A method that needs a cost calls it, because methods must not measure.
+    """
     inputs: Callable[[str, Sample, str], Any] | None = None
-    """What enters a layer on training examples, where somebody keeps it: inputs(step, sample, layer)."""
+    """Cached input statistics of a layer on training examples, if available: inputs(step, sample, layer)."""
     coming: tuple[Any, ...] = ()
     """The recipe's steps after the present one."""
     runtime: str = "auto"
-    """What will execute the model, as the recipe asks."""
+    """The runtime that will execute the model, as set in the recipe."""
     seed: int = 0
     work: Path | None = None
-    """Folder for checkpoints that outlive a killed run; None keeps nothing."""
+    """Folder for checkpoints that survive a killed run; None stores none."""
     layers: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    """What every changed layer became: name -> {kind: ..., settings}. Goes into the artifact's manifest."""
+    """Entry of every changed layer: name -> {kind: ..., settings}. Goes into the artifact's manifest."""
     notes: tuple[str, ...] = ()
-    """What was picked or left out on the user's behalf, one sentence each."""
+    """Automatic choices and omissions, one sentence each."""
 
     def train_examples(self, step: str) -> "datasets.Dataset":
-        """The training examples, or an InputError that says which step needs them."""
+        """Return the training examples. Raises InputError, naming the step, if there are none."""
         if self.train is None:
             raise InputError(f"{step} needs training examples; give a workload with a train split, or dataset=")
         return self.train()
 
     def changed(self, model: Any, layers: Mapping[str, Mapping[str, Any]], *notes: str) -> "Bundle":
-        """This bundle with another model; `layers` are merged over what earlier steps recorded per layer."""
+        """Return this bundle with another model; `layers` are merged over the entries of earlier steps."""
         merged = {name: dict(entry) for name, entry in self.layers.items()}
         for name, entry in layers.items():
             before = merged.get(name, {})
@@ -72,18 +74,19 @@ class Bundle:
 
 
 def matches(name: str, layers: Layers) -> bool:
-    """Whether a layer's name is included and not excluded; patterns are those of the shell."""
+    """Return whether a layer's name is included and not excluded, by shell patterns."""
     return any(fnmatchcase(name, p) for p in layers.include) and not any(fnmatchcase(name, p) for p in layers.exclude)
 
 
 SAME_AS_LINEAR = ("FalconLinear",)
-"""Subclasses with a forward of their own that computes what a linear layer does."""
+"""Subclasses whose own forward computes the same as a linear layer's."""
 
 
 def is_plain_linear(module: nn.Module) -> bool:
-    """Whether a module is a linear layer that another one may replace: called as such, with a weight of its own.
+    """Return whether a module is a linear layer that can be replaced: it is called, and owns its weight.
 
-    A subclass with a forward of its own (a router) is not, nor one that `nn.MultiheadAttention` reads instead of calls.
+    A subclass with its own forward (a router) does not count. Nor does one that `nn.MultiheadAttention` reads instead
+    of calling.
     """
     if not isinstance(module, nn.Linear) or isinstance(module, NonDynamicallyQuantizableLinear):
         return False
@@ -92,12 +95,12 @@ def is_plain_linear(module: nn.Module) -> bool:
 
 
 def linear_layers(model: nn.Module, layers: Layers) -> Iterator[tuple[str, nn.Linear]]:
-    """Name and module of every chosen linear layer, in the model's order. Raises InputError when none is chosen."""
+    """Yield name and module of every chosen linear layer, in the model's order. Raises InputError if none is chosen."""
     chosen = [(n, m) for n, m in model.named_modules() if is_plain_linear(m) and matches(n, layers)]
     if not chosen:
-        every = [n for n, m in model.named_modules() if is_plain_linear(m)]
+        all_names = [n for n, m in model.named_modules() if is_plain_linear(m)]
         raise InputError(
             f"no linear layer matches include {list(layers.include)} without exclude {list(layers.exclude)}; "
-            f"the model has {', '.join(every[:6]) or 'none'}{' ...' if len(every) > 6 else ''}"
+            f"the model has {', '.join(all_names[:6]) or 'none'}{' ...' if len(all_names) > 6 else ''}"
         )
     yield from chosen

@@ -1,6 +1,6 @@
-"""Weight layers: the low-rank one, and one way to see, cut and find those of transformers.
+"""Weight layers: low-rank and smoothed ones, and functions to find, read and cut those of transformers.
 
-GPT-2's `Conv1D` is a linear layer with its weight stored as [in, out]; everything here sees [out, in].
+GPT-2's `Conv1D` is a linear layer with its weight stored as [in, out]; functions here return [out, in].
 
     LowRankLinear      x [.., in] --first--> [.., rank] --second--> [.., out]
     Borrowing          x [.., in] --first of another--> [.., rank] --second--> [.., out]
@@ -43,60 +43,60 @@ class LowRankLinear(nn.Module):
         self._last: tuple[weakref.ref[torch.Tensor], int, torch.Tensor] | None = None
 
     def forward(self, inputs: torch.Tensor) -> torch.Tensor:
-        """[.., out] of [.., in]."""
+        """Map [.., in] to [.., out]."""
         outputs: torch.Tensor = self.second(self.narrow(inputs))
         return outputs
 
     def narrow(self, inputs: torch.Tensor) -> torch.Tensor:
-        """[.., rank] of [.., in]; of a tensor that it has just seen not computed again, where others borrow it.
+        """Map [.., in] to [.., rank]; if other layers borrow it, the result for the last tensor is cached.
 
-        Compilers find equal products by themselves; training keeps every one, and so does inference mode, whose
-        tensors do not tell whether they were changed.
+        Compilers merge equal products themselves. Training needs every product for its gradients. Inference mode
+        tensors have no version counter, so their changes cannot be detected.
         """
         if not self.lends or torch.compiler.is_compiling() or torch.is_grad_enabled() or inputs.is_inference():
             narrow: torch.Tensor = self.first(inputs)
             return narrow
-        last = self._last  # read once: another thread may put its own here
+        last = self._last  # read once: another thread may replace it
         if last is not None and last[0]() is inputs and last[1] == inputs._version:
             return last[2]
         narrow = self.first(inputs)
         self._last = (weakref.ref(inputs, self._forget), inputs._version, narrow)
         return narrow
 
-    def _forget(self, gone: "weakref.ref[torch.Tensor]") -> None:
+    def _forget(self, reference: "weakref.ref[torch.Tensor]") -> None:
         last = self._last
-        if last is not None and last[0] is gone:
+        if last is not None and last[0] is reference:
             self._last = None
 
     def __getstate__(self) -> dict[str, Any]:
-        """Without what was computed last: copies begin anew."""
+        """Drop the cached result: copies start without one."""
         return {**self.__dict__, "_last": None}
 
     def extra_repr(self) -> str:
-        """Shape and rank, for printing."""
+        """Return shape and rank, for printing."""
         return f"in_features={self.in_features}, out_features={self.out_features}, rank={self.rank}"
 
 
 class Borrowing(nn.Module):
     """A linear layer whose weight is second.weight [out, rank] @ lender.first.weight [rank, in].
 
-    The lender is another layer of the same model, given the same inputs; its weight is not held, counted or saved here.
+    The lender is another layer of the same model with the same inputs; its weight is not held, counted or saved here.
     """
 
     def __init__(self, lender: LowRankLinear, second: nn.Linear) -> None:
         super().__init__()
         self.second = second
         lender.lends = True
-        self._lender = (lender,)  # in a tuple, so that it is no submodule of this one
+        self._lender = (lender,)  # a tuple keeps it from becoming a submodule
 
     def forward(self, inputs: torch.Tensor) -> torch.Tensor:
-        """[.., out] of [.., in]."""
+        """Map [.., in] to [.., out]."""
         outputs: torch.Tensor = self.second(self._lender[0].narrow(inputs))
         return outputs
 
 
 class Smoothed(nn.Linear):
-    """A linear layer that multiplies its inputs by `smooth` [in], whose reciprocal its weight's columns carry."""
+    """A linear layer that multiplies its inputs by `smooth` [in]; its weight's columns hold the reciprocal."""
 
     smooth: torch.Tensor
 
@@ -108,16 +108,16 @@ class Smoothed(nn.Linear):
 
     @classmethod
     def of(cls, linear: nn.Linear, factors: torch.Tensor) -> "Smoothed":
-        """The same function as `linear`, with its weight's columns multiplied by these factors [in]."""
-        made = cls(linear.in_features, linear.out_features, bias=linear.bias is not None, device="meta")
+        """Return the same function as `linear`, with its weight's columns multiplied by these factors [in]."""
+        smoothed = cls(linear.in_features, linear.out_features, bias=linear.bias is not None, device="meta")
         weight = linear.weight.detach()
-        made.weight = nn.Parameter((weight.float() * factors).to(weight.dtype))
-        made.bias = linear.bias
-        made.smooth = (1 / factors).to(weight.dtype)
-        return made
+        smoothed.weight = nn.Parameter((weight.float() * factors).to(weight.dtype))
+        smoothed.bias = linear.bias
+        smoothed.smooth = (1 / factors).to(weight.dtype)
+        return smoothed
 
     def forward(self, input: torch.Tensor) -> torch.Tensor:
-        """[.., out] of [.., in]."""
+        """Map [.., in] to [.., out]."""
         return super().forward(input * self.smooth)
 
 
@@ -125,14 +125,14 @@ WeightLayer = nn.Linear | Conv1D
 
 
 def is_empty(model: nn.Module) -> bool:
-    """Return whether a model is a skeleton on the meta device, whose numbers nothing may ask for."""
+    """Return whether a model is a skeleton on the meta device, without values."""
     return next(model.parameters()).is_meta
 
 
 def weight_layers(model: nn.Module, layers: Layers, others: Collection[str] = ()) -> Iterator[tuple[str, nn.Module]]:
-    """Name and module of every chosen linear layer, GPT-2's Conv1D included.
+    """Yield name and module of every chosen linear layer, including GPT-2's Conv1D.
 
-    Raises InputError when none is chosen, and no `others` that the step changes too.
+    Raises InputError if none is chosen and there are no `others` that the step changes too.
     """
     transposed = [(n, m) for n, m in model.named_modules() if isinstance(m, Conv1D) and matches(n, layers)]
     if not transposed and not others:
@@ -145,7 +145,7 @@ def weight_layers(model: nn.Module, layers: Layers, others: Collection[str] = ()
 
 @dataclass(frozen=True)
 class Experts:
-    """The weights of a layer's experts, which transformers stacks in one parameter of three dimensions."""
+    """The weights of a layer's experts, which transformers stacks in one three-dimensional parameter."""
 
     owner: nn.Module
     key: str
@@ -154,35 +154,35 @@ class Experts:
 
     @property
     def matrices(self) -> torch.Tensor:
-        """The weights as [experts, out, in], sharing the parameter's memory."""
+        """Return the weights as [experts, out, in], sharing the parameter's memory."""
         stored = getattr(self.owner, self.key).data
         return stored.transpose(1, 2) if self.transposed else stored
 
 
 def stacked_experts(model: nn.Module, layers: Layers) -> dict[str, Experts]:
-    """The chosen stacks of experts by their parameters' names, in the model's order."""
-    found = {}
+    """Return the chosen stacks of experts by their parameters' names, in the model's order."""
+    stacks = {}
     for name, module in model.named_modules():
-        if hasattr(module, "is_transposed") and hasattr(module, "has_gate"):  # transformers' mark of such classes
+        if hasattr(module, "is_transposed") and hasattr(module, "has_gate"):  # transformers' classes of stacked experts
             for key, parameter in module._parameters.items():
                 if parameter is not None and parameter.dim() == 3 and matches(f"{name}.{key}", layers):
-                    found[f"{name}.{key}"] = Experts(module, key, bool(module.is_transposed))
-    return found
+                    stacks[f"{name}.{key}"] = Experts(module, key, bool(module.is_transposed))
+    return stacks
 
 
 def matrix(module: nn.Module) -> torch.Tensor:
-    """The weight as [out, in], sharing the layer's memory."""
+    """Return the weight as [out, in], sharing the layer's memory."""
     weight: torch.Tensor = module.weight.data  # type: ignore[assignment]
     return weight.T if isinstance(module, Conv1D) else weight
 
 
 def output_dim(module: nn.Module) -> int:
-    """The dimension of the stored weight that holds the outputs; the other one holds the inputs."""
+    """Return the dimension of the stored weight that holds the outputs; the other one holds the inputs."""
     return 1 if isinstance(module, Conv1D) else 0
 
 
 def keep_outputs(module: nn.Module, index: torch.Tensor) -> None:
-    """Keeps these outputs of a linear layer, in place."""
+    """Keep these outputs of a linear layer, in place."""
     _keep(module, "weight", output_dim(module), index)
     if module.bias is not None:
         _keep(module, "bias", 0, index)
@@ -190,7 +190,7 @@ def keep_outputs(module: nn.Module, index: torch.Tensor) -> None:
 
 
 def keep_inputs(module: nn.Module, index: torch.Tensor) -> None:
-    """Keeps these inputs of a linear layer, in place."""
+    """Keep these inputs of a linear layer, in place."""
     _keep(module, "weight", 1 - output_dim(module), index)
     setattr(module, "nx" if isinstance(module, Conv1D) else "in_features", len(index))
 

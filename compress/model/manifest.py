@@ -1,10 +1,10 @@
-"""The manifest of an artifact: what it must look like, which files it vouches for, and its seal. Without torch.
+"""The manifest of an artifact: its fields and their types, the files it lists, and its checksum. Without torch.
 
     manifest.json   sealed: its own sha256 over all its other fields
-      files         every file of the folder -> sha256; nothing else may lie there but what nothing loads (BESIDE)
+      files         every file of the folder -> sha256; only files that nothing loads (BESIDE) may be unlisted
 
-An artifact may come from anybody: every field is data. Names that leave the folder, links that leave it, pickles and
-files that the manifest does not list are refused before any of them is opened.
+An artifact may come from anybody, so every field is untrusted data. Names and links that point outside the folder,
+pickles and unlisted files are refused before any of them is opened.
 """
 
 import hashlib
@@ -29,18 +29,18 @@ MANIFEST = "manifest.json"
 MOST_BYTES = 64_000_000
 CONFIG = "config.json"
 BESIDE = ("README.md", "LICENSE", ".gitattributes", ".git", ".cache")
-"""What may lie in the folder unlisted: the card, and what the hub and its client put there. Nothing loads it."""
+"""Names that may be in the folder unlisted: the card, and files of the hub and its client. Nothing loads them."""
 PICKLES = (".bin", ".ckpt", ".h5", ".msgpack", ".pickle", ".pkl", ".pt", ".pth")
-"""Suffixes of formats that run code when opened, or that no artifact has."""
+"""Suffixes of formats that run code when opened, or that no artifact contains."""
 RAW = "model.bin"
-"""The one exception: OpenVINO's raw numbers."""
+"""The one exception: OpenVINO's raw weights."""
 FILES: dict[tuple[str, bool], tuple[tuple[str, ...], ...]] = {
     ("transformers", True): (("model.safetensors", "model.safetensors.index.json"),),
     ("transformers", False): (("compress.safetensors",),),
     ("onnx", False): (("model.onnx",),),
     ("openvino", False): (("model.xml",), (RAW,)),
 }
-"""(kind, plain) -> the files that must be there, each as alternatives."""
+"""(kind, plain) -> the required files, each as alternatives."""
 
 Kind = Literal["transformers", "onnx", "openvino"]
 Sizes = list[Annotated[int, Field(ge=0)]]
@@ -50,7 +50,7 @@ LOOSE = ConfigDict(extra="allow", strict=True)
 
 @with_config(LOOSE)
 class Entry(TypedDict, total=False):
-    """What one layer became, as far as it is rebuilt from it; steps record further settings beside."""
+    """The fields of one layer's entry that rebuilding uses; steps record further settings with them."""
 
     format: Format
     backend: Backend
@@ -67,7 +67,7 @@ class Entry(TypedDict, total=False):
 
 @with_config(ConfigDict(strict=True))
 class Packing(TypedDict, total=False):
-    """How tensors become quantized layers, which parameters share memory, and which names are one module."""
+    """Metadata to unpack quantized layers, parameters that share memory, and names that are one module."""
 
     layers: dict[str, dict[str, Any]]
     tied: dict[str, str]
@@ -76,7 +76,7 @@ class Packing(TypedDict, total=False):
 
 @with_config(ConfigDict(strict=True))
 class Shapes(TypedDict):
-    """Batches that a TensorRT engine takes."""
+    """Batches that a TensorRT engine accepts."""
 
     usual: list[int | None]
     most: list[int | None]
@@ -84,7 +84,7 @@ class Shapes(TypedDict):
 
 @with_config(LOOSE)
 class Extra(TypedDict, total=False):
-    """What a run adds: how to execute the model, and what making it has cost."""
+    """Additions of a run: how to execute the model, and the cost of making it."""
 
     fingerprint: str
     runtime: Runtime
@@ -99,16 +99,16 @@ class Extra(TypedDict, total=False):
 
 @dataclass(frozen=True)
 class Manifest:
-    """What an artifact says about itself."""
+    """The content of an artifact's manifest."""
 
     task: TaskName
     kind: Kind
     plain: bool
     """Whether plain `from_pretrained` loads it with the same outputs."""
     layers: dict[str, dict[str, Any]]
-    """What every changed layer became."""
+    """Entry of every changed layer."""
     packing: dict[str, Any]
-    """How tensors become quantized layers (`layers`), which share memory (`tied`) or are one module (`same`)."""
+    """Tensors of quantized layers (`layers`), shared memory (`tied`) and names of one module (`same`)."""
     files: dict[str, str]
     """File -> sha256."""
     versions: dict[str, str]
@@ -119,7 +119,7 @@ class Manifest:
 
 @with_config(ConfigDict(strict=True, extra="forbid"))
 class Fields(TypedDict):
-    """The types of a manifest's fields, all the way down."""
+    """The types of a manifest's fields, including nested ones."""
 
     task: TaskName
     kind: Kind
@@ -134,10 +134,10 @@ class Fields(TypedDict):
 
 
 def verify(path: Path) -> Manifest:
-    """The manifest of an artifact whose files are all as they were written.
+    """Return the manifest of an artifact after checking that all its files are unchanged.
 
-    Raises InputError for a folder that is none, one made by a newer version, and one that is damaged, holds files that
-    its manifest does not list, or reaches outside of itself (naming the file).
+    Raises InputError for a folder without an artifact and for one of a newer version. It also raises, naming the file,
+    if files are damaged, unlisted or outside the folder.
     """
     path = Path(path)
     if not path.is_dir():
@@ -153,7 +153,7 @@ def verify(path: Path) -> Manifest:
 
 
 def read(path: Path) -> Manifest:
-    """The manifest of an artifact's folder: its seal and the type of every field checked, its files not."""
+    """Return the manifest in an artifact's folder, with its seal and field types checked, but not its files."""
     file = path / MANIFEST
     try:
         plain = json.loads(content(file, "manifest", MOST_BYTES))
@@ -180,23 +180,23 @@ def read(path: Path) -> Manifest:
 
 
 def sealed(plain: dict[str, Any]) -> str:
-    """The manifest as JSON with its own checksum in it."""
+    """Return the manifest as JSON including its own checksum."""
     return json.dumps({**plain, "sha256": seal(plain)}, indent=1, allow_nan=False)
 
 
 def seal(plain: dict[str, Any]) -> str:
-    """The checksum of a manifest's fields."""
+    """Return the checksum of a manifest's fields."""
     return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()
 
 
 def sha256(file: Path) -> str:
-    """The sha256 of a file in hex."""
+    """Return the sha256 of a file in hex."""
     with file.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def unlisted(path: Path, manifest: Manifest) -> list[str]:
-    """A sentence for every file of the folder that the manifest does not vouch for."""
+    """Return a sentence for every file of the folder that the manifest does not list."""
     names = (name for name in beside_manifest(path) if name not in manifest.files)
     return [
         f"{path / name}: not in the artifact's {MANIFEST}; remove it, or keep it in another folder" for name in names
@@ -204,9 +204,9 @@ def unlisted(path: Path, manifest: Manifest) -> list[str]:
 
 
 def beside_manifest(path: Path) -> list[str]:
-    """Names of a folder's files, links included, apart from its manifest and from what nothing loads (`BESIDE`)."""
-    found = (p.relative_to(path) for p in sorted(path.rglob("*")) if not p.is_dir() or p.is_symlink())
-    return [name.as_posix() for name in found if name.parts[0] not in BESIDE and name.as_posix() != MANIFEST]
+    """Return names of a folder's files, links included, without its manifest and what nothing loads (`BESIDE`)."""
+    paths = (p.relative_to(path) for p in sorted(path.rglob("*")) if not p.is_dir() or p.is_symlink())
+    return [name.as_posix() for name in paths if name.parts[0] not in BESIDE and name.as_posix() != MANIFEST]
 
 
 @cache
@@ -215,8 +215,8 @@ def _types() -> TypeAdapter[Any]:
 
 
 def file_problems(path: Path, files: Mapping[str, str]) -> list[str]:
-    """A sentence for every listed file that is missing, damaged, outside of the folder, or of no artifact."""
-    return _name_problems(path, files) or [said for name in files if (said := _damage(path, name, files[name]))]
+    """Return a sentence for every listed file that is missing, damaged, outside the folder, or of no artifact."""
+    return _name_problems(path, files) or [problem for name in files if (problem := _damage(path, name, files[name]))]
 
 
 def _name_problems(path: Path, files: Mapping[str, str]) -> list[str]:
@@ -243,14 +243,14 @@ def _damage(path: Path, name: str, digest: str) -> str | None:
 
 
 def _required_problems(path: Path, manifest: Manifest) -> list[str]:
-    """Files that a model of this kind cannot do without, and a runtime that cannot execute it."""
+    """Return problems with files that a model of this kind requires, and with its runtime."""
     place = path / MANIFEST
-    needed = FILES.get((manifest.kind, manifest.plain))
-    if needed is None:
+    required = FILES.get((manifest.kind, manifest.plain))
+    if required is None:
         return [f"{place}: a plain artifact of kind {manifest.kind} does not exist; make the artifact again"]
     problems = [
         f"{place}: lists no {' or '.join(names)}; make the artifact again"
-        for names in ((CONFIG,), *needed)
+        for names in ((CONFIG,), *required)
         if not manifest.files.keys() & set(names)
     ]
     if manifest.kind != "openvino" and RAW in manifest.files:
@@ -263,7 +263,7 @@ def _required_problems(path: Path, manifest: Manifest) -> list[str]:
 
 
 def _inside(file: Path, folder: Path) -> bool:
-    """Whether a file really lies in the folder, or is what a snapshot of the hub's cache links to."""
+    """Return whether a file resolves into the folder, or into the hub cache's blobs for a snapshot."""
     place, home = resolved(file), resolved(folder)
     blobs = home.parents[1] / "blobs" if home.parent.name == "snapshots" else None
     return place.is_relative_to(home) or (blobs is not None and place.parent == blobs)

@@ -1,10 +1,10 @@
-"""What a new artifact may take the place of, and what moves over from the old folder. Without torch.
+"""Which folders a new artifact may replace, and which files it takes over from them. Without torch.
 
-    whole manifest       every file that it lists, and what BESIDE names
-    damaged manifest     files of names that artifacts have (NAMES), and what BESIDE names
+    valid manifest       replaced: every file that it lists; taken over: the names in BESIDE
+    damaged manifest     replaced: files with names of artifacts (NAMES); taken over: the names in BESIDE
     anything else        refused
 
-What BESIDE names belongs to the user or to git: the new folder has it before it takes the old one's place.
+Files in BESIDE belong to the user or to git: they are in the new folder before it replaces the old one.
 """
 
 import json
@@ -31,7 +31,7 @@ _NAME = re.compile("|".join(f"(?:{name})" for name in NAMES))
 
 
 def refuse_foreign(path: Path) -> None:
-    """Raises InputError for a place that an artifact must not replace: a link, a file, files that nobody wrote here."""
+    """Raise InputError for a path that an artifact must not replace: a link, a file, or a folder with foreign files."""
     if path.is_symlink() or (path.exists() and not path.is_dir()):
         raise InputError(f"{path}: is not a folder; expected a new folder, or an artifact to replace")
     if not path.is_dir() or not any(path.iterdir()):
@@ -39,20 +39,20 @@ def refuse_foreign(path: Path) -> None:
     if not (path / MANIFEST).is_file() or _of_something_else(path / MANIFEST):
         raise InputError(f"{path}: holds files but no artifact's {MANIFEST}; not overwritten, choose another folder")
     try:
-        strange = unlisted(path, read(path))
-    except InputError:  # damaged, or of a newer version: made again where nothing else would go with it
-        strange = [
+        problems = unlisted(path, read(path))
+    except InputError:  # damaged, or of a newer version: replaced if nothing else would be lost
+        problems = [
             f"{path / name}: not a file of an artifact, and {MANIFEST} cannot be read; remove it, or keep it in "
             "another folder"
             for name in beside_manifest(path)
             if not _NAME.fullmatch(name)
         ]
-    if strange:
-        raise InputError([f"{problem}: not overwritten" for problem in strange])
+    if problems:
+        raise InputError([f"{problem}: not overwritten" for problem in problems])
 
 
 def _of_something_else(file: Path) -> bool:
-    """Whether a manifest is whole JSON of another kind, such as that of a browser's extension."""
+    """Return whether a manifest is valid JSON of another kind, such as a browser extension's."""
     try:
         plain = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):
@@ -61,24 +61,24 @@ def _of_something_else(file: Path) -> bool:
 
 
 def carry(path: Path, work: Path) -> list[str]:
-    """Puts what BESIDE names from the old folder into the new one, and returns the names; the old folder keeps it too.
+    """Copy the names in BESIDE from the old folder into the new one and return them; the old folder keeps them.
 
-    Files are linked where the file system can: they cost no space, and a kill at any moment loses none.
+    Files are hard-linked if the file system supports it: that needs no space, and a kill at any time loses none.
     """
-    found = [name for name in BESIDE if os.path.lexists(path / name)]
-    for name in found:
+    names = [name for name in BESIDE if os.path.lexists(path / name)]
+    for name in names:
         source, target = path / name, work / name
         if source.is_symlink():
             target.symlink_to(source.readlink())
         elif source.is_dir():
-            shutil.copytree(source, target, symlinks=True, copy_function=_twin)
+            shutil.copytree(source, target, symlinks=True, copy_function=_link_or_copy)
         else:
-            _twin(str(source), str(target))
-    return found
+            _link_or_copy(str(source), str(target))
+    return names
 
 
-def _twin(source: str, target: str) -> str:
-    """The same file under a second name, or a copy where the file system has no hard links."""
+def _link_or_copy(source: str, target: str) -> str:
+    """Hard-link a file, or copy it if the file system has no hard links."""
     try:
         os.link(source, target)
     except OSError:

@@ -1,9 +1,9 @@
-"""Modules and weights that a model holds under several names.
+"""Modules and weights with several names in one model.
 
     before   a.q.weight is b.q.weight, in two layers       after `merged`   a.q is b.q, one layer under two names
 
-A step then sees one layer, captures what enters it under all of its names, changes it once, and `swap` puts the changed
-layer everywhere. The artifact keeps the other names (`aliases`).
+A step then processes one layer: it captures inputs under all of its names and changes it once. `swap` puts the changed
+layer under every name. The artifact records the other names (`aliases`).
 """
 
 from typing import Any
@@ -13,18 +13,18 @@ from transformers.pytorch_utils import Conv1D
 
 
 def merged(model: Any) -> Any:
-    """The model, in place, with one module for all plain linear layers that hold the same weight and bias."""
+    """Return the model, in place, with one module for all plain linear layers with the same weight and bias."""
     first: dict[tuple[type, int, int], nn.Module] = {}
     for parent in list(model.modules()):
         for key, child in parent._modules.items():
             if type(child) in (nn.Linear, Conv1D) and child._parameters.get("weight") is not None:
-                same = type(child), id(child._parameters["weight"]), id(child._parameters.get("bias"))
-                parent._modules[key] = first.setdefault(same, child)
+                identity = type(child), id(child._parameters["weight"]), id(child._parameters.get("bias"))
+                parent._modules[key] = first.setdefault(identity, child)
     return model
 
 
 def swap(model: nn.Module, name: str, module: nn.Module) -> None:
-    """Puts `module` where the submodule (or the bare parameter) `name` was, under every name that it has."""
+    """Replace the submodule (or the bare parameter) `name` by `module`, under all of its names."""
     parent_name, _, key = name.rpartition(".")
     parent = model.get_submodule(parent_name)
     old = parent._modules.get(key)
@@ -37,11 +37,11 @@ def swap(model: nn.Module, name: str, module: nn.Module) -> None:
 
 
 def aliases(model: nn.Module) -> dict[str, str]:
-    """Another name of a module -> its first name; of nested ones the outermost only."""
+    """Return each module's other names -> its first name; of nested modules only the outermost."""
     first: dict[int, str] = {}
-    found: dict[str, str] = {}
+    others: dict[str, str] = {}
     for name, module in model.named_modules(remove_duplicate=False):
-        known = first.setdefault(id(module), name)
-        if known != name and not any(name.startswith(f"{outer}.") for outer in found):
-            found[name] = known
-    return found
+        original = first.setdefault(id(module), name)
+        if original != name and not any(name.startswith(f"{outer}.") for outer in others):
+            others[name] = original
+    return others

@@ -1,9 +1,9 @@
-"""The empty model of an artifact, and filling it: structure first, then the tensors that were saved.
+"""Build an artifact's empty model and fill it: first the structure, then the saved tensors.
 
     config.json --from_config on meta--> skeleton --low-rank layers, quantized layers--> structure --tensors--> model
 
-Nothing is initialised and nothing computed: every parameter and every buffer, also those that a plain checkpoint leaves
-out and recomputes, comes from the file. Shapes follow the tensors, so that pruned layers need no description.
+Nothing is initialised or computed. Every parameter and buffer comes from the file, including those that a plain
+checkpoint omits and recomputes. Shapes follow the tensors, so pruned layers need no description.
 """
 
 import copy
@@ -27,19 +27,19 @@ Layers = Mapping[str, Mapping[str, Any]]
 
 @dataclass(frozen=True)
 class Contents:
-    """A model as plain tensors: what `fill` needs beside the configuration and the layers."""
+    """A model as plain tensors: what `fill` needs in addition to the configuration and the layers."""
 
     tensors: dict[str, torch.Tensor]
     packing: dict[str, dict[str, Any]]
-    """Quantized layer -> what its backend wrote down."""
+    """Quantized layer -> its backend's settings."""
     tied: dict[str, str]
-    """Parameter -> the one it shares its memory with, which holds the tensor."""
+    """Parameter -> the one whose memory it shares, which holds the tensor."""
     same: dict[str, str] = field(default_factory=dict)
     """Another name of a module -> its first name, which holds its tensors."""
 
 
 def empty_copy(model: Any) -> Any:
-    """Return a model of the same structure without memory (meta device), whatever its configuration states."""
+    """Return a model of the same actual structure on the meta device, even if its configuration differs."""
     memo = {id(tensor): _without_memory(tensor) for _, tensor in state(model)}
     return copy.deepcopy(model, dict(memo))
 
@@ -50,7 +50,7 @@ def _without_memory(tensor: torch.Tensor) -> torch.Tensor:
 
 
 def is_plain(model: Any, task: str, layers: Layers) -> bool:
-    """Whether `from_pretrained` alone rebuilds this model: its configuration gives the same modules and shapes."""
+    """Return whether `from_pretrained` alone rebuilds this model: its config yields the same modules and shapes."""
     if settings_of(layers):
         return False
     trusted = hasattr(model.config, "auto_map")  # its code was trusted when the model was loaded
@@ -66,8 +66,8 @@ def is_plain(model: Any, task: str, layers: Layers) -> bool:
 
 
 def _structure(model: nn.Module) -> dict[str, Any]:
-    """Module types, parameter shapes and first names; of buffers that are recomputed at loading also the types."""
-    kept = set(model.state_dict())
+    """Return module types, parameter shapes and first names; for buffers recomputed at loading also their types."""
+    saved = set(model.state_dict())
     modules: dict[str, Any] = {f"module {name}": type(module).__name__ for name, module in model.named_modules()}
     first: dict[int, str] = {}
     shapes = {
@@ -75,14 +75,14 @@ def _structure(model: nn.Module) -> dict[str, Any]:
         for name, p in model.named_parameters(remove_duplicate=False)
     }
     buffers = {
-        name: tuple(b.shape) if name in kept else (tuple(b.shape), b.dtype)
+        name: tuple(b.shape) if name in saved else (tuple(b.shape), b.dtype)
         for name, b in model.named_buffers(remove_duplicate=False)
     }
     return modules | shapes | buffers
 
 
 def contents(model: nn.Module, layers: Layers) -> Contents:
-    """All tensors of a model on the CPU, quantized layers taken apart by their backends, shared ones once."""
+    """Return all tensors of a model on the CPU: quantized layers packed by their backends, shared ones once."""
     same = aliases(model)
     tensors: dict[str, torch.Tensor] = {}
     packing: dict[str, dict[str, Any]] = {}
@@ -91,9 +91,9 @@ def contents(model: nn.Module, layers: Layers) -> Contents:
         tensors |= {f"{name}.{key}": tensor for key, tensor in parts.items()}
     owners: dict[int, str] = {}
     tied: dict[str, str] = {}
-    inside = tuple(f"{name}." for name in (*packing, *same))
+    skipped = tuple(f"{name}." for name in (*packing, *same))
     for name, tensor in state(model):
-        if name.startswith(inside):
+        if name.startswith(skipped):
             continue
         owner = owners.setdefault(id(tensor), name)
         if owner == name:
@@ -104,38 +104,38 @@ def contents(model: nn.Module, layers: Layers) -> Contents:
 
 
 def state(model: nn.Module) -> Iterator[tuple[str, torch.Tensor]]:
-    """Name and tensor of every parameter and buffer, shared ones under each of their names."""
+    """Yield name and tensor of every parameter and buffer, shared ones under each of their names."""
     yield from model.named_parameters(remove_duplicate=False)
     yield from model.named_buffers(remove_duplicate=False)
 
 
 def _portable(tensor: torch.Tensor) -> torch.Tensor:
-    """A contiguous CPU tensor that shares no memory with another name's."""
-    own = tensor.detach().cpu().contiguous()
-    whole = own.untyped_storage().nbytes() == own.numel() * own.element_size()
-    return own if whole else own.clone()
+    """Return a contiguous CPU tensor that shares no memory with other tensors."""
+    portable = tensor.detach().cpu().contiguous()
+    whole = portable.untyped_storage().nbytes() == portable.numel() * portable.element_size()
+    return portable if whole else portable.clone()
 
 
-def fill(model: Any, layers: Layers, found: Contents, device: torch.device) -> Any:
-    """The skeleton with its structure changed as `layers` say and every tensor in place on `device`.
+def fill(model: Any, layers: Layers, stored: Contents, device: torch.device) -> Any:
+    """Return the skeleton with its structure changed per `layers` and every tensor in place on `device`.
 
-    Raises InputError when tensors and structure do not fit each other.
+    Raises InputError if tensors and structure do not match.
     """
-    left = dict(found.tensors)
-    for name, owner in found.same.items():
+    remaining = dict(stored.tensors)
+    for name, owner in stored.same.items():
         swap(model, name, model.get_submodule(owner))
-    thin = {name: entry.get("borrows") for name, entry in layers.items() if entry.get("kind") == "lowrank"}
-    for name, lender in sorted(thin.items(), key=lambda item: item[1] is not None):  # those that lend first
-        made = _thin(name, left)
-        swap(model, name, made if lender is None else Borrowing(model.get_submodule(lender), made.second))
+    lenders = {name: entry.get("borrows") for name, entry in layers.items() if entry.get("kind") == "lowrank"}
+    for name, lender in sorted(lenders.items(), key=lambda item: item[1] is not None):  # lenders first
+        low_rank = _thin(name, remaining)
+        swap(model, name, low_rank if lender is None else Borrowing(model.get_submodule(lender), low_rank.second))
     for name, entry in settings_of(layers).items():
         prefix = f"{name}."
-        parts = {key.removeprefix(prefix): left.pop(key) for key in list(left) if key.startswith(prefix)}
-        swap(model, name, backend_of(entry["backend"]).unpack(parts, found.packing[name], device))
+        parts = {key.removeprefix(prefix): remaining.pop(key) for key in list(remaining) if key.startswith(prefix)}
+        swap(model, name, backend_of(entry["backend"]).unpack(parts, stored.packing[name], device))
     index_by_expert(model)
-    for name, tensor in left.items():
+    for name, tensor in remaining.items():
         _assign(model, name, tensor.to(device))
-    for name, owner in found.tied.items():
+    for name, owner in stored.tied.items():
         module, _, key = name.rpartition(".")
         model.get_submodule(module)._parameters[key] = model.get_parameter(owner)
     for name, entry in layers.items():
@@ -150,7 +150,7 @@ def fill(model: Any, layers: Layers, found: Contents, device: torch.device) -> A
 
 
 def _thin(name: str, tensors: Mapping[str, torch.Tensor]) -> LowRankLinear:
-    """An empty low-rank layer; the shapes of quantized halves do not matter, they are replaced whole."""
+    """Return an empty low-rank layer; the shapes of quantized halves are arbitrary, since the halves are replaced."""
     bias = f"{name}.second.bias" in tensors
     first, second = tensors.get(f"{name}.first.weight"), tensors.get(f"{name}.second.weight")
     rows, rank = second.shape if second is not None and second.dim() == 2 else (1, 1)
@@ -175,7 +175,7 @@ def _assign(model: nn.Module, name: str, tensor: torch.Tensor) -> None:
 
 
 def _match_attributes(module: nn.Module) -> None:
-    """Sizes that a module states beside its weight, taken from the weight, in place."""
+    """Set a module's size attributes from its weight, in place."""
     weight = getattr(module, "weight", None)
     if not isinstance(weight, torch.Tensor):
         return

@@ -1,4 +1,4 @@
-"""Distill: train a student to answer like the dense model.
+"""Distill: train a student to reproduce the dense model's outputs.
 
     loss = soft_weight * T^2 * KL(teacher / T || student / T)       Hinton et al. 2015, arXiv:1503.02531
          + (1 - soft_weight) * the task's own loss
@@ -6,7 +6,7 @@
          + attention_weight * difference of their attention scores           TinyBERT, arXiv:1909.10351
          + relation_weight * difference of self-attention relations          MiniLMv2, arXiv:2012.15828
 
-Language models are compared at every predicted token, classifiers once per example; padding counts nowhere.
+Language models are compared at every predicted token, classifiers once per example. Padding is excluded everywhere.
 """
 
 import contextlib
@@ -35,10 +35,10 @@ PROJECTION = "distillation_projection"
 
 
 def distill(bundle: Bundle, config: Distill) -> Bundle:
-    """The bundle with the trained student in place of its model.
+    """Return the bundle with the trained student as its model.
 
-    The teacher is the dense model the recipe started from, or the present model when the bundle has none. Raises
-    InputError when the student cannot be made, or cannot be compared with the teacher as asked.
+    The teacher is the dense model that the recipe started from, or the present model if the bundle has none. Raises
+    InputError if the student cannot be made, or cannot be compared with the teacher as configured.
     """
     examples = bundle.train_examples("distill")
     teacher = bundle.teacher() if bundle.teacher is not None else copy.deepcopy(bundle.model)
@@ -69,31 +69,32 @@ def distill(bundle: Bundle, config: Distill) -> Bundle:
 
 @dataclass(frozen=True)
 class Compared:
-    """What of two models is compared beside their answers."""
+    """The parts of two models that a loss compares in addition to their logits."""
 
     pairs: tuple[tuple[int, int], ...] = ()
-    """(student layer, teacher layer) whose hidden states are."""
+    """(student layer, teacher layer) whose hidden states are compared."""
     attention: Attention | None = None
     relations: Relations | None = None
     answers: torch.Tensor | None = None
-    """[examples, classes] logits of the teacher; None where it answers every batch anew."""
+    """[examples, classes] logits of the teacher; None if they are computed for every batch."""
     aligned: Callable[[torch.Tensor, torch.Tensor], tuple[torch.Tensor, torch.Tensor]] = unshifted
-    """Logits and the labels that they predict, as the task pairs them."""
+    """(logits, labels) -> logits and the labels that they predict, as the task pairs them."""
 
 
 def worth_remembering(bundle: Bundle, config: Distill, examples: int) -> bool:
-    """Whether all answers of the teacher are computed once: it is asked for nothing else, and twice or more.
+    """Return whether all of the teacher's logits are computed once and stored.
 
-    A language model's would take more memory than they save time.
+    They are if the loss uses nothing else of the teacher and each example is seen at least twice. A language model's
+    logits would cost more memory than the saved time is worth.
     """
     passes = total_steps(examples, config) * config.batch_size * config.accumulation / examples
-    inside = config.pairs_layers or config.relation_weight
-    return not task_of(bundle.task).per_token and not inside and passes >= 2
+    compares_layers = config.pairs_layers or config.relation_weight
+    return not task_of(bundle.task).per_token and not compares_layers and passes >= 2
 
 
 @contextlib.contextmanager
 def comparing(student: Student, teacher: Any, config: Distill, seed: int) -> Iterator[Compared]:
-    """Watches both models; a projection of hidden states is a part of the student meanwhile."""
+    """Hook both models for comparison; a projection of hidden states is part of the student meanwhile."""
     if config.hidden_weight:
         _join_widths(student.model, teacher, config, seed)
     with contextlib.ExitStack() as stack:
@@ -111,28 +112,29 @@ def comparing(student: Student, teacher: Any, config: Distill, seed: int) -> Ite
 def distillation_loss(
     student: Any, teacher: Any, batch: Mapping[str, torch.Tensor], config: Distill, compared: Compared
 ) -> tuple[torch.Tensor, Any]:
-    """The scalar loss of one batch, and the student's outputs."""
+    """Return the scalar loss of one batch, and the student's outputs."""
     hidden = {"output_hidden_states": True} if compared.pairs else {}
-    given = {name: value for name, value in batch.items() if name != NUMBER}
-    outputs = student(**given, **hidden)
+    inputs = {name: value for name, value in batch.items() if name != NUMBER}
+    outputs = student(**inputs, **hidden)
     if compared.answers is None:
         with torch.no_grad():
-            wanted = teacher(**{name: value for name, value in given.items() if name != "labels"}, **hidden)
-        logits = wanted.logits
+            reference = teacher(**{name: value for name, value in inputs.items() if name != "labels"}, **hidden)
+        logits = reference.logits
     else:
         logits = compared.answers[batch[NUMBER]]
-    ours, labels = compared.aligned(outputs.logits, batch["labels"])
-    theirs, _ = compared.aligned(logits, batch["labels"])
-    soft = soft_loss(ours, theirs, config.temperature, labels != IGNORED, config.divergence)
+    student_logits, labels = compared.aligned(outputs.logits, batch["labels"])
+    teacher_logits, _ = compared.aligned(logits, batch["labels"])
+    soft = soft_loss(student_logits, teacher_logits, config.temperature, labels != IGNORED, config.divergence)
     loss = config.soft_weight * soft + (1 - config.soft_weight) * outputs.loss
     mask = batch.get("attention_mask")
     if compared.pairs:
-        inner = getattr(student, "module", student)  # of several processes' wrapper
-        project = getattr(inner, PROJECTION, None) or nn.Identity()
+        unwrapped = getattr(student, "module", student)  # several processes wrap the student
+        project = getattr(unwrapped, PROJECTION, None) or nn.Identity()
         distance = hidden_distance if config.hidden_loss == "cosine" else squared_distance
-        inside = torch.stack([outputs.hidden_states[s + 1] for s, _ in compared.pairs])  # the first is the embeddings'
-        teachers = torch.stack([wanted.hidden_states[t + 1] for _, t in compared.pairs])
-        loss = loss + config.hidden_weight * distance(project(inside), teachers, mask)
+        # hidden_states[0] is the embeddings' output
+        student_states = torch.stack([outputs.hidden_states[s + 1] for s, _ in compared.pairs])
+        teacher_states = torch.stack([reference.hidden_states[t + 1] for _, t in compared.pairs])
+        loss = loss + config.hidden_weight * distance(project(student_states), teacher_states, mask)
     if compared.attention is not None:
         loss = loss + config.attention_weight * compared.attention.loss(mask)
     if compared.relations is not None:
@@ -147,30 +149,30 @@ def soft_loss(
     counted: torch.Tensor | None = None,
     divergence: str = "forward",
 ) -> torch.Tensor:
-    """T^2 KL(teacher || student), or the other way round, of logits [.., classes], mean over all or `counted` ones.
+    """Return T^2 KL(teacher || student), or the reverse, of logits [.., classes], mean over all or `counted` positions.
 
-    T^2 keeps the gradients of one size whatever the temperature.
+    The factor T^2 keeps the size of gradients independent of the temperature.
     """
     if counted is not None:
         student, teacher = student[counted], teacher[counted]
-    ours, theirs = (F.log_softmax(logits.float() / temperature, dim=-1) for logits in (student, teacher))
+    student_log, teacher_log = (F.log_softmax(logits.float() / temperature, dim=-1) for logits in (student, teacher))
     if divergence == "reverse":
-        ours, theirs = theirs, ours
-    return temperature**2 * F.kl_div(ours, theirs, reduction="batchmean", log_target=True)
+        student_log, teacher_log = teacher_log, student_log
+    return temperature**2 * F.kl_div(student_log, teacher_log, reduction="batchmean", log_target=True)
 
 
 def hidden_distance(student: torch.Tensor, teacher: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
-    """Mean of 1 - cosine between hidden states [.., batch, length, width], over positions that are not padding."""
+    """Return the mean of 1 - cosine between hidden states [.., batch, length, width], over positions not padded."""
     return _over_tokens(1 - F.cosine_similarity(student.float(), teacher.float(), dim=-1), mask)
 
 
 def squared_distance(student: torch.Tensor, teacher: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
-    """Mean squared difference of hidden states [.., batch, length, width], over positions that are not padding."""
+    """Return the mean squared difference of hidden states [.., batch, length, width], over positions not padded."""
     return _over_tokens((student.float() - teacher.float()).square().mean(-1), mask)
 
 
 def _over_tokens(distance: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
-    """Mean of [.., batch, length] over leading dimensions and over where mask [batch, length] is 1."""
+    """Return the mean of [.., batch, length] over leading dimensions and positions with mask [batch, length] = 1."""
     if mask is None:
         return distance.mean()
     pairs = distance[..., 0, 0].numel()
@@ -178,9 +180,10 @@ def _over_tokens(distance: torch.Tensor, mask: torch.Tensor | None) -> torch.Ten
 
 
 def halve(model: nn.Module) -> None:
-    """Puts weights of linear layers into bf16, for a model that only runs under bf16's autocast.
+    """Convert the weights of linear layers to bf16, for a model that only runs under bf16's autocast.
 
-    It would cast them in every batch, and to the same numbers. Weights that others use too (tied heads) stay.
+    Autocast would convert them in every batch, to the same numbers. Weights that other modules share (tied heads) keep
+    their type.
     """
     used = Counter(id(p) for module in model.modules() for p in module._parameters.values() if p is not None)
     for module in model.modules():
@@ -189,7 +192,7 @@ def halve(model: nn.Module) -> None:
 
 
 def _join_widths(student: Any, teacher: Any, config: Distill, seed: int) -> None:
-    """Gives a student of another width a projection under mse. Raises InputError under cosine."""
+    """Add a projection to a student of another width under mse. Raises InputError under cosine."""
     narrow, wide = (_hidden_width(model) for model in (student, teacher))
     if narrow == wide:
         return
@@ -206,7 +209,7 @@ def _join_widths(student: Any, teacher: Any, config: Distill, seed: int) -> None
 
 
 def _hidden_width(model: Any) -> int:
-    """Width of the residual stream, read off the embedding, which says the truth after pruning too."""
+    """Return the width of the residual stream, from the embedding: the config may be outdated after pruning."""
     embedding = model.get_input_embeddings()
     embedding = getattr(embedding, "projection", embedding)
     return int(embedding.weight.shape[0] if embedding.weight.dim() == 4 else embedding.weight.shape[1])

@@ -1,7 +1,7 @@
-"""Weights that are trained in another form than they are kept: torch's parametrizations, taken off at the end.
+"""Weights trained in another form than they are stored: torch's parametrizations, removed at the end.
 
 lora        W + 2 B A, with W frozen; merged afterwards          Hu et al. 2021, arXiv:2106.09685
-quantized   the numbers that the coming quantize step will make of W, and of what enters where it quantizes that too;
+quantized   the values that the coming quantize step makes of W, and of inputs if it quantizes them too;
             gradients pass straight through the rounding         Bengio et al. 2013, arXiv:1308.3432
 """
 
@@ -23,13 +23,13 @@ from compress.model.packing.grouped import Grid
 from compress.spec.formats import choose
 from compress.spec.steps import Layers, Quantize
 
-SCALE = 2.0  # alpha / rank; the learning rate says the rest
+SCALE = 2.0  # alpha / rank; fixed, because the learning rate scales updates too
 Fake = Callable[[torch.Tensor], torch.Tensor]
-"""A tensor -> what quantizing and dequantizing makes of it."""
+"""A tensor -> the same tensor quantized and dequantized."""
 
 
 class Update(nn.Module):
-    """A weight plus a trained product of two thin matrices; zero at first, and where the weight is pruned."""
+    """A weight plus a trained product of two thin matrices, zero at first and wherever the weight is pruned."""
 
     kept: torch.Tensor | None
 
@@ -42,33 +42,33 @@ class Update(nn.Module):
         self.register_buffer("kept", weight != 0 if bool((weight == 0).any()) else None, persistent=False)
 
     def forward(self, weight: torch.Tensor) -> torch.Tensor:
-        """The weight as it will be merged."""
+        """Return the weight plus its update, as it will be merged."""
         update = SCALE * (self.up @ self.down)
         return weight + (update if self.kept is None else update * self.kept)
 
 
 class Rounded(nn.Module):
-    """A weight rounded on its way into the layer; its gradient passes as if it were not."""
+    """Rounds a weight on its way into the layer; its gradient passes unchanged."""
 
     def __init__(self, fake: Fake, transposed: bool):
         super().__init__()
         self._fake, self._transposed = fake, transposed
 
     def forward(self, weight: torch.Tensor) -> torch.Tensor:
-        """The numbers that the format holds."""
+        """Return the values that the format can represent."""
         return straight_through(weight.T, self._fake).T if self._transposed else straight_through(weight, self._fake)
 
 
 def straight_through(values: torch.Tensor, fake: Fake) -> torch.Tensor:
-    """fake(values), with the gradient of values."""
+    """Return fake(values), with the gradient of values."""
     with torch.no_grad():
-        made = fake(values.float()).to(values.dtype)
-    return values + (made - values).detach()
+        rounded = fake(values.float()).to(values.dtype)
+    return values + (rounded - values).detach()
 
 
 @contextlib.contextmanager
 def lora(model: nn.Module, rank: int, seed: int) -> Iterator[None]:
-    """The model's linear layers with an update each, which is merged at the end."""
+    """Add an update to each of the model's linear layers, and merge it at the end."""
     generator = torch.Generator().manual_seed(seed)
     names = [name for name, _ in weight_layers(model, Layers())]
     for name in names:
@@ -82,31 +82,31 @@ def lora(model: nn.Module, rank: int, seed: int) -> Iterator[None]:
 
 
 def only_updates(model: nn.Module) -> None:
-    """Leaves nothing but the updates to be trained."""
+    """Freeze all parameters except the updates."""
     for name, parameter in model.named_parameters():
         parameter.requires_grad_(".parametrizations." in name and not name.endswith(".original"))
 
 
 def stored_weight(module: Any) -> torch.Tensor:
-    """The parameter behind a layer's weight, whatever form it is trained in."""
-    found = module.parametrizations.weight.original if parametrize.is_parametrized(module, "weight") else module.weight
-    assert isinstance(found, torch.Tensor)
-    return found
+    """Return the parameter behind a layer's weight, in whatever form it is trained."""
+    weight = module.parametrizations.weight.original if parametrize.is_parametrized(module, "weight") else module.weight
+    assert isinstance(weight, torch.Tensor)
+    return weight
 
 
 @contextlib.contextmanager
 def quantized(model: nn.Module, bundle: Bundle) -> Iterator[str]:
-    """The model as the coming quantize step will make it, and one sentence about that; as it was at the end.
+    """Round as the coming quantize step will, yield a note about it, and restore the model at the end.
 
-    Raises InputError where no step comes, or its format cannot be trained for.
+    Raises InputError if no such step follows, or training for its format is not supported.
     """
     chosen, form = trained_for(model, bundle)
     hooks = []
-    for name, made in chosen.items():
+    for name, layer_fakes in chosen.items():
         module: Any = model.get_submodule(name)
-        parametrize.register_parametrization(module, "weight", Rounded(made.weight, isinstance(module, Conv1D)))
-        if made.inputs is not None:
-            hooks.append(module.register_forward_pre_hook(_rounding(made.inputs)))
+        parametrize.register_parametrization(module, "weight", Rounded(layer_fakes.weight, isinstance(module, Conv1D)))
+        if layer_fakes.inputs is not None:
+            hooks.append(module.register_forward_pre_hook(_rounding(layer_fakes.inputs)))
     try:
         yield f"trained as {len(chosen)} layers in {form}"
     finally:
@@ -117,22 +117,22 @@ def quantized(model: nn.Module, bundle: Bundle) -> Iterator[str]:
 
 
 def trained_for(model: nn.Module, bundle: Bundle) -> "tuple[dict[str, Fakes], str]":
-    """Return what the coming quantize step makes of which layers, and its format's name.
+    """Return the coming quantize step's functions by layer, and its format's name.
 
-    Raises InputError where no step comes, or its format cannot be trained for.
+    Raises InputError if no such step follows, or training for its format is not supported.
     """
-    step = next((each for each in bundle.coming if isinstance(each, Quantize)), None)
+    step = next((later for later in bundle.coming if isinstance(later, Quantize)), None)
     if step is None:
         raise InputError("distill quantization_aware: no quantize step comes after it; add one, or leave it out")
     chosen: dict[str, Fakes] = {}
     for part in step.parts:
-        made, _ = fakes(part, bundle)
-        chosen |= {name: made for name, _ in weight_layers(model, part)}
+        part_fakes, _ = fakes(part, bundle)
+        chosen |= {name: part_fakes for name, _ in weight_layers(model, part)}
     return chosen, fakes(step, bundle)[1]
 
 
 def check_rank(model: nn.Module, rank: int) -> None:
-    """Raise InputError for a rank of updates that no layer's shape has."""
+    """Raise InputError for a rank of updates that no layer's shape allows."""
     widest = max(min(matrix(module).shape) for _, module in weight_layers(model, Layers()))
     if rank > widest:
         raise InputError(f"distill lora_rank {rank}: the model's linear layers have ranks up to {widest}; use less")
@@ -140,17 +140,17 @@ def check_rank(model: nn.Module, rank: int) -> None:
 
 @dataclass(frozen=True)
 class Fakes:
-    """What a format makes of weights [out, in], and of inputs where it quantizes them too."""
+    """A format's effect on weights [out, in], and on inputs if it quantizes them too."""
 
     weight: Fake
     inputs: Fake | None = None
 
 
 def fakes(step: Quantize, bundle: Bundle) -> tuple[Fakes, str]:
-    """What a quantize step will do to weights and inputs, and the format's name."""
+    """Return a quantize step's effect on weights and inputs, and the format's name."""
     device = "cuda" if bundle.device.type == "cuda" else "cpu"
-    asked: Mapping[str, Any] = {"bits": step.bits, "format": step.format, "backend": step.wanted_backend}
-    row = choose(**asked, runtime=bundle.runtime, device=device, capability=capability(bundle.device))  # type: ignore[arg-type]
+    request: Mapping[str, Any] = {"bits": step.bits, "format": step.format, "backend": step.wanted_backend}
+    row = choose(**request, runtime=bundle.runtime, device=device, capability=capability(bundle.device))  # type: ignore[arg-type]
     if step.rounding != "nearest" or step.scaling != "none":
         raise InputError(
             "distill quantization_aware trains for rounding nearest and scaling none; leave the others out"
@@ -171,14 +171,17 @@ def fakes(step: Quantize, bundle: Bundle) -> tuple[Fakes, str]:
 
 
 def symmetric(values: torch.Tensor, dim: int | None, steps: float, most: int) -> torch.Tensor:
-    """Integers from -128 to `most` times scales: the greatest size along `dim` (None: of all) over `steps`."""
-    size = values.abs().amax() if dim is None else values.abs().amax(dim, keepdim=True)
-    scale = (size / steps).clamp(min=1e-12)
-    return (values * (1 / scale)).round().clamp(-128, most) * scale  # by the reciprocal, as the kernels do
+    """Round to a scale times integers from -128 to `most`; the scale is the largest |value| along `dim` over `steps`.
+
+    The scale covers the whole tensor if `dim` is None.
+    """
+    magnitude = values.abs().amax() if dim is None else values.abs().amax(dim, keepdim=True)
+    scale = (magnitude / steps).clamp(min=1e-12)
+    return (values * (1 / scale)).round().clamp(-128, most) * scale  # multiply by the reciprocal, as the kernels do
 
 
 def whole(values: torch.Tensor) -> torch.Tensor:
-    """uint8 with one scale and zero for the whole tensor: ONNX's DynamicQuantizeLinear."""
+    """Round to uint8 with one scale and zero point for the whole tensor: ONNX's DynamicQuantizeLinear."""
     low, high = values.amin().clamp(max=0), values.amax().clamp(min=0)
     scale = ((high - low) / 255).clamp(min=1e-12)
     zero = (-low / scale).round().clamp(0, 255)
@@ -186,7 +189,7 @@ def whole(values: torch.Tensor) -> torch.Tensor:
 
 
 def _on_grid(weight: torch.Tensor, grid: Grid) -> torch.Tensor:
-    """The numbers of its grid; the weight itself where groups do not fit, since such a layer stays as it is."""
+    """Round to the grid; a weight that groups do not divide stays unchanged, as in the quantize step."""
     return weight if weight.shape[1] % grid.columns(weight.shape[1]) else grid.nearest(weight)
 
 

@@ -1,13 +1,14 @@
-"""What the tokens of a text are to one another inside two models, watched while they run and compared.
+"""Self-attention relation and attention score losses of student and teacher, from hooks on both models.
 
-relations   MiniLMv2, Wang et al. 2021, arXiv:2012.15828. Queries (keys, values) of the last layer, split into as many
-            relation heads in both models, give a distribution over tokens for every token, whatever the widths:
+relations   MiniLMv2, Wang et al. 2021, arXiv:2012.15828. Queries (keys, values) of the last layer are split into the
+            same number of relation heads in both models. They give one distribution over tokens per token, whatever
+            the widths:
 
                 R = softmax(Q_h Q_h^T / sqrt(width of Q_h))     loss = sum over Q, K, V of KL(teacher's R || student's)
 
 attention   TinyBERT, Jiao et al. 2020, arXiv:1909.10351, eq. 7: the mean squared difference of attention scores before
-            the softmax, Q K^T / sqrt(width of a head), of paired layers and heads. Where positions are rotated into
-            queries and keys (Llama), scores are those before the rotation.
+            the softmax, Q K^T / sqrt(width of a head), of paired layers and heads. If positions are rotated into
+            queries and keys (Llama), the scores are those before the rotation.
 """
 
 import math
@@ -25,19 +26,22 @@ PARTS = ("query", "key", "value")
 
 
 class Watch:
-    """The queries, keys and values [batch, length, width] that some layers of a model have last computed."""
+    """Records the queries, keys and values [batch, length, width] that some layers of a model last computed."""
 
     def __init__(self, model: Any, layers: Iterable[int], step: str):
-        """Layers count from 0, or from the end when negative. Raises InputError for an unknown architecture."""
+        """Register hooks; layers count from 0, or from the end if negative.
+
+        Raises InputError for an unknown architecture.
+        """
         self.seen: dict[tuple[int, str], torch.Tensor] = {}
         self._hooks: list[Any] = []
-        every = layers_of(model, step)
+        all_layers = layers_of(model, step)
         for index in set(layers):
-            self._watch(index, every[index])
+            self._watch(index, all_layers[index])
 
     def _watch(self, index: int, layer: Layer) -> None:
         paths = [getattr(layer.architecture, part) for part in PARTS]
-        fused = len(set(paths)) == 1  # GPT-2: one layer, whose outputs are query, key and value side by side
+        fused = len(set(paths)) == 1  # GPT-2: one layer outputs query, key and value concatenated
 
         def keep(position: int) -> Any:
             def hook(_module: nn.Module, _given: Any, output: torch.Tensor) -> None:
@@ -51,7 +55,7 @@ class Watch:
             self._hooks.append(layer.get(path).register_forward_hook(keep(position)))
 
     def close(self) -> None:
-        """Stops watching."""
+        """Remove the hooks."""
         for hook in self._hooks:
             hook.remove()
 
@@ -64,12 +68,12 @@ class Relations:
         self._watched = [Watch(model, [-1], "distill with relation_weight") for model in (student, teacher)]
 
     def loss(self, mask: torch.Tensor | None) -> torch.Tensor:
-        """The loss of the batch that both models have just seen; `mask` [batch, length] is 0 where there is padding."""
-        ours, theirs = (watch.seen for watch in self._watched)
-        return relations_loss([(ours[-1, part], theirs[-1, part]) for part in PARTS], self._heads, mask)
+        """Return the loss of the batch that both models have just run on; `mask` [batch, length] is 0 at padding."""
+        student, teacher = (watch.seen for watch in self._watched)
+        return relations_loss([(student[-1, part], teacher[-1, part]) for part in PARTS], self._heads, mask)
 
     def close(self) -> None:
-        """Stops watching."""
+        """Remove the hooks."""
         for watch in self._watched:
             watch.close()
 
@@ -78,7 +82,7 @@ class Attention:
     """Compares the attention scores of paired layers after each batch."""
 
     def __init__(self, student: Any, teacher: Any, pairs: Sequence[tuple[int, int]]):
-        """Raises InputError where paired layers have other numbers of heads."""
+        """Register hooks. Raises InputError if paired layers have different numbers of heads."""
         step = "distill with attention_weight"
         self._pairs = pairs
         self._watched = [
@@ -95,37 +99,40 @@ class Attention:
                 )
 
     def loss(self, mask: torch.Tensor | None) -> torch.Tensor:
-        """The loss of the batch that both models have just seen, mean over pairs of layers."""
-        ours, theirs = (watch.seen for watch in self._watched)
+        """Return the loss of the batch that both models have just run on, mean over pairs of layers."""
+        student, teacher = (watch.seen for watch in self._watched)
         losses = []
-        for (s, t), (small, large) in zip(self._pairs, self._sizes, strict=True):
-            one = attention_scores(ours[s, "query"], ours[s, "key"], small)
-            two = attention_scores(theirs[t, "query"], theirs[t, "key"], large)
-            losses.append(score_loss(one, two, mask))
+        for (s, t), (student_size, teacher_size) in zip(self._pairs, self._sizes, strict=True):
+            student_scores = attention_scores(student[s, "query"], student[s, "key"], student_size)
+            teacher_scores = attention_scores(teacher[t, "query"], teacher[t, "key"], teacher_size)
+            losses.append(score_loss(student_scores, teacher_scores, mask))
         return torch.stack(losses).mean()
 
     def close(self) -> None:
-        """Stops watching."""
+        """Remove the hooks."""
         for watch in self._watched:
             watch.close()
 
 
 def attention_scores(query: torch.Tensor, key: torch.Tensor, head_size: int) -> torch.Tensor:
-    """[batch, heads, length, length] scaled inner products in fp32; key heads are repeated where queries share them."""
+    """Return [batch, heads, length, length] scaled inner products in fp32.
+
+    Key heads are repeated if several query heads share one.
+    """
     batch, length, _ = query.shape
-    queries, keys = (each.float().view(batch, length, -1, head_size).transpose(1, 2) for each in (query, key))
+    queries, keys = (tensor.float().view(batch, length, -1, head_size).transpose(1, 2) for tensor in (query, key))
     keys = keys.repeat_interleave(queries.shape[1] // keys.shape[1], dim=1)
     with torch.autocast(query.device.type, enabled=False):
         return queries @ keys.transpose(-1, -2) / math.sqrt(head_size)
 
 
 def score_loss(student: torch.Tensor, teacher: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
-    """Mean squared difference of scores [batch, heads, length, length], over pairs of real tokens."""
-    apart = (student - teacher).square().mean(1)  # [batch, length, length]
+    """Return the mean squared difference of scores [batch, heads, length, length], over pairs of real tokens."""
+    difference = (student - teacher).square().mean(1)  # [batch, length, length]
     if mask is None:
-        return apart.mean()
-    both = (mask[:, :, None] * mask[:, None, :]).to(apart.dtype)
-    return (apart * both).sum() / both.sum()
+        return difference.mean()
+    both = (mask[:, :, None] * mask[:, None, :]).to(difference.dtype)
+    return (difference * both).sum() / both.sum()
 
 
 Pair = tuple[torch.Tensor, torch.Tensor]
@@ -133,38 +140,38 @@ Pair = tuple[torch.Tensor, torch.Tensor]
 
 
 def relations_loss(pairs: Sequence[Pair], heads: int, mask: torch.Tensor | None = None) -> torch.Tensor:
-    """Sum of `relation_loss` over pairs; those of the same widths are computed together, which takes fewer kernels."""
-    alike: dict[tuple[int, int], list[Pair]] = {}
+    """Return the sum of `relation_loss` over pairs; pairs of the same widths share one computation and its kernels."""
+    by_widths: dict[tuple[int, int], list[Pair]] = {}
     for pair in pairs:
-        alike.setdefault((pair[0].shape[-1], pair[1].shape[-1]), []).append(pair)
+        by_widths.setdefault((pair[0].shape[-1], pair[1].shape[-1]), []).append(pair)
     losses = []
-    for (narrow, wide), group in alike.items():
+    for (narrow, wide), group in by_widths.items():
         common = math.gcd(heads, narrow, wide)
-        side = [torch.cat([pair[which] for pair in group], dim=-1) for which in (0, 1)]
-        losses.append(len(group) * relation_loss(side[0], side[1], len(group) * common, mask))
+        joined = [torch.cat([pair[side] for pair in group], dim=-1) for side in (0, 1)]
+        losses.append(len(group) * relation_loss(joined[0], joined[1], len(group) * common, mask))
     return torch.stack(losses).sum()
 
 
 def relation_loss(
     student: torch.Tensor, teacher: torch.Tensor, heads: int, mask: torch.Tensor | None = None
 ) -> torch.Tensor:
-    """KL(teacher || student) of the relations of [batch, length, width] tensors, mean over heads and real tokens.
+    """Return KL(teacher || student) of relations of [batch, length, width], mean over heads and real tokens.
 
-    `heads` is lowered to the greatest number that divides both widths and it. In fp32 whatever autocast is on: late in
-    training the two hardly differ.
+    `heads` is reduced to its greatest common divisor with both widths. Always in fp32, also under autocast: late in
+    training the two relations hardly differ.
     """
     heads = math.gcd(heads, student.shape[-1], teacher.shape[-1])
     with torch.autocast(student.device.type, enabled=False):
-        ours, theirs = relation(student, heads, mask), relation(teacher, heads, mask)
-    apart = F.kl_div(ours, theirs, reduction="none", log_target=True)
+        student_relation, teacher_relation = relation(student, heads, mask), relation(teacher, heads, mask)
+    divergence = F.kl_div(student_relation, teacher_relation, reduction="none", log_target=True)
     if mask is not None:  # padded columns are -inf in both
-        apart = apart.masked_fill(mask[:, None, None, :] == 0, 0.0)
-    rows = apart.sum(-1).mean(1)  # [batch, length]
+        divergence = divergence.masked_fill(mask[:, None, None, :] == 0, 0.0)
+    rows = divergence.sum(-1).mean(1)  # [batch, length]
     return rows.mean() if mask is None else (rows * mask).sum() / mask.sum()
 
 
 def relation(values: torch.Tensor, heads: int, mask: torch.Tensor | None = None) -> torch.Tensor:
-    """[batch, heads, length, length] logarithms of the softmax over tokens of scaled inner products."""
+    """Return [batch, heads, length, length] log-softmax over tokens of scaled inner products."""
     batch, length, width = values.shape
     split = values.float().view(batch, length, heads, width // heads).transpose(1, 2)
     scores = split @ split.transpose(-1, -2) / math.sqrt(width // heads)
@@ -179,6 +186,6 @@ def _head_size(layer: Layer) -> int:
 
 
 def _width(layer: Layer) -> int:
-    """Features of all query heads: what the output projection takes."""
+    """Return the features of all query heads: the inputs of the output projection."""
     output: Any = layer.get(layer.architecture.output)
     return int(getattr(output, "in_features", None) or output.nx)

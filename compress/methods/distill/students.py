@@ -1,7 +1,7 @@
-"""Students of a distillation: the model itself, some of its layers, a fresh smaller one, or another pretrained one.
+"""Students for distillation: the model itself, some of its layers, a fresh smaller one, or another pretrained one.
 
-A student made of some layers answers for the teacher's layers up to the next one kept, so that its last layer is
-compared with the teacher's last, which is what the head was trained to read:
+In a student made of some layers, each kept layer stands for the teacher's layers up to the next kept one. Its last
+layer is thus compared with the teacher's last, which the head was trained to read:
 
     teacher   0 1 2 3 4 5        student of layers 0, 2, 5
     kept      0   2     5        compared with teacher layers 1, 4, 5
@@ -31,18 +31,18 @@ from compress.spec.steps import Distill
 
 @dataclass(frozen=True)
 class Student:
-    """A model to train and where it came from."""
+    """A model to train and its origin."""
 
     model: Any
     layers: Mapping[str, Mapping[str, Any]]
-    """What its changed layers are, under their new names."""
+    """Entries of its changed layers, under their new names."""
     pairs: tuple[tuple[int, int], ...]
     """(student layer, teacher layer) that are compared; empty when none are."""
     note: str
 
 
 def make_student(bundle: Bundle, config: Distill, teacher: Any) -> Student:
-    """The student that the step describes. The bundle's model is cut in place when it is its own student."""
+    """Return the student that the step describes. The bundle's model is cut in place when it is its own student."""
     if config.config is not None:
         return _fresh(bundle, config, teacher)
     if config.model is not None:
@@ -55,8 +55,8 @@ def make_student(bundle: Bundle, config: Distill, teacher: Any) -> Student:
     count = len(present)
     kept = config.layers
     if kept is None:
-        wanted = -(-count // config.keep_every) if config.keep is None else max(1, round(config.keep * count))
-        kept = spread(count, wanted)
+        kept_count = -(-count // config.keep_every) if config.keep is None else max(1, round(config.keep * count))
+        kept = spread(count, kept_count)
     _check_layers(kept, len(present))
     path = layers_path(model, architecture_of(model, "distill"))
     attributes = keep_layers(model, kept)
@@ -67,23 +67,23 @@ def make_student(bundle: Bundle, config: Distill, teacher: Any) -> Student:
 
 
 def spread(count: int, kept: int) -> tuple[int, ...]:
-    """`kept` of `count` layers, spread evenly from the first to the last."""
+    """Return `kept` of `count` layers, spread evenly from the first to the last."""
     if kept == 1:
         return (0,)
     return tuple(round(i * (count - 1) / (kept - 1)) for i in range(kept))
 
 
 def match(kept: tuple[int, ...], present: int, teacher: int) -> tuple[tuple[int, int], ...]:
-    """(student layer, teacher layer) pairs: each kept layer answers for those up to the next kept one.
+    """Return (student layer, teacher layer) pairs: each kept layer stands for those up to the next kept one.
 
-    A teacher with another depth than the model the layers came from is matched in proportion.
+    If the teacher's depth differs from that of the model the layers came from, layers are matched in proportion.
     """
     ends = [*(index - 1 for index in kept[1:]), present - 1]
     return tuple((i, (end + 1) * teacher // present - 1) for i, end in enumerate(ends))
 
 
 def rename(layers: Mapping[str, Mapping[str, Any]], path: str, kept: tuple[int, ...]) -> dict[str, Mapping[str, Any]]:
-    """What earlier steps recorded per layer, under the names after `kept` of `path` moved up; the others are gone."""
+    """Return earlier steps' entries per layer, renamed as `kept` of `path` move up, without the removed layers."""
 
     def new(name: str) -> str | None:
         if not name.startswith(f"{path}."):
@@ -93,14 +93,14 @@ def rename(layers: Mapping[str, Mapping[str, Any]], path: str, kept: tuple[int, 
 
     moved: dict[str, Mapping[str, Any]] = {}
     for name, entry in layers.items():
-        if (now := new(name)) is not None:
+        if (new_name := new(name)) is not None:
             lender = {"borrows": new(entry["borrows"])} if "borrows" in entry else {}  # a layer of the same block
-            moved[now] = {**entry, **lender}
+            moved[new_name] = {**entry, **lender}
     return moved
 
 
 def _fresh(bundle: Bundle, config: Distill, teacher: Any) -> Student:
-    """A student of the model's configuration with changed fields, initialised at random by the bundle's seed."""
+    """Return a student of the model's configuration with changed fields, initialised at random by the bundle's seed."""
     changes = dict(config.config or {})
     new = fresh_config(bundle.model.config, changes)
     empty = is_empty(bundle.model)
@@ -113,22 +113,22 @@ def _fresh(bundle: Bundle, config: Distill, teacher: Any) -> Student:
     return Student(model, {}, pairs, f"distill: fresh student with {', '.join(f'{k}={v}' for k, v in changes.items())}")
 
 
-def fresh_config(own: Any, changes: dict[str, Any]) -> Any:
-    """Return a configuration with changed fields. Raises InputError for fields and values that it cannot have."""
-    new = copy.deepcopy(own)
-    known = {*new.to_dict(), *new.attribute_map}
+def fresh_config(config: Any, changes: dict[str, Any]) -> Any:
+    """Return a configuration with changed fields. Raises InputError for unknown fields and invalid values."""
+    changed = copy.deepcopy(config)
+    known = {*changed.to_dict(), *changed.attribute_map}
     unknown = [name for name in changes if name not in known]
     if unknown:
         hint = did_you_mean(unknown[0], known)
-        raise InputError(f"distill config.{unknown[0]}: {new.model_type} has no such field{hint}")
-    if getattr(new, "layer_types", None) and {"num_hidden_layers", "n_layer"} & set(changes):
+        raise InputError(f"distill config.{unknown[0]}: {changed.model_type} has no such field{hint}")
+    if getattr(changed, "layer_types", None) and {"num_hidden_layers", "n_layer"} & set(changes):
         changes.setdefault("layer_types", None)
-    plain = {**new.to_dict(), **changes}
-    if problems := settings.problems(plain):
+    values = {**changed.to_dict(), **changes}
+    if problems := settings.problems(values):
         raise InputError(f"distill {problem.replace('config.json ', 'config.')}" for problem in problems)
-    with _refusing(new, changes):
-        new = type(new).from_dict(plain)
-    return new
+    with _refusing(changed, changes):
+        changed = type(changed).from_dict(values)
+    return changed
 
 
 def _refusing(config: Any, changes: dict[str, Any]) -> AbstractContextManager[None]:
@@ -136,7 +136,7 @@ def _refusing(config: Any, changes: dict[str, Any]) -> AbstractContextManager[No
 
 
 def _pretrained(bundle: Bundle, config: Distill, location: str, teacher: Any) -> Student:
-    """Another model of the same task, labels and tokenizer. Raises InputError for one that cannot take its place."""
+    """Return another model of the same task, labels and tokenizer. Raises InputError for one that is not compatible."""
     import transformers
 
     task = task_of(bundle.task)
@@ -148,14 +148,16 @@ def _pretrained(bundle: Bundle, config: Distill, location: str, teacher: Any) ->
             location, config=configuration.load(location), dtype=torch.float32, output_loading_info=True
         )
     except (OSError, ValueError, RuntimeError, KeyError) as error:
-        told = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise InputError(f"{place}: cannot be loaded ({told}); expected the id or folder of a saved model") from None
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise InputError(f"{place}: cannot be loaded ({reason}); expected the id or folder of a saved model") from None
     if info["missing_keys"]:
         raise InputError(f"{place}: has no weights for {min(info['missing_keys'])}; expected one trained for the task")
-    labels, wanted = (getattr(m.config, "num_labels", None) for m in (model, teacher))
-    if task.has_labels and labels != wanted:
-        raise InputError(f"{place}: has {labels} labels, the teacher {wanted}; they answer different questions")
-    for field in ("id2label", "label2id"):  # it learns the teacher's numbers, whatever it called its own
+    label_count, teacher_labels = (getattr(m.config, "num_labels", None) for m in (model, teacher))
+    if task.has_labels and label_count != teacher_labels:
+        raise InputError(
+            f"{place}: has {label_count} labels, the teacher {teacher_labels}; they answer different questions"
+        )
+    for field in ("id2label", "label2id"):  # the student learns the teacher's label numbers
         setattr(model.config, field, getattr(teacher.config, field))
     if vocabulary(processor) != vocabulary(bundle.processor):
         raise InputError(f"{place}: has another tokenizer; the same numbers would be other words to it")
@@ -164,20 +166,22 @@ def _pretrained(bundle: Bundle, config: Distill, location: str, teacher: Any) ->
 
 
 def vocabulary(processor: Any) -> Any:
-    """Token -> number; of an image processor, what it makes of pixels."""
+    """Return a tokenizer's token -> number, or an image processor's preprocessing settings."""
     if hasattr(processor, "get_vocab"):
         return processor.get_vocab()
-    told = processor.to_dict()
-    return {key: told.get(key) for key in ("size", "crop_size", "image_mean", "image_std", "rescale_factor")}
+    settings_by_name = processor.to_dict()
+    return {
+        key: settings_by_name.get(key) for key in ("size", "crop_size", "image_mean", "image_std", "rescale_factor")
+    }
 
 
 def paired(model: Any, teacher: Any, config: Distill) -> tuple[tuple[int, int], ...]:
-    """Return the pairs of layers that are compared; none where nothing is asked of them."""
+    """Return the pairs of layers that the loss compares; none if it compares no layers."""
     return _spread(_depth(model), _depth(teacher)) if config.pairs_layers else ()
 
 
 def _spread(student: int, teacher: int) -> tuple[tuple[int, int], ...]:
-    """Pairs of layers at the same relative depth, the last with the last."""
+    """Return pairs of layers at the same relative depth, the last with the last."""
     return tuple((i, (i + 1) * teacher // student - 1) for i in range(student))
 
 

@@ -1,4 +1,4 @@
-"""transformers' Trainer with our loss, batches of similar length, a bar, and weights that stay zero."""
+"""transformers' Trainer with a given loss, batches of similar length, a bar, and pruned weights kept at zero."""
 
 import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -16,11 +16,11 @@ Loss = Callable[[Any, Mapping[str, torch.Tensor]], tuple[torch.Tensor, Any]]
 
 
 class DistillTrainer(Trainer):
-    """Trainer with a loss handed in, autocast around all of it, and batches of similar length."""
+    """Trainer with a given loss, autocast around all of it, and batches of similar length."""
 
     def use(self, loss: Loss, dtype: torch.dtype | None, costs: Sequence[int], dropout: bool) -> None:
-        """Sets the loss, the autocast type (None: fp32), the length of every example, and whether dropout works."""
-        self.model_accepts_loss_kwargs = False  # ours is a batch's mean: Trainer divides it by accumulation
+        """Set the loss, the autocast type (None: fp32), the length of every example, and whether dropout is active."""
+        self.model_accepts_loss_kwargs = False  # this loss is a batch mean, so Trainer divides it by the accumulation
         self._loss = loss
         self._dtype = dtype
         self._costs = list(costs)
@@ -29,21 +29,21 @@ class DistillTrainer(Trainer):
     def compute_loss(
         self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None
     ) -> Any:
-        """The loss of one batch."""
-        if model.training:  # not while held-out examples are looked at
-            model.train(self._dropout)  # after Trainer, which has just switched dropout on
+        """Return the loss of one batch."""
+        if model.training:  # not during evaluation on held-out examples
+            model.train(self._dropout)  # Trainer has just enabled dropout
         loss, outputs = self._loss(model, inputs)
         return (loss, outputs) if return_outputs else loss
 
     def compute_loss_context_manager(self) -> contextlib.ExitStack:
-        """Autocast over student, teacher and loss. Accelerate's would wrap the student's forward, and stay on it."""
+        """Autocast over student, teacher and loss. Accelerate's would wrap the student's forward permanently."""
         stack = contextlib.ExitStack()
         if self._dtype is not None:
             stack.enter_context(torch.autocast(self.args.device.type, dtype=self._dtype))
         return stack
 
     def floating_point_ops(self, inputs: Any) -> int:
-        """Nothing asks for it, and counting goes through all modules in every step."""
+        """Return 0: the count is unused, and computing it visits all modules in every step."""
         return 0
 
     def _get_train_sampler(self, train_dataset: Any = None) -> Sampler[int]:
@@ -53,16 +53,16 @@ class DistillTrainer(Trainer):
         return int((self.state.epoch or 0) + 1e-6)  # state.epoch is a sum of fractions of steps
 
     def prediction_step(self, model: Any, inputs: Any, *_: Any, **__: Any) -> tuple[torch.Tensor, None, None]:
-        """The loss of a held-out batch, by the same rule as in training."""
+        """Return the loss of a held-out batch, computed as in training."""
         with torch.no_grad(), self.compute_loss_context_manager():
             loss, _outputs = self._loss(model, self._prepare_inputs(inputs))
         return loss.detach().float(), None, None
 
 
 class LengthGroups(Sampler[int]):
-    """Indices in random order in which neighbours have similar length: little padding.
+    """Indices in random order with neighbours of similar length, to reduce padding.
 
-    The order is a function of seed and epoch alone, so that a resumed training sees the batches that are left.
+    The order depends on seed and epoch alone, so a resumed training sees the remaining batches.
     """
 
     def __init__(self, lengths: Sequence[int], batch_size: int, seed: int, epoch: Callable[[], int]):
@@ -80,7 +80,7 @@ class LengthGroups(Sampler[int]):
 
 
 class Progress(TrainerCallback):
-    """Moves a bar, also over the steps that a resumed training skips."""
+    """Advances a bar, also over the steps that a resumed training skips."""
 
     def __init__(self, running: Bar):
         self._running = running
@@ -93,7 +93,7 @@ class Progress(TrainerCallback):
 
 
 class KeepZeros(TrainerCallback):
-    """Sets pruned weights back to zero after every optimizer step."""
+    """Resets pruned weights to zero after every optimizer step."""
 
     def __init__(self, zeros: Sequence[tuple[torch.Tensor, torch.Tensor]]):
         self._zeros = zeros
@@ -105,7 +105,7 @@ class KeepZeros(TrainerCallback):
 
 
 def zeros(model: Any, layers: Mapping[str, Mapping[str, Any]]) -> list[tuple[torch.Tensor, torch.Tensor]]:
-    """Weight and mask of its zeros, of every layer that an earlier step made sparse and that is still there."""
+    """Return (weight, mask of its zeros) for every layer that an earlier step made sparse and that still exists."""
     modules, stacks = dict(model.named_modules()), dict(model.named_parameters())
     names = [name for name, entry in layers.items() if "sparsity" in entry]
     sparse = [stored_weight(modules[name]) for name in names if name in modules]

@@ -1,7 +1,7 @@
-"""The training loop behind distillation: transformers' Trainer with our loss, resumable after a kill.
+"""The training loop of distillation: transformers' Trainer with a given loss, resumable after a kill.
 
-Checkpoints go to a folder named after everything that determines the training, so that only the same training finds
-them. They hold the optimizer's state, are Trainer's own and never part of an artifact.
+A checkpoint folder's name is a digest of everything that determines the training, so only the same training resumes
+from it. Checkpoints hold the optimizer's state, have Trainer's format and are never part of an artifact.
 """
 
 import contextlib
@@ -30,7 +30,7 @@ from compress.spec.steps import Distill
 
 SAVE_STEPS = 100
 NUMBER = "example_number"
-"""Column that says which example it is, where the teacher's answers are remembered."""
+"""Column with the example's number, if the teacher's logits are stored."""
 WARMUP = 0.06
 HELD_OUT, HELD_OUT_MOST = 0.05, 1000
 OPTIMIZERS = {"adamw": "adamw_torch", "adafactor": "adafactor"}
@@ -39,34 +39,34 @@ FUSED = {"adamw": "adamw_torch_fused"}  # the same updates in a few kernels, on 
 
 @dataclass(frozen=True)
 class Trained:
-    """How a training went."""
+    """The outcome of a training."""
 
     steps: int
     resumed_at: int
-    """The step at which a killed training was taken up again; 0 when it was not."""
+    """The step at which a killed training was resumed; 0 if it was not."""
     loss: float
     """Mean over this process's steps."""
     held_out: float | None = None
-    """Least loss on examples held out, whose weights were taken; None when none were."""
+    """Least loss on held-out examples, at which the weights were taken; None without held-out examples."""
     processes: int = 1
 
     def __str__(self) -> str:
         resumed = f", resumed at {self.resumed_at}" if self.resumed_at else ""
         best = f", {self.held_out:.4f} on held-out examples at best" if self.held_out is not None else ""
-        several = f" in {self.processes} processes" if self.processes > 1 else ""
-        return f"{self.steps} optimizer steps{several}{resumed}, mean loss {self.loss:.4f}{best}"
+        in_processes = f" in {self.processes} processes" if self.processes > 1 else ""
+        return f"{self.steps} optimizer steps{in_processes}{resumed}, mean loss {self.loss:.4f}{best}"
 
 
 def train(model: Any, loss: Loss, examples: Any, bundle: Bundle, config: Distill) -> Trained:
-    """How the training went; `model` is trained in place and left in eval mode, on the device, without gradients.
+    """Train `model` in place and return the outcome; it ends in eval mode, on the device, without gradients.
 
-    Weights that an earlier step set to zero stay zero. Raises RuntimeError when the loss is no longer finite.
+    Weights that an earlier step set to zero stay zero. Raises RuntimeError if the loss is no longer finite.
     """
     check_device(bundle.device)
     dtype = torch.bfloat16 if trains_in_bf16(config, bundle.device) else None
     task = task_of(bundle.task)
-    whole = examples
-    examples, held_out = split(whole, bundle.seed) if config.patience is not None else (whole, None)
+    all_examples = examples
+    examples, held_out = split(all_examples, bundle.seed) if config.patience is not None else (all_examples, None)
     costs = [min(length, config.max_length or 10**9) for length in task.lengths(examples)]
     total = total_steps(len(examples), config)
     model.float().train().requires_grad_(True)
@@ -75,7 +75,7 @@ def train(model: Any, loss: Loss, examples: Any, bundle: Bundle, config: Distill
     if config.lora_rank is not None:
         only_updates(model)
     with contextlib.ExitStack() as stack:
-        folder = None if bundle.work is None else bundle.work / f"distill-{key(model, whole, bundle, config)}"
+        folder = None if bundle.work is None else bundle.work / f"distill-{key(model, all_examples, bundle, config)}"
         output = folder or stack.enter_context(passing("distill"))
         stack.enter_context(config_kept(model))
         stack.enter_context(torch.random.fork_rng())  # Trainer seeds the global generators
@@ -105,30 +105,30 @@ def train(model: Any, loss: Loss, examples: Any, bundle: Bundle, config: Distill
 
 
 def collator(bundle: Bundle, config: Distill) -> Callable[[Sequence[Mapping[str, Any]]], dict[str, torch.Tensor]]:
-    """Makes a batch of examples, cut to the step's length; their numbers stay beside them where they have some."""
+    """Return a function that batches examples cut to the step's length, with their numbers if they have them."""
     task = task_of(bundle.task)
 
     def collate(batch: Sequence[Mapping[str, Any]]) -> dict[str, torch.Tensor]:
-        made = task.collate(shortened(batch, config.max_length, bundle.processor), bundle.processor)
-        return made | ({NUMBER: torch.tensor([e[NUMBER] for e in batch])} if NUMBER in batch[0] else {})
+        tensors = task.collate(shortened(batch, config.max_length, bundle.processor), bundle.processor)
+        return tensors | ({NUMBER: torch.tensor([e[NUMBER] for e in batch])} if NUMBER in batch[0] else {})
 
     return collate
 
 
 def answers(model: Any, examples: Any, bundle: Bundle, config: Distill) -> torch.Tensor:
-    """[examples, classes] logits of a classifier on all of these, computed as in training."""
+    """Return [examples, classes] logits of a classifier on all of these, computed as in training."""
     dtype = torch.bfloat16 if trains_in_bf16(config, bundle.device) else None
-    make, lengths = collator(bundle, config), task_of(bundle.task).lengths(examples)
+    collate, lengths = collator(bundle, config), task_of(bundle.task).lengths(examples)
     order = sorted(range(len(lengths)), key=lengths.__getitem__)
-    found: list[torch.Tensor] = []
+    outputs: list[torch.Tensor] = []
     with torch.no_grad(), bar("teacher", len(order)) as running:
         for start in range(0, len(order), config.batch_size):
-            batch = make([examples[i] for i in order[start : start + config.batch_size]])
-            given = {k: v.to(bundle.device) for k, v in batch.items() if k not in ("labels", NUMBER)}
+            batch = collate([examples[i] for i in order[start : start + config.batch_size]])
+            inputs = {k: v.to(bundle.device) for k, v in batch.items() if k not in ("labels", NUMBER)}
             with torch.autocast(bundle.device.type, dtype=dtype, enabled=dtype is not None):
-                found.append(model(**given).logits.float())
-            running.advance(len(found[-1]))
-    sorted_answers = torch.cat(found)
+                outputs.append(model(**inputs).logits.float())
+            running.advance(len(outputs[-1]))
+    sorted_answers = torch.cat(outputs)
     return torch.empty_like(sorted_answers).index_copy_(
         0, torch.tensor(order, device=sorted_answers.device), sorted_answers
     )
@@ -139,21 +139,21 @@ def _stopping(config: Distill) -> list[TrainerCallback]:
 
 
 def split(examples: Any, seed: int) -> tuple[Any, Any]:
-    """The examples to train on, and those held out: 5 %, at most 1,000, at least one, drawn by the seed."""
+    """Return the examples to train on, and the held-out ones: 5 %, at most 1,000, at least one, drawn by the seed."""
     count = max(1, min(HELD_OUT_MOST, round(HELD_OUT * len(examples))))
     order = torch.randperm(len(examples), generator=torch.Generator().manual_seed(seed)).tolist()
     return examples.select(sorted(order[count:])), examples.select(sorted(order[:count]))
 
 
 def total_steps(examples: int, config: Distill) -> int:
-    """Optimizer steps of all epochs, at most max_steps."""
-    at_once = config.batch_size * config.accumulation * processes()
-    steps = max(1, math.ceil(config.epochs * math.ceil(examples / at_once)))
+    """Return the optimizer steps of all epochs, at most max_steps."""
+    per_step = config.batch_size * config.accumulation * processes()
+    steps = max(1, math.ceil(config.epochs * math.ceil(examples / per_step)))
     return min(steps, config.max_steps or steps)
 
 
 def key(model: Any, examples: Any, bundle: Bundle, config: Distill) -> str:
-    """16 hex digits of the settings, the seed, the data and the weights that the training starts from."""
+    """Return 16 hex digits of the settings, the seed, the data and the initial weights."""
     weights = hashlib.sha256()
     for name, tensor in model.state_dict().items():
         weights.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
@@ -171,7 +171,7 @@ def key(model: Any, examples: Any, bundle: Bundle, config: Distill) -> str:
 
 
 def last_checkpoint(folder: Path) -> Path | None:
-    """The newest complete checkpoint. Trainer writes trainer_state.json last, so what lacks it was cut short."""
+    """Return the newest complete checkpoint: one with trainer_state.json, which Trainer writes last."""
     for path in sorted(folder.glob("checkpoint-*"), key=step_of, reverse=True):
         try:
             json.loads((path / "trainer_state.json").read_text(encoding="utf-8"))
@@ -182,12 +182,12 @@ def last_checkpoint(folder: Path) -> Path | None:
 
 
 def step_of(checkpoint: Path) -> int:
-    """The optimizer step in a checkpoint's name."""
+    """Return the optimizer step in a checkpoint's name."""
     return int(checkpoint.name.rpartition("-")[2])
 
 
 def trains_in_bf16(config: Distill, device: torch.device) -> bool:
-    """Whether training runs under autocast to bf16."""
+    """Return whether training runs under autocast to bf16."""
     return config.precision == "bf16" or (config.precision == "auto" and computes_bf16(device))
 
 
@@ -201,7 +201,7 @@ def check_device(device: torch.device) -> None:
 
 
 def _watching(config: Distill) -> dict[str, Any]:
-    """Arguments under which the weights with the least held-out loss are taken."""
+    """Return the arguments that make Trainer restore the weights with the least held-out loss."""
     if config.patience is None:
         return {}
     return {
@@ -230,7 +230,7 @@ def _arguments(output: Path, config: Distill, bundle: Bundle, total: int, keep: 
         use_cpu=bundle.device.type == "cpu",
         save_strategy="steps" if keep or config.patience is not None else "no",
         save_steps=SAVE_STEPS,
-        save_total_limit=1,  # beside the best, where that is asked for
+        save_total_limit=1,  # plus the best one, if it is tracked
         **_watching(config),
         logging_strategy="no",
         disable_tqdm=True,
@@ -239,10 +239,11 @@ def _arguments(output: Path, config: Distill, bundle: Bundle, total: int, keep: 
         remove_unused_columns=False,
         dataloader_pin_memory=on_gpu,
         accelerator_config={"non_blocking": on_gpu},
-        # asks the device in every step; what is not finite raises at the end, unless the best weights are taken then
+        # the filter synchronises with the device in every step. Off, a loss that is not finite raises at the end; on
+        # with held-out examples, because the best weights are taken then
         logging_nan_inf_filter=config.patience is not None,
         ddp_find_unused_parameters=False,  # the loss is computed outside of the student's forward
     )
     if arguments.n_gpu > 1:
-        arguments._n_gpu = 1  # device cuda means one; several are accelerate's or torchrun's to launch
+        arguments._n_gpu = 1  # device cuda means one GPU; accelerate or torchrun launches several
     return arguments

@@ -1,16 +1,16 @@
 """Low rank: a weight [out, in] becomes A [out, r] @ B [r, in], its best rank-r approximation (truncated SVD).
 
-Eckart and Young 1936; `compress.methods.lowrank.weighting` holds the error measures. It pays only below the rank where
-both forms hold the same number of parameters:
+Eckart and Young 1936; `compress.methods.lowrank.weighting` holds the error measures. It saves parameters only below
+this rank:
 
     r * (out + in) < out * in      =>      r < out * in / (out + in)
 
-Grouped, query, key and value are one weight [3 out, in], and B is computed once for all three:
+With grouping, query, key and value are one weight [3 out, in], and B is computed once for all three:
 
     [Wq; Wk; Wv] = [Aq; Ak; Av] @ B      pays below 3 out * in / (3 out + in)
 
-Ranks that follow from a budget or a spectrum are multiples of 16, or of less where they are small: tensor cores and
-vector units are slow in odd widths, and low-bit products want multiples of 8 or 16.
+Ranks that follow from a budget or a spectrum are multiples of 16, or of a smaller power of two for small ranks. Tensor
+cores and vector units are slow with odd widths, and low-bit products need multiples of 8 or 16.
 """
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -35,9 +35,9 @@ STEP = 16
 
 
 def lowrank(bundle: Bundle, config: LowRank) -> Bundle:
-    """The bundle with every chosen linear layer replaced by two thin ones.
+    """Return the bundle with every chosen linear layer replaced by two thin ones.
 
-    Raises InputError, before anything is changed, for a rank that saves nothing and for a weight that is tied.
+    Raises InputError, before anything changes, for a rank that saves nothing and for a tied weight.
     """
     chosen, groups = choose(bundle.model, config)
     shared = _shared_ranks(bundle, config, chosen) if config.allocation == "shared" else {}
@@ -68,7 +68,7 @@ def lowrank(bundle: Bundle, config: LowRank) -> Bundle:
 
 
 def choose(model: nn.Module, config: LowRank) -> "tuple[dict[str, nn.Module], list[Group]]":
-    """Return the chosen layers by name, and how they are grouped. Raises InputError where a rank saves nothing."""
+    """Return the chosen layers by name, and their groups. Raises InputError if a rank saves nothing."""
     chosen = dict(weight_layers(model, config))
     groups = groups_of(model, config, chosen)
     problems = [p for group in groups for p in _problems(group, chosen, model, config)]
@@ -78,12 +78,12 @@ def choose(model: nn.Module, config: LowRank) -> "tuple[dict[str, nn.Module], li
 
 
 def rehearse(model: nn.Module, config: LowRank) -> bool:
-    """Give an empty model the layers that `lowrank` would, and return whether their ranks are known in advance."""
+    """Replace layers of an empty model as `lowrank` would, and return whether the ranks are known in advance."""
     chosen, groups = choose(model, config)
     for group in groups:
         modules = [chosen[name] for name in group]
         rows, columns = sum(matrix(module).shape[0] for module in modules), matrix(modules[0]).shape[1]
-        kept = config.kept_parameters or 0.5  # of energy, which the numbers decide
+        kept = config.kept_parameters or 0.5  # for energy: any rank will do, the real one depends on the weights
         rank = config.rank or max(1, aligned(int(kept * break_even(rows, columns))))
         if rank < break_even(rows, columns):
             dtype = matrix(modules[0]).dtype
@@ -93,18 +93,18 @@ def rehearse(model: nn.Module, config: LowRank) -> bool:
 
 
 Group = tuple[str, ...]
-"""Names of layers that are split as one weight: their rows below one another. Mostly one layer by itself."""
+"""Names of layers that are factorized as one weight, with their rows concatenated. Usually a single layer."""
 
 
 def groups_of(model: Any, config: LowRank, names: Collection[str]) -> list[Group]:
-    """The chosen layers in their order, as they are split. Raises InputError where grouping does not know the model."""
+    """Return the chosen layers in order, grouped. Raises InputError if grouping does not support the architecture."""
     return projections(model, names, "lowrank grouped") if config.grouped else [(name,) for name in names]
 
 
 def _weightings(
     bundle: Bundle, config: LowRank, chosen: Mapping[str, nn.Module], groups: Sequence[Group]
 ) -> Iterator[tuple[Group, Weighting]]:
-    """The weighting of each group, one block after another: a later one sees what an earlier one has become."""
+    """Yield the weighting of each group, block by block: a later block sees the changes made to earlier ones."""
     step, sample = f"lowrank weighting {config.weighting}", config.sample
     if config.weighting == "plain":
         yield from ((group, Weighting()) for group in groups)
@@ -113,14 +113,14 @@ def _weightings(
         yield from ((group, weighting.fisher(torch.cat([squares[name] for name in group]))) for group in groups)
     else:
         make = weighting.activation if config.weighting == "activation" else weighting.whitened
-        led = {group[0]: group for group in groups}  # all of a group are given the same inputs
+        group_of_first = {group[0]: group for group in groups}  # all layers of a group have the same inputs
         for name, inputs in walk(bundle, step, sample, chosen):
-            if name in led:
-                yield led[name], Weighting() if inputs is None else make(inputs)
+            if name in group_of_first:
+                yield group_of_first[name], Weighting() if inputs is None else make(inputs)
 
 
 def _shared_ranks(bundle: Bundle, config: LowRank, chosen: Mapping[str, nn.Module]) -> dict[str, int]:
-    """The rank of every layer when one budget of parameters is shared by what each component saves in loss."""
+    """Return the rank of every layer when all share one parameter budget, spent where a component saves most loss."""
     assert config.kept_parameters is not None
     examples = gradients(bundle, "lowrank allocation shared", config.sample, batch_size=1)
     sensitivities = weighting.output_sensitivities(chosen, examples)
@@ -134,40 +134,40 @@ def _shared_ranks(bundle: Bundle, config: LowRank, chosen: Mapping[str, nn.Modul
 
 
 def share(spectra: Mapping[str, tuple[torch.Tensor, Sequence[int]]], kept: float) -> dict[str, int]:
-    """Ranks that hold at most `kept` of all parameters, of (loss without each component, shape) by name.
+    """Return ranks that hold at most `kept` of all parameters.
 
-    Components that save the most loss per parameter are taken first, and every layer has one. A layer whose rank would
-    save nothing stays dense, at its dense price.
+    `spectra` maps each name to (loss saved by each component, shape). Components are taken by loss saved per parameter,
+    largest first; every layer gets at least one. A layer whose rank would save nothing stays dense, at its dense cost.
     """
-    worth = []
+    candidates = []
     for name, (losses, (rows, columns)) in spectra.items():
-        worth += [(float(value) / (rows + columns), name) for value in losses[1:].tolist()]
+        candidates += [(float(value) / (rows + columns), name) for value in losses[1:].tolist()]
     budget = kept * sum(rows * columns for _, (rows, columns) in spectra.values())
     ranks = dict.fromkeys(spectra, 1)
     spent = float(sum(sum(shape) for _, shape in spectra.values()))
-    for _, name in sorted(worth, key=lambda pair: -pair[0]):
+    for _, name in sorted(candidates, key=lambda pair: -pair[0]):
         rows, columns = spectra[name][1]
-        price = _price(ranks[name] + 1, rows, columns) - _price(ranks[name], rows, columns)
-        if spent + price <= budget:
+        cost = _price(ranks[name] + 1, rows, columns) - _price(ranks[name], rows, columns)
+        if spent + cost <= budget:
             ranks[name] += 1
-            spent += price
+            spent += cost
     return {name: rank if rank >= break_even(*spectra[name][1]) else aligned(rank) for name, rank in ranks.items()}
 
 
 def _price(rank: int, rows: int, columns: int) -> int:
-    """Parameters of a layer at this rank: never more than the dense weight's."""
+    """Return the parameters of a layer at this rank, at most those of the dense weight."""
     return min(rank * (rows + columns), rows * columns)
 
 
 def break_even(out_features: int, in_features: int) -> float:
-    """The rank at which two thin weights hold as many parameters as the dense one."""
+    """Return the rank at which two thin weights hold as many parameters as the dense one."""
     return out_features * in_features / (out_features + in_features)
 
 
 def factorize(weight: torch.Tensor, rank: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """A [out, rank] and B [rank, in], whose product is the best approximation of weight [out, in] of that rank.
+    """Return A [out, rank] and B [rank, in], whose product is the best rank-`rank` approximation of weight [out, in].
 
-    The singular values are shared evenly between the two, so that neither grows large in half precision.
+    The singular values are split evenly between the two, so that neither becomes large in half precision.
     """
     return cut(split(weight), rank)
 
@@ -176,45 +176,45 @@ Factors = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
 
 
 def split(weight: torch.Tensor) -> Factors:
-    """U [out, k], S [k] descending and Vh [k, in] of a weight, in float64, k the smaller of its sizes.
+    """Return U [out, k], S [k] descending and Vh [k, in] of a weight in float64, with k the smaller of its sizes.
 
-    By the eigenvectors V of A^T A (of A A^T for a wide one), since A = (A V) V^T holds for any orthogonal V: in float64
-    the squaring costs no digit that a weight has. On a CPU it takes a tenth to a half of a float64 SVD's time for
-    weights of a transformer that are not square.
+    It uses the eigenvectors V of A^T A (of A A^T for a wide weight), since A = (A V) V^T holds for any orthogonal V. In
+    float64 the squaring loses no digit that a weight has. For a transformer's weights that are not square, it takes a
+    tenth to a half of the time of a float64 SVD on a CPU.
     """
     tall = _tall(weight)
     values, vectors = torch.linalg.eigh(tall.T @ tall)  # ascending
     s, right = values.flip(0).clamp(min=0).sqrt(), vectors.flip(1)
-    left = tall @ right / s.clamp(min=1e-12 * float(s[0]) or 1.0)  # what is nothing is divided by something
+    left = tall @ right / s.clamp(min=1e-12 * float(s[0]) or 1.0)  # avoids division by zero
     return (left, s, right.T) if tall.shape == weight.shape else (right, s, left.T)
 
 
 def singular_values(weight: torch.Tensor) -> torch.Tensor:
-    """S [k] of `split`, descending."""
+    """Return S [k] of `split`, descending."""
     tall = _tall(weight)
     return torch.linalg.eigvalsh(tall.T @ tall).flip(0).clamp(min=0).sqrt()
 
 
 def _tall(weight: torch.Tensor) -> torch.Tensor:
-    """The weight, or its transpose where that has more rows, in float64."""
+    """Return the weight, or its transpose if that has more rows, in float64."""
     exact = weight.double()
     return exact.T if weight.shape[0] < weight.shape[1] else exact
 
 
 def cut(factors: Factors, rank: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """The first `rank` components as A [out, rank] and B [rank, in]."""
+    """Return the first `rank` components as A [out, rank] and B [rank, in]."""
     u, s, vh = factors
     root = s[:rank].sqrt()
     return u[:, :rank] * root, root[:, None] * vh[:rank]
 
 
 def rank_of_energy(singular: torch.Tensor, energy: float) -> int:
-    """The least rank whose squared singular values hold this fraction of their sum."""
-    held = singular.double().square().cumsum(0)
-    total = held[-1].clone()
+    """Return the least rank whose squared singular values hold this fraction of their sum."""
+    cumulative = singular.double().square().cumsum(0)
+    total = cumulative[-1].clone()
     if total == 0:
         return 1
-    return int(torch.searchsorted(held, energy * total).item()) + 1
+    return int(torch.searchsorted(cumulative, energy * total).item()) + 1
 
 
 def _rank(config: LowRank, weight: torch.Tensor, singular: torch.Tensor) -> int:
@@ -222,14 +222,17 @@ def _rank(config: LowRank, weight: torch.Tensor, singular: torch.Tensor) -> int:
         return config.rank
     if config.energy is not None:
         rank = rank_of_energy(singular, config.energy)
-        up = aligned(rank, up=True)
-        return up if up < break_even(*weight.shape) else rank  # rather odd than dense
+        rounded_up = aligned(rank, up=True)
+        return rounded_up if rounded_up < break_even(*weight.shape) else rank  # an odd rank still beats a dense layer
     assert config.kept_parameters is not None
     return aligned(int(config.kept_parameters * break_even(*weight.shape)))
 
 
 def aligned(rank: int, up: bool = False) -> int:
-    """The next multiple below (or above) of 16, or of the power of two that moves a smaller rank by under an eighth."""
+    """Round down (or up) to a multiple of 16, for small ranks of a smaller power of two.
+
+    The power of two is such that a small rank changes by less than an eighth.
+    """
     step = STEP
     while step > 1 and rank < 8 * step:
         step //= 2
@@ -237,9 +240,9 @@ def aligned(rank: int, up: bool = False) -> int:
 
 
 def _problems(group: Group, chosen: Mapping[str, nn.Module], model: nn.Module, config: LowRank) -> list[str]:
-    """Why this group cannot be split as asked: at most one sentence."""
+    """Return why this group cannot be factorized as configured: at most one sentence."""
     name, in_features = group[0], matrix(chosen[group[0]]).shape[1]
-    out_features = sum(matrix(chosen[each]).shape[0] for each in group)
+    out_features = sum(matrix(chosen[member]).shape[0] for member in group)
     limit = break_even(out_features, in_features)
     embeddings = getattr(model, "get_input_embeddings", lambda: None)()
     if embeddings is not None and getattr(embeddings, "weight", None) is chosen[name].weight:
@@ -261,8 +264,8 @@ def _problems(group: Group, chosen: Mapping[str, nn.Module], model: nn.Module, c
 def _put(
     model: nn.Module, group: Group, modules: Sequence[nn.Module], factors: tuple[torch.Tensor, torch.Tensor]
 ) -> None:
-    """Puts low-rank layers in the place of a group's; the first one holds what all share."""
-    left, right = factors  # [rows of all, r], [r, in]
+    """Replace a group's layers by low-rank ones; the first one holds the shared factor."""
+    left, right = factors  # [rows of all layers, r], [r, in]
     parts = left.split([matrix(module).shape[0] for module in modules])
     lender = _thin(modules[0], parts[0], right)
     swap(model, group[0], lender)
@@ -271,7 +274,7 @@ def _put(
 
 
 def _thin(module: nn.Module, left: torch.Tensor, right: torch.Tensor) -> LowRankLinear:
-    """A low-rank layer with the factors [out, r] and [r, in] and the dense layer's bias, dtype and device."""
+    """Return a low-rank layer with factors [out, r] and [r, in], and the dense layer's bias, dtype and device."""
     weight = matrix(module)
     bias = module.bias
     thin = LowRankLinear(

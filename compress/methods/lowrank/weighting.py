@@ -1,11 +1,11 @@
-"""Which error a low-rank weight makes least: a weighted SVD.
+"""Error measures that a low-rank weight minimises: a weighted SVD.
 
-The product of rank r that makes || D (W - W') L || least, for a diagonal D over outputs and an invertible L over
-inputs, is D^-1 [D W L]_r L^-1, where []_r cuts the singular values (Eckart and Young 1936). Four choices:
+The rank-r product that minimises || D (W - W') L ||, for a diagonal D over outputs and an invertible L over inputs, is
+D^-1 [D W L]_r L^-1, where []_r truncates the singular values (Eckart and Young 1936). Four choices:
 
-    plain       nothing                          the weights' own error
+    plain       D = L = I                        error of the weights
     activation  L = diag(mean |x|)^0.5           ASVD, Yuan et al. 2023, arXiv:2312.05821
-    whitened    L L^T = mean of x x^T            the outputs' error: SVD-LLM, Wang et al. 2024, arXiv:2403.07378
+    whitened    L L^T = mean of x x^T            error of the outputs: SVD-LLM, Wang et al. 2024, arXiv:2403.07378
     fisher      D = sqrt(Fisher of each row)     FWSVD, Hsu et al. 2022, arXiv:2207.00112
 """
 
@@ -19,7 +19,7 @@ from compress.methods.capture import Inputs
 from compress.model.layers import matrix, output_dim
 
 ALPHA = 0.5  # ASVD's exponent
-DAMPING = 1e-6  # of the mean of the diagonal: directions that no input took must not be divided by zero
+DAMPING = 1e-6  # of the mean of the diagonal: avoids division by zero in directions without any input
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Weighting:
     right: torch.Tensor | None = None
 
     def applied(self, weight: torch.Tensor) -> torch.Tensor:
-        """D W L of a weight [out, in], in float64."""
+        """Return D W L of a weight [out, in], in float64."""
         exact = weight.double()
         if self.left is not None:
             exact = self.left[:, None] * exact
@@ -39,7 +39,7 @@ class Weighting:
         return exact * self.right if self.right.dim() == 1 else exact @ self.right
 
     def undone(self, left: torch.Tensor, right: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """D^-1 A of A [out, r] and B L^-1 of B [r, in]."""
+        """Return D^-1 A of A [out, r] and B L^-1 of B [r, in]."""
         if self.left is not None:
             left = left / self.left[:, None]
         if self.right is not None and self.right.dim() == 1:
@@ -50,20 +50,20 @@ class Weighting:
 
 
 def activation(inputs: Inputs) -> Weighting:
-    """ASVD's: input features that are large count more. Features that are never used count a little, not nothing."""
+    """Return ASVD's weighting: large input features count more; unused features keep a small weight above zero."""
     scale = (inputs.absolute / max(inputs.rows, 1)).pow(ALPHA)
     return Weighting(right=scale.clamp(min=1e-4 * float(scale.max()) or 1.0))
 
 
 def whitened(inputs: Inputs) -> Weighting:
-    """The one under which the error of the weighted weight is the error of the layer's outputs."""
-    return Weighting(right=cholesky(inputs.gram / max(inputs.rows, 1)))  # a mean, so that layers can be compared
+    """Return the weighting under which the error of the weighted weight is the error of the layer's outputs."""
+    return Weighting(right=cholesky(inputs.gram / max(inputs.rows, 1)))  # a mean, to make layers comparable
 
 
 def cholesky(gram: torch.Tensor) -> torch.Tensor:
-    """Lower triangular L with L L^T = gram + eps I, for the least eps of a rising series that makes it definite.
+    """Return lower triangular L with L L^T = gram + eps I, for the least eps of a rising series that makes it definite.
 
-    Raises RuntimeError where activations were not finite.
+    Raises RuntimeError if activations were not finite.
     """
     if not bool(gram.isfinite().all()):
         raise RuntimeError("what enters a layer is not finite: too large for its type? leave the model in fp32 or bf16")
@@ -78,15 +78,16 @@ def cholesky(gram: torch.Tensor) -> torch.Tensor:
 
 
 def fisher(squares: torch.Tensor) -> Weighting:
-    """FWSVD's, of the summed squared gradients of each row [out]."""
+    """Return FWSVD's weighting from the summed squared gradients of each row [out]."""
     scale = squares.double().sqrt()
     return Weighting(left=scale.clamp(min=1e-4 * float(scale.max()) or 1.0))
 
 
 def output_sensitivities(modules: Mapping[str, nn.Module], batches: Iterable[int]) -> dict[str, float]:
-    """Mean over batches of one and outputs of the squared gradient of the loss by each layer's outputs.
+    """Return, per layer, the squared gradient of the loss with respect to its outputs, mean over examples and outputs.
 
-    To second order, an error e of a layer's outputs costs about half of sum (g e)^2 in loss, with g that gradient.
+    Batches hold one example each. To second order, an error e of a layer's outputs costs about half of sum (g e)^2 in
+    loss, with g that gradient.
     """
     totals = dict.fromkeys(modules, 0.0)
     hooks = []
@@ -107,7 +108,7 @@ def output_sensitivities(modules: Mapping[str, nn.Module], batches: Iterable[int
 
 
 def squared_gradients(modules: Mapping[str, nn.Module], batches: Iterable[int]) -> dict[str, torch.Tensor]:
-    """[out] sums over batches of one of the squared gradients of each row of these layers' weights."""
+    """Return [out] sums, over batches of one example, of the squared gradients of each row of these layers' weights."""
     totals = {
         name: torch.zeros(matrix(m).shape[0], dtype=torch.float64, device=matrix(m).device)
         for name, m in modules.items()

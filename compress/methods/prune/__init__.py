@@ -1,12 +1,12 @@
-"""Prune: remove whole structures, which makes the model smaller and faster, or zero single weights, which does not.
+"""Prune: remove whole structures, which shrinks and speeds up the model, or zero single weights, which does neither.
 
 structure      cut by                               one structure is
 feed_forward   torch-pruning's dependency graph     a neuron: a row of the first matrix, a column of the second
-heads          our table of names (prune_heads)     a key/value head with all query heads that share it
+heads          a table of names (prune.heads)       a key/value head with all query heads that share it
 hidden         torch-pruning's dependency graph     a channel of the residual stream, through the whole model
-channels       torch-pruning's dependency graph     a channel of a convolution and of all that is added to it
-layers         leaving them out (prune_layers)      a transformer layer
-unstructured   a mask (prune_weights)               a single weight
+channels       torch-pruning's dependency graph     a channel of a convolution and of everything added to it
+layers         removing modules (prune.layers)      a transformer layer
+unstructured   a mask (prune.weights)               a single weight
 """
 
 from collections.abc import Callable
@@ -27,10 +27,10 @@ CUTS: dict[str, str] = {
 
 
 def prune(bundle: Bundle, config: Prune) -> Bundle:
-    """The bundle with `fraction` of the parameters of the chosen structures removed.
+    """Return the bundle with `fraction` of the parameters of the chosen structures removed.
 
-    The fraction reached differs by whole heads and by widths that stay multiples of 8; a note states it. Raises
-    InputError for architectures whose layers are unknown.
+    The actual fraction deviates, because heads are whole and widths stay multiples of 8; a note states it. Raises
+    InputError for unsupported architectures.
     """
     if config.structure == "feed_forward" and config.cost == "parameters":
         prune_width.check_fraction(bundle, config)
@@ -42,9 +42,9 @@ def prune(bundle: Bundle, config: Prune) -> Bundle:
 
 
 def schedule(config: Prune) -> list[float]:
-    """The fraction of each round: of what is left for structures, of everything for zeros, which stay counted.
+    """Return the fraction of each round: of the remainder for structures, of the total for zeros, which stay counted.
 
-    Structures go by equal factors, zeros by equal steps.
+    Structures shrink by equal factors, zeros grow by equal steps.
     """
     rounds = config.rounds
     if config.structure == "unstructured":

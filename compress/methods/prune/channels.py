@@ -1,4 +1,4 @@
-"""Channels of convolutions, cut along torch-pruning's graph: residual branches that are added lose the same ones."""
+"""Channels of convolutions, cut along torch-pruning's graph: added residual branches lose the same channels."""
 
 from typing import Any
 
@@ -19,9 +19,10 @@ STEPS = 100  # the width shrinks by a hundredth at a time until the counted para
 
 
 def channels(bundle: Bundle, config: Prune) -> Bundle:
-    """The bundle with `fraction` of the parameters of all convolutions removed, the same share of channels in each.
+    """Return the bundle with `fraction` of the parameters of all convolutions removed.
 
-    Scores come from torch-pruning: the group's norm, or its first-order Taylor term summed over all examples.
+    Each convolution loses the same share of channels. Scores come from torch-pruning: the group's norm, or its
+    first-order Taylor term summed over all examples.
     """
     model = bundle.model
     check(model)
@@ -64,12 +65,12 @@ def check(model: Any) -> None:
 
 
 def count(model: nn.Module) -> int:
-    """Parameters of all convolutions."""
+    """Return the number of parameters of all convolutions."""
     return sum(p.numel() for m in model.modules() if isinstance(m, CONVOLUTIONS) for p in m.parameters())
 
 
 def _accumulate(bundle: Bundle, sample: Sample) -> None:
-    """Leaves the sum of all batches' gradients on the parameters, where torch-pruning looks for them."""
+    """Set every parameter's `.grad` to the sum over all batches, for torch-pruning to read."""
     total: dict[int, Any] = {}
     for size in gradients(bundle, "prune with importance taylor", sample):
         for parameter in bundle.model.parameters():

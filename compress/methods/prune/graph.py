@@ -1,6 +1,7 @@
-"""torch-pruning's dependency graph over a transformers model: which parameters must be cut together.
+"""torch-pruning's dependency graph of a transformers model: which parameters must be cut together.
 
-The graph is traced from one forward pass. Cutting output j of one layer then cuts whatever reads or is added to j.
+The graph is traced from one forward pass. Cutting output j of one layer also cuts everything that reads j or is added
+to it.
 """
 
 import warnings
@@ -20,26 +21,26 @@ Group = Any  # torch_pruning.Group: (dependency, indices) pairs
 
 
 class Conv1DPruner(tp.BasePruningFunc):
-    """Teaches torch-pruning GPT-2's transposed linear layer."""
+    """Adds support for GPT-2's transposed linear layer to torch-pruning."""
 
     TARGET_MODULES = Conv1D
 
     def prune_out_channels(self, layer: Any, idxs: Sequence[int]) -> Any:
-        """The layer without these outputs."""
+        """Return the layer without these outputs."""
         keep_outputs(layer, _without(idxs, layer.nf))
         return layer
 
     def prune_in_channels(self, layer: Any, idxs: Sequence[int]) -> Any:
-        """The layer without these inputs."""
+        """Return the layer without these inputs."""
         keep_inputs(layer, _without(idxs, layer.nx))
         return layer
 
     def get_out_channels(self, layer: Any) -> int:
-        """How many outputs."""
+        """Return the number of outputs."""
         return int(layer.nf)
 
     def get_in_channels(self, layer: Any) -> int:
-        """How many inputs."""
+        """Return the number of inputs."""
         return int(layer.nx)
 
 
@@ -50,12 +51,12 @@ def _without(removed: Sequence[int], count: int) -> torch.Tensor:
 
 
 def trace(model: Any) -> Any:
-    """The dependency graph of a model, traced on a made-up input of its own kind."""
+    """Return the dependency graph of a model, traced on a synthetic input."""
     for parameter in model.parameters():
-        parameter.requires_grad_(parameter.is_floating_point())  # the graph is read off autograd
+        parameter.requires_grad_(parameter.is_floating_point())  # the graph comes from autograd
     training = model.training
     with warnings.catch_warnings(), torch.enable_grad():
-        # bare parameters (RMSNorm, class token) are cut along their last dimension, which is what is wanted
+        # bare parameters (RMSNorm, class token) are cut along their last dimension, which is right here
         warnings.filterwarnings("ignore", message="Unwrapped parameters detected")
         graph = tp.DependencyGraph().build_dependency(
             model.eval(),
@@ -68,28 +69,28 @@ def trace(model: Any) -> Any:
 
 
 def example_inputs(model: Any) -> dict[str, Any]:
-    """One small made-up input: tokens, or an image of the size the model was made for."""
+    """Return one small synthetic input: tokens, or an image of the model's own resolution."""
     config, device = model.config, next(model.parameters()).device
     if model.main_input_name == "pixel_values":
         size = getattr(config, "image_size", 224)
         height, width = (size, size) if isinstance(size, int) else size
         return {"pixel_values": torch.zeros(1, getattr(config, "num_channels", 3), height, width, device=device)}
     ids = torch.arange(8, device=device)[None] % config.vocab_size
-    # a cache would add concatenations to the graph, which join nothing here
-    # made whole for a skeleton: transformers would look at numbers to see whether a mask masks anything
+    # without a cache, which would add concatenations to the graph that link no channels
+    # a skeleton gets a 4-D mask: transformers reads the values of a 2-D one to see whether it masks anything
     mask = {"attention_mask": torch.zeros(1, 1, 8, 8, device=device)} if ids.is_meta else {}
     return {"input_ids": ids, **mask, **({"use_cache": False} if hasattr(config, "use_cache") else {})}
 
 
 def outputs_group(graph: Any, module: nn.Module, indices: Sequence[int]) -> Group:
-    """Everything that must be cut when these outputs of `module` are."""
+    """Return everything that must be cut together with these outputs of `module`."""
     return graph.get_pruning_group(module, graph.get_pruner_of_module(module).prune_out_channels, list(indices))
 
 
 def parts_of(graph: Any, group: Group, width: int) -> tuple[Part, ...]:
-    """The parameters of a full group and the dimension along which each is cut.
+    """Return the parameters of a full group and the dimension along which each is cut.
 
-    Raises InputError when the graph maps a channel onto another index somewhere: the cut would not be uniform.
+    Raises InputError if the graph maps a channel to another index somewhere: the cut would not be uniform.
     """
     parts: dict[tuple[int, int], Part] = {}
     for dependency, indices in group:

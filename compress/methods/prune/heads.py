@@ -1,4 +1,4 @@
-"""Attention heads: a key/value head goes together with all the query heads that share it.
+"""Attention heads: a key/value head is removed together with all query heads that share it.
 
     grouped-query attention, 2 query heads per key/value head, key/value head 1 removed:
 
@@ -6,7 +6,7 @@
     k_proj, v_proj  [  k0   |  k1   |  k2   |  k3   ]   ->   [  k0   |  k2   |  k3   ]
     o_proj columns  [ q0 q1 | q2 q3 | q4 q5 | q6 q7 ]   ->   [ q0 q1 | q4 q5 | q6 q7 ]
 
-Without sharing, a group is one head. Where query, key and value are one matrix (GPT-2), its outputs lie side by side.
+Without sharing, a group is one head. If query, key and value are one matrix (GPT-2), its outputs are concatenated.
 """
 
 from dataclasses import dataclass
@@ -29,7 +29,7 @@ from compress.spec.steps import Prune
 
 @dataclass(frozen=True)
 class Attention:
-    """The projections of one layer's attention, and how their features fall into heads."""
+    """The projections of one layer's attention, and the split of their features into heads."""
 
     layer: Layer
     groups: int
@@ -41,19 +41,19 @@ class Attention:
 
     @property
     def fused(self) -> bool:
-        """Whether query, key and value are one layer."""
+        """Return whether query, key and value are one layer."""
         names = self.layer.architecture
         return names.query == names.key
 
 
 def heads(bundle: Bundle, config: Prune) -> Bundle:
-    """The bundle with `fraction` of the attention parameters of every chosen layer removed, in whole groups."""
+    """Return the bundle with `fraction` of the attention parameters of every chosen layer removed, in whole groups."""
     model = bundle.model
-    every = separate_layers(model, "prune heads")
-    chosen = [read_attention(layer) for layer in every if matches(layer.child(layer.architecture.query), config)]
+    layers = separate_layers(model, "prune heads")
+    chosen = [read_attention(layer) for layer in layers if matches(layer.child(layer.architecture.query), config)]
     if not chosen:
         raise InputError(
-            f"prune heads: no attention layer matches; the first is {every[0].child(every[0].architecture.query)}"
+            f"prune heads: no attention layer matches; the first is {layers[0].child(layers[0].architecture.query)}"
         )
     fewest = min(attention.groups for attention in chosen)
     config = in_parameters(bundle, config, heads, [index / fewest for index in range(1, fewest)])
@@ -69,8 +69,8 @@ def heads(bundle: Bundle, config: Prune) -> Bundle:
         changed = _set_attributes(attention, count)
         if changed:
             attributes[attention.layer.child(attention.layer.architecture.attention)] = {"attributes": changed}
-    if len(chosen) == len(every) and len({(k, a.shared) for k, a in zip(kept, chosen, strict=True)}) == 1:
-        _tell_config(model.config, chosen[0], kept[0])
+    if len(chosen) == len(layers) and len({(k, a.shared) for k, a in zip(kept, chosen, strict=True)}) == 1:
+        _update_config(model.config, chosen[0], kept[0])
     removed, total = sum(a.groups - k for a, k in zip(chosen, kept, strict=True)), sum(a.groups for a in chosen)
     unit = "key/value groups" if chosen[0].shared > 1 else "heads"
     note = f"prune: {removed} of {total} {unit} removed ({removed / total:.1%})"
@@ -78,7 +78,7 @@ def heads(bundle: Bundle, config: Prune) -> Bundle:
 
 
 def read_attention(layer: Layer) -> Attention:
-    """How a layer's attention falls into heads, read off its shapes."""
+    """Return how a layer's attention is split into heads, from its shapes."""
     names = layer.architecture
     projections = [layer.get(path) for path in (names.query, names.key, names.value, names.output)]
     for path, module in zip((names.query, names.key, names.value, names.output), projections, strict=True):
@@ -93,7 +93,7 @@ def read_attention(layer: Layer) -> Attention:
 
 
 def structures(attention: Attention) -> Structures:
-    """The parts of each group: its rows of q, k and v with their biases, and its columns of o."""
+    """Return the parts of each group: its rows of q, k and v with their biases, and its columns of o."""
     names, layer = attention.layer.architecture, attention.layer
     output: Any = layer.get(names.output)
     parts = [Part(output.weight, 1 - output_dim(output))]
@@ -108,38 +108,38 @@ def structures(attention: Attention) -> Structures:
 
 
 def keep_groups(attention: Attention, kept: torch.Tensor) -> None:
-    """Keeps these groups (ascending indices) in the layer's four projections, in place."""
+    """Keep these groups (ascending indices) in the layer's four projections, in place."""
     names, layer = attention.layer.architecture, attention.layer
-    of_query = _features(kept, attention.shared * attention.head_size)
-    of_key = _features(kept, attention.head_size)
+    query_features = _features(kept, attention.shared * attention.head_size)
+    key_features = _features(kept, attention.head_size)
     if attention.fused:
         width = attention.groups * attention.head_size
-        keep_outputs(layer.get(names.query), torch.cat([of_query + i * width for i in range(3)]))
+        keep_outputs(layer.get(names.query), torch.cat([query_features + i * width for i in range(3)]))
     else:
-        keep_outputs(layer.get(names.query), of_query)
-        keep_outputs(layer.get(names.key), of_key)
-        keep_outputs(layer.get(names.value), of_key)
-    keep_inputs(layer.get(names.output), of_query)
+        keep_outputs(layer.get(names.query), query_features)
+        keep_outputs(layer.get(names.key), key_features)
+        keep_outputs(layer.get(names.value), key_features)
+    keep_inputs(layer.get(names.output), query_features)
 
 
 def _features(kept: torch.Tensor, size: int) -> torch.Tensor:
-    """Indices of the features of the kept groups, `size` features each."""
+    """Return indices of the features of the kept groups, `size` features each."""
     return (kept[:, None] * size + torch.arange(size, device=kept.device)).flatten()
 
 
 def _groups_to_keep(attention: Attention, fraction: float) -> int:
     kept = attention.groups - round(fraction * attention.groups)
     if kept in (0, attention.groups):
-        which = "less than half a group" if kept else "all groups"
+        amount = "less than half a group" if kept else "all groups"
         raise InputError(
             f"{attention.layer.child(attention.layer.architecture.attention)}: fraction {fraction} of "
-            f"{attention.groups} heads (or key/value groups) is {which}; use a multiple of {1 / attention.groups:.3f}"
+            f"{attention.groups} heads (or key/value groups) is {amount}; use a multiple of {1 / attention.groups:.3f}"
         )
     return kept
 
 
 def _set_attributes(attention: Attention, groups: int) -> dict[str, int]:
-    """Sets the attention module's own counts; returns those that it has."""
+    """Update the attention module's own counts, and return those that it has."""
     names: Architecture = attention.layer.architecture
     count = groups * attention.shared
     values = {names.head_count: count, names.head_features: count * attention.head_size}
@@ -149,10 +149,11 @@ def _set_attributes(attention: Attention, groups: int) -> dict[str, int]:
     return changed
 
 
-def _tell_config(config: Any, attention: Attention, groups: int) -> None:
-    """Writes the uniform head counts into config, where that can hold them.
+def _update_config(config: Any, attention: Attention, groups: int) -> None:
+    """Write uniform head counts into config, if it can hold them.
 
-    It must keep head size apart from hidden size, and transformers insists that heads divide hidden size all the same.
+    The config must store the head size apart from the hidden size. Even then, transformers requires that the number of
+    heads divides the hidden size.
     """
     fields = attention.layer.architecture.config_heads
     if config.hidden_size % (groups * attention.shared):

@@ -1,7 +1,7 @@
-"""How much a structure matters: a neuron, an attention head, a residual channel.
+"""Importance of structures: a neuron, an attention head, a residual channel.
 
-A structure is spread over several parameters. A `Part` says along which dimension of one parameter the structures
-lie, one after another, each holding length / count entries:
+A structure spans several parameters. A `Part` gives the dimension of one parameter along which the structures follow
+one another, each with length / count entries:
 
     feed-forward neuron j    fc1.weight[j, :]   fc1.bias[j]   fc2.weight[:, j]
 """
@@ -14,7 +14,7 @@ import torch
 
 @dataclass(frozen=True)
 class Part:
-    """One parameter's entries along `dim`, from `start`, `length` of them (all when None)."""
+    """One parameter's entries along `dim`: `length` of them from `start` (all if None)."""
 
     parameter: torch.Tensor
     dim: int
@@ -24,30 +24,30 @@ class Part:
 
 @dataclass(frozen=True)
 class Structures:
-    """`count` structures of equal size and the parts they are spread over."""
+    """`count` structures of equal size and the parts that hold them."""
 
     parts: tuple[Part, ...]
     count: int
 
 
 def per_structure(values: torch.Tensor, part: Part, count: int) -> torch.Tensor:
-    """[count] sums of `values`, which has the parameter's shape, over the entries of each structure."""
+    """Return [count] sums of `values`, shaped like the parameter, over the entries of each structure."""
     length = values.shape[part.dim] - part.start if part.length is None else part.length
-    lined = values.narrow(part.dim, part.start, length).movedim(part.dim, 0)
-    return lined.reshape(count, -1).sum(1)
+    entries = values.narrow(part.dim, part.start, length).movedim(part.dim, 0)
+    return entries.reshape(count, -1).sum(1)
 
 
 def magnitude(structures: Structures) -> torch.Tensor:
-    """[count] L2 norms of all weights of each structure."""
+    """Return [count] L2 norms of all weights of each structure."""
     squares = [per_structure(p.parameter.detach().float().square(), p, structures.count) for p in structures.parts]
     return torch.stack(squares).sum(0).sqrt()
 
 
 def taylor(sets: Sequence[Structures], gradients: Iterable[int]) -> list[torch.Tensor]:
-    """For each set, [count] means over batches of |sum of weight x gradient| over each structure's weights.
+    """Return, for each set, [count] means over batches of |sum of weight x gradient| over each structure's weights.
 
-    The first-order change of the loss when the structure goes. Molchanov et al. 2019, arXiv:1906.10771, with the
-    absolute value instead of the square, so that one odd batch weighs less.
+    This is the first-order change of the loss when the structure is removed. Molchanov et al. 2019, arXiv:1906.10771,
+    with the absolute value instead of the square, to reduce the weight of outlier batches.
     """
     totals = [torch.zeros(s.count, device=s.parts[0].parameter.device) for s in sets]
     examples = 0
@@ -65,7 +65,7 @@ def taylor(sets: Sequence[Structures], gradients: Iterable[int]) -> list[torch.T
 
 
 def obd(sets: Sequence[Structures], gradients: Iterable[int]) -> list[torch.Tensor]:
-    """For each set, [count] halved sums of weight^2 x mean gradient^2: what the loss grows by to second order.
+    """Return, for each set, [count] half sums of weight^2 x mean gradient^2: the second-order increase of the loss.
 
     Optimal Brain Damage, LeCun et al. 1990, with squared gradients of batches for the Hessian's diagonal (the empirical
     Fisher information).
@@ -91,28 +91,28 @@ def obd(sets: Sequence[Structures], gradients: Iterable[int]) -> list[torch.Tens
 
 
 def activation(weight: torch.Tensor, norms: torch.Tensor, count: int) -> torch.Tensor:
-    """[count] norms of what each structure adds to the outputs of weight [out, in], were its features independent.
+    """Return [count] norms of each structure's contribution to the outputs, assuming independent features.
 
-    `norms` [in] are those of the input features, of which each structure has in / count, side by side: the sum of
-    Wanda's scores squared over all weights that the structure feeds.
+    `weight` is [out, in]. `norms` [in] are those of the input features; each structure has in / count adjacent ones.
+    The squared result is the sum of Wanda's squared scores over all weights that the structure feeds.
     """
     features = weight.float().square().sum(0) * norms.float().to(weight.device).square()  # [in]
     return features.view(count, -1).sum(1).sqrt()
 
 
 def allocated(scores: Sequence[torch.Tensor], kept: int, least: int = 1, step: int = 1) -> list[int]:
-    """How many structures each set keeps when the `kept` most important of all stay, at least `least` of each.
+    """Return how many structures each set keeps if the `kept` most important of all stay, at least `least` of each.
 
-    Numbers are rounded to a multiple of `step`. Scores are compared as they are: sets must have them in one unit.
+    Numbers are rounded to a multiple of `step`. Scores are compared directly, so all sets need the same unit.
     """
     threshold = torch.cat([s.double().cpu() for s in scores]).sort(descending=True).values[kept - 1]
-    found = []
+    counts = []
     for score in scores:
-        wanted = int((score.double().cpu() >= threshold).sum())
-        found.append(max(least, min(round(wanted / step) * step, len(score))))
-    return found
+        above = int((score.double().cpu() >= threshold).sum())
+        counts.append(max(least, min(round(above / step) * step, len(score))))
+    return counts
 
 
 def most_important(scores: torch.Tensor, count: int) -> torch.Tensor:
-    """Ascending indices of the `count` highest scores; among equals the earlier one stays."""
+    """Return ascending indices of the `count` highest scores; among equal scores the earlier ones."""
     return torch.argsort(scores, descending=True, stable=True)[:count].sort().values

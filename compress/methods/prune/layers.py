@@ -1,8 +1,8 @@
-"""Whole layers: those go that turn the hidden states least on their way through.
+"""Whole layers: remove those that change the direction of the hidden states least.
 
     influence of layer i = 1 - mean over tokens of cos(x_i, x_i+1)        ShortGPT, Men et al. 2024, arXiv:2403.03853
 
-All layers are scored once, on the model as it is, as in the paper.
+All layers are scored once, before any is removed, as in the paper.
 """
 
 from dataclasses import replace
@@ -24,40 +24,40 @@ from compress.spec.steps import Prune
 
 
 def layers(bundle: Bundle, config: Prune) -> Bundle:
-    """The bundle without the `fraction` of its layers that has the least influence, of those that may go."""
+    """Return the bundle without the `fraction` of its layers with the least influence, among the allowed ones."""
     model = bundle.model
-    every = separate_layers(model, "prune layers")
-    allowed = [index for index, layer in enumerate(every) if matches(layer.name, config)]
-    config = in_parameters(bundle, config, _fewer, [index / len(every) for index in range(1, len(every))])
-    going = round(config.fraction * len(every))
-    if not 0 < going < len(every) or going > len(allowed):
+    present = separate_layers(model, "prune layers")
+    allowed = [index for index, layer in enumerate(present) if matches(layer.name, config)]
+    config = in_parameters(bundle, config, _fewer, [index / len(present) for index in range(1, len(present))])
+    count = round(config.fraction * len(present))
+    if not 0 < count < len(present) or count > len(allowed):
         raise InputError(
-            f"prune layers: fraction {config.fraction} of {len(every)} layers is {going}, and {len(allowed)} may go; "
-            f"use a multiple of {1 / len(every):.3f} that leaves one"
+            f"prune layers: fraction {config.fraction} of {len(present)} layers is {count}, and {len(allowed)} may go; "
+            f"use a multiple of {1 / len(present):.3f} that leaves one"
         )
-    found = [0.0] * len(every)
+    scores = [0.0] * len(present)
     if not is_empty(model):
-        found = influences(model, list(batches(bundle, "prune layers", config.sample)))
-    gone = sorted(sorted(allowed, key=lambda index: (found[index], index))[:going])
-    kept = tuple(index for index in range(len(every)) if index not in gone)
+        scores = influences(model, list(batches(bundle, "prune layers", config.sample)))
+    removed = sorted(sorted(allowed, key=lambda index: (scores[index], index))[:count])
+    kept = tuple(index for index in range(len(present)) if index not in removed)
     path = layers_path(model, architecture_of(model, "prune layers"))
     attributes = keep_layers(model, kept, "prune layers")
-    said = ", ".join(f"{index} (influence {found[index]:.3f})" for index in gone)
-    note = f"prune: layers {said} of {len(every)} removed"
+    removed_list = ", ".join(f"{index} (influence {scores[index]:.3f})" for index in removed)
+    note = f"prune: layers {removed_list} of {len(present)} removed"
     return replace(bundle, layers=rename(bundle.layers, path, kept)).changed(model, attributes, note)
 
 
 def _fewer(bundle: Bundle, config: Prune) -> Bundle:
-    """The bundle without its last layers: all cost alike, so any will do to find how many have to go."""
+    """Remove the last layers: all cost the same, so any choice shows how many must be removed."""
     count = len(layers_of(bundle.model, "prune layers"))
     keep_layers(bundle.model, tuple(range(count - round(config.fraction * count))), "prune layers")
     return bundle
 
 
 def influences(model: Any, examples: list[dict[str, torch.Tensor]]) -> list[float]:
-    """1 - mean cosine between what enters and what leaves each layer, over all real tokens of these batches."""
-    every = layers_of(model, "prune layers")
-    cosines: list[list[torch.Tensor]] = [[] for _ in every]
+    """Return 1 - mean cosine between each layer's input and output, over all real tokens of these batches."""
+    all_layers = layers_of(model, "prune layers")
+    cosines: list[list[torch.Tensor]] = [[] for _ in all_layers]
     mask: list[torch.Tensor | None] = [None]
 
     def hook(index: int) -> Any:
@@ -69,7 +69,7 @@ def influences(model: Any, examples: list[dict[str, torch.Tensor]]) -> list[floa
 
         return look
 
-    hooks = [layer.module.register_forward_hook(hook(i), with_kwargs=True) for i, layer in enumerate(every)]
+    hooks = [layer.module.register_forward_hook(hook(i), with_kwargs=True) for i, layer in enumerate(all_layers)]
     training = model.training
     model.eval()
     try:
@@ -78,7 +78,7 @@ def influences(model: Any, examples: list[dict[str, torch.Tensor]]) -> list[floa
                 mask[0] = batch.get("attention_mask")
                 model(**{key: value for key, value in batch.items() if key != "labels"})
     finally:
-        for each in hooks:
-            each.remove()
+        for handle in hooks:
+            handle.remove()
         model.train(training)
-    return [1 - float(torch.cat(each).mean()) for each in cosines]
+    return [1 - float(torch.cat(values).mean()) for values in cosines]

@@ -1,4 +1,4 @@
-"""The scores that a recipe asks for, of the structures of several layers."""
+"""Scores of the structures of several layers, by the recipe's importance."""
 
 from collections.abc import Sequence
 
@@ -16,23 +16,23 @@ from compress.spec.steps import Prune
 def scores(
     bundle: Bundle, config: Prune, sets: Sequence[Structures], outputs: Sequence[str] = ()
 ) -> list[torch.Tensor]:
-    """[count] for each set; `outputs` are the layers whose inputs the structures of each set are.
+    """Return [count] scores for each set; `outputs` are the layers whose inputs are the structures of each set.
 
-    Under allocation global they can be compared across sets: norms are divided by their mean within the set.
+    Under allocation global they are comparable across sets: each is divided by its mean within the set.
     """
-    if is_empty(bundle.model):  # a rehearsal: which ones go does not matter
-        return [torch.arange(one.count, dtype=torch.float) for one in sets]
+    if is_empty(bundle.model):  # a rehearsal: any choice gives the same shapes
+        return [torch.arange(structures.count, dtype=torch.float) for structures in sets]
     step, sample = f"prune with importance {config.importance}", config.sample
     if config.importance == "taylor":
         return importance.taylor(sets, gradients(bundle, step, sample))
     if config.importance == "obd":
         return importance.obd(sets, gradients(bundle, step, sample))
     if config.importance == "activation":
-        found = []
+        scored = []
         for (name, inputs), structures in zip(walk(bundle, step, sample, outputs), sets, strict=True):
             weight = matrix(bundle.model.get_submodule(name))
             norms = torch.ones(weight.shape[1]) if inputs is None else inputs.norms
-            found.append(importance.activation(weight, norms, structures.count))
+            scored.append(importance.activation(weight, norms, structures.count))
     else:
-        found = [importance.magnitude(one) for one in sets]
-    return [score / score.mean() for score in found] if config.allocation == "global" else found
+        scored = [importance.magnitude(structures) for structures in sets]
+    return [score / score.mean() for score in scored] if config.allocation == "global" else scored

@@ -1,4 +1,4 @@
-"""What a cut changed: parameter shapes before and after, as entries of the artifact's manifest."""
+"""Parameter shapes before and after a cut, as entries of the artifact's manifest."""
 
 from typing import Any
 
@@ -7,15 +7,15 @@ from transformers.pytorch_utils import Conv1D
 
 
 def parameter_shapes(model: nn.Module) -> dict[str, tuple[int, ...]]:
-    """Shape of every parameter by name, tied ones under each of their names."""
+    """Return the shape of every parameter by name, tied ones under each of their names."""
     return {name: tuple(p.shape) for name, p in model.named_parameters(remove_duplicate=False)}
 
 
 def shape_changes(before: dict[str, tuple[int, ...]], model: nn.Module) -> dict[str, dict[str, Any]]:
-    """Manifest entries of all modules whose parameters changed shape.
+    """Return manifest entries of all modules whose parameters changed shape.
 
-    `shape` is the weight's, as stored; `parameters` holds those of bare parameters (a ViT's class token); `attributes`
-    the plain numbers that a Conv1D computes with.
+    `shape` is the weight's, as stored. `parameters` holds those of bare parameters (a ViT's class token). `attributes`
+    are the plain numbers that a Conv1D computes with.
     """
     changed: dict[str, dict[str, Any]] = {}
     for name, shape in parameter_shapes(model).items():

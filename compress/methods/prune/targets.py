@@ -1,7 +1,8 @@
-"""The fraction of a structure's parameters whose removal takes a fraction of the whole model's cost.
+"""Convert a fraction of the whole model's cost to a fraction of a structure's parameters.
 
-Multiplications are counted, time is measured, both by a function that is handed in: a method never measures itself.
-Found by bisection over copies pruned by magnitude: what stays decides the cost, not which.
+Multiplications are counted and time is measured by a function that the bundle provides: a method never measures. The
+fraction is found by bisection over copies pruned by magnitude, since the cost depends on how many structures stay, not
+on which ones.
 """
 
 import copy
@@ -19,10 +20,10 @@ FINE = 1 << BISECTIONS
 def in_parameters(
     bundle: Bundle, config: Prune, cut: Callable[[Bundle, Prune], Bundle], steps: Sequence[float] | None = None
 ) -> Prune:
-    """The same configuration with its fraction in parameters of the structure, which is what `cut` takes.
+    """Return the configuration with its fraction in parameters of the structure, the unit of `cut`.
 
-    It is the least of the fractions `steps` (where None: of all up to 1) at which `config.fraction` of the cost is
-    gone. Raises InputError where even the largest leaves more, or nothing here can tell the cost.
+    It is the least of the fractions `steps` (None: a fine grid up to 1) that removes `config.fraction` of the cost.
+    Raises InputError if even the largest one leaves more, or if the bundle has no cost function.
     """
     if config.cost == "parameters":
         return config

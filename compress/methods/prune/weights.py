@@ -1,11 +1,11 @@
-"""Single weights set to zero: half of all, or two of every four in a row. The zeros are stored and multiplied.
+"""Single weights set to zero: a fraction of all, or two of every four in a row. Zeros are still stored and multiplied.
 
-importance   a weight matters by                          compared with           the others
-magnitude    |w|                                          the whole layer         stay
-wanda        |w| x norm of its input                      its row                 stay (arXiv:2306.11695)
-sparsegpt    w^2 / U_jj^2, as columns are gone through    its block of columns    make up for it (arXiv:2301.00774)
+importance   score of a weight                          compared within         the other weights
+magnitude    |w|                                        the whole layer         stay
+wanda        |w| x norm of its input                    its row                 stay (arXiv:2306.11695)
+sparsegpt    w^2 / U_jj^2, column by column             its block of columns    compensate (arXiv:2301.00774)
 
-Under the pattern 2:4 each is compared with the three others of its four only.
+Under the pattern 2:4, each weight is compared only with the three others of its four.
 """
 
 from collections.abc import Iterator, Mapping
@@ -26,25 +26,25 @@ KEPT, OF = 2, 4
 
 
 def unstructured(bundle: Bundle, config: Prune) -> Bundle:
-    """The bundle with `fraction` of the weights of every chosen linear layer set to zero.
+    """Return the bundle with `fraction` of the weights of every chosen linear layer set to zero.
 
-    Raises InputError, before anything is changed, where the pattern does not fit a layer.
+    Raises InputError, before anything changes, if the pattern does not fit a layer.
     """
     chosen, experts = choose(bundle.model, config)
     layers: dict[str, dict[str, Any]] = {}
     for name, inputs in track(_statistics(bundle, config, chosen), "prune", len(chosen)):
         weight = matrix(chosen[name])  # [out, in]
-        weight.copy_(_thinned(weight, inputs, config))
+        weight.copy_(_sparsified(weight, inputs, config))
         layers[name] = {"sparsity": round((weight == 0).float().mean().item(), 6)}
         if config.pattern != "free":
             layers[name]["pattern"] = config.pattern
     for name, stack in track(experts.items(), "prune experts", len(experts)):
         for weight in stack.matrices:  # [out, in], one expert at a time
-            weight.copy_(_thinned(weight, None, config))
+            weight.copy_(_sparsified(weight, None, config))
         layers[name] = {"sparsity": round((stack.matrices == 0).float().mean().item(), 6)}
-    what = "2 of every 4" if config.pattern == "2:4" else f"{config.fraction:.0%}"
+    amount = "2 of every 4" if config.pattern == "2:4" else f"{config.fraction:.0%}"
     note = (
-        f"prune: {what} of the weights of {len(layers)} layers are zero by {config.importance}, but still stored and "
+        f"prune: {amount} of the weights of {len(layers)} layers are zero by {config.importance}, but still stored and "
         "multiplied"
     )
     if config.pattern != "free":
@@ -70,15 +70,15 @@ def choose(model: nn.Module, config: Prune) -> tuple[dict[str, nn.Module], dict[
 
 
 def _statistics(bundle: Bundle, config: Prune, chosen: Mapping[str, nn.Module]) -> Iterator[tuple[str, Inputs | None]]:
-    """What entered each layer, where the importance asks for it; later blocks see what earlier ones have become."""
+    """Yield each layer's input statistics if the importance needs them; later blocks see changes to earlier ones."""
     if config.importance == "magnitude":
         yield from ((name, None) for name in chosen)
         return
     yield from walk(bundle, f"prune importance {config.importance}", config.sample, chosen)
 
 
-def _thinned(weight: torch.Tensor, inputs: Inputs | None, config: Prune) -> torch.Tensor:
-    """The weight with its zeros; by magnitude where the layer never ran."""
+def _sparsified(weight: torch.Tensor, inputs: Inputs | None, config: Prune) -> torch.Tensor:
+    """Return the weight with its zeros; chosen by magnitude if the layer never ran."""
     if inputs is not None and config.importance == "sparsegpt":
         return compensated(weight, inputs.gram, sparse_columns(config.fraction, config.pattern == "2:4"))
     scores = weight.abs() if inputs is None else wanda_scores(weight, inputs.norms)
@@ -88,7 +88,7 @@ def _thinned(weight: torch.Tensor, inputs: Inputs | None, config: Prune) -> torc
 
 
 def mask(scores: torch.Tensor, sparsity: float) -> torch.Tensor:
-    """1 where a weight stays and 0 for the `sparsity` of them with the least |score|; of equals the later stays."""
+    """Return 0 for the `sparsity` of the weights with the least |score|, else 1; of equal ones the later stays."""
     order = torch.argsort(scores.abs().flatten(), stable=True)
     kept = torch.ones(scores.numel(), dtype=scores.dtype, device=scores.device)
     kept[order[: round(sparsity * scores.numel())]] = 0
@@ -96,34 +96,34 @@ def mask(scores: torch.Tensor, sparsity: float) -> torch.Tensor:
 
 
 def row_mask(scores: torch.Tensor, sparsity: float) -> torch.Tensor:
-    """The same within every row: each loses equally many."""
+    """Return the same mask within every row: each row loses equally many weights."""
     order = torch.argsort(scores, dim=1, stable=True)
     kept = torch.ones_like(scores)
     return kept.scatter_(1, order[:, : round(sparsity * scores.shape[1])], 0)
 
 
 def two_of_four(scores: torch.Tensor) -> torch.Tensor:
-    """1 for the two highest of every four scores in a row, 0 for the others; of equals the earlier stays."""
+    """Return 1 for the two highest of every four scores in a row, else 0; of equal ones the earlier stays."""
     fours = scores.reshape(-1, OF)
     best = torch.argsort(fours, dim=1, descending=True, stable=True)[:, :KEPT]
     return torch.zeros_like(fours).scatter_(1, best, 1).view_as(scores)
 
 
 def wanda_scores(weight: torch.Tensor, norms: torch.Tensor) -> torch.Tensor:
-    """|weight| [out, in] times the L2 norm [in] of each input feature over the calibration rows."""
+    """Return |weight| [out, in] times the L2 norm [in] of each input feature over the calibration rows."""
     return weight.abs().float() * norms.float().to(weight.device)
 
 
 def sparse_columns(fraction: float, two_four: bool) -> Choose:
-    """SparseGPT's choice: which weights of a block go is settled when its first column is reached."""
+    """Return SparseGPT's rule: the weights to remove from a block are chosen at its first column."""
     kept: dict[int, torch.Tensor] = {}
 
     def choose(current: torch.Tensor, diagonal: torch.Tensor, j: int) -> torch.Tensor:
         width = OF if two_four else BLOCK
         if j % width == 0:
             scores = current[:, j : j + width].square() / diagonal[j : j + width].square()
-            stays = two_of_four(scores) if two_four else mask(scores, fraction)
-            kept.update({j + i: stays[:, i] for i in range(stays.shape[1])})
+            block_mask = two_of_four(scores) if two_four else mask(scores, fraction)
+            kept.update({j + i: block_mask[:, i] for i in range(block_mask.shape[1])})
         return current[:, j] * kept.pop(j)
 
     return choose

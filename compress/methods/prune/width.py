@@ -1,8 +1,8 @@
 """Width: neurons of the feed-forward parts, or channels of the residual stream, cut along torch-pruning's graph.
 
-feed_forward   parameters are linear in the width, so the width follows directly
+feed_forward   parameters are linear in the width, so the fraction gives the width directly
 hidden         every matrix on the residual stream shrinks along one dimension (or two); the width whose counted
-               parameters come closest to the fraction is taken
+               parameters are closest to the fraction is used
 """
 
 import math
@@ -27,10 +27,13 @@ STEP = 8  # widths that are a multiple of 8 keep vector kernels full
 
 
 def feed_forward(bundle: Bundle, config: Prune) -> Bundle:
-    """The bundle with `fraction` of every chosen layer's feed-forward neurons removed, the same width in all."""
+    """Return the bundle with `fraction` of the feed-forward neurons of every chosen layer removed.
+
+    All layers are narrowed alike, unless allocation is global.
+    """
     model = bundle.model
-    every = separate_layers(model, "prune feed_forward")
-    chosen = _chosen(every, config)
+    all_layers = separate_layers(model, "prune feed_forward")
+    chosen = _chosen(all_layers, config)
     widths = [_width(layer) for layer in chosen]
     config = in_parameters(bundle, config, feed_forward)
     targets = [round_width(width * (1 - config.fraction), width) for width in widths]
@@ -47,18 +50,18 @@ def feed_forward(bundle: Bundle, config: Prune) -> Bundle:
     for root, width, target, score in zip(roots, widths, targets, scored, strict=True):
         if target < width:
             _remove(graph, root, width, most_important(score, target).tolist())
-    after = {_width(layer) for layer in every}
+    after = {_width(layer) for layer in all_layers}
     if len(after) == 1:
-        setattr(model.config, every[0].architecture.ffn_width, after.pop())
+        setattr(model.config, all_layers[0].architecture.ffn_width, after.pop())
     note = (
-        f"prune: feed-forward width {span(widths)} -> {span(targets)} in {len(chosen)} of {len(every)} layers "
+        f"prune: feed-forward width {span(widths)} -> {span(targets)} in {len(chosen)} of {len(all_layers)} layers "
         f"({1 - sum(targets) / sum(widths):.1%} of their parameters)"
     )
     return bundle.changed(model, shape_changes(before, model), note)
 
 
 def check_fraction(bundle: Bundle, config: Prune) -> None:
-    """Raise InputError for a fraction that leaves no feed-forward neuron of a chosen layer."""
+    """Raise InputError for a fraction that leaves no feed-forward neuron in a chosen layer."""
     for layer in _chosen(separate_layers(bundle.model, "prune feed_forward"), config):
         width = _width(layer)
         step = _step(width)
@@ -69,17 +72,17 @@ def check_fraction(bundle: Bundle, config: Prune) -> None:
             )
 
 
-def _chosen(every: Sequence[Layer], config: Prune) -> list[Layer]:
-    """The layers whose feed-forward part the step changes. Raises InputError when there are none."""
-    chosen = [layer for layer in every if matches(layer.child(layer.architecture.ffn_in[0]), config)]
+def _chosen(all_layers: Sequence[Layer], config: Prune) -> list[Layer]:
+    """Return the layers whose feed-forward part the step changes. Raises InputError if there are none."""
+    chosen = [layer for layer in all_layers if matches(layer.child(layer.architecture.ffn_in[0]), config)]
     if not chosen:
-        first = every[0].child(every[0].architecture.ffn_in[0])
+        first = all_layers[0].child(all_layers[0].architecture.ffn_in[0])
         raise InputError(f"prune feed_forward: no layer matches include and exclude; the first is {first}")
     return chosen
 
 
 def hidden(bundle: Bundle, config: Prune) -> Bundle:
-    """The bundle with the residual stream narrowed until `fraction` of the whole model's parameters is gone.
+    """Return the bundle with the residual stream narrowed until `fraction` of the whole model's parameters is removed.
 
     Heads and feed-forward width stay. `include` cannot apply: the residual stream runs through every layer.
     """
@@ -92,10 +95,10 @@ def hidden(bundle: Bundle, config: Prune) -> Bundle:
     layers = separate_layers(model, "prune hidden")
     graph = trace(model)
     root = model.get_input_embeddings()
-    root = getattr(root, "projection", root)  # a ViT's patches come out of a convolution inside
+    root = getattr(root, "projection", root)  # a ViT's patch embedding contains a convolution
     width = graph.get_out_channels(root)
     parts = parts_of(graph, outputs_group(graph, root, range(width)), width)
-    # transformers insists that heads divide the hidden size in a config, also where head_dim is stated
+    # transformers requires that heads divide a config's hidden size, even if head_dim is set
     step = math.lcm(_step(width), model.config.num_attention_heads if names.hidden else 1)
     reached = fractions_gone(model, parts, width, step)
     config = in_parameters(bundle, config, hidden, list(reversed(reached.values())))
@@ -112,7 +115,7 @@ def hidden(bundle: Bundle, config: Prune) -> Bundle:
 
 
 def round_width(wanted: float, width: int) -> int:
-    """The width nearest to what is wanted, at least 1 and below the present one; a multiple of 8 from width 64 up."""
+    """Return the width nearest to `wanted`, at least 1 and below the present one; a multiple of 8 from width 64 up."""
     step = _step(width)
     return max(step, min(round(wanted / step) * step, width - 1))
 
@@ -122,25 +125,25 @@ def _step(width: int) -> int:
 
 
 def fractions_gone(model: Any, parts: tuple[Part, ...], width: int, step: int = 1) -> dict[int, float]:
-    """Every narrower multiple of `step` -> the fraction of the model's parameters that is gone at that width."""
+    """Return, for every narrower multiple of `step`, the fraction of the model's parameters removed at that width."""
     times: dict[int, int] = {}
     for part in parts:
         times[id(part.parameter)] = times.get(id(part.parameter), 0) + 1
-    # a tied weight is one parameter cut along one dimension, whichever of its names the graph met
+    # a tied weight is one parameter, cut along one dimension under whichever name the graph found it
     sizes = [(p.numel(), min(times.get(id(p), 0), p.dim())) for p in model.parameters()]
     total = sum(size for size, _ in sizes)
 
-    def gone(candidate: int) -> float:
+    def removed_at(candidate: int) -> float:
         return 1 - sum(size * (candidate / width) ** power for size, power in sizes) / total
 
-    reached = {candidate: gone(candidate) for candidate in range(step, width, step)}
+    reached = {candidate: removed_at(candidate) for candidate in range(step, width, step)}
     if not reached:
         raise InputError(f"prune hidden: a hidden width of {width} cannot be narrowed in steps of {step}")
     return reached
 
 
 def nearest_width(reached: Mapping[int, float], fraction: float) -> int:
-    """The width at which closest to `fraction` is gone. Raises InputError where that is not close."""
+    """Return the width whose removed fraction is closest to `fraction`. Raises InputError if none is close."""
     best = min(reached, key=lambda width: abs(reached[width] - fraction))
     if abs(reached[best] - fraction) > max(0.05, 1.5 / len(reached)):
         raise InputError(
@@ -151,18 +154,18 @@ def nearest_width(reached: Mapping[int, float], fraction: float) -> int:
 
 
 def span(values: Sequence[int]) -> str:
-    """One number, or from which to which."""
+    """Return the common value, or the range of values."""
     return str(values[0]) if min(values) == max(values) else f"{min(values)} to {max(values)}"
 
 
 def _remove(graph: Any, root: nn.Module, width: int, kept: list[int]) -> None:
-    """Cuts all channels but the kept ones out of everything that depends on `root`."""
+    """Cut all channels but the kept ones out of everything that depends on `root`."""
     removed = sorted(set(range(width)) - set(kept))
     outputs_group(graph, root, removed).prune()
 
 
 def _width(layer: Layer) -> int:
-    """Feed-forward width of a layer. Raises InputError where its matrices are no longer plain."""
+    """Return a layer's feed-forward width. Raises InputError if its matrices are no longer plain."""
     for path in (*layer.architecture.ffn_in, layer.architecture.ffn_out):
         module = layer.get(path)
         if not isinstance(module, nn.Linear | Conv1D):

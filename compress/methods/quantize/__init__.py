@@ -1,8 +1,8 @@
 """Quantize: weights, and for int8 also activations, in 8 or 4 bits.
 
-The step sets the format; `compress.spec.formats` maps it to the library that makes it and the runtime that executes it.
-Weight formats replace linear layers one by one (`compress.model.packing`). int8 under onnxruntime and openvino changes
-the exported graph (`compress.model.runtimes.onnx`, `compress.model.runtimes.openvino`).
+The step sets the format. `compress.spec.formats` maps it to the library that produces it and the runtime that executes
+it. Weight formats replace linear layers one by one (`compress.model.packing`). int8 under onnxruntime and openvino
+changes the exported graph (`compress.model.runtimes.onnx`, `compress.model.runtimes.openvino`).
 """
 
 from collections.abc import Iterator, Mapping
@@ -33,9 +33,9 @@ from compress.spec.steps import Quantize
 
 
 def quantize(bundle: Bundle, config: Quantize) -> Bundle:
-    """The bundle with its chosen linear layers in a low-bit format, and the runtime that executes it settled.
+    """Return the bundle with its chosen linear layers in a low-bit format, and the runtime that executes it.
 
-    Raises InputError for a combination that does not exist, and when no chosen layer can take the format.
+    Raises InputError for a combination that does not exist, and if no chosen layer supports the format.
     """
     row, entry = _resolved(config, bundle.device, bundle.runtime)
     chosen, experts = _chosen(bundle.model, config, row)
@@ -69,18 +69,18 @@ def quantize(bundle: Bundle, config: Quantize) -> Bundle:
 def _in_openvino(
     bundle: Bundle, chosen: Mapping[str, nn.Module], entry: Mapping[str, Any], config: Quantize
 ) -> tuple[Any, dict[str, str]]:
-    """The graph in OpenVINO's formats, and why some of the chosen layers are not."""
+    """Return the graph in OpenVINO's formats, and the reasons why some chosen layers are not quantized."""
     from compress.model.runtimes import openvino as openvino_graph
 
-    every = {n for n, m in bundle.model.named_modules() if isinstance(m, WeightLayer)}
+    all_names = {n for n, m in bundle.model.named_modules() if isinstance(m, WeightLayer)}
     if entry["format"] == "int8_static":
         examples = list(batches(bundle, "quantize int8_static", config.sample, batch_size=1))
         graph = checked(bundle, "openvino")
-        return openvino_graph.quantize_static(graph, set(chosen), every - set(chosen), examples), {}
+        return openvino_graph.quantize_static(graph, set(chosen), all_names - set(chosen), examples), {}
     refused = refusals(chosen, entry, bundle.device.type)
-    taken = set(chosen) - set(refused)
+    quantized = set(chosen) - set(refused)
     graph, size = checked(bundle, "openvino"), entry.get("group_size", 0)
-    return openvino_graph.quantize_weights(graph, taken, every - taken, config.bits, size), refused
+    return openvino_graph.quantize_weights(graph, quantized, all_names - quantized, config.bits, size), refused
 
 
 def _chosen(model: nn.Module, config: Quantize, row: Row) -> tuple[dict[str, nn.Module], dict[str, Experts]]:
@@ -95,12 +95,12 @@ def refusals(
     device: str,
     experts: Mapping[str, Experts] = MappingProxyType({}),
 ) -> dict[str, str]:
-    """Return why some of the chosen layers and experts cannot take a format. Raises InputError when none can."""
+    """Return the reasons why some chosen layers and experts do not support a format. Raises InputError if none does."""
     if entry["backend"] == "onnxruntime" or entry["format"] == "int8_static":
         return {}
     if entry["backend"] == "openvino":
         size = entry.get("group_size", 0)
-        reasons = {name: _of_openvino(matrix(module).shape[1], size) for name, module in chosen.items() if size}
+        reasons = {name: _openvino_refusal(matrix(module).shape[1], size) for name, module in chosen.items() if size}
     else:
         backend = backend_of(str(entry["backend"]))
         shapes = {name: _shape_of(module) for name, module in chosen.items()}
@@ -113,15 +113,15 @@ def refusals(
     return refused
 
 
-def _of_openvino(columns: int, size: int) -> str | None:
-    """Why OpenVINO cannot group so many inputs; None when it can."""
+def _openvino_refusal(columns: int, size: int) -> str | None:
+    """Return why OpenVINO cannot group this number of inputs; None if it can."""
     if columns == size:  # OpenVINO 2026.4 cannot open such a graph
         return f"its {columns} inputs are a single group of {size}; OpenVINO wants two or more"
     return grouped.indivisible(columns, size)
 
 
 def rehearse(model: nn.Module, config: Quantize, device: torch.device, runtime: str) -> Row:
-    """Return the combination that a step takes on a model. Raises InputError where no chosen layer can take it."""
+    """Return the combination that a step uses on a model. Raises InputError if no chosen layer supports it."""
     row, entry = _resolved(config, device, runtime)
     chosen, experts = _chosen(model, config, row)
     refusals(chosen, entry, device.type, experts)
@@ -129,39 +129,39 @@ def rehearse(model: nn.Module, config: Quantize, device: torch.device, runtime: 
 
 
 def _resolved(config: Quantize, device: torch.device, runtime: str) -> tuple[Row, dict[str, Any]]:
-    """Return the combination that a step asks for, and what of it a layer's entry holds."""
+    """Return the step's combination, and the part of it that a layer's entry records."""
     kind = "cuda" if device.type == "cuda" else "cpu"
-    asked = {"bits": config.bits, "format": config.wanted_format, "backend": config.wanted_backend}
-    row = choose(**asked, runtime=runtime, device=kind, capability=capability(device))  # type: ignore[arg-type]
+    request = {"bits": config.bits, "format": config.wanted_format, "backend": config.wanted_backend}
+    row = choose(**request, runtime=runtime, device=kind, capability=capability(device))  # type: ignore[arg-type]
     return row, {"format": row.format, "backend": row.backend, "bits": config.bits, **_settings(config, row)}
 
 
 def _settings(config: Quantize, row: Row) -> dict[str, Any]:
-    """What of the configuration this format uses."""
+    """Return the fields of the configuration that this format uses."""
     smooth = {"scaling": "smoothquant", "smoothing": config.smoothing} if config.scaling == "smoothquant" else {}
     if row.backend == "onnxruntime":
         return {"per_channel": config.per_channel, **smooth}
     if row.format == "int8":
         return smooth
     if row.format == "int8_static":
-        asked = ("calibration_examples", "calibration_length", "calibration_seed")
-        return {name: value for name in asked if (value := getattr(config, name)) is not None}
+        names = ("calibration_examples", "calibration_length", "calibration_seed")
+        return {name: value for name in names if (value := getattr(config, name)) is not None}
     if row.format == "llm_int8":
         return {"threshold": config.threshold}
     if row.backend == "torch":
-        ways = ["rounding", "scaling", "symmetric", "group_size"]
-        ways += ["damping", "act_order"] if config.rounding == "gptq" else []
-        return {"bits": config.bits, **{name: getattr(config, name) for name in ways}}
+        fields = ["rounding", "scaling", "symmetric", "group_size"]
+        fields += ["damping", "act_order"] if config.rounding == "gptq" else []
+        return {"bits": config.bits, **{name: getattr(config, name) for name in fields}}
     if row.format in ("nf4", "fp4"):
         return {"group_size": config.group_size, "double_quant": config.double_quant}
     return {"group_size": config.group_size} if config.bits == 4 else {}
 
 
 def _picked(runtime: str, config: Quantize, row: Row, settings: Mapping[str, Any]) -> str:
-    """One sentence: which combination, which settings, and why where it was left to us."""
-    how = "auto picked " if "auto" in (config.format, config.backend, runtime) else ""
+    """Return one sentence with the combination, its settings, and the reason if it was picked automatically."""
+    prefix = "auto picked " if "auto" in (config.format, config.backend, runtime) else ""
     detail = "".join(f", {key} {value}" for key, value in settings.items() if value is not False)
-    return f"quantize: {how}{row.format} through {row.backend} under {row.runtime}{detail} ({row.why})"
+    return f"quantize: {prefix}{row.format} through {row.backend} under {row.runtime}{detail} ({row.why})"
 
 
 def _quantize_layers(
@@ -171,9 +171,9 @@ def _quantize_layers(
     entry: Mapping[str, Any],
     config: Quantize,
 ) -> dict[str, str]:
-    """Replaces all chosen layers and experts that can take the format, in place; returns why the others cannot.
+    """Replace all chosen layers and experts that support the format, in place; return the reasons for the others.
 
-    Raises InputError, with nothing changed, when none can.
+    Raises InputError, before anything changes, if none does.
     """
     backend = backend_of(str(entry["backend"]))
     refused = refusals(chosen, entry, bundle.device.type, experts)
@@ -186,19 +186,19 @@ def _quantize_layers(
         swap(bundle.model, name, backend.make(linear, entry) if _is_plain(entry) else _rounded(linear, inputs, entry))
     for name, stacked in track(experts.items(), "quantize experts", len(experts)):
         if name not in refused:
-            made = [_rounded(_as_one(weight), None, entry) for weight in stacked.matrices]
-            swap(bundle.model, name, stack(made, stacked.matrices.dtype, stacked.transposed))
+            layers = [_rounded(_as_one(weight), None, entry) for weight in stacked.matrices]
+            swap(bundle.model, name, stack(layers, stacked.matrices.dtype, stacked.transposed))
     index_by_expert(bundle.model)
     return refused
 
 
 def _is_plain(entry: Mapping[str, Any]) -> bool:
-    """Whether weights are rounded to the nearest as they are."""
+    """Return whether weights are rounded to nearest without scaling."""
     return bool(entry.get("rounding", "nearest") == "nearest" and entry.get("scaling", "none") == "none")
 
 
 def _as_one(weight: torch.Tensor) -> nn.Linear:
-    """A linear layer with this weight [out, in]."""
+    """Return a linear layer with this weight [out, in]."""
     linear = nn.Linear(weight.shape[1], weight.shape[0], bias=False, device="meta")
     linear.weight = nn.Parameter(weight.contiguous())
     return linear
@@ -207,38 +207,38 @@ def _as_one(weight: torch.Tensor) -> nn.Linear:
 def _statistics(
     bundle: Bundle, config: Quantize, chosen: Mapping[str, nn.Module]
 ) -> Iterator[tuple[str, Inputs | None]]:
-    """What entered each layer, where it is asked for; later blocks see what earlier ones have become."""
+    """Yield each layer's input statistics if the settings need them; later blocks see changes to earlier ones."""
     if config.rounding != "gptq" and config.scaling == "none":
         yield from ((name, None) for name in chosen)
         return
-    what = "rounding gptq" if config.rounding == "gptq" else f"scaling {config.scaling}"
-    yield from walk(bundle, f"quantize {what}", config.sample, chosen)
+    setting = "rounding gptq" if config.rounding == "gptq" else f"scaling {config.scaling}"
+    yield from walk(bundle, f"quantize {setting}", config.sample, chosen)
 
 
 def _rounded(linear: nn.Linear, inputs: Inputs | None, entry: Mapping[str, Any]) -> nn.Module:
-    """A grouped layer, rounded and scaled as the entry says; to the nearest where the layer never ran."""
+    """Return a grouped layer, rounded and scaled per the entry; rounded to nearest if the layer never ran."""
     grid = grouped.Grid.of(entry)
     weight, scale, gram = linear.weight.detach().float(), None, None if inputs is None else inputs.gram
     if inputs is not None and entry["scaling"] == "awq":
         scale = rounding.awq_scale(weight, inputs, grid)
         weight, gram = weight * scale, rounding.scaled_gram(inputs.gram, scale)
     if entry["rounding"] == "gptq" and gram is not None:
-        made = rounding.gptq(weight, gram, grid, entry["damping"], entry["act_order"])
+        result = rounding.gptq(weight, gram, grid, entry["damping"], entry["act_order"])
     elif entry["rounding"] == "hqq":
-        made = rounding.hqq(weight, grid)
+        result = rounding.hqq(weight, grid)
     else:
-        made = rounding.nearest(weight, grid)
-    return grouped.build(linear, entry, made.ints, made.scale, made.zero, scale)
+        result = rounding.nearest(weight, grid)
+    return grouped.build(linear, entry, result.ints, result.scale, result.zero, scale)
 
 
 def _shape_of(module: nn.Module) -> nn.Linear:
-    """An empty linear layer of the same shape and dtype."""
+    """Return an empty linear layer of the same shape and dtype."""
     rows, columns = matrix(module).shape
     return nn.Linear(columns, rows, device="meta", dtype=matrix(module).dtype)
 
 
 def _as_linear(module: nn.Module) -> nn.Linear:
-    """The layer itself, or GPT-2's transposed one as a plain linear layer."""
+    """Return the layer itself, or GPT-2's transposed one as a plain linear layer."""
     if not isinstance(module, Conv1D):
         assert isinstance(module, nn.Linear)
         return module

@@ -1,8 +1,8 @@
-"""Quantized layers, one file per library: made from a linear layer, taken apart into tensors, put together again.
+"""Quantized layers, one file per library: made from a linear layer, packed into tensors, and unpacked again.
 
     nn.Linear --make--> library's module --pack--> tensors + meta (safetensors, JSON) --unpack--> library's module
 
-`pack` gives the same tensors before and after a forward pass, and `unpack` needs nothing but what `pack` gave.
+`pack` returns the same tensors before and after a forward pass, and `unpack` needs only what `pack` returned.
 """
 
 from collections.abc import Mapping
@@ -20,22 +20,25 @@ Shapes = dict[str, tuple[int, ...]]
 
 
 class Backend(Protocol):
-    """What a file of this folder defines, as plain functions."""
+    """The plain functions that every file of this folder defines."""
 
     def refuse(self, linear: nn.Linear, settings: Settings, device: str) -> str | None:
-        """Why a layer of this shape and dtype cannot be quantized so on cpu or cuda; None when it can."""
+        """Return why a layer of this shape and dtype cannot be quantized on cpu or cuda; None if it can."""
 
     def make(self, linear: nn.Linear, settings: Settings) -> nn.Module:
-        """The quantized layer, on the device of the one given."""
+        """Return the quantized layer, on the given layer's device."""
 
     def pack(self, module: nn.Module) -> tuple[Tensors, dict[str, Any]]:
-        """Plain tensors and JSON-able settings from which `unpack` rebuilds the layer."""
+        """Return plain tensors and JSON-able settings from which `unpack` rebuilds the layer."""
 
     def shapes(self, rows: int, columns: int, meta: Settings, found: Shapes) -> Shapes:
-        """Shapes of the tensors that a packed layer [rows, columns] has, bias apart, where `found` are in the file."""
+        """Return shapes of a packed layer's tensors, without bias; the layer is [rows, columns].
+
+        `found` are the shapes in the file.
+        """
 
     def unpack(self, tensors: Tensors, meta: Settings, device: torch.device) -> nn.Module:
-        """The quantized layer again."""
+        """Return the quantized layer rebuilt from `pack`'s output."""
 
 
 PACKAGES = {
@@ -47,16 +50,16 @@ PACKAGES = {
 
 
 def backend_of(name: str) -> Backend:
-    """The backend's file. Raises InputError when its library is not installed."""
+    """Return the backend's module. Raises InputError if its library is not installed."""
     module, package = PACKAGES[name]
     try:
         backend: Any = import_module(module)
     except ImportError as error:
         raise InputError(f"backend {name}: {error}; pip install {package}") from error
-    found: Backend = backend
-    return found
+    typed: Backend = backend
+    return typed
 
 
 def settings_of(layers: Mapping[str, Mapping[str, Any]]) -> dict[str, Mapping[str, Any]]:
-    """The entries of layers that a weight backend holds, by layer name."""
+    """Return the entries of layers that are quantized by a weight backend, by layer name."""
     return {name: entry for name, entry in layers.items() if name and entry.get("backend") in PACKAGES}

@@ -1,16 +1,17 @@
-"""torchao: int8 or fp8 weights with activations of the same kind scaled per token, int4 weights in groups (CUDA).
+"""torchao: int8 or fp8 weights with activations of the same type scaled per token, int4 weights in groups (CUDA).
 
-fp8 is e4m3 with a scale a row; on a CPU its weights become floating point before every product, and activations stay.
+fp8 is e4m3 with one scale per row. On a CPU its weights are expanded to floating point before every product, and
+activations are not quantized.
 
-The quantized weight is a tensor subclass inside an `nn.Linear`; torchao's own flatten and unflatten turn it into plain
-tensors and back. What torchao passes over in silence, or leaves to a slow substitute, is refused here or made to fit:
+The quantized weight is a tensor subclass inside an `nn.Linear`; torchao's own flatten and unflatten convert it to plain
+tensors and back. Cases that torchao silently skips, or computes slowly, are refused or adapted here:
 
-    fp8, widths not multiples of 16       torchao leaves the weight as it is
+    fp8, widths not multiples of 16       torchao leaves the weight unchanged
     int8, widths not multiples of 8       it multiplies in int32 on the CPU, or in fp32
-    int8, up to 16 rows (small batches)   it multiplies in fp32; under compile the product is refused as it runs
-    int8, models in fp16                  sums are put into fp16 before they are scaled down, and become infinite
+    int8, up to 16 rows (small batches)   it multiplies in fp32; under compile the product fails at run time
+    int8, models in fp16                  sums are stored in fp16 before they are scaled, and overflow
 
-An fp8 layer made on a CPU has floating-point activations, one made on a GPU has not: neither is moved to the other.
+An fp8 layer made on a CPU has floating-point activations, one made on a GPU does not. Neither can move to the other.
 """
 
 import json
@@ -36,22 +37,22 @@ from compress.model.layers import Smoothed
 from compress.model.packing import Settings, Shapes, Tensors
 from compress.spec.formats import FP8_IN_BF16
 
-NAME = "layer.weight"  # torchao wants a dotted name
+NAME = "layer.weight"  # torchao requires a dotted name
 SMOOTH = "smooth"
-WIDTHS = {"int8": 8, "fp8": 16}  # of which CUDA's products want multiples
-LEAST_ROWS = 32  # torch._int_mm takes more than 16 on a GPU
+WIDTHS = {"int8": 8, "fp8": 16}  # CUDA's products need multiples of these
+LEAST_ROWS = 32  # torch._int_mm needs more than 16 on a GPU
 
 
 class Rows(nn.Linear):
-    """A linear layer that gives a GPU no product of fewer than 32 rows: it adds zeros, and takes them away again."""
+    """A linear layer that computes at least 32 rows on a GPU: it pads with zero rows, and removes them afterwards."""
 
     @staticmethod
     def pads(input: torch.Tensor) -> bool:
-        """Whether few rows are padded: on a GPU."""
+        """Return whether small batches are padded: on a GPU."""
         return input.is_cuda
 
     def forward(self, input: torch.Tensor) -> torch.Tensor:
-        """[.., out] of [.., in]."""
+        """Map [.., in] to [.., out]."""
         rows = input.numel() // self.in_features
         if not self.pads(input) or rows >= LEAST_ROWS:
             return super().forward(input)
@@ -60,11 +61,11 @@ class Rows(nn.Linear):
 
 
 class SmoothedRows(Smoothed, Rows):
-    """The same, of inputs that are multiplied by `smooth` first."""
+    """The same, with inputs multiplied by `smooth` first."""
 
 
 def refuse(linear: nn.Linear, settings: Settings, device: str) -> str | None:
-    """Why this layer cannot be quantized so; None when it can."""
+    """Return why this layer cannot be quantized; None if it can."""
     form, columns, rows = settings["format"], linear.in_features, linear.out_features
     if form == "int4" and columns % settings["group_size"]:
         return f"group_size {settings['group_size']} does not divide its {columns} inputs"
@@ -78,7 +79,7 @@ def refuse(linear: nn.Linear, settings: Settings, device: str) -> str | None:
 
 
 def _misfit(form: str, rows: int, columns: int) -> str | None:
-    """Why a GPU has no product of this weight [rows, columns]; None when it has."""
+    """Return why a GPU has no product for this weight [rows, columns]; None if it has one."""
     width = WIDTHS.get(form, 1)
     if columns % width == 0 and rows % width == 0:
         return None
@@ -86,7 +87,7 @@ def _misfit(form: str, rows: int, columns: int) -> str | None:
 
 
 def make(linear: nn.Linear, settings: Settings) -> nn.Module:
-    """The linear layer with its weight as a torchao tensor."""
+    """Return the linear layer with its weight as a torchao tensor."""
     config: Any
     if settings["format"] == "int8":
         config = Int8DynamicActivationInt8WeightConfig(set_inductor_config=False)
@@ -109,7 +110,7 @@ def make(linear: nn.Linear, settings: Settings) -> nn.Module:
 
 
 def pack(module: Any) -> tuple[Tensors, dict[str, Any]]:
-    """The plain tensors inside the weight, and torchao's description of them."""
+    """Return the plain tensors inside the weight, and torchao's description of them."""
     tensors, meta = flatten_tensor_state_dict({NAME: module.weight.data})
     plain = {name.removeprefix("layer._"): tensor for name, tensor in tensors.items()}
     if isinstance(module, Smoothed):
@@ -121,35 +122,35 @@ def pack(module: Any) -> tuple[Tensors, dict[str, Any]]:
 
 
 def shapes(rows: int, columns: int, meta: Settings, found: Shapes) -> Shapes:
-    """The tensors are torchao's own affair, and come as they are; the layer's shape is stated beside them."""
+    """Return the file's shapes, which only torchao defines, after checking the recorded shape of the layer."""
     if list(meta["shape"]) != [rows, columns]:
         raise ValueError(f"a layer of shape {meta['shape']}; expected [{rows}, {columns}]")
     return {name: shape for name, shape in found.items() if name != "bias"}
 
 
 def unpack(tensors: Tensors, meta: Settings, device: torch.device) -> nn.Module:
-    """The layer that `pack` took apart. Raises InputError for one that another kind of device was to run."""
+    """Return the layer that `pack` packed. Raises InputError for one made for another kind of device."""
     inner = {f"layer._{name}": tensor.to(device) for name, tensor in tensors.items() if name not in ("bias", SMOOTH)}
     texts = {name: json.dumps(value) for name, value in meta["torchao"].items()}
-    found, left = unflatten_tensor_state_dict(inner, texts)
-    if NAME not in found or left:
-        raise ValueError(f"torchao could not put a weight together; left over: {sorted(left)}")
+    weights, unused = unflatten_tensor_state_dict(inner, texts)
+    if NAME not in weights or unused:
+        raise ValueError(f"torchao could not put a weight together; left over: {sorted(unused)}")
     placed = {name: tensor.to(device) for name, tensor in tensors.items() if name in ("bias", SMOOTH)}
     rows, columns = meta["shape"]
-    _check(found[NAME], rows, columns, device.type)
-    if isinstance(found[NAME], Int8Tensor):
-        return _int8(found[NAME], placed.get("bias"), placed.get(SMOOTH))
-    return _filled(nn.Linear(columns, rows, bias="bias" in tensors, device="meta"), found[NAME], placed.get("bias"))
+    _check(weights[NAME], rows, columns, device.type)
+    if isinstance(weights[NAME], Int8Tensor):
+        return _int8(weights[NAME], placed.get("bias"), placed.get(SMOOTH))
+    return _filled(nn.Linear(columns, rows, bias="bias" in tensors, device="meta"), weights[NAME], placed.get("bias"))
 
 
 def _check(weight: torch.Tensor, rows: int, columns: int, device: str) -> None:
-    """Raises InputError where a weight made on one kind of device has no proper product on this one."""
+    """Raise InputError if a weight made on one kind of device has no proper product on this one."""
     reason = None
     if isinstance(weight, Int8Tensor) and device == "cuda":
         reason = _misfit("int8", rows, columns)
     elif isinstance(weight, Float8Tensor) and (weight.act_quant_kwargs is not None) != (device == "cuda"):
-        made = "GPU" if device == "cpu" else "CPU"
-        reason = f"fp8 made on a {made} has other products than fp8 here"
+        origin = "GPU" if device == "cpu" else "CPU"
+        reason = f"fp8 made on a {origin} has other products than fp8 here"
     if reason is not None:
         raise InputError(f"an artifact of torchao cannot run on {device}: {reason}; quantize again on {device}")
 

@@ -1,11 +1,11 @@
 """bitsandbytes: NF4 and FP4 (QLoRA, Dettmers et al. 2023, arXiv:2305.14314), LLM.int8 (arXiv:2208.07339).
 
-    4 bit   weight [out * in / 2, 1] uint8 (two numbers a byte), scale [out * in / block] one a block; with double_quant
-            in 8 bits as well, which scale_code, scale_scale and scale_offset turn into numbers
+    4 bit   weight [out * in / 2, 1] uint8 (two values per byte), scale [out * in / block] one per block; with
+            double_quant scales have 8 bits too, and scale_code, scale_scale and scale_offset expand them
     8 bit   weight [out, in] int8, scale [out] the largest |weight| of a row
 
-The library's 4-bit kernel for CPUs is left out: it computes in bf16, and from some 30 rows on (a sentence) it takes two
-to seven times as long as expanding the weight and multiplying. It would also make answers depend on the batch size.
+The library's 4-bit kernel for CPUs is disabled: it computes in bf16. From about 30 rows on (a sentence), it takes two
+to seven times as long as expanding the weight and multiplying. It would also make outputs depend on the batch size.
 """
 
 import logging
@@ -22,19 +22,19 @@ from compress.spec.formats import BITS
 
 FOUR_BITS = ("nf4", "fp4")
 
-# LLM.int8 computes in fp16 and says so in every product; the step's note says it once
+# LLM.int8 warns in every product that it computes in fp16; the step's note reports it once
 logging.getLogger("bitsandbytes.autograd._functions").setLevel(logging.ERROR)
 
 
 def refuse(linear: nn.Linear, settings: Settings, _device: str) -> str | None:
-    """Why this layer cannot be quantized so; None when it can."""
+    """Return why this layer cannot be quantized; None if it can."""
     if settings["format"] in FOUR_BITS and linear.in_features % 2:
         return f"{linear.in_features} inputs are odd, and two 4-bit weights share a byte"
     return None
 
 
 def make(linear: nn.Linear, settings: Settings) -> nn.Module:
-    """Linear4bit or Linear8bitLt with the layer's weight quantized."""
+    """Return a Linear4bit or Linear8bitLt with the layer's weight quantized."""
     weight = linear.weight.data.contiguous()  # [out, in]
     bias = None if linear.bias is None else linear.bias.data
     if settings["format"] == "llm_int8":
@@ -50,7 +50,7 @@ def make(linear: nn.Linear, settings: Settings) -> nn.Module:
 
 
 def pack(module: Any) -> tuple[Tensors, dict[str, Any]]:
-    """The layer's numbers as they are."""
+    """Return the layer's stored tensors unchanged, and its settings."""
     bias = {} if module.bias is None else {"bias": module.bias.data}
     if isinstance(module, Linear8bitLt):
         weight = module.weight if module.weight.SCB is not None else module.state
@@ -71,19 +71,19 @@ def pack(module: Any) -> tuple[Tensors, dict[str, Any]]:
 
 
 def shapes(rows: int, columns: int, meta: Settings, found: Shapes) -> Shapes:
-    """Shapes of the tensors above."""
+    """Return shapes of the tensors that `pack` returns."""
     if meta["format"] == "llm_int8":
         return {"weight": (rows, columns), "scale": (rows,)}
     blocks = -(-rows * columns // meta["group_size"])
     expected: Shapes = {"weight": (-(-rows * columns // 2), 1), "scale": (blocks,)}
     if "scale_group_size" in meta:
-        twice = (-(-blocks // meta["scale_group_size"]),)
-        expected |= {"scale_code": found.get("scale_code", ()), "scale_scale": twice, "scale_offset": ()}
+        scale_blocks = (-(-blocks // meta["scale_group_size"]),)
+        expected |= {"scale_code": found.get("scale_code", ()), "scale_scale": scale_blocks, "scale_offset": ()}
     return expected
 
 
 def stored(model: nn.Module) -> dict[str, dict[str, Any]]:
-    """The manifest's entries of a model's layers that transformers loaded in a format of this library."""
+    """Return manifest entries of layers that transformers loaded in a format of this library."""
     entries: dict[str, dict[str, Any]] = {}
     for name, module in model.named_modules():
         if isinstance(module, Linear4bit | Linear8bitLt):
@@ -93,17 +93,17 @@ def stored(model: nn.Module) -> dict[str, dict[str, Any]]:
 
 
 def unpack(tensors: Tensors, meta: Settings, device: torch.device) -> nn.Module:
-    """The layer that `pack` took apart."""
+    """Return the layer that `pack` packed."""
     placed = {name: tensor.to(device) for name, tensor in tensors.items()}
     weight, scale, bias = placed["weight"], placed["scale"], placed.get("bias")
     if meta["format"] == "llm_int8":
         return _linear8(weight, scale, bias, float(meta["threshold"]))
     scales = None
     if "scale_code" in placed:
-        code, twice = placed["scale_code"], placed["scale_scale"]
-        scales = QuantState(absmax=twice, code=code, blocksize=meta["scale_group_size"], dtype=torch.float32)
+        code, code_scale = placed["scale_code"], placed["scale_scale"]
+        scales = QuantState(absmax=code_scale, code=code, blocksize=meta["scale_group_size"], dtype=torch.float32)
     else:
-        scale = scale.float()  # the first artifacts held them in bf16
+        scale = scale.float()  # early artifacts store them in bf16
     state = QuantState(
         absmax=scale,
         shape=torch.Size(meta["shape"]),
@@ -134,7 +134,7 @@ def _linear4(data: torch.Tensor, state: QuantState, bias: torch.Tensor | None) -
     )
     module.quant_state = state
     _set_bias(module, bias)
-    module.support_avx512bf16_for_cpu = False  # see above
+    module.support_avx512bf16_for_cpu = False  # see the module's docstring
     return module.eval()
 
 

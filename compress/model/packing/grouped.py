@@ -1,6 +1,7 @@
-"""Our own weight format: 1, 2, 3, 4 or 8 bits, packed to the last bit, expanded to floating point before every product.
+"""The grouped weight format: 1, 2, 3, 4 or 8 bits, packed without gaps and dequantized before every product.
 
-`grouped_layer` has the layers and the bits; `compress.methods.quantize.rounding` computes integers, scales and zeros.
+`grouped_layer` has the layers and the packing; `compress.methods.quantize.rounding` computes integers, scales and
+zeros.
 """
 
 from dataclasses import dataclass
@@ -15,18 +16,19 @@ from compress.model.packing.stacked import Stack
 
 Kind = Literal["even", "ternary", "binary"]
 GroupSize = int | Literal["row", "tensor"]
-"""Weights of a row that share one scale: so many, all, or all of all rows."""
+"""Weights of a row that share one scale: a number, the whole row, or the whole tensor."""
 
 
 @dataclass(frozen=True)
 class Grid:
-    """Which numbers weights may become: 2^bits of them at even distances, or three, or two.
+    """The values that weights can take: 2^bits evenly spaced ones, or three, or two.
 
-    even      from the least weight of a group to the most, zero among them; or as far to both sides (symmetric)
-    ternary   -a, 0, a; a: the mean of those above 0.7 of the mean size     Li et al. 2016, arXiv:1605.04711
-    binary    -a, a; a: the mean size                                       Rastegari et al. 2016, arXiv:1603.05279
+        even      from a group's minimum to its maximum, including zero; or the same range on both sides (symmetric)
+        ternary   -a, 0, a; a: mean of magnitudes above 0.7 of the mean    Li et al. 2016, arXiv:1605.04711
+        binary    -a, a; a: mean magnitude                                 Rastegari et al. 2016, arXiv:1603.05279
 
-    Each weight takes the nearest; the ternary paper's own threshold, 0.7 of the mean size, is within a tenth of that.
+    Each weight is rounded to the nearest value. The ternary paper's threshold is 0.7 of the mean magnitude, within a
+    tenth of that.
     """
 
     bits: int
@@ -36,17 +38,17 @@ class Grid:
 
     @classmethod
     def of(cls, settings: Settings) -> "Grid":
-        """The grid that a layer's settings describe."""
+        """Return the grid that a layer's settings describe."""
         kinds: dict[str, Kind] = {"ternary": "ternary", "binary": "binary"}
         kind = kinds.get(settings["format"], "even")
         return cls(settings["bits"], settings["group_size"], settings["symmetric"], kind)
 
     def columns(self, inputs: int) -> int:
-        """Weights of one row that share a scale, of so many."""
+        """Return how many weights of a row of `inputs` share a scale."""
         return self.group_size if isinstance(self.group_size, int) else inputs
 
     def settle(self, weight: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Scale and zero [out, groups] of a weight [out, in]."""
+        """Return scale and zero [out, groups] of a weight [out, in]."""
         rows, inputs = weight.shape
         if self.group_size == "tensor":
             scale, zero = self.settled(weight.reshape(1, -1))
@@ -54,17 +56,17 @@ class Grid:
         return self.settled(weight.view(rows, -1, self.columns(inputs)))
 
     def settled(self, groups: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Scale and zero [..] of weights [.., group]: numbers that half precision holds, so storing changes nothing."""
-        size = groups.abs()
+        """Return scale and zero [..] of weights [.., group], rounded to half precision, in which they are stored."""
+        magnitude = groups.abs()
         if self.kind == "ternary":
-            large = size > 0.7 * size.mean(-1, keepdim=True)
-            scale = (size * large).sum(-1) / large.sum(-1).clamp(min=1)
+            large = magnitude > 0.7 * magnitude.mean(-1, keepdim=True)
+            scale = (magnitude * large).sum(-1) / large.sum(-1).clamp(min=1)
             zero = torch.ones_like(scale)
         elif self.kind == "binary":
-            scale = 2 * size.mean(-1)
+            scale = 2 * magnitude.mean(-1)
             zero = torch.full_like(scale, 0.5)
         elif self.symmetric:
-            scale = size.amax(-1) / max(2 ** (self.bits - 1) - 1, 1)
+            scale = magnitude.amax(-1) / max(2 ** (self.bits - 1) - 1, 1)
             zero = torch.full_like(scale, 2 ** (self.bits - 1))
         else:
             low, high = groups.amin(-1).clamp(max=0), groups.amax(-1).clamp(min=0)
@@ -74,31 +76,31 @@ class Grid:
 
     @property
     def most(self) -> int:
-        """The greatest integer."""
+        """Return the greatest integer."""
         return 2 if self.kind == "ternary" else 2**self.bits - 1
 
     def places(self, groups: torch.Tensor, scale: torch.Tensor, zero: torch.Tensor) -> torch.Tensor:
-        """The nearest integers [.., group] of weights under a scale and zero [..], in the type of the weights."""
+        """Return the nearest integers [.., group] of weights under scale and zero [..], in the weights' type."""
         return (groups / scale[..., None] + zero[..., None]).round().clamp(0, self.most)
 
     def integers(self, groups: torch.Tensor, scale: torch.Tensor, zero: torch.Tensor) -> torch.Tensor:
-        """The same as int64."""
+        """Return the same as int64."""
         return self.places(groups, scale, zero).to(torch.int64)
 
     def nearest(self, weight: torch.Tensor) -> torch.Tensor:
-        """The numbers of the grid that are nearest to a weight [out, in], float32."""
+        """Return the grid's values nearest to a weight [out, in], in float32."""
         scale, zero = self.settle(weight)
         groups = weight.view(weight.shape[0], -1, self.columns(weight.shape[1]))
         return expanded(self.places(groups, scale, zero).view_as(weight), scale, zero)
 
     def rounded(self, weight: torch.Tensor, scale: torch.Tensor, zero: torch.Tensor) -> torch.Tensor:
-        """The nearest integers [out, in] of a weight [out, in] under scale and zero [out, groups]."""
+        """Return the nearest integers [out, in] of a weight [out, in] under scale and zero [out, groups]."""
         groups = weight.view(weight.shape[0], -1, self.columns(weight.shape[1]))
         return self.integers(groups, scale, zero).view_as(weight)
 
 
 def refuse(linear: nn.Linear, settings: Settings, _device: str) -> str | None:
-    """Why this layer cannot be quantized so; None when it can."""
+    """Return why this layer cannot be quantized; None if it can."""
     if (reason := indivisible(linear.in_features, settings["group_size"])) is not None:
         return reason
     if linear.in_features % EIGHT:
@@ -107,14 +109,14 @@ def refuse(linear: nn.Linear, settings: Settings, _device: str) -> str | None:
 
 
 def indivisible(inputs: int, size: GroupSize) -> str | None:
-    """Why so many inputs cannot be parted into groups; None when they can."""
+    """Return why `inputs` cannot be divided into groups; None if they can."""
     if isinstance(size, int) and inputs % size:
         return f"group_size {size} does not divide its {inputs} inputs"
     return None
 
 
 def make(linear: nn.Linear, settings: Settings) -> nn.Module:
-    """The layer rounded to the nearest numbers of its grid."""
+    """Return the layer rounded to the nearest values of its grid."""
     weight, grid = linear.weight.detach().float(), Grid.of(settings)
     scale, zero = grid.settle(weight)
     return build(linear, settings, grid.rounded(weight, scale, zero), scale, zero)
@@ -128,7 +130,7 @@ def build(
     zero: torch.Tensor,
     input_scale: torch.Tensor | None = None,
 ) -> nn.Module:
-    """A layer of these integers [out, in], with the linear layer's bias."""
+    """Return a layer with these integers [out, in] and the linear layer's bias."""
     bias = None if linear.bias is None else linear.bias.detach().clone()
     half = None if input_scale is None else input_scale.half()
     bits = int(settings["bits"])
@@ -139,14 +141,14 @@ def build(
 
 
 def pack(module: Any) -> tuple[Tensors, dict[str, Any]]:
-    """The layer's numbers as they are."""
+    """Return the layer's buffers unchanged, and its settings."""
     tensors = {name: buffer for name, buffer in module.named_buffers() if buffer is not None}
     experts = {name: getattr(module, name) for name in ("experts", "transposed") if hasattr(module, name)}
     return tensors, {"bits": module.bits, "dtype": str(module.dtype).removeprefix("torch."), **experts}
 
 
 def shapes(rows: int, columns: int, meta: Settings, found: Shapes) -> Shapes:
-    """Shapes of the layer's buffers; as many groups as the file has scales, where those divide a row."""
+    """Return shapes of the layer's buffers, with as many groups as the file has scales if those divide a row."""
     groups = found.get("scale", (rows, 1))[-1]
     scales = (rows, groups if groups and columns % groups == 0 else 1)
     inputs: Shapes = {"input_scale": (columns,)} if "input_scale" in found else {}
@@ -154,7 +156,7 @@ def shapes(rows: int, columns: int, meta: Settings, found: Shapes) -> Shapes:
 
 
 def unpack(tensors: Tensors, meta: Settings, device: torch.device) -> nn.Module:
-    """The layer that `pack` took apart."""
+    """Return the layer that `pack` packed."""
     placed = {name: tensor.to(device) for name, tensor in tensors.items()}
     if "experts" in meta:
         return Stack(**placed, bits=meta["bits"], experts=meta["experts"], transposed=meta["transposed"]).eval()

@@ -1,8 +1,8 @@
-"""A linear layer of our own weight format: packed integers, expanded to floating point before every product.
+"""A linear layer in the grouped weight format: packed integers, expanded to floating point before every product.
 
     weight[i, j] = (ints[i, j] - zero[i, group of j]) * scale[i, group of j] / input_scale[j]
 
-Eight values of b bits become b bytes.
+Eight values of b bits are packed into b bytes.
 """
 
 import torch
@@ -13,7 +13,7 @@ EIGHT = 8
 
 
 class GroupedLinear(nn.Module):
-    """A linear layer of grouped low-bit weights."""
+    """A linear layer with grouped low-bit weights."""
 
     packed: torch.Tensor
     scale: torch.Tensor
@@ -31,7 +31,7 @@ class GroupedLinear(nn.Module):
         input_scale: torch.Tensor | None = None,
         dtype: torch.dtype = torch.float32,
     ):
-        """packed [out, in * bits / 8] uint8; scale and zero [out, groups]; bias [out]; input_scale [in]."""
+        """Store packed [out, in * bits / 8] uint8; scale and zero [out, groups]; bias [out]; input_scale [in]."""
         super().__init__()
         self.bits, self.dtype = bits, dtype
         self.out_features, self.in_features = packed.shape[0], packed.shape[1] * EIGHT // bits
@@ -42,17 +42,17 @@ class GroupedLinear(nn.Module):
         self.register_buffer("input_scale", input_scale)
 
     def dense(self) -> torch.Tensor:
-        """The weight [out, in] that the stored numbers stand for, float32."""
+        """Return the dequantized weight [out, in], in float32."""
         ints = unpacked(self.packed, self.bits)
         return expanded(ints, self.scale, self.zero, self.input_scale)
 
     def forward(self, inputs: torch.Tensor) -> torch.Tensor:
-        """[.., out] of [.., in]."""
+        """Map [.., in] to [.., out]."""
         bias = None if self.bias is None else self.bias.to(inputs.dtype)
         return functional.linear(inputs, self.dense().to(inputs.dtype), bias)
 
     def extra_repr(self) -> str:
-        """Shape, bits and group size, for printing."""
+        """Return shape, bits and group size, for printing."""
         size = self.in_features // self.scale.shape[1]
         return f"in_features={self.in_features}, out_features={self.out_features}, bits={self.bits}, group_size={size}"
 
@@ -60,7 +60,7 @@ class GroupedLinear(nn.Module):
 def expanded(
     ints: torch.Tensor, scale: torch.Tensor, zero: torch.Tensor, input_scale: torch.Tensor | None = None
 ) -> torch.Tensor:
-    """The weight [out, in], float32, of integers [out, in] with scale and zero [out, groups]."""
+    """Return the weight [out, in], in float32, of integers [out, in] with scale and zero [out, groups]."""
     rows, columns = ints.shape
     grouped = ints.view(rows, scale.shape[1], -1).float()
     weight = ((grouped - zero.float()[:, :, None]) * scale.float()[:, :, None]).view(rows, columns)
@@ -68,7 +68,7 @@ def expanded(
 
 
 def packed(ints: torch.Tensor, bits: int) -> torch.Tensor:
-    """Integers [out, in] below 2^bits as bytes [out, in * bits / 8]; `in` is a multiple of 8."""
+    """Return integers [out, in] below 2^bits as bytes [out, in * bits / 8]; `in` is a multiple of 8."""
     eights = ints.to(torch.int64).view(ints.shape[0], -1, EIGHT)
     words = sum(eights[..., i] << (bits * i) for i in range(EIGHT))  # 64 bits hold eight values of up to 8 bits
     assert isinstance(words, torch.Tensor)
@@ -77,8 +77,8 @@ def packed(ints: torch.Tensor, bits: int) -> torch.Tensor:
 
 
 def unpacked(packed: torch.Tensor, bits: int) -> torch.Tensor:
-    """The integers [out, in] again, of a whole type."""
-    if EIGHT % bits == 0:  # no number lies across two bytes
+    """Return the packed integers as [out, in], in an integer type."""
+    if EIGHT % bits == 0:  # no value spans two bytes
         shifts = torch.arange(0, EIGHT, bits, dtype=torch.uint8, device=packed.device)
         return ((packed[..., None] >> shifts) & ((1 << bits) - 1)).flatten(1)
     parts = packed.view(packed.shape[0], -1, bits).to(torch.int64)

@@ -1,9 +1,9 @@
-"""quanto's kernels are compiled on first use; a killed build must not make every later one wait.
+"""Locks for quanto's kernels, which are compiled on first use: a killed build must not block every later one.
 
-    build/lock    torch's baton: it exists while a process compiles or loads, and whoever meets it waits for its end
+    build/lock    torch's baton: it exists while a process compiles or loads, and other processes wait until it is gone
 
-The baton is a plain file, which SIGKILL leaves behind. So a lock that the kernel releases is held around the build, and
-under it a baton goes that no process has open and whose folder has not changed for `QUIET_S`.
+The baton is a plain file, which remains after SIGKILL. So the build runs under a lock that the operating system
+releases. Under that lock, a baton is removed if no process has it open and its folder has not changed for `QUIET_S`.
 """
 
 import os
@@ -18,14 +18,17 @@ from compress.base.locks import locked, shared_lock
 
 BATON = "lock"
 QUIET_S = 120.0
-"""A compiler writes nothing while it works; a process of another container is seen by its files alone."""
+"""Seconds without changes in the folder after which a baton may be abandoned.
+
+A compiler writes nothing while it works, and of a process in another container only the files are visible.
+"""
 REMIND_S, LOOK_S = 10.0, 0.2
 WAITING = "another process compiles quanto's kernels; waiting for it"
 
 
 @contextmanager
 def building(folders: Iterable[Path]) -> Iterator[None]:
-    """Hold a lock on these build folders for the length of a block, without a baton that a killed process left.
+    """Hold a lock on these build folders during a block, after removing batons of killed processes.
 
     Raises InputError for a baton that cannot be removed.
     """
@@ -37,7 +40,7 @@ def building(folders: Iterable[Path]) -> Iterator[None]:
 
 
 def _wait(baton: Path) -> None:
-    """Return when a baton is gone: given back by its process, or removed as nobody's."""
+    """Wait until a baton is gone: released by its process, or removed as abandoned."""
     line = f"  waiting for {baton}: another program is compiling, or was killed less than {QUIET_S:.0f} s ago"
     with beating(lambda _: line, REMIND_S):
         while (quiet_s := _quiet_s(baton)) is not None:
@@ -48,26 +51,26 @@ def _wait(baton: Path) -> None:
 
 
 def _quiet_s(baton: Path) -> float | None:
-    """Return the seconds since the last change in a baton's folder, or None where there is no baton."""
+    """Return the seconds since the last change in a baton's folder, or None if there is no baton."""
     try:
         changed = [entry.stat(follow_symlinks=False).st_mtime for entry in os.scandir(baton.parent)]
-    except FileNotFoundError:  # the folder itself, or a file that went meanwhile
+    except FileNotFoundError:  # the folder itself, or a file deleted meanwhile
         changed = []
     return time.time() - max(changed, default=0.0) if baton.exists() else None
 
 
 def _is_open(file: Path) -> bool:
-    """Return whether a process has a file open, as far as this one may look at others; without /proc never."""
+    """Return whether any process visible in /proc has a file open; always False without /proc."""
     try:
-        sought = file.stat()
+        target = file.stat()
     except FileNotFoundError:
         return False
-    return any(_same(handle, sought) for handle in Path("/proc").glob("[0-9]*/fd/*"))
+    return any(_same(handle, target) for handle in Path("/proc").glob("[0-9]*/fd/*"))
 
 
-def _same(handle: Path, sought: os.stat_result) -> bool:
+def _same(handle: Path, target: os.stat_result) -> bool:
     try:
-        return os.path.samestat(handle.stat(), sought)
+        return os.path.samestat(handle.stat(), target)
     except OSError:  # another user's, or closed meanwhile
         return False
 

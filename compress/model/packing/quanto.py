@@ -1,7 +1,7 @@
 """optimum-quanto: int4 weights in groups, expanded to floating point before every product.
 
-The first int4 forward pass in a new environment compiles C++ (about 30 s); `make` and `unpack` do it, so that it falls
-into no timing. It cannot run under `torch.inference_mode`: use `torch.no_grad`.
+The first int4 forward pass in a new environment compiles C++ (about 30 s). `make` and `unpack` trigger that, to keep it
+out of timings. The layers cannot run under `torch.inference_mode`: use `torch.no_grad`.
 """
 
 import shutil
@@ -18,18 +18,18 @@ from compress.base.config import InputError
 from compress.model.packing import Settings, Shapes, Tensors, kernels
 
 EXTENSIONS = ("quanto_cpp", "quanto_cuda")
-"""Those of quanto's that are compiled where they are first called."""
+"""quanto's extensions that are compiled at their first call."""
 
 
 def refuse(linear: nn.Linear, settings: Settings, _device: str) -> str | None:
-    """Why this layer cannot be quantized so; None when it can."""
+    """Return why this layer cannot be quantized; None if it can."""
     if linear.in_features % settings["group_size"]:
         return f"group_size {settings['group_size']} does not divide its {linear.in_features} inputs"
     return None
 
 
 def make(linear: nn.Linear, settings: Settings) -> nn.Module:
-    """A QLinear with frozen int4 weights."""
+    """Return a QLinear with frozen int4 weights."""
     _compile_kernels()
     with torch.no_grad():
         module = QLinear.from_module(linear, weights=qint4)
@@ -39,7 +39,7 @@ def make(linear: nn.Linear, settings: Settings) -> nn.Module:
 
 
 def pack(module: Any) -> tuple[Tensors, dict[str, Any]]:
-    """The layer's state as quanto itself saves it."""
+    """Return the layer's state as quanto itself saves it."""
     meta = {
         "shape": [module.out_features, module.in_features],
         "group_size": module.weight_group_size,
@@ -50,14 +50,14 @@ def pack(module: Any) -> tuple[Tensors, dict[str, Any]]:
 
 
 def shapes(rows: int, columns: int, meta: Settings, found: Shapes) -> Shapes:
-    """The tensors are quanto's own affair, and come as they are; the layer's shape is stated beside them."""
+    """Return the file's shapes, which only quanto defines, after checking the recorded shape of the layer."""
     if list(meta["shape"]) != [rows, columns]:
         raise ValueError(f"a layer of shape {meta['shape']}; expected [{rows}, {columns}]")
     return {name: shape for name, shape in found.items() if name != "bias"}
 
 
 def unpack(tensors: Tensors, meta: Settings, device: torch.device) -> nn.Module:
-    """The layer that `pack` took apart."""
+    """Return the layer that `pack` packed."""
     _compile_kernels()
     rows, columns = meta["shape"]
     dtype = getattr(torch, meta["dtype"])
@@ -70,7 +70,7 @@ def unpack(tensors: Tensors, meta: Settings, device: torch.device) -> nn.Module:
 
 @cache
 def _compile_kernels() -> None:
-    """Compiles quanto's C++ once per environment. Raises InputError when there is nothing to compile it with."""
+    """Compile quanto's C++ on first use in an environment. Raises InputError if g++ or ninja is missing."""
     missing = [tool for tool in ("g++", "ninja") if shutil.which(tool) is None]
     if missing:
         raise InputError(

@@ -1,9 +1,9 @@
-"""Stacked experts in our own weight format: one parameter [experts, out, in] as rows of packed integers.
+"""Stacked experts in the grouped weight format: one parameter [experts, out, in] as rows of packed integers.
 
-    experts.gate_up_proj[3]  ->  the weight [out, in] of expert 3, expanded when it is asked for
+    experts.gate_up_proj[3]  ->  the weight [out, in] of expert 3, expanded on access
 
-transformers keeps all experts of a layer in one parameter, and its plain forward pass indexes it by expert. A `Stack`
-takes the parameter's place and answers the same index, so only the experts that a batch reaches are expanded.
+transformers stores all experts of a layer in one parameter, and its plain forward pass indexes it by expert. A `Stack`
+replaces the parameter and supports the same index, so only the experts that a batch uses are expanded.
 """
 
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ from compress.model.packing.grouped_layer import GroupedLinear, expanded, unpack
 
 
 class Stack(GroupedLinear):
-    """The weights of several experts, each grouped as a linear layer's weight is."""
+    """The weights of several experts, each grouped like a linear layer's weight."""
 
     like: torch.Tensor
 
@@ -30,35 +30,37 @@ class Stack(GroupedLinear):
         experts: int,
         transposed: bool,
     ):
-        """packed [experts * out, in * bits / 8] uint8; scale and zero [experts * out, groups]; like: an empty tensor of
-        the type that weights have. `transposed`: an expert's weight is asked for as [in, out]."""
+        """Store packed [experts * out, in * bits / 8] uint8, and scale and zero [experts * out, groups].
+
+        `like` is an empty tensor of the weights' type. `transposed`: an expert's weight is read as [in, out].
+        """
         super().__init__(packed, scale, zero, bits, dtype=like.dtype)
         self.register_buffer("like", like)
         self.experts, self.transposed = experts, transposed
 
     def __getitem__(self, index: torch.Tensor | int) -> torch.Tensor:
-        """The weight of one expert: [out, in], or [in, out] when transposed."""
+        """Return the weight of one expert: [out, in], or [in, out] if transposed."""
         packed, scale, zero = (
-            each.view(self.experts, -1, each.shape[1])[index] for each in (self.packed, self.scale, self.zero)
+            rows.view(self.experts, -1, rows.shape[1])[index] for rows in (self.packed, self.scale, self.zero)
         )
         weight = expanded(unpacked(packed, self.bits), scale, zero).to(self.like.dtype)
         return weight.T if self.transposed else weight
 
     def forward(self, inputs: torch.Tensor) -> torch.Tensor:
-        """Raises RuntimeError: experts are not one layer."""
+        """Raise RuntimeError: experts are not one layer."""
         raise RuntimeError("stacked experts are indexed by expert, not called")
 
 
-def stack(made: Sequence[nn.Module], dtype: torch.dtype, transposed: bool) -> Stack:
-    """The experts, each of which was made as a linear layer, as one stack."""
-    layers = [layer for layer in made if isinstance(layer, GroupedLinear)]
+def stack(experts: Sequence[nn.Module], dtype: torch.dtype, transposed: bool) -> Stack:
+    """Return experts, each made as a linear layer, as one stack."""
+    layers = [layer for layer in experts if isinstance(layer, GroupedLinear)]
     packed, scale, zero = (torch.cat([getattr(m, part) for m in layers]) for part in ("packed", "scale", "zero"))
     like = torch.empty(0, dtype=dtype, device=packed.device)
     return Stack(packed, scale, zero, like, bits=layers[0].bits, experts=len(layers), transposed=transposed).eval()
 
 
 def index_by_expert(model: nn.Module) -> None:
-    """Makes layers with a `Stack` compute expert by expert, in place: fused kernels take plain tensors."""
+    """Make layers with a `Stack` compute expert by expert, in place: fused kernels need plain tensors."""
     for module in model.modules():
         if any(isinstance(child, Stack) for child in module.children()):
             module.config._experts_implementation = "eager"  # type: ignore[union-attr]

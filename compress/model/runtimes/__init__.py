@@ -1,7 +1,7 @@
-"""Runtimes: what executes a finished model. `eager` is torch as it comes.
+"""Runtimes, which execute a finished model. `eager` is plain torch.
 
-`finish` brings a bundle into the form that its runtime saves (a graph for onnxruntime, tensorrt and openvino);
-`prepare` makes a loaded model ready to be measured under one.
+`finish` converts a bundle to the form that its runtime saves (a graph for onnxruntime, tensorrt and openvino).
+`prepare` makes a loaded model ready for measurement under a runtime.
 """
 
 from collections.abc import Mapping
@@ -25,35 +25,35 @@ MAY_ROUND = "tensorrt: products of fp32 may be computed in TF32, as TensorRT all
 
 
 def finish(bundle: Bundle, runtime: str) -> Bundle:
-    """The bundle in the form that `runtime` executes, with the runtime resolved by name.
+    """Return the bundle in the form that `runtime` executes, with `auto` resolved to a runtime's name.
 
-    A model that no step has quantized takes eager for auto. Raises InputError for a runtime that cannot execute it.
+    A model that no step has quantized uses eager for auto. Raises InputError for a runtime that cannot execute it.
     """
     if isinstance(bundle.model, GraphModel):
-        own = GRAPHS[bundle.model.kind][0]
-        if runtime not in ("auto", own):
-            raise InputError(f"runtime {runtime}: the model is a graph of {own}; expected that")
-        return replace(bundle, runtime=own)
-    settled = str(bundle.layers.get("", {}).get("runtime", "eager")) if runtime == "auto" else runtime
+        graph_runtime = GRAPHS[bundle.model.kind][0]
+        if runtime not in ("auto", graph_runtime):
+            raise InputError(f"runtime {runtime}: the model is a graph of {graph_runtime}; expected that")
+        return replace(bundle, runtime=graph_runtime)
+    resolved = str(bundle.layers.get("", {}).get("runtime", "eager")) if runtime == "auto" else runtime
     device: DeviceType = "cuda" if bundle.device.type == "cuda" else "cpu"
     allowed = PLAIN_RUNTIMES[device]
-    if settled not in allowed:
+    if resolved not in allowed:
         raise InputError(
-            f"runtime {settled} does not exist on {bundle.device.type}; expected one of {', '.join(allowed)}"
+            f"runtime {resolved} does not exist on {bundle.device.type}; expected one of {', '.join(allowed)}"
         )
-    if settled in GRAPHS["onnx"]:
-        providers.check(settled, device)
-        graph = checked(bundle, settled).eval()
-        rounded = settled == "tensorrt" and not graph.place.half
+    if resolved in GRAPHS["onnx"]:
+        providers.check(resolved, device)
+        graph = checked(bundle, resolved).eval()
+        rounded = resolved == "tensorrt" and not graph.place.half
         remarks = (MAY_ROUND,) if rounded else ()
-        return replace(bundle, model=graph, runtime=settled, notes=(*bundle.notes, *remarks))
-    if settled == "openvino":
+        return replace(bundle, model=graph, runtime=resolved, notes=(*bundle.notes, *remarks))
+    if resolved == "openvino":
         from compress.model.runtimes.openvino import converted
 
         note = "openvino: computed in bf16, as this CPU does natively" if computes_bf16(bundle.device) else None
-        model = converted(checked(bundle, settled)).eval()
-        return replace(bundle, model=model, runtime=settled, notes=(*bundle.notes, *([note] if note else [])))
-    return replace(bundle, runtime=settled)
+        model = converted(checked(bundle, resolved)).eval()
+        return replace(bundle, model=model, runtime=resolved, notes=(*bundle.notes, *([note] if note else [])))
+    return replace(bundle, runtime=resolved)
 
 
 def prepare(
@@ -63,10 +63,10 @@ def prepare(
     padded_to: int | None = None,
     layers: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> Any:
-    """The module to run under `runtime`: compiled for compile, else the model itself, with its attention computed so.
+    """Return the module to run under `runtime`, with this attention: compiled for compile, else the model itself.
 
-    `padded_to`: every batch of texts is padded to so many tokens. `layers`: what steps made of them, for kernels that
-    ask for it. Raises InputError for an implementation of attention that the model or this machine does not have.
+    `padded_to`: every batch of texts is padded to this many tokens. `layers`: entries of changed layers, which select
+    kernels. Raises InputError for an attention implementation that the model or this machine does not have.
     """
     take_sparse_kernels(model, layers or {})
     if attention != "auto":
@@ -79,20 +79,20 @@ def prepare(
 
 
 def prepared(model: Any, runtime: str, manifest: "Manifest") -> Any:
-    """`prepare` for a loaded artifact: as its manifest says that it is to be run."""
+    """Apply `prepare` to a loaded artifact, with the settings in its manifest."""
     extra = manifest.extra
     return prepare(model, runtime, str(extra.get("attention", "auto")), extra.get("padded_to"), manifest.layers)
 
 
 def take_attention(model: Any, attention: str) -> None:
-    """Has the model compute attention so. transformers only warns where it cannot, so what came of it is looked at."""
+    """Set the attention implementation and verify it, because transformers only warns if it is not available."""
     place = f"attention {attention}"
     if isinstance(model, GraphModel):
         raise InputError(f"{place}: {GRAPHS[model.kind][0]} computes attention in its own way; leave it out")
     try:
         model.set_attn_implementation(attention)
     except (ImportError, ValueError) as error:
-        told = str(error).strip().splitlines()[0]
-        raise InputError(f"{place}: {type(model).__name__} cannot have it here ({told})") from None
-    if (found := model.config._attn_implementation) != attention:
-        raise InputError(f"{place}: {type(model).__name__} keeps {found}; it has no other; leave attention out")
+        reason = str(error).strip().splitlines()[0]
+        raise InputError(f"{place}: {type(model).__name__} cannot have it here ({reason})") from None
+    if (actual := model.config._attn_implementation) != attention:
+        raise InputError(f"{place}: {type(model).__name__} keeps {actual}; it has no other; leave attention out")

@@ -1,12 +1,12 @@
-"""Exported graphs, each compared with its model before anything is made of it.
+"""Exported graphs, each compared with its model before further use.
 
     model --export--> graph
       |                 |
       +-- real batches -+--> two sets of logits, whose largest difference is at most 1e-3 of their spread
 
 The batches differ from the traced one in size and length: the longest of some examples alone, then three examples
-padded to one length. They hold the inputs that the tokenizer gives; the graph takes these and no others. An export that
-ignores an input, fills one with another value, or fixes a size fails here, with the runtime that will execute it.
+padded to one length. They contain the tokenizer's inputs; the graph takes these and no others. An export that ignores
+an input, fills one with another value, or fixes a size fails here, with the runtime that will execute it.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -23,25 +23,25 @@ from compress.model.runtimes.graph import GraphModel, OnnxModel
 from compress.model.runtimes.onnx import exported
 
 SAMPLE = 16
-"""Examples from which the batches are taken."""
+"""Number of examples from which the batches are taken."""
 PARTS = (0.5, 1.0, 0.75)
 """Share of its tokens that each row of the padded batch keeps: rows of one length would need no padding."""
 MOST_TOKENS = 256
-"""A row of the padded batch has at most so many tokens: three rows of a language model's logits may fill the memory."""
+"""Most tokens in a row of the padded batch: three rows of a language model's logits may fill the memory."""
 TOLERANCES: dict[torch.dtype, float] = {torch.float32: 1e-3, torch.float16: 2e-2}
-"""Largest difference of logits over their spread, per precision; fp16 has 11 bits, and each layer rounds anew."""
+"""Largest difference of logits over their spread, per precision; fp16 has 11 bits, and each layer rounds again."""
 ROUNDING = 1e-2
-"""Part of the tolerance that is allowed relative to the largest logit, for models whose logits hardly differ."""
+"""Part of the tolerance that is relative to the largest logit, for models whose logits hardly differ."""
 
 Batch = Mapping[str, torch.Tensor]
 
 
 @dataclass(frozen=True)
 class Agreement:
-    """How far two sets of logits are apart."""
+    """Largest difference between two sets of logits, and their range."""
 
     difference: float
-    """The largest one; infinite where only one of both is finite."""
+    """The largest difference; infinite if only one of the two is finite."""
     lowest: float
     highest: float
 
@@ -51,32 +51,32 @@ class Agreement:
         return self.highest - self.lowest
 
     def most(self, tolerance: float) -> float:
-        """The largest difference that is allowed."""
+        """Return the largest difference that is allowed."""
         return tolerance * max(self.spread, ROUNDING * max(abs(self.lowest), abs(self.highest)))
 
 
 def checked(bundle: Bundle, runtime: str) -> OnnxModel:
-    """The bundle's model as an ONNX graph that answers like it under `runtime`.
+    """Return the bundle's model as an ONNX graph, verified to match the model under `runtime`.
 
-    Raises InputError for a model that cannot be exported, and for a graph that answers otherwise.
+    Raises InputError for a model that cannot be exported, and for a graph that does not match.
     """
     batches = check_batches(bundle)
     device = torch.device("cpu") if runtime == "openvino" else bundle.device
     graph = exported(bundle.model, batches[0], "onnxruntime" if runtime == "openvino" else runtime, device)
     place = f"{runtime}: {type(bundle.model).__name__}{_name(bundle)}"
-    found = _compared(bundle, _opened(graph, runtime), batches, device, place)
-    most = found.most(TOLERANCES[graph.dtype])
-    if not found.difference <= most:
+    result = _compared(bundle, _opened(graph, runtime), batches, device, place)
+    most = result.most(TOLERANCES[graph.dtype])
+    if not result.difference <= most:
         raise InputError(
             f"{place}: the exported graph answers otherwise than the model: logits differ by up to "
-            f"{found.difference:.3g} at a spread of {found.spread:.3g}; expected at most {most:.3g}; take runtime "
+            f"{result.difference:.3g} at a spread of {result.spread:.3g}; expected at most {most:.3g}; take runtime "
             "eager or compile"
         )
     return graph
 
 
 def check_batches(bundle: Bundle) -> list[dict[str, torch.Tensor]]:
-    """Two batches of the workload's examples, or of made-up ones, without labels: see the head of this file."""
+    """Return two batches, without labels, of the workload's or synthetic examples; see the module's docstring."""
     examples = _examples(bundle)
     task = task_of(bundle.task)
     rows = [examples[i] for i in range(min(SAMPLE, len(examples)))]
@@ -84,19 +84,19 @@ def check_batches(bundle: Bundle) -> list[dict[str, torch.Tensor]]:
     by_length = sorted(range(len(rows)), key=lengths.__getitem__)
     several = [by_length[i * (len(rows) - 1) // (len(PARTS) - 1)] for i in range(len(PARTS))]
     padded = [_cut(rows[i], share) for i, share in zip(several, PARTS, strict=True)]
-    both = [task.collate(each, bundle.processor) for each in ([rows[by_length[-1]]], padded)]
+    both = [task.collate(chosen, bundle.processor) for chosen in ([rows[by_length[-1]]], padded)]
     return [{name: value for name, value in batch.items() if name != "labels"} for batch in both]
 
 
 def _cut(row: Mapping[str, Any], share: float) -> dict[str, Any]:
-    """An example with a share of its tokens; images stay."""
+    """Return an example with a share of its tokens; images stay whole."""
     count = len(row.get("input_ids", ()))
     kept = min(MOST_TOKENS, max(2, round(share * count)))
     return {n: v[:kept] if isinstance(v, list) and count and len(v) == count else v for n, v in row.items()}
 
 
 def _examples(bundle: Bundle) -> Any:
-    """Prepared examples: the workload's, those that train, or made-up ones."""
+    """Return prepared examples: the workload's, the training set's, or synthetic ones."""
     if bundle.examples is not None:
         return bundle.examples(SAMPLE)
     if bundle.train is not None:
@@ -105,16 +105,16 @@ def _examples(bundle: Bundle) -> Any:
 
 
 def _name(bundle: Bundle) -> str:
-    """Where the model came from, after a space; empty for one that was made here."""
+    """Return the model's origin after a space; empty for one made in this process."""
     name = bundle.workload.model if bundle.workload else getattr(bundle.model.config, "name_or_path", "")
     return f" {name}" if name else ""
 
 
 def _opened(graph: OnnxModel, runtime: str) -> GraphModel:
-    """The graph under the runtime that will execute it, all products in the graph's own precision.
+    """Open the graph under the runtime that will execute it, with all products in the graph's own precision.
 
-    OpenVINO computes in fp32 here, also where it prefers bf16: its tolerance would hide a wrong graph. TensorRT would
-    make an engine for minutes: the same file runs under onnxruntime on the same device.
+    OpenVINO computes in fp32 here, even where it prefers bf16: bf16's tolerance would hide a wrong graph. TensorRT
+    would build an engine for minutes: the same file runs under onnxruntime on the same device.
     """
     if runtime == "openvino":
         from compress.model.runtimes.openvino import OpenVinoModel
@@ -126,30 +126,30 @@ def _opened(graph: OnnxModel, runtime: str) -> GraphModel:
 def _compared(
     bundle: Bundle, graph: GraphModel, batches: Sequence[Batch], device: torch.device, place: str
 ) -> Agreement:
-    """The agreement of model and graph over all batches. Raises InputError for a graph that refuses one of them."""
-    found = Agreement(0.0, float("inf"), float("-inf"))
+    """Return the agreement of model and graph over all batches. Raises InputError if the graph fails on one."""
+    agreement = Agreement(0.0, float("inf"), float("-inf"))
     for batch, expected in zip(batches, _answers(bundle.model, batches, device), strict=True):
-        given = {name: value.to(device) for name, value in batch.items()}
+        inputs = {name: value.to(device) for name, value in batch.items()}
         try:
-            answer = graph(**given).logits.float().cpu()
+            logits = graph(**inputs).logits.float().cpu()
         except (InputError, MemoryError):
             raise
-        except Exception as error:  # the runtimes' own errors have no other class in common
+        except Exception as error:  # the runtimes' own errors share no other base class
             shape = list(next(iter(batch.values())).shape)
-            told = (str(error).strip() or type(error).__name__).splitlines()[0]
+            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
             raise InputError(
-                f"{place}: the exported graph fails on a batch of {shape} ({told}); take runtime eager or compile"
+                f"{place}: the exported graph fails on a batch of {shape} ({reason}); take runtime eager or compile"
             ) from error
         if task_of(bundle.task).per_token and "attention_mask" in batch:  # logits of padding mean nothing
             kept = batch["attention_mask"].bool()
-            found = _joined(found, expected[kept], answer[kept])
+            agreement = _joined(agreement, expected[kept], logits[kept])
         else:
-            found = _joined(found, expected, answer)
-    return found
+            agreement = _joined(agreement, expected, logits)
+    return agreement
 
 
 def _answers(model: Any, batches: Sequence[Batch], device: torch.device) -> Iterator[torch.Tensor]:
-    """The model's logits of each batch, as fp32 on the CPU; it is in eval mode meanwhile, and ends on the CPU."""
+    """Yield the model's logits of each batch, in fp32 on the CPU, in eval mode; the model ends on the CPU."""
     training = model.training
     model.to(device).eval()
     try:
@@ -160,16 +160,16 @@ def _answers(model: Any, batches: Sequence[Batch], device: torch.device) -> Iter
         model.cpu().train(training)
 
 
-def _joined(found: Agreement, expected: torch.Tensor, answer: torch.Tensor) -> Agreement:
-    """The agreement so far with that of one more batch: logits of equal shape."""
+def _joined(agreement: Agreement, expected: torch.Tensor, logits: torch.Tensor) -> Agreement:
+    """Return the agreement so far combined with one more batch, whose logits must have equal shapes."""
     finite = torch.isfinite(expected)
-    if expected.shape != answer.shape or not torch.equal(finite, torch.isfinite(answer)):
-        return replace(found, difference=float("inf"))
+    if expected.shape != logits.shape or not torch.equal(finite, torch.isfinite(logits)):
+        return replace(agreement, difference=float("inf"))
     if not finite.any():
-        return found
-    known = expected[finite]
+        return agreement
+    finite_logits = expected[finite]
     return Agreement(
-        max(found.difference, float((answer[finite] - known).abs().max())),
-        min(found.lowest, float(known.min())),
-        max(found.highest, float(known.max())),
+        max(agreement.difference, float((logits[finite] - finite_logits).abs().max())),
+        min(agreement.lowest, float(finite_logits.min())),
+        max(agreement.highest, float(finite_logits.max())),
     )

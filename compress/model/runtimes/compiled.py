@@ -1,10 +1,10 @@
 """torch.compile: the same model with its operators fused by inductor.
 
-Shapes are dynamic: batches of an evaluation differ in length, and compiling again for each would take minutes. One
-compiled model then serves both evaluation and timing, so that what is judged is what is timed. Under fixed padding they
-differ in batch size only: then each shape is compiled by itself, and a GPU replays it as one CUDA graph.
+Shapes are dynamic, because evaluation batches differ in length, and compiling for each would take minutes. One compiled
+model serves both evaluation and timing, so both measure the same code. Under fixed padding batches differ in size only:
+then each shape is compiled separately, and a GPU replays it as one CUDA graph.
 
-What torch would leave uncompiled with no more than a warning is an error here: a row named `compile` is compiled.
+Where torch would only warn and run uncompiled, this module raises an error: a row named `compile` is compiled.
 """
 
 import os
@@ -17,19 +17,23 @@ import torch._dynamo
 from compress.base.config import InputError
 
 VARIANTS = 256
-"""Compiled forms of one function, for all models and shapes of a process together: models of transformers enter through
-one and the same function. By itself torch stops at 8, and runs whatever comes after that as it is."""
+"""Most compiled variants of one function, over all models and shapes of a process.
+
+All transformers models enter through the same function. torch's default limit is 8, after which it runs uncompiled.
+"""
 TUNING: dict[str, bool] = {"autotune_local_cache": False}
-"""Kernels are tuned in the process that runs them. Another one's choice would be inherited from a disk cache, and the
-processes that find out memory make theirs while others keep the device busy."""
+"""Kernels are tuned in the process that runs them, not read from a disk cache.
+
+The cache may hold choices of the processes that measure memory, tuned while others kept the device busy.
+"""
 GRAPHS: dict[str, bool] = {"triton.cudagraphs": True, "triton.cudagraph_or_error": True}
 
 
 def compile_model(model: Any, fixed: bool = False) -> Any:
-    """The model, compiled on its first batch; `fixed`: for each shape anew, on a GPU as CUDA graphs.
+    """Return the model, compiled on its first batch; `fixed`: once per shape, on a GPU as CUDA graphs.
 
-    From then on, a function of which this process needs more than 256 compiled variants raises. Raises InputError when
-    the machine has no C++ compiler for it.
+    From then on, a function with more than 256 compiled variants in this process raises an error. Raises InputError if
+    no C++ compiler is installed.
     """
     device = next(model.parameters()).device
     compilers = (os.environ.get("CXX"), "g++", "clang++")

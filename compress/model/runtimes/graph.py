@@ -1,4 +1,4 @@
-"""Exported graphs as modules that answer like the model: GraphModel, and OnnxModel under onnxruntime."""
+"""Exported graphs as modules with the model's interface: GraphModel, and OnnxModel under onnxruntime."""
 
 import json
 import os
@@ -24,10 +24,10 @@ class GraphModel(nn.Module, ABC):
     """An exported graph as a module: takes a batch of tensors, returns a ModelOutput with logits."""
 
     kind: Literal["onnx", "openvino"]
-    """What an artifact calls it."""
+    """The artifact's kind."""
 
     def __init__(self, path: Path, config: Any, temporary: bool = False) -> None:
-        """`temporary`: the graph's folder goes when this object does."""
+        """Store the path and config. `temporary`: the graph's folder is deleted with this object."""
         super().__init__()
         if temporary:
             weakref.finalize(self, shutil.rmtree, Path(path).parent, ignore_errors=True)
@@ -37,7 +37,7 @@ class GraphModel(nn.Module, ABC):
         self.dtype = torch.float32
 
     def files(self) -> list[Path]:
-        """The graph's files: all that it takes to open it again."""
+        """Return the graph's files: all that are needed to open it again."""
         return sorted(self.path.parent.glob(f"{self.path.stem}.*"))
 
     @property
@@ -47,32 +47,32 @@ class GraphModel(nn.Module, ABC):
 
     @abstractmethod
     def run(self, feeds: Mapping[str, torch.Tensor]) -> torch.Tensor:
-        """Logits of the graph's inputs."""
+        """Return the logits for the graph's inputs."""
 
     @abstractmethod
     def operator_seconds(self, batch: Mapping[str, torch.Tensor]) -> dict[str, float]:
-        """Operator -> seconds, from the runtime's own profile of a few batches."""
+        """Return operator -> seconds, from the runtime's own profile of a few batches."""
 
     @abstractmethod
     def weights(self) -> Iterator[Any]:
-        """Every floating-point weight that a product takes, as an array."""
+        """Yield every floating-point weight of a product, as an array."""
 
     def remark(self) -> str:
-        """What is to be known about where the graph's operators run; mostly nothing."""
+        """Return a remark on where the graph's operators run; usually empty."""
         return ""
 
     def forward(self, *args: torch.Tensor, **batch: torch.Tensor) -> Any:
-        """Logits of a batch. Labels and settings are ignored.
+        """Return the logits of a batch. Labels and settings are ignored.
 
-        Raises InputError for an input that the graph takes and the batch lacks, or the other way round, unless the
-        model assumes that very value by itself.
+        Raises InputError if the batch lacks an input of the graph, or has one that the graph lacks. An input with a
+        default in the model may be missing, and an extra one may hold that default.
         """
         from transformers.utils import ModelOutput
 
         return ModelOutput(logits=self.run(self.feeds(args, batch)))
 
     def feeds(self, args: tuple[torch.Tensor, ...], batch: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-        """The graph's inputs, all of them."""
+        """Return all inputs of the graph."""
         batch = {**dict(zip(self.inputs, args, strict=False)), **batch}
         given = {name: value for name, value in batch.items() if isinstance(value, torch.Tensor) and name != "labels"}
         for name, value in given.items():
@@ -81,22 +81,22 @@ class GraphModel(nn.Module, ABC):
         return {name: given[name].detach() if name in given else self._filled(name, given) for name in self.inputs}
 
     def _filled(self, name: str, given: Mapping[str, torch.Tensor]) -> torch.Tensor:
-        """An input that was left out, as the model itself would fill it in."""
+        """Return an omitted input, filled with the model's own default."""
         value = self._assumed(name)
         if value is None or "input_ids" not in given:
             raise InputError(f"the graph takes {', '.join(self.inputs)}; got no {name}; give it")
         return torch.full_like(given["input_ids"], value)
 
     def _assumes(self, name: str, value: torch.Tensor) -> bool:
-        """Whether leaving out an input with this value changes nothing."""
+        """Return whether omitting an input with this value changes nothing."""
         assumed = self._assumed(name)
         return assumed is not None and bool((value == assumed).all())
 
     def _assumed(self, name: str) -> int | None:
-        """What a model of transformers takes an absent input for; None where it takes it for no single value.
+        """Return the value that transformers models assume for an absent input; None if there is no single value.
 
-        Token types count as 0 where they have embeddings of their own; GPT-2 embeds them as words, and adds nothing
-        where they are absent.
+        Token types default to 0 if they have embeddings of their own. GPT-2 embeds them as words, and adds nothing if
+        they are absent.
         """
         if name == "token_type_ids" and getattr(self.config, "type_vocab_size", None) is None:
             return None
@@ -104,7 +104,7 @@ class GraphModel(nn.Module, ABC):
 
 
 def pinned_cores() -> list[int]:
-    """The cores that OpenMP is pinned to while measuring; none elsewhere."""
+    """Return the cores that OpenMP is pinned to while measuring; empty otherwise."""
     return [int(core) for core in re.findall(r"\{(\d+)\}", os.environ.get("OMP_PLACES", ""))]
 
 
@@ -114,7 +114,7 @@ class OnnxModel(GraphModel):
     kind: Literal["onnx", "openvino"] = "onnx"
 
     def __init__(self, path: Path, config: Any, temporary: bool = False, place: Place | None = None) -> None:
-        """`temporary`: its folder goes when this object does. `place`: what executes it and where, else the CPU."""
+        """Store path and config; `place` defaults to the CPU. `temporary`: its folder is deleted with this object."""
         super().__init__(path, config, temporary)
         self.place = place or Place()
         self.device = torch.device(self.place.device)
@@ -122,23 +122,23 @@ class OnnxModel(GraphModel):
 
     @cached_property
     def session(self) -> Any:
-        """What executes the graph. Opened when first needed: TensorRT then makes its engine, which takes minutes."""
+        """Session of the graph, opened on first use: TensorRT then builds its engine, which takes minutes."""
         return providers.open_session(self.path, self.place, self._options())
 
     def opened(self) -> "OnnxModel":
-        """The same, with its session open."""
+        """Return this model with its session open."""
         assert self.session is not None
         return self
 
     def _options(self) -> Any:
-        """As many threads as torch has, on its cores."""
+        """Return session options with as many threads as torch has, on its cores."""
         import onnxruntime
 
         options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = torch.get_num_threads()  # as many as torch has, so that comparisons are fair
+        options.intra_op_num_threads = torch.get_num_threads()  # as many as torch has, for fair comparisons
         cores = pinned_cores()
         if 1 < options.intra_op_num_threads <= len(cores):
-            # OpenMP is pinned while measuring; threads made here would all inherit the first one's core
+            # OpenMP is pinned while measuring; without pins, threads made here would all inherit the first one's core
             pins = ";".join(str(core + 1) for core in cores[1 : options.intra_op_num_threads])  # counted from 1
             options.add_session_config_entry("session.intra_op_thread_affinities", pins)
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
@@ -152,29 +152,31 @@ class OnnxModel(GraphModel):
         return tuple(item.name for item in self.session.get_inputs())
 
     def run(self, feeds: Mapping[str, torch.Tensor]) -> torch.Tensor:
-        """Logits of the graph's inputs, on its device."""
-        if self.place.device_type == "cpu":  # nothing is copied there either, and binding costs 25 us a batch
+        """Return the logits for the graph's inputs, on its device."""
+        if self.place.device_type == "cpu":  # no copies on the CPU either, and binding costs 25 us per batch
             return torch.from_numpy(self.session.run(["logits"], {n: t.numpy() for n, t in feeds.items()})[0])
         return providers.run(self.session, feeds, self.place)
 
     def remark(self) -> str:
-        """Which of its nodes were left to other providers than the wanted one, and whether weights were converted."""
+        """Return which nodes run on other providers than the first one, and whether weights were converted."""
         converted = self.place.device_type == "cpu" and unsigned.needed(self.path)
-        told = (providers.elsewhere(self.session, self.place), unsigned.REMARK if converted else "")
-        return "; ".join(filter(None, told))
+        remarks = (providers.elsewhere(self.session, self.place), unsigned.REMARK if converted else "")
+        return "; ".join(filter(None, remarks))
 
     def weights(self) -> Iterator[Any]:
-        """Every floating-point weight that a product takes, as an array."""
+        """Yield every floating-point weight of a product, as an array."""
         import onnx
 
         graph = onnx.load(str(self.path)).graph
-        taken = {name for node in graph.node if node.op_type in ("MatMul", "Gemm", "Conv") for name in node.input[1:2]}
+        weight_names = {
+            name for node in graph.node if node.op_type in ("MatMul", "Gemm", "Conv") for name in node.input[1:2]
+        }
         for tensor in graph.initializer:
-            if tensor.name in taken and tensor.data_type in (onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16):
+            if tensor.name in weight_names and tensor.data_type in (onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16):
                 yield onnx.numpy_helper.to_array(tensor)
 
     def operator_seconds(self, batch: Mapping[str, torch.Tensor]) -> dict[str, float]:
-        """Node type -> seconds, from onnxruntime's own trace of three batches."""
+        """Return node type -> seconds, from onnxruntime's own trace of three batches."""
         with passing("profile") as folder:
             options = self._options()
             options.enable_profiling, options.profile_file_prefix = True, str(Path(folder) / "trace")
@@ -182,9 +184,9 @@ class OnnxModel(GraphModel):
             for _ in range(3):
                 providers.run(session, self.feeds((), batch), self.place)
             events: list[dict[str, Any]] = json.loads(Path(session.end_profiling()).read_text())
-        spent: dict[str, float] = {}
+        seconds: dict[str, float] = {}
         for event in events:
             if event.get("cat") == "Node" and event["name"].endswith("_kernel_time"):
                 kind = event["args"].get("op_name", event["name"])
-                spent[kind] = spent.get(kind, 0.0) + float(event["dur"]) / 1e6
-        return spent
+                seconds[kind] = seconds.get(kind, 0.0) + float(event["dur"]) / 1e6
+        return seconds

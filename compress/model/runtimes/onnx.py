@@ -3,8 +3,7 @@
     model --export--> model.onnx --quantize_graph--> model.onnx, either one opened as an OnnxModel
 
 The graph has one output, `logits`; batch size and sequence length stay dynamic. Attention is exported in its plain
-form: the export of torch's fused attention guards against fully masked rows with extra nodes that cost a quarter of the
-speed.
+form. torch's fused attention exports extra nodes against fully masked rows, which cost a quarter of the speed.
 """
 
 import ast
@@ -32,11 +31,11 @@ from compress.model.runtimes.providers import Place
 from compress.model.runtimes.unsigned import EXTERNAL_BYTES
 
 FILE = "model.onnx"
-TOKENS = 11  # of a traced text; no length that real batches are likely to have
+TOKENS = 11  # of a traced text; a length that real batches are unlikely to have
 
 
 class _Logits(nn.Module):
-    """The model with positional inputs and logits as its only output: what the exporter traces."""
+    """The model with positional inputs and logits as its only output, for the exporter to trace."""
 
     def __init__(self, model: nn.Module, names: tuple[str, ...], constants: Mapping[str, Any]) -> None:
         super().__init__()
@@ -50,7 +49,7 @@ class _Logits(nn.Module):
 
 
 def export(model: Any, folder: Path, batch: Mapping[str, torch.Tensor]) -> Path:
-    """The path of `model` as an ONNX file in `folder`, in the model's own precision, batch and sequence dynamic.
+    """Export `model` as an ONNX file in `folder`, in its own precision, batch and sequence dynamic; return its path.
 
     The graph takes the inputs that `batch` has and no others. Raises InputError for a model that the exporter cannot
     trace.
@@ -86,7 +85,7 @@ def export(model: Any, folder: Path, batch: Mapping[str, torch.Tensor]) -> Path:
 
 
 def unexportable(model: nn.Module) -> str | None:
-    """Return why no graph of a model, or of its empty skeleton, can be made, or None as far as that shows."""
+    """Return why a model, or its empty skeleton, cannot be exported; None if no reason is visible before export."""
     for module in model.modules():
         kinds = getattr(module, "rope_type", None)
         for kind in kinds.values() if isinstance(kinds, Mapping) else [kinds]:
@@ -101,15 +100,15 @@ def unexportable(model: nn.Module) -> str | None:
 def exported(
     model: Any, batch: Mapping[str, torch.Tensor], runtime: str = "onnxruntime", device: torch.device | None = None
 ) -> OnnxModel:
-    """The model as a graph in a temporary folder, which lasts as long as the object, for a runtime on a device.
+    """Return the model as a graph for a runtime on a device, in a temporary folder that lasts as long as the object.
 
-    `compress.model.runtimes.check` compares it with the model. Raises InputError for a model that is neither in
-    fp32 nor, on a GPU, in fp16.
+    `compress.model.runtimes.check` compares it with the model. Raises InputError for a model that is neither in fp32
+    nor, on a GPU, in fp16.
     """
     half = _is_half(model, on_gpu=device is not None and device.type == "cuda")
     folder = scratch("onnx")
     try:
-        # traced on the CPU, whatever it is for: a graph knows no device
+        # traced on the CPU for every target: a graph does not depend on the device
         file = export(model.cpu(), folder, batch)
         return OnnxModel(file, model.config, temporary=True, place=Place(runtime, str(device or "cpu"), half))
     except BaseException:
@@ -118,21 +117,21 @@ def exported(
 
 
 def _is_half(model: Any, on_gpu: bool) -> bool:
-    """Whether a model is in fp16 and not in fp32. Raises InputError for all others, and for fp16 on the CPU."""
+    """Return True for a model in fp16, False for fp32. Raises InputError for others, and for fp16 on the CPU."""
     dtypes = {p.dtype for p in model.parameters()}
     if dtypes == {torch.float16} and on_gpu:
         return True
     if dtypes == {torch.float32}:
         return False
-    held = ", ".join(sorted(str(dtype).removeprefix("torch.") for dtype in dtypes))
+    types = ", ".join(sorted(str(dtype).removeprefix("torch.") for dtype in dtypes))
     expected = "float32 or float16; cast to fp16" if on_gpu else "float32; leave out the cast step"
-    raise InputError(f"onnxruntime: the model holds {held}; expected {expected}, or take another runtime")
+    raise InputError(f"onnxruntime: the model holds {types}; expected {expected}, or take another runtime")
 
 
 def quantize_graph(model: OnnxModel, layers: Collection[str], per_channel: bool) -> OnnxModel:
-    """Another graph in which the products of these layers are int8 with dynamic activations.
+    """Return another graph in which the products of these layers are int8 with dynamic activations.
 
-    x --DynamicQuantizeLinear--> uint8 --MatMulInteger(int8 weight)--> int32 --scales--> float
+        x --DynamicQuantizeLinear--> uint8 --MatMulInteger(int8 weight)--> int32 --scales--> float
 
     A CPU without VNNI multiplies uint8 by int8 in 16 bits, which saturate: there the weights are stored as uint8.
     """
@@ -140,7 +139,7 @@ def quantize_graph(model: OnnxModel, layers: Collection[str], per_channel: bool)
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
     graph = onnx.load(str(model.path))
-    del graph.graph.value_info[:]  # the exporter's shapes have names that the quantizer's shape inference trips over
+    del graph.graph.value_info[:]  # names in the exporter's shapes break the quantizer's shape inference
     nodes = [n for n in graph.graph.node if n.op_type in ("MatMul", "Gemm") and layer_of(n) in layers]
     if not nodes:
         raise InputError("onnxruntime: the exported graph has none of the chosen layers as a product; widen include")
@@ -153,7 +152,7 @@ def quantize_graph(model: OnnxModel, layers: Collection[str], per_channel: bool)
                 str(folder / FILE),
                 nodes_to_quantize=[name for n in nodes for name in (n.name, f"{n.name}_MatMul")],  # a Gemm is split
                 per_channel=per_channel,
-                reduce_range=False,  # 8 whole bits: nothing overflows where the CPU has VNNI
+                reduce_range=False,  # all 8 bits: nothing overflows on a CPU with VNNI
                 weight_type=QuantType.QInt8,
                 use_external_data_format=large,
             )
@@ -166,7 +165,7 @@ def quantize_graph(model: OnnxModel, layers: Collection[str], per_channel: bool)
 
 
 def layer_of(node: Any) -> str:
-    """Name of the module that an exported node came from; empty for nodes outside any."""
+    """Return the name of the module that an exported node came from; empty for nodes outside any."""
     for item in node.metadata_props:
         if item.key == "pkg.torch.onnx.name_scopes":
             scopes = cast(list[str], ast.literal_eval(item.value))
@@ -175,7 +174,7 @@ def layer_of(node: Any) -> str:
 
 
 def example_inputs(model: Any, batch: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """Inputs like those of `batch`, on the model's device: 2 images, or 2 texts of a few tokens."""
+    """Return inputs like those of `batch`, on the model's device: 2 images, or 2 texts of a few tokens."""
     device = next(model.parameters()).device
     limit = positions.limit(model) or 0
     length = min(TOKENS, limit) if limit > 0 else TOKENS
@@ -194,7 +193,7 @@ def _bytes(model: nn.Module) -> int:
 
 @contextlib.contextmanager
 def plain_attention(model: Any) -> Iterator[None]:
-    """The model in eval mode with attention written out; as it was before at the end."""
+    """Put the model in eval mode with plain (eager) attention, and restore it at the end."""
     before = model.config._attn_implementation
     training = model.training
     model.eval()
@@ -208,7 +207,7 @@ def plain_attention(model: Any) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Without the chatter of torch.onnx and onnxscript: it speaks of operators that are not in the model."""
+    """Silence torch.onnx and onnxscript, which report operators that are not in the model."""
     disabled = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:

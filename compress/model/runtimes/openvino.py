@@ -1,9 +1,8 @@
-"""Exported graphs under OpenVINO, dense or in int8 with calibrated scales (nncf).
+"""Exported graphs under OpenVINO: dense, in int8 with calibrated scales, or with low-bit weights (nncf).
 
     model --export--> model.onnx --> model.xml + model.bin, opened as an OpenVinoModel
 
-What stays in floating point is computed in bf16 where the CPU does so natively, as OpenVINO itself prefers; in fp32
-elsewhere.
+Floating-point operators run in bf16 on CPUs with native bf16, as OpenVINO prefers, else in fp32.
 """
 
 import contextlib
@@ -36,7 +35,7 @@ class OpenVinoModel(GraphModel):
     kind: Literal["onnx", "openvino"] = "openvino"
 
     def __init__(self, path: Path, config: Any, temporary: bool = False, exact: bool = False) -> None:
-        """Opens the graph. `temporary`: its folder goes when this object does. `exact`: in fp32 on every CPU.
+        """Open the graph. `temporary`: its folder is deleted with this object. `exact`: in fp32 on every CPU.
 
         Raises InputError for int8 weights whose products this CPU cannot add.
         """
@@ -51,18 +50,18 @@ class OpenVinoModel(GraphModel):
         self._request = self._compiled(profiled=False)
 
     def _compiled(self, profiled: bool) -> Any:
-        """A request to the graph, compiled for this CPU with as many threads as torch has."""
+        """Return a request to the graph, compiled for this CPU with as many threads as torch has."""
         import openvino
 
         options = {
             "PERFORMANCE_HINT": "LATENCY",
             "INFERENCE_NUM_THREADS": torch.get_num_threads(),
-            "ENABLE_HYPER_THREADING": True,  # else fewer than that, where they are more than the physical cores
+            "ENABLE_HYPER_THREADING": True,  # else threads are limited to the physical cores
             "INFERENCE_PRECISION_HINT": "bf16" if self._bf16 else "f32",
-            "ENABLE_CPU_PINNING": not pinned_cores(),  # else all its threads end up on the core of this one
+            "ENABLE_CPU_PINNING": not pinned_cores(),  # pinned, its threads would share this thread's core
             "PERF_COUNT": profiled,
         }
-        with _free_to_roam():
+        with _on_all_cores():
             return openvino.Core().compile_model(str(self.path), "CPU", options).create_infer_request()
 
     @property
@@ -71,15 +70,15 @@ class OpenVinoModel(GraphModel):
         return tuple(port.get_any_name() for port in self._request.model_inputs)
 
     def run(self, feeds: Mapping[str, torch.Tensor]) -> torch.Tensor:
-        """Logits of the graph's inputs."""
+        """Return the logits for the graph's inputs."""
         return torch.from_numpy(self._request.infer(_arrays(feeds))["logits"])
 
     def remark(self) -> str:
-        """Whether its int8 weights have 7 bits."""
+        """Return a remark if its int8 weights have 7 bits, else an empty string."""
         return "its int8 weights have 7 bits, for CPUs without VNNI" if 0 < self._largest <= HALF_RANGE else ""
 
     def weights(self) -> Iterator[Any]:
-        """Every floating-point weight that a product takes, as an array."""
+        """Yield every floating-point weight of a product, as an array."""
         import openvino
 
         for operation in openvino.Core().read_model(str(self.path)).get_ops():
@@ -89,17 +88,17 @@ class OpenVinoModel(GraphModel):
                     yield node.data
 
     def operator_seconds(self, batch: Mapping[str, torch.Tensor]) -> dict[str, float]:
-        """`operator:kernel` -> seconds, from OpenVINO's own counters of one batch after a warm one."""
+        """Return `operator:kernel` -> seconds, from OpenVINO's own counters of one batch after a warm one."""
         request = self._compiled(profiled=True)
         for _ in range(2):
             request.infer(_arrays(self.feeds((), batch)))
-        spent: dict[str, float] = {}
+        totals: dict[str, float] = {}
         for node in request.profiling_info:
             seconds = node.real_time.total_seconds()
             if seconds > 0:
                 key = f"{node.node_type}:{node.exec_type}"
-                spent[key] = spent.get(key, 0.0) + seconds
-        return spent
+                totals[key] = totals.get(key, 0.0) + seconds
+        return totals
 
 
 def _largest_weight(path: Path) -> int:
@@ -109,15 +108,15 @@ def _largest_weight(path: Path) -> int:
     largest = 0
     for operation in openvino.Core().read_model(str(path)).get_ops():
         if operation.get_type_name() in ("MatMul", "Convolution", "GroupConvolution"):
-            given, weight = (_origin(operation.input_value(place)) for place in (0, 1))
+            activations, weight = (_origin(operation.input_value(place)) for place in (0, 1))
             integer = weight.get_type_name() == "Constant" and weight.get_element_type() == openvino.Type.i8
-            if integer and given.get_type_name() == "FakeQuantize":
+            if integer and activations.get_type_name() == "FakeQuantize":
                 largest = max(largest, int(abs(weight.data.astype("int16")).max(initial=0)))
     return largest
 
 
 def _origin(value: Any) -> Any:
-    """Return the node that a value comes from, behind scales and changes of shape."""
+    """Return the node that produces a value, before scales and changes of shape."""
     node = value.get_node()
     while node.get_type_name() in ("Convert", "Subtract", "Multiply", "Reshape", "Transpose"):
         node = node.input_value(0).get_node()
@@ -129,8 +128,8 @@ def _arrays(feeds: Mapping[str, torch.Tensor]) -> dict[str, Any]:
 
 
 @contextlib.contextmanager
-def _free_to_roam() -> Iterator[None]:
-    """Threads made in here may use all measured cores: OpenMP pins the one that makes them, and they inherit that."""
+def _on_all_cores() -> Iterator[None]:
+    """Let new threads use all measured cores: they inherit affinity from this thread, which OpenMP pins."""
     cores = pinned_cores()
     if not cores or not hasattr(os, "sched_setaffinity"):
         yield
@@ -144,7 +143,7 @@ def _free_to_roam() -> Iterator[None]:
 
 
 def converted(model: OnnxModel) -> OpenVinoModel:
-    """The same graph for OpenVINO, in a temporary folder that lasts as long as the object."""
+    """Return the same graph for OpenVINO, in a temporary folder that lasts as long as the object."""
     import openvino
 
     return _saved(openvino.Core().read_model(str(model.path)), model.config)
@@ -156,13 +155,13 @@ def quantize_static(
     others: Collection[str],
     batches: Sequence[Mapping[str, torch.Tensor]],
 ) -> OpenVinoModel:
-    """Another graph with int8 products, their activation scales calibrated on these batches (nncf, SmoothQuant inside).
+    """Return another graph with int8 products, calibrated on these batches (nncf, including SmoothQuant).
 
     A CPU without VNNI adds products in 16 bits, which saturate: there weights get 7 bits.
 
-    These `layers`, convolutions and embeddings become int8; the `others` stay in floating point, and so do the
-    products inside attention: with int8 scores OpenVINO 2026.4 answers wrongly
-    wherever a text is as many tokens long as a head is wide.
+    These `layers`, convolutions and embeddings become int8. The `others` stay in floating point, and so do the products
+    inside attention: with int8 scores, OpenVINO 2026.4 computes wrong outputs for texts with as many tokens as a head
+    is wide.
     """
     import openvino
 
@@ -185,7 +184,7 @@ def quantize_static(
 
 
 def _products(model: OnnxModel, weighted: Collection[str]) -> list[str]:
-    """Products that are none of these layers', as OpenVINO names them: scores, and values weighted by them."""
+    """Return products outside these layers, as OpenVINO names them: attention scores, and values weighted by them."""
     import onnx
 
     nodes = onnx.load(str(model.path)).graph.node
@@ -195,9 +194,9 @@ def _products(model: OnnxModel, weighted: Collection[str]) -> list[str]:
 def quantize_weights(
     model: OnnxModel, layers: Collection[str], others: Collection[str], bits: int, group_size: int
 ) -> OpenVinoModel:
-    """Another graph whose `layers` store weights of 8 bits (a scale a row) or 4 (a scale a group), by nncf.
+    """Return another graph whose `layers` store weights of 8 bits (one scale per row) or 4 (one per group), by nncf.
 
-    They become floating point again inside the product. Embeddings and `others` stay as they are.
+    They are expanded to floating point inside the product. Embeddings and `others` stay unchanged.
     """
     import openvino
 
@@ -216,7 +215,10 @@ def quantize_weights(
 
 
 def _names(model: OnnxModel, layers: Collection[str], others: Collection[str]) -> list[str]:
-    """Products of the `others`, as OpenVINO names them. Raises InputError when the graph has none of the `layers`."""
+    """Return products of the `others`, as OpenVINO names them.
+
+    Raises InputError if the graph has none of the `layers`.
+    """
     import onnx
 
     nodes = [n for n in onnx.load(str(model.path)).graph.node if n.op_type in ("MatMul", "Gemm")]
@@ -240,7 +242,7 @@ def _saved(graph: Any, config: Any) -> OpenVinoModel:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Without nncf's own progress bars and advice."""
+    """Silence nncf's own progress bars and advice."""
     disabled = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:

@@ -1,4 +1,4 @@
-"""Fixed padding: every batch of texts is computed at one length, as deployments with fixed shapes do.
+"""Fixed padding: every batch of texts is computed at one length, as in deployments with fixed shapes.
 
 input_ids [batch, length] --pad on the right--> [batch, padded_to] --model--> logits [batch, classes]
 """
@@ -13,7 +13,7 @@ from compress.base.config import InputError
 
 
 class Padded(nn.Module):
-    """A text classifier whose inputs are padded to one length before it sees them; what is padded is masked."""
+    """A text classifier that pads its inputs to one length and masks the padding."""
 
     def __init__(self, model: Any, padded_to: int) -> None:
         super().__init__()
@@ -21,14 +21,14 @@ class Padded(nn.Module):
         self.padded_to = padded_to
 
     def __getattr__(self, name: str) -> Any:
-        """What the wrapper does not have, the model has: config, dtype, device ..."""
+        """Return attributes of the wrapped model that the wrapper lacks: config, dtype, device ..."""
         try:
             return super().__getattr__(name)
         except AttributeError:
             return getattr(super().__getattr__("model"), name)
 
     def forward(self, input_ids: torch.Tensor, **batch: Any) -> Any:
-        """The model's answer to texts [batch, length]. Raises InputError for longer ones."""
+        """Return the model's output for texts [batch, length]. Raises InputError for longer ones."""
         missing = self.padded_to - input_ids.shape[1]
         if missing < 0:
             raise InputError(f"padding fixed: {input_ids.shape[1]} tokens, expected at most {self.padded_to}; cut them")

@@ -1,11 +1,11 @@
-"""onnxruntime's execution providers: which ones a runtime needs on a device, and sessions that surely compute there.
+"""onnxruntime's execution providers: which ones a runtime needs on a device, and sessions that really use them.
 
     onnxruntime  cpu   CPU
-    onnxruntime  cuda  CUDA, and the CPU for what it has no kernels for (shapes, mostly)
+    onnxruntime  cuda  CUDA, and the CPU for operators without CUDA kernels (shapes, mostly)
     tensorrt     cuda  TensorRT, then CUDA, then the CPU
 
-onnxruntime only warns where a provider is missing or cannot be loaded, and computes on the CPU instead. So what is
-installed is looked at before anything is loaded, what a session got after it was opened, and nothing falls back later.
+onnxruntime only warns if a provider is missing or cannot be loaded, and computes on the CPU instead. So the installed
+providers are checked before loading, and the session's providers after opening. Fallback is disabled.
 https://onnxruntime.ai/docs/execution-providers/
 """
 
@@ -28,22 +28,22 @@ PROVIDERS: dict[tuple[str, str], tuple[str, ...]] = {
     ("onnxruntime", "cuda"): ("CUDAExecutionProvider", "CPUExecutionProvider"),
     ("tensorrt", "cuda"): ("TensorrtExecutionProvider", "CUDAExecutionProvider", "CPUExecutionProvider"),
 }
-"""(runtime, type of device) -> its providers, the one that is to do the work first."""
+"""(runtime, type of device) -> its providers, the one that should do the work first."""
 
 
 @dataclass(frozen=True)
 class Shapes:
-    """Batch size and tokens (None for images) that a TensorRT engine is made for; the least is 1 of each."""
+    """Batch size and tokens (None for images) that a TensorRT engine supports; the minimum is 1 of each."""
 
     usual: tuple[int, int | None]
-    """What it is made fastest for."""
+    """The shape that it is optimised for."""
     most: tuple[int, int | None]
-    """The largest that it takes."""
+    """The largest that it accepts."""
 
 
 @dataclass(frozen=True)
 class Place:
-    """What executes a graph, and where."""
+    """The runtime and device that execute a graph."""
 
     runtime: str = "onnxruntime"
     device: str = "cpu"
@@ -59,7 +59,7 @@ class Place:
 
     @property
     def device_id(self) -> int:
-        """Number of the GPU, torch's present one where the device has none; 0 for the CPU."""
+        """Number of the GPU, or torch's current one if the device names none; 0 for the CPU."""
         number = self.device.partition(":")[2]
         if number or self.device_type == "cpu":
             return int(number or 0)
@@ -69,13 +69,13 @@ class Place:
 
 
 def check(runtime: str, device_type: str) -> None:
-    """Raises InputError when the installed onnxruntime has not the provider that `runtime` needs on such a device."""
+    """Raise InputError if the installed onnxruntime lacks the provider that `runtime` needs on such a device."""
     import onnxruntime
 
-    wanted, there = PROVIDERS[runtime, device_type][0], onnxruntime.get_available_providers()
-    if wanted not in there:
+    required, available = PROVIDERS[runtime, device_type][0], onnxruntime.get_available_providers()
+    if required not in available:
         raise InputError(
-            f"{runtime} on {device_type} needs {wanted}; the installed onnxruntime has {', '.join(there)} only; "
+            f"{runtime} on {device_type} needs {required}; the installed onnxruntime has {', '.join(available)} only; "
             f"{_advice(runtime)}"
         )
 
@@ -86,22 +86,22 @@ def _advice(runtime: str) -> str:
 
 
 def open_session(path: Path, place: Place, options: Any) -> Any:
-    """An InferenceSession of a graph, under the provider that was asked for and under no other.
+    """Return an InferenceSession of a graph under the required provider, and no other.
 
-    Signed weights become unsigned on a CPU that would multiply them wrongly. Raises InputError where the provider is
+    Signed weights become unsigned on a CPU that would multiply them wrongly. Raises InputError if the provider is
     missing or cannot be loaded.
     """
     import onnxruntime
 
     check(place.runtime, place.device_type)
-    wanted = PROVIDERS[place.runtime, place.device_type]
-    providers = [(name, _options(name, path, place)) for name in wanted]
+    required = PROVIDERS[place.runtime, place.device_type]
+    providers = [(name, _options(name, path, place)) for name in required]
     with unsigned.readable(path) if place.device_type == "cpu" else nullcontext(path) as file:
         session = onnxruntime.InferenceSession(str(file), options, providers=providers, enable_fallback=0)
-    got = session.get_providers()
-    if got[0] != wanted[0]:
+    loaded = session.get_providers()
+    if loaded[0] != required[0]:
         raise InputError(
-            f"{wanted[0]} cannot be loaded: onnxruntime took {', '.join(got)} in its place, for which CUDA, cuDNN"
+            f"{required[0]} cannot be loaded: onnxruntime took {', '.join(loaded)} in its place, for which CUDA, cuDNN"
             f"{', TensorRT' if place.runtime == 'tensorrt' else ''} or the driver are missing or of another version; "
             f"{_advice(place.runtime)}"
         )
@@ -109,26 +109,26 @@ def open_session(path: Path, place: Place, options: Any) -> Any:
 
 
 def _options(provider: str, path: Path, place: Place) -> dict[str, str]:
-    """Options of one provider."""
+    """Return options of one provider."""
     if provider == "CPUExecutionProvider":
         return {}
     device = {"device_id": str(place.device_id)}
     if provider == "CUDAExecutionProvider":
-        return {**device, "use_tf32": "0"}  # fp32 is fp32, as under torch; onnxruntime would take TF32 by itself
+        return {**device, "use_tf32": "0"}  # fp32 without TF32, as under torch; onnxruntime's default is TF32
     if place.shapes is None:
         raise InputError("tensorrt makes its engines for the shapes of a workload; run the recipe on one")
     return {
         **device,
         "trt_fp16_enable": str(int(place.half)),
-        "trt_engine_cache_enable": "0",  # a cached engine outlives a change of versions unnoticed
+        "trt_engine_cache_enable": "0",  # a cached engine would be reused after a change of versions
         **shape_profile(_input_shapes(path), place.shapes),
     }
 
 
 def shape_profile(inputs: Mapping[str, Sequence[int | str]], shapes: Shapes) -> dict[str, str]:
-    """TensorRT's range of shapes for all inputs whose shape varies: `input_ids:1x1`, ... `input_ids:32x128`.
+    """Return TensorRT's range of shapes for all inputs of variable shape: `input_ids:1x1`, ... `input_ids:32x128`.
 
-    `inputs`: name -> dimensions; one that varies is a name, the first of an input is the batch, others are tokens.
+    `inputs`: name -> dimensions. A variable dimension is a name; an input's first one is the batch, others are tokens.
     """
 
     def written(size: tuple[int, int | None]) -> str:
@@ -139,12 +139,12 @@ def shape_profile(inputs: Mapping[str, Sequence[int | str]], shapes: Shapes) -> 
         ]
         return ",".join(f"{name}:{'x'.join(map(str, size))}" for name, size in sizes)
 
-    each = {"min": (1, 1), "opt": shapes.usual, "max": shapes.most}
-    return {f"trt_profile_{which}_shapes": written(size) for which, size in each.items()}
+    limits = {"min": (1, 1), "opt": shapes.usual, "max": shapes.most}
+    return {f"trt_profile_{which}_shapes": written(size) for which, size in limits.items()}
 
 
 def _input_shapes(path: Path) -> dict[str, list[int | str]]:
-    """Dimensions of every input of a graph; those that vary are names."""
+    """Return dimensions of every input of a graph; variable ones are names."""
     import onnx
 
     graph = onnx.load(str(path), load_external_data=False).graph
@@ -152,31 +152,31 @@ def _input_shapes(path: Path) -> dict[str, list[int | str]]:
 
 
 def run(session: Any, inputs: "Mapping[str, torch.Tensor]", place: Place) -> "torch.Tensor":
-    """The graph's output for these inputs: a new tensor on the session's device, without a way through the CPU.
+    """Return the graph's output for these inputs: a new tensor on the session's device, without copies over the CPU.
 
     https://onnxruntime.ai/docs/performance/tune-performance/iobinding.html
     """
     import torch
 
-    binding, held = session.io_binding(), []
+    binding, alive = session.io_binding(), []
     for name, value in inputs.items():
         tensor = value.detach().contiguous()
-        held.append(tensor)  # until it has run: only the address is bound
+        alive.append(tensor)  # until the run ends: only the address is bound
         binding.bind_input(name, tensor.device.type, tensor.device.index or 0, _numpy(tensor.dtype), tensor.shape,
                            tensor.data_ptr())  # fmt: skip
     (output,) = session.get_outputs()
     dtype = {"tensor(float)": torch.float32, "tensor(float16)": torch.float16}[output.type]
     shape = output_shape(output.shape, {item.name: item.shape for item in session.get_inputs()}, inputs)
-    answer = torch.empty(shape, dtype=dtype, device=place.device)
+    logits = torch.empty(shape, dtype=dtype, device=place.device)
     binding.bind_output(
-        output.name, place.device_type, place.device_id, _numpy(answer.dtype), answer.shape, answer.data_ptr()
+        output.name, place.device_type, place.device_id, _numpy(logits.dtype), logits.shape, logits.data_ptr()
     )
     if place.device_type == "cuda":
-        # onnxruntime computes in a stream of its own: what torch has queued to make the inputs must be done before
-        torch.cuda.current_stream(answer.device).synchronize()
+        # onnxruntime uses a stream of its own: torch's queued work on the inputs must be finished first
+        torch.cuda.current_stream(logits.device).synchronize()
     session.run_with_iobinding(binding)
     binding.synchronize_outputs()
-    return answer
+    return logits
 
 
 @cache
@@ -189,7 +189,7 @@ def _numpy(dtype: "torch.dtype") -> Any:
 def output_shape(
     output: Sequence[int | str], inputs: Mapping[str, Sequence[int | str]], given: "Mapping[str, torch.Tensor]"
 ) -> tuple[int, ...]:
-    """Shape of the output for given inputs: the graph calls dimensions that are equal by one name."""
+    """Return the output's shape for given inputs: in the graph, equal dimensions have the same name."""
     sizes: dict[int | str, int] = {}
     for name, tensor in given.items():
         sizes.update(zip(inputs[name], tensor.shape, strict=True))
@@ -197,16 +197,16 @@ def output_shape(
 
 
 def elsewhere(session: Any, place: Place) -> str:
-    """Which nodes the wanted provider left to others, in words; empty where it took all of them.
+    """Describe the nodes that the first provider left to others; empty if it took all of them.
 
-    The session's options must have asked to record this.
+    The session's options must enable recording of the assignment.
     """
-    wanted = PROVIDERS[place.runtime, place.device_type][0]
+    first = PROVIDERS[place.runtime, place.device_type][0]
     nodes = [(part.ep_name, node.op_type) for part in session.get_provider_graph_assignment_info()
              for node in part.get_nodes()]  # fmt: skip
-    said = []
-    for provider in dict.fromkeys(name for name, _ in nodes if name != wanted):
+    sentences = []
+    for provider in dict.fromkeys(name for name, _ in nodes if name != first):
         kinds = Counter(kind for name, kind in nodes if name == provider)
         listed = ", ".join(kind for kind, _ in kinds.most_common(4))
-        said.append(f"{kinds.total()} of {len(nodes)} nodes stayed with {provider} ({listed})")
-    return "; ".join(said)
+        sentences.append(f"{kinds.total()} of {len(nodes)} nodes stayed with {provider} ({listed})")
+    return "; ".join(sentences)
