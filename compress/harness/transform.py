@@ -62,7 +62,7 @@ def load(path: str | Path, device: str = "cpu", trust_remote_code: bool = False)
     Raises InputError when the folder is damaged, foreign, or made by a newer version.
     """
     model, processor, manifest = artifact.load(Path(path), device=device, trust_remote_code=trust_remote_code)
-    return runtimes.prepared(model, str(manifest.extra.get("runtime", "eager")), manifest), processor
+    return runtimes.runnable_artifact(model, str(manifest.extra.get("runtime", "eager")), manifest), processor
 
 
 def apply(
