@@ -26,7 +26,7 @@ SEED = 20260501
 STEP_S = 0.1
 GAIN = 0.05
 SEEN_S = 0.025  # part of each period that the counter averages
-GRAIN_S = 0.005  # true power is constant for so long
+GRAIN_S = 0.005  # true power is constant within a grain
 WITHIN = 0.01  # noise of true power from period to period
 FAST = 0.05  # noise from grain to grain: the part that the counter misses adds 2 % of noise per period
 
@@ -132,8 +132,8 @@ def study(sessions: int) -> Iterator[Bound]:
     true_ratio = 200 / 300
     window_s, rounds = 5.0, 6
     for _ in range(sessions):
-        gain, (ours, theirs) = session(generator, (200.0, 300.0), rounds, window_s, cv=0.01)
-        ratio, energy = stats.paired_ratio(ours, theirs), stats.mean_estimate(ours)
+        gain, (first, second) = session(generator, (200.0, 300.0), rounds, window_s, cv=0.01)
+        ratio, energy = stats.paired_ratio(first, second), stats.mean_estimate(first)
         board = gain * 200 * window_s * math.exp((0.02**2 + 0.01**2) / 2)  # mean of a log-normal
         covered["ratio"] += ratio.low <= true_ratio <= ratio.high
         covered["board"] += energy.low <= board <= energy.high
@@ -147,11 +147,11 @@ def study(sessions: int) -> Iterator[Bound]:
         found_3_percent += difference.high < 1
         _, (less, more) = session(generator, (245.0, 250.0), 10, window_s, cv=0.01)
         found_2_percent += stats.paired_ratio(less, more).high < 1
-        _, (ours, theirs) = session(generator, (200.0, 300.0), rounds, window_s, cv=0.01, closely=False)
-        ratio = stats.paired_ratio(ours, theirs)
+        _, (first, second) = session(generator, (200.0, 300.0), rounds, window_s, cv=0.01, closely=False)
+        ratio = stats.paired_ratio(first, second)
         covered["unexamined"] += ratio.low <= true_ratio <= ratio.high
-        _, (ours, theirs) = session(generator, (200.0, 300.0), rounds, window_s, cv=0.01, drift=0.8)
-        ratio = stats.paired_ratio(ours, theirs)
+        _, (first, second) = session(generator, (200.0, 300.0), rounds, window_s, cv=0.01, drift=0.8)
+        ratio = stats.paired_ratio(first, second)
         covered["drifting"] += ratio.low <= true_ratio <= ratio.high
     yield Bound("95 % intervals cover the true ratio", covered["ratio"] / sessions, 0.935, 0.965)
     yield Bound("the same on a board that is read at 10 Hz only", covered["unexamined"] / sessions, 0.935, 0.965)

@@ -84,7 +84,7 @@ def tokens_of(tokenizer: Any, texts: list[str]) -> torch.Tensor:
 def train(model: Any, tokens: torch.Tensor, sizes: Sizes, seconds: float) -> float:
     """Train the model in place for `seconds` and return the last loss.
 
-    The learning rate decays linearly with the remaining time, after a warm-up over 3 % of it.
+    The learning rate decays linearly to 0 at the end of that time, after a warm-up over its first 3 %.
     """
     device = next(model.parameters()).device
     optimizer = torch.optim.AdamW(model.parameters(), lr=sizes.learning_rate, betas=(0.9, 0.95), weight_decay=0.1)

@@ -46,11 +46,11 @@ def push(
         raise InputError(f"{error.filename or result}: cannot be pushed ({error.strerror or error})") from None
 
 
-def _artifact(path: Path, stored: Any, given: Path | None) -> Path:
+def _artifact(path: Path, stored: Any, folder: Path | None) -> Path:
     """Return the folder of a result's artifact: the given one, else the one that the result records."""
-    if given is None and stored.artifact is None and stored.error is None:
+    if folder is None and stored.artifact is None and stored.error is None:
         raise InputError(f"{path}: its artifact was not kept; run the recipe again with --keep, or give --artifact")
-    return given or Path(stored.artifact or "")
+    return folder or Path(stored.artifact or "")
 
 
 @app.command()

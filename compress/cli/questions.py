@@ -30,8 +30,8 @@ def init(model: str | None, data: str | None, task: str | None) -> None:
         print(template(model, data, task), end="")
         return
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
-        given = {"--model": model, "--data": data, "--task": task}
-        missing = [option for option, value in given.items() if value is None]
+        options = {"--model": model, "--data": data, "--task": task}
+        missing = [option for option, value in options.items() if value is None]
         raise InputError(f"init: {', '.join(missing)} not given; in a terminal it asks for them")
     _say("A workload says what model, on what data, judged by what. Enter takes what stands in [brackets].")
     model = model or ask("Model, a folder or hub id", lambda v: check_place("model", v), _models())
@@ -115,7 +115,7 @@ def _folders() -> Iterable[Path]:
 
 def _check_data(value: str) -> None:
     check_place("data", value)
-    columns_in(value)  # raises without a test split
+    columns_in(value)  # raises without a split to evaluate on
 
 
 def _check_new(value: str) -> None:

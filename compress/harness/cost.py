@@ -13,7 +13,7 @@ from compress.data.tasks import task_of
 from compress.measure.latency import run_for, synchronizer
 from compress.model.runtimes.onnx import plain_attention
 
-ROUNDS, SECONDS = 5, 0.2  # s; short, so that both models of a ratio see the same machine state
+ROUNDS, SECONDS = 5, 0.2  # short rounds, so that both models of a ratio see the same machine state
 
 
 def cost_of(found: Source, device: torch.device, processor: Any, seed: int) -> Callable[[Any, str], float]:

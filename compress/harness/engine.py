@@ -33,7 +33,7 @@ class Engine(Protocol):
 
 
 class Local:
-    """A fresh process on this machine, one session at a time on the whole machine."""
+    """Engine that runs each session in a fresh process, one at a time on the whole machine."""
 
     def run(self, prepare: Prepare, scratch: Path) -> Session | None:
         """See `Engine.run`."""

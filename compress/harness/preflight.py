@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Known:
-    """The parts of a workload that need no weights; None for a part whose loading failed and was reported."""
+    """Parts of a workload that need no weights; None for a part whose loading failed and was reported."""
 
     found: Source
     processor: Any

@@ -132,13 +132,13 @@ def _contradicting_groups(
     return groups
 
 
-def _device(asked: str) -> str:
+def _device(device: str) -> str:
     """Return `cpu`, `cuda:N` or several of these. For `cpu` torch is not imported."""
-    if asked == "cpu":
+    if device == "cpu":
         return "cpu"
     from compress.base.devices import pick_all
 
-    return ",".join(map(str, pick_all(asked)))
+    return ",".join(map(str, pick_all(device)))
 
 
 def _run_group(group: Sequence[Planned], options: Options, machine: Machine, again: bool = False) -> dict[Path, Result]:

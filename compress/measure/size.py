@@ -28,7 +28,7 @@ def _numbers(parameter: Any) -> torch.Tensor:
 
 
 def stored_bytes(folder: Path) -> int:
-    """Return the bytes of the weight files in a folder. Raises FileNotFoundError if there are none."""
+    """Return the bytes of the weight files in a folder. Raises FileNotFoundError without any: unknown is not 0."""
     files = [
         f for f in folder.rglob("*") if f.is_file() and f.name.endswith((".safetensors", ".onnx", ".data", ".bin"))
     ]
