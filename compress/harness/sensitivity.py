@@ -103,16 +103,16 @@ def effects(bundle: Bundle, step: Any, examples: int = EXAMPLES) -> Report:
     def growth(changed: Any) -> Estimate:
         return _growth(before, losses(changed, data, task))
 
-    results = []
+    measured = []
     names = list(units(bundle, step))
     with_inputs = replace(bundle, inputs=remembered(bundle, (name for _, name in names)))
     for part, name in track(names, "sensitivity", len(names)):
         alone = part.model_copy(update={"include": (glob.escape(name),), "exclude": ()})
         try:
-            results.append(Effect(name, growth(_changed_model(with_inputs, alone))))
+            measured.append(Effect(name, growth(_changed_model(with_inputs, alone))))
         except InputError as error:
-            results.append(Effect(name, None, error.problems[0]))
-    ordered = sorted(results, key=lambda effect: (effect.more is None, -effect.more.value if effect.more else 0.0))
+            measured.append(Effect(name, None, error.problems[0]))
+    ordered = sorted(measured, key=lambda effect: (effect.more is None, -effect.more.value if effect.more else 0.0))
     sums, counts = before
     together = growth(_changed_model(bundle, step))
     return Report(step, len(sums), float(sums.sum() / counts.sum()), together, tuple(ordered))

@@ -24,7 +24,7 @@ def measure_memory(job: Job) -> dict[str, Memory]:
     if not Path("/proc/self/clear_refs").exists() or not hasattr(os, "fork"):
         return {}
     _import_libraries(job)
-    return {spec.name: _forked(spec, job) for spec in job.runners}
+    return {spec.name: _measure_in_child(spec, job) for spec in job.runners}
 
 
 def _import_libraries(job: Job) -> None:
@@ -52,7 +52,7 @@ def _status_bytes(field: str) -> int:
     raise RuntimeError(f"/proc/self/status has no {field}")
 
 
-def _one(spec: Spec, job: Job) -> Memory:
+def _measure_here(spec: Spec, job: Job) -> Memory:
     """Measure one runner in this process, which must not measure another one after it."""
     import torch
 
@@ -69,14 +69,14 @@ def _one(spec: Spec, job: Job) -> Memory:
     return Memory(max(loaded, 0), max(peak, 0))
 
 
-def _forked(spec: Spec, job: Job) -> Memory:
+def _measure_in_child(spec: Spec, job: Job) -> Memory:
     """Measure one runner in a forked child."""
     read_end, write_end = os.pipe()
     child = os.fork()
     if child == 0:
         os.close(read_end)
         try:
-            memory = _one(spec, job)
+            memory = _measure_here(spec, job)
         except Exception as error:  # noqa: BLE001  whatever fails becomes the reason of this one figure
             memory = Memory(reason=failure(error))
         with os.fdopen(write_end, "w") as out:

@@ -42,13 +42,13 @@ def measure_gpu_memory(job: Job, path: Path) -> dict[str, Memory]:
     while waiting:
         group, waiting = waiting[:together], waiting[together:]
         share = max(1, job.threads // len(group))
-        children = [_ended(*child) for child in [_started(path, number, share) for number, _ in group]]
+        children = [_wait_child(*child) for child in [_start_child(path, number, share) for number, _ in group]]
         memory |= {name: child.memory for (_, name), child in zip(group, children, strict=True)}
-        together = min(_fitting(child, job.threads // CORES) for child in children)
+        together = min(_parallel_count(child, job.threads // CORES) for child in children)
     return memory
 
 
-def _fitting(child: Child, most: int) -> int:
+def _parallel_count(child: Child, most: int) -> int:
     """Return how many such models fit at once in device and host memory, at most `most`; 1 if unknown."""
     peak, host = child.memory.peak_memory_bytes, free_bytes(("cpu",))
     if child.free_bytes is None or peak is None or host is None:
@@ -56,14 +56,14 @@ def _fitting(child: Child, most: int) -> int:
     return max(1, min(most, min(child.free_bytes, host) // (2 * peak + CONTEXT_BYTES)))
 
 
-def _started(path: Path, number: int, cores: int) -> tuple["subprocess.Popen[bytes]", Path]:
+def _start_child(path: Path, number: int, cores: int) -> tuple["subprocess.Popen[bytes]", Path]:
     """Start the process of one runner, with `cores` compiler threads; return it and the path of its figures."""
     command = [sys.executable, "-m", "compress.measure.memory_gpu", str(path), str(number)]
     environment = {"TORCHINDUCTOR_COMPILE_THREADS": str(cores), **os.environ}
     return subprocess.Popen(command, stdin=subprocess.DEVNULL, env=environment), _figures_path(path, number)
 
 
-def _ended(child: "subprocess.Popen[bytes]", path: Path) -> Child:
+def _wait_child(child: "subprocess.Popen[bytes]", path: Path) -> Child:
     """Wait for a child to end and return its figures."""
     with child:
         code = child.wait()
@@ -77,7 +77,7 @@ def _figures_path(path: Path, number: int) -> Path:
     return path.with_name(f"memory-{number}.json")
 
 
-def _one(spec: Spec, job: Job) -> Child:
+def _measure_here(spec: Spec, job: Job) -> Child:
     """Measure one runner. Its first batch is not counted, since compilation takes memory too."""
     import torch
 
@@ -109,7 +109,7 @@ def main(arguments: Sequence[str]) -> None:
     path, number = Path(arguments[0]), int(arguments[1])
     job = read_job(path)
     try:
-        child = _one(job.runners[number], job)
+        child = _measure_here(job.runners[number], job)
     except Exception as error:  # noqa: BLE001  whatever fails becomes the reason of this one figure
         child = Child(Memory(reason=failure(error)))
     _figures_path(path, number).write_text(json.dumps(asdict(child)))
