@@ -1,1 +1,1 @@
-"""What measures the project itself: speed, GPU sessions, peers, coverage of intervals. Run with `python -m`."""
+"""Measurements of the project itself: speed, GPU sessions, peers, coverage of intervals. Run with `python -m`."""

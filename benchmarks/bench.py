@@ -1,7 +1,7 @@
-"""The speed table: `make bench`. Prints every bound and what was measured; exits 1 when a bound is missed.
+"""The speed table of `make bench`: every bound with its measured value. Exits with 1 if a bound is missed.
 
-python -m benchmarks.bench            everything, about an hour: a student is trained in 35 minutes of it
-python -m benchmarks.bench quick      what needs no training: --help, 500 results, overhead of existing results
+python -m benchmarks.bench            everything, in about an hour, 35 minutes of which train a student
+python -m benchmarks.bench quick      parts without training: --help, 500 results, overhead of existing results
 """
 
 import dataclasses
@@ -21,26 +21,29 @@ from tests.helpers import ASSETS, ROOT
 
 MINUTES = 60
 SLACK_ROUNDS = 3
-PEER = "openvino_int8"  # nncf's int8 of the dense model under OpenVINO: what one gets elsewhere
+PEER = "openvino_int8"  # nncf's int8 of the dense model under OpenVINO, as available without this project
 CANDIDATES = ("bert_int8", "bert_prune_distill_int8", "openvino_student_int8")
 
 
 def seconds(command: list[str], cwd: Path, env: dict[str, str] | None = None, best_of: int = 1) -> float:
-    """Wall seconds of a command that must succeed; the best of several, so that a busy machine counts less."""
-    spent = []
+    """Return the wall-clock seconds of a command that must succeed.
+
+    It is the best of `best_of` runs, to reduce the effect of a busy machine.
+    """
+    times = []
     for _ in range(best_of):
         start = time.monotonic()
-        done = subprocess.run(
+        completed = subprocess.run(
             command, cwd=cwd, env={**os.environ, **(env or {})}, stdout=subprocess.DEVNULL, check=False
         )
-        spent.append(time.monotonic() - start)
-        if done.returncode != 0:
-            raise SystemExit(f"{' '.join(command)} ended with {done.returncode}")
-    return min(spent)
+        times.append(time.monotonic() - start)
+        if completed.returncode != 0:
+            raise SystemExit(f"{' '.join(command)} ended with {completed.returncode}")
+    return min(times)
 
 
 def row(what: str, measured: float, bound: float, unit: str, at_least: bool = False) -> bool:
-    """Prints one line of the table; True when the bound is kept."""
+    """Print one line of the table; return whether the bound is kept."""
     kept = measured >= bound if at_least else measured <= bound
     sign = ">=" if at_least else "<="
     print(
@@ -50,51 +53,54 @@ def row(what: str, measured: float, bound: float, unit: str, at_least: bool = Fa
 
 
 def slowest_refusal() -> tuple[float, str]:
-    """Processor seconds of the slowest refusal of a recipe, workload or option, and which it was; imports are done."""
+    """Return the processor seconds and the name of the slowest refusal of a recipe, workload or option.
+
+    Imports are not included.
+    """
     from tests.refusals import OPTIONS, RECIPES, WORKLOADS, option, recipe, workload
 
     recipe("seed: 1")
     option(["seed=1"])
-    spent = {}
+    times = {}
     for refuse, cases in ((recipe, RECIPES), (workload, WORKLOADS), (option, OPTIONS)):
-        for name, (given, _) in cases.items():
+        for name, (text, _) in cases.items():
             start = time.process_time()
             try:
-                refuse(given)  # type: ignore[operator]
+                refuse(text)  # type: ignore[operator]
             except InputError:
-                spent[name] = time.process_time() - start
+                times[name] = time.process_time() - start
             else:
                 raise SystemExit(f"{name} was not refused")
-    slowest = max(spent, key=lambda name: spent[name])
-    return spent[slowest], slowest
+    slowest = max(times, key=lambda name: times[name])
+    return times[slowest], slowest
 
 
-def gap_share(found: list[Result]) -> float:
-    """Largest share of a measuring window that no batch accounts for, over all recipes and references."""
-    points = [p for r in found for p in (*r.points, *(q for ref in r.references for q in ref.points))]
+def gap_share(results: list[Result]) -> float:
+    """Return the largest share of measuring windows spent outside batches, over all recipes and references."""
+    points = [p for r in results for p in (*r.points, *(q for ref in r.references for q in ref.points))]
     return max(sum(r.gap_s for r in p.rounds) / sum(r.duration_s for r in p.rounds) for p in points)
 
 
 def copies(source: Path, target: Path, count: int) -> None:
-    """`count` result files made of the real ones, under other names."""
-    real, _ = result_files.read_all(source)
+    """Write `count` result files, which are renamed copies of those in `source`."""
+    results, _ = result_files.read_all(source)
     for index in range(count):
-        original = real[index % len(real)]
+        original = results[index % len(results)]
         result_files.write(target, dataclasses.replace(original, name=f"{original.name}-{index}"))
 
 
 def speed_up(result: Result) -> float:
-    """Throughput as a multiple of fp32 eager's, of the same rounds."""
+    """Return the throughput as a multiple of fp32 eager's in the same rounds; 0 without a ratio."""
     point = result.headline
     ratio = point.ratio("fp32 eager") if point else None
     return 1 / ratio.latency.value if ratio else 0.0
 
 
 def best_within_a_point(folder: Path, out: Path) -> tuple[float, float, str, list[str]]:
-    """Speed against fp32 eager and against the peer of the fastest recipe within 1 point of dense, its name, and lines.
+    """Return the fastest recipe within 1 point of dense: speed over fp32 eager and over the peer, name, and lines.
 
-    It is chosen on the validation split; the lesser of the speeds on both splits counts, and none where it loses more
-    on the test split.
+    The recipe is chosen on the validation split. Its speeds are the lower ones of both splits, or 0 if it loses more
+    than 1 point on the test split.
     """
     text = (
         "task: text-classification\n"
@@ -102,43 +108,46 @@ def best_within_a_point(folder: Path, out: Path) -> tuple[float, float, str, lis
         f"dataset: {{path: {ASSETS / 'data/sst2'}, train: train, test: SPLIT, text: sentence, label: label}}\n"
         "headline: {batch_size: 8, sequence_length: 64}\n"
     )
-    told: list[str] = []
+    lines: list[str] = []
     speed, ahead, name = float("inf"), float("inf"), "none"
     for split in ("validation", "test"):
-        path = folder / split / "sst2.yaml"  # one name: the artifact made for one split is judged on the other
+        path = folder / split / "sst2.yaml"  # the same name, so that the test split reuses the artifact
         path.parent.mkdir()
         path.write_text(text.replace("SPLIT", split))
         recipes = [PEER, *CANDIDATES] if split == "validation" else [PEER, name]
         command = [sys.executable, "-m", "compress", "run", *recipes, "--workload", str(path)]
         paths = ["--out", str(out / split), "--artifacts", str(folder / "artifacts")]
         seconds([*command, *paths], folder, {"PYTHONPATH": str(ROOT)})
-        found = {result.name: result for result in result_files.read_all(out / split)[0]}
+        rows = {result.name: result for result in result_files.read_all(out / split)[0]}
         losses = {}
-        for result in found.values():
+        for result in rows.values():
             assert result.accuracy is not None
             dense, value = (e.accuracy.estimate.value for e in (result.references[0], result))  # type: ignore[union-attr]
             losses[result.name] = dense - value
-            told.append(f"    {split} {result.name}: {speed_up(result):.2f}x, accuracy {value:.4f}, dense {dense:.4f}")
+            lines.append(f"    {split} {result.name}: {speed_up(result):.2f}x, accuracy {value:.4f}, dense {dense:.4f}")
         if split == "validation":
-            name = max((n for n in found if losses[n] <= 0.01), key=lambda n: speed_up(found[n]), default="none")
+            name = max((n for n in rows if losses[n] <= 0.01), key=lambda n: speed_up(rows[n]), default="none")
             if name == "none":
-                return 0.0, 0.0, name, told
+                return 0.0, 0.0, name, lines
         elif losses[name] > 0.01:
-            return 0.0, 0.0, name, told
-        speed = min(speed, speed_up(found[name]))
-        ahead = min(ahead, speed_up(found[name]) / speed_up(found[PEER]))
-    return speed, ahead, name, told
+            return 0.0, 0.0, name, lines
+        speed = min(speed, speed_up(rows[name]))
+        ahead = min(ahead, speed_up(rows[name]) / speed_up(rows[PEER]))
+    return speed, ahead, name, lines
 
 
 HOSTILE: tuple[dict[str, int], ...] = (
     {"num_hidden_layers": 10**7}, {"num_hidden_layers": 1000}, {"hidden_size": 10**9}, {"vocab_size": 10**12},
     {"vocab_size": 2**31 - 1}, {"max_position_embeddings": 2**24}, {"num_labels": 10**9},
 )  # fmt: skip
-"""Fields of config.json that no weights have."""
+"""Fields of config.json that do not fit the weights."""
 
 
 def slowest_refusal_s(folder: Path) -> float:
-    """Most processor seconds that one of these took to be refused, after a model that fits: without the imports."""
+    """Return the most processor seconds that the refusal of a hostile config took.
+
+    A valid model is checked first, so that imports are not included.
+    """
     from compress.base.config import InputError
     from compress.data import source
     from compress.data.workload import Workload
@@ -149,21 +158,21 @@ def slowest_refusal_s(folder: Path) -> float:
     workload = write_workload(folder, model=bert())
     config = folder / "model" / "config.json"
     plain = json.loads(config.read_text())
-    spent = []
+    times = []
     for changes in ({}, *HOSTILE):
         config.write_text(json.dumps({**plain, **changes}))
         start = time.process_time()
         try:
             preflight.check([Recipe()], source.resolve(Workload.load(workload)))
         except InputError:
-            spent.append(time.process_time() - start)
-    if len(spent) != len(HOSTILE):
-        raise SystemExit(f"{len(HOSTILE) - len(spent)} configurations were not refused")
-    return max(spent)
+            times.append(time.process_time() - start)
+    if len(times) != len(HOSTILE):
+        raise SystemExit(f"{len(HOSTILE) - len(times)} configurations were not refused")
+    return max(times)
 
 
 def main() -> None:
-    """Prints the table."""
+    """Print the table and exit."""
     kept: list[bool] = []
     quick = "quick" in sys.argv
     with tempfile.TemporaryDirectory() as scratch:
@@ -172,8 +181,8 @@ def main() -> None:
         env = {"PYTHONPATH": str(ROOT)}
         kept.append(row("compress --help", seconds([*python, "--help"], folder, env, SLACK_ROUNDS), 0.5, "s"))
         kept.append(row("processor time to refuse a model", slowest_refusal_s(folder / "hostile"), 2, "s"))
-        spent, slowest = slowest_refusal()
-        kept.append(row(f"processor time of the slowest refusal ({slowest})", spent, 2, "s"))
+        spent_s, slowest = slowest_refusal()
+        kept.append(row(f"processor time of the slowest refusal ({slowest})", spent_s, 2, "s"))
         reference = ROOT / "results" / "reference"
         if not quick:
             cache = {**env, "COMPRESS_CACHE": str(folder / "cache")}
@@ -183,21 +192,21 @@ def main() -> None:
             second = seconds([*python, "run", *recipes], folder, cache) + seconds([*python, "pareto"], folder, cache)
             kept.append(row("make pareto, second time", second, 10, "s"))
             reference = folder / "results"
-        found, _ = result_files.read_all(reference)
-        if found:
-            kept.append(row("harness overhead in a window", 100 * gap_share(found), 1, "%"))
+        results, _ = result_files.read_all(reference)
+        if results:
+            kept.append(row("harness overhead in a window", 100 * gap_share(results), 1, "%"))
             copies(reference, folder / "many", 500)
-            spent = seconds(
+            spent_s = seconds(
                 [*python, "pareto", str(folder / "many"), "--out", str(folder / "made")], folder, env, SLACK_ROUNDS
             )
-            kept.append(row("compress pareto over 500 results", spent, 2, "s"))
+            kept.append(row("compress pareto over 500 results", spent_s, 2, "s"))
         if not quick and ASSETS.exists():
-            speed, ahead, name, told = best_within_a_point(folder, folder / "sst2")
+            speed, ahead, name, lines = best_within_a_point(folder, folder / "sst2")
             best = f"best recipe within 1 point ({name}) against fp32 eager"
             kept.append(row(best, speed, 3, "x", at_least=True))
             kept.append(row(f"{best}, to be aimed at", speed, 8, "x", at_least=True))
             kept.append(row(f"the same against {PEER}, the best peer", ahead, 2.2, "x", at_least=True))
-            print("\n".join(told))
+            print("\n".join(lines))
         shutil.rmtree(folder / "many", ignore_errors=True)
     sys.exit(0 if all(kept) else 1)
 

@@ -1,9 +1,10 @@
-"""What formats and structures do to the time of a batch, and what calibrated methods cost: a part of `make bench`.
+"""Effect of formats and structures on the time of a batch, and cost of calibrated methods; a part of `make bench`.
 
 python -m benchmarks.bench_kernels            every kernel at every point, then every method
 python -m benchmarks.bench_kernels kernels    or one of the two
 
-The fine-tuned MiniLM of the shared folder. Times are medians of interleaved rounds: only their ratios mean something.
+The model is the fine-tuned MiniLM of the shared folder. Times are medians of interleaved rounds; only their ratios are
+meaningful.
 """
 
 import json
@@ -71,20 +72,20 @@ METHODS: dict[str, Any] = {
 
 
 def opened(runtime: str) -> Bundle:
-    """The dense model with its data."""
+    """Return the dense model with its data."""
     found = source.resolve(Workload.load(str(WORKLOAD)))
     return open_bundle(Recipe(runtime=runtime), found, pick("cpu"), work=None)  # type: ignore[arg-type]
 
 
 def kernels() -> None:
-    """Time of a batch over dense under eager, and over dense under the same runtime, at every point."""
+    """Print the time of a batch relative to dense under eager and under the same runtime, at every point."""
     models: dict[str, Any] = {}
     for name, (runtime, steps) in KERNELS.items():
         bundle = opened(runtime)
         for step in steps:
             bundle = apply_step(bundle, step)
-        done = runtimes.finish(bundle, runtime)
-        models[name] = runtimes.prepare(done.model, done.runtime)
+        finished = runtimes.finish(bundle, runtime)
+        models[name] = runtimes.prepare(finished.model, finished.runtime)
         print(f"made {name}", file=sys.stderr, flush=True)
     found = source.resolve(Workload.load(str(WORKLOAD)))
     processor = source.load_processor(found)
@@ -93,13 +94,13 @@ def kernels() -> None:
     print("batch x length: time / dense under eager (time / dense under the same runtime)")
     for size, length in POINTS:
         point = OperatingPoint(batch_size=size, sequence_length=length)
-        given = task_of("text-classification").fixed(examples, processor, point, 2, 0)
+        model_batches = task_of("text-classification").fixed(examples, processor, point, 2, 0)
         times: dict[str, list[float]] = {name: [] for name in models}
         for _ in range(ROUNDS):
             for name, model in models.items():
-                run_for(model, given, SECONDS / 5, sync)
-                times[name].append(statistics.median(run_for(model, given, SECONDS, sync)))
-        medians = {name: statistics.median(each) for name, each in times.items()}
+                run_for(model, model_batches, SECONDS / 5, sync)
+                times[name].append(statistics.median(run_for(model, model_batches, SECONDS, sync)))
+        medians = {name: statistics.median(model_times) for name, model_times in times.items()}
         for name, (runtime, _) in KERNELS.items():
             eager = medians[name] / medians["dense eager"]
             same = medians[name] / medians[f"dense {runtime}"]
@@ -107,7 +108,7 @@ def kernels() -> None:
 
 
 def method(name: str) -> None:
-    """Seconds of one method and the peak of this process's memory beyond the loaded model, as JSON."""
+    """Print the seconds of one method and the peak memory of this process beyond the loaded model, as JSON."""
     bundle, step = opened("auto"), METHODS[name]
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     start = time.monotonic()
@@ -118,32 +119,32 @@ def method(name: str) -> None:
 
 
 def methods() -> bool:
-    """Prints what every calibrated method costs; True when each keeps to two minutes."""
+    """Print the cost of every calibrated method; return whether each takes at most two minutes."""
     kept = True
     for name in METHODS:
         command = [sys.executable, "-m", "benchmarks.bench_kernels", "method", name]
-        done = subprocess.run(command, capture_output=True, text=True, check=True)
-        cost = json.loads(done.stdout.splitlines()[-1])
+        completed = subprocess.run(command, capture_output=True, text=True, check=True)
+        cost = json.loads(completed.stdout.splitlines()[-1])
         fits = cost["seconds"] <= MOST_S
         kept &= fits
-        said = f"{cost['seconds']:.1f} s (bound <= {MOST_S:g} s), {cost['megabytes']:.0f} MB beside the model"
-        print(f"{'ok    ' if fits else 'MISSED'}  {name}: {said}", flush=True)
+        figures = f"{cost['seconds']:.1f} s (bound <= {MOST_S:g} s), {cost['megabytes']:.0f} MB beside the model"
+        print(f"{'ok    ' if fits else 'MISSED'}  {name}: {figures}", flush=True)
     return kept
 
 
 def main() -> None:
-    """Prints what is asked for, or everything."""
+    """Run the parts named on the command line, or all."""
     torch.manual_seed(0)
-    asked = sys.argv[1:]
+    parts = sys.argv[1:]
     if not ASSETS.exists():
         print(f"{ASSETS} is not here; set COMPRESS_ASSETS to the folder that holds the real models and data")
         return
-    if asked[:1] == ["method"]:
-        method(asked[1])
+    if parts[:1] == ["method"]:
+        method(parts[1])
         return
-    if not asked or "kernels" in asked:
+    if not parts or "kernels" in parts:
         kernels()
-    if (not asked or "methods" in asked) and not methods():
+    if (not parts or "methods" in parts) and not methods():
         sys.exit(1)
 
 

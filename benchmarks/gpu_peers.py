@@ -1,11 +1,10 @@
-"""Peers called in the ways that their own documentation shows, beside our recipes: same model, board and windows.
+"""Comparison of our recipes with peers, called as their documentation shows: same model, board and windows.
 
     python -m benchmarks.gpu_peers [--device cuda] [--rounds 6] [--window 5]
 
-MiniLM on SST-2 at batch 32 x length 64. Each pair is a peer and our recipe of the same format; joules are counted
-between movements of the board's counter, and zeus (where it is installed) counts around the same loops. Without a meter
-only latency is compared. Exit code 1 when zeus and we differ by over 2 %, or a recipe costs more than its peer beyond
-noise.
+The model is MiniLM on SST-2 at batch 32 x length 64. Each pair is a peer and our recipe of the same format. Joules are
+counted between movements of the board's counter; zeus, if installed, measures the same loops. Without a meter only
+latency is compared. Exits with 1 if zeus and we differ by over 2 %, or a recipe costs more than its peer beyond noise.
 """
 
 import argparse
@@ -34,7 +33,7 @@ MODEL = ASSETS / "models" / "minilm-l6-sst2"
 
 
 def dense(dtype: torch.dtype, device: str, **options: Any) -> Any:
-    """The model as transformers loads it."""
+    """Return the model as transformers loads it."""
     from transformers import AutoModelForSequenceClassification
 
     model = AutoModelForSequenceClassification.from_pretrained(MODEL, dtype=dtype, **options)
@@ -42,14 +41,17 @@ def dense(dtype: torch.dtype, device: str, **options: Any) -> Any:
 
 
 def by_torchao(config: Callable[[], Any]) -> Callable[[str], Any]:
-    """bf16, torchao's `quantize_` on the linear layers that its kernels take, then torch.compile as it recommends."""
+    """Return a maker of the bf16 model quantized by torchao, then compiled as torchao recommends.
+
+    `quantize_` is applied to the linear layers that its kernels support.
+    """
 
     def make(device: str) -> Any:
         import torch._inductor.config as inductor
         from torchao.quantization import quantize_
 
         model = dense(torch.bfloat16, device)
-        with inductor.patch(inductor.shallow_copy_dict()):  # torchao sets what it recommends for the whole process
+        with inductor.patch(inductor.shallow_copy_dict()):  # torchao changes inductor's settings for the whole process
             quantize_(model, config(), filter_fn=lambda m, _: isinstance(m, nn.Linear) and m.out_features % 16 == 0)
             compiled = torch.compile(model, dynamic=True)
             with torch.no_grad():
@@ -60,7 +62,7 @@ def by_torchao(config: Callable[[], Any]) -> Callable[[str], Any]:
 
 
 def by_bitsandbytes(dtype: torch.dtype, **options: Any) -> Callable[[str], Any]:
-    """transformers' own integration; the head stays as it is, as in our recipes."""
+    """Return a maker of the model quantized by transformers' integration; the head stays dense, as in our recipes."""
 
     def make(device: str) -> Any:
         from transformers import BitsAndBytesConfig
@@ -72,14 +74,14 @@ def by_bitsandbytes(dtype: torch.dtype, **options: Any) -> Callable[[str], Any]:
 
 
 def int8() -> Any:
-    """torchao's configuration of int8 weights and activations."""
+    """Return torchao's configuration of int8 weights and activations."""
     from torchao.quantization import Int8DynamicActivationInt8WeightConfig
 
     return Int8DynamicActivationInt8WeightConfig()
 
 
 def fp8() -> Any:
-    """torchao's configuration of fp8 weights and activations, a scale a row."""
+    """Return torchao's configuration of fp8 weights and activations, with one scale per row."""
     from torchao.quantization import Float8DynamicActivationFloat8WeightConfig, PerRow
 
     return Float8DynamicActivationFloat8WeightConfig(granularity=PerRow())
@@ -93,18 +95,18 @@ PEERS: dict[str, Callable[[str], Any]] = {
         torch.bfloat16, load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=torch.bfloat16
     ),
 }
-"""Our recipe -> the same format, made by its library without us."""
+"""Our recipe -> maker of the same format by its own library."""
 
 
 def batch(device: str) -> dict[str, torch.Tensor]:
-    """Tokens that fill every text: what they say costs nothing."""
+    """Return random tokens that fill every text; the cost does not depend on their values."""
     generator = torch.Generator().manual_seed(0)
     ids = torch.randint(1000, 30000, (BATCH, LENGTH), generator=generator)
     return {"input_ids": ids.to(device), "attention_mask": torch.ones_like(ids).to(device)}
 
 
 def zeus_monitor(device: str) -> Any:
-    """zeus's monitor of the first GPU, or None where it is not installed."""
+    """Return zeus's monitor of the first GPU, or None if zeus is not installed or the device is a CPU."""
     try:
         from zeus.monitor import ZeusMonitor
     except ImportError:
@@ -113,7 +115,7 @@ def zeus_monitor(device: str) -> Any:
 
 
 def window(model: Any, batches: Any, seconds: float, sync: Any, meter: Any, sampler: Sampler, zeus: Any) -> Any:
-    """Joules (None without a meter), zeus's joules and seconds of one batch."""
+    """Return our joules (None without a meter), zeus's joules (None without zeus) and the seconds of one batch."""
     latency.run_for(model, batches, 0.5, sync)
     sampler.near_edge()
     latency.run_for(model, batches, sampler.edge_s, sync)
@@ -122,69 +124,72 @@ def window(model: Any, batches: Any, seconds: float, sync: Any, meter: Any, samp
     start = time.monotonic_ns()
     count = len(latency.run_for(model, batches, seconds, sync))
     end = time.monotonic_ns()
-    theirs = None if zeus is None else zeus.end_window("loop").total_energy
+    zeus_joules = None if zeus is None else zeus.end_window("loop").total_energy
     sampler.near_edge()
     latency.run_for(model, batches, sampler.edge_s, sync)
     ours = None if isinstance(meter, Absent) else window_energy(sampler.samples, start, end, meter.step_s or 0.0).joules
-    return ours and ours / count, theirs and theirs / count, (end - start) / 1e9 / count
+    return ours and ours / count, zeus_joules and zeus_joules / count, (end - start) / 1e9 / count
 
 
 def costlier(ratios: Mapping[str, Estimate]) -> list[str]:
-    """Those of these comparisons in which ours costs more, by Holm's levels: one in twenty would by chance alone."""
+    """Return the comparisons in which our recipe costs more.
+
+    Holm's levels correct for the number of comparisons, one in twenty of which would differ by chance.
+    """
     levels = holm([ratio_p(ratio) for ratio in ratios.values()])
     judged = zip(ratios.items(), levels, strict=True)
     return [name for (name, ratio), level in judged if ratio.value > 1 and ratio_p(ratio) <= level]
 
 
 def main() -> int:
-    """Measures all pairs and prints them."""
+    """Measure all pairs and print them; return the exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--device", default="cuda")
     parser.add_argument("--rounds", type=int, default=6)
     parser.add_argument("--window", type=float, default=5.0, help="seconds")
     parser.add_argument("--pairs", nargs="*", default=list(PEERS), choices=list(PEERS))
-    given = parser.parse_args()
+    options = parser.parse_args()
     from transformers import AutoTokenizer
 
-    device = "cuda:0" if given.device == "cuda" else given.device
-    found = find_meter("cuda", gpus_of(machine.describe(device).details)) if device != "cpu" else Absent("a CPU")
+    device = "cuda:0" if options.device == "cuda" else options.device
+    meter = find_meter("cuda", gpus_of(machine.describe(device).details)) if device != "cpu" else Absent("a CPU")
     tokens = AutoTokenizer.from_pretrained(MODEL)
     models: dict[str, Any] = {}
-    for name in given.pairs:
+    for name in options.pairs:
         models[f"{name} (peer)"] = PEERS[name](device)
         models[name] = apply(Recipe.load(name), dense(torch.float32, device), tokens)
     batches, sync, zeus = [batch(device)], latency.synchronizer([device]), zeus_monitor(device)
     for model in models.values():
         latency.warm_up(model, batches, sync, 5)
-    latency.settle(list(models.values()), batches, sync, found, 120)
+    latency.settle(list(models.values()), batches, sync, meter, 120)
     costs: dict[str, list[Any]] = {name: [] for name in models}
-    with Sampler(found) as sampler:
-        for _ in range(given.rounds):
+    with Sampler(meter) as sampler:
+        for _ in range(options.rounds):
             for name in random.sample(list(models), len(models)):
-                costs[name].append(window(models[name], batches, given.window, sync, found, sampler, zeus))
-    bad = False
+                costs[name].append(window(models[name], batches, options.window, sync, meter, sampler, zeus))
+    failed = False
     ratios: dict[str, Estimate] = {}
-    for name in given.pairs:
+    for name in options.pairs:
         for place, what in ((0, "energy"), (2, "latency")):
-            mine, theirs = ([each[place] for each in costs[key]] for key in (name, f"{name} (peer)"))
-            if None in mine or None in theirs:
-                print(f"{name}: no {what}: {found.reason if isinstance(found, Absent) else 'windows without joules'}")
-                bad |= not isinstance(found, Absent)
+            own, peer = ([cost[place] for cost in costs[key]] for key in (name, f"{name} (peer)"))
+            if None in own or None in peer:
+                print(f"{name}: no {what}: {meter.reason if isinstance(meter, Absent) else 'windows without joules'}")
+                failed |= not isinstance(meter, Absent)
                 continue
-            ratio = ratios[f"{name}: {what}"] = paired_ratio(mine, theirs)
+            ratio = ratios[f"{name}: {what}"] = paired_ratio(own, peer)
             print(f"{name}: {what} of ours / peer {ratio.value:.3f} ({ratio.low:.3f} to {ratio.high:.3f})")
     worse = costlier(ratios)
-    bad |= bool(worse)
+    failed |= bool(worse)
     print("beyond noise, all comparisons taken together, ours costs more in", ", ".join(worse) or "none")
-    both = [(ours, theirs) for each in costs.values() for ours, theirs, _ in each if ours and theirs]
+    both = [(ours, zeus_j) for cost in costs.values() for ours, zeus_j, _ in cost if ours and zeus_j]
     if both:
-        apart = statistics.mean(theirs / ours - 1 for ours, theirs in both)
-        worst = max(abs(theirs / ours - 1) for ours, theirs in both)
-        print(f"zeus / ours: {100 * apart:+.2f} % on average over {len(both)} windows, {100 * worst:.2f} % at worst")
-        bad |= abs(apart) > AGREE
+        mean = statistics.mean(zeus_j / ours - 1 for ours, zeus_j in both)
+        worst = max(abs(zeus_j / ours - 1) for ours, zeus_j in both)
+        print(f"zeus / ours: {100 * mean:+.2f} % on average over {len(both)} windows, {100 * worst:.2f} % at worst")
+        failed |= abs(mean) > AGREE
     else:
         print("zeus was not compared: " + ("it is not installed" if zeus is None else "windows without joules"))
-    return int(bad)
+    return int(failed)
 
 
 if __name__ == "__main__":

@@ -2,12 +2,12 @@
 
 python -m benchmarks.gpu_results            the next missing session
 python -m benchmarks.gpu_results NAME ...   these sessions, missing or not
-python -m benchmarks.gpu_results --list     all of them, and which are there
-python -m benchmarks.gpu_results --again    how well the sessions repeat that measure the same; 1 when a bound is missed
+python -m benchmarks.gpu_results --list     all sessions, and which are there
+python -m benchmarks.gpu_results --again    spread of the repeated sessions; exits with 1 if a bound is missed
 
-A session is whole or absent: its references, and one to five recipes, mostly with `standard` windows, meant to take
-less than ten minutes. They stand below in the order of their worth. Boards are compared by ratios to their own
-references only.
+A session is either complete or missing. It measures its references and one to five recipes, mostly with `standard`
+windows, in less than ten minutes. The most valuable sessions come first in the list. Boards are compared only by ratios
+to their own references.
 """
 
 import argparse
@@ -30,15 +30,15 @@ from tests.helpers import ROOT, assets
 OUT = ROOT / "results" / "reference" / "gpu"
 REAL, TRAINED = "minilm", "python-lm"
 AGAIN = "-again"
-"""Sessions of one model as recipe and as reference: how much they differ, and how often the model from itself."""
+"""Part of the names of repeated sessions, which measure one model both as recipe and as reference."""
 SPREAD, DIFFERENT = 0.01, 0.2
-"""Bounds of those: of joules on one board, and the share of sessions that see a difference."""
-RANDOM_LIMIT = 64  # examples that random weights answer: enough to see that nothing is infinite
+"""Bounds of repeated sessions: spread of joules on one board, and share of sessions that report a difference."""
+RANDOM_LIMIT = 64  # test examples for random weights: enough to detect infinite outputs
 
 
 @dataclass(frozen=True)
 class Session:
-    """One model at one operating point, and the recipes that are measured beside its references."""
+    """One model at one operating point, and the recipes that are measured with its references."""
 
     model: str
     batch_size: int
@@ -46,14 +46,14 @@ class Session:
     recipes: tuple[str, ...]
     generate: int | None = None
     points: tuple[tuple[int, int], ...] = ()
-    """Further batch sizes and lengths; the longest text is that of the headline."""
+    """Further (batch size, length) points; the headline has the longest texts."""
     changes: tuple[str, ...] = ()
-    """As `--set` takes them."""
+    """Assignments for `--set`."""
     part: str = ""
 
     @property
     def name(self) -> str:
-        """Names the folder of its results; random weights are named so."""
+        """Name of the folder of its results; it states if weights are random."""
         weights = {REAL: "sst2", TRAINED: "trained"}.get(self.model, "random-weights")
         tokens = f"-generate{self.generate}" if self.generate else ""
         return f"{self.model}-{weights}-b{self.batch_size}-l{self.length}{tokens}{self.part}"
@@ -67,10 +67,11 @@ LANGUAGE = ("torchao_int8", "torchao_int4", "torchao_fp8", "bitsandbytes_nf4")
 SPARSER = ("sparse_2to4", "prune_bf16", "lowrank_bf16", "bitsandbytes_int8")
 GRID = ((1, 32), (8, 32), (32, 32), (128, 32), (1, 128), (8, 128), (32, 128))
 MAP = ("measure.profile=quick", "measure.points=all")
-"""Short windows, grade C at best: where a sign flips, over batch and length (`plot --kind points`)."""
+"""Short windows, grade C at best: they map where savings turn into losses over batch and length
+(`plot --kind points`)."""
 
 SESSIONS: tuple[Session, ...] = (
-    Session(REAL, 32, 64, BEST),  # the bounds are of this one
+    Session(REAL, 32, 64, BEST),  # the session that the bounds apply to
     Session(REAL, 1, 64, BEST),
     Session("llama-1b", 1, 128, LANGUAGE),
     Session("llama-1b", 32, 128, LANGUAGE),
@@ -90,7 +91,7 @@ SESSIONS: tuple[Session, ...] = (
       ("int8", "fp8")),
     Session("llama-1b", 128, 128, ("torchao_int4",), points=GRID, changes=MAP, part="-map-int4"),
     Session("llama-1b", 32, 128, SPARSER, part="-sparser"),
-    Session("llama-8b", 32, 128, SPARSER[:2], part="-sparser"),  # artifacts of all four, 50 GB, would fill a disk
+    Session("llama-8b", 32, 128, SPARSER[:2], part="-sparser"),  # split: artifacts of all four take 50 GB
     Session("llama-8b", 32, 128, SPARSER[2:], part="-low-rank"),
     Session("llama-8b", 1, 128, LANGUAGE, generate=32),
     Session("llama-1b", 128, 128, LANGUAGE),
@@ -98,21 +99,21 @@ SESSIONS: tuple[Session, ...] = (
 
 
 def there(session: Session, out: Path) -> bool:
-    """Whether the session has been measured, without one recipe that failed."""
+    """Return whether the session has been measured and no recipe failed."""
     rows = [result_files.read(path) for path in (out / session.name).glob("*.json")]
     return bool(rows) and all(row.error is None for row in rows)
 
 
 def missing(out: Path) -> list[Session]:
-    """The sessions to measure, in this order: those in which a recipe failed come after those never tried."""
+    """Return the sessions to measure, in order. Those in which a recipe failed come after those never tried."""
     absent = [session for session in SESSIONS if not there(session, out)]
     return sorted(absent, key=lambda session: any((out / session.name).glob("*.json")))
 
 
 def repeated(out: Path) -> tuple[list[str], bool]:
-    """Lines about the sessions that measure the same again, and whether they are there and keep the bounds.
+    """Return lines about the repeated sessions, and whether these exist and keep the bounds.
 
-    They say how far joules spread, board by board, and how often the model was called different from itself.
+    The lines report the spread of joules per board, and how often the model was called different from itself.
     """
     joules: dict[str, list[float]] = {}
     different: list[bool] = []
@@ -124,7 +125,7 @@ def repeated(out: Path) -> tuple[list[str], bool]:
                 continue
             joules.setdefault(str(row.machine.uuid), []).append(row.headline.energy_j.value)
             different.append(not ratio.energy.low <= 1 <= ratio.energy.high)
-    spread = {uuid: statistics.stdev(each) / statistics.mean(each) for uuid, each in joules.items() if len(each) > 1}
+    spread = {uuid: statistics.stdev(runs) / statistics.mean(runs) for uuid, runs in joules.items() if len(runs) > 1}
     lines = [f"board {uuid}: cv {100 * cv:.2f} % over {len(joules[uuid])} sessions" for uuid, cv in spread.items()]
     lines += [f"board {uuid}: one session" for uuid in joules if uuid not in spread]
     lines.append(f"{sum(different)} of {len(different)} sessions call the model different from itself")
@@ -133,27 +134,27 @@ def repeated(out: Path) -> tuple[list[str], bool]:
 
 
 def workload(session: Session, folder: Path, device: str) -> Path:
-    """The workload's file, made beside the model where that has random weights."""
+    """Write the workload's file into `folder` and return its path. Also makes the model unless it is MiniLM."""
     point = {"batch_size": session.batch_size, "sequence_length": session.length}
     if session.model == REAL:
         data = {"path": str(assets("data", "sst2")), "train": "train", "test": "validation", "text": "sentence"}
-        said = {"task": "text-classification", "model": str(assets("models", "minilm-l6-sst2")), "dataset": data}
+        fields = {"task": "text-classification", "model": str(assets("models", "minilm-l6-sst2")), "dataset": data}
     else:
-        made_by = ["benchmarks.trained_lm"] if session.model == TRAINED else ["benchmarks.shapes", session.model]
-        subprocess.run([sys.executable, "-m", *made_by, str(folder), device], cwd=ROOT, check=True)
+        maker = ["benchmarks.trained_lm"] if session.model == TRAINED else ["benchmarks.shapes", session.model]
+        subprocess.run([sys.executable, "-m", *maker, str(folder), device], cwd=ROOT, check=True)
         task = "causal-lm" if session.model == TRAINED else shapes.task_of(session.model)
         data = {"path": str(folder / "data"), "train": "train", "test": "test", "text": "text"}
-        said = {"task": task, "model": str(folder / "model"), "dataset": data}
+        fields = {"task": task, "model": str(folder / "model"), "dataset": data}
     points = [{"batch_size": batch, "sequence_length": length} for batch, length in session.points]
     points += [{**point, "generate": session.generate}] if session.generate else []
-    more = {"points": points} if points else {}
+    further = {"points": points} if points else {}
     file = folder / f"{session.name}.yaml"
-    file.write_text(json.dumps({**said, "max_length": session.length, "headline": point, **more}))
+    file.write_text(json.dumps({**fields, "max_length": session.length, "headline": point, **further}))
     return file
 
 
 def measure(session: Session, out: Path, device: str, more: list[str]) -> int:
-    """Runs the session; its exit code."""
+    """Run the session; return its exit code."""
     print(f"{session.name}: {', '.join(session.recipes)}", flush=True)
     with tempfile.TemporaryDirectory() as scratch:
         file = workload(session, Path(scratch), device)
@@ -165,14 +166,17 @@ def measure(session: Session, out: Path, device: str, more: list[str]) -> int:
 
 
 def known(device: str) -> bool:
-    """Whether `doctor` has examined this board, or another of its name. Opens the board for as long as we run."""
-    place = "cuda:0" if device == "cuda" else device
-    found = find_meter(place.partition(":")[0], gpus_of(machine.describe(place).details))
-    return not isinstance(found, nvml.NvmlCounter) or found.examined is not None or found.like_another
+    """Return whether `doctor` has examined this board or another one of its name.
+
+    The board stays open until this process ends.
+    """
+    device_name = "cuda:0" if device == "cuda" else device
+    meter = find_meter(device_name.partition(":")[0], gpus_of(machine.describe(device_name).details))
+    return not isinstance(meter, nvml.NvmlCounter) or meter.examined is not None or meter.like_another
 
 
 def examine(device: str) -> None:
-    """Has `doctor` look at a board that is not known yet: until then edges of windows are vague, and grades C."""
+    """Run `doctor` on a board that it has not examined: without it, window edges are imprecise and grades are C."""
     if subprocess.run(
         [sys.executable, "-m", "benchmarks.gpu_results", "--known", "--device", device], cwd=ROOT, check=False
     ).returncode:
@@ -182,7 +186,7 @@ def examine(device: str) -> None:
 
 
 def main() -> int:
-    """Measures what is asked for; 1 when something failed."""
+    """Run the command line; return 1 if a session failed or a bound is missed."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="*", help="sessions to measure; none: the next one that is missing")
     parser.add_argument("--list", action="store_true", help="show all sessions, and which are there")
@@ -191,26 +195,26 @@ def main() -> int:
     parser.add_argument("--device", default="cuda")
     parser.add_argument("--out", type=Path, default=OUT, help="folder of the results")
     parser.add_argument("--set", action="append", default=[], help="passed on to every run, as measure.rounds=2")
-    given = parser.parse_args()
-    if given.list:
+    options = parser.parse_args()
+    if options.list:
         for session in SESSIONS:
-            state = "there  " if there(session, given.out) else "missing"
+            state = "there  " if there(session, options.out) else "missing"
             print(f"{state}  {session.name}: {', '.join(session.recipes)}")
         return 0
-    if given.again:
-        lines, kept = repeated(given.out)
+    if options.again:
+        lines, kept = repeated(options.out)
         print(*lines, f"bounds (cv 1 %, 2 of 10): {'kept' if kept else 'not kept, or too few sessions'}", sep="\n")
         return int(not kept)
-    if given.known:
-        return int(not known(given.device))
+    if options.known:
+        return int(not known(options.device))
     named = {session.name: session for session in SESSIONS}
-    unknown = sorted(set(given.names) - set(named))
+    unknown = sorted(set(options.names) - set(named))
     if unknown:
         parser.error(f"unknown session {', '.join(unknown)}; there are {', '.join(named)}")
-    chosen = [named[name] for name in given.names] or missing(given.out)[:1]
+    chosen = [named[name] for name in options.names] or missing(options.out)[:1]
     if chosen:
-        examine(given.device)
-    return max((measure(session, given.out, given.device, given.set) for session in chosen), default=0)
+        examine(options.device)
+    return max((measure(session, options.out, options.device, options.set) for session in chosen), default=0)
 
 
 if __name__ == "__main__":

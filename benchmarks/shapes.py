@@ -1,8 +1,8 @@
-"""Models of a usual shape with random weights: their energy and latency mean something, their answers do not.
+"""Models of common shapes with random weights, for energy and latency only: their answers are meaningless.
 
     python -m benchmarks.shapes llama-1b FOLDER cuda  ->  FOLDER/{model/, data/}
 
-In a process of its own: one that has opened a GPU and stays would count as a stranger on it while it is measured.
+Run it in its own process: one that keeps the GPU open would count as a foreign process during the measurement.
 """
 
 import argparse
@@ -30,17 +30,17 @@ SHAPES: dict[str, tuple[str, dict[str, Any]]] = {
     "llama-tiny": ("Llama", {**LLAMA, "vocab_size": 30522, "hidden_size": 32, "num_hidden_layers": 2,
                              "num_attention_heads": 4, "num_key_value_heads": 2, "intermediate_size": 64}),
 }  # fmt: skip
-"""Name -> architecture and configuration; the Llamas are Llama 3.2 1B, Llama 3.1 8B, and one to try things with."""
+"""Name -> architecture and configuration. The Llamas are Llama 3.2 1B, Llama 3.1 8B, and a tiny one for trials."""
 TASKS = {"Bert": "text-classification", "Llama": "causal-lm"}
 
 
 def task_of(name: str) -> str:
-    """What a model of this shape does."""
+    """Return the task of a model of this shape."""
     return TASKS[SHAPES[name][0]]
 
 
 def make(name: str, folder: Path, device: str) -> None:
-    """Writes the model in bf16, with MiniLM's tokenizer (any would do), and text."""
+    """Write the model in bf16, MiniLM's tokenizer (any would do), and text."""
     import transformers
 
     architecture, settings = SHAPES[name]
@@ -50,13 +50,13 @@ def make(name: str, folder: Path, device: str) -> None:
     with torch.device(device):
         model = getattr(transformers, kind)(config).to(torch.bfloat16)
     model.save_pretrained(folder / "model")
-    tokens = transformers.AutoTokenizer.from_pretrained(assets("models", "minilm-l6-sst2"))
-    tokens.save_pretrained(folder / "model")
+    tokenizer = transformers.AutoTokenizer.from_pretrained(assets("models", "minilm-l6-sst2"))
+    tokenizer.save_pretrained(folder / "model")
     _text(folder, architecture)
 
 
 def _text(folder: Path, architecture: str) -> None:
-    """Source of the standard library, in pieces of which each fills a block; labels say nothing."""
+    """Write source code of the standard library as texts that each fill a block; labels are arbitrary."""
     from datasets import Dataset
 
     source = "\n".join(inspect.getsource(module) for module in (argparse, inspect, statistics, tarfile))

@@ -1,9 +1,9 @@
-"""Do the intervals keep their word? Thousands of simulated sessions; `make study` writes the table.
+"""Coverage of the intervals in thousands of simulated sessions; `make study` writes the table.
 
-Every window goes through the code that measures real boards (`window_energy`, `mean_estimate`, `paired_ratio`); only
-the board is simulated (`energy.simulate.Board`): its counter moves every 100 ms and sees the last quarter of each
-period, with a gain within 5 %; power differs from round to round, from period to period and within a period. One seed,
-chosen once.
+Every window goes through the code that measures real boards (`window_energy`, `mean_estimate`, `paired_ratio`). Only
+the board is simulated (`tests.simulator.Board`). Its counter moves every 100 ms and averages the last quarter of each
+period, with a gain error within 5 %. Power varies from round to round, from period to period and within a period. The
+seed was chosen once and is fixed.
 """
 
 import argparse
@@ -25,15 +25,15 @@ from tests.simulator import Board
 SEED = 20260501
 STEP_S = 0.1
 GAIN = 0.05
-SEEN_S = 0.025  # of each period
-GRAIN_S = 0.005  # within which true power does not change
+SEEN_S = 0.025  # part of each period that the counter averages
+GRAIN_S = 0.005  # true power is constant within a grain
 WITHIN = 0.01  # noise of true power from period to period
-FAST = 0.05  # and from grain to grain: what the counter does not see of it makes 2 % a period
+FAST = 0.05  # noise from grain to grain: the part that the counter misses adds 2 % of noise per period
 
 
 @dataclass(frozen=True)
 class Bound:
-    """A property, what was found, and what was asked for."""
+    """A property, its measured value and its bounds, as fractions."""
 
     what: str
     found: float
@@ -42,17 +42,17 @@ class Bound:
 
     @property
     def kept(self) -> bool:
-        """Whether it lies within."""
+        """Whether the value lies within the bounds."""
         return self.low <= self.found <= self.high
 
     def row(self) -> str:
-        """A line of the table, in percent."""
-        asked = (
+        """Return the line of the table, in percent."""
+        bounds = (
             f"{100 * self.low:g} to {100 * self.high:g} %"
             if self.low > 0 and self.high < 1
             else (f"at least {100 * self.low:g} %" if self.low > 0 else f"at most {100 * self.high:g} %")
         )
-        return f"| {self.what} | {asked} | {100 * self.found:.2f} % | {'yes' if self.kept else 'NO'} |"
+        return f"| {self.what} | {bounds} | {100 * self.found:.2f} % | {'yes' if self.kept else 'NO'} |"
 
 
 def samples(
@@ -64,9 +64,9 @@ def samples(
     phase: float | None = None,
     closely: bool = True,
 ) -> list[Sample]:
-    """What the sampler sees of one window whose load draws `watts`: every 100 ms, and `closely` near both edges.
+    """Return the sampler's readings of one window whose load draws `watts`: every 100 ms, more often near both edges.
 
-    Not closely: a board that `doctor` has not examined.
+    `closely=False`: no extra readings near the edges, as on a board that `doctor` has not examined.
     """
     first, last = start - 0.6 - generator.uniform(0, STEP_S), end + 0.6
     origin = first - 1
@@ -101,39 +101,39 @@ def session(
     closely: bool = True,
     drift: float = 0.0,
 ) -> tuple[float, list[list[float]]]:
-    """(gain of the board, joules of every runner per round); a round's noise is partly shared by its runners.
+    """Return (gain of the board, joules of every runner per round). Runners share part of a round's noise.
 
-    `drift`: how much of a round's shared noise is the last round's (a board that warms and cools slowly).
+    `drift`: autocorrelation of the shared noise between rounds (a board that warms and cools slowly).
     """
     gain = 1 + GAIN * generator.uniform(-1, 1)
     joules: list[list[float]] = [[] for _ in watts]
     shared = 0.02 * generator.standard_normal()
-    for _ in range(rounds):  # temperature, voltage: cancels in paired ratios
+    for _ in range(rounds):  # the shared noise (temperature, voltage) cancels in paired ratios
         shared = drift * shared + 0.02 * math.sqrt(1 - drift**2) * generator.standard_normal()
-        for into, each in zip(joules, watts, strict=True):
-            own = each * math.exp(shared + cv * generator.standard_normal())
+        for runner_joules, mean_watts in zip(joules, watts, strict=True):
+            load_watts = mean_watts * math.exp(shared + cv * generator.standard_normal())
             start = 10 + generator.uniform(0, STEP_S)
-            found = window_energy(
-                samples(generator, own, gain, start, start + window_s, closely=closely),
+            energy = window_energy(
+                samples(generator, load_watts, gain, start, start + window_s, closely=closely),
                 round(start * 1e9),
                 round((start + window_s) * 1e9),
                 STEP_S,
             )
-            assert found.joules is not None, found.reason
-            into.append(found.joules)
+            assert energy.joules is not None, energy.reason
+            runner_joules.append(energy.joules)
     return gain, joules
 
 
 def study(sessions: int) -> Iterator[Bound]:
-    """Every property of the table, over so many sessions."""
+    """Yield every property of the table, over `sessions` simulated sessions."""
     generator = np.random.default_rng(SEED)
     covered = {"ratio": 0, "board": 0, "true": 0, "unexamined": 0, "drifting": 0}
-    false, found, finer = 0, 0, 0
+    false_alarms, found_3_percent, found_2_percent = 0, 0, 0
     true_ratio = 200 / 300
     window_s, rounds = 5.0, 6
     for _ in range(sessions):
-        gain, (ours, theirs) = session(generator, (200.0, 300.0), rounds, window_s, cv=0.01)
-        ratio, energy = stats.paired_ratio(ours, theirs), stats.mean_estimate(ours)
+        gain, (first, second) = session(generator, (200.0, 300.0), rounds, window_s, cv=0.01)
+        ratio, energy = stats.paired_ratio(first, second), stats.mean_estimate(first)
         board = gain * 200 * window_s * math.exp((0.02**2 + 0.01**2) / 2)  # mean of a log-normal
         covered["ratio"] += ratio.low <= true_ratio <= ratio.high
         covered["board"] += energy.low <= board <= energy.high
@@ -141,49 +141,49 @@ def study(sessions: int) -> Iterator[Bound]:
         covered["true"] += true.low <= board / gain <= true.high
         _, (one, two) = session(generator, (250.0, 250.0), rounds, window_s, cv=0.01)
         same = stats.paired_ratio(one, two)
-        false += not same.low <= 1 <= same.high
+        false_alarms += not same.low <= 1 <= same.high
         _, (less, more) = session(generator, (242.5, 250.0), 10, window_s, cv=0.01)
-        three = stats.paired_ratio(less, more)
-        found += three.high < 1
+        difference = stats.paired_ratio(less, more)
+        found_3_percent += difference.high < 1
         _, (less, more) = session(generator, (245.0, 250.0), 10, window_s, cv=0.01)
-        finer += stats.paired_ratio(less, more).high < 1
-        _, (ours, theirs) = session(generator, (200.0, 300.0), rounds, window_s, cv=0.01, closely=False)
-        ratio = stats.paired_ratio(ours, theirs)
+        found_2_percent += stats.paired_ratio(less, more).high < 1
+        _, (first, second) = session(generator, (200.0, 300.0), rounds, window_s, cv=0.01, closely=False)
+        ratio = stats.paired_ratio(first, second)
         covered["unexamined"] += ratio.low <= true_ratio <= ratio.high
-        _, (ours, theirs) = session(generator, (200.0, 300.0), rounds, window_s, cv=0.01, drift=0.8)
-        ratio = stats.paired_ratio(ours, theirs)
+        _, (first, second) = session(generator, (200.0, 300.0), rounds, window_s, cv=0.01, drift=0.8)
+        ratio = stats.paired_ratio(first, second)
         covered["drifting"] += ratio.low <= true_ratio <= ratio.high
     yield Bound("95 % intervals cover the true ratio", covered["ratio"] / sessions, 0.935, 0.965)
     yield Bound("the same on a board that is read at 10 Hz only", covered["unexamined"] / sessions, 0.935, 0.965)
     yield Bound("the same on a board that wanders slowly", covered["drifting"] / sessions, 0.935, 0.965)
     yield Bound("95 % intervals cover the energy that the board reports", covered["board"] / sessions, 0.935, 0.965)
     yield Bound("intervals widened by 5 % gain cover the true energy", covered["true"] / sessions, 0.95, 1)
-    yield Bound("A against A called different", false / sessions, 0, 0.065)
-    yield Bound("a true difference of 3 % found at 10 rounds, cv 1 %", found / sessions, 0.8, 1)
-    yield Bound("a true difference of 2 % found at 10 rounds, cv 1 %", finer / sessions, 0.8, 1)
+    yield Bound("A against A called different", false_alarms / sessions, 0, 0.065)
+    yield Bound("a true difference of 3 % found at 10 rounds, cv 1 %", found_3_percent / sessions, 0.8, 1)
+    yield Bound("a true difference of 2 % found at 10 rounds, cv 1 %", found_2_percent / sessions, 0.8, 1)
     yield Bound("bias of a window of 200 counter movements, worst of 20 phases", bias(generator), 0, 0.005)
     yield Bound("CPU time of sampling at 10 Hz, of a core", sampling_cost(), 0, 0.003)
     yield Bound("the same with both edges of a window of 5 s looked at closely", sampling_cost(edges=True), 0, 0.003)
 
 
 def bias(generator: np.random.Generator) -> float:
-    """Largest mean relative error of windows of 20 s, over phases of the counter."""
+    """Return the largest mean relative error of windows of 20 s, over phases of the counter."""
     worst = 0.0
     for phase in np.linspace(0, STEP_S, 20, endpoint=False):
         start = 10.0
         errors = []
         for _ in range(20):
-            seen = samples(generator, 300.0, 1.0, start, start + 20, float(phase))
-            found = window_energy(seen, round(start * 1e9), round((start + 20) * 1e9), STEP_S)
-            errors.append((found.joules or 0.0) / 6000 - 1)
+            readings = samples(generator, 300.0, 1.0, start, start + 20, float(phase))
+            energy = window_energy(readings, round(start * 1e9), round((start + 20) * 1e9), STEP_S)
+            errors.append((energy.joules or 0.0) / 6000 - 1)
         worst = max(worst, abs(float(np.mean(errors))))
     return worst
 
 
 def sampling_cost(seconds: float = 10.0, edges: bool = False) -> float:
-    """CPU time of the sampler's thread over wall time, on a simulated board (the binding's own calls are not in it).
+    """Return the CPU time of the sampler's thread over wall time, on a simulated board without the real NVML calls.
 
-    `edges`: with a look at the counter's movements near two edges every five seconds, as in a session.
+    `edges`: read the counter more often near two edges every five seconds, as in a session.
     """
     from compress.energy import nvml
     from compress.energy.meters import Gpu
@@ -204,7 +204,7 @@ def sampling_cost(seconds: float = 10.0, edges: bool = False) -> float:
 
 
 def main() -> None:
-    """Prints the table, writes it, and ends with 1 when a bound is missed."""
+    """Print the table, write it if asked, and exit with 1 if a bound is missed."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--sessions", type=int, default=2000)
     parser.add_argument("--out", type=Path)

@@ -1,9 +1,9 @@
-"""A language model of about 100 million parameters, trained on the spot: real perplexity without a download.
+"""A language model of about 100 million parameters, trained locally: real perplexity without a download.
 
     python -m benchmarks.trained_lm FOLDER cuda [SECONDS]  ->  FOLDER/{model/, data/}
 
-It learns from Python source of the interpreter's library and site-packages for so many seconds; every twentieth file,
-in the order of a hash of its content, is held out.
+It trains for SECONDS on the Python source of the standard library and site-packages. Files are ordered by the hash of
+their content, and every twentieth is held out.
 """
 
 import hashlib
@@ -23,12 +23,12 @@ from compress.data.offline import parts as offline_parts
 
 HELD_OUT = 20
 SECONDS = 150.0
-LONGEST = 200_000  # characters of a file: longer ones are data
+LONGEST = 200_000  # characters of a file; longer files are mostly data
 
 
 @dataclass(frozen=True, kw_only=True)
 class Sizes(offline_llama.Settings):
-    """A larger model than the offline workload's, and how much text it reads; time ends its training, not steps."""
+    """Sizes of the model, larger than the offline workload's, and of its text. Time, not steps, limits training."""
 
     vocabulary: int = 16384
     hidden: int = 768
@@ -40,24 +40,24 @@ class Sizes(offline_llama.Settings):
     train_length: int = 512
     batch: int = 32
     learning_rate: float = 6e-4
-    most_characters: int = 60_000_000  # of some 20 million tokens, which are seen two or three times
+    most_characters: int = 60_000_000  # about 20 million tokens, each seen two or three times
     tokenizer_characters: int = 20_000_000
     test_characters: int = 300_000
 
 
 def files() -> Iterator[str]:
-    """Text of every Python file of this interpreter, in the order of its content's hash, each once."""
-    found: dict[str, str] = {}
+    """Yield the text of every Python file of this interpreter once, ordered by the hash of its content."""
+    texts: dict[str, str] = {}
     for key in ("stdlib", "purelib"):
         for path in Path(sysconfig.get_paths()[key]).rglob("*.py"):
             text = path.read_text(encoding="utf-8", errors="ignore") if path.is_file() else ""
             if 200 <= len(text) <= LONGEST:
-                found[hashlib.sha256(text.encode()).hexdigest()] = text
-    yield from (found[digest] for digest in sorted(found))
+                texts[hashlib.sha256(text.encode()).hexdigest()] = text
+    yield from (texts[digest] for digest in sorted(texts))
 
 
 def split(sizes: Sizes) -> tuple[list[str], list[str]]:
-    """(training, held-out) files, up to the characters that are asked for."""
+    """Return the (training, held-out) texts, up to the characters in `sizes`."""
     train: list[str] = []
     test: list[str] = []
     read = held = 0
@@ -73,7 +73,7 @@ def split(sizes: Sizes) -> tuple[list[str], list[str]]:
 
 
 def tokens_of(tokenizer: Any, texts: list[str]) -> torch.Tensor:
-    """[tokens] of all texts one after another; each opens with <s>."""
+    """Return the [tokens] of all texts, concatenated; each text opens with <s>."""
     stream: list[int] = []
     for start in range(0, len(texts), 1000):
         for row in tokenizer(texts[start : start + 1000], verbose=False)["input_ids"]:
@@ -82,7 +82,10 @@ def tokens_of(tokenizer: Any, texts: list[str]) -> torch.Tensor:
 
 
 def train(model: Any, tokens: torch.Tensor, sizes: Sizes, seconds: float) -> float:
-    """Trains in place for so long, the rate falling with the time that is left; the last loss."""
+    """Train the model in place for `seconds` and return the last loss.
+
+    The learning rate decays linearly to 0 at the end of that time, after a warm-up over its first 3 %.
+    """
     device = next(model.parameters()).device
     optimizer = torch.optim.AdamW(model.parameters(), lr=sizes.learning_rate, betas=(0.9, 0.95), weight_decay=0.1)
     generator = torch.Generator().manual_seed(0)
@@ -105,7 +108,7 @@ def train(model: Any, tokens: torch.Tensor, sizes: Sizes, seconds: float) -> flo
 
 
 def make(folder: Path, device: str, seconds: float = SECONDS, sizes: Sizes | None = None) -> float:
-    """Writes the trained model and its text; the last loss."""
+    """Write the trained model and its text; return the last loss."""
     sizes = sizes or Sizes()
     train_texts, test_texts = split(sizes)
     tokenizer = offline_llama.make_tokenizer(list(_until(train_texts, sizes.tokenizer_characters)), sizes)

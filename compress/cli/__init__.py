@@ -1,7 +1,7 @@
-"""The command line: parses and prints, never computes. A file a group of commands; each is a thin function.
+"""The command line: parses and prints, never computes. Each file holds a group of commands, as thin functions.
 
-Exit codes: 0 fine, 1 a recipe failed or a result could not be written, 2 bad input, 130 interrupted (Ctrl-C),
-143 terminated, 141 nobody reads the output any more.
+Exit codes: 0 success, 1 a recipe failed or a result could not be written, 2 bad input, 130 interrupted (Ctrl-C),
+143 terminated, 141 the reader closed the output.
 """
 
 import os
@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from contextlib import suppress
 from typing import NoReturn
 
-# Commands stand in --help as their files are imported.
+# --help lists commands in the order of these imports.
 # isort: off
 from compress.cli import running, reading, metering, publishing, listing
 
@@ -27,12 +27,12 @@ __all__ = ["app", "command", "main", "running", "reading", "metering", "publishi
 
 
 def main() -> NoReturn:
-    """End this process with the code of the command line; `compress.__main__` handles signals too."""
+    """Exit with the code of the command line; `compress.__main__` handles signals too."""
     sys.exit(command())
 
 
 def command() -> int:
-    """Return the exit code of the command line; bad input is one message on standard error and exit code 2."""
+    """Run the command line and return its exit code. Bad input prints one message on standard error and returns 2."""
     streams.prepare()
     quiet_libraries()
     for name, value in limited().items():
@@ -41,22 +41,22 @@ def command() -> int:
     try:
         app()
     except InputError as error:
-        return _told(error.problems, 2)
+        return _print_problems(error.problems, 2)
     except NotWritten as error:
-        return _told(error.problems, 1)
+        return _print_problems(error.problems, 1)
     except SystemExit as ended:
-        if isinstance(ended.__context__, BrokenPipeError):  # typer and rich end with 1 then
+        if isinstance(ended.__context__, BrokenPipeError):  # typer and rich exit with 1 for it
             return CLOSED
         return ended.code if isinstance(ended.code, int) else int(ended.code is not None)
     except BrokenPipeError:
         return CLOSED
-    except OSError as error:  # a full disk under a temporary file or under the output, and paths that cannot be opened
-        return _told([f"{error.filename or 'a file or the output'}: {error.strerror or error}"], 1)
+    except OSError as error:  # a full disk for a temporary file or the output, or a path that cannot be opened
+        return _print_problems([f"{error.filename or 'a file or the output'}: {error.strerror or error}"], 1)
     return 0
 
 
-def _told(problems: Iterable[str], code: int) -> int:
-    """Return the exit code after printing the problems, one line each."""
-    with suppress(OSError):  # a full or closed standard error: the exit code tells
+def _print_problems(problems: Iterable[str], code: int) -> int:
+    """Print the problems, one line each, and return the exit code."""
+    with suppress(OSError):  # standard error is full or closed: only the exit code reports the failure
         print_errors(problems)
     return code

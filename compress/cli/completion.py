@@ -1,24 +1,24 @@
-"""What the tab key completes on the command line: names that can be told without loading anything large.
+"""Tab completion of the command line: names that are known without loading large libraries.
 
-Files of one's own come beside the shipped names. `compress --install-completion` sets the shell up.
+It completes shipped names and the user's own files. `compress --install-completion` sets up the shell.
 """
 
 from collections.abc import Iterable
 from pathlib import Path
 
 GPUS = Path("/proc/driver/nvidia/gpus")
-"""The driver's own list: one folder a board."""
+"""The driver's list of boards: one folder per board."""
 
 
 def recipes(incomplete: str) -> list[str]:
-    """Shipped recipes and YAML files."""
+    """Return shipped recipes and YAML files."""
     import recipes as shipped
 
     return [*_starting(shipped.names(), incomplete), *_files(incomplete)]
 
 
 def workloads(incomplete: str) -> list[str]:
-    """Shipped workloads and YAML files."""
+    """Return shipped workloads and YAML files."""
     import recipes as shipped
 
     names = sorted(path.stem for path in (shipped.FOLDER / "workloads").glob("*.yaml"))
@@ -26,7 +26,7 @@ def workloads(incomplete: str) -> list[str]:
 
 
 def devices(incomplete: str) -> list[str]:
-    """auto, cpu and the boards that the driver lists; a second one after a comma."""
+    """Return auto, cpu, cuda and the boards that the driver lists; after a comma, further boards."""
     count = len(list(GPUS.iterdir())) if GPUS.is_dir() else 0
     before, comma, last = incomplete.rpartition(",")
     boards = [f"cuda:{index}" for index in range(count)]
@@ -36,19 +36,19 @@ def devices(incomplete: str) -> list[str]:
 
 
 def tasks(incomplete: str) -> list[str]:
-    """Tasks of workloads."""
+    """Return the tasks of workloads."""
     from compress.data.tasks import TASKS
 
     return _starting(TASKS, incomplete)
 
 
 def kinds(incomplete: str) -> list[str]:
-    """Kinds of pictures."""
+    """Return the kinds of charts."""
     return _starting(["break-even", "points", "layers", "trace", "rounds"], incomplete)
 
 
 def trackers(incomplete: str) -> list[str]:
-    """Experiment trackers."""
+    """Return the experiment trackers."""
     return _starting(["tensorboard", "wandb", "mlflow"], incomplete)
 
 
@@ -57,11 +57,11 @@ def _starting(names: Iterable[str], incomplete: str) -> list[str]:
 
 
 def _files(incomplete: str) -> list[str]:
-    """YAML files and folders whose path begins so; hidden ones only when asked for."""
+    """Return YAML files and folders whose path starts with `incomplete`; hidden ones only after a dot."""
     parent, _, start = incomplete.rpartition("/")
     folder = Path(parent or ("/" if incomplete.startswith("/") else "."))
     if not folder.is_dir():
         return []
     prefix = incomplete[: len(incomplete) - len(start)]
-    found = sorted(p for p in folder.iterdir() if p.name.startswith(start) and (start or not p.name.startswith(".")))
-    return [f"{prefix}{p.name}{'/' * p.is_dir()}" for p in found if p.is_dir() or p.suffix in (".yaml", ".yml")]
+    paths = sorted(p for p in folder.iterdir() if p.name.startswith(start) and (start or not p.name.startswith(".")))
+    return [f"{prefix}{p.name}{'/' * p.is_dir()}" for p in paths if p.is_dir() or p.suffix in (".yaml", ".yml")]

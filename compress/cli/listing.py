@@ -1,4 +1,4 @@
-"""Commands that list what there is, and begin a workload file."""
+"""Commands that list methods and workloads, and one that starts a workload file."""
 
 from typing import Annotated
 
@@ -38,6 +38,6 @@ def init(
     ] = None,
 ) -> None:
     """Print a workload file for your own model and data; in a terminal it asks for what is not given."""
-    from compress.cli.questions import init as asked
+    from compress.cli.questions import init as interactive_init
 
-    asked(model, data, task)
+    interactive_init(model, data, task)

@@ -1,4 +1,4 @@
-"""Commands about energy: metering anything, examining the meter, checking figures, meters outside."""
+"""Commands about energy: metering any command, examining the meter, verifying figures, external meters."""
 
 import sys
 from functools import partial
@@ -52,19 +52,19 @@ def verify(
 ) -> None:
     """Compute accuracy, latency, energy and verdicts again from raw samples, and report any that differ."""
     from compress.analysis.verify import COPIED
-    from compress.analysis.verify import verify as check
+    from compress.analysis.verify import verify as verify_result
     from compress.records.files import named
 
-    found, problems = attempted(partial(check, path) for path in named(results))
-    for each in found:
-        print(f"{each.path}: {each.figures} figures, {len(each.differences)} differ from the trace")
-        for line in each.differences:
+    reports, problems = attempted(partial(verify_result, path) for path in named(results))
+    for report in reports:
+        print(f"{report.path}: {report.figures} figures, {len(report.differences)} differ from the trace")
+        for line in report.differences:
             print(f"  {line}")
-    if found:
+    if reports:
         print(COPIED)
-    if problems or not found:
+    if problems or not reports:
         raise InputError(problems or f"{results[0]}: no results in it; expected what `compress run` has left")
-    if any(each.differences for each in found):
+    if any(report.differences for report in reports):
         raise typer.Exit(1)
 
 
@@ -83,8 +83,8 @@ def external(
     if error is not None and not 0 <= error < 100:
         raise InputError(f"--error {error:g}: expected percent, from 0 up to 100")
     relative = None if error is None else error / 100
-    found, problems = attempted(partial(attach, path, readings, boundary, calibration, relative) for path in results)
-    if found:
-        print_tables(group(found))
+    updated, problems = attempted(partial(attach, path, readings, boundary, calibration, relative) for path in results)
+    if updated:
+        print_tables(group(updated))
     if problems:
         raise InputError(problems)

@@ -1,4 +1,4 @@
-"""What several commands have in common: the application, their options, and what they print."""
+"""Shared parts of the commands: the application, common options, and printing."""
 
 import sys
 from collections.abc import Sequence
@@ -37,7 +37,7 @@ Rebuild = Annotated[bool, typer.Option("--rebuild", help="Compress anew too, in 
 
 
 def load_recipes(names: Sequence[str], assignments: Sequence[str] | None) -> list[Any]:
-    """The recipes of these names or files with `--set` applied. Raises InputError with all that is wrong in them."""
+    """Return the recipes of these names or files with `--set` applied. Raises InputError with all their problems."""
     from compress.base.config import parse_assignment
     from compress.spec.recipe import Recipe
 
@@ -56,7 +56,7 @@ def print_tables(tables: Any) -> None:
 
 
 def print_unread(problems: Sequence[str]) -> None:
-    """A line on standard error for each file that was passed over."""
+    """Print one line on standard error for each file that was skipped."""
     from compress.report.text import plain
 
     for problem in problems:

@@ -1,4 +1,4 @@
-"""Commands that pass results on: a card, the hub, trackers."""
+"""Commands that publish results: model card, hub, experiment trackers."""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -20,9 +20,9 @@ def card(
     from compress import report
     from compress.records.files import read
 
-    found = read(result)
+    stored = read(result)
     try:
-        written = report.write_card(found, _artifact(result, found, artifact))
+        written = report.write_card(stored, _artifact(result, stored, artifact))
     except OSError as error:
         raise InputError(f"the card cannot be written ({error.strerror}); choose another --artifact") from None
     print(written)
@@ -39,18 +39,18 @@ def push(
     from compress import report
     from compress.records.files import read
 
-    found = read(result)
+    stored = read(result)
     try:
-        print(report.push(found, _artifact(result, found, artifact), repo, private))
+        print(report.push(stored, _artifact(result, stored, artifact), repo, private))
     except OSError as error:
         raise InputError(f"{error.filename or result}: cannot be pushed ({error.strerror or error})") from None
 
 
-def _artifact(path: Path, found: Any, given: Path | None) -> Path:
-    """The folder of a result's artifact, as given or as the result says."""
-    if given is None and found.artifact is None and found.error is None:
+def _artifact(path: Path, stored: Any, folder: Path | None) -> Path:
+    """Return the folder of a result's artifact: the given one, else the one that the result records."""
+    if folder is None and stored.artifact is None and stored.error is None:
         raise InputError(f"{path}: its artifact was not kept; run the recipe again with --keep, or give --artifact")
-    return given or Path(found.artifact or "")
+    return folder or Path(stored.artifact or "")
 
 
 @app.command()

@@ -1,7 +1,7 @@
-"""`compress init`: a workload file from options, or from answers where it is started in a terminal without them.
+"""`compress init`: a workload file made from options, or from answers to questions in a terminal.
 
-Questions go to standard error, so that `compress init > my.yaml` works. Every question proposes what was found: a model
-and data in this folder, the task from the model's config.json, columns from the data.
+Questions go to standard error, so that `compress init > my.yaml` works. Each question proposes a detected value: a
+model and data in this folder, the task from the model's config.json, columns from the data.
 """
 
 import sys
@@ -18,17 +18,20 @@ from compress.data.template import TESTS, check_place, check_task, columns_in
 from compress.data.template import init as template
 
 NONE = "-"
-"""The answer that there is no such column."""
+"""The answer for a column that the data does not have."""
 
 
 def init(model: str | None, data: str | None, task: str | None) -> None:
-    """Prints the workload, or writes it where the answers say. Raises InputError for what is missing or wrong."""
+    """Print the workload, or write it to the file named in the answers.
+
+    Raises InputError for missing or invalid values.
+    """
     if model is not None and data is not None and task is not None:
         print(template(model, data, task), end="")
         return
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
-        given = {"--model": model, "--data": data, "--task": task}
-        missing = [option for option, value in given.items() if value is None]
+        options = {"--model": model, "--data": data, "--task": task}
+        missing = [option for option, value in options.items() if value is None]
         raise InputError(f"init: {', '.join(missing)} not given; in a terminal it asks for them")
     _say("A workload says what model, on what data, judged by what. Enter takes what stands in [brackets].")
     model = model or ask("Model, a folder or hub id", lambda v: check_place("model", v), _models())
@@ -46,7 +49,10 @@ def init(model: str | None, data: str | None, task: str | None) -> None:
 
 
 def ask(question: str, check: Callable[[str], object], proposed: str | None = None) -> str:
-    """The first answer that passes the check; Enter takes what is proposed. Raises InputError when input ends."""
+    """Ask until an answer passes the check, and return it. Enter takes the proposal.
+
+    Raises InputError at the end of input.
+    """
     while True:
         print(f"{question}{f' [{proposed}]' if proposed else ''}: ", end="", file=sys.stderr, flush=True)
         line = sys.stdin.readline()
@@ -66,14 +72,14 @@ def ask(question: str, check: Callable[[str], object], proposed: str | None = No
 def task_of_folder(model: str) -> str | None:
     """Return the task of the model class that config.json of a folder names; None without one."""
     try:
-        named = read_json(expanded(model) / "config.json")["architectures"]
-        return next((task for name in named if (task := task_of_class(name))), None)
+        class_names = read_json(expanded(model) / "config.json")["architectures"]
+        return next((task for name in class_names if (task := task_of_class(name))), None)
     except (InputError, KeyError, TypeError, AttributeError):
         return None
 
 
 def _columns(data: str, task: str) -> dict[str, str | None]:
-    """A column for every field: what was detected is proposed, what is not in the data is asked again."""
+    """Ask for the column of every field: detected columns are proposed; a column not in the data is asked again."""
     columns = columns_in(data)
     if not columns:
         return {}
@@ -86,8 +92,8 @@ def _columns(data: str, task: str) -> dict[str, str | None]:
             if answer not in columns and answer != none:
                 raise InputError(f"{answer}: no such column; expected one of {', '.join(columns)}")
 
-        words = f"Column of {column.words}{f', {none} for none' if none else ''}"
-        answer = ask(words, check, column.among(columns) or none)
+        question = f"Column of {column.words}{f', {none} for none' if none else ''}"
+        answer = ask(question, check, column.among(columns) or none)
         chosen[column.field] = None if answer == none else answer
     return chosen
 
@@ -101,7 +107,7 @@ def _data() -> str | None:
 
 
 def _folders() -> Iterable[Path]:
-    """Folders here and one below, where people put a model and data."""
+    """Return the folders here and one level below, the usual places of a model and data."""
     here = sorted(p for p in Path().iterdir() if p.is_dir() and not p.name.startswith("."))
     below = (q for p in here for q in sorted(p.iterdir()) if q.is_dir() and not q.name.startswith("."))
     return [*here, *below]
@@ -109,7 +115,7 @@ def _folders() -> Iterable[Path]:
 
 def _check_data(value: str) -> None:
     check_place("data", value)
-    columns_in(value)  # raises where there is nothing to judge on
+    columns_in(value)  # raises without a split to evaluate on
 
 
 def _check_new(value: str) -> None:
@@ -120,5 +126,5 @@ def _check_new(value: str) -> None:
         raise InputError(f"{value}: no such folder")
 
 
-def _say(words: str) -> None:
-    print(words, file=sys.stderr)
+def _say(text: str) -> None:
+    print(text, file=sys.stderr)

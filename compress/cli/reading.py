@@ -1,4 +1,4 @@
-"""Commands that read results: tables and pictures, a gate, one result, several machines."""
+"""Commands that read results: tables and charts, a gate against a baseline, single results, several machines."""
 
 import sys
 from functools import partial
@@ -38,30 +38,30 @@ def pareto(
     """Make the table, the front and the picture from result files only."""
     from compress.report import Writer
 
-    with Writer() as writer:  # its process loads what it draws with while this one loads and reads the rest
+    with Writer() as writer:  # its process imports the plotting libraries while this one reads the results
         from compress import report
         from compress.analysis import carbon, loss, odds
         from compress.analysis.pareto import group
         from compress.records.files import read_all
 
         least = _grade(grade)
-        asked = None if within is None else loss.asked(within, "--within")
+        limit = None if within is None else loss.asked(within, "--within")
         if grid is None and (pue, intensity, embodied, lifetime) != (None, None, None, None):
             raise InputError("--pue, --intensity, --embodied and --lifetime say what --grid needs; --grid is not given")
-        said = None if grid is None else carbon.terms(grid, pue, intensity, embodied, lifetime)
-        found, problems = read_all(folder)
-        if not found:
+        carbon_terms = None if grid is None else carbon.terms(grid, pue, intensity, embodied, lifetime)
+        results, problems = read_all(folder)
+        if not results:
             raise InputError(
                 [*problems, f"{folder}: no results in it; run a recipe first: python -m compress run bert_int8"]
             )
-        tables = group(found, least)
+        tables = group(results, least)
         writer.draw(tables)
         print_unread(problems)
         print_tables(tables)
-        writer.bind(folder, said)
-        lines = [] if asked is None else [line for table in tables for line in odds.answers(table, *asked, str(within))]
-        if said is not None:
-            lines += [line for table in tables for line in report.carbon_lines(table, said)]
+        writer.bind(folder, carbon_terms)
+        lines = [] if limit is None else [line for table in tables for line in odds.answers(table, *limit, str(within))]
+        if carbon_terms is not None:
+            lines += [line for table in tables for line in report.carbon_lines(table, carbon_terms)]
         for line in lines:
             print(line)
         try:
@@ -74,10 +74,10 @@ def pareto(
             print(path, file=sys.stderr)
 
 
-def _grade(text: str) -> Any:
-    if text not in ("A", "B", "C"):
-        raise InputError(f"--grade {text}: expected A, B or C; energy of grade D or E is not ranked")
-    return text
+def _grade(grade: str) -> Any:
+    if grade not in ("A", "B", "C"):
+        raise InputError(f"--grade {grade}: expected A, B or C; energy of grade D or E is not ranked")
+    return grade
 
 
 @app.command()
@@ -115,10 +115,10 @@ def check(
         new_file(junit, "--junit", [".xml"], named([folder, baseline]))
         if not junit.parent.is_dir():
             raise InputError(f"--junit {junit}: cannot be written, there is no such folder; make it first")
-    (now, foreign, damaged), (before, foreign_then, damaged_then) = (read_known(place) for place in (folder, baseline))
-    print_unread([*foreign, *foreign_then])
-    for place, found, problems in ((folder, now, damaged), (baseline, before, damaged_then)):
-        if not found:
+    (now, unread, damaged), (before, unread_then, damaged_then) = (read_known(place) for place in (folder, baseline))
+    print_unread([*unread, *unread_then])
+    for place, results, problems in ((folder, now, damaged), (baseline, before, damaged_then)):
+        if not results:
             raise InputError([*problems, f"{place}: no results in it; expected what `compress run` has left"])
     checks = [*gate.check(now, before, limits), *map(gate.unread, (*damaged, *damaged_then))]
     report.print_checks(checks, console())
@@ -127,7 +127,7 @@ def check(
             write_atomic(junit, report.junit(checks).encode(errors=SPELLED))
         except OSError as error:
             raise InputError(f"--junit {junit}: cannot be written ({error.strerror})") from None
-    if any(each.failed for each in checks):
+    if any(outcome.failed for outcome in checks):
         raise typer.Exit(1)
 
 
@@ -140,13 +140,13 @@ def show(
     from compress.base.reading import is_folder
     from compress.records.files import named, read
 
-    found, problems = attempted(partial(read, path) for path in named(results))
-    for place, result in enumerate(found):
+    read_results, problems = attempted(partial(read, path) for path in named(results))
+    for place, result in enumerate(read_results):
         print("", end="\n" if place else "")
         report.print_result(result, console())
-    if any(is_folder(path) for path in results) and found:
+    if any(is_folder(path) for path in results) and read_results:
         print_unread(problems)
-    elif problems or not found:
+    elif problems or not read_results:
         raise InputError(problems or f"{results[0]}: no results in it; expected what `compress run` has left")
 
 
@@ -171,14 +171,14 @@ def merge(
 ) -> None:
     """Join results of several machines in one folder, and show the machines side by side."""
     from compress import report
-    from compress.analysis.merge import merge as joined
+    from compress.analysis.merge import merge as merge_folders
     from compress.analysis.merge import side_by_side
 
-    merged = joined(folders, out)
+    merged = merge_folders(folders, out)
     print_unread(merged.unread)
     report.print_sides(side_by_side(merged.results), console())
-    for left in merged.superseded:
-        print(f"left out, there is a newer one: {left}", file=sys.stderr)
+    for older in merged.superseded:
+        print(f"left out, there is a newer one: {older}", file=sys.stderr)
     for name in merged.untraced:
         print(f"{name}: its raw samples are not there, so verify cannot check it", file=sys.stderr)
     print(f"{len(merged.results)} results in {out}", file=sys.stderr)

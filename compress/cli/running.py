@@ -1,4 +1,4 @@
-"""Commands that run models: recipes, two of them against each other, a step layer by layer."""
+"""Commands that run models: recipes, a comparison of two recipes, the sensitivity of layers to a step."""
 
 import sys
 from pathlib import Path
@@ -67,13 +67,13 @@ def compare(
     """Compare two recipes, paired round by round in one session; measures them again if they have none in common."""
     insist(GO_ON)
     from compress.harness.compare import RecipeFailed
-    from compress.harness.compare import compare as compared
+    from compress.harness.compare import compare as compare_recipes
     from compress.harness.plan import Options
 
     loaded = load_recipes(recipes, set_)
     options = Options(workload, device, out, artifacts, fresh, limit, rebuild=rebuild)
     try:
-        print("\n".join(compared(loaded, options).lines()))
+        print("\n".join(compare_recipes(loaded, options).lines()))
     except RecipeFailed as error:
         print(f"error: {error}", file=sys.stderr)
         raise typer.Exit(1) from None
@@ -94,7 +94,7 @@ def sensitivity(
 ) -> None:
     """Say how much loss a step causes in each layer alone: what to exclude, or to override."""
     insist()
-    from compress.harness.sensitivity import sensitivity as report
+    from compress.harness.sensitivity import sensitivity as sensitivity_report
 
     (loaded,) = load_recipes([recipe], set_)
-    print("\n".join(report(loaded, workload, device, examples, step).lines()))
+    print("\n".join(sensitivity_report(loaded, workload, device, examples, step).lines()))

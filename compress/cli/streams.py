@@ -1,4 +1,4 @@
-"""Standard streams that take every text in any encoding, and that may be closed, full or a pipe nobody reads."""
+"""Standard streams that accept any text in any encoding, even if closed."""
 
 import codecs
 import io
@@ -10,11 +10,11 @@ SIGNS = {
     "★": "*", "—": "-", "–": "-", "−": "-", "→": ">", "←": "<", "≤": "<=", "≥": ">=", "×": "x", "±": "+-", "∞": "inf",
     "°": " degrees", "µ": "u", "·": ".", "…": "...", "’": "'",
 }  # fmt: skip
-"""Signs of ours and how they are spelled where the encoding lacks them; those in tables keep their width."""
+"""Signs that the program prints, and their spellings for encodings that lack them. Those in tables keep their width."""
 
 
 def prepare() -> None:
-    """Has standard output and error spell what their encoding lacks; closed ones take everything and show nothing."""
+    """Make standard output and error spell characters that their encoding lacks; closed streams discard everything."""
     codecs.register_error("compress", _spelled)
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         stream = getattr(sys, name)
@@ -25,7 +25,7 @@ def prepare() -> None:
 
 
 def _spelled(error: UnicodeError) -> tuple[str, int]:
-    """Return the spelling of letters that cannot be encoded, and where to go on."""
+    """Return the spelling of characters that cannot be encoded, and the position to continue at."""
     if not isinstance(error, UnicodeEncodeError):
         raise error
     letters = error.object[error.start : error.end]

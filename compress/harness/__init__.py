@@ -1,1 +1,1 @@
-"""One run: plan, check, transform, measure, assemble, compare."""
+"""Steps of a run: plan, check, transform, measure, assemble, compare."""

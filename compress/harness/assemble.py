@@ -1,4 +1,4 @@
-"""From a session's raw figures to results: estimates, paired ratios, sizes, verdicts. Pure functions, no torch."""
+"""Results from a session's raw figures: estimates, paired ratios, sizes, verdicts. No torch."""
 
 import errno
 import hashlib
@@ -36,15 +36,15 @@ class Built:
     found: Source
     fingerprint: str
     path: Path
-    """Where its result goes."""
+    """File of its result."""
     folder: Path
     manifest: "Manifest"
     kept: bool = True
-    """Whether the artifact stays after it has been measured."""
+    """Whether the artifact stays on disk after it has been measured."""
 
 
 def _row(recipe: Recipe, found: Source, fingerprint: str, machine: Machine, limit: int | None, **parts: Any) -> Result:
-    """A result with everything that is known before measuring."""
+    """Return a result with everything that is known before measuring, and `parts`."""
     return Result(
         schema=SCHEMA,
         name=recipe.name,
@@ -61,7 +61,7 @@ def _row(recipe: Recipe, found: Source, fingerprint: str, machine: Machine, limi
 
 
 def _portable(value: Any) -> Any:
-    """Absolute paths made relative to the current folder where they lie near it: they mean something elsewhere too."""
+    """Return a value with nearby absolute paths made relative to the current folder, so that they work elsewhere."""
     if isinstance(value, dict):
         return {key: _portable(item) for key, item in value.items()}
     if isinstance(value, str) and Path(value).is_absolute():
@@ -73,17 +73,20 @@ def _portable(value: Any) -> Any:
 def failed(
     recipe: Recipe, found: Source, fingerprint: str, machine: Machine, limit: int | None, error: Exception
 ) -> Result:
-    """The result of a recipe that could not be built."""
+    """Return the result of a recipe that could not be built or measured."""
     kind = "" if isinstance(error, ValueError) else f"{type(error).__name__}: "
-    told = f"{kind}{error}"
+    message = f"{kind}{error}"
     if isinstance(error, OSError) and error.errno == errno.ENOSPC:
         place = error.filename or f"{tempfile.gettempdir()} (temporary files, TMPDIR) or the folder of artifacts"
-        told = f"no space is left on the device of {place}; make room and run the same command again"
-    return _row(recipe, found, fingerprint, machine, limit, session="", error=told)
+        message = f"no space is left on the device of {place}; make room and run the same command again"
+    return _row(recipe, found, fingerprint, machine, limit, session="", error=message)
 
 
 def judge(session: Session, references: Sequence[Spec], job: Job) -> tuple[Raw, list[Spec], tuple[str, ...]]:
-    """The session's samples with what they are judged by, the references that were measured, and what to note."""
+    """Return the session's samples with their references and metric, the references that were measured, and notes.
+
+    Raises RuntimeError without a measured eager reference.
+    """
     missing = {s.name: error for s in references if (error := session.runner(s.name).error)}
     present = [spec for spec in references if spec.name not in missing]
     if not any(spec.runtime == "eager" for spec in present):
@@ -104,12 +107,12 @@ def judge(session: Session, references: Sequence[Spec], job: Job) -> tuple[Raw, 
         notes.append(
             f"a control group's quota leaves {session.quota_cores:g} cores; models ran on {job.threads} threads"
         )
-    notes += [_examined(session.meter)] if session.meter.source == "nvml" else []
+    notes += [_doctor_note(session.meter)] if session.meter.source == "nvml" else []
     return raw, present, tuple(notes)
 
 
-def _examined(meter: MeterFacts) -> str:
-    """What doctor knows of a board."""
+def _doctor_note(meter: MeterFacts) -> str:
+    """Return a note on whether doctor has examined the board, and its counter's step."""
     step = f"{1e3 * (meter.step_s or 0.0):.0f} ms"
     if meter.doctor:
         return f"doctor examined this board on {meter.doctor}: its counter moves every {step}"
@@ -119,18 +122,18 @@ def _examined(meter: MeterFacts) -> str:
 
 
 def without_straw_man(raw: Raw) -> tuple[Raw, str | None]:
-    """The same samples, judged against the first reference where half precision is measurably dearer than that.
+    """Return the samples with the first reference as the baseline if half precision costs measurably more, and a note.
 
-    CPUs that multiply bf16 without a matrix unit can take longer for it than for fp32: whatever is compared with it
-    would seem to save.
+    CPUs without a matrix unit for bf16 can be slower in bf16 than in fp32. Anything compared with such a baseline would
+    seem to save.
     """
     first = raw.references[0]
     ratio = None if raw.against == first else figures.cost_ratio(raw, raw.against, first)
     if ratio is None or ratio.low <= 1:
         return raw, None
     times = f"{ratio.value:.2g} times, {ratio.low:.2g} to {ratio.high:.2g}"
-    said = f"{raw.against} costs more than {first} on this device ({times}), so verdicts are against {first}"
-    return replace(raw, against=first), said
+    note = f"{raw.against} costs more than {first} on this device ({times}), so verdicts are against {first}"
+    return replace(raw, against=first), note
 
 
 def assemble(
@@ -142,24 +145,24 @@ def assemble(
     name: str,
     out: Path,
 ) -> list[Result]:
-    """One result per item, verdicts included; the raw samples go to a folder beside the results, `name`d."""
+    """Return one result per item, with verdicts. Writes the raw samples to a folder `name` next to the results."""
     raw, present, remarks = judge(session, references, job)
     place = Path(job.workload.name) / trace.FOLDER / name
     compressing = {item.recipe.name: item.manifest.extra["transform"] for item in items}
     asked = Asked(job.limit, {item.recipe.name: item.recipe.seed for item in items})
     trace.write(out / place, replace(session, judged_by=raw.judged_by, asked=asked, compressing=compressing))
     rows = tuple(_reference(raw, spec, session.runner(present[0].name)) for spec in present)
-    made = []
+    results = []
     for item in items:
         parts = {"session": name, "trace": str(place), "references": rows, **_result(raw, item, remarks)}
         counted = None if parts.get("accuracy") is None else parts["accuracy"].estimate.n
         limit = figures.limit(job.limit, counted)
-        made.append(judged(_row(item.recipe, item.found, item.fingerprint, machine, limit, **parts)))
-    return made
+        results.append(judged(_row(item.recipe, item.found, item.fingerprint, machine, limit, **parts)))
+    return results
 
 
 def _reference(raw: Raw, spec: Spec, dense: Runner) -> Reference:
-    """`dense` is the runner whose parameters an exported graph has too."""
+    """Return the figures of a reference. `dense`: the runner that has the parameters of exported graphs too."""
     runner = raw.session.runner(spec.name)
     stored = stored_bytes(Path(spec.path)) if spec.path else runner.weight_bytes
     assert dense.parameters is not None and dense.nonzero is not None and stored is not None
@@ -175,7 +178,7 @@ def _reference(raw: Raw, spec: Spec, dense: Runner) -> Reference:
 
 
 def _result(raw: Raw, item: Built, remarks: Sequence[str]) -> dict[str, Any]:
-    """What a recipe's result says, besides what was known before measuring."""
+    """Return the measured fields of a recipe's result."""
     name, extra = item.recipe.name, item.manifest.extra
     runner = raw.session.runner(name)
     parts: dict[str, Any] = {
@@ -205,5 +208,5 @@ def _size(runner: Runner, parameters: int, nonzero: int, stored: int) -> Size:
 
 
 def _kernel(runner: Runner) -> Kernel:
-    assert isinstance(runner.kernel, Kernel)  # what could not be profiled has an error
+    assert isinstance(runner.kernel, Kernel)  # a runner that could not be profiled has an error instead
     return runner.kernel

@@ -1,7 +1,7 @@
-"""The artifact of a recipe: taken from disk where it is the same, else made; by one process, or by several that train.
+"""The artifact of a recipe: reused from disk if unchanged, else made by one process or by several that train.
 
-Of several processes (torchrun, accelerate) each takes the steps of recipes that train; the first one alone saves.
-An artifact that is not to be kept has a temporary name from the beginning: if its run is killed, the next sweeps it.
+Each of several processes (torchrun, accelerate) runs the steps of recipes that train; only the first one saves.
+An artifact that is not kept has a temporary name from the start, so that the next run sweeps it if this one is killed.
 """
 
 import shutil
@@ -24,7 +24,7 @@ from compress.records.result import Machine
 
 
 def check_launch(plans: Sequence[Planned], machine: Machine) -> None:
-    """Raises InputError for what several processes cannot do together."""
+    """Raise InputError for plans that several processes cannot run together."""
     place = f"{processes()} processes"
     if len({planned.found.workload.name for planned in plans}) > 1:
         raise InputError(f"{place}: they train for one workload at a time; run the others on their own")
@@ -38,7 +38,7 @@ def check_launch(plans: Sequence[Planned], machine: Machine) -> None:
 
 
 def check_places(planned: Planned) -> None:
-    """Raises InputError where a recipe's artifact or result would replace something else, or cannot be written."""
+    """Raise InputError if a recipe's artifact or result would replace foreign files or cannot be written."""
     check_writable(planned.folder.parent, "--artifacts")
     check_writable(planned.path.parent, "--out")
     refuse_foreign(planned.folder)
@@ -46,7 +46,7 @@ def check_places(planned: Planned) -> None:
 
 
 def sweep(plans: Sequence[Planned]) -> None:
-    """Removes what killed runs left: temporary folders, and parts of artifacts and results."""
+    """Remove leftovers of killed runs: temporary folders, and partial artifacts and results."""
     files.clear()
     for folder in {folder for planned in plans for folder in (planned.path.parent, planned.folder.parent)}:
         owners.sweep_below(folder)
@@ -55,19 +55,19 @@ def sweep(plans: Sequence[Planned]) -> None:
 
 
 def build(planned: Planned, options: Options, machine: Machine, meter: Meter | Absent) -> Built:
-    """The artifact of a recipe: the one on disk when it is the same, else made now."""
+    """Return the artifact of a recipe: the one on disk if unchanged, else a new one."""
     folder, kept = planned.folder, True
     with locked(
         folder.parent / f".{planned.recipe.name}.lock", f"{planned.recipe.name}: another run is building it; waiting"
     ):
-        manifest = _kept(planned, options)
+        manifest = _reusable_manifest(planned, options)
         if manifest is None:
             if options.rebuild:
                 shutil.rmtree(planned.work, ignore_errors=True)
             if planned.recipe.trains and processes() > 1:
                 meter = Absent(f"{processes()} processes trained, and only the first one's device has a meter here")
                 wait(machine.device)
-            if not options.keep:  # nor in place of one that is kept
+            if not options.keep:  # a temporary name also protects an artifact that an earlier run kept
                 folder, kept = owners.beside(planned.folder, "tmp"), False
             _transform(planned, folder, machine, meter)
             manifest = verify(folder)
@@ -79,7 +79,7 @@ def build(planned: Planned, options: Options, machine: Machine, meter: Meter | A
 
 @contextmanager
 def dropping(built: Mapping[Path, Built]) -> Iterator[None]:
-    """Removes artifacts that are not kept, of those that were added to `built`, when a block ends."""
+    """Remove the artifacts in `built` that are not kept when the block ends."""
     try:
         yield
     finally:
@@ -89,14 +89,14 @@ def dropping(built: Mapping[Path, Built]) -> Iterator[None]:
 
 
 def train_along(planned: Planned, options: Options, machine: Machine) -> None:
-    """The part of one of several processes that is not the first: it takes the same steps and leaves nothing."""
-    if _kept(planned, options) is None:
+    """Run the steps of a recipe in a process that is not the first one; it saves nothing."""
+    if _reusable_manifest(planned, options) is None:
         wait(machine.device)
-        _transform(planned, planned.folder, machine, Absent("the first process counts"))  # which alone saves
+        _transform(planned, planned.folder, machine, Absent("the first process counts"))  # only the first one saves
 
 
-def _kept(planned: Planned, options: Options) -> Manifest | None:
-    """The manifest of the artifact on disk, when it is whole and what this recipe makes."""
+def _reusable_manifest(planned: Planned, options: Options) -> Manifest | None:
+    """Return the manifest of the artifact on disk if that is intact and made by this recipe, else None."""
     if not planned.folder.exists():
         return None
     refuse_foreign(planned.folder)

@@ -1,4 +1,4 @@
-"""Two recipes against each other, paired round by round in one session: not by way of a reference."""
+"""Direct comparison of two recipes, paired round by round in one session instead of through a reference."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -12,14 +12,14 @@ from compress.spec.recipe import Recipe
 
 
 class RecipeFailed(RuntimeError):
-    """One of the two could not be run: there is nothing to compare."""
+    """One of the two recipes failed, so there is nothing to compare."""
 
 
 def compare(recipes: Sequence[Recipe], options: Options) -> Comparison:
-    """Runs two recipes in one session, or takes the session that both results stand from.
+    """Compare two recipes of one session: a new one, or the existing one that both results come from.
 
-    Results of two sessions are measured again, together, of the artifacts that are there.
-    Raises InputError when they are not two, and RecipeFailed when one of them fails.
+    If the results come from two sessions, both are measured again together, from the artifacts on disk.
+    Raises InputError unless there are two recipes of different names, and RecipeFailed if one fails.
     """
     if len(recipes) != 2 or recipes[0].name == recipes[1].name:
         raise InputError(f"compare {' '.join(r.name for r in recipes)}: expected two recipes of different names")

@@ -1,4 +1,4 @@
-"""What a model costs at a workload's headline point, for methods that prune until it costs so much less."""
+"""Cost of a model at a workload's headline point, for methods that prune to a target cost."""
 
 import statistics
 from collections.abc import Callable
@@ -13,31 +13,32 @@ from compress.data.tasks import task_of
 from compress.measure.latency import run_for, synchronizer
 from compress.model.runtimes.onnx import plain_attention
 
-ROUNDS, SECONDS = 5, 0.2  # a fifth of a second at a time, so that both models of a ratio see the same machine
+ROUNDS, SECONDS = 5, 0.2  # short rounds, so that both models of a ratio see the same machine state
 
 
 def cost_of(found: Source, device: torch.device, processor: Any, seed: int) -> Callable[[Any, str], float]:
-    """cost(model, "macs"): multiply-adds of one batch; cost(model, "latency"): seconds, the least of five medians.
+    """Return a function that computes a model's cost.
 
-    The least, because whatever else runs on the machine only ever adds.
+    cost(model, "macs") is the multiply-adds of one batch. cost(model, "latency") is seconds: the least of five medians,
+    since other load on the machine can only add time.
     """
 
     def batches(model: Any) -> list[dict[str, torch.Tensor]]:
         point = found.workload.headline_point
         examples = source.load_examples(found, "train", processor, model.config, limit=max(256, 4 * point.batch_size))
-        made = task_of(found.workload.task).fixed(examples, processor, point, 4, seed)
-        return [{name: tensor.to(device) for name, tensor in batch.items()} for batch in made]
+        fixed_batches = task_of(found.workload.task).fixed(examples, processor, point, 4, seed)
+        return [{name: tensor.to(device) for name, tensor in batch.items()} for batch in fixed_batches]
 
     def cost(model: Any, what: str) -> float:
         model.eval()
-        given = batches(model)
+        model_batches = batches(model)
         if what == "macs":
-            # written out, since the counter does not know every fused attention
+            # attention in plain operators, since the counter does not know every fused one
             with torch.no_grad(), plain_attention(model), FlopCounterMode(display=False) as counter:
-                model(**given[0])
+                model(**model_batches[0])
             return counter.get_total_flops() / 2
         sync = synchronizer([str(device)])
-        run_for(model, given, SECONDS, sync)
-        return min(statistics.median(run_for(model, given, SECONDS, sync)) for _ in range(ROUNDS)) / 1e9
+        run_for(model, model_batches, SECONDS, sync)
+        return min(statistics.median(run_for(model, model_batches, SECONDS, sync)) for _ in range(ROUNDS)) / 1e9
 
     return cost

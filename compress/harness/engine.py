@@ -1,8 +1,8 @@
-"""Engines run sessions: the one seam between the harness and the processes that measure.
+"""Engines, which run sessions: the only interface between the harness and the processes that measure.
 
     harness  --- prepare(waited) -> Job --->  engine  --- a fresh process --->  Session
 
-An engine waits until its devices are free, asks which job is still wanted, and returns what its session measured.
+An engine waits until its devices are free, asks `prepare` for the job, and returns the session that measured it.
 """
 
 import sys
@@ -25,7 +25,7 @@ class Engine(Protocol):
     """Runs one session at a time on the devices it measures."""
 
     def run(self, prepare: Prepare, scratch: Path) -> Session | None:
-        """Wait for the turn, call `prepare`, and return the session; None if no job was left.
+        """Wait for the devices, call `prepare`, and return the session; None if no job was left.
 
         `scratch` is a temporary folder of this session alone. Raises RuntimeError if the session fails.
         """
@@ -33,7 +33,7 @@ class Engine(Protocol):
 
 
 class Local:
-    """A fresh process on this machine, one session at a time on the whole machine."""
+    """Engine that runs each session in a fresh process, one at a time on the whole machine."""
 
     def run(self, prepare: Prepare, scratch: Path) -> Session | None:
         """See `Engine.run`."""

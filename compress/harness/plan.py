@@ -1,4 +1,8 @@
-"""What a run will do, decided before any weight is loaded: fingerprints, paths, and every mistake that can be met."""
+"""The plan of a run, made before any weight is loaded: fingerprints, paths, and all errors that can be found early.
+
+A result's fingerprint covers everything its raw samples depend on; a transform fingerprint covers the artifact. Equal
+fingerprints let a run reuse results and artifacts.
+"""
 
 import json
 import tempfile
@@ -35,33 +39,33 @@ ARTIFACT_CODE = (
     "base", "spec", "data", "model", "methods", "harness/transform.py", "harness/cost.py", "harness/prequantized.py",
     "measure/latency.py", "measure/size.py", "measure/evaluate.py",
 )  # fmt: skip
-"""The code that an artifact depends on: an edit elsewhere compresses nothing again."""
+"""Code that an artifact depends on: edits elsewhere do not trigger another compression."""
 RESULT_CODE = (*ARTIFACT_CODE, "measure", "energy")
-"""The code that a result's raw samples depend on: `verify` computes figures and verdicts from them again."""
+"""Code that a result's raw samples depend on. Figures and verdicts are not covered: `verify` recomputes them."""
 RESERVED = (result_files.SHIPPED, "traces")
 
 
 @dataclass(frozen=True)
 class Options:
-    """How a run goes, apart from what the recipes say."""
+    """Options of a run that are not part of its recipes."""
 
     workload: str | None = None
     device: str = "auto"
     out: Path = RESULTS
     artifacts: Path = ARTIFACTS
     fresh: bool = False
-    """Measure again what has a result that stands; artifacts stay."""
+    """Measure again even if a valid result exists; artifacts are reused."""
     limit: int | None = None
     keep: bool = True
     fitting: bool = False
-    """Leave out recipes that the device has no runtime or format for, instead of refusing them all."""
+    """Skip recipes whose runtime or format the device lacks, instead of rejecting the whole run."""
     rebuild: bool = False
-    """Transform again too, in place of the artifacts on disk."""
+    """Make artifacts again too, in place of those on disk."""
     engine: str = "local"
-    """What runs the sessions, by its name in `compress.harness.engine.ENGINES`."""
+    """Name of the engine that runs the sessions, from `compress.harness.engine.ENGINES`."""
 
     def __post_init__(self) -> None:
-        """Folders may be given as text."""
+        """Convert folders given as text to paths."""
         for name in ("out", "artifacts"):
             object.__setattr__(self, name, Path(getattr(self, name)))
 
@@ -79,12 +83,15 @@ class Planned:
 
     @property
     def work(self) -> Path:
-        """Where checkpoints are, and what was spent, until the artifact is whole."""
+        """Folder of checkpoints and of the time and energy spent, until the artifact is complete."""
         return self.folder.parent / ".work" / f"{self.recipe.name}-{self.transform_fingerprint}"
 
 
 def plan(recipes: Sequence[Recipe], options: Options, machine: Machine) -> list[Planned]:
-    """Everything that can be decided, and every mistake that can be met, before weights are loaded."""
+    """Return the plans of the recipes, one per result file.
+
+    Raises one InputError with all errors that can be found before weights are loaded.
+    """
     if options.limit is not None and options.limit < 2:
         raise InputError(f"--limit {options.limit}: expected at least 2 test examples")
     fit, workloads = _fitting(recipes, options, machine)  # before a workload is resolved, which may train its model
@@ -96,28 +103,28 @@ def plan(recipes: Sequence[Recipe], options: Options, machine: Machine) -> list[
     sources: dict[str, Source] = {}
     seen: dict[tuple[str, str], str] = {}
     meter = find_meter(machine.device.partition(":")[0], gpus_of(machine.details))
-    counted = meter.reason if isinstance(meter, Absent) else [meter.source, meter.boundary]
-    how = [counted, threads()]  # a meter that has come, or fewer cores: measured anew, of the same artifact
-    where = [machine.versions, machine.device, machine.device_name, machine.uuid]
+    metering = meter.reason if isinstance(meter, Absent) else [meter.source, meter.boundary]
+    setup = [metering, threads()]  # a new meter or core count: measure again, from the same artifact
+    environment = [machine.versions, machine.device, machine.device_name, machine.uuid]
     for recipe in fit:
         name = options.workload or recipe.workload
         try:
             if name not in sources:
                 sources[name] = source.resolve(workloads[name])
-                problems.extend(_taken(options.out / sources[name].workload.name, sources[name]))
+                problems.extend(_name_conflicts(options.out / sources[name].workload.name, sources[name]))
             found = sources[name]
             metric = metrics.digest(found.workload.metric_name)
             if found.workload.metric_name not in metrics.NAMES:
                 found = replace(found, resolved={**found.resolved, METRIC_CONTENT: metric})
-            students = [_content(s.model) for s in recipe.steps if s.method == "distill" and s.model is not None]
-            trained_by = [processes()] if recipe.trains and processes() > 1 else []  # each has a batch of its own
+            students = [_content_id(s.model) for s in recipe.steps if s.method == "distill" and s.model is not None]
+            trained_by = [processes()] if recipe.trains and processes() > 1 else []  # it sets the batch
         except InputError as error:
             problems.extend(problem for problem in error.problems if problem not in problems)
             continue
-        measured: list[Any] = [recipe.fingerprint, found.digest, metric, options.limit, *how]
-        measured += [code_digest(RESULT_CODE), *where, *students, *trained_by]
-        transformed: list[Any] = [recipe.transform_fingerprint, _transformed(found)]
-        transformed += [code_digest(ARTIFACT_CODE), *where, *students, *trained_by]
+        measured: list[Any] = [recipe.fingerprint, found.digest, metric, options.limit, *setup]
+        measured += [code_digest(RESULT_CODE), *environment, *students, *trained_by]
+        transformed: list[Any] = [recipe.transform_fingerprint, _transform_inputs(found)]
+        transformed += [code_digest(ARTIFACT_CODE), *environment, *students, *trained_by]
         key = (found.workload.name, recipe.name)
         if key in seen and seen[key] != recipe.fingerprint:
             problems.append(f"two different recipes are called {recipe.name}; rename one: their results share a file")
@@ -131,7 +138,10 @@ def plan(recipes: Sequence[Recipe], options: Options, machine: Machine) -> list[
 
 
 def _fitting(recipes: Sequence[Recipe], options: Options, machine: Machine) -> tuple[list[Recipe], dict[str, Workload]]:
-    """The recipes that the device can run, and their workloads by name. Raises InputError with all that is wrong."""
+    """Return the recipes that the device can run, and their workloads by name.
+
+    Raises InputError with all problems of the recipes and workloads.
+    """
     problems: list[str] = []
     workloads: dict[str, Workload] = {}
     fit: list[Recipe] = []
@@ -149,7 +159,7 @@ def _fitting(recipes: Sequence[Recipe], options: Options, machine: Machine) -> t
         fit.append(recipe)
         try:
             if name not in workloads:
-                workloads[name] = _named(Workload.load(name))
+                workloads[name] = _checked_name(Workload.load(name))
             if recipe.padding == "fixed" and not task_of(workloads[name].task).pads_fixed:
                 problems.append(
                     f"{recipe.name} padding: {name} is of {workloads[name].task}, whose batches need no padding; only "
@@ -162,8 +172,8 @@ def _fitting(recipes: Sequence[Recipe], options: Options, machine: Machine) -> t
     return fit, workloads
 
 
-def _named(workload: Workload) -> Workload:
-    """The workload, unless results under its name would be passed over."""
+def _checked_name(workload: Workload) -> Workload:
+    """Return the workload; raise InputError for a reserved name, whose results would not be read."""
     if workload.name in RESERVED:
         raise InputError(
             f"workload {workload.name}: that name is taken by a folder of results; call the file otherwise"
@@ -171,21 +181,21 @@ def _named(workload: Workload) -> Workload:
     return workload
 
 
-def _taken(folder: Path, found: Source) -> list[str]:
-    """What is wrong with putting results there: they would replace those of another workload of the same name."""
+def _name_conflicts(folder: Path, found: Source) -> list[str]:
+    """Return the problem of a result folder that already holds results of another workload of the same name."""
     for path in sorted(folder.glob("*.json")):
         try:
-            theirs = result_files.read(path).workload
+            stored = result_files.read(path).workload
         except InputError:
             continue  # unreadable: it is measured again and replaced
         parts = {
-            "model": (theirs.get("model"), found.workload.model),
-            "dataset": (theirs.get("dataset", {}).get("path"), found.workload.dataset.path),
+            "model": (stored.get("model"), found.workload.model),
+            "dataset": (stored.get("dataset", {}).get("path"), found.workload.dataset.path),
         }
         for part, (there, here) in parts.items():
             content = f"{part}_content"
-            same = theirs.get("resolved", {}).get(content) == found.resolved[content]
-            if not same and not _same_place(str(there), here):  # in its place it may have changed
+            same = stored.get("resolved", {}).get(content) == found.resolved[content]
+            if not same and not _same_place(str(there), here):  # content at the same path may have changed since
                 return [
                     f"workload {found.workload.name}: {path} holds the result of another workload of that name, whose "
                     f"{part} is {there}; give yours another name (a line `name:` in its file), or other folders with "
@@ -195,15 +205,15 @@ def _taken(folder: Path, found: Source) -> list[str]:
 
 
 def _same_place(stored: str, here: str) -> bool:
-    """Whether a path in a result, which may be relative to where that was written, can be this one."""
+    """Return whether a path in a result can be `here`; it may be relative to the folder the result was made in."""
     if stored == here or resolved(Path(stored)) == resolved(Path(here)):
         return True
     parts = tuple(part for part in Path(stored).parts if part not in (".", ".."))
     return len(parts) > 1 and resolved(Path(here)).parts[-len(parts) :] == parts
 
 
-def _content(model: str) -> str:
-    """What identifies a folder's content, or a hub model's commit."""
+def _content_id(model: str) -> str:
+    """Return the content hash of a model's folder, or the commit of a hub model."""
     path = expanded(model)
     if not path.exists():
         if not hub.is_id(model):
@@ -212,9 +222,12 @@ def _content(model: str) -> str:
     return content_hash(path)
 
 
-def _transformed(found: Source) -> list[Any]:
-    """What of a workload a transform depends on: not what is tested, by which metric, at which points."""
-    judged: Any = {
+def _transform_inputs(found: Source) -> list[Any]:
+    """Return what a transform depends on in a workload: not the test split, the metric or the points.
+
+    Model and data are identified by their content.
+    """
+    excluded: Any = {
         "name": True,
         "model": True,
         "metric": True,
@@ -222,15 +235,15 @@ def _transformed(found: Source) -> list[Any]:
         "points": True,
         "dataset": {"path", "test"},
     }
-    settings = found.workload.model_dump(mode="json", exclude=judged)
+    settings = found.workload.model_dump(mode="json", exclude=excluded)
     return [settings, found.resolved["model_content"], found.resolved["dataset_content"]]
 
 
 def _check_pairs(recipe: Recipe, machine: Machine) -> None:
-    """Refuses format, runtime and device combinations that do not exist."""
+    """Raise InputError for combinations of format, runtime and device that do not exist."""
     device: DeviceType = "cuda" if machine.device.startswith("cuda") else "cpu"
-    told = [gpu["capability"].split(".") for gpu in machine.details.get("gpus", ()) if gpu.get("capability")]
-    least = min(((int(major), int(minor)) for major, minor in told), default=None)
+    capabilities = [gpu["capability"].split(".") for gpu in machine.details.get("gpus", ()) if gpu.get("capability")]
+    least = min(((int(major), int(minor)) for major, minor in capabilities), default=None)
     runtime: str = recipe.runtime
     for index, step in enumerate(recipe.steps):
         runtime = recipe.runtime
@@ -263,13 +276,13 @@ def _check_pairs(recipe: Recipe, machine: Machine) -> None:
 
 
 def _in_bf16(steps: Sequence[Step]) -> bool:
-    """Whether the model is bf16 after these steps."""
+    """Return whether the model is in bf16 after these steps."""
     casts = [step.dtype for step in steps if step.method == "cast"]
     return bool(casts) and casts[-1] == "bf16"
 
 
 def _check_graph(recipe: Recipe, device: DeviceType, devices: str) -> None:
-    """Refuses what the recipe's runtime of exported graphs cannot do on these devices."""
+    """Raise InputError for a recipe that its graph runtime cannot run on these devices."""
     place = f"{recipe.name} runtime: {recipe.runtime}"
     if recipe.runtime not in PLAIN_RUNTIMES[device]:
         other = (
@@ -286,7 +299,7 @@ def _check_graph(recipe: Recipe, device: DeviceType, devices: str) -> None:
         raise InputError(f"{place} takes fp32 models on a CPU; remove the cast step{or_there}")
     if "bf16" in casts:
         raise InputError(f"{place} takes models in fp32 or fp16; cast to fp16, or remove the cast step")
-    if device == "cuda":  # on CPUs it is a dependency, and what is asked of it there is always in it
+    if device == "cuda":  # on a CPU the package is a dependency and always has the provider
         try:
             providers.check(recipe.runtime, device)
         except InputError as error:
@@ -294,9 +307,9 @@ def _check_graph(recipe: Recipe, device: DeviceType, devices: str) -> None:
 
 
 def check_writable(folder: Path, option: str) -> None:
-    """Meets a folder that cannot be written before an hour of work, not after."""
+    """Fail early if a folder is not writable."""
     place = folder
-    while not place.exists() and place != place.parent:  # nothing is made before everything has been looked at
+    while not place.exists() and place != place.parent:  # its nearest existing parent: checks make no folders
         place = place.parent
     try:
         with tempfile.TemporaryFile(dir=place):
@@ -306,7 +319,7 @@ def check_writable(folder: Path, option: str) -> None:
 
 
 def measured_before(path: Path, fingerprint: str) -> Result | None:
-    """The result in a file, where it has figures and exactly this fingerprint."""
+    """Return the result in a file if it has figures and exactly this fingerprint, else None."""
     if not path.is_file():
         return None
     try:
@@ -317,9 +330,9 @@ def measured_before(path: Path, fingerprint: str) -> Result | None:
 
 
 def standing(planned: Planned, options: Options) -> Result | None:
-    """The result on disk if it answers exactly this plan and its artifact holds no other model.
+    """Return the result on disk if it matches this plan and its artifact folder holds no other model, else None.
 
-    A result without an artifact does not stand if the artifact is to be kept.
+    A result without an artifact is not reused if the artifact is to be kept.
     """
     before = measured_before(planned.path, planned.fingerprint)
     if before is not None and before.artifact is None:
@@ -328,7 +341,7 @@ def standing(planned: Planned, options: Options) -> Result | None:
 
 
 def _replaced(planned: Planned) -> bool:
-    """Whether the folder of the result's artifact holds another model by now; a deleted artifact is fine."""
+    """Return whether the artifact's folder now holds another model; a deleted artifact is fine."""
     try:
         manifest = json.loads(content(planned.folder / MANIFEST, "manifest", MOST_BYTES))
         return bool(manifest["extra"].get("fingerprint") != planned.transform_fingerprint)

@@ -1,4 +1,6 @@
-"""What can be known to be wrong before weights are loaded: model, data, labels and every step, on an empty skeleton.
+"""Checks that need no weights: model, data, labels and every step, on an empty skeleton of the model.
+
+Each check has its own module:
 
 folder, config.json, headers of weights    compress.data.checkpoints, when the workload is resolved
 weights against the skeleton               compress.data.checkpoints.fit
@@ -32,7 +34,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Known:
-    """A workload as far as it is known without weights; None is what could not be had, which has been said."""
+    """Parts of a workload that need no weights; None for a part whose loading failed and was reported."""
 
     found: Source
     processor: Any
@@ -41,7 +43,7 @@ class Known:
 
 
 def check(recipes: Sequence[Recipe], found: Source, device: str = "cpu") -> None:
-    """Raises one InputError with everything about these recipes, this model and this data that cannot work."""
+    """Raise one InputError with every problem of these recipes, this model and this data."""
     from compress.base.devices import pick
 
     place = found.place
@@ -49,7 +51,7 @@ def check(recipes: Sequence[Recipe], found: Source, device: str = "cpu") -> None
     if refused := gathering.made(lambda: list(prequantized.problems(recipes, found, prequantized.found_format(found)))):
         raise InputError(refused)
     skeleton = gathering.made(lambda: _skeleton(found, place))
-    # a tokenizer is found by way of config.json: where that is wrong, it has nothing of its own to say
+    # a tokenizer is located through config.json: without a skeleton its errors would repeat those above
     processor = None if skeleton is None else gathering.made(lambda: source.load_processor(found))
     fits = skeleton is not None and gathering.made(lambda: _fit(found, skeleton, place)) is not None
     gathering.made(lambda: metrics.check(found.workload.metric_name, task_of(found.workload.task).sample_outcomes))
@@ -57,50 +59,50 @@ def check(recipes: Sequence[Recipe], found: Source, device: str = "cpu") -> None
     if skeleton is not None and processor is not None:
         examples = gathering.made(lambda: _examples(found, "test", processor, skeleton))
         if examples is not None:
-            _state(found, examples.info.description)
+            _print_detected(found, examples.info.description)
             gathering.made(lambda: _metric_fits(found, examples))
-        learning = [recipe.name for recipe in recipes if any(needs_training_data(step) for step in recipe.steps)]
-        if learning:
-            gathering.made(lambda: _train_split(found, processor, skeleton, learning))
+        training = [recipe.name for recipe in recipes if any(needs_training_data(step) for step in recipe.steps)]
+        if training:
+            gathering.made(lambda: _train_split(found, processor, skeleton, training))
     if fits:
         gathering.made(lambda: _check_weights(found, skeleton))
         known = Known(found, processor, skeleton, examples)
         for recipe in recipes:
-            gathering.made(partial(_rehearsed, recipe, known, pick(device.partition(",")[0])))
+            gathering.made(partial(_rehearse, recipe, known, pick(device.partition(",")[0])))
     gathering.end()
 
 
 def _skeleton(found: Source, place: str) -> Any:
-    """The task's model of this configuration, without weights. Raises InputError where none can be made."""
+    """Return the task's model of this configuration, without weights. Raises InputError if it cannot be made."""
     from compress.data.empty import empty_model
 
     folder = source.folder_of(found)
-    held, _ = checkpoints.stored(folder) if folder is not None else (None, [])
+    weight_headers, _ = checkpoints.stored(folder) if folder is not None else (None, [])
     try:
         config = configuration.load(found.model, **source.options_of(found))
-        tensors = None if held is None else len(held.tensors)
+        tensors = None if weight_headers is None else len(weight_headers.tensors)
         model = empty_model(config, found.workload.task, found.workload.trust_remote_code, tensors)
-        return model.float()  # as `load_model` loads it, whatever the checkpoint's own precision
+        return model.float()  # `load_model` loads every checkpoint in fp32
     except InputError as error:
         raise InputError(f"{place}: {problem}" for problem in error.problems) from None
 
 
 def _fit(found: Source, skeleton: Any, place: str) -> bool:
-    """True where the weights in a folder fill the skeleton, as far as their headers tell."""
+    """Return True if the weights in a folder fill the skeleton by their headers; raise InputError otherwise."""
     from compress.data.checkpoints import fit
 
     folder = source.folder_of(found)
-    held, problems = checkpoints.stored(folder) if folder is not None else (None, [])
+    weight_headers, problems = checkpoints.stored(folder) if folder is not None else (None, [])
     unused: list[str] = []
-    if held is not None:
-        problems, unused = fit.problems(skeleton, held, found.workload.task)
+    if weight_headers is not None:
+        problems, unused = fit.problems(skeleton, weight_headers, found.workload.task)
     if problems:
         raise InputError(f"{place}: {problem}" for problem in problems)
     notes = [] if folder is None else checkpoints.notes(folder)
     if unused:
         notes.append(f"{len(unused)} tensors are left out, which this architecture does not have, first {unused[0]}")
-    if held is not None and held.wrapped:
-        notes.append(f"names of tensors are taken without the wrapper's prefix, first {held.wrapped}")
+    if weight_headers is not None and weight_headers.wrapped:
+        notes.append(f"names of tensors are taken without the wrapper's prefix, first {weight_headers.wrapped}")
     for note in notes:
         say(f"{place}: {note}")
     return True
@@ -112,7 +114,7 @@ def _check_weights(found: Source, skeleton: Any) -> None:
 
     folder = source.folder_of(found)
     if folder is None:
-        return  # loading reports why they cannot be had
+        return  # loading reports why the weights are unavailable
     try:
         check_weights(found.place, stored(folder, skeleton))
     except (OSError, SafetensorError):
@@ -126,30 +128,30 @@ def _metric_fits(found: Source, examples: Any) -> None:
 
 
 def _examples(found: Source, split: Split, processor: Any, skeleton: Any) -> Any:
-    """The examples of a split, looked at together with model and processor."""
+    """Return the examples of a split, after checking them with model and processor."""
     examples = source.load_examples(found, split, processor, skeleton.config)
     source.check(found, skeleton, processor, examples)
     return examples
 
 
-def _state(found: Source, remark: str) -> None:
-    """Say what of the data was detected, not written: dialects of files, and labels that count by their order."""
+def _print_detected(found: Source, remark: str) -> None:
+    """Print what was detected in the data: dialects of files, and labels numbered by their order."""
     for name, dialect in found.resolved.get("dataset_dialects", {}).items():
         say(f"  {name}: {dialect}")
     if remark:
         say(f"  {remark}")
 
 
-def _train_split(found: Source, processor: Any, skeleton: Any, learning: Sequence[str]) -> None:
+def _train_split(found: Source, processor: Any, skeleton: Any, training: Sequence[str]) -> None:
     try:
         _examples(found, "train", processor, skeleton)
     except InputError as error:
-        names = ", ".join(learning)
+        names = ", ".join(training)
         raise InputError(f"{names} needs training examples: {problem}" for problem in error.problems) from None
 
 
-def _rehearsed(recipe: Recipe, known: Known, device: "torch.device") -> None:
-    """Raises InputError with what cannot work about a recipe's steps, attention and students on this model."""
+def _rehearse(recipe: Recipe, known: Known, device: "torch.device") -> None:
+    """Raise InputError with the problems of a recipe's steps, attention and students on this model."""
     from compress.model.bundle import Bundle
     from compress.model.sharing import merged
     from compress.model.skeleton import empty_copy
@@ -171,32 +173,32 @@ def _rehearsed(recipe: Recipe, known: Known, device: "torch.device") -> None:
 
 
 def step_problems(recipe: Recipe, bundle: Any, known: Known | None = None) -> list[str]:
-    """What cannot work about a recipe on a bundle whose model is a skeleton, one sentence each."""
+    """Return the problems of a recipe on a bundle whose model is a skeleton, one sentence each."""
     from compress.methods.rehearsal import rehearse
 
     problems: list[str] = []
 
     def student(step: Any) -> Any:
-        made = Gathering()
-        found = made.made(lambda: _pretrained(step, bundle, known))
-        problems.extend(f"distill model {step.model}: {problem}" for problem in made.problems)
-        return found
+        gathering = Gathering()
+        built = gathering.made(lambda: _pretrained(step, bundle, known))
+        problems.extend(f"distill model {step.model}: {problem}" for problem in gathering.problems)
+        return built
 
-    told, after = rehearse(bundle, recipe.steps, student)
-    problems = told + problems
-    if recipe.attention != "auto" and not told:
+    rehearsed, after = rehearse(bundle, recipe.steps, student)
+    problems = rehearsed + problems
+    if recipe.attention != "auto" and not rehearsed:
         problems += _attention_problems(recipe, bundle if after is None else after)
-    if not told:
+    if not rehearsed:
         problems += _export_problems(bundle if after is None else after)
     fresh = any(step.method == "distill" and step.config for step in recipe.steps)
     if fresh and after is not None and known is not None and known.examples is not None:
-        checked = task_of(bundle.task).check(after.model, known.processor, known.examples, known.found.workload)
-        problems += [f"student: {problem}" for problem in checked]
+        reasons = task_of(bundle.task).check(after.model, known.processor, known.examples, known.found.workload)
+        problems += [f"student: {problem}" for problem in reasons]
     return problems
 
 
 def _attention_problems(recipe: Recipe, bundle: Any) -> list[str]:
-    """Why a model, as its steps leave it, does not compute attention as the recipe asks."""
+    """Return why the model after all steps cannot compute attention as the recipe asks."""
     import torch
 
     from compress.model.runtimes import take_attention
@@ -214,7 +216,7 @@ def _attention_problems(recipe: Recipe, bundle: Any) -> list[str]:
 
 
 def _export_problems(bundle: Any) -> list[str]:
-    """Why a model, as its steps leave it, cannot be exported for the runtime of its bundle."""
+    """Return why the model after all steps cannot be exported for the runtime of its bundle."""
     if bundle.runtime not in GRAPH_RUNTIMES:
         return []
     from compress.model.runtimes.onnx import unexportable
@@ -224,7 +226,7 @@ def _export_problems(bundle: Any) -> list[str]:
 
 
 def traceable(skeleton: Any) -> Any:
-    """The skeleton with attention in plain operators, which need no numbers; where it has them."""
+    """Return the skeleton with attention in plain operators, which run without weights, if it has them."""
     before = skeleton.config._attn_implementation
     try:
         skeleton.set_attn_implementation("eager")
@@ -234,17 +236,17 @@ def traceable(skeleton: Any) -> Any:
 
 
 def _pretrained(step: Any, bundle: Any, known: Known | None) -> Any:
-    """The skeleton of another pretrained model as a student. Raises InputError for one that cannot be it."""
+    """Return the skeleton of another pretrained model as a student. Raises InputError for an unsuitable one."""
     from compress.data.empty import empty_model
     from compress.methods.distill.students import Student, paired, vocabulary
 
     location, task = str(expanded(step.model)), bundle.task
     local = Path(location).exists()
-    told = (
+    location_problems = (
         checkpoints.problems(Path(location)) if local else hub.problems(location, hub.commit(location, "model", None))
     )
-    if told:
-        raise InputError(told)
+    if location_problems:
+        raise InputError(location_problems)
     config = configuration.load(location)
     if problem := source.architecture_problem(config.to_dict(), task):
         raise InputError(problem)
@@ -266,5 +268,5 @@ def _pretrained(step: Any, bundle: Any, known: Known | None) -> Any:
 
 
 def needs_training_data(step: Any) -> bool:
-    """Whether a step, or what it overrides in some layers, calibrates or trains."""
+    """Return whether a step, or one of its overrides, calibrates or trains."""
     return step.method == "distill" or any(part.calibrates for part in getattr(step, "parts", ()))

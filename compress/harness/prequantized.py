@@ -1,4 +1,4 @@
-"""Recipes on a model whose weights are stored in few bits already: what can run, and one sentence for what cannot."""
+"""Recipes on a model whose weights are already stored in few bits: which can run, and why the others cannot."""
 
 from collections.abc import Iterator, Sequence
 
@@ -10,7 +10,10 @@ from compress.spec.recipe import Recipe
 
 
 def found_format(found: Source) -> str | None:
-    """The format that the workload's model is stored in; None for floating point. Raises InputError for no config."""
+    """Return the storage format of the workload's model; None for floating point.
+
+    Raises InputError for an unreadable config.
+    """
     try:
         config = configuration.load(found.model, **source.options_of(found))
     except InputError as error:
@@ -20,7 +23,7 @@ def found_format(found: Source) -> str | None:
 
 
 def problems(recipes: Sequence[Recipe], found: Source, kept: str | None) -> Iterator[str]:
-    """Why these recipes cannot start from weights that are stored as `kept`, one sentence each."""
+    """Yield why these recipes cannot start from weights stored as `kept`, one sentence each."""
     if kept is None:
         return
     if kept not in MEASURED:

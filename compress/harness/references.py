@@ -18,8 +18,9 @@ def build_references(items: Sequence[Built], machine: Machine, scratch: Path) ->
     """Return the references of these recipes, with the graphs of dense models exported into `scratch`.
 
     They are: fp32 eager; half precision eager where native; the dense model under every other runtime of the recipes.
-    The latter is padded like a recipe that pads to a fixed length, so that a runtime's saving is not credited to
-    compression. A model that is stored in few bits is its own only reference, named after its format.
+    The dense model of another runtime is padded like the recipe that pads to a fixed length, so that a runtime's saving
+    is not credited to compression. A model that is stored in few bits has one reference, itself, named after its
+    format.
     """
     from compress.base.devices import computes_bf16, pick
     from compress.harness import transform
@@ -36,26 +37,26 @@ def build_references(items: Sequence[Built], machine: Machine, scratch: Path) ->
         ]
     device = pick(machine.device)
     half = "bf16" if computes_bf16(device) else "fp16" if device.type == "cuda" else None
-    found = [reference("fp32", "eager")]
+    references = [reference("fp32", "eager")]
     if half is not None:
-        found.append(reference(half, "eager"))
-    of = [(item.manifest.extra, _graph_dtype(item)) for item in items]
-    wanted = {(str(extra["runtime"]), cast, extra.get("padded_to") or 0) for extra, cast in of}
-    for runtime, cast, length in sorted(each for each in wanted if each[0] != "eager"):
+        references.append(reference(half, "eager"))
+    extras = [(item.manifest.extra, _graph_dtype(item)) for item in items]
+    variants = {(str(extra["runtime"]), cast, extra.get("padded_to") or 0) for extra, cast in extras}
+    for runtime, cast, length in sorted(variant for variant in variants if variant[0] != "eager"):
         if runtime in GRAPH_RUNTIMES:
             steps = (Cast(dtype="fp16"),) if cast == "fp16" else ()
             dense = Recipe(name="dense", runtime=runtime, steps=steps, padding="fixed" if length else "dynamic")
             folder = scratch / f"dense-{cast}-{runtime}-{length}"
             transform.build(dense, items[0].found, device, folder, scratch / "work", Absent("reference"), "")
             dtype = half if half is not None and runtime == "openvino" else cast
-            found.append(reference(dtype, runtime, str(folder), length or None))
+            references.append(reference(dtype, runtime, str(folder), length or None))
         else:
             dtype = half if half is not None and device.type == "cuda" else "fp32"
-            found.append(reference(dtype, runtime, None, length or None))
-    return found
+            references.append(reference(dtype, runtime, None, length or None))
+    return references
 
 
 def _graph_dtype(item: Built) -> str:
-    """Precision of what a recipe's graph left in floating point; that of the dense graph beside it. fp32 for others."""
+    """Return the floating-point precision of a recipe's graph, which its dense reference shares; fp32 for others."""
     graph = item.manifest.extra["runtime"] in GRAPH_RUNTIMES
     return str(item.manifest.layers.get("", {}).get("dtype", "fp32")) if graph else "fp32"

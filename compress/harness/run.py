@@ -1,7 +1,7 @@
-"""Runs recipes: transforms what is new, measures all of it in one session with shared references, leaves results.
+"""Runs of recipes: make the artifacts, measure them in one session with shared references, write the results.
 
-Nothing is measured twice: a result on disk stands when its fingerprint (recipe, workload, data, device, versions,
-settings) is the same.
+Nothing is measured twice: a result on disk is reused if its fingerprint (recipe, workload, data, device, versions,
+settings) is unchanged.
 """
 
 import sys
@@ -53,10 +53,10 @@ def run(
     dataset: "datasets.DatasetDict | Mapping[str, datasets.Dataset] | None" = None,
     **options: Any,
 ) -> Result:
-    """The result of one recipe, on its default workload, another one, or a live model with its data.
+    """Return the result of one recipe, on its default workload, another one, or a live model with its data.
 
     `dataset` maps `train` and `test` to examples (columns text and label, image and label, or text). Other keywords
-    are those of `Options`. Raises InputError on bad input; a recipe that fails comes back as a result with `error`.
+    are those of `Options`. Raises InputError on bad input. A recipe that fails returns a result with `error`.
     """
     loaded = recipe if isinstance(recipe, Recipe) else Recipe.load(recipe)
     if loaded.order == "search":
@@ -75,12 +75,12 @@ def run(
 
 
 def run_all(recipes: Sequence[Recipe], options: Options) -> list[Result]:
-    """The results of several recipes, in their order; those of one workload share a session.
+    """Return the results of several recipes, in their order. Recipes of one workload share a session.
 
-    A recipe whose order is searched for has a result for every order.
+    A recipe with `order: search` has a result for every order of its steps.
     """
-    engine(options.engine)  # an unknown name is an error before anything else
-    recipes = [each for recipe in recipes for each in recipe.orders]
+    engine(options.engine)  # fail first on an unknown name
+    recipes = [ordered for recipe in recipes for ordered in recipe.orders]
     device = _device(options.device)
     machine = machines.describe(device)
     plans = plan(recipes, options, machine)
@@ -91,10 +91,10 @@ def run_all(recipes: Sequence[Recipe], options: Options) -> list[Result]:
     finished: dict[Path, Result] = {}
     by_workload: dict[str, list[Planned]] = {}
     for planned in plans:
-        before = None if options.fresh or options.rebuild else standing(planned, options)
-        if before is not None:
+        existing = None if options.fresh or options.rebuild else standing(planned, options)
+        if existing is not None:
             say(f"{planned.recipe.name} on {planned.found.workload.name}: unchanged, result stands")
-            finished[planned.path] = before
+            finished[planned.path] = existing
         else:
             by_workload.setdefault(planned.found.workload.name, []).append(planned)
     gathered(partial(building.check_places, planned) for group in by_workload.values() for planned in group)
@@ -106,53 +106,54 @@ def run_all(recipes: Sequence[Recipe], options: Options) -> list[Result]:
         partial(preflight.check, [p.recipe for p in group], group[0].found, machine.device)
         for group in by_workload.values()
     )
-    stood = frozenset(finished)
+    reused_paths = frozenset(finished)
     for group in by_workload.values():
         finished |= _run_group(group, options, machine)
-    for group in [] if launched else _contradicted(plans, finished, stood):
+    for group in [] if launched else _contradicting_groups(plans, finished, reused_paths):
         finished |= _run_group(group, options, machine, again=True)
     return [finished[planned.path] for planned in plans]
 
 
-def _contradicted(
-    plans: Sequence[Planned], finished: Mapping[Path, Result], stood: frozenset[Path]
+def _contradicting_groups(
+    plans: Sequence[Planned], finished: Mapping[Path, Result], reused_paths: frozenset[Path]
 ) -> list[list[Planned]]:
-    """Recipes whose results come from sessions that contradict one another: to be measured together.
+    """Return groups of recipes to measure together, since their results come from contradicting sessions.
 
-    Sessions of this very run are left alone: they are apart because their settings differ.
+    Sessions of this run are not compared with each other: they are separate because their settings differ.
     """
-    found = []
+    groups = []
     for table in pareto.group(finished.values()):
         members = [p for p in plans if finished[p.path] in table.results]
-        if table.stale and any(p.path in stood for p in members):
-            for each in table.stale:
-                say(f"  {each}: beyond their intervals")
+        if table.stale and any(p.path in reused_paths for p in members):
+            for contradiction in table.stale:
+                say(f"  {contradiction}: beyond their intervals")
             say(f"  so {', '.join(p.recipe.name for p in members)} are measured again, together")
-            found.append(members)
-    return found
+            groups.append(members)
+    return groups
 
 
-def _device(asked: str) -> str:
-    """`cpu`, `cuda:N` or several of these. `cpu` is answered without importing torch."""
-    if asked == "cpu":
+def _device(device: str) -> str:
+    """Return `cpu`, `cuda:N` or several of these. For `cpu` torch is not imported."""
+    if device == "cpu":
         return "cpu"
     from compress.base.devices import pick_all
 
-    return ",".join(map(str, pick_all(asked)))
+    return ",".join(map(str, pick_all(device)))
 
 
 def _run_group(group: Sequence[Planned], options: Options, machine: Machine, again: bool = False) -> dict[Path, Result]:
-    """Transforms and measures recipes of one workload; failures become results, the others go on.
+    """Transform and measure recipes of one workload; a failure becomes a result, and the other recipes go on.
 
-    `again` measures also what has a result that stands.
+    `again`: measure even where a valid result exists.
     """
     say(f"{group[0].found.workload.name}: {', '.join(p.recipe.name for p in group)} on {machine.device_name}")
     meter = find_meter(machine.device.partition(":")[0], gpus_of(machine.details))
     finished: dict[Path, Result] = {}
     built: dict[Path, Built] = {}
-    in_turn = sorted(group, key=lambda p: processes() > 1 and not p.recipe.trains)  # nobody waits for what others skip
+    # training recipes first: the other processes skip the rest and would wait for the first one
+    ordered = sorted(group, key=lambda p: processes() > 1 and not p.recipe.trains)
     with building.dropping(built):
-        for planned in in_turn:
+        for planned in ordered:
             try:
                 if rank() == 0:
                     built[planned.path] = building.build(planned, options, machine, meter)
@@ -163,9 +164,9 @@ def _run_group(group: Sequence[Planned], options: Options, machine: Machine, aga
                 if rank() == 0:
                     finished[planned.path] = _fail(planned, options, machine, error)
                 if processes() > 1 and planned.recipe.trains:
-                    sys.exit(1)  # the others wait for this one; the launcher ends them
+                    sys.exit(1)  # the other processes wait for this one; the launcher ends them
         end_training()
-        if built:  # else there is nothing to measure, nothing to wait for
+        if built:  # without an artifact there is nothing to measure
             finished |= _measure_all(group, built, options, machine, meter, again)
     return finished
 
@@ -178,12 +179,12 @@ def _measure_all(
     meter: Meter | Absent,
     again: bool,
 ) -> dict[Path, Result]:
-    """Measures what was built, a session for each set of measuring settings, and writes the results."""
+    """Measure the artifacts, in one session per set of measuring settings, and write the results."""
     finished: dict[Path, Result] = {}
     unwritten: list[str] = []
     plans = {planned.path: planned for planned in group}
     adopts = not (options.fresh or options.rebuild or again)
-    for items in _measured_alike(list(built.values()), meter):
+    for items in _grouped_by_settings(list(built.values()), meter):
         measured = _measured(items, plans if adopts else {}, options, machine, meter)
         finished |= measured.adopted | measured.made
         for path, result in measured.made.items():
@@ -197,12 +198,12 @@ def _settings(item: Built, meter: Meter | Absent) -> Settings:
     return item.recipe.measure.resolved(metered=not isinstance(meter, Absent) and meter.measured)
 
 
-def _measured_alike(built: Sequence[Built], meter: Meter | Absent) -> list[list[Built]]:
-    """Recipes with the same measuring settings: each such list has a session; most runs have a single one."""
-    alike: dict[str, list[Built]] = {}
+def _grouped_by_settings(built: Sequence[Built], meter: Meter | Absent) -> list[list[Built]]:
+    """Return the artifacts grouped by measuring settings. Each group has a session; most runs have one group."""
+    groups: dict[str, list[Built]] = {}
     for item in built:
-        alike.setdefault(_settings(item, meter).model_dump_json(), []).append(item)
-    return list(alike.values())
+        groups.setdefault(_settings(item, meter).model_dump_json(), []).append(item)
+    return list(groups.values())
 
 
 @dataclass
@@ -217,9 +218,9 @@ class _Measured:
 def _measured(
     items: Sequence[Built], plans: Mapping[Path, Planned], options: Options, machine: Machine, meter: Meter | Absent
 ) -> _Measured:
-    """Results of one session; if its process dies (of memory, of a full disk) all of its results record the error.
+    """Return the results of one session. If its process dies (out of memory, full disk), all of them record the error.
 
-    `plans` are the plans whose results may be adopted from other processes.
+    `plans`: plans whose results may be adopted from other processes.
     """
     measured = _Measured()
     try:
@@ -235,9 +236,9 @@ def _measured(
 
 
 def _write(path: Path, result: Result) -> list[str]:
-    """Writes a result; what kept it from being written, if anything did: the artifact is kept, and found again.
+    """Write a result; return the problem that prevented it, if any. The artifact stays and is reused.
 
-    A failure never replaces figures of the same fingerprint, which hold as before.
+    A failed result never replaces figures of the same fingerprint, which remain valid.
     """
     try:
         if result.error is not None and measured_before(path, result.fingerprint) is not None:
@@ -268,7 +269,7 @@ def _measure(
     meter: Meter | Absent,
     measured: _Measured,
 ) -> None:
-    """One session over artifacts and references, run by the engine; fills `measured`."""
+    """Run one session over artifacts and references with the engine, and fill `measured`."""
     from compress.base.devices import release_memory
 
     job: Job | None = None
@@ -285,13 +286,13 @@ def _measure(
             job = _job(left, references, options, machine, meter) if left else None
             return job
 
-        release_memory()  # what making artifacts took: the session needs it
+        release_memory()  # memory that making artifacts took is needed by the session
         session = engine(options.engine).run(prepare, scratch)
         if session is None or job is None:
             return
         name = f"{time.strftime('%Y%m%dT%H%M%S')}-{uuid.uuid4().hex[:6]}"
-        made = assemble(left, references, job, session, machine, name, options.out)  # reads the references' files
-    measured.made |= {item.path: result for item, result in zip(left, made, strict=True)}
+        results = assemble(left, references, job, session, machine, name, options.out)  # reads the references' files
+    measured.made |= {item.path: result for item, result in zip(left, results, strict=True)}
 
 
 def _job(

@@ -1,9 +1,9 @@
-"""Which layers a step hurts: the loss that it causes in each of them alone.
+"""Sensitivity of layers to a step: the growth of the loss when the step changes one layer alone.
 
     python -m compress sensitivity bert_int4 --workload my.yaml
 
-The model as the steps before have left it, one layer changed at a time, on training examples that calibration does not
-begin with. Layers that cost much are what `overrides` and `exclude` are for.
+The model is the one that the earlier steps produce. The training examples are drawn with another seed than those of
+calibration. Sensitive layers are candidates for `overrides` and `exclude`.
 """
 
 import copy
@@ -39,47 +39,47 @@ Losses = tuple[torch.Tensor, torch.Tensor]
 
 @dataclass(frozen=True)
 class Effect:
-    """What a change does to the mean loss: by how much it grows, paired over the same examples."""
+    """Growth of the mean loss through a change, paired over the same examples."""
 
     layer: str
     more: Estimate | None
     error: str | None = None
-    """Why the step cannot change this layer by itself."""
+    """Why the step cannot change this layer alone."""
 
 
 @dataclass(frozen=True)
 class Report:
-    """The effects of one step, the worst first."""
+    """Effects of one step, the worst first."""
 
     step: Layers
     examples: int
     before: float
     """Mean loss with no layer changed by this step."""
     together: Estimate
-    """By how much it grows with all layers changed."""
+    """Growth of the mean loss with all layers changed."""
     effects: tuple[Effect, ...]
 
     def lines(self) -> list[str]:
-        """What a person reads."""
+        """Return the report as lines of text."""
         step: Any = self.step
         width = max(len(effect.layer) for effect in (*self.effects, Effect("all together", None)))
-        rows = [("all together", _said(self.together))]
-        rows += [(e.layer, _said(e.more) if e.more else str(e.error)) for e in self.effects]
+        rows = [("all together", _growth_text(self.together))]
+        rows += [(e.layer, _growth_text(e.more) if e.more else str(e.error)) for e in self.effects]
         return [
             f"{step.method}: loss {self.before:.4f} before, on {self.examples} training examples; by how much it grows "
             "(95 %):",
-            *(f"{name:{width}}  {said}" for name, said in rows),
+            *(f"{name:{width}}  {growth}" for name, growth in rows),
         ]
 
 
-def _said(more: Estimate) -> str:
+def _growth_text(more: Estimate) -> str:
     return f"{more.value:+.4f} ({more.low:+.4f} to {more.high:+.4f})"
 
 
 def sensitivity(
     recipe: Recipe, workload: str | None = None, device: str = "auto", examples: int = EXAMPLES, step: int | None = None
 ) -> Report:
-    """The report of a recipe's step (the last that changes layers, when none is named), counted from 0.
+    """Return the report of a recipe's step, counted from 0; by default the last one that changes layers.
 
     Raises InputError for a step that does not change layers one by one.
     """
@@ -94,31 +94,31 @@ def sensitivity(
 
 
 def effects(bundle: Bundle, step: Any, examples: int = EXAMPLES) -> Report:
-    """The report of a step on a bundle, which stays as it is."""
-    asked = replace(bundle, seed=bundle.seed + 1)
-    data = list(batches(asked, "sensitivity", Sample(examples)))
+    """Return the report of a step on a bundle; the bundle's model is not changed."""
+    reseeded = replace(bundle, seed=bundle.seed + 1)
+    data = list(batches(reseeded, "sensitivity", Sample(examples)))
     task = task_of(bundle.task)
     before = losses(bundle.model, data, task)
 
     def growth(changed: Any) -> Estimate:
         return _growth(before, losses(changed, data, task))
 
-    found = []
+    measured = []
     names = list(units(bundle, step))
-    lone = replace(bundle, inputs=remembered(bundle, (name for _, name in names)))
+    with_inputs = replace(bundle, inputs=remembered(bundle, (name for _, name in names)))
     for part, name in track(names, "sensitivity", len(names)):
         alone = part.model_copy(update={"include": (glob.escape(name),), "exclude": ()})
         try:
-            found.append(Effect(name, growth(_changed(lone, alone))))
+            measured.append(Effect(name, growth(_changed_model(with_inputs, alone))))
         except InputError as error:
-            found.append(Effect(name, None, error.problems[0]))
-    ordered = sorted(found, key=lambda effect: (effect.more is None, -effect.more.value if effect.more else 0.0))
+            measured.append(Effect(name, None, error.problems[0]))
+    ordered = sorted(measured, key=lambda effect: (effect.more is None, -effect.more.value if effect.more else 0.0))
     sums, counts = before
-    together = growth(_changed(bundle, step))
+    together = growth(_changed_model(bundle, step))
     return Report(step, len(sums), float(sums.sum() / counts.sum()), together, tuple(ordered))
 
 
-def _changed(bundle: Bundle, step: Any) -> Any:
+def _changed_model(bundle: Bundle, step: Any) -> Any:
     return apply_step(replace(bundle, model=copy.deepcopy(bundle.model)), step).model
 
 
@@ -132,7 +132,10 @@ def _growth(before: Losses, after: Losses) -> Estimate:
 
 
 def units(bundle: Bundle, step: Any) -> Iterator[tuple[Any, str]]:
-    """Each layer that a step would change, by the name that include and exclude see, with the part that changes it."""
+    """Yield (part, name) for each layer that a step would change: the part that changes it, and the layer's name.
+
+    Names are those that `include` and `exclude` match.
+    """
     for part in step.parts:
         if isinstance(part, Prune) and part.structure in ("hidden", "channels"):
             raise InputError(f"sensitivity: prune {part.structure} runs through the whole model; no layer stands alone")
@@ -160,7 +163,7 @@ def losses(model: Any, data: list[dict[str, torch.Tensor]], task: Task) -> Losse
 
 
 def _index(recipe: Recipe, step: int | None) -> int:
-    of_layers = [index for index, each in enumerate(recipe.steps) if isinstance(each, Layers)]
+    of_layers = [index for index, step_of_recipe in enumerate(recipe.steps) if isinstance(step_of_recipe, Layers)]
     if not of_layers:
         raise InputError(f"sensitivity {recipe.name}: none of its steps changes layers (prune, quantize, lowrank)")
     if step is not None and step not in of_layers:

@@ -1,4 +1,4 @@
-"""A recipe's steps, applied in order: to a live model without measuring, or into an artifact with each step metered."""
+"""Application of a recipe's steps, in order: to a live model without measuring, or into an artifact with metering."""
 
 import copy
 import time
@@ -57,18 +57,18 @@ def task_of_model(model: Any) -> str:
 
 
 def load(path: str | Path, device: str = "cpu", trust_remote_code: bool = False) -> tuple[Any, Any]:
-    """Model and tokenizer (or image processor) of a saved artifact, ready for inference.
+    """Return the model and tokenizer (or image processor) of a saved artifact, ready for inference.
 
-    Raises InputError when the folder is damaged, foreign, or made by a newer version.
+    Raises InputError if the folder is damaged, foreign, or made by a newer version.
     """
     model, processor, manifest = artifact.load(Path(path), device=device, trust_remote_code=trust_remote_code)
-    return runtimes.prepared(model, str(manifest.extra.get("runtime", "eager")), manifest), processor
+    return runtimes.runnable_artifact(model, str(manifest.extra.get("runtime", "eager")), manifest), processor
 
 
 def apply(
     recipe: Recipe, model: Any, tokenizer: Any, dataset: "datasets.Dataset | None" = None, device: str | None = None
 ) -> Any:
-    """The compressed model; the one that came in stays as it was. Nothing is measured or written.
+    """Return the compressed model; the given one is not changed. Nothing is measured or written.
 
     `dataset` holds training examples (columns text and label, image and label, or text) for steps that need them.
     """
@@ -98,7 +98,7 @@ def apply(
     )
     _check_live(recipe, bundle, model)
     for index, step in enumerate(recipe.steps):
-        bundle, changed = _noted(replace(bundle, coming=recipe.steps[index + 1 :]), step)
+        bundle, changed = _apply_noted(replace(bundle, coming=recipe.steps[index + 1 :]), step)
         say(f"  {step.method}: {changed}")
     for note in bundle.notes:
         say(f"  {note}")
@@ -108,10 +108,10 @@ def apply(
 
 
 def _check_live(recipe: Recipe, bundle: Bundle, model: Any) -> None:
-    """Raise InputError with everything about a recipe that cannot work on a live model, before any step runs."""
+    """Raise InputError with every problem of a recipe on a live model, before any step runs."""
 
     def skeleton() -> Any:
-        return merged(empty_copy(model).float())  # as the bundle's own copy is
+        return merged(empty_copy(model).float())  # the bundle's own copy is in fp32 too
 
     empty = replace(bundle, model=traceable(skeleton()), teacher=skeleton)
     if problems := step_problems(recipe, empty):
@@ -119,7 +119,7 @@ def _check_live(recipe: Recipe, bundle: Bundle, model: Any) -> None:
 
 
 def open_bundle(recipe: Recipe, found: Source, device: torch.device, work: Path | None) -> Bundle:
-    """The workload's dense model with everything a step may ask for."""
+    """Return the workload's dense model with everything a step may need."""
     if refused := list(prequantized.problems([recipe], found, prequantized.found_format(found))):
         raise InputError(refused)
     model, processor = source.load_model(found, device=str(device))
@@ -146,7 +146,7 @@ def open_bundle(recipe: Recipe, found: Source, device: torch.device, work: Path 
 
 
 def _stored_layers(model: Any) -> dict[str, dict[str, Any]]:
-    """What the layers are of a model that was loaded in a format of bitsandbytes; nothing for others."""
+    """Return the layer entries of a model stored in a bitsandbytes format; empty for other models."""
     if not getattr(model, "is_quantized", False):
         return {}
     from compress.model.packing import bnb
@@ -163,10 +163,10 @@ def build(
     meter: Meter | Absent,
     fingerprint: str,
 ) -> None:
-    """Runs the recipe's steps on the workload's model and saves the artifact in `folder`.
+    """Run the recipe's steps on the workload's model and save the artifact in `folder`.
 
-    `work` keeps checkpoints, and what was spent, for the attempt after a killed one. Of several processes that train
-    together the first one saves.
+    `work` keeps checkpoints and the time and energy spent, for the attempt after a killed one. Of several processes
+    that train together, the first one saves.
     """
     torch.manual_seed(recipe.seed)
     work.mkdir(parents=True, exist_ok=True)
@@ -181,7 +181,7 @@ def build(
             if step.method != "quantize":  # packed weights no longer count one element per parameter
                 counts = parameter_counts(bundle.model)
         bundle = runtimes.finish(bundle, bundle.runtime)
-        runtimes.prepare(bundle.model, "eager", recipe.attention)  # said now, not when it is measured
+        runtimes.prepare(bundle.model, "eager", recipe.attention)  # raise now, not when measured
     padded_to = found.workload.max_length if recipe.padding == "fixed" else None
     padding = [f"padding fixed: every batch is computed at {padded_to} tokens a text"] if padded_to else []
     extra = {
@@ -200,39 +200,42 @@ def build(
 
 
 def _left_in_fp32(bundle: Bundle) -> bool:
-    """Whether a model computes in fp32 on a device that computes bf16 natively; graphs are left to their runtime."""
+    """Return whether a model computes in fp32 on a device that computes bf16 natively.
+
+    False for graphs: their runtime chooses the precision.
+    """
     if isinstance(bundle.model, GraphModel) or not computes_bf16(bundle.device):
         return False
     return any(type(p.data) is torch.Tensor and p.dtype == torch.float32 for p in bundle.model.parameters())
 
 
 def shapes_of(workload: Workload) -> Shapes:
-    """What a TensorRT engine must take: batches of evaluation and of every point, and the headline's most often."""
+    """Return the shapes of a TensorRT engine: usual is the headline's, largest covers evaluation and every point."""
     points = [workload.headline_point, *workload.points]
     usual = workload.headline_point
     length = None if usual.sequence_length is None else workload.max_length
     return Shapes((usual.batch_size, usual.sequence_length), (max(BATCH, *(p.batch_size for p in points)), length))
 
 
-def _noted(bundle: Bundle, step: Step) -> tuple[Bundle, Change]:
-    """The bundle after one step, and what the step changed; notes of that are the bundle's too."""
+def _apply_noted(bundle: Bundle, step: Step) -> tuple[Bundle, Change]:
+    """Return the bundle after one step, with the step's notes, and the change."""
     before = weights(bundle.model)
     after = apply_step(bundle, step)
-    made = change(step, before, bundle.layers, after.model, after.layers)
-    return replace(after, notes=(*after.notes, *made.notes)), made
+    changed = change(step, before, bundle.layers, after.model, after.layers)
+    return replace(after, notes=(*after.notes, *changed.notes)), changed
 
 
 def _metered_step(bundle: Bundle, step: Step, meter: Meter | Absent, place: str) -> tuple[Bundle, Change, Span]:
-    """The bundle after one step, what that changed, and what it cost; one line says so."""
+    """Return the bundle after one step, the change and the step's cost. Prints them in one line."""
     before = weights(bundle.model)
     span, start = begin(meter), time.monotonic()
     after = apply_step(bundle, step)
     if bundle.device.type == "cuda":
         torch.cuda.synchronize(bundle.device)
     span = end(span, meter, time.monotonic() - start)
-    made = change(step, before, bundle.layers, after.model, after.layers)
-    after = replace(after, notes=(*after.notes, *made.notes))
-    say(f"  {place} {step.method}: {made} in {span.seconds:.1f} s")
+    changed = change(step, before, bundle.layers, after.model, after.layers)
+    after = replace(after, notes=(*after.notes, *changed.notes))
+    say(f"  {place} {step.method}: {changed} in {span.seconds:.1f} s")
     for note in after.notes[len(bundle.notes) :]:
         say(f"    {note}")
-    return after, made, span
+    return after, changed, span

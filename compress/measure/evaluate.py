@@ -12,15 +12,16 @@ if TYPE_CHECKING:
     import datasets
 
 
-BATCH = 32  # examples at a time; those whose answers depend on it are judged at their headline point's
+BATCH = 32  # examples; models whose answers depend on the batch are evaluated at the headline point's size
 
 
 def evaluate(
     model: Any, task: Task, examples: "datasets.Dataset", processor: Any, device: str, batch_size: int, label: str = ""
 ) -> Evaluation:
-    """Outcomes of every example; batches are sorted by length and padded to their longest.
+    """Return the outcomes of every example, in the order of the examples.
 
-    The last batch is filled up with examples before it: one of its own size would be compiled, or recorded, by itself.
+    Batches are sorted by length and padded to their longest text. The last batch is filled up with earlier examples,
+    since another batch size would need its own compilation or CUDA graph.
     """
     import torch
 
@@ -38,7 +39,7 @@ def evaluate(
             finite, outputs = finite and bool(torch.isfinite(logits).all()), int(logits.shape[-1])
             for key, values in task.outcomes(logits, batch).items():
                 collected.setdefault(key, []).extend(values[done - start :])
-            del logits  # before the next ones are made
+            del logits  # so that only one batch's logits are in memory
             running.advance(min(batch_size, len(order) - done))
     restored = {key: _restore(values, order) for key, values in collected.items()}
     restored |= {name: [float(value) for value in examples[name]] for name in task.known_outcomes}

@@ -1,6 +1,6 @@
-"""The examples that any model of a session answered differently from the verdict's reference: what a reader looks at.
+"""Examples on which any model of a session disagrees with the verdict's reference, for readers to inspect.
 
-Their texts are kept beside the raw samples, cut short; images and language models' blocks have none.
+Their shortened texts are stored with the raw samples. Images and blocks of language models have no text.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,17 +12,17 @@ from compress.measure.job import Job, judged_against
 from compress.records.session import Example
 
 TEXT = 200
-"""So many characters of a text are kept."""
+"""Characters that are kept of a text."""
 MOST = 1000
-"""So many examples have their text kept; the first ones of the split."""
+"""Examples that are kept: the first ones of the split."""
 
 Outcomes = Mapping[str, Sequence[float]]
 
 
 def differing(job: Job, outcomes: Mapping[str, Outcomes]) -> tuple[Example, ...] | None:
-    """Return the examples that not all runners answered alike; None where there is no reference to compare with.
+    """Return the examples on which the measured runners disagree; None without a measured reference.
 
-    `outcomes`: those of every runner that was measured.
+    `outcomes`: outcomes by runner name.
     """
     present = [spec for spec in job.runners if spec.reference and spec.name in outcomes]
     if not present:
@@ -31,19 +31,22 @@ def differing(job: Job, outcomes: Mapping[str, Outcomes]) -> tuple[Example, ...]
 
 
 def flips(outcomes: Mapping[str, Outcomes], reference: str) -> list[int]:
-    """Numbers of the examples that not all answered as the reference did, in order; none without discrete answers."""
-    theirs = outcomes[reference].get("prediction", ())
+    """Return the sorted numbers of the examples on which any runner disagrees with the reference.
+
+    The list is empty for tasks without discrete answers.
+    """
+    expected = outcomes[reference].get("prediction", ())
     different = {
         number
-        for mine in outcomes.values()
-        for number, (ours, other) in enumerate(zip(mine.get("prediction", ()), theirs, strict=False))
-        if ours != other
+        for runner in outcomes.values()
+        for number, (answer, expected_answer) in enumerate(zip(runner.get("prediction", ()), expected, strict=False))
+        if answer != expected_answer
     }
     return sorted(different)
 
 
 def label_names(config: Any) -> tuple[str, ...] | None:
-    """The classes' names in their order; None where the model has only numbers."""
+    """Return the names of the classes in order; None for a model that only numbers them."""
     names: Mapping[Any, Any] = getattr(config, "id2label", None) or {}
     listed = tuple(str(names[key]) for key in sorted(names, key=int))
     return listed if any(name != f"LABEL_{place}" for place, name in enumerate(listed)) else None

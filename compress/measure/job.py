@@ -1,4 +1,4 @@
-"""What a session's process is told, as a file: which models to measure, on what, and how; and where it answers."""
+"""The job file of a session's process: models, data and settings to measure with, and where the session is written."""
 
 import json
 from collections.abc import Sequence
@@ -13,13 +13,13 @@ from compress.energy.meters import Gpu
 from compress.spec.formats import Runtime
 from compress.spec.measure import Settings
 
-MOST_REASON = 20_000  # characters; errors of compilers quote all of the code
+MOST_REASON = 20_000  # characters; compiler errors quote the whole code
 KEYS = ("device", "seed", "limit", "threads", "parent_on_device")
 
 
 @dataclass(frozen=True)
 class Spec:
-    """One model to be measured: an artifact's folder, or the workload's own model in some precision."""
+    """One model to measure: an artifact's folder, or the workload's own model at some precision."""
 
     name: str
     path: str | None
@@ -28,20 +28,23 @@ class Spec:
     low_bit: bool
     """Weights are stored in 8 bits or fewer."""
     batch_dependent: bool
-    """Activation scales come from the batch, so answers can depend on it."""
+    """Activation scales are computed from the batch, so answers can depend on it."""
     reference: bool
     padded_to: int | None = None
-    """Tokens that every text is padded to, where batches are not padded to their longest; an artifact knows its own."""
+    """Tokens that every text is padded to; None pads to the batch's longest. Artifacts record their own length."""
 
 
 def judged_against(present: Sequence[Spec]) -> str:
-    """Name of the reference that verdicts are spoken against, of those measured: half precision eager, or the first."""
+    """Return the name of the reference that verdicts compare with.
+
+    It is the half-precision eager reference if that was measured, else the first.
+    """
     return next((s.name for s in present if s.runtime == "eager" and s.dtype != "fp32"), present[0].name)
 
 
 @dataclass(frozen=True)
 class Job:
-    """All that a session's process is told."""
+    """Everything that a session's process needs to measure."""
 
     workload: Workload
     source: Source
@@ -50,31 +53,31 @@ class Job:
     device: str
     """`cpu`, `cuda:N`, or several GPUs: `cuda:0,cuda:1`."""
     gpus: tuple[Gpu, ...]
-    """Whose meters are read; none on a CPU."""
+    """GPUs whose meters are read; empty on a CPU."""
     seed: int
     limit: int | None
     threads: int
     parent_on_device: bool = False
-    """Whether the process that waits for the session holds the device too."""
+    """Whether the parent process, which waits for the session, holds the device too."""
 
     @property
     def devices(self) -> tuple[str, ...]:
-        """Where the model is; batches go to the first."""
+        """Devices that hold the model; batches go to the first."""
         return tuple(self.device.split(","))
 
 
 def failure(error: Exception) -> str:
-    """Return an error as a reason, without the middle of what is longer than a trace may hold."""
+    """Return an error as a reason, with the middle cut out of texts too long for a trace."""
     return shortened(f"{type(error).__name__}: {error}", MOST_REASON)
 
 
 def session_folder(path: Path) -> Path:
-    """Return where the process of a job file leaves what it measured."""
+    """Return the folder that the process of a job file writes its session to."""
     return path.with_name("session")
 
 
 def write_job(path: Path, job: Job) -> None:
-    """The job as JSON."""
+    """Write a job as JSON."""
     plain = {
         "workload": job.workload.model_dump(mode="json"),
         "source": {**asdict(job.source), "workload": None},
@@ -87,7 +90,7 @@ def write_job(path: Path, job: Job) -> None:
 
 
 def read_job(path: Path) -> Job:
-    """The job a file describes."""
+    """Read a job from its file."""
     plain = json.loads(path.read_text())
     workload = Workload.model_validate(plain["workload"])
     return Job(

@@ -1,8 +1,9 @@
-"""What really ran: the operators of one profiled batch, and the label they earn.
+"""The operators of one profiled batch, and the kernel label that they justify.
 
-real: low-bit products, products that skip zeros, or dense products of a dense model. dequantized: the model stores
-low-bit weights but multiplies in floating point. masked: a good part of the weights is zero, stored and multiplied like
-the rest. unknown: nothing was recorded.
+real         low-bit products, products that skip zeros, or dense products of a dense model
+dequantized  low-bit weights in storage, but products in floating point
+masked       over 10 % of the weights are zeros, stored and multiplied like the rest
+unknown      the profiler recorded nothing
 """
 
 import re
@@ -26,13 +27,13 @@ LOW_BIT_PRODUCTS = re.compile(
     r"^(FullyConnected|MatMul|Convolution)\w*:\w*_[iu]8$",
     re.IGNORECASE,
 )
-"""Operators that multiply integers or fp8, by their names in the profiles of torch, onnxruntime and openvino. A CUDA
-graph shows kernels only: cuBLAS's (q is e4m3) and CUTLASS's."""
+"""Names of integer and fp8 products in the profiles of torch, onnxruntime and openvino. A CUDA graph shows only
+kernels: those of cuBLAS (q is e4m3) and CUTLASS."""
 SPANS = ("## Call CompiledFxGraph", "Torch-Compiled Region")
-"""Begin the names of spans that hold what a compiled model does, and do nothing of their own."""
+"""Prefixes of spans that only enclose the operators of a compiled model."""
 SPARSE_PRODUCTS = re.compile(r"cslt_sparse_mm|cusparselt|sparse_semi_structured|sparse_gemm|sparse_mma", re.IGNORECASE)
-"""Operators that skip the zeros of weights with two in every four."""
-MASKED_ABOVE = 0.1  # share of exact zeros in the weight matrices; trained dense weights have practically none
+"""Operators that skip the zeros of 2:4 sparse weights."""
+MASKED_ABOVE = 0.1  # share of exact zeros in the weight matrices; trained dense weights have almost none
 SHOWN = 8
 
 CAUSES = {
@@ -44,10 +45,13 @@ CAUSES = {
 
 
 def label(model: Any, batch: Mapping[str, torch.Tensor], device: str, low_bit: bool) -> Kernel:
-    """The label of a model and the operators that prove it. `low_bit`: its weights are stored in 8 bits or fewer."""
+    """Return a model's kernel label and the operators that prove it.
+
+    `low_bit`: the model's weights are stored in 8 bits or fewer.
+    """
     if isinstance(model, GraphModel) and not device.startswith("cuda"):
         shares = _normalised(model.operator_seconds(batch))
-    else:  # on a GPU a graph's own profile has the time that launching kernels takes, not theirs
+    else:  # on a GPU a graph's own profile has the time of kernel launches, not of kernels
         shares = _torch_shares(model, batch, device)
     if not shares:
         return Kernel("unknown", (), CAUSES["unknown"])
@@ -66,7 +70,7 @@ def label(model: Any, batch: Mapping[str, torch.Tensor], device: str, low_bit: b
 
 
 def zero_share(model: Any) -> float:
-    """Share of exact zeros in the weights of linear and convolution layers, or of an exported graph's products."""
+    """Return the share of exact zeros in the weights of linear and convolution layers, or of a graph's products."""
     zeros = total = 0
     for weight in model.weights() if isinstance(model, GraphModel) else _weights(model):
         zeros += weight.size - int(np.count_nonzero(weight))
@@ -81,12 +85,15 @@ def _weights(model: Any) -> Iterator[Any]:
 
 
 def _dense(weight: torch.Tensor) -> bool:
-    """Whether every number of a weight is stored: not one of 8 bits or fewer, and none whose zeros are left out."""
+    """Return whether a weight stores every number, zeros included, in more than 8 bits."""
     return weight.is_floating_point() and not isinstance(weight, SparseSemiStructuredTensor)
 
 
 def _torch_shares(model: Any, batch: Mapping[str, torch.Tensor], device: str) -> dict[str, float]:
-    """Operator name -> share of self time, of one batch after two warm ones; on a GPU shares of its kernels' time."""
+    """Return operator name -> share of self time in one batch, after two warm-up batches.
+
+    On a GPU the shares are of kernel time.
+    """
     from torch.profiler import ProfilerActivity, profile
 
     on_gpu = device.startswith("cuda")
@@ -103,14 +110,14 @@ def _torch_shares(model: Any, batch: Mapping[str, torch.Tensor], device: str) ->
 
 
 def kernel_shares(events: Iterable[Any]) -> dict[str, float]:
-    """Name -> share of the GPU's time, of kernels and, beside them, of the operators that launched them.
+    """Return name -> share of GPU time, of the kernels and of the operators that launched them.
 
-    An operator has the time of its kernels, so all shares together come to up to twice the whole. One of a kernel's own
-    name (triton's) is that kernel.
+    An operator's time is that of its kernels, so all shares together add up to at most 2. An operator with the name of
+    a kernel (as in triton) counts once.
     """
-    work = [event for event in events if not event.is_user_annotation and not event.key.startswith(SPANS)]
-    kernels = _summed((e.key, e.self_device_time_total) for e in work if e.device_type.name != "CPU")
-    operators = _summed((e.key, e.self_device_time_total) for e in work if e.device_type.name == "CPU")
+    counted = [event for event in events if not event.is_user_annotation and not event.key.startswith(SPANS)]
+    kernels = _summed((e.key, e.self_device_time_total) for e in counted if e.device_type.name != "CPU")
+    operators = _summed((e.key, e.self_device_time_total) for e in counted if e.device_type.name == "CPU")
     total = sum(kernels.values())
     return {name: spent / total for name, spent in {**operators, **kernels}.items()} if total else {}
 

@@ -1,4 +1,7 @@
-"""One window: the same runner, batch after batch, with energy and latency from the same seconds."""
+"""Measuring windows: one model runs batch after batch, with energy and latency of the same seconds.
+
+Before the windows `warm_up` waits for steady latency, and `settle` for steady temperature and power.
+"""
 
 import time
 from collections.abc import Callable, Sequence
@@ -12,48 +15,48 @@ from compress.records.session import Window
 
 BLOCK_S = 5.0
 TREND_BLOCKS = 12  # 60 s
-NEAR_S = 0.005  # between two looks at the counter while one of its movements is waited for
-SLOW_S = 0.1  # the same on a board whose count reading changes
+NEAR_S = 0.005  # between two readings of the counter while waiting for it to move
+SLOW_S = 0.1  # the same on a board whose count is disturbed by reading
 
 
 class Settings(Protocol):
-    """How long a window and what precedes it last."""
+    """Durations of a window and its pre-roll."""
 
     @property
     def window_s(self) -> float:
-        """Seconds of a window, at least."""
+        """Minimum seconds of a window."""
 
     @property
     def preroll_s(self) -> float:
-        """Seconds of the same load before it."""
+        """Seconds of the same load before the window."""
 
     @property
     def least_batches(self) -> int:
-        """Batches in a window, at least."""
+        """Minimum batches in a window."""
 
     @property
     def least_movements(self) -> int:
-        """Movements of the energy counter in a window, at least."""
+        """Minimum movements of the energy counter in a window."""
 
 
 def synchronizer(devices: Sequence[str]) -> Callable[[], None]:
-    """A function that returns when all of these devices have finished."""
+    """Return a function that waits until all of these devices have finished."""
     if not devices[0].startswith("cuda"):
         return lambda: None
     if len(devices) == 1:
         return lambda: torch.cuda.synchronize(devices[0])
 
-    def all_of_them() -> None:
+    def synchronize_all() -> None:
         for device in devices:
             torch.cuda.synchronize(device)
 
-    return all_of_them
+    return synchronize_all
 
 
 def run_for(
     model: Any, batches: Sequence[dict[str, torch.Tensor]], seconds: float, sync: Callable[[], None], least: int = 2
 ) -> list[int]:
-    """Nanoseconds of each batch, over at least `seconds` and `least` batches; the batches are taken in turn."""
+    """Run the batches in turn for at least `seconds` and `least` batches; return the nanoseconds of each."""
     times: list[int] = []
     clock = time.monotonic_ns
     count = len(batches)
@@ -79,20 +82,22 @@ def measure_window(
     meter: Meter | Absent,
     sampler: Sampler,
 ) -> Window:
-    """One pre-roll, one window, and load around its edges for as long as the counter needs to be seen moving.
+    """Measure one window, after a pre-roll.
 
-    The device is synchronised at both edges.
+    Around both edges the load runs long enough for the sampler to see the counter move. The device is synchronised at
+    both edges.
     """
     run_for(model, batches, settings.preroll_s, sync)
     _around_edge(model, batches, sync, sampler)
-    finely = sampler.step_s == 0  # else the sampler's readings tell; waiting for one here, the device would idle
+    # a counter that moves in steps is read by the sampler: waiting for a step here would idle the device
+    continuous = sampler.step_s == 0
     cpu = time.process_time_ns()
-    start_uj = read_uj(meter) if finely else None
+    start_uj = read_uj(meter) if continuous else None
     started = time.monotonic_ns()
     seconds = max(settings.window_s, settings.least_movements * sampler.step_s)
     times = run_for(model, batches, seconds, sync, settings.least_batches)
     ended = time.monotonic_ns()
-    end_uj = read_uj(meter) if finely else None
+    end_uj = read_uj(meter) if continuous else None
     cpu = time.process_time_ns() - cpu
     _around_edge(model, batches, sync, sampler)
     return Window(started, ended, tuple(times), cpu, start_uj, end_uj)
@@ -113,10 +118,10 @@ def settle(
     meter: Meter | Absent,
     cap_s: float,
 ) -> bool | None:
-    """Runs the models in turn until the device's temperature and power have settled, or `cap_s` seconds are over.
+    """Run the models in turn until the device's temperature and power settle; return whether they did.
 
-    Every block holds a turn of each, so that blocks can be compared whatever the models draw. None where the device
-    tells no temperature.
+    Gives up after `cap_s` seconds. Every block runs each model once, so that blocks are comparable whatever power the
+    models draw. Returns None for a device that reports no temperature.
     """
     if isinstance(meter, Absent) or meter.state().get("temperature_c") is None:
         return None
@@ -135,7 +140,10 @@ def settle(
 def _power(
     models: Sequence[Any], batches: Sequence[dict[str, torch.Tensor]], sync: Callable[[], None], meter: Meter
 ) -> float | None:
-    """Mean power of a block, from one movement of the counter to another: unaligned edges would make 2 % of noise."""
+    """Return the mean power in watts of a block between two movements of the counter, or None.
+
+    Edges that are not aligned with movements would add 2 % of noise.
+    """
     pause_s = SLOW_S if meter.harmed_by_reading else NEAR_S
 
     def movement(model: Any) -> tuple[int | None, int]:
@@ -150,13 +158,14 @@ def _power(
     for model in models:
         run_for(model, batches, BLOCK_S / len(models), sync, least=1)
     end_uj, end = movement(models[-1])
-    return None if start_uj is None or end_uj is None else 1e3 * (end_uj - start_uj) / (end - start)  # uJ / ns = kW
+    return None if start_uj is None or end_uj is None else 1e3 * (end_uj - start_uj) / (end - start)  # uJ / ns = 1e3 W
 
 
 def settled(blocks: Sequence[tuple[int, float]]) -> bool:
-    """Whether (whole degrees, power) of successive blocks show no trend over 60 s, and the last two agree within 1 %.
+    """Return whether blocks of (whole degrees, power) have settled.
 
-    Half a degree between the halves of a minute is what rounding alone makes of a constant temperature.
+    The temperature must show no trend over 60 s, and the power of the last two blocks must agree within 1 %. Rounding
+    a constant temperature to whole degrees alone can make the halves of a minute differ by half a degree.
     """
     if len(blocks) < TREND_BLOCKS:
         return False
@@ -168,7 +177,10 @@ def settled(blocks: Sequence[tuple[int, float]]) -> bool:
 
 
 def warm_up(model: Any, batches: Sequence[dict[str, torch.Tensor]], sync: Callable[[], None], cap_s: float) -> bool:
-    """Runs until two successive blocks agree within 3 % (True) or `cap_s` seconds are over (False)."""
+    """Run until the median latencies of two successive blocks agree within 3 %; return whether they did.
+
+    Gives up after `cap_s` seconds.
+    """
     deadline = time.monotonic() + cap_s
     before: float | None = None
     while True:

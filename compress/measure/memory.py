@@ -1,8 +1,8 @@
-"""Memory of each artifact, from a child process of its own: load, one batch, peak above the empty process.
+"""Host memory of each model, measured in its own child process: after loading, and the peak of one batch.
 
-The session's process imports the libraries and forks one child per runner before anything has run in it, so that every
-child starts from the same empty process. Linux only; elsewhere None and a reason.
-On a GPU see `compress.measure.memory_gpu`.
+The session's process imports the libraries and forks one child per runner before it runs anything. So every child
+starts from the same empty process, whose memory is subtracted. Linux only; elsewhere the figures are None with a
+reason. For GPU memory see `compress.measure.memory_gpu`.
 """
 
 import json
@@ -20,15 +20,15 @@ REASON = "memory is read from /proc, which this system does not have"
 
 
 def measure_memory(job: Job) -> dict[str, Memory]:
-    """Memory by runner name. To be called before any thread is started."""
+    """Return the memory by runner name. Call it before any thread is started, since it forks."""
     if not Path("/proc/self/clear_refs").exists() or not hasattr(os, "fork"):
         return {}
     _import_libraries(job)
-    return {spec.name: _forked(spec, job) for spec in job.runners}
+    return {spec.name: _measure_in_child(spec, job) for spec in job.runners}
 
 
 def _import_libraries(job: Job) -> None:
-    """Imports what the children need, so that libraries do not count and are loaded once."""
+    """Import what the children need, so that libraries are loaded once and not counted."""
     import datasets  # noqa: F401
     import transformers
 
@@ -41,19 +41,19 @@ def _import_libraries(job: Job) -> None:
         config = transformers.AutoConfig.from_pretrained(job.source.model, trust_remote_code=trusted)
         empty_model(config, job.workload.task, trusted)  # imports the architecture; takes no memory
     except (OSError, ValueError):
-        return  # what is wrong with a model is said where it is loaded
+        return  # loading the model reports the error
 
 
 def _status_bytes(field: str) -> int:
-    """A field of /proc/self/status, in bytes."""
+    """Return a field of /proc/self/status in bytes."""
     for line in Path("/proc/self/status").read_text().splitlines():
         if line.startswith(field + ":"):
             return int(line.split()[1]) * 1024
     raise RuntimeError(f"/proc/self/status has no {field}")
 
 
-def _one(spec: Spec, job: Job) -> Memory:
-    """Figures of one runner, in this process, which is used up by it."""
+def _measure_here(spec: Spec, job: Job) -> Memory:
+    """Measure one runner in this process, which must not measure another one after it."""
     import torch
 
     from compress.measure.models import open_runner, timing_batches
@@ -69,18 +69,18 @@ def _one(spec: Spec, job: Job) -> Memory:
     return Memory(max(loaded, 0), max(peak, 0))
 
 
-def _forked(spec: Spec, job: Job) -> Memory:
-    """The same, in a child that is thrown away."""
+def _measure_in_child(spec: Spec, job: Job) -> Memory:
+    """Measure one runner in a forked child."""
     read_end, write_end = os.pipe()
     child = os.fork()
     if child == 0:
         os.close(read_end)
         try:
-            answer = _one(spec, job)
+            memory = _measure_here(spec, job)
         except Exception as error:  # noqa: BLE001  whatever fails becomes the reason of this one figure
-            answer = Memory(reason=failure(error))
+            memory = Memory(reason=failure(error))
         with os.fdopen(write_end, "w") as out:
-            json.dump(asdict(answer), out)
+            json.dump(asdict(memory), out)
         os._exit(0)
     os.close(write_end)
     with os.fdopen(read_end) as reader:

@@ -1,10 +1,9 @@
-"""GPU memory of each artifact, as torch counts it in a process of its own: load, then one batch.
+"""GPU memory of each model, as torch counts it in its own process: after loading, and the peak of one batch.
 
-The processes are started fresh: CUDA cannot be used after a fork once a library has so much as asked for the device.
-As many as fit work side by side; what has to be compiled is then compiled side by side too, and the session finds it in
-the compiler's cache.
+The processes are started, not forked: CUDA is unusable after a fork once a library has queried the device. As many run
+in parallel as fit in memory. They also compile in parallel, and the session finds their output in the compiler's cache.
 
-`python -m compress.measure.memory_gpu JOB NUMBER` leaves the figures of one runner beside the job.
+`python -m compress.measure.memory_gpu JOB NUMBER` writes the figures of one runner next to the job file.
 """
 
 import json
@@ -22,64 +21,64 @@ from compress.records.session import Memory
 from compress.spec.formats import GRAPH_RUNTIMES
 
 UNSEEN = "onnxruntime takes a GPU's memory by itself, where torch does not count it"
-CORES = 2  # for each process: it imports, loads and compiles
-CONTEXT_BYTES = 1 << 30  # of CUDA itself, in each process; of the libraries, in the host's memory
+CORES = 2  # for each process, to import, load and compile
+CONTEXT_BYTES = 1 << 30  # per process: the CUDA context on the device, and the libraries in host memory
 
 
 @dataclass(frozen=True)
 class Child:
-    """What the process of one runner found out."""
+    """Figures from the process of one runner."""
 
     memory: Memory
     free_bytes: int | None = None
-    """Free memory of the device with the fewest, once the model was loaded."""
+    """Least free memory of any of the devices, once the model was loaded."""
 
 
 def measure_gpu_memory(job: Job, path: Path) -> dict[str, Memory]:
-    """Memory by runner name; `path` is where the job lies as a file."""
+    """Return the memory by runner name. `path`: the job's file."""
     memory = {spec.name: Memory(reason=UNSEEN) for spec in job.runners if spec.runtime in GRAPH_RUNTIMES}
     waiting = [(number, spec.name) for number, spec in enumerate(job.runners) if spec.name not in memory]
     together = 1
     while waiting:
         group, waiting = waiting[:together], waiting[together:]
         share = max(1, job.threads // len(group))
-        children = [_ended(*child) for child in [_started(path, number, share) for number, _ in group]]
+        children = [_wait_child(*child) for child in [_start_child(path, number, share) for number, _ in group]]
         memory |= {name: child.memory for (_, name), child in zip(group, children, strict=True)}
-        together = min(_fitting(child, job.threads // CORES) for child in children)
+        together = min(_parallel_count(child, job.threads // CORES) for child in children)
     return memory
 
 
-def _fitting(child: Child, most: int) -> int:
-    """How many such models have room at once, on the device and in the host's memory; one where nothing is known."""
+def _parallel_count(child: Child, most: int) -> int:
+    """Return how many such models fit at once in device and host memory, at most `most`; 1 if unknown."""
     peak, host = child.memory.peak_memory_bytes, free_bytes(("cpu",))
     if child.free_bytes is None or peak is None or host is None:
         return 1
     return max(1, min(most, min(child.free_bytes, host) // (2 * peak + CONTEXT_BYTES)))
 
 
-def _started(path: Path, number: int, cores: int) -> tuple["subprocess.Popen[bytes]", Path]:
-    """A process that compiles, where it has to, in so many others."""
+def _start_child(path: Path, number: int, cores: int) -> tuple["subprocess.Popen[bytes]", Path]:
+    """Start the process of one runner, with `cores` compiler threads; return it and the path of its figures."""
     command = [sys.executable, "-m", "compress.measure.memory_gpu", str(path), str(number)]
     environment = {"TORCHINDUCTOR_COMPILE_THREADS": str(cores), **os.environ}
-    return subprocess.Popen(command, stdin=subprocess.DEVNULL, env=environment), _answer(path, number)
+    return subprocess.Popen(command, stdin=subprocess.DEVNULL, env=environment), _figures_path(path, number)
 
 
-def _ended(child: "subprocess.Popen[bytes]", answer: Path) -> Child:
-    """What a child found out, once it has ended."""
+def _wait_child(child: "subprocess.Popen[bytes]", path: Path) -> Child:
+    """Wait for a child to end and return its figures."""
     with child:
         code = child.wait()
-    if not answer.exists():
+    if not path.exists():
         return Child(Memory(reason=f"the process that loaded it ended with {code}"))
-    plain = json.loads(answer.read_text())
+    plain = json.loads(path.read_text())
     return Child(Memory(**plain["memory"]), plain["free_bytes"])
 
 
-def _answer(path: Path, number: int) -> Path:
+def _figures_path(path: Path, number: int) -> Path:
     return path.with_name(f"memory-{number}.json")
 
 
-def _one(spec: Spec, job: Job) -> Child:
-    """Figures of one runner. Its first batch does not count: what is compiled for it takes memory of its own."""
+def _measure_here(spec: Spec, job: Job) -> Child:
+    """Measure one runner. Its first batch is not counted, since compilation takes memory too."""
     import torch
 
     from compress.measure.models import open_runner, timing_batches
@@ -102,7 +101,7 @@ def _summed(count: Any, job: Job) -> int:
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Writes the figures of one runner of a job, or why there are none."""
+    """Write the figures of one runner of a job, or the reason why there are none."""
     from compress.base.quiet import quiet_libraries, quiet_transformers
 
     quiet_libraries()
@@ -110,10 +109,10 @@ def main(arguments: Sequence[str]) -> None:
     path, number = Path(arguments[0]), int(arguments[1])
     job = read_job(path)
     try:
-        answer = _one(job.runners[number], job)
+        child = _measure_here(job.runners[number], job)
     except Exception as error:  # noqa: BLE001  whatever fails becomes the reason of this one figure
-        answer = Child(Memory(reason=failure(error)))
-    _answer(path, number).write_text(json.dumps(asdict(answer)))
+        child = Child(Memory(reason=failure(error)))
+    _figures_path(path, number).write_text(json.dumps(asdict(child)))
 
 
 if __name__ == "__main__":

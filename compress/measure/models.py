@@ -1,4 +1,4 @@
-"""The models of a session, from artifacts and references: all of them in memory, or one at a time."""
+"""The models of a session, loaded from artifacts and references: all at once, or one at a time."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from compress.data.tasks import task_of
 from compress.measure.job import Job, Spec
 from compress.records.session import Memory
 
-ROOM = 0.9  # of what is free; batches, caches and fragments take the rest
+ROOM = 0.9  # of the free memory; batches, caches and fragmentation take the rest
 
 
 @dataclass(frozen=True)
@@ -25,33 +25,33 @@ class Runner:
 
 
 def open_runner(spec: Spec, job: Job) -> Runner:
-    """Loads one model from its artifact, or the workload's own in the reference's precision."""
+    """Load a model from its artifact, or the workload's own model at the reference's precision."""
     import torch
 
     from compress.model import artifact, runtimes
 
-    first = job.devices[0] if len(job.devices) == 1 else "cpu"  # several: no one of them need hold the whole model
+    first = job.devices[0] if len(job.devices) == 1 else "cpu"  # one of several GPUs may be too small for the model
     if first == "cpu" and spec.low_bit and len(job.devices) > 1:
         raise InputError("a model of 8 bits or fewer is measured on one GPU; use --device cuda:0")
     if spec.path is None:
         half = {"fp16": torch.float16, "bf16": torch.bfloat16}
-        dtype = half.get(spec.dtype, torch.float32)  # also of what a model stored in few bits keeps in floating point
+        dtype = half.get(spec.dtype, torch.float32)  # for a low-bit model: of its floating-point parts
         model, processor = source.load_model(job.source, device=first, dtype=dtype)
         return Runner(spec, runtimes.prepare(_placed(model, job), spec.runtime, padded_to=spec.padded_to), processor)
     trusted = job.workload.trust_remote_code
     model, processor, manifest = artifact.load(Path(spec.path), device=first, trust_remote_code=trusted)
-    return Runner(spec, runtimes.prepared(_placed(model, job), spec.runtime, manifest), processor)
+    return Runner(spec, runtimes.runnable_artifact(_placed(model, job), spec.runtime, manifest), processor)
 
 
 def _placed(model: Any, job: Job) -> Any:
-    """The model where it is measured: as it was loaded, or divided among several GPUs."""
+    """Return the model on the devices it is measured on: as loaded, or divided among several GPUs."""
     from compress.base.devices import pick_all, spread
 
     return spread(model, pick_all(job.device)) if len(job.devices) > 1 else model
 
 
 def timing_batches(job: Job, runner: Runner, point: OperatingPoint, count: int) -> list[dict[str, Any]]:
-    """`count` batches of exactly the point's shape, on the device, made of the test split's own data."""
+    """Return `count` batches of exactly the point's shape, on the device, made of the test split."""
     limit = max(256, 4 * point.batch_size)
     examples = source.load_examples(job.source, "test", runner.processor, runner.model.config, limit=limit)
     batches = task_of(job.workload.task).fixed(examples, runner.processor, point, count, job.seed)
@@ -59,7 +59,7 @@ def timing_batches(job: Job, runner: Runner, point: OperatingPoint, count: int) 
 
 
 class Shelf:
-    """Hands out models; where they do not fit together, loading one puts the one before it away."""
+    """Loaded models of a session. If they do not fit together, loading one frees the one before it."""
 
     def __init__(self, job: Job, together: bool):
         self.together = together
@@ -67,7 +67,7 @@ class Shelf:
         self._loaded: dict[str, Runner] = {}
 
     def take(self, spec: Spec) -> Runner:
-        """The model of this spec, loaded now if it is not."""
+        """Return the model of a spec, loading it if needed."""
         if spec.name not in self._loaded:
             if not self.together:
                 self.put_away(list(self._loaded))
@@ -75,7 +75,7 @@ class Shelf:
         return self._loaded[spec.name]
 
     def put_away(self, names: Iterable[str]) -> None:
-        """Frees the memory of these models."""
+        """Free the memory of these models."""
         from compress.base.devices import release_memory
 
         for name in names:
@@ -83,8 +83,8 @@ class Shelf:
         release_memory()
 
 
-def crowded(job: Job, memory: Mapping[str, Memory]) -> str | None:
-    """Why the models are loaded in turn inside every round, or None where they stay loaded together."""
+def in_turn_reason(job: Job, memory: Mapping[str, Memory]) -> str | None:
+    """Return why the models are loaded again in every round, or None if all stay loaded."""
     if job.settings.residency == "in_turn":
         return "each model was loaded again in every round, as measure.residency asks"
     if job.settings.residency == "together":
@@ -99,16 +99,16 @@ def crowded(job: Job, memory: Mapping[str, Memory]) -> str | None:
 
 
 def _needed_bytes(memory: Mapping[str, Memory]) -> int | None:
-    """All models loaded and the largest batch among them running; None where none could be measured."""
+    """Return the bytes of all models plus the largest batch of any of them; None if none could be measured."""
     pairs = ((m.memory_bytes, m.peak_memory_bytes) for m in memory.values())
-    known = [(loaded, peak) for loaded, peak in pairs if loaded is not None and peak is not None]
-    if not known:
+    measured = [(loaded, peak) for loaded, peak in pairs if loaded is not None and peak is not None]
+    if not measured:
         return None
-    return sum(loaded for loaded, _ in known) + max(0, *(peak - loaded for loaded, peak in known))
+    return sum(loaded for loaded, _ in measured) + max(0, *(peak - loaded for loaded, peak in measured))
 
 
 def free_bytes(devices: Sequence[str]) -> int | None:
-    """Memory that is free on the devices now; None where the system does not tell."""
+    """Return the bytes free on the devices now; None if the system does not report them."""
     if devices[0].startswith("cuda"):
         import torch
 

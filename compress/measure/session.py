@@ -1,7 +1,7 @@
-"""A session: several models measured against one another, interleaved in every round, in one fresh process.
+"""A session: several models measured together in one fresh process, interleaved in every round.
 
-`python -m compress.measure.session JOB` knows only saved artifacts and references. The job names them. The answer
-is a folder of raw figures (`compress.records.trace`), from which the harness makes results.
+`python -m compress.measure.session JOB` measures the saved artifacts and references that the job lists. It writes a
+folder of raw figures (`compress.records.trace`), from which the harness makes results.
 """
 
 import os
@@ -27,54 +27,54 @@ from compress.energy.sampler import Sampler, facts, idle, steady_idle
 from compress.measure.evaluate import BATCH, evaluate
 from compress.measure.examples import differing, label_names
 from compress.measure.job import Job, Spec, failure, read_job, session_folder
-from compress.measure.models import Shelf, crowded, timing_batches
+from compress.measure.models import Shelf, in_turn_reason, timing_batches
 from compress.records import trace
 from compress.records.session import Idle, Memory, Runner, RunnerPoint, Session, Shape, Window
 from compress.spec.formats import GRAPH_RUNTIMES
 
 SENSITIVITY_BATCHES = (1, 32)
-TIMING_BATCHES = 8  # different real texts in turn, so that no cache sees one batch only
+TIMING_BATCHES = 8  # different real texts in turn, so that caches do not hold a single batch
 IDLE_S = 2.0
 NO_CACHE = "an exported graph keeps no cache: it would compute the whole text anew for every token"
 
 
 def run_session(job: Job, memory: Mapping[str, Memory]) -> Session:
-    """Measures every runner of the job; a runner that fails is reported and left out of the rounds."""
+    """Measure every runner of the job; a runner that fails is reported and left out of the rounds."""
     from compress.measure import latency
 
     clock_offset_ns = _clock_offset_ns()
     meter = find_meter(job.device.partition(":")[0], job.gpus)
     before = _processes(meter)  # before this process opens the device
-    present: set[int] | None = None if before is None else set()
-    empty = idle(meter, IDLE_S)
+    seen_processes: set[int] | None = None if before is None else set()
+    idle_before = idle(meter, IDLE_S)
     runners = {spec.name: _unmeasured(spec.name) for spec in job.runners}
-    in_turn = crowded(job, memory)
+    in_turn = in_turn_reason(job, memory)
     if in_turn:
         say(f"  {in_turn}")
     shelf = Shelf(job, together=in_turn is None)
     live: list[Spec] = []
     config = None
     for spec in job.runners:
-        judged = _attempt(runners, spec, partial(_evaluate, shelf, spec, job, runners))
-        if judged is not None:
-            config = judged
+        model_config = _attempt(runners, spec, partial(_evaluate, shelf, spec, job, runners))
+        if model_config is not None:
+            config = model_config
             runners[spec.name] = replace(runners[spec.name], memory=memory.get(spec.name, Memory()))
             live.append(spec)
     if not any(spec.reference and spec.runtime == "eager" for spec in live):
-        live = []  # nothing could be judged
-    loaded = steady_idle(meter, IDLE_S)
+        live = []  # there is no reference to compare with
+    idle_loaded = steady_idle(meter, IDLE_S)
     sync = latency.synchronizer(job.devices)
     points = [job.workload.headline_point]
     if job.settings.points == "all":
         points += [point for point in job.workload.points if point != points[0]]
     with Sampler(meter) as sampler:
         for point in points:
-            able, unable = _able(live, point)
-            lacking = {spec.name: NO_CACHE for spec in unable}
-            if able:
-                _measure_point(job, point, shelf, able, runners, meter, sampler, sync, present)
-            if point is not points[0]:  # without a further point a result still says what it is about
-                lacking |= {s.name: error for s in able if (error := runners[s.name].error) is not None}
+            capable, incapable = _split_by_capability(live, point)
+            lacking = {spec.name: NO_CACHE for spec in incapable}
+            if capable:
+                _measure_point(job, point, shelf, capable, runners, meter, sampler, sync, seen_processes)
+            if point is not points[0]:  # an error at a further point leaves the result valid
+                lacking |= {s.name: error for s in capable if (error := runners[s.name].error) is not None}
             for name, why in lacking.items():
                 runners[name] = _with_point(replace(runners[name], error=None), RunnerPoint(_shape(point), lacking=why))
             live = [spec for spec in live if runners[spec.name].error is None]
@@ -82,8 +82,8 @@ def run_session(job: Job, memory: Mapping[str, Memory]) -> Session:
     return Session(
         runners=tuple(runners.values()),
         meter=replace(facts(meter), sampling_error=sampler.error, sampling_cpu_s=sampler.cpu_s),
-        idle=Idle(before=empty, loaded=loaded),
-        foreign_processes=foreign_processes(before, present, os.getpid(), os.getppid(), job.parent_on_device),
+        idle=Idle(before=idle_before, loaded=idle_loaded),
+        foreign_processes=foreign_processes(before, seen_processes, os.getpid(), os.getppid(), job.parent_on_device),
         in_turn=in_turn,
         quota_cores=quota_cores(),
         samples=tuple(sampler.samples),
@@ -111,34 +111,35 @@ def _clock_offset_ns() -> int:
     return time.time_ns() - time.monotonic_ns()
 
 
-def _able(live: Sequence[Spec], point: OperatingPoint) -> tuple[list[Spec], list[Spec]]:
-    """Runners that can be measured at a point, and those that cannot: exported graphs do not generate."""
-    unable = [spec for spec in live if point.generate is not None and spec.runtime in GRAPH_RUNTIMES]
-    return [spec for spec in live if spec not in unable], unable
+def _split_by_capability(live: Sequence[Spec], point: OperatingPoint) -> tuple[list[Spec], list[Spec]]:
+    """Return the runners that can be measured at a point, and those that cannot: exported graphs do not generate."""
+    incapable = [spec for spec in live if point.generate is not None and spec.runtime in GRAPH_RUNTIMES]
+    return [spec for spec in live if spec not in incapable], incapable
 
 
 def _processes(meter: Meter | Absent) -> tuple[int, ...] | None:
-    """Ids of the processes on the device, where the meter can tell."""
+    """Return the ids of the processes on the device, or None if the meter does not list them."""
     return None if isinstance(meter, Absent) else meter.processes()
 
 
 def foreign_processes(
     before: Collection[int] | None, during: Collection[int] | None, own: int, parent: int, parent_on_device: bool
 ) -> int | None:
-    """How many other processes were on the device at any time; None where it cannot be told.
+    """Return how many other processes were on the device at any time; None if unknown.
 
-    `before`: before this process opened the device. In a container the driver shows no ids, or the host's: then one
-    that came since is ours, and one that was there before is our parent's, if that uses the device.
+    `before`: ids seen before this process opened the device. In a container the driver lists no ids, or ids of the
+    host. Host ids cannot be matched: one that appeared since counts as this process, and one from before as its parent
+    if that uses the device.
     """
     if before is None or during is None or not during:
-        return None  # not even this process is shown
+        return None  # even this process is not listed
     if own in during:
         return len({*before, *during} - {own, parent})
     return max(0, len(set(before)) - parent_on_device) + max(0, len(set(during) - set(before)) - 1)
 
 
 def _attempt(runners: dict[str, Runner], spec: Spec, work: Callable[[], Any]) -> Any:
-    """What `work` returns; a failure becomes this runner's error, and the others go on."""
+    """Return what `work` returns; a failure becomes this runner's error, and the other runners go on."""
     try:
         return work()
     except Exception as error:  # noqa: BLE001  the failure of one recipe is a result with `error`
@@ -151,9 +152,9 @@ def _attempt(runners: dict[str, Runner], spec: Spec, work: Callable[[], Any]) ->
 
 
 def _evaluate(shelf: Shelf, spec: Spec, job: Job, runners: dict[str, Runner]) -> Any:
-    """Evaluates a runner on the whole test split and profiles one batch; returns its model's configuration.
+    """Evaluate a runner on the whole test split and profile one batch; return its model's configuration.
 
-    A runner that fails on the way keeps what was found out until then.
+    A runner that fails keeps the figures measured up to then.
     """
     from compress.analysis import accuracy
     from compress.measure import kernels, size
@@ -203,11 +204,11 @@ def _measure_point(
     meter: Meter | Absent,
     sampler: Sampler,
     sync: Any,
-    present: set[int] | None,
+    seen_processes: set[int] | None,
 ) -> None:
-    """Warm-up, then rounds in which every runner has one pre-roll and one window, in random order.
+    """Warm up, then run rounds in which every runner has one pre-roll and one window, in random order.
 
-    Runners that went through all of them have one more point; the others an error.
+    Runners that complete all rounds gain a point; the others an error.
     """
     from compress.base.devices import foreign_cpu_s, stolen_cpu_s
     from compress.measure import latency
@@ -217,53 +218,53 @@ def _measure_point(
     batches = timing_batches(job, shelf.take(live[0]), point, TIMING_BATCHES if point.generate is None else 1)
     steady = dict.fromkeys((spec.name for spec in live), True)
 
-    def ready(spec: Spec) -> Any:
+    def runnable(spec: Spec) -> Any:
         return called(shelf.take(spec).model, point.generate)
 
     def warm(spec: Spec) -> bool:
         cap_s = settings.warmup_s / len(steady)
-        steady[spec.name] &= latency.warm_up(ready(spec), batches, sync, cap_s)
+        steady[spec.name] &= latency.warm_up(runnable(spec), batches, sync, cap_s)
         return True
 
-    if shelf.together:  # else each is warmed up whenever it has been loaded
+    if shelf.together:  # models loaded in turn are warmed up after every load
         waiting = track(live, "warming up", len(live))
         live = [spec for spec in waiting if _attempt(runners, spec, partial(warm, spec))]
     if not live:
         return
-    models = [ready(spec) for spec in (live if shelf.together else live[-1:])]
+    models = [runnable(spec) for spec in (live if shelf.together else live[-1:])]
     with bar("until temperature and power have settled", None):
         settled = latency.settle(models, batches, sync, meter, settings.warmup_s)
-    models.clear()  # else one of them could not be put away
+    models.clear()  # a model still referenced here could not be freed
     windows: dict[str, list[Window]] = {spec.name: [] for spec in live}
-    stood_still = Throttled()
+    throttling = Throttled()
 
     def one_window(spec: Spec, index: int, position: int) -> None:
-        nonlocal stood_still
+        nonlocal throttling
         if not shelf.together:
             warm(spec)
         before = throttled()
-        window = latency.measure_window(ready(spec), batches, settings, sync, meter, sampler)
+        window = latency.measure_window(runnable(spec), batches, settings, sync, meter, sampler)
         if before is not None and (after := throttled()) is not None:
-            stood_still += after - before
+            throttling += after - before
         windows[spec.name].append(replace(window, index=index, order=position))
 
-    shuffle = random.SystemRandom()  # another order in every session: what it does averages out over them
+    shuffle = random.SystemRandom()  # unseeded: order effects average out over sessions
     total_s = settings.rounds * len(live) * (settings.window_s + settings.preroll_s + 2 * sampler.edge_s)
     label = f"batch {point.batch_size}" + (f" x {point.sequence_length} tokens" if point.sequence_length else "")
     label += f", {point.generate} generated" if point.generate else ""
-    said = f"about {total_s:.0f} s" + ("" if shelf.together else " and the loading")
-    say(f"  measuring {label}: {settings.rounds} rounds of {len(live)} models, {said}")
+    duration = f"about {total_s:.0f} s" + ("" if shelf.together else " and the loading")
+    say(f"  measuring {label}: {settings.rounds} rounds of {len(live)} models, {duration}")
     foreign, stolen, start = foreign_cpu_s(), stolen_cpu_s(), time.monotonic()
     with bar(f"measuring {label}", settings.rounds * len(live)) as running:
         for index in range(settings.rounds):
             for position, spec in enumerate(shuffle.sample(live, len(live))):
                 _attempt(runners, spec, partial(one_window, spec, index, position))
                 running.advance()
-            if present is not None:
-                present.update(_processes(meter) or ())
+            if seen_processes is not None:
+                seen_processes.update(_processes(meter) or ())
             live = [spec for spec in live if runners[spec.name].error is None]
-    lasted = time.monotonic() - start
-    foreign_cores, stolen_cores = _cores(foreign, foreign_cpu_s(), lasted), _cores(stolen, stolen_cpu_s(), lasted)
+    elapsed_s = time.monotonic() - start
+    foreign_cores, stolen_cores = _cores(foreign, foreign_cpu_s(), elapsed_s), _cores(stolen, stolen_cpu_s(), elapsed_s)
     for spec in live:
         measured = RunnerPoint(
             _shape(point),
@@ -272,8 +273,8 @@ def _measure_point(
             settled=settled,
             foreign_cores=foreign_cores,
             stolen_cores=stolen_cores,
-            throttled_periods=stood_still.periods,
-            throttled_s=stood_still.seconds,
+            throttled_periods=throttling.periods,
+            throttled_s=throttling.seconds,
         )
         runners[spec.name] = _with_point(runners[spec.name], measured)
 
@@ -283,7 +284,7 @@ def _cores(before_s: float | None, after_s: float | None, seconds: float) -> flo
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Runs the session of a job file and writes what it measured beside it."""
+    """Run the session of a job file and write its figures next to the file."""
     quiet_libraries()
     import torch
 
@@ -293,7 +294,7 @@ def main(arguments: Sequence[str]) -> None:
     quiet_transformers()
     path = Path(arguments[0])
     job = read_job(path)
-    # the latter forks: before the first thread
+    # measure_memory forks, so it must run before the first thread starts
     memory = measure_gpu_memory(job, path) if job.device.startswith("cuda") else measure_memory(job)
     torch.set_num_threads(job.threads)
     torch.manual_seed(job.seed)

@@ -1,4 +1,4 @@
-"""What a model weighs: parameters, non-zeros, bytes on disk."""
+"""Size of a model: parameters, non-zeros, bytes on disk and in memory."""
 
 from pathlib import Path
 from typing import Any
@@ -7,7 +7,10 @@ import torch
 
 
 def parameter_counts(model: Any) -> tuple[int, int]:
-    """Parameters and non-zero parameters of a module, tied weights counted once; 4-bit ones as what they stand for."""
+    """Return the parameters and non-zero parameters of a module.
+
+    Tied weights count once. Packed 4-bit weights count as the numbers they encode.
+    """
     seen: dict[int, torch.Tensor] = {id(p): _numbers(p) for p in model.parameters()}
     total = sum(p.numel() for p in seen.values())
     nonzero = sum(int(torch.count_nonzero(p)) for p in seen.values())
@@ -15,7 +18,7 @@ def parameter_counts(model: Any) -> tuple[int, int]:
 
 
 def _numbers(parameter: Any) -> torch.Tensor:
-    """A parameter, or the numbers that one of bitsandbytes packs two to a byte."""
+    """Return a parameter, or the dequantized numbers of one that bitsandbytes packs two to a byte."""
     state = getattr(parameter, "quant_state", None)
     if state is None:
         return parameter.detach()
@@ -25,7 +28,7 @@ def _numbers(parameter: Any) -> torch.Tensor:
 
 
 def stored_bytes(folder: Path) -> int:
-    """Bytes of the files that hold weights. Raises FileNotFoundError when there are none: unknown is not 0."""
+    """Return the bytes of the weight files in a folder. Raises FileNotFoundError without any: unknown is not 0."""
     files = [
         f for f in folder.rglob("*") if f.is_file() and f.name.endswith((".safetensors", ".onnx", ".data", ".bin"))
     ]
@@ -35,6 +38,6 @@ def stored_bytes(folder: Path) -> int:
 
 
 def weight_bytes(model: Any) -> int:
-    """Bytes of parameters and buffers in memory, tied tensors once: what storing them plainly takes."""
+    """Return the bytes of parameters and buffers in memory, tied tensors counted once."""
     seen = {t.data_ptr(): t for t in (*model.parameters(), *model.buffers()) if t.numel()}
     return sum(t.numel() * t.element_size() for t in seen.values())

@@ -329,7 +329,9 @@ def test_only_rebuild_compresses_again(workload: Path, tmp_path: Path) -> None:
     (tmp_path / "a").mkdir()
     manifest = SimpleNamespace(extra={"fingerprint": planned.transform_fingerprint})
     with patch("compress.harness.build.verify", return_value=manifest):
-        kept = {option: building._kept(planned, Options(**{option: True})) for option in ("fresh", "rebuild")}
+        kept = {
+            option: building._reusable_manifest(planned, Options(**{option: True})) for option in ("fresh", "rebuild")
+        }
     assert kept == {"fresh": manifest, "rebuild": None}
 
 

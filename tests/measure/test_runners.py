@@ -24,7 +24,7 @@ from compress.energy.meters import Gpu
 from compress.measure import latency, session
 from compress.measure import models as runners
 from compress.measure.job import Job, Spec
-from compress.measure.models import Shelf, crowded
+from compress.measure.models import Shelf, in_turn_reason
 from compress.measure.session import run_session
 from compress.records.session import Memory
 from compress.spec.measure import PROFILES
@@ -149,7 +149,7 @@ def test_auto_decides_by_measured_memory(
     workload: Path, monkeypatch: pytest.MonkeyPatch, memory: Any, free: int | None, told: str | None
 ) -> None:
     monkeypatch.setattr(runners, "free_bytes", lambda device: free)
-    reason = crowded(job(workload, "auto"), memory)
+    reason = in_turn_reason(job(workload, "auto"), memory)
     assert (reason is None) if told is None else (told in str(reason))
 
 

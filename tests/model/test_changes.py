@@ -27,7 +27,7 @@ INT4 = Quantize(bits=4, backend="torch", group_size=32)
 
 def changed(model: Any, step: Any) -> tuple[Change, list[str]]:
     """What a step changes of this model, and all its notes."""
-    after, made = transform._noted(made_models.trainable(model), step)
+    after, made = transform._apply_noted(made_models.trainable(model), step)
     return made, list(after.notes)
 
 
@@ -79,7 +79,7 @@ def test_what_is_left_by_design_is_not_noted(kind: str) -> None:
 
 
 def test_a_second_step_counts_what_the_first_one_packed() -> None:
-    model = transform._noted(made_models.trainable(made_models.bert()), INT4)[0].model
+    model = transform._apply_noted(made_models.trainable(made_models.bert()), INT4)[0].model
     shares = changed(model, Cast(dtype="bf16"))[0].shares
     packed = share(made_models.bert(), matrices_of_layers)
     assert shares is not None and shares.left == {"linear layers": pytest.approx(packed)}
@@ -122,7 +122,7 @@ def test_of_int8_static_the_share_is_that_of_the_numbers_which_its_graph_stores_
 
     model = make()
     step = Quantize(bits=8, format="int8_static", calibration_examples=8)
-    after, made = transform._noted(made_models.trainable(model), step)
+    after, made = transform._apply_noted(made_models.trainable(model), step)
     stored = sum(
         math.prod(constant.get_output_shape(0))
         for constant in openvino.Core().read_model(str(after.model.path)).get_ops()

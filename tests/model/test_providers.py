@@ -363,8 +363,8 @@ def test_as_many_models_as_fit_have_their_memory_measured_side_by_side(
             alive.clear()
         return memory_gpu.Child(Memory(reason="it failed") if peak is None else Memory(peak, peak), 100 * GB)
 
-    monkeypatch.setattr(memory_gpu, "_started", started)
-    monkeypatch.setattr(memory_gpu, "_ended", ended)
+    monkeypatch.setattr(memory_gpu, "_start_child", started)
+    monkeypatch.setattr(memory_gpu, "_wait_child", ended)
     monkeypatch.setattr(memory_gpu, "free_bytes", lambda devices: 200 * GB)
     specs = tuple(Spec(str(number), "", "", "eager", False, False, False) for number in range(6))
     graph = Spec("graph", "", "", "onnxruntime", False, False, False)

@@ -16,7 +16,7 @@ import pytest
 from compress.analysis.carbon import terms
 from compress.analysis.pareto import group
 from compress.base.config import InputError
-from compress.measure import examples as flipped
+from compress.measure import examples as session_examples
 from compress.records.layer_map import layer_map
 from compress.records.result import BreakEven, Verdict
 from compress.records.stats import Estimate
@@ -256,7 +256,7 @@ def test_the_recipe_in_a_card_is_the_recipe(tmp_path: Path) -> None:
 def test_flipped_examples_are_those_any_model_answered_unlike_the_reference() -> None:
     outcomes = {"ref": {"prediction": [0.0, 1.0, 1.0, 0.0]}, "a": {"prediction": [0.0, 0.0, 1.0, 0.0]},
                 "b": {"prediction": [1.0, 1.0, 1.0, 0.0]}, "lm": {"nll": [1.0]}}  # fmt: skip
-    assert flipped.flips(outcomes, "ref") == [0, 1]
+    assert session_examples.flips(outcomes, "ref") == [0, 1]
 
 
 @pytest.mark.parametrize(
@@ -265,7 +265,7 @@ def test_flipped_examples_are_those_any_model_answered_unlike_the_reference() ->
     ids=["numbers", "names", "none"],
 )
 def test_label_names_are_kept_where_the_model_has_any(names: Any, kept: Any) -> None:
-    assert flipped.label_names(type("Config", (), {"id2label": names})) == kept
+    assert session_examples.label_names(type("Config", (), {"id2label": names})) == kept
 
 
 def test_the_layer_map_takes_shapes_and_bytes_from_the_tensor_file(tmp_path: Path) -> None:

@@ -78,7 +78,7 @@ def prepare(
     return model if padded_to is None else Padded(model, padded_to)
 
 
-def prepared(model: Any, runtime: str, manifest: "Manifest") -> Any:
+def runnable_artifact(model: Any, runtime: str, manifest: "Manifest") -> Any:
     """Apply `prepare` to a loaded artifact, with the settings in its manifest."""
     extra = manifest.extra
     return prepare(model, runtime, str(extra.get("attention", "auto")), extra.get("padded_to"), manifest.layers)
