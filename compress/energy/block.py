@@ -5,8 +5,8 @@
     print(spent)
 
 An arbitrary block has no load that continues past its edges. So a counter that moves in steps is read at its movements
-before and after the block, and idle energy outside the block is subtracted. Movements inside and around the block give the
-bounds.
+before and after the block, and idle energy outside the block is subtracted. Movements inside and around the block
+give the bounds.
 """
 
 import itertools
