@@ -101,7 +101,7 @@ class NvmlCounter(Meter):
         return self._ask(lambda: nvml.nvmlDeviceGetCurrentClocksThrottleReasons(handle)) if bits is None else bits
 
     def power_mw(self) -> int | None:
-        """Return instant power in milliwatts; None if the board does not report it. The field has a return code."""
+        """Return instant power in milliwatts; None if not reported. The field has its own return code."""
         nvml = self._pynvml
         try:
             (value,) = nvml.nvmlDeviceGetFieldValues(self._handle, [(FIELD_POWER_INSTANT, self._scope)])

@@ -171,21 +171,21 @@ def _power(
     if energy.integrated_j is None:
         report.say(f"power at {what}", f"{watts:.1f} W by the counter")
         return None, watts
-    ratio = energy.joules / energy.integrated_j - 1
+    error = energy.joules / energy.integrated_j - 1
     advice = None
-    if what == "load" and abs(ratio) > AGREE:
-        grade = "C" if abs(ratio) <= TOLERABLE else "D"
-        advice = f"counter and instant power differ by {100 * ratio:+.1f} % under load: energy here is of grade {grade}"
+    if what == "load" and abs(error) > AGREE:
+        grade = "C" if abs(error) <= TOLERABLE else "D"
+        advice = f"counter and instant power differ by {100 * error:+.1f} % under load: energy here is of grade {grade}"
     report.say(
         f"power at {what}",
-        f"{watts:.1f} W by the counter, {100 * ratio:+.1f} % from integrated instant power",
+        f"{watts:.1f} W by the counter, {100 * error:+.1f} % from integrated instant power",
         advice,
     )
     event_bits = events(samples, samples[0].time_ns, samples[-1].time_ns)
     throttling = [EVENTS[bit] for bit in EVENTS if event_bits & bit]
     if throttling and what == "load":
         report.say("under load", ", ".join(throttling), "the board throttles under load: clocks will wander")
-    return ratio, watts
+    return error, watts
 
 
 def _repeatability(meter: Meter, report: Report, seconds: float, busy: Callable[[float], None]) -> float | None:
