@@ -1,1 +1,1 @@
-"""What is compressed and judged: workloads, tasks, data sets, offline workloads."""
+"""Workloads, tasks and data sets: the models to compress and the data to evaluate them on."""

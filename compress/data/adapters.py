@@ -1,8 +1,8 @@
-"""A LoRA folder given as the model: merged into its base model once, and kept in the cache as a plain model.
+"""LoRA adapters as models: merged once into the base model, and cached as an ordinary model folder.
 
     adapter_config.json names the base model        base weights + B A (times alpha / rank)  ->  one plain folder
 
-Hu et al. 2021, arXiv:2106.09685, section 4.1: merged weights answer like base and adapter together. peft merges them.
+The merged model is equivalent to base and adapter (Hu et al. 2021, arXiv:2106.09685, section 4.1). peft merges them.
 """
 
 import warnings
@@ -26,43 +26,43 @@ TOKENIZERS = ("tokenizer", "preprocessor", "processor", "vocab", "merges", "spec
 
 
 def can_merge(folder: Path) -> bool:
-    """Return whether a folder is an adapter and peft is there to merge it."""
+    """Return whether a folder is an adapter and peft is installed."""
     return checkpoints.is_adapter(folder) and find_spec("peft") is not None
 
 
 def merged(folder: Path, workload: Workload) -> Path:
-    """Return the folder of an adapter merged into its base model. Raises InputError if they do not belong together."""
+    """Return the folder of an adapter merged into its base model. Raises InputError if they do not match."""
     place = f"{workload.name} model {folder}"
     if problems := files.problems(folder):
         raise InputError(f"{place}: {problem}" for problem in problems)
     if not (folder / WEIGHTS).is_file():
-        found = ", ".join(sorted(file.name for file in folder.glob("adapter_model.*"))) or "no weights"
-        raise InputError(f"{place}: holds {found}; expected {WEIGHTS}: load the adapter with peft and save it again")
+        names = ", ".join(sorted(file.name for file in folder.glob("adapter_model.*"))) or "no weights"
+        raise InputError(f"{place}: holds {names}; expected {WEIGHTS}: load the adapter with peft and save it again")
     base, problems = checkpoints.base_of(folder)
     if base is None:
         raise InputError(f"{place}: {problem}" for problem in problems)
-    beside = folder / base
-    local = next((path for path in (beside, expanded(base)) if exists(path)), None)
+    sibling = folder / base
+    local = next((path for path in (sibling, expanded(base)) if exists(path)), None)
     if local is not None:
         if problems := checkpoints.problems(local):
             raise InputError(f"{place}: its base model {local}: {problem}" for problem in problems)
-        base, of_base = str(local), content_hash(local)
+        base, base_key = str(local), content_hash(local)
     else:
-        of_base = _on_hub(base, place, workload)
-    key = digest([content_hash(folder), of_base, workload.task, workload.trust_remote_code])
+        base_key = _hub_commit(base, place, workload)
+    key = digest([content_hash(folder), base_key, workload.task, workload.trust_remote_code])
     from compress.base.files import cache_folder
 
-    made = made_once(
+    result = made_once(
         cache_folder() / f"merged-{key}",
         f"the model of {folder.name} merged into {Path(base).name}",
         lambda target: (target / "config.json").is_file() and any(target.glob(pickles.WEIGHTS)),
         lambda target: _merge(folder, base, place, workload, target),
     )
-    say(f"{place}: is an adapter, merged into its base model {base}; the merged model is kept in {made}")
-    return made
+    say(f"{place}: is an adapter, merged into its base model {base}; the merged model is kept in {result}")
+    return result
 
 
-def _on_hub(base: str, place: str, workload: Workload) -> str:
+def _hub_commit(base: str, place: str, workload: Workload) -> str:
     """Return the commit of a base model on the hub."""
     from compress.data import hub
 
@@ -72,8 +72,8 @@ def _on_hub(base: str, place: str, workload: Workload) -> str:
         commit = hub.commit(base, "model", None)
     except InputError as error:
         raise InputError(f"{place}: is an adapter of {base}: {problem}" for problem in error.problems) from None
-    if found := hub.pickles(base, commit):
-        raise InputError(f"{place}: its base model {base}: {pickles.conversion(base, workload.task, found)}")
+    if pickled := hub.pickles(base, commit):
+        raise InputError(f"{place}: its base model {base}: {pickles.conversion(base, workload.task, pickled)}")
     if problems := hub.problems(base, commit):
         raise InputError(f"{place}: its base model {base}: {problem}" for problem in problems)
     return commit
@@ -85,22 +85,22 @@ def _merge(folder: Path, base: str, place: str, workload: Workload, target: Path
     from peft import PeftModel
     from safetensors import safe_open
 
-    task, trusted = task_of(workload.task), {"trust_remote_code": workload.trust_remote_code}
+    task, options = task_of(workload.task), {"trust_remote_code": workload.trust_remote_code}
     unmergeable = blamed(lambda reason: f"{place}: cannot be merged into its base model {base} ({reason})")
     with unmergeable, warnings.catch_warnings():
-        warnings.simplefilter("ignore", FutureWarning)  # peft's, about transformers' names
+        warnings.simplefilter("ignore", FutureWarning)  # from peft, about transformers' names
         model, info = getattr(transformers, task.auto_model).from_pretrained(
-            base, dtype="auto", use_safetensors=True, output_loading_info=True, **trusted
+            base, dtype="auto", use_safetensors=True, output_loading_info=True, **options
         )
         with safe_open(folder / WEIGHTS, framework="pt") as opened:
-            brought = {name.removeprefix("base_model.model.") for name in opened.keys()}  # noqa: SIM118  no mapping
-        random = sorted(set(info["missing_keys"]) - brought)
+            adapted = {name.removeprefix("base_model.model.") for name in opened.keys()}  # noqa: SIM118  not a mapping
+        random = sorted(set(info["missing_keys"]) - adapted)
         if random:
             raise InputError(
                 f"{place}: neither its base model {base} nor the adapter holds {random[0]}, which would be random; "
                 f"expected an adapter trained for {workload.task}"
             )
-        whole: Any = PeftModel.from_pretrained(model, str(folder)).merge_and_unload()
-        whole.save_pretrained(target)
-        own = any(file.name.startswith(TOKENIZERS) for file in folder.iterdir())
-        task.load_processor(str(folder) if own else base, **trusted).save_pretrained(target)
+        combined: Any = PeftModel.from_pretrained(model, str(folder)).merge_and_unload()
+        combined.save_pretrained(target)
+        has_tokenizer = any(file.name.startswith(TOKENIZERS) for file in folder.iterdir())
+        task.load_processor(str(folder) if has_tokenizer else base, **options).save_pretrained(target)

@@ -1,4 +1,4 @@
-"""Folders that are made once on this machine, whole or not at all, and kept in the user's cache."""
+"""Folders built once per machine in the user's cache, by an atomic rename."""
 
 import shutil
 from collections.abc import Callable
@@ -10,7 +10,7 @@ from compress.base.owners import beside, sweep
 
 
 def made_once(target: Path, what: str, is_complete: Callable[[Path], bool], build: Callable[[Path], None]) -> Path:
-    """Return the folder `target`, built now if it is not complete; several processes build it once.
+    """Return the folder `target`, built now if it is incomplete; concurrent processes build it once.
 
     Raises InputError if it cannot be written.
     """
@@ -31,9 +31,9 @@ def made_once(target: Path, what: str, is_complete: Callable[[Path], bool], buil
 
 
 def _make(target: Path, build: Callable[[Path], None]) -> None:
-    """Build into a temporary folder beside the target, then rename; leftovers of killed attempts go first."""
+    """Build into a temporary folder beside the target, then rename. First remove leftovers of killed attempts."""
     sweep(target.parent)
-    if target.exists():  # damaged: something of it was deleted
+    if target.exists():  # incomplete: some of its files were deleted
         shutil.rmtree(target)
     folder = beside(target, "tmp")
     try:

@@ -1,4 +1,4 @@
-"""The configuration of a model as transformers reads it, without what would change the form of the model's answers."""
+"""The configuration of a model as transformers reads it, with fields that change the output format reset."""
 
 from typing import Any
 
@@ -12,11 +12,11 @@ PLAIN_ANSWER = {
     "output_hidden_states": False,
     "chunk_size_feed_forward": 0,
 }
-"""Fields of a configuration that change what a model returns, or how it computes it, and no logit."""
+"""Fields of a configuration that change the output format or the computation, but no logit."""
 
 
 def load(location: str, **options: Any) -> Any:
-    """Return the configuration of a model by folder or hub id. Raises InputError for one that describes none."""
+    """Return the configuration of a model by folder or hub id. Raises InputError if it describes no model."""
     import transformers
 
     with blamed(lambda reason: f"config.json describes no model that transformers knows ({reason})"):

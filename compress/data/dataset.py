@@ -1,4 +1,4 @@
-"""The data of a workload: where examples are, how their files are written, and which columns hold what."""
+"""Settings for the data of a workload: location, file format and columns."""
 
 import codecs
 from pathlib import Path
@@ -9,16 +9,16 @@ from pydantic import Field, ValidationInfo, field_validator, model_validator
 from compress.base.config import Config
 
 NOT_OF_FILES = ("idna", "punycode", "unicode-escape", "raw-unicode-escape", "undefined", "mbcs", "oem")
-"""Python's codecs between texts that no file is encoded in, or that exist on one system only."""
+"""Python codecs that are not file encodings, or that exist on one system only."""
 
 
 class Csv(Config):
-    """How csv and tsv files are written: what is unset is detected from the whole file."""
+    """Format of csv and tsv files; unset fields are detected from the whole file."""
 
     separator: Annotated[str, Field(min_length=1, max_length=1)] | None = None
     """Character between two fields; detected among comma, semicolon, tab and vertical bar."""
     quoting: Literal["double", "backslash", "none"] | None = None
-    """How a quote inside a quoted field is written: doubled or after a backslash; none: quotes are part of the text."""
+    """Escape of a quote inside a quoted field: double or backslash. With none, quotes are part of the text."""
     encoding: str | None = None
     """Encoding of the text, such as latin-1; detected: utf-8, and utf-16 or utf-32 with a byte order mark."""
     columns: tuple[str, ...] | None = None
@@ -46,12 +46,12 @@ class Csv(Config):
 
 
 def _unset(value: object) -> bool:
-    """Whether a field is left out of what is stored: digests stay those of versions that did not know it."""
+    """Return whether to leave a field out of stored settings: digests stay equal to those of earlier versions."""
     return value is None
 
 
 class Dataset(Config):
-    """Where examples are and which columns hold what."""
+    """Location and columns of the examples."""
 
     path: Annotated[str, Field(min_length=1)]
     """Hub id, a folder or a file (parquet, csv, tsv, jsonl, json, txt, also gzipped), or offline:NAME."""
@@ -60,9 +60,9 @@ class Dataset(Config):
     revision: str | None = None
     """Commit of a hub data set."""
     train: str | None = "train"
-    """Split, or file in the folder or of the hub's repository, that steps may calibrate and train on."""
+    """Split, or file in the folder or in the hub's repository, for calibration and training."""
     test: str = "test"
-    """Split, or file in the folder or of the hub's repository, that everything is judged on."""
+    """Split, or file in the folder or in the hub's repository, for evaluation."""
     text: str = "text"
     """Column of the text."""
     text_pair: str | None = None
@@ -70,11 +70,11 @@ class Dataset(Config):
     label: str = "label"
     """Column of the class: a number, or a name that the model's configuration lists."""
     labels: Literal["ids", "names"] | None = Field(default=None, exclude_if=_unset)
-    """Whether numbers in the label column are the model's class ids or its class names; needed where both fit."""
+    """Meaning of numbers in the label column: class ids or class names of the model; required if both fit."""
     image: str = "image"
-    """Column of the image, or of its file name; `file_name` is taken where a table has no such column."""
+    """Column of the image or its file name; `file_name` if the table has no such column."""
     csv: Csv | None = Field(default=None, exclude_if=_unset)
-    """How csv and tsv files are written; unset: detected."""
+    """Format of csv and tsv files; detected if unset."""
 
     @field_validator("train", "test")
     @classmethod
@@ -91,7 +91,7 @@ class Dataset(Config):
 
 
 def split_name_problem(name: str) -> str | None:
-    """Return why a split's name can be none, or None: it stays inside the data's folder."""
+    """Return why a split's name is invalid, or None. A valid name stays inside the data's folder."""
     if not name.strip() or name != name.strip() or not name.isprintable():
         return "expected the name of a split or of a file, without spaces around it"
     if name.startswith(("/", "~")) or "\\" in name or {".", "..", ""} & set(name.removesuffix("/").split("/")):

@@ -1,4 +1,4 @@
-"""Weights that are not finite: what a diverged training or a damaged file leaves. Such a model has no figures."""
+"""Check for weights that are not finite, from a diverged training or a damaged file. Such a model gives no results."""
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -14,7 +14,7 @@ Tensors = Iterable[tuple[str, "torch.Tensor"]]
 
 
 def check_weights(place: str, tensors: Tensors) -> None:
-    """Raises InputError that names the first of these tensors with a value that is not finite, and counts them."""
+    """Raise InputError if tensors hold values that are not finite; it names the first and counts the others."""
     bad = [name for name, tensor in tensors if not _is_finite(tensor)]
     if bad:
         more = f" and {len(bad) - 1} more tensors" if len(bad) > 1 else ""
@@ -25,9 +25,9 @@ def check_weights(place: str, tensors: Tensors) -> None:
 
 
 def stored(folder: Path, model: Any) -> Iterator[tuple[str, "torch.Tensor"]]:
-    """The tensors in the safetensors files of a folder that are parameters of a (perhaps empty) model, one by one.
+    """Yield the tensors of a folder's safetensors files that are parameters of a (perhaps empty) model.
 
-    Stored names may lack or have a prefix, such as that of the body.
+    Stored names may have or lack a prefix, such as that of the base model.
     """
     from safetensors import safe_open
 
@@ -35,17 +35,17 @@ def stored(folder: Path, model: Any) -> Iterator[tuple[str, "torch.Tensor"]]:
     prefix = f"{getattr(model, 'base_model_prefix', '')}."
     for file in (file for file in weights_read(folder) if file.suffix == ".safetensors"):
         with safe_open(file, framework="pt") as opened:
-            for name in opened.keys():  # noqa: SIM118  it is no mapping
+            for name in opened.keys():  # noqa: SIM118  not a mapping
                 if {name, f"{prefix}{name}", name.removeprefix(prefix)} & names:
                     yield name, opened.get_tensor(name)
 
 
 def _is_finite(tensor: "torch.Tensor") -> bool:
-    """Whether no value is nan or infinite: the least and the greatest are finite, in one pass."""
+    """Return whether all values are finite, by their minimum and maximum in one pass."""
     import torch
 
     if not tensor.is_floating_point() or tensor.numel() == 0 or tensor.device.type == "meta":
         return True
     values = tensor.detach()
-    values = values.float() if values.element_size() == 1 else values  # float8 has no order of its own
+    values = values.float() if values.element_size() == 1 else values  # float8 has no comparison
     return bool(torch.isfinite(torch.stack(torch.aminmax(values))).all())

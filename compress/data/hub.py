@@ -1,6 +1,6 @@
-"""Models and data sets on the Hugging Face hub: which commit a name stands for, here and now.
+"""Models and data sets on the Hugging Face hub: resolve a name to its current commit.
 
-Asking for one small file answers it: online the hub says which commit it came from, offline the cache does.
+Requesting one small file gives the commit: online from the hub, offline from the cache.
 """
 
 import os
@@ -30,14 +30,14 @@ WAYS_OUT = (
 
 
 def is_id(value: str) -> bool:
-    """Whether this could be a hub id: `name` or `owner/name`, and not the name of a file."""
+    """Return whether a value could be a hub id: `name` or `owner/name`, but not a file name."""
     if len(value) > 96 or ".." in value or "--" in value or any(part[-1:] in "-." for part in value.split("/")):
         return False
     return bool(ID.fullmatch(value)) and not kind(Path(value)) and Path(value).suffix != ".git"
 
 
 class Unreachable(InputError):
-    """There is no network, and the cache does not have what was asked for."""
+    """The hub cannot be reached, and the cache lacks the requested model or data."""
 
     def __init__(self, what: str):
         super().__init__(
@@ -48,7 +48,7 @@ class Unreachable(InputError):
 
 @cache
 def reachable() -> bool:
-    """Whether the hub answers, asked once: the library itself would try for half a minute, file by file."""
+    """Return whether the hub answers, checked once: the library itself would retry each file for half a minute."""
     from huggingface_hub import constants
 
     if constants.HF_HUB_OFFLINE:
@@ -60,14 +60,14 @@ def reachable() -> bool:
         return True
     except OSError as error:
         if isinstance(getattr(error, "reason", error), ssl.SSLError):
-            return True  # other certificates than Python's may be set for the library
+            return True  # the library may be configured with other certificates than Python's
     say("the Hugging Face hub cannot be reached; only what is in its cache is found")
     os.environ["HF_HUB_OFFLINE"] = "1"  # for the measuring process
     return False
 
 
 def has(repo: str, file: str, revision: str) -> bool:
-    """Whether a model has this file, as far as the cache or the hub can tell."""
+    """Return whether a model has this file, by the cache or the hub."""
     from huggingface_hub import HfApi, errors, try_to_load_from_cache
 
     if isinstance(try_to_load_from_cache(repo, file, revision=revision), str):
@@ -81,14 +81,14 @@ def has(repo: str, file: str, revision: str) -> bool:
 
 
 def pickles(model: str, commit: str) -> list[str]:
-    """Names of the pickles that a model of the hub has instead of weights that are read."""
+    """Return the pickled weights of a hub model; empty if it has safetensors."""
     stems = ("model.safetensors", "pytorch_model.bin")
     weights, pickled = ([n for n in (stem, f"{stem}.index.json") if has(model, n, commit)] for stem in stems)
     return [] if weights else pickled
 
 
 def cached(repo: str, revision: str) -> Path | None:
-    """The folder in the cache that holds a model's configuration and, perhaps, its weights at a commit."""
+    """Return the cache folder with a model's configuration, and perhaps its weights, at a commit; or None."""
     from huggingface_hub import try_to_load_from_cache
 
     config = try_to_load_from_cache(repo, "config.json", revision=revision)
@@ -96,7 +96,7 @@ def cached(repo: str, revision: str) -> Path | None:
 
 
 def problems(repo: str, revision: str) -> list[str]:
-    """Why a model in the cache cannot be loaded, by its configuration alone where weights lack: one sentence each."""
+    """Return why a cached model cannot be loaded, one sentence each; without weights, check the configuration only."""
     folder = cached(repo, revision)
     if folder is None:
         return []
@@ -104,9 +104,9 @@ def problems(repo: str, revision: str) -> list[str]:
 
 
 def fetched(repo: str, revision: str) -> Path | None:
-    """The folder in the cache with a model's weights, downloaded now; None where they cannot be had.
+    """Return the cache folder with a model's weights, downloaded now; None if they are unavailable.
 
-    Loading the model then says what could not be had.
+    In that case, loading the model reports the missing files.
     """
     from huggingface_hub import errors, snapshot_download
 
@@ -124,7 +124,7 @@ def fetched(repo: str, revision: str) -> Path | None:
 
 
 def commit(repo: str, kind: Literal["model", "dataset"], revision: str | None) -> str:
-    """The commit that a hub id (at a revision) stands for. Raises InputError saying what could not be reached."""
+    """Return the commit of a hub id (at a revision). Raises InputError that names what could not be reached."""
     from huggingface_hub import errors, hf_hub_download
 
     place = f"{kind} {repo}{f' at {revision}' if revision else ''}"
@@ -154,7 +154,7 @@ def commit(repo: str, kind: Literal["model", "dataset"], revision: str | None) -
 
 
 def download(repo: str, file: str, revision: str) -> Path:
-    """Return a file of a data set's repository, from the hub or its cache."""
+    """Return the path of a file of a data set's repository, from the hub or its cache."""
     from huggingface_hub import errors, hf_hub_download
 
     try:

@@ -1,4 +1,4 @@
-"""A model and data that the caller holds: written to a folder, they are a workload like any other."""
+"""A model and data in memory: written to a folder, they become an ordinary workload."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def check_examples(examples: Any, place: str) -> None:
-    """Raises InputError for what is no data set."""
+    """Raise InputError unless `examples` is a data set."""
     import datasets
 
     if not isinstance(examples, datasets.Dataset):
@@ -28,13 +28,13 @@ def check_examples(examples: Any, place: str) -> None:
 
 
 def prepare(examples: Any, task: str, processor: Any, model: Any) -> "datasets.Dataset":
-    """Normalised examples of a live data set with the default column names."""
+    """Return the normalised examples of a live data set with the default column names."""
     check_examples(examples, "dataset=")
     return task_of(task).prepare(examples, processor, describe("live", task, processor, model), model.config)
 
 
 def describe(folder: str, task: str, processor: Any, model: Any) -> Workload:
-    """The workload of a live model; texts are cut at what tokenizer and model hold, 128 tokens at most."""
+    """Return the workload of a live model; texts are cut at the limit of tokenizer and model, at most 128 tokens."""
     limits = (128, getattr(processor, "model_max_length", 128), positions.limit(model))
     return Workload(
         name="live",
@@ -46,7 +46,7 @@ def describe(folder: str, task: str, processor: Any, model: Any) -> Workload:
 
 
 def write(folder: Path, model: Any, processor: Any, dataset: "Mapping[str, datasets.Dataset]", task: str) -> Path:
-    """Saves model, processor and data; returns the path of a workload file that names them."""
+    """Save model, processor and data; return the path of a workload file for them."""
     from ruamel.yaml import YAML
 
     if not isinstance(dataset, Mapping):
@@ -59,9 +59,9 @@ def write(folder: Path, model: Any, processor: Any, dataset: "Mapping[str, datas
         raise InputError(
             f"dataset= has the splits {', '.join(dataset) or 'none'}; it needs test (and train for some steps)"
         )
-    if (kept := stored_format(model.config.to_dict())) is not None:
+    if (form := stored_format(model.config.to_dict())) is not None:
         raise InputError(
-            f"model=: its weights are stored in {kept} already, and transformers cannot save it again; give the folder "
+            f"model=: its weights are stored in {form} already, and transformers cannot save it again; give the folder "
             f"that it was loaded from as a workload, or {UNQUANTIZED}"
         )
     model.save_pretrained(folder / "model")
@@ -70,12 +70,12 @@ def write(folder: Path, model: Any, processor: Any, dataset: "Mapping[str, datas
     for split in ("train", "test"):
         if split in dataset:
             dataset[split].to_parquet(folder / "data" / f"{split}.parquet")
-    plain = describe("model", task, processor, model).model_dump(mode="json", exclude_none=True)
-    plain["name"] = f"live-{content_hash(folder)[:8]}"  # two models of one notebook are two workloads
-    plain["dataset"]["path"] = "data"
+    fields = describe("model", task, processor, model).model_dump(mode="json", exclude_none=True)
+    fields["name"] = f"live-{content_hash(folder)[:8]}"  # two models in one notebook are two workloads
+    fields["dataset"]["path"] = "data"
     if "train" not in dataset:
-        plain["dataset"]["train"] = None
+        fields["dataset"]["train"] = None
     path = folder / "live.yaml"
-    with path.open("w", encoding="utf-8") as out:
-        YAML().dump(plain, out)
+    with path.open("w", encoding="utf-8") as stream:
+        YAML().dump(fields, stream)
     return path

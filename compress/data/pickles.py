@@ -1,4 +1,4 @@
-"""Models whose weights are pickles: never opened, not even where their code is trusted, and what to do instead."""
+"""Models with pickled weights: never opened, even with trusted code. Errors explain how to convert them."""
 
 import shlex
 from collections.abc import Sequence
@@ -8,26 +8,26 @@ from compress.data.tasks import task_of
 
 WEIGHTS = "*.safetensors"
 PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
-"""Weights that can run code when they are opened."""
+"""File patterns of weights that can run code when opened."""
 OF_TRAINERS = ("training_args", "optimizer", "scheduler", "rng_state", "scaler", "adapter_")
-"""How the names of pickles begin that training leaves beside the weights."""
+"""Name prefixes of pickles that training writes next to the weights."""
 
 
 def in_folder(path: Path) -> list[str]:
-    """The pickles of a model's folder."""
+    """Return the names of the pickled weights in a model's folder."""
     names = {file.name for pattern in PICKLES for file in path.glob(pattern)}
     return sorted(name for name in names if not name.startswith(OF_TRAINERS))
 
 
 def conversion(model: str, task: str, pickles: Sequence[str]) -> str:
-    """What to do with a model whose weights are pickles."""
+    """Return the error text for a model with pickled weights, with the command that converts them."""
     declared = task_of(task)
     parts = (declared.auto_model, declared.auto_processor)
-    new = f"{Path(model).name}-safetensors"
-    each = f"getattr(t, n).from_pretrained({model!r}).save_pretrained({new!r})"
-    line = f"import transformers as t; [{each} for n in {parts!r}]"
+    target = f"{Path(model).name}-safetensors"
+    call = f"getattr(t, n).from_pretrained({model!r}).save_pretrained({target!r})"
+    line = f"import transformers as t; [{call} for n in {parts!r}]"
     return (
         f"has its weights as pickles only ({', '.join(pickles[:2])}), which can run code when they are opened; "
         f"expected {WEIGHTS}; if you trust who made them, convert them with: python -c {shlex.quote(line)}; and give "
-        f"{new} as the model"
+        f"{target} as the model"
     )

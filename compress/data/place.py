@@ -1,4 +1,4 @@
-"""A workload whose model and data were found."""
+"""A workload with resolved locations of its model and data."""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
@@ -14,7 +14,7 @@ Split = Literal["train", "test"]
 
 @dataclass(frozen=True)
 class Source:
-    """A workload with its model and data found."""
+    """A workload with the locations of its model and data."""
 
     workload: Workload
     model: str
@@ -24,9 +24,9 @@ class Source:
     digest: str
     """Changes with the workload's settings and with the content of model and data."""
     resolved: dict[str, Any]
-    """Where model and data were found, with their commits or content hashes: for the result file."""
+    """Locations of model and data with their commits or content hashes, for the result file."""
 
     @property
     def place(self) -> str:
-        """The workload and its model as errors name them: an adapter by its own folder."""
+        """The workload and its model as named in errors; an adapter is named by its own folder."""
         return f"{self.workload.name} model {self.resolved.get('adapter') or self.model}"

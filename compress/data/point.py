@@ -16,6 +16,6 @@ class OperatingPoint(Config):
     batch_size: Annotated[int, Field(ge=1, le=MOST_EXAMPLES)]
     """Examples per batch."""
     sequence_length: Annotated[int, Field(ge=4, le=MOST_TOKENS)] | None = None
-    """Tokens per example; none for images."""
+    """Tokens per example; unset for images."""
     generate: Annotated[int, Field(ge=1, le=MOST_TOKENS)] | None = None
-    """Language models: measure so many single-token steps after each text, over its cache; unset: the text itself."""
+    """Language models: single-token steps to measure after each text, with its cache; unset: the text itself."""

@@ -1,13 +1,13 @@
-"""Where copies of the user's examples go while a process works on them: nowhere that outlives it.
+"""Temporary storage for copies of the user's examples: no copy outlives the process.
 
-`datasets` writes what it reads from files, and everything mapped from that, as Arrow files into a cache in the home
-folder, where they would stay. Here the cache of local files is a temporary folder of the process that only its user can
-read. What came from the hub keeps the hub's own cache.
+`datasets` writes the rows of local files, and everything mapped from them, as Arrow files into a cache in the home
+folder, where they would stay. Here the cache of local files is a temporary folder of the process, readable by its user
+only. Data from the hub keeps the hub's own cache.
 """
 
 from compress.base.files import process_folder
 
 
 def private_cache() -> str:
-    """The `cache_dir` for examples from local files; it goes when the process ends."""
+    """Return the `cache_dir` for examples from local files; it is deleted when the process ends."""
     return str(process_folder("datasets"))

@@ -1,8 +1,8 @@
-"""Where a workload's model and data really are: folders, files, hub commits, or offline workloads made on first use.
+"""Location and loading of a workload's model and data: folders, files, hub commits, or offline workloads.
 
-`resolve` finds everything and loads nothing: no torch unless an offline workload has to be trained. Its digest covers
-the content of model and data files (for the hub: their commits), so that a result is never reused for other data.
-Weights always arrive in the asked dtype, and a head that would be new and random is an error.
+`resolve` locates everything and loads nothing. It needs torch only to train an offline workload on first use. Its
+digest covers the content of model and data files (for the hub: their commits), so that a result is never reused for
+other data. Weights are loaded in the requested dtype, and a head with new random weights is an error.
 """
 
 import sys
@@ -25,26 +25,26 @@ if TYPE_CHECKING:
 
 
 def resolve(workload: Workload) -> Source:
-    """Where model and data are. Raises InputError with everything that is missing."""
+    """Return the locations of model and data. Raises InputError with everything that is missing."""
     from compress.data.hub import Unreachable
 
     problems: list[str] = []
-    lacking: list[str] = []
-    found: dict[str, tuple[str, str | None, str]] = {}
+    unreachable: list[str] = []
+    located: dict[str, tuple[str, str | None, str]] = {}
     for part, value in (("model", workload.model), ("dataset", workload.dataset.path)):
         try:
-            found[part] = _find(workload, part, value)
+            located[part] = _find(workload, part, value)
         except Unreachable as error:
-            lacking.append(error.what)
+            unreachable.append(error.what)
         except InputError as error:
             problems.extend(error.problems)
-    if lacking:
-        problems.extend(Unreachable(" and ".join(lacking)).problems)
+    if unreachable:
+        problems.extend(Unreachable(" and ".join(unreachable)).problems)
     if problems:
-        raise InputError(dict.fromkeys(problems))  # both parts of one offline workload fail with the same sentence
-    model, model_revision, model_content = found["model"]
-    data, data_revision, data_content = found["dataset"]
-    read_as = {} if data_revision else _dialects(workload, Path(data))
+        raise InputError(dict.fromkeys(problems))  # both parts of one offline workload fail with the same message
+    model, model_revision, model_content = located["model"]
+    data, data_revision, data_content = located["dataset"]
+    dialects = {} if data_revision else _dialects(workload, Path(data))
     settings = workload.model_dump(mode="json", exclude={"name": True, "model": True, "dataset": {"path"}})
     return Source(
         workload=workload,
@@ -59,20 +59,20 @@ def resolve(workload: Workload) -> Source:
             "dataset": data,
             "dataset_revision": data_revision,
             "dataset_content": data_content,
-            **({"dataset_dialects": read_as} if read_as else {}),
+            **({"dataset_dialects": dialects} if dialects else {}),
         },
     )
 
 
 def _adapter(workload: Workload, model: str) -> dict[str, str]:
-    """Return the adapter's own folder if `model` is where it was merged into its base model."""
+    """Return the adapter's own folder if `model` is its merged copy, as an entry of `resolved`."""
     given = expanded(workload.model)
     merged = not workload.model.startswith(OFFLINE) and exists(given) and str(given.resolve()) != model
     return {"adapter": str(given.resolve())} if merged else {}
 
 
 def _find(workload: Workload, part: str, value: str) -> tuple[str, str | None, str]:
-    """(location, commit or None, content hash) of the model or the data set."""
+    """Return (location, commit or None, content hash) of the model or the data set."""
     if value.startswith(OFFLINE):
         from compress.data import offline
 
@@ -91,46 +91,46 @@ def _find(workload: Workload, part: str, value: str) -> tuple[str, str | None, s
     from compress.data import hub
 
     if not hub.is_id(value):
-        wanted = "a folder of a saved transformers model" if part == "model" else "a folder or file of data"
-        raise InputError(f"{workload.name} {part} {value}: no such folder or file; expected {wanted}, or a hub id")
-    wanted_revision = workload.revision if part == "model" else workload.dataset.revision
-    commit = hub.commit(value, "model" if part == "model" else "dataset", wanted_revision)
-    found = hub.pickles(value, commit) if part == "model" else []
-    if found:
-        raise InputError(f"{workload.name} model {value}: {pickles.conversion(value, workload.task, found)}")
-    here = hub.cached(value, commit) if part == "model" else None
-    if here is not None and (problems := _model_problems(here, workload, value)):
+        expected = "a folder of a saved transformers model" if part == "model" else "a folder or file of data"
+        raise InputError(f"{workload.name} {part} {value}: no such folder or file; expected {expected}, or a hub id")
+    revision = workload.revision if part == "model" else workload.dataset.revision
+    commit = hub.commit(value, "model" if part == "model" else "dataset", revision)
+    pickled = hub.pickles(value, commit) if part == "model" else []
+    if pickled:
+        raise InputError(f"{workload.name} model {value}: {pickles.conversion(value, workload.task, pickled)}")
+    cached = hub.cached(value, commit) if part == "model" else None
+    if cached is not None and (problems := _model_problems(cached, workload, value)):
         raise InputError(problems)
     return value, commit, commit
 
 
 def _model_problems(path: Path, workload: Workload, name: str) -> list[str]:
-    """What keeps a folder from being a saved model of this task, as far as its files tell before any is loaded.
+    """Return why a folder is not a saved model for this task, by its files, without loading any weights.
 
-    Of a hub model in the cache without all of its weights, the configuration alone is looked at.
+    For a cached hub model with incomplete weights, only the configuration is checked.
     """
     place = f"{workload.name} model {name}"
     if stored.is_foreign_artifact(path):
         return [f"{place}: {stored.ARTIFACT}"]
-    partly = name != str(path) and not is_whole(path)
-    problems = checkpoints.config_problems(path) if partly else checkpoints.problems(path)
+    is_partial = name != str(path) and not is_whole(path)
+    problems = checkpoints.config_problems(path) if is_partial else checkpoints.problems(path)
     config, _ = checkpoints.config_of(path)
     if config is not None and not problems:
         problem = architecture_problem(config, workload.task)
-        problem = problem or (None if partly else _weights_problem(path, config, workload.task))
+        problem = problem or (None if is_partial else _weights_problem(path, config, workload.task))
         problems = [problem] if problem else []
     return [f"{place}: {problem}" for problem in problems]
 
 
 def _weights_problem(path: Path, config: dict[str, Any], task: str) -> str | None:
-    """Why a folder's weights are not read: pickles, or integers whose scales config.json does not state."""
+    """Return why a folder's weights cannot be read: pickles, or integers without scales in config.json; or None."""
     if not any(path.glob(pickles.WEIGHTS)):
         return pickles.conversion(str(path), task, pickles.in_folder(path))
     return None if stored.stored_format(config) else stored.folder_problem(path)
 
 
 def architecture_problem(config: dict[str, Any], task: str) -> str | None:
-    """Why a model with this config.json cannot do the task, or None."""
+    """Return why a model with this config.json does not fit the task, or None."""
     names = config.get("architectures") or []
     endings = task_of(task).architectures
     if not names or any(ending in name for name in names for ending in endings):
@@ -159,7 +159,7 @@ def _split_files(path: Path, workload: Workload) -> frozenset[Path]:
 
 
 def _dialects(workload: Workload, path: Path) -> dict[str, str]:
-    """How the test split's csv and tsv files are read: so far detected, and part of the result."""
+    """Return the detected dialects of the test split's csv and tsv files; the result records them."""
     from compress.data.tables import dialects
 
     try:
@@ -169,7 +169,7 @@ def _dialects(workload: Workload, path: Path) -> dict[str, str]:
 
 
 def load_processor(source: Source) -> Any:
-    """The tokenizer or image processor stored with the model."""
+    """Return the tokenizer or image processor stored with the model."""
     place = f"{source.place}: its tokenizer or image processor cannot be loaded"
     way_out = _way_out(source) or "save it beside the model with save_pretrained"
     with blamed(lambda reason: f"{place} ({unknown_tokenizer(source.model) or reason}); {way_out}"):
@@ -180,7 +180,7 @@ def load_processor(source: Source) -> Any:
 
 
 def _check_inputs(source: Source, tokenizer: Any) -> None:
-    """Raise InputError for a tokenizer that pads by another input than its tokens."""
+    """Raise InputError unless the tokenizer's first input, which decides padding, is input_ids."""
     names = tokenizer.model_input_names
     if list(names[:1]) != ["input_ids"]:
         raise InputError(
@@ -198,9 +198,9 @@ def options_of(source: Source) -> dict[str, Any]:
 
 
 def folder_of(source: Source) -> Path | None:
-    """Return the folder with a model's files; None for a hub model whose weights cannot be had.
+    """Return the folder with a model's files; None for a hub model whose weights are unavailable.
 
-    Weights that are not in the cache are downloaded now. Raises InputError for those that cannot be loaded.
+    Weights missing in the cache are downloaded now. Raises InputError if they cannot be loaded.
     """
     from compress.data import hub
 
@@ -208,7 +208,7 @@ def folder_of(source: Source) -> Path | None:
     if not revision:
         return Path(source.model)
     folder = hub.cached(source.model, revision)
-    if folder is None or is_whole(folder):  # and looked at when the workload was resolved
+    if folder is None or is_whole(folder):  # already checked when the workload was resolved
         return folder
     folder = hub.fetched(source.model, revision)
     if folder is not None and (problems := _model_problems(folder, source.workload, source.model)):
@@ -217,7 +217,7 @@ def folder_of(source: Source) -> Path | None:
 
 
 def _way_out(source: Source) -> str:
-    """What to do where a model's files lack: of one from the hub they were not all downloaded. Empty for a folder."""
+    """Return the remedy for missing files of a hub model; empty for a folder."""
     if not source.resolved["model_revision"]:
         return ""
     from compress.data import hub
@@ -228,9 +228,9 @@ def _way_out(source: Source) -> str:
 
 
 def load_model(source: Source, device: Any = "cpu", dtype: "torch.dtype | None" = None) -> tuple[Any, Any]:
-    """(model in eval mode, processor), in float32 unless another dtype is asked for.
+    """Return (model in eval mode, processor), in float32 unless another dtype is given.
 
-    Raises InputError when the folder lacks weights of the task's model: those would be new and random.
+    Raises InputError if weights of the task's model are missing: they would be new and random.
     """
     import torch
     import transformers
@@ -248,7 +248,7 @@ def load_model(source: Source, device: Any = "cpu", dtype: "torch.dtype | None" 
         problem = architecture_problem(config.to_dict(), workload.task)
         if problem:
             raise InputError(f"{place}: {problem}")
-        # from_pretrained keeps the stored dtype unless told: fp16 weights would make the reference fp16
+        # from_pretrained keeps the stored dtype by default: fp16 weights would make the reference fp16
         model, info = getattr(transformers, task.auto_model).from_pretrained(
             source.model,
             config=config,
@@ -262,8 +262,8 @@ def load_model(source: Source, device: Any = "cpu", dtype: "torch.dtype | None" 
         raise InputError([p if p.startswith(place) else f"{place}: {p}" for p in error.problems]) from None
     except (OSError, ValueError, RuntimeError, KeyError, ImportError, SafetensorError) as error:
         way_out = _way_out(source)
-        told = f"cannot be loaded ({_first_line(error)})"
-        raise InputError(f"{place}: {told}{f'; {way_out}' if way_out else ''}") from None
+        sentence = f"cannot be loaded ({_first_line(error)})"
+        raise InputError(f"{place}: {sentence}{f'; {way_out}' if way_out else ''}") from None
     missing = sorted(info["missing_keys"])
     if missing:
         raise InputError(
@@ -281,7 +281,7 @@ def _first_line(error: BaseException) -> str:
 def load_examples(
     source: Source, split: Split, processor: Any, model_config: Any, limit: int | None = None
 ) -> "datasets.Dataset":
-    """Prepared examples of a split. `limit` takes that many, evenly spaced: the first ones may be all of one class."""
+    """Return the prepared examples of a split. `limit` takes evenly spaced ones: the first may share a class."""
     from compress.data import tables
 
     quiet_when_piped()
@@ -299,21 +299,21 @@ def load_examples(
 
 
 def spaced(examples: "datasets.Dataset", limit: int | None) -> "datasets.Dataset":
-    """`limit` of the examples, evenly spaced; all of them where there are no more, or no limit."""
+    """Return `limit` evenly spaced examples; all of them if there are no more, or without a limit."""
     if limit is None or limit >= len(examples):
         return examples
     return examples.select([index * len(examples) // limit for index in range(limit)])
 
 
 def check(source: Source, model: Any, processor: Any, examples: "datasets.Dataset") -> None:
-    """Raises InputError with everything about this model that does not fit these examples."""
+    """Raise InputError with every mismatch of this model and these examples."""
     problems = task_of(source.workload.task).check(model, processor, examples, source.workload)
     if problems:
         raise InputError([f"{source.place}: {problem}" for problem in problems])
 
 
 def quiet_when_piped() -> None:
-    """Turns the libraries' progress bars off when nobody watches."""
+    """Disable the libraries' progress bars unless stderr is a terminal."""
     if sys.stderr.isatty():
         return
     import datasets

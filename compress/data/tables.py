@@ -1,7 +1,7 @@
-"""Raw examples of a split: parquet, csv, tsv, jsonl, json and txt files, folders of them, pictures, and the hub.
+"""Raw examples of a split from parquet, csv, tsv, jsonl, json and txt files, folders, pictures, and the hub.
 
-A split is a file in the folder (`test: dev.tsv`), or a name, by the rules of `files`. A single file holds the test
-split and nothing else.
+A split is a file in the folder (`test: dev.tsv`), or a name by the rules of `split_files`. A single file holds the test
+split only.
 """
 
 import filecmp
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 def location_problems(path: Path, workload: Workload) -> list[str]:
-    """What is wrong with a folder or file of data, before any of it is read."""
+    """Return the problems of a data folder or file, before reading any rows."""
     place, spec = f"{workload.name} dataset {path}", workload.dataset
     if path.is_file():
         return [] if kind(path) else [f"{place}: {unknown_kind(path)}"]
@@ -34,62 +34,62 @@ def location_problems(path: Path, workload: Workload) -> list[str]:
     except InputError as error:
         return [f"{workload.name} dataset {problem}" for problem in error.problems]
     if test is None:
-        return [f"{place}: no test split {spec.test!r}; {_there_is(path)}"]
+        return [f"{place}: no test split {spec.test!r}; {_contents(path)}"]
     if test.pictures and not task_of(workload.task).reads_images:
         return [f"{place}: the test split holds pictures; {workload.task} reads {', '.join(KINDS)}"]
-    if train is not None and (same := _same(test, train)):
+    if train is not None and (pair := _shared(test, train)):
         return [
-            f"{place}: train and test are the same data ({same[0].name}, {same[1].name}); expected a test split "
+            f"{place}: train and test are the same data ({pair[0].name}, {pair[1].name}); expected a test split "
             "that no step learns from: split the data, or set dataset.train to null"
         ]
     return []
 
 
-def _same(test: SplitFiles, train: SplitFiles) -> tuple[Path, Path] | None:
-    """Return a file of either split where both are one file, or equal in every byte; None where there is no such."""
+def _shared(test: SplitFiles, train: SplitFiles) -> tuple[Path, Path] | None:
+    """Return a pair of files if both splits share a file or are equal in every byte; else None."""
     for path in sorted(test.all):
         if path in train.all:
             return path, path
     if len(test.all) != len(train.all):
         return None
     pairs = list(zip(sorted(test.all), sorted(train.all), strict=True))
-    same = all(a.stat().st_size == b.stat().st_size and filecmp.cmp(a, b, shallow=False) for a, b in pairs)
-    return pairs[0] if same and pairs[0][0].stat().st_size else None
+    equal = all(a.stat().st_size == b.stat().st_size and filecmp.cmp(a, b, shallow=False) for a, b in pairs)
+    return pairs[0] if equal and pairs[0][0].stat().st_size else None
 
 
 def dialects(path: Path, spec: Dataset) -> dict[str, str]:
-    """Return the dialect of each csv and tsv file of the test split, in words."""
+    """Return a description of the dialect of each csv and tsv file of the test split."""
     if path.is_file():
         files: tuple[Path, ...] = (path,)
     else:
-        found = split_files(path, spec.test)
-        files = found.tables if found else ()
+        split = split_files(path, spec.test)
+        files = split.tables if split else ()
     tables = {file.name: delimited.read(file, spec.csv) for file in files if kind(file) in delimited.SEPARATORS}
     return {name: f"{len(table.rows)} rows, {table.dialect}" for name, table in tables.items()}
 
 
 def columns(path: Path, split: str) -> list[str]:
     """Return the column names of a file, or of a split in a folder, as a run reads them."""
-    found = SplitFiles((path,)) if path.is_file() else split_files(path, split)
-    if found is None:
+    data_files = SplitFiles((path,)) if path.is_file() else split_files(path, split)
+    if data_files is None:
         return []
-    if not found.tables:
+    if not data_files.tables:
         return ["image", "label"]
-    first = found.tables[0]
+    first = data_files.tables[0]
     if kind(first) == ".parquet":
         return parquet_rows(first)[1]
     return list(read_files([first], Dataset(path=str(path))).column_names)
 
 
 def load(source: "Source", split: "Split") -> "datasets.Dataset":
-    """The raw examples of a split. Raises InputError when it is missing, unreadable or empty."""
+    """Return the raw examples of a split. Raises InputError if it is missing, unreadable or empty."""
     spec = source.workload.dataset
     name = spec.train if split == "train" else spec.test
     place = f"{source.workload.name} dataset {source.dataset}"
     if name is None:
-        beside = "; put train and test files into a folder" if Path(source.dataset).is_file() else ""
+        hint = "; put train and test files into a folder" if Path(source.dataset).is_file() else ""
         raise InputError(
-            f"{place}: the workload names no train split; steps that calibrate or train need dataset.train{beside}"
+            f"{place}: the workload names no train split; steps that calibrate or train need dataset.train{hint}"
         )
     try:
         raw = _from_hub(source, name) if source.resolved["dataset_revision"] else _local(source, split, name)
@@ -108,15 +108,15 @@ def _local(source: "Source", split: "Split", name: str) -> "datasets.Dataset":
                 "a single file is the test split, and nothing trains on that; "
                 "put train and test files into one folder and give the folder"
             )
-        found: SplitFiles | None = SplitFiles((path,))
+        data_files: SplitFiles | None = SplitFiles((path,))
     else:
-        found = split_files(path, name)
-    if found is None:
-        raise InputError(f"no {split} split {name!r}; {_there_is(path)}")
-    if not found.tables:
-        return image_folders.by_class(found, spec)
-    raw = read_files(list(found.tables), spec)
-    return image_folders.by_table(raw, found, path, spec) if task_of(source.workload.task).reads_images else raw
+        data_files = split_files(path, name)
+    if data_files is None:
+        raise InputError(f"no {split} split {name!r}; {_contents(path)}")
+    if not data_files.tables:
+        return image_folders.by_class(data_files, spec)
+    raw = read_files(list(data_files.tables), spec)
+    return image_folders.by_table(raw, data_files, path, spec) if task_of(source.workload.task).reads_images else raw
 
 
 def _from_hub(source: "Source", name: str) -> "datasets.Dataset":
@@ -133,7 +133,7 @@ def _from_hub(source: "Source", name: str) -> "datasets.Dataset":
         file_kind = kind(Path(name))
         if file_kind and file_kind != ".parquet" and glob.escape(name) == name:
             return read_files([hub.download(source.dataset, name, revision)], spec)
-        if file_kind:  # files of the repository: only they are downloaded
+        if file_kind:  # only these files of the repository are downloaded
             return datasets.load_dataset(source.dataset, data_files={"it": name}, revision=revision, split="it")
         return datasets.load_dataset(source.dataset, spec.name, revision=revision, split=name)
     except InputError:
@@ -142,8 +142,8 @@ def _from_hub(source: "Source", name: str) -> "datasets.Dataset":
         raise InputError(f"split {name!r} cannot be loaded ({one_line(error)}); {hub.WAYS_OUT}") from None
 
 
-def _there_is(folder: Path) -> str:
-    """What the folder holds instead, for an error."""
+def _contents(folder: Path) -> str:
+    """Return the error text on the data files that the folder holds instead."""
     names = sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*") if kind(p) and p.is_file())
     listed = ", ".join(names[:6]) + (" ..." if len(names) > 6 else "")
     return f"the folder holds {listed or 'no data files'}; set dataset.train and dataset.test to splits or files of it"

@@ -1,4 +1,4 @@
-"""A first workload file for one's own model and data: `compress init`. Columns and splits are detected, and said."""
+"""Template of a workload file for the user's model and data: `compress init`. Detects columns and splits."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -17,34 +17,34 @@ TESTS = ("test", "validation", "valid", "val", "dev")
 
 
 def init(model: str, data: str, task: str, columns_of: Mapping[str, str | None] | None = None) -> str:
-    """YAML text of a workload. Raises InputError when the data holds nothing that can be judged on.
+    """Return the YAML text of a workload. Raises InputError if the data has no split for evaluation.
 
-    `columns_of` names the columns of fields, or says that there is none (None); other fields' columns are detected.
+    `columns_of` maps fields to columns, or to None for no column; columns of other fields are detected.
     """
     check_task(task)
     check_place("--model", model)
     check_place("--data", data)
-    said, declared = columns_of or {}, task_of(task)
+    given, declared = columns_of or {}, task_of(task)
     lines = [
         f"# {task}: check the columns and splits, then: python -m compress run {declared.first_recipe} --workload "
         "this-file.yaml",
         f"task: {task}",
-        f"model: {_scalar(_absolute(model))}{_taken(model)}",
+        f"model: {_scalar(_absolute(model))}{_hub_hint(model)}",
         "dataset:",
-        f"  path: {_scalar(_absolute(data))}{_taken(data)}",
+        f"  path: {_scalar(_absolute(data))}{_hub_hint(data)}",
     ]
     path = expanded(data)
     train, test, columns = _splits(path) if path.exists() else ("train", "test", ())
-    hub = not path.exists()
+    is_hub = not path.exists()
     lines.append(f"  train: {_scalar(train)}" + _hint(train is None, "steps that calibrate or train need one"))
-    lines.append(f"  test: {_scalar(test)}" + _hint(hub, "a hub data set: look the split up on its page"))
+    lines.append(f"  test: {_scalar(test)}" + _hint(is_hub, "a hub data set: look the split up on its page"))
     for column in declared.columns:
         field = column.field
-        found = said[field] if field in said else column.among(columns)
-        if found is None and column.optional:
+        chosen = given[field] if field in given else column.among(columns)
+        if chosen is None and column.optional:
             continue
         hint = f"not found in {', '.join(columns)}" if columns else "look the column up"
-        lines.append(f"  {field}: {_scalar(found or field)}" + _hint(found is None, hint))
+        lines.append(f"  {field}: {_scalar(chosen or field)}" + _hint(chosen is None, hint))
     lines.append(f"metric: {declared.metric}")
     if declared.has_lengths:
         lines.append(f"max_length: {_max_length(expanded(model), task)}")
@@ -52,25 +52,25 @@ def init(model: str, data: str, task: str, columns_of: Mapping[str, str | None] 
 
 
 def check_task(task: str) -> None:
-    """Raises InputError for a task that is none."""
+    """Raise InputError for an unknown task."""
     if problem := unknown(task):
         raise InputError(f"--task {task}: {problem}")
 
 
 def check_place(option: str, value: str) -> None:
-    """Raises InputError for what is neither here nor can be on the hub."""
+    """Raise InputError for a value that is neither an existing path nor a possible hub id."""
     if not expanded(value).exists() and not is_id(value):
         raise InputError(f"{option} {value}: no such folder or file, and no hub id; check the path")
 
 
 def columns_in(data: str) -> Sequence[str]:
-    """Return the columns of the split to judge on; none of data on the hub. Raises InputError without such a split."""
+    """Return the columns of the evaluation split; empty for hub data. Raises InputError without such a split."""
     path = expanded(data)
     return _splits(path)[2] if path.exists() else ()
 
 
 def _splits(path: Path) -> tuple[str | None, str, Sequence[str]]:
-    """(train split, test split, columns) of a folder or a file."""
+    """Return (train split, test split, columns) of a folder or a file."""
     if path.is_file():
         if not kind(path):
             raise InputError(f"{path}: {unknown_kind(path)}")
@@ -81,14 +81,14 @@ def _splits(path: Path) -> tuple[str | None, str, Sequence[str]]:
             f"{path}: no split to judge on; expected files ({', '.join(KINDS)}) or folders named {', '.join(TESTS)}"
         )
     train = "train" if split_files(path, "train") else None
-    # a GLUE-like test split hides its labels: validation is the one to judge on
+    # a GLUE-like test split hides its labels: evaluate on validation
     if train and test == "test" and split_files(path, "validation"):
         test = "validation"
     return train, test, _columns(path, test)
 
 
 def _columns(path: Path, split: str) -> Sequence[str]:
-    """Column names of the split to judge on, as a run reads them."""
+    """Return the column names of the evaluation split, as a run reads them."""
     try:
         return columns(path, split)
     except InputError as error:
@@ -96,20 +96,23 @@ def _columns(path: Path, split: str) -> Sequence[str]:
 
 
 def _max_length(model: Path, task: str) -> int:
-    """128, or fewer where the model has fewer positions than that."""
+    """Return 128, or the number of positions of a shorter model."""
     from compress.data import checkpoints, positions
 
     if model.is_dir() and checkpoints.is_adapter(model):
         model = expanded(checkpoints.base_of(model)[0] or model)
     config, _ = checkpoints.config_of(model) if model.is_dir() else (None, [])
     stated = None if config is None else positions.stated(config)
-    if stated is None or stated >= 2 * MAX_LENGTH:  # some rows of a table may be no positions: two in RoBERTa
+    if stated is None or stated >= 2 * MAX_LENGTH:  # a table may hold rows without a position: two in RoBERTa
         return MAX_LENGTH
-    return max(8, min(MAX_LENGTH, _held(model, task) or stated))
+    return max(8, min(MAX_LENGTH, _position_limit(model, task) or stated))
 
 
-def _held(model: Path, task: str) -> int | None:
-    """Positions of a model, read off its empty skeleton; None where none can be built, as `run` will say."""
+def _position_limit(model: Path, task: str) -> int | None:
+    """Return the number of positions of a model, from its empty skeleton; None if that cannot be built.
+
+    `run` reports the reason.
+    """
     from compress.data import configuration, positions
 
     try:
@@ -123,7 +126,7 @@ def _absolute(value: str) -> str:
     return str(path.resolve()) if path.exists() else value
 
 
-def _taken(value: str) -> str:
+def _hub_hint(value: str) -> str:
     return _hint(not expanded(value).exists(), "no such folder here: taken as an id on the hub")
 
 
@@ -132,7 +135,7 @@ def _hint(needed: bool, text: str) -> str:
 
 
 def _scalar(value: str | None) -> str:
-    """A YAML 1.2 scalar: JSON is a subset of YAML, so quotes where a plain word would not do."""
+    """Return a YAML 1.2 scalar, quoted as JSON (a subset of YAML) unless it is a plain word."""
     if value is None:
         return "null"
     plain = all(c.isalnum() or c in "/._-" for c in value) and value[:1].isalpha() | (value[:1] == "/")

@@ -1,7 +1,7 @@
 """A workload: the model, the data, the metric, the operating points.
 
-A workload is a YAML file. Its model and data are hub ids, folders and files, or `offline:NAME`, which is made on this
-machine from parts of every Python installation (see `offline`) and then used like any other folder.
+A workload is a YAML file. Its model and data are hub ids, folders and files, or `offline:NAME`. An offline workload is
+built on this machine from parts of every Python installation (see `offline`), and then used like any other folder.
 """
 
 from pathlib import Path
@@ -22,27 +22,27 @@ OFFLINE = "offline:"
 
 
 class Workload(Config):
-    """What model, on what data, judged by what metric, at which operating points."""
+    """The model, the data, the metric and the operating points."""
 
     name: str = "workload"
-    """Name of the results' folder; the file's name when loaded from one."""
+    """Name of the results folder; the file's name when loaded from a file."""
     task: TaskName = Field(description=f"What the model does: {', '.join(TASKS)}.")
     model: Annotated[str, Field(min_length=1)]
     """Hub id or folder of a saved transformers model, or offline:NAME."""
     revision: str | None = None
     """Commit of a hub model."""
     dataset: Dataset
-    """Where examples are."""
+    """Location and columns of the examples."""
     metric: str = ""
-    """accuracy, f1, matthews_correlation, perplexity, or the path of a metric module; unset takes the task's own."""
+    """accuracy, f1, matthews_correlation, perplexity, or the path of a metric module; unset: the task's default."""
     max_length: Annotated[int, Field(ge=8, le=MOST_TOKENS)] = 128
-    """Longest input in tokens; texts are cut there, language modelling uses blocks of it."""
+    """Longest input in tokens: texts are truncated to it, and language modelling uses blocks of this length."""
     headline: OperatingPoint | None = None
-    """The operating point that verdicts speak of; batch 8, length 64 (or max_length) when unset."""
+    """Operating point for verdicts; unset: batch 8, length 64 (or max_length if shorter)."""
     points: tuple[OperatingPoint, ...] = ()
     """Further operating points."""
     trust_remote_code: bool = False
-    """Run code that comes with a hub model: only when you have read it."""
+    """Run the code that a hub model contains; set it only after reading that code."""
 
     @field_validator("name")
     @classmethod
@@ -64,22 +64,22 @@ class Workload(Config):
 
     @classmethod
     def load(cls, name_or_path: str | Path) -> "Workload":
-        """The workload of this name or file; folders in a file are relative to it."""
+        """Return the workload of this name or file; paths in a file are relative to it."""
         path = find(str(name_or_path))
         data, source = parse_yaml(read_text(path, "workload"), str(path))
         workload = validate(cls, {"name": path.stem, **data}, source)
-        dataset = workload.dataset.model_copy(update={"path": _beside(workload.dataset.path, path.parent)})
+        dataset = workload.dataset.model_copy(update={"path": _locate(workload.dataset.path, path.parent)})
         return workload.model_copy(
             update={
-                "model": _beside(workload.model, path.parent),
-                "metric": _beside(workload.metric, path.parent) if workload.metric.endswith(".py") else workload.metric,
+                "model": _locate(workload.model, path.parent),
+                "metric": _locate(workload.metric, path.parent) if workload.metric.endswith(".py") else workload.metric,
                 "dataset": dataset,
             }
         )
 
     @property
     def headline_point(self) -> OperatingPoint:
-        """The headline point with its default filled in."""
+        """The headline point, or the task's default."""
         if self.headline:
             return self.headline
         default = task_of(self.task).headline
@@ -89,34 +89,34 @@ class Workload(Config):
 
     @property
     def metric_name(self) -> str:
-        """The metric with the task's default filled in."""
+        """The metric, or the task's default."""
         return self.metric or task_of(self.task).metric
 
 
-def _beside(value: str, folder: Path) -> str:
-    """`value` made absolute when it names something beside the file; hub ids and absolute paths stay."""
+def _locate(value: str, folder: Path) -> str:
+    """Return `value` as an absolute path if it exists in the file's folder; hub ids and absolute paths stay."""
     if not value or value.startswith(OFFLINE) or Path(value).is_absolute():
         return value
-    beside = resolved(folder / value)
-    if exists(beside) or value.startswith("."):
-        return str(beside)
+    path = resolved(folder / value)
+    if exists(path) or value.startswith("."):
+        return str(path)
     return value
 
 
 def names() -> list[str]:
-    """Names of the shipped workloads."""
+    """Return the names of the shipped workloads."""
     return sorted(path.stem for path in SHIPPED.glob("*.yaml"))
 
 
 def find(name: str) -> Path:
-    """The file of a workload given by path, or by the name of a shipped one."""
+    """Return the file of a workload, given by path or by the name of a shipped workload."""
     path = Path(name)
     if exists(path) or path.suffix in (".yaml", ".yml") or "/" in name:
         return path
     shipped = SHIPPED / f"{name}.yaml"
     if not NAME.fullmatch(name) or not shipped.is_file():
-        near = did_you_mean(name, names())
+        hint = did_you_mean(name, names())
         raise InputError(
-            f"{shortened(name)}: no such file and no shipped workload{near}; shipped are: {', '.join(names())}"
+            f"{shortened(name)}: no such file and no shipped workload{hint}; shipped are: {', '.join(names())}"
         )
     return shipped

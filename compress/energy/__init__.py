@@ -1,4 +1,4 @@
-"""Meters: NVML and RAPL counters, a model for machines without one, and what reads them.
+"""Energy meters: NVML and RAPL counters, a CPU-time model for machines without one, and their readers.
 
 `with compress.energy.meter() as spent:` is public; `compress.energy.find.find_meter` picks a device's meter.
 """

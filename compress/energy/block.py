@@ -1,11 +1,12 @@
-"""Energy of any block of code or any command, with the same honesty as a recipe's.
+"""Energy of any block of code or any command, with bounds and a grade like a recipe's.
 
     with compress.energy.meter() as spent:
         work()
     print(spent)
 
-Load does not run on after an arbitrary block, so a counter that moves in steps is read off at its movements before and
-after it, idling in between is taken off, and what was surely counted bounds what the block can have used.
+An arbitrary block has no load that continues past its edges. So a counter that moves in steps is read at its movements
+before and after the block, and idle energy outside the block is subtracted. Movements inside and around the block
+give the bounds.
 """
 
 import itertools
@@ -43,13 +44,13 @@ from compress.records.result import Grade
 from compress.records.sample import Sample
 
 IDLE_S = 2.0
-BUSY = 0.1  # cores of others that show in a processor's energy
+BUSY = 0.1  # busy cores of other processes that are visible in the CPU's energy
 FINE_STEP_S = 0.001  # RAPL's counters move about every millisecond
 
 
 @dataclass
 class Spent:
-    """What a block used; complete once it has ended. Unknown energy is None with a reason."""
+    """Time and energy of a block, complete once it has ended. Unknown energy is None with a reason."""
 
     seconds: float = 0.0
     energy_j: float | None = None
@@ -59,17 +60,17 @@ class Spent:
     boundary: str | None = None
     reason: str | None = None
     grade: Grade | None = None
-    """As a recipe's, but for what takes rounds to see: B both sources agree, C one source or short, D disturbed, E
+    """As a recipe's, without the checks that need rounds: B both sources agree, C one source or short, D disturbed, E
     modelled."""
     grade_reasons: tuple[str, ...] = ()
     idle_w: float | None = None
-    """Watts before the block, when nothing of it ran."""
+    """Idle power in watts, measured before the block."""
     gain: float | None = None
-    """Relative error of a board's own meter, beside the bounds."""
+    """Relative error of a board's own meter, not included in the bounds."""
 
     @property
     def net_j(self) -> float | None:
-        """Joules beyond what idling as long would have used."""
+        """Joules beyond those of idling for the same time."""
         if self.energy_j is None or self.idle_w is None:
             return None
         return self.energy_j - self.idle_w * self.seconds
@@ -77,159 +78,159 @@ class Spent:
     def __str__(self) -> str:
         if self.energy_j is None or self.low_j is None or self.high_j is None:
             return f"{self.seconds:.3g} s; energy not known: {self.reason}"
-        mark = "~" if self.source == "modelled" else ""
-        digits = 2 if mark else 4
-        said = (
-            f"{self.seconds:.3g} s; {mark}{self.energy_j:.{digits}g} J "
+        prefix = "~" if self.source == "modelled" else ""
+        digits = 2 if prefix else 4
+        text = (
+            f"{self.seconds:.3g} s; {prefix}{self.energy_j:.{digits}g} J "
             f"({self.low_j:.{digits}g} to {self.high_j:.{digits}g}), {self.source}: {self.boundary}"
         )
         if self.net_j is not None and self.idle_w is not None:
-            said += f"; {self.net_j:.4g} J beyond idling at {self.idle_w:.3g} W"
+            text += f"; {self.net_j:.4g} J beyond idling at {self.idle_w:.3g} W"
         if self.gain is not None:
-            said += f"; the board's own error of up to {100 * self.gain:g} % comes beside that"
-        why = f" ({'; '.join(self.grade_reasons)})" if self.grade_reasons else ""
-        return said + (f"; {self.reason}" if self.reason else "") + f"; grade {self.grade}{why}"
+            text += f"; the board's own error of up to {100 * self.gain:g} % comes beside that"
+        reasons = f" ({'; '.join(self.grade_reasons)})" if self.grade_reasons else ""
+        return text + (f"; {self.reason}" if self.reason else "") + f"; grade {self.grade}{reasons}"
 
 
 @contextmanager
 def meter(device: str = "auto") -> Iterator[Spent]:
-    """Meters the block on the meter of `auto`, `cpu`, `cuda`, `cuda:N` or several such. Child processes count too."""
+    """Meter the block on `auto`, `cpu`, `cuda`, `cuda:N` or several such devices. Child processes are included."""
     with metered(command_meter(device)) as spent:
         yield spent
 
 
 @contextmanager
 def metered(found: Meter | Absent) -> Iterator[Spent]:
-    """The same on a meter at hand."""
+    """Meter the block on a given meter."""
     _finish_queued()
-    there, ours = _processes(found), holds_gpu()
+    pids, ours = _processes(found), holds_gpu()
     idle = [None] if isinstance(found, Absent) else [idle_w(board, IDLE_S) for board in found.boards]
-    known = [watts for watts in idle if watts is not None]
-    spent = Spent(idle_w=math.fsum(known) if len(known) == len(idle) else None)
-    stated = facts(found)
-    spent.source, spent.boundary = stated.source, stated.boundary
+    known_idle = [watts for watts in idle if watts is not None]
+    spent = Spent(idle_w=math.fsum(known_idle) if len(known_idle) == len(idle) else None)
+    meter_facts = facts(found)
+    spent.source, spent.boundary = meter_facts.source, meter_facts.boundary
     spent.gain = GAIN if spent.source == "nvml" else None
     with Sampler(found, sparing=False) as sampler:  # bounds come from movements inside the block
         _wait_for_movement(sampler)
         _finish_queued()
-        foreign = foreign_cpu_s()
+        others_s = foreign_cpu_s()
         start_uj = _read(found, spent)
-        start = time.monotonic_ns()
+        start_ns = time.monotonic_ns()
         try:
             yield spent
         finally:
             _finish_queued()
-            end = time.monotonic_ns()
+            end_ns = time.monotonic_ns()
             end_uj = _read(found, spent)
-            foreign = None if foreign is None else max(0.0, (foreign_cpu_s() or 0.0) - foreign)
+            others_s = None if others_s is None else max(0.0, (foreign_cpu_s() or 0.0) - others_s)
             _wait_for_movement(sampler)
-            spent.seconds = (end - start) / 1e9
+            spent.seconds = (end_ns - start_ns) / 1e9
     if isinstance(found, Absent):
         spent.reason = found.reason
     elif found.step_s is not None:
-        parts = by_board(sampler.samples)
-        for samples, watts in zip(parts, idle if len(parts) == len(idle) else [None] * len(parts), strict=True):
-            _add(spent, samples, start, end, watts or 0.0, sampler.error)
+        boards = by_board(sampler.samples)
+        for samples, watts in zip(boards, idle if len(boards) == len(idle) else [None] * len(boards), strict=True):
+            _add(spent, samples, start_ns, end_ns, watts or 0.0, sampler.error)
     elif spent.reason is None:
         joules, spent.reason = counted_j(start_uj, end_uj, spent.seconds, None, found.measured)
         if joules is not None and found.measured:
-            edges = 2 * FINE_STEP_S / spent.seconds
-            spent.energy_j, spent.low_j, spent.high_j = joules, joules * max(0.0, 1 - edges), joules * (1 + edges)
+            edge = 2 * FINE_STEP_S / spent.seconds
+            spent.energy_j, spent.low_j, spent.high_j = joules, joules * max(0.0, 1 - edge), joules * (1 + edge)
         elif joules is not None:
             factor = UNCERTAINTY_FACTOR
             spent.energy_j, spent.low_j, spent.high_j = joules, joules / factor, joules * factor
-            spent.reason = f"modelled from CPU time, {stated.basis}: {stated.why_modelled}"
+            spent.reason = f"modelled from CPU time, {meter_facts.basis}: {meter_facts.why_modelled}"
     if spent.energy_j is not None:
-        beside = _beside(found, there, ours) if spent.source == "nvml" else _beside_cpu(foreign, spent.seconds)
-        spent.grade, spent.grade_reasons = _graded(spent, found, sampler.samples, start, end, beside)
+        limits = _others_on(found, pids, ours) if spent.source == "nvml" else _foreign_cpu(others_s, spent.seconds)
+        spent.grade, spent.grade_reasons = _grade(spent, found, sampler.samples, start_ns, end_ns, limits)
 
 
-def _processes(found: Meter | Absent) -> tuple[int, ...] | None:
-    return None if isinstance(found, Absent) else found.processes()
+def _processes(counter: Meter | Absent) -> tuple[int, ...] | None:
+    return None if isinstance(counter, Absent) else counter.processes()
 
 
-def _beside(found: Meter | Absent, before: tuple[int, ...] | None, ours: bool) -> list[tuple[Grade, str]]:
-    """Who else was on the device before the block began; who came since may be the block's own.
+def _others_on(counter: Meter | Absent, before: tuple[int, ...] | None, ours: bool) -> list[tuple[Grade, str]]:
+    """Return the grade limits due to other processes on the device before the block began.
 
-    `ours`: whether this process used it then.
+    Later ones may be the block's own. `ours`: whether this process used the device at that time.
     """
-    after = _processes(found)
+    after = _processes(counter)
     if before is None or after is None:
         return [("C", "other processes on the device cannot be told from here (a container?)")]
-    own = os.getpid() in before or ours  # in a container this process has another number there
-    others = len(before) - own
+    is_listed = os.getpid() in before or ours  # in a container the driver lists this process under another id
+    others = len(before) - is_listed
     return [("D", f"{others} other process{'es' if others > 1 else ''} on the device")] if others > 0 else []
 
 
-def _beside_cpu(foreign_s: float | None, seconds: float) -> list[tuple[Grade, str]]:
+def _foreign_cpu(foreign_s: float | None, seconds: float) -> list[tuple[Grade, str]]:
     if foreign_s is None:
         return [("C", "other processes' use of the processor cannot be told")]
     cores = foreign_s / seconds
     return [("D", f"other processes, or children still running, kept {cores:.1f} cores busy")] if cores > BUSY else []
 
 
-def _graded(
+def _grade(
     spent: Spent,
-    found: Meter | Absent,
+    counter: Meter | Absent,
     samples: Sequence[Sample],
     start: int,
     end: int,
-    beside: list[tuple[Grade, str]],
+    limits: list[tuple[Grade, str]],
 ) -> tuple[Grade, tuple[str, ...]]:
-    """The grade of a block's joules and what lowers it."""
+    """Return the grade of a block's joules and the reasons that lower it."""
     if spent.source == "modelled":
         return "E", ()
-    lowered = [*beside]
-    integrated = [integrated_power(part, start, end) for part in by_board(samples)]
+    lowered = [*limits]
+    integrated = [integrated_power(board_samples, start, end) for board_samples in by_board(samples)]
     known = [joules for joules in integrated if joules is not None]
-    if (not isinstance(found, Absent) and found.integrated) or not known or len(known) < len(integrated):
+    if (not isinstance(counter, Absent) and counter.integrated) or not known or len(known) < len(integrated):
         lowered.append(("C", "one source only, without a second one to check it"))
-    elif (apart := agreement([spent.energy_j or 0.0], known)) is not None:
-        lowered.append(apart)
+    elif (disagreement := agreement([spent.energy_j or 0.0], known)) is not None:
+        lowered.append(disagreement)
     if spent.seconds < WINDOW_S:
         lowered.append(("C", f"{spent.seconds:.2g} s; grade B takes {WINDOW_S:g} s"))
     if spent.energy_j and ((spent.high_j or 0.0) - (spent.low_j or 0.0)) / spent.energy_j > 2 * AGREE:
         lowered.append(("C", "the counter's movements at the edges leave over 2 % open"))
-    seen = events(samples, start, end)
-    lowered += [("D", f"the device throttled: {EVENTS[bit]}") for bit in EVENTS if seen & bit & HARD]
+    event_bits = events(samples, start, end)
+    lowered += [("D", f"the device throttled: {EVENTS[bit]}") for bit in EVENTS if event_bits & bit & HARD]
     if spent.source == "nvml" and not any(s.events is not None for s in samples):
         lowered.append(("C", "the driver does not tell whether the device throttled"))
-    marks: list[Grade] = ["B", *(mark for mark, _ in lowered)]
-    return max(marks), tuple(why for _, why in lowered)
+    grades: list[Grade] = ["B", *(grade for grade, _ in lowered)]
+    return max(grades), tuple(reason for _, reason in lowered)
 
 
 def command_meter(device: str) -> Meter | Absent:
-    """The meter of a device, or of several; on a CPU without one, the CPU time of this process and its children."""
+    """Return the meter of one or several devices; for a CPU without one, a model of the CPU time with children."""
     if device == "cpu":
-        found = find_meter("cpu")
+        counter = find_meter("cpu")
     else:
         from compress.base.devices import identity, pick_all
 
-        picked = pick_all(device)
-        gpus = [identity(each) for each in picked if each.type == "cuda"]
-        found = find_meter(picked[0].type, [Gpu(**gpu) for gpu in gpus])
-    return WithChildren(found.why_modelled) if isinstance(found, modelled.CpuTime) else found
+        devices = pick_all(device)
+        gpus = [identity(gpu) for gpu in devices if gpu.type == "cuda"]
+        counter = find_meter(devices[0].type, [Gpu(**gpu) for gpu in gpus])
+    return WithChildren(counter.why_modelled) if isinstance(counter, modelled.CpuTime) else counter
 
 
 def run(command: Sequence[str], found: Meter | Absent) -> tuple[int, Spent]:
-    """Exit code of a command (128 + N after signal N), and what it used.
+    """Run a command; return its exit code (128 + N after signal N), and its time and energy.
 
-    Raises FileNotFoundError or PermissionError when it cannot start.
+    Raises FileNotFoundError or PermissionError if it cannot start.
     """
-    said = nullcontext() if interactive() else beating(lambda passed_s: f"{command[0]}: {duration(passed_s)} so far")
-    with metered(found) as spent, said, subprocess.Popen(command) as child, handed_on(child):
+    beats = nullcontext() if interactive() else beating(lambda passed_s: f"{command[0]}: {duration(passed_s)} so far")
+    with metered(found) as spent, beats, subprocess.Popen(command) as child, handed_on(child):
         code = child.wait()
     return code if code >= 0 else 128 - code, spent
 
 
 def _finish_queued() -> None:
-    """Waits until the GPUs have done what this process queued: it belongs to the block it was queued in."""
+    """Wait for the GPU work that this process has queued: it belongs to the block that queued it."""
     for index in _used_gpus():
         sys.modules["torch"].cuda.synchronize(index)
 
 
 def _used_gpus() -> list[int]:
-    """The GPUs on which this process holds memory; to ask one of the others would open it."""
+    """Return the GPUs on which this process holds memory; synchronising another one would create a context there."""
     torch = sys.modules.get("torch")
     if torch is None or not torch.cuda.is_initialized():
         return []
@@ -237,7 +238,7 @@ def _used_gpus() -> list[int]:
 
 
 def holds_gpu() -> bool:
-    """Whether the driver lists this process: it has a context on a GPU. To have asked for its properties makes none."""
+    """Return whether this process has a context on a GPU: then the driver lists it. Reading properties makes none."""
     torch = sys.modules.get("torch")
     if torch is None or not torch.cuda.is_initialized():
         return False
@@ -245,9 +246,9 @@ def holds_gpu() -> bool:
     return any(has_context(index) for index in range(torch.cuda.device_count()))
 
 
-def _read(found: Meter | Absent, spent: Spent) -> int | None:
+def _read(counter: Meter | Absent, spent: Spent) -> int | None:
     try:
-        return None if isinstance(found, Absent) else found.read_uj()
+        return None if isinstance(counter, Absent) else counter.read_uj()
     except MeterError as error:
         spent.reason = str(error)
         return None
@@ -259,14 +260,14 @@ def _wait_for_movement(sampler: Sampler) -> None:
 
 
 def _add(spent: Spent, samples: Sequence[Sample], start: int, end: int, idle: float, error: str | None) -> None:
-    """Adds a board's joules from its counter's movement before the block to the one after it, less idling in between.
+    """Add a board's joules between its counter's movements before and after the block, minus idle energy outside it.
 
-    The bounds need no idle power: what was surely counted inside, and what was surely counted from before to after.
+    The bounds need no idle power. Low: movements certainly inside the block; high: movements certainly around it.
     """
-    found = movements(samples)
-    counts = [m.counter_uj for m in found]
-    before = [m for m in found if m.time_ns + m.within_ns / 2 <= start]
-    after = [m for m in found if m.time_ns - m.within_ns / 2 >= end]
+    moves = movements(samples)
+    counts = [m.counter_uj for m in moves]
+    before = [m for m in moves if m.time_ns + m.within_ns / 2 <= start]
+    after = [m for m in moves if m.time_ns - m.within_ns / 2 >= end]
     if any(b < a for a, b in itertools.pairwise(counts)):
         spent.reason = FELL_BACK
     elif not before or not after:
@@ -276,23 +277,23 @@ def _add(spent: Spent, samples: Sequence[Sample], start: int, end: int, idle: fl
         return
     first, last = min(before, key=lambda m: m.within_ns), after[0]
     high = (last.counter_uj - before[-1].counter_uj) / 1e6
-    begun = [m.counter_uj for m in found if m.time_ns - m.within_ns / 2 >= start]
-    ended = [m.counter_uj for m in found if m.time_ns + m.within_ns / 2 <= end]
-    low = max(0.0, (ended[-1] - begun[0]) / 1e6)
+    since_start = [m.counter_uj for m in moves if m.time_ns - m.within_ns / 2 >= start]
+    until_end = [m.counter_uj for m in moves if m.time_ns + m.within_ns / 2 <= end]
+    low = max(0.0, (until_end[-1] - since_start[0]) / 1e6)
     outside_s = (start - first.time_ns + last.time_ns - end) / 1e9
     energy = min(max((last.counter_uj - first.counter_uj) / 1e6 - idle * outside_s, low), high)
     spent.energy_j, spent.low_j, spent.high_j = (
-        (known or 0.0) + more
-        for known, more in zip((spent.energy_j, spent.low_j, spent.high_j), (energy, low, high), strict=True)
+        (total or 0.0) + part
+        for total, part in zip((spent.energy_j, spent.low_j, spent.high_j), (energy, low, high), strict=True)
     )
 
 
 class WithChildren(modelled.CpuTime):
-    """CPU time of this process and of its children that have ended."""
+    """A model from the CPU time of this process and of its children that have ended."""
 
     boundary = "CPU time of this process and its children"
 
     def read_uj(self) -> int:
-        """CPU time so far times watts per core."""
+        """Return the CPU time so far times watts per core, in microjoules."""
         used = resource.getrusage(resource.RUSAGE_CHILDREN)
         return super().read_uj() + round(1e6 * (used.ru_utime + used.ru_stime) * self.watts_per_core)

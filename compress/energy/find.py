@@ -15,7 +15,7 @@ def find_meter(device: str, gpus: Sequence[Gpu] = ()) -> Meter | Absent:
 
     if device == "cuda":
         return together([nvml.find(gpu) for gpu in gpus])
-    found = rapl.find()
-    if isinstance(found, Absent):
-        return modelled.CpuTime(found.reason)
-    return found
+    meter = rapl.find()
+    if isinstance(meter, Absent):
+        return modelled.CpuTime(meter.reason)
+    return meter

@@ -25,7 +25,7 @@ class Meter(ABC):
     harmed_by_reading: bool = False
     """Whether frequent reading may change the count."""
     integrated: bool = False
-    """Whether the count is integrated power, which then cannot check it."""
+    """Whether the count is integrated power, so that integrated power cannot check it."""
     examined: str | None = None
     """When `doctor` examined the meter; None if it did not."""
     like_another: bool = False

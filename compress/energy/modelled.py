@@ -1,7 +1,7 @@
-"""No meter: CPU seconds of this process times watts per core. A model, not a measurement, and called one everywhere.
+"""Energy without a meter: CPU seconds of this process times watts per core. Always labelled as a model.
 
-Watts are thermal design power over cores, from the table below where the processor is in it, else 7 W. Thermal design
-power times utilisation is wrong by a factor of 2 to 3 either way, so the interval is that factor.
+Watts per core are thermal design power over cores, from the table below; 7 W for a processor that is not listed.
+Thermal design power times utilisation is wrong by a factor of 2 to 3 either way, so the interval is that factor.
 """
 
 import re
@@ -16,7 +16,7 @@ GENERIC_WATTS = 7.0  # a Xeon Platinum 8480+ has 6.3 W per core, an EPYC 7763 4.
 
 @dataclass(frozen=True)
 class Processor:
-    """Thermal design power and cores of a processor, as its maker states them."""
+    """Thermal design power and core count of a processor, as its manufacturer states them."""
 
     name: str
     watts: float
@@ -54,7 +54,7 @@ PROCESSORS: tuple[Processor, ...] = (
 
 
 class CpuTime(Meter):
-    """Joules modelled from this process's CPU time."""
+    """A meter that models joules from the CPU time of this process."""
 
     source = "modelled"
     measured = False
@@ -68,12 +68,12 @@ class CpuTime(Meter):
         self.watts_per_core, self.basis = watts_per_core(model if model is not None else cpu_model())
 
     def read_uj(self) -> int:
-        """CPU time of the process so far times watts per core."""
+        """Return the CPU time of the process so far times watts per core, in microjoules."""
         return round(time.process_time_ns() * self.watts_per_core / 1000)
 
 
 def watts_per_core(model: str | None) -> tuple[float, str]:
-    """Watts of a busy core of this processor, and where the figure is from."""
+    """Return the watts of a busy core of this processor, and the origin of the figure."""
     for processor in PROCESSORS:
         if model is not None and re.search(re.escape(processor.name) + r"(?!\w)", model, re.IGNORECASE):
             watts = processor.watts / processor.cores

@@ -4,7 +4,7 @@ The device is found by UUID or PCI address, never by index: NVML's order need no
 the counter, which moves in steps of 20 to 100 ms, and instant power (field 186), whose integral checks the counter.
 `PowerUsage` is an average over a second on Ampere and newer, so it is never used where the instant field exists.
 
-Boards without the counter (before Volta) have their power integrated instead, by `Integrated`, and say so.
+For boards without the counter (before Volta), `Integrated` integrates power instead, and its boundary states so.
 """
 
 import re
@@ -19,9 +19,9 @@ from compress.energy.meters import Absent, Gpu, Meter, MeterError
 FIELD_POWER_INSTANT = 186  # nvml.h, NVML_FI_DEV_POWER_INSTANT: milliwatts
 SCOPE_GPU, SCOPE_MODULE = 0, 1  # nvml.h, NVML_POWER_SCOPE_*
 GRACE = re.compile(r"\bG[HB]\d+")  # GH200, GB200, GB300, GB10: GPU and CPU in one module
-STEP_S = 0.1  # A100 and H100; `doctor` finds the board's own
+STEP_S = 0.1  # of A100 and H100; `doctor` measures the board's own
 INTEGRATION_S = 0.05
-HARM = 0.02  # of the power: more than that, and readings near an edge would spoil what they are to find
+HARM = 0.02  # relative change of power by frequent reading; above it, readings near an edge would distort the result
 REASONS: dict[str, str] = {
     "NVML_ERROR_LIBRARY_NOT_FOUND": "the NVIDIA driver's NVML library is not installed; install the driver",
     "NVML_ERROR_DRIVER_NOT_LOADED": "the NVIDIA driver is not loaded; load it (modprobe nvidia) or reboot",
@@ -53,7 +53,7 @@ REASONS: dict[str, str] = {
 
 
 def sentence(pynvml: Any, error: Exception) -> str:
-    """One sentence with what to do, for an NVML error."""
+    """Return one sentence for an NVML error, with the remedy."""
     code = getattr(error, "value", None)
     constants = {getattr(pynvml, name): name for name in REASONS if hasattr(pynvml, name)}
     known = constants.get(code)
@@ -67,7 +67,7 @@ class NvmlCounter(Meter):
     step_s = STEP_S
     uuid = ""
     driver = ""
-    harmed_by_reading = True  # until `doctor` has found that it is not
+    harmed_by_reading = True  # until `doctor` has shown the opposite
 
     def __init__(self, pynvml: Any, handle: Any, name: str):
         module = GRACE.search(name) is not None
@@ -77,14 +77,14 @@ class NvmlCounter(Meter):
         self._handle = handle
 
     def read_uj(self) -> int:
-        """Microjoules since the driver was loaded."""
+        """Return the microjoules since the driver was loaded."""
         try:
             return 1000 * int(self._pynvml.nvmlDeviceGetTotalEnergyConsumption(self._handle))  # mJ
         except self._pynvml.NVMLError as error:
             raise MeterError(sentence(self._pynvml, error)) from None
 
     def state(self) -> Mapping[str, int | None]:
-        """power_mw (instant), sm_mhz, memory_mhz, temperature_c, events (bits); unknown is None."""
+        """Return power_mw (instant), sm_mhz, memory_mhz, temperature_c and events (bits); unknown is None."""
         nvml, handle = self._pynvml, self._handle
         return {
             "power_mw": self.power_mw(),
@@ -95,13 +95,13 @@ class NvmlCounter(Meter):
         }
 
     def _events(self) -> int | None:
-        """By today's name, or the one of drivers before 535."""
+        """Return the event bits, by the current function name or the one of drivers before 535."""
         nvml, handle = self._pynvml, self._handle
-        told = self._ask(lambda: nvml.nvmlDeviceGetCurrentClocksEventReasons(handle))
-        return self._ask(lambda: nvml.nvmlDeviceGetCurrentClocksThrottleReasons(handle)) if told is None else told
+        bits = self._ask(lambda: nvml.nvmlDeviceGetCurrentClocksEventReasons(handle))
+        return self._ask(lambda: nvml.nvmlDeviceGetCurrentClocksThrottleReasons(handle)) if bits is None else bits
 
     def power_mw(self) -> int | None:
-        """Instant power in milliwatts; None where the board does not tell. The field has a return code of its own."""
+        """Return instant power in milliwatts; None if not reported. The field has its own return code."""
         nvml = self._pynvml
         try:
             (value,) = nvml.nvmlDeviceGetFieldValues(self._handle, [(FIELD_POWER_INSTANT, self._scope)])
@@ -110,14 +110,14 @@ class NvmlCounter(Meter):
         return int(value.value.uiVal) if value.nvmlReturn == nvml.NVML_SUCCESS else None
 
     def processes(self) -> tuple[int, ...] | None:
-        """Ids of the processes that compute or draw on the board, as the driver numbers them; None: not told."""
-        nvml, found = self._pynvml, set[int]()
+        """Return the driver's ids of the compute and graphics processes on the board; None if it does not list them."""
+        nvml, pids = self._pynvml, set[int]()
         try:
-            for ask in (nvml.nvmlDeviceGetComputeRunningProcesses, nvml.nvmlDeviceGetGraphicsRunningProcesses):
-                found |= {int(p.pid) for p in ask(self._handle)}
+            for query in (nvml.nvmlDeviceGetComputeRunningProcesses, nvml.nvmlDeviceGetGraphicsRunningProcesses):
+                pids |= {int(p.pid) for p in query(self._handle)}
         except nvml.NVMLError:
             return None
-        return tuple(sorted(found))
+        return tuple(sorted(pids))
 
     def _ask(self, question: Callable[[], Any]) -> int | None:
         try:
@@ -127,7 +127,7 @@ class NvmlCounter(Meter):
 
 
 class Integrated(NvmlCounter):
-    """A board without the counter: its power, read every 50 ms by a thread and integrated."""
+    """A board without the counter: a thread reads its power every 50 ms and integrates it."""
 
     step_s = INTEGRATION_S
     integrated = True
@@ -143,7 +143,7 @@ class Integrated(NvmlCounter):
         threading.Thread(target=self._integrate, name="compress-power", daemon=True).start()
 
     def read_uj(self) -> int:
-        """Microjoules since this meter was made."""
+        """Return the microjoules since this meter was created."""
         if self._error is not None:
             raise MeterError(self._error)
         return self._total_uj
@@ -170,7 +170,7 @@ class Integrated(NvmlCounter):
 
 
 def find(gpu: Gpu) -> NvmlCounter | Absent:
-    """The counter of this GPU, or why there is none."""
+    """Return the counter of this GPU, or the reason for its absence."""
     import pynvml
 
     if gpu.uuid is None and gpu.pci is None:
@@ -180,27 +180,27 @@ def find(gpu: Gpu) -> NvmlCounter | Absent:
     try:
         pynvml.nvmlInit()
         handle = _handle(pynvml, gpu)
-        found = _text(pynvml.nvmlDeviceGetName(handle))
-        if gpu.name is not None and found != gpu.name:
+        name = _text(pynvml.nvmlDeviceGetName(handle))
+        if gpu.name is not None and name != gpu.name:
             return Absent(
-                f"NVML calls GPU {gpu.uuid or gpu.pci} {found!r} but CUDA calls it {gpu.name!r}: not the same device"
+                f"NVML calls GPU {gpu.uuid or gpu.pci} {name!r} but CUDA calls it {gpu.name!r}: not the same device"
             )
-        refused = _not_whole(pynvml, handle) or _other_memory(pynvml, handle, gpu.memory_bytes)
-        if refused:
-            return Absent(refused)
-        counter = NvmlCounter(pynvml, handle, found)
-        _learn(counter, pynvml, handle, found)
+        problem = _partial_device(pynvml, handle) or _memory_mismatch(pynvml, handle, gpu.memory_bytes)
+        if problem:
+            return Absent(problem)
+        counter = NvmlCounter(pynvml, handle, name)
+        _apply_profile(counter, pynvml, handle, name)
         try:
             counter.read_uj()
         except MeterError as error:
-            return _integrated(pynvml, handle, found, str(error))
+            return _integrated(pynvml, handle, name, str(error))
     except pynvml.NVMLError as error:
         return Absent(sentence(pynvml, error))
     return counter
 
 
 def seen() -> tuple[str, ...] | Absent:
-    """Every GPU that NVML sees, in its own order, whatever CUDA sees: name, UUID, PCI address. Or why it sees none."""
+    """Return name, UUID and PCI address of every GPU in NVML's order, independent of CUDA; or why NVML sees none."""
     import pynvml
 
     try:
@@ -216,7 +216,7 @@ def seen() -> tuple[str, ...] | Absent:
 
 
 def _handle(pynvml: Any, gpu: Gpu) -> Any:
-    """By UUID; by PCI address where there is none, or NVML knows another one (an instance of a board under MIG)."""
+    """Return the handle by UUID; by PCI address without a UUID, or if NVML does not know it (an instance under MIG)."""
     if gpu.uuid is not None:
         try:
             return pynvml.nvmlDeviceGetHandleByUUID(gpu.uuid if gpu.uuid.startswith("GPU-") else f"GPU-{gpu.uuid}")
@@ -226,8 +226,8 @@ def _handle(pynvml: Any, gpu: Gpu) -> Any:
     return pynvml.nvmlDeviceGetHandleByPciBusId(gpu.pci)
 
 
-def _learn(counter: NvmlCounter, pynvml: Any, handle: Any, name: str) -> None:
-    """Takes over what `doctor` found out about this board under this driver, or about another one of its name."""
+def _apply_profile(counter: NvmlCounter, pynvml: Any, handle: Any, name: str) -> None:
+    """Apply the profile that `doctor` made of this board under this driver, or the known one of its name."""
     counter.uuid = _text(pynvml.nvmlDeviceGetUUID(handle))
     counter.driver = _text(pynvml.nvmlSystemGetDriverVersion())
     own = profile.load(counter.uuid, counter.driver)
@@ -238,12 +238,12 @@ def _learn(counter: NvmlCounter, pynvml: Any, handle: Any, name: str) -> None:
         counter.harmed_by_reading = known.reading_harm is None or abs(known.reading_harm) > HARM
 
 
-def _text(told: Any) -> str:
-    return told.decode() if isinstance(told, bytes) else str(told)
+def _text(value: Any) -> str:
+    return value.decode() if isinstance(value, bytes) else str(value)
 
 
 def _integrated(pynvml: Any, handle: Any, name: str, why: str) -> NvmlCounter | Absent:
-    """Integrated power where the board lacks only the counter; any other trouble is why there is no meter."""
+    """Return a meter of integrated power if only the counter is missing; Absent with `why` for any other error."""
     if why != REASONS["NVML_ERROR_NOT_SUPPORTED"]:
         return Absent(why)
     try:
@@ -252,8 +252,8 @@ def _integrated(pynvml: Any, handle: Any, name: str, why: str) -> NvmlCounter | 
         return Absent(why)
 
 
-def _not_whole(pynvml: Any, handle: Any) -> str | None:
-    """Why the board's counter would cover more than the model's device, or None."""
+def _partial_device(pynvml: Any, handle: Any) -> str | None:
+    """Return why the board's counter would cover more than the model's device, or None."""
     try:
         current, _pending = pynvml.nvmlDeviceGetMigMode(handle)
         if current == pynvml.NVML_DEVICE_MIG_ENABLE:
@@ -268,8 +268,8 @@ def _not_whole(pynvml: Any, handle: Any) -> str | None:
     return None
 
 
-def _other_memory(pynvml: Any, handle: Any, memory_bytes: int | None) -> str | None:
-    """Why the board is not CUDA's device, by memory; CUDA sees a few percent less than NVML's total."""
+def _memory_mismatch(pynvml: Any, handle: Any, memory_bytes: int | None) -> str | None:
+    """Return why the board's memory differs from CUDA's device, or None; CUDA sees a few percent less than NVML."""
     if memory_bytes is None:
         return None
     total = int(pynvml.nvmlDeviceGetMemoryInfo(handle).total)

@@ -1,6 +1,6 @@
-"""What `doctor` found out about a board, kept by UUID and driver: sessions use it and results print it.
+"""The results of `doctor` for a board, stored by UUID and driver. Sessions use them and results print them.
 
-Boards that it has not examined are taken to behave like another of their name, where one has been: `KNOWN`.
+A board that `doctor` has not examined is assumed to behave like a known board of the same name: `KNOWN`.
 """
 
 import json
@@ -12,7 +12,7 @@ from compress.base.files import cache_folder, write_atomic
 
 @dataclass(frozen=True)
 class Profile:
-    """How one board's counter behaves under one driver."""
+    """The behaviour of one board's counter under one driver."""
 
     uuid: str
     driver: str
@@ -27,16 +27,16 @@ class Profile:
     repeatability: float | None
     """Coefficient of variation of equal loads."""
     call_s: float
-    """Seconds that reading the counter takes."""
+    """Seconds per reading of the counter."""
     misread: float | None = None
-    """How far apart square waves of 0.75, 1 and 1.25 update periods and equal mean power are read."""
+    """Relative spread of the readings of square waves of equal mean power, at 0.75, 1 and 1.25 update periods."""
     nonlinearity: float | None = None
-    """Largest distance of mean power over duty from a straight line, relative to full load."""
+    """Largest deviation of mean power over duty cycle from a straight line, relative to full load."""
 
 
 @dataclass(frozen=True)
 class Known:
-    """How one board of this name was found to behave; what was read off it lies in results/reference/gpu."""
+    """Measured behaviour of one board of this name; its readings are in results/reference/gpu."""
 
     page: str
     step_s: float
@@ -50,14 +50,14 @@ KNOWN: dict[str, Known] = {
 
 
 def save(profile: Profile) -> Path:
-    """Writes the profile; returns its path."""
+    """Write the profile and return its path."""
     path = _path(profile.uuid, profile.driver)
     write_atomic(path, json.dumps(asdict(profile), indent=1).encode())
     return path
 
 
 def load(uuid: str, driver: str) -> Profile | None:
-    """The board's profile, or None where `doctor` has not run with this driver, or the file is damaged."""
+    """Return the board's profile; None if `doctor` has not run with this driver, or if the file is damaged."""
     try:
         return Profile(**json.loads(_path(uuid, driver).read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError):

@@ -13,14 +13,14 @@ from compress.analysis.joules import FELL_BACK
 from compress.energy.meters import Absent, Meter, MeterError
 
 ROOT = Path("/sys/class/powercap")
-MOST_W = 5_000  # of a package or its memory: a fall that as a wrap would take more is a counter that began anew
+MOST_W = 5_000  # upper bound for one domain; a wrap that implies more power means that the counter was reset
 GRANT = "sudo chmod a+r /sys/class/powercap/intel-rapl:*/energy_uj"
 
 
 class Rapl(Meter):
-    """The sum of all packages and their dram."""
+    """The summed energy counters of all CPU packages and their DRAM."""
 
-    source = "rapl"  # updated every millisecond: an edge is known to a thousandth of a window of a second
+    source = "rapl"  # updated every millisecond: an edge error of 0.1 % in a window of 1 s
     boundary = "CPU packages and memory"
 
     def __init__(self, domains: tuple[Path, ...]):
@@ -29,21 +29,21 @@ class Rapl(Meter):
         self._last = {d: _energy_uj(d) for d in domains}
         self._total_uj = 0
         self._read_s = time.monotonic()
-        self._reading = threading.Lock()  # a reading older than the last one would pass for a wrap
+        self._reading = threading.Lock()  # readings out of order would look like a wrap
 
     def read_uj(self) -> int:
-        """Microjoules since this meter was made. Any thread may ask."""
+        """Return the microjoules since this meter was created. Thread-safe."""
         with self._reading:
             elapsed_s = time.monotonic() - self._read_s
             for domain in self._domains:
-                now = _energy_uj(domain)
-                step = now - self._last[domain]
-                if step < 0:
-                    step += self._wraps[domain]
-                    if step > 1e6 * MOST_W * max(elapsed_s, 1.0):
+                now_uj = _energy_uj(domain)
+                step_uj = now_uj - self._last[domain]
+                if step_uj < 0:
+                    step_uj += self._wraps[domain]
+                    if step_uj > 1e6 * MOST_W * max(elapsed_s, 1.0):
                         raise MeterError(f"{domain}/energy_uj: {FELL_BACK}; measure again")
-                self._total_uj += step
-                self._last[domain] = now
+                self._total_uj += step_uj
+                self._last[domain] = now_uj
             self._read_s += elapsed_s
             return self._total_uj
 
@@ -56,7 +56,7 @@ def _energy_uj(domain: Path) -> int:
 
 
 def find(root: Path = ROOT) -> Rapl | Absent:
-    """The packages' meter, or why there is none."""
+    """Return the meter of the CPU packages, or the reason for its absence."""
     domains = []
     for zone in sorted(root.glob("intel-rapl:*")):
         name = zone / "name"

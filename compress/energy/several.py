@@ -1,4 +1,4 @@
-"""Several boards as one meter: a model spread over GPUs costs what all of them use."""
+"""Several boards as one meter: a model spread over GPUs costs the energy of all of them."""
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import reduce
@@ -9,7 +9,7 @@ from compress.energy.nvml import NvmlCounter
 
 
 class Several(Meter):
-    """The boards of one model. Their counters move at moments of their own, so each is sampled by itself."""
+    """The boards of one model. Their counters update at different times, so each board is sampled separately."""
 
     source = "nvml"
 
@@ -27,39 +27,39 @@ class Several(Meter):
 
     @property
     def boards(self) -> tuple[Meter, ...]:
-        """The boards, which are sampled one by one."""
+        """The boards, to sample one by one."""
         return self._boards
 
     def read_uj(self) -> int:
-        """The boards' sum."""
+        """Return the sum of the boards' counters, in microjoules."""
         return sum(board.read_uj() for board in self._boards)
 
     def state(self) -> Mapping[str, int | None]:
-        """power_mw of all together, the highest temperature, the lowest clocks, every event; unknown is None."""
+        """Return the summed power_mw, the highest temperature, the lowest clocks and all events; unknown is None."""
         states = [board.state() for board in self._boards]
 
-        def joined(key: str, how: Callable[[list[int]], int]) -> int | None:
+        def combined(key: str, combine: Callable[[list[int]], int]) -> int | None:
             known = [value for state in states if (value := state.get(key)) is not None]
-            return how(known) if len(known) == len(states) else None
+            return combine(known) if len(known) == len(states) else None
 
         return {
-            "power_mw": joined("power_mw", sum),
-            "sm_mhz": joined("sm_mhz", min),
-            "memory_mhz": joined("memory_mhz", min),
-            "temperature_c": joined("temperature_c", max),
-            "events": joined("events", lambda bits: reduce(or_, bits)),
+            "power_mw": combined("power_mw", sum),
+            "sm_mhz": combined("sm_mhz", min),
+            "memory_mhz": combined("memory_mhz", min),
+            "temperature_c": combined("temperature_c", max),
+            "events": combined("events", lambda bits: reduce(or_, bits)),
         }
 
     def processes(self) -> tuple[int, ...] | None:
-        """Ids of the processes on any of the boards; None where one of them does not tell."""
-        told = [board.processes() for board in self._boards]
-        return None if None in told else tuple(sorted({pid for pids in told for pid in pids or ()}))
+        """Return the ids of the processes on any of the boards; None if one board does not list them."""
+        lists = [board.processes() for board in self._boards]
+        return None if None in lists else tuple(sorted({pid for ids in lists for pid in ids or ()}))
 
 
 def together(found: Sequence[NvmlCounter | Absent]) -> Meter | Absent:
-    """One meter of these; an absent one makes the whole absent, since a part of a sum is no figure."""
-    lost = [meter.reason for meter in found if isinstance(meter, Absent)]
-    if lost or not found:
-        return Absent("; ".join(dict.fromkeys(lost)) or "no GPU was named")
+    """Return one meter for all these boards; Absent if any of them is, since a partial sum has no meaning."""
+    reasons = [meter.reason for meter in found if isinstance(meter, Absent)]
+    if reasons or not found:
+        return Absent("; ".join(dict.fromkeys(reasons)) or "no GPU was named")
     counters = [meter for meter in found if isinstance(meter, NvmlCounter)]
     return counters[0] if len(counters) == 1 else Several(counters)

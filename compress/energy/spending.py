@@ -1,7 +1,7 @@
-"""What a piece of work costs, kept on disk while it runs: a killed run's seconds and joules are not forgotten.
+"""Time and energy of a piece of work, stored on disk while it runs, so that a killed run's cost is not lost.
 
-Kept are the meter's readings, in whole microjoules, so that joules can be computed from them again. A thread writes
-them every second beside the checkpoint: at most the last second of a killed attempt is missing.
+The file holds the meter's readings in whole microjoules, so that joules can be recomputed. A thread writes it every
+second next to the checkpoint. A killed attempt loses at most its last second.
 """
 
 import json
@@ -18,42 +18,45 @@ from compress.base.files import write_atomic
 from compress.energy.meters import Absent, Meter, MeterError, read_uj
 
 PERIOD_S = 1.0
-LOOK_S = 0.005  # between two looks at the counter whose next movement is waited for
+LOOK_S = 0.005  # polling interval while waiting for the counter's next movement
 
 
 def begin(meter: Meter | Absent) -> Span:
-    """A span that starts now."""
+    """Return a span that starts now."""
     if isinstance(meter, Absent):
         return Span(None, False, None, None, fault=meter.reason)
     return Span(meter.source, meter.measured, meter.step_s, read_uj(meter), meter.boundary)
 
 
 def end(span: Span, meter: Meter | Absent, seconds: float) -> Span:
-    """The same span, ended now after so many seconds."""
+    """Return the span, ended now after `seconds`."""
     return replace(span, end_uj=read_uj(meter), seconds=seconds)
 
 
 def settle(span: Span, meter: Meter | Absent) -> Span:
-    """The same span; one too short for its joules to be told waits for the counter's next movement, for `at_most_j`."""
+    """Return the span, completed with the counter's next movement if it is too short for a reading of its joules.
+
+    That movement, `later_uj`, gives the upper bound `at_most_j`.
+    """
     step_s = span.step_s
     if isinstance(meter, Absent) or not span.measured or step_s is None or span.seconds >= MOVEMENTS * step_s:
         return span
     pause_s = step_s if meter.harmed_by_reading else LOOK_S
     deadline = time.monotonic() + 3 * step_s
     while True:
-        over = time.monotonic() >= deadline  # taken before the reading: a thread that wakes late still reads once
+        is_last = time.monotonic() >= deadline  # checked before the reading: a thread that wakes late still reads once
         later = read_uj(meter)
         if later is None or span.end_uj is None or later < span.end_uj:
             return span
         if later > span.end_uj:
             return replace(span, later_uj=later)
-        if over:
+        if is_last:
             return span
         time.sleep(pause_s)
 
 
 def read(path: Path) -> Spent | None:
-    """What earlier attempts left, or None."""
+    """Return the stored attempts of earlier runs, or None."""
     try:
         return Spent(tuple(Span(**attempt) for attempt in json.loads(path.read_text())))
     except (OSError, ValueError, TypeError):
@@ -62,37 +65,37 @@ def read(path: Path) -> Spent | None:
 
 @contextmanager
 def spending(meter: Meter | Absent, path: Path | None) -> Iterator[Spent]:
-    """Meters the block; the yielded `Spent` is complete after it. `path` keeps readings between attempts."""
+    """Meter the block; the yielded `Spent` is complete after it. `path` stores readings between attempts."""
     before = read(path) if path is not None else None
     earlier = () if before is None else before.attempts
     start_s, running = time.monotonic(), begin(meter)
     last_uj = running.start_uj
     spent = Spent((*earlier, running))
     stop = threading.Event()
-    guard = threading.Lock()
+    lock = threading.Lock()
 
     def update() -> None:
         nonlocal running, last_uj
-        with guard:
+        with lock:
             now_uj, fault = None, running.fault
             try:
                 now_uj = None if isinstance(meter, Absent) else meter.read_uj()
             except MeterError as error:
                 fault = fault or str(error)
             if now_uj is not None and last_uj is not None and now_uj < last_uj:
-                fault = fault or FELL_BACK  # for good: what is counted from then on says nothing of what was lost
+                fault = fault or FELL_BACK  # permanent: later readings cannot recover the lost part
             last_uj = now_uj
             running = replace(running, end_uj=now_uj, seconds=time.monotonic() - start_s, fault=fault)
             spent.attempts = (*earlier, running)
             if path is not None:
-                with suppress(OSError):  # of a full disk the work itself tells; this only means less after a kill
+                with suppress(OSError):  # the work itself reports a full disk; here only a killed run loses data
                     write_atomic(path, json.dumps([asdict(attempt) for attempt in spent.attempts]).encode())
 
     def beat() -> None:
         while not stop.wait(PERIOD_S):
             update()
 
-    update()  # on record from its start: a kill within the first second is an interruption too
+    update()  # written at the start: a kill within the first second is an interruption too
     thread = threading.Thread(target=beat, name="compress-spending", daemon=True)
     thread.start()
     try:

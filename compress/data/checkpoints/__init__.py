@@ -1,9 +1,9 @@
-"""What a folder of a saved model holds, by its names, its config.json and the headers of its weights.
+"""Checks of a saved model's folder, by its file names, its config.json and the headers of its weights.
 
 files      regular files of bounded size
-folder     which kind of folder it is, and which one to take instead
+folder     the kind of folder, and a better choice for a wrong one
 settings   types and bounds of config.json
-weights    names, shapes and dtypes in safetensors headers, and how they cover their files
+weights    names, shapes, dtypes and byte ranges in safetensors headers
 fit        the weights' names and shapes against the empty model
 """
 
@@ -21,19 +21,19 @@ is_adapter = folder.is_adapter
 
 
 def config_problems(path: Path) -> list[str]:
-    """Return why a folder's config.json describes no model, or its files cannot be read, one sentence each."""
-    if found := files.problems(path):
-        return found
-    config, found = settings.read(path)
-    return found if config is None else [*found, *settings.problems(config)]
+    """Return why a folder's files cannot be read or its config.json describes no model, one sentence each."""
+    if errors := files.problems(path):
+        return errors
+    config, errors = settings.read(path)
+    return errors if config is None else [*errors, *settings.problems(config)]
 
 
 def problems(path: Path) -> list[str]:
-    """Return why a folder holds no model that can be loaded, one sentence each."""
-    if found := folder.problems(path):
-        return found
-    config, found = settings.read(path)
+    """Return why a folder's model cannot be loaded, one sentence each."""
+    if errors := folder.problems(path):
+        return errors
+    config, errors = settings.read(path)
     if config is None:
-        return found
-    held, of_weights = weights.stored(path)
-    return [*found, *settings.problems(config, held), *of_weights]
+        return errors
+    tensors, weight_errors = weights.stored(path)
+    return [*errors, *settings.problems(config, tensors), *weight_errors]

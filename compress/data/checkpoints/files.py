@@ -1,6 +1,6 @@
-"""The files of a model's folder before any is read: regular files of at most so many bytes, and their JSON.
+"""Checks of a model folder's files before reading: regular files of bounded size. Also reads their JSON.
 
-A fifo without a writer blocks its reader, and /dev/zero never ends.
+Reading a fifo without a writer blocks, and /dev/zero never ends.
 """
 
 import codecs
@@ -13,7 +13,7 @@ from compress.base.config import InputError
 from compress.base.reading import irregular
 
 WHOLE, INDEX = "model.safetensors", "model.safetensors.index.json"
-"""What transformers takes weights from: the one, or else the files that the other lists."""
+"""Weights for transformers: the whole file or, without it, the files listed in the index."""
 ADAPTER = "adapter_config.json"
 JSON_FILES = ("tokenizer_config.json", "preprocessor_config.json", "generation_config.json", "special_tokens_map.json")
 MOST_MIB = {
@@ -37,35 +37,35 @@ MOST_MIB = {
     "dict*.txt": 512,
     "emoji.json": 16,
 }
-"""Name of a file that is read whole -> its largest size. The first name that matches counts."""
+"""Name pattern of a file that is read whole -> its largest size in MiB. The first matching pattern counts."""
 FOLDERS = ("additional_chat_templates",)
-"""Folders inside a model's that are read with it."""
+"""Subfolders that are read with the model."""
 MARKS = (codecs.BOM_UTF8, codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 
 def problems(folder: Path) -> list[str]:
-    """Return a sentence for each file of a model's folder that cannot be read whole: no regular file, or too large."""
-    inside = [folder, *(folder / name for name in FOLDERS if (folder / name).is_dir())]
-    files = sorted(file for place in inside for file in place.iterdir() if not file.is_dir())
+    """Return a sentence for each file of a model's folder that is not a regular file or is too large."""
+    folders = [folder, *(folder / name for name in FOLDERS if (folder / name).is_dir())]
+    files = sorted(file for parent in folders for file in parent.iterdir() if not file.is_dir())
     return [problem for file in files if (problem := file_problem(file))]
 
 
 def file_problem(file: Path) -> str | None:
-    """Return why a file cannot be read whole, or None; also for a file that is not there."""
+    """Return why a file cannot be read whole, or None; None also for a missing file."""
     try:
         if kind := irregular(file):
             return f"{file.name} is {kind}; expected a regular file"
         size = file.stat().st_size
     except (OSError, ValueError):
-        return None  # whoever reads it says why it cannot
+        return None  # reading it reports the error
     most = next((most for pattern, most in MOST_MIB.items() if fnmatch(file.name, pattern)), None)
     return f"{file.name} has {size} bytes; expected at most {most} MiB" if most and size > most * 2**20 else None
 
 
 def read_json(file: Path) -> Any:
-    """Return the value in a JSON file as transformers reads it: UTF-8 without a mark.
+    """Return the value of a JSON file as transformers reads it: UTF-8 without a byte order mark.
 
-    Raises InputError, a sentence that begins with the file's name.
+    Raises InputError with a message that begins with the file's name.
     """
     if problem := file_problem(file):
         raise InputError(problem)

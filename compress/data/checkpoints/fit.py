@@ -1,6 +1,6 @@
-"""The weights' names and shapes against the empty model, by transformers' own rules for renamed and tied tensors.
+"""Compare the weights' names and shapes with the empty model, by transformers' rules for renamed and tied tensors.
 
-Tensors of the headers' shapes on the meta device go through from_pretrained: nothing is read, nothing allocated.
+Meta tensors with the headers' shapes go through from_pretrained, so nothing is read or allocated.
 """
 
 import contextlib
@@ -21,43 +21,43 @@ DTYPES = {
     "I32": torch.int32, "I16": torch.int16, "I8": torch.int8, "U8": torch.uint8, "BOOL": torch.bool,
 }  # fmt: skip
 PREDICTING = "num_nextn_predict_layers"
-"""Field that counts layers after the last one, which predict further tokens and are not loaded."""
+"""Field with the number of layers after the last one. They predict further tokens and are not loaded."""
 FLOATING = ("F64", "F32", "F16", "BF16")
 
 
 def problems(skeleton: Any, held: Stored, task: str) -> tuple[list[str], list[str]]:
-    """Return why stored tensors do not fill an empty model, and which are left out: sentences, and names."""
+    """Return the errors of filling an empty model with stored tensors, and the names of unused tensors."""
     if getattr(skeleton.config, "quantization_config", None) is not None:
-        return [], []  # its tensors are a library's own
+        return [], []  # its tensors have a library's own layout
     given = {
         unwrapped(name): torch.empty(tensor.shape, dtype=DTYPES.get(tensor.dtype, torch.float32), device="meta")
         for name, tensor in held.tensors.items()
     }
     shapes = {name: p.shape for name, p in skeleton.named_parameters()}
     apart = [(name, t.shape, shapes[name]) for name, t in given.items() if name in shapes and t.shape != shapes[name]]
-    if apart:  # before the library, which fills tables of positions as long as config.json says
+    if apart:  # checked first: from_pretrained would fill position tables of the size in config.json
         return _mismatched(apart), []
-    with blamed(lambda reason: f"cannot be compared with its config.json ({reason})"), _unreported():
+    with blamed(lambda reason: f"cannot be compared with its config.json ({reason})"), _quiet():
         _, info = type(skeleton).from_pretrained(
             None, config=copy.deepcopy(skeleton.config), state_dict=given, device_map="meta", dtype=torch.float32,
             ignore_mismatched_sizes=True, output_loading_info=True,
         )  # fmt: skip
     unused = sorted(info["unexpected_keys"])
-    found = [*_mismatched(info["mismatched_keys"]), *_missing(info["missing_keys"], task, unused, held.wrapped)]
-    found += _beyond(unused, skeleton)
+    errors = [*_mismatched(info["mismatched_keys"]), *_missing(info["missing_keys"], task, unused, held.wrapped)]
+    errors += _beyond(unused, skeleton)
     whole = {unwrapped(n): t.dtype for n, t in held.tensors.items() if t.dtype not in FLOATING}
     odd = [name for name, p in skeleton.named_parameters() if name in whole and p.is_floating_point()]
     if odd:
-        found.append(
+        errors.append(
             f"{odd[0]} is stored as {whole[odd[0]]} ({len(odd)} such), and config.json has no quantization_config that "
             "says how to read it; expected floating-point weights"
         )
-    return found, unused
+    return errors, unused
 
 
 @contextlib.contextmanager
-def _unreported() -> Iterator[None]:
-    """Silence the table of keys that transformers prints: our errors report the keys that matter."""
+def _quiet() -> Iterator[None]:
+    """Silence the table of keys that transformers prints: the errors here report the relevant keys."""
     before = logging.get_verbosity()
     logging.set_verbosity_error()
     try:
@@ -78,22 +78,22 @@ def _mismatched(keys: Iterable[tuple[str, Any, Any]]) -> list[str]:
 
 
 def _missing(keys: Iterable[str], task: str, unused: list[str], wrapped: str | None) -> list[str]:
-    lacking = sorted(keys)
-    if not lacking:
+    missing = sorted(keys)
+    if not missing:
         return []
-    more = " ..." if len(lacking) > 4 else ""
+    more = " ..." if len(missing) > 4 else ""
     others = f"; it holds {unused[0]} ({len(unused)} such) instead" if unused else ""
     prefix = f"; names such as {wrapped} are those of a wrapped model: save the inner one" if wrapped else ""
     return [
-        f"has no weights for {', '.join(lacking[:4])}{more}, which would be random; expected a model trained for "
+        f"has no weights for {', '.join(missing[:4])}{more}, which would be random; expected a model trained for "
         f"{task}{others}{prefix}"
     ]
 
 
 def _short_list(name: str, lists: Mapping[str, int], body: str) -> tuple[int, int] | None:
-    """Return a tensor's index in the first list that has no such place, and the list's length; else None.
+    """Return a tensor's index in the first module list that is too short for it, and that list's length; else None.
 
-    `lists` are the lists of the empty model, `body` is the prefix that names may have or lack.
+    `lists` maps module lists of the empty model to their lengths. `body` is a prefix that names may have or lack.
     """
     parts = name.split(".")
     for place, part in enumerate(parts):
@@ -105,22 +105,22 @@ def _short_list(name: str, lists: Mapping[str, int], body: str) -> tuple[int, in
 
 
 def _beyond(unused: list[str], skeleton: Any) -> list[str]:
-    """Return a sentence about tensors of layers that config.json does not count, and of adapters not merged."""
+    """Return an error for tensors of layers beyond config.json's count, or for an unmerged adapter."""
     if lora := [name for name in unused if ".lora_" in name or ".base_layer." in name]:
         return [
             f"holds an adapter that is not merged: {lora[0]} ({len(lora)} such); merge it (peft: merge_and_unload) and "
             "save the model again"
         ]
-    known = {re.sub(r"\.\d+\.", ".#.", name) for name in skeleton.state_dict()}
+    patterns = {re.sub(r"\.\d+\.", ".#.", name) for name in skeleton.state_dict()}
     lists = {name: len(module) for name, module in skeleton.named_modules() if isinstance(module, nn.ModuleList)}
     body, config = f"{skeleton.base_model_prefix}.", skeleton.config
     depth, predicting = getattr(config, "num_hidden_layers", None), getattr(config, PREDICTING, None) or 0
     deeper = []
     for name in unused:
-        if (place := _short_list(name, lists, body)) is None:
-            is_beyond = re.sub(r"\.\d+\.", ".#.", name) in known
+        if (short := _short_list(name, lists, body)) is None:
+            is_beyond = re.sub(r"\.\d+\.", ".#.", name) in patterns
         else:
-            index, length = place
+            index, length = short
             is_beyond = length != depth or index >= length + predicting
         deeper += [name] if is_beyond else []
     if not deeper:

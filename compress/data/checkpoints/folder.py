@@ -1,4 +1,4 @@
-"""Which kind of folder was given: a saved model, or something beside, above or before one."""
+"""Classification of a folder: a saved model, or a mistaken choice such as its parent, an adapter or an export."""
 
 import os
 from collections.abc import Iterator
@@ -20,29 +20,29 @@ FOREIGN = {
     "pytorch_model_fsdp*": "a sharded FSDP checkpoint; merge it with accelerate merge-weights, and save the model with "
     "save_pretrained",
 }
-"""Files of other libraries -> what they are, and what to do."""
+"""File pattern of another library -> description and remedy."""
 ADAPTER_FILES = (ADAPTER, "adapter_model.safetensors", "adapter_model.bin")
 SETTINGS = tuple(name for name in files.MOST_MIB if name != INDEX)
 """Names of the files that configurations, tokenizers and image processors are read from."""
 
 
 def problems(path: Path) -> list[str]:
-    """Return why a folder is no saved model at all, or holds files that cannot be meant, one sentence each."""
+    """Return why a folder is not a saved model or holds broken or ambiguous files, one sentence each."""
     if not path.is_dir():
         return ["is a file; expected the folder of a saved transformers model"]
-    if found := files.problems(path):
-        return found
-    found = [*_pointers(path), *_broken(path)]
+    if errors := files.problems(path):
+        return errors
+    errors = [*_pointers(path), *_broken(path)]
     if is_adapter(path):
-        return [*found, *_adapter(path)]
+        return [*errors, *_adapter(path)]
     if not (path / "config.json").is_file() or not any(_weights(path)):
-        return found or [_without_model(path)]
-    if beside := [name for name in ADAPTER_FILES if (path / name).exists()]:
-        found.append(
-            f"holds a model and an adapter ({', '.join(beside)}): whether the adapter is part of it cannot be told; "
+        return errors or [_without_model(path)]
+    if extra := [name for name in ADAPTER_FILES if (path / name).exists()]:
+        errors.append(
+            f"holds a model and an adapter ({', '.join(extra)}): whether the adapter is part of it cannot be told; "
             "merge it into the model (peft: merge_and_unload, then save_pretrained), or move its files elsewhere"
         )
-    return found
+    return errors
 
 
 def is_adapter(path: Path) -> bool:
@@ -51,7 +51,7 @@ def is_adapter(path: Path) -> bool:
 
 
 def unknown_tokenizer(location: str) -> str | None:
-    """Return a sentence about a tokenizer class that transformers does not have, where a folder names one."""
+    """Return an error for a tokenizer class that transformers does not have, or None."""
     import transformers
 
     file = Path(location) / "tokenizer_config.json"
@@ -63,80 +63,80 @@ def unknown_tokenizer(location: str) -> str | None:
 
 
 def is_pointer(file: Path) -> bool:
-    """Return whether a file is git-LFS's stand-in for one that was not downloaded."""
+    """Return whether a file is a git-LFS pointer to a file that was not downloaded."""
     try:
         if not file.is_file() or file.stat().st_size > 1024:
             return False
         with file.open("rb") as stream:
             return stream.read(len(LFS)) == LFS
     except OSError:
-        return False  # whoever reads it says why it cannot
+        return False  # reading it reports the error
 
 
 def pointer_problem(files: list[Path]) -> str:
-    """Return the sentence about files that are git-LFS pointers."""
+    """Return the error text for files that are git-LFS pointers."""
     return f"{files[0].name} is a git-LFS pointer, not the file ({len(files)} such); run `git lfs pull` in its folder"
 
 
 def notes(path: Path) -> list[str]:
-    """Return what was passed over in a folder that holds a model, one sentence each."""
-    inside = _checkpoints(path)
+    """Return what is ignored in a folder that holds a model, one sentence each."""
+    steps = _checkpoints(path)
     adapters = [child.name for child in _folders(path) if (child / ADAPTER).is_file()]
-    said = (
-        [f"its checkpoints ({_listed(inside)}) are left out: the model in the folder itself is taken"] if inside else []
+    sentences = (
+        [f"its checkpoints ({_listed(steps)}) are left out: the model in the folder itself is taken"] if steps else []
     )
-    return said + ([f"the adapter in {adapters[0]} is left out: the model is taken as it is"] if adapters else [])
+    return sentences + ([f"the adapter in {adapters[0]} is left out: the model is taken as it is"] if adapters else [])
 
 
 def weights_read(path: Path) -> list[Path]:
-    """Return the files of weights that transformers reads; without `WHOLE` and `INDEX` all that could be meant."""
+    """Return the weight files that transformers reads; all candidates if neither `WHOLE` nor `INDEX` exists."""
     whole, index = path / WHOLE, path / INDEX
     if is_there(whole):
         return [whole]
     if not is_there(index):
         return [*_weights(path), *(path / name for name in ADAPTER_FILES)]
     try:
-        placed = files.read_json(index)["weight_map"].values()
-        return [index, *sorted({path / name for name in placed})]
+        file_names = files.read_json(index)["weight_map"].values()
+        return [index, *sorted({path / name for name in file_names})]
     except (InputError, KeyError, TypeError, AttributeError):
-        return [index]  # whoever reads it says what is wrong
+        return [index]  # reading it reports the error
 
 
 def is_whole(path: Path) -> bool:
-    """Return whether a folder holds all weights that its index lists; files outside of it do not count."""
+    """Return whether a folder holds all weights that its index lists; files outside the folder are ignored."""
     if is_there(path / WHOLE):
         return True
     return is_there(path / INDEX) and all(is_there(file) for file in weights_read(path) if file.parent == path)
 
 
 def is_there(file: Path) -> bool:
-    """Return whether there is such a file, or a link of its name."""
+    """Return whether the path exists, even as a broken link."""
     return os.path.lexists(file)
 
 
 def _read(path: Path) -> list[Path]:
-    """Return the files of a folder that loading its model reads: settings, tokenizer and weights."""
-    told = {file for pattern in SETTINGS for file in path.glob(pattern)}
-    return sorted({file for file in (*told, *weights_read(path)) if is_there(file)})
+    """Return the files that loading a model reads: settings, tokenizer and weights."""
+    settings = {file for pattern in SETTINGS for file in path.glob(pattern)}
+    return sorted({file for file in (*settings, *weights_read(path)) if is_there(file)})
 
 
 def _weights(path: Path) -> Iterator[Path]:
-    """Yield the files that transformers could take weights from, also those that are empty or lead nowhere."""
+    """Yield the candidate weight files for transformers, including empty files and broken links."""
     for file in sorted(path.iterdir()):
         if file.name.endswith((".safetensors", ".safetensors.index.json")) and not file.name.startswith("adapter_"):
             yield file
-    for name in pickles.in_folder(path):  # refused, with how to convert them
+    for name in pickles.in_folder(path):  # they cause an error that explains the conversion
         yield path / name
 
 
 def _pointers(path: Path) -> list[str]:
-    small = [file for file in _read(path) if is_pointer(file)]
-    return [pointer_problem(small)] if small else []
+    pointers = [file for file in _read(path) if is_pointer(file)]
+    return [pointer_problem(pointers)] if pointers else []
 
 
 def _broken(path: Path) -> list[str]:
-    """Return links that lead nowhere, and files of settings that hold none, one sentence each."""
-    found = [
+    """Return errors for broken links and for unreadable settings files, one sentence each."""
+    errors = [
         f"{file.name} is a link to {file.readlink()}, which does not exist; copy the file itself"
         for file in _read(path)
         if file.is_symlink() and not file.exists()
@@ -148,15 +148,15 @@ def _broken(path: Path) -> list[str]:
         try:
             content = files.read_json(file)
         except InputError as error:
-            found.extend(error.problems)
+            errors.extend(error.problems)
             continue
         if not isinstance(content, dict):
-            found.append(f"{name}: a {type(content).__name__}; expected a mapping; save the model again")
-    return found
+            errors.append(f"{name}: a {type(content).__name__}; expected a mapping; save the model again")
+    return errors
 
 
 def base_of(path: Path) -> tuple[str | None, list[str]]:
-    """Return the base model that an adapter names, and why none can be read from its configuration."""
+    """Return the base model that an adapter names (or None), and the errors of its configuration."""
     try:
         content = files.read_json(path / ADAPTER)
     except InputError as error:
@@ -170,36 +170,36 @@ def base_of(path: Path) -> tuple[str | None, list[str]]:
 
 
 def _adapter(path: Path) -> list[str]:
-    base, found = base_of(path)
-    return found or [
+    base, errors = base_of(path)
+    return errors or [
         f"is an adapter of {base}, not a whole model; install peft (pip install 'compress[peft]'), which merges it, or "
         "merge it yourself: AutoPeftModel...from_pretrained, merge_and_unload(), save_pretrained, and give that folder"
     ]
 
 
 def _without_model(path: Path) -> str:
-    """Return what a folder without config.json or weights holds instead, and what to do."""
-    lacks = "weights" if (path / "config.json").is_file() else "config.json"
-    inside = _checkpoints(path)
-    if inside:
-        return f"has no {lacks}, but Trainer's checkpoints; give one of them: {path / inside[-1]} is the last"
+    """Return the error text for a folder without config.json or weights: its content and the remedy."""
+    missing = "weights" if (path / "config.json").is_file() else "config.json"
+    checkpoints = _checkpoints(path)
+    if checkpoints:
+        return f"has no {missing}, but Trainer's checkpoints; give one of them: {path / checkpoints[-1]} is the last"
     for pattern, kind in FOREIGN.items():
         if any(path.glob(pattern)):
-            return f"has no {lacks}, but {kind}"
+            return f"has no {missing}, but {kind}"
     models = [
         str(p.parent.relative_to(path))
         for p in sorted(path.glob("*/config.json")) + sorted(path.glob("*/*/config.json"))
     ]
     if models:
         several = f"several models ({_listed(models)}); give one of their folders, such as"
-        return f"has no {lacks}, but holds {several if len(models) > 1 else 'one below; give'} {path / models[0]}"
-    if lacks == "config.json":
+        return f"has no {missing}, but holds {several if len(models) > 1 else 'one below; give'} {path / models[0]}"
+    if missing == "config.json":
         return "has no config.json; expected a folder written by save_pretrained"
     return "has no weights; expected model.safetensors, written by save_pretrained"
 
 
 def _checkpoints(path: Path) -> list[str]:
-    """Return the names of Trainer's checkpoints, in the order of their steps."""
+    """Return the names of Trainer's checkpoints, ordered by step."""
     numbered = [
         (int(child.name.removeprefix("checkpoint-")), child.name)
         for child in _folders(path)

@@ -1,6 +1,6 @@
-"""config.json: whether its numbers can describe a model, before one is built from them.
+"""Checks of config.json before a model is built from it: types and bounds of its numbers.
 
-transformers builds lists and modules as long as the numbers say: ten million layers take minutes and all memory.
+transformers builds as many modules as the numbers state: ten million layers take minutes and all memory.
 """
 
 import re
@@ -32,20 +32,20 @@ MOST_LABELS = 10**5  # ImageNet-21k has 21,843
 MOST_VALUES = 10**6  # 100,000 labels have 200,000
 MOST = sys.float_info.max
 EPSILON = re.compile(r"(?:.*_)?(?:eps|epsilon)")
-"""Fields that are added to a variance before its root is taken."""
+"""Names of fields that are added to a variance before the square root."""
 DTYPES = ("float32", "bfloat16", "float16", "float64", "float", "half", "double")
 FLOAT = "__float__"
-"""Key of transformers' mapping for a number that JSON has not."""
+"""Key of transformers' mapping for a number that JSON cannot express."""
 RANGES = ("time_step_limit",)
 """Fields of state-space models whose upper end is infinite by default."""
 PARTS = ("text_config", "vision_config")
 
 
 def read(path: Path) -> tuple[dict[str, Any] | None, list[str]]:
-    """Return the mapping in a folder's config.json, or None and what is wrong with the file."""
+    """Return the mapping in a folder's config.json and no errors, or None and the errors of the file."""
     file = path / "config.json"
     if is_pointer(file):
-        return None, []  # said of the folder
+        return None, []  # reported by the folder check
     try:
         if file_problem(file) is None and file.is_file() and not file.stat().st_size:
             return None, ["config.json is empty; save the model again, or download the file again"]
@@ -58,12 +58,12 @@ def read(path: Path) -> tuple[dict[str, Any] | None, list[str]]:
 
 
 def problems(config: Mapping[str, Any], held: Stored | None = None) -> list[str]:
-    """Return what in a configuration can describe no model, one sentence each; `held` are its weights."""
-    found = [f"config.json {problem}" for problem in (*_endless(config), *_format(config))]
+    """Return the invalid settings of a configuration, one sentence each; `held` are its weights."""
+    errors = [f"config.json {problem}" for problem in (*_not_finite(config), *_format(config))]
     for name, part in (("", config), *((name, config[name]) for name in PARTS if isinstance(config.get(name), dict))):
         place = f"config.json {name + '.' if name else ''}"
-        found += [place + problem for problem in (*_numbers(part, held), *_epsilons(part), *_dtype(part))]
-    return found + [f"config.json {problem}" for problem in (*_labels(config), *_names(config))]
+        errors += [place + problem for problem in (*_numbers(part, held), *_epsilons(part), *_dtype(part))]
+    return errors + [f"config.json {problem}" for problem in (*_labels(config), *_names(config))]
 
 
 def _numbers(config: Mapping[str, Any], held: Stored | None) -> Iterator[str]:
@@ -79,8 +79,8 @@ def _numbers(config: Mapping[str, Any], held: Stored | None) -> Iterator[str]:
             elif any(v < least for v in values):
                 yield f"{name}: {_short(value)}; expected {least} or more"
             elif sum(values) > most:
-                there = f"; its weights hold {len(held.tensors)} tensors" if held is not None else ""
-                yield f"{name}: {_short(value)}; expected {most} at most{there}"
+                detail = f"; its weights hold {len(held.tensors)} tensors" if held is not None else ""
+                yield f"{name}: {_short(value)}; expected {most} at most{detail}"
 
 
 def _epsilons(config: Mapping[str, Any]) -> Iterator[str]:
@@ -96,12 +96,12 @@ def _dtype(config: Mapping[str, Any]) -> Iterator[str]:
             yield f"{name}: {_short(value)}; expected a floating-point type, such as {DTYPES[0]} or {DTYPES[1]}"
 
 
-def _endless(config: Mapping[str, Any]) -> Iterator[str]:
-    """Yield a sentence for each number that is not finite: JSON has none, Python's reads and writes them."""
-    left: deque[tuple[str, Any]] = deque([("", config)])
+def _not_finite(config: Mapping[str, Any]) -> Iterator[str]:
+    """Yield a sentence for each number that is not finite: JSON has none, but Python's json reads and writes them."""
+    queue: deque[tuple[str, Any]] = deque([("", config)])
     count = 0
-    while left:
-        place, node = left.popleft()
+    while queue:
+        place, node = queue.popleft()
         if (count := count + 1) > MOST_VALUES:
             yield f"holds over {MOST_VALUES} values; expected fewer"
             return
@@ -110,17 +110,17 @@ def _endless(config: Mapping[str, Any]) -> Iterator[str]:
         items = node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, list) else ()
         for key, value in items:
             if key not in RANGES:
-                plain = ENDLESS.get(value, value) if key == FLOAT and isinstance(value, str) else value
-                left.append((f"{place}.{key}" if place else str(key), plain))
+                number = ENDLESS.get(value, value) if key == FLOAT and isinstance(value, str) else value
+                queue.append((f"{place}.{key}" if place else str(key), number))
 
 
 def _format(config: Mapping[str, Any]) -> Iterator[str]:
-    """Yield a sentence for settings of quantization that name no format."""
+    """Yield a sentence for each quantization setting that names no format."""
     for name in ("quantization_config", "compression_config"):
-        told = config.get(name)
-        if told is not None and (not isinstance(told, dict) or not told):
+        value = config.get(name)
+        if value is not None and (not isinstance(value, dict) or not value):
             yield (
-                f"{name}: {_short(told)}, which names no format; remove it where the weights are floating-point, or "
+                f"{name}: {_short(value)}, which names no format; remove it where the weights are floating-point, or "
                 "give what was saved with the weights"
             )
 

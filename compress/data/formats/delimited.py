@@ -1,21 +1,21 @@
-"""Tables in csv and tsv files: every row and field, or an error with the line. All values stay text as written.
+"""Read csv and tsv files: every row and field, or an error with its line. All values stay text as written.
 
-The dialect is the one in which every row has as many fields as the header:
+The dialect is detected: in it, every row has as many fields as the header:
 
-    quoting     a field that holds a quote          found in
+    quoting     a field that holds a quote          used by
     double      "a ""good"" film"                   csv (RFC 4180), pandas
     backslash   "a \\"good\\" film"                   Spark, MySQL
-    none        a "good" film                       GLUE's tsv: a quote is a letter like any other
+    none        a "good" film                       GLUE's tsv: a quote is an ordinary character
 
-Where several fit and give other rows, a csv is refused. A tsv that fits both is quoted where each of its quoted fields
-below the header has a reason, unquoted where none has, and refused where some have. The reasons:
+If several dialects fit and give different rows, a csv is an error. A tsv that fits quoted and unquoted is quoted if
+every quoted field below the header has a reason, unquoted if none has, and an error otherwise. The reasons:
 
     the field needs its quotes: it holds a quote, a separator or a line end
-    its whole column is quoted, as pandas and R quote text, but neither NA nor numbers
-    it holds a comma, and so does no unquoted field, as Excel writes; a single such field alone is refused
+    its whole column is quoted except NA and numbers, as pandas and R write text
+    it holds a comma and no unquoted field does, as Excel writes; a single field of this kind is an error
 
-The separator is the one that gives most fields, as many in all rows as in the header. Two that give as many are
-refused, but a tsv takes its tab. A first line `sep=;`, as Excel writes it, is no row.
+The separator is the one with most fields, equally many in every row and the header. A tie is an error, except that a
+tsv prefers its tab. A first line `sep=;`, as Excel writes it, is not a row.
 """
 
 import re
@@ -37,7 +37,7 @@ NAMES = {",": "comma", ";": "semicolon", "\t": "tab", "|": "vertical bar"}
 
 @dataclass(frozen=True)
 class Table:
-    """A csv or tsv file, read."""
+    """The content and dialect of a csv or tsv file."""
 
     columns: list[str]
     rows: list[list[str]]
@@ -53,11 +53,11 @@ class Table:
 
 
 def read(path: Path, csv: Csv | None) -> Table:
-    """Return the table of a file. Raises InputError with the line at which it is none."""
+    """Return the table of a file. Raises InputError with the first invalid line."""
     csv = csv or Csv()
     text, encoding = text_files.read(path, csv.encoding)
     try:
-        text, csv = _said(text, csv)
+        text, csv = _without_sep_line(text, csv)
         separator, quoting, parsed = _detected(text, kind(path), csv)
         columns, rows = _columns(parsed, csv)
     except Malformed as error:
@@ -65,12 +65,12 @@ def read(path: Path, csv: Csv | None) -> Table:
     return Table(columns, rows, separator, quoting, encoding)
 
 
-def _said(text: str, csv: Csv) -> tuple[str, Csv]:
-    """Return the text with a blank line for Excel's `sep=;`, and what it says, unless another separator is set."""
-    said = re.match(r'"?sep=([^\r\n"\\])"?(?=[\r\n])', text, re.IGNORECASE)
-    if said is None:
+def _without_sep_line(text: str, csv: Csv) -> tuple[str, Csv]:
+    """Return the text without Excel's line `sep=;`, and settings with its separator unless another one is set."""
+    match = re.match(r'"?sep=([^\r\n"\\])"?(?=[\r\n])', text, re.IGNORECASE)
+    if match is None:
         return text, csv
-    return text[said.end() :], csv if csv.separator else csv.model_copy(update={"separator": said[1]})
+    return text[match.end() :], csv if csv.separator else csv.model_copy(update={"separator": match[1]})
 
 
 def _columns(parsed: Parsed, csv: Csv) -> tuple[list[str], list[list[str]]]:
@@ -79,20 +79,20 @@ def _columns(parsed: Parsed, csv: Csv) -> tuple[list[str], list[list[str]]]:
     else:
         columns, rows = [name.strip() for name in parsed.rows[0]] if parsed.rows else [], parsed.rows[1:]
     columns = [name or f"unnamed_{index}" for index, name in enumerate(columns)]
-    twice = sorted(name for name, count in Counter(columns).items() if count > 1)
-    if twice:
-        raise Malformed(f"two columns are called {', '.join(twice)}; expected different names", 1)
+    duplicates = sorted(name for name, count in Counter(columns).items() if count > 1)
+    if duplicates:
+        raise Malformed(f"two columns are called {', '.join(duplicates)}; expected different names", 1)
     return columns, rows
 
 
 def _detected(text: str, suffix: str, csv: Csv) -> tuple[str, Quoting, Parsed]:
-    """Return separator, quoting and rows: of the separator that gives most columns, else of one column."""
-    order = (csv.separator,) if csv.separator else SEPARATORS[suffix]
-    widths = {sign: len(csv.columns) if csv.columns else _header_width(text, sign) for sign in order}
-    several = {sign: width for sign, width in widths.items() if width > 1} or widths
+    """Return separator, quoting and rows for the separator with most columns, or for one column if none splits."""
+    candidates = (csv.separator,) if csv.separator else SEPARATORS[suffix]
+    widths = {mark: len(csv.columns) if csv.columns else _header_width(text, mark) for mark in candidates}
+    splitting = {mark: width for mark, width in widths.items() if width > 1} or widths
     refused: list[tuple[int, Malformed]] = []
     fitting: list[tuple[int, tuple[str, Quoting, Parsed]]] = []
-    for separator, width in several.items():
+    for separator, width in splitting.items():
         try:
             fitting.append((width, (separator, *_chosen(text, separator, width, csv, suffix))))
         except Malformed as error:
@@ -103,7 +103,7 @@ def _detected(text: str, suffix: str, csv: Csv) -> tuple[str, Quoting, Parsed]:
     tied = [separator for width, (separator, _, _) in fitting if width == most]
     if most > 1 and len(tied) > 1 and best[2].rows and not (suffix == ".tsv" and tied[0] == "\t"):
         raise Malformed(
-            f"{most} fields with separator {' and also with '.join(NAMES[sign] for sign in tied)}; set "
+            f"{most} fields with separator {' and also with '.join(NAMES[mark] for mark in tied)}; set "
             "dataset.csv.separator to one of them",
             best[2].lines[0],
         )
@@ -122,7 +122,7 @@ def _header_width(text: str, separator: str) -> int:
 
 
 def _chosen(text: str, separator: str, width: int, csv: Csv, suffix: str) -> tuple[Quoting, Parsed]:
-    """Return the quoting in which all rows have `width` fields, with them."""
+    """Return the quoting in which all rows have `width` fields, and the rows."""
     quotings: tuple[Quoting, ...] = ("double", "backslash", "none") if '"' in text else ("none",)
     quotings = (csv.quoting,) if csv.quoting else tuple(q for q in quotings if q != "backslash" or '\\"' in text)
     fitting: dict[Quoting, Parsed] = {}
@@ -144,7 +144,7 @@ def _chosen(text: str, separator: str, width: int, csv: Csv, suffix: str) -> tup
 
 
 def _standard(fitting: dict[Quoting, Parsed], refused: dict[Quoting, Malformed], width: int) -> Quoting:
-    """Return the quoting of a csv: the first that fits, unless another one that fits finds other rows."""
+    """Return the first quoting that fits a csv. Raises Malformed if another that fits gives different rows."""
     quoting = next(iter(fitting))
     rows = fitting[quoting].rows
     if quoting != "none" and width > 1:
@@ -156,22 +156,22 @@ def _standard(fitting: dict[Quoting, Parsed], refused: dict[Quoting, Malformed],
                     "dataset.csv.quoting to one of them",
                     parsed.lines[at],
                 )
-    closed = [i for i, row in enumerate(fitting[quoting].rows) for field in row if re.fullmatch(r'".+"', field, re.S)]
-    if quoting == "none" and refused and closed:  # some are quoted, and others break the rules of quoting
+    enclosed = [i for i, row in enumerate(fitting[quoting].rows) for field in row if re.fullmatch(r'".+"', field, re.S)]
+    if quoting == "none" and refused and enclosed:  # some fields are quoted, others violate the quoting rules
         raise next(iter(refused.values()))
     return quoting
 
 
 def _unless_quoted(fitting: dict[Quoting, Parsed], first: int) -> Quoting:
-    """Return the quoting of a tsv that can be read without: that, unless each quoted field has a reason.
+    """Return the quoting of a tsv that also parses unquoted: none, unless each quoted field has a reason.
 
-    Rows count from `first`, below the header. GLUE's texts begin with a quote for no such reason.
+    Only rows from `first` on count, below the header. In GLUE, texts begin with a quote without any such reason.
     """
     plain = fitting["none"]
     for quoting in (q for q in fitting if q != "none"):
         parsed = fitting[quoting]
         if len(parsed.rows) != len(plain.rows):
-            continue  # a quote that swallows rows, each of which is whole by itself
+            continue  # a quoted field would swallow rows that are complete when unquoted
         fields = [(row, column, need) for row, column, need in parsed.quoted if row >= first]
         whole = _whole_columns(parsed, fields, first)
         commas = _quoted_for_commas(parsed, fields, first)
@@ -181,9 +181,9 @@ def _unless_quoted(fitting: dict[Quoting, Parsed], first: int) -> Quoting:
         if reasons and reasons == len(fields) and (needed or len(excel) > 1):
             return quoting
         if reasons:
-            others = "others" if reasons < len(fields) else "but for its comma also"
+            rest = "others" if reasons < len(fields) else "but for its comma also"
             raise Malformed(
-                f"a quoted field like those of quoting {quoting}, {others} like those of quoting none; set "
+                f"a quoted field like those of quoting {quoting}, {rest} like those of quoting none; set "
                 "dataset.csv.quoting to one of them",
                 parsed.lines[(needed or excel)[0]],
             )
@@ -191,7 +191,7 @@ def _unless_quoted(fitting: dict[Quoting, Parsed], first: int) -> Quoting:
 
 
 def _whole_columns(parsed: Parsed, fields: list[tuple[int, int, bool]], first: int) -> set[int]:
-    """Return the columns that are quoted in every row from `first` on, but where NA or a number is."""
+    """Return the columns that are quoted in every row from `first` on, except NA and numbers."""
     quoted_at = {(row, column) for row, column, _ in fields}
     return {
         column
@@ -204,7 +204,7 @@ def _whole_columns(parsed: Parsed, fields: list[tuple[int, int, bool]], first: i
 
 
 def _quoted_for_commas(parsed: Parsed, fields: list[tuple[int, int, bool]], first: int) -> set[tuple[int, int]]:
-    """Return row and column of the fields that hold a comma, if all that do are quoted; else none."""
+    """Return (row, column) of the fields that hold a comma, if all of them are quoted; else an empty set."""
     commas = {
         (number, column)
         for number, row in enumerate(parsed.rows[first:], first)

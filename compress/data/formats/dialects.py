@@ -1,4 +1,4 @@
-"""Rows of a delimited text in a dialect that is given: every field as written, with the line that it is on."""
+"""Parse delimited text in a given dialect: every field as written, with line numbers."""
 
 import re
 from dataclasses import dataclass
@@ -22,27 +22,27 @@ class Parsed:
     lines: list[int]
     """The line on which each row begins, from 1."""
     quoted: list[tuple[int, int, bool]]
-    """Row, column and whether it needed its quotes, of every quoted field."""
+    """Of every quoted field: row, column, and whether it needed its quotes."""
 
 
 def plain(text: str, separator: str) -> Parsed:
-    """Return the rows of a text in which quotes are letters; blank lines are none."""
+    """Return the rows of a text with quotes as ordinary characters; blank lines are skipped."""
     numbered = [(line, number) for number, line in enumerate(split_lines(text), 1) if line.strip(" ")]
     return Parsed([line.split(separator) for line, _ in numbered], [number for _, number in numbered], [])
 
 
 def quoted(text: str, separator: str, quoting: Quoting) -> Parsed:
-    """Return the rows of a text in which a field may be quoted. Raises Malformed for a quote that closes nowhere."""
+    """Return the rows of a text with quoted fields. Raises Malformed for an unclosed quote."""
     end = r"\r?\n" if "\n" in text else "\r"
-    apart = re.escape(separator)
+    delimiter = re.escape(separator)
     field = re.compile(
-        rf"(?:{QUOTED[quoting]}|(?P<plain>(?!\")[^{apart}{end[-2:]}]*+))(?P<end>{apart}|{end}|\Z)", re.DOTALL
+        rf"(?:{QUOTED[quoting]}|(?P<plain>(?!\")[^{delimiter}{end[-2:]}]*+))(?P<end>{delimiter}|{end}|\Z)", re.DOTALL
     )
-    escaped, letter = ESCAPED[quoting]
-    must_quote = re.compile(rf'["\r\n{apart}]')
+    escaped, replacement = ESCAPED[quoting]
+    must_quote = re.compile(rf'["\r\n{delimiter}]')
     parsed = Parsed([], [], [])
     row: list[str] = []
-    position, line, began = 0, 1, 1
+    position, line, first_line = 0, 1, 1
     while position < len(text) or row:
         match = field.match(text, position)
         if match is None:
@@ -52,15 +52,15 @@ def quoted(text: str, separator: str, quoting: Quoting) -> Parsed:
             value = match["plain"].removesuffix("\r") if match["end"] == "\n" else match["plain"]
         else:
             line += value.count("\n") if "\n" in text else value.count("\r")
-            value = escaped.sub(letter, value)
+            value = escaped.sub(replacement, value)
             parsed.quoted.append((len(parsed.rows), len(row), bool(must_quote.search(value))))
         row.append(value)
         position = match.end()
         if match["end"] != separator:
-            if len(row) > 1 or row[0].strip(" ") or match["quoted"] is not None:  # else a blank line
+            if len(row) > 1 or row[0].strip(" ") or match["quoted"] is not None:  # otherwise a blank line
                 parsed.rows.append(row)
-                parsed.lines.append(began)
+                parsed.lines.append(first_line)
             row = []
             line += 1
-            began = line
+            first_line = line
     return parsed

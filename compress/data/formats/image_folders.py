@@ -1,9 +1,9 @@
-"""Pictures in files: in class folders, whose names are the classes, or named by a table.
+"""Pictures in files: in class folders, whose names are the classes, or listed in a table.
 
     test/cat/a.png   test/cat/2020/b.png        both of class cat: the first folder below the split
     test/metadata.csv  test/1.png  test/2.png   file_name,label
 
-Every picture of the split is judged: one that a table does not name, or names twice, is an error.
+Every picture of the split is evaluated: a picture that is missing in the table, or listed twice, is an error.
 """
 
 from collections import Counter
@@ -19,13 +19,13 @@ if TYPE_CHECKING:
     import datasets
 
 CLASS_FOLDERS = "class folders"
-"""`builder_name` of examples whose labels are names of folders."""
+"""`builder_name` of examples with folder names as labels."""
 FILE_NAME = "file_name"
-"""The column of hub data sets that names pictures."""
+"""Column for picture names in hub data sets."""
 
 
 def by_class(found: SplitFiles, spec: Dataset) -> "datasets.Dataset":
-    """Return one example per picture, labelled with the name of its class folder. Raises InputError for others."""
+    """Return one example per picture, labelled with its class folder. Raises InputError for pictures outside of one."""
     import datasets
 
     assert found.folder is not None
@@ -43,9 +43,9 @@ def by_class(found: SplitFiles, spec: Dataset) -> "datasets.Dataset":
 
 
 def by_table(raw: "datasets.Dataset", found: SplitFiles, root: Path, spec: Dataset) -> "datasets.Dataset":
-    """Return the examples of a table with its pictures in `spec.image`, where that column holds names of files.
+    """Return a table's examples with pictures in `spec.image`, if its image column holds file names.
 
-    Names are relative to the table's folder, and stay in the data's: its content tells one data set from another.
+    Names are relative to the table's folder. They must stay inside the data's folder, which the data's hash covers.
     """
     import datasets
 
@@ -62,8 +62,8 @@ def by_table(raw: "datasets.Dataset", found: SplitFiles, root: Path, spec: Datas
     folder = found.tables[0].parent
     paths = [_picture(name, row, column, folder, root) for row, name in enumerate(raw[column])]
     _check_whole(paths, found)
-    others = raw.remove_columns([column])
-    return others.add_column(spec.image, [str(path) for path in paths]).cast_column(
+    table = raw.remove_columns([column])
+    return table.add_column(spec.image, [str(path) for path in paths]).cast_column(
         spec.image, datasets.Image(decode=False)
     )
 
@@ -85,15 +85,15 @@ def _picture(name: str | None, row: int, column: str, folder: Path, root: Path) 
 
 
 def _check_whole(paths: list[Path], found: SplitFiles) -> None:
-    """Raise InputError unless the table names every picture of the split once."""
+    """Raise InputError unless the table lists every picture of the split once."""
     named = Counter(path.resolve() for path in paths)
     table = found.tables[0].name
-    twice = [path.name for path, count in named.items() if count > 1]
-    if twice:
-        raise InputError(f"{table}: names pictures more than once ({', '.join(twice[:3])}); expected one row each")
-    lacking = [path.name for path in found.pictures if path.resolve() not in named]
-    if lacking:
+    duplicates = [path.name for path, count in named.items() if count > 1]
+    if duplicates:
+        raise InputError(f"{table}: names pictures more than once ({', '.join(duplicates[:3])}); expected one row each")
+    missing = [path.name for path in found.pictures if path.resolve() not in named]
+    if missing:
         raise InputError(
-            f"{table}: names {len(paths)} pictures, but not {len(lacking)} of {len(found.pictures)} that lie beside it "
-            f"({', '.join(lacking[:3])}); expected every picture of the split: add rows, or move those pictures away"
+            f"{table}: names {len(paths)} pictures, but not {len(missing)} of {len(found.pictures)} that lie beside it "
+            f"({', '.join(missing[:3])}); expected every picture of the split: add rows, or move those pictures away"
         )

@@ -1,8 +1,8 @@
-"""Pictures as RGB of 8 bits, by what their mode means; what has no such meaning is refused with the file's name.
+"""Decode pictures as 8-bit RGB by their mode. Modes without a known range are an error that names the file.
 
-As in transformers and torchvision: the orientation of EXIF is applied, transparency is dropped (the colour below it
-stays), and of an animation or a file of several pages the first frame counts. Grey of 16 bits keeps its high byte,
-which is what Pillow does with colours of 16 bits.
+As in transformers and torchvision: EXIF orientation is applied, transparency is dropped (the colour below it stays),
+and only the first frame of an animation or multi-page file is used. 16-bit grey keeps its high byte, as Pillow does for
+16-bit colours.
 """
 
 import io
@@ -26,15 +26,15 @@ GREY_16 = ("I;16", "I;16L", "I;16B", "I;16N")
 JPEG_MARKER = re.compile(rb"\xff+([^\x00\xff])", re.DOTALL)
 JPEG_END = 0xD9
 JPEG_ALONE = (0x01, *range(0xD0, 0xD9))
-"""Markers without a segment: its length and content."""
+"""Markers without a segment (length and content)."""
 MOST_BYTES = 2**30
-"""Of the file of a picture."""
+"""Largest file of a picture."""
 DAMAGES = (OSError, SyntaxError, ValueError, IndexError, EOFError, struct.error)
-"""What Pillow raises for files that are damaged."""
+"""Pillow's exceptions for damaged files."""
 
 
 def decode(value: Any, place: str) -> "Image":
-    """Return the picture as RGB. `value` has bytes or a path; `place` says where it is in the data, for errors."""
+    """Return the picture as RGB. `value` has bytes or a path; `place` is its position in the data, for errors."""
     with _opened(value, place) as image:
         try:
             image.load()
@@ -44,14 +44,14 @@ def decode(value: Any, place: str) -> "Image":
 
 
 def check_headers(values: Iterable[Any], column: str) -> None:
-    """Raise InputError for the first value that is no whole picture, as far as that shows without decoding it."""
+    """Raise InputError for the first damaged or truncated picture, as far as visible without decoding."""
     for row, value in enumerate(values):
         place = placed(value, column, row)
         with _opened(value, place) as image:
             _check_mode(image, place)
             try:
                 if image.format == "PNG":
-                    image.verify()  # the checksums of all parts
+                    image.verify()  # checks all checksums
             except DAMAGES as error:
                 raise InputError(f"{place} is damaged ({_reason(error)}); replace or remove it") from None
             if image.format in ("JPEG", "MPO") and not _jpeg_ends(_content(value)):
@@ -59,13 +59,13 @@ def check_headers(values: Iterable[Any], column: str) -> None:
 
 
 def _jpeg_ends(data: bytes) -> bool:
-    """Return whether a jpeg's end is there, outside of the thumbnails in its segments; what comes after it is ignored.
+    """Return whether a jpeg has its end marker, outside of embedded thumbnails. Data after the marker is ignored.
 
-    Phones append a film to their pictures. Damage between start and end does not show: libjpeg only warns of it.
+    Phones append videos to pictures. Damage between start and end is not detected: libjpeg only warns of it.
     """
     position = 2
-    while (found := JPEG_MARKER.search(data, position)) is not None:
-        marker, position = data[found.end() - 1], found.end()
+    while (match := JPEG_MARKER.search(data, position)) is not None:
+        marker, position = data[match.end() - 1], match.end()
         if marker == JPEG_END:
             return True
         if marker not in JPEG_ALONE:
@@ -74,7 +74,7 @@ def _jpeg_ends(data: bytes) -> bool:
 
 
 def check_pixels(values: Iterable[Any], column: str) -> None:
-    """Raise InputError for the first picture whose pixels cannot be decoded; jpegs are decoded small."""
+    """Raise InputError for the first picture that cannot be decoded; jpegs are decoded at reduced size."""
     for row, value in enumerate(values):
         place = placed(value, column, row)
         with _opened(value, place) as image:
@@ -86,10 +86,10 @@ def check_pixels(values: Iterable[Any], column: str) -> None:
 
 
 def placed(value: Any, column: str, row: int | None = None) -> str:
-    """Return where a picture is, for an error: its row and its file, as far as they are known."""
+    """Return the position of a picture for an error: its row and file, if known."""
     name = value.get("path") if isinstance(value, Mapping) else None
-    known = [*([] if row is None else [f"row {row}"]), *([f"({name})"] if name else [])]
-    return f"image column {column!r}: {' '.join(known) or 'one picture'}"
+    parts = [*([] if row is None else [f"row {row}"]), *([f"({name})"] if name else [])]
+    return f"image column {column!r}: {' '.join(parts) or 'one picture'}"
 
 
 def _opened(value: Any, place: str) -> "Image":
@@ -126,7 +126,7 @@ def _check_mode(image: "Image", place: str) -> None:
 
 
 def _rgb(image: "Image", place: str) -> "Image":
-    """Return the picture in RGB. Pillow by itself would cut grey of 16 bits off at 255."""
+    """Return the picture in RGB. Pillow's own conversion would clip 16-bit grey at 255."""
     from PIL import Image
 
     _check_mode(image, place)

@@ -1,9 +1,9 @@
-"""Rows of jsonl and json files, in one of these layouts:
+"""Read the rows of jsonl and json files, in one of these layouts:
 
-one object a line
+one object per line
 [{"text": ..., "label": ...}, ...]              an array of objects
-{"data": [{"text": ..., "label": ...}, ...]}    an object that holds one such array and nothing else
-{"text": [...], "label": [...]}                 an object of columns of one length
+{"data": [{"text": ..., "label": ...}, ...]}    an object that holds only one such array
+{"text": [...], "label": [...]}                 an object of columns with equal lengths
 """
 
 import json
@@ -25,15 +25,15 @@ LAYOUTS = (
 
 
 class Twice(dict[str, Any]):
-    """An object in which a key is written more than once."""
+    """An object with a duplicate key."""
 
     key: str
 
 
 def read(path: Path, texts: Collection[str]) -> dict[str, list[Any]]:
-    """Return the columns of a file; null where a row lacks one. Raises InputError with the line that is no row.
+    """Return the columns of a file, with null for missing values. Raises InputError with the first invalid line.
 
-    Values of `texts`, the text columns, are strings or null. Another column of mixed types becomes text.
+    The text columns `texts` must hold strings or null. Other columns of mixed types become text.
     """
     text, _ = text_files.read(path)
     try:
@@ -56,25 +56,25 @@ def _rows(text: str, texts: Collection[str]) -> list[Row]:
         rows = [(number, _object(_parsed(line, number), number)) for number, line in lines]
     except Malformed as error:
         try:
-            whole = _parsed(text, 0)
+            content = _parsed(text, 0)
         except Malformed:
             raise error from None
-        rows = [(1, _object(whole, 1))]
+        rows = [(1, _object(content, 1))]
     return _unfolded(rows[0], texts) if len(rows) == 1 else rows
 
 
 def _unfolded(row: Row, texts: Collection[str]) -> list[Row]:
-    """Return the rows of a file of one object: what it holds, or itself."""
-    number, whole = row
-    lists = [value for value in whole.values() if isinstance(value, list)]
+    """Return the rows of a file of one object: its array or columns, or the object itself."""
+    line, content = row
+    lists = [value for value in content.values() if isinstance(value, list)]
     of_objects = [values != [] and all(isinstance(value, dict) for value in values) for values in lists]
-    if len(lists) == len(whole) == 1 and all(of_objects):
+    if len(lists) == len(content) == 1 and all(of_objects):
         return _objects(lists[0])
-    if lists and len(lists) == len(whole) and not any(of_objects) and len({len(values) for values in lists}) == 1:
-        return [(n, dict(zip(whole, values, strict=True))) for n, values in enumerate(zip(*lists, strict=True), 1)]
-    nested = [name for name, value in whole.items() if isinstance(value, list | dict)]
-    if nested and not any(isinstance(whole.get(name), str) for name in texts):
-        raise Malformed(f"one object whose {nested[0]!r} is no plain value; expected rows: {LAYOUTS}", number)
+    if lists and len(lists) == len(content) and not any(of_objects) and len({len(values) for values in lists}) == 1:
+        return [(n, dict(zip(content, values, strict=True))) for n, values in enumerate(zip(*lists, strict=True), 1)]
+    nested = [name for name, value in content.items() if isinstance(value, list | dict)]
+    if nested and not any(isinstance(content.get(name), str) for name in texts):
+        raise Malformed(f"one object whose {nested[0]!r} is no plain value; expected rows: {LAYOUTS}", line)
     return [row]
 
 
@@ -85,17 +85,17 @@ def _parsed(text: str, line: int) -> Any:
         raise Malformed(
             f"no JSON ({error.msg} at letter {error.colno}); expected an object", line or error.lineno
         ) from None
-    except ValueError:  # Python converts no more digits than sys.get_int_max_str_digits()
+    except ValueError:  # Python limits the digits of a number: sys.get_int_max_str_digits()
         raise Malformed("a number of thousands of digits; expected plain values", line or None) from None
 
 
 def _paired(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) == len(pairs):
-        return found
-    twice = Twice(found)
-    twice.key = next(name for name, count in Counter(name for name, _ in pairs).items() if count > 1)
-    return twice
+    fields = dict(pairs)
+    if len(fields) == len(pairs):
+        return fields
+    duplicate = Twice(fields)
+    duplicate.key = next(name for name, count in Counter(name for name, _ in pairs).items() if count > 1)
+    return duplicate
 
 
 def _objects(values: list[Any]) -> list[Row]:
@@ -118,7 +118,7 @@ def _check_texts(rows: list[Row], name: str) -> None:
 
 
 def _one_type(values: list[Any]) -> list[Any]:
-    """Return the values, as JSON where they are of types that one column cannot hold."""
+    """Return the values, converted to JSON text if one column cannot hold their types."""
     kinds = {type(value) for value in values if value is not None}
     if len(kinds) < 2 or kinds == {int, float}:
         return values

@@ -1,4 +1,4 @@
-"""Rows of tables: text files are read here, every row and every text as written; parquet is read by `datasets`."""
+"""Read the rows of tables: text files are read here, with every text as written; `datasets` reads parquet."""
 
 import glob
 from pathlib import Path
@@ -71,7 +71,7 @@ def _from_parquet(files: list[Path]) -> "datasets.Dataset":
 
 
 def parquet_rows(file: Path) -> tuple[int, list[str]]:
-    """Return the number of rows and the names of the columns."""
+    """Return the number of rows and the column names of a parquet file."""
     import pyarrow.parquet
 
     try:
@@ -82,5 +82,5 @@ def parquet_rows(file: Path) -> tuple[int, list[str]]:
 
 
 def one_line(error: BaseException) -> str:
-    """Return kind and message of an error, cut to one line."""
+    """Return type and message of an error, shortened to one line."""
     return " ".join(f"{type(error).__name__}: {error}".split())[:200]

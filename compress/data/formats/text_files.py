@@ -1,4 +1,4 @@
-"""Text of data files: unpacked and decoded, and never with a replaced or dropped byte."""
+"""Unpack and decode the text of data files, without replacing or dropping any byte."""
 
 import codecs
 import gzip
@@ -18,7 +18,7 @@ MARKS = (  # utf-32 first: its little-endian mark begins with that of utf-16
 
 
 class Malformed(ValueError):
-    """A file that is not what its name says, with the line where that shows."""
+    """A file whose content does not match its format, with the line of the error."""
 
     def __init__(self, reason: str, line: int | None = None):
         super().__init__(f"line {line}: {reason}" if line else reason)
@@ -26,7 +26,7 @@ class Malformed(ValueError):
 
 
 def read(path: Path, encoding: str | None = None) -> tuple[str, str]:
-    """Return the text of a file and its encoding. Raises InputError for bytes that are no text of it."""
+    """Return the text of a file and its encoding. Raises InputError for undecodable bytes."""
     try:
         data = path.read_bytes()
         if is_packed(path):
@@ -59,7 +59,7 @@ def _decoded(data: bytes, encoding: str | None) -> tuple[str, str]:
 
 
 def split_lines(text: str) -> list[str]:
-    """Return the lines, cut at line ends of one kind only: \\r\\n or \\n, or \\r where there is no \\n."""
+    """Return the lines, split at one kind of line end only: \\r\\n or \\n, or \\r without any \\n."""
     if "\n" not in text:
         return text.removesuffix("\r").split("\r")
     lines = text.removesuffix("\n").split("\n")

@@ -1,18 +1,17 @@
-"""Workloads made on this machine from what every machine has, so that the first command works without a network.
+"""Offline workloads, built from parts of every Python installation: the first command works without a network.
 
-    stdlib-bert    a BERT classifier: which standard library package does a snippet of source come from?
+    stdlib-bert    a BERT classifier of source snippets by standard library package
     digits-vit     a ViT on scikit-learn's handwritten digits
     stdlib-llama   a Llama language model on the standard library's source
 
-Each is trained once, seeded, and kept in the user's cache as a folder of a saved model and a folder of data:
+Each is trained once from a seed and cached as a model folder and a data folder:
 
     <cache>/stdlib-bert-<fingerprint>/{model/, data/train.parquet, data/test.parquet}
 
 The fingerprint covers the Python version, the data, the settings and the source of the workload's modules. A folder
-appears by one rename, whole; a lock makes a second process wait instead of training again.
+appears by one atomic rename. A lock makes a second process wait instead of training again.
 """
 
-import hashlib
 import importlib
 import platform
 from dataclasses import dataclass
@@ -22,12 +21,13 @@ from typing import Any
 from compress.base.config import InputError, digest
 from compress.base.files import cache_folder
 from compress.base.reading import expanded as expanded
+from compress.base.source_code import code_digest
 from compress.data.cached import made_once
 
 
 @dataclass(frozen=True)
 class Offline:
-    """An offline workload: the module that builds it, and the modules whose change makes it another one."""
+    """An offline workload: the module that builds it, and the modules that its fingerprint covers."""
 
     module: str
     """Has SETTINGS, data_digest() and build(folder, settings); imports torch only inside build."""
@@ -43,12 +43,12 @@ OFFLINE: dict[str, Offline] = {
 
 
 def names() -> list[str]:
-    """Names of the offline workloads."""
+    """Return the names of the offline workloads."""
     return sorted(OFFLINE)
 
 
 def ensure(name: str, settings: Any = None) -> Path:
-    """The folder of an offline workload, made now if it is not there. `settings` replaces the module's own."""
+    """Return the folder of an offline workload, built now if missing. `settings` replaces the module's own."""
     if name not in OFFLINE:
         raise InputError(f"offline:{name}: unknown offline workload; there are {', '.join(names())}")
     module = _module(name)
@@ -63,17 +63,14 @@ def ensure(name: str, settings: Any = None) -> Path:
 
 
 def fingerprint(name: str, settings: Any = None) -> str:
-    """16 hex digits of the Python version, the data, the settings and the source of the workload's modules."""
+    """Return 16 hex digits of the Python version, the data, the settings and the source of the workload's modules."""
     module = _module(name)
-    own = [
-        hashlib.sha256((Path(__file__).parent / f"{module}.py").read_bytes()).hexdigest()
-        for module in OFFLINE[name].sources
-    ]
-    return digest([platform.python_version(), module.data_digest(), repr(settings or module.SETTINGS), own])
+    sources = code_digest(tuple(f"data/offline/{source}.py" for source in OFFLINE[name].sources))
+    return digest([platform.python_version(), module.data_digest(), repr(settings or module.SETTINGS), sources])
 
 
 def is_complete(folder: Path) -> bool:
-    """Whether the folder holds a model and both splits."""
+    """Return whether the folder holds a model and both splits."""
     needed = ("model/config.json", "model/model.safetensors", "data/train.parquet", "data/test.parquet")
     return all((folder / file).is_file() for file in needed)
 

@@ -1,7 +1,7 @@
-"""stdlib-bert: a small BERT learns which standard library package a snippet of source comes from.
+"""stdlib-bert: a small BERT that classifies source snippets by standard library package.
 
-Twelve classes of real text. A model of word counts reaches about 0.92 on the held-out snippets, so there is something
-to learn and something to lose.
+The data is real text in twelve classes. A bag-of-words model reaches an accuracy of about 0.92 on the held-out
+snippets, so the task is learnable, and compression can lose accuracy.
 """
 
 import random
@@ -23,7 +23,7 @@ SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 
 @dataclass(frozen=True, kw_only=True)
 class Settings(TextSizes):
-    """Everything that decides what comes out: sizes, and how long it is trained."""
+    """All settings of the data, the model and its training."""
 
     vocabulary: int = 6144
     length: int = 128
@@ -32,7 +32,7 @@ class Settings(TextSizes):
     steps: int = 600
     learning_rate: float = 1e-3
     hidden_tokens: float = 0.25
-    """Fraction of a training crop's tokens replaced by [MASK], against learning snippets by heart."""
+    """Fraction of a training crop's tokens replaced by [MASK], against overfitting."""
     test_per_class: int = 75
     train_per_class: int = 1000
 
@@ -41,12 +41,12 @@ SETTINGS = Settings()
 
 
 def data_digest() -> str:
-    """Changes with the source that the snippets are cut from."""
+    """Return a digest of the source that the snippets are cut from."""
     return offline_text.source_digest()
 
 
 def build(folder: Path, settings: Settings) -> None:
-    """Writes model/ and data/{train,test}.parquet into `folder`."""
+    """Write model/ and data/{train,test}.parquet into `folder`."""
     names, train, test = split(settings)
     tokenizer = make_tokenizer([s.text for s in train], settings)
     model = make_model(names, tokenizer, settings)
@@ -55,22 +55,22 @@ def build(folder: Path, settings: Settings) -> None:
 
 
 def split(settings: Settings) -> tuple[list[str], list[Snippet], list[Snippet]]:
-    """(class names, training snippets, test snippets), shuffled, large classes cut down to the settings' counts."""
-    names, every = offline_text.snippets(seed=settings.seed)
+    """Return (class names, training snippets, test snippets), shuffled and limited per class by the settings."""
+    names, snippets = offline_text.snippets(seed=settings.seed)
     rng = random.Random(settings.seed)
     parts: tuple[list[Snippet], list[Snippet]] = ([], [])
     for label in range(len(names)):
         for held_out, most in ((False, settings.train_per_class), (True, settings.test_per_class)):
-            own = [s for s in every if s.label == label and s.held_out == held_out]
-            rng.shuffle(own)
-            parts[held_out].extend(own[:most])
+            of_class = [s for s in snippets if s.label == label and s.held_out == held_out]
+            rng.shuffle(of_class)
+            parts[held_out].extend(of_class[:most])
     for part in parts:
         rng.shuffle(part)
     return names, *parts
 
 
 def make_tokenizer(texts: Sequence[str], settings: Settings) -> Any:
-    """A tokenizer of the texts that opens and closes as BERT's does."""
+    """Return a tokenizer trained on the texts, with BERT's special tokens."""
     return offline_parts.make_tokenizer(
         texts,
         settings,
@@ -86,14 +86,14 @@ def make_tokenizer(texts: Sequence[str], settings: Settings) -> Any:
 
 
 def make_model(names: Sequence[str], tokenizer: Any, settings: Settings) -> Any:
-    """An untrained BERT classifier with seeded weights."""
+    """Return an untrained BERT classifier with seeded weights."""
     from transformers import BertConfig, BertForSequenceClassification
 
     config = BertConfig(
         **settings.architecture(),
         vocab_size=len(tokenizer),
         max_position_embeddings=settings.length,
-        hidden_dropout_prob=0.0,  # random crops and hidden tokens do its work, at no cost in time
+        hidden_dropout_prob=0.0,  # random crops and masked tokens regularise at no cost in time
         attention_probs_dropout_prob=0.0,
         id2label=dict(enumerate(names)),
         label2id={name: index for index, name in enumerate(names)},
@@ -103,7 +103,7 @@ def make_model(names: Sequence[str], tokenizer: Any, settings: Settings) -> Any:
 
 
 def fit(model: Any, tokenizer: Any, train: Sequence[Snippet], settings: Settings) -> float:
-    """Trains the model in place on random crops; the last batch's loss."""
+    """Train the model in place on random crops; return the last batch's loss."""
     from compress.data.offline.train import train as run
 
     rows = [tokenizer(s.text, add_special_tokens=False, verbose=False)["input_ids"] for s in train]
@@ -130,27 +130,27 @@ def fit(model: Any, tokenizer: Any, train: Sequence[Snippet], settings: Settings
 def _crops(
     rows: Sequence[Sequence[int]], labels: Sequence[int], tokenizer: Any, settings: Settings, rng: random.Random
 ) -> "dict[str, torch.Tensor]":
-    """One batch of random crops of at most train_length tokens, special tokens included, some tokens hidden."""
+    """Return one batch of random crops, some tokens masked, of at most train_length tokens with special tokens."""
     import torch
 
     inner = settings.train_length - 2
-    cut = []
+    crops = []
     for row in rows:
         start = rng.randrange(max(1, len(row) - inner + 1))
         crop = [
             tokenizer.mask_token_id if rng.random() < settings.hidden_tokens else token
             for token in row[start : start + inner]
         ]
-        cut.append({"input_ids": [tokenizer.cls_token_id, *crop, tokenizer.sep_token_id]})
-    batch = dict(tokenizer.pad(cut, return_tensors="pt"))
-    # crops are shorter than the texts to come: each batch sits at another place, so that every position is trained
+        crops.append({"input_ids": [tokenizer.cls_token_id, *crop, tokenizer.sep_token_id]})
+    batch = dict(tokenizer.pad(crops, return_tensors="pt"))
+    # crops are shorter than later texts: each batch has a random position offset, so that every position is trained
     offset = rng.randrange(settings.length - settings.train_length + 1)
     positions = torch.arange(batch["input_ids"].shape[1]) + offset
     return {**batch, "position_ids": positions[None], "labels": torch.tensor(labels)}
 
 
 def table(snippets: Sequence[Snippet], names: Sequence[str]) -> Any:
-    """A dataset with columns text and label, the label as the package's name."""
+    """Return a dataset with columns text and label; labels are package names."""
     from datasets import Dataset
 
     return Dataset.from_dict({"text": [s.text for s in snippets], "label": [names[s.label] for s in snippets]})

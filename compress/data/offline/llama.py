@@ -1,4 +1,4 @@
-"""stdlib-llama: a small Llama language model on the standard library's source, judged on held-out regions of it."""
+"""stdlib-llama: a small Llama language model of the standard library's source, evaluated on held-out regions."""
 
 import random
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ BEGIN, END = "<s>", "</s>"
 
 @dataclass(frozen=True, kw_only=True)
 class Settings(TextSizes):
-    """Everything that decides what comes out: sizes, and how long it is trained."""
+    """All settings of the data, the model and its training."""
 
     vocabulary: int = 4096
     key_value_heads: int = 3
@@ -35,12 +35,12 @@ SETTINGS = Settings()
 
 
 def data_digest() -> str:
-    """Changes with the source that the text is cut from."""
+    """Return a digest of the source that the text is cut from."""
     return offline_text.source_digest()
 
 
 def build(folder: Path, settings: Settings) -> None:
-    """Writes model/ and data/{train,test}.parquet into `folder`: one row per region of about 4,500 characters."""
+    """Write model/ and data/{train,test}.parquet into `folder`: one row per region of about 4,500 characters."""
     train, test = split(settings)
     tokenizer = make_tokenizer(train, settings)
     model = make_model(tokenizer, settings)
@@ -49,17 +49,17 @@ def build(folder: Path, settings: Settings) -> None:
 
 
 def split(settings: Settings) -> tuple[list[str], list[str]]:
-    """(training, test) regions of source text, shuffled by the seed."""
+    """Return (training, test) regions of source text, shuffled by the seed."""
     parts = offline_text.regions(seed=settings.seed)
     rng = random.Random(settings.seed)
-    train, test = ([text for text, held_out in parts if held_out == wanted] for wanted in (False, True))
+    train, test = ([text for text, held_out in parts if held_out == is_test] for is_test in (False, True))
     rng.shuffle(train)
     rng.shuffle(test)
     return train, test[: settings.test_documents]
 
 
 def make_tokenizer(texts: Sequence[str], settings: Settings) -> Any:
-    """A tokenizer of the texts that opens each with <s>."""
+    """Return a tokenizer trained on the texts; it begins each text with <s>."""
     return offline_parts.make_tokenizer(
         texts,
         settings,
@@ -72,7 +72,7 @@ def make_tokenizer(texts: Sequence[str], settings: Settings) -> Any:
 
 
 def make_model(tokenizer: Any, settings: Settings) -> Any:
-    """An untrained Llama with seeded weights; grouped-query attention, tied embeddings."""
+    """Return an untrained Llama with seeded weights, grouped-query attention and tied embeddings."""
     from transformers import LlamaConfig, LlamaForCausalLM
 
     config = LlamaConfig(
@@ -89,14 +89,14 @@ def make_model(tokenizer: Any, settings: Settings) -> Any:
 
 
 def fit(model: Any, tokenizer: Any, train: Sequence[str], settings: Settings) -> float:
-    """Trains the model in place on random windows of the text; the last batch's loss."""
+    """Train the model in place on random windows of the text; return the last batch's loss."""
     import torch
 
     from compress.data.offline.train import train as run
 
     stream: list[int] = []
     for row in tokenizer(list(train), verbose=False)["input_ids"]:
-        stream.extend(row)  # every region opens with <s>
+        stream.extend(row)  # every region begins with <s>
     tokens = torch.tensor(stream)
     length = min(settings.train_length, len(tokens) - 1)
     generator = torch.Generator().manual_seed(settings.seed)
@@ -104,7 +104,7 @@ def fit(model: Any, tokenizer: Any, train: Sequence[str], settings: Settings) ->
     def batch(_: int) -> "dict[str, torch.Tensor]":
         starts = torch.randint(len(tokens) - length, (settings.batch, 1), generator=generator)
         ids = tokens[starts + torch.arange(length)]  # [batch, length]
-        ids[:, 0] = tokenizer.bos_token_id  # as evaluation opens every block
+        ids[:, 0] = tokenizer.bos_token_id  # evaluation begins every block with it
         return {"input_ids": ids, "labels": ids}
 
     return run(
@@ -118,7 +118,7 @@ def fit(model: Any, tokenizer: Any, train: Sequence[str], settings: Settings) ->
 
 
 def table(texts: Sequence[str]) -> Any:
-    """A dataset with one column, text; each row ends a document."""
+    """Return a dataset with one column, text; each row is one document."""
     from datasets import Dataset
 
     return Dataset.from_dict({"text": [f"{text}<|endoftext|>" for text in texts]})

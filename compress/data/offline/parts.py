@@ -1,4 +1,4 @@
-"""What the offline workloads share: the sizes of a model, a tokenizer that comes out the same each time, the folder."""
+"""Shared parts of the offline workloads: model sizes, a reproducible tokenizer, writing the folder."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from typing import Any
 
 @dataclass(frozen=True, kw_only=True)
 class Sizes:
-    """How large a model is and how long it is trained."""
+    """Size and training length of a model."""
 
     hidden: int = 192
     layers: int = 4
@@ -20,7 +20,7 @@ class Sizes:
     seed: int = 0
 
     def architecture(self) -> dict[str, int]:
-        """The sizes under the names of a transformers configuration."""
+        """Return the sizes by the names of a transformers configuration."""
         return {
             "hidden_size": self.hidden,
             "num_hidden_layers": self.layers,
@@ -31,22 +31,22 @@ class Sizes:
 
 @dataclass(frozen=True, kw_only=True)
 class TextSizes(Sizes):
-    """Those of a model that reads text."""
+    """Size and training length of a text model."""
 
     vocabulary: int
     length: int
     """Longest text, in tokens."""
     train_length: int
-    """Training sees crops of this length: more steps in the same time."""
+    """Length of training crops in tokens; short crops allow more steps in the same time."""
 
 
 def make_tokenizer(
     texts: Iterable[str], sizes: TextSizes, special: Sequence[str], templates: Mapping[str, str], **names: Any
 ) -> Any:
-    """A byte-level BPE tokenizer trained on the texts: it loses no character, spaces included.
+    """Return a byte-level BPE tokenizer trained on the texts. It is lossless, spaces included.
 
-    Not WordPiece: that library numbers its continuing pieces in the order of a hash table, so that two trainings on
-    the same texts differ. `templates` has single (and pair), `names` what each special token is for.
+    It is not WordPiece: `tokenizers` numbers its continuation pieces in hash table order, so that two trainings on the
+    same texts differ. `templates` has single (and pair); `names` assigns the special tokens their roles.
     """
     import tokenizers
     from tokenizers import decoders, models, pre_tokenizers, processors, trainers
@@ -70,7 +70,7 @@ def make_tokenizer(
 
 
 def seeded(make: Callable[[], Any], seed: int) -> Any:
-    """What `make` returns with torch's generator seeded; the caller's random state is kept."""
+    """Return the result of `make` with torch's generator seeded; the caller's random state is restored."""
     import torch
 
     with torch.random.fork_rng(devices=[]):
@@ -79,7 +79,7 @@ def seeded(make: Callable[[], Any], seed: int) -> Any:
 
 
 def write(folder: Path, model: Any, processor: Any, train: Any, test: Any) -> None:
-    """Writes model/ and data/{train,test}.parquet into `folder`; train and test are datasets."""
+    """Write model/ and data/{train,test}.parquet into `folder`; train and test are datasets."""
     model.save_pretrained(folder / "model")
     processor.save_pretrained(folder / "model")
     for name, split in (("train", train), ("test", test)):

@@ -1,8 +1,8 @@
-"""Real text that every machine has: the source of the interpreter's own standard library, without its tests.
+"""Real text on every machine: the source of the interpreter's standard library, without its tests.
 
     package -> files -> snippets of 400 to 500 characters -> regions of ten -> every sixth region is held out
 
-Whole regions are held out, not single snippets, so that no test snippet continues a training one's function.
+Whole regions are held out, so that no test snippet continues a function of a training snippet.
 """
 
 import hashlib
@@ -14,7 +14,7 @@ from pathlib import Path
 
 from compress.base.config import InputError
 
-# Most preferred first: packages that differ in subject and have plenty of source. Distributions leave some out.
+# In order of preference: packages of different subjects with much source. Distributions omit some of them.
 PACKAGES = (
     "asyncio", "email", "xml", "multiprocessing", "tkinter", "unittest", "importlib", "http", "logging", "urllib",
     "concurrent", "ctypes", "json", "html", "wsgiref", "idlelib", "xmlrpc", "collections", "distutils",
@@ -38,18 +38,18 @@ class Snippet:
 
 
 def stdlib() -> Path:
-    """Folder of the interpreter's standard library."""
+    """Return the folder of the interpreter's standard library."""
     return Path(sysconfig.get_paths()["stdlib"])
 
 
 def package_files(root: Path, package: str) -> list[Path]:
-    """Python files of a package, test folders left out, sorted by path."""
+    """Return the Python files of a package without test folders, sorted by path."""
     files = (root / package).rglob("*.py")
     return sorted(f for f in files if f.is_file() and not TEST_FOLDERS & set(f.relative_to(root).parts))
 
 
 def packages(root: Path | None = None) -> list[str]:
-    """The packages with enough source, most preferred first. Raises InputError when there are too few."""
+    """Return the packages with enough source, in order of preference. Raises InputError if there are too few."""
     root = root or stdlib()
     sizes = {name: sum(f.stat().st_size for f in package_files(root, name)) for name in PACKAGES}
     chosen = [name for name in PACKAGES if sizes[name] >= MIN_PACKAGE_CHARS][:CLASSES]
@@ -62,7 +62,7 @@ def packages(root: Path | None = None) -> list[str]:
 
 
 def source_digest(root: Path | None = None) -> str:
-    """16 hex digits of the names and bytes of all files that the texts are taken from."""
+    """Return 16 hex digits of the names and bytes of all source files of the texts."""
     root = root or stdlib()
     total = hashlib.sha256()
     for package in packages(root):
@@ -72,28 +72,28 @@ def source_digest(root: Path | None = None) -> str:
 
 
 def snippets(root: Path | None = None, seed: int = 0) -> tuple[list[str], list[Snippet]]:
-    """(package names, snippets of all of them); a text that occurs twice is kept once."""
+    """Return (package names, snippets of all of them), without duplicate texts."""
     names = packages(root)
     seen: set[str] = set()
-    out: list[Snippet] = []
+    kept: list[Snippet] = []
     for label, pieces, held_out in _regions(root, seed):
         fresh = [text for text in pieces if text not in seen]
         seen.update(fresh)
-        out.extend(Snippet(text, label, held_out) for text in fresh)
-    return names, out
+        kept.extend(Snippet(text, label, held_out) for text in fresh)
+    return names, kept
 
 
 def regions(root: Path | None = None, seed: int = 0) -> list[tuple[str, bool]]:
-    """(text, held out) of every region of about REGION snippets in a row, the same regions as `snippets` uses."""
+    """Return (text, held out) of every region, the same regions as in `snippets`: about REGION consecutive snippets."""
     return [("".join(pieces), held_out) for _, pieces, held_out in _regions(root, seed)]
 
 
 def _regions(root: Path | None, seed: int) -> Iterator[tuple[int, list[str], bool]]:
-    """(index of the package, consecutive snippets, held out) of every region."""
+    """Yield (index of the package, consecutive snippets, held out) of every region."""
     root = root or stdlib()
     rng = random.Random(seed)
     for label, package in enumerate(packages(root)):
-        position = rng.randrange(HELD_OUT)  # regions are counted through the package: small files take turns
+        position = rng.randrange(HELD_OUT)  # counted across files: small files are held out in turn
         for file in package_files(root, package):
             pieces = cut(file.read_text(encoding="utf-8", errors="replace"))
             for start in range(0, len(pieces), REGION):
@@ -102,7 +102,10 @@ def _regions(root: Path | None, seed: int) -> Iterator[tuple[int, list[str], boo
 
 
 def cut(text: str) -> list[str]:
-    """Consecutive pieces of whole lines, LOW to HIGH characters each; longer lines are cut, a short rest is dropped."""
+    """Return consecutive pieces of whole lines, LOW to HIGH characters each.
+
+    Longer lines are truncated; a short remainder is dropped.
+    """
     pieces, current = [], ""
     for line in text.splitlines(keepends=True):
         current = (current + line)[:HIGH]

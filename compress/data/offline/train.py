@@ -1,4 +1,4 @@
-"""The one training loop of the offline workloads: AdamW, warm-up and linear decay, bf16 where that is gained by."""
+"""The training loop of the offline workloads: AdamW, warm-up and linear decay, bf16 if it is faster."""
 
 from collections.abc import Callable
 from typing import Any
@@ -19,7 +19,7 @@ def train(
     title: str,
     warmup: float = 0.1,
 ) -> float:
-    """Loss of the last step after `steps` batches; `batch(i)` makes the i-th. The caller's random state is kept."""
+    """Train on `steps` batches, each from `batch(i)`; return the last loss. The caller's random state is restored."""
     decayed = [p for p in model.parameters() if p.ndim > 1]
     others = [p for p in model.parameters() if p.ndim <= 1]
     optimizer = torch.optim.AdamW(
@@ -32,9 +32,7 @@ def train(
         optimizer, lambda step: min((step + 1) / rising, max(0.0, (steps - step) / max(1, steps - rising)))
     )
     attention = model.config._attn_implementation
-    model.set_attn_implementation(
-        "eager"
-    )  # on CPU the fused kernel's backward pass takes twice the time at these sizes
+    model.set_attn_implementation("eager")  # on CPU the fused kernel's backward pass is twice as slow at these sizes
     loss = torch.tensor(float("nan"))
     with torch.random.fork_rng(devices=[]), bar(title, steps) as running:
         torch.manual_seed(seed)

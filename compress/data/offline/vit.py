@@ -1,6 +1,6 @@
-"""digits-vit: a small ViT on the handwritten digits that come with scikit-learn (1,797 images of 8 x 8 pixels).
+"""digits-vit: a small ViT on the handwritten digits of scikit-learn (1,797 images of 8 x 8 pixels).
 
-The images are stored as they are; the model's own image processor enlarges them to 32 x 32, of which a patch is 8 x 8.
+The images are stored unchanged. The model's image processor enlarges them to 32 x 32 pixels; a patch has 8 x 8.
 """
 
 import hashlib
@@ -19,12 +19,12 @@ if TYPE_CHECKING:
     import torch
 
 FILE = Path("datasets") / "data" / "digits.csv.gz"
-TEST_EVERY = 3  # 599 test images: consecutive ones are by the same writers, but far fewer would leave 3-point intervals
+TEST_EVERY = 3  # 599 test images, by the same writers as training; far fewer would give 3-point intervals
 
 
 @dataclass(frozen=True, kw_only=True)
 class Settings(Sizes):
-    """Everything that decides what comes out: sizes, and how long it is trained."""
+    """All settings of the data, the model and its training."""
 
     image: int = 32
     patch: int = 8
@@ -38,7 +38,7 @@ SETTINGS = Settings()
 
 
 def data_digest() -> str:
-    """16 hex digits of scikit-learn's file of digits, found without importing scikit-learn."""
+    """Return 16 hex digits of scikit-learn's file of digits, located without importing scikit-learn."""
     spec = importlib.util.find_spec("sklearn")
     folder = next(iter(spec.submodule_search_locations or ()), None) if spec else None
     if folder is None or not (Path(folder) / FILE).is_file():
@@ -47,7 +47,7 @@ def data_digest() -> str:
 
 
 def build(folder: Path, settings: Settings) -> None:
-    """Writes model/ and data/{train,test}.parquet into `folder`."""
+    """Write model/ and data/{train,test}.parquet into `folder`."""
     train, test = split(settings)
     processor = make_processor(settings)
     model = make_model(settings)
@@ -59,7 +59,7 @@ Digits = list[tuple[Any, int]]
 
 
 def split(settings: Settings) -> tuple[Digits, Digits]:
-    """(training, test) pairs of an RGB PIL image and its digit, shuffled by the seed."""
+    """Return (training, test) lists of pairs of an RGB PIL image and its digit, shuffled by the seed."""
     from PIL import Image
     from sklearn.datasets import load_digits
 
@@ -72,14 +72,14 @@ def split(settings: Settings) -> tuple[Digits, Digits]:
 
 
 def make_processor(settings: Settings) -> Any:
-    """The image processor: enlarges, scales to -1 .. 1."""
+    """Return the image processor, which enlarges images and scales pixels to -1 .. 1."""
     from transformers import ViTImageProcessor
 
     return ViTImageProcessor(size={"height": settings.image, "width": settings.image})
 
 
 def make_model(settings: Settings) -> Any:
-    """An untrained ViT classifier with seeded weights."""
+    """Return an untrained ViT classifier with seeded weights."""
     from transformers import ViTConfig, ViTForImageClassification
 
     config = ViTConfig(
@@ -93,7 +93,7 @@ def make_model(settings: Settings) -> Any:
 
 
 def fit(model: Any, processor: Any, train: Digits, settings: Settings) -> float:
-    """Trains the model in place on the images as they are; the last batch's loss."""
+    """Train the model in place on the images without augmentation; return the last batch's loss."""
     import torch
 
     from compress.data.offline.train import train as run
@@ -117,7 +117,7 @@ def fit(model: Any, processor: Any, train: Digits, settings: Settings) -> float:
 
 
 def table(digits: Digits) -> Any:
-    """A dataset with columns image (PNG) and label, as one of images is stored on the hub."""
+    """Return a dataset with columns image (PNG) and label, in the hub's format for images."""
     import datasets
 
     names = [str(digit) for digit in range(10)]
@@ -128,6 +128,6 @@ def table(digits: Digits) -> Any:
 
 
 def _png(image: Any) -> bytes:
-    out = io.BytesIO()
-    image.save(out, format="PNG")
-    return out.getvalue()
+    stream = io.BytesIO()
+    image.save(stream, format="PNG")
+    return stream.getvalue()

@@ -1,4 +1,4 @@
-"""The tasks: what a model does, and all that depends on it. A new task is a file here and a line in `TASKS`."""
+"""The tasks of models, and everything that depends on the task. A new task is a file here and a line in `TASKS`."""
 
 from importlib import import_module
 from typing import TYPE_CHECKING
@@ -25,17 +25,17 @@ def task_of(name: str) -> "Task":
 
 
 def unknown(name: str) -> str | None:
-    """Return why a name is none of a task, or None."""
+    """Return why a name is not a known task, or None."""
     from compress.base.config import did_you_mean  # here: `--help` imports this module, and pydantic takes long
 
     return None if name in TASKS else f"unknown task; expected one of {', '.join(TASKS)}{did_you_mean(name, TASKS)}"
 
 
 def task_of_class(model_class: str) -> str | None:
-    """Return the name of the task that a class of transformers models is for; None for other classes."""
+    """Return the name of the task of a transformers model class, or None."""
     return next((name for name in TASKS if model_class.endswith(task_of(name).architectures)), None)
 
 
 def names_where(fact: str) -> str:
-    """Return the names of the tasks for which a boolean field of `Task` holds, for an error."""
+    """Return the names of the tasks with a true boolean field of `Task`, for an error."""
     return ", ".join(name for name in TASKS if getattr(task_of(name), fact))

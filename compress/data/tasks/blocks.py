@@ -1,7 +1,7 @@
-"""Batches of exactly one shape made of real text: what latency and energy are measured on.
+"""Batches of one exact shape of real text, for measuring latency and energy.
 
-Padding would make a kernel's work depend on how much of a row is padding, and random token ids hit the embedding
-table as no text does. So the real tokens of shuffled examples are joined and cut:
+With padding, a kernel's work would depend on the padded fraction. Random token ids would access the embedding table
+unlike text. So the real tokens of shuffled examples are joined and cut:
 
     tokens of a | tokens of b | tokens of c ...   ->   [CLS] 62 tokens [SEP]   [CLS] 62 tokens [SEP]   ...
 """
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 def packed(
     rows: Sequence[Sequence[int]], processor: Any, point: OperatingPoint, count: int, seed: int
 ) -> list[dict[str, "torch.Tensor"]]:
-    """`count` batches: input_ids and attention_mask (all ones), [batch_size, sequence_length] each."""
+    """Return `count` batches of input_ids and attention_mask (all ones), each [batch_size, sequence_length]."""
     import torch
 
     length = point.sequence_length
@@ -44,7 +44,7 @@ def packed(
 def _stream(
     rows: Sequence[Sequence[int]], special: set[int], needed: int, seed: int
 ) -> np.ndarray[Any, np.dtype[np.int64]]:
-    """`needed` tokens of shuffled rows without special ones; starts over where the rows hold fewer."""
+    """Return `needed` tokens of shuffled rows without special tokens, repeated if the rows hold fewer."""
     stream: list[int] = []
     for row in np.random.default_rng(seed).permutation(len(rows)).tolist():
         stream.extend(token for token in rows[row] if token not in special)
@@ -56,7 +56,7 @@ def _stream(
 
 
 def frame(processor: Any) -> tuple[list[int], list[int]]:
-    """The special tokens that the tokenizer puts before and after a text."""
+    """Return the special tokens that the tokenizer adds before and after a text."""
     probe = "a"
     whole = list(processor(probe)["input_ids"])
     core = list(processor(probe, add_special_tokens=False)["input_ids"])

@@ -1,12 +1,12 @@
-"""Causal language modelling: text cut into blocks, each judged by the likelihood of its own next tokens.
+"""Causal language modelling: text is cut into blocks, and each block is scored by the likelihood of its next tokens.
 
-Rows of a text column are one text, joined by blank lines; `<|endoftext|>` in it begins a new document. A document's
-tokens are cut into blocks of at most max_length, each opened by the tokenizer's own first token where it has one:
+The rows of a text column are joined by blank lines into one text; `<|endoftext|>` begins a new document. A document's
+tokens are cut into blocks of at most max_length. Each block begins with the tokenizer's first token, if it has one:
 
     <s> t1 ... t511    <s> t512 ... t1022    <s> t1023 ...        the loss of every t is counted once
 
-A tokenizer without a first token (GPT-2) leaves the first token of each block unpredicted; neither its loss nor its
-bytes are counted then. Perplexity is exp(sum nll / sum tokens); bits per byte is sum nll / (ln 2 * sum bytes).
+Without a first token (GPT-2), the first token of each block is not predicted, and neither its loss nor its bytes are
+counted. Perplexity is exp(sum nll / sum tokens); bits per byte is sum nll / (ln 2 * sum bytes).
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -27,23 +27,23 @@ DOCUMENT_END = "<|endoftext|>"
 
 
 def check(model: Any, processor: Any, examples: "datasets.Dataset", workload: WorkloadView) -> list[str]:
-    """What is wrong with this model on these examples, one sentence each. Padding needs no token here: it is masked."""
-    return [*texts.text_problems(model, processor, examples, workload), *_room_problems(model, workload)]
+    """Return mismatches of model and examples, one sentence each. Padding needs no token here: it is masked."""
+    return [*texts.text_problems(model, processor, examples, workload), *_position_problems(model, workload)]
 
 
-def _room_problems(model: Any, workload: WorkloadView) -> list[str]:
-    """Points that generate beyond the positions that the model has."""
+def _position_problems(model: Any, workload: WorkloadView) -> list[str]:
+    """Return errors for operating points that generate beyond the model's positions."""
     limit = positions.limit(model)
-    found = []
+    problems = []
     for point in (workload.headline_point, *workload.points):
         needed = (point.sequence_length or 0) + (point.generate or 0)
         if point.generate and limit is not None and needed > limit:
-            found.append(f"has {limit} positions; the point of length {point.sequence_length} needs {needed}")
-    return found
+            problems.append(f"has {limit} positions; the point of length {point.sequence_length} needs {needed}")
+    return problems
 
 
 def prepare(raw: "datasets.Dataset", processor: Any, workload: WorkloadView, config: Any) -> "datasets.Dataset":
-    """One row per block: text, input_ids, context (tokens that are not predicted), bytes of those that are."""
+    """Return one row per block: text, input_ids, context (number of unpredicted tokens), bytes of predicted text."""
     import datasets
 
     if not getattr(processor, "is_fast", False):
@@ -51,16 +51,16 @@ def prepare(raw: "datasets.Dataset", processor: Any, workload: WorkloadView, con
     rows = texts.text_column(raw, workload.dataset.text, "text")
     prefix, _ = frame(processor)
     documents = (document.strip() for document in "\n\n".join(rows).split(DOCUMENT_END))
-    cut = [
+    block_rows = [
         row for document in documents if document for row in blocks(document, processor, prefix, workload.max_length)
     ]
-    if not cut:
+    if not block_rows:
         raise InputError("the text has no two tokens in a row; expected text to predict")
-    return datasets.Dataset.from_list(cut)
+    return datasets.Dataset.from_list(block_rows)
 
 
 def blocks(document: str, processor: Any, prefix: Sequence[int], length: int) -> Iterator[dict[str, Any]]:
-    """The blocks of one document; a last block in which nothing is predicted is dropped."""
+    """Yield the blocks of one document; a last block without any predicted token is dropped."""
     encoded = processor(document, add_special_tokens=False, return_offsets_mapping=True, verbose=False)
     ids, ends = encoded["input_ids"], [end for _, end in encoded["offset_mapping"]]
     context = max(1, len(prefix))
@@ -71,17 +71,17 @@ def blocks(document: str, processor: Any, prefix: Sequence[int], length: int) ->
         if len(row) <= context:
             continue
         unpredicted = context - len(prefix)  # 1 where no first token opens the block
-        # from the end of the last unpredicted token: no byte is counted twice, whatever a token's offsets are
-        before = start + unpredicted - 1
-        begin = ends[before] if before >= 0 else 0
+        # start at the end of the last unpredicted token, so that overlapping offsets count no byte twice
+        last_unpredicted = start + unpredicted - 1
+        begin = ends[last_unpredicted] if last_unpredicted >= 0 else 0
         text = document[begin : ends[start + len(part) - 1]]
         yield {"text": text, "input_ids": row, "context": context, "bytes": len(text.encode())}
 
 
 def collate(examples: Sequence[Mapping[str, Any]], processor: Any) -> dict[str, "torch.Tensor"]:
-    """One batch padded on the right: input_ids, attention_mask and labels, each [batch, longest].
+    """Return one batch padded on the right: input_ids, attention_mask and labels, each [batch, longest].
 
-    What is not predicted has label -100. Causal attention never looks right, so padding changes no real token.
+    Unpredicted tokens have label -100. Causal attention ignores later tokens, so padding changes no real token.
     """
     import torch
 
@@ -102,19 +102,19 @@ def collate(examples: Sequence[Mapping[str, Any]], processor: Any) -> dict[str, 
 def fixed(
     examples: "datasets.Dataset", processor: Any, point: OperatingPoint, count: int, seed: int
 ) -> list[dict[str, "torch.Tensor"]]:
-    """`count` batches of exactly [batch_size, sequence_length] made of the examples' own tokens, without labels."""
+    """Return `count` batches of exactly [batch_size, sequence_length] of the examples' tokens, without labels."""
     return packed(examples["input_ids"], processor, point, count, seed)
 
 
 def aligned(logits: "torch.Tensor", labels: "torch.Tensor") -> tuple["torch.Tensor", "torch.Tensor"]:
-    """Return logits [batch, length - 1, vocabulary], and of each the next token as its label."""
+    """Return logits [batch, length - 1, vocabulary], and the next tokens [batch, length - 1] as labels."""
     return logits[:, :-1], labels[:, 1:]
 
 
 def losses(logits: "torch.Tensor", labels: "torch.Tensor") -> tuple["torch.Tensor", "torch.Tensor"]:
     """Return [batch] nll (nats, summed) and [batch] counts of predicted tokens, float64.
 
-    Row by row: with a large vocabulary the logits of a batch are gigabytes, and the loss would copy them twice.
+    It works row by row: with a large vocabulary, a batch's logits take gigabytes, and the loss would copy them twice.
     """
     import torch
     from torch.nn.functional import cross_entropy
@@ -128,7 +128,7 @@ def losses(logits: "torch.Tensor", labels: "torch.Tensor") -> tuple["torch.Tenso
 
 
 def outcomes(logits: "torch.Tensor", batch: Batch) -> dict[str, list[float]]:
-    """nll (nats, summed) and tokens (predicted) of each block; bytes are a column of the examples."""
+    """Return summed nll (nats) and number of predicted tokens of each block; bytes are a column of the examples."""
     nll, tokens = losses(logits, batch["labels"])
     return {"nll": nll.tolist(), "tokens": tokens.tolist()}
 

@@ -11,7 +11,7 @@ SAMPLE_OUTCOMES = {"prediction": [0, 1, 1, 0], "reference": [0, 1, 0, 1]}
 
 
 def class_problems(model: Any) -> list[str]:
-    """What keeps a model's head from giving one of several classes."""
+    """Return why a model's head does not choose one of several classes, one sentence each."""
     problems = []
     labels = int(getattr(model.config, "num_labels", 0))
     if labels < 2:
@@ -22,7 +22,7 @@ def class_problems(model: Any) -> list[str]:
 
 
 def outcomes(logits: "torch.Tensor", batch: Batch) -> dict[str, list[float]]:
-    """prediction and reference of each example; prediction is -1, no class, where a logit is not finite."""
+    """Return prediction and reference of each example; prediction is -1 (no class) if a logit is not finite."""
     import torch
 
     predicted = logits.argmax(dim=-1)  # [batch]
@@ -31,8 +31,8 @@ def outcomes(logits: "torch.Tensor", batch: Batch) -> dict[str, list[float]]:
 
 
 def cross_entropy(logits: "torch.Tensor", labels: "torch.Tensor") -> tuple["torch.Tensor", "torch.Tensor"]:
-    """Return [batch] cross entropies (nats) of logits [batch, classes], and [batch] ones: a label each; float64."""
+    """Return [batch] cross entropies (nats) of logits [batch, classes], and [batch] label counts (1 each); float64."""
     from torch.nn import functional as F
 
-    each = F.cross_entropy(logits.float(), labels, reduction="none", ignore_index=IGNORED)
-    return each.double(), (labels != IGNORED).double()
+    losses = F.cross_entropy(logits.float(), labels, reduction="none", ignore_index=IGNORED)
+    return losses.double(), (labels != IGNORED).double()

@@ -1,4 +1,4 @@
-"""Image classification: one image column, one class per example. Pixels are computed by the model's processor."""
+"""Image classification: one image column, one class per example. The model's processor computes pixels."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -18,18 +18,18 @@ if TYPE_CHECKING:
     import torch
 
 MADE_UP = (3, 96, 96, 3)
-"""Pictures of noise: count, height, width, channels."""
+"""Shape of noise pictures: count, height, width, channels."""
 
 
 def load_processor(location: str, **options: Any) -> Any:
-    """The image processor stored with the model, on PIL: the same pixels whether or not torchvision is installed."""
+    """Return the model's image processor with PIL: pixels do not depend on whether torchvision is installed."""
     from transformers import AutoImageProcessor
 
     return AutoImageProcessor.from_pretrained(location, backend="pil", **options)
 
 
 def check(model: Any, processor: Any, examples: "datasets.Dataset", workload: WorkloadView) -> list[str]:
-    """What is wrong with this model on these examples, one sentence each."""
+    """Return mismatches of model and examples, one sentence each."""
     problems = classes.class_problems(model)
     try:
         images.check_pixels(_undecoded(examples.with_format(None), workload.dataset.image), workload.dataset.image)
@@ -45,9 +45,9 @@ def check(model: Any, processor: Any, examples: "datasets.Dataset", workload: Wo
 
 
 def prepare(raw: "datasets.Dataset", processor: Any, workload: WorkloadView, config: Any) -> "datasets.Dataset":
-    """Examples of pixel_values (float32 [channels, height, width]) and labels.
+    """Return examples with pixel_values (float32 [channels, height, width]) and labels.
 
-    Pixels are computed when an example is taken: those of a whole split would fill the memory.
+    Pixels are computed on access: those of a whole split would fill the memory.
     """
     import datasets
 
@@ -70,18 +70,18 @@ def prepare(raw: "datasets.Dataset", processor: Any, workload: WorkloadView, con
 
 
 def _undecoded(examples: "datasets.Dataset", column: str) -> Iterator[Any]:
-    """The pictures' files, one after the other: those of a whole split would fill the memory."""
+    """Return an iterator over the undecoded pictures: those of a whole split would fill the memory."""
     return (example[column] for example in examples.select_columns([column]))
 
 
 def _pixels(image: Any, processor: Any) -> np.ndarray[Any, np.dtype[np.float32]]:
-    """One RGB image as the model's processor makes it: [channels, height, width]."""
+    """Return the pixels of one RGB image by the model's processor: [channels, height, width]."""
     values = processor(images=image, return_tensors="np")["pixel_values"][0]
     return np.asarray(values, dtype=np.float32)
 
 
 def collate(examples: Sequence[Mapping[str, Any]], processor: Any) -> dict[str, "torch.Tensor"]:
-    """One batch: pixel_values [batch, channels, height, width] and labels [batch]."""
+    """Return one batch: pixel_values [batch, channels, height, width] and labels [batch]."""
     import torch
 
     pixels = np.stack([np.asarray(example["pixel_values"], dtype=np.float32) for example in examples])
@@ -94,19 +94,19 @@ def collate(examples: Sequence[Mapping[str, Any]], processor: Any) -> dict[str, 
 def fixed(
     examples: "datasets.Dataset", processor: Any, point: OperatingPoint, count: int, seed: int
 ) -> list[dict[str, "torch.Tensor"]]:
-    """`count` batches of batch_size shuffled real images, without labels; starts over where there are fewer."""
+    """Return `count` batches of batch_size shuffled real images without labels, repeated if there are fewer."""
     order = np.resize(np.random.default_rng(seed).permutation(len(examples)), count * point.batch_size).tolist()
     batches = [order[start : start + point.batch_size] for start in range(0, len(order), point.batch_size)]
     return [{"pixel_values": collate([examples[i] for i in batch], processor)["pixel_values"]} for batch in batches]
 
 
 def lengths(examples: "datasets.Dataset") -> list[int]:
-    """1 for every example: all images have the model's size."""
+    """Return 1 for every example: all images have the model's size."""
     return [1] * len(examples)
 
 
 def made_up() -> "datasets.Dataset":
-    """Pictures of noise with the columns of a live data set."""
+    """Return noise pictures with the columns of a live data set."""
     import datasets
     from PIL import Image
 

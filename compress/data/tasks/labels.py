@@ -1,14 +1,14 @@
-"""Class labels of examples as the ids that a model's head uses. What a label means is never guessed.
+"""Map class labels of examples to the ids of a model's head. The meaning of a label is never guessed.
 
-All labels of a split have one meaning, whatever type their reader made of them (1, 1.0, "1", "01"):
+All labels of a split have one meaning, independent of their type (1, 1.0, "1", "01"):
 
-    names    each is the name of one class of the model, or some of its synonyms ("tench" of "tench, Tinca tinca"), but
-             none besides; case, spaces, `_` and `-` do not count
-    ids      each is a number below the model's number of classes; true and false are 1 and 0 where the model's classes
-             have no names, or numbers
+    names    each is the name of one class of the model, or some of its synonyms ("tench" of "tench, Tinca tinca"), and
+             nothing else; case, spaces, `_` and `-` are ignored
+    ids      each is a number below the model's number of classes; true and false are 1 and 0 if the model's classes
+             have no names, or numbers as names
 
-Where both fit and differ, `dataset.labels` decides; so it does where every class is called by one number ("1 star")
-that is not its id, and all labels are such numbers. Names that a data set gives to its ids, and class folders, are
+If both fit and differ, `dataset.labels` decides. It also decides if every class name contains one number ("1 star")
+that is not its id, and all labels are such numbers. The data set's names for its ids, and class folders, are read as
 names first. A model without class names (LABEL_0, LABEL_1) takes the order of the data's names, if the data has one.
 """
 
@@ -37,30 +37,30 @@ class Labels:
 
     ids: list[int]
     note: str = ""
-    """What a reader of the results should know of how they were found; empty if nothing."""
+    """Note for readers of the results on the mapping; empty if there is none."""
 
 
 @dataclass(frozen=True)
 class Classes:
-    """Both sides of the mapping: the model's classes, and the data's labels for errors."""
+    """The model's classes, and the place of the labels for errors."""
 
     place: str
     names: Sequence[str]
-    """Of the model, by id."""
+    """Class names of the model, by id."""
 
     @property
     def unnamed(self) -> bool:
-        """Whether there are only the names that transformers gives by default."""
+        """Whether all names are transformers' defaults."""
         return all(name == f"LABEL_{number}" for number, name in enumerate(self.names))
 
     @property
     def listed(self) -> str:
-        """The names in a sentence."""
+        """The names as text for an error."""
         return _listed(self.names)
 
 
 def read(raw: "datasets.Dataset", column: str, config: Any, reading: Reading | None = None) -> Labels:
-    """Return the labels of a column. Raises InputError where their meaning would be a guess."""
+    """Return the labels of a column. Raises InputError if their meaning is ambiguous."""
     require_column(raw, column, "label")
     model = Classes(f"label column {column!r}", [str(config.id2label[key]) for key in sorted(config.id2label, key=int)])
     _refuse_contradiction(model, config, reading)
@@ -78,7 +78,7 @@ def read(raw: "datasets.Dataset", column: str, config: Any, reading: Reading | N
         note = "the model does not name its classes; true is taken as class 1, false as class 0" if truth else ""
         return Labels([ids[_text(value)] for value in values], note)
     if values and min(values) < 0:
-        raise InputError(_hidden(model.place, min(values)))
+        raise InputError(_hidden_label(model.place, min(values)))
     order, note = _order([str(name) for name in names], sorted(set(values)), model, reading)
     return Labels([order[value] for value in values], note)
 
@@ -86,14 +86,14 @@ def read(raw: "datasets.Dataset", column: str, config: Any, reading: Reading | N
 def _order(
     names: Sequence[str], present: Sequence[int], model: Classes, reading: Reading | None
 ) -> tuple[Mapping[int, int], str]:
-    """Return data id -> model id of a column whose ids have names, and a note where only their order counts."""
+    """Return data id -> model id for a column with named ids, and a note if only the order of names decides."""
     as_given = {value: value for value in present}
     if list(map(_key, names)) == list(map(_key, model.names)):
         return as_given, ""
     if reading == "ids":
         _meaning([str(value) for value in present], {}, model, "ids")
         return as_given, ""
-    numbered = all(name == str(number) for number, name in enumerate(names))  # such names are no more than ids
+    numbered = all(name == str(number) for number, name in enumerate(names))  # such names are only ids
     if model.unnamed and reading is None and not numbered and not _by_name(names, model, names)[0]:
         if len(names) != len(model.names) or all(_number(name) is not None for name in names):
             raise InputError(
@@ -114,7 +114,7 @@ def _meaning(
     named: bool = False,
     context: Sequence[str] = (),
 ) -> Mapping[str, int]:
-    """Return label -> id of all the different labels of a split. `named`: they are names where they can be."""
+    """Return label -> id of all distinct labels of a split. `named`: prefer names over ids."""
     labels = list(labels)
     by_name, ambiguous = ({}, {}) if reading == "ids" else _by_name(labels, model, context or labels)
     by_id = {} if reading == "names" else _by_id(labels, len(model.names))
@@ -152,16 +152,16 @@ def _meaning(
 
 
 def _called_by_numbers(labels: Sequence[str], names: Sequence[str]) -> bool:
-    """Return whether each class is called by one number, not always its id, and each label is one of those numbers."""
-    found = [NUMBER_IN_NAME.findall(name) for name in names]
-    if any(len(numbers) != 1 for numbers in found):
+    """Return whether each class name has one number, not always its id, and each label is one of these numbers."""
+    numbers_in = [NUMBER_IN_NAME.findall(name) for name in names]
+    if any(len(numbers) != 1 for numbers in numbers_in):
         return False
-    called = [_key(numbers[0]) for numbers in found]
-    return called != [str(number) for number in range(len(names))] and {_key(label) for label in labels} <= set(called)
+    keys = [_key(numbers[0]) for numbers in numbers_in]
+    return keys != [str(number) for number in range(len(names))] and {_key(label) for label in labels} <= set(keys)
 
 
 def _refuse_contradiction(model: Classes, config: Any, reading: Reading | None) -> None:
-    """Raise InputError where label2id of the model sends the name of one class to a class of another name."""
+    """Raise InputError if the model's label2id maps a class name to an id with another name."""
     names = {str(number): name for number, name in enumerate(model.names)}
     for name, number in (getattr(config, "label2id", None) or {}).items():
         other = names.get(str(number))
@@ -175,9 +175,9 @@ def _refuse_contradiction(model: Classes, config: Any, reading: Reading | None) 
 def _by_name(
     labels: Sequence[str], model: Classes, context: Sequence[str]
 ) -> tuple[dict[str, int], dict[str, list[str]]]:
-    """Return label -> id of labels that name one class, and label -> names of the classes of those that name several.
+    """Return label -> id for labels that name one class, and label -> class names for labels that name several.
 
-    `context` are all names of the data: a class that one of them names in full is not meant by the synonym of another.
+    `context` holds all names of the data: a synonym does not stand for a class that another one names in full.
     """
     wholes: dict[str, set[int]] = {}
     synonyms: dict[str, set[int]] = {}
@@ -186,19 +186,19 @@ def _by_name(
         for key in {_key(name), *_parts(name)}:
             synonyms.setdefault(key, set()).add(number)
     taken = {number for name in context for number in _only(wholes.get(_key(name), set()))}
-    found: dict[str, int] = {}
+    unique: dict[str, int] = {}
     ambiguous: dict[str, list[str]] = {}
     for label in labels:
         whole = wholes.get(_key(label), set())
         keys = {_key(label)} if whole else _parts(label)
-        meant = set.intersection(*(synonyms.get(key, set()) for key in keys)) if keys else set()
+        matches = set.intersection(*(synonyms.get(key, set()) for key in keys)) if keys else set()
         exact = {number for number in whole if model.names[number].strip() == label}
-        one = _only(meant) or _only(exact if len(whole) > 1 else whole)
-        if one and not meant - one - taken - whole:
-            (found[label],) = one
-        elif meant:
-            ambiguous[label] = [f"{model.names[number]} ({number})" for number in sorted(meant)]
-    return found, ambiguous
+        match = _only(matches) or _only(exact if len(whole) > 1 else whole)
+        if match and not matches - match - taken - whole:
+            (unique[label],) = match
+        elif matches:
+            ambiguous[label] = [f"{model.names[number]} ({number})" for number in sorted(matches)]
+    return unique, ambiguous
 
 
 def _only(numbers: set[int]) -> set[int]:
@@ -219,33 +219,33 @@ def _unmapped(
     reading: Reading | None,
     context: Sequence[str],
 ) -> str:
-    """Return the sentence for labels that are neither names nor ids of the model, with both sides."""
+    """Return the error text for labels that are neither names nor ids of the model."""
     numbers = [number for label in labels if (number := _number(label)) is not None]
     if len(numbers) == len(labels) and reading != "names":
         if min(numbers) < 0:
-            return _hidden(model.place, min(numbers))
+            return _hidden_label(model.place, min(numbers))
         count = len(model.names)
         return (
             f"{model.place}: label {max(numbers)}, but the model has {count} labels (0 to {count - 1}), "
             f"which are {model.listed}"
         )
     first = next((label for label in labels if label not in known), labels[0])
-    way = "write numbers"
+    remedy = "write numbers"
     if len(context) == len(model.names):  # the data's ids have names
         pairs = _listed([f"{own} is {name}" for own, name in zip(context, model.names, strict=True)])
-        way = f"set dataset.labels to ids if both have one order ({pairs})"
+        remedy = f"set dataset.labels to ids if both have one order ({pairs})"
     return (
         f"{model.place}: {shown.get(first, first)} is neither a number nor a label of the model; the data has "
-        f"{_listed(labels)}, the model {model.listed}; {way}, or {NAME_THEM}"
+        f"{_listed(labels)}, the model {model.listed}; {remedy}, or {NAME_THEM}"
     )
 
 
-def _hidden(place: str, lowest: int) -> str:
+def _hidden_label(place: str, lowest: int) -> str:
     return f"{place}: label {lowest}; hidden labels (-1) cannot be judged, use a labelled split"
 
 
 def _text(value: str | float) -> str:
-    """Return a label as text, the same whatever type a reader made of it."""
+    """Return a label as text, independent of its type."""
     if isinstance(value, bool):
         return str(value).lower()
     return str(int(value) if isinstance(value, float) and value.is_integer() else value).strip()
@@ -257,18 +257,18 @@ def _number(label: str) -> int | None:
 
 
 def _key(name: str) -> str:
-    """Return what counts of a name: numbers by value; words without case, joined by single spaces."""
+    """Return the normalised name: numbers by value; words without case, joined by single spaces."""
     number = _number(name.strip())
     return str(number) if number is not None else " ".join(re.split(r"[\s_-]+", name.casefold().strip()))
 
 
 def _parts(name: str) -> set[str]:
-    """Return the keys of a name's parts between commas, as ImageNet writes synonyms."""
+    """Return the keys of a name's comma-separated parts: ImageNet writes synonyms like this."""
     return {_key(part) for part in name.split(",") if part.strip()}
 
 
 def require_column(raw: "datasets.Dataset", column: str, what: str) -> None:
-    """Raises InputError when the examples have no such column."""
+    """Raise InputError if the examples have no such column."""
     if column not in raw.column_names:
         raise InputError(
             f"no {what} column {column!r}; the data has {_listed(raw.column_names)}; set dataset.{what} to one of them"

@@ -1,7 +1,7 @@
-"""What a task declares: each file of this folder that is a task makes one `Task`, and `TASKS` lists it.
+"""The declaration of a task: each task's file in this folder defines one `Task`, and `TASKS` lists it.
 
-All that depends on a task is a field here; no other module asks for a task by name. A task's file imports torch and
-transformers inside its functions only, since commands that read results need plain facts of a task.
+Everything that depends on the task is a field here; no other module compares task names. A task's file imports torch
+and transformers only inside functions, since commands that read results need only a task's plain facts.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -17,11 +17,11 @@ if TYPE_CHECKING:
 
 Batch = Mapping[str, "torch.Tensor"]
 IGNORED = -100
-"""The label that no loss counts."""
+"""Label that losses ignore."""
 
 
 class WorkloadView(Protocol):
-    """What a task reads of a workload."""
+    """The part of a workload that tasks use."""
 
     @property
     def dataset(self) -> Dataset:
@@ -33,7 +33,7 @@ class WorkloadView(Protocol):
 
     @property
     def headline_point(self) -> OperatingPoint:
-        """The operating point of verdicts."""
+        """Operating point for verdicts."""
 
     @property
     def points(self) -> tuple[OperatingPoint, ...]:
@@ -47,18 +47,18 @@ class Column:
     field: str
     kind: Literal["text", "image", "label"]
     names: tuple[str, ...]
-    """Usual names of such a column, the likeliest first."""
+    """Usual names of this column, most likely first."""
     optional: bool = False
     described: str = ""
-    """In a question; unset: `the FIELD`."""
+    """Description in a question; unset: `the FIELD`."""
 
     @property
     def words(self) -> str:
-        """The column in a question."""
+        """The column's description in a question."""
         return self.described or f"the {self.field}"
 
     def among(self, columns: Sequence[str]) -> str | None:
-        """Return the likeliest of the data's columns; None where none has a usual name."""
+        """Return the most likely of the data's columns; None if none has a usual name."""
         return next((name for name in self.names if name in columns), None)
 
 
@@ -73,7 +73,7 @@ LABEL = Column("label", "label", ("label", "labels", "target", "class", "categor
 
 
 def unshifted(logits: "torch.Tensor", labels: "torch.Tensor") -> tuple["torch.Tensor", "torch.Tensor"]:
-    """Return both as they are: each row of logits predicts its own label."""
+    """Return both unchanged: each row of logits predicts its own label."""
     return logits, labels
 
 
@@ -82,32 +82,32 @@ class Task:
     """The facts and the functions of one task."""
 
     name: str
-    """As workloads and manifests name it."""
+    """Name in workloads and manifests."""
     auto_model: str
     """Name of the transformers Auto class of models."""
     auto_processor: str
     """Name of the transformers Auto class of tokenizers or image processors."""
     architectures: tuple[str, ...]
-    """How names of model classes for this task end."""
+    """Name suffixes of model classes for this task."""
     pipeline_tag: str
-    """What the hub and transformers' pipelines call the task."""
+    """Name of the task on the hub and in transformers' pipelines."""
     columns: tuple[Column, ...]
     """Columns of the data."""
     metric: str
-    """The metric of a workload that sets none."""
+    """Default metric of a workload."""
     sample_outcomes: Mapping[str, Sequence[float]]
-    """Made outcomes of a few examples; the metrics that are defined on them fit the task.
+    """Synthetic outcomes of a few examples; a metric fits the task if it is defined on them.
 
-    They include prediction and reference, or nll and tokens: readers of traces need either pair."""
+    They include prediction and reference, or nll and tokens: readers of traces need one of these pairs."""
     headline: OperatingPoint
-    """The headline point of a workload that sets none; without a sequence_length, inputs have no length in tokens."""
+    """Default headline point of a workload; without a sequence_length, inputs have no length in tokens."""
     first_recipe: str
-    """A shipped recipe to begin with."""
+    """A shipped recipe for the first run."""
 
     load_processor: Callable[..., Any]
     """load_processor(location, **options): the tokenizer or image processor stored with a model."""
     check: Callable[[Any, Any, "datasets.Dataset", WorkloadView], list[str]]
-    """check(model, processor, examples, workload): what does not fit, one sentence each."""
+    """check(model, processor, examples, workload): mismatches, one sentence each."""
     prepare: Callable[["datasets.Dataset", Any, WorkloadView, Any], "datasets.Dataset"]
     """prepare(raw, processor, workload, config): examples with normalised columns, model inputs included.
 
@@ -121,24 +121,24 @@ class Task:
     losses: Callable[["torch.Tensor", "torch.Tensor"], tuple["torch.Tensor", "torch.Tensor"]]
     """losses(logits, labels): [examples] summed losses and [examples] counts of what they sum, float64."""
     lengths: Callable[["datasets.Dataset"], list[int]]
-    """lengths(examples): length of every example, for sorting."""
+    """lengths(examples): the length of every example, for sorting."""
     made_up: Callable[[], "datasets.Dataset"]
     """made_up(): a few raw examples for checks of an exported graph, in the default columns."""
     aligned: Callable[["torch.Tensor", "torch.Tensor"], tuple["torch.Tensor", "torch.Tensor"]] = unshifted
-    """aligned(logits, labels): logits, and of each the label that it predicts; `IGNORED` where it predicts none."""
+    """aligned(logits, labels): logits with the label that each predicts; `IGNORED` for no label."""
 
     generates: bool = False
     """Whether an operating point may set `generate`."""
     pads_fixed: bool = False
-    """Whether a recipe may set `padding: fixed`: batches of examples are padded, and padding changes no answer."""
+    """Whether a recipe may set `padding: fixed`: example batches are padded, and padding changes no output."""
     joins_rows: bool = False
     """Whether rows are joined and cut into examples, so that a limit counts examples, not rows."""
     per_token: bool = False
-    """Whether logits are [batch, length, outputs], which mean nothing at padding."""
+    """Whether logits are [batch, length, outputs], meaningless at padding."""
     has_labels: bool = True
     """Whether the head has `num_labels` outputs, which a student must share with its teacher."""
     known_outcomes: tuple[str, ...] = ()
-    """Columns of prepared examples that are outcomes too."""
+    """Columns of prepared examples that are also outcomes."""
 
     @property
     def has_lengths(self) -> bool:

@@ -1,7 +1,7 @@
 """Text classification: one or two text columns, one class per example.
 
-Texts are tokenised once and cut at the workload's max_length; batches are padded to their longest by the tokenizer.
-For timing, the texts' tokens are joined and cut into rows of exactly the asked length, special tokens around each:
+Texts are tokenised once and truncated at the workload's max_length. The tokenizer pads each batch to its longest text.
+For timing, the texts' tokens are joined and cut into rows of the exact length, each with special tokens around it:
 
     [CLS] real tokens of several texts ... [SEP]     no padding, attention mask all ones
 """
@@ -23,13 +23,13 @@ INPUTS = ("input_ids", "token_type_ids")
 
 
 def check(model: Any, processor: Any, examples: "datasets.Dataset", workload: WorkloadView) -> list[str]:
-    """What is wrong with this model on these examples, one sentence each."""
+    """Return mismatches of model and examples, one sentence each."""
     problems = texts.text_problems(model, processor, examples, workload)
     return problems + texts.padding_problems(model, processor) + classes.class_problems(model)
 
 
 def prepare(raw: "datasets.Dataset", processor: Any, workload: WorkloadView, config: Any) -> "datasets.Dataset":
-    """Columns text, (text_pair), labels, input_ids, (token_type_ids): tokenised and cut at max_length."""
+    """Return columns text, (text_pair), labels, input_ids, (token_type_ids): tokenised and truncated at max_length."""
     import datasets
 
     spec = workload.dataset
@@ -45,7 +45,7 @@ def prepare(raw: "datasets.Dataset", processor: Any, workload: WorkloadView, con
 
 
 def collate(examples: Sequence[Mapping[str, Any]], processor: Any) -> dict[str, "torch.Tensor"]:
-    """One batch padded to its longest: input_ids [batch, longest], attention_mask, (token_type_ids), labels [batch]."""
+    """Return one padded batch: input_ids [batch, longest], attention_mask, (token_type_ids), labels [batch]."""
     import torch
 
     rows = [{name: example[name] for name in INPUTS if name in example} for example in examples]
@@ -57,7 +57,7 @@ def collate(examples: Sequence[Mapping[str, Any]], processor: Any) -> dict[str, 
 def fixed(
     examples: "datasets.Dataset", processor: Any, point: OperatingPoint, count: int, seed: int
 ) -> list[dict[str, "torch.Tensor"]]:
-    """`count` batches of exactly [batch_size, sequence_length] made of the examples' own tokens, without labels."""
+    """Return `count` batches of exactly [batch_size, sequence_length] of the examples' tokens, without labels."""
     import torch
 
     batches = packed(examples["input_ids"], processor, point, count, seed)

@@ -1,4 +1,4 @@
-"""Helpers of tasks on text: the tokenizer, columns of text, and how model, tokenizer and lengths fit each other."""
+"""Helpers for text tasks: tokenizer, text columns, and checks of model, tokenizer and lengths."""
 
 import inspect
 from typing import TYPE_CHECKING, Any
@@ -19,18 +19,18 @@ MADE_UP = (
 
 
 def load_processor(location: str, **options: Any) -> Any:
-    """The tokenizer stored with the model."""
+    """Return the tokenizer stored with the model. Raises ValueError for an empty vocabulary."""
     from transformers import AutoTokenizer
 
     processor = AutoTokenizer.from_pretrained(location, **options)
     if set(processor.get_vocab()) <= set(processor.all_special_tokens):
-        # without its files transformers makes an empty tokenizer: every word would be unknown
+        # without its files, transformers creates an empty tokenizer: every word would be unknown
         raise ValueError("it has no vocabulary: tokenizer.json or its like is missing")
     return processor
 
 
 def text_problems(model: Any, processor: Any, examples: "datasets.Dataset", workload: WorkloadView) -> list[str]:
-    """What is wrong between model, tokenizer and lengths: the same for all text tasks."""
+    """Return mismatches of model, tokenizer and lengths that concern all text tasks."""
     problems = []
     limit = positions.limit(model)
     if limit is not None and workload.max_length > limit:
@@ -41,7 +41,7 @@ def text_problems(model: Any, processor: Any, examples: "datasets.Dataset", work
 
 
 def token_problems(model: Any, processor: Any, examples: "datasets.Dataset") -> list[str]:
-    """What the tokenizer gives that the model has no embedding for, or takes for another token."""
+    """Return errors for tokens, including padding, that have no embedding in the model."""
     problems = []
     rows = model.get_input_embeddings().weight.shape[0]
     highest = max((max(ids, default=0) for ids in examples["input_ids"]), default=0)
@@ -59,7 +59,7 @@ def token_problems(model: Any, processor: Any, examples: "datasets.Dataset") -> 
 
 
 def padding_problems(model: Any, processor: Any) -> list[str]:
-    """What keeps a model from telling padding from text: it looks for the padding token of its own configuration."""
+    """Return why a model cannot recognise padding: some search for the padding token of their own configuration."""
     own, given = model.config.get_text_config().pad_token_id, processor.pad_token_id
     if given is None:
         return ["its tokenizer has no padding token, which batches need; set pad_token and save it again"]
@@ -72,14 +72,14 @@ def padding_problems(model: Any, processor: Any) -> list[str]:
 
 
 def _finds_padding(model: Any) -> bool:
-    """Whether the forward pass of a model looks for padding tokens, instead of the attention mask alone."""
+    """Return whether a model's forward pass searches for padding tokens, beyond the attention mask."""
     if any(table.padding_idx is not None for table in positions.tables(model)):
-        return True  # RoBERTa counts positions of what is no padding
+        return True  # RoBERTa counts the positions of tokens other than padding
     return "pad_token_id" in inspect.unwrap(type(model).forward).__code__.co_names
 
 
 def text_column(raw: "datasets.Dataset", column: str, what: str) -> list[str]:
-    """A text column as strings. Raises InputError for a missing column, nulls and other types."""
+    """Return a text column as strings. Raises InputError for a missing column, nulls and other types."""
     require_column(raw, column, what)
     texts = list(raw[column])
     wrong = [row for row, text in enumerate(texts) if not isinstance(text, str)]
@@ -94,12 +94,12 @@ def text_column(raw: "datasets.Dataset", column: str, what: str) -> list[str]:
 
 
 def lengths(examples: "datasets.Dataset") -> list[int]:
-    """Tokens of every example."""
+    """Return the number of tokens of every example."""
     return [len(ids) for ids in examples["input_ids"]]
 
 
 def made_up() -> "datasets.Dataset":
-    """Three texts of several lengths with the columns of a live data set."""
+    """Return three texts of different lengths with the columns of a live data set."""
     import datasets
 
     return datasets.Dataset.from_dict({"text": list(MADE_UP), "label": [0] * len(MADE_UP)})

@@ -1,4 +1,4 @@
-"""`compress doctor`: finds the meter of a device, examines it, and says what to do."""
+"""`compress doctor`: find the meter of a device, examine it, and report what to do."""
 
 from compress.base.config import InputError
 from compress.base.devices import identity, pick
@@ -15,7 +15,7 @@ WAITING = "another measurement is running on this machine; waiting for it to end
 
 
 def checkup(device: str, quick: bool) -> list[str]:
-    """What was found, line by line; the profile of a board is saved for the sessions to come."""
+    """Return the findings, line by line; save the profile of a board for later sessions."""
     if "," in device:
         raise InputError(f"doctor --device {device}: examines one device at a time")
     try:
@@ -42,17 +42,17 @@ def checkup(device: str, quick: bool) -> list[str]:
 
 
 def _gpus() -> list[str]:
-    """What NVML says of this machine's GPUs, whatever torch can use."""
+    """Return the GPUs that NVML lists on this machine, including those that torch cannot use."""
     import torch
 
-    told = nvml.seen()
-    if isinstance(told, Absent):
-        return [f"GPU: {told.reason}"]
-    lines = [f"  NVML {number}: {each}" for number, each in enumerate(told)]
+    boards = nvml.seen()
+    if isinstance(boards, Absent):
+        return [f"GPU: {boards.reason}"]
+    lines = [f"  NVML {number}: {board}" for number, board in enumerate(boards)]
     for index in range(torch.cuda.device_count()):
-        same = identity(torch.device("cuda", index))
-        lines.append(f"  cuda:{index}: {same['name']}, UUID {same['uuid']}, PCI {same['pci']}")
-    if told and not torch.cuda.is_available():
+        cuda = identity(torch.device("cuda", index))
+        lines.append(f"  cuda:{index}: {cuda['name']}, UUID {cuda['uuid']}, PCI {cuda['pci']}")
+    if boards and not torch.cuda.is_available():
         lines.append("  torch uses none of them: install a build of torch for CUDA that fits the driver")
     return lines or ["GPU: NVML sees none"]
 

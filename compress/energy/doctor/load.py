@@ -1,13 +1,13 @@
-"""A load for examining meters: products of large matrices, busy for a part of every period."""
+"""Loads for examining meters: products of large matrices, busy for a fraction of every period."""
 
 import time
 from collections.abc import Callable
 
-SIZE = 4096  # 16-bit: 3 x 32 MiB, over a hundred GFLOP a product: large enough to fill any GPU
+SIZE = 4096  # 16-bit: 3 x 32 MiB, over 100 GFLOP per product: enough to saturate any GPU
 
 
 def cpu_load() -> Callable[[float, float, float], None]:
-    """load(seconds, duty, period_s) on all cores of this process, by products of matrices."""
+    """Return load(seconds, duty, period_s), which multiplies matrices on all cores of this process."""
     import torch
 
     value = torch.randn(512, 512)
@@ -21,7 +21,7 @@ def cpu_load() -> Callable[[float, float, float], None]:
 
 
 def gpu_load(device: str) -> Callable[[float, float, float], None]:
-    """load(seconds, duty, period_s) on a CUDA device; it returns when the device has finished."""
+    """Return load(seconds, duty, period_s) on a CUDA device; the load returns when the device has finished."""
     import torch
 
     weight = torch.randn(SIZE, SIZE, device=device, dtype=torch.float16) / SIZE**0.5
@@ -39,12 +39,12 @@ def gpu_load(device: str) -> Callable[[float, float, float], None]:
 
 
 def _part_time(burn: Callable[[float], None]) -> Callable[[float, float, float], None]:
-    """load(seconds, duty, period_s): burning for a part of every period."""
+    """Return load(seconds, duty, period_s), which calls `burn` for a fraction `duty` of every period."""
 
     def load(seconds: float, duty: float, period_s: float) -> None:
         end = time.monotonic() + seconds
-        while (left := end - time.monotonic()) > 0:
-            burn(min(left, duty * period_s))
+        while (remaining_s := end - time.monotonic()) > 0:
+            burn(min(remaining_s, duty * period_s))
             if duty < 1:
                 time.sleep(max(0.0, min(end - time.monotonic(), (1 - duty) * period_s)))
 

@@ -1,4 +1,4 @@
-"""What `compress doctor` finds out of the processor's own counters: how finely they move, and how well they repeat."""
+"""Examine the CPU's own counters for `compress doctor`: their resolution and repeatability."""
 
 import itertools
 import statistics
@@ -15,7 +15,7 @@ REPEATS = 0.01
 
 
 def examine_rapl(meter: Rapl, load: Load, scale: float = 1.0) -> Report:
-    """Examines the counters. `scale` multiplies every duration: 1 takes about a minute."""
+    """Examine the counters and return the report. `scale` multiplies every duration: 1 takes about a minute."""
     report = Report()
     report.say("meter", f"{meter.source}, {meter.boundary}")
     cost_of_a_call(meter, report)
@@ -25,17 +25,17 @@ def examine_rapl(meter: Rapl, load: Load, scale: float = 1.0) -> Report:
         report.say("power at idle", "none", "the counters stand still: check the kernel's intel_rapl driver")
         return report
     report.say("power at idle", f"{idle:.1f} W (everything that runs on this machine is in it)")
-    full = [_watts(meter, lambda seconds: load(seconds, 1.0, 1.0), 3 * scale) for _ in range(5)]
-    spread = statistics.stdev(full) / statistics.mean(full)
-    report.say("power at load", f"{statistics.mean(full):.1f} W")
-    bad = "equal loads differ by over 1 %: more rounds, or a quieter machine" if spread > REPEATS else None
-    report.say("repeatability", f"cv {100 * spread:.2f} % over {len(full)} equal loads", bad)
+    full_w = [_watts(meter, lambda seconds: load(seconds, 1.0, 1.0), 3 * scale) for _ in range(5)]
+    spread = statistics.stdev(full_w) / statistics.mean(full_w)
+    report.say("power at load", f"{statistics.mean(full_w):.1f} W")
+    advice = "equal loads differ by over 1 %: more rounds, or a quieter machine" if spread > REPEATS else None
+    report.say("repeatability", f"cv {100 * spread:.2f} % over {len(full_w)} equal loads", advice)
     _linearity(meter, load, report, 3 * scale)
     return report
 
 
 def _period(meter: Rapl, report: Report, seconds: float) -> None:
-    """How often the counters move, by reading as fast as can be."""
+    """Report the counters' update period, measured by reading as fast as possible."""
     moments: list[float] = []
     last, end = meter.read_uj(), time.monotonic() + seconds
     while (now := time.monotonic()) < end:
@@ -48,21 +48,21 @@ def _period(meter: Rapl, report: Report, seconds: float) -> None:
         return
     gaps = sorted(b - a for a, b in itertools.pairwise(moments))
     median, late = statistics.median(gaps), gaps[min(len(gaps) - 1, round(0.95 * len(gaps)))]
-    bad = "they move too seldom for short windows: use --set measure.profile=standard" if median > COARSE_S else None
-    report.say("counters move every", f"{1e3 * median:.2f} ms (median; 95 % within {1e3 * late:.2f} ms)", bad)
+    advice = "they move too seldom for short windows: use --set measure.profile=standard" if median > COARSE_S else None
+    report.say("counters move every", f"{1e3 * median:.2f} ms (median; 95 % within {1e3 * late:.2f} ms)", advice)
 
 
 def _watts(meter: Rapl, busy: Callable[[float], None], seconds: float) -> float:
-    start_uj, start = meter.read_uj(), time.monotonic()
+    start_uj, start_s = meter.read_uj(), time.monotonic()
     busy(seconds)
-    end_uj, end = meter.read_uj(), time.monotonic()
-    return (end_uj - start_uj) / 1e6 / (end - start)
+    end_uj, end_s = meter.read_uj(), time.monotonic()
+    return (end_uj - start_uj) / 1e6 / (end_s - start_s)
 
 
 def _linearity(meter: Rapl, load: Load, report: Report, seconds: float) -> None:
-    """Whether power rises with the share of time under load; it need not be a line where cores sleep or boost."""
-    found = [(duty, _watts(meter, partial(_part_time, load, duty), seconds)) for duty in DUTIES]
-    say_linearity(report, found)
+    """Report the linearity of power over the share of time under load; sleeping and boosting cores bend the line."""
+    points = [(duty, _watts(meter, partial(_part_time, load, duty), seconds)) for duty in DUTIES]
+    say_linearity(report, points)
 
 
 def _part_time(load: Load, duty: float, seconds: float) -> None:
