@@ -25,7 +25,7 @@ def one_name(name: object, place: str) -> str:
 
 
 def inside(root: Path, stated: str, place: str) -> Path:
-    """Return the path `stated` below `root`. Raises InputError if it leads outside, also through a link, or in a loop."""
+    """Return the path `stated` below `root`. Raises InputError if it leads outside, even by a link, or in a loop."""
     relative = PurePosixPath(stated)
     if not stated.isprintable():
         raise InputError(f"{place} has a name that cannot be printed ({stated!r:.200}); give it another")
