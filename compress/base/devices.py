@@ -53,10 +53,10 @@ def identity(device: torch.device) -> dict[str, Any]:
     properties = torch.cuda.get_device_properties(device)
     uuid = getattr(properties, "uuid", None)
     address = [getattr(properties, f"pci_{part}_id", None) for part in ("domain", "bus", "device")]
-    known = [part for part in address if part is not None]
+    parts = [part for part in address if part is not None]
     return {
         "uuid": None if uuid is None else str(uuid),
-        "pci": "{:08X}:{:02X}:{:02X}.0".format(*known) if len(known) == 3 else None,
+        "pci": "{:08X}:{:02X}:{:02X}.0".format(*parts) if len(parts) == 3 else None,
         "name": properties.name,
         "memory_bytes": properties.total_memory,
     }
@@ -74,10 +74,10 @@ def spread(model: Any, devices: Sequence[torch.device]) -> Any:
     from accelerate import dispatch_model, infer_auto_device_map
     from accelerate.utils import get_balanced_memory
 
-    whole = list(getattr(model, "_no_split_modules", None) or ())
+    unsplit = list(getattr(model, "_no_split_modules", None) or ())
     free = {device.index: torch.cuda.mem_get_info(device)[0] for device in devices}
-    room = get_balanced_memory(model, max_memory=free, no_split_module_classes=whole)
-    return dispatch_model(model, infer_auto_device_map(model, max_memory=room, no_split_module_classes=whole))
+    memory = get_balanced_memory(model, max_memory=free, no_split_module_classes=unsplit)
+    return dispatch_model(model, infer_auto_device_map(model, max_memory=memory, no_split_module_classes=unsplit))
 
 
 def release_memory() -> None:

@@ -43,23 +43,23 @@ def home() -> Path:
         pass
     except OSError as error:
         raise InputError(f"{path}: cannot be made ({error.strerror}); set TMPDIR to a folder of yours") from None
-    about = path.lstat()
-    if not stat.S_ISDIR(about.st_mode) or about.st_uid != os.getuid():
+    status = path.lstat()
+    if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.getuid():
         raise InputError(
             f"{path}: is a link, or belongs to another user; expected a folder of yours: remove it, or set TMPDIR"
         )
-    if stat.S_IMODE(about.st_mode) != 0o700:
+    if stat.S_IMODE(status.st_mode) != 0o700:
         path.chmod(0o700)
     return path
 
 
 def scratch(kind: str) -> Path:
     """Create a temporary folder for this process; first removes the folders of dead processes."""
-    within = home()
+    parent = home()
     clear()
-    for gone in [path for path in _LOCKED if not path.exists()]:
-        os.close(_LOCKED.pop(gone))
-    folder = Path(tempfile.mkdtemp(prefix=f"{kind}-{os.getpid()}-", dir=within))
+    for removed in [path for path in _LOCKED if not path.exists()]:
+        os.close(_LOCKED.pop(removed))
+    folder = Path(tempfile.mkdtemp(prefix=f"{kind}-{os.getpid()}-", dir=parent))
     _lock_folder(folder)
     return folder
 

@@ -87,15 +87,15 @@ def _read(path: Path) -> tuple[str, Holder] | None:
     except OSError:
         return None
     try:
-        about = os.fstat(handle)
-        if not stat.S_ISREG(about.st_mode) or path.name.rpartition(".")[2] != str(about.st_uid):
+        status = os.fstat(handle)
+        if not stat.S_ISREG(status.st_mode) or path.name.rpartition(".")[2] != str(status.st_uid):
             return None
         holder = _parsed(os.read(handle, RECORD_BYTES))
     finally:
         os.close(handle)
     if holder is None or (holder.system == system() and not alive(holder.pid, holder.started)):
         return None
-    return _user(about.st_uid), holder
+    return _user(status.st_uid), holder
 
 
 def _parsed(data: bytes) -> Holder | None:

@@ -68,11 +68,11 @@ def _open(path: Path) -> int:
             f"{path}: cannot be locked ({reason}); remove it, or let its owner do so; COMPRESS_LOCKS moves the "
             "lock under which measurements run"
         ) from None
-    about = os.fstat(handle)
-    if not stat.S_ISREG(about.st_mode):
+    status = os.fstat(handle)
+    if not stat.S_ISREG(status.st_mode):
         os.close(handle)
         raise InputError(f"{path}: cannot be locked (it is no file); remove it, or let its owner do so")
-    if about.st_uid == os.getuid() and stat.S_IMODE(about.st_mode) != MODE:
+    if status.st_uid == os.getuid() and stat.S_IMODE(status.st_mode) != MODE:
         os.fchmod(handle, MODE)  # the umask must not lock other users out
     return handle
 

@@ -74,13 +74,13 @@ def abandoned(path: Path) -> bool:
     """Return whether a marked file or folder belongs to this user and its process has ended."""
     match = MARK.search(path.name)
     try:
-        about = path.lstat()
+        info = path.lstat()
     except OSError:
         return False
-    if match is None or about.st_uid != os.getuid() or not (stat.S_ISDIR(about.st_mode) or stat.S_ISREG(about.st_mode)):
+    if match is None or info.st_uid != os.getuid() or not (stat.S_ISDIR(info.st_mode) or stat.S_ISREG(info.st_mode)):
         return False
     if match["system"] != system():
-        return time.time() - about.st_mtime > FORGOTTEN_S
+        return time.time() - info.st_mtime > FORGOTTEN_S
     return not alive(int(match["pid"]), int(match["started"]))
 
 
@@ -91,12 +91,12 @@ def sweep(folder: Path) -> None:
     except OSError:
         return  # missing, or not readable
     for name in names:
-        path, aside = folder / name, _BESIDE.fullmatch(name)
-        if not (aside or _PLAIN.fullmatch(name)) or not abandoned(path):
+        path, sibling = folder / name, _BESIDE.fullmatch(name)
+        if not (sibling or _PLAIN.fullmatch(name)) or not abandoned(path):
             continue
-        if aside and name.endswith(".old") and not os.path.lexists(folder / aside["target"]):
+        if sibling and name.endswith(".old") and not os.path.lexists(folder / sibling["target"]):
             with contextlib.suppress(OSError):  # another process was faster
-                path.rename(folder / aside["target"])
+                path.rename(folder / sibling["target"])
         elif path.is_dir():
             shutil.rmtree(path, ignore_errors=True)
         else:

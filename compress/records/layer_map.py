@@ -33,7 +33,7 @@ def header(file: Path) -> dict[str, tuple[tuple[int, ...], int]]:
 
 
 def _layer(name: str, entry: Mapping[str, Any], tensors: Mapping[str, tuple[tuple[int, ...], int]]) -> Layer:
-    own = {key: value for key, value in tensors.items() if name and key.startswith(f"{name}.")}
+    layer_tensors = {key: value for key, value in tensors.items() if name and key.startswith(f"{name}.")}
     format_name = entry.get("format")
     return Layer(
         name=name,
@@ -42,18 +42,18 @@ def _layer(name: str, entry: Mapping[str, Any], tensors: Mapping[str, tuple[tupl
         dtype=entry.get("dtype"),
         rank=entry.get("rank"),
         sparsity=entry.get("sparsity"),
-        shape=_shape(name, entry, own),
-        stored_bytes=sum(size for _, size in own.values()) if own else None,
+        shape=_shape(name, entry, layer_tensors),
+        stored_bytes=sum(size for _, size in layer_tensors.values()) if layer_tensors else None,
     )
 
 
 def _shape(
-    name: str, entry: Mapping[str, Any], own: Mapping[str, tuple[tuple[int, ...], int]]
+    name: str, entry: Mapping[str, Any], layer_tensors: Mapping[str, tuple[tuple[int, ...], int]]
 ) -> tuple[int, ...] | None:
     """Return the shape of the weight; [out, in] for low-rank factors [rank, in] and [out, rank]; None if unknown."""
     if entry.get("shape"):
         return tuple(entry["shape"])
-    if "kind" in entry and f"{name}.first.weight" in own and f"{name}.second.weight" in own:
-        return (own[f"{name}.second.weight"][0][0], own[f"{name}.first.weight"][0][1])
-    weight = own.get(f"{name}.weight")
+    if "kind" in entry and f"{name}.first.weight" in layer_tensors and f"{name}.second.weight" in layer_tensors:
+        return (layer_tensors[f"{name}.second.weight"][0][0], layer_tensors[f"{name}.first.weight"][0][1])
+    weight = layer_tensors.get(f"{name}.weight")
     return weight[0] if weight and prod(weight[0]) and "format" not in entry else None

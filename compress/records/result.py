@@ -124,7 +124,7 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Point:
-    """One operating point: batch size x sequence length."""
+    """Figures of one operating point: batch size x sequence length."""
 
     batch_size: Several
     sequence_length: Several | None

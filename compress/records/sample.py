@@ -55,5 +55,5 @@ def sample_rows(samples: Sequence[Sample]) -> list[dict[str, int | None]]:
 
 def samples_of(rows: Iterable[Mapping[str, Any]]) -> tuple[Sample, ...]:
     """Return the samples of plain rows; other columns are ignored."""
-    known = {field.name for field in fields(Sample)}
-    return tuple(Sample(**{key: value for key, value in row.items() if key in known}) for row in rows)
+    names = {field.name for field in fields(Sample)}
+    return tuple(Sample(**{key: value for key, value in row.items() if key in names}) for row in rows)

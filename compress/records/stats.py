@@ -32,7 +32,7 @@ class Estimate:
 
     @property
     def bounded(self) -> bool:
-        """Whether the interval is finite; it is infinite for a single observation."""
+        """Whether the interval is finite; for a single observation, for example, it is not."""
         return math.isfinite(self.low) and math.isfinite(self.high)
 
 

@@ -50,7 +50,7 @@ class Recipe(Config):
     runtime: Literal["auto", "eager", "compile", "onnxruntime", "tensorrt", "openvino"] = "auto"
     """Runtime that executes the model; auto takes the one that the format needs, and eager for plain models."""
     attention: Literal["auto", "eager", "sdpa", "flash_attention_2"] = "auto"
-    """How attention is computed: in plain operators, by torch's fused kernel, or by the flash-attn package (half
+    """Implementation of attention: in plain operators, by torch's fused kernel, or by the flash-attn package (half
     precision, CUDA); auto leaves the choice to transformers: sdpa if the architecture supports it."""
     padding: Literal["dynamic", "fixed"] = "dynamic"
     """Pad a batch of texts to its longest; or every batch to the workload's max_length, as deployments with fixed
@@ -58,7 +58,7 @@ class Recipe(Config):
     measure: Measure = Measure()
     """Name of a profile, or settings by name."""
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
-    """Seed of everything random."""
+    """Seed of all random choices."""
 
     @field_validator("measure", mode="before")
     @classmethod
@@ -153,7 +153,7 @@ class Recipe(Config):
 
     @property
     def transform_fingerprint(self) -> str:
-        """16 hex digits of all settings that change the compressed model."""
+        """16 hex digits of all settings but name, measure and workload."""
         return digest(self.model_dump(mode="json", exclude={"name", "measure", "workload"}))
 
     def __repr__(self) -> str:

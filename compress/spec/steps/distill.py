@@ -68,7 +68,7 @@ class Distill(Config):
     max_length: Annotated[int, Field(ge=8, le=10**7)] | None = None
     """Truncate training texts to this many tokens; unset takes the workload's length."""
     dropout: bool = False
-    """Train with the student's own dropout; soft targets regularise without it. Also trains batch norms."""
+    """Train with the student's own dropout; soft targets regularise without it. Also updates batch-norm statistics."""
     freeze_embeddings: bool = False
     """Do not train input embeddings (and a head tied to them): they take much of a small model's training time."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"

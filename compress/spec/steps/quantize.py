@@ -9,7 +9,7 @@ from compress.spec.steps.layers import Calibrated
 
 
 class Quantize(Calibrated):
-    """Store weights in 8 bits or fewer, and compute in them where the device has the kernels."""
+    """Store weights in 8 bits or fewer, and compute in them if the device has the kernels."""
 
     method: Literal["quantize"] = "quantize"
     bits: Literal[8, 4, 3, 2, 1] = 8
@@ -34,7 +34,7 @@ class Quantize(Calibrated):
     act_order: bool = False
     """Let gptq round the columns with the largest inputs first."""
     damping: Annotated[float, Field(gt=0, lt=1)] = 0.01
-    """Fraction of the mean squared input that gptq adds to the diagonal of their Gram matrix to invert it."""
+    """Fraction of the mean squared input that gptq adds to the diagonal of the inputs' Gram matrix before inversion."""
     symmetric: bool = False
     """Use a grid symmetric around zero instead of one from the smallest to the largest weight; backend torch only."""
     double_quant: bool = False
