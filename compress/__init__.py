@@ -1,4 +1,4 @@
-"""Compress a Hugging Face model, measure what that did to accuracy, latency and energy, and read one Pareto table.
+"""Compress a Hugging Face model, and measure the change in accuracy, latency and energy.
 
     from compress import Recipe, run
     run(Recipe.load("bert_int8"))
@@ -9,7 +9,7 @@ Names load on first use, so that reading results never imports torch.
 # isort: off
 from compress.base.startup import end_at_once, is_command
 
-if is_command():  # Ctrl-C has its exit code from the first statement on
+if is_command():  # Ctrl-C ends with its exit code from the first statement on
     end_at_once()
 
 # isort: on
@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from compress.base.telemetry import switch_off
 from compress.base.version import __version__ as __version__
 
-switch_off()  # before any library is imported that would send
+switch_off()  # before any library with telemetry is imported
 
 if TYPE_CHECKING:
     from compress.data.workload import Workload
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from compress.spec.recipe import Recipe
     from compress.spec.steps import Cast, Distill, LowRank, Prune, Quantize
 
-_WHERE = {
+_MODULES = {
     "Recipe": "compress.spec.recipe",
     "Measure": "compress.spec.measure",
     "Workload": "compress.data.workload",
@@ -58,13 +58,13 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     if name == "energy":  # `with compress.energy.meter():` after `import compress` alone
         return import_module("compress.energy")
-    if name not in _WHERE:
+    if name not in _MODULES:
         raise AttributeError(f"module 'compress' has no attribute {name!r}")
     from compress.base.quiet import quiet_notices
 
     quiet_notices()
     import_module("compress.report.html")  # registers how results appear in notebooks
-    return getattr(import_module(_WHERE[name]), name)
+    return getattr(import_module(_MODULES[name]), name)
 
 
 def __dir__() -> list[str]:

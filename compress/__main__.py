@@ -1,10 +1,10 @@
-"""`python -m compress`, and the command `compress`."""
+"""Entry point of `python -m compress` and of the command `compress`."""
 
 from compress.base.startup import end_at_once, seldom_collect
 
 
 def main() -> None:
-    """Runs the command line."""
+    """Run the command line."""
     end_at_once()
     seldom_collect()
 

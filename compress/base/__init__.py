@@ -1,1 +1,1 @@
-"""Plain tools: errors, files, locks, the console, processes, devices, the version. Imports no other room."""
+"""Basic tools: errors, files, locks, the console, processes, devices, the version. Imports no sibling package."""

@@ -1,11 +1,11 @@
-"""The share of the CPUs that control groups (containers, batch systems) leave this process, and how they enforce it.
+"""CPU quota of the control groups (containers, batch systems) of this process, and its throttling by them.
 
     v2    cpu.max "150000 100000"                         150 ms of CPU time in every 100 ms: 1.5 cores
     v1    cpu.cfs_quota_us 150000, cpu.cfs_period_us 100000
 
-A process that has used up its quota stands still until the period ends: it is throttled. Groups are nested and the
-smallest quota holds, so all groups from the process's own up to the mounted root are read. Every function takes the
-root of the file system.
+A process that has used up its quota is throttled: it does not run until the period ends. Groups are nested and the
+smallest quota holds, so all groups from the process's own up to the mounted root are read. Every public function takes
+the root of the file system.
 """
 
 from collections.abc import Iterator, Mapping
@@ -17,7 +17,7 @@ SYSTEM = Path("/")
 
 @dataclass(frozen=True)
 class Throttled:
-    """How often, and how long in all, this process's groups stood still since they were made."""
+    """Throttling of this process's groups since they were made: number of periods, and seconds in total."""
 
     periods: int = 0
     seconds: float = 0.0
@@ -30,37 +30,37 @@ class Throttled:
 
 
 def quota_cores(root: Path = SYSTEM) -> float | None:
-    """Cores' worth of CPU time that this process may use, or None without a quota."""
-    found = [cores for folder in _folders(root) if (cores := _quota(folder)) is not None]
-    return min(found, default=None)
+    """Return the CPU quota of this process in cores, or None without a quota."""
+    quotas = [cores for folder in _folders(root) if (cores := _quota(folder)) is not None]
+    return min(quotas, default=None)
 
 
 def throttled(root: Path = SYSTEM) -> Throttled | None:
-    """Throttling of every group with a quota so far, or None without a quota."""
+    """Return the throttling so far, summed over all groups with a quota, or None without a quota."""
     limited = [folder for folder in _folders(root) if _quota(folder) is not None]
-    return sum((_counted(folder) for folder in limited), Throttled()) if limited else None
+    return sum((_throttled_of(folder) for folder in limited), Throttled()) if limited else None
 
 
 def _quota(folder: Path) -> float | None:
-    """The quota of one group, in cores."""
+    """Return the quota of one group in cores, or None without one."""
     v2 = _read(folder / "cpu.max").split()
     quota, period = v2 if len(v2) == 2 else (_read(folder / "cpu.cfs_quota_us"), _read(folder / "cpu.cfs_period_us"))
     try:
         cores = int(quota) / int(period)
-    except (ValueError, ZeroDivisionError):  # max, or no such file
+    except (ValueError, ZeroDivisionError):  # "max", or no such file
         return None
-    return cores if cores > 0 else None  # -1: none
+    return cores if cores > 0 else None  # -1: no quota
 
 
-def _counted(folder: Path) -> Throttled:
+def _throttled_of(folder: Path) -> Throttled:
     lines = (line.split() for line in _read(folder / "cpu.stat").splitlines())
-    known: Mapping[str, int] = {words[0]: int(words[1]) for words in lines if len(words) == 2 and words[1].isdigit()}
-    seconds = known.get("throttled_usec", 0) / 1e6 + known.get("throttled_time", 0) / 1e9  # v2, v1
-    return Throttled(known.get("nr_throttled", 0), seconds)
+    counters: Mapping[str, int] = {words[0]: int(words[1]) for words in lines if len(words) == 2 and words[1].isdigit()}
+    seconds = counters.get("throttled_usec", 0) / 1e6 + counters.get("throttled_time", 0) / 1e9  # v2, v1
+    return Throttled(counters.get("nr_throttled", 0), seconds)
 
 
 def _folders(root: Path) -> Iterator[Path]:
-    """The folders of this process's group and of those around it, in every hierarchy that can limit CPU time."""
+    """Yield the folders of this process's group and its ancestors, in every hierarchy that can limit CPU time."""
     groups = dict(_groups(root))
     for line in _read(root / "proc/self/mountinfo").splitlines():
         before, _, after = line.partition(" - ")
@@ -73,24 +73,24 @@ def _folders(root: Path) -> Iterator[Path]:
             continue
         mounted = root / words[4].lstrip("/")
         yield mounted
-        for part in _within(group, words[3]):
+        for part in _parts_below(group, words[3]):
             mounted /= part
             yield mounted
 
 
 def _groups(root: Path) -> Iterator[tuple[str, str]]:
-    """Controller -> this process's group in its hierarchy; the controller of version 2 has no name."""
+    """Yield each controller with this process's group in its hierarchy; version 2 has one controller without a name."""
     for line in _read(root / "proc/self/cgroup").splitlines():
-        _, _, named = line.partition(":")
-        controllers, _, group = named.partition(":")
+        _, _, rest = line.partition(":")
+        controllers, _, group = rest.partition(":")
         yield from ((name, group) for name in controllers.split(","))
 
 
-def _within(group: str, top: str) -> tuple[str, ...]:
-    """The parts of a group's path below the group that is mounted; none where it lies outside of that."""
-    parts, above = Path(group.lstrip("/")).parts, Path(top.lstrip("/")).parts
-    inside = parts[: len(above)] == above and ".." not in parts
-    return parts[len(above) :] if inside else ()
+def _parts_below(group: str, top: str) -> tuple[str, ...]:
+    """Return the parts of a group's path below the mounted group `top`; none if the group lies outside of it."""
+    parts, top_parts = Path(group.lstrip("/")).parts, Path(top.lstrip("/")).parts
+    inside = parts[: len(top_parts)] == top_parts and ".." not in parts
+    return parts[len(top_parts) :] if inside else ()
 
 
 def _read(file: Path) -> str:

@@ -1,4 +1,4 @@
-"""Values that people write: frozen pydantic models, YAML with line numbers, and one error for everything wrong.
+"""Configuration files: frozen pydantic models, YAML with line numbers, and one error for all mistakes of a file.
 
 A mistake in a file is reported as `file:line path: what came; what was expected`. All mistakes of a file
 are reported together, in one `InputError`; the command line turns it into exit code 2.
@@ -17,13 +17,13 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from compress.base import reading
-from compress.base.errors import InputError as InputError  # noqa: PLC0414  offered here too
+from compress.base.errors import InputError as InputError  # noqa: PLC0414  exported here too
 from compress.base.reading import shortened
 
-MAX_YAML_BYTES = 64 * 1024  # a recipe is a page of text; anything larger is not one
+MAX_YAML_BYTES = 64 * 1024  # a recipe is a page of text
 MAX_YAML_DEPTH = 32
 MAX_YAML_NODES = 5000  # a second of parsing
-MAX_LETTERS = 4096  # of one value: the longest path that Linux takes
+MAX_LETTERS = 4096  # of one value: the longest path that Linux accepts
 MAX_INTEGER = 2**53
 MAX_PROBLEMS = 20
 CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
@@ -43,15 +43,15 @@ C = TypeVar("C", bound=Config)
 
 @dataclass(frozen=True)
 class Source:
-    """Where a configuration came from: a name to print and the line of every dotted path."""
+    """Origin of a configuration: a name to print and the line of every dotted path."""
 
     name: str
     lines: Mapping[str, int]
     assigned: Mapping[str, Any] = field(default_factory=dict)
-    """Paths and values that came from `--set`."""
+    """Paths and values from `--set`."""
 
     def at(self, path: str) -> str:
-        """Return `--set path=value` for what was assigned, else `file:line path` by the nearest known parent."""
+        """Return `--set path=value` for an assigned path, or `file:line path` with the line of the nearest parent."""
         for name, value in self.assigned.items():
             if path == name or path.startswith(f"{name}."):
                 return f"--set {name}={shortened(str(value))}" + (f" {path}" if path != name else "")
@@ -64,7 +64,7 @@ class Source:
 
 
 def read_text(path: Path, what: str) -> str:
-    """The text of a small file, or an `InputError` that says why it cannot be read."""
+    """Return the text of a small file. Raises InputError with the reason if it cannot be read."""
     try:
         return reading.content(path, what, MAX_YAML_BYTES).decode()
     except UnicodeDecodeError as error:
@@ -72,18 +72,21 @@ def read_text(path: Path, what: str) -> str:
 
 
 def parse_yaml(text: str, name: str) -> tuple[dict[str, Any], Source]:
-    """The mapping in a YAML 1.2 text, and the line of every path in it. Aliases are refused: they make bombs."""
-    data = _loaded(text, name)
+    """Return the mapping in a YAML 1.2 text, and the line of every path in it.
+
+    Raises InputError for aliases: a few nested ones expand to gigabytes.
+    """
+    data = _load_yaml(text, name)
     if data is None:
         raise InputError(f"{name}: the file is empty; expected a mapping of fields")
     if not isinstance(data, dict):
         raise InputError(f"{name}: a {type(data).__name__}; expected a mapping of fields")
     lines: dict[str, int] = {}
-    return _plain(data, "", lines), Source(name, lines)
+    return _to_plain(data, "", lines), Source(name, lines)
 
 
-def _loaded(text: str, name: str) -> Any:
-    """The ruamel tree of a YAML text. Raises InputError, one sentence, where it is none or more than a page of text."""
+def _load_yaml(text: str, name: str) -> Any:
+    """Return the ruamel tree of a YAML text. Raises InputError, one sentence, if it is invalid or too large."""
     from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
     try:
@@ -96,17 +99,17 @@ def _loaded(text: str, name: str) -> Any:
         place = f"{name}:{mark.line + 1}" if mark else name
         reason = shortened(" ".join(str(error.problem or error.context or "unreadable").split()))
         raise InputError(f"{place}: not valid YAML ({reason})") from None
-    except (YAMLError, ValueError) as error:  # ValueError: an integer of 5000 digits, a letter beyond Unicode
+    except (YAMLError, ValueError) as error:  # ValueError: an integer of 5000 digits, a code point beyond Unicode
         raise InputError(f"{name}: not valid YAML ({shortened(' '.join(str(error).split()))})") from None
 
 
 def _yaml() -> Any:
-    """A reader of YAML 1.2, whose core schema has no dates: 2020-13-45 is text."""
+    """Return a reader of YAML 1.2, whose core schema has no dates: 2020-13-45 is text."""
     from ruamel.yaml import YAML
     from ruamel.yaml.constructor import RoundTripConstructor
 
     class Constructor(RoundTripConstructor):
-        """The reader's, without dates."""
+        """The round-trip constructor, without dates."""
 
     Constructor.add_constructor("tag:yaml.org,2002:timestamp", lambda _, node: str(node.value))
     yaml = YAML(typ="rt")
@@ -115,7 +118,7 @@ def _yaml() -> Any:
 
 
 def _refuse_bombs(text: str, name: str) -> None:
-    """Raises InputError for a YAML text with aliases or tags, nested too deep, or of too many values."""
+    """Raise InputError for a YAML text with aliases or tags, too many levels, or too many values."""
     from ruamel.yaml.events import AliasEvent
 
     if len(text) > MAX_YAML_BYTES:
@@ -135,23 +138,23 @@ def _refuse_bombs(text: str, name: str) -> None:
             raise InputError(f"{place}: nested deeper than {MAX_YAML_DEPTH} levels")
 
 
-def _plain(node: Any, path: str, lines: dict[str, int]) -> Any:
-    """Plain dicts and lists of a ruamel tree; fills `lines` with dotted path -> line."""
+def _to_plain(node: Any, path: str, lines: dict[str, int]) -> Any:
+    """Return a ruamel tree as plain dicts and lists; fills `lines` with dotted path -> line."""
     if isinstance(node, dict):
         marks = getattr(getattr(node, "lc", None), "data", None) or {}
         for key in node:
             if key in marks:
                 lines[_join(path, key)] = marks[key][0] + 1
-        return {str(key): _plain(value, _join(path, key), lines) for key, value in node.items()}
+        return {str(key): _to_plain(value, _join(path, key), lines) for key, value in node.items()}
     if isinstance(node, list):
         marks = getattr(getattr(node, "lc", None), "data", None) or {}
         for index in range(len(node)):
             if index in marks:
                 lines[_join(path, index)] = marks[index][0] + 1
-        return [_plain(value, _join(path, index), lines) for index, value in enumerate(node)]
+        return [_to_plain(value, _join(path, index), lines) for index, value in enumerate(node)]
     if isinstance(node, bool) or node is None:
         return node
-    for plain in (int, float, str):  # ruamel's ScalarFloat and friends carry formatting that nobody here needs
+    for plain in (int, float, str):  # ruamel's ScalarFloat and similar types carry formatting that is not needed
         if isinstance(node, plain):
             return plain(node)
     return node
@@ -162,30 +165,33 @@ def _join(path: str, key: object) -> str:
 
 
 def validate(kind: type[C], data: Mapping[str, Any], source: Source) -> C:
-    """`data` as a `kind`, or one `InputError` naming every problem with its file, line, path and received value."""
-    unusable = [f"{source.at(path)}: {why}" for path, why in _unusable(data, "")]
+    """Return `data` as a `kind`. Raises one InputError with the file, line, path and value of every problem."""
+    unusable = [f"{source.at(path)}: {why}" for path, why in _unusable_values(data, "")]
     if unusable:
-        raise InputError(_first(unusable))
+        raise InputError(_first_problems(unusable))
     try:
         return kind.model_validate(data)
     except ValidationError as error:
-        found = error.errors()
-        said = [_sentence(item, data, source, kind) for item in found[:MAX_PROBLEMS]]
-        raise InputError(_first(said, len(found))) from None
+        errors = error.errors()
+        sentences = [_describe_error(item, data, source, kind) for item in errors[:MAX_PROBLEMS]]
+        raise InputError(_first_problems(sentences, len(errors))) from None
 
 
-def _first(problems: list[str], count: int = 0) -> list[str]:
-    """The first problems, and how many more there are."""
+def _first_problems(problems: list[str], count: int = 0) -> list[str]:
+    """Return the first problems, and a line with the number of further ones.
+
+    `count` is the number of all problems, if `problems` has been cut already.
+    """
     more = max(len(problems), count) - MAX_PROBLEMS
     return problems if more <= 0 else [*problems[:MAX_PROBLEMS], f"and {more} more problems"]
 
 
-def _unusable(node: Any, path: str) -> Iterator[tuple[str, str]]:
-    """Path and reason of everything that no field can take: control characters, texts and integers without measure."""
+def _unusable_values(node: Any, path: str) -> Iterator[tuple[str, str]]:
+    """Yield path and reason of every value that no field accepts: control characters, huge texts and integers."""
     if isinstance(node, Mapping | list):
         for key, value in node.items() if isinstance(node, Mapping) else enumerate(node):
-            yield from _unusable(key, path)
-            yield from _unusable(value, _join(path, key))
+            yield from _unusable_values(key, path)
+            yield from _unusable_values(value, _join(path, key))
     elif isinstance(node, str):
         if len(node) > MAX_LETTERS:
             yield path, f"{_short(node)}: {len(node)} letters; expected {MAX_LETTERS} at most"
@@ -195,8 +201,8 @@ def _unusable(node: Any, path: str) -> Iterator[tuple[str, str]]:
         yield path, f"{_short(node)}: expected an integer of at most {MAX_INTEGER}"
 
 
-def _sentence(item: Any, data: Any, source: Source, kind: type[BaseModel]) -> str:
-    """One pydantic error in our words: the tags of unions removed from the path, close names suggested."""
+def _describe_error(item: Any, data: Any, source: Source, kind: type[BaseModel]) -> str:
+    """Return one pydantic error as a sentence: without the tags of unions in the path, with close names suggested."""
     parts: list[str] = []
     node = data
     for key in item["loc"]:
@@ -207,12 +213,12 @@ def _sentence(item: Any, data: Any, source: Source, kind: type[BaseModel]) -> st
         elif key is item["loc"][-1] and item["type"] == "missing":
             node = None
         else:
-            continue  # the tag of a union: no such key in what was written
+            continue  # the tag of a union, which is no key of the data
         parts.append(str(key))
     place = shortened(source.at(".".join(parts)), 400)
     received = "" if item["type"] == "missing" else f"{_short(item['input'])}: "
     if item["type"] == "extra_forbidden":
-        owners = _owners(kind, str(item["loc"][-1]))
+        owners = _parts_with(kind, str(item["loc"][-1]))
         if owners:
             return f"{place}: no field here; it belongs to {' and '.join(owners)}"
         return f"{place}: unknown field{did_you_mean(str(item['loc'][-1]), _field_names(kind))}"
@@ -220,9 +226,9 @@ def _sentence(item: Any, data: Any, source: Source, kind: type[BaseModel]) -> st
         return f"{place}: missing; this field is required"
     if item["type"] in ("union_tag_invalid", "union_tag_not_found"):
         context = item.get("ctx", {})
-        wanted = context.get("expected_tags", "")
+        methods = context.get("expected_tags", "")
         return (
-            f"{place}: {_short(context.get('tag', item['input']))}: unknown method; expected one of {wanted}".rstrip()
+            f"{place}: {_short(context.get('tag', item['input']))}: unknown method; expected one of {methods}".rstrip()
         )
     if item["type"] == "tuple_type":
         return f"{place}: {received}expected a list (lines that begin with -, or [ ])"
@@ -238,7 +244,7 @@ def _schema(kind: type[BaseModel]) -> dict[str, Any]:
 
 
 def _field_names(kind: type[BaseModel]) -> set[str]:
-    """All names of fields in a model and the models inside it: the pool for suggestions."""
+    """Return the names of all fields of a model and its nested models: the candidates for suggestions."""
     schema = _schema(kind)
     names = set(schema.get("properties", ()))
     for part in schema.get("$defs", {}).values():
@@ -246,8 +252,8 @@ def _field_names(kind: type[BaseModel]) -> set[str]:
     return names
 
 
-def _owners(kind: type[BaseModel], field: str) -> list[str]:
-    """Which of the parts of a model have a field of this name."""
+def _parts_with(kind: type[BaseModel], field: str) -> list[str]:
+    """Return the models, of this one and its nested models, that have a field of this name."""
     schema = _schema(kind)
     parts = {**schema.get("$defs", {}), kind.__name__: schema}
     owners = [part.get("title", name) for name, part in parts.items() if field in part.get("properties", ())]
@@ -255,25 +261,25 @@ def _owners(kind: type[BaseModel], field: str) -> list[str]:
 
 
 def _short(value: object, limit: int = 60) -> str:
-    if isinstance(value, int) and value.bit_length() > 256:  # Python writes 4300 digits at most
+    if isinstance(value, int) and value.bit_length() > 256:  # Python prints 4300 digits at most
         return f"an integer of {value.bit_length()} bits"
     text = repr(value)
     return text if len(text) <= limit else text[: limit - 3] + "..."
 
 
 def is_index(text: str) -> bool:
-    """Whether this text is a place in a list: ASCII digits, few enough to be one."""
+    """Return whether a text is an index into a list: ASCII digits, fewer than 10."""
     return text.isascii() and text.isdecimal() and len(text) < 10
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """Return `; did you mean X?` with the closest known name, or nothing if none is close."""
+    """Return `; did you mean X?` with the closest known name, or an empty text if none is close."""
     near = difflib.get_close_matches(name, sorted(known), n=1)
     return f"; did you mean {near[0]}?" if near else ""
 
 
 def set_path(data: dict[str, Any], path: str, value: Any) -> None:
-    """Sets `steps.0.bits` in nested dicts and lists, in place; missing mappings on the way are made."""
+    """Set a path such as `steps.0.bits` in nested dicts and lists, in place; missing mappings are created."""
     node: Any = data
     keys = path.split(".")
     if len(keys) > MAX_YAML_DEPTH:
@@ -292,7 +298,7 @@ def set_path(data: dict[str, Any], path: str, value: Any) -> None:
             node[index] = value
         elif isinstance(node, dict):
             node = node.setdefault(index, {})
-            if isinstance(node, str):  # `measure: quick` becomes {profile: quick} where one of its fields is set
+            if isinstance(node, str):  # the caller has turned `measure: quick` into {profile: quick}
                 owner = ".".join(keys[: depth + 1])
                 way_out = "; the file that --workload names holds its fields: change them there" * (owner == "workload")
                 raise InputError(f"--set {shortened(path)}: {owner} is {_short(node)}, which has no fields{way_out}")
@@ -301,16 +307,16 @@ def set_path(data: dict[str, Any], path: str, value: Any) -> None:
 
 
 def parse_assignment(text: str) -> tuple[str, Any]:
-    """`path=value` with the value read as YAML: `steps.0.bits=4`."""
+    """Return path and value of an assignment such as `steps.0.bits=4`; the value is read as YAML."""
     path, equals, value = text.partition("=")
-    said = shortened(text if text.isprintable() else repr(text))
+    shown = shortened(text if text.isprintable() else repr(text))
     if not equals or not path.strip() or not path.isprintable():
-        raise InputError(f"--set {said}: expected path=value, for example steps.0.bits=4")
-    return path.strip(), _plain(_loaded(value, f"--set {said}"), "", {})
+        raise InputError(f"--set {shown}: expected path=value, for example steps.0.bits=4")
+    return path.strip(), _to_plain(_load_yaml(value, f"--set {shown}"), "", {})
 
 
 def check_name(name: str, what: str) -> str:
-    """`name`, or an `InputError` when it could leave its folder or carry markup."""
+    """Return `name`. Raises InputError if it could lead out of its folder or contain markup."""
     if not NAME.fullmatch(name):
         raise InputError(
             f"{what} name {_short(name)}: expected letters, digits, '.', '_' and '-', starting with a letter or digit, "
@@ -320,6 +326,6 @@ def check_name(name: str, what: str) -> str:
 
 
 def digest(value: Any) -> str:
-    """16 hex digits that change whenever the plain value does."""
+    """Return a digest of a plain value: 16 hex digits."""
     text = json.dumps(value, sort_keys=True, ensure_ascii=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:16]

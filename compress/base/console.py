@@ -1,6 +1,6 @@
-"""What a person sees while waiting: one line a step, and bars on a terminal. All of it on standard error.
+"""Progress on standard error: one line per step, and bars on a terminal.
 
-Where standard error is no terminal, a bar becomes a line every 30 s; what is over before that says nothing.
+If standard error is not a terminal, a bar becomes a line every 30 s; shorter work prints no line.
 
     evaluating int8: 320 of 872 (37 %), 1 min 20 s left
 """
@@ -28,33 +28,33 @@ _SCREEN = threading.Lock()
 
 @cache
 def console() -> "Console":
-    """The console on standard error; silent under COMPRESS_QUIET=1, and in all but the first of several processes."""
+    """Return the console on standard error; silent under COMPRESS_QUIET=1 and in all ranks but the first."""
     quiet = os.environ.get("COMPRESS_QUIET") == "1" or rank() > 0
     return terminal.console(stderr=True, quiet=quiet, soft_wrap=True)
 
 
 def say(line: str) -> None:
-    """One plain line; markup in names stays text."""
+    """Print one plain line; markup in names stays text."""
     console().print(terminal.visible(line), markup=False)
 
 
 def interactive() -> bool:
-    """Whether bars make sense: standard error is a terminal."""
+    """Return whether to draw bars: standard error is a terminal, and this is the first rank."""
     return sys.stderr.isatty() and rank() == 0
 
 
 class Bar(Protocol):
-    """What moves while a person waits."""
+    """Interface of a progress bar."""
 
     def advance(self, by: float = 1) -> None:
-        """Moves it by so many units."""
+        """Advance the bar by `by` units."""
 
 
 class Still:
-    """A bar within another one, which says how far the whole is."""
+    """A bar that shows nothing: nested in another bar, or of unknown length."""
 
     def advance(self, by: float = 1) -> None:
-        """Does nothing."""
+        """Do nothing."""
 
 
 class Drawn:
@@ -65,12 +65,12 @@ class Drawn:
         self._task = task
 
     def advance(self, by: float = 1) -> None:
-        """Moves the bar by so many units."""
+        """Advance the bar by `by` units."""
         self._progress.advance(self._task, by)
 
 
 class Lines:
-    """A line at most every `LINE_S` seconds, said when the work advances: no thread wakes up in a measurement."""
+    """A line at most every `LINE_S` seconds, printed from `advance`: no thread wakes up during a measurement."""
 
     def __init__(self, description: str, total: float, clock: Callable[[], float] = time.monotonic):
         self._description, self._total, self._clock = description, total, clock
@@ -78,7 +78,7 @@ class Lines:
         self._begun = self._last = clock()
 
     def advance(self, by: float = 1) -> None:
-        """Counts so many units, and says how far it is when it is time to."""
+        """Count `by` units, and print a line if one is due."""
         self._done += by
         now = self._clock()
         if now - self._last < LINE_S or not 0 < self._done < self._total:
@@ -91,7 +91,7 @@ class Lines:
 
 @contextmanager
 def beating(line: Callable[[float], str], period_s: float = LINE_S) -> Iterator[None]:
-    """Says a line of the seconds that have passed, from a thread, every `period_s` seconds of a block."""
+    """Print `line(elapsed seconds)` from a thread every `period_s` seconds until the block ends."""
     over, begun = threading.Event(), time.monotonic()
 
     def beat() -> None:
@@ -108,7 +108,7 @@ def beating(line: Callable[[float], str], period_s: float = LINE_S) -> Iterator[
 
 
 def duration(seconds: float) -> str:
-    """Seconds in words: `40 s`, `1 min 20 s`, `2 h 5 min`."""
+    """Return a duration as text: `40 s`, `1 min 20 s`, `2 h 5 min`."""
     whole = round(seconds)
     if whole < 60:
         return f"{whole} s"
@@ -119,9 +119,9 @@ def duration(seconds: float) -> str:
 
 @contextmanager
 def bar(description: str, total: float | None) -> Iterator[Bar]:
-    """A progress bar of `total` units (None: nobody knows) on a terminal, where it vanishes when done; else lines.
+    """Show a progress bar of `total` units (None: unknown) on a terminal until the block ends; elsewhere print lines.
 
-    Within another bar it is not shown: the other one says how far the whole is.
+    A bar inside another bar is not shown: the outer bar shows the progress of the whole.
     """
     if rank() > 0 or not _SCREEN.acquire(blocking=False):
         yield Still()
@@ -149,7 +149,7 @@ def _drawn(description: str, total: float | None) -> Iterator[Bar]:
 
 
 def track(items: Iterable[T], description: str, total: int) -> Iterator[T]:
-    """The items, with a bar that follows them."""
+    """Yield the items and advance a bar after each."""
     with bar(description, total) as running:
         for item in items:
             yield item

@@ -1,4 +1,4 @@
-"""Which device computes, and what it computes natively."""
+"""Compute devices: selection by name, identity, and native number formats; CPU flags and CPU time."""
 
 import gc
 import os
@@ -12,20 +12,20 @@ import torch
 
 from compress.base.config import InputError, is_index
 
-MATRIX_UNITS = frozenset({"amx_bf16", "bf16"})  # the second one is Arm's name
+MATRIX_UNITS = frozenset({"amx_bf16", "bf16"})  # "bf16" is Arm's flag
 X86 = frozenset({"x86_64", "amd64", "i386", "i686"})
 """Names of these CPUs under Linux, macOS and Windows, in lower case."""
 
 
 def pick(name: str) -> torch.device:
-    """The device of this name, the first one of several."""
+    """Return the device of this name; of several, the first."""
     return pick_all(name)[0]
 
 
 def pick_all(name: str) -> tuple[torch.device, ...]:
-    """Devices by name: auto (cuda where there is one), cpu, cuda, cuda:N, or several GPUs as cuda:0,cuda:1.
+    """Return the devices of a name: auto (cuda if available), cpu, cuda, cuda:N, or several GPUs as cuda:0,cuda:1.
 
-    Raises InputError for one that is unknown or absent.
+    Raises InputError if a device is unknown or absent.
     """
     picked = tuple(_one(part.strip()) for part in name.split(","))
     if len(picked) > 1 and (len(set(picked)) < len(picked) or any(p.type != "cuda" or p.index is None for p in picked)):
@@ -49,49 +49,49 @@ def _one(name: str) -> torch.device:
 
 
 def identity(device: torch.device) -> dict[str, Any]:
-    """uuid, pci address, name and memory_bytes of a GPU, as CUDA gives them; None where this PyTorch does not tell."""
+    """Return uuid, PCI address, name and memory_bytes of a GPU as CUDA reports them; None if not reported."""
     properties = torch.cuda.get_device_properties(device)
     uuid = getattr(properties, "uuid", None)
     address = [getattr(properties, f"pci_{part}_id", None) for part in ("domain", "bus", "device")]
-    known = [part for part in address if part is not None]
+    parts = [part for part in address if part is not None]
     return {
         "uuid": None if uuid is None else str(uuid),
-        "pci": "{:08X}:{:02X}:{:02X}.0".format(*known) if len(known) == 3 else None,
+        "pci": "{:08X}:{:02X}:{:02X}.0".format(*parts) if len(parts) == 3 else None,
         "name": properties.name,
         "memory_bytes": properties.total_memory,
     }
 
 
 def capability(device: torch.device) -> tuple[int, int] | None:
-    """CUDA compute capability of a GPU; None for a CPU."""
+    """Return the CUDA compute capability of a GPU; None for a CPU."""
     return torch.cuda.get_device_capability(device) if device.type == "cuda" else None
 
 
 def spread(model: Any, devices: Sequence[torch.device]) -> Any:
-    """The model with its layers divided among several GPUs, by accelerate; on one device, moved there."""
+    """Divide the layers of a model among several GPUs with accelerate; move it if there is one device."""
     if len(devices) == 1:
         return model.to(devices[0])
     from accelerate import dispatch_model, infer_auto_device_map
     from accelerate.utils import get_balanced_memory
 
-    whole = list(getattr(model, "_no_split_modules", None) or ())
+    unsplit = list(getattr(model, "_no_split_modules", None) or ())
     free = {device.index: torch.cuda.mem_get_info(device)[0] for device in devices}
-    room = get_balanced_memory(model, max_memory=free, no_split_module_classes=whole)
-    return dispatch_model(model, infer_auto_device_map(model, max_memory=room, no_split_module_classes=whole))
+    memory = get_balanced_memory(model, max_memory=free, no_split_module_classes=unsplit)
+    return dispatch_model(model, infer_auto_device_map(model, max_memory=memory, no_split_module_classes=unsplit))
 
 
 def release_memory() -> None:
-    """Gives back what objects that are gone held of a GPU, where this process has opened one."""
+    """Return the GPU memory of deleted objects to the driver, if this process uses a GPU."""
     gc.collect()
     if torch.cuda.is_initialized():
         torch.cuda.empty_cache()
 
 
 def computes_bf16(device: torch.device) -> bool:
-    """Whether the device multiplies bf16 natively and gains by it.
+    """Return whether the device multiplies bf16 natively and is faster in it.
 
-    An Intel CPU with AVX512-BF16 alone does not: an Emerald Rapids whose AMX was hidden took 1.7 times as long for
-    MiniLM in bf16 as in fp32, under eager and under OpenVINO.
+    An Intel CPU with AVX512-BF16 alone is not: an Emerald Rapids with AMX masked took 1.7 times as long for MiniLM in
+    bf16 as in fp32, under eager and under OpenVINO.
     """
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
@@ -101,7 +101,7 @@ def computes_bf16(device: torch.device) -> bool:
 
 @cache
 def has_vnni() -> bool:
-    """Whether products of uint8 and int8 are summed in 32 bits here; x86 CPUs without VNNI saturate at 16 bits.
+    """Return whether this CPU accumulates uint8 x int8 products in 32 bits; x86 without VNNI saturates at 16 bits.
 
     False on an x86 CPU whose flags the system does not list.
     """
@@ -109,21 +109,21 @@ def has_vnni() -> bool:
 
 
 def cpu_flags(info: Path = Path("/proc/cpuinfo")) -> frozenset[str]:
-    """Vendor and feature flags of the first CPU; empty where the system does not list them."""
+    """Return vendor and feature flags of the first CPU; empty if the system does not list them."""
     if not info.is_file():
         return frozenset()
-    found: frozenset[str] = frozenset()
+    flags: frozenset[str] = frozenset()
     for line in info.read_text(encoding="utf-8", errors="replace").splitlines():
         name, _, value = line.partition(":")
         if name.strip() in ("vendor_id", "flags", "Features"):
-            found |= frozenset(value.split())
+            flags |= frozenset(value.split())
         if name.strip() in ("flags", "Features"):
             break
-    return found
+    return flags
 
 
 def cpu_model(info: Path = Path("/proc/cpuinfo")) -> str | None:
-    """The processor's name as Linux gives it, or None."""
+    """Return the name of the processor as Linux reports it, or None."""
     if not info.is_file():
         return None
     for line in info.read_text(errors="replace").splitlines():
@@ -134,18 +134,18 @@ def cpu_model(info: Path = Path("/proc/cpuinfo")) -> str | None:
 
 
 def foreign_cpu_s() -> float | None:
-    """CPU seconds that other processes have used since boot; None where /proc does not tell."""
+    """Return the CPU seconds that other processes have used since boot; None without /proc/stat."""
     stat = Path("/proc/stat")
     if not stat.is_file():
         return None
     ticks = [int(value) for value in stat.read_text().split("\n", 1)[0].split()[1:]]
-    busy = sum(ticks[:3]) + sum(ticks[5:7])  # user, nice, system, irq, softirq: not idle, not waiting for disks
+    busy = sum(ticks[:3]) + sum(ticks[5:7])  # user, nice, system, irq, softirq; without idle and iowait
     own = os.times()
     return busy / os.sysconf("SC_CLK_TCK") - own.user - own.system - own.children_user - own.children_system
 
 
 def stolen_cpu_s() -> float | None:
-    """CPU seconds since boot in which this virtual machine wanted to run and its host ran others; None if untold."""
+    """Return the steal time of this virtual machine since boot in CPU seconds; None if it is not reported."""
     stat = Path("/proc/stat")
     ticks = stat.read_text().split("\n", 1)[0].split()[1:] if stat.is_file() else []
     return int(ticks[7]) / os.sysconf("SC_CLK_TCK") if len(ticks) > 7 else None

@@ -1,6 +1,6 @@
-"""How values appear in notebooks and interactive terminals.
+"""Display of values in notebooks and interactive terminals.
 
-A room that draws registers a view for a type of a room below it, so that plain values import no drawing code.
+A package that draws registers a view for a type of a lower package, so that plain values import no drawing code.
 """
 
 from collections.abc import Callable
@@ -11,19 +11,19 @@ from typing import Any
 
 @dataclass(frozen=True)
 class View:
-    """Two drawings of one value."""
+    """Display functions of one type."""
 
     html: Callable[[Any], str]
-    """HTML for a notebook."""
+    """Return HTML for a notebook."""
     rich: Callable[[Any], Any]
-    """A `rich` renderable for a terminal."""
+    """Return a `rich` renderable for a terminal."""
 
 
 VIEWS: dict[type, View] = {}
 
 
 class Displayed:
-    """Shows the registered view of its type; its `repr` if none is registered."""
+    """Base class that shows the view registered for its type, or its `repr` if none is registered."""
 
     def __rich__(self) -> Any:
         view = VIEWS.get(type(self))

@@ -1,4 +1,7 @@
-"""The error for bad input, and that for results that cannot be written. On their own: `--help` need not import more."""
+"""Errors for bad input and for results that cannot be written, and helpers that collect them.
+
+This module imports next to nothing, so that `--help` starts fast.
+"""
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -8,7 +11,7 @@ Made = TypeVar("Made")
 
 
 class InputError(ValueError):
-    """Bad input, met before anything was loaded or written: one sentence per problem."""
+    """Bad input, detected before anything was loaded or written: one sentence per problem."""
 
     def __init__(self, problems: str | Iterable[str]):
         self.problems = (problems,) if isinstance(problems, str) else tuple(problems)
@@ -16,7 +19,7 @@ class InputError(ValueError):
 
 
 class NotWritten(RuntimeError):
-    """What was measured could not be written (a full disk): one sentence per result."""
+    """Measured results could not be written (a full disk): one sentence per result."""
 
     def __init__(self, problems: Iterable[str]):
         self.problems = tuple(problems)
@@ -24,7 +27,7 @@ class NotWritten(RuntimeError):
 
 
 def innermost(error: BaseException) -> str:
-    """Return what a library's error says, in one line: the first of a chain of errors names the cause."""
+    """Return the first line of a library's error; of a chain of errors, of the first one: it names the cause."""
     while error.__cause__ is not None:
         error = error.__cause__
     text = str(error).strip()
@@ -33,9 +36,9 @@ def innermost(error: BaseException) -> str:
 
 @contextmanager
 def blamed(sentence: Callable[[str], str]) -> Iterator[None]:
-    """Raise InputError of `sentence(reason)` for whatever other people's files and settings make a library raise.
+    """Raise InputError of `sentence(reason)` for any exception that a user's files and settings cause in a library.
 
-    Libraries raise anything there, also plain Exception: not one of them is a mistake of ours.
+    Libraries raise all kinds of exceptions for bad files, plain Exception included: none of them is a bug of ours.
     """
     try:
         yield
@@ -46,13 +49,13 @@ def blamed(sentence: Callable[[str], str]) -> Iterator[None]:
 
 
 class Gathering:
-    """Runs pieces of work that may each raise InputError; `end` raises one with the problems of all, each said once."""
+    """Collects the InputErrors of several pieces of work; `end` raises one with all problems, without repetition."""
 
     def __init__(self) -> None:
         self.problems: list[str] = []
 
     def made(self, work: Callable[[], Made]) -> Made | None:
-        """Return what `work` returns, or None where it raised InputError."""
+        """Return the result of `work`, or None if it raised InputError."""
         try:
             return work()
         except InputError as error:
@@ -60,26 +63,26 @@ class Gathering:
             return None
 
     def end(self) -> None:
-        """Raise the one InputError, if there were problems."""
+        """Raise one InputError with all problems, if there were any."""
         if self.problems:
             raise InputError(dict.fromkeys(self.problems))
 
 
 def attempted(works: Iterable[Callable[[], Made]]) -> tuple[list[Made], list[str]]:
-    """Return what each of these returns, and the problems of those that raise InputError, each once."""
-    made: list[Made] = []
+    """Return the results of all works that succeed, and the problems of those that raise InputError, each once."""
+    results: list[Made] = []
     problems: list[str] = []
     for work in works:
         try:
-            made.append(work())
+            results.append(work())
         except InputError as error:
             problems.extend(error.problems)
-    return made, list(dict.fromkeys(problems))
+    return results, list(dict.fromkeys(problems))
 
 
 def gathered(works: Iterable[Callable[[], Made]]) -> list[Made]:
-    """What each of these returns; where some raise InputError, one with the problems of all, each said once."""
-    made, problems = attempted(works)
+    """Return the results of all works. Raises one InputError with the problems of all that fail, each once."""
+    results, problems = attempted(works)
     if problems:
         raise InputError(problems)
-    return made
+    return results

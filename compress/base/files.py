@@ -1,10 +1,10 @@
-"""Files that are whole or not there, and temporary folders that only we can read and that go when their process ends.
+"""Atomic file writes, and private temporary folders that are removed when their process ends.
 
-    $TMPDIR/compress-1000/              of the user with this id, mode 0700; refused where it is somebody else's
+    $TMPDIR/compress-1000/              of the user with this id, mode 0700; refused if it belongs to another user
         session-4711-x1y2z3/            of the process with this id, which holds a lock on it
 
-Also what a killed process left goes: when the next one asks for a folder and sees a free lock. A folder that is made
-now has no lock yet: for `MAKING_S` it stays if there is a process of that id.
+Folders of a killed process have a free lock and are removed when the next process asks for a folder. A folder just
+created has no lock yet: for `MAKING_S` it stays if a process with that id exists.
 """
 
 import atexit
@@ -31,11 +31,11 @@ _EXCHANGE = 2  # RENAME_EXCHANGE of renameat2, and RENAME_SWAP of renamex_np
 _AT_FDCWD = -100
 MAKING_S = 60.0
 SPELLED = "backslashreplace"
-"""How text with names that are not UTF-8 is encoded: their bytes are spelled, as on a terminal."""
+"""Error handler for encoding text with names that are not UTF-8: their bytes become escapes, as on a terminal."""
 
 
 def home() -> Path:
-    """This user's own folder for temporary files. Raises InputError where it is a link, or somebody else's."""
+    """Return this user's folder for temporary files. Raises InputError if it is a link or belongs to another user."""
     path = Path(tempfile.gettempdir()) / f"compress-{os.getuid()}"
     try:
         path.mkdir(mode=0o700)
@@ -43,40 +43,43 @@ def home() -> Path:
         pass
     except OSError as error:
         raise InputError(f"{path}: cannot be made ({error.strerror}); set TMPDIR to a folder of yours") from None
-    found = path.lstat()
-    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid():
+    status = path.lstat()
+    if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.getuid():
         raise InputError(
             f"{path}: is a link, or belongs to another user; expected a folder of yours: remove it, or set TMPDIR"
         )
-    if stat.S_IMODE(found.st_mode) != 0o700:
+    if stat.S_IMODE(status.st_mode) != 0o700:
         path.chmod(0o700)
     return path
 
 
 def scratch(kind: str) -> Path:
-    """A new temporary folder of this process, after those of dead processes have gone."""
-    within = home()
+    """Create a temporary folder for this process; first removes the folders of dead processes."""
+    parent = home()
     clear()
-    for gone in [path for path in _HELD if not path.exists()]:
-        os.close(_HELD.pop(gone))
-    folder = Path(tempfile.mkdtemp(prefix=f"{kind}-{os.getpid()}-", dir=within))
-    _hold(folder)
+    for removed in [path for path in _LOCKED if not path.exists()]:
+        os.close(_LOCKED.pop(removed))
+    folder = Path(tempfile.mkdtemp(prefix=f"{kind}-{os.getpid()}-", dir=parent))
+    _lock_folder(folder)
     return folder
 
 
 def clear() -> None:
-    """Removes the temporary folders of dead processes."""
-    for left in home().glob("*-*-*"):
-        pid = left.name.rsplit("-", 2)[1]
-        if pid.isdigit() and _left(left, int(pid)):
-            shutil.rmtree(left, ignore_errors=True)
+    """Remove the temporary folders of dead processes."""
+    for folder in home().glob("*-*-*"):
+        pid = folder.name.rsplit("-", 2)[1]
+        if pid.isdigit() and _is_left_over(folder, int(pid)):
+            shutil.rmtree(folder, ignore_errors=True)
 
 
-def _left(folder: Path, pid: int) -> bool:
-    """Whether the process that made a folder has ended. Ids come again, in containers the same ones: locks decide."""
+def _is_left_over(folder: Path, pid: int) -> bool:
+    """Return whether the process that made a folder has ended.
+
+    The lock decides: process ids are reused, and containers use the same ones.
+    """
     try:
-        held, age_s = _held(folder), time.time() - folder.lstat().st_mtime
-    except OSError:  # gone, or no folder
+        held, age_s = _is_locked(folder), time.time() - folder.lstat().st_mtime
+    except OSError:  # removed meanwhile, or not a folder
         return False
     return not held and (not alive(pid) or (held is False and age_s > MAKING_S))
 
@@ -89,23 +92,23 @@ def _process_folder(kind: str, pid: int) -> Path:
 
 
 def process_folder(kind: str) -> Path:
-    """A temporary folder for as long as this process lives: the same one for every call of a kind."""
+    """Return a temporary folder that lives as long as this process; the same one for every call with this kind."""
     return _process_folder(kind, os.getpid())
 
 
-_HELD: dict[Path, int] = {}
-"""Folders of this process that are there, and the descriptors that hold their locks."""
+_LOCKED: dict[Path, int] = {}
+"""Existing folders of this process -> the descriptors that hold their locks."""
 
 
-def _hold(folder: Path) -> None:
-    """Locks a folder while it is there: process ids of other containers look dead here."""
-    _HELD[folder] = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    with contextlib.suppress(OSError):  # a file system without locks: there the process id decides alone
-        fcntl.flock(_HELD[folder], fcntl.LOCK_SH)
+def _lock_folder(folder: Path) -> None:
+    """Lock a folder as long as it exists: process ids of other containers look dead from here."""
+    _LOCKED[folder] = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    with contextlib.suppress(OSError):  # a file system without locks: the process id alone decides
+        fcntl.flock(_LOCKED[folder], fcntl.LOCK_SH)
 
 
-def _held(folder: Path) -> bool | None:
-    """Whether a process holds a folder's lock; None on a file system without locks."""
+def _is_locked(folder: Path) -> bool | None:
+    """Return whether a process holds a folder's lock; None on a file system without locks."""
     handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -119,14 +122,14 @@ def _held(folder: Path) -> bool | None:
 
 
 def drop_all() -> None:
-    """Removes all temporary folders of this process, which is about to end."""
-    for folder in [*_HELD]:
+    """Remove all temporary folders of this process, which is about to end."""
+    for folder in [*_LOCKED]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
 @contextmanager
 def passing(kind: str) -> Iterator[Path]:
-    """Such a folder for the length of a block."""
+    """Yield a temporary folder that is removed when the block ends."""
     folder = scratch(kind)
     try:
         yield folder
@@ -135,9 +138,9 @@ def passing(kind: str) -> Iterator[Path]:
 
 
 def write_atomic(path: Path, data: bytes) -> None:
-    """Writes through a temporary file and a rename: a reader sees the old file or the new one, never a part.
+    """Write a file through a temporary file and a rename: readers see the old or the new content, never a part.
 
-    Others may read it as far as the user's umask lets them.
+    The user's umask decides whether others may read it.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".compress-{mark()}.tmp")
@@ -154,14 +157,14 @@ def write_atomic(path: Path, data: bytes) -> None:
 
 
 def put_in_place(work: Path, path: Path) -> None:
-    """Makes the folder `work` the folder `path`, which is there at every moment where the system can exchange two.
+    """Move the folder `work` to `path`, in one step if the system can exchange two folders.
 
-    Elsewhere the old one steps aside first; `owners.sweep` brings it back after a kill between the two renames.
+    Otherwise the old folder is renamed first; `owners.sweep` restores it after a kill between the two renames.
     """
     if not path.exists():
         work.rename(path)
     elif exchange(work, path):
-        shutil.rmtree(work, ignore_errors=True)  # the old one, under the new one's former name
+        shutil.rmtree(work, ignore_errors=True)  # `work` now names the old folder
     else:
         old = beside(path, "old")
         path.rename(old)
@@ -170,7 +173,7 @@ def put_in_place(work: Path, path: Path) -> None:
 
 
 def exchange(one: Path, other: Path) -> bool:
-    """Exchanges two paths in one step; False where the system or the file system cannot."""
+    """Exchange two paths in one step; return False if the system or the file system cannot."""
     libc = ctypes.CDLL(None, use_errno=True)
     names = os.fsencode(one), os.fsencode(other)
     if sys.platform == "darwin":
@@ -198,9 +201,9 @@ def _hidden(path: Path) -> bool:
 
 
 def cache_folder() -> Path:
-    """COMPRESS_CACHE, or the platform's user cache."""
-    given = os.environ.get("COMPRESS_CACHE")
-    if given:
-        return expanded(given)
+    """Return COMPRESS_CACHE, or `compress` in the user's cache folder."""
+    chosen = os.environ.get("COMPRESS_CACHE")
+    if chosen:
+        return expanded(chosen)
     base = os.environ.get("XDG_CACHE_HOME")
     return (expanded(base) if base else Path.home() / ".cache") / "compress"

@@ -1,4 +1,4 @@
-"""A function computed in a forked process while this one does other work; here, where it cannot fork safely."""
+"""A function computed in a forked process while this one does other work; computed here if a fork is not safe."""
 
 import contextlib
 import gc
@@ -14,13 +14,13 @@ Made = TypeVar("Made")
 
 
 class Forked(Generic[Given, Made]):
-    """`make(value)` in another process, which exists from the beginning and may `prepare` until `start` sends a value.
+    """Computes `make(value)` in a child process, forked at once; it runs `prepare` while it waits for `start`.
 
-    The process ends with this one. A process with threads cannot fork safely: it computes the value itself.
+    The child ends with this process. A process with threads cannot fork safely: it computes the value itself.
     """
 
     def __init__(self, what: str, make: Callable[[Given], Made], prepare: Callable[[], object] | None = None) -> None:
-        """`what` names the result in errors."""
+        """Fork the child; `what` names the result in errors."""
         self._what, self._make = what, make
         self._child: Any = None
         if not hasattr(os, "fork") or threading.active_count() > 1:
@@ -33,9 +33,9 @@ class Forked(Generic[Given, Made]):
 
         def work() -> None:
             follow(parent)
-            gc.disable()  # it ends soon, and what it shares with its parent stays shared
+            gc.disable()  # it ends soon, and collecting would copy pages shared with the parent
             self._pipe.close()
-            with child_end, contextlib.suppress(EOFError):  # the parent ended before it had anything to compute
+            with child_end, contextlib.suppress(EOFError):  # the parent ended before it sent a value
                 if prepare is not None:
                     prepare()
                 child_end.send(make(child_end.recv()))
@@ -45,22 +45,22 @@ class Forked(Generic[Given, Made]):
         child_end.close()
 
     def start(self, value: Given) -> None:
-        """Sends the value; the other process begins."""
+        """Send the value; the child starts to compute."""
         self._value = value
         if self._child is not None:
             with contextlib.suppress(BrokenPipeError):  # `result` reports it
                 self._pipe.send(value)
 
     def result(self) -> Made:
-        """Return what was made of the value. Raises RuntimeError if the other process failed."""
+        """Return the result of `make(value)`. Raises RuntimeError if the child failed."""
         if self._child is None:
             return self._make(self._value)
         try:
-            made: Made = self._pipe.recv()
+            result: Made = self._pipe.recv()
         except EOFError:
-            self._child.join()  # until it has printed its reason
+            self._child.join()  # wait until it has printed its reason
             raise RuntimeError(f"{self._what} could not be made; the message of its process is above") from None
-        return made
+        return result
 
     def __enter__(self) -> "Forked[Given, Made]":
         return self

@@ -1,7 +1,7 @@
-"""Who holds a lock: the holder records it beside the lock, `LOCK.UID`, and who waits for the lock reads it.
+"""Records of lock holders: the holder writes `LOCK.UID` next to the lock, and waiting processes read it.
 
-A record is another user's text: its owner is that of the file, its size is bounded, no link is followed, and only
-printable characters of it are shown.
+A record may be another user's text. The owner of the file counts as the holder's user, its size is bounded, links are
+not followed, and only printable characters are shown.
 """
 
 import glob
@@ -29,36 +29,36 @@ COMMAND_LETTERS = 200
 
 @dataclass(frozen=True)
 class Holder:
-    """A process that holds a lock, as it says itself."""
+    """A process that holds a lock, according to its own record."""
 
     pid: int
     started: int
-    """Its start, in clock ticks after boot."""
+    """Start time in clock ticks after boot."""
     system: str
-    """What the process id counts in."""
+    """System that the process id belongs to, see `owners.system`."""
     command: str
     since: float
-    """When it got the lock, in seconds since 1970."""
+    """Time when it got the lock, in seconds since 1970."""
 
 
 @contextmanager
 def recorded(lock: Path) -> Iterator[None]:
-    """Records this process as the holder for the length of a block, where the folder lets it."""
+    """Record this process as the holder until the block ends, if the folder is writable."""
     pid = os.getpid()
-    mine = Holder(pid, started(pid) or 0, system(), _command()[:COMMAND_LETTERS], time.time())
-    place = lock.with_name(f"{lock.name}.{os.getuid()}")
-    with suppress(OSError):  # who waits is told less then
-        write_atomic(place, json.dumps(asdict(mine)).encode())
+    holder = Holder(pid, started(pid) or 0, system(), _command()[:COMMAND_LETTERS], time.time())
+    record = lock.with_name(f"{lock.name}.{os.getuid()}")
+    with suppress(OSError):  # the record only serves messages
+        write_atomic(record, json.dumps(asdict(holder)).encode())
     try:
         yield
     finally:
         with suppress(OSError):
-            place.unlink()
+            record.unlink()
 
 
 @contextmanager
 def told(lock: Path, waiting: str) -> Iterator[None]:
-    """Say for whom this process waits, and again every minute until the block ends."""
+    """Print which process this one waits for, and again every minute until the block ends."""
     say(waiting)
     say(f"  {describe(lock)}")
     with beating(lambda passed_s: f"  still waiting after {passed_s / 60:.0f} min; {describe(lock)}", REMIND_S):
@@ -66,11 +66,11 @@ def told(lock: Path, waiting: str) -> Iterator[None]:
 
 
 def describe(lock: Path) -> str:
-    """One line on the holder of a lock."""
-    found = [record for path in lock.parent.glob(f"{glob.escape(lock.name)}.*") if (record := _read(path)) is not None]
-    if not found:
+    """Return one line on the holder of a lock."""
+    records = [entry for path in lock.parent.glob(f"{glob.escape(lock.name)}.*") if (entry := _read(path)) is not None]
+    if not records:
         return "its holder has left no record"
-    user, holder = max(found, key=lambda record: record[1].since)
+    user, holder = max(records, key=lambda record: record[1].since)
     since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(holder.since))
     return f"held since {since} by process {holder.pid} of {user}: {_printable(holder.command)}"
 
@@ -81,21 +81,21 @@ def _command() -> str:
 
 
 def _read(path: Path) -> tuple[str, Holder] | None:
-    """User and holder of a record; None for one that is damaged, or whose process is gone."""
+    """Return user and holder of a record; None if it is damaged, or its process has ended."""
     try:
         handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
     except OSError:
         return None
     try:
-        about = os.fstat(handle)
-        if not stat.S_ISREG(about.st_mode) or path.name.rpartition(".")[2] != str(about.st_uid):
+        status = os.fstat(handle)
+        if not stat.S_ISREG(status.st_mode) or path.name.rpartition(".")[2] != str(status.st_uid):
             return None
         holder = _parsed(os.read(handle, RECORD_BYTES))
     finally:
         os.close(handle)
     if holder is None or (holder.system == system() and not alive(holder.pid, holder.started)):
         return None
-    return _user(about.st_uid), holder
+    return _user(status.st_uid), holder
 
 
 def _parsed(data: bytes) -> Holder | None:
@@ -105,9 +105,9 @@ def _parsed(data: bytes) -> Holder | None:
         time.localtime(holder.since)
     except (ValueError, TypeError, OverflowError, OSError, RecursionError):
         return None
-    kinds = ((holder.pid, int), (holder.started, int), (holder.system, str), (holder.command, str))
-    sound = all(type(value) is kind for value, kind in kinds) and math.isfinite(holder.since) and holder.pid > 0
-    return holder if sound else None
+    expected = ((holder.pid, int), (holder.started, int), (holder.system, str), (holder.command, str))
+    valid = all(type(value) is kind for value, kind in expected) and math.isfinite(holder.since) and holder.pid > 0
+    return holder if valid else None
 
 
 def _user(uid: int) -> str:

@@ -1,9 +1,9 @@
-"""Ctrl-C and termination: a command ends with 128 + the signal's number, whatever it was doing.
+"""Ctrl-C and termination: a command ends with exit code 128 + signal number, whatever it was doing.
 
-The first signal raises `Interrupted`, so that every block is left in order. Libraries swallow exceptions that pass
-through their callbacks, or turn them into others, and a long call into C returns late: after `GRACE_S` seconds, or at
-the second signal, the process ends at once. Nothing is lost by that: files are whole at every moment, children end
-with their parent, and the next run sweeps what is left.
+The first signal raises `Interrupted`, so that every block can clean up. Libraries swallow exceptions in their
+callbacks or replace them, and a long call into C returns late. So the process ends at once after `GRACE_S` seconds, or
+at the second signal. This loses nothing: files are written atomically, children end with their parent, and the next
+run removes leftovers.
 """
 
 import contextlib
@@ -22,32 +22,32 @@ from compress.base.startup import CODES
 
 GO_ON = "; finished results and artifacts are whole, run the same command to go on"
 CLOSED = 128 + signal.SIGPIPE
-"""The code of a command whose reader has gone: `... | head`."""
+"""Exit code of a command whose reader has ended: `... | head`."""
 GRACE_S = 5.0
 AGAIN_S = 0.02
 HAND_ON_S = 1.0
-"""How long a command has to end by itself after Ctrl-C: a terminal sends it to the command as well."""
+"""Time that a command has to end by itself after Ctrl-C, which a terminal sends to the command too."""
 SHOW_CURSOR = b"\x1b[?25h"
 
 
 class Interrupted(KeyboardInterrupt):
-    """A signal asked this process to end."""
+    """Raised when a signal asks this process to end."""
 
 
 class _State:
-    """What has come so far, once in a process."""
+    """Signals received so far; one state per process."""
 
     received: int | None = None
     swallowed = False
     """Whether `Interrupted` was raised in a callback whose exceptions Python ignores."""
     remark = ""
-    """What to add to the line that says why this process ended."""
+    """Text added to the line that reports why this process ended."""
     pipe: int | None = None
-    """Where the system writes the numbers of signals, once a thread reads them."""
+    """Writing end of the pipe of signal numbers; None until a thread reads it."""
 
 
 def run(command: Callable[[], int]) -> NoReturn:
-    """Ends this process with the code that a command returns, or with that of the signal that ended it."""
+    """Run a command and exit with the code that it returns, or with that of the signal that ended it."""
     handle()
     try:
         code = _flushed(command())
@@ -59,25 +59,25 @@ def run(command: Callable[[], int]) -> NoReturn:
         code = 0
     if code == CLOSED:
         _discard(1, 2)
-    _say_end()
+    _print_end()
     sys.exit(128 + _State.received if _State.received is not None else code)
 
 
 def handle() -> None:
-    """Has signals that ask for an end raise `Interrupted`; one that is ignored (nohup, a background job) stays so."""
+    """Make the signals of `CODES` raise `Interrupted`; ignored ones (nohup, a background job) stay ignored."""
     if threading.current_thread() is not threading.main_thread():
         return
     for number in CODES:
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, _on_signal)
-    os.register_at_fork(after_in_child=_forget)
-    sys.unraisablehook = _unraisable
+    os.register_at_fork(after_in_child=_reset_in_child)
+    sys.unraisablehook = _raise_swallowed
 
 
 def insist(remark: str = "") -> None:
-    """Starts the thread that ends this process `GRACE_S` after a signal, also within a call that lets threads run.
+    """Start the thread that ends this process `GRACE_S` after a signal, even during a call that releases the GIL.
 
-    It is not there from the start because a process with threads cannot fork safely.
+    It is not started earlier because a process with threads cannot fork safely.
     """
     _State.remark = remark or _State.remark
     if _State.pipe is not None or signal.getsignal(signal.SIGTERM) is not _on_signal:
@@ -89,35 +89,35 @@ def insist(remark: str = "") -> None:
 
 
 def raise_again() -> None:
-    """Raises `Interrupted` where a library turned it into another exception, which has just been caught."""
+    """Raise `Interrupted` if a signal came: a library may have replaced it by the exception just caught."""
     if _State.received is not None:
         raise Interrupted
 
 
 @contextlib.contextmanager
 def handed_on(child: "subprocess.Popen[bytes]") -> Iterator[None]:
-    """Leaves it to a command how it ends: signals go on to it, and this process waits for it and then ends itself."""
+    """Forward signals to a child until the block ends: the child decides how it ends, and this process waits for it."""
 
     def send(number: int) -> None:
         with contextlib.suppress(ProcessLookupError):
             child.send_signal(number)
 
     def hand_on(number: int, _frame: FrameType | None) -> None:
-        first, _State.received = _State.received is None, number
-        later = first and number == signal.SIGINT
-        timer = threading.Timer(HAND_ON_S if later else 0, send, (number,))
+        is_first, _State.received = _State.received is None, number
+        delayed = is_first and number == signal.SIGINT
+        timer = threading.Timer(HAND_ON_S if delayed else 0, send, (number,))
         timer.daemon = True
         timer.start()
 
-    before = {number: signal.getsignal(number) for number in CODES}
-    handled = [number for number, handler in before.items() if handler is _on_signal]
+    previous = {number: signal.getsignal(number) for number in CODES}
+    handled = [number for number, handler in previous.items() if handler is _on_signal]
     for number in handled:
         signal.signal(number, hand_on)
     try:
         yield
     finally:
         for number in handled:
-            signal.signal(number, before[number])
+            signal.signal(number, previous[number])
 
 
 def _on_signal(number: int, _frame: FrameType | None) -> None:
@@ -133,20 +133,20 @@ def _on_signal(number: int, _frame: FrameType | None) -> None:
     raise Interrupted
 
 
-def _unraisable(found: "sys.UnraisableHookArgs") -> None:
-    """Raises `Interrupted` again, a moment later, where a finalizer or a callback of Python's own met it."""
-    if isinstance(found.exc_value, Interrupted) and _State.received is not None:
+def _raise_swallowed(unraisable: "sys.UnraisableHookArgs") -> None:
+    """Raise `Interrupted` again a moment later if Python swallowed it in a finalizer or callback."""
+    if isinstance(unraisable.exc_value, Interrupted) and _State.received is not None:
         _State.swallowed = True
-        to = threading.main_thread().ident
-        again = threading.Timer(AGAIN_S, signal.pthread_kill, (to, _State.received))
-        again.daemon = True
-        again.start()
+        main_thread = threading.main_thread().ident
+        timer = threading.Timer(AGAIN_S, signal.pthread_kill, (main_thread, _State.received))
+        timer.daemon = True
+        timer.start()
     else:
-        sys.__unraisablehook__(found)
+        sys.__unraisablehook__(unraisable)
 
 
-def _forget() -> None:
-    """Signals end a forked process at once and in silence: its parent says what there is to say."""
+def _reset_in_child() -> None:
+    """Let signals end a forked process at once and silently: its parent reports them."""
     for number in CODES:
         if signal.getsignal(number) is _on_signal:
             signal.signal(number, signal.SIG_DFL)
@@ -165,11 +165,11 @@ def _end() -> NoReturn:
     drop_all()
     if os.isatty(2):
         os.write(2, SHOW_CURSOR)
-    _say_end()
+    _print_end()
     os._exit(128 + (_State.received or signal.SIGTERM))
 
 
-def _say_end() -> None:
+def _print_end() -> None:
     if _State.received is not None:
         with contextlib.suppress(OSError):  # nobody reads it
             os.write(2, f"{CODES[signal.Signals(_State.received)]}{_State.remark}\n".encode())
@@ -191,9 +191,9 @@ def _flushed(code: int) -> int:
 
 
 def _discard(*numbers: int) -> None:
-    """Send the buffered output of these streams nowhere: Python would complain about it at the very end."""
-    nowhere = os.open(os.devnull, os.O_WRONLY)
+    """Discard the buffered output of these streams: Python would print an error about it at exit."""
+    null = os.open(os.devnull, os.O_WRONLY)
     for number in numbers:
         with contextlib.suppress(OSError):
-            os.dup2(nowhere, number)
-    os.close(nowhere)
+            os.dup2(null, number)
+    os.close(null)

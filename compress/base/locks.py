@@ -1,4 +1,4 @@
-"""Locks between processes: one measuring at a time on a machine, one builder at a time per artifact."""
+"""Locks between processes: one measurement at a time per machine, one builder at a time per artifact."""
 
 import errno
 import fcntl
@@ -12,12 +12,15 @@ from compress.base.errors import InputError
 from compress.base.holders import recorded, told
 
 MODE = 0o644
-"""Only the owner writes; for a lock, reading is enough."""
+"""Only the owner may write; reading is enough to lock a file."""
 
 
 @contextmanager
 def locked(path: Path, waiting: str) -> Iterator[bool]:
-    """Holds the lock; yields True when another process had it first. It goes with the process, also a killed one."""
+    """Hold the lock until the block ends; yields True if this process had to wait for another one.
+
+    The system releases the lock when the process exits, even if killed.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     waited = False
     while True:
@@ -29,7 +32,7 @@ def locked(path: Path, waiting: str) -> Iterator[bool]:
                 waited = True
                 with told(path, waiting):
                     fcntl.flock(handle, fcntl.LOCK_EX)
-            if _is(path, handle):
+            if _is_same_file(path, handle):
                 with recorded(path):
                     yield waited
                 return
@@ -38,9 +41,9 @@ def locked(path: Path, waiting: str) -> Iterator[bool]:
 
 
 def measuring_lock() -> Path:
-    """The machine-wide lock under which sessions run: two at once would measure each other.
+    """Return the path of the machine-wide lock of sessions: two at once would disturb each other's measurements.
 
-    It lies in one place for everybody, wherever jobs and users keep their temporary files; COMPRESS_LOCKS moves it.
+    The path does not depend on TMPDIR, so that all jobs and users share it; COMPRESS_LOCKS moves it.
     """
     return shared_lock("measuring")
 
@@ -51,42 +54,42 @@ def shared_lock(purpose: str) -> Path:
 
 
 def _open(path: Path) -> int:
-    """A descriptor to lock: of a file that everybody can read and only its owner write, made where there is none.
+    """Open a lock file and return its descriptor; a missing file is created, readable by all, writable by its owner.
 
-    Another user's is opened for reading, which is enough for flock, and never with O_CREAT: in a sticky folder the
-    kernel refuses that (fs.protected_regular). Raises InputError for links and whatever else is no file.
+    Another user's file is opened for reading, which is enough for flock, and never with O_CREAT: the kernel refuses
+    that in a sticky folder (fs.protected_regular). Raises InputError for a link or anything but a regular file.
     """
     flags = os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
     try:
-        handle = _opened(path, flags)
+        handle = _open_or_create(path, flags)
     except OSError as error:
-        told = "it is a link" if error.errno == errno.ELOOP else error.strerror
+        reason = "it is a link" if error.errno == errno.ELOOP else error.strerror
         raise InputError(
-            f"{path}: cannot be locked ({told}); remove it, or let its owner do so; COMPRESS_LOCKS moves the "
+            f"{path}: cannot be locked ({reason}); remove it, or let its owner do so; COMPRESS_LOCKS moves the "
             "lock under which measurements run"
         ) from None
-    found = os.fstat(handle)
-    if not stat.S_ISREG(found.st_mode):
+    status = os.fstat(handle)
+    if not stat.S_ISREG(status.st_mode):
         os.close(handle)
         raise InputError(f"{path}: cannot be locked (it is no file); remove it, or let its owner do so")
-    if found.st_uid == os.getuid() and stat.S_IMODE(found.st_mode) != MODE:
+    if status.st_uid == os.getuid() and stat.S_IMODE(status.st_mode) != MODE:
         os.fchmod(handle, MODE)  # the umask must not lock other users out
     return handle
 
 
-def _opened(path: Path, flags: int) -> int:
+def _open_or_create(path: Path, flags: int) -> int:
     for access in (os.O_RDWR, os.O_RDWR | os.O_CREAT | os.O_EXCL):
         try:
             return os.open(path, access | flags, MODE)
         except PermissionError:
             return os.open(path, os.O_RDONLY | flags)
-        except (FileNotFoundError, FileExistsError):  # made by another process between the two
+        except (FileNotFoundError, FileExistsError):  # created or removed by another process meanwhile
             continue
     return os.open(path, os.O_RDONLY | flags)
 
 
-def _is(path: Path, handle: int) -> bool:
-    """Whether the file that was locked is still the one of this name: others may clear temporary folders."""
+def _is_same_file(path: Path, handle: int) -> bool:
+    """Return whether a path still names the locked file: others may clear temporary folders."""
     try:
         return os.path.samestat(os.fstat(handle), os.lstat(path))
     except FileNotFoundError:

@@ -1,9 +1,9 @@
-"""Temporary names that record the process that made them, so that abandoned ones are told from those in use.
+"""Temporary names that record the process that made them, so that abandoned files can be recognised.
 
     .compress-4711-88123-1f0c9a2b-x3k.tmp      process 4711, started 88123 clock ticks after boot, in system 1f0c9a2b
 
-A path is abandoned when it belongs to this user and its process is gone. Of another system (a container, a machine
-that shares the folder) processes cannot be seen: what it made is abandoned after a day.
+A path is abandoned if it belongs to this user and its process has ended. Processes of another system (a container, a
+machine that shares the folder) are invisible here: their paths count as abandoned after a day.
 """
 
 import contextlib
@@ -25,28 +25,28 @@ _PLAIN = re.compile(rf"\.compress-{MARK.pattern}\.tmp")
 
 
 def mark() -> str:
-    """Text that records this process, and no other mark repeats."""
+    """Return a unique text that records this process."""
     pid = os.getpid()
     return f"{pid}-{started(pid) or 0}-{system()}-{secrets.token_hex(4)}"
 
 
 def beside(path: Path, kind: str) -> Path:
-    """A new name in the folder of `path`, hidden and marked; `kind` is part, old or tmp."""
+    """Return a new hidden, marked name in the folder of `path`; `kind` is part, old or tmp."""
     return path.parent / f".{path.name}.{mark()}.{kind}"
 
 
 def started(pid: int) -> int | None:
-    """When a process started, in clock ticks after boot; None where the system does not tell or it is gone."""
+    """Return the start of a process in clock ticks after boot; None if it has ended or is not visible."""
     try:
         line = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
     except OSError:
         return None
-    return int(line.rpartition(")")[2].split()[19])  # field 22; the name in parentheses may hold anything
+    return int(line.rpartition(")")[2].split()[19])  # field 22; the name in parentheses may contain any text
 
 
 @cache
 def system() -> str:
-    """8 hex digits of what process ids count in: this machine and, in a container, its process namespace."""
+    """Return 8 hex digits for the system in which process ids are unique: the machine and its process namespace."""
     try:
         namespace = str(Path("/proc/self/ns/pid").readlink())
     except OSError:
@@ -59,44 +59,44 @@ def system() -> str:
 
 
 def alive(pid: int, start: int = 0) -> bool:
-    """Whether a process of this system runs that started at `start`; 0 stands for an unknown start."""
+    """Return whether a process of this system runs that started at `start`; 0 means an unknown start."""
     try:
         os.kill(pid, 0)
     except (ProcessLookupError, OverflowError):
         return False
     except PermissionError:
-        pass  # another user's
+        pass  # another user's process
     now = started(pid)
     return start == 0 or now is None or now == start
 
 
 def abandoned(path: Path) -> bool:
-    """Whether a marked file or folder of this user is left from a process that is gone."""
-    found = MARK.search(path.name)
+    """Return whether a marked file or folder belongs to this user and its process has ended."""
+    match = MARK.search(path.name)
     try:
-        about = path.lstat()
+        info = path.lstat()
     except OSError:
         return False
-    if found is None or about.st_uid != os.getuid() or not (stat.S_ISDIR(about.st_mode) or stat.S_ISREG(about.st_mode)):
+    if match is None or info.st_uid != os.getuid() or not (stat.S_ISDIR(info.st_mode) or stat.S_ISREG(info.st_mode)):
         return False
-    if found["system"] != system():
-        return time.time() - about.st_mtime > FORGOTTEN_S
-    return not alive(int(found["pid"]), int(found["started"]))
+    if match["system"] != system():
+        return time.time() - info.st_mtime > FORGOTTEN_S
+    return not alive(int(match["pid"]), int(match["started"]))
 
 
 def sweep(folder: Path) -> None:
-    """Removes what processes that are gone left in a folder; a folder that was being replaced goes back to its name."""
+    """Remove abandoned files in a folder; a folder whose replacement was interrupted gets its name back."""
     try:
         names = [entry.name for entry in os.scandir(folder) if MARK.search(entry.name)]
     except OSError:
-        return  # not there, or not ours to read
+        return  # missing, or not readable
     for name in names:
-        path, aside = folder / name, _BESIDE.fullmatch(name)
-        if not (aside or _PLAIN.fullmatch(name)) or not abandoned(path):
+        path, sibling = folder / name, _BESIDE.fullmatch(name)
+        if not (sibling or _PLAIN.fullmatch(name)) or not abandoned(path):
             continue
-        if aside and name.endswith(".old") and not os.path.lexists(folder / aside["target"]):
+        if sibling and name.endswith(".old") and not os.path.lexists(folder / sibling["target"]):
             with contextlib.suppress(OSError):  # another process was faster
-                path.rename(folder / aside["target"])
+                path.rename(folder / sibling["target"])
         elif path.is_dir():
             shutil.rmtree(path, ignore_errors=True)
         else:
@@ -105,7 +105,7 @@ def sweep(folder: Path) -> None:
 
 
 def sweep_below(root: Path) -> None:
-    """`sweep` of a folder and all folders in it."""
+    """Run `sweep` on a folder and all folders below it."""
     sweep(root)
     for folder, names, _ in os.walk(root):
         for name in names:

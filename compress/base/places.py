@@ -1,7 +1,7 @@
-"""Names and paths that others wrote, as places on this disk: inside the folder they belong to, or refused.
+"""Checks of names and paths from untrusted files: they must stay inside their folder.
 
-A result may come from anybody. Its names become file names, and the path of its trace is read and copied: neither may
-leave the folder, by `..`, by a root of its own, or through a link.
+A result may come from anybody. Its names become file names, and the path of its trace is read and copied. Neither may
+leave the folder through `..`, an absolute path or a link.
 """
 
 from collections.abc import Sequence
@@ -11,11 +11,11 @@ from compress.base.errors import InputError
 from compress.base.reading import exists, is_folder, leads_round, resolved
 
 LONGEST = 150
-"""Characters of one name: file systems take 255 bytes, and a file's name holds two of these."""
+"""Limit of one name in characters and bytes: file systems allow 255 bytes, and a file name combines two."""
 
 
 def one_name(name: object, place: str) -> str:
-    """The name as one part of a path. Raises InputError where it would be several, none, or not printable."""
+    """Return the name as one part of a path. Raises InputError if it is empty, hidden, unprintable or several parts."""
     text = str(name)
     if not text or text.startswith(".") or not text.isprintable() or "/" in text or "\\" in text:
         raise InputError(f"{place} {text[:LONGEST]!r}: expected the name of a file, without '/', '\\' or a leading '.'")
@@ -25,13 +25,13 @@ def one_name(name: object, place: str) -> str:
 
 
 def inside(root: Path, stated: str, place: str) -> Path:
-    """The path below `root` that `stated` names. Raises InputError outside, also behind a link, and in a loop."""
-    within = PurePosixPath(stated)
+    """Return the path `stated` below `root`. Raises InputError if it leads outside, even by a link, or in a loop."""
+    relative = PurePosixPath(stated)
     if not stated.isprintable():
         raise InputError(f"{place} has a name that cannot be printed ({stated!r:.200}); give it another")
-    if within.is_absolute() or ".." in within.parts or "\\" in stated:
+    if relative.is_absolute() or ".." in relative.parts or "\\" in stated:
         raise InputError(f"{place} lies outside of the folder ({stated!r:.200})")
-    target = root / within
+    target = root / relative
     if leads_round(target):
         raise InputError(f"{place} cannot be read: {target} is a link that leads back to itself, or behind one")
     if not resolved(target).is_relative_to(resolved(root)):
@@ -40,14 +40,14 @@ def inside(root: Path, stated: str, place: str) -> Path:
 
 
 def own_file(file: Path) -> Path:
-    """The file, unless it stands for another one. Raises InputError for symbolic and hard links."""
+    """Return the file. Raises InputError for symbolic and hard links."""
     if file.is_symlink() or file.stat(follow_symlinks=False).st_nlink > 1:
         raise InputError(f"{file}: is a link to another file; put a copy in its place")
     return file
 
 
 def new_file(out: Path, option: str, suffixes: Sequence[str], inputs: Sequence[Path] = ()) -> Path:
-    """The file that an option asks for. Raises InputError for another suffix, a folder, and a file that is read."""
+    """Return the output file of an option. Raises InputError for a wrong suffix, a folder, or one of the inputs."""
     if out.suffix.lower() not in suffixes:
         raise InputError(f"{option} {out}: expected a name that ends in {' or '.join(suffixes)}")
     if is_folder(out):

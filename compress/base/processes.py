@@ -1,9 +1,9 @@
-"""Child processes: started fresh, ended with all they have started when the process that waits for them ends.
+"""Child processes that end, with all their descendants, when the process that waits for them ends.
 
     parent  --- standard input, which closes with the parent --->  child  --- a pipe, which closes with the child --->
        guard: waits for either to close, then kills the group of the child: forks, compilers and their children
 
-The guard does nothing else, so that no long call and no import keeps it from looking; it takes no processor time.
+The guard does nothing else, so that no long call and no import delays it; it uses no CPU time.
 """
 
 import math
@@ -25,20 +25,21 @@ from compress.base.interrupts import CLOSED
 from compress.base.startup import seldom_collect
 
 LOOK_S = 0.25
-"""How often a process that draws looks whether its parent is still there."""
+"""Interval at which a forked process checks that its parent is alive."""
 
 
 def threads() -> int:
-    """CPU threads a model gets: the cores this process may use, and no more than its control group's quota."""
+    """Return the number of CPU threads for a model: the usable cores, at most the control group's quota."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     quota = quota_cores()
     return cores if quota is None else max(1, min(cores, math.ceil(quota)))
 
 
 def pinned(device: str) -> dict[str, str]:
-    """OpenMP settings while measuring: one thread per core. Two on one core wait for each other, ten times as long.
+    """Return the OpenMP settings while measuring: one thread per core.
 
-    None where a GPU computes: this process and all it starts (compilers, the meter's thread) would share one core.
+    Two threads on one core wait for each other, which takes ten times as long. No settings if a GPU computes: this
+    process and all its children (compilers, the meter's thread) would share one core.
     """
     if device.startswith("cuda") or not hasattr(os, "sched_getaffinity"):
         return {}
@@ -47,14 +48,14 @@ def pinned(device: str) -> dict[str, str]:
 
 
 def limited() -> dict[str, str]:
-    """OpenMP's number of threads under a quota, of which it does not know."""
+    """Return OpenMP's number of threads under a quota; OpenMP does not read quotas itself."""
     return {} if quota_cores() is None else {"OMP_NUM_THREADS": str(threads())}
 
 
 def end_with_parent() -> None:
-    """Ends this process and all it starts once its standard input closes: the parent is gone.
+    """End this process and its descendants once its standard input closes, which means that the parent has ended.
 
-    To be called before the first thread is started: it forks the guard.
+    Call it before the first thread is started: it forks the guard.
     """
     if os.getpgrp() != os.getpid():
         os.setpgid(0, 0)
@@ -69,28 +70,28 @@ def end_with_parent() -> None:
 
 
 def follow(parent: int) -> None:
-    """Ends this forked process soon after its parent has ended; nobody will look at what it makes."""
+    """End this forked process soon after its parent has ended: nobody reads its result."""
 
-    def look() -> None:
+    def watch() -> None:
         while os.getppid() == parent:
             time.sleep(LOOK_S)
         os._exit(3)
 
-    threading.Thread(target=look, name="compress-parent", daemon=True).start()
+    threading.Thread(target=watch, name="compress-parent", daemon=True).start()
 
 
 @contextmanager
 def started(
     command: Sequence[str], environment: Mapping[str, str], stdout: int | None = None
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """A child that runs `python -m MODULE ...`: it ends by itself when we are killed, at once when the block raises."""
-    own = str(Path(__file__).parents[2])  # the package that runs now, also when it is not installed
-    path = os.pathsep.join(filter(None, (own, environment.get("PYTHONPATH"))))
-    python, option, *rest = command
-    guarded = [python, option, "compress.base.processes", *rest]
-    # a group of its own, to be ended as one; the pipe closes when we are gone
+    """Start a child that runs `python -m MODULE ...`; it ends if this process is killed, and if the block raises."""
+    package_root = str(Path(__file__).parents[2])  # so that the child imports this package, even if it is not installed
+    path = os.pathsep.join(filter(None, (package_root, environment.get("PYTHONPATH"))))
+    python, option, *arguments = command
+    guarded_command = [python, option, "compress.base.processes", *arguments]
+    # process_group: the child and its descendants are killed together; the pipe closes when this process ends
     child = subprocess.Popen(
-        guarded, stdin=subprocess.PIPE, stdout=stdout, env={**environment, "PYTHONPATH": path}, process_group=0
+        guarded_command, stdin=subprocess.PIPE, stdout=stdout, env={**environment, "PYTHONPATH": path}, process_group=0
     )
     with child:
         try:
@@ -102,25 +103,25 @@ def started(
 
 
 def run_child(command: Sequence[str], device: str) -> None:
-    """Runs a child that measures `device` to its end.
+    """Run a child that measures on `device`, and wait for it.
 
-    Raises RuntimeError when it fails.
+    Raises RuntimeError if it fails.
     """
     environment = {key: value for key, value in os.environ.items() if not key.startswith("OMP_")}
     environment |= pinned(device) | limited()
     with started(command, environment) as child:
         code = child.wait()
     if code == CLOSED:
-        sys.exit(CLOSED)  # nobody reads our messages either
+        sys.exit(CLOSED)  # nobody reads our output either
     if code != 0:
         raise RuntimeError(f"the measuring process ended with {code}; its messages are above")
 
 
 def main(arguments: Sequence[str]) -> NoReturn:
-    """Runs a module's `main` as a child: `python -m compress.base.processes MODULE ARGUMENTS`."""
+    """Run the `main` of a module as a child: `python -m compress.base.processes MODULE ARGUMENTS`."""
     end_with_parent()
     seldom_collect()
-    signal.signal(signal.SIGTTOU, signal.SIG_IGN)  # its group is not the terminal's: it may write there all the same
+    signal.signal(signal.SIGTTOU, signal.SIG_IGN)  # a background group may write to the terminal too
     try:
         import_module(arguments[0]).main(arguments[1:])
     except BrokenPipeError:

@@ -1,6 +1,6 @@
-"""Silences the libraries' own chatter in the processes that are ours: messages of ours would drown in it.
+"""Silence notices of libraries in processes that this package starts, so that its own messages stay visible.
 
-Called before torch is imported. Errors still come through.
+Called before torch is imported. Errors are still shown.
 """
 
 import logging
@@ -10,11 +10,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 GRAPHS = ("OnnxModel", "OpenVinoModel", "Padded")
-"""Classes of ours that stand for a transformers model."""
+"""Classes of this package that replace a transformers model."""
 
 
 def quiet_libraries() -> None:
-    """Keeps import-time notices about missing optional kernels off standard error."""
+    """Suppress notices at import, such as missing optional kernels, and download bars off a terminal."""
     os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     if not sys.stderr.isatty():  # on a terminal a download shows its bar
@@ -24,24 +24,24 @@ def quiet_libraries() -> None:
 
 
 def quiet_notices() -> None:
-    """Drops what libraries say of themselves when they are imported, and nothing else: for other people's processes."""
+    """Drop only the notices that libraries log when imported: safe in a user's own process."""
     for name in ("torchao", "torch.utils._pytree", "bitsandbytes.backends.cpu.ops"):
         logging.getLogger(name).addFilter(_errors_only)
-    logging.getLogger("transformers.pipelines.base").addFilter(_not_about_ours)
+    logging.getLogger("transformers.pipelines.base").addFilter(_not_about_graphs)
 
 
 def _errors_only(record: logging.LogRecord) -> bool:
-    """Drops notices: kernels for other GPUs that do not load here, deprecations between the libraries themselves."""
+    """Drop notices, such as kernels for other GPUs that do not load here and deprecations between libraries."""
     return record.levelno >= logging.ERROR and "Failed to load" not in record.getMessage()
 
 
-def _not_about_ours(record: logging.LogRecord) -> bool:
-    """Drops that a pipeline has never heard of our graphs, with all the names it has heard of: they answer in it."""
+def _not_about_graphs(record: logging.LogRecord) -> bool:
+    """Drop the warning that a pipeline does not support our graph classes, with its list of names: they work there."""
     return not record.getMessage().startswith(tuple(f"The model '{name}' is not supported" for name in GRAPHS))
 
 
 def quiet_transformers() -> None:
-    """Turns transformers' bars off once it may be imported."""
+    """Turn off the progress bars of transformers; imports transformers."""
     import transformers
 
     transformers.utils.logging.disable_progress_bar()
@@ -49,18 +49,18 @@ def quiet_transformers() -> None:
     if sys.stderr.isatty() and "HF_HUB_DISABLE_PROGRESS_BARS" not in os.environ:
         from huggingface_hub.utils import enable_progress_bars  # type: ignore[attr-defined]
 
-        enable_progress_bars()  # transformers turned the hub's off with its own; a download shows how far it is
+        enable_progress_bars()  # transformers turned off the hub's too; downloads keep their bar
 
 
 @contextmanager
 def silenced_stderr() -> Iterator[None]:
-    """Sends standard error nowhere, also what C++ writes: torch.profiler prints a line per start and stop."""
-    kept = os.dup(2)
-    nowhere = os.open(os.devnull, os.O_WRONLY)
+    """Discard standard error, C++ output included: torch.profiler prints a line per start and stop."""
+    original = os.dup(2)
+    null = os.open(os.devnull, os.O_WRONLY)
     try:
-        os.dup2(nowhere, 2)
+        os.dup2(null, 2)
         yield
     finally:
-        os.dup2(kept, 2)
-        os.close(kept)
-        os.close(nowhere)
+        os.dup2(original, 2)
+        os.close(original)
+        os.close(null)

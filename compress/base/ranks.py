@@ -1,29 +1,29 @@
-"""Several processes started by torchrun or accelerate: all of them train, the first one builds, measures and writes."""
+"""Processes started by torchrun or accelerate: all ranks train; the first one builds, measures and writes."""
 
 import os
 import sys
 
 LAUNCHED = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "GROUP_", "ROLE_", "MASTER_", "TORCHELASTIC_")
-"""How what a launcher sets for its processes begins."""
+"""Prefixes of the environment variables that a launcher sets."""
 
 
 def rank() -> int:
-    """Which of the processes this one is; 0 when it was started alone."""
+    """Return the rank of this process; 0 without a launcher."""
     return int(os.environ.get("RANK", "0"))
 
 
 def processes() -> int:
-    """How many there are."""
+    """Return the number of processes; 1 without a launcher."""
     return int(os.environ.get("WORLD_SIZE", "1"))
 
 
 def local_device(device: str) -> str:
-    """The GPU of this process, where `device` names the first one's."""
+    """Return the GPU of this process, given the device of the first one."""
     return f"cuda:{os.environ['LOCAL_RANK']}" if processes() > 1 and device.startswith("cuda") else device
 
 
 def wait(device: str) -> None:
-    """Until every process has come here; what one of them has written before, the others find."""
+    """Wait until every process has reached this call, so that all see the files written before it."""
     if processes() > 1:
         from accelerate import PartialState
 
@@ -31,7 +31,7 @@ def wait(device: str) -> None:
 
 
 def end_training() -> None:
-    """After the last training: what is left to do is the first process's, as if it were alone; the others end here."""
+    """End distributed training: the first process goes on as if started alone, the others exit."""
     if processes() == 1:
         return
     import torch.distributed

@@ -1,6 +1,6 @@
-"""Files that anyone may have put there, read whole: looked at before they are opened, so that nothing blocks.
+"""Reading of untrusted files: checks of type and size before they are opened.
 
-A fifo without a writer blocks whoever opens it, and a device such as /dev/zero never ends.
+Opening a fifo without a writer blocks, and reading a device such as /dev/zero never ends.
 """
 
 import errno
@@ -20,7 +20,7 @@ KINDS = {
 
 
 def content(path: Path, what: str, most_bytes: int) -> bytes:
-    """Return the bytes of a regular file. Raises InputError, one sentence, for anything else; `what` was expected."""
+    """Return the bytes of a regular file. Raises InputError for anything else; `what` names the expected kind."""
     try:
         if (kind := irregular(path)) is not None:
             raise InputError(f"{path}: is {kind}; expected a {what} file")
@@ -33,17 +33,17 @@ def content(path: Path, what: str, most_bytes: int) -> bytes:
         raise
     except OSError as error:
         raise InputError(f"{shortened(str(path))}: cannot be read ({error.strerror})") from None
-    except ValueError as error:  # a NUL, or half of a pair of surrogates
+    except ValueError as error:  # a NUL, or half of a surrogate pair
         raise InputError(f"{str(path)!r}: names no file ({error})") from None
 
 
 def irregular(path: Path) -> str | None:
-    """Return what a path is, such as `a fifo`, or None for a regular file. Raises OSError where there is nothing."""
+    """Return the kind of a path, such as `a fifo`, or None for a regular file. Raises OSError if it does not exist."""
     return KINDS.get(stat.S_IFMT(path.stat().st_mode))
 
 
 def exists(path: Path) -> bool:
-    """Return whether there is anything of this name; a name that is too long, or has a NUL, is of nothing."""
+    """Return whether a path exists; False for an invalid one (too long, or with a NUL)."""
     try:
         return path.exists()
     except (OSError, ValueError):
@@ -51,7 +51,7 @@ def exists(path: Path) -> bool:
 
 
 def is_folder(path: Path) -> bool:
-    """Return whether there is such a folder; a path that cannot be one (a NUL, too long) is none."""
+    """Return whether a path is a folder; False for an invalid one (too long, or with a NUL)."""
     try:
         return path.is_dir()
     except (OSError, ValueError):
@@ -59,7 +59,7 @@ def is_folder(path: Path) -> bool:
 
 
 def resolved(path: Path) -> Path:
-    """Return the absolute path without links; what is in a loop of links, or no path (a NUL), stays as it is."""
+    """Return the absolute path without links; a loop of links and an invalid path (with a NUL) stay unresolved."""
     try:
         return Path(os.path.realpath(path))  # Path.resolve raises RuntimeError in a loop
     except ValueError:
@@ -84,6 +84,6 @@ def expanded(path: str | Path) -> Path:
 
 
 def shortened(text: str, most: int = 120) -> str:
-    """Return at most so many letters of a text: its beginning and its end."""
+    """Return a text cut to about `most` characters: its beginning and its end."""
     half = most // 2
     return text if len(text) <= most else f"{text[:half]} ... {text[-half:]}"

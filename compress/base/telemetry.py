@@ -1,12 +1,12 @@
-"""Nothing that this package runs sends anything by itself: the libraries' own telemetry is off before their import.
+"""Switch off the telemetry of libraries before they are imported: this package sends nothing unasked.
 
-    onnxruntime 1.29+   a DNS look-up, a device id and a database of events in the cache folder, whatever HF_HUB_OFFLINE
-    openvino, nncf      Google Analytics, unless its package is missing: it is kept from being imported
-    hub, transformers   a user agent and usage; a look for converted weights; counts of downloads
-    mlflow, wandb, ray  usage and crash reports of their own; what a tracker is asked to send it still sends
+    onnxruntime 1.29+   a DNS look-up, a device id and an event database in the cache folder, even with HF_HUB_OFFLINE
+    openvino, nncf      Google Analytics, unless its package is missing: its import is blocked
+    hub, transformers   a user agent and usage; a search for converted weights; download counts
+    mlflow, wandb, ray  usage and crash reports; trackers still send what they are asked to send
 
-Applied when `compress` is imported, so it holds in the measuring process, in notebooks, and for what they start. Where
-the user has set one of these variables, that stays.
+Applied when `compress` is imported: in the measuring process, in notebooks, and in their children. A variable that
+the user has set keeps its value.
 """
 
 import os
@@ -22,16 +22,16 @@ OFF = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "DO_NOT_TRACK": "true",
 }
-"""Variable -> the value that switches a library's own traffic off."""
+"""Environment variable -> value that switches off a library's telemetry."""
 ABSENT = ("openvino_telemetry",)
-"""Packages that only send; openvino and nncf do without them. They have no variable of their own for it."""
+"""Telemetry packages that openvino and nncf work without; no environment variable switches them off."""
 
 
 def switch_off() -> None:
-    """Switches off what libraries would send by themselves, in this process and those that it starts."""
+    """Switch off the telemetry of libraries in this process and its children."""
     for name, value in OFF.items():
         os.environ.setdefault(name, value)
     for package in ABSENT:
-        sys.modules.setdefault(package, None)  # type: ignore[arg-type]  # how Python is told that an import fails
-    if "onnxruntime" in sys.modules:  # a notebook that imported it first
+        sys.modules.setdefault(package, None)  # type: ignore[arg-type]  # None makes the import fail
+    if "onnxruntime" in sys.modules:  # imported before this package, as in a notebook
         sys.modules["onnxruntime"].disable_telemetry_events()

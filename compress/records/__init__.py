@@ -1,1 +1,1 @@
-"""What a run leaves: results, traces, the machine, statistics of estimates."""
+"""Records of a run: results, traces, the machine, statistics of estimates."""

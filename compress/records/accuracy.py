@@ -1,4 +1,4 @@
-"""Accuracy of one model on the test split, and what the figures of one must be."""
+"""Accuracy of one model on the test split, and checks of its figures."""
 
 import math
 from dataclasses import dataclass, field
@@ -15,45 +15,45 @@ MOST_EXAMPLES = 10_000_000
 
 @dataclass(frozen=True)
 class Accuracy:
-    """A metric on the test split, and its paired difference to the verdict's reference."""
+    """A metric on the test split, and its paired difference from the verdict reference."""
 
     metric: Name
     estimate: Ordered
     higher_is_better: bool
     chance: Quantity | None
-    """The metric of the best constant answer, for perplexity of a uniform guess over the vocabulary; None where the
+    """Metric of the best constant prediction; for perplexity, of a uniform guess over the vocabulary. None if the
     metric has no such floor."""
     finite: bool
-    """False when any output was not finite."""
+    """False if any output was not finite."""
     reference: Name | None = None
     delta: Ordered | None = None
-    """Ours minus the reference's: in the metric's own unit, or relative to the reference's value (`unit`)."""
+    """Metric of this model minus the reference's: in the metric's unit, or relative to the reference (see `unit`)."""
     mcnemar_p: Quantity | None = None
     flip_rate: Quantity | None = None
-    """Fraction of examples answered differently from the reference."""
+    """Fraction of examples with another prediction than the reference."""
     bits_per_byte: Quantity | None = None
     batch_size: Several | None = None
     order: str | None = None
     batch_sensitivity: Quantity | None = None
-    """Fraction of answers that differ between batch 1 and batch 32; None where activations are not dynamic."""
+    """Fraction of predictions that differ between batch 1 and batch 32; None if activations are not dynamic."""
     right: Annotated[str, Field(max_length=MOST_EXAMPLES, pattern="^[0-9a-f]+$")] | None = None
-    """Which examples were answered rightly: a hexadecimal number whose lowest bit is the first example."""
+    """Correctly predicted examples: a hexadecimal number whose lowest bit is the first example."""
     unit: Unit | None = None
-    """points: `delta` is a difference, a point is a hundredth of `scale`; percent: it is relative. None: a difference
-    in a unit that older versions did not record."""
+    """points: `delta` is a difference, and a point is a hundredth of `scale`. percent: `delta` is relative. None: a
+    difference in a unit that older versions did not record."""
     scale: Positive = 1.0
-    """The whole that points are hundredths of: 1 for a fraction, 100 for BLEU."""
+    """Full scale of the metric: 1 for a fraction, 100 for BLEU."""
     variant: str | None = None
-    """Which of its forms a metric took on this test split: F1 of one class, or the mean over several."""
+    """Variant of the metric on this test split: F1 of one class, or the mean over several."""
     over_chance: Estimate | None = None
-    """Of the reference of verdicts: its metric less that of the best constant answer, on the same examples. None for
-    others, for metrics without such an answer, and in results of versions that did not compare them."""
+    """Only for the verdict reference: its metric minus that of the best constant prediction, on the same examples. None
+    for other models, for metrics without such a prediction, and in results of older versions."""
     reasons: dict[str, str] = field(default_factory=dict)
-    """Field -> why it is None; `estimate` and `interval`: why its value or interval is not known; `over_chance`: why
-    the test split cannot show it."""
+    """Field -> reason why it is None; `estimate` and `interval`: why the value or interval is unknown; `over_chance`:
+    why the test split cannot show it."""
 
     def __post_init__(self) -> None:
-        """Results of older versions: the unit follows from the metric, or from a direction that was relative."""
+        """Set the unit that older versions did not record: from the metric, or percent if lower is better."""
         if self.unit is None:
             object.__setattr__(self, "unit", UNITS.get(self.metric, None if self.higher_is_better else "percent"))
 
@@ -63,10 +63,11 @@ class Accuracy:
         return self.finite and math.isfinite(self.estimate.value)
 
 
-def _known(accuracy: Accuracy) -> Accuracy:
-    """Return an accuracy whose figures are numbers where the outputs were, or which says why its value is none.
+def _checked(accuracy: Accuracy) -> Accuracy:
+    """Return the accuracy if its figures are valid.
 
-    Raises ValueError for another.
+    Raises ValueError for a figure that is not finite although the outputs were, unless `reasons` explains the missing
+    estimate. Also for figures that are too large, a wrong direction, and `right` with more bits than examples.
     """
     undefined = math.isnan(accuracy.estimate.value) and "estimate" in accuracy.reasons
     for name, estimate in (
@@ -90,5 +91,5 @@ def _known(accuracy: Accuracy) -> Accuracy:
     return accuracy
 
 
-Judged = Annotated[Accuracy, AfterValidator(_known)]
-"""An accuracy whose figures are numbers where the outputs were."""
+Judged = Annotated[Accuracy, AfterValidator(_checked)]
+"""An accuracy with checked figures."""

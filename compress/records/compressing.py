@@ -1,4 +1,4 @@
-"""Readings while compressing, plain as artifacts and traces hold them; `compress.analysis.price` computes with them."""
+"""Meter readings while compressing, as plain values of artifacts and traces; `compress.analysis.price` uses them."""
 
 from typing import Annotated, Any, NotRequired
 
@@ -29,7 +29,7 @@ class Attempt(TypedDict):
 
 @with_config(OPEN)
 class Step(TypedDict):
-    """One step of a recipe; `shares`, which older artifacts lack, are plain."""
+    """One step of a recipe; `shares` are plain values, absent in older artifacts."""
 
     method: Name
     changed_layers: Count
@@ -39,7 +39,7 @@ class Step(TypedDict):
 
 @with_config(OPEN)
 class Compressing(TypedDict):
-    """All attempts at compressing, and the steps of the last one."""
+    """All attempts at compressing, and the steps of the last attempt."""
 
     attempts: Annotated[list[Attempt], Field(min_length=1)]
     steps: list[Step]

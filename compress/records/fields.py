@@ -1,7 +1,7 @@
-"""Types of the fields of files that anyone may have written: bounded numbers, short names, plain mappings of a shape.
+"""Types of fields in untrusted files: bounded numbers, short names, plain mappings with required keys.
 
-Reading checks them all in one place, from the annotations (pydantic, strict: no text counts as a number). Bounds keep
-arithmetic from overflowing: no second, joule or byte that is measured comes near them.
+Pydantic checks them from the annotations, in strict mode: text is not converted to a number. The bounds prevent
+overflow in arithmetic; no measured second, joule or byte comes near them.
 """
 
 import math
@@ -13,13 +13,13 @@ from pydantic import AfterValidator, BeforeValidator, Field, GetPydanticSchema
 from typing_extensions import TypedDict
 
 STRICT: dict[str, Any] = {"strict": True, "allow_inf_nan": False, "str_max_length": 100_000}
-"""What holds for every field of a file's outermost dataclass, and of all that are inside it."""
+"""Pydantic configuration of a file's outermost dataclass, which also holds for nested ones."""
 LARGE = 1e18
 FARTHEST = 1e250
-"""Bound of a metric's values and differences: a hundredfold of one over the least scale is still a number."""
+"""Bound of a metric's values and differences: 100 x value / smallest scale is still finite."""
 MOST_LEVELS = 32
 ENDLESS = {"Infinity": math.inf, "-Infinity": -math.inf, "NaN": math.nan}
-"""How figures without an end stand in JSON, which has none."""
+"""Text for infinities and NaN in JSON -> value."""
 
 Whole = Annotated[int, Field(gt=-(2**63), lt=2**63)]
 Count = Annotated[int, Field(ge=0, lt=2**63)]
@@ -29,38 +29,38 @@ Positive = Annotated[float, Field(ge=1 / LARGE, le=LARGE)]
 Edge = Annotated[
     float, Field(allow_inf_nan=True), BeforeValidator(lambda v: ENDLESS.get(v, v) if isinstance(v, str) else v)
 ]
-"""A figure that may have no end, such as the edge of an interval of a single round."""
+"""A number that may be infinite, such as the edge of an interval over a single round."""
 Name = Annotated[str, Field(max_length=300)]
 
 T = TypeVar("T")
 
 
 def moment(text: str) -> datetime:
-    """Return the moment of a date and time with its zone. Raises ValueError for another text."""
+    """Parse a date and time with its zone. Raises ValueError for any other text."""
     try:
-        found = datetime.fromisoformat(text)
+        parsed = datetime.fromisoformat(text)
     except ValueError:
-        found = None
-    if found is None or found.tzinfo is None:
+        parsed = None
+    if parsed is None or parsed.tzinfo is None:
         raise ValueError(f"{text!r:.60} is no date with a zone; expected one such as 2025-05-05T10:00:00+00:00")
-    return found
+    return parsed
 
 
-def _dated(text: str) -> str:
-    """Return a text that is a date and a time with its zone. Raises ValueError for another."""
+def _check_date(text: str) -> str:
+    """Return the text if it is a date and time with its zone. Raises ValueError otherwise."""
     moment(text)
     return text
 
 
-Date = Annotated[Name, AfterValidator(_dated)]
+Date = Annotated[Name, AfterValidator(_check_date)]
 
 
-def _shallow(value: T, levels: int = MOST_LEVELS) -> T:
-    """Return a plain value that is nested less deep than so many levels. Raises ValueError for another."""
+def _check_depth(value: T, levels: int = MOST_LEVELS) -> T:
+    """Return a plain value nested less than `levels` deep. Raises ValueError for a deeper one."""
     if levels == 0:
         raise ValueError(f"nested deeper than {MOST_LEVELS} levels")
     for item in value.values() if isinstance(value, Mapping) else value if isinstance(value, list) else ():
-        _shallow(item, levels - 1)
+        _check_depth(item, levels - 1)
     return value
 
 
@@ -99,10 +99,10 @@ class _RecipeShape(TypedDict, total=False):
     padding: str
 
 
-Plain = Annotated[dict[str, Any], AfterValidator(_shallow)]
+Plain = Annotated[dict[str, Any], AfterValidator(_check_depth)]
 WorkloadFacts = Annotated[
-    dict[str, Any], GetPydanticSchema(lambda _, schema: schema(_NamedWorkload)), AfterValidator(_shallow)
+    dict[str, Any], GetPydanticSchema(lambda _, schema: schema(_NamedWorkload)), AfterValidator(_check_depth)
 ]
 RecipeFacts = Annotated[
-    dict[str, Any], GetPydanticSchema(lambda _, schema: schema(_RecipeShape)), AfterValidator(_shallow)
+    dict[str, Any], GetPydanticSchema(lambda _, schema: schema(_RecipeShape)), AfterValidator(_check_depth)
 ]

@@ -28,15 +28,15 @@ def _adapter() -> Any:
 
 
 def result_path(root: Path, workload: str, recipe: str, machine: str, limit: int | None) -> Path:
-    """`root/<workload>/<recipe>-<machine id>.json`; a limited result has a file of its own beside the whole one."""
+    """Return `root/<workload>/<recipe>-<machine id>.json`; a limited result ends in `-limitN.json`."""
     limited = "" if limit is None else f"-limit{limit}"
     return root / workload / f"{recipe}-{machine}{limited}.json"
 
 
 def own_path(result: Result) -> Path:
-    """Where a result that anybody may have written belongs, within a folder of results.
+    """Return the path of an untrusted result, relative to the folder of results.
 
-    Raises InputError where a name of it is none of a file.
+    Raises InputError if its workload, name or machine id cannot be part of a file name.
     """
     place = f"result {result.name!r:.80}:"
     names = {"workload.name": result.workload.get("name"), "name": result.name, "machine.id": result.machine.id}
@@ -45,68 +45,68 @@ def own_path(result: Result) -> Path:
 
 
 def write(root: Path, result: Result) -> Path:
-    """Writes one result below `root`; returns its path. Raises InputError where its names would leave that folder."""
+    """Write one result below `root` and return its path. Raises InputError if its names would lead out of `root`."""
     path = root / own_path(result)
     replace_file(path, result)
     return path
 
 
 def replace_file(path: Path, result: Result) -> None:
-    """Writes a result to this file."""
+    """Write a result to this file."""
     write_atomic(path, _adapter().dump_json(result, indent=1) + b"\n")
 
 
 class Foreign(InputError):
-    """The file is JSON of something else than a result."""
+    """The file is JSON, but not a result."""
 
 
 class OtherSchema(InputError):
-    """The file is a result of another version, which this one cannot read."""
+    """The file is a result of another schema, which this version cannot read."""
 
 
 def read(path: Path) -> Result:
-    """Return one result. Raises InputError, one sentence, where it cannot be read, and Foreign where it is none."""
+    """Return one result. Raises InputError if it cannot be read, Foreign if the file is not a result."""
     from pydantic import ValidationError
 
     data = reading.content(path, "result", MOST_BYTES)
     try:
-        made: Result = _adapter().validate_json(data)
+        result: Result = _adapter().validate_json(data)
     except ValidationError as error:
-        raise _refused(path, data, error) from None
-    if made.schema != SCHEMA:
-        raise OtherSchema(f"{path}: {_other(made.schema)}")
-    return made
+        raise _describe_refusal(path, data, error) from None
+    if result.schema != SCHEMA:
+        raise OtherSchema(f"{path}: {_other_schema(result.schema)}")
+    return result
 
 
-def _refused(path: Path, data: bytes, error: "ValidationError") -> InputError:
-    """The error for content that is no result of this version."""
+def _describe_refusal(path: Path, data: bytes, error: "ValidationError") -> InputError:
+    """Return the error for content that is not a result of this version."""
     from pydantic_core import from_json
 
     first = error.errors(include_url=False)[0]
-    said = shortened(first["msg"].removeprefix("Value error, ").removeprefix("Invalid JSON: "))
+    message = shortened(first["msg"].removeprefix("Value error, ").removeprefix("Invalid JSON: "))
     if first["type"] == "json_invalid":
-        return InputError(f"{path}: not JSON ({said}); it was damaged or is no result")
+        return InputError(f"{path}: not JSON ({message}); it was damaged or is no result")
     raw = from_json(data)
     if not isinstance(raw, dict) or "schema" not in raw:
-        return Foreign(f"{path}: {_other(None)}")
+        return Foreign(f"{path}: {_other_schema(None)}")
     if type(raw["schema"]) is not int or raw["schema"] != SCHEMA:
-        return OtherSchema(f"{path}: {_other(raw['schema'])}")
-    where = shortened(".".join(str(part) for part in first["loc"]))
+        return OtherSchema(f"{path}: {_other_schema(raw['schema'])}")
+    place = shortened(".".join(str(part) for part in first["loc"]))
     if first["type"] == "finite_number":
-        return InputError(f"{path}: not a result: {where} is {first['input']}; expected a finite number")
+        return InputError(f"{path}: not a result: {place} is {first['input']}; expected a finite number")
     if first["type"] == "missing":
-        return InputError(f"{path}: not a result: {where} is missing")
-    return InputError(f"{path}: not a result: {where}: {said}")
+        return InputError(f"{path}: not a result: {place} is missing")
+    return InputError(f"{path}: not a result: {place}: {message}")
 
 
-def _other(schema: object) -> str:
+def _other_schema(schema: object) -> str:
     return f"result schema {shortened(repr(schema))}; this version reads {SCHEMA}"
 
 
 def refuse_other(path: Path) -> None:
-    """Raise InputError for a file that no result may replace: one of another version, or something else than a result.
+    """Raise InputError for a file that a result must not replace: another schema, or not a result.
 
-    A damaged result is one that may be replaced.
+    A damaged result may be replaced.
     """
     if path.is_dir():
         raise InputError(f"{path}: is a folder; expected a result or nothing: remove it, or choose another with --out")
@@ -120,19 +120,19 @@ def refuse_other(path: Path) -> None:
 
 
 def read_all(root: Path) -> tuple[list[Result], list[str]]:
-    """Return every result below `root`, sorted by path, and one sentence per file that could not be read."""
+    """Return all results below `root`, sorted by path, and one sentence per file that could not be read."""
     results, foreign, damaged = read_known(root)
     return results, [*foreign, *damaged]
 
 
 def read_known(root: Path) -> tuple[list[Result], list[str], list[str]]:
-    """Return every result below `root`, a sentence per file that never was one, and per result that is damaged."""
+    """Return all results below `root`, one sentence per file that is not a result, and one per damaged result."""
     if not is_folder(root):
         raise InputError(f"{root}: no such folder; run a recipe first: python -m compress run bert_int8")
     results: list[Result] = []
     foreign: list[str] = []
     damaged: list[str] = []
-    paths, problems = _listed(root)
+    paths, problems = _result_files(root)
     for path in paths:
         try:
             results.append(read(inside(root, path.relative_to(root).as_posix(), f"{path}: the result")))
@@ -144,24 +144,24 @@ def read_known(root: Path) -> tuple[list[Result], list[str], list[str]]:
 
 
 def named(paths: Iterable[Path]) -> list[Path]:
-    """Return these files, and the result files below those of them that are folders."""
-    return [file for path in paths for file in (_listed(path)[0] if is_folder(path) else [path])]
+    """Return these files, with folders replaced by the result files below them."""
+    return [file for path in paths for file in (_result_files(path)[0] if is_folder(path) else [path])]
 
 
-def _listed(root: Path) -> tuple[list[Path], list[str]]:
-    """Return the result files below `root`, and a sentence per folder that cannot be listed.
+def _result_files(root: Path) -> tuple[list[Path], list[str]]:
+    """Return the result files below `root`, and one sentence per folder that cannot be listed.
 
-    Those that the project ships (`results/reference`) are found only when asked for by name.
+    Shipped results (`results/reference`) are only listed if `root` is that folder.
     """
-    found: list[Path] = []
+    paths: list[Path] = []
     problems: list[str] = []
 
     def unlisted(error: OSError) -> None:
         problems.append(f"{error.filename}: cannot be listed ({error.strerror})")
 
     for place, folders, files in os.walk(root, onerror=unlisted):
-        left_out = {"traces", SHIPPED} if Path(place) == root else {"traces"}
-        folders[:] = [name for name in folders if name not in left_out]
+        excluded = {"traces", SHIPPED} if Path(place) == root else {"traces"}
+        folders[:] = [name for name in folders if name not in excluded]
         listed = (name for name in (*files, *folders) if name.endswith(".json") and not name.startswith("."))
-        found += [Path(place, name) for name in listed]
-    return sorted(found), problems
+        paths += [Path(place, name) for name in listed]
+    return sorted(paths), problems

@@ -1,4 +1,4 @@
-"""What the layers of an artifact became, as compact plain values: its manifest, and the sizes in its tensor file."""
+"""Map of the changed layers of an artifact, from its manifest and the tensor sizes in its safetensors files."""
 
 import json
 import struct
@@ -15,45 +15,45 @@ FIELDS = frozenset({"format", "dtype", "rank", "sparsity", "shape"})
 
 
 def layer_map(folder: Path, entries: Entries) -> tuple[Layer, ...]:
-    """Every layer that a step has changed the format, type, rank, zeros or shape of, in the model's order."""
+    """Return all layers with a changed format, dtype, rank, sparsity or shape, in the model's order."""
     tensors = {name: value for file in sorted(folder.glob("*.safetensors")) for name, value in header(file).items()}
     return tuple(_layer(name, entry, tensors) for name, entry in entries.items() if FIELDS & set(entry))
 
 
 def header(file: Path) -> dict[str, tuple[tuple[int, ...], int]]:
-    """Tensor -> shape and bytes, as the head of a safetensors file says: 8 bytes of length, then JSON."""
+    """Return tensor -> shape and bytes, from the header of a safetensors file: 8 bytes of length, then JSON."""
     with file.open("rb") as stream:
         (length,) = struct.unpack("<Q", stream.read(8))
-        found = json.loads(stream.read(length))
+        entries = json.loads(stream.read(length))
     return {
         name: (tuple(entry["shape"]), entry["data_offsets"][1] - entry["data_offsets"][0])
-        for name, entry in found.items()
+        for name, entry in entries.items()
         if name != "__metadata__"
     }
 
 
 def _layer(name: str, entry: Mapping[str, Any], tensors: Mapping[str, tuple[tuple[int, ...], int]]) -> Layer:
-    own = {key: value for key, value in tensors.items() if name and key.startswith(f"{name}.")}
-    kept = entry.get("format")
+    layer_tensors = {key: value for key, value in tensors.items() if name and key.startswith(f"{name}.")}
+    format_name = entry.get("format")
     return Layer(
         name=name,
-        format=kept,
-        bits=None if kept is None else BITS.get(kept),
+        format=format_name,
+        bits=None if format_name is None else BITS.get(format_name),
         dtype=entry.get("dtype"),
         rank=entry.get("rank"),
         sparsity=entry.get("sparsity"),
-        shape=_shape(name, entry, own),
-        stored_bytes=sum(size for _, size in own.values()) if own else None,
+        shape=_shape(name, entry, layer_tensors),
+        stored_bytes=sum(size for _, size in layer_tensors.values()) if layer_tensors else None,
     )
 
 
 def _shape(
-    name: str, entry: Mapping[str, Any], own: Mapping[str, tuple[tuple[int, ...], int]]
+    name: str, entry: Mapping[str, Any], layer_tensors: Mapping[str, tuple[tuple[int, ...], int]]
 ) -> tuple[int, ...] | None:
-    """Of the weight: [out, in] of a low-rank one, whose own two are [rank, in] and [out, rank]."""
+    """Return the shape of the weight; [out, in] for low-rank factors [rank, in] and [out, rank]; None if unknown."""
     if entry.get("shape"):
         return tuple(entry["shape"])
-    if "kind" in entry and f"{name}.first.weight" in own and f"{name}.second.weight" in own:
-        return (own[f"{name}.second.weight"][0][0], own[f"{name}.first.weight"][0][1])
-    plain = own.get(f"{name}.weight")
-    return plain[0] if plain and prod(plain[0]) and "format" not in entry else None
+    if "kind" in entry and f"{name}.first.weight" in layer_tensors and f"{name}.second.weight" in layer_tensors:
+        return (layer_tensors[f"{name}.second.weight"][0][0], layer_tensors[f"{name}.first.weight"][0][1])
+    weight = layer_tensors.get(f"{name}.weight")
+    return weight[0] if weight and prod(weight[0]) and "format" not in entry else None

@@ -1,4 +1,4 @@
-"""What machine this is: enough to tell whether two results may stand side by side."""
+"""Description of this machine, detailed enough to decide whether two results are comparable."""
 
 import hashlib
 import os
@@ -19,18 +19,18 @@ LIBRARIES = (
 
 
 def versions() -> dict[str, str]:
-    """Python's and every library's version that can change a figure."""
-    found = {"python": platform.python_version()}
+    """Return the versions of Python and of all installed libraries that can change a figure."""
+    installed = {"python": platform.python_version()}
     for name in LIBRARIES:
         try:
-            found[name] = metadata.version(name)
+            installed[name] = metadata.version(name)
         except metadata.PackageNotFoundError:
             continue
-    return found
+    return installed
 
 
 def code_version() -> str:
-    """The package's version and a digest of its source: `0.1.0+1a2b3c4d`."""
+    """Return the package's version and a digest of its source: `0.1.0+1a2b3c4d`."""
     root = Path(__file__).parents[1]
     state = hashlib.sha256()
     for file in sorted(root.rglob("*.py")):
@@ -40,29 +40,29 @@ def code_version() -> str:
 
 
 def _cpu() -> dict[str, Any]:
-    """Model, flags that decide kernels, and clock governor, from /proc and /sys where they are."""
-    found: dict[str, Any] = {"model": platform.processor() or platform.machine(), "threads": os.cpu_count()}
+    """Return model, flags that decide kernels, CPU quota and clock governor, from /proc and /sys if they exist."""
+    facts: dict[str, Any] = {"model": platform.processor() or platform.machine(), "threads": os.cpu_count()}
     info = Path("/proc/cpuinfo")
     if info.is_file():
         for line in info.read_text().splitlines():
             key, _, value = line.partition(":")
             if key.strip() == "model name":
-                found["model"] = value.strip()
+                facts["model"] = value.strip()
             elif key.strip() == "flags":
-                wanted = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16", "amx_int8")
-                found["flags"] = [flag for flag in wanted if flag in value.split()]
+                relevant = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16", "amx_int8")
+                facts["flags"] = [flag for flag in relevant if flag in value.split()]
                 break
     quota = quota_cores()
     if quota is not None:
-        found["quota_cores"] = quota
+        facts["quota_cores"] = quota
     governor = Path("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")
     if governor.is_file():
-        found["governor"] = governor.read_text().strip()
-    return found
+        facts["governor"] = governor.read_text().strip()
+    return facts
 
 
 def describe(device: str) -> Machine:
-    """The machine and the device (`cpu`, `cuda:0`) as a result states them."""
+    """Return the machine and the device (`cpu`, `cuda:0`) for a result."""
     details: dict[str, Any] = {"platform": platform.platform(), "cpu": _cpu()}
     if hasattr(os, "getloadavg"):
         details["load_average_1min"] = round(os.getloadavg()[0], 2)
@@ -70,7 +70,7 @@ def describe(device: str) -> Machine:
         details["memory_bytes"] = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     name, uuid = str(details["cpu"]["model"]), None
     if device.startswith("cuda"):
-        details["gpus"] = [_gpu(each) for each in device.split(",")]
+        details["gpus"] = [_gpu(gpu_device) for gpu_device in device.split(",")]
         name = " + ".join(gpu["name"] for gpu in details["gpus"])
         uuids = [gpu["uuid"] for gpu in details["gpus"]]
         uuid = None if None in uuids else ",".join(uuids)
@@ -80,22 +80,25 @@ def describe(device: str) -> Machine:
 
 
 def _gpu(device: str) -> dict[str, Any]:
-    """Identity and state of a CUDA device."""
+    """Return identity and state of a CUDA device."""
     import torch
 
     from compress.base.devices import identity
 
     properties = torch.cuda.get_device_properties(torch.device(device))
-    found = {
+    facts = {
         **identity(torch.device(device)),
         "capability": f"{properties.major}.{properties.minor}",
         "cuda": torch.version.cuda,
     }
-    return {**found, **(_nvml_state(found["uuid"]) if found["uuid"] is not None else {})}
+    return {**facts, **(_nvml_state(facts["uuid"]) if facts["uuid"] is not None else {})}
 
 
 def _nvml_state(uuid: str) -> dict[str, Any]:
-    """Driver, clocks, power limit, temperature, ECC, MIG and processes of a GPU; what NVML refuses is None."""
+    """Return driver, clocks, power limit, temperature, ECC, MIG and processes of a GPU.
+
+    A value that NVML refuses is None, with the reason in `<key>_reason`.
+    """
     import pynvml
 
     try:
@@ -103,7 +106,7 @@ def _nvml_state(uuid: str) -> dict[str, Any]:
         handle = pynvml.nvmlDeviceGetHandleByUUID(uuid if uuid.startswith("GPU-") else f"GPU-{uuid}")
     except pynvml.NVMLError as error:
         return {"nvml": str(error)}
-    questions = {
+    queries = {
         "driver": pynvml.nvmlSystemGetDriverVersion,
         "power_limit_w": lambda: pynvml.nvmlDeviceGetEnforcedPowerLimit(handle) / 1000,
         "temperature_c": lambda: pynvml.nvmlDeviceGetTemperature(handle, pynvml.NVML_TEMPERATURE_GPU),
@@ -115,9 +118,9 @@ def _nvml_state(uuid: str) -> dict[str, Any]:
         "processes": lambda: [p.pid for p in pynvml.nvmlDeviceGetComputeRunningProcesses(handle)],
     }
     answers: dict[str, Any] = {}
-    for key, ask in questions.items():
+    for key, query in queries.items():
         try:
-            answers[key] = ask()
+            answers[key] = query()
         except pynvml.NVMLError as error:
             answers[key] = None
             answers[f"{key}_reason"] = str(error)

@@ -1,6 +1,6 @@
-"""What a run leaves behind, in frozen dataclasses.
+"""Records of a run, as frozen dataclasses.
 
-Unknown is `None` with a reason beside it; it is never 0. Quantities carry their unit in their name.
+An unknown value is `None` with a reason in another field; it is never 0. Quantities have their unit in their name.
 """
 
 from collections.abc import Iterable
@@ -60,9 +60,9 @@ __all__ = [
 
 SCHEMA = 1
 METRIC_CONTENT = "metric_content"
-"""Key of `workload.resolved`: digest of a user's metric file; not there for metrics that come along."""
+"""Key of `workload.resolved`: digest of a user's metric file; absent for built-in metrics."""
 PADDED = " padded"
-"""Ends the name of a reference whose batches have a fixed length."""
+"""Suffix of the name of a reference with batches padded to a fixed length."""
 
 Grade = Literal["A", "B", "C", "D", "E"]
 KernelLabel = Literal["real", "dequantized", "masked", "unknown"]
@@ -76,29 +76,29 @@ class Percentiles:
     p50: Quantity
     p90: Quantity
     p99: Quantity | None
-    """None under 300 samples."""
+    """None below 300 samples."""
     n: Count
 
 
 @dataclass(frozen=True)
 class Ratio:
-    """Ours / reference, paired by round, unadjusted."""
+    """Ratios of this model to a reference, paired by round, without adjustment for multiple comparisons."""
 
     reference: Name
     latency: OfRounds
     energy: OfRounds | None
     min_detectable: Quantity | None
-    """Smallest relative difference of latency that these rounds would have found."""
+    """Smallest relative difference of latency that these rounds could have detected."""
     min_detectable_energy: Quantity | None = None
     grade: Grade | None = None
-    """Of the ratio of energies: the worse of ours and the reference's."""
+    """Grade of the energy ratio: the worse of the two grades."""
     grade_reasons: tuple[str, ...] = ()
-    """What lowers the reference's grade; ours stands with the point."""
+    """Reasons that lower the reference's grade; those of this model are with its point."""
 
 
 @dataclass(frozen=True)
 class Round:
-    """One window of one runner: raw, so that every figure can be recomputed."""
+    """Raw figures of one window of one runner, so that every result can be recomputed."""
 
     index: Count
     order: Count
@@ -106,16 +106,16 @@ class Round:
     duration_s: Positive
     batches: Several
     gap_s: Quantity
-    """Time inside the window that was not spent in a batch."""
+    """Seconds of the window outside of batches."""
     energy_j: Quantity | None
     cpu_s: Quantity
     integrated_j: Quantity | None = None
-    """Instant power integrated over the same window: what checks the counter."""
+    """Integral of instant power over the same window, to check the counter."""
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """A word, the sentence that carries it, and the cause where it is known."""
+    """Word and sentence of a verdict, and its cause if known."""
 
     word: Word
     sentence: str
@@ -124,7 +124,7 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Point:
-    """One operating point: batch size x sequence length."""
+    """Figures of one operating point: batch size x sequence length."""
 
     batch_size: Several
     sequence_length: Several | None
@@ -147,28 +147,28 @@ class Point:
     verdict: Verdict | None
     rounds: tuple[Round, ...]
     energy_boundary: str | None = None
-    """What the joules cover: a board, the CPU packages, a whole computer."""
+    """Measurement boundary of the joules: a board, the CPU packages, a whole computer."""
     reasons: dict[str, str] = field(default_factory=dict)
-    """Field -> why it is None."""
+    """Field -> reason why it is None."""
     generated_tokens: Several | None = None
-    """Tokens that every example of a decoding point generates, after `sequence_length` tokens that are in the cache."""
+    """Tokens generated per example of a decoding point, after `sequence_length` tokens in the cache."""
     energy_gain: Quantity | None = None
-    """Relative error of the meter itself, beside the interval: it cancels in ratios, and never averages out."""
+    """Relative gain error of the meter, not in the interval: it cancels in ratios, but does not average out."""
 
     @property
     def energy_per_token_j(self) -> Estimate | None:
-        """Joules per generated token, or else per token of text: points are packed, so none is padding."""
+        """Joules per generated token, otherwise per input token; batches are packed, so no token is padding."""
         e, length = self.energy_j, self.generated_tokens or self.sequence_length
         return Estimate(e.value / length, e.low / length, e.high / length, e.n) if e and length else None
 
     def ratio(self, reference: str) -> Ratio | None:
-        """The ratio to the reference of this name."""
+        """Return the ratio to the reference of this name."""
         return next((r for r in self.ratios if r.reference == reference), None)
 
 
 @dataclass(frozen=True)
 class Size:
-    """What the model weighs; `memory` is resident after loading, `peak` adds one batch, both above an empty process."""
+    """Size of the model. `memory` is resident after loading, `peak` adds one batch; both without an empty process."""
 
     parameters: Count
     nonzero: Count
@@ -188,7 +188,7 @@ class Operator:
 
 @dataclass(frozen=True)
 class Kernel:
-    """What really ran, from a profiled batch of the reloaded artifact."""
+    """Operators that ran in a profiled batch of the reloaded artifact."""
 
     label: KernelLabel
     evidence: tuple[Operator, ...]
@@ -197,19 +197,19 @@ class Kernel:
 
 @dataclass(frozen=True)
 class Layer:
-    """What one layer became, as its artifact says it; None where a field does not apply or is not known."""
+    """Result of compressing one layer, from its artifact; None if a field does not apply or is unknown."""
 
     name: str
-    """Empty for what holds for the whole model."""
+    """Name of the layer; empty for the whole model."""
     format: str | None = None
     bits: Count | None = None
     dtype: str | None = None
     rank: Count | None = None
     sparsity: Quantity | None = None
     shape: tuple[Count, ...] | None = None
-    """Of its weight, as it is stored."""
+    """Shape of the weight as stored."""
     stored_bytes: Count | None = None
-    """Bytes of its own tensors; None inside an exported graph."""
+    """Bytes of the layer's tensors; None inside an exported graph."""
 
 
 @dataclass(frozen=True)
@@ -218,7 +218,7 @@ class Reference:
 
     name: Name
     verdict_reference: bool
-    """True for the one that verdicts are spoken against."""
+    """True for the reference that verdicts compare with."""
     accuracy: Judged
     points: tuple[Point, ...]
     size: Size
@@ -226,7 +226,7 @@ class Reference:
 
     @property
     def headline(self) -> Point | None:
-        """The point that verdicts compare with a result's headline; None where it was not measured."""
+        """The headline point, which verdicts compare with that of a result; None if it was not measured."""
         return _headline(self.points)
 
 
@@ -236,7 +236,7 @@ def _headline(points: Iterable[Point]) -> Point | None:
 
 @dataclass(frozen=True)
 class Machine:
-    """Where it ran."""
+    """Machine and device of a result."""
 
     id: Name
     device: Name
@@ -248,7 +248,7 @@ class Machine:
 
 @dataclass(frozen=True)
 class Result(Displayed):
-    """The row a recipe leaves on one workload and one machine."""
+    """Result of one recipe on one workload and one machine: one row of a table."""
 
     __pydantic_config__: ClassVar[dict[str, Any]] = STRICT
 
@@ -264,7 +264,7 @@ class Result(Displayed):
     session: Name
     runtime: str = ""
     limit: Several | None = None
-    """Test examples taken, when `--limit` took fewer than all."""
+    """Number of test examples, if `--limit` took fewer than all."""
     accuracy: Judged | None = None
     points: tuple[Point, ...] = ()
     size: Size | None = None
@@ -277,37 +277,37 @@ class Result(Displayed):
     trace: str | None = None
     artifact: str | None = None
     artifact_sha256: str | None = None
-    """Of the artifact's manifest, which holds that of every file: what was judged is what was measured and kept."""
+    """SHA-256 of the artifact's manifest, which has that of every file: it identifies the measured artifact."""
     layers: tuple[Layer, ...] | None = None
-    """What every changed layer became; None in results of versions that did not record it."""
+    """Changed layers; None in results of older versions, which did not record them."""
     notes: tuple[str, ...] = ()
-    """What was picked or replaced on the user's behalf, one sentence each."""
+    """Automatic choices and replacements, one sentence each."""
     error: str | None = None
 
     @property
     def moment(self) -> datetime:
-        """When it was created: what comparisons of age read, as zones differ."""
+        """Time of creation, for comparisons of age across time zones."""
         return moment(self.created)
 
     @property
     def reason(self) -> str:
-        """Why the recipe failed: the first line of its error, or that it has none."""
+        """Reason why the recipe failed: the first line of its error, or `without a message`."""
         lines = (line.strip() for line in (self.error or "").splitlines())
         return next(filter(None, lines), "without a message")
 
     @property
     def headline(self) -> Point | None:
-        """The operating point that verdict, front and table speak of."""
+        """The operating point of verdict, front and table."""
         return _headline(self.points)
 
     @property
     def verdict_reference(self) -> Reference | None:
-        """The reference that the verdict is spoken against."""
+        """The reference that the verdict compares with."""
         return next((r for r in self.references if r.verdict_reference), None)
 
     def __repr__(self) -> str:
-        """Short: the whole is in the file."""
-        judged = self.verdict.sentence if self.verdict else "no verdict"
-        said = judged if self.error is None else f"failed: {self.reason}"
+        """Return one line; all fields are in the file."""
+        sentence = self.verdict.sentence if self.verdict else "no verdict"
+        summary = sentence if self.error is None else f"failed: {self.reason}"
         place = f"{self.name} on {self.workload.get('name', 'workload')}, machine {self.machine.id}"
-        return visible(f"<Result {place}: {said}>")
+        return visible(f"<Result {place}: {summary}>")

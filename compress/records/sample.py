@@ -1,4 +1,4 @@
-"""A reading of a meter: its counter, and the state of the device at that moment."""
+"""Samples of a meter: its counter, and the state of the device at the same time."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
@@ -8,18 +8,18 @@ from compress.records.fields import Whole
 
 EnergySource = Literal["nvml", "rapl", "modelled", "external"]
 Signal = Literal["power_mw", "sm_mhz", "memory_mhz", "temperature_c", "events", "outside_mw"]
-"""What a sample may tell besides the counter."""
+"""Values of a sample other than the counter."""
 OUTSIDE: Final = "outside_mw"
-"""Power by a meter outside of this machine, with what the device tells of itself."""
+"""Signal of an external meter, sampled along with the device's own signals."""
 
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One reading of a board, or of a meter outside of the machine. None: not read, or not told."""
+    """One reading of a board or of an external meter. None: not read, or not reported."""
 
     time_ns: Whole
     board: Whole | None = None
-    """Number of the board; None without several boards."""
+    """Number of the board; None if there is only one."""
     counter_uj: Whole | None = None
     power_mw: Whole | None = None
     """Instant power."""
@@ -27,9 +27,9 @@ class Sample:
     memory_mhz: Whole | None = None
     temperature_c: Whole | None = None
     events: Whole | None = None
-    """Bits of why the clocks are held back."""
+    """Bit mask of the reasons for reduced clocks."""
     outside_mw: Whole | None = None
-    """Power by a meter outside of this machine."""
+    """Power reading of an external meter."""
 
     def value(self, signal: Signal) -> int | None:
         """Return the value of a signal."""
@@ -42,11 +42,11 @@ COLUMNS = (
     ("power_mw", "sm_mhz", "memory_mhz", "temperature_c", "events"),
     (OUTSIDE,),
 )
-"""Fields that are written together, as soon as one of them was told."""
+"""Groups of fields; a group is written if any of its fields has a value."""
 
 
 def sample_rows(samples: Sequence[Sample]) -> list[dict[str, int | None]]:
-    """Return samples as plain rows of the same columns."""
+    """Return samples as plain rows with the same columns."""
     keys = ["time_ns"]
     for group in COLUMNS:
         keys += group if any(getattr(sample, key) is not None for sample in samples for key in group) else ()
@@ -54,6 +54,6 @@ def sample_rows(samples: Sequence[Sample]) -> list[dict[str, int | None]]:
 
 
 def samples_of(rows: Iterable[Mapping[str, Any]]) -> tuple[Sample, ...]:
-    """Return the samples of plain rows, whose further columns are passed over."""
-    known = {field.name for field in fields(Sample)}
-    return tuple(Sample(**{key: value for key, value in row.items() if key in known}) for row in rows)
+    """Return the samples of plain rows; other columns are ignored."""
+    names = {field.name for field in fields(Sample)}
+    return tuple(Sample(**{key: value for key, value in row.items() if key in names}) for row in rows)

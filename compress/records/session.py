@@ -1,11 +1,11 @@
-"""The raw figures of one session: what its process measures, its trace keeps and every result is computed from.
+"""Raw figures of one session: its process measures them, its trace stores them, all results are computed from them.
 
     Session  runners: Runner  outcomes of every example, kernel, memory
                               points: RunnerPoint  windows: Window (batches, readings at both edges)
-             meter, idle, samples of the meter, and what all of it is judged by
+             meter, idle, samples of the meter, and how verdicts are formed
 
-Times are integers in nanoseconds of one monotonic clock, energies integers in microjoules: sums are exact. A default
-is what a trace of an older version lacks. The types are also what `compress.records.trace` checks session.json with.
+Times are integers in nanoseconds of one monotonic clock, energies integers in microjoules: sums are exact. Fields with
+a default may be missing in traces of older versions. `compress.records.trace` validates session.json with these types.
 """
 
 from collections.abc import Mapping, Sequence
@@ -20,14 +20,14 @@ from compress.records.result import Kernel
 from compress.records.sample import EnergySource, Sample, sample_rows
 
 
-def _unset(value: object) -> bool:
+def _is_none(value: object) -> bool:
     return value is None
 
 
 Row = Annotated[Sample, PlainSerializer(lambda sample: sample_rows([sample])[0])]
 
 
-def _forward(span: "IdleTime") -> "IdleTime":
+def _check_order(span: "IdleTime") -> "IdleTime":
     if span.ended_ns <= span.started_ns:
         raise ValueError("ends before it starts")
     return span
@@ -35,7 +35,7 @@ def _forward(span: "IdleTime") -> "IdleTime":
 
 @dataclass(frozen=True)
 class IdleTime:
-    """Readings of a time in which nothing ran here."""
+    """Meter readings over a period in which this session ran nothing."""
 
     started_ns: Whole
     ended_ns: Whole
@@ -44,12 +44,12 @@ class IdleTime:
     samples: tuple[Row, ...]
 
 
-Forward = Annotated[IdleTime, AfterValidator(_forward)]
+Forward = Annotated[IdleTime, AfterValidator(_check_order)]
 
 
 @dataclass(frozen=True)
 class Idle:
-    """Idle times before this process opened the device, and with all models loaded. None without a meter."""
+    """Idle periods: before this process opened the device, and with all models loaded. None without a meter."""
 
     before: Forward | None = None
     loaded: Forward | None = None
@@ -57,52 +57,52 @@ class Idle:
 
 @dataclass(frozen=True)
 class MeterFacts:
-    """What a result states of its meter."""
+    """Facts about the meter that a result reports."""
 
     source: EnergySource | None = None
-    """None without a meter: see `absent`."""
+    """None without a meter; `absent` has the reason."""
     absent: str | None = None
-    """Why there is no meter."""
+    """Reason why there is no meter."""
     boundary: str | None = None
     measured: bool = False
-    """False for a model of a machine without a meter."""
+    """False if the energy is modelled, on a machine without a meter."""
     step_s: Positive | None = None
-    """Longest time between two updates of the counter; None if it updates too often to matter."""
+    """Longest time between two updates of the counter; None if it is negligible."""
     integrated: bool = False
     doctor: str | None = None
-    """When `doctor` examined the meter."""
+    """Date when `doctor` examined the meter."""
     like_another: bool = False
     misread: Quantity | None = None
     why_modelled: str | None = None
     watts_per_core: Quantity | None = None
     basis: str | None = None
     sampling_error: str | None = None
-    """Why sampling ended before its time."""
+    """Reason why sampling ended early."""
     sampling_cpu_s: Quantity | None = None
     calibration: str | None = None
-    """Of an external meter: who calibrated it and when."""
+    """Calibration of an external meter: by whom and when."""
     gain: Quantity | None = None
-    """Of an external meter: its relative error."""
+    """Relative error of an external meter."""
     beside: EnergySource | None = None
-    """Source of the device's own samples that are kept with those of an external meter."""
+    """Source of the device's own samples, stored with those of an external meter."""
 
 
 _SAMPLING = ("sampling_error", "sampling_cpu_s")
 _EXTERNAL = ("source", "boundary", "measured", "step_s", "calibration", "gain", "beside")
-_OWN = ("source", "boundary", "measured", "step_s", "integrated", "doctor", "like_another", "misread", "why_modelled",
+_LOCAL = ("source", "boundary", "measured", "step_s", "integrated", "doctor", "like_another", "misread", "why_modelled",
         "watts_per_core", "basis", *_SAMPLING)  # fmt: skip
 
 
-def _of_its_kind(meter: MeterFacts, plain: Any) -> dict[str, Any]:
-    """Return the plain facts that apply to this kind of meter."""
-    kinds = {None: ("absent", *_SAMPLING), "external": _EXTERNAL}
-    whole = plain(meter)
-    return {key: whole[key] for key in kinds.get(meter.source, _OWN)}
+def _facts_of_kind(meter: MeterFacts, serialize: Any) -> dict[str, Any]:
+    """Serialize only the facts that apply to this kind of meter."""
+    names = {None: ("absent", *_SAMPLING), "external": _EXTERNAL}
+    facts = serialize(meter)
+    return {key: facts[key] for key in names.get(meter.source, _LOCAL)}
 
 
 @dataclass(frozen=True)
 class Shape:
-    """An operating point: batch size x sequence length, and tokens that are generated after it."""
+    """Operating point: batch size x sequence length, and the number of tokens to generate."""
 
     batch_size: Several
     sequence_length: Several | None
@@ -111,7 +111,7 @@ class Shape:
 
 @dataclass(frozen=True)
 class Window:
-    """One window of one runner. Counts are None without a meter, or of one that moves in steps."""
+    """One window of one runner. Counts are None without a meter, or if the counter moves in steps."""
 
     started_ns: int
     ended_ns: int
@@ -120,71 +120,71 @@ class Window:
     start_uj: int | None
     end_uj: int | None
     index: int = 0
-    """Number of its round."""
+    """Index of its round."""
     order: int = 0
-    """Its place in that round."""
+    """Position in that round."""
 
     @property
     def duration_ns(self) -> int:
-        """From its first batch to its last."""
+        """Nanoseconds from the start of the first batch to the end of the last."""
         return self.ended_ns - self.started_ns
 
     @property
     def duration_s(self) -> float:
-        """The same in seconds."""
+        """Duration in seconds."""
         return self.duration_ns / 1e9
 
     @property
     def batch_s(self) -> float:
-        """Mean seconds a batch."""
+        """Mean seconds per batch."""
         return self.duration_s / len(self.batch_ns)
 
 
 @dataclass(frozen=True)
 class RunnerPoint:
-    """One runner at one operating point: its windows, one a round, or why it has none."""
+    """One runner at one operating point: one window per round, or the reason why there are none."""
 
     point: Shape
     windows: Annotated[tuple[Window, ...], Field(exclude=True)] = ()
     lacking: str | None = None
-    """Why nothing was measured here; the rest is None or 0 then."""
+    """Reason why this point was not measured; its other fields are then None or 0."""
     steady: bool | None = None
     """Whether latency was steady when warm-up ended."""
     settled: bool | None = None
-    """Whether temperature and power were; None where the device tells no temperature."""
+    """Whether temperature and power were steady then; None if the device reports no temperature."""
     foreign_cores: Quantity | None = None
-    """Cores that other processes kept busy; None where the system does not tell."""
+    """Cores used by other processes; None if the system does not report it."""
     stolen_cores: Quantity | None = None
-    """Cores that the host of a virtual machine gave to others."""
+    """Cores that the host of a virtual machine took away (steal time)."""
     throttled_periods: Count = 0
-    """Periods in which a control group's quota stopped this process."""
+    """Periods in which the CPU quota throttled this process."""
     throttled_s: Quantity = 0.0
 
 
-def _measured_or_lacking(point: RunnerPoint, plain: Any) -> dict[str, Any]:
-    """Return the plain facts of a point: its figures, or its reason for having none."""
-    return {key: value for key, value in plain(point).items()
+def _measured_or_lacking(point: RunnerPoint, serialize: Any) -> dict[str, Any]:
+    """Serialize the figures of a point, or only the reason why it has none."""
+    return {key: value for key, value in serialize(point).items()
             if (key in ("point", "lacking") if point.lacking is not None else key != "lacking")}  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Memory:
-    """Bytes after loading, and at the peak of one batch; or why they are not known."""
+    """Bytes after loading, and at the peak of one batch; or the reason why they are unknown."""
 
-    memory_bytes: Annotated[Count | None, Field(exclude_if=_unset)] = None
-    peak_memory_bytes: Annotated[Count | None, Field(exclude_if=_unset)] = None
-    reason: Annotated[str | None, Field(exclude_if=_unset)] = None
+    memory_bytes: Annotated[Count | None, Field(exclude_if=_is_none)] = None
+    peak_memory_bytes: Annotated[Count | None, Field(exclude_if=_is_none)] = None
+    reason: Annotated[str | None, Field(exclude_if=_is_none)] = None
 
 
-def _columns(names: Any) -> dict[str, tuple[float, ...]]:
-    """Return columns without rows, which are in a table of their own."""
+def _empty_columns(names: Any) -> dict[str, tuple[float, ...]]:
+    """Return empty columns of these names; their rows are in a table of the trace."""
     if not isinstance(names, list) or not all(isinstance(name, str) and len(name) <= 300 for name in names):
         raise ValueError("expected a list of names")
     return dict.fromkeys(names, ())
 
 
-Outcomes = Annotated[Mapping[str, Sequence[float]], PlainValidator(_columns), PlainSerializer(sorted)]
-"""Column (prediction, reference, nll ...) -> a value per example; session.json has the names alone."""
+Outcomes = Annotated[Mapping[str, Sequence[float]], PlainValidator(_empty_columns), PlainSerializer(sorted)]
+"""Column (prediction, reference, nll ...) -> one value per example; session.json has only the names."""
 
 
 @dataclass(frozen=True)
@@ -200,7 +200,7 @@ class Runner:
 
     name: Name
     outcomes: Outcomes
-    """Empty where evaluation failed."""
+    """Empty if evaluation failed."""
     finite: bool
     batch_size: Count
     order: str
@@ -208,10 +208,10 @@ class Runner:
     points: tuple[Annotated[RunnerPoint, WrapSerializer(_measured_or_lacking)], ...]
     """The first is the headline point."""
     error: str | None = None
-    """Why it could not be measured."""
+    """Reason why it could not be measured."""
     outputs: Count | None = None
     remark: str = ""
-    """How the labels of the examples were found, where a reader should know."""
+    """Note on the origin of the examples' labels; empty if there is nothing to note."""
     parameters: Count | None = None
     nonzero: Count | None = None
     weight_bytes: Count | None = None
@@ -221,19 +221,19 @@ class Runner:
 
 @dataclass(frozen=True)
 class JudgedBy:
-    """What verdicts of the session compare with, and how."""
+    """References, metric and seed for the verdicts of the session."""
 
     references: tuple[Name, ...]
-    """Names of the references that could be measured; fp32 eager first."""
+    """Names of the measured references; fp32 eager first."""
     against: Name
-    """The reference of verdicts."""
+    """Name of the reference that verdicts compare with."""
     metric: str
     seed: Count
 
 
 @dataclass(frozen=True)
 class Asked:
-    """What the user asked for."""
+    """Settings from the user."""
 
     limit: Several | None
     seeds: dict[str, Count]
@@ -242,44 +242,44 @@ class Asked:
 
 @dataclass(frozen=True)
 class Example:
-    """An example of the test split that not all runners answered alike."""
+    """An example of the test split for which predictions differ between runners."""
 
     example: int
     text: str | None
-    """None where it has none, or was not kept."""
+    """None if the example has no text, or it was not kept."""
 
 
 @dataclass(frozen=True)
 class Session:
-    """Everything that was measured in one process."""
+    """All figures measured in one process."""
 
     __pydantic_config__: ClassVar[dict[str, Any]] = STRICT
 
     runners: tuple[Runner, ...]
-    meter: Annotated[MeterFacts, WrapSerializer(_of_its_kind)]
+    meter: Annotated[MeterFacts, WrapSerializer(_facts_of_kind)]
     idle: Idle = Idle()
     samples: Annotated[tuple[Sample, ...], Field(exclude=True)] = ()
-    """Of the meter, over the whole session."""
+    """Samples of the meter over the whole session."""
     foreign_processes: Count | None = None
-    """Other processes on the device at any time; None where the system does not tell."""
+    """Number of other processes on the device during the session; None if the system does not report it."""
     in_turn: str | None = None
-    """Why models were loaded in turn."""
+    """Reason why models were loaded in turn."""
     quota_cores: Quantity | None = None
-    """Cores that a control group's quota left."""
-    labels: Annotated[tuple[str, ...] | None, Field(exclude_if=_unset)] = None
+    """CPU quota of the control group, in cores."""
+    labels: Annotated[tuple[str, ...] | None, Field(exclude_if=_is_none)] = None
     """Names of the classes."""
     examples: Annotated[tuple[Example, ...] | None, Field(exclude=True)] = None
-    """Examples that any runner answered differently from the reference; None where they were not kept."""
-    finished: Annotated[Quantity | None, Field(exclude_if=_unset)] = None
-    """Seconds since 1970."""
-    clock_offset_start_ns: Annotated[Whole | None, Field(exclude_if=_unset)] = None
-    """Time since 1970 less the monotonic clock, as the session began."""
-    clock_offset_ns: Annotated[Whole | None, Field(exclude_if=_unset)] = None
-    """The same as it ended."""
-    judged_by: Annotated[JudgedBy | None, Field(exclude_if=_unset)] = None
-    asked: Annotated[Asked | None, Field(alias="told", exclude_if=_unset)] = None
-    compressing: Annotated[dict[str, Compressing] | None, Field(exclude_if=_unset)] = None
-    """Recipe -> readings while it was compressed, as its artifact holds them."""
+    """Examples that any runner predicted differently from the reference; None if they were not kept."""
+    finished: Annotated[Quantity | None, Field(exclude_if=_is_none)] = None
+    """End of the session, in seconds since 1970."""
+    clock_offset_start_ns: Annotated[Whole | None, Field(exclude_if=_is_none)] = None
+    """Time since 1970 minus the monotonic clock, at the start of the session."""
+    clock_offset_ns: Annotated[Whole | None, Field(exclude_if=_is_none)] = None
+    """Time since 1970 minus the monotonic clock, at the end of the session."""
+    judged_by: Annotated[JudgedBy | None, Field(exclude_if=_is_none)] = None
+    asked: Annotated[Asked | None, Field(alias="told", exclude_if=_is_none)] = None
+    compressing: Annotated[dict[str, Compressing] | None, Field(exclude_if=_is_none)] = None
+    """Recipe -> meter readings while it was compressed, from its artifact."""
 
     def runner(self, name: str) -> Runner:
         """Return the runner of this name."""
@@ -287,5 +287,5 @@ class Session:
 
     @property
     def windows(self) -> list[Window]:
-        """Of all runners and points."""
+        """Windows of all runners and points."""
         return [window for runner in self.runners for point in runner.points for window in point.windows]

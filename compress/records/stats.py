@@ -1,7 +1,7 @@
 """Estimates with intervals: means over rounds, paired log-ratios, and paired comparisons of accuracy.
 
-The independent unit of a timing is the round; the unit of an accuracy is the example. Pure functions over
-plain numbers, without torch or scipy.
+The independent unit of a timing is the round, that of an accuracy is the example. Pure functions of plain numbers,
+without torch or scipy.
 """
 
 import math
@@ -16,12 +16,12 @@ from compress.records.fields import STRICT, Edge, Several
 
 CONFIDENCE = 0.95
 LARGEST = 709.0  # exp(710) overflows a double
-FEW = 10  # pairs that differ: below, resampling them says too little
+FEW = 10  # discordant pairs: with fewer, the bootstrap interval is too narrow
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """A value with its 95 % interval and the number of independent observations behind it."""
+    """A value with its 95 % interval and its number of independent observations."""
 
     __pydantic_config__: ClassVar[dict[str, Any]] = {**STRICT, "ser_json_inf_nan": "strings"}  # JSON has no infinity
 
@@ -32,13 +32,13 @@ class Estimate:
 
     @property
     def bounded(self) -> bool:
-        """Whether the interval is known: without spread, or of one observation, it is infinite."""
+        """Whether the interval is finite; for a single observation, for example, it is not."""
         return math.isfinite(self.low) and math.isfinite(self.high)
 
 
 @cache
 def t_quantile(n: int, confidence: float = CONFIDENCE) -> float:
-    """Two-sided Student t quantile for `n` observations (n - 1 degrees of freedom), by bisection of `within_t`."""
+    """Return the two-sided Student t quantile for `n` observations (n - 1 degrees of freedom), by bisection."""
     low, high = 0.0, math.pi / 2
     for _ in range(100):
         angle = (low + high) / 2
@@ -47,14 +47,14 @@ def t_quantile(n: int, confidence: float = CONFIDENCE) -> float:
 
 
 def within_t(value: float, degrees: int) -> float:
-    """Probability that Student's t lies within plus and minus `value`, for whole degrees of freedom."""
+    """Return the probability that Student's t lies between -`value` and `value`, for integer degrees of freedom."""
     return _within_angle(math.atan(abs(value) / math.sqrt(degrees)), degrees)
 
 
 def _within_angle(angle: float, degrees: int) -> float:
-    """The same by the angle whose tangent is value / sqrt(degrees): finite sums (Abramowitz, Stegun 26.7.3 and 26.7.4).
+    """Return the probability of `within_t` for the angle with tangent value / sqrt(degrees), as a finite sum.
 
-    Written out because reading results should not take the half second in which scipy is imported.
+    Abramowitz and Stegun, 26.7.3 and 26.7.4. Implemented here because importing scipy takes half a second.
     """
     sine, cosine = math.sin(angle), math.cos(angle)
     odd = degrees % 2
@@ -67,7 +67,7 @@ def _within_angle(angle: float, degrees: int) -> float:
 
 
 def mean_estimate(values: Sequence[float]) -> Estimate:
-    """Mean with a t interval; the interval is infinite when one observation says nothing about spread."""
+    """Return the mean with a t interval; the interval of a single observation is infinite."""
     n = len(values)
     if n == 0:
         raise ValueError("no observations")
@@ -80,27 +80,28 @@ def mean_estimate(values: Sequence[float]) -> Estimate:
 
 
 def log_mean_estimate(values: Sequence[float]) -> Estimate:
-    """Geometric mean with a t interval on the logarithms: right for positive, multiplicative noise."""
+    """Return the geometric mean with a t interval on the logarithms, for positive values with multiplicative noise."""
     logs = mean_estimate([math.log(v) for v in values])
-    return Estimate(math.exp(logs.value), math.exp(logs.low), _exp(logs.high), logs.n)
+    return Estimate(math.exp(logs.value), math.exp(logs.low), _exp_or_inf(logs.high), logs.n)
 
 
-def _exp(value: float) -> float:
-    """The exponential, infinite beyond a double."""
+def _exp_or_inf(value: float) -> float:
+    """Return the exponential, or infinity if it overflows a double."""
     return math.exp(value) if value < LARGEST else math.inf
 
 
 def paired_ratio(ours: Sequence[float], reference: Sequence[float]) -> Estimate:
-    """Ratio ours / reference from paired rounds: geometric mean of the ratios, t interval on their logarithms."""
+    """Return the ratio ours / reference of paired rounds: geometric mean, with a t interval on the logarithms."""
     if len(ours) != len(reference):
         raise ValueError(f"{len(ours)} rounds against {len(reference)}: ratios need the same rounds")
     return log_mean_estimate([a / b for a, b in zip(ours, reference, strict=True)])
 
 
 def quotient(one: Estimate, other: Estimate) -> Estimate:
-    """One positive estimate divided by an independent other: their relative errors add up in quadrature, side by side.
+    """Return the quotient of two independent positive estimates; relative errors add in quadrature, per side.
 
-    The interval is infinite where one of theirs reaches 0. Raises ValueError where a value does, or is not finite.
+    The interval is 0 to infinity if one of their intervals reaches 0 or is infinite. Raises ValueError if a value is
+    not finite and positive.
     """
     if not (0 < one.value < math.inf and 0 < other.value < math.inf):
         raise ValueError(f"{one.value} over {other.value}: expected positive numbers")
@@ -113,12 +114,12 @@ def quotient(one: Estimate, other: Estimate) -> Estimate:
 
 
 def widened(estimate: Estimate, gain: float) -> Estimate:
-    """An estimate by an instrument that reads up to `gain` too much or too little, as an interval of the true value."""
+    """Widen an interval for an instrument with a relative error of up to `gain`, so that it covers the true value."""
     return Estimate(estimate.value, estimate.low / (1 + gain), estimate.high / (1 - gain), estimate.n)
 
 
 def ratio_p(ratio: Estimate) -> float:
-    """Two-sided p-value of a paired ratio against 1, from its t interval; 1 where there is no interval."""
+    """Return the two-sided p-value of a paired ratio against 1, from its t interval; 1 without an interval."""
     error = _log_error(ratio)
     if error is None:
         return 1.0
@@ -128,25 +129,25 @@ def ratio_p(ratio: Estimate) -> float:
 
 
 def at_confidence(ratio: Estimate, confidence: float) -> Estimate:
-    """A paired ratio with its interval at another confidence."""
+    """Return a paired ratio with its interval at another confidence level."""
     error = _log_error(ratio)
     if error is None:
         return ratio
     half = t_quantile(ratio.n, confidence) * error
-    return Estimate(ratio.value, ratio.value * math.exp(-half), ratio.value * _exp(half), ratio.n)
+    return Estimate(ratio.value, ratio.value * math.exp(-half), ratio.value * _exp_or_inf(half), ratio.n)
 
 
 def _log_error(ratio: Estimate) -> float | None:
-    """Standard error of the mean logarithm, read back from the 95 % interval."""
+    """Return the standard error of the mean logarithm, from the 95 % interval; None without an interval."""
     if ratio.n < 2 or not (0 < ratio.low <= ratio.high < math.inf and 0 < ratio.value < math.inf):
         return None
     return (math.log(ratio.high) - math.log(ratio.low)) / 2 / t_quantile(ratio.n)
 
 
 def holm(p_values: Sequence[float], alpha: float = 1 - CONFIDENCE) -> list[float]:
-    """The level at which each comparison of a family is judged: Holm 1979, the smallest p at alpha / m, and so on.
+    """Return the significance level of each comparison in a family by Holm (1979): alpha / m for the smallest p, etc.
 
-    Once one is not below its level, all later ones are judged at that level.
+    After the first p-value above its level, all larger ones get the same level.
     """
     m = len(p_values)
     levels = [alpha] * m
@@ -160,37 +161,38 @@ def holm(p_values: Sequence[float], alpha: float = 1 - CONFIDENCE) -> list[float
 
 
 def min_detectable(ours: Sequence[float], reference: Sequence[float], power: float = 0.8) -> float | None:
-    """Smallest relative difference that these rounds would have found with 80 % power; information, never a verdict."""
+    """Return the smallest relative difference that these rounds detect with this power; not used in verdicts."""
     n = len(ours)
     if n < 2:
         return None
     logs = [math.log(a / b) for a, b in zip(ours, reference, strict=True)]
     mean = math.fsum(logs) / n
     spread = math.sqrt(math.fsum((v - mean) ** 2 for v in logs) / (n - 1))
-    needed = t_quantile(n) + t_quantile(n, 2 * power - 1)  # the second one-sided
-    return math.expm1(needed * spread / math.sqrt(n))
+    quantiles = t_quantile(n) + t_quantile(n, 2 * power - 1)  # two-sided for significance, one-sided for power
+    return math.expm1(quantiles * spread / math.sqrt(n))
 
 
 def wilson(successes: int, n: int) -> Estimate:
-    """A proportion with Wilson's score interval (Wilson 1927), which stays inside 0 to 1."""
+    """Return a proportion with Wilson's score interval (Wilson 1927), which stays within 0 to 1."""
     if n == 0:
         raise ValueError("no examples")
     z = 1.959963984540054
     p = successes / n
     centre = (p + z * z / (2 * n)) / (1 + z * z / n)
     half = z * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n)) / (1 + z * z / n)
-    return Estimate(p, max(0.0, min(p, centre - half)), min(1.0, max(p, centre + half)), n)  # p = 1 rounds past high
+    # centre + half may round to less than p = 1
+    return Estimate(p, max(0.0, min(p, centre - half)), min(1.0, max(p, centre + half)), n)
 
 
 def mcnemar_p(ours: Sequence[bool], reference: Sequence[bool]) -> float:
-    """Exact two-sided McNemar p-value of two paired right/wrong sequences (binomial on the discordant pairs)."""
+    """Return the exact two-sided McNemar p-value of two paired sequences of correctness (binomial test)."""
     gained = sum(a and not b for a, b in zip(ours, reference, strict=True))
     lost = sum(b and not a for a, b in zip(ours, reference, strict=True))
     return sign_p(gained, lost)
 
 
 def sign_p(more: int, fewer: int) -> float:
-    """Exact two-sided p-value of so many pairs that differ one way, and so many that differ the other way."""
+    """Return the exact two-sided p-value of the sign test: `more` pairs differ one way, `fewer` the other way."""
     if more + fewer == 0:
         return 1.0
     tail = sum(math.comb(more + fewer, k) for k in range(min(more, fewer) + 1))
@@ -198,9 +200,9 @@ def sign_p(more: int, fewer: int) -> float:
 
 
 def no_surer(difference: Estimate, more: int, fewer: int, ties: int = 0) -> Estimate:
-    """A difference of paired examples whose interval holds 0 where few pairs differ and their sign test shows none.
+    """Extend the interval of a paired difference to 0 if few pairs differ and their sign test is not significant.
 
-    `ties` differ and are neither `more` nor `fewer`. Resampling pairs that happen to agree would never give 0.
+    `ties` pairs differ but count as neither `more` nor `fewer`. Resampling few pairs of one sign never reaches 0.
     """
     if more + fewer + ties >= FEW or sign_p(more, fewer) <= 1 - CONFIDENCE:
         return difference
@@ -208,7 +210,7 @@ def no_surer(difference: Estimate, more: int, fewer: int, ties: int = 0) -> Esti
 
 
 def paired_difference(ours: Sequence[float], reference: Sequence[float], seed: int, resamples: int = 2000) -> Estimate:
-    """Mean of ours - reference over the same examples, with a percentile bootstrap interval over examples."""
+    """Return the mean of ours - reference over the same examples, with a percentile bootstrap interval."""
     differences = np.asarray(ours, dtype=np.float64) - np.asarray(reference, dtype=np.float64)
     n = len(differences)
     if n == 0:
@@ -219,24 +221,24 @@ def paired_difference(ours: Sequence[float], reference: Sequence[float], seed: i
         means[i] = differences[generator.integers(0, n, n)].mean()
     low, high = (float(edge) for edge in np.quantile(means, [0.025, 0.975]))
     if np.count_nonzero(differences) < FEW and set(differences.tolist()) <= {-1.0, 0.0, 1.0}:
-        least, most = _few_discordant(int((differences > 0).sum()), int((differences < 0).sum()), n)
-        low, high = min(low, least), max(high, most)
+        adjusted_low, adjusted_high = _agresti_min(int((differences > 0).sum()), int((differences < 0).sum()), n)
+        low, high = min(low, adjusted_low), max(high, adjusted_high)
     elif n == 1:
         low, high = -math.inf, math.inf
     mean = float(differences.mean())
-    return Estimate(mean, min(low, mean), max(high, mean), n)  # few large ones may be in none of the middle resamples
+    return Estimate(mean, min(low, mean), max(high, mean), n)  # rare large differences may leave the mean outside
 
 
-def _few_discordant(more: int, fewer: int, n: int) -> tuple[float, float]:
-    """Agresti and Min's interval (2005) of a difference of paired proportions: half a pair more of each kind.
+def _agresti_min(more: int, fewer: int, n: int) -> tuple[float, float]:
+    """Return Agresti and Min's interval (2005) of a difference of paired proportions: each cell gets half a pair more.
 
-    Resampling cannot see what has not happened: with no pair that differs it would be sure that none ever will.
+    The bootstrap fails here: without discordant pairs its interval would have width 0.
     """
-    pairs, differ = n + 2, more - fewer
-    half = 1.959963984540054 * math.sqrt(more + fewer + 1 - differ * differ / pairs) / pairs
-    return max(-1.0, differ / pairs - half), min(1.0, differ / pairs + half)
+    adjusted_n, net = n + 2, more - fewer
+    half = 1.959963984540054 * math.sqrt(more + fewer + 1 - net * net / adjusted_n) / adjusted_n
+    return max(-1.0, net / adjusted_n - half), min(1.0, net / adjusted_n + half)
 
 
 def percentile(values: Sequence[float], fraction: float) -> float:
-    """The `fraction` quantile (0 to 1) by linear interpolation."""
+    """Return the `fraction` quantile (0 to 1) with linear interpolation."""
     return float(np.quantile(np.asarray(values, dtype=np.float64), fraction))

@@ -1,13 +1,13 @@
-"""The raw samples of a session on disk: what every figure of its results can be recomputed from.
+"""Raw samples of a session on disk, from which every figure of its results can be recomputed.
 
-    traces/<session>/session.json       what was measured, by which meter, judged by what; readings while compressing
+    traces/<session>/session.json       runners, meter, verdict reference; meter readings while compressing
                      outcomes.parquet   runner, example, one column per outcome (prediction, reference, nll ...)
                      windows.parquet    runner, point, round, order, started_ns, ended_ns, cpu_ns, start_uj, end_uj
                      batches.parquet    runner, point, round, batch, duration_ns
-                     examples.parquet   example, text: those that any runner answered differently from the reference
+                     examples.parquet   example, text: examples that any runner predicted differently from the reference
                      samples.parquet    time_ns, counter_uj, power_mw, clocks, temperature, event reasons
 
-It is also how the process of a session hands over what it measured: `compress.records.session.Session`.
+The process of a session also uses it to hand over its measurements: `compress.records.session.Session`.
 """
 
 import json
@@ -47,17 +47,17 @@ def _adapter() -> Any:
 
 
 def write(folder: Path, session: Session) -> None:
-    """Writes the raw samples of a session as the folder `folder`, whole."""
+    """Write the raw samples of a session to `folder`, atomically. Raises NotWritten if the disk is full or fails."""
     import pyarrow as pa
 
     plain = _adapter().dump_python(session, mode="json", by_alias=True)
-    about = {**plain, "runners": plain.pop("runners")}  # the longest part comes last
-    work = beside(folder, "part")
+    ordered = {**plain, "runners": plain.pop("runners")}  # the longest part last
+    part = beside(folder, "part")
     try:
         for name, rows in _tables(session).items():
-            _write_parquet(work / f"{name}.parquet", pa.Table.from_pylist(rows))
-        write_atomic(work / SESSION, json.dumps(about, indent=1).encode())
-        put_in_place(work, folder)
+            _write_parquet(part / f"{name}.parquet", pa.Table.from_pylist(rows))
+        write_atomic(part / SESSION, json.dumps(ordered, indent=1).encode())
+        put_in_place(part, folder)
     except OSError as error:
         raise NotWritten(
             [
@@ -66,11 +66,11 @@ def write(folder: Path, session: Session) -> None:
             ]
         ) from None
     finally:
-        shutil.rmtree(work, ignore_errors=True)
+        shutil.rmtree(part, ignore_errors=True)
 
 
 def _tables(session: Session) -> dict[str, Rows]:
-    """Table -> rows of everything that session.json does not hold."""
+    """Return table -> rows, for all data that session.json does not hold."""
     windows, batches, outcomes = [], [], []
     for runner in session.runners:
         name, columns = runner.name, runner.outcomes
@@ -83,7 +83,7 @@ def _tables(session: Session) -> dict[str, Rows]:
                 batches += [{**place, "batch": i, "duration_ns": d} for i, d in enumerate(window.batch_ns)]
     tables = {"outcomes": outcomes, "windows": windows, "batches": batches, "samples": sample_rows(session.samples)}
     if session.examples is not None:
-        tables["examples"] = [{"example": each.example, "text": each.text} for each in session.examples]
+        tables["examples"] = [{"example": entry.example, "text": entry.text} for entry in session.examples]
     return tables
 
 
@@ -98,12 +98,12 @@ def _write_parquet(path: Path, table: Any) -> None:
 
 
 def located(path: Path, stated: str) -> Path:
-    """The folder of a result file's trace, below the folder of results. Raises InputError where it lies elsewhere."""
+    """Return the trace folder of a result file, below the folder of results. Raises InputError if it lies elsewhere."""
     return inside(path.absolute().parent.parent, stated, f"{path}: its trace")
 
 
 def read(folder: Path) -> Session:
-    """Return what `write` was given. Raises InputError, one sentence, for a missing or damaged file, or a link."""
+    """Return the session that `write` stored. Raises InputError for a missing or damaged file, or a link."""
     linked = [file for name in FILES if (file := folder / name).is_symlink()]
     if linked:
         raise InputError(f"{linked[0]}: is a link; expected a file of the trace itself")
@@ -111,7 +111,7 @@ def read(folder: Path) -> Session:
     names = [*_TABLES, *(["examples"] if (folder / "examples.parquet").exists() else [])]
     rows = {name: table(folder, name).to_pylist() for name in names}
     try:
-        session = _joined(bare, rows)
+        session = _join(bare, rows)
         check_whole(session)
     except KeyError as error:
         raise InputError(f"{folder}: the trace names {error}, of which it holds nothing") from None
@@ -120,8 +120,8 @@ def read(folder: Path) -> Session:
     return session
 
 
-def _joined(bare: Session, rows: Mapping[str, Rows]) -> Session:
-    """Return the session with the rows of its tables. Raises KeyError for a runner or window that is not there."""
+def _join(bare: Session, rows: Mapping[str, Rows]) -> Session:
+    """Return the session with the rows of its tables. Raises KeyError for an unknown runner or window."""
     outcomes: dict[str, Rows] = {runner.name: [] for runner in bare.runners}
     for row in rows["outcomes"]:
         outcomes[row["runner"]].append(row)
@@ -138,33 +138,33 @@ def _joined(bare: Session, rows: Mapping[str, Rows]) -> Session:
     examples = tuple(Example(row["example"], row["text"]) for row in rows["examples"]) if "examples" in rows else None
     return replace(
         bare,
-        runners=tuple(_filled(runner, outcomes[runner.name], windows[runner.name]) for runner in bare.runners),
+        runners=tuple(_fill(runner, outcomes[runner.name], windows[runner.name]) for runner in bare.runners),
         samples=samples_of(rows["samples"]),
         examples=examples,
     )
 
 
-def _filled(runner: Runner, outcomes: Rows, windows: list[list[Window]]) -> Runner:
-    points = [replace(point, windows=tuple(each)) for point, each in zip(runner.points, windows, strict=True)]
+def _fill(runner: Runner, outcomes: Rows, windows: list[list[Window]]) -> Runner:
+    points = [replace(point, windows=tuple(group)) for point, group in zip(runner.points, windows, strict=True)]
     columns = {key: [row[key] for row in outcomes] for key in runner.outcomes}
     return replace(runner, outcomes=columns, points=tuple(points))
 
 
 def about(folder: Path) -> Session:
-    """Return what session.json holds. Raises InputError where it is missing or damaged."""
+    """Return the content of session.json. Raises InputError if it is missing or damaged."""
     from pydantic import ValidationError
 
     try:
-        found: Session = _adapter().validate_json(_content(folder, SESSION))
+        session: Session = _adapter().validate_json(_content(folder, SESSION))
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
-        where = shortened(".".join(str(part) for part in first["loc"]))
-        raise InputError(f"{folder}: the trace cannot be read (session.json {where}: {first['msg']})") from None
-    return found
+        place = shortened(".".join(str(part) for part in first["loc"]))
+        raise InputError(f"{folder}: the trace cannot be read (session.json {place}: {first['msg']})") from None
+    return session
 
 
 def table(folder: Path, name: str) -> "pa.Table":
-    """Return one of the tables. Raises InputError where it is missing, damaged, or has other columns."""
+    """Return one of the tables. Raises InputError if it is missing, damaged, or has wrong columns."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -173,21 +173,21 @@ def table(folder: Path, name: str) -> "pa.Table":
         rows = pq.ParquetFile(pa.BufferReader(data)).metadata.num_rows
         if rows > MOST_ROWS:
             raise ValueError(f"{rows} rows; expected {MOST_ROWS} at most")
-        found = pq.read_table(pa.BufferReader(data), use_threads=False)
-        check_table(name, found)
-        if "board" in found.column_names:  # readings from outside of the machine are of none
-            place = found.column_names.index("board")
-            found = found.set_column(place, "board", found.column("board").cast(pa.int64()).fill_null(0))
+        content = pq.read_table(pa.BufferReader(data), use_threads=False)
+        check_table(name, content)
+        if "board" in content.column_names:  # samples of an external meter have no board
+            position = content.column_names.index("board")
+            content = content.set_column(position, "board", content.column("board").cast(pa.int64()).fill_null(0))
     except (pa.ArrowException, OSError, ValueError) as error:
-        said = shortened(" ".join(str(error).split()))
-        raise InputError(f"{folder}: the trace cannot be read ({name}.parquet: {said})") from None
-    return found
+        reason = shortened(" ".join(str(error).split()))
+        raise InputError(f"{folder}: the trace cannot be read ({name}.parquet: {reason})") from None
+    return content
 
 
 _TABLES = ("outcomes", "windows", "batches", "samples")
 SESSION = "session.json"
 FILES = (SESSION, *(f"{name}.parquet" for name in (*_TABLES, "examples")))
-"""All that a trace consists of."""
+"""All files of a trace."""
 
 
 def _content(folder: Path, name: str) -> bytes:

@@ -1,8 +1,8 @@
-"""What a trace may hold: types of every column of its tables, and what must hold between its parts.
+"""Checks of a trace: types of the columns of its tables, and consistency between its parts.
 
-A trace may come from anyone. All that figures are computed with is checked here and by the types of
-`compress.records.session`, once: times run forward, windows hold batches, runners that are named exist. Keys and
-columns that are not listed may be there and are passed over.
+A trace may come from anyone. All inputs of figures are checked once, here and by the types of
+`compress.records.session`: times run forward, windows hold batches, referenced runners exist. Unknown keys and columns
+are ignored.
 """
 
 from collections.abc import Collection, Mapping
@@ -21,22 +21,22 @@ NUMBERS: Mapping[str, Collection[str]] = {
     "samples": ("time_ns",),
     "examples": ("example",),
 }
-"""Columns of integers without gaps; other columns of numbers may have some."""
+"""Integer columns without missing values; other number columns may have missing values."""
 OF_A_RUNNER = ("windows", "batches", "outcomes")
 OUTCOMES = ({"prediction", "reference"}, {"nll", "tokens"})
 NEEDED = {"accuracy": OUTCOMES[0], "f1": OUTCOMES[0], "matthews_correlation": OUTCOMES[0], "perplexity": OUTCOMES[1]}
 
 
 def check_table(name: str, table: "pa.Table") -> None:
-    """Raise ValueError for a table that lacks a column, or has one of another type."""
+    """Raise ValueError for a table with a missing column, a wrong type or a negative index."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
     if not table.num_rows:
-        return  # written without columns
-    wanted = {column: pa.types.is_integer for column in NUMBERS[name]}
-    wanted |= {"runner": pa.types.is_string} if name in OF_A_RUNNER else {}
-    for column, is_kind in wanted.items():
+        return  # an empty table is written without columns
+    required = {column: pa.types.is_integer for column in NUMBERS[name]}
+    required |= {"runner": pa.types.is_string} if name in OF_A_RUNNER else {}
+    for column, is_kind in required.items():
         if column not in table.column_names:
             raise ValueError(f"{name}.parquet has no column {column}")
         if not is_kind(table.schema.field(column).type) or table.column(column).null_count:
@@ -44,16 +44,16 @@ def check_table(name: str, table: "pa.Table") -> None:
     for column in {"duration_ns", "point", "round", "example"} & set(table.column_names):
         if pc.min(table.column(column)).as_py() < 0:
             raise ValueError(f"{name}.parquet {column}: below 0")
-    for column in set(table.column_names) - set(wanted):
+    for column in set(table.column_names) - set(required):
         kind = table.schema.field(column).type
-        text = name == "examples" and column == "text"
-        fits = pa.types.is_integer(kind) or (name == "outcomes" and pa.types.is_floating(kind))
-        if not (pa.types.is_null(kind) or (pa.types.is_string(kind) if text else fits)):
-            raise ValueError(f"{name}.parquet {column}: {kind}; expected {'text' if text else 'numbers'}")
+        is_text = name == "examples" and column == "text"
+        is_number = pa.types.is_integer(kind) or (name == "outcomes" and pa.types.is_floating(kind))
+        if not (pa.types.is_null(kind) or (pa.types.is_string(kind) if is_text else is_number)):
+            raise ValueError(f"{name}.parquet {column}: {kind}; expected {'text' if is_text else 'numbers'}")
 
 
 def check_whole(session: Session) -> None:
-    """Raise ValueError where parts of a trace do not fit one another."""
+    """Raise ValueError if parts of a trace are inconsistent."""
     runners = {runner.name: runner for runner in session.runners}
     if len(runners) < len(session.runners):
         raise ValueError("two runners have one name")
@@ -86,7 +86,7 @@ def _check_judged(judged: JudgedBy, runners: Mapping[str, Runner]) -> None:
     for runner in runners.values():
         columns = runner.outcomes
         if not columns:
-            continue  # it failed
+            continue  # this runner failed
         if not any(kind <= set(columns) for kind in OUTCOMES) or not NEEDED.get(judged.metric, set()) <= set(columns):
             raise ValueError(f"{runner.name} has outcomes {', '.join(columns)}, which {judged.metric} is not of")
         if any(value is None for values in columns.values() for value in values):

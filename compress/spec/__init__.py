@@ -1,1 +1,1 @@
-"""What people write: recipes, their steps, how to measure, number formats. No torch."""
+"""Configuration: recipes, steps, measuring, number formats. Does not import torch."""

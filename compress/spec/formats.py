@@ -1,8 +1,8 @@
-"""Which number formats exist, what executes them on which device, and what `auto` picks.
+"""Table of number formats, backends and runtimes per device, and the choice that `auto` makes.
 
-A format is what weights and activations become; a backend is the library that makes it; a runtime is what executes the
-model. One row per possible combination, best first: `auto` takes the first row that fits. `kernels` is what we
-expect; what a result says comes from the operators seen in a profiled batch, not from here.
+A format is the number type of weights and activations. A backend is the library that quantizes, a runtime executes the
+model. One row per possible combination, best first: `auto` takes the first row that fits. `kernels` is an expectation;
+a result reports the operators of a profiled batch instead.
 """
 
 from dataclasses import dataclass
@@ -22,8 +22,8 @@ BITS: dict[str, int] = {
     "int2": 2, "ternary": 2, "binary": 1,
 }  # fmt: skip
 BATCH_DEPENDENT = frozenset({("int8", "onnxruntime"), ("llm_int8", "bitsandbytes")})
-"""Formats and backends that look at the whole batch at hand, for one scale of its activations or for columns with
-outliers: predictions can depend on it. torchao's int8 and fp8 have a scale a token."""
+"""Formats and backends whose predictions can depend on the batch: they choose the scale of activations, or the outlier
+columns, over the whole batch. torchao's int8 and fp8 have one scale per token."""
 
 
 Capability = tuple[int, int]
@@ -35,12 +35,12 @@ KERNELS_FROM: dict[tuple[Format, Backend], Capability] = {
 FP8_IN_BF16 = "fp8 on a GPU is computed in bf16 models only; put the step {method: cast, dtype: bf16} before it"
 DEVICES: tuple[DeviceType, ...] = ("cuda", "cpu")
 GROUPED: tuple[Format, ...] = ("int8_weight", "int4", "int3", "int2", "ternary", "binary")
-"""Formats of our own backend, torch: any rounding and scaling, no kernel."""
+"""Formats of the package's own backend, torch: any rounding and scaling, no kernel."""
 
 
 @dataclass(frozen=True)
 class Row:
-    """One combination that exists."""
+    """One supported combination."""
 
     format: Format
     device: DeviceType
@@ -51,7 +51,7 @@ class Row:
 
     @property
     def capability(self) -> "Capability":
-        """The least CUDA compute capability that has these kernels."""
+        """The lowest CUDA compute capability with these kernels."""
         return KERNELS_FROM.get((self.format, self.backend), (0, 0)) if self.device == "cuda" else (0, 0)
 
 
@@ -85,31 +85,31 @@ ROWS: tuple[Row, ...] = (
 )
 
 GRAPHS: dict[str, tuple[Runtime, ...]] = {"onnx": ("onnxruntime", "tensorrt"), "openvino": ("openvino",)}
-"""Kind of an exported graph -> what can execute it; `auto` is the first."""
+"""Kind of an exported graph -> runtimes that can execute it; `auto` is the first."""
 GRAPH_RUNTIMES = frozenset(runtime for those in GRAPHS.values() for runtime in those)
 
 PLAIN_RUNTIMES: dict[DeviceType, tuple[Runtime, ...]] = {
     "cpu": ("eager", "compile", "onnxruntime", "openvino"),
     "cuda": ("eager", "compile", "onnxruntime", "tensorrt"),
 }
-"""Runtimes of a model that is not quantized; `auto` is eager, so that a row shows the step alone."""
+"""Runtimes of a model that is not quantized; `auto` is eager, so that a row shows the effect of its steps alone."""
 
 
 def choose(
     *, bits: int, format: str, backend: str, runtime: str, device: DeviceType, capability: Capability | None = None
 ) -> Row:
-    """The first row that fits what the recipe asks for; `auto` and unset fields fit everything.
+    """Return the first row that matches the recipe; `auto` matches everything.
 
-    `capability` is the GPU's CUDA compute capability; None is not looked at. Raises InputError with the combinations
-    that do exist when none fits.
+    `capability` is the GPU's CUDA compute capability; None is not checked. Raises InputError with the possible
+    combinations if no row matches.
     """
-    every = [row for row in ROWS if BITS[row.format] == bits and row.device == device]
-    fits = [row for row in every if capability is None or row.capability <= capability]
-    wanted = {"format": format, "backend": backend, "runtime": runtime}
-    chosen = [r for r in fits if all(value in ("auto", getattr(r, key)) for key, value in wanted.items())]
+    rows = [row for row in ROWS if BITS[row.format] == bits and row.device == device]
+    fits = [row for row in rows if capability is None or row.capability <= capability]
+    constraints = {"format": format, "backend": backend, "runtime": runtime}
+    chosen = [r for r in fits if all(value in ("auto", getattr(r, key)) for key, value in constraints.items())]
     if chosen:
         return chosen[0]
-    asked = ", ".join(f"{key} {value}" for key, value in wanted.items() if value != "auto")
-    exist = "; ".join(f"{r.format} through {r.backend} under {r.runtime}" for r in fits)
-    place = device if len(fits) == len(every) else f"a GPU of compute capability {'.'.join(map(str, capability or ()))}"
-    raise InputError(f"quantize bits {bits} ({asked}) does not exist on {place}; expected one of: {exist}")
+    request = ", ".join(f"{key} {value}" for key, value in constraints.items() if value != "auto")
+    combinations = "; ".join(f"{r.format} through {r.backend} under {r.runtime}" for r in fits)
+    place = device if len(fits) == len(rows) else f"a GPU of compute capability {'.'.join(map(str, capability or ()))}"
+    raise InputError(f"quantize bits {bits} ({request}) does not exist on {place}; expected one of: {combinations}")

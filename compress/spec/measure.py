@@ -1,4 +1,4 @@
-"""How a session measures: profiles, and every setting by value."""
+"""Settings of measuring: profiles, and every setting by value."""
 
 from typing import Annotated, Literal
 
@@ -10,7 +10,7 @@ Profile = Literal["auto", "quick", "standard", "publish"]
 
 
 class Measure(Config):
-    """How a session measures. A profile sets what is left out here."""
+    """How a session measures. The profile provides the settings left unset."""
 
     profile: Profile = "auto"
     """quick: 5 rounds of 1.5 s; standard: 6 of 5 s; publish: 10 of 20 s; auto: standard with a meter, else quick."""
@@ -19,28 +19,28 @@ class Measure(Config):
     window_s: Annotated[float, Field(gt=0, le=600)] | None = None
     """Seconds per window."""
     preroll_s: Annotated[float, Field(ge=0, le=600)] | None = None
-    """Seconds a runner runs before its window, so that the runner before leaves no caches and clocks behind."""
+    """Seconds that a runner runs before its window, so that caches and clocks do not depend on the previous runner."""
     warmup_s: Annotated[float, Field(ge=0, le=3600)] | None = None
-    """Most seconds of warm-up before the first round."""
+    """Maximum seconds of warm-up before the first round."""
     points: Literal["headline", "all"] | None = None
     """Measure the headline point only, or every point of the workload."""
     residency: Literal["auto", "together", "in_turn"] | None = None
-    """Keep all models in memory, or load each in turn inside every round; auto: together where they fit."""
+    """Keep all models in memory, or load each in turn inside every round; auto: together if they fit."""
 
     def resolved(self, metered: bool) -> "Settings":
-        """All settings by value: the profile's, with what is set here on top."""
+        """Return all settings by value: those of the profile, overridden by the ones set here."""
         name = self.profile
         if name == "auto":
             name = "standard" if metered else "quick"
         base = PROFILES[name]
-        given = {
+        overrides = {
             key: value for key, value in self.model_dump().items() if key in Settings.model_fields and value is not None
         }
-        return base.model_copy(update={**given, "profile": name})
+        return base.model_copy(update={**overrides, "profile": name})
 
 
 class Settings(Config):
-    """A `Measure` with nothing left open."""
+    """A `Measure` with a value for every setting."""
 
     profile: str
     rounds: int
@@ -50,9 +50,9 @@ class Settings(Config):
     points: Literal["headline", "all"]
     residency: Literal["auto", "together", "in_turn"] = "auto"
     least_batches: int = 2
-    """A window lasts until it holds so many,"""
+    """Minimum batches in a window; it lasts until it has so many."""
     least_movements: int = 0
-    """and until the energy counter has moved so often."""
+    """Minimum updates of the energy counter in a window."""
 
 
 PROFILES: dict[str, Settings] = {

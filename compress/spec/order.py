@@ -1,10 +1,10 @@
-"""Which orders of steps can work."""
+"""Rules for the order of steps."""
 
 from typing import Any
 
 
 def order_problems(steps: tuple[Any, ...]) -> list[str]:
-    """What cannot work about the order of these steps, one sentence each, as `steps.N: ...`."""
+    """Return the problems in the order of these steps, one sentence each: `steps.N: ...`."""
     problems = []
     quantized_at: int | None = None
     cast_at: int | None = None

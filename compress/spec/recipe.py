@@ -1,6 +1,6 @@
-"""A recipe: which workload, which steps in which order, what executes the result, how it is measured, which seed.
+"""Recipes: workload, ordered steps, runtime, measuring settings and seed.
 
-`Recipe.load("bert_int8")` finds shipped recipes by name wherever the package is installed, and files by path.
+`Recipe.load` takes the name of a shipped recipe, such as `bert_int8`, or the path of a file.
 """
 
 import itertools
@@ -33,32 +33,32 @@ from compress.spec.steps import Step
 
 MOST_ORDERS = 6
 MOST_SEARCHED = 6  # steps: 720 permutations
-LONGEST_SUFFIX = 48  # of a row's name: more overrides than that say are told by a digest
+LONGEST_SUFFIX = 48  # characters of a row's name; longer overrides are replaced by a digest
 
 
 class Recipe(Config):
-    """An ordered list of steps, the runtime, and how to measure."""
+    """Ordered steps, the runtime, and how to measure."""
 
     name: str = "recipe"
-    """Name of the row; the file's name when loaded from one."""
+    """Name of the row; by default the name of the file it was loaded from."""
     workload: str = "stdlib-bert"
-    """Model and data it runs on unless told otherwise: a name or a YAML file."""
+    """Default model and data: a name or a YAML file."""
     steps: tuple[Step, ...] = ()
-    """What is done to the model, in this order; none leaves it dense."""
+    """Steps applied to the model, in this order; without steps it stays dense."""
     order: Literal["given", "search"] = "given"
-    """Take the steps as written; or try every order that can work, each a row of its own, at most 6 of them."""
+    """Take the steps as written; or try every order that can work, one row each, at most 6."""
     runtime: Literal["auto", "eager", "compile", "onnxruntime", "tensorrt", "openvino"] = "auto"
-    """What executes the model; auto takes what the format needs, and eager for plain models."""
+    """Runtime that executes the model; auto takes the one that the format needs, and eager for plain models."""
     attention: Literal["auto", "eager", "sdpa", "flash_attention_2"] = "auto"
-    """How attention is computed: in plain operators, by torch's fused kernel, or by the flash-attn package (half
-    precision, CUDA); auto leaves transformers' choice, which is sdpa wherever the architecture has it."""
+    """Implementation of attention: in plain operators, by torch's fused kernel, or by the flash-attn package (half
+    precision, CUDA); auto leaves the choice to transformers: sdpa if the architecture supports it."""
     padding: Literal["dynamic", "fixed"] = "dynamic"
     """Pad a batch of texts to its longest; or every batch to the workload's max_length, as deployments with fixed
-    shapes do, which CUDA graphs need (runtime compile). Text classification only."""
+    shapes do. CUDA graphs need fixed shapes (runtime compile). Text classification only."""
     measure: Measure = Measure()
-    """A profile's name, or settings by name."""
+    """Name of a profile, or settings by name."""
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
-    """Seed of everything random."""
+    """Seed of all random choices."""
 
     @field_validator("measure", mode="before")
     @classmethod
@@ -93,26 +93,26 @@ class Recipe(Config):
 
     @property
     def trains(self) -> bool:
-        """Whether a step trains, which several processes can do together."""
+        """Whether a step trains; training can run on several processes."""
         return any(step.method == "distill" for step in self.steps)
 
     @property
     def orders(self) -> "tuple[Recipe, ...]":
-        """The recipe itself; under order search one for every order of its steps that can work, named after them."""
+        """The recipe itself; with order search one recipe per order that can work, named after the order."""
         if self.order == "given":
             return (self,)
-        found: dict[tuple[Any, ...], Recipe] = {}
+        recipes: dict[tuple[Any, ...], Recipe] = {}
         for steps in itertools.permutations(self.steps):
             if not order_problems(steps):
                 words = "-".join(f"{step.method}{self.steps.index(step)}" for step in steps)
-                found[tuple(step.model_dump_json() for step in steps)] = self.model_copy(
+                recipes[tuple(step.model_dump_json() for step in steps)] = self.model_copy(
                     update={"steps": steps, "order": "given", "name": f"{self.name}-{words}"}
                 )
-        return tuple(found.values())
+        return tuple(recipes.values())
 
     @classmethod
     def load(cls, name_or_path: str | Path, overrides: Sequence[tuple[str, Any]] = ()) -> "Recipe":
-        """The recipe of this name or file, with `path=value` overrides applied before it is checked."""
+        """Return the recipe of this name or file; `path=value` overrides are applied before validation."""
         path = find(str(name_or_path))
         data, source = parse_yaml(read_text(path, "recipe"), str(path))
         return cls.from_data(data, source, default_name=path.stem, overrides=overrides)
@@ -121,21 +121,21 @@ class Recipe(Config):
     def from_data(
         cls, data: Mapping[str, Any], source: Source, default_name: str, overrides: Sequence[tuple[str, Any]] = ()
     ) -> "Recipe":
-        """A recipe from plain data; problems are reported against `source`."""
+        """Return a recipe from plain data. Raises InputError with the places of `source`."""
         changed = {"name": default_name, **data}
         if isinstance(changed.get("measure"), str) and any(path.startswith("measure.") for path, _ in overrides):
             changed["measure"] = {"profile": changed["measure"]}
         source = replace(source, assigned=dict(overrides))
         for path, value in sorted(overrides, key=lambda change: change[0] != "measure"):  # a profile, then its settings
-            whole = path == "measure" and isinstance(value, str)
-            set_path(changed, path, {"profile": value} if whole else value)
+            is_profile_name = path == "measure" and isinstance(value, str)
+            set_path(changed, path, {"profile": value} if is_profile_name else value)
         if not any(path == "name" for path, _ in overrides) and isinstance(changed["name"], str):
-            said = "".join(_suffix(changed, path, value) for path, value in dict(overrides).items())
-            changed["name"] += said if len(said) <= LONGEST_SUFFIX else f"-{digest(said)[:8]}"
+            suffixes = "".join(_suffix(changed, path, value) for path, value in dict(overrides).items())
+            changed["name"] += suffixes if len(suffixes) <= LONGEST_SUFFIX else f"-{digest(suffixes)[:8]}"
         return validate(cls, changed, source)
 
     def dump(self) -> str:
-        """YAML that loads to an equal recipe."""
+        """Return YAML that loads to an equal recipe."""
         import io
 
         from ruamel.yaml import YAML
@@ -148,16 +148,16 @@ class Recipe(Config):
 
     @property
     def fingerprint(self) -> str:
-        """16 hex digits of everything that changes what comes out; the name does not."""
+        """16 hex digits of all settings but the name, which changes no figure."""
         return digest(self.model_dump(mode="json", exclude={"name"}))
 
     @property
     def transform_fingerprint(self) -> str:
-        """The same, without what only changes how it is measured."""
+        """16 hex digits of all settings but name, measure and workload."""
         return digest(self.model_dump(mode="json", exclude={"name", "measure", "workload"}))
 
     def __repr__(self) -> str:
-        """Short: what is set in every step; `dump()` gives the whole."""
+        """Return one line with the explicit settings of every step; `dump()` returns all settings."""
         steps = []
         for step in self.steps:
             settings = (f"{name}={getattr(step, name)!r}" for name in sorted(step.model_fields_set - {"method"}))
@@ -174,29 +174,29 @@ class Recipe(Config):
 
 
 def _suffix(data: Mapping[str, Any], path: str, value: Any) -> str:
-    """What an override adds to the row's name: `-bits-4`. One that only says where and how to measure adds nothing."""
+    """Return the suffix of the row's name for an override: `-bits-4`; empty for measure, workload and order."""
     first, *rest = path.split(".")
     if first in ("measure", "workload", "order"):
         return ""
     if first == "steps":
-        only = isinstance(data["steps"], list) and len(data["steps"]) == 1
-        path = ".".join(rest[1:] if only else rest)
+        is_single = isinstance(data["steps"], list) and len(data["steps"]) == 1
+        path = ".".join(rest[1:] if is_single else rest)
     return "".join(f"-{word if NAME.fullmatch(word) else digest(word)[:6]}" for word in (path, str(value)))
 
 
 def find(name: str) -> Path:
-    """The file of a recipe given by path, or by the name of a shipped one."""
+    """Return the file of a recipe, given its path or the name of a shipped one. Raises InputError for other names."""
     path = Path(name)
     if exists(path) or path.suffix in (".yaml", ".yml") or "/" in name:
         if not exists(path) and path.suffix in (".yaml", ".yml"):
-            beside = shipped.path(path.stem) if path.parent.name in ("", "recipes") else None
-            if beside is not None:  # `recipes/bert_int8.yaml` works outside a checkout too
-                return beside
+            shipped_path = shipped.path(path.stem) if path.parent.name in ("", "recipes") else None
+            if shipped_path is not None:  # `recipes/bert_int8.yaml` works outside a checkout too
+                return shipped_path
         return path
-    found = shipped.path(name) if NAME.fullmatch(name) else None
-    if found is None:
+    shipped_path = shipped.path(name) if NAME.fullmatch(name) else None
+    if shipped_path is None:
         raise InputError(
             f"{shortened(name)}: no such file and no shipped recipe{did_you_mean(name, shipped.names())}; shipped are: "
             f"{', '.join(shipped.names())}"
         )
-    return found
+    return shipped_path

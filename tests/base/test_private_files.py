@@ -196,7 +196,7 @@ def test_a_lock_that_was_cleared_away_meanwhile_is_made_anew(shared: Path) -> No
 
     stale = locks._open(measuring_lock())
     measuring_lock().unlink()
-    assert not locks._is(measuring_lock(), stale)
+    assert not locks._is_same_file(measuring_lock(), stale)
     os.close(stale)
     with locked(measuring_lock(), "waiting"):
         assert held_elsewhere_here()

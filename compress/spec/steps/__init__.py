@@ -1,6 +1,6 @@
-"""What can be written under `steps:`: one frozen configuration per method, and nothing that loads torch.
+"""Entries of `steps:`: one frozen configuration per method. Does not import torch.
 
-The verbs are in `compress.methods`, one file a method; `TRANSFORMS` there maps one to the other.
+`compress.methods` has the function of each method, one file per method; `TRANSFORMS` there maps one to the other.
 """
 
 from typing import Annotated, get_args

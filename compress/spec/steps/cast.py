@@ -1,4 +1,4 @@
-"""Cast: half precision."""
+"""Settings of the step `cast`."""
 
 from typing import Literal
 

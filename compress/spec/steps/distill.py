@@ -1,4 +1,4 @@
-"""Distill: where the student comes from, what it learns from, and how it is trained."""
+"""Settings of the step `distill`: origin of the student, its losses, and its training."""
 
 from typing import Annotated, Any, Literal
 
@@ -12,80 +12,80 @@ Weight = Annotated[float, Field(ge=0, le=1e6)]
 
 
 class Distill(Config):
-    """Train a smaller student to answer like the dense model (Hinton et al. 2015, arXiv:1503.02531)."""
+    """Train a smaller student to predict like the dense model (Hinton et al. 2015, arXiv:1503.02531)."""
 
     method: Literal["distill"] = "distill"
     keep_every: Annotated[int, Field(ge=1, le=MOST_LAYERS)] = 1
-    """Student takes every k-th layer (DistilBERT, arXiv:1910.01108); 1 keeps all of them: recovery after pruning."""
+    """Take every k-th layer into the student (DistilBERT, arXiv:1910.01108); 1 takes all: recovery after pruning."""
     keep: Fraction | None = None
-    """Or this fraction of the layers, spread evenly from the first to the last."""
+    """Or take this fraction of the layers, spread evenly from the first to the last."""
     layers: tuple[Annotated[int, Field(ge=0)], ...] | None = None
-    """Or exactly these layers, counted from 0."""
+    """Or take exactly these layers, counted from 0."""
     config: dict[str, Any] | None = None
-    """Or a fresh student: the model's configuration with these fields changed, initialised at random."""
+    """Or create a new student: the model's configuration with these fields changed, initialised at random."""
     model: str | None = None
-    """Or another pretrained model, by hub id or folder, with the same task, labels and tokenizer."""
+    """Or use another pretrained model, by hub id or folder, with the same task, labels and tokenizer."""
     temperature: Annotated[float, Field(gt=0, le=1e4)] = 2.0
-    """Softens both distributions before they are compared."""
+    """Temperature of the softmax of both models in the soft loss."""
     soft_weight: Annotated[float, Field(ge=0, le=1)] = 0.9
     """Weight of the teacher's soft targets; the rest goes to the hard labels."""
     hidden_weight: Weight = 0.0
     """Weight of the distance between hidden states of student and teacher layers."""
     hidden_loss: Literal["cosine", "mse"] = "cosine"
-    """That distance: 1 - cosine, or the mean square; under mse a narrower student's states are first projected by a
-    matrix that is trained along (TinyBERT, arXiv:1909.10351)."""
+    """Distance between hidden states: 1 - cosine, or the mean squared error. With mse, a trained matrix projects the
+    states of a narrower student (TinyBERT, arXiv:1909.10351)."""
     attention_weight: Weight = 0.0
-    """Weight of the mean squared difference of attention scores of student and teacher layers (TinyBERT)."""
+    """Weight of the mean squared error between attention scores of student and teacher layers (TinyBERT)."""
     relation_weight: Weight = 0.0
-    """Weight of the difference between the last layers' self-attention relations (MiniLMv2, arXiv:2012.15828); it needs
-    no equal widths."""
+    """Weight of the difference between the last layers' self-attention relations (MiniLMv2, arXiv:2012.15828); widths
+    may differ."""
     relation_heads: Annotated[int, Field(ge=1, le=1024)] = 12
-    """Heads that queries, keys and values are split into for that, in both models."""
+    """Relation heads: queries, keys and values of both models are split into so many for the relations."""
     divergence: Literal["forward", "reverse"] = "forward"
-    """Soft targets by KL(teacher || student), which covers all the teacher says, or KL(student || teacher), which keeps
-    to what it says most (MiniLLM, arXiv:2306.08543)."""
+    """Soft loss: KL(teacher || student), which covers the whole distribution of the teacher, or KL(student || teacher),
+    which concentrates on its modes (MiniLLM, arXiv:2306.08543)."""
     epochs: Annotated[float, Field(gt=0, le=1e5)] = 3
     """Passes over the training examples."""
     max_steps: Annotated[int, Field(ge=1, le=10**8)] | None = None
-    """Stop after this many optimizer steps, when the epochs would take longer."""
+    """Stop after this many optimizer steps, if the epochs would take more."""
     batch_size: Annotated[int, Field(ge=1, le=2**16)] = 32
     """Examples per optimizer step and device."""
     accumulation: Annotated[int, Field(ge=1, le=2**16)] = 1
-    """Batches whose gradients are summed before an optimizer step, where one batch of that size would not fit."""
+    """Batches whose gradients are summed before an optimizer step, for batches too large for the memory."""
     learning_rate: Annotated[float, Field(gt=0, le=100)] = 2e-4
     """Peak of a linear schedule with 6 % warm-up."""
     optimizer: Literal["adamw", "adafactor"] = "adamw"
-    """AdamW; or Adafactor, which keeps far less beside each weight."""
+    """AdamW; or Adafactor, which stores far less state per weight."""
     patience: Annotated[int, Field(ge=1, le=10**6)] | None = None
-    """Hold 5 % of the training examples (at most 1,000) out, look at their loss every 100 steps, stop when it has not
-    fallen so many times in a row, and take the best weights."""
+    """Early stopping: hold out 5 % of the training examples (at most 1,000), evaluate their loss every 100 steps, stop
+    after so many evaluations without improvement, and take the best weights."""
     lora_rank: Annotated[int, Field(ge=1, le=2**16)] | None = None
-    """Train only thin updates of this rank to the linear layers, merged into them afterwards (LoRA, arXiv:2106.09685):
-    gradients and optimizer state of the updates alone."""
+    """Train only updates of this rank to the linear layers, merged into them afterwards (LoRA, arXiv:2106.09685). Only
+    the updates have gradients and optimizer state."""
     quantization_aware: bool = False
-    """Train the weights, and activations where they are quantized too, as the quantize step that comes next will make
-    them; gradients pass straight through the rounding."""
+    """Train with the rounding of the next quantize step: of the weights, and of activations if it quantizes them too.
+    Gradients pass through the rounding unchanged (straight-through estimator)."""
     max_length: Annotated[int, Field(ge=8, le=10**7)] | None = None
-    """Truncate training texts to this many tokens; the workload's length when unset."""
+    """Truncate training texts to this many tokens; unset takes the workload's length."""
     dropout: bool = False
-    """Train with the student's own dropout; the teacher's soft targets regularise already. Also thaws batch norms."""
+    """Train with the student's own dropout; soft targets regularise without it. Also updates batch-norm statistics."""
     freeze_embeddings: bool = False
-    """Leave input embeddings (and a head tied to them) as they are: much of a small model's training time."""
+    """Do not train input embeddings (and a head tied to them): they take much of a small model's training time."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
-    """Autocast during training; auto is bf16 where the device computes it natively."""
+    """Precision of autocast during training; auto is bf16 if the device computes it natively."""
 
     @model_validator(mode="after")
     def _one_student(self) -> "Distill":
         ways = [
             name
-            for name, given in (
+            for name, is_set in (
                 ("keep_every", self.keep_every > 1),
                 ("keep", self.keep is not None),
                 ("layers", self.layers is not None),
                 ("config", self.config is not None),
                 ("model", self.model is not None),
             )
-            if given
+            if is_set
         ]
         if len(ways) > 1:
             raise ValueError(f"{' and '.join(ways)} are set; give one way to make the student")

@@ -1,4 +1,4 @@
-"""Which layers a step changes, and settings of their own for some of them."""
+"""Selection of the layers that a step changes, and overrides for some of them."""
 
 from dataclasses import dataclass
 from typing import Annotated, Any, Self
@@ -11,36 +11,36 @@ Fraction = Annotated[float, Field(gt=0, lt=1)]
 Patterns = tuple[str, ...]
 
 HEADS: Patterns = ("*classifier*", "*score*", "*lm_head*", "*pooler*", "*embed*")
-"""Layers left alone unless asked for: small, sensitive, and some kernels refuse their shapes."""
+"""Layers excluded by default: they are small and sensitive, and some kernels do not support their shapes."""
 
 
 class Layers(Config):
-    """Which linear layers a step changes, by shell patterns on their names."""
+    """Linear layers that a step changes, by shell patterns on their names."""
 
     include: Patterns = ("*",)
-    """Change layers whose name matches one of these."""
+    """Change layers whose name matches one of these patterns."""
     exclude: Patterns = HEADS
-    """But not those that match one of these."""
+    """Leave layers whose name matches one of these patterns."""
     overrides: dict[str, dict[str, Any]] = Field(default_factory=dict)
-    """Other settings for layers that match a pattern, included or not: {"*.attention.*": {bits: 8}}. The first that
-    matches counts."""
+    """Other settings for layers that match a pattern, included or not: {"*.attention.*": {bits: 8}}. The first match
+    counts."""
 
     @property
     def calibrates(self) -> bool:
-        """Whether training examples are needed."""
+        """Whether the step needs training examples."""
         return False
 
     @property
     def parts(self) -> tuple[Self, ...]:
-        """This step for the layers without an override, then one for those of each override."""
+        """This step for the layers without an override, then one step per override."""
         patterns = tuple(self.overrides)
         if not patterns:
             return (self,)
-        made = [self.model_copy(update={"exclude": (*self.exclude, *patterns), "overrides": {}})]
+        parts = [self.model_copy(update={"exclude": (*self.exclude, *patterns), "overrides": {}})]
         for index, (pattern, fields) in enumerate(self.overrides.items()):
-            own = {"include": (pattern,), "exclude": (*self.exclude, *patterns[:index]), "overrides": {}}
-            made.append(type(self).model_validate({**self.model_dump(), **fields, **own}))
-        return tuple(made)
+            scope = {"include": (pattern,), "exclude": (*self.exclude, *patterns[:index]), "overrides": {}}
+            parts.append(type(self).model_validate({**self.model_dump(), **fields, **scope}))
+        return tuple(parts)
 
     @model_validator(mode="after")
     def _overrides_are_settings(self) -> Self:
@@ -59,26 +59,26 @@ class Layers(Config):
 
 @dataclass(frozen=True)
 class Sample:
-    """Which training examples calibrate."""
+    """Choice of the training examples for calibration."""
 
     count: int
     length: int | None = None
-    """Tokens that texts are cut to; None leaves them."""
+    """Maximum tokens of a text; None leaves texts as they are."""
     seed: int | None = None
-    """Of drawing them; None for the recipe's."""
+    """Seed of the choice; None takes the recipe's."""
 
 
 class Calibrated(Layers):
-    """A step that may look at training examples before it changes layers."""
+    """A step that may use training examples before it changes layers."""
 
     calibration_examples: Annotated[int, Field(ge=1, le=10**8)] = 256
-    """Training examples behind what is calibrated."""
+    """Number of training examples for calibration."""
     calibration_length: Annotated[int, Field(ge=4, le=10**7)] | None = None
-    """Cut them to so many tokens; unset leaves them as long as the workload has them."""
+    """Maximum tokens of a calibration example; unset takes the length of the workload."""
     calibration_seed: Annotated[int, Field(ge=0, lt=2**32)] | None = None
-    """Draw them by this seed; unset takes the recipe's."""
+    """Seed for choosing the calibration examples; unset takes the recipe's."""
 
     @property
     def sample(self) -> Sample:
-        """The examples that it looks at."""
+        """Choice of the calibration examples."""
         return Sample(self.calibration_examples, self.calibration_length, self.calibration_seed)

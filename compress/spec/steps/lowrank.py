@@ -1,4 +1,4 @@
-"""Low rank: how the rank is chosen, and which error is least."""
+"""Settings of the step `lowrank`: choice of the rank, and the error to minimise."""
 
 from typing import Annotated, Literal
 
@@ -8,31 +8,32 @@ from compress.spec.steps.layers import Calibrated, Fraction
 
 
 class LowRank(Calibrated):
-    """Replace a weight by the product of two thin ones (truncated SVD)."""
+    """Replace a weight by the product of two thin matrices (truncated SVD)."""
 
     method: Literal["lowrank"] = "lowrank"
     rank: Annotated[int, Field(ge=1, le=10**6)] | None = None
     """Rank of every chosen layer."""
     parameters: Fraction | None = None
-    """Or: fraction of each layer's parameters to keep; the rank follows from its shape, rounded down to a multiple
-    of 16 (of less where ranks are under 128), which kernels like."""
+    """Or: fraction of each layer's parameters to keep. The rank follows from the shape, rounded down to a multiple of
+    16 (of less for ranks under 128), which is fast in kernels."""
     energy: Fraction | None = None
-    """Or: fraction of the squared singular values to keep, its rank rounded up likewise; layers where that saves
-    nothing stay dense."""
+    """Or: fraction of the squared singular values to keep, with the rank rounded up to such a multiple; layers without
+    savings stay dense."""
     grouped: bool = False
-    """Split query, key and value of an attention as one weight: they share the thin matrix at the input, which is
+    """Factorise query, key and value of an attention as one weight: they share the thin matrix at the input, which is
     stored and multiplied once."""
     allocation: Literal["uniform", "shared"] = "uniform"
-    """Give every layer the same fraction of its parameters, or share one budget: most to layers that lose most."""
+    """Keep the same fraction in every layer, or share one budget of parameters: layers that lose most get most."""
     weighting: Literal["plain", "activation", "whitened", "fisher"] = "plain"
-    """Which error is least: of the weights; of weights scaled by input size (ASVD, arXiv:2312.05821); of the layer's
-    outputs (SVD-LLM, arXiv:2403.07378); of weights scaled by their rows' Fisher information (arXiv:2207.00112)."""
+    """Error to minimise: of the weights (plain); of weights scaled by input size (ASVD, arXiv:2312.05821); of the
+    layer's outputs (whitened, SVD-LLM, arXiv:2403.07378); of weights scaled by their rows' Fisher information
+    (arXiv:2207.00112)."""
     calibration_examples: Annotated[int, Field(ge=1, le=10**8)] = 256
-    """Training examples behind a weighting other than plain."""
+    """Training examples for a weighting other than plain."""
 
     @property
     def calibrates(self) -> bool:
-        """Whether training examples are needed."""
+        """Whether the step needs training examples."""
         return self.weighting != "plain"
 
     @model_validator(mode="after")
@@ -50,5 +51,5 @@ class LowRank(Calibrated):
 
     @property
     def kept_parameters(self) -> float | None:
-        """`parameters`, or its default of 0.7 when nothing is set."""
+        """`parameters`, or 0.7 if rank, parameters and energy are unset."""
         return 0.7 if self.rank is self.parameters is self.energy is None else self.parameters
