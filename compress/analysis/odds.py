@@ -189,10 +189,10 @@ def answers(table: Table, most: float, unit: Unit, text: str) -> list[str]:
     where = f"{table.newest.workload.get('name', 'workload')}, within {text} of {table.reference}"
     where += "" if accuracy is None else f" ({loss.meaning((most, unit), accuracy)})"
 
-    def described(found: Candidate | None) -> str:
-        if found is None:
+    def described(candidate: Candidate | None) -> str:
+        if candidate is None:
             return "none"
-        return f"{found.name}, at {found.cost.value:.3g} times its {table.axis}"
+        return f"{candidate.name}, at {candidate.cost.value:.3g} times its {table.axis}"
 
     return [
         f"{where}: the cheapest by its estimate is {described(within.estimated)}",
