@@ -1,11 +1,11 @@
-"""Write the tables of results as files; the drawing process starts before the rest of this package is loaded."""
+"""Writing of result tables as files. The drawing process starts before the rest of this package is loaded."""
 
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np  # noqa: F401  both processes need it: loaded once, before they part
+import numpy as np  # noqa: F401  both processes need it: loaded once, before the fork
 
 from compress.base.forked import Forked
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class Writer:
-    """Writes tables of results: Markdown, CSV, the page, and a PNG and an SVG a table.
+    """Writes tables of results: Markdown, CSV, the page, and a PNG and an SVG per table.
 
     with Writer() as writer:      the drawing process loads its libraries
         writer.start(tables)      pictures and page are made in processes of their own
@@ -29,20 +29,20 @@ class Writer:
         self._drawn = self._stack.enter_context(Forked("the picture", _pictures, prepare=_warm))
 
     def start(self, tables: "Sequence[Table]", folder: Path, terms: "Terms | None" = None) -> None:
-        """Begins to draw, and to make the page. `folder` holds the results' traces; `terms` those of carbon."""
+        """Start drawing and building the page. `folder` holds the results' traces; `terms` are those of carbon."""
         from compress.report.charts.panel import panels
         from compress.report.page import page_html, plotly
 
         self._tables = tables
         self._drawn.start(panels(tables))
-        plotly()  # its absence is one error here, not in the other process
+        plotly()  # fails here, with a plain error, if plotly is missing
         self._page: Forked[None, bytes] = self._stack.enter_context(
             Forked("the page", lambda _: page_html(tables, folder, terms))
         )
         self._page.start(None)
 
     def write(self, out: Path, problems: Sequence[str] = (), answers: Sequence[str] = ()) -> list[Path]:
-        """Writes all files into `out` and returns their paths. Old pictures that are not made again are removed."""
+        """Write all files into `out` and return their paths. Old pictures that are not drawn again are removed."""
         from compress.base.files import SPELLED, write_atomic
         from compress.base.owners import sweep
         from compress.report import sheet
@@ -55,7 +55,7 @@ class Writer:
             "pareto.csv": sheet.csv_text(self._tables).encode(errors=SPELLED),
             "pareto.html": self._page.result(),
         }
-        sweep(out)  # what a killed call left
+        sweep(out)  # temporary files of a killed call
         for name, data in files.items():
             write_atomic(out / name, data)
         return [*(out / name for name in files), *place_pictures(out, drawn)]
@@ -67,14 +67,14 @@ class Writer:
         self._stack.__exit__(*error)
 
 
-def _pictures(drawn: "Sequence[Panel]") -> dict[str, bytes]:
+def _pictures(panels: "Sequence[Panel]") -> dict[str, bytes]:
     from compress.report.charts import plot
 
-    return plot.pictures(drawn)
+    return plot.pictures(panels)
 
 
 def _warm() -> None:
-    """Loads what draws and finds the font: none of it depends on what is drawn."""
+    """Load the drawing libraries and find the font, which do not depend on the pictures."""
     from compress.report.charts import canvas, plot  # noqa: F401
 
     canvas.svg(canvas.new_figure(1, 1))
