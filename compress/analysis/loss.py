@@ -137,7 +137,7 @@ def misfit(accuracy: Accuracy, unit: Unit, option: str) -> str | None:
         return None
     if accuracy.unit is None:
         return f"{accuracy.metric} has no unit in a result of an older version; run the recipe again"
-    other = next(suffix for suffix, each in SUFFIXES.items() if each == accuracy.unit)
+    other = next(suffix for suffix, name in SUFFIXES.items() if name == accuracy.unit)
     own = ", or state `scale` in the metric's file" if unit == "points" and accuracy.metric not in UNITS else ""
     return f"{accuracy.metric} is compared in {accuracy.unit}, not in {unit}; change {option}, such as 1{other}{own}"
 

@@ -90,7 +90,7 @@ class Table:
     def held(self) -> frozenset[str]:
         """Names of all rows kept off the front."""
         rows = frozenset(row.name for row in self.rows) if self.unsound else frozenset()
-        return rows.union(self.unranked, *(each.names for each in self.stale))
+        return rows.union(self.unranked, *(session.names for session in self.stale))
 
     @property
     def newest(self) -> Result:
@@ -258,12 +258,12 @@ def candidates(
         broken = result.verdict is not None and result.verdict.word == "BROKEN"
         if result.error is None and not broken and result.accuracy is not None:
             field.append(_candidate(result.name, result.headline, result.accuracy, axis, reference))
-    for each in references:
-        if each.name == reference:
+    for row in references:
+        if row.name == reference:
             same, none = Estimate(1.0, 1.0, 1.0, 0), Estimate(0.0, 0.0, 0.0, 0)
-            field.append(Candidate(each.name, same, none, reference=True))
+            field.append(Candidate(row.name, same, none, reference=True))
         else:
-            field.append(_candidate(each.name, each.headline, each.accuracy, axis, reference, is_reference=True))
+            field.append(_candidate(row.name, row.headline, row.accuracy, axis, reference, is_reference=True))
     return [candidate for candidate in field if candidate is not None]
 
 

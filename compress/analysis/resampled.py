@@ -122,7 +122,7 @@ def differing(ours: Columns, theirs: Columns) -> tuple[int, int, int]:
     For a language model: the examples on which ours has the larger loss, the smaller loss, and 0.
     """
     if "prediction" in ours:
-        our_hits, their_hits = (each["prediction"] == each["reference"] for each in (ours, theirs))
+        our_hits, their_hits = (model["prediction"] == model["reference"] for model in (ours, theirs))
         wrong = ~our_hits & ~their_hits & (ours["prediction"] != theirs["prediction"])
         return int((our_hits & ~their_hits).sum()), int((their_hits & ~our_hits).sum()), int(wrong.sum())
     larger, smaller = ours["nll"] > theirs["nll"], ours["nll"] < theirs["nll"]

@@ -99,8 +99,8 @@ def runtime_reference(result: Result) -> str | None:
 
 def same_point(one: Point, other: Point) -> bool:
     """Return whether two points have the same batch size, sequence length, phase and number of generated tokens."""
-    ours, theirs = ((p.batch_size, p.sequence_length, p.phase, p.generated_tokens) for p in (one, other))
-    return ours == theirs
+    one_shape, other_shape = ((p.batch_size, p.sequence_length, p.phase, p.generated_tokens) for p in (one, other))
+    return one_shape == other_shape
 
 
 def point_name(point: Point) -> str:
@@ -158,19 +158,19 @@ def verdict(
 
 def _broken(accuracy: Accuracy, reference: Accuracy, name: str) -> str | None:
     """Return the reason why the model no longer does its task, or None."""
-    ours, theirs, metric = accuracy.estimate.value, reference.estimate.value, accuracy.metric
+    ours, base, metric = accuracy.estimate.value, reference.estimate.value, accuracy.metric
     if not math.isfinite(ours):
         return f"{metric} is unknown: {accuracy.reasons.get('estimate', 'it is not a finite number')}"
     if metric == "perplexity":
-        return f"perplexity {ours:.4g} is over twice the {theirs:.4g} of {name}" if ours > 2 * theirs else None
+        return f"perplexity {ours:.4g} is over twice the {base:.4g} of {name}" if ours > 2 * base else None
     chance = accuracy.chance if accuracy.chance is not None else reference.chance
     if chance is None:
         return None
     sign = 1 if accuracy.higher_is_better else -1
-    margin, lost = sign * (theirs - chance), sign * (theirs - ours)
+    margin, lost = sign * (base - chance), sign * (base - ours)
     if margin <= 0 or lost <= 0.5 * margin:  # a reference no better than chance has no margin
         return None
-    return f"{metric} {ours:.3f} against {theirs:.3f} of {name}, where {floor_words(metric, chance)}"
+    return f"{metric} {ours:.3f} against {base:.3f} of {name}, where {floor_words(metric, chance)}"
 
 
 def _cost_words(axis: Axis, ratio: Estimate, note: str) -> tuple[Word, str]:
@@ -279,7 +279,7 @@ def breakeven(transform: Transform, point: Point, reference: Point, name: str) -
     if (transform.energy_j is None and most is None) or transform.energy_source not in MEASURED:
         reason = transform.energy_reason or "the energy of compressing was not measured"
         return BreakEven(None, None, where, reason)
-    compressing, inferring = ((each.energy_source, each.energy_boundary) for each in (transform, point))
+    compressing, inferring = ((part.energy_source, part.energy_boundary) for part in (transform, point))
     if compressing != inferring:
         meters = " and inferences by ".join(f"{source} ({boundary})" for source, boundary in (compressing, inferring))
         return BreakEven(None, None, where, f"compressing was metered by {meters}: their joules are not the same")

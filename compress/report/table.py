@@ -45,7 +45,7 @@ class Row:
 
 
 def rows(table: Table, most: int | None = None) -> list[Row]:
-    """Return recipes by cost (the `most` cheapest), then references. Columns that would repeat another are left out."""
+    """Return recipes by cost (the `most` cheapest), then references. Columns that repeat another are left out."""
     lines, family, odds = [], adjusted(table), front_odds(table)
     bits = any(r.accuracy is not None and r.accuracy.bits_per_byte is not None for r in table.rows)
     for result in table.results[:most]:
@@ -63,7 +63,7 @@ def rows(table: Table, most: int | None = None) -> list[Row]:
 
 
 def verdict_cell(result: Result, cost: Estimate | None, table: Table) -> Lines:
-    """Return the verdict's word. In a table of several recipes, the adjusted interval follows and can change the word."""
+    """Return the verdict's word. In a table of several recipes, the adjusted interval follows and may change it."""
     if result.verdict is None:
         return (DASH,)
     word = result.verdict.word
