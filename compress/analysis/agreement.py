@@ -1,6 +1,6 @@
 """Agreement of the two energy sources of a board: its counter and its integrated instant power.
 
-Their relative disagreement limits the grade of an energy: none up to 2 %, C up to 5 %, D above.
+Their relative disagreement limits the grade of an energy: no limit up to 2 %, C up to 5 %, D above.
 """
 
 import math

@@ -75,14 +75,13 @@ def attach(path: Path, readings: Path, boundary: str, calibration: str | None, e
         gain=error,
         beside=measured.meter.source,
     )
-    merged = sorted(
-        (*measured.samples, *samples), key=lambda sample: sample.time_ns
-    )  # the board's clocks and throttling still affect the grade
+    # the board's own samples are kept: clocks and throttling still affect the grade
+    merged = sorted((*measured.samples, *samples), key=lambda sample: sample.time_ns)
     session = one_name(f"{stored.session}-external", f"{path}: session")
     place = place.with_name(session)
     trace.write(place, replace(measured, meter=meter, samples=tuple(merged), idle=Idle()))
-    beside = str(PurePosixPath(stored.trace).with_name(session))
-    attached = recomputed(replace(stored, session=session, trace=beside), trace.read(place))
+    location = str(PurePosixPath(stored.trace).with_name(session))
+    attached = recomputed(replace(stored, session=session, trace=location), trace.read(place))
     result_files.replace_file(path, attached)
     return attached
 

@@ -70,16 +70,16 @@ def growth(text: str, option: str) -> float:
 
 def check(now: Sequence[Result], baseline: Sequence[Result], limits: Limits) -> list[Check]:
     """Check every limit for every recipe of the baseline, and list the new recipes."""
-    current, reference = _newest(now), _newest(baseline)
-    family = max(1, limits.count * len(reference))
+    current, previous = _newest(now), _newest(baseline)
+    family = max(1, limits.count * len(previous))
     checks = []
-    for key, before in reference.items():
+    for key, before in previous.items():
         if before.error is not None:
             continue  # a failed baseline sets no expectation
         after = current.get(key)
         checks += [_missing(before, now)] if after is None else _compared(after, before, limits, family)
     for key, after in current.items():
-        if key not in reference:
+        if key not in previous:
             name = str(after.workload.get("name", ""))
             checks.append(Check(name, after.name, "result", "new", "the baseline does not have it"))
     return checks
@@ -151,11 +151,9 @@ def _cost(after: Result, before: Result, axis: Axis, limit: float, family: int) 
         if not 0 < cost.value < math.inf:
             return "UNKNOWN", f"the ratio of {axis} is {cost.value} {when}; run the recipe again"
         ratios.append(stats.at_confidence(cost, 1 - (1 - SURE) / family))
-    worse = _minus_one(stats.quotient(*ratios))
-    sentence = f"{axis} {worse.value:+.1%} ({worse.low:+.1%} to {worse.high:+.1%}), at most {limit:+.1%}"
-    return _state(
-        worse, limit
-    ), sentence if worse.bounded else f"{sentence}: no interval, run the recipe for more rounds"
+    grown = _minus_one(stats.quotient(*ratios))
+    text = f"{axis} {grown.value:+.1%} ({grown.low:+.1%} to {grown.high:+.1%}), at most {limit:+.1%}"
+    return _state(grown, limit), text if grown.bounded else f"{text}: no interval, run the recipe for more rounds"
 
 
 def _loss(after: Accuracy | None, before: Accuracy | None, limit: losses.Limit, family: int) -> tuple[State, str]:

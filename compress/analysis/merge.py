@@ -37,8 +37,8 @@ class Merged:
 def merge(folders: Sequence[Path], out: Path) -> Merged:
     """Copy the newest result of every recipe, workload and machine into `out`, with its raw samples.
 
-    Results that are already in `out` take part. Unreadable files are skipped. Raises InputError before writing anything
-    if there are fewer than two sources, if one has no results, or if an unreadable file is in the place of a result.
+    Results that are already in `out` take part. Unreadable files are skipped. Raises InputError, before writing
+    anything, for fewer than two sources, a source without results, or an unreadable file in the place of a result.
     """
     sources = list(dict.fromkeys([*folders, *([out] if out.is_dir() else [])]))
     if len(sources) < 2:
