@@ -244,9 +244,8 @@ def rankable(row: Result | Reference, reference: str | None, least: Grade) -> bo
     if point is None or point.grade is None:
         return False
     ratio = point.ratio(reference or "")
-    return (
-        max(point.grade, (ratio and ratio.grade) or point.grade) <= least
-    )  # A is the best grade and the smallest letter
+    # A is the best grade and the smallest letter
+    return max(point.grade, (ratio and ratio.grade) or point.grade) <= least
 
 
 def candidates(

@@ -53,16 +53,16 @@ def bootstrap(
         unknown = f"it is {_word(value)} on this test split"
         reasons = {"estimate": unknown, **({} if theirs is None else {"delta": unknown})}
         return Resampled(Estimate(math.nan, -math.inf, math.inf, n), None, reasons)
-    estimate, widened = interval(value, values, n)
-    reasons = {"interval": widened} if widened else {}
+    estimate, interval_reason = interval(value, values, n)
+    reasons = {"interval": interval_reason} if interval_reason else {}
     if theirs is None or other is None:
         return Resampled(estimate, None, reasons)
-    delta, unknown_delta = _delta(
+    delta, delta_reason = _delta(
         subtract(value, other, other), other, differences, n, estimate.bounded and _same(ours, theirs)
     )
     delta = None if delta is None else stats.no_surer(delta, *differing(ours, theirs))
-    if unknown_delta:
-        reasons["delta" if delta is None else "delta_interval"] = unknown_delta
+    if delta_reason:
+        reasons["delta" if delta is None else "delta_interval"] = delta_reason
     return Resampled(estimate, delta, reasons)
 
 

@@ -24,9 +24,8 @@ if TYPE_CHECKING:
 def print_result(result: Result, console: "Console") -> None:
     """Print everything in one result, the headline first."""
     for line in describe(result):
-        console.print(
-            Text(line.replace("\n", "\n  ")), soft_wrap=True
-        )  # indented: a line break in a text cannot imitate a line of ours
+        # indented, so that a line break in a text cannot imitate a line of ours
+        console.print(Text(line.replace("\n", "\n  ")), soft_wrap=True)
 
 
 def describe(result: Result) -> Iterable[str]:
