@@ -33,7 +33,7 @@ def f1(prediction: np.ndarray, reference: np.ndarray, classes: list[int]) -> flo
 
     A prediction outside the references' classes counts as a miss of its class, not as a class of its own.
     """
-    return sum(_f1(prediction, reference, positive) for positive in classes) / len(classes)
+    return sum(_f1(prediction, reference, each) for each in classes) / len(classes)
 
 
 def f1_classes(outcomes: Mapping[str, Any], classes: int | None) -> dict[str, list[int]]:
@@ -42,7 +42,7 @@ def f1_classes(outcomes: Mapping[str, Any], classes: int | None) -> dict[str, li
     If their number is unknown, labels of 0 and 1 alone mean two classes. The classes are those of the whole test split,
     and they also hold for a resample that lacks one of them.
     """
-    present = sorted({int(label) for label in outcomes["reference"]})
+    present = sorted({int(each) for each in outcomes["reference"]})
     binary = set(present) <= {0, 1} and classes in (None, 2)
     return {"classes": [1] if binary else present}
 
@@ -50,8 +50,8 @@ def f1_classes(outcomes: Mapping[str, Any], classes: int | None) -> dict[str, li
 def _f1(prediction: np.ndarray, reference: np.ndarray, positive: int) -> float:
     """Return F1 of one class; 0 if it is neither predicted nor present."""
     hits = np.count_nonzero((prediction == positive) & (reference == positive))
-    occurrences = np.count_nonzero(prediction == positive) + np.count_nonzero(reference == positive)
-    return 2 * hits / occurrences if occurrences else 0.0
+    named = np.count_nonzero(prediction == positive) + np.count_nonzero(reference == positive)
+    return 2 * hits / named if named else 0.0
 
 
 def matthews_correlation(prediction: np.ndarray, reference: np.ndarray) -> float:
