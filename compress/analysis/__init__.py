@@ -1,1 +1,1 @@
-"""Pure functions over results and traces: figures, verdicts, fronts, gates. No device, no torch."""
+"""Pure functions over results and traces: figures, verdicts, fronts and gates. They need no device and no torch."""

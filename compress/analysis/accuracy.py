@@ -1,4 +1,7 @@
-"""Accuracy of a model on a test split, example by example, so that two models can be compared pair by pair."""
+"""Accuracy of a model on a test split, and its paired difference to a reference model.
+
+Outcomes are kept per example, so that two models are compared on the same examples.
+"""
 
 import math
 from collections import Counter
@@ -23,23 +26,26 @@ if TYPE_CHECKING:
     pass
 
 RESAMPLES = 1000
-SLOW_RESAMPLES = 200  # metrics that go through a module call per resample
+SLOW_RESAMPLES = 200  # for metrics that call a module for every resample
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Per-example outcomes of one model, in the split's own order."""
+    """Per-example outcomes of one model, in the order of the split."""
 
     outcomes: Mapping[str, Sequence[float]]
     finite: bool
     batch_size: int
     order: str = "by length"
     outputs: int | None = None
-    """How many classes or tokens the model chooses among; None where that was not recorded."""
+    """Number of classes or tokens that the model chooses among; None if not recorded."""
 
 
 def check_reference(evaluation: Evaluation, name: str, metric: str, seed: int, warn: bool) -> None:
-    """Raises InputError for a reference without finite outputs; warns of one that does not do its task."""
+    """Check the outcomes of a reference model, and with `warn` warn if it does not do its task.
+
+    Raises InputError if its outputs are not finite.
+    """
     if not evaluation.finite:
         raise InputError("its outputs are not finite on this test split: nothing can be judged against it")
     unsound = unsound_reference(summarise(evaluation, metric, None, None, seed), name) if warn else None
@@ -48,7 +54,7 @@ def check_reference(evaluation: Evaluation, name: str, metric: str, seed: int, w
 
 
 def flips(ours: Evaluation, other: Evaluation) -> float | None:
-    """Fraction of examples answered differently; None where there are no discrete answers."""
+    """Return the fraction of examples on which two models answer differently; None without discrete answers."""
     if "prediction" not in ours.outcomes:
         return None
     pairs = zip(ours.outcomes["prediction"], other.outcomes["prediction"], strict=True)
@@ -63,10 +69,10 @@ def summarise(
     seed: int,
     batch_sensitivity: float | None = None,
 ) -> Accuracy:
-    """The metric with its interval, and the paired difference to the reference."""
+    """Return the metric of a model with its interval, and its paired difference to the reference."""
     settings = metrics.whole(metric, ours.outcomes, ours.outputs if "prediction" in ours.outcomes else None)
-    found = _estimates(ours, metric, reference, seed, settings)
-    reasons = dict(found.reasons)
+    resampled = _estimates(ours, metric, reference, seed, settings)
+    reasons = dict(resampled.reasons)
     p_value = flip_rate = over_chance = None
     constant = _constant(ours, metric, settings)
     if reference is None:
@@ -80,12 +86,12 @@ def summarise(
         reasons["flip_rate"] = reasons["mcnemar_p"] = "a language model's blocks have no single answer"
     return Accuracy(
         metric=Path(metric).stem,
-        estimate=found.estimate,
+        estimate=resampled.estimate,
         higher_is_better=metrics.higher_is_better(metric),
         chance=_chance(ours, metric, settings, constant),
         finite=ours.finite,
         reference=reference_name,
-        delta=found.delta,
+        delta=resampled.delta,
         mcnemar_p=p_value,
         flip_rate=flip_rate,
         bits_per_byte=_bits_per_byte(ours),
@@ -102,11 +108,12 @@ def summarise(
 
 
 def _packed(bits: Sequence[bool]) -> str:
-    """A hexadecimal number whose lowest bit is the first one."""
+    """Return the bits as a hexadecimal number; the lowest bit is the first example."""
     return format(sum(1 << index for index, bit in enumerate(bits) if bit), "x")
 
 
 def _correct(evaluation: Evaluation) -> list[bool]:
+    """Return whether each prediction equals its reference."""
     outcomes = evaluation.outcomes
     return [a == b for a, b in zip(outcomes["prediction"], outcomes["reference"], strict=True)]
 
@@ -119,22 +126,29 @@ def _variant(settings: Mapping[str, Any]) -> str:
 def _estimates(
     ours: Evaluation, metric: str, reference: Evaluation | None, seed: int, settings: Mapping[str, Any]
 ) -> Resampled:
-    """Point estimate and difference, each with a 95 % interval over examples."""
+    """Return the metric and its difference to the reference, each with a 95 % interval over examples."""
     if metric == "accuracy":
         right = _correct(ours)
         delta = None
         if reference is not None:
             delta = stats.paired_difference([float(v) for v in right], [float(v) for v in _correct(reference)], seed)
         return Resampled(stats.wilson(sum(right), len(right)), delta, {})
-    mine, theirs = _columns(ours), None if reference is None else _columns(reference)
+    columns, others = _columns(ours), None if reference is None else _columns(reference)
     relative = metrics.unit(metric) == "percent"
     if metric == "perplexity":
-        return bootstrap(mine, theirs, _perplexity, seed, RESAMPLES, relative)
+        return bootstrap(columns, others, _perplexity, seed, RESAMPLES, relative)
 
-    for whole in (ours, reference):
-        if whole is not None:
-            metrics.compute(metric, whole.outcomes, settings)  # raises what a module of the user's raises
-    return bootstrap(mine, theirs, metrics.resampler(metric, ours.outcomes, settings), seed, SLOW_RESAMPLES, relative)
+    for evaluation in (ours, reference):
+        if evaluation is not None:
+            metrics.compute(metric, evaluation.outcomes, settings)  # errors of a user's module are raised here
+    return bootstrap(
+        columns,
+        others,
+        metrics.resampler(metric, ours.outcomes, settings),
+        seed,
+        SLOW_RESAMPLES,
+        relative,
+    )
 
 
 def _columns(evaluation: Evaluation) -> Columns:
@@ -147,23 +161,23 @@ def _perplexity(outcomes: Mapping[str, np.ndarray]) -> float:
 
 
 def _constant(ours: Evaluation, metric: str, settings: Mapping[str, Any]) -> Evaluation | None:
-    """The best of all models that give every example one answer; None where a metric or task has no such answer."""
+    """Return the best model that gives every example the same answer; None if the metric or task has none."""
     if metric not in metrics.NAMES or "reference" not in ours.outcomes:
         return None
     references = ours.outcomes["reference"]
     counts = Counter(references)
-    answers = sorted(counts, key=lambda value: (-counts[value], value))  # the most frequent wins a tie
-    always = [
+    classes = sorted(counts, key=lambda value: (-counts[value], value))  # the most frequent wins a tie
+    constants = [
         replace(ours, outcomes={"prediction": [answer] * len(references), "reference": references})
-        for answer in answers
+        for answer in classes
     ]
     if metric != "f1":  # all have the same correlation
-        return always[0]
-    return max(always, key=lambda each: metrics.compute(metric, each.outcomes, settings))
+        return constants[0]
+    return max(constants, key=lambda evaluation: metrics.compute(metric, evaluation.outcomes, settings))
 
 
 def _chance(ours: Evaluation, metric: str, settings: Mapping[str, Any], constant: Evaluation | None) -> float | None:
-    """The metric of a model that has learned nothing: the best constant answer, or a uniform guess."""
+    """Return the metric of a model that has learned nothing: the best constant answer, or a uniform guess."""
     if metric == "perplexity":
         return None if ours.outputs is None else float(ours.outputs)
     if constant is None:
@@ -176,23 +190,27 @@ def _chance(ours: Evaluation, metric: str, settings: Mapping[str, Any], constant
 def _over_chance(
     ours: Evaluation, metric: str, constant: Evaluation | None, seed: int, settings: Mapping[str, Any]
 ) -> tuple[Estimate | None, str]:
-    """The metric less that of the best constant answer, paired, and why so few examples cannot show it."""
+    """Return the paired difference of the metric to the best constant answer.
+
+    The second value is the reason why the test split is too small to show a difference, or empty.
+    """
     if constant is None:
         return None, ""
-    found = _estimates(ours, metric, constant, seed, settings).delta
-    if found is not None:
-        found = stats.no_surer(found, *differing(_columns(ours), _columns(constant)))
+    difference = _estimates(ours, metric, constant, seed, settings).delta
+    if difference is not None:
+        difference = stats.no_surer(difference, *differing(_columns(ours), _columns(constant)))
     references = ours.outcomes["reference"]
     rest = len(references) - max(Counter(references).values())
     if stats.sign_p(rest, 0) <= 1 - stats.CONFIDENCE:
-        return found, ""
-    return found, (
+        return difference, ""
+    return difference, (
         f"only {rest} of {len(references)} examples are not of the most frequent class: too few to show that any model "
         "is better than one constant answer"
     )
 
 
 def _bits_per_byte(ours: Evaluation) -> float | None:
+    """Return the negative log likelihood in bits per byte of text; None for tasks without bytes."""
     if "bytes" not in ours.outcomes:
         return None
     return math.fsum(ours.outcomes["nll"]) / (math.log(2) * math.fsum(ours.outcomes["bytes"]))

@@ -2,8 +2,9 @@
 
     SCI = (E * I * PUE + M) per R       E energy, I intensity of the grid, M share of making the device, R inferences
 
-Derived from measured energy, and only when asked: intensity, whether it is average or marginal, and PUE (what the
-building adds) are the user's words. The share of making a device is an interval, because what makers state is.
+Carbon is derived from measured energy, and only on request. The user states the intensity, whether it is average or
+marginal, and PUE (power usage effectiveness, the overhead of the building). The share of making the device is an
+interval, because makers state intervals.
 """
 
 import math
@@ -23,12 +24,12 @@ GRIDS: dict[str, float] = {
     "AT": 111, "AU": 549, "BE": 138, "BR": 98, "CA": 170, "CL": 291, "CN": 582, "CO": 260, "DE": 381, "DK": 152,
     "FI": 79, "FR": 56, "IE": 291, "IN": 713,
 }  # fmt: skip
-"""Average grams of CO2 equivalent per kWh generated, by country; all from SOURCE."""
+"""Average grams of CO2 equivalent per kWh generated, by country. All are from SOURCE."""
 
 
 @dataclass(frozen=True)
 class Terms:
-    """What the user says of electricity and hardware."""
+    """The user's statements about electricity and hardware."""
 
     grid: str
     grams_per_kwh: float
@@ -36,21 +37,24 @@ class Terms:
     kind: Kind
     pue: float
     embodied_kg: tuple[float, float] | None = None
-    """Least and most CO2 equivalent of making the device."""
+    """Least and most CO2 equivalent of making the device, in kg."""
     lifetime_years: float | None = None
 
     def __str__(self) -> str:
-        made = ""
+        embodied = ""
         if self.embodied_kg is not None:
             low, high = self.embodied_kg
-            made = f", {low:g} to {high:g} kg for making the device over {self.lifetime_years:g} years"
-        return f"{self.kind} {self.grams_per_kwh:g} g/kWh ({self.grid}; {self.source}), PUE {self.pue:g}{made}"
+            embodied = f", {low:g} to {high:g} kg for making the device over {self.lifetime_years:g} years"
+        return f"{self.kind} {self.grams_per_kwh:g} g/kWh ({self.grid}; {self.source}), PUE {self.pue:g}{embodied}"
 
 
 def terms(
     grid: str, pue: float | None, kind: str | None, embodied: str | None = None, lifetime_years: float | None = None
 ) -> Terms:
-    """What the command line says. Raises InputError for what is unknown or left out: nothing here has a default."""
+    """Return the terms that the options of the command line state.
+
+    None of them has a default: raises InputError with every option that is missing or invalid.
+    """
     problems = []
     if pue is None or not 1 <= pue < math.inf:
         problems.append(
@@ -72,36 +76,37 @@ def terms(
         problems.append("--embodied and --lifetime: give both (kg of CO2 as LOW..HIGH, and years) or neither")
     if lifetime_years is not None and not 0 < lifetime_years < math.inf:
         problems.append(f"--lifetime {lifetime_years:g}: expected years, more than 0")
-    made = None if embodied is None else _interval(embodied, problems)
+    embodied_kg = None if embodied is None else _interval(embodied, problems)
     if problems or pue is None or grams is None:
         raise InputError(problems)
-    named: Kind = "marginal" if kind == "marginal" else "average"
-    return Terms(grid, grams, source, named, pue, made, lifetime_years)
+    stated: Kind = "marginal" if kind == "marginal" else "average"
+    return Terms(grid, grams, source, stated, pue, embodied_kg, lifetime_years)
 
 
 def _interval(text: str, problems: list[str]) -> tuple[float, float] | None:
+    """Return both ends of `LOW..HIGH` in kg; add to `problems` if they are invalid."""
     low, _, high = text.partition("..")
     try:
-        made = (float(low), float(high))
+        ends = (float(low), float(high))
     except ValueError:
         problems.append(f"--embodied {text}: expected kilograms of CO2 as LOW..HIGH, such as 100..200")
         return None
-    if not 0 <= made[0] <= made[1] < math.inf:
+    if not 0 <= ends[0] <= ends[1] < math.inf:
         problems.append(f"--embodied {text}: expected the lower figure first, neither below 0")
-    return made
+    return ends
 
 
 def grams_per_1000(point: Point, said: Terms) -> Estimate | None:
-    """Grams per 1000 inferences at a point; None where its energy is not known.
+    """Return grams of CO2 equivalent per 1000 inferences at a point; None if its energy is unknown.
 
-    The interval is that of the energy, widened by the meter's own error and by what is not known of making the device.
+    The interval is that of the energy, widened by the meter's own error and by the interval of making the device.
     """
     energy = point.energy_j
     if energy is None:
         return None
     per_j = PER * said.grams_per_kwh * said.pue / J_PER_KWH
-    true = widened(energy, point.energy_gain or 0.0)
-    value, low, high = energy.value * per_j, true.low * per_j, true.high * per_j
+    widened_j = widened(energy, point.energy_gain or 0.0)
+    value, low, high = energy.value * per_j, widened_j.low * per_j, widened_j.high * per_j
     if said.embodied_kg is not None and said.lifetime_years is not None:
         seconds = PER * point.latency_s.value / point.batch_size
         share = seconds / (said.lifetime_years * YEAR_S)

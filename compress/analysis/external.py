@@ -1,10 +1,10 @@
-"""A meter outside of the machine: its readings, a CSV of (time, watts), given to results measured meanwhile.
+"""Energy from a meter outside of the machine: attach its readings, a CSV of (time, watts), to a result.
 
     time,watts                      time is seconds since 1970, or ISO 8601 with its offset
     1767225600.0,312.5
 
-Windows are found by the clock, so both clocks must be set (NTP). What is measured is whatever hangs on that meter:
-usually the whole computer, so net and gross are far apart.
+Windows are found by the clock, so both clocks must be set (NTP). The meter measures everything that is plugged into it,
+usually the whole computer. Net and gross energy are then far apart.
 """
 
 import csv
@@ -30,10 +30,11 @@ CLOCK_MOVED_NS = 50_000_000  # 1 % of a window of 5 s
 
 
 def attach(path: Path, readings: Path, boundary: str, calibration: str | None, error: float | None = None) -> Result:
-    """The result with energy from the readings, written back together with its trace.
+    """Return the result with energy from the readings, after writing it back together with its trace.
 
-    Raises InputError when the readings cannot be used, or do not cover the session. Grade A needs `calibration`, which
-    says who calibrated the meter and when; `error` is to what relative error, where that is known.
+    `boundary` names what the meter measures. `calibration` states who calibrated the meter and when; grade A needs it.
+    `error` is the meter's relative error, if known. Raises InputError if the readings cannot be used or do not cover
+    the session.
     """
     stored = result_files.read(path)
     if stored.trace is None:
@@ -74,44 +75,50 @@ def attach(path: Path, readings: Path, boundary: str, calibration: str | None, e
         gain=error,
         beside=measured.meter.source,
     )
-    both = sorted((*measured.samples, *samples), key=lambda sample: sample.time_ns)  # clocks and throttling still count
+    # the board's own samples are kept: clocks and throttling still affect the grade
+    merged = sorted((*measured.samples, *samples), key=lambda sample: sample.time_ns)
     session = one_name(f"{stored.session}-external", f"{path}: session")
     place = place.with_name(session)
-    trace.write(place, replace(measured, meter=meter, samples=tuple(both), idle=Idle()))
-    beside = str(PurePosixPath(stored.trace).with_name(session))
-    made = recomputed(replace(stored, session=session, trace=beside), trace.read(place))
-    result_files.replace_file(path, made)
-    return made
+    trace.write(place, replace(measured, meter=meter, samples=tuple(merged), idle=Idle()))
+    location = str(PurePosixPath(stored.trace).with_name(session))
+    attached = recomputed(replace(stored, session=session, trace=location), trace.read(place))
+    result_files.replace_file(path, attached)
+    return attached
 
 
 def _seconds(samples: Sequence[Sample], first: int) -> str:
+    """Return first and last reading in seconds after `first`, as text."""
     return f"{(samples[0].time_ns - first) / 1e9:+.0f} to {(samples[-1].time_ns - first) / 1e9:+.0f} s"
 
 
 def read(path: Path) -> list[Sample]:
-    """Readings by time: nanoseconds since 1970 and power. Raises InputError with the line that cannot be read."""
+    """Return the readings of a CSV sorted by time, in nanoseconds since 1970 and milliwatts.
+
+    Raises InputError with the number of the line that cannot be read.
+    """
     try:
         rows = list(csv.DictReader(reading.content(path, "readings", MOST_BYTES).decode().splitlines()))
     except (UnicodeDecodeError, csv.Error) as error:
         raise InputError(f"{path}: no CSV in UTF-8 ({error})") from None
     if not rows or not {"time", "watts"} <= set(rows[0]):
         raise InputError(f"{path}: expected a CSV with columns time and watts, and a line for each reading")
-    found = []
+    samples = []
     for number, row in enumerate(rows, start=2):
         try:
             power_mw = round(1000 * float(row["watts"]))
             if power_mw < 0:
                 raise ValueError("less than none")
-            found.append(Sample(_ns(row["time"]), outside_mw=power_mw))
+            samples.append(Sample(_ns(row["time"]), outside_mw=power_mw))
         except (ValueError, TypeError, OverflowError):
             raise InputError(
                 f"{path}:{number}: time {row['time']!r}, watts {row['watts']!r}; expected seconds since 1970, or ISO "
                 "8601 with an offset, and watts from 0 up"
             ) from None
-    return sorted(found, key=lambda sample: sample.time_ns)
+    return sorted(samples, key=lambda sample: sample.time_ns)
 
 
 def _ns(text: str) -> int:
+    """Return nanoseconds since 1970 of a number of seconds or an ISO 8601 time."""
     try:
         return round(float(text) * 1e9)
     except ValueError:

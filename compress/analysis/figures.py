@@ -1,6 +1,7 @@
-"""From a session's raw samples to figures: accuracy, and points with estimates, paired ratios and grades.
+"""Figures of a session computed from its raw samples: accuracy, and points with estimates, paired ratios and grades.
 
-Pure functions without a device: what makes a result after a session is what `verify` repeats on its trace.
+These are pure functions without a device. A result is computed with them after a session, and `verify` repeats them on
+its trace.
 """
 
 import math
@@ -29,24 +30,24 @@ P99_SAMPLES = 300
 
 @dataclass(frozen=True)
 class Raw:
-    """A session's raw samples, and what they are judged by."""
+    """Raw samples of a session, with the references, metric and seed that they are judged by."""
 
     session: Session
     references: tuple[str, ...]
-    """Names of the references that could be measured; fp32 eager first."""
+    """Names of the references that could be measured, fp32 eager first."""
     against: str
-    """The one that verdicts are spoken against."""
+    """Name of the reference that verdicts compare with."""
     metric: str
     seed: int
 
     @property
     def judged_by(self) -> JudgedBy:
-        """What a trace keeps, so that `from_trace` gives the same."""
+        """Return the fields that a trace stores, from which `from_trace` restores this object."""
         return JudgedBy(self.references, self.against, self.metric, self.seed)
 
 
 def from_trace(session: Session) -> Raw:
-    """Return the samples of a trace on disk. Raises InputError where it does not state what they are judged by."""
+    """Return the raw samples of a trace on disk. Raises InputError if it does not record what they are judged by."""
     judged = session.judged_by
     if judged is None:
         raise InputError("the trace does not state what it is judged by; run the recipe again")
@@ -54,12 +55,12 @@ def from_trace(session: Session) -> Raw:
 
 
 def limit(asked: int | None, counted: int | None) -> int | None:
-    """How many examples a limit took; None without one, and where there are no more examples than were asked for."""
+    """Return the number of examples that a limit selected; None without a limit, or if it exceeds the split."""
     return None if asked is None or (counted or asked) < asked else asked
 
 
 def accuracy(raw: Raw, name: str) -> Accuracy:
-    """The metric of one runner with its interval, and its paired difference to the reference."""
+    """Return the metric of one runner with its interval, and its paired difference to the reference."""
     runner = raw.session.runner(name)
     reference = None if name == raw.against else _evaluation(raw.session.runner(raw.against))
     against = None if reference is None else raw.against
@@ -71,28 +72,29 @@ def _evaluation(runner: Runner) -> Evaluation:
 
 
 def points(raw: Raw, name: str) -> tuple[Point, ...]:
-    """Every operating point of one runner, without verdicts."""
+    """Return every measured operating point of one runner, without verdicts."""
     measured = raw.session.runner(name).points
     return tuple(_point(raw, name, index) for index, point in enumerate(measured) if point.windows)
 
 
 @dataclass(frozen=True)
 class _Windows:
-    """What one runner's windows at one point come to, a value per round."""
+    """Costs of one runner at one point, a value per round."""
 
     batch_size: int
     latency_s: list[float]
     """Seconds per batch."""
     energies: list[Energy]
     energy_j: list[float] | None
-    """Joules per example; None when any round has none."""
+    """Joules per example; None if any round lacks them."""
     reason: str | None
 
 
 def _windows(raw: Raw, name: str, index: int) -> _Windows | None:
+    """Return the costs of a runner at a point; None if it was not measured there."""
     points = raw.session.runner(name).points
     if len(points) <= index or not points[index].windows:
-        return None  # some are not measured at every point
+        return None  # some runners are not measured at every point
     windows, batch_size = points[index].windows, points[index].point.batch_size
     energies = [_energy(raw.session, window) for window in windows]
     reason = next((e.reason for e in energies if e.joules is None), None)
@@ -105,7 +107,10 @@ def _windows(raw: Raw, name: str, index: int) -> _Windows | None:
 
 
 def cost_ratio(raw: Raw, name: str, other: str) -> Estimate | None:
-    """What one runner costs over another at the headline point: energy where a meter measured both, else latency."""
+    """Return the paired cost ratio of two runners at the headline point.
+
+    It is of energy if a meter measured both, otherwise of latency; None if a runner was not measured.
+    """
     ours, theirs = _windows(raw, name, 0), _windows(raw, other, 0)
     if ours is None or theirs is None:
         return None
@@ -115,7 +120,10 @@ def cost_ratio(raw: Raw, name: str, other: str) -> Estimate | None:
 
 
 def _energy(session: Session, window: Window) -> Energy:
-    """Energy of a window: between movements of a counter that steps, else between its readings at the edges."""
+    """Return the energy of a window.
+
+    It is taken between movements of a counter that steps, otherwise between the counter's readings at the edges.
+    """
     meter = session.meter
     if meter.source is None:
         return Energy(None, 0.0, None, meter.absent or "no meter")
@@ -133,7 +141,7 @@ def _energy(session: Session, window: Window) -> Energy:
 
 
 def _external(session: Session, window: Window) -> Energy:
-    """Energy of a window from a meter outside of this machine, by its readings and the clock alone."""
+    """Return the energy of a window from the readings of a meter outside of the machine, matched by the clock."""
     joules = interpolated_power(session.samples, window.started_ns, window.ended_ns, OUTSIDE)
     if joules is None:
         return Energy(None, 0.0, None, "the external meter's readings do not cover a window closely")
@@ -144,16 +152,17 @@ _STILL = "the energy counter stood still during a window"
 
 
 def _point(raw: Raw, name: str, index: int) -> Point:
-    mine, point = _windows(raw, name, index), raw.session.runner(name).points[index]
-    assert mine is not None
+    """Return one operating point of a runner with its estimates, ratios, grade and reasons."""
+    costs, point = _windows(raw, name, index), raw.session.runner(name).points[index]
+    assert costs is not None
     meter = raw.session.meter
-    rounds = tuple(_round(window, energy) for window, energy in zip(point.windows, mine.energies, strict=True))
+    rounds = tuple(_round(window, energy) for window, energy in zip(point.windows, costs.energies, strict=True))
     estimate = None
-    if mine.energy_j is not None:
-        estimate = _positive(stats.mean_estimate(mine.energy_j))
+    if costs.energy_j is not None:
+        estimate = _positive(stats.mean_estimate(costs.energy_j))
     idle_w = idle_watts(raw.session.idle.loaded, meter.step_s)
-    idle = None if idle_w is None else idle_w * stats.mean_estimate(mine.latency_s).value / mine.batch_size
-    reason = mine.reason
+    idle = None if idle_w is None else idle_w * stats.mean_estimate(costs.latency_s).value / costs.batch_size
+    reason = costs.reason
     if estimate is not None and not meter.measured:
         factor = UNCERTAINTY_FACTOR
         estimate = Estimate(estimate.value, estimate.low / factor, estimate.high * factor, estimate.n)
@@ -161,25 +170,29 @@ def _point(raw: Raw, name: str, index: int) -> Point:
         reason = f"modelled from CPU time{basis}: {meter.why_modelled}"
     elif idle is None and reason is None:
         reason = "idle power could not be measured"
-    references = {each: found for each in raw.references if (found := _windows(raw, each, index)) is not None}
-    theirs = references.get(raw.against)
-    against_j = None if theirs is None else theirs.energy_j
-    mark, reasons = grades.grade(raw.session, name, index, mine.energies, raw.against, against_j)
+    references = {
+        reference_name: windows
+        for reference_name in raw.references
+        if (windows := _windows(raw, reference_name, index)) is not None
+    }
+    reference = references.get(raw.against)
+    against_j = None if reference is None else reference.energy_j
+    grade, reasons = grades.grade(raw.session, name, index, costs.energies, raw.against, against_j)
     times = [duration / 1e9 for window in point.windows for duration in window.batch_ns]
     return Point(
-        batch_size=mine.batch_size,
+        batch_size=costs.batch_size,
         sequence_length=point.point.sequence_length,
         phase="decode" if point.point.generate else None,
         generated_tokens=point.point.generate,
         headline=index == 0,
-        latency_s=_positive(stats.mean_estimate(mine.latency_s)),
+        latency_s=_positive(stats.mean_estimate(costs.latency_s)),
         latency_percentiles_s=Percentiles(
             p50=stats.percentile(times, 0.5),
             p90=stats.percentile(times, 0.9),
             p99=stats.percentile(times, 0.99) if len(times) >= P99_SAMPLES else None,
             n=len(times),
         ),
-        throughput_per_s=_positive(stats.mean_estimate([mine.batch_size / value for value in mine.latency_s])),
+        throughput_per_s=_positive(stats.mean_estimate([costs.batch_size / value for value in costs.latency_s])),
         energy_j=estimate,
         energy_idle_j=idle,
         energy_net_j=None if idle is None or estimate is None else estimate.value - idle,
@@ -187,9 +200,9 @@ def _point(raw: Raw, name: str, index: int) -> Point:
         energy_source=meter.source,
         energy_boundary=meter.boundary,
         energy_reason=reason,
-        grade=mark if estimate is not None else None,
+        grade=grade if estimate is not None else None,
         grade_reasons=reasons,
-        ratios=_ratios(raw, index, mine, references, mark),
+        ratios=_ratios(raw, index, costs, references, grade),
         verdict=None,
         rounds=rounds,
         reasons=_reasons(raw, point.point, len(times), reason, estimate, idle),
@@ -197,14 +210,14 @@ def _point(raw: Raw, name: str, index: int) -> Point:
 
 
 def _positive(estimate: Estimate) -> Estimate:
-    """Without what cannot be: the t interval of a few scattered rounds can reach below 0."""
+    """Clip the lower end at 0: the t interval of a few scattered rounds can reach below it."""
     return replace(estimate, low=max(estimate.low, 0.0)) if math.isfinite(estimate.low) else estimate
 
 
 def _reasons(
     raw: Raw, shape: Shape, samples: int, reason: str | None, energy: Estimate | None, idle: float | None
 ) -> dict[str, str]:
-    """Why a point has no such figures: field -> sentence."""
+    """Return why a point lacks figures: field -> sentence."""
     measured = raw.session.meter.measured
     no_idle = "idle power could not be measured" if measured else "idle power is not measured without a meter"
     absent = reason or "no meter"
@@ -223,27 +236,27 @@ def _reasons(
 
 
 def _ratios(
-    raw: Raw, index: int, mine: _Windows, references: Mapping[str, _Windows], mark: Grade | None
+    raw: Raw, index: int, costs: _Windows, references: Mapping[str, _Windows], own_grade: Grade | None
 ) -> tuple[Ratio, ...]:
-    """Paired ratios to every reference measured at the same point; a model of energy has none of energy.
+    """Return the paired ratios to every reference measured at the same point. Modelled energy has no ratio.
 
-    A ratio is no better than the worse of its two energies: `mark` is the grade of ours.
+    The grade of a ratio is the worse one of its two energies. `own_grade` is that of the runner.
     """
     measured = raw.session.meter.measured
     against_j = references[raw.against].energy_j if raw.against in references else None
     ratios = []
-    for name, theirs in references.items():
-        pair = (mine.latency_s, theirs.latency_s)
+    for name, reference in references.items():
+        pair = (costs.latency_s, reference.latency_s)
         ratio = Ratio(name, stats.paired_ratio(*pair), None, stats.min_detectable(*pair))
-        if measured and mine.energy_j and theirs.energy_j:
-            joules = (mine.energy_j, theirs.energy_j)
-            their_mark, why = grades.grade(raw.session, name, index, theirs.energies, raw.against, against_j)
-            both: list[Grade] = [each for each in (mark, their_mark) if each is not None]
+        if measured and costs.energy_j and reference.energy_j:
+            joules = (costs.energy_j, reference.energy_j)
+            reference_grade, why = grades.grade(raw.session, name, index, reference.energies, raw.against, against_j)
+            known: list[Grade] = [grade for grade in (own_grade, reference_grade) if grade is not None]
             ratio = replace(
                 ratio,
                 energy=stats.paired_ratio(*joules),
                 min_detectable_energy=stats.min_detectable(*joules),
-                grade=max(both, default=None),
+                grade=max(known, default=None),
                 grade_reasons=tuple(f"{name}: {reason}" for reason in why),
             )
         ratios.append(ratio)
@@ -265,7 +278,7 @@ def _round(window: Window, energy: Energy) -> Round:
 
 
 def lacking(raw: Raw, name: str) -> Sequence[str]:
-    """Which operating points a runner has no figures of, and why."""
+    """Return a sentence for each operating point that a runner was not measured at, with the reason."""
     missing = [point for point in raw.session.runner(name).points if not point.windows]
     return [f"not measured at {_shape(point.point)}: {point.lacking}" for point in missing]
 
@@ -276,5 +289,5 @@ def _shape(point: Shape) -> str:
 
 
 def disturbances(raw: Raw, name: str) -> Sequence[str]:
-    """What disturbed a runner's headline point, latency included."""
+    """Return the disturbances of a runner's headline point, which affect latency too."""
     return grades.disturbances(raw.session, name, 0, raw.against) if raw.session.runner(name).points else ()

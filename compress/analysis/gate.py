@@ -1,13 +1,12 @@
-"""Whether results have become worse than those of a baseline, beyond what noise explains: a gate for other people's CI.
+"""A gate for continuous integration: fail if results are worse than a baseline's by more than noise explains.
 
-Sessions are compared by their ratios to the same reference, each to its own, never by absolute figures:
+Absolute figures of two sessions are never compared. Each session is reduced to ratios to its own reference:
 
     growth = (cost now / reference now) / (cost then / reference then) - 1
 
-A limit is broken when the whole interval of the growth lies beyond it; a growth without an interval is unknown. The
-intervals are those of all comparisons together (Bonferroni: 95 % that none is broken by noise
-alone). What cannot be compared has not passed.
-Pure functions over results: no torch.
+A limit is exceeded if the whole interval of the growth lies beyond it. Growth without an interval is unknown. Intervals
+are adjusted for the number of comparisons (Bonferroni): with 95 % confidence, noise alone exceeds no limit. A recipe
+that cannot be compared fails. These are pure functions over results and need no torch.
 """
 
 import math
@@ -31,23 +30,23 @@ SURE = 0.95
 
 @dataclass(frozen=True)
 class Limits:
-    """What may be lost at most; None is not looked at."""
+    """The limits of a gate; None is not checked."""
 
     energy: float | None = None
     """Growth of energy: 0.03 is 3 %."""
     latency: float | None = None
     loss: losses.Limit | None = None
-    """Of the metric, in `points` or `percent`, as `loss.asked` reads it."""
+    """Loss of the metric, in `points` or `percent`, as parsed by `loss.asked`."""
 
     @property
     def count(self) -> int:
-        """How many there are."""
+        """The number of limits that are set."""
         return sum(limit is not None for limit in (self.energy, self.latency, self.loss))
 
 
 @dataclass(frozen=True)
 class Check:
-    """One limit, looked at for one recipe."""
+    """Result of checking one limit for one recipe."""
 
     workload: str
     recipe: str
@@ -57,12 +56,12 @@ class Check:
 
     @property
     def failed(self) -> bool:
-        """Whether the gate stays shut."""
+        """Whether this check fails the gate."""
         return self.state in FAILING
 
 
 def growth(text: str, option: str) -> float:
-    """0.03 of `+3%` or `3%`. Raises InputError for anything else."""
+    """Return the fraction in `+3%` or `3%`: 0.03. Raises InputError for anything else."""
     value = losses.hundredths(text, "%")
     if value is None:
         raise InputError(f"{option} {text}: expected percent from 0 on, such as +3%")
@@ -70,29 +69,29 @@ def growth(text: str, option: str) -> float:
 
 
 def check(now: Sequence[Result], baseline: Sequence[Result], limits: Limits) -> list[Check]:
-    """Every limit for every recipe of the baseline, and the recipes that are new."""
-    ours, theirs = _newest(now), _newest(baseline)
-    family = max(1, limits.count * len(theirs))
-    found = []
-    for key, before in theirs.items():
+    """Check every limit for every recipe of the baseline, and list the new recipes."""
+    current, previous = _newest(now), _newest(baseline)
+    family = max(1, limits.count * len(previous))
+    checks = []
+    for key, before in previous.items():
         if before.error is not None:
-            continue  # nothing was promised
-        after = ours.get(key)
-        found += [_missing(before, now)] if after is None else _compared(after, before, limits, family)
-    for key, after in ours.items():
-        if key not in theirs:
+            continue  # a failed baseline sets no expectation
+        after = current.get(key)
+        checks += [_missing(before, now)] if after is None else _compared(after, before, limits, family)
+    for key, after in current.items():
+        if key not in previous:
             name = str(after.workload.get("name", ""))
-            found.append(Check(name, after.name, "result", "new", "the baseline does not have it"))
-    return found
+            checks.append(Check(name, after.name, "result", "new", "the baseline does not have it"))
+    return checks
 
 
 def unread(problem: str) -> Check:
-    """The check that stands for a damaged result: what it held cannot be compared."""
+    """Return the failing check of a result file that cannot be read."""
     return Check("", problem.partition(":")[0], "result", "UNKNOWN", problem)
 
 
 def _newest(results: Sequence[Result]) -> dict[tuple[object, ...], Result]:
-    """The newest result of every recipe on every workload and kind of device."""
+    """Return the newest result of every recipe on every workload and kind of device."""
     return {
         (identity(r.workload), r.name, r.limit, r.machine.device, r.machine.device_name): r
         for r in sorted(results, key=lambda r: r.moment)
@@ -100,6 +99,7 @@ def _newest(results: Sequence[Result]) -> dict[tuple[object, ...], Result]:
 
 
 def _missing(before: Result, now: Sequence[Result]) -> Check:
+    """Return the failing check of a baseline recipe without a current result."""
     workload = str(before.workload.get("name", ""))
     others = sorted(
         {r.machine.device_name for r in now if r.name == before.name and r.workload.get("name") == workload}
@@ -113,6 +113,7 @@ def _missing(before: Result, now: Sequence[Result]) -> Check:
 
 
 def _compared(after: Result, before: Result, limits: Limits, family: int) -> list[Check]:
+    """Check every limit for one recipe; `family` is the number of comparisons to adjust for."""
     workload, name = str(after.workload.get("name", "")), after.name
     if after.error is not None:
         return [Check(workload, name, "result", "WORSE", f"failed: {after.reason}")]
@@ -121,19 +122,19 @@ def _compared(after: Result, before: Result, limits: Limits, family: int) -> lis
         return [Check(workload, name, "result", "WORSE", "BROKEN, and was not")]
     if words[0] == "NO VERDICT" and words[1] != "NO VERDICT":
         return [Check(workload, name, "result", "UNKNOWN", after.verdict.sentence if after.verdict else "")]
-    found = []
+    checks = []
     for axis, limit in (("energy", limits.energy), ("latency", limits.latency)):
         if limit is not None:
-            state, said = _cost(after, before, axis, limit, family)  # type: ignore[arg-type]
-            found.append(Check(workload, name, axis, state, said))
+            state, sentence = _cost(after, before, axis, limit, family)  # type: ignore[arg-type]
+            checks.append(Check(workload, name, axis, state, sentence))
     if limits.loss is not None:
-        state, said = _loss(after.accuracy, before.accuracy, limits.loss, family)
-        found.append(Check(workload, name, after.accuracy.metric if after.accuracy else "accuracy", state, said))
-    return found
+        state, sentence = _loss(after.accuracy, before.accuracy, limits.loss, family)
+        checks.append(Check(workload, name, after.accuracy.metric if after.accuracy else "accuracy", state, sentence))
+    return checks
 
 
 def _cost(after: Result, before: Result, axis: Axis, limit: float, family: int) -> tuple[State, str]:
-    """Growth of the ratio to the verdict's reference at the headline point."""
+    """Check the growth of the ratio to the verdict's reference at the headline point."""
     references = [r.verdict_reference.name if r.verdict_reference else None for r in (after, before)]
     if references[0] is None or references[0] != references[1]:
         return "UNKNOWN", f"judged against {references[0] or 'nothing'} now and {references[1] or 'nothing'} then"
@@ -150,13 +151,13 @@ def _cost(after: Result, before: Result, axis: Axis, limit: float, family: int) 
         if not 0 < cost.value < math.inf:
             return "UNKNOWN", f"the ratio of {axis} is {cost.value} {when}; run the recipe again"
         ratios.append(stats.at_confidence(cost, 1 - (1 - SURE) / family))
-    worse = _less_one(stats.quotient(*ratios))
-    said = f"{axis} {worse.value:+.1%} ({worse.low:+.1%} to {worse.high:+.1%}), at most {limit:+.1%}"
-    return _state(worse, limit), said if worse.bounded else f"{said}: no interval, run the recipe for more rounds"
+    grown = _minus_one(stats.quotient(*ratios))
+    text = f"{axis} {grown.value:+.1%} ({grown.low:+.1%} to {grown.high:+.1%}), at most {limit:+.1%}"
+    return _state(grown, limit), text if grown.bounded else f"{text}: no interval, run the recipe for more rounds"
 
 
 def _loss(after: Accuracy | None, before: Accuracy | None, limit: losses.Limit, family: int) -> tuple[State, str]:
-    """How much of the metric is lost: on the same examples where both say which they got right."""
+    """Check the loss of the metric, on the same examples if both results record which they answered correctly."""
     if after is None or before is None or not _alike(after, before):
         return "UNKNOWN", "the metric is not the baseline's"
     most, unit = limit
@@ -166,27 +167,28 @@ def _loss(after: Accuracy | None, before: Accuracy | None, limit: losses.Limit, 
     lost = losses.lost_since(after, before)
     if isinstance(lost, str):
         return "UNKNOWN", lost
-    wider = NormalDist().inv_cdf(1 - (1 - SURE) / family / 2) / NormalDist().inv_cdf(0.5 + SURE / 2)
-    low, high = lost.value - wider * (lost.value - lost.low), lost.value + wider * (lost.high - lost.value)
+    factor = NormalDist().inv_cdf(1 - (1 - SURE) / family / 2) / NormalDist().inv_cdf(0.5 + SURE / 2)
+    low, high = lost.value - factor * (lost.value - lost.low), lost.value + factor * (lost.high - lost.value)
     scale, _, form = losses.form(after)
     interval = f"{scale * low:+.2f} to {scale * high:+.2f}" if lost.bounded else "no interval"
-    said = f"{scale * lost.value:+.2f} {form} lost ({interval}), at most {scale * most:g} {form}"
-    return _state(Estimate(lost.value, low, high, lost.n), most), f"{said}: {losses.meaning(limit, after)}"
+    sentence = f"{scale * lost.value:+.2f} {form} lost ({interval}), at most {scale * most:g} {form}"
+    return _state(Estimate(lost.value, low, high, lost.n), most), f"{sentence}: {losses.meaning(limit, after)}"
 
 
 def _alike(one: Accuracy, other: Accuracy) -> bool:
-    """Whether two values are of the same metric, in the same direction, unit and form."""
+    """Return whether two values are of the same metric, direction, unit and variant."""
     same_form = None in (one.variant, other.variant) or one.variant == other.variant
     return same_form and losses.terms(one) == losses.terms(other)
 
 
-def _less_one(ratio: Estimate) -> Estimate:
+def _minus_one(ratio: Estimate) -> Estimate:
     return Estimate(ratio.value - 1, ratio.low - 1, ratio.high - 1, ratio.n)
 
 
-def _state(worse: Estimate, limit: float) -> State:
-    if not (math.isfinite(worse.value) and worse.bounded):
+def _state(change: Estimate, limit: float) -> State:
+    """Return the state of a growth or loss against its limit."""
+    if not (math.isfinite(change.value) and change.bounded):
         return "UNKNOWN"
-    if worse.low > limit:
+    if change.low > limit:
         return "WORSE"
-    return "perhaps worse" if worse.value > limit else "fine"
+    return "perhaps worse" if change.value > limit else "fine"

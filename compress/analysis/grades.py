@@ -1,9 +1,9 @@
-"""How far an energy figure may be trusted, from A to E, with the reasons in words.
+"""Grades of energy figures, from A (most trustworthy) to E, with reasons.
 
 A   external meter of stated calibration
 B   counter and integrated instant power within 2 %, nothing flagged, 6 rounds or more of 5 s or more
-C   one source only, sources 2 to 5 % apart, edges uncertain by over 2 %, windows under 5 s or rounds under 6, or
-    batches that beat with a counter that misreads such loads
+C   one source only, sources 2 to 5 % apart, edges uncertain by over 2 %, windows under 5 s, fewer than 6 rounds, or
+    a batch length close to the period of a counter that misreads such loads
 D   sources over 5 % apart, device shared, throttled (by itself, or by a control group's quota), or drifting
 E   modelled
 """
@@ -21,13 +21,13 @@ CLOCK_DRIFT = 0.03
 REFERENCE_DRIFT = 0.03
 ROUNDS = 6
 FOREIGN_CORES = 0.1  # on two cores, a tenth of one already moves a latency by several percent
-BEAT = 2.0  # batches between half and twice the counter's period beat with it
+BEAT = 2.0  # batches of half to twice the counter's period can alias with it
 UNTOLD: Mapping[Signal, str] = {
     "events": "whether the device throttled",
     "temperature_c": "temperatures",
     "sm_mhz": "clocks",
 }
-POWER_CAP = 0x4  # how a board works at its limit
+POWER_CAP = 0x4  # normal operation at the board's limit
 
 
 def grade(
@@ -38,10 +38,10 @@ def grade(
     against: str,
     against_j: Sequence[float] | None,
 ) -> tuple[Grade | None, tuple[str, ...]]:
-    """The grade of one runner's energy at one point and its reasons; None where there is no meter.
+    """Return the grade of one runner's energy at one point, and its reasons. The grade is None without a meter.
 
-    `against_j` holds the joules of the reference, a figure a round. Reasons are given also without a meter: they speak
-    of the latency too.
+    `against` names the verdict's reference, and `against_j` holds its joules per round. Reasons are returned without a
+    meter too, because disturbances also affect latency.
     """
     meter, point = session.meter, session.runner(name).points[index]
     reasons = disturbances(session, name, index, against)
@@ -54,28 +54,28 @@ def grade(
     worst: Grade = "D" if reasons else "B"
     if meter.source == "external":
         worst = "D" if reasons else "A" if meter.calibration else "C"
-        lowered: list[tuple[Grade, str]] = [] if meter.calibration else [("C", "the meter's calibration is not stated")]
+        limits: list[tuple[Grade, str]] = [] if meter.calibration else [("C", "the meter's calibration is not stated")]
     else:
-        lowered = [*_agreement(energies, meter.integrated), *_edges(energies)]
+        limits = [*_agreement(energies, meter.integrated), *_edges(energies)]
     if "nvml" in (meter.source, meter.beside):
-        lowered += _untold(session, point.windows)
+        limits += _unobserved(session, point.windows)
     if meter.source == "nvml":
-        lowered += _beating(meter, point.windows)
+        limits += _beating(meter, point.windows)
     if _capped(session, point.windows):
-        lowered.append(("C", "the board ran at its power cap"))
+        limits.append(("C", "the board ran at its power cap"))
     if point.settled is False:
-        lowered.append(("C", "temperature and power had not settled when warm-up ended"))
+        limits.append(("C", "temperature and power had not settled when warm-up ended"))
     shortest = min(window.duration_ns for window in point.windows) / 1e9
     if shortest < 0.999 * WINDOW_S or len(point.windows) < ROUNDS:
-        lowered.append(
+        limits.append(
             ("C", f"{len(point.windows)} rounds of {shortest:.2g} s; grade B takes {ROUNDS} of {WINDOW_S:g} s")
         )
-    reasons += [why for _, why in lowered]
-    return max([worst, *(mark for mark, _ in lowered)]), tuple(reasons)  # letters sort as grades do
+    reasons += [reason for _, reason in limits]
+    return max([worst, *(limit for limit, _ in limits)]), tuple(reasons)  # the worst grade is the largest letter
 
 
 def _beating(meter: MeterFacts, windows: Sequence[Window]) -> list[tuple[Grade, str]]:
-    """Batches about as long as the counter's period, on a board that `doctor` found to misread such loads."""
+    """Return grade C if batches are about as long as the counter's period and `doctor` found such loads misread."""
     misread, step_s = meter.misread, meter.step_s
     if misread is None or step_s is None or misread <= TOLERABLE:
         return []
@@ -91,30 +91,31 @@ def _beating(meter: MeterFacts, windows: Sequence[Window]) -> list[tuple[Grade, 
     ]
 
 
-def _untold(session: Session, windows: Sequence[Window]) -> list[tuple[Grade, str]]:
-    """What the driver keeps to itself: not knowing of a disturbance is not knowing that there was none."""
-    found: list[tuple[Grade, str]] = []
+def _unobserved(session: Session, windows: Sequence[Window]) -> list[tuple[Grade, str]]:
+    """Return grade C for each kind of disturbance that the driver cannot report: it may have happened."""
+    limits: list[tuple[Grade, str]] = []
     if session.foreign_processes is None:
-        found.append(("C", "other processes on the device cannot be told from here (a container?)"))
-    for signal, what in UNTOLD.items():
-        known = [time for time, _ in series(session.samples, signal)]
-        if not any(w.started_ns <= time <= w.ended_ns for w in windows for time in known):
-            found.append(("C", f"the driver does not tell {what}"))
-    return found
+        limits.append(("C", "other processes on the device cannot be told from here (a container?)"))
+    for signal, name in UNTOLD.items():
+        times = [time for time, _ in series(session.samples, signal)]
+        if not any(w.started_ns <= time <= w.ended_ns for w in windows for time in times):
+            limits.append(("C", f"the driver does not tell {name}"))
+    return limits
 
 
 def _agreement(energies: Sequence[Energy], integrated: bool) -> list[tuple[Grade, str]]:
-    """What the second source says: instant power, integrated over the same windows."""
+    """Return the limits that the second source sets: instant power integrated over the same windows."""
     if integrated:
         return [("C", "integrated power only, without a counter to check it")]
-    both = [(e.joules, e.integrated_j) for e in energies if e.joules and e.integrated_j]
-    if len(both) < len(energies) or not both:
+    pairs = [(e.joules, e.integrated_j) for e in energies if e.joules and e.integrated_j]
+    if len(pairs) < len(energies) or not pairs:
         return [("C", "one source only, without a second one to check it")]
-    found = agreement([a for a, _ in both], [b for _, b in both])
-    return [] if found is None else [found]
+    limit = agreement([a for a, _ in pairs], [b for _, b in pairs])
+    return [] if limit is None else [limit]
 
 
 def _edges(energies: Sequence[Energy]) -> list[tuple[Grade, str]]:
+    """Return grade C if the edges of a window are uncertain by more than 2 %."""
     worst = max((e.edge_error for e in energies), default=0.0)
     if worst <= AGREE:
         return []
@@ -126,7 +127,7 @@ def _capped(session: Session, windows: Sequence[Window]) -> bool:
 
 
 def disturbances(session: Session, name: str, index: int, against: str) -> list[str]:
-    """What disturbed the measurement of a point, latency included."""
+    """Return the disturbances of the measurement of a point, which affect latency too."""
     point = session.runner(name).points[index]
     reasons = [] if point.steady else ["latency was not steady when warm-up ended"]
     if point.foreign_cores is not None and point.foreign_cores > FOREIGN_CORES:
@@ -148,20 +149,21 @@ def disturbances(session: Session, name: str, index: int, against: str) -> list[
 
 
 def _device_events(session: Session, point: RunnerPoint) -> list[str]:
-    """Throttling, and clocks that differ between rounds, as the samples inside the windows saw them."""
-    seen, clocks = 0, []
+    """Return throttling and clock changes between rounds, from the samples inside the windows."""
+    bits, clocks = 0, []
     for window in point.windows:
-        seen |= events(session.samples, window.started_ns, window.ended_ns)
+        bits |= events(session.samples, window.started_ns, window.ended_ns)
         clock = mean_of(session.samples, "sm_mhz", window.started_ns, window.ended_ns)
         if clock:
             clocks.append(clock)
-    reasons = [f"the device throttled: {EVENTS[bit]}" for bit in EVENTS if seen & bit & HARD]
+    reasons = [f"the device throttled: {EVENTS[bit]}" for bit in EVENTS if bits & bit & HARD]
     if clocks and max(clocks) / min(clocks) - 1 > CLOCK_DRIFT:
         reasons.append(f"the device's clock went from {min(clocks):.0f} to {max(clocks):.0f} MHz between rounds")
     return reasons
 
 
 def _drift(session: Session, against: str, index: int) -> list[str]:
+    """Return a sentence if the reference's latency drifted over the session."""
     points = session.runner(against).points
     if len(points) <= index:
         return []
@@ -169,15 +171,18 @@ def _drift(session: Session, against: str, index: int) -> list[str]:
 
 
 def _drifted(costs: Sequence[float], what: str) -> list[str]:
-    """Whether a reference's last third of rounds costs another amount than its first beyond the rounds' own spread."""
+    """Return a sentence if a reference's cost drifted between its first and last third of rounds.
+
+    The change must exceed both `REFERENCE_DRIFT` and four times the standard error of the rounds.
+    """
     logs = [math.log(cost) for cost in costs]
-    part = max(len(logs) // 3, 2)
-    if len(logs) < 2 * part:
+    third = max(len(logs) // 3, 2)
+    if len(logs) < 2 * third:
         return []
-    first, last = logs[:part], logs[-part:]
+    first, last = logs[:third], logs[-third:]
     change = _mean(last) - _mean(first)
-    spread = math.sqrt((_variance(first) + _variance(last)) / part)
-    if abs(change) <= max(REFERENCE_DRIFT, 4 * spread):  # 4: parts are short, and their spread is itself uncertain
+    error = math.sqrt((_variance(first) + _variance(last)) / third)
+    if abs(change) <= max(REFERENCE_DRIFT, 4 * error):  # 4: few rounds, so the error is uncertain
         return []
     return [f"{what} drifted by {100 * math.expm1(change):+.1f} % over the session"]
 

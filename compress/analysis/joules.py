@@ -1,13 +1,12 @@
-"""The joules of a window, from the samples of a meter's trace.
+"""Joules of a window, from the samples of a meter's trace.
 
-A counter that moves in steps cannot be read at a window's edges: 100 ms of 1.5 s is 7 %. So the moments at which it
-moved are looked for, close to both edges, while the same load keeps running, and the window gets the mean power
-between those two moments:
+A counter that moves in steps cannot be read precisely at a window's edges: 100 ms of 1.5 s is 7 %. The load therefore
+runs beyond both edges. The counter's movements close to the edges give the mean power, which is scaled to the window:
 
     counter   ____|^^^^|____ ... ____|^^^^|____
                   a [ window ............ ] b            joules = (c_b - c_a) / (t_b - t_a) * (end - start)
 
-Joules of several boards are summed. Instant power is integrated beside, to check the counter.
+Joules of several boards are summed. Instant power is integrated separately to check the counter.
 """
 
 import itertools
@@ -18,13 +17,13 @@ from dataclasses import dataclass
 from compress.records.sample import Sample, Signal
 from compress.records.session import IdleTime
 
-HOLE = 0.2  # of a window without a reading of power: a check that overslept is none
-READINGS = 10  # of an outside meter in every window, at least
+HOLE = 0.2  # largest fraction of a window without a power reading: sparser readings check nothing
+READINGS = 10  # least readings of an external meter per window
 
 
 @dataclass(frozen=True)
 class Movement:
-    """The counter went to `counter_uj` at `time_ns`, give or take half of `within_ns`."""
+    """A step of the counter to `counter_uj` at `time_ns`, known to half of `within_ns`."""
 
     time_ns: int
     counter_uj: int
@@ -32,7 +31,7 @@ class Movement:
 
 
 def movements(samples: Sequence[Sample]) -> list[Movement]:
-    """Every moment at which one board's counter moved: between the last reading before and the first one after."""
+    """Return the movements of one board's counter, each midway between the readings before and after it."""
     counted = ((s.time_ns, s.counter_uj) for s in samples if s.counter_uj is not None)
     return [
         Movement((start + end) // 2, after, end - start)
@@ -43,24 +42,24 @@ def movements(samples: Sequence[Sample]) -> list[Movement]:
 
 @dataclass(frozen=True)
 class Energy:
-    """Joules of a window from the counter, how far its edges may shift them, and joules from instant power."""
+    """Energy of a window: joules from the counter with their edge error, and joules from instant power."""
 
     joules: float | None
     edge_error: float
-    """Largest relative error from not knowing when exactly the counter moved."""
+    """Largest relative error from the uncertain times of the counter's movements."""
     integrated_j: float | None
     reason: str | None = None
 
     @property
     def disagreement(self) -> float | None:
-        """|counter / integrated power - 1|, or None where one of them is not had."""
+        """Return |counter / integrated power - 1|, or None if either is missing."""
         if not self.joules or not self.integrated_j:
             return None
         return abs(self.joules / self.integrated_j - 1)
 
 
 def by_board(samples: Sequence[Sample]) -> list[Sequence[Sample]]:
-    """The samples of each board by themselves; all in one list where there is a single one, or none."""
+    """Split samples by board. A single board, or samples without board numbers, give one list."""
     numbers = sorted({s.board or 0 for s in samples})
     if len(numbers) < 2:
         return [samples]
@@ -68,18 +67,18 @@ def by_board(samples: Sequence[Sample]) -> list[Sequence[Sample]]:
 
 
 def window_energy(samples: Sequence[Sample], start_ns: int, end_ns: int, step_s: float) -> Energy:
-    """Energy between two times from samples around them, of counters that move every `step_s` at most.
+    """Return the energy between two times from samples around them, for counters that move at least every `step_s`.
 
-    None and a reason when a counter did not move near both edges, fell back, or stood still.
+    Joules are None, with a reason, if a counter did not move near both edges, fell back or stood still.
     """
     reach = round(3e9 * step_s)
     around = [s for s in samples if start_ns - reach <= s.time_ns <= end_ns + reach]
-    found = [_board_energy(board, start_ns, end_ns) for board in by_board(around)]
-    return found[0] if len(found) == 1 else _summed(found)
+    energies = [_board_energy(board, start_ns, end_ns) for board in by_board(around)]
+    return energies[0] if len(energies) == 1 else _summed(energies)
 
 
 def _summed(parts: Sequence[Energy]) -> Energy:
-    """Energy of several boards; unknown when one of them is."""
+    """Sum the energies of several boards; unknown if any of them is."""
     integrated = [p.integrated_j for p in parts if p.integrated_j is not None]
     checked = math.fsum(integrated) if len(integrated) == len(parts) else None
     known = [(p.joules, p.edge_error) for p in parts if p.joules is not None]
@@ -91,13 +90,14 @@ def _summed(parts: Sequence[Energy]) -> Energy:
 
 
 def _board_energy(samples: Sequence[Sample], start_ns: int, end_ns: int) -> Energy:
+    """Return the energy of one board between two times."""
     integrated = integrated_power(samples, start_ns, end_ns)
     counts = [s.counter_uj for s in samples if s.counter_uj is not None]
     if any(b < a for a, b in itertools.pairwise(counts)):
         return Energy(None, math.inf, integrated, FELL_BACK)
-    found = movements(samples)
-    before = min((m for m in found if m.time_ns <= start_ns), key=lambda m: m.within_ns, default=None)
-    after = min((m for m in found if m.time_ns >= end_ns), key=lambda m: m.within_ns, default=None)
+    moves = movements(samples)
+    before = min((m for m in moves if m.time_ns <= start_ns), key=lambda m: m.within_ns, default=None)
+    after = min((m for m in moves if m.time_ns >= end_ns), key=lambda m: m.within_ns, default=None)
     if before is None or after is None:
         return Energy(None, math.inf, integrated, "the energy counter did not move near both edges of a window")
     span, spent = after.time_ns - before.time_ns, after.counter_uj - before.counter_uj
@@ -106,10 +106,10 @@ def _board_energy(samples: Sequence[Sample], start_ns: int, end_ns: int) -> Ener
 
 
 def integrated_power(samples: Sequence[Sample], start_ns: int, end_ns: int) -> float | None:
-    """Joules by the trapezoid rule over instant power between two times.
+    """Integrate instant power between two times by the trapezoid rule, in joules.
 
-    None with fewer than two samples inside, or none for a `HOLE` of the window: what was not looked at is not known.
-    Beyond the outermost samples inside the window the nearest one's power is taken.
+    None with fewer than two samples inside, or with a gap longer than `HOLE` of the window. At the edges, the power of
+    the nearest sample inside is used.
     """
     inside = [(s.time_ns, s.power_mw) for s in samples if s.power_mw is not None and start_ns <= s.time_ns <= end_ns]
     times = [start_ns, *(time for time, _ in inside), end_ns]
@@ -121,16 +121,16 @@ def integrated_power(samples: Sequence[Sample], start_ns: int, end_ns: int) -> f
 
 
 def series(samples: Sequence[Sample], signal: Signal) -> list[tuple[int, int]]:
-    """Return nanoseconds and value of all samples that tell a signal."""
+    """Return nanoseconds and value of all samples that hold a signal."""
     return [(s.time_ns, value) for s in samples if (value := s.value(signal)) is not None]
 
 
 def interpolated_power(
     samples: Sequence[Sample], start_ns: int, end_ns: int, signal: Signal = "power_mw"
 ) -> float | None:
-    """Joules between two times of power (a signal in milliwatts) that runs straight from reading to reading.
+    """Integrate linearly interpolated power (a signal in milliwatts) between two times, in joules.
 
-    None where readings lack: before, after, or for longer than a tenth of that time.
+    None if readings do not enclose the time, or leave a gap longer than a tenth of it.
     """
     known = series(samples, signal)
     if not known or known[0][0] > start_ns or known[-1][0] < end_ns:
@@ -150,22 +150,22 @@ def interpolated_power(
 
 
 def longest_gap(samples: Sequence[Sample], start_ns: int, end_ns: int, signal: Signal = "power_mw") -> int:
-    """Nanoseconds between two successive readings of power, at most, of those that concern the time between."""
+    """Return the longest gap between successive power readings that overlaps the given time, in nanoseconds."""
     times = [time for time, _ in series(samples, signal)]
     return max((b - a for a, b in itertools.pairwise(times) if b > start_ns and a < end_ns), default=0)
 
 
 def events(samples: Sequence[Sample], start_ns: int, end_ns: int) -> int:
-    """All event reasons (bits) seen between two times."""
-    seen = 0
+    """Return the union of all event reasons (bits) between two times."""
+    bits = 0
     for sample in samples:
         if start_ns <= sample.time_ns <= end_ns:
-            seen |= sample.events or 0
-    return seen
+            bits |= sample.events or 0
+    return bits
 
 
 def mean_of(samples: Sequence[Sample], signal: Signal, start_ns: int, end_ns: int) -> float | None:
-    """Mean of a signal between two times, or None where it was never told."""
+    """Return the mean of a signal between two times, or None without readings."""
     inside = [value for time, value in series(samples, signal) if start_ns <= time <= end_ns]
     return math.fsum(inside) / len(inside) if inside else None
 
@@ -173,16 +173,16 @@ def mean_of(samples: Sequence[Sample], signal: Signal, start_ns: int, end_ns: in
 FELL_BACK = "the counter fell back (a driver reload?)"
 
 
-MOVEMENTS = 20  # of a counter, that a piece of work lasts at least for its joules to be told
+MOVEMENTS = 20  # shortest work whose joules are reported, in movements of the counter
 
 
 def counted_j(
     start_uj: int | None, end_uj: int | None, seconds: float, step_s: float | None, measured: bool
 ) -> tuple[float | None, str | None]:
-    """Joules between two readings that lie anywhere between the counter's movements; or None, and why not.
+    """Return joules between two readings taken at any time, or None and the reason.
 
-    `step_s` and `measured` are the meter's. At each edge up to a movement is missed or counted too much: of 20
-    movements, 5 % in all on average.
+    `step_s` and `measured` are the meter's. Each edge can miss or add up to one movement of the counter: 5 % of 20
+    movements in all on average.
     """
     if start_uj is None or end_uj is None:
         return None, "the meter stopped answering"
@@ -196,18 +196,18 @@ def counted_j(
 
 
 def idle_watts(idle: IdleTime | None, step_s: float | None) -> float | None:
-    """Watts that the readings of an idle time come to; None where they cannot tell."""
+    """Return the mean power of an idle time in watts; None if its readings do not determine it."""
     if idle is None or idle.start_uj is None or idle.end_uj is None:
         return None
-    lasted_ns = idle.ended_ns - idle.started_ns
+    duration_ns = idle.ended_ns - idle.started_ns
     if step_s is None:
         used_uj = idle.end_uj - idle.start_uj
-        return used_uj * 1000 / lasted_ns if used_uj > 0 else None  # uJ / ns = kW
+        return used_uj * 1000 / duration_ns if used_uj > 0 else None  # uJ / ns = kW
     joules = window_energy(idle.samples, idle.started_ns, idle.ended_ns, step_s).joules
-    return None if joules is None else joules * 1e9 / lasted_ns
+    return None if joules is None else joules * 1e9 / duration_ns
 
 
-GAIN = 0.05  # a board's own error of measuring, +-5 %: it cancels in ratios and never averages out of joules
+GAIN = 0.05  # gain error of a board's meter, +-5 %: it cancels in ratios, and averaging joules does not reduce it
 
 
 EVENTS: dict[int, str] = {
@@ -217,11 +217,11 @@ EVENTS: dict[int, str] = {
     0x40: "hardware thermal slowdown",
     0x80: "hardware power brake",
 }
-"""nvml.h, nvmlClocksEventReason bits that change what a model costs; idle and application clocks do not."""
+"""nvml.h, nvmlClocksEventReason bits that change the cost of a model; idle and application clocks do not."""
 
 
 HARD = 0x8 | 0x20 | 0x40 | 0x80
-"""Those that are faults; a power cap is how a board works at its limit."""
+"""Event bits that are faults; a power cap is normal operation at the board's limit."""
 
 
 UNCERTAINTY_FACTOR = 2.5

@@ -1,10 +1,11 @@
-"""What a model lost of its metric against its reference: the one figure that every comparison reads.
+"""Loss of a model's metric against its reference, the figure that every comparison uses.
 
     unit      difference of the metric            0.01 is
     points    ours - reference, over its scale    a hundredth of the scale (1 for a fraction, 100 for BLEU)
     percent   (ours - reference) / |reference|    a hundredth of the reference's value
 
-A loss is positive where ours is worse, whichever direction is better. Pure functions over results: no torch.
+A loss is positive if our model is worse, whichever direction of the metric is better. These are pure functions over
+results and need no torch.
 """
 
 import math
@@ -18,18 +19,18 @@ from compress.records.result import UNITS, Accuracy, Unit
 from compress.records.stats import Estimate, paired_difference, quotient
 
 Limit = tuple[float, Unit]
-"""The most that may be lost: (0.01, points) is one point."""
+"""Largest acceptable loss: (0.01, points) is one point."""
 SUFFIXES: Mapping[str, Unit] = {"pt": "points", "%": "percent"}
 FORMS: Mapping[Unit | None, tuple[float, str, str]] = {
     "points": (100, "z.1f", "points"),
     "percent": (100, "z.1f", "%"),
     None: (1, "z.3g", ""),
 }
-"""Unit -> scale, number format and name with which a difference is printed."""
+"""Unit -> scale, number format and name for printing a difference."""
 
 
 def form(accuracy: Accuracy) -> tuple[float, str, str]:
-    """Scale, number format and unit in which a difference of this metric is printed."""
+    """Return scale, number format and unit for printing a difference of this metric."""
     return FORMS[accuracy.unit]
 
 
@@ -39,7 +40,10 @@ def terms(accuracy: Accuracy) -> tuple[Any, ...]:
 
 
 def difference(accuracy: Accuracy) -> Estimate | None:
-    """Ours against the reference's as a fraction of the unit's whole, up where the metric is; None where not known."""
+    """Return ours minus the reference's as a fraction of the unit's whole, positive if our metric is larger.
+
+    None if the difference is unknown.
+    """
     delta = accuracy.delta
     if delta is None or not accuracy.known or not math.isfinite(delta.value):
         return None
@@ -50,30 +54,31 @@ def difference(accuracy: Accuracy) -> Estimate | None:
 
 
 def lost(accuracy: Accuracy) -> Estimate | None:
-    """The loss against the reference; None where it is not known."""
-    found = difference(accuracy)
-    return None if found is None else turned(found) if accuracy.higher_is_better else found
+    """Return the loss against the reference; None if unknown."""
+    delta = difference(accuracy)
+    return None if delta is None else turned(delta) if accuracy.higher_is_better else delta
 
 
 def turned(estimate: Estimate) -> Estimate:
-    """The estimate with its sign changed; 0 stays 0."""
+    """Negate an estimate; 0 stays 0, without a minus sign."""
     return Estimate(0.0 - estimate.value, 0.0 - estimate.high, 0.0 - estimate.low, estimate.n)
 
 
 def lost_since(after: Accuracy, before: Accuracy) -> Estimate | str:
-    """The loss of one model against an earlier one, or why it is not known.
+    """Return the loss of one model against an earlier one, or the reason why it is unknown.
 
-    On the same examples where both record which they answered rightly; else from the two differences to the reference.
+    It is paired over examples if both results record which ones they answered correctly. Otherwise it comes from the
+    two differences to the reference.
     """
     if not (after.known and before.known):
         return f"{after.metric} has no finite value {'now' if not after.known else 'then'}"
     if after.right is not None and before.right is not None and after.estimate.n == before.estimate.n:
-        then, now = (unpacked(t, after.estimate.n).astype(float).tolist() for t in (before.right, after.right))
-        return paired_difference(then, now, seed=0)
+        earlier, later = (unpacked(t, after.estimate.n).astype(float).tolist() for t in (before.right, after.right))
+        return paired_difference(earlier, later, seed=0)
     now_lost, then_lost = lost(after), lost(before)
     if now_lost is None or then_lost is None:
         return "the baseline or this result has no difference to the reference"
-    if after.unit == "points":  # of independent draws of training, on the same examples: at most this wide
+    if after.unit == "points":  # upper bound of the width: the models are independent, but share their examples
         value = now_lost.value - then_lost.value
         half = math.hypot(*((d.high - d.low) / 2 for d in (now_lost, then_lost)))
         return Estimate(value, value - half, value + half, now_lost.n)
@@ -81,17 +86,17 @@ def lost_since(after: Accuracy, before: Accuracy) -> Estimate | str:
 
 
 def _relative(after: Accuracy, before: Accuracy) -> Estimate | str:
-    """The loss relative to the earlier value: both are known relative to the same reference r.
+    """Return the loss relative to the earlier value, from the relative differences d of both to the same reference r.
 
-    Of positive values ours / r is 1 + d; of negative ones, where a larger size is a smaller value, it is 1 - d.
+    For positive values, ours / r is 1 + d. For negative ones, a larger magnitude is a smaller value, and it is 1 - d.
     """
     negative = before.estimate.value < 0
     sizes = []
     for accuracy in (after, before):
-        found = difference(accuracy)
-        assert found is not None
-        found = turned(found) if negative else found
-        sizes.append(Estimate(1 + found.value, 1 + found.low, 1 + found.high, found.n))
+        delta = difference(accuracy)
+        assert delta is not None
+        delta = turned(delta) if negative else delta
+        sizes.append(Estimate(1 + delta.value, 1 + delta.low, 1 + delta.high, delta.n))
     if negative != (after.estimate.value < 0) or min(size.value for size in sizes) <= 0:
         return f"{after.metric} is not of one sign, so a relative loss is undefined; state `scale` in the metric's file"
     ratio = quotient(*sizes)
@@ -100,13 +105,13 @@ def _relative(after: Accuracy, before: Accuracy) -> Estimate | str:
 
 
 def unpacked(text: str, n: int) -> np.ndarray:
-    """The n bits of a hexadecimal number, lowest first."""
+    """Return the n bits of a hexadecimal number, lowest first."""
     raw = np.frombuffer(int(text, 16).to_bytes((n + 7) // 8, "little"), dtype=np.uint8)
     return np.unpackbits(raw, bitorder="little")[:n]
 
 
 def hundredths(text: str, suffix: str) -> float | None:
-    """0.03 of `3%` or `+3%` where the suffix is `%`; None for anything else, also below 0 and without end."""
+    """Return the fraction in `3%` or `+3%` for the suffix `%`: 0.03. None for anything else, negative or infinite."""
     try:
         value = float(text.strip().removesuffix(suffix)) / 100 if text.strip().endswith(suffix) else math.nan
     except ValueError:
@@ -115,7 +120,7 @@ def hundredths(text: str, suffix: str) -> float | None:
 
 
 def asked(text: str, option: str) -> Limit:
-    """(0.01, points) of `1pt`, (0.02, percent) of `2%`. Raises InputError for anything else."""
+    """Parse a limit: `1pt` is (0.01, points), `2%` is (0.02, percent). Raises InputError for anything else."""
     for suffix, unit in SUFFIXES.items():
         value = hundredths(text, suffix)
         if value is not None:
@@ -127,18 +132,18 @@ def asked(text: str, option: str) -> Limit:
 
 
 def misfit(accuracy: Accuracy, unit: Unit, option: str) -> str | None:
-    """Why a limit in this unit does not apply to a metric, or None."""
+    """Return the reason why a limit in this unit does not apply to a metric, or None."""
     if accuracy.unit == unit:
         return None
     if accuracy.unit is None:
         return f"{accuracy.metric} has no unit in a result of an older version; run the recipe again"
-    other = next(suffix for suffix, each in SUFFIXES.items() if each == accuracy.unit)
+    other = next(suffix for suffix, name in SUFFIXES.items() if name == accuracy.unit)
     own = ", or state `scale` in the metric's file" if unit == "points" and accuracy.metric not in UNITS else ""
     return f"{accuracy.metric} is compared in {accuracy.unit}, not in {unit}; change {option}, such as 1{other}{own}"
 
 
 def meaning(limit: Limit, accuracy: Accuracy) -> str:
-    """What a limit stands for in the metric's own terms."""
+    """Return what a limit means in the metric's own scale, as text."""
     most, unit = limit
     verb = "down" if accuracy.higher_is_better else "up"
     if unit == "points":

@@ -1,7 +1,7 @@
-"""Results of several machines in one folder, raw samples included, and what each machine makes of the same recipe.
+"""Merge results of several machines into one folder, with raw samples, and compare recipes across machines.
 
-Energies and latencies of different boards are never put on one axis: side by side stand ratios, each to the reference
-of its own machine.
+Energies and latencies of different boards are never put on one axis. Machines are compared by ratios, each to the
+reference of its own machine.
 """
 
 import os
@@ -23,22 +23,22 @@ from compress.records.stats import Estimate
 
 @dataclass(frozen=True)
 class Merged:
-    """What came together."""
+    """The outcome of a merge."""
 
     results: tuple[Result, ...]
     superseded: tuple[str, ...]
-    """Older results of the same recipe on the same machine, which were left out: `name on machine, created`."""
+    """Older results of the same recipe on the same machine, left out: `name on machine, created`."""
     untraced: tuple[str, ...]
-    """Results whose raw samples were not beside them: their figures cannot be verified."""
+    """Names of results whose raw samples are missing: their figures cannot be verified."""
     unread: tuple[str, ...] = ()
-    """A sentence for each file that was passed over."""
+    """A sentence for each skipped file."""
 
 
 def merge(folders: Sequence[Path], out: Path) -> Merged:
-    """Copies the newest result of every recipe, workload and machine into `out`, with its raw samples.
+    """Copy the newest result of every recipe, workload and machine into `out`, with its raw samples.
 
-    What `out` holds already takes part. Files that cannot be read are passed over, unless one lies where a result goes.
-    Raises InputError then, for fewer than two sources, and for one without results, before anything is written.
+    Results that are already in `out` take part. Unreadable files are skipped. Raises InputError, before writing
+    anything, for fewer than two sources, a source without results, or an unreadable file in the place of a result.
     """
     sources = list(dict.fromkeys([*folders, *([out] if out.is_dir() else [])]))
     if len(sources) < 2:
@@ -49,25 +49,25 @@ def merge(folders: Sequence[Path], out: Path) -> Merged:
     superseded = []
     for folder in sources:
         try:
-            found, bad = result_files.read_all(folder)
+            results, skipped = result_files.read_all(folder)
         except InputError as error:
             problems += error.problems
             continue
-        if not found and folder in folders:
-            problems += [*bad, f"{folder}: no results in it; expected what `compress run` has left"]
-        unread += bad
-        for result in found:
+        if not results and folder in folders:
+            problems += [*skipped, f"{folder}: no results in it; expected what `compress run` has left"]
+        unread += skipped
+        for result in results:
             try:
                 place = result_files.own_path(result)
-                _trace(result, folder, place)
+                _trace_files(result, folder, place)
                 inside(out, str(place), f"{folder / place}: its place in {out}")
             except InputError as error:
                 problems += error.problems
                 continue
             before = newest.get(place)
             if before is not None and identity(before[0].workload) != identity(result.workload):
-                both = f"{before[1] / place} and {folder / place}"
-                problems.append(f"{both}: two workloads of one name; give one another and run it again")
+                files = f"{before[1] / place} and {folder / place}"
+                problems.append(f"{files}: two workloads of one name; give one another and run it again")
             elif before is None or result.moment > before[0].moment:
                 superseded += [] if before is None or _same(before[0], result) else [before[0]]
                 newest[place] = (result, folder)
@@ -77,27 +77,30 @@ def merge(folders: Sequence[Path], out: Path) -> Merged:
     if problems:
         raise InputError(problems)
     untraced = [result.name for result, folder in newest.values() if not _carry(result, folder, out)]
-    left = (f"{r.name} on {r.machine.device_name}, {r.created}" for r in superseded)
-    return Merged(tuple(result for result, _ in newest.values()), tuple(left), tuple(sorted(untraced)), tuple(unread))
+    omitted = (f"{r.name} on {r.machine.device_name}, {r.created}" for r in superseded)
+    return Merged(
+        tuple(result for result, _ in newest.values()), tuple(omitted), tuple(sorted(untraced)), tuple(unread)
+    )
 
 
 def _in_the_way(path: Path, place: Path) -> Sequence[str]:
-    """Why what lies where a result goes is kept: it did not take part, since it cannot be read or is another one."""
+    """Return why a result may not overwrite the file at `path`: it is unreadable, or holds another result."""
     if not os.path.lexists(path):
         return ()
     try:
-        whose = result_files.own_path(result_files.read(path))
+        owner = result_files.own_path(result_files.read(path))
     except InputError as error:
         return [f"{problem}: not overwritten; move it, or choose another with --out" for problem in error.problems]
-    return [] if whose == place else [f"{path}: holds the result of {whose}; not overwritten; give it its own name"]
+    return [] if owner == place else [f"{path}: holds the result of {owner}; not overwritten; give it its own name"]
 
 
 def _same(one: Result, other: Result) -> bool:
+    """Return whether both are copies of one result."""
     return (one.created, one.fingerprint, one.session) == (other.created, other.fingerprint, other.session)
 
 
-def _trace(result: Result, folder: Path, place: Path) -> Sequence[Path]:
-    """The files of a result's trace that are there. Raises InputError where one lies outside of the folder."""
+def _trace_files(result: Result, folder: Path, place: Path) -> Sequence[Path]:
+    """Return the existing files of a result's trace. Raises InputError if one is outside of the folder."""
     if result.trace is None:
         return ()
     source = inside(folder, result.trace, f"{folder / place}: its trace")
@@ -105,16 +108,16 @@ def _trace(result: Result, folder: Path, place: Path) -> Sequence[Path]:
 
 
 def _carry(result: Result, folder: Path, out: Path) -> bool:
-    """Writes a result and its raw samples into `out`; False where it says that it has some and they are not there."""
+    """Write a result and its raw samples into `out`. Return False if the samples are missing."""
     place = result_files.own_path(result)
     try:
         if result.trace is None:
             result_files.write(out, result)
             return result.error is not None
-        source = folder / result.trace  # a folder of files, which all results of a session share
+        source = folder / result.trace  # a folder of files, shared by all results of a session
         target = inside(out, result.trace, f"{out}: the place of the trace of {result.name}")
         if resolved(source) != resolved(target):
-            for file in _trace(result, folder, place):
+            for file in _trace_files(result, folder, place):
                 write_atomic(target / file.name, file.read_bytes())
         result_files.write(out, result)
         return target.is_dir()
@@ -124,7 +127,7 @@ def _carry(result: Result, folder: Path, out: Path) -> bool:
 
 @dataclass(frozen=True)
 class Side:
-    """One recipe or reference on every machine: its ratio to that machine's own reference, or None."""
+    """One recipe or reference on every machine: its ratio to the machine's own reference, or None."""
 
     name: str
     costs: tuple[Estimate | None, ...]
@@ -132,7 +135,7 @@ class Side:
 
 @dataclass(frozen=True)
 class SideBySide:
-    """The same workload on several machines."""
+    """Costs of one workload on several machines."""
 
     workload: str
     machines: tuple[str, ...]
@@ -141,16 +144,16 @@ class SideBySide:
 
 
 def side_by_side(results: Sequence[Result]) -> list[SideBySide]:
-    """The workloads that were measured on more than one machine, each machine with its own reference and axis."""
+    """Return the workloads measured on more than one machine. Each machine has its own reference and axis."""
     families: dict[tuple[str, int | None], list[Table]] = {}
     for table in group(results):
         if table.results:
             newest = table.newest
             families.setdefault((identity(newest.workload), newest.limit), []).append(table)
-    return [_beside(tables) for tables in families.values() if len({t.newest.machine.id for t in tables}) > 1]
+    return [_side_by_side(tables) for tables in families.values() if len({t.newest.machine.id for t in tables}) > 1]
 
 
-def _beside(tables: Sequence[Table]) -> SideBySide:
+def _side_by_side(tables: Sequence[Table]) -> SideBySide:
     names = dict.fromkeys(row.name for table in tables for row in table.results)
     names |= dict.fromkeys(r.name for table in tables for r in table.references)
     rows = []
@@ -160,8 +163,8 @@ def _beside(tables: Sequence[Table]) -> SideBySide:
             rows.append(Side(name, costs))
     machines = (f"{t.newest.machine.device_name} ({t.newest.machine.id}): {t.axis} / {t.reference}" for t in tables)
     limit = tables[0].newest.limit
-    said = "" if limit is None else f" (LIMITED to {limit} examples)"
-    return SideBySide(f"{tables[0].newest.workload.get('name')}{said}", tuple(machines), tuple(rows))
+    limited = "" if limit is None else f" (LIMITED to {limit} examples)"
+    return SideBySide(f"{tables[0].newest.workload.get('name')}{limited}", tuple(machines), tuple(rows))
 
 
 def _cost(table: Table, name: str, axis: Axis) -> Estimate | None:

@@ -1,9 +1,9 @@
-"""What a table says of several recipes at once: adjusted intervals, odds of being on the front, cheapest within a loss.
+"""Joint statements on the recipes of a table: adjusted intervals, odds of the front, cheapest within a loss.
 
-Results store unadjusted intervals; a family of comparisons is adjusted when its table is made (Holm). Odds come from
-resampling rounds, jointly for all recipes of a session and independently across sessions, and examples, jointly for
-all rows: they answered the same ones. Where a result does not say which examples it got right (perplexity, f1),
-differences are drawn from the normal distribution that their interval stands for.
+Results store unadjusted intervals; the family of comparisons of a table is adjusted by Holm's method. Odds resample
+rounds, jointly for all recipes of a session and independently across sessions. They resample examples jointly for all
+rows, which share them. If a result does not record its correct examples (perplexity, f1), differences are drawn from
+the normal distribution of their interval.
 """
 
 import math
@@ -24,7 +24,7 @@ from compress.records.stats import Estimate
 
 RESAMPLES = 400
 SEED = 0
-MOST = 120  # of a table's rows: more are a search, not a family of comparisons, and dominance looks at every pair
+MOST = 120  # rows of a table: more are a search, not a family of comparisons, and dominance is quadratic in rows
 
 
 SETTLED = frozenset({"BROKEN", "NO VERDICT", "NO MEASURABLE DIFFERENCE"})
@@ -32,55 +32,55 @@ SETTLED = frozenset({"BROKEN", "NO VERDICT", "NO MEASURABLE DIFFERENCE"})
 T = TypeVar("T")
 
 
-def _kept(make: Callable[[Table], dict[str, T]]) -> Callable[[Table], dict[str, T]]:
-    """The same function, its answer kept with the table: tables never change, and each is laid out several times."""
+def _cached(make: Callable[[Table], dict[str, T]]) -> Callable[[Table], dict[str, T]]:
+    """Cache the function's result on the table: tables are immutable, and each is rendered several times."""
     key = f"_{make.__name__}"
 
     @wraps(make)
     def answer(table: Table) -> dict[str, T]:
-        known: dict[str, dict[str, T]] = vars(table)
-        if key not in known:
-            known[key] = make(table)
-        return known[key]
+        cache: dict[str, dict[str, T]] = vars(table)
+        if key not in cache:
+            cache[key] = make(table)
+        return cache[key]
 
     return answer
 
 
-@_kept
+@_cached
 def adjusted(table: Table) -> dict[str, Estimate]:
-    """The ratio that each recipe's verdict is of, with the interval that Holm's adjustment for the whole table gives.
+    """Return the cost ratio of each recipe's verdict, with its interval after Holm's adjustment for the whole table.
 
-    Empty for a table of too many rows, or of one: there is nothing to adjust for.
+    Empty for a table of one row, which needs no adjustment, or of more than `MOST` rows.
     """
     if not 1 < len(table.results) <= MOST:
         return {}
-    known = {r.name: cost for r in table.results if (cost := _judged_by(r, table.reference)) is not None}
-    levels = stats.holm([stats.ratio_p(cost) for cost in known.values()])
+    costs = {r.name: cost for r in table.results if (cost := _judged_by(r, table.reference)) is not None}
+    levels = stats.holm([stats.ratio_p(cost) for cost in costs.values()])
     return {
-        name: stats.at_confidence(cost, 1 - level) for (name, cost), level in zip(known.items(), levels, strict=True)
+        name: stats.at_confidence(cost, 1 - level) for (name, cost), level in zip(costs.items(), levels, strict=True)
     }
 
 
 def _judged_by(result: Result, reference: str | None) -> Estimate | None:
-    """The ratio that a result's verdict is of: of energy where that is good enough, also in a table of latencies."""
+    """Return the cost ratio of a result's verdict: energy if its grade allows, even in a table of latencies."""
     point = result.headline
     ratio = point.ratio(reference) if point is not None and reference is not None else None
     return None if point is None or ratio is None else cost_axis(ratio, point.energy_source)[1]
 
 
 def word_among(word: Word, cost: Estimate | None) -> Word:
-    """A verdict's word once its interval is adjusted for the table: a difference that it shows no more is none."""
+    """Return a verdict's word for the adjusted interval: a difference no longer significant is dropped."""
     if cost is None or word in SETTLED:
         return word
     return "NO MEASURABLE DIFFERENCE" if cost.low <= 1 <= cost.high else word
 
 
-@_kept
+@_cached
 def front_odds(table: Table) -> dict[str, float]:
-    """Share of resamples in which nothing dominates a row, by name.
+    """Return the share of resamples in which nothing dominates a row, by name.
 
-    Rows of which the spread of the cost or the metric is not known (one round, one example) are left out. Empty where
-    rows are too many, or no recipe is among them.
+    Rows with unknown spread of cost or metric (one round, one example) are left out. Empty for more than `MOST` rows,
+    or without a recipe among them.
     """
     field = [c for c in ranked(table) if c.cost.bounded]
     owners: dict[str, Result] = {r.name: r for r in table.results}
@@ -104,50 +104,50 @@ def front_odds(table: Table) -> dict[str, float]:
     quality = _same_examples(table, field, generator)
     if quality is None:
         quality = np.array([_drawn(candidate.quality, generator) for candidate in field])
-    beaten = np.zeros(cost.shape, dtype=bool)
+    dominated = np.zeros(cost.shape, dtype=bool)
     for i in range(len(field)):
         no_worse = (cost <= cost[i]) & (quality >= quality[i])
         better = (cost < cost[i]) | (quality > quality[i])
-        beaten[i] = (no_worse & better).any(axis=0)
-    return {c.name: float(1 - beaten[i].mean()) for i, c in enumerate(field)}
+        dominated[i] = (no_worse & better).any(axis=0)
+    return {c.name: float(1 - dominated[i].mean()) for i, c in enumerate(field)}
 
 
 def _same_examples(table: Table, field: Sequence[Candidate], generator: np.random.Generator) -> np.ndarray | None:
-    """Accuracy of every row less the reference's [rows, resamples], over resampled examples; None where unknown."""
+    """Return accuracy of every row minus the reference's over resampled examples [rows, resamples]; None if unknown."""
     rows = {row.name: row.accuracy for row in table.rows}
     accuracies = [rows[name] for name in (*(c.name for c in field), table.reference) if name in rows]
-    known = [(a.right, a.estimate.n) for a in accuracies if a is not None and a.right is not None]
-    if len(known) <= len(field) or len({n for _, n in known}) != 1:
+    bits = [(a.right, a.estimate.n) for a in accuracies if a is not None and a.right is not None]
+    if len(bits) <= len(field) or len({n for _, n in bits}) != 1:
         return None
-    n = known[0][1]
-    right = np.array([loss.unpacked(text, n) for text, _ in known], dtype=np.float64)  # [rows + 1, examples]
-    means = np.empty((len(known), RESAMPLES))
+    n = bits[0][1]
+    right = np.array([loss.unpacked(text, n) for text, _ in bits], dtype=np.float64)  # [rows + 1, examples]
+    means = np.empty((len(bits), RESAMPLES))
     for i in range(RESAMPLES):
         means[:, i] = right @ np.bincount(generator.integers(0, n, n), minlength=n) / n
     return means[:-1] - means[-1]
 
 
 def _drawn(quality: Estimate, generator: np.random.Generator) -> np.ndarray:
-    """Draws from the normal distribution of an estimate's interval."""
+    """Draw from the normal distribution of an estimate's interval. [resamples]"""
     spread = (quality.high - quality.low) / (2 * 1.959963984540054)
     return quality.value + spread * generator.standard_normal(RESAMPLES)
 
 
 def _log_ratios(table: Table, owner: Result, name: str) -> list[float] | None:
-    """Logarithms of cost over the reference's, a value per round, of a recipe or a reference of the same session."""
+    """Return the log cost ratio to the reference per round, of a recipe or a reference of its session."""
     references = {reference.name: reference for reference in owner.references}
     row = owner if owner.name == name else references.get(name)
     reference = references.get(table.reference or "")
     if row is None or reference is None or row.headline is None or reference.headline is None:
         return None
-    mine, others = (_per_batch(point, table.axis) for point in (row.headline, reference.headline))
-    if mine is None or others is None or len(mine) != len(others):
+    costs, reference_costs = (_per_batch(point, table.axis) for point in (row.headline, reference.headline))
+    if costs is None or reference_costs is None or len(costs) != len(reference_costs):
         return None
-    return [math.log(a / b) for a, b in zip(mine, others, strict=True)]
+    return [math.log(a / b) for a, b in zip(costs, reference_costs, strict=True)]
 
 
 def _per_batch(point: Point, axis: str) -> list[float] | None:
-    """Cost per batch of every round, or None where it is not known."""
+    """Return the cost per batch of every round, or None if unknown."""
     if axis == "latency":
         return [r.duration_s / r.batches for r in point.rounds]
     joules = [r.energy_j for r in point.rounds]
@@ -158,14 +158,14 @@ def _per_batch(point: Point, axis: str) -> list[float] | None:
 
 @dataclass(frozen=True)
 class Within:
-    """The cheapest recipe that loses no more than asked: by its estimate, and with 95 % confidence."""
+    """The cheapest recipe within a loss: by its estimate, and with 95 % confidence."""
 
     estimated: Candidate | None
     confident: Candidate | None
 
 
 def cheapest_within(table: Table, most: float, unit: Unit) -> Within:
-    """The cheapest recipes of a table within `most` of its reference. Raises InputError when the unit does not fit."""
+    """Return the cheapest recipes of a table that lose at most `most`. Raises InputError if the unit does not fit."""
     misfits = {loss.misfit(r.accuracy, unit, "--within") for r in table.results if r.accuracy} - {None}
     if misfits:
         raise InputError(sorted(f"--within: {misfit}" for misfit in misfits))
@@ -178,7 +178,10 @@ def cheapest_within(table: Table, most: float, unit: Unit) -> Within:
 
 
 def answers(table: Table, most: float, unit: Unit, text: str) -> list[str]:
-    """Two sentences for people."""
+    """Return two sentences for people: the cheapest recipe by its estimate, and with 95 % confidence.
+
+    `most` and `unit` are the limit, and `text` is how the user wrote it.
+    """
     within = cheapest_within(table, most, unit)
     accuracy = next((r.accuracy for r in table.results if r.accuracy), None)
     n = 0 if accuracy is None else accuracy.estimate.n
@@ -186,12 +189,12 @@ def answers(table: Table, most: float, unit: Unit, text: str) -> list[str]:
     where = f"{table.newest.workload.get('name', 'workload')}, within {text} of {table.reference}"
     where += "" if accuracy is None else f" ({loss.meaning((most, unit), accuracy)})"
 
-    def said(found: Candidate | None) -> str:
-        if found is None:
+    def described(candidate: Candidate | None) -> str:
+        if candidate is None:
             return "none"
-        return f"{found.name}, at {found.cost.value:.3g} times its {table.axis}"
+        return f"{candidate.name}, at {candidate.cost.value:.3g} times its {table.axis}"
 
     return [
-        f"{where}: the cheapest by its estimate is {said(within.estimated)}",
-        f"{where}: the cheapest with 95 % confidence is {said(within.confident)}{strict}",
+        f"{where}: the cheapest by its estimate is {described(within.estimated)}",
+        f"{where}: the cheapest with 95 % confidence is {described(within.confident)}{strict}",
     ]

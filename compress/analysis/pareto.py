@@ -1,13 +1,13 @@
-"""Which results no other result beats: dominance with uncertainty, over result files only.
+"""The Pareto front of results: dominance under uncertainty, from result files only.
 
-    accuracy ^   * c          A beats B only when it is better on one axis beyond noise (95 % intervals disjoint) and
-             | * b  . e       its estimate is not worse on the other. So a tie never removes anybody, and since who
-             | * a    . d     beats also wins plainly on the estimates, nobody is beaten in a circle: a front always
-             +----------> cost  has members.
+    accuracy ^   * c          A dominates B if it is better on one axis beyond noise (95 % intervals disjoint) and its
+             | * b  . e       estimate is not worse on the other. A tie removes nobody. A dominating candidate is also
+             | * a    . d     better by its estimates, so dominance has no cycles: a front always has
+             +----------> cost  members.
 
-Cost is a paired ratio to the shared reference: energy where a meter measured it, else latency. Ratios join results of
-different sessions; absolute figures never do. Workloads, machines, devices, limits and meters are never mixed.
-The references take part: a recipe that the dense model beats is not on the front.
+Cost is a paired ratio to the shared reference: of energy if a meter measured it, otherwise of latency. Ratios join
+results of different sessions; absolute figures never do. Workloads, machines, devices, limits and meters are not mixed.
+References take part: a recipe that the dense model dominates is not on the front.
 """
 
 import math
@@ -48,65 +48,65 @@ class Candidate:
     cost: Estimate
     """Ratio to the verdict's reference: below 1 is a saving."""
     quality: Estimate
-    """The loss against the reference with its sign changed: up is better."""
+    """The negated loss against the reference: larger is better."""
     reference: bool = False
 
 
 @dataclass(frozen=True)
 class Table:
-    """Results that may stand together.
+    """Comparable results.
 
-    All have the same workload, machine, device, limit, reference, metric and its direction, meter and headline point.
+    They share workload, machine, device, limit, reference, metric and its direction, meter and headline point.
     """
 
     results: tuple[Result, ...]
-    """Sorted by cost; those without a cost last, by name."""
+    """Sorted by cost. Results without a cost are last, sorted by name."""
     failed: tuple[Result, ...]
     references: tuple[Reference, ...]
-    """One of each name, from the newest result."""
+    """One reference of each name, from the newest result."""
     axis: Axis
     meter: str | None
     reference: str | None
-    """Name of the reference that verdicts and costs speak of."""
+    """Name of the reference that verdicts and costs compare with."""
     front: frozenset[str]
-    """Names of results and references that nothing beats."""
+    """Names of undominated results and references."""
     superseded: tuple[str, ...] = ()
-    """Names of which an older result was left out."""
+    """Names of recipes with an older result, which was left out."""
     least: Grade = "B"
     """The lowest grade of energy that may be on the front."""
     unranked: tuple[str, ...] = ()
-    """Names that are kept off the front by their grade."""
+    """Names kept off the front by their grade."""
     stale: tuple[Disagreement, ...] = ()
-    """Older sessions that the newest one contradicts: their recipes are kept off the front too."""
+    """Older sessions that the newest one contradicts. Their recipes are kept off the front too."""
     unsound: str | None = None
-    """Why the reference does not do the task itself: then nothing is on the front."""
+    """Why the reference does not do the task itself. If set, the front is empty."""
 
     @property
     def rows(self) -> tuple[Result | Reference, ...]:
-        """Recipes by cost, then references; failed ones are not rows."""
+        """Recipes by cost, then references. Failed recipes are not rows."""
         return (*self.results, *self.references)
 
     @property
     def held(self) -> frozenset[str]:
-        """Everything that is kept off the front."""
+        """Names of all rows kept off the front."""
         rows = frozenset(row.name for row in self.rows) if self.unsound else frozenset()
-        return rows.union(self.unranked, *(each.names for each in self.stale))
+        return rows.union(self.unranked, *(session.names for session in self.stale))
 
     @property
     def newest(self) -> Result:
-        """The result that workload, machine and headline point are read from."""
+        """The newest result, preferably one that did not fail: it provides workload, machine and headline point."""
         return max((*self.results, *self.failed), key=lambda r: (r.error is None, r.moment))
 
 
 def dominates(a: Candidate, b: Candidate) -> bool:
-    """Whether `a` is better than `b` on one axis beyond noise, and by its estimate not worse on the other."""
+    """Return whether `a` is better than `b` on one axis beyond noise, and not worse on the other by its estimate."""
     cheaper = a.cost.high < b.cost.low and a.quality.value >= b.quality.value
     better = a.quality.low > b.quality.high and a.cost.value <= b.cost.value
     return cheaper or better
 
 
 def undominated(field: Sequence[Candidate]) -> list[Candidate]:
-    """The candidates that no other one dominates, in their order: `dominates` on all pairs at once."""
+    """Return the undominated candidates in their order. It evaluates `dominates` on all pairs at once."""
     if not field:
         return []
     cost, quality = (
@@ -116,15 +116,15 @@ def undominated(field: Sequence[Candidate]) -> list[Candidate]:
     a, b = np.s_[:, None], np.s_[None, :]  # row a against column b
     cheaper = (cost[:, 2][a] < cost[:, 1][b]) & (quality[:, 0][a] >= quality[:, 0][b])
     better = (quality[:, 1][a] > quality[:, 2][b]) & (cost[:, 0][a] <= cost[:, 0][b])
-    beaten = np.any(cheaper | better, axis=0).tolist()
-    return [c for c, lost in zip(field, beaten, strict=True) if not lost]
+    dominated = np.any(cheaper | better, axis=0).tolist()
+    return [c for c, is_dominated in zip(field, dominated, strict=True) if not is_dominated]
 
 
 def group(results: Iterable[Result], least: Grade = "B") -> list[Table]:
-    """The tables that these results make, sorted by workload, device and machine.
+    """Return the tables of comparable results, sorted by workload, device and machine.
 
-    Energy of a grade below `least` is on no front; where all of it is, the front is one of latency. A failed recipe
-    has no reference and no meter: it goes into the newest table that it could belong to.
+    Energy of a grade below `least` is kept off the front. If no energy reaches it, the front is of latency. A failed
+    recipe has no reference and no meter: it is listed in the newest table that it could belong to.
     """
     families: dict[tuple[Any, ...], list[Result]] = {}
     for result in results:
@@ -136,6 +136,7 @@ def group(results: Iterable[Result], least: Grade = "B") -> list[Table]:
 
 
 def _family(result: Result) -> tuple[Any, ...]:
+    """Return the key of workload, device, machine and limit."""
     machine = result.machine
     return (
         str(result.workload.get("name", "")),
@@ -147,38 +148,42 @@ def _family(result: Result) -> tuple[Any, ...]:
 
 
 def identity(workload: Mapping[str, Any]) -> str:
-    """Changes with a workload's settings and with the content of its model, data and metric, not with their places."""
+    """Return a digest of a workload's settings and of the content of its model, data and metric, not of their paths."""
     resolved = workload.get("resolved", {})
     contents = [resolved.get(f"{part}_content") for part in ("model", "dataset")]
     if None in contents:
         return digest(workload)
-    here: dict[str, Any] = {"model": None, "resolved": None, "dataset": {**workload.get("dataset", {}), "path": None}}
+    overrides: dict[str, Any] = {
+        "model": None,
+        "resolved": None,
+        "dataset": {**workload.get("dataset", {}), "path": None},
+    }
     if METRIC_CONTENT in resolved:
-        here["metric"] = PurePath(str(workload.get("metric"))).name
+        overrides["metric"] = PurePath(str(workload.get("metric"))).name
         contents.append(resolved[METRIC_CONTENT])
-    return digest([_set({**workload, **here}), contents])
+    return digest([_without_unset({**workload, **overrides}), contents])
 
 
-def _set(value: Any) -> Any:
-    """Without fields that are unset: one that an older version did not know is not another workload's."""
+def _without_unset(value: Any) -> Any:
+    """Drop unset fields, so that a field unknown to an older version does not change the identity."""
     if isinstance(value, Mapping):
-        return {key: _set(item) for key, item in value.items() if item is not None}
-    return [_set(item) for item in value] if isinstance(value, list | tuple) else value
+        return {key: _without_unset(item) for key, item in value.items() if item is not None}
+    return [_without_unset(item) for item in value] if isinstance(value, list | tuple) else value
 
 
 def _tables(family: Sequence[Result], least: Grade) -> list[Table]:
-    """Tables of one workload on one machine: one per reference, direction of the metric, meter and headline point."""
-    kept: dict[str, Result] = {}
+    """Return the tables of one workload on one machine: one per reference, metric, meter and headline point."""
+    latest: dict[str, Result] = {}
     superseded = []
     for result in sorted(family, key=lambda r: r.moment):
-        if result.name in kept:
+        if result.name in latest:
             superseded.append(result.name)
-        kept[result.name] = result
+        latest[result.name] = result
     parts: dict[str, list[Result]] = {}
-    for result in kept.values():
+    for result in latest.values():
         if result.error is None:
             parts.setdefault(str(_part(result)), []).append(result)
-    failed = [result for result in kept.values() if result.error is not None]
+    failed = [result for result in latest.values() if result.error is not None]
     if not parts:
         return [_table([], failed, superseded, least)]
     newest = max(parts, key=lambda key: max(r.moment for r in parts[key]))
@@ -188,13 +193,14 @@ def _tables(family: Sequence[Result], least: Grade) -> list[Table]:
 
 
 def _part(result: Result) -> tuple[Any, ...]:
+    """Return the key of reference, metric, meter and headline point."""
     reference, point, accuracy = result.verdict_reference, result.headline, result.accuracy
     against = reference.name if reference else None
-    judged_in = None if accuracy is None else terms(accuracy)
+    metric_terms = None if accuracy is None else terms(accuracy)
     if point is None:
-        return (against, judged_in, None)
+        return (against, metric_terms, None)
     energy = (point.energy_source, point.energy_boundary)
-    return (against, judged_in, (point.batch_size, point.sequence_length, point.phase, *energy))
+    return (against, metric_terms, (point.batch_size, point.sequence_length, point.phase, *energy))
 
 
 def _table(results: Sequence[Result], failed: Sequence[Result], superseded: Sequence[str], least: Grade) -> Table:
@@ -208,7 +214,7 @@ def _table(results: Sequence[Result], failed: Sequence[Result], superseded: Sequ
     unranked = {row.name for row in rows if axis == "energy" and not rankable(row, reference, least)}
     stale = disagreements(results, axis, reference)
     costs = {r.name: cost.value for r in results if (cost := point_cost(r.headline, axis, reference)) is not None}
-    costs = {name: cost for name, cost in costs.items() if math.isfinite(cost)}  # nan would have no place in the order
+    costs = {name: cost for name, cost in costs.items() if math.isfinite(cost)}  # nan cannot be sorted
     table = Table(
         results=tuple(sorted(results, key=lambda r: (costs.get(r.name, float("inf")), r.name))),
         failed=tuple(sorted(failed, key=lambda r: r.name)),
@@ -227,35 +233,36 @@ def _table(results: Sequence[Result], failed: Sequence[Result], superseded: Sequ
 
 
 def ranked(table: Table) -> list[Candidate]:
-    """The candidates of a table that may be on its front: not held off it, and with a known interval of the loss."""
+    """Return the candidates that may be on a table's front: not kept off it, and with a known interval of the loss."""
     field = candidates(table.results, table.references, table.axis, table.reference)
     return [c for c in field if c.name not in table.held and c.quality.bounded]
 
 
 def rankable(row: Result | Reference, reference: str | None, least: Grade) -> bool:
-    """Whether the energy of a row's headline point, and what it is divided by, are of this grade or better."""
+    """Return whether the energy of a row's headline point, and its ratio, have this grade or a better one."""
     point = row.headline
     if point is None or point.grade is None:
         return False
     ratio = point.ratio(reference or "")
-    return max(point.grade, (ratio and ratio.grade) or point.grade) <= least  # A is the best, and the least letter
+    # A is the best grade and the smallest letter
+    return max(point.grade, (ratio and ratio.grade) or point.grade) <= least
 
 
 def candidates(
     results: Iterable[Result], references: Iterable[Reference], axis: Axis, reference: str | None
 ) -> list[Candidate]:
-    """Everything that competes for the front: neither broken nor failed, with a known cost and loss."""
+    """Return the candidates for the front: neither broken nor failed, with a known cost and loss."""
     field = []
     for result in results:
         broken = result.verdict is not None and result.verdict.word == "BROKEN"
         if result.error is None and not broken and result.accuracy is not None:
             field.append(_candidate(result.name, result.headline, result.accuracy, axis, reference))
-    for each in references:
-        if each.name == reference:
+    for row in references:
+        if row.name == reference:
             same, none = Estimate(1.0, 1.0, 1.0, 0), Estimate(0.0, 0.0, 0.0, 0)
-            field.append(Candidate(each.name, same, none, reference=True))
+            field.append(Candidate(row.name, same, none, reference=True))
         else:
-            field.append(_candidate(each.name, each.headline, each.accuracy, axis, reference, is_reference=True))
+            field.append(_candidate(row.name, row.headline, row.accuracy, axis, reference, is_reference=True))
     return [candidate for candidate in field if candidate is not None]
 
 

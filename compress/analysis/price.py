@@ -1,4 +1,4 @@
-"""The price of compressing: attempts at a piece of work, their seconds and their joules."""
+"""The cost of compressing: seconds and joules of all attempts, from the readings of a meter."""
 
 import math
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ from compress.records.sample import EnergySource
 
 @dataclass(frozen=True)
 class Span:
-    """One attempt at a piece of work: how long, what the meter read at both ends, and what kept it from counting."""
+    """One attempt at a piece of work: its duration, the meter's readings at both ends, and any fault of the meter."""
 
     source: EnergySource | None
     measured: bool
@@ -24,17 +24,17 @@ class Span:
     seconds: float = 0.0
     fault: str | None = None
     later_uj: int | None = None
-    """Read once the counter had moved again: all that the work used has been counted then, and what idled beside it."""
+    """Reading after the counter moved again: it includes all energy of the work, and idle energy since its end."""
 
     @property
     def at_most_j(self) -> float | None:
-        """What it used at most, of work that is too short for its joules to be told; None where that is not known."""
+        """An upper bound in joules, for work too short to meter more precisely; None if unknown."""
         known = self.fault is None and self.start_uj is not None and self.later_uj is not None
         return (self.later_uj - self.start_uj) / 1e6 if known else None  # type: ignore[operator]
 
     @property
     def joules(self) -> tuple[float | None, str | None]:
-        """What was counted, or None and why not."""
+        """The counted joules, or None and the reason."""
         if self.fault is not None:
             return None, self.fault
         return counted_j(self.start_uj, self.end_uj, self.seconds, self.step_s, self.measured)
@@ -48,46 +48,47 @@ class Spent:
 
     @property
     def seconds(self) -> float:
-        """Of all attempts."""
+        """Seconds of all attempts."""
         return math.fsum(attempt.seconds for attempt in self.attempts)
 
     @property
     def energy_j(self) -> float | None:
-        """Of all attempts; None once any could not be metered, or two were by different sources."""
+        """Joules of all attempts; None if any could not be metered, or if two were metered by different sources."""
         return _summed(self.attempts)[0]
 
     @property
     def at_most_j(self) -> float | None:
-        """What all attempts used at most, where some were too short for their joules to be told."""
-        most = [a.joules[0] if a.joules[0] is not None else a.at_most_j for a in self.attempts]
-        alike = len({(a.source, a.boundary) for a in self.attempts}) == 1
-        known = [joules for joules in most if joules is not None]
-        return math.fsum(known) if alike and len(known) == len(most) else None
+        """An upper bound of all attempts in joules, if some were too short to meter more precisely."""
+        bounds = [a.joules[0] if a.joules[0] is not None else a.at_most_j for a in self.attempts]
+        same_meter = len({(a.source, a.boundary) for a in self.attempts}) == 1
+        known = [joules for joules in bounds if joules is not None]
+        return math.fsum(known) if same_meter and len(known) == len(bounds) else None
 
     @property
     def error(self) -> float:
-        """How far the edges of the attempts may have shifted the joules, relative: a movement of the counter each."""
+        """Relative error of the joules from the edges of the attempts: one movement of the counter each."""
         total = self.energy_j
         shifted = ((a.joules[0] or 0.0) * (a.step_s or 0.0) / a.seconds for a in self.attempts if a.seconds)
         return math.fsum(shifted) / total if total else 0.0
 
     @property
     def reason(self) -> str | None:
-        """Why joules are None."""
+        """Why the joules are None."""
         return _summed(self.attempts)[1]
 
 
 def _summed(attempts: Sequence[Span]) -> tuple[float | None, str | None]:
-    counted = [attempt.joules for attempt in attempts]
-    reason = next((why for _, why in counted if why is not None), None)
+    """Return the joules of all attempts, or None and the reason."""
+    readings = [attempt.joules for attempt in attempts]
+    reason = next((why for _, why in readings if why is not None), None)
     sources = list(dict.fromkeys(f"{attempt.source} ({attempt.boundary})" for attempt in attempts))
     if reason is None and len(sources) > 1:
         reason = f"interrupted attempts were metered by {' and '.join(sources)}, whose joules do not add up"
-    return (None, reason) if reason is not None else (math.fsum(joules or 0.0 for joules, _ in counted), None)
+    return (None, reason) if reason is not None else (math.fsum(joules or 0.0 for joules, _ in readings), None)
 
 
 def transform(raw: Compressing) -> Transform:
-    """What compressing cost, from what `recorded` kept."""
+    """Return the cost of compressing from the readings that `recorded` stored."""
     spent = Spent(tuple(Span(**attempt) for attempt in raw["attempts"]))
     steps = []
     for step in raw["steps"]:
@@ -109,7 +110,7 @@ def transform(raw: Compressing) -> Transform:
 
 
 def recorded(spent: Spent, steps: Sequence[tuple[str, int, Shares | None, Span]]) -> dict[str, Any]:
-    """Plain values of all readings: of every attempt, and of the last one's steps.
+    """Return plain values of all readings: of every attempt, and of the steps of the last attempt.
 
     A step is its method, the number of changed layers, the shares of parameters, and its span.
     """

@@ -1,9 +1,9 @@
-"""A metric over resampled examples (percentile bootstrap): its interval, and that of the difference to a reference.
+"""Percentile bootstrap of a metric over examples: its interval, and the interval of the difference to a reference.
 
-A resample on which the metric is undefined could lie anywhere. It counts as the lowest value for the lower end and as
-the highest for the upper one: a few of 200 widen the interval, 2.5 % or more leave none. An interval that resampling
-cannot know (a single example, the same value on every resample) is infinite, with the reason. That of a difference
-holds 0 where few outcomes differ and their sign test shows nothing, as for accuracy.
+A resample with an undefined metric could have any value. It counts as the lowest value for the lower end and as the
+highest for the upper end. A few of 200 widen the interval; 2.5 % or more leave none. If resampling cannot determine an
+interval (a single example, the same value on every resample), it is infinite, with the reason. The interval of a
+difference contains 0 if few outcomes differ and their sign test is not significant, as for accuracy.
 """
 
 import math
@@ -23,7 +23,7 @@ TAIL = 0.025
 
 @dataclass(frozen=True)
 class Resampled:
-    """A metric and its difference to the reference; `reasons` name what is not known of them."""
+    """A metric and its difference to the reference; `reasons` explain unknown values."""
 
     estimate: Estimate
     delta: Estimate | None
@@ -33,7 +33,10 @@ class Resampled:
 def bootstrap(
     ours: Columns, theirs: Columns | None, score: Score, seed: int, resamples: int, relative: bool
 ) -> Resampled:
-    """The metric of ours, and its difference to theirs over the same examples; `relative` to the size of theirs."""
+    """Return the metric of ours and its difference to theirs over the same resampled examples.
+
+    With `relative`, the difference is divided by the magnitude of theirs.
+    """
     n = len(next(iter(ours.values())))
     generator = np.random.default_rng(seed)
     subtract = relative_difference if relative else difference
@@ -50,40 +53,40 @@ def bootstrap(
         unknown = f"it is {_word(value)} on this test split"
         reasons = {"estimate": unknown, **({} if theirs is None else {"delta": unknown})}
         return Resampled(Estimate(math.nan, -math.inf, math.inf, n), None, reasons)
-    estimate, why = interval(value, values, n)
-    reasons = {"interval": why} if why else {}
+    estimate, interval_reason = interval(value, values, n)
+    reasons = {"interval": interval_reason} if interval_reason else {}
     if theirs is None or other is None:
         return Resampled(estimate, None, reasons)
-    delta, lacking = _delta(
+    delta, delta_reason = _delta(
         subtract(value, other, other), other, differences, n, estimate.bounded and _same(ours, theirs)
     )
     delta = None if delta is None else stats.no_surer(delta, *differing(ours, theirs))
-    if lacking:
-        reasons["delta" if delta is None else "delta_interval"] = lacking
+    if delta_reason:
+        reasons["delta" if delta is None else "delta_interval"] = delta_reason
     return Resampled(estimate, delta, reasons)
 
 
 def difference(ours: float, theirs: float, _: float) -> float:
-    """Ours minus theirs."""
+    """Return ours minus theirs."""
     return ours - theirs
 
 
 def relative_difference(ours: float, theirs: float, whole: float) -> float:
-    """Ours minus theirs over the size of theirs; nan where theirs has not the sign that it has on the `whole` split."""
+    """Return ours minus theirs over the magnitude of theirs; nan if theirs differs in sign from the `whole` split's."""
     if not theirs * whole > 0:
         return math.nan
     return ours / theirs - 1 if theirs > 0 else 1 - ours / theirs
 
 
 def interval(value: float, resampled: Sequence[float], n: int) -> tuple[Estimate, str]:
-    """The estimate with its percentile interval, and why that is not known; an empty reason where it is."""
+    """Return the estimate with its percentile interval, and a reason if that is unknown or widened."""
     unknown = Estimate(value, -math.inf, math.inf, n)
     if n < 2:
         return unknown, "no interval: one example has no spread"
     drawn = np.asarray(resampled, dtype=np.float64)
     finite = np.isfinite(drawn)
     lost = int((~finite).sum())
-    rank = math.floor(TAIL * (len(drawn) - 1)) - lost  # the undefined ones below all others, and then above them
+    rank = math.floor(TAIL * (len(drawn) - 1)) - lost  # undefined resamples are sorted to both ends
     if lost == 0:
         low, high = (stats.percentile(resampled, edge) for edge in (TAIL, 1 - TAIL))
     elif rank < 0:
@@ -93,7 +96,7 @@ def interval(value: float, resampled: Sequence[float], n: int) -> tuple[Estimate
         low, high = inside[rank], inside[-1 - rank]
     if low == high:
         return unknown, f"no interval: the same on all {len(drawn)} resamples of the examples"
-    low, high = min(low, value), max(high, value)  # resamples hold fewer different examples: some metrics are below
+    low, high = min(low, value), max(high, value)  # resamples repeat examples, which biases some metrics
     if max(-low, high) > FARTHEST:
         return unknown, "no interval: beyond what a double can hold on some resamples of the examples"
     why = f"undefined on {lost} of {len(drawn)} resamples of the examples, which widens the interval" if lost else ""
@@ -101,7 +104,7 @@ def interval(value: float, resampled: Sequence[float], n: int) -> tuple[Estimate
 
 
 def _delta(value: float, other: float, differences: Sequence[float], n: int, same: bool) -> tuple[Estimate | None, str]:
-    """The difference with its interval; 0 without width where both gave the `same` outcome to every example."""
+    """Return the difference with its interval. It has no width if both gave the `same` outcome to every example."""
     if not math.isfinite(other):
         return None, f"the reference's is {_word(other)} on this test split"
     if not math.isfinite(value):
@@ -114,14 +117,14 @@ def _delta(value: float, other: float, differences: Sequence[float], n: int, sam
 
 
 def differing(ours: Columns, theirs: Columns) -> tuple[int, int, int]:
-    """How many examples ours answers rightly and theirs wrongly, the reverse, and both wrongly but differently.
+    """Count the examples that only ours answers correctly, only theirs, and both wrongly but differently.
 
-    Of a language model: on how many ours has the larger loss, and the smaller one.
+    For a language model: the examples on which ours has the larger loss, the smaller loss, and 0.
     """
     if "prediction" in ours:
-        mine, others = (each["prediction"] == each["reference"] for each in (ours, theirs))
-        both = ~mine & ~others & (ours["prediction"] != theirs["prediction"])
-        return int((mine & ~others).sum()), int((others & ~mine).sum()), int(both.sum())
+        our_hits, their_hits = (model["prediction"] == model["reference"] for model in (ours, theirs))
+        wrong = ~our_hits & ~their_hits & (ours["prediction"] != theirs["prediction"])
+        return int((our_hits & ~their_hits).sum()), int((their_hits & ~our_hits).sum()), int(wrong.sum())
     larger, smaller = ours["nll"] > theirs["nll"], ours["nll"] < theirs["nll"]
     return int(larger.sum()), int(smaller.sum()), 0
 

@@ -1,7 +1,7 @@
-"""Whether rows of different sessions may stand in one table: by what the references of each say of one another.
+"""Consistency of sessions in one table, checked by the ratios of their references to each other.
 
-Sessions are joined by their paired ratios to a shared reference. That holds only while the machine treats models alike
-in both: when the other references have come to stand elsewhere, beyond their intervals, something else has changed.
+Sessions are joined by paired ratios to a shared reference. This is valid only if the machine treats models alike in
+both. If another reference's ratio has changed beyond its intervals, something else has changed too.
 """
 
 from collections.abc import Sequence
@@ -14,16 +14,16 @@ from compress.records.stats import Estimate
 
 @dataclass(frozen=True)
 class Disagreement:
-    """An older session in which a reference stood elsewhere than in the newest one."""
+    """An older session in which the cost of a reference differs from the newest session's."""
 
     session: str
     newest: str
     reference: str
     before: Estimate
-    """Its cost over the verdict reference's in the older session."""
+    """The reference's cost over the verdict reference's in the older session."""
     now: Estimate
     names: tuple[str, ...]
-    """Recipes that were measured in the older session."""
+    """Recipes measured in the older session."""
 
     def __str__(self) -> str:
         then, now = (f"{e.value:.3g} ({e.low:.3g} to {e.high:.3g})" for e in (self.before, self.now))
@@ -31,30 +31,30 @@ class Disagreement:
 
 
 def disagreements(results: Sequence[Result], axis: Axis, reference: str | None) -> tuple[Disagreement, ...]:
-    """The sessions that the newest one contradicts, by the first reference whose intervals lie apart."""
+    """Return the sessions that the newest one contradicts, with the first reference whose intervals are disjoint."""
     sessions: dict[str, list[Result]] = {}
     for result in sorted(results, key=lambda r: r.moment):
         sessions.setdefault(result.session, []).append(result)
     if len(sessions) < 2:
         return ()
     newest = max(sessions, key=lambda name: sessions[name][-1].moment)
-    now = _standings(sessions[newest][-1], axis, reference)
-    found = []
+    now = _reference_costs(sessions[newest][-1], axis, reference)
+    contradicted = []
     for name, members in sessions.items():
-        before = _standings(members[-1], axis, reference)
-        for each in before.keys() & now.keys() if name != newest else ():
-            if before[each].high < now[each].low or before[each].low > now[each].high:
+        before = _reference_costs(members[-1], axis, reference)
+        for other in before.keys() & now.keys() if name != newest else ():
+            if before[other].high < now[other].low or before[other].low > now[other].high:
                 names = tuple(sorted(r.name for r in members))
-                found.append(Disagreement(name, newest, each, before[each], now[each], names))
+                contradicted.append(Disagreement(name, newest, other, before[other], now[other], names))
                 break
-    return tuple(found)
+    return tuple(contradicted)
 
 
-def _standings(result: Result, axis: Axis, reference: str | None) -> dict[str, Estimate]:
-    """Cost of every other reference of a result's session over the verdict reference's, by name."""
-    found = {}
-    for each in sorted(result.references, key=lambda r: r.name):
-        cost = point_cost(each.headline, axis, reference)
-        if cost is not None and each.name != reference:
-            found[each.name] = cost
-    return found
+def _reference_costs(result: Result, axis: Axis, reference: str | None) -> dict[str, Estimate]:
+    """Return the cost of every other reference over the verdict reference's in a result's session, by name."""
+    costs = {}
+    for other in sorted(result.references, key=lambda r: r.name):
+        cost = point_cost(other.headline, axis, reference)
+        if cost is not None and other.name != reference:
+            costs[other.name] = cost
+    return costs

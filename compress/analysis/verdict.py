@@ -1,8 +1,8 @@
-"""What may be said about a compressed model: a word, one sentence that always holds the accuracy too, and break-even.
+"""The verdict on a compressed model: a word, one sentence that always includes the accuracy, and break-even.
 
-The word comes from the 95 % interval of the paired ratio ours / reference: energy where it was measured, else latency,
-and then the sentence says so. An interval that contains 1 is no measurable difference, never a saving.
-Pure functions over results: no torch.
+The word comes from the 95 % interval of the paired ratio ours / reference. The ratio is of energy if it was measured,
+otherwise of latency, and the sentence states so. An interval that contains 1 is no measurable difference, never a
+saving. These are pure functions over results and need no torch.
 """
 
 import math
@@ -30,7 +30,7 @@ from compress.records.result import (
 from compress.records.stats import Estimate, mean_estimate
 
 MEASURED = frozenset({"nvml", "rapl", "external"})
-"""Energy sources that are meters; `modelled` is not one."""
+"""Energy sources that are meters; `modelled` is not a meter."""
 UNJUDGED: Mapping[Word | None, str] = {
     "BROKEN": "never: the model is broken",
     "NO VERDICT": "the reference does not do the task itself",
@@ -45,9 +45,9 @@ Axis = Literal["energy", "latency"]
 
 
 def judged(result: Result) -> Result:
-    """The same result with the verdict of every point, the headline's verdict and break-even filled in.
+    """Return the result with the verdict of every point, the headline's verdict and break-even filled in.
 
-    Left as it is where there is nothing to judge: a failed recipe, or no paired ratio to the verdict's reference.
+    It is unchanged if there is nothing to judge: a failed recipe, or no paired ratio to the verdict's reference.
     """
     reference = result.verdict_reference
     if result.error is not None or result.accuracy is None or reference is None:
@@ -76,48 +76,49 @@ def _point_verdict(result: Result, accuracy: Accuracy, reference: Reference, poi
 
 
 def _result_breakeven(result: Result, reference: Reference, headline: Point) -> BreakEven | None:
-    theirs = next((p for p in reference.points if same_point(p, headline)), None)
-    if result.transform is None or theirs is None:
+    """Return the break-even at the headline point, or the stored one without what it is computed from."""
+    baseline = next((p for p in reference.points if same_point(p, headline)), None)
+    if result.transform is None or baseline is None:
         return result.breakeven
     word = None if headline.verdict is None else headline.verdict.word
     if word in UNJUDGED:
         return BreakEven(None, None, point_name(headline), UNJUDGED[word])
-    return breakeven(result.transform, headline, theirs, reference.name)
+    return breakeven(result.transform, headline, baseline, reference.name)
 
 
 def runtime_reference(result: Result) -> str | None:
-    """Name of the dense model under the recipe's own runtime and padding where that is not eager, or None."""
+    """Return the name of the dense model under the recipe's own runtime and padding; None for the eager runtime."""
     if result.runtime in ("", "eager"):
         return None
     under = result.runtime + (PADDED if result.recipe.get("padding") == "fixed" else "")
     names = [r.name for r in result.references if r.name.endswith(f" {under}") and not r.verdict_reference]
     cast = [step.get("dtype") for step in result.recipe.get("steps", ()) if step.get("method") == "cast"]
-    own = f"{cast[-1] if cast else 'fp32'} {under}"  # graphs of both precisions may be in one session
+    own = f"{cast[-1] if cast else 'fp32'} {under}"  # a session may have graphs of both precisions
     return own if own in names else names[0] if names else None
 
 
 def same_point(one: Point, other: Point) -> bool:
-    """Whether two points have the same batch size, sequence length, phase and number of generated tokens."""
-    ours, theirs = ((p.batch_size, p.sequence_length, p.phase, p.generated_tokens) for p in (one, other))
-    return ours == theirs
+    """Return whether two points have the same batch size, sequence length, phase and number of generated tokens."""
+    one_shape, other_shape = ((p.batch_size, p.sequence_length, p.phase, p.generated_tokens) for p in (one, other))
+    return one_shape == other_shape
 
 
 def point_name(point: Point) -> str:
-    """`batch 8 x length 64`, and what a language model generates after it."""
+    """Return the name of a point: `batch 8 x length 64`, and the number of tokens generated after it."""
     length = "" if point.sequence_length is None else f" x length {point.sequence_length}"
-    made = f", then {point.generated_tokens} tokens generated" if point.generated_tokens else ""
-    return f"batch {point.batch_size}{length}{made}"
+    generated = f", then {point.generated_tokens} tokens generated" if point.generated_tokens else ""
+    return f"batch {point.batch_size}{length}{generated}"
 
 
 def cost_axis(ratio: Ratio, energy_source: str | None) -> tuple[Axis, Estimate]:
-    """Energy and its ratio where a meter measured both better than to grade D, else latency and its ratio."""
+    """Return the axis of a verdict and its ratio: energy if it was measured better than grade D, otherwise latency."""
     if energy_source in MEASURED and ratio.grade != "D" and ratio.energy is not None:
         return "energy", ratio.energy
     return "latency", ratio.latency
 
 
 def point_cost(point: Point | None, axis: Axis, reference: str | None) -> Estimate | None:
-    """Ratio to this reference on this axis, or None where the point has none."""
+    """Return the cost ratio to this reference on this axis, or None if the point has none."""
     ratio = point.ratio(reference) if point is not None and reference is not None else None
     if point is None or ratio is None:
         return None
@@ -136,10 +137,10 @@ def verdict(
     kernel: Kernel | None = None,
     runtime: Ratio | None = None,
 ) -> Verdict:
-    """The verdict on one operating point.
+    """Return the verdict on one operating point.
 
-    `ratio` is ours / the verdict's reference; `runtime` is ours / the dense model under the same runtime, where there
-    is one: it splits the saving into the runtime's part and the compression's.
+    `ratio` is ours / the verdict's reference. `runtime` is ours / the dense model under the same runtime, if there is
+    one; it splits the saving into the parts of the runtime and of the compression.
     """
     axis, estimate = cost_axis(ratio, energy_source)
     if not accuracy.finite:
@@ -156,23 +157,24 @@ def verdict(
 
 
 def _broken(accuracy: Accuracy, reference: Accuracy, name: str) -> str | None:
-    """Why the model does not do its job any more, or None."""
-    ours, theirs, metric = accuracy.estimate.value, reference.estimate.value, accuracy.metric
+    """Return the reason why the model no longer does its task, or None."""
+    ours, base, metric = accuracy.estimate.value, reference.estimate.value, accuracy.metric
     if not math.isfinite(ours):
         return f"{metric} is unknown: {accuracy.reasons.get('estimate', 'it is not a finite number')}"
     if metric == "perplexity":
-        return f"perplexity {ours:.4g} is over twice the {theirs:.4g} of {name}" if ours > 2 * theirs else None
+        return f"perplexity {ours:.4g} is over twice the {base:.4g} of {name}" if ours > 2 * base else None
     chance = accuracy.chance if accuracy.chance is not None else reference.chance
     if chance is None:
         return None
     sign = 1 if accuracy.higher_is_better else -1
-    margin, lost = sign * (theirs - chance), sign * (theirs - ours)
-    if margin <= 0 or lost <= 0.5 * margin:  # a reference that is no better than chance has no margin to lose
+    margin, lost = sign * (base - chance), sign * (base - ours)
+    if margin <= 0 or lost <= 0.5 * margin:  # a reference no better than chance has no margin
         return None
-    return f"{metric} {ours:.3f} against {theirs:.3f} of {name}, where {floor_words(metric, chance)}"
+    return f"{metric} {ours:.3f} against {base:.3f} of {name}, where {floor_words(metric, chance)}"
 
 
 def _cost_words(axis: Axis, ratio: Estimate, note: str) -> tuple[Word, str]:
+    """Return the word for a cost ratio, and the first half of the sentence."""
     if not math.isfinite(ratio.value):
         return "NO VERDICT", f"NO VERDICT: the ratio of {axis} is not a finite number;"
     if ratio.high < 1:
@@ -184,14 +186,14 @@ def _cost_words(axis: Axis, ratio: Estimate, note: str) -> tuple[Word, str]:
     change, low, high = (100 * (r - 1) for r in (ratio.value, ratio.low, ratio.high))
     if ratio.low > 1:
         return "COSTS MORE", f"COSTS MORE: {_percent(change)} % more {axis} ({_percent(low)} to {_percent(high)}{note})"
-    # whole percents where two digits would be written as 1e+02
+    # whole percents, because two digits would print 1e+02
     form = "+z.0f" if max(abs(change), abs(low), abs(high)) >= 99.5 else "+z.2g"
     interval = _between(low, high, form)
     return "NO MEASURABLE DIFFERENCE", f"NO MEASURABLE DIFFERENCE of {axis} ({change:{form}} %, {interval}{note})"
 
 
 def _percent(value: float) -> str:
-    """Whole percents from 10 up, two digits below, where a whole percent would hide the interval."""
+    """Format whole percents from 10 up, and two digits below, where whole percents would hide the interval."""
     return f"{value:.0f}" if value >= 10 else f"{value:.2g}"
 
 
@@ -202,7 +204,7 @@ def _between(low: float, high: float, form: str) -> str:
 
 
 def _why_not_energy(axis: Axis, energy_source: str | None, ratio: Ratio) -> str:
-    """What a verdict on latency adds about energy."""
+    """Return the reason why a verdict is on latency and not on energy; empty for energy."""
     if axis == "energy":
         return ""
     if energy_source == "modelled":
@@ -213,7 +215,7 @@ def _why_not_energy(axis: Axis, energy_source: str | None, ratio: Ratio) -> str:
 
 
 def accuracy_words(accuracy: Accuracy) -> str:
-    """The difference of accuracy to the reference, with its interval, as the second half of a sentence."""
+    """Return the difference of accuracy to the reference, with its interval, as the second half of a sentence."""
     delta, metric = difference(accuracy), accuracy.metric
     if delta is None:
         reason = accuracy.reasons.get("delta", accuracy.reasons.get("estimate"))
@@ -224,13 +226,13 @@ def accuracy_words(accuracy: Accuracy) -> str:
     value, low, high = (scale * v for v in (delta.value, delta.low, delta.high))
     up = accuracy.higher_is_better
     if not low <= 0 <= high and float(f"{value:{form}}") == 0:
-        form = "z.1g"  # a difference that the interval tells from 0 is not said to be 0.0
+        form = "z.1g"  # never print a significant difference as 0.0
     if low == value == high == 0:
         return f" at the same {metric}"
     if low <= 0 <= high:
-        bad = "loss" if up else "rise"
+        change = "loss" if up else "rise"
         unit = f" {unit}".rstrip()
-        return f" at no measurable {bad} of {metric} ({value:+{form}}{unit}, {_between(low, high, '+' + form)})"
+        return f" at no measurable {change} of {metric} ({value:+{form}}{unit}, {_between(low, high, '+' + form)})"
     verb = ("GAINS" if value > 0 else "LOSES") if up else ("RAISES" if value > 0 else "LOWERS")
     least, most = sorted((abs(low), abs(high)))
     amount = f"{abs(value):{form}} {unit}".rstrip()
@@ -239,14 +241,14 @@ def accuracy_words(accuracy: Accuracy) -> str:
 
 
 def _cause(kernel: Kernel | None, runtime: Ratio | None, axis: Axis, ratio: Ratio) -> str:
-    """Why the cost is what it is: what the kernels do, and how much of it is the runtime's."""
+    """Return the causes of the cost: what the kernels do, and the runtime's share of the saving."""
     causes = []
     if kernel is not None and kernel.label in CAUSES:
         causes.append(kernel.cause or CAUSES[kernel.label])
     if runtime is not None:
-        ours, alone = (r.energy if axis == "energy" else r.latency for r in (ratio, runtime))
-        if ours is not None and alone is not None:
-            total, compression = 1 / ours.value, 1 / alone.value
+        ours, of_runtime = (r.energy if axis == "energy" else r.latency for r in (ratio, runtime))
+        if ours is not None and of_runtime is not None:
+            total, compression = 1 / ours.value, 1 / of_runtime.value
             causes.append(
                 f"of the {total:.2g}x, {total / compression:.2g}x is the runtime's ({runtime.reference}) "
                 f"and {compression:.2g}x the compression's"
@@ -255,11 +257,11 @@ def _cause(kernel: Kernel | None, runtime: Ratio | None, axis: Axis, ratio: Rati
 
 
 def breakeven(transform: Transform, point: Point, reference: Point, name: str) -> BreakEven:
-    """Inferences after which compressing has paid back what it cost, against the reference called `name`.
+    """Return the inferences after which compressing breaks even against the reference called `name`.
 
-    In joules where a meter measured both, or bounds what compressing took; else in seconds. What an inference saves,
-    and its interval, come from the differences within rounds; None and the reason where they do not show a saving. An
-    inference is one example.
+    It is in joules if a meter measured both, or bounds the energy of compressing; otherwise in seconds. The saving of
+    an inference and its interval come from differences within rounds. Without a significant saving, the number is None,
+    with the reason. An inference is one example.
     """
     where = point_name(point)
     ratio = point.ratio(name)
@@ -277,10 +279,10 @@ def breakeven(transform: Transform, point: Point, reference: Point, name: str) -
     if (transform.energy_j is None and most is None) or transform.energy_source not in MEASURED:
         reason = transform.energy_reason or "the energy of compressing was not measured"
         return BreakEven(None, None, where, reason)
-    spent, paid = ((each.energy_source, each.energy_boundary) for each in (transform, point))
-    if spent != paid:
-        counted = " and inferences by ".join(f"{source} ({boundary})" for source, boundary in (spent, paid))
-        return BreakEven(None, None, where, f"compressing was metered by {counted}: their joules are not the same")
+    compressing, inferring = ((part.energy_source, part.energy_boundary) for part in (transform, point))
+    if compressing != inferring:
+        meters = " and inferences by ".join(f"{source} ({boundary})" for source, boundary in (compressing, inferring))
+        return BreakEven(None, None, where, f"compressing was metered by {meters}: their joules are not the same")
     if transform.energy_j is None:
         assert most is not None
         return BreakEven(None, "joules", where, None, at_most=most / saved.low)
@@ -288,17 +290,19 @@ def breakeven(transform: Transform, point: Point, reference: Point, name: str) -
 
 
 def _saved(point: Point, reference: Point, axis: Axis) -> Estimate | None:
-    """Seconds or joules that an example costs less than the reference's in the same round; None where rounds lack."""
-    theirs = {r.index: _per_example(r, reference, axis) for r in reference.rounds}
-    pairs = [(_per_example(r, point, axis), theirs.get(r.index)) for r in point.rounds]
-    differences = [other - mine for mine, other in pairs if mine is not None and other is not None]
+    """Return the seconds or joules saved per example against the reference in the same round; None without pairs."""
+    by_round = {r.index: _per_example(r, reference, axis) for r in reference.rounds}
+    pairs = [(_per_example(r, point, axis), by_round.get(r.index)) for r in point.rounds]
+    differences = [other - ours for ours, other in pairs if ours is not None and other is not None]
     return mean_estimate(differences) if differences else None
 
 
 def _per_example(window: Round, point: Point, axis: Axis) -> float | None:
+    """Return the seconds or joules per example of one round."""
     cost = window.energy_j if axis == "energy" else window.duration_s
     return None if cost is None else cost / (window.batches * point.batch_size)
 
 
 def _repaid(spent: float, saved: Estimate, error: float = 0.0) -> Estimate:
+    """Return spent over saved, with the relative `error` of the spent amount."""
     return Estimate(spent / saved.value, spent * (1 - error) / saved.high, spent * (1 + error) / saved.low, saved.n)

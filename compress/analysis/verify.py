@@ -1,6 +1,7 @@
-"""The measured figures of a result, computed again from the raw samples beside it, on a machine without the device.
+"""Verification of a result: recompute its measured figures from its raw samples, without the device.
 
-Integers must be identical, statistics within 1e-9 relative: numpy's logarithm differs between processors.
+Integers must be identical, and statistics equal within 1e-9 relative, because numpy's logarithm differs between
+processors.
 """
 
 import math
@@ -24,49 +25,52 @@ COPIED = (
     "not recomputed, no raw samples hold them: sizes, kernels, layers, notes, carbon, and what is said of recipe, "
     "workload, machine and artifact"
 )
-"""What `verify` cannot say anything about."""
+"""The parts of a result that `verify` does not check."""
 
 
 @dataclass(frozen=True)
 class Verified:
-    """How a result compares with its raw samples."""
+    """Differences between a result and the figures of its raw samples."""
 
     path: Path
     figures: int
-    """Numbers, words and sentences that were compared."""
+    """Number of compared values: numbers, words and sentences."""
     differences: tuple[str, ...]
 
 
 def verify(path: Path) -> Verified:
-    """Compares a result file with its trace. Raises InputError when either cannot be read, or there is no trace."""
+    """Compare a result file with its trace. Raises InputError if either cannot be read or there is no trace."""
     stored = result_files.read(path)
     if stored.error is not None:
         raise InputError(f"{path}: the recipe failed ({stored.reason}); there is nothing to verify")
     if stored.trace is None:
         raise InputError(f"{path}: names no trace; it was made by an older version, run the recipe again")
-    again = recomputed(stored, trace.read(trace.located(path, stored.trace)))
-    found = list(_differences(_plain(stored), _plain(again), ""))
-    figures = sum(_count(_plain(part)) for part in _made_again(again))
-    return Verified(path, figures, tuple(found))
+    computed = recomputed(stored, trace.read(trace.located(path, stored.trace)))
+    differences = list(_differences(_plain(stored), _plain(computed), ""))
+    compared = sum(_count(_plain(part)) for part in _computed_parts(computed))
+    return Verified(path, compared, tuple(differences))
 
 
-def _made_again(result: Result) -> tuple[Any, ...]:
-    """The parts of a result that are computed from the samples; the rest is copied, and counts for nothing."""
-    of_references = [part for each in result.references for part in (each.accuracy, each.points)]
+def _computed_parts(result: Result) -> tuple[Any, ...]:
+    """Return the parts of a result that are computed from the samples. The rest is copied and not counted."""
+    of_references = [part for reference in result.references for part in (reference.accuracy, reference.points)]
     return (result.accuracy, result.points, result.transform, result.verdict, result.breakeven, *of_references)
 
 
 def recomputed(stored: Result, session: Session) -> Result:
-    """The result with accuracy, points, ratios, what compressing cost, verdicts and break-even made anew.
+    """Return the result with accuracy, points, ratios, cost of compressing, verdicts and break-even recomputed.
 
-    Traces of versions that kept no readings of compressing leave its joules as they are stored; references of versions
-    that compared them with no constant answer are judged as then.
+    If a trace of an older version has no readings of compressing, the stored joules are kept. If an older version did
+    not compare its references with a constant answer, they are judged without that comparison. Raises InputError if
+    the trace lacks samples of the result or a reference.
     """
     raw = figures.from_trace(session)
     names = {runner.name for runner in session.runners}
-    lost = [name for name in (stored.name, *(r.name for r in stored.references)) if name not in names]
-    if lost:
-        raise InputError(f"the trace of {stored.name} holds no samples of {', '.join(lost)}; it is another session's")
+    missing = [name for name in (stored.name, *(r.name for r in stored.references)) if name not in names]
+    if missing:
+        raise InputError(
+            f"the trace of {stored.name} holds no samples of {', '.join(missing)}; it is another session's"
+        )
     references = tuple(
         replace(
             r,
@@ -78,7 +82,7 @@ def recomputed(stored: Result, session: Session) -> Result:
     )
     compressing = (session.compressing or {}).get(stored.name)
     accuracy = figures.accuracy(raw, stored.name)
-    bare = replace(
+    unjudged = replace(
         stored,
         seed=_seed(stored, raw),
         limit=_limit(stored, session, accuracy.estimate.n),
@@ -89,62 +93,65 @@ def recomputed(stored: Result, session: Session) -> Result:
         verdict=None,
         breakeven=None,
     )
-    return judged(bare)
+    return judged(unjudged)
 
 
 def _seed(stored: Result, raw: Raw) -> int:
-    """The recipe's seed by the trace; those of older versions know it where a session was of one recipe."""
+    """Return the recipe's seed from the trace. Traces of older versions hold it only in sessions of one recipe."""
     if raw.session.asked is not None:
         return raw.session.asked.seeds.get(stored.name, stored.seed)
     return raw.seed if len(raw.session.compressing or ()) == 1 else stored.seed
 
 
 def _limit(stored: Result, session: Session, counted: int) -> int | None:
-    """How many examples a limit took by the trace; those of older versions do not know whether there was one."""
+    """Return the number of limited examples from the trace. Traces of older versions do not record a limit."""
     if session.asked is not None:
         return figures.limit(session.asked.limit, counted)
     return figures.limit(None if stored.limit is None else counted, counted)
 
 
-def _as_recorded(stored: Accuracy, again: Accuracy) -> Accuracy:
-    """The accuracy made anew, without the comparison with a constant answer where the stored one has none."""
+def _as_recorded(stored: Accuracy, computed: Accuracy) -> Accuracy:
+    """Return the recomputed accuracy, without the comparison with a constant answer if the stored one has none."""
     if stored.over_chance is not None:
-        return again
-    reasons = {field: why for field, why in again.reasons.items() if field != "over_chance"}
-    return replace(again, over_chance=None, reasons=reasons)
+        return computed
+    reasons = {field: reason for field, reason in computed.reasons.items() if field != "over_chance"}
+    return replace(computed, over_chance=None, reasons=reasons)
 
 
 def _plain(value: Any) -> Any:
+    """Return a dataclass as a dict, and any other value unchanged."""
     return asdict(value) if is_dataclass(value) and not isinstance(value, type) else value
 
 
-def _differences(stored: Any, again: Any, where: str) -> Iterator[str]:
-    if isinstance(stored, Mapping) and isinstance(again, Mapping):
-        for key in dict.fromkeys([*stored, *again]):
-            yield from _differences(stored.get(key), again.get(key), f"{where}.{key}" if where else str(key))
-    elif _is_list(stored) and _is_list(again):
-        if len(stored) != len(again):
-            yield f"{where}: {len(stored)} stored, {len(again)} from the trace"
-        for index, (one, two) in enumerate(zip(stored, again, strict=False)):
-            yield from _differences(one, two, f"{where}[{index}]")
-    elif not _same(stored, again, exact=".rounds[" in where):
-        yield f"{where}: stored {stored!r}, from the trace {again!r}"
+def _differences(stored: Any, computed: Any, path: str) -> Iterator[str]:
+    """Yield a sentence for each value that differs, with its path."""
+    if isinstance(stored, Mapping) and isinstance(computed, Mapping):
+        for key in dict.fromkeys([*stored, *computed]):
+            yield from _differences(stored.get(key), computed.get(key), f"{path}.{key}" if path else str(key))
+    elif _is_list(stored) and _is_list(computed):
+        if len(stored) != len(computed):
+            yield f"{path}: {len(stored)} stored, {len(computed)} from the trace"
+        for index, (old, new) in enumerate(zip(stored, computed, strict=False)):
+            yield from _differences(old, new, f"{path}[{index}]")
+    elif not _same(stored, computed, exact=".rounds[" in path):
+        yield f"{path}: stored {stored!r}, from the trace {computed!r}"
 
 
 def _is_list(value: Any) -> bool:
     return isinstance(value, Sequence) and not isinstance(value, str)
 
 
-def _same(stored: Any, again: Any, exact: bool) -> bool:
-    """`exact`: of one round, which only sums and differences of integers make."""
-    if not exact and isinstance(stored, float) and isinstance(again, float):
-        if math.isnan(stored) or math.isnan(again):
-            return math.isnan(stored) and math.isnan(again)
-        return math.isclose(stored, again, rel_tol=TOLERANCE, abs_tol=0.0)
-    return bool(stored == again)
+def _same(stored: Any, computed: Any, exact: bool) -> bool:
+    """Return whether two values are equal. `exact`: values of a round are sums of integers and get no tolerance."""
+    if not exact and isinstance(stored, float) and isinstance(computed, float):
+        if math.isnan(stored) or math.isnan(computed):
+            return math.isnan(stored) and math.isnan(computed)
+        return math.isclose(stored, computed, rel_tol=TOLERANCE, abs_tol=0.0)
+    return bool(stored == computed)
 
 
 def _count(value: Any) -> int:
+    """Return the number of leaves of a nested value."""
     if isinstance(value, Mapping):
         return sum(_count(item) for item in value.values())
     if _is_list(value):

@@ -1,6 +1,6 @@
-"""Tables, pictures and small pieces of HTML, made from result files only; never torch.
+"""Tables, pictures and HTML from result files only, without torch.
 
-Names load on first use: the picture's process starts before the rest is loaded.
+Names are imported on first use, so that the drawing process starts before the rest is loaded.
 """
 
 from importlib import import_module
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from compress.report.trackers import track
     from compress.report.write import Writer
 
-_WHERE = {
+_MODULE_OF = {
     "Writer": "write",
     "carbon_lines": "notes",
     "junit": "checks",
@@ -52,6 +52,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _WHERE:
+    """Import a public name of this package on first use."""
+    if name not in _MODULE_OF:
         raise AttributeError(f"module 'compress.report' has no attribute {name!r}")
-    return getattr(import_module(f"compress.report.{_WHERE[name]}"), name)
+    return getattr(import_module(f"compress.report.{_MODULE_OF[name]}"), name)

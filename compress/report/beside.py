@@ -1,4 +1,4 @@
-"""Several machines beside one another: ratios to each machine's own reference, never joules or seconds."""
+"""Comparison of several machines: ratios to each machine's own reference, never joules or seconds."""
 
 from collections.abc import Sequence
 
@@ -11,7 +11,7 @@ from compress.report import text
 
 
 def print_sides(sides: Sequence[SideBySide], console: Console) -> None:
-    """A table a workload: a row a recipe, a column a machine."""
+    """Print one table per workload, with a row per recipe and a column per machine."""
     if not sides:
         console.print("no workload was measured on more than one machine; each has its table: compress pareto")
     for side in sides:

@@ -1,7 +1,7 @@
-"""A Hugging Face model card for an artifact, from its result: what was done, what was measured, how to load it.
+"""A Hugging Face model card for an artifact, from its result: recipe, measurements, and how to load it.
 
-The YAML at its head is huggingface_hub's (`model-index`), so that the hub shows the metric; everything below it says no
-more than the result does. No torch.
+The YAML head is huggingface_hub's `model-index`, so that the hub shows the metric. The text below it states only facts
+of the result. No torch is needed.
 """
 
 import hashlib
@@ -23,16 +23,16 @@ from compress.report import text
 from compress.report.describe import steps
 
 CARD = "README.md"
-said = text.markdown
+escaped = text.markdown
 LIBRARIES = (
     "torch", "transformers", "onnxruntime", "onnxruntime-gpu", "openvino", "bitsandbytes", "torchao", "optimum-quanto",
 )  # fmt: skip
 
 
 def write_card(result: Result, artifact: Path) -> Path:
-    """Writes the card into the artifact's folder and returns its path.
+    """Write the card into the artifact's folder and return its path.
 
-    Raises InputError when the recipe failed, when the folder is no artifact, and when it is not the one measured.
+    Raises InputError if the recipe failed, or if the folder is not the artifact that was measured.
     """
     manifest = measured_manifest(result, artifact)
     place = artifact / CARD
@@ -41,9 +41,9 @@ def write_card(result: Result, artifact: Path) -> Path:
 
 
 def measured_manifest(result: Result, artifact: Path) -> dict[str, Any]:
-    """The manifest of the artifact that the result was measured of, every file checked against it.
+    """Return the manifest of a result's artifact, after checking every file against it.
 
-    Raises InputError where the folder is none, another, damaged, or reaches outside of itself.
+    Raises InputError if the folder is not an artifact, is another one, is damaged, or has files outside of it.
     """
     if result.error is not None:
         raise InputError(f"{result.name} failed ({text.first_line(result)}); there is nothing to publish")
@@ -66,10 +66,10 @@ def measured_manifest(result: Result, artifact: Path) -> dict[str, Any]:
     try:
         manifest: dict[str, Any] = json.loads(raw)
         files = dict(manifest.setdefault("files", {}))
-        sound = isinstance(manifest["plain"], bool) and all(isinstance(digest, str) for digest in files.values())
+        valid = isinstance(manifest["plain"], bool) and all(isinstance(digest, str) for digest in files.values())
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        sound = False
-    if not sound:
+        valid = False
+    if not valid:
         raise InputError(f"{artifact / MANIFEST}: not the manifest of an artifact; run the recipe again")
     problems = file_problems(artifact, files)
     if problems:
@@ -78,17 +78,17 @@ def measured_manifest(result: Result, artifact: Path) -> dict[str, Any]:
 
 
 def card(result: Result, plain: bool) -> str:
-    """The whole card. `plain`: the artifact loads with plain `from_pretrained`."""
+    """Return the whole card. `plain`: the artifact loads with plain `from_pretrained`."""
     return f"---\n{_head(result)}\n---\n\n" + "\n".join(_body(result, plain))
 
 
 def _head(result: Result) -> str:
-    """Metadata as the hub reads it."""
+    """Return the hub's metadata as YAML."""
     from huggingface_hub import EvalResult, ModelCardData
 
     workload, accuracy = result.workload, result.accuracy
     task = str(workload.get("task"))
-    task = task_of(task).pipeline_tag if task in TASKS else task  # a newer version may know others
+    task = task_of(task).pipeline_tag if task in TASKS else task  # a newer version may have other tasks
     dataset = workload.get("dataset", {})
     metrics = []
     if accuracy is not None and accuracy.known:
@@ -114,36 +114,39 @@ def _head(result: Result) -> str:
 
 
 def _public(name: Any, workload: Mapping[str, Any], part: str) -> str | None:
-    """A hub id; None for a folder, whose path means nothing elsewhere. What came from the hub has a revision."""
-    found, resolved = str(name or ""), workload.get("resolved")
+    """Return a hub id, or None for a local folder. Only models and data from the hub have a revision."""
+    path, resolved = str(name or ""), workload.get("resolved")
     if isinstance(resolved, Mapping) and not resolved.get(f"{part}_revision"):
         return None
-    return found if found.count("/") == 1 and not found.startswith((".", "/", "~")) and ":" not in found else None
+    return path if path.count("/") == 1 and not path.startswith((".", "/", "~")) and ":" not in path else None
 
 
 def _body(result: Result, plain: bool) -> Iterable[str]:
+    """Yield the lines below the head."""
     workload = result.workload
-    yield f"# {said(result.name)}"
+    yield f"# {escaped(result.name)}"
     yield ""
     if result.limit is not None:
         yield f"**Judged on {result.limit} test examples only.**"
         yield ""
     if result.verdict is not None:
-        yield said(result.verdict.sentence) + (f" Why: {said(result.verdict.cause)}." if result.verdict.cause else "")
+        yield escaped(result.verdict.sentence) + (
+            f" Why: {escaped(result.verdict.cause)}." if result.verdict.cause else ""
+        )
         yield ""
     base = _public(workload.get("model"), workload, "model") or Path(str(workload.get("model"))).name
-    yield f"Made from {said(base)} with compress {result.code_version}, judged on {said(workload.get('name'))}."
+    yield f"Made from {escaped(base)} with compress {result.code_version}, judged on {escaped(workload.get('name'))}."
     yield ""
     yield "## What was done"
     yield ""
-    yield from (f"- {said(line)}" for line in steps(replace(result, recipe=_without_paths(result.recipe))))
-    yield from (f"- {said(note)}" for note in result.notes)
+    yield from (f"- {escaped(line)}" for line in steps(replace(result, recipe=_without_paths(result.recipe))))
+    yield from (f"- {escaped(note)}" for note in result.notes)
     if result.transform is not None:
         spent = text.joined(_joules(result))
         yield f"- compressing took {text.digits(result.transform.seconds)} s{spent}"
     if result.breakeven is not None:
         even = result.breakeven
-        yield f"- it pays back after: {said(even.reason or text.joined(text.breakeven(even)) + ' inferences')}"
+        yield f"- it pays back after: {escaped(even.reason or text.joined(text.breakeven(even)) + ' inferences')}"
     yield ""
     yield "## What was measured"
     yield ""
@@ -164,15 +167,16 @@ def _body(result: Result, plain: bool) -> Iterable[str]:
 
 
 def _without_paths(recipe: Mapping[str, Any]) -> dict[str, Any]:
-    """The recipe with the names of students' folders instead of their paths."""
-    told = [
+    """Return the recipe with the names of students' folders instead of their paths."""
+    named_steps = [
         {**step, "model": Path(str(step["model"])).name} if step.get("model") else step
         for step in recipe.get("steps", ())
     ]
-    return {**recipe, "steps": told}
+    return {**recipe, "steps": named_steps}
 
 
 def _joules(result: Result) -> text.Lines:
+    """Return the measured energy of compressing as a cell, empty if it was not measured."""
     spent = result.transform
     if spent is None or spent.energy_j is None or spent.energy_source not in MEASURED:
         return ("",)
@@ -180,11 +184,11 @@ def _joules(result: Result) -> text.Lines:
 
 
 def _measured(result: Result) -> Iterable[str]:
-    """This model beside the references of its session, at the headline point."""
+    """Yield a table of this model and the references of its session, at the headline point."""
     point = result.headline
     where = f", {point_name(point)}" if point else ""
     against = result.verdict_reference.name if result.verdict_reference else None
-    yield f"On {said(result.machine.device_name)}{where}; 95 % intervals; ratios are paired, to {said(against)}."
+    yield f"On {escaped(result.machine.device_name)}{where}; 95 % intervals; ratios are paired, to {escaped(against)}."
     yield ""
     columns = [
         "model",
@@ -199,26 +203,27 @@ def _measured(result: Result) -> Iterable[str]:
     yield f"|{' --- |' * (len(columns) + 2)}"
     models: tuple[Result | Reference, ...] = (result, *result.references)
     for row in models:
-        yield f"| {' | '.join(said(text.joined(cell)) for cell in _cells(row, against, metered))} |"
+        yield f"| {' | '.join(escaped(text.joined(cell)) for cell in _cells(row, against, metered))} |"
 
 
 def _cells(row: Result | Reference, against: str | None, metered: bool) -> list[text.Lines]:
+    """Return the cells of one row; `metered` adds the columns of energy."""
     point = row.headline
     ratio = point.ratio(against) if point and against else None
-    itself = row.name == against
-    one: text.Lines = ("1",)
+    is_reference = row.name == against
+    unity: text.Lines = ("1",)
     cells: list[text.Lines] = [
         (row.name,),
         text.metric(row.accuracy),
-        ("0",) if itself else text.difference(row.accuracy),
+        ("0",) if is_reference else text.difference(row.accuracy),
     ]
     cells += [
         text.latency(point.latency_s if point else None),
-        one if itself else text.ratio(ratio.latency if ratio else None),
+        unity if is_reference else text.ratio(ratio.latency if ratio else None),
     ]
     if metered:
         cells.append(text.energy(point.energy_j if point else None, point.energy_source if point else None))
-        cells.append(one if itself else text.ratio(ratio.energy if ratio else None))
+        cells.append(unity if is_reference else text.ratio(ratio.energy if ratio else None))
     kernels = row.kernel.label if row.kernel else text.DASH
     return [*cells, text.megabytes(row.size.stored_bytes if row.size else None), (kernels,)]
 
@@ -240,11 +245,11 @@ def _energy(result: Result) -> Iterable[str]:
     point = result.headline
     if point is None or point.energy_source not in MEASURED or point.energy_j is None:
         why = (point.energy_reason if point else None) or "there was no meter"
-        yield f"Not measured: {said(why)}. What is said above goes by latency."
+        yield f"Not measured: {escaped(why)}. What is said above goes by latency."
         return
-    covers = f", covering {said(point.energy_boundary)}" if point.energy_boundary else ""
+    covers = f", covering {escaped(point.energy_boundary)}" if point.energy_boundary else ""
     yield f"Measured by {point.energy_source}{covers}: grade {point.grade}."
-    yield from (f"- {said(reason)}" for reason in point.grade_reasons)
+    yield from (f"- {escaped(reason)}" for reason in point.grade_reasons)
     if point.energy_gain:
         gain = f"{100 * point.energy_gain:.0f} %"
         yield f"- the meter itself may read {gain} too much or too little; ratios do not depend on it"
@@ -254,9 +259,9 @@ def _provenance(result: Result) -> Iterable[str]:
     accuracy = result.accuracy
     if accuracy is not None and accuracy.batch_sensitivity is not None:
         yield f"- answers depend on the batch: {accuracy.batch_sensitivity:.1%} differ between batch 1 and 32"
-    device = said(result.machine.device_name)
+    device = escaped(result.machine.device_name)
     yield f"- energy and latency hold for {device}; compare ratios, and measure on your own device"
     known = {name: result.machine.versions[name] for name in LIBRARIES if name in result.machine.versions}
     yield f"- made with {', '.join(f'{name} {version}' for name, version in known.items()) or 'unknown libraries'}"
-    yield f"- result of {said(result.created)}, fingerprint `{result.fingerprint}`, seed {result.seed}"
+    yield f"- result of {escaped(result.created)}, fingerprint `{result.fingerprint}`, seed {result.seed}"
     yield "- the result file and its raw samples let `python -m compress verify` compute its figures again"

@@ -1,4 +1,4 @@
-"""What a gate has found: a table for people, and JUnit's XML for the machines that show test results."""
+"""Reports of a gate's checks: a table for people, and JUnit XML for tools that show test results."""
 
 from collections.abc import Sequence
 from xml.etree import ElementTree
@@ -14,30 +14,30 @@ COLOURS = {"fine": "green", "perhaps worse": "yellow", "new": "dim"}
 
 
 def print_checks(checks: Sequence[Check], console: Console) -> None:
-    """A row a check, those that keep the gate shut first, and one sentence of how many they are."""
+    """Print a row per check, failed checks first, and one sentence with their number."""
     table = Table(box=None, pad_edge=False)
     for column in ("workload", "recipe", "looked at", "", "growth since the baseline (95 % of all together)"):
         table.add_column(column, overflow="fold")
-    for each in sorted(checks, key=lambda check: not check.failed):
-        state = f"[{COLOURS.get(each.state, 'bold red')}]{each.state}[/]"
+    for check in sorted(checks, key=lambda check: not check.failed):
+        state = f"[{COLOURS.get(check.state, 'bold red')}]{check.state}[/]"
         table.add_row(
-            *(escape(plain(t)) for t in (each.workload, each.recipe, each.what)), state, escape(plain(each.said))
+            *(escape(plain(t)) for t in (check.workload, check.recipe, check.what)), state, escape(plain(check.said))
         )
     console.print(table)
-    failed = sum(each.failed for each in checks)
+    failed = sum(check.failed for check in checks)
     console.print(f"{failed} of {len(checks)} checks failed" if failed else f"all {len(checks)} checks passed")
 
 
 def junit(checks: Sequence[Check]) -> str:
-    """The checks as JUnit's XML: one test case each."""
-    failed = sum(each.failed for each in checks)
+    """Return the checks as JUnit XML, with one test case per check."""
+    failed = sum(check.failed for check in checks)
     suite = ElementTree.Element("testsuite", name="compress check", tests=str(len(checks)), failures=str(failed))
-    for each in checks:
-        name = f"{plain(each.recipe)}: {plain(each.what)}"
-        case = ElementTree.SubElement(suite, "testcase", classname=plain(each.workload), name=name)
-        if each.failed:
-            ElementTree.SubElement(case, "failure", type=each.state, message=plain(each.said))
+    for check in checks:
+        name = f"{plain(check.recipe)}: {plain(check.what)}"
+        case = ElementTree.SubElement(suite, "testcase", classname=plain(check.workload), name=name)
+        if check.failed:
+            ElementTree.SubElement(case, "failure", type=check.state, message=plain(check.said))
         else:
-            ElementTree.SubElement(case, "system-out").text = f"{each.state}: {plain(each.said)}"
+            ElementTree.SubElement(case, "system-out").text = f"{check.state}: {plain(check.said)}"
     ElementTree.indent(suite)
     return ElementTree.tostring(suite, encoding="unicode", xml_declaration=True) + "\n"

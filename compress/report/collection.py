@@ -1,4 +1,4 @@
-"""Results in a notebook: those of a folder as one object, which shows its tables and gives a data frame."""
+"""Results in a notebook: a collection that displays its tables and converts to a data frame."""
 
 from collections.abc import Iterable, Sequence
 from functools import cached_property
@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 
 
 class Results(Sequence[Result]):
-    """Several results, in the order they were read."""
+    """A sequence of results, in the order they were read."""
 
     def __init__(self, results: Iterable[Result], least: Grade = "B"):
-        """`least`: the lowest grade of measured energy that may be on a front."""
+        """Store the results. `least` is the lowest grade of measured energy that may be on a front."""
         self._results = tuple(results)
         self._least = least
 
@@ -30,7 +30,7 @@ class Results(Sequence[Result]):
     @overload
     def __getitem__(self, index: slice) -> "Results": ...
     def __getitem__(self, index: int | slice) -> "Result | Results":
-        """One result, or some of them."""
+        """Return one result, or a collection for a slice."""
         if isinstance(index, slice):
             return Results(self._results[index], self._least)
         return self._results[index]
@@ -40,16 +40,19 @@ class Results(Sequence[Result]):
 
     @cached_property
     def tables(self) -> list[Table]:
-        """The tables that they make: what must not be mixed stands apart."""
+        """The tables of comparable results."""
         return group(self._results, self._least)
 
     @property
     def front(self) -> list[str]:
-        """Names of the recipes that no other row beats, cheapest first."""
+        """Names of the recipes on the fronts, cheapest first within a table."""
         return [result.name for table in self.tables for result in table.results if result.name in table.front]
 
     def to_frame(self) -> Any:
-        """A pandas data frame: a row a recipe or reference and operating point; columns as in pareto.csv, SI units."""
+        """Return a pandas data frame with a row per recipe or reference and operating point.
+
+        Columns are those of pareto.csv, in SI units.
+        """
         import pandas
 
         return pandas.DataFrame(sheet.records(self.tables))
@@ -65,15 +68,15 @@ class Results(Sequence[Result]):
 
 
 def results(folder: str | Path = "results", least: Grade = "B") -> Results:
-    """All results below a folder. Raises InputError when there is no such folder; files that are none are named."""
-    found, problems = read_all(Path(folder))
+    """Return all results below a folder. Unreadable files are reported. Raises InputError without such a folder."""
+    readable, problems = read_all(Path(folder))
     for problem in problems:
         say(f"not read: {problem}")
-    return Results(found, least)
+    return Results(readable, least)
 
 
 class Front(list[str]):
-    """Names of the recipes on the front; a notebook or `rich` shows the tables that they stand in."""
+    """Names of the recipes on the front; a notebook or `rich` displays their tables."""
 
     def __init__(self, tables: Iterable[Table]):
         self.tables = tuple(tables)
@@ -91,7 +94,7 @@ class Front(list[str]):
 
 
 def front(results: Iterable[Result] | str | Path) -> Front:
-    """Names of the recipes on the front, cheapest first; results that must not be mixed have a front each.
+    """Return the names of the recipes on the front, cheapest first. Each table of comparable results has its own front.
 
     `results` may be a folder of result files.
     """

@@ -1,4 +1,4 @@
-"""One result, all methods, all workloads: plain readings for a terminal. Markup in names stays text."""
+"""Plain text for a terminal: one result, all methods, or all workloads. Markup in names is printed as text."""
 
 from collections.abc import Iterable, Sequence
 from types import UnionType
@@ -22,13 +22,14 @@ if TYPE_CHECKING:
 
 
 def print_result(result: Result, console: "Console") -> None:
-    """Everything in one result, the headline first."""
+    """Print everything in one result, the headline first."""
     for line in describe(result):
-        console.print(Text(line.replace("\n", "\n  ")), soft_wrap=True)  # none that looks like ours
+        # indented, so that a line break in a text cannot imitate a line of ours
+        console.print(Text(line.replace("\n", "\n  ")), soft_wrap=True)
 
 
 def describe(result: Result) -> Iterable[str]:
-    """The lines of `show`."""
+    """Yield the lines that `compress show` prints."""
     yield f"{result.name} on {result.workload['name']} ({result.machine.device_name}), {result.created}"
     if result.limit is not None:
         yield f"LIMITED to {result.limit} test examples"
@@ -74,26 +75,27 @@ def describe(result: Result) -> Iterable[str]:
 
 
 def steps(result: Result) -> Iterable[str]:
-    """The recipe: every field that is set, and how it was measured."""
+    """Yield the steps of the recipe with every set field, and its runtime and seed."""
     for index, step in enumerate(result.recipe.get("steps", ())):
         fields = ", ".join(f"{k}={v}" for k, v in step.items() if k != "method" and v not in (None, [], {}))
         yield text.plain(f"step {index}: {step.get('method')}" + (f" ({fields})" if fields else ""))
     if not result.recipe.get("steps"):
         yield "no steps: the dense model"
     attention = result.recipe.get("attention", "auto")
-    said = "" if attention == "auto" else f", attention {attention}"
-    said += ", padding fixed" if result.recipe.get("padding") == "fixed" else ""
-    yield f"runtime {result.runtime}{said}, seed {result.seed}"
+    settings = "" if attention == "auto" else f", attention {attention}"
+    settings += ", padding fixed" if result.recipe.get("padding") == "fixed" else ""
+    yield f"runtime {result.runtime}{settings}, seed {result.seed}"
 
 
 def _accuracy(result: Result) -> Iterable[str]:
+    """Yield the metric, its difference to the reference, and related figures."""
     accuracy = result.accuracy
     if accuracy is None:
         return
     e, form = accuracy.estimate, f" ({accuracy.variant})" if accuracy.variant else ""
     interval = f"({e.low:.4f} to {e.high:.4f})" if e.bounded else "(no interval)"
-    said = f"{e.value:.4f} {interval}" if accuracy.known else "unknown"
-    yield f"{accuracy.metric}{form}: {said}, {e.n} examples"
+    value_text = f"{e.value:.4f} {interval}" if accuracy.known else "unknown"
+    yield f"{accuracy.metric}{form}: {value_text}, {e.n} examples"
     if difference(accuracy) is not None:
         cell = text.joined(text.difference(accuracy))
         better = "more" if accuracy.higher_is_better else "less"
@@ -112,6 +114,7 @@ def _accuracy(result: Result) -> Iterable[str]:
 
 
 def _point(point: Point) -> Iterable[str]:
+    """Yield the latency, throughput, energy and ratios of one operating point."""
     latency, spread = point.latency_s, point.latency_percentiles_s
     yield f"{point_name(point)}{' (headline)' if point.headline else ''}:"
     tail = f", p99 {1e3 * spread.p99:.2f}" if spread.p99 is not None else ", p99 unknown under 300 samples"
@@ -120,8 +123,8 @@ def _point(point: Point) -> Iterable[str]:
         f"{latency.n} rounds; p50 {1e3 * spread.p50:.2f}, p90 {1e3 * spread.p90:.2f}{tail} of {spread.n}"
     )
     tokens = point.generated_tokens
-    made = f", {point.throughput_per_s.value * tokens:.1f} generated tokens a second" if tokens else ""
-    yield f"  throughput {point.throughput_per_s.value:.1f} examples a second{made}"
+    tokens_text = f", {point.throughput_per_s.value * tokens:.1f} generated tokens a second" if tokens else ""
+    yield f"  throughput {point.throughput_per_s.value:.1f} examples a second{tokens_text}"
     if point.energy_j is None:
         yield f"  energy unknown: {point.energy_reason}"
     else:
@@ -133,6 +136,7 @@ def _point(point: Point) -> Iterable[str]:
 
 
 def _energy(point: Point, energy: Estimate) -> Iterable[str]:
+    """Yield the energy of one operating point with its grade, boundary and idle part."""
     about, count = ("~", 2) if point.energy_source == "modelled" else ("", 4)
     value, interval = text.digits(1e3 * energy.value, count), text.spread(1e3 * energy.low, 1e3 * energy.high, count)
     why = f": {'; '.join(point.grade_reasons)}" if point.grade_reasons else ""
@@ -154,7 +158,7 @@ def _energy(point: Point, energy: Estimate) -> Iterable[str]:
 
 
 def print_methods(steps: Sequence[type[Config]], console: "Console") -> None:
-    """Every method with its fields: name, type, default, sentence."""
+    """Print every method with its fields: name, type, default and description."""
     for step in steps:
         console.print(Text(f"{step.model_fields['method'].default}: {step.__doc__}"), soft_wrap=True)
         table = Table("field", "type", "default", "what it does", box=None, padding=(0, 1))
@@ -165,7 +169,7 @@ def print_methods(steps: Sequence[type[Config]], console: "Console") -> None:
 
 
 def fields(step: type[Config]) -> Iterable[tuple[str, str, str, str]]:
-    """Name, type, default and sentence of every field of a step."""
+    """Yield name, type, default and description of every field of a step."""
     for name, field in step.model_fields.items():
         if name != "method":
             default = "required" if field.is_required() else _plain(field.get_default(call_default_factory=True))
@@ -173,14 +177,14 @@ def fields(step: type[Config]) -> Iterable[tuple[str, str, str, str]]:
 
 
 def _kind(annotation: Any) -> str:
-    """A type as a person would write it."""
+    """Return a type in words."""
     origin, inside = get_origin(annotation), get_args(annotation)
     if origin is Annotated:
         return _kind(inside[0])
     if origin is Literal:
         return f"one of {', '.join(map(str, inside))}"
     if origin in (Union, UnionType):
-        return " or ".join(_kind(each) for each in inside if each is not type(None))
+        return " or ".join(_kind(member) for member in inside if member is not type(None))
     if origin is tuple:
         return f"list of {_kind(inside[0])}"
     if origin is dict:
@@ -189,7 +193,7 @@ def _kind(annotation: Any) -> str:
 
 
 def _plain(value: Any) -> str:
-    """A default as it would stand in YAML."""
+    """Return a default as written in YAML."""
     if value in (None, "", {}):
         return "unset"
     if isinstance(value, Config):
@@ -200,7 +204,7 @@ def _plain(value: Any) -> str:
 
 
 def print_workloads(workloads: "Sequence[Workload]", console: "Console") -> None:
-    """Name, task, metric, model and data of every shipped workload; no terminal is too narrow for their ids."""
+    """Print name, task, metric, model and data of every shipped workload; lines wrap, so that ids are never cut."""
     for w in workloads:
         model, data = (
             f"{place} at {revision}" if revision else place

@@ -12,7 +12,7 @@ from compress.report.text import DASH, Lines
 
 
 def markdown(tables: Sequence[Table], problems: Sequence[str] = (), answers: Sequence[str] = ()) -> str:
-    """The whole of pareto.md; `answers` is what was asked besides the tables."""
+    """Return the whole of pareto.md; `answers` are sentences that answer the user's questions about the tables."""
     parts = ["# Accuracy against cost\n"]
     if not tables:
         parts.append("No results yet. Run a recipe first: `python -m compress run bert_int8`\n")
@@ -30,23 +30,24 @@ def markdown(tables: Sequence[Table], problems: Sequence[str] = (), answers: Seq
 
 
 def _markdown_table(table: Table) -> str:
+    """Return one table with its heading, sentences and notes."""
     lines = [f"## {text.markdown(title(table))}", ""]
     lines += [f"- {text.markdown(line)}" for line in heading(table)]
-    made, named = rows(table), labels(table)
-    if made:
-        heads = [text.markdown(named[header]) for header in made[0].cells]
+    body, headers = rows(table), labels(table)
+    if body:
+        heads = [text.markdown(headers[header]) for header in body[0].cells]
         lines += ["", _line(heads), _line("---" for _ in heads)]
-        for row in made:
+        for row in body:
             lines.append(_line(_bold(cell, row, header) for header, cell in row.cells.items()))
     if table.failed:
         lines += ["", _line(("failed recipe", "error")), _line(("---", "---"))]
         lines += [_line((text.markdown(text.plain(r.name)), text.markdown(text.first_line(r)))) for r in table.failed]
-    said = [(r.name, r.verdict) for r in table.results if r.verdict]
-    if said:
+    verdicts = [(r.name, r.verdict) for r in table.results if r.verdict]
+    if verdicts:
         family = adjusted(table)
         alone = " by itself (the table's intervals are adjusted for all of its rows)" if family else ""
         lines += ["", f"What each row says{alone}:", ""]
-        for name, verdict in said:
+        for name, verdict in verdicts:
             cause = f" Why: {verdict.cause}." if verdict.cause else ""
             if word_among(verdict.word, family.get(name)) != verdict.word:
                 cause = f" Among these rows that is NO MEASURABLE DIFFERENCE.{cause}"

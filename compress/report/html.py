@@ -1,4 +1,4 @@
-"""Results as notebooks (HTML, every text escaped) and interactive terminals (`rich`) show them."""
+"""Results for notebooks (HTML, with every text escaped) and for interactive terminals (`rich`)."""
 
 from collections.abc import Iterable
 from html import escape
@@ -17,12 +17,12 @@ if TYPE_CHECKING:
 
 
 def result_html(result: Result) -> str:
-    """A table of what the result says: verdict, accuracy, cost, size and break-even, or its error."""
+    """Return an HTML table of a result: verdict, accuracy, cost, size and break-even, or its error."""
     return _table(*summary(result))
 
 
 def result_table(result: Result) -> "rich.table.Table":
-    """Return what a result reports, one line each, as a `rich` table."""
+    """Return the same table of a result for `rich`."""
     from rich.table import Table as Grid
     from rich.text import Text
 
@@ -36,7 +36,7 @@ def result_table(result: Result) -> "rich.table.Table":
 
 
 def summary(result: Result) -> tuple[str, list[tuple[str, str]]]:
-    """A title, and names with what the result says of them."""
+    """Return a title, and pairs of name and text."""
     head = f"{result.name} on {result.workload.get('name', 'workload')}, {result.machine.device_name}"
     if result.error is not None:
         return head, [("failed", text.first_line(result))]
@@ -53,8 +53,8 @@ def summary(result: Result) -> tuple[str, list[tuple[str, str]]]:
         source = point.energy_source or point.energy_reason or "no reason was recorded"
         rows.append(("energy per inference", f"{energy} ({source})"))
     if result.size:
-        theirs = reference.size.stored_bytes if reference else None
-        rows.append(("stored size", text.joined(text.megabytes(result.size.stored_bytes, theirs))))
+        reference_bytes = reference.size.stored_bytes if reference else None
+        rows.append(("stored size", text.joined(text.megabytes(result.size.stored_bytes, reference_bytes))))
     if result.breakeven:
         rows.append(("break-even", result.breakeven.reason or text.joined(text.breakeven(result.breakeven))))
     if result.kernel:
@@ -66,25 +66,25 @@ def summary(result: Result) -> tuple[str, list[tuple[str, str]]]:
 
 
 def tables_html(tables: "Iterable[Table]") -> str:
-    """Every table with its rows as in the terminal, the front starred, and below what must be known of them."""
+    """Return every table as HTML with the terminal's rows, the front starred, and the notes below."""
     from compress.report.notes import footnotes, heading
     from compress.report.table import rows
 
-    made = []
+    grids = []
     for table in tables:
         failed = (f"{result.name} failed: {text.first_line(result)}" for result in table.failed)
-        made.append(_grid("; ".join(heading(table)), rows(table), [*failed, *footnotes(table)]))
-    return "".join(made)
+        grids.append(_grid("; ".join(heading(table)), rows(table), [*failed, *footnotes(table)]))
+    return "".join(grids)
 
 
-def _grid(title: str, found: "list[Row]", notes: Iterable[str]) -> str:
-    columns = list(dict.fromkeys(column for row in found for column in row.cells))
+def _grid(title: str, rows: "list[Row]", notes: Iterable[str]) -> str:
+    columns = list(dict.fromkeys(column for row in rows for column in row.cells))
     head = "".join(f"<th style='text-align:left'>{escape(column)}</th>" for column in columns)
     body = "".join(
         "<tr>"
         + "".join(f"<td style='text-align:left'>{escape(' '.join(row.cells.get(c, ())))}</td>" for c in columns)
         + "</tr>"
-        for row in found
+        for row in rows
     )
     below = "".join(f"<p>{escape(text.plain(note))}</p>" for note in notes)
     caption = f"<caption style='text-align:left'><b>{escape(text.plain(title))}</b></caption>"

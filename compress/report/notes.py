@@ -1,4 +1,4 @@
-"""What stands above and below a table: where and when it was measured, and what may not be read into it."""
+"""Heading and footnotes of a table: where and when it was measured, and the limits of what it shows."""
 
 from collections.abc import Iterable
 
@@ -12,11 +12,11 @@ from compress.records.result import UNITS, Accuracy, Point
 from compress.report.text import digits, plain, spread
 
 LOUD = ("LIMITED", "WARNING")
-"""How a line of a heading begins that must not be overlooked."""
+"""Prefixes of heading lines that must not be overlooked."""
 
 
 def title(table: Table) -> str:
-    """Workload, device and machine."""
+    """Return workload, device and machine as one line."""
     newest = table.newest
     machine = newest.machine
     where = f"{machine.device_name} ({machine.device}, machine {machine.id})"
@@ -24,7 +24,7 @@ def title(table: Table) -> str:
 
 
 def heading(table: Table) -> list[str]:
-    """Workload, machine, headline point, examples, date and session, one line each; `LOUD` ones come first."""
+    """Return workload, headline point, metric, reference, date and session, one line each; `LOUD` lines are first."""
     newest = table.newest
     lines = []
     if newest.limit is not None:
@@ -55,7 +55,7 @@ def heading(table: Table) -> list[str]:
 
 
 def _rounds(table: Table) -> str:
-    """How much measuring is behind the rows: a quick look must not pass for a publication."""
+    """Return the number of rounds and the window length, so that a quick run is not taken for a thorough one."""
     points = [point.rounds for _, point in _points(table) if point is not None and point.rounds]
     if not points:
         return ""
@@ -65,7 +65,7 @@ def _rounds(table: Table) -> str:
 
 
 def carbon_lines(table: Table, said: Terms) -> list[str]:
-    """Grams of CO2 equivalent per 1000 inferences of every row, under the terms that the user said."""
+    """Return grams of CO2 equivalent per 1000 inferences of every row, under the user's terms."""
     lines = [f"gCO2e per {PER} inferences on {table.newest.workload.get('name', 'workload')}, at {said}:"]
     for name, point in _points(table):
         grams = None if point is None else grams_per_1000(point, said)
@@ -75,8 +75,8 @@ def carbon_lines(table: Table, said: Terms) -> list[str]:
             continue
         mark, count = ("~", 2) if point is not None and point.energy_source == "modelled" else ("", 3)
         graded = f", energy of grade {point.grade}" if point is not None and point.grade else ""
-        said_g = f"{mark}{digits(grams.value, count)} g {spread(grams.low, grams.high, count)}"
-        lines.append(f"  {name}: {said_g}{graded}")
+        amount = f"{mark}{digits(grams.value, count)} g {spread(grams.low, grams.high, count)}"
+        lines.append(f"  {name}: {amount}{graded}")
     covered = dict.fromkeys(p.energy_boundary for _, p in _points(table) if p is not None and p.energy_boundary)
     if covered:
         lines.append(f"  These joules cover {' and '.join(covered)} only: what else the machine draws comes on top.")
@@ -84,6 +84,7 @@ def carbon_lines(table: Table, said: Terms) -> list[str]:
 
 
 def _workload(table: Table) -> str:
+    """Return workload, model, data and split as one line."""
     workload = table.newest.workload
     dataset = workload.get("dataset")
     data = dataset.get("path") if isinstance(dataset, dict) else None
@@ -94,11 +95,12 @@ def _workload(table: Table) -> str:
 
 
 def footnotes(table: Table) -> list[str]:
-    """Sentences below the table, each said once, with the rows it is about."""
+    """Return the sentences below the table, each once, with the rows that it concerns."""
     return [plain(note) for note in (*_reading(table), *_missing(table), *_sensitive(table), *_own(table))]
 
 
 def _reading(table: Table) -> Iterable[str]:
+    """Yield how to read the table: the front, ratios, sessions and grades."""
     if table.results:
         yield "★ is on the front: no other row is better beyond noise on one axis and at least as good on the other."
         if front_odds(table):
@@ -126,10 +128,10 @@ def _reading(table: Table) -> Iterable[str]:
         )
         if len(table.references) < 2:
             yield "There is a single reference, so that sessions could not be checked against one another by a second."
-    for each in table.stale:
+    for older in table.stale:
         again = " ".join(sorted({r.name for r in table.results}))
         yield (
-            f"{each}: beyond their intervals. So {_names(each.names)} cannot be ranked with the newest rows; "
+            f"{older}: beyond their intervals. So {_names(older.names)} cannot be ranked with the newest rows; "
             f"measure them together: python -m compress run {again}."
         )
     if table.superseded:
@@ -137,13 +139,13 @@ def _reading(table: Table) -> Iterable[str]:
 
 
 def _unbounded(table: Table) -> list[str]:
-    """Rows with a difference to the reference that has no interval: neither better nor worse than any other."""
-    known = {row.name: lost(row.accuracy) for row in table.rows if row.accuracy and row.name != table.reference}
-    return [name for name, loss in known.items() if loss is not None and not loss.bounded]
+    """Return the rows whose difference to the reference has no interval, which cannot be ranked."""
+    losses = {row.name: lost(row.accuracy) for row in table.rows if row.accuracy and row.name != table.reference}
+    return [name for name, loss in losses.items() if loss is not None and not loss.bounded]
 
 
 def _why_latency(table: Table) -> str:
-    """Why energy ranks nothing here."""
+    """Return the reason why a table is ranked by latency and not by energy."""
     if table.meter == "modelled":
         return "energy is only modelled on this machine (~)"
     if table.meter not in MEASURED:
@@ -154,7 +156,7 @@ def _why_latency(table: Table) -> str:
 
 
 def _metered(table: Table) -> Iterable[str]:
-    """What measured the energies, what they cover, how good they are, and how small a difference could be told."""
+    """Yield the meter of the energies, their boundary and grades, and the least detectable difference."""
     points = [(name, point) for name, point in _points(table) if point is not None and point.energy_j is not None]
     if table.meter not in MEASURED or not points:
         return
@@ -165,8 +167,10 @@ def _metered(table: Table) -> Iterable[str]:
         grades.setdefault(str((ratio and ratio.grade) or point.grade), []).append(name)
     graded = "; ".join(f"{mark}: {_names(names)}" for mark, names in sorted(grades.items()))
     gain = next((p.energy_gain for _, p in points if p.energy_gain is not None), None)
-    own = "" if not gain else f" Joules carry the board's own error of up to {100 * gain:g} % as well; ratios do not."
-    yield f"Energy by {table.meter}" + (f", of {boundary}" if boundary else "") + f". Grades: {graded}.{own}"
+    gain_text = (
+        "" if not gain else f" Joules carry the board's own error of up to {100 * gain:g} % as well; ratios do not."
+    )
+    yield f"Energy by {table.meter}" + (f", of {boundary}" if boundary else "") + f". Grades: {graded}.{gain_text}"
     ratios = [point.ratio(table.reference or "") for name, point in points if name != table.reference]
     least = [100 * r.min_detectable_energy for r in ratios if r is not None and r.min_detectable_energy is not None]
     if least:
@@ -175,7 +179,7 @@ def _metered(table: Table) -> Iterable[str]:
 
 
 def _missing(table: Table) -> Iterable[str]:
-    """Why figures are missing: one sentence a reason."""
+    """Yield why figures are missing, one sentence per reason."""
     reasons: dict[str, list[str]] = {}
     for name, point in _points(table):
         if point is not None and point.energy_j is None:
@@ -197,12 +201,13 @@ def _missing(table: Table) -> Iterable[str]:
 
 
 def _points(table: Table) -> Iterable[tuple[str, Point | None]]:
+    """Yield name and headline point of every row."""
     for row in table.rows:
         yield row.name, row.headline
 
 
 def _sensitive(table: Table) -> Iterable[str]:
-    """Rows whose answers depend on the batch they stand in."""
+    """Yield the rows whose answers depend on the batch."""
     rows: list[tuple[str, Accuracy | None]] = [(r.name, r.accuracy) for r in table.rows]
     for name, accuracy in rows:
         if accuracy is None or accuracy.batch_sensitivity is None:
@@ -213,15 +218,16 @@ def _sensitive(table: Table) -> Iterable[str]:
 
 
 def _own(table: Table) -> Iterable[str]:
-    """What was picked or replaced on the user's behalf, said once for all rows it holds for."""
-    said: dict[str, list[str]] = {}
+    """Yield the notes of the results, each once with its rows: choices and replacements made for the user."""
+    names_by_note: dict[str, list[str]] = {}
     for result in table.results:
         for note in result.notes:
-            said.setdefault(note.rstrip("."), []).append(result.name)
-    for note, names in said.items():
+            names_by_note.setdefault(note.rstrip("."), []).append(result.name)
+    for note, names in names_by_note.items():
         yield f"{_names(names)}: {note}."
 
 
 def _names(names: Iterable[str]) -> str:
+    """Return up to 12 names as text, and the number of the others."""
     listed = list(dict.fromkeys(names))
     return ", ".join(listed[:12]) + (f" and {len(listed) - 12} more" if len(listed) > 12 else "")

@@ -1,6 +1,7 @@
-"""An artifact on the Hugging Face hub: checked file by file against its manifest, with its card, and nothing else.
+"""Upload of an artifact to the Hugging Face hub, with its card and no other files.
 
-The hub is where huggingface_hub finds it (`HF_ENDPOINT`), the token the one that it knows. No torch.
+Every file is first checked against the artifact's manifest. Address and token of the hub are those of huggingface_hub
+(`HF_ENDPOINT`, `HF_TOKEN`). No torch is needed.
 """
 
 import glob
@@ -21,9 +22,9 @@ LOGIN = "log in with `hf auth login`, or set HF_TOKEN to a token with write acce
 
 
 def push(result: Result, artifact: Path, repo: str, private: bool = False) -> str:
-    """Uploads the artifact and its card, which is written where there is none; returns the address of the commit.
+    """Upload the artifact and its card, and return the address of the commit. A missing card is written first.
 
-    Raises InputError when the artifact is not the one measured, and when the hub cannot be reached or does not let us.
+    Raises InputError if the artifact is not the one measured, or if the hub cannot be reached or refuses.
     """
     from huggingface_hub import HfApi
 
@@ -44,17 +45,17 @@ def push(result: Result, artifact: Path, repo: str, private: bool = False) -> st
                 f"--repo {repo}: is there already, and public; make it private on the hub, choose another name, or "
                 "leave out --private"
             )
-        done = api.upload_folder(
+        commit = api.upload_folder(
             repo_id=repo,
             folder_path=artifact,
             commit_message=f"{result.name}, measured by compress {result.code_version}",
-            allow_patterns=[glob.escape(name) for name in files],  # what else lies in the folder is nobody's business
+            allow_patterns=[glob.escape(name) for name in files],  # other files in the folder stay private
         )
-    return str(done.commit_url)
+    return str(commit.commit_url)
 
 
 def _ready(repo: str) -> None:
-    """Raises InputError where nothing can be uploaded, before anything is tried."""
+    """Check mode and token before contacting the hub. Raises InputError if nothing can be uploaded."""
     from huggingface_hub import constants, get_token
 
     place = f"--repo {repo}: the token"
@@ -69,7 +70,7 @@ def _ready(repo: str) -> None:
 
 
 def _check_card(place: Path) -> None:
-    """Raises InputError for a card that is no text, or whose head the hub could not read."""
+    """Check an existing card. Raises InputError if it is not text, or if the hub could not read its head."""
     from huggingface_hub import ModelCard
 
     expected = "expected text with a YAML head; mend it, or remove it: another is written"
@@ -79,7 +80,7 @@ def _check_card(place: Path) -> None:
 
 @contextmanager
 def _refusals(repo: str) -> Iterator[None]:
-    """Turns what the hub or the network refuse into one sentence that says what to do."""
+    """Turn errors of the hub and the network into an InputError with one sentence that says what to do."""
     from httpx2 import HTTPError, InvalidURL
     from huggingface_hub import constants
     from huggingface_hub.errors import HfHubHTTPError
@@ -94,18 +95,21 @@ def _refusals(repo: str) -> Iterator[None]:
             f"--repo {repo}: {constants.ENDPOINT} cannot be reached ({reason}); check the network and HF_ENDPOINT, and "
             "run the same command again: what has arrived is not sent twice"
         ) from None
-    except RuntimeError as error:  # the client wraps what went wrong with one large file
+    except RuntimeError as error:  # the client wraps the error of a large file
         cause = error.__cause__
         why = _refusal(repo, cause) if isinstance(cause, HfHubHTTPError) else str(cause or error)
         raise InputError(f"--repo {repo}: {error} {why}") from None
 
 
 def _refusal(repo: str, error: Any) -> str:
-    status, said = error.response.status_code, error.server_message
-    says = f" (the hub says: {said})" if said else ""
+    """Return a sentence for a refusal of the hub, by its status."""
+    status, message = error.response.status_code, error.server_message
+    quoted = f" (the hub says: {message})" if message else ""
     if status == 401:
-        return f"the token is not valid or does not let you write there{says}; {LOGIN}"
+        return f"the token is not valid or does not let you write there{quoted}; {LOGIN}"
     if status in (403, 404):
         owner = repo.split("/", maxsplit=1)[0]
-        return f"this token may not write to {owner}'s repositories{says}; use one of your own names, or another token"
-    return f"refused with status {status}{says}"
+        return (
+            f"this token may not write to {owner}'s repositories{quoted}; use one of your own names, or another token"
+        )
+    return f"refused with status {status}{quoted}"

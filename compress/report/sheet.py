@@ -1,6 +1,6 @@
-"""The table as CSV: one line per recipe or reference and operating point, every figure with low, high and n.
+"""Tables as CSV: one line per recipe or reference and operating point, every figure with low, high and n.
 
-Units are in the column names, SI throughout. Text that a spreadsheet would run as a formula gets a leading quote mark.
+Units are in the column names and always SI. Text that a spreadsheet would run as a formula gets a leading quote mark.
 """
 
 import csv
@@ -22,7 +22,7 @@ FP32 = "fp32 eager"
 
 
 def csv_text(tables: Iterable[Table]) -> str:
-    """The whole of pareto.csv."""
+    """Return the whole of pareto.csv."""
     lines = records(tables)
     columns = list(dict.fromkeys(column for line in lines for column in line)) or ["workload"]
     out = io.StringIO()
@@ -33,7 +33,7 @@ def csv_text(tables: Iterable[Table]) -> str:
 
 
 def records(tables: Iterable[Table]) -> list[dict[str, Value]]:
-    """Column -> value of every line: a recipe or reference, and one of its operating points."""
+    """Return column -> value of every line: a recipe or reference at one of its operating points."""
     return [line for table in tables for line in _lines(table)]
 
 
@@ -45,7 +45,7 @@ def _cell(value: Value) -> str:
 
 @lru_cache(maxsize=10_000)
 def safe(value: str) -> str:
-    """`value` on one line, with a quote mark before it when a spreadsheet would take it for a formula."""
+    """Return `value` on one line, with a leading quote mark if a spreadsheet would take it for a formula."""
     line = plain(value)
     return f"'{line}" if line.startswith(FORMULA) else line
 
@@ -94,7 +94,7 @@ def _row(table: Table, row: Result | Reference, kind: str, point: Point | None) 
 
 
 def per_correct(point: Point | None, accuracy: Accuracy | None) -> Estimate | None:
-    """Measured joules per correct answer: energy over accuracy, with an interval that both are uncertain of."""
+    """Return measured joules per correct answer: energy over accuracy, with an interval from both uncertainties."""
     energy = measured_energy(point)
     if energy is None or accuracy is None or accuracy.metric != "accuracy" or accuracy.estimate.low <= 0:
         return None
@@ -102,7 +102,7 @@ def per_correct(point: Point | None, accuracy: Accuracy | None) -> Estimate | No
 
 
 def measured_energy(point: Point | None) -> Estimate | None:
-    """Joules that a meter measured, not a model."""
+    """Return the joules of a point if a meter measured them, and None if they are modelled."""
     return point.energy_j if point is not None and point.energy_source in MEASURED else None
 
 
@@ -164,7 +164,7 @@ def _point(table: Table, point: Point | None) -> dict[str, Value]:
 
 
 def _adjusted(result: Result, point: Point | None, family: Mapping[str, Estimate]) -> dict[str, Value]:
-    """The headline's cost ratio and verdict once the interval is adjusted for all recipes of the table (Holm)."""
+    """Return the headline's cost ratio and verdict with the interval adjusted for all recipes of the table (Holm)."""
     cost = family.get(result.name) if point is not None and point.headline else None
     return {
         "cost_ratio_adjusted_low": cost.low if cost else None,
@@ -199,7 +199,7 @@ def _end(result: Result) -> dict[str, Value]:
 
 
 def _estimate(name: str, estimate: Estimate | None) -> dict[str, Value]:
-    e = estimate if estimate is None or math.isfinite(estimate.value) else None  # nan is no figure
+    e = estimate if estimate is None or math.isfinite(estimate.value) else None  # nan is left empty
     return {
         name: e.value if e else None,
         f"{name}_low": e.low if e else None,

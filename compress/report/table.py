@@ -1,6 +1,6 @@
-"""The table: one row a recipe, sorted by cost, references below, footnotes that say what may not be read into it.
+"""The table of results: one row per recipe, sorted by cost, then references and footnotes.
 
-`rows` makes the cells once; markdown and the terminal only lay them out. CSV is in `compress.report.sheet`.
+`rows` makes the cells for both Markdown and the terminal, which only lay them out. CSV is in `compress.report.sheet`.
 """
 
 from collections.abc import Iterable, Sequence
@@ -25,13 +25,13 @@ FP32 = "fp32 eager"
 STAR = "★"
 LEAST_ODDS = 0.05
 WIDE = 168
-"""Columns that the whole table takes in a terminal; a narrower one leaves out `OPTIONAL`."""
+"""Terminal columns that the whole table needs; a narrower terminal leaves out `OPTIONAL`."""
 OPTIONAL = frozenset({"latency / fp32", "break-even", "kernels", "stored", "energy / correct", "bits / byte"})
 MEDIUM = 116
 LESS = OPTIONAL | {"latency", "energy"}
-"""Left out below `MEDIUM` columns: ratios say more than absolute figures."""
+"""Left out below `MEDIUM` columns, because ratios are more useful than absolute figures."""
 MOST_ROWS, MOST_TABLES = 24, 6
-"""What a terminal shows of many results; the files hold all."""
+"""Most rows of a table and most tables in a terminal. The files hold all of them."""
 
 
 @dataclass(frozen=True)
@@ -40,30 +40,30 @@ class Row:
 
     name: str
     kind: str
-    """recipe or reference."""
+    """`recipe` or `reference`."""
     cells: dict[str, Lines]
 
 
 def rows(table: Table, most: int | None = None) -> list[Row]:
-    """Recipes by cost (the `most` cheapest), then references; columns that would repeat another are left out."""
-    made, family, odds = [], adjusted(table), front_odds(table)
+    """Return recipes by cost (the `most` cheapest), then references. Columns that repeat another are left out."""
+    lines, family, odds = [], adjusted(table), front_odds(table)
     bits = any(r.accuracy is not None and r.accuracy.bits_per_byte is not None for r in table.rows)
     for result in table.results[:most]:
         cells = _cells(table, result, odds.get(result.name), bits)
         cells["break-even"] = text.breakeven(result.breakeven)
         cells["verdict"] = verdict_cell(result, family.get(result.name), table)
-        made.append(Row(result.name, "recipe", _in_order(cells)))
+        lines.append(Row(result.name, "recipe", _in_order(cells)))
     for reference in table.references:
         cells = _cells(table, reference, odds.get(reference.name), bits)
         cells["recipe"] = ("reference:", text.plain(reference.name))
         cells["break-even"] = (DASH,)
         cells["verdict"] = ("verdicts are against this",) if reference.name == table.reference else (DASH,)
-        made.append(Row(reference.name, "reference", _in_order(cells)))
-    return made
+        lines.append(Row(reference.name, "reference", _in_order(cells)))
+    return lines
 
 
 def verdict_cell(result: Result, cost: Estimate | None, table: Table) -> Lines:
-    """The word; in a table of several recipes with the interval adjusted for all of them, which may take it back."""
+    """Return the verdict's word. In a table of several recipes, the adjusted interval follows and may change it."""
     if result.verdict is None:
         return (DASH,)
     word = result.verdict.word
@@ -74,25 +74,25 @@ def verdict_cell(result: Result, cost: Estimate | None, table: Table) -> Lines:
     axis = table.axis if point is None or ratio is None else cost_axis(ratio, point.energy_source)[0]
     of = "" if axis == table.axis else f" of {axis},"  # the front may be of latency where verdicts are of energy
     interval = f"{text.digits(cost.low)} to {text.digits(cost.high)}{of} adjusted"
-    among = word_among(word, cost)
-    return (among, f"({interval})" if among == word else f"({interval}; {word} if it stood alone)")
+    adjusted_word = word_among(word, cost)
+    return (adjusted_word, f"({interval})" if adjusted_word == word else f"({interval}; {word} if it stood alone)")
 
 
 def _cells(table: Table, row: Result | Reference, odds: float | None, bits: bool) -> dict[str, Lines]:
-    """`bits`: whether any row of the table has bits per byte."""
+    """Return header -> cell of one row. `bits`: whether any row of the table has bits per byte."""
     name, size = row.name, row.size
     point = row.headline
-    itself = name == table.reference
-    theirs = next((r.size.stored_bytes for r in table.references if r.name == table.reference), None)
+    is_reference = name == table.reference
+    reference_bytes = next((r.size.stored_bytes for r in table.references if r.name == table.reference), None)
     source = point.energy_source if point else None
     unity: Lines = ("1",)
     cells: dict[str, Lines] = {
         "front": _front(name in table.front, odds),
         "recipe": (text.plain(name),),
         "accuracy": text.metric(row.accuracy),
-        "difference": ("0",) if itself else text.difference(row.accuracy),
+        "difference": ("0",) if is_reference else text.difference(row.accuracy),
         "latency": text.latency(point.latency_s if point else None),
-        "latency / ref": unity if itself else text.ratio(point_cost(point, "latency", table.reference)),
+        "latency / ref": unity if is_reference else text.ratio(point_cost(point, "latency", table.reference)),
         "energy": text.energy(point.energy_j if point else None, source),
     }
     if bits:
@@ -103,16 +103,16 @@ def _cells(table: Table, row: Result | Reference, odds: float | None, bits: bool
     if any(r.name == FP32 for r in table.references) and table.reference != FP32:
         cells["latency / fp32"] = unity if name == FP32 else text.ratio(point_cost(point, "latency", FP32))
     if table.meter in MEASURED:
-        cells["energy / ref"] = unity if itself else text.ratio(point_cost(point, "energy", table.reference))
-    cells["stored"] = text.megabytes(size.stored_bytes if size else None, theirs)
+        cells["energy / ref"] = unity if is_reference else text.ratio(point_cost(point, "energy", table.reference))
+    cells["stored"] = text.megabytes(size.stored_bytes if size else None, reference_bytes)
     cells["kernels"] = (row.kernel.label if row.kernel else DASH,)
     return cells
 
 
-def _front(on_it: bool, odds: float | None) -> Lines:
-    """The star, and how often resampled rounds put the row on the front; ties are those that share it."""
-    star = STAR if on_it else ""
-    if odds is None or (odds < LEAST_ODDS and not on_it):
+def _front(on_front: bool, odds: float | None) -> Lines:
+    """Return the star, and the share of resamples in which the row is on the front."""
+    star = STAR if on_front else ""
+    if odds is None or (odds < LEAST_ODDS and not on_front):
         return (star,)
     return (f"{star} {100 * odds:.0f} %".strip(),)
 
@@ -128,25 +128,25 @@ def _in_order(cells: dict[str, Lines]) -> dict[str, Lines]:
 
 
 def labels(table: Table) -> dict[str, str]:
-    """Header -> what stands above the column: the metric by its name, and the units."""
+    """Return header -> title of the column, with the metric by its name."""
     accuracy = next((r.accuracy for r in table.rows if r.accuracy), None)
-    named = {header: header for header in ORDER}
-    named["accuracy"] = accuracy.metric if accuracy else "accuracy"
-    named["latency"] = "latency per batch"
-    named["energy"] = "energy per inference"
-    named["energy / correct"] = "energy per correct answer"
-    named["stored"] = "stored size"
-    return named
+    titles = {header: header for header in ORDER}
+    titles["accuracy"] = accuracy.metric if accuracy else "accuracy"
+    titles["latency"] = "latency per batch"
+    titles["energy"] = "energy per inference"
+    titles["energy / correct"] = "energy per correct answer"
+    titles["stored"] = "stored size"
+    return titles
 
 
 def print_tables(tables: Sequence[Table], console: "Console") -> None:
-    """Prints the tables. A narrow terminal gets fewer columns, a long table its cheapest rows; both are said."""
+    """Print the tables. A narrow terminal gets fewer columns and a long table only its cheapest rows, with a note."""
     for part in printable(tables, console):
         console.print(part)
 
 
 def printable(tables: Sequence[Table], console: "Console") -> Iterable["RenderableType"]:
-    """What `print_tables` prints, piece by piece."""
+    """Yield the parts that `print_tables` prints."""
     from rich.text import Text
 
     if not tables:
@@ -164,14 +164,14 @@ def _printable(table: Table, console: "Console") -> Iterable["RenderableType"]:
     yield Text(title(table), style="bold")
     for line in heading(table):
         yield Text(line, style="bold red" if line.startswith(LOUD) else "")
-    left_out = LESS if console.width < MEDIUM else OPTIONAL if console.width < WIDE else frozenset()
-    shown, named = rows(table, MOST_ROWS), labels(table)
+    omitted = LESS if console.width < MEDIUM else OPTIONAL if console.width < WIDE else frozenset()
+    shown, titles = rows(table, MOST_ROWS), labels(table)
     if shown:
-        headers = [h for h in shown[0].cells if h not in left_out]
+        headers = [h for h in shown[0].cells if h not in omitted]
         grid = RichTable()
         for header in headers:
-            whole = header in ("front", "recipe")  # names are what people look for: never cut short
-            grid.add_column(Text(named[header] if header != "front" else ""), no_wrap=whole, overflow="fold")
+            uncut = header in ("front", "recipe")  # names are never cut, because people search for them
+            grid.add_column(Text(titles[header] if header != "front" else ""), no_wrap=uncut, overflow="fold")
         for row in shown:
             style = "dim" if row.kind == "reference" else ""
             grid.add_row(*(Text("\n".join(row.cells[h])) for h in headers), style=style)
@@ -184,7 +184,7 @@ def _printable(table: Table, console: "Console") -> Iterable["RenderableType"]:
     notes = footnotes(table)
     if len(table.results) > MOST_ROWS:
         notes.append(f"{len(table.results) - MOST_ROWS} dearer rows are not shown: they are in pareto.md.")
-    if left_out and shown:
+    if omitted and shown:
         notes.append("The terminal is narrow: every column is in pareto.md, every figure in pareto.csv.")
     for note in notes:
         yield Text(f"- {note}")

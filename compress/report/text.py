@@ -1,6 +1,6 @@
-"""Figures as people read them: value, unit, interval in parentheses. SI comes in; ms, mJ and MB go out.
+"""Formatting of figures for people: value, unit, and interval in parentheses.
 
-`~` and two digits mark what is only modelled; a dash marks what is not known.
+Input is in SI units, and output in ms, mJ and MB. `~` and two digits mark modelled figures; a dash marks unknown ones.
 """
 
 import math
@@ -15,28 +15,28 @@ DASH = "—"
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]+")
 
 Lines = tuple[str, ...]
-"""A cell: the value, then its interval; joined by a space or a line break, as there is room."""
+"""A cell: the value, then its interval, joined by a space or a line break depending on the width."""
 
 
 def joined(cell: Lines) -> str:
-    """A cell on one line."""
+    """Return a cell on one line."""
     return " ".join(cell)
 
 
 def plain(value: object) -> str:
-    """One line of text without control characters: no terminal escapes, no line breaks, no reversed writing."""
+    """Return one line without control characters: no terminal escapes, line breaks or reversed writing direction."""
     return _CONTROL.sub(" ", str(value)).strip()
 
 
 def markdown(value: object) -> str:
-    """One line that markdown prints as it is: no tables, code, links, emphasis or HTML of its own."""
+    """Return one line that Markdown renders literally: tables, code, links, emphasis and HTML are escaped."""
     line = plain(value).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     line = re.sub(r"([\\`*|\[\]])", r"\\\1", line)
     return re.sub(r"(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])", r"\\_", line)
 
 
 def digits(value: float, count: int = 3) -> str:
-    """`value` to so many significant digits, never in exponents where people read on: 12.3, 0.0456, 1,230."""
+    """Return `value` with `count` significant digits, without an exponent down to 1e-5: 12.3, 0.0456, 1,230."""
     if not math.isfinite(value):
         return "∞" if value > 0 else "-∞" if value < 0 else "nan"
     if value == 0:
@@ -48,26 +48,29 @@ def digits(value: float, count: int = 3) -> str:
 
 
 def spread(low: float, high: float, count: int = 3) -> str:
-    """`(low to high)`, or that there is none."""
+    """Return `(low to high)`, or `(no interval)`."""
     if not (math.isfinite(low) and math.isfinite(high)):
         return "(no interval)"
     return f"({digits(low, count)} to {digits(high, count)})"
 
 
 def latency(estimate: Estimate | None) -> Lines:
-    """Milliseconds."""
+    """Return a latency in milliseconds."""
     return _scaled(estimate, 1e3, "ms")
 
 
 def energy(estimate: Estimate | None, source: str | None) -> Lines:
-    """Millijoules; modelled ones with `~`, two digits and no interval: theirs would be the noise of the clock."""
+    """Return an energy in millijoules.
+
+    Modelled energy has `~`, two digits and no interval, which would only reflect the noise of the clock.
+    """
     if estimate is not None and source == "modelled":
         return (f"~{digits(1e3 * estimate.value, 2)} mJ",)
     return _scaled(estimate, 1e3, "mJ")
 
 
 def ratio(estimate: Estimate | None) -> Lines:
-    """Ours divided by the reference's."""
+    """Return a ratio, ours divided by the reference's."""
     return _scaled(estimate, 1, "")
 
 
@@ -79,7 +82,7 @@ def _scaled(estimate: Estimate | None, scale: float, unit: str) -> Lines:
 
 
 def megabytes(size_bytes: int | None, reference_bytes: int | None = None) -> Lines:
-    """Megabytes of 1,000,000 bytes, and the ratio to the reference's."""
+    """Return a size in megabytes of 1,000,000 bytes, and its ratio to the reference's."""
     if size_bytes is None:
         return (DASH,)
     value = f"{digits(size_bytes / 1e6)} MB"
@@ -87,7 +90,7 @@ def megabytes(size_bytes: int | None, reference_bytes: int | None = None) -> Lin
 
 
 def metric(accuracy: Accuracy | None) -> Lines:
-    """The metric itself with its interval."""
+    """Return the metric with its interval."""
     if accuracy is None:
         return (DASH,)
     if not math.isfinite(accuracy.estimate.value):
@@ -96,7 +99,7 @@ def metric(accuracy: Accuracy | None) -> Lines:
 
 
 def difference(accuracy: Accuracy | None) -> Lines:
-    """The paired difference to the reference, in points or percent as the metric is compared."""
+    """Return the paired difference to the reference, in the metric's unit (points or percent)."""
     delta = None if accuracy is None else loss_difference(accuracy)
     if accuracy is None or delta is None:
         return (DASH,)
@@ -108,14 +111,14 @@ def difference(accuracy: Accuracy | None) -> Lines:
 
 
 def signed_spread(low: float, high: float, form: str) -> str:
-    """`(+low to +high)`, or that there is none."""
+    """Return `(+low to +high)`, or `(no interval)`."""
     if not (math.isfinite(low) and math.isfinite(high)):
         return "(no interval)"
     return f"({low:+{form}} to {high:+{form}})"
 
 
 def count(value: float) -> str:
-    """A count to three digits: 950, 12.3 k, 4.56 M."""
+    """Return a count with three digits: 950, 12.3 k, 4.56 M."""
     for limit, unit in ((1e9, " G"), (1e6, " M"), (1e4, " k")):
         if value >= limit:
             return f"{digits(value / (1e3 if unit == ' k' else limit))}{unit}"
@@ -123,18 +126,18 @@ def count(value: float) -> str:
 
 
 def breakeven(even: BreakEven | None) -> Lines:
-    """Inferences until compressing has paid back, and in what; a dash where it never does or nobody knows."""
+    """Return the inferences until break-even and the unit, `never` if it costs more, or a dash if unknown."""
     if even is not None and even.at_most is not None:
         return (f"at most {count(even.at_most)} by energy",)
     if even is None or even.inferences is None:
         return ("never",) if even and even.reason and even.reason.startswith("never") else (DASH,)
-    what = {"joules": "by energy", "seconds": "by time"}[even.unit or "seconds"]
+    unit = {"joules": "by energy", "seconds": "by time"}[even.unit or "seconds"]
     return (
-        f"{count(even.inferences.value)} {what}",
+        f"{count(even.inferences.value)} {unit}",
         f"({count(even.inferences.low)} to {count(even.inferences.high)})",
     )
 
 
 def first_line(result: Result) -> str:
-    """What went wrong with a failed recipe, without the rest of its trace."""
+    """Return the error of a failed recipe on one line, without its traceback."""
     return plain(result.reason)

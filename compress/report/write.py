@@ -1,11 +1,11 @@
-"""Write the tables of results as files; the drawing process starts before the rest of this package is loaded."""
+"""Writing of result tables as files. The drawing process starts before the rest of this package is loaded."""
 
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np  # noqa: F401  both processes need it: loaded once, before they part
+import numpy as np  # noqa: F401  both processes need it: loaded once, before the fork
 
 from compress.base.forked import Forked
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class Writer:
-    """Writes tables of results: Markdown, CSV, the page, and a PNG and an SVG a table.
+    """Writes tables of results: Markdown, CSV, the page, and a PNG and an SVG per table.
 
     with Writer() as writer:      the drawing process loads its libraries
         writer.draw(tables)       it draws, while this one prints
@@ -45,7 +45,7 @@ class Writer:
         self._page.start(None)
 
     def write(self, out: Path, problems: Sequence[str] = (), answers: Sequence[str] = ()) -> list[Path]:
-        """Writes all files into `out` and returns their paths. Old pictures that are not made again are removed."""
+        """Write all files into `out` and return their paths. Old pictures that are not drawn again are removed."""
         from compress.base.files import SPELLED, write_atomic
         from compress.base.owners import sweep
         from compress.report import sheet
@@ -58,7 +58,7 @@ class Writer:
             "pareto.csv": sheet.csv_text(self._tables).encode(errors=SPELLED),
             "pareto.html": self._page.result(),
         }
-        sweep(out)  # what a killed call left
+        sweep(out)  # temporary files of a killed call
         for name, data in files.items():
             write_atomic(out / name, data)
         return [*(out / name for name in files), *place_pictures(out, drawn)]
@@ -70,14 +70,14 @@ class Writer:
         self._stack.__exit__(*error)
 
 
-def _pictures(drawn: "Sequence[Panel]") -> dict[str, bytes]:
+def _pictures(panels: "Sequence[Panel]") -> dict[str, bytes]:
     from compress.report.charts import plot
 
-    return plot.pictures(drawn)
+    return plot.pictures(panels)
 
 
 def _warm() -> None:
-    """Loads what draws and finds the font: none of it depends on what is drawn."""
+    """Load the drawing libraries and find the font, which do not depend on the pictures."""
     from compress.report.charts import canvas, plot  # noqa: F401
 
     canvas.svg(canvas.new_figure(1, 1))

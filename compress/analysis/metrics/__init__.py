@@ -1,12 +1,12 @@
 """Metrics of per-example outcomes: functions of this package, or a user's file of `evaluate`'s Metric interface.
 
-A metric is a name of this package or the path of a Python file with a class derived from `evaluate.Metric`. It is
-given those per-example outcomes that its features ask for: `predictions` and `references` for classification, `nll`,
-`tokens` and `bytes` for language modelling. Its module may state
+A metric is a name of this package or the path of a Python file with a class derived from `evaluate.Metric`. It receives
+the per-example outcomes that its features name: `predictions` and `references` for classification, `nll`, `tokens` and
+`bytes` for language modelling. Its module may state
 
-    higher_is_better = False     less is better; unset: more is
-    scale = 100                  the whole that points are hundredths of (1 for a fraction); unset: losses are relative
-    def whole(outcomes, classes) what is decided once on the whole test split: keywords of `_compute` on every resample
+    higher_is_better = False     smaller is better; default: larger is better
+    scale = 100                  points are hundredths of this value (1 for a fraction); unset: losses are relative
+    def whole(outcomes, classes) settings of the whole test split, passed as keywords to `_compute` on every resample
 """
 
 import json
@@ -32,13 +32,13 @@ from compress.records.result import UNITS, Unit
 NAMES = tuple(UNITS)
 Outcomes = Mapping[str, Sequence[float]]
 Score = Callable[[Mapping[str, np.ndarray]], float]
-"""The metric of some examples, by columns; nan where it is undefined."""
+"""The metric of a set of examples, given by columns; nan if undefined."""
 
 
 def compute(metric: str, outcomes: Mapping[str, Sequence[float]], settings: Mapping[str, Any] | None = None) -> float:
-    """Return the metric of these per-example outcomes; nan if it is undefined.
+    """Return the metric of these per-example outcomes; nan if undefined.
 
-    `settings`: what `whole` returned for the whole test split; unset: these outcomes are the whole.
+    `settings` is the result of `whole` for the whole test split. If unset, these outcomes are the whole split.
     """
     settings = whole(metric, outcomes) if settings is None else settings
     if metric not in METRICS:
@@ -47,31 +47,32 @@ def compute(metric: str, outcomes: Mapping[str, Sequence[float]], settings: Mapp
     if not set(columns) <= set(outcomes):
         given = {own.FEATURE_OF.get(name, name): values for name, values in outcomes.items()}
         raise InputError(own.lacking(f"metric {metric}", {own.FEATURE_OF.get(name, name) for name in columns}, given))
-    return _of(METRICS[metric], {name: np.asarray(outcomes[name]) for name in columns}, settings)
+    return _score(METRICS[metric], {name: np.asarray(outcomes[name]) for name in columns}, settings)
 
 
 def resampler(metric: str, outcomes: Mapping[str, Sequence[float]], settings: Mapping[str, Any]) -> Score:
-    """The same metric of resamples of these outcomes."""
+    """Return a function that computes the metric of resamples of these outcomes."""
     if metric not in METRICS:
         return own.resampler(file_of(metric), f"metric {metric}", outcomes, settings)
-    return lambda columns: _of(METRICS[metric], columns, settings)
+    return lambda columns: _score(METRICS[metric], columns, settings)
 
 
-def _of(metric: Metric, columns: Mapping[str, np.ndarray], settings: Mapping[str, Any]) -> float:
+def _score(metric: Metric, columns: Mapping[str, np.ndarray], settings: Mapping[str, Any]) -> float:
     value = float(metric.score(*(columns[name] for name in metric.columns), **settings))
     return value if abs(value) <= FARTHEST else value * math.inf  # nan stays nan
 
 
 def check(metric: str, sample: Outcomes, labels: Sequence[int] | None = None) -> None:
-    """Raises InputError when a metric does not load, fit the task, or have a value on a test split of these labels.
+    """Check a metric before a run.
 
-    It is computed of `sample`, a few made outcomes of the task, and of right answers and of others to the labels. A
-    user's file is tried by a child first.
+    It is computed on `sample`, a few synthetic outcomes of the task, and on correct and shifted answers to `labels`. A
+    user's file is first tried in a child process. Raises InputError if the metric does not load, does not fit the
+    task, or has no finite value on the labels.
     """
     if metric in NAMES:
         trial(metric, sample)
-    elif found := foreign.problem(str(file_of(metric)), digest(metric), json.dumps(dict(sample))):
-        raise InputError(found)
+    elif refused := foreign.problem(str(file_of(metric)), digest(metric), json.dumps(dict(sample))):
+        raise InputError(refused)
     if not labels or metric in NAMES:
         return
     references = [float(label) for label in labels]
@@ -90,14 +91,17 @@ def check(metric: str, sample: Outcomes, labels: Sequence[int] | None = None) ->
 
 
 def trial(metric: str, sample: Outcomes) -> None:
-    """Compute a metric of a few made outcomes. Raises InputError if it does not load, fit them, or state sense."""
+    """Compute a metric of a few synthetic outcomes. Raises InputError if it does not load or fit, or is invalid."""
     compute(metric, sample)
     higher_is_better(metric)
     scale(metric)
 
 
 def whole(metric: str, outcomes: Mapping[str, Sequence[float]], classes: int | None = None) -> dict[str, Any]:
-    """What a metric decides once on the whole test split; `classes`: how many the model has, where that is known."""
+    """Return the settings that a metric takes from the whole test split.
+
+    `classes` is the number of classes of the model, if known.
+    """
     if metric in METRICS:
         built_in = METRICS[metric].whole
         return {} if built_in is None else built_in(outcomes, classes)
@@ -109,33 +113,33 @@ def whole(metric: str, outcomes: Mapping[str, Sequence[float]], classes: int | N
 
 
 def unit(metric: str) -> Unit:
-    """What differences of a metric are in: points where it has a scale, else percent of the reference's value."""
+    """Return the unit of a metric's differences: points if it has a scale, otherwise percent of the reference."""
     return UNITS[metric] if metric in NAMES else "percent" if scale(metric) is None else "points"
 
 
 def scale(metric: str) -> float | None:
-    """The value that is the whole of a metric; a module of the user's states it in `scale`. None: it has no such."""
+    """Return the value that points are hundredths of, or None; a user's module states it in `scale`."""
     if metric in NAMES:
         return 1.0 if UNITS[metric] == "points" else None
-    found = getattr(module_of(metric), "scale", None)
-    if found is None:
+    value = getattr(module_of(metric), "scale", None)
+    if value is None:
         return None
-    if isinstance(found, bool) or not isinstance(found, int | float) or not 1 / LARGE <= found <= LARGE:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 1 / LARGE <= value <= LARGE:
         raise InputError(
-            f"metric {metric}: scale is {found!r}; expected a positive number from {1 / LARGE:g} to {LARGE:g}, such as "
+            f"metric {metric}: scale is {value!r}; expected a positive number from {1 / LARGE:g} to {LARGE:g}, such as "
             "1 for a fraction"
         )
-    return float(found)
+    return float(value)
 
 
 def higher_is_better(metric: str) -> bool:
-    """Whether a larger value is a better one; a module of the user's says so in `higher_is_better`, default True."""
+    """Return whether larger values are better; a user's module states it in `higher_is_better`, default True."""
     if metric in METRICS:
         return METRICS[metric].higher_is_better
-    found = getattr(module_of(metric), "higher_is_better", True)
-    if not isinstance(found, bool):
-        raise InputError(f"metric {metric}: higher_is_better is {found!r}; expected True or False")
-    return found
+    stated = getattr(module_of(metric), "higher_is_better", True)
+    if not isinstance(stated, bool):
+        raise InputError(f"metric {metric}: higher_is_better is {stated!r}; expected True or False")
+    return stated
 
 
 def digest(metric: str) -> str:

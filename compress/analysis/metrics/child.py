@@ -1,4 +1,4 @@
-"""The child that tries a user's metric file: `foreign` starts it and reads how far it came."""
+"""The child process that tries a user's metric file. `foreign` starts it and reads its state."""
 
 import contextlib
 import json
@@ -15,16 +15,16 @@ from compress.analysis import metrics
 from compress.base.config import InputError
 
 UNUSED = ("transformers", "scipy.stats")
-"""What `evaluate` imports for its evaluators alone: two thirds of the start of a child."""
+"""Imports of `evaluate` that only its evaluators need: two thirds of the child's startup."""
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Try a metric: what the child does."""
+    """Import a metric, compute it of the sample in `request.json`, and write the answer to `state.json`."""
     folder = Path(arguments[0])
     request = json.loads((folder / "request.json").read_text())
     metric, (import_s, made_s) = request["metric"], request["limits_s"]
     sys.path[:] = request["path"]
-    sys.stdin = Path(os.devnull).open()  # noqa: SIM115 - the real one ends this process when it closes
+    sys.stdin = Path(os.devnull).open()  # noqa: SIM115 - closing the real one would end this process
     _import_evaluate()
     answer = ""
     try:
@@ -36,11 +36,11 @@ def main(arguments: Sequence[str]) -> None:
         answer = str(error)
     _write(folder, {"answer": answer})
     sys.stderr.flush()
-    os._exit(0)  # not before its threads end, if it has started any
+    os._exit(0)  # without waiting for threads that the metric started
 
 
 def _enter(folder: Path, place: str, limit_s: float) -> None:
-    """Note what comes next, and end this process once it has taken so much processor time."""
+    """Record the next stage, and limit its processor time: the system ends this process beyond it."""
     _write(folder, {"place": place, "limit_s": limit_s})
     with contextlib.suppress(ImportError):  # Windows has no such limit
         import resource
@@ -57,7 +57,7 @@ def _write(folder: Path, state: dict[str, Any]) -> None:
 
 
 def _import_evaluate() -> None:
-    """Import `evaluate` without the libraries that no metric takes from it; a metric can import them afterwards."""
+    """Import `evaluate` without the libraries that metrics do not need from it. A metric can still import them."""
     import_module("datasets")
     absent = [name for name in UNUSED if name not in sys.modules]
     sys.modules.update(dict.fromkeys(absent))  # type: ignore[arg-type]  # None: as if it were not installed

@@ -1,4 +1,4 @@
-"""A user's metric file: one class derived from `evaluate.Metric`, which is given the outcomes its features name."""
+"""A user's metric file: one class derived from `evaluate.Metric`, given the outcomes that its features name."""
 
 import hashlib
 import importlib.util
@@ -19,13 +19,13 @@ from compress.base.reading import content
 from compress.records.fields import FARTHEST
 
 MOST_BYTES = 16_000_000
-"""Of the source of a metric."""
+"""Largest source file of a metric, in bytes."""
 FEATURE_OF = {"prediction": "predictions", "reference": "references"}
-"""Names of outcomes as features of `evaluate` have them, where these differ."""
+"""Outcome name -> feature name of `evaluate`, if they differ."""
 
 
 def compute(path: Path, place: str, outcomes: Mapping[str, Sequence[float]], settings: Mapping[str, Any]) -> float:
-    """Return the metric in a file of these outcomes. `place` is how errors name it."""
+    """Return the value of a file's metric for these outcomes. `place` names the metric in errors."""
     with _scorer(path, place, outcomes) as (scorer, given):
         with guarded(place):
             result = scorer.compute(**given, **settings)
@@ -35,10 +35,13 @@ def compute(path: Path, place: str, outcomes: Mapping[str, Sequence[float]], set
 def resampler(
     path: Path, place: str, outcomes: Mapping[str, Sequence[float]], settings: Mapping[str, Any]
 ) -> Callable[[Mapping[str, np.ndarray]], float]:
-    """The same of resamples of these outcomes: its own `_compute`, without a table of evaluate's for each."""
+    """Return a function that computes the metric of resamples of these outcomes.
+
+    It calls the metric's `_compute` directly, without building a table of `evaluate` for each resample.
+    """
     with _scorer(path, place, outcomes) as (scorer, given):
-        asked = {name: str(getattr(scorer.features[name], "dtype", "float64")) for name in given}
-    types = {name: kind if kind in np.sctypeDict else "float64" for name, kind in asked.items()}
+        dtypes = {name: str(getattr(scorer.features[name], "dtype", "float64")) for name in given}
+    types = {name: kind if kind in np.sctypeDict else "float64" for name, kind in dtypes.items()}
 
     def score(columns: Mapping[str, np.ndarray]) -> float:
         values = {FEATURE_OF.get(name, name): column for name, column in columns.items()}
@@ -47,7 +50,7 @@ def resampler(
             with guarded(place):
                 result = scorer._compute(**cast, **settings)
             return _single(path, place, result)
-        except InputError:  # a resample may lack a class: the metric is undefined there
+        except InputError:  # a resample may lack a class, which leaves the metric undefined
             return math.nan
 
     return score
@@ -57,9 +60,9 @@ def resampler(
 def _scorer(
     path: Path, place: str, outcomes: Mapping[str, Sequence[float]]
 ) -> Iterator[tuple[Any, dict[str, Sequence[float]]]]:
-    """An instance of the metric, and those of the outcomes that its features ask for."""
+    """Yield an instance of the metric, and the outcomes that its features name."""
     given = {FEATURE_OF.get(name, name): values for name, values in outcomes.items()}
-    with passing("metric") as folder:  # evaluate makes its cache folder even when it keeps all in memory
+    with passing("metric") as folder:  # evaluate creates a cache folder even with keep_in_memory
         with guarded(place):
             scorer = _class(path, place)(keep_in_memory=True, cache_dir=str(folder))
         features = set(scorer.features)
@@ -69,7 +72,7 @@ def _scorer(
 
 
 def lacking(place: str, features: set[str], given: Mapping[str, Any]) -> str:
-    """The error of a metric that needs outcomes of another task."""
+    """Return the error text for a metric that needs outcomes of another task."""
     return f"{place}: needs {', '.join(sorted(features))}; the task gives {', '.join(sorted(given))}"
 
 
@@ -79,13 +82,13 @@ def module(path: Path) -> ModuleType:
 
 
 def sha256(path: Path) -> str:
-    """Return the digest of a metric's file. Raises InputError for one that is too large, or no regular file."""
+    """Return the digest of a metric's file. Raises InputError if it is too large or not a regular file."""
     return hashlib.sha256(content(path, "metric", MOST_BYTES)).hexdigest()
 
 
 @lru_cache(maxsize=32)
 def _load(path: Path, digest: str) -> ModuleType:
-    """The module in a file; `digest` makes an edited file load again."""
+    """Load the module in a file; `digest` is part of the cache key, so that an edited file loads again."""
     spec = importlib.util.spec_from_file_location(f"compress_metric_{path.stem}_{digest[:8]}", path)
     if spec is None or spec.loader is None:
         raise InputError(f"metric {path}: is not a Python file")
@@ -96,7 +99,7 @@ def _load(path: Path, digest: str) -> ModuleType:
 
 
 def _class(path: Path, place: str) -> Any:
-    """The one class in the module that is an `evaluate.Metric`."""
+    """Return the only class in the module that is derived from `evaluate.Metric`."""
     import evaluate
 
     loaded = module(path)
@@ -111,7 +114,7 @@ def _class(path: Path, place: str) -> Any:
 
 
 def _single(path: Path, place: str, result: Any) -> float:
-    """The value named like the metric's file, or the only one there is."""
+    """Return the value named like the metric's file, or the only value."""
     if result is not None and not isinstance(result, Mapping):
         raise InputError(f"{place}: returned a {type(result).__name__}; expected a mapping of names to values")
     values = dict(result or {})

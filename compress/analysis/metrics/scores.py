@@ -17,19 +17,19 @@ class Metric:
     score: Callable[..., float]
     """The function; its positional arguments are the columns."""
     columns: tuple[str, ...]
-    """Names of the outcomes that it takes."""
+    """Names of the outcomes that `score` takes."""
     whole: Whole | None = None
-    """What is decided once on the whole test split: keywords of `score` on every resample."""
+    """Computes settings from the whole test split, which `score` receives as keywords on every resample."""
     higher_is_better: bool = True
 
 
 def accuracy(prediction: np.ndarray, reference: np.ndarray) -> float:
-    """Fraction of predictions [n] that equal their reference [n]."""
+    """Return the fraction of predictions [n] that equal their reference [n]."""
     return np.count_nonzero(prediction == reference) / len(prediction)
 
 
 def f1(prediction: np.ndarray, reference: np.ndarray, classes: list[int]) -> float:
-    """2 TP / (2 TP + FP + FN), averaged over `classes`.
+    """Return 2 TP / (2 TP + FP + FN), averaged over `classes`.
 
     A prediction outside the references' classes counts as a miss of its class, not as a class of its own.
     """
@@ -37,9 +37,10 @@ def f1(prediction: np.ndarray, reference: np.ndarray, classes: list[int]) -> flo
 
 
 def f1_classes(outcomes: Mapping[str, Any], classes: int | None) -> dict[str, list[int]]:
-    """The classes to average over: 1 alone for a model of two classes (where that is unknown: labels of 0 and 1).
+    """Return the classes to average over: only class 1 for a model of two classes.
 
-    They are those of the whole test split: a resample that lacks one of them is judged by the same.
+    If their number is unknown, labels of 0 and 1 alone mean two classes. The classes are those of the whole test split,
+    and they also hold for a resample that lacks one of them.
     """
     present = sorted({int(each) for each in outcomes["reference"]})
     binary = set(present) <= {0, 1} and classes in (None, 2)
@@ -47,27 +48,27 @@ def f1_classes(outcomes: Mapping[str, Any], classes: int | None) -> dict[str, li
 
 
 def _f1(prediction: np.ndarray, reference: np.ndarray, positive: int) -> float:
-    """F1 of one class; 0 where it is neither predicted nor there."""
+    """Return F1 of one class; 0 if it is neither predicted nor present."""
     hits = np.count_nonzero((prediction == positive) & (reference == positive))
     named = np.count_nonzero(prediction == positive) + np.count_nonzero(reference == positive)
     return 2 * hits / named if named else 0.0
 
 
 def matthews_correlation(prediction: np.ndarray, reference: np.ndarray) -> float:
-    """Correlation of predictions and references as class indicators; 0 for any constant answer or label.
+    """Return the correlation of predictions and references as class indicators; 0 for any constant answer or label.
 
-    Gorodkin 2004 for more than two classes.
+    For more than two classes: Gorodkin 2004.
     """
     classes, indices = np.unique(np.concatenate([reference, prediction]), return_inverse=True)
     true, predicted = np.split(np.eye(len(classes))[indices], 2)  # [n, classes]
     n, right = len(reference), float((true * predicted).sum())
-    t, p = true.sum(axis=0), predicted.sum(axis=0)  # how often each class is there, and is answered
+    t, p = true.sum(axis=0), predicted.sum(axis=0)  # counts of each class in references and predictions
     spread = (n * n - float(t @ t)) * (n * n - float(p @ p))
     return (n * right - float(t @ p)) / math.sqrt(spread) if spread > 0 else 0.0
 
 
 def perplexity(nll: np.ndarray, tokens: np.ndarray) -> float:
-    """exp(sum of negative log likelihoods in nats / sum of predicted tokens): blocks count by their tokens."""
+    """Return exp(sum of negative log likelihoods in nats / sum of predicted tokens), weighting blocks by tokens."""
     mean = math.fsum(nll) / math.fsum(tokens)
     return math.exp(mean) if mean < 700 else math.inf  # exp(710) overflows a double
 
@@ -79,4 +80,4 @@ METRICS: dict[str, Metric] = {
     "matthews_correlation": Metric(matthews_correlation, CLASSES),
     "perplexity": Metric(perplexity, LANGUAGE, higher_is_better=False),
 }
-"""The metrics of this package by name; `records.result.UNITS` has their units, which reading results needs alone."""
+"""Metrics of this package by name. Their units are in `records.result.UNITS`, for reading results alone."""

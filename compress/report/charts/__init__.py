@@ -1,7 +1,7 @@
-"""Pictures of single results beside the Pareto picture: `compress plot RESULT... --kind KIND --out FILE`. Never torch.
+"""Charts of single results: `compress plot RESULT... --kind KIND --out FILE`, without torch.
 
-One file a kind. Each takes the results with where they were read from, and returns a figure; what it needs and does not
-find it says in one sentence.
+Each kind has a file. Its `draw` takes the results with their paths and returns a figure. Missing data is an InputError
+of one sentence.
 """
 
 from collections.abc import Sequence
@@ -27,10 +27,10 @@ KINDS: dict[str, str] = {
     "trace": "power",
     "rounds": "rounds",
 }
-"""What a kind is called -> the module that draws it."""
+"""Name of a kind -> the module that draws it."""
 FORMS = {".png": canvas.png, ".svg": canvas.svg}
 MOST = 6
-"""More results than that in one picture can no longer be told apart."""
+"""Most results in one chart: more cannot be distinguished."""
 
 
 @dataclass(frozen=True)
@@ -42,35 +42,35 @@ class Source:
 
     @property
     def name(self) -> str:
-        """The recipe's."""
+        """The recipe's name."""
         return self.result.name
 
     @property
     def headline(self) -> Point:
-        """Its headline point. Raises InputError where it has none."""
-        found = self.result.headline
-        if found is None:
+        """The result's headline point. Raises InputError if it has none."""
+        point = self.result.headline
+        if point is None:
             raise InputError(f"{self.path}: has no headline point; run the recipe again")
-        return found
+        return point
 
     @property
     def reference(self) -> Reference:
-        """What its verdict is spoken against. Raises InputError where it has none."""
-        found = self.result.verdict_reference
-        if found is None:
+        """The reference of the result's verdict. Raises InputError if it has none."""
+        reference = self.result.verdict_reference
+        if reference is None:
             raise InputError(f"{self.path}: has no reference; run the recipe again")
-        return found
+        return reference
 
     def theirs(self, point: Point) -> Point:
-        """The reference's point of the same shape."""
-        found = next((p for p in self.reference.points if same_point(p, point)), None)
-        if found is None:
+        """Return the reference's point of the same shape. Raises InputError if it was not measured."""
+        same = next((p for p in self.reference.points if same_point(p, point)), None)
+        if same is None:
             raise InputError(f"{self.path}: {self.reference.name} was not measured at the same point")
-        return found
+        return same
 
 
 def write_chart(paths: Sequence[Path], kind: str, out: Path) -> Path:
-    """Draws results into a file and returns its path. Raises InputError for what cannot be drawn, or not written."""
+    """Draw results into a file and return its path. Raises InputError if that is impossible or `out` not writable."""
     if kind not in KINDS:
         raise InputError(f"--kind {kind}: expected one of {', '.join(KINDS)}")
     new_file(out, "--out", [*FORMS], paths)
@@ -86,6 +86,7 @@ def write_chart(paths: Sequence[Path], kind: str, out: Path) -> Path:
 
 
 def _source(path: Path) -> Source:
+    """Read a result. Raises InputError if the recipe failed."""
     result = read(path)
     if result.error is not None:
         raise InputError(f"{path}: the recipe failed ({first_line(result)}); there is nothing to draw")
@@ -93,7 +94,7 @@ def _source(path: Path) -> Source:
 
 
 def of_one_session(sources: Sequence[Source]) -> None:
-    """Raises InputError for results of several sessions: their joules and seconds share no axis."""
+    """Check that results are of one session, so that they can share an axis. Raises InputError if they are not."""
     sessions = sorted({s.result.session for s in sources})
     if len(sessions) > 1:
         raise InputError(

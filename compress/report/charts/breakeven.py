@@ -1,6 +1,6 @@
-"""What running costs in total, from compressing on: the reference starts at nothing, a recipe at what compressing took.
+"""Total cost over inferences: a recipe starts at the cost of compressing, its reference at 0.
 
-total ^            / reference           Where they cross, compressing has paid back. Both axes are logarithmic.
+total ^            / reference           The lines cross at break-even. Both axes are logarithmic.
       |          /    ___ recipe
       |  ______/___--
       |      /
@@ -22,13 +22,13 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 AHEAD = 30
-"""The picture begins so many times before the first crossing and ends as many after the last."""
+"""Factor by which the x axis extends before the first crossing and after the last."""
 MOST_WORDS = 120
-"""Characters of a reason that fit into the picture."""
+"""Longest reason that fits into the chart, in characters."""
 
 
 def draw(sources: Sequence[Source]) -> "Figure":
-    """Lines of the recipes and of their reference."""
+    """Draw the lines of the recipes and of their reference."""
     of_one_session(sources)
     for source in sources:
         if source.result.transform is None:
@@ -37,19 +37,22 @@ def draw(sources: Sequence[Source]) -> "Figure":
             raise InputError(f"{source.path}: holds no rounds of its headline point; run the recipe again")
     joules = all(_metered(source) for source in sources)
     first = sources[0]
-    theirs = per_inference(first.theirs(first.headline), joules)
+    reference_cost = per_inference(first.theirs(first.headline), joules)
     spent = [_spent(source, joules) for source in sources]
-    ours = [per_inference(source.headline, joules) for source in sources]
-    crossings = [s / (theirs - o) for s, o in zip(spent, ours, strict=True) if o < theirs and s > 0]
-    start = min([*(c / AHEAD for c in crossings), *(s / theirs for s in spent if s > 0 and theirs > 0)], default=1.0)
+    costs = [per_inference(source.headline, joules) for source in sources]
+    crossings = [s / (reference_cost - o) for s, o in zip(spent, costs, strict=True) if o < reference_cost and s > 0]
+    start = min(
+        [*(c / AHEAD for c in crossings), *(s / reference_cost for s in spent if s > 0 and reference_cost > 0)],
+        default=1.0,
+    )
     end = max([*(c * AHEAD for c in crossings), AHEAD * start, 1000.0])
     counts = [max(1.0, start) * (end / max(1.0, start)) ** (k / 200) for k in range(201)]
     figure = canvas.new_figure(9, 5.4)
     (axis,) = canvas.axes(figure, left=0.9, top=0.4)
-    axis.loglog(counts, [theirs * n for n in counts], color=canvas.GREY, label=plain(first.reference.name))
-    for source, colour, base, each in zip(sources, canvas.CYCLE, spent, ours, strict=False):
-        axis.plot(counts, [base + each * n for n in counts], color=colour, label=_name(source, joules))
-        _crossing(axis, source, colour, joules, base, each)
+    axis.loglog(counts, [reference_cost * n for n in counts], color=canvas.GREY, label=plain(first.reference.name))
+    for source, colour, offset, cost in zip(sources, canvas.CYCLE, spent, costs, strict=False):
+        axis.plot(counts, [offset + cost * n for n in counts], color=colour, label=_name(source, joules))
+        _crossing(axis, source, colour, joules, offset, cost)
     unit = "energy, J" if joules else "time, s"
     why = "" if joules else "; in seconds, because not all of these energies were measured"
     where = point_name(first.headline)
@@ -60,14 +63,14 @@ def draw(sources: Sequence[Source]) -> "Figure":
 
 
 def per_inference(point: Point, joules: bool) -> float:
-    """Joules or seconds of one example, as the mean over rounds that break-even is computed from."""
+    """Return joules or seconds per example: the mean over rounds from which break-even is computed."""
     values = [(r.energy_j if joules else r.duration_s, r.batches) for r in point.rounds]
     known = [cost / (batches * point.batch_size) for cost, batches in values if cost is not None]
     return math.fsum(known) / len(known)
 
 
 def _metered(source: Source) -> bool:
-    """Whether one kind of meter counted compressing, the recipe and the reference, all of the same."""
+    """Return whether the same meter, with the same boundary, measured compressing, the recipe and the reference."""
     transform, points = source.result.transform, (source.headline, source.theirs(source.headline))
     if transform is None or transform.energy_j is None or transform.energy_source not in MEASURED:
         return False
@@ -77,13 +80,14 @@ def _metered(source: Source) -> bool:
 
 
 def _spent(source: Source, joules: bool) -> float:
+    """Return the joules or seconds of compressing."""
     transform = source.result.transform
-    assert transform is not None  # `draw` has looked
+    assert transform is not None  # `draw` has checked it
     return float((transform.energy_j if joules else transform.seconds) or 0.0)
 
 
 def _name(source: Source, joules: bool) -> str:
-    """The recipe, and after how many inferences it has paid back, or why nobody can say."""
+    """Return the label of a recipe: its name, and its break-even or the reason why that is unknown."""
     even = source.result.breakeven
     if even is not None and even.at_most is not None:
         return plain(f"{source.name}: paid back after {joined(breakeven(even))}")
@@ -95,13 +99,13 @@ def _name(source: Source, joules: bool) -> str:
     return plain(f"{source.name}: {joined(breakeven(even))}")
 
 
-def _crossing(axis: "Axes", source: Source, colour: str, joules: bool, base: float, each: float) -> None:
-    """The break-even of the result with its interval, where it is in what the axis counts."""
+def _crossing(axis: "Axes", source: Source, colour: str, joules: bool, offset: float, cost: float) -> None:
+    """Draw the break-even of a result with its interval, if it is in the unit of the axis."""
     even = source.result.breakeven
     if even is None or even.inferences is None or (even.unit == "joules") is not joules:
         return
-    found = even.inferences
-    height = base + each * found.value
-    axis.plot(found.value, height, "o", color=colour, markersize=7, zorder=4)
-    if math.isfinite(found.low) and math.isfinite(found.high):
-        axis.plot([found.low, found.high], [height, height], color=colour, linewidth=4, alpha=0.35, zorder=3)
+    inferences = even.inferences
+    height = offset + cost * inferences.value
+    axis.plot(inferences.value, height, "o", color=colour, markersize=7, zorder=4)
+    if math.isfinite(inferences.low) and math.isfinite(inferences.high):
+        axis.plot([inferences.low, inferences.high], [height, height], color=colour, linewidth=4, alpha=0.35, zorder=3)

@@ -1,7 +1,8 @@
-"""What every picture shares: paper's margins and type, colours, and how a figure becomes PNG and SVG.
+"""Shared parts of all charts: margins and type for papers, colours, and export to PNG and SVG.
 
-Colours are Okabe and Ito's (2008), told apart by every kind of colour vision; shapes say the same again. In an SVG text
-stays text: it can be searched, and set in a paper's own face. Equal figures give equal bytes.
+Colours are those of Okabe and Ito (2008), distinguishable with every kind of colour vision; shapes repeat the
+distinction. Text in an SVG stays text: it can be searched and set in a paper's own typeface. Equal figures give equal
+bytes.
 """
 
 import io
@@ -22,14 +23,14 @@ SHAPES = "oDs^vPX"
 Span = tuple[float, float, float]
 """A value, its lower and its upper end."""
 DPI = 160
-"""Of the PNG; 9 inches are 1440 pixels, which two columns of a paper print sharply."""
+"""Resolution of the PNG: 9 inches are 1440 pixels, sharp across two columns of a paper."""
 MARK = "compress"
-"""Stands in every picture as the program that made it: what an earlier call has left is known by it."""
+"""Program name in the metadata of every picture, by which pictures of earlier calls are recognised."""
 _SETTINGS = {"svg.fonttype": "none", "svg.hashsalt": MARK}
 
 
 def new_figure(width: float, height: float) -> "Figure":
-    """An empty figure of so many inches, which can be drawn without a screen."""
+    """Return an empty figure with its size in inches, which can be drawn without a screen."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -39,9 +40,9 @@ def new_figure(width: float, height: float) -> "Figure":
 
 
 def axes(figure: "Figure", rows: int = 1, **margins: float) -> list["Axes"]:
-    """So many plots below one another, at these margins in inches.
+    """Return `rows` plots below one another, with these margins in inches.
 
-    Fixed margins: a layout engine would have to draw everything twice.
+    Margins are fixed, because a layout engine would draw everything twice.
     """
     width, height = figure.get_size_inches().tolist()
     inches = {"left": 0.75, "right": 0.15, "bottom": 0.6, "top": 0.65, **margins}
@@ -52,43 +53,43 @@ def axes(figure: "Figure", rows: int = 1, **margins: float) -> list["Axes"]:
         top=1 - inches["top"] / height,
         hspace=0.12,
     )
-    made = figure.subplots(rows, 1, squeeze=False, sharex=True)[:, 0].tolist()
-    for axis in made:
+    plots = figure.subplots(rows, 1, squeeze=False, sharex=True)[:, 0].tolist()
+    for axis in plots:
         axis.spines[["top", "right"]].set_visible(False)
         axis.grid(True, color=FAINT, linewidth=0.6)
         axis.set_axisbelow(True)
-    return list(made)
+    return list(plots)
 
 
 def titled(axis: "Axes", title: str, below: str, beside: str, pad: float = 24) -> None:
-    """Writes title and axis labels; what they say is text, never TeX. `pad`: points between title and plot."""
+    """Write title and axis labels as plain text, never TeX. `pad`: points between title and plot."""
     axis.set_title(title, loc="left", pad=pad, fontsize=11, parse_math=False)
     axis.set_xlabel(below, parse_math=False)
     axis.set_ylabel(beside, parse_math=False)
 
 
 def legend(axis: "Axes", columns: int = 4, inside: str | None = None, size: float = 8) -> Any:
-    """The legend between title and plot, where it hides nothing, or `inside`; None where it would be empty."""
+    """Draw the legend between title and plot, where it hides nothing, or `inside`; None if it would be empty."""
     if not axis.get_legend_handles_labels()[0]:
         return None
     place = (
         {"loc": inside} if inside else {"loc": "lower left", "bbox_to_anchor": (-0.005, 0.995), "borderaxespad": 0.2}
     )
-    made = axis.legend(fontsize=size, frameon=False, ncols=columns, **place)
-    for words in made.get_texts():
-        words.set_parse_math(False)
-    return made
+    box = axis.legend(fontsize=size, frameon=False, ncols=columns, **place)
+    for entry in box.get_texts():
+        entry.set_parse_math(False)
+    return box
 
 
 def png(figure: "Figure") -> bytes:
-    """The figure as PNG."""
+    """Return the figure as PNG."""
     with _written() as out:
         figure.canvas.print_png(out, metadata={"Software": MARK}, pil_kwargs={"compress_level": 3})  # type: ignore[attr-defined]
     return out.getvalue()
 
 
 def svg(figure: "Figure") -> bytes:
-    """The figure as SVG."""
+    """Return the figure as SVG."""
     from matplotlib.backends.backend_svg import FigureCanvasSVG
 
     raster = figure.canvas
@@ -100,7 +101,7 @@ def svg(figure: "Figure") -> bytes:
 
 @contextmanager
 def foreign_scripts() -> Iterator[None]:
-    """Silence about names in a script that the font lacks: a PNG has boxes for them, an SVG the reader's own font."""
+    """Silence warnings about glyphs that the font lacks: a PNG shows boxes, an SVG uses the reader's own font."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph")
         yield
@@ -108,6 +109,7 @@ def foreign_scripts() -> Iterator[None]:
 
 @contextmanager
 def _written() -> Iterator[io.BytesIO]:
+    """Yield a buffer to print a figure into, with this module's settings."""
     from matplotlib import rc_context
 
     with foreign_scripts(), rc_context(_SETTINGS):
@@ -115,15 +117,15 @@ def _written() -> Iterator[io.BytesIO]:
 
 
 def bars(xs: Sequence[Span], ys: Sequence[Span]) -> tuple[list[float], list[float]]:
-    """x and y of one line that is every error bar, with gaps between: drawn as fast as a single one.
+    """Return x and y of all error bars as one line with gaps, which draws as fast as a single bar.
 
     An infinite interval has no bar.
     """
-    across: list[float] = []
-    up: list[float] = []
+    line_x: list[float] = []
+    line_y: list[float] = []
     for x, y in zip(xs, ys, strict=True):
         if all(map(math.isfinite, x)):
-            across, up = [*across, x[1], x[2], math.nan], [*up, y[0], y[0], math.nan]
+            line_x, line_y = [*line_x, x[1], x[2], math.nan], [*line_y, y[0], y[0], math.nan]
         if all(map(math.isfinite, y)):
-            across, up = [*across, x[0], x[0], math.nan], [*up, y[1], y[2], math.nan]
-    return across, up
+            line_x, line_y = [*line_x, x[0], x[0], math.nan], [*line_y, y[1], y[2], math.nan]
+    return line_x, line_y

@@ -1,5 +1,7 @@
-"""Names beside the points of a picture, placed greedily: each takes the first of a few spots around its point that hits
-no point, no label and, where there is room for that, no error bar and no line to another point.
+"""Greedy placement of names next to the points of a chart.
+
+Each name takes the first of a few spots around its point that hits no point and no label. If possible, it also avoids
+error bars and lines to other points.
 """
 
 import itertools
@@ -16,7 +18,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 LABELLED = 24
-"""So many names are written at most: the references' first, then the front's, then the cheapest."""
+"""Most names in a chart: references first, then the front, then the cheapest."""
 SIZE = 8
 Box = tuple[float, float, float, float]
 Place = Sequence[float]
@@ -26,20 +28,20 @@ FAR: tuple[Spot, ...] = tuple((3 * dx, dy * k, ha) for k in (2, 3, 4, 5) for dx,
 
 
 def label(axis: "Axes", marks: Sequence[Mark]) -> None:
-    """Writes the names; one that has no free spot is left out, and stands in the table."""
+    """Write the names. A name without a free spot is left out; it is in the table."""
     from matplotlib.font_manager import FontProperties
 
     figure: Any = axis.get_figure()
     renderer = figure.canvas.get_renderer()
     font, pixels = FontProperties(size=SIZE), figure.dpi / 72
-    at = axis.transData.transform([(m.x[0], m.y[0]) for m in marks]).tolist()
-    frame, near = _extents(axis.get_window_extent(renderer)), 4 * pixels
-    taken: list[Box] = [(x - near, y - near, x + near, y + near) for x, y in at]
+    positions = axis.transData.transform([(m.x[0], m.y[0]) for m in marks]).tolist()
+    frame, radius = _extents(axis.get_window_extent(renderer)), 4 * pixels
+    taken: list[Box] = [(x - radius, y - radius, x + radius, y + radius) for x, y in positions]
     crossed = _bar_boxes(axis, marks)
     names: list[Box] = []
     lines: list[Box] = []
     leaders: list[tuple[Place, Place]] = []
-    order = sorted(zip(marks, at, strict=True), key=lambda pair: (*_rank(pair[0]), pair[0].x[0]))
+    order = sorted(zip(marks, positions, strict=True), key=lambda pair: (*_rank(pair[0]), pair[0].x[0]))
     for mark, place in order[:LABELLED]:
         name = mark.name[:40]
         width, height, _ = renderer.get_text_width_height_descent(name, font, False)
@@ -47,7 +49,7 @@ def label(axis: "Axes", marks: Sequence[Mark]) -> None:
         inside = [(spot, box) for spot, box in boxes if _within(box, frame)]
         hit = _hits([box for _, box in inside], np.array([*taken, *lines, *crossed]))
         counts = np.cumsum([0, len(taken), len(lines), len(crossed)])
-        # the most that can be kept clear: points and names always, then lines of others, then error bars
+        # strictest first: points and names are always avoided, then lines of other names, then error bars
         free = [[pair for pair, row in zip(inside, hit, strict=True) if not row[:end].any()] for end in counts[:0:-1]]
         spots = [pair for kept in free for pair in kept]
         clear = (pair for pair in spots if pair[0] in SPOTS or _unseen(place, pair[1], names))
@@ -62,43 +64,44 @@ def label(axis: "Axes", marks: Sequence[Mark]) -> None:
 
 
 def _back(axis: "Axes", names: Sequence[Box], leaders: Sequence[tuple[Place, Place]]) -> None:
-    """What stands behind the names: white boxes, and thin lines to the points of those that stand further off.
+    """Draw the background of the names: white boxes, and thin lines from distant names to their points.
 
-    One collection each, and no outlines: a patch a name takes longest to draw, and outlined text is curves in an SVG.
+    Each kind is one collection, because a patch per name is slowest to draw. Text has no outline, which would turn it
+    into curves in an SVG.
     """
     from matplotlib.collections import LineCollection, PolyCollection
 
-    back = axis.transData.inverted().transform
-    corners = [back([(x0, y0), (x1, y0), (x1, y1), (x0, y1)]) for x0, y0, x1, y1 in names]
-    lines = LineCollection([back(line) for line in leaders], colors=GREY, linewidths=0.4, zorder=5)
+    to_data = axis.transData.inverted().transform
+    corners = [to_data([(x0, y0), (x1, y0), (x1, y1), (x0, y1)]) for x0, y0, x1, y1 in names]
+    lines = LineCollection([to_data(line) for line in leaders], colors=GREY, linewidths=0.4, zorder=5)
     boxes = PolyCollection(corners, facecolors="white", alpha=0.75, linewidths=0, zorder=5.1)
-    for each in (lines, boxes):
-        axis.add_collection(each, autolim=False)
+    for collection in (lines, boxes):
+        axis.add_collection(collection, autolim=False)
 
 
 def _beads(one: Place, other: Place) -> list[Box]:
-    """A line as small boxes."""
+    """Return a line as small boxes."""
     beads = (tuple(a + (b - a) * k / 12 for a, b in zip(one, other, strict=True)) for k in range(2, 12))
     return [(x - 1, y - 1, x + 1, y + 1) for x, y in beads]
 
 
 def _unseen(place: Place, box: Box, names: Sequence[Box]) -> bool:
-    """Whether the line from a point to a name's box runs through no other name."""
+    """Return whether the line from a point to a name's box crosses no other name."""
     return not names or not _hits(_beads(place, _nearest(place, box)), np.array(names)).any()
 
 
 def _nearest(place: Place, box: Box) -> Place:
-    """The place of a box that is nearest to a point."""
+    """Return the position in a box that is nearest to a point."""
     return min(max(place[0], box[0]), box[2]), min(max(place[1], box[1]), box[3])
 
 
 def _rank(mark: Mark) -> tuple[bool, bool]:
-    """References' names first, then the front's."""
+    """Return the sort key of a name: references first, then the front."""
     return mark.kind != "reference", not mark.steps
 
 
 def _text_box(at: Sequence[float], spot: Spot, size: tuple[float, float], pixels: float) -> Box:
-    """Where words of this size in pixels stand, at an offset in points from a place in pixels."""
+    """Return the box of a text of this size in pixels, at an offset in points from a position in pixels."""
     dx, dy, ha = spot
     left = at[0] + dx * pixels - {"left": 0, "center": 0.5, "right": 1}[ha] * size[0]
     bottom = at[1] + dy * pixels - 2 * pixels  # a descender's depth
@@ -106,7 +109,7 @@ def _text_box(at: Sequence[float], spot: Spot, size: tuple[float, float], pixels
 
 
 def _note(axis: "Axes", name: str, place: tuple[float, float], spot: Spot, colour: str) -> None:
-    """Writes the name at an offset from its point."""
+    """Write the name at an offset from its point."""
     axis.annotate(
         name,
         place,
@@ -121,7 +124,7 @@ def _note(axis: "Axes", name: str, place: tuple[float, float], spot: Spot, colou
 
 
 def _bar_boxes(axis: "Axes", marks: Sequence[Mark]) -> list[Box]:
-    """The error bars of all candidates as thin boxes in pixels."""
+    """Return the error bars of all marks as thin boxes in pixels."""
     ends: list[tuple[float, float]] = []
     for m in marks:
         x, y = m.x[0], m.y[0]
@@ -141,6 +144,6 @@ def _within(box: Box, frame: Box) -> bool:
 
 
 def _hits(boxes: Sequence[Box], others: Any) -> Any:
-    """[boxes, others]: which of these meet which of those, [n, 4]."""
+    """Return which boxes overlap which of the others [n, 4], as booleans [boxes, others]."""
     a, b = np.array(boxes).reshape(-1, 1, 4), others[None]
     return (a[..., 0] < b[..., 2]) & (b[..., 0] < a[..., 2]) & (a[..., 1] < b[..., 3]) & (b[..., 1] < a[..., 3])

@@ -1,4 +1,4 @@
-"""What one table gives to its picture: plain values, so that the process that draws need not load the rest."""
+"""Data of one table's picture, as plain values, so that the drawing process need not load the rest."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -10,7 +10,7 @@ KINDS: dict[str, tuple[str, str, str]] = {
     "other": ("other recipes", BLUE, "o"),
     "reference": ("references (not compressed)", GREY, "s"),
 }
-"""Kind of a mark -> words of the legend, colour, shape."""
+"""Kind of a mark -> legend text, colour and shape."""
 
 
 @dataclass(frozen=True)
@@ -22,19 +22,19 @@ class Mark:
     y: Span
     kind: Literal["front", "other", "reference"]
     steps: bool = False
-    """Whether it is on the front, as a reference may be too."""
+    """Whether the row is on the front; a reference can be too."""
 
 
 @dataclass(frozen=True)
 class Panel:
-    """A table's picture."""
+    """The data of a table's picture."""
 
     title: str
     below: str
     beside: str
     marks: tuple[Mark, ...]
-    """The best first."""
+    """Marks sorted by accuracy, the best first."""
     missing: tuple[str, ...]
     """Names of rows that cannot be drawn."""
     stem: str = "pareto"
-    """What its files are called."""
+    """Stem of the file names."""

@@ -1,4 +1,4 @@
-"""What the picture needs of a table."""
+"""Conversion of tables to the data of their pictures."""
 
 import re
 from collections.abc import Iterable, Sequence
@@ -13,22 +13,22 @@ from compress.report.text import plain
 
 
 def panels(tables: Iterable[Table]) -> list[Panel]:
-    """A panel of every table that has something to draw; several are called after their workloads and machines."""
+    """Return a panel of every table with something to draw. Several are named after their workloads and machines."""
     drawn = [(table, field) for table in tables if (field := _field(table))]
-    made = [_panel(table, field) for table, field in drawn]
-    if len(made) < 2:
-        return made
+    finished = [_panel(table, field) for table, field in drawn]
+    if len(finished) < 2:
+        return finished
     stems = _stems([f"{t.newest.workload.get('name', 'workload')}-{t.newest.machine.id}" for t, _ in drawn])
-    return [replace(panel, stem=stem) for panel, stem in zip(made, stems, strict=True)]
+    return [replace(panel, stem=stem) for panel, stem in zip(finished, stems, strict=True)]
 
 
 def _stems(names: Sequence[str]) -> list[str]:
-    """A file name for each, whatever is in them: `pareto-my-cpu-12ab34cd`, and a number behind one that is taken."""
+    """Return a unique file stem for each name: `pareto-my-cpu-12ab34cd`, with a number appended if it is taken."""
     stems: list[str] = []
     for name in names:
         stem = first = f"pareto-{re.sub(r'[^A-Za-z0-9._-]+', '-', name)[:80]}"
         number = 2
-        while stem.lower() in (other.lower() for other in stems):  # some file systems take both for one
+        while stem.lower() in (other.lower() for other in stems):  # some file systems ignore case
             stem, number = f"{first}-{number}", number + 1
         stems.append(stem)
     return stems
@@ -41,7 +41,7 @@ def _field(table: Table) -> list[Candidate]:
 def _panel(table: Table, field: list[Candidate]) -> Panel:
     accuracy = next((r.accuracy for r in table.rows if r.accuracy), None)
     metric = accuracy.metric if accuracy else "accuracy"
-    up = accuracy is None or accuracy.higher_is_better  # candidates are turned so that up is better, the axis is not
+    up = accuracy is None or accuracy.higher_is_better  # quality is signed so that up is better, but the axis is not
     scale, _, unit = form(accuracy) if accuracy else FORMS["points"]
     reference = plain(table.reference or "")
     why = "; energy is only modelled here" if table.meter == "modelled" else ""

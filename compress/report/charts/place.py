@@ -1,4 +1,4 @@
-"""Pictures on disk: those of an earlier call that are not made again go, so that none shows what is no longer so."""
+"""Pictures on disk. Pictures of an earlier call that are not drawn again are removed, so that none is outdated."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -7,11 +7,11 @@ from compress.base.files import write_atomic
 from compress.report.charts.canvas import MARK
 
 HEAD = 2_000
-"""Bytes at a picture's start in which the program that made it is named."""
+"""Bytes at the start of a picture that contain the name of the program that made it."""
 
 
 def place_pictures(out: Path, pictures: Mapping[str, bytes]) -> list[Path]:
-    """Writes pictures by file name into `out`, and returns their paths."""
+    """Write pictures by file name into `out` and return their paths."""
     for name, data in pictures.items():
         write_atomic(out / name, data)
     for old in (path for kind in ("png", "svg") for path in out.glob(f"pareto*.{kind}")):
@@ -21,7 +21,7 @@ def place_pictures(out: Path, pictures: Mapping[str, bytes]) -> list[Path]:
 
 
 def _ours(path: Path) -> bool:
-    """Whether a picture names this program as its maker; another of a like name is somebody else's."""
+    """Return whether this program made a picture, by its metadata; other files of a similar name are kept."""
     with path.open("rb") as file:
         head = file.read(HEAD)
     return f"Software\0{MARK}".encode() in head or f"<dc:title>{MARK}</dc:title>".encode() in head

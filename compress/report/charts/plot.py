@@ -1,4 +1,4 @@
-"""The picture of a table: accuracy against the cost ratio, with error bars, the front as a step line."""
+"""The picture of a table: accuracy against the cost ratio, with error bars and the front as a step line."""
 
 import math
 from collections.abc import Sequence
@@ -13,22 +13,22 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 PICTURES = 12
-"""So many tables get a picture each; the page and the tables hold the rest."""
+"""Most tables with a picture; the page and the tables include the others."""
 SIZE_IN = (9.0, 5.4)
 
 
 def pictures(drawn: Sequence[Panel]) -> dict[str, bytes]:
-    """File name -> content: a PNG and an SVG of every panel; without any, a picture that says so."""
-    made: dict[str, bytes] = {}
+    """Return file name -> content: a PNG and an SVG of every panel, or of an empty picture without panels."""
+    files: dict[str, bytes] = {}
     for panel in drawn[:PICTURES] or (None,):
         figure = picture(panel)
         stem = panel.stem if panel else "pareto"
-        made |= {f"{stem}.png": canvas.png(figure), f"{stem}.svg": canvas.svg(figure)}
-    return made
+        files |= {f"{stem}.png": canvas.png(figure), f"{stem}.svg": canvas.svg(figure)}
+    return files
 
 
 def picture(panel: Panel | None) -> "Figure":
-    """The figure of one panel."""
+    """Return the figure of one panel, or an empty one without a panel."""
     figure = canvas.new_figure(*SIZE_IN)
     (axis,) = canvas.axes(figure, bottom=0.75 if panel and panel.missing else 0.6)
     if panel is None:
@@ -38,14 +38,15 @@ def picture(panel: Panel | None) -> "Figure":
     _draw(axis, panel)
     if panel.missing:
         more = f" and {len(panel.missing) - 6} more" if len(panel.missing) > 6 else ""
-        said = f"not drawn (broken, failed or without figures): {', '.join(panel.missing[:6])}{more}"
-        figure.text(0.01, 0.015, said, fontsize=7.5, color=canvas.GREY, parse_math=False)
+        missing = f"not drawn (broken, failed or without figures): {', '.join(panel.missing[:6])}{more}"
+        figure.text(0.01, 0.015, missing, fontsize=7.5, color=canvas.GREY, parse_math=False)
     with canvas.foreign_scripts():
         label(axis, panel.marks)
     return figure
 
 
 def _draw(axis: "Axes", panel: Panel) -> None:
+    """Draw points, error bars and the front."""
     for kind, (words, colour, marker) in KINDS.items():
         members = [m for m in panel.marks if m.kind == kind]
         if not members:
@@ -61,7 +62,7 @@ def _draw(axis: "Axes", panel: Panel) -> None:
             label=words,
             zorder=4,
         )
-    # what can be had at this cost or less; marks come best first, and ties beyond the estimate stay off the line
+    # the best at this cost or less: marks are sorted best first, so a step needs a smaller place than the last one
     steps: list[tuple[int, Mark]] = []
     for place, mark in sorted(enumerate(panel.marks), key=lambda pair: pair[1].x[0]):
         if mark.steps and (not steps or place < steps[-1][0]):
@@ -72,7 +73,7 @@ def _draw(axis: "Axes", panel: Panel) -> None:
 
 
 def _dress(axis: "Axes", panel: Panel) -> None:
-    """Scale, and the lines of the reference."""
+    """Set the scale and titles, and draw the lines of the reference."""
     costs = [m.x[0] for m in panel.marks]
     if min(costs) > 0 and max(costs) / min(costs) > 4:
         axis.set_xscale("log")

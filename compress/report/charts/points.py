@@ -1,6 +1,6 @@
-"""Every operating point as a heat map, batch size by length: what one costs against the reference, with its sign.
+"""Heat map of all operating points, batch size by length: the change of cost against the reference.
 
-Blue saves, red costs more, and white, with words in grey, is where the interval holds 0 %: no measurable difference.
+Blue saves and red costs more. White with grey text is no measurable difference: the interval contains 0 %.
 """
 
 import math
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def draw(sources: Sequence[Source]) -> "Figure":
-    """A heat map a result, all on one scale of colours."""
+    """Draw one heat map per result, all on one colour scale."""
     for source in sources:
         if len(source.result.points) < 2:
             raise InputError(
@@ -31,8 +31,8 @@ def draw(sources: Sequence[Source]) -> "Figure":
     grids = [_grid(source, axis) for source, axis in zip(sources, axes_, strict=True)]
     strongest = max([abs(math.log(cost.value)) for grid in grids for cost in grid.values()] + [math.log(1.1)])
     batches, lengths = (max(len({key[k] for key in grid}) for grid in grids) for k in (0, 1))
-    each = 1.3 + 0.55 * batches
-    figure = canvas.new_figure(max(6.0, 2.2 + 1.3 * lengths), each * len(sources))
+    height = 1.3 + 0.55 * batches
+    figure = canvas.new_figure(max(6.0, 2.2 + 1.3 * lengths), height * len(sources))
     figure.subplots_adjust(
         left=1.1 / figure.get_figwidth(), right=0.98, top=1 - 0.45 / figure.get_figheight(),
         bottom=0.6 / figure.get_figheight(), hspace=0.75 / (0.55 * batches),
@@ -50,7 +50,7 @@ def draw(sources: Sequence[Source]) -> "Figure":
 
 
 def _axis(source: Source) -> Axis:
-    """Energy where a meter measured it at every point, else latency."""
+    """Return energy if a meter measured it at every point, otherwise latency."""
     name = source.reference.name
     return "energy" if all(point_cost(p, "energy", name) is not None for p in source.result.points) else "latency"
 
@@ -60,9 +60,9 @@ Key = tuple[int, tuple[int, int]]
 
 
 def _grid(source: Source, axis: Axis) -> dict[Key, Estimate]:
-    """The cost ratio of every point that has one."""
-    found = {_key(point): point_cost(point, axis, source.reference.name) for point in source.result.points}
-    grid = {key: cost for key, cost in found.items() if cost is not None and cost.value > 0}
+    """Return the cost ratio of every point that has one. Raises InputError if there is none."""
+    costs = {_key(point): point_cost(point, axis, source.reference.name) for point in source.result.points}
+    grid = {key: cost for key, cost in costs.items() if cost is not None and cost.value > 0}
     if not grid:
         raise InputError(f"{source.path}: no operating point has a ratio to {source.reference.name}")
     return grid
@@ -73,6 +73,7 @@ def _key(point: Point) -> Key:
 
 
 def _draw(plot: "Axes", grid: dict[Key, Estimate], strongest: float) -> None:
+    """Draw one heat map; `strongest` is the largest log ratio of all of them."""
     batches, lengths = sorted({batch for batch, _ in grid}), sorted({length for _, length in grid})
     shade = [[_shade(grid.get((batch, length))) for length in lengths] for batch in batches]
     plot.imshow(shade, cmap="RdBu_r", vmin=-strongest, vmax=strongest, aspect="auto")
@@ -80,9 +81,9 @@ def _draw(plot: "Axes", grid: dict[Key, Estimate], strongest: float) -> None:
     for row, batch in enumerate(batches):
         for column, length in enumerate(lengths):
             cost = grid.get((batch, length))
-            words, sure = _words(cost)
-            dark = sure and cost is not None and abs(math.log(cost.value)) > 0.6 * strongest
-            colour = "white" if dark else "black" if sure else canvas.GREY
+            words, significant = _words(cost)
+            dark = significant and cost is not None and abs(math.log(cost.value)) > 0.6 * strongest
+            colour = "white" if dark else "black" if significant else canvas.GREY
             plot.text(column, row, words, ha="center", va="center", fontsize=8, color=colour)
     for edges, line in ((range(1, len(batches)), plot.axhline), (range(1, len(lengths)), plot.axvline)):
         for edge in edges:
@@ -95,14 +96,14 @@ def _draw(plot: "Axes", grid: dict[Key, Estimate], strongest: float) -> None:
 
 
 def _shade(cost: Estimate | None) -> float:
-    """The logarithm, so that half and twice are equally strong; nothing where the interval holds 1."""
+    """Return the log ratio, so that half and twice are equally strong; 0 if the interval contains 1."""
     if cost is None:
         return math.nan
     return 0.0 if cost.low <= 1 <= cost.high else math.log(cost.value)
 
 
 def _words(cost: Estimate | None) -> tuple[str, bool]:
-    """The change in percent with its interval, and whether it was measured to be one."""
+    """Return the change in percent with its interval as text, and whether it is significant."""
     if cost is None:
         return "not measured", False
     change, low, high = (100 * (v - 1) for v in (cost.value, cost.low, cost.high))

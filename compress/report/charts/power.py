@@ -1,7 +1,7 @@
-"""Power and clocks of the board over the rounds of a session, and which of the models was running.
+"""Power and clocks of the board over the rounds of a session, with the model that was running.
 
-The raw samples as they lie in `traces/`: windows of the results in colours, those of their reference in grey, all
-others white. Where the meter tells no instant power, it is what the counter rose by between two samples.
+Data are the raw samples in `traces/`. Windows of the results are coloured, those of their reference grey, and all
+others white. If the meter reports no instant power, power comes from the counter's increase between two movements.
 """
 
 from collections.abc import Sequence
@@ -24,37 +24,37 @@ CLOCKS: tuple[tuple[Signal, str, str], ...] = (("sm_mhz", "SM", canvas.BLUE), ("
 
 
 def draw(sources: Sequence[Source]) -> "Figure":
-    """Power above, clocks and temperature below where the meter tells them."""
+    """Draw power, and below it clocks and temperature if the meter reports them."""
     of_one_session(sources)
     first = sources[0]
     session = sampled(first)
     start, boards = session.samples[0].time_ns, by_board(session.samples)
-    below = any(series(session.samples, signal) for signal, _, _ in CLOCKS)
-    warm = bool(series(session.samples, "temperature_c"))
-    rows = 1 + below + warm
+    has_clocks = any(series(session.samples, signal) for signal, _, _ in CLOCKS)
+    has_temperature = bool(series(session.samples, "temperature_c"))
+    rows = 1 + has_clocks + has_temperature
     figure = canvas.new_figure(9, 1.3 + 2.1 * rows)
     plots = canvas.axes(figure, rows)
     for samples in boards:
         board = samples[0].board or 0
-        many = f" of board {board}" if len(boards) > 1 else ""
-        colour = canvas.CYCLE[board % 7] if many else "black"
+        of_board = f" of board {board}" if len(boards) > 1 else ""
+        colour = canvas.CYCLE[board % 7] if of_board else "black"
         plots[0].plot(*_line(power_w(samples), start), color=colour, linewidth=0.8,
-                      label=f"power{many}" if many else None)  # fmt: skip
-        for signal, name, colour in CLOCKS if below else ():
+                      label=f"power{of_board}" if of_board else None)  # fmt: skip
+        for signal, name, colour in CLOCKS if has_clocks else ():
             plots[1].plot(
-                *_line(series(samples, signal), start), color=colour, linewidth=0.9, label=f"{name} clock{many}"
+                *_line(series(samples, signal), start), color=colour, linewidth=0.9, label=f"{name} clock{of_board}"
             )
-        if warm:
+        if has_temperature:
             plots[-1].plot(*_line(series(samples, "temperature_c"), start), color=canvas.VERMILLION, linewidth=0.9)
     for plot in plots:
         _windows(plot, session, sources, start, named=plot is plots[0])
     plots[0].set_ylabel("power, W")
     plots[0].set_ylim(bottom=0)
-    if below:
+    if has_clocks:
         plots[1].set_ylabel("clock, MHz")
         plots[1].set_ylim(bottom=0)
         plots[1].legend(fontsize=7.5, loc="lower right", framealpha=0.8)
-    if warm:
+    if has_temperature:
         plots[-1].set_ylabel("temperature, °C")
     plots[-1].set_xlabel("seconds since the first sample")
     result = first.result
@@ -65,7 +65,7 @@ def draw(sources: Sequence[Source]) -> "Figure":
 
 
 def sampled(source: Source) -> Session:
-    """The session of a result. Raises InputError where it has none, or holds no samples of a meter."""
+    """Return the session of a result, sorted by board and time. Raises InputError without samples of a meter."""
     if source.result.trace is None:
         raise InputError(f"{source.path}: names no trace; run the recipe again")
     folder = trace.located(source.path, source.result.trace)
@@ -77,18 +77,18 @@ def sampled(source: Source) -> Session:
 
 
 def power_w(samples: Sequence[Sample]) -> list[tuple[int, float]]:
-    """Nanoseconds and watts: instant power, or what the counter of one board rose by since it moved last."""
-    told = [(time, milliwatts / 1e3) for time, milliwatts in series(samples, "power_mw")]
-    if told:
-        return told
+    """Return nanoseconds and watts: instant power, or the increase of one board's counter since its last movement."""
+    instant = [(time, milliwatts / 1e3) for time, milliwatts in series(samples, "power_mw")]
+    if instant:
+        return instant
     watts = []
     counted = [(s.time_ns, s.counter_uj) for s in samples if s.counter_uj is not None]
     moved_ns, moved_uj = counted[0] if counted else (0, 0)
     for time_ns, counter_uj in counted[1:]:
-        rise, passed = counter_uj - moved_uj, time_ns - moved_ns
-        if rise > 0 and passed > 0:  # a counter that stands still has not moved yet; one that falls began anew
-            watts.append((time_ns, rise * 1e3 / passed))
-        moved_ns, moved_uj = (time_ns, counter_uj) if rise else (moved_ns, moved_uj)
+        rise_uj, elapsed_ns = counter_uj - moved_uj, time_ns - moved_ns
+        if rise_uj > 0 and elapsed_ns > 0:  # a falling counter has restarted
+            watts.append((time_ns, rise_uj * 1e3 / elapsed_ns))
+        moved_ns, moved_uj = (time_ns, counter_uj) if rise_uj else (moved_ns, moved_uj)
     return watts
 
 
@@ -97,7 +97,7 @@ def _line(pairs: Sequence[tuple[int, float]], start_ns: int) -> tuple[list[float
 
 
 def _windows(plot: "Axes", session: Session, sources: Sequence[Source], start_ns: int, named: bool) -> None:
-    """Shades when each of the results, and their reference, was measured."""
+    """Shade the windows in which each result and their reference were measured."""
     colours = {source.name: colour for source, colour in zip(sources, canvas.CYCLE[1:], strict=False)}
     colours[sources[0].reference.name] = canvas.GREY
     for runner in session.runners:

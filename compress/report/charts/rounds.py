@@ -1,6 +1,6 @@
-"""Every round of the headline point as a pair of dots, the recipe's and its reference's of the same round.
+"""Rounds of the headline point as pairs of dots: the recipe and its reference in the same round.
 
-What both share, a machine that was slower for a while, moves both: the verdict goes by the pairs, not by the clouds.
+A machine that is slower for a while moves both dots of a pair. Verdicts therefore compare pairs, not clouds.
 """
 
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def draw(sources: Sequence[Source]) -> "Figure":
-    """A plot of pairs a result, below one another."""
+    """Draw one plot of pairs per result, below one another."""
     figure = canvas.new_figure(9, 0.9 + 2.3 * len(sources))
     height, space = figure.get_figheight(), 0.5
     plots = canvas.axes(figure, len(sources), top=0.65)
@@ -30,15 +30,16 @@ def draw(sources: Sequence[Source]) -> "Figure":
 
 
 def _draw(plot: "Axes", source: Source) -> None:
-    ours, theirs = source.headline, source.theirs(source.headline)
+    """Draw the pairs of one result. Raises InputError without common rounds."""
+    ours, baseline = source.headline, source.theirs(source.headline)
     axis: Axis = "energy" if point_cost(ours, "energy", source.reference.name) is not None else "latency"
-    pairs = paired(ours, theirs, axis)
+    pairs = paired(ours, baseline, axis)
     if not pairs:
         raise InputError(f"{source.path}: keeps no rounds that the reference has too; run the recipe again")
     numbers = [index + 1 for index, _, _ in pairs]
-    across = [x for number in numbers for x in (number, number, float("nan"))]
-    up = [y for _, a, b in pairs for y in (a, b, float("nan"))]
-    plot.plot(across, up, color=canvas.LIGHT, linewidth=1.2, zorder=2)
+    line_x = [x for number in numbers for x in (number, number, float("nan"))]
+    line_y = [y for _, a, b in pairs for y in (a, b, float("nan"))]
+    plot.plot(line_x, line_y, color=canvas.LIGHT, linewidth=1.2, zorder=2)
     plot.plot(numbers, [b for _, _, b in pairs], "s", color=canvas.GREY, markerfacecolor="white", markersize=6,
               label=plain(source.reference.name), zorder=3)  # fmt: skip
     plot.plot(numbers, [a for _, a, _ in pairs], "D", color=canvas.VERMILLION, markersize=5.5, label=plain(source.name),
@@ -46,21 +47,21 @@ def _draw(plot: "Axes", source: Source) -> None:
     plot.set_ylim(0, 1.08 * max(max(a, b) for _, a, b in pairs))
     plot.set_xticks(numbers)
     plot.set_ylabel("mJ an inference" if axis == "energy" else "ms a batch")
-    said = joined(ratio(point_cost(ours, axis, source.reference.name)))
-    title = f"{source.name}, {point_name(ours)}: {axis} ratio {said}"
+    ratio_text = joined(ratio(point_cost(ours, axis, source.reference.name)))
+    title = f"{source.name}, {point_name(ours)}: {axis} ratio {ratio_text}"
     plot.set_title(plain(title), loc="left", fontsize=9.5, pad=18, parse_math=False)
     canvas.legend(plot, 2, size=7.5)
 
 
 def paired(ours: Point, theirs: Point, axis: Axis) -> list[tuple[int, float, float]]:
-    """Round, ours and the reference's of that round: millijoules an inference, or milliseconds a batch."""
-    others = {r.index: r for r in theirs.rounds}
+    """Return the index of each common round with both costs: millijoules per inference, or milliseconds per batch."""
+    by_round = {r.index: r for r in theirs.rounds}
     pairs = []
-    for mine in ours.rounds:
-        other = others.get(mine.index)
-        values = [] if other is None else [_scaled(mine, ours, axis), _scaled(other, theirs, axis)]
+    for round_ in ours.rounds:
+        other = by_round.get(round_.index)
+        values = [] if other is None else [_scaled(round_, ours, axis), _scaled(other, theirs, axis)]
         if values and all(v is not None for v in values):
-            pairs.append((mine.index, *values))
+            pairs.append((round_.index, *values))
     return pairs  # type: ignore[return-value]
 
 

@@ -1,4 +1,4 @@
-"""A small picture for the terminal: accuracy against cost in characters, the front starred, names where there is room.
+"""A small picture for the terminal: accuracy against cost in characters, with the front starred and names if they fit.
 
 +0.3 |        · smoothquant_int8          ★ on the front   · other recipes   □ references
  0.0 |  ★ bert_int8          □ bf16 eager
@@ -16,20 +16,24 @@ from compress.report.text import digits
 SIGNS = {"front": "★", "other": "·", "reference": "□"}
 ROWS = 12
 LEAST, MOST = 50, 100
-"""Columns below which nothing is drawn, and above which it grows no further."""
+"""Least width to draw anything, and the largest width, in columns."""
 LEFT = 9
-"""Columns of the scale at the left, its line included."""
+"""Columns of the scale at the left, including its line."""
 
 
 def sketch(panel: Panel, columns: int) -> list[str]:
-    """Lines of the picture for a terminal of this width; none where it is too narrow, or there is one point only."""
+    """Return the lines of the picture for a terminal of this width; none if it is too narrow, or for a single point."""
     if columns < LEAST or len(panel.marks) < 2:
         return []
     width = min(columns, MOST) - LEFT - 1
-    across, up = _scale([m.x[0] for m in panel.marks], width), _scale([m.y[0] for m in panel.marks], ROWS, log=False)
+    to_column, to_row = (
+        _scale([m.x[0] for m in panel.marks], width),
+        _scale([m.y[0] for m in panel.marks], ROWS, log=False),
+    )
     grid = [[" "] * width for _ in range(ROWS)]
-    placed = [(ROWS - 1 - up(m.y[0]), across(m.x[0]), m) for m in panel.marks]
-    order = sorted(placed, key=lambda each: not each[2].steps)  # the front's come first, and lie on top
+    positions = [(ROWS - 1 - to_row(m.y[0]), to_column(m.x[0]), m) for m in panel.marks]
+    # the front first: its names get space, and its signs are drawn on top
+    order = sorted(positions, key=lambda position: not position[2].steps)
     for row, column, mark in reversed(order):
         grid[row][column] = _sign(mark)
     for row, column, mark in order:
@@ -38,12 +42,12 @@ def sketch(panel: Panel, columns: int) -> list[str]:
     scale = {0: f"{best:+.3g}", ROWS - 1: f"{worst:+.3g}"}
     lines = [f"{scale.get(row, ''):>{LEFT - 2}} |{''.join(cells)}".rstrip() for row, cells in enumerate(grid)]
     kinds = dict.fromkeys(_sign(m) for m in panel.marks)
-    named = {"★": "on the front", "·": "other recipes", "□": "references"}
+    legend = {"★": "on the front", "·": "other recipes", "□": "references"}
     return [
-        f"{panel.beside};  {'  '.join(f'{sign} {named[sign]}' for sign in named if sign in kinds)}",
+        f"{panel.beside};  {'  '.join(f'{sign} {legend[sign]}' for sign in legend if sign in kinds)}",
         *lines,
         f"{'':{LEFT - 1}}+{'-' * width}",
-        f"{'':{LEFT}}{_ticks([m.x[0] for m in panel.marks], across, width)}".rstrip(),
+        f"{'':{LEFT}}{_ticks([m.x[0] for m in panel.marks], to_column, width)}".rstrip(),
         f"{'':{LEFT}}{panel.below}",
     ]
 
@@ -58,7 +62,7 @@ def _scale(values: Sequence[float], cells: int, log: bool = True) -> "Scale":
 
 
 class Scale:
-    """Value -> which of so many cells."""
+    """Map from a value to the index of a cell."""
 
     def __init__(self, low: float, high: float, cells: int, log: bool):
         self._turn = math.log if log else float
@@ -70,7 +74,7 @@ class Scale:
 
 
 def _name(row: list[str], column: int, name: str) -> None:
-    """Writes a name beside its point where nothing else stands, on the right or on the left; else it is left out."""
+    """Write a name to the right or left of its point if the space is free; otherwise it is left out."""
     for start in (column + 2, column - 1 - len(name)):
         end = start + len(name)
         around = row[max(0, start - 1) : end + 1] if start > column else row[max(0, start - 1) : end]
@@ -80,7 +84,7 @@ def _name(row: list[str], column: int, name: str) -> None:
 
 
 def _ticks(values: Sequence[float], across: "Scale", width: int) -> str:
-    """The least and the largest cost, and 1 where it lies between and apart from them."""
+    """Return the smallest and largest cost, and 1 if it is between them and does not overlap."""
     line = [" "] * width
     low, high = min(values), max(values)
     for value in [low, high, *([1.0] if low < 1 < high else [])]:

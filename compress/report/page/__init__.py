@@ -1,12 +1,12 @@
-"""`pareto.html`: one file that needs nothing else, neither network nor server.
+"""`pareto.html`: a single self-contained file that needs neither network nor server.
 
     page.html            the frame                   page.css   light, dark, phone and paper
-    table.js             the table                   chart.js, names.js   the scatter and what is written in it
-    start.js             menus, themes, and what is drawn when
-    cards.js             a card a recipe             parts.js, plots.js   its tables and its charts
+    table.js             the table                   chart.js, names.js   the scatter plot and its labels
+    start.js             menus, themes and the order of drawing
+    cards.js             one card per recipe         parts.js, plots.js   its tables and its charts
     plotly.min.js        from the installed plotly package (MIT)
 
-Values go in as JSON and come out as text nodes; no text of a result is ever read as HTML.
+Values enter as JSON and are shown as text nodes. No text of a result is ever parsed as HTML.
 """
 
 from collections.abc import Sequence
@@ -25,7 +25,7 @@ SCRIPTS = ("text.js", "table.js", "chart.js", "names.js", "cards.js", "parts.js"
 
 
 def page_html(tables: "Sequence[Table]", folder: Path | None = None, terms: "Terms | None" = None) -> bytes:
-    """The whole of pareto.html. `folder` holds the results' traces; `terms` say where the electricity comes from."""
+    """Return the whole of pareto.html. `folder` holds the results' traces; `terms` are the user's terms of carbon."""
     from compress.report.page.data import as_json, page_data
 
     parts = {
@@ -39,7 +39,7 @@ def page_html(tables: "Sequence[Table]", folder: Path | None = None, terms: "Ter
 
 
 def plotly() -> Path:
-    """The file of the charts' library in its Python package, which is not imported. Raises InputError without it."""
+    """Return the path of plotly.min.js in its package, without importing it. Raises InputError if it is missing."""
     spec = find_spec("plotly")
     for place in (spec.submodule_search_locations or ()) if spec else ():
         file = Path(place) / "package_data" / "plotly.min.js"

@@ -1,6 +1,6 @@
-"""What the page can draw and sort by: one row a figure of the headline point, each with its value, interval and n.
+"""Axes of the page: the figures of the headline point to draw and sort by, with value, interval and n.
 
-A cell is `[text, interval, value, low, high, n]`, in the unit of its axis, or the reason why there is none.
+A cell is `[text, interval, value, low, high, n]` in the unit of its axis, or the reason why it is unknown.
 """
 
 import math
@@ -31,35 +31,35 @@ class Row:
 
     @property
     def itself(self) -> bool:
-        """Whether this is what the others are compared with."""
+        """Whether this row is the table's reference."""
         return self.of.name == self.table.reference
 
     @property
     def accuracy(self) -> Accuracy | None:
-        """On the test split."""
+        """The accuracy on the test split."""
         return self.of.accuracy
 
 
 Figure = Callable[[Row], Estimate | float | str | None]
-"""The figure in SI units; a string is the reason why it is not known."""
+"""The figure in SI units, or the reason why it is unknown."""
 
 
 @dataclass(frozen=True)
 class Axis:
-    """Something to draw or to sort by."""
+    """One figure to draw or sort by."""
 
     key: str
     short: str
-    """Above a column."""
+    """Column header."""
     label: str
-    """Beside a chart."""
+    """Axis title of a chart."""
     unit: str
     better: str
-    """low, high, or empty where neither is."""
+    """`low` or `high`, or empty if neither is better."""
     figure: Figure
     scale: float = 1.0
     session: bool = False
-    """An absolute cost: rows of different sessions must not be ranked by it."""
+    """Whether it is an absolute cost, which must not rank rows of different sessions."""
     modelled: bool = False
 
 
@@ -84,10 +84,10 @@ def _latency_ratio(row: Row) -> Estimate | str:
 
 
 def _throughput_ratio(row: Row) -> Estimate | str:
-    found = _ratio(row, "latency")  # of the same batches: the one is the other's reciprocal
-    if isinstance(found, str) or found.low <= 0:
-        return found if isinstance(found, str) else "the interval of its latency reaches 0"
-    return Estimate(1 / found.value, 1 / found.high, 1 / found.low, found.n)
+    latency = _ratio(row, "latency")  # of the same batches, so throughput is the reciprocal
+    if isinstance(latency, str) or latency.low <= 0:
+        return latency if isinstance(latency, str) else "the interval of its latency reaches 0"
+    return Estimate(1 / latency.value, 1 / latency.high, 1 / latency.low, latency.n)
 
 
 def _energy_ratio(row: Row) -> Estimate | str:
@@ -99,9 +99,9 @@ def _energy_ratio(row: Row) -> Estimate | str:
 def _ratio(row: Row, axis: str) -> Estimate | str:
     if row.itself:
         return Estimate(1.0, 1.0, 1.0, 0)
-    found = point_cost(row.point, "energy" if axis == "energy" else "latency", row.table.reference)
-    if found is not None:
-        return found
+    cost = point_cost(row.point, "energy" if axis == "energy" else "latency", row.table.reference)
+    if cost is not None:
+        return cost
     if row.point is None:
         return "not measured at the headline point"
     return row.point.reasons.get(f"ratios.{axis}") or row.point.energy_reason or UNKNOWN
@@ -154,8 +154,8 @@ def _size(pick: Callable[[Size], int | None]) -> Figure:
 def _size_ratio(pick: Callable[[Size], int | None]) -> Figure:
     def figure(row: Row) -> float | str:
         sizes = (r.size for r in row.table.references if r.name == row.table.reference)
-        theirs, mine = next((pick(s) for s in sizes), None), pick(row.of.size) if row.of.size else None
-        return mine / theirs if mine is not None and theirs else (row.of.size and row.of.size.reason) or UNKNOWN
+        baseline, own = next((pick(s) for s in sizes), None), pick(row.of.size) if row.of.size else None
+        return own / baseline if own is not None and baseline else (row.of.size and row.of.size.reason) or UNKNOWN
 
     return figure
 
@@ -169,31 +169,40 @@ def _even(row: Row) -> Estimate | str:
 
 
 def axes(table: Table) -> list[Axis]:
-    """Everything that rows of this table may have, in the order of the menus."""
+    """Return every axis of a table, in the order of the menus."""
     accuracy = next((r.accuracy for r in table.rows if r.accuracy), None)
     metric = accuracy.metric if accuracy else "accuracy"
     scale, _, unit = form(accuracy) if accuracy else FORMS["points"]
-    up = "high" if accuracy is None or accuracy.higher_is_better else "low"
-    ref = table.reference or "the reference"
+    better = "high" if accuracy is None or accuracy.higher_is_better else "low"
+    reference = table.reference or "the reference"
     costs = [
-        Axis("latency_ratio", "latency / ref", f"latency / {ref}'s", "×", "low", _latency_ratio),
-        Axis("energy_ratio", "energy / ref", f"energy / {ref}'s", "×", "low", _energy_ratio),
+        Axis("latency_ratio", "latency / ref", f"latency / {reference}'s", "×", "low", _latency_ratio),
+        Axis("energy_ratio", "energy / ref", f"energy / {reference}'s", "×", "low", _energy_ratio),
     ]
     return [
         Axis(
             "difference",
             "difference",
-            f"{metric} {'against' if unit == '%' else '−'} {ref}'s",
+            f"{metric} {'against' if unit == '%' else '−'} {reference}'s",
             unit,
-            up,
+            better,
             _difference,
             scale,
         ),
-        Axis("metric", metric, metric, "", up, _metric),
+        Axis("metric", metric, metric, "", better, _metric),
         *(costs if table.axis == "latency" else reversed(costs)),
-        Axis("throughput_ratio", "throughput / ref", f"throughput / {ref}'s", "×", "high", _throughput_ratio),
-        Axis("size_ratio", "size / ref", f"stored size / {ref}'s", "×", "low", _size_ratio(lambda s: s.stored_bytes)),
-        Axis("memory_ratio", "memory / ref", f"memory / {ref}'s", "×", "low", _size_ratio(lambda s: s.memory_bytes)),
+        Axis("throughput_ratio", "throughput / ref", f"throughput / {reference}'s", "×", "high", _throughput_ratio),
+        Axis(
+            "size_ratio",
+            "size / ref",
+            f"stored size / {reference}'s",
+            "×",
+            "low",
+            _size_ratio(lambda s: s.stored_bytes),
+        ),
+        Axis(
+            "memory_ratio", "memory / ref", f"memory / {reference}'s", "×", "low", _size_ratio(lambda s: s.memory_bytes)
+        ),
         Axis("latency", "latency", "latency per batch", "ms", "low", _latency, 1e3, session=True),
         Axis("energy", "energy", "energy per inference", "mJ", "low", _energy, 1e3, session=True),
         Axis("modelled", "~ energy", "~ energy per inference, modelled", "mJ", "low", _modelled, 1e3, True, True),
@@ -208,26 +217,31 @@ def axes(table: Table) -> list[Axis]:
 
 
 def cell(axis: Axis, row: Row) -> Cell:
-    """The figure in the axis' unit, or why it is not known."""
-    found = axis.figure(row)
-    if isinstance(found, str) or found is None:
-        return plain(found or UNKNOWN)
-    if not isinstance(found, Estimate):
-        value = axis.scale * found
+    """Return a row's figure in the axis' unit, or why it is unknown."""
+    figure = axis.figure(row)
+    if isinstance(figure, str) or figure is None:
+        return plain(figure or UNKNOWN)
+    if not isinstance(figure, Estimate):
+        value = axis.scale * figure
         return [digits(value), "", _finite(value), None, None, None]
-    value, low, high = (axis.scale * v for v in (found.value, found.low, found.high))
+    value, low, high = (axis.scale * v for v in (figure.value, figure.low, figure.high))
     if not math.isfinite(value):
         return "not finite"
-    if axis.modelled:  # its interval would be the noise of the clock
-        return [f"~{digits(value, 2)}", "", _finite(value), None, None, found.n]
+    if axis.modelled:  # its interval would only reflect the noise of the clock
+        return [f"~{digits(value, 2)}", "", _finite(value), None, None, figure.n]
     if axis.key == "difference" and not row.itself:
-        digit = form(row.accuracy)[1] if row.accuracy else "z.3g"
-        return [f"{value:+{digit}}", signed_spread(low, high, digit), *map(_finite, (value, low, high)), found.n]
+        number_format = form(row.accuracy)[1] if row.accuracy else "z.3g"
+        return [
+            f"{value:+{number_format}}",
+            signed_spread(low, high, number_format),
+            *map(_finite, (value, low, high)),
+            figure.n,
+        ]
     interval = "" if row.itself and low == high == value else spread(low, high)
-    said = digits(value, 4 if axis.key == "metric" else 3)
-    return [said, interval, *map(_finite, (value, low, high)), found.n]
+    shown = digits(value, 4 if axis.key == "metric" else 3)
+    return [shown, interval, *map(_finite, (value, low, high)), figure.n]
 
 
 def _finite(value: float) -> float | None:
-    """Short, and None where JSON has no such number."""
+    """Round to six digits; None for a number that JSON cannot hold."""
     return float(f"{value:.6g}") if math.isfinite(value) else None

@@ -1,4 +1,4 @@
-"""A card of one recipe: all that its result and its session's samples say, as plain values for the page."""
+"""The card of one recipe: data of its result and of its session's samples, as plain values for the page."""
 
 import json
 import math
@@ -24,9 +24,9 @@ Plain = dict[str, Any]
 
 
 def card(result: Result, table: Table, adjusted: Estimate | None, traces: Traces) -> Plain:
-    """Everything about one recipe; what is not known carries its reason under `why`."""
+    """Return the data of one recipe's card. A part that is unknown has its reason under `why`."""
     reference = next((r for r in table.references if r.name == table.reference), None)
-    own = result.verdict_reference or reference  # the one of its own session
+    own = result.verdict_reference or reference  # the reference of its own session
     session = traces.session(result.session)
     against = own.name if own else ""
     return {
@@ -35,11 +35,11 @@ def card(result: Result, table: Table, adjusted: Estimate | None, traces: Traces
         "among": joined(verdict_cell(result, adjusted, table)),
         "against": plain(against),
         "facts": [[plain(label), plain(value)] for label, value in _facts(result, own)],
-        "flips": recorded(session, lambda found: flips(found, result, against)),
-        "times": recorded(session, lambda found: histogram(found, [against, result.name])),
+        "flips": recorded(session, lambda trace: flips(trace, result, against)),
+        "times": recorded(session, lambda trace: histogram(trace, [against, result.name])),
         "rounds": _rounds(result.headline, own),
         "session": result.session if session else None,
-        "layers": {"why": OLD} if result.layers is None else [_layer(each) for each in result.layers],
+        "layers": {"why": OLD} if result.layers is None else [_layer(layer) for layer in result.layers],
         "even": _even(result, own),
         "points": _points(result, against),
         "from": [[plain(label), plain(value)] for label, value in _provenance(result)],
@@ -52,58 +52,59 @@ def card(result: Result, table: Table, adjusted: Estimate | None, traces: Traces
 
 
 def _facts(result: Result, own: Reference | None) -> list[tuple[str, str]]:
+    """Return pairs of label and text: accuracy, size, kernels, cost of compressing and break-even."""
     accuracy, size, kernel = result.accuracy, result.size, result.kernel
-    found: list[tuple[str, str]] = []
+    facts: list[tuple[str, str]] = []
     if accuracy is not None:
-        found.append((accuracy.metric, f"{joined(metric(accuracy))}, {accuracy.estimate.n:,} examples"))
-        found.append(("difference", joined(difference_text(accuracy))))
+        facts.append((accuracy.metric, f"{joined(metric(accuracy))}, {accuracy.estimate.n:,} examples"))
+        facts.append(("difference", joined(difference_text(accuracy))))
         for label, value in (("McNemar's p", accuracy.mcnemar_p), ("bits per byte", accuracy.bits_per_byte)):
-            found += [] if value is None else [(label, digits(value))]
+            facts += [] if value is None else [(label, digits(value))]
         if accuracy.flip_rate is not None:
-            found.append(("answers that changed", f"{100 * accuracy.flip_rate:.1f} %"))
+            facts.append(("answers that changed", f"{100 * accuracy.flip_rate:.1f} %"))
         if accuracy.batch_sensitivity is not None:
-            found.append(("answers that depend on the batch", f"{100 * accuracy.batch_sensitivity:.1f} %"))
+            facts.append(("answers that depend on the batch", f"{100 * accuracy.batch_sensitivity:.1f} %"))
     if size is not None:
-        theirs = own.size.stored_bytes if own else None
-        found.append(("stored", joined(megabytes(size.stored_bytes, theirs))))
-        found.append(("parameters", f"{size.parameters:,}, of which {size.nonzero:,} are not zero"))
+        reference_bytes = own.size.stored_bytes if own else None
+        facts.append(("stored", joined(megabytes(size.stored_bytes, reference_bytes))))
+        facts.append(("parameters", f"{size.parameters:,}, of which {size.nonzero:,} are not zero"))
         known = [f"{digits(v / 1e6)} MB" for v in (size.memory_bytes, size.peak_memory_bytes) if v is not None]
-        found.append(("memory loaded, at its peak", ", ".join(known) or f"not known: {size.reason}"))
+        facts.append(("memory loaded, at its peak", ", ".join(known) or f"not known: {size.reason}"))
     if kernel is not None:
-        seen = ", ".join(f"{op.name} {100 * op.share:.0f} %" for op in kernel.evidence[:4])
-        found.append(("kernels", f"{kernel.label}{f' ({kernel.cause})' if kernel.cause else ''}: {seen}"))
+        evidence = ", ".join(f"{op.name} {100 * op.share:.0f} %" for op in kernel.evidence[:4])
+        facts.append(("kernels", f"{kernel.label}{f' ({kernel.cause})' if kernel.cause else ''}: {evidence}"))
     if result.transform is not None:
         spent, transform = "", result.transform
         if transform.energy_j is not None:
             about = "" if transform.energy_source in MEASURED else "~"
             spent = f", {about}{digits(transform.energy_j, 3 if not about else 2)} J ({transform.energy_source})"
-        found.append(("compressing took", f"{digits(transform.seconds)} s{spent}"))
+        facts.append(("compressing took", f"{digits(transform.seconds)} s{spent}"))
     if result.breakeven is not None:
-        found.append(("pays back after", result.breakeven.reason or joined(breakeven_text(result.breakeven))))
-    return found
+        facts.append(("pays back after", result.breakeven.reason or joined(breakeven_text(result.breakeven))))
+    return facts
 
 
 def _rounds(point: Point | None, own: Reference | None) -> Plain:
-    """Cost of every round beside the reference's of the same: energy where a meter measured both, else latency."""
-    theirs = own.headline if own else None
-    if point is None or theirs is None or not point.rounds:
+    """Return the costs of every round, the reference's and ours: energy if a meter measured both, otherwise latency."""
+    baseline = own.headline if own else None
+    if point is None or baseline is None or not point.rounds:
         return {"why": "no rounds were measured at the headline point"}
     ratio = point.ratio(own.name if own else "")
     axis = "latency" if ratio is None else cost_axis(ratio, point.energy_source)[0]
-    other = {r.index: r for r in theirs.rounds}
+    by_round = {r.index: r for r in baseline.rounds}
     pairs = []
-    for mine in point.rounds:
-        before = other.get(mine.index)
-        if before is None:
+    for ours in point.rounds:
+        reference = by_round.get(ours.index)
+        if reference is None:
             continue
-        if axis == "energy" and mine.energy_j is not None and before.energy_j is not None:
+        if axis == "energy" and ours.energy_j is not None and reference.energy_j is not None:
             values = [1e3 * r.energy_j / (r.batches * p.batch_size)  # type: ignore[operator]
-                      for r, p in ((before, theirs), (mine, point))]  # fmt: skip
+                      for r, p in ((reference, baseline), (ours, point))]  # fmt: skip
         elif axis == "energy":
             continue
         else:
-            values = [1e3 * r.duration_s / r.batches for r in (before, mine)]
-        pairs.append([mine.index, *(float(f"{v:.5g}") for v in values)])
+            values = [1e3 * r.duration_s / r.batches for r in (reference, ours)]
+        pairs.append([ours.index, *(float(f"{v:.5g}") for v in values)])
     what = "energy per inference, mJ" if axis == "energy" else "latency per batch, ms"
     return {"what": what, "pairs": pairs, "instead": axis != "energy"}
 
@@ -117,31 +118,31 @@ def _layer(layer: Layer) -> list[Any]:
 
 
 def _even(result: Result, own: Reference | None) -> Plain:
-    """What compressing cost and what an inference costs with and without it, all measured or none of it."""
+    """Return the cost of compressing, and of an inference with and without it, if all were measured."""
     point, transform, even = result.headline, result.transform, result.breakeven
-    theirs = next((p for p in own.points if point and same_point(p, point)), None) if own else None
-    if point is None or theirs is None or transform is None:
+    baseline = next((p for p in own.points if point and same_point(p, point)), None) if own else None
+    if point is None or baseline is None or transform is None:
         return {"why": "what compressing cost, or the reference, was not measured"}
     ratio = point.ratio(own.name if own else "")
     axis = "latency" if ratio is None else cost_axis(ratio, point.energy_source)[0]
     reason = even.reason if even else None
-    after = even.inferences if even else None
-    crossing = None if after is None else [*map(_short, (after.value, after.low, after.high))]
+    inferences = even.inferences if even else None
+    crossing = None if inferences is None else [*map(_short, (inferences.value, inferences.low, inferences.high))]
     if axis == "energy":
         spent = transform.energy_at_most_j if transform.energy_j is None else transform.energy_j
         if transform.energy_source not in MEASURED or spent is None or not point.energy_j:
             return {"why": reason or "the energy of compressing was not measured"}
-        if theirs.energy_j is None:
+        if baseline.energy_j is None:
             return {"why": "the reference's energy is not known"}
-        each, unit = (point.energy_j.value, theirs.energy_j.value), "J"
+        costs, unit = (point.energy_j.value, baseline.energy_j.value), "J"
     else:
-        each = (point.latency_s.value / point.batch_size, theirs.latency_s.value / theirs.batch_size)
+        costs = (point.latency_s.value / point.batch_size, baseline.latency_s.value / baseline.batch_size)
         unit, spent = "s", transform.seconds
     return {
         "unit": unit,
         "spent": spent,
-        "ours": each[0],
-        "theirs": each[1],
+        "ours": costs[0],
+        "theirs": costs[1],
         "at": crossing,
         "reason": reason,
         "said": _after(even),
@@ -149,22 +150,27 @@ def _even(result: Result, own: Reference | None) -> Plain:
 
 
 def _after(even: BreakEven | None) -> str:
+    """Return the inferences until break-even as text."""
     if even is not None and even.at_most is not None:
         return f"at most {count(even.at_most)} inferences"
-    found = even.inferences if even else None
-    return f"{count(found.value)} inferences ({count(found.low)} to {count(found.high)})" if found else ""
+    inferences = even.inferences if even else None
+    return (
+        f"{count(inferences.value)} inferences ({count(inferences.low)} to {count(inferences.high)})"
+        if inferences
+        else ""
+    )
 
 
 def _points(result: Result, against: str) -> list[list[Any]]:
-    """[batch size, length, generated tokens, ratio, low, high, axis] of every point; empty where there is only one."""
-    made = []
+    """Return [batch size, length, generated tokens, ratio, low, high, axis] per point; empty for a single point."""
+    rows = []
     for point in result.points if len(result.points) > 1 else ():
         ratio = point.ratio(against)
         if ratio is not None:
             axis, cost = cost_axis(ratio, point.energy_source)
             shape = (point.batch_size, point.sequence_length, point.generated_tokens)
-            made.append([*shape, *map(_short, (cost.value, cost.low, cost.high)), axis])
-    return made
+            rows.append([*shape, *map(_short, (cost.value, cost.low, cost.high)), axis])
+    return rows
 
 
 def _short(value: float) -> float | None:
@@ -198,7 +204,7 @@ def _provenance(result: Result) -> list[tuple[str, str]]:
 
 
 def _commands(result: Result) -> list[str]:
-    """What makes this row again, and what checks it."""
+    """Return the commands that rerun this row and verify it."""
     name = str(result.workload.get("name", ""))
     known = f"{name}.yaml" in {path.name for path in (recipes.FOLDER / "workloads").iterdir()}
     workload = name if known else f"{name}.yaml"
@@ -211,7 +217,7 @@ def _commands(result: Result) -> list[str]:
 
 
 def recipe_text(recipe: Mapping[str, Any]) -> str:
-    """The recipe as a YAML file that `run` reads: JSON's values are YAML's."""
+    """Return the recipe as a YAML file for `run`; JSON values are valid YAML."""
     lines = []
     for key, value in recipe.items():
         if key == "name" or value is None:

@@ -1,9 +1,9 @@
 """The page's data: tables, their rows and the cards, as one JSON text of plain values.
 
     tables[]  title, sentence, axes[], rows[] {name, front, word, cells {axis: [text, interval, value, low, high, n]}}
-    cards     "table:row" -> what a card shows        power     session -> samples of its meter, once for all its cards
+    cards     "table:row" -> data of a card           power     session -> samples of its meter, shared by its cards
 
-A cell that is a number points into `reasons`: why the figure is not known.
+A cell that is a number is an index into `reasons`: why the figure is unknown.
 """
 
 import json
@@ -31,24 +31,24 @@ Plain = dict[str, Any]
 
 
 def page_data(tables: Sequence[Table], folder: Path | None, terms: Terms | None = None) -> Plain:
-    """Everything that the page shows. `folder`: where traces are looked for; `terms`: for carbon, if they were said."""
+    """Return all data of the page. `folder` is searched for traces; `terms` are the user's terms of carbon, if any."""
     reasons: dict[str, int] = {}
     families = [adjusted(table) for table in tables]
-    made = [_table(t, f, terms, reasons) for t, f in zip(tables, families, strict=True)]
+    table_data = [_table(t, f, terms, reasons) for t, f in zip(tables, families, strict=True)]
     traces, cards, sessions = Traces(folder), {}, dict[str, Plain]()
     for place, index in chosen(tables):
         result = tables[place].results[index]
-        found = card(result, tables[place], families[place].get(result.name), traces)
-        cards[f"{place}:{index}"] = found
+        data = card(result, tables[place], families[place].get(result.name), traces)
+        cards[f"{place}:{index}"] = data
         session = traces.session(result.session)
         if session is not None and result.session not in sessions:
             sessions[result.session] = recorded(session, power)
     left = sum(len(table.results) for table in tables) - len(cards)
-    return {"tables": made, "cards": cards, "power": sessions, "reasons": list(reasons), "left": left}
+    return {"tables": table_data, "cards": cards, "power": sessions, "reasons": list(reasons), "left": left}
 
 
 def chosen(tables: Sequence[Table]) -> list[tuple[int, int]]:
-    """Table and row of the results that have a card: the fronts' first, then the cheapest, in the tables' order."""
+    """Return table and row of the results with a card: rows of the fronts first, then the cheapest, in table order."""
     ranked = [
         (result.name not in table.front, index, place)
         for place, table in enumerate(tables)
@@ -58,10 +58,10 @@ def chosen(tables: Sequence[Table]) -> list[tuple[int, int]]:
 
 
 def _table(table: Table, family: dict[str, Estimate], terms: Terms | None, reasons: dict[str, int]) -> Plain:
-    newest, odds, found = table.newest, front_odds(table), axes(table)
+    newest, odds, axes_ = table.newest, front_odds(table), axes(table)
     sentence, about = headline(table)
     sessions = list(dict.fromkeys(r.session for r in sorted(table.results, key=lambda r: r.moment, reverse=True)))
-    rows = [_row(table, row, found, family, odds, terms, reasons) for row in table.rows]
+    rows = [_row(table, row, axes_, family, odds, terms, reasons) for row in table.rows]
     for plain_row, row in zip(rows, table.rows, strict=True):
         plain_row["session"] = sessions.index(row.session) if isinstance(row, Result) else 0
     return {
@@ -76,14 +76,14 @@ def _table(table: Table, family: dict[str, Estimate], terms: Terms | None, reaso
         "sessions": len(sessions),
         "heading": heading(table),
         "notes": footnotes(table),
-        "axes": [{key: getattr(axis, key) for key in AXIS} for axis in found],
+        "axes": [{key: getattr(axis, key) for key in AXIS} for axis in axes_],
         "rows": rows,
         "failed": [[plain(r.name), first_line(r)] for r in table.failed],
     }  # fmt: skip
 
 
 def _which(table: Table) -> str:
-    """What tells this table from another one of the same workload and device."""
+    """Return what distinguishes this table from others of the same workload and device."""
     newest = table.newest
     data = newest.workload.get("dataset")
     parts = [
@@ -99,7 +99,7 @@ def _which(table: Table) -> str:
 def _row(
     table: Table,
     row: Result | Reference,
-    found: Sequence[Axis],
+    axes_: Sequence[Axis],
     family: dict[str, Estimate],
     odds: dict[str, float],
     terms: Terms | None,
@@ -107,8 +107,8 @@ def _row(
 ) -> Plain:
     point = row.headline
     view = Row(table, row, point, terms)
-    cells = {axis.key: cell(axis, view) for axis in found}
-    made: Plain = {
+    cells = {axis.key: cell(axis, view) for axis in axes_}
+    data: Plain = {
         "name": plain(row.name),
         "kind": "reference",
         "front": row.name in table.front,
@@ -122,7 +122,7 @@ def _row(
     }
     if isinstance(row, Result):
         word = word_among(row.verdict.word, family.get(row.name)) if row.verdict else None
-        made |= {
+        data |= {
             "kind": "recipe",
             "methods": list(dict.fromkeys(str(s.get("method")) for s in row.recipe.get("steps", ()))) or ["no step"],
             "word": word,
@@ -131,9 +131,9 @@ def _row(
             "runtime": row.runtime,
             "created": row.moment.date().isoformat(),
         }
-    return made
+    return data
 
 
 def as_json(data: Plain) -> str:
-    """JSON that may stand inside a script element: nothing in it can end that, and every character is ASCII."""
+    """Return JSON that is safe inside a script element: it is ASCII and cannot end the element."""
     return json.dumps(data, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c")

@@ -1,6 +1,6 @@
-"""The sentence at the top of the page: the cheapest recipe that loses nothing measurable, or what there is instead.
+"""The sentence at the top of the page: the cheapest recipe without a measurable loss, or the best alternative.
 
-It names the interval that all rows of the table together leave (Holm): it speaks of the best of many.
+Its interval is adjusted for all rows of the table (Holm), because it is about the best of many.
 """
 
 from collections.abc import Mapping
@@ -15,14 +15,15 @@ from compress.report.text import count, first_line, plain
 
 
 def headline(table: Table) -> tuple[str, str | None]:
-    """One sentence about a table, and the name of the recipe that it is about."""
+    """Return one sentence about a table, and the name of its recipe, if it is about one."""
     limit = table.newest.limit
-    sentence, name = _said(table)
+    sentence, name = _sentence(table)
     limited = "" if limit is None else f"Judged on {limit} test examples only: "
     return plain(f"{limited}{sentence}."), name
 
 
-def _said(table: Table) -> tuple[str, str | None]:
+def _sentence(table: Table) -> tuple[str, str | None]:
+    """Return the sentence without a note on a limit, and the name of its recipe."""
     if not table.results:
         failed = table.failed[0]
         many = "Its only recipe" if len(table.failed) == 1 else f"All {len(table.failed)} recipes"
@@ -34,16 +35,21 @@ def _said(table: Table) -> tuple[str, str | None]:
     free = [r for r in savers if _loses_nothing(r)]
     if free:
         return _saving(free[0], table, family), free[0].name
-    if savers:  # the one that loses least, and of those the cheapest
+    if savers:  # the least loss, then the lowest cost
         best = max(savers, key=_delta)
         return f"Nothing saves {table.axis} without a loss; {_saving(best, table, family)}", best.name
     return _nothing(table, family), None
 
 
 def _cost(result: Result, table: Table, family: Mapping[str, Estimate]) -> Estimate | None:
-    alone = point_cost(result.headline, table.axis, table.reference)
-    among = family.get(result.name)
-    return among if among is not None and alone is not None and among.value == alone.value else alone
+    """Return the cost ratio, with its adjusted interval if that is of the same axis."""
+    unadjusted = point_cost(result.headline, table.axis, table.reference)
+    adjusted_cost = family.get(result.name)
+    return (
+        adjusted_cost
+        if adjusted_cost is not None and unadjusted is not None and adjusted_cost.value == unadjusted.value
+        else unadjusted
+    )
 
 
 def _saves(result: Result, table: Table, family: Mapping[str, Estimate]) -> bool:
@@ -85,7 +91,7 @@ def _pays(result: Result) -> str:
 
 
 def _why_time(table: Table) -> str:
-    """Why it speaks of time and not of energy."""
+    """Return the reason why the sentence is about time and not about energy; empty for energy."""
     if table.axis == "energy":
         return ""
     if table.meter == "modelled":
@@ -94,16 +100,17 @@ def _why_time(table: Table) -> str:
 
 
 def _nothing(table: Table, family: Mapping[str, Estimate]) -> str:
+    """Return the sentence for a table without a measurable saving: counts of the verdicts."""
     words = [word_among(r.verdict.word, family.get(r.name)) for r in table.results if r.verdict]
     if words and all(word == "BROKEN" for word in words):
         return f"Every recipe broke the model: {', '.join(r.name for r in table.results[:4])}"
-    said = {
+    phrases = {
         "SAVES": "that would save but beaten by another row or kept off the front",
         "NO MEASURABLE DIFFERENCE": "without a measurable difference",
         "COSTS MORE": "at a higher cost",
         "BROKEN": "broken",
         "NO VERDICT": "without a verdict",
     }
-    parts = [f"{words.count(word)} {text}" for word, text in said.items() if word in words]
+    parts = [f"{words.count(word)} {text}" for word, text in phrases.items() if word in words]
     counted = f"of {len(table.results)} recipes, {', '.join(parts)}" if parts else "no recipe could be compared"
     return f"Nothing here measurably saves {table.axis} against {table.reference}: {counted}{_why_time(table)}"

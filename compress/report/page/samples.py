@@ -1,6 +1,6 @@
-"""What cards show of a session's raw samples: read only for rows that have a card, by columns, without torch.
+"""Data of cards from a session's raw samples, read by columns and only for rows with a card, without torch.
 
-Whatever is not there is said in a word: traces may have been left behind, or be of a version that recorded less.
+Missing data has a reason: traces may not have been copied with the results, or an older version recorded less.
 """
 
 import math
@@ -19,7 +19,7 @@ from compress.report.text import plain
 
 Plain = dict[str, Any]
 FLIPS, BLOCKS = 60, 20
-"""Most answers, and blocks of a language model, that a card lists."""
+"""Most answers, and most blocks of a language model, in a card."""
 BINS = 36
 MOST_SAMPLES = 700
 GONE = "the raw samples do not lie beside this result (traces/)"
@@ -27,14 +27,14 @@ OLD = "not recorded by this version"
 
 
 class Trace:
-    """One session's folder; each of its files is read once, when first asked for."""
+    """The folder of one session. Each file is read once, on first use."""
 
     def __init__(self, folder: Path):
         self._folder = folder
 
     @cached_property
     def labels(self) -> tuple[str, ...] | None:
-        """Names of the classes, where they were kept."""
+        """Names of the classes, if recorded."""
         return trace.about(self._folder).labels
 
     @cached_property
@@ -51,17 +51,17 @@ class Trace:
         return self._by_runner("windows")
 
     def outcomes(self, runner: str) -> Mapping[str, Any]:
-        """Column -> values of every example."""
+        """Return column -> values of every example."""
         return self._outcomes.get(runner, {})
 
     def durations_ms(self, runner: str) -> Any:
-        """Of every batch at the headline point, which is a session's first."""
-        found = self._batches.get(runner)
-        return np.array([]) if found is None else found["duration_ns"][found["point"] == 0] / 1e6
+        """Return the durations of all batches at the headline point, which is a session's first point."""
+        batches = self._batches.get(runner)
+        return np.array([]) if batches is None else batches["duration_ns"][batches["point"] == 0] / 1e6
 
     @cached_property
     def texts(self) -> Mapping[int, str | None] | None:
-        """Example -> its text, cut short; None where the session did not keep any."""
+        """Example -> its shortened text; None if the session recorded none."""
         columns = self._read("examples")
         if columns is None:
             return None
@@ -70,11 +70,11 @@ class Trace:
 
     @cached_property
     def samples(self) -> Mapping[str, Any]:
-        """Column -> values; empty where nothing was sampled."""
+        """Column -> values; empty if nothing was sampled."""
         return self._read("samples") or {}
 
     def _by_runner(self, name: str) -> Mapping[str, Mapping[str, Any]]:
-        """Runner -> column -> values: rows of one runner stand together, as they were written."""
+        """Return runner -> column -> values. Rows of one runner are contiguous, as they were written."""
         columns = self._read(name) or {}
         if not len(columns.get("runner", ())):
             return {}
@@ -94,7 +94,7 @@ class Trace:
 
 
 def _values(column: Any) -> Any:
-    """Numbers as an array; texts, of which some or all may be None, as a list."""
+    """Return numbers as an array, and texts, which can be None, as a list."""
     import pyarrow as pa
 
     texts = pa.types.is_string(column.type) or pa.types.is_null(column.type)
@@ -102,42 +102,44 @@ def _values(column: Any) -> Any:
 
 
 class Traces:
-    """The sessions below a folder of results, by name."""
+    """The sessions below a folder of results, by name. Traces are opened on first use."""
 
     def __init__(self, folder: Path | None):
-        found = [] if folder is None else sorted(folder.rglob("traces/*/session.json"))
-        self._found = {path.parent.name: path.parent for path in found}
+        files = [] if folder is None else sorted(folder.rglob("traces/*/session.json"))
+        self._folders = {path.parent.name: path.parent for path in files}
         self._open: dict[str, Trace] = {}
 
     def session(self, name: str) -> Trace | None:
-        """The samples of this session, or None where they are not there."""
-        if name not in self._open and name in self._found:
-            self._open[name] = Trace(self._found[name])
+        """Return the samples of a session, or None if they are missing."""
+        if name not in self._open and name in self._folders:
+            self._open[name] = Trace(self._folders[name])
         return self._open.get(name)
 
 
 def recorded(session: Trace | None, part: Callable[[Trace], Plain]) -> Plain:
-    """What a part of the samples shows, or why nothing of it can be shown."""
+    """Return a part of the samples, or the reason why it is unavailable."""
     if session is None:
         return {"why": GONE}
     try:
         return part(session)
     except InputError as error:
         return {"why": plain(f"the raw samples cannot be read ({error})")}
-    except (ValueError, KeyError, IndexError, TypeError) as error:  # tables of a session that do not fit one another
+    except (ValueError, KeyError, IndexError, TypeError) as error:  # inconsistent tables of a session
         return {"why": plain(f"the raw samples cannot be read ({type(error).__name__}: {error})")}
 
 
 def flips(session: Trace, result: Result, against: str) -> Plain:
-    """Examples that the recipe and the reference answered differently: first those it lost, then those it gained."""
-    ours, theirs = session.outcomes(result.name), session.outcomes(against)
-    if "nll" in ours and "nll" in theirs:
-        return _blocks(ours, theirs)
-    if "prediction" not in ours or "prediction" not in theirs:
+    """Return the examples on which recipe and reference answer differently: losses first, then gains, then others."""
+    ours, baseline = session.outcomes(result.name), session.outcomes(against)
+    if "nll" in ours and "nll" in baseline:
+        return _blocks(ours, baseline)
+    if "prediction" not in ours or "prediction" not in baseline:
         return {"why": "the session kept no single answers"}
-    gold, mine, other = ours["reference"], ours["prediction"], theirs["prediction"]
-    changed = np.flatnonzero(mine != other)
-    rank = np.where(other[changed] == gold[changed], 0, np.where(mine[changed] == gold[changed], 1, 2))
+    labels, answers, reference_answers = ours["reference"], ours["prediction"], baseline["prediction"]
+    changed = np.flatnonzero(answers != reference_answers)
+    rank = np.where(
+        reference_answers[changed] == labels[changed], 0, np.where(answers[changed] == labels[changed], 1, 2)
+    )
     names, texts = session.labels, session.texts
 
     def label(value: float) -> str:
@@ -148,31 +150,31 @@ def flips(session: Trace, result: Result, against: str) -> Plain:
         [
             int(n),
             plain(texts[int(n)]) if texts and texts.get(int(n)) is not None else None,
-            *(label(v[n]) for v in (gold, other, mine)),
+            *(label(v[n]) for v in (labels, reference_answers, answers)),
             int(kind),
         ]
         for kind, n in sorted(zip(rank.tolist(), changed.tolist(), strict=True))[:FLIPS]
     ]
     counts = [int((rank == kind).sum()) for kind in range(3)]
-    return {"counts": counts, "n": len(gold), "rows": rows, "texts": OLD if texts is None else None}
+    return {"counts": counts, "n": len(labels), "rows": rows, "texts": OLD if texts is None else None}
 
 
-def _blocks(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> Plain:
-    """A language model's blocks that became worse or better by the most."""
-    before, after = theirs["nll"] / theirs["tokens"], ours["nll"] / ours["tokens"]
+def _blocks(ours: Mapping[str, Any], baseline: Mapping[str, Any]) -> Plain:
+    """Return the blocks of a language model with the largest changes of loss."""
+    before, after = baseline["nll"] / baseline["tokens"], ours["nll"] / ours["tokens"]
     order = np.argsort(-np.abs(after - before))[:BLOCKS]
     rows = [[int(i), int(ours["tokens"][i]), f"{before[i]:.4f}", f"{after[i]:.4f}"] for i in order]
     return {"blocks": rows, "n": len(before)}
 
 
 def histogram(session: Trace, names: Sequence[str]) -> Plain:
-    """Shares of batches by duration, on bins that all of these runners have in common."""
-    found = {name: session.durations_ms(name) for name in names}
-    known = {name: values for name, values in found.items() if len(values)}
+    """Return the shares of batches by duration, on bins shared by these runners."""
+    durations = {name: session.durations_ms(name) for name in names}
+    known = {name: values for name, values in durations.items() if len(values)}
     if not known:
         return {"why": "the session kept no durations of single batches"}
-    every = np.concatenate(list(known.values()))
-    low, high = float(every.min()), float(max(np.percentile(v, 99) for v in known.values()))
+    merged = np.concatenate(list(known.values()))
+    low, high = float(merged.min()), float(max(np.percentile(v, 99) for v in known.values()))
     edges = np.geomspace(low, max(high, 1.01 * low), BINS + 1)
     series = [
         {
@@ -188,19 +190,20 @@ def histogram(session: Trace, names: Sequence[str]) -> Plain:
 
 
 def power(session: Trace) -> Plain:
-    """Power, clock and temperature of the session, in seconds from its first sample; boards one below another."""
+    """Return power, clock and temperature of the session per board, in seconds from its first sample."""
     columns = session.samples
     key = next((k for k in ("power_mw", OUTSIDE) if k in columns), None)
     if not len(columns.get("time_ns", ())) or key is None:
         return {"why": "nothing was sampled: there was no meter that tells power"}
     start, boards = int(columns["time_ns"].min()), columns.get("board")
-    made = []
+    boards_data = []
     for board in [None] if boards is None else np.unique(boards).tolist():
         chosen = np.arange(len(columns["time_ns"])) if board is None else np.flatnonzero(boards == board)
-        told = [_watts(value) is not None for value in columns[key][chosen]]  # looks at the counter alone tell none
-        chosen = chosen[told]
+        # readings of the counter alone have no power
+        has_power = [_watts(value) is not None for value in columns[key][chosen]]
+        chosen = chosen[has_power]
         kept = chosen[:: max(1, -(-len(chosen) // MOST_SAMPLES))]
-        made.append(
+        boards_data.append(
             {
                 "board": board,
                 "t": [round(float(v - start) / 1e9, 2) for v in columns["time_ns"][kept]],
@@ -213,12 +216,12 @@ def power(session: Trace) -> Plain:
     windows = {
         name: [
             [round((int(a) - start) / 1e9, 2), round((int(b) - start) / 1e9, 2)]
-            for p, a, b in zip(found["point"], found["started_ns"], found["ended_ns"], strict=True)
+            for p, a, b in zip(intervals["point"], intervals["started_ns"], intervals["ended_ns"], strict=True)
             if p == 0
         ]
-        for name, found in session.windows.items()
+        for name, intervals in session.windows.items()
     }
-    return {"boards": made, "windows": windows}
+    return {"boards": boards_data, "windows": windows}
 
 
 def _watts(milliwatts: Any) -> float | None:

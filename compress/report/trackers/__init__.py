@@ -1,9 +1,9 @@
-"""Results in an experiment tracker: `compress track RESULT... --to tensorboard|wandb|mlflow`. Never torch.
+"""Export of results to an experiment tracker: `compress track RESULT... --to tensorboard|wandb|mlflow`, without torch.
 
-    facts.py         what is told: configuration, metrics as in pareto.csv, the power trace; the same for all of them
-    tensorboard.py   mlflow.py   wandb.py      one file each: `send(facts, folder, project) -> where it went`
+    facts.py         the exported data, shared by all trackers: configuration, metrics as in pareto.csv, power trace
+    tensorboard.py   mlflow.py   wandb.py      one file each: `send(facts, folder, project) -> location`
 
-A result is sent once: where it is already, that is said and nothing is added.
+A result is sent once. If the tracker already has it, this is reported and nothing is added.
 """
 
 from collections.abc import Sequence
@@ -20,12 +20,12 @@ from compress.report.trackers.facts import Facts, facts
 
 @dataclass(frozen=True)
 class Tracker:
-    """How one tracker is reached."""
+    """Package and extra of one tracker."""
 
     package: str
-    """What is imported."""
+    """Name of the imported package."""
     extra: str
-    """The extra that installs it."""
+    """Name of the extra that installs it."""
 
 
 TRACKERS: dict[str, Tracker] = {
@@ -36,19 +36,18 @@ TRACKERS: dict[str, Tracker] = {
 
 
 def track(paths: Sequence[Path], to: str, folder: Path | None = None, project: str = "compress") -> list[str]:
-    """Sends results to a tracker and returns a line for each: where it is.
+    """Send results to a tracker and return a line with the location of each.
 
-    Raises InputError for a tracker that is none or not installed, and for results that cannot be read, before any is
-    sent.
+    Raises InputError before sending if the tracker is unknown or not installed, or if a result cannot be read.
     """
     if to not in TRACKERS:
         raise InputError(f"--to {to}: expected one of {', '.join(TRACKERS)}")
     tracker = TRACKERS[to]
     if find_spec(tracker.package) is None:
         raise InputError(f"--to {to}: {tracker.package} is not installed; pip install 'compress[{tracker.extra}]'")
-    told: list[Facts] = gathered(partial(facts, path) for path in paths)
+    exports: list[Facts] = gathered(partial(facts, path) for path in paths)
     send = import_module(f"compress.report.trackers.{to}").send
-    return [f"{each.run}: {send(each, folder, project)}{each.untraced}" for each in told]
+    return [f"{export.run}: {send(export, folder, project)}{export.untraced}" for export in exports]
 
 
 ALREADY = "is there already; nothing was added"

@@ -1,4 +1,4 @@
-"""What a tracker is told of a result. Names are those of pareto.csv; what is not known is left out, never 0."""
+"""Data of a result for trackers. Names are those of pareto.csv. Unknown values are left out, never 0."""
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -19,36 +19,39 @@ from compress.report.text import plain
 
 Scalar = str | int | float | bool
 NOT_ITS_OWN = ("front", "cost_ratio_adjusted", "verdict_adjusted", "metric_name")
-"""Columns that speak of a whole table, and one that is text."""
+"""Columns about a whole table, and one of text."""
 WORDS = (
     "metric_name", "verdict_reference", "verdict", "verdict_sentence", "cause", "energy_source", "energy_reason",
     "energy_boundary", "grade", "ratio_grade",
 )  # fmt: skip
-"""Columns of text that are told as configuration."""
+"""Columns of text, exported as configuration."""
 SERIES: tuple[Signal, ...] = ("sm_mhz", "memory_mhz", "temperature_c")
 
 
 @dataclass(frozen=True)
 class Facts:
-    """One result, as trackers take it."""
+    """One result in the form of a tracker's run."""
 
     run: str
-    """A name that people read."""
+    """Display name of the run."""
     id: str
-    """Changes with what was measured: a recipe that was run again is another run."""
+    """Digest of the measurement: a recipe that was run again is another run."""
     workload: str
     config: dict[str, Scalar]
-    """Recipe, workload and machine, flattened; and the words of the verdict, grade and energy source."""
+    """Recipe, workload and machine, flattened, with the verdict, grade and energy source."""
     metrics: dict[str, float]
-    """Of the headline point; of other points with their name in front."""
+    """Metrics of the headline point, and those of other points with the point's name as a prefix."""
     power: dict[str, list[tuple[int, float]]]
-    """Name -> nanoseconds since the Unix epoch where that is known (else since the first sample), and value."""
+    """Name -> pairs of time and value.
+
+    Time is in nanoseconds since the Unix epoch if that is known, otherwise since the first sample.
+    """
     untraced: str = ""
-    """Why there is no power trace."""
+    """Why there is no power trace; empty if there is one."""
 
 
 def facts(path: Path) -> Facts:
-    """The facts of a result file. Raises InputError where it cannot be read."""
+    """Return the facts of a result file. Raises InputError if it cannot be read."""
     result = read(path)
     lines = [line for line in sheet.records(group([result])) if line["kind"] != "reference"]
     power, untraced = _power(path, result)
@@ -64,8 +67,9 @@ def facts(path: Path) -> Facts:
 
 
 def _config(result: Result, lines: list[dict[str, sheet.Value]]) -> dict[str, Scalar]:
+    """Return the flattened configuration of a run."""
     machine = result.machine
-    whole: dict[str, Any] = {
+    settings: dict[str, Any] = {
         "recipe": result.recipe,
         "workload": result.workload,
         "machine": {
@@ -84,14 +88,14 @@ def _config(result: Result, lines: list[dict[str, sheet.Value]]) -> dict[str, Sc
         "kernel": result.kernel.label if result.kernel else None,
     }
     headline = next((line for line in lines if line["headline"]), {})
-    whole |= {word: headline.get(word) for word in WORDS}
+    settings |= {word: headline.get(word) for word in WORDS}
     if result.headline is not None:
-        whole["grade_reasons"] = "; ".join(result.headline.grade_reasons) or None
-    return dict(flattened(whole))
+        settings["grade_reasons"] = "; ".join(result.headline.grade_reasons) or None
+    return dict(flattened(settings))
 
 
 def flattened(value: Any, name: str = "") -> Iterable[tuple[str, Scalar]]:
-    """`recipe.steps.0.bits` -> 4, for everything that is set."""
+    """Yield path and value of every set leaf of a nested value: `recipe.steps.0.bits`, 4."""
     if isinstance(value, Mapping):
         for key, item in value.items():
             yield from flattened(item, f"{name}.{key}" if name else str(key))
@@ -103,31 +107,34 @@ def flattened(value: Any, name: str = "") -> Iterable[tuple[str, Scalar]]:
 
 
 def _metrics(lines: list[dict[str, sheet.Value]]) -> Iterable[tuple[str, float]]:
+    """Yield name and value of every finite number."""
     for line in lines:
         prefix = "" if line["headline"] else f"batch{line['batch_size']}_length{line['sequence_length_tokens'] or 0}"
         prefix += f"_generate{line['generated_tokens']}" if prefix and line["generated_tokens"] else ""
         for name, value in line.items():
             if name.startswith(NOT_ITS_OWN) or name == "limit" or isinstance(value, bool | str) or value is None:
                 continue
-            if math.isfinite(value):  # an interval without end is not known
+            if math.isfinite(value):  # an infinite end is unknown
                 yield f"{prefix}/{name}" if prefix else name, float(value)
 
 
 def _power(path: Path, result: Result) -> tuple[dict[str, list[tuple[int, float]]], str]:
-    """Series of the power trace, or none and the reason."""
+    """Return the series of the power trace, or none and the reason."""
     try:
         session = sampled(Source(path, result))
     except InputError as error:
         return {}, f" (no power trace: {error})"
     offset_ns = session.clock_offset_ns
-    begins = min(s.time_ns for s in session.samples) if offset_ns is None else -offset_ns
-    made: dict[str, list[tuple[int, float]]] = {}
+    origin_ns = min(s.time_ns for s in session.samples) if offset_ns is None else -offset_ns
+    trace: dict[str, list[tuple[int, float]]] = {}
     boards = by_board(session.samples)
     for samples in boards:
-        of = f"board{samples[0].board or 0}/" if len(boards) > 1 else ""
+        prefix = f"board{samples[0].board or 0}/" if len(boards) > 1 else ""
         lines: dict[str, Sequence[tuple[int, float]]] = {"power_w": power_w(samples)}
         lines |= {signal: series(samples, signal) for signal in SERIES}
-        made |= {
-            f"trace/{of}{name}": [(t - begins, float(v)) for t, v in pairs] for name, pairs in lines.items() if pairs
+        trace |= {
+            f"trace/{prefix}{name}": [(t - origin_ns, float(v)) for t, v in pairs]
+            for name, pairs in lines.items()
+            if pairs
         }
-    return made, ""
+    return trace, ""

@@ -1,6 +1,6 @@
-"""MLflow: a run a result in an experiment called after the project, where MLflow's own settings say.
+"""MLflow: one run per result in an experiment named after the project, in the store of MLflow's own settings.
 
-`--folder DIR` keeps it in DIR/mlflow.db instead (look at it with `mlflow ui --backend-store-uri sqlite:///DIR/mlflow.db`).
+`--folder DIR` writes to DIR/mlflow.db instead. View it with `mlflow ui --backend-store-uri sqlite:///DIR/mlflow.db`.
 """
 
 import logging
@@ -15,16 +15,16 @@ from compress.report.trackers.facts import Facts
 
 TAG = "compress.id"
 MOST = 1000
-"""Metrics that MLflow takes at once."""
+"""Most metrics that MLflow accepts in one batch."""
 LONGEST = 500
-"""Characters of a parameter that every store takes."""
+"""Longest parameter that every store accepts, in characters."""
 
 
 def send(facts: Facts, folder: Path | None, project: str) -> str:
-    """Logs the run; returns where it is. Raises InputError for what MLflow refuses."""
+    """Log the run and return its location. Raises InputError if MLflow refuses."""
     from mlflow.exceptions import MlflowException
 
-    logging.getLogger("mlflow").setLevel(logging.WARNING)  # its own store's news
+    logging.getLogger("mlflow").setLevel(logging.WARNING)  # it logs about its own store
     try:
         return _send(facts, _client(folder), project)
     except MlflowException as error:
@@ -32,6 +32,7 @@ def send(facts: Facts, folder: Path | None, project: str) -> str:
 
 
 def _client(folder: Path | None) -> Any:
+    """Return a client of the default store, or of a database in a folder."""
     from mlflow.tracking import MlflowClient
 
     if folder is None:
@@ -44,10 +45,11 @@ def _client(folder: Path | None) -> Any:
 
 
 def _send(facts: Facts, client: Any, project: str) -> str:
+    """Log the run in batches, and tag it last: a run without the tag is incomplete."""
     from mlflow.entities import Metric, Param, RunTag
 
-    known = client.get_experiment_by_name(project)
-    experiment = known.experiment_id if known else client.create_experiment(project)
+    existing = client.get_experiment_by_name(project)
+    experiment = existing.experiment_id if existing else client.create_experiment(project)
     uri = client.tracking_uri
     if client.search_runs([experiment], f"tags.`{TAG}` = '{facts.id}'", max_results=1):
         return f"experiment {project} at {uri} {ALREADY}"
@@ -62,6 +64,6 @@ def _send(facts: Facts, client: Any, project: str) -> str:
         client.log_batch(run, params=parameters[start : start + 100])
     for start in range(0, len(metrics), MOST):
         client.log_batch(run, metrics=metrics[start : start + MOST])
-    client.log_batch(run, tags=[RunTag(TAG, facts.id), RunTag("workload", facts.workload)])  # last: it is whole now
+    client.log_batch(run, tags=[RunTag(TAG, facts.id), RunTag("workload", facts.workload)])  # last: the run is complete
     client.set_terminated(run)
     return f"run {run} in experiment {project} at {uri}"

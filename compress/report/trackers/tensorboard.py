@@ -1,6 +1,6 @@
-"""TensorBoard: a folder a run, with its configuration as hyperparameters and as text, metrics, and the power trace.
+"""TensorBoard: one folder per run, with configuration (as hyperparameters and text), metrics and power trace.
 
-Written with TensorBoard's own event writer: the ones that come with training libraries import those.
+Events are written with TensorBoard's own writer, because the writers of training libraries import those libraries.
 """
 
 import contextlib
@@ -19,7 +19,7 @@ FOLDER = Path("runs")
 
 
 def send(facts: Facts, folder: Path | None, project: str) -> str:
-    """Writes the run below `folder`/`project`; returns where it is, and how to look at it."""
+    """Write the run below `folder`/`project` and return its location, with the command to view it."""
     root = folder or FOLDER
     names = (one_name(facts.workload, "workload.name"), one_name(f"{facts.run}-{facts.id}", "name"))
     place = root.joinpath(one_name(project, "--project"), *names)
@@ -42,6 +42,7 @@ def send(facts: Facts, folder: Path | None, project: str) -> str:
 
 @contextlib.contextmanager
 def _writer(place: Path) -> Iterator[Any]:
+    """Yield a function that writes one event into a folder: summary, step, and wall-clock seconds or None for now."""
     from tensorboard.compat.proto.event_pb2 import Event
     from tensorboard.summary.writer.event_file_writer import EventFileWriter
 
@@ -68,15 +69,16 @@ def _scalar(name: str, value: float) -> Any:
     return Summary(value=[Summary.Value(tag=name, simple_value=value)])
 
 
-def _text(name: str, words: str) -> Any:
+def _text(name: str, content: str) -> Any:
     from tensorboard.compat.proto.summary_pb2 import Summary
     from tensorboard.compat.proto.tensor_pb2 import TensorProto
     from tensorboard.plugins.text.metadata import create_summary_metadata
 
-    made = TensorProto(dtype="DT_STRING", string_val=[words.encode()])
-    return Summary(value=[Summary.Value(tag=name, metadata=create_summary_metadata(name, ""), tensor=made)])
+    tensor = TensorProto(dtype="DT_STRING", string_val=[content.encode()])
+    return Summary(value=[Summary.Value(tag=name, metadata=create_summary_metadata(name, ""), tensor=tensor)])
 
 
 def _table(facts: Facts) -> str:
+    """Return the configuration as a Markdown table."""
     lines = (f"| {markdown(name)} | {markdown(value)} |" for name, value in facts.config.items())
     return "\n".join(["| | |", "| --- | --- |", *lines])

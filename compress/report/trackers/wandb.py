@@ -1,6 +1,6 @@
-"""Weights & Biases: a run a result, online or offline as wandb's own settings (WANDB_MODE) say.
+"""Weights & Biases: one run per result, online or offline depending on wandb's own settings (WANDB_MODE).
 
-The power trace is a series of its own over seconds, so that runs of different lengths lie over one another.
+The power trace is a separate series over seconds, so that runs of different lengths overlay.
 """
 
 from collections.abc import Mapping
@@ -13,22 +13,22 @@ from compress.report.trackers.facts import Facts
 
 
 def send(facts: Facts, folder: Path | None, project: str) -> str:
-    """Logs the run; returns where it is. Raises InputError for what wandb refuses."""
+    """Log the run and return its location. Raises InputError if wandb refuses."""
     import wandb
     from wandb.errors import CommError, UsageError
 
-    here = folder or Path()
-    if any((here / "wandb").glob(f"*run-*-{facts.id}")):
-        return f"{here / 'wandb'} {ALREADY}"
+    root = folder or Path()
+    if any((root / "wandb").glob(f"*run-*-{facts.id}")):
+        return f"{root / 'wandb'} {ALREADY}"
     try:
-        here.mkdir(parents=True, exist_ok=True)
+        root.mkdir(parents=True, exist_ok=True)
         with wandb.init(
             project=project,
             group=facts.workload,
             name=facts.run,
             id=facts.id,
             resume="never",
-            dir=here,
+            dir=root,
             config=dict(facts.config),
             settings=wandb.Settings(console="off", silent=True, disable_git=True, x_disable_stats=True),
         ) as run:
@@ -36,23 +36,23 @@ def send(facts: Facts, folder: Path | None, project: str) -> str:
             for line in merged(facts.power):
                 run.log(line)
             run.summary.update(facts.metrics)
-            kept = Path(run.dir).parent
-            place = f"{kept} (offline; send it with: wandb sync {kept})" if run.offline else run.url
+            run_folder = Path(run.dir).parent
+            place = f"{run_folder} (offline; send it with: wandb sync {run_folder})" if run.offline else run.url
     except (CommError, UsageError, ValueError) as error:
         raise InputError(
             f"--to wandb: {str(error).strip()}; log in with `wandb login`, or set WANDB_MODE=offline"
         ) from None
     except OSError as error:
-        raise InputError(f"--folder {here}: cannot be written ({error.strerror})") from None
-    wandb.teardown()  # an offline run is whole on disk only when wandb's own process has ended
+        raise InputError(f"--folder {root}: cannot be written ({error.strerror})") from None
+    wandb.teardown()  # an offline run is complete on disk only after wandb's process has ended
     return str(place)
 
 
 def merged(power: Mapping[str, list[tuple[int, float]]]) -> list[dict[str, Any]]:
-    """A line a moment with every series that was sampled then, and its seconds since the first."""
+    """Return one record per time with every series sampled then, and its seconds since the first."""
     moments: dict[int, dict[str, Any]] = {}
     for name, pairs in power.items():
-        for when, value in pairs:
-            moments.setdefault(when, {})[name] = value
+        for time_ns, value in pairs:
+            moments.setdefault(time_ns, {})[name] = value
     first = min(moments, default=0)
-    return [{"trace/seconds": (when - first) / 1e9, **moments[when]} for when in sorted(moments)]
+    return [{"trace/seconds": (time_ns - first) / 1e9, **moments[time_ns]} for time_ns in sorted(moments)]
