@@ -13,8 +13,8 @@ from typing import Any
 from compress.base.config import InputError
 from compress.methods import lowrank, quantize, transform
 from compress.methods.distill import adapters, comparing
+from compress.methods.distill.batches import check_device
 from compress.methods.distill.students import make_student
-from compress.methods.distill.training import check_device
 from compress.methods.prune import channels as prune_channels
 from compress.methods.prune import weights as prune_weights
 from compress.model.bundle import Bundle

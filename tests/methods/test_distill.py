@@ -28,9 +28,10 @@ from compress.methods.distill import (
     soft_loss,
     squared_distance,
 )
+from compress.methods.distill.batches import total_steps
 from compress.methods.distill.students import match, rename, spread
 from compress.methods.distill.trainer import LengthGroups
-from compress.methods.distill.training import last_checkpoint, total_steps
+from compress.methods.distill.training import last_checkpoint
 from compress.methods.lowrank import lowrank
 from compress.methods.prune import prune
 from compress.model.architectures import layers_of

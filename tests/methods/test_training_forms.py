@@ -23,8 +23,8 @@ from compress.methods.distill import (
     squared_distance,
     worth_remembering,
 )
+from compress.methods.distill.batches import answers, split, total_steps
 from compress.methods.distill.relations import Attention, attention_scores, score_loss
-from compress.methods.distill.training import answers, split, total_steps
 from compress.methods.prune import prune
 from compress.model.architectures import layers_of
 from compress.model.layers import matrix, weight_layers

@@ -24,9 +24,9 @@ from compress.base.config import InputError
 from compress.data.tasks import task_of
 from compress.data.tasks.task import IGNORED, unshifted
 from compress.methods.distill import adapters
+from compress.methods.distill.batches import NUMBER, answers, total_steps, trains_in_bf16
 from compress.methods.distill.relations import Attention, Relations
 from compress.methods.distill.students import Student, make_student
-from compress.methods.distill.training import NUMBER, answers, total_steps, train, trains_in_bf16
 from compress.model.bundle import Bundle
 from compress.model.layers import WeightLayer
 from compress.spec.steps import Distill
@@ -40,6 +40,8 @@ def distill(bundle: Bundle, config: Distill) -> Bundle:
     The teacher is the dense model that the recipe started from, or the present model if the bundle has none. Raises
     InputError if the student cannot be made, or cannot be compared with the teacher as configured.
     """
+    from compress.methods.distill.training import train
+
     examples = bundle.train_examples("distill")
     teacher = bundle.teacher() if bundle.teacher is not None else copy.deepcopy(bundle.model)
     teacher = teacher.to(bundle.device).eval().requires_grad_(False)
