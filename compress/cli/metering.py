@@ -22,7 +22,7 @@ def measure(
         typer.Option(help="Device to meter: auto, cpu, cuda, cuda:N or several.", autocompletion=completion.devices),
     ] = "auto",
 ) -> None:
-    """Run any command and report its energy: measure -- COMMAND ..."""
+    """Run any command and report its time and energy: measure -- COMMAND ..."""
     from compress.energy.block import command_meter, run
 
     if not context.args:
