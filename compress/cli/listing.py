@@ -37,7 +37,7 @@ def init(
         typer.Option(help=f"One of {', '.join(TASKS)}.", autocompletion=completion.tasks),
     ] = None,
 ) -> None:
-    """Print a workload file for your own model and data; in a terminal it asks for what is not given."""
+    """Print a workload file for your own model and data; in a terminal it asks for missing values."""
     from compress.cli.questions import init as interactive_init
 
     interactive_init(model, data, task)

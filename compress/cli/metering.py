@@ -18,14 +18,17 @@ from compress.cli.options import Device, app, print_tables
 def measure(
     context: typer.Context,
     device: Annotated[
-        str, typer.Option(help="auto, cpu, cuda, cuda:N or several: whose meter.", autocompletion=completion.devices)
+        str,
+        typer.Option(help="Device to meter: auto, cpu, cuda, cuda:N or several.", autocompletion=completion.devices),
     ] = "auto",
 ) -> None:
-    """Run any command and say what it used: measure -- COMMAND ..."""
+    """Run any command and report its time and energy: measure -- COMMAND ..."""
     from compress.energy.block import command_meter, run
 
     if not context.args:
-        raise InputError("measure: no command; say it after two dashes: python -m compress measure -- python script.py")
+        raise InputError(
+            "measure: no command; give it after two dashes: python -m compress measure -- python script.py"
+        )
     try:
         code, spent = run(context.args, command_meter(device))
     except OSError as error:
@@ -37,9 +40,9 @@ def measure(
 @app.command()
 def doctor(
     device: Device = "auto",
-    quick: Annotated[bool, typer.Option("--quick", help="A third of the time.")] = False,
+    quick: Annotated[bool, typer.Option("--quick", help="Examine in a third of the time.")] = False,
 ) -> None:
-    """Examine the meter of this machine, and say what to do about what is found."""
+    """Examine the meter of this machine, and advise on problems found."""
     insist()
     from compress.energy.doctor.checkup import checkup
 
@@ -70,13 +73,15 @@ def verify(
 
 @app.command()
 def external(
-    results: Annotated[list[Path], typer.Argument(help="Results measured meanwhile.", metavar="RESULT...")],
+    results: Annotated[list[Path], typer.Argument(help="Results measured during the readings.", metavar="RESULT...")],
     readings: Annotated[Path, typer.Option(help="CSV with columns time and watts.")],
-    boundary: Annotated[str, typer.Option(help="What hangs on the meter: the whole server, one GPU's riser ...")],
-    calibration: Annotated[str | None, typer.Option(help="By whom and when: grade A needs it.")] = None,
-    error: Annotated[float | None, typer.Option(help="The meter's error by that calibration, in percent.")] = None,
+    boundary: Annotated[str, typer.Option(help="What the meter supplies: the whole server, one GPU's riser ...")],
+    calibration: Annotated[
+        str | None, typer.Option(help="Who calibrated the meter, and when; required for grade A.")
+    ] = None,
+    error: Annotated[float | None, typer.Option(help="The meter's error by its calibration, in percent.")] = None,
 ) -> None:
-    """Give results the energy that a meter outside of the machine has recorded."""
+    """Add the energy recorded by an external meter to results."""
     from compress.analysis.external import attach
     from compress.analysis.pareto import group
 

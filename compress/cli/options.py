@@ -31,9 +31,9 @@ Device = Annotated[
 Artifacts = Annotated[Path, typer.Option(help="Folder of compressed models.")]
 Fresh = Annotated[
     bool,
-    typer.Option("--fresh", "--remeasure", help="Measure again what has a result already; compressed models stay."),
+    typer.Option("--fresh", "--remeasure", help="Measure again even if a result exists; compressed models are reused."),
 ]
-Rebuild = Annotated[bool, typer.Option("--rebuild", help="Compress anew too, in place of the models on disk.")]
+Rebuild = Annotated[bool, typer.Option("--rebuild", help="Also compress again, replacing the models on disk.")]
 
 
 def load_recipes(names: Sequence[str], assignments: Sequence[str] | None) -> list[Any]:

@@ -14,7 +14,9 @@ from compress.cli.options import app
 @app.command()
 def card(
     result: Annotated[Path, typer.Argument(help="A result file.")],
-    artifact: Annotated[Path | None, typer.Option(help="Its artifact's folder; unset: where the result says.")] = None,
+    artifact: Annotated[
+        Path | None, typer.Option(help="Folder of its artifact; default: the one in the result.")
+    ] = None,
 ) -> None:
     """Write a Hugging Face model card into a result's artifact: what was done, what was measured, how to load it."""
     from compress import report
@@ -31,9 +33,11 @@ def card(
 @app.command()
 def push(
     result: Annotated[Path, typer.Argument(help="A result file.")],
-    repo: Annotated[str, typer.Option(help="Where on the hub: user/name.")],
-    private: Annotated[bool, typer.Option("--private", help="Only you, or your organization, can see it.")] = False,
-    artifact: Annotated[Path | None, typer.Option(help="Its artifact's folder; unset: where the result says.")] = None,
+    repo: Annotated[str, typer.Option(help="Repository on the hub: user/name.")],
+    private: Annotated[bool, typer.Option("--private", help="Visible only to you or your organization.")] = False,
+    artifact: Annotated[
+        Path | None, typer.Option(help="Folder of its artifact; default: the one in the result.")
+    ] = None,
 ) -> None:
     """Upload a result's artifact with its card to the Hugging Face hub."""
     from compress import report
@@ -57,9 +61,7 @@ def _artifact(path: Path, stored: Any, folder: Path | None) -> Path:
 def track(
     results: Annotated[list[Path], typer.Argument(help="Result files.", metavar="RESULT...")],
     to: Annotated[str, typer.Option(help="tensorboard, wandb or mlflow.", autocompletion=completion.trackers)],
-    folder: Annotated[
-        Path | None, typer.Option(help="Where local files go; unset: where the tracker keeps them.")
-    ] = None,
+    folder: Annotated[Path | None, typer.Option(help="Folder for local files; default: the tracker's own.")] = None,
     project: Annotated[str, typer.Option(help="Project or experiment.")] = "compress",
 ) -> None:
     """Send results to an experiment tracker: configuration, metrics, power trace."""

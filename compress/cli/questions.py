@@ -32,8 +32,8 @@ def init(model: str | None, data: str | None, task: str | None) -> None:
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
         options = {"--model": model, "--data": data, "--task": task}
         missing = [option for option, value in options.items() if value is None]
-        raise InputError(f"init: {', '.join(missing)} not given; in a terminal it asks for them")
-    _say("A workload says what model, on what data, judged by what. Enter takes what stands in [brackets].")
+        raise InputError(f"init: {', '.join(missing)} not given; give them, or run init in a terminal to be asked")
+    _say("A workload names the model, the data and the metric. Press Enter to accept the default in [brackets].")
     model = model or ask("Model, a folder or hub id", lambda v: check_place("model", v), _models())
     data = data or ask("Data, a folder, file or hub id", _check_data, _data())
     task = task or ask(f"Task, one of {', '.join(TASKS)}", check_task, task_of_folder(model))
@@ -121,7 +121,7 @@ def _check_data(value: str) -> None:
 def _check_new(value: str) -> None:
     path = Path(value)
     if path.exists():
-        raise InputError(f"{value}: is there already; choose another name")
+        raise InputError(f"{value}: already exists; choose another name")
     if not path.parent.is_dir():
         raise InputError(f"{value}: no such folder")
 

@@ -16,7 +16,9 @@ from compress.cli.options import Out, app, print_tables, print_unread
 @app.command()
 def pareto(
     folder: Annotated[Path, typer.Argument(help="Folder of results.", metavar="[DIR]")] = Path("results"),
-    out: Annotated[Path | None, typer.Option(help="Where pareto.md, .csv, .png, .svg and .html go; else DIR.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for pareto.md, .csv, .png, .svg and .html; default: DIR.")
+    ] = None,
     within: Annotated[
         str | None,
         typer.Option(
@@ -28,14 +30,18 @@ def pareto(
     grid: Annotated[
         str | None, typer.Option(help="Add gCO2e per 1000 inferences: a country of the table, or g/kWh.")
     ] = None,
-    pue: Annotated[float | None, typer.Option(help="With --grid: power of the building over the computers'.")] = None,
-    intensity: Annotated[str | None, typer.Option(help="With --grid: average or marginal.")] = None,
+    pue: Annotated[
+        float | None, typer.Option(help="With --grid: power usage effectiveness (building / computers).")
+    ] = None,
+    intensity: Annotated[str | None, typer.Option(help="With --grid: average or marginal intensity.")] = None,
     embodied: Annotated[
         str | None, typer.Option(help="With --grid: kg CO2e of making the device, LOW..HIGH.", metavar="LOW..HIGH")
     ] = None,
-    lifetime: Annotated[float | None, typer.Option(help="With --embodied: years that the device serves.")] = None,
+    lifetime: Annotated[
+        float | None, typer.Option(help="With --embodied: service life of the device in years.")
+    ] = None,
 ) -> None:
-    """Make the table, the front and the picture from result files only."""
+    """Write the table, the Pareto front and the chart from result files."""
     from compress.report import Writer
 
     with Writer() as writer:  # its process imports the plotting libraries while this one reads the results
@@ -47,7 +53,7 @@ def pareto(
         least = _grade(grade)
         limit = None if within is None else loss.asked(within, "--within")
         if grid is None and (pue, intensity, embodied, lifetime) != (None, None, None, None):
-            raise InputError("--pue, --intensity, --embodied and --lifetime say what --grid needs; --grid is not given")
+            raise InputError("--pue, --intensity, --embodied and --lifetime need --grid; give --grid, or remove them")
         carbon_terms = None if grid is None else carbon.terms(grid, pue, intensity, embodied, lifetime)
         results, problems = read_all(folder)
         if not results:
@@ -84,16 +90,16 @@ def _grade(grade: str) -> Any:
 def check(
     folder: Annotated[Path, typer.Argument(help="Folder of results.", metavar="[DIR]")] = Path("results"),
     baseline: Annotated[Path | None, typer.Option(help="Folder of the results to compare with.")] = None,
-    max_energy: Annotated[str | None, typer.Option(help="Energy may grow so much: +3%.")] = None,
-    max_latency: Annotated[str | None, typer.Option(help="Latency may grow so much: +5%.")] = None,
+    max_energy: Annotated[str | None, typer.Option(help="Maximum increase in energy: +3%.")] = None,
+    max_latency: Annotated[str | None, typer.Option(help="Maximum increase in latency: +5%.")] = None,
     max_loss: Annotated[
         str | None,
         typer.Option(
-            help="So much may be lost: 0.5pt (points: hundredths of accuracy, f1 ...), or 2% (of perplexity, or of a "
+            help="Maximum loss: 0.5pt (points: hundredths of accuracy, f1 ...), or 2% (of perplexity, or of a "
             "metric without a scale)."
         ),
     ] = None,
-    junit: Annotated[Path | None, typer.Option(help="Write the checks as a JUnit file too.")] = None,
+    junit: Annotated[Path | None, typer.Option(help="Also write the checks as a JUnit file.")] = None,
 ) -> None:
     """Compare results with a baseline's: exit code 1 when one is worse beyond what noise explains."""
     from compress import report
@@ -135,7 +141,7 @@ def check(
 def show(
     results: Annotated[list[Path], typer.Argument(help="Result files, or folders of them.", metavar="RESULT...")],
 ) -> None:
-    """Read results in full."""
+    """Print results in full."""
     from compress import report
     from compress.base.reading import is_folder
     from compress.records.files import named, read
@@ -156,9 +162,9 @@ def plot(
     kind: Annotated[
         str, typer.Option(help="break-even, points, layers, trace or rounds.", autocompletion=completion.kinds)
     ],
-    out: Annotated[Path, typer.Option(help="The picture: a .png or an .svg.")],
+    out: Annotated[Path, typer.Option(help="File to write: .png or .svg.")],
 ) -> None:
-    """Draw results: what pays back when, every operating point, every layer, the power trace, or round by round."""
+    """Plot results: break-even, all operating points, all layers, the power trace, or round by round."""
     from compress import report
 
     print(report.write_chart(results, kind, out))
@@ -178,7 +184,7 @@ def merge(
     print_unread(merged.unread)
     report.print_sides(side_by_side(merged.results), console())
     for older in merged.superseded:
-        print(f"left out, there is a newer one: {older}", file=sys.stderr)
+        print(f"skipped, a newer result exists: {older}", file=sys.stderr)
     for name in merged.untraced:
-        print(f"{name}: its raw samples are not there, so verify cannot check it", file=sys.stderr)
+        print(f"{name}: raw samples are missing, so verify cannot check it", file=sys.stderr)
     print(f"{len(merged.results)} results in {out}", file=sys.stderr)

@@ -30,10 +30,12 @@ def run(
     keep: Annotated[bool, typer.Option(help="Keep the compressed models.")] = True,
     fresh: Fresh = False,
     rebuild: Rebuild = False,
-    limit: Annotated[int | None, typer.Option(help="Take only so many test examples; every table says so.")] = None,
-    fitting: Annotated[bool, typer.Option("--fitting", help="Leave out recipes that the device cannot run.")] = False,
+    limit: Annotated[
+        int | None, typer.Option(help="Use at most this many test examples; tables note the limit.")
+    ] = None,
+    fitting: Annotated[bool, typer.Option("--fitting", help="Skip recipes that the device cannot run.")] = False,
 ) -> None:
-    """Run recipes in one session with shared references, and leave a result each."""
+    """Run recipes in one session with shared references, and write one result per recipe."""
     insist(GO_ON)
     from compress.analysis.pareto import group
     from compress.harness.plan import Options
@@ -62,9 +64,9 @@ def compare(
     artifacts: Artifacts = Path("artifacts"),
     fresh: Fresh = False,
     rebuild: Rebuild = False,
-    limit: Annotated[int | None, typer.Option(help="Take only so many test examples.")] = None,
+    limit: Annotated[int | None, typer.Option(help="Use at most this many test examples.")] = None,
 ) -> None:
-    """Compare two recipes, paired round by round in one session; measures them again if they have none in common."""
+    """Compare two recipes, paired round by round in one session; both are measured again if they share none."""
     insist(GO_ON)
     from compress.harness.compare import RecipeFailed
     from compress.harness.compare import compare as compare_recipes
@@ -89,10 +91,12 @@ def sensitivity(
         list[str] | None, typer.Option("--set", help="Change a field: steps.0.bits=4", metavar="PATH=VALUE")
     ] = None,
     device: Device = "auto",
-    examples: Annotated[int, typer.Option(help="Training examples behind each loss.", min=2)] = 256,
-    step: Annotated[int | None, typer.Option(help="Which step, from 0; unset: the last of layers.")] = None,
+    examples: Annotated[int, typer.Option(help="Number of training examples per loss.", min=2)] = 256,
+    step: Annotated[
+        int | None, typer.Option(help="Index of the step, from 0; default: the last that changes layers.")
+    ] = None,
 ) -> None:
-    """Say how much loss a step causes in each layer alone: what to exclude, or to override."""
+    """Measure the loss a step adds in each layer alone, to choose layers to exclude or override."""
     insist()
     from compress.harness.sensitivity import sensitivity as sensitivity_report
 

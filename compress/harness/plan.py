@@ -175,9 +175,7 @@ def _fitting(recipes: Sequence[Recipe], options: Options, machine: Machine) -> t
 def _checked_name(workload: Workload) -> Workload:
     """Return the workload; raise InputError for a reserved name, whose results would not be read."""
     if workload.name in RESERVED:
-        raise InputError(
-            f"workload {workload.name}: that name is taken by a folder of results; call the file otherwise"
-        )
+        raise InputError(f"workload {workload.name}: the name is reserved for a folder of results; rename the file")
     return workload
 
 

@@ -93,7 +93,7 @@ def run_all(recipes: Sequence[Recipe], options: Options) -> list[Result]:
     for planned in plans:
         existing = None if options.fresh or options.rebuild else standing(planned, options)
         if existing is not None:
-            say(f"{planned.recipe.name} on {planned.found.workload.name}: unchanged, result stands")
+            say(f"{planned.recipe.name} on {planned.found.workload.name}: unchanged, result is reused")
             finished[planned.path] = existing
         else:
             by_workload.setdefault(planned.found.workload.name, []).append(planned)

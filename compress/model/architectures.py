@@ -153,7 +153,7 @@ def architecture_of(model: Any, step: str) -> Architecture:
     kind = getattr(getattr(model, "config", None), "model_type", None)
     if kind not in ARCHITECTURES:
         raise InputError(
-            f"{step}: model type {kind!r} is not one whose layers are known; known are {', '.join(ARCHITECTURES)}"
+            f"{step}: layers of model type {kind!r} are unknown; expected one of {', '.join(ARCHITECTURES)}"
         )
     return ARCHITECTURES[kind]
 

@@ -167,7 +167,7 @@ def read(path: Path) -> Manifest:
         raise InputError(f"{file}: schema {plain['schema']}, this version reads up to {SCHEMA}; update compress")
     stated = plain.pop("sha256", None)
     if stated != seal(plain) or set(plain) != {f.name for f in fields(Manifest)}:
-        raise InputError(f"{file}: damaged, its sha256 is not its own; make the artifact again")
+        raise InputError(f"{file}: damaged, its content does not match its sha256; make the artifact again")
     try:
         _types().validate_python(plain)
     except ValidationError as error:

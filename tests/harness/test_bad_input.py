@@ -302,7 +302,7 @@ def test_another_workload_of_the_same_name_does_not_replace_results(workload: Pa
     moved = tmp_path / "moved"
     shutil.copytree(workload.parent, moved)
     again = compress("run", "bert_dense", "--workload", moved / "my.yaml", *QUICK, cwd=tmp_path)
-    assert "result stands" in again.stderr, again.stderr
+    assert "result is reused" in again.stderr, again.stderr
 
 
 def test_another_pretrained_student_is_looked_at_before_anything_is_trained(
@@ -329,8 +329,8 @@ def test_a_result_does_not_stand_when_its_artifact_was_replaced(workload: Path, 
     edited = compress("run", recipe, "--workload", workload, *QUICK, "--limit", "20", cwd=tmp_path)
     assert edited.returncode == 0, edited.stderr
     again = compress(*command, cwd=tmp_path)
-    assert "result stands" not in again.stderr and again.returncode == 0, again.stderr
-    assert "result stands" in compress(*command, cwd=tmp_path).stderr
+    assert "result is reused" not in again.stderr and again.returncode == 0, again.stderr
+    assert "result is reused" in compress(*command, cwd=tmp_path).stderr
 
 
 def test_a_full_folder_for_temporary_files_is_one_sentence(workload: Path, tmp_path: Path) -> None:

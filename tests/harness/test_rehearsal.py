@@ -54,7 +54,7 @@ REFUSED: dict[str, tuple[str, Recipe, str]] = {
     "all layers": ("bert", recipe(prune("layers", 0.999)), "use a multiple of 0.500 that leaves one"),
     "no width": ("bert", recipe(prune("feed_forward", 0.9999)), "leaves none; the narrowest is 8: use 0.875 at most"),
     "channels of a transformer": ("bert", recipe(prune("channels", 0.5)), "bert has no convolutions to narrow"),
-    "width of a ResNet": ("resnet", recipe(prune("feed_forward", 0.5)), "known are bert, roberta"),
+    "width of a ResNet": ("resnet", recipe(prune("feed_forward", 0.5)), "expected one of bert, roberta"),
     "heads by no name": ("bert", recipe(prune("heads", 0.5, include=["no*"])), "no attention layer matches"),
     "width by no name": ("bert", recipe(prune("feed_forward", 0.5, include=["no*"])), "no layer matches"),
     "a layer that is gone": (

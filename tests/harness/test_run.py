@@ -162,7 +162,7 @@ def test_a_second_run_reruns_nothing_and_a_changed_setting_reruns(
     before = read_result(folder, "bert_sparse")
     again = compress("run", "bert_sparse", "--workload", workload, *QUICK, cwd=folder)
     assert again.returncode == 0
-    assert "result stands" in again.stderr
+    assert "result is reused" in again.stderr
     assert read_result(folder, "bert_sparse") == before
     changed = compress("run", "bert_sparse", "--workload", workload, *QUICK, "--limit", "30", cwd=folder)
     assert changed.returncode == 0, changed.stderr

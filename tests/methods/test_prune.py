@@ -270,7 +270,7 @@ def test_a_mask_of_equal_weights_still_has_its_sparsity() -> None:
 @pytest.mark.parametrize("kind", ["feed_forward", "heads", "hidden"])
 def test_unknown_architectures_are_refused_by_name(kind: Any) -> None:
     model = resnet()
-    with pytest.raises(InputError, match=r"resnet.*known are bert"):
+    with pytest.raises(InputError, match=r"resnet.*expected one of bert"):
         prune(bundle(model), Prune(structure=kind))
 
 

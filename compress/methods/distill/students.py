@@ -160,7 +160,9 @@ def _pretrained(bundle: Bundle, config: Distill, location: str, teacher: Any) ->
     for field in ("id2label", "label2id"):  # the student learns the teacher's label numbers
         setattr(model.config, field, getattr(teacher.config, field))
     if vocabulary(processor) != vocabulary(bundle.processor):
-        raise InputError(f"{place}: has another tokenizer; the same numbers would be other words to it")
+        raise InputError(
+            f"{place}: has another tokenizer: its token ids mean other words; choose one with the teacher's"
+        )
     pairs = paired(model, teacher, config)
     return Student(model.to(bundle.device), {}, pairs, f"distill: the student is {location}")
 

@@ -80,7 +80,7 @@ def _remove(baton: Path) -> None:
         baton.unlink(missing_ok=True)
     except OSError as error:
         raise InputError(
-            f"{baton}: was left by a killed build and cannot be removed ({error.strerror}); remove it, or let its "
-            "owner do so"
+            f"{baton}: was left by a killed build and cannot be removed ({error.strerror}); remove it, or ask its "
+            "owner to"
         ) from None
     say(f"  removed {baton}, which a killed build had left")

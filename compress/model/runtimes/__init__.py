@@ -93,6 +93,6 @@ def take_attention(model: Any, attention: str) -> None:
         model.set_attn_implementation(attention)
     except (ImportError, ValueError) as error:
         reason = str(error).strip().splitlines()[0]
-        raise InputError(f"{place}: {type(model).__name__} cannot have it here ({reason})") from None
+        raise InputError(f"{place}: {type(model).__name__} does not support it here ({reason})") from None
     if (actual := model.config._attn_implementation) != attention:
-        raise InputError(f"{place}: {type(model).__name__} keeps {actual}; it has no other; leave attention out")
+        raise InputError(f"{place}: {type(model).__name__} supports only {actual}; remove attention")

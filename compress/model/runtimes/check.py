@@ -68,7 +68,7 @@ def checked(bundle: Bundle, runtime: str) -> OnnxModel:
     most = result.most(TOLERANCES[graph.dtype])
     if not result.difference <= most:
         raise InputError(
-            f"{place}: the exported graph answers otherwise than the model: logits differ by up to "
+            f"{place}: the exported graph differs from the model: logits differ by up to "
             f"{result.difference:.3g} at a spread of {result.spread:.3g}; expected at most {most:.3g}; take runtime "
             "eager or compile"
         )
