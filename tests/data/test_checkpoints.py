@@ -431,7 +431,7 @@ def test_layers_that_predict_further_tokens_are_left_out(tmp_path: Path) -> None
     with torch.device("meta"):
         shorter = LlamaForCausalLM(LlamaConfig(num_hidden_layers=1, **sizes))
     told, _ = fit.problems(shorter, held, "causal-lm")
-    assert "model.layers.1." in told[0] and "config.json does not count" in told[0]
+    assert "model.layers.1." in told[0] and "beyond config.json's count" in told[0]
     shorter.config.num_nextn_predict_layers = 1
     told, unused = fit.problems(shorter, held, "causal-lm")
     assert not told and len(unused) == 9
@@ -449,4 +449,4 @@ def test_bodies_without_a_prefix_are_compared_with_the_number_of_layers(tmp_path
     with torch.device("meta"):
         empty = BertForSequenceClassification(BertConfig(num_hidden_layers=0, **sizes))
     told, _ = fit.problems(empty, held, "text-classification")
-    assert any("encoder.layer.0" in problem and "does not count" in problem for problem in told)
+    assert any("encoder.layer.0" in problem and "beyond config.json's count" in problem for problem in told)

@@ -210,7 +210,7 @@ def test_every_architecture_takes_every_rounding(kind: str, fields: dict[str, An
         ({"bits": 4, "rounding": "hqq", "symmetric": True}, "hqq moves the zero"),
         ({"bits": 3, "format": "int4"}, "has 4 bits, but bits is 3"),
         ({"bits": 2, "format": "ternary", "rounding": "hqq"}, "hqq moves the zero"),
-        ({"bits": 4, "act_order": True}, "of rounding gptq, but rounding is nearest"),
+        ({"bits": 4, "act_order": True}, "need rounding gptq, but rounding is nearest"),
         ({"bits": 4, "group_size": "row", "backend": "quanto"}, "group_size needs backend torch"),
     ],
 )
