@@ -90,7 +90,7 @@ def run_child(command: Sequence[str], _device: str) -> None:
         os.close(read_end)
         os.close(write_end)
     if code != 0:
-        raise RuntimeError(f"the measuring process ended with {code}; its messages are above")
+        raise RuntimeError(f"the measuring process ended with exit code {code}; see its messages above")
 
 
 def one_thread() -> int:

@@ -129,9 +129,9 @@ def _refuse_bombs(text: str, name: str) -> None:
         if isinstance(event, AliasEvent):
             raise InputError(f"{place}: a YAML alias (*name); write the value out")
         if getattr(event, "ctag", None) is not None:
-            raise InputError(f"{place}: a YAML tag ({shortened(str(event.tag))}); leave it out, and quote what is text")
+            raise InputError(f"{place}: a YAML tag ({shortened(str(event.tag))}); remove it, and put text in quotes")
         if count > MAX_YAML_NODES:
-            raise InputError(f"{place}: over {MAX_YAML_NODES} values; expected a page of text")
+            raise InputError(f"{place}: too many values; expected {MAX_YAML_NODES} at most")
         kind = type(event).__name__
         depth += kind.endswith("StartEvent") - kind.endswith("EndEvent")
         if depth > MAX_YAML_DEPTH:
@@ -220,7 +220,7 @@ def _describe_error(item: Any, data: Any, source: Source, kind: type[BaseModel])
     if item["type"] == "extra_forbidden":
         owners = _parts_with(kind, str(item["loc"][-1]))
         if owners:
-            return f"{place}: no field here; it belongs to {' and '.join(owners)}"
+            return f"{place}: unknown field here; it belongs to {' and '.join(owners)}"
         return f"{place}: unknown field{did_you_mean(str(item['loc'][-1]), _field_names(kind))}"
     if item["type"] == "missing":
         return f"{place}: missing; this field is required"
@@ -300,7 +300,7 @@ def set_path(data: dict[str, Any], path: str, value: Any) -> None:
             node = node.setdefault(index, {})
             if isinstance(node, str):  # the caller has turned `measure: quick` into {profile: quick}
                 owner = ".".join(keys[: depth + 1])
-                way_out = "; the file that --workload names holds its fields: change them there" * (owner == "workload")
+                way_out = "; change its fields in the workload file that --workload names" * (owner == "workload")
                 raise InputError(f"--set {shortened(path)}: {owner} is {_short(node)}, which has no fields{way_out}")
         else:
             node = node[index]

@@ -29,7 +29,7 @@ def pick_all(name: str) -> tuple[torch.device, ...]:
     """
     picked = tuple(_one(part.strip()) for part in name.split(","))
     if len(picked) > 1 and (len(set(picked)) < len(picked) or any(p.type != "cuda" or p.index is None for p in picked)):
-        raise InputError(f"device {name!r}: several devices are GPUs by number, each once, such as cuda:0,cuda:1")
+        raise InputError(f"device {name!r}: expected different GPUs by number, such as cuda:0,cuda:1")
     return picked
 
 
@@ -44,7 +44,7 @@ def _one(name: str) -> torch.device:
         if not torch.cuda.is_available() or count == 0:
             raise InputError(f"device {name}: this machine has no CUDA device that torch can use; use auto or cpu")
         if index and int(index) >= count:
-            raise InputError(f"device {name}: there are {count}, so the last one is cuda:{count - 1}")
+            raise InputError(f"device {name}: not found; the last CUDA device of this machine is cuda:{count - 1}")
     return torch.device(name)
 
 

@@ -42,11 +42,11 @@ def home() -> Path:
     except FileExistsError:
         pass
     except OSError as error:
-        raise InputError(f"{path}: cannot be made ({error.strerror}); set TMPDIR to a folder of yours") from None
+        raise InputError(f"{path}: cannot be created ({error.strerror}); set TMPDIR to a folder that you own") from None
     status = path.lstat()
     if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.getuid():
         raise InputError(
-            f"{path}: is a link, or belongs to another user; expected a folder of yours: remove it, or set TMPDIR"
+            f"{path}: is a link, or belongs to another user; expected a folder that you own: remove it, or set TMPDIR"
         )
     if stat.S_IMODE(status.st_mode) != 0o700:
         path.chmod(0o700)

@@ -59,7 +59,7 @@ class Forked(Generic[Given, Made]):
             result: Made = self._pipe.recv()
         except EOFError:
             self._child.join()  # wait until it has printed its reason
-            raise RuntimeError(f"{self._what} could not be made; the message of its process is above") from None
+            raise RuntimeError(f"{self._what} could not be created; see the message of its process above") from None
         return result
 
     def __enter__(self) -> "Forked[Given, Made]":

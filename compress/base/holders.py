@@ -69,7 +69,7 @@ def describe(lock: Path) -> str:
     """Return one line on the holder of a lock."""
     records = [entry for path in lock.parent.glob(f"{glob.escape(lock.name)}.*") if (entry := _read(path)) is not None]
     if not records:
-        return "its holder has left no record"
+        return "its holder is unknown"
     user, holder = max(records, key=lambda record: record[1].since)
     since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(holder.since))
     return f"held since {since} by process {holder.pid} of {user}: {_printable(holder.command)}"

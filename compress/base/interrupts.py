@@ -20,7 +20,7 @@ from typing import NoReturn
 from compress.base.files import drop_all
 from compress.base.startup import CODES
 
-GO_ON = "; finished results and artifacts are whole, run the same command to go on"
+GO_ON = "; finished results and artifacts are complete; run the same command to continue"
 CLOSED = 128 + signal.SIGPIPE
 """Exit code of a command whose reader has ended: `... | head`."""
 GRACE_S = 5.0

@@ -65,13 +65,13 @@ def _open(path: Path) -> int:
     except OSError as error:
         reason = "it is a link" if error.errno == errno.ELOOP else error.strerror
         raise InputError(
-            f"{path}: cannot be locked ({reason}); remove it, or let its owner do so; COMPRESS_LOCKS moves the "
-            "lock under which measurements run"
+            f"{path}: cannot be locked ({reason}); remove it, or ask its owner to; or set COMPRESS_LOCKS to "
+            "another path for the lock of measurements"
         ) from None
     status = os.fstat(handle)
     if not stat.S_ISREG(status.st_mode):
         os.close(handle)
-        raise InputError(f"{path}: cannot be locked (it is no file); remove it, or let its owner do so")
+        raise InputError(f"{path}: cannot be locked (not a regular file); remove it, or ask its owner to")
     if status.st_uid == os.getuid() and stat.S_IMODE(status.st_mode) != MODE:
         os.fchmod(handle, MODE)  # the umask must not lock other users out
     return handle

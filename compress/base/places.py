@@ -28,12 +28,12 @@ def inside(root: Path, stated: str, place: str) -> Path:
     """Return the path `stated` below `root`. Raises InputError if it leads outside, even by a link, or in a loop."""
     relative = PurePosixPath(stated)
     if not stated.isprintable():
-        raise InputError(f"{place} has a name that cannot be printed ({stated!r:.200}); give it another")
+        raise InputError(f"{place} has a name that cannot be printed ({stated!r:.200}); rename it")
     if relative.is_absolute() or ".." in relative.parts or "\\" in stated:
         raise InputError(f"{place} lies outside of the folder ({stated!r:.200})")
     target = root / relative
     if leads_round(target):
-        raise InputError(f"{place} cannot be read: {target} is a link that leads back to itself, or behind one")
+        raise InputError(f"{place} cannot be read: {target} is a link to itself, or below such a link")
     if not resolved(target).is_relative_to(resolved(root)):
         raise InputError(f"{place} lies outside of the folder: {target} leads to {resolved(target)}, behind a link")
     return target

@@ -114,7 +114,7 @@ def run_child(command: Sequence[str], device: str) -> None:
     if code == CLOSED:
         sys.exit(CLOSED)  # nobody reads our output either
     if code != 0:
-        raise RuntimeError(f"the measuring process ended with {code}; its messages are above")
+        raise RuntimeError(f"the measuring process ended with exit code {code}; see its messages above")
 
 
 def main(arguments: Sequence[str]) -> NoReturn:

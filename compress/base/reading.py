@@ -34,7 +34,7 @@ def content(path: Path, what: str, most_bytes: int) -> bytes:
     except OSError as error:
         raise InputError(f"{shortened(str(path))}: cannot be read ({error.strerror})") from None
     except ValueError as error:  # a NUL, or half of a surrogate pair
-        raise InputError(f"{str(path)!r}: names no file ({error})") from None
+        raise InputError(f"{str(path)!r}: not a valid path ({error})") from None
 
 
 def irregular(path: Path) -> str | None:
@@ -80,7 +80,7 @@ def expanded(path: str | Path) -> Path:
     try:
         return Path(path).expanduser()
     except RuntimeError:
-        raise InputError(f"{path}: no user of this name has a home folder here; write the whole path") from None
+        raise InputError(f"{path}: unknown user, or no home folder; write the full path") from None
 
 
 def shortened(text: str, most: int = 120) -> str:

@@ -67,7 +67,9 @@ def _hub_commit(base: str, place: str, workload: Workload) -> str:
     from compress.data import hub
 
     if not hub.is_id(base):
-        raise InputError(f"{place}: its base model {base} is no folder here and no hub id; set base_model_name_or_path")
+        raise InputError(
+            f"{place}: its base model {base} is neither a folder here nor a hub id; set base_model_name_or_path"
+        )
     try:
         commit = hub.commit(base, "model", None)
     except InputError as error:

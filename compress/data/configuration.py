@@ -19,7 +19,7 @@ def load(location: str, **options: Any) -> Any:
     """Return the configuration of a model by folder or hub id. Raises InputError if it describes no model."""
     import transformers
 
-    with blamed(lambda reason: f"config.json describes no model that transformers knows ({reason})"):
+    with blamed(lambda reason: f"config.json does not describe a model known to transformers ({reason})"):
         config = transformers.AutoConfig.from_pretrained(location, **options)
     for part in (config, *(getattr(config, name) for name in PARTS if hasattr(config, name))):
         for name, value in PLAIN_ANSWER.items():

@@ -80,7 +80,7 @@ class Dataset(Config):
     @classmethod
     def _split_is_a_name(cls, value: str | None, info: ValidationInfo) -> str | None:
         if value is not None and (problem := split_name_problem(value)):
-            raise ValueError(f"{problem}{'; no train split is written null' if info.field_name == 'train' else ''}")
+            raise ValueError(f"{problem}{'; without a train split, write null' if info.field_name == 'train' else ''}")
         return value
 
     @model_validator(mode="after")

@@ -147,10 +147,10 @@ def commit(repo: str, kind: Literal["model", "dataset"], revision: str | None) -
         except errors.EntryNotFoundError:
             continue
         except errors.HFValidationError as error:
-            raise InputError(f"{place}: no hub id ({error})") from None
+            raise InputError(f"{place}: not a hub id ({error})") from None
         except (OSError, errors.HfHubHTTPError) as error:
             raise InputError(f"{place}: the hub answered {type(error).__name__}; {WAYS_OUT}") from None
-    raise InputError(f"{place}: has no {'config.json; it is no transformers model' if kind == 'model' else 'files'}")
+    raise InputError(f"{place}: has no {'config.json; it is not a transformers model' if kind == 'model' else 'files'}")
 
 
 def download(repo: str, file: str, revision: str) -> Path:

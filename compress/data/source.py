@@ -223,7 +223,7 @@ def _way_out(source: Source) -> str:
     from compress.data import hub
 
     if hub.reachable():
-        return "it came from the hub: look there whether the model is whole"
+        return "it came from the hub: check there that the model is complete"
     return f"the hub could not be reached, and not all of the model is in the cache; {hub.WAYS_OUT}"
 
 

@@ -61,7 +61,7 @@ def is_packed(path: Path) -> bool:
 
 def unknown_kind(path: Path) -> str:
     """Return the error text for a file that is not a table."""
-    return f"files of kind {path.suffix or '(no suffix)'} are not read; expected {', '.join(KINDS)}"
+    return f"files of kind {path.suffix or '(no suffix)'} are not supported; expected {', '.join(KINDS)}"
 
 
 def listing(folder: Path) -> list[Path]:
@@ -184,7 +184,7 @@ def _named(place: Path) -> list[SplitFiles]:
         elif distinct not in (list(range(len(distinct))), list(range(1, len(distinct) + 1))):
             continue  # test-2019.csv is not a shard
         elif indices != distinct:
-            raise InputError(f"{members[0][1]}: a shard is there twice ({_names(p for _, p in members)}); remove one")
+            raise InputError(f"{members[0][1]}: a shard occurs twice ({_names(p for _, p in members)}); remove one")
         unreadable = [path for path in unread if re.match(rf"{re.escape(place.name)}-\d+[-.]", path.name)]
         if unreadable:
             raise InputError(f"{unreadable[0]}: is a shard that is not read: {unknown_kind(unreadable[0])}")
@@ -225,8 +225,8 @@ def _inside(place: Path) -> SplitFiles | None:
         raise InputError(f"{others[0]}: {unknown_kind(others[0])}, or pictures ({', '.join(IMAGES)})")
     if others:
         raise InputError(
-            f"{place}: {_names(others)} are not read; expected tables of one kind ({', '.join(KINDS)}): convert or "
-            "unpack those files, or move them away"
+            f"{place}: {_names(others)} are not supported; expected tables of one kind ({', '.join(KINDS)}): convert "
+            "or unpack those files, or move them away"
         )
     if len({kind(path) for path in tables}) > 1:
         raise InputError(

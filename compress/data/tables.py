@@ -105,7 +105,7 @@ def _local(source: "Source", split: "Split", name: str) -> "datasets.Dataset":
     if path.is_file():
         if split == "train":
             raise InputError(
-                "a single file is the test split, and nothing trains on that; "
+                "a single file is the test split, which is never trained on; "
                 "put train and test files into one folder and give the folder"
             )
         data_files: SplitFiles | None = SplitFiles((path,))

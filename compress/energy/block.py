@@ -77,7 +77,7 @@ class Spent:
 
     def __str__(self) -> str:
         if self.energy_j is None or self.low_j is None or self.high_j is None:
-            return f"{self.seconds:.3g} s; energy not known: {self.reason}"
+            return f"{self.seconds:.3g} s; energy unknown: {self.reason}"
         prefix = "~" if self.source == "modelled" else ""
         digits = 2 if prefix else 4
         text = (
@@ -87,7 +87,7 @@ class Spent:
         if self.net_j is not None and self.idle_w is not None:
             text += f"; {self.net_j:.4g} J beyond idling at {self.idle_w:.3g} W"
         if self.gain is not None:
-            text += f"; the board's own error of up to {100 * self.gain:g} % comes beside that"
+            text += f"; in addition, the board's own error of up to {100 * self.gain:g} %"
         reasons = f" ({'; '.join(self.grade_reasons)})" if self.grade_reasons else ""
         return text + (f"; {self.reason}" if self.reason else "") + f"; grade {self.grade}{reasons}"
 
@@ -164,7 +164,7 @@ def _others_on(counter: Meter | Absent, before: tuple[int, ...] | None, ours: bo
 
 def _foreign_cpu(foreign_s: float | None, seconds: float) -> list[tuple[Grade, str]]:
     if foreign_s is None:
-        return [("C", "other processes' use of the processor cannot be told")]
+        return [("C", "other processes' use of the processor is unknown")]
     cores = foreign_s / seconds
     return [("D", f"other processes, or children still running, kept {cores:.1f} cores busy")] if cores > BUSY else []
 
@@ -190,7 +190,7 @@ def _grade(
     if spent.seconds < WINDOW_S:
         lowered.append(("C", f"{spent.seconds:.2g} s; grade B takes {WINDOW_S:g} s"))
     if spent.energy_j and ((spent.high_j or 0.0) - (spent.low_j or 0.0)) / spent.energy_j > 2 * AGREE:
-        lowered.append(("C", "the counter's movements at the edges leave over 2 % open"))
+        lowered.append(("C", "the counter's steps at the edges leave an error of over 2 %"))
     event_bits = events(samples, start, end)
     lowered += [("D", f"the device throttled: {EVENTS[bit]}") for bit in EVENTS if event_bits & bit & HARD]
     if spent.source == "nvml" and not any(s.events is not None for s in samples):

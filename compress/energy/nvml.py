@@ -33,10 +33,10 @@ REASONS: dict[str, str] = {
     "NVML_ERROR_RESET_REQUIRED": "the GPU needs a reset (nvidia-smi -r) before it can be read",
     "NVML_ERROR_NOT_FOUND": "NVML does not know this GPU (a container that sees another one?)",
     "NVML_ERROR_GPU_NOT_FOUND": "NVML finds no GPU at all; check nvidia-smi, and how the container was given one",
-    "NVML_ERROR_UNINITIALIZED": "NVML was shut down by other code in this process; do not call nvmlShutdown beside us",
-    "NVML_ERROR_INVALID_ARGUMENT": "the driver refuses how it was asked; update nvidia-ml-py or the driver",
+    "NVML_ERROR_UNINITIALIZED": "NVML was shut down by other code in this process; remove its nvmlShutdown call",
+    "NVML_ERROR_INVALID_ARGUMENT": "the driver rejects the arguments of the call; update nvidia-ml-py or the driver",
     "NVML_ERROR_ARGUMENT_VERSION_MISMATCH": "nvidia-ml-py is newer than the driver; update the driver",
-    "NVML_ERROR_DEPRECATED": "the driver no longer answers this question; update nvidia-ml-py",
+    "NVML_ERROR_DEPRECATED": "the driver no longer supports this query; update nvidia-ml-py",
     "NVML_ERROR_INSUFFICIENT_POWER": "the board's power cables are not all connected; connect them",
     "NVML_ERROR_TIMEOUT": "the driver did not answer in time; end what keeps the GPU busy, or reset it (nvidia-smi -r)",
     "NVML_ERROR_IRQ_ISSUE": "the driver has trouble with the GPU's interrupts; reboot, and see dmesg",
@@ -48,7 +48,7 @@ REASONS: dict[str, str] = {
     "NVML_ERROR_NO_DATA": "the driver has no reading yet; try again in a second",
     "NVML_ERROR_NOT_READY": "the GPU is not ready yet; try again in a minute",
     "NVML_ERROR_INVALID_STATE": "the GPU is in a state that cannot be read; reset it (nvidia-smi -r)",
-    "NVML_ERROR_UNKNOWN": "the driver failed without saying why; see nvidia-smi and dmesg, then reboot",
+    "NVML_ERROR_UNKNOWN": "the driver failed without a reason; see nvidia-smi and dmesg, then reboot",
 }
 
 
@@ -57,7 +57,7 @@ def sentence(pynvml: Any, error: Exception) -> str:
     code = getattr(error, "value", None)
     constants = {getattr(pynvml, name): name for name in REASONS if hasattr(pynvml, name)}
     known = constants.get(code)
-    return REASONS[known] if known else f"NVML: {error}; see nvidia-smi -q, which asks the same driver"
+    return REASONS[known] if known else f"NVML: {error}; see nvidia-smi -q, which queries the same driver"
 
 
 class NvmlCounter(Meter):
@@ -174,7 +174,9 @@ def find(gpu: Gpu) -> NvmlCounter | Absent:
     import pynvml
 
     if gpu.uuid is None and gpu.pci is None:
-        return Absent("PyTorch tells neither UUID nor PCI address of this GPU, so no NVML counter can be matched to it")
+        return Absent(
+            "PyTorch reports neither UUID nor PCI address of this GPU, so no NVML counter can be matched to it"
+        )
     if gpu.uuid is not None and gpu.uuid.startswith("MIG-"):
         return Absent("under MIG the counter covers the whole GPU, not this instance")
     try:

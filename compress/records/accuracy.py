@@ -84,10 +84,10 @@ def _checked(accuracy: Accuracy) -> Accuracy:
         near(name, estimate)
     relative = UNITS.get(accuracy.metric) == "percent"
     if accuracy.metric in UNITS and accuracy.higher_is_better == relative:
-        raise ValueError(f"higher_is_better is {relative}; expected {not relative} of {accuracy.metric}")
+        raise ValueError(f"higher_is_better is {relative}; expected {not relative} for {accuracy.metric}")
     n = accuracy.estimate.n
     if accuracy.right is not None and (n > MOST_EXAMPLES or int(accuracy.right, 16) >> n):
-        raise ValueError(f"n is {n} examples; expected {MOST_EXAMPLES} at most, and no fewer than right has bits")
+        raise ValueError(f"n is {n} examples; expected {MOST_EXAMPLES} at most, and one for each bit of right")
     return accuracy
 
 

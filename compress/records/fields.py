@@ -42,7 +42,7 @@ def moment(text: str) -> datetime:
     except ValueError:
         parsed = None
     if parsed is None or parsed.tzinfo is None:
-        raise ValueError(f"{text!r:.60} is no date with a zone; expected one such as 2025-05-05T10:00:00+00:00")
+        raise ValueError(f"{text!r:.60} is not a date with a time zone; expected one such as 2025-05-05T10:00:00+00:00")
     return parsed
 
 

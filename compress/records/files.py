@@ -85,7 +85,7 @@ def _describe_refusal(path: Path, data: bytes, error: "ValidationError") -> Inpu
     first = error.errors(include_url=False)[0]
     message = shortened(first["msg"].removeprefix("Value error, ").removeprefix("Invalid JSON: "))
     if first["type"] == "json_invalid":
-        return InputError(f"{path}: not JSON ({message}); it was damaged or is no result")
+        return InputError(f"{path}: not JSON ({message}); it is damaged or not a result")
     raw = from_json(data)
     if not isinstance(raw, dict) or "schema" not in raw:
         return Foreign(f"{path}: {_other_schema(None)}")

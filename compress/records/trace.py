@@ -61,8 +61,8 @@ def write(folder: Path, session: Session) -> None:
     except OSError as error:
         raise NotWritten(
             [
-                f"{folder}: the raw samples cannot be written ({error.strerror}); make room and run the same command "
-                "again: artifacts that are kept are not made again"
+                f"{folder}: the raw samples cannot be written ({error.strerror}); free some space and run the same "
+                "command again: stored artifacts are reused"
             ]
         ) from None
     finally:
@@ -114,7 +114,7 @@ def read(folder: Path) -> Session:
         session = _join(bare, rows)
         check_whole(session)
     except KeyError as error:
-        raise InputError(f"{folder}: the trace names {error}, of which it holds nothing") from None
+        raise InputError(f"{folder}: the trace refers to {error}, but holds no data of it") from None
     except (ValueError, IndexError) as error:
         raise InputError(f"{folder}: the trace cannot be read ({shortened(str(error))})") from None
     return session
@@ -192,5 +192,5 @@ FILES = (SESSION, *(f"{name}.parquet" for name in (*_TABLES, "examples")))
 
 def _content(folder: Path, name: str) -> bytes:
     if is_folder(folder) and not (folder / name).exists():
-        raise InputError(f"{folder}: {name} is missing; the trace is not whole")
+        raise InputError(f"{folder}: {name} is missing; the trace is incomplete")
     return reading.content(folder / name, "trace", MOST_BYTES)

@@ -56,7 +56,7 @@ def check_whole(session: Session) -> None:
     """Raise ValueError if parts of a trace are inconsistent."""
     runners = {runner.name: runner for runner in session.runners}
     if len(runners) < len(session.runners):
-        raise ValueError("two runners have one name")
+        raise ValueError("two runners have the same name")
     for runner in session.runners:
         for point in runner.points:
             if point.lacking is None and point.steady is None:
@@ -81,14 +81,14 @@ def _check_window(name: str, window: Window) -> None:
 def _check_judged(judged: JudgedBy, runners: Mapping[str, Runner]) -> None:
     for name in (*judged.references, judged.against):
         if name not in runners or not runners[name].outcomes:
-            raise ValueError(f"judged against {name}, of which there are no outcomes")
+            raise ValueError(f"judged against {name}, which has no outcomes")
     lengths = set()
     for runner in runners.values():
         columns = runner.outcomes
         if not columns:
             continue  # this runner failed
         if not any(kind <= set(columns) for kind in OUTCOMES) or not NEEDED.get(judged.metric, set()) <= set(columns):
-            raise ValueError(f"{runner.name} has outcomes {', '.join(columns)}, which {judged.metric} is not of")
+            raise ValueError(f"{runner.name} has outcomes {', '.join(columns)}, which do not give {judged.metric}")
         if any(value is None for values in columns.values() for value in values):
             raise ValueError(f"outcomes of {runner.name} are missing")
         if any(not value >= 1 for key in ("tokens", "bytes") for value in columns.get(key, ())):

@@ -22,7 +22,8 @@ def order_problems(steps: tuple[Any, ...]) -> list[str]:
             )
         if getattr(step, "quantization_aware", False) and not any(s.method == "quantize" for s in steps[index + 1 :]):
             problems.append(
-                f"steps.{index}: quantization_aware, but no quantize step comes after it; add one, or leave it out"
+                f"steps.{index}: quantization_aware, but no quantize step comes after it; add one, "
+                "or remove quantization_aware"
             )
         if step.method == "quantize":
             quantized_at = index if quantized_at is None else quantized_at

@@ -82,12 +82,12 @@ class Recipe(Config):
     def _orders_can_be_tried(self) -> "Recipe":
         if self.order == "search" and len(self.steps) > MOST_SEARCHED:
             raise ValueError(
-                f"order search: {len(self.steps)} steps; expected {MOST_SEARCHED} at most; write the order out"
+                f"order search: {len(self.steps)} steps; expected {MOST_SEARCHED} at most; list them in a fixed order"
             )
         if self.order == "search" and not 2 <= len(self.orders) <= MOST_ORDERS:
             raise ValueError(
-                f"order search: its steps can be put in {len(self.orders)} orders that work; expected 2 to "
-                f"{MOST_ORDERS}; write the order out"
+                f"order search: its steps have {len(self.orders)} valid orders; expected 2 to "
+                f"{MOST_ORDERS}; list the steps in a fixed order"
             )
         return self
 

@@ -24,4 +24,4 @@ def test_another_process_computes_and_reports_why_it_cannot() -> None:
     """In a fresh process: one with threads, as a test's may be, computes by itself."""
     done = subprocess.run([sys.executable, "-c", SCRIPT], cwd=ROOT, capture_output=True, text=True, check=False)
     assert "ZeroDivisionError" in done.stderr
-    assert "RuntimeError: the quotient could not be made" in done.stderr
+    assert "RuntimeError: the quotient could not be created" in done.stderr

@@ -76,7 +76,7 @@ def test_an_adapter_is_merged_once_and_again_when_its_base_changes(workload: Pat
     ("base", "told"),
     [
         (None, "base_model_name_or_path is None"),
-        ("/nowhere/at/all", "is no folder here and no hub id"),
+        ("/nowhere/at/all", "is neither a folder here nor a hub id"),
         ("adapter", "its base model"),
     ],
     ids=["no base", "a base that is not there", "a base that is no model"],

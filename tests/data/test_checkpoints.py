@@ -228,8 +228,8 @@ REFUSED: dict[str, tuple[Spoil, str]] = {
     "beyond a double": (config(layer_norm_eps=10**400), "config.json layer_norm_eps: 1000"),
     "NaN of transformers": (config(layer_norm_eps={"__float__": "NaN"}), "config.json layer_norm_eps.__float__: nan"),
     "NaN below": (config(rope_parameters={"x": [1.0, float("nan")]}), "config.json rope_parameters.x.1: nan"),
-    "a format of nothing": (config(quantization_config={}), "quantization_config: {}, which names no format"),
-    "a format as text": (config(quantization_config="int4"), "quantization_config: 'int4', which names no format"),
+    "a format of nothing": (config(quantization_config={}), "quantization_config: {}; expected a mapping"),
+    "a format as text": (config(quantization_config="int4"), "quantization_config: 'int4'; expected a mapping"),
     "epsilon as text": (config(layer_norm_eps="x"), "layer_norm_eps"),
     "unknown dtype": (config(dtype="bogus"), "bogus"),
     "a pointer as a shard": (lambda m: (sharded(m), text("model-00002-of-00002.safetensors", POINTER)(m)), "git lfs"),
@@ -242,14 +242,14 @@ REFUSED: dict[str, tuple[Spoil, str]] = {
     "empty config.json": (text("config.json", ""), "config.json is empty"),
     "list in config.json": (text("config.json", "[1]"), "config.json: a list; expected a mapping"),
     "more layers than weights": (config(num_hidden_layers=4), "has no weights for bert.encoder.layer.2"),
-    "fewer layers than weights": (config(num_hidden_layers=1), "a layer that config.json does not count"),
+    "fewer layers than weights": (config(num_hidden_layers=1), "a layer beyond config.json's count"),
     "another width": (config(intermediate_size=128), "is [64] in its weights, and [128] by config.json"),
     "one other shape": (tensors(lambda held: held.update({QUERY: torch.zeros(16, 32)})), "[16, 32] in its weights"),
     "integers": (tensors(lambda held: held.update({QUERY: held[QUERY].to(torch.int8)})), "as I8"),
     "no head": (tensors(lambda held: {n: t for n, t in held.items() if "classifier" not in n}), "classifier.bias"),
-    "cut off": (cut, "is cut off or damaged"),
+    "cut off": (cut, "is truncated or damaged"),
     "empty weights": (text(WEIGHTS, ""), "model.safetensors is empty"),
-    "a web page": (text(WEIGHTS, "<!DOCTYPE html>" * 20), "no safetensors file"),
+    "a web page": (text(WEIGHTS, "<!DOCTYPE html>" * 20), "not a safetensors file"),
     "a pointer": (text(WEIGHTS, POINTER), "git lfs pull"),
     "a tokenizer's pointer": (text("tokenizer.json", POINTER), "git lfs pull"),
     "a pointer as data": (text("../data/test.parquet", POINTER), "test.parquet is a git-LFS pointer"),
@@ -280,7 +280,7 @@ REFUSED: dict[str, tuple[Spoil, str]] = {
         lambda m: (m / "config.json").write_bytes(b"\xef\xbb\xbf" + (m / "config.json").read_bytes()),
         "begins with a byte order mark (BOM); save it as UTF-8 without one",
     ),
-    "no layers": (config(num_hidden_layers=0), "a layer that config.json does not count"),
+    "no layers": (config(num_hidden_layers=0), "a layer beyond config.json's count"),
     "100,001 labels": (
         config(id2label={str(i): "x" for i in range(10**5 + 1)}, label2id=...),
         "id2label: 100001 names; expected 100000 at most",
@@ -303,7 +303,10 @@ REFUSED: dict[str, tuple[Spoil, str]] = {
     ),
     "a list as metadata": (header(lambda h: h.update(__metadata__=[1])), "has no readable header"),
     "no metadata of an index": (index({"weight_map": {QUERY: "a.safetensors"}}), "KeyError: 'metadata'"),
-    "metadata as a number": (index({"metadata": 5, "weight_map": {QUERY: "a.safetensors"}}), "metadata is no mapping"),
+    "metadata as a number": (
+        index({"metadata": 5, "weight_map": {QUERY: "a.safetensors"}}),
+        "metadata is not a mapping",
+    ),
     **{
         f"the file {name[:9]!r}": (
             index({"metadata": {}, "weight_map": {QUERY: name}}),
@@ -428,7 +431,7 @@ def test_layers_that_predict_further_tokens_are_left_out(tmp_path: Path) -> None
     with torch.device("meta"):
         shorter = LlamaForCausalLM(LlamaConfig(num_hidden_layers=1, **sizes))
     told, _ = fit.problems(shorter, held, "causal-lm")
-    assert "model.layers.1." in told[0] and "config.json does not count" in told[0]
+    assert "model.layers.1." in told[0] and "beyond config.json's count" in told[0]
     shorter.config.num_nextn_predict_layers = 1
     told, unused = fit.problems(shorter, held, "causal-lm")
     assert not told and len(unused) == 9
@@ -446,4 +449,4 @@ def test_bodies_without_a_prefix_are_compared_with_the_number_of_layers(tmp_path
     with torch.device("meta"):
         empty = BertForSequenceClassification(BertConfig(num_hidden_layers=0, **sizes))
     told, _ = fit.problems(empty, held, "text-classification")
-    assert any("encoder.layer.0" in problem and "does not count" in problem for problem in told)
+    assert any("encoder.layer.0" in problem and "beyond config.json's count" in problem for problem in told)

@@ -110,7 +110,7 @@ def test_the_dialect_is_the_one_in_which_all_rows_are_whole(
         (b"text,label\na,1\nend of file", "line 3: 1 fields"),
         (b'text,label\n"x, y",1\n"b" said,0\n', "line 3: a field that begins with a quote does not end with one"),
         (b'text,label\n"two\nlines",1\n"b,0\n', "line 4: a field that begins with a quote"),
-        ("text,label\na,1\nnaïve,0\n".encode("latin-1"), "line 3: byte 0xef is no utf-8 text.*dataset.csv.encoding"),
+        ("text,label\na,1\nnaïve,0\n".encode("latin-1"), "line 3: byte 0xef is not valid utf-8.*dataset.csv.encoding"),
         (b"text,label\na,1\nb\0,0\n", "line 3: a NUL byte"),
         ("text,label\na,1\n".encode("utf-16-le"), "line 1: a NUL byte"),
         (b"text,text,label\na,b,1\n", "line 1: two columns are called text"),
@@ -207,19 +207,19 @@ def test_json_is_lines_or_an_array_or_an_object_that_holds_one(tmp_path: Path, f
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        ('{"text": "a", "label": 1}\n{"text": "b"', "line 2: no JSON"),
+        ('{"text": "a", "label": 1}\n{"text": "b"', "line 2: not JSON"),
         ('{"text": "a", "label": 1}\n[1]', "line 2: a list; expected an object"),
         ('{"text": "a", "label": 1}\n\n{"text": 1984, "label": 1}', "line 3: 'text' is 1984, a int"),
         ("[" * 100_000, "nested too deep"),
         ('[{"text": "a"}, 3]', "line 2: a int; expected an object"),
-        ('{"text": "a", "label": 1}\n{"text": "b", "label": 0, "label": 1}', "line 2: 'label' is there twice"),
-        ('{"text": "b", "label": 0, "label": 1}', "line 1: 'label' is there twice"),
-        ('[{"text": "a", "label": 1},\n {"text": "b", "text": "c"}]', "line 2: 'text' is there twice"),
+        ('{"text": "a", "label": 1}\n{"text": "b", "label": 0, "label": 1}', "line 2: 'label' occurs twice"),
+        ('{"text": "b", "label": 0, "label": 1}', "line 1: 'label' occurs twice"),
+        ('[{"text": "a", "label": 1},\n {"text": "b", "text": "c"}]', "line 2: 'text' occurs twice"),
         (f'{{"text": "a", "label": 1}}\n{{"text": "a", "label": {"1" * 5000}}}', "line 2: a number of thousands"),
         (f'[{{"text": "a",\n "label": {"1" * 5000}}}]', "a number of thousands"),
         ('{"text": {"0": "a", "1": "b"}, "label": {"0": 0, "1": 1}}', "line 1: one object .*: one object a line, an"),
-        ('{"version": "1.0", "data": [{"text": "a", "label": 1}]}', "line 1: one object whose 'data' is no plain"),
-        ('{"text": ["a", "b"], "label": [1]}', "line 1: one object whose 'text' is no plain"),
+        ('{"version": "1.0", "data": [{"text": "a", "label": 1}]}', "line 1: one object whose 'data' is not a plain"),
+        ('{"text": ["a", "b"], "label": [1]}', "line 1: one object whose 'text' is not a plain"),
         ('{"train": [{"text": "a"}], "test": [{"text": "b"}]}', "line 1: one object whose 'train'"),
     ],
 )
@@ -256,6 +256,6 @@ def test_thousands_of_columns_are_read_at_once(tmp_path: Path) -> None:
     (tmp_path / "a.jsonl").write_text("{" + ",".join(f'"{name}": 1' for name in [*names, "c19999"]) + "}")
     before = time.process_time()
     delimited.read(tmp_path / "a.csv", None)
-    with pytest.raises(InputError, match="'c19999' is there twice"):
+    with pytest.raises(InputError, match="'c19999' occurs twice"):
         json_rows.read(tmp_path / "a.jsonl", [])
     assert time.process_time() - before < 2

@@ -93,7 +93,7 @@ def test_weights_that_have_just_come_are_looked_at_before_a_step_runs(
     monkeypatch.setattr("huggingface_hub.snapshot_download", download)
     found = source.resolve(Workload.load(whole))
     cut(distant, "model-00002-of-00002.safetensors")
-    with pytest.raises(InputError, match=r"my model owner/small: model-00002-of-00002\.safetensors is cut off"):
+    with pytest.raises(InputError, match=r"my model owner/small: model-00002-of-00002\.safetensors is truncated"):
         preflight.check([Recipe()], found)
 
 
@@ -103,5 +103,5 @@ def test_a_student_from_the_cache_is_looked_at_too(whole: Path, snapshot: Path) 
     teacher.write_text(teacher.read_text().replace("model: owner/small", "model: model"))
     cut(snapshot)
     recipe = Recipe.model_validate({"steps": [{"method": "distill", "model": "owner/small", "keep_every": 1}]})
-    with pytest.raises(InputError, match=r"distill model owner/small: model\.safetensors is cut off"):
+    with pytest.raises(InputError, match=r"distill model owner/small: model\.safetensors is truncated"):
         check(teacher, recipe)

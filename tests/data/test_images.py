@@ -66,7 +66,7 @@ def test_orientation_is_applied_and_the_first_frame_taken() -> None:
 @pytest.mark.parametrize(("mode", "kind"), [("I", np.int32), ("F", np.float32)])
 def test_pixels_of_unknown_range_are_refused(mode: str, kind: Any) -> None:
     value = stored(Image.fromarray(GREY.astype(kind)), format="TIFF")
-    with pytest.raises(InputError, match=f"row 0 has pixels of mode {mode}, whose range is not known"):
+    with pytest.raises(InputError, match=f"row 0 has pixels of mode {mode} with an unknown range"):
         images.check_headers([value], "image")
 
 
@@ -94,7 +94,12 @@ def test_a_picture_cut_short_is_refused_by_name_before_anything_is_measured(tmp_
 
 @pytest.mark.parametrize(
     ("content", "said"),
-    [(b"no picture", "is no picture"), (b"", "is null"), (b"\x89PNG\r\n\x1a\n", "is no picture"), (b"GIF89a", "")],
+    [
+        (b"no picture", "is not a readable picture"),
+        (b"", "is null"),
+        (b"\x89PNG\r\n\x1a\n", "is not a readable picture"),
+        (b"GIF89a", ""),
+    ],
 )
 def test_what_is_no_picture_is_refused(content: bytes, said: str) -> None:
     with pytest.raises(InputError, match=f"row 0 {said}"):

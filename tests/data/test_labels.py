@@ -140,9 +140,7 @@ def test_true_and_false_are_ids_of_named_classes_only_when_it_is_said(
 def test_names_that_contradict_their_ids_are_refused() -> None:
     raw = datasets.Dataset.from_dict({"label": [0, 1]})
     config = SimpleNamespace(id2label={0: "0", 1: "1"}, label2id={"0": 1, "1": 0})
-    with pytest.raises(
-        InputError, match=r"label2id says that '0' is class 1, id2label calls that '1'; mend config.json"
-    ):
+    with pytest.raises(InputError, match=r"label2id has '0' as class 1, id2label names it '1'; correct config.json"):
         labels.read(raw, "label", config)
     assert labels.read(raw, "label", config, "ids").ids == [0, 1]
     for label2id in ({"0": 0, "1": 1}, {"LABEL_0": 0, "LABEL_1": 1}, None):

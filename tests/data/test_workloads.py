@@ -199,7 +199,7 @@ def test_a_missing_split_says_what_there_is(folder: Path) -> None:
 def test_a_single_file_is_judged_on_and_never_trained_on(folder: Path) -> None:
     own = workload(folder, path=str(folder / "data" / "test.parquet"))
     assert len(examples(own)) == 60
-    with pytest.raises(InputError, match="nothing trains on that"):
+    with pytest.raises(InputError, match="which is never trained on"):
         examples(own, "train")
     with pytest.raises(InputError, match=r"names no train split.* put train and test files into a folder"):
         examples(workload(folder, path=str(folder / "data" / "test.parquet"), train=None), "train")
@@ -208,7 +208,7 @@ def test_a_single_file_is_judged_on_and_never_trained_on(folder: Path) -> None:
 def test_a_file_of_another_kind_is_refused(folder: Path) -> None:
     path = folder / "data.xlsx"
     path.write_bytes(b"PK")
-    with pytest.raises(InputError, match=r"files of kind .xlsx are not read; expected .parquet"):
+    with pytest.raises(InputError, match=r"files of kind .xlsx are not supported; expected .parquet"):
         source.resolve(workload(folder, path=str(path)))
 
 
@@ -249,7 +249,7 @@ def test_a_folder_that_is_no_model_is_refused(folder: Path, remove: str, said: s
 def test_a_truncated_weights_file_is_one_error(folder: Path) -> None:
     weights = folder / "model" / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:5000])
-    with pytest.raises(InputError, match=r"model\.safetensors is cut off or damaged"):
+    with pytest.raises(InputError, match=r"model\.safetensors is truncated or damaged"):
         source.load_model(source.resolve(workload(folder)))
 
 

@@ -89,7 +89,7 @@ def test_a_counter_that_stands_still_is_named_and_leaves_no_profile(monkeypatch:
     assert isinstance(meter, nvml.NvmlCounter)
     report = examine(meter, switch.load, "a", "580.00", scale=0.02)
     assert report.profile is None
-    assert "stands still" in report.advice[0]
+    assert "does not move" in report.advice[0]
 
 
 def test_sessions_take_over_the_profile_of_the_same_board_and_driver_only(

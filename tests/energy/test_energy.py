@@ -340,7 +340,7 @@ def test_the_doctor_examines_rapl_counters(tmp_path: Path, stuck: bool, monkeypa
     told = doctor_rapl.examine_rapl(meter, lambda seconds, duty, _: passed(seconds, 20 + 100 * duty))
     text = "\n".join(told.lines)
     if stuck:
-        assert "stand still" in " ".join(told.advice)
+        assert "do not move" in " ".join(told.advice)
         return
     assert "power at idle: 20.0 W" in text
     assert "power at load: 120.0 W" in text

@@ -92,7 +92,7 @@ def test_a_run_that_ends_while_measuring_leaves_no_half_result_and_goes_on(
     assert child.wait() == (130 if how == signal.SIGINT else -signal.SIGKILL)
     assert "Traceback" not in told
     assert not list((tmp_path / "results").rglob("*.json"))
-    assert ("run the same command to go on" in told) == (how == signal.SIGINT)
+    assert ("run the same command to continue" in told) == (how == signal.SIGINT)
     done = compress(*slow[3:], cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "artifact unchanged" in done.stderr

@@ -58,7 +58,7 @@ def test_a_part_of_the_weights_can_be_pruned_harder() -> None:
     [
         ({"*": {"bits": 5}}, "bits: Input should be"),
         ({"*": {"depth": 5}}, "depth: Extra inputs"),
-        ({"*": {"include": ["a"]}}, "include is one for the whole step"),
+        ({"*": {"include": ["a"]}}, "include applies to the whole step"),
         ({"*": {"format": "int3"}}, "format int3 has 3 bits"),
     ],
 )

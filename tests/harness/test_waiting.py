@@ -69,7 +69,7 @@ def test_who_waits_is_told_for_whom_since_when_and_again(
     assert said[1].startswith(f"  held since {since}") or time.strftime("%H") == "00"
     assert said[1].endswith(f" by process {holder.pid} of {user}: compress run 'bert?[2J_int8'")
     assert said[2].startswith("  still waiting after 0 min; held since")
-    assert holders.describe(lock) == "its holder has left no record"  # killed: its record speaks of nobody
+    assert holders.describe(lock) == "its holder is unknown"  # killed: its record is stale
     with locked(lock, "waiting") as waited:
         assert not waited
         assert f"process {os.getpid()} of" in holders.describe(lock)
@@ -103,14 +103,14 @@ def test_another_users_record_is_read_as_his(tmp_path: Path) -> None:
 )  # fmt: skip
 def test_a_damaged_record_is_none(changes: dict[str, Any], tmp_path: Path) -> None:
     record(tmp_path, os.getuid(), **changes)
-    assert holders.describe(tmp_path / "a.lock") == "its holder has left no record"
+    assert holders.describe(tmp_path / "a.lock") == "its holder is unknown"
 
 
 @pytest.mark.parametrize("plant", [os.mkfifo, os.mkdir, lambda path: path.symlink_to("/etc/hostname")])
 def test_what_is_no_record_is_not_opened(plant: Any, tmp_path: Path) -> None:
     plant(tmp_path / f"a.lock.{os.getuid()}")
     (tmp_path / "a.lock.x").write_text("[" * 100_000)
-    assert holders.describe(tmp_path / "a.lock") == "its holder has left no record"
+    assert holders.describe(tmp_path / "a.lock") == "its holder is unknown"
 
 
 def test_ctrl_c_while_waiting_for_a_lock(tmp_path: Path) -> None:

@@ -222,10 +222,10 @@ def test_every_structure_takes_exactly_the_scores_of_the_table() -> None:
 @pytest.mark.parametrize(
     ("fields", "said"),
     [
-        ({"structure": "hidden", "allocation": "global"}, "allocation global is of structure feed_forward or heads"),
-        ({"structure": "heads", "rounds": 2}, "rounds 2 is of structure"),
-        ({"structure": "unstructured", "cost": "latency"}, "cost latency is of structure feed_forward or heads or"),
-        ({"pattern": "2:4"}, "pattern 2:4 is of structure unstructured"),
+        ({"structure": "hidden", "allocation": "global"}, "allocation global needs structure feed_forward or heads"),
+        ({"structure": "heads", "rounds": 2}, "rounds 2 needs structure"),
+        ({"structure": "unstructured", "cost": "latency"}, "cost latency needs structure feed_forward or heads or"),
+        ({"pattern": "2:4"}, "pattern 2:4 needs structure unstructured"),
         ({"structure": "unstructured", "pattern": "2:4", "fraction": 0.4}, "give 0.5 and 1"),
     ],
 )

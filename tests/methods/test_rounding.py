@@ -205,13 +205,13 @@ def test_every_architecture_takes_every_rounding(kind: str, fields: dict[str, An
 @pytest.mark.parametrize(
     ("fields", "said"),
     [
-        ({"bits": 4, "rounding": "gptq", "backend": "quanto"}, "rounding is of backend torch"),
-        ({"bits": 4, "scaling": "awq", "format": "nf4"}, "scaling is of the formats"),
+        ({"bits": 4, "rounding": "gptq", "backend": "quanto"}, "rounding needs backend torch"),
+        ({"bits": 4, "scaling": "awq", "format": "nf4"}, "scaling needs one of the formats"),
         ({"bits": 4, "rounding": "hqq", "symmetric": True}, "hqq moves the zero"),
         ({"bits": 3, "format": "int4"}, "has 4 bits, but bits is 3"),
         ({"bits": 2, "format": "ternary", "rounding": "hqq"}, "hqq moves the zero"),
-        ({"bits": 4, "act_order": True}, "of rounding gptq, but rounding is nearest"),
-        ({"bits": 4, "group_size": "row", "backend": "quanto"}, "group_size is of backend torch"),
+        ({"bits": 4, "act_order": True}, "need rounding gptq, but rounding is nearest"),
+        ({"bits": 4, "group_size": "row", "backend": "quanto"}, "group_size needs backend torch"),
     ],
 )
 def test_what_cannot_go_together_is_refused(fields: dict[str, object], said: str) -> None:

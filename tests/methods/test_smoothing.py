@@ -79,9 +79,9 @@ def test_every_architecture_takes_it_and_answers_nearly_the_same(name: str) -> N
 
 def test_it_is_of_int8_and_says_so() -> None:
     for wrong in ({"bits": 4}, {"format": "llm_int8"}, {"format": "int8_static"}):
-        with pytest.raises(ValueError, match="smoothquant is of the format int8"):
+        with pytest.raises(ValueError, match="smoothquant needs format int8"):
             Quantize(scaling="smoothquant", **wrong)  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match="smoothing is of scaling smoothquant"):
+    with pytest.raises(ValueError, match="smoothing needs scaling smoothquant"):
         Quantize(smoothing=0.7)
     with pytest.raises(InputError, match="does not exist on cpu"):
         apply_step(bundle(MODELS["bert"](), runtime="openvino"), Quantize(scaling="smoothquant"))

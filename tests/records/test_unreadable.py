@@ -11,7 +11,7 @@ import pytest
 
 from compress.analysis.pareto import group
 from compress.records.files import write
-from compress.report.write import markdown
+from compress.report.document import markdown
 from tests import factory
 from tests.damaged import Run, deep
 from tests.helpers import ROOT
@@ -79,7 +79,7 @@ def test_a_table_is_made_of_a_folder_with_all_of_them(
 
 
 NAMES: dict[str, tuple[Callable[[Path], object], str]] = {
-    "a link to its own name": (lambda folder: (folder / "self.json").symlink_to("self.json"), "leads back to itself"),
+    "a link to its own name": (lambda folder: (folder / "self.json").symlink_to("self.json"), "is a link to itself"),
     "a name that is not UTF-8": (
         lambda folder: (folder / os.fsdecode(b"caf\xe9.json")).write_text("{"),
         "has a name that cannot be printed",
@@ -164,8 +164,8 @@ NOT_FIGURES = [
     ),
     (("accuracy", "estimate", "n"), 0, "accuracy.estimate.n"),
     (("limit",), 0, "limit: "),
-    (("created",), "not a date", "created: 'not a date' is no date"),
-    (("created",), "2025-05-05T10:00:00", "is no date with a zone"),
+    (("created",), "not a date", "created: 'not a date' is not a date"),
+    (("created",), "2025-05-05T10:00:00", "is not a date with a time zone"),
     (("accuracy", "scale"), 0.0, "accuracy.scale: "),
     (("accuracy", "scale"), -1.0, "accuracy.scale: "),
     (("accuracy", "scale"), 1e-320, "accuracy.scale: "),
@@ -191,7 +191,7 @@ NOT_FIGURES = [
         },
         "breakeven.inferences: value is inf",
     ),
-    (("accuracy", "higher_is_better"), False, "higher_is_better is False; expected True of accuracy"),
+    (("accuracy", "higher_is_better"), False, "higher_is_better is False; expected True for accuracy"),
 ]
 
 

@@ -354,7 +354,7 @@ def test_a_picture_that_cannot_be_drawn_is_reported(tmp_path: Path, monkeypatch:
 
     monkeypatch.setattr("compress.report.charts.plot.pictures", fail)
     monkeypatch.setattr("threading.active_count", lambda: 1)
-    with Writer() as writer, pytest.raises(RuntimeError, match="the picture could not be made"):
+    with Writer() as writer, pytest.raises(RuntimeError, match="the picture could not be created"):
         writer.draw(group(factory.family()))
         writer.bind(tmp_path)
         writer.write(tmp_path)

@@ -49,8 +49,8 @@ def problems(skeleton: Any, held: Stored, task: str) -> tuple[list[str], list[st
     odd = [name for name, p in skeleton.named_parameters() if name in whole and p.is_floating_point()]
     if odd:
         errors.append(
-            f"{odd[0]} is stored as {whole[odd[0]]} ({len(odd)} such), and config.json has no quantization_config that "
-            "says how to read it; expected floating-point weights"
+            f"{odd[0]} is stored as {whole[odd[0]]} ({len(odd)} in total), and config.json has no "
+            "quantization_config for it; expected floating-point weights"
         )
     return errors, unused
 
@@ -72,7 +72,7 @@ def _mismatched(keys: Iterable[tuple[str, Any, Any]]) -> list[str]:
         return []
     name, there, here = wrong[0]
     return [
-        f"{name} is {there} in its weights, and {here} by config.json ({len(wrong)} such); expected the "
+        f"{name} is {there} in its weights, and {here} by config.json ({len(wrong)} in total); expected the "
         "config.json that was saved with the weights"
     ]
 
@@ -82,7 +82,7 @@ def _missing(keys: Iterable[str], task: str, unused: list[str], wrapped: str | N
     if not missing:
         return []
     more = " ..." if len(missing) > 4 else ""
-    others = f"; it holds {unused[0]} ({len(unused)} such) instead" if unused else ""
+    others = f"; it holds {unused[0]} ({len(unused)} in total) instead" if unused else ""
     prefix = f"; names such as {wrapped} are those of a wrapped model: save the inner one" if wrapped else ""
     return [
         f"has no weights for {', '.join(missing[:4])}{more}, which would be random; expected a model trained for "
@@ -108,8 +108,8 @@ def _beyond(unused: list[str], skeleton: Any) -> list[str]:
     """Return an error for tensors of layers beyond config.json's count, or for an unmerged adapter."""
     if lora := [name for name in unused if ".lora_" in name or ".base_layer." in name]:
         return [
-            f"holds an adapter that is not merged: {lora[0]} ({len(lora)} such); merge it (peft: merge_and_unload) and "
-            "save the model again"
+            f"holds an adapter that is not merged: {lora[0]} ({len(lora)} in total); merge it (peft: merge_and_unload) "
+            "and save the model again"
         ]
     patterns = {re.sub(r"\.\d+\.", ".#.", name) for name in skeleton.state_dict()}
     lists = {name: len(module) for name, module in skeleton.named_modules() if isinstance(module, nn.ModuleList)}
@@ -126,6 +126,6 @@ def _beyond(unused: list[str], skeleton: Any) -> list[str]:
     if not deeper:
         return []
     return [
-        f"its weights hold {deeper[0]} ({len(deeper)} such), a layer that config.json does not count; expected the "
+        f"its weights hold {deeper[0]} ({len(deeper)} in total), a layer beyond config.json's count; expected the "
         "config.json that was saved with the weights"
     ]

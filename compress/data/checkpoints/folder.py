@@ -39,7 +39,7 @@ def problems(path: Path) -> list[str]:
         return errors or [_without_model(path)]
     if extra := [name for name in ADAPTER_FILES if (path / name).exists()]:
         errors.append(
-            f"holds a model and an adapter ({', '.join(extra)}): whether the adapter is part of it cannot be told; "
+            f"holds a model and an adapter ({', '.join(extra)}): whether it includes the adapter is unknown; "
             "merge it into the model (peft: merge_and_unload, then save_pretrained), or move its files elsewhere"
         )
     return errors
@@ -75,7 +75,9 @@ def is_pointer(file: Path) -> bool:
 
 def pointer_problem(files: list[Path]) -> str:
     """Return the error text for files that are git-LFS pointers."""
-    return f"{files[0].name} is a git-LFS pointer, not the file ({len(files)} such); run `git lfs pull` in its folder"
+    return (
+        f"{files[0].name} is a git-LFS pointer, not the file ({len(files)} in total); run `git lfs pull` in its folder"
+    )
 
 
 def notes(path: Path) -> list[str]:
@@ -83,9 +85,9 @@ def notes(path: Path) -> list[str]:
     steps = _checkpoints(path)
     adapters = [child.name for child in _folders(path) if (child / ADAPTER).is_file()]
     sentences = (
-        [f"its checkpoints ({_listed(steps)}) are left out: the model in the folder itself is taken"] if steps else []
+        [f"its checkpoints ({_listed(steps)}) are ignored: the model in the folder itself is used"] if steps else []
     )
-    return sentences + ([f"the adapter in {adapters[0]} is left out: the model is taken as it is"] if adapters else [])
+    return sentences + ([f"the adapter in {adapters[0]} is ignored: the model is used without it"] if adapters else [])
 
 
 def weights_read(path: Path) -> list[Path]:

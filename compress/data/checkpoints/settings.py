@@ -120,8 +120,8 @@ def _format(config: Mapping[str, Any]) -> Iterator[str]:
         value = config.get(name)
         if value is not None and (not isinstance(value, dict) or not value):
             yield (
-                f"{name}: {_short(value)}, which names no format; remove it where the weights are floating-point, or "
-                "give what was saved with the weights"
+                f"{name}: {_short(value)}; expected a mapping that names a format; remove it if the "
+                "weights are floating-point, or restore the one that was saved with the weights"
             )
 
 

@@ -85,7 +85,9 @@ def stored(path: Path) -> tuple[Stored | None, list[str]]:
         return None, problems
     missing = sorted(name for name in listed if name not in tensors)
     if missing:
-        problems = [f"{INDEX} lists {missing[0]} ({len(missing)} such), which none of its files holds; save it again"]
+        problems = [
+            f"{INDEX} lists {missing[0]} ({len(missing)} in total), which is in none of its files; save it again"
+        ]
     return Stored(tensors), problems
 
 
@@ -112,7 +114,7 @@ def _sharded(index: Path) -> tuple[list[Path], Iterable[str]]:
         if not file_of or not all(isinstance(name, str) for name in file_of.values()):
             raise ValueError("weight_map names no files")
         if not isinstance(content["metadata"], dict):
-            raise ValueError("metadata is no mapping")
+            raise ValueError("metadata is not a mapping")
     except InputError:
         raise
     except (ValueError, KeyError, TypeError, AttributeError) as error:
@@ -143,7 +145,7 @@ def read_header(file: Path) -> dict[str, Tensor]:
         with file.open("rb") as stream:
             length = int.from_bytes(stream.read(8), "little")
             if not 0 < length <= min(size - 8, MOST_HEADER_BYTES):
-                what = "is empty" if size == 0 else f"is no safetensors file, or cut off ({size} bytes)"
+                what = "is empty" if size == 0 else f"is not a safetensors file, or truncated ({size} bytes)"
                 raise InputError(f"{file.name} {what}; download or save it again")
             header: Any = json.loads(stream.read(length))
         metadata = header.pop("__metadata__", None) or {}
@@ -175,7 +177,7 @@ def _check_places(file: Path, tensors: Mapping[str, Tensor], places: list[tuple[
     needed = max((end for _, end, _ in places), default=0)
     if needed != held:
         raise InputError(
-            f"{file.name} is cut off or damaged: its header lists {needed} bytes of tensors, the file holds {held}; "
+            f"{file.name} is truncated or damaged: its header lists {needed} bytes of tensors, the file holds {held}; "
             "download or save it again"
         )
     gaps = any(left[1] != right[0] for left, right in pairwise(places))
@@ -190,4 +192,4 @@ def _check_places(file: Path, tensors: Mapping[str, Tensor], places: list[tuple[
             or any(n < 0 for n in tensor.shape)
             or (bits is not None and prod(tensor.shape) * bits != 8 * (end - begin))
         ):
-            raise InputError(f"{file.name} is damaged: {name} does not lie where its header says; save it again")
+            raise InputError(f"{file.name} is damaged: {name} does not match its offsets in the header; save it again")

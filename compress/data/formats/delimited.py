@@ -219,6 +219,6 @@ def _check_widths(parsed: Parsed, width: int, separator: str, quoting: Quoting) 
         if len(row) != width:
             raise Malformed(
                 f"{len(row)} fields, but the header has {width} (separator {NAMES.get(separator, repr(separator))}, "
-                f"quoting {quoting}); mend the line, or set dataset.csv",
+                f"quoting {quoting}); correct the line, or set dataset.csv",
                 line,
             )

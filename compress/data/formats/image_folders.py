@@ -80,7 +80,7 @@ def _picture(name: str | None, row: int, column: str, folder: Path, root: Path) 
     if PurePosixPath(name).is_absolute() or not inside:
         raise InputError(f"{place}: {name!r} lies outside of {root}; move it inside")
     if any(part.startswith(".") and part != "." for part in PurePosixPath(name).parts if part != ".."):
-        raise InputError(f"{place}: {name!r} is a hidden file, which is no part of the data; rename it")
+        raise InputError(f"{place}: {name!r} is a hidden file, which is ignored; rename it")
     return folder / name
 
 

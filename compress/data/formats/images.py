@@ -103,7 +103,7 @@ def _opened(value: Any, place: str) -> "Image":
     except InputError as error:
         raise InputError(f"{place}: {error}") from None
     except (*DAMAGES, Image.DecompressionBombError) as error:
-        raise InputError(f"{place} is no picture that can be read ({_reason(error)})") from None
+        raise InputError(f"{place} is not a readable picture ({_reason(error)})") from None
 
 
 def _content(value: Mapping[str, Any]) -> bytes:
@@ -120,7 +120,7 @@ def _upright(image: "Image") -> "Image":
 def _check_mode(image: "Image", place: str) -> None:
     if image.mode not in (*DIRECT, *THROUGH_ALPHA, *GREY_16):
         raise InputError(
-            f"{place} has pixels of mode {image.mode}, whose range is not known; expected grey of 8 or 16 bits, or "
+            f"{place} has pixels of mode {image.mode} with an unknown range; expected grey of 8 or 16 bits, or "
             "colour of 8: convert it"
         )
 

@@ -74,7 +74,7 @@ def _unfolded(row: Row, texts: Collection[str]) -> list[Row]:
         return [(n, dict(zip(content, values, strict=True))) for n, values in enumerate(zip(*lists, strict=True), 1)]
     nested = [name for name, value in content.items() if isinstance(value, list | dict)]
     if nested and not any(isinstance(content.get(name), str) for name in texts):
-        raise Malformed(f"one object whose {nested[0]!r} is no plain value; expected rows: {LAYOUTS}", line)
+        raise Malformed(f"one object whose {nested[0]!r} is not a plain value; expected rows: {LAYOUTS}", line)
     return [row]
 
 
@@ -83,7 +83,7 @@ def _parsed(text: str, line: int) -> Any:
         return json.loads(text, object_pairs_hook=_paired)
     except json.JSONDecodeError as error:
         raise Malformed(
-            f"no JSON ({error.msg} at letter {error.colno}); expected an object", line or error.lineno
+            f"not JSON ({error.msg} at letter {error.colno}); expected an object", line or error.lineno
         ) from None
     except ValueError:  # Python limits the digits of a number: sys.get_int_max_str_digits()
         raise Malformed("a number of thousands of digits; expected plain values", line or None) from None
@@ -106,7 +106,7 @@ def _object(value: Any, number: int) -> Mapping[str, Any]:
     if not isinstance(value, dict):
         raise Malformed(f"a {type(value).__name__}; expected an object with one value for each column", number)
     if isinstance(value, Twice):
-        raise Malformed(f"{value.key!r} is there twice; expected one value for each column", number)
+        raise Malformed(f"{value.key!r} occurs twice; expected one value for each column", number)
     return value
 
 

@@ -47,8 +47,8 @@ def _decoded(data: bytes, encoding: str | None) -> tuple[str, str]:
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
         raise Malformed(
-            f"byte 0x{data[error.start]:02x} is no {used} text; expected {used}: save the file so, or for csv and tsv "
-            "set dataset.csv.encoding, such as latin-1 or cp1252",
+            f"byte 0x{data[error.start]:02x} is not valid {used}; expected {used}: save the file as {used}, or "
+            "for csv and tsv set dataset.csv.encoding, such as latin-1 or cp1252",
             line,
         ) from None
     text = text.removeprefix("\N{ZERO WIDTH NO-BREAK SPACE}")

@@ -30,7 +30,9 @@ def packed(
     prefix, suffix = frame(processor)
     inner = length - len(prefix) - len(suffix)
     if inner < 1:
-        raise InputError(f"sequence_length {length} leaves no room beside {len(prefix) + len(suffix)} special tokens")
+        raise InputError(
+            f"sequence_length {length} leaves no room for text: {len(prefix) + len(suffix)} are special tokens"
+        )
     needed = count * point.batch_size * inner
     tokens = torch.from_numpy(_stream(rows, set(processor.all_special_ids), needed, seed)).view(-1, inner)
     ends = [torch.tensor(part, dtype=torch.long).expand(len(tokens), -1) for part in (prefix, suffix)]

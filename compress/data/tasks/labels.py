@@ -167,8 +167,8 @@ def _refuse_contradiction(model: Classes, config: Any, reading: Reading | None) 
         other = names.get(str(number))
         if reading != "ids" and str(name) in model.names and other != str(name):
             raise InputError(
-                f"{model.place}: the model's config.json contradicts itself: label2id says that {name!r} is class "
-                f"{number}, id2label calls that {other!r}; mend config.json, or set dataset.labels to ids"
+                f"{model.place}: the model's config.json contradicts itself: label2id has {name!r} as class "
+                f"{number}, id2label names it {other!r}; correct config.json, or set dataset.labels to ids"
             )
 
 

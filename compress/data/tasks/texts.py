@@ -25,7 +25,7 @@ def load_processor(location: str, **options: Any) -> Any:
     processor = AutoTokenizer.from_pretrained(location, **options)
     if set(processor.get_vocab()) <= set(processor.all_special_tokens):
         # without its files, transformers creates an empty tokenizer: every word would be unknown
-        raise ValueError("it has no vocabulary: tokenizer.json or its like is missing")
+        raise ValueError("it has no vocabulary: tokenizer.json or a similar file is missing")
     return processor
 
 
@@ -87,7 +87,7 @@ def text_column(raw: "datasets.Dataset", column: str, what: str) -> list[str]:
         first = texts[wrong[0]]
         kind = "null" if first is None else f"{first!r}, a {type(first).__name__}"
         raise InputError(
-            f"{what} column {column!r}: row {wrong[0]} is {kind} ({len(wrong)} such of {len(texts)} rows); "
+            f"{what} column {column!r}: row {wrong[0]} is {kind} ({len(wrong)} of {len(texts)} rows are not text); "
             "expected text in every row: remove those rows or fill them"
         )
     return texts

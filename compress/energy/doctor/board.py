@@ -106,7 +106,7 @@ def _update_period(meter: Meter, report: Report, seconds: float) -> float | None
         report.say(
             "counter",
             f"moved {len(moments)} times in {seconds:.0f} s",
-            "the energy counter stands still: use another board, or check for vGPU or MIG",
+            "the energy counter does not move: use another board, or check for vGPU or MIG",
         )
         return None
     late = gaps[min(len(gaps) - 1, math.ceil(0.95 * len(gaps)) - 1)]
@@ -165,7 +165,7 @@ def _power(
     """Return counter over integrated instant power minus 1, and mean watts."""
     energy, window_s, samples = _window(meter, seconds, busy)
     if energy.joules is None:
-        report.say(f"power at {what}", f"not measured: {energy.reason}", "look at the reason above; run doctor again")
+        report.say(f"power at {what}", f"not measured: {energy.reason}", "see the reason above; run doctor again")
         return None, None
     watts = energy.joules / window_s
     if energy.integrated_j is None:
@@ -184,7 +184,7 @@ def _power(
     event_bits = events(samples, samples[0].time_ns, samples[-1].time_ns)
     throttling = [EVENTS[bit] for bit in EVENTS if event_bits & bit]
     if throttling and what == "load":
-        report.say("under load", ", ".join(throttling), "the board throttles under load: clocks will wander")
+        report.say("under load", ", ".join(throttling), "the board throttles under load: clocks will vary")
     return error, watts
 
 
@@ -280,13 +280,12 @@ def without_a_meter(cpu_reason: str | None, gpu_reason: str | None) -> list[str]
     if cpu_reason is not None:
         lines += [
             f"CPU: {cpu_reason}",
-            "  what would give one: a machine of your own (not a virtual one) with an Intel or AMD processor, and "
-            + GRANT,
+            "  to meter it: a machine of your own (not a virtual one) with an Intel or AMD processor, and " + GRANT,
         ]
     if gpu_reason is not None:
         lines += [
             f"GPU: {gpu_reason}",
-            "  what would give one: an NVIDIA GPU, Volta or newer, whole (no MIG, no vGPU), and its driver",
+            "  to meter it: an NVIDIA GPU, Volta or newer, whole (no MIG, no vGPU), and its driver",
         ]
-    lines.append("until then energy is modelled from CPU time (~, grade E), and fronts and verdicts go by latency")
+    lines.append("until then energy is modelled from CPU time (~, grade E); fronts and verdicts use latency")
     return lines

@@ -22,7 +22,7 @@ def examine_rapl(meter: Rapl, load: Load, scale: float = 1.0) -> Report:
     _period(meter, report, 1.0 * scale)
     idle = _watts(meter, time.sleep, 4 * scale)
     if idle <= 0:
-        report.say("power at idle", "none", "the counters stand still: check the kernel's intel_rapl driver")
+        report.say("power at idle", "none", "the counters do not move: check the kernel's intel_rapl driver")
         return report
     report.say("power at idle", f"{idle:.1f} W (everything that runs on this machine is in it)")
     full_w = [_watts(meter, lambda seconds: load(seconds, 1.0, 1.0), 3 * scale) for _ in range(5)]
@@ -44,7 +44,7 @@ def _period(meter: Rapl, report: Report, seconds: float) -> None:
             moments.append(now)
             last = value
     if len(moments) < 3:
-        report.say("counters", f"moved {len(moments)} times in {seconds:.1f} s", "they stand still; nothing is metered")
+        report.say("counters", f"moved {len(moments)} times in {seconds:.1f} s", "they do not move; nothing is metered")
         return
     gaps = sorted(b - a for a, b in itertools.pairwise(moments))
     median, late = statistics.median(gaps), gaps[min(len(gaps) - 1, round(0.95 * len(gaps)))]

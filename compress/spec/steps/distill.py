@@ -88,10 +88,10 @@ class Distill(Config):
             if is_set
         ]
         if len(ways) > 1:
-            raise ValueError(f"{' and '.join(ways)} are set; give one way to make the student")
+            raise ValueError(f"{' and '.join(ways)} are set; each of them defines the student: keep one")
         if self.lora_rank is not None and (self.config is not None or self.quantization_aware):
             other = "quantization_aware" if self.quantization_aware else "a fresh student"
-            raise ValueError(f"lora_rank and {other}: updates change little of a trained weight; leave one out")
+            raise ValueError(f"lora_rank and {other}: updates change little of a trained weight; remove one of them")
         return self
 
     @property

@@ -47,7 +47,7 @@ class Layers(Config):
         for pattern, fields in self.overrides.items():
             fixed = [name for name in fields if name in ("method", "structure", *Layers.model_fields)]
             if fixed:
-                raise ValueError(f"overrides {pattern}: {fixed[0]} is one for the whole step; leave it out")
+                raise ValueError(f"overrides {pattern}: {fixed[0]} applies to the whole step; remove it from overrides")
         try:
             assert self.parts
         except ValidationError as error:

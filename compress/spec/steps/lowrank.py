@@ -42,11 +42,11 @@ class LowRank(Calibrated):
         if len(given) > 1:
             raise ValueError(f"{' and '.join(given)} are set; give one of rank, parameters, energy")
         if self.allocation == "shared" and (self.rank is not None or self.energy is not None):
-            raise ValueError("allocation shared divides a budget of parameters; give it by parameters")
+            raise ValueError("allocation shared divides a budget of parameters; set parameters, not rank or energy")
         if self.allocation == "shared" and self.weighting != "whitened":
-            raise ValueError("allocation shared compares errors of outputs; give weighting: whitened")
+            raise ValueError("allocation shared compares errors of outputs; set weighting: whitened")
         if self.allocation == "shared" and self.grouped:
-            raise ValueError("allocation shared weighs single layers against one another; leave out grouped")
+            raise ValueError("allocation shared compares single layers; remove grouped")
         return self
 
     @property

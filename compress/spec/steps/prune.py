@@ -64,7 +64,9 @@ class Prune(Calibrated):
         ):
             value = getattr(self, name)
             if value != default and structure not in structures:
-                raise ValueError(f"{name} {value} is of structure {' or '.join(structures)}, not of {structure}")
+                raise ValueError(
+                    f"{name} {value} needs structure {' or '.join(structures)}, but structure is {structure}"
+                )
         if self.pattern == "2:4" and (self.fraction != 0.5 or self.rounds != 1):
             raise ValueError(
                 f"pattern 2:4 removes half of the weights at once, but fraction is {self.fraction} and rounds "

@@ -57,28 +57,28 @@ class Quantize(Calibrated):
             raise ValueError(f"format {self.format} has {BITS[self.format]} bits, but bits is {self.bits}")
         torch_only = self._torch_only()
         if torch_only and self.backend not in ("auto", "torch"):
-            raise ValueError(f"{torch_only[0]} is of backend torch; {self.backend} rounds in its own way")
+            raise ValueError(f"{torch_only[0]} needs backend torch, but backend is {self.backend}")
         if torch_only and self.format not in ("auto", *GROUPED):
             raise ValueError(
-                f"{torch_only[0]} is of the formats {', '.join(GROUPED)}; {self.format} is rounded in its own way"
+                f"{torch_only[0]} needs one of the formats {', '.join(GROUPED)}, but format is {self.format}"
             )
         if self.scaling == "smoothquant" and (self.bits != 8 or self.format not in ("auto", "int8")):
             raise ValueError(
-                "scaling smoothquant is of the format int8, whose activations are rounded too (OpenVINO's int8_static "
-                f"has it inside); got bits {self.bits}, format {self.format}"
+                "scaling smoothquant needs format int8, which also rounds activations (OpenVINO's int8_static "
+                f"includes it); got bits {self.bits}, format {self.format}"
             )
         if self.scaling != "smoothquant" and self.smoothing != 0.5:
-            raise ValueError(f"smoothing is of scaling smoothquant, but scaling is {self.scaling}")
+            raise ValueError(f"smoothing needs scaling smoothquant, but scaling is {self.scaling}")
         zero_is_fixed = self.symmetric or self.group_size == "tensor" or self.format in ("ternary", "binary")
         if self.rounding == "hqq" and zero_is_fixed:
             raise ValueError(
                 "rounding hqq moves the zero of each group, which symmetric, group_size tensor, ternary and binary "
-                "fix; leave one out"
+                "fix; remove one of them"
             )
         if self.double_quant and self.format not in ("nf4", "fp4"):
-            raise ValueError(f"double_quant is of the formats nf4 and fp4, but format is {self.format}")
+            raise ValueError(f"double_quant needs format nf4 or fp4, but format is {self.format}")
         if self.rounding != "gptq" and (self.act_order or self.damping != 0.01):
-            raise ValueError(f"act_order and damping are of rounding gptq, but rounding is {self.rounding}")
+            raise ValueError(f"act_order and damping need rounding gptq, but rounding is {self.rounding}")
         return self
 
     def _torch_only(self) -> list[str]:
