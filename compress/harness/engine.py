@@ -1,8 +1,9 @@
 """Engines, which run sessions: the only interface between the harness and the processes that measure.
 
-    harness  --- prepare(waited) -> Job --->  engine  --- a fresh process --->  Session
+    harness  --- prepare(waited) -> Job --->  engine  --- a fresh process --->  finish(Session)
 
-An engine waits until its devices are free, asks `prepare` for the job, and returns the session that measured it.
+An engine waits until its devices are free, asks `prepare` for the job, and hands the session to `finish` before it lets
+the next run measure: whoever waits finds the results.
 """
 
 import sys
@@ -19,13 +20,15 @@ from compress.records.session import Session
 
 Prepare = Callable[[bool], Job | None]
 """Returns the job to run, or None if none is left; the argument states whether the engine had to wait for its turn."""
+Finish = Callable[[Session], None]
+"""Writes the results of a session."""
 
 
 class Engine(Protocol):
     """Runs one session at a time on the devices it measures."""
 
-    def run(self, prepare: Prepare, scratch: Path) -> Session | None:
-        """Wait for the devices, call `prepare`, and return the session; None if no job was left.
+    def run(self, prepare: Prepare, finish: Finish, scratch: Path) -> None:
+        """Wait for the devices, call `prepare`, run its job if there is one, and pass the session to `finish`.
 
         `scratch` is a temporary folder of this session alone. Raises RuntimeError if the session fails.
         """
@@ -35,17 +38,17 @@ class Engine(Protocol):
 class Local:
     """Engine that runs each session in a fresh process, one at a time on the whole machine."""
 
-    def run(self, prepare: Prepare, scratch: Path) -> Session | None:
+    def run(self, prepare: Prepare, finish: Finish, scratch: Path) -> None:
         """See `Engine.run`."""
         reason = "another measurement is running on this machine; waiting for it to end"
         with locked(measuring_lock(), reason) as waited:
             job = prepare(waited)
             if job is None:
-                return None
+                return
             path = scratch / "job.json"
             write_job(path, job)
             run_child([sys.executable, "-m", "compress.measure.session", str(path)], job.device)
-            return trace.read(session_folder(path))
+            finish(trace.read(session_folder(path)))
 
 
 ENGINES: dict[str, Engine] = {"local": Local()}

@@ -36,6 +36,7 @@ from compress.measure.job import Job, Spec
 from compress.records import files as result_files
 from compress.records import machine as machines
 from compress.records.result import Machine, Result
+from compress.records.session import Session
 from compress.spec.formats import BATCH_DEPENDENT
 from compress.spec.measure import Settings
 from compress.spec.recipe import Recipe
@@ -187,8 +188,7 @@ def _measure_all(
     for items in _grouped_by_settings(list(built.values()), meter):
         measured = _measured(items, plans if adopts else {}, options, machine, meter)
         finished |= measured.adopted | measured.made
-        for path, result in measured.made.items():
-            unwritten += _write(path, result)
+        unwritten += measured.unwritten
     if unwritten:
         raise NotWritten(unwritten)
     return finished
@@ -213,6 +213,14 @@ class _Measured:
     made: dict[Path, Result] = field(default_factory=dict)
     adopted: dict[Path, Result] = field(default_factory=dict)
     """Results that another process wrote while this one waited."""
+    unwritten: list[str] = field(default_factory=list)
+    """Problems that kept results from being written."""
+
+    def write(self, results: Mapping[Path, Result]) -> None:
+        """Write results and keep them."""
+        self.made |= results
+        for path, result in results.items():
+            self.unwritten += _write(path, result)
 
 
 def _measured(
@@ -228,10 +236,8 @@ def _measured(
     except NotWritten:
         raise
     except (RuntimeError, OSError, InputError) as error:
-        for item in items:
-            if item.path not in measured.adopted:
-                row = failed(item.recipe, item.found, item.fingerprint, machine, options.limit, error)
-                measured.made[item.path] = row
+        left = [item for item in items if item.path not in measured.adopted | measured.made]
+        measured.write({i.path: failed(i.recipe, i.found, i.fingerprint, machine, options.limit, error) for i in left})
     return measured
 
 
@@ -286,13 +292,14 @@ def _measure(
             job = _job(left, references, options, machine, meter) if left else None
             return job
 
+        def finish(session: Session) -> None:
+            assert job is not None
+            name = f"{time.strftime('%Y%m%dT%H%M%S')}-{uuid.uuid4().hex[:6]}"
+            results = assemble(left, references, job, session, machine, name, options.out)
+            measured.write({item.path: result for item, result in zip(left, results, strict=True)})
+
         release_memory()  # memory that making artifacts took is needed by the session
-        session = engine(options.engine).run(prepare, scratch)
-        if session is None or job is None:
-            return
-        name = f"{time.strftime('%Y%m%dT%H%M%S')}-{uuid.uuid4().hex[:6]}"
-        results = assemble(left, references, job, session, machine, name, options.out)  # reads the references' files
-    measured.made |= {item.path: result for item, result in zip(left, results, strict=True)}
+        engine(options.engine).run(prepare, finish, scratch)
 
 
 def _job(

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from compress.analysis import metrics
+from compress.analysis.metrics import own
 from compress.base.config import InputError
 
 OWN = """
@@ -115,6 +116,6 @@ def test_a_module_that_is_a_fifo_or_too_large_is_refused(tmp_path: Path, monkeyp
     with pytest.raises(InputError, match=r"mine.py: is a fifo; expected a Python file"):
         metrics.digest(str(tmp_path / "mine.py"))
     (tmp_path / "long.py").write_text("#" * 101)
-    monkeypatch.setattr(metrics, "MOST_BYTES", 100)
+    monkeypatch.setattr(own, "MOST_BYTES", 100)
     with pytest.raises(InputError, match=r"101 bytes; a metric has at most 100"):
         metrics.digest(str(tmp_path / "long.py"))

@@ -11,7 +11,6 @@ from compress.harness import engine
 from compress.harness import run as harness
 from compress.harness.compare import compare
 from compress.harness.plan import Options
-from compress.records.session import Session
 from compress.spec.measure import Measure
 
 SHORT = Measure(profile="quick", rounds=2, window_s=0.02, preroll_s=0.01, warmup_s=0.1, points="headline")
@@ -23,12 +22,12 @@ class Recording:
     def __init__(self, events: list[str]) -> None:
         self.events = events
 
-    def run(self, prepare: engine.Prepare, scratch: Path) -> Session | None:
+    def run(self, prepare: engine.Prepare, finish: engine.Finish, scratch: Path) -> None:
         def counted(waited: bool) -> Any:
             self.events.append("turn")
             return prepare(waited)
 
-        return engine.Local().run(counted, scratch)
+        engine.Local().run(counted, finish, scratch)
 
 
 def test_a_second_engine_is_one_line_of_a_table(
@@ -56,5 +55,5 @@ def test_an_unknown_engine_is_refused_by_name(tmp_path: Path) -> None:
 
 def test_a_job_that_is_not_wanted_any_more_starts_no_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(engine, "run_child", lambda *_: pytest.fail("a process was started"))
-    assert engine.Local().run(lambda waited: None, tmp_path) is None
+    engine.Local().run(lambda waited: None, lambda session: pytest.fail("there was no session"), tmp_path)
     assert not list(tmp_path.iterdir())

@@ -28,6 +28,7 @@ from compress.records.machine import describe
 from compress.records.session import Session
 from compress.report.card import measured_manifest
 from tests import factory
+from tests.analysis.test_metrics import OWN
 from tests.helpers import QUICK, compress, environment, read_result, sentences, tokenizer, trained_bert
 
 
@@ -314,7 +315,7 @@ def test_the_content_of_a_users_metric_is_recorded_and_of_one_that_comes_along_i
     workload: Path, tmp_path: Path
 ) -> None:
     own = tmp_path / "own.py"
-    shutil.copyfile(metrics.file_of("accuracy"), own)
+    own.write_text(OWN.format(extra=""))
     text = workload.read_text().replace("model: model", f"model: {workload.parent / 'model'}\nmetric: {own}")
     (workload.parent / "own.yaml").write_text(text)
     for name, recorded in ((workload, None), (workload.parent / "own.yaml", metrics.digest(str(own)))):

@@ -135,7 +135,7 @@ def extreme() -> Any:
 
 @pytest.mark.parametrize("per_channel", [True, False])
 def test_an_artifact_made_with_vnni_answers_the_same_without(
-    per_channel: bool, tmp_path: Path, vnni: Callable[[bool], None], exports_once: None
+    per_channel: bool, tmp_path: Path, vnni: Callable[[bool], None]
 ) -> None:
     model = extreme()
     batch = made_models.inputs(model)
@@ -158,7 +158,7 @@ def test_an_artifact_made_with_vnni_answers_the_same_without(
 
 
 def test_openvino_has_weights_of_7_bits_without_vnni_and_refuses_8(
-    tmp_path: Path, vnni: Callable[[bool], None], exports_once: None
+    tmp_path: Path, vnni: Callable[[bool], None]
 ) -> None:
     model = extreme()
     batch = made_models.inputs(model)
