@@ -62,7 +62,7 @@ def test_unknown_is_left_out_and_modelled_joules_have_a_name_of_their_own(tmp_pa
     assert "energy_per_example_j" not in told.metrics and "energy_modelled_per_example_j" in told.metrics
     assert "metric_difference_low" not in told.metrics and "latency_p99_s" not in told.metrics
     assert told.config["energy_source"] == "modelled" and told.config["grade"] == "E"
-    assert not told.power and "names no trace" in told.untraced
+    assert not told.power and "records no trace" in told.untraced
     without = facts(result_files.write(tmp_path, factory.result("none", energy_source=None)))
     assert not [name for name in without.metrics if name.startswith("energy")]
     assert without.config["energy_reason"] == "no meter on this machine"
