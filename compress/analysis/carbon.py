@@ -58,10 +58,10 @@ def terms(
     problems = []
     if pue is None or not 1 <= pue < math.inf:
         problems.append(
-            f"--pue {pue}: expected the building's power over the computers', 1 or more; say 1 to leave it out"
+            f"--pue {pue}: expected the building's power divided by the computers', 1 or more; 1 means no overhead"
         )
     if kind not in get_args(Kind):
-        problems.append(f"--intensity {kind}: expected average or marginal: which of them the grid's figure is")
+        problems.append(f"--intensity {kind}: expected average or marginal, the kind of the --grid figure")
     grams, source = GRIDS.get(grid.upper()), SOURCE
     if grams is None:
         try:

@@ -39,7 +39,7 @@ class Comparison:
                 lines.append(f"{name}: not compared: {self.point.energy_reason or 'not measured'}")
         for axis, least in (("latency", ratio.min_detectable), ("energy", ratio.min_detectable_energy)):
             if least is not None:
-                lines.append(f"these rounds find a difference of {axis} of {100 * least:.1f} % or more")
+                lines.append(f"smallest detectable difference of {axis}: {100 * least:.1f} %")
         if self.accuracy.mcnemar_p is not None and self.accuracy.flip_rate is not None:
             lines.append(
                 f"answers: {100 * self.accuracy.flip_rate:.1f} % differ, exact McNemar p {self.accuracy.mcnemar_p:.2g}"

@@ -38,12 +38,12 @@ def attach(path: Path, readings: Path, boundary: str, calibration: str | None, e
     """
     stored = result_files.read(path)
     if stored.trace is None:
-        raise InputError(f"{path}: names no trace; run the recipe again")
+        raise InputError(f"{path}: records no trace; run the recipe again")
     place = trace.located(path, stored.trace)
     measured = trace.read(place)
     offset_ns = measured.clock_offset_ns
     if offset_ns is None:
-        raise InputError(f"{path}: its trace does not say what time it was; run the recipe again")
+        raise InputError(f"{path}: its trace has no wall-clock time; run the recipe again")
     start_ns = measured.clock_offset_start_ns
     moved_ns = 0 if start_ns is None else abs(offset_ns - start_ns)
     if moved_ns > CLOCK_MOVED_NS:
@@ -56,14 +56,14 @@ def attach(path: Path, readings: Path, boundary: str, calibration: str | None, e
     first, last = min(w.started_ns for w in windows), max(w.ended_ns for w in windows)
     if samples[0].time_ns > first or samples[-1].time_ns < last:
         raise InputError(
-            f"{readings}: covers {_seconds(samples, first)} of the session's first window to its last; "
-            "expected all of it; is the meter's clock set?"
+            f"{readings}: covers {_seconds(samples, first)} from the start of the session's first window; "
+            f"expected 0 to {(last - first) / 1e9:.0f} s; check the meter's clock"
         )
     shortest = min(window.duration_ns for window in windows)
     gap = longest_gap(samples, first, last, OUTSIDE)
     if gap > shortest / READINGS:
         raise InputError(
-            f"{readings}: up to {gap / 1e9:.3g} s lie between two readings, and windows last {shortest / 1e9:.3g} s; "
+            f"{readings}: gaps between readings reach {gap / 1e9:.3g} s, and windows last {shortest / 1e9:.3g} s; "
             f"expected {READINGS} readings a window: read more often, or measure with --set measure.window_s="
             f"{math.ceil(READINGS * gap / 1e9)}"
         )
@@ -99,7 +99,7 @@ def read(path: Path) -> list[Sample]:
     try:
         rows = list(csv.DictReader(reading.content(path, "readings", MOST_BYTES).decode().splitlines()))
     except (UnicodeDecodeError, csv.Error) as error:
-        raise InputError(f"{path}: no CSV in UTF-8 ({error})") from None
+        raise InputError(f"{path}: not a CSV file in UTF-8 ({error})") from None
     if not rows or not {"time", "watts"} <= set(rows[0]):
         raise InputError(f"{path}: expected a CSV with columns time and watts, and a line for each reading")
     samples = []

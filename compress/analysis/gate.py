@@ -64,7 +64,7 @@ def growth(text: str, option: str) -> float:
     """Return the fraction in `+3%` or `3%`: 0.03. Raises InputError for anything else."""
     value = losses.hundredths(text, "%")
     if value is None:
-        raise InputError(f"{option} {text}: expected percent from 0 on, such as +3%")
+        raise InputError(f"{option} {text}: expected a percentage of 0 or more, such as +3%")
     return value
 
 
@@ -81,7 +81,7 @@ def check(now: Sequence[Result], baseline: Sequence[Result], limits: Limits) -> 
     for key, after in current.items():
         if key not in previous:
             name = str(after.workload.get("name", ""))
-            checks.append(Check(name, after.name, "result", "new", "the baseline does not have it"))
+            checks.append(Check(name, after.name, "result", "new", "not in the baseline"))
     return checks
 
 
@@ -104,7 +104,7 @@ def _missing(before: Result, now: Sequence[Result]) -> Check:
     others = sorted(
         {r.machine.device_name for r in now if r.name == before.name and r.workload.get("name") == workload}
     )
-    why = f"no result of it on {before.machine.device_name}"
+    why = f"no result on {before.machine.device_name}"
     if others and before.machine.device_name not in others:
         why += f", only on {', '.join(others)}"
     elif others:
@@ -119,7 +119,7 @@ def _compared(after: Result, before: Result, limits: Limits, family: int) -> lis
         return [Check(workload, name, "result", "WORSE", f"failed: {after.reason}")]
     words = [r.verdict.word if r.verdict is not None else None for r in (after, before)]
     if words[0] == "BROKEN" and words[1] != "BROKEN":
-        return [Check(workload, name, "result", "WORSE", "BROKEN, and was not")]
+        return [Check(workload, name, "result", "WORSE", "BROKEN now, but not in the baseline")]
     if words[0] == "NO VERDICT" and words[1] != "NO VERDICT":
         return [Check(workload, name, "result", "UNKNOWN", after.verdict.sentence if after.verdict else "")]
     checks = []
@@ -137,29 +137,35 @@ def _cost(after: Result, before: Result, axis: Axis, limit: float, family: int) 
     """Check the growth of the ratio to the verdict's reference at the headline point."""
     references = [r.verdict_reference.name if r.verdict_reference else None for r in (after, before)]
     if references[0] is None or references[0] != references[1]:
-        return "UNKNOWN", f"judged against {references[0] or 'nothing'} now and {references[1] or 'nothing'} then"
+        return (
+            "UNKNOWN",
+            f"compared with {references[0] or 'nothing'} now and {references[1] or 'nothing'} in the baseline",
+        )
     ratios = []
-    for when, result in (("now", after), ("then", before)):
+    for when, result in (("now", after), ("in the baseline", before)):
         point = result.headline
         ratio = point.ratio(references[0]) if point else None
         cost = None if ratio is None else ratio.latency if axis == "latency" else ratio.energy
         if point is None or ratio is None or cost is None or (axis == "energy" and point.energy_source not in MEASURED):
             why = (point.energy_reason if point else None) or "no meter measured it"
-            return "UNKNOWN", f"{axis} is not known {when}: {why}; look at latency instead (--max-latency)"
+            return "UNKNOWN", f"{axis} is unknown {when}: {why}; check latency instead (--max-latency)"
         if axis == "energy" and ratio.grade == "D":
-            return "UNKNOWN", f"energy is of grade D {when}: {'; '.join(point.grade_reasons) or 'not told why'}"
+            return (
+                "UNKNOWN",
+                f"energy is of grade D {when}: {'; '.join(point.grade_reasons) or 'no reason was recorded'}",
+            )
         if not 0 < cost.value < math.inf:
             return "UNKNOWN", f"the ratio of {axis} is {cost.value} {when}; run the recipe again"
         ratios.append(stats.at_confidence(cost, 1 - (1 - SURE) / family))
     grown = _minus_one(stats.quotient(*ratios))
     text = f"{axis} {grown.value:+.1%} ({grown.low:+.1%} to {grown.high:+.1%}), at most {limit:+.1%}"
-    return _state(grown, limit), text if grown.bounded else f"{text}: no interval, run the recipe for more rounds"
+    return _state(grown, limit), text if grown.bounded else f"{text}: no interval; run the recipe with more rounds"
 
 
 def _loss(after: Accuracy | None, before: Accuracy | None, limit: losses.Limit, family: int) -> tuple[State, str]:
     """Check the loss of the metric, on the same examples if both results record which they answered correctly."""
     if after is None or before is None or not _alike(after, before):
-        return "UNKNOWN", "the metric is not the baseline's"
+        return "UNKNOWN", "the metric differs from the baseline's"
     most, unit = limit
     misfit = losses.misfit(after, unit, "--max-loss")
     if misfit is not None:

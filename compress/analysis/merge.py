@@ -54,7 +54,7 @@ def merge(folders: Sequence[Path], out: Path) -> Merged:
             problems += error.problems
             continue
         if not results and folder in folders:
-            problems += [*skipped, f"{folder}: no results in it; expected what `compress run` has left"]
+            problems += [*skipped, f"{folder}: no results in it; expected results of `compress run`"]
         unread += skipped
         for result in results:
             try:
@@ -67,7 +67,7 @@ def merge(folders: Sequence[Path], out: Path) -> Merged:
             before = newest.get(place)
             if before is not None and identity(before[0].workload) != identity(result.workload):
                 files = f"{before[1] / place} and {folder / place}"
-                problems.append(f"{files}: two workloads of one name; give one another and run it again")
+                problems.append(f"{files}: two workloads have the same name; rename one and run it again")
             elif before is None or result.moment > before[0].moment:
                 superseded += [] if before is None or _same(before[0], result) else [before[0]]
                 newest[place] = (result, folder)

@@ -22,8 +22,8 @@ from compress.records.session import Session
 
 TOLERANCE = 1e-9
 COPIED = (
-    "not recomputed, no raw samples hold them: sizes, kernels, layers, notes, carbon, and what is said of recipe, "
-    "workload, machine and artifact"
+    "not recomputed, because raw samples do not contain them: sizes, kernels, layers, notes, carbon, and the fields of "
+    "recipe, workload, machine and artifact"
 )
 """The parts of a result that `verify` does not check."""
 
@@ -44,7 +44,7 @@ def verify(path: Path) -> Verified:
     if stored.error is not None:
         raise InputError(f"{path}: the recipe failed ({stored.reason}); there is nothing to verify")
     if stored.trace is None:
-        raise InputError(f"{path}: names no trace; it was made by an older version, run the recipe again")
+        raise InputError(f"{path}: records no trace; it was made by an older version, run the recipe again")
     computed = recomputed(stored, trace.read(trace.located(path, stored.trace)))
     differences = list(_differences(_plain(stored), _plain(computed), ""))
     compared = sum(_count(_plain(part)) for part in _computed_parts(computed))
@@ -69,7 +69,7 @@ def recomputed(stored: Result, session: Session) -> Result:
     missing = [name for name in (stored.name, *(r.name for r in stored.references)) if name not in names]
     if missing:
         raise InputError(
-            f"the trace of {stored.name} holds no samples of {', '.join(missing)}; it is another session's"
+            f"the trace of {stored.name} holds no samples of {', '.join(missing)}; it belongs to another session"
         )
     references = tuple(
         replace(

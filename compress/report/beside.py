@@ -13,7 +13,9 @@ from compress.report import text
 def print_sides(sides: Sequence[SideBySide], console: Console) -> None:
     """Print one table per workload, with a row per recipe and a column per machine."""
     if not sides:
-        console.print("no workload was measured on more than one machine; each has its table: compress pareto")
+        console.print(
+            "no workload was measured on more than one machine; print the table of each machine with: compress pareto"
+        )
     for side in sides:
         console.print(
             Text(f"{text.plain(side.workload)}: each machine's cost as a ratio to its own reference"), style="bold"

@@ -51,18 +51,17 @@ def measured_manifest(result: Result, artifact: Path) -> dict[str, Any]:
         raw = reading.content(artifact / MANIFEST, "manifest", MOST_BYTES)
     except InputError as error:
         raise InputError(
-            f"{artifact}: has no {MANIFEST} that can be read ({error}); expected the artifact of "
+            f"{artifact}: its {MANIFEST} cannot be read ({error}); expected the artifact of "
             f"{result.name}; name its folder with --artifact, or run the recipe with --keep"
         ) from None
     if result.artifact_sha256 is None or hashlib.sha256(raw).hexdigest() != result.artifact_sha256:
         raise InputError(
-            f"{artifact}: is not the artifact that this result was measured of (its manifest has another sha256); "
-            "run the recipe again"
+            f"{artifact}: is not the artifact of this result (the sha256 of its manifest differs); run the recipe again"
         )
     if (artifact / CARD).is_symlink() or (artifact / CARD).is_file():
         own_file(artifact / CARD)
     elif (artifact / CARD).exists():
-        raise InputError(f"{artifact / CARD}: is no file; expected a card, or nothing of that name")
+        raise InputError(f"{artifact / CARD}: not a regular file; expected a model card, or no file of this name")
     try:
         manifest: dict[str, Any] = json.loads(raw)
         files = dict(manifest.setdefault("files", {}))
@@ -137,7 +136,7 @@ def _body(result: Result, plain: bool) -> Iterable[str]:
     base = _public(workload.get("model"), workload, "model") or Path(str(workload.get("model"))).name
     yield f"Made from {escaped(base)} with compress {result.code_version}, judged on {escaped(workload.get('name'))}."
     yield ""
-    yield "## What was done"
+    yield "## Compression"
     yield ""
     yield from (f"- {escaped(line)}" for line in steps(replace(result, recipe=_without_paths(result.recipe))))
     yield from (f"- {escaped(note)}" for note in result.notes)
@@ -146,13 +145,13 @@ def _body(result: Result, plain: bool) -> Iterable[str]:
         yield f"- compressing took {text.digits(result.transform.seconds)} s{spent}"
     if result.breakeven is not None:
         even = result.breakeven
-        yield f"- it pays back after: {escaped(even.reason or text.joined(text.breakeven(even)) + ' inferences')}"
+        yield f"- break-even: {escaped(even.reason or text.joined(text.breakeven(even)) + ' inferences')}"
     yield ""
-    yield "## What was measured"
+    yield "## Measurements"
     yield ""
     yield from _measured(result)
     yield ""
-    yield "## How to load it"
+    yield "## Loading"
     yield ""
     yield from _loading(plain)
     yield ""
@@ -230,7 +229,7 @@ def _cells(row: Result | Reference, against: str | None, metered: bool) -> list[
 
 def _loading(plain: bool) -> Iterable[str]:
     if plain:
-        yield "It is a plain transformers model: `from_pretrained` loads it. With its tokenizer or processor at once:"
+        yield "It is a plain transformers model: `from_pretrained` loads it. To load its processor too:"
     else:
         yield "Its layers are not those of a plain transformers model; compress rebuilds them from `manifest.json`:"
     yield ""
@@ -245,14 +244,14 @@ def _energy(result: Result) -> Iterable[str]:
     point = result.headline
     if point is None or point.energy_source not in MEASURED or point.energy_j is None:
         why = (point.energy_reason if point else None) or "there was no meter"
-        yield f"Not measured: {escaped(why)}. What is said above goes by latency."
+        yield f"Not measured: {escaped(why)}. The statements above use latency."
         return
     covers = f", covering {escaped(point.energy_boundary)}" if point.energy_boundary else ""
     yield f"Measured by {point.energy_source}{covers}: grade {point.grade}."
     yield from (f"- {escaped(reason)}" for reason in point.grade_reasons)
     if point.energy_gain:
         gain = f"{100 * point.energy_gain:.0f} %"
-        yield f"- the meter itself may read {gain} too much or too little; ratios do not depend on it"
+        yield f"- the meter may be off by up to {gain} in either direction; this error cancels in ratios"
 
 
 def _provenance(result: Result) -> Iterable[str]:

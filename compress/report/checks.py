@@ -16,7 +16,7 @@ COLOURS = {"fine": "green", "perhaps worse": "yellow", "new": "dim"}
 def print_checks(checks: Sequence[Check], console: Console) -> None:
     """Print a row per check, failed checks first, and one sentence with their number."""
     table = Table(box=None, pad_edge=False)
-    for column in ("workload", "recipe", "looked at", "", "growth since the baseline (95 % of all together)"):
+    for column in ("workload", "recipe", "quantity", "", "growth since the baseline (joint 95 % intervals)"):
         table.add_column(column, overflow="fold")
     for check in sorted(checks, key=lambda check: not check.failed):
         state = f"[{COLOURS.get(check.state, 'bold red')}]{check.state}[/]"

@@ -149,10 +149,10 @@ def _energy(point: Point, energy: Estimate) -> Iterable[str]:
         kind = "generated token" if point.generated_tokens else "token"
         yield f"    {about}{value} mJ a {kind} {interval}; none is padding"
     if point.energy_gain is not None:
-        yield f"    beside that, the board's own error of up to {100 * point.energy_gain:g} %, which cancels in ratios"
+        yield f"    plus the board's gain error of up to {100 * point.energy_gain:g} %, which cancels in ratios"
     if point.energy_idle_j is not None and point.energy_net_j is not None:
         idle, net = (text.digits(1e3 * v, count) for v in (point.energy_idle_j, point.energy_net_j))
-        yield f"    {idle} mJ of it for idling with the model loaded, {net} mJ beyond that"
+        yield f"    of which {idle} mJ idle with the model loaded, {net} mJ above idle"
     if point.energy_reason:
         yield f"    {point.energy_reason}"
 

@@ -20,7 +20,7 @@ def markdown(tables: Sequence[Table], problems: Sequence[str] = (), answers: Seq
         parts.append(_markdown_table(table))
     if len(tables) > PICTURES:
         parts.append(
-            f"The first {PICTURES} of {len(tables)} tables have pictures; make those of a single folder for others.\n"
+            f"The first {PICTURES} of {len(tables)} tables have pictures; pass a single folder for the others.\n"
         )
     if answers:
         parts.append("## Asked\n\n" + "".join(f"- {text.markdown(line)}\n" for line in answers))
@@ -45,12 +45,12 @@ def _markdown_table(table: Table) -> str:
     verdicts = [(r.name, r.verdict) for r in table.results if r.verdict]
     if verdicts:
         family = adjusted(table)
-        alone = " by itself (the table's intervals are adjusted for all of its rows)" if family else ""
-        lines += ["", f"What each row says{alone}:", ""]
+        alone = " unadjusted (the table's intervals are adjusted for all of its rows)" if family else ""
+        lines += ["", f"Verdict of each row{alone}:", ""]
         for name, verdict in verdicts:
             cause = f" Why: {verdict.cause}." if verdict.cause else ""
             if word_among(verdict.word, family.get(name)) != verdict.word:
-                cause = f" Among these rows that is NO MEASURABLE DIFFERENCE.{cause}"
+                cause = f" With the adjusted interval: NO MEASURABLE DIFFERENCE.{cause}"
             lines.append("- " + text.markdown(f"{text.plain(name)}: {verdict.sentence}.{cause}"))
     lines += ["", "Notes:", "", *(f"- {text.markdown(note)}" for note in footnotes(table)), ""]
     return "\n".join(lines)

@@ -32,7 +32,7 @@ def heading(table: Table) -> list[str]:
             f"LIMITED: judged on {newest.limit} test examples only (--limit {newest.limit}); not the test split"
         )
     if table.unsound is not None:
-        lines.append(f"WARNING: {table.unsound}. So no verdict is given, and nothing is on the front")
+        lines.append(f"WARNING: {table.unsound}. Therefore no verdict is given and the front is empty")
     lines.append(f"Workload: {_workload(table)}")
     point = newest.headline
     if point is not None:
@@ -70,8 +70,8 @@ def carbon_lines(table: Table, said: Terms) -> list[str]:
     for name, point in _points(table):
         grams = None if point is None else grams_per_1000(point, said)
         if grams is None:
-            why = "no headline point" if point is None else point.energy_reason or "energy not known"
-            lines.append(f"  {name}: not known: {why}")
+            why = "no headline point" if point is None else point.energy_reason or "energy unknown"
+            lines.append(f"  {name}: unknown: {why}")
             continue
         mark, count = ("~", 2) if point is not None and point.energy_source == "modelled" else ("", 3)
         graded = f", energy of grade {point.grade}" if point is not None and point.grade else ""
@@ -79,7 +79,7 @@ def carbon_lines(table: Table, said: Terms) -> list[str]:
         lines.append(f"  {name}: {amount}{graded}")
     covered = dict.fromkeys(p.energy_boundary for _, p in _points(table) if p is not None and p.energy_boundary)
     if covered:
-        lines.append(f"  These joules cover {' and '.join(covered)} only: what else the machine draws comes on top.")
+        lines.append(f"  These joules cover {' and '.join(covered)} only, not the rest of the machine.")
     return [plain(line) if not line.startswith("  ") else f"  {plain(line)}" for line in lines]
 
 
@@ -105,7 +105,7 @@ def _reading(table: Table) -> Iterable[str]:
         yield "★ is on the front: no other row is better beyond noise on one axis and at least as good on the other."
         if front_odds(table):
             yield (
-                "Percentages beside it: how often a row is on the front when rounds are resampled and accuracies "
+                "Percentages after the star: how often a row is on the front when rounds are resampled and accuracies "
                 "redrawn; rows that share it are ties."
             )
         if unbounded := _unbounded(table):
@@ -119,7 +119,7 @@ def _reading(table: Table) -> Iterable[str]:
     if table.unranked:
         yield (
             f"Energy of a grade below {table.least} is kept off the front ({_names(table.unranked)}); pareto --grade C "
-            "lets more in, and the reasons stand with each result."
+            "includes grade C; each result lists the reasons."
         )
     if len({r.session for r in table.results}) > 1:
         yield (
@@ -127,7 +127,7 @@ def _reading(table: Table) -> Iterable[str]:
             "not their milliseconds or millijoules. References are those of the newest session."
         )
         if len(table.references) < 2:
-            yield "There is a single reference, so that sessions could not be checked against one another by a second."
+            yield "Sessions could not be checked against each other, because that needs a second reference."
     for older in table.stale:
         again = " ".join(sorted({r.name for r in table.results}))
         yield (
@@ -152,7 +152,7 @@ def _why_latency(table: Table) -> str:
         return "nothing measures energy here"
     grades = [r.headline.grade for r in table.results if r.headline is not None and r.headline.grade is not None]
     lax = "; pareto --grade C ranks it by energy" if min(grades, default="D") == "C" else ""
-    return f"no recipe's energy is of grade {table.least} or better (the reasons stand with each result){lax}"
+    return f"no recipe's energy is of grade {table.least} or better (each result lists the reasons){lax}"
 
 
 def _metered(table: Table) -> Iterable[str]:
@@ -168,14 +168,16 @@ def _metered(table: Table) -> Iterable[str]:
     graded = "; ".join(f"{mark}: {_names(names)}" for mark, names in sorted(grades.items()))
     gain = next((p.energy_gain for _, p in points if p.energy_gain is not None), None)
     gain_text = (
-        "" if not gain else f" Joules carry the board's own error of up to {100 * gain:g} % as well; ratios do not."
+        ""
+        if not gain
+        else f" Joules also include the board's gain error of up to {100 * gain:g} %; it cancels in ratios."
     )
     yield f"Energy by {table.meter}" + (f", of {boundary}" if boundary else "") + f". Grades: {graded}.{gain_text}"
     ratios = [point.ratio(table.reference or "") for name, point in points if name != table.reference]
     least = [100 * r.min_detectable_energy for r in ratios if r is not None and r.min_detectable_energy is not None]
     if least:
         span = f"{min(least):.2g} to {max(least):.2g} %"
-        yield f"The smallest difference that these rounds could tell is {span} of a row's energy."
+        yield f"The smallest difference that these rounds can detect is {span} of a row's energy."
 
 
 def _missing(table: Table) -> Iterable[str]:

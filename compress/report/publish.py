@@ -42,8 +42,8 @@ def push(result: Result, artifact: Path, repo: str, private: bool = False) -> st
         api.create_repo(repo, private=private or None, exist_ok=True)
         if private and not api.repo_info(repo).private:
             raise InputError(
-                f"--repo {repo}: is there already, and public; make it private on the hub, choose another name, or "
-                "leave out --private"
+                f"--repo {repo}: already exists and is public; make it private on the hub, choose another name, or "
+                "remove --private"
             )
         commit = api.upload_folder(
             repo_id=repo,
@@ -66,14 +66,14 @@ def _ready(repo: str) -> None:
     if token is None:
         raise InputError(f"--repo {repo}: no token for {constants.ENDPOINT}; {LOGIN}")
     if not token.isascii() or not token.isprintable() or " " in token:
-        raise InputError(f"{place} holds characters that no token has; {LOGIN}")
+        raise InputError(f"{place} has characters that are invalid in a token; {LOGIN}")
 
 
 def _check_card(place: Path) -> None:
     """Check an existing card. Raises InputError if it is not text, or if the hub could not read its head."""
     from huggingface_hub import ModelCard
 
-    expected = "expected text with a YAML head; mend it, or remove it: another is written"
+    expected = "expected text with a YAML head; correct it, or remove it to have a new one written"
     with blamed(lambda reason: f"{place}: cannot be read as a card ({reason}); {expected}"):
         ModelCard(reading.content(place, "card", MOST_BYTES).decode())
 
@@ -93,7 +93,7 @@ def _refusals(repo: str) -> Iterator[None]:
         reason = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
         raise InputError(
             f"--repo {repo}: {constants.ENDPOINT} cannot be reached ({reason}); check the network and HF_ENDPOINT, and "
-            "run the same command again: what has arrived is not sent twice"
+            "run the same command again: files already uploaded are not sent again"
         ) from None
     except RuntimeError as error:  # the client wraps the error of a large file
         cause = error.__cause__

@@ -75,7 +75,7 @@ def verdict_cell(result: Result, cost: Estimate | None, table: Table) -> Lines:
     of = "" if axis == table.axis else f" of {axis},"  # the front may be of latency where verdicts are of energy
     interval = f"{text.digits(cost.low)} to {text.digits(cost.high)}{of} adjusted"
     adjusted_word = word_among(word, cost)
-    return (adjusted_word, f"({interval})" if adjusted_word == word else f"({interval}; {word} if it stood alone)")
+    return (adjusted_word, f"({interval})" if adjusted_word == word else f"({interval}; {word} unadjusted)")
 
 
 def _cells(table: Table, row: Result | Reference, odds: float | None, bits: bool) -> dict[str, Lines]:
@@ -183,7 +183,7 @@ def _printable(table: Table, console: "Console") -> Iterable["RenderableType"]:
         yield Text(f"FAILED {text.plain(result.name)}: {text.first_line(result)}", style="red")
     notes = footnotes(table)
     if len(table.results) > MOST_ROWS:
-        notes.append(f"{len(table.results) - MOST_ROWS} dearer rows are not shown: they are in pareto.md.")
+        notes.append(f"{len(table.results) - MOST_ROWS} more expensive rows are not shown; they are in pareto.md.")
     if omitted and shown:
         notes.append("The terminal is narrow: every column is in pareto.md, every figure in pareto.csv.")
     for note in notes:

@@ -54,7 +54,7 @@ def test_energy_that_nobody_measured_has_not_passed() -> None:
     found = one(factory.result(), factory.result(), ENERGY)
     assert found.state == "UNKNOWN" and found.failed
     assert "--max-latency" in found.said
-    assert one(metered(0.5), factory.result(), ENERGY).said.startswith("energy is not known then")
+    assert one(metered(0.5), factory.result(), ENERGY).said.startswith("energy is unknown in the baseline")
 
 
 def test_another_reference_another_machine_and_nothing_at_all_have_not_passed() -> None:
@@ -79,7 +79,7 @@ def test_a_board_of_the_same_kind_is_compared_and_only_the_newest_result_counts(
 def test_what_fails_or_breaks_shuts_the_gate_and_what_failed_before_promises_nothing() -> None:
     found = one(factory.failed("bert_int8", error="no kernel\nTraceback"), factory.result(), LATENCY)
     assert (found.state, found.said) == ("WORSE", "failed: no kernel")
-    assert one(factory.result(delta=-0.35), factory.result(), LATENCY).said == "BROKEN, and was not"
+    assert one(factory.result(delta=-0.35), factory.result(), LATENCY).said == "BROKEN now, but not in the baseline"
     assert check([factory.result()], [factory.failed("bert_int8")], LATENCY) == []
 
 
@@ -136,7 +136,7 @@ def test_noise_shuts_the_gate_as_seldom_as_promised() -> None:
 
 @pytest.mark.parametrize("text", ["3", "3pt", "-1%", "x%", "nan%", "inf%", ""])
 def test_a_limit_is_percent(text: str) -> None:
-    with pytest.raises(InputError, match="expected percent"):
+    with pytest.raises(InputError, match="expected a percentage"):
         growth(text, "--max-energy")
     assert growth("+3%", "") == growth(" 3% ", "") == pytest.approx(0.03)
 
@@ -174,7 +174,7 @@ def test_the_command_ends_with_1_when_the_gate_is_shut(tmp_path: Path) -> None:
         (("--max-latency", "3%"), "--baseline is not given"),
         (("--baseline", "now"), "no limit is given"),
         (("--baseline", "nowhere", "--max-latency", "3%"), "nowhere"),
-        (("--baseline", "now", "--max-latency", "3"), "expected percent"),
+        (("--baseline", "now", "--max-latency", "3"), "expected a percentage"),
         (("--baseline", "now", "--max-loss", "3"), "--max-loss 3: expected points"),
         (("--baseline", "now", "--max-latency", "3%", "--junit", "no/j.xml"), "--junit no/j.xml: cannot be written"),
     ],

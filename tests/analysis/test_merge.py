@@ -70,7 +70,7 @@ def test_what_cannot_be_joined_is_refused_before_anything_is_written(tmp_path: P
     (tmp_path / "empty").mkdir()
     with pytest.raises(InputError) as refused:
         merge([a, b, tmp_path / "empty"], tmp_path / "out")
-    assert [("two workloads of one name" in p, "no results in it" in p) for p in refused.value.problems] == [
+    assert [("two workloads have the same name" in p, "no results in it" in p) for p in refused.value.problems] == [
         (True, False),
         (False, True),
     ]

@@ -204,7 +204,7 @@ def test_a_relative_difference_to_a_reference_of_zero_is_unknown(tmp_path: Path)
         ("own.py", "scale = 0", "scale is 0; expected a positive number"),
         ("own.py", "scale = 'points'", "scale is 'points'"),
         ("own.py", "higher_is_better = 'False'", "higher_is_better is 'False'; expected True or False"),
-        ("accuracy.py", "", "accuracy is a metric that comes along"),
+        ("accuracy.py", "", "accuracy is a built-in metric"),
         ("own.py", "import sys; sys.exit(3)", "SystemExit"),
     ],
 )

@@ -358,11 +358,11 @@ def test_readings_of_an_outside_meter_give_energy_and_a_grade(
     assert made.headline.ratios[0].energy is not None
     assert result_files.read(file) == made
     readings.write_text("\n".join([lines[0], f"{times[0] + 100},50", f"{times[0] + 200},50"]))
-    with pytest.raises(InputError, match="is the meter's clock set"):
+    with pytest.raises(InputError, match="check the meter's clock"):
         attach(file, readings, "the whole machine", None)
     hole = [line for line in lines[1:] if not 0.2 < float(line.split(",")[0]) - times[0] < 0.5]
     readings.write_text("\n".join([lines[0], *hole]))
-    with pytest.raises(InputError, match=r"lie between two readings.*10 readings a window.*--set measure.window_s="):
+    with pytest.raises(InputError, match=r"gaps between readings reach.*10 readings a window.*--set measure.window_s="):
         attach(file, readings, "the whole machine", None)
     for watts in ("-1", "inf", "nan"):
         readings.write_text(f"time,watts\n1,{watts}\n")

@@ -64,7 +64,7 @@ def test_measured_energy_has_its_grade_and_unmeasured_its_reason() -> None:
     metered = card(made(cost=0.5, energy_source="nvml"), plain=False)
     assert "Measured by nvml" in metered and "grade B" in metered and "energy ratio" in metered
     plain = card(made(), plain=False)
-    assert "Not measured" in plain and "energy ratio" not in plain and "goes by latency" in plain
+    assert "Not measured" in plain and "energy ratio" not in plain and "use latency" in plain
 
 
 def test_every_reference_stands_beside_it_and_loading_fits_the_artifact() -> None:
@@ -83,10 +83,10 @@ def test_only_what_was_measured_gets_a_card(tmp_path: Path) -> None:
     folder, result = artifact(tmp_path / "a", made())
     with pytest.raises(InputError, match="nothing to publish"):
         write_card(factory.failed(), folder)
-    with pytest.raises(InputError, match=r"no manifest.json that can be read"):
+    with pytest.raises(InputError, match=r"its manifest.json cannot be read"):
         write_card(result, tmp_path)
     (folder / "manifest.json").write_text("{}")
-    with pytest.raises(InputError, match="not the artifact that this result was measured of"):
+    with pytest.raises(InputError, match="is not the artifact of this result"):
         write_card(result, folder)
     assert not (folder / "README.md").exists()
 
@@ -105,4 +105,4 @@ def test_the_command_writes_the_card_of_a_run_and_the_artifact_still_loads(workl
     assert joined(metric(found.accuracy)) in text
     load(tmp_path / "artifacts" / "my" / "bert_int4")
     done = compress("card", path, "--artifact", "nowhere", cwd=tmp_path)
-    assert done.returncode == 2 and "nowhere: has no manifest.json" in done.stderr
+    assert done.returncode == 2 and "nowhere: its manifest.json cannot be read" in done.stderr

@@ -200,7 +200,11 @@ def test_what_is_not_there_is_said_in_one_sentence(kind: str, tmp_path: Path, mo
     if kind in ("break-even", "rounds"):
         assert write_chart([path], kind, out) == out and b"bert_int8" in out.read_bytes()
         return
-    words = {"points": "single operating point", "layers": "no manifest.json", "trace": "no samples of a meter"}
+    words = {
+        "points": "single operating point",
+        "layers": "its manifest.json cannot be read",
+        "trace": "no samples of a meter",
+    }
     with pytest.raises(InputError, match=words[kind]) as refused:
         write_chart([path], kind, out)
     assert len(refused.value.problems) == 1 and not out.exists()

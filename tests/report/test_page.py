@@ -46,7 +46,7 @@ def test_the_sentence_names_the_cheapest_recipe_that_loses_nothing_and_when_it_p
     assert name == "bert_int8"
     assert sentence.startswith("bert_int8 answers with 58 % less energy than fp32 eager (")
     assert "at no measurable loss of accuracy" in sentence
-    assert sentence.endswith("it pays back its compression after 41.0 k inferences.")
+    assert sentence.endswith("compression breaks even after 41.0 k inferences.")
 
 
 def test_with_modelled_energy_the_sentence_speaks_of_time_and_says_why() -> None:
@@ -173,7 +173,7 @@ def test_the_page_needs_no_other_file_and_no_network() -> None:
 
 def test_a_card_without_raw_samples_says_so() -> None:
     (card,) = page_data(group([factory.result()]), None)["cards"].values()
-    assert "do not lie beside" in card["flips"]["why"]
+    assert "raw samples of this result are missing" in card["flips"]["why"]
     assert card["layers"]["why"] == "not recorded by this version"
 
 

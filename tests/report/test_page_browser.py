@@ -172,16 +172,16 @@ def test_methods_and_grades_filter(page: Page) -> None:
 def test_an_axis_can_be_changed_and_the_front_line_stays_with_its_own(page: Page) -> None:
     line = "return document.getElementById('chart').data.some(t => t.name === 'front')"
     assert page.ask(line)
-    page.choose("across", "latency")
+    page.choose("x axis", "latency")
     page.until("return document.getElementById('chart').layout.xaxis.title.text.startsWith('latency per batch, ms')")
     assert not page.ask(line)
     assert "drawn on those axes only" in page.one("#chart-note").text
-    page.choose("up", "throughput")
+    page.choose("y axis", "throughput")
     page.until("return document.getElementById('chart').layout.yaxis.title.text.startsWith('throughput')")
 
 
 def test_what_is_not_known_cannot_be_chosen_and_says_why(family: Page) -> None:
-    option = family.one("select[aria-label='across'] option[value='energy_ratio']")
+    option = family.one("select[aria-label='x axis'] option[value='energy_ratio']")
     assert not option.is_enabled()
     assert "not measured" in option.get_attribute("title")
 
@@ -220,7 +220,7 @@ def test_a_card_draws_itself_when_it_is_opened(page: Page) -> None:
     page.ask("arguments[0].open = true", card)
     page.until("return document.querySelectorAll('details.card .plot .main-svg').length >= 4")
     for words in (
-        "Answers that changed", "now wrong", "Energy per inference, round by round", "When it pays back",
+        "Answers that changed", "now wrong", "Energy per inference, round by round", "Break-even",
         "Power and clock of the session", "int8, 8 bit", "fingerprint", "python -m compress run",
     ):  # fmt: skip
         assert words in card.text
@@ -250,7 +250,7 @@ def test_another_machine_is_another_table(family: Page) -> None:
 def test_absolute_costs_of_two_sessions_are_not_ranked_against_each_other(running: Any, pages: dict[str, Path]) -> None:
     page = Page(running, pages["sessions"])
     assert {"old", "new"} <= set(page.marks())  # ratios may be
-    page.choose("across", "latency")
+    page.choose("x axis", "latency")
     assert "old" not in page.marks()
     assert "old (of another session)" in page.one("#chart-note").text
     page.one("[data-sort='latency']").click()

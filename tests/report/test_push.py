@@ -77,7 +77,7 @@ def test_a_card_that_was_edited_stays_and_a_second_push_goes_to_the_same_place(
 
 def test_what_was_not_measured_or_is_damaged_is_not_uploaded(hub: Hub, artifact: tuple[Path, Result]) -> None:
     folder, result = artifact
-    with pytest.raises(InputError, match="not the artifact that this result was measured of"):
+    with pytest.raises(InputError, match="is not the artifact of this result"):
         push(replace(result, artifact_sha256="0" * 64), folder, "me/small")
     (folder / "compress.safetensors").write_bytes(b"other weights")
     (folder / "config.json").unlink()
@@ -124,7 +124,7 @@ def test_a_repository_of_another_user_or_one_that_is_public_is_refused(hub: Hub,
         with pytest.raises(InputError, match=r"may not write to you's repositories .*have the rights"):
             push(result, folder, repo)
     hub.repos["me/open"] = False
-    with pytest.raises(InputError, match="already, and public"):
+    with pytest.raises(InputError, match="already exists and is public"):
         push(result, folder, "me/open", private=True)
     assert not hub.files
 
@@ -183,7 +183,7 @@ def linked_hard(card: Path) -> None:
 
 
 SPOILT: dict[str, tuple[Spoil, str]] = {
-    "a folder without a manifest": (replaced("manifest.json", lambda p: None), "has no manifest.json that can be read"),
+    "a folder without a manifest": (replaced("manifest.json", lambda p: None), "its manifest.json cannot be read"),
     "a manifest that is a folder": (replaced("manifest.json", Path.mkdir), "manifest.json: is a folder; expected"),
     "a manifest that is a fifo": (replaced("manifest.json", os.mkfifo), "manifest.json: is a fifo; expected"),
     "a manifest that is a loop": (replaced("manifest.json", lambda p: p.symlink_to(p)), "cannot be read"),
@@ -191,8 +191,8 @@ SPOILT: dict[str, tuple[Spoil, str]] = {
     "half of it": (replaced("compress.safetensors", lambda p: None), "missing from the artifact"),
     "weights that are a folder": (replaced("compress.safetensors", Path.mkdir), "missing from the artifact"),
     "weights changed by hand": (lambda f: (f / "compress.safetensors").write_bytes(b"x"), "its sha256 is not"),
-    "a card that is a folder": (replaced("README.md", Path.mkdir), "README.md: is no file"),
-    "a card that is a fifo": (replaced("README.md", os.mkfifo), "README.md: is no file"),
+    "a card that is a folder": (replaced("README.md", Path.mkdir), "README.md: not a regular file"),
+    "a card that is a fifo": (replaced("README.md", os.mkfifo), "README.md: not a regular file"),
     "a card that is another file": (replaced("README.md", linked_hard), "README.md: is a link"),
     "a card that is no text": (lambda f: (f / "README.md").write_bytes(b"---\nlicense: \xff\n---\n"), "as a card"),
     "a card whose head is no YAML": (lambda f: (f / "README.md").write_text("---\na: [\n---\n"), "as a card"),

@@ -131,8 +131,8 @@ def test_measured_energy_says_by_what_of_what_how_well_and_how_finely():
     results = [covering(factory.result(name, energy_source="nvml")) for name in ("a", "b")]
     notes = "\n".join(footnotes(group(results)[0]))
     assert "Energy by nvml, of GPU board H200. Grades: B: a, b" in notes
-    assert "error of up to 5 % as well; ratios do not" in notes
-    assert "could tell is 3 to 3 % of a row's energy" in notes
+    assert "gain error of up to 5 %; it cancels in ratios" in notes
+    assert "can detect is 3 to 3 % of a row's energy" in notes
 
 
 def test_missing_energy_gives_its_reason_as_a_footnote():
@@ -313,7 +313,7 @@ def test_a_long_table_says_what_it_leaves_out_in_a_terminal_and_nothing_in_the_f
     many = [factory.result(f"recipe_{i:03}", 0.3 + i / 100) for i in range(30)]
     out, document = printed(many), markdown(group(many))
     assert "recipe_023" in out and "recipe_024" not in out
-    assert "6 dearer rows are not shown" in out and "fp32 eager" in out
+    assert "6 more expensive rows are not shown" in out and "fp32 eager" in out
     assert "recipe_029" in document
     assert "2 more tables" in printed([factory.result(machine=factory.machine(f"m{i}")) for i in range(8)])
 

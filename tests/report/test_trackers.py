@@ -62,7 +62,7 @@ def test_unknown_is_left_out_and_modelled_joules_have_a_name_of_their_own(tmp_pa
     assert "energy_per_example_j" not in told.metrics and "energy_modelled_per_example_j" in told.metrics
     assert "metric_difference_low" not in told.metrics and "latency_p99_s" not in told.metrics
     assert told.config["energy_source"] == "modelled" and told.config["grade"] == "E"
-    assert not told.power and "names no trace" in told.untraced
+    assert not told.power and "records no trace" in told.untraced
     without = facts(result_files.write(tmp_path, factory.result("none", energy_source=None)))
     assert not [name for name in without.metrics if name.startswith("energy")]
     assert without.config["energy_reason"] == "no meter on this machine"
@@ -101,7 +101,7 @@ def test_tensorboard_reads_back_what_was_sent(measured: Path, tmp_path: Path) ->
     assert "| recipe.steps.0.bits | 8 |" in text and "| workload.name | my |" in text
     assert "_hparams_/session_start_info" in read.summary_metadata
     before = sorted(place.iterdir())
-    assert "is there already" in track([measured], "tensorboard", tmp_path / "runs", "mine")[0]
+    assert "already exists" in track([measured], "tensorboard", tmp_path / "runs", "mine")[0]
     assert sorted(place.iterdir()) == before
 
 
@@ -132,7 +132,7 @@ def _mlflow(measured: Path, folder: Path | None) -> None:
     assert run.data.params["recipe.steps.0.bits"] == "8" and run.data.params["grade"] == told.config["grade"]
     drawn = client.get_metric_history(run.info.run_id, "trace/power_w")
     assert [m.value for m in drawn] == [value for _, value in told.power["trace/power_w"]]
-    assert "is there already" in track([measured], "mlflow", folder, "mine")[0]
+    assert "already exists" in track([measured], "mlflow", folder, "mine")[0]
     assert len(client.search_runs([experiment.experiment_id])) == 1
 
 
@@ -150,7 +150,7 @@ def test_wandb_writes_a_run_offline(measured: Path, monkeypatch: pytest.MonkeyPa
     watts = [line["trace/power_w"] for line in history if "trace/power_w" in line]
     assert watts == pytest.approx([value for _, value in told.power["trace/power_w"]])
     assert history[-1]["trace/seconds"] > history[0]["trace/seconds"] == 0
-    assert "is there already" in track([measured], "wandb", tmp_path / "new", "mine")[0]
+    assert "already exists" in track([measured], "wandb", tmp_path / "new", "mine")[0]
     assert len(list((tmp_path / "new" / "wandb").glob("offline-run-*"))) == 1
 
 

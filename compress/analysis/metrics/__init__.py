@@ -156,10 +156,10 @@ def file_of(metric: str) -> Path:
         if kind := irregular(path):
             raise InputError(f"metric {metric}: is {kind}; expected a Python file")
         if path.stem in NAMES:
-            raise InputError(f"metric {metric}: {path.stem} is a metric that comes along; give the file another name")
+            raise InputError(f"metric {metric}: {path.stem} is a built-in metric; give the file another name")
         return path
     raise InputError(
-        f"metric {metric}: unknown; expected one of {', '.join(NAMES)} or the path of a Python file that exists"
+        f"metric {metric}: unknown; expected one of {', '.join(NAMES)} or the path of an existing Python file"
     )
 
 

@@ -32,7 +32,7 @@ def draw(sources: Sequence[Source]) -> "Figure":
     of_one_session(sources)
     for source in sources:
         if source.result.transform is None:
-            raise InputError(f"{source.path}: does not say what compressing took; run the recipe again")
+            raise InputError(f"{source.path}: does not record the cost of compressing; run the recipe again")
         if not (source.headline.rounds and source.theirs(source.headline).rounds):
             raise InputError(f"{source.path}: holds no rounds of its headline point; run the recipe again")
     joules = all(_metered(source) for source in sources)
@@ -56,7 +56,7 @@ def draw(sources: Sequence[Source]) -> "Figure":
     unit = "energy, J" if joules else "time, s"
     why = "" if joules else "; in seconds, because not all of these energies were measured"
     where = point_name(first.headline)
-    title = f"{first.result.workload.get('name')}: what compressing and answering take in total, {where}"
+    title = f"{first.result.workload.get('name')}: total cost of compressing and inference, {where}"
     canvas.titled(axis, plain(title), f"inferences, one example each{why}", f"total {unit}", pad=8)
     canvas.legend(axis, 1, inside="upper left")
     return figure
@@ -90,12 +90,12 @@ def _name(source: Source, joules: bool) -> str:
     """Return the label of a recipe: its name, and its break-even or the reason why that is unknown."""
     even = source.result.breakeven
     if even is not None and even.at_most is not None:
-        return plain(f"{source.name}: paid back after {joined(breakeven(even))}")
+        return plain(f"{source.name}: breaks even after {joined(breakeven(even))}")
     if even is None or even.inferences is None:
         reason = (even.reason if even else None) or "no break-even"
         return plain(f"{source.name}: {reason if len(reason) <= MOST_WORDS else reason[:MOST_WORDS] + '…'}")
     if (even.unit == "joules") is not joules:
-        return plain(f"{source.name}: paid back in {even.unit}, which are not on this axis")
+        return plain(f"{source.name}: breaks even in {even.unit}, not shown on this axis")
     return plain(f"{source.name}: {joined(breakeven(even))}")
 
 

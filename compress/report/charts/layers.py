@@ -71,7 +71,7 @@ def draw(sources: Sequence[Source]) -> "Figure":
     left_out = (
         f"; {len(all_layers) - len(shown)} more are not shown" if not in_bytes and len(all_layers) > len(shown) else ""
     )
-    title = f"{source.name} on {source.result.workload.get('name')}: what every layer became{left_out}"
+    title = f"{source.name} on {source.result.workload.get('name')}: layers after compression{left_out}"
     canvas.titled(plot, plain(title), f"stored, {unit}" if in_bytes else unit, "")
     canvas.legend(plot, 5)
     return figure
@@ -96,10 +96,10 @@ def layers(source: Source) -> tuple[list[Layer], bool]:
         order = sorted(names, key=_natural)
         return [Layer(n, sizes.get(n, 0), *_change(changes.get(n))) for n in order], True
     if not changes:
-        raise InputError(f"{folder}: its manifest says of no single layer what it became; there is nothing to draw")
+        raise InputError(f"{folder}: its manifest records no per-layer changes; there is nothing to draw")
     bits = [(n, changes[n].get("bits")) for n in sorted(changes, key=_natural)]
     if not any(bits_ for _, bits_ in bits):
-        raise InputError(f"{folder}: a graph without bytes or bits a layer; there is nothing to draw")
+        raise InputError(f"{folder}: its graph records neither bytes nor bits per layer; there is nothing to draw")
     return [Layer(n, float(b or 0), *_change(changes[n])) for n, b in bits], False
 
 

@@ -24,7 +24,7 @@ def draw(sources: Sequence[Source]) -> "Figure":
     for source in sources:
         if len(source.result.points) < 2:
             raise InputError(
-                f"{source.path}: was measured at a single operating point; name others under `points:` in the "
+                f"{source.path}: was measured at a single operating point; add others under `points:` in the "
                 "workload, and run the recipe again with --set measure.points=all"
             )
     axes_ = [_axis(source) for source in sources]

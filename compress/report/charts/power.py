@@ -67,7 +67,7 @@ def draw(sources: Sequence[Source]) -> "Figure":
 def sampled(source: Source) -> Session:
     """Return the session of a result, sorted by board and time. Raises InputError without samples of a meter."""
     if source.result.trace is None:
-        raise InputError(f"{source.path}: names no trace; run the recipe again")
+        raise InputError(f"{source.path}: records no trace; run the recipe again")
     folder = trace.located(source.path, source.result.trace)
     session = trace.read(folder)
     if not session.samples:

@@ -45,4 +45,4 @@ def plotly() -> Path:
         file = Path(place) / "package_data" / "plotly.min.js"
         if file.is_file():
             return file
-    raise InputError("pareto.html needs the plotly package, which is not installed whole: pip install plotly")
+    raise InputError("pareto.html needs the plotly package, which is missing or incomplete: pip install plotly")

@@ -137,7 +137,7 @@ def _throughput(row: Row) -> Estimate | str:
 
 def _carbon(row: Row) -> Estimate | str:
     if row.terms is None:
-        return "nobody said where the electricity comes from: pareto --grid"
+        return "the carbon intensity of the grid is unknown: set pareto --grid"
     if row.point is None or row.point.energy_source == "modelled":
         return "energy is not measured here"
     return grams_per_1000(row.point, row.terms) or row.point.energy_reason or UNKNOWN
@@ -163,7 +163,7 @@ def _size_ratio(pick: Callable[[Size], int | None]) -> Figure:
 def _even(row: Row) -> Estimate | str:
     even = row.of.breakeven if isinstance(row.of, Result) else None
     if even is None:
-        return "a reference costs nothing to make" if isinstance(row.of, Reference) else UNKNOWN
+        return "a reference needs no compression" if isinstance(row.of, Reference) else UNKNOWN
     bound = None if even.at_most is None else f"at most {count(even.at_most)}"
     return even.inferences or even.reason or bound or UNKNOWN
 
@@ -212,7 +212,7 @@ def axes(table: Table) -> list[Axis]:
         Axis("stored", "stored", "stored size", "MB", "low", _size(lambda s: s.stored_bytes), 1e-6),
         Axis("memory", "memory", "memory loaded", "MB", "low", _size(lambda s: s.memory_bytes), 1e-6),
         Axis("peak", "peak memory", "peak memory", "MB", "low", _size(lambda s: s.peak_memory_bytes), 1e-6),
-        Axis("even", "break-even", "inferences until it has paid back", "", "low", _even),
+        Axis("even", "break-even", "inferences until break-even", "", "low", _even),
     ]
 
 

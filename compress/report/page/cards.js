@@ -44,7 +44,7 @@ function drawCards() {
   drawnCards.clear();
   byId("cards").replaceChildren(...made);
   byId("left").textContent = DATA.left
-    ? `${DATA.left} dearer or beaten results have no card here: their rows are in the table, every figure is in pareto.csv.`
+    ? `${DATA.left} more expensive or beaten results have no card here: their rows are in the table, every figure is in pareto.csv.`
     : "";
 }
 
@@ -72,12 +72,12 @@ function openCard(box, row, card) {
       (card.rounds.what || "Cost").split(",")[0].replace(/^./, (c) => c.toUpperCase()) + ", round by round",
       ...rounds(card, row, chart),
     ),
-    part("What became of the layers", ...layers(card)),
-    part("When it pays back", ...even(card, row, chart)),
+    part("Layers after compression", ...layers(card)),
+    part("Break-even", ...even(card, row, chart)),
     part("Power and clock of the session", ...power(card, row, chart)),
     card.points.length ? part("At every operating point", ...points(card, chart)) : null,
     part(
-      "What was done",
+      "Compression",
       make(
         "ul",
         {},
@@ -85,7 +85,7 @@ function openCard(box, row, card) {
       ),
     ),
     part(
-      "Where it comes from",
+      "Provenance",
       list([...card.from, ["energy grade", grade(card.grades)]]),
       make("p", {}, `Save as ${row.name}.yaml, and run and check it:`),
       make("pre", { tabindex: "0" }, card.recipe),

@@ -80,7 +80,7 @@ def _facts(result: Result, own: Reference | None) -> list[tuple[str, str]]:
             spent = f", {about}{digits(transform.energy_j, 3 if not about else 2)} J ({transform.energy_source})"
         facts.append(("compressing took", f"{digits(transform.seconds)} s{spent}"))
     if result.breakeven is not None:
-        facts.append(("pays back after", result.breakeven.reason or joined(breakeven_text(result.breakeven))))
+        facts.append(("break-even", result.breakeven.reason or joined(breakeven_text(result.breakeven))))
     return facts
 
 

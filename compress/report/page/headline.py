@@ -84,10 +84,10 @@ def _saving(result: Result, table: Table, family: Mapping[str, Estimate]) -> str
 def _pays(result: Result) -> str:
     even = result.breakeven
     if even is not None and even.at_most is not None:
-        return f"; it pays back its compression after at most {count(even.at_most)} inferences"
+        return f"; compression breaks even after at most {count(even.at_most)} inferences"
     if even is None or even.inferences is None:
         return ""
-    return f"; it pays back its compression after {count(even.inferences.value)} inferences"
+    return f"; compression breaks even after {count(even.inferences.value)} inferences"
 
 
 def _why_time(table: Table) -> str:
@@ -105,7 +105,7 @@ def _nothing(table: Table, family: Mapping[str, Estimate]) -> str:
     if words and all(word == "BROKEN" for word in words):
         return f"Every recipe broke the model: {', '.join(r.name for r in table.results[:4])}"
     phrases = {
-        "SAVES": "that would save but beaten by another row or kept off the front",
+        "SAVES": "with a saving, but beaten by another row or kept off the front",
         "NO MEASURABLE DIFFERENCE": "without a measurable difference",
         "COSTS MORE": "at a higher cost",
         "BROKEN": "broken",

@@ -42,7 +42,7 @@ function logTicks(edges) {
 function rounds(card, row, chart) {
   const found = card.rounds;
   if (found.why) return unknown(found.why);
-  if (!found.pairs.length) return unknown("no round has a figure of both");
+  if (!found.pairs.length) return unknown("no round measured both");
   const x = found.pairs.map((pair) => pair[0] + 1);
   const data = () => [
     {
@@ -120,7 +120,7 @@ function even(card, row, chart) {
       : [],
   });
   const told = found.said
-    ? `Compressing included, they meet after ${found.said}.`
+    ? `Including compression, costs are equal after ${found.said}.`
     : `No break-even: ${found.reason || "no reason was recorded"}.`;
   return [chart("Cost by number of inferences", data, more), make("p", { class: "soft small" }, told)];
 }
@@ -128,7 +128,7 @@ function even(card, row, chart) {
 function power(card, row, chart) {
   const found =
     card.session === null
-      ? { why: "the raw samples do not lie beside this result (traces/)" }
+      ? { why: "the raw samples of this result are missing (traces/)" }
       : DATA.power[card.session];
   if (found.why) return unknown(found.why);
   return found.boards.flatMap((board) => {

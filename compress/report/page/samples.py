@@ -22,7 +22,7 @@ FLIPS, BLOCKS = 60, 20
 """Most answers, and most blocks of a language model, in a card."""
 BINS = 36
 MOST_SAMPLES = 700
-GONE = "the raw samples do not lie beside this result (traces/)"
+GONE = "the raw samples of this result are missing (traces/)"
 OLD = "not recorded by this version"
 
 
@@ -134,7 +134,7 @@ def flips(session: Trace, result: Result, against: str) -> Plain:
     if "nll" in ours and "nll" in baseline:
         return _blocks(ours, baseline)
     if "prediction" not in ours or "prediction" not in baseline:
-        return {"why": "the session kept no single answers"}
+        return {"why": "the session stored no individual answers"}
     labels, answers, reference_answers = ours["reference"], ours["prediction"], baseline["prediction"]
     changed = np.flatnonzero(answers != reference_answers)
     rank = np.where(
@@ -172,7 +172,7 @@ def histogram(session: Trace, names: Sequence[str]) -> Plain:
     durations = {name: session.durations_ms(name) for name in names}
     known = {name: values for name, values in durations.items() if len(values)}
     if not known:
-        return {"why": "the session kept no durations of single batches"}
+        return {"why": "the session stored no durations of single batches"}
     merged = np.concatenate(list(known.values()))
     low, high = float(merged.min()), float(max(np.percentile(v, 99) for v in known.values()))
     edges = np.geomspace(low, max(high, 1.01 * low), BINS + 1)
@@ -194,7 +194,7 @@ def power(session: Trace) -> Plain:
     columns = session.samples
     key = next((k for k in ("power_mw", OUTSIDE) if k in columns), None)
     if not len(columns.get("time_ns", ())) or key is None:
-        return {"why": "nothing was sampled: there was no meter that tells power"}
+        return {"why": "nothing was sampled: no meter reported power"}
     start, boards = int(columns["time_ns"].min()), columns.get("board")
     boards_data = []
     for board in [None] if boards is None else np.unique(boards).tolist():

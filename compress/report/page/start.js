@@ -89,8 +89,8 @@ function drawAxes() {
     drawChart();
   };
   byId("axes").replaceChildren(
-    select("across", options, state.x, change("x")),
-    select("up", options, state.y, change("y")),
+    select("x axis", options, state.x, change("x")),
+    select("y axis", options, state.y, change("y")),
     check("log scale", state.log, (on) => {
       state.log = on;
       drawChart();

@@ -50,4 +50,4 @@ def track(paths: Sequence[Path], to: str, folder: Path | None = None, project: s
     return [f"{export.run}: {send(export, folder, project)}{export.untraced}" for export in exports]
 
 
-ALREADY = "is there already; nothing was added"
+ALREADY = "already exists; nothing was added"

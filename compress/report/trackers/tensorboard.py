@@ -37,7 +37,7 @@ def send(facts: Facts, folder: Path | None, project: str) -> str:
         for name, pairs in facts.power.items():
             for number, (when_ns, value) in enumerate(pairs):
                 write(_scalar(name, value), number, when_ns / 1e9)
-    return f"{place}; look at it with: tensorboard --logdir {root}"
+    return f"{place}; view it with: tensorboard --logdir {root}"
 
 
 @contextlib.contextmanager

@@ -37,7 +37,7 @@ def send(facts: Facts, folder: Path | None, project: str) -> str:
                 run.log(line)
             run.summary.update(facts.metrics)
             run_folder = Path(run.dir).parent
-            place = f"{run_folder} (offline; send it with: wandb sync {run_folder})" if run.offline else run.url
+            place = f"{run_folder} (offline; upload it with: wandb sync {run_folder})" if run.offline else run.url
     except (CommError, UsageError, ValueError) as error:
         raise InputError(
             f"--to wandb: {str(error).strip()}; log in with `wandb login`, or set WANDB_MODE=offline"
