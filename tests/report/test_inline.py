@@ -17,6 +17,7 @@ from compress.report.charts.panel import panels
 from compress.report.charts.sketch import sketch
 from tests import factory
 
+PUBLIC = compress.Result  # using a public name registers how results are shown
 MARKUP = "[bold]<b>a\x1b[31m"
 
 
