@@ -68,4 +68,4 @@ def test_every_row_has_its_grams_or_a_reason_and_modelled_ones_a_tilde() -> None
     assert f"{GRIDS['DE']:g} g/kWh" in carbon_lines(measured, said)[0]
     assert "~" not in "".join(carbon_lines(measured, said)[1:])
     assert all("~" in line for line in carbon_lines(modelled, said)[1:])
-    assert all("not known" in line for line in carbon_lines(unknown, said)[1:])
+    assert all("unknown" in line for line in carbon_lines(unknown, said)[1:])

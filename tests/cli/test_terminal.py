@@ -135,7 +135,7 @@ def test_a_wrong_answer_is_explained_and_asked_again_and_questions_do_not_reach_
 def test_a_file_that_is_there_is_not_overwritten_and_an_end_of_input_writes_nothing(folder: Path) -> None:
     (folder / "my.yaml").write_text("mine")
     code, shown, _ = asked(folder, "\n\n\nheadline\n\n\nmy.yaml\nother.yaml\n")
-    assert code == 0 and "my.yaml: is there already" in shown
+    assert code == 0 and "my.yaml: already exists" in shown
     assert (folder / "my.yaml").read_text() == "mine" and (folder / "other.yaml").is_file()
     code, shown, _ = asked(folder, "\n\x04", "--task", "text-classification")
     assert code == 2 and "stopped before all questions were answered" in shown

@@ -272,7 +272,7 @@ def test_nothing_is_trained_for_a_recipe_that_another_ones_mistake_refuses(
     (tmp_path / "bad.yaml").write_text("runtime: openvino\nsteps: [{method: cast}]\n")
     assert "takes fp32 models" in refused("run", "vit_dense", tmp_path / "bad.yaml")
     (tmp_path / "reference.yaml").write_text(workload.read_text())
-    assert "taken by a folder of results" in refused("run", "bert_dense", "--workload", tmp_path / "reference.yaml")
+    assert "reserved for a folder of results" in refused("run", "bert_dense", "--workload", tmp_path / "reference.yaml")
 
 
 def test_tables_that_cannot_be_written_are_one_sentence(refused: Refused, tmp_path: Path) -> None:
