@@ -51,8 +51,8 @@ class Timeline:
         return self.watts[index] if index >= 0 else IDLE_W
 
 
-def dear(monkeypatch: Any, clock: VirtualTime, meter: Meter) -> list[float]:
-    """Has reading the meter take as long as an H200 in a virtual machine; [processor seconds that it has taken]."""
+def slow_reads(monkeypatch: Any, clock: VirtualTime, meter: Meter) -> list[float]:
+    """Make each reading of the meter as slow as on an H200 in a virtual machine; return [processor seconds spent]."""
     spent, read = [0.0], meter.read_uj
 
     def slowly() -> int:

@@ -26,7 +26,7 @@ from compress.records.result import Point
 from compress.records.sample import Sample
 from compress.records.session import Runner, RunnerPoint, Session
 from tests.helpers import ROOT
-from tests.simulated import Load, dear, session, window_of, with_points
+from tests.simulated import Load, session, slow_reads, window_of, with_points
 from tests.simulator import Board, Simulator
 from tests.virtual_time import VirtualTime
 
@@ -332,7 +332,7 @@ def test_a_counter_that_is_costly_to_read_is_read_near_edges_only(
     meter = nvml.find(Gpu("a"))
     assert isinstance(meter, nvml.NvmlCounter)
     meter.harmed_by_reading = harmed
-    spent = dear(monkeypatch, clock, meter)
+    spent = slow_reads(monkeypatch, clock, meter)
     watcher, start, end = window_of(clock, meter, 5.0)
     found = window_energy(watcher.samples, start, end, nvml.STEP_S)
     assert found.joules is not None and found.integrated_j is not None

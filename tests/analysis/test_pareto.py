@@ -318,9 +318,9 @@ def test_broken_and_failed_recipes_are_never_on_the_front():
 )
 def test_what_must_not_be_compared_is_never_in_one_table(other):
     cheap = factory.result("cheap", 0.2, 0.01, half=0.0)
-    dear = factory.result("dear", 0.9, -0.01, half=0.0)
-    assert front([cheap, dear]) == ["cheap"]
-    apart = factory.result("dear", 0.9, -0.01, half=0.0, **other)
+    costly = factory.result("costly", 0.9, -0.01, half=0.0)
+    assert front([cheap, costly]) == ["cheap"]
+    apart = factory.result("costly", 0.9, -0.01, half=0.0, **other)
     tables = group([cheap, apart])
     assert len(tables) == 2
     assert all(len(table.results) == 1 for table in tables)
@@ -329,8 +329,8 @@ def test_what_must_not_be_compared_is_never_in_one_table(other):
 def test_sessions_are_joined_by_ratios_not_by_milliseconds():
     slow_day = factory.result("cheap", 0.3, 0.0, half=0.0, session="s2")
     slow_day = replace(slow_day, points=(replace(slow_day.points[0], latency_s=factory.near(9.0)),))
-    table = group([factory.result("dear", 0.6, -0.01, half=0.0), slow_day])[0]
-    assert [r.name for r in table.results] == ["cheap", "dear"]
+    table = group([factory.result("costly", 0.6, -0.01, half=0.0), slow_day])[0]
+    assert [r.name for r in table.results] == ["cheap", "costly"]
     assert table.front == {"cheap"}
 
 

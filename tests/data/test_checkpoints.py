@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 
 from compress.base.config import InputError
 from compress.data import source
-from compress.data.checkpoints import settings
+from compress.data.checkpoints import fit, settings, stored
 from compress.data.workload import Workload
 from compress.harness import preflight
 from compress.spec.recipe import Recipe
@@ -419,34 +419,35 @@ def test_loaded_models_answer_in_one_form_whatever_config_json_asks_for(model: P
     assert torch.equal(answer.logits, expected) and answer.hidden_states is None
 
 
+SMALL = {"vocab_size": 8, "hidden_size": 8, "intermediate_size": 8, "num_attention_heads": 1}
+
+
+def weights_of(model: Any, folder: Path) -> Any:
+    """Save a model and return what the headers of its weights hold."""
+    model.save_pretrained(folder)
+    saved, _ = stored(folder)
+    assert saved is not None
+    return saved
+
+
 def test_layers_that_predict_further_tokens_are_left_out(tmp_path: Path) -> None:
     from transformers import LlamaConfig, LlamaForCausalLM
 
-    from compress.data.checkpoints import fit, stored
-
-    sizes = {"vocab_size": 8, "hidden_size": 8, "intermediate_size": 8, "num_attention_heads": 1}
-    LlamaForCausalLM(LlamaConfig(num_hidden_layers=2, **sizes)).save_pretrained(tmp_path)
-    held, _ = stored(tmp_path)
-    assert held is not None
+    saved = weights_of(LlamaForCausalLM(LlamaConfig(num_hidden_layers=2, **SMALL)), tmp_path)
     with torch.device("meta"):
-        shorter = LlamaForCausalLM(LlamaConfig(num_hidden_layers=1, **sizes))
-    told, _ = fit.problems(shorter, held, "causal-lm")
-    assert "model.layers.1." in told[0] and "beyond config.json's count" in told[0]
+        shorter = LlamaForCausalLM(LlamaConfig(num_hidden_layers=1, **SMALL))
+    problems, _ = fit.problems(shorter, saved, "causal-lm")
+    assert "model.layers.1." in problems[0] and "beyond config.json's count" in problems[0]
     shorter.config.num_nextn_predict_layers = 1
-    told, unused = fit.problems(shorter, held, "causal-lm")
-    assert not told and len(unused) == 9
+    problems, unused = fit.problems(shorter, saved, "causal-lm")
+    assert not problems and len(unused) == 9
 
 
 def test_bodies_without_a_prefix_are_compared_with_the_number_of_layers(tmp_path: Path) -> None:
     from transformers import BertConfig, BertForSequenceClassification, BertModel
 
-    from compress.data.checkpoints import fit, stored
-
-    sizes = {"vocab_size": 8, "hidden_size": 8, "intermediate_size": 8, "num_attention_heads": 1}
-    BertModel(BertConfig(num_hidden_layers=2, **sizes)).save_pretrained(tmp_path)
-    held, _ = stored(tmp_path)
-    assert held is not None
+    saved = weights_of(BertModel(BertConfig(num_hidden_layers=2, **SMALL)), tmp_path)
     with torch.device("meta"):
-        empty = BertForSequenceClassification(BertConfig(num_hidden_layers=0, **sizes))
-    told, _ = fit.problems(empty, held, "text-classification")
-    assert any("encoder.layer.0" in problem and "beyond config.json's count" in problem for problem in told)
+        empty = BertForSequenceClassification(BertConfig(num_hidden_layers=0, **SMALL))
+    problems, _ = fit.problems(empty, saved, "text-classification")
+    assert any("encoder.layer.0" in problem and "beyond config.json's count" in problem for problem in problems)

@@ -14,7 +14,7 @@ from compress.energy.doctor.board import Report, examine, without_a_meter
 from compress.energy.meters import Gpu
 from compress.energy.sampler import idle_w
 from tests.helpers import ROOT
-from tests.simulated import dear
+from tests.simulated import slow_reads
 from tests.simulator import Board, Simulator
 from tests.virtual_time import VirtualTime
 
@@ -157,13 +157,13 @@ def test_a_block_is_bounded_by_the_counters_movements(monkeypatch: pytest.Monkey
     assert "nvml: GPU board Test GPU" in str(spent)
 
 
-def test_a_blocks_bounds_are_as_tight_where_reading_the_counter_is_dear(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_blocks_bounds_are_as_tight_where_reading_the_counter_is_slow(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = VirtualTime.install(monkeypatch)
     monkeypatch.setitem(sys.modules, "pynvml", Simulator([Board("GPU-a", watts=300.0)], clock.monotonic))
     meter = nvml.find(Gpu("a"))
     assert isinstance(meter, nvml.NvmlCounter)
     meter.harmed_by_reading = False
-    dear(monkeypatch, clock, meter)
+    slow_reads(monkeypatch, clock, meter)
     with block.metered(meter) as spent:
         clock.sleep(20.0)
     assert spent.grade == "B", spent
