@@ -149,7 +149,7 @@ def slowest_refusal_s(folder: Path) -> float:
     A valid model is checked first, so that imports are not included.
     """
     from compress.base.config import InputError
-    from compress.data import source
+    from compress.data import locate
     from compress.data.workload import Workload
     from compress.harness import preflight
     from compress.spec.recipe import Recipe
@@ -163,7 +163,7 @@ def slowest_refusal_s(folder: Path) -> float:
         config.write_text(json.dumps({**plain, **changes}))
         start = time.process_time()
         try:
-            preflight.check([Recipe()], source.resolve(Workload.load(workload)))
+            preflight.check([Recipe()], locate.resolve(Workload.load(workload)))
         except InputError:
             times.append(time.process_time() - start)
     if len(times) != len(HOSTILE):

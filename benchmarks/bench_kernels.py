@@ -18,7 +18,7 @@ from typing import Any
 import torch
 
 from compress.base.devices import pick
-from compress.data import source
+from compress.data import loading, locate
 from compress.data.point import OperatingPoint
 from compress.data.tasks import task_of
 from compress.data.workload import Workload
@@ -73,8 +73,8 @@ METHODS: dict[str, Any] = {
 
 def opened(runtime: str) -> Bundle:
     """Return the dense model with its data."""
-    found = source.resolve(Workload.load(str(WORKLOAD)))
-    return open_bundle(Recipe(runtime=runtime), found, pick("cpu"), work=None)  # type: ignore[arg-type]
+    source = locate.resolve(Workload.load(str(WORKLOAD)))
+    return open_bundle(Recipe(runtime=runtime), source, pick("cpu"), work=None)  # type: ignore[arg-type]
 
 
 def kernels() -> None:
@@ -87,9 +87,9 @@ def kernels() -> None:
         finished = runtimes.finish(bundle, runtime)
         models[name] = runtimes.prepare(finished.model, finished.runtime)
         print(f"made {name}", file=sys.stderr, flush=True)
-    found = source.resolve(Workload.load(str(WORKLOAD)))
-    processor = source.load_processor(found)
-    examples = source.load_examples(found, "train", processor, models["dense eager"].config, limit=256)
+    source = locate.resolve(Workload.load(str(WORKLOAD)))
+    processor = loading.load_processor(source)
+    examples = loading.load_examples(source, "train", processor, models["dense eager"].config, limit=256)
     sync = synchronizer(["cpu"])
     print("batch x length: time / dense under eager (time / dense under the same runtime)")
     for size, length in POINTS:

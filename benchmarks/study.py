@@ -36,14 +36,14 @@ class Bound:
     """A property, its measured value and its bounds, as fractions."""
 
     what: str
-    found: float
+    value: float
     low: float
     high: float
 
     @property
     def kept(self) -> bool:
         """Whether the value lies within the bounds."""
-        return self.low <= self.found <= self.high
+        return self.low <= self.value <= self.high
 
     def row(self) -> str:
         """Return the line of the table, in percent."""
@@ -52,7 +52,7 @@ class Bound:
             if self.low > 0 and self.high < 1
             else (f"at least {100 * self.low:g} %" if self.low > 0 else f"at most {100 * self.high:g} %")
         )
-        return f"| {self.what} | {bounds} | {100 * self.found:.2f} % | {'yes' if self.kept else 'NO'} |"
+        return f"| {self.what} | {bounds} | {100 * self.value:.2f} % | {'yes' if self.kept else 'NO'} |"
 
 
 def samples(
@@ -215,7 +215,7 @@ def main() -> None:
         "",
         f"{options.sessions:,} sessions, seed {SEED}; made by `make study`.",
         "",
-        "| property | asked | found | kept |",
+        "| property | bounds | value | kept |",
         "| --- | --- | --- | --- |",
         *(bound.row() for bound in bounds),
         "",

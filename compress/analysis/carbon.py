@@ -96,7 +96,7 @@ def _interval(text: str, problems: list[str]) -> tuple[float, float] | None:
     return ends
 
 
-def grams_per_1000(point: Point, said: Terms) -> Estimate | None:
+def grams_per_1000(point: Point, terms: Terms) -> Estimate | None:
     """Return grams of CO2 equivalent per 1000 inferences at a point; None if its energy is unknown.
 
     The interval is that of the energy, widened by the meter's own error and by the interval of making the device.
@@ -104,12 +104,12 @@ def grams_per_1000(point: Point, said: Terms) -> Estimate | None:
     energy = point.energy_j
     if energy is None:
         return None
-    per_j = PER * said.grams_per_kwh * said.pue / J_PER_KWH
+    per_j = PER * terms.grams_per_kwh * terms.pue / J_PER_KWH
     widened_j = widened(energy, point.energy_gain or 0.0)
     value, low, high = energy.value * per_j, widened_j.low * per_j, widened_j.high * per_j
-    if said.embodied_kg is not None and said.lifetime_years is not None:
+    if terms.embodied_kg is not None and terms.lifetime_years is not None:
         seconds = PER * point.latency_s.value / point.batch_size
-        share = seconds / (said.lifetime_years * YEAR_S)
-        least, most = (1000 * kg * share for kg in said.embodied_kg)
+        share = seconds / (terms.lifetime_years * YEAR_S)
+        least, most = (1000 * kg * share for kg in terms.embodied_kg)
         low, high, value = low + least, high + most, value + (least + most) / 2
     return Estimate(value, low, high, energy.n)

@@ -111,12 +111,12 @@ def cost_ratio(raw: Raw, name: str, other: str) -> Estimate | None:
 
     It is of energy if a meter measured both, otherwise of latency; None if a runner was not measured.
     """
-    ours, theirs = _windows(raw, name, 0), _windows(raw, other, 0)
-    if ours is None or theirs is None:
+    own, baseline = _windows(raw, name, 0), _windows(raw, other, 0)
+    if own is None or baseline is None:
         return None
-    if raw.session.meter.measured and ours.energy_j and theirs.energy_j:
-        return stats.paired_ratio(ours.energy_j, theirs.energy_j)
-    return stats.paired_ratio(ours.latency_s, theirs.latency_s)
+    if raw.session.meter.measured and own.energy_j and baseline.energy_j:
+        return stats.paired_ratio(own.energy_j, baseline.energy_j)
+    return stats.paired_ratio(own.latency_s, baseline.latency_s)
 
 
 def _energy(session: Session, window: Window) -> Energy:

@@ -36,7 +36,7 @@ class Limits:
     """Growth of energy: 0.03 is 3 %."""
     latency: float | None = None
     loss: losses.Limit | None = None
-    """Loss of the metric, in `points` or `percent`, as parsed by `loss.asked`."""
+    """Loss of the metric, in `points` or `percent`, as parsed by `loss.parse_limit`."""
 
     @property
     def count(self) -> int:
@@ -52,7 +52,7 @@ class Check:
     recipe: str
     what: str
     state: State
-    said: str
+    detail: str
 
     @property
     def failed(self) -> bool:

@@ -119,7 +119,7 @@ def hundredths(text: str, suffix: str) -> float | None:
     return value if 0 <= value < math.inf else None
 
 
-def asked(text: str, option: str) -> Limit:
+def parse_limit(text: str, option: str) -> Limit:
     """Parse a limit: `1pt` is (0.01, points), `2%` is (0.02, percent). Raises InputError for anything else."""
     for suffix, unit in SUFFIXES.items():
         value = hundredths(text, suffix)

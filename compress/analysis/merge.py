@@ -126,7 +126,7 @@ def _carry(result: Result, folder: Path, out: Path) -> bool:
 
 
 @dataclass(frozen=True)
-class Side:
+class MachineRow:
     """One recipe or reference on every machine: its ratio to the machine's own reference, or None."""
 
     name: str
@@ -134,37 +134,37 @@ class Side:
 
 
 @dataclass(frozen=True)
-class SideBySide:
+class MachineComparison:
     """Costs of one workload on several machines."""
 
     workload: str
     machines: tuple[str, ...]
     """`device name (id): axis / reference`, one for every column."""
-    rows: tuple[Side, ...]
+    rows: tuple[MachineRow, ...]
 
 
-def side_by_side(results: Sequence[Result]) -> list[SideBySide]:
+def machine_comparisons(results: Sequence[Result]) -> list[MachineComparison]:
     """Return the workloads measured on more than one machine. Each machine has its own reference and axis."""
     families: dict[tuple[str, int | None], list[Table]] = {}
     for table in group(results):
         if table.results:
             newest = table.newest
             families.setdefault((identity(newest.workload), newest.limit), []).append(table)
-    return [_side_by_side(tables) for tables in families.values() if len({t.newest.machine.id for t in tables}) > 1]
+    return [_machines(tables) for tables in families.values() if len({t.newest.machine.id for t in tables}) > 1]
 
 
-def _side_by_side(tables: Sequence[Table]) -> SideBySide:
+def _machines(tables: Sequence[Table]) -> MachineComparison:
     names = dict.fromkeys(row.name for table in tables for row in table.results)
     names |= dict.fromkeys(r.name for table in tables for r in table.references)
     rows = []
     for name in names:
         costs = tuple(_cost(table, name, table.axis) for table in tables)
         if any(cost is not None for cost in costs):
-            rows.append(Side(name, costs))
+            rows.append(MachineRow(name, costs))
     machines = (f"{t.newest.machine.device_name} ({t.newest.machine.id}): {t.axis} / {t.reference}" for t in tables)
     limit = tables[0].newest.limit
     limited = "" if limit is None else f" (LIMITED to {limit} examples)"
-    return SideBySide(f"{tables[0].newest.workload.get('name')}{limited}", tuple(machines), tuple(rows))
+    return MachineComparison(f"{tables[0].newest.workload.get('name')}{limited}", tuple(machines), tuple(rows))
 
 
 def _cost(table: Table, name: str, axis: Axis) -> Estimate | None:

@@ -76,7 +76,7 @@ class Table:
     """The lowest grade of energy that may be on the front."""
     unranked: tuple[str, ...] = ()
     """Names kept off the front by their grade."""
-    stale: tuple[Disagreement, ...] = ()
+    disagreements: tuple[Disagreement, ...] = ()
     """Older sessions that the newest one contradicts. Their recipes are kept off the front too."""
     unsound: str | None = None
     """Why the reference does not do the task itself. If set, the front is empty."""
@@ -90,7 +90,7 @@ class Table:
     def held(self) -> frozenset[str]:
         """Names of all rows kept off the front."""
         rows = frozenset(row.name for row in self.rows) if self.unsound else frozenset()
-        return rows.union(self.unranked, *(session.names for session in self.stale))
+        return rows.union(self.unranked, *(session.names for session in self.disagreements))
 
     @property
     def newest(self) -> Result:
@@ -212,7 +212,7 @@ def _table(results: Sequence[Result], failed: Sequence[Result], superseded: Sequ
     axis: Axis = "energy" if source in MEASURED and graded else "latency"
     rows: tuple[Result | Reference, ...] = (*results, *references.values())
     unranked = {row.name for row in rows if axis == "energy" and not rankable(row, reference, least)}
-    stale = disagreements(results, axis, reference)
+    older = disagreements(results, axis, reference)
     costs = {r.name: cost.value for r in results if (cost := point_cost(r.headline, axis, reference)) is not None}
     costs = {name: cost for name, cost in costs.items() if math.isfinite(cost)}  # nan cannot be sorted
     table = Table(
@@ -226,7 +226,7 @@ def _table(results: Sequence[Result], failed: Sequence[Result], superseded: Sequ
         superseded=tuple(sorted(set(superseded))),
         least=least,
         unranked=tuple(sorted(unranked)),
-        stale=stale,
+        disagreements=older,
         unsound=unsound_reference(references[reference].accuracy, reference) if reference else None,
     )
     return replace(table, front=frozenset(c.name for c in undominated(ranked(table))))

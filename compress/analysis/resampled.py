@@ -31,51 +31,51 @@ class Resampled:
 
 
 def bootstrap(
-    ours: Columns, theirs: Columns | None, score: Score, seed: int, resamples: int, relative: bool
+    own: Columns, baseline: Columns | None, score: Score, seed: int, resamples: int, relative: bool
 ) -> Resampled:
-    """Return the metric of ours and its difference to theirs over the same resampled examples.
+    """Return the metric and its difference to the baseline over the same resampled examples.
 
-    With `relative`, the difference is divided by the magnitude of theirs.
+    With `relative`, the difference is divided by the magnitude of the baseline's metric.
     """
-    n = len(next(iter(ours.values())))
+    n = len(next(iter(own.values())))
     generator = np.random.default_rng(seed)
     subtract = relative_difference if relative else difference
-    value, other = score(ours), None if theirs is None else score(theirs)
+    value, other = score(own), None if baseline is None else score(baseline)
     values, differences = [], []
     for _ in range(resamples if math.isfinite(value) else 0):
         index = generator.integers(0, n, n)
-        drawn = score({key: column[index] for key, column in ours.items()})
+        drawn = score({key: column[index] for key, column in own.items()})
         values.append(drawn)
-        if theirs is not None and other is not None:
-            against = score({key: column[index] for key, column in theirs.items()})
+        if baseline is not None and other is not None:
+            against = score({key: column[index] for key, column in baseline.items()})
             differences.append(subtract(drawn, against, other))
     if not math.isfinite(value):
         unknown = f"it is {_word(value)} on this test split"
-        reasons = {"estimate": unknown, **({} if theirs is None else {"delta": unknown})}
+        reasons = {"estimate": unknown, **({} if baseline is None else {"delta": unknown})}
         return Resampled(Estimate(math.nan, -math.inf, math.inf, n), None, reasons)
     estimate, interval_reason = interval(value, values, n)
     reasons = {"interval": interval_reason} if interval_reason else {}
-    if theirs is None or other is None:
+    if baseline is None or other is None:
         return Resampled(estimate, None, reasons)
     delta, delta_reason = _delta(
-        subtract(value, other, other), other, differences, n, estimate.bounded and _same(ours, theirs)
+        subtract(value, other, other), other, differences, n, estimate.bounded and _same(own, baseline)
     )
-    delta = None if delta is None else stats.no_surer(delta, *differing(ours, theirs))
+    delta = None if delta is None else stats.no_surer(delta, *differing(own, baseline))
     if delta_reason:
         reasons["delta" if delta is None else "delta_interval"] = delta_reason
     return Resampled(estimate, delta, reasons)
 
 
-def difference(ours: float, theirs: float, _: float) -> float:
-    """Return ours minus theirs."""
-    return ours - theirs
+def difference(own: float, baseline: float, _: float) -> float:
+    """Return own minus baseline."""
+    return own - baseline
 
 
-def relative_difference(ours: float, theirs: float, whole: float) -> float:
-    """Return ours minus theirs over the magnitude of theirs; nan if theirs differs in sign from the `whole` split's."""
-    if not theirs * whole > 0:
+def relative_difference(own: float, baseline: float, whole: float) -> float:
+    """Return the difference relative to the baseline; nan if its sign differs from that on the `whole` split."""
+    if not baseline * whole > 0:
         return math.nan
-    return ours / theirs - 1 if theirs > 0 else 1 - ours / theirs
+    return own / baseline - 1 if baseline > 0 else 1 - own / baseline
 
 
 def interval(value: float, resampled: Sequence[float], n: int) -> tuple[Estimate, str]:
@@ -116,21 +116,21 @@ def _delta(value: float, other: float, differences: Sequence[float], n: int, sam
     return interval(value, differences, n)
 
 
-def differing(ours: Columns, theirs: Columns) -> tuple[int, int, int]:
-    """Count the examples that only ours answers correctly, only theirs, and both wrongly but differently.
+def differing(own: Columns, baseline: Columns) -> tuple[int, int, int]:
+    """Count the examples that only own answers correctly, only baseline, and both wrongly but differently.
 
-    For a language model: the examples on which ours has the larger loss, the smaller loss, and 0.
+    For a language model: the examples on which own has the larger loss, the smaller loss, and 0.
     """
-    if "prediction" in ours:
-        our_hits, their_hits = (model["prediction"] == model["reference"] for model in (ours, theirs))
-        wrong = ~our_hits & ~their_hits & (ours["prediction"] != theirs["prediction"])
+    if "prediction" in own:
+        our_hits, their_hits = (model["prediction"] == model["reference"] for model in (own, baseline))
+        wrong = ~our_hits & ~their_hits & (own["prediction"] != baseline["prediction"])
         return int((our_hits & ~their_hits).sum()), int((their_hits & ~our_hits).sum()), int(wrong.sum())
-    larger, smaller = ours["nll"] > theirs["nll"], ours["nll"] < theirs["nll"]
+    larger, smaller = own["nll"] > baseline["nll"], own["nll"] < baseline["nll"]
     return int(larger.sum()), int(smaller.sum()), 0
 
 
-def _same(ours: Columns, theirs: Columns) -> bool:
-    return all(np.array_equal(ours[key], theirs[key]) for key in ours)
+def _same(own: Columns, baseline: Columns) -> bool:
+    return all(np.array_equal(own[key], baseline[key]) for key in own)
 
 
 def _word(value: float) -> str:

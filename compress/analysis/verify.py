@@ -98,15 +98,15 @@ def recomputed(stored: Result, session: Session) -> Result:
 
 def _seed(stored: Result, raw: Raw) -> int:
     """Return the recipe's seed from the trace. Traces of older versions hold it only in sessions of one recipe."""
-    if raw.session.asked is not None:
-        return raw.session.asked.seeds.get(stored.name, stored.seed)
+    if raw.session.request is not None:
+        return raw.session.request.seeds.get(stored.name, stored.seed)
     return raw.seed if len(raw.session.compressing or ()) == 1 else stored.seed
 
 
 def _limit(stored: Result, session: Session, counted: int) -> int | None:
     """Return the number of limited examples from the trace. Traces of older versions do not record a limit."""
-    if session.asked is not None:
-        return figures.limit(session.asked.limit, counted)
+    if session.request is not None:
+        return figures.limit(session.request.limit, counted)
     return figures.limit(None if stored.limit is None else counted, counted)
 
 

@@ -35,7 +35,7 @@ def innermost(error: BaseException) -> str:
 
 
 @contextmanager
-def blamed(sentence: Callable[[str], str]) -> Iterator[None]:
+def as_input_error(sentence: Callable[[str], str]) -> Iterator[None]:
     """Raise InputError of `sentence(reason)` for any exception that a user's files and settings cause in a library.
 
     Libraries raise all kinds of exceptions for bad files, plain Exception included: none of them is a bug of ours.
@@ -54,7 +54,7 @@ class Gathering:
     def __init__(self) -> None:
         self.problems: list[str] = []
 
-    def made(self, work: Callable[[], Made]) -> Made | None:
+    def attempt(self, work: Callable[[], Made]) -> Made | None:
         """Return the result of `work`, or None if it raised InputError."""
         try:
             return work()

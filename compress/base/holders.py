@@ -57,7 +57,7 @@ def recorded(lock: Path) -> Iterator[None]:
 
 
 @contextmanager
-def told(lock: Path, waiting: str) -> Iterator[None]:
+def announcing(lock: Path, waiting: str) -> Iterator[None]:
     """Print which process this one waits for, and again every minute until the block ends."""
     say(waiting)
     say(f"  {describe(lock)}")

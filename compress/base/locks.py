@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from compress.base.errors import InputError
-from compress.base.holders import recorded, told
+from compress.base.holders import announcing, recorded
 
 MODE = 0o644
 """Only the owner may write; reading is enough to lock a file."""
@@ -30,7 +30,7 @@ def locked(path: Path, waiting: str) -> Iterator[bool]:
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 waited = True
-                with told(path, waiting):
+                with announcing(path, waiting):
                     fcntl.flock(handle, fcntl.LOCK_EX)
             if _is_same_file(path, handle):
                 with recorded(path):

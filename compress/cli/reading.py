@@ -51,7 +51,7 @@ def pareto(
         from compress.records.files import read_all
 
         least = _grade(grade)
-        limit = None if within is None else loss.asked(within, "--within")
+        limit = None if within is None else loss.parse_limit(within, "--within")
         if grid is None and (pue, intensity, embodied, lifetime) != (None, None, None, None):
             raise InputError("--pue, --intensity, --embodied and --lifetime need --grid; give --grid, or remove them")
         carbon_terms = None if grid is None else carbon.terms(grid, pue, intensity, embodied, lifetime)
@@ -113,7 +113,7 @@ def check(
     limits = gate.Limits(
         None if max_energy is None else gate.growth(max_energy, "--max-energy"),
         None if max_latency is None else gate.growth(max_latency, "--max-latency"),
-        None if max_loss is None else loss.asked(max_loss, "--max-loss"),
+        None if max_loss is None else loss.parse_limit(max_loss, "--max-loss"),
     )
     if not limits.count:
         raise InputError("check: no limit is given; expected --max-energy, --max-latency or --max-loss")
@@ -177,12 +177,12 @@ def merge(
 ) -> None:
     """Join results of several machines in one folder, and show the machines side by side."""
     from compress import report
+    from compress.analysis.merge import machine_comparisons
     from compress.analysis.merge import merge as merge_folders
-    from compress.analysis.merge import side_by_side
 
     merged = merge_folders(folders, out)
     print_unread(merged.unread)
-    report.print_sides(side_by_side(merged.results), console())
+    report.print_machines(machine_comparisons(merged.results), console())
     for older in merged.superseded:
         print(f"skipped, a newer result exists: {older}", file=sys.stderr)
     for name in merged.untraced:

@@ -12,7 +12,7 @@ from typing import Any
 
 from compress.base.config import InputError, digest
 from compress.base.console import say
-from compress.base.errors import blamed
+from compress.base.errors import as_input_error
 from compress.base.files import content_hash
 from compress.base.reading import exists, expanded
 from compress.data import checkpoints, pickles
@@ -88,7 +88,7 @@ def _merge(folder: Path, base: str, place: str, workload: Workload, target: Path
     from safetensors import safe_open
 
     task, options = task_of(workload.task), {"trust_remote_code": workload.trust_remote_code}
-    unmergeable = blamed(lambda reason: f"{place}: cannot be merged into its base model {base} ({reason})")
+    unmergeable = as_input_error(lambda reason: f"{place}: cannot be merged into its base model {base} ({reason})")
     with unmergeable, warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)  # from peft, about transformers' names
         model, info = getattr(transformers, task.auto_model).from_pretrained(

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from compress.base.errors import blamed
+from compress.base.errors import as_input_error
 from compress.data.checkpoints.settings import PARTS
 
 PLAIN_ANSWER = {
@@ -19,7 +19,7 @@ def load(location: str, **options: Any) -> Any:
     """Return the configuration of a model by folder or hub id. Raises InputError if it describes no model."""
     import transformers
 
-    with blamed(lambda reason: f"config.json does not describe a model known to transformers ({reason})"):
+    with as_input_error(lambda reason: f"config.json does not describe a model known to transformers ({reason})"):
         config = transformers.AutoConfig.from_pretrained(location, **options)
     for part in (config, *(getattr(config, name) for name in PARTS if hasattr(config, name))):
         for name, value in PLAIN_ANSWER.items():

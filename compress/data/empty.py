@@ -10,7 +10,7 @@ from torch import nn
 from torch.nn.modules.module import register_module_module_registration_hook
 
 from compress.base.config import InputError
-from compress.base.errors import blamed
+from compress.base.errors import as_input_error
 from compress.data.tasks import task_of
 
 SOME_MODULES, MODULES_PER_TENSOR = 1000, 10  # BERT has 1.2 modules per tensor, models with shared layers more
@@ -33,7 +33,8 @@ def empty_model(config: Any, task: str, trust_remote_code: bool = False, tensors
     Raises InputError if it describes no model, or far more modules than the stored `tensors` can fill.
     """
     auto_name = task_of(task).auto_model
-    unbuildable = blamed(lambda reason: f"no {auto_name} can be made from its config.json ({_cause(config) or reason})")
+    sentence = "no {} can be made from its config.json ({})"
+    unbuildable = as_input_error(lambda reason: sentence.format(auto_name, _cause(config) or reason))
     with unbuildable, torch.device("meta"), few_modules(tensors):
         model = auto_class(task).from_config(copy.deepcopy(config), trust_remote_code=trust_remote_code)
     return model.eval()

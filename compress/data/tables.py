@@ -20,7 +20,7 @@ from compress.data.workload import Workload
 if TYPE_CHECKING:
     import datasets
 
-    from compress.data.place import Source, Split
+    from compress.data.source import Source, Split
 
 
 def location_problems(path: Path, workload: Workload) -> list[str]:

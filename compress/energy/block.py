@@ -100,40 +100,40 @@ def meter(device: str = "auto") -> Iterator[Spent]:
 
 
 @contextmanager
-def metered(found: Meter | Absent) -> Iterator[Spent]:
+def metered(counter: Meter | Absent) -> Iterator[Spent]:
     """Meter the block on a given meter."""
     _finish_queued()
-    pids, ours = _processes(found), holds_gpu()
-    idle = [None] if isinstance(found, Absent) else [idle_w(board, IDLE_S) for board in found.boards]
+    pids, ours = _processes(counter), holds_gpu()
+    idle = [None] if isinstance(counter, Absent) else [idle_w(board, IDLE_S) for board in counter.boards]
     known_idle = [watts for watts in idle if watts is not None]
     spent = Spent(idle_w=math.fsum(known_idle) if len(known_idle) == len(idle) else None)
-    meter_facts = facts(found)
+    meter_facts = facts(counter)
     spent.source, spent.boundary = meter_facts.source, meter_facts.boundary
     spent.gain = GAIN if spent.source == "nvml" else None
-    with Sampler(found, sparing=False) as sampler:  # bounds come from movements inside the block
+    with Sampler(counter, sparing=False) as sampler:  # bounds come from movements inside the block
         _wait_for_movement(sampler)
         _finish_queued()
         others_s = foreign_cpu_s()
-        start_uj = _read(found, spent)
+        start_uj = _read(counter, spent)
         start_ns = time.monotonic_ns()
         try:
             yield spent
         finally:
             _finish_queued()
             end_ns = time.monotonic_ns()
-            end_uj = _read(found, spent)
+            end_uj = _read(counter, spent)
             others_s = None if others_s is None else max(0.0, (foreign_cpu_s() or 0.0) - others_s)
             _wait_for_movement(sampler)
             spent.seconds = (end_ns - start_ns) / 1e9
-    if isinstance(found, Absent):
-        spent.reason = found.reason
-    elif found.step_s is not None:
+    if isinstance(counter, Absent):
+        spent.reason = counter.reason
+    elif counter.step_s is not None:
         boards = by_board(sampler.samples)
         for samples, watts in zip(boards, idle if len(boards) == len(idle) else [None] * len(boards), strict=True):
             _add(spent, samples, start_ns, end_ns, watts or 0.0, sampler.error)
     elif spent.reason is None:
-        joules, spent.reason = counted_j(start_uj, end_uj, spent.seconds, None, found.measured)
-        if joules is not None and found.measured:
+        joules, spent.reason = counted_j(start_uj, end_uj, spent.seconds, None, counter.measured)
+        if joules is not None and counter.measured:
             edge = 2 * FINE_STEP_S / spent.seconds
             spent.energy_j, spent.low_j, spent.high_j = joules, joules * max(0.0, 1 - edge), joules * (1 + edge)
         elif joules is not None:
@@ -141,8 +141,8 @@ def metered(found: Meter | Absent) -> Iterator[Spent]:
             spent.energy_j, spent.low_j, spent.high_j = joules, joules / factor, joules * factor
             spent.reason = f"modelled from CPU time, {meter_facts.basis}: {meter_facts.why_modelled}"
     if spent.energy_j is not None:
-        limits = _others_on(found, pids, ours) if spent.source == "nvml" else _foreign_cpu(others_s, spent.seconds)
-        spent.grade, spent.grade_reasons = _grade(spent, found, sampler.samples, start_ns, end_ns, limits)
+        limits = _others_on(counter, pids, ours) if spent.source == "nvml" else _foreign_cpu(others_s, spent.seconds)
+        spent.grade, spent.grade_reasons = _grade(spent, counter, sampler.samples, start_ns, end_ns, limits)
 
 
 def _processes(counter: Meter | Absent) -> tuple[int, ...] | None:
@@ -212,13 +212,13 @@ def command_meter(device: str) -> Meter | Absent:
     return WithChildren(counter.why_modelled) if isinstance(counter, modelled.CpuTime) else counter
 
 
-def run(command: Sequence[str], found: Meter | Absent) -> tuple[int, Spent]:
+def run(command: Sequence[str], counter: Meter | Absent) -> tuple[int, Spent]:
     """Run a command; return its exit code (128 + N after signal N), and its time and energy.
 
     Raises FileNotFoundError or PermissionError if it cannot start.
     """
     beats = nullcontext() if interactive() else beating(lambda passed_s: f"{command[0]}: {duration(passed_s)} so far")
-    with metered(found) as spent, beats, subprocess.Popen(command) as child, handed_on(child):
+    with metered(counter) as spent, beats, subprocess.Popen(command) as child, handed_on(child):
         code = child.wait()
     return code if code >= 0 else 128 - code, spent
 

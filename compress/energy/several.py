@@ -56,10 +56,10 @@ class Several(Meter):
         return None if None in lists else tuple(sorted({pid for ids in lists for pid in ids or ()}))
 
 
-def together(found: Sequence[NvmlCounter | Absent]) -> Meter | Absent:
+def together(counters: Sequence[NvmlCounter | Absent]) -> Meter | Absent:
     """Return one meter for all these boards; Absent if any of them is, since a partial sum has no meaning."""
-    reasons = [meter.reason for meter in found if isinstance(meter, Absent)]
-    if reasons or not found:
+    reasons = [meter.reason for meter in counters if isinstance(meter, Absent)]
+    if reasons or not counters:
         return Absent("; ".join(dict.fromkeys(reasons)) or "no GPU was named")
-    counters = [meter for meter in found if isinstance(meter, NvmlCounter)]
-    return counters[0] if len(counters) == 1 else Several(counters)
+    boards = [meter for meter in counters if isinstance(meter, NvmlCounter)]
+    return boards[0] if len(boards) == 1 else Several(boards)

@@ -14,14 +14,14 @@ from compress.analysis import figures
 from compress.analysis.figures import Raw
 from compress.analysis.price import transform
 from compress.analysis.verdict import judged
-from compress.data.place import Source
+from compress.data.source import Source
 from compress.measure.job import Job, Spec, judged_against
 from compress.measure.size import stored_bytes
 from compress.records import trace
 from compress.records.layer_map import layer_map
 from compress.records.machine import code_version
 from compress.records.result import SCHEMA, Kernel, Machine, Reference, Result, Size
-from compress.records.session import Asked, Memory, MeterFacts, Runner, Session
+from compress.records.session import Memory, MeterFacts, Request, Runner, Session
 from compress.spec.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ class Built:
     """A recipe whose artifact is on disk."""
 
     recipe: Recipe
-    found: Source
+    source: Source
     fingerprint: str
     path: Path
     """File of its result."""
@@ -43,7 +43,7 @@ class Built:
     """Whether the artifact stays on disk after it has been measured."""
 
 
-def _row(recipe: Recipe, found: Source, fingerprint: str, machine: Machine, limit: int | None, **parts: Any) -> Result:
+def _row(recipe: Recipe, source: Source, fingerprint: str, machine: Machine, limit: int | None, **parts: Any) -> Result:
     """Return a result with everything that is known before measuring, and `parts`."""
     return Result(
         schema=SCHEMA,
@@ -53,7 +53,7 @@ def _row(recipe: Recipe, found: Source, fingerprint: str, machine: Machine, limi
         code_version=code_version(),
         seed=recipe.seed,
         recipe=recipe.model_dump(mode="json"),
-        workload=_portable({**found.workload.model_dump(mode="json"), "resolved": found.resolved}),
+        workload=_portable({**source.workload.model_dump(mode="json"), "resolved": source.resolved}),
         machine=machine,
         limit=limit,
         **parts,
@@ -71,7 +71,7 @@ def _portable(value: Any) -> Any:
 
 
 def failed(
-    recipe: Recipe, found: Source, fingerprint: str, machine: Machine, limit: int | None, error: Exception
+    recipe: Recipe, source: Source, fingerprint: str, machine: Machine, limit: int | None, error: Exception
 ) -> Result:
     """Return the result of a recipe that could not be built or measured."""
     kind = "" if isinstance(error, ValueError) else f"{type(error).__name__}: "
@@ -79,7 +79,7 @@ def failed(
     if isinstance(error, OSError) and error.errno == errno.ENOSPC:
         place = error.filename or f"{tempfile.gettempdir()} (temporary files, TMPDIR) or the folder of artifacts"
         message = f"no space is left on the device of {place}; make room and run the same command again"
-    return _row(recipe, found, fingerprint, machine, limit, session="", error=message)
+    return _row(recipe, source, fingerprint, machine, limit, session="", error=message)
 
 
 def judge(session: Session, references: Sequence[Spec], job: Job) -> tuple[Raw, list[Spec], tuple[str, ...]]:
@@ -149,15 +149,15 @@ def assemble(
     raw, present, remarks = judge(session, references, job)
     place = Path(job.workload.name) / trace.FOLDER / name
     compressing = {item.recipe.name: item.manifest.extra["transform"] for item in items}
-    asked = Asked(job.limit, {item.recipe.name: item.recipe.seed for item in items})
-    trace.write(out / place, replace(session, judged_by=raw.judged_by, asked=asked, compressing=compressing))
+    request = Request(job.limit, {item.recipe.name: item.recipe.seed for item in items})
+    trace.write(out / place, replace(session, judged_by=raw.judged_by, request=request, compressing=compressing))
     rows = tuple(_reference(raw, spec, session.runner(present[0].name)) for spec in present)
     results = []
     for item in items:
         parts = {"session": name, "trace": str(place), "references": rows, **_result(raw, item, remarks)}
         counted = None if parts.get("accuracy") is None else parts["accuracy"].estimate.n
         limit = figures.limit(job.limit, counted)
-        results.append(judged(_row(item.recipe, item.found, item.fingerprint, machine, limit, **parts)))
+        results.append(judged(_row(item.recipe, item.source, item.fingerprint, machine, limit, **parts)))
     return results
 
 

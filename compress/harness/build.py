@@ -26,7 +26,7 @@ from compress.records.result import Machine
 def check_launch(plans: Sequence[Planned], machine: Machine) -> None:
     """Raise InputError for plans that several processes cannot run together."""
     place = f"{processes()} processes"
-    if len({planned.found.workload.name for planned in plans}) > 1:
+    if len({planned.source.workload.name for planned in plans}) > 1:
         raise InputError(f"{place}: they train for one workload at a time; run the others on their own")
     if machine.device not in ("cpu", "cuda", "cuda:0"):
         raise InputError(f"{place}: each takes the GPU of its own number; leave --device {machine.device} out, and "
@@ -74,7 +74,7 @@ def build(planned: Planned, options: Options, machine: Machine, meter: Meter | A
             shutil.rmtree(planned.work, ignore_errors=True)
         else:
             say(f"  {planned.recipe.name}: artifact unchanged")
-    return Built(planned.recipe, planned.found, planned.fingerprint, planned.path, folder, manifest, kept)
+    return Built(planned.recipe, planned.source, planned.fingerprint, planned.path, folder, manifest, kept)
 
 
 @contextmanager
@@ -116,4 +116,4 @@ def _transform(planned: Planned, folder: Path, machine: Machine, meter: Meter | 
 
     device = pick(local_device(machine.device))
     fingerprint = planned.transform_fingerprint
-    transform.build(planned.recipe, planned.found, device, folder, planned.work, meter, fingerprint)
+    transform.build(planned.recipe, planned.source, device, folder, planned.work, meter, fingerprint)

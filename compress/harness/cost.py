@@ -7,8 +7,8 @@ from typing import Any
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from compress.data import source
-from compress.data.place import Source
+from compress.data import loading
+from compress.data.source import Source
 from compress.data.tasks import task_of
 from compress.measure.latency import run_for, synchronizer
 from compress.model.runtimes.onnx import plain_attention
@@ -16,7 +16,7 @@ from compress.model.runtimes.onnx import plain_attention
 ROUNDS, SECONDS = 5, 0.2  # short rounds, so that both models of a ratio see the same machine state
 
 
-def cost_of(found: Source, device: torch.device, processor: Any, seed: int) -> Callable[[Any, str], float]:
+def cost_of(source: Source, device: torch.device, processor: Any, seed: int) -> Callable[[Any, str], float]:
     """Return a function that computes a model's cost.
 
     cost(model, "macs") is the multiply-adds of one batch. cost(model, "latency") is seconds: the least of five medians,
@@ -24,9 +24,9 @@ def cost_of(found: Source, device: torch.device, processor: Any, seed: int) -> C
     """
 
     def batches(model: Any) -> list[dict[str, torch.Tensor]]:
-        point = found.workload.headline_point
-        examples = source.load_examples(found, "train", processor, model.config, limit=max(256, 4 * point.batch_size))
-        fixed_batches = task_of(found.workload.task).fixed(examples, processor, point, 4, seed)
+        point = source.workload.headline_point
+        examples = loading.load_examples(source, "train", processor, model.config, limit=max(256, 4 * point.batch_size))
+        fixed_batches = task_of(source.workload.task).fixed(examples, processor, point, 4, seed)
         return [{name: tensor.to(device) for name, tensor in batch.items()} for batch in fixed_batches]
 
     def cost(model: Any, what: str) -> float:

@@ -19,8 +19,8 @@ from compress.base.processes import threads
 from compress.base.ranks import processes
 from compress.base.reading import content, expanded, resolved
 from compress.base.source_code import code_digest
-from compress.data import hub, source
-from compress.data.place import Source
+from compress.data import hub, locate
+from compress.data.source import Source
 from compress.data.tasks import names_where, task_of
 from compress.data.workload import Workload
 from compress.energy.find import find_meter
@@ -75,7 +75,7 @@ class Planned:
     """A recipe with everything decided before any weight is loaded."""
 
     recipe: Recipe
-    found: Source
+    source: Source
     fingerprint: str
     transform_fingerprint: str
     path: Path
@@ -110,28 +110,28 @@ def plan(recipes: Sequence[Recipe], options: Options, machine: Machine) -> list[
         name = options.workload or recipe.workload
         try:
             if name not in sources:
-                sources[name] = source.resolve(workloads[name])
+                sources[name] = locate.resolve(workloads[name])
                 problems.extend(_name_conflicts(options.out / sources[name].workload.name, sources[name]))
-            found = sources[name]
-            metric = metrics.digest(found.workload.metric_name)
-            if found.workload.metric_name not in metrics.NAMES:
-                found = replace(found, resolved={**found.resolved, METRIC_CONTENT: metric})
+            source = sources[name]
+            metric = metrics.digest(source.workload.metric_name)
+            if source.workload.metric_name not in metrics.NAMES:
+                source = replace(source, resolved={**source.resolved, METRIC_CONTENT: metric})
             students = [_content_id(s.model) for s in recipe.steps if s.method == "distill" and s.model is not None]
             trained_by = [processes()] if recipe.trains and processes() > 1 else []  # it sets the batch
         except InputError as error:
             problems.extend(problem for problem in error.problems if problem not in problems)
             continue
-        measured: list[Any] = [recipe.fingerprint, found.digest, metric, options.limit, *setup]
+        measured: list[Any] = [recipe.fingerprint, source.digest, metric, options.limit, *setup]
         measured += [code_digest(RESULT_CODE), *environment, *students, *trained_by]
-        transformed: list[Any] = [recipe.transform_fingerprint, _transform_inputs(found)]
+        transformed: list[Any] = [recipe.transform_fingerprint, _transform_inputs(source)]
         transformed += [code_digest(ARTIFACT_CODE), *environment, *students, *trained_by]
-        key = (found.workload.name, recipe.name)
+        key = (source.workload.name, recipe.name)
         if key in seen and seen[key] != recipe.fingerprint:
             problems.append(f"two different recipes are called {recipe.name}; rename one: their results share a file")
         seen[key] = recipe.fingerprint
-        folder = options.artifacts / found.workload.name / recipe.name
-        path = result_files.result_path(options.out, found.workload.name, recipe.name, machine.id, options.limit)
-        plans.append(Planned(recipe, found, digest(measured), digest(transformed), path, folder))
+        folder = options.artifacts / source.workload.name / recipe.name
+        path = result_files.result_path(options.out, source.workload.name, recipe.name, machine.id, options.limit)
+        plans.append(Planned(recipe, source, digest(measured), digest(transformed), path, folder))
     if problems:
         raise InputError(problems)
     return list({planned.path: planned for planned in plans}.values())
@@ -179,7 +179,7 @@ def _checked_name(workload: Workload) -> Workload:
     return workload
 
 
-def _name_conflicts(folder: Path, found: Source) -> list[str]:
+def _name_conflicts(folder: Path, source: Source) -> list[str]:
     """Return the problem of a result folder that already holds results of another workload of the same name."""
     for path in sorted(folder.glob("*.json")):
         try:
@@ -187,15 +187,15 @@ def _name_conflicts(folder: Path, found: Source) -> list[str]:
         except InputError:
             continue  # unreadable: it is measured again and replaced
         parts = {
-            "model": (stored.get("model"), found.workload.model),
-            "dataset": (stored.get("dataset", {}).get("path"), found.workload.dataset.path),
+            "model": (stored.get("model"), source.workload.model),
+            "dataset": (stored.get("dataset", {}).get("path"), source.workload.dataset.path),
         }
         for part, (there, here) in parts.items():
             content = f"{part}_content"
-            same = stored.get("resolved", {}).get(content) == found.resolved[content]
+            same = stored.get("resolved", {}).get(content) == source.resolved[content]
             if not same and not _same_place(str(there), here):  # content at the same path may have changed since
                 return [
-                    f"workload {found.workload.name}: {path} holds the result of another workload of that name, whose "
+                    f"workload {source.workload.name}: {path} holds the result of another workload of that name, whose "
                     f"{part} is {there}; give yours another name (a line `name:` in its file), or other folders with "
                     "--out and --artifacts"
                 ]
@@ -220,7 +220,7 @@ def _content_id(model: str) -> str:
     return content_hash(path)
 
 
-def _transform_inputs(found: Source) -> list[Any]:
+def _transform_inputs(source: Source) -> list[Any]:
     """Return what a transform depends on in a workload: not the test split, the metric or the points.
 
     Model and data are identified by their content.
@@ -233,8 +233,8 @@ def _transform_inputs(found: Source) -> list[Any]:
         "points": True,
         "dataset": {"path", "test"},
     }
-    settings = found.workload.model_dump(mode="json", exclude=excluded)
-    return [settings, found.resolved["model_content"], found.resolved["dataset_content"]]
+    settings = source.workload.model_dump(mode="json", exclude=excluded)
+    return [settings, source.resolved["model_content"], source.resolved["dataset_content"]]
 
 
 def _check_pairs(recipe: Recipe, machine: Machine) -> None:

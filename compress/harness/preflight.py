@@ -17,11 +17,11 @@ from typing import TYPE_CHECKING, Any
 from compress.analysis import metrics
 from compress.base.config import InputError
 from compress.base.console import say
-from compress.base.errors import Gathering, blamed
+from compress.base.errors import Gathering, as_input_error
 from compress.base.reading import expanded
-from compress.data import checkpoints, configuration, hub, source
+from compress.data import checkpoints, configuration, hub, loading, locate
 from compress.data.finite import check_weights, stored
-from compress.data.place import Source, Split
+from compress.data.source import Source, Split
 from compress.data.stored import UNQUANTIZED, stored_format
 from compress.data.tasks import task_of
 from compress.harness import prequantized
@@ -36,66 +36,68 @@ if TYPE_CHECKING:
 class Known:
     """Parts of a workload that need no weights; None for a part whose loading failed and was reported."""
 
-    found: Source
+    source: Source
     processor: Any
     skeleton: Any
     examples: Any
 
 
-def check(recipes: Sequence[Recipe], found: Source, device: str = "cpu") -> None:
+def check(recipes: Sequence[Recipe], source: Source, device: str = "cpu") -> None:
     """Raise one InputError with every problem of these recipes, this model and this data."""
     from compress.base.devices import pick
 
-    place = found.place
+    place = source.place
     gathering = Gathering()
-    if refused := gathering.made(lambda: list(prequantized.problems(recipes, found, prequantized.found_format(found)))):
+    if refused := gathering.attempt(
+        lambda: list(prequantized.problems(recipes, source, prequantized.found_format(source)))
+    ):
         raise InputError(refused)
-    skeleton = gathering.made(lambda: _skeleton(found, place))
+    skeleton = gathering.attempt(lambda: _skeleton(source, place))
     # a tokenizer is located through config.json: without a skeleton its errors would repeat those above
-    processor = None if skeleton is None else gathering.made(lambda: source.load_processor(found))
-    fits = skeleton is not None and gathering.made(lambda: _fit(found, skeleton, place)) is not None
-    gathering.made(lambda: metrics.check(found.workload.metric_name, task_of(found.workload.task).sample_outcomes))
+    processor = None if skeleton is None else gathering.attempt(lambda: loading.load_processor(source))
+    fits = skeleton is not None and gathering.attempt(lambda: _fit(source, skeleton, place)) is not None
+    gathering.attempt(lambda: metrics.check(source.workload.metric_name, task_of(source.workload.task).sample_outcomes))
     examples = None
     if skeleton is not None and processor is not None:
-        examples = gathering.made(lambda: _examples(found, "test", processor, skeleton))
+        examples = gathering.attempt(lambda: _examples(source, "test", processor, skeleton))
         if examples is not None:
-            _print_detected(found, examples.info.description)
-            gathering.made(lambda: _metric_fits(found, examples))
+            _print_detected(source, examples.info.description)
+            gathering.attempt(lambda: _metric_fits(source, examples))
         training = [recipe.name for recipe in recipes if any(needs_training_data(step) for step in recipe.steps)]
         if training:
-            gathering.made(lambda: _train_split(found, processor, skeleton, training))
+            gathering.attempt(lambda: _train_split(source, processor, skeleton, training))
     if fits:
-        gathering.made(lambda: _check_weights(found, skeleton))
-        known = Known(found, processor, skeleton, examples)
+        gathering.attempt(lambda: _check_weights(source, skeleton))
+        known = Known(source, processor, skeleton, examples)
         for recipe in recipes:
-            gathering.made(partial(_rehearse, recipe, known, pick(device.partition(",")[0])))
+            gathering.attempt(partial(_rehearse, recipe, known, pick(device.partition(",")[0])))
     gathering.end()
 
 
-def _skeleton(found: Source, place: str) -> Any:
+def _skeleton(source: Source, place: str) -> Any:
     """Return the task's model of this configuration, without weights. Raises InputError if it cannot be made."""
     from compress.data.empty import empty_model
 
-    folder = source.folder_of(found)
+    folder = locate.folder_of(source)
     weight_headers, _ = checkpoints.stored(folder) if folder is not None else (None, [])
     try:
-        config = configuration.load(found.model, **source.options_of(found))
+        config = configuration.load(source.model, **loading.options_of(source))
         tensors = None if weight_headers is None else len(weight_headers.tensors)
-        model = empty_model(config, found.workload.task, found.workload.trust_remote_code, tensors)
+        model = empty_model(config, source.workload.task, source.workload.trust_remote_code, tensors)
         return model.float()  # `load_model` loads every checkpoint in fp32
     except InputError as error:
         raise InputError(f"{place}: {problem}" for problem in error.problems) from None
 
 
-def _fit(found: Source, skeleton: Any, place: str) -> bool:
+def _fit(source: Source, skeleton: Any, place: str) -> bool:
     """Return True if the weights in a folder fill the skeleton by their headers; raise InputError otherwise."""
     from compress.data.checkpoints import fit
 
-    folder = source.folder_of(found)
+    folder = locate.folder_of(source)
     weight_headers, problems = checkpoints.stored(folder) if folder is not None else (None, [])
     unused: list[str] = []
     if weight_headers is not None:
-        problems, unused = fit.problems(skeleton, weight_headers, found.workload.task)
+        problems, unused = fit.problems(skeleton, weight_headers, source.workload.task)
     if problems:
         raise InputError(f"{place}: {problem}" for problem in problems)
     notes = [] if folder is None else checkpoints.notes(folder)
@@ -108,43 +110,43 @@ def _fit(found: Source, skeleton: Any, place: str) -> bool:
     return True
 
 
-def _check_weights(found: Source, skeleton: Any) -> None:
+def _check_weights(source: Source, skeleton: Any) -> None:
     """Raise InputError for weights that are not finite."""
     from safetensors import SafetensorError
 
-    folder = source.folder_of(found)
+    folder = locate.folder_of(source)
     if folder is None:
         return  # loading reports why the weights are unavailable
     try:
-        check_weights(found.place, stored(folder, skeleton))
+        check_weights(source.place, stored(folder, skeleton))
     except (OSError, SafetensorError):
         return  # loading reports what is wrong with the files
 
 
-def _metric_fits(found: Source, examples: Any) -> None:
+def _metric_fits(source: Source, examples: Any) -> None:
     """Raise InputError for a metric that is undefined on the labels of the test split."""
     labels = examples["labels"] if "labels" in examples.column_names else None
-    metrics.check(found.workload.metric_name, task_of(found.workload.task).sample_outcomes, labels)
+    metrics.check(source.workload.metric_name, task_of(source.workload.task).sample_outcomes, labels)
 
 
-def _examples(found: Source, split: Split, processor: Any, skeleton: Any) -> Any:
+def _examples(source: Source, split: Split, processor: Any, skeleton: Any) -> Any:
     """Return the examples of a split, after checking them with model and processor."""
-    examples = source.load_examples(found, split, processor, skeleton.config)
-    source.check(found, skeleton, processor, examples)
+    examples = loading.load_examples(source, split, processor, skeleton.config)
+    loading.check(source, skeleton, processor, examples)
     return examples
 
 
-def _print_detected(found: Source, remark: str) -> None:
+def _print_detected(source: Source, remark: str) -> None:
     """Print what was detected in the data: dialects of files, and labels numbered by their order."""
-    for name, dialect in found.resolved.get("dataset_dialects", {}).items():
+    for name, dialect in source.resolved.get("dataset_dialects", {}).items():
         say(f"  {name}: {dialect}")
     if remark:
         say(f"  {remark}")
 
 
-def _train_split(found: Source, processor: Any, skeleton: Any, training: Sequence[str]) -> None:
+def _train_split(source: Source, processor: Any, skeleton: Any, training: Sequence[str]) -> None:
     try:
-        _examples(found, "train", processor, skeleton)
+        _examples(source, "train", processor, skeleton)
     except InputError as error:
         names = ", ".join(training)
         raise InputError(f"{names} needs training examples: {problem}" for problem in error.problems) from None
@@ -156,13 +158,13 @@ def _rehearse(recipe: Recipe, known: Known, device: "torch.device") -> None:
     from compress.model.sharing import merged
     from compress.model.skeleton import empty_copy
 
-    found = known.found
+    source = known.source
     bundle = Bundle(
         model=merged(traceable(empty_copy(known.skeleton))),
         processor=known.processor,
-        task=found.workload.task,
+        task=source.workload.task,
         device=device,
-        workload=found.workload,
+        workload=source.workload,
         teacher=lambda: merged(empty_copy(known.skeleton)),
         runtime=recipe.runtime,
         seed=recipe.seed,
@@ -180,7 +182,7 @@ def step_problems(recipe: Recipe, bundle: Any, known: Known | None = None) -> li
 
     def student(step: Any) -> Any:
         gathering = Gathering()
-        built = gathering.made(lambda: _pretrained(step, bundle, known))
+        built = gathering.attempt(lambda: _pretrained(step, bundle, known))
         problems.extend(f"distill model {step.model}: {problem}" for problem in gathering.problems)
         return built
 
@@ -192,7 +194,7 @@ def step_problems(recipe: Recipe, bundle: Any, known: Known | None = None) -> li
         problems += _export_problems(bundle if after is None else after)
     fresh = any(step.method == "distill" and step.config for step in recipe.steps)
     if fresh and after is not None and known is not None and known.examples is not None:
-        reasons = task_of(bundle.task).check(after.model, known.processor, known.examples, known.found.workload)
+        reasons = task_of(bundle.task).check(after.model, known.processor, known.examples, known.source.workload)
         problems += [f"student: {problem}" for problem in reasons]
     return problems
 
@@ -248,16 +250,16 @@ def _pretrained(step: Any, bundle: Any, known: Known | None) -> Any:
     if location_problems:
         raise InputError(location_problems)
     config = configuration.load(location)
-    if problem := source.architecture_problem(config.to_dict(), task):
+    if problem := locate.architecture_problem(config.to_dict(), task):
         raise InputError(problem)
     if (kept := stored_format(config.to_dict())) is not None:
         raise InputError(f"its weights are stored in {kept} already and cannot be trained; {UNQUANTIZED}")
-    with blamed(lambda reason: f"its tokenizer cannot be loaded ({reason})"):
+    with as_input_error(lambda reason: f"its tokenizer cannot be loaded ({reason})"):
         own = task_of(task).load_processor(location)
     model = empty_model(config, task).float()
     problems: list[str] = []
     if known is not None and known.examples is not None:
-        problems += task_of(task).check(model, own, known.examples, known.found.workload)
+        problems += task_of(task).check(model, own, known.examples, known.source.workload)
     if task_of(task).has_labels and config.num_labels != bundle.model.config.num_labels:
         problems.append(f"has {config.num_labels} labels, the teacher {bundle.model.config.num_labels}")
     if vocabulary(own) != vocabulary(bundle.processor):

@@ -3,32 +3,32 @@
 from collections.abc import Iterator, Sequence
 
 from compress.base.config import InputError
-from compress.data import configuration, source
-from compress.data.place import Source
+from compress.data import configuration, loading
+from compress.data.source import Source
 from compress.data.stored import MEASURED, UNQUANTIZED, stored_format
 from compress.spec.recipe import Recipe
 
 
-def found_format(found: Source) -> str | None:
+def found_format(source: Source) -> str | None:
     """Return the storage format of the workload's model; None for floating point.
 
     Raises InputError for an unreadable config.
     """
     try:
-        config = configuration.load(found.model, **source.options_of(found))
+        config = configuration.load(source.model, **loading.options_of(source))
     except InputError as error:
-        place = f"{found.workload.name} model {found.model}"
+        place = f"{source.workload.name} model {source.model}"
         raise InputError(f"{place}: {problem}" for problem in error.problems) from None
     return stored_format(config.to_dict())
 
 
-def problems(recipes: Sequence[Recipe], found: Source, kept: str | None) -> Iterator[str]:
+def problems(recipes: Sequence[Recipe], source: Source, kept: str | None) -> Iterator[str]:
     """Yield why these recipes cannot start from weights stored as `kept`, one sentence each."""
     if kept is None:
         return
     if kept not in MEASURED:
         yield (
-            f"{found.place}: its weights are stored in {kept} already, which is neither "
+            f"{source.place}: its weights are stored in {kept} already, which is neither "
             f"compressed further nor measured here; {UNQUANTIZED}"
         )
         return

@@ -29,7 +29,7 @@ def build_references(items: Sequence[Built], machine: Machine, scratch: Path) ->
         name = f"{dtype} {runtime}" + (PADDED if padded_to else "")
         return Spec(name, path, dtype, runtime, False, False, reference=True, padded_to=padded_to)
 
-    kept = found_format(items[0].found)
+    kept = found_format(items[0].source)
     if kept is not None:
         batch_dependent = (kept, "bitsandbytes") in BATCH_DEPENDENT
         return [
@@ -47,7 +47,7 @@ def build_references(items: Sequence[Built], machine: Machine, scratch: Path) ->
             steps = (Cast(dtype="fp16"),) if cast == "fp16" else ()
             dense = Recipe(name="dense", runtime=runtime, steps=steps, padding="fixed" if length else "dynamic")
             folder = scratch / f"dense-{cast}-{runtime}-{length}"
-            transform.build(dense, items[0].found, device, folder, scratch / "work", Absent("reference"), "")
+            transform.build(dense, items[0].source, device, folder, scratch / "work", Absent("reference"), "")
             dtype = half if half is not None and runtime == "openvino" else cast
             references.append(reference(dtype, runtime, str(folder), length or None))
         else:

@@ -94,17 +94,17 @@ def run_all(recipes: Sequence[Recipe], options: Options) -> list[Result]:
     for planned in plans:
         existing = None if options.fresh or options.rebuild else standing(planned, options)
         if existing is not None:
-            say(f"{planned.recipe.name} on {planned.found.workload.name}: unchanged, result is reused")
+            say(f"{planned.recipe.name} on {planned.source.workload.name}: unchanged, result is reused")
             finished[planned.path] = existing
         else:
-            by_workload.setdefault(planned.found.workload.name, []).append(planned)
+            by_workload.setdefault(planned.source.workload.name, []).append(planned)
     gathered(partial(building.check_places, planned) for group in by_workload.values() for planned in group)
     if by_workload:
         quiet_transformers()
     else:
         end_training()
     gathered(
-        partial(preflight.check, [p.recipe for p in group], group[0].found, machine.device)
+        partial(preflight.check, [p.recipe for p in group], group[0].source, machine.device)
         for group in by_workload.values()
     )
     reused_paths = frozenset(finished)
@@ -125,8 +125,8 @@ def _contradicting_groups(
     groups = []
     for table in pareto.group(finished.values()):
         members = [p for p in plans if finished[p.path] in table.results]
-        if table.stale and any(p.path in reused_paths for p in members):
-            for contradiction in table.stale:
+        if table.disagreements and any(p.path in reused_paths for p in members):
+            for contradiction in table.disagreements:
                 say(f"  {contradiction}: beyond their intervals")
             say(f"  so {', '.join(p.recipe.name for p in members)} are measured again, together")
             groups.append(members)
@@ -147,7 +147,7 @@ def _run_group(group: Sequence[Planned], options: Options, machine: Machine, aga
 
     `again`: measure even where a valid result exists.
     """
-    say(f"{group[0].found.workload.name}: {', '.join(p.recipe.name for p in group)} on {machine.device_name}")
+    say(f"{group[0].source.workload.name}: {', '.join(p.recipe.name for p in group)} on {machine.device_name}")
     meter = find_meter(machine.device.partition(":")[0], gpus_of(machine.details))
     finished: dict[Path, Result] = {}
     built: dict[Path, Built] = {}
@@ -237,7 +237,7 @@ def _measured(
         raise
     except (RuntimeError, OSError, InputError) as error:
         left = [item for item in items if item.path not in measured.adopted | measured.made]
-        measured.write({i.path: failed(i.recipe, i.found, i.fingerprint, machine, options.limit, error) for i in left})
+        measured.write({i.path: failed(i.recipe, i.source, i.fingerprint, machine, options.limit, error) for i in left})
     return measured
 
 
@@ -260,7 +260,7 @@ def _write(path: Path, result: Result) -> list[str]:
 
 
 def _fail(planned: Planned, options: Options, machine: Machine, error: Exception) -> Result:
-    result = failed(planned.recipe, planned.found, planned.fingerprint, machine, options.limit, error)
+    result = failed(planned.recipe, planned.source, planned.fingerprint, machine, options.limit, error)
     for problem in _write(planned.path, result):
         say(f"  {problem}")
     say(f"  {planned.recipe.name} failed: {result.error}")
@@ -305,10 +305,10 @@ def _measure(
 def _job(
     items: Sequence[Built], references: Sequence[Spec], options: Options, machine: Machine, meter: Meter | Absent
 ) -> Job:
-    found = items[0].found
+    source = items[0].source
     return Job(
-        workload=found.workload,
-        source=found,
+        workload=source.workload,
+        source=source,
         runners=(*references, *(_spec(item) for item in items)),
         settings=_settings(items[0], meter),
         device=machine.device,

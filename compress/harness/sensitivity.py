@@ -17,7 +17,7 @@ import torch
 from compress.base.config import InputError
 from compress.base.console import track
 from compress.base.devices import pick
-from compress.data import source
+from compress.data import locate
 from compress.data.tasks import task_of
 from compress.data.tasks.task import Task
 from compress.data.workload import Workload
@@ -84,10 +84,10 @@ def sensitivity(
     Raises InputError for a step that does not change layers one by one.
     """
     index = _index(recipe, step)
-    found = source.resolve(Workload.load(workload or recipe.workload))
+    source = locate.resolve(Workload.load(workload or recipe.workload))
     picked = pick(device)
-    preflight.check([recipe], found, str(picked))
-    bundle = open_bundle(recipe, found, picked, work=None)
+    preflight.check([recipe], source, str(picked))
+    bundle = open_bundle(recipe, source, picked, work=None)
     for place, before in enumerate(recipe.steps[:index]):
         bundle = apply_step(replace(bundle, coming=recipe.steps[place + 1 :]), before)
     return effects(bundle, recipe.steps[index], examples)

@@ -13,9 +13,9 @@ from compress.base.config import InputError
 from compress.base.console import say
 from compress.base.devices import computes_bf16, pick
 from compress.base.ranks import rank
-from compress.data import live, source
+from compress.data import live, loading
 from compress.data.finite import check_weights
-from compress.data.place import Source
+from compress.data.source import Source
 from compress.data.stored import UNQUANTIZED, stored_format
 from compress.data.tasks import TASKS, task_of, task_of_class
 from compress.data.workload import Workload
@@ -118,26 +118,26 @@ def _check_live(recipe: Recipe, bundle: Bundle, model: Any) -> None:
         raise InputError(f"{recipe.name} {problem}" for problem in problems)
 
 
-def open_bundle(recipe: Recipe, found: Source, device: torch.device, work: Path | None) -> Bundle:
+def open_bundle(recipe: Recipe, source: Source, device: torch.device, work: Path | None) -> Bundle:
     """Return the workload's dense model with everything a step may need."""
-    if refused := list(prequantized.problems([recipe], found, prequantized.found_format(found))):
+    if refused := list(prequantized.problems([recipe], source, prequantized.found_format(source))):
         raise InputError(refused)
-    model, processor = source.load_model(found, device=str(device))
-    check_weights(found.place, model.named_parameters())
+    model, processor = loading.load_model(source, device=str(device))
+    check_weights(source.place, model.named_parameters())
 
     def train() -> "datasets.Dataset":
-        return source.load_examples(found, "train", processor, model.config)
+        return loading.load_examples(source, "train", processor, model.config)
 
     return Bundle(
         model=merged(model),
         processor=processor,
-        task=found.workload.task,
+        task=source.workload.task,
         device=device,
-        workload=found.workload,
+        workload=source.workload,
         train=train,
-        examples=lambda count: source.load_examples(found, "test", processor, model.config, limit=count),
-        teacher=lambda: merged(source.load_model(found, device=str(device))[0]),
-        cost=cost_of(found, device, processor, recipe.seed),
+        examples=lambda count: loading.load_examples(source, "test", processor, model.config, limit=count),
+        teacher=lambda: merged(loading.load_model(source, device=str(device))[0]),
+        cost=cost_of(source, device, processor, recipe.seed),
         runtime=recipe.runtime,
         seed=recipe.seed,
         work=work,
@@ -156,7 +156,7 @@ def _stored_layers(model: Any) -> dict[str, dict[str, Any]]:
 
 def build(
     recipe: Recipe,
-    found: Source,
+    source: Source,
     device: torch.device,
     folder: Path,
     work: Path,
@@ -172,7 +172,7 @@ def build(
     work.mkdir(parents=True, exist_ok=True)
     steps: list[tuple[str, Change, Span]] = []
     with spending(meter, work / "spent.json" if rank() == 0 else None) as total:
-        bundle = open_bundle(recipe, found, device, work)
+        bundle = open_bundle(recipe, source, device, work)
         counts = parameter_counts(bundle.model)
         for index, step in enumerate(recipe.steps):
             place = f"{recipe.name} {index + 1}/{len(recipe.steps)}"
@@ -182,14 +182,14 @@ def build(
                 counts = parameter_counts(bundle.model)
         bundle = runtimes.finish(bundle, bundle.runtime)
         runtimes.prepare(bundle.model, "eager", recipe.attention)  # raise now, not when measured
-    padded_to = found.workload.max_length if recipe.padding == "fixed" else None
+    padded_to = source.workload.max_length if recipe.padding == "fixed" else None
     padding = [f"padding fixed: every batch is computed at {padded_to} tokens a text"] if padded_to else []
     extra = {
         "fingerprint": fingerprint,
         "runtime": bundle.runtime,
         "attention": recipe.attention,
         "padded_to": padded_to,
-        "shapes": asdict(shapes_of(found.workload)) if bundle.runtime == "tensorrt" else None,
+        "shapes": asdict(shapes_of(source.workload)) if bundle.runtime == "tensorrt" else None,
         "transform": recorded(total, [(method, change.layers, change.shares, span) for method, change, span in steps]),
         "notes": [*bundle.notes, *padding, *([IN_FP32] if recipe.steps and _left_in_fp32(bundle) else [])],
         "parameters": counts[0],

@@ -6,7 +6,7 @@ Their shortened texts are stored with the raw samples. Images and blocks of lang
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from compress.data import source
+from compress.data import loading
 from compress.data.tasks import task_of
 from compress.measure.job import Job, judged_against
 from compress.records.session import Example
@@ -59,6 +59,6 @@ def _examples(job: Job, numbers: Sequence[int]) -> tuple[Example, ...]:
     columns = [column for field in fields if (column := getattr(job.workload.dataset, field))]
     if not numbers or not columns:
         return tuple(Example(number, None) for number in numbers)
-    chosen = source.spaced(tables.load(job.source, "test"), job.limit).select(numbers)
+    chosen = loading.spaced(tables.load(job.source, "test"), job.limit).select(numbers)
     texts = (" | ".join(str(row[column]) for column in columns) for row in chosen)
     return tuple(Example(number, text[:TEXT]) for number, text in zip(numbers, texts, strict=True))

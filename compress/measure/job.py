@@ -7,7 +7,7 @@ from pathlib import Path
 
 from compress.base.files import write_atomic
 from compress.base.reading import shortened
-from compress.data.place import Source
+from compress.data.source import Source
 from compress.data.workload import Workload
 from compress.energy.meters import Gpu
 from compress.spec.formats import Runtime

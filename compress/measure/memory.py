@@ -56,11 +56,11 @@ def _measure_here(spec: Spec, job: Job) -> Memory:
     """Measure one runner in this process, which must not measure another one after it."""
     import torch
 
-    from compress.measure.models import open_runner, timing_batches
+    from compress.measure.models import open_model, timing_batches
 
     before = _status_bytes("VmRSS")
     Path("/proc/self/clear_refs").write_text("5")  # resets VmHWM, the high-water mark
-    runner = open_runner(spec, job)
+    runner = open_model(spec, job)
     batch = timing_batches(job, runner, job.workload.headline_point, 1)[0]
     loaded = _status_bytes("VmRSS") - before
     with torch.no_grad():

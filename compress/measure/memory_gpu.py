@@ -81,9 +81,9 @@ def _measure_here(spec: Spec, job: Job) -> Child:
     """Measure one runner. Its first batch is not counted, since compilation takes memory too."""
     import torch
 
-    from compress.measure.models import open_runner, timing_batches
+    from compress.measure.models import open_model, timing_batches
 
-    runner = open_runner(spec, job)
+    runner = open_model(spec, job)
     batch = timing_batches(job, runner, job.workload.headline_point, 1)[0]
     loaded, loading = _summed(torch.cuda.memory_allocated, job), _summed(torch.cuda.max_memory_allocated, job)
     free = min(torch.cuda.mem_get_info(torch.device(device))[0] for device in job.devices)

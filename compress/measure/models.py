@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from compress.base.config import InputError
-from compress.data import source
+from compress.data import loading
 from compress.data.point import OperatingPoint
 from compress.data.tasks import task_of
 from compress.measure.job import Job, Spec
@@ -16,7 +16,7 @@ ROOM = 0.9  # of the free memory; batches, caches and fragmentation take the res
 
 
 @dataclass(frozen=True)
-class Runner:
+class LoadedModel:
     """A loaded model, ready to run."""
 
     spec: Spec
@@ -24,7 +24,7 @@ class Runner:
     processor: Any
 
 
-def open_runner(spec: Spec, job: Job) -> Runner:
+def open_model(spec: Spec, job: Job) -> LoadedModel:
     """Load a model from its artifact, or the workload's own model at the reference's precision."""
     import torch
 
@@ -36,11 +36,12 @@ def open_runner(spec: Spec, job: Job) -> Runner:
     if spec.path is None:
         half = {"fp16": torch.float16, "bf16": torch.bfloat16}
         dtype = half.get(spec.dtype, torch.float32)  # for a low-bit model: of its floating-point parts
-        model, processor = source.load_model(job.source, device=first, dtype=dtype)
-        return Runner(spec, runtimes.prepare(_placed(model, job), spec.runtime, padded_to=spec.padded_to), processor)
+        model, processor = loading.load_model(job.source, device=first, dtype=dtype)
+        model = runtimes.prepare(_placed(model, job), spec.runtime, padded_to=spec.padded_to)
+        return LoadedModel(spec, model, processor)
     trusted = job.workload.trust_remote_code
     model, processor, manifest = artifact.load(Path(spec.path), device=first, trust_remote_code=trusted)
-    return Runner(spec, runtimes.runnable_artifact(_placed(model, job), spec.runtime, manifest), processor)
+    return LoadedModel(spec, runtimes.runnable_artifact(_placed(model, job), spec.runtime, manifest), processor)
 
 
 def _placed(model: Any, job: Job) -> Any:
@@ -50,10 +51,10 @@ def _placed(model: Any, job: Job) -> Any:
     return spread(model, pick_all(job.device)) if len(job.devices) > 1 else model
 
 
-def timing_batches(job: Job, runner: Runner, point: OperatingPoint, count: int) -> list[dict[str, Any]]:
+def timing_batches(job: Job, runner: LoadedModel, point: OperatingPoint, count: int) -> list[dict[str, Any]]:
     """Return `count` batches of exactly the point's shape, on the device, made of the test split."""
     limit = max(256, 4 * point.batch_size)
-    examples = source.load_examples(job.source, "test", runner.processor, runner.model.config, limit=limit)
+    examples = loading.load_examples(job.source, "test", runner.processor, runner.model.config, limit=limit)
     batches = task_of(job.workload.task).fixed(examples, runner.processor, point, count, job.seed)
     return [{key: value.to(job.devices[0]) for key, value in batch.items()} for batch in batches]
 
@@ -64,14 +65,14 @@ class Shelf:
     def __init__(self, job: Job, together: bool):
         self.together = together
         self._job = job
-        self._loaded: dict[str, Runner] = {}
+        self._loaded: dict[str, LoadedModel] = {}
 
-    def take(self, spec: Spec) -> Runner:
+    def take(self, spec: Spec) -> LoadedModel:
         """Return the model of a spec, loading it if needed."""
         if spec.name not in self._loaded:
             if not self.together:
                 self.put_away(list(self._loaded))
-            self._loaded[spec.name] = open_runner(spec, self._job)
+            self._loaded[spec.name] = open_model(spec, self._job)
         return self._loaded[spec.name]
 
     def put_away(self, names: Iterable[str]) -> None:

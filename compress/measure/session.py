@@ -18,7 +18,7 @@ from typing import Any
 from compress.base.cgroup import Throttled, quota_cores, throttled
 from compress.base.console import bar, say, track
 from compress.base.quiet import quiet_libraries, quiet_transformers
-from compress.data import source
+from compress.data import loading
 from compress.data.point import OperatingPoint
 from compress.data.tasks import task_of
 from compress.energy.find import find_meter
@@ -161,7 +161,7 @@ def _evaluate(shelf: Shelf, spec: Spec, job: Job, runners: dict[str, Runner]) ->
 
     runner = shelf.take(spec)
     task = task_of(job.workload.task)
-    examples = source.load_examples(job.source, "test", runner.processor, runner.model.config, limit=job.limit)
+    examples = loading.load_examples(job.source, "test", runner.processor, runner.model.config, limit=job.limit)
     batch_size = job.workload.headline_point.batch_size if spec.batch_dependent else BATCH
 
     def evaluated(size: int) -> accuracy.Evaluation:

@@ -232,7 +232,7 @@ class JudgedBy:
 
 
 @dataclass(frozen=True)
-class Asked:
+class Request:
     """Settings from the user."""
 
     limit: Several | None
@@ -277,7 +277,7 @@ class Session:
     clock_offset_ns: Annotated[Whole | None, Field(exclude_if=_is_none)] = None
     """Time since 1970 minus the monotonic clock, at the end of the session."""
     judged_by: Annotated[JudgedBy | None, Field(exclude_if=_is_none)] = None
-    asked: Annotated[Asked | None, Field(alias="told", exclude_if=_is_none)] = None
+    request: Annotated[Request | None, Field(alias="told", exclude_if=_is_none)] = None
     compressing: Annotated[dict[str, Compressing] | None, Field(exclude_if=_is_none)] = None
     """Recipe -> meter readings while it was compressed, from its artifact."""
 

@@ -7,11 +7,11 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from compress.report.beside import print_sides
     from compress.report.card import write_card
     from compress.report.charts import write_chart
     from compress.report.checks import junit, print_checks
     from compress.report.describe import print_methods, print_result, print_workloads
+    from compress.report.machines import print_machines
     from compress.report.notes import carbon_lines
     from compress.report.publish import push
     from compress.report.table import print_tables
@@ -25,7 +25,7 @@ _MODULE_OF = {
     "print_checks": "checks",
     "print_methods": "describe",
     "print_result": "describe",
-    "print_sides": "beside",
+    "print_machines": "machines",
     "print_tables": "table",
     "print_workloads": "describe",
     "push": "publish",
@@ -41,7 +41,7 @@ __all__ = [
     "print_checks",
     "print_methods",
     "print_result",
-    "print_sides",
+    "print_machines",
     "print_tables",
     "print_workloads",
     "push",

@@ -21,7 +21,7 @@ def print_checks(checks: Sequence[Check], console: Console) -> None:
     for check in sorted(checks, key=lambda check: not check.failed):
         state = f"[{COLOURS.get(check.state, 'bold red')}]{check.state}[/]"
         table.add_row(
-            *(escape(plain(t)) for t in (check.workload, check.recipe, check.what)), state, escape(plain(check.said))
+            *(escape(plain(t)) for t in (check.workload, check.recipe, check.what)), state, escape(plain(check.detail))
         )
     console.print(table)
     failed = sum(check.failed for check in checks)
@@ -36,8 +36,8 @@ def junit(checks: Sequence[Check]) -> str:
         name = f"{plain(check.recipe)}: {plain(check.what)}"
         case = ElementTree.SubElement(suite, "testcase", classname=plain(check.workload), name=name)
         if check.failed:
-            ElementTree.SubElement(case, "failure", type=check.state, message=plain(check.said))
+            ElementTree.SubElement(case, "failure", type=check.state, message=plain(check.detail))
         else:
-            ElementTree.SubElement(case, "system-out").text = f"{check.state}: {plain(check.said)}"
+            ElementTree.SubElement(case, "system-out").text = f"{check.state}: {plain(check.detail)}"
     ElementTree.indent(suite)
     return ElementTree.tostring(suite, encoding="unicode", xml_declaration=True) + "\n"

@@ -64,11 +64,11 @@ def _rounds(table: Table) -> str:
     return f"; {rounds} rounds, windows of {digits(min(lengths), 2)} s or more"
 
 
-def carbon_lines(table: Table, said: Terms) -> list[str]:
+def carbon_lines(table: Table, terms: Terms) -> list[str]:
     """Return grams of CO2 equivalent per 1000 inferences of every row, under the user's terms."""
-    lines = [f"gCO2e per {PER} inferences on {table.newest.workload.get('name', 'workload')}, at {said}:"]
+    lines = [f"gCO2e per {PER} inferences on {table.newest.workload.get('name', 'workload')}, at {terms}:"]
     for name, point in _points(table):
-        grams = None if point is None else grams_per_1000(point, said)
+        grams = None if point is None else grams_per_1000(point, terms)
         if grams is None:
             why = "no headline point" if point is None else point.energy_reason or "energy unknown"
             lines.append(f"  {name}: unknown: {why}")
@@ -128,7 +128,7 @@ def _reading(table: Table) -> Iterable[str]:
         )
         if len(table.references) < 2:
             yield "Sessions could not be checked against each other, because that needs a second reference."
-    for older in table.stale:
+    for older in table.disagreements:
         again = " ".join(sorted({r.name for r in table.results}))
         yield (
             f"{older}: beyond their intervals. So {_names(older.names)} cannot be ranked with the newest rows; "

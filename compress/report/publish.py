@@ -12,7 +12,7 @@ from typing import Any
 
 from compress.base import reading
 from compress.base.config import InputError
-from compress.base.errors import blamed
+from compress.base.errors import as_input_error
 from compress.data.hub import is_id
 from compress.model.manifest import MANIFEST, MOST_BYTES
 from compress.records.result import Result
@@ -61,7 +61,7 @@ def _ready(repo: str) -> None:
     place = f"--repo {repo}: the token"
     if constants.is_offline_mode():
         raise InputError(f"--repo {repo}: HF_HUB_OFFLINE (or TRANSFORMERS_OFFLINE) is set; unset it to upload")
-    with blamed(lambda reason: f"{place} cannot be read from {constants.HF_TOKEN_PATH} ({reason}); {LOGIN}"):
+    with as_input_error(lambda reason: f"{place} cannot be read from {constants.HF_TOKEN_PATH} ({reason}); {LOGIN}"):
         token = get_token()
     if token is None:
         raise InputError(f"--repo {repo}: no token for {constants.ENDPOINT}; {LOGIN}")
@@ -74,7 +74,7 @@ def _check_card(place: Path) -> None:
     from huggingface_hub import ModelCard
 
     expected = "expected text with a YAML head; correct it, or remove it to have a new one written"
-    with blamed(lambda reason: f"{place}: cannot be read as a card ({reason}); {expected}"):
+    with as_input_error(lambda reason: f"{place}: cannot be read as a card ({reason}); {expected}"):
         ModelCard(reading.content(place, "card", MOST_BYTES).decode())
 
 

@@ -53,8 +53,8 @@ def test_a_cost_that_grows_beyond_limit_and_noise_shuts_the_gate(now: float, spr
 def test_energy_that_nobody_measured_has_not_passed() -> None:
     found = one(factory.result(), factory.result(), ENERGY)
     assert found.state == "UNKNOWN" and found.failed
-    assert "--max-latency" in found.said
-    assert one(metered(0.5), factory.result(), ENERGY).said.startswith("energy is unknown in the baseline")
+    assert "--max-latency" in found.detail
+    assert one(metered(0.5), factory.result(), ENERGY).detail.startswith("energy is unknown in the baseline")
 
 
 def test_another_reference_another_machine_and_nothing_at_all_have_not_passed() -> None:
@@ -63,9 +63,9 @@ def test_another_reference_another_machine_and_nothing_at_all_have_not_passed() 
     elsewhere = factory.result(machine=replace(factory.machine(), device_name="Another CPU"))
     found = check([elsewhere], [factory.result()], LATENCY)
     assert [(c.state, c.failed) for c in found] == [("MISSING", True), ("new", False)]
-    assert "only on Another CPU" in found[0].said
+    assert "only on Another CPU" in found[0].detail
     limited = check([factory.result(limit=50)], [factory.result()], LATENCY)
-    assert limited[0].state == "MISSING" and "--limit" in limited[0].said
+    assert limited[0].state == "MISSING" and "--limit" in limited[0].detail
 
 
 def test_a_board_of_the_same_kind_is_compared_and_only_the_newest_result_counts() -> None:
@@ -78,8 +78,8 @@ def test_a_board_of_the_same_kind_is_compared_and_only_the_newest_result_counts(
 
 def test_what_fails_or_breaks_shuts_the_gate_and_what_failed_before_promises_nothing() -> None:
     found = one(factory.failed("bert_int8", error="no kernel\nTraceback"), factory.result(), LATENCY)
-    assert (found.state, found.said) == ("WORSE", "failed: no kernel")
-    assert one(factory.result(delta=-0.35), factory.result(), LATENCY).said == "BROKEN now, but not in the baseline"
+    assert (found.state, found.detail) == ("WORSE", "failed: no kernel")
+    assert one(factory.result(delta=-0.35), factory.result(), LATENCY).detail == "BROKEN now, but not in the baseline"
     assert check([factory.result()], [factory.failed("bert_int8")], LATENCY) == []
 
 
@@ -99,7 +99,7 @@ def test_accuracy_is_compared_on_the_same_examples() -> None:
     assert one(answered(then), answered(then), LOSS).state == "fine"
     worse = [bit and i % 20 != 1 for i, bit in enumerate(then)]  # 44 more wrong answers, none more right
     found = one(answered(worse), answered(then), LOSS)
-    assert found.state == "WORSE" and "+5.05 points lost" in found.said
+    assert found.state == "WORSE" and "+5.05 points lost" in found.detail
     few = [bit and i not in (1, 2, 3, 4, 5) for i, bit in enumerate(then)]
     assert one(answered(few), answered(then), LOSS).state == "perhaps worse"  # 0.57 points by five answers
 
@@ -112,7 +112,7 @@ def test_without_answers_the_differences_to_the_reference_are_compared() -> None
     ]
     assert one(*perplexity, Limits(loss=(0.02, "percent"))).state == "WORSE"
     assert one(*reversed(perplexity), Limits(loss=(0.02, "percent"))).state == "fine"
-    assert "change --max-loss" in one(*perplexity, LOSS).said
+    assert "change --max-loss" in one(*perplexity, LOSS).detail
 
 
 def test_noise_shuts_the_gate_as_seldom_as_promised() -> None:
@@ -190,7 +190,7 @@ def test_intervals_of_one_comparison_are_those_of_the_results() -> None:
     found = one(metered(0.5, spread=0.02), metered(0.5, spread=0.02), ENERGY)
     half = Estimate(0.5, 0.49, 0.51, 5)
     both = stats.quotient(half, half)
-    assert f"{both.low - 1:+.1%} to {both.high - 1:+.1%}" in found.said
+    assert f"{both.low - 1:+.1%} to {both.high - 1:+.1%}" in found.detail
 
 
 @pytest.mark.parametrize("out", ["then/stdlib-bert/bert_int8-m1.json", "checks.txt", "link.xml", "folder.xml"])

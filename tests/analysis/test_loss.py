@@ -109,10 +109,10 @@ def test_of_two_that_cost_the_same_the_better_one_is_on_the_front(case: str) -> 
     ("case", "text"), [("fraction", "2%"), ("perplexity", "2pt"), ("without a scale", "2pt"), ("error rate", "2%")]
 )
 def test_a_limit_in_a_unit_that_the_metric_has_not_never_passes(case: str, text: str) -> None:
-    asked = loss.asked(text, "--max-loss")
+    asked = loss.parse_limit(text, "--max-loss")
     (found,) = check([row(case)], [row(case)], Limits(loss=asked))
     assert (found.state, found.failed) == ("UNKNOWN", True)
-    assert f"{CASES[case][0]} is compared in {CASES[case][2]}, not in {asked[1]}" in found.said
+    assert f"{CASES[case][0]} is compared in {CASES[case][2]}, not in {asked[1]}" in found.detail
     (table,) = group([row(case)])
     with pytest.raises(InputError, match=f"--within: {CASES[case][0]} is compared in {CASES[case][2]}"):
         odds.cheapest_within(table, *asked)
@@ -121,7 +121,7 @@ def test_a_limit_in_a_unit_that_the_metric_has_not_never_passes(case: str, text:
 @pytest.mark.parametrize("text", ["0.02", "2", "2 points", "-1pt", "nan%", "infpt"])
 def test_a_limit_without_a_unit_is_refused(text: str) -> None:
     with pytest.raises(InputError, match=r"--max-loss .*: expected points such as 1pt"):
-        loss.asked(text, "--max-loss")
+        loss.parse_limit(text, "--max-loss")
 
 
 def test_what_a_limit_stands_for_is_stated() -> None:
@@ -130,7 +130,7 @@ def test_what_a_limit_stands_for_is_stated() -> None:
     assert loss.meaning((0.02, "percent"), valued("perplexity")) == (
         "perplexity up by at most 2 % of the reference's value"
     )
-    assert "own down by at most 0.02" in gated("fraction", 0.02).said
+    assert "own down by at most 0.02" in gated("fraction", 0.02).detail
 
 
 def test_an_own_metric_of_an_older_version_has_no_unit_and_passes_no_limit() -> None:
@@ -139,7 +139,7 @@ def test_an_own_metric_of_an_older_version_has_no_unit_and_passes_no_limit() -> 
     for unit in ("points", "percent"):
         (found,) = check([old], [old], Limits(loss=(0.5, unit)))  # type: ignore[arg-type]
         assert found.state == "UNKNOWN"
-        assert "older version" in found.said
+        assert "older version" in found.detail
 
 
 def test_a_value_that_changes_its_sign_has_no_relative_loss() -> None:

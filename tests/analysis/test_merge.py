@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from compress.analysis.merge import merge, side_by_side
+from compress.analysis.merge import machine_comparisons, merge
 from compress.base.config import InputError
 from compress.records import files as result_files
 from compress.records.result import Result
@@ -85,14 +85,14 @@ def test_what_cannot_be_joined_is_refused_before_anything_is_written(tmp_path: P
 
 def test_machines_stand_side_by_side_by_ratios_to_their_own_references() -> None:
     ours = [factory.result("bert_int8", 0.5), factory.result("bert_bf16", 0.6)]
-    (side,) = side_by_side([*ours, on_gpu("bert_int8", 1.2)])
+    (side,) = machine_comparisons([*ours, on_gpu("bert_int8", 1.2)])
     assert len(side.machines) == 2
     assert any("Example GPU (g1): energy / fp32 eager" in m for m in side.machines)
     assert any("Example CPU, 2 cores (m1): latency / fp32 eager" in m for m in side.machines)
     rows = {row.name: [None if c is None else round(c.value, 3) for c in row.costs] for row in side.rows}
     assert sorted(rows["bert_int8"]) == [0.5, 1.2]
     assert sorted(rows["bert_bf16"], key=str) == [0.6, None]
-    assert side_by_side(ours) == []
+    assert machine_comparisons(ours) == []
 
 
 def test_the_command_joins_and_shows(tmp_path: Path) -> None:

@@ -129,12 +129,12 @@ def test_the_cheapest_within_a_loss_by_estimate_and_with_confidence() -> None:
             result("lossy", cost=0.1, delta=-0.03, half=0.01),
         ]
     )
-    found = odds.cheapest_within(table, *loss.asked("1pt", "--within"))
+    found = odds.cheapest_within(table, *loss.parse_limit("1pt", "--within"))
     assert (found.estimated.name, found.confident.name) == ("cheap", "sure")
     assert odds.cheapest_within(
-        replace(table, unranked=("cheap", "sure")), *loss.asked("1pt", "--within")
+        replace(table, unranked=("cheap", "sure")), *loss.parse_limit("1pt", "--within")
     ) == odds.Within(None, None)
-    assert odds.cheapest_within(table, *loss.asked("0pt", "--within")) == odds.Within(None, None)
+    assert odds.cheapest_within(table, *loss.parse_limit("0pt", "--within")) == odds.Within(None, None)
     told = odds.answers(table, 0.01, "points", "1pt")
     assert "cheap" in told[0]
     assert "872 examples are too few" in told[1]
@@ -143,13 +143,13 @@ def test_the_cheapest_within_a_loss_by_estimate_and_with_confidence() -> None:
 @pytest.mark.parametrize("text", ["1", "pt", "-1pt", "one pt", "5 %pt"])
 def test_a_loss_that_is_not_one_is_refused(text: str) -> None:
     with pytest.raises(InputError, match="expected points such as 1pt"):
-        loss.asked(text, "--within")
+        loss.parse_limit(text, "--within")
 
 
 def test_points_do_not_fit_a_perplexity_nor_percent_an_accuracy() -> None:
     (table,) = group([result("one")])
     with pytest.raises(InputError, match="compared in points, not in percent"):
-        odds.cheapest_within(table, *loss.asked("2%", "--within"))
+        odds.cheapest_within(table, *loss.parse_limit("2%", "--within"))
 
 
 def test_a_table_without_rounds_to_resample_still_has_odds_for_every_candidate() -> None:

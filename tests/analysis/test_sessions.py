@@ -24,14 +24,14 @@ def test_sessions_that_agree_within_their_intervals_share_a_front() -> None:
     table = group(
         [measured("a", "s1", "2025-01-01T00:00:00Z", 0.60, cost=0.5), measured("b", "s2", "2025-01-02T00:00:00Z", 0.61)]
     )[0]
-    assert table.stale == ()
+    assert table.disagreements == ()
     assert {"a", "b"} <= table.front
 
 
 def test_the_older_of_two_contradicting_sessions_is_kept_off_the_front_and_the_table_says_so() -> None:
     old = measured("a", "s1", "2025-01-01T00:00:00Z", 0.60, cost=0.3)
     table = group([old, measured("b", "s2", "2025-01-02T00:00:00Z", 0.75)])[0]
-    (found,) = table.stale
+    (found,) = table.disagreements
     assert (found.session, found.newest, found.reference, found.names) == ("s1", "s2", factory.BF16, ("a",))
     assert (found.before.value, found.now.value) == (0.60, 0.75)
     assert "a" not in table.front

@@ -9,7 +9,7 @@ import torch
 from compress import apply
 from compress.analysis.accuracy import Evaluation, check_reference
 from compress.base.config import InputError
-from compress.data import source
+from compress.data import locate
 from compress.data.finite import check_weights
 from compress.data.workload import Workload
 from compress.harness import preflight
@@ -30,7 +30,7 @@ def diverged(value: float) -> Any:
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
 def test_weights_that_are_not_finite_are_an_error_before_anything_is_loaded(tmp_path: Path, value: float) -> None:
-    found = source.resolve(Workload.load(str(write_workload(tmp_path, diverged(value)))))
+    found = locate.resolve(Workload.load(str(write_workload(tmp_path, diverged(value)))))
     recipe = Recipe(name="sparse", steps=(Prune(structure="unstructured", fraction=0.5),))
     told = f"my model .*: {QUERY} hold values that are not finite .* expected finite weights"
     with pytest.raises(InputError, match=told):

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from compress.base import devices
-from compress.data import source
+from compress.data import locate
 from compress.data.workload import Workload
 from compress.energy import block
 from compress.energy.meters import Absent
@@ -56,7 +56,7 @@ def test_a_model_left_in_fp32_says_so_where_verdicts_are_against_half_precision(
         "int8": {"method": "quantize", "bits": 8, "format": "llm_int8"},
     }
     monkeypatch.setattr(transform, "computes_bf16", lambda device: True)
-    found = source.resolve(Workload.load(str(workload)))
+    found = locate.resolve(Workload.load(str(workload)))
     recipe = Recipe.model_validate({"steps": [known[step] for step in steps]})
     transform.build(recipe, found, torch.device("cpu"), tmp_path / "a", tmp_path / "w", Absent("none here"), "")
     assert (transform.IN_FP32 in artifact.verify(tmp_path / "a").extra["notes"]) is said

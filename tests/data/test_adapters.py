@@ -12,7 +12,7 @@ import torch
 import transformers
 
 from compress.base.config import InputError
-from compress.data import adapters, source
+from compress.data import adapters, loading, locate
 from compress.data.workload import Workload
 from tests.helpers import bert, sentences, tokenizer, write_workload
 
@@ -44,8 +44,8 @@ def _point(adapter: Path, base: Any) -> None:
 
 
 def test_a_merged_adapter_answers_like_base_and_adapter_together(workload: Path) -> None:
-    found = source.resolve(Workload.load(workload))
-    model, processor = source.load_model(found)
+    found = locate.resolve(Workload.load(workload))
+    model, processor = loading.load_model(found)
     batch = dict(processor(sentences(8, seed=3)["text"], padding=True, return_tensors="pt"))
     base = transformers.AutoModelForSequenceClassification.from_pretrained(workload.parent / "model").eval()
     # B A alpha / r, computed here and added by hand
@@ -64,12 +64,12 @@ def test_a_merged_adapter_answers_like_base_and_adapter_together(workload: Path)
 
 
 def test_an_adapter_is_merged_once_and_again_when_its_base_changes(workload: Path) -> None:
-    first = source.resolve(Workload.load(workload))
-    assert source.resolve(Workload.load(workload)).model == first.model
+    first = locate.resolve(Workload.load(workload))
+    assert locate.resolve(Workload.load(workload)).model == first.model
     model = transformers.AutoModelForSequenceClassification.from_pretrained(workload.parent / "model")
     model.classifier.bias.data += 1
     model.save_pretrained(workload.parent / "model")
-    assert source.resolve(Workload.load(workload)).model != first.model
+    assert locate.resolve(Workload.load(workload)).model != first.model
 
 
 @pytest.mark.parametrize(
@@ -85,7 +85,7 @@ def test_an_adapter_without_its_base_is_refused(workload: Path, base: Any, told:
     folder = workload.parent / "adapter"
     _point(folder, str(folder) if base == "adapter" else base)
     with pytest.raises(InputError, match=told):
-        source.resolve(Workload.load(workload))
+        locate.resolve(Workload.load(workload))
 
 
 def test_an_adapter_of_another_shape_is_refused_in_one_sentence(workload: Path) -> None:
@@ -104,7 +104,7 @@ def test_an_adapter_of_another_shape_is_refused_in_one_sentence(workload: Path) 
     _point(workload.parent / "adapter", str(workload.parent / "other"))
     assert config["r"] == 2
     with pytest.raises(InputError, match="cannot be merged into its base model") as caught:
-        source.resolve(Workload.load(workload))
+        locate.resolve(Workload.load(workload))
     assert len(caught.value.problems) == 1
 
 
@@ -120,20 +120,20 @@ def test_a_head_that_nobody_trained_is_refused(workload: Path) -> None:
     adapted.save_pretrained(workload.parent / "adapter")
     _point(workload.parent / "adapter", str(workload.parent / "body"))
     with pytest.raises(InputError, match=r"classifier\.bias, which would be random"):
-        source.resolve(Workload.load(workload))
+        locate.resolve(Workload.load(workload))
 
 
 def test_without_peft_the_error_says_what_to_install(workload: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(adapters, "find_spec", lambda name: None if name == "peft" else find_spec(name))
     with pytest.raises(InputError, match=r"is an adapter of .*pip install 'compress\[peft\]'"):
-        source.resolve(Workload.load(workload))
+        locate.resolve(Workload.load(workload))
 
 
 def test_pickled_adapters_are_never_opened(workload: Path) -> None:
     weights = workload.parent / "adapter" / "adapter_model.safetensors"
     weights.rename(weights.with_name("adapter_model.bin"))
     with pytest.raises(InputError, match=r"holds adapter_model\.bin; expected adapter_model\.safetensors"):
-        source.resolve(Workload.load(workload))
+        locate.resolve(Workload.load(workload))
 
 
 @pytest.mark.parametrize("name", ["tokenizer.json", "adapter_model.safetensors"])
@@ -142,4 +142,4 @@ def test_a_fifo_beside_an_adapter_is_refused_and_never_opened(workload: Path, na
     place.unlink(missing_ok=True)
     os.mkfifo(place)
     with pytest.raises(InputError, match=f"{name} is a fifo; expected a regular file"):
-        source.resolve(Workload.load(workload))
+        locate.resolve(Workload.load(workload))

@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from compress.base.config import InputError
-from compress.data import source
+from compress.data import loading, locate
 from compress.data.checkpoints import fit, settings, stored
 from compress.data.workload import Workload
 from compress.harness import preflight
@@ -46,12 +46,12 @@ def no_weights(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) 
         raise AssertionError("weights were loaded")
 
     if "loaded" not in request.node.name:
-        monkeypatch.setattr("compress.data.source.load_model", refused)
+        monkeypatch.setattr("compress.data.loading.load_model", refused)
 
 
 def check(model: Path, recipe: Recipe | None = None) -> None:
     """Everything that is looked at before a step runs."""
-    found = source.resolve(Workload.load(model.parent / "my.yaml"))
+    found = locate.resolve(Workload.load(model.parent / "my.yaml"))
     preflight.check([recipe or Recipe()], found)
 
 
@@ -371,7 +371,7 @@ def test_a_folder_that_can_be_loaded_gives_the_answers_of_the_plain_one(
 def test_loaded_weights_of_a_wrapped_model_are_those_of_the_inner_one(spoil: Spoil, model: Path, whole: Path) -> None:
     spoil(model)
     plain, loaded = (
-        source.load_model(source.resolve(Workload.load(folder / "my.yaml")))[0].state_dict()
+        loading.load_model(locate.resolve(Workload.load(folder / "my.yaml")))[0].state_dict()
         for folder in (whole.parent, model.parent)
     )
     assert plain.keys() == loaded.keys()
@@ -412,10 +412,10 @@ ANSWERS = {"return_dict": False, "torchscript": True, "chunk_size_feed_forward":
 
 def test_loaded_models_answer_in_one_form_whatever_config_json_asks_for(model: Path) -> None:
     inputs = {"input_ids": torch.ones(2, 8, dtype=torch.int64)}
-    found = source.resolve(Workload.load(model.parent / "my.yaml"))
-    expected = source.load_model(found)[0](**inputs).logits
+    found = locate.resolve(Workload.load(model.parent / "my.yaml"))
+    expected = loading.load_model(found)[0](**inputs).logits
     config(**ANSWERS)(model)
-    answer = source.load_model(found)[0](**inputs)
+    answer = loading.load_model(found)[0](**inputs)
     assert torch.equal(answer.logits, expected) and answer.hidden_states is None
 
 

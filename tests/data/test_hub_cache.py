@@ -8,7 +8,7 @@ import torch
 from huggingface_hub import constants
 
 from compress.base.config import InputError
-from compress.data import hub, source
+from compress.data import hub, loading, locate
 from compress.data.workload import Workload
 from compress.harness import preflight
 from compress.spec.recipe import Recipe
@@ -40,7 +40,7 @@ def snapshot(whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pa
 
 def check(workload: Path, recipe: Recipe | None = None) -> None:
     """Everything that is looked at before a step runs."""
-    preflight.check([recipe or Recipe()], source.resolve(Workload.load(workload)))
+    preflight.check([recipe or Recipe()], locate.resolve(Workload.load(workload)))
 
 
 @pytest.mark.parametrize("name", HOSTILE)
@@ -56,7 +56,7 @@ def test_a_cached_model_that_cannot_be_loaded_is_refused_as_a_folder_is(name: st
 def test_a_cached_model_is_taken_also_with_a_wrappers_names(whole: Path, snapshot: Path) -> None:
     renamed(lambda name: f"_orig_mod.{name}")(snapshot)
     check(whole)
-    model, _ = source.load_model(source.resolve(Workload.load(whole)))
+    model, _ = loading.load_model(locate.resolve(Workload.load(whole)))
     plain = bert().state_dict()
     assert all(torch.equal(plain[name], tensor) for name, tensor in model.state_dict().items())
 
@@ -67,10 +67,10 @@ def test_a_model_without_its_weights_is_refused_by_its_configuration(
 ) -> None:
     sharded(snapshot, kept=1)  # a download that did not end
     monkeypatch.setattr(hub, "fetched", lambda *_: pytest.fail("weights were asked for"))
-    source.resolve(Workload.load(whole))
+    locate.resolve(Workload.load(whole))
     spoil(snapshot)
     with pytest.raises(InputError, match=r"my model owner/small: config\.json (num_hidden_layers|hidden_size)"):
-        source.resolve(Workload.load(whole))
+        locate.resolve(Workload.load(whole))
 
 
 def test_weights_that_have_just_come_are_looked_at_before_a_step_runs(
@@ -91,7 +91,7 @@ def test_weights_that_have_just_come_are_looked_at_before_a_step_runs(
     monkeypatch.setattr(hub, "reachable", lambda: True)
     monkeypatch.setattr("compress.data.hub.pickles", lambda *_: [])
     monkeypatch.setattr("huggingface_hub.snapshot_download", download)
-    found = source.resolve(Workload.load(whole))
+    found = locate.resolve(Workload.load(whole))
     cut(distant, "model-00002-of-00002.safetensors")
     with pytest.raises(InputError, match=r"my model owner/small: model-00002-of-00002\.safetensors is truncated"):
         preflight.check([Recipe()], found)

@@ -13,7 +13,7 @@ import pytest
 
 from compress.base import owners
 from compress.base.config import InputError
-from compress.data import offline, source
+from compress.data import loading, locate, offline
 from compress.data.offline import bert as offline_bert
 from compress.data.offline import llama as offline_llama
 from compress.data.offline import text as offline_text
@@ -115,18 +115,18 @@ def test_a_made_workload_loads_and_is_judged_like_any_other(
     from compress.data.tasks import task_of
 
     monkeypatch.setattr(f"compress.data.offline.{offline.OFFLINE[name].module}.SETTINGS", TINY[name])
-    found = source.resolve(Workload.load(name))
-    model, processor = source.load_model(found)
-    test = source.load_examples(found, "test", processor, model.config, limit=8)
-    source.check(found, model, processor, test)
+    found = locate.resolve(Workload.load(name))
+    model, processor = loading.load_model(found)
+    test = loading.load_examples(found, "test", processor, model.config, limit=8)
+    loading.check(found, model, processor, test)
     task = task_of(found.workload.task)
     batch = task.collate(list(test), processor)
     with torch.no_grad():
         logits = model(**{k: v for k, v in batch.items() if k != "labels"}).logits
     assert len(next(iter(task.outcomes(logits, batch).values()))) == len(test)
     assert task.fixed(test, processor, found.workload.headline_point, 2, 0)
-    assert source.load_examples(found, "train", processor, model.config, limit=4)
-    assert source.resolve(Workload.load(name)).digest == found.digest
+    assert loading.load_examples(found, "train", processor, model.config, limit=4)
+    assert locate.resolve(Workload.load(name)).digest == found.digest
 
 
 @pytest.mark.parametrize("name", offline.names())
@@ -277,9 +277,9 @@ def test_the_full_size_classifiers_learn_their_task(name: str, least: float) -> 
 
     from compress.data.tasks import task_of
 
-    found = source.resolve(Workload.load(name))
-    model, processor = source.load_model(found)
-    test = source.load_examples(found, "test", processor, model.config)
+    found = locate.resolve(Workload.load(name))
+    model, processor = loading.load_model(found)
+    test = loading.load_examples(found, "test", processor, model.config)
     task = task_of(found.workload.task)
     right = 0
     for start in range(0, len(test), 32):
@@ -298,9 +298,9 @@ def test_the_full_size_language_model_predicts_source_far_better_than_chance() -
 
     from compress.data.tasks import task_of
 
-    found = source.resolve(Workload.load("stdlib-llama"))
-    model, processor = source.load_model(found)
-    test = source.load_examples(found, "test", processor, model.config, limit=64)
+    found = locate.resolve(Workload.load("stdlib-llama"))
+    model, processor = loading.load_model(found)
+    test = loading.load_examples(found, "test", processor, model.config, limit=64)
     task = task_of("causal-lm")
     batch = task.collate(list(test), processor)
     with torch.no_grad():

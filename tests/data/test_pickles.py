@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from compress.base.config import InputError
-from compress.data import source
+from compress.data import loading, locate
 from compress.data.workload import Workload
 from tests.helpers import bert, environment, write_workload
 
@@ -36,7 +36,7 @@ def pickled(tmp_path: Path) -> Path:
 
 def test_the_line_that_a_folder_of_pickles_is_told_converts_it(pickled: Path) -> None:
     with pytest.raises(InputError, match=r"pickles only \(pytorch_model\.bin\)") as refused:
-        source.resolve(Workload.load(str(pickled)))
+        locate.resolve(Workload.load(str(pickled)))
     told = str(refused.value)
     assert "weights_only" not in told and "\n" not in told
     command = re.search(r"python (-c .+); and give (\S+) as the model", told)
@@ -47,7 +47,7 @@ def test_the_line_that_a_folder_of_pickles_is_told_converts_it(pickled: Path) ->
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     pickled.write_text(pickled.read_text().replace("model: model", f"model: {command.group(2)}"))
-    model, _ = source.load_model(source.resolve(Workload.load(str(pickled))))
+    model, _ = loading.load_model(locate.resolve(Workload.load(str(pickled))))
     expected = bert().state_dict()  # seeded: the weights that the fixture pickled
     weights = model.state_dict()
     assert all(torch.equal(weights[name], tensor) for name, tensor in expected.items())
@@ -59,7 +59,7 @@ def test_a_pickle_is_not_opened(name: str, pickled: Path) -> None:
     (model / "pytorch_model.bin").unlink()
     torch.save(Trap(), model / name)
     with pytest.raises(InputError, match="pickles only"):
-        source.resolve(Workload.load(str(pickled)))
+        locate.resolve(Workload.load(str(pickled)))
 
 
 def test_a_model_of_the_hub_is_refused_the_same(pickled: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -74,4 +74,4 @@ def test_a_model_of_the_hub_is_refused_the_same(pickled: Path, monkeypatch: pyte
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(cache))
     pickled.write_text(pickled.read_text().replace("model: model", "model: me/old"))
     with pytest.raises(InputError, match=r"me/old: has its weights as pickles only \(pytorch_model\.bin\)"):
-        source.resolve(Workload.load(str(pickled)))
+        locate.resolve(Workload.load(str(pickled)))

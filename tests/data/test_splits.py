@@ -12,7 +12,7 @@ from compress.base.config import InputError
 from compress.data import split_files as files
 from compress.data import tables
 from compress.data.dataset import Dataset
-from compress.data.place import Source
+from compress.data.source import Source
 from compress.data.workload import Workload
 
 

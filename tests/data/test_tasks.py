@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from compress.base.config import InputError
-from compress.data import source
+from compress.data import loading, locate
 from compress.data.dataset import Dataset
 from compress.data.point import OperatingPoint
 from compress.data.tasks import blocks as packing
@@ -275,12 +275,12 @@ def test_a_plain_text_file_is_a_workload(tmp_path: Path) -> None:
         dataset=Dataset(path=str(tmp_path / "test.txt")),
         max_length=16,
     )
-    found = source.resolve(workload)
-    model, processor = source.load_model(found)
-    examples = source.load_examples(found, "test", processor, model.config)
-    source.check(found, model, processor, examples)
+    found = locate.resolve(workload)
+    model, processor = loading.load_model(found)
+    examples = loading.load_examples(found, "test", processor, model.config)
+    loading.check(found, model, processor, examples)
     assert "".join(examples["text"]) == TEXT.strip()
-    assert len(source.load_examples(found, "test", processor, model.config, limit=3)) == 3
+    assert len(loading.load_examples(found, "test", processor, model.config, limit=3)) == 3
 
 
 def test_the_real_stories_model_has_its_known_loss() -> None:
@@ -292,9 +292,9 @@ def test_the_real_stories_model_has_its_known_loss() -> None:
         dataset=Dataset(path=str(text)),
         max_length=512,
     )
-    found = source.resolve(workload)
-    model, processor = source.load_model(found)
-    examples = source.load_examples(found, "test", processor, model.config)
+    found = locate.resolve(workload)
+    model, processor = loading.load_model(found)
+    examples = loading.load_examples(found, "test", processor, model.config)
     task = task_of("causal-lm")
     batch = task.collate(list(examples), processor)
     with torch.no_grad():
@@ -377,21 +377,21 @@ def test_a_table_may_name_image_files_beside_it(tmp_path: Path) -> None:
         model=str(tmp_path / "model"),
         dataset=Dataset(path=str(tmp_path / "data"), train=None, image="file"),
     )
-    found = source.resolve(workload)
-    examples = source.load_examples(found, "test", image_processor(), vit().config)
+    found = locate.resolve(workload)
+    examples = loading.load_examples(found, "test", image_processor(), vit().config)
     task = task_of("image-classification")
     expected = task.prepare(images(), image_processor(), own("image-classification"), vit().config)
     assert np.array_equal(examples[4]["pixel_values"], expected[4]["pixel_values"])
     assert examples["labels"] == [0, 1, 2, 0, 1, 2]
     before = found.digest
     images()["image"][0].save(tmp_path / "data" / "pictures" / "5.png")
-    assert source.resolve(workload).digest != before
+    assert locate.resolve(workload).digest != before
     table.write_text("file,label\npictures/lost.png,0")
     alone = Workload(**{**workload.model_dump(), "dataset": Dataset(path=str(table), train=None, image="file")})
     with pytest.raises(InputError, match="give the folder that holds table and images"):
-        source.load_examples(source.resolve(alone), "test", image_processor(), vit().config)
+        loading.load_examples(locate.resolve(alone), "test", image_processor(), vit().config)
     with pytest.raises(InputError, match=r"row 0 of column 'file': no image file 'pictures/lost\.png'"):
-        source.load_examples(source.resolve(workload), "test", image_processor(), vit().config)
+        loading.load_examples(locate.resolve(workload), "test", image_processor(), vit().config)
 
 
 def test_rows_without_an_image_are_found_before_any_is_decoded() -> None:

@@ -13,7 +13,7 @@ import datasets
 import pytest
 
 from compress.base.config import InputError, parse_yaml
-from compress.data import source, tables, template
+from compress.data import loading, locate, tables, template
 from compress.data import split_files as files
 from compress.data.dataset import Dataset
 from compress.data.workload import Workload, names
@@ -45,7 +45,7 @@ def workload(folder: Path, **dataset: Any) -> Workload:
 
 
 def examples(own: Workload, split: Any = "test", limit: int | None = None) -> datasets.Dataset:
-    return source.load_examples(source.resolve(own), split, tokenizer(), bert().config, limit)
+    return loading.load_examples(locate.resolve(own), split, tokenizer(), bert().config, limit)
 
 
 def put(folder: Path, name: str, columns: dict[str, list[Any]]) -> None:
@@ -64,8 +64,8 @@ def test_every_shipped_workload_is_valid_and_documented() -> None:
 
 def test_resolving_folders_imports_no_torch(folder: Path) -> None:
     code = (
-        "import sys; from compress.data import source; from compress.data.workload import Workload\n"
-        f"source.resolve(Workload.load({str(folder / 'my.yaml')!r}))\n"
+        "import sys; from compress.data import loading, locate; from compress.data.workload import Workload\n"
+        f"locate.resolve(Workload.load({str(folder / 'my.yaml')!r}))\n"
         "print('torch' in sys.modules, 'transformers' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
@@ -74,26 +74,26 @@ def test_resolving_folders_imports_no_torch(folder: Path) -> None:
 
 def test_the_digest_changes_with_model_data_and_settings_and_with_nothing_else(folder: Path) -> None:
     own = workload(folder)
-    before = source.resolve(own).digest
-    assert source.resolve(own.model_copy(update={"name": "renamed"})).digest == before
+    before = locate.resolve(own).digest
+    assert locate.resolve(own.model_copy(update={"name": "renamed"})).digest == before
     moved = Path(shutil.copytree(folder, folder.parent / "moved"))
-    assert source.resolve(workload(moved)).digest == before
-    assert source.resolve(own.model_copy(update={"max_length": 16})).digest != before
+    assert locate.resolve(workload(moved)).digest == before
+    assert locate.resolve(own.model_copy(update={"max_length": 16})).digest != before
     put(folder, "test.parquet", sentences(60, seed=9))
-    changed = source.resolve(own).digest
+    changed = locate.resolve(own).digest
     assert changed != before
     config = folder / "model" / "config.json"
     config.write_text(config.read_text().replace('"layer_norm_eps": 1e-12', '"layer_norm_eps": 1e-11'))
-    assert source.resolve(own).digest not in (before, changed)
+    assert locate.resolve(own).digest not in (before, changed)
 
 
 def test_weights_stored_in_half_precision_arrive_in_float32(folder: Path) -> None:
     import torch
 
     bert().half().save_pretrained(folder / "model")
-    model, _ = source.load_model(source.resolve(workload(folder)))
+    model, _ = loading.load_model(locate.resolve(workload(folder)))
     assert {p.dtype for p in model.parameters()} == {torch.float32}
-    half, _ = source.load_model(source.resolve(workload(folder)), dtype=torch.bfloat16)
+    half, _ = loading.load_model(locate.resolve(workload(folder)), dtype=torch.bfloat16)
     assert next(half.parameters()).dtype == torch.bfloat16
 
 
@@ -182,14 +182,14 @@ def test_unusable_rows_are_refused_with_their_column(folder: Path, columns: dict
 def test_model_and_data_that_are_both_missing_are_one_error(folder: Path) -> None:
     own = workload(folder, path=str(folder / "nowhere")).model_copy(update={"model": str(folder / "nothing")})
     with pytest.raises(InputError) as caught:
-        source.resolve(own)
+        locate.resolve(own)
     assert len(caught.value.problems) == 2
     assert all("no such folder or file" in problem for problem in caught.value.problems)
 
 
 def test_a_missing_split_says_what_there_is(folder: Path) -> None:
     with pytest.raises(InputError, match=r"no test split 'dev'; the folder holds test.parquet, train.parquet"):
-        source.resolve(workload(folder, test="dev"))
+        locate.resolve(workload(folder, test="dev"))
     with pytest.raises(InputError, match="no train split 'training'"):
         examples(workload(folder, train="training"), "train")
     with pytest.raises(InputError, match="names no train split"):
@@ -209,7 +209,7 @@ def test_a_file_of_another_kind_is_refused(folder: Path) -> None:
     path = folder / "data.xlsx"
     path.write_bytes(b"PK")
     with pytest.raises(InputError, match=r"files of kind .xlsx are not supported; expected .parquet"):
-        source.resolve(workload(folder, path=str(path)))
+        locate.resolve(workload(folder, path=str(path)))
 
 
 @pytest.mark.parametrize(("name", "content"), [("bad.parquet", b"no"), ("bad.jsonl", b"{]"), ("bad.csv", b"")])
@@ -226,7 +226,7 @@ def test_a_causal_model_is_no_classifier(folder: Path) -> None:
     shutil.rmtree(folder / "model")
     LlamaForCausalLM(LlamaConfig(vocab_size=64, **sizes)).save_pretrained(folder / "model")
     with pytest.raises(InputError, match="is a LlamaForCausalLM; text-classification needs"):
-        source.resolve(workload(folder))
+        locate.resolve(workload(folder))
 
 
 def test_a_head_that_would_be_random_is_refused(folder: Path) -> None:
@@ -234,7 +234,7 @@ def test_a_head_that_would_be_random_is_refused(folder: Path) -> None:
     config = folder / "model" / "config.json"
     config.write_text(config.read_text().replace('"BertModel"', '"BertForSequenceClassification"'))
     with pytest.raises(InputError, match=r"no weights for classifier.bias, classifier.weight"):
-        source.load_model(source.resolve(workload(folder)))
+        loading.load_model(locate.resolve(workload(folder)))
 
 
 @pytest.mark.parametrize(
@@ -243,21 +243,21 @@ def test_a_head_that_would_be_random_is_refused(folder: Path) -> None:
 def test_a_folder_that_is_no_model_is_refused(folder: Path, remove: str, said: str) -> None:
     (folder / "model" / remove).unlink()
     with pytest.raises(InputError, match=said):
-        source.resolve(workload(folder))
+        locate.resolve(workload(folder))
 
 
 def test_a_truncated_weights_file_is_one_error(folder: Path) -> None:
     weights = folder / "model" / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:5000])
     with pytest.raises(InputError, match=r"model\.safetensors is truncated or damaged"):
-        source.load_model(source.resolve(workload(folder)))
+        loading.load_model(locate.resolve(workload(folder)))
 
 
 def test_a_model_without_its_tokenizer_is_refused(folder: Path) -> None:
     for file in (folder / "model").glob("tokenizer*"):
         file.unlink()
     with pytest.raises(InputError, match="tokenizer or image processor cannot be loaded"):
-        source.load_processor(source.resolve(workload(folder)))
+        loading.load_processor(locate.resolve(workload(folder)))
 
 
 @pytest.mark.parametrize(
@@ -272,7 +272,7 @@ def test_a_model_without_its_tokenizer_is_refused(folder: Path) -> None:
 def test_a_model_that_does_not_fit_its_examples_is_refused(folder: Path, change: Any, said: str) -> None:
     model, tokens, own = change(bert(), tokenizer(), workload(folder))
     with pytest.raises(InputError, match=said):
-        source.check(source.resolve(own), model, tokens, examples(workload(folder)))
+        loading.check(locate.resolve(own), model, tokens, examples(workload(folder)))
 
 
 def _without_padding(tokens: Any) -> Any:
@@ -289,8 +289,8 @@ def resolving_fails(tmp_path: Path, **environment: str) -> tuple[str, str]:
     """The problem (one line) and standard error of a process that asks for a hub workload without an answer."""
     code = (
         "from compress.base.config import InputError\n"
-        "from compress.data import source; from compress.data.workload import Workload\n"
-        "try: source.resolve(Workload.load('sst2-distilbert'))\n"
+        "from compress.data import loading, locate; from compress.data.workload import Workload\n"
+        "try: locate.resolve(Workload.load('sst2-distilbert'))\n"
         "except InputError as error: print(*error.problems, sep='\\n')"
     )
     given = {"HF_HOME": str(tmp_path), "PATH": "/usr/bin:/bin", "HOME": str(tmp_path), **environment}
@@ -306,9 +306,9 @@ def test_a_hub_that_cannot_be_reached_is_one_sentence_with_the_ways_out(tmp_path
 
 
 def test_a_model_that_is_half_in_the_cache_says_so_and_what_to_do(folder: Path) -> None:
-    found = source.resolve(Workload.load(folder / "my.yaml"))
+    found = locate.resolve(Workload.load(folder / "my.yaml"))
     half = replace(found, model="owner/half", resolved={**found.resolved, "model_revision": "0" * 40})
-    for load in (source.load_processor, source.load_model):
+    for load in (loading.load_processor, loading.load_model):
         with pytest.raises(InputError, match="not all of the model is in the cache; use an offline workload"):
             load(half)
 
@@ -379,15 +379,15 @@ def test_the_real_minilm_is_found_in_its_three_half_precision_shards() -> None:
         model=str(model),
         dataset=Dataset(path=str(data), test="validation", text="sentence"),
     )
-    found = source.resolve(own)
-    loaded, processor = source.load_model(found)
-    test = source.load_examples(found, "test", processor, loaded.config)
-    source.check(found, loaded, processor, test)
+    found = locate.resolve(own)
+    loaded, processor = loading.load_model(found)
+    test = loading.load_examples(found, "test", processor, loaded.config)
+    loading.check(found, loaded, processor, test)
     assert (len(test), str(loaded.dtype)) == (872, "torch.float32")
 
 
 def test_of_a_hub_repository_only_the_named_files_are_read(folder: Path) -> None:
-    found = source.resolve(workload(folder))
+    found = locate.resolve(workload(folder))
     spec = found.workload.dataset.model_copy(update={"test": "test*.parquet", "train": "train.parquet"})
     repository = replace(
         found,

@@ -268,7 +268,7 @@ def test_nothing_is_trained_for_a_recipe_that_another_ones_mistake_refuses(
     def resolve(_: object) -> None:
         raise AssertionError("the workload was resolved")
 
-    monkeypatch.setattr("compress.harness.plan.source.resolve", resolve)
+    monkeypatch.setattr("compress.harness.plan.locate.resolve", resolve)
     (tmp_path / "bad.yaml").write_text("runtime: openvino\nsteps: [{method: cast}]\n")
     assert "takes fp32 models" in refused("run", "vit_dense", tmp_path / "bad.yaml")
     (tmp_path / "reference.yaml").write_text(workload.read_text())

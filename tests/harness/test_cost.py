@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from compress.base.config import InputError
-from compress.data import source
+from compress.data import locate
 from compress.data.workload import Workload
 from compress.harness.transform import open_bundle
 from compress.methods import apply_step
@@ -18,7 +18,7 @@ from compress.spec.steps import Prune
 @pytest.fixture(scope="module")
 def opened(workload: Path) -> Any:
     """A function that opens the made workload's model anew."""
-    found = source.resolve(Workload.load(str(workload)))
+    found = locate.resolve(Workload.load(str(workload)))
     return lambda: open_bundle(Recipe(), found, torch.device("cpu"), work=None)
 
 

@@ -58,7 +58,7 @@ def test_an_edit_of_reports_commands_analysis_or_docstrings_plans_the_same_work(
     assert result != before[1]
 
 
-@pytest.mark.parametrize("file", ["methods/cast.py", "model/layers.py", "data/source.py", "harness/transform.py"])
+@pytest.mark.parametrize("file", ["methods/cast.py", "model/layers.py", "data/loading.py", "harness/transform.py"])
 def test_code_that_makes_artifacts_counts(tmp_path: Path, file: str) -> None:
     package = Path(shutil.copytree(PACKAGE, tmp_path / "compress", ignore=shutil.ignore_patterns("__pycache__")))
     (package / file).write_text((package / file).read_text() + "\nADDED = 1\n")

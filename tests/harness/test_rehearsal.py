@@ -160,7 +160,7 @@ def test_sensitivity_is_refused_before_weights_are_loaded(workload: Any, monkeyp
 def test_models_stored_in_half_precision_are_rehearsed_as_they_are_loaded(
     dtype: torch.dtype, tmp_path: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from compress.data import source
+    from compress.data import locate
     from compress.data.workload import Workload
     from compress.harness import preflight
     from tests.helpers import bert, tokenizer, write_workload
@@ -170,7 +170,7 @@ def test_models_stored_in_half_precision_are_rehearsed_as_they_are_loaded(
     pruned = apply(asked, live, tokenizer())
     assert pruned.bert.encoder.layer[0].intermediate.dense.weight.shape == (live.config.intermediate_size // 2, 32)
     monkeypatch.setenv("COMPRESS_CACHE", str(tmp_path / "cache"))
-    found = source.resolve(Workload.load(write_workload(tmp_path, live)))
+    found = locate.resolve(Workload.load(write_workload(tmp_path, live)))
     preflight.check([asked], found)
 
 

@@ -321,7 +321,7 @@ def test_the_content_of_a_users_metric_is_recorded_and_of_one_that_comes_along_i
     for name, recorded in ((workload, None), (workload.parent / "own.yaml", metrics.digest(str(own)))):
         options = Options(workload=str(name), out=tmp_path / "r", artifacts=tmp_path / "a")
         (planned,) = plan([Recipe.load("bert_sparse")], options, describe("cpu"))
-        assert planned.found.resolved.get("metric_content") == recorded
+        assert planned.source.resolved.get("metric_content") == recorded
 
 
 def test_only_rebuild_compresses_again(workload: Path, tmp_path: Path) -> None:

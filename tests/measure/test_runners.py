@@ -17,7 +17,7 @@ from compress import load
 from compress.analysis import figures
 from compress.analysis.joules import idle_watts, window_energy
 from compress.base.config import InputError
-from compress.data import source
+from compress.data import locate
 from compress.data.workload import Workload
 from compress.energy import nvml
 from compress.energy.meters import Gpu
@@ -38,7 +38,7 @@ REFERENCES = (("fp32 eager", "fp32"), ("bf16 eager", "bf16"))
 
 def job(workload: Path, residency: str, specs: tuple[Spec, ...] = ()) -> Job:
     """Two references on the made workload, in windows of milliseconds."""
-    found = source.resolve(Workload.load(str(workload)))
+    found = locate.resolve(Workload.load(str(workload)))
     short = {"rounds": 3, "window_s": 0.02, "preroll_s": 0.0, "warmup_s": 1.0, "residency": residency}
     return Job(
         workload=found.workload,
@@ -57,16 +57,16 @@ def watch(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """How many other models were alive whenever one was loaded."""
     alive: list[weakref.ref[Any]] = []
     seen: list[int] = []
-    real = runners.open_runner
+    real = runners.open_model
 
-    def counted(spec: Spec, job: Job) -> runners.Runner:
+    def counted(spec: Spec, job: Job) -> runners.LoadedModel:
         gc.collect()
         seen.append(sum(ref() is not None for ref in alive))
         runner = real(spec, job)
         alive.append(weakref.ref(runner.model))
         return runner
 
-    monkeypatch.setattr(runners, "open_runner", counted)
+    monkeypatch.setattr(runners, "open_model", counted)
     return seen
 
 
@@ -93,7 +93,7 @@ def test_a_model_that_fails_in_a_round_is_left_out_and_the_others_go_on(
     real = Shelf.take
     taken: dict[str, int] = {}
 
-    def fragile(self: Shelf, spec: Spec) -> runners.Runner:
+    def fragile(self: Shelf, spec: Spec) -> runners.LoadedModel:
         taken[spec.name] = taken.get(spec.name, 0) + 1
         if spec.name == "bf16 eager" and taken[spec.name] > 4:
             raise MemoryError("no room")

@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from compress.analysis.accuracy import Evaluation, summarise
-from compress.data import source
-from compress.data.place import Source
+from compress.data import loading, locate
+from compress.data.source import Source
 from compress.data.tasks import task_of
 from compress.data.workload import Workload
 from compress.harness.transform import open_bundle
@@ -35,7 +35,7 @@ pytestmark = pytest.mark.long
 
 def sst2() -> Source:
     """The fine-tuned MiniLM on all validation examples of SST-2."""
-    return source.resolve(
+    return locate.resolve(
         Workload.model_validate(
             {
                 "name": "minilm-sst2",
@@ -56,7 +56,7 @@ def stories(tmp_path_factory: pytest.TempPathFactory) -> Source:
     middle = text.rindex("\n", 0, len(text) // 2)
     (folder / "train.txt").write_text(text[:middle], encoding="utf-8")
     (folder / "test.txt").write_text(text[middle:], encoding="utf-8")
-    return source.resolve(
+    return locate.resolve(
         Workload.model_validate(
             {
                 "name": "stories",
@@ -81,7 +81,7 @@ def answers(found: Source, *steps: dict[str, Any]) -> Evaluation:
         bundle = open_bundle(recipe, found, torch.device("cpu"), None)
         for step in recipe.steps:
             bundle = apply_step(bundle, step)
-        examples = source.load_examples(found, "test", bundle.processor, bundle.model.config)
+        examples = loading.load_examples(found, "test", bundle.processor, bundle.model.config)
         ANSWERS[key] = evaluate(bundle.model, task_of(found.workload.task), examples, bundle.processor, "cpu", 32)
     return ANSWERS[key]
 

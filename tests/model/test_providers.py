@@ -295,7 +295,7 @@ def built(name: str, runtime: str, padded_to: int | None = None, **cast: str) ->
     """As much of a built recipe as its references are chosen by."""
     extra = {"runtime": runtime, "padded_to": padded_to}
     manifest = SimpleNamespace(extra=extra, layers={"": cast} if cast else {})
-    return SimpleNamespace(recipe=Recipe(name=name), found=None, manifest=manifest)
+    return SimpleNamespace(recipe=Recipe(name=name), source=None, manifest=manifest)
 
 
 def test_graphs_are_judged_beside_the_dense_graph_of_their_own_precision(

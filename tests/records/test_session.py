@@ -15,11 +15,11 @@ from compress.records import trace
 from compress.records.result import Kernel, Operator
 from compress.records.sample import Sample, sample_rows
 from compress.records.session import (
-    Asked,
     Example,
     JudgedBy,
     Memory,
     MeterFacts,
+    Request,
     Runner,
     RunnerPoint,
     Session,
@@ -53,7 +53,7 @@ WHOLE = Session(
     clock_offset_start_ns=-3,
     clock_offset_ns=-2,
     judged_by=JudgedBy(("fp32 eager",), "fp32 eager", "accuracy", 0),
-    asked=Asked(None, {"ours": 3}),
+    request=Request(None, {"ours": 3}),
 )
 
 
@@ -89,7 +89,7 @@ def test_traces_of_older_versions_are_the_same_after_a_round_trip(folder: Path, 
 def test_a_session_comes_back_as_it_was_measured(tmp_path: Path) -> None:
     trace.write(tmp_path / "whole", WHOLE)
     assert trace.read(tmp_path / "whole") == WHOLE
-    bare = replace(WHOLE, labels=None, examples=None, samples=(), judged_by=None, asked=None)
+    bare = replace(WHOLE, labels=None, examples=None, samples=(), judged_by=None, request=None)
     trace.write(tmp_path / "bare", bare)
     assert trace.read(tmp_path / "bare") == bare
     assert not (tmp_path / "bare" / "examples.parquet").exists()

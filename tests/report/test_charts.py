@@ -82,7 +82,7 @@ def test_joules_of_another_boundary_share_no_axis_with_inferences(measured: list
 
 
 def test_rounds_are_the_results_and_paired(measured: list[Source]) -> None:
-    ours, theirs = measured[0].headline, measured[0].theirs(measured[0].headline)
+    ours, theirs = measured[0].headline, measured[0].baseline_point(measured[0].headline)
     pairs = rounds.paired(ours, theirs, "energy")
     assert [index for index, _, _ in pairs] == [0, 1, 2, 3]
     assert sum(a for _, a, _ in pairs) / 4 == pytest.approx(1e3 * 2.4, rel=0.01)  # 200 W for 12 ms
@@ -244,7 +244,7 @@ def test_pictures_of_real_results_hold_no_figure_that_is_not_theirs() -> None:
         if result.breakeven is None or result.breakeven.inferences is None or ours is None or reference is None:
             continue
         source = Source(REFERENCE / "x.json", result)
-        saved = breakeven.per_inference(source.theirs(ours), False) - breakeven.per_inference(ours, False)
+        saved = breakeven.per_inference(source.baseline_point(ours), False) - breakeven.per_inference(ours, False)
         assert result.transform is not None
         assert result.transform.seconds / saved == pytest.approx(result.breakeven.inferences.value, rel=1e-9)
 

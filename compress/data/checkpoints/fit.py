@@ -13,7 +13,7 @@ import torch
 from torch import nn
 from transformers.utils import logging
 
-from compress.base.errors import blamed
+from compress.base.errors import as_input_error
 from compress.data.checkpoints.weights import Stored, unwrapped
 
 DTYPES = {
@@ -37,7 +37,7 @@ def problems(skeleton: Any, held: Stored, task: str) -> tuple[list[str], list[st
     apart = [(name, t.shape, shapes[name]) for name, t in given.items() if name in shapes and t.shape != shapes[name]]
     if apart:  # checked first: from_pretrained would fill position tables of the size in config.json
         return _mismatched(apart), []
-    with blamed(lambda reason: f"cannot be compared with its config.json ({reason})"), _quiet():
+    with as_input_error(lambda reason: f"cannot be compared with its config.json ({reason})"), _quiet():
         _, info = type(skeleton).from_pretrained(
             None, config=copy.deepcopy(skeleton.config), state_dict=given, device_map="meta", dtype=torch.float32,
             ignore_mismatched_sizes=True, output_loading_info=True,

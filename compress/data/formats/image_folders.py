@@ -24,25 +24,25 @@ FILE_NAME = "file_name"
 """Column for picture names in hub data sets."""
 
 
-def by_class(found: SplitFiles, spec: Dataset) -> "datasets.Dataset":
+def by_class(split: SplitFiles, spec: Dataset) -> "datasets.Dataset":
     """Return one example per picture, labelled with its class folder. Raises InputError for pictures outside of one."""
     import datasets
 
-    assert found.folder is not None
-    parts = [path.relative_to(found.folder).parts for path in found.pictures]
+    assert split.folder is not None
+    parts = [path.relative_to(split.folder).parts for path in split.pictures]
     loose = [part[0] for part in parts if len(part) == 1]
     if loose:
         raise InputError(
-            f"{found.folder}: {len(loose)} pictures lie in no class folder ({', '.join(loose[:3])}); expected "
-            f"{found.folder.name}/CLASS/picture, or a table (metadata.csv with {FILE_NAME},{spec.label}) beside them"
+            f"{split.folder}: {len(loose)} pictures lie in no class folder ({', '.join(loose[:3])}); expected "
+            f"{split.folder.name}/CLASS/picture, or a table (metadata.csv with {FILE_NAME},{spec.label}) beside them"
         )
-    columns = {spec.image: [str(path) for path in found.pictures], spec.label: [part[0] for part in parts]}
+    columns = {spec.image: [str(path) for path in split.pictures], spec.label: [part[0] for part in parts]}
     features = datasets.Features({spec.image: datasets.Image(decode=False), spec.label: datasets.Value("string")})
     info = datasets.DatasetInfo(features=features, builder_name=CLASS_FOLDERS)
     return datasets.Dataset.from_dict(columns, info=info)
 
 
-def by_table(raw: "datasets.Dataset", found: SplitFiles, root: Path, spec: Dataset) -> "datasets.Dataset":
+def by_table(raw: "datasets.Dataset", split: SplitFiles, root: Path, spec: Dataset) -> "datasets.Dataset":
     """Return a table's examples with pictures in `spec.image`, if its image column holds file names.
 
     Names are relative to the table's folder. They must stay inside the data's folder, which the data's hash covers.
@@ -51,17 +51,17 @@ def by_table(raw: "datasets.Dataset", found: SplitFiles, root: Path, spec: Datas
 
     column = spec.image if spec.image in raw.column_names else FILE_NAME
     if column not in raw.column_names or not _is_text(raw.features[column]):
-        if found.pictures:
+        if split.pictures:
             raise InputError(
-                f"{found.tables[0].name}: no column {spec.image!r} or {FILE_NAME!r} with names of the "
-                f"{len(found.pictures)} pictures beside it; it has {', '.join(raw.column_names)}; set dataset.image"
+                f"{split.tables[0].name}: no column {spec.image!r} or {FILE_NAME!r} with names of the "
+                f"{len(split.pictures)} pictures beside it; it has {', '.join(raw.column_names)}; set dataset.image"
             )
         return raw
     if root.is_file():
         raise InputError("names image files; give the folder that holds table and images as dataset.path")
-    folder = found.tables[0].parent
+    folder = split.tables[0].parent
     paths = [_picture(name, row, column, folder, root) for row, name in enumerate(raw[column])]
-    _check_whole(paths, found)
+    _check_whole(paths, split)
     table = raw.remove_columns([column])
     return table.add_column(spec.image, [str(path) for path in paths]).cast_column(
         spec.image, datasets.Image(decode=False)
@@ -84,16 +84,16 @@ def _picture(name: str | None, row: int, column: str, folder: Path, root: Path) 
     return folder / name
 
 
-def _check_whole(paths: list[Path], found: SplitFiles) -> None:
+def _check_whole(paths: list[Path], split: SplitFiles) -> None:
     """Raise InputError unless the table lists every picture of the split once."""
     named = Counter(path.resolve() for path in paths)
-    table = found.tables[0].name
+    table = split.tables[0].name
     duplicates = [path.name for path, count in named.items() if count > 1]
     if duplicates:
         raise InputError(f"{table}: names pictures more than once ({', '.join(duplicates[:3])}); expected one row each")
-    missing = [path.name for path in found.pictures if path.resolve() not in named]
+    missing = [path.name for path in split.pictures if path.resolve() not in named]
     if missing:
         raise InputError(
-            f"{table}: names {len(paths)} pictures, but not {len(missing)} of {len(found.pictures)} that lie beside it "
+            f"{table}: names {len(paths)} pictures, but not {len(missing)} of {len(split.pictures)} that lie beside it "
             f"({', '.join(missing[:3])}); expected every picture of the split: add rows, or move those pictures away"
         )

@@ -261,12 +261,12 @@ def _linearity(meter: Meter, report: Report, seconds: float, load: Load) -> floa
     return say_linearity(report, points)
 
 
-def say_linearity(report: Report, found: Sequence[tuple[float, float]]) -> float:
+def say_linearity(report: Report, points: Sequence[tuple[float, float]]) -> float:
     """Report and return the largest relative deviation of (duty, watts) from the line through first and last."""
-    (low, first), (high, last) = found[0], found[-1]
+    (low, first), (high, last) = points[0], points[-1]
     slope = (last - first) / (high - low)
-    worst = max(abs(watts - first - slope * (duty - low)) / last for duty, watts in found)
-    text = ", ".join(f"{100 * duty:.0f} %: {watts:.1f} W" for duty, watts in found)
+    worst = max(abs(watts - first - slope * (duty - low)) / last for duty, watts in points)
+    text = ", ".join(f"{100 * duty:.0f} %: {watts:.1f} W" for duty, watts in points)
     report.say(
         "linearity",
         f"{text}; at most {100 * worst:.1f} % from a line (clocks rise with load, so a few percent are usual)",

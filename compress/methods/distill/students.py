@@ -16,7 +16,7 @@ from typing import Any
 import torch
 
 from compress.base.config import InputError, did_you_mean
-from compress.base.errors import blamed
+from compress.base.errors import as_input_error
 from compress.base.reading import expanded
 from compress.data import configuration
 from compress.data.checkpoints import settings
@@ -132,7 +132,7 @@ def fresh_config(config: Any, changes: dict[str, Any]) -> Any:
 
 
 def _refusing(config: Any, changes: dict[str, Any]) -> AbstractContextManager[None]:
-    return blamed(lambda reason: f"distill config {changes}: {config.model_type} refuses it: {reason}")
+    return as_input_error(lambda reason: f"distill config {changes}: {config.model_type} refuses it: {reason}")
 
 
 def _pretrained(bundle: Bundle, config: Distill, location: str, teacher: Any) -> Student:

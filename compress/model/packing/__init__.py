@@ -31,7 +31,7 @@ class Backend(Protocol):
     def pack(self, module: nn.Module) -> tuple[Tensors, dict[str, Any]]:
         """Return plain tensors and JSON-able settings from which `unpack` rebuilds the layer."""
 
-    def shapes(self, rows: int, columns: int, meta: Settings, found: Shapes) -> Shapes:
+    def shapes(self, rows: int, columns: int, meta: Settings, stored: Shapes) -> Shapes:
         """Return shapes of a packed layer's tensors, without bias; the layer is [rows, columns].
 
         `found` are the shapes in the file.

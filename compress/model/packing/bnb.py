@@ -70,7 +70,7 @@ def pack(module: Any) -> tuple[Tensors, dict[str, Any]]:
     return {"weight": module.weight.data.reshape(-1, 1), **scales, **bias}, meta
 
 
-def shapes(rows: int, columns: int, meta: Settings, found: Shapes) -> Shapes:
+def shapes(rows: int, columns: int, meta: Settings, stored: Shapes) -> Shapes:
     """Return shapes of the tensors that `pack` returns."""
     if meta["format"] == "llm_int8":
         return {"weight": (rows, columns), "scale": (rows,)}
@@ -78,7 +78,7 @@ def shapes(rows: int, columns: int, meta: Settings, found: Shapes) -> Shapes:
     expected: Shapes = {"weight": (-(-rows * columns // 2), 1), "scale": (blocks,)}
     if "scale_group_size" in meta:
         scale_blocks = (-(-blocks // meta["scale_group_size"]),)
-        expected |= {"scale_code": found.get("scale_code", ()), "scale_scale": scale_blocks, "scale_offset": ()}
+        expected |= {"scale_code": stored.get("scale_code", ()), "scale_scale": scale_blocks, "scale_offset": ()}
     return expected
 
 

@@ -147,11 +147,11 @@ def pack(module: Any) -> tuple[Tensors, dict[str, Any]]:
     return tensors, {"bits": module.bits, "dtype": str(module.dtype).removeprefix("torch."), **experts}
 
 
-def shapes(rows: int, columns: int, meta: Settings, found: Shapes) -> Shapes:
+def shapes(rows: int, columns: int, meta: Settings, stored: Shapes) -> Shapes:
     """Return shapes of the layer's buffers, with as many groups as the file has scales if those divide a row."""
-    groups = found.get("scale", (rows, 1))[-1]
+    groups = stored.get("scale", (rows, 1))[-1]
     scales = (rows, groups if groups and columns % groups == 0 else 1)
-    inputs: Shapes = {"input_scale": (columns,)} if "input_scale" in found else {}
+    inputs: Shapes = {"input_scale": (columns,)} if "input_scale" in stored else {}
     return {"packed": (rows, columns * meta["bits"] // EIGHT), "scale": scales, "zero": scales, **inputs}
 
 

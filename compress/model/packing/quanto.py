@@ -49,11 +49,11 @@ def pack(module: Any) -> tuple[Tensors, dict[str, Any]]:
     return dict(module.state_dict()), meta
 
 
-def shapes(rows: int, columns: int, meta: Settings, found: Shapes) -> Shapes:
+def shapes(rows: int, columns: int, meta: Settings, stored: Shapes) -> Shapes:
     """Return the file's shapes, which only quanto defines, after checking the recorded shape of the layer."""
     if list(meta["shape"]) != [rows, columns]:
         raise ValueError(f"a layer of shape {meta['shape']}; expected [{rows}, {columns}]")
-    return {name: shape for name, shape in found.items() if name != "bias"}
+    return {name: shape for name, shape in stored.items() if name != "bias"}
 
 
 def unpack(tensors: Tensors, meta: Settings, device: torch.device) -> nn.Module:

@@ -61,7 +61,7 @@ class Source:
             raise InputError(f"{self.path}: has no reference; run the recipe again")
         return reference
 
-    def theirs(self, point: Point) -> Point:
+    def baseline_point(self, point: Point) -> Point:
         """Return the reference's point of the same shape. Raises InputError if it was not measured."""
         same = next((p for p in self.reference.points if same_point(p, point)), None)
         if same is None:

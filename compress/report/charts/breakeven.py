@@ -33,11 +33,11 @@ def draw(sources: Sequence[Source]) -> "Figure":
     for source in sources:
         if source.result.transform is None:
             raise InputError(f"{source.path}: does not record the cost of compressing; run the recipe again")
-        if not (source.headline.rounds and source.theirs(source.headline).rounds):
+        if not (source.headline.rounds and source.baseline_point(source.headline).rounds):
             raise InputError(f"{source.path}: holds no rounds of its headline point; run the recipe again")
     joules = all(_metered(source) for source in sources)
     first = sources[0]
-    reference_cost = per_inference(first.theirs(first.headline), joules)
+    reference_cost = per_inference(first.baseline_point(first.headline), joules)
     spent = [_spent(source, joules) for source in sources]
     costs = [per_inference(source.headline, joules) for source in sources]
     crossings = [s / (reference_cost - o) for s, o in zip(spent, costs, strict=True) if o < reference_cost and s > 0]
@@ -71,7 +71,7 @@ def per_inference(point: Point, joules: bool) -> float:
 
 def _metered(source: Source) -> bool:
     """Return whether the same meter, with the same boundary, measured compressing, the recipe and the reference."""
-    transform, points = source.result.transform, (source.headline, source.theirs(source.headline))
+    transform, points = source.result.transform, (source.headline, source.baseline_point(source.headline))
     if transform is None or transform.energy_j is None or transform.energy_source not in MEASURED:
         return False
     meter = (transform.energy_source, transform.energy_boundary)

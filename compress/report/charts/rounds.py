@@ -31,7 +31,7 @@ def draw(sources: Sequence[Source]) -> "Figure":
 
 def _draw(plot: "Axes", source: Source) -> None:
     """Draw the pairs of one result. Raises InputError without common rounds."""
-    ours, baseline = source.headline, source.theirs(source.headline)
+    ours, baseline = source.headline, source.baseline_point(source.headline)
     axis: Axis = "energy" if point_cost(ours, "energy", source.reference.name) is not None else "latency"
     pairs = paired(ours, baseline, axis)
     if not pairs:
@@ -53,13 +53,13 @@ def _draw(plot: "Axes", source: Source) -> None:
     canvas.legend(plot, 2, size=7.5)
 
 
-def paired(ours: Point, theirs: Point, axis: Axis) -> list[tuple[int, float, float]]:
+def paired(ours: Point, baseline: Point, axis: Axis) -> list[tuple[int, float, float]]:
     """Return the index of each common round with both costs: millijoules per inference, or milliseconds per batch."""
-    by_round = {r.index: r for r in theirs.rounds}
+    by_round = {r.index: r for r in baseline.rounds}
     pairs = []
     for round_ in ours.rounds:
         other = by_round.get(round_.index)
-        values = [] if other is None else [_scaled(round_, ours, axis), _scaled(other, theirs, axis)]
+        values = [] if other is None else [_scaled(round_, ours, axis), _scaled(other, baseline, axis)]
         if values and all(v is not None for v in values):
             pairs.append((round_.index, *values))
     return pairs  # type: ignore[return-value]

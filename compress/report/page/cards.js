@@ -112,6 +112,6 @@ const list = (pairs) =>
     { class: "figures" },
     pairs.map(([label, text]) => [make("dt", {}, label), make("dd", {}, text)]),
   );
-const grade = (found) =>
-  (found.grade ? `${found.grade} (${found.source})` : "none") +
-  (found.reasons.length ? ": " + found.reasons.join("; ") : "");
+const grade = (energy) =>
+  (energy.grade ? `${energy.grade} (${energy.source})` : "none") +
+  (energy.reasons.length ? ": " + energy.reasons.join("; ") : "");

@@ -141,11 +141,11 @@ def _even(result: Result, own: Reference | None) -> Plain:
     return {
         "unit": unit,
         "spent": spent,
-        "ours": costs[0],
-        "theirs": costs[1],
+        "own": costs[0],
+        "baseline": costs[1],
         "at": crossing,
         "reason": reason,
-        "said": _after(even),
+        "text": _after(even),
     }
 
 

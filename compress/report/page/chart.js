@@ -56,7 +56,7 @@ function hover(row) {
     forPlotly(row.kind === "reference" ? "reference" : row.verdict || ""),
   ];
   for (const axis of table().axes)
-    if (known(row.cells[axis.key])) lines.push(forPlotly(`${axis.label}: ${said(row, axis)}`));
+    if (known(row.cells[axis.key])) lines.push(forPlotly(`${axis.label}: ${cellText(row, axis)}`));
   if (row.grade) lines.push(forPlotly(`energy grade ${row.grade}`));
   if (row.kernel) lines.push(forPlotly(`kernels ${row.kernel}` + (row.runtime ? `, runtime ${row.runtime}` : "")));
   if (row.methods.length) lines.push(forPlotly(row.methods.join(" + ")));

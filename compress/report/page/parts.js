@@ -21,18 +21,18 @@ function grid(head, rows) {
 }
 
 function changed(card, row) {
-  const found = card.flips;
-  if (found.why) return unknown(found.why);
-  if (found.blocks) {
+  const flips = card.flips;
+  if (flips.why) return unknown(flips.why);
+  if (flips.blocks) {
     return [
       make(
         "p",
         {},
-        `A language model's blocks have no single answer. Of ${found.n} blocks, those whose loss per token changed most:`,
+        `A language model's blocks have no single answer. Of ${flips.n} blocks, those whose loss per token changed most:`,
       ),
       grid(
         ["block", "tokens", card.against, row.name],
-        found.blocks.map((cells) =>
+        flips.blocks.map((cells) =>
           make(
             "tr",
             {},
@@ -42,16 +42,16 @@ function changed(card, row) {
       ),
     ];
   }
-  const [lost, gained, both] = found.counts;
-  const told = make(
+  const [lost, gained, both] = flips.counts;
+  const sentence = make(
     "p",
     {},
-    `Of ${found.n} examples, ${lost} were right under ${card.against} and are wrong now, ${gained} the other way round` +
+    `Of ${flips.n} examples, ${lost} were right under ${card.against} and are wrong now, ${gained} the other way round` +
       (both ? `, ${both} are wrong differently.` : "."),
   );
-  if (!found.rows.length) return [told];
+  if (!flips.rows.length) return [sentence];
   const words = ["now wrong", "now right", "wrong both times"];
-  const rows = found.rows.map(([number, text, gold, before, after, kind]) =>
+  const rows = flips.rows.map(([number, text, gold, before, after, kind]) =>
     make(
       "tr",
       {},
@@ -62,24 +62,24 @@ function changed(card, row) {
       make("td", { class: "text kind" + kind }, words[kind]),
     ),
   );
-  const more = lost + gained + both - found.rows.length;
+  const more = lost + gained + both - flips.rows.length;
   return [
-    told,
+    sentence,
     grid(["example", "gold", card.against, row.name, "change"], rows),
-    found.texts ? make("p", { class: "soft small" }, `The texts were ${found.texts}.`) : null,
+    flips.texts ? make("p", { class: "soft small" }, `The texts were ${flips.texts}.`) : null,
     more > 0 ? make("p", { class: "soft small" }, `${more} more are in the session's outcomes.parquet.`) : null,
   ];
 }
 
 function layers(card) {
-  const found = card.layers;
-  if (found.why) return unknown("which layers changed was " + found.why);
-  if (!found.length)
+  const layers = card.layers;
+  if (layers.why) return unknown("which layers changed was " + layers.why);
+  if (!layers.length)
     return unknown(
       "no layer changed its format, type, rank, zeros or shape; what changed are values, or how many layers there are",
     );
-  const most = Math.max(...found.map((layer) => layer[7] || 0));
-  const rows = found.map(([name, format, bits, dtype, rank, sparsity, shape, bytes]) =>
+  const most = Math.max(...layers.map((layer) => layer[7] || 0));
+  const rows = layers.map(([name, format, bits, dtype, rank, sparsity, shape, bytes]) =>
     make(
       "tr",
       {},
@@ -110,7 +110,7 @@ function layers(card) {
       ),
     ),
   );
-  const told = found.some((layer) => layer[0] && layer[7] === null)
+  const sentence = layers.some((layer) => layer[0] && layer[7] === null)
     ? [
         make(
           "p",
@@ -119,5 +119,5 @@ function layers(card) {
         ),
       ]
     : [];
-  return [grid(["layer", "format", "rank", "zeros", "shape", "bytes"], rows), ...told];
+  return [grid(["layer", "format", "rank", "zeros", "shape", "bytes"], rows), ...sentence];
 }

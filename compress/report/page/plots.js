@@ -1,12 +1,12 @@
 // The charts of a card: single batches, rounds, break-even, power, operating points.
 function times(card, chart) {
-  const found = card.times;
-  if (found.why) return unknown(found.why);
+  const times = card.times;
+  if (times.why) return unknown(times.why);
   const data = () =>
-    found.series
+    times.series
       .map((series, index) => ({
         name: series.name,
-        x: found.edges,
+        x: times.edges,
         y: [...series.share, 0],
         mode: "lines",
         line: { shape: "hv", width: 2, color: ink(index ? "front" : "reference"), dash: index ? "solid" : "dot" },
@@ -16,17 +16,17 @@ function times(card, chart) {
       }))
       .map((trace) => ({ ...trace, name: forPlotly(trace.name) }));
   const more = () => ({
-    xaxis: { type: "log", title: { text: "milliseconds a batch" }, ...logTicks(found.edges) },
+    xaxis: { type: "log", title: { text: "milliseconds a batch" }, ...logTicks(times.edges) },
     yaxis: { title: { text: "% of batches" } },
   });
-  const told = found.series
+  const sentence = times.series
     .map(
       (series) =>
         `${series.name}: median ${short(series.p50)} ms of ${series.n} batches` +
         (series.beyond ? `, ${series.beyond} slower than drawn` : ""),
     )
     .join("; ");
-  return [chart("Latency of single batches", data, more), make("p", { class: "soft small" }, told + ".")];
+  return [chart("Latency of single batches", data, more), make("p", { class: "soft small" }, sentence + ".")];
 }
 
 function logTicks(edges) {
@@ -40,14 +40,14 @@ function logTicks(edges) {
 }
 
 function rounds(card, row, chart) {
-  const found = card.rounds;
-  if (found.why) return unknown(found.why);
-  if (!found.pairs.length) return unknown("no round measured both");
-  const x = found.pairs.map((pair) => pair[0] + 1);
+  const rounds = card.rounds;
+  if (rounds.why) return unknown(rounds.why);
+  if (!rounds.pairs.length) return unknown("no round measured both");
+  const x = rounds.pairs.map((pair) => pair[0] + 1);
   const data = () => [
     {
-      x: found.pairs.flatMap((pair) => [pair[0] + 1, pair[0] + 1, null]),
-      y: found.pairs.flatMap((pair) => [pair[1], pair[2], null]),
+      x: rounds.pairs.flatMap((pair) => [pair[0] + 1, pair[0] + 1, null]),
+      y: rounds.pairs.flatMap((pair) => [pair[1], pair[2], null]),
       mode: "lines",
       line: { color: ink("soft"), width: 1 },
       hoverinfo: "skip",
@@ -56,14 +56,14 @@ function rounds(card, row, chart) {
     {
       name: forPlotly(card.against),
       x,
-      y: found.pairs.map((pair) => pair[1]),
+      y: rounds.pairs.map((pair) => pair[1]),
       mode: "markers",
       marker: { symbol: "square-open", size: 9, color: ink("reference"), line: { width: 2 } },
     },
     {
       name: forPlotly(row.name),
       x,
-      y: found.pairs.map((pair) => pair[2]),
+      y: rounds.pairs.map((pair) => pair[2]),
       mode: "markers",
       marker: { symbol: "diamond", size: 9, color: ink("front") },
     },
@@ -71,44 +71,44 @@ function rounds(card, row, chart) {
   return [
     chart("Cost of each round", data, () => ({
       xaxis: { title: { text: "round" }, dtick: Math.ceil(x.length / 12) },
-      yaxis: { title: { text: found.what }, rangemode: "tozero" },
+      yaxis: { title: { text: rounds.what }, rangemode: "tozero" },
     })),
-    found.instead
+    rounds.instead
       ? make("p", { class: "soft small" }, "Energy of both was not measured well enough, so this is latency.")
       : null,
   ];
 }
 
 function even(card, row, chart) {
-  const found = card.even;
-  if (found.why) return unknown(found.why);
-  const end = found.at ? 2 * found.at[0] : (3 * found.spent) / found.theirs,
+  const even = card.even;
+  if (even.why) return unknown(even.why);
+  const end = even.at ? 2 * even.at[0] : (3 * even.spent) / even.baseline,
     x = [0, end];
   const data = () => [
     {
       name: forPlotly(card.against),
       x,
-      y: [0, end * found.theirs],
+      y: [0, end * even.baseline],
       mode: "lines",
       line: { color: ink("reference"), dash: "dot", width: 2 },
     },
     {
       name: forPlotly(row.name),
       x,
-      y: [found.spent, found.spent + end * found.ours],
+      y: [even.spent, even.spent + end * even.own],
       mode: "lines",
       line: { color: ink("front"), width: 2 },
     },
   ];
   const more = () => ({
     xaxis: { title: { text: "inferences" }, rangemode: "tozero" },
-    yaxis: { title: { text: found.unit === "J" ? "total joules" : "total seconds" }, rangemode: "tozero" },
-    shapes: found.at
+    yaxis: { title: { text: even.unit === "J" ? "total joules" : "total seconds" }, rangemode: "tozero" },
+    shapes: even.at
       ? [
           {
             type: "rect",
-            x0: found.at[1],
-            x1: Math.min(found.at[2] ?? end, end),
+            x0: even.at[1],
+            x1: Math.min(even.at[2] ?? end, end),
             y0: 0,
             y1: 1,
             yref: "paper",
@@ -119,19 +119,19 @@ function even(card, row, chart) {
         ]
       : [],
   });
-  const told = found.said
-    ? `Including compression, costs are equal after ${found.said}.`
-    : `No break-even: ${found.reason || "no reason was recorded"}.`;
-  return [chart("Cost by number of inferences", data, more), make("p", { class: "soft small" }, told)];
+  const sentence = even.text
+    ? `Including compression, costs are equal after ${even.text}.`
+    : `No break-even: ${even.reason || "no reason was recorded"}.`;
+  return [chart("Cost by number of inferences", data, more), make("p", { class: "soft small" }, sentence)];
 }
 
 function power(card, row, chart) {
-  const found =
+  const power =
     card.session === null
       ? { why: "the raw samples of this result are missing (traces/)" }
       : DATA.power[card.session];
-  if (found.why) return unknown(found.why);
-  return found.boards.flatMap((board) => {
+  if (power.why) return unknown(power.why);
+  return power.boards.flatMap((board) => {
     const data = () => [
       { name: "watts", x: board.t, y: board.w, mode: "lines", line: { color: ink("front"), width: 1.2 } },
       ...(board.mhz.some((each) => each !== null)
@@ -163,7 +163,7 @@ function power(card, row, chart) {
       [card.against, "reference-veil"],
       [row.name, "front-veil"],
     ].flatMap(([name, colour]) =>
-      (found.windows[name] || []).map(([x0, x1]) => ({
+      (power.windows[name] || []).map(([x0, x1]) => ({
         type: "rect",
         x0,
         x1,

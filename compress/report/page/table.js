@@ -184,7 +184,7 @@ function drawSelected() {
       "div",
       {},
       make("dt", {}, axis.label),
-      make("dd", { class: known(row.cells[axis.key]) ? null : "none" }, said(row, axis)),
+      make("dd", { class: known(row.cells[axis.key]) ? null : "none" }, cellText(row, axis)),
     ),
   );
   place.replaceChildren(

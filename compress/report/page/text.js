@@ -40,7 +40,7 @@ const value = (row, key) => (known(row.cells[key]) ? row.cells[key][2] : null);
 const axisOf = (key) => table().axes.find((axis) => axis.key === key);
 const reason = (cell) => DATA.reasons[cell];
 
-function said(row, axis) {
+function cellText(row, axis) {
   const cell = row.cells[axis.key];
   if (!known(cell)) return "— (" + reason(cell) + ")";
   return [cell[0], axis.unit, cell[1]].filter(Boolean).join(" ") + (cell[5] ? ", n " + cell[5] : "");

@@ -6,25 +6,26 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from compress.analysis.merge import SideBySide
+from compress.analysis.merge import MachineComparison
 from compress.report import text
 
 
-def print_sides(sides: Sequence[SideBySide], console: Console) -> None:
+def print_machines(comparisons: Sequence[MachineComparison], console: Console) -> None:
     """Print one table per workload, with a row per recipe and a column per machine."""
-    if not sides:
+    if not comparisons:
         console.print(
             "no workload was measured on more than one machine; print the table of each machine with: compress pareto"
         )
-    for side in sides:
+    for comparison in comparisons:
         console.print(
-            Text(f"{text.plain(side.workload)}: each machine's cost as a ratio to its own reference"), style="bold"
+            Text(f"{text.plain(comparison.workload)}: each machine's cost as a ratio to its own reference"),
+            style="bold",
         )
         grid = Table()
         grid.add_column("recipe", no_wrap=True)
-        for machine in side.machines:
+        for machine in comparison.machines:
             grid.add_column(Text(text.plain(machine)), overflow="fold")
-        for row in side.rows:
+        for row in comparison.rows:
             cells = (Text("\n".join(text.ratio(cost))) for cost in row.costs)
             grid.add_row(Text(text.plain(row.name)), *cells)
         console.print(grid)

@@ -1,0 +1,155 @@
+"""Loading of a workload's model, processor and examples from their locations.
+
+Weights are loaded in the requested dtype, and a head with new random weights is an error.
+"""
+
+import sys
+from typing import TYPE_CHECKING, Any
+
+from compress.base.config import InputError
+from compress.base.errors import as_input_error
+from compress.data import checkpoints, configuration
+from compress.data.checkpoints.folder import unknown_tokenizer
+from compress.data.locate import architecture_problem, folder_of
+from compress.data.source import Source, Split
+from compress.data.tasks import task_of
+
+if TYPE_CHECKING:
+    import datasets
+    import torch
+
+
+def load_processor(source: Source) -> Any:
+    """Return the tokenizer or image processor stored with the model."""
+    place = f"{source.place}: its tokenizer or image processor cannot be loaded"
+    way_out = _way_out(source) or "save it beside the model with save_pretrained"
+    with as_input_error(lambda reason: f"{place} ({unknown_tokenizer(source.model) or reason}); {way_out}"):
+        processor = task_of(source.workload.task).load_processor(source.model, **options_of(source))
+    if source.workload.task != "image-classification":
+        _check_inputs(source, processor)
+    return processor
+
+
+def _check_inputs(source: Source, tokenizer: Any) -> None:
+    """Raise InputError unless the tokenizer's first input, which decides padding, is input_ids."""
+    names = tokenizer.model_input_names
+    if list(names[:1]) != ["input_ids"]:
+        raise InputError(
+            f"{source.place}: tokenizer_config.json model_input_names: {names!r}; expected a list that begins with "
+            "input_ids"
+        )
+
+
+def options_of(source: Source) -> dict[str, Any]:
+    """Return the arguments of from_pretrained that a workload sets."""
+    options: dict[str, Any] = {"trust_remote_code": source.workload.trust_remote_code}
+    if source.resolved["model_revision"]:
+        options["revision"] = source.resolved["model_revision"]
+    return options
+
+
+def _way_out(source: Source) -> str:
+    """Return the remedy for missing files of a hub model; empty for a folder."""
+    if not source.resolved["model_revision"]:
+        return ""
+    from compress.data import hub
+
+    if hub.reachable():
+        return "it came from the hub: check there that the model is complete"
+    return f"the hub could not be reached, and not all of the model is in the cache; {hub.WAYS_OUT}"
+
+
+def load_model(source: Source, device: Any = "cpu", dtype: "torch.dtype | None" = None) -> tuple[Any, Any]:
+    """Return (model in eval mode, processor), in float32 unless another dtype is given.
+
+    Raises InputError if weights of the task's model are missing: they would be new and random.
+    """
+    import torch
+    import transformers
+    from safetensors import SafetensorError
+
+    quiet_when_piped()
+    task, workload = task_of(source.workload.task), source.workload
+    place = source.place
+    options = options_of(source)
+    processor = load_processor(source)
+    folder = folder_of(source)
+    renames = checkpoints.renames(folder) if folder is not None else {}
+    try:
+        config = configuration.load(source.model, **options)
+        problem = architecture_problem(config.to_dict(), workload.task)
+        if problem:
+            raise InputError(f"{place}: {problem}")
+        # from_pretrained keeps the stored dtype by default: fp16 weights would make the reference fp16
+        model, info = getattr(transformers, task.auto_model).from_pretrained(
+            source.model,
+            config=config,
+            dtype=dtype or torch.float32,
+            output_loading_info=True,
+            key_mapping=renames,
+            use_safetensors=True,
+            **options,
+        )
+    except InputError as error:
+        raise InputError([p if p.startswith(place) else f"{place}: {p}" for p in error.problems]) from None
+    except (OSError, ValueError, RuntimeError, KeyError, ImportError, SafetensorError) as error:
+        way_out = _way_out(source)
+        sentence = f"cannot be loaded ({_first_line(error)})"
+        raise InputError(f"{place}: {sentence}{f'; {way_out}' if way_out else ''}") from None
+    missing = sorted(info["missing_keys"])
+    if missing:
+        raise InputError(
+            f"{place}: has no weights for {', '.join(missing[:4])}{' ...' if len(missing) > 4 else ''}, which would be "
+            f"random; expected a model trained for {workload.task}"
+        )
+    return model.to(device).eval(), processor
+
+
+def _first_line(error: BaseException) -> str:
+    lines = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {lines[0] if lines else ''}"
+
+
+def load_examples(
+    source: Source, split: Split, processor: Any, model_config: Any, limit: int | None = None
+) -> "datasets.Dataset":
+    """Return the prepared examples of a split. `limit` takes evenly spaced ones: the first may share a class."""
+    from compress.data import tables
+
+    quiet_when_piped()
+    workload = source.workload
+    raw = tables.load(source, split)
+    task = task_of(workload.task)
+    if not task.joins_rows:
+        raw = spaced(raw, limit)
+    place = f"{workload.name} {split} split"
+    try:
+        examples = task.prepare(raw, processor, workload, model_config)
+    except InputError as error:
+        raise InputError([f"{place}: {problem}" for problem in error.problems]) from None
+    return spaced(examples, limit) if task.joins_rows else examples
+
+
+def spaced(examples: "datasets.Dataset", limit: int | None) -> "datasets.Dataset":
+    """Return `limit` evenly spaced examples; all of them if there are no more, or without a limit."""
+    if limit is None or limit >= len(examples):
+        return examples
+    return examples.select([index * len(examples) // limit for index in range(limit)])
+
+
+def check(source: Source, model: Any, processor: Any, examples: "datasets.Dataset") -> None:
+    """Raise InputError with every mismatch of this model and these examples."""
+    problems = task_of(source.workload.task).check(model, processor, examples, source.workload)
+    if problems:
+        raise InputError([f"{source.place}: {problem}" for problem in problems])
+
+
+def quiet_when_piped() -> None:
+    """Disable the libraries' progress bars unless stderr is a terminal."""
+    if sys.stderr.isatty():
+        return
+    import datasets
+    import transformers
+
+    datasets.disable_progress_bars()
+    transformers.utils.logging.disable_progress_bar()

@@ -1,0 +1,184 @@
+"""Location of a workload's model and data: folders, files, hub commits, or offline workloads.
+
+`resolve` locates everything and loads nothing. It needs torch only to train an offline workload on first use. Its
+digest covers the content of model and data files (for the hub: their commits), so that a result is never reused for
+other data.
+"""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from compress.base.config import InputError, digest
+from compress.base.files import content_hash
+from compress.base.reading import exists, expanded
+from compress.data import adapters, checkpoints, pickles, stored
+from compress.data.checkpoints.folder import is_pointer, is_whole, pointer_problem
+from compress.data.source import Source
+from compress.data.tasks import task_of
+from compress.data.workload import OFFLINE, Workload
+
+if TYPE_CHECKING:
+    pass
+
+
+def resolve(workload: Workload) -> Source:
+    """Return the locations of model and data. Raises InputError with everything that is missing."""
+    from compress.data.hub import Unreachable
+
+    problems: list[str] = []
+    unreachable: list[str] = []
+    located: dict[str, tuple[str, str | None, str]] = {}
+    for part, value in (("model", workload.model), ("dataset", workload.dataset.path)):
+        try:
+            located[part] = _find(workload, part, value)
+        except Unreachable as error:
+            unreachable.append(error.what)
+        except InputError as error:
+            problems.extend(error.problems)
+    if unreachable:
+        problems.extend(Unreachable(" and ".join(unreachable)).problems)
+    if problems:
+        raise InputError(dict.fromkeys(problems))  # both parts of one offline workload fail with the same message
+    model, model_revision, model_content = located["model"]
+    data, data_revision, data_content = located["dataset"]
+    dialects = {} if data_revision else _dialects(workload, Path(data))
+    settings = workload.model_dump(mode="json", exclude={"name": True, "model": True, "dataset": {"path"}})
+    return Source(
+        workload=workload,
+        model=model,
+        dataset=data,
+        digest=digest([settings, model_content, data_content]),
+        resolved={
+            "model": model,
+            **_adapter(workload, model),
+            "model_revision": model_revision,
+            "model_content": model_content,
+            "dataset": data,
+            "dataset_revision": data_revision,
+            "dataset_content": data_content,
+            **({"dataset_dialects": dialects} if dialects else {}),
+        },
+    )
+
+
+def _adapter(workload: Workload, model: str) -> dict[str, str]:
+    """Return the adapter's own folder if `model` is its merged copy, as an entry of `resolved`."""
+    given = expanded(workload.model)
+    merged = not workload.model.startswith(OFFLINE) and exists(given) and str(given.resolve()) != model
+    return {"adapter": str(given.resolve())} if merged else {}
+
+
+def _find(workload: Workload, part: str, value: str) -> tuple[str, str | None, str]:
+    """Return (location, commit or None, content hash) of the model or the data set."""
+    if value.startswith(OFFLINE):
+        from compress.data import offline
+
+        folder = offline.ensure(value.removeprefix(OFFLINE)) / ("model" if part == "model" else "data")
+        return str(folder), None, content_hash(folder)
+    path = expanded(value)
+    if exists(path):
+        if not (path.is_dir() or path.is_file()):
+            raise InputError(f"{workload.name} {part} {value}: is neither a folder nor a file")
+        if part == "model" and adapters.can_merge(path):
+            path = adapters.merged(path, workload)
+        problems = _model_problems(path, workload, str(path)) if part == "model" else _data_problems(path, workload)
+        if problems:
+            raise InputError(problems)
+        return str(path.resolve()), None, content_hash(path)
+    from compress.data import hub
+
+    if not hub.is_id(value):
+        expected = "a folder of a saved transformers model" if part == "model" else "a folder or file of data"
+        raise InputError(f"{workload.name} {part} {value}: no such folder or file; expected {expected}, or a hub id")
+    revision = workload.revision if part == "model" else workload.dataset.revision
+    commit = hub.commit(value, "model" if part == "model" else "dataset", revision)
+    pickled = hub.pickles(value, commit) if part == "model" else []
+    if pickled:
+        raise InputError(f"{workload.name} model {value}: {pickles.conversion(value, workload.task, pickled)}")
+    cached = hub.cached(value, commit) if part == "model" else None
+    if cached is not None and (problems := _model_problems(cached, workload, value)):
+        raise InputError(problems)
+    return value, commit, commit
+
+
+def _model_problems(path: Path, workload: Workload, name: str) -> list[str]:
+    """Return why a folder is not a saved model for this task, by its files, without loading any weights.
+
+    For a cached hub model with incomplete weights, only the configuration is checked.
+    """
+    place = f"{workload.name} model {name}"
+    if stored.is_foreign_artifact(path):
+        return [f"{place}: {stored.ARTIFACT}"]
+    is_partial = name != str(path) and not is_whole(path)
+    problems = checkpoints.config_problems(path) if is_partial else checkpoints.problems(path)
+    config, _ = checkpoints.config_of(path)
+    if config is not None and not problems:
+        problem = architecture_problem(config, workload.task)
+        problem = problem or (None if is_partial else _weights_problem(path, config, workload.task))
+        problems = [problem] if problem else []
+    return [f"{place}: {problem}" for problem in problems]
+
+
+def _weights_problem(path: Path, config: dict[str, Any], task: str) -> str | None:
+    """Return why a folder's weights cannot be read: pickles, or integers without scales in config.json; or None."""
+    if not any(path.glob(pickles.WEIGHTS)):
+        return pickles.conversion(str(path), task, pickles.in_folder(path))
+    return None if stored.stored_format(config) else stored.folder_problem(path)
+
+
+def architecture_problem(config: dict[str, Any], task: str) -> str | None:
+    """Return why a model with this config.json does not fit the task, or None."""
+    names = config.get("architectures") or []
+    endings = task_of(task).architectures
+    if not names or any(ending in name for name in names for ending in endings):
+        return None
+    return f"is a {names[0]}; {task} needs a model whose class ends in {' or '.join(endings)}"
+
+
+def _data_problems(path: Path, workload: Workload) -> list[str]:
+    from compress.data.tables import location_problems
+
+    if problems := location_problems(path, workload):
+        return problems
+    if pointers := sorted(file for file in _split_files(path, workload) if is_pointer(file)):
+        return [f"{workload.name} dataset {path}: {pointer_problem(pointers)}"]
+    return []
+
+
+def _split_files(path: Path, workload: Workload) -> frozenset[Path]:
+    """Return the files of the test split and, if there is one, of the train split."""
+    from compress.data.split_files import split_files
+
+    if path.is_file():
+        return frozenset([path])
+    splits = (split_files(path, name) for name in (workload.dataset.test, workload.dataset.train) if name)
+    return frozenset().union(*(split.all for split in splits if split is not None))
+
+
+def _dialects(workload: Workload, path: Path) -> dict[str, str]:
+    """Return the detected dialects of the test split's csv and tsv files; the result records them."""
+    from compress.data.tables import dialects
+
+    try:
+        return dialects(path, workload.dataset)
+    except InputError as error:
+        raise InputError([f"{workload.name} dataset {path}: {problem}" for problem in error.problems]) from None
+
+
+def folder_of(source: Source) -> Path | None:
+    """Return the folder with a model's files; None for a hub model whose weights are unavailable.
+
+    Weights missing in the cache are downloaded now. Raises InputError if they cannot be loaded.
+    """
+    from compress.data import hub
+
+    revision = source.resolved["model_revision"]
+    if not revision:
+        return Path(source.model)
+    folder = hub.cached(source.model, revision)
+    if folder is None or is_whole(folder):  # already checked when the workload was resolved
+        return folder
+    folder = hub.fetched(source.model, revision)
+    if folder is not None and (problems := _model_problems(folder, source.workload, source.model)):
+        raise InputError(problems)
+    return folder
