@@ -57,7 +57,7 @@ def test_who_waits_is_told_for_whom_since_when_and_again(
     assert holder.stdout is not None
     holder.stdout.readline()
     monkeypatch.setattr(holders, "REMIND_S", 0.05)
-    with holders.told(lock, "waiting"):
+    with holders.announcing(lock, "waiting"):
         deadline = time.monotonic() + 30
         while len(said) < 4 and time.monotonic() < deadline:
             time.sleep(0.01)
