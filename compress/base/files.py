@@ -24,7 +24,7 @@ from functools import cache
 from pathlib import Path
 
 from compress.base.errors import InputError
-from compress.base.owners import alive, beside, mark
+from compress.base.owners import UNFINISHED, alive, beside, mark
 from compress.base.reading import expanded
 
 _EXCHANGE = 2  # RENAME_EXCHANGE of renameat2, and RENAME_SWAP of renamex_np
@@ -123,7 +123,7 @@ def _is_locked(folder: Path) -> bool | None:
 
 def drop_all() -> None:
     """Remove all temporary folders of this process, which is about to end."""
-    for folder in [*_LOCKED]:
+    for folder in [*_LOCKED, *UNFINISHED]:
         shutil.rmtree(folder, ignore_errors=True)
 
 

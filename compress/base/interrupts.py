@@ -1,9 +1,9 @@
 """Ctrl-C and termination: a command ends with exit code 128 + signal number, whatever it was doing.
 
-The first signal raises `Interrupted`, so that every block can clean up. Libraries swallow exceptions in their
-callbacks or replace them, and a long call into C returns late. So the process ends at once after `GRACE_S` seconds, or
-at the second signal. This loses nothing: files are written atomically, children end with their parent, and the next
-run removes leftovers.
+The signal's handler ends the process itself; it raises no exception. An exception would come up in whatever runs at
+that moment: C++ code that calls back into Python aborts the process at one, and libraries swallow or replace it.
+Nothing is lost: files are written atomically, children end with their parent, and temporary folders are removed here or
+by the next run.
 """
 
 import contextlib
@@ -23,40 +23,32 @@ from compress.base.startup import CODES
 GO_ON = "; finished results and artifacts are complete; run the same command to continue"
 CLOSED = 128 + signal.SIGPIPE
 """Exit code of a command whose reader has ended: `... | head`."""
-GRACE_S = 5.0
-AGAIN_S = 0.02
+GRACE_S = 1.0
+"""Time that Python has to run the handler before the thread of `insist` ends the process: C code may run long."""
 HAND_ON_S = 1.0
 """Time that a command has to end by itself after Ctrl-C, which a terminal sends to the command too."""
 SHOW_CURSOR = b"\x1b[?25h"
 
 
-class Interrupted(KeyboardInterrupt):
-    """Raised when a signal asks this process to end."""
-
-
 class _State:
-    """Signals received so far; one state per process."""
+    """The signal received first; one state per process."""
 
     received: int | None = None
-    swallowed = False
-    """Whether `Interrupted` was raised in a callback whose exceptions Python ignores."""
+    printed = False
+    """Whether the line that reports the signal was printed."""
     remark = ""
-    """Text added to the line that reports why this process ended."""
-    pipe: int | None = None
-    """Writing end of the pipe of signal numbers; None until a thread reads it."""
+    """Text added to that line."""
+    insisting = False
+    """Whether the thread of `insist` runs."""
 
 
 def run(command: Callable[[], int]) -> NoReturn:
-    """Run a command and exit with the code that it returns, or with that of the signal that ended it."""
+    """Run a command and exit with the code that it returns; a signal ends the process before that."""
     handle()
     try:
         code = _flushed(command())
     except BrokenPipeError:
         code = CLOSED
-    except BaseException:
-        if _State.received is None:
-            raise
-        code = 0
     if code == CLOSED:
         _discard(1, 2)
     _print_end()
@@ -64,14 +56,13 @@ def run(command: Callable[[], int]) -> NoReturn:
 
 
 def handle() -> None:
-    """Make the signals of `CODES` raise `Interrupted`; ignored ones (nohup, a background job) stay ignored."""
+    """Make the signals of `CODES` end this process with their code; ignored ones (nohup) stay ignored."""
     if threading.current_thread() is not threading.main_thread():
         return
     for number in CODES:
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, _on_signal)
     os.register_at_fork(after_in_child=_reset_in_child)
-    sys.unraisablehook = _raise_swallowed
 
 
 def insist(remark: str = "") -> None:
@@ -80,18 +71,13 @@ def insist(remark: str = "") -> None:
     It is not started earlier because a process with threads cannot fork safely.
     """
     _State.remark = remark or _State.remark
-    if _State.pipe is not None or signal.getsignal(signal.SIGTERM) is not _on_signal:
+    if _State.insisting or signal.getsignal(signal.SIGTERM) is not _on_signal:
         return
-    reader, _State.pipe = os.pipe()
-    os.set_blocking(_State.pipe, False)
-    signal.set_wakeup_fd(_State.pipe, warn_on_full_buffer=False)
+    _State.insisting = True
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
     threading.Thread(target=_end_late, args=(reader,), name="compress-interrupts", daemon=True).start()
-
-
-def raise_again() -> None:
-    """Raise `Interrupted` if a signal came: a library may have replaced it by the exception just caught."""
-    if _State.received is not None:
-        raise Interrupted
 
 
 @contextlib.contextmanager
@@ -121,28 +107,9 @@ def handed_on(child: "subprocess.Popen[bytes]") -> Iterator[None]:
 
 
 def _on_signal(number: int, _frame: FrameType | None) -> None:
-    if _State.swallowed:
-        _State.swallowed = False
-        raise Interrupted
-    if _State.received is not None:
-        _end()
-    _State.received = number
-    insist()
-    assert _State.pipe is not None
-    os.write(_State.pipe, bytes([number]))
-    raise Interrupted
-
-
-def _raise_swallowed(unraisable: "sys.UnraisableHookArgs") -> None:
-    """Raise `Interrupted` again a moment later if Python swallowed it in a finalizer or callback."""
-    if isinstance(unraisable.exc_value, Interrupted) and _State.received is not None:
-        _State.swallowed = True
-        main_thread = threading.main_thread().ident
-        timer = threading.Timer(AGAIN_S, signal.pthread_kill, (main_thread, _State.received))
-        timer.daemon = True
-        timer.start()
-    else:
-        sys.__unraisablehook__(unraisable)
+    is_first = _State.received is None
+    _State.received = _State.received or number
+    _end(flush=is_first)
 
 
 def _reset_in_child() -> None:
@@ -150,27 +117,36 @@ def _reset_in_child() -> None:
     for number in CODES:
         if signal.getsignal(number) is _on_signal:
             signal.signal(number, signal.SIG_DFL)
-    if _State.pipe is not None:
+    if _State.insisting:
         signal.set_wakeup_fd(-1)
 
 
 def _end_late(reader: int) -> None:
-    while os.read(reader, 1)[0] not in CODES:
+    while (number := os.read(reader, 1)[0]) not in CODES:
         pass
     time.sleep(GRACE_S)
-    _end()
+    _State.received = _State.received or number
+    _end(flush=False)
 
 
-def _end() -> NoReturn:
-    drop_all()
-    if os.isatty(2):
-        os.write(2, SHOW_CURSOR)
-    _print_end()
-    os._exit(128 + (_State.received or signal.SIGTERM))
+def _end(flush: bool) -> NoReturn:
+    """End this process at once. A second call, during the first, continues where that may wait for a reader."""
+    try:
+        if os.isatty(2):
+            os.write(2, SHOW_CURSOR)
+        _print_end()
+        drop_all()
+        if flush:
+            for stream in (sys.stdout, sys.stderr):
+                with contextlib.suppress(OSError, ValueError, RuntimeError):  # closed, or in the middle of a write
+                    stream.flush()
+    finally:  # an exception would come up in whatever the signal interrupted
+        os._exit(128 + (_State.received or signal.SIGTERM))
 
 
 def _print_end() -> None:
-    if _State.received is not None:
+    if _State.received is not None and not _State.printed:
+        _State.printed = True
         with contextlib.suppress(OSError):  # nobody reads it
             os.write(2, f"{CODES[signal.Signals(_State.received)]}{_State.remark}\n".encode())
 

@@ -30,9 +30,16 @@ def mark() -> str:
     return f"{pid}-{started(pid) or 0}-{system()}-{secrets.token_hex(4)}"
 
 
+UNFINISHED: set[Path] = set()
+"""Names of this process that are renamed or removed when the work on them is finished."""
+
+
 def beside(path: Path, kind: str) -> Path:
     """Return a new hidden, marked name in the folder of `path`; `kind` is part, old or tmp."""
-    return path.parent / f".{path.name}.{mark()}.{kind}"
+    name = path.parent / f".{path.name}.{mark()}.{kind}"
+    if kind != "old":  # an old folder gets its name back if its replacement was interrupted
+        UNFINISHED.add(name)
+    return name
 
 
 def started(pid: int) -> int | None:

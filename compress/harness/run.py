@@ -18,7 +18,6 @@ from compress.base.config import InputError
 from compress.base.console import say
 from compress.base.errors import NotWritten, gathered
 from compress.base.files import passing
-from compress.base.interrupts import raise_again
 from compress.base.processes import threads
 from compress.base.quiet import quiet_transformers
 from compress.base.ranks import end_training, processes, rank
@@ -161,7 +160,6 @@ def _run_group(group: Sequence[Planned], options: Options, machine: Machine, aga
                 elif planned.recipe.trains:
                     building.train_along(planned, options, machine)
             except Exception as error:  # noqa: BLE001  one recipe's failure is a result; the others go on
-                raise_again()
                 if rank() == 0:
                     finished[planned.path] = _fail(planned, options, machine, error)
                 if processes() > 1 and planned.recipe.trains:

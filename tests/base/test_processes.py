@@ -180,10 +180,11 @@ STUBBORN = {
 """,
     "turns it into another": """
     try: wait()
-    except BaseException as error: raise RuntimeError("renamed") from error
+    except BaseException as error:
+        print("raised", flush=True)
+        raise RuntimeError("renamed") from error
 """,
     "meets it in a finalizer": """
-    interrupts.GRACE_S = 60
     class Last:
         def __del__(self): wait()
     Last()
@@ -208,9 +209,10 @@ def test_a_signal_ends_also_work_that(work: str, how: signal.Signals, code: int)
     assert child.stdout is not None
     assert child.stdout.readline() == "up\n"
     child.send_signal(how)
-    said = child.communicate(timeout=PATIENCE_S)[1]
+    shown, said = child.communicate(timeout=PATIENCE_S)
     assert child.returncode == code, said
     assert said == {INT: "interrupted\n", TERM: "terminated\n"}[how]
+    assert shown == "", "nothing is raised: C++ code that called back would abort"
 
 
 @pytest.mark.parametrize(("how", "code"), [(INT, 130), (TERM, 143)], ids=["int", "term"])
@@ -256,3 +258,31 @@ def test_a_reader_that_has_seen_enough_ends_a_command_in_silence(tmp_path: Path)
     )
     os.close(writer)
     assert (done.returncode, done.stderr) == (128 + signal.SIGPIPE, "")
+
+
+LEFT = """
+import os, time
+from pathlib import Path
+from compress.base import files, interrupts, owners
+
+def work():
+    folder = files.scratch("test")
+    part = owners.beside(Path("artifact"), "part")
+    part.mkdir()
+    print("written before the end", end="")  # stays in Python's buffer
+    os.write(1, f"{folder}\\n".encode())
+    time.sleep(60)
+
+interrupts.run(work)
+"""
+
+
+def test_a_signal_leaves_no_temporary_folder_and_loses_no_output(tmp_path: Path) -> None:
+    child = started("-c", LEFT, stdout=subprocess.PIPE, cwd=tmp_path)
+    assert child.stdout is not None
+    folder = Path(child.stdout.readline().rstrip())
+    assert folder.is_dir() and len(list(tmp_path.iterdir())) == 1
+    child.send_signal(INT)
+    assert child.communicate(timeout=PATIENCE_S) == ("written before the end", "interrupted\n")
+    assert child.returncode == 130
+    assert not folder.exists() and not list(tmp_path.iterdir())
