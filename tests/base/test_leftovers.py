@@ -17,7 +17,7 @@ LEAVE = """
 import os, signal, sys
 from pathlib import Path
 from compress.base import files
-from compress.base.owners import machines
+from compress.base.owners import beside
 folder = Path(sys.argv[1])
 for kind in ("part", "tmp", "old"):
     made = beside(folder / "there", kind)
