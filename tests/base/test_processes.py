@@ -261,7 +261,7 @@ def test_a_reader_that_has_seen_enough_ends_a_command_in_silence(tmp_path: Path)
 
 
 LEFT = """
-import os, time
+import os, sys, time
 from pathlib import Path
 from compress.base import files, interrupts, owners
 
@@ -269,7 +269,8 @@ def work():
     folder = files.scratch("test")
     part = owners.beside(Path("artifact"), "part")
     part.mkdir()
-    print("written before the end", end="")  # stays in Python's buffer
+    sys.stdout = os.fdopen(os.dup(1), "w")  # buffered, also under PYTHONUNBUFFERED
+    print("written before the end", end="")
     os.write(1, f"{folder}\\n".encode())
     time.sleep(60)
 
