@@ -30,6 +30,7 @@ from compress.methods import apply_step
 from compress.model import artifact, runtimes
 from compress.model.bundle import Bundle
 from compress.model.changes import Change, change, weights
+from compress.model.padding import check_padding
 from compress.model.runtimes.graph import GraphModel
 from compress.model.runtimes.providers import Shapes
 from compress.model.sharing import merged
@@ -128,7 +129,7 @@ def open_bundle(recipe: Recipe, source: Source, device: torch.device, work: Path
     def train() -> "datasets.Dataset":
         return loading.load_examples(source, "train", processor, model.config)
 
-    return Bundle(
+    bundle = Bundle(
         model=merged(model),
         processor=processor,
         task=source.workload.task,
@@ -143,6 +144,8 @@ def open_bundle(recipe: Recipe, source: Source, device: torch.device, work: Path
         work=work,
         layers=_stored_layers(model),
     )
+    check_padding(bundle, source.place)
+    return bundle
 
 
 def _stored_layers(model: Any) -> dict[str, dict[str, Any]]:

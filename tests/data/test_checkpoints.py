@@ -22,6 +22,8 @@ from tests.helpers import bert, tokenizer, write_workload
 
 Spoil = Callable[[Path], Any]
 WEIGHTS, POINTER = "model.safetensors", "version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 12\n"
+NORM = "bert.encoder.layer.0.output.LayerNorm.weight"
+DISTANCES = "bert.encoder.layer.0.attention.self.distance_embedding.weight"
 QUERY = "bert.encoder.layer.0.attention.self.query.weight"
 
 
@@ -102,6 +104,14 @@ def sharded(model: Path, kept: int = 2) -> None:
             save_file({name: held[name] for name in names[part::2]}, model / file, metadata={"format": "pt"})
     (model / WEIGHTS).unlink()
     (model / f"{WEIGHTS}.index.json").write_text(json.dumps({"metadata": {}, "weight_map": placed}))
+
+
+def twice(model: Path) -> None:
+    """Puts a tensor of the first file into the second one too, with other values."""
+    first, second = (model / f"model-0000{part}-of-00002.safetensors" for part in (1, 2))
+    held = load_file(second)
+    name, tensor = sorted(load_file(first).items())[0]
+    save_file({**held, name: tensor + 9}, second, metadata={"format": "pt"})
 
 
 def moved(*folders: str) -> Spoil:
@@ -314,6 +324,39 @@ REFUSED: dict[str, tuple[Spoil, str]] = {
         )
         for name in ("", ".", "..", "../a", "a\0", "a" * 5000)
     },
+    "one tensor in two files": (
+        lambda m: (sharded(m), twice(m)),
+        "bert.embeddings.LayerNorm.bias is in model-00001-of-00002.safetensors and in model-00002-of-00002.safetensors",
+    ),
+    "an old and a new name": (
+        tensors(lambda held: held.update({NORM.replace("weight", "gamma"): held[NORM] * 0})),
+        "which are one parameter; expected one of them",
+    ),
+    "a wrapped and a plain name": (
+        tensors(lambda held: held.update({f"module.{QUERY}": held[QUERY] * 0})),
+        "which are one parameter; expected one of them",
+    ),
+    **{
+        f"an adapter: {name}": (
+            tensors(lambda held, name=name: held.update({f"bert.encoder.layer.0.{name}": torch.ones(32, 1)})),
+            "an adapter that is not merged",
+        )
+        for name in (
+            "attention.self.query.ia3_l.default",
+            "attention.output.adapters.sst.adapter_down.0.weight",
+            "attention.self.query.lora_A.weight",
+            "attention.self.key.vera_lambda_b.default",
+        )
+    },
+    "distances that are not computed": (
+        tensors(lambda held: held.update({DISTANCES: torch.ones(127, 16)})),
+        "which BertForSequenceClassification with this config.json does not compute",
+    ),
+    "a rotation by 0": (config(rope_theta=0), "rope_theta: 0; expected a number above 0"),
+    "a rotation by 0 below": (
+        config(rope_parameters={"full_attention": {"rope_theta": -1.0}}),
+        "rope_parameters.full_attention.rope_theta: -1.0; expected a number above 0",
+    ),
     "padding by another input": (tokens(model_input_names=["zz"]), "model_input_names: ['zz']; expected a list that"),
     "padding by nothing": (tokens(model_input_names=[]), "model_input_names: []; expected a list that"),
 }

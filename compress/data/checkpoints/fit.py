@@ -20,8 +20,16 @@ DTYPES = {
     "F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16, "I64": torch.int64,
     "I32": torch.int32, "I16": torch.int16, "I8": torch.int8, "U8": torch.uint8, "BOOL": torch.bool,
 }  # fmt: skip
+PARAMETER = (".weight", ".bias")
 PREDICTING = "num_nextn_predict_layers"
 """Field with the number of layers after the last one. They predict further tokens and are not loaded."""
+OLD = (("LayerNorm.gamma", "LayerNorm.weight"), ("LayerNorm.beta", "LayerNorm.bias"))
+"""Names in old checkpoints -> the names that transformers loads them under."""
+ADAPTER = re.compile(
+    r"(?:^|[._])(?:lora|ia3|vera|boft|oft|hada|lokr|adapters?|adapter_(?:down|up)|prefix_(?:tuning|encoder)|prompt_encoder|"
+    r"prompt_embeddings|base_layer)(?:[._]|$)"
+)
+"""Parts of tensor names of adapters that are not merged into the model (peft, adapters)."""
 FLOATING = ("F64", "F32", "F16", "BF16")
 
 
@@ -29,6 +37,8 @@ def problems(skeleton: Any, held: Stored, task: str) -> tuple[list[str], list[st
     """Return the errors of filling an empty model with stored tensors, and the names of unused tensors."""
     if getattr(skeleton.config, "quantization_config", None) is not None:
         return [], []  # its tensors have a library's own layout
+    if twice := _twice(held):
+        return twice, []
     given = {
         unwrapped(name): torch.empty(tensor.shape, dtype=DTYPES.get(tensor.dtype, torch.float32), device="meta")
         for name, tensor in held.tensors.items()
@@ -66,6 +76,21 @@ def _quiet() -> Iterator[None]:
         logging.set_verbosity(before)
 
 
+def _twice(held: Stored) -> list[str]:
+    """Return an error if two stored tensors would be loaded as one parameter."""
+    origin: dict[str, str] = {}
+    for name in held.tensors:
+        loaded = unwrapped(name)
+        for old, new in OLD:
+            loaded = loaded.replace(old, new)
+        if loaded in origin:
+            return [
+                f"holds {origin[loaded]} and {name}, which are one parameter; expected one of them: remove the other"
+            ]
+        origin[loaded] = name
+    return []
+
+
 def _mismatched(keys: Iterable[tuple[str, Any, Any]]) -> list[str]:
     wrong = sorted((name, list(there), list(here)) for name, there, here in keys)
     if not wrong:
@@ -90,8 +115,8 @@ def _missing(keys: Iterable[str], task: str, unused: list[str], wrapped: str | N
     ]
 
 
-def _short_list(name: str, lists: Mapping[str, int], body: str) -> tuple[int, int] | None:
-    """Return a tensor's index in the first module list that is too short for it, and that list's length; else None.
+def _places(name: str, lists: Mapping[str, int], body: str) -> Iterator[tuple[int, int]]:
+    """Yield a tensor's index in each module list that holds it, with the list's length.
 
     `lists` maps module lists of the empty model to their lengths. `body` is a prefix that names may have or lack.
     """
@@ -99,30 +124,41 @@ def _short_list(name: str, lists: Mapping[str, int], body: str) -> tuple[int, in
     for place, part in enumerate(parts):
         path = ".".join(parts[:place])
         length = next((lists[n] for n in (path, f"{body}{path}", path.removeprefix(body)) if n in lists), None)
-        if part.isdecimal() and length is not None and int(part) >= length:
-            return int(part), length
-    return None
+        if part.isdecimal() and length is not None:
+            yield int(part), length
 
 
 def _beyond(unused: list[str], skeleton: Any) -> list[str]:
-    """Return an error for tensors of layers beyond config.json's count, or for an unmerged adapter."""
-    if lora := [name for name in unused if ".lora_" in name or ".base_layer." in name]:
+    """Return an error for tensors that belong to the model but would be dropped.
+
+    These are an adapter that is not merged, layers beyond config.json's count, and parameters inside existing layers,
+    which this version of the architecture does not compute.
+    """
+    if parts := [name for name in unused if ADAPTER.search(name)]:
         return [
-            f"holds an adapter that is not merged: {lora[0]} ({len(lora)} in total); merge it (peft: merge_and_unload) "
-            "and save the model again"
+            f"holds an adapter that is not merged: {parts[0]} ({len(parts)} in total); merge it (peft: "
+            "merge_and_unload) and save the model again"
         ]
     patterns = {re.sub(r"\.\d+\.", ".#.", name) for name in skeleton.state_dict()}
     lists = {name: len(module) for name, module in skeleton.named_modules() if isinstance(module, nn.ModuleList)}
     body, config = f"{skeleton.base_model_prefix}.", skeleton.config
     depth, predicting = getattr(config, "num_hidden_layers", None), getattr(config, PREDICTING, None) or 0
-    deeper = []
+    deeper, inside = [], []
     for name in unused:
-        if (short := _short_list(name, lists, body)) is None:
-            is_beyond = re.sub(r"\.\d+\.", ".#.", name) in patterns
-        else:
+        places = [*_places(name, lists, body)]
+        if short := next(((index, length) for index, length in places if index >= length), None):
             index, length = short
             is_beyond = length != depth or index >= length + predicting
+        else:
+            is_beyond = re.sub(r"\.\d+\.", ".#.", name) in patterns
+            inside += [name] if places and not is_beyond and name.endswith(PARAMETER) else []
         deeper += [name] if is_beyond else []
+    if inside:
+        return [
+            f"its weights hold {inside[0]} ({len(inside)} in total), which {type(skeleton).__name__} with this "
+            "config.json does not compute; expected the config.json and the version of transformers that the model was "
+            "saved with"
+        ]
     if not deeper:
         return []
     return [

@@ -31,11 +31,14 @@ MOST_POSITIONS = 2**24  # Llama 4 has 10,485,760
 MOST_LABELS = 10**5  # ImageNet-21k has 21,843
 MOST_VALUES = 10**6  # 100,000 labels have 200,000
 MOST = sys.float_info.max
+ABOVE_ZERO = re.compile(r"(?:.*_)?(?:rope_theta|rotary_emb_base|rotary_pct|partial_rotary_factor)|factor")
+"""Names of fields of rotary position embeddings that divide."""
 EPSILON = re.compile(r"(?:.*_)?(?:eps|epsilon)")
 """Names of fields that are added to a variance before the square root."""
 DTYPES = ("float32", "bfloat16", "float16", "float64", "float", "half", "double")
 FLOAT = "__float__"
 """Key of transformers' mapping for a number that JSON cannot express."""
+ROTATIONS = ("rope_parameters", "rope_scaling")
 RANGES = ("time_step_limit",)
 """Fields of state-space models whose upper end is infinite by default."""
 PARTS = ("text_config", "vision_config")
@@ -62,7 +65,8 @@ def problems(config: Mapping[str, Any], held: Stored | None = None) -> list[str]
     errors = [f"config.json {problem}" for problem in (*_not_finite(config), *_format(config))]
     for name, part in (("", config), *((name, config[name]) for name in PARTS if isinstance(config.get(name), dict))):
         place = f"config.json {name + '.' if name else ''}"
-        errors += [place + problem for problem in (*_numbers(part, held), *_epsilons(part), *_dtype(part))]
+        sentences = (*_numbers(part, held), *_epsilons(part), *_rotations(part), *_dtype(part))
+        errors += [place + problem for problem in sentences]
     return errors + [f"config.json {problem}" for problem in (*_labels(config), *_names(config))]
 
 
@@ -87,6 +91,17 @@ def _epsilons(config: Mapping[str, Any]) -> Iterator[str]:
     for name, value in config.items():
         if EPSILON.fullmatch(name) and isinstance(value, int | float) and value <= 0:
             yield f"{name}: {value!r}; expected a number above 0, such as 1e-12"
+
+
+def _rotations(config: Mapping[str, Any]) -> Iterator[str]:
+    """Yield a sentence for each setting of rotary position embeddings that makes them infinite."""
+    parts = [("", config), *((f"{name}.", config[name]) for name in ROTATIONS if isinstance(config.get(name), dict))]
+    for place, part in parts:
+        for name, value in part.items():
+            if place and isinstance(value, dict):  # settings per type of layer
+                parts.append((f"{place}{name}.", value))
+            elif ABOVE_ZERO.fullmatch(str(name)) and isinstance(value, int | float) and value <= 0:
+                yield f"{place}{name}: {value!r}; expected a number above 0"
 
 
 def _dtype(config: Mapping[str, Any]) -> Iterator[str]:

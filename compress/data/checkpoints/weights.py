@@ -76,11 +76,21 @@ def stored(path: Path) -> tuple[Stored | None, list[str]]:
         return None, []
     tensors: dict[str, Tensor] = {}
     problems: list[str] = []
+    file_of: dict[str, str] = {}
     for file in files:
         try:
-            tensors |= read_header(file)
+            header = read_header(file)
         except InputError as error:
             problems += error.problems
+            continue
+        twice = sorted(header.keys() & file_of.keys())
+        if twice:
+            problems.append(
+                f"{twice[0]} is in {file_of[twice[0]]} and in {file.name} ({len(twice)} in total); expected every "
+                "tensor in one file: save the model again"
+            )
+        tensors |= header
+        file_of |= dict.fromkeys(header, file.name)
     if problems:
         return None, problems
     missing = sorted(name for name in listed if name not in tensors)

@@ -22,10 +22,38 @@ if TYPE_CHECKING:
 INPUTS = ("input_ids", "token_type_ids")
 
 
+LEFT = "XLNet"
+"""Tokenizer classes of this name belong to the only models that are trained with padding on the left."""
+
+
+def load_processor(location: str, **options: Any) -> Any:
+    """Return the tokenizer stored with the model, set to pad on the side that its model expects.
+
+    Tokenizers are often saved with padding on the left, which is for generation. A classifier that counts positions
+    from the first token answers wrongly with it.
+    """
+    processor = texts.load_processor(location, **options)
+    processor.padding_side = _side(processor)
+    return processor
+
+
+def _side(processor: Any) -> str:
+    return "left" if LEFT in type(processor).__name__ else "right"
+
+
+def _padding_note(processor: Any) -> str:
+    """Return a note if the tokenizer was saved with padding on the other side; else nothing."""
+    side = _side(processor)
+    if processor.init_kwargs.get("padding_side") in (None, side):
+        return ""
+    return f"texts are padded on the {side}, not as its tokenizer_config.json sets, which is for generation"
+
+
 def check(model: Any, processor: Any, examples: "datasets.Dataset", workload: WorkloadView) -> list[str]:
     """Return mismatches of model and examples, one sentence each."""
     problems = texts.text_problems(model, processor, examples, workload)
-    return problems + texts.padding_problems(model, processor) + classes.class_problems(model)
+    problems += texts.padding_problems(model, processor) + texts.end_problems(model, examples)
+    return problems + classes.class_problems(model)
 
 
 def prepare(raw: "datasets.Dataset", processor: Any, workload: WorkloadView, config: Any) -> "datasets.Dataset":
@@ -40,8 +68,9 @@ def prepare(raw: "datasets.Dataset", processor: Any, workload: WorkloadView, con
     if pairs is not None:
         columns["text_pair"] = pairs
     encoded = processor(rows, pairs, truncation=True, max_length=workload.max_length)
+    note = "; ".join(filter(None, (labels.note, _padding_note(processor))))
     columns |= {name: encoded[name] for name in INPUTS if name in encoded}
-    return datasets.Dataset.from_dict(columns, info=datasets.DatasetInfo(description=labels.note))
+    return datasets.Dataset.from_dict(columns, info=datasets.DatasetInfo(description=note))
 
 
 def collate(examples: Sequence[Mapping[str, Any]], processor: Any) -> dict[str, "torch.Tensor"]:
@@ -49,7 +78,7 @@ def collate(examples: Sequence[Mapping[str, Any]], processor: Any) -> dict[str, 
     import torch
 
     rows = [{name: example[name] for name in INPUTS if name in example} for example in examples]
-    batch = dict(processor.pad(rows, return_tensors="pt"))
+    batch = dict(processor.pad(rows, padding_side=_side(processor), return_tensors="pt"))
     batch["labels"] = torch.tensor([example["labels"] for example in examples])
     return batch
 
@@ -78,7 +107,7 @@ TASK = Task(
     sample_outcomes=classes.SAMPLE_OUTCOMES,
     headline=OperatingPoint(batch_size=8, sequence_length=64),
     first_recipe="bert_int8",
-    load_processor=texts.load_processor,
+    load_processor=load_processor,
     check=check,
     prepare=prepare,
     collate=collate,

@@ -71,11 +71,34 @@ def padding_problems(model: Any, processor: Any) -> list[str]:
     ]
 
 
+def end_problems(model: Any, examples: "datasets.Dataset") -> list[str]:
+    """Return why a model cannot find the end of its texts: encoder-decoders classify at the last end token.
+
+    They require the same number of end tokens in every text of a batch, and at least one.
+    """
+    if not model.config.is_encoder_decoder or "eos_token_id" not in _names(model):
+        return []
+    end = model.config.eos_token_id
+    counts = [sum(token == end for token in ids) for ids in examples["input_ids"]]
+    wrong = [row for row, count in enumerate(counts) if count != max(counts[0], 1)]
+    if not wrong:
+        return []
+    return [
+        f"classifies at the last token {end} (eos_token_id in config.json), and its tokenizer gives {counts[wrong[0]]} "
+        f"of them in row {wrong[0]}; expected {max(counts[0], 1)} in every row: take the tokenizer saved with the model"
+    ]
+
+
+def _names(model: Any) -> tuple[str, ...]:
+    """Return the names that a model's forward pass uses."""
+    return inspect.unwrap(type(model).forward).__code__.co_names
+
+
 def _finds_padding(model: Any) -> bool:
     """Return whether a model's forward pass searches for padding tokens, beyond the attention mask."""
     if any(table.padding_idx is not None for table in positions.tables(model)):
         return True  # RoBERTa counts the positions of tokens other than padding
-    return "pad_token_id" in inspect.unwrap(type(model).forward).__code__.co_names
+    return "pad_token_id" in _names(model)
 
 
 def text_column(raw: "datasets.Dataset", column: str, what: str) -> list[str]:
