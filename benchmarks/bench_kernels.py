@@ -17,7 +17,6 @@ from typing import Any
 
 import torch
 
-from compress.base.devices import pick
 from compress.data import loading, locate
 from compress.data.point import OperatingPoint
 from compress.data.tasks import task_of
@@ -74,7 +73,7 @@ METHODS: dict[str, Any] = {
 def opened(runtime: str) -> Bundle:
     """Return the dense model with its data."""
     source = locate.resolve(Workload.load(str(WORKLOAD)))
-    return open_bundle(Recipe(runtime=runtime), source, pick("cpu"), work=None)  # type: ignore[arg-type]
+    return open_bundle(Recipe(runtime=runtime), source, torch.device("cpu"), work=None)  # type: ignore[arg-type]
 
 
 def kernels() -> None:
@@ -90,7 +89,7 @@ def kernels() -> None:
     source = locate.resolve(Workload.load(str(WORKLOAD)))
     processor = loading.load_processor(source)
     examples = loading.load_examples(source, "train", processor, models["dense eager"].config, limit=256)
-    sync = synchronizer(["cpu"])
+    sync = synchronizer([torch.device("cpu")])
     print("batch x length: time / dense under eager (time / dense under the same runtime)")
     for size, length in POINTS:
         point = OperatingPoint(batch_size=size, sequence_length=length)

@@ -1,6 +1,6 @@
 """Comparison of our recipes with peers, called as their documentation shows: same model, board and windows.
 
-    python -m benchmarks.gpu_peers [--device cuda] [--rounds 6] [--window 5]
+    python -m benchmarks.gpu_peers [--device cuda:0] [--rounds 6] [--window 5]
 
 The model is MiniLM on SST-2 at batch 32 x length 64. Each pair is a peer and our recipe of the same format. Joules are
 counted between movements of the board's counter; zeus, if installed, measures the same loops. Without a meter only
@@ -20,6 +20,8 @@ from torch import nn
 
 from compress import Recipe, apply
 from compress.analysis.joules import window_energy
+from compress.base.device import Device
+from compress.base.devices import torch_device
 from compress.energy.find import find_meter
 from compress.energy.meters import Absent, gpus_of
 from compress.energy.sampler import Sampler
@@ -32,7 +34,7 @@ BATCH, LENGTH, AGREE = 32, 64, 0.02
 MODEL = ASSETS / "models" / "minilm-l6-sst2"
 
 
-def dense(dtype: torch.dtype, device: str, **options: Any) -> Any:
+def dense(dtype: torch.dtype, device: torch.device, **options: Any) -> Any:
     """Return the model as transformers loads it."""
     from transformers import AutoModelForSequenceClassification
 
@@ -40,13 +42,13 @@ def dense(dtype: torch.dtype, device: str, **options: Any) -> Any:
     return (model if options else model.to(device)).eval()
 
 
-def by_torchao(config: Callable[[], Any]) -> Callable[[str], Any]:
+def by_torchao(config: Callable[[], Any]) -> Callable[[torch.device], Any]:
     """Return a maker of the bf16 model quantized by torchao, then compiled as torchao recommends.
 
     `quantize_` is applied to the linear layers that its kernels support.
     """
 
-    def make(device: str) -> Any:
+    def make(device: torch.device) -> Any:
         import torch._inductor.config as inductor
         from torchao.quantization import quantize_
 
@@ -61,10 +63,10 @@ def by_torchao(config: Callable[[], Any]) -> Callable[[str], Any]:
     return make
 
 
-def by_bitsandbytes(dtype: torch.dtype, **options: Any) -> Callable[[str], Any]:
+def by_bitsandbytes(dtype: torch.dtype, **options: Any) -> Callable[[torch.device], Any]:
     """Return a maker of the model quantized by transformers' integration; the head stays dense, as in our recipes."""
 
-    def make(device: str) -> Any:
+    def make(device: torch.device) -> Any:
         from transformers import BitsAndBytesConfig
 
         config = BitsAndBytesConfig(llm_int8_skip_modules=["classifier"], **options)
@@ -87,7 +89,7 @@ def fp8() -> Any:
     return Float8DynamicActivationFloat8WeightConfig(granularity=PerRow())
 
 
-PEERS: dict[str, Callable[[str], Any]] = {
+PEERS: dict[str, Callable[[torch.device], Any]] = {
     "torchao_int8": by_torchao(int8),
     "torchao_fp8": by_torchao(fp8),
     "bitsandbytes_int8": by_bitsandbytes(torch.float16, load_in_8bit=True),
@@ -98,20 +100,20 @@ PEERS: dict[str, Callable[[str], Any]] = {
 """Our recipe -> maker of the same format by its own library."""
 
 
-def batch(device: str) -> dict[str, torch.Tensor]:
+def batch(device: torch.device) -> dict[str, torch.Tensor]:
     """Return random tokens that fill every text; the cost does not depend on their values."""
     generator = torch.Generator().manual_seed(0)
     ids = torch.randint(1000, 30000, (BATCH, LENGTH), generator=generator)
     return {"input_ids": ids.to(device), "attention_mask": torch.ones_like(ids).to(device)}
 
 
-def zeus_monitor(device: str) -> Any:
+def zeus_monitor(device: torch.device) -> Any:
     """Return zeus's monitor of the first GPU, or None if zeus is not installed or the device is a CPU."""
     try:
         from zeus.monitor import ZeusMonitor
     except ImportError:
         return None
-    return ZeusMonitor(gpu_indices=[0]) if device.startswith("cuda") else None
+    return ZeusMonitor(gpu_indices=[0]) if device.type == "cuda" else None
 
 
 def window(model: Any, batches: Any, seconds: float, sync: Any, meter: Any, sampler: Sampler, zeus: Any) -> Any:
@@ -144,15 +146,15 @@ def costlier(ratios: Mapping[str, Estimate]) -> list[str]:
 def main() -> int:
     """Measure all pairs and print them; return the exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--device", default="cuda")
+    parser.add_argument("--device", type=Device.parse, default=Device("cuda", (0,)))
     parser.add_argument("--rounds", type=int, default=6)
     parser.add_argument("--window", type=float, default=5.0, help="seconds")
     parser.add_argument("--pairs", nargs="*", default=list(PEERS), choices=list(PEERS))
     options = parser.parse_args()
     from transformers import AutoTokenizer
 
-    device = "cuda:0" if options.device == "cuda" else options.device
-    meter = find_meter("cuda", gpus_of(machine.describe(device).details)) if device != "cpu" else Absent("a CPU")
+    device, gpus = torch_device(options.device), gpus_of(machine.describe(options.device).details)
+    meter = find_meter("cuda", gpus) if options.device.on_gpu else Absent("a CPU")
     tokens = AutoTokenizer.from_pretrained(MODEL)
     models: dict[str, Any] = {}
     for name in options.pairs:

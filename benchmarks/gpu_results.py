@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks import shapes
+from compress.base.device import Device
 from compress.energy import nvml
 from compress.energy.find import find_meter
 from compress.energy.meters import gpus_of
@@ -133,7 +134,7 @@ def repeated(out: Path) -> tuple[list[str], bool]:
     return lines, kept
 
 
-def workload(session: Session, folder: Path, device: str) -> Path:
+def workload(session: Session, folder: Path, device: Device) -> Path:
     """Write the workload's file into `folder` and return its path. Also makes the model unless it is MiniLM."""
     point = {"batch_size": session.batch_size, "sequence_length": session.length}
     if session.model == REAL:
@@ -141,7 +142,7 @@ def workload(session: Session, folder: Path, device: str) -> Path:
         fields = {"task": "text-classification", "model": str(assets("models", "minilm-l6-sst2")), "dataset": data}
     else:
         maker = ["benchmarks.trained_lm"] if session.model == TRAINED else ["benchmarks.shapes", session.model]
-        subprocess.run([sys.executable, "-m", *maker, str(folder), device], cwd=ROOT, check=True)
+        subprocess.run([sys.executable, "-m", *maker, str(folder), str(device)], cwd=ROOT, check=True)
         task = "causal-lm" if session.model == TRAINED else shapes.task_of(session.model)
         data = {"path": str(folder / "data"), "train": "train", "test": "test", "text": "text"}
         fields = {"task": task, "model": str(folder / "model"), "dataset": data}
@@ -153,35 +154,35 @@ def workload(session: Session, folder: Path, device: str) -> Path:
     return file
 
 
-def measure(session: Session, out: Path, device: str, more: list[str]) -> int:
+def measure(session: Session, out: Path, device: Device, more: list[str]) -> int:
     """Run the session; return its exit code."""
     print(f"{session.name}: {', '.join(session.recipes)}", flush=True)
     with tempfile.TemporaryDirectory() as scratch:
         file = workload(session, Path(scratch), device)
         command = [sys.executable, "-m", "compress", "run", *session.recipes, "--workload", str(file)]
-        command += ["--device", device, "--out", str(out), "--no-keep", "--artifacts", str(Path(scratch) / "artifacts")]
+        command += ["--device", str(device), "--out", str(out), "--no-keep"]
+        command += ["--artifacts", str(Path(scratch) / "artifacts")]
         command += [word for change in (*session.changes, *more) for word in ("--set", change)]
         command += ["--limit", str(RANDOM_LIMIT)] * (session.model in shapes.SHAPES)
         return subprocess.run(command, cwd=ROOT, check=False).returncode
 
 
-def known(device: str) -> bool:
+def known(device: Device) -> bool:
     """Return whether `doctor` has examined this board or another one of its name.
 
     The board stays open until this process ends.
     """
-    device_name = "cuda:0" if device == "cuda" else device
-    meter = find_meter(device_name.partition(":")[0], gpus_of(machine.describe(device_name).details))
+    meter = find_meter(device.kind, gpus_of(machine.describe(device).details))
     return not isinstance(meter, nvml.NvmlCounter) or meter.examined is not None or meter.like_another
 
 
-def examine(device: str) -> None:
+def examine(device: Device) -> None:
     """Run `doctor` on a board that it has not examined: without it, window edges are imprecise and grades are C."""
     if subprocess.run(
-        [sys.executable, "-m", "benchmarks.gpu_results", "--known", "--device", device], cwd=ROOT, check=False
+        [sys.executable, "-m", "benchmarks.gpu_results", "--known", "--device", str(device)], cwd=ROOT, check=False
     ).returncode:
         subprocess.run(
-            [sys.executable, "-m", "compress", "doctor", "--device", device, "--quick"], cwd=ROOT, check=True
+            [sys.executable, "-m", "compress", "doctor", "--device", str(device), "--quick"], cwd=ROOT, check=True
         )
 
 
@@ -192,7 +193,7 @@ def main() -> int:
     parser.add_argument("--list", action="store_true", help="show all sessions, and which are there")
     parser.add_argument("--again", action="store_true", help="say how well the repeated sessions repeat")
     parser.add_argument("--known", action="store_true", help="1 when `doctor` has yet to examine the board")
-    parser.add_argument("--device", default="cuda")
+    parser.add_argument("--device", type=Device.parse, default=Device("cuda"))
     parser.add_argument("--out", type=Path, default=OUT, help="folder of the results")
     parser.add_argument("--set", action="append", default=[], help="passed on to every run, as measure.rounds=2")
     options = parser.parse_args()

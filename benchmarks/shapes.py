@@ -39,7 +39,7 @@ def task_of(name: str) -> str:
     return TASKS[SHAPES[name][0]]
 
 
-def make(name: str, folder: Path, device: str) -> None:
+def make(name: str, folder: Path, device: torch.device) -> None:
     """Write the model in bf16, MiniLM's tokenizer (any would do), and text."""
     import transformers
 
@@ -47,7 +47,7 @@ def make(name: str, folder: Path, device: str) -> None:
     config = getattr(transformers, f"{architecture}Config")(**settings)
     kind = {"Bert": "BertForSequenceClassification", "Llama": "LlamaForCausalLM"}[architecture]
     torch.manual_seed(0)
-    with torch.device(device):
+    with device:
         model = getattr(transformers, kind)(config).to(torch.bfloat16)
     model.save_pretrained(folder / "model")
     tokenizer = transformers.AutoTokenizer.from_pretrained(assets("models", "minilm-l6-sst2"))
@@ -70,4 +70,4 @@ def _text(folder: Path, architecture: str) -> None:
 
 
 if __name__ == "__main__":
-    make(sys.argv[1], Path(sys.argv[2]), sys.argv[3])
+    make(sys.argv[1], Path(sys.argv[2]), torch.device(sys.argv[3]))

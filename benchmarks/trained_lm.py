@@ -107,7 +107,7 @@ def train(model: Any, tokens: torch.Tensor, sizes: Sizes, seconds: float) -> flo
     return float(loss.detach())
 
 
-def make(folder: Path, device: str, seconds: float = SECONDS, sizes: Sizes | None = None) -> float:
+def make(folder: Path, device: torch.device, seconds: float = SECONDS, sizes: Sizes | None = None) -> float:
     """Write the trained model and its text; return the last loss."""
     sizes = sizes or Sizes()
     train_texts, test_texts = split(sizes)
@@ -129,5 +129,5 @@ def _until(texts: list[str], characters: int) -> Iterator[str]:
 
 
 if __name__ == "__main__":
-    last = make(Path(sys.argv[1]), sys.argv[2], float(sys.argv[3]) if len(sys.argv) > 3 else SECONDS)
+    last = make(Path(sys.argv[1]), torch.device(sys.argv[2]), float(sys.argv[3]) if len(sys.argv) > 3 else SECONDS)
     print(f"trained: last loss {last:.3f}, perplexity {math.exp(last):.1f}")

@@ -22,7 +22,10 @@ import traceback
 from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from compress.base.device import Device
 
 ROOT = Path(__file__).resolve().parents[1]
 PATIENCE_S = 120  # until the libraries are imported
@@ -80,7 +83,7 @@ def compress(arguments: Sequence[str], cwd: Path, env: dict[str, str]) -> "subpr
         return subprocess.CompletedProcess(list(arguments), code, out.read(), told.read())
 
 
-def run_child(command: Sequence[str], _device: str) -> None:
+def run_child(command: Sequence[str], _device: "Device") -> None:
     """Stands in for compress.base.processes.run_child: the measuring process, forked from the server."""
     module, *arguments = command[2:]
     read_end, write_end = os.pipe()  # stays open for as long as we wait: the child ends when it closes

@@ -18,6 +18,7 @@ from torch.sparse import SparseSemiStructuredTensor
 from benchmarks import gpu_peers
 from compress import Recipe, apply
 from compress.analysis.joules import window_energy
+from compress.base.device import Device
 from compress.energy import nvml
 from compress.energy.doctor.checkup import checkup
 from compress.energy.find import find_meter
@@ -67,7 +68,7 @@ def test_every_format_on_cuda_answers_nearly_like_the_dense_model(row: Row) -> N
             assert torch.isfinite(ours).all()
             if bits >= 3:  # fewer need training
                 assert (ours - dense).norm() <= (0.3 if bits >= 4 else 0.6) * dense.norm() + 0.05
-        found = kernels.label(thin, batch, "cuda:0", low_bit=True)
+        found = kernels.label(thin, batch, torch.device("cuda:0"), low_bit=True)
     print(found)
     assert found.label == row.kernels
 
@@ -87,7 +88,7 @@ def test_two_of_four_zeros_are_skipped_by_sparse_tensor_cores(dtype: str) -> Non
     assert held[0](tokens).stride(-1) == 1  # or attention takes its slowest kernel
     with torch.no_grad():
         ours = thin(**batch).logits.float()
-        label = kernels.label(thin, batch, "cuda:0", low_bit=False)
+        label = kernels.label(thin, batch, torch.device("cuda:0"), low_bit=False)
         for module in held:
             module.weight = torch.nn.Parameter(module.weight.to_dense(), requires_grad=False)
         dense = thin(**batch).logits.float()
@@ -112,7 +113,7 @@ def test_fixed_shapes_run_as_cuda_graphs() -> None:
         compiled = apply(recipe, model, tokenizer())
         for _ in range(4):  # compiled, warmed, recorded, replayed
             answer = compiled(**batch).logits.clone()
-        found = kernels.label(compiled, batch, "cuda:0", low_bit=False)
+        found = kernels.label(compiled, batch, torch.device("cuda:0"), low_bit=False)
     torch.testing.assert_close(answer, plain, atol=1e-3, rtol=1e-3)
     assert found.label == "real"
     assert launches_a_graph(compiled, batch)
@@ -129,7 +130,7 @@ def test_low_bit_products_are_seen_inside_cuda_graphs(form: str) -> None:
     with torch.no_grad():
         for _ in range(4):
             compiled(**batch)
-        found = kernels.label(compiled, batch, "cuda:0", low_bit=True)
+        found = kernels.label(compiled, batch, torch.device("cuda:0"), low_bit=True)
     print(found)
     assert found.label == "real"
     assert launches_a_graph(compiled, batch)
@@ -157,7 +158,7 @@ def test_a_graph_on_cuda_answers_like_the_model_and_its_tensors_stay_there(dtype
             expected = model(**batch).logits
         close = 0.02 if dtype == "fp16" else 1e-4  # without TF32 on either side
         torch.testing.assert_close(answer.float(), expected, atol=close, rtol=close)
-    found = kernels.label(graph, batch, "cuda:0", low_bit=False)
+    found = kernels.label(graph, batch, torch.device("cuda:0"), low_bit=False)
     print(found)
     assert found.label == "real"
     assert found.evidence  # torch's profiler sees the kernels that onnxruntime launches
@@ -177,7 +178,7 @@ def test_a_whole_run_of_a_graph_on_cuda(runtime: str, workload: Path, tmp_path: 
 
 
 def test_the_meter_is_the_boards_own_counter_and_it_moves_under_load() -> None:
-    found = machine.describe("cuda:0")
+    found = machine.describe(Device("cuda", (0,)))
     meter = find_meter("cuda", gpus_of(found.details))
     assert not isinstance(meter, Absent), meter
     start = meter.read_uj()
@@ -192,7 +193,7 @@ def test_the_counter_as_a_field_is_the_same_counter() -> None:
     """Prints what each way of asking costs: where the field is much cheaper, it is the one to ask for."""
     import pynvml
 
-    meter = nvml.find(*gpus_of(machine.describe("cuda:0").details))
+    meter = nvml.find(*gpus_of(machine.describe(Device("cuda", (0,))).details))
     assert not isinstance(meter, Absent), meter
     if meter.integrated:
         pytest.skip("this board has no counter")
@@ -218,15 +219,15 @@ def test_the_counter_as_a_field_is_the_same_counter() -> None:
 
 
 def test_zeus_counts_the_same_joules_over_the_same_loop() -> None:
-    theirs = gpu_peers.zeus_monitor("cuda:0")
+    theirs = gpu_peers.zeus_monitor(torch.device("cuda:0"))
     if theirs is None:
         pytest.skip("zeus is not installed")
-    meter = nvml.find(*gpus_of(machine.describe("cuda:0").details))
+    meter = nvml.find(*gpus_of(machine.describe(Device("cuda", (0,))).details))
     assert not isinstance(meter, Absent), meter
     assert meter.step_s is not None
     model = wide_bert().cuda()  # type: ignore[attr-defined]
     words = tokenizer()(["the film was great"] * 256, return_tensors="pt").items()
-    batches, sync = [{k: v.cuda() for k, v in words}], latency.synchronizer(["cuda"])
+    batches, sync = [{k: v.cuda() for k, v in words}], latency.synchronizer([torch.device("cuda")])
     with Sampler(meter) as sampler:
         ours, counted, _ = gpu_peers.window(model, batches, 8, sync, meter, sampler, theirs)
     print(f"zeus {counted} J, ours {ours} J a batch")
@@ -274,14 +275,14 @@ def test_the_doctor_finds_the_boards_meter_and_leaves_a_profile(
 
 def _windows(runs: int, rounds: int) -> list[tuple[list[float], list[float]]]:
     """Joules per batch of one model under two names, round by round, `runs` times over."""
-    found = machine.describe("cuda:0")
+    found = machine.describe(Device("cuda", (0,)))
     meter = nvml.find(*gpus_of(found.details))
     assert not isinstance(meter, Absent), meter
     assert meter.step_s is not None
     settings = PROFILES["standard"].model_copy(update={"window_s": 2.0, "preroll_s": 0.3})
     model = wide_bert().cuda()  # type: ignore[attr-defined]
     words = tokenizer()(["the film was great"] * 256, return_tensors="pt").items()
-    batches, sync = [{k: v.cuda() for k, v in words}], latency.synchronizer(["cuda"])
+    batches, sync = [{k: v.cuda() for k, v in words}], latency.synchronizer([torch.device("cuda")])
     made = []
     with Sampler(meter) as sampler:
         latency.settle([model], batches, sync, meter, 90)

@@ -6,10 +6,12 @@ from pathlib import Path
 
 import pandas
 import pytest
+import torch
 
 import recipes as shipped
 from benchmarks import gpu_results, shapes, trained_lm
 from benchmarks.gpu_results import OUT, SESSIONS, Session
+from compress.base.device import CPU
 from compress.records import files as result_files
 from compress.records.stats import Estimate
 from tests import factory
@@ -29,7 +31,7 @@ def test_a_language_model_is_trained_on_what_the_interpreter_has(tmp_path: Path)
         vocabulary=512, hidden=32, layers=1, heads=2, key_value_heads=1, intermediate=64, train_length=32, batch=4,
         most_characters=200_000, tokenizer_characters=50_000, test_characters=20_000,
     )  # fmt: skip
-    loss = trained_lm.make(tmp_path, "cpu", 1.5, small)
+    loss = trained_lm.make(tmp_path, torch.device("cpu"), 1.5, small)
     assert loss < math.log(512)  # better than knowing nothing
     train, test = (set(texts_of(tmp_path, part)) for part in ("train", "test"))
     assert train
@@ -69,7 +71,7 @@ def test_a_session_of_random_weights_runs_from_the_shape_to_the_result(
     monkeypatch.setattr(gpu_results, "SESSIONS", (session,))
     assert not gpu_results.there(session, tmp_path)
     short = ["measure.window_s=0.1", "measure.preroll_s=0", "measure.warmup_s=0.5"]
-    assert gpu_results.measure(session, tmp_path, "cpu", short) == 0
+    assert gpu_results.measure(session, tmp_path, CPU, short) == 0
     assert gpu_results.there(session, tmp_path)
     (path,) = (tmp_path / "llama-tiny-random-weights-b2-l16-again0").glob("*.json")
     row = result_files.read(path)

@@ -1,4 +1,4 @@
-"""Compute devices: selection by name, identity, and native number formats; CPU flags and CPU time."""
+"""Compute devices of this machine: presence, identity and native number formats; CPU flags and CPU time."""
 
 import gc
 import os
@@ -10,42 +10,52 @@ from typing import Any
 
 import torch
 
-from compress.base.config import InputError, is_index
+from compress.base.device import AUTO, CPU, Device
+from compress.base.errors import InputError
 
 MATRIX_UNITS = frozenset({"amx_bf16", "bf16"})  # "bf16" is Arm's flag
 X86 = frozenset({"x86_64", "amd64", "i386", "i686"})
 """Names of these CPUs under Linux, macOS and Windows, in lower case."""
 
 
-def pick(name: str) -> torch.device:
-    """Return the device of this name; of several, the first."""
-    return pick_all(name)[0]
+class AbsentDeviceError(InputError):
+    """The device is well named, but this machine lacks it."""
 
 
-def pick_all(name: str) -> tuple[torch.device, ...]:
-    """Return the devices of a name: auto (cuda if available), cpu, cuda, cuda:N, or several GPUs as cuda:0,cuda:1.
+def pick(device: str | Device) -> Device:
+    """Return a device that this machine has: the given one, or cuda for `auto` if available, else cpu.
 
-    Raises InputError if a device is unknown or absent.
+    Raises InputError for an unknown text, AbsentDeviceError for a GPU that is not here.
     """
-    picked = tuple(_one(part.strip()) for part in name.split(","))
-    if len(picked) > 1 and (len(set(picked)) < len(picked) or any(p.type != "cuda" or p.index is None for p in picked)):
-        raise InputError(f"device {name!r}: expected different GPUs by number, such as cuda:0,cuda:1")
-    return picked
+    if isinstance(device, str):
+        if device.strip() == AUTO:
+            return Device("cuda" if torch.cuda.is_available() else "cpu")
+        device = Device.parse(device)
+    if not device.on_gpu:
+        return device
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if count == 0:
+        raise AbsentDeviceError(f"device {device}: this machine has no CUDA device that torch can use; use auto or cpu")
+    for absent in (part for part in device.parts if max(part.indices, default=0) >= count):
+        raise AbsentDeviceError(f"device {absent}: not found; the last CUDA device of this machine is cuda:{count - 1}")
+    return device
 
 
-def _one(name: str) -> torch.device:
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    kind, _, index = name.partition(":")
-    if kind not in ("cpu", "cuda") or (index and (kind == "cpu" or not is_index(index))):
-        raise InputError(f"device {name!r}: unknown; expected auto, cpu, cuda, cuda:N or cuda:0,cuda:1")
-    if kind == "cuda":
-        count = torch.cuda.device_count()
-        if not torch.cuda.is_available() or count == 0:
-            raise InputError(f"device {name}: this machine has no CUDA device that torch can use; use auto or cpu")
-        if index and int(index) >= count:
-            raise InputError(f"device {name}: not found; the last CUDA device of this machine is cuda:{count - 1}")
-    return torch.device(name)
+def torch_device(device: Device) -> torch.device:
+    """Return the device for tensors; of several GPUs, the first."""
+    return torch.device(device.kind, *device.indices[:1])
+
+
+def torch_devices(device: Device) -> tuple[torch.device, ...]:
+    """Return the devices for tensors, one per GPU."""
+    return tuple(torch_device(part) for part in device.parts)
+
+
+def device_of(place: torch.device) -> Device:
+    """Return the device of tensors; formats and runtimes treat every device but CUDA as the CPU."""
+    if place.type != "cuda":
+        return CPU
+    return Device("cuda", () if place.index is None else (place.index,))
 
 
 def identity(device: torch.device) -> dict[str, Any]:

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from compress.base.cgroup import quota_cores
+from compress.base.device import Device
 from compress.base.interrupts import CLOSED
 from compress.base.startup import seldom_collect
 
@@ -35,13 +36,13 @@ def threads() -> int:
     return cores if quota is None else max(1, min(cores, math.ceil(quota)))
 
 
-def pinned(device: str) -> dict[str, str]:
+def pinned(device: Device) -> dict[str, str]:
     """Return the OpenMP settings while measuring: one thread per core.
 
     Two threads on one core wait for each other, which takes ten times as long. No settings if a GPU computes: this
     process and all its children (compilers, the meter's thread) would share one core.
     """
-    if device.startswith("cuda") or not hasattr(os, "sched_getaffinity"):
+    if device.on_gpu or not hasattr(os, "sched_getaffinity"):
         return {}
     places = ",".join(f"{{{core}}}" for core in sorted(os.sched_getaffinity(0)))
     return {"OMP_PROC_BIND": "close", "OMP_PLACES": places}
@@ -102,7 +103,7 @@ def started(
             raise
 
 
-def run_child(command: Sequence[str], device: str) -> None:
+def run_child(command: Sequence[str], device: Device) -> None:
     """Run a child that measures on `device`, and wait for it.
 
     Raises RuntimeError if it fails.

@@ -3,6 +3,8 @@
 import os
 import sys
 
+from compress.base.device import Device
+
 LAUNCHED = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "GROUP_", "ROLE_", "MASTER_", "TORCHELASTIC_")
 """Prefixes of the environment variables that a launcher sets."""
 
@@ -17,17 +19,17 @@ def processes() -> int:
     return int(os.environ.get("WORLD_SIZE", "1"))
 
 
-def local_device(device: str) -> str:
+def local_device(device: Device) -> Device:
     """Return the GPU of this process, given the device of the first one."""
-    return f"cuda:{os.environ['LOCAL_RANK']}" if processes() > 1 and device.startswith("cuda") else device
+    return Device("cuda", (int(os.environ["LOCAL_RANK"]),)) if processes() > 1 and device.on_gpu else device
 
 
-def wait(device: str) -> None:
+def wait(device: Device) -> None:
     """Wait until every process has reached this call, so that all see the files written before it."""
     if processes() > 1:
         from accelerate import PartialState
 
-        PartialState(cpu=device == "cpu").wait_for_everyone()
+        PartialState(cpu=not device.on_gpu).wait_for_everyone()
 
 
 def end_training() -> None:

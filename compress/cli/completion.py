@@ -5,6 +5,9 @@ It completes shipped names and the user's own files. `compress --install-complet
 
 from collections.abc import Iterable
 from pathlib import Path
+from typing import get_args
+
+from compress.base.device import AUTO, Device, DeviceKind
 
 GPUS = Path("/proc/driver/nvidia/gpus")
 """The driver's list of boards: one folder per board."""
@@ -29,10 +32,10 @@ def devices(incomplete: str) -> list[str]:
     """Return auto, cpu, cuda and the boards that the driver lists; after a comma, further boards."""
     count = len(list(GPUS.iterdir())) if GPUS.is_dir() else 0
     before, comma, last = incomplete.rpartition(",")
-    boards = [f"cuda:{index}" for index in range(count)]
+    boards = [str(Device("cuda", (index,))) for index in range(count)]
     if comma:
         return [f"{before},{name}" for name in _starting(boards, last) if name not in before.split(",")]
-    return _starting(["auto", "cpu", "cuda", *boards], incomplete)
+    return _starting([AUTO, *get_args(DeviceKind), *boards], incomplete)
 
 
 def tasks(incomplete: str) -> list[str]:

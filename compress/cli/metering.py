@@ -7,11 +7,12 @@ from typing import Annotated
 
 import typer
 
+from compress.base.device import AUTO
 from compress.base.errors import InputError, attempted
 from compress.base.interrupts import insist
 from compress.base.terminal import print
 from compress.cli import completion
-from compress.cli.options import Device, app, print_tables
+from compress.cli.options import DeviceOption, app, print_tables
 
 
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
@@ -20,7 +21,7 @@ def measure(
     device: Annotated[
         str,
         typer.Option(help="Device to meter: auto, cpu, cuda, cuda:N or several.", autocompletion=completion.devices),
-    ] = "auto",
+    ] = AUTO,
 ) -> None:
     """Run any command and report its time and energy: measure -- COMMAND ..."""
     from compress.energy.block import command_meter, run
@@ -39,7 +40,7 @@ def measure(
 
 @app.command()
 def doctor(
-    device: Device = "auto",
+    device: DeviceOption = AUTO,
     quick: Annotated[bool, typer.Option("--quick", help="Examine in a third of the time.")] = False,
 ) -> None:
     """Examine the meter of this machine, and advise on problems found."""

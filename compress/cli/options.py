@@ -25,7 +25,7 @@ Workload = Annotated[
     str | None,
     typer.Option(help="Workload name or file, instead of the recipe's.", autocompletion=completion.workloads),
 ]
-Device = Annotated[
+DeviceOption = Annotated[
     str, typer.Option(help="auto, cpu, cuda, cuda:N, or several: cuda:0,cuda:1.", autocompletion=completion.devices)
 ]
 Artifacts = Annotated[Path, typer.Option(help="Folder of compressed models.")]

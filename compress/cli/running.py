@@ -6,10 +6,11 @@ from typing import Annotated
 
 import typer
 
+from compress.base.device import AUTO
 from compress.base.interrupts import GO_ON, insist
 from compress.base.terminal import print
 from compress.cli import completion
-from compress.cli.options import Artifacts, Device, Fresh, Out, Rebuild, Workload, app, load_recipes, print_tables
+from compress.cli.options import Artifacts, DeviceOption, Fresh, Out, Rebuild, Workload, app, load_recipes, print_tables
 
 
 @app.command()
@@ -24,7 +25,7 @@ def run(
     set_: Annotated[
         list[str] | None, typer.Option("--set", help="Change a field: steps.0.bits=4", metavar="PATH=VALUE")
     ] = None,
-    device: Device = "auto",
+    device: DeviceOption = AUTO,
     out: Out = Path("results"),
     artifacts: Artifacts = Path("artifacts"),
     keep: Annotated[bool, typer.Option(help="Keep the compressed models.")] = True,
@@ -59,7 +60,7 @@ def compare(
     set_: Annotated[
         list[str] | None, typer.Option("--set", help="Change a field of both: measure.rounds=10", metavar="PATH=VALUE")
     ] = None,
-    device: Device = "auto",
+    device: DeviceOption = AUTO,
     out: Out = Path("results"),
     artifacts: Artifacts = Path("artifacts"),
     fresh: Fresh = False,
@@ -90,7 +91,7 @@ def sensitivity(
     set_: Annotated[
         list[str] | None, typer.Option("--set", help="Change a field: steps.0.bits=4", metavar="PATH=VALUE")
     ] = None,
-    device: Device = "auto",
+    device: DeviceOption = AUTO,
     examples: Annotated[int, typer.Option(help="Number of training examples per loss.", min=2)] = 256,
     step: Annotated[
         int | None, typer.Option(help="Index of the step, from 0; default: the last that changes layers.")

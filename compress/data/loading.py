@@ -59,8 +59,10 @@ def _way_out(source: Source) -> str:
     return f"the hub could not be reached, and not all of the model is in the cache; {hub.WAYS_OUT}"
 
 
-def load_model(source: Source, device: Any = "cpu", dtype: "torch.dtype | None" = None) -> tuple[Any, Any]:
-    """Return (model in eval mode, processor), in float32 unless another dtype is given.
+def load_model(
+    source: Source, device: "torch.device | None" = None, dtype: "torch.dtype | None" = None
+) -> tuple[Any, Any]:
+    """Return (model in eval mode, processor), on the CPU and in float32 unless given otherwise.
 
     Raises InputError if weights of the task's model are missing: they would be new and random.
     """
@@ -102,7 +104,7 @@ def load_model(source: Source, device: Any = "cpu", dtype: "torch.dtype | None" 
             f"{place}: has no weights for {', '.join(missing[:4])}{' ...' if len(missing) > 4 else ''}, which would be "
             f"random; expected a model trained for {workload.task}"
         )
-    return model.to(device).eval(), processor
+    return model.to(device or "cpu").eval(), processor
 
 
 def _first_line(error: BaseException) -> str:

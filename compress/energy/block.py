@@ -34,7 +34,8 @@ from compress.analysis.joules import (
     movements,
 )
 from compress.base.console import beating, duration, interactive
-from compress.base.devices import foreign_cpu_s
+from compress.base.device import AUTO, Device
+from compress.base.devices import foreign_cpu_s, identity, pick, torch_devices
 from compress.base.interrupts import handed_on
 from compress.energy import modelled
 from compress.energy.find import find_meter
@@ -93,8 +94,8 @@ class Spent:
 
 
 @contextmanager
-def meter(device: str = "auto") -> Iterator[Spent]:
-    """Meter the block on `auto`, `cpu`, `cuda`, `cuda:N` or several such devices. Child processes are included."""
+def meter(device: str | Device = AUTO) -> Iterator[Spent]:
+    """Meter the block on a device such as `auto`, `cpu` or `cuda:0,cuda:1`. Child processes are included."""
     with metered(command_meter(device)) as spent:
         yield spent
 
@@ -199,16 +200,11 @@ def _grade(
     return max(grades), tuple(reason for _, reason in lowered)
 
 
-def command_meter(device: str) -> Meter | Absent:
-    """Return the meter of one or several devices; for a CPU without one, a model of the CPU time with children."""
-    if device == "cpu":
-        counter = find_meter("cpu")
-    else:
-        from compress.base.devices import identity, pick_all
-
-        devices = pick_all(device)
-        gpus = [identity(gpu) for gpu in devices if gpu.type == "cuda"]
-        counter = find_meter(devices[0].type, [Gpu(**gpu) for gpu in gpus])
+def command_meter(device: str | Device) -> Meter | Absent:
+    """Return the meter of a device; for a CPU without one, a model of the CPU time with children."""
+    picked = pick(device)
+    gpus = [Gpu(**identity(board)) for board in torch_devices(picked)] if picked.on_gpu else []
+    counter = find_meter(picked.kind, gpus)
     return WithChildren(counter.why_modelled) if isinstance(counter, modelled.CpuTime) else counter
 
 

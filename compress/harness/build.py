@@ -28,7 +28,7 @@ def check_launch(plans: Sequence[Planned], machine: Machine) -> None:
     place = f"{processes()} processes"
     if len({planned.source.workload.name for planned in plans}) > 1:
         raise InputError(f"{place}: they train for one workload at a time; run the others on their own")
-    if machine.device not in ("cpu", "cuda", "cuda:0"):
+    if machine.target.indices not in ((), (0,)):
         raise InputError(f"{place}: each takes the GPU of its own number; leave --device {machine.device} out, and "
                          "choose GPUs with CUDA_VISIBLE_DEVICES")  # fmt: skip
     for planned in plans:
@@ -66,7 +66,7 @@ def build(planned: Planned, options: Options, machine: Machine, meter: Meter | A
                 shutil.rmtree(planned.work, ignore_errors=True)
             if planned.recipe.trains and processes() > 1:
                 meter = Absent(f"{processes()} processes trained, and only the first one's device has a meter here")
-                wait(machine.device)
+                wait(machine.target)
             if not options.keep:  # a temporary name also protects an artifact that an earlier run kept
                 folder, kept = owners.beside(planned.folder, "tmp"), False
             _transform(planned, folder, machine, meter)
@@ -91,7 +91,7 @@ def dropping(built: Mapping[Path, Built]) -> Iterator[None]:
 def train_along(planned: Planned, options: Options, machine: Machine) -> None:
     """Run the steps of a recipe in a process that is not the first one; it saves nothing."""
     if _reusable_manifest(planned, options) is None:
-        wait(machine.device)
+        wait(machine.target)
         _transform(planned, planned.folder, machine, Absent("the first process counts"))  # only the first one saves
 
 
@@ -111,9 +111,9 @@ def _reusable_manifest(planned: Planned, options: Options) -> Manifest | None:
 
 
 def _transform(planned: Planned, folder: Path, machine: Machine, meter: Meter | Absent) -> None:
-    from compress.base.devices import pick
+    from compress.base.devices import pick, torch_device
     from compress.harness import transform
 
-    device = pick(local_device(machine.device))
+    device = torch_device(pick(local_device(machine.target)))
     fingerprint = planned.transform_fingerprint
     transform.build(planned.recipe, planned.source, device, folder, planned.work, meter, fingerprint)

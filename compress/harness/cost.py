@@ -37,7 +37,7 @@ def cost_of(source: Source, device: torch.device, processor: Any, seed: int) -> 
             with torch.no_grad(), plain_attention(model), FlopCounterMode(display=False) as counter:
                 model(**model_batches[0])
             return counter.get_total_flops() / 2
-        sync = synchronizer([str(device)])
+        sync = synchronizer([device])
         run_for(model, model_batches, SECONDS, sync)
         return min(statistics.median(run_for(model, model_batches, SECONDS, sync)) for _ in range(ROUNDS)) / 1e9
 

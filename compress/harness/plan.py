@@ -14,6 +14,7 @@ from typing import Any
 from compress.analysis import metrics
 from compress.base.config import InputError, digest
 from compress.base.console import say
+from compress.base.device import AUTO, Device
 from compress.base.files import content_hash, home
 from compress.base.processes import threads
 from compress.base.ranks import processes
@@ -29,7 +30,7 @@ from compress.model.manifest import MANIFEST, MOST_BYTES
 from compress.model.runtimes import providers
 from compress.records import files as result_files
 from compress.records.result import METRIC_CONTENT, Machine, Result
-from compress.spec.formats import FP8_IN_BF16, GRAPH_RUNTIMES, PLAIN_RUNTIMES, DeviceType, choose
+from compress.spec.formats import FP8_IN_BF16, GRAPH_RUNTIMES, PLAIN_RUNTIMES, choose
 from compress.spec.recipe import Recipe
 from compress.spec.steps import Step
 
@@ -50,7 +51,7 @@ class Options:
     """Options of a run that are not part of its recipes."""
 
     workload: str | None = None
-    device: str = "auto"
+    device: str | Device = AUTO
     out: Path = RESULTS
     artifacts: Path = ARTIFACTS
     fresh: bool = False
@@ -102,7 +103,7 @@ def plan(recipes: Sequence[Recipe], options: Options, machine: Machine) -> list[
     plans: list[Planned] = []
     sources: dict[str, Source] = {}
     seen: dict[tuple[str, str], str] = {}
-    meter = find_meter(machine.device.partition(":")[0], gpus_of(machine.details))
+    meter = find_meter(machine.target.kind, gpus_of(machine.details))
     metering = meter.reason if isinstance(meter, Absent) else [meter.source, meter.boundary]
     setup = [metering, threads()]  # a new meter or core count: measure again, from the same artifact
     environment = [machine.versions, machine.device, machine.device_name, machine.uuid]
@@ -239,7 +240,7 @@ def _transform_inputs(source: Source) -> list[Any]:
 
 def _check_pairs(recipe: Recipe, machine: Machine) -> None:
     """Raise InputError for combinations of format, runtime and device that do not exist."""
-    device: DeviceType = "cuda" if machine.device.startswith("cuda") else "cpu"
+    device = machine.target
     capabilities = [gpu["capability"].split(".") for gpu in machine.details.get("gpus", ()) if gpu.get("capability")]
     least = min(((int(major), int(minor)) for major, minor in capabilities), default=None)
     runtime: str = recipe.runtime
@@ -257,20 +258,20 @@ def _check_pairs(recipe: Recipe, machine: Machine) -> None:
                     format=part.wanted_format,
                     backend=part.wanted_backend,
                     runtime=runtime,
-                    device=device,
+                    device=device.kind,
                     capability=least,
                 )
             except InputError as error:
                 raise InputError([f"{recipe.name} steps.{index}: {problem}" for problem in error.problems]) from None
             runtime = row.runtime
-            if row.format == "fp8" and device == "cuda" and not _in_bf16(recipe.steps[:index]):
+            if row.format == "fp8" and device.on_gpu and not _in_bf16(recipe.steps[:index]):
                 raise InputError(f"{recipe.name} steps.{index}: {FP8_IN_BF16}")
     if recipe.attention != "auto" and runtime in GRAPH_RUNTIMES:
         raise InputError(
             f"{recipe.name} attention: {runtime} computes attention in its own way; leave it out, or take eager"
         )
     if recipe.runtime in GRAPH_RUNTIMES:
-        _check_graph(recipe, device, machine.device)
+        _check_graph(recipe, device)
 
 
 def _in_bf16(steps: Sequence[Step]) -> bool:
@@ -279,27 +280,27 @@ def _in_bf16(steps: Sequence[Step]) -> bool:
     return bool(casts) and casts[-1] == "bf16"
 
 
-def _check_graph(recipe: Recipe, device: DeviceType, devices: str) -> None:
-    """Raise InputError for a recipe that its graph runtime cannot run on these devices."""
+def _check_graph(recipe: Recipe, device: Device) -> None:
+    """Raise InputError for a recipe that its graph runtime cannot run on this device."""
     place = f"{recipe.name} runtime: {recipe.runtime}"
-    if recipe.runtime not in PLAIN_RUNTIMES[device]:
+    if recipe.runtime not in PLAIN_RUNTIMES[device.kind]:
         other = (
             "the CPU only; use eager or compile, or --device cpu"
-            if device == "cuda"
+            if device.on_gpu
             else "CUDA only; use onnxruntime or openvino, or --device cuda"
         )
         raise InputError(f"{place} runs on {other}")
-    if "," in devices:
+    if device.several:
         raise InputError(f"{place} runs on one GPU; use --device cuda:0, or eager")
     casts = {step.dtype for step in recipe.steps if step.method == "cast"}
-    if device == "cpu" and casts:
+    if casts and not device.on_gpu:
         or_there = "" if recipe.runtime == "openvino" else "; in fp16 it runs on CUDA"
         raise InputError(f"{place} takes fp32 models on a CPU; remove the cast step{or_there}")
     if "bf16" in casts:
         raise InputError(f"{place} takes models in fp32 or fp16; cast to fp16, or remove the cast step")
-    if device == "cuda":  # on a CPU the package is a dependency and always has the provider
+    if device.on_gpu:  # on a CPU the package is a dependency and always has the provider
         try:
-            providers.check(recipe.runtime, device)
+            providers.check(recipe.runtime, device.kind)
         except InputError as error:
             raise InputError(f"{recipe.name} runtime: {error}") from None
 

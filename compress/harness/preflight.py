@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from compress.analysis import metrics
 from compress.base.config import InputError
 from compress.base.console import say
+from compress.base.device import CPU, Device
 from compress.base.errors import Gathering, as_input_error
 from compress.base.reading import expanded
 from compress.data import checkpoints, configuration, hub, loading, locate
@@ -42,9 +43,9 @@ class Known:
     examples: Any
 
 
-def check(recipes: Sequence[Recipe], source: Source, device: str = "cpu") -> None:
+def check(recipes: Sequence[Recipe], source: Source, device: Device = CPU) -> None:
     """Raise one InputError with every problem of these recipes, this model and this data."""
-    from compress.base.devices import pick
+    from compress.base.devices import torch_device
 
     place = source.place
     gathering = Gathering()
@@ -70,7 +71,7 @@ def check(recipes: Sequence[Recipe], source: Source, device: str = "cpu") -> Non
         gathering.attempt(lambda: _check_weights(source, skeleton))
         known = Known(source, processor, skeleton, examples)
         for recipe in recipes:
-            gathering.attempt(partial(_rehearse, recipe, known, pick(device.partition(",")[0])))
+            gathering.attempt(partial(_rehearse, recipe, known, torch_device(device)))
     gathering.end()
 
 

@@ -22,7 +22,7 @@ def build_references(items: Sequence[Built], machine: Machine, scratch: Path) ->
     is not credited to compression. A model that is stored in few bits has one reference, itself, named after its
     format.
     """
-    from compress.base.devices import computes_bf16, pick
+    from compress.base.devices import computes_bf16, torch_device
     from compress.harness import transform
 
     def reference(dtype: str, runtime: Any, path: str | None = None, padded_to: int | None = None) -> Spec:
@@ -35,7 +35,7 @@ def build_references(items: Sequence[Built], machine: Machine, scratch: Path) ->
         return [
             Spec(f"{kept} eager", None, kept, "eager", low_bit=True, batch_dependent=batch_dependent, reference=True)
         ]
-    device = pick(machine.device)
+    device = torch_device(machine.target)
     half = "bf16" if computes_bf16(device) else "fp16" if device.type == "cuda" else None
     references = [reference("fp32", "eager")]
     if half is not None:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from compress.analysis import pareto
 from compress.base.config import InputError
 from compress.base.console import say
+from compress.base.devices import pick, release_memory
 from compress.base.errors import NotWritten, gathered
 from compress.base.files import passing
 from compress.base.processes import threads
@@ -81,7 +82,7 @@ def run_all(recipes: Sequence[Recipe], options: Options) -> list[Result]:
     """
     engine(options.engine)  # fail first on an unknown name
     recipes = [ordered for recipe in recipes for ordered in recipe.orders]
-    device = _device(options.device)
+    device = pick(options.device)
     machine = machines.describe(device)
     plans = plan(recipes, options, machine)
     launched = processes() > 1
@@ -103,8 +104,7 @@ def run_all(recipes: Sequence[Recipe], options: Options) -> list[Result]:
     else:
         end_training()
     gathered(
-        partial(preflight.check, [p.recipe for p in group], group[0].source, machine.device)
-        for group in by_workload.values()
+        partial(preflight.check, [p.recipe for p in group], group[0].source, device) for group in by_workload.values()
     )
     reused_paths = frozenset(finished)
     for group in by_workload.values():
@@ -132,22 +132,13 @@ def _contradicting_groups(
     return groups
 
 
-def _device(device: str) -> str:
-    """Return `cpu`, `cuda:N` or several of these. For `cpu` torch is not imported."""
-    if device == "cpu":
-        return "cpu"
-    from compress.base.devices import pick_all
-
-    return ",".join(map(str, pick_all(device)))
-
-
 def _run_group(group: Sequence[Planned], options: Options, machine: Machine, again: bool = False) -> dict[Path, Result]:
     """Transform and measure recipes of one workload; a failure becomes a result, and the other recipes go on.
 
     `again`: measure even where a valid result exists.
     """
     say(f"{group[0].source.workload.name}: {', '.join(p.recipe.name for p in group)} on {machine.device_name}")
-    meter = find_meter(machine.device.partition(":")[0], gpus_of(machine.details))
+    meter = find_meter(machine.target.kind, gpus_of(machine.details))
     finished: dict[Path, Result] = {}
     built: dict[Path, Built] = {}
     # training recipes first: the other processes skip the rest and would wait for the first one
@@ -274,8 +265,6 @@ def _measure(
     measured: _Measured,
 ) -> None:
     """Run one session over artifacts and references with the engine, and fill `measured`."""
-    from compress.base.devices import release_memory
-
     job: Job | None = None
     left: list[Built] = []
     with passing("session") as scratch:
@@ -309,7 +298,7 @@ def _job(
         source=source,
         runners=(*references, *(_spec(item) for item in items)),
         settings=_settings(items[0], meter),
-        device=machine.device,
+        device=machine.target,
         gpus=gpus_of(machine.details),
         seed=items[0].recipe.seed,
         limit=options.limit,

@@ -16,7 +16,8 @@ import torch
 
 from compress.base.config import InputError
 from compress.base.console import track
-from compress.base.devices import pick
+from compress.base.device import AUTO, Device
+from compress.base.devices import pick, torch_device
 from compress.data import locate
 from compress.data.tasks import task_of
 from compress.data.tasks.task import Task
@@ -77,17 +78,21 @@ def _growth_text(more: Estimate) -> str:
 
 
 def sensitivity(
-    recipe: Recipe, workload: str | None = None, device: str = "auto", examples: int = EXAMPLES, step: int | None = None
+    recipe: Recipe,
+    workload: str | None = None,
+    device: str | Device = AUTO,
+    examples: int = EXAMPLES,
+    step: int | None = None,
 ) -> Report:
     """Return the report of a recipe's step, counted from 0; by default the last one that changes layers.
 
     Raises InputError for a step that does not change layers one by one.
     """
+    picked = pick(device)
     index = _index(recipe, step)
     source = locate.resolve(Workload.load(workload or recipe.workload))
-    picked = pick(device)
-    preflight.check([recipe], source, str(picked))
-    bundle = open_bundle(recipe, source, picked, work=None)
+    preflight.check([recipe], source, picked)
+    bundle = open_bundle(recipe, source, torch_device(picked), work=None)
     for place, before in enumerate(recipe.steps[:index]):
         bundle = apply_step(replace(bundle, coming=recipe.steps[place + 1 :]), before)
     return effects(bundle, recipe.steps[index], examples)

@@ -11,7 +11,8 @@ import torch
 from compress.analysis.price import Span, recorded
 from compress.base.config import InputError
 from compress.base.console import say
-from compress.base.devices import computes_bf16, pick
+from compress.base.device import CPU, Device
+from compress.base.devices import computes_bf16, pick, torch_device
 from compress.base.ranks import rank
 from compress.data import live, loading
 from compress.data.finite import check_weights
@@ -57,23 +58,27 @@ def task_of_model(model: Any) -> str:
     return task
 
 
-def load(path: str | Path, device: str = "cpu", trust_remote_code: bool = False) -> tuple[Any, Any]:
+def load(path: str | Path, device: str | Device = CPU, trust_remote_code: bool = False) -> tuple[Any, Any]:
     """Return the model and tokenizer (or image processor) of a saved artifact, ready for inference.
 
     Raises InputError if the folder is damaged, foreign, or made by a newer version.
     """
-    model, processor, manifest = artifact.load(Path(path), device=device, trust_remote_code=trust_remote_code)
+    model, processor, manifest = artifact.load(Path(path), pick(device), trust_remote_code)
     return runtimes.runnable_artifact(model, str(manifest.extra.get("runtime", "eager")), manifest), processor
 
 
 def apply(
-    recipe: Recipe, model: Any, tokenizer: Any, dataset: "datasets.Dataset | None" = None, device: str | None = None
+    recipe: Recipe,
+    model: Any,
+    tokenizer: Any,
+    dataset: "datasets.Dataset | None" = None,
+    device: str | Device | None = None,
 ) -> Any:
     """Return the compressed model; the given one is not changed. Nothing is measured or written.
 
     `dataset` holds training examples (columns text and label, image and label, or text) for steps that need them.
     """
-    place = pick(device) if device else next(model.parameters()).device
+    place = torch_device(pick(device)) if device else next(model.parameters()).device
     if recipe.runtime == "tensorrt":
         raise InputError("apply with runtime tensorrt: its engines are made for a workload's shapes; use run")
     task = task_of_model(model)
@@ -123,7 +128,7 @@ def open_bundle(recipe: Recipe, source: Source, device: torch.device, work: Path
     """Return the workload's dense model with everything a step may need."""
     if refused := list(prequantized.problems([recipe], source, prequantized.found_format(source))):
         raise InputError(refused)
-    model, processor = loading.load_model(source, device=str(device))
+    model, processor = loading.load_model(source, device)
     check_weights(source.place, model.named_parameters())
 
     def train() -> "datasets.Dataset":
@@ -137,7 +142,7 @@ def open_bundle(recipe: Recipe, source: Source, device: torch.device, work: Path
         workload=source.workload,
         train=train,
         examples=lambda count: loading.load_examples(source, "test", processor, model.config, limit=count),
-        teacher=lambda: merged(loading.load_model(source, device=str(device))[0]),
+        teacher=lambda: merged(loading.load_model(source, device)[0]),
         cost=cost_of(source, device, processor, recipe.seed),
         runtime=recipe.runtime,
         seed=recipe.seed,

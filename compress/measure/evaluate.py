@@ -10,13 +10,20 @@ from compress.data.tasks.task import Task
 
 if TYPE_CHECKING:
     import datasets
+    import torch
 
 
 BATCH = 32  # examples; models whose answers depend on the batch are evaluated at the headline point's size
 
 
 def evaluate(
-    model: Any, task: Task, examples: "datasets.Dataset", processor: Any, device: str, batch_size: int, label: str = ""
+    model: Any,
+    task: Task,
+    examples: "datasets.Dataset",
+    processor: Any,
+    device: "torch.device",
+    batch_size: int,
+    label: str = "",
 ) -> Evaluation:
     """Return the outcomes of every example, in the order of the examples.
 

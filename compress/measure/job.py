@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from compress.base.device import Device
 from compress.base.files import write_atomic
 from compress.base.reading import shortened
 from compress.data.source import Source
@@ -14,7 +15,7 @@ from compress.spec.formats import Runtime
 from compress.spec.measure import Settings
 
 MOST_REASON = 20_000  # characters; compiler errors quote the whole code
-KEYS = ("device", "seed", "limit", "threads", "parent_on_device")
+KEYS = ("seed", "limit", "threads", "parent_on_device")
 
 
 @dataclass(frozen=True)
@@ -50,8 +51,8 @@ class Job:
     source: Source
     runners: tuple[Spec, ...]
     settings: Settings
-    device: str
-    """`cpu`, `cuda:N`, or several GPUs: `cuda:0,cuda:1`."""
+    device: Device
+    """Holds the models; of several GPUs, batches go to the first."""
     gpus: tuple[Gpu, ...]
     """GPUs whose meters are read; empty on a CPU."""
     seed: int
@@ -59,11 +60,6 @@ class Job:
     threads: int
     parent_on_device: bool = False
     """Whether the parent process, which waits for the session, holds the device too."""
-
-    @property
-    def devices(self) -> tuple[str, ...]:
-        """Devices that hold the model; batches go to the first."""
-        return tuple(self.device.split(","))
 
 
 def failure(error: Exception) -> str:
@@ -83,6 +79,7 @@ def write_job(path: Path, job: Job) -> None:
         "source": {**asdict(job.source), "workload": None},
         "runners": [asdict(spec) for spec in job.runners],
         "settings": job.settings.model_dump(mode="json"),
+        "device": str(job.device),
         "gpus": [asdict(gpu) for gpu in job.gpus],
         **{key: getattr(job, key) for key in KEYS},
     }
@@ -98,6 +95,7 @@ def read_job(path: Path) -> Job:
         source=Source(**{**plain["source"], "workload": workload}),
         runners=tuple(Spec(**spec) for spec in plain["runners"]),
         settings=Settings.model_validate(plain["settings"]),
+        device=Device.parse(plain["device"]),
         gpus=tuple(Gpu(**gpu) for gpu in plain["gpus"]),
         **{key: plain[key] for key in KEYS},
     )

@@ -44,12 +44,12 @@ CAUSES = {
 }
 
 
-def label(model: Any, batch: Mapping[str, torch.Tensor], device: str, low_bit: bool) -> Kernel:
+def label(model: Any, batch: Mapping[str, torch.Tensor], device: torch.device, low_bit: bool) -> Kernel:
     """Return a model's kernel label and the operators that prove it.
 
     `low_bit`: the model's weights are stored in 8 bits or fewer.
     """
-    if isinstance(model, GraphModel) and not device.startswith("cuda"):
+    if isinstance(model, GraphModel) and device.type != "cuda":
         shares = _normalised(model.operator_seconds(batch))
     else:  # on a GPU a graph's own profile has the time of kernel launches, not of kernels
         shares = _torch_shares(model, batch, device)
@@ -89,14 +89,14 @@ def _dense(weight: torch.Tensor) -> bool:
     return weight.is_floating_point() and not isinstance(weight, SparseSemiStructuredTensor)
 
 
-def _torch_shares(model: Any, batch: Mapping[str, torch.Tensor], device: str) -> dict[str, float]:
+def _torch_shares(model: Any, batch: Mapping[str, torch.Tensor], device: torch.device) -> dict[str, float]:
     """Return operator name -> share of self time in one batch, after two warm-up batches.
 
     On a GPU the shares are of kernel time.
     """
     from torch.profiler import ProfilerActivity, profile
 
-    on_gpu = device.startswith("cuda")
+    on_gpu = device.type == "cuda"
     activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if on_gpu else [])]
     with torch.no_grad():
         for _ in range(2):

@@ -39,9 +39,9 @@ class Settings(Protocol):
         """Minimum movements of the energy counter in a window."""
 
 
-def synchronizer(devices: Sequence[str]) -> Callable[[], None]:
+def synchronizer(devices: Sequence[torch.device]) -> Callable[[], None]:
     """Return a function that waits until all of these devices have finished."""
-    if not devices[0].startswith("cuda"):
+    if devices[0].type != "cuda":
         return lambda: None
     if len(devices) == 1:
         return lambda: torch.cuda.synchronize(devices[0])

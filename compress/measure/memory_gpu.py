@@ -13,8 +13,8 @@ import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
+from compress.base.device import CPU
 from compress.measure.job import Job, Spec, failure, read_job
 from compress.measure.models import free_bytes
 from compress.records.session import Memory
@@ -50,7 +50,7 @@ def measure_gpu_memory(job: Job, path: Path) -> dict[str, Memory]:
 
 def _parallel_count(child: Child, most: int) -> int:
     """Return how many such models fit at once in device and host memory, at most `most`; 1 if unknown."""
-    peak, host = child.memory.peak_memory_bytes, free_bytes(("cpu",))
+    peak, host = child.memory.peak_memory_bytes, free_bytes(CPU)
     if child.free_bytes is None or peak is None or host is None:
         return 1
     return max(1, min(most, min(child.free_bytes, host) // (2 * peak + CONTEXT_BYTES)))
@@ -81,23 +81,22 @@ def _measure_here(spec: Spec, job: Job) -> Child:
     """Measure one runner. Its first batch is not counted, since compilation takes memory too."""
     import torch
 
+    from compress.base.devices import torch_devices
     from compress.measure.models import open_model, timing_batches
 
     runner = open_model(spec, job)
     batch = timing_batches(job, runner, job.workload.headline_point, 1)[0]
-    loaded, loading = _summed(torch.cuda.memory_allocated, job), _summed(torch.cuda.max_memory_allocated, job)
-    free = min(torch.cuda.mem_get_info(torch.device(device))[0] for device in job.devices)
+    boards = torch_devices(job.device)
+    loaded = sum(map(torch.cuda.memory_allocated, boards))
+    loading = sum(map(torch.cuda.max_memory_allocated, boards))
+    free = min(torch.cuda.mem_get_info(board)[0] for board in boards)
     with torch.no_grad():
         runner.model(**batch)
-        for device in job.devices:
-            torch.cuda.reset_peak_memory_stats(device)
+        for board in boards:
+            torch.cuda.reset_peak_memory_stats(board)
         runner.model(**batch)
-    running = _summed(torch.cuda.max_memory_allocated, job)
+    running = sum(map(torch.cuda.max_memory_allocated, boards))
     return Child(Memory(loaded, max(loading, running)), free)
-
-
-def _summed(count: Any, job: Job) -> int:
-    return sum(map(count, job.devices))
 
 
 def main(arguments: Sequence[str]) -> None:

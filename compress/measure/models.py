@@ -1,11 +1,12 @@
 """The models of a session, loaded from artifacts and references: all at once, or one at a time."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from compress.base.config import InputError
+from compress.base.device import CPU, Device
 from compress.data import loading
 from compress.data.point import OperatingPoint
 from compress.data.tasks import task_of
@@ -28,15 +29,16 @@ def open_model(spec: Spec, job: Job) -> LoadedModel:
     """Load a model from its artifact, or the workload's own model at the reference's precision."""
     import torch
 
+    from compress.base.devices import torch_device
     from compress.model import artifact, runtimes
 
-    first = job.devices[0] if len(job.devices) == 1 else "cpu"  # one of several GPUs may be too small for the model
-    if first == "cpu" and spec.low_bit and len(job.devices) > 1:
+    first = CPU if job.device.several else job.device  # one of several GPUs may be too small for the model
+    if spec.low_bit and job.device.several:
         raise InputError("a model of 8 bits or fewer is measured on one GPU; use --device cuda:0")
     if spec.path is None:
         half = {"fp16": torch.float16, "bf16": torch.bfloat16}
         dtype = half.get(spec.dtype, torch.float32)  # for a low-bit model: of its floating-point parts
-        model, processor = loading.load_model(job.source, device=first, dtype=dtype)
+        model, processor = loading.load_model(job.source, torch_device(first), dtype)
         model = runtimes.prepare(_placed(model, job), spec.runtime, padded_to=spec.padded_to)
         return LoadedModel(spec, model, processor)
     trusted = job.workload.trust_remote_code
@@ -46,17 +48,20 @@ def open_model(spec: Spec, job: Job) -> LoadedModel:
 
 def _placed(model: Any, job: Job) -> Any:
     """Return the model on the devices it is measured on: as loaded, or divided among several GPUs."""
-    from compress.base.devices import pick_all, spread
+    from compress.base.devices import spread, torch_devices
 
-    return spread(model, pick_all(job.device)) if len(job.devices) > 1 else model
+    return spread(model, torch_devices(job.device)) if job.device.several else model
 
 
 def timing_batches(job: Job, runner: LoadedModel, point: OperatingPoint, count: int) -> list[dict[str, Any]]:
     """Return `count` batches of exactly the point's shape, on the device, made of the test split."""
+    from compress.base.devices import torch_device
+
     limit = max(256, 4 * point.batch_size)
     examples = loading.load_examples(job.source, "test", runner.processor, runner.model.config, limit=limit)
     batches = task_of(job.workload.task).fixed(examples, runner.processor, point, count, job.seed)
-    return [{key: value.to(job.devices[0]) for key, value in batch.items()} for batch in batches]
+    device = torch_device(job.device)
+    return [{key: value.to(device) for key, value in batch.items()} for batch in batches]
 
 
 class Shelf:
@@ -90,7 +95,7 @@ def in_turn_reason(job: Job, memory: Mapping[str, Memory]) -> str | None:
         return "each model was loaded again in every round, as measure.residency asks"
     if job.settings.residency == "together":
         return None
-    needed, free = _needed_bytes(memory), free_bytes(job.devices)
+    needed, free = _needed_bytes(memory), free_bytes(job.device)
     if needed is None or free is None or needed <= ROOM * free:
         return None
     return (
@@ -108,12 +113,14 @@ def _needed_bytes(memory: Mapping[str, Memory]) -> int | None:
     return sum(loaded for loaded, _ in measured) + max(0, *(peak - loaded for loaded, peak in measured))
 
 
-def free_bytes(devices: Sequence[str]) -> int | None:
-    """Return the bytes free on the devices now; None if the system does not report them."""
-    if devices[0].startswith("cuda"):
+def free_bytes(device: Device) -> int | None:
+    """Return the bytes free on the device now, summed over several GPUs; None if the system does not report them."""
+    if device.on_gpu:
         import torch
 
-        return sum(int(torch.cuda.mem_get_info(torch.device(device))[0]) for device in devices)
+        from compress.base.devices import torch_devices
+
+        return sum(int(torch.cuda.mem_get_info(board)[0]) for board in torch_devices(device))
     info = Path("/proc/meminfo")
     if not info.is_file():
         return None

@@ -40,10 +40,11 @@ NO_CACHE = "an exported graph keeps no cache: it would compute the whole text an
 
 def run_session(job: Job, memory: Mapping[str, Memory]) -> Session:
     """Measure every runner of the job; a runner that fails is reported and left out of the rounds."""
+    from compress.base.devices import torch_devices
     from compress.measure import latency
 
     clock_offset_ns = _clock_offset_ns()
-    meter = find_meter(job.device.partition(":")[0], job.gpus)
+    meter = find_meter(job.device.kind, job.gpus)
     before = _processes(meter)  # before this process opens the device
     seen_processes: set[int] | None = None if before is None else set()
     idle_before = idle(meter, IDLE_S)
@@ -63,7 +64,7 @@ def run_session(job: Job, memory: Mapping[str, Memory]) -> Session:
     if not any(spec.reference and spec.runtime == "eager" for spec in live):
         live = []  # there is no reference to compare with
     idle_loaded = steady_idle(meter, IDLE_S)
-    sync = latency.synchronizer(job.devices)
+    sync = latency.synchronizer(torch_devices(job.device))
     points = [job.workload.headline_point]
     if job.settings.points == "all":
         points += [point for point in job.workload.points if point != points[0]]
@@ -157,15 +158,16 @@ def _evaluate(shelf: Shelf, spec: Spec, job: Job, runners: dict[str, Runner]) ->
     A runner that fails keeps the figures measured up to then.
     """
     from compress.analysis import accuracy
+    from compress.base.devices import torch_device
     from compress.measure import kernels, size
 
     runner = shelf.take(spec)
-    task = task_of(job.workload.task)
+    task, device = task_of(job.workload.task), torch_device(job.device)
     examples = loading.load_examples(job.source, "test", runner.processor, runner.model.config, limit=job.limit)
     batch_size = job.workload.headline_point.batch_size if spec.batch_dependent else BATCH
 
     def evaluated(size: int) -> accuracy.Evaluation:
-        return evaluate(runner.model, task, examples, runner.processor, job.devices[0], size, spec.name)
+        return evaluate(runner.model, task, examples, runner.processor, device, size, spec.name)
 
     start = time.monotonic()
     evaluation = evaluated(batch_size)
@@ -189,7 +191,7 @@ def _evaluate(shelf: Shelf, spec: Spec, job: Job, runners: dict[str, Runner]) ->
         weights = size.weight_bytes(runner.model)
         measured = replace(measured, parameters=parameters, nonzero=nonzero, weight_bytes=weights)
     batch = timing_batches(job, runner, job.workload.headline_point, 1)[0]
-    kernel = kernels.label(runner.model, batch, job.devices[0], spec.low_bit)
+    kernel = kernels.label(runner.model, batch, device, spec.low_bit)
     runners[spec.name] = replace(measured, kernel=kernel)
     say(f"  evaluated {spec.name} on {len(examples)} examples in {time.monotonic() - start:.1f} s")
     return runner.model.config
@@ -295,7 +297,7 @@ def main(arguments: Sequence[str]) -> None:
     path = Path(arguments[0])
     job = read_job(path)
     # measure_memory forks, so it must run before the first thread starts
-    memory = measure_gpu_memory(job, path) if job.device.startswith("cuda") else measure_memory(job)
+    memory = measure_gpu_memory(job, path) if job.device.on_gpu else measure_memory(job)
     torch.set_num_threads(job.threads)
     torch.manual_seed(job.seed)
     try:

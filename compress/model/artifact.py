@@ -21,6 +21,8 @@ import torch
 
 from compress.base.config import InputError
 from compress.base.console import say
+from compress.base.device import CPU, Device
+from compress.base.devices import torch_device
 from compress.base.files import put_in_place
 from compress.base.owners import beside
 from compress.data.empty import auto_class, empty_model
@@ -84,20 +86,19 @@ def save(bundle: Bundle, path: Path, extra: Mapping[str, Any] | None = None) -> 
         shutil.rmtree(work, ignore_errors=True)
 
 
-def load(path: Path, device: str = "cpu", trust_remote_code: bool = False) -> tuple[Any, Any, Manifest]:
+def load(path: Path, device: Device = CPU, trust_remote_code: bool = False) -> tuple[Any, Any, Manifest]:
     """Return model (eval mode, on `device`), processor and manifest of an artifact.
 
     Checksums, types and the names and shapes of all tensors are checked first; InputError names the mismatch.
     """
     path = Path(path)
     manifest = verify(path)
-    target = torch.device(device)
-    _check_device(path, manifest, target)
+    _check_device(path, manifest, device)
     processor = None
     try:
         if any(name.startswith(("tokenizer", "preprocessor", "processor")) for name in manifest.files):
             processor = task_of(manifest.task).load_processor(str(path), trust_remote_code=trust_remote_code)
-        return _read_model(path, manifest, target, trust_remote_code), processor, manifest
+        return _read_model(path, manifest, device, trust_remote_code), processor, manifest
     except (InputError, torch.OutOfMemoryError):
         raise
     except Exception as error:  # libraries raise anything on files of unknown origin
@@ -127,7 +128,7 @@ def _write_model(bundle: Bundle, folder: Path) -> tuple[Kind, bool, dict[str, An
     return "transformers", False, {"layers": packed.packing, "tied": packed.tied, "same": packed.same}
 
 
-def _read_model(path: Path, manifest: Manifest, device: torch.device, trust_remote_code: bool) -> Any:
+def _read_model(path: Path, manifest: Manifest, device: Device, trust_remote_code: bool) -> Any:
     from transformers import AutoConfig, GenerationConfig
 
     if manifest.plain:
@@ -135,7 +136,7 @@ def _read_model(path: Path, manifest: Manifest, device: torch.device, trust_remo
         model = auto_class(manifest.task).from_pretrained(
             path, dtype="auto", use_safetensors=True, trust_remote_code=trust_remote_code, local_files_only=True
         )
-        return model.to(device).eval()
+        return model.to(torch_device(device)).eval()
     config = AutoConfig.from_pretrained(path, trust_remote_code=trust_remote_code, local_files_only=True)
     if manifest.kind == "onnx":
         return OnnxModel(path / ONNX_FILE, config, place=_place(manifest, device)).opened().eval()
@@ -151,30 +152,32 @@ def _read_model(path: Path, manifest: Manifest, device: torch.device, trust_remo
     stored = Contents(
         load_file(path / WEIGHTS), packing.get("layers", {}), packing.get("tied", {}), packing.get("same", {})
     )
-    model = fill(skeleton, manifest.layers, stored, device)
+    model = fill(skeleton, manifest.layers, stored, torch_device(device))
     if "generation_config.json" in manifest.files:
         model.generation_config = GenerationConfig.from_pretrained(path)
     return model
 
 
-def _check_device(path: Path, manifest: Manifest, device: torch.device) -> None:
-    """Raise InputError if the artifact's format does not exist on the device."""
+def _check_device(path: Path, manifest: Manifest, device: Device) -> None:
+    """Raise InputError if the artifact's format does not exist on the device, or the device is several."""
+    if device.several:
+        raise InputError(f"{path}: an artifact is loaded on one device, such as cuda:0; got {device}")
     if manifest.kind in GRAPHS:
         runtime = _runtime(manifest)
         able = [kind for kind, runtimes in PLAIN_RUNTIMES.items() if runtime in runtimes]
-        if device.type not in able:
+        if device.kind not in able:
             raise InputError(f"{path}: a graph of {runtime}, which runs on {' and '.join(able)}; got device {device}")
     for entry in manifest.layers.values():
         if "backend" not in entry:
             continue
         pair = (entry["format"], entry["backend"])
-        if not any((row.format, row.backend, row.device) == (*pair, device.type) for row in ROWS):
+        if not any((row.format, row.backend, row.device) == (*pair, device.kind) for row in ROWS):
             raise InputError(
-                f"{path}: {pair[0]} through {pair[1]} does not exist on {device.type}; quantize again for it"
+                f"{path}: {pair[0]} through {pair[1]} does not exist on {device.kind}; quantize again for it"
             )
     if manifest.kind == "onnx":
         try:
-            providers.check(_runtime(manifest), device.type)
+            providers.check(_runtime(manifest), device.kind)
         except InputError as error:
             raise InputError(f"{path}: {error}") from None
 
@@ -184,12 +187,12 @@ def _runtime(manifest: Manifest) -> str:
     return str(manifest.extra.get("runtime", GRAPHS[manifest.kind][0]))
 
 
-def _place(manifest: Manifest, device: torch.device) -> Place:
+def _place(manifest: Manifest, device: Device) -> Place:
     """Return where an ONNX graph is executed, per its manifest."""
     shapes = manifest.extra.get("shapes")
     half = manifest.layers.get("", {}).get("dtype") == "fp16"
     profile = None if shapes is None else Shapes(tuple(shapes["usual"]), tuple(shapes["most"]))
-    return Place(_runtime(manifest), str(device), half, profile)
+    return Place(_runtime(manifest), device, half, profile)
 
 
 def _versions() -> dict[str, str]:

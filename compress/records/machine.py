@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from compress.base.cgroup import quota_cores
+from compress.base.device import Device
 from compress.base.version import __version__
 from compress.records.result import Machine
 
@@ -61,33 +62,34 @@ def _cpu() -> dict[str, Any]:
     return facts
 
 
-def describe(device: str) -> Machine:
-    """Return the machine and the device (`cpu`, `cuda:0`) for a result."""
+def describe(device: Device) -> Machine:
+    """Return the machine and the device for a result."""
     details: dict[str, Any] = {"platform": platform.platform(), "cpu": _cpu()}
     if hasattr(os, "getloadavg"):
         details["load_average_1min"] = round(os.getloadavg()[0], 2)
     if hasattr(os, "sysconf"):
         details["memory_bytes"] = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     name, uuid = str(details["cpu"]["model"]), None
-    if device.startswith("cuda"):
-        details["gpus"] = [_gpu(gpu_device) for gpu_device in device.split(",")]
+    if device.on_gpu:
+        details["gpus"] = [_gpu(board) for board in device.parts]
         name = " + ".join(gpu["name"] for gpu in details["gpus"])
         uuids = [gpu["uuid"] for gpu in details["gpus"]]
         uuid = None if None in uuids else ",".join(uuids)
-    identity = "|".join((platform.node(), str(details["cpu"]), device.partition(":")[0], name, str(uuid)))
-    machine_id = f"{device.partition(':')[0]}-{hashlib.sha256(identity.encode()).hexdigest()[:8]}"
-    return Machine(machine_id, device, name, uuid, details, versions())
+    identity = "|".join((platform.node(), str(details["cpu"]), device.kind, name, str(uuid)))
+    machine_id = f"{device.kind}-{hashlib.sha256(identity.encode()).hexdigest()[:8]}"
+    return Machine(machine_id, str(device), name, uuid, details, versions())
 
 
-def _gpu(device: str) -> dict[str, Any]:
+def _gpu(board: Device) -> dict[str, Any]:
     """Return identity and state of a CUDA device."""
     import torch
 
-    from compress.base.devices import identity
+    from compress.base.devices import identity, torch_device
 
-    properties = torch.cuda.get_device_properties(torch.device(device))
+    device = torch_device(board)
+    properties = torch.cuda.get_device_properties(device)
     facts = {
-        **identity(torch.device(device)),
+        **identity(device),
         "capability": f"{properties.major}.{properties.minor}",
         "cuda": torch.version.cuda,
     }

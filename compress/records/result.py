@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, ClassVar, Literal
 
+from compress.base.device import Device
 from compress.base.display import Displayed
 from compress.base.terminal import visible
 from compress.records.accuracy import Accuracy, Judged
@@ -244,6 +245,11 @@ class Machine:
     uuid: str | None
     details: Plain
     versions: dict[str, str]
+
+    @property
+    def target(self) -> Device:
+        """The device as a value. The field keeps its text: results of devices unknown here are still read."""
+        return Device.parse(self.device)
 
 
 @dataclass(frozen=True)

@@ -9,13 +9,13 @@ from dataclasses import dataclass
 from typing import Literal
 
 from compress.base.config import InputError
+from compress.base.device import DeviceKind
 
 Format = Literal[
     "int8", "int8_static", "int8_weight", "llm_int8", "fp8", "nf4", "fp4", "int4", "int3", "int2", "ternary", "binary"
 ]
 Backend = Literal["onnxruntime", "openvino", "torchao", "bitsandbytes", "quanto", "torch"]
 Runtime = Literal["eager", "compile", "onnxruntime", "tensorrt", "openvino"]
-DeviceType = Literal["cpu", "cuda"]
 
 BITS: dict[str, int] = {
     "int8": 8, "int8_static": 8, "int8_weight": 8, "llm_int8": 8, "fp8": 8, "nf4": 4, "fp4": 4, "int4": 4, "int3": 3,
@@ -33,7 +33,7 @@ KERNELS_FROM: dict[tuple[Format, Backend], Capability] = {
     ("fp8", "torchao"): (8, 9),  # torch._scaled_mm: Ada
 }
 FP8_IN_BF16 = "fp8 on a GPU is computed in bf16 models only; put the step {method: cast, dtype: bf16} before it"
-DEVICES: tuple[DeviceType, ...] = ("cuda", "cpu")
+DEVICES: tuple[DeviceKind, ...] = ("cuda", "cpu")
 GROUPED: tuple[Format, ...] = ("int8_weight", "int4", "int3", "int2", "ternary", "binary")
 """Formats of the package's own backend, torch: any rounding and scaling, no kernel."""
 
@@ -43,7 +43,7 @@ class Row:
     """One supported combination."""
 
     format: Format
-    device: DeviceType
+    device: DeviceKind
     backend: Backend
     runtime: Runtime
     kernels: Literal["real", "dequantized"]
@@ -88,7 +88,7 @@ GRAPHS: dict[str, tuple[Runtime, ...]] = {"onnx": ("onnxruntime", "tensorrt"), "
 """Kind of an exported graph -> runtimes that can execute it; `auto` is the first."""
 GRAPH_RUNTIMES = frozenset(runtime for those in GRAPHS.values() for runtime in those)
 
-PLAIN_RUNTIMES: dict[DeviceType, tuple[Runtime, ...]] = {
+PLAIN_RUNTIMES: dict[DeviceKind, tuple[Runtime, ...]] = {
     "cpu": ("eager", "compile", "onnxruntime", "openvino"),
     "cuda": ("eager", "compile", "onnxruntime", "tensorrt"),
 }
@@ -96,7 +96,7 @@ PLAIN_RUNTIMES: dict[DeviceType, tuple[Runtime, ...]] = {
 
 
 def choose(
-    *, bits: int, format: str, backend: str, runtime: str, device: DeviceType, capability: Capability | None = None
+    *, bits: int, format: str, backend: str, runtime: str, device: DeviceKind, capability: Capability | None = None
 ) -> Row:
     """Return the first row that matches the recipe; `auto` matches everything.
 

@@ -8,6 +8,7 @@ import pytest
 from compress.analysis import grades
 from compress.base import processes as child
 from compress.base.cgroup import Throttled, quota_cores, throttled
+from compress.base.device import CPU
 from compress.records import machine
 from compress.records.session import MeterFacts, Runner, RunnerPoint, Session, Shape
 
@@ -92,9 +93,9 @@ def test_a_model_gets_no_more_threads_than_its_quota(
 
 def test_a_quota_is_part_of_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(machine, "quota_cores", lambda: None)
-    without = machine.describe("cpu")
+    without = machine.describe(CPU)
     monkeypatch.setattr(machine, "quota_cores", lambda: 1.5)
-    within = machine.describe("cpu")
+    within = machine.describe(CPU)
     assert "quota_cores" not in without.details["cpu"]
     assert within.details["cpu"]["quota_cores"] == 1.5
     assert within.id != without.id

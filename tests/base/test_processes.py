@@ -57,8 +57,9 @@ def listens(pid: int) -> bool:
 
 PARENT = """
 import sys
+from compress.base.device import CPU
 from compress.base.processes import run_child
-run_child([sys.executable, "-m", "tests.sitting", *sys.argv[1:]], "cpu")
+run_child([sys.executable, "-m", "tests.sitting", *sys.argv[1:]], CPU)
 """
 
 

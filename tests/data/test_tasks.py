@@ -81,7 +81,7 @@ def test_every_example_is_answered_once_in_batches_of_one_size(batch_size: int) 
         return model(**batch)
 
     task, examples = task_of("text-classification"), prepared()
-    found = evaluate(counted, task, examples, tokenizer(), "cpu", batch_size).outcomes
+    found = evaluate(counted, task, examples, tokenizer(), torch.device("cpu"), batch_size).outcomes
     assert set(sizes) == {min(batch_size, 24)}
     one_by_one = answers(list(range(24)), 1)
     assert [found["prediction"][i] for i in range(24)] == [one_by_one[i] for i in range(24)]
@@ -122,7 +122,7 @@ def test_answers_in_no_format_without_rounded_activations_depend_on_batch_size_o
         made = apply_step(made, step)
     model = runtimes.finish(made, made.runtime).model
     found = [
-        evaluate(model, task, part, tokenizer(), "cpu", batch_size).outcomes["prediction"]
+        evaluate(model, task, part, tokenizer(), torch.device("cpu"), batch_size).outcomes["prediction"]
         for part, batch_size in ((examples, 1), (examples, 32), (examples.select(range(63, -1, -1)), 7))
     ]
     assert found[0] == found[1] == found[2][::-1]

@@ -18,9 +18,10 @@ PACKAGE = Path(compress.__file__).parent
 PLAN = """
 import json, sys
 from compress import Recipe
+from compress.base.device import CPU
 from compress.harness.plan import Options, plan
 from compress.records.machine import describe
-planned, = plan([Recipe(name="one")], Options(sys.argv[1], "cpu"), describe("cpu"))
+planned, = plan([Recipe(name="one")], Options(sys.argv[1], "cpu"), describe(CPU))
 print(json.dumps([planned.transform_fingerprint, planned.fingerprint]))
 """
 

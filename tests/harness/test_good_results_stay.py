@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from compress.base.config import InputError
+from compress.base.device import CPU
 from compress.harness import preflight, run
 from compress.harness.plan import Options, Planned, plan
 from compress.records import files as result_files
@@ -26,7 +27,7 @@ def options(workload: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def _planned(options: Options) -> Planned:
-    (planned,) = plan([Recipe.load("bert_sparse")], options, describe("cpu"))
+    (planned,) = plan([Recipe.load("bert_sparse")], options, describe(CPU))
     return planned
 
 

@@ -18,6 +18,7 @@ from compress.analysis import metrics
 from compress.analysis.comparison import compared
 from compress.analysis.external import attach
 from compress.base.config import InputError
+from compress.base.device import CPU
 from compress.cli.options import load_recipes
 from compress.energy.meters import Absent
 from compress.harness import build as building
@@ -320,12 +321,12 @@ def test_the_content_of_a_users_metric_is_recorded_and_of_one_that_comes_along_i
     (workload.parent / "own.yaml").write_text(text)
     for name, recorded in ((workload, None), (workload.parent / "own.yaml", metrics.digest(str(own)))):
         options = Options(workload=str(name), out=tmp_path / "r", artifacts=tmp_path / "a")
-        (planned,) = plan([Recipe.load("bert_sparse")], options, describe("cpu"))
+        (planned,) = plan([Recipe.load("bert_sparse")], options, describe(CPU))
         assert planned.source.resolved.get("metric_content") == recorded
 
 
 def test_only_rebuild_compresses_again(workload: Path, tmp_path: Path) -> None:
-    found = plan([Recipe.load("bert_sparse")], Options(workload=str(workload), out=tmp_path / "r"), describe("cpu"))
+    found = plan([Recipe.load("bert_sparse")], Options(workload=str(workload), out=tmp_path / "r"), describe(CPU))
     (planned,) = (replace(each, folder=tmp_path / "a") for each in found)
     (tmp_path / "a").mkdir()
     manifest = SimpleNamespace(extra={"fingerprint": planned.transform_fingerprint})
@@ -461,7 +462,7 @@ def test_what_is_not_kept_is_named_nowhere_and_made_again_when_it_is_to_be_kept(
     assert (folder / "manifest.json").read_bytes() == kept
     options = Options(str(workload), "cpu", tmp_path / "results", tmp_path / "artifacts", keep=False)
     changes = [word for word in QUICK if word != "--set"]
-    (planned,) = plan(load_recipes([str(tmp_path / "bert_bf16.yaml")], changes), options, describe("cpu"))
+    (planned,) = plan(load_recipes([str(tmp_path / "bert_bf16.yaml")], changes), options, describe(CPU))
     stands = standing(planned, options)
     assert stands is not None and stands.artifact is None
     assert standing(planned, replace(options, keep=True)) is None
@@ -483,7 +484,7 @@ def test_a_meter_that_has_come_or_fewer_cores_are_measured_anew_of_the_same_arti
 ) -> None:
     from compress.harness import plan as plans
 
-    machine, options = describe("cpu"), Options(workload=str(workload))
+    machine, options = describe(CPU), Options(workload=str(workload))
 
     def planned() -> Planned:
         (found,) = plan([Recipe.load("bert_int8")], options, machine)

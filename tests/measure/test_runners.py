@@ -17,6 +17,7 @@ from compress import load
 from compress.analysis import figures
 from compress.analysis.joules import idle_watts, window_energy
 from compress.base.config import InputError
+from compress.base.device import CPU
 from compress.data import locate
 from compress.data.workload import Workload
 from compress.energy import nvml
@@ -45,7 +46,7 @@ def job(workload: Path, residency: str, specs: tuple[Spec, ...] = ()) -> Job:
         source=found,
         runners=specs or tuple(Spec(name, None, dtype, "eager", False, False, True) for name, dtype in REFERENCES),
         settings=PROFILES["quick"].model_copy(update=short),
-        device="cpu",
+        device=CPU,
         gpus=(),
         seed=0,
         limit=None,
@@ -154,7 +155,7 @@ def test_auto_decides_by_measured_memory(
 
 
 def test_free_memory_of_this_machine_is_plausible() -> None:
-    free = runners.free_bytes("cpu")
+    free = runners.free_bytes(CPU)
     if not Path("/proc/meminfo").is_file():
         assert free is None
     else:

@@ -82,7 +82,9 @@ def answers(found: Source, *steps: dict[str, Any]) -> Evaluation:
         for step in recipe.steps:
             bundle = apply_step(bundle, step)
         examples = loading.load_examples(found, "test", bundle.processor, bundle.model.config)
-        ANSWERS[key] = evaluate(bundle.model, task_of(found.workload.task), examples, bundle.processor, "cpu", 32)
+        ANSWERS[key] = evaluate(
+            bundle.model, task_of(found.workload.task), examples, bundle.processor, torch.device("cpu"), 32
+        )
     return ANSWERS[key]
 
 

@@ -15,6 +15,7 @@ import transformers
 from safetensors.torch import load_file
 
 from compress.base.config import InputError
+from compress.base.device import Device
 from compress.base.quiet import quiet_notices
 from compress.methods import apply_step
 from compress.model import artifact, runtimes
@@ -383,5 +384,5 @@ def test_on_cuda_a_used_model_answers_the_same_after_reloading(step: Quantize, t
     with torch.no_grad():
         before = one.model(**batch).logits
         artifact.save(one, tmp_path / "a")
-        model, _, _ = artifact.load(tmp_path / "a", device="cuda")
+        model, _, _ = artifact.load(tmp_path / "a", device=Device("cuda"))
         assert torch.equal(before, model(**batch).logits)

@@ -17,6 +17,7 @@ import torch
 from compress.analysis.verdict import runtime_reference
 from compress.base import devices
 from compress.base.config import InputError
+from compress.base.device import Device
 from compress.data.workload import Workload
 from compress.harness import references, transform
 from compress.harness.plan import Options, _check_pairs, _fitting
@@ -72,7 +73,7 @@ def half_graph() -> Iterator[OnnxModel]:
     """A graph in fp16, as a GPU gets it; the CPU's provider computes it too, with casts between."""
     model = apply_step(bundle(made_models.bert(layers=1)), Cast(dtype="fp16")).model
     there = exported(model, batch(), "onnxruntime", torch.device("cuda"))
-    assert there.place == Place("onnxruntime", "cuda", half=True)
+    assert there.place == Place("onnxruntime", Device("cuda"), half=True)
     yield OnnxModel(there.path, there.config, place=Place(half=True))
     assert there.path.is_file()  # its folder goes with it
 
@@ -142,12 +143,12 @@ def test_a_provider_that_is_not_installed_is_named_with_what_to_install(
 def test_a_provider_that_cannot_be_loaded_is_an_error_and_not_the_cpu(installed: Any) -> None:
     installed(ON_GPU, got=["CPUExecutionProvider"])
     with pytest.raises(InputError, match="CUDAExecutionProvider cannot be loaded: onnxruntime took CPUExecution"):
-        providers.open_session(Path("model.onnx"), Place("onnxruntime", "cuda:0"), None)
+        providers.open_session(Path("model.onnx"), Place("onnxruntime", Device("cuda", (0,))), None)
 
 
 def test_the_cuda_provider_gets_its_device_and_leaves_fp32_exact(installed: Any) -> None:
     opened = installed(ON_GPU)
-    providers.open_session(Path("model.onnx"), Place("onnxruntime", "cuda:1"), None)
+    providers.open_session(Path("model.onnx"), Place("onnxruntime", Device("cuda", (1,))), None)
     assert opened == {"CUDAExecutionProvider": {"device_id": "1", "use_tf32": "0"}, "CPUExecutionProvider": {}}
 
 
@@ -156,7 +157,7 @@ def test_tensorrt_gets_the_range_of_shapes_and_fp16_only_for_a_graph_in_fp16(
     half: bool, graph: OnnxModel, installed: Any
 ) -> None:
     opened = installed(WITH_TENSORRT)
-    place = Place("tensorrt", "cuda:0", half, Shapes((8, 64), (32, 128)))
+    place = Place("tensorrt", Device("cuda", (0,)), half, Shapes((8, 64), (32, 128)))
     providers.open_session(graph.path, place, None)
     assert list(opened) == WITH_TENSORRT
     options = opened["TensorrtExecutionProvider"]
@@ -166,7 +167,7 @@ def test_tensorrt_gets_the_range_of_shapes_and_fp16_only_for_a_graph_in_fp16(
         said = ",".join(f"{name}:{size}" for name in ("input_ids", "attention_mask", "token_type_ids"))
         assert options[f"trt_profile_{which}_shapes"] == said
     with pytest.raises(InputError, match="for the shapes of a workload"):
-        providers.open_session(graph.path, Place("tensorrt", "cuda:0"), None)
+        providers.open_session(graph.path, Place("tensorrt", Device("cuda", (0,))), None)
 
 
 def test_only_what_varies_has_a_range_and_images_have_no_tokens() -> None:
@@ -194,7 +195,7 @@ def test_nodes_that_another_provider_computes_are_counted_and_named() -> None:
     parts = [part("CPUExecutionProvider", "Shape"), part("CUDAExecutionProvider", "MatMul", "Add"),
              part("CPUExecutionProvider", "Gather", "Shape")]  # fmt: skip
     session = SimpleNamespace(get_provider_graph_assignment_info=lambda: parts)
-    said = providers.elsewhere(session, Place("onnxruntime", "cuda:0"))
+    said = providers.elsewhere(session, Place("onnxruntime", Device("cuda", (0,))))
     assert said == "3 of 5 nodes stayed with CPUExecutionProvider (Shape, Gather)"
 
 
@@ -261,10 +262,10 @@ def test_a_graph_says_where_it_can_be_loaded(tmp_path: Path, half_graph: OnnxMod
     with pytest.raises(InputError, match="a graph of tensorrt, which runs on cuda; got device cpu"):
         artifact.load(tmp_path / "engine")
     with pytest.raises(InputError, match="graph: onnxruntime on cuda needs CUDAExecutionProvider"):
-        artifact.load(tmp_path / "graph", device="cuda")
+        artifact.load(tmp_path / "graph", device=Device("cuda"))
     opened = installed(WITH_TENSORRT)
-    model, _, _ = artifact.load(tmp_path / "engine", device="cuda:0")
-    assert model.place == Place("tensorrt", "cuda:0", half=True, shapes=Shapes((8, 64), (32, 128)))
+    model, _, _ = artifact.load(tmp_path / "engine", device=Device("cuda", (0,)))
+    assert model.place == Place("tensorrt", Device("cuda", (0,)), half=True, shapes=Shapes((8, 64), (32, 128)))
     assert opened["TensorrtExecutionProvider"]["trt_fp16_enable"] == "1"
 
 
@@ -272,7 +273,7 @@ def test_an_int8_graph_stays_on_the_cpu(tmp_path: Path, installed: Any) -> None:
     artifact.save(apply_step(bundle(made_models.bert(layers=1)), Quantize(bits=8)), tmp_path / "a")
     installed(ON_GPU)
     with pytest.raises(InputError, match="int8 through onnxruntime does not exist on cuda"):
-        artifact.load(tmp_path / "a", device="cuda")
+        artifact.load(tmp_path / "a", device=Device("cuda"))
 
 
 def test_apply_makes_no_engine_without_a_workload() -> None:
@@ -301,7 +302,6 @@ def built(name: str, runtime: str, padded_to: int | None = None, **cast: str) ->
 def test_graphs_are_judged_beside_the_dense_graph_of_their_own_precision(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(devices, "pick", torch.device)
     monkeypatch.setattr(devices, "computes_bf16", lambda device: True)
     monkeypatch.setattr(references, "found_format", lambda found: None)
     made: dict[str, tuple[Any, ...]] = {}
@@ -365,10 +365,10 @@ def test_as_many_models_as_fit_have_their_memory_measured_side_by_side(
 
     monkeypatch.setattr(memory_gpu, "_start_child", started)
     monkeypatch.setattr(memory_gpu, "_wait_child", ended)
-    monkeypatch.setattr(memory_gpu, "free_bytes", lambda devices: 200 * GB)
+    monkeypatch.setattr(memory_gpu, "free_bytes", lambda device: 200 * GB)
     specs = tuple(Spec(str(number), "", "", "eager", False, False, False) for number in range(6))
     graph = Spec("graph", "", "", "onnxruntime", False, False, False)
-    job: Any = SimpleNamespace(runners=(graph, *specs), device="cuda:0", threads=10)
+    job: Any = SimpleNamespace(runners=(graph, *specs), device=Device("cuda", (0,)), threads=10)
     found = memory_gpu.measure_gpu_memory(job, tmp_path / "job.json")
     assert seen == groups
     assert shares == [10 // together for together in groups for _ in range(together)]

@@ -67,7 +67,7 @@ def test_shares_on_a_gpu_are_of_its_kernels_time() -> None:
 def test_a_profile_without_any_operator_earns_no_label(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(kernels, "_torch_shares", lambda *_: kernels.kernel_shares([]))
     for low_bit in (False, True):
-        found = kernels.label(nn.Linear(4, 4), {}, "cuda:0", low_bit)
+        found = kernels.label(nn.Linear(4, 4), {}, torch.device("cuda:0"), low_bit)
         assert (found.label, found.evidence) == ("unknown", ())
         assert "CUPTI" in found.cause
 
@@ -115,7 +115,7 @@ def test_calibrated_int8_answers_nearly_like_the_model_and_multiplies_integers(n
     kept = inputs["attention_mask"].bool()
     ours, theirs = (answer, dense) if name == "bert" else (answer[kept], dense[kept])
     assert float((ours - theirs).norm() / theirs.norm()) < 0.3
-    labelled = kernels.label(one.model, inputs, "cpu", low_bit=True)
+    labelled = kernels.label(one.model, inputs, torch.device("cpu"), low_bit=True)
     assert labelled.label == "real", labelled
 
 
@@ -134,7 +134,7 @@ def test_openvino_stores_weights_in_few_bits_and_multiplies_floats(name: str, bi
     kept = inputs["attention_mask"].bool()
     ours, theirs = (answer, dense) if name == "bert" else (answer[kept], dense[kept])
     assert 1e-5 < float((ours - theirs).norm() / theirs.norm()) < most
-    assert kernels.label(one.model, inputs, "cpu", low_bit=True).label == "dequantized"
+    assert kernels.label(one.model, inputs, torch.device("cpu"), low_bit=True).label == "dequantized"
     stored = [sum(f.stat().st_size for f in m.path.parent.glob("*.bin")) for m in (plain, one.model)]
     assert stored[1] < stored[0]
 
@@ -188,7 +188,7 @@ def test_zeroed_weights_are_seen_in_a_graph_too(runtime: str) -> None:
         if fraction:
             one = apply_step(one, Prune(structure="unstructured", fraction=fraction))
         graph = runtimes.finish(one, runtime).model
-        assert kernels.label(graph, inputs, "cpu", low_bit=False).label == label
+        assert kernels.label(graph, inputs, torch.device("cpu"), low_bit=False).label == label
         assert kernels.zero_share(graph) == pytest.approx(kernels.zero_share(one.model), abs=0.01)
 
 

@@ -6,7 +6,8 @@ from typing import get_args
 import pytest
 
 from compress.base.config import InputError
-from compress.spec.formats import BITS, PLAIN_RUNTIMES, ROWS, Backend, DeviceType, Format, Runtime, choose
+from compress.base.device import DeviceKind
+from compress.spec.formats import BITS, PLAIN_RUNTIMES, ROWS, Backend, Format, Runtime, choose
 
 
 @pytest.mark.parametrize(
@@ -23,14 +24,14 @@ from compress.spec.formats import BITS, PLAIN_RUNTIMES, ROWS, Backend, DeviceTyp
     ],
 )
 def test_auto_picks_the_best_row_of_the_device(
-    device: DeviceType, runtime: str, bits: int, expected: tuple[str, str, str]
+    device: DeviceKind, runtime: str, bits: int, expected: tuple[str, str, str]
 ) -> None:
     row = choose(bits=bits, format="auto", backend="auto", runtime=runtime, device=device)
     assert (row.format, row.backend, row.runtime) == expected
 
 
 def test_real_kernels_stand_before_dequantization_for_the_same_device_and_bits() -> None:
-    for device, bits in itertools.product(get_args(DeviceType), (8, 4, 3, 2)):
+    for device, bits in itertools.product(get_args(DeviceKind), (8, 4, 3, 2)):
         kernels = [row.kernels for row in ROWS if row.device == device and BITS[row.format] == bits]
         assert kernels == sorted(kernels, key=("real", "dequantized").index)
 
@@ -46,7 +47,7 @@ def test_a_gpu_gets_what_it_has_kernels_for() -> None:
 def test_choose_agrees_with_a_search_over_every_combination() -> None:
     options = itertools.product(
         (8, 4, 3, 2), ("auto", *get_args(Format)), ("auto", *get_args(Backend)), ("auto", *get_args(Runtime)),
-        get_args(DeviceType),
+        get_args(DeviceKind),
     )  # fmt: skip
     for bits, form, backend, runtime, device in options:
         fits = [

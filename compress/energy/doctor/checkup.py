@@ -1,7 +1,8 @@
 """`compress doctor`: find the meter of a device, examine it, and report what to do."""
 
 from compress.base.config import InputError
-from compress.base.devices import identity, pick
+from compress.base.device import AUTO, Device
+from compress.base.devices import AbsentDeviceError, identity, pick, torch_device
 from compress.base.locks import locked, measuring_lock
 from compress.energy import nvml, profile, rapl
 from compress.energy.doctor import board as doctor
@@ -14,18 +15,18 @@ QUICK = 1 / 3
 WAITING = "another measurement is running on this machine; waiting for it to end"
 
 
-def checkup(device: str, quick: bool) -> list[str]:
+def checkup(device: str | Device, quick: bool) -> list[str]:
     """Return the findings, line by line; save the profile of a board for later sessions."""
-    if "," in device:
-        raise InputError(f"doctor --device {device}: examines one device at a time")
     try:
-        picked = str(pick(device))
-    except InputError as error:
-        raise InputError([*error.problems, *(_gpus() if device.startswith("cuda") else ())]) from None
+        picked = pick(device)
+    except AbsentDeviceError as error:
+        raise InputError([*error.problems, *_gpus()]) from None
+    if picked.several:
+        raise InputError(f"doctor --device {picked}: examines one device at a time")
     machine = machines.describe(picked)
     lines = [f"{machine.device_name} ({machine.device}, machine {machine.id})"]
-    if not picked.startswith("cuda"):
-        return lines + _cpu(quick) + (_gpus() if device == "auto" else [])
+    if not picked.on_gpu:
+        return lines + _cpu(quick) + (_gpus() if device == AUTO else [])
     lines += _gpus()
     (gpu,) = gpus_of(machine.details)
     meter = nvml.find(gpu)
@@ -34,7 +35,8 @@ def checkup(device: str, quick: bool) -> list[str]:
     from compress.energy.doctor.load import gpu_load
 
     with locked(measuring_lock(), WAITING):
-        report = doctor.examine(meter, gpu_load(picked), meter.uuid, meter.driver, QUICK if quick else 1.0)
+        load = gpu_load(torch_device(picked))
+        report = doctor.examine(meter, load, meter.uuid, meter.driver, QUICK if quick else 1.0)
     lines += report.lines
     if report.profile is not None:
         lines.append(f"  saved for sessions on this board: {profile.save(report.profile)}")

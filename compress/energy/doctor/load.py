@@ -2,6 +2,10 @@
 
 import time
 from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import torch
 
 SIZE = 4096  # 16-bit: 3 x 32 MiB, over 100 GFLOP per product: enough to saturate any GPU
 
@@ -20,7 +24,7 @@ def cpu_load() -> Callable[[float, float, float], None]:
     return _part_time(burn)
 
 
-def gpu_load(device: str) -> Callable[[float, float, float], None]:
+def gpu_load(device: "torch.device") -> Callable[[float, float, float], None]:
     """Return load(seconds, duty, period_s) on a CUDA device; the load returns when the device has finished."""
     import torch
 

@@ -16,7 +16,7 @@ from torch.nn.utils import parametrize
 from transformers.pytorch_utils import Conv1D
 
 from compress.base.config import InputError
-from compress.base.devices import capability
+from compress.base.devices import capability, device_of
 from compress.model.bundle import Bundle
 from compress.model.layers import matrix, weight_layers
 from compress.model.packing.grouped import Grid
@@ -148,9 +148,9 @@ class Fakes:
 
 def fakes(step: Quantize, bundle: Bundle) -> tuple[Fakes, str]:
     """Return a quantize step's effect on weights and inputs, and the format's name."""
-    device = "cuda" if bundle.device.type == "cuda" else "cpu"
+    device = device_of(bundle.device).kind
     request: Mapping[str, Any] = {"bits": step.bits, "format": step.format, "backend": step.wanted_backend}
-    row = choose(**request, runtime=bundle.runtime, device=device, capability=capability(bundle.device))  # type: ignore[arg-type]
+    row = choose(**request, runtime=bundle.runtime, device=device, capability=capability(bundle.device))
     if step.rounding != "nearest" or step.scaling != "none":
         raise InputError(
             "distill quantization_aware trains for rounding nearest and scaling none; leave the others out"

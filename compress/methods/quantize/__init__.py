@@ -16,7 +16,8 @@ from transformers.pytorch_utils import Conv1D
 
 from compress.base.config import InputError
 from compress.base.console import track
-from compress.base.devices import capability
+from compress.base.device import DeviceKind
+from compress.base.devices import capability, device_of
 from compress.methods.calibrate import batches
 from compress.methods.capture import Inputs, walk
 from compress.methods.quantize import rounding
@@ -77,7 +78,7 @@ def _in_openvino(
         examples = list(batches(bundle, "quantize int8_static", config.sample, batch_size=1))
         graph = checked(bundle, "openvino")
         return openvino_graph.quantize_static(graph, set(chosen), all_names - set(chosen), examples), {}
-    refused = refusals(chosen, entry, bundle.device.type)
+    refused = refusals(chosen, entry, device_of(bundle.device).kind)
     quantized = set(chosen) - set(refused)
     graph, size = checked(bundle, "openvino"), entry.get("group_size", 0)
     return openvino_graph.quantize_weights(graph, quantized, all_names - quantized, config.bits, size), refused
@@ -92,7 +93,7 @@ def _chosen(model: nn.Module, config: Quantize, row: Row) -> tuple[dict[str, nn.
 def refusals(
     chosen: Mapping[str, nn.Module],
     entry: Mapping[str, Any],
-    device: str,
+    kind: DeviceKind,
     experts: Mapping[str, Experts] = MappingProxyType({}),
 ) -> dict[str, str]:
     """Return the reasons why some chosen layers and experts do not support a format. Raises InputError if none does."""
@@ -105,7 +106,7 @@ def refusals(
         backend = backend_of(str(entry["backend"]))
         shapes = {name: _shape_of(module) for name, module in chosen.items()}
         shapes |= {name: _as_one(stacked.matrices[0]) for name, stacked in experts.items()}
-        reasons = {name: backend.refuse(shape, entry, device) for name, shape in shapes.items()}
+        reasons = {name: backend.refuse(shape, entry, kind) for name, shape in shapes.items()}
     refused = {name: reason for name, reason in reasons.items() if reason is not None}
     if len(refused) == len(chosen) + len(experts):
         name, reason = next(iter(refused.items()))
@@ -124,13 +125,13 @@ def rehearse(model: nn.Module, config: Quantize, device: torch.device, runtime: 
     """Return the combination that a step uses on a model. Raises InputError if no chosen layer supports it."""
     row, entry = _resolved(config, device, runtime)
     chosen, experts = _chosen(model, config, row)
-    refusals(chosen, entry, device.type, experts)
+    refusals(chosen, entry, device_of(device).kind, experts)
     return row
 
 
 def _resolved(config: Quantize, device: torch.device, runtime: str) -> tuple[Row, dict[str, Any]]:
     """Return the step's combination, and the part of it that a layer's entry records."""
-    kind = "cuda" if device.type == "cuda" else "cpu"
+    kind = device_of(device).kind
     request = {"bits": config.bits, "format": config.wanted_format, "backend": config.wanted_backend}
     row = choose(**request, runtime=runtime, device=kind, capability=capability(device))  # type: ignore[arg-type]
     return row, {"format": row.format, "backend": row.backend, "bits": config.bits, **_settings(config, row)}
@@ -176,7 +177,7 @@ def _quantize_layers(
     Raises InputError, before anything changes, if none does.
     """
     backend = backend_of(str(entry["backend"]))
-    refused = refusals(chosen, entry, bundle.device.type, experts)
+    refused = refusals(chosen, entry, device_of(bundle.device).kind, experts)
     accepted = {name: module for name, module in chosen.items() if name not in refused}
     for name, inputs in track(_statistics(bundle, config, accepted), "quantize", len(accepted)):
         linear = _as_linear(accepted[name])

@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from compress.base.config import InputError
+from compress.base.device import DeviceKind
 
 Settings = Mapping[str, Any]
 Tensors = dict[str, torch.Tensor]
@@ -22,7 +23,7 @@ Shapes = dict[str, tuple[int, ...]]
 class Backend(Protocol):
     """The plain functions that every file of this folder defines."""
 
-    def refuse(self, linear: nn.Linear, settings: Settings, device: str) -> str | None:
+    def refuse(self, linear: nn.Linear, settings: Settings, kind: DeviceKind) -> str | None:
         """Return why a layer of this shape and dtype cannot be quantized on cpu or cuda; None if it can."""
 
     def make(self, linear: nn.Linear, settings: Settings) -> nn.Module:

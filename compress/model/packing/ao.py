@@ -33,6 +33,8 @@ from torchao.quantization import (
 )
 
 from compress.base.config import InputError
+from compress.base.device import DeviceKind
+from compress.base.devices import device_of
 from compress.model.layers import Smoothed
 from compress.model.packing import Settings, Shapes, Tensors
 from compress.spec.formats import FP8_IN_BF16
@@ -64,16 +66,16 @@ class SmoothedRows(Smoothed, Rows):
     """The same, with inputs multiplied by `smooth` first."""
 
 
-def refuse(linear: nn.Linear, settings: Settings, device: str) -> str | None:
+def refuse(linear: nn.Linear, settings: Settings, kind: DeviceKind) -> str | None:
     """Return why this layer cannot be quantized; None if it can."""
     form, columns, rows = settings["format"], linear.in_features, linear.out_features
     if form == "int4" and columns % settings["group_size"]:
         return f"group_size {settings['group_size']} does not divide its {columns} inputs"
-    if device == "cuda" and (reason := _misfit(form, rows, columns)) is not None:
+    if kind == "cuda" and (reason := _misfit(form, rows, columns)) is not None:
         return reason
     if form == "int8" and linear.weight.dtype == torch.float16:
         return "int8 products overflow in fp16; leave the model in fp32, or cast it to bf16"
-    if device == "cuda" and form == "fp8" and linear.weight.dtype != torch.bfloat16:
+    if kind == "cuda" and form == "fp8" and linear.weight.dtype != torch.bfloat16:
         return FP8_IN_BF16
     return None
 
@@ -137,22 +139,22 @@ def unpack(tensors: Tensors, meta: Settings, device: torch.device) -> nn.Module:
         raise ValueError(f"torchao could not put a weight together; left over: {sorted(unused)}")
     placed = {name: tensor.to(device) for name, tensor in tensors.items() if name in ("bias", SMOOTH)}
     rows, columns = meta["shape"]
-    _check(weights[NAME], rows, columns, device.type)
+    _check(weights[NAME], rows, columns, device_of(device).kind)
     if isinstance(weights[NAME], Int8Tensor):
         return _int8(weights[NAME], placed.get("bias"), placed.get(SMOOTH))
     return _filled(nn.Linear(columns, rows, bias="bias" in tensors, device="meta"), weights[NAME], placed.get("bias"))
 
 
-def _check(weight: torch.Tensor, rows: int, columns: int, device: str) -> None:
+def _check(weight: torch.Tensor, rows: int, columns: int, kind: DeviceKind) -> None:
     """Raise InputError if a weight made on one kind of device has no proper product on this one."""
     reason = None
-    if isinstance(weight, Int8Tensor) and device == "cuda":
+    if isinstance(weight, Int8Tensor) and kind == "cuda":
         reason = _misfit("int8", rows, columns)
-    elif isinstance(weight, Float8Tensor) and (weight.act_quant_kwargs is not None) != (device == "cuda"):
-        origin = "GPU" if device == "cpu" else "CPU"
+    elif isinstance(weight, Float8Tensor) and (weight.act_quant_kwargs is not None) != (kind == "cuda"):
+        origin = "GPU" if kind == "cpu" else "CPU"
         reason = f"fp8 made on a {origin} has other products than fp8 here"
     if reason is not None:
-        raise InputError(f"an artifact of torchao cannot run on {device}: {reason}; quantize again on {device}")
+        raise InputError(f"an artifact of torchao cannot run on {kind}: {reason}; quantize again on {kind}")
 
 
 def _int8(weight: torch.Tensor, bias: torch.Tensor | None, smooth: torch.Tensor | None) -> nn.Module:

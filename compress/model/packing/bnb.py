@@ -17,6 +17,7 @@ from bitsandbytes.functional import QuantState, get_4bit_type, quantize_4bit
 from bitsandbytes.nn import Int8Params, Linear4bit, Linear8bitLt, Params4bit
 from torch import nn
 
+from compress.base.device import DeviceKind
 from compress.model.packing import Settings, Shapes, Tensors
 from compress.spec.formats import BITS
 
@@ -26,7 +27,7 @@ FOUR_BITS = ("nf4", "fp4")
 logging.getLogger("bitsandbytes.autograd._functions").setLevel(logging.ERROR)
 
 
-def refuse(linear: nn.Linear, settings: Settings, _device: str) -> str | None:
+def refuse(linear: nn.Linear, settings: Settings, _kind: DeviceKind) -> str | None:
     """Return why this layer cannot be quantized; None if it can."""
     if settings["format"] in FOUR_BITS and linear.in_features % 2:
         return f"{linear.in_features} inputs are odd, and two 4-bit weights share a byte"

@@ -10,6 +10,7 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
+from compress.base.device import DeviceKind
 from compress.model.packing import Settings, Shapes, Tensors
 from compress.model.packing.grouped_layer import EIGHT, GroupedLinear, expanded, packed
 from compress.model.packing.stacked import Stack
@@ -99,7 +100,7 @@ class Grid:
         return self.integers(groups, scale, zero).view_as(weight)
 
 
-def refuse(linear: nn.Linear, settings: Settings, _device: str) -> str | None:
+def refuse(linear: nn.Linear, settings: Settings, _kind: DeviceKind) -> str | None:
     """Return why this layer cannot be quantized; None if it can."""
     if (reason := indivisible(linear.in_features, settings["group_size"])) is not None:
         return reason

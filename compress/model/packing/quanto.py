@@ -15,13 +15,14 @@ from optimum.quanto.library.extensions import get_extension, is_extension_availa
 from torch import nn
 
 from compress.base.config import InputError
+from compress.base.device import DeviceKind
 from compress.model.packing import Settings, Shapes, Tensors, kernels
 
 EXTENSIONS = ("quanto_cpp", "quanto_cuda")
 """quanto's extensions that are compiled at their first call."""
 
 
-def refuse(linear: nn.Linear, settings: Settings, _device: str) -> str | None:
+def refuse(linear: nn.Linear, settings: Settings, _kind: DeviceKind) -> str | None:
     """Return why this layer cannot be quantized; None if it can."""
     if linear.in_features % settings["group_size"]:
         return f"group_size {settings['group_size']} does not divide its {linear.in_features} inputs"

@@ -9,14 +9,14 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from compress.base.config import InputError
-from compress.base.devices import computes_bf16
+from compress.base.devices import computes_bf16, device_of
 from compress.model.bundle import Bundle
 from compress.model.runtimes import providers
 from compress.model.runtimes.check import checked
 from compress.model.runtimes.graph import GraphModel
 from compress.model.runtimes.padded import Padded
 from compress.model.runtimes.sparse import take_sparse_kernels
-from compress.spec.formats import GRAPHS, PLAIN_RUNTIMES, DeviceType
+from compress.spec.formats import GRAPHS, PLAIN_RUNTIMES
 
 if TYPE_CHECKING:
     from compress.model.manifest import Manifest
@@ -35,14 +35,12 @@ def finish(bundle: Bundle, runtime: str) -> Bundle:
             raise InputError(f"runtime {runtime}: the model is a graph of {graph_runtime}; expected that")
         return replace(bundle, runtime=graph_runtime)
     resolved = str(bundle.layers.get("", {}).get("runtime", "eager")) if runtime == "auto" else runtime
-    device: DeviceType = "cuda" if bundle.device.type == "cuda" else "cpu"
-    allowed = PLAIN_RUNTIMES[device]
+    kind = device_of(bundle.device).kind
+    allowed = PLAIN_RUNTIMES[kind]
     if resolved not in allowed:
-        raise InputError(
-            f"runtime {resolved} does not exist on {bundle.device.type}; expected one of {', '.join(allowed)}"
-        )
+        raise InputError(f"runtime {resolved} does not exist on {kind}; expected one of {', '.join(allowed)}")
     if resolved in GRAPHS["onnx"]:
-        providers.check(resolved, device)
+        providers.check(resolved, kind)
         graph = checked(bundle, resolved).eval()
         rounded = resolved == "tensorrt" and not graph.place.half
         remarks = (MAY_ROUND,) if rounded else ()

@@ -15,6 +15,7 @@ import torch
 from torch import nn
 
 from compress.base.config import InputError
+from compress.base.devices import torch_device
 from compress.base.files import passing
 from compress.model.runtimes import providers, unsigned
 from compress.model.runtimes.providers import Place
@@ -117,7 +118,7 @@ class OnnxModel(GraphModel):
         """Store path and config; `place` defaults to the CPU. `temporary`: its folder is deleted with this object."""
         super().__init__(path, config, temporary)
         self.place = place or Place()
-        self.device = torch.device(self.place.device)
+        self.device = torch_device(self.place.device)
         self.dtype = torch.float16 if self.place.half else torch.float32
 
     @cached_property
@@ -153,13 +154,13 @@ class OnnxModel(GraphModel):
 
     def run(self, feeds: Mapping[str, torch.Tensor]) -> torch.Tensor:
         """Return the logits for the graph's inputs, on its device."""
-        if self.place.device_type == "cpu":  # no copies on the CPU either, and binding costs 25 us per batch
+        if not self.place.device.on_gpu:  # no copies on the CPU either, and binding costs 25 us per batch
             return torch.from_numpy(self.session.run(["logits"], {n: t.numpy() for n, t in feeds.items()})[0])
         return providers.run(self.session, feeds, self.place)
 
     def remark(self) -> str:
         """Return which nodes run on other providers than the first one, and whether weights were converted."""
-        converted = self.place.device_type == "cpu" and unsigned.needed(self.path)
+        converted = not self.place.device.on_gpu and unsigned.needed(self.path)
         remarks = (providers.elsewhere(self.session, self.place), unsigned.REMARK if converted else "")
         return "; ".join(filter(None, remarks))
 

@@ -22,6 +22,8 @@ from torch import nn
 
 from compress.base.config import InputError
 from compress.base.console import bar
+from compress.base.device import CPU
+from compress.base.devices import device_of
 from compress.base.errors import innermost
 from compress.base.files import scratch
 from compress.data import positions
@@ -110,7 +112,8 @@ def exported(
     try:
         # traced on the CPU for every target: a graph does not depend on the device
         file = export(model.cpu(), folder, batch)
-        return OnnxModel(file, model.config, temporary=True, place=Place(runtime, str(device or "cpu"), half))
+        place = Place(runtime, CPU if device is None else device_of(device), half)
+        return OnnxModel(file, model.config, temporary=True, place=place)
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
         raise

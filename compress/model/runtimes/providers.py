@@ -18,17 +18,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from compress.base.config import InputError
+from compress.base.device import CPU, Device, DeviceKind
 from compress.model.runtimes import unsigned
 
 if TYPE_CHECKING:
     import torch
 
-PROVIDERS: dict[tuple[str, str], tuple[str, ...]] = {
+PROVIDERS: dict[tuple[str, DeviceKind], tuple[str, ...]] = {
     ("onnxruntime", "cpu"): ("CPUExecutionProvider",),
     ("onnxruntime", "cuda"): ("CUDAExecutionProvider", "CPUExecutionProvider"),
     ("tensorrt", "cuda"): ("TensorrtExecutionProvider", "CUDAExecutionProvider", "CPUExecutionProvider"),
 }
-"""(runtime, type of device) -> its providers, the one that should do the work first."""
+"""(runtime, kind of device) -> its providers, the one that should do the work first."""
 
 
 @dataclass(frozen=True)
@@ -46,36 +47,30 @@ class Place:
     """The runtime and device that execute a graph."""
 
     runtime: str = "onnxruntime"
-    device: str = "cpu"
+    device: Device = CPU
     half: bool = False
     """The graph is in fp16."""
     shapes: Shapes | None = None
     """Needed by tensorrt only."""
 
     @property
-    def device_type(self) -> str:
-        """`cpu` or `cuda`."""
-        return self.device.partition(":")[0]
-
-    @property
     def device_id(self) -> int:
         """Number of the GPU, or torch's current one if the device names none; 0 for the CPU."""
-        number = self.device.partition(":")[2]
-        if number or self.device_type == "cpu":
-            return int(number or 0)
+        if self.device.indices or not self.device.on_gpu:
+            return next(iter(self.device.indices), 0)
         import torch
 
         return torch.cuda.current_device()
 
 
-def check(runtime: str, device_type: str) -> None:
+def check(runtime: str, kind: DeviceKind) -> None:
     """Raise InputError if the installed onnxruntime lacks the provider that `runtime` needs on such a device."""
     import onnxruntime
 
-    required, available = PROVIDERS[runtime, device_type][0], onnxruntime.get_available_providers()
+    required, available = PROVIDERS[runtime, kind][0], onnxruntime.get_available_providers()
     if required not in available:
         raise InputError(
-            f"{runtime} on {device_type} needs {required}; the installed onnxruntime has {', '.join(available)} only; "
+            f"{runtime} on {kind} needs {required}; the installed onnxruntime has {', '.join(available)} only; "
             f"{_advice(runtime)}"
         )
 
@@ -93,10 +88,10 @@ def open_session(path: Path, place: Place, options: Any) -> Any:
     """
     import onnxruntime
 
-    check(place.runtime, place.device_type)
-    required = PROVIDERS[place.runtime, place.device_type]
+    check(place.runtime, place.device.kind)
+    required = PROVIDERS[place.runtime, place.device.kind]
     providers = [(name, _options(name, path, place)) for name in required]
-    with unsigned.readable(path) if place.device_type == "cpu" else nullcontext(path) as file:
+    with unsigned.readable(path) if not place.device.on_gpu else nullcontext(path) as file:
         session = onnxruntime.InferenceSession(str(file), options, providers=providers, enable_fallback=0)
     loaded = session.get_providers()
     if loaded[0] != required[0]:
@@ -158,6 +153,8 @@ def run(session: Any, inputs: "Mapping[str, torch.Tensor]", place: Place) -> "to
     """
     import torch
 
+    from compress.base.devices import torch_device
+
     binding, alive = session.io_binding(), []
     for name, value in inputs.items():
         tensor = value.detach().contiguous()
@@ -167,11 +164,11 @@ def run(session: Any, inputs: "Mapping[str, torch.Tensor]", place: Place) -> "to
     (output,) = session.get_outputs()
     dtype = {"tensor(float)": torch.float32, "tensor(float16)": torch.float16}[output.type]
     shape = output_shape(output.shape, {item.name: item.shape for item in session.get_inputs()}, inputs)
-    logits = torch.empty(shape, dtype=dtype, device=place.device)
+    logits = torch.empty(shape, dtype=dtype, device=torch_device(place.device))
     binding.bind_output(
-        output.name, place.device_type, place.device_id, _numpy(logits.dtype), logits.shape, logits.data_ptr()
+        output.name, place.device.kind, place.device_id, _numpy(logits.dtype), logits.shape, logits.data_ptr()
     )
-    if place.device_type == "cuda":
+    if place.device.on_gpu:
         # onnxruntime uses a stream of its own: torch's queued work on the inputs must be finished first
         torch.cuda.current_stream(logits.device).synchronize()
     session.run_with_iobinding(binding)
@@ -201,7 +198,7 @@ def elsewhere(session: Any, place: Place) -> str:
 
     The session's options must enable recording of the assignment.
     """
-    first = PROVIDERS[place.runtime, place.device_type][0]
+    first = PROVIDERS[place.runtime, place.device.kind][0]
     nodes = [(part.ep_name, node.op_type) for part in session.get_provider_graph_assignment_info()
              for node in part.get_nodes()]  # fmt: skip
     sentences = []
