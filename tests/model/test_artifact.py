@@ -15,7 +15,7 @@ import transformers
 from safetensors.torch import load_file
 
 from compress.base.config import InputError
-from compress.base.device import Device
+from compress.base.device import CPU, Device
 from compress.base.quiet import quiet_notices
 from compress.methods import apply_step
 from compress.model import artifact, runtimes
@@ -353,7 +353,7 @@ def test_an_artifact_of_another_device_is_refused(tmp_path: Path) -> None:
     packed = {name: {} for name in entry}
     manifest = Manifest("text-classification", "transformers", False, entry, {"layers": packed}, {}, {})
     with pytest.raises(InputError, match="int4 through torchao does not exist on cpu"):
-        artifact._check_device(tmp_path, manifest, torch.device("cpu"))
+        artifact._check_device(tmp_path, manifest, CPU)
 
 
 @pytest.mark.parametrize("case", ["bert:dense", "bert:nf4", "bert:onnxruntime_int8", "bert:lowrank"])
