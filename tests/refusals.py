@@ -1,6 +1,7 @@
 """Recipes, workloads and options that must be refused soon, and words of the error: for the tests and the benchmark."""
 
-from compress.base.config import parse_yaml, validate
+from compress.base.config import validate
+from compress.base.yaml import parse_yaml
 from compress.cli.options import load_recipes
 from compress.data.workload import Workload
 from compress.spec.recipe import Recipe

@@ -10,8 +10,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Literal
 
-from compress.analysis.loss import difference
-from compress.analysis.loss import form as loss_form
+from compress.analysis.sentence import accuracy_words, cost_words
 from compress.analysis.soundness import floor_words, unsound_reference
 from compress.records.result import (
     PADDED,
@@ -151,7 +150,7 @@ def verdict(
     broken = _broken(accuracy, reference, ratio.reference)
     if broken:
         return Verdict("BROKEN", f"BROKEN: {broken}", _cause(kernel, None, axis, ratio))
-    word, cost = _cost_words(axis, estimate, _why_not_energy(axis, energy_source, ratio))
+    word, cost = cost_words(axis, estimate, _why_not_energy(axis, energy_source, ratio))
     sentence = f"{cost}{accuracy_words(accuracy)}, against {ratio.reference}"
     return Verdict(word, sentence, _cause(kernel, runtime, axis, ratio))
 
@@ -173,36 +172,6 @@ def _broken(accuracy: Accuracy, reference: Accuracy, name: str) -> str | None:
     return f"{metric} {ours:.3f} against {base:.3f} of {name}, where {floor_words(metric, chance)}"
 
 
-def _cost_words(axis: Axis, ratio: Estimate, note: str) -> tuple[Word, str]:
-    """Return the word for a cost ratio, and the first half of the sentence."""
-    if not math.isfinite(ratio.value):
-        return "NO VERDICT", f"NO VERDICT: the ratio of {axis} is not a finite number;"
-    if ratio.high < 1:
-        saved, least, most = (100 * (1 - r) for r in (ratio.value, ratio.high, ratio.low))
-        return "SAVES", f"SAVES {_percent(saved)} % of the {axis} ({_percent(least)} to {_percent(most)}{note})"
-    if ratio.low > 1 and ratio.value >= 2:
-        factors = f"{ratio.low:.2g} to {ratio.high:.2g}"
-        return "COSTS MORE", f"COSTS MORE: {ratio.value:.2g} times the {axis} ({factors}{note})"
-    change, low, high = (100 * (r - 1) for r in (ratio.value, ratio.low, ratio.high))
-    if ratio.low > 1:
-        return "COSTS MORE", f"COSTS MORE: {_percent(change)} % more {axis} ({_percent(low)} to {_percent(high)}{note})"
-    # whole percents, because two digits would print 1e+02
-    form = "+z.0f" if max(abs(change), abs(low), abs(high)) >= 99.5 else "+z.2g"
-    interval = _between(low, high, form)
-    return "NO MEASURABLE DIFFERENCE", f"NO MEASURABLE DIFFERENCE of {axis} ({change:{form}} %, {interval}{note})"
-
-
-def _percent(value: float) -> str:
-    """Format whole percents from 10 up, and two digits below, where whole percents would hide the interval."""
-    return f"{value:.0f}" if value >= 10 else f"{value:.2g}"
-
-
-def _between(low: float, high: float, form: str) -> str:
-    if not (math.isfinite(low) and math.isfinite(high)):
-        return "too few rounds for an interval"
-    return f"between {low:{form}} and {high:{form}}"
-
-
 def _why_not_energy(axis: Axis, energy_source: str | None, ratio: Ratio) -> str:
     """Return the reason why a verdict is on latency and not on energy; empty for energy."""
     if axis == "energy":
@@ -212,32 +181,6 @@ def _why_not_energy(axis: Axis, energy_source: str | None, ratio: Ratio) -> str:
     if energy_source in MEASURED and ratio.grade == "D":
         return "; energy is of grade D here"
     return "; energy is not known here" if energy_source in MEASURED else "; energy is not measured here"
-
-
-def accuracy_words(accuracy: Accuracy) -> str:
-    """Return the difference of accuracy to the reference, with its interval, as the second half of a sentence."""
-    delta, metric = difference(accuracy), accuracy.metric
-    if delta is None:
-        reason = accuracy.reasons.get("delta", accuracy.reasons.get("estimate"))
-        return f" at an unknown difference of {metric}" + (f" ({reason})" if reason else "")
-    if not delta.bounded:
-        return f" at an unknown difference of {metric} ({accuracy.reasons.get('delta_interval', 'no interval')})"
-    scale, form, unit = loss_form(accuracy)
-    value, low, high = (scale * v for v in (delta.value, delta.low, delta.high))
-    up = accuracy.higher_is_better
-    if not low <= 0 <= high and float(f"{value:{form}}") == 0:
-        form = "z.1g"  # never print a significant difference as 0.0
-    if low == value == high == 0:
-        return f" at the same {metric}"
-    if low <= 0 <= high:
-        change = "loss" if up else "rise"
-        unit = f" {unit}".rstrip()
-        return f" at no measurable {change} of {metric} ({value:+{form}}{unit}, {_between(low, high, '+' + form)})"
-    verb = ("GAINS" if value > 0 else "LOSES") if up else ("RAISES" if value > 0 else "LOWERS")
-    least, most = sorted((abs(low), abs(high)))
-    amount = f"{abs(value):{form}} {unit}".rstrip()
-    phrase = f"{verb} {amount} of {metric}" if up else f"{verb} {metric} by {amount}"
-    return f" AND {phrase} ({least:{form}} to {most:{form}})"
 
 
 def _cause(kernel: Kernel | None, runtime: Ratio | None, axis: Axis, ratio: Ratio) -> str:

@@ -9,20 +9,15 @@ import hashlib
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
 from functools import cache
-from pathlib import Path
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from compress.base import reading
 from compress.base.errors import InputError as InputError  # noqa: PLC0414  exported here too
 from compress.base.reading import shortened
+from compress.base.yaml import MAX_DEPTH, Source, join, parse_value
 
-MAX_YAML_BYTES = 64 * 1024  # a recipe is a page of text
-MAX_YAML_DEPTH = 32
-MAX_YAML_NODES = 5000  # a second of parsing
 MAX_LETTERS = 4096  # of one value: the longest path that Linux accepts
 MAX_INTEGER = 2**53
 MAX_PROBLEMS = 20
@@ -39,129 +34,6 @@ class Config(BaseModel):
 
 
 C = TypeVar("C", bound=Config)
-
-
-@dataclass(frozen=True)
-class Source:
-    """Origin of a configuration: a name to print and the line of every dotted path."""
-
-    name: str
-    lines: Mapping[str, int]
-    assigned: Mapping[str, Any] = field(default_factory=dict)
-    """Paths and values from `--set`."""
-
-    def at(self, path: str) -> str:
-        """Return `--set path=value` for an assigned path, or `file:line path` with the line of the nearest parent."""
-        for name, value in self.assigned.items():
-            if path == name or path.startswith(f"{name}."):
-                return f"--set {name}={shortened(str(value))}" + (f" {path}" if path != name else "")
-        probe = path
-        while probe and probe not in self.lines:
-            probe = probe.rpartition(".")[0]
-        line = self.lines.get(probe)
-        place = f"{self.name}:{line}" if line else self.name
-        return f"{place} {path}" if path else place
-
-
-def read_text(path: Path, what: str) -> str:
-    """Return the text of a small file. Raises InputError with the reason if it cannot be read."""
-    try:
-        return reading.content(path, what, MAX_YAML_BYTES).decode()
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path}: not UTF-8 text ({error.reason} at byte {error.start})") from None
-
-
-def parse_yaml(text: str, name: str) -> tuple[dict[str, Any], Source]:
-    """Return the mapping in a YAML 1.2 text, and the line of every path in it.
-
-    Raises InputError for aliases: a few nested ones expand to gigabytes.
-    """
-    data = _load_yaml(text, name)
-    if data is None:
-        raise InputError(f"{name}: the file is empty; expected a mapping of fields")
-    if not isinstance(data, dict):
-        raise InputError(f"{name}: a {type(data).__name__}; expected a mapping of fields")
-    lines: dict[str, int] = {}
-    return _to_plain(data, "", lines), Source(name, lines)
-
-
-def _load_yaml(text: str, name: str) -> Any:
-    """Return the ruamel tree of a YAML text. Raises InputError, one sentence, if it is invalid or too large."""
-    from ruamel.yaml.error import MarkedYAMLError, YAMLError
-
-    try:
-        _refuse_bombs(text, name)
-        return _yaml().load(text)
-    except InputError:
-        raise
-    except MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        place = f"{name}:{mark.line + 1}" if mark else name
-        reason = shortened(" ".join(str(error.problem or error.context or "unreadable").split()))
-        raise InputError(f"{place}: not valid YAML ({reason})") from None
-    except (YAMLError, ValueError) as error:  # ValueError: an integer of 5000 digits, a code point beyond Unicode
-        raise InputError(f"{name}: not valid YAML ({shortened(' '.join(str(error).split()))})") from None
-
-
-def _yaml() -> Any:
-    """Return a reader of YAML 1.2, whose core schema has no dates: 2020-13-45 is text."""
-    from ruamel.yaml import YAML
-    from ruamel.yaml.constructor import RoundTripConstructor
-
-    class Constructor(RoundTripConstructor):
-        """The round-trip constructor, without dates."""
-
-    Constructor.add_constructor("tag:yaml.org,2002:timestamp", lambda _, node: str(node.value))
-    yaml = YAML(typ="rt")
-    yaml.Constructor = Constructor
-    return yaml
-
-
-def _refuse_bombs(text: str, name: str) -> None:
-    """Raise InputError for a YAML text with aliases or tags, too many levels, or too many values."""
-    from ruamel.yaml.events import AliasEvent
-
-    if len(text) > MAX_YAML_BYTES:
-        raise InputError(f"{name}: {len(text)} letters; expected {MAX_YAML_BYTES} at most")
-    depth = 0
-    for count, event in enumerate(_yaml().parse(text)):
-        place = f"{name}:{event.start_mark.line + 1}"
-        if isinstance(event, AliasEvent):
-            raise InputError(f"{place}: a YAML alias (*name); write the value out")
-        if getattr(event, "ctag", None) is not None:
-            raise InputError(f"{place}: a YAML tag ({shortened(str(event.tag))}); remove it, and put text in quotes")
-        if count > MAX_YAML_NODES:
-            raise InputError(f"{place}: too many values; expected {MAX_YAML_NODES} at most")
-        kind = type(event).__name__
-        depth += kind.endswith("StartEvent") - kind.endswith("EndEvent")
-        if depth > MAX_YAML_DEPTH:
-            raise InputError(f"{place}: nested deeper than {MAX_YAML_DEPTH} levels")
-
-
-def _to_plain(node: Any, path: str, lines: dict[str, int]) -> Any:
-    """Return a ruamel tree as plain dicts and lists; fills `lines` with dotted path -> line."""
-    if isinstance(node, dict):
-        marks = getattr(getattr(node, "lc", None), "data", None) or {}
-        for key in node:
-            if key in marks:
-                lines[_join(path, key)] = marks[key][0] + 1
-        return {str(key): _to_plain(value, _join(path, key), lines) for key, value in node.items()}
-    if isinstance(node, list):
-        marks = getattr(getattr(node, "lc", None), "data", None) or {}
-        for index in range(len(node)):
-            if index in marks:
-                lines[_join(path, index)] = marks[index][0] + 1
-        return [_to_plain(value, _join(path, index), lines) for index, value in enumerate(node)]
-    if isinstance(node, bool) or node is None:
-        return node
-    for plain in (int, float, str):  # ruamel's ScalarFloat and similar types carry formatting that is not needed
-        if isinstance(node, plain):
-            return plain(node)
-    return node
-
-
-def _join(path: str, key: object) -> str:
-    return f"{path}.{key}" if path else str(key)
 
 
 def validate(kind: type[C], data: Mapping[str, Any], source: Source) -> C:
@@ -191,7 +63,7 @@ def _unusable_values(node: Any, path: str) -> Iterator[tuple[str, str]]:
     if isinstance(node, Mapping | list):
         for key, value in node.items() if isinstance(node, Mapping) else enumerate(node):
             yield from _unusable_values(key, path)
-            yield from _unusable_values(value, _join(path, key))
+            yield from _unusable_values(value, join(path, key))
     elif isinstance(node, str):
         if len(node) > MAX_LETTERS:
             yield path, f"{_short(node)}: {len(node)} letters; expected {MAX_LETTERS} at most"
@@ -282,8 +154,8 @@ def set_path(data: dict[str, Any], path: str, value: Any) -> None:
     """Set a path such as `steps.0.bits` in nested dicts and lists, in place; missing mappings are created."""
     node: Any = data
     keys = path.split(".")
-    if len(keys) > MAX_YAML_DEPTH:
-        raise InputError(f"--set {shortened(path)}: {len(keys)} levels; expected {MAX_YAML_DEPTH} at most")
+    if len(keys) > MAX_DEPTH:
+        raise InputError(f"--set {shortened(path)}: {len(keys)} levels; expected {MAX_DEPTH} at most")
     for depth, key in enumerate(keys):
         last = depth == len(keys) - 1
         if isinstance(node, list):
@@ -312,7 +184,7 @@ def parse_assignment(text: str) -> tuple[str, Any]:
     shown = shortened(text if text.isprintable() else repr(text))
     if not equals or not path.strip() or not path.isprintable():
         raise InputError(f"--set {shown}: expected path=value, for example steps.0.bits=4")
-    return path.strip(), _to_plain(_load_yaml(value, f"--set {shown}"), "", {})
+    return path.strip(), parse_value(value, f"--set {shown}")
 
 
 def check_name(name: str, what: str) -> str:

@@ -10,8 +10,9 @@ from typing import Annotated
 from pydantic import Field, field_validator, model_validator
 
 import recipes
-from compress.base.config import NAME, Config, InputError, check_name, did_you_mean, parse_yaml, read_text, validate
+from compress.base.config import NAME, Config, InputError, check_name, did_you_mean, validate
 from compress.base.reading import exists, resolved, shortened
+from compress.base.yaml import parse_yaml, read_text
 from compress.data.dataset import Dataset
 from compress.data.point import MOST_TOKENS, OperatingPoint
 from compress.data.tasks import TASKS, names_where, task_of

@@ -26,13 +26,11 @@ from compress.data.tasks import names_where, task_of
 from compress.data.workload import Workload
 from compress.energy.find import find_meter
 from compress.energy.meters import Absent, gpus_of
+from compress.harness.supported import check_supported
 from compress.model.manifest import MANIFEST, MOST_BYTES
-from compress.model.runtimes import providers
 from compress.records import files as result_files
 from compress.records.result import METRIC_CONTENT, Machine, Result
-from compress.spec.formats import FP8_IN_BF16, GRAPH_RUNTIMES, PLAIN_RUNTIMES, choose
 from compress.spec.recipe import Recipe
-from compress.spec.steps import Step
 
 RESULTS = Path("results")
 ARTIFACTS = Path("artifacts")
@@ -149,7 +147,7 @@ def _fitting(recipes: Sequence[Recipe], options: Options, machine: Machine) -> t
     for recipe in recipes:
         name = options.workload or recipe.workload
         try:
-            _check_pairs(recipe, machine)
+            check_supported(recipe, machine)
         except InputError as error:
             if not options.fitting:
                 problems.extend(error.problems)
@@ -236,73 +234,6 @@ def _transform_inputs(source: Source) -> list[Any]:
     }
     settings = source.workload.model_dump(mode="json", exclude=excluded)
     return [settings, source.resolved["model_content"], source.resolved["dataset_content"]]
-
-
-def _check_pairs(recipe: Recipe, machine: Machine) -> None:
-    """Raise InputError for combinations of format, runtime and device that do not exist."""
-    device = machine.target
-    capabilities = [gpu["capability"].split(".") for gpu in machine.details.get("gpus", ()) if gpu.get("capability")]
-    least = min(((int(major), int(minor)) for major, minor in capabilities), default=None)
-    runtime: str = recipe.runtime
-    for index, step in enumerate(recipe.steps):
-        runtime = recipe.runtime
-        for part in step.parts if step.method == "quantize" else ():
-            if runtime in GRAPH_RUNTIMES and runtime != recipe.runtime:
-                raise InputError(
-                    f"{recipe.name} steps.{index} overrides: {runtime} quantizes a whole graph at once; give a backend "
-                    "that replaces layers (torchao, bitsandbytes, quanto, torch), or exclude those layers"
-                )
-            try:
-                row = choose(
-                    bits=part.bits,
-                    format=part.wanted_format,
-                    backend=part.wanted_backend,
-                    runtime=runtime,
-                    device=device.kind,
-                    capability=least,
-                )
-            except InputError as error:
-                raise InputError([f"{recipe.name} steps.{index}: {problem}" for problem in error.problems]) from None
-            runtime = row.runtime
-            if row.format == "fp8" and device.on_gpu and not _in_bf16(recipe.steps[:index]):
-                raise InputError(f"{recipe.name} steps.{index}: {FP8_IN_BF16}")
-    if recipe.attention != "auto" and runtime in GRAPH_RUNTIMES:
-        raise InputError(
-            f"{recipe.name} attention: {runtime} computes attention in its own way; leave it out, or take eager"
-        )
-    if recipe.runtime in GRAPH_RUNTIMES:
-        _check_graph(recipe, device)
-
-
-def _in_bf16(steps: Sequence[Step]) -> bool:
-    """Return whether the model is in bf16 after these steps."""
-    casts = [step.dtype for step in steps if step.method == "cast"]
-    return bool(casts) and casts[-1] == "bf16"
-
-
-def _check_graph(recipe: Recipe, device: Device) -> None:
-    """Raise InputError for a recipe that its graph runtime cannot run on this device."""
-    place = f"{recipe.name} runtime: {recipe.runtime}"
-    if recipe.runtime not in PLAIN_RUNTIMES[device.kind]:
-        other = (
-            "the CPU only; use eager or compile, or --device cpu"
-            if device.on_gpu
-            else "CUDA only; use onnxruntime or openvino, or --device cuda"
-        )
-        raise InputError(f"{place} runs on {other}")
-    if device.several:
-        raise InputError(f"{place} runs on one GPU; use --device cuda:0, or eager")
-    casts = {step.dtype for step in recipe.steps if step.method == "cast"}
-    if casts and not device.on_gpu:
-        or_there = "" if recipe.runtime == "openvino" else "; in fp16 it runs on CUDA"
-        raise InputError(f"{place} takes fp32 models on a CPU; remove the cast step{or_there}")
-    if "bf16" in casts:
-        raise InputError(f"{place} takes models in fp32 or fp16; cast to fp16, or remove the cast step")
-    if device.on_gpu:  # on a CPU the package is a dependency and always has the provider
-        try:
-            providers.check(recipe.runtime, device.kind)
-        except InputError as error:
-            raise InputError(f"{recipe.name} runtime: {error}") from None
 
 
 def check_writable(folder: Path, option: str) -> None:

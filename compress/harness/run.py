@@ -8,7 +8,6 @@ import sys
 import time
 import uuid
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,10 +29,10 @@ from compress.harness import build as building
 from compress.harness import preflight
 from compress.harness.assemble import Built, assemble, failed
 from compress.harness.engine import engine
-from compress.harness.plan import Options, Planned, measured_before, plan, standing
+from compress.harness.plan import Options, Planned, plan, standing
 from compress.harness.references import build_references
+from compress.harness.writing import Measured, write_failure
 from compress.measure.job import Job, Spec
-from compress.records import files as result_files
 from compress.records import machine as machines
 from compress.records.result import Machine, Result
 from compress.records.session import Session
@@ -152,7 +151,7 @@ def _run_group(group: Sequence[Planned], options: Options, machine: Machine, aga
                     building.train_along(planned, options, machine)
             except Exception as error:  # noqa: BLE001  one recipe's failure is a result; the others go on
                 if rank() == 0:
-                    finished[planned.path] = _fail(planned, options, machine, error)
+                    finished[planned.path] = write_failure(planned, options, machine, error)
                 if processes() > 1 and planned.recipe.trains:
                     sys.exit(1)  # the other processes wait for this one; the launcher ends them
         end_training()
@@ -195,31 +194,14 @@ def _grouped_by_settings(built: Sequence[Built], meter: Meter | Absent) -> list[
     return list(groups.values())
 
 
-@dataclass
-class _Measured:
-    """Results of one session by their paths."""
-
-    made: dict[Path, Result] = field(default_factory=dict)
-    adopted: dict[Path, Result] = field(default_factory=dict)
-    """Results that another process wrote while this one waited."""
-    unwritten: list[str] = field(default_factory=list)
-    """Problems that kept results from being written."""
-
-    def write(self, results: Mapping[Path, Result]) -> None:
-        """Write results and keep them."""
-        self.made |= results
-        for path, result in results.items():
-            self.unwritten += _write(path, result)
-
-
 def _measured(
     items: Sequence[Built], plans: Mapping[Path, Planned], options: Options, machine: Machine, meter: Meter | Absent
-) -> _Measured:
+) -> Measured:
     """Return the results of one session. If its process dies (out of memory, full disk), all of them record the error.
 
     `plans`: plans whose results may be adopted from other processes.
     """
-    measured = _Measured()
+    measured = Measured()
     try:
         _measure(items, plans, options, machine, meter, measured)
     except NotWritten:
@@ -230,39 +212,13 @@ def _measured(
     return measured
 
 
-def _write(path: Path, result: Result) -> list[str]:
-    """Write a result; return the problem that prevented it, if any. The artifact stays and is reused.
-
-    A failed result never replaces figures of the same fingerprint, which remain valid.
-    """
-    try:
-        if result.error is not None and measured_before(path, result.fingerprint) is not None:
-            say(f"  {path}: keeps the figures that the same run measured before; {result.name} failed this time")
-            return []
-        result_files.replace_file(path, result)
-    except OSError as error:
-        return [
-            f"{path}: the result of {result.name} cannot be written ({error.strerror}); make room and run the same "
-            "command again: artifacts that are kept are not made again"
-        ]
-    return []
-
-
-def _fail(planned: Planned, options: Options, machine: Machine, error: Exception) -> Result:
-    result = failed(planned.recipe, planned.source, planned.fingerprint, machine, options.limit, error)
-    for problem in _write(planned.path, result):
-        say(f"  {problem}")
-    say(f"  {planned.recipe.name} failed: {result.error}")
-    return result
-
-
 def _measure(
     items: Sequence[Built],
     plans: Mapping[Path, Planned],
     options: Options,
     machine: Machine,
     meter: Meter | Absent,
-    measured: _Measured,
+    measured: Measured,
 ) -> None:
     """Run one session over artifacts and references with the engine, and fill `measured`."""
     job: Job | None = None

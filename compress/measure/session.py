@@ -9,7 +9,7 @@ import random
 import sys
 import time
 import traceback
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -26,6 +26,7 @@ from compress.energy.meters import Absent, Meter
 from compress.energy.sampler import Sampler, facts, idle, steady_idle
 from compress.measure.evaluate import BATCH, evaluate
 from compress.measure.examples import differing, label_names
+from compress.measure.foreign import foreign_processes, listed_processes
 from compress.measure.job import Job, Spec, failure, read_job, session_folder
 from compress.measure.models import Shelf, in_turn_reason, timing_batches
 from compress.records import trace
@@ -45,7 +46,7 @@ def run_session(job: Job, memory: Mapping[str, Memory]) -> Session:
 
     clock_offset_ns = _clock_offset_ns()
     meter = find_meter(job.device.kind, job.gpus)
-    before = _processes(meter)  # before this process opens the device
+    before = listed_processes(meter)  # before this process opens the device
     seen_processes: set[int] | None = None if before is None else set()
     idle_before = idle(meter, IDLE_S)
     runners = {spec.name: _unmeasured(spec.name) for spec in job.runners}
@@ -116,27 +117,6 @@ def _split_by_capability(live: Sequence[Spec], point: OperatingPoint) -> tuple[l
     """Return the runners that can be measured at a point, and those that cannot: exported graphs do not generate."""
     incapable = [spec for spec in live if point.generate is not None and spec.runtime in GRAPH_RUNTIMES]
     return [spec for spec in live if spec not in incapable], incapable
-
-
-def _processes(meter: Meter | Absent) -> tuple[int, ...] | None:
-    """Return the ids of the processes on the device, or None if the meter does not list them."""
-    return None if isinstance(meter, Absent) else meter.processes()
-
-
-def foreign_processes(
-    before: Collection[int] | None, during: Collection[int] | None, own: int, parent: int, parent_on_device: bool
-) -> int | None:
-    """Return how many other processes were on the device at any time; None if unknown.
-
-    `before`: ids seen before this process opened the device. In a container the driver lists no ids, or ids of the
-    host. Host ids cannot be matched: one that appeared since counts as this process, and one from before as its parent
-    if that uses the device.
-    """
-    if before is None or during is None or not during:
-        return None  # even this process is not listed
-    if own in during:
-        return len({*before, *during} - {own, parent})
-    return max(0, len(set(before)) - parent_on_device) + max(0, len(set(during) - set(before)) - 1)
 
 
 def _attempt(runners: dict[str, Runner], spec: Spec, work: Callable[[], Any]) -> Any:
@@ -263,7 +243,7 @@ def _measure_point(
                 _attempt(runners, spec, partial(one_window, spec, index, position))
                 running.advance()
             if seen_processes is not None:
-                seen_processes.update(_processes(meter) or ())
+                seen_processes.update(listed_processes(meter) or ())
             live = [spec for spec in live if runners[spec.name].error is None]
     elapsed_s = time.monotonic() - start
     foreign_cores, stolen_cores = _cores(foreign, foreign_cpu_s(), elapsed_s), _cores(stolen, stolen_cpu_s(), elapsed_s)

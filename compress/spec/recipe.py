@@ -17,16 +17,14 @@ from compress.base.config import (
     NAME,
     Config,
     InputError,
-    Source,
     check_name,
     did_you_mean,
     digest,
-    parse_yaml,
-    read_text,
     set_path,
     validate,
 )
 from compress.base.reading import exists, shortened
+from compress.base.yaml import Source, parse_yaml, read_text
 from compress.spec.measure import Measure
 from compress.spec.order import order_problems
 from compress.spec.steps import Step

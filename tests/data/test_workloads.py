@@ -12,7 +12,8 @@ from typing import Any
 import datasets
 import pytest
 
-from compress.base.config import InputError, parse_yaml
+from compress.base.config import InputError
+from compress.base.yaml import parse_yaml
 from compress.data import loading, locate, tables, template
 from compress.data import split_files as files
 from compress.data.dataset import Dataset

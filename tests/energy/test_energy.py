@@ -22,7 +22,7 @@ from compress.energy.find import find_meter
 from compress.energy.meters import Absent, Gpu, Meter, MeterError
 from compress.energy.modelled import CpuTime, watts_per_core
 from compress.energy.spending import begin, end, read, settle, spending
-from compress.measure.session import foreign_processes
+from compress.measure.foreign import foreign_processes
 from compress.records.result import StepCost
 from tests.simulator import Board, Simulator
 from tests.virtual_time import VirtualTime

@@ -11,6 +11,7 @@ from compress.base.config import InputError
 from compress.base.device import CPU
 from compress.harness import preflight, run
 from compress.harness.plan import Options, Planned, plan
+from compress.harness.writing import write_result
 from compress.records import files as result_files
 from compress.records.machine import describe
 from compress.spec.recipe import Recipe
@@ -78,11 +79,11 @@ def test_a_failure_replaces_figures_of_another_plan_and_never_those_of_its_own(
     path = tmp_path / "x.json"
     result_files.replace_file(path, GOOD)
     failed = factory.failed("bert_sparse")
-    assert run._write(path, failed) == [] and result_files.read(path) == GOOD
+    assert write_result(path, failed) == [] and result_files.read(path) == GOOD
     assert "keeps the figures" in capsys.readouterr().err
-    run._write(path, replace(failed, fingerprint="another"))
+    write_result(path, replace(failed, fingerprint="another"))
     assert result_files.read(path).error is not None
-    run._write(path, GOOD)
+    write_result(path, GOOD)
     path.write_bytes(path.read_bytes()[:-100])  # damaged: nothing to keep
-    run._write(path, failed)
+    write_result(path, failed)
     assert result_files.read(path).error is not None

@@ -20,7 +20,8 @@ from compress.base.config import InputError
 from compress.base.device import Device
 from compress.data.workload import Workload
 from compress.harness import references, transform
-from compress.harness.plan import Options, _check_pairs, _fitting
+from compress.harness.plan import Options, _fitting
+from compress.harness.supported import check_supported
 from compress.measure import memory_gpu
 from compress.measure.job import Spec, read_job, write_job
 from compress.methods import apply_step
@@ -206,7 +207,7 @@ def test_a_graph_that_one_provider_computes_alone_has_no_remark(graph: OnnxModel
 
 
 def on(device: str, **recipe: Any) -> None:
-    _check_pairs(Recipe.model_validate({"name": "mine", **recipe}), factory.machine(device=device))
+    check_supported(Recipe.model_validate({"name": "mine", **recipe}), factory.machine(device=device))
 
 
 def test_recipes_for_graphs_on_gpus_are_refused_with_the_reason_before_anything_is_loaded(installed: Any) -> None:

@@ -7,7 +7,8 @@ import pytest
 
 import recipes
 from compress import Cast, Distill, LowRank, Prune, Quantize, Recipe, Workload
-from compress.base.config import InputError, digest, parse_assignment, parse_yaml, set_path, validate
+from compress.base.config import InputError, digest, parse_assignment, set_path, validate
+from compress.base.yaml import parse_yaml
 from compress.data.workload import names as workload_names
 from compress.methods import TRANSFORMS
 from compress.spec.steps import STEPS

@@ -13,8 +13,9 @@ import pytest
 
 from compress.analysis import metrics
 from compress.analysis.metrics import foreign
-from compress.base.config import InputError, parse_assignment, parse_yaml
+from compress.base.config import InputError, parse_assignment
 from compress.base.devices import pick
+from compress.base.yaml import parse_yaml
 from compress.data import hub
 from compress.data.tasks import labels
 from compress.data.tasks.classes import SAMPLE_OUTCOMES

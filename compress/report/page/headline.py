@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from compress.analysis.loss import lost
 from compress.analysis.odds import adjusted, word_among
 from compress.analysis.pareto import Table, point_cost
-from compress.analysis.verdict import accuracy_words
+from compress.analysis.sentence import accuracy_words
 from compress.records.result import Result
 from compress.records.stats import Estimate
 from compress.report.text import count, first_line, plain

@@ -1,0 +1,109 @@
+"""Figures of an operating point: latency, energy, their ratios to references, and the verdict."""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from compress.records.fields import Count, Name, Positive, Quantity, Several
+from compress.records.rules import OfRounds
+from compress.records.sample import EnergySource
+from compress.records.stats import Estimate
+
+Grade = Literal["A", "B", "C", "D", "E"]
+Word = Literal["SAVES", "COSTS MORE", "NO MEASURABLE DIFFERENCE", "BROKEN", "NO VERDICT"]
+
+
+@dataclass(frozen=True)
+class Percentiles:
+    """Latency per batch in seconds, over all batches of all windows."""
+
+    p50: Quantity
+    p90: Quantity
+    p99: Quantity | None
+    """None below 300 samples."""
+    n: Count
+
+
+@dataclass(frozen=True)
+class Ratio:
+    """Ratios of this model to a reference, paired by round, without adjustment for multiple comparisons."""
+
+    reference: Name
+    latency: OfRounds
+    energy: OfRounds | None
+    min_detectable: Quantity | None
+    """Smallest relative difference of latency that these rounds could have detected."""
+    min_detectable_energy: Quantity | None = None
+    grade: Grade | None = None
+    """Grade of the energy ratio: the worse of the two grades."""
+    grade_reasons: tuple[str, ...] = ()
+    """Reasons that lower the reference's grade; those of this model are with its point."""
+
+
+@dataclass(frozen=True)
+class Round:
+    """Raw figures of one window of one runner, so that every result can be recomputed."""
+
+    index: Count
+    order: Count
+    started_s: Quantity
+    duration_s: Positive
+    batches: Several
+    gap_s: Quantity
+    """Seconds of the window outside of batches."""
+    energy_j: Quantity | None
+    cpu_s: Quantity
+    integrated_j: Quantity | None = None
+    """Integral of instant power over the same window, to check the counter."""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Word and sentence of a verdict, and its cause if known."""
+
+    word: Word
+    sentence: str
+    cause: str = ""
+
+
+@dataclass(frozen=True)
+class Point:
+    """Figures of one operating point: batch size x sequence length."""
+
+    batch_size: Several
+    sequence_length: Several | None
+    phase: str | None
+    headline: bool
+    latency_s: OfRounds
+    """Seconds per batch."""
+    latency_percentiles_s: Percentiles
+    throughput_per_s: OfRounds
+    """Examples per second."""
+    energy_j: OfRounds | None
+    """Joules per example, gross."""
+    energy_idle_j: Quantity | None
+    energy_net_j: Quantity | None
+    energy_source: EnergySource | None
+    energy_reason: str | None
+    grade: Grade | None
+    grade_reasons: tuple[str, ...]
+    ratios: tuple[Ratio, ...]
+    verdict: Verdict | None
+    rounds: tuple[Round, ...]
+    energy_boundary: str | None = None
+    """Measurement boundary of the joules: a board, the CPU packages, a whole computer."""
+    reasons: dict[str, str] = field(default_factory=dict)
+    """Field -> reason why it is None."""
+    generated_tokens: Several | None = None
+    """Tokens generated per example of a decoding point, after `sequence_length` tokens in the cache."""
+    energy_gain: Quantity | None = None
+    """Relative gain error of the meter, not in the interval: it cancels in ratios, but does not average out."""
+
+    @property
+    def energy_per_token_j(self) -> Estimate | None:
+        """Joules per generated token, otherwise per input token; batches are packed, so no token is padding."""
+        e, length = self.energy_j, self.generated_tokens or self.sequence_length
+        return Estimate(e.value / length, e.low / length, e.high / length, e.n) if e and length else None
+
+    def ratio(self, reference: str) -> Ratio | None:
+        """Return the ratio to the reference of this name."""
+        return next((r for r in self.ratios if r.reference == reference), None)
