@@ -14,6 +14,7 @@ import torch
 import transformers
 from safetensors.torch import load_file
 
+import compress
 from compress.base.config import InputError
 from compress.base.device import CPU, Device
 from compress.base.quiet import quiet_notices
@@ -345,6 +346,15 @@ def test_a_tensor_that_is_missing_or_too_many_is_an_error(tmp_path: Path) -> Non
         found = artifact.Contents({k: v for k, v in changed.items() if v is not None}, {}, {})
         with pytest.raises(InputError, match=message):
             artifact.fill(artifact.empty_model(config, "text-classification"), one.layers, found, torch.device("cpu"))
+
+
+def test_an_artifact_is_loaded_on_one_device(tmp_path: Path) -> None:
+    artifact.save(bundle(made_models.bert()), tmp_path / "a")
+    with pytest.raises(InputError, match="an artifact is loaded on one device, such as cuda:0; got cuda:0,cuda:1"):
+        artifact.load(tmp_path / "a", Device("cuda", (0, 1)))
+    for text in ("tpu", "cuda:99"):
+        with pytest.raises(InputError, match=f"device '?{text}"):
+            compress.load(tmp_path / "a", device=text)
 
 
 def test_an_artifact_of_another_device_is_refused(tmp_path: Path) -> None:
