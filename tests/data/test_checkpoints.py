@@ -389,7 +389,7 @@ def test_problems_of_model_data_and_steps_are_told_together(model: Path) -> None
     with pytest.raises(InputError) as refused:
         check(model, recipe)
     told = str(refused.value)
-    assert "99 is not one of 0 to 1" in told and "rank 99 saves nothing" in told and "klass" in told
+    assert "99; expected numbers from 0 to 1" in told and "rank 99 saves nothing" in told and "klass" in told
 
 
 def test_a_model_of_too_many_modules_is_given_up_while_it_is_built() -> None:

@@ -87,7 +87,7 @@ def test_layers_that_the_configuration_would_build_otherwise_are_refused(monkeyp
     )  # fmt: skip
     model = made_models.made(transformers.Qwen2MoeForCausalLM, config)
     before = logits(model)
-    with pytest.raises(InputError, match="qwen2_moe builds layer 0 otherwise than layer 1"):
+    with pytest.raises(InputError, match="qwen2_moe gives layer 0 another structure than layer 1"):
         keep_layers(model, (1, 2))
     assert model.config.num_hidden_layers == 4
     assert torch.equal(logits(model), before)

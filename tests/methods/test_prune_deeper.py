@@ -176,9 +176,9 @@ def test_a_cost_that_is_handed_in_is_what_the_fraction_is_of(fraction: float) ->
     left = (1000 + sum(widths(done.model))) / (1000 + width)
     assert left == pytest.approx(1 - fraction * width / (1000 + width), abs=16 / (1000 + width))
     assert set(asked) == {"latency"}
-    with pytest.raises(InputError, match="cannot go: the narrowest layers leave"):
+    with pytest.raises(InputError, match=r"cannot remove .*: the narrowest layers still have"):
         apply_step(replace(bundle(MODELS["bert"]()), cost=cost), Prune(fraction=0.9, cost="macs"))
-    with pytest.raises(InputError, match="no workload says at which point"):
+    with pytest.raises(InputError, match="needs the headline point of a workload"):
         apply_step(bundle(MODELS["bert"]()), Prune(cost="macs"))
 
 

@@ -107,7 +107,7 @@ def test_a_graph_in_half_precision_answers_in_half_precision(half_graph: OnnxMod
 
 def test_half_precision_is_exported_for_gpus_only() -> None:
     for dtype, device, told in (
-        ("fp16", "cpu", "float16; expected float32; leave out"),
+        ("fp16", "cpu", "float16; expected float32; remove"),
         ("bf16", "cuda", "bfloat16; expected float32 or float16; cast to fp16"),
     ):
         model = apply_step(bundle(made_models.bert(layers=1)), Cast(dtype=dtype)).model
@@ -141,7 +141,7 @@ def test_a_provider_that_is_not_installed_is_named_with_what_to_install(
 
 def test_a_provider_that_cannot_be_loaded_is_an_error_and_not_the_cpu(installed: Any) -> None:
     installed(ON_GPU, got=["CPUExecutionProvider"])
-    with pytest.raises(InputError, match="CUDAExecutionProvider cannot be loaded: onnxruntime took CPUExecution"):
+    with pytest.raises(InputError, match="CUDAExecutionProvider cannot be loaded: onnxruntime used CPUExecution"):
         providers.open_session(Path("model.onnx"), Place("onnxruntime", "cuda:0"), None)
 
 
@@ -195,7 +195,7 @@ def test_nodes_that_another_provider_computes_are_counted_and_named() -> None:
              part("CPUExecutionProvider", "Gather", "Shape")]  # fmt: skip
     session = SimpleNamespace(get_provider_graph_assignment_info=lambda: parts)
     said = providers.elsewhere(session, Place("onnxruntime", "cuda:0"))
-    assert said == "3 of 5 nodes stayed with CPUExecutionProvider (Shape, Gather)"
+    assert said == "3 of 5 nodes run on CPUExecutionProvider (Shape, Gather)"
 
 
 def test_a_graph_that_one_provider_computes_alone_has_no_remark(graph: OnnxModel) -> None:
@@ -276,7 +276,7 @@ def test_an_int8_graph_stays_on_the_cpu(tmp_path: Path, installed: Any) -> None:
 
 
 def test_apply_makes_no_engine_without_a_workload() -> None:
-    with pytest.raises(InputError, match="tensorrt: its engines are made for a workload's shapes"):
+    with pytest.raises(InputError, match="tensorrt: its engine is built for a workload's shapes"):
         transform.apply(Recipe(runtime="tensorrt"), made_models.bert(layers=1), None)
 
 

@@ -83,7 +83,7 @@ def _misfit(form: str, rows: int, columns: int) -> str | None:
     width = WIDTHS.get(form, 1)
     if columns % width == 0 and rows % width == 0:
         return None
-    return f"its weight is [{rows}, {columns}], and {form} products on a GPU want multiples of {width}"
+    return f"its weight is [{rows}, {columns}], and {form} products on a GPU need multiples of {width}"
 
 
 def make(linear: nn.Linear, settings: Settings) -> nn.Module:
@@ -134,7 +134,7 @@ def unpack(tensors: Tensors, meta: Settings, device: torch.device) -> nn.Module:
     texts = {name: json.dumps(value) for name, value in meta["torchao"].items()}
     weights, unused = unflatten_tensor_state_dict(inner, texts)
     if NAME not in weights or unused:
-        raise ValueError(f"torchao could not put a weight together; left over: {sorted(unused)}")
+        raise ValueError(f"torchao could not rebuild a weight; unused tensors: {sorted(unused)}")
     placed = {name: tensor.to(device) for name, tensor in tensors.items() if name in ("bias", SMOOTH)}
     rows, columns = meta["shape"]
     _check(weights[NAME], rows, columns, device.type)
@@ -150,7 +150,7 @@ def _check(weight: torch.Tensor, rows: int, columns: int, device: str) -> None:
         reason = _misfit("int8", rows, columns)
     elif isinstance(weight, Float8Tensor) and (weight.act_quant_kwargs is not None) != (device == "cuda"):
         origin = "GPU" if device == "cpu" else "CPU"
-        reason = f"fp8 made on a {origin} has other products than fp8 here"
+        reason = f"fp8 made on a {origin} is multiplied differently from fp8 here"
     if reason is not None:
         raise InputError(f"an artifact of torchao cannot run on {device}: {reason}; quantize again on {device}")
 
