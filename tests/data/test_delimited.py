@@ -113,7 +113,7 @@ def test_the_dialect_is_the_one_in_which_all_rows_are_whole(
         ("text,label\na,1\nnaïve,0\n".encode("latin-1"), "line 3: byte 0xef is not valid utf-8.*dataset.csv.encoding"),
         (b"text,label\na,1\nb\0,0\n", "line 3: a NUL byte"),
         ("text,label\na,1\n".encode("utf-16-le"), "line 1: a NUL byte"),
-        (b"text,text,label\na,b,1\n", "line 1: two columns are called text"),
+        (b"text,text,label\na,b,1\n", "line 1: duplicate columns text"),
     ],
 )  # fmt: skip
 def test_what_is_no_table_is_one_error_with_its_line(tmp_path: Path, content: bytes, said: str) -> None:
@@ -124,10 +124,14 @@ def test_what_is_no_table_is_one_error_with_its_line(tmp_path: Path, content: by
 @pytest.mark.parametrize(
     ("name", "content", "said"),
     [
-        ("a.tsv", 'text\tlabel\nc\t0\n"a, b"\t1\n', "line 3: a quoted field .*dataset.csv.quoting"),
-        ("a.tsv", 'text\tlabel\nc\t0\n"a, b"\t1\n"d"\t1\n', "line 3: a quoted field .*dataset.csv.quoting"),
-        ("a.tsv", 'text\tlabel\n"a ""b"""\t0\n"c, d"\t1\ne, f\t0', "line 2: a quoted field .*dataset.csv.quoting"),
-        ("a.csv", "text;label,score\na;1,5\n", "line 1: 2 fields with separator comma and also with semicolon; set"),
+        ("a.tsv", 'text\tlabel\nc\t0\n"a, b"\t1\n', "line 3: this field fits quoting .*dataset.csv.quoting"),
+        ("a.tsv", 'text\tlabel\nc\t0\n"a, b"\t1\n"d"\t1\n', "line 3: this field fits quoting .*dataset.csv.quoting"),
+        (
+            "a.tsv",
+            'text\tlabel\n"a ""b"""\t0\n"c, d"\t1\ne, f\t0',
+            "line 2: this field fits quoting .*dataset.csv.quoting",
+        ),
+        ("a.csv", "text;label,score\na;1,5\n", "line 1: 2 fields with separator comma and with semicolon; set"),
         ("a.csv", "sep=;\ntext;label\na;1\nb\n", "line 4: 1 fields"),
     ],
 )
@@ -217,7 +221,7 @@ def test_json_is_lines_or_an_array_or_an_object_that_holds_one(tmp_path: Path, f
         ('[{"text": "a", "label": 1},\n {"text": "b", "text": "c"}]', "line 2: 'text' occurs twice"),
         (f'{{"text": "a", "label": 1}}\n{{"text": "a", "label": {"1" * 5000}}}', "line 2: a number of thousands"),
         (f'[{{"text": "a",\n "label": {"1" * 5000}}}]', "a number of thousands"),
-        ('{"text": {"0": "a", "1": "b"}, "label": {"0": 0, "1": 1}}', "line 1: one object .*: one object a line, an"),
+        ('{"text": {"0": "a", "1": "b"}, "label": {"0": 0, "1": 1}}', "line 1: one object .*: one object per line, an"),
         ('{"version": "1.0", "data": [{"text": "a", "label": 1}]}', "line 1: one object whose 'data' is not a plain"),
         ('{"text": ["a", "b"], "label": [1]}', "line 1: one object whose 'text' is not a plain"),
         ('{"train": [{"text": "a"}], "test": [{"text": "b"}]}', "line 1: one object whose 'train'"),

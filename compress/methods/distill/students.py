@@ -160,7 +160,7 @@ def _pretrained(bundle: Bundle, config: Distill, location: str, teacher: Any) ->
     for field in ("id2label", "label2id"):  # the student learns the teacher's label numbers
         setattr(model.config, field, getattr(teacher.config, field))
     if vocabulary(processor) != vocabulary(bundle.processor):
-        raise InputError(f"{place}: its tokenizer differs from the teacher's; expected a model with the same tokenizer")
+        raise InputError(f"{place}: has another tokenizer than the teacher; expected a model with the same tokenizer")
     pairs = paired(model, teacher, config)
     return Student(model.to(bundle.device), {}, pairs, f"distill: the student is {location}")
 
