@@ -210,7 +210,7 @@ def test_a_difference_without_an_interval_beats_nobody_has_no_star_and_passes_no
     from compress.report.notes import footnotes
 
     notes = footnotes(table)
-    assert "Kept off the front, because the interval of their loss is not known: endless." in notes
+    assert "Kept off the front, because the interval of their loss is unknown: endless." in notes
     assert any(note.startswith("Percentages after the star") for note in notes)
     (alone,) = group([endless])
     assert not any(note.startswith("Percentages after the star") for note in footnotes(alone))
@@ -264,6 +264,6 @@ def test_against_a_model_that_guesses_no_row_has_a_star_or_a_verdict_and_the_tab
     from compress.report.page.headline import headline
 
     assert heading(table)[0].startswith("WARNING: fp32 eager is not measurably better than chance at this task: matth")
-    assert headline(table)[0].startswith("Nothing can be judged: fp32 eager is not")
+    assert headline(table)[0].startswith("No verdict is possible: fp32 eager is not")
     assert any(line.startswith("WARNING") for line in describe(made))
     assert "none" in odds.answers(table, 0.01, "points", "1pt")[0]

@@ -75,7 +75,7 @@ def test_a_good_board_is_found_good(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_throttled_shared_board_without_instant_power_is_told_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
     report = examined(monkeypatch, instant=False, events=lambda _: 0x40, processes=lambda _: (1, 2, 3))
     assert "hardware thermal slowdown" in line(report, "throttled")
-    assert "3 on the board" in line(report, "processes")
+    assert "3 use the board" in line(report, "processes")
     advice = " ".join(report.advice)
     for words in ("update the driver", "until the board is cool", "end the other processes"):
         assert words in advice
@@ -202,7 +202,7 @@ def test_a_process_that_holds_a_context_but_no_memory_is_no_stranger_to_itself_i
     ("changes", "seconds", "grade", "why"),
     [
         ({}, 12.0, "B", ""),
-        ({}, 1.0, "C", "grade B takes 5 s"),
+        ({}, 1.0, "C", "grade B needs 5 s"),
         ({"instant": False}, 12.0, "C", "one source only"),
         ({"events": lambda _: 0x40}, 12.0, "D", "hardware thermal slowdown"),
         ({"processes": lambda _: (1, 2)}, 12.0, "D", "2 other processes on the device"),
@@ -271,7 +271,7 @@ def test_a_gpu_that_torch_cannot_use_is_explained(monkeypatch: pytest.MonkeyPatc
         checkup.checkup("cuda", quick=True)
     told = "\n".join(refused.value.problems)
     assert "NVML 1: Test GPU, GPU-b, PCI 00000000:AF:00.0" in told
-    assert "install a build of torch for CUDA" in told
+    assert "install a CUDA build of torch" in told
     simulator.faults["init"] = simulator.NVML_ERROR_LIB_RM_VERSION_MISMATCH
     with pytest.raises(InputError, match="reboot after a driver update"):
         checkup.checkup("cuda", quick=True)

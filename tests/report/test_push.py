@@ -121,7 +121,7 @@ def test_a_repository_of_another_user_or_one_that_is_public_is_refused(hub: Hub,
     folder, result = artifact
     hub.repos["you/small"] = False
     for repo in ("you/small", "you/new"):
-        with pytest.raises(InputError, match=r"may not write to you's repositories .*have the rights"):
+        with pytest.raises(InputError, match=r"has no write access to you's repositories .*have the rights"):
             push(result, folder, repo)
     hub.repos["me/open"] = False
     with pytest.raises(InputError, match="already exists and is public"):
