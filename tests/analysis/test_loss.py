@@ -124,7 +124,7 @@ def test_a_limit_without_a_unit_is_refused(text: str) -> None:
         loss.parse_limit(text, "--max-loss")
 
 
-def test_what_a_limit_stands_for_is_stated() -> None:
+def test_the_meaning_of_a_limit_is_stated() -> None:
     assert loss.meaning((0.02, "points"), valued("of a hundred")) == "bleu down by at most 2"
     assert loss.meaning((0.02, "points"), valued("error rate")) == "wrong up by at most 0.02"
     assert loss.meaning((0.02, "percent"), valued("perplexity")) == (
@@ -159,7 +159,7 @@ BAD: dict[str, dict[str, Any]] = {
 
 @pytest.mark.parametrize("what", BAD)
 @pytest.mark.parametrize("case", ["fraction", "perplexity"])
-def test_what_is_not_finite_passes_nothing_and_is_on_no_front(case: str, what: str) -> None:
+def test_figures_that_are_not_finite_pass_no_limit_and_are_on_no_front(case: str, what: str) -> None:
     good = row(case, CASES[case][4], "good", 0.9)
     bad = row(case, CASES[case][4], "bad", 0.1)
     assert bad.accuracy is not None

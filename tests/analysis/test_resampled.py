@@ -208,7 +208,7 @@ def test_a_relative_difference_to_a_reference_of_zero_is_unknown(tmp_path: Path)
         ("own.py", "import sys; sys.exit(3)", "SystemExit"),
     ],
 )
-def test_a_module_that_states_what_cannot_be_is_refused(tmp_path: Path, name: str, extra: str, said: str) -> None:
+def test_a_module_with_an_invalid_statement_is_refused(tmp_path: Path, name: str, extra: str, said: str) -> None:
     path = tmp_path / name
     path.write_text(OWN.format(extra=extra, value="0.5"))
     with pytest.raises(InputError, match=said):

@@ -117,7 +117,7 @@ def test_leftovers_go_by_process_and_lock_and_others_stay(shared: Path) -> None:
     assert not alive.exists()
 
 
-def test_without_locks_the_process_decides(shared: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_locks_files_of_ended_processes_are_swept(shared: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def unsupported(*_: object) -> None:
         raise OSError(errno.ENOLCK, "No locks available")
 
@@ -143,9 +143,7 @@ def test_folders_that_pass_leave_no_descriptor(shared: Path) -> None:
 
 
 @pytest.mark.parametrize(("mask", "expected"), [(0o000, 0o644), (0o022, 0o644), (0o077, 0o600)])
-def test_what_is_written_is_as_readable_as_its_user_wants(
-    tmp_path: Path, umask: Callable[[int], int], mask: int, expected: int
-) -> None:
+def test_written_files_follow_the_umask(tmp_path: Path, umask: Callable[[int], int], mask: int, expected: int) -> None:
     umask(mask)
     files.write_atomic(tmp_path / "result.json", b"{}")
     assert mode(tmp_path / "result.json") == expected
@@ -230,7 +228,7 @@ def folder(path: Path) -> None:
 
 
 @pytest.mark.parametrize("plant", [link, dangling, fifo, folder], ids=lambda plant: plant.__name__)
-def test_what_is_no_file_of_that_name_is_refused(plant: Callable[[Path], None], shared: Path, tmp_path: Path) -> None:
+def test_an_irregular_lock_file_is_refused(plant: Callable[[Path], None], shared: Path, tmp_path: Path) -> None:
     (tmp_path / "victim").write_text("untouched")
     (tmp_path / "victim").chmod(0o600)
     plant(measuring_lock())

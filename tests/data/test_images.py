@@ -101,7 +101,7 @@ def test_a_picture_cut_short_is_refused_by_name_before_anything_is_measured(tmp_
         (b"GIF89a", ""),
     ],
 )
-def test_what_is_no_picture_is_refused(content: bytes, said: str) -> None:
+def test_files_that_are_not_pictures_are_refused(content: bytes, said: str) -> None:
     with pytest.raises(InputError, match=f"row 0 {said}"):
         images.check_headers([{"bytes": content, "path": None}], "image")
 

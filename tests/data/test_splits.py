@@ -232,7 +232,7 @@ def test_patterns_match_no_local_files(tmp_path: Path) -> None:
             source(tmp_path, task="text-classification", test=pattern)
 
 
-def test_nothing_is_judged_on_what_it_may_learn_from(tmp_path: Path) -> None:
+def test_train_and_test_data_that_overlap_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="train and test are the same split 'test'"):
         Dataset(path="d", train="test")
     put(tmp_path, **{"test.csv": ROW, "train.csv": ROW})

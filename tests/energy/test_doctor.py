@@ -128,7 +128,7 @@ def test_a_board_that_was_not_examined_is_taken_to_be_like_another_one_of_its_na
     assert examined.harmed_by_reading
 
 
-def test_what_is_known_of_boards_names_a_page_that_is_there() -> None:
+def test_known_boards_name_a_page_that_lists_them() -> None:
     for name, known in profile.KNOWN.items():
         assert name in (ROOT / "results" / "reference" / "gpu" / known.page).read_text()
 
@@ -171,7 +171,7 @@ def test_a_blocks_bounds_are_as_tight_where_reading_the_counter_is_slow(monkeypa
     assert spent.high_j - spent.low_j <= 300 * 0.35  # a movement at each edge, and how closely they are seen
 
 
-def test_who_was_on_the_board_before_a_block_is_another_though_the_block_is_the_first_to_use_it(
+def test_a_process_on_the_board_before_the_block_counts_as_foreign(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     clock = VirtualTime.install(monkeypatch)
@@ -186,7 +186,7 @@ def test_who_was_on_the_board_before_a_block_is_another_though_the_block_is_the_
     assert "1 other process on the device" in str(spent)
 
 
-def test_a_process_that_holds_a_context_but_no_memory_is_no_stranger_to_itself_in_a_container(
+def test_a_process_with_a_context_but_no_memory_is_not_foreign_to_itself(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     clock = VirtualTime.install(monkeypatch)

@@ -48,7 +48,7 @@ with locked({lock!r}, "waiting"):
 """
 
 
-def test_who_waits_is_told_for_whom_since_when_and_again(
+def test_waiting_reports_the_holder_and_its_start_repeatedly(
     tmp_path: Path, said: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     lock = tmp_path / "a.lock"
@@ -84,7 +84,7 @@ def record(folder: Path, uid: int, **changes: Any) -> Path:
     return path
 
 
-def test_another_users_record_is_read_as_his(tmp_path: Path) -> None:
+def test_a_record_is_attributed_to_the_owner_of_its_file(tmp_path: Path) -> None:
     if os.getuid() != 0:
         pytest.skip("only root can make a file of another user")
     os.chown(record(tmp_path, NOBODY), NOBODY, NOBODY)
@@ -101,13 +101,13 @@ def test_another_users_record_is_read_as_his(tmp_path: Path) -> None:
     ],
     ids=str,
 )  # fmt: skip
-def test_a_damaged_record_is_none(changes: dict[str, Any], tmp_path: Path) -> None:
+def test_a_damaged_record_is_ignored(changes: dict[str, Any], tmp_path: Path) -> None:
     record(tmp_path, os.getuid(), **changes)
     assert holders.describe(tmp_path / "a.lock") == "its holder is unknown"
 
 
 @pytest.mark.parametrize("plant", [os.mkfifo, os.mkdir, lambda path: path.symlink_to("/etc/hostname")])
-def test_what_is_no_record_is_not_opened(plant: Any, tmp_path: Path) -> None:
+def test_irregular_files_are_not_opened_as_records(plant: Any, tmp_path: Path) -> None:
     plant(tmp_path / f"a.lock.{os.getuid()}")
     (tmp_path / "a.lock.x").write_text("[" * 100_000)
     assert holders.describe(tmp_path / "a.lock") == "its holder is unknown"
@@ -154,7 +154,7 @@ def test_a_line_every_half_minute_where_no_terminal_is(said: list[str]) -> None:
     ]
 
 
-def test_what_is_over_sooner_says_nothing(said: list[str]) -> None:
+def test_short_work_prints_no_progress(said: list[str]) -> None:
     now = [0.0]
     lines = Lines("sensitivity", 29, clock=lambda: now[0])
     for now[0] in range(29):

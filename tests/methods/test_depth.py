@@ -51,7 +51,7 @@ def expected(model: Any, kept: tuple[int, ...]) -> torch.Tensor:
 @pytest.mark.parametrize("heads", [False, True], ids=["", "heads pruned"])
 @pytest.mark.parametrize("kept", [(1, 3), (0, 1), (3,)])
 @pytest.mark.parametrize("make", [gpt2, qwen2])
-def test_layers_that_know_their_place_answer_the_same_when_loaded(
+def test_layers_that_depend_on_their_position_answer_the_same_when_loaded(
     make: Callable[[], Any], kept: tuple[int, ...], heads: bool, tmp_path: Path
 ) -> None:
     one = trainable(make())

@@ -162,7 +162,7 @@ def test_rounds_end_where_one_round_ends() -> None:
 
 
 @pytest.mark.parametrize("fraction", [0.1, 0.3])
-def test_a_cost_that_is_handed_in_is_what_the_fraction_is_of(fraction: float) -> None:
+def test_the_fraction_is_of_the_given_cost(fraction: float) -> None:
     asked: list[str] = []
 
     def cost(model: Any, what: str) -> float:

@@ -326,7 +326,7 @@ def test_a_classifier_of_images_is_distilled_with_remembered_answers() -> None:
     assert "9 optimizer steps" in distill(made, step).notes[-1]
 
 
-def test_what_training_held_is_let_go_after_the_step() -> None:
+def test_training_memory_is_released_after_the_step() -> None:
     held: list[weakref.ref[Any]] = []
 
     def teacher() -> Any:

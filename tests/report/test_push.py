@@ -201,7 +201,7 @@ SPOILT: dict[str, tuple[Spoil, str]] = {
 
 
 @pytest.mark.parametrize(("spoil", "words"), SPOILT.values(), ids=SPOILT)
-def test_what_is_no_whole_artifact_is_one_error_before_anything_is_sent(
+def test_an_incomplete_artifact_is_one_error_before_any_upload(
     hub: Hub, artifact: tuple[Path, Result], run: Run, tmp_path: Path, spoil: Spoil, words: str
 ) -> None:
     path = result_files.write(tmp_path / "results", artifact[1])
