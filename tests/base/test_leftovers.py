@@ -45,7 +45,7 @@ def hidden(folder: Path) -> list[Path]:
     return sorted(path for path in folder.iterdir() if path.name.startswith("."))
 
 
-def test_leftovers_of_a_killed_process_go_and_replaced_folders_return(left: Path) -> None:
+def test_what_a_killed_process_left_goes_and_what_it_set_aside_comes_back(left: Path) -> None:
     owners.sweep_below(left)
     assert hidden(left) == []
     assert not list((left / "there").iterdir())

@@ -117,7 +117,7 @@ def test_leftovers_go_by_process_and_lock_and_others_stay(shared: Path) -> None:
     assert not alive.exists()
 
 
-def test_without_locks_files_of_ended_processes_are_swept(shared: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_locks_the_process_decides(shared: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def unsupported(*_: object) -> None:
         raise OSError(errno.ENOLCK, "No locks available")
 
@@ -228,7 +228,7 @@ def folder(path: Path) -> None:
 
 
 @pytest.mark.parametrize("plant", [link, dangling, fifo, folder], ids=lambda plant: plant.__name__)
-def test_an_irregular_lock_file_is_refused(plant: Callable[[Path], None], shared: Path, tmp_path: Path) -> None:
+def test_what_is_no_file_of_that_name_is_refused(plant: Callable[[Path], None], shared: Path, tmp_path: Path) -> None:
     (tmp_path / "victim").write_text("untouched")
     (tmp_path / "victim").chmod(0o600)
     plant(measuring_lock())

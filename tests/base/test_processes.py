@@ -73,7 +73,7 @@ def test_a_child_and_all_it_started_end_with_their_parent(how: signal.Signals, t
     parent.communicate()
 
 
-def test_processes_that_a_child_started_end_with_it(tmp_path: Path) -> None:
+def test_what_a_child_leaves_running_ends_with_it(tmp_path: Path) -> None:
     parent = started("-c", PARENT, tmp_path / "pids", "end")
     assert parent.communicate(timeout=PATIENCE_S)[1] == ""
     assert parent.returncode == 0

@@ -125,7 +125,7 @@ def test_a_new_task_is_compressed_measured_and_published(tmp_path: Path) -> None
     assert (data.pipeline_tag, data.eval_results[0].metric_type) == ("text-classification", "mean_error")
 
 
-def test_its_own_checks_run_before_training(tmp_path: Path) -> None:
+def test_its_own_checks_speak_before_anything_is_trained(tmp_path: Path) -> None:
     path = written(tmp_path, outputs=3)
     with pytest.raises(InputError, match="has 3 outputs; a regression has 1"):
         run("bert_int8", workload=str(path), out=tmp_path / "results", artifacts=tmp_path / "artifacts", device="cpu")

@@ -85,7 +85,9 @@ def test_a_pair_of_format_and_runtime_that_does_not_exist_is_refused(refused: Re
     assert "remove the cast step" in told
 
 
-def test_useless_ranks_and_unmatched_patterns_fail_before_weights_are_loaded(refused: Refused, workload: Path) -> None:
+def test_a_rank_that_saves_nothing_and_patterns_that_match_nothing_are_met_before_weights_are_loaded(
+    refused: Refused, workload: Path
+) -> None:
     assert "saves nothing" in refused(
         "run", "bert_lowrank", "--workload", workload, "--set", "steps.0.rank=32", "--set", "steps.0.parameters=null"
     )
@@ -303,7 +305,9 @@ def test_another_workload_of_the_same_name_does_not_replace_results(workload: Pa
     assert "result is reused" in again.stderr, again.stderr
 
 
-def test_a_pretrained_student_is_checked_before_training(refused: Refused, workload: Path, tmp_path: Path) -> None:
+def test_another_pretrained_student_is_looked_at_before_anything_is_trained(
+    refused: Refused, workload: Path, tmp_path: Path
+) -> None:
     student = tmp_path / "student"
     bert().save_pretrained(student)
     words = tokenizer()

@@ -61,7 +61,7 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("kind", REFUSED)
-def test_files_that_a_run_must_not_replace_fail_before_the_model_is_read(kind: str, options: Options) -> None:
+def test_what_a_run_may_not_replace_is_refused_before_the_model_is_looked_at(kind: str, options: Options) -> None:
     planned = _planned(options)
     put, said = REFUSED[kind]
     put(planned)

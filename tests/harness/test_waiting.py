@@ -48,7 +48,7 @@ with locked({lock!r}, "waiting"):
 """
 
 
-def test_waiting_reports_the_holder_and_its_start_repeatedly(
+def test_who_waits_is_told_for_whom_since_when_and_again(
     tmp_path: Path, said: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     lock = tmp_path / "a.lock"
@@ -154,7 +154,7 @@ def test_a_line_every_half_minute_where_no_terminal_is(said: list[str]) -> None:
     ]
 
 
-def test_short_work_prints_no_progress(said: list[str]) -> None:
+def test_what_is_over_sooner_says_nothing(said: list[str]) -> None:
     now = [0.0]
     lines = Lines("sensitivity", 29, clock=lambda: now[0])
     for now[0] in range(29):

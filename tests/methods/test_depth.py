@@ -78,7 +78,7 @@ def test_pruned_layers_that_know_their_place_answer_the_same_when_loaded(tmp_pat
     assert torch.equal(logits(again), logits(one.model))
 
 
-def test_layers_that_the_configuration_would_build_otherwise_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_layers_with_another_structure_at_their_new_position_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(architectures.ARCHITECTURES, "qwen2_moe", architectures.ARCHITECTURES["qwen2"])
     config = transformers.Qwen2MoeConfig(
         vocab_size=64, hidden_size=32, num_hidden_layers=4, num_attention_heads=4, num_key_value_heads=2,

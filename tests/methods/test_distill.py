@@ -141,7 +141,7 @@ def test_a_shorter_language_model_generates_with_its_cache(make: Any) -> None:
     assert torch.equal(*answers)
 
 
-def test_what_earlier_steps_recorded_moves_with_its_layer() -> None:
+def test_entries_of_earlier_steps_move_with_their_layer() -> None:
     layers = {"e.layer.0.a": {"x": 0}, "e.layer.1.a": {"x": 1}, "e.layer.10.a": {"x": 10}, "": {"y": 1}}
     assert rename(layers, "e.layer", (0, 10)) == {"e.layer.0.a": {"x": 0}, "e.layer.1.a": {"x": 10}, "": {"y": 1}}
     grouped = {"e.layer.3.q": {"rank": 2}, "e.layer.3.k": {"rank": 2, "borrows": "e.layer.3.q"}}

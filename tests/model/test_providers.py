@@ -141,7 +141,7 @@ def test_a_provider_that_is_not_installed_is_named_with_what_to_install(
 
 def test_a_provider_that_cannot_be_loaded_is_an_error_and_not_the_cpu(installed: Any) -> None:
     installed(ON_GPU, got=["CPUExecutionProvider"])
-    with pytest.raises(InputError, match="CUDAExecutionProvider cannot be loaded: onnxruntime used CPUExecution"):
+    with pytest.raises(InputError, match="CUDAExecutionProvider cannot be loaded: onnxruntime took CPUExecution"):
         providers.open_session(Path("model.onnx"), Place("onnxruntime", "cuda:0"), None)
 
 
@@ -195,7 +195,7 @@ def test_nodes_that_another_provider_computes_are_counted_and_named() -> None:
              part("CPUExecutionProvider", "Gather", "Shape")]  # fmt: skip
     session = SimpleNamespace(get_provider_graph_assignment_info=lambda: parts)
     said = providers.elsewhere(session, Place("onnxruntime", "cuda:0"))
-    assert said == "3 of 5 nodes run on CPUExecutionProvider (Shape, Gather)"
+    assert said == "3 of 5 nodes stayed with CPUExecutionProvider (Shape, Gather)"
 
 
 def test_a_graph_that_one_provider_computes_alone_has_no_remark(graph: OnnxModel) -> None:

@@ -44,8 +44,8 @@ def _period(meter: Rapl, report: Report, seconds: float) -> None:
             moments.append(now)
             last = value
     if len(moments) < 3:
-        advice = "the counters do not move: check the kernel's intel_rapl driver"
-        report.say("counters", f"moved {len(moments)} times in {seconds:.1f} s", advice)
+        what = f"moved {len(moments)} times in {seconds:.1f} s"
+        report.say("counters", what, "the counters do not move: check the kernel's intel_rapl driver")
         return
     gaps = sorted(b - a for a, b in itertools.pairwise(moments))
     median, late = statistics.median(gaps), gaps[min(len(gaps) - 1, round(0.95 * len(gaps)))]

@@ -150,7 +150,7 @@ def _check(weight: torch.Tensor, rows: int, columns: int, device: str) -> None:
         reason = _misfit("int8", rows, columns)
     elif isinstance(weight, Float8Tensor) and (weight.act_quant_kwargs is not None) != (device == "cuda"):
         origin = "GPU" if device == "cpu" else "CPU"
-        reason = f"fp8 made on a {origin} is multiplied differently from fp8 here"
+        reason = f"fp8 made on a {origin} has other products than fp8 here"
     if reason is not None:
         raise InputError(f"an artifact of torchao cannot run on {device}: {reason}; quantize again on {device}")
 

@@ -101,7 +101,7 @@ def open_session(path: Path, place: Place, options: Any) -> Any:
     loaded = session.get_providers()
     if loaded[0] != required[0]:
         raise InputError(
-            f"{required[0]} cannot be loaded: onnxruntime used {', '.join(loaded)} instead; CUDA, cuDNN"
+            f"{required[0]} cannot be loaded: onnxruntime took {', '.join(loaded)} instead; CUDA, cuDNN"
             f"{', TensorRT' if place.runtime == 'tensorrt' else ''} or the driver is missing or of another version; "
             f"{_advice(place.runtime)}"
         )
@@ -208,5 +208,5 @@ def elsewhere(session: Any, place: Place) -> str:
     for provider in dict.fromkeys(name for name, _ in nodes if name != first):
         kinds = Counter(kind for name, kind in nodes if name == provider)
         listed = ", ".join(kind for kind, _ in kinds.most_common(4))
-        sentences.append(f"{kinds.total()} of {len(nodes)} nodes run on {provider} ({listed})")
+        sentences.append(f"{kinds.total()} of {len(nodes)} nodes stayed with {provider} ({listed})")
     return "; ".join(sentences)
