@@ -134,7 +134,7 @@ def test_an_own_metric_may_be_undefined_on_resamples_but_not_on_the_whole_split(
     assert not found.estimate.bounded  # a third of the resamples lacks the one label of its class
     assert "undefined on" in found.reasons["interval"]
     metrics.check(str(path), SAMPLE_OUTCOMES, [0, 1, 1])
-    with pytest.raises(InputError, match=r"on this test split, whatever the model answers .3 labels of 1 classes."):
+    with pytest.raises(InputError, match=r"on this test split, for any predictions .3 labels of 1 classes."):
         metrics.check(str(path), SAMPLE_OUTCOMES, [1, 1, 1])
 
 

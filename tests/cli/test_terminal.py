@@ -148,7 +148,7 @@ def test_without_a_terminal_one_error_says_what_is_missing(folder: Path) -> None
     )  # fmt: skip
     assert (
         done.returncode == 2
-        and done.stderr == "error: init: --model, --data not given; give them, or run init in a terminal to be asked\n"
+        and done.stderr == "error: init: --model, --data missing; set them, or run init in a terminal to be asked\n"
     )
 
 

@@ -72,7 +72,7 @@ def test_a_good_board_is_found_good(monkeypatch: pytest.MonkeyPatch) -> None:
         assert line(report, start)
 
 
-def test_a_throttled_shared_board_without_instant_power_gets_advice(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_throttled_shared_board_without_instant_power_is_told_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
     report = examined(monkeypatch, instant=False, events=lambda _: 0x40, processes=lambda _: (1, 2, 3))
     assert "hardware thermal slowdown" in line(report, "throttled")
     assert "3 use the board" in line(report, "processes")

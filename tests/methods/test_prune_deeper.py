@@ -226,7 +226,7 @@ def test_every_structure_takes_exactly_the_scores_of_the_table() -> None:
         ({"structure": "heads", "rounds": 2}, "rounds 2 needs structure"),
         ({"structure": "unstructured", "cost": "latency"}, "cost latency needs structure feed_forward or heads or"),
         ({"pattern": "2:4"}, "pattern 2:4 needs structure unstructured"),
-        ({"structure": "unstructured", "pattern": "2:4", "fraction": 0.4}, "give 0.5 and 1"),
+        ({"structure": "unstructured", "pattern": "2:4", "fraction": 0.4}, "set fraction 0.5 and rounds 1"),
     ],
 )
 def test_settings_of_another_structure_are_refused(fields: dict[str, Any], said: str) -> None:

@@ -96,7 +96,7 @@ def _why_time(table: Table) -> str:
         return ""
     if table.meter == "modelled":
         return "; energy is only modelled on this machine"
-    return "; energy is not known well enough here" if table.meter else "; energy is not measured on this machine"
+    return "; energy is not precise enough here" if table.meter else "; energy is not measured on this machine"
 
 
 def _nothing(table: Table, family: Mapping[str, Estimate]) -> str:
