@@ -57,7 +57,7 @@ def test_energy_that_nobody_measured_has_not_passed() -> None:
     assert one(metered(0.5), factory.result(), ENERGY).detail.startswith("energy is unknown in the baseline")
 
 
-def test_another_reference_another_machine_and_nothing_at_all_have_not_passed() -> None:
+def test_another_reference_another_machine_and_no_result_do_not_pass() -> None:
     other = factory.result(references=(factory.reference(factory.BF16),))
     assert one(other, factory.result(), LATENCY).state == "UNKNOWN"
     elsewhere = factory.result(machine=replace(factory.machine(), device_name="Another CPU"))
@@ -76,7 +76,7 @@ def test_a_board_of_the_same_kind_is_compared_and_only_the_newest_result_counts(
     assert found.state == "fine"
 
 
-def test_what_fails_or_breaks_shuts_the_gate_and_what_failed_before_promises_nothing() -> None:
+def test_a_new_failure_fails_the_gate_and_a_failed_baseline_passes_nothing() -> None:
     found = one(factory.failed("bert_int8", error="no kernel\nTraceback"), factory.result(), LATENCY)
     assert (found.state, found.detail) == ("WORSE", "failed: no kernel")
     assert one(factory.result(delta=-0.35), factory.result(), LATENCY).detail == "BROKEN now, but not in the baseline"

@@ -124,7 +124,7 @@ def test_a_limit_without_a_unit_is_refused(text: str) -> None:
         loss.parse_limit(text, "--max-loss")
 
 
-def test_what_a_limit_stands_for_is_stated() -> None:
+def test_the_meaning_of_a_limit_is_stated() -> None:
     assert loss.meaning((0.02, "points"), valued("of a hundred")) == "bleu down by at most 2"
     assert loss.meaning((0.02, "points"), valued("error rate")) == "wrong up by at most 0.02"
     assert loss.meaning((0.02, "percent"), valued("perplexity")) == (
@@ -159,7 +159,7 @@ BAD: dict[str, dict[str, Any]] = {
 
 @pytest.mark.parametrize("what", BAD)
 @pytest.mark.parametrize("case", ["fraction", "perplexity"])
-def test_what_is_not_finite_passes_nothing_and_is_on_no_front(case: str, what: str) -> None:
+def test_figures_that_are_not_finite_pass_no_limit_and_are_on_no_front(case: str, what: str) -> None:
     good = row(case, CASES[case][4], "good", 0.9)
     bad = row(case, CASES[case][4], "bad", 0.1)
     assert bad.accuracy is not None
@@ -210,7 +210,7 @@ def test_a_difference_without_an_interval_beats_nobody_has_no_star_and_passes_no
     from compress.report.notes import footnotes
 
     notes = footnotes(table)
-    assert "Kept off the front, because the interval of their loss is not known: endless." in notes
+    assert "Kept off the front, because the interval of their loss is unknown: endless." in notes
     assert any(note.startswith("Percentages after the star") for note in notes)
     (alone,) = group([endless])
     assert not any(note.startswith("Percentages after the star") for note in footnotes(alone))
@@ -264,6 +264,6 @@ def test_against_a_model_that_guesses_no_row_has_a_star_or_a_verdict_and_the_tab
     from compress.report.page.headline import headline
 
     assert heading(table)[0].startswith("WARNING: fp32 eager is not measurably better than chance at this task: matth")
-    assert headline(table)[0].startswith("Nothing can be judged: fp32 eager is not")
+    assert headline(table)[0].startswith("No verdict is possible: fp32 eager is not")
     assert any(line.startswith("WARNING") for line in describe(made))
     assert "none" in odds.answers(table, 0.01, "points", "1pt")[0]

@@ -141,7 +141,7 @@ def test_the_cheapest_within_a_loss_by_estimate_and_with_confidence() -> None:
 
 
 @pytest.mark.parametrize("text", ["1", "pt", "-1pt", "one pt", "5 %pt"])
-def test_a_loss_that_is_not_one_is_refused(text: str) -> None:
+def test_an_invalid_loss_is_refused(text: str) -> None:
     with pytest.raises(InputError, match="expected points such as 1pt"):
         loss.parse_limit(text, "--within")
 

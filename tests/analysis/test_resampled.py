@@ -134,7 +134,7 @@ def test_an_own_metric_may_be_undefined_on_resamples_but_not_on_the_whole_split(
     assert not found.estimate.bounded  # a third of the resamples lacks the one label of its class
     assert "undefined on" in found.reasons["interval"]
     metrics.check(str(path), SAMPLE_OUTCOMES, [0, 1, 1])
-    with pytest.raises(InputError, match=r"on this test split, whatever the model answers .3 labels of 1 classes."):
+    with pytest.raises(InputError, match=r"on this test split, for any predictions .3 labels of 1 classes."):
         metrics.check(str(path), SAMPLE_OUTCOMES, [1, 1, 1])
 
 
@@ -208,7 +208,7 @@ def test_a_relative_difference_to_a_reference_of_zero_is_unknown(tmp_path: Path)
         ("own.py", "import sys; sys.exit(3)", "SystemExit"),
     ],
 )
-def test_a_module_that_states_what_cannot_be_is_refused(tmp_path: Path, name: str, extra: str, said: str) -> None:
+def test_a_module_with_an_invalid_statement_is_refused(tmp_path: Path, name: str, extra: str, said: str) -> None:
     path = tmp_path / name
     path.write_text(OWN.format(extra=extra, value="0.5"))
     with pytest.raises(InputError, match=said):

@@ -27,7 +27,7 @@ def test_every_control_character_is_shown_as_its_escape_and_nothing_else_changes
         assert visible(chr(code)).isprintable(), hex(code)
 
 
-def test_lines_errors_and_tables_go_out_so(capsys: pytest.CaptureFixture[str]) -> None:
+def test_printed_lines_and_errors_are_escaped(capsys: pytest.CaptureFixture[str]) -> None:
     print(EVIL)
     print_errors([f"{EVIL}\nerror: a forged one"])
     progress.say(EVIL)

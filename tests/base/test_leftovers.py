@@ -52,7 +52,7 @@ def test_what_a_killed_process_left_goes_and_what_it_set_aside_comes_back(left: 
     assert (left / "lost" / "weights").read_text() == "before"
 
 
-def test_what_a_living_process_makes_stays_and_so_does_what_only_looks_alike(tmp_path: Path) -> None:
+def test_files_of_a_living_process_and_similar_names_stay(tmp_path: Path) -> None:
     mine = owners.beside(tmp_path / "x", "part")
     reused = tmp_path / mine.name.replace(f"-{owners.started(os.getpid())}-", "-1-")  # its number, another start
     elsewhere = tmp_path / mine.name.replace(owners.system(), "0" * 8)

@@ -143,9 +143,7 @@ def test_folders_that_pass_leave_no_descriptor(shared: Path) -> None:
 
 
 @pytest.mark.parametrize(("mask", "expected"), [(0o000, 0o644), (0o022, 0o644), (0o077, 0o600)])
-def test_what_is_written_is_as_readable_as_its_user_wants(
-    tmp_path: Path, umask: Callable[[int], int], mask: int, expected: int
-) -> None:
+def test_written_files_follow_the_umask(tmp_path: Path, umask: Callable[[int], int], mask: int, expected: int) -> None:
     umask(mask)
     files.write_atomic(tmp_path / "result.json", b"{}")
     assert mode(tmp_path / "result.json") == expected

@@ -35,7 +35,7 @@ def completed(line: str, cwd: Path) -> list[str]:
     return done.stdout.splitlines()
 
 
-def test_the_shell_is_told_recipes_and_ones_own_files(tmp_path: Path) -> None:
+def test_the_shell_completes_recipes_and_own_files(tmp_path: Path) -> None:
     (tmp_path / "bert_int_mine.yaml").touch()
     assert completed("compress run bert_int", tmp_path) == ["bert_int4", "bert_int8", "bert_int_mine.yaml"]
     assert "digits-vit" in completed("compress run bert_int8 --workload d", tmp_path)
@@ -148,7 +148,7 @@ def test_without_a_terminal_one_error_says_what_is_missing(folder: Path) -> None
     )  # fmt: skip
     assert (
         done.returncode == 2
-        and done.stderr == "error: init: --model, --data not given; give them, or run init in a terminal to be asked\n"
+        and done.stderr == "error: init: --model, --data missing; set them, or run init in a terminal to be asked\n"
     )
 
 

@@ -219,11 +219,11 @@ READ_WHOLE = (
 REFUSED: dict[str, tuple[Spoil, str]] = {
     "width as text": (config(hidden_size="12"), "hidden_size: '12', a str; expected a whole number"),
     "negative labels": (config(num_labels=-1), "num_labels: -1; expected a whole number from 1 to 100000"),
-    "no vocabulary": (config(vocab_size=0), "vocab_size: 0; expected 1 or more"),
-    "ten million layers": (config(num_hidden_layers=10**7), "num_hidden_layers: 10000000; expected 1000 at most"),
+    "no vocabulary": (config(vocab_size=0), "vocab_size: 0; expected at least 1"),
+    "ten million layers": (config(num_hidden_layers=10**7), "num_hidden_layers: 10000000; expected at most 1000"),
     "a billion labels": (config(id2label=..., num_labels=10**9), "num_labels: 1000000000"),
-    "vocabulary of 10^12": (config(vocab_size=10**12), "vocab_size: 1000000000000; expected 2147483647 at most"),
-    "width of 10^9": (config(hidden_size=10**9), "is [32] in its weights, and [1000000000] by config.json"),
+    "vocabulary of 10^12": (config(vocab_size=10**12), "vocab_size: 1000000000000; expected at most 2147483647"),
+    "width of 10^9": (config(hidden_size=10**9), "is [32] in the weights and [1000000000] in config.json"),
     "heads that do not divide": (config(num_attention_heads=5), "not a multiple of the number of attention heads"),
     "null heads": (config(num_attention_heads=None), "num_attention_heads"),
     "names as a list": (config(id2label=["a", "b"]), "id2label: a list; expected a mapping"),
@@ -253,8 +253,8 @@ REFUSED: dict[str, tuple[Spoil, str]] = {
     "list in config.json": (text("config.json", "[1]"), "config.json: a list; expected a mapping"),
     "more layers than weights": (config(num_hidden_layers=4), "has no weights for bert.encoder.layer.2"),
     "fewer layers than weights": (config(num_hidden_layers=1), "a layer beyond config.json's count"),
-    "another width": (config(intermediate_size=128), "is [64] in its weights, and [128] by config.json"),
-    "one other shape": (tensors(lambda held: held.update({QUERY: torch.zeros(16, 32)})), "[16, 32] in its weights"),
+    "another width": (config(intermediate_size=128), "is [64] in the weights and [128] in config.json"),
+    "one other shape": (tensors(lambda held: held.update({QUERY: torch.zeros(16, 32)})), "[16, 32] in the weights"),
     "integers": (tensors(lambda held: held.update({QUERY: held[QUERY].to(torch.int8)})), "as I8"),
     "no head": (tensors(lambda held: {n: t for n, t in held.items() if "classifier" not in n}), "classifier.bias"),
     "cut off": (cut, "is truncated or damaged"),
@@ -264,14 +264,14 @@ REFUSED: dict[str, tuple[Spoil, str]] = {
     "a tokenizer's pointer": (text("tokenizer.json", POINTER), "git lfs pull"),
     "a pointer as data": (text("../data/test.parquet", POINTER), "test.parquet is a git-LFS pointer"),
     "a link to nowhere": (linked, "which does not exist"),
-    "a missing file": (lambda model: sharded(model, kept=1), "has 1 of 2 files of weights"),
+    "a missing file": (lambda model: sharded(model, kept=1), "has 1 of 2 weight files"),
     "other names": (renamed(lambda name: f"model.{name}"), "it holds model.bert"),
     "adapter inside": (renamed(lambda n: n.replace("query.", "query.base_layer.")), "an adapter that is not merged"),
     "adapter alone": (only_adapter, "is an adapter of base"),
     "adapter beside": (adapter, "holds a model and an adapter (adapter_config.json, adapter_model.safetensors)"),
-    "Trainer's folder": (moved("checkpoint-500", "checkpoint-1000"), "checkpoint-1000 is the last"),
+    "Trainer's folder": (moved("checkpoint-500", "checkpoint-1000"), "such as the last: "),
     "several models": (moved("a", "b"), "several models (a, b)"),
-    "one below": (moved("inner"), "holds one below; give"),
+    "one below": (moved("inner"), "contains one below; use"),
     "TensorFlow": (only("tf_model.h5"), "TensorFlow"),
     "Flax": (only("flax_model.msgpack"), "Flax"),
     "GGUF": (only("model.gguf"), "GGUF"),
@@ -293,7 +293,7 @@ REFUSED: dict[str, tuple[Spoil, str]] = {
     "no layers": (config(num_hidden_layers=0), "a layer beyond config.json's count"),
     "100,001 labels": (
         config(id2label={str(i): "x" for i in range(10**5 + 1)}, label2id=...),
-        "id2label: 100001 names; expected 100000 at most",
+        "id2label: 100001 names; expected at most 100000",
     ),
     "negative epsilon": (config(layer_norm_eps=-5.0), "layer_norm_eps: -5.0; expected a number above 0"),
     "zero epsilon": (config(layer_norm_eps=0), "layer_norm_eps: 0; expected a number above 0"),
@@ -320,7 +320,7 @@ REFUSED: dict[str, tuple[Spoil, str]] = {
     **{
         f"the file {name[:9]!r}": (
             index({"metadata": {}, "weight_map": {QUERY: name}}),
-            "expected names of files beside it",
+            "expected files in the same folder",
         )
         for name in ("", ".", "..", "../a", "a\0", "a" * 5000)
     },
@@ -432,7 +432,7 @@ def test_problems_of_model_data_and_steps_are_told_together(model: Path) -> None
     with pytest.raises(InputError) as refused:
         check(model, recipe)
     told = str(refused.value)
-    assert "99 is not one of 0 to 1" in told and "rank 99 saves nothing" in told and "klass" in told
+    assert "99; expected numbers from 0 to 1" in told and "rank 99 saves nothing" in told and "klass" in told
 
 
 def test_a_model_of_too_many_modules_is_given_up_while_it_is_built() -> None:

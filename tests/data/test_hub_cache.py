@@ -73,7 +73,7 @@ def test_a_model_without_its_weights_is_refused_by_its_configuration(
         locate.resolve(Workload.load(whole))
 
 
-def test_weights_that_have_just_come_are_looked_at_before_a_step_runs(
+def test_downloaded_weights_are_checked_before_a_step_runs(
     whole: Path, snapshot: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sharded(snapshot)
@@ -97,7 +97,7 @@ def test_weights_that_have_just_come_are_looked_at_before_a_step_runs(
         preflight.check([Recipe()], found)
 
 
-def test_a_student_from_the_cache_is_looked_at_too(whole: Path, snapshot: Path) -> None:
+def test_a_cached_student_is_checked_too(whole: Path, snapshot: Path) -> None:
     shutil.copytree(whole.parent, whole.parent.parent / "teacher", dirs_exist_ok=True)
     teacher = whole.parent.parent / "teacher" / "my.yaml"
     teacher.write_text(teacher.read_text().replace("model: owner/small", "model: model"))

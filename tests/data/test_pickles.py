@@ -39,7 +39,7 @@ def test_the_line_that_a_folder_of_pickles_is_told_converts_it(pickled: Path) ->
         locate.resolve(Workload.load(str(pickled)))
     told = str(refused.value)
     assert "weights_only" not in told and "\n" not in told
-    command = re.search(r"python (-c .+); and give (\S+) as the model", told)
+    command = re.search(r"python (-c .+); and use (\S+) as the model", told)
     assert command is not None
     done = subprocess.run(
         [sys.executable, *shlex.split(command.group(1))], cwd=pickled.parent, env=environment(), capture_output=True,

@@ -75,14 +75,14 @@ def test_a_table_may_lie_beside_the_folder_of_its_pictures(tmp_path: Path) -> No
     put(tmp_path, **{"test.csv": "file_name,label\ntest/1.png,b\ntest/0.png,a\n"})
     assert loaded(tmp_path) == [("test/1.png", "b"), ("test/0.png", "a")]
     pictures(tmp_path, "test/2.png")
-    with pytest.raises(InputError, match=r"test.csv: names 2 pictures, but not 1 of 3 that lie beside it \(2.png\)"):
+    with pytest.raises(InputError, match=r"test.csv: 1 of 3 pictures beside it have no row \(2.png\)"):
         loaded(tmp_path)
 
 
 @pytest.mark.parametrize(
     ("rows", "said"),
     [
-        ("0.png,a", "names 1 pictures, but not 1 of 2"),
+        ("0.png,a", "1 of 2 pictures beside it have no row"),
         ("0.png,a\n1.png,b\n0.png,a", "names pictures more than once"),
         ("0.png,a\n1.png,b\n2.png,b", "row 2 of column 'file_name': no image file '2.png'"),
         ("0.png,a\n1.png,b\n../../out.png,b", "lies outside of"),
@@ -103,7 +103,7 @@ def test_a_table_that_does_not_name_every_picture_once_is_refused(tmp_path: Path
 @pytest.mark.parametrize(
     ("extra", "said"),
     [
-        ({"test__0.png": ""}, "1 pictures lie in no class folder \\(0.png\\)"),
+        ({"test__0.png": ""}, "1 pictures are outside of class folders \\(0.png\\)"),
         ({"test__cat__a.npy": ""}, "cat/a.npy are neither pictures nor a table"),
         ({"test__cat__a.heic": ""}, "cat/a.heic are neither"),
         ({"test__a.csv": "", "test__b.csv": ""}, "a.csv, b.csv are several tables"),
@@ -180,7 +180,7 @@ def test_a_split_is_all_files_of_its_name_and_no_others(
         (["test/a.csv", "test/b.arrow"], "b.arrow are not supported"),
         (["test/a.csv", "test/b.csv.zst"], "b.csv.zst are not supported"),
         (["test/a.csv", "test/deep/README.md"], "README.md are not supported"),
-        (["test-0.csv", "test-1.csv.bz2"], "test-1.csv.bz2: is a shard that is not read"),
+        (["test-0.csv", "test-1.csv.bz2"], "test-1.csv.bz2: is a shard of an unsupported kind"),
         (["test-0.csv", "test-0.csv.gz"], "a shard occurs twice"),
         (["test-00000-of-00001-b42a775f407cee45.csv", "test-00000-of-00001-0123456789abcdef.csv"], "2 of 1 shards"),
         (["test-00000-of-00002-b42a775f407cee45.csv"], "1 of 2 shards; missing: 1"),
@@ -198,7 +198,7 @@ def test_a_split_that_is_ambiguous_or_not_whole_is_refused(tmp_path: Path, conte
 def test_a_folder_of_save_to_disk_is_named_with_how_to_export_it(tmp_path: Path, several: bool, split: str) -> None:
     data = datasets.Dataset.from_dict({"text": ["a film"], "label": [1]})
     (datasets.DatasetDict({"test": data}) if several else data).save_to_disk(tmp_path)
-    with pytest.raises(InputError, match=r"save_to_disk, which is not read; .*load_from_disk\(.*\.to_parquet\("):
+    with pytest.raises(InputError, match=r"save_to_disk, which is not supported; .*load_from_disk\(.*\.to_parquet\("):
         source(tmp_path, task="text-classification", test=split)
 
 
@@ -232,7 +232,7 @@ def test_patterns_match_no_local_files(tmp_path: Path) -> None:
             source(tmp_path, task="text-classification", test=pattern)
 
 
-def test_nothing_is_judged_on_what_it_may_learn_from(tmp_path: Path) -> None:
+def test_train_and_test_data_that_overlap_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="train and test are the same split 'test'"):
         Dataset(path="d", train="test")
     put(tmp_path, **{"test.csv": ROW, "train.csv": ROW})

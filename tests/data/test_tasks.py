@@ -176,7 +176,7 @@ def test_few_examples_fill_many_timing_batches_by_starting_over() -> None:
 def test_a_point_without_room_for_text_is_refused() -> None:
     with pytest.raises(InputError, match="needs a sequence_length"):
         packing.packed([[5]], tokenizer(), OperatingPoint(batch_size=1), 1, 0)
-    with pytest.raises(InputError, match="hold no tokens"):
+    with pytest.raises(InputError, match="contain no tokens"):
         packing.packed([[2, 3]], tokenizer(), OperatingPoint(batch_size=1, sequence_length=8), 1, 0)
 
 
@@ -419,7 +419,7 @@ def test_a_regression_model_is_no_classifier() -> None:
     sizes = {"hidden_size": 32, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
     model = BertForSequenceClassification(BertConfig(vocab_size=64, num_labels=1, **sizes))
     problems = task_of("text-classification").check(model, tokenizer(), prepared(), own("text-classification"))
-    assert problems == ["has 1 output, a regression; classification needs at least 2 classes"]
+    assert problems == ["has 1 output, a regression; expected at least 2 classes"]
 
 
 def test_recipes_for_language_models_fit_gpt2_whose_layers_are_transposed() -> None:

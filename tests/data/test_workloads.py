@@ -309,7 +309,7 @@ def test_a_model_that_is_half_in_the_cache_says_so_and_what_to_do(folder: Path) 
     found = locate.resolve(Workload.load(folder / "my.yaml"))
     half = replace(found, model="owner/half", resolved={**found.resolved, "model_revision": "0" * 40})
     for load in (loading.load_processor, loading.load_model):
-        with pytest.raises(InputError, match="not all of the model is in the cache; use an offline workload"):
+        with pytest.raises(InputError, match="the cache lacks files of the model; use an offline workload"):
             load(half)
 
 
@@ -354,13 +354,13 @@ def test_init_refuses_a_mistyped_folder_and_says_what_it_takes_for_an_id(folder:
     with pytest.raises(InputError, match=r"--model .*modle: no such folder or file, and no hub id"):
         template.init(str(folder / "modle"), str(folder / "data"), "text-classification")
     text = template.init("owner/name", str(folder / "data"), "image-classification")
-    assert "model: owner/name  # no such folder here: taken as an id on the hub" in text
+    assert "model: owner/name  # no such folder: treated as a hub id" in text
     assert "compress run vit_int8" in text
 
 
 def test_init_refuses_data_without_anything_to_judge_on(folder: Path) -> None:
     (folder / "data" / "test.parquet").unlink()
-    with pytest.raises(InputError, match="no split to judge on"):
+    with pytest.raises(InputError, match="no test split"):
         template.init("m", str(folder / "data"), "text-classification")
     with pytest.raises(InputError, match="unknown task"):
         template.init("m", str(folder / "data"), "translation")

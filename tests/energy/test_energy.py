@@ -243,7 +243,9 @@ class Counts(Meter):
         ([700, 900], 0.1, "under 20 movements of the counter"),
     ],
 )
-def test_what_work_cost_is_never_a_silent_zero_or_less(readings: list[int], step_s: float | None, reason: str) -> None:
+def test_the_cost_of_work_is_never_silently_zero_or_less(
+    readings: list[int], step_s: float | None, reason: str
+) -> None:
     with spending(Counts(readings, step_s), None) as spent:
         pass
     assert spent.energy_j is None
@@ -440,7 +442,7 @@ def test_joules_of_attempts_under_different_meters_are_not_summed(tmp_path: Path
     assert len(spent.attempts) == 2
 
 
-def test_what_compressing_cost_is_computed_again_from_the_readings_that_are_kept() -> None:
+def test_the_cost_of_compressing_is_recomputed_from_stored_readings() -> None:
     counter = Counts([1_000_000, 1_000_000, 1_500_000, 4_500_000, 7_000_000], None)
     with spending(counter, None) as spent:
         span = end(begin(counter), counter, 2.0)

@@ -278,7 +278,7 @@ def test_nothing_is_trained_for_a_recipe_that_another_ones_mistake_refuses(
 def test_tables_that_cannot_be_written_are_one_sentence(refused: Refused, tmp_path: Path) -> None:
     (tmp_path / "in-the-way").write_text("")
     reference = ROOT / "results" / "reference" / "minilm-sst2"
-    assert "choose another with --out" in refused("pareto", reference, "--out", tmp_path / "in-the-way")
+    assert "choose another folder with --out" in refused("pareto", reference, "--out", tmp_path / "in-the-way")
 
 
 def test_results_on_a_full_disk_are_one_sentence(workload: Path, tmp_path: Path) -> None:
@@ -321,7 +321,7 @@ def test_another_pretrained_student_is_looked_at_before_anything_is_trained(
     assert "distill model ./gone: no such folder" in told
 
 
-def test_a_result_does_not_stand_when_its_artifact_was_replaced(workload: Path, tmp_path: Path) -> None:
+def test_a_result_is_not_reused_when_its_artifact_was_replaced(workload: Path, tmp_path: Path) -> None:
     command = ("run", "bert_lowrank", "--workload", workload, *QUICK)
     assert compress(*command, cwd=tmp_path).returncode == 0
     recipe = tmp_path / "bert_lowrank.yaml"
@@ -339,4 +339,4 @@ def test_a_full_folder_for_temporary_files_is_one_sentence(workload: Path, tmp_p
         set_up = {**environment(), "TMPDIR": str(small)}
         done = subprocess.run(command, cwd=tmp_path, env=set_up, capture_output=True, text=True, check=False)
         assert done.returncode == 1, done.stderr
-        assert "no space is left" in done.stdout and "Traceback" not in done.stderr, done.stderr
+        assert "no space left" in done.stdout and "Traceback" not in done.stderr, done.stderr

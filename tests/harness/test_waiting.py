@@ -84,7 +84,7 @@ def record(folder: Path, uid: int, **changes: Any) -> Path:
     return path
 
 
-def test_another_users_record_is_read_as_his(tmp_path: Path) -> None:
+def test_a_record_is_attributed_to_the_owner_of_its_file(tmp_path: Path) -> None:
     if os.getuid() != 0:
         pytest.skip("only root can make a file of another user")
     os.chown(record(tmp_path, NOBODY), NOBODY, NOBODY)
@@ -101,13 +101,13 @@ def test_another_users_record_is_read_as_his(tmp_path: Path) -> None:
     ],
     ids=str,
 )  # fmt: skip
-def test_a_damaged_record_is_none(changes: dict[str, Any], tmp_path: Path) -> None:
+def test_a_damaged_record_is_ignored(changes: dict[str, Any], tmp_path: Path) -> None:
     record(tmp_path, os.getuid(), **changes)
     assert holders.describe(tmp_path / "a.lock") == "its holder is unknown"
 
 
 @pytest.mark.parametrize("plant", [os.mkfifo, os.mkdir, lambda path: path.symlink_to("/etc/hostname")])
-def test_what_is_no_record_is_not_opened(plant: Any, tmp_path: Path) -> None:
+def test_irregular_files_are_not_opened_as_records(plant: Any, tmp_path: Path) -> None:
     plant(tmp_path / f"a.lock.{os.getuid()}")
     (tmp_path / "a.lock.x").write_text("[" * 100_000)
     assert holders.describe(tmp_path / "a.lock") == "its holder is unknown"

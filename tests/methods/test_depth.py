@@ -51,7 +51,7 @@ def expected(model: Any, kept: tuple[int, ...]) -> torch.Tensor:
 @pytest.mark.parametrize("heads", [False, True], ids=["", "heads pruned"])
 @pytest.mark.parametrize("kept", [(1, 3), (0, 1), (3,)])
 @pytest.mark.parametrize("make", [gpt2, qwen2])
-def test_layers_that_know_their_place_answer_the_same_when_loaded(
+def test_layers_that_depend_on_their_position_answer_the_same_when_loaded(
     make: Callable[[], Any], kept: tuple[int, ...], heads: bool, tmp_path: Path
 ) -> None:
     one = trainable(make())
@@ -78,7 +78,7 @@ def test_pruned_layers_that_know_their_place_answer_the_same_when_loaded(tmp_pat
     assert torch.equal(logits(again), logits(one.model))
 
 
-def test_layers_that_the_configuration_would_build_otherwise_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_layers_with_another_structure_at_their_new_position_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(architectures.ARCHITECTURES, "qwen2_moe", architectures.ARCHITECTURES["qwen2"])
     config = transformers.Qwen2MoeConfig(
         vocab_size=64, hidden_size=32, num_hidden_layers=4, num_attention_heads=4, num_key_value_heads=2,
@@ -87,7 +87,7 @@ def test_layers_that_the_configuration_would_build_otherwise_are_refused(monkeyp
     )  # fmt: skip
     model = made_models.made(transformers.Qwen2MoeForCausalLM, config)
     before = logits(model)
-    with pytest.raises(InputError, match="qwen2_moe builds layer 0 otherwise than layer 1"):
+    with pytest.raises(InputError, match="qwen2_moe gives layer 0 another structure than layer 1"):
         keep_layers(model, (1, 2))
     assert model.config.num_hidden_layers == 4
     assert torch.equal(logits(model), before)

@@ -141,7 +141,7 @@ def test_a_shorter_language_model_generates_with_its_cache(make: Any) -> None:
     assert torch.equal(*answers)
 
 
-def test_what_earlier_steps_recorded_moves_with_its_layer() -> None:
+def test_entries_of_earlier_steps_move_with_their_layer() -> None:
     layers = {"e.layer.0.a": {"x": 0}, "e.layer.1.a": {"x": 1}, "e.layer.10.a": {"x": 10}, "": {"y": 1}}
     assert rename(layers, "e.layer", (0, 10)) == {"e.layer.0.a": {"x": 0}, "e.layer.1.a": {"x": 10}, "": {"y": 1}}
     grouped = {"e.layer.3.q": {"rank": 2}, "e.layer.3.k": {"rank": 2, "borrows": "e.layer.3.q"}}
@@ -289,11 +289,11 @@ def test_hidden_states_of_unequal_width_are_refused_with_both_widths() -> None:
 @pytest.mark.parametrize(
     ("config", "message"),
     [
-        ({"layers": (0, 2)}, "2 is not one of 0 to 1"),
+        ({"layers": (0, 2)}, "2; expected numbers from 0 to 1"),
         ({"layers": (1, 0)}, "ascending"),
         ({"layers": ()}, "empty"),
         ({"config": {"hidden_sise": 8}}, "did you mean hidden_size"),
-        ({"config": {"hidden_size": 30}}, "refuses it"),
+        ({"config": {"hidden_size": 30}}, "invalid for"),
     ],
 )
 def test_students_that_cannot_be_made_are_refused(config: dict[str, Any], message: str) -> None:

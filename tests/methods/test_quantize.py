@@ -105,7 +105,7 @@ def test_group_sizes_that_do_not_divide_leave_layers_alone_and_say_so() -> None:
     backend = backend_of("quanto")
     assert "does not divide" in str(backend.refuse(nn.Linear(96, 8), step.model_dump(), "cpu"))
     assert backend.refuse(nn.Linear(128, 8), step.model_dump(), "cpu") is None
-    with pytest.raises(InputError, match="no layer can take it"):
+    with pytest.raises(InputError, match="no layer supports it"):
         quantized("bert", step.model_copy(update={"include": ("*query*",)}))
 
 
@@ -241,7 +241,7 @@ def test_int8_of_torchao_is_refused_in_fp16_where_sums_would_overflow() -> None:
     for device in ("cpu", "cuda"):
         reason = backend_of("torchao").refuse(nn.Linear(64, 64, dtype=torch.float16), {"format": "int8"}, device)
         assert "cast it to bf16" in str(reason)
-    with pytest.raises(InputError, match=r"no layer can take it.*overflow in fp16"):
+    with pytest.raises(InputError, match=r"no layer supports it.*overflow in fp16"):
         model = bundle(MODELS["bert"](), runtime="compile")
         apply_step(apply_step(model, Cast(dtype="fp16")), Quantize(bits=8, format="int8", backend="torchao"))
 

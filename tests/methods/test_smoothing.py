@@ -77,7 +77,7 @@ def test_every_architecture_takes_it_and_answers_nearly_the_same(name: str) -> N
     assert (after - before).abs().max() < 0.05 * before.abs().max()
 
 
-def test_it_is_of_int8_and_says_so() -> None:
+def test_smoothquant_is_refused_for_other_formats_than_int8() -> None:
     for wrong in ({"bits": 4}, {"format": "llm_int8"}, {"format": "int8_static"}):
         with pytest.raises(ValueError, match="smoothquant needs format int8"):
             Quantize(scaling="smoothquant", **wrong)  # type: ignore[arg-type]

@@ -71,7 +71,7 @@ def test_the_share_is_that_of_the_parameters_that_are_others_now(name: str) -> N
 
 
 @pytest.mark.parametrize("kind", ["albert", "llama", "gpt2", "vit"])
-def test_what_is_left_by_design_is_not_noted(kind: str) -> None:
+def test_parameters_left_by_design_are_not_noted(kind: str) -> None:
     model = albert() if kind == "albert" else made_models.MODELS[kind]()
     made, notes = changed(model, INT4)
     assert made.shares is not None and set(made.shares.left) <= {"embeddings", "head", "norms and biases"}

@@ -106,7 +106,7 @@ def test_each_expert_loses_its_smallest_weights(kind: str, importance: Any, tmp_
 
 def test_rounding_that_needs_inputs_takes_the_nearest_for_experts_and_says_so() -> None:
     after = apply_step(made_models.trainable(moe()), INT4.model_copy(update={"rounding": "gptq"}))
-    assert any("4 stacks of experts are rounded to the nearest" in note for note in after.notes)
+    assert any("4 stacks of experts are rounded to nearest" in note for note in after.notes)
 
 
 def test_experts_that_no_group_fits_stay_and_are_noted() -> None:

@@ -88,7 +88,7 @@ def test_a_graph_that_answers_otherwise_is_refused(runtime: str, monkeypatch: py
         return edited(real(*given), lambda graph: change(graph.initializer, "model.transformer.ln_f.bias"))
 
     monkeypatch.setattr(graph_check, "exported", wrong)
-    told = rf"{runtime}: GPT2ForSequenceClassification: .*differ by up to \d.* at a spread of .*take runtime eager"
+    told = rf"{runtime}: GPT2ForSequenceClassification: .*differ by up to \d.* at a spread of .*use runtime eager"
     with pytest.raises(InputError, match=told):
         runtimes.finish(bundle(gpt2()), runtime)
 

@@ -107,7 +107,7 @@ def test_a_graph_in_half_precision_answers_in_half_precision(half_graph: OnnxMod
 
 def test_half_precision_is_exported_for_gpus_only() -> None:
     for dtype, device, told in (
-        ("fp16", "cpu", "float16; expected float32; leave out"),
+        ("fp16", "cpu", "float16; expected float32; remove"),
         ("bf16", "cuda", "bfloat16; expected float32 or float16; cast to fp16"),
     ):
         model = apply_step(bundle(made_models.bert(layers=1)), Cast(dtype=dtype)).model
@@ -276,7 +276,7 @@ def test_an_int8_graph_stays_on_the_cpu(tmp_path: Path, installed: Any) -> None:
 
 
 def test_apply_makes_no_engine_without_a_workload() -> None:
-    with pytest.raises(InputError, match="tensorrt: its engines are made for a workload's shapes"):
+    with pytest.raises(InputError, match="tensorrt: its engine is built for a workload's shapes"):
         transform.apply(Recipe(runtime="tensorrt"), made_models.bert(layers=1), None)
 
 

@@ -137,6 +137,6 @@ def test_trackers_write_below_their_folder_only(tmp_path: Path) -> None:
     assert not (tmp_path / "runs").exists()
 
 
-def test_all_that_is_written_of_a_trace_is_known_to_be_of_one(tmp_path: Path) -> None:
+def test_every_file_of_a_trace_is_in_its_list(tmp_path: Path) -> None:
     trace.write(tmp_path, Session(runners=(), meter=MeterFacts(), examples=()))
     assert {path.name for path in tmp_path.iterdir()} == set(trace.FILES)

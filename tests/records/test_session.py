@@ -186,12 +186,18 @@ DAMAGED: Mapping[str, tuple[Callable[[Path], None], str]] = {
     "two of one name": (_twice, "two runners have the same name"),
     "a reference that failed": (
         _json(("judged_by", "against"), "broken"),
-        "judged against broken, which has no outcomes",
+        "the reference broken has no outcomes",
     ),
-    "another runner": (_column("outcomes", "runner", ["x", "x"]), "the trace refers to 'x', but holds no data of it"),
-    "another round": (_column("batches", "round", [0, 0, 1, 7]), "the trace refers to ('fp32 eager', 0, 7), but holds"),
+    "another runner": (
+        _column("outcomes", "runner", ["x", "x"]),
+        "the trace refers to 'x', but contains no data of it",
+    ),
+    "another round": (
+        _column("batches", "round", [0, 0, 1, 7]),
+        "the trace refers to ('fp32 eager', 0, 7), but contains",
+    ),
     "another point": (_column("windows", "point", [0, 2]), "the trace cannot be read (list index out of range)"),
-    "one round twice": (_column("windows", "round", [0, 0]), "but holds no data of it"),
+    "one round twice": (_column("windows", "round", [0, 0]), "but contains no data of it"),
     "a window that ends early": (_column("windows", "ended_ns", [8, 9]), "has no batches, or ends before it starts"),
     "counts that are negative": (_column("samples", "counter_uj", [-5, 1]), "samples.parquet: below 0"),
     "text for examples": (_column("examples", "example", ["a", "b"]), "examples.parquet example: expected integers"),

@@ -157,7 +157,7 @@ def compressed(folder: Path, became: dict[str, Any], **tensors: tuple[str, list[
     return Source(folder / "x.json", replace(factory.result(), artifact=str(artifact), artifact_sha256=digest))
 
 
-def test_layers_have_their_bytes_and_what_they_became(tmp_path: Path) -> None:
+def test_layers_show_their_bytes_and_changes(tmp_path: Path) -> None:
     became = {
         "": {"runtime": "eager"},
         "encoder.10.dense": {"format": "nf4", "bits": 4, "group_size": 64},
@@ -193,7 +193,7 @@ def test_a_graph_shows_bits_and_a_large_model_sums_up_its_small_layers(tmp_path:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_what_is_not_there_is_said_in_one_sentence(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_data_is_one_error(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = next(REFERENCE.glob("bert_int8-*.json"))  # no meter, one point, and its artifact is not shipped
     monkeypatch.chdir(tmp_path)  # whoever measured it has it below the checkout
     out = tmp_path / "x.svg"

@@ -180,7 +180,7 @@ def test_an_axis_can_be_changed_and_the_front_line_stays_with_its_own(page: Page
     page.until("return document.getElementById('chart').layout.yaxis.title.text.startsWith('throughput')")
 
 
-def test_what_is_not_known_cannot_be_chosen_and_says_why(family: Page) -> None:
+def test_unknown_axes_cannot_be_chosen_and_state_why(family: Page) -> None:
     option = family.one("select[aria-label='x axis'] option[value='energy_ratio']")
     assert not option.is_enabled()
     assert "not measured" in option.get_attribute("title")

@@ -121,7 +121,7 @@ def test_a_repository_of_another_user_or_one_that_is_public_is_refused(hub: Hub,
     folder, result = artifact
     hub.repos["you/small"] = False
     for repo in ("you/small", "you/new"):
-        with pytest.raises(InputError, match=r"may not write to you's repositories .*have the rights"):
+        with pytest.raises(InputError, match=r"has no write access to you's repositories .*have the rights"):
             push(result, folder, repo)
     hub.repos["me/open"] = False
     with pytest.raises(InputError, match="already exists and is public"):
@@ -201,7 +201,7 @@ SPOILT: dict[str, tuple[Spoil, str]] = {
 
 
 @pytest.mark.parametrize(("spoil", "words"), SPOILT.values(), ids=SPOILT)
-def test_what_is_no_whole_artifact_is_one_error_before_anything_is_sent(
+def test_an_incomplete_artifact_is_one_error_before_any_upload(
     hub: Hub, artifact: tuple[Path, Result], run: Run, tmp_path: Path, spoil: Spoil, words: str
 ) -> None:
     path = result_files.write(tmp_path / "results", artifact[1])

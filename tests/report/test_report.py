@@ -123,7 +123,7 @@ def test_a_modelled_table_says_why_its_front_is_latency():
     assert "energy / ref" not in rows(table)[0].cells
 
 
-def test_measured_energy_says_by_what_of_what_how_well_and_how_finely():
+def test_measured_energy_states_meter_boundary_grade_and_resolution():
     def covering(result):
         points = tuple(replace(p, energy_boundary="GPU board H200", energy_gain=0.05) for p in result.points)
         return replace(result, points=points)

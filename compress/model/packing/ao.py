@@ -83,7 +83,7 @@ def _misfit(form: str, rows: int, columns: int) -> str | None:
     width = WIDTHS.get(form, 1)
     if columns % width == 0 and rows % width == 0:
         return None
-    return f"its weight is [{rows}, {columns}], and {form} products on a GPU want multiples of {width}"
+    return f"its weight is [{rows}, {columns}], and {form} products on a GPU need multiples of {width}"
 
 
 def make(linear: nn.Linear, settings: Settings) -> nn.Module:
@@ -134,7 +134,7 @@ def unpack(tensors: Tensors, meta: Settings, device: torch.device) -> nn.Module:
     texts = {name: json.dumps(value) for name, value in meta["torchao"].items()}
     weights, unused = unflatten_tensor_state_dict(inner, texts)
     if NAME not in weights or unused:
-        raise ValueError(f"torchao could not put a weight together; left over: {sorted(unused)}")
+        raise ValueError(f"torchao could not rebuild a weight; unused tensors: {sorted(unused)}")
     placed = {name: tensor.to(device) for name, tensor in tensors.items() if name in ("bias", SMOOTH)}
     rows, columns = meta["shape"]
     _check(weights[NAME], rows, columns, device.type)

@@ -69,7 +69,7 @@ def checked(bundle: Bundle, runtime: str) -> OnnxModel:
     if not result.difference <= most:
         raise InputError(
             f"{place}: the exported graph differs from the model: logits differ by up to "
-            f"{result.difference:.3g} at a spread of {result.spread:.3g}; expected at most {most:.3g}; take runtime "
+            f"{result.difference:.3g} at a spread of {result.spread:.3g}; expected at most {most:.3g}; use runtime "
             "eager or compile"
         )
     return graph
@@ -138,7 +138,7 @@ def _compared(
             shape = list(next(iter(batch.values())).shape)
             reason = (str(error).strip() or type(error).__name__).splitlines()[0]
             raise InputError(
-                f"{place}: the exported graph fails on a batch of {shape} ({reason}); take runtime eager or compile"
+                f"{place}: the exported graph fails on a batch of {shape} ({reason}); use runtime eager or compile"
             ) from error
         if task_of(bundle.task).per_token and "attention_mask" in batch:  # logits of padding mean nothing
             kept = batch["attention_mask"].bool()

@@ -39,7 +39,7 @@ def compile_model(model: Any, fixed: bool = False) -> Any:
     compilers = (os.environ.get("CXX"), "g++", "clang++")
     if not any(name and shutil.which(name) for name in compilers):
         raise InputError(
-            "runtime compile: torch.compile needs a C++ compiler and found none; install g++, or take eager"
+            "runtime compile: torch.compile needs a C++ compiler and found none; install g++, or use eager"
         )
     limits = torch._dynamo.config
     limits.recompile_limit = max(limits.recompile_limit, VARIANTS)
