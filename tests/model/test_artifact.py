@@ -348,11 +348,15 @@ def test_a_tensor_that_is_missing_or_too_many_is_an_error(tmp_path: Path) -> Non
 
 def test_an_artifact_of_another_device_is_refused(tmp_path: Path) -> None:
     one = apply_step(bundle(made_models.bert()), NF4)
-    entry = {name: {**e, "format": "int4", "backend": "torchao"} for name, e in one.layers.items() if "format" in e}
-    packed = {name: {} for name in entry}
-    manifest = Manifest("text-classification", "transformers", False, entry, {"layers": packed}, {}, {})
+    artifact.save(one, tmp_path / "a")
+    file = tmp_path / "a" / "manifest.json"
+    plain = json.loads(file.read_text())
+    del plain["sha256"]
+    for entry in plain["layers"].values():
+        entry |= {"format": "int4", "backend": "torchao"} if "format" in entry else {}
+    file.write_text(sealed(plain))
     with pytest.raises(InputError, match="int4 through torchao does not exist on cpu"):
-        artifact._check_device(tmp_path, manifest, torch.device("cpu"))
+        artifact.load(tmp_path / "a")
 
 
 @pytest.mark.parametrize("case", ["bert:dense", "bert:nf4", "bert:onnxruntime_int8", "bert:lowrank"])

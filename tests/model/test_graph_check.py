@@ -229,9 +229,9 @@ def test_agreement_is_the_largest_difference_and_never_of_one_that_is_not_finite
     none = graph_check.Agreement(0.0, float("inf"), float("-inf"))
     expected = torch.tensor([[-1.0, 3.0], [float("-inf"), 0.0]])
     near = expected + torch.tensor([[0.25, 0.0], [0.0, -0.5]])
-    found = graph_check._joined(none, expected, near)
+    found = none.joined(expected, near)
     assert (found.difference, found.spread) == (0.5, 4.0)
     assert found.most(1e-3) == pytest.approx(4e-3)
     assert graph_check.Agreement(0.0, 100.0, 100.0).most(1e-3) == pytest.approx(1e-3)  # logits that do not differ
     for wrong in (near.nan_to_num(), torch.full((2, 2), float("nan")), near[:1]):
-        assert graph_check._joined(found, expected, wrong).difference == float("inf")
+        assert found.joined(expected, wrong).difference == float("inf")
