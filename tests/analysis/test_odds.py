@@ -4,12 +4,11 @@ import math
 import random
 from dataclasses import replace
 
-import numpy as np
 import pytest
-from scipy.stats import t, ttest_1samp
+from scipy.stats import norm, t, ttest_1samp
 
 from compress.analysis import loss, odds
-from compress.analysis.pareto import candidates, group
+from compress.analysis.pareto import group
 from compress.base.config import InputError
 from compress.records import stats
 from compress.records.result import Accuracy, Point, Result
@@ -100,15 +99,22 @@ def test_rows_with_the_same_answers_are_redrawn_together() -> None:
     assert 0.3 < odds.front_odds(unknown)["slow"] < 0.7
 
 
-def test_accuracies_are_redrawn_with_the_spread_of_a_paired_bootstrap() -> None:
-    other = answering(timed(result("other", cost=0.5, delta=-0.1), [0.5] * 5, [1.0] * 5), set(range(10)))
-    (table,) = group([other])
-    everyone = candidates(table.results, table.references, table.axis, table.reference)
-    drawn = odds._same_examples(table, everyone, np.random.default_rng(0))
-    assert drawn is not None
-    mine = drawn[[c.name for c in everyone].index("other")]
-    assert mine.mean() == pytest.approx(-0.1, abs=0.01)
-    assert mine.std() == pytest.approx(math.sqrt(0.1 * 0.9 / 100), rel=0.15)
+@pytest.mark.parametrize("more", [1, 3, 5, 10])
+def test_accuracies_are_redrawn_with_the_spread_of_a_paired_bootstrap(more: int) -> None:
+    """A dearer recipe without `more` of a cheaper one's errors is better where any of these examples is drawn."""
+    cheap = answering(timed(result("cheap", cost=0.5), [0.5] * 5, [1.0] * 5), set(range(10 + more)))
+    dear = answering(timed(result("dear", cost=0.8), [0.8] * 5, [1.0] * 5), set(range(10)))
+    (table,) = group([cheap, dear])
+    assert odds.front_odds(table)["dear"] == pytest.approx(1 - (1 - more / 100) ** 100, abs=0.05)
+
+
+@pytest.mark.parametrize("more", [-5, 3, 8])
+def test_errors_on_other_examples_are_redrawn_independently(more: int) -> None:
+    cheap = answering(timed(result("cheap", cost=0.5), [0.5] * 5, [1.0] * 5), set(range(10 + more)))
+    dear = answering(timed(result("dear", cost=0.8), [0.8] * 5, [1.0] * 5), set(range(50, 60)))
+    (table,) = group([cheap, dear])
+    spread = math.sqrt(10 + more + 10 - more**2 / 100)  # of the difference of two counts in 100 draws
+    assert odds.front_odds(table)["dear"] == pytest.approx(1 - norm.cdf((0.5 - more) / spread), abs=0.05)
 
 
 def test_a_tie_shares_the_front() -> None:

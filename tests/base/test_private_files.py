@@ -4,6 +4,7 @@ import errno
 import fcntl
 import os
 import shutil
+import signal
 import stat
 import subprocess
 import sys
@@ -152,14 +153,18 @@ def test_what_is_written_is_as_readable_as_its_user_wants(
 
 
 def held_elsewhere() -> bool:
-    """Whether the lock in the present folder can be opened and is held by another process."""
+    """Whether the lock in the present folder can be taken, and another process has to be waited for."""
     os.environ["COMPRESS_LOCKS"] = "."
-    from compress.base import locks
 
-    handle = locks._open(measuring_lock())
+    def stop(*_: object) -> None:
+        raise TimeoutError
+
+    signal.signal(signal.SIGALRM, stop)
+    signal.setitimer(signal.ITIMER_REAL, 0.3)
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
+        with locked(measuring_lock(), "waiting"):
+            signal.setitimer(signal.ITIMER_REAL, 0)
+    except TimeoutError:
         return True
     return False
 
@@ -191,14 +196,22 @@ def test_a_lock_that_an_older_version_opened_to_all_is_closed_again(shared: Path
         assert mode(measuring_lock()) == 0o644
 
 
-def test_a_lock_that_was_cleared_away_meanwhile_is_made_anew(shared: Path) -> None:
-    from compress.base import locks
+def test_a_lock_that_was_cleared_away_while_it_was_waited_for_is_made_anew(
+    shared: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flock = fcntl.flock
+    holder = os.open(measuring_lock(), os.O_RDWR | os.O_CREAT)
+    flock(holder, fcntl.LOCK_EX)
 
-    stale = locks._open(measuring_lock())
-    measuring_lock().unlink()
-    assert not locks._is_same_file(measuring_lock(), stale)
-    os.close(stale)
-    with locked(measuring_lock(), "waiting"):
+    def clearing(handle: int, operation: int) -> None:
+        if operation == fcntl.LOCK_EX:  # without LOCK_NB: it waits
+            measuring_lock().unlink()
+            os.close(holder)
+        flock(handle, operation)
+
+    monkeypatch.setattr(fcntl, "flock", clearing)
+    with locked(measuring_lock(), "waiting") as waited:
+        assert waited
         assert held_elsewhere_here()
 
 

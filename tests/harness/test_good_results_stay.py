@@ -8,10 +8,11 @@ from typing import Any
 import pytest
 
 from compress.base.config import InputError
-from compress.harness import preflight, run
+from compress.harness import build, preflight, run
 from compress.harness.plan import Options, Planned, plan
 from compress.records import files as result_files
 from compress.records.machine import describe
+from compress.records.result import Result
 from compress.spec.recipe import Recipe
 from tests import factory
 
@@ -72,16 +73,26 @@ def test_what_a_run_may_not_replace_is_refused_before_the_model_is_looked_at(kin
 
 
 def test_a_failure_replaces_figures_of_another_plan_and_never_those_of_its_own(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    options: Options, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    path = tmp_path / "x.json"
-    result_files.replace_file(path, GOOD)
-    failed = factory.failed("bert_sparse")
-    assert run._write(path, failed) == [] and result_files.read(path) == GOOD
+    def fail(*_: Any) -> None:
+        raise RuntimeError("no memory is left")
+
+    monkeypatch.setattr(preflight, "check", lambda *_: None)
+    monkeypatch.setattr(build, "build", fail)
+    planned = _planned(options)
+
+    def rerun(data: bytes) -> Result:
+        _left(planned, data)
+        (failed,) = run.run_all([planned.recipe], options)
+        assert "no memory is left" in str(failed.error)
+        return result_files.read(planned.path)
+
+    workload = {**GOOD.workload, "resolved": dict(planned.found.resolved)}
+    good = replace(GOOD, fingerprint=planned.fingerprint, workload=workload)
+    result_files.replace_file(planned.path, good)
+    data = planned.path.read_bytes()
+    assert rerun(data) == good
     assert "keeps the figures" in capsys.readouterr().err
-    run._write(path, replace(failed, fingerprint="another"))
-    assert result_files.read(path).error is not None
-    run._write(path, GOOD)
-    path.write_bytes(path.read_bytes()[:-100])  # damaged: nothing to keep
-    run._write(path, failed)
-    assert result_files.read(path).error is not None
+    assert rerun(data.replace(planned.fingerprint.encode(), b"another")).error is not None
+    assert rerun(data[:-100]).error is not None  # damaged: nothing to keep

@@ -251,11 +251,11 @@ def test_layers_of_torchao_made_on_one_kind_of_device_are_refused_by_the_other_w
 
     fp8 = ao.make(nn.Linear(64, 64, dtype=torch.bfloat16), {"format": "fp8"}).weight.data
     narrow, wide = (ao.make(nn.Linear(64, rows), {"format": "int8"}).weight.data for rows in (12, 16))
-    ao._check(fp8, 64, 64, "cpu")
-    ao._check(wide, 16, 64, "cuda")
+    ao.check_device(fp8, 64, 64, "cpu")
+    ao.check_device(wide, 16, 64, "cuda")
     for weight, rows, why in ((fp8, 64, "fp8 made on a CPU"), (narrow, 12, "multiples of 8")):
         with pytest.raises(InputError, match=f"{why}.*quantize again on cuda"):
-            ao._check(weight, rows, 64, "cuda")
+            ao.check_device(weight, rows, 64, "cuda")
     tensors, meta = ao.pack(ao.make(nn.Linear(64, 64, dtype=torch.bfloat16), {"format": "fp8"}))
     assert isinstance(ao.unpack(tensors, meta, torch.device("cpu")), nn.Linear)
 

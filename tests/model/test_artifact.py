@@ -18,7 +18,7 @@ from compress.base.config import InputError
 from compress.base.quiet import quiet_notices
 from compress.methods import apply_step
 from compress.model import artifact, runtimes
-from compress.model.manifest import SCHEMA, Manifest, sealed
+from compress.model.manifest import SCHEMA, sealed
 from compress.spec.formats import ROWS, choose
 from compress.spec.steps import Cast, Distill, LowRank, Prune, Quantize
 from tests import made_models
@@ -353,7 +353,8 @@ def test_an_artifact_of_another_device_is_refused(tmp_path: Path) -> None:
     plain = json.loads(file.read_text())
     del plain["sha256"]
     for entry in plain["layers"].values():
-        entry |= {"format": "int4", "backend": "torchao"} if "format" in entry else {}
+        if "format" in entry:
+            entry.update(format="int4", backend="torchao")
     file.write_text(sealed(plain))
     with pytest.raises(InputError, match="int4 through torchao does not exist on cpu"):
         artifact.load(tmp_path / "a")

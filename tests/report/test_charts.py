@@ -186,10 +186,13 @@ def test_a_graph_shows_bits_and_a_large_model_sums_up_its_small_layers(tmp_path:
     graph = compressed(tmp_path, {"a.dense": {"format": "int8", "bits": 8}})
     found, in_bytes = layers.layers(graph)
     assert not in_bytes and [(layer.size, layer.words) for layer in found] == [(8, "int8, 8 bits")]
-    many = [layers.Layer(f"layer.{i}", 1000 - i, "unchanged", "") for i in range(100)]
-    shown = layers._largest(many)
-    assert len(shown) == layers.MOST_ROWS and shown[-1].name == "41 smaller layers"
-    assert sum(layer.size for layer in shown) == sum(layer.size for layer in many)
+    (tmp_path / "large").mkdir()
+    large = compressed(tmp_path / "large", {}, **{f"layer.{i}.weight": ("U8", [1000 - i]) for i in range(100)})
+    (axis,) = layers.draw([large]).axes
+    rows = [label.get_text() for label in axis.get_yticklabels()]
+    assert len(rows) == layers.MOST_ROWS and rows[-1] == "41 smaller layers"
+    kilobytes = [bar.get_width() for bar in axis.patches]
+    assert sum(kilobytes) == pytest.approx(sum(1000 - i for i in range(100)) / 1e3)
 
 
 @pytest.mark.parametrize("kind", KINDS)
