@@ -18,7 +18,7 @@ BY_NAME = ("setattr", "getattr", "delattr", "hasattr", "object", "attrgetter", "
 """Functions that reach an attribute by its name as text; `object` is that of `unittest.mock.patch`."""
 
 
-def defined(tree: ast.Module) -> set[str]:
+def private_definitions(tree: ast.Module) -> set[str]:
     """Return the private names of functions, classes, variables, parameters and fields that a file defines."""
     names: set[str] = set()
     for node in ast.walk(tree):
@@ -30,13 +30,18 @@ def defined(tree: ast.Module) -> set[str]:
     return {name for name in names if PRIVATE.fullmatch(name)}
 
 
-def parsed(path: Path) -> ast.Module:
+def syntax_tree(path: Path) -> ast.Module:
     return ast.parse(path.read_text(encoding="utf-8"))
 
 
 def private_names() -> set[str]:
     """Return all private names that the package and the recipes define."""
-    return {name for package in PACKAGES for file in (ROOT / package).rglob("*.py") for name in defined(parsed(file))}
+    return {
+        name
+        for package in PACKAGES
+        for file in (ROOT / package).rglob("*.py")
+        for name in private_definitions(syntax_tree(file))
+    }
 
 
 def mentions(tree: ast.Module) -> Iterator[tuple[int, object]]:
@@ -59,7 +64,7 @@ def mentions(tree: ast.Module) -> Iterator[tuple[int, object]]:
 
 def violations(tree: ast.Module, private: set[str]) -> list[str]:
     """Return where a test names a private part of the package; a file may name what it defines itself."""
-    forbidden = private - defined(tree)
+    forbidden = private - private_definitions(tree)
     return [f"{line}: {name}" for line, name in mentions(tree) if name in forbidden]
 
 
@@ -67,7 +72,7 @@ def test_no_test_names_a_private_part_of_the_package() -> None:
     private = private_names()
     files = sorted((ROOT / "tests").rglob("*.py"))
     assert len(files) > 100 and len(private) > 100
-    assert not [f"{file.relative_to(ROOT)}:{line}" for file in files for line in violations(parsed(file), private)]
+    assert not [f"{file.relative_to(ROOT)}:{line}" for file in files for line in violations(syntax_tree(file), private)]
 
 
 @pytest.mark.parametrize(

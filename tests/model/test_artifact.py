@@ -135,7 +135,7 @@ save_file(answers, sys.argv[2])
 """
 
 
-def made(case: str) -> Any:
+def compressed_bundle(case: str) -> Any:
     """The bundle of a case, its steps applied, finished, and used once."""
     name = case.partition(":")[0]
     start = replace(trainable(MAKE[name]()), runtime="eager" if "torchao" in case else "auto")
@@ -168,7 +168,7 @@ def reloaded(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     folders: dict[str, str] = {}
     for case in CASES:
         try:
-            one = made(case)
+            one = compressed_bundle(case)
             before[case] = answer(one.model, case.partition(":")[0])  # a forward pass before saving
             path = folder / case.replace(":", "-")
             artifact.save(one, path, {"note": case})

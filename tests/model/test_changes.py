@@ -28,16 +28,16 @@ from tests.model.test_shared_modules import albert
 INT4 = Quantize(bits=4, backend="torch", group_size=32)
 
 
-def applied(bundle: Bundle, step: Any) -> tuple[Bundle, Change]:
+def apply_and_compare(bundle: Bundle, step: Any) -> tuple[Bundle, Change]:
     """The bundle after a step, and what the step changed."""
     before = weights(bundle.model)
     after = apply_step(bundle, step)
     return after, change(step, before, bundle.layers, after.model, after.layers)
 
 
-def changed(model: Any, step: Any) -> tuple[Change, list[str]]:
+def change_and_notes(model: Any, step: Any) -> tuple[Change, list[str]]:
     """What a step changes of this model, and all its notes."""
-    after, made = applied(made_models.trainable(model), step)
+    after, made = apply_and_compare(made_models.trainable(model), step)
     return made, [*after.notes, *made.notes]
 
 
@@ -73,7 +73,7 @@ STEPS: dict[str, tuple[Any, Callable[[str], bool]]] = {
 @pytest.mark.parametrize("name", STEPS)
 def test_the_share_is_that_of_the_parameters_that_are_others_now(name: str) -> None:
     step, counted = STEPS[name]
-    found = changed(made_models.bert(), step)[0].shares
+    found = change_and_notes(made_models.bert(), step)[0].shares
     assert found is not None
     assert found.changed == pytest.approx(share(made_models.bert(), counted))
     assert found.changed + sum(found.left.values()) == pytest.approx(1)
@@ -83,14 +83,14 @@ def test_the_share_is_that_of_the_parameters_that_are_others_now(name: str) -> N
 @pytest.mark.parametrize("kind", ["albert", "llama", "gpt2", "vit"])
 def test_what_is_left_by_design_is_not_noted(kind: str) -> None:
     model = albert() if kind == "albert" else made_models.MODELS[kind]()
-    made, notes = changed(model, INT4)
+    made, notes = change_and_notes(model, INT4)
     assert made.shares is not None and set(made.shares.left) <= {"embeddings", "head", "norms and biases"}
     assert not any("changed only" in note for note in notes)
 
 
 def test_a_second_step_counts_what_the_first_one_packed() -> None:
-    model = applied(made_models.trainable(made_models.bert()), INT4)[0].model
-    shares = changed(model, Cast(dtype="bf16"))[0].shares
+    model = apply_and_compare(made_models.trainable(made_models.bert()), INT4)[0].model
+    shares = change_and_notes(model, Cast(dtype="bf16"))[0].shares
     packed = share(made_models.bert(), matrices_of_layers)
     assert shares is not None and shares.left == {"linear layers": pytest.approx(packed)}
     assert shares.changed == pytest.approx(1 - packed)
@@ -132,7 +132,7 @@ def test_of_int8_static_the_share_is_that_of_the_numbers_which_its_graph_stores_
 
     model = make()
     step = Quantize(bits=8, format="int8_static", calibration_examples=8)
-    after, made = applied(made_models.trainable(model), step)
+    after, made = apply_and_compare(made_models.trainable(model), step)
     stored = sum(
         math.prod(constant.get_output_shape(0))
         for constant in openvino.Core().read_model(str(after.model.path)).get_ops()
@@ -187,7 +187,7 @@ def test_weights_that_are_no_linear_layers_are_named_with_their_share(part: Any,
         layer.attention.output.dense = nn.Identity()
     before = made_models.logits(model)
     inside = share(model, lambda n: ".intermediate.dense." in n and "bias" not in n)
-    made, notes = changed(model, step)
+    made, notes = change_and_notes(model, step)
     assert made.shares is not None and kinds <= set(made.shares.left)
     assert sum(made.shares.left[kind] for kind in kinds) == pytest.approx(inside)
     assert made_models.logits(model).isfinite().all() and not torch.equal(made_models.logits(model), before)
@@ -196,7 +196,7 @@ def test_weights_that_are_no_linear_layers_are_named_with_their_share(part: Any,
 
 
 def test_experts_and_convolutions_that_a_step_leaves_are_noted_with_what_takes_them() -> None:
-    (note,) = (n for n in changed(moe(), LowRank(rank=4))[1] if "changed only" in n)
+    (note,) = (n for n in change_and_notes(moe(), LowRank(rank=4))[1] if "changed only" in n)
     inside = share(moe(), lambda n: ".experts." in n)
     assert f"MixtralExperts {100 * inside:.0f} %" in note
     assert "model.layers.0.mlp.experts.gate_up_proj" in note and "backend torch" in note
@@ -207,19 +207,19 @@ def test_a_recipe_applied_to_a_model_in_memory_prints_the_notes_on_its_changes(
 ) -> None:
     step = Quantize(bits=4, backend="torch", group_size=32, include=("*.0.attention.self.query",))
     compress.apply(compress.Recipe(steps=(step,)), made_models.bert(), tokenizer())
-    (note,) = (n for n in changed(made_models.bert(), step)[1] if "changed only" in n)
+    (note,) = (n for n in change_and_notes(made_models.bert(), step)[1] if "changed only" in n)
     assert f"  {note}\n" in capsys.readouterr().err
 
 
 def test_patterns_that_leave_most_are_noted() -> None:
     step = INT4.model_copy(update={"include": ("*.0.attention.self.query",)})
-    (note,) = (n for n in changed(made_models.bert(), step)[1] if "changed only" in n)
+    (note,) = (n for n in change_and_notes(made_models.bert(), step)[1] if "changed only" in n)
     assert "linear layers" in note
 
 
 def test_a_step_that_changes_nothing_is_noted() -> None:
     model = made_models.bert().to(torch.bfloat16)
-    made, notes = changed(model, Cast(dtype="bf16"))
+    made, notes = change_and_notes(model, Cast(dtype="bf16"))
     assert made.shares is not None and made.shares.changed == 0
     assert "cast: changed no parameter of the model" in notes
 
