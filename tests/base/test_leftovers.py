@@ -32,7 +32,7 @@ files.write_atomic(folder / "result.json", b"{}")
 
 
 @pytest.fixture
-def left(tmp_path: Path) -> Path:
+def leftovers(tmp_path: Path) -> Path:
     """A folder in which a process was killed while it wrote."""
     (tmp_path / "there").mkdir()
     done = subprocess.run([sys.executable, "-c", LEAVE, str(tmp_path)], env=environment(), check=False)
@@ -45,11 +45,11 @@ def hidden(folder: Path) -> list[Path]:
     return sorted(path for path in folder.iterdir() if path.name.startswith("."))
 
 
-def test_what_a_killed_process_left_goes_and_what_it_set_aside_comes_back(left: Path) -> None:
-    owners.sweep_below(left)
-    assert hidden(left) == []
-    assert not list((left / "there").iterdir())
-    assert (left / "lost" / "weights").read_text() == "before"
+def test_what_a_killed_process_left_goes_and_what_it_set_aside_comes_back(leftovers: Path) -> None:
+    owners.sweep_below(leftovers)
+    assert hidden(leftovers) == []
+    assert not list((leftovers / "there").iterdir())
+    assert (leftovers / "lost" / "weights").read_text() == "before"
 
 
 def test_files_of_a_living_process_and_similar_names_stay(tmp_path: Path) -> None:

@@ -47,7 +47,7 @@ class Switch:
         self.set(IDLE_W)
 
 
-def examined(monkeypatch: pytest.MonkeyPatch, **board: Any) -> Report:
+def examine_board(monkeypatch: pytest.MonkeyPatch, **board: Any) -> Report:
     clock = VirtualTime.install(monkeypatch)
     switch = Switch(clock)
     made = Board("GPU-a", watts=switch, period_s=0.02, **board)
@@ -62,7 +62,7 @@ def line(report: Report, start: str) -> str:
 
 
 def test_a_good_board_is_found_good(monkeypatch: pytest.MonkeyPatch) -> None:
-    report = examined(monkeypatch)
+    report = examine_board(monkeypatch)
     assert report.profile is not None
     assert report.profile.step_s == pytest.approx(0.02, abs=0.003)  # looked at every 2 ms
     assert report.profile.agreement == pytest.approx(0, abs=0.02)
@@ -73,7 +73,7 @@ def test_a_good_board_is_found_good(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_throttled_shared_board_without_instant_power_is_told_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
-    report = examined(monkeypatch, instant=False, events=lambda _: 0x40, processes=lambda _: (1, 2, 3))
+    report = examine_board(monkeypatch, instant=False, events=lambda _: 0x40, processes=lambda _: (1, 2, 3))
     assert "hardware thermal slowdown" in line(report, "throttled")
     assert "3 use the board" in line(report, "processes")
     advice = " ".join(report.advice)

@@ -163,20 +163,24 @@ def accuracy(model: Any) -> float:
 
 
 @pytest.fixture(scope="module")
-def trained() -> Any:
+def trained_model() -> Any:
     return trained_bert()
 
 
-def test_a_student_of_half_the_layers_learns_to_answer_like_the_teacher(trained: Any) -> None:
-    made = bundle(copy.deepcopy(trained), teacher=lambda: copy.deepcopy(trained), train=lambda: text_examples(256))
+def test_a_student_of_half_the_layers_learns_to_answer_like_the_teacher(trained_model: Any) -> None:
+    made = bundle(
+        copy.deepcopy(trained_model), teacher=lambda: copy.deepcopy(trained_model), train=lambda: text_examples(256)
+    )
     config = Distill(keep_every=2, hidden_weight=1.0, max_steps=60, batch_size=16, learning_rate=3e-3)
     done = distill(made, config)
     assert len(done.model.bert.encoder.layer) == done.model.config.num_hidden_layers == 1
-    assert accuracy(trained) > 0.9 and accuracy(done.model) > 0.85
+    assert accuracy(trained_model) > 0.9 and accuracy(done.model) > 0.85
 
 
-def test_recovery_brings_a_damaged_low_rank_model_back_to_the_teacher(trained: Any) -> None:
-    made = bundle(copy.deepcopy(trained), teacher=lambda: copy.deepcopy(trained), train=lambda: text_examples(256))
+def test_recovery_brings_a_damaged_low_rank_model_back_to_the_teacher(trained_model: Any) -> None:
+    made = bundle(
+        copy.deepcopy(trained_model), teacher=lambda: copy.deepcopy(trained_model), train=lambda: text_examples(256)
+    )
     cut = lowrank(made, LowRank(parameters=0.5))
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
@@ -184,7 +188,7 @@ def test_recovery_brings_a_damaged_low_rank_model_back_to_the_teacher(trained: A
             parameter.add_(torch.randn(parameter.shape, generator=generator) * 0.1)
     before = copy.deepcopy(cut.model)
     done = distill(cut, Distill(max_steps=60, batch_size=16, learning_rate=2e-3))
-    answers = [sentence_logits(model) for model in (trained, before, done.model)]
+    answers = [sentence_logits(model) for model in (trained_model, before, done.model)]
     damage = soft_loss(answers[1], answers[0], 1)
     assert damage > 0.1 and soft_loss(answers[2], answers[0], 1) < 0.5 * damage
     assert done.layers == cut.layers

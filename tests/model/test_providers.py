@@ -3,8 +3,10 @@
 No GPU is needed: providers that are not here are faked by name, and binding runs on the CPU's.
 """
 
-from collections.abc import Iterator, Sequence
-from dataclasses import replace
+import json
+import subprocess
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -19,7 +21,7 @@ from compress.base import devices
 from compress.base.config import InputError
 from compress.data.workload import Workload
 from compress.harness import references, transform
-from compress.harness.plan import Options, _check_pairs, _fitting
+from compress.harness.plan import Options, Planned, plan
 from compress.measure import memory_gpu
 from compress.measure.job import Spec, read_job, write_job
 from compress.methods import apply_step
@@ -204,11 +206,30 @@ def test_a_graph_that_one_provider_computes_alone_has_no_remark(graph: OnnxModel
     assert "MatMul" in {node.op_type for part in parts for node in part.get_nodes()}  # it was recorded
 
 
-def on(device: str, **recipe: Any) -> None:
-    _check_pairs(Recipe.model_validate({"name": "mine", **recipe}), factory.machine(device=device))
+@pytest.fixture
+def planned(workload: Path, tmp_path: Path) -> Callable[..., list[Planned]]:
+    """Plans recipes for a device, which refuses those that it cannot run; no weight is loaded."""
+
+    def on(device: str, recipes: Sequence[Recipe], **options: Any) -> list[Planned]:
+        given = Options(workload=str(workload), out=tmp_path / "r", artifacts=tmp_path / "a", **options)
+        return plan(recipes, given, factory.machine(device=device))
+
+    return on
 
 
-def test_recipes_for_graphs_on_gpus_are_refused_with_the_reason_before_anything_is_loaded(installed: Any) -> None:
+@pytest.fixture
+def on(planned: Callable[..., list[Planned]]) -> Callable[..., None]:
+    """Plans one recipe, given by its fields."""
+
+    def one(device: str, **recipe: Any) -> None:
+        planned(device, [Recipe.model_validate({"name": "mine", **recipe})])
+
+    return one
+
+
+def test_recipes_for_graphs_on_gpus_are_refused_with_the_reason_before_anything_is_loaded(
+    installed: Any, on: Callable[..., None]
+) -> None:
     installed(WITH_TENSORRT)
     fp16, bf16 = ({"method": "cast", "dtype": dtype} for dtype in ("fp16", "bf16"))
     for runtime in ("onnxruntime", "tensorrt"):
@@ -232,7 +253,9 @@ def test_recipes_for_graphs_on_gpus_are_refused_with_the_reason_before_anything_
         on("cuda:0", runtime="onnxruntime")
 
 
-def test_fp8_on_a_gpu_is_refused_in_models_that_are_not_bf16_before_anything_is_loaded() -> None:
+def test_fp8_on_a_gpu_is_refused_in_models_that_are_not_bf16_before_anything_is_loaded(
+    on: Callable[..., None],
+) -> None:
     fp8 = {"method": "quantize", "bits": 8, "format": "fp8"}
     fp16, bf16 = ({"method": "cast", "dtype": dtype} for dtype in ("fp16", "bf16"))
     on("cuda:0", steps=[bf16, fp8])
@@ -243,11 +266,11 @@ def test_fp8_on_a_gpu_is_refused_in_models_that_are_not_bf16_before_anything_is_
 
 
 def test_the_recipe_in_half_precision_is_left_out_where_there_is_no_gpu(
-    capsys: pytest.CaptureFixture[str],
+    planned: Callable[..., list[Planned]], capsys: pytest.CaptureFixture[str]
 ) -> None:
     both = [Recipe.load(name) for name in ("onnxruntime_fp16", "bert_dense")]
-    (left,), _ = _fitting(both, Options(fitting=True), factory.machine())
-    assert left.name == "bert_dense"
+    (left,) = planned("cpu", both, fitting=True)
+    assert left.recipe.name == "bert_dense"
     assert "onnxruntime_fp16 is left out: onnxruntime_fp16 runtime: onnxruntime takes fp32" in capsys.readouterr().err
 
 
@@ -348,32 +371,45 @@ GB = 1_000_000_000
 def test_as_many_models_as_fit_have_their_memory_measured_side_by_side(
     peak: int | None, groups: list[int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    alive: list[int] = []
-    seen: list[int] = []
+    alive: list[str] = []
+    together: list[int] = []
     shares: list[int] = []
+    memory = Memory(reason="it failed") if peak is None else Memory(peak, peak)
 
-    def started(path: Path, number: int, cores: int) -> tuple[Any, Path]:
-        alive.append(number)
-        shares.append(cores)
-        return number, path.with_name(f"memory-{number}.json")
+    class Process:
+        """`python -m compress.measure.memory_gpu JOB NUMBER` on a GPU with 100 GB free; it ends when waited for."""
 
-    def ended(number: int, answer: Path) -> memory_gpu.Child:
-        if alive:
-            seen.append(len(alive))
-            alive.clear()
-        return memory_gpu.Child(Memory(reason="it failed") if peak is None else Memory(peak, peak), 100 * GB)
+        def __init__(self, command: list[str], env: dict[str, str], **_: Any) -> None:
+            assert command[1:4] == ["-m", "compress.measure.memory_gpu", str(tmp_path / "job.json")]
+            self.number = command[4]
+            alive.append(self.number)
+            shares.append(int(env["TORCHINDUCTOR_COMPILE_THREADS"]))
 
-    monkeypatch.setattr(memory_gpu, "_start_child", started)
-    monkeypatch.setattr(memory_gpu, "_wait_child", ended)
+        def __enter__(self) -> "Process":
+            return self
+
+        def __exit__(self, *_: object) -> None:
+            pass
+
+        def wait(self) -> int:
+            if alive:
+                together.append(len(alive))
+                alive.clear()
+            figures = memory_gpu.Child(memory, 100 * GB)
+            (tmp_path / f"memory-{self.number}.json").write_text(json.dumps(asdict(figures)))
+            return 0
+
+    monkeypatch.setattr(subprocess, "Popen", Process)
+    monkeypatch.delenv("TORCHINDUCTOR_COMPILE_THREADS", raising=False)
     monkeypatch.setattr(memory_gpu, "free_bytes", lambda devices: 200 * GB)
     specs = tuple(Spec(str(number), "", "", "eager", False, False, False) for number in range(6))
     graph = Spec("graph", "", "", "onnxruntime", False, False, False)
     job: Any = SimpleNamespace(runners=(graph, *specs), device="cuda:0", threads=10)
-    found = memory_gpu.measure_gpu_memory(job, tmp_path / "job.json")
-    assert seen == groups
-    assert shares == [10 // together for together in groups for _ in range(together)]
-    assert found.pop("graph") == Memory(reason=memory_gpu.UNSEEN)  # torch does not count it: unknown, not small
-    assert len(found) == 6
+    measured = memory_gpu.measure_gpu_memory(job, tmp_path / "job.json")
+    assert together == groups
+    assert shares == [10 // count for count in groups for _ in range(count)]
+    assert measured.pop("graph") == Memory(reason=memory_gpu.UNSEEN)  # torch does not count it: unknown, not small
+    assert measured == {str(number): memory for number in range(6)}
 
 
 def test_a_process_that_cannot_tell_a_models_memory_says_why(workload: Path, tmp_path: Path) -> None:

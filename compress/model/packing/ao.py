@@ -137,13 +137,13 @@ def unpack(tensors: Tensors, meta: Settings, device: torch.device) -> nn.Module:
         raise ValueError(f"torchao could not rebuild a weight; unused tensors: {sorted(unused)}")
     placed = {name: tensor.to(device) for name, tensor in tensors.items() if name in ("bias", SMOOTH)}
     rows, columns = meta["shape"]
-    _check(weights[NAME], rows, columns, device.type)
+    check_device(weights[NAME], rows, columns, device.type)
     if isinstance(weights[NAME], Int8Tensor):
         return _int8(weights[NAME], placed.get("bias"), placed.get(SMOOTH))
     return _filled(nn.Linear(columns, rows, bias="bias" in tensors, device="meta"), weights[NAME], placed.get("bias"))
 
 
-def _check(weight: torch.Tensor, rows: int, columns: int, device: str) -> None:
+def check_device(weight: torch.Tensor, rows: int, columns: int, device: str) -> None:
     """Raise InputError if a weight made on one kind of device has no proper product on this one."""
     reason = None
     if isinstance(weight, Int8Tensor) and device == "cuda":
