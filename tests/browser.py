@@ -16,7 +16,7 @@ BROWSERS, DRIVERS = ("chromium", "chromium-browser", "google-chrome"), ("chromed
 
 
 @contextmanager
-def started(profile: Path) -> Iterator[Any]:
+def start_browser(profile: Path) -> Iterator[Any]:
     """A browser with a profile of its own; skips the test where there is none."""
     browser, driver = (next(filter(None, map(shutil.which, names)), None) for names in (BROWSERS, DRIVERS))
     if browser is None or driver is None:

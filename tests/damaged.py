@@ -32,7 +32,7 @@ def places(node: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
         yield from places(value, (*path, key))
 
 
-def changed(chance: random.Random, node: Any) -> Any:
+def change_nodes(chance: random.Random, node: Any) -> Any:
     """The same plain value with one to three of its nodes replaced, removed or repeated."""
     made = {"": json.loads(json.dumps(node))}
     for _ in range(chance.randint(1, 3)):
@@ -64,7 +64,7 @@ def text_of(node: Any) -> bytes:
         return b"[" * 100_000
 
 
-def scrambled(chance: random.Random, data: bytes) -> bytes:
+def scramble(chance: random.Random, data: bytes) -> bytes:
     """The same bytes cut, or with some replaced, inserted or swapped."""
     made = bytearray(data)
     for _ in range(chance.randint(1, 6)):

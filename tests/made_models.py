@@ -15,7 +15,7 @@ SIZES = {"vocab_size": 64, "max_position_embeddings": 66}
 
 def bert(layers: int = 2) -> Any:
     """BERT: width 32, 4 heads, feed-forward 64, 2 classes."""
-    return made(
+    return random_model(
         transformers.BertForSequenceClassification,
         transformers.BertConfig(
             **SIZES, hidden_size=32, num_hidden_layers=layers, num_attention_heads=4, intermediate_size=64
@@ -25,7 +25,7 @@ def bert(layers: int = 2) -> Any:
 
 def roberta(layers: int = 2) -> Any:
     """RoBERTa of the same size."""
-    return made(
+    return random_model(
         transformers.RobertaForSequenceClassification,
         transformers.RobertaConfig(
             **SIZES,
@@ -40,7 +40,7 @@ def roberta(layers: int = 2) -> Any:
 
 def distilbert(layers: int = 2) -> Any:
     """DistilBERT of the same size."""
-    return made(
+    return random_model(
         transformers.DistilBertForSequenceClassification,
         transformers.DistilBertConfig(**SIZES, dim=32, n_layers=layers, n_heads=4, hidden_dim=64),
     )
@@ -48,7 +48,7 @@ def distilbert(layers: int = 2) -> Any:
 
 def vit(layers: int = 2) -> Any:
     """ViT of the same size on 8 x 8 grey images, 5 classes."""
-    return made(
+    return random_model(
         transformers.ViTForImageClassification,
         transformers.ViTConfig(
             hidden_size=32, num_hidden_layers=layers, num_attention_heads=4, intermediate_size=64, image_size=8,
@@ -59,7 +59,7 @@ def vit(layers: int = 2) -> Any:
 
 def llama(layers: int = 2, tied: bool = True) -> Any:
     """Llama with grouped-query attention: 8 query heads share 4 key/value heads."""
-    return made(
+    return random_model(
         transformers.LlamaForCausalLM,
         transformers.LlamaConfig(
             **SIZES, hidden_size=32, num_hidden_layers=layers, num_attention_heads=8, num_key_value_heads=4,
@@ -70,7 +70,7 @@ def llama(layers: int = 2, tied: bool = True) -> Any:
 
 def gpt2(layers: int = 2) -> Any:
     """GPT-2: linear layers stored transposed, query, key and value in one."""
-    return made(
+    return random_model(
         transformers.GPT2LMHeadModel,
         transformers.GPT2Config(
             vocab_size=64,
@@ -99,7 +99,7 @@ MODELS: dict[str, Callable[..., Any]] = {
 }  # fmt: skip
 
 
-def made(kind: Any, config: Any) -> Any:
+def random_model(kind: Any, config: Any) -> Any:
     """A model of this kind and configuration, with random weights, in eval mode."""
     torch.manual_seed(0)
     model = kind(config)

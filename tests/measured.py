@@ -30,7 +30,7 @@ LAYERS = (
 )
 
 
-def measured(patch: Any, root: Path, name: str = "20260101T000000-abcdef") -> list[Result]:
+def measured_results(patch: Any, root: Path, name: str = "20260101T000000-abcdef") -> list[Result]:
     """A result for every load but the first, which is their reference; their trace lies below `root`."""
     outcomes = {name: _answers(every) for name, every in zip(LOADS, (0, 30, 12, 9), strict=True)}
     samples = replace(

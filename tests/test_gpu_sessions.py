@@ -44,7 +44,7 @@ def texts_of(folder: Path, part: str) -> list[str]:
     return list(pandas.read_parquet(folder / "data" / f"{part}.parquet")["text"])
 
 
-def test_what_is_there_is_of_the_list() -> None:
+def test_stored_sessions_are_in_the_list() -> None:
     found = {path.parent.name for path in OUT.glob("*/*.json")}
     assert found
     assert found <= {session.name for session in SESSIONS if gpu_results.there(session, OUT)}

@@ -49,7 +49,7 @@ def execute(notebook: Any, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Any
     return NotebookClient(notebook, timeout=900, resources={"metadata": {"path": str(folder)}}).execute()
 
 
-def said(notebook: Any) -> str:
+def output_text(notebook: Any) -> str:
     """All that its cells have printed and shown."""
     outputs = [output for cell in notebook.cells for output in cell.get("outputs", ())]
     return "\n".join(
@@ -79,7 +79,7 @@ def test_the_notebooks_run_on_small_models(workload: Path, tmp_path: Path, monke
         (cell,) = [cell for cell in cells if "parameters" in cell.metadata.get("tags", ())]
         cell.source = SMALL[name].format(workload=str(workload), address=forked.SERVER.address)
         together.cells += [nbformat.v4.new_code_cell("%reset -f"), *cells]
-    words = said(execute(together, tmp_path, monkeypatch))
+    words = output_text(execute(together, tmp_path, monkeypatch))
     for recipe in ("narrower", "eight_bits", "bert_bf16", "bert_int8"):
         assert re.search(rf"^{recipe}: .*, against \w+ eager$", words, re.MULTILINE), words
     assert "'label': 'good'" in words
@@ -88,4 +88,4 @@ def test_the_notebooks_run_on_small_models(workload: Path, tmp_path: Path, monke
 @pytest.mark.long
 @pytest.mark.parametrize("name", NAMES)
 def test_a_notebook_runs_as_it_is_kept(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert ", against " in said(execute(read(name), tmp_path, monkeypatch))
+    assert ", against " in output_text(execute(read(name), tmp_path, monkeypatch))

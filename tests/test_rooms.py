@@ -19,7 +19,7 @@ ENTRANCES = ("__init__.py", "__main__.py")
 """Public names and the command line: they may import every room."""
 
 
-def imported(file: Path) -> Iterator[str]:
+def imports_of(file: Path) -> Iterator[str]:
     """Modules of the package that a file imports, also inside functions and for type checking, as `room.module`."""
     for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
@@ -43,7 +43,7 @@ def violations(package: Path) -> list[str]:
                 found.append(f"{place}: lies in no room")
             continue
         room = place.parts[0]
-        for name in imported(file):
+        for name in imports_of(file):
             target = name.split(".")[0]
             if room not in ROOMS or target not in ROOMS:
                 found.append(f"{place}: imports {name}; one of them is in no room")
@@ -61,7 +61,7 @@ def graph(package: Path) -> dict[str, set[str]]:
     }
     edges: dict[str, set[str]] = {}
     for module, file in modules.items():
-        targets = (t if t in modules else t.rpartition(".")[0] for t in imported(file))
+        targets = (t if t in modules else t.rpartition(".")[0] for t in imports_of(file))
         edges[module] = {t for t in targets if t in modules and t != module}
     return edges
 

@@ -28,7 +28,7 @@ def measure(
 
     if not context.args:
         raise InputError(
-            "measure: no command; give it after two dashes: python -m compress measure -- python script.py"
+            "measure: no command; write it after two dashes: python -m compress measure -- python script.py"
         )
     try:
         code, spent = run(context.args, command_meter(device))
@@ -67,7 +67,7 @@ def verify(
     if reports:
         print(COPIED)
     if problems or not reports:
-        raise InputError(problems or f"{results[0]}: no results in it; expected what `compress run` has left")
+        raise InputError(problems or f"{results[0]}: no results in it; expected results of `compress run`")
     if any(report.differences for report in reports):
         raise typer.Exit(1)
 

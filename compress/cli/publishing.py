@@ -53,7 +53,7 @@ def push(
 def _artifact(path: Path, stored: Any, folder: Path | None) -> Path:
     """Return the folder of a result's artifact: the given one, else the one that the result records."""
     if folder is None and stored.artifact is None and stored.error is None:
-        raise InputError(f"{path}: its artifact was not kept; run the recipe again with --keep, or give --artifact")
+        raise InputError(f"{path}: its artifact was not kept; run the recipe again with --keep, or set --artifact")
     return folder or Path(stored.artifact or "")
 
 

@@ -32,7 +32,7 @@ def init(model: str | None, data: str | None, task: str | None) -> None:
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
         options = {"--model": model, "--data": data, "--task": task}
         missing = [option for option, value in options.items() if value is None]
-        raise InputError(f"init: {', '.join(missing)} not given; give them, or run init in a terminal to be asked")
+        raise InputError(f"init: {', '.join(missing)} missing; set them, or run init in a terminal to be asked")
     _say("A workload names the model, the data and the metric. Press Enter to accept the default in [brackets].")
     model = model or ask("Model, a folder or hub id", lambda v: check_place("model", v), _models())
     data = data or ask("Data, a folder, file or hub id", _check_data, _data())

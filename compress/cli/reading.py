@@ -74,7 +74,7 @@ def pareto(
             written = writer.write(out or folder, problems, lines)
         except OSError as error:
             raise InputError(
-                f"{out or folder}: cannot be written ({error.strerror}); choose another with --out"
+                f"{out or folder}: cannot be written ({error.strerror}); choose another folder with --out"
             ) from None
         for path in written:
             print(path, file=sys.stderr)
@@ -120,12 +120,12 @@ def check(
     if junit is not None:
         new_file(junit, "--junit", [".xml"], named([folder, baseline]))
         if not junit.parent.is_dir():
-            raise InputError(f"--junit {junit}: cannot be written, there is no such folder; make it first")
+            raise InputError(f"--junit {junit}: cannot be written, its folder does not exist; create it first")
     (now, unread, damaged), (before, unread_then, damaged_then) = (read_known(place) for place in (folder, baseline))
     print_unread([*unread, *unread_then])
     for place, results, problems in ((folder, now, damaged), (baseline, before, damaged_then)):
         if not results:
-            raise InputError([*problems, f"{place}: no results in it; expected what `compress run` has left"])
+            raise InputError([*problems, f"{place}: no results in it; expected results of `compress run`"])
     checks = [*gate.check(now, before, limits), *map(gate.unread, (*damaged, *damaged_then))]
     report.print_checks(checks, console())
     if junit is not None:
@@ -153,7 +153,7 @@ def show(
     if any(is_folder(path) for path in results) and read_results:
         print_unread(problems)
     elif problems or not read_results:
-        raise InputError(problems or f"{results[0]}: no results in it; expected what `compress run` has left")
+        raise InputError(problems or f"{results[0]}: no results in it; expected results of `compress run`")
 
 
 @app.command()

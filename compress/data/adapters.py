@@ -58,7 +58,7 @@ def merged(folder: Path, workload: Workload) -> Path:
         lambda target: (target / "config.json").is_file() and any(target.glob(pickles.WEIGHTS)),
         lambda target: _merge(folder, base, place, workload, target),
     )
-    say(f"{place}: is an adapter, merged into its base model {base}; the merged model is kept in {result}")
+    say(f"{place}: is an adapter, merged into its base model {base}; the merged model is cached in {result}")
     return result
 
 

@@ -58,7 +58,7 @@ def few_modules(tensors: int | None = None) -> Iterator[None]:
         nonlocal count
         count += 1
         if count > most:
-            raise InputError(f"config.json describes a model of over {most} modules; look at its numbers of layers")
+            raise InputError(f"config.json describes a model of over {most} modules; check its numbers of layers")
 
     hook = register_module_module_registration_hook(count_module)
     try:

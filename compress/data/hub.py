@@ -25,7 +25,7 @@ PATIENCE_S = 10
 ID = re.compile(r"(?:[A-Za-z0-9][\w.-]*/)?[A-Za-z0-9][\w.-]*", re.ASCII)
 WAYS_OUT = (
     "use an offline workload (stdlib-bert, digits-vit, stdlib-llama), a workload file with local folders "
-    "(compress init), or download it once with a network into the cache (HF_HOME)"
+    "(compress init), or download it once into the cache (HF_HOME) while online"
 )
 
 
@@ -61,7 +61,7 @@ def reachable() -> bool:
     except OSError as error:
         if isinstance(getattr(error, "reason", error), ssl.SSLError):
             return True  # the library may be configured with other certificates than Python's
-    say("the Hugging Face hub cannot be reached; only what is in its cache is found")
+    say("the Hugging Face hub cannot be reached; only models and data in its cache are available")
     os.environ["HF_HUB_OFFLINE"] = "1"  # for the measuring process
     return False
 
@@ -137,11 +137,9 @@ def commit(repo: str, kind: Literal["model", "dataset"], revision: str | None) -
                 f"{place}: needs an accepted licence on the hub; accept it and log in, or {WAYS_OUT}"
             ) from None
         except errors.RevisionNotFoundError:
-            raise InputError(f"{place}: the hub has no such revision") from None
+            raise InputError(f"{place}: no such revision on the hub") from None
         except errors.RepositoryNotFoundError:
-            raise InputError(
-                f"{place}: no such folder, and the hub has no such public {kind}; check the name"
-            ) from None
+            raise InputError(f"{place}: no such folder, and no such public {kind} on the hub; check the name") from None
         except errors.LocalEntryNotFoundError:
             raise Unreachable(place) from None
         except errors.EntryNotFoundError:
@@ -149,7 +147,7 @@ def commit(repo: str, kind: Literal["model", "dataset"], revision: str | None) -
         except errors.HFValidationError as error:
             raise InputError(f"{place}: not a hub id ({error})") from None
         except (OSError, errors.HfHubHTTPError) as error:
-            raise InputError(f"{place}: the hub answered {type(error).__name__}; {WAYS_OUT}") from None
+            raise InputError(f"{place}: the hub returned an error ({type(error).__name__}); {WAYS_OUT}") from None
     raise InputError(f"{place}: has no {'config.json; it is not a transformers model' if kind == 'model' else 'files'}")
 
 

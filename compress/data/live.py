@@ -61,7 +61,7 @@ def write(folder: Path, model: Any, processor: Any, dataset: "Mapping[str, datas
         )
     if (form := stored_format(model.config.to_dict())) is not None:
         raise InputError(
-            f"model=: its weights are stored in {form} already, and transformers cannot save it again; give the folder "
+            f"model=: its weights are already stored in {form}, and transformers cannot save it again; use the folder "
             f"that it was loaded from as a workload, or {UNQUANTIZED}"
         )
     model.save_pretrained(folder / "model")

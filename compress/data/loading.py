@@ -55,8 +55,8 @@ def _way_out(source: Source) -> str:
     from compress.data import hub
 
     if hub.reachable():
-        return "it came from the hub: check there that the model is complete"
-    return f"the hub could not be reached, and not all of the model is in the cache; {hub.WAYS_OUT}"
+        return "check on the hub that the model is complete"
+    return f"the hub could not be reached, and the cache lacks files of the model; {hub.WAYS_OUT}"
 
 
 def load_model(

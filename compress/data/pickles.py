@@ -28,6 +28,6 @@ def conversion(model: str, task: str, pickles: Sequence[str]) -> str:
     line = f"import transformers as t; [{call} for n in {parts!r}]"
     return (
         f"has its weights as pickles only ({', '.join(pickles[:2])}), which can run code when they are opened; "
-        f"expected {WEIGHTS}; if you trust who made them, convert them with: python -c {shlex.quote(line)}; and give "
+        f"expected {WEIGHTS}; if you trust their author, convert them with: python -c {shlex.quote(line)}; and use "
         f"{target} as the model"
     )

@@ -141,7 +141,7 @@ def _refuse_saved(folder: Path) -> None:
     if several or ((folder / "state.json").is_file() and any(folder.glob("*.arrow"))):
         chosen = "[SPLIT]" if several else ""
         raise InputError(
-            f"{folder}: is a folder of datasets' save_to_disk, which is not read; export each split: "
+            f"{folder}: is a folder of datasets' save_to_disk, which is not supported; export each split: "
             f"datasets.load_from_disk(FOLDER){chosen}.to_parquet('test.parquet')"
         )
 
@@ -187,7 +187,7 @@ def _named(place: Path) -> list[SplitFiles]:
             raise InputError(f"{members[0][1]}: a shard occurs twice ({_names(p for _, p in members)}); remove one")
         unreadable = [path for path in unread if re.match(rf"{re.escape(place.name)}-\d+[-.]", path.name)]
         if unreadable:
-            raise InputError(f"{unreadable[0]}: is a shard that is not read: {unknown_kind(unreadable[0])}")
+            raise InputError(f"{unreadable[0]}: is a shard of an unsupported kind: {unknown_kind(unreadable[0])}")
         splits.append(SplitFiles(tuple(path for _, path in sorted(members))))
     return splits
 

@@ -16,7 +16,7 @@ MEASURED = ("nf4", "fp4", "llm_int8")
 BITS_FIELDS = ("bits", "w_bit", "nbits")
 FLOATS = ("F64", "F32", "F16", "BF16")
 UNQUANTIZED = "start from the unquantized checkpoint"
-ARTIFACT = "is an artifact of compress whose model plain transformers cannot load; give the model it was made from"
+ARTIFACT = "is an artifact of compress whose model plain transformers cannot load; use the model it was made from"
 HEADER_BYTES = 100_000_000  # safetensors' own limit
 
 
@@ -50,8 +50,7 @@ def folder_problem(folder: Path) -> str | None:
         for name, dtype in _weights(file):
             if dtype not in FLOATS:
                 return (
-                    f"{file.name} stores {name} as {dtype}, and config.json has no quantization_config that says how "
-                    f"to read it; {UNQUANTIZED}"
+                    f"{file.name} stores {name} as {dtype}, without a quantization_config in config.json; {UNQUANTIZED}"
                 )
     return None
 

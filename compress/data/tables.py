@@ -36,7 +36,7 @@ def location_problems(path: Path, workload: Workload) -> list[str]:
     if test is None:
         return [f"{place}: no test split {spec.test!r}; {_contents(path)}"]
     if test.pictures and not task_of(workload.task).reads_images:
-        return [f"{place}: the test split holds pictures; {workload.task} reads {', '.join(KINDS)}"]
+        return [f"{place}: the test split holds pictures; {workload.task} expects {', '.join(KINDS)}"]
     if train is not None and (pair := _shared(test, train)):
         return [
             f"{place}: train and test are the same data ({pair[0].name}, {pair[1].name}); expected a test split "

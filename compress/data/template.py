@@ -37,13 +37,13 @@ def init(model: str, data: str, task: str, columns_of: Mapping[str, str | None] 
     train, test, columns = _splits(path) if path.exists() else ("train", "test", ())
     is_hub = not path.exists()
     lines.append(f"  train: {_scalar(train)}" + _hint(train is None, "steps that calibrate or train need one"))
-    lines.append(f"  test: {_scalar(test)}" + _hint(is_hub, "a hub data set: look the split up on its page"))
+    lines.append(f"  test: {_scalar(test)}" + _hint(is_hub, "a hub data set: look up its splits on its page"))
     for column in declared.columns:
         field = column.field
         chosen = given[field] if field in given else column.among(columns)
         if chosen is None and column.optional:
             continue
-        hint = f"not found in {', '.join(columns)}" if columns else "look the column up"
+        hint = f"not found in {', '.join(columns)}" if columns else "look up the column"
         lines.append(f"  {field}: {_scalar(chosen or field)}" + _hint(chosen is None, hint))
     lines.append(f"metric: {declared.metric}")
     if declared.has_lengths:
@@ -78,7 +78,7 @@ def _splits(path: Path) -> tuple[str | None, str, Sequence[str]]:
     test = next((name for name in TESTS if split_files(path, name)), None)
     if test is None:
         raise InputError(
-            f"{path}: no split to judge on; expected files ({', '.join(KINDS)}) or folders named {', '.join(TESTS)}"
+            f"{path}: no test split; expected files ({', '.join(KINDS)}) or folders named {', '.join(TESTS)}"
         )
     train = "train" if split_files(path, "train") else None
     # a GLUE-like test split hides its labels: evaluate on validation
@@ -127,7 +127,7 @@ def _absolute(value: str) -> str:
 
 
 def _hub_hint(value: str) -> str:
-    return _hint(not expanded(value).exists(), "no such folder here: taken as an id on the hub")
+    return _hint(not expanded(value).exists(), "no such folder: treated as a hub id")
 
 
 def _hint(needed: bool, text: str) -> str:

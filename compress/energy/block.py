@@ -157,7 +157,7 @@ def _others_on(counter: Meter | Absent, before: tuple[int, ...] | None, ours: bo
     """
     after = _processes(counter)
     if before is None or after is None:
-        return [("C", "other processes on the device cannot be told from here (a container?)")]
+        return [("C", "other processes on the device are unknown (a container?)")]
     is_listed = os.getpid() in before or ours  # in a container the driver lists this process under another id
     others = len(before) - is_listed
     return [("D", f"{others} other process{'es' if others > 1 else ''} on the device")] if others > 0 else []
@@ -189,13 +189,13 @@ def _grade(
     elif (disagreement := agreement([spent.energy_j or 0.0], known)) is not None:
         lowered.append(disagreement)
     if spent.seconds < WINDOW_S:
-        lowered.append(("C", f"{spent.seconds:.2g} s; grade B takes {WINDOW_S:g} s"))
+        lowered.append(("C", f"{spent.seconds:.2g} s; grade B needs {WINDOW_S:g} s"))
     if spent.energy_j and ((spent.high_j or 0.0) - (spent.low_j or 0.0)) / spent.energy_j > 2 * AGREE:
         lowered.append(("C", "the counter's steps at the edges leave an error of over 2 %"))
     event_bits = events(samples, start, end)
     lowered += [("D", f"the device throttled: {EVENTS[bit]}") for bit in EVENTS if event_bits & bit & HARD]
     if spent.source == "nvml" and not any(s.events is not None for s in samples):
-        lowered.append(("C", "the driver does not tell whether the device throttled"))
+        lowered.append(("C", "the driver does not report whether the device throttled"))
     grades: list[Grade] = ["B", *(grade for grade, _ in lowered)]
     return max(grades), tuple(reason for _, reason in lowered)
 

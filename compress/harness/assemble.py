@@ -78,7 +78,7 @@ def failed(
     message = f"{kind}{error}"
     if isinstance(error, OSError) and error.errno == errno.ENOSPC:
         place = error.filename or f"{tempfile.gettempdir()} (temporary files, TMPDIR) or the folder of artifacts"
-        message = f"no space is left on the device of {place}; make room and run the same command again"
+        message = f"no space left on the device of {place}; free some space and run the same command again"
     return _row(recipe, source, fingerprint, machine, limit, session="", error=message)
 
 
@@ -105,7 +105,7 @@ def judge(session: Session, references: Sequence[Spec], job: Job) -> tuple[Raw, 
     notes += [session.in_turn] if session.in_turn else []
     if session.quota_cores is not None:
         notes.append(
-            f"a control group's quota leaves {session.quota_cores:g} cores; models ran on {job.threads} threads"
+            f"the control group's CPU quota is {session.quota_cores:g} cores; models ran on {job.threads} threads"
         )
     notes += [_doctor_note(session.meter)] if session.meter.source == "nvml" else []
     return raw, present, tuple(notes)
@@ -117,8 +117,8 @@ def _doctor_note(meter: MeterFacts) -> str:
     if meter.doctor:
         return f"doctor examined this board on {meter.doctor}: its counter moves every {step}"
     if meter.like_another:
-        return f"doctor has not examined this board: its counter is taken to move every {step}, as another one's does"
-    return "doctor has not examined this board: its counter is not read closely near a window's edges"
+        return f"doctor has not examined this board: its counter is assumed to move every {step}, like that of its kind"
+    return "doctor has not examined this board: its counter is not read faster near the edges of windows"
 
 
 def without_straw_man(raw: Raw) -> tuple[Raw, str | None]:
@@ -132,7 +132,7 @@ def without_straw_man(raw: Raw) -> tuple[Raw, str | None]:
     if ratio is None or ratio.low <= 1:
         return raw, None
     times = f"{ratio.value:.2g} times, {ratio.low:.2g} to {ratio.high:.2g}"
-    note = f"{raw.against} costs more than {first} on this device ({times}), so verdicts are against {first}"
+    note = f"{raw.against} costs more than {first} on this device ({times}), so verdicts compare with {first}"
     return replace(raw, against=first), note
 
 

@@ -24,7 +24,7 @@ def compare(recipes: Sequence[Recipe], options: Options) -> Comparison:
     if len(recipes) != 2 or recipes[0].name == recipes[1].name:
         raise InputError(f"compare {' '.join(r.name for r in recipes)}: expected two recipes of different names")
     if processes() > 1:
-        raise InputError(f"compare: started as {processes()} processes; train with run, then compare in one")
+        raise InputError(f"compare: expected one process, got {processes()}; train with run first")
     one, two = run_all(recipes, options)
     if one.error is None and two.error is None and one.session != two.session:
         one, two = run_all(recipes, replace(options, fresh=True, rebuild=False))

@@ -28,18 +28,18 @@ def problems(recipes: Sequence[Recipe], source: Source, kept: str | None) -> Ite
         return
     if kept not in MEASURED:
         yield (
-            f"{source.place}: its weights are stored in {kept} already, which is neither "
-            f"compressed further nor measured here; {UNQUANTIZED}"
+            f"{source.place}: its weights are already stored in {kept}, a format that can "
+            f"neither be compressed further nor measured here; {UNQUANTIZED}"
         )
         return
     for recipe in recipes:
         if recipe.steps:
             yield (
-                f"{recipe.name} steps.0 {recipe.steps[0].method}: the model's weights are stored in {kept} already, "
-                f"and steps take floating-point weights; {UNQUANTIZED}, or leave the steps out to measure it as it is"
+                f"{recipe.name} steps.0 {recipe.steps[0].method}: the model's weights are already stored in {kept}, "
+                f"and steps need floating-point weights; {UNQUANTIZED}, or remove the steps to measure it unchanged"
             )
         elif recipe.runtime not in ("auto", "eager"):
             yield (
                 f"{recipe.name} runtime {recipe.runtime}: the model's weights are stored in {kept}, which runs under "
-                f"eager only; take eager, or {UNQUANTIZED}"
+                f"eager only; use eager, or {UNQUANTIZED}"
             )

@@ -67,8 +67,8 @@ class Report:
         rows = [("all together", _growth_text(self.together))]
         rows += [(e.layer, _growth_text(e.more) if e.more else str(e.error)) for e in self.effects]
         return [
-            f"{step.method}: loss {self.before:.4f} before, on {self.examples} training examples; by how much it grows "
-            "(95 %):",
+            f"{step.method}: loss {self.before:.4f} before the step, on {self.examples} training examples; its "
+            "increase by layer (95 %):",
             *(f"{name:{width}}  {growth}" for name, growth in rows),
         ]
 
@@ -143,7 +143,7 @@ def units(bundle: Bundle, step: Any) -> Iterator[tuple[Any, str]]:
     """
     for part in step.parts:
         if isinstance(part, Prune) and part.structure in ("hidden", "channels"):
-            raise InputError(f"sensitivity: prune {part.structure} runs through the whole model; no layer stands alone")
+            raise InputError(f"sensitivity: prune {part.structure} cuts all layers together; expected single layers")
         if isinstance(part, Prune) and part.structure in ("feed_forward", "heads"):
             for layer in layers_of(bundle.model, "sensitivity"):
                 names = layer.architecture
@@ -170,8 +170,8 @@ def losses(model: Any, data: list[dict[str, torch.Tensor]], task: Task) -> Losse
 def _index(recipe: Recipe, step: int | None) -> int:
     of_layers = [index for index, step_of_recipe in enumerate(recipe.steps) if isinstance(step_of_recipe, Layers)]
     if not of_layers:
-        raise InputError(f"sensitivity {recipe.name}: none of its steps changes layers (prune, quantize, lowrank)")
+        raise InputError(f"sensitivity {recipe.name}: expected a step that changes layers (prune, quantize, lowrank)")
     if step is not None and step not in of_layers:
         where = ", ".join(map(str, of_layers))
-        raise InputError(f"sensitivity {recipe.name} --step {step}: steps that change layers are {where}")
+        raise InputError(f"sensitivity {recipe.name} --step {step}: expected a step that changes layers: {where}")
     return of_layers[-1] if step is None else step

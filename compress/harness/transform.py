@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     import datasets
 
 IN_FP32 = (
-    "what it computes in floating point it computes in fp32, on a device that computes bf16 natively: add the step "
+    "its floating-point operators run in fp32, on a device that computes bf16 natively: for bf16, add the step "
     "{method: cast, dtype: bf16}, before quantize or last"
 )
 
@@ -80,10 +80,10 @@ def apply(
     """
     place = torch_device(pick(device)) if device else next(model.parameters()).device
     if recipe.runtime == "tensorrt":
-        raise InputError("apply with runtime tensorrt: its engines are made for a workload's shapes; use run")
+        raise InputError("apply with runtime tensorrt: its engine is built for a workload's shapes; use run")
     task = task_of_model(model)
     if (kept := stored_format(model.config.to_dict())) is not None:
-        raise InputError(f"apply: the model's weights are stored in {kept} already; {UNQUANTIZED}")
+        raise InputError(f"apply: the model's weights are already stored in {kept}; {UNQUANTIZED}")
     check_weights(type(model).__name__, model.named_parameters())
 
     def train() -> "datasets.Dataset":
@@ -191,7 +191,7 @@ def build(
         bundle = runtimes.finish(bundle, bundle.runtime)
         runtimes.prepare(bundle.model, "eager", recipe.attention)  # raise now, not when measured
     padded_to = source.workload.max_length if recipe.padding == "fixed" else None
-    padding = [f"padding fixed: every batch is computed at {padded_to} tokens a text"] if padded_to else []
+    padding = [f"padding fixed: every text is padded to {padded_to} tokens"] if padded_to else []
     extra = {
         "fingerprint": fingerprint,
         "runtime": bundle.runtime,

@@ -20,7 +20,7 @@ from compress.measure.models import free_bytes
 from compress.records.session import Memory
 from compress.spec.formats import GRAPH_RUNTIMES
 
-UNSEEN = "onnxruntime takes a GPU's memory by itself, where torch does not count it"
+UNSEEN = "onnxruntime allocates GPU memory itself, and torch does not count it"
 CORES = 2  # for each process, to import, load and compile
 CONTEXT_BYTES = 1 << 30  # per process: the CUDA context on the device, and the libraries in host memory
 

@@ -37,8 +37,8 @@ def keep_layers(model: Any, kept: tuple[int, ...], step: str = "distill") -> dic
         old, new = (empty.get_submodule(f"{path}.{i}") for empty, i in ((before, index), (after, place)))
         if _structure(old) != _structure(new):
             raise InputError(
-                f"{step}: {model.config.model_type} builds layer {place} otherwise than layer {index}, which would "
-                "take its place; keep layers from the first one on"
+                f"{step}: {model.config.model_type} gives layer {place} another structure than layer {index}, which "
+                "would move there; keep the first layers only"
             )
         for child, keys in _derived(old, new).items():
             module = model.get_submodule(f"{path}.{index}{child and '.'}{child}")

@@ -49,7 +49,7 @@ def rehearse(bundle: Bundle, steps: tuple[Any, ...], student: Callable[[Distill]
 def shortened(problems: Sequence[str]) -> list[str]:
     """Return the first problems and the number of the others: every layer of a model may have the same one."""
     omitted = len(problems) - MOST_TOLD
-    return [*problems[:MOST_TOLD], *([f"{omitted} more such"] if omitted > 0 else [])]
+    return [*problems[:MOST_TOLD], *([f"{omitted} similar problems not shown"] if omitted > 0 else [])]
 
 
 def _step(bundle: Bundle, step: Any) -> Known:

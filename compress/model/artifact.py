@@ -75,7 +75,7 @@ def save(bundle: Bundle, path: Path, extra: Mapping[str, Any] | None = None) -> 
         for file in manifest.files:
             (work / file).chmod(0o644)  # safetensors makes files readable by the owner only
         if "README.md" in carry(path, work):
-            say(f"  {path / 'README.md'}: kept as it was; `compress card` writes it anew")
+            say(f"  {path / 'README.md'}: kept unchanged; `compress card` writes a new one")
         put_in_place(work, path)
     except (OSError, SafetensorError) as error:
         reason = getattr(error, "strerror", None) or str(error)

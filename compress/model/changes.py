@@ -187,10 +187,10 @@ def _notes(step: Any, share: Shares | None, before: Mapping[str, Weight], change
         missed = [name for name, weight in before.items() if name not in changed and weight.kind not in BY_DESIGN]
         largest = max(missed, key=lambda name: before[name].count)
         experts = any(before[name].experts for name in missed)
-        advice = "; experts are taken by quantize with backend torch, and by prune unstructured" if experts else ""
+        advice = "; for experts, use quantize with backend torch, or prune unstructured" if experts else ""
         yield (
-            f"{step.method}: changed only {share}. The largest that it left is {largest}; it takes plain linear layers "
-            f"that include and exclude choose{advice}"
+            f"{step.method}: changed only {share}. The largest unchanged one is {largest}; this step changes plain "
+            f"linear layers selected by include and exclude{advice}"
         )
 
 

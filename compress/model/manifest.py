@@ -143,7 +143,7 @@ def verify(path: Path) -> Manifest:
     if not path.is_dir():
         raise InputError(f"{path}: no such folder; expected an artifact, as `compress run --keep` writes it")
     if not (path / MANIFEST).is_file():
-        raise InputError(f"{path}: has no {MANIFEST}, so it is no artifact; load a plain model with transformers")
+        raise InputError(f"{path}: is not an artifact, it has no {MANIFEST}; load a plain model with transformers")
     manifest = read(path)
     problems = [*file_problems(path, manifest.files), *_required_problems(path, manifest)]
     problems = problems or unlisted(path, manifest)
@@ -226,7 +226,7 @@ def _name_problems(path: Path, files: Mapping[str, str]) -> list[str]:
         if place.is_absolute() or ".." in place.parts or "\\" in name:
             problems.append(f"{path / MANIFEST}: names a file outside the folder ({name})")
         elif name in (".", "", MANIFEST) or name != place.as_posix() or not name.isprintable():
-            problems.append(f"{path / MANIFEST}: names {name!r}, which is no file of an artifact")
+            problems.append(f"{path / MANIFEST}: names {name!r}, which is not a file of an artifact")
         elif (place.suffix in PICKLES and name != RAW) or place.name.startswith("adapter_"):
             problems.append(f"{path / name}: artifacts hold safetensors and graphs only; make the artifact again")
     return problems

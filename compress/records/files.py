@@ -109,7 +109,7 @@ def refuse_other(path: Path) -> None:
     A damaged result may be replaced.
     """
     if path.is_dir():
-        raise InputError(f"{path}: is a folder; expected a result or nothing: remove it, or choose another with --out")
+        raise InputError(f"{path}: is a folder; expected a result or no such file: remove it, or use another --out")
     try:
         if path.exists():
             read(path)

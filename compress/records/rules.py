@@ -37,9 +37,9 @@ def _check_order(estimate: Estimate) -> Estimate:
 def _check_positive(estimate: Estimate) -> Estimate:
     """Return the estimate over rounds if its value is positive. Raises ValueError otherwise."""
     if not 1 / LARGE <= estimate.value <= LARGE:
-        raise ValueError(f"value is {estimate.value!r}; expected a finite number over 0")
+        raise ValueError(f"value is {estimate.value!r}; expected a finite number above 0")
     if not (0 <= estimate.low <= LARGE or estimate.low == -math.inf) or not estimate.high >= 0:
-        raise ValueError(f"its interval is {estimate.low!r} to {estimate.high!r}; expected numbers from 0 on")
+        raise ValueError(f"its interval is {estimate.low!r} to {estimate.high!r}; expected numbers of at least 0")
     if not 1 <= estimate.n <= MOST_ROUNDS:
         raise ValueError(f"n is {estimate.n}; expected 1 to {MOST_ROUNDS} rounds")
     return _check_order(estimate)
@@ -56,7 +56,7 @@ def _check_inferences(estimate: Estimate) -> Estimate:
     """Return the estimate of inferences if its value is finite and at least 0. Raises ValueError otherwise."""
     if not (0 <= estimate.value < math.inf and min(estimate.low, estimate.high) >= 0):
         raise ValueError(f"value is {estimate.value!r}, from {estimate.low!r} to {estimate.high!r}; expected a finite "
-                         "number from 0 on")  # fmt: skip
+                         "number of at least 0")  # fmt: skip
     near("it", estimate)
     return _check_order(estimate)
 

@@ -114,7 +114,7 @@ def read(folder: Path) -> Session:
         session = _join(bare, rows)
         check_whole(session)
     except KeyError as error:
-        raise InputError(f"{folder}: the trace refers to {error}, but holds no data of it") from None
+        raise InputError(f"{folder}: the trace refers to {error}, but contains no data of it") from None
     except (ValueError, IndexError) as error:
         raise InputError(f"{folder}: the trace cannot be read ({shortened(str(error))})") from None
     return session

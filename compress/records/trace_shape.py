@@ -81,18 +81,18 @@ def _check_window(name: str, window: Window) -> None:
 def _check_judged(judged: JudgedBy, runners: Mapping[str, Runner]) -> None:
     for name in (*judged.references, judged.against):
         if name not in runners or not runners[name].outcomes:
-            raise ValueError(f"judged against {name}, which has no outcomes")
+            raise ValueError(f"the reference {name} has no outcomes")
     lengths = set()
     for runner in runners.values():
         columns = runner.outcomes
         if not columns:
             continue  # this runner failed
         if not any(kind <= set(columns) for kind in OUTCOMES) or not NEEDED.get(judged.metric, set()) <= set(columns):
-            raise ValueError(f"{runner.name} has outcomes {', '.join(columns)}, which do not give {judged.metric}")
+            raise ValueError(f"{runner.name} has outcomes {', '.join(columns)}, which are not those of {judged.metric}")
         if any(value is None for values in columns.values() for value in values):
             raise ValueError(f"outcomes of {runner.name} are missing")
         if any(not value >= 1 for key in ("tokens", "bytes") for value in columns.get(key, ())):
-            raise ValueError(f"{runner.name} has blocks of no tokens")
+            raise ValueError(f"{runner.name} has blocks without tokens")
         lengths |= {len(values) for values in columns.values()}
     if lengths != {max(lengths)} or not max(lengths):
-        raise ValueError("runners were judged on different examples")
+        raise ValueError("runners were evaluated on different examples")

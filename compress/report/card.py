@@ -243,7 +243,7 @@ def _loading(plain: bool) -> Iterable[str]:
 def _energy(result: Result) -> Iterable[str]:
     point = result.headline
     if point is None or point.energy_source not in MEASURED or point.energy_j is None:
-        why = (point.energy_reason if point else None) or "there was no meter"
+        why = (point.energy_reason if point else None) or "no meter"
         yield f"Not measured: {escaped(why)}. The statements above use latency."
         return
     covers = f", covering {escaped(point.energy_boundary)}" if point.energy_boundary else ""
@@ -251,7 +251,7 @@ def _energy(result: Result) -> Iterable[str]:
     yield from (f"- {escaped(reason)}" for reason in point.grade_reasons)
     if point.energy_gain:
         gain = f"{100 * point.energy_gain:.0f} %"
-        yield f"- the meter may be off by up to {gain} in either direction; this error cancels in ratios"
+        yield f"- gain error of the meter: up to {gain} in either direction; it cancels in ratios"
 
 
 def _provenance(result: Result) -> Iterable[str]:

@@ -119,12 +119,12 @@ def _point(point: Point) -> Iterable[str]:
     yield f"{point_name(point)}{' (headline)' if point.headline else ''}:"
     tail = f", p99 {1e3 * spread.p99:.2f}" if spread.p99 is not None else ", p99 unknown under 300 samples"
     yield (
-        f"  latency {1e3 * latency.value:.2f} ms a batch ({1e3 * latency.low:.2f} to {1e3 * latency.high:.2f}) over "
+        f"  latency {1e3 * latency.value:.2f} ms per batch ({1e3 * latency.low:.2f} to {1e3 * latency.high:.2f}) over "
         f"{latency.n} rounds; p50 {1e3 * spread.p50:.2f}, p90 {1e3 * spread.p90:.2f}{tail} of {spread.n}"
     )
     tokens = point.generated_tokens
-    tokens_text = f", {point.throughput_per_s.value * tokens:.1f} generated tokens a second" if tokens else ""
-    yield f"  throughput {point.throughput_per_s.value:.1f} examples a second{tokens_text}"
+    tokens_text = f", {point.throughput_per_s.value * tokens:.1f} generated tokens per second" if tokens else ""
+    yield f"  throughput {point.throughput_per_s.value:.1f} examples per second{tokens_text}"
     if point.energy_j is None:
         yield f"  energy unknown: {point.energy_reason}"
     else:
@@ -140,14 +140,14 @@ def _energy(point: Point, energy: Estimate) -> Iterable[str]:
     about, count = ("~", 2) if point.energy_source == "modelled" else ("", 4)
     value, interval = text.digits(1e3 * energy.value, count), text.spread(1e3 * energy.low, 1e3 * energy.high, count)
     why = f": {'; '.join(point.grade_reasons)}" if point.grade_reasons else ""
-    yield f"  energy {about}{value} mJ an inference {interval}, {point.energy_source}, grade {point.grade}{why}"
+    yield f"  energy {about}{value} mJ per inference {interval}, {point.energy_source}, grade {point.grade}{why}"
     if point.energy_boundary:
         yield f"    it covers: {point.energy_boundary}"
     token = point.energy_per_token_j
     if token is not None:
         value, interval = text.digits(1e3 * token.value, count), text.spread(1e3 * token.low, 1e3 * token.high, count)
         kind = "generated token" if point.generated_tokens else "token"
-        yield f"    {about}{value} mJ a {kind} {interval}; none is padding"
+        yield f"    {about}{value} mJ per {kind} {interval}, without padding"
     if point.energy_gain is not None:
         yield f"    plus the board's gain error of up to {100 * point.energy_gain:g} %, which cancels in ratios"
     if point.energy_idle_j is not None and point.energy_net_j is not None:

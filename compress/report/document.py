@@ -23,7 +23,7 @@ def markdown(tables: Sequence[Table], problems: Sequence[str] = (), answers: Seq
             f"The first {PICTURES} of {len(tables)} tables have pictures; pass a single folder for the others.\n"
         )
     if answers:
-        parts.append("## Asked\n\n" + "".join(f"- {text.markdown(line)}\n" for line in answers))
+        parts.append("## Answers\n\n" + "".join(f"- {text.markdown(line)}\n" for line in answers))
     if problems:
         parts.append("## Files that could not be read\n\n" + "".join(f"- {text.markdown(p)}\n" for p in problems))
     return "\n".join(parts)

@@ -109,8 +109,8 @@ def _reading(table: Table) -> Iterable[str]:
                 "redrawn; rows that share it are ties."
             )
         if unbounded := _unbounded(table):
-            yield f"Kept off the front, because the interval of their loss is not known: {_names(unbounded)}."
-        yield "A / is ours divided by the reference's: below 1 is a saving. Parentheses hold 95 % intervals."
+            yield f"Kept off the front, because the interval of their loss is unknown: {_names(unbounded)}."
+        yield "Ratios divide a row's figure by the reference's: below 1 is a saving. Parentheses hold 95 % intervals."
     yield from _metered(table)
     if table.axis == "latency" and table.results:
         yield f"The front is accuracy against latency, because {_why_latency(table)}."
@@ -127,7 +127,7 @@ def _reading(table: Table) -> Iterable[str]:
             "not their milliseconds or millijoules. References are those of the newest session."
         )
         if len(table.references) < 2:
-            yield "Sessions could not be checked against each other, because that needs a second reference."
+            yield "Sessions could not be compared with each other: this needs a second reference."
     for older in table.disagreements:
         again = " ".join(sorted({r.name for r in table.results}))
         yield (
@@ -135,7 +135,7 @@ def _reading(table: Table) -> Iterable[str]:
             f"measure them together: python -m compress run {again}."
         )
     if table.superseded:
-        yield f"Older results were left out of: {_names(table.superseded)}."
+        yield f"Older results are not shown for: {_names(table.superseded)}."
 
 
 def _unbounded(table: Table) -> list[str]:
@@ -149,7 +149,7 @@ def _why_latency(table: Table) -> str:
     if table.meter == "modelled":
         return "energy is only modelled on this machine (~)"
     if table.meter not in MEASURED:
-        return "nothing measures energy here"
+        return "energy is not measured here"
     grades = [r.headline.grade for r in table.results if r.headline is not None and r.headline.grade is not None]
     lax = "; pareto --grade C ranks it by energy" if min(grades, default="D") == "C" else ""
     return f"no recipe's energy is of grade {table.least} or better (each result lists the reasons){lax}"

@@ -104,12 +104,10 @@ def _refusals(repo: str) -> Iterator[None]:
 def _refusal(repo: str, error: Any) -> str:
     """Return a sentence for a refusal of the hub, by its status."""
     status, message = error.response.status_code, error.server_message
-    quoted = f" (the hub says: {message})" if message else ""
+    quoted = f" (message of the hub: {message})" if message else ""
     if status == 401:
-        return f"the token is not valid or does not let you write there{quoted}; {LOGIN}"
+        return f"the token is not valid or has no write access{quoted}; {LOGIN}"
     if status in (403, 404):
         owner = repo.split("/", maxsplit=1)[0]
-        return (
-            f"this token may not write to {owner}'s repositories{quoted}; use one of your own names, or another token"
-        )
+        return f"this token has no write access to {owner}'s repositories{quoted}; use your own name, or another token"
     return f"refused with status {status}{quoted}"

@@ -57,7 +57,7 @@ def rows(table: Table, most: int | None = None) -> list[Row]:
         cells = _cells(table, reference, odds.get(reference.name), bits)
         cells["recipe"] = ("reference:", text.plain(reference.name))
         cells["break-even"] = (DASH,)
-        cells["verdict"] = ("verdicts are against this",) if reference.name == table.reference else (DASH,)
+        cells["verdict"] = ("verdict reference",) if reference.name == table.reference else (DASH,)
         lines.append(Row(reference.name, "reference", _in_order(cells)))
     return lines
 

@@ -50,7 +50,7 @@ class Settings(Config):
     points: Literal["headline", "all"]
     residency: Literal["auto", "together", "in_turn"] = "auto"
     least_batches: int = 2
-    """Minimum batches in a window; it lasts until it has so many."""
+    """Minimum batches in a window; windows are extended until they have this many."""
     least_movements: int = 0
     """Minimum updates of the energy counter in a window."""
 

@@ -55,7 +55,7 @@ def test_making_the_device_widens_the_interval_by_its_share_of_the_lifetime() ->
     ],
     ids=lambda value: str(value)[:30],
 )
-def test_what_is_left_out_or_unknown_is_refused(arguments: tuple[object, ...], words: str) -> None:
+def test_missing_or_unknown_terms_are_refused(arguments: tuple[object, ...], words: str) -> None:
     with pytest.raises(InputError, match=words):
         terms(*arguments)  # type: ignore[arg-type]
 

@@ -98,7 +98,7 @@ def test_a_reference_is_compared_with_the_majority_class_on_the_same_examples(
     assert verdict_of(answers, answers, labels, "accuracy").word == word
 
 
-def test_a_perfect_model_on_too_few_examples_of_the_smaller_class_is_told_so() -> None:
+def test_a_perfect_model_on_too_few_minority_examples_gets_a_reason() -> None:
     labels = labels_of(97, 3)
     for metric in METRICS:
         said = unsound_reference(reference(labels, labels, metric), "fp32 eager")

@@ -216,14 +216,25 @@ def test_a_warm_up_that_was_cut_short_lowers_the_grade(monkeypatch: Any) -> None
     assert any("had not settled" in reason for reason in found.grade_reasons)
 
 
-def test_blocks_of_constant_power_differ_by_less_than_settling_asks_for(monkeypatch: Any) -> None:
+@pytest.mark.parametrize(("harmed", "batch_s"), [(True, 0.0137), (False, 0.0099)], ids=["read seldom", "read often"])
+def test_blocks_of_constant_power_differ_by_less_than_settling_asks_for(
+    harmed: bool, batch_s: float, monkeypatch: Any
+) -> None:
     clock = VirtualTime.install(monkeypatch)
     monkeypatch.setattr(latency, "time", SimpleNamespace(monotonic=clock.monotonic, monotonic_ns=clock.monotonic_ns))
     monkeypatch.setitem(sys.modules, "pynvml", Simulator([Board("GPU-a", watts=300.0)], clock.monotonic))
     meter = nvml.find(Gpu("a"))
     assert isinstance(meter, nvml.NvmlCounter)
-    blocks = [latency._power([lambda: clock.sleep(0.0137)], [{}], lambda: None, meter) for _ in range(12)]
-    assert all(watts == pytest.approx(300, rel=0.004) for watts in blocks)
+    meter.harmed_by_reading = harmed
+    blocks: list[tuple[int, float]] = []
+
+    def after_twelve(so_far: list[tuple[int, float]]) -> bool:
+        blocks[:] = so_far
+        return len(so_far) == 12
+
+    monkeypatch.setattr(latency, "settled", after_twelve)
+    assert latency.settle([lambda: clock.sleep(batch_s)], [{}], lambda: None, meter, cap_s=200)
+    assert [watts for _, watts in blocks] == [pytest.approx(300, rel=0.004)] * 12
 
 
 def test_settled_is_a_minute_without_trend_and_two_like_blocks() -> None:

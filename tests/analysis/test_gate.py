@@ -28,7 +28,7 @@ def one(now: Result, then: Result, limits: Limits) -> Check:
     return found
 
 
-def metered(cost: float, **fields: Any) -> Result:
+def metered_result(cost: float, **fields: Any) -> Result:
     return factory.result("bert_int8", cost, energy_source="nvml", **fields)
 
 
@@ -43,7 +43,7 @@ def metered(cost: float, **fields: Any) -> Result:
     ],
 )
 def test_a_cost_that_grows_beyond_limit_and_noise_shuts_the_gate(now: float, spread: float, state: str) -> None:
-    found = one(metered(now, spread=spread), metered(0.5, spread=spread), ENERGY)
+    found = one(metered_result(now, spread=spread), metered_result(0.5, spread=spread), ENERGY)
     assert (found.state, found.what) == (state, "energy")
     assert found.failed is (state == "WORSE")
     plain = [factory.result("bert_int8", cost, spread=spread) for cost in (now, 0.5)]
@@ -54,10 +54,10 @@ def test_energy_that_nobody_measured_has_not_passed() -> None:
     found = one(factory.result(), factory.result(), ENERGY)
     assert found.state == "UNKNOWN" and found.failed
     assert "--max-latency" in found.detail
-    assert one(metered(0.5), factory.result(), ENERGY).detail.startswith("energy is unknown in the baseline")
+    assert one(metered_result(0.5), factory.result(), ENERGY).detail.startswith("energy is unknown in the baseline")
 
 
-def test_another_reference_another_machine_and_nothing_at_all_have_not_passed() -> None:
+def test_another_reference_another_machine_and_no_result_do_not_pass() -> None:
     other = factory.result(references=(factory.reference(factory.BF16),))
     assert one(other, factory.result(), LATENCY).state == "UNKNOWN"
     elsewhere = factory.result(machine=replace(factory.machine(), device_name="Another CPU"))
@@ -76,7 +76,7 @@ def test_a_board_of_the_same_kind_is_compared_and_only_the_newest_result_counts(
     assert found.state == "fine"
 
 
-def test_what_fails_or_breaks_shuts_the_gate_and_what_failed_before_promises_nothing() -> None:
+def test_a_new_failure_fails_the_gate_and_a_failed_baseline_passes_nothing() -> None:
     found = one(factory.failed("bert_int8", error="no kernel\nTraceback"), factory.result(), LATENCY)
     assert (found.state, found.detail) == ("WORSE", "failed: no kernel")
     assert one(factory.result(delta=-0.35), factory.result(), LATENCY).detail == "BROKEN now, but not in the baseline"
@@ -87,7 +87,7 @@ def right(bits: list[bool]) -> str:
     return format(sum(1 << i for i, bit in enumerate(bits) if bit), "x")
 
 
-def answered(bits: list[bool]) -> Result:
+def answered_result(bits: list[bool]) -> Result:
     made = factory.result()
     assert made.accuracy is not None
     n, good = len(bits), sum(bits)
@@ -96,12 +96,14 @@ def answered(bits: list[bool]) -> Result:
 
 def test_accuracy_is_compared_on_the_same_examples() -> None:
     then = [i % 10 != 0 for i in range(872)]
-    assert one(answered(then), answered(then), LOSS).state == "fine"
+    assert one(answered_result(then), answered_result(then), LOSS).state == "fine"
     worse = [bit and i % 20 != 1 for i, bit in enumerate(then)]  # 44 more wrong answers, none more right
-    found = one(answered(worse), answered(then), LOSS)
+    found = one(answered_result(worse), answered_result(then), LOSS)
     assert found.state == "WORSE" and "+5.05 points lost" in found.detail
     few = [bit and i not in (1, 2, 3, 4, 5) for i, bit in enumerate(then)]
-    assert one(answered(few), answered(then), LOSS).state == "perhaps worse"  # 0.57 points by five answers
+    assert (
+        one(answered_result(few), answered_result(then), LOSS).state == "perhaps worse"
+    )  # 0.57 points by five answers
 
 
 def test_without_answers_the_differences_to_the_reference_are_compared() -> None:
@@ -187,7 +189,7 @@ def test_bad_input_of_the_command_is_one_error(tmp_path: Path, arguments: tuple[
 
 
 def test_intervals_of_one_comparison_are_those_of_the_results() -> None:
-    found = one(metered(0.5, spread=0.02), metered(0.5, spread=0.02), ENERGY)
+    found = one(metered_result(0.5, spread=0.02), metered_result(0.5, spread=0.02), ENERGY)
     half = Estimate(0.5, 0.49, 0.51, 5)
     both = stats.quotient(half, half)
     assert f"{both.low - 1:+.1%} to {both.high - 1:+.1%}" in found.detail

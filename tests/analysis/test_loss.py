@@ -37,7 +37,7 @@ CASES: dict[str, tuple[str, bool, Unit, float, float, float, float]] = {
 }
 
 
-def valued(case: str, ours: float | None = None, half: float = 1e-6) -> Accuracy:
+def accuracy_of(case: str, ours: float | None = None, half: float = 1e-6) -> Accuracy:
     """Our accuracy in a case, or that of a model with another value."""
     metric, higher, unit, scale, reference, own, _ = CASES[case]
     value = own if ours is None else ours
@@ -50,11 +50,11 @@ def valued(case: str, ours: float | None = None, half: float = 1e-6) -> Accuracy
 
 
 def row(case: str, ours: float | None = None, name: str = "bert_int8", cost: float = 0.5, half: float = 1e-6) -> Result:
-    reference = factory.reference(accuracy=replace(valued(case, CASES[case][4]), delta=None, reference=None))
-    return factory.result(name, cost, accuracy=valued(case, ours, half), references=(reference,))
+    reference = factory.reference(accuracy=replace(accuracy_of(case, CASES[case][4]), delta=None, reference=None))
+    return factory.result(name, cost, accuracy=accuracy_of(case, ours, half), references=(reference,))
 
 
-def gated(case: str, limit: float) -> Check:
+def gate_check(case: str, limit: float) -> Check:
     (found,) = check([row(case)], [row(case, CASES[case][4])], Limits(loss=(limit, CASES[case][2])))
     return found
 
@@ -62,18 +62,18 @@ def gated(case: str, limit: float) -> Check:
 @pytest.mark.parametrize("case", CASES)
 def test_a_loss_is_positive_where_ours_is_worse_and_every_command_reads_the_same_one(case: str) -> None:
     metric, higher, unit, _, _, _, expected = CASES[case]
-    found = lost(valued(case))
+    found = lost(accuracy_of(case))
     assert found is not None
     assert found.value == pytest.approx(expected)
     assert found.low <= found.value <= found.high
-    since = lost_since(valued(case), valued(case, CASES[case][4]))
+    since = lost_since(accuracy_of(case), accuracy_of(case, CASES[case][4]))
     assert isinstance(since, Estimate)
     assert since.value == pytest.approx(expected, rel=1e-4)
     if expected > 0:
-        assert gated(case, 0.9 * expected).state == "WORSE"
-        assert gated(case, 1.1 * expected).state == "fine"
+        assert gate_check(case, 0.9 * expected).state == "WORSE"
+        assert gate_check(case, 1.1 * expected).state == "fine"
     else:
-        assert gated(case, 0.0).state == "fine"
+        assert gate_check(case, 0.0).state == "fine"
     (table,) = group([row(case)])
     for limit in (0.9 * abs(expected), 1.1 * abs(expected)):
         within = odds.cheapest_within(table, limit, unit)
@@ -84,7 +84,7 @@ def test_a_loss_is_positive_where_ours_is_worse_and_every_command_reads_the_same
     size = f"{100 * abs(expected):.1f} {'points' if unit == 'points' else '%'}"
     assert size in sentence
     sign = "-" if higher == (expected > 0) else "+"
-    assert difference_text(valued(case))[0] == f"{sign}{size}"
+    assert difference_text(accuracy_of(case))[0] == f"{sign}{size}"
     assert f"{sign}{size}" in "\n".join(describe(row(case)))
     (panel,) = panels([table])
     mark = next(m for m in panel.marks if m.name == "bert_int8")
@@ -124,13 +124,13 @@ def test_a_limit_without_a_unit_is_refused(text: str) -> None:
         loss.parse_limit(text, "--max-loss")
 
 
-def test_what_a_limit_stands_for_is_stated() -> None:
-    assert loss.meaning((0.02, "points"), valued("of a hundred")) == "bleu down by at most 2"
-    assert loss.meaning((0.02, "points"), valued("error rate")) == "wrong up by at most 0.02"
-    assert loss.meaning((0.02, "percent"), valued("perplexity")) == (
+def test_the_meaning_of_a_limit_is_stated() -> None:
+    assert loss.meaning((0.02, "points"), accuracy_of("of a hundred")) == "bleu down by at most 2"
+    assert loss.meaning((0.02, "points"), accuracy_of("error rate")) == "wrong up by at most 0.02"
+    assert loss.meaning((0.02, "percent"), accuracy_of("perplexity")) == (
         "perplexity up by at most 2 % of the reference's value"
     )
-    assert "own down by at most 0.02" in gated("fraction", 0.02).detail
+    assert "own down by at most 0.02" in gate_check("fraction", 0.02).detail
 
 
 def test_an_own_metric_of_an_older_version_has_no_unit_and_passes_no_limit() -> None:
@@ -143,7 +143,7 @@ def test_an_own_metric_of_an_older_version_has_no_unit_and_passes_no_limit() -> 
 
 
 def test_a_value_that_changes_its_sign_has_no_relative_loss() -> None:
-    found = lost_since(valued("below zero", 0.3), valued("below zero"))
+    found = lost_since(accuracy_of("below zero", 0.3), accuracy_of("below zero"))
     assert isinstance(found, str) and "not of one sign" in found
 
 
@@ -159,7 +159,7 @@ BAD: dict[str, dict[str, Any]] = {
 
 @pytest.mark.parametrize("what", BAD)
 @pytest.mark.parametrize("case", ["fraction", "perplexity"])
-def test_what_is_not_finite_passes_nothing_and_is_on_no_front(case: str, what: str) -> None:
+def test_figures_that_are_not_finite_pass_no_limit_and_are_on_no_front(case: str, what: str) -> None:
     good = row(case, CASES[case][4], "good", 0.9)
     bad = row(case, CASES[case][4], "bad", 0.1)
     assert bad.accuracy is not None
@@ -210,7 +210,7 @@ def test_a_difference_without_an_interval_beats_nobody_has_no_star_and_passes_no
     from compress.report.notes import footnotes
 
     notes = footnotes(table)
-    assert "Kept off the front, because the interval of their loss is not known: endless." in notes
+    assert "Kept off the front, because the interval of their loss is unknown: endless." in notes
     assert any(note.startswith("Percentages after the star") for note in notes)
     (alone,) = group([endless])
     assert not any(note.startswith("Percentages after the star") for note in footnotes(alone))
@@ -264,6 +264,6 @@ def test_against_a_model_that_guesses_no_row_has_a_star_or_a_verdict_and_the_tab
     from compress.report.page.headline import headline
 
     assert heading(table)[0].startswith("WARNING: fp32 eager is not measurably better than chance at this task: matth")
-    assert headline(table)[0].startswith("Nothing can be judged: fp32 eager is not")
+    assert headline(table)[0].startswith("No verdict is possible: fp32 eager is not")
     assert any(line.startswith("WARNING") for line in describe(made))
     assert "none" in odds.answers(table, 0.01, "points", "1pt")[0]

@@ -63,7 +63,7 @@ def test_of_one_machine_the_newest_result_stays_and_the_other_is_named(tmp_path:
         assert not (out / "t").exists()
 
 
-def test_what_cannot_be_joined_is_refused_before_anything_is_written(tmp_path: Path) -> None:
+def test_folders_that_cannot_be_merged_are_refused_before_writing(tmp_path: Path) -> None:
     a = written(tmp_path / "a", factory.result())
     other = {"name": "stdlib-bert", "model": "mine", "dataset": {"path": "elsewhere"}}
     b = written(tmp_path / "b", factory.result(workload=other))
@@ -113,7 +113,7 @@ def test_the_command_joins_and_shows(tmp_path: Path) -> None:
         (lambda data: data.replace(b'"bert_int8"', b'"other"', 1), "holds the result of"),
     ],
 )
-def test_what_does_not_take_part_in_out_is_never_overwritten(change: Any, said: str, tmp_path: Path) -> None:
+def test_other_files_in_out_are_never_overwritten(change: Any, said: str, tmp_path: Path) -> None:
     a, b = written(tmp_path / "a", factory.result("bert_int8")), written(tmp_path / "b", on_gpu("bert_int8", 1.2))
     out = written(tmp_path / "out", factory.result("bert_int8"))
     (file,) = out.rglob("*.json")

@@ -4,12 +4,11 @@ import math
 import random
 from dataclasses import replace
 
-import numpy as np
 import pytest
-from scipy.stats import t, ttest_1samp
+from scipy.stats import norm, t, ttest_1samp
 
 from compress.analysis import loss, odds
-from compress.analysis.pareto import candidates, group
+from compress.analysis.pareto import group
 from compress.base.config import InputError
 from compress.records import stats
 from compress.records.result import Accuracy, Point, Result
@@ -54,7 +53,7 @@ def test_adjusted_intervals_are_wider_and_never_narrower() -> None:
         assert wide.high >= ratio.latency.high * (1 - 1e-9)
 
 
-def timed(made: Result, ours: list[float], theirs: list[float]) -> Result:
+def timed_result(made: Result, ours: list[float], theirs: list[float]) -> Result:
     """A result whose rounds took so many seconds a batch, and its reference's."""
 
     def point(old: Point, seconds: list[float]) -> Point:
@@ -69,15 +68,15 @@ def timed(made: Result, ours: list[float], theirs: list[float]) -> Result:
 
 
 def test_a_plain_winner_is_on_the_front_always_and_a_loser_never() -> None:
-    fast = timed(result("fast", cost=0.5, half=0.001), [0.5] * 5, [1.0] * 5)
-    slow = timed(result("slow", cost=0.8, delta=-0.05, half=0.001), [0.8] * 5, [1.0] * 5)
+    fast = timed_result(result("fast", cost=0.5, half=0.001), [0.5] * 5, [1.0] * 5)
+    slow = timed_result(result("slow", cost=0.8, delta=-0.05, half=0.001), [0.8] * 5, [1.0] * 5)
     (table,) = group([fast, slow])
     found = odds.front_odds(table)
     assert found["fast"] == 1
     assert found["slow"] == 0
 
 
-def answering(made: Result, wrong: set[int], n: int = 100) -> Result:
+def with_answers(made: Result, wrong: set[int], n: int = 100) -> Result:
     """A result that got these of `n` examples wrong; its reference got none wrong."""
 
     def with_bits(accuracy: Accuracy, bad: set[int]) -> Accuracy:
@@ -91,8 +90,8 @@ def answering(made: Result, wrong: set[int], n: int = 100) -> Result:
 
 
 def test_rows_with_the_same_answers_are_redrawn_together() -> None:
-    fast = answering(timed(result("fast", cost=0.5, delta=-0.03), [0.5] * 5, [1.0] * 5), {1, 2, 3})
-    slow = answering(timed(result("slow", cost=0.8, delta=-0.03), [0.8] * 5, [1.0] * 5), {1, 2, 3})
+    fast = with_answers(timed_result(result("fast", cost=0.5, delta=-0.03), [0.5] * 5, [1.0] * 5), {1, 2, 3})
+    slow = with_answers(timed_result(result("slow", cost=0.8, delta=-0.03), [0.8] * 5, [1.0] * 5), {1, 2, 3})
     (table,) = group([fast, slow])
     found = odds.front_odds(table)
     assert (found["fast"], found["slow"]) == (1, 0)  # apart, each would be better than the other half of the time
@@ -100,21 +99,28 @@ def test_rows_with_the_same_answers_are_redrawn_together() -> None:
     assert 0.3 < odds.front_odds(unknown)["slow"] < 0.7
 
 
-def test_accuracies_are_redrawn_with_the_spread_of_a_paired_bootstrap() -> None:
-    other = answering(timed(result("other", cost=0.5, delta=-0.1), [0.5] * 5, [1.0] * 5), set(range(10)))
-    (table,) = group([other])
-    everyone = candidates(table.results, table.references, table.axis, table.reference)
-    drawn = odds._same_examples(table, everyone, np.random.default_rng(0))
-    assert drawn is not None
-    mine = drawn[[c.name for c in everyone].index("other")]
-    assert mine.mean() == pytest.approx(-0.1, abs=0.01)
-    assert mine.std() == pytest.approx(math.sqrt(0.1 * 0.9 / 100), rel=0.15)
+@pytest.mark.parametrize("more", [1, 3, 5, 10])
+def test_accuracies_are_redrawn_with_the_spread_of_a_paired_bootstrap(more: int) -> None:
+    """A dearer recipe without `more` of a cheaper one's errors is better where any of these examples is drawn."""
+    cheap = with_answers(timed_result(result("cheap", cost=0.5), [0.5] * 5, [1.0] * 5), set(range(10 + more)))
+    dear = with_answers(timed_result(result("dear", cost=0.8), [0.8] * 5, [1.0] * 5), set(range(10)))
+    (table,) = group([cheap, dear])
+    assert odds.front_odds(table)["dear"] == pytest.approx(1 - (1 - more / 100) ** 100, abs=0.05)
+
+
+@pytest.mark.parametrize("more", [-5, 3, 8])
+def test_errors_on_other_examples_are_redrawn_independently(more: int) -> None:
+    cheap = with_answers(timed_result(result("cheap", cost=0.5), [0.5] * 5, [1.0] * 5), set(range(10 + more)))
+    dear = with_answers(timed_result(result("dear", cost=0.8), [0.8] * 5, [1.0] * 5), set(range(50, 60)))
+    (table,) = group([cheap, dear])
+    spread = math.sqrt(10 + more + 10 - more**2 / 100)  # of the difference of two counts in 100 draws
+    assert odds.front_odds(table)["dear"] == pytest.approx(1 - norm.cdf((0.5 - more) / spread), abs=0.05)
 
 
 def test_a_tie_shares_the_front() -> None:
     noise = [0.50, 0.52, 0.48, 0.51, 0.49]
-    one = timed(result("one", cost=0.5, half=0.01), noise, [1.0] * 5)
-    two = timed(result("two", cost=0.5, half=0.01), noise[::-1], [1.0] * 5)
+    one = timed_result(result("one", cost=0.5, half=0.01), noise, [1.0] * 5)
+    two = timed_result(result("two", cost=0.5, half=0.01), noise[::-1], [1.0] * 5)
     (table,) = group([one, two])
     found = odds.front_odds(table)
     assert 0.3 < found["one"] < 0.95
@@ -141,7 +147,7 @@ def test_the_cheapest_within_a_loss_by_estimate_and_with_confidence() -> None:
 
 
 @pytest.mark.parametrize("text", ["1", "pt", "-1pt", "one pt", "5 %pt"])
-def test_a_loss_that_is_not_one_is_refused(text: str) -> None:
+def test_an_invalid_loss_is_refused(text: str) -> None:
     with pytest.raises(InputError, match="expected points such as 1pt"):
         loss.parse_limit(text, "--within")
 

@@ -197,7 +197,7 @@ def test_breakeven_counts_seconds_per_example_without_a_meter():
     assert found.inferences.value == pytest.approx(12 / (0.05 / 8 * 0.5))
 
 
-def test_what_was_too_short_to_be_metered_pays_back_at_the_latest_after_its_bound():
+def test_work_too_short_to_meter_breaks_even_by_its_bound():
     point = factory.point(factory.ratio(latency=0.5, energy=0.5), latency_s=0.025, energy_j=0.05, energy_source="nvml")
     reference = factory.point(latency_s=0.05, energy_j=0.1, energy_source="nvml")
     short = Transform(0.4, None, "nvml", "0.4 s are under 20 movements", 0, (), energy_at_most_j=120.0)
@@ -316,7 +316,7 @@ def test_broken_and_failed_recipes_are_never_on_the_front():
     ],
     ids=["workload", "data of the same name", "machine", "device", "limit", "meter", "reference"],
 )
-def test_what_must_not_be_compared_is_never_in_one_table(other):
+def test_incomparable_results_are_in_separate_tables(other):
     cheap = factory.result("cheap", 0.2, 0.01, half=0.0)
     costly = factory.result("costly", 0.9, -0.01, half=0.0)
     assert front([cheap, costly]) == ["cheap"]

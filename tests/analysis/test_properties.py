@@ -75,7 +75,7 @@ def fields(draw: st.DrawFn) -> list[Candidate]:
 
 @settings(deadline=None, max_examples=200)
 @given(fields())
-def test_the_front_is_who_nobody_dominates_and_never_empty(field: list[Candidate]) -> None:
+def test_the_front_is_every_undominated_row_and_never_empty(field: list[Candidate]) -> None:
     front = undominated(field)
     assert front
     for candidate in field:

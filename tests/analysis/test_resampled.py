@@ -44,7 +44,7 @@ def drawn(n: int, weights: Sequence[float], seed: int = 3) -> tuple[list[float],
     return answers.astype(float).tolist(), labels.astype(float).tolist()
 
 
-def judged(ours: Evaluation, metric: str, reference: Evaluation | None = None) -> Accuracy:
+def accuracy_of(ours: Evaluation, metric: str, reference: Evaluation | None = None) -> Accuracy:
     return summarise(ours, metric, reference, None if reference is None else "fp32 eager", 0)
 
 
@@ -63,7 +63,7 @@ def test_f1_has_the_same_form_on_the_whole_split_and_on_every_resample(
     from sklearn.metrics import f1_score
 
     answers, labels = drawn(40, weights)
-    found = judged(classes(answers, labels, outputs), "f1")
+    found = accuracy_of(classes(answers, labels, outputs), "f1")
     p, r = np.array(answers), np.array(labels)
     chosen = [1.0] if variant == "of class 1" else sorted(set(labels))
 
@@ -81,7 +81,7 @@ def test_matthews_correlation_and_its_interval_are_those_of_scikit_learn() -> No
     from sklearn.metrics import matthews_corrcoef
 
     answers, labels = drawn(50, (0.6, 0.4))
-    found = judged(classes(answers, labels), "matthews_correlation").estimate
+    found = accuracy_of(classes(answers, labels), "matthews_correlation").estimate
     p, r = np.array(answers), np.array(labels)
     generator = np.random.default_rng(0)
     indices = [generator.integers(0, 50, 50) for _ in range(200)]
@@ -100,7 +100,7 @@ def test_a_metric_that_is_the_same_on_every_resample_has_no_interval_and_says_wh
     answers: list[float], labels: list[float]
 ) -> None:
     reference = classes(labels, labels)
-    found = judged(classes(answers, labels), "matthews_correlation", reference)
+    found = accuracy_of(classes(answers, labels), "matthews_correlation", reference)
     assert found.estimate.value == 0
     assert not found.estimate.bounded
     assert found.reasons["interval"] == "no interval: the same on all 200 resamples of the examples"
@@ -129,12 +129,12 @@ def test_an_own_metric_may_be_undefined_on_resamples_but_not_on_the_whole_split(
     path.write_text(OWN.format(extra="np.seterr(all='ignore')\nscale = 1", value=value.replace("1.0 /", "1 // int")))
     labels = [1.0] + [0.0] * 29
     answers = [1.0, 1.0] + [0.0] * 28
-    found = judged(classes(answers, labels), str(path))
+    found = accuracy_of(classes(answers, labels), str(path))
     assert math.isfinite(found.estimate.value)
     assert not found.estimate.bounded  # a third of the resamples lacks the one label of its class
     assert "undefined on" in found.reasons["interval"]
     metrics.check(str(path), SAMPLE_OUTCOMES, [0, 1, 1])
-    with pytest.raises(InputError, match=r"on this test split, whatever the model answers .3 labels of 1 classes."):
+    with pytest.raises(InputError, match=r"on this test split, for any predictions .3 labels of 1 classes."):
         metrics.check(str(path), SAMPLE_OUTCOMES, [1, 1, 1])
 
 
@@ -143,7 +143,7 @@ def blocks(nll: Sequence[float], tokens: Sequence[float]) -> Evaluation:
 
 
 def test_perplexity_of_one_block_has_no_interval_and_neither_has_its_difference() -> None:
-    found = judged(blocks([20.0], [10.0]), "perplexity", blocks([19.0], [10.0]))
+    found = accuracy_of(blocks([20.0], [10.0]), "perplexity", blocks([19.0], [10.0]))
     assert found.estimate.value == pytest.approx(math.exp(2))
     assert found.delta is not None
     assert found.delta.value == pytest.approx(math.exp(0.1) - 1)
@@ -155,17 +155,17 @@ def test_perplexity_of_one_block_has_no_interval_and_neither_has_its_difference(
 
 def test_a_perplexity_beyond_a_double_is_unknown_and_never_clipped() -> None:
     hopeless, good = blocks([8000.0, 8100.0], [10.0, 10.0]), blocks([20.0, 22.0], [10.0, 10.0])
-    found = judged(hopeless, "perplexity", good)
+    found = accuracy_of(hopeless, "perplexity", good)
     assert math.isnan(found.estimate.value)
     assert found.delta is None
     assert found.reasons["estimate"] == "it is beyond what a double can hold on this test split"
-    against = judged(good, "perplexity", hopeless)
+    against = accuracy_of(good, "perplexity", hopeless)
     assert against.delta is None
     assert against.reasons["delta"] == "the reference's is beyond what a double can hold on this test split"
 
 
 def test_the_same_outcomes_have_the_same_perplexity_exactly() -> None:
-    found = judged(blocks([20.0, 23.0], [10.0, 10.0]), "perplexity", blocks([20.0, 23.0], [10.0, 10.0])).delta
+    found = accuracy_of(blocks([20.0, 23.0], [10.0, 10.0]), "perplexity", blocks([20.0, 23.0], [10.0, 10.0])).delta
     assert found is not None
     assert (found.value, found.low, found.high) == (0, 0, 0)
 
@@ -182,7 +182,7 @@ def test_the_unit_of_an_own_metric_is_the_one_that_its_module_states(
     path.write_text(OWN.format(extra=extra, value="float((p == r).mean())"))
     labels = [0.0, 1.0] * 20
     ours, reference = ([label if i % 4 < right else 1 - label for i, label in enumerate(labels)] for right in (3, 2))
-    found = judged(classes(ours, labels), str(path), classes(reference, labels))
+    found = accuracy_of(classes(ours, labels), str(path), classes(reference, labels))
     assert found.unit == unit
     assert found.delta is not None
     assert found.delta.value == pytest.approx(delta)
@@ -193,7 +193,7 @@ def test_a_relative_difference_to_a_reference_of_zero_is_unknown(tmp_path: Path)
     path = tmp_path / "own.py"
     path.write_text(OWN.format(extra="higher_is_better = False", value="float(abs(p - r).mean())"))
     labels = [0.0, 1.0] * 10
-    found = judged(classes([1.0] * 20, labels), str(path), classes(labels, labels))
+    found = accuracy_of(classes([1.0] * 20, labels), str(path), classes(labels, labels))
     assert found.delta is None
     assert "the reference's is 0: a relative difference is undefined; state `scale`" in found.reasons["delta"]
 
@@ -208,7 +208,7 @@ def test_a_relative_difference_to_a_reference_of_zero_is_unknown(tmp_path: Path)
         ("own.py", "import sys; sys.exit(3)", "SystemExit"),
     ],
 )
-def test_a_module_that_states_what_cannot_be_is_refused(tmp_path: Path, name: str, extra: str, said: str) -> None:
+def test_a_module_with_an_invalid_statement_is_refused(tmp_path: Path, name: str, extra: str, said: str) -> None:
     path = tmp_path / name
     path.write_text(OWN.format(extra=extra, value="0.5"))
     with pytest.raises(InputError, match=said):

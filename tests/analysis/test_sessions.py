@@ -14,7 +14,7 @@ from tests import factory
 from tests.helpers import QUICK, compress, read_result
 
 
-def measured(name: str, session: str, created: str, bf16: float, **fields: Any) -> Result:
+def session_result(name: str, session: str, created: str, bf16: float, **fields: Any) -> Result:
     """A result of a session in which bf16 cost `bf16` times fp32, within 2 %."""
     references = (factory.reference(), factory.reference(factory.BF16, False, bf16))
     return factory.result(name, session=session, created=created, references=references, **fields)
@@ -22,15 +22,18 @@ def measured(name: str, session: str, created: str, bf16: float, **fields: Any) 
 
 def test_sessions_that_agree_within_their_intervals_share_a_front() -> None:
     table = group(
-        [measured("a", "s1", "2025-01-01T00:00:00Z", 0.60, cost=0.5), measured("b", "s2", "2025-01-02T00:00:00Z", 0.61)]
+        [
+            session_result("a", "s1", "2025-01-01T00:00:00Z", 0.60, cost=0.5),
+            session_result("b", "s2", "2025-01-02T00:00:00Z", 0.61),
+        ]
     )[0]
     assert table.disagreements == ()
     assert {"a", "b"} <= table.front
 
 
 def test_the_older_of_two_contradicting_sessions_is_kept_off_the_front_and_the_table_says_so() -> None:
-    old = measured("a", "s1", "2025-01-01T00:00:00Z", 0.60, cost=0.3)
-    table = group([old, measured("b", "s2", "2025-01-02T00:00:00Z", 0.75)])[0]
+    old = session_result("a", "s1", "2025-01-01T00:00:00Z", 0.60, cost=0.3)
+    table = group([old, session_result("b", "s2", "2025-01-02T00:00:00Z", 0.75)])[0]
     (found,) = table.disagreements
     assert (found.session, found.newest, found.reference, found.names) == ("s1", "s2", factory.BF16, ("a",))
     assert (found.before.value, found.now.value) == (0.60, 0.75)
@@ -41,7 +44,10 @@ def test_the_older_of_two_contradicting_sessions_is_kept_off_the_front_and_the_t
 
 
 def test_one_session_never_contradicts_itself_and_a_lone_reference_says_nothing() -> None:
-    one = [measured("a", "s1", "2025-01-01T00:00:00Z", 0.6), measured("b", "s1", "2025-01-01T00:00:00Z", 0.9)]
+    one = [
+        session_result("a", "s1", "2025-01-01T00:00:00Z", 0.6),
+        session_result("b", "s1", "2025-01-01T00:00:00Z", 0.9),
+    ]
     assert disagreements(one, "latency", factory.FP32) == ()
     alone = [factory.result("a", session="s1", created="2025-01-01T00:00:00Z"), factory.result("b", session="s2")]
     assert disagreements(alone, "latency", factory.FP32) == ()
@@ -49,7 +55,8 @@ def test_one_session_never_contradicts_itself_and_a_lone_reference_says_nothing(
 
 def test_of_three_sessions_only_the_contradicted_one_is_named() -> None:
     three = [
-        measured(n, f"s{n}", f"2025-01-0{n}T00:00:00Z", cost) for n, cost in (("1", 0.6), ("2", 0.9), ("3", 0.605))
+        session_result(n, f"s{n}", f"2025-01-0{n}T00:00:00Z", cost)
+        for n, cost in (("1", 0.6), ("2", 0.9), ("3", 0.605))
     ]
     assert [each.session for each in disagreements(three, "latency", factory.FP32)] == ["s2"]
 

@@ -21,7 +21,7 @@ from tests.helpers import bert, tokenizer, write_workload
 QUERY = "bert.encoder.layer.0.attention.self.query.weight"
 
 
-def diverged(value: float) -> Any:
+def diverged_model(value: float) -> Any:
     model = bert()
     with torch.no_grad():
         model.get_parameter(QUERY)[1, 2] = value
@@ -30,7 +30,7 @@ def diverged(value: float) -> Any:
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
 def test_weights_that_are_not_finite_are_an_error_before_anything_is_loaded(tmp_path: Path, value: float) -> None:
-    found = locate.resolve(Workload.load(str(write_workload(tmp_path, diverged(value)))))
+    found = locate.resolve(Workload.load(str(write_workload(tmp_path, diverged_model(value)))))
     recipe = Recipe(name="sparse", steps=(Prune(structure="unstructured", fraction=0.5),))
     told = f"my model .*: {QUERY} hold values that are not finite .* expected finite weights"
     with pytest.raises(InputError, match=told):
@@ -38,7 +38,7 @@ def test_weights_that_are_not_finite_are_an_error_before_anything_is_loaded(tmp_
     with pytest.raises(InputError, match=told):
         open_bundle(recipe, found, torch.device("cpu"), None)
     with pytest.raises(InputError, match=QUERY):
-        apply(recipe, diverged(value), tokenizer())
+        apply(recipe, diverged_model(value), tokenizer())
 
 
 def test_every_tensor_that_is_not_finite_is_counted_and_masks_of_integers_are_none() -> None:

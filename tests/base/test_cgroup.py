@@ -76,7 +76,7 @@ def test_the_smallest_quota_on_the_way_holds_and_throttling_adds_up(
     assert throttled(root) == stood
 
 
-def test_a_system_that_tells_nothing_has_no_quota(tmp_path: Path) -> None:
+def test_a_system_that_reports_nothing_has_no_quota(tmp_path: Path) -> None:
     assert quota_cores(tmp_path / "none") is None
     assert throttled(tmp_path / "none") is None
 

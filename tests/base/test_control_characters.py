@@ -27,7 +27,7 @@ def test_every_control_character_is_shown_as_its_escape_and_nothing_else_changes
         assert visible(chr(code)).isprintable(), hex(code)
 
 
-def test_lines_errors_and_tables_go_out_so(capsys: pytest.CaptureFixture[str]) -> None:
+def test_printed_lines_and_errors_are_escaped(capsys: pytest.CaptureFixture[str]) -> None:
     print(EVIL)
     print_errors([f"{EVIL}\nerror: a forged one"])
     progress.say(EVIL)
@@ -55,7 +55,8 @@ def test_a_result_says_who_it_is_in_plain_characters() -> None:
 def results(tmp_path: Path) -> Path:
     """A result whose every text holds control characters, and one beside it that is damaged."""
     made = factory.result(EVIL, workload={"name": EVIL, "model": EVIL, "dataset": {"path": EVIL}})
-    plain = json.loads(result_files._adapter().dump_json(replace(made, notes=(EVIL,), trace=EVIL, artifact=EVIL)))
+    result_files.replace_file(tmp_path / "plain.json", replace(made, notes=(EVIL,), trace=EVIL, artifact=EVIL))
+    plain = json.loads((tmp_path / "plain.json").read_bytes())
 
     def poisoned(value: object, key: str = "") -> object:
         if isinstance(value, dict):

@@ -27,7 +27,7 @@ from compress.spec.recipe import Recipe
     ],
     ids=["amx", "intel without amx", "zen 4", "zen 3", "arm", "untold"],
 )
-def test_bf16_is_native_where_it_is_gained_by(
+def test_bf16_is_native_where_it_is_faster(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, info: str, gains: bool
 ) -> None:
     (tmp_path / "cpuinfo").write_text(info)

@@ -32,7 +32,7 @@ files.write_atomic(folder / "result.json", b"{}")
 
 
 @pytest.fixture
-def left(tmp_path: Path) -> Path:
+def leftovers(tmp_path: Path) -> Path:
     """A folder in which a process was killed while it wrote."""
     (tmp_path / "there").mkdir()
     done = subprocess.run([sys.executable, "-c", LEAVE, str(tmp_path)], env=environment(), check=False)
@@ -45,14 +45,14 @@ def hidden(folder: Path) -> list[Path]:
     return sorted(path for path in folder.iterdir() if path.name.startswith("."))
 
 
-def test_what_a_killed_process_left_goes_and_what_it_set_aside_comes_back(left: Path) -> None:
-    owners.sweep_below(left)
-    assert hidden(left) == []
-    assert not list((left / "there").iterdir())
-    assert (left / "lost" / "weights").read_text() == "before"
+def test_what_a_killed_process_left_goes_and_what_it_set_aside_comes_back(leftovers: Path) -> None:
+    owners.sweep_below(leftovers)
+    assert hidden(leftovers) == []
+    assert not list((leftovers / "there").iterdir())
+    assert (leftovers / "lost" / "weights").read_text() == "before"
 
 
-def test_what_a_living_process_makes_stays_and_so_does_what_only_looks_alike(tmp_path: Path) -> None:
+def test_files_of_a_living_process_and_similar_names_stay(tmp_path: Path) -> None:
     mine = owners.beside(tmp_path / "x", "part")
     reused = tmp_path / mine.name.replace(f"-{owners.started(os.getpid())}-", "-1-")  # its number, another start
     elsewhere = tmp_path / mine.name.replace(owners.system(), "0" * 8)

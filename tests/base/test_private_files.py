@@ -4,6 +4,7 @@ import errno
 import fcntl
 import os
 import shutil
+import signal
 import stat
 import subprocess
 import sys
@@ -22,7 +23,7 @@ NOBODY = 65534
 
 
 @pytest.fixture
-def shared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def shared_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A sticky folder for everybody, as /tmp is, where temporary files and the lock go."""
     folder = tmp_path / "shared"
     folder.mkdir()
@@ -65,17 +66,17 @@ def as_nobody(work: Callable[[], bool], within: Path) -> bool:
 
 
 @pytest.mark.parametrize("mask", [0o000, 0o022, 0o077])
-def test_temporary_folders_are_the_users_own(shared: Path, umask: Callable[[int], int], mask: int) -> None:
+def test_temporary_folders_are_the_users_own(shared_folder: Path, umask: Callable[[int], int], mask: int) -> None:
     umask(mask)
     made = files.scratch("session")
     (made / "job.json").write_text("text")
-    assert made.parent == shared / f"compress-{os.getuid()}"
+    assert made.parent == shared_folder / f"compress-{os.getuid()}"
     assert mode(made) == mode(made.parent) == 0o700
-    assert not as_nobody(lambda: os.access(f"compress-0/{made.name}/job.json", os.R_OK), shared) or os.getuid()
+    assert not as_nobody(lambda: os.access(f"compress-0/{made.name}/job.json", os.R_OK), shared_folder) or os.getuid()
 
 
-def test_somebody_elses_folder_or_a_link_of_that_name_is_refused(shared: Path, tmp_path: Path) -> None:
-    place = shared / f"compress-{os.getuid()}"
+def test_somebody_elses_folder_or_a_link_of_that_name_is_refused(shared_folder: Path, tmp_path: Path) -> None:
+    place = shared_folder / f"compress-{os.getuid()}"
     (tmp_path / "mine").mkdir()
     place.symlink_to(tmp_path / "mine")
     with pytest.raises(InputError, match="is a link, or belongs to another user"):
@@ -94,7 +95,7 @@ def test_somebody_elses_folder_or_a_link_of_that_name_is_refused(shared: Path, t
             files.scratch("session")
 
 
-def test_leftovers_go_by_process_and_lock_and_others_stay(shared: Path) -> None:
+def test_leftovers_go_by_process_and_lock_and_others_stay(shared_folder: Path) -> None:
     home = files.home()
     ended = subprocess.Popen([sys.executable, "-c", ""])
     ended.wait()
@@ -102,7 +103,7 @@ def test_leftovers_go_by_process_and_lock_and_others_stay(shared: Path) -> None:
     held, foreign = home / f"onnx-{ended.pid}-def", home / "keep"
     for folder in (dead, alive, held, foreign):
         folder.mkdir()
-    outside = shared / f"session-{ended.pid}-abc"
+    outside = shared_folder / f"session-{ended.pid}-abc"
     outside.mkdir()
     holder = os.open(held, os.O_RDONLY)  # a process of another container, whose id means nothing here
     fcntl.flock(holder, fcntl.LOCK_SH)
@@ -117,7 +118,7 @@ def test_leftovers_go_by_process_and_lock_and_others_stay(shared: Path) -> None:
     assert not alive.exists()
 
 
-def test_without_locks_the_process_decides(shared: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_locks_the_process_decides(shared_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def unsupported(*_: object) -> None:
         raise OSError(errno.ENOLCK, "No locks available")
 
@@ -132,7 +133,7 @@ def test_without_locks_the_process_decides(shared: Path, monkeypatch: pytest.Mon
     assert (dead.exists(), alive.exists()) == (False, True)
 
 
-def test_folders_that_pass_leave_no_descriptor(shared: Path) -> None:
+def test_folders_that_pass_leave_no_descriptor(shared_folder: Path) -> None:
     with files.passing("x"):
         pass
     before = len([*Path("/proc/self/fd").iterdir()])
@@ -143,62 +144,72 @@ def test_folders_that_pass_leave_no_descriptor(shared: Path) -> None:
 
 
 @pytest.mark.parametrize(("mask", "expected"), [(0o000, 0o644), (0o022, 0o644), (0o077, 0o600)])
-def test_what_is_written_is_as_readable_as_its_user_wants(
-    tmp_path: Path, umask: Callable[[int], int], mask: int, expected: int
-) -> None:
+def test_written_files_follow_the_umask(tmp_path: Path, umask: Callable[[int], int], mask: int, expected: int) -> None:
     umask(mask)
     files.write_atomic(tmp_path / "result.json", b"{}")
     assert mode(tmp_path / "result.json") == expected
 
 
 def held_elsewhere() -> bool:
-    """Whether the lock in the present folder can be opened and is held by another process."""
+    """Whether the lock in the present folder can be taken, and another process has to be waited for."""
     os.environ["COMPRESS_LOCKS"] = "."
-    from compress.base import locks
 
-    handle = locks._open(measuring_lock())
+    def stop(*_: object) -> None:
+        raise TimeoutError
+
+    signal.signal(signal.SIGALRM, stop)
+    signal.setitimer(signal.ITIMER_REAL, 0.3)
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
+        with locked(measuring_lock(), "waiting"):
+            signal.setitimer(signal.ITIMER_REAL, 0)
+    except TimeoutError:
         return True
     return False
 
 
 @pytest.mark.parametrize("mask", [0o000, 0o022, 0o077])
 def test_two_users_share_one_lock_that_only_its_owner_writes(
-    shared: Path, umask: Callable[[int], int], mask: int
+    shared_folder: Path, umask: Callable[[int], int], mask: int
 ) -> None:
     umask(mask)
     with locked(measuring_lock(), "waiting"):
         assert mode(measuring_lock()) == 0o644
-        assert as_nobody(held_elsewhere, shared)
-    assert not as_nobody(held_elsewhere, shared)
+        assert as_nobody(held_elsewhere, shared_folder)
+    assert not as_nobody(held_elsewhere, shared_folder)
 
 
-def test_the_lock_of_another_user_in_a_sticky_folder_is_locked_too(shared: Path) -> None:
-    assert not as_nobody(held_elsewhere, shared)  # nobody made it: root may not open it with O_CREAT
+def test_the_lock_of_another_user_in_a_sticky_folder_is_locked_too(shared_folder: Path) -> None:
+    assert not as_nobody(held_elsewhere, shared_folder)  # nobody made it: root may not open it with O_CREAT
     assert measuring_lock().stat().st_uid == NOBODY
     with locked(measuring_lock(), "waiting") as waited:
         assert not waited
-        assert as_nobody(held_elsewhere, shared)
+        assert as_nobody(held_elsewhere, shared_folder)
     assert mode(measuring_lock()) == 0o644
 
 
-def test_a_lock_that_an_older_version_opened_to_all_is_closed_again(shared: Path) -> None:
+def test_a_lock_that_an_older_version_opened_to_all_is_closed_again(shared_folder: Path) -> None:
     measuring_lock().touch()
     measuring_lock().chmod(0o666)
     with locked(measuring_lock(), "waiting"):
         assert mode(measuring_lock()) == 0o644
 
 
-def test_a_lock_that_was_cleared_away_meanwhile_is_made_anew(shared: Path) -> None:
-    from compress.base import locks
+def test_a_lock_that_was_cleared_away_while_it_was_waited_for_is_made_anew(
+    shared_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flock = fcntl.flock
+    holder = os.open(measuring_lock(), os.O_RDWR | os.O_CREAT)
+    flock(holder, fcntl.LOCK_EX)
 
-    stale = locks._open(measuring_lock())
-    measuring_lock().unlink()
-    assert not locks._is_same_file(measuring_lock(), stale)
-    os.close(stale)
-    with locked(measuring_lock(), "waiting"):
+    def clearing(handle: int, operation: int) -> None:
+        if operation == fcntl.LOCK_EX:  # without LOCK_NB: it waits
+            measuring_lock().unlink()
+            os.close(holder)
+        flock(handle, operation)
+
+    monkeypatch.setattr(fcntl, "flock", clearing)
+    with locked(measuring_lock(), "waiting") as waited:
+        assert waited
         assert held_elsewhere_here()
 
 
@@ -230,7 +241,9 @@ def folder(path: Path) -> None:
 
 
 @pytest.mark.parametrize("plant", [link, dangling, fifo, folder], ids=lambda plant: plant.__name__)
-def test_what_is_no_file_of_that_name_is_refused(plant: Callable[[Path], None], shared: Path, tmp_path: Path) -> None:
+def test_what_is_no_file_of_that_name_is_refused(
+    plant: Callable[[Path], None], shared_folder: Path, tmp_path: Path
+) -> None:
     (tmp_path / "victim").write_text("untouched")
     (tmp_path / "victim").chmod(0o600)
     plant(measuring_lock())

@@ -43,7 +43,7 @@ def children(pid: int) -> list[int]:
     return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
-def started(*arguments: object, **options: Any) -> "subprocess.Popen[str]":
+def start_python(*arguments: object, **options: Any) -> "subprocess.Popen[str]":
     """A Python process in a group of its own."""
     command = [sys.executable, *map(str, arguments)]
     return subprocess.Popen(command, env=environment(), text=True, stderr=subprocess.PIPE, process_group=0, **options)
@@ -65,7 +65,7 @@ run_child([sys.executable, "-m", "tests.sitting", *sys.argv[1:]], CPU)
 
 @pytest.mark.parametrize("how", [KILL, INT, TERM], ids=lambda how: how.name)
 def test_a_child_and_all_it_started_end_with_their_parent(how: signal.Signals, tmp_path: Path) -> None:
-    parent = started("-c", PARENT, tmp_path / "pids")
+    parent = start_python("-c", PARENT, tmp_path / "pids")
     until((tmp_path / "pids").exists)
     pids = [int(pid) for pid in (tmp_path / "pids").read_text().split()]
     assert all(map(alive, pids))
@@ -75,7 +75,7 @@ def test_a_child_and_all_it_started_end_with_their_parent(how: signal.Signals, t
 
 
 def test_what_a_child_leaves_running_ends_with_it(tmp_path: Path) -> None:
-    parent = started("-c", PARENT, tmp_path / "pids", "end")
+    parent = start_python("-c", PARENT, tmp_path / "pids", "end")
     assert parent.communicate(timeout=PATIENCE_S)[1] == ""
     assert parent.returncode == 0
     pids = [int(pid) for pid in (tmp_path / "pids").read_text().split()]
@@ -121,7 +121,7 @@ def test_a_signal_at_any_moment_gives_its_code_and_no_traceback(workload: Path, 
     running = {}
     for name, (arguments, after_s, how) in MOMENTS.items():
         more = ["--workload", str(workload)] if arguments[0] in ("run", "sensitivity", "compare") else []
-        child = started("-m", "compress", *arguments, *more, cwd=tmp_path, stdout=subprocess.DEVNULL)
+        child = start_python("-m", "compress", *arguments, *more, cwd=tmp_path, stdout=subprocess.DEVNULL)
         until(partial(listens, child.pid))
         time.sleep(after_s)
         assert child.poll() is None, name
@@ -206,7 +206,7 @@ STUBBORN = {
 @pytest.mark.parametrize("work", STUBBORN.values(), ids=STUBBORN)
 @pytest.mark.parametrize(("how", "code"), [(INT, 130), (TERM, 143)], ids=["int", "term"])
 def test_a_signal_ends_also_work_that(work: str, how: signal.Signals, code: int) -> None:
-    child = started("-c", COMMAND.format(work), stdout=subprocess.PIPE)
+    child = start_python("-c", COMMAND.format(work), stdout=subprocess.PIPE)
     assert child.stdout is not None
     assert child.stdout.readline() == "up\n"
     child.send_signal(how)
@@ -280,7 +280,7 @@ interrupts.run(work)
 
 
 def test_a_signal_leaves_no_temporary_folder_and_loses_no_output(tmp_path: Path) -> None:
-    child = started("-c", LEFT, stdout=subprocess.PIPE, cwd=tmp_path)
+    child = start_python("-c", LEFT, stdout=subprocess.PIPE, cwd=tmp_path)
     assert child.stdout is not None
     folder = Path(child.stdout.readline().rstrip())
     assert folder.is_dir() and len(list(tmp_path.iterdir())) == 1

@@ -19,9 +19,9 @@ from compress.records.files import read, write
 from compress.report.charts import KINDS
 from compress.report.document import markdown
 from tests import factory
-from tests.damaged import Run, changed, rewrite, scrambled, text_of
+from tests.damaged import Run, change_nodes, rewrite, scramble, text_of
 from tests.helpers import ROOT
-from tests.measured import measured
+from tests.measured import measured_results
 
 REFERENCE = ROOT / "results" / "reference"
 CPU = REFERENCE / "minilm-sst2" / "bert_int8-cpu-a38d1377.json"
@@ -62,7 +62,7 @@ def budget() -> Iterator[Budget]:
 @pytest.fixture
 def trace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, Path]:
     """A small result with its trace, of a simulated board: the result's file and the trace's folder."""
-    made = measured(monkeypatch, tmp_path / "results")[0]
+    made = measured_results(monkeypatch, tmp_path / "results")[0]
     return write(tmp_path / "results", made), tmp_path / "results" / str(made.trace)
 
 
@@ -79,7 +79,7 @@ def _result(seed: int) -> bytes:
     """A real result file, changed."""
     chance = random.Random(seed)
     data = chance.choice((CPU, GPU)).read_bytes()
-    return scrambled(chance, data) if chance.random() < 0.2 else text_of(changed(chance, json.loads(data)))
+    return scramble(chance, data) if chance.random() < 0.2 else text_of(change_nodes(chance, json.loads(data)))
 
 
 def _reads(run: Run, folder: Path, seed: int, command: str) -> None:
@@ -143,9 +143,9 @@ def _changed_trace(chance: random.Random, folder: Path) -> None:
     if how == "gone":
         file.unlink()
     elif how == "bytes":
-        rewrite(file, scrambled(chance, file.read_bytes()))
+        rewrite(file, scramble(chance, file.read_bytes()))
     elif file.suffix == ".json":
-        rewrite(file, text_of(changed(chance, json.loads(file.read_bytes()))))
+        rewrite(file, text_of(change_nodes(chance, json.loads(file.read_bytes()))))
     else:
         table = pq.read_table(file)
         column = chance.choice(table.column_names)

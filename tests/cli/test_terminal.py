@@ -24,7 +24,7 @@ PROGRAM = (
 )
 
 
-def completed(line: str, cwd: Path) -> list[str]:
+def completions(line: str, cwd: Path) -> list[str]:
     """What bash is told for a line whose last word is being typed."""
     words = {"_COMPRESS_COMPLETE": "complete_bash", "COMP_WORDS": line, "COMP_CWORD": str(len(line.split(" ")) - 1)}
     done = subprocess.run(
@@ -35,10 +35,10 @@ def completed(line: str, cwd: Path) -> list[str]:
     return done.stdout.splitlines()
 
 
-def test_the_shell_is_told_recipes_and_ones_own_files(tmp_path: Path) -> None:
+def test_the_shell_completes_recipes_and_own_files(tmp_path: Path) -> None:
     (tmp_path / "bert_int_mine.yaml").touch()
-    assert completed("compress run bert_int", tmp_path) == ["bert_int4", "bert_int8", "bert_int_mine.yaml"]
-    assert "digits-vit" in completed("compress run bert_int8 --workload d", tmp_path)
+    assert completions("compress run bert_int", tmp_path) == ["bert_int4", "bert_int8", "bert_int_mine.yaml"]
+    assert "digits-vit" in completions("compress run bert_int8 --workload d", tmp_path)
 
 
 def test_every_list_is_the_tables_own() -> None:
@@ -84,7 +84,7 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def asked(folder: Path, answers: str, *arguments: str, redirected: bool = False) -> tuple[int, str, str]:
+def init_dialogue(folder: Path, answers: str, *arguments: str, redirected: bool = False) -> tuple[int, str, str]:
     """Exit code, what the terminal showed, and standard output where it goes to a file."""
     main, side = pty.openpty()
     os.write(main, answers.encode())
@@ -108,7 +108,7 @@ def asked(folder: Path, answers: str, *arguments: str, redirected: bool = False)
 
 
 def test_enter_takes_what_was_found_and_the_file_loads(folder: Path) -> None:
-    code, shown, _ = asked(folder, "\n\n\nheadline\n\n\n\n")
+    code, shown, _ = init_dialogue(folder, "\n\n\nheadline\n\n\n\n")
     assert code == 0, shown
     for proposed in ("[my-model]", "[my-data]", "[text-classification]", "[label]", "[-]", "[my.yaml]"):
         assert proposed in shown
@@ -122,22 +122,22 @@ def test_enter_takes_what_was_found_and_the_file_loads(folder: Path) -> None:
 
 def test_a_wrong_answer_is_explained_and_asked_again_and_questions_do_not_reach_the_file(folder: Path) -> None:
     answers = "nowhere/at/all\nmy-model\nmy-data\ntranslation\ntext-classification\nheadlin\nheadline\n\n\n"
-    code, shown, out = asked(folder, answers, redirected=True)
+    code, shown, out = init_dialogue(folder, answers, redirected=True)
     assert code == 0, shown
     for told in ("nowhere/at/all: no such folder", "translation: unknown task", "headlin: no such column"):
         assert told in shown
     assert out.startswith("# text-classification") and "text: headline" in out and "[" not in out
-    code, shown, out = asked(folder, "headline\n\n\n", "--model", "my-model", "--data", "my-data",
+    code, shown, out = init_dialogue(folder, "headline\n\n\n", "--model", "my-model", "--data", "my-data",
                              "--task", "text-classification", redirected=True)  # fmt: skip
     assert code == 0 and "text: text  # not found" in out and "Model" not in shown  # all was given: nothing is asked
 
 
 def test_a_file_that_is_there_is_not_overwritten_and_an_end_of_input_writes_nothing(folder: Path) -> None:
     (folder / "my.yaml").write_text("mine")
-    code, shown, _ = asked(folder, "\n\n\nheadline\n\n\nmy.yaml\nother.yaml\n")
+    code, shown, _ = init_dialogue(folder, "\n\n\nheadline\n\n\nmy.yaml\nother.yaml\n")
     assert code == 0 and "my.yaml: already exists" in shown
     assert (folder / "my.yaml").read_text() == "mine" and (folder / "other.yaml").is_file()
-    code, shown, _ = asked(folder, "\n\x04", "--task", "text-classification")
+    code, shown, _ = init_dialogue(folder, "\n\x04", "--task", "text-classification")
     assert code == 2 and "stopped before all questions were answered" in shown
 
 
@@ -148,7 +148,7 @@ def test_without_a_terminal_one_error_says_what_is_missing(folder: Path) -> None
     )  # fmt: skip
     assert (
         done.returncode == 2
-        and done.stderr == "error: init: --model, --data not given; give them, or run init in a terminal to be asked\n"
+        and done.stderr == "error: init: --model, --data missing; set them, or run init in a terminal to be asked\n"
     )
 
 

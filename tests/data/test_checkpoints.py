@@ -83,7 +83,7 @@ def tensors(change: Callable[[dict[str, torch.Tensor]], dict[str, torch.Tensor] 
     return spoil
 
 
-def renamed(new: Callable[[str], str]) -> Spoil:
+def rename_tensors(new: Callable[[str], str]) -> Spoil:
     """Gives the stored tensors other names."""
     return tensors(lambda held: {new(name): tensor for name, tensor in held.items()})
 
@@ -93,7 +93,7 @@ def cut(model: Path, name: str = WEIGHTS) -> None:
     (model / name).write_bytes(raw[: len(raw) // 2])
 
 
-def sharded(model: Path, kept: int = 2) -> None:
+def shard(model: Path, kept: int = 2) -> None:
     """Puts the weights into two files and an index, of which `kept` files stay."""
     held = load_file(model / WEIGHTS)
     names, placed = sorted(held), {}
@@ -114,7 +114,7 @@ def twice(model: Path) -> None:
     save_file({**held, name: tensor + 9}, second, metadata={"format": "pt"})
 
 
-def moved(*folders: str) -> Spoil:
+def move_into(*folders: str) -> Spoil:
     """Puts the model into folders inside its own."""
 
     def spoil(model: Path) -> None:
@@ -145,7 +145,7 @@ def only(name: str) -> Spoil:
     return lambda model: (model / WEIGHTS).rename(model / name)
 
 
-def linked(model: Path) -> None:
+def link_weights(model: Path) -> None:
     (model / WEIGHTS).unlink()
     (model / WEIGHTS).symlink_to(model / "gone")
 
@@ -219,11 +219,11 @@ READ_WHOLE = (
 REFUSED: dict[str, tuple[Spoil, str]] = {
     "width as text": (config(hidden_size="12"), "hidden_size: '12', a str; expected a whole number"),
     "negative labels": (config(num_labels=-1), "num_labels: -1; expected a whole number from 1 to 100000"),
-    "no vocabulary": (config(vocab_size=0), "vocab_size: 0; expected 1 or more"),
-    "ten million layers": (config(num_hidden_layers=10**7), "num_hidden_layers: 10000000; expected 1000 at most"),
+    "no vocabulary": (config(vocab_size=0), "vocab_size: 0; expected at least 1"),
+    "ten million layers": (config(num_hidden_layers=10**7), "num_hidden_layers: 10000000; expected at most 1000"),
     "a billion labels": (config(id2label=..., num_labels=10**9), "num_labels: 1000000000"),
-    "vocabulary of 10^12": (config(vocab_size=10**12), "vocab_size: 1000000000000; expected 2147483647 at most"),
-    "width of 10^9": (config(hidden_size=10**9), "is [32] in its weights, and [1000000000] by config.json"),
+    "vocabulary of 10^12": (config(vocab_size=10**12), "vocab_size: 1000000000000; expected at most 2147483647"),
+    "width of 10^9": (config(hidden_size=10**9), "is [32] in the weights and [1000000000] in config.json"),
     "heads that do not divide": (config(num_attention_heads=5), "not a multiple of the number of attention heads"),
     "null heads": (config(num_attention_heads=None), "num_attention_heads"),
     "names as a list": (config(id2label=["a", "b"]), "id2label: a list; expected a mapping"),
@@ -242,8 +242,8 @@ REFUSED: dict[str, tuple[Spoil, str]] = {
     "a format as text": (config(quantization_config="int4"), "quantization_config: 'int4'; expected a mapping"),
     "epsilon as text": (config(layer_norm_eps="x"), "layer_norm_eps"),
     "unknown dtype": (config(dtype="bogus"), "bogus"),
-    "a pointer as a shard": (lambda m: (sharded(m), text("model-00002-of-00002.safetensors", POINTER)(m)), "git lfs"),
-    "a pointer as index": (lambda m: (sharded(m), text(f"{WEIGHTS}.index.json", POINTER)(m)), "git lfs pull"),
+    "a pointer as a shard": (lambda m: (shard(m), text("model-00002-of-00002.safetensors", POINTER)(m)), "git lfs"),
+    "a pointer as index": (lambda m: (shard(m), text(f"{WEIGHTS}.index.json", POINTER)(m)), "git lfs pull"),
     "a pickle's pointer alone": (
         lambda m: (text("pytorch_model.bin", POINTER)(m), (m / WEIGHTS).unlink()),
         "git lfs pull",
@@ -253,8 +253,8 @@ REFUSED: dict[str, tuple[Spoil, str]] = {
     "list in config.json": (text("config.json", "[1]"), "config.json: a list; expected a mapping"),
     "more layers than weights": (config(num_hidden_layers=4), "has no weights for bert.encoder.layer.2"),
     "fewer layers than weights": (config(num_hidden_layers=1), "a layer beyond config.json's count"),
-    "another width": (config(intermediate_size=128), "is [64] in its weights, and [128] by config.json"),
-    "one other shape": (tensors(lambda held: held.update({QUERY: torch.zeros(16, 32)})), "[16, 32] in its weights"),
+    "another width": (config(intermediate_size=128), "is [64] in the weights and [128] in config.json"),
+    "one other shape": (tensors(lambda held: held.update({QUERY: torch.zeros(16, 32)})), "[16, 32] in the weights"),
     "integers": (tensors(lambda held: held.update({QUERY: held[QUERY].to(torch.int8)})), "as I8"),
     "no head": (tensors(lambda held: {n: t for n, t in held.items() if "classifier" not in n}), "classifier.bias"),
     "cut off": (cut, "is truncated or damaged"),
@@ -263,15 +263,18 @@ REFUSED: dict[str, tuple[Spoil, str]] = {
     "a pointer": (text(WEIGHTS, POINTER), "git lfs pull"),
     "a tokenizer's pointer": (text("tokenizer.json", POINTER), "git lfs pull"),
     "a pointer as data": (text("../data/test.parquet", POINTER), "test.parquet is a git-LFS pointer"),
-    "a link to nowhere": (linked, "which does not exist"),
-    "a missing file": (lambda model: sharded(model, kept=1), "has 1 of 2 files of weights"),
-    "other names": (renamed(lambda name: f"model.{name}"), "it holds model.bert"),
-    "adapter inside": (renamed(lambda n: n.replace("query.", "query.base_layer.")), "an adapter that is not merged"),
+    "a link to nowhere": (link_weights, "which does not exist"),
+    "a missing file": (lambda model: shard(model, kept=1), "has 1 of 2 weight files"),
+    "other names": (rename_tensors(lambda name: f"model.{name}"), "it holds model.bert"),
+    "adapter inside": (
+        rename_tensors(lambda n: n.replace("query.", "query.base_layer.")),
+        "an adapter that is not merged",
+    ),
     "adapter alone": (only_adapter, "is an adapter of base"),
     "adapter beside": (adapter, "holds a model and an adapter (adapter_config.json, adapter_model.safetensors)"),
-    "Trainer's folder": (moved("checkpoint-500", "checkpoint-1000"), "checkpoint-1000 is the last"),
-    "several models": (moved("a", "b"), "several models (a, b)"),
-    "one below": (moved("inner"), "holds one below; give"),
+    "Trainer's folder": (move_into("checkpoint-500", "checkpoint-1000"), "such as the last: "),
+    "several models": (move_into("a", "b"), "several models (a, b)"),
+    "one below": (move_into("inner"), "contains one below; use"),
     "TensorFlow": (only("tf_model.h5"), "TensorFlow"),
     "Flax": (only("flax_model.msgpack"), "Flax"),
     "GGUF": (only("model.gguf"), "GGUF"),
@@ -293,7 +296,7 @@ REFUSED: dict[str, tuple[Spoil, str]] = {
     "no layers": (config(num_hidden_layers=0), "a layer beyond config.json's count"),
     "100,001 labels": (
         config(id2label={str(i): "x" for i in range(10**5 + 1)}, label2id=...),
-        "id2label: 100001 names; expected 100000 at most",
+        "id2label: 100001 names; expected at most 100000",
     ),
     "negative epsilon": (config(layer_norm_eps=-5.0), "layer_norm_eps: -5.0; expected a number above 0"),
     "zero epsilon": (config(layer_norm_eps=0), "layer_norm_eps: 0; expected a number above 0"),
@@ -320,12 +323,12 @@ REFUSED: dict[str, tuple[Spoil, str]] = {
     **{
         f"the file {name[:9]!r}": (
             index({"metadata": {}, "weight_map": {QUERY: name}}),
-            "expected names of files beside it",
+            "expected files in the same folder",
         )
         for name in ("", ".", "..", "../a", "a\0", "a" * 5000)
     },
     "one tensor in two files": (
-        lambda m: (sharded(m), twice(m)),
+        lambda m: (shard(m), twice(m)),
         "bert.embeddings.LayerNorm.bias is in model-00001-of-00002.safetensors and in model-00002-of-00002.safetensors",
     ),
     "an old and a new name": (
@@ -374,14 +377,14 @@ def test_a_folder_that_cannot_be_loaded_is_refused_before_weights_are(spoil: Spo
 
 
 TAKEN: dict[str, Spoil] = {
-    "compiled": renamed(lambda name: f"_orig_mod.{name}"),
-    "compiled inside": renamed(lambda name: name.replace("bert.", "bert._orig_mod.")),
-    "distributed": renamed(lambda name: f"module.{name}"),
-    "distributed and compiled": renamed(lambda name: f"module._orig_mod.{name}"),
-    "old names of norms": renamed(
+    "compiled": rename_tensors(lambda name: f"_orig_mod.{name}"),
+    "compiled inside": rename_tensors(lambda name: name.replace("bert.", "bert._orig_mod.")),
+    "distributed": rename_tensors(lambda name: f"module.{name}"),
+    "distributed and compiled": rename_tensors(lambda name: f"module._orig_mod.{name}"),
+    "old names of norms": rename_tensors(
         lambda n: n.replace("LayerNorm.weight", "LayerNorm.gamma").replace("LayerNorm.bias", "LayerNorm.beta")
     ),
-    "several files": sharded,
+    "several files": shard,
     "no class named": config(architectures=...),
     "a checkpoint inside": lambda model: shutil.copytree(model, model / "checkpoint-5"),
     "optimizer beside": text("optimizer.pt", "x"),
@@ -432,7 +435,7 @@ def test_problems_of_model_data_and_steps_are_told_together(model: Path) -> None
     with pytest.raises(InputError) as refused:
         check(model, recipe)
     told = str(refused.value)
-    assert "99 is not one of 0 to 1" in told and "rank 99 saves nothing" in told and "klass" in told
+    assert "99; expected numbers from 0 to 1" in told and "rank 99 saves nothing" in told and "klass" in told
 
 
 def test_a_model_of_too_many_modules_is_given_up_while_it_is_built() -> None:

@@ -53,7 +53,7 @@ def test_quotes_at_the_beginning_of_two_texts_of_a_tsv_swallow_no_rows(tmp_path:
     assert (found.rows, found.quoting) == (rows, "none")
 
 
-def test_the_same_in_a_csv_is_refused_with_the_line_until_its_quoting_is_said(tmp_path: Path) -> None:
+def test_ambiguous_quotes_in_a_csv_are_refused_until_quoting_is_set(tmp_path: Path) -> None:
     content = 'text,label\nfine,1\n"Good film,1\nawful,0\na plot",0\n'
     with pytest.raises(InputError, match=r"a.csv: line 3: .*quoting double.*with none.*dataset.csv.quoting"):
         table(tmp_path / "a.csv", content)
@@ -113,10 +113,10 @@ def test_the_dialect_is_the_one_in_which_all_rows_are_whole(
         ("text,label\na,1\nnaïve,0\n".encode("latin-1"), "line 3: byte 0xef is not valid utf-8.*dataset.csv.encoding"),
         (b"text,label\na,1\nb\0,0\n", "line 3: a NUL byte"),
         ("text,label\na,1\n".encode("utf-16-le"), "line 1: a NUL byte"),
-        (b"text,text,label\na,b,1\n", "line 1: two columns are called text"),
+        (b"text,text,label\na,b,1\n", "line 1: duplicate columns text"),
     ],
 )  # fmt: skip
-def test_what_is_no_table_is_one_error_with_its_line(tmp_path: Path, content: bytes, said: str) -> None:
+def test_a_malformed_table_is_one_error_with_its_line(tmp_path: Path, content: bytes, said: str) -> None:
     with pytest.raises(InputError, match=rf"a.csv: {said}"):
         table(tmp_path / "a.csv", content)
 
@@ -124,16 +124,18 @@ def test_what_is_no_table_is_one_error_with_its_line(tmp_path: Path, content: by
 @pytest.mark.parametrize(
     ("name", "content", "said"),
     [
-        ("a.tsv", 'text\tlabel\nc\t0\n"a, b"\t1\n', "line 3: a quoted field .*dataset.csv.quoting"),
-        ("a.tsv", 'text\tlabel\nc\t0\n"a, b"\t1\n"d"\t1\n', "line 3: a quoted field .*dataset.csv.quoting"),
-        ("a.tsv", 'text\tlabel\n"a ""b"""\t0\n"c, d"\t1\ne, f\t0', "line 2: a quoted field .*dataset.csv.quoting"),
-        ("a.csv", "text;label,score\na;1,5\n", "line 1: 2 fields with separator comma and also with semicolon; set"),
+        ("a.tsv", 'text\tlabel\nc\t0\n"a, b"\t1\n', "line 3: this field fits quoting .*dataset.csv.quoting"),
+        ("a.tsv", 'text\tlabel\nc\t0\n"a, b"\t1\n"d"\t1\n', "line 3: this field fits quoting .*dataset.csv.quoting"),
+        (
+            "a.tsv",
+            'text\tlabel\n"a ""b"""\t0\n"c, d"\t1\ne, f\t0',
+            "line 2: this field fits quoting .*dataset.csv.quoting",
+        ),
+        ("a.csv", "text;label,score\na;1,5\n", "line 1: 2 fields with separator comma and with semicolon; set"),
         ("a.csv", "sep=;\ntext;label\na;1\nb\n", "line 4: 1 fields"),
     ],
 )
-def test_what_may_be_read_in_two_ways_is_refused_with_its_line(
-    tmp_path: Path, name: str, content: str, said: str
-) -> None:
+def test_an_ambiguous_table_is_refused_with_its_line(tmp_path: Path, name: str, content: str, said: str) -> None:
     with pytest.raises(InputError, match=rf"{name}: {said}"):
         table(tmp_path / name, content)
 
@@ -147,7 +149,7 @@ def test_separators_that_fit_files_without_a_header_alike_are_refused(tmp_path: 
     assert table(tmp_path / "a.csv", "\n", columns).rows == []
 
 
-def test_what_is_set_is_not_detected(tmp_path: Path) -> None:
+def test_set_fields_are_not_detected(tmp_path: Path) -> None:
     found = table(tmp_path / "a.csv", "a;b|1\nc|0", Csv(separator="|", columns=("text", "label")))
     assert (found.columns, found.rows) == (["text", "label"], [["a;b", "1"], ["c", "0"]])
     latin = table(tmp_path / "a.csv", "text,label\nnaïve,1".encode("latin-1"), Csv(encoding="latin-1"))
@@ -217,13 +219,13 @@ def test_json_is_lines_or_an_array_or_an_object_that_holds_one(tmp_path: Path, f
         ('[{"text": "a", "label": 1},\n {"text": "b", "text": "c"}]', "line 2: 'text' occurs twice"),
         (f'{{"text": "a", "label": 1}}\n{{"text": "a", "label": {"1" * 5000}}}', "line 2: a number of thousands"),
         (f'[{{"text": "a",\n "label": {"1" * 5000}}}]', "a number of thousands"),
-        ('{"text": {"0": "a", "1": "b"}, "label": {"0": 0, "1": 1}}', "line 1: one object .*: one object a line, an"),
+        ('{"text": {"0": "a", "1": "b"}, "label": {"0": 0, "1": 1}}', "line 1: one object .*: one object per line, an"),
         ('{"version": "1.0", "data": [{"text": "a", "label": 1}]}', "line 1: one object whose 'data' is not a plain"),
         ('{"text": ["a", "b"], "label": [1]}', "line 1: one object whose 'text' is not a plain"),
         ('{"train": [{"text": "a"}], "test": [{"text": "b"}]}', "line 1: one object whose 'train'"),
     ],
 )
-def test_json_that_is_no_rows_is_one_error_with_its_line(tmp_path: Path, content: str, said: str) -> None:
+def test_json_without_rows_is_one_error_with_its_line(tmp_path: Path, content: str, said: str) -> None:
     (tmp_path / "a.jsonl").write_text(content)
     with pytest.raises(InputError, match=rf"a.jsonl: {said}"):
         json_rows.read(tmp_path / "a.jsonl", ["text"])

@@ -12,7 +12,7 @@ from compress.data import hub, loading, locate
 from compress.data.workload import Workload
 from compress.harness import preflight
 from compress.spec.recipe import Recipe
-from tests.data.test_checkpoints import REFUSED, Spoil, config, cut, renamed, sharded
+from tests.data.test_checkpoints import REFUSED, Spoil, config, cut, rename_tensors, shard
 from tests.helpers import bert, write_workload
 
 COMMIT = "1" * 40
@@ -54,7 +54,7 @@ def test_a_cached_model_that_cannot_be_loaded_is_refused_as_a_folder_is(name: st
 
 
 def test_a_cached_model_is_taken_also_with_a_wrappers_names(whole: Path, snapshot: Path) -> None:
-    renamed(lambda name: f"_orig_mod.{name}")(snapshot)
+    rename_tensors(lambda name: f"_orig_mod.{name}")(snapshot)
     check(whole)
     model, _ = loading.load_model(locate.resolve(Workload.load(whole)))
     plain = bert().state_dict()
@@ -65,7 +65,7 @@ def test_a_cached_model_is_taken_also_with_a_wrappers_names(whole: Path, snapsho
 def test_a_model_without_its_weights_is_refused_by_its_configuration(
     spoil: Spoil, whole: Path, snapshot: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    sharded(snapshot, kept=1)  # a download that did not end
+    shard(snapshot, kept=1)  # a download that did not end
     monkeypatch.setattr(hub, "fetched", lambda *_: pytest.fail("weights were asked for"))
     locate.resolve(Workload.load(whole))
     spoil(snapshot)
@@ -73,10 +73,10 @@ def test_a_model_without_its_weights_is_refused_by_its_configuration(
         locate.resolve(Workload.load(whole))
 
 
-def test_weights_that_have_just_come_are_looked_at_before_a_step_runs(
+def test_downloaded_weights_are_checked_before_a_step_runs(
     whole: Path, snapshot: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    sharded(snapshot)
+    shard(snapshot)
     distant = tmp_path / "distant"
     distant.mkdir()
     for file in snapshot.glob("model*"):
@@ -97,7 +97,7 @@ def test_weights_that_have_just_come_are_looked_at_before_a_step_runs(
         preflight.check([Recipe()], found)
 
 
-def test_a_student_from_the_cache_is_looked_at_too(whole: Path, snapshot: Path) -> None:
+def test_a_cached_student_is_checked_too(whole: Path, snapshot: Path) -> None:
     shutil.copytree(whole.parent, whole.parent.parent / "teacher", dirs_exist_ok=True)
     teacher = whole.parent.parent / "teacher" / "my.yaml"
     teacher.write_text(teacher.read_text().replace("model: owner/small", "model: model"))

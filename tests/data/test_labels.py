@@ -134,7 +134,7 @@ def test_true_and_false_are_ids_of_named_classes_only_when_it_is_said(
     with pytest.raises(InputError, match=f"set dataset.labels to ids if true is {names[1]} and false is {names[0]}"):
         read(values, *names)
     assert read(values, *names, reading="ids").ids == [1, 0][: len(values)]
-    assert "true is taken as class 1" in read(values, "LABEL_0", "LABEL_1").note
+    assert "true is read as class 1" in read(values, "LABEL_0", "LABEL_1").note
 
 
 def test_names_that_contradict_their_ids_are_refused() -> None:
@@ -150,7 +150,7 @@ def test_names_that_contradict_their_ids_are_refused() -> None:
 
 def test_ids_are_offered_where_the_names_of_the_data_are_other_ones() -> None:
     with pytest.raises(
-        InputError, match=r"set dataset.labels to ids if both have one order \(neg is NEGATIVE, pos is POSITIVE\)"
+        InputError, match=r"set dataset.labels to ids if both have the same order \(neg is NEGATIVE, pos is POSITIVE\)"
     ):
         read([0, 1], "NEGATIVE", "POSITIVE", classes=["neg", "pos"])
     assert read([0, 1], "NEGATIVE", "POSITIVE", classes=["neg", "pos"], reading="ids").ids == [0, 1]
@@ -172,11 +172,11 @@ def test_without_names_of_the_model_the_order_of_the_data_counts_and_is_noted() 
     found = read([0, 1], "LABEL_0", "LABEL_1", classes=["neg", "pos"])
     assert (found.ids, found.note) == (
         [0, 1],
-        "the model does not name its classes; they are those of the data in order: neg, pos",
+        "the model does not name its classes; the data's classes are used in order: neg, pos",
     )
     for classes in (["neg", "pos", "neutral"], ["1", "0"]):
         with pytest.raises(
-            InputError, match=r"name the classes .* or set dataset.labels to ids if both have one order"
+            InputError, match=r"name the classes .* or set dataset.labels to ids if both have the same order"
         ):
             read([0, 1], "LABEL_0", "LABEL_1", classes=classes)
         assert read([0, 1], "LABEL_0", "LABEL_1", classes=classes, reading="ids").ids == [0, 1]

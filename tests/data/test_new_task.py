@@ -87,14 +87,14 @@ TASK = Task(
 
 
 @pytest.fixture(autouse=True)
-def registered(monkeypatch: pytest.MonkeyPatch) -> None:
+def register_task(monkeypatch: pytest.MonkeyPatch) -> None:
     """The one line; sessions are measured in this process, since a new one would not have it."""
     monkeypatch.setitem(TASKS, NAME, __name__)
     monkeypatch.setattr(engine, "run_child", lambda command, _device: session.main(command[3:]))
     monkeypatch.setattr(harness, "threads", one_thread)
 
 
-def written(folder: Path, outputs: int = 1) -> Path:
+def write_random_workload(folder: Path, outputs: int = 1) -> Path:
     """A workload file, as `init` writes it, for a random model and made sentences."""
     torch.manual_seed(0)
     config = transformers.BertConfig(
@@ -112,7 +112,7 @@ def written(folder: Path, outputs: int = 1) -> Path:
 
 
 def test_a_new_task_is_compressed_measured_and_published(tmp_path: Path) -> None:
-    path = written(tmp_path)
+    path = write_random_workload(tmp_path)
     loaded = Workload.load(path)
     assert (loaded.metric_name, loaded.headline_point.sequence_length) == (TASK.metric, 64)
     where = {"out": tmp_path / "results", "artifacts": tmp_path / "artifacts", "device": "cpu"}
@@ -126,7 +126,7 @@ def test_a_new_task_is_compressed_measured_and_published(tmp_path: Path) -> None
 
 
 def test_its_own_checks_speak_before_anything_is_trained(tmp_path: Path) -> None:
-    path = written(tmp_path, outputs=3)
+    path = write_random_workload(tmp_path, outputs=3)
     with pytest.raises(InputError, match="has 3 outputs; a regression has 1"):
         run("bert_int8", workload=str(path), out=tmp_path / "results", artifacts=tmp_path / "artifacts", device="cpu")
     padded = Recipe.load("bert_int8").model_copy(update={"padding": "fixed"})

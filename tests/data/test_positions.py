@@ -6,8 +6,9 @@ from typing import Any
 import pytest
 import torch
 import transformers
+from ruamel.yaml import YAML
 
-from compress.data import positions
+from compress.data import positions, template
 from compress.data.empty import empty_model
 from tests.helpers import tokenizer
 
@@ -54,13 +55,14 @@ def test_the_limit_read_off_a_skeleton_is_the_longest_input_that_runs(
 
 
 def test_a_first_workload_file_takes_the_limit_of_the_model(tmp_path: Path) -> None:
-    from compress.data.template import _max_length
-
-    config = transformers.RobertaConfig(**PLACES, pad_token_id=1)
-    config.save_pretrained(tmp_path)
-    assert _max_length(tmp_path, "text-classification") == 38
-    transformers.BertConfig(**SIZE).save_pretrained(tmp_path)
-    assert _max_length(tmp_path, "text-classification") == 128
+    data = tmp_path / "test.csv"
+    data.write_text("text,label\ngood,1\n")
+    limits = []
+    for config in (transformers.RobertaConfig(**PLACES, pad_token_id=1), transformers.BertConfig(**SIZE)):
+        config.save_pretrained(tmp_path / "model")
+        text = template.init(str(tmp_path / "model"), str(data), "text-classification")
+        limits.append(YAML(typ="safe").load(text)["max_length"])
+    assert limits == [38, 128]
 
 
 @pytest.mark.parametrize(("kind", "told"), [("Roberta", True), ("GPT2", True), ("Bert", False)])

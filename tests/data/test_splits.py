@@ -24,7 +24,7 @@ def source(folder: Path, task: str = "image-classification", **spec: Any) -> Sou
     return Source(own, "m", str(folder), "", {"dataset_revision": None})
 
 
-def loaded(folder: Path, **spec: Any) -> list[tuple[str, str]]:
+def labelled_pictures(folder: Path, **spec: Any) -> list[tuple[str, str]]:
     """Picture, relative to the data, and label of every example of the test split."""
     raw = tables.load(source(folder, **spec), "test")
     return [(Path(row["image"]["path"]).relative_to(folder).as_posix(), row["label"]) for row in raw]
@@ -37,7 +37,7 @@ def pictures(folder: Path, *names: str) -> None:
         Image.new("RGB", (4, 4)).save(path, format="PNG")
 
 
-def put(folder: Path, **contents: str) -> None:
+def write_files(folder: Path, **contents: str) -> None:
     for name, content in contents.items():
         path = folder / name.replace("__", "/")
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -50,7 +50,7 @@ def test_pictures_belong_to_the_first_folder_below_their_split(tmp_path: Path, r
     pictures(tmp_path, f"{root}test/dog/.hidden.png", *(f"{root}test/{name}" for name in names))
     pictures(tmp_path, f"{root}train/cat/1.png", f"{root}test_old/cat/1.png")
     (tmp_path / f"{root}test/empty").mkdir()
-    assert loaded(tmp_path) == [
+    assert labelled_pictures(tmp_path) == [
         (f"{root}test/cat/2020/x.gif", "cat"),
         (f"{root}test/cat/2021/deep/x.tif", "cat"),
         (f"{root}test/test/train_1.png", "test"),
@@ -67,22 +67,22 @@ def test_a_table_in_each_split_names_the_pictures_beside_it(tmp_path: Path, kind
         table = datasets.Dataset.from_list(rows)
         path = tmp_path / split / f"metadata.{kind}"
         table.to_json(path) if kind == "jsonl" else table.to_csv(path, sep="," if kind == "csv" else "\t")
-    assert loaded(tmp_path) == [("test/0.png", "test0"), ("test/1.png", "test1")]
+    assert labelled_pictures(tmp_path) == [("test/0.png", "test0"), ("test/1.png", "test1")]
 
 
 def test_a_table_may_lie_beside_the_folder_of_its_pictures(tmp_path: Path) -> None:
     pictures(tmp_path, "test/0.png", "test/1.png", "train/0.png")
-    put(tmp_path, **{"test.csv": "file_name,label\ntest/1.png,b\ntest/0.png,a\n"})
-    assert loaded(tmp_path) == [("test/1.png", "b"), ("test/0.png", "a")]
+    write_files(tmp_path, **{"test.csv": "file_name,label\ntest/1.png,b\ntest/0.png,a\n"})
+    assert labelled_pictures(tmp_path) == [("test/1.png", "b"), ("test/0.png", "a")]
     pictures(tmp_path, "test/2.png")
-    with pytest.raises(InputError, match=r"test.csv: names 2 pictures, but not 1 of 3 that lie beside it \(2.png\)"):
-        loaded(tmp_path)
+    with pytest.raises(InputError, match=r"test.csv: 1 of 3 pictures beside it have no row \(2.png\)"):
+        labelled_pictures(tmp_path)
 
 
 @pytest.mark.parametrize(
     ("rows", "said"),
     [
-        ("0.png,a", "names 1 pictures, but not 1 of 2"),
+        ("0.png,a", "1 of 2 pictures beside it have no row"),
         ("0.png,a\n1.png,b\n0.png,a", "names pictures more than once"),
         ("0.png,a\n1.png,b\n2.png,b", "row 2 of column 'file_name': no image file '2.png'"),
         ("0.png,a\n1.png,b\n../../out.png,b", "lies outside of"),
@@ -95,15 +95,15 @@ def test_a_table_that_does_not_name_every_picture_once_is_refused(tmp_path: Path
     pictures(data, "test/0.png", "test/1.png", "test/.hidden.png", "../out.png")
     if "link" in rows:
         (data / "test" / "link.png").symlink_to(tmp_path / "out.png")
-    put(data, **{"test__metadata.csv": f"file_name,label\n{rows}\n"})
+    write_files(data, **{"test__metadata.csv": f"file_name,label\n{rows}\n"})
     with pytest.raises(InputError, match=said):
-        loaded(data)
+        labelled_pictures(data)
 
 
 @pytest.mark.parametrize(
     ("extra", "said"),
     [
-        ({"test__0.png": ""}, "1 pictures lie in no class folder \\(0.png\\)"),
+        ({"test__0.png": ""}, "1 pictures are outside of class folders \\(0.png\\)"),
         ({"test__cat__a.npy": ""}, "cat/a.npy are neither pictures nor a table"),
         ({"test__cat__a.heic": ""}, "cat/a.heic are neither"),
         ({"test__a.csv": "", "test__b.csv": ""}, "a.csv, b.csv are several tables"),
@@ -113,20 +113,20 @@ def test_a_table_that_does_not_name_every_picture_once_is_refused(tmp_path: Path
 )  # fmt: skip
 def test_pictures_that_are_of_no_split_or_class_are_refused(tmp_path: Path, extra: dict[str, str], said: str) -> None:
     pictures(tmp_path, "test/cat/0.png", "test/dog/0.png")
-    put(tmp_path, **extra)
+    write_files(tmp_path, **extra)
     with pytest.raises(InputError, match=said):
-        loaded(tmp_path)
+        labelled_pictures(tmp_path)
 
 
 def test_links_to_folders_are_refused_for_their_content_is_not_hashed(tmp_path: Path) -> None:
     pictures(tmp_path, "data/test/cat/0.png", "elsewhere/dog/0.png")
     (tmp_path / "data/test/dog").symlink_to(tmp_path / "elsewhere/dog")
     with pytest.raises(InputError, match="dog: is a link to a folder"):
-        loaded(tmp_path / "data")
+        labelled_pictures(tmp_path / "data")
     (tmp_path / "data/test/dog").unlink()
     (tmp_path / "data/val").symlink_to(tmp_path / "elsewhere")
     with pytest.raises(InputError, match="val: is a link to a folder"):
-        loaded(tmp_path / "data", test="val")
+        labelled_pictures(tmp_path / "data", test="val")
 
 
 SHARDS = ["test-00000-of-00002.csv", "test-00001-of-00002.csv"]
@@ -158,7 +158,7 @@ ROW = "text,label\na film,1\n"
 def test_a_split_is_all_files_of_its_name_and_no_others(
     tmp_path: Path, contents: list[str], found: list[str] | None
 ) -> None:
-    put(tmp_path, **{name.replace("/", "__"): ROW for name in contents})
+    write_files(tmp_path, **{name.replace("/", "__"): ROW for name in contents})
     split = files.split_files(tmp_path, "test")
     named = None if split is None else [path.relative_to(tmp_path).as_posix() for path in split.tables]
     assert named == found
@@ -180,7 +180,7 @@ def test_a_split_is_all_files_of_its_name_and_no_others(
         (["test/a.csv", "test/b.arrow"], "b.arrow are not supported"),
         (["test/a.csv", "test/b.csv.zst"], "b.csv.zst are not supported"),
         (["test/a.csv", "test/deep/README.md"], "README.md are not supported"),
-        (["test-0.csv", "test-1.csv.bz2"], "test-1.csv.bz2: is a shard that is not read"),
+        (["test-0.csv", "test-1.csv.bz2"], "test-1.csv.bz2: is a shard of an unsupported kind"),
         (["test-0.csv", "test-0.csv.gz"], "a shard occurs twice"),
         (["test-00000-of-00001-b42a775f407cee45.csv", "test-00000-of-00001-0123456789abcdef.csv"], "2 of 1 shards"),
         (["test-00000-of-00002-b42a775f407cee45.csv"], "1 of 2 shards; missing: 1"),
@@ -188,7 +188,7 @@ def test_a_split_is_all_files_of_its_name_and_no_others(
     ],
 )  # fmt: skip
 def test_a_split_that_is_ambiguous_or_not_whole_is_refused(tmp_path: Path, contents: list[str], said: str) -> None:
-    put(tmp_path, **{name.replace("/", "__"): ROW for name in contents})
+    write_files(tmp_path, **{name.replace("/", "__"): ROW for name in contents})
     with pytest.raises(InputError, match=said):
         source(tmp_path, task="text-classification")
 
@@ -198,18 +198,18 @@ def test_a_split_that_is_ambiguous_or_not_whole_is_refused(tmp_path: Path, conte
 def test_a_folder_of_save_to_disk_is_named_with_how_to_export_it(tmp_path: Path, several: bool, split: str) -> None:
     data = datasets.Dataset.from_dict({"text": ["a film"], "label": [1]})
     (datasets.DatasetDict({"test": data}) if several else data).save_to_disk(tmp_path)
-    with pytest.raises(InputError, match=r"save_to_disk, which is not read; .*load_from_disk\(.*\.to_parquet\("):
+    with pytest.raises(InputError, match=r"save_to_disk, which is not supported; .*load_from_disk\(.*\.to_parquet\("):
         source(tmp_path, task="text-classification", test=split)
 
 
 def test_pictures_count_whatever_they_are_called(tmp_path: Path) -> None:
     names = ["test/licence/readme.png", "test/plate/license_0.png", "test/plate/readme.jpg"]
     pictures(tmp_path, *names)
-    put(tmp_path, **{"test__plate__Thumbs.db": "", "test__README.md": "", "test__LICENSE": ""})
-    assert [name for name, _ in loaded(tmp_path)] == names
-    put(tmp_path, **{"test__license_plates.txt": "a"})
+    write_files(tmp_path, **{"test__plate__Thumbs.db": "", "test__README.md": "", "test__LICENSE": ""})
+    assert [name for name, _ in labelled_pictures(tmp_path)] == names
+    write_files(tmp_path, **{"test__license_plates.txt": "a"})
     with pytest.raises(InputError, match=r"license_plates.txt are neither pictures"):
-        loaded(tmp_path)
+        labelled_pictures(tmp_path)
 
 
 NAMELESS = ["", " ", ".", "..", "/abs", "../other", "a/../b", "test ", "te\nst", "\0", "~me", "a\\b"]
@@ -223,7 +223,7 @@ def test_a_split_name_that_names_none_is_refused(field: str, name: str) -> None:
 
 
 def test_patterns_match_no_local_files(tmp_path: Path) -> None:
-    put(tmp_path, **{"test.csv": ROW, "train.csv": ROW + "b,0\n"})
+    write_files(tmp_path, **{"test.csv": ROW, "train.csv": ROW + "b,0\n"})
     for pattern in ("te*", "*", "**", "t[er]*"):
         with pytest.raises(ValueError, match="not a pattern"):
             Dataset(path=str(tmp_path), test=pattern)
@@ -232,10 +232,10 @@ def test_patterns_match_no_local_files(tmp_path: Path) -> None:
             source(tmp_path, task="text-classification", test=pattern)
 
 
-def test_nothing_is_judged_on_what_it_may_learn_from(tmp_path: Path) -> None:
+def test_train_and_test_data_that_overlap_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="train and test are the same split 'test'"):
         Dataset(path="d", train="test")
-    put(tmp_path, **{"test.csv": ROW, "train.csv": ROW})
+    write_files(tmp_path, **{"test.csv": ROW, "train.csv": ROW})
     same = "train and test are the same data"
     for spec in ({}, {"train": "test.csv"}, {"test": "train.csv"}):
         with pytest.raises(InputError, match=same):
@@ -269,4 +269,4 @@ def test_a_fifo_is_refused_and_never_opened(tmp_path: Path, name: str) -> None:
     (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
     os.mkfifo(tmp_path / name)
     with pytest.raises(InputError, match=f"{name}: is a fifo; expected a regular file"):
-        loaded(tmp_path)
+        labelled_pictures(tmp_path)

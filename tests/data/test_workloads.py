@@ -49,7 +49,7 @@ def examples(own: Workload, split: Any = "test", limit: int | None = None) -> da
     return loading.load_examples(locate.resolve(own), split, tokenizer(), bert().config, limit)
 
 
-def put(folder: Path, name: str, columns: dict[str, list[Any]]) -> None:
+def write_split(folder: Path, name: str, columns: dict[str, list[Any]]) -> None:
     datasets.Dataset.from_dict(columns).to_parquet(folder / "data" / name)
 
 
@@ -80,7 +80,7 @@ def test_the_digest_changes_with_model_data_and_settings_and_with_nothing_else(f
     moved = Path(shutil.copytree(folder, folder.parent / "moved"))
     assert locate.resolve(workload(moved)).digest == before
     assert locate.resolve(own.model_copy(update={"max_length": 16})).digest != before
-    put(folder, "test.parquet", sentences(60, seed=9))
+    write_split(folder, "test.parquet", sentences(60, seed=9))
     changed = locate.resolve(own).digest
     assert changed != before
     config = folder / "model" / "config.json"
@@ -99,7 +99,7 @@ def test_weights_stored_in_half_precision_arrive_in_float32(folder: Path) -> Non
 
 
 def test_a_limit_takes_examples_from_all_over_the_split(folder: Path) -> None:
-    put(folder, "test.parquet", {"text": [f"the film {i}" for i in range(10)], "label": [0] * 5 + [1] * 5})
+    write_split(folder, "test.parquet", {"text": [f"the film {i}" for i in range(10)], "label": [0] * 5 + [1] * 5})
     assert examples(workload(folder), limit=4)["labels"] == [0, 0, 1, 1]
     assert len(examples(workload(folder), limit=99)) == 10
 
@@ -123,12 +123,12 @@ def test_the_same_rows_are_read_from_every_kind_of_file(folder: Path, kind: str)
 def test_hub_style_shards_below_data_are_one_split(folder: Path) -> None:
     (folder / "data" / "data").mkdir()
     for index in range(2):
-        put(folder, f"data/dev-0000{index}-of-00002.parquet", sentences(5, seed=index))
+        write_split(folder, f"data/dev-0000{index}-of-00002.parquet", sentences(5, seed=index))
     assert examples(workload(folder, test="dev"))["text"] == sentences(5, 0)["text"] + sentences(5, 1)["text"]
 
 
 def test_labels_may_be_the_models_own_names(folder: Path) -> None:
-    put(folder, "test.parquet", {"text": ["a film", "the plot"], "label": ["label_1", "LABEL_0"]})
+    write_split(folder, "test.parquet", {"text": ["a film", "the plot"], "label": ["label_1", "LABEL_0"]})
     assert examples(workload(folder))["labels"] == [1, 0]
 
 
@@ -173,7 +173,7 @@ ROWS = {"text": ["a film", "the plot"], "label": [0, 1]}
     ],
 )
 def test_unusable_rows_are_refused_with_their_column(folder: Path, columns: dict[str, list[Any]], said: str) -> None:
-    put(folder, "test.parquet", columns)
+    write_split(folder, "test.parquet", columns)
     with pytest.raises(InputError) as caught:
         examples(workload(folder))
     assert said in str(caught.value)
@@ -310,7 +310,7 @@ def test_a_model_that_is_half_in_the_cache_says_so_and_what_to_do(folder: Path) 
     found = locate.resolve(Workload.load(folder / "my.yaml"))
     half = replace(found, model="owner/half", resolved={**found.resolved, "model_revision": "0" * 40})
     for load in (loading.load_processor, loading.load_model):
-        with pytest.raises(InputError, match="not all of the model is in the cache; use an offline workload"):
+        with pytest.raises(InputError, match="the cache lacks files of the model; use an offline workload"):
             load(half)
 
 
@@ -336,7 +336,7 @@ def test_init_finds_columns_and_splits_and_its_file_loads(folder: Path) -> None:
 
 
 def test_init_judges_on_validation_where_the_test_split_may_hide_its_labels(folder: Path) -> None:
-    put(folder, "validation.parquet", {"sentence1": ["a"], "sentence2": ["b"], "label": [0]})
+    write_split(folder, "validation.parquet", {"sentence1": ["a"], "sentence2": ["b"], "label": [0]})
     plain, _ = parse_yaml(template.init("m", str(folder / "data"), "text-classification"), "new")
     assert plain["dataset"]["test"] == "validation"
     assert (plain["dataset"]["text"], plain["dataset"]["text_pair"]) == ("sentence1", "sentence2")
@@ -355,13 +355,13 @@ def test_init_refuses_a_mistyped_folder_and_says_what_it_takes_for_an_id(folder:
     with pytest.raises(InputError, match=r"--model .*modle: no such folder or file, and no hub id"):
         template.init(str(folder / "modle"), str(folder / "data"), "text-classification")
     text = template.init("owner/name", str(folder / "data"), "image-classification")
-    assert "model: owner/name  # no such folder here: taken as an id on the hub" in text
+    assert "model: owner/name  # no such folder: treated as a hub id" in text
     assert "compress run vit_int8" in text
 
 
 def test_init_refuses_data_without_anything_to_judge_on(folder: Path) -> None:
     (folder / "data" / "test.parquet").unlink()
-    with pytest.raises(InputError, match="no split to judge on"):
+    with pytest.raises(InputError, match="no test split"):
         template.init("m", str(folder / "data"), "text-classification")
     with pytest.raises(InputError, match="unknown task"):
         template.init("m", str(folder / "data"), "translation")

@@ -47,7 +47,7 @@ class Switch:
         self.set(IDLE_W)
 
 
-def examined(monkeypatch: pytest.MonkeyPatch, **board: Any) -> Report:
+def examine_board(monkeypatch: pytest.MonkeyPatch, **board: Any) -> Report:
     clock = VirtualTime.install(monkeypatch)
     switch = Switch(clock)
     made = Board("GPU-a", watts=switch, period_s=0.02, **board)
@@ -62,7 +62,7 @@ def line(report: Report, start: str) -> str:
 
 
 def test_a_good_board_is_found_good(monkeypatch: pytest.MonkeyPatch) -> None:
-    report = examined(monkeypatch)
+    report = examine_board(monkeypatch)
     assert report.profile is not None
     assert report.profile.step_s == pytest.approx(0.02, abs=0.003)  # looked at every 2 ms
     assert report.profile.agreement == pytest.approx(0, abs=0.02)
@@ -73,9 +73,9 @@ def test_a_good_board_is_found_good(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_throttled_shared_board_without_instant_power_is_told_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
-    report = examined(monkeypatch, instant=False, events=lambda _: 0x40, processes=lambda _: (1, 2, 3))
+    report = examine_board(monkeypatch, instant=False, events=lambda _: 0x40, processes=lambda _: (1, 2, 3))
     assert "hardware thermal slowdown" in line(report, "throttled")
-    assert "3 on the board" in line(report, "processes")
+    assert "3 use the board" in line(report, "processes")
     advice = " ".join(report.advice)
     for words in ("update the driver", "until the board is cool", "end the other processes"):
         assert words in advice
@@ -128,7 +128,7 @@ def test_a_board_that_was_not_examined_is_taken_to_be_like_another_one_of_its_na
     assert examined.harmed_by_reading
 
 
-def test_what_is_known_of_boards_names_a_page_that_is_there() -> None:
+def test_known_boards_name_a_page_that_lists_them() -> None:
     for name, known in profile.KNOWN.items():
         assert name in (ROOT / "results" / "reference" / "gpu" / known.page).read_text()
 
@@ -171,7 +171,7 @@ def test_a_blocks_bounds_are_as_tight_where_reading_the_counter_is_slow(monkeypa
     assert spent.high_j - spent.low_j <= 300 * 0.35  # a movement at each edge, and how closely they are seen
 
 
-def test_who_was_on_the_board_before_a_block_is_another_though_the_block_is_the_first_to_use_it(
+def test_a_process_on_the_board_before_the_block_counts_as_foreign(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     clock = VirtualTime.install(monkeypatch)
@@ -186,7 +186,7 @@ def test_who_was_on_the_board_before_a_block_is_another_though_the_block_is_the_
     assert "1 other process on the device" in str(spent)
 
 
-def test_a_process_that_holds_a_context_but_no_memory_is_no_stranger_to_itself_in_a_container(
+def test_a_process_with_a_context_but_no_memory_is_not_foreign_to_itself(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     clock = VirtualTime.install(monkeypatch)
@@ -202,7 +202,7 @@ def test_a_process_that_holds_a_context_but_no_memory_is_no_stranger_to_itself_i
     ("changes", "seconds", "grade", "why"),
     [
         ({}, 12.0, "B", ""),
-        ({}, 1.0, "C", "grade B takes 5 s"),
+        ({}, 1.0, "C", "grade B needs 5 s"),
         ({"instant": False}, 12.0, "C", "one source only"),
         ({"events": lambda _: 0x40}, 12.0, "D", "hardware thermal slowdown"),
         ({"processes": lambda _: (1, 2)}, 12.0, "D", "2 other processes on the device"),
@@ -271,7 +271,7 @@ def test_a_gpu_that_torch_cannot_use_is_explained(monkeypatch: pytest.MonkeyPatc
         checkup.checkup("cuda", quick=True)
     told = "\n".join(refused.value.problems)
     assert "NVML 1: Test GPU, GPU-b, PCI 00000000:AF:00.0" in told
-    assert "install a build of torch for CUDA" in told
+    assert "install a CUDA build of torch" in told
     simulator.faults["init"] = simulator.NVML_ERROR_LIB_RM_VERSION_MISMATCH
     with pytest.raises(InputError, match="reboot after a driver update"):
         checkup.checkup("cuda", quick=True)

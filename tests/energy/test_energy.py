@@ -8,7 +8,9 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -96,7 +98,8 @@ def test_a_board_without_a_counter_has_its_power_integrated_and_says_so(
 ) -> None:
     clock = VirtualTime.install(monkeypatch)
     board = Board("GPU-a", watts=150.0, period_s=0.02, counter=False, instant=instant)
-    install(monkeypatch, Simulator([board], clock.monotonic))
+    simulator = Simulator([board], clock.monotonic)
+    install(monkeypatch, simulator)
     meter = find_meter("cuda", [Gpu("a", name="Test GPU")])
     assert isinstance(meter, nvml.Integrated)
     assert "power integrated" in meter.boundary
@@ -104,8 +107,10 @@ def test_a_board_without_a_counter_has_its_power_integrated_and_says_so(
     clock.sleep(0.5)
     spent, seconds = (meter.read_uj() - before) / 1e6, clock.monotonic() - start
     assert spent == pytest.approx(150 * seconds, abs=150 * 2.5 * nvml.INTEGRATION_S)
-    meter._error = "the test is over"  # so that its thread ends
+    simulator.faults["power"] = simulator.NVML_ERROR_GPU_IS_LOST  # its thread ends
     clock.sleep(1)
+    with pytest.raises(MeterError, match="fallen off the bus"):
+        meter.read_uj()
 
 
 @pytest.mark.parametrize(("memory", "same"), [(78 * 2**30, True), (40 * 2**30, False)])
@@ -243,7 +248,9 @@ class Counts(Meter):
         ([700, 900], 0.1, "under 20 movements of the counter"),
     ],
 )
-def test_what_work_cost_is_never_a_silent_zero_or_less(readings: list[int], step_s: float | None, reason: str) -> None:
+def test_the_cost_of_work_is_never_silently_zero_or_less(
+    readings: list[int], step_s: float | None, reason: str
+) -> None:
     with spending(Counts(readings, step_s), None) as spent:
         pass
     assert spent.energy_j is None
@@ -319,6 +326,17 @@ def test_a_rapl_counter_that_began_anew_is_no_wrap_of_thousands_of_joules(tmp_pa
         meter.read_uj()
 
 
+def counter_file(monkeypatch: pytest.MonkeyPatch, read: Callable[[Callable[[], str]], str]) -> None:
+    """Gives every counter of RAPL the text that `read` makes of a plain reading of its file."""
+    plain = Path.read_text
+
+    def read_text(path: Path, *given: Any, **named: Any) -> str:
+        text = partial(plain, path, *given, **named)
+        return read(text) if path.name == "energy_uj" else text()
+
+    monkeypatch.setattr(Path, "read_text", read_text)
+
+
 @pytest.mark.parametrize("stuck", [False, True])
 def test_the_doctor_examines_rapl_counters(tmp_path: Path, stuck: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     powercap(tmp_path, {"intel-rapl:0": ("package-0", 0, 10**12)})
@@ -330,23 +348,23 @@ def test_the_doctor_examines_rapl_counters(tmp_path: Path, stuck: bool, monkeypa
         clock[0] += seconds
         drawn[0] += 0.0 if stuck else 1e6 * watts * seconds
 
-    def reading(_: Path) -> int:
+    def reading(_: Callable[[], str]) -> str:
         passed(0.0002)
-        return int(drawn[0] // 1000 * 1000)
+        return str(int(drawn[0] // 1000 * 1000))
 
-    monkeypatch.setattr(rapl, "_energy_uj", reading)
+    counter_file(monkeypatch, reading)
     times = SimpleNamespace(monotonic=lambda: clock[0], perf_counter=lambda: clock[0], sleep=passed)
     monkeypatch.setattr(doctor_rapl, "time", times)
-    told = doctor_rapl.examine_rapl(meter, lambda seconds, duty, _: passed(seconds, 20 + 100 * duty))
-    text = "\n".join(told.lines)
+    report = doctor_rapl.examine_rapl(meter, lambda seconds, duty, _: passed(seconds, 20 + 100 * duty))
+    text = "\n".join(report.lines)
     if stuck:
-        assert "do not move" in " ".join(told.advice)
+        assert "do not move" in " ".join(report.advice)
         return
     assert "power at idle: 20.0 W" in text
     assert "power at load: 120.0 W" in text
     assert "cv 0.00 %" in text
     assert "25 %: 45.0 W, 50 %: 70.0 W" in text
-    assert not told.advice
+    assert not report.advice
 
 
 def test_rapl_may_be_read_by_several_threads_at_once(tmp_path: Path) -> None:
@@ -355,19 +373,18 @@ def test_rapl_may_be_read_by_several_threads_at_once(tmp_path: Path) -> None:
     assert isinstance(meter, rapl.Rapl)
     now, counter = 0, tmp_path / "intel-rapl:0" / "energy_uj"
     stop = threading.Event()
-    slow = rapl._energy_uj
 
     def read() -> None:
         while not stop.is_set():
             meter.read_uj()
 
-    def lingering(domain: Path) -> int:  # between reading the file and using what it said
-        value = slow(domain)
+    def lingering(text: Callable[[], str]) -> str:  # between reading the file and using its value
+        value = text()
         time.sleep(0.0005)
         return value
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(rapl, "_energy_uj", lingering)
+        counter_file(patch, lingering)
         threads = [threading.Thread(target=read) for _ in range(3)]
         for thread in threads:
             thread.start()
@@ -440,7 +457,7 @@ def test_joules_of_attempts_under_different_meters_are_not_summed(tmp_path: Path
     assert len(spent.attempts) == 2
 
 
-def test_what_compressing_cost_is_computed_again_from_the_readings_that_are_kept() -> None:
+def test_the_cost_of_compressing_is_recomputed_from_stored_readings() -> None:
     counter = Counts([1_000_000, 1_000_000, 1_500_000, 4_500_000, 7_000_000], None)
     with spending(counter, None) as spent:
         span = end(begin(counter), counter, 2.0)

@@ -45,7 +45,7 @@ def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def told(library: Path, uuid: str | None = "stub", **faults: str) -> list[str]:
+def program_lines(library: Path, uuid: str | None = "stub", **faults: str) -> list[str]:
     """Lines that the program prints with the library in place of the driver's."""
     environment = {**os.environ, "LD_LIBRARY_PATH": str(library), "PYTHONPATH": str(ROOT), **faults}
     environment |= {} if uuid is None else {"CUDA_UUID": uuid}
@@ -56,11 +56,11 @@ def told(library: Path, uuid: str | None = "stub", **faults: str) -> list[str]:
 
 @pytest.mark.parametrize("uuid", [None, "of-an-instance-that-nvml-does-not-know"])
 def test_without_a_uuid_that_nvml_knows_the_board_is_found_by_its_pci_address(library: Path, uuid: str | None) -> None:
-    assert told(library, uuid)[0] == "NvmlCounter GPU board Stub H200"
+    assert program_lines(library, uuid)[0] == "NvmlCounter GPU board Stub H200"
 
 
 def test_the_real_binding_reads_counter_power_clocks_and_processes(library: Path) -> None:
-    kind, state, power = told(library)
+    kind, state, power = program_lines(library)
     assert kind == "NvmlCounter GPU board Stub H200"
     assert "'power_mw': 150000" in state
     assert "'sm_mhz': 1980" in state
@@ -74,7 +74,7 @@ def test_the_real_binding_reads_counter_power_clocks_and_processes(library: Path
 
 
 def test_a_board_whose_counter_is_missing_is_integrated(library: Path) -> None:
-    kind, _, power = told(library, STUB_ENERGY="3")
+    kind, _, power = program_lines(library, STUB_ENERGY="3")
     assert kind.startswith("Integrated GPU board Stub H200, power integrated")
     assert float(power.split()[1]) == pytest.approx(150, rel=0.2)
 
@@ -91,7 +91,7 @@ def test_a_board_whose_counter_is_missing_is_integrated(library: Path) -> None:
     ids=lambda value: "-".join(value) if isinstance(value, dict) else "",
 )
 def test_the_real_bindings_errors_become_sentences(library: Path, fault: dict[str, str], words: str) -> None:
-    (line,) = told(library, **fault)
+    (line,) = program_lines(library, **fault)
     assert line.startswith("absent:")
     assert words in line
 
@@ -99,7 +99,7 @@ def test_the_real_bindings_errors_become_sentences(library: Path, fault: dict[st
 def test_without_the_library_the_reason_says_what_to_install(tmp_path: Path) -> None:
     if any(Path(folder, "libnvidia-ml.so.1").exists() for folder in ("/usr/lib/x86_64-linux-gnu", "/usr/lib64")):
         pytest.skip("this machine has NVML")
-    (line,) = told(tmp_path)
+    (line,) = program_lines(tmp_path)
     assert "install the driver" in line
 
 

@@ -18,7 +18,9 @@ from tests.helpers import ROOT, bert, environment, small_disk, tokenizer, write_
 
 
 @pytest.fixture
-def refused(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Callable[..., str]:
+def stderr_of(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> Callable[..., str]:
     """Runs the command line in this process; gives standard error of a run that must end with exit code 2."""
 
     def call(*arguments: object) -> str:
@@ -42,63 +44,63 @@ def refused(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
 Refused = Callable[..., str]
 
 
-def test_an_unknown_recipe_workload_or_device_is_refused(refused: Refused, workload: Path) -> None:
-    assert "no shipped recipe" in refused("run", "bert_int9")
-    assert "no shipped workload" in refused("run", "bert_dense", "--workload", "sst3")
-    assert "expected" in refused("run", "bert_dense", "--workload", workload, "--device", "tpu")
+def test_an_unknown_recipe_workload_or_device_is_refused(stderr_of: Refused, workload: Path) -> None:
+    assert "no shipped recipe" in stderr_of("run", "bert_int9")
+    assert "no shipped workload" in stderr_of("run", "bert_dense", "--workload", "sst3")
+    assert "expected" in stderr_of("run", "bert_dense", "--workload", workload, "--device", "tpu")
 
 
-def test_mistakes_in_several_places_are_reported_together(refused: Refused, workload: Path, tmp_path: Path) -> None:
-    told = refused(
+def test_mistakes_in_several_places_are_reported_together(stderr_of: Refused, workload: Path, tmp_path: Path) -> None:
+    told = stderr_of(
         "run", "bert_dense", "--workload", workload, "--set", "measure", "--set", "seed=[", "--set", "seed=1"
     )
     assert told.count("error:") == 2, told
-    told = refused("compare", "bert_nine", "bert_ten", "--workload", workload)
+    told = stderr_of("compare", "bert_nine", "bert_ten", "--workload", workload)
     assert "bert_nine" in told and "bert_ten" in told
     shutil.copytree(workload.parent, tmp_path / "wrong")
     wrong = tmp_path / "wrong" / "my.yaml"
     wrong.write_text(wrong.read_text() + "\nmetric: perplexity\n")
-    told = refused("run", "bert_lowrank", "--workload", wrong,
+    told = stderr_of("run", "bert_lowrank", "--workload", wrong,
                    "--set", "steps.0.parameters=null", "--set", "steps.0.rank=1000")  # fmt: skip
     assert "perplexity" in told and "1000 saves nothing" in told, told
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="has CUDA")
-def test_cuda_without_cuda_is_refused_and_not_replaced_by_the_cpu(refused: Refused, workload: Path) -> None:
-    assert "cuda" in refused("run", "bert_dense", "--workload", workload, "--device", "cuda").lower()
+def test_cuda_without_cuda_is_refused_and_not_replaced_by_the_cpu(stderr_of: Refused, workload: Path) -> None:
+    assert "cuda" in stderr_of("run", "bert_dense", "--workload", workload, "--device", "cuda").lower()
 
 
-def test_problems_of_several_recipes_are_reported_together(refused: Refused, tmp_path: Path, workload: Path) -> None:
+def test_problems_of_several_recipes_are_reported_together(stderr_of: Refused, tmp_path: Path, workload: Path) -> None:
     for name, text in (("a", "sed: 1\n"), ("b", "seed: x\n")):
         (tmp_path / f"{name}.yaml").write_text(text)
-    told = refused("run", tmp_path / "a.yaml", tmp_path / "b.yaml", "--workload", workload)
+    told = stderr_of("run", tmp_path / "a.yaml", tmp_path / "b.yaml", "--workload", workload)
     assert "a.yaml:1 sed: unknown field; did you mean seed?" in told
     assert "b.yaml:1 seed: 'x'" in told
 
 
-def test_a_pair_of_format_and_runtime_that_does_not_exist_is_refused(refused: Refused, workload: Path) -> None:
-    told = refused("run", "bert_int4", "--workload", workload, "--set", "runtime=onnxruntime", "--device", "cpu")
+def test_a_pair_of_format_and_runtime_that_does_not_exist_is_refused(stderr_of: Refused, workload: Path) -> None:
+    told = stderr_of("run", "bert_int4", "--workload", workload, "--set", "runtime=onnxruntime", "--device", "cpu")
     assert "does not exist on cpu" in told
-    told = refused("run", "bert_int8", "--workload", workload, "--set", "attention=eager", "--device", "cpu")
+    told = stderr_of("run", "bert_int8", "--workload", workload, "--set", "attention=eager", "--device", "cpu")
     assert "onnxruntime computes attention in its own way" in told
-    told = refused("run", "bert_bf16", "--workload", workload, "--set", "runtime=onnxruntime", "--device", "cpu")
+    told = stderr_of("run", "bert_bf16", "--workload", workload, "--set", "runtime=onnxruntime", "--device", "cpu")
     assert "remove the cast step" in told
 
 
 def test_a_rank_that_saves_nothing_and_patterns_that_match_nothing_are_met_before_weights_are_loaded(
-    refused: Refused, workload: Path
+    stderr_of: Refused, workload: Path
 ) -> None:
-    assert "saves nothing" in refused(
+    assert "saves nothing" in stderr_of(
         "run", "bert_lowrank", "--workload", workload, "--set", "steps.0.rank=32", "--set", "steps.0.parameters=null"
     )
-    assert "no linear layer matches" in refused(
+    assert "no linear layer matches" in stderr_of(
         "run", "bert_sparse", "--workload", workload, "--set", "steps.0.include=[nothing*]"
     )
 
 
-def test_two_recipes_of_one_name_are_refused(refused: Refused, tmp_path: Path, workload: Path) -> None:
+def test_two_recipes_of_one_name_are_refused(stderr_of: Refused, tmp_path: Path, workload: Path) -> None:
     (tmp_path / "bert_dense.yaml").write_text("seed: 3\n")
-    told = refused("run", "bert_dense", tmp_path / "bert_dense.yaml", "--workload", workload)
+    told = stderr_of("run", "bert_dense", tmp_path / "bert_dense.yaml", "--workload", workload)
     assert "two different recipes are called bert_dense" in told
 
 
@@ -126,39 +128,39 @@ DATA: list[tuple[str, dict[str, list[Any]], str]] = [
 
 @pytest.mark.parametrize(("columns", "words"), [(c, w) for _, c, w in DATA], ids=[name for name, _, _ in DATA])
 def test_data_that_cannot_be_used_is_refused(
-    columns: dict[str, list[Any]], words: str, refused: Refused, tmp_path: Path
+    columns: dict[str, list[Any]], words: str, stderr_of: Refused, tmp_path: Path
 ) -> None:
-    told = refused("run", "bert_dense", "--workload", with_data(tmp_path / "w", columns))
+    told = stderr_of("run", "bert_dense", "--workload", with_data(tmp_path / "w", columns))
     assert words in told
     assert "error: " in told
 
 
-def test_a_model_of_the_wrong_task_is_refused(refused: Refused, tmp_path: Path) -> None:
+def test_a_model_of_the_wrong_task_is_refused(stderr_of: Refused, tmp_path: Path) -> None:
     from transformers import BertForMaskedLM
 
     wrong = changed_workload(tmp_path / "w")
     BertForMaskedLM(bert().config).save_pretrained(tmp_path / "w" / "model")
-    assert "BertForMaskedLM" in refused("run", "bert_dense", "--workload", wrong)
+    assert "BertForMaskedLM" in stderr_of("run", "bert_dense", "--workload", wrong)
 
 
-def test_a_tokenizer_without_padding_token_is_refused(refused: Refused, tmp_path: Path) -> None:
+def test_a_tokenizer_without_padding_token_is_refused(stderr_of: Refused, tmp_path: Path) -> None:
     path = changed_workload(tmp_path / "w")
     tokens = tokenizer()
     tokens.pad_token = None
     tokens.save_pretrained(tmp_path / "w" / "model")
-    assert "padding" in refused("run", "bert_dense", "--workload", path)
+    assert "padding" in stderr_of("run", "bert_dense", "--workload", path)
 
 
-def test_folders_that_are_not_there_are_refused_together(refused: Refused, tmp_path: Path) -> None:
+def test_folders_that_are_not_there_are_refused_together(stderr_of: Refused, tmp_path: Path) -> None:
     path = tmp_path / "w.yaml"
     path.write_text("task: text-classification\nmodel: ./gone\ndataset: {path: ./lost}\n")
-    told = refused("run", "bert_dense", "--workload", path)
+    told = stderr_of("run", "bert_dense", "--workload", path)
     assert "gone" in told
     assert "lost" in told
 
 
-def test_a_hub_workload_without_network_says_what_to_do(refused: Refused) -> None:
-    told = refused("run", "bert_dense", "--workload", "sst2-bert")
+def test_a_hub_workload_without_network_says_what_to_do(stderr_of: Refused) -> None:
+    told = stderr_of("run", "bert_dense", "--workload", "sst2-bert")
     assert "could not be reached" in told or "cannot be reached" in told
     assert "offline" in told
 
@@ -220,19 +222,19 @@ def test_an_artifact_with_a_flipped_byte_a_foreign_folder_and_a_newer_one_are_re
         load(newer)
 
 
-def test_a_limit_below_two_is_refused(refused: Refused, workload: Path) -> None:
-    assert "--limit 1" in refused("run", "bert_dense", "--workload", workload, "--limit", "1")
+def test_a_limit_below_two_is_refused(stderr_of: Refused, workload: Path) -> None:
+    assert "--limit 1" in stderr_of("run", "bert_dense", "--workload", workload, "--limit", "1")
 
 
 def test_result_files_that_cannot_be_read_are_named_and_the_others_make_the_table(
-    refused: Refused, tmp_path: Path
+    stderr_of: Refused, tmp_path: Path
 ) -> None:
     empty = tmp_path / "empty"
     empty.mkdir()
-    assert "no results" in refused("pareto", empty)
-    assert "no such folder" in refused("pareto", tmp_path / "nowhere")
+    assert "no results" in stderr_of("pareto", empty)
+    assert "no such folder" in stderr_of("pareto", tmp_path / "nowhere")
     (tmp_path / "x.json").write_text("{}")
-    assert "schema" in refused("show", tmp_path / "x.json")
+    assert "schema" in stderr_of("show", tmp_path / "x.json")
 
 
 BROKEN_METRIC = """
@@ -247,7 +249,7 @@ class Broken(evaluate.Metric):
 
 
 def test_a_metric_that_does_not_fit_or_compute_is_met_before_any_work(
-    refused: Refused, workload: Path, tmp_path: Path
+    stderr_of: Refused, workload: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "broken.py").write_text(BROKEN_METRIC)
     (tmp_path / "empty.py").write_text("import no_such_module\n")
@@ -258,27 +260,29 @@ def test_a_metric_that_does_not_fit_or_compute_is_met_before_any_work(
     ):
         changed = workload.with_name("other.yaml")
         changed.write_text(workload.read_text() + f"metric: {metric}\n")
-        assert words in refused("run", "bert_dense", "--workload", changed)
+        assert words in stderr_of("run", "bert_dense", "--workload", changed)
         assert not list((tmp_path / "made").rglob("*.safetensors"))
 
 
 def test_nothing_is_trained_for_a_recipe_that_another_ones_mistake_refuses(
-    refused: Refused, workload: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    stderr_of: Refused, workload: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def resolve(_: object) -> None:
         raise AssertionError("the workload was resolved")
 
     monkeypatch.setattr("compress.harness.plan.locate.resolve", resolve)
     (tmp_path / "bad.yaml").write_text("runtime: openvino\nsteps: [{method: cast}]\n")
-    assert "takes fp32 models" in refused("run", "vit_dense", tmp_path / "bad.yaml")
+    assert "takes fp32 models" in stderr_of("run", "vit_dense", tmp_path / "bad.yaml")
     (tmp_path / "reference.yaml").write_text(workload.read_text())
-    assert "reserved for a folder of results" in refused("run", "bert_dense", "--workload", tmp_path / "reference.yaml")
+    assert "reserved for a folder of results" in stderr_of(
+        "run", "bert_dense", "--workload", tmp_path / "reference.yaml"
+    )
 
 
-def test_tables_that_cannot_be_written_are_one_sentence(refused: Refused, tmp_path: Path) -> None:
+def test_tables_that_cannot_be_written_are_one_sentence(stderr_of: Refused, tmp_path: Path) -> None:
     (tmp_path / "in-the-way").write_text("")
     reference = ROOT / "results" / "reference" / "minilm-sst2"
-    assert "choose another with --out" in refused("pareto", reference, "--out", tmp_path / "in-the-way")
+    assert "choose another folder with --out" in stderr_of("pareto", reference, "--out", tmp_path / "in-the-way")
 
 
 def test_results_on_a_full_disk_are_one_sentence(workload: Path, tmp_path: Path) -> None:
@@ -306,22 +310,22 @@ def test_another_workload_of_the_same_name_does_not_replace_results(workload: Pa
 
 
 def test_another_pretrained_student_is_looked_at_before_anything_is_trained(
-    refused: Refused, workload: Path, tmp_path: Path
+    stderr_of: Refused, workload: Path, tmp_path: Path
 ) -> None:
     student = tmp_path / "student"
     bert().save_pretrained(student)
     words = tokenizer()
     words.add_tokens(["new"])
     words.save_pretrained(student)
-    told = refused("run", "bert_distill", "--workload", workload, "--set", "steps.0.keep_every=1",
+    told = stderr_of("run", "bert_distill", "--workload", workload, "--set", "steps.0.keep_every=1",
                    "--set", f"steps.0.model={student}")  # fmt: skip
     assert "has another tokenizer" in told
-    told = refused("run", "bert_distill", "--workload", workload, "--set", "steps.0.keep_every=1",
+    told = stderr_of("run", "bert_distill", "--workload", workload, "--set", "steps.0.keep_every=1",
                    "--set", "steps.0.model=./gone")  # fmt: skip
     assert "distill model ./gone: no such folder" in told
 
 
-def test_a_result_does_not_stand_when_its_artifact_was_replaced(workload: Path, tmp_path: Path) -> None:
+def test_a_result_is_not_reused_when_its_artifact_was_replaced(workload: Path, tmp_path: Path) -> None:
     command = ("run", "bert_lowrank", "--workload", workload, *QUICK)
     assert compress(*command, cwd=tmp_path).returncode == 0
     recipe = tmp_path / "bert_lowrank.yaml"
@@ -339,4 +343,4 @@ def test_a_full_folder_for_temporary_files_is_one_sentence(workload: Path, tmp_p
         set_up = {**environment(), "TMPDIR": str(small)}
         done = subprocess.run(command, cwd=tmp_path, env=set_up, capture_output=True, text=True, check=False)
         assert done.returncode == 1, done.stderr
-        assert "no space is left" in done.stdout and "Traceback" not in done.stderr, done.stderr
+        assert "no space left" in done.stdout and "Traceback" not in done.stderr, done.stderr

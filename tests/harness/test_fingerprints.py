@@ -26,7 +26,7 @@ print(json.dumps([planned.transform_fingerprint, planned.fingerprint]))
 """
 
 
-def planned(package: Path, workload: Path) -> list[str]:
+def planned_fingerprints(package: Path, workload: Path) -> list[str]:
     """Fingerprints of artifact and result that a copy of the package plans."""
     env = {**environment(), "PYTHONPATH": str(package.parent)}
     command = [sys.executable, "-c", PLAN, str(workload)]
@@ -46,15 +46,15 @@ def edit(package: Path, file: str, old: str, new: str) -> None:
 def test_an_edit_of_reports_commands_analysis_or_docstrings_plans_the_same_work(tmp_path: Path, workload: Path) -> None:
     package = Path(shutil.copytree(PACKAGE, tmp_path / "compress", ignore=shutil.ignore_patterns("__pycache__")))
     shutil.copytree(PACKAGE.parent / "recipes", tmp_path / "recipes")
-    before = planned(package, workload)
+    before = planned_fingerprints(package, workload)
     for file in ("report/table.py", "cli/reading.py", "analysis/verdict.py"):
         (package / file).write_text((package / file).read_text() + "\nADDED = 1\n")
     (package / "report/added.py").write_text("ADDED = 1\n")
     edit(package, "methods/cast.py", '"""', '"""Otherwise worded. ')
     edit(package, "model/layers.py", "import torch\n", "import torch  # a comment\n\n\n")
-    assert planned(package, workload) == before
+    assert planned_fingerprints(package, workload) == before
     (package / "measure/session.py").write_text((package / "measure/session.py").read_text() + "\nADDED = 1\n")
-    artifact, result = planned(package, workload)
+    artifact, result = planned_fingerprints(package, workload)
     assert artifact == before[0]
     assert result != before[1]
 
@@ -66,7 +66,7 @@ def test_code_that_makes_artifacts_counts(tmp_path: Path, file: str) -> None:
     assert code_digest(ARTIFACT_CODE, package) != code_digest(ARTIFACT_CODE)
 
 
-def imported(file: Path) -> set[Path]:
+def imported_files(file: Path) -> set[Path]:
     """Files of the package that a file imports, inside functions too."""
     found = set()
     for node in ast.walk(ast.parse(file.read_text())):
@@ -90,7 +90,7 @@ def test_the_code_of_artifacts_is_all_that_transforming_imports() -> None:
         reached.add(file)
         room = file.relative_to(PACKAGE).parts[0]
         if room not in ("analysis", "energy", "records"):
-            waiting |= imported(file) - reached
+            waiting |= imported_files(file) - reached
     known = {
         file
         for part in ARTIFACT_CODE

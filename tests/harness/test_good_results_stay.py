@@ -9,11 +9,11 @@ import pytest
 
 from compress.base.config import InputError
 from compress.base.device import CPU
-from compress.harness import preflight, run
+from compress.harness import build, preflight, run
 from compress.harness.plan import Options, Planned, plan
-from compress.harness.writing import write_result
 from compress.records import files as result_files
 from compress.records.machine import describe
+from compress.records.result import Result
 from compress.spec.recipe import Recipe
 from tests import factory
 
@@ -27,28 +27,28 @@ def options(workload: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     return Options(workload=str(workload), device="cpu", out=tmp_path / "r", artifacts=tmp_path / "a", rebuild=True)
 
 
-def _planned(options: Options) -> Planned:
+def plan_sparse(options: Options) -> Planned:
     (planned,) = plan([Recipe.load("bert_sparse")], options, describe(CPU))
     return planned
 
 
-def _left(planned: Planned, data: bytes) -> None:
+def write_result_bytes(planned: Planned, data: bytes) -> None:
     planned.path.parent.mkdir(parents=True, exist_ok=True)
     planned.path.write_bytes(data)
 
 
-def _foreign(planned: Planned) -> None:
+def write_foreign_file(planned: Planned) -> None:
     planned.folder.mkdir(parents=True)
     (planned.folder / "notes.txt").write_text("mine")
 
 
-def _result(planned: Planned, **fields: Any) -> None:
+def write_result(planned: Planned, **fields: Any) -> None:
     result_files.replace_file(planned.path, GOOD)
-    _left(planned, json.dumps({**json.loads(planned.path.read_bytes()), **fields}).encode())
+    write_result_bytes(planned, json.dumps({**json.loads(planned.path.read_bytes()), **fields}).encode())
 
 
 REFUSED = {
-    "files in the artifact's place": (_foreign, "not overwritten, choose another folder"),
+    "files in the artifact's place": (write_foreign_file, "not overwritten, choose another folder"),
     "a file in the artifact's place": (
         lambda planned: [planned.folder.parent.mkdir(parents=True), planned.folder.write_text("x")], "is not a folder",
     ),
@@ -56,15 +56,15 @@ REFUSED = {
         lambda planned: [planned.folder.parent.parent.mkdir(parents=True), planned.folder.parent.write_text("x")],
         "--artifacts",
     ),
-    "a newer result": (lambda planned: _result(planned, schema=99), "result schema 99; this version reads 1"),
-    "something else than a result": (lambda planned: _left(planned, b"[]"), "not overwritten; move it"),
+    "a newer result": (lambda planned: write_result(planned, schema=99), "result schema 99; this version reads 1"),
+    "something else than a result": (lambda planned: write_result_bytes(planned, b"[]"), "not overwritten; move it"),
     "a folder in the result's place": (lambda planned: planned.path.mkdir(parents=True), "is a folder"),
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("kind", REFUSED)
 def test_what_a_run_may_not_replace_is_refused_before_the_model_is_looked_at(kind: str, options: Options) -> None:
-    planned = _planned(options)
+    planned = plan_sparse(options)
     put, said = REFUSED[kind]
     put(planned)
     before = {path: path.is_file() and path.read_bytes() for path in options.out.parent.rglob("*")}
@@ -74,16 +74,26 @@ def test_what_a_run_may_not_replace_is_refused_before_the_model_is_looked_at(kin
 
 
 def test_a_failure_replaces_figures_of_another_plan_and_never_those_of_its_own(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    options: Options, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    path = tmp_path / "x.json"
-    result_files.replace_file(path, GOOD)
-    failed = factory.failed("bert_sparse")
-    assert write_result(path, failed) == [] and result_files.read(path) == GOOD
+    def fail(*_: Any) -> None:
+        raise RuntimeError("no memory is left")
+
+    monkeypatch.setattr(preflight, "check", lambda *_: None)
+    monkeypatch.setattr(build, "build", fail)
+    planned = plan_sparse(options)
+
+    def rerun(data: bytes) -> Result:
+        write_result_bytes(planned, data)
+        (failed,) = run.run_all([planned.recipe], options)
+        assert "no memory is left" in str(failed.error)
+        return result_files.read(planned.path)
+
+    workload = {**GOOD.workload, "resolved": dict(planned.found.resolved)}
+    good = replace(GOOD, fingerprint=planned.fingerprint, workload=workload)
+    result_files.replace_file(planned.path, good)
+    data = planned.path.read_bytes()
+    assert rerun(data) == good
     assert "keeps the figures" in capsys.readouterr().err
-    write_result(path, replace(failed, fingerprint="another"))
-    assert result_files.read(path).error is not None
-    write_result(path, GOOD)
-    path.write_bytes(path.read_bytes()[:-100])  # damaged: nothing to keep
-    write_result(path, failed)
-    assert result_files.read(path).error is not None
+    assert rerun(data.replace(planned.fingerprint.encode(), b"another")).error is not None
+    assert rerun(data[:-100]).error is not None  # damaged: nothing to keep

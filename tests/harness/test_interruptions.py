@@ -102,8 +102,8 @@ def test_a_run_that_ends_while_measuring_leaves_no_half_result_and_goes_on(
 KILLED = """
 import os, signal, sys
 from compress import cli
-from compress.harness import run
-run._measure = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+from compress.harness import engine
+engine.run_child = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
 cli.main()
 """
 

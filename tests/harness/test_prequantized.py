@@ -97,10 +97,10 @@ def test_steps_and_other_runtimes_are_refused_with_one_sentence_each(nf4: Path) 
     assert told.count("start from the unquantized checkpoint") == len(recipes)
     for name in ("cast", "int4", "prune", "lowrank", "distill"):
         assert f"{name} steps.0" in told
-    with pytest.raises(InputError, match="stored in nf4 already"):
+    with pytest.raises(InputError, match="already stored in nf4"):
         sensitivity(Recipe.load(nf4.parent / "int4.yaml"), str(nf4), "cpu")
     loaded = transformers.AutoModelForSequenceClassification.from_pretrained(nf4.parent / "model")
-    with pytest.raises(InputError, match="stored in nf4 already"):
+    with pytest.raises(InputError, match="already stored in nf4"):
         package.apply(Recipe(name="mine", steps=(Quantize(),)), loaded, tokenizer())
 
 
@@ -114,7 +114,7 @@ def test_formats_that_are_not_measured_here_are_refused_whatever_the_recipe(nf4:
     done = compress("run", "plain.yaml", "--workload", "my.yaml", "--device", "cpu", cwd=folder)
     told = " ".join((done.stdout + done.stderr).split())
     assert done.returncode == 2, told
-    assert "stored in gptq int4 already, which is neither compressed further nor measured here" in told
+    assert "already stored in gptq int4, a format that can neither be compressed further nor measured here" in told
 
 
 def test_integers_without_a_format_and_artifacts_are_no_models_to_start_from(tmp_path: Path) -> None:

@@ -80,7 +80,7 @@ def test_every_figure_is_there_or_null_with_a_reason(
         assert result.kernel.evidence
 
 
-def test_what_layers_became_and_the_texts_of_changed_answers_are_recorded(
+def test_layer_changes_and_texts_of_changed_answers_are_recorded(
     finished: tuple[Path, subprocess.CompletedProcess[str]],
 ) -> None:
     folder, _ = finished
@@ -312,9 +312,7 @@ def test_comparing_results_of_two_sessions_measures_again_and_never_compresses_a
     assert compress("verify", *files, cwd=tmp_path).returncode == 0
 
 
-def test_the_content_of_a_users_metric_is_recorded_and_of_one_that_comes_along_it_is_not(
-    workload: Path, tmp_path: Path
-) -> None:
+def test_the_digest_of_a_users_metric_is_recorded_and_of_a_built_in_one_not(workload: Path, tmp_path: Path) -> None:
     own = tmp_path / "own.py"
     own.write_text(OWN.format(extra=""))
     text = workload.read_text().replace("model: model", f"model: {workload.parent / 'model'}\nmetric: {own}")
@@ -326,15 +324,19 @@ def test_the_content_of_a_users_metric_is_recorded_and_of_one_that_comes_along_i
 
 
 def test_only_rebuild_compresses_again(workload: Path, tmp_path: Path) -> None:
-    found = plan([Recipe.load("bert_sparse")], Options(workload=str(workload), out=tmp_path / "r"), describe(CPU))
-    (planned,) = (replace(each, folder=tmp_path / "a") for each in found)
+    plans = plan([Recipe.load("bert_sparse")], Options(workload=str(workload), out=tmp_path / "r"), describe(CPU))
+    (planned,) = (replace(each, folder=tmp_path / "a") for each in plans)
     (tmp_path / "a").mkdir()
     manifest = SimpleNamespace(extra={"fingerprint": planned.transform_fingerprint})
-    with patch("compress.harness.build.verify", return_value=manifest):
-        kept = {
-            option: building._reusable_manifest(planned, Options(**{option: True})) for option in ("fresh", "rebuild")
-        }
-    assert kept == {"fresh": manifest, "rebuild": None}
+    runs: dict[str, int] = {}
+    for option in ("fresh", "rebuild"):
+        with (
+            patch("compress.harness.build.verify", return_value=manifest),
+            patch("compress.harness.transform.build") as transform,
+        ):
+            building.build(planned, Options(**{option: True}), describe(CPU), Absent("none"))
+        runs[option] = transform.call_count
+    assert runs == {"fresh": 0, "rebuild": 1}
 
 
 def test_readings_of_an_outside_meter_give_energy_and_a_grade(
@@ -440,7 +442,7 @@ def test_apply_compresses_a_live_model_and_leaves_the_one_that_came_in_as_it_was
     assert smaller(**inputs).logits.shape == (1, 2)
 
 
-def test_what_is_not_kept_is_named_nowhere_and_made_again_when_it_is_to_be_kept(workload: Path, tmp_path: Path) -> None:
+def test_an_unkept_artifact_is_named_nowhere_and_rebuilt_for_keep(workload: Path, tmp_path: Path) -> None:
     first = compress("run", "bert_bf16", "--workload", workload, *QUICK, "--no-keep", "--limit", "1000", cwd=tmp_path)
     assert first.returncode == 0, first.stderr
     folder = tmp_path / "artifacts" / "my" / "bert_bf16"

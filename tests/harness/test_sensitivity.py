@@ -101,10 +101,10 @@ def test_losses_are_those_of_the_model_itself() -> None:
         assert (sums / counts).tolist() == pytest.approx(wanted, rel=1e-4)
 
 
-def test_what_has_no_single_layers_is_refused() -> None:
-    with pytest.raises(InputError, match="runs through the whole model"):
+def test_steps_that_cut_no_single_layer_are_refused() -> None:
+    with pytest.raises(InputError, match="cuts all layers together"):
         sensitivity.effects(trainable(MODELS["bert"]()), Prune(structure="hidden"), examples=4)
-    with pytest.raises(InputError, match="none of its steps changes layers"):
+    with pytest.raises(InputError, match="expected a step that changes layers"):
         sensitivity.sensitivity(Recipe(name="dense"))
 
 

@@ -28,7 +28,7 @@ NOBODY = 65534
 
 
 @pytest.fixture
-def said(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+def printed_lines(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Lines that were said."""
     lines: list[str] = []
     for module in (holders, progress):
@@ -49,7 +49,7 @@ with locked({lock!r}, "waiting"):
 
 
 def test_who_waits_is_told_for_whom_since_when_and_again(
-    tmp_path: Path, said: list[str], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, printed_lines: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     lock = tmp_path / "a.lock"
     code = HOLD.format(lock=lock).replace("PosixPath", "Path")
@@ -59,16 +59,16 @@ def test_who_waits_is_told_for_whom_since_when_and_again(
     monkeypatch.setattr(holders, "REMIND_S", 0.05)
     with holders.announcing(lock, "waiting"):
         deadline = time.monotonic() + 30
-        while len(said) < 4 and time.monotonic() < deadline:
+        while len(printed_lines) < 4 and time.monotonic() < deadline:
             time.sleep(0.01)
     holder.kill()
     holder.communicate()
     user = Path("~").expanduser().owner()
-    assert said[0] == "waiting"
+    assert printed_lines[0] == "waiting"
     since = time.strftime("%Y-%m-%d")
-    assert said[1].startswith(f"  held since {since}") or time.strftime("%H") == "00"
-    assert said[1].endswith(f" by process {holder.pid} of {user}: compress run 'bert?[2J_int8'")
-    assert said[2].startswith("  still waiting after 0 min; held since")
+    assert printed_lines[1].startswith(f"  held since {since}") or time.strftime("%H") == "00"
+    assert printed_lines[1].endswith(f" by process {holder.pid} of {user}: compress run 'bert?[2J_int8'")
+    assert printed_lines[2].startswith("  still waiting after 0 min; held since")
     assert holders.describe(lock) == "its holder is unknown"  # killed: its record is stale
     with locked(lock, "waiting") as waited:
         assert not waited
@@ -84,7 +84,7 @@ def record(folder: Path, uid: int, **changes: Any) -> Path:
     return path
 
 
-def test_another_users_record_is_read_as_his(tmp_path: Path) -> None:
+def test_a_record_is_attributed_to_the_owner_of_its_file(tmp_path: Path) -> None:
     if os.getuid() != 0:
         pytest.skip("only root can make a file of another user")
     os.chown(record(tmp_path, NOBODY), NOBODY, NOBODY)
@@ -101,13 +101,13 @@ def test_another_users_record_is_read_as_his(tmp_path: Path) -> None:
     ],
     ids=str,
 )  # fmt: skip
-def test_a_damaged_record_is_none(changes: dict[str, Any], tmp_path: Path) -> None:
+def test_a_damaged_record_is_ignored(changes: dict[str, Any], tmp_path: Path) -> None:
     record(tmp_path, os.getuid(), **changes)
     assert holders.describe(tmp_path / "a.lock") == "its holder is unknown"
 
 
 @pytest.mark.parametrize("plant", [os.mkfifo, os.mkdir, lambda path: path.symlink_to("/etc/hostname")])
-def test_what_is_no_record_is_not_opened(plant: Any, tmp_path: Path) -> None:
+def test_irregular_files_are_not_opened_as_records(plant: Any, tmp_path: Path) -> None:
     plant(tmp_path / f"a.lock.{os.getuid()}")
     (tmp_path / "a.lock.x").write_text("[" * 100_000)
     assert holders.describe(tmp_path / "a.lock") == "its holder is unknown"
@@ -143,18 +143,18 @@ def test_recipes_that_failed_wait_for_nobody(workload: Path, tmp_path: Path, mon
     assert result.error == "RuntimeError: no kernel"
 
 
-def test_a_line_every_half_minute_where_no_terminal_is(said: list[str]) -> None:
+def test_a_line_every_half_minute_where_no_terminal_is(printed_lines: list[str]) -> None:
     now = [0.0]
     lines = Lines("evaluating int8", 872, clock=lambda: now[0])
     for now[0] in range(1, 88):
         lines.advance(10)
-    assert said == [
+    assert printed_lines == [
         "  evaluating int8: 300 of 872 (34 %), 57 s left",
         "  evaluating int8: 600 of 872 (69 %), 27 s left",
     ]
 
 
-def test_what_is_over_sooner_says_nothing(said: list[str]) -> None:
+def test_what_is_over_sooner_says_nothing(printed_lines: list[str]) -> None:
     now = [0.0]
     lines = Lines("sensitivity", 29, clock=lambda: now[0])
     for now[0] in range(29):
@@ -163,24 +163,26 @@ def test_what_is_over_sooner_says_nothing(said: list[str]) -> None:
     lines.advance()  # beyond its end
     with bar("exporting", None), bar("evaluating", 3) as inner:
         inner.advance()
-    assert said == []
+    assert printed_lines == []
 
 
-def test_work_of_unknown_length_says_how_long_it_has_taken(said: list[str]) -> None:
+def test_work_of_unknown_length_says_how_long_it_has_taken(printed_lines: list[str]) -> None:
     with beating(lambda passed_s: f"sh: {duration(passed_s)} so far", period_s=0.01):
         deadline = time.monotonic() + 30
-        while len(said) < 2 and time.monotonic() < deadline:
+        while len(printed_lines) < 2 and time.monotonic() < deadline:
             time.sleep(0.005)
-    assert said[:2] == ["sh: 0 s so far"] * 2
+    assert printed_lines[:2] == ["sh: 0 s so far"] * 2
 
 
-def test_a_command_that_is_measured_shows_that_it_runs(said: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_command_that_is_measured_shows_that_it_runs(
+    printed_lines: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     from compress.energy import block
 
     monkeypatch.setattr(block, "beating", partial(beating, period_s=0.05))
     code, _ = block.run(["sleep", "0.3"], block.command_meter("cpu"))
     assert code == 0
-    assert said[0] == "sleep: 0 s so far"
+    assert printed_lines[0] == "sleep: 0 s so far"
 
 
 @pytest.mark.parametrize(

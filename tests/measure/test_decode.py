@@ -93,7 +93,9 @@ def test_a_point_that_generates_is_measured_and_a_graph_says_why_it_is_not(tmp_p
         told = compress("verify", path, cwd=tmp_path)
         assert told.returncode == 0, told.stdout
     shown = compress("show", next((tmp_path / "results" / "my").glob("llama_bf16*.json")), cwd=tmp_path).stdout
-    assert "then 4 tokens generated" in shown and "generated tokens a second" in shown and "a generated token" in shown
+    assert (
+        "then 4 tokens generated" in shown and "generated tokens per second" in shown and "per generated token" in shown
+    )
 
 
 def test_a_point_beyond_the_models_positions_is_refused(tmp_path: Path) -> None:

@@ -194,7 +194,7 @@ def test_fixed_padding_is_computed_at_one_length_and_answers_alike(workload: Pat
     dense, fixed = (read_result(tmp_path, name) for name in ("bert_dense", "padding_fixed"))
     assert dense.accuracy.right == fixed.accuracy.right
     length = Workload.load(str(workload)).max_length
-    assert any(f"every batch is computed at {length} tokens" in note for note in fixed.notes)
+    assert any(f"every text is padded to {length} tokens" in note for note in fixed.notes)
     model, tokenizer = load(tmp_path / "artifacts" / "my" / "padding_fixed")
     plain, _ = load(tmp_path / "artifacts" / "my" / "bert_dense")
     seen: list[int] = []
@@ -204,7 +204,7 @@ def test_fixed_padding_is_computed_at_one_length_and_answers_alike(workload: Pat
     texts = tokenizer(["a few words", "one"], padding=True, return_tensors="pt")
     torch.testing.assert_close(model(**texts).logits, plain(**texts).logits, atol=1e-5, rtol=1e-5)
     assert seen == [length]
-    with pytest.raises(InputError, match=f"expected at most {length}; cut them"):
+    with pytest.raises(InputError, match=f"expected at most {length}; truncate"):
         model(input_ids=torch.ones(1, length + 1, dtype=torch.long))
     answer = pipeline("text-classification", model=model, tokenizer=tokenizer)("a few words")
     assert (

@@ -15,7 +15,7 @@ def layer(rows: int = 24, columns: int = 200, seed: int = 0) -> tuple[torch.Tens
     return torch.randn(rows, columns, generator=draw), (inputs.T @ inputs).double()
 
 
-def rounded(current: torch.Tensor, diagonal: torch.Tensor, j: int) -> torch.Tensor:
+def round_column(current: torch.Tensor, diagonal: torch.Tensor, j: int) -> torch.Tensor:
     return (current[:, j] * 4).round() / 4
 
 
@@ -34,7 +34,7 @@ def by_the_book(weight: torch.Tensor, gram: torch.Tensor, damping: float) -> tor
 @pytest.mark.parametrize("block", [1, 7, 128, 1000])
 def test_rounding_follows_the_recursion_whatever_the_block(block: int) -> None:
     weight, gram = layer(columns=60)
-    ours = compensated(weight, gram, rounded, damping=0.01, block=block)
+    ours = compensated(weight, gram, round_column, damping=0.01, block=block)
     book = by_the_book(weight, gram, 0.01)
     agree = ((ours.double() - book).abs() <= 1e-3).double().mean()
     assert agree > 0.99  # a value on the edge between two steps may fall to the other side in float32
@@ -51,13 +51,15 @@ def test_the_inverse_factor_is_one() -> None:
 def test_compensated_rounding_beats_nearest_rounding() -> None:
     weight, gram = layer()
     nearest = (weight * 4).round() / 4
-    assert output_error(weight, compensated(weight, gram, rounded), gram) < 0.7 * output_error(weight, nearest, gram)
+    assert output_error(weight, compensated(weight, gram, round_column), gram) < 0.7 * output_error(
+        weight, nearest, gram
+    )
 
 
 def test_a_feature_that_no_input_took_is_zeroed_and_disturbs_nothing() -> None:
     weight, gram = layer(columns=30)
     gram[5, :] = gram[:, 5] = 0
-    changed = compensated(weight, gram, rounded)
+    changed = compensated(weight, gram, round_column)
     assert torch.isfinite(changed).all()
     assert (changed[:, 5] == 0).all()
 

@@ -27,7 +27,7 @@ def gpt2() -> Any:
         vocab_size=64, n_positions=66, n_embd=32, n_layer=4, n_head=4, n_inner=64, bos_token_id=2, eos_token_id=3,
         scale_attn_by_inverse_layer_idx=True,
     )  # fmt: skip
-    return made_models.made(transformers.GPT2LMHeadModel, config)
+    return made_models.random_model(transformers.GPT2LMHeadModel, config)
 
 
 def qwen2() -> Any:
@@ -36,10 +36,10 @@ def qwen2() -> Any:
         vocab_size=64, max_position_embeddings=66, hidden_size=32, num_hidden_layers=4, num_attention_heads=4,
         num_key_value_heads=2, intermediate_size=64, use_sliding_window=True, sliding_window=3, max_window_layers=2,
     )  # fmt: skip
-    return made_models.made(transformers.Qwen2ForCausalLM, config)
+    return made_models.random_model(transformers.Qwen2ForCausalLM, config)
 
 
-def expected(model: Any, kept: tuple[int, ...]) -> torch.Tensor:
+def skipping_logits(model: Any, kept: tuple[int, ...]) -> torch.Tensor:
     """What the whole model answers when the other layers pass on what they are given."""
     whole = copy.deepcopy(model)
     for index, layer in enumerate(layers_of(whole, "test")):
@@ -51,13 +51,13 @@ def expected(model: Any, kept: tuple[int, ...]) -> torch.Tensor:
 @pytest.mark.parametrize("heads", [False, True], ids=["", "heads pruned"])
 @pytest.mark.parametrize("kept", [(1, 3), (0, 1), (3,)])
 @pytest.mark.parametrize("make", [gpt2, qwen2])
-def test_layers_that_know_their_place_answer_the_same_when_loaded(
+def test_layers_that_depend_on_their_position_answer_the_same_when_loaded(
     make: Callable[[], Any], kept: tuple[int, ...], heads: bool, tmp_path: Path
 ) -> None:
     one = trainable(make())
     if heads:
         one = apply_step(one, Prune(structure="heads", fraction=0.5))
-    before = expected(one.model, kept)
+    before = skipping_logits(one.model, kept)
     student = make_student(one, Distill(layers=kept), one.model)
     torch.testing.assert_close(logits(student.model), before)  # the cut itself changes nothing else
     artifact.save(replace(one, model=student.model, layers=student.layers), tmp_path / "made")
@@ -78,16 +78,16 @@ def test_pruned_layers_that_know_their_place_answer_the_same_when_loaded(tmp_pat
     assert torch.equal(logits(again), logits(one.model))
 
 
-def test_layers_that_the_configuration_would_build_otherwise_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_layers_with_another_structure_at_their_new_position_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(architectures.ARCHITECTURES, "qwen2_moe", architectures.ARCHITECTURES["qwen2"])
     config = transformers.Qwen2MoeConfig(
         vocab_size=64, hidden_size=32, num_hidden_layers=4, num_attention_heads=4, num_key_value_heads=2,
         intermediate_size=64, moe_intermediate_size=16, shared_expert_intermediate_size=16, num_experts=4,
         num_experts_per_tok=2, mlp_only_layers=[0], max_position_embeddings=66,
     )  # fmt: skip
-    model = made_models.made(transformers.Qwen2MoeForCausalLM, config)
+    model = made_models.random_model(transformers.Qwen2MoeForCausalLM, config)
     before = logits(model)
-    with pytest.raises(InputError, match="qwen2_moe builds layer 0 otherwise than layer 1"):
+    with pytest.raises(InputError, match="qwen2_moe gives layer 0 another structure than layer 1"):
         keep_layers(model, (1, 2))
     assert model.config.num_hidden_layers == 4
     assert torch.equal(logits(model), before)

@@ -141,7 +141,7 @@ def test_a_shorter_language_model_generates_with_its_cache(make: Any) -> None:
     assert torch.equal(*answers)
 
 
-def test_what_earlier_steps_recorded_moves_with_its_layer() -> None:
+def test_entries_of_earlier_steps_move_with_their_layer() -> None:
     layers = {"e.layer.0.a": {"x": 0}, "e.layer.1.a": {"x": 1}, "e.layer.10.a": {"x": 10}, "": {"y": 1}}
     assert rename(layers, "e.layer", (0, 10)) == {"e.layer.0.a": {"x": 0}, "e.layer.1.a": {"x": 10}, "": {"y": 1}}
     grouped = {"e.layer.3.q": {"rank": 2}, "e.layer.3.k": {"rank": 2, "borrows": "e.layer.3.q"}}
@@ -163,20 +163,24 @@ def accuracy(model: Any) -> float:
 
 
 @pytest.fixture(scope="module")
-def trained() -> Any:
+def trained_model() -> Any:
     return trained_bert()
 
 
-def test_a_student_of_half_the_layers_learns_to_answer_like_the_teacher(trained: Any) -> None:
-    made = bundle(copy.deepcopy(trained), teacher=lambda: copy.deepcopy(trained), train=lambda: text_examples(256))
+def test_a_student_of_half_the_layers_learns_to_answer_like_the_teacher(trained_model: Any) -> None:
+    made = bundle(
+        copy.deepcopy(trained_model), teacher=lambda: copy.deepcopy(trained_model), train=lambda: text_examples(256)
+    )
     config = Distill(keep_every=2, hidden_weight=1.0, max_steps=60, batch_size=16, learning_rate=3e-3)
     done = distill(made, config)
     assert len(done.model.bert.encoder.layer) == done.model.config.num_hidden_layers == 1
-    assert accuracy(trained) > 0.9 and accuracy(done.model) > 0.85
+    assert accuracy(trained_model) > 0.9 and accuracy(done.model) > 0.85
 
 
-def test_recovery_brings_a_damaged_low_rank_model_back_to_the_teacher(trained: Any) -> None:
-    made = bundle(copy.deepcopy(trained), teacher=lambda: copy.deepcopy(trained), train=lambda: text_examples(256))
+def test_recovery_brings_a_damaged_low_rank_model_back_to_the_teacher(trained_model: Any) -> None:
+    made = bundle(
+        copy.deepcopy(trained_model), teacher=lambda: copy.deepcopy(trained_model), train=lambda: text_examples(256)
+    )
     cut = lowrank(made, LowRank(parameters=0.5))
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
@@ -184,7 +188,7 @@ def test_recovery_brings_a_damaged_low_rank_model_back_to_the_teacher(trained: A
             parameter.add_(torch.randn(parameter.shape, generator=generator) * 0.1)
     before = copy.deepcopy(cut.model)
     done = distill(cut, Distill(max_steps=60, batch_size=16, learning_rate=2e-3))
-    answers = [sentence_logits(model) for model in (trained, before, done.model)]
+    answers = [sentence_logits(model) for model in (trained_model, before, done.model)]
     damage = soft_loss(answers[1], answers[0], 1)
     assert damage > 0.1 and soft_loss(answers[2], answers[0], 1) < 0.5 * damage
     assert done.layers == cut.layers
@@ -289,11 +293,11 @@ def test_hidden_states_of_unequal_width_are_refused_with_both_widths() -> None:
 @pytest.mark.parametrize(
     ("config", "message"),
     [
-        ({"layers": (0, 2)}, "2 is not one of 0 to 1"),
+        ({"layers": (0, 2)}, "2; expected numbers from 0 to 1"),
         ({"layers": (1, 0)}, "ascending"),
         ({"layers": ()}, "empty"),
         ({"config": {"hidden_sise": 8}}, "did you mean hidden_size"),
-        ({"config": {"hidden_size": 30}}, "refuses it"),
+        ({"config": {"hidden_size": 30}}, "invalid for"),
     ],
 )
 def test_students_that_cannot_be_made_are_refused(config: dict[str, Any], message: str) -> None:

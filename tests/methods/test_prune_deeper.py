@@ -162,7 +162,7 @@ def test_rounds_end_where_one_round_ends() -> None:
 
 
 @pytest.mark.parametrize("fraction", [0.1, 0.3])
-def test_a_cost_that_is_handed_in_is_what_the_fraction_is_of(fraction: float) -> None:
+def test_the_fraction_is_of_the_given_cost(fraction: float) -> None:
     asked: list[str] = []
 
     def cost(model: Any, what: str) -> float:
@@ -176,9 +176,9 @@ def test_a_cost_that_is_handed_in_is_what_the_fraction_is_of(fraction: float) ->
     left = (1000 + sum(widths(done.model))) / (1000 + width)
     assert left == pytest.approx(1 - fraction * width / (1000 + width), abs=16 / (1000 + width))
     assert set(asked) == {"latency"}
-    with pytest.raises(InputError, match="cannot go: the narrowest layers leave"):
+    with pytest.raises(InputError, match=r"cannot remove .*: the narrowest layers still have"):
         apply_step(replace(bundle(MODELS["bert"]()), cost=cost), Prune(fraction=0.9, cost="macs"))
-    with pytest.raises(InputError, match="no workload says at which point"):
+    with pytest.raises(InputError, match="needs the headline point of a workload"):
         apply_step(bundle(MODELS["bert"]()), Prune(cost="macs"))
 
 
@@ -226,7 +226,7 @@ def test_every_structure_takes_exactly_the_scores_of_the_table() -> None:
         ({"structure": "heads", "rounds": 2}, "rounds 2 needs structure"),
         ({"structure": "unstructured", "cost": "latency"}, "cost latency needs structure feed_forward or heads or"),
         ({"pattern": "2:4"}, "pattern 2:4 needs structure unstructured"),
-        ({"structure": "unstructured", "pattern": "2:4", "fraction": 0.4}, "give 0.5 and 1"),
+        ({"structure": "unstructured", "pattern": "2:4", "fraction": 0.4}, "set fraction 0.5 and rounds 1"),
     ],
 )
 def test_settings_of_another_structure_are_refused(fields: dict[str, Any], said: str) -> None:

@@ -33,7 +33,7 @@ NF4 = EAGER[2]
 PRODUCT_ERROR = {"int8": 0.02, "llm_int8": 0.02, "nf4": 0.15, "fp4": 0.2}
 
 
-def quantized(name: str, step: Quantize, **changes: Any) -> Any:
+def quantized_bundle(name: str, step: Quantize, **changes: Any) -> Any:
     """The bundle of a made model after the step, under eager unless told otherwise."""
     changes.setdefault("runtime", "eager")
     return apply_step(replace(trainable(MODELS[name]()), **changes), step)
@@ -56,7 +56,7 @@ def test_a_quantized_product_is_near_the_exact_one(step: Quantize, shape: tuple[
 @pytest.mark.parametrize("step", EAGER, ids=lambda s: s.format)
 def test_every_architecture_answers_nearly_the_same(name: str, step: Quantize) -> None:
     exact = logits(MODELS[name]())
-    answer = logits(quantized(name, step).model)
+    answer = logits(quantized_bundle(name, step).model)
     assert answer.shape == exact.shape
     assert torch.isfinite(answer).all()
     error = float((answer - exact).norm() / exact.norm())
@@ -67,7 +67,7 @@ def test_every_architecture_answers_nearly_the_same(name: str, step: Quantize) -
 def test_only_chosen_layers_change_and_heads_stay(step: Quantize) -> None:
     dense = made_models.bert()
     chosen = step.model_copy(update={"include": ("*layer.0*",), "exclude": (*step.exclude, "*query*")})
-    after = quantized("bert", chosen)
+    after = quantized_bundle("bert", chosen)
     names = {name for name in after.layers if name}
     assert names == {
         f"bert.encoder.layer.0.{part}"
@@ -82,7 +82,7 @@ def test_only_chosen_layers_change_and_heads_stay(step: Quantize) -> None:
 
 
 def test_settings_and_runtime_are_recorded() -> None:
-    after = quantized("bert", Quantize(bits=8, format="llm_int8", threshold=4.5), runtime="auto")
+    after = quantized_bundle("bert", Quantize(bits=8, format="llm_int8", threshold=4.5), runtime="auto")
     assert after.runtime == after.layers[""]["runtime"] == "eager"
     entry = after.layers["bert.encoder.layer.0.output.dense"]
     assert entry == {"format": "llm_int8", "backend": "bitsandbytes", "bits": 8, "threshold": 4.5}
@@ -90,13 +90,13 @@ def test_settings_and_runtime_are_recorded() -> None:
 
 
 def test_the_note_says_what_auto_picked_and_why() -> None:
-    note = quantized("bert", Quantize(bits=4, group_size=32), runtime="auto").notes[-1]
+    note = quantized_bundle("bert", Quantize(bits=4, group_size=32), runtime="auto").notes[-1]
     assert note.startswith("quantize: auto picked nf4 through bitsandbytes under eager, group_size 32 (")
-    assert "auto" not in quantized("bert", NF4.model_copy(update={"backend": "bitsandbytes"})).notes[-1]
+    assert "auto" not in quantized_bundle("bert", NF4.model_copy(update={"backend": "bitsandbytes"})).notes[-1]
 
 
 def test_the_same_model_quantizes_to_the_same_numbers() -> None:
-    first, second = (logits(quantized("bert", NF4).model) for _ in range(2))
+    first, second = (logits(quantized_bundle("bert", NF4).model) for _ in range(2))
     assert torch.equal(first, second)
 
 
@@ -105,17 +105,17 @@ def test_group_sizes_that_do_not_divide_leave_layers_alone_and_say_so() -> None:
     backend = backend_of("quanto")
     assert "does not divide" in str(backend.refuse(nn.Linear(96, 8), step.model_dump(), "cpu"))
     assert backend.refuse(nn.Linear(128, 8), step.model_dump(), "cpu") is None
-    with pytest.raises(InputError, match="no layer can take it"):
-        quantized("bert", step.model_copy(update={"include": ("*query*",)}))
+    with pytest.raises(InputError, match="no layer supports it"):
+        quantized_bundle("bert", step.model_copy(update={"include": ("*query*",)}))
 
 
 def test_a_model_that_nothing_in_matches_is_refused() -> None:
     with pytest.raises(InputError, match="no linear layer matches"):
-        quantized("bert", NF4.model_copy(update={"include": ("*nothing*",)}))
+        quantized_bundle("bert", NF4.model_copy(update={"include": ("*nothing*",)}))
 
 
 def test_two_class_heads_can_be_included_in_nf4() -> None:
-    after = quantized("bert", NF4.model_copy(update={"include": ("*classifier*",), "exclude": ()}))
+    after = quantized_bundle("bert", NF4.model_copy(update={"include": ("*classifier*",), "exclude": ()}))
     error = (logits(after.model) - logits(made_models.bert())).abs().max()
     assert 0 < error < 0.2
 
@@ -173,7 +173,7 @@ def test_a_half_precision_model_is_refused_by_onnxruntime() -> None:
 @pytest.mark.parametrize("per_channel", [True, False])
 def test_the_graph_multiplies_integers_in_chosen_layers_only(per_channel: bool) -> None:
     step = Quantize(bits=8, per_channel=per_channel, include=("*layers.1*",))
-    after = quantized("vit", step, runtime="auto")
+    after = quantized_bundle("vit", step, runtime="auto")
     graph = onnx.load(str(after.model.path)).graph
     kinds = [node.op_type for node in graph.node]
     assert kinds.count("MatMulInteger") == len([name for name in after.layers if name]) == 6
@@ -200,7 +200,7 @@ def test_int4_kernels_on_cuda_are_near_the_exact_product() -> None:
 
 @pytest.mark.long
 def test_quanto_int4_is_near_the_exact_model() -> None:
-    after = quantized("bert", Quantize(bits=4, format="int4", group_size=32))
+    after = quantized_bundle("bert", Quantize(bits=4, format="int4", group_size=32))
     exact = logits(made_models.bert())
     assert 0 < float((logits(after.model) - exact).norm() / exact.norm()) < 0.8
 
@@ -241,7 +241,7 @@ def test_int8_of_torchao_is_refused_in_fp16_where_sums_would_overflow() -> None:
     for device in ("cpu", "cuda"):
         reason = backend_of("torchao").refuse(nn.Linear(64, 64, dtype=torch.float16), {"format": "int8"}, device)
         assert "cast it to bf16" in str(reason)
-    with pytest.raises(InputError, match=r"no layer can take it.*overflow in fp16"):
+    with pytest.raises(InputError, match=r"no layer supports it.*overflow in fp16"):
         model = bundle(MODELS["bert"](), runtime="compile")
         apply_step(apply_step(model, Cast(dtype="fp16")), Quantize(bits=8, format="int8", backend="torchao"))
 
@@ -251,11 +251,11 @@ def test_layers_of_torchao_made_on_one_kind_of_device_are_refused_by_the_other_w
 
     fp8 = ao.make(nn.Linear(64, 64, dtype=torch.bfloat16), {"format": "fp8"}).weight.data
     narrow, wide = (ao.make(nn.Linear(64, rows), {"format": "int8"}).weight.data for rows in (12, 16))
-    ao._check(fp8, 64, 64, "cpu")
-    ao._check(wide, 16, 64, "cuda")
+    ao.check_device(fp8, 64, 64, "cpu")
+    ao.check_device(wide, 16, 64, "cuda")
     for weight, rows, why in ((fp8, 64, "fp8 made on a CPU"), (narrow, 12, "multiples of 8")):
         with pytest.raises(InputError, match=f"{why}.*quantize again on cuda"):
-            ao._check(weight, rows, 64, "cuda")
+            ao.check_device(weight, rows, 64, "cuda")
     tensors, meta = ao.pack(ao.make(nn.Linear(64, 64, dtype=torch.bfloat16), {"format": "fp8"}))
     assert isinstance(ao.unpack(tensors, meta, torch.device("cpu")), nn.Linear)
 

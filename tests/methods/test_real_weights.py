@@ -124,17 +124,17 @@ BETTER = [
 ]
 
 
-def quantized(bits: int, rounding: str, **fields: Any) -> dict[str, Any]:
+def quantize_step(bits: int, rounding: str, **fields: Any) -> dict[str, Any]:
     return {"method": "quantize", "bits": bits, "backend": "torch", "rounding": rounding, "group_size": 128, **fields}
 
 
 BETTER += [
-    (quantized(4, "gptq"), quantized(4, "nearest")),
-    (quantized(3, "gptq"), quantized(3, "nearest")),
-    (quantized(3, "gptq", act_order=True), quantized(3, "nearest")),
-    (quantized(3, "hqq"), quantized(3, "nearest")),
-    (quantized(3, "nearest", scaling="awq"), quantized(3, "nearest")),
-    (quantized(2, "gptq", group_size=32), quantized(2, "nearest", group_size=32)),
+    (quantize_step(4, "gptq"), quantize_step(4, "nearest")),
+    (quantize_step(3, "gptq"), quantize_step(3, "nearest")),
+    (quantize_step(3, "gptq", act_order=True), quantize_step(3, "nearest")),
+    (quantize_step(3, "hqq"), quantize_step(3, "nearest")),
+    (quantize_step(3, "nearest", scaling="awq"), quantize_step(3, "nearest")),
+    (quantize_step(2, "gptq", group_size=32), quantize_step(2, "nearest", group_size=32)),
     (
         {"method": "quantize", "bits": 8, "backend": "torchao", "scaling": "smoothquant"},
         {"method": "quantize", "bits": 8, "backend": "torchao"},
@@ -142,11 +142,11 @@ BETTER += [
 ]
 
 
-def named(step: dict[str, Any]) -> str:
+def step_name(step: dict[str, Any]) -> str:
     return "-".join(str(value) for key, value in step.items() if key != "method")
 
 
-def compared(
+def compare_and_print(
     ours: Evaluation, theirs: Evaluation, metric: str, what: str, capsys: pytest.CaptureFixture[str]
 ) -> tuple[Estimate, Estimate]:
     """The metric and its paired difference (of perplexity the ratio minus 1), printed for the record."""
@@ -158,13 +158,13 @@ def compared(
     return found.estimate, found.delta
 
 
-@pytest.mark.parametrize(("good", "plain"), BETTER, ids=[f"{named(a)} over {named(b)}" for a, b in BETTER])
+@pytest.mark.parametrize(("good", "plain"), BETTER, ids=[f"{step_name(a)} over {step_name(b)}" for a, b in BETTER])
 def test_the_better_method_is_not_measurably_worse_on_sst2(
     good: dict[str, Any], plain: dict[str, Any], capsys: pytest.CaptureFixture[str]
 ) -> None:
     found = sst2()
     ours, theirs = answers(found, good), answers(found, plain)
-    estimate, delta = compared(ours, theirs, "accuracy", f"{named(good)} over {named(plain)}", capsys)
+    estimate, delta = compare_and_print(ours, theirs, "accuracy", f"{step_name(good)} over {step_name(plain)}", capsys)
     assert estimate.n == 872
     assert delta.high >= 0
 
@@ -183,12 +183,14 @@ LANGUAGE = [
 ]
 
 
-@pytest.mark.parametrize(("good", "plain"), LANGUAGE, ids=[f"{named(a)} over {named(b)}" for a, b in LANGUAGE])
+@pytest.mark.parametrize(("good", "plain"), LANGUAGE, ids=[f"{step_name(a)} over {step_name(b)}" for a, b in LANGUAGE])
 def test_the_better_method_has_the_lower_perplexity(
     stories: Source, good: dict[str, Any], plain: dict[str, Any], capsys: pytest.CaptureFixture[str]
 ) -> None:
     ours, theirs = answers(stories, good), answers(stories, plain)
-    estimate, delta = compared(ours, theirs, "perplexity", f"{named(good)} over {named(plain)}", capsys)
+    estimate, delta = compare_and_print(
+        ours, theirs, "perplexity", f"{step_name(good)} over {step_name(plain)}", capsys
+    )
     assert math.isfinite(estimate.value)
     assert delta.high < 0
 
@@ -222,13 +224,15 @@ def test_gptq_never_has_more_layer_error_than_nearest_rounding() -> None:
 
 
 @pytest.mark.parametrize(
-    "step", [quantized(4, "nearest", group_size=32), {"method": "quantize", "bits": 8, "format": "int8_static"}]
+    "step", [quantize_step(4, "nearest", group_size=32), {"method": "quantize", "bits": 8, "format": "int8_static"}]
 )
 def test_int8_and_int4_in_groups_of_32_stay_within_a_point_of_dense(
     step: dict[str, Any], capsys: pytest.CaptureFixture[str]
 ) -> None:
     found = sst2()
-    _, delta = compared(answers(found, step), answers(found), "accuracy", f"{named(step)} over dense", capsys)
+    _, delta = compare_and_print(
+        answers(found, step), answers(found), "accuracy", f"{step_name(step)} over dense", capsys
+    )
     assert delta.value >= -0.01
 
 

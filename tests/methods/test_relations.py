@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from compress.methods.distill import distill, soft_loss
-from compress.methods.distill.relations import PARTS, Relations, relation, relation_loss, relations_loss
+from compress.methods.distill.relations import PARTS, Relations, Watch, relation, relation_loss, relations_loss
 from compress.spec.steps import Distill
 from tests import made_models
 
@@ -79,14 +79,14 @@ def test_a_model_has_its_own_relations_and_another_one_others(kind: str) -> None
     model, other = getattr(made_models, kind)(), getattr(made_models, kind)(layers=1)
     given = made_models.inputs(model)
     for teacher, same in ((model, True), (other, False)):
-        watched = Relations(model, teacher, heads=4)
+        watched, watch = Relations(model, teacher, heads=4), Watch(model, [-1], "test")
         with torch.no_grad():
             teacher(**given)
             model(**given)
-        if same:  # one module, watched twice: both saw the same
-            assert {part for _, part in watched._watched[0].seen} == set(PARTS)
+        assert {part for _, part in watch.seen} == set(PARTS)
         loss = float(watched.loss(given.get("attention_mask")))
         watched.close()
+        watch.close()
         assert math.isfinite(loss)
         assert (loss < 1e-6) == same
 

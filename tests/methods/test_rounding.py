@@ -214,7 +214,7 @@ def test_every_architecture_takes_every_rounding(kind: str, fields: dict[str, An
         ({"bits": 4, "group_size": "row", "backend": "quanto"}, "group_size needs backend torch"),
     ],
 )
-def test_what_cannot_go_together_is_refused(fields: dict[str, object], said: str) -> None:
+def test_incompatible_settings_are_refused(fields: dict[str, object], said: str) -> None:
     with pytest.raises(ValueError, match=said):
         Quantize(**fields)  # type: ignore[arg-type]
 

@@ -15,7 +15,7 @@ from compress.spec.steps import Quantize
 from tests.made_models import MODELS, bundle, inputs, logits, trainable
 
 
-def seen(rows: torch.Tensor) -> Inputs:
+def captured_inputs(rows: torch.Tensor) -> Inputs:
     found = Inputs.none_yet(rows.shape[1])
     for part in rows.split(7):
         found.add(part)
@@ -24,13 +24,13 @@ def seen(rows: torch.Tensor) -> Inputs:
 
 def test_largest_inputs_are_those_of_all_batches() -> None:
     rows = torch.randn(40, 6)
-    assert torch.equal(seen(rows).largest, rows.abs().amax(0).double())
+    assert torch.equal(captured_inputs(rows).largest, rows.abs().amax(0).double())
 
 
 @pytest.mark.parametrize("strength", [0.0, 0.5, 0.8, 1.0])
 def test_factors_are_those_of_the_paper(strength: float) -> None:
     weight, rows = torch.randn(5, 6), torch.randn(30, 6)
-    found = factors(weight, seen(rows).largest, strength)
+    found = factors(weight, captured_inputs(rows).largest, strength)
     for j in range(6):
         by_hand = float(rows[:, j].abs().max()) ** strength / float(weight[:, j].abs().max()) ** (1 - strength)
         assert float(found[j]) == pytest.approx(by_hand, rel=1e-5)
@@ -40,7 +40,7 @@ def test_a_smoothed_layer_computes_the_same_within_1e_5_also_where_a_feature_nev
     rows = torch.randn(30, 16)
     rows[:, 3] = 0
     linear = nn.Linear(16, 8)
-    made = smoothed(linear, seen(rows), 0.5)
+    made = smoothed(linear, captured_inputs(rows), 0.5)
     assert isinstance(made, Smoothed)
     torch.testing.assert_close(made(rows), linear(rows), atol=1e-5, rtol=1e-5)
     assert smoothed(linear, None, 0.5) is linear
@@ -60,7 +60,7 @@ def test_outliers_of_inputs_cost_less_with_it() -> None:
         answer = rounded(given, given.abs().amax()) @ weight.T + layer.bias
         return float((answer - linear(rows)).detach().square().mean())
 
-    assert error(smoothed(linear, seen(rows), 0.5)) < 0.2 * error(linear)
+    assert error(smoothed(linear, captured_inputs(rows), 0.5)) < 0.2 * error(linear)
 
 
 @pytest.mark.parametrize("name", ["bert", "llama", "gpt2", "vit"])
@@ -77,7 +77,7 @@ def test_every_architecture_takes_it_and_answers_nearly_the_same(name: str) -> N
     assert (after - before).abs().max() < 0.05 * before.abs().max()
 
 
-def test_it_is_of_int8_and_says_so() -> None:
+def test_smoothquant_is_refused_for_other_formats_than_int8() -> None:
     for wrong in ({"bits": 4}, {"format": "llm_int8"}, {"format": "int8_static"}):
         with pytest.raises(ValueError, match="smoothquant needs format int8"):
             Quantize(scaling="smoothquant", **wrong)  # type: ignore[arg-type]

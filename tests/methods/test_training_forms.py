@@ -24,7 +24,7 @@ from compress.methods.distill import (
     worth_remembering,
 )
 from compress.methods.distill.batches import answers, split, total_steps
-from compress.methods.distill.relations import Attention, attention_scores, score_loss
+from compress.methods.distill.relations import Attention, Watch, attention_scores, score_loss
 from compress.methods.prune import prune
 from compress.model.architectures import layers_of
 from compress.model.layers import matrix, weight_layers
@@ -117,9 +117,9 @@ def test_after_training_a_model_has_plain_weights_in_full_precision() -> None:
 @pytest.mark.parametrize(
     ("step", "said"),
     [
-        (Quantize(bits=4, format="nf4"), "nf4 through bitsandbytes cannot be trained for"),
-        (Quantize(bits=4, rounding="gptq", group_size=32), "trains for rounding nearest"),
-        (Quantize(bits=8, format="int8_static"), "int8_static through openvino cannot"),
+        (Quantize(bits=4, format="nf4"), "nf4 through bitsandbytes is not supported"),
+        (Quantize(bits=4, rounding="gptq", group_size=32), "supports rounding nearest"),
+        (Quantize(bits=8, format="int8_static"), "int8_static through openvino is not supported"),
     ],
 )
 def test_formats_that_cannot_be_trained_for_are_refused(step: Quantize, said: str) -> None:
@@ -202,11 +202,11 @@ def test_squared_distance_ignores_padding() -> None:
 def test_attention_scores_give_the_models_own_attention(kind: str) -> None:
     model = MODELS[kind]()
     model.set_attn_implementation("eager")
-    watched = Attention(model, model, ((0, 0), (1, 1)))
+    watched, watch = Attention(model, model, ((0, 0), (1, 1))), Watch(model, (0, 1), "test")
     given = inputs(model)
     with torch.no_grad():
         probabilities = model(**given, output_attentions=True).attentions
-    seen, mask = watched._watched[0].seen, given.get("attention_mask")
+    seen, mask = watch.seen, given.get("attention_mask")
     for index in (0, 1):
         scores = attention_scores(seen[index, "query"], seen[index, "key"], 8)
         if mask is not None:
@@ -214,6 +214,7 @@ def test_attention_scores_give_the_models_own_attention(kind: str) -> None:
         torch.testing.assert_close(scores.softmax(-1), probabilities[index], rtol=1e-4, atol=1e-5)
     assert watched.loss(mask) == 0
     watched.close()
+    watch.close()
 
 
 def test_the_loss_of_scores_is_their_mean_square_over_pairs_of_real_tokens() -> None:
@@ -326,7 +327,7 @@ def test_a_classifier_of_images_is_distilled_with_remembered_answers() -> None:
     assert "9 optimizer steps" in distill(made, step).notes[-1]
 
 
-def test_what_training_held_is_let_go_after_the_step() -> None:
+def test_training_memory_is_released_after_the_step() -> None:
     held: list[weakref.ref[Any]] = []
 
     def teacher() -> Any:

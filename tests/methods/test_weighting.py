@@ -14,7 +14,7 @@ from compress.spec.steps import LowRank
 from tests import made_models
 
 
-def captured(columns: int = 32, seed: int = 0, rows: int = 400) -> tuple[torch.Tensor, Inputs]:
+def weight_and_inputs(columns: int = 32, seed: int = 0, rows: int = 400) -> tuple[torch.Tensor, Inputs]:
     """A weight [24, columns], and statistics of correlated inputs."""
     draw = torch.Generator().manual_seed(seed)
     mixing = torch.randn(columns, columns, generator=draw) * torch.logspace(0, -2, columns)
@@ -29,7 +29,7 @@ def product(weight: torch.Tensor, weighted: Weighting, rank: int) -> torch.Tenso
 
 
 def test_whitened_attains_the_optimum_of_the_output_error_and_plain_does_not() -> None:
-    weight, inputs = captured()
+    weight, inputs = weight_and_inputs()
     for rank in (2, 6, 12):
         values = torch.linalg.svdvals(weight.double() @ cholesky(inputs.gram))
         best = float(values[rank:].square().sum())
@@ -40,7 +40,7 @@ def test_whitened_attains_the_optimum_of_the_output_error_and_plain_does_not() -
 
 
 def test_activation_minimises_the_weights_scaled_by_their_inputs() -> None:
-    weight, inputs = captured()
+    weight, inputs = weight_and_inputs()
     scale = (inputs.absolute / inputs.rows).sqrt()
     best = torch.linalg.svdvals(weight.double() * scale)[5:].square().sum()
     changed = product(weight, activation(inputs), 5)
@@ -48,7 +48,7 @@ def test_activation_minimises_the_weights_scaled_by_their_inputs() -> None:
 
 
 def test_fisher_minimises_the_weights_scaled_by_their_rows() -> None:
-    weight, _ = captured()
+    weight, _ = weight_and_inputs()
     squares = torch.rand(24, dtype=torch.float64) + 0.1
     best = torch.linalg.svdvals(weight.double() * squares.sqrt()[:, None])[5:].square().sum()
     changed = product(weight, fisher(squares), 5)
@@ -56,14 +56,14 @@ def test_fisher_minimises_the_weights_scaled_by_their_rows() -> None:
 
 
 def test_full_rank_gives_the_weight_back_under_every_weighting() -> None:
-    weight, inputs = captured()
+    weight, inputs = weight_and_inputs()
     for weighted in (Weighting(), activation(inputs), whitened(inputs), fisher(torch.rand(24).double())):
         torch.testing.assert_close(product(weight, weighted, 24).float(), weight, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("rows", [0, 3])
 def test_too_few_inputs_to_be_definite_are_damped_and_stay_finite(rows: int) -> None:
-    weight, inputs = captured(rows=rows)
+    weight, inputs = weight_and_inputs(rows=rows)
     for weighted in (whitened(inputs), activation(inputs)):
         assert torch.isfinite(product(weight, weighted, 4)).all()
 

@@ -31,7 +31,7 @@ STEPS: dict[str, tuple[Any, ...]] = {
 
 
 @pytest.fixture(scope="module")
-def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def artifacts(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An artifact of every form, of one small BERT."""
     home = tmp_path_factory.mktemp("saved")
     for name, steps in STEPS.items():
@@ -42,9 +42,9 @@ def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return home
 
 
-def tampered(saved: Path, form: str, folder: Path, change: Change) -> Path:
+def tampered_copy(artifacts: Path, form: str, folder: Path, change: Change) -> Path:
     """A copy of an artifact with a change in files and manifest, its checksums made anew as an attacker would."""
-    shutil.copytree(saved / form, folder)
+    shutil.copytree(artifacts / form, folder)
     plain = json.loads((folder / "manifest.json").read_text())
     plain.pop("sha256")
     change(folder, plain)
@@ -87,7 +87,7 @@ def field(path: str, value: Any) -> Change:
     return apply
 
 
-def added(name: str, listed: bool) -> Change:
+def add_file(name: str, listed: bool) -> Change:
     def apply(folder: Path, plain: dict[str, Any]) -> None:
         (folder / name).write_bytes(b"{}")
         if listed:
@@ -96,7 +96,7 @@ def added(name: str, listed: bool) -> Change:
     return apply
 
 
-def linked(name: str) -> Change:
+def link_file(name: str) -> Change:
     """A file of the artifact replaced by a link to the same bytes outside of it."""
 
     def apply(folder: Path, _: dict[str, Any]) -> None:
@@ -147,13 +147,13 @@ BAD: dict[str, tuple[str, Change, str]] = {
     "layer of no model": ("lowrank", field("layers/x.y", {"kind": "lowrank", "rank": 8}), r"changes x\.y"),
     "tied to nothing": ("lowrank", field("packing/tied/classifier.bias", "x"), r"lacks classifier\.bias"),
     "attribute of no layer": ("heads", field(f"layers/{QUERY}/attributes", {"forward": 1}), r"query\.forward"),
-    "unlisted file": ("plain", added("tokenizer_extra.json", listed=False), "not in the artifact's manifest"),
-    "unlisted adapter": ("plain", added("adapter_config.json", listed=False), "not in the artifact's manifest"),
-    "listed adapter": ("plain", added("adapter_config.json", listed=True), "safetensors and graphs only"),
-    "listed pickle": ("plain", added("pytorch_model.bin", listed=True), "safetensors and graphs only"),
+    "unlisted file": ("plain", add_file("tokenizer_extra.json", listed=False), "not in the artifact's manifest"),
+    "unlisted adapter": ("plain", add_file("adapter_config.json", listed=False), "not in the artifact's manifest"),
+    "listed adapter": ("plain", add_file("adapter_config.json", listed=True), "safetensors and graphs only"),
+    "listed pickle": ("plain", add_file("pytorch_model.bin", listed=True), "safetensors and graphs only"),
     "no weights listed": ("plain", lambda _, p: p["files"].pop("model.safetensors"), r"lists no model\.safetensors"),
     "no config listed": ("plain", lambda _, p: p["files"].pop("config.json"), r"lists no config\.json"),
-    "a link out of the folder": ("plain", linked("model.safetensors"), "a link to a file outside"),
+    "a link out of the folder": ("plain", link_file("model.safetensors"), "a link to a file outside"),
     "unknown runtime": ("plain", field("extra/runtime", "evil"), r"extra\.runtime: Input should be"),
     "runtime of another kind": ("plain", field("extra/runtime", "openvino"), "openvino does not execute"),
     "kind of another plain": ("plain", field("kind", "onnx"), "does not exist"),
@@ -176,9 +176,9 @@ BAD: dict[str, tuple[str, Change, str]] = {
 
 
 @pytest.mark.parametrize("case", BAD)
-def test_a_tampered_artifact_is_refused_before_it_is_used(case: str, saved: Path, tmp_path: Path) -> None:
+def test_a_tampered_artifact_is_refused_before_it_is_used(case: str, artifacts: Path, tmp_path: Path) -> None:
     form, change, message = BAD[case]
-    folder = tampered(saved, form, tmp_path / "a", change)
+    folder = tampered_copy(artifacts, form, tmp_path / "a", change)
     with pytest.raises(InputError, match=message) as refused:
         artifact.load(folder)
     assert all(str(tmp_path) in problem and "\n" not in problem for problem in refused.value.problems)
@@ -187,29 +187,31 @@ def test_a_tampered_artifact_is_refused_before_it_is_used(case: str, saved: Path
 @pytest.mark.parametrize(
     "name", ["/etc/hostname", "../x", "a/../../x", "a\\b", "a\x00b", "a\nb", "", ".", "manifest.json"]
 )
-def test_names_that_are_no_files_of_the_folder_are_refused(name: str, saved: Path, tmp_path: Path) -> None:
+def test_names_that_are_no_files_of_the_folder_are_refused(name: str, artifacts: Path, tmp_path: Path) -> None:
     def change(_: Path, plain: dict[str, Any]) -> None:
         plain["files"][name] = "0" * 64
 
     with pytest.raises(InputError, match=r"manifest\.json: names"):
-        artifact.load(tampered(saved, "plain", tmp_path / "a", change))
+        artifact.load(tampered_copy(artifacts, "plain", tmp_path / "a", change))
 
 
-def test_untouched_artifacts_still_load_with_a_card_and_from_the_cache_of_the_hub(saved: Path, tmp_path: Path) -> None:
+def test_untouched_artifacts_still_load_with_a_card_and_from_the_cache_of_the_hub(
+    artifacts: Path, tmp_path: Path
+) -> None:
     for form in STEPS:
-        (saved / form / "README.md").write_text("# card")
-        artifact.load(saved / form)
-        (saved / form / "README.md").unlink()
+        (artifacts / form / "README.md").write_text("# card")
+        artifact.load(artifacts / form)
+        (artifacts / form / "README.md").unlink()
     snapshot, blobs = tmp_path / "models--u--n" / "snapshots" / "abc", tmp_path / "models--u--n" / "blobs"
     snapshot.mkdir(parents=True)
     blobs.mkdir()
-    for file in (saved / "nf4").iterdir():
+    for file in (artifacts / "nf4").iterdir():
         shutil.copy(file, blobs / sha256(file))
         (snapshot / file.name).symlink_to(os.path.relpath(blobs / sha256(file), snapshot))
     artifact.load(snapshot)
 
 
-def test_shards_are_files_of_the_manifest(saved: Path, tmp_path: Path) -> None:
+def test_shards_are_files_of_the_manifest(artifacts: Path, tmp_path: Path) -> None:
     def change(folder: Path, plain: dict[str, Any]) -> None:
         (folder / "model.safetensors").rename(folder.parent / "model.safetensors")
         plain["files"].pop("model.safetensors")
@@ -219,7 +221,7 @@ def test_shards_are_files_of_the_manifest(saved: Path, tmp_path: Path) -> None:
         plain["files"]["model.safetensors.index.json"] = ""
 
     with pytest.raises(InputError, match=r"index\.json: names \.\./model\.safetensors, not in the manifest"):
-        artifact.load(tampered(saved, "plain", tmp_path / "a", change))
+        artifact.load(tampered_copy(artifacts, "plain", tmp_path / "a", change))
 
 
 def test_a_manifest_that_is_a_fifo_or_too_large_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,26 +9,36 @@ import pytest
 import torch
 from torch import nn
 
+import compress
 from compress.analysis.price import Spent, recorded
 from compress.analysis.price import transform as read_back
 from compress.energy.meters import Absent
 from compress.energy.spending import begin, end
-from compress.harness import transform
+from compress.methods import apply_step
+from compress.model.bundle import Bundle
 from compress.model.changes import Change, change, weights
 from compress.model.runtimes.graph import GraphModel
 from compress.records.result import Shares, StepCost
 from compress.spec.steps import Cast, LowRank, Prune, Quantize
 from tests import made_models
+from tests.helpers import tokenizer
 from tests.model.test_experts import moe
 from tests.model.test_shared_modules import albert
 
 INT4 = Quantize(bits=4, backend="torch", group_size=32)
 
 
-def changed(model: Any, step: Any) -> tuple[Change, list[str]]:
+def apply_and_compare(bundle: Bundle, step: Any) -> tuple[Bundle, Change]:
+    """The bundle after a step, and what the step changed."""
+    before = weights(bundle.model)
+    after = apply_step(bundle, step)
+    return after, change(step, before, bundle.layers, after.model, after.layers)
+
+
+def change_and_notes(model: Any, step: Any) -> tuple[Change, list[str]]:
     """What a step changes of this model, and all its notes."""
-    after, made = transform._apply_noted(made_models.trainable(model), step)
-    return made, list(after.notes)
+    after, made = apply_and_compare(made_models.trainable(model), step)
+    return made, [*after.notes, *made.notes]
 
 
 def share(model: Any, counted: Callable[[str], bool]) -> float:
@@ -63,7 +73,7 @@ STEPS: dict[str, tuple[Any, Callable[[str], bool]]] = {
 @pytest.mark.parametrize("name", STEPS)
 def test_the_share_is_that_of_the_parameters_that_are_others_now(name: str) -> None:
     step, counted = STEPS[name]
-    found = changed(made_models.bert(), step)[0].shares
+    found = change_and_notes(made_models.bert(), step)[0].shares
     assert found is not None
     assert found.changed == pytest.approx(share(made_models.bert(), counted))
     assert found.changed + sum(found.left.values()) == pytest.approx(1)
@@ -71,16 +81,16 @@ def test_the_share_is_that_of_the_parameters_that_are_others_now(name: str) -> N
 
 
 @pytest.mark.parametrize("kind", ["albert", "llama", "gpt2", "vit"])
-def test_what_is_left_by_design_is_not_noted(kind: str) -> None:
+def test_parameters_left_by_design_are_not_noted(kind: str) -> None:
     model = albert() if kind == "albert" else made_models.MODELS[kind]()
-    made, notes = changed(model, INT4)
+    made, notes = change_and_notes(model, INT4)
     assert made.shares is not None and set(made.shares.left) <= {"embeddings", "head", "norms and biases"}
     assert not any("changed only" in note for note in notes)
 
 
 def test_a_second_step_counts_what_the_first_one_packed() -> None:
-    model = transform._apply_noted(made_models.trainable(made_models.bert()), INT4)[0].model
-    shares = changed(model, Cast(dtype="bf16"))[0].shares
+    model = apply_and_compare(made_models.trainable(made_models.bert()), INT4)[0].model
+    shares = change_and_notes(model, Cast(dtype="bf16"))[0].shares
     packed = share(made_models.bert(), matrices_of_layers)
     assert shares is not None and shares.left == {"linear layers": pytest.approx(packed)}
     assert shares.changed == pytest.approx(1 - packed)
@@ -122,7 +132,7 @@ def test_of_int8_static_the_share_is_that_of_the_numbers_which_its_graph_stores_
 
     model = make()
     step = Quantize(bits=8, format="int8_static", calibration_examples=8)
-    after, made = transform._apply_noted(made_models.trainable(model), step)
+    after, made = apply_and_compare(made_models.trainable(model), step)
     stored = sum(
         math.prod(constant.get_output_shape(0))
         for constant in openvino.Core().read_model(str(after.model.path)).get_ops()
@@ -177,7 +187,7 @@ def test_weights_that_are_no_linear_layers_are_named_with_their_share(part: Any,
         layer.attention.output.dense = nn.Identity()
     before = made_models.logits(model)
     inside = share(model, lambda n: ".intermediate.dense." in n and "bias" not in n)
-    made, notes = changed(model, step)
+    made, notes = change_and_notes(model, step)
     assert made.shares is not None and kinds <= set(made.shares.left)
     assert sum(made.shares.left[kind] for kind in kinds) == pytest.approx(inside)
     assert made_models.logits(model).isfinite().all() and not torch.equal(made_models.logits(model), before)
@@ -186,21 +196,30 @@ def test_weights_that_are_no_linear_layers_are_named_with_their_share(part: Any,
 
 
 def test_experts_and_convolutions_that_a_step_leaves_are_noted_with_what_takes_them() -> None:
-    (note,) = (n for n in changed(moe(), LowRank(rank=4))[1] if "changed only" in n)
+    (note,) = (n for n in change_and_notes(moe(), LowRank(rank=4))[1] if "changed only" in n)
     inside = share(moe(), lambda n: ".experts." in n)
     assert f"MixtralExperts {100 * inside:.0f} %" in note
     assert "model.layers.0.mlp.experts.gate_up_proj" in note and "backend torch" in note
 
 
+def test_a_recipe_applied_to_a_model_in_memory_prints_the_notes_on_its_changes(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    step = Quantize(bits=4, backend="torch", group_size=32, include=("*.0.attention.self.query",))
+    compress.apply(compress.Recipe(steps=(step,)), made_models.bert(), tokenizer())
+    (note,) = (n for n in change_and_notes(made_models.bert(), step)[1] if "changed only" in n)
+    assert f"  {note}\n" in capsys.readouterr().err
+
+
 def test_patterns_that_leave_most_are_noted() -> None:
     step = INT4.model_copy(update={"include": ("*.0.attention.self.query",)})
-    (note,) = (n for n in changed(made_models.bert(), step)[1] if "changed only" in n)
+    (note,) = (n for n in change_and_notes(made_models.bert(), step)[1] if "changed only" in n)
     assert "linear layers" in note
 
 
 def test_a_step_that_changes_nothing_is_noted() -> None:
     model = made_models.bert().to(torch.bfloat16)
-    made, notes = changed(model, Cast(dtype="bf16"))
+    made, notes = change_and_notes(model, Cast(dtype="bf16"))
     assert made.shares is not None and made.shares.changed == 0
     assert "cast: changed no parameter of the model" in notes
 

@@ -45,10 +45,10 @@ OWN: dict[str, dict[str, Any]] = {
 def moe(kind: str = "Mixtral") -> Any:
     """A tiny model of this family with four experts a layer."""
     config = getattr(transformers, f"{kind}Config")(**{**COMMON, **OWN[kind]})
-    return made_models.made(getattr(transformers, f"{kind}ForCausalLM"), config)
+    return made_models.random_model(getattr(transformers, f"{kind}ForCausalLM"), config)
 
 
-def saved(bundle: Any, folder: Path) -> Any:
+def save_and_load(bundle: Any, folder: Path) -> Any:
     artifact.save(bundle, folder)
     return artifact.load(folder)[0]
 
@@ -72,7 +72,7 @@ def test_experts_become_the_nearest_numbers_one_by_one_and_are_reloaded(kind: st
     wanted = made_models.logits(expected)
     assert not torch.allclose(wanted, made_models.logits(moe(kind)), atol=1e-3)
     torch.testing.assert_close(made_models.logits(after.model), wanted, rtol=1e-4, atol=1e-4)
-    torch.testing.assert_close(made_models.logits(saved(after, tmp_path / "a")), wanted, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(made_models.logits(save_and_load(after, tmp_path / "a")), wanted, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("bits", [8, 3])
@@ -81,7 +81,7 @@ def test_experts_take_the_bits_that_are_asked_for_and_store_no_more(bits: Any, t
     after = apply_step(bundle, Quantize(bits=bits, backend="torch", format="auto" if bits == 3 else "int8_weight"))
     packed = after.model.get_submodule("model.layers.0.mlp.experts.down_proj").packed
     assert packed.numel() == 4 * 32 * 64 * bits // 8
-    again = saved(after, tmp_path / "a")
+    again = save_and_load(after, tmp_path / "a")
     assert torch.equal(made_models.logits(again), made_models.logits(after.model))
 
 
@@ -101,12 +101,12 @@ def test_each_expert_loses_its_smallest_weights(kind: str, importance: Any, tmp_
             assert torch.equal(weight, dense * mask(dense, 0.5))
         assert after.layers[name] == {"sparsity": 0.5}
     assert any("experts are pruned by magnitude" in note for note in after.notes) == (importance == "wanda")
-    assert torch.equal(made_models.logits(saved(after, tmp_path / "a")), made_models.logits(after.model))
+    assert torch.equal(made_models.logits(save_and_load(after, tmp_path / "a")), made_models.logits(after.model))
 
 
 def test_rounding_that_needs_inputs_takes_the_nearest_for_experts_and_says_so() -> None:
     after = apply_step(made_models.trainable(moe()), INT4.model_copy(update={"rounding": "gptq"}))
-    assert any("4 stacks of experts are rounded to the nearest" in note for note in after.notes)
+    assert any("4 stacks of experts are rounded to nearest" in note for note in after.notes)
 
 
 def test_experts_that_no_group_fits_stay_and_are_noted() -> None:

@@ -28,7 +28,7 @@ def gpt2() -> Any:
     config = transformers.GPT2Config(
         vocab_size=64, n_positions=66, n_embd=32, n_layer=1, n_head=4, bos_token_id=2, eos_token_id=3, pad_token_id=0
     )
-    return made_models.made(transformers.GPT2ForSequenceClassification, config)
+    return made_models.random_model(transformers.GPT2ForSequenceClassification, config)
 
 
 def with_types(model: Any) -> Bundle:
@@ -44,7 +44,7 @@ def with_types(model: Any) -> Bundle:
     return bundle(model, processor=tokens, train=lambda: examples)
 
 
-def padded(types: bool) -> dict[str, torch.Tensor]:
+def padded_batch(types: bool) -> dict[str, torch.Tensor]:
     """Four texts of 19 tokens and fewer."""
     ids = torch.randint(4, 28, (4, 19), generator=torch.Generator().manual_seed(3))
     mask = torch.ones_like(ids)
@@ -58,20 +58,20 @@ def padded(types: bool) -> dict[str, torch.Tensor]:
 def test_a_graph_takes_what_the_tokenizer_gives_and_answers_like_the_model(
     runtime: str, make: Any, types: bool
 ) -> None:
-    model, given = make(), padded(types)
+    model, given = make(), padded_batch(types)
     graph = runtimes.finish(with_types(model) if types else bundle(model), runtime).model
     assert ("token_type_ids" in graph.inputs) is types
     with torch.no_grad():
         expected = model(**given).logits
         if types:
-            assert not torch.allclose(expected, model(**padded(types=False)).logits, atol=1e-2)  # types matter
+            assert not torch.allclose(expected, model(**padded_batch(types=False)).logits, atol=1e-2)  # types matter
     most = 1e-5 if runtime == "onnxruntime" else 0.05  # openvino: bf16 where the CPU computes it
     torch.testing.assert_close(graph(**given).logits, expected, rtol=1e-4, atol=most)
 
 
 def test_int8_graphs_are_made_of_graphs_that_answer_like_the_model() -> None:
     model = gpt2()
-    given = padded(types=False)
+    given = padded_batch(types=False)
     with torch.no_grad():
         expected = model(**given).logits
     made = apply_step(bundle(model), Quantize(bits=8, backend="onnxruntime")).model
@@ -85,10 +85,10 @@ def test_a_graph_that_answers_otherwise_is_refused(runtime: str, monkeypatch: py
     real = graph_check.exported
 
     def wrong(*given: Any) -> OnnxModel:
-        return edited(real(*given), lambda graph: change(graph.initializer, "model.transformer.ln_f.bias"))
+        return edited_graph(real(*given), lambda graph: change(graph.initializer, "model.transformer.ln_f.bias"))
 
     monkeypatch.setattr(graph_check, "exported", wrong)
-    told = rf"{runtime}: GPT2ForSequenceClassification: .*differ by up to \d.* at a spread of .*take runtime eager"
+    told = rf"{runtime}: GPT2ForSequenceClassification: .*differ by up to \d.* at a spread of .*use runtime eager"
     with pytest.raises(InputError, match=told):
         runtimes.finish(bundle(gpt2()), runtime)
 
@@ -100,12 +100,12 @@ def test_a_graph_of_one_batch_size_is_refused(monkeypatch: pytest.MonkeyPatch) -
         for value in graph.input:
             value.type.tensor_type.shape.dim[0].dim_value = 2
 
-    monkeypatch.setattr(graph_check, "exported", lambda *given: edited(real(*given), fix))
+    monkeypatch.setattr(graph_check, "exported", lambda *given: edited_graph(real(*given), fix))
     with pytest.raises(InputError, match=r"onnxruntime: .* fails on a batch of \[1, \d+\]"):
         runtimes.finish(bundle(gpt2()), "onnxruntime")
 
 
-def edited(graph: OnnxModel, edit: Callable[[Any], None]) -> OnnxModel:
+def edited_graph(graph: OnnxModel, edit: Callable[[Any], None]) -> OnnxModel:
     """The graph, its file changed."""
     plain = onnx.load(str(graph.path))
     edit(plain.graph)
@@ -190,7 +190,7 @@ def vit() -> Any:
     config = transformers.ViTConfig(
         hidden_size=32, num_hidden_layers=1, num_attention_heads=4, intermediate_size=64, image_size=8, patch_size=4
     )
-    return made_models.made(transformers.ViTForImageClassification, config)
+    return made_models.random_model(transformers.ViTForImageClassification, config)
 
 
 PICTURES = transformers.ViTImageProcessor(size={"height": 8, "width": 8})
@@ -229,9 +229,9 @@ def test_agreement_is_the_largest_difference_and_never_of_one_that_is_not_finite
     none = graph_check.Agreement(0.0, float("inf"), float("-inf"))
     expected = torch.tensor([[-1.0, 3.0], [float("-inf"), 0.0]])
     near = expected + torch.tensor([[0.25, 0.0], [0.0, -0.5]])
-    found = graph_check._joined(none, expected, near)
+    found = none.joined(expected, near)
     assert (found.difference, found.spread) == (0.5, 4.0)
     assert found.most(1e-3) == pytest.approx(4e-3)
     assert graph_check.Agreement(0.0, 100.0, 100.0).most(1e-3) == pytest.approx(1e-3)  # logits that do not differ
     for wrong in (near.nan_to_num(), torch.full((2, 2), float("nan")), near[:1]):
-        assert graph_check._joined(found, expected, wrong).difference == float("inf")
+        assert found.joined(expected, wrong).difference == float("inf")

@@ -3,8 +3,10 @@
 No GPU is needed: providers that are not here are faked by name, and binding runs on the CPU's.
 """
 
-from collections.abc import Iterator, Sequence
-from dataclasses import replace
+import json
+import subprocess
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -20,8 +22,7 @@ from compress.base.config import InputError
 from compress.base.device import Device
 from compress.data.workload import Workload
 from compress.harness import references, transform
-from compress.harness.plan import Options, _fitting
-from compress.harness.supported import check_supported
+from compress.harness.plan import Options, Planned, plan
 from compress.measure import memory_gpu
 from compress.measure.job import Spec, read_job, write_job
 from compress.methods import apply_step
@@ -109,7 +110,7 @@ def test_a_graph_in_half_precision_answers_in_half_precision(half_graph: OnnxMod
 
 def test_half_precision_is_exported_for_gpus_only() -> None:
     for dtype, device, told in (
-        ("fp16", "cpu", "float16; expected float32; leave out"),
+        ("fp16", "cpu", "float16; expected float32; remove"),
         ("bf16", "cuda", "bfloat16; expected float32 or float16; cast to fp16"),
     ):
         model = apply_step(bundle(made_models.bert(layers=1)), Cast(dtype=dtype)).model
@@ -206,11 +207,30 @@ def test_a_graph_that_one_provider_computes_alone_has_no_remark(graph: OnnxModel
     assert "MatMul" in {node.op_type for part in parts for node in part.get_nodes()}  # it was recorded
 
 
-def on(device: str, **recipe: Any) -> None:
-    check_supported(Recipe.model_validate({"name": "mine", **recipe}), factory.machine(device=device))
+@pytest.fixture
+def planned(workload: Path, tmp_path: Path) -> Callable[..., list[Planned]]:
+    """Plans recipes for a device, which refuses those that it cannot run; no weight is loaded."""
+
+    def on(device: str, recipes: Sequence[Recipe], **options: Any) -> list[Planned]:
+        given = Options(workload=str(workload), out=tmp_path / "r", artifacts=tmp_path / "a", **options)
+        return plan(recipes, given, factory.machine(device=device))
+
+    return on
 
 
-def test_recipes_for_graphs_on_gpus_are_refused_with_the_reason_before_anything_is_loaded(installed: Any) -> None:
+@pytest.fixture
+def on(planned: Callable[..., list[Planned]]) -> Callable[..., None]:
+    """Plans one recipe, given by its fields."""
+
+    def one(device: str, **recipe: Any) -> None:
+        planned(device, [Recipe.model_validate({"name": "mine", **recipe})])
+
+    return one
+
+
+def test_recipes_for_graphs_on_gpus_are_refused_with_the_reason_before_anything_is_loaded(
+    installed: Any, on: Callable[..., None]
+) -> None:
     installed(WITH_TENSORRT)
     fp16, bf16 = ({"method": "cast", "dtype": dtype} for dtype in ("fp16", "bf16"))
     for runtime in ("onnxruntime", "tensorrt"):
@@ -234,7 +254,9 @@ def test_recipes_for_graphs_on_gpus_are_refused_with_the_reason_before_anything_
         on("cuda:0", runtime="onnxruntime")
 
 
-def test_fp8_on_a_gpu_is_refused_in_models_that_are_not_bf16_before_anything_is_loaded() -> None:
+def test_fp8_on_a_gpu_is_refused_in_models_that_are_not_bf16_before_anything_is_loaded(
+    on: Callable[..., None],
+) -> None:
     fp8 = {"method": "quantize", "bits": 8, "format": "fp8"}
     fp16, bf16 = ({"method": "cast", "dtype": dtype} for dtype in ("fp16", "bf16"))
     on("cuda:0", steps=[bf16, fp8])
@@ -245,11 +267,11 @@ def test_fp8_on_a_gpu_is_refused_in_models_that_are_not_bf16_before_anything_is_
 
 
 def test_the_recipe_in_half_precision_is_left_out_where_there_is_no_gpu(
-    capsys: pytest.CaptureFixture[str],
+    planned: Callable[..., list[Planned]], capsys: pytest.CaptureFixture[str]
 ) -> None:
     both = [Recipe.load(name) for name in ("onnxruntime_fp16", "bert_dense")]
-    (left,), _ = _fitting(both, Options(fitting=True), factory.machine())
-    assert left.name == "bert_dense"
+    (left,) = planned("cpu", both, fitting=True)
+    assert left.recipe.name == "bert_dense"
     assert "onnxruntime_fp16 is left out: onnxruntime_fp16 runtime: onnxruntime takes fp32" in capsys.readouterr().err
 
 
@@ -278,7 +300,7 @@ def test_an_int8_graph_stays_on_the_cpu(tmp_path: Path, installed: Any) -> None:
 
 
 def test_apply_makes_no_engine_without_a_workload() -> None:
-    with pytest.raises(InputError, match="tensorrt: its engines are made for a workload's shapes"):
+    with pytest.raises(InputError, match="tensorrt: its engine is built for a workload's shapes"):
         transform.apply(Recipe(runtime="tensorrt"), made_models.bert(layers=1), None)
 
 
@@ -349,32 +371,45 @@ GB = 1_000_000_000
 def test_as_many_models_as_fit_have_their_memory_measured_side_by_side(
     peak: int | None, groups: list[int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    alive: list[int] = []
-    seen: list[int] = []
+    alive: list[str] = []
+    together: list[int] = []
     shares: list[int] = []
+    memory = Memory(reason="it failed") if peak is None else Memory(peak, peak)
 
-    def started(path: Path, number: int, cores: int) -> tuple[Any, Path]:
-        alive.append(number)
-        shares.append(cores)
-        return number, path.with_name(f"memory-{number}.json")
+    class Process:
+        """`python -m compress.measure.memory_gpu JOB NUMBER` on a GPU with 100 GB free; it ends when waited for."""
 
-    def ended(number: int, answer: Path) -> memory_gpu.Child:
-        if alive:
-            seen.append(len(alive))
-            alive.clear()
-        return memory_gpu.Child(Memory(reason="it failed") if peak is None else Memory(peak, peak), 100 * GB)
+        def __init__(self, command: list[str], env: dict[str, str], **_: Any) -> None:
+            assert command[1:4] == ["-m", "compress.measure.memory_gpu", str(tmp_path / "job.json")]
+            self.number = command[4]
+            alive.append(self.number)
+            shares.append(int(env["TORCHINDUCTOR_COMPILE_THREADS"]))
 
-    monkeypatch.setattr(memory_gpu, "_start_child", started)
-    monkeypatch.setattr(memory_gpu, "_wait_child", ended)
+        def __enter__(self) -> "Process":
+            return self
+
+        def __exit__(self, *_: object) -> None:
+            pass
+
+        def wait(self) -> int:
+            if alive:
+                together.append(len(alive))
+                alive.clear()
+            figures = memory_gpu.Child(memory, 100 * GB)
+            (tmp_path / f"memory-{self.number}.json").write_text(json.dumps(asdict(figures)))
+            return 0
+
+    monkeypatch.setattr(subprocess, "Popen", Process)
+    monkeypatch.delenv("TORCHINDUCTOR_COMPILE_THREADS", raising=False)
     monkeypatch.setattr(memory_gpu, "free_bytes", lambda device: 200 * GB)
     specs = tuple(Spec(str(number), "", "", "eager", False, False, False) for number in range(6))
     graph = Spec("graph", "", "", "onnxruntime", False, False, False)
     job: Any = SimpleNamespace(runners=(graph, *specs), device=Device("cuda", (0,)), threads=10)
-    found = memory_gpu.measure_gpu_memory(job, tmp_path / "job.json")
-    assert seen == groups
-    assert shares == [10 // together for together in groups for _ in range(together)]
-    assert found.pop("graph") == Memory(reason=memory_gpu.UNSEEN)  # torch does not count it: unknown, not small
-    assert len(found) == 6
+    measured = memory_gpu.measure_gpu_memory(job, tmp_path / "job.json")
+    assert together == groups
+    assert shares == [10 // count for count in groups for _ in range(count)]
+    assert measured.pop("graph") == Memory(reason=memory_gpu.UNSEEN)  # torch does not count it: unknown, not small
+    assert measured == {str(number): memory for number in range(6)}
 
 
 def test_a_process_that_cannot_tell_a_models_memory_says_why(workload: Path, tmp_path: Path) -> None:

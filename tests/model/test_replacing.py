@@ -16,15 +16,15 @@ from tests.made_models import bundle
 
 
 @pytest.fixture(scope="module")
-def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def saved_artifact(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("saved") / "a"
     artifact.save(bundle(made_models.bert()), folder, {"run": 1})
     return folder
 
 
 @pytest.fixture
-def place(saved: Path, tmp_path: Path) -> Path:
-    shutil.copytree(saved, tmp_path / "a")
+def place(saved_artifact: Path, tmp_path: Path) -> Path:
+    shutil.copytree(saved_artifact, tmp_path / "a")
     return tmp_path / "a"
 
 

@@ -28,7 +28,7 @@ SAMPLE = Sample(24)
 
 def albert(groups: int = 1) -> Any:
     """Four layers that share the weights of so many."""
-    return made_models.made(
+    return made_models.random_model(
         transformers.AlbertForSequenceClassification,
         transformers.AlbertConfig(
             **SIZES, embedding_size=16, hidden_size=32, num_hidden_layers=4, num_hidden_groups=groups,
@@ -39,7 +39,7 @@ def albert(groups: int = 1) -> Any:
 
 def deberta() -> Any:
     """Query and key also run on relative positions; value does not."""
-    return made_models.made(
+    return made_models.random_model(
         transformers.DebertaV2ForSequenceClassification,
         transformers.DebertaV2Config(
             **SIZES, hidden_size=32, num_hidden_layers=1, num_attention_heads=4, intermediate_size=64,
@@ -172,7 +172,7 @@ def numbers(model: Any) -> int:
     return sum(p.numel() for p in model.parameters())
 
 
-def saved(bundle: Bundle, folder: Path) -> Any:
+def save_and_load(bundle: Bundle, folder: Path) -> Any:
     artifact.save(bundle, folder)
     return artifact.load(folder)[0]
 
@@ -197,7 +197,7 @@ def test_a_shared_layer_is_changed_once_and_reloaded_as_shared(kind: str, step: 
         bundle = apply_step(bundle, STEPS[step])
         assert {name for name in bundle.layers if name} == chosen
     assert aliases(bundle.model) == same
-    again = saved(bundle, tmp_path / "a")
+    again = save_and_load(bundle, tmp_path / "a")
     torch.testing.assert_close(made_models.logits(again), made_models.logits(bundle.model), rtol=1e-5, atol=1e-6)
     assert aliases(again) == aliases(bundle.model)
     assert numbers(again) == numbers(bundle.model) <= count

@@ -33,7 +33,7 @@ FIELDS: dict[str, Callable[[str], Result]] = {
 }
 
 
-def planted(folder: Path, result: Result) -> Path:
+def plant_result(folder: Path, result: Result) -> Path:
     """A result file as an attacker leaves it: its place says nothing about what is in it."""
     path = folder / "w" / "r-m1.json"
     result_files.replace_file(path, result)
@@ -47,7 +47,7 @@ def everything(folder: Path) -> set[str]:
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("field", FIELDS)
 def test_merge_writes_nothing_for_a_name_that_is_none_of_a_file(field: str, name: str, tmp_path: Path) -> None:
-    planted(tmp_path / "a", FIELDS[field](name))
+    plant_result(tmp_path / "a", FIELDS[field](name))
     result_files.write(tmp_path / "b", factory.result("fine"))
     before = everything(tmp_path)
     with pytest.raises(InputError, match="expected") as refused:
@@ -81,7 +81,7 @@ def secret(tmp_path: Path) -> Path:
 def test_links_inside_a_trace_are_not_followed(
     plant: Callable[[Path, Path], None], tmp_path: Path, secret: Path
 ) -> None:
-    path = planted(tmp_path / "a", factory.result(trace="w/traces/s1"))
+    path = plant_result(tmp_path / "a", factory.result(trace="w/traces/s1"))
     plant(tmp_path / "a", secret)
     result_files.write(tmp_path / "b", factory.result("fine"))
     done = compress("merge", "a", "b", "--out", "out", cwd=tmp_path)
@@ -94,7 +94,7 @@ def test_links_inside_a_trace_are_not_followed(
 
 @pytest.mark.parametrize("stated", ["../secret/s1", "/etc", "w/../../secret/s1", "w\\..\\x", "a\x00b"])
 def test_a_trace_elsewhere_is_read_by_nobody(stated: str, tmp_path: Path, secret: Path) -> None:
-    path = planted(tmp_path / "a", factory.result(trace=stated))
+    path = plant_result(tmp_path / "a", factory.result(trace=stated))
     said = "lies outside of the folder" if stated.isprintable() else "has a name that cannot be printed"
     readings = tmp_path / "readings.csv"
     readings.write_text("time,watts\n1,2\n")
@@ -120,7 +120,7 @@ def test_a_link_below_out_is_not_written_through(tmp_path: Path, secret: Path) -
 
 
 def test_a_link_to_a_file_elsewhere_is_no_result_of_the_folder(tmp_path: Path) -> None:
-    path = planted(tmp_path / "elsewhere", factory.result())
+    path = plant_result(tmp_path / "elsewhere", factory.result())
     result_files.write(tmp_path / "a", factory.result("fine"))
     (tmp_path / "a" / "linked.json").symlink_to(path)
     found, problems = result_files.read_all(tmp_path / "a")
@@ -129,7 +129,7 @@ def test_a_link_to_a_file_elsewhere_is_no_result_of_the_folder(tmp_path: Path) -
 
 
 def test_trackers_write_below_their_folder_only(tmp_path: Path) -> None:
-    told = facts(planted(tmp_path / "a", factory.result(workload=workload("../../victim"))))
+    told = facts(plant_result(tmp_path / "a", factory.result(workload=workload("../../victim"))))
     with pytest.raises(InputError, match=r"workload\.name"):
         send(told, tmp_path / "runs", "compress")
     with pytest.raises(InputError, match="--project"):
@@ -137,6 +137,6 @@ def test_trackers_write_below_their_folder_only(tmp_path: Path) -> None:
     assert not (tmp_path / "runs").exists()
 
 
-def test_all_that_is_written_of_a_trace_is_known_to_be_of_one(tmp_path: Path) -> None:
+def test_every_file_of_a_trace_is_in_its_list(tmp_path: Path) -> None:
     trace.write(tmp_path, Session(runners=(), meter=MeterFacts(), examples=()))
     assert {path.name for path in tmp_path.iterdir()} == set(trace.FILES)

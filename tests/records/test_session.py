@@ -57,21 +57,21 @@ WHOLE = Session(
 )
 
 
-def written(folder: Path, session: Session) -> Any:
+def stored_json(folder: Path, session: Session) -> Any:
     """session.json of a session, as it lies on disk."""
     trace.write(folder, session)
     return json.loads((folder / trace.SESSION).read_bytes())
 
 
-def added(old: Any, new: Any) -> set[tuple[str, object]]:
+def new_fields(old: Any, new: Any) -> set[tuple[str, object]]:
     """Fields of the new value that the old one lacks; all others must be the same."""
     if isinstance(old, dict):
         assert set(old) <= set(new)
         more = {(key, value) for key, value in new.items() if key not in old}
-        return more.union(*(added(old[key], new[key]) for key in old))
+        return more.union(*(new_fields(old[key], new[key]) for key in old))
     if isinstance(old, list):
         assert len(old) == len(new)
-        return set().union(*(added(a, b) for a, b in zip(old, new, strict=True)))
+        return set().union(*(new_fields(a, b) for a, b in zip(old, new, strict=True)))
     assert old == new
     return set()
 
@@ -79,8 +79,8 @@ def added(old: Any, new: Any) -> set[tuple[str, object]]:
 @pytest.mark.parametrize("folder", OLD, ids=[path.name for path in OLD])
 def test_traces_of_older_versions_are_the_same_after_a_round_trip(folder: Path, tmp_path: Path) -> None:
     session = trace.read(folder)
-    again = written(tmp_path / "again", session)
-    assert added(json.loads((folder / trace.SESSION).read_bytes()), again) <= set(LACKED.items())
+    again = stored_json(tmp_path / "again", session)
+    assert new_fields(json.loads((folder / trace.SESSION).read_bytes()), again) <= set(LACKED.items())
     for file in folder.glob("*.parquet"):
         assert pq.read_table(file).equals(pq.read_table(tmp_path / "again" / file.name)), file.name
     assert trace.read(tmp_path / "again") == session
@@ -96,7 +96,7 @@ def test_a_session_comes_back_as_it_was_measured(tmp_path: Path) -> None:
 
 
 def test_session_json_has_the_keys_that_every_version_has_written(tmp_path: Path) -> None:
-    plain = written(tmp_path / "s", WHOLE)
+    plain = stored_json(tmp_path / "s", WHOLE)
     first, broken = plain["runners"]
     assert plain["told"] == {"limit": None, "seeds": {"ours": 3}}
     assert "samples" not in plain and "examples" not in plain
@@ -128,7 +128,7 @@ METERS = {
 
 @pytest.mark.parametrize(("meter", "keys"), METERS.values(), ids=METERS)
 def test_a_meter_states_what_applies_to_its_kind(meter: MeterFacts, keys: set[str], tmp_path: Path) -> None:
-    assert set(written(tmp_path / "s", replace(WHOLE, meter=meter))["meter"]) == keys
+    assert set(stored_json(tmp_path / "s", replace(WHOLE, meter=meter))["meter"]) == keys
     assert trace.read(tmp_path / "s").meter == meter
 
 
@@ -186,12 +186,18 @@ DAMAGED: Mapping[str, tuple[Callable[[Path], None], str]] = {
     "two of one name": (_twice, "two runners have the same name"),
     "a reference that failed": (
         _json(("judged_by", "against"), "broken"),
-        "judged against broken, which has no outcomes",
+        "the reference broken has no outcomes",
     ),
-    "another runner": (_column("outcomes", "runner", ["x", "x"]), "the trace refers to 'x', but holds no data of it"),
-    "another round": (_column("batches", "round", [0, 0, 1, 7]), "the trace refers to ('fp32 eager', 0, 7), but holds"),
+    "another runner": (
+        _column("outcomes", "runner", ["x", "x"]),
+        "the trace refers to 'x', but contains no data of it",
+    ),
+    "another round": (
+        _column("batches", "round", [0, 0, 1, 7]),
+        "the trace refers to ('fp32 eager', 0, 7), but contains",
+    ),
     "another point": (_column("windows", "point", [0, 2]), "the trace cannot be read (list index out of range)"),
-    "one round twice": (_column("windows", "round", [0, 0]), "but holds no data of it"),
+    "one round twice": (_column("windows", "round", [0, 0]), "but contains no data of it"),
     "a window that ends early": (_column("windows", "ended_ns", [8, 9]), "has no batches, or ends before it starts"),
     "counts that are negative": (_column("samples", "counter_uj", [-5, 1]), "samples.parquet: below 0"),
     "text for examples": (_column("examples", "example", ["a", "b"]), "examples.parquet example: expected integers"),

@@ -48,7 +48,7 @@ KINDS: dict[str, tuple[Callable[[Path], object], str]] = {
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_what_is_no_file_of_a_result_is_one_line_and_the_others_are_read(
+def test_invalid_result_files_are_one_line_and_the_others_are_read(
     kind: str, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)

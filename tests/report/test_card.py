@@ -23,7 +23,7 @@ WORKLOAD = {
 }  # fmt: skip
 
 
-def made(**fields: Any) -> Result:
+def sst2_result(**fields: Any) -> Result:
     return factory.result(workload=WORKLOAD, **fields)
 
 
@@ -35,7 +35,7 @@ def artifact(folder: Path, result: Result, plain: bool = False) -> tuple[Path, R
 
 
 def test_the_head_is_what_the_hub_reads(tmp_path: Path) -> None:
-    folder, result = artifact(tmp_path / "a", made())
+    folder, result = artifact(tmp_path / "a", sst2_result())
     data = ModelCard.load(write_card(result, folder)).data
     assert data.base_model == WORKLOAD["model"]
     assert data.pipeline_tag == "text-classification" and data.tags == ["compress", "quantize"]
@@ -61,26 +61,26 @@ def test_relative_folders_are_no_hub_ids_and_students_are_named_without_their_pa
 
 
 def test_measured_energy_has_its_grade_and_unmeasured_its_reason() -> None:
-    metered = card(made(cost=0.5, energy_source="nvml"), plain=False)
+    metered = card(sst2_result(cost=0.5, energy_source="nvml"), plain=False)
     assert "Measured by nvml" in metered and "grade B" in metered and "energy ratio" in metered
-    plain = card(made(), plain=False)
+    plain = card(sst2_result(), plain=False)
     assert "Not measured" in plain and "energy ratio" not in plain and "use latency" in plain
 
 
 def test_every_reference_stands_beside_it_and_loading_fits_the_artifact() -> None:
-    text = card(made(references=(factory.reference(), factory.reference(factory.BF16, False, 0.6))), plain=True)
+    text = card(sst2_result(references=(factory.reference(), factory.reference(factory.BF16, False, 0.6))), plain=True)
     assert "| bf16 eager |" in text and "`from_pretrained` loads it" in text
-    assert "not those of a plain" in card(made(), plain=False)
-    assert "Judged on 20 test examples only" in card(made(limit=20), plain=True)
+    assert "not those of a plain" in card(sst2_result(), plain=False)
+    assert "Judged on 20 test examples only" in card(sst2_result(limit=20), plain=True)
 
 
 def test_names_stay_text() -> None:
-    text = card(made(name="<script>x</script>|`*_"), plain=True).partition("\n---\n")[2]
+    text = card(sst2_result(name="<script>x</script>|`*_"), plain=True).partition("\n---\n")[2]
     assert "<script>" not in text and "&lt;script&gt;" in text and "\\|" in text
 
 
 def test_only_what_was_measured_gets_a_card(tmp_path: Path) -> None:
-    folder, result = artifact(tmp_path / "a", made())
+    folder, result = artifact(tmp_path / "a", sst2_result())
     with pytest.raises(InputError, match="nothing to publish"):
         write_card(factory.failed(), folder)
     with pytest.raises(InputError, match=r"its manifest.json cannot be read"):

@@ -28,7 +28,7 @@ REFERENCE = ROOT / "results" / "reference" / "minilm-sst2"
 
 
 @pytest.fixture(scope="module")
-def measured(tmp_path_factory: pytest.TempPathFactory) -> list[Source]:
+def measured_sources(tmp_path_factory: pytest.TempPathFactory) -> list[Source]:
     """Two recipes measured on a simulated board, with their raw samples beside them."""
     folder = tmp_path_factory.mktemp("results")
     with pytest.MonkeyPatch.context() as patch:
@@ -56,8 +56,8 @@ def lines(axis: Any) -> dict[str, tuple[list[float], list[float]]]:
     return {str(line.get_label()): (list(line.get_xdata()), list(line.get_ydata())) for line in axis.lines}
 
 
-def test_lines_cross_where_the_result_says_it_pays_back(measured: list[Source]) -> None:
-    for source in measured:
+def test_lines_cross_where_the_result_says_it_pays_back(measured_sources: list[Source]) -> None:
+    for source in measured_sources:
         even = source.result.breakeven
         assert even is not None and even.inferences is not None and even.unit == "joules"
         (axis,) = breakeven.draw([source]).axes
@@ -71,8 +71,8 @@ def test_lines_cross_where_the_result_says_it_pays_back(measured: list[Source]) 
         assert ours[1][0] > 300 and theirs[1][0] < 300  # compressing took 300 J
 
 
-def test_joules_of_another_boundary_share_no_axis_with_inferences(measured: list[Source]) -> None:
-    (source, *_) = measured
+def test_joules_of_another_boundary_share_no_axis_with_inferences(measured_sources: list[Source]) -> None:
+    (source, *_) = measured_sources
     assert source.result.transform is not None
     other = replace(source.result.transform, energy_boundary="CPU packages")
     moved = judged(replace(source.result, transform=other, breakeven=None))
@@ -81,20 +81,20 @@ def test_joules_of_another_boundary_share_no_axis_with_inferences(measured: list
     assert any("compressing was metered by nvml (CPU packages)" in name for name in lines(axis))
 
 
-def test_rounds_are_the_results_and_paired(measured: list[Source]) -> None:
-    ours, theirs = measured[0].headline, measured[0].baseline_point(measured[0].headline)
+def test_rounds_are_the_results_and_paired(measured_sources: list[Source]) -> None:
+    ours, theirs = measured_sources[0].headline, measured_sources[0].baseline_point(measured_sources[0].headline)
     pairs = rounds.paired(ours, theirs, "energy")
     assert [index for index, _, _ in pairs] == [0, 1, 2, 3]
     assert sum(a for _, a, _ in pairs) / 4 == pytest.approx(1e3 * 2.4, rel=0.01)  # 200 W for 12 ms
-    (axis, _) = rounds.draw(measured).axes
+    (axis, _) = rounds.draw(measured_sources).axes
     assert lines(axis)["ours"][1] == [a for _, a, _ in pairs]
     assert axis.get_title(loc="left").startswith("ours, batch 1 x length 64: energy ratio 0.399 (")
     lost = replace(theirs, rounds=theirs.rounds[1:3])
     assert [index for index, _, _ in rounds.paired(ours, lost, "latency")] == [1, 2]
 
 
-def test_the_trace_shows_watts_and_whose_window_it_was(measured: list[Source]) -> None:
-    figure = power.draw(measured)
+def test_the_trace_shows_watts_and_whose_window_it_was(measured_sources: list[Source]) -> None:
+    figure = power.draw(measured_sources)
     watts, clocks, _ = figure.axes
     drawn = max(max(pair[1]) for pair in lines(watts).values())
     assert drawn == pytest.approx(300, rel=0.05)
@@ -144,7 +144,7 @@ def file_digest(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def compressed(folder: Path, became: dict[str, Any], **tensors: tuple[str, list[int]]) -> Source:
+def compressed_source(folder: Path, became: dict[str, Any], **tensors: tuple[str, list[int]]) -> Source:
     artifact = folder / "artifact"
     artifact.mkdir()
     if tensors:
@@ -157,7 +157,7 @@ def compressed(folder: Path, became: dict[str, Any], **tensors: tuple[str, list[
     return Source(folder / "x.json", replace(factory.result(), artifact=str(artifact), artifact_sha256=digest))
 
 
-def test_layers_have_their_bytes_and_what_they_became(tmp_path: Path) -> None:
+def test_layers_show_their_bytes_and_changes(tmp_path: Path) -> None:
     became = {
         "": {"runtime": "eager"},
         "encoder.10.dense": {"format": "nf4", "bits": 4, "group_size": 64},
@@ -168,7 +168,7 @@ def test_layers_have_their_bytes_and_what_they_became(tmp_path: Path) -> None:
         "encoder.9.dense.first.weight": ("F32", [12, 32]), "encoder.9.norm.weight": ("F16", [32]),
         "embeddings.word.weight": ("F32", [64, 32]),
     }  # fmt: skip
-    source = compressed(tmp_path, became, **tensors)
+    source = compressed_source(tmp_path, became, **tensors)
     found, in_bytes = layers.layers(source)
     assert in_bytes
     assert [(layer.name, layer.size, layer.words) for layer in found] == [
@@ -183,17 +183,20 @@ def test_layers_have_their_bytes_and_what_they_became(tmp_path: Path) -> None:
 
 
 def test_a_graph_shows_bits_and_a_large_model_sums_up_its_small_layers(tmp_path: Path) -> None:
-    graph = compressed(tmp_path, {"a.dense": {"format": "int8", "bits": 8}})
+    graph = compressed_source(tmp_path, {"a.dense": {"format": "int8", "bits": 8}})
     found, in_bytes = layers.layers(graph)
     assert not in_bytes and [(layer.size, layer.words) for layer in found] == [(8, "int8, 8 bits")]
-    many = [layers.Layer(f"layer.{i}", 1000 - i, "unchanged", "") for i in range(100)]
-    shown = layers._largest(many)
-    assert len(shown) == layers.MOST_ROWS and shown[-1].name == "41 smaller layers"
-    assert sum(layer.size for layer in shown) == sum(layer.size for layer in many)
+    (tmp_path / "large").mkdir()
+    large = compressed_source(tmp_path / "large", {}, **{f"layer.{i}.weight": ("U8", [1000 - i]) for i in range(100)})
+    (axis,) = layers.draw([large]).axes
+    rows = [label.get_text() for label in axis.get_yticklabels()]
+    assert len(rows) == layers.MOST_ROWS and rows[-1] == "41 smaller layers"
+    kilobytes = [bar.get_width() for bar in axis.patches]
+    assert sum(kilobytes) == pytest.approx(sum(1000 - i for i in range(100)) / 1e3)
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_what_is_not_there_is_said_in_one_sentence(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_data_is_one_error(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = next(REFERENCE.glob("bert_int8-*.json"))  # no meter, one point, and its artifact is not shipped
     monkeypatch.chdir(tmp_path)  # whoever measured it has it below the checkout
     out = tmp_path / "x.svg"
@@ -210,8 +213,10 @@ def test_what_is_not_there_is_said_in_one_sentence(kind: str, tmp_path: Path, mo
     assert len(refused.value.problems) == 1 and not out.exists()
 
 
-def test_bad_kinds_names_failed_results_and_mixed_sessions_are_refused(measured: list[Source], tmp_path: Path) -> None:
-    path = measured[0].path
+def test_bad_kinds_names_failed_results_and_mixed_sessions_are_refused(
+    measured_sources: list[Source], tmp_path: Path
+) -> None:
+    path = measured_sources[0].path
     bad = result_files.write(tmp_path, factory.failed())
     far = result_files.write(tmp_path, replace(factory.result("far"), session="s2"))
     for paths, kind, name, said in (
@@ -229,8 +234,8 @@ def test_bad_kinds_names_failed_results_and_mixed_sessions_are_refused(measured:
     assert not [p for p in tmp_path.iterdir() if p.suffix == ".png"]
 
 
-def test_markup_in_a_name_stays_text(measured: list[Source], tmp_path: Path) -> None:
-    named = replace(measured[0].result, name="<script>$x_{$")
+def test_markup_in_a_name_stays_text(measured_sources: list[Source], tmp_path: Path) -> None:
+    named = replace(measured_sources[0].result, name="<script>$x_{$")
     path = tmp_path / "my" / "x.json"
     result_files.replace_file(path, named)
     drawn = write_chart([path], "rounds", tmp_path / "x.svg").read_text()

@@ -50,9 +50,7 @@ def test_the_notebook_shows_every_row_and_text_stays_text(folder: Path) -> None:
     assert "<script>" not in shown and "&lt;script&gt;" in shown
 
 
-def test_a_folder_that_is_not_there_and_files_that_are_none_are_told(
-    folder: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_missing_folders_and_invalid_files_are_reported(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(InputError, match="no such folder"):
         compress.results(folder / "nowhere")
     (folder / "x.json").write_text("{")

@@ -28,12 +28,12 @@ from compress.report.page.samples import Traces, flips
 from compress.report.write import Writer
 from compress.spec.recipe import Recipe
 from tests import factory
-from tests.measured import HOSTILE, measured
+from tests.measured import HOSTILE, measured_results
 
 CHANGE = np.array([0.0, 5.0, 1.0])
 
 
-def said(*results: Any) -> str:
+def headline_sentence(*results: Any) -> str:
     (table,) = group(results)
     return headline(table)[0]
 
@@ -50,23 +50,25 @@ def test_the_sentence_names_the_cheapest_recipe_that_loses_nothing_and_when_it_p
 
 
 def test_with_modelled_energy_the_sentence_speaks_of_time_and_says_why() -> None:
-    sentence = said(factory.result("bert_int8", 0.5, 0.0))
+    sentence = headline_sentence(factory.result("bert_int8", 0.5, 0.0))
     assert "answers in 50 % less time than fp32 eager" in sentence
     assert "energy is only modelled on this machine" in sentence
 
 
 def test_without_a_meter_the_sentence_says_that_energy_is_not_measured() -> None:
-    assert "energy is not measured on this machine" in said(factory.result("bert_int8", 0.5, energy_source=None))
+    assert "energy is not measured on this machine" in headline_sentence(
+        factory.result("bert_int8", 0.5, energy_source=None)
+    )
 
 
 def test_a_saving_that_costs_accuracy_is_never_said_without_the_loss() -> None:
-    sentence = said(factory.result("bert_tiny", 0.5, -0.062))
+    sentence = headline_sentence(factory.result("bert_tiny", 0.5, -0.062))
     assert sentence.startswith("Nothing saves latency without a loss; bert_tiny answers in 50 % less time")
     assert "LOSES 6.2 points of accuracy" in sentence
 
 
 def test_where_nothing_saves_the_sentence_counts_what_there_is() -> None:
-    sentence = said(factory.result("a", 1.3), factory.result("b", 1.0), factory.result("c", 1.4))
+    sentence = headline_sentence(factory.result("a", 1.3), factory.result("b", 1.0), factory.result("c", 1.4))
     assert sentence.startswith("Nothing here measurably saves latency against fp32 eager: of 3 recipes, ")
     assert "1 without a measurable difference, 2 at a higher cost" in sentence
 
@@ -75,12 +77,12 @@ def test_where_all_are_broken_or_failed_the_sentence_says_so() -> None:
     broken = factory.result("bert_distill", 0.3, -0.35, accuracy=factory.accuracy(0.54, -0.35))
     assert broken.verdict is not None
     assert broken.verdict.word == "BROKEN"
-    assert said(broken) == "Every recipe broke the model: bert_distill."
-    assert said(factory.failed("x", "no kernel")) == "Its only recipe failed; x: no kernel."
+    assert headline_sentence(broken) == "Every recipe broke the model: bert_distill."
+    assert headline_sentence(factory.failed("x", "no kernel")) == "Its only recipe failed; x: no kernel."
 
 
 def test_a_limited_table_says_it_first() -> None:
-    assert said(factory.result(limit=20)).startswith("Judged on 20 test examples only: ")
+    assert headline_sentence(factory.result(limit=20)).startswith("Judged on 20 test examples only: ")
 
 
 def test_a_recipe_that_a_reference_beats_is_not_praised() -> None:
@@ -89,7 +91,7 @@ def test_a_recipe_that_a_reference_beats_is_not_praised() -> None:
         factory.reference("fp32 openvino", False, 0.3, accuracy=factory.accuracy(0.9, 0.01)),
     )
     slower = factory.result("bert_int8", 0.5, -0.004, half=0.006, references=references)
-    sentence = said(slower)
+    sentence = headline_sentence(slower)
     assert "bert_int8 answers" not in sentence
     assert "beaten by another row" in sentence
 
@@ -178,7 +180,7 @@ def test_a_card_without_raw_samples_says_so() -> None:
 
 
 def test_cards_hold_what_the_session_has_recorded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    results = measured(monkeypatch, tmp_path)
+    results = measured_results(monkeypatch, tmp_path)
     data = page_data(group(results), tmp_path)
     rows = data["tables"][0]["rows"]
     card = data["cards"][f"0:{next(i for i, row in enumerate(rows) if row['name'] == 'bert_int8')}"]
@@ -199,7 +201,7 @@ def test_cards_hold_what_the_session_has_recorded(tmp_path: Path, monkeypatch: p
 
 
 def test_a_session_of_a_version_that_kept_no_texts_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    results = measured(monkeypatch, tmp_path)
+    results = measured_results(monkeypatch, tmp_path)
     for kept in tmp_path.rglob("examples.parquet"):
         kept.unlink()
     card = next(iter(page_data(group(results), tmp_path)["cards"].values()))
@@ -210,7 +212,7 @@ def test_a_session_of_a_version_that_kept_no_texts_says_so(tmp_path: Path, monke
 def test_damaged_samples_are_said_and_the_page_is_made_all_the_same(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    results = measured(monkeypatch, tmp_path)
+    results = measured_results(monkeypatch, tmp_path)
     for name in ("outcomes", "batches", "samples"):
         (file,) = tmp_path.rglob(f"{name}.parquet")
         file.write_bytes(file.read_bytes()[:100])
@@ -226,7 +228,7 @@ def test_a_command_to_copy_is_one_command_whatever_the_name() -> None:
 
 
 def test_images_have_a_number_instead_of_a_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    results = measured(monkeypatch, tmp_path)
+    results = measured_results(monkeypatch, tmp_path)
     (kept,) = tmp_path.rglob("examples.parquet")
     pq.write_table(pa.Table.from_pylist([{"example": 3, "text": None}]), kept)
     card = next(iter(page_data(group(results), tmp_path)["cards"].values()))
@@ -237,7 +239,7 @@ def test_images_have_a_number_instead_of_a_text(tmp_path: Path, monkeypatch: pyt
 def test_a_language_models_card_lists_the_blocks_that_changed_most(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    results = measured(monkeypatch, tmp_path)
+    results = measured_results(monkeypatch, tmp_path)
     session = Traces(tmp_path).session(results[0].session)
     assert session is not None
     ours, theirs = ({"nll": np.array([10.0, 20.0, 30.0]) + by, "tokens": np.array([10.0] * 3)} for by in (CHANGE, 0))
@@ -291,7 +293,7 @@ def test_the_layer_map_takes_shapes_and_bytes_from_the_tensor_file(tmp_path: Pat
 
 
 def test_a_hostile_name_is_text_in_every_part_of_the_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    page = page_html(group(measured(monkeypatch, tmp_path)), tmp_path).decode()
+    page = page_html(group(measured_results(monkeypatch, tmp_path)), tmp_path).decode()
     assert HOSTILE not in page
 
 

@@ -15,7 +15,7 @@ from compress.analysis.pareto import group
 from compress.report.page import page_html
 from tests import browser, factory
 from tests.helpers import ROOT
-from tests.measured import HOSTILE, measured
+from tests.measured import HOSTILE, measured_results
 
 OUTPUT = ROOT / "tests" / "output"
 PHONE = {"width": 360, "height": 780, "deviceScaleFactor": 2, "mobile": True}
@@ -27,7 +27,7 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """Pages on disk: `measured` with a meter and raw samples, `family` of two machines with modelled energy."""
     folder = tmp_path_factory.mktemp("pages")
     with pytest.MonkeyPatch.context() as patch:
-        results = measured(patch, folder)
+        results = measured_results(patch, folder)
     family = [
         *factory.family(),
         factory.failed(f"bad {HOSTILE}"),
@@ -50,7 +50,7 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 @pytest.fixture(scope="module")
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    with browser.started(tmp_path_factory.mktemp("profile")) as found:
+    with browser.start_browser(tmp_path_factory.mktemp("profile")) as found:
         found.set_script_timeout(PATIENCE_S)
         yield found
 
@@ -180,7 +180,7 @@ def test_an_axis_can_be_changed_and_the_front_line_stays_with_its_own(page: Page
     page.until("return document.getElementById('chart').layout.yaxis.title.text.startsWith('throughput')")
 
 
-def test_what_is_not_known_cannot_be_chosen_and_says_why(family: Page) -> None:
+def test_unknown_axes_cannot_be_chosen_and_state_why(family: Page) -> None:
     option = family.one("select[aria-label='x axis'] option[value='energy_ratio']")
     assert not option.is_enabled()
     assert "not measured" in option.get_attribute("title")

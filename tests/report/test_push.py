@@ -121,7 +121,7 @@ def test_a_repository_of_another_user_or_one_that_is_public_is_refused(hub: Hub,
     folder, result = artifact
     hub.repos["you/small"] = False
     for repo in ("you/small", "you/new"):
-        with pytest.raises(InputError, match=r"may not write to you's repositories .*have the rights"):
+        with pytest.raises(InputError, match=r"has no write access to you's repositories .*have the rights"):
             push(result, folder, repo)
     hub.repos["me/open"] = False
     with pytest.raises(InputError, match="already exists and is public"):
@@ -161,7 +161,7 @@ def test_a_link_in_an_artifact_uploads_nothing_from_outside(
 Spoil = Callable[[Path], object]
 
 
-def replaced(name: str, make: Spoil) -> Spoil:
+def replace_file(name: str, make: Spoil) -> Spoil:
     """Puts something else where a file of the artifact is, or would be."""
 
     def spoil(folder: Path) -> None:
@@ -171,7 +171,7 @@ def replaced(name: str, make: Spoil) -> Spoil:
     return spoil
 
 
-def moved(folder: Path) -> None:
+def move_away(folder: Path) -> None:
     folder.rename(folder.with_name("elsewhere"))
     folder.write_text("in the way")
 
@@ -183,17 +183,17 @@ def linked_hard(card: Path) -> None:
 
 
 SPOILT: dict[str, tuple[Spoil, str]] = {
-    "a folder without a manifest": (replaced("manifest.json", lambda p: None), "its manifest.json cannot be read"),
-    "a manifest that is a folder": (replaced("manifest.json", Path.mkdir), "manifest.json: is a folder; expected"),
-    "a manifest that is a fifo": (replaced("manifest.json", os.mkfifo), "manifest.json: is a fifo; expected"),
-    "a manifest that is a loop": (replaced("manifest.json", lambda p: p.symlink_to(p)), "cannot be read"),
-    "a file": (moved, "Not a directory"),
-    "half of it": (replaced("compress.safetensors", lambda p: None), "missing from the artifact"),
-    "weights that are a folder": (replaced("compress.safetensors", Path.mkdir), "missing from the artifact"),
+    "a folder without a manifest": (replace_file("manifest.json", lambda p: None), "its manifest.json cannot be read"),
+    "a manifest that is a folder": (replace_file("manifest.json", Path.mkdir), "manifest.json: is a folder; expected"),
+    "a manifest that is a fifo": (replace_file("manifest.json", os.mkfifo), "manifest.json: is a fifo; expected"),
+    "a manifest that is a loop": (replace_file("manifest.json", lambda p: p.symlink_to(p)), "cannot be read"),
+    "a file": (move_away, "Not a directory"),
+    "half of it": (replace_file("compress.safetensors", lambda p: None), "missing from the artifact"),
+    "weights that are a folder": (replace_file("compress.safetensors", Path.mkdir), "missing from the artifact"),
     "weights changed by hand": (lambda f: (f / "compress.safetensors").write_bytes(b"x"), "its sha256 is not"),
-    "a card that is a folder": (replaced("README.md", Path.mkdir), "README.md: not a regular file"),
-    "a card that is a fifo": (replaced("README.md", os.mkfifo), "README.md: not a regular file"),
-    "a card that is another file": (replaced("README.md", linked_hard), "README.md: is a link"),
+    "a card that is a folder": (replace_file("README.md", Path.mkdir), "README.md: not a regular file"),
+    "a card that is a fifo": (replace_file("README.md", os.mkfifo), "README.md: not a regular file"),
+    "a card that is another file": (replace_file("README.md", linked_hard), "README.md: is a link"),
     "a card that is no text": (lambda f: (f / "README.md").write_bytes(b"---\nlicense: \xff\n---\n"), "as a card"),
     "a card whose head is no YAML": (lambda f: (f / "README.md").write_text("---\na: [\n---\n"), "as a card"),
     "a card whose head is a list": (lambda f: (f / "README.md").write_text("---\n- a\n---\n"), "as a card"),
@@ -201,7 +201,7 @@ SPOILT: dict[str, tuple[Spoil, str]] = {
 
 
 @pytest.mark.parametrize(("spoil", "words"), SPOILT.values(), ids=SPOILT)
-def test_what_is_no_whole_artifact_is_one_error_before_anything_is_sent(
+def test_an_incomplete_artifact_is_one_error_before_any_upload(
     hub: Hub, artifact: tuple[Path, Result], run: Run, tmp_path: Path, spoil: Spoil, words: str
 ) -> None:
     path = result_files.write(tmp_path / "results", artifact[1])

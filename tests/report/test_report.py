@@ -31,7 +31,7 @@ def table_lines(document):
     return [line for line in document.splitlines() if line.startswith("| ")]
 
 
-def printed(results, width=180):
+def printed_tables(results, width=180):
     console = Console(width=width, file=io.StringIO(), force_terminal=False)
     print_tables(group(results), console)
     return console.file.getvalue()
@@ -123,7 +123,7 @@ def test_a_modelled_table_says_why_its_front_is_latency():
     assert "energy / ref" not in rows(table)[0].cells
 
 
-def test_measured_energy_says_by_what_of_what_how_well_and_how_finely():
+def test_measured_energy_states_meter_boundary_grade_and_resolution():
     def covering(result):
         points = tuple(replace(p, energy_boundary="GPU board H200", energy_gain=0.05) for p in result.points)
         return replace(result, points=points)
@@ -153,7 +153,7 @@ def test_a_limit_is_said_loudly_everywhere():
     assert heading(group(limited)[0])[0].startswith("LIMITED: judged on 64 test examples only (--limit 64)")
     assert (
         "LIMITED" in markdown(group(limited))
-        and "LIMITED" in printed(limited, 80)
+        and "LIMITED" in printed_tables(limited, 80)
         and "LIMITED" in result_html(limited[0])
     )
     assert next(csv.DictReader(io.StringIO(csv_text(group(limited)))))["limit"] == "64"
@@ -173,7 +173,7 @@ def test_a_failed_recipe_has_a_row_with_its_first_line():
     document = markdown(group(results))
     assert "| bad | no kernel |" in document
     assert "deep inside" not in document
-    assert "FAILED bad: no kernel" in printed(results)
+    assert "FAILED bad: no kernel" in printed_tables(results)
 
 
 def test_only_failed_recipes_make_a_table_too(tmp_path):
@@ -182,7 +182,7 @@ def test_only_failed_recipes_make_a_table_too(tmp_path):
 
 def test_no_results_say_what_to_run():
     assert "python -m compress run bert_int8" in markdown(group([]))
-    assert "python -m compress run bert_int8" in printed([])
+    assert "python -m compress run bert_int8" in printed_tables([])
 
 
 def test_markup_in_names_stays_text_in_markdown():
@@ -204,7 +204,7 @@ def test_markup_in_names_stays_text_in_html():
 
 
 def test_markup_and_escapes_in_names_stay_text_in_the_terminal():
-    out = printed([factory.result("[bold]x[/bold]"), factory.failed("[red]", HOSTILE)])
+    out = printed_tables([factory.result("[bold]x[/bold]"), factory.failed("[red]", HOSTILE)])
     assert "[bold]x[/bold]" in out and "[red]" in out
     assert "\x1b" not in out
 
@@ -304,18 +304,18 @@ def test_infinite_intervals_are_written_and_drawn(tmp_path):
 
 @pytest.mark.parametrize("width", [60, 80, 120, 200])
 def test_names_are_never_cut_short_in_a_terminal(width):
-    out = printed(factory.family(), width)
+    out = printed_tables(factory.family(), width)
     assert "bert_prune_distill_int8" in out
     assert ("terminal is narrow" in out) == (width < 168)
 
 
 def test_a_long_table_says_what_it_leaves_out_in_a_terminal_and_nothing_in_the_file():
     many = [factory.result(f"recipe_{i:03}", 0.3 + i / 100) for i in range(30)]
-    out, document = printed(many), markdown(group(many))
+    out, document = printed_tables(many), markdown(group(many))
     assert "recipe_023" in out and "recipe_024" not in out
     assert "6 more expensive rows are not shown" in out and "fp32 eager" in out
     assert "recipe_029" in document
-    assert "2 more tables" in printed([factory.result(machine=factory.machine(f"m{i}")) for i in range(8)])
+    assert "2 more tables" in printed_tables([factory.result(machine=factory.machine(f"m{i}")) for i in range(8)])
 
 
 def test_files_that_could_not_be_read_are_listed():

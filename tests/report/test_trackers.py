@@ -24,7 +24,7 @@ from tests.simulated import Load, session
 
 
 @pytest.fixture(scope="module")
-def measured(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def measured_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The file of a result measured on a simulated board, its samples beside it."""
     folder = tmp_path_factory.mktemp("results")
     with pytest.MonkeyPatch.context() as patch:
@@ -42,9 +42,9 @@ def needs(package: str) -> None:
         pytest.skip(f"{package} is not installed: pip install 'compress[{package}]'")
 
 
-def test_facts_are_the_results_figures_under_the_csvs_names(measured: Path) -> None:
-    told = facts(measured)
-    result = result_files.read(measured)
+def test_facts_are_the_results_figures_under_the_csvs_names(measured_file: Path) -> None:
+    told = facts(measured_file)
+    result = result_files.read(measured_file)
     point = result.headline
     assert point is not None and point.energy_j is not None
     assert told.metrics["energy_per_example_j"] == point.energy_j.value
@@ -82,12 +82,12 @@ def test_flattening_keeps_what_is_set() -> None:
     assert dict(flattened(tree)) == {"a.0.b": 1, "d.e": False, "f": "x y"}
 
 
-def test_tensorboard_reads_back_what_was_sent(measured: Path, tmp_path: Path) -> None:
+def test_tensorboard_reads_back_what_was_sent(measured_file: Path, tmp_path: Path) -> None:
     needs("tensorboard")
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    told: Facts = facts(measured)
-    (said,) = track([measured], "tensorboard", tmp_path / "runs", "mine")
+    told: Facts = facts(measured_file)
+    (said,) = track([measured_file], "tensorboard", tmp_path / "runs", "mine")
     place = tmp_path / "runs" / "mine" / "my" / f"ours-m1-{told.id}"
     assert str(place) in said and "tensorboard --logdir" in said
     read = EventAccumulator(str(place), size_guidance={"scalars": 0}).Reload()
@@ -101,29 +101,29 @@ def test_tensorboard_reads_back_what_was_sent(measured: Path, tmp_path: Path) ->
     assert "| recipe.steps.0.bits | 8 |" in text and "| workload.name | my |" in text
     assert "_hparams_/session_start_info" in read.summary_metadata
     before = sorted(place.iterdir())
-    assert "already exists" in track([measured], "tensorboard", tmp_path / "runs", "mine")[0]
+    assert "already exists" in track([measured_file], "tensorboard", tmp_path / "runs", "mine")[0]
     assert sorted(place.iterdir()) == before
 
 
-def test_mlflow_reads_back_what_was_sent(measured: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_mlflow_reads_back_what_was_sent(measured_file: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     needs("mlflow")
     monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")  # a database takes ten seconds to make
     monkeypatch.setenv("MLFLOW_TRACKING_URI", (tmp_path / "store").as_uri())
-    _mlflow(measured, None)
+    _mlflow(measured_file, None)
 
 
 @pytest.mark.long
-def test_mlflow_makes_a_database_in_a_folder(measured: Path, tmp_path: Path) -> None:
+def test_mlflow_makes_a_database_in_a_folder(measured_file: Path, tmp_path: Path) -> None:
     needs("mlflow")
-    _mlflow(measured, tmp_path / "new")
+    _mlflow(measured_file, tmp_path / "new")
     assert (tmp_path / "new" / "mlflow.db").is_file()
 
 
-def _mlflow(measured: Path, folder: Path | None) -> None:
+def _mlflow(measured_file: Path, folder: Path | None) -> None:
     from mlflow.tracking import MlflowClient
 
-    told = facts(measured)
-    (said,) = track([measured], "mlflow", folder, "mine")
+    told = facts(measured_file)
+    (said,) = track([measured_file], "mlflow", folder, "mine")
     client = MlflowClient() if folder is None else MlflowClient(tracking_uri=f"sqlite:///{folder / 'mlflow.db'}")
     experiment = client.get_experiment_by_name("mine")
     (run,) = client.search_runs([experiment.experiment_id])
@@ -132,15 +132,15 @@ def _mlflow(measured: Path, folder: Path | None) -> None:
     assert run.data.params["recipe.steps.0.bits"] == "8" and run.data.params["grade"] == told.config["grade"]
     drawn = client.get_metric_history(run.info.run_id, "trace/power_w")
     assert [m.value for m in drawn] == [value for _, value in told.power["trace/power_w"]]
-    assert "already exists" in track([measured], "mlflow", folder, "mine")[0]
+    assert "already exists" in track([measured_file], "mlflow", folder, "mine")[0]
     assert len(client.search_runs([experiment.experiment_id])) == 1
 
 
-def test_wandb_writes_a_run_offline(measured: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_wandb_writes_a_run_offline(measured_file: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     needs("wandb")
     monkeypatch.setenv("WANDB_MODE", "offline")
-    told = facts(measured)
-    (said,) = track([measured], "wandb", tmp_path / "new", "mine")
+    told = facts(measured_file)
+    (said,) = track([measured_file], "wandb", tmp_path / "new", "mine")
     (place,) = (tmp_path / "new" / "wandb").glob(f"offline-run-*-{told.id}")
     assert str(place) in said and "wandb sync" in said
     stored = _wandb_records(place / f"run-{told.id}.wandb")
@@ -150,7 +150,7 @@ def test_wandb_writes_a_run_offline(measured: Path, monkeypatch: pytest.MonkeyPa
     watts = [line["trace/power_w"] for line in history if "trace/power_w" in line]
     assert watts == pytest.approx([value for _, value in told.power["trace/power_w"]])
     assert history[-1]["trace/seconds"] > history[0]["trace/seconds"] == 0
-    assert "already exists" in track([measured], "wandb", tmp_path / "new", "mine")[0]
+    assert "already exists" in track([measured_file], "wandb", tmp_path / "new", "mine")[0]
     assert len(list((tmp_path / "new" / "wandb").glob("offline-run-*"))) == 1
 
 
@@ -177,17 +177,17 @@ def _wandb_records(file: Path) -> list[dict[str, Any]]:
 
 
 def test_a_tracker_that_is_none_or_not_installed_and_bad_files_are_told(
-    measured: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    measured_file: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     with pytest.raises(InputError, match="--to neptune: expected one of tensorboard, wandb, mlflow"):
-        track([measured], "neptune")
+        track([measured_file], "neptune")
     with pytest.raises(InputError, match="no such result file") as refused:
         track([tmp_path / "a.json", tmp_path / "b.json"], "tensorboard", tmp_path)
     assert len(refused.value.problems) == 2
     monkeypatch.setattr("compress.report.trackers.find_spec", lambda _: None)
     for name in TRACKERS:
         with pytest.raises(InputError, match=rf"pip install 'compress\[{name}\]'"):
-            track([measured], name)
+            track([measured_file], name)
 
 
 def test_every_tracker_has_its_extra() -> None:

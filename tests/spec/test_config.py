@@ -113,7 +113,7 @@ BAD = [
 
 
 @pytest.mark.parametrize(("text", "words"), BAD, ids=[words for _, words in BAD])
-def test_a_recipe_that_cannot_be_is_refused_with_its_place(text: str, words: str, tmp_path: Path) -> None:
+def test_an_impossible_recipe_is_refused_with_its_position(text: str, words: str, tmp_path: Path) -> None:
     with pytest.raises(InputError) as caught:
         Recipe.load(write(tmp_path, text))
     assert words in str(caught.value)

@@ -134,7 +134,7 @@ def test_a_metric_file_is_tried_in_a_process_of_its_own(tmp_path: Path, monkeypa
     assert torch.ones(300, 300).mm(torch.ones(300, 300)).sum() > 0
     handlers = [signal.getsignal(number) for number in signal.valid_signals()]
 
-    def tried(name: str) -> str:
+    def refusal_of(name: str) -> str:
         top, body, _ = WORSE[name]
         file = tmp_path / name.partition(",")[0].replace(" ", "_") / "own.py"
         file.parent.mkdir()
@@ -145,7 +145,7 @@ def test_a_metric_file_is_tried_in_a_process_of_its_own(tmp_path: Path, monkeypa
         return str(refused.value)
 
     with ThreadPoolExecutor(2) as pool:
-        found = dict(zip(WORSE, pool.map(tried, WORSE), strict=True))
+        found = dict(zip(WORSE, pool.map(refusal_of, WORSE), strict=True))
     for name, (_, _, said) in WORSE.items():
         assert re.search(said, found[name]), (name, found[name])
     assert [signal.getsignal(number) for number in signal.valid_signals()] == handlers
@@ -174,7 +174,7 @@ def test_what_a_metric_file_prints_is_kept_out_of_the_output(tmp_path: Path, cap
     assert out == "" and "at import" in err and "it\n" in err
 
 
-def called(*arguments: object, **options: Any) -> subprocess.CompletedProcess[bytes]:
+def run_command(*arguments: object, **options: Any) -> subprocess.CompletedProcess[bytes]:
     environment = {**os.environ, "PYTHONPATH": str(ROOT), **options.pop("env", {})}
     command = [sys.executable, "-m", "compress", *map(str, arguments)]
     return subprocess.run(command, env=environment, check=False, stderr=subprocess.PIPE, **options)
@@ -185,18 +185,18 @@ PLAIN_C = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
 
 @pytest.mark.parametrize("env", [{"PYTHONIOENCODING": "latin-1"}, PLAIN_C], ids=["latin-1", "LC_ALL=C"])
 def test_a_table_is_spelled_in_the_terminals_encoding(env: dict[str, str], tmp_path: Path) -> None:
-    done = called("pareto", RESULT.parent, "--out", tmp_path / "é", stdout=subprocess.PIPE, env=env)
+    done = run_command("pareto", RESULT.parent, "--out", tmp_path / "é", stdout=subprocess.PIPE, env=env)
     assert done.returncode == 0 and b"Traceback" not in done.stderr, done.stderr
     assert b"* is on the front" in done.stdout
 
 
 def test_output_that_cannot_be_written_ends_in_one_sentence() -> None:
     with Path("/dev/full").open("wb") as full:
-        done = called("show", RESULT, stdout=full)
+        done = run_command("show", RESULT, stdout=full)
         assert done.returncode == 1 and done.stderr.count(b"\n") == 1 and b"No space left" in done.stderr, done.stderr
     reading, writing = os.pipe()
     os.close(reading)
-    done = called("show", RESULT, stdout=writing)
+    done = run_command("show", RESULT, stdout=writing)
     os.close(writing)
     assert done.returncode == 141 and done.stderr == b""
     closed = subprocess.run(

@@ -85,8 +85,8 @@ def check(metric: str, sample: Outcomes, labels: Sequence[int] | None = None) ->
             problem = str(error).removeprefix(f"metric {metric}: ")
     if not any(map(math.isfinite, values)):
         raise InputError(
-            f"metric {metric}: {problem} on this test split, whatever the model answers ({len(references)} labels of "
-            f"{len(set(references))} classes); take another split or metric"
+            f"metric {metric}: {problem} on this test split, for any predictions ({len(references)} labels of "
+            f"{len(set(references))} classes); use another split or metric"
         )
 
 

@@ -97,7 +97,7 @@ def _mismatched(keys: Iterable[tuple[str, Any, Any]]) -> list[str]:
         return []
     name, there, here = wrong[0]
     return [
-        f"{name} is {there} in its weights, and {here} by config.json ({len(wrong)} in total); expected the "
+        f"{name} is {there} in the weights and {here} in config.json ({len(wrong)} in total); expected the "
         "config.json that was saved with the weights"
     ]
 
@@ -108,7 +108,7 @@ def _missing(keys: Iterable[str], task: str, unused: list[str], wrapped: str | N
         return []
     more = " ..." if len(missing) > 4 else ""
     others = f"; it holds {unused[0]} ({len(unused)} in total) instead" if unused else ""
-    prefix = f"; names such as {wrapped} are those of a wrapped model: save the inner one" if wrapped else ""
+    prefix = f"; names such as {wrapped} come from a wrapped model: save the model inside" if wrapped else ""
     return [
         f"has no weights for {', '.join(missing[:4])}{more}, which would be random; expected a model trained for "
         f"{task}{others}{prefix}"

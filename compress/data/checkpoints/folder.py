@@ -12,10 +12,10 @@ from compress.data.checkpoints.files import ADAPTER, INDEX, JSON_FILES, WHOLE
 LFS = b"version https://git-lfs"
 FOREIGN = {
     "*.gguf": "weights of llama.cpp (GGUF); convert them with transformers' from_pretrained(folder, gguf_file=...) and "
-    "save_pretrained, or take the original model",
+    "save_pretrained, or use the original model",
     "tf_model*.h5": "weights of TensorFlow; load them in transformers 4 by from_tf=True, and save them again",
     "flax_model*.msgpack": "weights of Flax; load them in transformers 4 by from_flax=True, and save them again",
-    "*.onnx": "an exported graph (ONNX); take the transformers model that it was exported from",
+    "*.onnx": "an exported graph (ONNX); use the transformers model that it was exported from",
     "global_step*": "a DeepSpeed checkpoint; run its zero_to_fp32.py, and save the model with save_pretrained",
     "pytorch_model_fsdp*": "a sharded FSDP checkpoint; merge it with accelerate merge-weights, and save the model with "
     "save_pretrained",
@@ -184,7 +184,7 @@ def _without_model(path: Path) -> str:
     missing = "weights" if (path / "config.json").is_file() else "config.json"
     checkpoints = _checkpoints(path)
     if checkpoints:
-        return f"has no {missing}, but Trainer's checkpoints; give one of them: {path / checkpoints[-1]} is the last"
+        return f"has no {missing}, but Trainer's checkpoints; use one, such as the last: {path / checkpoints[-1]}"
     for pattern, kind in FOREIGN.items():
         if any(path.glob(pattern)):
             return f"has no {missing}, but {kind}"
@@ -193,8 +193,8 @@ def _without_model(path: Path) -> str:
         for p in sorted(path.glob("*/config.json")) + sorted(path.glob("*/*/config.json"))
     ]
     if models:
-        several = f"several models ({_listed(models)}); give one of their folders, such as"
-        return f"has no {missing}, but holds {several if len(models) > 1 else 'one below; give'} {path / models[0]}"
+        several = f"several models ({_listed(models)}); use one of their folders, such as"
+        return f"has no {missing}, but contains {several if len(models) > 1 else 'one below; use'} {path / models[0]}"
     if missing == "config.json":
         return "has no config.json; expected a folder written by save_pretrained"
     return "has no weights; expected model.safetensors, written by save_pretrained"

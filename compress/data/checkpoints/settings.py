@@ -81,10 +81,10 @@ def _numbers(config: Mapping[str, Any], held: Stored | None) -> Iterator[str]:
             if wrong:
                 yield f"{name}: {_short(wrong[0])}, a {type(wrong[0]).__name__}; expected a whole number"
             elif any(v < least for v in values):
-                yield f"{name}: {_short(value)}; expected {least} or more"
+                yield f"{name}: {_short(value)}; expected at least {least}"
             elif sum(values) > most:
                 detail = f"; its weights hold {len(held.tensors)} tensors" if held is not None else ""
-                yield f"{name}: {_short(value)}; expected {most} at most{detail}"
+                yield f"{name}: {_short(value)}; expected at most {most}{detail}"
 
 
 def _epsilons(config: Mapping[str, Any]) -> Iterator[str]:
@@ -151,7 +151,7 @@ def _labels(config: Mapping[str, Any]) -> Iterator[str]:
         yield f"id2label: a {type(names).__name__}; expected a mapping of numbers to names"
         return
     if len(names) > MOST_LABELS:
-        yield f"id2label: {len(names)} names; expected {MOST_LABELS} at most"
+        yield f"id2label: {len(names)} names; expected at most {MOST_LABELS}"
         return
     missing = sorted({str(index) for index in range(len(names))} - set(map(str, names)), key=int)
     if missing:

@@ -133,9 +133,9 @@ def _sharded(index: Path) -> tuple[list[Path], Iterable[str]]:
         ) from None
     names = sorted(set(file_of.values()))
     if outside := [name for name in names if not _names_file(name)]:
-        raise InputError(f"{INDEX} names the file {shortened(repr(outside[0]))}; expected names of files beside it")
+        raise InputError(f"{INDEX} names the file {shortened(repr(outside[0]))}; expected files in the same folder")
     if missing := [name for name in names if not (index.parent / name).exists()]:
-        raise InputError(f"has {len(names) - len(missing)} of {len(names)} files of weights; {missing[0]} is missing")
+        raise InputError(f"has {len(names) - len(missing)} of {len(names)} weight files; {missing[0]} is missing")
     return [index.parent / name for name in names], file_of
 
 

@@ -81,7 +81,7 @@ def _columns(parsed: Parsed, csv: Csv) -> tuple[list[str], list[list[str]]]:
     columns = [name or f"unnamed_{index}" for index, name in enumerate(columns)]
     duplicates = sorted(name for name, count in Counter(columns).items() if count > 1)
     if duplicates:
-        raise Malformed(f"two columns are called {', '.join(duplicates)}; expected different names", 1)
+        raise Malformed(f"duplicate columns {', '.join(duplicates)}; expected distinct names", 1)
     return columns, rows
 
 
@@ -103,7 +103,7 @@ def _detected(text: str, suffix: str, csv: Csv) -> tuple[str, Quoting, Parsed]:
     tied = [separator for width, (separator, _, _) in fitting if width == most]
     if most > 1 and len(tied) > 1 and best[2].rows and not (suffix == ".tsv" and tied[0] == "\t"):
         raise Malformed(
-            f"{most} fields with separator {' and also with '.join(NAMES[mark] for mark in tied)}; set "
+            f"{most} fields with separator {' and with '.join(NAMES[mark] for mark in tied)}; set "
             "dataset.csv.separator to one of them",
             best[2].lines[0],
         )
@@ -152,7 +152,7 @@ def _standard(fitting: dict[Quoting, Parsed], refused: dict[Quoting, Malformed],
             if len(parsed.rows) != len(rows):
                 at = next(i for i, (a, b) in enumerate(zip(rows, parsed.rows, strict=False)) if a != b)
                 raise Malformed(
-                    f"{len(rows)} rows with quoting {quoting}, {len(parsed.rows)} with {other}, and both fit; set "
+                    f"{len(rows)} rows with quoting {quoting}, {len(parsed.rows)} with {other}, both valid; set "
                     "dataset.csv.quoting to one of them",
                     parsed.lines[at],
                 )
@@ -181,9 +181,9 @@ def _unless_quoted(fitting: dict[Quoting, Parsed], first: int) -> Quoting:
         if reasons and reasons == len(fields) and (needed or len(excel) > 1):
             return quoting
         if reasons:
-            rest = "others" if reasons < len(fields) else "but for its comma also"
+            rest = "other fields" if reasons < len(fields) else "except for its comma"
             raise Malformed(
-                f"a quoted field like those of quoting {quoting}, {rest} like those of quoting none; set "
+                f"this field fits quoting {quoting}, but {rest} fits quoting none; set "
                 "dataset.csv.quoting to one of them",
                 parsed.lines[(needed or excel)[0]],
             )

@@ -33,7 +33,7 @@ def by_class(split: SplitFiles, spec: Dataset) -> "datasets.Dataset":
     loose = [part[0] for part in parts if len(part) == 1]
     if loose:
         raise InputError(
-            f"{split.folder}: {len(loose)} pictures lie in no class folder ({', '.join(loose[:3])}); expected "
+            f"{split.folder}: {len(loose)} pictures are outside of class folders ({', '.join(loose[:3])}); expected "
             f"{split.folder.name}/CLASS/picture, or a table (metadata.csv with {FILE_NAME},{spec.label}) beside them"
         )
     columns = {spec.image: [str(path) for path in split.pictures], spec.label: [part[0] for part in parts]}
@@ -94,6 +94,6 @@ def _check_whole(paths: list[Path], split: SplitFiles) -> None:
     missing = [path.name for path in split.pictures if path.resolve() not in named]
     if missing:
         raise InputError(
-            f"{table}: names {len(paths)} pictures, but not {len(missing)} of {len(split.pictures)} that lie beside it "
-            f"({', '.join(missing[:3])}); expected every picture of the split: add rows, or move those pictures away"
+            f"{table}: {len(missing)} of {len(split.pictures)} pictures beside it have no row "
+            f"({', '.join(missing[:3])}); expected a row for every picture: add rows, or move those pictures away"
         )

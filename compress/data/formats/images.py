@@ -55,7 +55,7 @@ def check_headers(values: Iterable[Any], column: str) -> None:
             except DAMAGES as error:
                 raise InputError(f"{place} is damaged ({_reason(error)}); replace or remove it") from None
             if image.format in ("JPEG", "MPO") and not _jpeg_ends(_content(value)):
-                raise InputError(f"{place} is cut short (a jpeg without its end); replace or remove it")
+                raise InputError(f"{place} is truncated (a jpeg without an end marker); replace or remove it")
 
 
 def _jpeg_ends(data: bytes) -> bool:

@@ -19,7 +19,7 @@ from compress.data.formats.text_files import Malformed
 Row = tuple[int, Mapping[str, Any]]
 """Line (or number of the object in an array) and object."""
 LAYOUTS = (
-    "one object a line, an array of objects, an object that holds one such array and nothing else, or an object of "
+    "one object per line, an array of objects, an object with one such array as its only value, or an object of "
     "columns, lists of one length"
 )
 
@@ -83,7 +83,7 @@ def _parsed(text: str, line: int) -> Any:
         return json.loads(text, object_pairs_hook=_paired)
     except json.JSONDecodeError as error:
         raise Malformed(
-            f"not JSON ({error.msg} at letter {error.colno}); expected an object", line or error.lineno
+            f"not JSON ({error.msg} at character {error.colno}); expected an object", line or error.lineno
         ) from None
     except ValueError:  # Python limits the digits of a number: sys.get_int_max_str_digits()
         raise Malformed("a number of thousands of digits; expected plain values", line or None) from None

@@ -29,7 +29,7 @@ def _from_text(files: list[Path], spec: Dataset) -> "datasets.Dataset":
 
     parts = [_read(file, spec) for file in files]
     if kind(files[0]) in delimited.SEPARATORS and any(list(part) != list(parts[0]) for part in parts):
-        raise InputError(f"{files[0].name} and files beside it have different columns; expected the same in all")
+        raise InputError(f"{files[0].name} differs in columns from other files of its split; expected the same")
     names = dict.fromkeys(name for part in parts for name in part)
     merged: dict[str, list[Any]] = {name: [] for name in names}
     for part in parts:

@@ -31,7 +31,7 @@ def packed(
     inner = length - len(prefix) - len(suffix)
     if inner < 1:
         raise InputError(
-            f"sequence_length {length} leaves no room for text: {len(prefix) + len(suffix)} are special tokens"
+            f"sequence_length {length} leaves no room for text beside {len(prefix) + len(suffix)} special tokens"
         )
     needed = count * point.batch_size * inner
     tokens = torch.from_numpy(_stream(rows, set(processor.all_special_ids), needed, seed)).view(-1, inner)
@@ -53,7 +53,7 @@ def _stream(
         if len(stream) >= needed:
             break
     if not stream:
-        raise InputError("the examples hold no tokens to make timing batches of")
+        raise InputError("the examples contain no tokens for timing batches")
     return np.resize(np.array(stream, dtype=np.int64), needed)
 
 

@@ -55,7 +55,7 @@ def prepare(raw: "datasets.Dataset", processor: Any, workload: WorkloadView, con
         row for document in documents if document for row in blocks(document, processor, prefix, workload.max_length)
     ]
     if not block_rows:
-        raise InputError("the text has no two tokens in a row; expected text to predict")
+        raise InputError("the text has fewer than two adjacent tokens; expected longer text")
     return datasets.Dataset.from_list(block_rows)
 
 

@@ -15,7 +15,7 @@ def class_problems(model: Any) -> list[str]:
     problems = []
     labels = int(getattr(model.config, "num_labels", 0))
     if labels < 2:
-        problems.append(f"has {labels} output, a regression; classification needs at least 2 classes")
+        problems.append(f"has {labels} output, a regression; expected at least 2 classes")
     if getattr(model.config, "problem_type", None) not in (None, "single_label_classification"):
         problems.append(f"is a {model.config.problem_type} model; expected one class per example")
     return problems

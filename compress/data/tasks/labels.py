@@ -75,7 +75,7 @@ def read(raw: "datasets.Dataset", column: str, config: Any, reading: Reading | N
             shown.setdefault(_text(value), repr(value))
         ids = _meaning(shown, shown, model, reading, named=raw.info.builder_name == CLASS_FOLDERS)
         truth = model.unnamed and {label.casefold() for label in shown} <= set(TRUTH)
-        note = "the model does not name its classes; true is taken as class 1, false as class 0" if truth else ""
+        note = "the model does not name its classes; true is read as class 1, false as class 0" if truth else ""
         return Labels([ids[_text(value)] for value in values], note)
     if values and min(values) < 0:
         raise InputError(_hidden_label(model.place, min(values)))
@@ -98,9 +98,9 @@ def _order(
         if len(names) != len(model.names) or all(_number(name) is not None for name in names):
             raise InputError(
                 f"{model.place}: the data's classes are {_listed(names)}, the model's {model.listed}; {NAME_THEM}, or "
-                "set dataset.labels to ids if both have one order"
+                "set dataset.labels to ids if both have the same order"
             )
-        return as_given, f"the model does not name its classes; they are those of the data in order: {_listed(names)}"
+        return as_given, f"the model does not name its classes; the data's classes are used in order: {_listed(names)}"
     labels = {names[value]: repr(names[value]) for value in present}
     ids = _meaning(labels, labels, model, reading if numbered else "names", context=names)
     return {value: ids[names[value]] for value in present}, ""
@@ -136,7 +136,7 @@ def _meaning(
     if not by_name and len(model.names) == 2 and {label.casefold() for label in labels} <= set(TRUTH):
         if reading != "ids" and not model.unnamed and any(_number(name) is None for name in model.names):
             raise InputError(
-                f"{model.place}: {_listed(labels)} name none of the model's classes, which are {model.listed}; set "
+                f"{model.place}: {_listed(labels)} match none of the model's classes ({model.listed}); set "
                 f"dataset.labels to ids if true is {model.names[1]} and false is {model.names[0]}, or write the names "
                 "into the data"
             )
@@ -233,7 +233,7 @@ def _unmapped(
     remedy = "write numbers"
     if len(context) == len(model.names):  # the data's ids have names
         pairs = _listed([f"{own} is {name}" for own, name in zip(context, model.names, strict=True)])
-        remedy = f"set dataset.labels to ids if both have one order ({pairs})"
+        remedy = f"set dataset.labels to ids if both have the same order ({pairs})"
     return (
         f"{model.place}: {shown.get(first, first)} is neither a number nor a label of the model; the data has "
         f"{_listed(labels)}, the model {model.listed}; {remedy}, or {NAME_THEM}"
@@ -241,7 +241,7 @@ def _unmapped(
 
 
 def _hidden_label(place: str, lowest: int) -> str:
-    return f"{place}: label {lowest}; hidden labels (-1) cannot be judged, use a labelled split"
+    return f"{place}: label {lowest} (hidden labels); expected a split with labels"
 
 
 def _text(value: str | float) -> str:

@@ -48,11 +48,11 @@ def token_problems(model: Any, processor: Any, examples: "datasets.Dataset") -> 
     pad = processor.pad_token_id
     if highest >= rows:
         problems.append(
-            f"has {rows} token embeddings, but its tokenizer gave token {highest}; they do not belong together"
+            f"has {rows} token embeddings, but its tokenizer gave token {highest}; use the model's own tokenizer"
         )
     if pad is not None and pad >= rows:
         problems.append(
-            f"has {rows} token embeddings, but its tokenizer pads with token {pad} ({processor.pad_token}); take a "
+            f"has {rows} token embeddings, but its tokenizer pads with token {pad} ({processor.pad_token}); use a "
             "padding token that the model knows (often pad_token = eos_token), and save the tokenizer again"
         )
     return problems
@@ -62,12 +62,12 @@ def padding_problems(model: Any, processor: Any) -> list[str]:
     """Return why a model cannot recognise padding: some search for the padding token of their own configuration."""
     own, given = model.config.get_text_config().pad_token_id, processor.pad_token_id
     if given is None:
-        return ["its tokenizer has no padding token, which batches need; set pad_token and save it again"]
+        return ["its tokenizer has no padding token, which batches need; set pad_token and save the tokenizer again"]
     if own == given or not _finds_padding(model):
         return []
     return [
         f"config.json has pad_token_id {own}, but its tokenizer pads with token {given}; this architecture finds the "
-        f"end of a text by that number: set pad_token_id to {given} in config.json"
+        f"end of a text by pad_token_id: set pad_token_id to {given} in config.json"
     ]
 
 

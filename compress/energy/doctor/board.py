@@ -86,7 +86,7 @@ def cost_of_a_call(meter: Meter, report: Report) -> float:
     for _ in range(CALLS):
         meter.read_uj()
     call_s, cpu_s = (time.perf_counter() - start) / CALLS, (time.thread_time() - cpu_s) / CALLS
-    share = f"{1e6 * cpu_s:.0f} us of them on the processor, {100 * cpu_s / 0.1:.2g} % of a core at 10 Hz"
+    share = f"{1e6 * cpu_s:.0f} us of CPU time, {100 * cpu_s / 0.1:.2g} % of a core at 10 Hz"
     report.say("one reading takes", f"{1e6 * call_s:.0f} us ({share})")
     return call_s
 
@@ -131,15 +131,15 @@ def _state(meter: NvmlCounter, report: Report) -> None:
     if state.get("power_mw") is None:
         report.say(
             "instant power",
-            "not told",
-            "without field 186 nothing checks the counter: grades stay at C; update the driver",
+            "not reported",
+            "without field 186 the counter cannot be checked: grades stay at C; update the driver",
         )
     if throttling:
         report.say(
             "throttled", ", ".join(throttling), "wait until the board is cool, or lift its power cap, before measuring"
         )
     if processes is not None and len(processes) > 1:
-        report.say("processes", f"{len(processes)} on the board", "end the other processes: a shared board is grade D")
+        report.say("processes", f"{len(processes)} use the board", "end the other processes: a shared board is grade D")
 
 
 def _window(meter: Meter, seconds: float, busy: Callable[[float], None], close: bool = False) -> Any:
@@ -197,7 +197,7 @@ def _repeatability(meter: Meter, report: Report, seconds: float, busy: Callable[
     if len(watts) < 3:
         return None
     spread = statistics.stdev(watts) / statistics.mean(watts)
-    advice = "equal loads differ by over 1 %: more rounds, or a quieter machine" if spread > 0.01 else None
+    advice = "equal loads differ by over 1 %: use more rounds, or a quieter machine" if spread > 0.01 else None
     report.say("repeatability", f"cv {100 * spread:.2f} % over {len(watts)} equal loads", advice)
     return spread
 
@@ -215,9 +215,7 @@ def _reading_faster(meter: Meter, report: Report, seconds: float, busy: Callable
         return None
     harm = statistics.mean(fast) / statistics.mean(slow) - 1
     advice = (
-        "reading the counter often changes it on this board; nothing to do: sessions read at 10 Hz"
-        if abs(harm) > AGREE
-        else None
+        "frequent readings change this counter; no action needed: sessions read at 10 Hz" if abs(harm) > AGREE else None
     )
     report.say("reading every 2 ms instead of 100", f"{100 * harm:+.1f} % of power", advice)
     return harm
@@ -246,7 +244,7 @@ def _square_waves(meter: Meter, report: Report, seconds: float, load: Load, step
         advice = (
             "loads that beat with the update period are misread by over 5 %: the counter sees only part of each period"
         )
-    report.say("square waves at 0.75, 1 and 1.25 update periods", f"{100 * spread:.1f} % apart", advice)
+    report.say("square waves at 0.75, 1 and 1.25 update periods", f"{100 * spread:.1f} % spread", advice)
     return spread
 
 
@@ -269,7 +267,7 @@ def say_linearity(report: Report, points: Sequence[tuple[float, float]]) -> floa
     text = ", ".join(f"{100 * duty:.0f} %: {watts:.1f} W" for duty, watts in points)
     report.say(
         "linearity",
-        f"{text}; at most {100 * worst:.1f} % from a line (clocks rise with load, so a few percent are usual)",
+        f"{text}; deviation from linear: up to {100 * worst:.1f} % (clocks rise with load, so a few percent are usual)",
     )
     return worst
 
@@ -280,7 +278,7 @@ def without_a_meter(cpu_reason: str | None, gpu_reason: str | None) -> list[str]
     if cpu_reason is not None:
         lines += [
             f"CPU: {cpu_reason}",
-            "  to meter it: a machine of your own (not a virtual one) with an Intel or AMD processor, and " + GRANT,
+            "  to meter it: a physical machine (not a virtual one) with an Intel or AMD processor, and " + GRANT,
         ]
     if gpu_reason is not None:
         lines += [

@@ -55,8 +55,8 @@ def _gpus() -> list[str]:
         cuda = identity(torch.device("cuda", index))
         lines.append(f"  cuda:{index}: {cuda['name']}, UUID {cuda['uuid']}, PCI {cuda['pci']}")
     if boards and not torch.cuda.is_available():
-        lines.append("  torch uses none of them: install a build of torch for CUDA that fits the driver")
-    return lines or ["GPU: NVML sees none"]
+        lines.append("  torch cannot use them: install a CUDA build of torch that fits the driver")
+    return lines or ["GPU: NVML finds none"]
 
 
 def _cpu(quick: bool) -> list[str]:

@@ -24,11 +24,11 @@ def examine_rapl(meter: Rapl, load: Load, scale: float = 1.0) -> Report:
     if idle <= 0:
         report.say("power at idle", "none", "the counters do not move: check the kernel's intel_rapl driver")
         return report
-    report.say("power at idle", f"{idle:.1f} W (everything that runs on this machine is in it)")
+    report.say("power at idle", f"{idle:.1f} W (includes everything that runs on this machine)")
     full_w = [_watts(meter, lambda seconds: load(seconds, 1.0, 1.0), 3 * scale) for _ in range(5)]
     spread = statistics.stdev(full_w) / statistics.mean(full_w)
     report.say("power at load", f"{statistics.mean(full_w):.1f} W")
-    advice = "equal loads differ by over 1 %: more rounds, or a quieter machine" if spread > REPEATS else None
+    advice = "equal loads differ by over 1 %: use more rounds, or a quieter machine" if spread > REPEATS else None
     report.say("repeatability", f"cv {100 * spread:.2f} % over {len(full_w)} equal loads", advice)
     _linearity(meter, load, report, 3 * scale)
     return report
@@ -44,11 +44,12 @@ def _period(meter: Rapl, report: Report, seconds: float) -> None:
             moments.append(now)
             last = value
     if len(moments) < 3:
-        report.say("counters", f"moved {len(moments)} times in {seconds:.1f} s", "they do not move; nothing is metered")
+        what = f"moved {len(moments)} times in {seconds:.1f} s"
+        report.say("counters", what, "the counters do not move: check the kernel's intel_rapl driver")
         return
     gaps = sorted(b - a for a, b in itertools.pairwise(moments))
     median, late = statistics.median(gaps), gaps[min(len(gaps) - 1, round(0.95 * len(gaps)))]
-    advice = "they move too seldom for short windows: use --set measure.profile=standard" if median > COARSE_S else None
+    advice = "they move too rarely for short windows: use --set measure.profile=standard" if median > COARSE_S else None
     report.say("counters move every", f"{1e3 * median:.2f} ms (median; 95 % within {1e3 * late:.2f} ms)", advice)
 
 

@@ -123,7 +123,9 @@ def trained_for(model: nn.Module, bundle: Bundle) -> "tuple[dict[str, Fakes], st
     """
     step = next((later for later in bundle.coming if isinstance(later, Quantize)), None)
     if step is None:
-        raise InputError("distill quantization_aware: no quantize step comes after it; add one, or leave it out")
+        raise InputError(
+            "distill quantization_aware: no quantize step comes after it; add one, or remove quantization_aware"
+        )
     chosen: dict[str, Fakes] = {}
     for part in step.parts:
         part_fakes, _ = fakes(part, bundle)
@@ -135,7 +137,7 @@ def check_rank(model: nn.Module, rank: int) -> None:
     """Raise InputError for a rank of updates that no layer's shape allows."""
     widest = max(min(matrix(module).shape) for _, module in weight_layers(model, Layers()))
     if rank > widest:
-        raise InputError(f"distill lora_rank {rank}: the model's linear layers have ranks up to {widest}; use less")
+        raise InputError(f"distill lora_rank {rank}: expected at most {widest}, the largest rank of a linear layer")
 
 
 @dataclass(frozen=True)
@@ -153,7 +155,7 @@ def fakes(step: Quantize, bundle: Bundle) -> tuple[Fakes, str]:
     row = choose(**request, runtime=bundle.runtime, device=device, capability=capability(bundle.device))
     if step.rounding != "nearest" or step.scaling != "none":
         raise InputError(
-            "distill quantization_aware trains for rounding nearest and scaling none; leave the others out"
+            "distill quantization_aware supports rounding nearest and scaling none only; remove the other settings"
         )
     if row.backend == "torch":
         grid = Grid.of({**step.model_dump(), "format": row.format})
@@ -165,8 +167,8 @@ def fakes(step: Quantize, bundle: Bundle) -> tuple[Fakes, str]:
         per_row: Fake = lambda values: symmetric(values, -1, 127.5, 127)  # noqa: E731
         return Fakes(per_row, per_row), f"{row.format} of {row.backend}"
     raise InputError(
-        f"distill quantization_aware: {row.format} through {row.backend} cannot be trained for; formats of backend "
-        "torch can, and int8 of onnxruntime and torchao"
+        f"distill quantization_aware: {row.format} through {row.backend} is not supported; expected a format of "
+        "backend torch, or int8 of onnxruntime or torchao"
     )
 
 

@@ -1,4 +1,4 @@
-"""What training and its preparation share without transformers' Trainer: batches, steps, precision, answers.
+"""Parts of training that do not need transformers' Trainer: batches, steps, precision, the teacher's logits.
 
 Importing Trainer takes over a second, which recipes that do not train should not pay.
 """

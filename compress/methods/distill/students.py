@@ -50,7 +50,7 @@ def make_student(bundle: Bundle, config: Distill, teacher: Any) -> Student:
     model = bundle.model
     if config.keep_every == 1 and config.keep is None and config.layers is None:
         pairs = paired(model, teacher, config)
-        return Student(model, bundle.layers, pairs, "distill: the model keeps all its layers")
+        return Student(model, bundle.layers, pairs, "distill: the student has all layers of the model")
     present = layers_of(model, "distill")
     count = len(present)
     kept = config.layers
@@ -132,7 +132,7 @@ def fresh_config(config: Any, changes: dict[str, Any]) -> Any:
 
 
 def _refusing(config: Any, changes: dict[str, Any]) -> AbstractContextManager[None]:
-    return as_input_error(lambda reason: f"distill config {changes}: {config.model_type} refuses it: {reason}")
+    return as_input_error(lambda reason: f"distill config {changes}: invalid for {config.model_type}: {reason}")
 
 
 def _pretrained(bundle: Bundle, config: Distill, location: str, teacher: Any) -> Student:
@@ -151,18 +151,16 @@ def _pretrained(bundle: Bundle, config: Distill, location: str, teacher: Any) ->
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise InputError(f"{place}: cannot be loaded ({reason}); expected the id or folder of a saved model") from None
     if info["missing_keys"]:
-        raise InputError(f"{place}: has no weights for {min(info['missing_keys'])}; expected one trained for the task")
+        raise InputError(f"{place}: has no weights for {min(info['missing_keys'])}; expected a trained model")
     label_count, teacher_labels = (getattr(m.config, "num_labels", None) for m in (model, teacher))
     if task.has_labels and label_count != teacher_labels:
         raise InputError(
-            f"{place}: has {label_count} labels, the teacher {teacher_labels}; they answer different questions"
+            f"{place}: has {label_count} labels, the teacher {teacher_labels}; expected the teacher's labels"
         )
     for field in ("id2label", "label2id"):  # the student learns the teacher's label numbers
         setattr(model.config, field, getattr(teacher.config, field))
     if vocabulary(processor) != vocabulary(bundle.processor):
-        raise InputError(
-            f"{place}: has another tokenizer: its token ids mean other words; choose one with the teacher's"
-        )
+        raise InputError(f"{place}: has another tokenizer than the teacher; expected a model with the same tokenizer")
     pairs = paired(model, teacher, config)
     return Student(model.to(bundle.device), {}, pairs, f"distill: the student is {location}")
 
@@ -192,10 +190,10 @@ def _depth(model: Any) -> int:
 
 
 def _check_layers(kept: tuple[int, ...], count: int) -> None:
-    problems = [f"distill layers: {i} is not one of 0 to {count - 1}" for i in kept if i >= count]
+    problems = [f"distill layers: {i}; expected numbers from 0 to {count - 1}" for i in kept if i >= count]
     if list(kept) != sorted(set(kept)):
-        problems.append(f"distill layers {list(kept)}: expected each once, in ascending order")
+        problems.append(f"distill layers {list(kept)}: expected ascending numbers without duplicates")
     if not kept:
-        problems.append("distill layers: empty; a student has at least one layer")
+        problems.append("distill layers: empty; expected at least one layer")
     if problems:
         raise InputError(problems)

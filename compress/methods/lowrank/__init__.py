@@ -50,20 +50,20 @@ def lowrank(bundle: Bundle, config: LowRank) -> Bundle:
         factors = split(weighted.applied(weight))
         rank = shared[group[0]] if shared else _rank(config, weight, factors[1])
         if rank >= limit:
-            dense.append(f"{group[0]} (rank {rank}, pays below {limit:.1f})")
+            dense.append(f"{group[0]} (rank {rank}, saves below {limit:.1f})")
             continue
         _put(bundle.model, group, modules, weighted.undone(*cut(factors, rank)))
         layers[group[0]] = {"kind": "lowrank", "rank": rank}
         layers |= {name: {"kind": "lowrank", "rank": rank, "borrows": group[0]} for name in group[1:]}
     if not layers:
         raise InputError(
-            f"lowrank energy {config.energy}: no layer reaches it below the rank where it pays; first of "
-            f"{len(dense)}: {dense[0]}; ask for less energy"
+            f"lowrank energy {config.energy}: no layer reaches it at a rank that saves parameters; first of "
+            f"{len(dense)}: {dense[0]}; use a lower energy"
         )
-    by = "" if config.weighting == "plain" else f", {config.weighting} by {config.calibration_examples} examples"
+    by = "" if config.weighting == "plain" else f", {config.weighting} from {config.calibration_examples} examples"
     notes = [f"lowrank: {len(layers)} layers of rank {_span([e['rank'] for e in layers.values()])}{by}"]
     if dense:
-        notes.append(f"lowrank: {len(dense)} layers stay dense, where rank saves nothing: {', '.join(dense[:3])}")
+        notes.append(f"lowrank: {len(dense)} layers stay dense, as their rank saves nothing: {', '.join(dense[:3])}")
     return bundle.changed(bundle.model, layers, *notes)
 
 

@@ -66,7 +66,7 @@ def cholesky(gram: torch.Tensor) -> torch.Tensor:
     Raises RuntimeError if activations were not finite.
     """
     if not bool(gram.isfinite().all()):
-        raise RuntimeError("what enters a layer is not finite: too large for its type? leave the model in fp32 or bf16")
+        raise RuntimeError("inputs of a layer are not finite, perhaps too large for fp16; use fp32 or bf16")
     size = float(gram.diagonal().mean()) or 1.0
     eye = torch.eye(len(gram), dtype=gram.dtype, device=gram.device)
     damping = DAMPING

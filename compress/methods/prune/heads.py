@@ -84,7 +84,7 @@ def read_attention(layer: Layer) -> Attention:
     for path, module in zip((names.query, names.key, names.value, names.output), projections, strict=True):
         if not isinstance(module, nn.Linear | Conv1D):
             raise InputError(
-                f"{layer.child(path)}: a {type(module).__name__}; heads are cut from plain linear layers, prune first"
+                f"{layer.child(path)}: a {type(module).__name__}; expected a plain linear layer: prune heads first"
             )
     head_size = int(getattr(layer.get(names.attention), names.head_size))
     queries = matrix(projections[3]).shape[1] // head_size  # o_proj's inputs are the query heads' features

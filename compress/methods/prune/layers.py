@@ -32,8 +32,8 @@ def layers(bundle: Bundle, config: Prune) -> Bundle:
     count = round(config.fraction * len(present))
     if not 0 < count < len(present) or count > len(allowed):
         raise InputError(
-            f"prune layers: fraction {config.fraction} of {len(present)} layers is {count}, and {len(allowed)} may go; "
-            f"use a multiple of {1 / len(present):.3f} that leaves one"
+            f"prune layers: fraction {config.fraction} of {len(present)} layers is {count}, and {len(allowed)} may be "
+            f"removed; use a multiple of {1 / len(present):.3f} that leaves one"
         )
     scores = [0.0] * len(present)
     if not is_empty(model):

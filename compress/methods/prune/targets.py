@@ -28,7 +28,7 @@ def in_parameters(
     if config.cost == "parameters":
         return config
     if bundle.cost is None:
-        raise InputError(f"prune cost {config.cost}: no workload says at which point; use cost parameters here")
+        raise InputError(f"prune cost {config.cost}: needs the headline point of a workload; use cost parameters here")
     cost, dense = bundle.cost, bundle.cost(bundle.model, config.cost)
     fractions = [(index + 1) / FINE for index in range(FINE - 1)] + [1 - 1e-6] if steps is None else list(steps)
 
@@ -40,8 +40,8 @@ def in_parameters(
     narrowest = left(fractions[-1])
     if narrowest > 1 - config.fraction:
         raise InputError(
-            f"prune {config.structure}: {config.fraction:.0%} of {config.cost} cannot go: the narrowest layers leave "
-            f"{narrowest:.0%}; ask for less"
+            f"prune {config.structure}: cannot remove {config.fraction:.0%} of {config.cost}: the narrowest layers "
+            f"still have {narrowest:.0%}; use a smaller fraction"
         )
     low, high = -1, len(fractions) - 1  # high is known to suffice
     while high - low > 1:

@@ -44,15 +44,15 @@ def unstructured(bundle: Bundle, config: Prune) -> Bundle:
         layers[name] = {"sparsity": round((stack.matrices == 0).float().mean().item(), 6)}
     amount = "2 of every 4" if config.pattern == "2:4" else f"{config.fraction:.0%}"
     note = (
-        f"prune: {amount} of the weights of {len(layers)} layers are zero by {config.importance}, but still stored and "
-        "multiplied"
+        f"prune: {amount} of the weights of {len(layers)} layers set to zero by {config.importance}; zeros are still "
+        "stored and multiplied"
     )
     if config.pattern != "free":
-        note += "; sparse tensor cores skip them in fp16 and bf16 (a cast step after this one), on CUDA from Ampere on"
+        note += "; sparse tensor cores (CUDA, Ampere or newer) skip them in fp16 and bf16: add a cast step last"
     notes = [note]
     if experts and config.importance != "magnitude":
         notes.append(
-            f"prune: {len(experts)} stacks of experts are pruned by magnitude; {config.importance} is of layers"
+            f"prune: {len(experts)} stacks of experts are pruned by magnitude; {config.importance} is for linear layers"
         )
     return bundle.changed(bundle.model, layers, *notes)
 
@@ -65,7 +65,7 @@ def choose(model: nn.Module, config: Prune) -> tuple[dict[str, nn.Module], dict[
     widths |= {name: stack.matrices.shape[2] for name, stack in experts.items()}
     odd = [name for name, width in widths.items() if config.pattern == "2:4" and width % OF]
     if odd:
-        raise InputError([f"{name}: {widths[name]} inputs are no multiple of 4; exclude it" for name in odd])
+        raise InputError([f"{name}: {widths[name]} inputs, expected a multiple of 4; exclude it" for name in odd])
     return chosen, experts
 
 

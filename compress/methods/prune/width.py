@@ -68,7 +68,7 @@ def check_fraction(bundle: Bundle, config: Prune) -> None:
         if width * (1 - config.fraction) < step / 2:
             raise InputError(
                 f"prune feed_forward: fraction {config.fraction} of width {width} in {layer.name} leaves none; the "
-                f"narrowest is {step}: use {1 - step / width:.3f} at most"
+                f"narrowest is {step}: use at most {1 - step / width:.3f}"
             )
 
 
@@ -88,7 +88,7 @@ def hidden(bundle: Bundle, config: Prune) -> Bundle:
     """
     if config.include != ("*",):
         raise InputError(
-            f"prune hidden: include {list(config.include)}: the hidden width is one for all layers; leave include out"
+            f"prune hidden: include {list(config.include)}: all layers share the hidden width; remove include"
         )
     model = bundle.model
     names = architecture_of(model, "prune hidden")
@@ -170,7 +170,7 @@ def _width(layer: Layer) -> int:
         module = layer.get(path)
         if not isinstance(module, nn.Linear | Conv1D):
             raise InputError(
-                f"{layer.child(path)}: a {type(module).__name__}; width is cut from plain linear layers, prune first"
+                f"{layer.child(path)}: a {type(module).__name__}; expected a plain linear layer: prune width first"
             )
     return int(matrix(layer.get(layer.architecture.ffn_out)).shape[1])
 

@@ -58,7 +58,7 @@ def quantize(bundle: Bundle, config: Quantize) -> Bundle:
         notes.append(f"quantize: LLM.int8 casts its inputs to fp16 (65,504 at most); the model's own type is {kind}")
     if experts and (config.rounding == "gptq" or config.scaling == "awq"):
         notes.append(
-            f"quantize: {len(experts)} stacks of experts are rounded to the nearest; what enters is not captured"
+            f"quantize: {len(experts)} stacks of experts are rounded to nearest: their inputs are not captured"
         )
     if refused:
         name, reason = next(iter(refused.items()))
@@ -110,14 +110,14 @@ def refusals(
     refused = {name: reason for name, reason in reasons.items() if reason is not None}
     if len(refused) == len(chosen) + len(experts):
         name, reason = next(iter(refused.items()))
-        raise InputError(f"quantize {entry['format']}: no layer can take it; {name}: {reason}")
+        raise InputError(f"quantize {entry['format']}: no layer supports it; {name}: {reason}")
     return refused
 
 
 def _openvino_refusal(columns: int, size: int) -> str | None:
     """Return why OpenVINO cannot group this number of inputs; None if it can."""
     if columns == size:  # OpenVINO 2026.4 cannot open such a graph
-        return f"its {columns} inputs are a single group of {size}; OpenVINO wants two or more"
+        return f"its {columns} inputs are a single group of {size}; OpenVINO needs two or more"
     return grouped.indivisible(columns, size)
 
 

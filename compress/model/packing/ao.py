@@ -85,7 +85,7 @@ def _misfit(form: str, rows: int, columns: int) -> str | None:
     width = WIDTHS.get(form, 1)
     if columns % width == 0 and rows % width == 0:
         return None
-    return f"its weight is [{rows}, {columns}], and {form} products on a GPU want multiples of {width}"
+    return f"its weight is [{rows}, {columns}], and {form} products on a GPU need multiples of {width}"
 
 
 def make(linear: nn.Linear, settings: Settings) -> nn.Module:
@@ -136,16 +136,16 @@ def unpack(tensors: Tensors, meta: Settings, device: torch.device) -> nn.Module:
     texts = {name: json.dumps(value) for name, value in meta["torchao"].items()}
     weights, unused = unflatten_tensor_state_dict(inner, texts)
     if NAME not in weights or unused:
-        raise ValueError(f"torchao could not put a weight together; left over: {sorted(unused)}")
+        raise ValueError(f"torchao could not rebuild a weight; unused tensors: {sorted(unused)}")
     placed = {name: tensor.to(device) for name, tensor in tensors.items() if name in ("bias", SMOOTH)}
     rows, columns = meta["shape"]
-    _check(weights[NAME], rows, columns, device_of(device).kind)
+    check_device(weights[NAME], rows, columns, device_of(device).kind)
     if isinstance(weights[NAME], Int8Tensor):
         return _int8(weights[NAME], placed.get("bias"), placed.get(SMOOTH))
     return _filled(nn.Linear(columns, rows, bias="bias" in tensors, device="meta"), weights[NAME], placed.get("bias"))
 
 
-def _check(weight: torch.Tensor, rows: int, columns: int, kind: DeviceKind) -> None:
+def check_device(weight: torch.Tensor, rows: int, columns: int, kind: DeviceKind) -> None:
     """Raise InputError if a weight made on one kind of device has no proper product on this one."""
     reason = None
     if isinstance(weight, Int8Tensor) and kind == "cuda":

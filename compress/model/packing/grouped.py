@@ -105,7 +105,7 @@ def refuse(linear: nn.Linear, settings: Settings, _kind: DeviceKind) -> str | No
     if (reason := indivisible(linear.in_features, settings["group_size"])) is not None:
         return reason
     if linear.in_features % EIGHT:
-        return f"its {linear.in_features} inputs are no multiple of {EIGHT}, by which they are packed"
+        return f"its {linear.in_features} inputs cannot be packed; expected a multiple of {EIGHT}"
     return None
 
 

@@ -76,7 +76,7 @@ def _compile_kernels() -> None:
     if missing:
         raise InputError(
             f"quanto int4 compiles C++ on first use and found no {' and no '.join(missing)}; install it "
-            "(g++ from the system, ninja with pip), or take format nf4"
+            "(g++ from the system, ninja with pip), or use format nf4"
         )
     folders = [Path(get_extension(name).build_directory) for name in EXTENSIONS if is_extension_available(name)]
     with kernels.building(folders):

@@ -21,7 +21,7 @@ from compress.spec.formats import GRAPHS, PLAIN_RUNTIMES
 if TYPE_CHECKING:
     from compress.model.manifest import Manifest
 
-MAY_ROUND = "tensorrt: products of fp32 may be computed in TF32, as TensorRT allows by itself"
+MAY_ROUND = "tensorrt: fp32 products may be computed in TF32, which TensorRT allows by default"
 
 
 def finish(bundle: Bundle, runtime: str) -> Bundle:
@@ -32,7 +32,7 @@ def finish(bundle: Bundle, runtime: str) -> Bundle:
     if isinstance(bundle.model, GraphModel):
         graph_runtime = GRAPHS[bundle.model.kind][0]
         if runtime not in ("auto", graph_runtime):
-            raise InputError(f"runtime {runtime}: the model is a graph of {graph_runtime}; expected that")
+            raise InputError(f"runtime {runtime}: the model is a graph; expected runtime {graph_runtime}")
         return replace(bundle, runtime=graph_runtime)
     resolved = str(bundle.layers.get("", {}).get("runtime", "eager")) if runtime == "auto" else runtime
     kind = device_of(bundle.device).kind
@@ -48,7 +48,7 @@ def finish(bundle: Bundle, runtime: str) -> Bundle:
     if resolved == "openvino":
         from compress.model.runtimes.openvino import converted
 
-        note = "openvino: computed in bf16, as this CPU does natively" if computes_bf16(bundle.device) else None
+        note = "openvino: computed in bf16, which this CPU supports natively" if computes_bf16(bundle.device) else None
         model = converted(checked(bundle, resolved)).eval()
         return replace(bundle, model=model, runtime=resolved, notes=(*bundle.notes, *([note] if note else [])))
     return replace(bundle, runtime=resolved)
@@ -86,7 +86,7 @@ def take_attention(model: Any, attention: str) -> None:
     """Set the attention implementation and verify it, because transformers only warns if it is not available."""
     place = f"attention {attention}"
     if isinstance(model, GraphModel):
-        raise InputError(f"{place}: {GRAPHS[model.kind][0]} computes attention in its own way; leave it out")
+        raise InputError(f"{place}: {GRAPHS[model.kind][0]} has its own attention; remove attention")
     try:
         model.set_attn_implementation(attention)
     except (ImportError, ValueError) as error:

@@ -54,6 +54,20 @@ class Agreement:
         """Return the largest difference that is allowed."""
         return tolerance * max(self.spread, ROUNDING * max(abs(self.lowest), abs(self.highest)))
 
+    def joined(self, expected: torch.Tensor, logits: torch.Tensor) -> "Agreement":
+        """Return the agreement including one more batch: logits of the model, and of the graph."""
+        finite = torch.isfinite(expected)
+        if expected.shape != logits.shape or not torch.equal(finite, torch.isfinite(logits)):
+            return replace(self, difference=float("inf"))
+        if not finite.any():
+            return self
+        finite_logits = expected[finite]
+        return Agreement(
+            max(self.difference, float((logits[finite] - finite_logits).abs().max())),
+            min(self.lowest, float(finite_logits.min())),
+            max(self.highest, float(finite_logits.max())),
+        )
+
 
 def checked(bundle: Bundle, runtime: str) -> OnnxModel:
     """Return the bundle's model as an ONNX graph, verified to match the model under `runtime`.
@@ -69,7 +83,7 @@ def checked(bundle: Bundle, runtime: str) -> OnnxModel:
     if not result.difference <= most:
         raise InputError(
             f"{place}: the exported graph differs from the model: logits differ by up to "
-            f"{result.difference:.3g} at a spread of {result.spread:.3g}; expected at most {most:.3g}; take runtime "
+            f"{result.difference:.3g} at a spread of {result.spread:.3g}; expected at most {most:.3g}; use runtime "
             "eager or compile"
         )
     return graph
@@ -138,13 +152,13 @@ def _compared(
             shape = list(next(iter(batch.values())).shape)
             reason = (str(error).strip() or type(error).__name__).splitlines()[0]
             raise InputError(
-                f"{place}: the exported graph fails on a batch of {shape} ({reason}); take runtime eager or compile"
+                f"{place}: the exported graph fails on a batch of {shape} ({reason}); use runtime eager or compile"
             ) from error
         if task_of(bundle.task).per_token and "attention_mask" in batch:  # logits of padding mean nothing
             kept = batch["attention_mask"].bool()
-            agreement = _joined(agreement, expected[kept], logits[kept])
+            agreement = agreement.joined(expected[kept], logits[kept])
         else:
-            agreement = _joined(agreement, expected, logits)
+            agreement = agreement.joined(expected, logits)
     return agreement
 
 
@@ -158,18 +172,3 @@ def _answers(model: Any, batches: Sequence[Batch], device: torch.device) -> Iter
                 yield model(**{name: value.to(device) for name, value in batch.items()}).logits.float().cpu()
     finally:
         model.cpu().train(training)
-
-
-def _joined(agreement: Agreement, expected: torch.Tensor, logits: torch.Tensor) -> Agreement:
-    """Return the agreement so far combined with one more batch, whose logits must have equal shapes."""
-    finite = torch.isfinite(expected)
-    if expected.shape != logits.shape or not torch.equal(finite, torch.isfinite(logits)):
-        return replace(agreement, difference=float("inf"))
-    if not finite.any():
-        return agreement
-    finite_logits = expected[finite]
-    return Agreement(
-        max(agreement.difference, float((logits[finite] - finite_logits).abs().max())),
-        min(agreement.lowest, float(finite_logits.min())),
-        max(agreement.highest, float(finite_logits.max())),
-    )

@@ -9,6 +9,7 @@ Where torch would only warn and run uncompiled, this module raises an error: a r
 
 import os
 import shutil
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -29,8 +30,10 @@ The cache may hold choices of the processes that measure memory, tuned while oth
 GRAPHS: dict[str, bool] = {"triton.cudagraphs": True, "triton.cudagraph_or_error": True}
 
 
-def compile_model(model: Any, fixed: bool = False) -> Any:
+def compile_model(model: Any, fixed: bool = False, backend: str | Callable[..., Any] = "inductor") -> Any:
     """Return the model, compiled on its first batch; `fixed`: once per shape, on a GPU as CUDA graphs.
+
+    `backend` is torch's: the compiler that receives the captured graphs.
 
     From then on, a function with more than 256 compiled variants in this process raises an error. Raises InputError if
     no C++ compiler is installed.
@@ -39,11 +42,11 @@ def compile_model(model: Any, fixed: bool = False) -> Any:
     compilers = (os.environ.get("CXX"), "g++", "clang++")
     if not any(name and shutil.which(name) for name in compilers):
         raise InputError(
-            "runtime compile: torch.compile needs a C++ compiler and found none; install g++, or take eager"
+            "runtime compile: torch.compile needs a C++ compiler and found none; install g++, or use eager"
         )
     limits = torch._dynamo.config
     limits.recompile_limit = max(limits.recompile_limit, VARIANTS)
     limits.accumulated_recompile_limit = max(limits.accumulated_recompile_limit, VARIANTS)
     limits.fail_on_recompile_limit_hit = True
     options: dict[str, Any] | None = (TUNING | (GRAPHS if fixed else {})) if device.type == "cuda" else None
-    return torch.compile(model, dynamic=not fixed, options=options)
+    return torch.compile(model, dynamic=not fixed, backend=backend, options=options)

@@ -78,14 +78,14 @@ class GraphModel(nn.Module, ABC):
         given = {name: value for name, value in batch.items() if isinstance(value, torch.Tensor) and name != "labels"}
         for name, value in given.items():
             if name not in self.inputs and not self._assumes(name, value):
-                raise InputError(f"the graph takes {', '.join(self.inputs)}; got {name} as well; leave it out")
+                raise InputError(f"unexpected input {name}; the graph takes {', '.join(self.inputs)}: remove it")
         return {name: given[name].detach() if name in given else self._filled(name, given) for name in self.inputs}
 
     def _filled(self, name: str, given: Mapping[str, torch.Tensor]) -> torch.Tensor:
         """Return an omitted input, filled with the model's own default."""
         value = self._assumed(name)
         if value is None or "input_ids" not in given:
-            raise InputError(f"the graph takes {', '.join(self.inputs)}; got no {name}; give it")
+            raise InputError(f"missing input {name}; the graph takes {', '.join(self.inputs)}: add it")
         return torch.full_like(given["input_ids"], value)
 
     def _assumes(self, name: str, value: torch.Tensor) -> bool:

@@ -79,7 +79,7 @@ def export(model: Any, folder: Path, batch: Mapping[str, torch.Tensor]) -> Path:
         except torch.onnx.errors.OnnxExporterError as error:
             reason = innermost(error)
             raise InputError(
-                f"onnxruntime: {type(model).__name__} cannot be exported to ONNX ({reason}); take another runtime"
+                f"onnxruntime: {type(model).__name__} cannot be exported to ONNX ({reason}); use another runtime"
             ) from error
         assert program is not None
         program.save(str(path), external_data=_bytes(model) > EXTERNAL_BYTES)
@@ -93,8 +93,8 @@ def unexportable(model: nn.Module) -> str | None:
         for kind in kinds.values() if isinstance(kinds, Mapping) else [kinds]:
             if isinstance(kind, str) and "dynamic" in kind:
                 return (
-                    f"rope_type {kind}: its frequencies depend on the length of each batch, and ONNX cannot hold that; "
-                    "take runtime eager or compile"
+                    f"rope_type {kind}: its frequencies depend on the length of each batch, which ONNX cannot express; "
+                    "use runtime eager or compile"
                 )
     return None
 
@@ -127,8 +127,8 @@ def _is_half(model: Any, on_gpu: bool) -> bool:
     if dtypes == {torch.float32}:
         return False
     types = ", ".join(sorted(str(dtype).removeprefix("torch.") for dtype in dtypes))
-    expected = "float32 or float16; cast to fp16" if on_gpu else "float32; leave out the cast step"
-    raise InputError(f"onnxruntime: the model holds {types}; expected {expected}, or take another runtime")
+    expected = "float32 or float16; cast to fp16" if on_gpu else "float32; remove the cast step"
+    raise InputError(f"onnxruntime: the model holds {types}; expected {expected}, or use another runtime")
 
 
 def quantize_graph(model: OnnxModel, layers: Collection[str], per_channel: bool) -> OnnxModel:

@@ -31,7 +31,7 @@ class Padded(nn.Module):
         """Return the model's output for texts [batch, length]. Raises InputError for longer ones."""
         missing = self.padded_to - input_ids.shape[1]
         if missing < 0:
-            raise InputError(f"padding fixed: {input_ids.shape[1]} tokens, expected at most {self.padded_to}; cut them")
+            raise InputError(f"padding fixed: {input_ids.shape[1]} tokens, expected at most {self.padded_to}; truncate")
         if batch.get("attention_mask") is None:
             batch["attention_mask"] = torch.ones_like(input_ids)
         if missing == 0:  # padding by nothing would still copy

@@ -77,7 +77,7 @@ def check(runtime: str, kind: DeviceKind) -> None:
 
 def _advice(runtime: str) -> str:
     more = " and TensorRT" if runtime == "tensorrt" else ""
-    return f"install onnxruntime-gpu{more} in onnxruntime's place, or take eager or compile"
+    return f"install onnxruntime-gpu{more} instead of onnxruntime, or use eager or compile"
 
 
 def open_session(path: Path, place: Place, options: Any) -> Any:
@@ -96,8 +96,8 @@ def open_session(path: Path, place: Place, options: Any) -> Any:
     loaded = session.get_providers()
     if loaded[0] != required[0]:
         raise InputError(
-            f"{required[0]} cannot be loaded: onnxruntime took {', '.join(loaded)} in its place, for which CUDA, cuDNN"
-            f"{', TensorRT' if place.runtime == 'tensorrt' else ''} or the driver are missing or of another version; "
+            f"{required[0]} cannot be loaded: onnxruntime took {', '.join(loaded)} instead; CUDA, cuDNN"
+            f"{', TensorRT' if place.runtime == 'tensorrt' else ''} or the driver is missing or of another version; "
             f"{_advice(place.runtime)}"
         )
     return session
@@ -111,7 +111,7 @@ def _options(provider: str, path: Path, place: Place) -> dict[str, str]:
     if provider == "CUDAExecutionProvider":
         return {**device, "use_tf32": "0"}  # fp32 without TF32, as under torch; onnxruntime's default is TF32
     if place.shapes is None:
-        raise InputError("tensorrt makes its engines for the shapes of a workload; run the recipe on one")
+        raise InputError("tensorrt builds its engine for the shapes of a workload; run the recipe on a workload")
     return {
         **device,
         "trt_fp16_enable": str(int(place.half)),

@@ -54,7 +54,7 @@ def draw(sources: Sequence[Source]) -> "Figure":
     figure = canvas.new_figure(9, 1.5 + 0.19 * len(shown))
     (plot,) = canvas.axes(figure, left=2.9, top=0.7)
     size = 1e3 if max(layer.size for layer in shown) < 1e6 else 1e6
-    scale, unit = (size, "kB" if size == 1e3 else "MB") if in_bytes else (1, "bits a weight")
+    scale, unit = (size, "kB" if size == 1e3 else "MB") if in_bytes else (1, "bits per weight")
     for kind, colour in KINDS:
         bars = [(row, layer.size / scale) for row, layer in enumerate(shown) if layer.kind == kind]
         if bars:

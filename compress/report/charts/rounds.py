@@ -35,7 +35,7 @@ def _draw(plot: "Axes", source: Source) -> None:
     axis: Axis = "energy" if point_cost(ours, "energy", source.reference.name) is not None else "latency"
     pairs = paired(ours, baseline, axis)
     if not pairs:
-        raise InputError(f"{source.path}: keeps no rounds that the reference has too; run the recipe again")
+        raise InputError(f"{source.path}: has no rounds in common with the reference; run the recipe again")
     numbers = [index + 1 for index, _, _ in pairs]
     line_x = [x for number in numbers for x in (number, number, float("nan"))]
     line_y = [y for _, a, b in pairs for y in (a, b, float("nan"))]
@@ -46,7 +46,7 @@ def _draw(plot: "Axes", source: Source) -> None:
               zorder=3)  # fmt: skip
     plot.set_ylim(0, 1.08 * max(max(a, b) for _, a, b in pairs))
     plot.set_xticks(numbers)
-    plot.set_ylabel("mJ an inference" if axis == "energy" else "ms a batch")
+    plot.set_ylabel("mJ per inference" if axis == "energy" else "ms per batch")
     ratio_text = joined(ratio(point_cost(ours, axis, source.reference.name)))
     title = f"{source.name}, {point_name(ours)}: {axis} ratio {ratio_text}"
     plot.set_title(plain(title), loc="left", fontsize=9.5, pad=18, parse_math=False)

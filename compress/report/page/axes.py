@@ -117,7 +117,7 @@ def _energy(row: Row) -> Estimate | str:
 
 def _modelled(row: Row) -> Estimate | str:
     if row.point is None or row.point.energy_source != "modelled":
-        return "energy is measured here, or not known"
+        return "energy is measured here, or unknown"
     return row.point.energy_j or row.point.energy_reason or UNKNOWN
 
 

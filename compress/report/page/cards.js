@@ -1,4 +1,4 @@
-// A card a recipe, drawn when it is first opened.
+// One card per recipe, drawn when it is first opened.
 const drawnCards = new Map();
 
 function drawCards() {
@@ -87,7 +87,7 @@ function openCard(box, row, card) {
     part(
       "Provenance",
       list([...card.from, ["energy grade", grade(card.grades)]]),
-      make("p", {}, `Save as ${row.name}.yaml, and run and check it:`),
+      make("p", {}, `Save as ${row.name}.yaml; run and verify it with:`),
       make("pre", { tabindex: "0" }, card.recipe),
       make("pre", { tabindex: "0" }, card.commands.join("\n")),
     ),

@@ -69,7 +69,7 @@ def _facts(result: Result, own: Reference | None) -> list[tuple[str, str]]:
         facts.append(("stored", joined(megabytes(size.stored_bytes, reference_bytes))))
         facts.append(("parameters", f"{size.parameters:,}, of which {size.nonzero:,} are not zero"))
         known = [f"{digits(v / 1e6)} MB" for v in (size.memory_bytes, size.peak_memory_bytes) if v is not None]
-        facts.append(("memory loaded, at its peak", ", ".join(known) or f"not known: {size.reason}"))
+        facts.append(("memory loaded, at its peak", ", ".join(known) or f"unknown: {size.reason}"))
     if kernel is not None:
         evidence = ", ".join(f"{op.name} {100 * op.share:.0f} %" for op in kernel.evidence[:4])
         facts.append(("kernels", f"{kernel.label}{f' ({kernel.cause})' if kernel.cause else ''}: {evidence}"))
@@ -122,7 +122,7 @@ def _even(result: Result, own: Reference | None) -> Plain:
     point, transform, even = result.headline, result.transform, result.breakeven
     baseline = next((p for p in own.points if point and same_point(p, point)), None) if own else None
     if point is None or baseline is None or transform is None:
-        return {"why": "what compressing cost, or the reference, was not measured"}
+        return {"why": "the cost of compressing or of the reference was not measured"}
     ratio = point.ratio(own.name if own else "")
     axis = "latency" if ratio is None else cost_axis(ratio, point.energy_source)[0]
     reason = even.reason if even else None
@@ -133,7 +133,7 @@ def _even(result: Result, own: Reference | None) -> Plain:
         if transform.energy_source not in MEASURED or spent is None or not point.energy_j:
             return {"why": reason or "the energy of compressing was not measured"}
         if baseline.energy_j is None:
-            return {"why": "the reference's energy is not known"}
+            return {"why": "the reference's energy is unknown"}
         costs, unit = (point.energy_j.value, baseline.energy_j.value), "J"
     else:
         costs = (point.latency_s.value / point.batch_size, baseline.latency_s.value / baseline.batch_size)

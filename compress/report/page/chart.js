@@ -1,4 +1,4 @@
-// The scatter. Colours are Okabe and Ito's, told apart by every kind of colour vision; shapes say the same again.
+// The scatter plot in colours of Okabe and Ito, distinguishable with every kind of colour vision, and shapes.
 const KINDS = {
   front: ["on the front", "diamond"],
   other: ["other recipes", "circle"],
@@ -63,7 +63,7 @@ function hover(row) {
   return lines.filter(Boolean).join("<br>");
 }
 
-// What can be had at this cost or less, as in pareto.png; the front belongs to its own two axes only.
+// The best value at this cost or less, as in pareto.png; the front belongs to its own two axes only.
 function frontLine() {
   if (state.x !== table().axis || state.y !== "difference") return null;
   const up = axisOf("difference").better === "high" ? 1 : -1;

@@ -29,7 +29,7 @@ def _sentence(table: Table) -> tuple[str, str | None]:
         many = "Its only recipe" if len(table.failed) == 1 else f"All {len(table.failed)} recipes"
         return f"{many} failed; {failed.name}: {first_line(failed)}", None
     if table.unsound:
-        return f"Nothing can be judged: {table.unsound}", None
+        return f"No verdict is possible: {table.unsound}", None
     family = adjusted(table)
     savers = [r for r in table.results if r.name in table.front and _saves(r, table, family)]
     free = [r for r in savers if _loses_nothing(r)]
@@ -96,7 +96,7 @@ def _why_time(table: Table) -> str:
         return ""
     if table.meter == "modelled":
         return "; energy is only modelled on this machine"
-    return "; energy is not known well enough here" if table.meter else "; energy is not measured on this machine"
+    return "; energy is not precise enough here" if table.meter else "; energy is not measured on this machine"
 
 
 def _nothing(table: Table, family: Mapping[str, Estimate]) -> str:

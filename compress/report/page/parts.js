@@ -1,4 +1,4 @@
-// The tables of a card: answers that changed, and what became of the layers.
+// The tables of a card: answers that changed, and changes of the layers.
 function grid(head, rows) {
   return make(
     "div",
@@ -46,8 +46,8 @@ function changed(card, row) {
   const sentence = make(
     "p",
     {},
-    `Of ${flips.n} examples, ${lost} were right under ${card.against} and are wrong now, ${gained} the other way round` +
-      (both ? `, ${both} are wrong differently.` : "."),
+    `Of ${flips.n} examples, ${lost} were right under ${card.against} and are wrong now, ${gained} became right` +
+      (both ? `, ${both} have another wrong answer.` : "."),
   );
   if (!flips.rows.length) return [sentence];
   const words = ["now wrong", "now right", "wrong both times"];
@@ -73,10 +73,10 @@ function changed(card, row) {
 
 function layers(card) {
   const layers = card.layers;
-  if (layers.why) return unknown("which layers changed was " + layers.why);
+  if (layers.why) return unknown("changed layers: " + layers.why);
   if (!layers.length)
     return unknown(
-      "no layer changed its format, type, rank, zeros or shape; what changed are values, or how many layers there are",
+      "no layer changed its format, type, rank, sparsity or shape; only values or the number of layers changed",
     );
   const most = Math.max(...layers.map((layer) => layer[7] || 0));
   const rows = layers.map(([name, format, bits, dtype, rank, sparsity, shape, bytes]) =>
@@ -115,7 +115,7 @@ function layers(card) {
         make(
           "p",
           { class: "soft small" },
-          "— where a field does not apply; bytes of single layers are not known inside an exported graph.",
+          "— where a field does not apply; bytes of single layers are unknown inside an exported graph.",
         ),
       ]
     : [];

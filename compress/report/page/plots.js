@@ -16,7 +16,7 @@ function times(card, chart) {
       }))
       .map((trace) => ({ ...trace, name: forPlotly(trace.name) }));
   const more = () => ({
-    xaxis: { type: "log", title: { text: "milliseconds a batch" }, ...logTicks(times.edges) },
+    xaxis: { type: "log", title: { text: "milliseconds per batch" }, ...logTicks(times.edges) },
     yaxis: { title: { text: "% of batches" } },
   });
   const sentence = times.series
@@ -74,7 +74,7 @@ function rounds(card, row, chart) {
       yaxis: { title: { text: rounds.what }, rangemode: "tozero" },
     })),
     rounds.instead
-      ? make("p", { class: "soft small" }, "Energy of both was not measured well enough, so this is latency.")
+      ? make("p", { class: "soft small" }, "Latency is shown, because the energy of both was not measured well enough.")
       : null,
   ];
 }

@@ -1,4 +1,4 @@
-// Menus, theme, and what is drawn when.
+// Menus, themes and the order of drawing.
 function drawMenus() {
   const tables = DATA.tables,
     distinct = (key) => [...new Set(tables.map((each) => each[key]))];
@@ -77,7 +77,7 @@ function drawAxes() {
     const why = some || !table().rows.length ? null : reason(table().rows[0].cells[axis.key]);
     return [
       axis.key,
-      axis.label + (axis.unit && axis.unit !== "×" ? `, ${axis.unit}` : "") + (some ? "" : " (not known)"),
+      axis.label + (axis.unit && axis.unit !== "×" ? `, ${axis.unit}` : "") + (some ? "" : " (unknown)"),
       !some,
       why,
     ];

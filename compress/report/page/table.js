@@ -75,7 +75,7 @@ function cellOf(row, column) {
       "td",
       { class: "none", title: reason(cell) },
       "—",
-      make("span", { class: "hidden" }, " not known: " + reason(cell)),
+      make("span", { class: "hidden" }, " unknown: " + reason(cell)),
     );
   }
   return make(
@@ -94,7 +94,7 @@ function drawTable() {
   const head = make(
     "tr",
     {},
-    heading("name", "recipe", "by name"),
+    heading("name", "recipe", "sort by name"),
     chosen.map((column) =>
       heading(
         column.key,

@@ -1,5 +1,5 @@
 "use strict";
-// Small things that all parts use. Texts of results reach the page through text nodes only.
+// Helpers shared by all parts. Texts of results reach the page through text nodes only.
 performance.mark("page-begins");
 const DATA = JSON.parse(document.getElementById("data").textContent);
 const state = {
@@ -33,7 +33,7 @@ function make(tag, attributes = {}, ...children) {
   return element;
 }
 
-// Plotly reads some tags and entities in its texts: escaped, they stay what they are.
+// Plotly interprets some tags and entities in its texts: escaped, they are shown literally.
 const forPlotly = (text) => String(text).replace(/&/g, "&amp;").replace(/</g, "&lt;").replace(/>/g, "&gt;");
 const known = (cell) => Array.isArray(cell);
 const value = (row, key) => (known(row.cells[key]) ? row.cells[key][2] : null);

@@ -16,11 +16,11 @@ class Distill(Config):
 
     method: Literal["distill"] = "distill"
     keep_every: Annotated[int, Field(ge=1, le=MOST_LAYERS)] = 1
-    """Take every k-th layer into the student (DistilBERT, arXiv:1910.01108); 1 takes all: recovery after pruning."""
+    """Keep every k-th layer in the student (DistilBERT, arXiv:1910.01108); 1 keeps all, for recovery after pruning."""
     keep: Fraction | None = None
-    """Or take this fraction of the layers, spread evenly from the first to the last."""
+    """Or keep this fraction of the layers, spread evenly from the first to the last."""
     layers: tuple[Annotated[int, Field(ge=0)], ...] | None = None
-    """Or take exactly these layers, counted from 0."""
+    """Or keep exactly these layers, counted from 0."""
     config: dict[str, Any] | None = None
     """Or create a new student: the model's configuration with these fields changed, initialised at random."""
     model: str | None = None
@@ -28,7 +28,7 @@ class Distill(Config):
     temperature: Annotated[float, Field(gt=0, le=1e4)] = 2.0
     """Temperature of the softmax of both models in the soft loss."""
     soft_weight: Annotated[float, Field(ge=0, le=1)] = 0.9
-    """Weight of the teacher's soft targets; the rest goes to the hard labels."""
+    """Weight of the teacher's soft targets; the remaining weight is for the hard labels."""
     hidden_weight: Weight = 0.0
     """Weight of the distance between hidden states of student and teacher layers."""
     hidden_loss: Literal["cosine", "mse"] = "cosine"
@@ -40,7 +40,7 @@ class Distill(Config):
     """Weight of the difference between the last layers' self-attention relations (MiniLMv2, arXiv:2012.15828); widths
     may differ."""
     relation_heads: Annotated[int, Field(ge=1, le=1024)] = 12
-    """Relation heads: queries, keys and values of both models are split into so many for the relations."""
+    """Relation heads: queries, keys and values of both models are split into this many."""
     divergence: Literal["forward", "reverse"] = "forward"
     """Soft loss: KL(teacher || student), which covers the whole distribution of the teacher, or KL(student || teacher),
     which concentrates on its modes (MiniLLM, arXiv:2306.08543)."""
@@ -58,7 +58,7 @@ class Distill(Config):
     """AdamW; or Adafactor, which stores far less state per weight."""
     patience: Annotated[int, Field(ge=1, le=10**6)] | None = None
     """Early stopping: hold out 5 % of the training examples (at most 1,000), evaluate their loss every 100 steps, stop
-    after so many evaluations without improvement, and take the best weights."""
+    after this many evaluations without improvement, and use the best weights."""
     lora_rank: Annotated[int, Field(ge=1, le=2**16)] | None = None
     """Train only updates of this rank to the linear layers, merged into them afterwards (LoRA, arXiv:2106.09685). Only
     the updates have gradients and optimizer state."""
@@ -66,7 +66,7 @@ class Distill(Config):
     """Train with the rounding of the next quantize step: of the weights, and of activations if it quantizes them too.
     Gradients pass through the rounding unchanged (straight-through estimator)."""
     max_length: Annotated[int, Field(ge=8, le=10**7)] | None = None
-    """Truncate training texts to this many tokens; unset takes the workload's length."""
+    """Truncate training texts to this many tokens; unset: the workload's length."""
     dropout: bool = False
     """Train with the student's own dropout; soft targets regularise without it. Also updates batch-norm statistics."""
     freeze_embeddings: bool = False

@@ -74,7 +74,7 @@ class Calibrated(Layers):
     calibration_examples: Annotated[int, Field(ge=1, le=10**8)] = 256
     """Number of training examples for calibration."""
     calibration_length: Annotated[int, Field(ge=4, le=10**7)] | None = None
-    """Maximum tokens of a calibration example; unset takes the length of the workload."""
+    """Maximum tokens of a calibration example; unset: the length of the workload."""
     calibration_seed: Annotated[int, Field(ge=0, lt=2**32)] | None = None
     """Seed for choosing the calibration examples; unset takes the recipe's."""
 

@@ -70,6 +70,6 @@ class Prune(Calibrated):
         if self.pattern == "2:4" and (self.fraction != 0.5 or self.rounds != 1):
             raise ValueError(
                 f"pattern 2:4 removes half of the weights at once, but fraction is {self.fraction} and rounds "
-                f"{self.rounds}; give 0.5 and 1"
+                f"{self.rounds}; set fraction 0.5 and rounds 1"
             )
         return self
