@@ -89,7 +89,7 @@ def test_a_failure_replaces_figures_of_another_plan_and_never_those_of_its_own(
         assert "no memory is left" in str(failed.error)
         return result_files.read(planned.path)
 
-    workload = {**GOOD.workload, "resolved": dict(planned.found.resolved)}
+    workload = {**GOOD.workload, "resolved": dict(planned.source.resolved)}
     good = replace(GOOD, fingerprint=planned.fingerprint, workload=workload)
     result_files.replace_file(planned.path, good)
     data = planned.path.read_bytes()
