@@ -162,7 +162,7 @@ def _fitting(recipes: Sequence[Recipe], options: Options, machine: Machine) -> t
             if recipe.padding == "fixed" and not task_of(workloads[name].task).pads_fixed:
                 problems.append(
                     f"{recipe.name} padding: {name} is of {workloads[name].task}, whose batches need no padding; only "
-                    f"{names_where('pads_fixed')} has padding fixed; leave it out"
+                    f"{names_where('pads_fixed')} is padded to a fixed length; remove `padding`"
                 )
         except InputError as error:
             problems.extend(problem for problem in error.problems if problem not in problems)

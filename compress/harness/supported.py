@@ -41,7 +41,7 @@ def check_supported(recipe: Recipe, machine: Machine) -> None:
                 raise InputError(f"{recipe.name} steps.{index}: {FP8_IN_BF16}")
     if recipe.attention != "auto" and runtime in GRAPH_RUNTIMES:
         raise InputError(
-            f"{recipe.name} attention: {runtime} computes attention in its own way; leave it out, or take eager"
+            f"{recipe.name} attention: {runtime} has its own attention; remove the setting, or choose runtime eager"
         )
     if recipe.runtime in GRAPH_RUNTIMES:
         _check_graph(recipe, device)

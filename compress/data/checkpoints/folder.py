@@ -164,7 +164,7 @@ def base_of(path: Path) -> tuple[str | None, list[str]]:
     except InputError as error:
         return None, list(error.problems)
     if not isinstance(content, dict):
-        return None, [f"{ADAPTER}: a {type(content).__name__}; expected what peft's save_pretrained writes"]
+        return None, [f"{ADAPTER}: a {type(content).__name__}; expected a mapping, as peft's save_pretrained writes"]
     base = content.get("base_model_name_or_path")
     if not isinstance(base, str) or not base:
         return None, [f"{ADAPTER}: base_model_name_or_path is {base!r}; expected the base model's folder or hub id"]
