@@ -264,7 +264,7 @@ def _pretrained(step: Any, bundle: Any, known: Known | None) -> Any:
     if task_of(task).has_labels and config.num_labels != bundle.model.config.num_labels:
         problems.append(f"has {config.num_labels} labels, the teacher {bundle.model.config.num_labels}")
     if vocabulary(own) != vocabulary(bundle.processor):
-        problems.append("has another tokenizer: its token ids differ from the teacher's; choose a model with the teacher's tokenizer")
+        problems.append("has another tokenizer than the teacher; choose a model with the same token ids")
     if problems:
         raise InputError(problems)
     return Student(model, {}, paired(model, bundle.teacher(), step), "")
