@@ -54,7 +54,7 @@ def check_headers(values: Iterable[Any], column: str) -> None:
                     image.verify()  # checks all checksums
             except DAMAGES as error:
                 raise InputError(f"{place} is damaged ({_reason(error)}); replace or remove it") from None
-            if image.format in ("JPEG", "MPO") and not _jpeg_ends(_content(value)):
+            if image.format in ("JPEG", "MPO") and not _jpeg_ends(stored_bytes(value)):
                 raise InputError(f"{place} is cut short (a jpeg without its end); replace or remove it")
 
 
@@ -99,14 +99,15 @@ def _opened(value: Any, place: str) -> "Image":
         what = "null" if value is None or isinstance(value, Mapping) else f"a {type(value).__name__}"
         raise InputError(f"{place} is {what}; expected an image in every row")
     try:
-        return Image.open(io.BytesIO(_content(value)))
+        return Image.open(io.BytesIO(stored_bytes(value)))
     except InputError as error:
         raise InputError(f"{place}: {error}") from None
     except (*DAMAGES, Image.DecompressionBombError) as error:
         raise InputError(f"{place} is not a readable picture ({_reason(error)})") from None
 
 
-def _content(value: Mapping[str, Any]) -> bytes:
+def stored_bytes(value: Mapping[str, Any]) -> bytes:
+    """Return the bytes of a picture's file. Raises InputError if it cannot be read."""
     return bytes(value["bytes"]) if value["bytes"] else reading.content(Path(value["path"]), "picture", MOST_BYTES)
 
 
