@@ -9,7 +9,7 @@ def look_alike(name: str, others: Iterable[str]) -> str:
     for other in others:
         if other != name and unicodedata.normalize("NFC", other) == unicodedata.normalize("NFC", name):
             return (
-                f" ({name!r} and {other!r} look equal, but differ in Unicode normalization: {ascii(name)} and "
-                f"{ascii(other)}; write both alike)"
+                f" ({name!r} and {other!r} look equal, but differ in Unicode normalization: {name!a} and "
+                f"{other!a}; write both alike)"
             )
     return ""

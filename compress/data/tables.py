@@ -43,9 +43,7 @@ def location_problems(path: Path, workload: Workload) -> list[str]:
     if test.pictures and not task_of(workload.task).reads_images:
         return [f"{place}: the test split holds pictures; {workload.task} reads {', '.join(KINDS)}"]
     if train is not None and (pair := _shared(test, train)):
-        return [
-            f"{place}: train and test are the same data ({pair[0].name}, {pair[1].name}); {APART}"
-        ]
+        return [f"{place}: train and test are the same data ({pair[0].name}, {pair[1].name}); {APART}"]
     return []
 
 
@@ -100,7 +98,8 @@ def load(source: "Source", split: "Split") -> "datasets.Dataset":
     except InputError as error:
         raise InputError([f"{place}: {problem}" for problem in error.problems]) from None
     if len(raw) == 0:
-        raise InputError(f"{place}: the {split} split {name!r} is empty; expected at least one example")
+        columns = f" (its columns are {', '.join(raw.column_names[:6])[:200]})" if raw.column_names else ""
+        raise InputError(f"{place}: the {split} split {name!r} is empty{columns}; expected at least one example")
     if split == "train" and same_inputs(raw, load(source, "test"), source.workload):
         raise InputError(f"{place}: train and test hold the same {len(raw)} examples; {APART}")
     return raw

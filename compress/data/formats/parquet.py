@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from compress.base.config import InputError
 from compress.base.errors import as_input_error
+from compress.data.formats.text_files import check_columns
 from compress.data.privacy import private_cache
 
 if TYPE_CHECKING:
@@ -36,7 +37,10 @@ def read(files: Sequence[Path]) -> "datasets.Dataset":
     """Return the rows of parquet files, in order. Raises InputError for an unreadable file and unlike shards."""
     import datasets
 
-    counts = {file: size(file)[0] for file in files}
+    counts: dict[Path, int] = {}
+    for file in files:
+        counts[file], names = size(file)
+        check_columns(file, len(names))
     filled = [file for file, count in counts.items() if count]
     if not filled:
         raise InputError(f"{files[0].name} is empty; expected at least one example")

@@ -30,6 +30,7 @@ def _from_text(files: list[Path], spec: Dataset) -> "datasets.Dataset":
     if kind(files[0]) in delimited.SEPARATORS and any(list(part) != list(parts[0]) for part in parts):
         raise InputError(f"{files[0].name} and files beside it have different columns; expected the same in all")
     names = dict.fromkeys(name for part in parts for name in part)
+    text_files.check_columns(files[0], len(names))
     merged: dict[str, list[Any]] = {name: [] for name in names}
     for part in parts:
         count = max((len(values) for values in part.values()), default=0)

@@ -278,8 +278,8 @@ def require_column(raw: "datasets.Dataset", column: str, what: str) -> None:
     """Raise InputError if the examples have no such column."""
     if column not in raw.column_names:
         raise InputError(
-            f"no {what} column {column!r}; the data has {_listed(raw.column_names)}{look_alike(column, raw.column_names)}; "
-            f"set dataset.{what} to one of them"
+            f"no {what} column {column!r}; the data has {_listed(raw.column_names)}"
+            f"{look_alike(column, raw.column_names)}; set dataset.{what} to one of them"
         )
 
 
