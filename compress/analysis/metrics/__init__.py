@@ -146,8 +146,8 @@ def scale(metric: str) -> float | None:
         return None
     if isinstance(value, bool) or not isinstance(value, int | float) or not 1 / LARGE <= value <= LARGE:
         raise InputError(
-            f"metric {metric}: scale is {own.shown(value)}; expected a positive number from {1 / LARGE:g} to {LARGE:g}, "
-            "such as 1 for a fraction"
+            f"metric {metric}: scale is {own.shown(value)}; expected a positive number from {1 / LARGE:g} to "
+            f"{LARGE:g}, such as 1 for a fraction"
         )
     return float(value)
 
