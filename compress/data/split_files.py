@@ -258,10 +258,10 @@ def _refuse_other_splits(tables: Sequence[Path], place: Path) -> None:
     own = _split_in(place.name)
     if len(named) > 1 or (own and set(named) - {own}):
         files = ", ".join(path.relative_to(place).as_posix() for path in named.values())
-        example = (place / named.get(own or "test", tables[0]).relative_to(place)).relative_to(place.parent)
+        example = named.get(own or "test", tables[0]).relative_to(place.parent).as_posix()
         raise InputError(
-            f"{place}: {files}: names of {'several splits' if len(named) > 1 else 'another split'}; set dataset.train "
-            f"and dataset.test to one file each, such as {example.as_posix()}, or move the other files away"
+            f"{place}: its files name {'several splits' if len(named) > 1 else 'another split'} ({files}); set "
+            f"dataset.train and dataset.test to one file each, such as {example}, or move the other files away"
         )
 
 

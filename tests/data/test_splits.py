@@ -284,11 +284,15 @@ def test_the_same_pictures_under_other_names_are_the_same_data(tmp_path: Path) -
 @pytest.mark.parametrize(
     ("contents", "split", "said"),
     [
-        (["data/train.csv", "data/test.csv"], "data", "several splits; .* such as data/test.csv"),
-        (["test/train.csv", "test/test.csv"], "test", "test: test.csv, train.csv: names of several splits"),
-        (["test/train-00000-of-00001.csv"], "test", "names of another split"),
-        (["test/a.csv", "test/sub/news_dev.csv"], "test", "sub/news_dev.csv: names of another split"),
-        (["data/a/train/x.csv", "data/b/test/x.csv"], "data", "names of several splits"),
+        (
+            ["data/train.csv", "data/test.csv"],
+            "data",
+            r"several splits \(test.csv, train.csv\); .* such as data/test.csv",
+        ),
+        (["test/train.csv", "test/test.csv"], "test", r"test: its files name several splits \(test.csv, train.csv\)"),
+        (["test/train-00000-of-00001.csv"], "test", r"name another split \(train-00000-of-00001.csv\)"),
+        (["test/a.csv", "test/sub/news_dev.csv"], "test", r"name another split \(sub/news_dev.csv\)"),
+        (["data/a/train/x.csv", "data/b/test/x.csv"], "data", "its files name several splits"),
         (["validation/val-0.csv", "validation/valid.csv"], "validation", None),
         (["data/test.csv"], "data", None),
         (["test/training_day.csv", "test/contest.csv", "test/latest.csv"], "test", None),
@@ -299,8 +303,8 @@ def test_a_folder_with_files_of_other_splits_is_refused(
 ) -> None:
     put(tmp_path, **dict.fromkeys(contents, ROW))
     if said is None:
-        found = files.split_files(tmp_path, split)
-        assert found is not None and len(found.tables) == len(contents)
+        data_files = files.split_files(tmp_path, split)
+        assert data_files is not None and len(data_files.tables) == len(contents)
         return
     with pytest.raises(InputError, match=said):
         files.split_files(tmp_path, split)

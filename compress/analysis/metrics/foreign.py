@@ -27,7 +27,7 @@ from compress.base.processes import started
 IMPORT_S = 60.0
 MADE_S = 10.0
 """Seconds of processor time for importing a metric, and for computing it of a few synthetic examples."""
-SPLIT_S = 120.0
+SPLIT_S = 240.0
 """Seconds of processor time for computing a metric three times of as many examples as the test split has."""
 WAIT_S = 300.0
 """Wall-clock seconds for all of it, because waiting takes no processor time."""
