@@ -11,7 +11,7 @@ README, LICENSE and checksums at the top of the folder. Any other unsupported fi
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,6 +25,13 @@ SHARD = re.compile(
     r"(?P<stem>.+?)-(?P<index>\d{1,9})(?:-of-(?P<total>\d{1,9})(?:-[0-9a-f]{16})?)?",  # a hash: from older push_to_hub
     re.DOTALL,
 )
+SPLIT_NAMES = {
+    **dict.fromkeys(("train", "training"), "train"),
+    **dict.fromkeys(("validation", "valid", "val", "dev"), "validation"),
+    **dict.fromkeys(("test", "testing"), "test"),
+}
+"""Words that name a split, and the split."""
+NAMES_SPLIT = re.compile(rf"(?:.*[-_.])?({'|'.join(SPLIT_NAMES)})(?:[-_.]?\d.*)?", re.IGNORECASE | re.DOTALL)
 BYSTANDER = re.compile(r"(readme|license|licence|md5sums|sha256sums)(\.(md|txt|rst))?|_success", re.IGNORECASE)
 SYSTEM_FILES = ("thumbs.db", "desktop.ini")
 UNREAD = (".arrow", ".feather", ".bz2", ".xz", ".zst", ".lz4", ".zip", ".7z", ".avro", ".orc", ".xlsx", ".ndjson")
@@ -232,12 +239,36 @@ def _inside(place: Path) -> SplitFiles | None:
         raise InputError(
             f"{place}: holds tables of several kinds: {', '.join(path.name for path in tables[:6])}; expected one kind"
         )
+    _refuse_other_splits(tables, place)
     shards = [(path, shard) for path in tables if (shard := SHARD.fullmatch(_unpacked(path.name)[0]))]
     for path, shard in shards:
         if shard["total"]:
             same = [s for p, s in shards if (p.parent, s["stem"], s["total"]) == (path.parent, *shard.group(1, 3))]
             _refuse_gaps([int(s["index"]) for s in same], int(shard["total"]), path)
     return SplitFiles(tables, (), place)
+
+
+def _refuse_other_splits(tables: Sequence[Path], place: Path) -> None:
+    """Raise InputError for tables of several splits, or of another split than the folder's name says."""
+    named: dict[str, Path] = {}
+    for path in tables:
+        parts = path.relative_to(place).parts
+        for split in filter(None, map(_split_in, (*parts[:-1], _unpacked(path.name)[0]))):
+            named.setdefault(split, path)
+    own = _split_in(place.name)
+    if len(named) > 1 or (own and set(named) - {own}):
+        files = ", ".join(path.relative_to(place).as_posix() for path in named.values())
+        example = named.get(own or "test", tables[0]).relative_to(place.parent).as_posix()
+        raise InputError(
+            f"{place}: its files name {'several splits' if len(named) > 1 else 'another split'} ({files}); set "
+            f"dataset.train and dataset.test to one file each, such as {example}, or move the other files away"
+        )
+
+
+def _split_in(name: str) -> str | None:
+    """Return the split in a name: train for train, train-00000-of-00002 and news_train; None without one."""
+    match = NAMES_SPLIT.fullmatch(name)
+    return SPLIT_NAMES[match[1].lower()] if match else None
 
 
 def _is_bystander(path: Path, place: Path) -> bool:

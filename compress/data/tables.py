@@ -11,8 +11,11 @@ from typing import TYPE_CHECKING
 
 from compress.base.config import InputError
 from compress.data.dataset import Dataset
-from compress.data.formats import delimited, image_folders
-from compress.data.formats.readers import one_line, parquet_rows, read_files
+from compress.data.formats import delimited, image_folders, parquet
+from compress.data.formats.parquet import one_line
+from compress.data.formats.readers import read_files
+from compress.data.look_alike import look_alike
+from compress.data.same_inputs import same_inputs
 from compress.data.split_files import KINDS, SplitFiles, kind, split_files, unknown_kind
 from compress.data.tasks import task_of
 from compress.data.workload import Workload
@@ -21,6 +24,8 @@ if TYPE_CHECKING:
     import datasets
 
     from compress.data.source import Source, Split
+
+APART = "expected a test split that no step learns from: split the data, or set dataset.train to null"
 
 
 def location_problems(path: Path, workload: Workload) -> list[str]:
@@ -34,14 +39,11 @@ def location_problems(path: Path, workload: Workload) -> list[str]:
     except InputError as error:
         return [f"{workload.name} dataset {problem}" for problem in error.problems]
     if test is None:
-        return [f"{place}: no test split {spec.test!r}; {_contents(path)}"]
+        return [f"{place}: no test split {spec.test!r}; {_contents(path, spec.test)}"]
     if test.pictures and not task_of(workload.task).reads_images:
         return [f"{place}: the test split holds pictures; {workload.task} expects {', '.join(KINDS)}"]
     if train is not None and (pair := _shared(test, train)):
-        return [
-            f"{place}: train and test are the same data ({pair[0].name}, {pair[1].name}); expected a test split "
-            "that no step learns from: split the data, or set dataset.train to null"
-        ]
+        return [f"{place}: train and test are the same data ({pair[0].name}, {pair[1].name}); {APART}"]
     return []
 
 
@@ -77,7 +79,7 @@ def columns(path: Path, split: str) -> list[str]:
         return ["image", "label"]
     first = data_files.tables[0]
     if kind(first) == ".parquet":
-        return parquet_rows(first)[1]
+        return parquet.size(first)[1]
     return list(read_files([first], Dataset(path=str(path))).column_names)
 
 
@@ -96,7 +98,10 @@ def load(source: "Source", split: "Split") -> "datasets.Dataset":
     except InputError as error:
         raise InputError([f"{place}: {problem}" for problem in error.problems]) from None
     if len(raw) == 0:
-        raise InputError(f"{place}: the {split} split {name!r} is empty; expected at least one example")
+        columns = f" (its columns are {', '.join(raw.column_names[:6])[:200]})" if raw.column_names else ""
+        raise InputError(f"{place}: the {split} split {name!r} is empty{columns}; expected at least one example")
+    if split == "train" and same_inputs(raw, load(source, "test"), source.workload):
+        raise InputError(f"{place}: train and test hold the same {len(raw)} examples; {APART}")
     return raw
 
 
@@ -112,7 +117,7 @@ def _local(source: "Source", split: "Split", name: str) -> "datasets.Dataset":
     else:
         data_files = split_files(path, name)
     if data_files is None:
-        raise InputError(f"no {split} split {name!r}; {_contents(path)}")
+        raise InputError(f"no {split} split {name!r}; {_contents(path, name)}")
     if not data_files.tables:
         return image_folders.by_class(data_files, spec)
     raw = read_files(list(data_files.tables), spec)
@@ -142,8 +147,12 @@ def _from_hub(source: "Source", name: str) -> "datasets.Dataset":
         raise InputError(f"split {name!r} cannot be loaded ({one_line(error)}); {hub.WAYS_OUT}") from None
 
 
-def _contents(folder: Path) -> str:
-    """Return the error text on the data files that the folder holds instead."""
+def _contents(folder: Path, split: str) -> str:
+    """Return the error text on the data files that the folder holds instead of a split."""
     names = sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*") if kind(p) and p.is_file())
     listed = ", ".join(names[:6]) + (" ..." if len(names) > 6 else "")
-    return f"the folder holds {listed or 'no data files'}; set dataset.train and dataset.test to splits or files of it"
+    parts = {part for name in names for part in (*Path(name).parts, Path(name).stem)}
+    return (
+        f"the folder holds {listed or 'no data files'}{look_alike(split, sorted(parts))}; set dataset.train and "
+        "dataset.test to splits or files of it"
+    )

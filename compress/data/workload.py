@@ -63,6 +63,19 @@ class Workload(Config):
                 raise ValueError(f"sequence_length {point.sequence_length} is over max_length {self.max_length}")
         return self
 
+    @model_validator(mode="after")
+    def _columns_have_one_role(self) -> "Workload":
+        fields: dict[str, str] = {}
+        for column in task_of(self.task).columns:
+            if (name := getattr(self.dataset, column.field)) is None:
+                continue
+            if name in fields:
+                raise ValueError(
+                    f"dataset.{fields[name]} and dataset.{column.field} are the same column {name!r}; expected two"
+                )
+            fields[name] = column.field
+        return self
+
     @classmethod
     def load(cls, name_or_path: str | Path) -> "Workload":
         """Return the workload of this name or file; paths in a file are relative to it."""

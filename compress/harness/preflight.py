@@ -57,16 +57,15 @@ def check(recipes: Sequence[Recipe], source: Source, device: Device = CPU) -> No
     # a tokenizer is located through config.json: without a skeleton its errors would repeat those above
     processor = None if skeleton is None else gathering.attempt(lambda: loading.load_processor(source))
     fits = skeleton is not None and gathering.attempt(lambda: _fit(source, skeleton, place)) is not None
-    gathering.attempt(lambda: metrics.check(source.workload.metric_name, task_of(source.workload.task).sample_outcomes))
     examples = None
     if skeleton is not None and processor is not None:
         examples = gathering.attempt(lambda: _examples(source, "test", processor, skeleton))
         if examples is not None:
             _print_detected(source, examples.info.description)
-            gathering.attempt(lambda: _metric_fits(source, examples))
         training = [recipe.name for recipe in recipes if any(needs_training_data(step) for step in recipe.steps)]
         if training:
             gathering.attempt(lambda: _train_split(source, processor, skeleton, training))
+    gathering.attempt(lambda: _metric_fits(source, examples))
     if fits:
         gathering.attempt(lambda: _check_weights(source, skeleton))
         known = Known(source, processor, skeleton, examples)
@@ -125,9 +124,10 @@ def _check_weights(source: Source, skeleton: Any) -> None:
 
 
 def _metric_fits(source: Source, examples: Any) -> None:
-    """Raise InputError for a metric that is undefined on the labels of the test split."""
-    labels = examples["labels"] if "labels" in examples.column_names else None
-    metrics.check(source.workload.metric_name, task_of(source.workload.task).sample_outcomes, labels)
+    """Raise InputError for a metric that does not fit the task, or the test split if its examples are loaded."""
+    sample, count = task_of(source.workload.task).sample_outcomes, 0 if examples is None else len(examples)
+    labels = examples["labels"] if count and "labels" in examples.column_names else None
+    metrics.check(source.workload.metric_name, sample, labels, count)
 
 
 def _examples(source: Source, split: Split, processor: Any, skeleton: Any) -> Any:

@@ -261,3 +261,37 @@ def test_thousands_of_columns_are_read_at_once(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="'c19999' occurs twice"):
         json_rows.read(tmp_path / "a.jsonl", [])
     assert time.process_time() - before < 2
+
+
+@pytest.mark.parametrize(
+    ("row", "said"),
+    [
+        ('{"text": "a", "label": 100000000000000000000000}', "'label' is 100000000000000000000000, which exceeds 64"),
+        ('{"text": "a", "label": [{"x": -9223372036854775809}]}', "'label' is -9223372036854775809, which"),
+        ('{"text": "a\\ud800", "label": 1}', "'text' holds .*half of a surrogate pair"),
+    ],
+)
+def test_values_that_no_table_holds_are_one_error_with_line_and_column(tmp_path: Path, row: str, said: str) -> None:
+    good = '{"text": "\\ud83d\\ude00", "label": 9223372036854775807}'
+    (tmp_path / "a.jsonl").write_text(good + "\n" + row + "\n")
+    with pytest.raises(InputError, match=f"a.jsonl: line 2: {said}"):
+        json_rows.read(tmp_path / "a.jsonl", ["text"])
+    (tmp_path / "a.jsonl").write_text(good)
+    assert json_rows.read(tmp_path / "a.jsonl", ["text"]) == {"text": ["\U0001f600"], "label": [2**63 - 1]}
+
+
+@pytest.mark.parametrize(("mark", "detected"), [("utf-16-be", "utf-16-le"), ("utf-8", "latin-1")])
+def test_an_encoding_that_contradicts_the_byte_order_mark_is_refused(tmp_path: Path, mark: str, detected: str) -> None:
+    (tmp_path / "a.csv").write_bytes("\ufefftext,label\na,1\n".encode(mark))
+    assert delimited.read(tmp_path / "a.csv", Csv(encoding=mark)).rows == [["a", "1"]]
+    with pytest.raises(InputError, match=f"byte order mark of {mark}, but dataset.csv.encoding is {detected}"):
+        delimited.read(tmp_path / "a.csv", Csv(encoding=detected))
+
+
+def test_files_of_thousands_of_columns_are_refused(tmp_path: Path) -> None:
+    names = [f"c{index}" for index in range(1001)]
+    (tmp_path / "a.csv").write_text(f"{','.join(names)}\n{','.join('1' for _ in names)}\n")
+    (tmp_path / "a.jsonl").write_text("".join(f'{{"{name}": 1}}\n' for name in names))
+    for file in ("a.csv", "a.jsonl"):
+        with pytest.raises(InputError, match=f"{file}: 1001 columns; expected 1000 at most"):
+            readers.read_files([tmp_path / file], Spec(path="d"))

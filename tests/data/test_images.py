@@ -2,7 +2,9 @@
 
 import io
 import os
+import struct
 import warnings
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +38,53 @@ def test_grey_of_16_bits_is_its_high_byte(form: str, factor: int) -> None:
     image = Image.fromarray(GREY.astype(np.uint16) * factor)
     assert image.mode == "I;16"
     assert (grey_of(stored_image(image, format=form)) == GREY).all()
+
+
+@pytest.mark.parametrize(("bits", "level"), [(8, 234), (16, 60000)])
+def test_a_tiff_whose_zero_is_white_is_inverted(bits: int, level: int) -> None:
+    """255 - 234 = 21, and (65535 - 60000) // 256 = 21."""
+    data = stored_image(Image.fromarray(np.full((16, 16), level, f"uint{bits}")), format="TIFF")["bytes"]
+    entry = data.index((262).to_bytes(2, "little"))  # tag, type, count, value
+    value = {"bytes": data[: entry + 8] + b"\0\0" + data[entry + 10 :], "path": None}
+    assert (grey_of(value) == 21).all()
+
+
+def test_a_tiff_of_12_bits_is_refused() -> None:
+    data = stored_image(Image.fromarray(GREY.astype(np.uint16)), format="TIFF")["bytes"]
+    entry = data.index((258).to_bytes(2, "little"))
+    value = {"bytes": data[: entry + 8] + b"\x0c\0" + data[entry + 10 :], "path": None}
+    with pytest.raises(InputError, match="row 0 has grey of 12 bits; expected 8 or 16"):
+        images.check_headers([value], "image")
+
+
+def rows_of_png(rows: int, interlaced: bool = False) -> dict[str, Any]:
+    """A valid grey picture of 16 x 16 pixels with as many rows of pixels as given, each after a filter byte."""
+
+    def chunk(kind: bytes, content: bytes) -> bytes:
+        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+    header = struct.pack(">IIBBBBB", 16, 16, 8, 0, 0, 0, int(interlaced))
+    pixels = zlib.compress((b"\0" + b"\x80" * 16) * rows)
+    data = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", pixels) + chunk(b"IEND", b"")
+    return {"bytes": data, "path": None}
+
+
+def test_a_png_with_valid_checksums_but_too_few_rows_is_refused() -> None:
+    images.check_headers([rows_of_png(16)], "image")
+    for value in (rows_of_png(15), rows_of_png(8), rows_of_png(0), rows_of_png(16, interlaced=True)):
+        # seven passes of 16 x 16: 2 * 3 + 2 * 3 + 2 * 5 + 4 * 5 + 4 * 9 + 8 * 9 + 8 * 17 = 286 bytes, 16 rows have 272
+        with pytest.raises(InputError, match=r"row 0 is truncated \(a png with too few rows\)"):
+            images.check_headers([value], "image")
+    images.check_headers([rows_of_png(17, interlaced=True)], "image")
+
+
+def test_only_the_documented_formats_are_opened(tmp_path: Path) -> None:
+    postscript = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 16 16\nshowpage\n"
+    (tmp_path / "1.png").write_bytes(postscript)
+    for content in (postscript, stored_image(NOISE, format="PPM")["bytes"]):
+        (tmp_path / "1.png").write_bytes(content)
+        with pytest.raises(InputError, match=r"row 0 \(.*1.png\) is not a readable picture: its content is none"):
+            images.check_headers([{"bytes": None, "path": str(tmp_path / "1.png")}], "image")
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "CMYK"])

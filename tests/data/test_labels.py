@@ -192,3 +192,38 @@ def test_class_folders_are_names_also_where_they_are_digits() -> None:
     assert read(["10", "2"], *(f"LABEL_{n}" for n in range(11)), folders=True).ids == [10, 2]
     with pytest.raises(InputError, match=r"name the classes in the model's config\.json"):
         read(["cat", "dog"], "LABEL_0", "LABEL_1", folders=True)
+
+
+def test_ids_beyond_the_names_of_the_data_are_refused_with_row_and_id() -> None:
+    features = datasets.Features({"label": datasets.ClassLabel(names=["bad"])})
+    table = datasets.Dataset.from_dict({"label": [0, 0, 1]}).data.table.cast(features.arrow_schema)
+    raw = datasets.Dataset(table, info=datasets.DatasetInfo(features=features))
+    with pytest.raises(InputError, match=r"'label', row 2: id 1, but the data's metadata names 1 classes \(bad\)"):
+        labels.read(raw, "label", SimpleNamespace(id2label={0: "bad", 1: "good"}))
+
+
+@pytest.mark.parametrize(
+    ("config", "said"),
+    [
+        ({"label2id": ["bad", "good"]}, "config.json label2id: a list; expected a mapping of class names to numbers"),
+        ({"label2id": "bad"}, "config.json label2id: a str; expected"),
+        ({"id2label": ["bad", "good"]}, "config.json id2label: a list; expected a mapping"),
+        ({"id2label": {0: "bad", 2: "good"}}, "config.json id2label: 2 names, but none of number 1"),
+        ({"id2label": {"a": "bad"}}, "config.json id2label: 1 names, but none of number 0"),
+        ({"id2label": {0: "bad", 1: None}}, "config.json id2label: the name of number 1 is a NoneType"),
+    ],
+)
+def test_a_configuration_whose_classes_are_no_mapping_is_refused(config: dict[str, Any], said: str) -> None:
+    raw = datasets.Dataset.from_dict({"label": [0, 1]})
+    whole = {"id2label": {0: "bad", 1: "good"}, "label2id": {"bad": 0, "good": 1}}
+    assert labels.read(raw, "label", SimpleNamespace(**whole)).ids == [0, 1]
+    with pytest.raises(InputError, match=said):
+        labels.read(raw, "label", SimpleNamespace(**(whole | config)))
+
+
+def test_names_that_only_look_equal_are_explained() -> None:
+    raw = datasets.Dataset.from_dict({"caf\u00e9": ["cafe\u0301", "x"]})
+    with pytest.raises(InputError, match=r"no label column .*look equal, but differ in Unicode normalization"):
+        labels.read(raw, "cafe\u0301", model("caf\u00e9", "x"))
+    with pytest.raises(InputError, match=r"look equal, but differ in Unicode normalization: 'cafe\\u0301' and"):
+        labels.read(raw, "caf\u00e9", model("caf\u00e9", "x"))

@@ -1,5 +1,6 @@
 """Which files form a split, and which pictures a class: the split that was asked for, whole, or one error."""
 
+import gzip
 import os
 from pathlib import Path
 from typing import Any
@@ -37,11 +38,11 @@ def pictures(folder: Path, *names: str) -> None:
         Image.new("RGB", (4, 4)).save(path, format="PNG")
 
 
-def write_files(folder: Path, **contents: str) -> None:
+def write_files(folder: Path, **contents: str | bytes) -> None:
     for name, content in contents.items():
         path = folder / name.replace("__", "/")
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(content)
+        path.write_bytes(content.encode() if isinstance(content, str) else content)
 
 
 @pytest.mark.parametrize("root", ["", "data/"])
@@ -132,6 +133,7 @@ def test_links_to_folders_are_refused_for_their_content_is_not_hashed(tmp_path: 
 SHARDS = ["test-00000-of-00002.csv", "test-00001-of-00002.csv"]
 NAMED_SO = ["test/deep/readme.csv", "test/licence_plates.csv", "test/license.csv", "test/readme_reviews.csv"]
 ROW = "text,label\na film,1\n"
+ROWS = "text,label\na,1\nb,0\n"
 
 
 @pytest.mark.parametrize(
@@ -248,6 +250,84 @@ def test_train_and_test_data_that_overlap_are_refused(tmp_path: Path) -> None:
     pictures(tmp_path / "pictures", "test/cat/1.png", "train/cat/1.png")
     with pytest.raises(InputError, match=same):
         source(tmp_path / "pictures")
+
+
+@pytest.mark.parametrize(
+    "train",
+    [
+        {"train.csv.gz": gzip.compress(ROWS.encode())},
+        {"train.csv": ROWS.replace("\n", "\r\n")},
+        {"train.tsv": ROWS.replace(",", "\t")},
+        {"train-0.csv": "text,label\na,1\n", "train-1.csv": "text,label\nb,0\n"},
+        {"train.jsonl": '{"label": 0, "text": "b"}\n{"label": 5, "text": "a"}\n'},
+    ],
+    ids=["gzip", "line ends", "tsv", "shards", "other order and labels"],
+)
+def test_the_same_examples_in_other_bytes_are_the_same_data(tmp_path: Path, train: dict[str, Any]) -> None:
+    write_files(tmp_path, **{"test.csv": ROWS}, **train)
+    with pytest.raises(InputError, match="train and test hold the same 2 examples; expected a test split"):
+        tables.load(source(tmp_path, task="text-classification"), "train")
+    write_files(tmp_path, **{"test.csv": ROWS.replace("b,0", "c,0")})
+    assert len(tables.load(source(tmp_path, task="text-classification"), "train")) == 2
+
+
+def test_the_same_pictures_under_other_names_are_the_same_data(tmp_path: Path) -> None:
+    pictures(tmp_path, "test/cat/1.png", "test/cat/2.png", "train/dog/1.png", "train/dog/2.png")
+    for name in ("test/cat/1.png", "train/dog/2.png"):
+        Image.new("RGB", (5, 5)).save(tmp_path / name)
+    with pytest.raises(InputError, match="train and test hold the same 2 examples"):
+        tables.load(source(tmp_path), "train")
+    Image.new("RGB", (6, 6)).save(tmp_path / "train/dog/2.png")
+    assert len(tables.load(source(tmp_path), "train")) == 2
+
+
+@pytest.mark.parametrize(
+    ("contents", "split", "said"),
+    [
+        (
+            ["data/train.csv", "data/test.csv"],
+            "data",
+            r"several splits \(test.csv, train.csv\); .* such as data/test.csv",
+        ),
+        (["test/train.csv", "test/test.csv"], "test", r"test: its files name several splits \(test.csv, train.csv\)"),
+        (["test/train-00000-of-00001.csv"], "test", r"name another split \(train-00000-of-00001.csv\)"),
+        (["test/a.csv", "test/sub/news_dev.csv"], "test", r"name another split \(sub/news_dev.csv\)"),
+        (["data/a/train/x.csv", "data/b/test/x.csv"], "data", "its files name several splits"),
+        (["validation/val-0.csv", "validation/valid.csv"], "validation", None),
+        (["data/test.csv"], "data", None),
+        (["test/training_day.csv", "test/contest.csv", "test/latest.csv"], "test", None),
+    ],
+)
+def test_a_folder_with_files_of_other_splits_is_refused(
+    tmp_path: Path, contents: list[str], split: str, said: str | None
+) -> None:
+    write_files(tmp_path, **dict.fromkeys(contents, ROW))
+    if said is None:
+        data_files = files.split_files(tmp_path, split)
+        assert data_files is not None and len(data_files.tables) == len(contents)
+        return
+    with pytest.raises(InputError, match=said):
+        files.split_files(tmp_path, split)
+
+
+def test_a_name_in_another_unicode_normalization_is_explained(tmp_path: Path) -> None:
+    write_files(tmp_path, **{"cafe\u0301.csv": ROW})
+    with pytest.raises(InputError, match="look equal, but differ in Unicode normalization"):
+        source(tmp_path, task="text-classification", test="caf\u00e9.csv", train=None)
+
+
+@pytest.mark.parametrize(
+    ("spec", "said"),
+    [
+        ({"text": "label"}, "dataset.text and dataset.label are the same column 'label'"),
+        ({"text_pair": "text"}, "dataset.text and dataset.text_pair are the same column 'text'"),
+        ({"text_pair": "label"}, "dataset.text_pair and dataset.label are the same column 'label'"),
+    ],
+)
+def test_a_column_has_one_role(spec: dict[str, str], said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        Workload(name="own", task="text-classification", model="m", dataset=Dataset(path="d", **spec))
+    assert Workload(name="own", task="causal-lm", model="m", dataset=Dataset(path="d", text="label"))
 
 
 def test_a_place_without_a_name_is_refused() -> None:

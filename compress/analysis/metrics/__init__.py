@@ -2,7 +2,7 @@
 
 A metric is a name of this package or the path of a Python file with a class derived from `evaluate.Metric`. It receives
 the per-example outcomes that its features name: `predictions` and `references` for classification, `nll`, `tokens` and
-`bytes` for language modelling. Its module may state
+`bytes` for language modelling. Its module, or its class for the first two, may state
 
     higher_is_better = False     smaller is better; default: larger is better
     scale = 100                  points are hundredths of this value (1 for a fraction); unset: losses are relative
@@ -62,25 +62,37 @@ def _score(metric: Metric, columns: Mapping[str, np.ndarray], settings: Mapping[
     return value if abs(value) <= FARTHEST else value * math.inf  # nan stays nan
 
 
-def check(metric: str, sample: Outcomes, labels: Sequence[int] | None = None) -> None:
+def check(metric: str, sample: Outcomes, labels: Sequence[int] | None = None, count: int = 0) -> None:
     """Check a metric before a run.
 
-    It is computed on `sample`, a few synthetic outcomes of the task, and on correct and shifted answers to `labels`. A
-    user's file is first tried in a child process. Raises InputError if the metric does not load, does not fit the
-    task, or has no finite value on the labels.
+    It is computed on `sample`, a few synthetic outcomes of the task. A user's file is tried in a child process, also on
+    `count` examples of the test split or on its `labels` (see `try_split`). Raises InputError if the metric does not
+    load, does not fit the task, or has no finite value on the labels.
     """
     if metric in NAMES:
         trial(metric, sample)
-    elif refused := foreign.problem(str(file_of(metric)), digest(metric), json.dumps(dict(sample))):
+        return
+    examples = {"sample": dict(sample), "labels": list(labels or ()), "count": len(labels or ()) or count}
+    if refused := foreign.problem(str(file_of(metric)), digest(metric), json.dumps(examples)):
         raise InputError(refused)
-    if not labels or metric in NAMES:
+
+
+def try_split(metric: str, sample: Outcomes, labels: Sequence[int], count: int) -> None:
+    """Compute a user's metric and a resample of it on as many examples as the test split has.
+
+    The outcomes are correct and shifted answers to `labels`; without labels, `sample` is repeated. Raises InputError if
+    the metric has no finite value on the labels.
+    """
+    if not labels:
+        repeated = {name: [float(values[i % len(values)]) for i in range(count)] for name, values in sample.items()}
+        _computed(metric, repeated)
         return
     references = [float(label) for label in labels]
     values: list[float] = []
     problem = "is not a finite number"
     for predictions in (references, references[1:] + references[:1]):
         try:
-            values.append(compute(metric, {"prediction": predictions, "reference": references}))
+            values.append(_computed(metric, {"prediction": predictions, "reference": references}))
         except InputError as error:
             problem = str(error).removeprefix(f"metric {metric}: ")
     if not any(map(math.isfinite, values)):
@@ -88,6 +100,14 @@ def check(metric: str, sample: Outcomes, labels: Sequence[int] | None = None) ->
             f"metric {metric}: {problem} on this test split, for any predictions ({len(references)} labels of "
             f"{len(set(references))} classes); use another split or metric"
         )
+
+
+def _computed(metric: str, outcomes: Outcomes) -> float:
+    """Return the metric of these outcomes, after computing it in both ways that a run does."""
+    settings = whole(metric, outcomes)
+    value = compute(metric, outcomes, settings)
+    resampler(metric, outcomes, settings)({name: np.asarray(values) for name, values in outcomes.items()})
+    return value
 
 
 def trial(metric: str, sample: Outcomes) -> None:
@@ -105,11 +125,11 @@ def whole(metric: str, outcomes: Mapping[str, Sequence[float]], classes: int | N
     if metric in METRICS:
         built_in = METRICS[metric].whole
         return {} if built_in is None else built_in(outcomes, classes)
-    decide = getattr(module_of(metric), "whole", None)
+    decide = own.stated(file_of(metric), f"metric {metric}", "whole")
     if decide is None:
         return {}
     with guarded(f"metric {metric}: whole"):
-        return dict(decide(outcomes, classes))
+        return dict(decide({name: list(values) for name, values in outcomes.items()}, classes))
 
 
 def unit(metric: str) -> Unit:
@@ -118,27 +138,27 @@ def unit(metric: str) -> Unit:
 
 
 def scale(metric: str) -> float | None:
-    """Return the value that points are hundredths of, or None; a user's module states it in `scale`."""
+    """Return the value that points are hundredths of, or None; a user's file states it in `scale`."""
     if metric in NAMES:
         return 1.0 if UNITS[metric] == "points" else None
-    value = getattr(module_of(metric), "scale", None)
+    value = own.stated(file_of(metric), f"metric {metric}", "scale")
     if value is None:
         return None
     if isinstance(value, bool) or not isinstance(value, int | float) or not 1 / LARGE <= value <= LARGE:
         raise InputError(
-            f"metric {metric}: scale is {value!r}; expected a positive number from {1 / LARGE:g} to {LARGE:g}, such as "
-            "1 for a fraction"
+            f"metric {metric}: scale is {own.shown(value)}; expected a positive number from {1 / LARGE:g} to "
+            f"{LARGE:g}, such as 1 for a fraction"
         )
     return float(value)
 
 
 def higher_is_better(metric: str) -> bool:
-    """Return whether larger values are better; a user's module states it in `higher_is_better`, default True."""
+    """Return whether larger values are better; a user's file states it in `higher_is_better`, default True."""
     if metric in METRICS:
         return METRICS[metric].higher_is_better
-    stated = getattr(module_of(metric), "higher_is_better", True)
+    stated = own.stated(file_of(metric), f"metric {metric}", "higher_is_better", True)
     if not isinstance(stated, bool):
-        raise InputError(f"metric {metric}: higher_is_better is {stated!r}; expected True or False")
+        raise InputError(f"metric {metric}: higher_is_better is {own.shown(stated)}; expected True or False")
     return stated
 
 

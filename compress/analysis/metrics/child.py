@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from compress.analysis import metrics
+from compress.analysis.metrics.foreign import described
 from compress.base.config import InputError
 
 UNUSED = ("transformers", "scipy.stats")
@@ -19,10 +20,11 @@ UNUSED = ("transformers", "scipy.stats")
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Import a metric, compute it of the sample in `request.json`, and write the answer to `state.json`."""
+    """Import a metric, compute it of the examples in `request.json`, and write the answer to `state.json`."""
     folder = Path(arguments[0])
     request = json.loads((folder / "request.json").read_text())
-    metric, (import_s, made_s) = request["metric"], request["limits_s"]
+    metric, (import_s, made_s, split_s) = request["metric"], request["limits_s"]
+    examples = json.loads(request["examples"])
     sys.path[:] = request["path"]
     sys.stdin = Path(os.devnull).open()  # noqa: SIM115 - closing the real one would end this process
     _import_evaluate()
@@ -31,9 +33,14 @@ def main(arguments: Sequence[str]) -> None:
         _enter(folder, f"metric {metric}: cannot be imported: ", import_s)
         metrics.module_of(metric)
         _enter(folder, f"metric {metric}: ", made_s)
-        metrics.trial(metric, json.loads(request["sample"]))
+        metrics.trial(metric, examples["sample"])
+        if examples["count"]:
+            _enter(folder, f"metric {metric}: on {examples['count']} examples, as in the test split: ", split_s)
+            metrics.try_split(metric, **examples)
     except InputError as error:
         answer = str(error)
+    except BaseException as error:  # noqa: BLE001 - KeyboardInterrupt too: no terminal interrupts this process
+        answer = f"metric {metric}: {described(error)}"
     _write(folder, {"answer": answer})
     sys.stderr.flush()
     os._exit(0)  # without waiting for threads that the metric started

@@ -1,11 +1,12 @@
 """Isolation of a user's metric file: its code can neither end this process, nor hang it, nor write into its output.
 
-    this process --- request.json --> child: imports the file, computes it of synthetic examples
+    this process --- request.json --> child: imports the file, computes it of synthetic examples and of the real labels
     this process <-- state.json ----- child
 
 The child tries the file first. Code that loops, waits, crashes or exits affects only the child, which has a limit of
 processor time. This process waits at most `WAIT_S`. It sets no signal and no timer, so it works in any thread and with
-any library's threads. Code that passed in the child runs here without a limit.
+any library's threads. Code that passed in the child runs here without a limit: a file that exits or loops only on the
+answers of a real model, or on some resamples, still ends or hangs the run.
 """
 
 import contextlib
@@ -26,8 +27,12 @@ from compress.base.processes import started
 IMPORT_S = 60.0
 MADE_S = 10.0
 """Seconds of processor time for importing a metric, and for computing it of a few synthetic examples."""
+SPLIT_S = 240.0
+"""Seconds of processor time for computing a metric three times of as many examples as the test split has."""
 WAIT_S = 300.0
-"""Wall-clock seconds for both together, because waiting takes no processor time."""
+"""Wall-clock seconds for all of it, because waiting takes no processor time."""
+LONGEST = 200
+"""Longest text of an exception or a value in an error, in characters."""
 CHILD = "compress.analysis.metrics.child"
 
 
@@ -45,18 +50,28 @@ def guarded(what: str) -> Iterator[None]:
     except SystemExit as error:
         raise InputError(f"{what}: ends the program (SystemExit: {error.code}); expected a value") from None
     except BaseException as error:  # a user's file can raise anything
-        raise InputError(f"{what}: {type(error).__name__}: {' '.join(str(error).split())}") from error
+        raise InputError(f"{what}: {described(error)}") from error
+
+
+def described(error: BaseException) -> str:
+    """Return type and text of an exception in one line, even if computing its text fails."""
+    try:
+        text = " ".join(str(error).split())
+    except BaseException as second:  # noqa: BLE001 - a user's class can raise anything
+        text = f"its text cannot be computed ({type(second).__name__})"
+    return f"{type(error).__name__}: {text[:LONGEST]}" if text else type(error).__name__
 
 
 @lru_cache(maxsize=32)
-def problem(metric: str, content: str, sample: str) -> str:
+def problem(metric: str, content: str, examples: str) -> str:
     """Try a metric file in a child process. Return why it cannot be used for a task, or an empty string.
 
-    `content` is the digest of the file, so that an edited file is tried again. `sample` is synthetic outcomes of the
-    task, as JSON.
+    `content` is the digest of the file, so that an edited file is tried again. `examples` are the arguments `sample`,
+    `labels` and `count` of `metrics.trial` and `metrics.try_split`, as JSON.
     """
     with passing("metric") as folder:
-        request = {"metric": metric, "sample": sample, "path": [*map(str, sys.path)], "limits_s": [IMPORT_S, MADE_S]}
+        limits_s = [IMPORT_S, MADE_S, SPLIT_S]
+        request = {"metric": metric, "examples": examples, "path": [*map(str, sys.path)], "limits_s": limits_s}
         (folder / "request.json").write_text(json.dumps(request))
         command = [sys.executable, "-m", CHILD, str(folder)]
         try:  # its temporary files are deleted with our folder

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from compress.analysis.metrics.foreign import guarded
+from compress.analysis.metrics.foreign import described, guarded
 from compress.base.config import InputError
 from compress.base.files import passing
 from compress.base.reading import content
@@ -26,10 +26,8 @@ FEATURE_OF = {"prediction": "predictions", "reference": "references"}
 
 def compute(path: Path, place: str, outcomes: Mapping[str, Sequence[float]], settings: Mapping[str, Any]) -> float:
     """Return the value of a file's metric for these outcomes. `place` names the metric in errors."""
-    with _scorer(path, place, outcomes) as (scorer, given):
-        with guarded(place):
-            result = scorer.compute(**given, **settings)
-        return _single(path, place, result)
+    with _scorer(path, place, outcomes) as (scorer, given), guarded(place):
+        return _single(path, place, scorer.compute(**given, **settings))
 
 
 def resampler(
@@ -39,7 +37,7 @@ def resampler(
 
     It calls the metric's `_compute` directly, without building a table of `evaluate` for each resample.
     """
-    with _scorer(path, place, outcomes) as (scorer, given):
+    with _scorer(path, place, outcomes) as (scorer, given), guarded(place):
         dtypes = {name: str(getattr(scorer.features[name], "dtype", "float64")) for name in given}
     types = {name: kind if kind in np.sctypeDict else "float64" for name, kind in dtypes.items()}
 
@@ -48,8 +46,7 @@ def resampler(
         cast = {name: values[name].astype(kind).tolist() for name, kind in types.items()}
         try:
             with guarded(place):
-                result = scorer._compute(**cast, **settings)
-            return _single(path, place, result)
+                return _single(path, place, scorer._compute(**cast, **settings))
         except InputError:  # a resample may lack a class, which leaves the metric undefined
             return math.nan
 
@@ -60,12 +57,12 @@ def resampler(
 def _scorer(
     path: Path, place: str, outcomes: Mapping[str, Sequence[float]]
 ) -> Iterator[tuple[Any, dict[str, Sequence[float]]]]:
-    """Yield an instance of the metric, and the outcomes that its features name."""
-    given = {FEATURE_OF.get(name, name): values for name, values in outcomes.items()}
+    """Yield an instance of the metric, and copies of the outcomes that its features name."""
+    given = {FEATURE_OF.get(name, name): list(values) for name, values in outcomes.items()}
     with passing("metric") as folder:  # evaluate creates a cache folder even with keep_in_memory
         with guarded(place):
             scorer = _class(path, place)(keep_in_memory=True, cache_dir=str(folder))
-        features = set(scorer.features)
+            features = set(scorer.features)
         if not features <= set(given):
             raise InputError(lacking(place, features, given))
         yield scorer, {name: values for name, values in given.items() if name in features}
@@ -98,6 +95,30 @@ def _load(path: Path, digest: str) -> ModuleType:
     return loaded
 
 
+def stated(path: Path, place: str, name: str, default: Any = None) -> Any:
+    """Return what a metric's module or class states under a name. Raises InputError if they contradict each other.
+
+    Only the module may state `whole`: a method of this name would not be called.
+    """
+    with guarded(place):
+        of_class = [vars(base)[name] for base in _class(path, place).__mro__ if name in vars(base)][:1]
+        of_module = [vars(module(path))[name]] if name in vars(module(path)) else []
+        if of_class and name == "whole":
+            raise InputError(f"{place}: whole is part of its class; expected a function of the module")
+        if of_class and of_module and of_class != of_module:
+            raise InputError(
+                f"{place}: {name} is {shown(of_module[0])} in the module, but {shown(of_class[0])} in its class; "
+                "expected it once"
+            )
+    return next(iter(of_module + of_class), default)
+
+
+def shown(value: Any) -> str:
+    """Return a value as text for an error."""
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
 def _class(path: Path, place: str) -> Any:
     """Return the only class in the module that is derived from `evaluate.Metric`."""
     import evaluate
@@ -115,17 +136,22 @@ def _class(path: Path, place: str) -> Any:
 
 def _single(path: Path, place: str, result: Any) -> float:
     """Return the value named like the metric's file, or the only value."""
-    if result is not None and not isinstance(result, Mapping):
-        raise InputError(f"{place}: returned a {type(result).__name__}; expected a mapping of names to values")
-    values = dict(result or {})
+    if not isinstance(result, Mapping):
+        kind = "None" if result is None else f"a {type(result).__name__}"
+        raise InputError(f"{place}: returned {kind}; expected a mapping of names to values")
+    values = dict(result)
     name = path.stem
     if name not in values and len(values) == 1:
         name = next(iter(values))
     if name not in values:
-        raise InputError(f"{place}: returned {sorted(values)}; expected one value, or one named {name!r}")
+        raise InputError(f"{place}: returned {shown([*values])}; expected one value, or one named {name!r}")
     try:
         value = float(values[name])
         return value if abs(value) <= FARTHEST else value * math.inf  # nan stays nan
-    except (TypeError, ValueError, OverflowError):
+    except OverflowError:
+        raise InputError(f"{place}: {name} is {shown(values[name])}; expected a number up to {FARTHEST:g}") from None
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # noqa: BLE001 - a user's class can raise anything
         kind = f"a {type(values[name]).__name__}"
-        raise InputError(f"{place}: {name} is {kind}; expected a number") from None
+        raise InputError(f"{place}: {name} is {kind}; expected a number ({described(error)})") from None

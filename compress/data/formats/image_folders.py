@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from compress.base.config import InputError
 from compress.base.reading import resolved
 from compress.data.dataset import Dataset
+from compress.data.look_alike import look_alike
 from compress.data.split_files import SplitFiles
 
 if TYPE_CHECKING:
@@ -75,7 +76,8 @@ def _is_text(feature: object) -> bool:
 def _picture(name: str | None, row: int, column: str, folder: Path, root: Path) -> Path:
     place = f"row {row} of column {column!r}"
     if not name or "\0" in name or not (folder / name).is_file():
-        raise InputError(f"{place}: no image file {name!r} in {folder}")
+        others = (path.relative_to(folder).as_posix() for path in folder.rglob("*"))
+        raise InputError(f"{place}: no image file {name!r} in {folder}{look_alike(name or '', others)}")
     inside = resolved(folder / name).is_relative_to(resolved(root))
     if PurePosixPath(name).is_absolute() or not inside:
         raise InputError(f"{place}: {name!r} lies outside of {root}; move it inside")

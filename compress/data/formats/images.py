@@ -1,5 +1,7 @@
 """Decode pictures as 8-bit RGB by their mode. Modes without a known range are an error that names the file.
 
+Only the formats in `FORMATS` are opened, whatever a file is called: Pillow hands some others to programs of their own.
+
 As in transformers and torchvision: EXIF orientation is applied, transparency is dropped (the colour below it stays),
 and only the first frame of an animation or multi-page file is used. 16-bit grey keeps its high byte, as Pillow does for
 16-bit colours.
@@ -16,12 +18,16 @@ import numpy as np
 
 from compress.base import reading
 from compress.base.config import InputError
+from compress.data.formats import png
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
 DIRECT = ("1", "L", "RGB", "RGBX", "CMYK", "YCbCr", "HSV")
 THROUGH_ALPHA = ("P", "PA", "LA", "La", "RGBA", "RGBa")
+FORMATS = ("PNG", "JPEG", "BMP", "WEBP", "GIF", "TIFF")
+BITS, PHOTOMETRIC, WHITE_IS_ZERO = 258, 262, 0
+"""Tags of a TIFF: bits per sample, and whether zero is white. Pillow inverts such grey of 8 bits, but not of 16."""
 GREY_16 = ("I;16", "I;16L", "I;16B", "I;16N")
 JPEG_MARKER = re.compile(rb"\xff+([^\x00\xff])", re.DOTALL)
 JPEG_END = 0xD9
@@ -38,7 +44,7 @@ def decode(value: Any, place: str) -> "Image":
     with _opened(value, place) as image:
         try:
             image.load()
-            return _rgb(_upright(image), place)
+            return _rgb(_upright(image), place, is_negative=_tag(image, PHOTOMETRIC) == WHITE_IS_ZERO)
         except DAMAGES as error:
             raise InputError(f"{place} cannot be decoded ({_reason(error)}); replace or remove it") from None
 
@@ -54,7 +60,9 @@ def check_headers(values: Iterable[Any], column: str) -> None:
                     image.verify()  # checks all checksums
             except DAMAGES as error:
                 raise InputError(f"{place} is damaged ({_reason(error)}); replace or remove it") from None
-            if image.format in ("JPEG", "MPO") and not _jpeg_ends(_content(value)):
+            if image.format == "PNG" and not png.is_whole(stored_bytes(value)):
+                raise InputError(f"{place} is truncated (a png with too few rows); replace or remove it")
+            if image.format in ("JPEG", "MPO") and not _jpeg_ends(stored_bytes(value)):
                 raise InputError(f"{place} is truncated (a jpeg without an end marker); replace or remove it")
 
 
@@ -93,20 +101,23 @@ def placed(value: Any, column: str, row: int | None = None) -> str:
 
 
 def _opened(value: Any, place: str) -> "Image":
-    from PIL import Image
+    from PIL import Image, UnidentifiedImageError
 
     if not isinstance(value, Mapping) or not {"bytes", "path"} <= set(value) or not any(value.values()):
         what = "null" if value is None or isinstance(value, Mapping) else f"a {type(value).__name__}"
         raise InputError(f"{place} is {what}; expected an image in every row")
     try:
-        return Image.open(io.BytesIO(_content(value)))
+        return Image.open(io.BytesIO(stored_bytes(value)), formats=FORMATS)
     except InputError as error:
         raise InputError(f"{place}: {error}") from None
+    except UnidentifiedImageError:
+        raise InputError(f"{place} is not a readable picture: its content is none of {', '.join(FORMATS)}") from None
     except (*DAMAGES, Image.DecompressionBombError) as error:
         raise InputError(f"{place} is not a readable picture ({_reason(error)})") from None
 
 
-def _content(value: Mapping[str, Any]) -> bytes:
+def stored_bytes(value: Mapping[str, Any]) -> bytes:
+    """Return the bytes of a picture's file. Raises InputError if it cannot be read."""
     return bytes(value["bytes"]) if value["bytes"] else reading.content(Path(value["path"]), "picture", MOST_BYTES)
 
 
@@ -123,15 +134,23 @@ def _check_mode(image: "Image", place: str) -> None:
             f"{place} has pixels of mode {image.mode} with an unknown range; expected grey of 8 or 16 bits, or "
             "colour of 8: convert it"
         )
+    if image.mode in GREY_16 and _tag(image, BITS) not in (None, (16,)):
+        raise InputError(f"{place} has grey of {_tag(image, BITS)[0]} bits; expected 8 or 16: convert it")
 
 
-def _rgb(image: "Image", place: str) -> "Image":
+def _tag(image: "Image", number: int) -> Any:
+    """Return a tag of a TIFF, or None for another format or without the tag."""
+    return getattr(image, "tag_v2", {}).get(number)
+
+
+def _rgb(image: "Image", place: str, is_negative: bool) -> "Image":
     """Return the picture in RGB. Pillow's own conversion would clip 16-bit grey at 255."""
     from PIL import Image
 
     _check_mode(image, place)
     if image.mode in GREY_16:
-        return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8)).convert("RGB")
+        levels = (np.asarray(image) >> 8).astype(np.uint8)
+        return Image.fromarray(255 - levels if is_negative else levels).convert("RGB")
     return (image.convert("RGBA") if image.mode in THROUGH_ALPHA else image).convert("RGB")
 
 

@@ -7,8 +7,9 @@ one object per line
 """
 
 import json
+import re
 from collections import Counter
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,10 @@ LAYOUTS = (
     "one object per line, an array of objects, an object with one such array as its only value, or an object of "
     "columns, lists of one length"
 )
+
+SUSPECT = re.compile(r"\d{19}|\\u[dD][89a-fA-F]")
+"""Text that may be an integer over 64 bits or half of a surrogate pair."""
+SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 class Twice(dict[str, Any]):
@@ -39,6 +44,9 @@ def read(path: Path, texts: Collection[str]) -> dict[str, list[Any]]:
     try:
         rows = _rows(text, texts)
         names = dict.fromkeys(name for _, row in rows for name in row)
+        text_files.check_columns(path, len(names))
+        for number, row in rows if SUSPECT.search(text) else ():
+            _check_values(row, number)
         for name in texts:
             _check_texts(rows, name)
     except Malformed as error:
@@ -108,6 +116,26 @@ def _object(value: Any, number: int) -> Mapping[str, Any]:
     if isinstance(value, Twice):
         raise Malformed(f"{value.key!r} occurs twice; expected one value for each column", number)
     return value
+
+
+def _check_values(row: Mapping[str, Any], number: int) -> None:
+    """Raise Malformed for a value that no table can hold: half of a surrogate pair, an integer over 64 bits."""
+    for name, value in row.items():
+        for part in (name, *_parts(value)):
+            if isinstance(part, str) and SURROGATE.search(part):
+                raise Malformed(f"{name!r} holds {part[:60]!r}, half of a surrogate pair; expected a letter", number)
+            if isinstance(part, int) and not -(2**63) <= part < 2**63:
+                shown = str(part) if len(str(part)) <= 40 else f"{str(part)[:40]}..."
+                raise Malformed(f"{name!r} is {shown}, which exceeds 64 bits; expected a smaller one or text", number)
+
+
+def _parts(value: Any) -> Iterator[Any]:
+    """Yield a value, or all values and keys inside it."""
+    if isinstance(value, list | dict):
+        for part in value if isinstance(value, list) else (*value, *value.values()):
+            yield from _parts(part)
+    else:
+        yield value
 
 
 def _check_texts(rows: list[Row], name: str) -> None:

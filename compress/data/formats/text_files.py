@@ -9,12 +9,24 @@ from compress.base.config import InputError
 from compress.data.split_files import is_packed
 
 MARKS = (  # utf-32 first: its little-endian mark begins with that of utf-16
-    (codecs.BOM_UTF8, "utf-8-sig"),
-    (codecs.BOM_UTF32_LE, "utf-32"),
-    (codecs.BOM_UTF32_BE, "utf-32"),
-    (codecs.BOM_UTF16_LE, "utf-16"),
-    (codecs.BOM_UTF16_BE, "utf-16"),
+    (codecs.BOM_UTF8, "utf-8-sig", "utf-8"),
+    (codecs.BOM_UTF32_LE, "utf-32", "utf-32-le"),
+    (codecs.BOM_UTF32_BE, "utf-32", "utf-32-be"),
+    (codecs.BOM_UTF16_LE, "utf-16", "utf-16-le"),
+    (codecs.BOM_UTF16_BE, "utf-16", "utf-16-be"),
 )
+"""Byte order marks, the codec that reads each, and the encoding itself."""
+
+MOST_COLUMNS = 1000
+"""`datasets` takes about half a millisecond for each column, and more than that for each of thousands."""
+
+
+def check_columns(path: Path, count: int) -> None:
+    """Raise InputError for a file of too many columns."""
+    if count > MOST_COLUMNS:
+        raise InputError(
+            f"{path.name}: {count} columns; expected {MOST_COLUMNS} at most: keep those that the workload names"
+        )
 
 
 class Malformed(ValueError):
@@ -40,8 +52,14 @@ def read(path: Path, encoding: str | None = None) -> tuple[str, str]:
 
 
 def _decoded(data: bytes, encoding: str | None) -> tuple[str, str]:
-    mark = next((name for bytes_, name in MARKS if data.startswith(bytes_)), None)
+    mark, detected = next((codecs_ for start, *codecs_ in MARKS if data.startswith(start)), (None, None))
     used = encoding or mark or "utf-8"
+    if mark and codecs.lookup(used).name not in (mark, detected):
+        raise Malformed(
+            f"begins with the byte order mark of {detected}, but dataset.csv.encoding is {used}; set it to {detected}, "
+            "or leave it out",
+            1,
+        )
     try:
         text = data.decode(used)
     except UnicodeDecodeError as error:

@@ -20,6 +20,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from compress.base.config import InputError
 from compress.data.formats.image_folders import CLASS_FOLDERS
+from compress.data.look_alike import look_alike
+from compress.data.tasks.class_names import class_names
 
 if TYPE_CHECKING:
     import datasets
@@ -62,7 +64,7 @@ class Classes:
 def read(raw: "datasets.Dataset", column: str, config: Any, reading: Reading | None = None) -> Labels:
     """Return the labels of a column. Raises InputError if their meaning is ambiguous."""
     require_column(raw, column, "label")
-    model = Classes(f"label column {column!r}", [str(config.id2label[key]) for key in sorted(config.id2label, key=int)])
+    model = Classes(f"label column {column!r}", class_names(config))
     _refuse_contradiction(model, config, reading)
     values: Sequence[Any] = list(raw[column])
     for row, value in enumerate(values):
@@ -79,6 +81,11 @@ def read(raw: "datasets.Dataset", column: str, config: Any, reading: Reading | N
         return Labels([ids[_text(value)] for value in values], note)
     if values and min(values) < 0:
         raise InputError(_hidden_label(model.place, min(values)))
+    if values and max(values) >= len(names):
+        raise InputError(
+            f"{model.place}, row {values.index(max(values))}: id {max(values)}, but the data's metadata names "
+            f"{len(names)} classes ({_listed(names)}); correct the metadata, or write the data again without it"
+        )
     order, note = _order([str(name) for name in names], sorted(set(values)), model, reading)
     return Labels([order[value] for value in values], note)
 
@@ -236,7 +243,7 @@ def _unmapped(
         remedy = f"set dataset.labels to ids if both have the same order ({pairs})"
     return (
         f"{model.place}: {shown.get(first, first)} is neither a number nor a label of the model; the data has "
-        f"{_listed(labels)}, the model {model.listed}; {remedy}, or {NAME_THEM}"
+        f"{_listed(labels)}, the model {model.listed}{look_alike(first, model.names)}; {remedy}, or {NAME_THEM}"
     )
 
 
@@ -271,7 +278,8 @@ def require_column(raw: "datasets.Dataset", column: str, what: str) -> None:
     """Raise InputError if the examples have no such column."""
     if column not in raw.column_names:
         raise InputError(
-            f"no {what} column {column!r}; the data has {_listed(raw.column_names)}; set dataset.{what} to one of them"
+            f"no {what} column {column!r}; the data has {_listed(raw.column_names)}"
+            f"{look_alike(column, raw.column_names)}; set dataset.{what} to one of them"
         )
 
 
