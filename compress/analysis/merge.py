@@ -59,7 +59,7 @@ def merge(folders: Sequence[Path], out: Path) -> Merged:
         for result in results:
             try:
                 place = result_files.own_path(result)
-                _trace_files(result, folder, place)
+                _trace_files(result, folder)
                 inside(out, str(place), f"{folder / place}: its place in {out}")
             except InputError as error:
                 problems += error.problems
@@ -99,25 +99,34 @@ def _same(one: Result, other: Result) -> bool:
     return (one.created, one.fingerprint, one.session) == (other.created, other.fingerprint, other.session)
 
 
-def _trace_files(result: Result, folder: Path, place: Path) -> Sequence[Path]:
-    """Return the existing files of a result's trace. Raises InputError if one is outside of the folder."""
+def _trace_folder(result: Result, folder: Path) -> Path | None:
+    """Return the folder of a result's trace, or None. `folder` may be a folder of results, or one workload in it."""
     if result.trace is None:
+        return None
+    place = result_files.own_path(result)
+    is_workload = not (folder / place).exists() and (folder / place.name).exists()
+    root = folder.absolute().parent if is_workload else folder
+    return inside(root, result.trace, f"{folder / place}: its trace")
+
+
+def _trace_files(result: Result, folder: Path) -> Sequence[Path]:
+    """Return the existing files of a result's trace. Raises InputError if one is outside of the folder of results."""
+    source = _trace_folder(result, folder)
+    if source is None:
         return ()
-    source = inside(folder, result.trace, f"{folder / place}: its trace")
     return [own_file(file) for name in trace.FILES if (file := source / name).is_file() or file.is_symlink()]
 
 
 def _carry(result: Result, folder: Path, out: Path) -> bool:
     """Write a result and its raw samples into `out`. Return False if the samples are missing."""
-    place = result_files.own_path(result)
+    source = _trace_folder(result, folder)  # a folder of files, shared by all results of a session
     try:
-        if result.trace is None:
+        if result.trace is None or source is None:
             result_files.write(out, result)
             return result.error is not None
-        source = folder / result.trace  # a folder of files, shared by all results of a session
         target = inside(out, result.trace, f"{out}: the place of the trace of {result.name}")
         if resolved(source) != resolved(target):
-            for file in _trace_files(result, folder, place):
+            for file in _trace_files(result, folder):
                 write_atomic(target / file.name, file.read_bytes())
         result_files.write(out, result)
         return target.is_dir()

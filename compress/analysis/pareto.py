@@ -40,6 +40,10 @@ __all__ = [
 ]
 
 
+DECIMALS = 6
+"""Decimals of a loss, as a fraction: smaller differences are rounding, as of an exported graph (2e-8 of perplexity)."""
+
+
 @dataclass(frozen=True)
 class Candidate:
     """One point in the plane of cost and accuracy."""
@@ -272,4 +276,9 @@ def _candidate(
     cost, loss = point_cost(point, axis, reference), lost(accuracy)
     if cost is None or loss is None or not (math.isfinite(cost.value) and cost.low <= cost.value <= cost.high):
         return None
-    return Candidate(name, cost, turned(loss), is_reference)
+    value, low, high = (round(edge, DECIMALS) if math.isfinite(edge) else edge for edge in _edges(turned(loss)))
+    return Candidate(name, cost, Estimate(value, low, high, loss.n), is_reference)
+
+
+def _edges(estimate: Estimate) -> tuple[float, float, float]:
+    return estimate.value, estimate.low, estimate.high

@@ -1,12 +1,16 @@
 """The two halves of a verdict's sentence: the cost with its interval, and the accuracy with its interval."""
 
 import math
+from collections.abc import Sequence
 
 from compress.analysis.loss import difference
 from compress.analysis.loss import form as loss_form
 from compress.records.accuracy import Accuracy
 from compress.records.point import Word
 from compress.records.stats import Estimate
+
+LEAST = 0.01
+"""Percent below which a saving is not printed as a number."""
 
 
 def cost_words(axis: str, ratio: Estimate, note: str) -> tuple[Word, str]:
@@ -17,8 +21,8 @@ def cost_words(axis: str, ratio: Estimate, note: str) -> tuple[Word, str]:
         saved, least, most = (100 * (1 - r) for r in (ratio.value, ratio.high, ratio.low))
         return "SAVES", f"SAVES {_percent(saved)} % of the {axis} ({_percent(least)} to {_percent(most)}{note})"
     if ratio.low > 1 and ratio.value >= 2:
-        factors = f"{ratio.low:.2g} to {ratio.high:.2g}"
-        return "COSTS MORE", f"COSTS MORE: {ratio.value:.2g} times the {axis} ({factors}{note})"
+        factors = f"{_factor(ratio.low)} to {_factor(ratio.high)}"
+        return "COSTS MORE", f"COSTS MORE: {_factor(ratio.value)} times the {axis} ({factors}{note})"
     change, low, high = (100 * (r - 1) for r in (ratio.value, ratio.low, ratio.high))
     if ratio.low > 1:
         return "COSTS MORE", f"COSTS MORE: {_percent(change)} % more {axis} ({_percent(low)} to {_percent(high)}{note})"
@@ -39,8 +43,8 @@ def accuracy_words(accuracy: Accuracy) -> str:
     scale, form, unit = loss_form(accuracy)
     value, low, high = (scale * v for v in (delta.value, delta.low, delta.high))
     up = accuracy.higher_is_better
-    if not low <= 0 <= high and float(f"{value:{form}}") == 0:
-        form = "z.1g"  # never print a significant difference as 0.0
+    if not low <= 0 <= high:
+        form = _form((value, low, high), form)
     if low == value == high == 0:
         return f" at the same {metric}"
     if low <= 0 <= high:
@@ -55,8 +59,28 @@ def accuracy_words(accuracy: Accuracy) -> str:
 
 
 def _percent(value: float) -> str:
-    """Format whole percents from 10 up, and two digits below, where whole percents would hide the interval."""
-    return f"{value:.0f}" if value >= 10 else f"{value:.2g}"
+    """Format whole percents from 10 up, and two digits below, where whole percents would hide the interval.
+
+    A saving below 100 % is never printed as 100, and none above 0 in powers of ten.
+    """
+    if value < LEAST:
+        return f"under {LEAST}"
+    if not 99.5 <= value < 100:
+        return f"{value:.0f}" if value >= 10 else f"{value:.2g}"
+    return next((text for digits in (1, 2, 3) if float(text := f"{value:.{digits}f}") < 100), "over 99.99")
+
+
+def _factor(value: float) -> str:
+    """Format a factor with two digits, or with as many as a factor above 1 needs not to be printed as 1."""
+    if value >= 99.5:
+        return f"{value:.0f}"
+    return next((text for digits in (2, 3, 4, 5) if float(text := f"{value:.{digits}g}") != 1), "just over 1")
+
+
+def _form(values: Sequence[float], form: str) -> str:
+    """Return a number format in which no figure of a significant difference is printed as 0."""
+    finer = (f"z.{digits}f" for digits in (2, 3, 4))
+    return next((f for f in (form, *finer) if all(float(f"{value:{f}}") != 0 for value in values)), "z.1g")
 
 
 def _between(low: float, high: float, form: str) -> str:

@@ -7,14 +7,19 @@ reason. For GPU memory see `compress.measure.memory_gpu`.
 
 import json
 import os
+from collections.abc import Iterable
 from dataclasses import asdict
 from importlib import import_module
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from compress.data.empty import empty_model
 from compress.measure.job import Job, Spec, failure
 from compress.records.session import Memory
 from compress.spec.formats import GRAPH_RUNTIMES
+
+if TYPE_CHECKING:
+    import torch
 
 REASON = "memory is read from /proc, which this system does not have"
 
@@ -62,11 +67,28 @@ def _measure_here(spec: Spec, job: Job) -> Memory:
     Path("/proc/self/clear_refs").write_text("5")  # resets VmHWM, the high-water mark
     runner = open_model(spec, job)
     batch = timing_batches(job, runner, job.workload.headline_point, 1)[0]
+    _touch((*runner.model.parameters(), *runner.model.buffers()))  # runtimes of graphs copy their weights themselves
     loaded = _status_bytes("VmRSS") - before
     with torch.no_grad():
         runner.model(**batch)
     peak = _status_bytes("VmHWM") - before
     return Memory(max(loaded, 0), max(peak, 0))
+
+
+def _touch(tensors: "Iterable[torch.Tensor]") -> None:
+    """Read a byte of every page of these weights: the pages of a file that was mapped count only after a first use.
+
+    A tensor subclass is read through the plain tensors inside it.
+    """
+    import torch
+
+    for tensor in tensors:
+        if hasattr(tensor, "__tensor_flatten__"):
+            names, _ = tensor.__tensor_flatten__()
+            _touch(getattr(tensor, name) for name in names)
+        elif tensor.device.type == "cpu" and tensor.numel():
+            data = torch.empty(0, dtype=torch.uint8).set_(tensor.detach().untyped_storage())
+            data[:: os.sysconf("SC_PAGE_SIZE")].max()
 
 
 def _measure_in_child(spec: Spec, job: Job) -> Memory:

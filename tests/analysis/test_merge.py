@@ -51,6 +51,16 @@ def test_merged_results_can_be_computed_again_from_the_raw_samples_that_came_wit
     assert "0 differ" in compress("verify", place, cwd=tmp_path).stdout
 
 
+def test_a_folder_of_one_workload_brings_its_raw_samples_too(tmp_path: Path) -> None:
+    places = [ROOT / "results/reference/minilm-sst2", ROOT / "results/reference/amx/validation"]
+    merged = merge(places, tmp_path)
+    assert merged.untraced == ()
+    assert len({result.machine.id for result in merged.results}) == 2
+    for result in merged.results[:1]:
+        place = tmp_path / result_files.own_path(result)
+        assert "0 differ" in compress("verify", place, cwd=tmp_path).stdout
+
+
 def test_of_one_machine_the_newest_result_stays_and_the_other_is_named(tmp_path: Path) -> None:
     old = factory.result("bert_int8", 0.9, created="2025-01-01T00:00:00+00:00", session="s0", trace="t/traces/s0")
     a, b = written(tmp_path / "a", old), written(tmp_path / "b", factory.result("bert_int8", 0.5))

@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 
 from compress.analysis.pareto import Candidate, dominates, group, undominated
+from compress.analysis.sentence import accuracy_words, cost_words
 from compress.analysis.verdict import breakeven, judged, verdict
 from compress.records.result import Round, Transform
 from compress.records.stats import Estimate, mean_estimate
@@ -49,6 +50,41 @@ def test_modelled_energy_is_never_the_verdict_and_the_sentence_says_so():
 def test_measured_energy_decides_even_where_latency_says_the_opposite():
     assert spoken(1.2, latency=0.5).word == "COSTS MORE"
     assert spoken(0.8, latency=1.5).word == "SAVES"
+
+
+@pytest.mark.parametrize(
+    ("interval", "words"),
+    [
+        ((2.0, 1.04, 3.8), "COSTS MORE: 2 times the latency (1.04 to 3.8)"),
+        ((2.0, 1.0000001, 3.8), "COSTS MORE: 2 times the latency (just over 1 to 3.8)"),
+        ((123.0, 110.0, 140.0), "COSTS MORE: 123 times the latency (110 to 140)"),
+        ((0.003, 0.002, 0.004), "SAVES 99.7 % of the latency (99.6 to 99.8)"),
+        ((0.9, 0.8, 0.9999999), "SAVES 10 % of the latency (under 0.01 to 20)"),
+        ((0.6, 0.59, 0.61), "SAVES 40 % of the latency (39 to 41)"),
+    ],
+)
+def test_no_edge_of_a_significant_cost_is_printed_as_no_difference(interval, words):
+    assert cost_words("latency", Estimate(*interval, 6), "")[1] == words
+
+
+@pytest.mark.parametrize(
+    ("delta", "words"),
+    [
+        ((-0.0006, -0.0011, -0.0001), " AND LOSES 0.06 points of accuracy (0.01 to 0.11)"),
+        ((-0.06, -0.11, -0.0004), " AND LOSES 6.00 points of accuracy (0.04 to 11.00)"),
+        ((-0.062, -0.072, -0.052), " AND LOSES 6.2 points of accuracy (5.2 to 7.2)"),
+    ],
+)
+def test_no_edge_of_a_significant_loss_is_printed_as_0(delta, words):
+    assert accuracy_words(replace(factory.accuracy(0.8), delta=Estimate(*delta, 872))) == words
+
+
+def test_rounding_of_an_export_keeps_no_slower_row_on_the_front():
+    """The perplexity of a graph differed from its model's by 2e-8, at an eighth of the latency."""
+    graph = factory.accuracy(6.805082, 2.1e-8, 8e-8, metric="perplexity")
+    rows = [factory.reference(accuracy=factory.accuracy(6.805082, metric="perplexity"))]
+    (table,) = group([factory.result("graph", 0.126, accuracy=graph, references=tuple(rows))])
+    assert table.front == {"graph"}
 
 
 def test_no_measurable_loss_still_states_estimate_and_interval():
