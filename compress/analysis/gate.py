@@ -1,12 +1,16 @@
-"""A gate for continuous integration: fail if results are worse than a baseline's by more than noise explains.
+"""A gate for continuous integration: pass results only if they are shown not to be worse than a baseline's.
 
 Absolute figures of two sessions are never compared. Each session is reduced to ratios to its own reference:
 
     growth = (cost now / reference now) / (cost then / reference then) - 1
 
-A limit is exceeded if the whole interval of the growth lies beyond it. Growth without an interval is unknown. Intervals
-are adjusted for the number of comparisons (Bonferroni): with 95 % confidence, noise alone exceeds no limit. A recipe
-that cannot be compared fails. These are pure functions over results and need no torch.
+    passed      the whole interval of the growth lies below the limit
+    FAILED      the whole interval lies above it
+    undecided   the interval holds the limit: these results cannot show which one it is
+
+Growth without an interval is unknown. Intervals are adjusted for the number of comparisons (Bonferroni): with 95 %
+confidence, noise alone decides nothing wrongly. A recipe that cannot be compared fails. These are pure functions over
+results and need no torch.
 """
 
 import math
@@ -23,9 +27,11 @@ from compress.records import stats
 from compress.records.result import Accuracy, Result
 from compress.records.stats import Estimate
 
-State = Literal["fine", "perhaps worse", "WORSE", "MISSING", "UNKNOWN", "new"]
-FAILING: frozenset[State] = frozenset({"WORSE", "MISSING", "UNKNOWN"})
+State = Literal["passed", "undecided", "FAILED", "MISSING", "UNKNOWN", "new"]
+FAILING: frozenset[State] = frozenset({"FAILED", "MISSING", "UNKNOWN"})
 SURE = 0.95
+MOST = 100
+"""Largest multiple of the present number of rounds or examples that is recommended."""
 
 
 @dataclass(frozen=True)
@@ -35,13 +41,15 @@ class Limits:
     energy: float | None = None
     """Growth of energy: 0.03 is 3 %."""
     latency: float | None = None
+    cost: float | None = None
+    """Growth of energy where a meter measured both sides, else of latency."""
     loss: losses.Limit | None = None
     """Loss of the metric, in `points` or `percent`, as parsed by `loss.parse_limit`."""
 
     @property
     def count(self) -> int:
         """The number of limits that are set."""
-        return sum(limit is not None for limit in (self.energy, self.latency, self.loss))
+        return sum(limit is not None for limit in (self.energy, self.latency, self.cost, self.loss))
 
 
 @dataclass(frozen=True)
@@ -54,10 +62,9 @@ class Check:
     state: State
     detail: str
 
-    @property
-    def failed(self) -> bool:
-        """Whether this check fails the gate."""
-        return self.state in FAILING
+    def shuts(self, allow_undecided: bool = False) -> bool:
+        """Return whether this check shuts the gate."""
+        return self.state in FAILING or (self.state == "undecided" and not allow_undecided)
 
 
 def growth(text: str, option: str) -> float:
@@ -116,21 +123,30 @@ def _compared(after: Result, before: Result, limits: Limits, family: int) -> lis
     """Check every limit for one recipe; `family` is the number of comparisons to adjust for."""
     workload, name = str(after.workload.get("name", "")), after.name
     if after.error is not None:
-        return [Check(workload, name, "result", "WORSE", f"failed: {after.reason}")]
+        return [Check(workload, name, "result", "FAILED", f"failed: {after.reason}")]
     words = [r.verdict.word if r.verdict is not None else None for r in (after, before)]
     if words[0] == "BROKEN" and words[1] != "BROKEN":
-        return [Check(workload, name, "result", "WORSE", "BROKEN now, but not in the baseline")]
+        return [Check(workload, name, "result", "FAILED", "BROKEN now, but not in the baseline")]
     if words[0] == "NO VERDICT" and words[1] != "NO VERDICT":
         return [Check(workload, name, "result", "UNKNOWN", after.verdict.sentence if after.verdict else "")]
     checks = []
-    for axis, limit in (("energy", limits.energy), ("latency", limits.latency)):
+    costs: list[tuple[Axis, float | None]] = [("energy", limits.energy), ("latency", limits.latency)]
+    costs.append(("energy" if _metered(after) and _metered(before) else "latency", limits.cost))
+    for axis, limit in costs:
         if limit is not None:
-            state, sentence = _cost(after, before, axis, limit, family)  # type: ignore[arg-type]
+            state, sentence = _cost(after, before, axis, limit, family)
             checks.append(Check(workload, name, axis, state, sentence))
     if limits.loss is not None:
         state, sentence = _loss(after.accuracy, before.accuracy, limits.loss, family)
         checks.append(Check(workload, name, after.accuracy.metric if after.accuracy else "accuracy", state, sentence))
     return checks
+
+
+def _metered(result: Result) -> bool:
+    """Return whether a meter measured a result's energy and that of its reference at the headline point."""
+    point, reference = result.headline, result.verdict_reference
+    ratio = None if point is None or reference is None else point.ratio(reference.name)
+    return point is not None and point.energy_source in MEASURED and ratio is not None and ratio.energy is not None
 
 
 def _cost(after: Result, before: Result, axis: Axis, limit: float, family: int) -> tuple[State, str]:
@@ -159,7 +175,9 @@ def _cost(after: Result, before: Result, axis: Axis, limit: float, family: int) 
         ratios.append(stats.at_confidence(cost, 1 - (1 - SURE) / family))
     grown = _minus_one(stats.quotient(*ratios))
     text = f"{axis} {grown.value:+.1%} ({grown.low:+.1%} to {grown.high:+.1%}), at most {limit:+.1%}"
-    return _state(grown, limit), text if grown.bounded else f"{text}: no interval; run the recipe with more rounds"
+    if not grown.bounded:
+        return "UNKNOWN", f"{text}: no interval; run the recipe with more rounds"
+    return _state(grown, limit), text + _remedy(grown, limit, grown.n, "rounds on each side")
 
 
 def _loss(after: Accuracy | None, before: Accuracy | None, limit: losses.Limit, family: int) -> tuple[State, str]:
@@ -178,7 +196,9 @@ def _loss(after: Accuracy | None, before: Accuracy | None, limit: losses.Limit, 
     scale, _, form = losses.form(after)
     interval = f"{scale * low:+.2f} to {scale * high:+.2f}" if lost.bounded else "no interval"
     sentence = f"{scale * lost.value:+.2f} {form} lost ({interval}), at most {scale * most:g} {form}"
-    return _state(Estimate(lost.value, low, high, lost.n), most), f"{sentence}: {losses.meaning(limit, after)}"
+    change = Estimate(lost.value, low, high, lost.n)
+    sentence = f"{sentence}: {losses.meaning(limit, after)}"
+    return _state(change, most), sentence + _remedy(change, most, lost.n, "test examples")
 
 
 def _alike(one: Accuracy, other: Accuracy) -> bool:
@@ -196,5 +216,17 @@ def _state(change: Estimate, limit: float) -> State:
     if not (math.isfinite(change.value) and change.bounded):
         return "UNKNOWN"
     if change.low > limit:
-        return "WORSE"
-    return "perhaps worse" if change.value > limit else "fine"
+        return "FAILED"
+    return "passed" if change.high < limit else "undecided"
+
+
+def _remedy(change: Estimate, limit: float, n: int, unit: str) -> str:
+    """Return what would decide an undecided check, if its figure stays: widths shrink with the root of the number."""
+    if _state(change, limit) != "undecided":
+        return ""
+    distance = abs(limit - change.value)
+    half = change.high - change.value if change.value < limit else change.value - change.low
+    needed = math.inf if distance == 0 else n * (half / distance) ** 2
+    if needed > MOST * n:
+        return f"; the limit is too close to decide with more {unit}"
+    return f"; about {max(math.ceil(needed), n + 1)} {unit} would decide it, instead of {n}"

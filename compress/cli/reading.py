@@ -92,6 +92,9 @@ def check(
     baseline: Annotated[Path | None, typer.Option(help="Folder of the results to compare with.")] = None,
     max_energy: Annotated[str | None, typer.Option(help="Maximum increase in energy: +3%.")] = None,
     max_latency: Annotated[str | None, typer.Option(help="Maximum increase in latency: +5%.")] = None,
+    max_cost: Annotated[
+        str | None, typer.Option(help="Maximum increase in energy where it is metered on both sides, else in latency.")
+    ] = None,
     max_loss: Annotated[
         str | None,
         typer.Option(
@@ -99,9 +102,12 @@ def check(
             "metric without a scale)."
         ),
     ] = None,
+    allow_undecided: Annotated[
+        bool, typer.Option("--allow-undecided", help="Pass checks whose interval holds the limit.")
+    ] = False,
     junit: Annotated[Path | None, typer.Option(help="Also write the checks as a JUnit file.")] = None,
 ) -> None:
-    """Compare results with a baseline's: exit code 1 when one is worse beyond what noise explains."""
+    """Compare results with a baseline's: exit code 1 unless each is shown to stay within the limits."""
     from compress import report
     from compress.analysis import gate, loss
     from compress.base.files import SPELLED, write_atomic
@@ -113,10 +119,11 @@ def check(
     limits = gate.Limits(
         None if max_energy is None else gate.growth(max_energy, "--max-energy"),
         None if max_latency is None else gate.growth(max_latency, "--max-latency"),
+        None if max_cost is None else gate.growth(max_cost, "--max-cost"),
         None if max_loss is None else loss.parse_limit(max_loss, "--max-loss"),
     )
     if not limits.count:
-        raise InputError("check: no limit is given; expected --max-energy, --max-latency or --max-loss")
+        raise InputError("check: no limit is given; expected --max-energy, --max-latency, --max-cost or --max-loss")
     if junit is not None:
         new_file(junit, "--junit", [".xml"], named([folder, baseline]))
         if not junit.parent.is_dir():
@@ -127,13 +134,13 @@ def check(
         if not results:
             raise InputError([*problems, f"{place}: no results in it; expected results of `compress run`"])
     checks = [*gate.check(now, before, limits), *map(gate.unread, (*damaged, *damaged_then))]
-    report.print_checks(checks, console())
+    report.print_checks(checks, console(), allow_undecided)
     if junit is not None:
         try:
-            write_atomic(junit, report.junit(checks).encode(errors=SPELLED))
+            write_atomic(junit, report.junit(checks, allow_undecided).encode(errors=SPELLED))
         except OSError as error:
             raise InputError(f"--junit {junit}: cannot be written ({error.strerror})") from None
-    if any(outcome.failed for outcome in checks):
+    if any(outcome.shuts(allow_undecided) for outcome in checks):
         raise typer.Exit(1)
 
 

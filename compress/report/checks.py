@@ -10,32 +10,37 @@ from rich.table import Table
 from compress.analysis.gate import Check
 from compress.report.text import plain
 
-COLOURS = {"fine": "green", "perhaps worse": "yellow", "new": "dim"}
+COLOURS = {"passed": "green", "undecided": "yellow", "new": "dim"}
 
 
-def print_checks(checks: Sequence[Check], console: Console) -> None:
-    """Print a row per check, failed checks first, and one sentence with their number."""
+def print_checks(checks: Sequence[Check], console: Console, allow_undecided: bool = False) -> None:
+    """Print a row per check, those that shut the gate first, and one sentence with their number."""
     table = Table(box=None, pad_edge=False)
     for column in ("workload", "recipe", "quantity", "", "growth since the baseline (joint 95 % intervals)"):
         table.add_column(column, overflow="fold")
-    for check in sorted(checks, key=lambda check: not check.failed):
+    for check in sorted(checks, key=lambda check: (not check.shuts(), check.state == "undecided")):
         state = f"[{COLOURS.get(check.state, 'bold red')}]{check.state}[/]"
         table.add_row(
             *(escape(plain(t)) for t in (check.workload, check.recipe, check.what)), state, escape(plain(check.detail))
         )
     console.print(table)
-    failed = sum(check.failed for check in checks)
-    console.print(f"{failed} of {len(checks)} checks failed" if failed else f"all {len(checks)} checks passed")
+    undecided = sum(check.state == "undecided" for check in checks)
+    failed = sum(check.shuts() for check in checks) - undecided
+    counts = [f"{failed} of {len(checks)} checks failed"] if failed else []
+    if undecided:
+        remedy = "allowed" if allow_undecided else "not passed; --allow-undecided lets them through"
+        counts.append(f"{undecided} of {len(checks)} checks are undecided ({remedy})")
+    console.print("; ".join(counts) or f"all {len(checks)} checks passed")
 
 
-def junit(checks: Sequence[Check]) -> str:
+def junit(checks: Sequence[Check], allow_undecided: bool = False) -> str:
     """Return the checks as JUnit XML, with one test case per check."""
-    failed = sum(check.failed for check in checks)
+    failed = sum(check.shuts(allow_undecided) for check in checks)
     suite = ElementTree.Element("testsuite", name="compress check", tests=str(len(checks)), failures=str(failed))
     for check in checks:
         name = f"{plain(check.recipe)}: {plain(check.what)}"
         case = ElementTree.SubElement(suite, "testcase", classname=plain(check.workload), name=name)
-        if check.failed:
+        if check.shuts(allow_undecided):
             ElementTree.SubElement(case, "failure", type=check.state, message=plain(check.detail))
         else:
             ElementTree.SubElement(case, "system-out").text = f"{check.state}: {plain(check.detail)}"

@@ -70,10 +70,10 @@ def test_a_loss_is_positive_where_ours_is_worse_and_every_command_reads_the_same
     assert isinstance(since, Estimate)
     assert since.value == pytest.approx(expected, rel=1e-4)
     if expected > 0:
-        assert gate_check(case, 0.9 * expected).state == "WORSE"
-        assert gate_check(case, 1.1 * expected).state == "fine"
+        assert gate_check(case, 0.9 * expected).state == "FAILED"
+        assert gate_check(case, 1.1 * expected).state == "passed"
     else:
-        assert gate_check(case, 0.0).state == "fine"
+        assert gate_check(case, 0.0).state == "passed"
     (table,) = group([row(case)])
     for limit in (0.9 * abs(expected), 1.1 * abs(expected)):
         within = odds.cheapest_within(table, limit, unit)
@@ -111,7 +111,7 @@ def test_of_two_that_cost_the_same_the_better_one_is_on_the_front(case: str) -> 
 def test_a_limit_in_a_unit_that_the_metric_has_not_never_passes(case: str, text: str) -> None:
     asked = loss.parse_limit(text, "--max-loss")
     (found,) = check([row(case)], [row(case)], Limits(loss=asked))
-    assert (found.state, found.failed) == ("UNKNOWN", True)
+    assert (found.state, found.shuts()) == ("UNKNOWN", True)
     assert f"{CASES[case][0]} is compared in {CASES[case][2]}, not in {asked[1]}" in found.detail
     (table,) = group([row(case)])
     with pytest.raises(InputError, match=f"--within: {CASES[case][0]} is compared in {CASES[case][2]}"):
@@ -172,7 +172,7 @@ def test_figures_that_are_not_finite_pass_no_limit_and_are_on_no_front(case: str
     limits = Limits(loss=(5.0, CASES[case][2]))
     for now, then in ((bad, replace(good, name="bad")), (replace(good, name="bad"), bad)):
         (found,) = check([now], [then], limits)
-        assert found.failed, found
+        assert found.shuts(), found
     lines = csv_text([table]).splitlines()
     assert not any("nan" in cell.lower() for line in lines for cell in line.split(","))
 
@@ -186,7 +186,7 @@ def test_a_ratio_that_is_not_a_number_passes_no_limit_and_has_no_place_on_the_fr
     assert table.front == {"good"} or "bad" not in table.front
     assert [r.name for r in table.results] == ["good", "bad"]
     (found,) = check([bad], [replace(good, name="bad")], Limits(latency=5.0))
-    assert (found.state, found.failed) == ("UNKNOWN", True)
+    assert (found.state, found.shuts()) == ("UNKNOWN", True)
 
 
 def test_without_an_interval_nothing_is_confident_and_the_front_has_no_odds() -> None:
@@ -215,7 +215,7 @@ def test_a_difference_without_an_interval_beats_nobody_has_no_star_and_passes_no
     (alone,) = group([endless])
     assert not any(note.startswith("Percentages after the star") for note in footnotes(alone))
     (found,) = check([replace(endless, name="known")], [known], Limits(loss=(0.5, "percent")))
-    assert (found.state, found.failed) == ("UNKNOWN", True)
+    assert (found.state, found.shuts()) == ("UNKNOWN", True)
 
 
 def about(metric: str, value: float, half: float, chance: float | None, **fields: Any) -> Accuracy:

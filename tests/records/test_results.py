@@ -79,7 +79,7 @@ def test_a_metric_without_a_value_is_written_read_and_shown_as_broken_with_its_r
     assert any(why in note for note in footnotes(table))
     sound = replace(found, accuracy=summarise(theirs, metric, theirs, factory.FP32, 0))
     (checked,) = check([back], [judged(sound)], Limits(loss=(0.01, "percent")))
-    assert (checked.state, checked.detail) == ("WORSE", "BROKEN now, but not in the baseline")
+    assert (checked.state, checked.detail) == ("FAILED", "BROKEN now, but not in the baseline")
 
 
 def test_a_value_that_is_no_number_and_has_no_reason_is_refused(tmp_path):
