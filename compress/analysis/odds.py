@@ -10,6 +10,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import wraps
+from statistics import NormalDist
 from typing import TypeVar
 
 import numpy as np
@@ -20,7 +21,7 @@ from compress.analysis.verdict import cost_axis
 from compress.base.config import InputError
 from compress.records import stats
 from compress.records.result import Point, Result, Unit, Word
-from compress.records.stats import Estimate
+from compress.records.stats import CONFIDENCE, Estimate
 
 RESAMPLES = 400
 SEED = 0
@@ -158,10 +159,16 @@ def _per_batch(point: Point, axis: str) -> list[float] | None:
 
 @dataclass(frozen=True)
 class Within:
-    """The cheapest recipe within a loss: by its estimate, and with 95 % confidence."""
+    """The cheapest recipe within a loss: by the estimates, and among those surely within it."""
 
     estimated: Candidate | None
     confident: Candidate | None
+    """Of the recipes whose loss is within the limit with 95 % confidence, jointly for all rows: the cheapest one.
+
+    The loss is certain, not that no other recipe is cheaper.
+    """
+    rows: int
+    """Number of recipes that were looked at, for which intervals are adjusted (Bonferroni)."""
 
 
 def cheapest_within(table: Table, most: float, unit: Unit) -> Within:
@@ -171,30 +178,44 @@ def cheapest_within(table: Table, most: float, unit: Unit) -> Within:
         raise InputError(sorted(f"--within: {misfit}" for misfit in misfits))
     field = [c for c in candidates(table.results, (), table.axis, table.reference) if c.name not in table.held]
     by_cost = sorted(field, key=lambda c: (c.cost.value, c.name))
+    wider = _wider(len(field))
     return Within(
         next((c for c in by_cost if c.quality.value >= -most), None),
-        next((c for c in by_cost if c.quality.low >= -most), None),
+        next((c for c in by_cost if c.quality.value - wider * (c.quality.value - c.quality.low) >= -most), None),
+        len(field),
     )
 
 
+def _wider(rows: int) -> float:
+    """Return the factor from the half-width of one 95 % interval to that of an interval that holds for all rows."""
+    normal = NormalDist()
+    return normal.inv_cdf(1 - (1 - CONFIDENCE) / 2 / max(1, rows)) / normal.inv_cdf(0.5 + CONFIDENCE / 2)
+
+
 def answers(table: Table, most: float, unit: Unit, text: str) -> list[str]:
-    """Return two sentences for people: the cheapest recipe by its estimate, and with 95 % confidence.
+    """Return two sentences: the cheapest recipe by the estimates, and the cheapest of those surely within the loss.
 
     `most` and `unit` are the limit, and `text` is how the user wrote it.
     """
     within = cheapest_within(table, most, unit)
     accuracy = next((r.accuracy for r in table.results if r.accuracy), None)
     n = 0 if accuracy is None else accuracy.estimate.n
-    strict = "" if within.confident == within.estimated else f" ({n:,} examples are too few to be surer)"
     where = f"{table.newest.workload.get('name', 'workload')}, within {text} of {table.reference}"
     where += "" if accuracy is None else f" ({loss.meaning((most, unit), accuracy)})"
-
-    def described(candidate: Candidate | None) -> str:
-        if candidate is None:
-            return "none"
-        return f"{candidate.name}, at {candidate.cost.value:.3g} times its {table.axis}"
-
+    more = "" if within.confident == within.estimated else f"; more than {n:,} test examples could admit cheaper ones"
+    joint = f"with 95 % confidence (jointly for {within.rows} recipes)"
     return [
-        f"{where}: the cheapest by its estimate is {described(within.estimated)}",
-        f"{where}: the cheapest with 95 % confidence is {described(within.confident)}{strict}",
+        f"{where}: the cheapest recipe by the estimates is {_described(within.estimated, table)}",
+        f"{where}: the cheapest recipe whose loss is within it {joint} is {_described(within.confident, table)}{more}",
     ]
+
+
+def _described(candidate: Candidate | None, table: Table) -> str:
+    """Return name and cost of a candidate, and whether it saves anything."""
+    if candidate is None:
+        return "none"
+    cost = candidate.cost
+    sentence = f"{candidate.name}, at {cost.value:.3g} times the {table.axis} ({cost.low:.3g} to {cost.high:.3g})"
+    if cost.low > 1:
+        return f"{sentence}, which costs more than {table.reference}"
+    return sentence if cost.high < 1 else f"{sentence}: no saving was measured"

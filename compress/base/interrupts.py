@@ -20,7 +20,7 @@ from typing import NoReturn
 from compress.base.files import drop_all
 from compress.base.startup import CODES
 
-GO_ON = "; finished results and artifacts are complete; run the same command to continue"
+GO_ON = "; nothing that was finished is lost; run the same command to continue"
 CLOSED = 128 + signal.SIGPIPE
 """Exit code of a command whose reader has ended: `... | head`."""
 GRACE_S = 1.0

@@ -129,8 +129,10 @@ def _body(result: Result, plain: bool) -> Iterable[str]:
         yield f"**Judged on {result.limit} test examples only.**"
         yield ""
     if result.verdict is not None:
-        yield escaped(result.verdict.sentence) + (
-            f" Why: {escaped(result.verdict.cause)}." if result.verdict.cause else ""
+        yield (
+            escaped(result.verdict.sentence)
+            + "."
+            + (f" Why: {escaped(result.verdict.cause)}." if result.verdict.cause else "")
         )
         yield ""
     base = _public(workload.get("model"), workload, "model") or Path(str(workload.get("model"))).name
