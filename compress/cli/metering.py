@@ -76,7 +76,7 @@ def verify(
 def external(
     results: Annotated[list[Path], typer.Argument(help="Results measured during the readings.", metavar="RESULT...")],
     readings: Annotated[Path, typer.Option(help="CSV with columns time and watts.")],
-    boundary: Annotated[str, typer.Option(help="What the meter supplies: the whole server, one GPU's riser ...")],
+    boundary: Annotated[str, typer.Option(help="What the meter measures: the whole server, one GPU's riser ...")],
     calibration: Annotated[
         str | None, typer.Option(help="Who calibrated the meter, and when; required for grade A.")
     ] = None,

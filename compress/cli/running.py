@@ -67,7 +67,7 @@ def compare(
     rebuild: Rebuild = False,
     limit: Annotated[int | None, typer.Option(help="Use at most this many test examples.")] = None,
 ) -> None:
-    """Compare two recipes, paired round by round in one session; both are measured again if they share none."""
+    """Compare two recipes, paired round by round in one session; both are measured again if no session holds both."""
     insist(GO_ON)
     from compress.harness.compare import RecipeFailed
     from compress.harness.compare import compare as compare_recipes

@@ -128,7 +128,7 @@ class Change:
     notes: tuple[str, ...]
 
     def __str__(self) -> str:
-        """Format for readers: 74 layers changed, 93 % of the parameters; left: embeddings 7 %."""
+        """Format for readers: 74 layers changed, 93 % of the parameters; unchanged: embeddings 7 %."""
         return f"{self.layers} layers changed" + (f", {self.shares}" if self.shares else "")
 
 

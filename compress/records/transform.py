@@ -25,10 +25,10 @@ class Shares:
         return (1 - self.changed - designed) / (1 - designed) if designed < 1 else 0.0
 
     def __str__(self) -> str:
-        """Return text such as `93 % of the parameters; left: embeddings 5 %, head 2 %`."""
+        """Return text such as `93 % of the parameters; unchanged: embeddings 5 %, head 2 %`."""
         ordered = sorted(self.left.items(), key=lambda item: -item[1])
         left = ", ".join(f"{kind} {_percent(share)}" for kind, share in ordered)
-        return f"{_percent(self.changed)} of the parameters" + (f"; left: {left}" if left else "")
+        return f"{_percent(self.changed)} of the parameters" + (f"; unchanged: {left}" if left else "")
 
 
 def _percent(share: float) -> str:

@@ -117,10 +117,10 @@ def _point(point: Point) -> Iterable[str]:
     """Yield the latency, throughput, energy and ratios of one operating point."""
     latency, spread = point.latency_s, point.latency_percentiles_s
     yield f"{point_name(point)}{' (headline)' if point.headline else ''}:"
-    tail = f", p99 {1e3 * spread.p99:.2f}" if spread.p99 is not None else ", p99 unknown under 300 samples"
+    tail = f", p99 {1e3 * spread.p99:.2f}" if spread.p99 is not None else ", p99 unknown: it needs 300 batches"
     yield (
         f"  latency {1e3 * latency.value:.2f} ms per batch ({1e3 * latency.low:.2f} to {1e3 * latency.high:.2f}) over "
-        f"{latency.n} rounds; p50 {1e3 * spread.p50:.2f}, p90 {1e3 * spread.p90:.2f}{tail} of {spread.n}"
+        f"{latency.n} rounds; p50 {1e3 * spread.p50:.2f}, p90 {1e3 * spread.p90:.2f}{tail} ({spread.n} batches)"
     )
     tokens = point.generated_tokens
     tokens_text = f", {point.throughput_per_s.value * tokens:.1f} generated tokens per second" if tokens else ""

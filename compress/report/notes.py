@@ -90,7 +90,7 @@ def _workload(table: Table) -> str:
     data = dataset.get("path") if isinstance(dataset, dict) else None
     split = dataset.get("test") if isinstance(dataset, dict) else None
     parts = [str(workload.get("name", "")), f"model {workload['model']}" if workload.get("model") else ""]
-    data = f"{data}, judged on its split {split}" if data and split else data
+    data = f"{data}, evaluated on its split {split}" if data and split else data
     return ", ".join(part for part in (*parts, f"data {data}" if data else "") if part)
 
 

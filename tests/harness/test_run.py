@@ -397,7 +397,7 @@ def test_any_command_can_be_measured_and_its_exit_code_is_kept(tmp_path: Path) -
 def test_the_doctor_says_what_this_machine_has(tmp_path: Path) -> None:
     done = compress("doctor", "--device", "cpu", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert "to meter it" in done.stdout or "meter: rapl" in done.stdout
+    assert "to measure it" in done.stdout or "meter: rapl" in done.stdout
     assert "grade E" in done.stdout or "nothing to do" in done.stdout
 
 

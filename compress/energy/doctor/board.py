@@ -278,12 +278,12 @@ def without_a_meter(cpu_reason: str | None, gpu_reason: str | None) -> list[str]
     if cpu_reason is not None:
         lines += [
             f"CPU: {cpu_reason}",
-            "  to meter it: a physical machine (not a virtual one) with an Intel or AMD processor, and " + GRANT,
+            "  to measure it: a physical machine (not a virtual one) with an Intel or AMD processor, and " + GRANT,
         ]
     if gpu_reason is not None:
         lines += [
             f"GPU: {gpu_reason}",
-            "  to meter it: an NVIDIA GPU, Volta or newer, whole (no MIG, no vGPU), and its driver",
+            "  to measure it: an NVIDIA GPU, Volta or newer, whole (no MIG, no vGPU), and its driver",
         ]
     lines.append("until then energy is modelled from CPU time (~, grade E); fronts and verdicts use latency")
     return lines

@@ -22,8 +22,8 @@ class Layers(Config):
     exclude: Patterns = HEADS
     """Leave layers whose name matches one of these patterns."""
     overrides: dict[str, dict[str, Any]] = Field(default_factory=dict)
-    """Other settings for layers that match a pattern, included or not: {"*.attention.*": {bits: 8}}. The first match
-    counts."""
+    """Other settings for layers that match a pattern, also for layers that `include` leaves out:
+    {"*.attention.*": {bits: 8}}. The first match counts."""
 
     @property
     def calibrates(self) -> bool:

@@ -25,7 +25,8 @@ class Prune(Calibrated):
     """Structure to remove: feed-forward width, attention heads (with their key/value groups), hidden width, convolution
     channels, whole layers, or single weights set to zero."""
     fraction: Fraction = 0.25
-    """Fraction to remove of the parameters in the pruned structures; width p removes about 1-(1-p)^2 of a square."""
+    """Fraction of the parameters to remove in the pruned structures; removing a fraction p of both widths of a square
+    matrix removes about 1-(1-p)^2 of it."""
     importance: Literal["magnitude", "activation", "taylor", "obd", "influence", "wanda", "sparsegpt"] = "magnitude"
     """Score of a structure: norm of its weights (magnitude); norm of its contribution to the outputs (activation);
     |weight x gradient| (taylor); weight^2 x gradient^2 (obd). Of a layer: 1 - cosine between its input and
@@ -41,7 +42,7 @@ class Prune(Calibrated):
     pattern: Literal["free", "2:4"] = "free"
     """Positions of removed single weights: free, or two of every four (fraction 0.5), as sparse tensor cores need."""
     calibration_examples: Annotated[int, Field(ge=1, le=10**8)] = 128
-    """Training examples for every importance but magnitude."""
+    """Training examples for all importance scores except magnitude."""
 
     @property
     def calibrates(self) -> bool:
