@@ -8,7 +8,7 @@ import difflib
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cache
 from typing import Any, TypeVar
 
@@ -148,6 +148,11 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     """Return `; did you mean X?` with the closest known name, or an empty text if none is close."""
     near = difflib.get_close_matches(name, sorted(known), n=1)
     return f"; did you mean {near[0]}?" if near else ""
+
+
+def suggestion_or_list(name: str, shipped: Sequence[str]) -> str:
+    """Return `; did you mean X?` with the closest shipped name, or a list of all if none is close."""
+    return did_you_mean(name, shipped) or f"; shipped are: {', '.join(shipped)}"
 
 
 def set_path(data: dict[str, Any], path: str, value: Any) -> None:

@@ -18,9 +18,9 @@ from compress.base.config import (
     Config,
     InputError,
     check_name,
-    did_you_mean,
     digest,
     set_path,
+    suggestion_or_list,
     validate,
 )
 from compress.base.reading import exists, shortened
@@ -31,6 +31,8 @@ from compress.spec.steps import Step
 
 MOST_ORDERS = 6
 MOST_SEARCHED = 6  # steps: 720 permutations
+WORKLOAD_FIELDS = frozenset({"task", "model", "dataset"})
+"""Required fields of a workload; a recipe has none of them."""
 LONGEST_SUFFIX = 48  # characters of a row's name; longer overrides are replaced by a digest
 
 
@@ -113,6 +115,8 @@ class Recipe(Config):
         """Return the recipe of this name or file; `path=value` overrides are applied before validation."""
         path = find(str(name_or_path))
         data, source = parse_yaml(read_text(path, "recipe"), str(path))
+        if "steps" not in data and len(WORKLOAD_FIELDS & data.keys()) > 1:
+            raise InputError(f"{path}: is a workload; expected a recipe; use: run RECIPE --workload {path}")
         return cls.from_data(data, source, default_name=path.stem, overrides=overrides)
 
     @classmethod
@@ -194,7 +198,6 @@ def find(name: str) -> Path:
     shipped_path = shipped.path(name) if NAME.fullmatch(name) else None
     if shipped_path is None:
         raise InputError(
-            f"{shortened(name)}: no such file and no shipped recipe{did_you_mean(name, shipped.names())}; shipped are: "
-            f"{', '.join(shipped.names())}"
+            f"{shortened(name)}: no such file and no shipped recipe{suggestion_or_list(name, shipped.names())}"
         )
     return shipped_path

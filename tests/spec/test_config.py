@@ -11,6 +11,7 @@ from compress.base.config import InputError, digest, parse_assignment, set_path,
 from compress.base.yaml import parse_yaml
 from compress.data.workload import names as workload_names
 from compress.methods import TRANSFORMS
+from compress.spec.recipe import WORKLOAD_FIELDS
 from compress.spec.steps import STEPS
 
 
@@ -268,5 +269,32 @@ def test_an_error_of_an_override_names_the_override_not_the_file() -> None:
     ("find", "typo", "meant"), [(Recipe.load, "bert_in8", "bert_int8"), (Workload.load, "stdlib-brt", "stdlib-bert")]
 )
 def test_a_name_that_is_nearly_one_gets_a_suggestion(find: Any, typo: str, meant: str) -> None:
-    with pytest.raises(InputError, match=f"did you mean {meant}"):
+    with pytest.raises(InputError, match=rf"did you mean {meant}\?$"):
         find(typo)
+
+
+@pytest.mark.parametrize(("find", "listed"), [(Recipe.load, "bert_int8"), (Workload.load, "stdlib-bert")])
+def test_a_name_like_no_shipped_one_gets_the_list(find: Any, listed: str) -> None:
+    with pytest.raises(InputError, match=f"shipped are: .*{listed}"):
+        find("xyzzy")
+
+
+WORKLOAD = "task: causal-lm\nmodel: m\ndataset: {path: d}\n"
+
+
+def test_a_workload_in_the_place_of_a_recipe_and_the_reverse_are_named_in_one_sentence(tmp_path: Path) -> None:
+    with pytest.raises(
+        InputError, match=r"my.yaml: is a workload; .* use: run RECIPE --workload \S*my.yaml"
+    ) as refused:
+        Recipe.load(write(tmp_path, WORKLOAD, "my.yaml"))
+    assert len(refused.value.problems) == 1
+    with pytest.raises(InputError, match=r"order.yaml: is a recipe; expected a workload") as refused:
+        Workload.load(write(tmp_path, "steps: [{method: quantize}]\n", "order.yaml"))
+    assert len(refused.value.problems) == 1
+    with pytest.raises(InputError, match="task: missing"):
+        Workload.load(write(tmp_path, "metric: accuracy\n"))
+
+
+def test_a_workload_is_known_by_its_required_fields() -> None:
+    assert {name for name, field in Workload.model_fields.items() if field.is_required()} == WORKLOAD_FIELDS
+    assert not WORKLOAD_FIELDS & Recipe.model_fields.keys()
