@@ -27,7 +27,7 @@ from compress.base.reading import exists, shortened
 from compress.base.yaml import Source, parse_yaml, read_text
 from compress.spec.measure import Measure
 from compress.spec.order import order_problems
-from compress.spec.steps import Step
+from compress.spec.steps import STEPS, Step
 
 MOST_ORDERS = 6
 MOST_SEARCHED = 6  # steps: 720 permutations
@@ -128,6 +128,7 @@ class Recipe(Config):
         if isinstance(changed.get("measure"), str) and any(path.startswith("measure.") for path, _ in overrides):
             changed["measure"] = {"profile": changed["measure"]}
         source = replace(source, assigned=dict(overrides))
+        _check_owners(overrides)
         for path, value in sorted(overrides, key=lambda change: change[0] != "measure"):  # a profile, then its settings
             is_profile_name = path == "measure" and isinstance(value, str)
             set_path(changed, path, {"profile": value} if is_profile_name else value)
@@ -173,6 +174,22 @@ class Recipe(Config):
 
     def _repr_html_(self) -> str:
         return f"<pre>{escape(self.dump())}</pre>"
+
+
+def _check_owners(overrides: Sequence[tuple[str, Any]]) -> None:
+    """Raise InputError if an override sets a field of a step or of `measure` as one of the recipe."""
+    problems = []
+    for path, value in overrides:
+        owners = [str(step.model_fields["method"].default) for step in STEPS if path in step.model_fields]
+        places = [f"steps.N.{path}={value}"] if owners else []
+        if path in Measure.model_fields:
+            owners, places = [*owners, "measure"], [*places, f"measure.{path}={value}"]
+        if owners and path not in Recipe.model_fields:
+            problems.append(
+                f"--set {path}={shortened(str(value))}: a field of {' and '.join(owners)}; write {' or '.join(places)}"
+            )
+    if problems:
+        raise InputError(problems)
 
 
 def _suffix(data: Mapping[str, Any], path: str, value: Any) -> str:

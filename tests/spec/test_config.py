@@ -265,6 +265,37 @@ def test_an_error_of_an_override_names_the_override_not_the_file() -> None:
         Recipe.load("bert_int8", [("workload.max_length", 64)])
 
 
+OVERRIDES = [
+    ("steps.0.bits", "five", "--set steps.0.bits=five: input should be 8, 4, 3, 2 or 1"),
+    ("measure.rounds", 0, "--set measure.rounds=0: input should be greater than or equal to 2"),
+    ("steps.1.bits", 4, "--set steps.1.bits: no item '1' in a list of 1; steps count from 0"),
+    ("bits", 4, "--set bits=4: a field of quantize; write steps.N.bits=4"),
+    ("window_s", 7, "--set window_s=7: a field of measure; write measure.window_s=7"),
+    ("rounds", 7, "--set rounds=7: a field of prune and measure; write steps.N.rounds=7 or measure.rounds=7"),
+    ("measure", "quik", "--set measure=quik measure.profile: input should be 'auto', 'quick', 'standard' or 'publish'; "
+                        "did you mean quick?"),
+    ("runtime", "egar", "--set runtime=egar: input should be 'auto', 'eager', 'compile', 'onnxruntime', 'tensorrt' or "
+                        "'openvino'; did you mean eager?"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("path", "value", "sentence"), OVERRIDES, ids=[path for path, _, _ in OVERRIDES])
+def test_an_override_that_is_refused_is_shown_once_with_what_to_write(path: str, value: Any, sentence: str) -> None:
+    with pytest.raises(InputError) as refused:
+        Recipe.load("bert_int8", [(path, value)])
+    assert refused.value.problems == (sentence,)
+
+
+def test_an_order_that_cannot_work_is_refused_on_the_line_of_its_step_without_a_dump(tmp_path: Path) -> None:
+    path = write(tmp_path, "steps:\n  - {method: quantize}\n  - {method: prune}\n")
+    with pytest.raises(InputError) as refused:
+        Recipe.load(path)
+    reason = "prune after quantize (steps.0): prune needs floating-point weights; reorder"
+    assert refused.value.problems == (f"{path}:3 steps.1: {reason}",)
+    with pytest.raises(InputError, match=r"r.yaml:1 steps.0: format nf4 has 4 bits, but bits is 8"):
+        Recipe.load(write(tmp_path, "steps: [{method: quantize, bits: 8, format: nf4}]\n"))
+
+
 @pytest.mark.parametrize(
     ("find", "typo", "meant"), [(Recipe.load, "bert_in8", "bert_int8"), (Workload.load, "stdlib-brt", "stdlib-bert")]
 )
