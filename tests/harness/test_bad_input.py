@@ -51,9 +51,7 @@ def test_an_unknown_recipe_workload_or_device_is_refused(stderr_of: Refused, wor
 
 
 def test_an_unknown_option_in_python_is_refused_by_its_name() -> None:
-    with pytest.raises(
-        TypeError, match=r"^run\(\) got an unexpected keyword argument 'devise'; did you mean device\?$"
-    ):
+    with pytest.raises(TypeError, match=r"^run.* unexpected keyword argument 'devise'; did you mean device\?$"):
         run("bert_int8", devise="cpu")
 
 
