@@ -58,10 +58,13 @@ def terms(
     problems = []
     if pue is None or not 1 <= pue < math.inf:
         problems.append(
-            f"--pue {pue}: expected the building's power divided by the computers', 1 or more; 1 means no overhead"
+            f"{_received('--pue', pue)}: expected the building's power divided by the computers', 1 or more; 1 means "
+            "no overhead"
         )
     if kind not in get_args(Kind):
-        problems.append(f"--intensity {kind}: expected average or marginal, the kind of the --grid figure")
+        problems.append(
+            f"{_received('--intensity', kind)}: expected average or marginal, the kind of the --grid figure"
+        )
     grams, source = GRIDS.get(grid.upper()), SOURCE
     if grams is None:
         try:
@@ -81,6 +84,11 @@ def terms(
         raise InputError(problems)
     stated: Kind = "marginal" if kind == "marginal" else "average"
     return Terms(grid, grams, source, stated, pue, embodied_kg, lifetime_years)
+
+
+def _received(option: str, value: object) -> str:
+    """Return an option with its value, or `OPTION is missing`."""
+    return f"{option} is missing" if value is None else f"{option} {value}"
 
 
 def _interval(text: str, problems: list[str]) -> tuple[float, float] | None:

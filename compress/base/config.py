@@ -8,7 +8,7 @@ import difflib
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cache
 from typing import Any, TypeVar
 
@@ -87,8 +87,10 @@ def _describe_error(item: Any, data: Any, source: Source, kind: type[BaseModel])
         else:
             continue  # the tag of a union, which is no key of the data
         parts.append(str(key))
-    place = shortened(source.at(".".join(parts)), 400)
-    received = "" if item["type"] == "missing" else f"{_short(item['input'])}: "
+    path = ".".join(parts)
+    place = shortened(source.at(path), 400)
+    is_shown = item["type"] == "missing" or source.shows(path, item["input"])
+    received = "" if is_shown else f"{_short(item['input'])}: "
     if item["type"] == "extra_forbidden":
         owners = _parts_with(kind, str(item["loc"][-1]))
         if owners:
@@ -105,7 +107,15 @@ def _describe_error(item: Any, data: Any, source: Source, kind: type[BaseModel])
     if item["type"] == "tuple_type":
         return f"{place}: {received}expected a list (lines that begin with -, or [ ])"
     message = str(item["msg"]).removeprefix("Value error, ").removeprefix("Assertion failed, ")
-    return f"{place}: {received}{message[:1].lower()}{message[1:]}"
+    if item["type"] == "value_error" and isinstance(item["input"], Mapping | list | tuple | BaseModel):
+        inner, _, reason = message.partition(": ")
+        if path and inner.startswith(f"{path}."):
+            return f"{shortened(source.at(inner), 400)}: {reason}"
+        return f"{place}: {message}"  # a rule for several fields, whose sentence names their values
+    message = f"{message[:1].lower()}{message[1:]}"
+    if item["type"] == "literal_error" and isinstance(item["input"], str):
+        message += did_you_mean(item["input"], re.findall(r"'([^']*)'", item["ctx"]["expected"]))
+    return f"{place}: {received}{message}"
 
 
 @cache
@@ -150,6 +160,11 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     return f"; did you mean {near[0]}?" if near else ""
 
 
+def suggestion_or_list(name: str, shipped: Sequence[str]) -> str:
+    """Return `; did you mean X?` with the closest shipped name, or a list of all if none is close."""
+    return did_you_mean(name, shipped) or f"; shipped are: {', '.join(shipped)}"
+
+
 def set_path(data: dict[str, Any], path: str, value: Any) -> None:
     """Set a path such as `steps.0.bits` in nested dicts and lists, in place; missing mappings are created."""
     node: Any = data
@@ -160,7 +175,9 @@ def set_path(data: dict[str, Any], path: str, value: Any) -> None:
         last = depth == len(keys) - 1
         if isinstance(node, list):
             if not is_index(key) or int(key) >= len(node):
-                raise InputError(f"--set {shortened(path)}: no item {key!r} in a list of {len(node)}")
+                owner = ".".join(keys[:depth])
+                first = f"; {owner} count from 0" if node else ""
+                raise InputError(f"--set {shortened(path)}: no item {key!r} in a list of {len(node)}{first}")
             index: Any = int(key)
         elif isinstance(node, dict):
             index = key

@@ -25,15 +25,24 @@ class Source:
 
     def at(self, path: str) -> str:
         """Return `--set path=value` for an assigned path, or `file:line path` with the line of the nearest parent."""
-        for name, value in self.assigned.items():
-            if path == name or path.startswith(f"{name}."):
-                return f"--set {name}={shortened(str(value))}" + (f" {path}" if path != name else "")
+        name = self._assignment(path)
+        if name is not None:
+            return f"--set {name}={shortened(str(self.assigned[name]))}" + (f" {path}" if path != name else "")
         probe = path
         while probe and probe not in self.lines:
             probe = probe.rpartition(".")[0]
         line = self.lines.get(probe)
         place = f"{self.name}:{line}" if line else self.name
         return f"{place} {path}" if path else place
+
+    def shows(self, path: str, value: Any) -> bool:
+        """Return whether `at(path)` already contains this value."""
+        name = self._assignment(path)
+        return name is not None and bool(self.assigned[name] == value)
+
+    def _assignment(self, path: str) -> str | None:
+        """Return the `--set` path that assigned this path or a parent of it; None if there is none."""
+        return next((name for name in self.assigned if path == name or path.startswith(f"{name}.")), None)
 
 
 def read_text(path: Path, what: str) -> str:

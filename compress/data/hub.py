@@ -37,13 +37,18 @@ def is_id(value: str) -> bool:
 
 
 class Unreachable(InputError):
-    """The hub cannot be reached, and the cache lacks the requested model or data."""
+    """The hub cannot be reached, and the cache lacks the requested model or data.
 
-    def __init__(self, what: str):
+    `no_folder` says where no folder of this name was found; it is empty if none was expected.
+    """
+
+    def __init__(self, what: str, no_folder: str = ""):
+        places = f"{no_folder}, and " if no_folder else ""
         super().__init__(
-            f"{what}: the Hugging Face hub could not be reached, and the cache does not have it; {WAYS_OUT}"
+            f"{what}: {places}the Hugging Face hub could not be reached, and the cache does not have it; {WAYS_OUT}"
         )
         self.what = what
+        self.no_folder = no_folder
 
 
 @cache

@@ -26,17 +26,18 @@ def resolve(workload: Workload) -> Source:
     from compress.data.hub import Unreachable
 
     problems: list[str] = []
-    unreachable: list[str] = []
+    unreachable: list[Unreachable] = []
     located: dict[str, tuple[str, str | None, str]] = {}
     for part, value in (("model", workload.model), ("dataset", workload.dataset.path)):
         try:
             located[part] = _find(workload, part, value)
         except Unreachable as error:
-            unreachable.append(error.what)
+            unreachable.append(error)
         except InputError as error:
             problems.extend(error.problems)
     if unreachable:
-        problems.extend(Unreachable(" and ".join(unreachable)).problems)
+        no_folder = next((error.no_folder for error in unreachable if error.no_folder), "")
+        problems.extend(Unreachable(" and ".join(error.what for error in unreachable), no_folder).problems)
     if problems:
         raise InputError(dict.fromkeys(problems))  # both parts of one offline workload fail with the same message
     model, model_revision, model_content = located["model"]
@@ -90,8 +91,7 @@ def _find(workload: Workload, part: str, value: str) -> tuple[str, str | None, s
     if not hub.is_id(value):
         expected = "a folder of a saved transformers model" if part == "model" else "a folder or file of data"
         raise InputError(f"{workload.name} {part} {value}: no such folder or file; expected {expected}, or a hub id")
-    revision = workload.revision if part == "model" else workload.dataset.revision
-    commit = hub.commit(value, "model" if part == "model" else "dataset", revision)
+    commit = _hub_commit(workload, part, value)
     pickled = hub.pickles(value, commit) if part == "model" else []
     if pickled:
         raise InputError(f"{workload.name} model {value}: {pickles.conversion(value, workload.task, pickled)}")
@@ -99,6 +99,22 @@ def _find(workload: Workload, part: str, value: str) -> tuple[str, str | None, s
     if cached is not None and (problems := _model_problems(cached, workload, value)):
         raise InputError(problems)
     return value, commit, commit
+
+
+def _hub_commit(workload: Workload, part: str, value: str) -> str:
+    """Return the commit of the model or the data set on the hub. Its errors name the workload and the field."""
+    from compress.data import hub
+
+    is_model = part == "model"
+    revision = workload.revision if is_model else workload.dataset.revision
+    field = f"field {'model' if is_model else 'dataset.path'} of workload {workload.name}"
+    try:
+        return hub.commit(value, "model" if is_model else "dataset", revision)
+    except hub.Unreachable as error:
+        no_folder = "" if revision else f"no such folder relative to the workload file or to {Path.cwd()}"
+        raise hub.Unreachable(f"{error.what} ({field})", no_folder) from None
+    except InputError as error:
+        raise InputError(f"{field}: {problem}" for problem in error.problems) from None
 
 
 def _model_problems(path: Path, workload: Workload, name: str) -> list[str]:

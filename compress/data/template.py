@@ -29,7 +29,7 @@ def init(model: str, data: str, task: str, columns_of: Mapping[str, str | None] 
         f"# {task}: check the columns and splits, then: python -m compress run {declared.first_recipe} --workload "
         "this-file.yaml",
         f"task: {task}",
-        f"model: {_scalar(_absolute(model))}{_hub_hint(model)}",
+        f"model: {_scalar(_absolute(model))}{_model_hint(model)}",
         "dataset:",
         f"  path: {_scalar(_absolute(data))}{_hub_hint(data)}",
     ]
@@ -128,6 +128,16 @@ def _absolute(value: str) -> str:
 
 def _hub_hint(value: str) -> str:
     return _hint(not expanded(value).exists(), "no such folder: treated as a hub id")
+
+
+def _model_hint(value: str) -> str:
+    """Return the comment of a model that is no folder, or a folder without a saved model."""
+    from compress.data import checkpoints
+
+    path = expanded(value)
+    is_model = (path / "config.json").is_file() or checkpoints.is_adapter(path)
+    no_model = "no config.json: expected a folder of a saved transformers model"
+    return _hub_hint(value) or _hint(not is_model, no_model)
 
 
 def _hint(needed: bool, text: str) -> str:

@@ -10,13 +10,14 @@ from typing import Annotated
 from pydantic import Field, field_validator, model_validator
 
 import recipes
-from compress.base.config import NAME, Config, InputError, check_name, did_you_mean, validate
+from compress.base.config import NAME, Config, InputError, check_name, suggestion_or_list, validate
 from compress.base.reading import exists, resolved, shortened
 from compress.base.yaml import parse_yaml, read_text
 from compress.data.dataset import Dataset
 from compress.data.point import MOST_TOKENS, OperatingPoint
 from compress.data.tasks import TASKS, names_where, task_of
 from compress.data.tasks.name import TaskName
+from compress.spec.recipe import WORKLOAD_FIELDS, Recipe
 
 SHIPPED = recipes.FOLDER / "workloads"
 OFFLINE = "offline:"
@@ -81,6 +82,8 @@ class Workload(Config):
         """Return the workload of this name or file; paths in a file are relative to it."""
         path = find(str(name_or_path))
         data, source = parse_yaml(read_text(path, "workload"), str(path))
+        if not WORKLOAD_FIELDS & data.keys() and data.keys() & (Recipe.model_fields.keys() - cls.model_fields.keys()):
+            raise InputError(f"{path}: is a recipe; expected a workload; use: run {path} --workload WORKLOAD")
         workload = validate(cls, {"name": path.stem, **data}, source)
         dataset = workload.dataset.model_copy(update={"path": _locate(workload.dataset.path, path.parent)})
         return workload.model_copy(
@@ -129,8 +132,5 @@ def find(name: str) -> Path:
         return path
     shipped = SHIPPED / f"{name}.yaml"
     if not NAME.fullmatch(name) or not shipped.is_file():
-        hint = did_you_mean(name, names())
-        raise InputError(
-            f"{shortened(name)}: no such file and no shipped workload{hint}; shipped are: {', '.join(names())}"
-        )
+        raise InputError(f"{shortened(name)}: no such file and no shipped workload{suggestion_or_list(name, names())}")
     return shipped

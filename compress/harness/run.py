@@ -8,12 +8,13 @@ import sys
 import time
 import uuid
 from collections.abc import Mapping, Sequence
+from dataclasses import fields
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from compress.analysis import pareto
-from compress.base.config import InputError
+from compress.base.config import InputError, did_you_mean
 from compress.base.console import say
 from compress.base.devices import pick, release_memory
 from compress.base.errors import NotWritten, gathered
@@ -58,6 +59,7 @@ def run(
     `dataset` maps `train` and `test` to examples (columns text and label, image and label, or text). Other keywords
     are those of `Options`. Raises InputError on bad input. A recipe that fails returns a result with `error`.
     """
+    _check_options(options)
     loaded = recipe if isinstance(recipe, Recipe) else Recipe.load(recipe)
     if loaded.order == "search":
         raise InputError(
@@ -72,6 +74,15 @@ def run(
     with passing("live") as folder:
         written = live.write(folder, model, tokenizer, dataset, task_of_model(model))
         return run_all([loaded], Options(workload=str(written), **options))[0]
+
+
+def _check_options(options: Mapping[str, Any]) -> None:
+    """Raise TypeError for a keyword of `run` that is no field of `Options`."""
+    known = [field.name for field in fields(Options)]
+    for name in options:
+        if name not in known:
+            suggestion = did_you_mean(name, known) or f"; expected one of {', '.join(known)}"
+            raise TypeError(f"run() got an unexpected keyword argument {name!r}{suggestion}")
 
 
 def run_all(recipes: Sequence[Recipe], options: Options) -> list[Result]:

@@ -18,19 +18,21 @@ from compress.base.config import (
     Config,
     InputError,
     check_name,
-    did_you_mean,
     digest,
     set_path,
+    suggestion_or_list,
     validate,
 )
 from compress.base.reading import exists, shortened
 from compress.base.yaml import Source, parse_yaml, read_text
 from compress.spec.measure import Measure
 from compress.spec.order import order_problems
-from compress.spec.steps import Step
+from compress.spec.steps import STEPS, Step
 
 MOST_ORDERS = 6
 MOST_SEARCHED = 6  # steps: 720 permutations
+WORKLOAD_FIELDS = frozenset({"task", "model", "dataset"})
+"""Required fields of a workload; a recipe has none of them."""
 LONGEST_SUFFIX = 48  # characters of a row's name; longer overrides are replaced by a digest
 
 
@@ -113,6 +115,8 @@ class Recipe(Config):
         """Return the recipe of this name or file; `path=value` overrides are applied before validation."""
         path = find(str(name_or_path))
         data, source = parse_yaml(read_text(path, "recipe"), str(path))
+        if "steps" not in data and len(WORKLOAD_FIELDS & data.keys()) > 1:
+            raise InputError(f"{path}: is a workload; expected a recipe; use: run RECIPE --workload {path}")
         return cls.from_data(data, source, default_name=path.stem, overrides=overrides)
 
     @classmethod
@@ -124,6 +128,7 @@ class Recipe(Config):
         if isinstance(changed.get("measure"), str) and any(path.startswith("measure.") for path, _ in overrides):
             changed["measure"] = {"profile": changed["measure"]}
         source = replace(source, assigned=dict(overrides))
+        _check_owners(overrides)
         for path, value in sorted(overrides, key=lambda change: change[0] != "measure"):  # a profile, then its settings
             is_profile_name = path == "measure" and isinstance(value, str)
             set_path(changed, path, {"profile": value} if is_profile_name else value)
@@ -171,6 +176,22 @@ class Recipe(Config):
         return f"<pre>{escape(self.dump())}</pre>"
 
 
+def _check_owners(overrides: Sequence[tuple[str, Any]]) -> None:
+    """Raise InputError if an override sets a field of a step or of `measure` as one of the recipe."""
+    problems = []
+    for path, value in overrides:
+        owners = [str(step.model_fields["method"].default) for step in STEPS if path in step.model_fields]
+        places = [f"steps.N.{path}={value}"] if owners else []
+        if path in Measure.model_fields:
+            owners, places = [*owners, "measure"], [*places, f"measure.{path}={value}"]
+        if owners and path not in Recipe.model_fields:
+            problems.append(
+                f"--set {path}={shortened(str(value))}: a field of {' and '.join(owners)}; write {' or '.join(places)}"
+            )
+    if problems:
+        raise InputError(problems)
+
+
 def _suffix(data: Mapping[str, Any], path: str, value: Any) -> str:
     """Return the suffix of the row's name for an override: `-bits-4`; empty for measure, workload and order."""
     first, *rest = path.split(".")
@@ -194,7 +215,6 @@ def find(name: str) -> Path:
     shipped_path = shipped.path(name) if NAME.fullmatch(name) else None
     if shipped_path is None:
         raise InputError(
-            f"{shortened(name)}: no such file and no shipped recipe{did_you_mean(name, shipped.names())}; shipped are: "
-            f"{', '.join(shipped.names())}"
+            f"{shortened(name)}: no such file and no shipped recipe{suggestion_or_list(name, shipped.names())}"
         )
     return shipped_path

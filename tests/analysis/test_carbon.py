@@ -38,9 +38,9 @@ def test_making_the_device_widens_the_interval_by_its_share_of_the_lifetime() ->
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (("FR", None, "average"), "--pue None"),
+        (("FR", None, "average"), "--pue is missing: expected"),
         (("FR", 0.9, "average"), "1 or more"),
-        (("FR", 1.0, None), "expected average or marginal"),
+        (("FR", 1.0, None), "--intensity is missing: expected average or marginal"),
         (("FR", 1.0, "marginal"), "holds average intensities"),
         (("Atlantis", 1.0, "average"), "expected grams of CO2 per kWh, or one of"),
         (("FR", 1.0, "average", "100..200"), "give both"),

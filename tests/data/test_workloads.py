@@ -11,10 +11,11 @@ from typing import Any
 
 import datasets
 import pytest
+from huggingface_hub import constants
 
 from compress.base.config import InputError
 from compress.base.yaml import parse_yaml
-from compress.data import loading, locate, tables, template
+from compress.data import hub, loading, locate, tables, template
 from compress.data import split_files as files
 from compress.data.dataset import Dataset
 from compress.data.workload import Workload, names
@@ -306,6 +307,19 @@ def test_a_hub_that_cannot_be_reached_is_one_sentence_with_the_ways_out(tmp_path
     assert all(words in line for words in (" and dataset ", "could not be reached", "stdlib-bert", "HF_HOME")), line
 
 
+def test_a_mistyped_folder_is_named_with_its_field_and_where_it_was_sought(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hub, "reachable", lambda: False)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
+    (tmp_path / "w.yaml").write_text("task: text-classification\nmodel: my-modle\ndataset: {path: my-dta}\n")
+    with pytest.raises(InputError) as refused:
+        locate.resolve(Workload.load(tmp_path / "w.yaml"))
+    (problem,) = refused.value.problems
+    assert problem.startswith("model my-modle (field model of workload w) and dataset my-dta (field dataset.path of ")
+    assert f"no such folder relative to the workload file or to {Path.cwd()}, and the Hugging Face hub" in problem
+
+
 def test_a_model_that_is_half_in_the_cache_says_so_and_what_to_do(folder: Path) -> None:
     found = locate.resolve(Workload.load(folder / "my.yaml"))
     half = replace(found, model="owner/half", resolved={**found.resolved, "model_revision": "0" * 40})
@@ -357,6 +371,12 @@ def test_init_refuses_a_mistyped_folder_and_says_what_it_takes_for_an_id(folder:
     text = template.init("owner/name", str(folder / "data"), "image-classification")
     assert "model: owner/name  # no such folder: treated as a hub id" in text
     assert "compress run vit_int8" in text
+
+
+def test_init_remarks_that_a_folder_holds_no_model(folder: Path) -> None:
+    model_line = "no config.json: expected a folder of a saved transformers model"
+    assert model_line in template.init(str(folder / "data"), str(folder / "data"), "text-classification")
+    assert model_line not in template.init(str(folder / "model"), str(folder / "data"), "text-classification")
 
 
 def test_init_refuses_data_without_anything_to_judge_on(folder: Path) -> None:

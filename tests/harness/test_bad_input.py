@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 
-from compress import cli, load
+from compress import cli, load, run
 from compress.base.config import InputError
 from tests.harness.test_run import QUICK, compress
 from tests.helpers import ROOT, bert, environment, small_disk, tokenizer, write_workload
@@ -48,6 +48,11 @@ def test_an_unknown_recipe_workload_or_device_is_refused(stderr_of: Refused, wor
     assert "no shipped recipe" in stderr_of("run", "bert_int9")
     assert "no shipped workload" in stderr_of("run", "bert_dense", "--workload", "sst3")
     assert "expected" in stderr_of("run", "bert_dense", "--workload", workload, "--device", "tpu")
+
+
+def test_an_unknown_option_in_python_is_refused_by_its_name() -> None:
+    with pytest.raises(TypeError, match=r"^run.* unexpected keyword argument 'devise'; did you mean device\?$"):
+        run("bert_int8", devise="cpu")
 
 
 def test_mistakes_in_several_places_are_reported_together(stderr_of: Refused, workload: Path, tmp_path: Path) -> None:

@@ -221,6 +221,7 @@ def test_bad_kinds_names_failed_results_and_mixed_sessions_are_refused(
     far = result_files.write(tmp_path, replace(factory.result("far"), session="s2"))
     for paths, kind, name, said in (
         ([path], "pie", "x.png", "--kind pie: expected one of break-even"),
+        ([path], "round", "x.png", r"did you mean rounds\?$"),
         ([path], "rounds", "x.pdf", r"ends in \.png or \.svg"),
         ([bad], "rounds", "x.png", "there is nothing to draw"),
         ([path] * 7, "rounds", "x.png", "6 at most"),

@@ -11,6 +11,7 @@ from compress.base.config import InputError, digest, parse_assignment, set_path,
 from compress.base.yaml import parse_yaml
 from compress.data.workload import names as workload_names
 from compress.methods import TRANSFORMS
+from compress.spec.recipe import WORKLOAD_FIELDS
 from compress.spec.steps import STEPS
 
 
@@ -264,9 +265,67 @@ def test_an_error_of_an_override_names_the_override_not_the_file() -> None:
         Recipe.load("bert_int8", [("workload.max_length", 64)])
 
 
+OVERRIDES = [
+    ("steps.0.bits", "five", "--set steps.0.bits=five: input should be 8, 4, 3, 2 or 1"),
+    ("measure.rounds", 0, "--set measure.rounds=0: input should be greater than or equal to 2"),
+    ("steps.1.bits", 4, "--set steps.1.bits: no item '1' in a list of 1; steps count from 0"),
+    ("bits", 4, "--set bits=4: a field of quantize; write steps.N.bits=4"),
+    ("window_s", 7, "--set window_s=7: a field of measure; write measure.window_s=7"),
+    ("rounds", 7, "--set rounds=7: a field of prune and measure; write steps.N.rounds=7 or measure.rounds=7"),
+    ("measure", "quik", "--set measure=quik measure.profile: input should be 'auto', 'quick', 'standard' or 'publish'; "
+                        "did you mean quick?"),
+    ("runtime", "egar", "--set runtime=egar: input should be 'auto', 'eager', 'compile', 'onnxruntime', 'tensorrt' or "
+                        "'openvino'; did you mean eager?"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("path", "value", "sentence"), OVERRIDES, ids=[path for path, _, _ in OVERRIDES])
+def test_an_override_that_is_refused_is_shown_once_with_what_to_write(path: str, value: Any, sentence: str) -> None:
+    with pytest.raises(InputError) as refused:
+        Recipe.load("bert_int8", [(path, value)])
+    assert refused.value.problems == (sentence,)
+
+
+def test_an_order_that_cannot_work_is_refused_on_the_line_of_its_step_without_a_dump(tmp_path: Path) -> None:
+    path = write(tmp_path, "steps:\n  - {method: quantize}\n  - {method: prune}\n")
+    with pytest.raises(InputError) as refused:
+        Recipe.load(path)
+    reason = "prune after quantize (steps.0): prune needs floating-point weights; reorder"
+    assert refused.value.problems == (f"{path}:3 steps.1: {reason}",)
+    with pytest.raises(InputError, match=r"r.yaml:1 steps.0: format nf4 has 4 bits, but bits is 8"):
+        Recipe.load(write(tmp_path, "steps: [{method: quantize, bits: 8, format: nf4}]\n"))
+
+
 @pytest.mark.parametrize(
     ("find", "typo", "meant"), [(Recipe.load, "bert_in8", "bert_int8"), (Workload.load, "stdlib-brt", "stdlib-bert")]
 )
 def test_a_name_that_is_nearly_one_gets_a_suggestion(find: Any, typo: str, meant: str) -> None:
-    with pytest.raises(InputError, match=f"did you mean {meant}"):
+    with pytest.raises(InputError, match=rf"did you mean {meant}\?$"):
         find(typo)
+
+
+@pytest.mark.parametrize(("find", "listed"), [(Recipe.load, "bert_int8"), (Workload.load, "stdlib-bert")])
+def test_a_name_like_no_shipped_one_gets_the_list(find: Any, listed: str) -> None:
+    with pytest.raises(InputError, match=f"shipped are: .*{listed}"):
+        find("xyzzy")
+
+
+WORKLOAD = "task: causal-lm\nmodel: m\ndataset: {path: d}\n"
+
+
+def test_a_workload_in_the_place_of_a_recipe_and_the_reverse_are_named_in_one_sentence(tmp_path: Path) -> None:
+    with pytest.raises(
+        InputError, match=r"my.yaml: is a workload; .* use: run RECIPE --workload \S*my.yaml"
+    ) as refused:
+        Recipe.load(write(tmp_path, WORKLOAD, "my.yaml"))
+    assert len(refused.value.problems) == 1
+    with pytest.raises(InputError, match=r"order.yaml: is a recipe; expected a workload") as refused:
+        Workload.load(write(tmp_path, "steps: [{method: quantize}]\n", "order.yaml"))
+    assert len(refused.value.problems) == 1
+    with pytest.raises(InputError, match="task: missing"):
+        Workload.load(write(tmp_path, "metric: accuracy\n"))
+
+
+def test_a_workload_is_known_by_its_required_fields() -> None:
+    assert {name for name, field in Workload.model_fields.items() if field.is_required()} == WORKLOAD_FIELDS
+    assert not WORKLOAD_FIELDS & Recipe.model_fields.keys()

@@ -11,7 +11,7 @@ from importlib import import_module
 from pathlib import Path
 
 from compress.analysis.verdict import same_point
-from compress.base.config import InputError
+from compress.base.config import InputError, did_you_mean
 from compress.base.errors import gathered
 from compress.base.files import write_atomic
 from compress.base.places import new_file
@@ -72,7 +72,7 @@ class Source:
 def write_chart(paths: Sequence[Path], kind: str, out: Path) -> Path:
     """Draw results into a file and return its path. Raises InputError if that is impossible or `out` not writable."""
     if kind not in KINDS:
-        raise InputError(f"--kind {kind}: expected one of {', '.join(KINDS)}")
+        raise InputError(f"--kind {kind}: expected one of {', '.join(KINDS)}{did_you_mean(kind, KINDS)}")
     new_file(out, "--out", [*FORMS], paths)
     if len(paths) > MOST:
         raise InputError(f"{len(paths)} results: expected {MOST} at most in one picture")

@@ -13,7 +13,7 @@ from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 
-from compress.base.config import InputError
+from compress.base.config import InputError, did_you_mean
 from compress.base.errors import gathered
 from compress.report.trackers.facts import Facts, facts
 
@@ -41,7 +41,7 @@ def track(paths: Sequence[Path], to: str, folder: Path | None = None, project: s
     Raises InputError before sending if the tracker is unknown or not installed, or if a result cannot be read.
     """
     if to not in TRACKERS:
-        raise InputError(f"--to {to}: expected one of {', '.join(TRACKERS)}")
+        raise InputError(f"--to {to}: expected one of {', '.join(TRACKERS)}{did_you_mean(to, TRACKERS)}")
     tracker = TRACKERS[to]
     if find_spec(tracker.package) is None:
         raise InputError(f"--to {to}: {tracker.package} is not installed; pip install 'compress[{tracker.extra}]'")
