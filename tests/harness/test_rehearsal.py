@@ -52,7 +52,7 @@ REFUSED: dict[str, tuple[str, Recipe, str]] = {
     "all heads": ("bert", recipe(prune("heads", 0.999)), "is all groups; use a multiple of 0.250"),
     "half a group": ("llama", recipe(prune("heads", 0.1)), "is less than half a group"),
     "all layers": ("bert", recipe(prune("layers", 0.999)), "use a multiple of 0.500 that leaves one"),
-    "no width": ("bert", recipe(prune("feed_forward", 0.9999)), "leaves none; the narrowest is 8: use 0.875 at most"),
+    "no width": ("bert", recipe(prune("feed_forward", 0.9999)), "leaves none; the narrowest is 8: use at most 0.875"),
     "channels of a transformer": ("bert", recipe(prune("channels", 0.5)), "bert has no convolutions to narrow"),
     "width of a ResNet": ("resnet", recipe(prune("feed_forward", 0.5)), "expected one of bert, roberta"),
     "heads by no name": ("bert", recipe(prune("heads", 0.5, include=["no*"])), "no attention layer matches"),
@@ -72,7 +72,7 @@ REFUSED: dict[str, tuple[str, Recipe, str]] = {
     "student by no field": ("bert", recipe(distill(config={"hiden_size": 16})), "did you mean hidden_size?"),
     "student of odd width": ("bert", recipe(distill(config={"hidden_size": 33})), "not a multiple of the number of"),
     "student of text": ("bert", recipe(distill(config={"hidden_size": "16"})), "hidden_size: '16', a str; expected"),
-    "endless student": ("bert", recipe(distill(config={"num_hidden_layers": 10**7})), "expected 1000 at most"),
+    "endless student": ("bert", recipe(distill(config={"num_hidden_layers": 10**7})), "expected at most 1000"),
     "heads to compare": (
         "bert", recipe(distill(attention_weight=1, config={"num_attention_heads": 2})), "student layer 0 has 2 heads"),
     "cosines of two widths": (

@@ -91,7 +91,7 @@ def test_every_architecture_takes_every_weighting(kind: str, weighting: str) -> 
     assert ours.shape == dense.shape
     assert torch.isfinite(ours).all()
     assert not torch.equal(ours, dense)
-    assert f"{weighting} by 16 examples" in done.notes[0]
+    assert f"{weighting} from 16 examples" in done.notes[0]
 
 
 def test_whitening_a_trained_model_changes_its_answers_less_than_plain_svd() -> None:

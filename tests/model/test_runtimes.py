@@ -293,7 +293,7 @@ def test_runtimes_that_do_not_exist_on_the_device_are_refused() -> None:
 def test_a_graph_runs_under_onnxruntime_only(graphs: dict[str, Any]) -> None:
     one = bundle(graphs["bert"])
     assert runtimes.finish(one, "auto").runtime == "onnxruntime"
-    with pytest.raises(InputError, match="is a graph of onnxruntime"):
+    with pytest.raises(InputError, match="runtime compile: the model is a graph; expected runtime onnxruntime"):
         runtimes.finish(one, "compile")
 
 
