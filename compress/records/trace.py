@@ -174,6 +174,7 @@ def table(folder: Path, name: str) -> "pa.Table":
         if rows > MOST_ROWS:
             raise ValueError(f"{rows} rows; expected {MOST_ROWS} at most")
         content = pq.read_table(pa.BufferReader(data), use_threads=False)
+        content.validate(full=True)  # texts are decoded only when they are read: all must be UTF-8
         check_table(name, content)
         if "board" in content.column_names:  # samples of an external meter have no board
             position = content.column_names.index("board")

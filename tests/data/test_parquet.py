@@ -83,6 +83,12 @@ def test_types_of_one_kind_are_joined_and_shards_without_rows_have_no_say(
     assert "Failed to read" not in "".join(capfd.readouterr())
 
 
+def test_texts_that_are_not_utf_8_are_refused_with_their_column(tmp_path: Path) -> None:
+    texts = pa.array([b"good", b"a \xff\x89 film"], pa.binary()).view(pa.string())
+    with pytest.raises(InputError, match=r"column 'x' holds text that is not UTF-8 \(ArrowInvalid.*string index 1"):
+        parquet.read(shards(tmp_path, pa.table({"x": texts, "y": [1, 2]})))
+
+
 def test_a_first_row_group_without_rows_is_none(tmp_path: Path) -> None:
     with pq.ParquetWriter(tmp_path / "test.parquet", pa.schema({"x": pa.int64()})) as out:
         for values in ([], [5, 6], [], [7]):

@@ -165,13 +165,14 @@ def _twice(folder: Path) -> None:
     (folder / trace.SESSION).write_text(json.dumps(data))
 
 
-def _column(name: str, column: str, values: list[Any]) -> Callable[[Path], None]:
+def _column(name: str, column: str, values: Any) -> Callable[[Path], None]:
     """Replaces a column of a table."""
 
     def change(folder: Path) -> None:
         table = pq.read_table(folder / f"{name}.parquet")
         place = table.column_names.index(column)
-        pq.write_table(table.set_column(place, column, pa.array(values)), folder / f"{name}.parquet")
+        array = values if isinstance(values, pa.Array) else pa.array(values)
+        pq.write_table(table.set_column(place, column, array), folder / f"{name}.parquet")
 
     return change
 
@@ -199,6 +200,10 @@ DAMAGED: Mapping[str, tuple[Callable[[Path], None], str]] = {
     "another point": (_column("windows", "point", [0, 2]), "the trace cannot be read (list index out of range)"),
     "one round twice": (_column("windows", "round", [0, 0]), "but contains no data of it"),
     "a window that ends early": (_column("windows", "ended_ns", [8, 9]), "has no batches, or ends before it starts"),
+    "text that is not UTF-8": (
+        _column("outcomes", "runner", pa.array([b"a\xff", b"\x89"], pa.binary()).view(pa.string())),
+        "outcomes.parquet: Column 0: In chunk 0: Invalid: Invalid UTF8 sequence",
+    ),
     "counts that are negative": (_column("samples", "counter_uj", [-5, 1]), "samples.parquet: below 0"),
     "text for examples": (_column("examples", "example", ["a", "b"]), "examples.parquet example: expected integers"),
 }

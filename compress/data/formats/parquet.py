@@ -61,7 +61,23 @@ def read(files: Sequence[Path]) -> "datasets.Dataset":
         raise InputError(f"{_listed(filled)} cannot be read as parquet ({reason})") from None
     if len(raw) != sum(counts.values()):
         raise InputError(f"{files[0].name}: {len(raw)} of {sum(counts.values())} rows were read; expected all of them")
+    _check_texts(raw, filled)
     return raw
+
+
+def _check_texts(raw: "datasets.Dataset", files: Sequence[Path]) -> None:
+    """Raise InputError for a column of texts that are not UTF-8: they are decoded only when they are read."""
+    import pyarrow
+
+    for field in raw.data.table.schema:
+        if pyarrow.types.is_string(field.type) or pyarrow.types.is_large_string(field.type):
+            try:
+                raw.data.table.column(field.name).validate(full=True)
+            except pyarrow.ArrowInvalid as error:
+                raise InputError(
+                    f"{_listed(files)}: column {field.name!r} holds text that is not UTF-8 ({one_line(error)}); write "
+                    "the file again from decoded texts"
+                ) from None
 
 
 def size(file: Path) -> tuple[int, list[str]]:
