@@ -39,7 +39,10 @@ def key(model: Any, batch: Any) -> str:
     """Hash of all that the graph of a model depends on."""
     inputs = [(name, tensor.shape[1:] if tensor.dim() > 2 else "tokens") for name, tensor in batch.items()]
     digest = hashlib.sha256(repr((type(model), model.config.to_json_string(), inputs)).encode())
-    for name, module in model.named_modules():  # the number of heads and the like, which no weight's shape tells
+    for (
+        name,
+        module,
+    ) in model.named_modules():  # the number of heads and the like, which do not follow from the shapes of weights
         plain = {k: v for k, v in vars(module).items() if isinstance(v, int | float | str)}
         digest.update(repr((name, type(module), sorted(plain.items()))).encode())
     for name, tensor in model.state_dict().items():

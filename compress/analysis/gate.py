@@ -16,7 +16,6 @@ results and need no torch.
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from statistics import NormalDist
 from typing import Literal
 
 from compress.analysis import loss as losses
@@ -191,7 +190,7 @@ def _loss(after: Accuracy | None, before: Accuracy | None, limit: losses.Limit, 
     lost = losses.lost_since(after, before)
     if isinstance(lost, str):
         return "UNKNOWN", lost
-    factor = NormalDist().inv_cdf(1 - (1 - SURE) / family / 2) / NormalDist().inv_cdf(0.5 + SURE / 2)
+    factor = stats.joint_factor(family)
     low, high = lost.value - factor * (lost.value - lost.low), lost.value + factor * (lost.high - lost.value)
     scale, _, form = losses.form(after)
     interval = f"{scale * low:+.2f} to {scale * high:+.2f}" if lost.bounded else "no interval"

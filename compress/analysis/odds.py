@@ -10,7 +10,6 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import wraps
-from statistics import NormalDist
 from typing import TypeVar
 
 import numpy as np
@@ -21,7 +20,7 @@ from compress.analysis.verdict import cost_axis
 from compress.base.config import InputError
 from compress.records import stats
 from compress.records.result import Point, Result, Unit, Word
-from compress.records.stats import CONFIDENCE, Estimate
+from compress.records.stats import Estimate
 
 RESAMPLES = 400
 SEED = 0
@@ -178,18 +177,12 @@ def cheapest_within(table: Table, most: float, unit: Unit) -> Within:
         raise InputError(sorted(f"--within: {misfit}" for misfit in misfits))
     field = [c for c in candidates(table.results, (), table.axis, table.reference) if c.name not in table.held]
     by_cost = sorted(field, key=lambda c: (c.cost.value, c.name))
-    wider = _wider(len(field))
+    wider = stats.joint_factor(len(field))
     return Within(
         next((c for c in by_cost if c.quality.value >= -most), None),
         next((c for c in by_cost if c.quality.value - wider * (c.quality.value - c.quality.low) >= -most), None),
         len(field),
     )
-
-
-def _wider(rows: int) -> float:
-    """Return the factor from the half-width of one 95 % interval to that of an interval that holds for all rows."""
-    normal = NormalDist()
-    return normal.inv_cdf(1 - (1 - CONFIDENCE) / 2 / max(1, rows)) / normal.inv_cdf(0.5 + CONFIDENCE / 2)
 
 
 def answers(table: Table, most: float, unit: Unit, text: str) -> list[str]:

@@ -9,14 +9,11 @@ import torch
 
 from compress.base.config import InputError
 from compress.data.tasks import task_of
+from compress.model.agreement import NONE, TOLERANCES
 from compress.model.bundle import Bundle
 
 SAMPLE = 16
 """Number of examples from which the shortest, the median and the longest are taken."""
-TOLERANCE = 1e-3
-"""Largest difference of logits over their spread."""
-ROUNDING = 1e-2
-"""Part of the tolerance that is relative to the largest logit, for models whose logits hardly differ."""
 
 
 def check_padding(bundle: Bundle, place: str) -> None:
@@ -36,12 +33,15 @@ def check_padding(bundle: Bundle, place: str) -> None:
     rows = [examples[order[index]] for index in (0, len(order) // 2, len(order) - 1)]
     together = _logits(bundle, rows)
     alone = torch.cat([_logits(bundle, [row]) for row in rows])
-    difference, spread = float((together - alone).abs().max()), float(alone.max() - alone.min())
-    if not difference <= TOLERANCE * max(spread, ROUNDING * float(alone.abs().max())):
+    if not alone.isfinite().all():
+        raise InputError(f"{place}: its logits are not finite (nan or infinite); expected a model that gives answers")
+    agreement = NONE.joined(alone, together)
+    if not agreement.difference <= agreement.most(TOLERANCES[torch.float32]):
         raise InputError(
             f"{place}: padding changes its answers: logits of a text padded on the {bundle.processor.padding_side} "
-            f"differ from those of the text alone by up to {difference:.3g} at a spread of {spread:.3g}; expected no "
-            "difference: check pad_token_id in config.json and the class of the tokenizer that was saved with the model"
+            f"differ from those of the text alone by up to {agreement.difference:.3g} at a spread of "
+            f"{agreement.spread:.3g}; expected no difference: check "
+            "pad_token_id in config.json and the class of the tokenizer that was saved with the model"
         )
 
 

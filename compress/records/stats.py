@@ -8,6 +8,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
+from statistics import NormalDist
 from typing import Any, ClassVar
 
 import numpy as np
@@ -158,6 +159,12 @@ def holm(p_values: Sequence[float], alpha: float = 1 - CONFIDENCE) -> list[float
         if stopped is None and p_values[index] > level:
             stopped = level
     return levels
+
+
+def joint_factor(comparisons: int) -> float:
+    """Return the factor from a normal 95 % interval's half-width to that of one valid jointly for all (Bonferroni)."""
+    normal = NormalDist()
+    return normal.inv_cdf(1 - (1 - CONFIDENCE) / 2 / max(1, comparisons)) / normal.inv_cdf(0.5 + CONFIDENCE / 2)
 
 
 def min_detectable(ours: Sequence[float], reference: Sequence[float], power: float = 0.8) -> float | None:

@@ -101,20 +101,20 @@ def test_rows_with_the_same_answers_are_redrawn_together() -> None:
 
 @pytest.mark.parametrize("more", [1, 3, 5, 10])
 def test_accuracies_are_redrawn_with_the_spread_of_a_paired_bootstrap(more: int) -> None:
-    """A dearer recipe without `more` of a cheaper one's errors is better where any of these examples is drawn."""
-    cheap = with_answers(timed_result(result("cheap", cost=0.5), [0.5] * 5, [1.0] * 5), set(range(10 + more)))
-    dear = with_answers(timed_result(result("dear", cost=0.8), [0.8] * 5, [1.0] * 5), set(range(10)))
-    (table,) = group([cheap, dear])
-    assert odds.front_odds(table)["dear"] == pytest.approx(1 - (1 - more / 100) ** 100, abs=0.05)
+    """The slower recipe lacks `more` errors of the faster one: it wins in resamples that draw one of those examples."""
+    fast = with_answers(timed_result(result("fast", cost=0.5), [0.5] * 5, [1.0] * 5), set(range(10 + more)))
+    slow = with_answers(timed_result(result("slow", cost=0.8), [0.8] * 5, [1.0] * 5), set(range(10)))
+    (table,) = group([fast, slow])
+    assert odds.front_odds(table)["slow"] == pytest.approx(1 - (1 - more / 100) ** 100, abs=0.05)
 
 
 @pytest.mark.parametrize("more", [-5, 3, 8])
 def test_errors_on_other_examples_are_redrawn_independently(more: int) -> None:
-    cheap = with_answers(timed_result(result("cheap", cost=0.5), [0.5] * 5, [1.0] * 5), set(range(10 + more)))
-    dear = with_answers(timed_result(result("dear", cost=0.8), [0.8] * 5, [1.0] * 5), set(range(50, 60)))
-    (table,) = group([cheap, dear])
+    fast = with_answers(timed_result(result("fast", cost=0.5), [0.5] * 5, [1.0] * 5), set(range(10 + more)))
+    slow = with_answers(timed_result(result("slow", cost=0.8), [0.8] * 5, [1.0] * 5), set(range(50, 60)))
+    (table,) = group([fast, slow])
     spread = math.sqrt(10 + more + 10 - more**2 / 100)  # of the difference of two counts in 100 draws
-    assert odds.front_odds(table)["dear"] == pytest.approx(1 - norm.cdf((0.5 - more) / spread), abs=0.05)
+    assert odds.front_odds(table)["slow"] == pytest.approx(1 - norm.cdf((0.5 - more) / spread), abs=0.05)
 
 
 def test_a_tie_shares_the_front() -> None:

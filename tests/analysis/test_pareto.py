@@ -18,7 +18,7 @@ from compress.report.notes import footnotes
 from tests import factory
 
 
-def spoken(cost=0.6, delta=0.0, *, source="nvml", half=0.01, spread=0.02, **fields):
+def verdict_of(cost=0.6, delta=0.0, *, source="nvml", half=0.01, spread=0.02, **fields):
     """The verdict on a made row."""
     energy = cost if source in ("nvml", "rapl") else None
     accuracy = fields.pop("accuracy", None) or factory.accuracy(0.89 + delta, delta, half)
@@ -32,24 +32,24 @@ def spoken(cost=0.6, delta=0.0, *, source="nvml", half=0.01, spread=0.02, **fiel
 
 
 def test_a_measured_saving_is_said_of_the_energy_with_the_loss_in_the_same_breath():
-    said = spoken(0.6, -0.062)
-    assert said.word == "SAVES"
-    assert said.sentence == (
+    judgement = verdict_of(0.6, -0.062)
+    assert judgement.word == "SAVES"
+    assert judgement.sentence == (
         "SAVES 40 % of the energy (39 to 41) AND LOSES 6.2 points of accuracy (5.2 to 7.2), against fp32 eager"
     )
 
 
 def test_modelled_energy_is_never_the_verdict_and_the_sentence_says_so():
-    said = spoken(0.64, source="modelled")
-    assert said.word == "SAVES"
-    assert said.sentence.startswith("SAVES 36 % of the latency (")
-    assert "energy is only modelled here" in said.sentence
-    assert "energy is not measured here" in spoken(0.64, source=None).sentence
+    judgement = verdict_of(0.64, source="modelled")
+    assert judgement.word == "SAVES"
+    assert judgement.sentence.startswith("SAVES 36 % of the latency (")
+    assert "energy is only modelled here" in judgement.sentence
+    assert "energy is not measured here" in verdict_of(0.64, source=None).sentence
 
 
 def test_measured_energy_decides_even_where_latency_says_the_opposite():
-    assert spoken(1.2, latency=0.5).word == "COSTS MORE"
-    assert spoken(0.8, latency=1.5).word == "SAVES"
+    assert verdict_of(1.2, latency=0.5).word == "COSTS MORE"
+    assert verdict_of(0.8, latency=1.5).word == "SAVES"
 
 
 @pytest.mark.parametrize(
@@ -88,15 +88,15 @@ def test_rounding_of_an_export_keeps_no_slower_row_on_the_front():
 
 
 def test_no_measurable_loss_still_states_estimate_and_interval():
-    assert "at no measurable loss of accuracy (-0.3 points, between -1.3 and +0.7)" in spoken(0.6, -0.003).sentence
+    assert "at no measurable loss of accuracy (-0.3 points, between -1.3 and +0.7)" in verdict_of(0.6, -0.003).sentence
 
 
 def test_a_gain_of_accuracy_is_a_gain():
-    assert "AND GAINS 2.0 points of accuracy (1.0 to 3.0)" in spoken(0.6, 0.02).sentence
+    assert "AND GAINS 2.0 points of accuracy (1.0 to 3.0)" in verdict_of(0.6, 0.02).sentence
 
 
 def test_equal_answers_are_the_same_accuracy():
-    assert "at the same accuracy" in spoken(0.6, 0.0, half=0.0).sentence
+    assert "at the same accuracy" in verdict_of(0.6, 0.0, half=0.0).sentence
 
 
 @pytest.mark.parametrize(
@@ -112,28 +112,28 @@ def test_equal_answers_are_the_same_accuracy():
     ids=str,
 )
 def test_the_word_follows_the_interval_not_the_estimate(cost, spread, word):
-    said = spoken(cost, spread=spread)
-    assert said.word == word
-    assert said.sentence.startswith(word)
-    assert "accuracy" in said.sentence
+    judgement = verdict_of(cost, spread=spread)
+    assert judgement.word == word
+    assert judgement.sentence.startswith(word)
+    assert "accuracy" in judgement.sentence
 
 
 def test_one_round_says_that_there_is_no_interval():
     ratio = replace(factory.ratio(latency=0.5), latency=Estimate(0.5, 0.0, float("inf"), 1))
-    said = verdict(factory.accuracy(), factory.accuracy(), ratio)
-    assert said.word == "NO MEASURABLE DIFFERENCE"
-    assert "too few rounds" in said.sentence
+    judgement = verdict(factory.accuracy(), factory.accuracy(), ratio)
+    assert judgement.word == "NO MEASURABLE DIFFERENCE"
+    assert "too few rounds" in judgement.sentence
 
 
 def test_twice_the_cost_is_said_in_times():
-    assert "COSTS MORE: 2.4 times the energy" in spoken(2.4).sentence
-    assert "COSTS MORE: 31 % more energy" in spoken(1.31).sentence
+    assert "COSTS MORE: 2.4 times the energy" in verdict_of(2.4).sentence
+    assert "COSTS MORE: 31 % more energy" in verdict_of(1.31).sentence
 
 
 def test_a_wide_interval_is_said_in_whole_percents_and_never_with_an_exponent():
     ratio = replace(factory.ratio(latency=0.76), latency=Estimate(0.76, 0.28, 2.05, 8))
-    said = verdict(factory.accuracy(), factory.accuracy(), ratio).sentence
-    assert "of latency (-24 %, between -72 and +105" in said
+    judgement = verdict(factory.accuracy(), factory.accuracy(), ratio).sentence
+    assert "of latency (-24 %, between -72 and +105" in judgement
 
 
 @pytest.mark.parametrize(
@@ -141,44 +141,44 @@ def test_a_wide_interval_is_said_in_whole_percents_and_never_with_an_exponent():
 )  # fmt: skip
 def test_broken_is_more_than_half_of_the_margin_above_the_majority_class(ours, broken):
     accuracy = factory.accuracy(ours, ours - 0.89)  # margin 0.89 - 0.51 = 0.38, half of it gone at 0.70
-    assert (spoken(accuracy=accuracy).word == "BROKEN") is broken
+    assert (verdict_of(accuracy=accuracy).word == "BROKEN") is broken
 
 
 def test_against_a_reference_no_better_than_chance_nothing_saves_and_nothing_is_broken():
     worse, chance = factory.accuracy(0.48, -0.02), factory.accuracy(0.50, chance=0.51)
-    said = spoken(accuracy=worse, reference=chance)
-    assert said.word == "NO VERDICT"
+    judgement = verdict_of(accuracy=worse, reference=chance)
+    assert judgement.word == "NO VERDICT"
     assert "fp32 eager is not measurably better than chance at this task: accuracy 0.500 (0.480 to 0.520)" in (
-        said.sentence
+        judgement.sentence
     )
 
 
 def test_outputs_that_are_not_finite_are_broken_whatever_they_save():
-    said = spoken(0.1, accuracy=factory.accuracy(0.89, 0.0, finite=False))
-    assert said.word == "BROKEN" and "not finite" in said.sentence
-    assert spoken(accuracy=factory.accuracy(float("nan"), 0.0)).word == "BROKEN"
+    judgement = verdict_of(0.1, accuracy=factory.accuracy(0.89, 0.0, finite=False))
+    assert judgement.word == "BROKEN" and "not finite" in judgement.sentence
+    assert verdict_of(accuracy=factory.accuracy(float("nan"), 0.0)).word == "BROKEN"
 
 
 def test_perplexity_over_twice_the_references_is_broken_and_a_rise_is_a_loss():
     reference = factory.accuracy(8.0, metric="perplexity")
-    assert spoken(accuracy=factory.accuracy(16.1, 1.01, metric="perplexity"), reference=reference).word == "BROKEN"
-    said = spoken(accuracy=factory.accuracy(8.4, 0.05, metric="perplexity"), reference=reference)
-    assert said.word == "SAVES"
-    assert "AND RAISES perplexity by 5.0 % (4.0 to 6.0)" in said.sentence
-    better = spoken(accuracy=factory.accuracy(7.6, -0.05, metric="perplexity"), reference=reference)
+    assert verdict_of(accuracy=factory.accuracy(16.1, 1.01, metric="perplexity"), reference=reference).word == "BROKEN"
+    judgement = verdict_of(accuracy=factory.accuracy(8.4, 0.05, metric="perplexity"), reference=reference)
+    assert judgement.word == "SAVES"
+    assert "AND RAISES perplexity by 5.0 % (4.0 to 6.0)" in judgement.sentence
+    better = verdict_of(accuracy=factory.accuracy(7.6, -0.05, metric="perplexity"), reference=reference)
     assert "AND LOWERS perplexity by 5.0 %" in better.sentence
 
 
 def test_the_cause_names_what_the_kernels_do():
-    assert "dequantized to floating point" in spoken(1.3, kernel=factory.kernel("dequantized")).cause
-    assert spoken(1.05, kernel=factory.kernel("masked")).cause == "zeros are stored and multiplied"
-    assert spoken(0.5, kernel=factory.kernel("real")).cause == ""
+    assert "dequantized to floating point" in verdict_of(1.3, kernel=factory.kernel("dequantized")).cause
+    assert verdict_of(1.05, kernel=factory.kernel("masked")).cause == "zeros are stored and multiplied"
+    assert verdict_of(0.5, kernel=factory.kernel("real")).cause == ""
 
 
 def test_the_cause_splits_the_saving_between_runtime_and_compression():
     runtime = factory.ratio(factory.ONNX, 1 / 2.1)
-    said = spoken(0.4, source="modelled", runtime=runtime)
-    assert said.cause == "of the 2.5x, 1.2x is the runtime's (fp32 onnxruntime) and 2.1x the compression's"
+    judgement = verdict_of(0.4, source="modelled", runtime=runtime)
+    assert judgement.cause == "of the 2.5x, 1.2x is the runtime's (fp32 onnxruntime) and 2.1x the compression's"
 
 
 def test_judging_finds_the_runtimes_own_reference():
@@ -242,8 +242,8 @@ def test_work_too_short_to_meter_breaks_even_by_its_bound():
     assert (found.inferences, found.unit, found.reason) == (None, "joules", None)
     assert found.at_most == pytest.approx(120 / saved.low)
     assert text.joined(text.breakeven(found)).startswith("at most 2")
-    dearer = replace(point, ratios=(factory.ratio(latency=1.3, energy=1.3),))
-    assert breakeven(short, dearer, reference, factory.FP32).at_most is None
+    slower = replace(point, ratios=(factory.ratio(latency=1.3, energy=1.3),))
+    assert breakeven(short, slower, reference, factory.FP32).at_most is None
 
 
 @pytest.mark.parametrize(

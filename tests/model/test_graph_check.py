@@ -14,6 +14,7 @@ import compress
 from compress.base.config import InputError
 from compress.methods import apply_step
 from compress.model import runtimes
+from compress.model.agreement import NONE, Agreement
 from compress.model.bundle import Bundle
 from compress.model.runtimes import check as graph_check
 from compress.model.runtimes.graph import GraphModel, OnnxModel
@@ -226,12 +227,12 @@ def test_pictures_are_compared_in_the_size_that_the_processor_makes() -> None:
 
 
 def test_agreement_is_the_largest_difference_and_never_of_one_that_is_not_finite() -> None:
-    none = graph_check.Agreement(0.0, float("inf"), float("-inf"))
+    none = NONE
     expected = torch.tensor([[-1.0, 3.0], [float("-inf"), 0.0]])
     near = expected + torch.tensor([[0.25, 0.0], [0.0, -0.5]])
     found = none.joined(expected, near)
     assert (found.difference, found.spread) == (0.5, 4.0)
     assert found.most(1e-3) == pytest.approx(4e-3)
-    assert graph_check.Agreement(0.0, 100.0, 100.0).most(1e-3) == pytest.approx(1e-3)  # logits that do not differ
+    assert Agreement(0.0, 100.0, 100.0).most(1e-3) == pytest.approx(1e-3)  # logits that do not differ
     for wrong in (near.nan_to_num(), torch.full((2, 2), float("nan")), near[:1]):
         assert found.joined(expected, wrong).difference == float("inf")

@@ -91,3 +91,20 @@ def test_an_encoder_decoder_without_end_tokens_is_refused_before_it_is_loaded(tm
     with pytest.raises(InputError, match=r"classifies at the last token 7 .* expected 1 in every row"):
         preflight.check([Recipe()], source)
     assert loading.load_processor(source).padding_side == "right"
+
+
+def test_a_model_whose_answers_are_not_finite_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Finite weights can overflow: all of them pass the check of weights."""
+    source = locate.resolve(workload(tmp_path, "Bert", "right"))
+    load = loading.load_model
+
+    def overflowing(*arguments: Any, **options: Any) -> Any:
+        found, processor = load(*arguments, **options)
+        with torch.no_grad():
+            found.classifier.weight.fill_(3e38)
+            found.bert.pooler.dense.bias.fill_(50)  # tanh gives ones, whose sum overflows
+        return found, processor
+
+    monkeypatch.setattr(loading, "load_model", overflowing)
+    with pytest.raises(InputError, match="its logits are not finite"):
+        open_bundle(Recipe(), source, torch.device("cpu"), None)

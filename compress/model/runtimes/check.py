@@ -10,7 +10,7 @@ an input, fills one with another value, or fixes a size fails here, with the run
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -18,6 +18,7 @@ import torch
 from compress.base.config import InputError
 from compress.data import live
 from compress.data.tasks import task_of
+from compress.model.agreement import NONE, TOLERANCES, Agreement
 from compress.model.bundle import Bundle
 from compress.model.runtimes.graph import GraphModel, OnnxModel
 from compress.model.runtimes.onnx import exported
@@ -28,45 +29,7 @@ PARTS = (0.5, 1.0, 0.75)
 """Share of its tokens that each row of the padded batch keeps: rows of one length would need no padding."""
 MOST_TOKENS = 256
 """Most tokens in a row of the padded batch: three rows of a language model's logits may fill the memory."""
-TOLERANCES: dict[torch.dtype, float] = {torch.float32: 1e-3, torch.float16: 2e-2}
-"""Largest difference of logits over their spread, per precision; fp16 has 11 bits, and each layer rounds again."""
-ROUNDING = 1e-2
-"""Part of the tolerance that is relative to the largest logit, for models whose logits hardly differ."""
-
 Batch = Mapping[str, torch.Tensor]
-
-
-@dataclass(frozen=True)
-class Agreement:
-    """Largest difference between two sets of logits, and their range."""
-
-    difference: float
-    """The largest difference; infinite if only one of the two is finite."""
-    lowest: float
-    highest: float
-
-    @property
-    def spread(self) -> float:
-        """Highest minus lowest logit of the model."""
-        return self.highest - self.lowest
-
-    def most(self, tolerance: float) -> float:
-        """Return the largest difference that is allowed."""
-        return tolerance * max(self.spread, ROUNDING * max(abs(self.lowest), abs(self.highest)))
-
-    def joined(self, expected: torch.Tensor, logits: torch.Tensor) -> "Agreement":
-        """Return the agreement including one more batch: logits of the model, and of the graph."""
-        finite = torch.isfinite(expected)
-        if expected.shape != logits.shape or not torch.equal(finite, torch.isfinite(logits)):
-            return replace(self, difference=float("inf"))
-        if not finite.any():
-            return self
-        finite_logits = expected[finite]
-        return Agreement(
-            max(self.difference, float((logits[finite] - finite_logits).abs().max())),
-            min(self.lowest, float(finite_logits.min())),
-            max(self.highest, float(finite_logits.max())),
-        )
 
 
 def checked(bundle: Bundle, runtime: str) -> OnnxModel:
@@ -141,7 +104,7 @@ def _compared(
     bundle: Bundle, graph: GraphModel, batches: Sequence[Batch], device: torch.device, place: str
 ) -> Agreement:
     """Return the agreement of model and graph over all batches. Raises InputError if the graph fails on one."""
-    agreement = Agreement(0.0, float("inf"), float("-inf"))
+    agreement = NONE
     for batch, expected in zip(batches, _answers(bundle.model, batches, device), strict=True):
         inputs = {name: value.to(device) for name, value in batch.items()}
         try:
