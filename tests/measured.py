@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from compress.analysis import figures
+from compress.analysis import costs, figures
 from compress.analysis.verdict import judged
 from compress.records import trace
 from compress.records.result import Layer, Result
@@ -38,7 +38,7 @@ def measured_results(patch: Any, root: Path, name: str = "20260101T000000-abcdef
         labels=LABELS,
         examples=tuple(Example(n, f"text {n} {HOSTILE}") for n in range(EXAMPLES) if n % 3 == 0),
     )
-    raw = figures.from_trace(samples)
+    raw = costs.from_trace(samples)
     place = Path("stdlib-bert") / trace.FOLDER / name
     trace.write(root / place, samples)
     reference = replace(

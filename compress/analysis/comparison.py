@@ -3,7 +3,7 @@
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from compress.analysis import figures
+from compress.analysis import costs, figures
 from compress.analysis.verdict import verdict
 from compress.base.config import InputError
 from compress.base.places import inside
@@ -59,7 +59,7 @@ def compared(one: Result, two: Result, root: Path) -> Comparison:
     if one.trace is None or one.trace != two.trace:
         raise InputError(f"{one.name} and {two.name} were not measured in one session; run them together")
     raw = replace(
-        figures.from_trace(trace.read(inside(root, one.trace, f"{one.name}: its trace"))),
+        costs.from_trace(trace.read(inside(root, one.trace, f"{one.name}: its trace"))),
         references=(two.name,),
         against=two.name,
     )

@@ -5,53 +5,20 @@ its trace.
 """
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import replace
 
 from compress.analysis import grades
 from compress.analysis.accuracy import Evaluation, summarise
-from compress.analysis.joules import (
-    GAIN,
-    UNCERTAINTY_FACTOR,
-    Energy,
-    idle_watts,
-    interpolated_power,
-    window_energy,
-)
-from compress.base.config import InputError
+from compress.analysis.costs import Raw, costs
+from compress.analysis.joules import GAIN, UNCERTAINTY_FACTOR, Energy, idle_watts
+from compress.analysis.ratios import ratios
 from compress.records import stats
-from compress.records.result import Accuracy, Grade, Percentiles, Point, Ratio, Round
-from compress.records.sample import OUTSIDE
-from compress.records.session import JudgedBy, Runner, Session, Shape, Window
+from compress.records.result import Accuracy, Percentiles, Point, Round
+from compress.records.session import Runner, Shape, Window
 from compress.records.stats import Estimate
 
 P99_SAMPLES = 300
-
-
-@dataclass(frozen=True)
-class Raw:
-    """Raw samples of a session, with the references, metric and seed that they are judged by."""
-
-    session: Session
-    references: tuple[str, ...]
-    """Names of the references that could be measured, fp32 eager first."""
-    against: str
-    """Name of the reference that verdicts compare with."""
-    metric: str
-    seed: int
-
-    @property
-    def judged_by(self) -> JudgedBy:
-        """Return the fields that a trace stores, from which `from_trace` restores this object."""
-        return JudgedBy(self.references, self.against, self.metric, self.seed)
-
-
-def from_trace(session: Session) -> Raw:
-    """Return the raw samples of a trace on disk. Raises InputError if it does not record what they are judged by."""
-    judged = session.judged_by
-    if judged is None:
-        raise InputError("the trace does not state what it is judged by; run the recipe again")
-    return Raw(session, judged.references, judged.against, judged.metric, judged.seed)
 
 
 def limit(asked: int | None, counted: int | None) -> int | None:
@@ -77,92 +44,18 @@ def points(raw: Raw, name: str) -> tuple[Point, ...]:
     return tuple(_point(raw, name, index) for index, point in enumerate(measured) if point.windows)
 
 
-@dataclass(frozen=True)
-class _Windows:
-    """Costs of one runner at one point, a value per round."""
-
-    batch_size: int
-    latency_s: list[float]
-    """Seconds per batch."""
-    energies: list[Energy]
-    energy_j: list[float] | None
-    """Joules per example; None if any round lacks them."""
-    reason: str | None
-
-
-def _windows(raw: Raw, name: str, index: int) -> _Windows | None:
-    """Return the costs of a runner at a point; None if it was not measured there."""
-    points = raw.session.runner(name).points
-    if len(points) <= index or not points[index].windows:
-        return None  # some runners are not measured at every point
-    windows, batch_size = points[index].windows, points[index].point.batch_size
-    energies = [_energy(raw.session, window) for window in windows]
-    reason = next((e.reason for e in energies if e.joules is None), None)
-    per_example = None
-    if reason is None:
-        per_example = [
-            (e.joules or 0.0) / (len(w.batch_ns) * batch_size) for e, w in zip(energies, windows, strict=True)
-        ]
-    return _Windows(batch_size, [window.batch_s for window in windows], energies, per_example, reason)
-
-
-def cost_ratio(raw: Raw, name: str, other: str) -> Estimate | None:
-    """Return the paired cost ratio of two runners at the headline point.
-
-    It is of energy if a meter measured both, otherwise of latency; None if a runner was not measured.
-    """
-    own, baseline = _windows(raw, name, 0), _windows(raw, other, 0)
-    if own is None or baseline is None:
-        return None
-    if raw.session.meter.measured and own.energy_j and baseline.energy_j:
-        return stats.paired_ratio(own.energy_j, baseline.energy_j)
-    return stats.paired_ratio(own.latency_s, baseline.latency_s)
-
-
-def _energy(session: Session, window: Window) -> Energy:
-    """Return the energy of a window.
-
-    It is taken between movements of a counter that steps, otherwise between the counter's readings at the edges.
-    """
-    meter = session.meter
-    if meter.source is None:
-        return Energy(None, 0.0, None, meter.absent or "no meter")
-    if meter.source == "external":
-        return _external(session, window)
-    if meter.step_s is not None:
-        energy = window_energy(session.samples, window.started_ns, window.ended_ns, meter.step_s)
-        if energy.joules is None and meter.sampling_error:
-            return Energy(None, math.inf, None, meter.sampling_error)
-        return energy if energy.joules is None or energy.joules > 0 else Energy(None, 0.0, None, _STILL)
-    start, end = window.start_uj, window.end_uj
-    if start is None or end is None:
-        return Energy(None, 0.0, None, "the meter stopped answering during a window")
-    return Energy((end - start) / 1e6, 0.0, None) if end > start else Energy(None, 0.0, None, _STILL)
-
-
-def _external(session: Session, window: Window) -> Energy:
-    """Return the energy of a window from the readings of a meter outside of the machine, matched by the clock."""
-    joules = interpolated_power(session.samples, window.started_ns, window.ended_ns, OUTSIDE)
-    if joules is None:
-        return Energy(None, 0.0, None, "the external meter's readings do not cover a window closely")
-    return Energy(joules, 0.0, None) if joules > 0 else Energy(None, 0.0, None, "the external meter read no power")
-
-
-_STILL = "the energy counter stood still during a window"
-
-
 def _point(raw: Raw, name: str, index: int) -> Point:
     """Return one operating point of a runner with its estimates, ratios, grade and reasons."""
-    costs, point = _windows(raw, name, index), raw.session.runner(name).points[index]
-    assert costs is not None
+    own, point = costs(raw, name, index), raw.session.runner(name).points[index]
+    assert own is not None
     meter = raw.session.meter
-    rounds = tuple(_round(window, energy) for window, energy in zip(point.windows, costs.energies, strict=True))
+    rounds = tuple(_round(window, energy) for window, energy in zip(point.windows, own.energies, strict=True))
     estimate = None
-    if costs.energy_j is not None:
-        estimate = _positive(stats.mean_estimate(costs.energy_j))
+    if own.energy_j is not None:
+        estimate = _positive(stats.mean_estimate(own.energy_j))
     idle_w = idle_watts(raw.session.idle.loaded, meter.step_s)
-    idle = None if idle_w is None else idle_w * stats.mean_estimate(costs.latency_s).value / costs.batch_size
-    reason = costs.reason
+    idle = None if idle_w is None else idle_w * stats.mean_estimate(own.latency_s).value / own.batch_size
+    reason = own.reason
     if estimate is not None and not meter.measured:
         factor = UNCERTAINTY_FACTOR
         estimate = Estimate(estimate.value, estimate.low / factor, estimate.high * factor, estimate.n)
@@ -173,26 +66,26 @@ def _point(raw: Raw, name: str, index: int) -> Point:
     references = {
         reference_name: windows
         for reference_name in raw.references
-        if (windows := _windows(raw, reference_name, index)) is not None
+        if (windows := costs(raw, reference_name, index)) is not None
     }
     reference = references.get(raw.against)
     against_j = None if reference is None else reference.energy_j
-    grade, reasons = grades.grade(raw.session, name, index, costs.energies, raw.against, against_j)
+    grade, reasons = grades.grade(raw.session, name, index, own.energies, raw.against, against_j)
     times = [duration / 1e9 for window in point.windows for duration in window.batch_ns]
     return Point(
-        batch_size=costs.batch_size,
+        batch_size=own.batch_size,
         sequence_length=point.point.sequence_length,
         phase="decode" if point.point.generate else None,
         generated_tokens=point.point.generate,
         headline=index == 0,
-        latency_s=_positive(stats.mean_estimate(costs.latency_s)),
+        latency_s=_positive(stats.mean_estimate(own.latency_s)),
         latency_percentiles_s=Percentiles(
             p50=stats.percentile(times, 0.5),
             p90=stats.percentile(times, 0.9),
             p99=stats.percentile(times, 0.99) if len(times) >= P99_SAMPLES else None,
             n=len(times),
         ),
-        throughput_per_s=_positive(stats.mean_estimate([costs.batch_size / value for value in costs.latency_s])),
+        throughput_per_s=_positive(stats.mean_estimate([own.batch_size / value for value in own.latency_s])),
         energy_j=estimate,
         energy_idle_j=idle,
         energy_net_j=None if idle is None or estimate is None else estimate.value - idle,
@@ -202,7 +95,7 @@ def _point(raw: Raw, name: str, index: int) -> Point:
         energy_reason=reason,
         grade=grade if estimate is not None else None,
         grade_reasons=reasons,
-        ratios=_ratios(raw, index, costs, references, grade),
+        ratios=ratios(raw, index, own, references, grade),
         verdict=None,
         rounds=rounds,
         reasons=_reasons(raw, point.point, len(times), reason, estimate, idle),
@@ -233,34 +126,6 @@ def _reasons(
         "ratios.energy": None if energy and measured else "only measured energies are compared" if energy else absent,
     }
     return {field: sentence for field, sentence in why.items() if sentence is not None}
-
-
-def _ratios(
-    raw: Raw, index: int, costs: _Windows, references: Mapping[str, _Windows], own_grade: Grade | None
-) -> tuple[Ratio, ...]:
-    """Return the paired ratios to every reference measured at the same point. Modelled energy has no ratio.
-
-    The grade of a ratio is the worse one of its two energies. `own_grade` is that of the runner.
-    """
-    measured = raw.session.meter.measured
-    against_j = references[raw.against].energy_j if raw.against in references else None
-    ratios = []
-    for name, reference in references.items():
-        pair = (costs.latency_s, reference.latency_s)
-        ratio = Ratio(name, stats.paired_ratio(*pair), None, stats.min_detectable(*pair))
-        if measured and costs.energy_j and reference.energy_j:
-            joules = (costs.energy_j, reference.energy_j)
-            reference_grade, why = grades.grade(raw.session, name, index, reference.energies, raw.against, against_j)
-            known: list[Grade] = [grade for grade in (own_grade, reference_grade) if grade is not None]
-            ratio = replace(
-                ratio,
-                energy=stats.paired_ratio(*joules),
-                min_detectable_energy=stats.min_detectable(*joules),
-                grade=max(known, default=None),
-                grade_reasons=tuple(f"{name}: {reason}" for reason in why),
-            )
-        ratios.append(ratio)
-    return tuple(ratios)
 
 
 def _round(window: Window, energy: Energy) -> Round:

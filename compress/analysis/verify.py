@@ -10,8 +10,8 @@ from dataclasses import asdict, dataclass, is_dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from compress.analysis import figures
-from compress.analysis.figures import Raw
+from compress.analysis import costs, figures
+from compress.analysis.costs import Raw
 from compress.analysis.price import transform
 from compress.analysis.verdict import judged
 from compress.base.config import InputError
@@ -64,7 +64,7 @@ def recomputed(stored: Result, session: Session) -> Result:
     not compare its references with a constant answer, they are judged without that comparison. Raises InputError if
     the trace lacks samples of the result or a reference.
     """
-    raw = figures.from_trace(session)
+    raw = costs.from_trace(session)
     names = {runner.name for runner in session.runners}
     missing = [name for name in (stored.name, *(r.name for r in stored.references)) if name not in names]
     if missing:

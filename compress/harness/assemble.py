@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from compress.analysis import figures
-from compress.analysis.figures import Raw
+from compress.analysis.costs import Raw
 from compress.analysis.price import transform
+from compress.analysis.ratios import cost_ratio
 from compress.analysis.verdict import judged
 from compress.data.source import Source
 from compress.measure.job import Job, Spec, judged_against
@@ -128,7 +129,7 @@ def without_straw_man(raw: Raw) -> tuple[Raw, str | None]:
     seem to save.
     """
     first = raw.references[0]
-    ratio = None if raw.against == first else figures.cost_ratio(raw, raw.against, first)
+    ratio = None if raw.against == first else cost_ratio(raw, raw.against, first)
     if ratio is None or ratio.low <= 1:
         return raw, None
     times = f"{ratio.value:.2g} times, {ratio.low:.2g} to {ratio.high:.2g}"

@@ -11,7 +11,7 @@ from compress.base.config import InputError
 from compress.base.files import write_atomic
 from compress.base.places import inside, one_name
 from compress.base.reading import is_folder, shortened
-from compress.records.result import SCHEMA, Result
+from compress.records.result import READABLE, Result
 
 if TYPE_CHECKING:
     from pydantic import ValidationError
@@ -73,7 +73,7 @@ def read(path: Path) -> Result:
         result: Result = _adapter().validate_json(data)
     except ValidationError as error:
         raise _describe_refusal(path, data, error) from None
-    if result.schema != SCHEMA:
+    if result.schema not in READABLE:
         raise OtherSchema(f"{path}: {_other_schema(result.schema)}")
     return result
 
@@ -89,7 +89,7 @@ def _describe_refusal(path: Path, data: bytes, error: "ValidationError") -> Inpu
     raw = from_json(data)
     if not isinstance(raw, dict) or "schema" not in raw:
         return Foreign(f"{path}: {_other_schema(None)}")
-    if type(raw["schema"]) is not int or raw["schema"] != SCHEMA:
+    if type(raw["schema"]) is not int or raw["schema"] not in READABLE:
         return OtherSchema(f"{path}: {_other_schema(raw['schema'])}")
     place = shortened(".".join(str(part) for part in first["loc"]))
     if first["type"] == "finite_number":
@@ -100,7 +100,7 @@ def _describe_refusal(path: Path, data: bytes, error: "ValidationError") -> Inpu
 
 
 def _other_schema(schema: object) -> str:
-    return f"result schema {shortened(repr(schema))}; this version reads {SCHEMA}"
+    return f"result schema {shortened(repr(schema))}; this version reads {' and '.join(map(str, READABLE))}"
 
 
 def refuse_other(path: Path) -> None:

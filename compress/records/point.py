@@ -9,7 +9,7 @@ from compress.records.sample import EnergySource
 from compress.records.stats import Estimate
 
 Grade = Literal["A", "B", "C", "D", "E"]
-Word = Literal["SAVES", "COSTS MORE", "NO MEASURABLE DIFFERENCE", "BROKEN", "NO VERDICT"]
+Word = Literal["SAVES", "COSTS MORE", "NO MEASURABLE DIFFERENCE", "NOT RELIABLE", "BROKEN", "NO VERDICT"]
 
 
 @dataclass(frozen=True)

@@ -31,6 +31,7 @@ from compress.records.transform import BY_DESIGN, BreakEven, Shares, StepCost, T
 __all__ = [
     "BY_DESIGN",
     "PADDED",
+    "READABLE",
     "SCHEMA",
     "UNITS",
     "Accuracy",
@@ -57,7 +58,9 @@ __all__ = [
     "Word",
 ]
 
-SCHEMA = 1
+SCHEMA = 2
+READABLE = (1, 2)
+"""Schemas that this version reads."""
 METRIC_CONTENT = "metric_content"
 """Key of `workload.resolved`: digest of a user's metric file; absent for built-in metrics."""
 PADDED = " padded"

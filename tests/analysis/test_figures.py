@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from compress.analysis import figures
-from compress.analysis.figures import Raw
+from compress.analysis import costs, figures
+from compress.analysis.costs import Raw
 from compress.analysis.joules import idle_watts, integrated_power, movements, window_energy
 from compress.analysis.verdict import cost_axis
 from compress.analysis.verify import verify
@@ -35,7 +35,7 @@ TRUE_J = {"fp32 eager": 6.0, "ours": 2.0}
 
 
 def point(answer: Session, name: str = "ours") -> Point:
-    return figures.points(figures.from_trace(answer), name)[0]
+    return figures.points(costs.from_trace(answer), name)[0]
 
 
 @pytest.mark.parametrize("period", [0.02, 0.1])
@@ -205,8 +205,8 @@ def test_the_trace_on_disk_gives_the_same_figures(monkeypatch: Any, tmp_path: Pa
     again = trace.read(tmp_path)
     assert again == measured
     for name in PAIR:
-        assert figures.points(figures.from_trace(again), name) == figures.points(figures.from_trace(measured), name)
-        assert figures.accuracy(figures.from_trace(again), name) == figures.accuracy(figures.from_trace(measured), name)
+        assert figures.points(costs.from_trace(again), name) == figures.points(costs.from_trace(measured), name)
+        assert figures.accuracy(costs.from_trace(again), name) == figures.accuracy(costs.from_trace(measured), name)
 
 
 def test_a_warm_up_that_was_cut_short_lowers_the_grade(monkeypatch: Any) -> None:

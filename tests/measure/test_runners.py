@@ -14,7 +14,7 @@ import torch
 from transformers import pipeline
 
 from compress import load
-from compress.analysis import figures
+from compress.analysis import costs, figures
 from compress.analysis.joules import idle_watts, window_energy
 from compress.base.config import InputError
 from compress.base.device import CPU
@@ -120,7 +120,7 @@ def test_a_whole_session_on_a_simulated_board_gives_its_joules(workload: Path, m
     measured = run_session(replace(job(workload, "together"), settings=SHORT), {})
     assert measured.foreign_processes == 0
     assert idle_watts(measured.idle.loaded, measured.meter.step_s) == pytest.approx(200, rel=0.1)
-    raw = figures.Raw(measured, ("fp32 eager", "bf16 eager"), "fp32 eager", "accuracy", 0)
+    raw = costs.Raw(measured, ("fp32 eager", "bf16 eager"), "fp32 eager", "accuracy", 0)
     seen = 0
     for runner in measured.runners:  # on a busy machine the sampler comes late, and says so
         late = False

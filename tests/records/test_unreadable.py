@@ -43,7 +43,7 @@ KINDS: dict[str, tuple[Callable[[Path], object], str]] = {
     "half of a pair": (lambda path: path.write_bytes(b'{"schema": 1, "name": "\\ud800"}'), "not JSON"),
     "huge": (lambda path: os.truncate(os.open(path, os.O_CREAT | os.O_RDWR), 10**10), "bytes; a result has at most"),
     "foreign": (lambda path: path.write_bytes(b'{"name": "package"}'), "result schema None"),
-    "newer": (lambda path: path.write_bytes(b'{"schema": 2}'), "result schema 2"),
+    "newer": (lambda path: path.write_bytes(b'{"schema": 3}'), "result schema 3"),
 }
 
 

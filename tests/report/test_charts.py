@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from compress.analysis import figures
+from compress.analysis import costs, figures
 from compress.analysis.verdict import judged
 from compress.base.config import InputError
 from compress.records import files as result_files
@@ -34,7 +34,7 @@ def measured_sources(tmp_path_factory: pytest.TempPathFactory) -> list[Source]:
     with pytest.MonkeyPatch.context() as patch:
         answer = session(patch, LOADS, rounds=4, averaged_s=0.025)
     trace.write(folder / "my" / "traces" / "s1", answer)
-    raw = figures.from_trace(answer)
+    raw = costs.from_trace(answer)
 
     def points_of(name: str) -> Any:
         return tuple(replace(p, headline=True) for p in figures.points(raw, name))

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from compress.analysis import figures
+from compress.analysis import costs, figures
 from compress.analysis.verdict import judged
 from compress.base.config import InputError
 from compress.records import files as result_files
@@ -30,7 +30,7 @@ def measured_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with pytest.MonkeyPatch.context() as patch:
         answer = session(patch, {"fp32 eager": Load(300.0, 0.02), "ours": Load(200.0, 0.012)}, rounds=3, window_s=2)
     trace.write(folder / "my" / "traces" / "s1", replace(answer, clock_offset_ns=10**18))
-    raw = figures.from_trace(answer)
+    raw = costs.from_trace(answer)
     theirs, ours = (tuple(replace(p, headline=True) for p in figures.points(raw, n)) for n in ("fp32 eager", "ours"))
     reference = replace(factory.reference(), points=theirs)
     made = factory.result("ours", energy_source="nvml", workload={"name": "my", "model": "m"}, references=(reference,))
