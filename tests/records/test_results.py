@@ -125,7 +125,7 @@ def test_a_failed_write_leaves_the_old_file_whole(tmp_path, monkeypatch):
         (b"", "not JSON"),
         (b"\xff\xfe", "not JSON"),
         (b"[]", "result schema None"),
-        (b'{"schema": 99}', "result schema 99; this version reads 1"),
+        (b'{"schema": 99}', "result schema 99; this version reads 1 and 2"),
         (b'{"schema": 1}', "not a result: name is missing"),
     ],
     ids=["cut", "empty", "binary", "list", "newer", "fields missing"],
