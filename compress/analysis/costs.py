@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 
 from compress.analysis.joules import Energy, interpolated_power, window_energy
 from compress.base.config import InputError
@@ -26,6 +27,11 @@ class Raw:
         """Return the fields that a trace stores, from which `from_trace` restores this object."""
         return JudgedBy(self.references, self.against, self.metric, self.seed)
 
+    @cached_property
+    def computed(self) -> dict[tuple[str, int], "Costs | None"]:
+        """(Runner, point) -> costs, as far as `costs` has computed them."""
+        return {}
+
 
 def from_trace(session: Session) -> Raw:
     """Return the raw samples of a trace on disk. Raises InputError if it does not record what they are judged by."""
@@ -49,7 +55,13 @@ class Costs:
 
 
 def costs(raw: Raw, name: str, index: int) -> Costs | None:
-    """Return the costs of a runner at a point; None if it was not measured there."""
+    """Return the costs of a runner at a point; None if it was not measured there. Each is computed once."""
+    if (name, index) not in raw.computed:
+        raw.computed[name, index] = _costs(raw, name, index)
+    return raw.computed[name, index]
+
+
+def _costs(raw: Raw, name: str, index: int) -> Costs | None:
     points = raw.session.runner(name).points
     if len(points) <= index or not points[index].windows:
         return None  # some runners are not measured at every point

@@ -12,13 +12,15 @@ from compress.analysis import grades
 from compress.analysis.accuracy import Evaluation, summarise
 from compress.analysis.costs import Raw, costs
 from compress.analysis.joules import GAIN, UNCERTAINTY_FACTOR, Energy, idle_watts
-from compress.analysis.ratios import ratios
+from compress.analysis.ratios import correlated, correlation, ratios, upper
+from compress.analysis.verdict import Axis
 from compress.records import stats
 from compress.records.result import Accuracy, Percentiles, Point, Round
 from compress.records.session import Runner, Shape, Window
 from compress.records.stats import Estimate
 
 P99_SAMPLES = 300
+AXES: tuple[Axis, ...] = ("latency", "energy")
 
 
 def limit(asked: int | None, counted: int | None) -> int | None:
@@ -50,15 +52,16 @@ def _point(raw: Raw, name: str, index: int) -> Point:
     assert own is not None
     meter = raw.session.meter
     rounds = tuple(_round(window, energy) for window, energy in zip(point.windows, own.energies, strict=True))
+    latency = stats.log_mean_estimate(own.latency_s, upper(correlation(raw, name, index, "latency", shared=False)))
     estimate = None
     if own.energy_j is not None:
-        estimate = _positive(stats.mean_estimate(own.energy_j))
+        estimate = stats.log_mean_estimate(own.energy_j, upper(correlation(raw, name, index, "energy", shared=False)))
     idle_w = idle_watts(raw.session.idle.loaded, meter.step_s)
-    idle = None if idle_w is None else idle_w * stats.mean_estimate(own.latency_s).value / own.batch_size
+    idle = None if idle_w is None else idle_w * latency.value / own.batch_size
     reason = own.reason
     if estimate is not None and not meter.measured:
         factor = UNCERTAINTY_FACTOR
-        estimate = Estimate(estimate.value, estimate.low / factor, estimate.high * factor, estimate.n)
+        estimate = replace(estimate, low=estimate.low / factor, high=estimate.high * factor)
         basis = f" and {meter.basis}" if meter.basis else ""
         reason = f"modelled from CPU time{basis}: {meter.why_modelled}"
     elif idle is None and reason is None:
@@ -71,6 +74,7 @@ def _point(raw: Raw, name: str, index: int) -> Point:
     reference = references.get(raw.against)
     against_j = None if reference is None else reference.energy_j
     grade, reasons = grades.grade(raw.session, name, index, own.energies, raw.against, against_j)
+    flags = tuple(flag for axis in AXES for flag in correlated(raw, name, index, axis))
     times = [duration / 1e9 for window in point.windows for duration in window.batch_ns]
     return Point(
         batch_size=own.batch_size,
@@ -78,14 +82,14 @@ def _point(raw: Raw, name: str, index: int) -> Point:
         phase="decode" if point.point.generate else None,
         generated_tokens=point.point.generate,
         headline=index == 0,
-        latency_s=_positive(stats.mean_estimate(own.latency_s)),
+        latency_s=latency,
         latency_percentiles_s=Percentiles(
             p50=stats.percentile(times, 0.5),
             p90=stats.percentile(times, 0.9),
             p99=stats.percentile(times, 0.99) if len(times) >= P99_SAMPLES else None,
             n=len(times),
         ),
-        throughput_per_s=_positive(stats.mean_estimate([own.batch_size / value for value in own.latency_s])),
+        throughput_per_s=_per_second(own.batch_size, latency),
         energy_j=estimate,
         energy_idle_j=idle,
         energy_net_j=None if idle is None or estimate is None else estimate.value - idle,
@@ -94,17 +98,19 @@ def _point(raw: Raw, name: str, index: int) -> Point:
         energy_boundary=meter.boundary,
         energy_reason=reason,
         grade=grade if estimate is not None else None,
-        grade_reasons=reasons,
-        ratios=ratios(raw, index, own, references, grade),
+        grade_reasons=(*reasons, *flags),
+        ratios=ratios(raw, name, index, own, references, grade),
         verdict=None,
         rounds=rounds,
         reasons=_reasons(raw, point.point, len(times), reason, estimate, idle),
     )
 
 
-def _positive(estimate: Estimate) -> Estimate:
-    """Clip the lower end at 0: the t interval of a few scattered rounds can reach below it."""
-    return replace(estimate, low=max(estimate.low, 0.0)) if math.isfinite(estimate.low) else estimate
+def _per_second(batch_size: int, latency: Estimate) -> Estimate:
+    """Return examples per second; the lower end is 0 if that of the latency has no upper bound."""
+    low = batch_size / latency.high
+    high = batch_size / latency.low if latency.low > 0 else math.inf
+    return replace(latency, value=batch_size / latency.value, low=low, high=high)
 
 
 def _reasons(

@@ -26,6 +26,7 @@ from compress.records.result import (
     Verdict,
     Word,
 )
+from compress.records.serial import Correlation
 from compress.records.stats import Estimate, mean_estimate
 
 MEASURED = frozenset({"nvml", "rapl", "external"})
@@ -213,7 +214,7 @@ def breakeven(transform: Transform, point: Point, reference: Point, name: str) -
     axis, estimate = cost_axis(ratio, point.energy_source)
     if estimate.low > 1:
         return BreakEven(None, None, where, f"never: costs more {axis} than {name}")
-    saved = _saved(point, reference, axis)
+    saved = _saved(point, reference, axis, ratio.correlation_energy if axis == "energy" else ratio.correlation)
     if estimate.high >= 1 or saved is None or saved.low <= 0:
         return BreakEven(None, None, where, f"no measurable saving of {axis}: the interval contains none")
     if axis == "latency":
@@ -232,12 +233,12 @@ def breakeven(transform: Transform, point: Point, reference: Point, name: str) -
     return BreakEven(_repaid(transform.energy_j, saved, transform.energy_error), "joules", where, None)
 
 
-def _saved(point: Point, reference: Point, axis: Axis) -> Estimate | None:
+def _saved(point: Point, reference: Point, axis: Axis, correlation: Correlation | None) -> Estimate | None:
     """Return the seconds or joules saved per example against the reference in the same round; None without pairs."""
     by_round = {r.index: _per_example(r, reference, axis) for r in reference.rounds}
     pairs = [(_per_example(r, point, axis), by_round.get(r.index)) for r in point.rounds]
     differences = [other - ours for ours, other in pairs if ours is not None and other is not None]
-    return mean_estimate(differences) if differences else None
+    return mean_estimate(differences, 0.0 if correlation is None else correlation.upper) if differences else None
 
 
 def _per_example(window: Round, point: Point, axis: Axis) -> float | None:

@@ -6,6 +6,7 @@ from typing import Literal
 from compress.records.fields import Count, Name, Positive, Quantity, Several
 from compress.records.rules import OfRounds
 from compress.records.sample import EnergySource
+from compress.records.serial import Correlation
 from compress.records.stats import Estimate
 
 Grade = Literal["A", "B", "C", "D", "E"]
@@ -37,6 +38,9 @@ class Ratio:
     """Grade of the energy ratio: the worse of the two grades."""
     grade_reasons: tuple[str, ...] = ()
     """Reasons that lower the reference's grade; those of this model are with its point."""
+    correlation: Correlation | None = None
+    """Correlation of latency between successive rounds; None with fewer than 6 rounds."""
+    correlation_energy: Correlation | None = None
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Estimates with intervals: means over rounds, paired log-ratios, and paired comparisons of accuracy.
+"""Estimates with intervals: locations over rounds, paired log-ratios, and paired comparisons of accuracy.
 
 The independent unit of a timing is the round, that of an accuracy is the example. Pure functions of plain numbers,
 without torch or scipy.
@@ -6,13 +6,15 @@ without torch or scipy.
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from statistics import NormalDist
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
+from pydantic import Field
 
+from compress.records import robust, serial
 from compress.records.fields import STRICT, Edge, Several
 
 CONFIDENCE = 0.95
@@ -30,6 +32,13 @@ class Estimate:
     low: Edge
     high: Edge
     n: Several
+    degrees: Annotated[Several | None, Field(exclude_if=lambda value: value is None)] = None
+    """Degrees of freedom of the t interval over rounds; None: n - 1."""
+
+    @property
+    def t_degrees(self) -> int:
+        """Degrees of freedom of the t interval over rounds."""
+        return self.n - 1 if self.degrees is None else self.degrees
 
     @property
     def bounded(self) -> bool:
@@ -67,23 +76,34 @@ def _within_angle(angle: float, degrees: int) -> float:
     return 2 / math.pi * (angle + sine * total) if odd else sine * total
 
 
-def mean_estimate(values: Sequence[float]) -> Estimate:
-    """Return the mean with a t interval; the interval of a single observation is infinite."""
+def mean_estimate(values: Sequence[float], correlation: float = 0.0) -> Estimate:
+    """Return the robust location of rounds with a t interval; the interval of a single observation is infinite.
+
+    `correlation` is that from one round to the next, which widens the interval: `serial.Correlation.upper`.
+    """
     n = len(values)
     if n == 0:
         raise ValueError("no observations")
-    mean = math.fsum(values) / n
     if n == 1:
-        return Estimate(mean, -math.inf, math.inf, 1)
-    spread = math.sqrt(math.fsum((v - mean) ** 2 for v in values) / (n - 1))
-    half = t_quantile(n) * spread / math.sqrt(n)
-    return Estimate(mean, mean - half, mean + half, n)
+        return Estimate(values[0], -math.inf, math.inf, 1)
+    value, error, degrees = _located(np.asarray(values, dtype=np.float64), correlation)
+    half = t_quantile(degrees + 1) * float(error)
+    return Estimate(float(value), float(value) - half, float(value) + half, n, degrees if degrees != n - 1 else None)
 
 
-def log_mean_estimate(values: Sequence[float]) -> Estimate:
-    """Return the geometric mean with a t interval on the logarithms, for positive values with multiplicative noise."""
-    logs = mean_estimate([math.log(v) for v in values])
-    return Estimate(math.exp(logs.value), math.exp(logs.low), _exp_or_inf(logs.high), logs.n)
+def _located(values: np.ndarray, correlation: float) -> robust.Location:
+    """Return the robust location of rounds [..., rounds], with an error for rounds of this correlation."""
+    value, error, degrees = robust.location(values)
+    return robust.Location(value, error * math.sqrt(serial.inflation(values.shape[-1], correlation)), degrees)
+
+
+def log_mean_estimate(values: Sequence[float], correlation: float = 0.0) -> Estimate:
+    """Return the robust location of logarithms, for positive values with multiplicative noise: never 0 or below.
+
+    Below 6 rounds it is the geometric mean.
+    """
+    logs = mean_estimate([math.log(v) for v in values], correlation)
+    return replace(logs, value=math.exp(logs.value), low=math.exp(logs.low), high=_exp_or_inf(logs.high))
 
 
 def _exp_or_inf(value: float) -> float:
@@ -91,11 +111,21 @@ def _exp_or_inf(value: float) -> float:
     return math.exp(value) if value < LARGEST else math.inf
 
 
-def paired_ratio(ours: Sequence[float], reference: Sequence[float]) -> Estimate:
-    """Return the ratio ours / reference of paired rounds: geometric mean, with a t interval on the logarithms."""
+def paired_ratio(ours: Sequence[float], reference: Sequence[float], correlation: float = 0.0) -> Estimate:
+    """Return the ratio ours / reference of paired rounds: robust location and t interval of the log-ratios.
+
+    `correlation` is that of the rounds, which widens the interval: `serial.Correlation.upper`.
+    """
     if len(ours) != len(reference):
         raise ValueError(f"{len(ours)} rounds against {len(reference)}: ratios need the same rounds")
-    return log_mean_estimate([a / b for a, b in zip(ours, reference, strict=True)])
+    return log_mean_estimate([a / b for a, b in zip(ours, reference, strict=True)], correlation)
+
+
+def paired_ratios(logs: np.ndarray, correlation: float = 0.0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return values, lows and highs of many pairs' log-ratios [..., rounds], 2 rounds or more, as logarithms. [...]"""
+    value, error, degrees = _located(logs, correlation)
+    half = t_quantile(degrees + 1) * error
+    return value, value - half, value + half
 
 
 def quotient(one: Estimate, other: Estimate) -> Estimate:
@@ -116,7 +146,7 @@ def quotient(one: Estimate, other: Estimate) -> Estimate:
 
 def widened(estimate: Estimate, gain: float) -> Estimate:
     """Widen an interval for an instrument with a relative error of up to `gain`, so that it covers the true value."""
-    return Estimate(estimate.value, estimate.low / (1 + gain), estimate.high / (1 - gain), estimate.n)
+    return replace(estimate, low=estimate.low / (1 + gain), high=estimate.high / (1 - gain))
 
 
 def ratio_p(ratio: Estimate) -> float:
@@ -126,7 +156,7 @@ def ratio_p(ratio: Estimate) -> float:
         return 1.0
     if error == 0:
         return 1.0 if ratio.value == 1 else 0.0
-    return 1 - within_t(math.log(ratio.value) / error, ratio.n - 1)
+    return 1 - within_t(math.log(ratio.value) / error, ratio.t_degrees)
 
 
 def at_confidence(ratio: Estimate, confidence: float) -> Estimate:
@@ -134,15 +164,15 @@ def at_confidence(ratio: Estimate, confidence: float) -> Estimate:
     error = _log_error(ratio)
     if error is None:
         return ratio
-    half = t_quantile(ratio.n, confidence) * error
-    return Estimate(ratio.value, ratio.value * math.exp(-half), ratio.value * _exp_or_inf(half), ratio.n)
+    half = t_quantile(ratio.t_degrees + 1, confidence) * error
+    return replace(ratio, low=ratio.value * math.exp(-half), high=ratio.value * _exp_or_inf(half))
 
 
 def _log_error(ratio: Estimate) -> float | None:
-    """Return the standard error of the mean logarithm, from the 95 % interval; None without an interval."""
+    """Return the standard error of the located logarithm, from the 95 % interval; None without an interval."""
     if ratio.n < 2 or not (0 < ratio.low <= ratio.high < math.inf and 0 < ratio.value < math.inf):
         return None
-    return (math.log(ratio.high) - math.log(ratio.low)) / 2 / t_quantile(ratio.n)
+    return (math.log(ratio.high) - math.log(ratio.low)) / 2 / t_quantile(ratio.t_degrees + 1)
 
 
 def holm(p_values: Sequence[float], alpha: float = 1 - CONFIDENCE) -> list[float]:
@@ -167,16 +197,17 @@ def joint_factor(comparisons: int) -> float:
     return normal.inv_cdf(1 - (1 - CONFIDENCE) / 2 / max(1, comparisons)) / normal.inv_cdf(0.5 + CONFIDENCE / 2)
 
 
-def min_detectable(ours: Sequence[float], reference: Sequence[float], power: float = 0.8) -> float | None:
+def min_detectable(
+    ours: Sequence[float], reference: Sequence[float], correlation: float = 0.0, power: float = 0.8
+) -> float | None:
     """Return the smallest relative difference that these rounds detect with this power; not used in verdicts."""
-    n = len(ours)
-    if n < 2:
+    if len(ours) < 2:
         return None
-    logs = [math.log(a / b) for a, b in zip(ours, reference, strict=True)]
-    mean = math.fsum(logs) / n
-    spread = math.sqrt(math.fsum((v - mean) ** 2 for v in logs) / (n - 1))
-    quantiles = t_quantile(n) + t_quantile(n, 2 * power - 1)  # two-sided for significance, one-sided for power
-    return math.expm1(quantiles * spread / math.sqrt(n))
+    logs = np.array([math.log(a / b) for a, b in zip(ours, reference, strict=True)])
+    _, error, degrees = _located(logs, correlation)
+    # two-sided for significance, one-sided for power
+    quantiles = t_quantile(degrees + 1) + t_quantile(degrees + 1, 2 * power - 1)
+    return math.expm1(quantiles * float(error))
 
 
 def wilson(successes: int, n: int) -> Estimate:

@@ -1,0 +1,34 @@
+"""Rows on slow wandering of each runner's own: AR(1) noise, which pairing does not remove."""
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from benchmarks.study import SEED, Bound
+from benchmarks.study.rounds import ratios, simulated
+from compress.records import serial
+
+CV = 0.05
+ROUNDS = 10
+
+
+def rows(sessions: int) -> Iterator[Bound]:
+    """Yield coverage and width of ratios for sessions of 2, 3 and 7 runners."""
+    generator = np.random.default_rng(SEED)
+    for runners in (2, 3, 7):
+        label = f"{runners} runners, {ROUNDS} rounds"
+        for rho in (0.0, 0.3, 0.6, 0.9):
+            found = ratios(simulated(generator, 10 * sessions, runners, ROUNDS, CV, rho))
+            within = rho <= serial.FLAGGED
+            what = f"ratios covered, own drift of correlation {rho:g}, {label}"
+            yield Bound(what, found.cover(), 0.93 if within else 0)
+            if rho == 0:
+                width = float(found.half.mean() / found.plain_half.mean())
+                limit = 1.5 if runners > 2 else 2.0  # two runners have one series to estimate the correlation from
+                yield Bound(f"half-width over the plain t interval's, no drift, {label}", width, 0, limit, "times")
+            if not within:
+                flagged = float((found.correlation > serial.FLAGGED).mean())
+                yield Bound(f"sessions flagged, own drift of correlation {rho:g}, {label}", flagged)
+    for rho in (0.0, 0.3, 0.6):
+        found = ratios(simulated(generator, 10 * sessions, 3, 6, CV, rho))
+        yield Bound(f"ratios covered, own drift of correlation {rho:g}, 3 runners, 6 rounds", found.cover())
