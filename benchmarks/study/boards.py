@@ -92,18 +92,9 @@ def session(
     return gain, joules
 
 
-def rows(sessions: int) -> Iterator[Bound]:
-    """Yield coverage, power, bias and the cost of sampling."""
-    generator = np.random.default_rng(SEED)
-    yield from _coverage(generator, sessions)
-    yield from _differences(generator, sessions)
-    yield Bound("bias of a window of 200 counter movements, worst of 20 phases", bias(generator), 0, 0.005)
-    yield Bound("CPU time of sampling at 10 Hz, of a core", sampling_cost(), 0, 0.003)
-    yield Bound("the same with both edges of a window of 5 s looked at closely", sampling_cost(edges=True), 0, 0.003)
-
-
-def _coverage(generator: np.random.Generator, sessions: int) -> Iterator[Bound]:
+def coverage(sessions: int) -> Iterator[Bound]:
     """Yield coverage of ratios and of absolute energy at 6 rounds of 5 s, with the width that it takes."""
+    generator = np.random.default_rng(SEED)
     covered = {"ratio": 0, "board": 0, "true": 0, "unexamined": 0}
     widths, plain_widths = 0.0, 0.0
     true_ratio, window_s, rounds = 200 / 300, 5.0, 6
@@ -127,8 +118,9 @@ def _coverage(generator: np.random.Generator, sessions: int) -> Iterator[Bound]:
     yield Bound("intervals widened by 5 % gain cover the true energy", covered["true"] / sessions, 0.95)
 
 
-def _differences(generator: np.random.Generator, sessions: int) -> Iterator[Bound]:
+def differences(sessions: int) -> Iterator[Bound]:
     """Yield false alarms, and the share of small differences found, of 4 runners at 10 rounds of 5 s."""
+    generator = np.random.default_rng(SEED)
     false_alarms, found_3_percent, found_2_percent = 0, 0, 0
     for _ in range(sessions):
         _, joules = session(generator, (250.0, 250.0, 242.5, 245.0), 10, 5.0, cv=0.01)
@@ -163,6 +155,14 @@ def _plain_width(joules: Sequence[Sequence[float]]) -> float:
     """Return the width of the plain t interval of the same log-ratio."""
     logs = np.log(joules[0]) - np.log(joules[1])
     return float(2 * stats.t_quantile(len(logs)) * logs.std(ddof=1) / math.sqrt(len(logs)))
+
+
+def reading(sessions: int) -> Iterator[Bound]:
+    """Yield the bias of long windows and the cost of sampling, which need no sessions."""
+    generator = np.random.default_rng(SEED)
+    yield Bound("bias of a window of 200 counter movements, worst of 20 phases", bias(generator), 0, 0.005)
+    yield Bound("CPU time of sampling at 10 Hz, of a core", sampling_cost(), 0, 0.003)
+    yield Bound("the same with both edges of a window of 5 s looked at closely", sampling_cost(edges=True), 0, 0.003)
 
 
 def bias(generator: np.random.Generator) -> float:

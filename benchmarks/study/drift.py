@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from benchmarks.study import SEED, Bound
-from benchmarks.study.rounds import ratios, simulated
+from benchmarks.study.rounds import ratios, simulated, wandering
 from compress.records import serial
 
 CV = 0.05
@@ -29,6 +29,11 @@ def rows(sessions: int) -> Iterator[Bound]:
             if not within:
                 flagged = float((found.correlation > serial.FLAGGED).mean())
                 yield Bound(f"sessions flagged, own drift of correlation {rho:g}, {label}", flagged)
-    for rho in (0.0, 0.3, 0.6):
+    for rho in (0.0, 0.3, 0.6):  # grade B needs 6 rounds only
         found = ratios(simulated(generator, 10 * sessions, 3, 6, CV, rho))
         yield Bound(f"ratios covered, own drift of correlation {rho:g}, 3 runners, 6 rounds", found.cover())
+    for runners in (3, 7):
+        logs = wandering(generator, (10 * sessions, runners, ROUNDS), CV, 0.0)
+        logs[:, 1] = wandering(generator, (10 * sessions, ROUNDS), CV, 0.6)
+        what = f"ratios covered, only this runner drifts (correlation 0.6), {runners} runners, {ROUNDS} rounds"
+        yield Bound(what, ratios(logs).cover())

@@ -27,11 +27,17 @@ class Intervals(NamedTuple):
 def simulated(
     generator: np.random.Generator, sessions: int, runners: int, rounds: int, cv: float, rho: float = 0.0
 ) -> np.ndarray:
-    """Return log costs of equal runners, each with noise of its own: AR(1) with this correlation and spread."""
-    noise = generator.standard_normal((sessions, runners, rounds))
-    for i in range(1, rounds):
+    """Return log costs of equal runners: noise that they share, and noise of each runner's own."""
+    shared = SHARED * generator.standard_normal((sessions, 1, rounds))
+    return shared + wandering(generator, (sessions, runners, rounds), cv, rho)
+
+
+def wandering(generator: np.random.Generator, shape: tuple[int, ...], cv: float, rho: float) -> np.ndarray:
+    """Return stationary AR(1) noise of this spread and correlation from one round to the next. [..., rounds]"""
+    noise = generator.standard_normal(shape)
+    for i in range(1, shape[-1]):
         noise[..., i] = rho * noise[..., i - 1] + math.sqrt(1 - rho**2) * noise[..., i]
-    return cv * noise + SHARED * generator.standard_normal((sessions, 1, rounds))
+    return cv * noise
 
 
 def stalled(generator: np.random.Generator, logs: np.ndarray, share: float = 1 / 6) -> np.ndarray:
@@ -48,7 +54,8 @@ def ratios(logs: np.ndarray, ours: int = 1, reference: int = 0) -> Intervals:
     n = logs.shape[-1]
     pair = logs[:, ours] - logs[:, reference]
     value, error, degrees = robust.location(pair)
-    correlation, widening = serial.estimated(logs)
+    correlation = serial.estimated(logs)
+    widening = serial.allowed(correlation, n, logs.shape[1] - 1)
     half = t_quantile(degrees + 1) * error * np.sqrt(serial.inflation(n, widening))
     plain = t_quantile(n) * pair.std(axis=-1, ddof=1) / math.sqrt(n)
     return Intervals(value, half, plain, correlation)

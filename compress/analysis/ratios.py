@@ -82,6 +82,6 @@ def upper(correlation: Correlation | None) -> float:
 def correlated(raw: Raw, name: str, index: int, axis: Axis) -> tuple[str, ...]:
     """Return a sentence if the rounds are correlated beyond the range in which intervals keep their coverage."""
     found = correlation(raw, name, index, axis)
-    if found is None or found.value <= serial.FLAGGED:
+    if found is None or not found.flagged:
         return ()
     return (f"rounds are correlated ({found.value:.1g} from one to the next in {axis}): intervals may be too narrow",)

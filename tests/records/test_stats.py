@@ -3,18 +3,22 @@
 import math
 import random
 
+import numpy as np
 import pytest
 
 from compress.records.stats import (
     Estimate,
+    at_confidence,
     log_mean_estimate,
     mcnemar_p,
     mean_estimate,
     min_detectable,
     paired_difference,
     paired_ratio,
+    paired_ratios,
     percentile,
     quotient,
+    ratio_p,
     t_quantile,
     widened,
     wilson,
@@ -160,3 +164,36 @@ def test_t_quantiles_and_probabilities_are_scipys(n: int, confidence: float) -> 
     assert t_quantile(n, confidence) == pytest.approx(wanted, rel=1e-10)
     assert within_t(wanted, n - 1) == pytest.approx(confidence, rel=1e-12)
     assert within_t(-wanted, n - 1) == pytest.approx(confidence, rel=1e-12)
+
+
+@pytest.mark.parametrize("n", [4, 10, 30])
+def test_p_values_and_levels_use_the_degrees_of_freedom_of_the_interval(n: int) -> None:
+    noise = random.Random(n)
+    ours = [math.exp(noise.gauss(0.02, 0.05)) for _ in range(n)]
+    ratio = paired_ratio(ours, [1.0] * n, correlation=0.3)
+    assert ratio.t_degrees == {4: 3, 10: 7, 30: 10}[n]  # n - 1; one trimmed from each end; 0.36 x 29
+    touching = at_confidence(ratio, 1 - ratio_p(ratio))
+    assert min(abs(touching.low - 1), abs(touching.high - 1)) == pytest.approx(0, abs=1e-9)
+    again = at_confidence(ratio, 0.95)
+    assert (again.low, again.high) == pytest.approx((ratio.low, ratio.high))
+
+
+@pytest.mark.parametrize("n", [2, 8, 25])
+def test_ratios_of_many_pairs_are_those_of_each(n: int) -> None:
+    noise = random.Random(n)
+    logs = [[noise.gauss(0, 0.1) for _ in range(n)] for _ in range(3)]
+    values, lows, highs = paired_ratios(np.array(logs), 0.2)
+    for i, one in enumerate(logs):
+        alone = paired_ratio([math.exp(v) for v in one], [1.0] * n, 0.2)
+        found = [math.exp(edge[i]) for edge in (values, lows, highs)]
+        assert found == pytest.approx([alone.value, alone.low, alone.high])
+
+
+def test_the_detectable_difference_is_that_of_the_interval() -> None:
+    from scipy.stats import t
+
+    ours = [1.0, 1.1, 0.95, 1.02, 1.07, 0.9, 1.01, 0.99]
+    half = math.log(paired_ratio(ours, [1.0] * 8, 0.4).high / paired_ratio(ours, [1.0] * 8, 0.4).low) / 2
+    error = half / t.ppf(0.975, 5)
+    found = min_detectable(ours, [1.0] * 8, 0.4)
+    assert found == pytest.approx(math.expm1((t.ppf(0.975, 5) + t.ppf(0.8, 5)) * error))
