@@ -49,7 +49,15 @@ class Costs:
 
 
 def costs(raw: Raw, name: str, index: int) -> Costs | None:
-    """Return the costs of a runner at a point; None if it was not measured there."""
+    """Return the costs of a runner at a point; None if it was not measured there. They are computed once per `raw`."""
+    known: dict[tuple[str, int], Costs | None] = vars(raw).setdefault("_costs", {})
+    if (name, index) not in known:
+        known[name, index] = _costs(raw, name, index)
+    return known[name, index]
+
+
+def _costs(raw: Raw, name: str, index: int) -> Costs | None:
+    """Return the costs of a runner at a point, computed from its windows."""
     points = raw.session.runner(name).points
     if len(points) <= index or not points[index].windows:
         return None  # some runners are not measured at every point

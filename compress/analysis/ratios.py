@@ -31,14 +31,13 @@ def ratios(
     The grade of a ratio is the worse one of its two energies. `own_grade` is that of the runner.
     """
     measured = raw.session.meter.measured
-    against_j = references[raw.against].energy_j if raw.against in references else None
     made = []
     for name, reference in references.items():
         pair = (own.latency_s, reference.latency_s)
         ratio = Ratio(name, stats.paired_ratio(*pair), None, stats.min_detectable(*pair))
         if measured and own.energy_j and reference.energy_j:
             joules = (own.energy_j, reference.energy_j)
-            reference_grade, why = grades.grade(raw.session, name, index, reference.energies, raw.against, against_j)
+            reference_grade, why, _ = grades.grade(raw, name, index)
             known: list[Grade] = [grade for grade in (own_grade, reference_grade) if grade is not None]
             ratio = replace(
                 ratio,
