@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from compress.analysis import costs, figures
-from compress.analysis.verdict import verdict
+from compress.analysis.verdict import unreliable, verdict
 from compress.base.config import InputError
 from compress.base.places import inside
 from compress.records import trace
@@ -65,5 +65,12 @@ def compared(one: Result, two: Result, root: Path) -> Comparison:
     )
     point = figures.points(raw, one.name)[0]
     accuracy, reference = figures.accuracy(raw, one.name), figures.accuracy(raw, two.name)
-    judgement = verdict(accuracy, reference, point.ratios[0], energy_source=point.energy_source, kernel=one.kernel)
+    judgement = verdict(
+        accuracy,
+        reference,
+        point.ratios[0],
+        energy_source=point.energy_source,
+        kernel=one.kernel,
+        unreliable=unreliable(point, two.name, figures.points(raw, two.name)[:1]),
+    )
     return Comparison((one, two), point, accuracy, judgement)

@@ -21,7 +21,7 @@ from compress.base.config import InputError
 from compress.base.places import one_name
 from compress.records import files as result_files
 from compress.records import trace
-from compress.records.result import Result
+from compress.records.result import SCHEMA, Result
 from compress.records.sample import OUTSIDE, Sample
 from compress.records.session import Idle, MeterFacts
 
@@ -81,7 +81,7 @@ def attach(path: Path, readings: Path, boundary: str, calibration: str | None, e
     place = place.with_name(session)
     trace.write(place, replace(measured, meter=meter, samples=tuple(merged), idle=Idle()))
     location = str(PurePosixPath(stored.trace).with_name(session))
-    attached = recomputed(replace(stored, session=session, trace=location), trace.read(place))
+    attached = recomputed(replace(stored, schema=SCHEMA, session=session, trace=location), trace.read(place))
     result_files.replace_file(path, attached)
     return attached
 

@@ -5,22 +5,20 @@ its trace.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from compress.analysis import grades
 from compress.analysis.accuracy import Evaluation, summarise
 from compress.analysis.costs import Raw, costs
+from compress.analysis.drift import AXES
 from compress.analysis.joules import GAIN, UNCERTAINTY_FACTOR, Energy, idle_watts
+from compress.analysis.net import netted
 from compress.analysis.ratios import correlated, correlation, ratios, upper
-from compress.analysis.verdict import Axis
-from compress.records import stats
+from compress.records import quantiles, stats
 from compress.records.result import Accuracy, Percentiles, Point, Round
 from compress.records.session import Runner, Shape, Window
 from compress.records.stats import Estimate
-
-P99_SAMPLES = 300
-AXES: tuple[Axis, ...] = ("latency", "energy")
 
 
 def limit(asked: int | None, counted: int | None) -> int | None:
@@ -71,28 +69,22 @@ def _point(raw: Raw, name: str, index: int) -> Point:
         for reference_name in raw.references
         if (windows := costs(raw, reference_name, index)) is not None
     }
-    reference = references.get(raw.against)
-    against_j = None if reference is None else reference.energy_j
-    grade, reasons = grades.grade(raw.session, name, index, own.energies, raw.against, against_j)
+    grade, reasons, unreliable = grades.grade(raw, name, index)
     flags = tuple(flag for axis in AXES for flag in correlated(raw, name, index, axis))
     times = [duration / 1e9 for window in point.windows for duration in window.batch_ns]
-    return Point(
+    percentiles = {p: quantiles.quantile_estimate(times, share) for p, share in quantiles.FRACTIONS.items()}
+    made = Point(
         batch_size=own.batch_size,
         sequence_length=point.point.sequence_length,
         phase="decode" if point.point.generate else None,
         generated_tokens=point.point.generate,
         headline=index == 0,
         latency_s=latency,
-        latency_percentiles_s=Percentiles(
-            p50=stats.percentile(times, 0.5),
-            p90=stats.percentile(times, 0.9),
-            p99=stats.percentile(times, 0.99) if len(times) >= P99_SAMPLES else None,
-            n=len(times),
-        ),
+        latency_percentiles_s=Percentiles(**percentiles, n=len(times)),
         throughput_per_s=_per_second(own.batch_size, latency),
         energy_j=estimate,
         energy_idle_j=idle,
-        energy_net_j=None if idle is None or estimate is None else estimate.value - idle,
+        energy_net_j=None,
         energy_gain=None if estimate is None else GAIN if meter.source == "nvml" else meter.gain,
         energy_source=meter.source,
         energy_boundary=meter.boundary,
@@ -102,8 +94,12 @@ def _point(raw: Raw, name: str, index: int) -> Point:
         ratios=ratios(raw, name, index, own, references, grade),
         verdict=None,
         rounds=rounds,
-        reasons=_reasons(raw, point.point, len(times), reason, estimate, idle),
+        reasons=_reasons(raw, point.point, reason, estimate, idle) | _too_few(percentiles, len(times)),
+        unreliable=unreliable,
     )
+    paired, alone = (upper(correlation(raw, name, index, "energy", shared)) for shared in (True, False))
+    series = {each: grades.series_of(raw, each, index) for each in (name, *references)}
+    return netted(made, series[name], {each: series[each] for each in references}, idle_w, paired, alone)
 
 
 def _per_second(batch_size: int, latency: Estimate) -> Estimate:
@@ -113,9 +109,7 @@ def _per_second(batch_size: int, latency: Estimate) -> Estimate:
     return replace(latency, value=batch_size / latency.value, low=low, high=high)
 
 
-def _reasons(
-    raw: Raw, shape: Shape, samples: int, reason: str | None, energy: Estimate | None, idle: float | None
-) -> dict[str, str]:
+def _reasons(raw: Raw, shape: Shape, reason: str | None, energy: Estimate | None, idle: float | None) -> dict[str, str]:
     """Return why a point lacks figures: field -> sentence."""
     measured = raw.session.meter.measured
     no_idle = "idle power could not be measured" if measured else "idle power is not measured without a meter"
@@ -124,7 +118,6 @@ def _reasons(
         "phase": None if shape.generate else "a forward pass over whole examples, nothing is generated",
         "generated_tokens": None if shape.generate else "nothing is generated",
         "sequence_length": None if shape.sequence_length else "images have none",
-        "p99": None if samples >= P99_SAMPLES else f"{samples} batches; 300 are needed",
         "energy_j": None if energy else absent,
         "grade": None if energy else absent,
         "energy_idle_j": None if idle is not None else no_idle,
@@ -132,6 +125,12 @@ def _reasons(
         "ratios.energy": None if energy and measured else "only measured energies are compared" if energy else absent,
     }
     return {field: sentence for field, sentence in why.items() if sentence is not None}
+
+
+def _too_few(percentiles: Mapping[str, Estimate | None], batches: int) -> dict[str, str]:
+    """Return why percentiles are missing: too few batches for an interval."""
+    needed = {name: quantiles.least(quantiles.FRACTIONS[name]) for name, found in percentiles.items() if found is None}
+    return {name: f"{batches} batches; its interval needs {least}" for name, least in needed.items()}
 
 
 def _round(window: Window, energy: Energy) -> Round:
@@ -161,4 +160,4 @@ def _shape(point: Shape) -> str:
 
 def disturbances(raw: Raw, name: str) -> Sequence[str]:
     """Return the disturbances of a runner's headline point, which affect latency too."""
-    return grades.disturbances(raw.session, name, 0, raw.against) if raw.session.runner(name).points else ()
+    return grades.disturbed(raw, name, 0) if costs(raw, name, 0) is not None else ()

@@ -158,6 +158,8 @@ def _cost(after: Result, before: Result, axis: Axis, limit: float, family: int) 
         )
     ratios = []
     for when, result in (("now", after), ("in the baseline", before)):
+        if result.verdict is not None and result.verdict.word == "NOT RELIABLE":
+            return "UNKNOWN", f"{when}: {result.verdict.sentence}"
         point = result.headline
         ratio = point.ratio(references[0]) if point else None
         cost = None if ratio is None else ratio.latency if axis == "latency" else ratio.energy

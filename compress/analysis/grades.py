@@ -1,26 +1,32 @@
 """Grades of energy figures, from A (most trustworthy) to E, with reasons.
 
 A   external meter of stated calibration
-B   counter and integrated instant power within 2 %, nothing flagged, 6 rounds or more of 5 s or more
-C   one source only, sources 2 to 5 % apart, edges uncertain by over 2 %, windows under 5 s, fewer than 6 rounds, or
-    a batch length close to the period of a counter that misreads such loads
+B   counter and integrated instant power within 2 %, nothing flagged, 6 rounds or more of 5 s or more, which vary by at
+    most 5 %
+C   one source only, sources 2 to 5 % apart, edges uncertain by over 2 %, windows under 5 s, fewer than 6 rounds, rounds
+    that vary by over 5 %, or a batch length close to the period of a counter that misreads such loads
 D   sources over 5 % apart, device shared, throttled (by itself, or by a control group's quota), or drifting
 E   modelled
+
+What makes the grade D and touches latency too makes the latency unreliable (`compress.analysis.disturbances`).
 """
 
 import math
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 from compress.analysis.agreement import AGREE, TOLERABLE, WINDOW_S, agreement
-from compress.analysis.joules import EVENTS, HARD, Energy, events, mean_of, series
+from compress.analysis.costs import Raw, costs
+from compress.analysis.disturbances import Disturbance, disturbances, drifts
+from compress.analysis.drift import AXES, Series, Trend, axis_costs, trends
+from compress.analysis.joules import Energy, events, series
 from compress.records.result import Grade
 from compress.records.sample import Signal
-from compress.records.session import MeterFacts, RunnerPoint, Session, Window
+from compress.records.session import MeterFacts, Session, Window
 
-CLOCK_DRIFT = 0.03
-REFERENCE_DRIFT = 0.03
+PRECISE = 0.05
+"""Largest coefficient of variation over rounds of grade B."""
 ROUNDS = 6
-FOREIGN_CORES = 0.1  # on two cores, a tenth of one already moves a latency by several percent
 BEAT = 2.0  # batches of half to twice the counter's period can alias with it
 UNTOLD: Mapping[Signal, str] = {
     "events": "whether the device throttled",
@@ -29,34 +35,40 @@ UNTOLD: Mapping[Signal, str] = {
 }
 POWER_CAP = 0x4  # normal operation at the board's limit
 
+Limit = tuple[Grade, str]
+"""The best grade that a flaw allows, and its sentence."""
 
-def grade(
-    session: Session,
-    name: str,
-    index: int,
-    energies: Sequence[Energy],
-    against: str,
-    against_j: Sequence[float] | None,
-) -> tuple[Grade | None, tuple[str, ...]]:
-    """Return the grade of one runner's energy at one point, and its reasons. The grade is None without a meter.
 
-    `against` names the verdict's reference, and `against_j` holds its joules per round. Reasons are returned without a
-    meter too, because disturbances also affect latency.
-    """
-    meter, point = session.meter, session.runner(name).points[index]
-    reasons = disturbances(session, name, index, against)
-    if against_j is not None and meter.measured:
-        reasons += _drifted(against_j, f"the energy of {against}")
+class Graded(NamedTuple):
+    """Grade of a runner's energy at a point, and how far its figures can be trusted."""
+
+    grade: Grade | None
+    """None without a meter."""
+    reasons: tuple[str, ...]
+    """Disturbances and flaws. Disturbances are listed without a meter too."""
+    unreliable: tuple[str, ...]
+    """Reasons why its latency is not reliable."""
+
+
+def grade(raw: Raw, name: str, index: int) -> Graded:
+    """Return the grade of one runner's energy at one point, with reasons."""
+    session, meter, point = raw.session, raw.session.meter, raw.session.runner(name).points[index]
+    changes, own = _trends(raw, name, index), costs(raw, name, index)
+    assert own is not None
+    found = [*disturbances(session, name, index), *drifts(changes)]
+    unreliable = unreliable_latency(found, meter.measured)
+    reasons = [disturbance.sentence for disturbance in found]
     if meter.source is None:
-        return None, tuple(reasons)
+        return Graded(None, tuple(reasons), unreliable)
     if not meter.measured:
-        return "E", ("energy is modelled, not measured", *reasons)
-    worst: Grade = "D" if reasons else "B"
+        return Graded("E", (MODELLED, *reasons), unreliable)
+    best: Grade = "B"
+    limits = imprecisions(series_of(raw, name, index), changes)
     if meter.source == "external":
-        worst = "D" if reasons else "A" if meter.calibration else "C"
-        limits: list[tuple[Grade, str]] = [] if meter.calibration else [("C", "the meter's calibration is not stated")]
+        best = "A"
+        limits += [] if meter.calibration else [("C", "the meter's calibration is not stated")]
     else:
-        limits = [*_agreement(energies, meter.integrated), *_edges(energies)]
+        limits += [*_agreement(own.energies, meter.integrated), *_edges(own.energies)]
     if "nvml" in (meter.source, meter.beside):
         limits += _unobserved(session, point.windows)
     if meter.source == "nvml":
@@ -70,11 +82,66 @@ def grade(
         limits.append(
             ("C", f"{len(point.windows)} rounds of {shortest:.2g} s; grade B takes {ROUNDS} of {WINDOW_S:g} s")
         )
-    reasons += [reason for _, reason in limits]
-    return max([worst, *(limit for limit, _ in limits)]), tuple(reasons)  # the worst grade is the largest letter
+    worst = worst_grade(best, found, limits)
+    return Graded(worst, (*reasons, *(reason for _, reason in limits)), unreliable)
 
 
-def _beating(meter: MeterFacts, windows: Sequence[Window]) -> list[tuple[Grade, str]]:
+MODELLED = "energy is modelled, not measured"
+
+
+def worst_grade(best: Grade, found: Sequence[Disturbance], limits: Sequence[Limit]) -> Grade:
+    """Return the best grade that disturbances (D) and limits allow: the largest letter is the worst."""
+    disturbed: list[Grade] = ["D"] if found else []
+    return max([best, *disturbed, *(limit for limit, _ in limits)])
+
+
+def unreliable_latency(found: Sequence[Disturbance], metered: bool) -> tuple[str, ...]:
+    """Return the sentences of the disturbances that make the latency unreliable."""
+    return tuple(disturbance.sentence for disturbance in found if disturbance.spoils_latency(metered))
+
+
+def disturbed(raw: Raw, name: str, index: int) -> tuple[str, ...]:
+    """Return the disturbances of the measurement of a point, as sentences."""
+    found = [*disturbances(raw.session, name, index), *drifts(_trends(raw, name, index))]
+    return tuple(disturbance.sentence for disturbance in found)
+
+
+def imprecisions(own: Series, changes: Sequence[Trend]) -> list[Limit]:
+    """Return grade C for costs that vary too much over rounds, or change by more than drift may within their noise."""
+    limits: list[Limit] = []
+    for axis in AXES:
+        values = axis_costs(own, axis)
+        cv = 0.0 if values is None else variation(values)
+        if cv > PRECISE:
+            most = f"grade B takes at most {100 * PRECISE:g} %"
+            limits.append(("C", f"its {axis} varies by {100 * cv:.1f} % from round to round; {most}"))
+    return limits + [("C", trend.sentence) for trend in changes if not trend.change.beyond_noise]
+
+
+def variation(values: Sequence[float]) -> float:
+    """Return the coefficient of variation: standard deviation over mean; 0 for a single value."""
+    if len(values) < 2:
+        return 0.0
+    mean = math.fsum(values) / len(values)
+    return math.sqrt(math.fsum((v - mean) ** 2 for v in values) / (len(values) - 1)) / mean
+
+
+def _trends(raw: Raw, name: str, index: int) -> list[Trend]:
+    """Return the large changes over the rounds that concern a runner at a point."""
+    measured = [r.name for r in raw.session.runners if costs(raw, r.name, index) is not None]
+    everyone = {each: series_of(raw, each, index) for each in measured}
+    return list(trends(everyone[name], everyone.get(raw.against), list(everyone.values())))
+
+
+def series_of(raw: Raw, name: str, index: int) -> Series:
+    """Return the costs of a measured runner per round. Modelled energies are left out."""
+    own = costs(raw, name, index)
+    assert own is not None
+    joules = own.energy_j if raw.session.meter.measured else None
+    return Series(name, [latency / own.batch_size for latency in own.latency_s], joules)
+
+
+def _beating(meter: MeterFacts, windows: Sequence[Window]) -> list[Limit]:
     """Return grade C if batches are about as long as the counter's period and `doctor` found such loads misread."""
     misread, step_s = meter.misread, meter.step_s
     if misread is None or step_s is None or misread <= TOLERABLE:
@@ -91,9 +158,9 @@ def _beating(meter: MeterFacts, windows: Sequence[Window]) -> list[tuple[Grade, 
     ]
 
 
-def _unobserved(session: Session, windows: Sequence[Window]) -> list[tuple[Grade, str]]:
+def _unobserved(session: Session, windows: Sequence[Window]) -> list[Limit]:
     """Return grade C for each kind of disturbance that the driver cannot report: it may have happened."""
-    limits: list[tuple[Grade, str]] = []
+    limits: list[Limit] = []
     if session.foreign_processes is None:
         limits.append(("C", "other processes on the device cannot be told from here (a container?)"))
     for signal, name in UNTOLD.items():
@@ -103,7 +170,7 @@ def _unobserved(session: Session, windows: Sequence[Window]) -> list[tuple[Grade
     return limits
 
 
-def _agreement(energies: Sequence[Energy], integrated: bool) -> list[tuple[Grade, str]]:
+def _agreement(energies: Sequence[Energy], integrated: bool) -> list[Limit]:
     """Return the limits that the second source sets: instant power integrated over the same windows."""
     if integrated:
         return [("C", "integrated power only, without a counter to check it")]
@@ -114,7 +181,7 @@ def _agreement(energies: Sequence[Energy], integrated: bool) -> list[tuple[Grade
     return [] if limit is None else [limit]
 
 
-def _edges(energies: Sequence[Energy]) -> list[tuple[Grade, str]]:
+def _edges(energies: Sequence[Energy]) -> list[Limit]:
     """Return grade C if the edges of a window are uncertain by more than 2 %."""
     worst = max((e.edge_error for e in energies), default=0.0)
     if worst <= AGREE:
@@ -124,73 +191,3 @@ def _edges(energies: Sequence[Energy]) -> list[tuple[Grade, str]]:
 
 def _capped(session: Session, windows: Sequence[Window]) -> bool:
     return any(events(session.samples, w.started_ns, w.ended_ns) & POWER_CAP for w in windows)
-
-
-def disturbances(session: Session, name: str, index: int, against: str) -> list[str]:
-    """Return the disturbances of the measurement of a point, which affect latency too."""
-    point = session.runner(name).points[index]
-    reasons = [] if point.steady else ["latency was not steady when warm-up ended"]
-    if point.foreign_cores is not None and point.foreign_cores > FOREIGN_CORES:
-        reasons.append(f"other processes kept {point.foreign_cores:.1f} cores busy during the measurement")
-    stolen = point.stolen_cores
-    if stolen is not None and stolen > FOREIGN_CORES:
-        reasons.append(f"the host gave {stolen:.1f} of this virtual machine's cores to others during the measurement")
-    if point.throttled_periods:
-        reasons.append(
-            f"the control group's CPU quota stopped the measurement in {point.throttled_periods} periods, "
-            f"for {point.throttled_s:.2g} s"
-        )
-    processes = session.foreign_processes
-    if processes:
-        reasons.append(f"{processes} other process{'es' if processes > 1 else ''} on the device")
-    reasons += _device_events(session, point)
-    reasons += _drift(session, against, index)
-    return reasons
-
-
-def _device_events(session: Session, point: RunnerPoint) -> list[str]:
-    """Return throttling and clock changes between rounds, from the samples inside the windows."""
-    bits, clocks = 0, []
-    for window in point.windows:
-        bits |= events(session.samples, window.started_ns, window.ended_ns)
-        clock = mean_of(session.samples, "sm_mhz", window.started_ns, window.ended_ns)
-        if clock:
-            clocks.append(clock)
-    reasons = [f"the device throttled: {EVENTS[bit]}" for bit in EVENTS if bits & bit & HARD]
-    if clocks and max(clocks) / min(clocks) - 1 > CLOCK_DRIFT:
-        reasons.append(f"the device's clock went from {min(clocks):.0f} to {max(clocks):.0f} MHz between rounds")
-    return reasons
-
-
-def _drift(session: Session, against: str, index: int) -> list[str]:
-    """Return a sentence if the reference's latency drifted over the session."""
-    points = session.runner(against).points
-    if len(points) <= index:
-        return []
-    return _drifted([window.duration_ns / len(window.batch_ns) for window in points[index].windows], against)
-
-
-def _drifted(costs: Sequence[float], what: str) -> list[str]:
-    """Return a sentence if a reference's cost drifted between its first and last third of rounds.
-
-    The change must exceed both `REFERENCE_DRIFT` and four times the standard error of the rounds.
-    """
-    logs = [math.log(cost) for cost in costs]
-    third = max(len(logs) // 3, 2)
-    if len(logs) < 2 * third:
-        return []
-    first, last = logs[:third], logs[-third:]
-    change = _mean(last) - _mean(first)
-    error = math.sqrt((_variance(first) + _variance(last)) / third)
-    if abs(change) <= max(REFERENCE_DRIFT, 4 * error):  # 4: few rounds, so the error is uncertain
-        return []
-    return [f"{what} drifted by {100 * math.expm1(change):+.1f} % over the session"]
-
-
-def _mean(values: Sequence[float]) -> float:
-    return math.fsum(values) / len(values)
-
-
-def _variance(values: Sequence[float]) -> float:
-    mean = _mean(values)
-    return math.fsum((v - mean) ** 2 for v in values) / (len(values) - 1)

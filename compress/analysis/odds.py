@@ -27,7 +27,7 @@ SEED = 0
 MOST = 120  # rows of a table: more are a search, not a family of comparisons, and dominance is quadratic in rows
 
 
-SETTLED = frozenset({"BROKEN", "NO VERDICT", "NO MEASURABLE DIFFERENCE"})
+SETTLED = frozenset({"BROKEN", "NO VERDICT", "NOT RELIABLE", "NO MEASURABLE DIFFERENCE"})
 """Words that a wider interval of the cost cannot change."""
 T = TypeVar("T")
 

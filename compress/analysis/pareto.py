@@ -80,6 +80,8 @@ class Table:
     """The lowest grade of energy that may be on the front."""
     unranked: tuple[str, ...] = ()
     """Names kept off the front by their grade."""
+    unreliable: tuple[str, ...] = ()
+    """Names kept off the front because their measurement was disturbed (NOT RELIABLE)."""
     disagreements: tuple[Disagreement, ...] = ()
     """Older sessions that the newest one contradicts. Their recipes are kept off the front too."""
     unsound: str | None = None
@@ -94,7 +96,7 @@ class Table:
     def held(self) -> frozenset[str]:
         """Names of all rows kept off the front."""
         rows = frozenset(row.name for row in self.rows) if self.unsound else frozenset()
-        return rows.union(self.unranked, *(session.names for session in self.disagreements))
+        return rows.union(self.unranked, self.unreliable, *(session.names for session in self.disagreements))
 
     @property
     def newest(self) -> Result:
@@ -230,10 +232,18 @@ def _table(results: Sequence[Result], failed: Sequence[Result], superseded: Sequ
         superseded=tuple(sorted(set(superseded))),
         least=least,
         unranked=tuple(sorted(unranked)),
+        unreliable=tuple(row.name for row in rows if _not_reliable(row)),
         disagreements=older,
         unsound=unsound_reference(references[reference].accuracy, reference) if reference else None,
     )
     return replace(table, front=frozenset(c.name for c in undominated(ranked(table))))
+
+
+def _not_reliable(row: Result | Reference) -> bool:
+    """Return whether the headline cost of a recipe (its verdict) or of a reference was disturbed."""
+    if isinstance(row, Result):
+        return row.verdict is not None and row.verdict.word == "NOT RELIABLE"
+    return row.headline is not None and bool(row.headline.unreliable)
 
 
 def ranked(table: Table) -> list[Candidate]:

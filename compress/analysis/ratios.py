@@ -36,7 +36,6 @@ def ratios(
     The grade of a ratio is the worse one of its two energies. `own_grade` is that of the runner.
     """
     measured = raw.session.meter.measured
-    against_j = references[raw.against].energy_j if raw.against in references else None
     serial_s = correlation(raw, name, index, "latency")
     serial_j = correlation(raw, name, index, "energy") if measured else None
     made = []
@@ -45,7 +44,7 @@ def ratios(
         ratio = Ratio(other, stats.paired_ratio(*pair), None, stats.min_detectable(*pair), correlation=serial_s)
         if measured and own.energy_j and reference.energy_j:
             joules = (own.energy_j, reference.energy_j, upper(serial_j))
-            reference_grade, why = grades.grade(raw.session, other, index, reference.energies, raw.against, against_j)
+            reference_grade, why, _ = grades.grade(raw, other, index)
             known: list[Grade] = [grade for grade in (own_grade, reference_grade) if grade is not None]
             ratio = replace(
                 ratio,

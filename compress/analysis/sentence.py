@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from compress.analysis.loss import difference
 from compress.analysis.loss import form as loss_form
 from compress.records.accuracy import Accuracy
-from compress.records.point import Word
+from compress.records.point import Ratio, Word
 from compress.records.stats import Estimate
 
 LEAST = 0.01
@@ -30,6 +30,38 @@ def cost_words(axis: str, ratio: Estimate, note: str) -> tuple[Word, str]:
     form = "+z.0f" if max(abs(change), abs(low), abs(high)) >= 99.5 else "+z.2g"
     interval = _between(low, high, form)
     return "NO MEASURABLE DIFFERENCE", f"NO MEASURABLE DIFFERENCE of {axis} ({change:{form}} %, {interval}{note})"
+
+
+def net_words(ratio: Ratio) -> str:
+    """Return the waiting's share of an energy saving and the saving net of idle, as a note; empty if unknown."""
+    share, net, words = ratio.waiting_share, ratio.net, ""
+    saves = ratio.energy is not None and ratio.energy.high < 1
+    if saves and share is not None and share > 0:
+        words = f"; {f'{100 * share:.0f} %' if share < 0.995 else 'all'} of it is waiting avoided"
+    if net is None or not net.bounded:
+        return words
+    change, *edges = (100 * (1 - v) for v in (net.value, net.high, net.low))
+    if net.low <= 1 <= net.high:
+        low, high = (100 * (v - 1) for v in (net.low, net.high))
+        return f"{words}; net of idle no measurable difference, {_between(low, high, '+z.2g')} %"
+    if net.low > 1 and net.value >= 2:
+        return f"{words}; net of idle {_factor(net.value)} times, {_factor(net.low)} to {_factor(net.high)}"
+    least, most = sorted(map(abs, edges))
+    more = " more" if net.low > 1 else ""
+    return f"{words}; net of idle {_percent(abs(change))} %{more}, {_percent(least)} to {_percent(most)}"
+
+
+def alone_words(reference: str, ratio: Estimate, net: Estimate | None) -> str:
+    """Return the ratio to the dense model under the same runtime: the compression without the runtime's part."""
+    beyond = "" if net is None else f"; net of idle {_times(net.value)}, {_times(net.low)} to {_times(net.high)}"
+    interval = f"{_times(ratio.low)} to {_times(ratio.high)}{beyond}"
+    return f"compression alone, against {reference}: {_times(ratio.value)} times ({interval})"
+
+
+def unreliable_words(reasons: Sequence[str]) -> str:
+    """Return the first half of the sentence of a measurement that is not reliable."""
+    more = "" if len(reasons) == 1 else f", and {len(reasons) - 1} more reason{'s' if len(reasons) > 2 else ''}"
+    return f"NOT RELIABLE: {reasons[0]}{more};"
 
 
 def accuracy_words(accuracy: Accuracy) -> str:
@@ -68,6 +100,13 @@ def _percent(value: float) -> str:
     if not 99.5 <= value < 100:
         return f"{value:.0f}" if value >= 10 else f"{value:.2g}"
     return next((text for digits in (1, 2, 3) if float(text := f"{value:.{digits}f}") < 100), "over 99.99")
+
+
+def _times(value: float) -> str:
+    """Format a ratio around 1 with two decimals, and with two digits far from 1."""
+    if value >= 99.5:
+        return f"{value:.0f}"
+    return f"{value:.2f}" if value >= 0.1 else f"{value:.2g}"
 
 
 def _factor(value: float) -> str:

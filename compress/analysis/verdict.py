@@ -6,11 +6,11 @@ saving. These are pure functions over results and need no torch.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Literal
 
-from compress.analysis.sentence import accuracy_words, cost_words
+from compress.analysis.sentence import accuracy_words, alone_words, cost_words, net_words, unreliable_words
 from compress.analysis.soundness import floor_words, unsound_reference
 from compress.records.result import (
     PADDED,
@@ -34,6 +34,7 @@ MEASURED = frozenset({"nvml", "rapl", "external"})
 UNJUDGED: Mapping[Word | None, str] = {
     "BROKEN": "never: the model is broken",
     "NO VERDICT": "the reference does not do the task itself",
+    "NOT RELIABLE": "the measurement was disturbed",
 }
 """Words after which no break-even is computed, and why."""
 CAUSES = {
@@ -64,15 +65,23 @@ def _point_verdict(result: Result, accuracy: Accuracy, reference: Reference, poi
     ratio = point.ratio(reference.name)
     if ratio is None:
         return None
-    runtime = runtime_reference(result)
     return verdict(
         accuracy,
         reference.accuracy,
         ratio,
         energy_source=point.energy_source,
         kernel=result.kernel,
-        runtime=point.ratio(runtime) if runtime else None,
+        runtime=alone(result, point),
+        unreliable=unreliable(point, reference.name, reference.points),
     )
+
+
+def unreliable(point: Point, name: str, reference_points: Iterable[Point]) -> tuple[str, ...]:
+    """Return why the ratios of a point to the reference called `name` are not reliable: both were measured."""
+    reference = next((p for p in reference_points if same_point(p, point)), None)
+    theirs = () if reference is None else reference.unreliable
+    shared = [reason for reason in theirs if reason not in point.unreliable]  # a drift of all models is in both
+    return (*point.unreliable, *(f"{name}: {reason}" for reason in shared))
 
 
 def _result_breakeven(result: Result, reference: Reference, headline: Point) -> BreakEven | None:
@@ -95,6 +104,12 @@ def runtime_reference(result: Result) -> str | None:
     cast = [step.get("dtype") for step in result.recipe.get("steps", ()) if step.get("method") == "cast"]
     own = f"{cast[-1] if cast else 'fp32'} {under}"  # a session may have graphs of both precisions
     return own if own in names else names[0] if names else None
+
+
+def alone(result: Result, point: Point | None) -> Ratio | None:
+    """Return a point's ratio to the dense model under the same runtime: the effect of the compression alone."""
+    runtime = runtime_reference(result)
+    return point.ratio(runtime) if point is not None and runtime is not None else None
 
 
 def same_point(one: Point, other: Point) -> bool:
@@ -136,11 +151,12 @@ def verdict(
     energy_source: str | None = None,
     kernel: Kernel | None = None,
     runtime: Ratio | None = None,
+    unreliable: Sequence[str] = (),
 ) -> Verdict:
     """Return the verdict on one operating point.
 
     `ratio` is ours / the verdict's reference. `runtime` is ours / the dense model under the same runtime, if there is
-    one; it splits the saving into the parts of the runtime and of the compression.
+    one: what the compression saves alone. `unreliable` are the reasons why the ratio is not reliable.
     """
     axis, estimate = cost_axis(ratio, energy_source)
     if not accuracy.finite:
@@ -151,7 +167,10 @@ def verdict(
     broken = _broken(accuracy, reference, ratio.reference)
     if broken:
         return Verdict("BROKEN", f"BROKEN: {broken}", _cause(kernel, None, axis, ratio))
-    word, cost = cost_words(axis, estimate, _why_not_energy(axis, energy_source, ratio))
+    note = net_words(ratio) if axis == "energy" else _why_not_energy(energy_source, ratio)
+    word, cost = cost_words(axis, estimate, note)
+    if unreliable and word != "NO VERDICT":
+        word, cost = "NOT RELIABLE", unreliable_words(unreliable)
     sentence = f"{cost}{accuracy_words(accuracy)}, against {ratio.reference}"
     return Verdict(word, sentence, _cause(kernel, runtime, axis, ratio))
 
@@ -173,10 +192,8 @@ def _broken(accuracy: Accuracy, reference: Accuracy, name: str) -> str | None:
     return f"{metric} {ours:.3f} against {base:.3f} of {name}, where {floor_words(metric, chance)}"
 
 
-def _why_not_energy(axis: Axis, energy_source: str | None, ratio: Ratio) -> str:
-    """Return the reason why a verdict is on latency and not on energy; empty for energy."""
-    if axis == "energy":
-        return ""
+def _why_not_energy(energy_source: str | None, ratio: Ratio) -> str:
+    """Return the reason why a verdict is on latency and not on energy."""
     if energy_source == "modelled":
         return "; energy is only modelled here"
     if energy_source in MEASURED and ratio.grade == "D":
@@ -185,18 +202,14 @@ def _why_not_energy(axis: Axis, energy_source: str | None, ratio: Ratio) -> str:
 
 
 def _cause(kernel: Kernel | None, runtime: Ratio | None, axis: Axis, ratio: Ratio) -> str:
-    """Return the causes of the cost: what the kernels do, and the runtime's share of the saving."""
+    """Return the causes of the cost: what the kernels do, and what the compression does under the same runtime."""
     causes = []
     if kernel is not None and kernel.label in CAUSES:
         causes.append(kernel.cause or CAUSES[kernel.label])
-    if runtime is not None:
-        ours, of_runtime = (r.energy if axis == "energy" else r.latency for r in (ratio, runtime))
-        if ours is not None and of_runtime is not None:
-            total, compression = 1 / ours.value, 1 / of_runtime.value
-            causes.append(
-                f"of the {total:.2g}x, {total / compression:.2g}x is the runtime's ({runtime.reference}) "
-                f"and {compression:.2g}x the compression's"
-            )
+    if runtime is not None and runtime.reference != ratio.reference:
+        alone = runtime.energy if axis == "energy" else runtime.latency
+        if alone is not None:
+            causes.append(alone_words(runtime.reference, alone, runtime.net if axis == "energy" else None))
     return "; ".join(causes)
 
 

@@ -1,7 +1,7 @@
 """Verification of a result: recompute its measured figures from its raw samples, without the device.
 
 Integers must be identical, and statistics equal within 1e-9 relative, because numpy's logarithm differs between
-processors.
+processors. Of a result of schema 1, the figures are compared by the rules of that schema, and its verdicts are not.
 """
 
 import math
@@ -10,14 +10,14 @@ from dataclasses import asdict, dataclass, is_dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from compress.analysis import costs, figures
+from compress.analysis import costs, figures, older_figures
 from compress.analysis.costs import Raw
 from compress.analysis.price import transform
 from compress.analysis.verdict import judged
 from compress.base.config import InputError
 from compress.records import files as result_files
 from compress.records import trace
-from compress.records.result import Accuracy, Result
+from compress.records.result import SCHEMA, Accuracy, Result
 from compress.records.session import Session
 
 TOLERANCE = 1e-9
@@ -36,6 +36,8 @@ class Verified:
     figures: int
     """Number of compared values: numbers, words and sentences."""
     differences: tuple[str, ...]
+    remark: str | None = None
+    """Figures that were not compared, for a result of schema 1."""
 
 
 def verify(path: Path) -> Verified:
@@ -46,9 +48,17 @@ def verify(path: Path) -> Verified:
     if stored.trace is None:
         raise InputError(f"{path}: records no trace; it was made by an older version, run the recipe again")
     computed = recomputed(stored, trace.read(trace.located(path, stored.trace)))
+    if stored.schema < SCHEMA:
+        return _verified_older(path, stored, computed)
     differences = list(_differences(_plain(stored), _plain(computed), ""))
     compared = sum(_count(_plain(part)) for part in _computed_parts(computed))
     return Verified(path, compared, tuple(differences))
+
+
+def _verified_older(path: Path, stored: Result, computed: Result) -> Verified:
+    """Compare the figures of a result of schema 1, by the rules of that schema."""
+    old, new = older_figures.compared(stored, computed)
+    return Verified(path, _count(old), tuple(_differences(old, new, "")), older_figures.UNCOMPARED)
 
 
 def _computed_parts(result: Result) -> tuple[Any, ...]:

@@ -64,6 +64,8 @@ def verify(
         print(f"{report.path}: {report.figures} figures, {len(report.differences)} differ from the trace")
         for line in report.differences:
             print(f"  {line}")
+    for remark in dict.fromkeys(report.remark for report in reports if report.remark):
+        print(remark)
     if reports:
         print(COPIED)
     if problems or not reports:

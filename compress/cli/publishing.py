@@ -20,7 +20,7 @@ def card(
 ) -> None:
     """Write a Hugging Face model card into a result's artifact: what was done, what was measured, how to load it."""
     from compress import report
-    from compress.records.files import read
+    from compress.analysis.reading import read
 
     stored = read(result)
     try:
@@ -41,7 +41,7 @@ def push(
 ) -> None:
     """Upload a result's artifact with its card to the Hugging Face hub."""
     from compress import report
-    from compress.records.files import read
+    from compress.analysis.reading import read
 
     stored = read(result)
     try:

@@ -48,7 +48,7 @@ def pareto(
         from compress import report
         from compress.analysis import carbon, loss, odds
         from compress.analysis.pareto import group
-        from compress.records.files import read_all
+        from compress.analysis.reading import read_all
 
         least = _grade(grade)
         limit = None if within is None else loss.parse_limit(within, "--within")
@@ -110,9 +110,10 @@ def check(
     """Compare results with a baseline's: exit code 1 unless each is shown to stay within the limits."""
     from compress import report
     from compress.analysis import gate, loss
+    from compress.analysis.reading import read_known
     from compress.base.files import SPELLED, write_atomic
     from compress.base.places import new_file
-    from compress.records.files import named, read_known
+    from compress.records.files import named
 
     if baseline is None:
         raise InputError("check: --baseline is not given; expected the folder of earlier results")
@@ -150,8 +151,9 @@ def show(
 ) -> None:
     """Print results in full."""
     from compress import report
+    from compress.analysis.reading import read
     from compress.base.reading import is_folder
-    from compress.records.files import named, read
+    from compress.records.files import named
 
     read_results, problems = attempted(partial(read, path) for path in named(results))
     for place, result in enumerate(read_results):
@@ -186,10 +188,11 @@ def merge(
     from compress import report
     from compress.analysis.merge import machine_comparisons
     from compress.analysis.merge import merge as merge_folders
+    from compress.analysis.older import rejudged
 
     merged = merge_folders(folders, out)
     print_unread(merged.unread)
-    report.print_machines(machine_comparisons(merged.results), console())
+    report.print_machines(machine_comparisons(rejudged(merged.results)), console())
     for older in merged.superseded:
         print(f"skipped, a newer result exists: {older}", file=sys.stderr)
     for name in merged.untraced:

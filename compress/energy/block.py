@@ -186,7 +186,7 @@ def _grade(
     known = [joules for joules in integrated if joules is not None]
     if (not isinstance(counter, Absent) and counter.integrated) or not known or len(known) < len(integrated):
         lowered.append(("C", "one source only, without a second one to check it"))
-    elif (disagreement := agreement([spent.energy_j or 0.0], known)) is not None:
+    elif (disagreement := agreement([spent.energy_j or 0.0], [math.fsum(known)])) is not None:
         lowered.append(disagreement)
     if spent.seconds < WINDOW_S:
         lowered.append(("C", f"{spent.seconds:.2g} s; grade B needs {WINDOW_S:g} s"))

@@ -1,10 +1,10 @@
 """Figures of an operating point: latency, energy, their ratios to references, and the verdict."""
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Annotated, Literal
 
 from compress.records.fields import Count, Name, Positive, Quantity, Several
-from compress.records.rules import OfRounds
+from compress.records.rules import Bare, Bounded, OfRounds
 from compress.records.sample import EnergySource
 from compress.records.serial import Correlation
 from compress.records.stats import Estimate
@@ -15,12 +15,14 @@ Word = Literal["SAVES", "COSTS MORE", "NO MEASURABLE DIFFERENCE", "NOT RELIABLE"
 
 @dataclass(frozen=True)
 class Percentiles:
-    """Latency per batch in seconds, over all batches of all windows."""
+    """Latency per batch in seconds over all batches of all windows, with intervals from order statistics.
 
-    p50: Quantity
-    p90: Quantity
-    p99: Quantity | None
-    """None below 300 samples."""
+    None with too few batches for an interval. Schema 1 has numbers: they are read with an infinite interval.
+    """
+
+    p50: Annotated[OfRounds, Bare] | None
+    p90: Annotated[OfRounds, Bare] | None
+    p99: Annotated[OfRounds, Bare] | None
     n: Count
 
 
@@ -41,6 +43,10 @@ class Ratio:
     correlation: Correlation | None = None
     """Correlation of latency between successive rounds; None with fewer than 6 rounds."""
     correlation_energy: Correlation | None = None
+    net: OfRounds | None = None
+    """Ratio of the energies net of idle; None with a reason in the point's `ratios.net`, and in schema 1."""
+    waiting_share: Quantity | None = None
+    """Share of the gross saving that is waiting avoided, at idle power; None without a saving."""
 
 
 @dataclass(frozen=True)
@@ -85,7 +91,8 @@ class Point:
     energy_j: OfRounds | None
     """Joules per example, gross."""
     energy_idle_j: Quantity | None
-    energy_net_j: Quantity | None
+    energy_net_j: Annotated[Bounded, Bare] | None
+    """Joules per example net of idle. Schema 1 has a number: it is read with an infinite interval."""
     energy_source: EnergySource | None
     energy_reason: str | None
     grade: Grade | None
@@ -101,6 +108,8 @@ class Point:
     """Tokens generated per example of a decoding point, after `sequence_length` tokens in the cache."""
     energy_gain: Quantity | None = None
     """Relative gain error of the meter, not in the interval: it cancels in ratios, but does not average out."""
+    unreliable: tuple[str, ...] = ()
+    """Disturbances that make this model's latency and energy unreliable here; empty in schema 1."""
 
     @property
     def energy_per_token_j(self) -> Estimate | None:

@@ -3,7 +3,7 @@
 import math
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator
+from pydantic import AfterValidator, BeforeValidator
 
 from compress.records.fields import FARTHEST, LARGE
 from compress.records.stats import Estimate
@@ -61,6 +61,25 @@ def _check_inferences(estimate: Estimate) -> Estimate:
     return _check_order(estimate)
 
 
+def _check_bounds(estimate: Estimate) -> Estimate:
+    """Return the estimate of either sign if its value is finite and in range. Raises ValueError otherwise."""
+    if not abs(estimate.value) <= LARGE:
+        raise ValueError(f"value is {estimate.value!r}; expected a finite number")
+    near("it", estimate)
+    return _check_order(estimate)
+
+
+def _of_number(value: object) -> object:
+    """Return a number of schema 1 as an estimate of unknown interval, and anything else unchanged."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return value
+    return Estimate(float(value), -math.inf, math.inf, 1)
+
+
+Bare = BeforeValidator(_of_number)
+"""Reads a number without an interval, as schema 1 stores some figures."""
+Bounded = Annotated[Estimate, AfterValidator(_check_bounds)]
+"""An estimate over rounds of either sign."""
 OfRounds = Annotated[Estimate, AfterValidator(_check_positive)]
 """An estimate of seconds, joules or a ratio over rounds: above 0."""
 Ordered = Annotated[Estimate, AfterValidator(_check_order)]

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
 from compress.analysis.pareto import Table, group
+from compress.analysis.reading import read_all
 from compress.base.console import say
-from compress.records.files import read_all
 from compress.records.result import Grade, Result
 from compress.report import sheet
 from compress.report.html import tables_html

@@ -11,6 +11,7 @@ from compress.analysis.loss import difference
 from compress.analysis.soundness import unsound_reference
 from compress.analysis.verdict import point_name
 from compress.base.config import Config
+from compress.records import quantiles
 from compress.records.result import Point, Result
 from compress.records.stats import Estimate
 from compress.report import text
@@ -117,11 +118,12 @@ def _point(point: Point) -> Iterable[str]:
     """Yield the latency, throughput, energy and ratios of one operating point."""
     latency, spread = point.latency_s, point.latency_percentiles_s
     yield f"{point_name(point)}{' (headline)' if point.headline else ''}:"
-    tail = f", p99 {1e3 * spread.p99:.2f}" if spread.p99 is not None else ", p99 unknown: it needs 300 batches"
+    percentiles = ", ".join(_percentile(point, name) for name in quantiles.FRACTIONS)
     yield (
         f"  latency {1e3 * latency.value:.2f} ms per batch ({1e3 * latency.low:.2f} to {1e3 * latency.high:.2f}) over "
-        f"{latency.n} rounds; p50 {1e3 * spread.p50:.2f}, p90 {1e3 * spread.p90:.2f}{tail} ({spread.n} batches)"
+        f"{latency.n} rounds; {percentiles} ({spread.n} batches)"
     )
+    yield from (f"  NOT RELIABLE: {reason}" for reason in point.unreliable)
     tokens = point.generated_tokens
     tokens_text = f", {point.throughput_per_s.value * tokens:.1f} generated tokens per second" if tokens else ""
     yield f"  throughput {point.throughput_per_s.value:.1f} examples per second{tokens_text}"
@@ -130,9 +132,17 @@ def _point(point: Point) -> Iterable[str]:
     else:
         yield from _energy(point, point.energy_j)
     for ratio in point.ratios:
-        for what, r in (("latency", ratio.latency), ("energy", ratio.energy)):
+        for what, r in (("latency", ratio.latency), ("energy", ratio.energy), ("energy net of idle", ratio.net)):
             if r is not None:
                 yield f"  {what} / {ratio.reference}: {r.value:.3f} ({r.low:.3f} to {r.high:.3f})"
+
+
+def _percentile(point: Point, name: str) -> str:
+    """Return a percentile of the latency in milliseconds with its interval, or the reason why it is unknown."""
+    e: Estimate | None = getattr(point.latency_percentiles_s, name)
+    if e is None:
+        return f"{name} unknown ({point.reasons.get(name, 'too few batches')})"
+    return f"{name} {1e3 * e.value:.2f}" + (f" ({1e3 * e.low:.2f} to {1e3 * e.high:.2f})" if e.bounded else "")
 
 
 def _energy(point: Point, energy: Estimate) -> Iterable[str]:
@@ -151,8 +161,10 @@ def _energy(point: Point, energy: Estimate) -> Iterable[str]:
     if point.energy_gain is not None:
         yield f"    plus the board's gain error of up to {100 * point.energy_gain:g} %, which cancels in ratios"
     if point.energy_idle_j is not None and point.energy_net_j is not None:
-        idle, net = (text.digits(1e3 * v, count) for v in (point.energy_idle_j, point.energy_net_j))
-        yield f"    of which {idle} mJ idle with the model loaded, {net} mJ above idle"
+        net = point.energy_net_j
+        idle, above = (text.digits(1e3 * v, count) for v in (point.energy_idle_j, net.value))
+        interval = f" {text.spread(1e3 * net.low, 1e3 * net.high, count)}" if net.bounded else ""
+        yield f"    of which {idle} mJ idle with the model loaded, {above} mJ above idle{interval}"
     if point.energy_reason:
         yield f"    {point.energy_reason}"
 

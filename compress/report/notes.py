@@ -110,6 +110,11 @@ def _reading(table: Table) -> Iterable[str]:
             )
         if unbounded := _unbounded(table):
             yield f"Kept off the front, because the interval of their loss is unknown: {_names(unbounded)}."
+        if table.unreliable:
+            yield (
+                "Kept off the front, because their measurement was disturbed (NOT RELIABLE; each verdict states why): "
+                f"{_names(table.unreliable)}."
+            )
         yield "Ratios divide a row's figure by the reference's: below 1 is a saving. Parentheses hold 95 % intervals."
     yield from _metered(table)
     if table.axis == "latency" and table.results:

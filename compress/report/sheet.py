@@ -11,7 +11,7 @@ from functools import lru_cache
 
 from compress.analysis.odds import adjusted, word_among
 from compress.analysis.pareto import Table
-from compress.analysis.verdict import MEASURED
+from compress.analysis.verdict import MEASURED, alone
 from compress.records.result import Accuracy, Kernel, Point, Reference, Result, Size
 from compress.records.stats import Estimate, quotient
 from compress.report.text import plain
@@ -86,7 +86,7 @@ def _row(table: Table, row: Result | Reference, kind: str, point: Point | None) 
         "front_axis": table.axis,
         "verdict_reference": table.reference,
         **_accuracy(row.accuracy),
-        **_point(table, point),
+        **_point(table, row, point),
         **_estimate("energy_per_correct_answer_j", per_correct(point, row.accuracy)),
         **_size(row.size),
         **_kernel(row.kernel),
@@ -123,7 +123,7 @@ def _accuracy(accuracy: Accuracy | None) -> dict[str, Value]:
     }
 
 
-def _point(table: Table, point: Point | None) -> dict[str, Value]:
+def _point(table: Table, row: Result | Reference, point: Point | None) -> dict[str, Value]:
     p = point
     ratio = p.ratio(table.reference) if p and table.reference else None
     plain_ratio = p.ratio(FP32) if p else None
@@ -135,16 +135,16 @@ def _point(table: Table, point: Point | None) -> dict[str, Value]:
         "generated_tokens": p.generated_tokens if p else None,
         "headline": p.headline if p else None,
         **_estimate("latency_per_batch_s", p.latency_s if p else None),
-        "latency_p50_s": percentiles.p50 if percentiles else None,
-        "latency_p90_s": percentiles.p90 if percentiles else None,
-        "latency_p99_s": percentiles.p99 if percentiles else None,
+        **_interval("latency_p50_s", percentiles.p50 if percentiles else None),
+        **_interval("latency_p90_s", percentiles.p90 if percentiles else None),
+        **_interval("latency_p99_s", percentiles.p99 if percentiles else None),
         "latency_percentiles_n": percentiles.n if percentiles else None,
         **_estimate("throughput_examples_per_s", p.throughput_per_s if p else None),
         **_estimate("energy_per_example_j", measured_energy(p)),
         **_estimate("energy_per_token_j", p.energy_per_token_j if p and p.energy_source in MEASURED else None),
         **_estimate("energy_modelled_per_example_j", p.energy_j if p and p.energy_source == "modelled" else None),
         "energy_idle_per_example_j": p.energy_idle_j if p else None,
-        "energy_net_per_example_j": p.energy_net_j if p else None,
+        **_estimate("energy_net_per_example_j", p.energy_net_j if p else None),
         "energy_source": p.energy_source if p else None,
         "energy_boundary": p.energy_boundary if p else None,
         "energy_gain": p.energy_gain if p else None,
@@ -152,14 +152,29 @@ def _point(table: Table, point: Point | None) -> dict[str, Value]:
         "grade": p.grade if p else None,
         **_estimate("latency_ratio", ratio.latency if ratio else None),
         **_estimate("energy_ratio", ratio.energy if ratio else None),
+        **_estimate("energy_net_ratio", ratio.net if ratio else None),
+        "energy_waiting_share": ratio.waiting_share if ratio else None,
+        **_alone(row, p),
         **_estimate("latency_ratio_to_fp32_eager", plain_ratio.latency if plain_ratio else None),
         **_estimate("energy_ratio_to_fp32_eager", plain_ratio.energy if plain_ratio else None),
         "min_detectable_latency": ratio.min_detectable if ratio else None,
         "min_detectable_energy": ratio.min_detectable_energy if ratio else None,
         "ratio_grade": ratio.grade if ratio else None,
+        "unreliable": " | ".join(p.unreliable) if p else None,
         "verdict": p.verdict.word if p and p.verdict else None,
         "verdict_sentence": p.verdict.sentence if p and p.verdict else None,
         "cause": p.verdict.cause if p and p.verdict else None,
+    }
+
+
+def _alone(row: Result | Reference, point: Point | None) -> dict[str, Value]:
+    """Return the ratios to the dense model under the recipe's own runtime, and its name."""
+    ratio = alone(row, point) if isinstance(row, Result) else None
+    return {
+        "compression_alone_against": ratio.reference if ratio else None,
+        **_estimate("compression_alone_latency", ratio.latency if ratio else None),
+        **_estimate("compression_alone_energy", ratio.energy if ratio else None),
+        **_estimate("compression_alone_energy_net", ratio.net if ratio else None),
     }
 
 
@@ -196,6 +211,11 @@ def _end(result: Result) -> dict[str, Value]:
         "notes": " | ".join(result.notes),
         "error": result.error,
     }
+
+
+def _interval(name: str, estimate: Estimate | None) -> dict[str, Value]:
+    """Return a percentile with its interval; its number of batches has a column of its own."""
+    return {column: value for column, value in _estimate(name, estimate).items() if column != f"{name}_n"}
 
 
 def _estimate(name: str, estimate: Estimate | None) -> dict[str, Value]:

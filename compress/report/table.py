@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from compress.analysis.odds import SETTLED, adjusted, front_odds, word_among
 from compress.analysis.pareto import Table, point_cost
-from compress.analysis.verdict import MEASURED, cost_axis
+from compress.analysis.verdict import MEASURED, alone, cost_axis
 from compress.records.result import Reference, Result
 from compress.records.stats import Estimate
 from compress.report import sheet, text
@@ -24,9 +24,11 @@ if TYPE_CHECKING:
 FP32 = "fp32 eager"
 STAR = "★"
 LEAST_ODDS = 0.05
-WIDE = 168
-"""Terminal columns that the whole table needs; a narrower terminal leaves out `OPTIONAL`."""
-OPTIONAL = frozenset({"latency / fp32", "break-even", "kernels", "stored", "energy / correct", "bits / byte"})
+WHOLE, WIDE = 204, 168
+"""Terminal columns that the whole table needs, and those below which `OPTIONAL` is left out."""
+EXTRA = frozenset({"net / ref", "compression alone"})
+"""Left out of a terminal below `WHOLE` columns."""
+OPTIONAL = EXTRA | frozenset({"latency / fp32", "break-even", "kernels", "stored", "energy / correct", "bits / byte"})
 MEDIUM = 116
 LESS = OPTIONAL | {"latency", "energy"}
 """Left out below `MEDIUM` columns, because ratios are more useful than absolute figures."""
@@ -104,9 +106,19 @@ def _cells(table: Table, row: Result | Reference, odds: float | None, bits: bool
         cells["latency / fp32"] = unity if name == FP32 else text.ratio(point_cost(point, "latency", FP32))
     if table.meter in MEASURED:
         cells["energy / ref"] = unity if is_reference else text.ratio(point_cost(point, "energy", table.reference))
+        to_reference = point.ratio(table.reference or "") if point else None
+        cells["net / ref"] = unity if is_reference else text.ratio(to_reference.net if to_reference else None)
+    if any(alone(result, result.headline) is not None for result in table.results):
+        cells["compression alone"] = _alone(table, row)
     cells["stored"] = text.megabytes(size.stored_bytes if size else None, reference_bytes)
     cells["kernels"] = (row.kernel.label if row.kernel else DASH,)
     return cells
+
+
+def _alone(table: Table, row: Result | Reference) -> Lines:
+    """Return the cost ratio to the dense model under the recipe's own runtime, on the table's axis."""
+    ratio = alone(row, row.headline) if isinstance(row, Result) else None
+    return text.ratio(None if ratio is None else ratio.energy if table.axis == "energy" else ratio.latency)
 
 
 def _front(on_front: bool, odds: float | None) -> Lines:
@@ -119,7 +131,8 @@ def _front(on_front: bool, odds: float | None) -> Lines:
 
 ORDER = (
     "front", "recipe", "accuracy", "difference", "bits / byte", "latency", "latency / ref", "latency / fp32",
-    "energy", "energy / ref", "energy / correct", "stored", "break-even", "kernels", "verdict",
+    "energy", "energy / ref", "net / ref", "compression alone", "energy / correct", "stored", "break-even", "kernels",
+    "verdict",
 )  # fmt: skip
 
 
@@ -135,6 +148,8 @@ def labels(table: Table) -> dict[str, str]:
     titles["latency"] = "latency per batch"
     titles["energy"] = "energy per inference"
     titles["energy / correct"] = "energy per correct answer"
+    titles["net / ref"] = "net of idle / ref"
+    titles["compression alone"] = "compression alone / same runtime"
     titles["stored"] = "stored size"
     return titles
 
@@ -164,8 +179,10 @@ def _printable(table: Table, console: "Console") -> Iterable["RenderableType"]:
     yield Text(title(table), style="bold")
     for line in heading(table):
         yield Text(line, style="bold red" if line.startswith(LOUD) else "")
-    omitted = LESS if console.width < MEDIUM else OPTIONAL if console.width < WIDE else frozenset()
     shown, titles = rows(table, MOST_ROWS), labels(table)
+    tiers = ((MEDIUM, LESS), (WIDE, OPTIONAL), (WHOLE, EXTRA))
+    too_wide = next((columns for width, columns in tiers if console.width < width), frozenset())
+    omitted = too_wide & shown[0].cells.keys() if shown else too_wide
     if shown:
         headers = [h for h in shown[0].cells if h not in omitted]
         grid = RichTable()

@@ -13,7 +13,12 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from compress.records.result import Result
 
-COLOURS = {"SAVES": "#009E73", "NO MEASURABLE DIFFERENCE": "#777777", "COSTS MORE": "#D55E00"}
+COLOURS = {
+    "SAVES": "#009E73",
+    "NO MEASURABLE DIFFERENCE": "#777777",
+    "COSTS MORE": "#D55E00",
+    "NOT RELIABLE": "#CC79A7",
+}
 KERNELS = {
     "products of 8-bit integers": "#0072B2",
     "products of floating-point numbers": "#D55E00",

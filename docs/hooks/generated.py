@@ -29,13 +29,13 @@ import rooms
 from mkdocs.structure.files import File, Files
 
 import recipes as shipped
+from compress.analysis import reading as result_files
 from compress.analysis.pareto import group
 from compress.analysis.verdict import MEASURED
 from compress.base.config import Config
 from compress.data.dataset import Csv, Dataset
 from compress.data.point import OperatingPoint
 from compress.data.workload import Workload
-from compress.records import files as result_files
 from compress.records.result import Point, Result
 from compress.report import describe, text
 from compress.report.charts import write_chart

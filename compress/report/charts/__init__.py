@@ -10,12 +10,12 @@ from functools import partial
 from importlib import import_module
 from pathlib import Path
 
+from compress.analysis.reading import read
 from compress.analysis.verdict import same_point
 from compress.base.config import InputError, did_you_mean
 from compress.base.errors import gathered
 from compress.base.files import write_atomic
 from compress.base.places import new_file
-from compress.records.files import read
 from compress.records.result import Point, Reference, Result
 from compress.report.charts import canvas
 from compress.report.text import first_line

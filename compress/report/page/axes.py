@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from compress.analysis.carbon import PER, Terms, grams_per_1000
 from compress.analysis.loss import FORMS, difference, form
 from compress.analysis.pareto import Table, point_cost
-from compress.analysis.verdict import MEASURED
+from compress.analysis.verdict import MEASURED, alone
 from compress.records.result import Accuracy, Point, Reference, Result, Size
 from compress.records.stats import Estimate
 from compress.report.sheet import per_correct
@@ -94,6 +94,23 @@ def _energy_ratio(row: Row) -> Estimate | str:
     if row.table.meter not in MEASURED:
         return "energy is not measured here; only measured energies are compared"
     return _ratio(row, "energy")
+
+
+def _net_ratio(row: Row) -> Estimate | str:
+    if row.itself:
+        return Estimate(1.0, 1.0, 1.0, 0)
+    ratio = row.point.ratio(row.table.reference or "") if row.point else None
+    known = None if ratio is None else ratio.net
+    return known or (row.point.reasons.get("ratios.net") if row.point else None) or "net energy is not known here"
+
+
+def _alone(row: Row) -> Estimate | str:
+    if isinstance(row.of, Reference):
+        return "a reference is not compressed"
+    ratio = alone(row.of, row.point)
+    if ratio is None:
+        return "the dense model under the same runtime is the reference, or was not measured"
+    return (ratio.energy if row.table.axis == "energy" else ratio.latency) or "energy is not measured here"
 
 
 def _ratio(row: Row, axis: str) -> Estimate | str:
@@ -191,6 +208,8 @@ def axes(table: Table) -> list[Axis]:
         ),
         Axis("metric", metric, metric, "", better, _metric),
         *(costs if table.axis == "latency" else reversed(costs)),
+        Axis("net_ratio", "net / ref", f"energy net of idle / {reference}'s", "×", "low", _net_ratio),
+        Axis("alone_ratio", "alone", f"compression alone: {table.axis} / same runtime's", "×", "low", _alone),
         Axis("throughput_ratio", "throughput / ref", f"throughput / {reference}'s", "×", "high", _throughput_ratio),
         Axis(
             "size_ratio",

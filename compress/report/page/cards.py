@@ -9,7 +9,7 @@ from typing import Any
 
 import recipes
 from compress.analysis.pareto import Table
-from compress.analysis.verdict import MEASURED, cost_axis, same_point
+from compress.analysis.verdict import MEASURED, alone, cost_axis, same_point
 from compress.records.files import result_path
 from compress.records.result import BreakEven, Layer, Point, Reference, Result
 from compress.records.stats import Estimate
@@ -19,6 +19,7 @@ from compress.report.table import verdict_cell
 from compress.report.text import breakeven as breakeven_text
 from compress.report.text import count, digits, joined, megabytes, metric, plain
 from compress.report.text import difference as difference_text
+from compress.report.text import ratio as ratio_text
 
 Plain = dict[str, Any]
 
@@ -64,6 +65,7 @@ def _facts(result: Result, own: Reference | None) -> list[tuple[str, str]]:
             facts.append(("answers that changed", f"{100 * accuracy.flip_rate:.1f} %"))
         if accuracy.batch_sensitivity is not None:
             facts.append(("answers that depend on the batch", f"{100 * accuracy.batch_sensitivity:.1f} %"))
+    facts += [(label, joined(ratio_text(estimate))) for label, estimate in _ratios(result, own)]
     if size is not None:
         reference_bytes = own.size.stored_bytes if own else None
         facts.append(("stored", joined(megabytes(size.stored_bytes, reference_bytes))))
@@ -82,6 +84,20 @@ def _facts(result: Result, own: Reference | None) -> list[tuple[str, str]]:
     if result.breakeven is not None:
         facts.append(("break-even", result.breakeven.reason or joined(breakeven_text(result.breakeven))))
     return facts
+
+
+def _ratios(result: Result, own: Reference | None) -> list[tuple[str, Estimate]]:
+    """Return the energy ratio net of idle, and the ratios to the dense model under the same runtime."""
+    point = result.headline
+    ratio, same = (point.ratio(own.name) if point and own else None), alone(result, point)
+    against = "" if same is None else f"compression alone, against {same.reference}: "
+    named = [
+        ("energy net of idle / reference's", ratio.net if ratio else None),
+        (f"{against}latency", same.latency if same else None),
+        (f"{against}energy", same.energy if same else None),
+        (f"{against}energy net of idle", same.net if same else None),
+    ]
+    return [(label, estimate) for label, estimate in named if estimate is not None]
 
 
 def _rounds(point: Point | None, own: Reference | None) -> Plain:

@@ -9,6 +9,7 @@ from compress.analysis.loss import lost
 from compress.analysis.odds import adjusted, word_among
 from compress.analysis.pareto import Table, point_cost
 from compress.analysis.sentence import accuracy_words
+from compress.analysis.verdict import UNJUDGED
 from compress.records.result import Result
 from compress.records.stats import Estimate
 from compress.report.text import count, first_line, plain
@@ -54,7 +55,7 @@ def _cost(result: Result, table: Table, family: Mapping[str, Estimate]) -> Estim
 
 def _saves(result: Result, table: Table, family: Mapping[str, Estimate]) -> bool:
     cost = _cost(result, table, family)
-    judged = result.verdict is not None and result.verdict.word not in ("BROKEN", "NO VERDICT")
+    judged = result.verdict is not None and result.verdict.word not in UNJUDGED
     return judged and cost is not None and cost.high < 1
 
 
@@ -108,6 +109,7 @@ def _nothing(table: Table, family: Mapping[str, Estimate]) -> str:
         "SAVES": "with a saving, but beaten by another row or kept off the front",
         "NO MEASURABLE DIFFERENCE": "without a measurable difference",
         "COSTS MORE": "at a higher cost",
+        "NOT RELIABLE": "not reliably measured",
         "BROKEN": "broken",
         "NO VERDICT": "without a verdict",
     }

@@ -121,7 +121,7 @@ function show(index) {
   state.x = first(now.axis, "latency_ratio", "latency", "stored");
   state.y = first("difference", "metric");
   state.log = wide();
-  const cost = now.axis === "energy_ratio" ? ["energy_ratio", "energy", "latency_ratio"] : ["latency_ratio", "latency"];
+  const cost = now.axis === "energy_ratio" ? ["energy_ratio", "net_ratio", "energy", "latency_ratio"] : ["latency_ratio", "latency"];
   state.columns = new Set(
     ["verdict", "difference", ...cost, "size_ratio"].filter((key) => key === "verdict" || some(key)),
   );

@@ -8,8 +8,8 @@ from typing import Any
 
 from compress.analysis.joules import by_board, series
 from compress.analysis.pareto import group
+from compress.analysis.reading import read
 from compress.base.config import InputError, digest
-from compress.records.files import read
 from compress.records.result import Result
 from compress.records.sample import Signal
 from compress.report import sheet
@@ -22,7 +22,7 @@ NOT_ITS_OWN = ("front", "cost_ratio_adjusted", "verdict_adjusted", "metric_name"
 """Columns about a whole table, and one of text."""
 WORDS = (
     "metric_name", "verdict_reference", "verdict", "verdict_sentence", "cause", "energy_source", "energy_reason",
-    "energy_boundary", "grade", "ratio_grade",
+    "energy_boundary", "grade", "ratio_grade", "unreliable", "compression_alone_against",
 )  # fmt: skip
 """Columns of text, exported as configuration."""
 SERIES: tuple[Signal, ...] = ("sm_mhz", "memory_mhz", "temperature_c")

@@ -1,0 +1,74 @@
+"""Energy net of idle: what a model draws above the power of the idle device with its model loaded.
+
+    net = joules - idle watts x seconds                                    per example and round
+    share of a saving that is waiting avoided = idle watts x (reference's seconds - own) / (reference's joules - own)
+
+A faster model saves gross energy because the device waits less. Net ratios show what remains. Intervals are over
+rounds: the idle power is one figure per session, and its own error is not in them.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from compress.analysis.drift import Series
+from compress.records import stats
+from compress.records.result import Point
+from compress.records.stats import Estimate
+
+NOT_ABOVE_IDLE = "is not above idle in every round"
+
+
+def netted(
+    point: Point,
+    own: Series,
+    references: Mapping[str, Series],
+    idle_w: float | None,
+    paired: float = 0.0,
+    alone: float = 0.0,
+) -> Point:
+    """Return the point with its net energy, net ratios, and shares of waiting avoided.
+
+    `references` holds the costs of the references of its ratios. `paired` and `alone` are the correlations of rounds
+    that widen the intervals of ratios and of joules. What is unknown stays None, with a reason.
+    """
+    if own.joules is None or idle_w is None:
+        why = point.reasons.get("energy_net_j", "idle power could not be measured")
+        return replace(point, energy_net_j=None, reasons=point.reasons | {"energy_net_j": why, "ratios.net": why})
+    reasons = {field: why for field, why in point.reasons.items() if field not in ("energy_net_j", "ratios.net")}
+    nets = {name: net_j(costs, idle_w) for name, costs in {**references, own.name: own}.items()}
+    below = [name for name, values in nets.items() if not values or min(values) <= 0]
+    if below:
+        reasons["ratios.net"] = f"the energy of {', '.join(below)} {NOT_ABOVE_IDLE}"
+
+    def net_ratio(reference: str) -> Estimate | None:
+        if own.name in below or reference in below:
+            return None
+        return stats.paired_ratio(nets[own.name], nets[reference], paired)
+
+    ratios = tuple(
+        replace(
+            ratio,
+            net=net_ratio(ratio.reference),
+            waiting_share=waiting_share(own, references[ratio.reference], idle_w),
+        )
+        for ratio in point.ratios
+    )
+    return replace(point, energy_net_j=stats.mean_estimate(nets[own.name], alone), ratios=ratios, reasons=reasons)
+
+
+def net_j(costs: Series, idle_w: float) -> Sequence[float]:
+    """Return the joules per example above idle of every round; empty without measured joules."""
+    return [j - idle_w * s for j, s in zip(costs.joules or (), costs.seconds, strict=False)]
+
+
+def waiting_share(own: Series, reference: Series, idle_w: float) -> float | None:
+    """Return the share of a gross saving that is waiting avoided; None without a saving. Over 1 if net energy grew."""
+    if own.joules is None or reference.joules is None:
+        return None
+    saved_j = _mean(reference.joules) - _mean(own.joules)
+    return idle_w * (_mean(reference.seconds) - _mean(own.seconds)) / saved_j if saved_j > 0 else None
+
+
+def _mean(values: Sequence[float]) -> float:
+    return math.fsum(values) / len(values)

@@ -1,0 +1,125 @@
+"""Results of schema 1, judged again by today's rules; their figures stay as they were measured.
+
+Their files hold the costs of every round, from which drift, precision, agreement of the two sources, and energy net of
+idle follow. Disturbances are recognised by their sentences. All results of a session are needed to find the drift
+common to its runners.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from compress.analysis.agreement import agreement
+from compress.analysis.disturbances import drifts, recognised
+from compress.analysis.drift import Series, trends
+from compress.analysis.grades import MODELLED, Limit, imprecisions, unreliable_latency, worst_grade
+from compress.analysis.net import netted
+from compress.analysis.verdict import MEASURED, judged, same_point
+from compress.records.result import SCHEMA, Grade, Point, Ratio, Reference, Result
+
+AGAIN = "measured by schema 1: its verdict, grade and net energy were computed again by the rules of schema 2"
+RECOMPUTED = ("drifted by", "the counter and integrated instant power are")
+"""Parts of the reasons of schema 1 whose rules have changed."""
+Rows = Mapping[str, Sequence[Point]]
+"""Name of a runner -> its points."""
+
+
+def rejudged(results: Sequence[Result]) -> list[Result]:
+    """Return the results with those of schema 1 judged again, and a note in each of them."""
+    sessions: dict[str, dict[str, Sequence[Point]]] = {}
+    for result in filter(_is_older, results):
+        sessions.setdefault(result.session, {}).update(_points(result))
+    return [_rejudged(r, sessions[r.session]) if _is_older(r) else r for r in results]
+
+
+def _points(result: Result) -> dict[str, Sequence[Point]]:
+    """Return the points of a result and of its references, by name."""
+    return {**{reference.name: reference.points for reference in result.references}, result.name: result.points}
+
+
+def _is_older(result: Result) -> bool:
+    return result.schema < SCHEMA and result.error is None and AGAIN not in result.notes
+
+
+def _rejudged(result: Result, rows: Rows) -> Result:
+    """Return one result of schema 1, judged again beside the rows of its session."""
+    reference = result.verdict_reference
+    against = None if reference is None else reference.name
+    graded = {
+        name: tuple(_regraded(name, point, against, rows) for point in points)
+        for name, points in _points(result).items()
+    }
+    references = tuple(replace(r, points=_ratioed(r, graded, rows)) for r in result.references)
+    notes = (*result.notes, AGAIN)
+    return judged(replace(result, points=_ratioed(result, graded, rows), references=references, notes=notes))
+
+
+def _regraded(name: str, point: Point, against: str | None, rows: Rows) -> Point:
+    """Return a point with the grade, reasons and reliability that its rounds and its known disturbances give."""
+    everyone = {each: at for each, points in rows.items() if (at := _at(each, points, point)) is not None}
+    changes = list(trends(everyone[name], everyone.get(against or ""), list(everyone.values())))
+    kept = [reason for reason in point.grade_reasons if not any(part in reason for part in RECOMPUTED)]
+    known = [recognised(reason) for reason in kept]
+    found = [*(disturbance for disturbance in known if disturbance is not None), *drifts(changes)]
+    metered = point.energy_source in MEASURED
+    others = [reason for reason, disturbance in zip(kept, known, strict=True) if disturbance is None]
+    limits: list[Limit] = [("C", reason) for reason in others if reason != MODELLED]
+    if metered:
+        limits += [*imprecisions(everyone[name], changes), *_disagreement(point)]
+    grade = point.grade
+    if grade is not None and metered:
+        grade = worst_grade("A" if point.energy_source == "external" else "B", found, limits)
+    reasons = (*filter(MODELLED.__eq__, others), *(d.sentence for d in found), *(reason for _, reason in limits))
+    return replace(point, grade=grade, grade_reasons=reasons, unreliable=unreliable_latency(found, metered))
+
+
+def _disagreement(point: Point) -> list[Limit]:
+    """Return the limit that the two sources of a board set, if both are known in every round."""
+    pairs = [(r.energy_j, r.integrated_j) for r in point.rounds if r.energy_j and r.integrated_j]
+    limit = agreement(*zip(*pairs, strict=True)) if pairs and len(pairs) == len(point.rounds) else None
+    return [] if limit is None else [limit]
+
+
+def _ratioed(row: Result | Reference, graded: Rows, rows: Rows) -> tuple[Point, ...]:
+    """Return a row's regraded points with the grades of their ratios, and the energies net of idle."""
+    points = []
+    for point in graded[row.name]:
+        ratios = tuple(_graded_ratio(ratio, point, graded) for ratio in point.ratios)
+        own, others = _at(row.name, rows[row.name], point), {r.name: r for r in _references(ratios, rows, point)}
+        assert own is not None
+        points.append(netted(replace(point, ratios=ratios), own, others, _idle_w(point)))
+    return tuple(points)
+
+
+def _references(ratios: Sequence[Ratio], rows: Rows, point: Point) -> list[Series]:
+    found = (_at(ratio.reference, rows.get(ratio.reference, ()), point) for ratio in ratios)
+    return [series for series in found if series is not None]
+
+
+def _graded_ratio(ratio: Ratio, point: Point, graded: Rows) -> Ratio:
+    """Return a ratio with the worse of its two grades, and the reasons of its reference."""
+    other = next((p for p in graded.get(ratio.reference, ()) if same_point(p, point)), None)
+    if ratio.grade is None or other is None:
+        return ratio
+    known: list[Grade] = [grade for grade in (point.grade, other.grade) if grade is not None]
+    reasons = tuple(f"{ratio.reference}: {reason}" for reason in other.grade_reasons)
+    return replace(ratio, grade=max(known, default=None), grade_reasons=reasons)
+
+
+def _at(name: str, points: Sequence[Point], like: Point) -> Series | None:
+    """Return the costs per round of a runner at a point of this shape, or None if it was not measured there."""
+    point = next((p for p in points if same_point(p, like) and p.rounds), None)
+    if point is None:
+        return None
+    counts = [r.batches * point.batch_size for r in point.rounds]
+    seconds = [r.duration_s / count for r, count in zip(point.rounds, counts, strict=True)]
+    known = [r.energy_j for r in point.rounds if r.energy_j is not None and r.energy_j > 0]
+    metered = point.energy_source in MEASURED and len(known) == len(point.rounds)
+    joules = [j / count for j, count in zip(known, counts, strict=True)] if metered else None
+    return Series(name, seconds, joules)
+
+
+def _idle_w(point: Point) -> float | None:
+    """Return the idle power in watts, from the idle joules of an example and its seconds."""
+    if point.energy_idle_j is None:
+        return None
+    return point.energy_idle_j * point.batch_size / point.latency_s.value
