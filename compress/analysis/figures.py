@@ -12,6 +12,7 @@ from compress.analysis import grades
 from compress.analysis.accuracy import Evaluation, summarise
 from compress.analysis.costs import Raw, costs
 from compress.analysis.joules import GAIN, UNCERTAINTY_FACTOR, Energy, idle_watts
+from compress.analysis.over_sessions import joined_points, merged_reasons, numbered, rounds
 from compress.analysis.ratios import ratios
 from compress.records import stats
 from compress.records.result import Accuracy, Percentiles, Point, Round
@@ -39,13 +40,53 @@ def _evaluation(runner: Runner) -> Evaluation:
 
 
 def points(raw: Raw, name: str) -> tuple[Point, ...]:
-    """Return every measured operating point of one runner, without verdicts."""
-    measured = raw.session.runner(name).points
-    return tuple(_point(raw, name, index) for index, point in enumerate(measured) if point.windows)
+    """Return every measured operating point of one runner over all sessions, without verdicts."""
+    indices = range(max(len(session.session.runner(name).points) for session in raw.each))
+    return tuple(point for index in indices if (point := _over_sessions(raw, name, index)) is not None)
+
+
+def _over_sessions(raw: Raw, name: str, index: int) -> Point | None:
+    """Return an operating point joined over the sessions that measured it, or None without one."""
+    parts, windows, first_round = [], list[Window](), 0
+    for number, each in enumerate(raw.each):
+        runner = each.session.runner(name)
+        if len(runner.points) > index and runner.points[index].windows:
+            parts.append(numbered(_point(each, name, index), number, first_round))
+            windows += runner.points[index].windows
+        first_round += rounds(each.session, index)
+    if not parts:
+        return None
+    point = joined_points(parts)
+    if not raw.session.meter.measured and (energy := point.energy_j) is not None:
+        factor = UNCERTAINTY_FACTOR
+        point = replace(point, energy_j=Estimate(energy.value, energy.low / factor, energy.high * factor, energy.n))
+    if len(parts) == 1:
+        return point
+    times = _times(windows)
+    shape = raw.session.runner(name).points[index].point
+    reasons = _reasons(raw, shape, len(times), point.energy_reason, point.energy_j, point.energy_idle_j)
+    return replace(point, latency_percentiles_s=_percentiles(times), reasons=reasons)
+
+
+def _times(windows: Sequence[Window]) -> list[float]:
+    """Return the seconds of every batch."""
+    return [duration / 1e9 for window in windows for duration in window.batch_ns]
+
+
+def _percentiles(times: Sequence[float]) -> Percentiles:
+    return Percentiles(
+        p50=stats.percentile(times, 0.5),
+        p90=stats.percentile(times, 0.9),
+        p99=stats.percentile(times, 0.99) if len(times) >= P99_SAMPLES else None,
+        n=len(times),
+    )
 
 
 def _point(raw: Raw, name: str, index: int) -> Point:
-    """Return one operating point of a runner with its estimates, ratios, grade and reasons."""
+    """Return one operating point of a runner in one session, with its estimates, ratios, grade and reasons.
+
+    The interval of modelled energy is still that of the rounds alone.
+    """
     own, point = costs(raw, name, index), raw.session.runner(name).points[index]
     assert own is not None
     meter = raw.session.meter
@@ -57,8 +98,6 @@ def _point(raw: Raw, name: str, index: int) -> Point:
     idle = None if idle_w is None else idle_w * stats.mean_estimate(own.latency_s).value / own.batch_size
     reason = own.reason
     if estimate is not None and not meter.measured:
-        factor = UNCERTAINTY_FACTOR
-        estimate = Estimate(estimate.value, estimate.low / factor, estimate.high * factor, estimate.n)
         basis = f" and {meter.basis}" if meter.basis else ""
         reason = f"modelled from CPU time{basis}: {meter.why_modelled}"
     elif idle is None and reason is None:
@@ -71,7 +110,7 @@ def _point(raw: Raw, name: str, index: int) -> Point:
     reference = references.get(raw.against)
     against_j = None if reference is None else reference.energy_j
     grade, reasons = grades.grade(raw.session, name, index, own.energies, raw.against, against_j)
-    times = [duration / 1e9 for window in point.windows for duration in window.batch_ns]
+    times = _times(point.windows)
     return Point(
         batch_size=own.batch_size,
         sequence_length=point.point.sequence_length,
@@ -79,12 +118,7 @@ def _point(raw: Raw, name: str, index: int) -> Point:
         generated_tokens=point.point.generate,
         headline=index == 0,
         latency_s=_positive(stats.mean_estimate(own.latency_s)),
-        latency_percentiles_s=Percentiles(
-            p50=stats.percentile(times, 0.5),
-            p90=stats.percentile(times, 0.9),
-            p99=stats.percentile(times, 0.99) if len(times) >= P99_SAMPLES else None,
-            n=len(times),
-        ),
+        latency_percentiles_s=_percentiles(times),
         throughput_per_s=_positive(stats.mean_estimate([own.batch_size / value for value in own.latency_s])),
         energy_j=estimate,
         energy_idle_j=idle,
@@ -148,6 +182,13 @@ def lacking(raw: Raw, name: str) -> Sequence[str]:
     return [f"not measured at {_shape(point.point)}: {point.lacking}" for point in missing]
 
 
+def failures(raw: Raw, name: str) -> Sequence[str]:
+    """Return a sentence for each further session in which a runner failed, with the reason."""
+    errors = [(number, session.runner(name).error) for number, session in enumerate(raw.further, start=2)]
+    of = f"of {1 + len(raw.further)}, so figures are of the other sessions"
+    return [f"failed in session {number} {of}: {error}" for number, error in errors if error is not None]
+
+
 def _shape(point: Shape) -> str:
     length = f" x length {point.sequence_length}" if point.sequence_length else ""
     return f"batch {point.batch_size}{length}" + (f", {point.generate} generated" if point.generate else "")
@@ -155,4 +196,9 @@ def _shape(point: Shape) -> str:
 
 def disturbances(raw: Raw, name: str) -> Sequence[str]:
     """Return the disturbances of a runner's headline point, which affect latency too."""
-    return grades.disturbances(raw.session, name, 0, raw.against) if raw.session.runner(name).points else ()
+    found = {
+        number: tuple(grades.disturbances(each.session, name, 0, raw.against))
+        for number, each in enumerate(raw.each)
+        if each.session.runner(name).points
+    }
+    return merged_reasons(found)

@@ -43,9 +43,9 @@ def verify(path: Path) -> Verified:
     stored = result_files.read(path)
     if stored.error is not None:
         raise InputError(f"{path}: the recipe failed ({stored.reason}); there is nothing to verify")
-    if stored.trace is None:
+    if not stored.traces:
         raise InputError(f"{path}: records no trace; it was made by an older version, run the recipe again")
-    computed = recomputed(stored, trace.read(trace.located(path, stored.trace)))
+    computed = recomputed(stored, *(trace.read(trace.located(path, stated)) for stated in stored.traces))
     differences = list(_differences(_plain(stored), _plain(computed), ""))
     compared = sum(_count(_plain(part)) for part in _computed_parts(computed))
     return Verified(path, compared, tuple(differences))
@@ -57,14 +57,15 @@ def _computed_parts(result: Result) -> tuple[Any, ...]:
     return (result.accuracy, result.points, result.transform, result.verdict, result.breakeven, *of_references)
 
 
-def recomputed(stored: Result, session: Session) -> Result:
+def recomputed(stored: Result, session: Session, *further: Session) -> Result:
     """Return the result with accuracy, points, ratios, cost of compressing, verdicts and break-even recomputed.
 
+    `session` and `further` are its traces, in order.
     If a trace of an older version has no readings of compressing, the stored joules are kept. If an older version did
     not compare its references with a constant answer, they are judged without that comparison. Raises InputError if
     the trace lacks samples of the result or a reference.
     """
-    raw = costs.from_trace(session)
+    raw = costs.from_trace(session, further)
     names = {runner.name for runner in session.runners}
     missing = [name for name in (stored.name, *(r.name for r in stored.references)) if name not in names]
     if missing:

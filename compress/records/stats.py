@@ -17,6 +17,8 @@ from compress.records.fields import STRICT, Edge, Several
 
 CONFIDENCE = 0.95
 LARGEST = 709.0  # exp(710) overflows a double
+SESSION_SPREAD = 0.02
+"""Assumed standard deviation of a log cost ratio between sessions, where one session cannot estimate it."""
 FEW = 10  # discordant pairs: with fewer, the bootstrap interval is too narrow
 
 
