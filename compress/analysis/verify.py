@@ -93,8 +93,9 @@ def recomputed(stored: Result, session: Session, *further: Session) -> Result:
         references=references,
         verdict=None,
         breakeven=None,
+        session_spread=0.0 if stored.schema == 1 else stored.session_spread,  # break-even of schema 1 has no spread
     )
-    return judged(unjudged)
+    return replace(judged(unjudged), session_spread=stored.session_spread)
 
 
 def _seed(stored: Result, raw: Raw) -> int:

@@ -13,7 +13,7 @@ import math
 from collections.abc import Sequence
 from statistics import NormalDist
 
-from compress.records.stats import CONFIDENCE, LARGEST, Estimate, t_quantile
+from compress.records.stats import CONFIDENCE, LARGEST, Estimate, exp_or_inf, t_quantile
 
 
 def joined_mean(means: Sequence[Estimate]) -> Estimate:
@@ -32,7 +32,7 @@ def joined_ratio(ratios: Sequence[Estimate]) -> Estimate:
     if len(ratios) == 1:
         return ratios[0]
     value, half = _joined([math.log(e.value) for e in ratios], [log_error(e) for e in ratios], _rounds(ratios))
-    return Estimate(math.exp(value), math.exp(value - half), _exp_or_inf(value + half), len(ratios))
+    return Estimate(math.exp(value), math.exp(value - half), exp_or_inf(value + half), len(ratios))
 
 
 def _rounds(estimates: Sequence[Estimate]) -> int:
@@ -99,9 +99,5 @@ def widened_between(ratio: Estimate, spread: float, confidence: float = CONFIDEN
         return ratio
     extra = NormalDist().inv_cdf(0.5 + confidence / 2) * spread
     down, up = math.log(ratio.value / ratio.low), math.log(ratio.high / ratio.value)
-    low, high = math.exp(-math.hypot(down, extra)), _exp_or_inf(math.hypot(up, extra))
+    low, high = math.exp(-math.hypot(down, extra)), exp_or_inf(math.hypot(up, extra))
     return Estimate(ratio.value, ratio.value * low, ratio.value * high, ratio.n)
-
-
-def _exp_or_inf(value: float) -> float:
-    return math.exp(value) if value < LARGEST else math.inf

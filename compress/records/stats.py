@@ -85,10 +85,10 @@ def mean_estimate(values: Sequence[float]) -> Estimate:
 def log_mean_estimate(values: Sequence[float]) -> Estimate:
     """Return the geometric mean with a t interval on the logarithms, for positive values with multiplicative noise."""
     logs = mean_estimate([math.log(v) for v in values])
-    return Estimate(math.exp(logs.value), math.exp(logs.low), _exp_or_inf(logs.high), logs.n)
+    return Estimate(math.exp(logs.value), math.exp(logs.low), exp_or_inf(logs.high), logs.n)
 
 
-def _exp_or_inf(value: float) -> float:
+def exp_or_inf(value: float) -> float:
     """Return the exponential, or infinity if it overflows a double."""
     return math.exp(value) if value < LARGEST else math.inf
 
@@ -137,7 +137,7 @@ def at_confidence(ratio: Estimate, confidence: float) -> Estimate:
     if error is None:
         return ratio
     half = t_quantile(ratio.n, confidence) * error
-    return Estimate(ratio.value, ratio.value * math.exp(-half), ratio.value * _exp_or_inf(half), ratio.n)
+    return Estimate(ratio.value, ratio.value * math.exp(-half), ratio.value * exp_or_inf(half), ratio.n)
 
 
 def _log_error(ratio: Estimate) -> float | None:
