@@ -68,9 +68,9 @@ def describe(result: Result) -> Iterable[str]:
                 yield f"    changed {text.plain(str(step.shares))}"
     if result.breakeven is not None:
         pays = result.breakeven
-        yield f"break-even: {pays.reason or text.joined(text.breakeven(pays))}"
+        yield f"break-even: {pays.reason or text.breakeven_line(pays)}"
     yield from (f"note: {note}" for note in result.notes)
-    yield f"raw samples: {result.trace or 'not kept'}; check figures with: python -m compress verify FILE"
+    yield f"raw samples: {', '.join(result.traces) or 'not kept'}; check figures with: python -m compress verify FILE"
     yield f"artifact: {result.artifact}; fingerprint {result.fingerprint}; compress {result.code_version}"
 
 
@@ -120,7 +120,7 @@ def _point(point: Point) -> Iterable[str]:
     tail = f", p99 {1e3 * spread.p99:.2f}" if spread.p99 is not None else ", p99 unknown: it needs 300 batches"
     yield (
         f"  latency {1e3 * latency.value:.2f} ms per batch ({1e3 * latency.low:.2f} to {1e3 * latency.high:.2f}) over "
-        f"{latency.n} rounds; p50 {1e3 * spread.p50:.2f}, p90 {1e3 * spread.p90:.2f}{tail} ({spread.n} batches)"
+        f"{point.extent}; p50 {1e3 * spread.p50:.2f}, p90 {1e3 * spread.p90:.2f}{tail} ({spread.n} batches)"
     )
     tokens = point.generated_tokens
     tokens_text = f", {point.throughput_per_s.value * tokens:.1f} generated tokens per second" if tokens else ""
@@ -133,6 +133,9 @@ def _point(point: Point) -> Iterable[str]:
         for what, r in (("latency", ratio.latency), ("energy", ratio.energy)):
             if r is not None:
                 yield f"  {what} / {ratio.reference}: {r.value:.3f} ({r.low:.3f} to {r.high:.3f})"
+        spread = text.session_spread(point, ratio.reference)
+        if spread:
+            yield f"    sessions differ by {spread}"
 
 
 def _energy(point: Point, energy: Estimate) -> Iterable[str]:
