@@ -133,9 +133,9 @@ def _point(point: Point) -> Iterable[str]:
         for what, r in (("latency", ratio.latency), ("energy", ratio.energy)):
             if r is not None:
                 yield f"  {what} / {ratio.reference}: {r.value:.3f} ({r.low:.3f} to {r.high:.3f})"
-        spread = text.session_spread(point, ratio.reference)
-        if spread:
-            yield f"    sessions differ by {spread}"
+        between = text.session_spread(point, ratio.reference)
+        if between:
+            yield f"    sessions differ by {between}"
 
 
 def _energy(point: Point, energy: Estimate) -> Iterable[str]:
