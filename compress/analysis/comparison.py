@@ -34,7 +34,7 @@ class Comparison:
         for name, estimate in (("latency", ratio.latency), ("energy", ratio.energy)):
             if estimate is not None:
                 interval = f"{estimate.low:.3f} to {estimate.high:.3f}"
-                lines.append(f"{name}: {estimate.value:.3f} times ({interval}), {estimate.n} rounds")
+                lines.append(f"{name}: {estimate.value:.3f} times ({interval}), {self.point.extent}")
             else:
                 lines.append(f"{name}: not compared: {self.point.energy_reason or 'not measured'}")
         for axis, least in (("latency", ratio.min_detectable), ("energy", ratio.min_detectable_energy)):
@@ -52,17 +52,14 @@ class Comparison:
 
 
 def compared(one: Result, two: Result, root: Path) -> Comparison:
-    """Compare two results of one session from its raw samples.
+    """Compare two results that were measured together, from their raw samples.
 
-    `root` is the folder of the results. Raises InputError if they are of different sessions.
+    `root` is the folder of the results. Raises InputError if they were measured in different sessions.
     """
-    if one.trace is None or one.trace != two.trace:
+    if not one.traces or one.traces != two.traces:
         raise InputError(f"{one.name} and {two.name} were not measured in one session; run them together")
-    raw = replace(
-        costs.from_trace(trace.read(inside(root, one.trace, f"{one.name}: its trace"))),
-        references=(two.name,),
-        against=two.name,
-    )
+    first, *further = (trace.read(inside(root, stated, f"{one.name}: its trace")) for stated in one.traces)
+    raw = replace(costs.from_trace(first, further), references=(two.name,), against=two.name)
     point = figures.points(raw, one.name)[0]
     accuracy, reference = figures.accuracy(raw, one.name), figures.accuracy(raw, two.name)
     judgement = verdict(

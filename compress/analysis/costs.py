@@ -1,18 +1,20 @@
 """Costs of one runner at one operating point, a value per round: seconds per batch and joules per example."""
 
 import math
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 from compress.analysis.joules import Energy, interpolated_power, window_energy
 from compress.base.config import InputError
+from compress.records.further import completed
 from compress.records.sample import OUTSIDE
 from compress.records.session import JudgedBy, Session, Window
 
 
 @dataclass(frozen=True)
 class Raw:
-    """Raw samples of a session, with the references, metric and seed that they are judged by."""
+    """Raw samples of one or more sessions, with the references, metric and seed that they are judged by."""
 
     session: Session
     references: tuple[str, ...]
@@ -21,6 +23,13 @@ class Raw:
     """Name of the reference that verdicts compare with."""
     metric: str
     seed: int
+    further: tuple[Session, ...] = ()
+    """Further sessions of the same artifacts, with rounds only."""
+
+    @property
+    def each(self) -> tuple["Raw", ...]:
+        """Return the samples of every session alone, in order."""
+        return tuple(replace(self, session=session, further=()) for session in (self.session, *self.further))
 
     @property
     def judged_by(self) -> JudgedBy:
@@ -33,12 +42,22 @@ class Raw:
         return {}
 
 
-def from_trace(session: Session) -> Raw:
-    """Return the raw samples of a trace on disk. Raises InputError if it does not record what they are judged by."""
+def from_trace(session: Session, further: Sequence[Session] = ()) -> Raw:
+    """Return the raw samples of traces on disk. Raises InputError if the first does not record how it is judged.
+
+    A runner that a further session does not list has no rounds in it.
+    """
     judged = session.judged_by
     if judged is None:
         raise InputError("the trace does not state what it is judged by; run the recipe again")
-    return Raw(session, judged.references, judged.against, judged.metric, judged.seed)
+    return Raw(
+        session,
+        judged.references,
+        judged.against,
+        judged.metric,
+        judged.seed,
+        tuple(completed(each, session) for each in further),
+    )
 
 
 @dataclass(frozen=True)

@@ -23,24 +23,47 @@ from compress.records import files as result_files
 from compress.records import trace
 from compress.records.result import SCHEMA, Result
 from compress.records.sample import OUTSIDE, Sample
-from compress.records.session import Idle, MeterFacts
+from compress.records.session import Idle, MeterFacts, Session
 
 MOST_BYTES = 1_000_000_000
 CLOCK_MOVED_NS = 50_000_000  # 1 % of a window of 5 s
 
 
 def attach(path: Path, readings: Path, boundary: str, calibration: str | None, error: float | None = None) -> Result:
-    """Return the result with energy from the readings, after writing it back together with its trace.
+    """Return the result with energy from the readings, after writing it back together with its traces.
 
     `boundary` names what the meter measures. `calibration` states who calibrated the meter and when; grade A needs it.
     `error` is the meter's relative error, if known. Raises InputError if the readings cannot be used or do not cover
     the session.
     """
     stored = result_files.read(path)
-    if stored.trace is None:
+    if not stored.traces:
         raise InputError(f"{path}: records no trace; run the recipe again")
-    place = trace.located(path, stored.trace)
-    measured = trace.read(place)
+    meter = MeterFacts(source="external", boundary=boundary, measured=True, calibration=calibration, gain=error)
+    outside = read(readings)
+    places = [trace.located(path, stated) for stated in stored.traces]
+    sessions = [_metered(path, trace.read(place), meter, outside, readings) for place in places]
+    session = one_name(f"{stored.session}-external", f"{path}: session")
+    names = trace.names(session, len(places))
+    places = [place.with_name(name) for place, name in zip(places, names, strict=True)]
+    for place, metered in zip(places, sessions, strict=True):
+        trace.write(place, metered)
+    located = [str(PurePosixPath(stated).with_name(name)) for stated, name in zip(stored.traces, names, strict=True)]
+    renamed = replace(stored, schema=SCHEMA, session=session, trace=located[0], further_traces=tuple(located[1:]))
+    attached = recomputed(renamed, *map(trace.read, places))
+    result_files.replace_file(path, attached)
+    return attached
+
+
+def _metered(path: Path, measured: Session, meter: MeterFacts, outside: Sequence[Sample], readings: Path) -> Session:
+    """Return a session with the readings of the external meter. Raises InputError if they do not cover it.
+
+    `path` is the file of its result, `readings` that of the readings. The board's own samples are kept: clocks and
+    throttling still affect the grade. A session without windows is unchanged.
+    """
+    windows = measured.windows
+    if not windows:
+        return measured
     offset_ns = measured.clock_offset_ns
     if offset_ns is None:
         raise InputError(f"{path}: its trace has no wall-clock time; run the recipe again")
@@ -51,8 +74,7 @@ def attach(path: Path, readings: Path, boundary: str, calibration: str | None, e
             f"{path}: this machine's clock moved by {moved_ns / 1e6:.0f} ms during the session; expected at most "
             f"{CLOCK_MOVED_NS / 1e6:.0f} ms: keep it set (NTP), and measure again"
         )
-    samples = [replace(sample, time_ns=sample.time_ns - offset_ns) for sample in read(readings)]
-    windows = measured.windows
+    samples = [replace(sample, time_ns=sample.time_ns - offset_ns) for sample in outside]
     first, last = min(w.started_ns for w in windows), max(w.ended_ns for w in windows)
     if samples[0].time_ns > first or samples[-1].time_ns < last:
         raise InputError(
@@ -67,23 +89,8 @@ def attach(path: Path, readings: Path, boundary: str, calibration: str | None, e
             f"expected {READINGS} readings a window: read more often, or measure with --set measure.window_s="
             f"{math.ceil(READINGS * gap / 1e9)}"
         )
-    meter = MeterFacts(
-        source="external",
-        boundary=boundary,
-        measured=True,
-        calibration=calibration,
-        gain=error,
-        beside=measured.meter.source,
-    )
-    # the board's own samples are kept: clocks and throttling still affect the grade
     merged = sorted((*measured.samples, *samples), key=lambda sample: sample.time_ns)
-    session = one_name(f"{stored.session}-external", f"{path}: session")
-    place = place.with_name(session)
-    trace.write(place, replace(measured, meter=meter, samples=tuple(merged), idle=Idle()))
-    location = str(PurePosixPath(stored.trace).with_name(session))
-    attached = recomputed(replace(stored, schema=SCHEMA, session=session, trace=location), trace.read(place))
-    result_files.replace_file(path, attached)
-    return attached
+    return replace(measured, meter=replace(meter, beside=measured.meter.source), samples=tuple(merged), idle=Idle())
 
 
 def _seconds(samples: Sequence[Sample], first: int) -> str:

@@ -5,7 +5,7 @@ its trace.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 from compress.analysis import grades
@@ -14,6 +14,7 @@ from compress.analysis.costs import Raw, costs
 from compress.analysis.drift import AXES
 from compress.analysis.joules import GAIN, UNCERTAINTY_FACTOR, Energy, idle_watts
 from compress.analysis.net import netted
+from compress.analysis.over_sessions import joined_points, merged_reasons, numbered, rounds
 from compress.analysis.ratios import correlated, correlation, ratios, upper
 from compress.records import quantiles, stats
 from compress.records.result import Accuracy, Percentiles, Point, Round
@@ -39,13 +40,49 @@ def _evaluation(runner: Runner) -> Evaluation:
 
 
 def points(raw: Raw, name: str) -> tuple[Point, ...]:
-    """Return every measured operating point of one runner, without verdicts."""
-    measured = raw.session.runner(name).points
-    return tuple(_point(raw, name, index) for index, point in enumerate(measured) if point.windows)
+    """Return every measured operating point of one runner over all sessions, without verdicts."""
+    indices = range(max(len(session.session.runner(name).points) for session in raw.each))
+    return tuple(point for index in indices if (point := _over_sessions(raw, name, index)) is not None)
+
+
+def _over_sessions(raw: Raw, name: str, index: int) -> Point | None:
+    """Return an operating point joined over the sessions that measured it, or None without one."""
+    parts, windows, first_round = [], list[Window](), 0
+    for number, each in enumerate(raw.each):
+        runner = each.session.runner(name)
+        if len(runner.points) > index and runner.points[index].windows:
+            parts.append(numbered(_point(each, name, index), number, first_round))
+            windows += runner.points[index].windows
+        first_round += rounds(each.session, index)
+    if not parts:
+        return None
+    point = joined_points(parts)
+    if not raw.session.meter.measured and (energy := point.energy_j) is not None:
+        factor = UNCERTAINTY_FACTOR
+        point = replace(point, energy_j=replace(energy, low=energy.low / factor, high=energy.high * factor))
+    if len(parts) == 1:
+        return point
+    percentiles, too_few = _percentiles(windows)
+    shape = raw.session.runner(name).points[index].point
+    reasons = _reasons(raw, shape, point.energy_reason, point.energy_j, point.energy_idle_j) | too_few
+    net = {field: why for field, why in point.reasons.items() if field in ("energy_net_j", "ratios.net")}
+    return replace(point, latency_percentiles_s=percentiles, reasons=reasons | net)
+
+
+def _percentiles(windows: Sequence[Window]) -> tuple[Percentiles, dict[str, str]]:
+    """Return the percentiles of latency over all batches, and why some are missing: too few batches."""
+    times = [duration / 1e9 for window in windows for duration in window.batch_ns]
+    known = {name: quantiles.quantile_estimate(times, share) for name, share in quantiles.FRACTIONS.items()}
+    needed = {name: quantiles.least(quantiles.FRACTIONS[name]) for name, found in known.items() if found is None}
+    reasons = {name: f"{len(times)} batches; its interval needs {least}" for name, least in needed.items()}
+    return Percentiles(**known, n=len(times)), reasons
 
 
 def _point(raw: Raw, name: str, index: int) -> Point:
-    """Return one operating point of a runner with its estimates, ratios, grade and reasons."""
+    """Return one operating point of a runner in one session, with its estimates, ratios, grade and reasons.
+
+    The interval of modelled energy is still that of the rounds alone.
+    """
     own, point = costs(raw, name, index), raw.session.runner(name).points[index]
     assert own is not None
     meter = raw.session.meter
@@ -58,8 +95,6 @@ def _point(raw: Raw, name: str, index: int) -> Point:
     idle = None if idle_w is None else idle_w * latency.value / own.batch_size
     reason = own.reason
     if estimate is not None and not meter.measured:
-        factor = UNCERTAINTY_FACTOR
-        estimate = replace(estimate, low=estimate.low / factor, high=estimate.high * factor)
         basis = f" and {meter.basis}" if meter.basis else ""
         reason = f"modelled from CPU time{basis}: {meter.why_modelled}"
     elif idle is None and reason is None:
@@ -71,8 +106,7 @@ def _point(raw: Raw, name: str, index: int) -> Point:
     }
     grade, reasons, unreliable = grades.grade(raw, name, index)
     flags = tuple(flag for axis in AXES for flag in correlated(raw, name, index, axis))
-    times = [duration / 1e9 for window in point.windows for duration in window.batch_ns]
-    percentiles = {p: quantiles.quantile_estimate(times, share) for p, share in quantiles.FRACTIONS.items()}
+    percentiles, too_few = _percentiles(point.windows)
     made = Point(
         batch_size=own.batch_size,
         sequence_length=point.point.sequence_length,
@@ -80,7 +114,7 @@ def _point(raw: Raw, name: str, index: int) -> Point:
         generated_tokens=point.point.generate,
         headline=index == 0,
         latency_s=latency,
-        latency_percentiles_s=Percentiles(**percentiles, n=len(times)),
+        latency_percentiles_s=percentiles,
         throughput_per_s=_per_second(own.batch_size, latency),
         energy_j=estimate,
         energy_idle_j=idle,
@@ -94,7 +128,7 @@ def _point(raw: Raw, name: str, index: int) -> Point:
         ratios=ratios(raw, name, index, own, references, grade),
         verdict=None,
         rounds=rounds,
-        reasons=_reasons(raw, point.point, reason, estimate, idle) | _too_few(percentiles, len(times)),
+        reasons=_reasons(raw, point.point, reason, estimate, idle) | too_few,
         unreliable=unreliable,
     )
     paired, alone = (upper(correlation(raw, name, index, "energy", shared)) for shared in (True, False))
@@ -127,12 +161,6 @@ def _reasons(raw: Raw, shape: Shape, reason: str | None, energy: Estimate | None
     return {field: sentence for field, sentence in why.items() if sentence is not None}
 
 
-def _too_few(percentiles: Mapping[str, Estimate | None], batches: int) -> dict[str, str]:
-    """Return why percentiles are missing: too few batches for an interval."""
-    needed = {name: quantiles.least(quantiles.FRACTIONS[name]) for name, found in percentiles.items() if found is None}
-    return {name: f"{batches} batches; its interval needs {least}" for name, least in needed.items()}
-
-
 def _round(window: Window, energy: Energy) -> Round:
     return Round(
         index=window.index,
@@ -153,6 +181,13 @@ def lacking(raw: Raw, name: str) -> Sequence[str]:
     return [f"not measured at {_shape(point.point)}: {point.lacking}" for point in missing]
 
 
+def failures(raw: Raw, name: str) -> Sequence[str]:
+    """Return a sentence for each further session in which a runner failed, with the reason."""
+    errors = [(number, session.runner(name).error) for number, session in enumerate(raw.further, start=2)]
+    of = f"of {1 + len(raw.further)}, so figures are of the other sessions"
+    return [f"failed in session {number} {of}: {error}" for number, error in errors if error is not None]
+
+
 def _shape(point: Shape) -> str:
     length = f" x length {point.sequence_length}" if point.sequence_length else ""
     return f"batch {point.batch_size}{length}" + (f", {point.generate} generated" if point.generate else "")
@@ -160,4 +195,9 @@ def _shape(point: Shape) -> str:
 
 def disturbances(raw: Raw, name: str) -> Sequence[str]:
     """Return the disturbances of a runner's headline point, which affect latency too."""
-    return grades.disturbed(raw, name, 0) if costs(raw, name, 0) is not None else ()
+    found = {
+        number: grades.disturbed(each, name, 0)
+        for number, each in enumerate(raw.each)
+        if costs(each, name, 0) is not None
+    }
+    return merged_reasons(found)

@@ -8,9 +8,10 @@ Absolute figures of two sessions are never compared. Each session is reduced to 
     FAILED      the whole interval lies above it
     undecided   the interval holds the limit: these results cannot show which one it is
 
-Growth without an interval is unknown. Intervals are adjusted for the number of comparisons (Bonferroni): with 95 %
-confidence, noise alone decides nothing wrongly. A recipe that cannot be compared fails. These are pure functions over
-results and need no torch.
+Growth without an interval is unknown. Sessions differ by more than their rounds show: a result of a single session is
+compared with another session under an assumed spread between sessions (`analysis.between`). Intervals are adjusted for
+the number of comparisons (Bonferroni): with 95 % confidence, noise alone decides nothing wrongly. A recipe that cannot
+be compared fails. These are pure functions over results and need no torch.
 """
 
 import math
@@ -18,8 +19,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from compress.analysis import between
 from compress.analysis import loss as losses
 from compress.analysis.pareto import identity
+from compress.analysis.sentence import assumption
 from compress.analysis.verdict import MEASURED, Axis
 from compress.base.config import InputError
 from compress.records import stats
@@ -44,6 +47,8 @@ class Limits:
     """Growth of energy where a meter measured both sides, else of latency."""
     loss: losses.Limit | None = None
     """Loss of the metric, in `points` or `percent`, as parsed by `loss.parse_limit`."""
+    session_spread: float | None = None
+    """Assumed spread between sessions, where a single session cannot estimate it; None: that of each result."""
 
     @property
     def count(self) -> int:
@@ -133,7 +138,7 @@ def _compared(after: Result, before: Result, limits: Limits, family: int) -> lis
     costs.append(("energy" if _metered(after) and _metered(before) else "latency", limits.cost))
     for axis, limit in costs:
         if limit is not None:
-            state, sentence = _cost(after, before, axis, limit, family)
+            state, sentence = _cost(after, before, axis, limit, limits.session_spread, family)
             checks.append(Check(workload, name, axis, state, sentence))
     if limits.loss is not None:
         state, sentence = _loss(after.accuracy, before.accuracy, limits.loss, family)
@@ -148,7 +153,9 @@ def _metered(result: Result) -> bool:
     return point is not None and point.energy_source in MEASURED and ratio is not None and ratio.energy is not None
 
 
-def _cost(after: Result, before: Result, axis: Axis, limit: float, family: int) -> tuple[State, str]:
+def _cost(
+    after: Result, before: Result, axis: Axis, limit: float, assumed: float | None, family: int
+) -> tuple[State, str]:
     """Check the growth of the ratio to the verdict's reference at the headline point."""
     references = [r.verdict_reference.name if r.verdict_reference else None for r in (after, before)]
     if references[0] is None or references[0] != references[1]:
@@ -156,14 +163,14 @@ def _cost(after: Result, before: Result, axis: Axis, limit: float, family: int) 
             "UNKNOWN",
             f"compared with {references[0] or 'nothing'} now and {references[1] or 'nothing'} in the baseline",
         )
-    ratios = []
+    sides = []
     for when, result in (("now", after), ("in the baseline", before)):
         if result.verdict is not None and result.verdict.word == "NOT RELIABLE":
             return "UNKNOWN", f"{when}: {result.verdict.sentence}"
         point = result.headline
         ratio = point.ratio(references[0]) if point else None
-        cost = None if ratio is None else ratio.latency if axis == "latency" else ratio.energy
-        if point is None or ratio is None or cost is None or (axis == "energy" and point.energy_source not in MEASURED):
+        own = None if ratio is None else between.side(result, ratio, axis, assumed)
+        if point is None or ratio is None or own is None or (axis == "energy" and point.energy_source not in MEASURED):
             why = (point.energy_reason if point else None) or "no meter measured it"
             return "UNKNOWN", f"{axis} is unknown {when}: {why}; check latency instead (--max-latency)"
         if axis == "energy" and ratio.grade == "D":
@@ -171,14 +178,21 @@ def _cost(after: Result, before: Result, axis: Axis, limit: float, family: int) 
                 "UNKNOWN",
                 f"energy is of grade D {when}: {'; '.join(point.grade_reasons) or 'no reason was recorded'}",
             )
-        if not 0 < cost.value < math.inf:
-            return "UNKNOWN", f"the ratio of {axis} is {cost.value} {when}; run the recipe again"
-        ratios.append(stats.at_confidence(cost, 1 - (1 - SURE) / family))
-    grown = _minus_one(stats.quotient(*ratios))
+        if not 0 < own.cost.value < math.inf:
+            return "UNKNOWN", f"the ratio of {axis} is {own.cost.value} {when}; run the recipe again"
+        sides.append(own)
+    sure = 1 - (1 - SURE) / family
+    itself = after.session == before.session  # a result compared with itself differs by no session
+    within = _minus_one(stats.quotient(*(stats.at_confidence(own.cost, sure) for own in sides)))
+    grown = within if itself else _minus_one(stats.quotient(*between.apart(sides[0], sides[1], sure)))
+    spread = 0.0 if itself else max(sides[0].added(sides[1]), sides[1].added(sides[0]))
     text = f"{axis} {grown.value:+.1%} ({grown.low:+.1%} to {grown.high:+.1%}), at most {limit:+.1%}"
+    text += f", {assumption(spread)}" if spread else ""
     if not grown.bounded:
         return "UNKNOWN", f"{text}: no interval; run the recipe with more rounds"
-    return _state(grown, limit), text + _remedy(grown, limit, grown.n, "rounds on each side")
+    several = all(own.estimated is not None for own in sides)
+    unit = f"{'sessions' if several else 'rounds'} on each side"
+    return _state(grown, limit), text + _remedy(grown, limit, grown.n, unit, within)
 
 
 def _loss(after: Accuracy | None, before: Accuracy | None, limit: losses.Limit, family: int) -> tuple[State, str]:
@@ -221,13 +235,23 @@ def _state(change: Estimate, limit: float) -> State:
     return "passed" if change.high < limit else "undecided"
 
 
-def _remedy(change: Estimate, limit: float, n: int, unit: str) -> str:
-    """Return what would decide an undecided check, if its figure stays: widths shrink with the root of the number."""
+def _remedy(change: Estimate, limit: float, n: int, unit: str, within: Estimate | None = None) -> str:
+    """Return what would decide an undecided check, if its figure stays: widths shrink with the root of the number.
+
+    `within` has the interval without the spread between sessions, which more rounds do not reduce.
+    """
     if _state(change, limit) != "undecided":
         return ""
-    distance = abs(limit - change.value)
-    half = change.high - change.value if change.value < limit else change.value - change.low
-    needed = math.inf if distance == 0 else n * (half / distance) ** 2
+    half, shrinking = (_towards(each, limit) for each in (change, within or change))
+    room = (limit - change.value) ** 2 - max(0.0, half**2 - shrinking**2)
+    if room <= 0 and half > shrinking:
+        return "; only more sessions on each side (measure.sessions) can decide it"
+    needed = n * shrinking**2 / room if room > 0 else math.inf
     if needed > MOST * n:
         return f"; the limit is too close to decide with more {unit}"
     return f"; about {max(math.ceil(needed), n + 1)} {unit} would decide it, instead of {n}"
+
+
+def _towards(change: Estimate, limit: float) -> float:
+    """Return the half-width of an interval on the side of the limit."""
+    return change.high - change.value if change.value < limit else change.value - change.low

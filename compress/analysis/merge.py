@@ -59,7 +59,8 @@ def merge(folders: Sequence[Path], out: Path) -> Merged:
         for result in results:
             try:
                 place = result_files.own_path(result)
-                _trace_files(result, folder)
+                for source in _trace_folders(result, folder):
+                    _trace_files(source)
                 inside(out, str(place), f"{folder / place}: its place in {out}")
             except InputError as error:
                 problems += error.problems
@@ -99,37 +100,30 @@ def _same(one: Result, other: Result) -> bool:
     return (one.created, one.fingerprint, one.session) == (other.created, other.fingerprint, other.session)
 
 
-def _trace_folder(result: Result, folder: Path) -> Path | None:
-    """Return the folder of a result's trace, or None. `folder` may be a folder of results, or one workload in it."""
-    if result.trace is None:
-        return None
+def _trace_folders(result: Result, folder: Path) -> list[Path]:
+    """Return the folders of a result's traces. `folder` may be a folder of results, or one workload in it."""
     place = result_files.own_path(result)
     is_workload = not (folder / place).exists() and (folder / place.name).exists()
     root = folder.absolute().parent if is_workload else folder
-    return inside(root, result.trace, f"{folder / place}: its trace")
+    return [inside(root, stated, f"{folder / place}: its trace") for stated in result.traces]
 
 
-def _trace_files(result: Result, folder: Path) -> Sequence[Path]:
-    """Return the existing files of a result's trace. Raises InputError if one is outside of the folder of results."""
-    source = _trace_folder(result, folder)
-    if source is None:
-        return ()
+def _trace_files(source: Path) -> Sequence[Path]:
+    """Return the existing files of a trace. Raises InputError if one is outside of the folder of results."""
     return [own_file(file) for name in trace.FILES if (file := source / name).is_file() or file.is_symlink()]
 
 
 def _carry(result: Result, folder: Path, out: Path) -> bool:
     """Write a result and its raw samples into `out`. Return False if the samples are missing."""
-    source = _trace_folder(result, folder)  # a folder of files, shared by all results of a session
+    sources = _trace_folders(result, folder)  # folders of files, shared by all results of a session
+    targets = [inside(out, stated, f"{out}: the place of the trace of {result.name}") for stated in result.traces]
     try:
-        if result.trace is None or source is None:
-            result_files.write(out, result)
-            return result.error is not None
-        target = inside(out, result.trace, f"{out}: the place of the trace of {result.name}")
-        if resolved(source) != resolved(target):
-            for file in _trace_files(result, folder):
-                write_atomic(target / file.name, file.read_bytes())
+        for source, target in zip(sources, targets, strict=True):
+            if resolved(source) != resolved(target):
+                for file in _trace_files(source):
+                    write_atomic(target / file.name, file.read_bytes())
         result_files.write(out, result)
-        return target.is_dir()
+        return all(target.is_dir() for target in targets) if targets else result.error is not None
     except OSError as error:
         raise InputError(f"{out}: cannot be written ({error.strerror}); choose another with --out") from None
 

@@ -1,7 +1,8 @@
 """Joint statements on the recipes of a table: adjusted intervals, odds of the front, cheapest within a loss.
 
 Results store unadjusted intervals; the family of comparisons of a table is adjusted by Holm's method. Odds resample
-rounds, jointly for all recipes of a session and independently across sessions. They resample examples jointly for all
+rounds, jointly for all recipes of a session and independently across sessions; a row of a single session gets the
+assumed spread between sessions too, if the table joins several. They resample examples jointly for all
 rows, which share them. If a result does not record its correct examples (perplexity, f1), differences are drawn from
 the normal distribution of their interval.
 """
@@ -14,7 +15,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from compress.analysis import loss
+from compress.analysis import between, loss
 from compress.analysis.pareto import Candidate, Table, candidates, ranked
 from compress.analysis.verdict import cost_axis
 from compress.base.config import InputError
@@ -83,9 +84,12 @@ def front_odds(table: Table) -> dict[str, float]:
     or without a recipe among them.
     """
     field = [c for c in ranked(table) if c.cost.bounded]
+    points = {row.name: row.headline for row in table.rows}
     owners: dict[str, Result] = {r.name: r for r in table.results}
     if len(field) > MOST or all(c.reference for c in field):
         return {}
+    several = len({r.session for r in table.results}) > 1
+    assumed = max((r.session_spread for r in table.results), default=0.0) if several else 0.0
     generator = np.random.default_rng(SEED)
     draws: dict[str, np.ndarray] = {}
     costs: list[np.ndarray] = []
@@ -99,7 +103,8 @@ def front_odds(table: Table) -> dict[str, float]:
             chosen = draws.get(owner.session)
             if chosen is None or chosen.max() >= len(logs):
                 chosen = draws[owner.session] = generator.integers(0, len(logs), (RESAMPLES, len(logs)))
-            costs.append(np.asarray(logs)[chosen].mean(axis=1))
+            spread = between.beyond_rounds(points[candidate.name], table.axis, table.reference, assumed)
+            costs.append(np.asarray(logs)[chosen].mean(axis=1) + spread * generator.standard_normal(RESAMPLES))
     cost = np.array(costs)  # [rows, resamples]
     quality = _same_examples(table, field, generator)
     if quality is None:
@@ -141,19 +146,19 @@ def _log_ratios(table: Table, owner: Result, name: str) -> list[float] | None:
     if row is None or reference is None or row.headline is None or reference.headline is None:
         return None
     costs, reference_costs = (_per_batch(point, table.axis) for point in (row.headline, reference.headline))
-    if costs is None or reference_costs is None or len(costs) != len(reference_costs):
+    if costs is None or reference_costs is None:
         return None
-    return [math.log(a / b) for a, b in zip(costs, reference_costs, strict=True)]
+    return [math.log(cost / reference_costs[i]) for i, cost in costs.items() if i in reference_costs] or None
 
 
-def _per_batch(point: Point, axis: str) -> list[float] | None:
-    """Return the cost per batch of every round, or None if unknown."""
+def _per_batch(point: Point, axis: str) -> dict[int, float] | None:
+    """Return the cost per batch of every round by its index, or None if unknown."""
     if axis == "latency":
-        return [r.duration_s / r.batches for r in point.rounds]
-    joules = [r.energy_j for r in point.rounds]
-    if any(j is None or j <= 0 for j in joules):
+        return {r.index: r.duration_s / r.batches for r in point.rounds}
+    joules = {r.index: r.energy_j for r in point.rounds}
+    if any(j is None or j <= 0 for j in joules.values()):
         return None
-    return [(j or 0.0) / r.batches for j, r in zip(joules, point.rounds, strict=True)]
+    return {r.index: (joules[r.index] or 0.0) / r.batches for r in point.rounds}
 
 
 @dataclass(frozen=True)

@@ -18,11 +18,13 @@ from typing import Any
 
 import numpy as np
 
+from compress.analysis.between import lacking
 from compress.analysis.loss import lost, terms, turned
 from compress.analysis.sessions import Disagreement, disagreements
 from compress.analysis.soundness import unsound_reference
 from compress.analysis.verdict import MEASURED, Axis, breakeven, judged, point_cost, verdict
 from compress.base.config import digest
+from compress.records.joined import widened_between
 from compress.records.result import METRIC_CONTENT, Accuracy, Grade, Point, Reference, Result
 from compress.records.stats import Estimate
 
@@ -267,25 +269,36 @@ def candidates(
 ) -> list[Candidate]:
     """Return the candidates for the front: neither broken nor failed, with a known cost and loss."""
     field = []
-    for result in results:
+    rows = list(results)
+    # rows of one session share what it does to costs; joined with other sessions, its spread counts
+    assumed = max((r.session_spread for r in rows), default=0.0) if len({r.session for r in rows}) > 1 else 0.0
+    for result in rows:
         broken = result.verdict is not None and result.verdict.word == "BROKEN"
         if result.error is None and not broken and result.accuracy is not None:
-            field.append(_candidate(result.name, result.headline, result.accuracy, axis, reference))
+            field.append(_candidate(result.name, result.headline, result.accuracy, axis, reference, assumed))
     for row in references:
         if row.name == reference:
             same, none = Estimate(1.0, 1.0, 1.0, 0), Estimate(0.0, 0.0, 0.0, 0)
             field.append(Candidate(row.name, same, none, reference=True))
         else:
-            field.append(_candidate(row.name, row.headline, row.accuracy, axis, reference, is_reference=True))
+            field.append(_candidate(row.name, row.headline, row.accuracy, axis, reference, assumed, is_reference=True))
     return [candidate for candidate in field if candidate is not None]
 
 
 def _candidate(
-    name: str, point: Point | None, accuracy: Accuracy, axis: Axis, reference: str | None, *, is_reference: bool = False
+    name: str,
+    point: Point | None,
+    accuracy: Accuracy,
+    axis: Axis,
+    reference: str | None,
+    assumed: float,
+    *,
+    is_reference: bool = False,
 ) -> Candidate | None:
     cost, loss = point_cost(point, axis, reference), lost(accuracy)
     if cost is None or loss is None or not (math.isfinite(cost.value) and cost.low <= cost.value <= cost.high):
         return None
+    cost = widened_between(cost, lacking(point, axis, reference, assumed))
     value, low, high = (round(edge, DECIMALS) if math.isfinite(edge) else edge for edge in _edges(turned(loss)))
     return Candidate(name, cost, Estimate(value, low, high, loss.n), is_reference)
 

@@ -10,6 +10,7 @@ from compress.analysis import grades
 from compress.analysis.costs import Costs, Raw, costs
 from compress.analysis.verdict import Axis
 from compress.records import serial, stats
+from compress.records.joined import joined_ratio
 from compress.records.result import Grade, Ratio
 from compress.records.serial import Correlation
 from compress.records.stats import Estimate
@@ -18,8 +19,15 @@ from compress.records.stats import Estimate
 def cost_ratio(raw: Raw, name: str, other: str) -> Estimate | None:
     """Return the paired cost ratio of two runners at the headline point.
 
-    It is of energy if a meter measured both, otherwise of latency; None if a runner was not measured.
+    It is of energy if a meter measured both, otherwise of latency, over all sessions that measured both runners; None
+    without one.
     """
+    each = [ratio for session in raw.each if (ratio := _cost_ratio(session, name, other)) is not None]
+    return joined_ratio(each) if each else None
+
+
+def _cost_ratio(raw: Raw, name: str, other: str) -> Estimate | None:
+    """Return the cost ratio of a single session."""
     own, baseline = costs(raw, name, 0), costs(raw, other, 0)
     if own is None or baseline is None:
         return None

@@ -126,3 +126,8 @@ def _between(low: float, high: float, form: str) -> str:
     if not (math.isfinite(low) and math.isfinite(high)):
         return "too few rounds for an interval"
     return f"between {low:{form}} and {high:{form}}"
+
+
+def assumption(spread: float) -> str:
+    """Return the words for a spread that was added, or nothing for 0."""
+    return f"assuming that sessions differ by {100 * spread:.2g} %" if spread else ""

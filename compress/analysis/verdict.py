@@ -8,9 +8,11 @@ saving. These are pure functions over results and need no torch.
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Literal
 
-from compress.analysis.sentence import accuracy_words, alone_words, cost_words, net_words, unreliable_words
+from compress.analysis.repaid import across_sessions, point_cost_per_example, repaid, saved_per_example
+from compress.analysis.sentence import accuracy_words, alone_words, assumption, cost_words, net_words, unreliable_words
 from compress.analysis.soundness import floor_words, unsound_reference
 from compress.records.result import (
     PADDED,
@@ -21,13 +23,11 @@ from compress.records.result import (
     Ratio,
     Reference,
     Result,
-    Round,
     Transform,
     Verdict,
     Word,
 )
-from compress.records.serial import Correlation
-from compress.records.stats import Estimate, mean_estimate
+from compress.records.stats import SESSION_SPREAD, Estimate
 
 MEASURED = frozenset({"nvml", "rapl", "external"})
 """Energy sources that are meters; `modelled` is not a meter."""
@@ -92,7 +92,7 @@ def _result_breakeven(result: Result, reference: Reference, headline: Point) -> 
     word = None if headline.verdict is None else headline.verdict.word
     if word in UNJUDGED:
         return BreakEven(None, None, point_name(headline), UNJUDGED[word])
-    return breakeven(result.transform, headline, baseline, reference.name)
+    return breakeven(result.transform, headline, baseline, reference.name, result.session_spread)
 
 
 def runtime_reference(result: Result) -> str | None:
@@ -213,8 +213,13 @@ def _cause(kernel: Kernel | None, runtime: Ratio | None, axis: Axis, ratio: Rati
     return "; ".join(causes)
 
 
-def breakeven(transform: Transform, point: Point, reference: Point, name: str) -> BreakEven:
+def breakeven(
+    transform: Transform, point: Point, reference: Point, name: str, assumed: float = SESSION_SPREAD
+) -> BreakEven:
     """Return the inferences after which compressing breaks even against the reference called `name`.
+
+    Compressing and inferring were metered in different sessions. The interval includes the spread between them: that of
+    the point's own sessions, and `assumed` for what a single session cannot estimate.
 
     It is in joules if a meter measured both, or bounds the energy of compressing; otherwise in seconds. The saving of
     an inference and its interval come from differences within rounds. Without a significant saving, the number is None,
@@ -227,11 +232,20 @@ def breakeven(transform: Transform, point: Point, reference: Point, name: str) -
     axis, estimate = cost_axis(ratio, point.energy_source)
     if estimate.low > 1:
         return BreakEven(None, None, where, f"never: costs more {axis} than {name}")
-    saved = _saved(point, reference, axis, ratio.correlation_energy if axis == "energy" else ratio.correlation)
+    correlation = ratio.correlation_energy if axis == "energy" else ratio.correlation
+    saved = saved_per_example(point, reference, axis, 0.0 if correlation is None else correlation.upper)
     if estimate.high >= 1 or saved is None or saved.low <= 0:
         return BreakEven(None, None, where, f"no measurable saving of {axis}: the interval contains none")
+    estimated = ratio.session_spread if axis == "latency" else ratio.session_spread_energy
+    spread = max(assumed, estimated or 0.0)
+    known = partial(BreakEven, point=where, reason=None, session_spread=spread or None)
+    if estimated is None:
+        saved = across_sessions(saved, point_cost_per_example(point, axis), assumed)
+    if saved.low <= 0:
+        why = f"no measurable saving of {axis}, {assumption(assumed)}"
+        return BreakEven(None, None, where, why, session_spread=assumed)
     if axis == "latency":
-        return BreakEven(_repaid(transform.seconds, saved), "seconds", where, None)
+        return known(repaid(transform.seconds, saved, spread), "seconds")
     most = transform.energy_at_most_j
     if (transform.energy_j is None and most is None) or transform.energy_source not in MEASURED:
         reason = transform.energy_reason or "the energy of compressing was not measured"
@@ -242,24 +256,5 @@ def breakeven(transform: Transform, point: Point, reference: Point, name: str) -
         return BreakEven(None, None, where, f"compressing was metered by {meters}: their joules are not the same")
     if transform.energy_j is None:
         assert most is not None
-        return BreakEven(None, "joules", where, None, at_most=most / saved.low)
-    return BreakEven(_repaid(transform.energy_j, saved, transform.energy_error), "joules", where, None)
-
-
-def _saved(point: Point, reference: Point, axis: Axis, correlation: Correlation | None) -> Estimate | None:
-    """Return the seconds or joules saved per example against the reference in the same round; None without pairs."""
-    by_round = {r.index: _per_example(r, reference, axis) for r in reference.rounds}
-    pairs = [(_per_example(r, point, axis), by_round.get(r.index)) for r in point.rounds]
-    differences = [other - ours for ours, other in pairs if ours is not None and other is not None]
-    return mean_estimate(differences, 0.0 if correlation is None else correlation.upper) if differences else None
-
-
-def _per_example(window: Round, point: Point, axis: Axis) -> float | None:
-    """Return the seconds or joules per example of one round."""
-    cost = window.energy_j if axis == "energy" else window.duration_s
-    return None if cost is None else cost / (window.batches * point.batch_size)
-
-
-def _repaid(spent: float, saved: Estimate, error: float = 0.0) -> Estimate:
-    """Return spent over saved, with the relative `error` of the spent amount."""
-    return Estimate(spent / saved.value, spent * (1 - error) / saved.high, spent * (1 + error) / saved.low, saved.n)
+        return known(None, "joules", at_most=repaid(most, saved, spread).high)
+    return known(repaid(transform.energy_j, saved, spread, transform.energy_error), "joules")

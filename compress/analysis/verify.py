@@ -45,9 +45,9 @@ def verify(path: Path) -> Verified:
     stored = result_files.read(path)
     if stored.error is not None:
         raise InputError(f"{path}: the recipe failed ({stored.reason}); there is nothing to verify")
-    if stored.trace is None:
+    if not stored.traces:
         raise InputError(f"{path}: records no trace; it was made by an older version, run the recipe again")
-    computed = recomputed(stored, trace.read(trace.located(path, stored.trace)))
+    computed = recomputed(stored, *(trace.read(trace.located(path, stated)) for stated in stored.traces))
     if stored.schema < SCHEMA:
         return _verified_older(path, stored, computed)
     differences = list(_differences(_plain(stored), _plain(computed), ""))
@@ -67,14 +67,15 @@ def _computed_parts(result: Result) -> tuple[Any, ...]:
     return (result.accuracy, result.points, result.transform, result.verdict, result.breakeven, *of_references)
 
 
-def recomputed(stored: Result, session: Session) -> Result:
+def recomputed(stored: Result, session: Session, *further: Session) -> Result:
     """Return the result with accuracy, points, ratios, cost of compressing, verdicts and break-even recomputed.
 
+    `session` and `further` are its traces, in order.
     If a trace of an older version has no readings of compressing, the stored joules are kept. If an older version did
     not compare its references with a constant answer, they are judged without that comparison. Raises InputError if
     the trace lacks samples of the result or a reference.
     """
-    raw = costs.from_trace(session)
+    raw = costs.from_trace(session, further)
     names = {runner.name for runner in session.runners}
     missing = [name for name in (stored.name, *(r.name for r in stored.references)) if name not in names]
     if missing:
@@ -102,8 +103,9 @@ def recomputed(stored: Result, session: Session) -> Result:
         references=references,
         verdict=None,
         breakeven=None,
+        session_spread=0.0 if stored.schema == 1 else stored.session_spread,  # break-even of schema 1 has no spread
     )
-    return judged(unjudged)
+    return replace(judged(unjudged), session_spread=stored.session_spread)
 
 
 def _seed(stored: Result, raw: Raw) -> int:

@@ -105,6 +105,12 @@ def check(
     allow_undecided: Annotated[
         bool, typer.Option("--allow-undecided", help="Pass checks whose interval holds the limit.")
     ] = False,
+    session_spread: Annotated[
+        str | None,
+        typer.Option(
+            help="Assumed spread between sessions where a side has only one: 2%. Default: that of each result."
+        ),
+    ] = None,
     junit: Annotated[Path | None, typer.Option(help="Also write the checks as a JUnit file.")] = None,
 ) -> None:
     """Compare results with a baseline's: exit code 1 unless each is shown to stay within the limits."""
@@ -122,6 +128,7 @@ def check(
         None if max_latency is None else gate.growth(max_latency, "--max-latency"),
         None if max_cost is None else gate.growth(max_cost, "--max-cost"),
         None if max_loss is None else loss.parse_limit(max_loss, "--max-loss"),
+        None if session_spread is None else gate.growth(session_spread, "--session-spread"),
     )
     if not limits.count:
         raise InputError("check: no limit is given; expected --max-energy, --max-latency, --max-cost or --max-loss")

@@ -23,6 +23,7 @@ from compress.records.layer_map import layer_map
 from compress.records.machine import code_version
 from compress.records.result import SCHEMA, Kernel, Machine, Reference, Result, Size
 from compress.records.session import Memory, MeterFacts, Request, Runner, Session
+from compress.records.stats import SESSION_SPREAD
 from compress.spec.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -46,6 +47,7 @@ class Built:
 
 def _row(recipe: Recipe, source: Source, fingerprint: str, machine: Machine, limit: int | None, **parts: Any) -> Result:
     """Return a result with everything that is known before measuring, and `parts`."""
+    assumed = recipe.measure.session_spread
     return Result(
         schema=SCHEMA,
         name=recipe.name,
@@ -53,6 +55,7 @@ def _row(recipe: Recipe, source: Source, fingerprint: str, machine: Machine, lim
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         code_version=code_version(),
         seed=recipe.seed,
+        session_spread=SESSION_SPREAD if assumed is None else assumed,
         recipe=recipe.model_dump(mode="json"),
         workload=_portable({**source.workload.model_dump(mode="json"), "resolved": source.resolved}),
         machine=machine,
@@ -83,11 +86,12 @@ def failed(
     return _row(recipe, source, fingerprint, machine, limit, session="", error=message)
 
 
-def judge(session: Session, references: Sequence[Spec], job: Job) -> tuple[Raw, list[Spec], tuple[str, ...]]:
-    """Return the session's samples with their references and metric, the references that were measured, and notes.
+def judge(sessions: Sequence[Session], references: Sequence[Spec], job: Job) -> tuple[Raw, list[Spec], tuple[str, ...]]:
+    """Return the sessions' samples with their references and metric, the references that were measured, and notes.
 
-    Raises RuntimeError without a measured eager reference.
+    Raises RuntimeError if the first session measured no eager reference.
     """
+    session, *further = sessions
     missing = {s.name: error for s in references if (error := session.runner(s.name).error)}
     present = [spec for spec in references if spec.name not in missing]
     if not any(spec.runtime == "eager" for spec in present):
@@ -98,10 +102,12 @@ def judge(session: Session, references: Sequence[Spec], job: Job) -> tuple[Raw, 
         against=judged_against(present),
         metric=job.workload.metric_name,
         seed=job.seed,
+        further=tuple(further),
     )
     raw, remark = without_straw_man(raw)
     notes = [remark] if remark else []
     notes += [f"the reference {name} could not be measured: {error}" for name, error in missing.items()]
+    notes += [f"the reference {spec.name} {note}" for spec in present for note in figures.failures(raw, spec.name)]
     notes += list(dict.fromkeys(runner.remark for runner in session.runners if runner.remark))
     notes += [session.in_turn] if session.in_turn else []
     if session.quota_cores is not None:
@@ -141,21 +147,28 @@ def assemble(
     items: Sequence[Built],
     references: Sequence[Spec],
     job: Job,
-    session: Session,
+    sessions: Sequence[Session],
     machine: Machine,
     name: str,
     out: Path,
 ) -> list[Result]:
-    """Return one result per item, with verdicts. Writes the raw samples to a folder `name` next to the results."""
-    raw, present, remarks = judge(session, references, job)
-    place = Path(job.workload.name) / trace.FOLDER / name
+    """Return one result per item, with verdicts.
+
+    Writes the raw samples to a folder `name` next to the results, those of further sessions to `name`-2, `name`-3 ...
+    """
+    raw, present, remarks = judge(sessions, references, job)
+    session = raw.session
+    place, *places = (Path(job.workload.name) / trace.FOLDER / each for each in trace.names(name, len(sessions)))
     compressing = {item.recipe.name: item.manifest.extra["transform"] for item in items}
     request = Request(job.limit, {item.recipe.name: item.recipe.seed for item in items})
     trace.write(out / place, replace(session, judged_by=raw.judged_by, request=request, compressing=compressing))
+    for further_place, further in zip(places, raw.further, strict=True):
+        trace.write(out / further_place, further)
     rows = tuple(_reference(raw, spec, session.runner(present[0].name)) for spec in present)
     results = []
     for item in items:
         parts = {"session": name, "trace": str(place), "references": rows, **_result(raw, item, remarks)}
+        parts["further_traces"] = tuple(map(str, places))
         counted = None if parts.get("accuracy") is None else parts["accuracy"].estimate.n
         limit = figures.limit(job.limit, counted)
         results.append(judged(_row(item.recipe, item.source, item.fingerprint, machine, limit, **parts)))
@@ -198,8 +211,13 @@ def _result(raw: Raw, item: Built, remarks: Sequence[str]) -> dict[str, Any]:
         "size": _size(runner, extra["parameters"], extra["nonzero"], stored_bytes(item.folder)),
         "kernel": _kernel(runner),
         "layers": layer_map(item.folder, item.manifest.layers),
-        "notes": (*extra["notes"], *figures.disturbances(raw, name), *figures.lacking(raw, name), *remarks),
+        "notes": (*extra["notes"], *figures.disturbances(raw, name), *_gaps(raw, name), *remarks),
     }
+
+
+def _gaps(raw: Raw, name: str) -> tuple[str, ...]:
+    """Return sentences on operating points and further sessions without figures."""
+    return *figures.lacking(raw, name), *figures.failures(raw, name)
 
 
 def _size(runner: Runner, parameters: int, nonzero: int, stored: int) -> Size:

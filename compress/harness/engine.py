@@ -1,36 +1,40 @@
 """Engines, which run sessions: the only interface between the harness and the processes that measure.
 
-    harness  --- prepare(waited) -> Job --->  engine  --- a fresh process --->  finish(Session)
+    harness  --- prepare(waited) -> Job --->  engine  --- a fresh process per session --->  finish(sessions)
 
-An engine waits until its devices are free, asks `prepare` for the job, and hands the session to `finish` before it lets
-the next run measure: whoever waits finds the results.
+An engine waits until its devices are free, asks `prepare` for the job, and hands the sessions to `finish` before it
+lets the next run measure: whoever waits finds the results. It therefore holds the devices over all sessions of a job.
 """
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Protocol
 
 from compress.base.config import InputError, did_you_mean
+from compress.base.console import say
 from compress.base.locks import locked, measuring_lock
 from compress.base.processes import run_child
-from compress.measure.job import Job, session_folder, write_job
+from compress.measure.further import further_job
+from compress.measure.job import Job, failure, session_folder, write_job
 from compress.records import trace
+from compress.records.further import completed, lost_session
 from compress.records.session import Session
 
 Prepare = Callable[[bool], Job | None]
 """Returns the job to run, or None if none is left; the argument states whether the engine had to wait for its turn."""
-Finish = Callable[[Session], None]
-"""Writes the results of a session."""
+Finish = Callable[[Sequence[Session]], None]
+"""Writes the results of a job's sessions."""
 
 
 class Engine(Protocol):
-    """Runs one session at a time on the devices it measures."""
+    """Runs one job at a time on the devices it measures."""
 
     def run(self, prepare: Prepare, finish: Finish, scratch: Path) -> None:
-        """Wait for the devices, call `prepare`, run its job if there is one, and pass the session to `finish`.
+        """Wait for the devices, call `prepare`, run its job if there is one, and pass the sessions to `finish`.
 
-        `scratch` is a temporary folder of this session alone. Raises RuntimeError if the session fails.
+        `scratch` is a temporary folder of this job alone. Raises RuntimeError if the first session fails; a further
+        one that fails has the reason as the error of every runner.
         """
         ...
 
@@ -45,10 +49,32 @@ class Local:
             job = prepare(waited)
             if job is None:
                 return
-            path = scratch / "job.json"
-            write_job(path, job)
-            run_child([sys.executable, "-m", "compress.measure.session", str(path)], job.device)
-            finish(trace.read(session_folder(path)))
+            finish(_sessions(job, scratch))
+
+
+def _sessions(job: Job, scratch: Path) -> list[Session]:
+    """Run the sessions of a job, one after the other, and return them."""
+    first = _session(job, scratch / "session-1")
+    further = further_job(job, first) if job.settings.sessions > 1 else None
+    sessions = [first]
+    for number in range(2, job.settings.sessions + 1) if further is not None else ():
+        assert further is not None
+        say(f"  session {number} of {job.settings.sessions}")
+        try:
+            sessions.append(completed(_session(further, scratch / f"session-{number}"), first))
+        except RuntimeError as error:
+            say(f"  session {number} failed: {error}")
+            sessions.append(lost_session(first, failure(error)))
+    return sessions
+
+
+def _session(job: Job, folder: Path) -> Session:
+    """Run a session in a fresh process and return it."""
+    folder.mkdir()
+    path = folder / "job.json"
+    write_job(path, job)
+    run_child([sys.executable, "-m", "compress.measure.session", str(path)], job.device)
+    return trace.read(session_folder(path))
 
 
 ENGINES: dict[str, Engine] = {"local": Local()}

@@ -231,7 +231,7 @@ def _measure(
     meter: Meter | Absent,
     measured: Measured,
 ) -> None:
-    """Run one session over artifacts and references with the engine, and fill `measured`."""
+    """Run the sessions over artifacts and references with the engine, and fill `measured`."""
     job: Job | None = None
     left: list[Built] = []
     with passing("session") as scratch:
@@ -246,10 +246,10 @@ def _measure(
             job = _job(left, references, options, machine, meter) if left else None
             return job
 
-        def finish(session: Session) -> None:
+        def finish(sessions: Sequence[Session]) -> None:
             assert job is not None
             name = f"{time.strftime('%Y%m%dT%H%M%S')}-{uuid.uuid4().hex[:6]}"
-            results = assemble(left, references, job, session, machine, name, options.out)
+            results = assemble(left, references, job, sessions, machine, name, options.out)
             measured.write({item.path: result for item, result in zip(left, results, strict=True)})
 
         release_memory()  # memory that making artifacts took is needed by the session

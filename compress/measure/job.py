@@ -15,7 +15,7 @@ from compress.spec.formats import Runtime
 from compress.spec.measure import Settings
 
 MOST_REASON = 20_000  # characters; compiler errors quote the whole code
-KEYS = ("seed", "limit", "threads", "parent_on_device")
+KEYS = ("seed", "limit", "threads", "parent_on_device", "evaluates")
 
 
 @dataclass(frozen=True)
@@ -60,6 +60,8 @@ class Job:
     threads: int
     parent_on_device: bool = False
     """Whether the parent process, which waits for the session, holds the device too."""
+    evaluates: bool = True
+    """Whether accuracy, kernels and memory are measured; a further session of the same artifacts only has rounds."""
 
 
 def failure(error: Exception) -> str:

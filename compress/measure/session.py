@@ -80,7 +80,8 @@ def run_session(job: Job, memory: Mapping[str, Memory]) -> Session:
             for name, why in lacking.items():
                 runners[name] = _with_point(replace(runners[name], error=None), RunnerPoint(_shape(point), lacking=why))
             live = [spec for spec in live if runners[spec.name].error is None]
-    examples = differing(job, {spec.name: runners[spec.name].outcomes for spec in live})
+    outcomes = {spec.name: runners[spec.name].outcomes for spec in live}
+    examples = differing(job, outcomes) if job.evaluates else None
     return Session(
         runners=tuple(runners.values()),
         meter=replace(facts(meter), sampling_error=sampler.error, sampling_cpu_s=sampler.cpu_s),
@@ -135,13 +136,15 @@ def _attempt(runners: dict[str, Runner], spec: Spec, work: Callable[[], Any]) ->
 def _evaluate(shelf: Shelf, spec: Spec, job: Job, runners: dict[str, Runner]) -> Any:
     """Evaluate a runner on the whole test split and profile one batch; return its model's configuration.
 
-    A runner that fails keeps the figures measured up to then.
+    A further session of the same artifacts only loads it. A runner that fails keeps the figures measured up to then.
     """
     from compress.analysis import accuracy
     from compress.base.devices import torch_device
     from compress.measure import kernels, size
 
     runner = shelf.take(spec)
+    if not job.evaluates:
+        return runner.model.config
     task, device = task_of(job.workload.task), torch_device(job.device)
     examples = loading.load_examples(job.source, "test", runner.processor, runner.model.config, limit=job.limit)
     batch_size = job.workload.headline_point.batch_size if spec.batch_dependent else BATCH
@@ -277,7 +280,9 @@ def main(arguments: Sequence[str]) -> None:
     path = Path(arguments[0])
     job = read_job(path)
     # measure_memory forks, so it must run before the first thread starts
-    memory = measure_gpu_memory(job, path) if job.device.on_gpu else measure_memory(job)
+    memory: dict[str, Memory] = {}
+    if job.evaluates:
+        memory = measure_gpu_memory(job, path) if job.device.on_gpu else measure_memory(job)
     torch.set_num_threads(job.threads)
     torch.manual_seed(job.seed)
     try:

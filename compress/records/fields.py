@@ -26,6 +26,8 @@ Count = Annotated[int, Field(ge=0, lt=2**63)]
 Several = Annotated[int, Field(ge=1, lt=2**63)]
 Quantity = Annotated[float, Field(ge=-LARGE, le=LARGE)]
 Positive = Annotated[float, Field(ge=1 / LARGE, le=LARGE)]
+Spread = Annotated[float, Field(ge=0, le=1)]
+"""A relative standard deviation."""
 Edge = Annotated[
     float, Field(allow_inf_nan=True), BeforeValidator(lambda v: ENDLESS.get(v, v) if isinstance(v, str) else v)
 ]

@@ -47,6 +47,9 @@ class Ratio:
     """Ratio of the energies net of idle; None with a reason in the point's `ratios.net`, and in schema 1."""
     waiting_share: Quantity | None = None
     """Share of the gross saving that is waiting avoided, at idle power; None without a saving."""
+    session_spread: Quantity | None = None
+    """Estimated standard deviation of the log ratio of latency between sessions; None for a single session."""
+    session_spread_energy: Quantity | None = None
 
 
 @dataclass(frozen=True)
@@ -54,6 +57,7 @@ class Round:
     """Raw figures of one window of one runner, so that every result can be recomputed."""
 
     index: Count
+    """Number of the round, counted on over the sessions."""
     order: Count
     started_s: Quantity
     duration_s: Positive
@@ -64,6 +68,8 @@ class Round:
     cpu_s: Quantity
     integrated_j: Quantity | None = None
     """Integral of instant power over the same window, to check the counter."""
+    session: Count = 0
+    """Number of the session, from 0."""
 
 
 @dataclass(frozen=True)
@@ -116,6 +122,17 @@ class Point:
         """Joules per generated token, otherwise per input token; batches are packed, so no token is padding."""
         e, length = self.energy_j, self.generated_tokens or self.sequence_length
         return Estimate(e.value / length, e.low / length, e.high / length, e.n) if e and length else None
+
+    @property
+    def sessions(self) -> int:
+        """The number of sessions in which this point was measured."""
+        return max(1, len({r.session for r in self.rounds}))
+
+    @property
+    def extent(self) -> str:
+        """The number of rounds, and of sessions if several, as text: `18 rounds in 3 sessions`."""
+        several = f" in {self.sessions} sessions" if self.sessions > 1 else ""
+        return f"{len(self.rounds) or self.latency_s.n} rounds{several}"
 
     def ratio(self, reference: str) -> Ratio | None:
         """Return the ratio to the reference of this name."""

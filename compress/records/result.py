@@ -21,11 +21,13 @@ from compress.records.fields import (
     Quantity,
     RecipeFacts,
     Several,
+    Spread,
     WorkloadFacts,
     moment,
 )
 from compress.records.point import Grade, Percentiles, Point, Ratio, Round, Verdict, Word
 from compress.records.rules import UNITS, Unit
+from compress.records.stats import SESSION_SPREAD
 from compress.records.transform import BY_DESIGN, BreakEven, Shares, StepCost, Transform
 
 __all__ = [
@@ -183,6 +185,10 @@ class Result(Displayed):
     references: tuple[Reference, ...] = ()
     carbon: Plain | None = None
     trace: str | None = None
+    further_traces: tuple[str, ...] = ()
+    """Traces of the second and further sessions; accuracy, kernels and memory come from the first."""
+    session_spread: Spread = SESSION_SPREAD
+    """Assumed standard deviation of log cost ratios between sessions, for comparisons of a single session."""
     artifact: str | None = None
     artifact_sha256: str | None = None
     """SHA-256 of the artifact's manifest, which has that of every file: it identifies the measured artifact."""
@@ -202,6 +208,11 @@ class Result(Displayed):
         """Reason why the recipe failed: the first line of its error, or `without a message`."""
         lines = (line.strip() for line in (self.error or "").splitlines())
         return next(filter(None, lines), "without a message")
+
+    @property
+    def traces(self) -> tuple[str, ...]:
+        """The traces of all sessions."""
+        return () if self.trace is None else (self.trace, *self.further_traces)
 
     @property
     def headline(self) -> Point | None:

@@ -11,6 +11,8 @@ Signal = Literal["power_mw", "sm_mhz", "memory_mhz", "temperature_c", "events", 
 """Values of a sample other than the counter."""
 OUTSIDE: Final = "outside_mw"
 """Signal of an external meter, sampled along with the device's own signals."""
+PAUSE_NS = 10_000_000_000
+"""A longer pause between samples lies between two sessions."""
 
 
 @dataclass(frozen=True, slots=True)

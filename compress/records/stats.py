@@ -19,6 +19,8 @@ from compress.records.fields import STRICT, Edge, Several
 
 CONFIDENCE = 0.95
 LARGEST = 709.0  # exp(710) overflows a double
+SESSION_SPREAD = 0.02
+"""Assumed standard deviation of a log cost ratio between sessions, where one session cannot estimate it."""
 FEW = 10  # discordant pairs: with fewer, the bootstrap interval is too narrow
 
 
@@ -103,10 +105,10 @@ def log_mean_estimate(values: Sequence[float], correlation: float = 0.0) -> Esti
     Below 6 rounds it is the geometric mean.
     """
     logs = mean_estimate([math.log(v) for v in values], correlation)
-    return replace(logs, value=math.exp(logs.value), low=math.exp(logs.low), high=_exp_or_inf(logs.high))
+    return replace(logs, value=math.exp(logs.value), low=math.exp(logs.low), high=exp_or_inf(logs.high))
 
 
-def _exp_or_inf(value: float) -> float:
+def exp_or_inf(value: float) -> float:
     """Return the exponential, or infinity if it overflows a double."""
     return math.exp(value) if value < LARGEST else math.inf
 
@@ -165,7 +167,7 @@ def at_confidence(ratio: Estimate, confidence: float) -> Estimate:
     if error is None:
         return ratio
     half = t_quantile(ratio.t_degrees + 1, confidence) * error
-    return replace(ratio, low=ratio.value * math.exp(-half), high=ratio.value * _exp_or_inf(half))
+    return replace(ratio, low=ratio.value * math.exp(-half), high=ratio.value * exp_or_inf(half))
 
 
 def _log_error(ratio: Estimate) -> float | None:

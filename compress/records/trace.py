@@ -46,6 +46,11 @@ def _adapter() -> Any:
     return TypeAdapter(Session)
 
 
+def names(first: str, sessions: int) -> list[str]:
+    """Return the names of the trace folders of a result with this many sessions: `first`, `first`-2, `first`-3 ..."""
+    return [first, *(f"{first}-{number}" for number in range(2, sessions + 1))]
+
+
 def write(folder: Path, session: Session) -> None:
     """Write the raw samples of a session to `folder`, atomically. Raises NotWritten if the disk is full or fails."""
     import pyarrow as pa

@@ -81,3 +81,5 @@ class BreakEven:
     reason: str | None
     at_most: Quantity | None = None
     """Upper bound of the inferences, if only a bound of the cost is known."""
+    session_spread: Quantity | None = None
+    """Spread between the sessions of compressing and inferring that the interval includes."""

@@ -187,7 +187,7 @@ def _joules(result: Result) -> text.Lines:
 def _measured(result: Result) -> Iterable[str]:
     """Yield a table of this model and the references of its session, at the headline point."""
     point = result.headline
-    where = f", {point_name(point)}" if point else ""
+    where = f", {point_name(point)}, {point.extent}" if point else ""
     against = result.verdict_reference.name if result.verdict_reference else None
     yield f"On {escaped(result.machine.device_name)}{where}; 95 % intervals; ratios are paired, to {escaped(against)}."
     yield ""

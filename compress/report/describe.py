@@ -69,9 +69,9 @@ def describe(result: Result) -> Iterable[str]:
                 yield f"    changed {text.plain(str(step.shares))}"
     if result.breakeven is not None:
         pays = result.breakeven
-        yield f"break-even: {pays.reason or text.joined(text.breakeven(pays))}"
+        yield f"break-even: {pays.reason or text.breakeven_line(pays)}"
     yield from (f"note: {note}" for note in result.notes)
-    yield f"raw samples: {result.trace or 'not kept'}; check figures with: python -m compress verify FILE"
+    yield f"raw samples: {', '.join(result.traces) or 'not kept'}; check figures with: python -m compress verify FILE"
     yield f"artifact: {result.artifact}; fingerprint {result.fingerprint}; compress {result.code_version}"
 
 
@@ -121,7 +121,7 @@ def _point(point: Point) -> Iterable[str]:
     percentiles = ", ".join(_percentile(point, name) for name in quantiles.FRACTIONS)
     yield (
         f"  latency {1e3 * latency.value:.2f} ms per batch ({1e3 * latency.low:.2f} to {1e3 * latency.high:.2f}) over "
-        f"{latency.n} rounds; {percentiles} ({spread.n} batches)"
+        f"{point.extent}; {percentiles} ({spread.n} batches)"
     )
     yield from (f"  NOT RELIABLE: {reason}" for reason in point.unreliable)
     tokens = point.generated_tokens
@@ -135,6 +135,9 @@ def _point(point: Point) -> Iterable[str]:
         for what, r in (("latency", ratio.latency), ("energy", ratio.energy), ("energy net of idle", ratio.net)):
             if r is not None:
                 yield f"  {what} / {ratio.reference}: {r.value:.3f} ({r.low:.3f} to {r.high:.3f})"
+        between = text.session_spread(point, ratio.reference)
+        if between:
+            yield f"    sessions differ by {between}"
 
 
 def _percentile(point: Point, name: str) -> str:

@@ -6,9 +6,10 @@ from compress.analysis.carbon import PER, Terms, grams_per_1000
 from compress.analysis.loss import lost
 from compress.analysis.odds import MOST, front_odds
 from compress.analysis.pareto import Table
+from compress.analysis.sentence import assumption
 from compress.analysis.soundness import floor_words
 from compress.analysis.verdict import MEASURED, point_name
-from compress.records.result import UNITS, Accuracy, Point
+from compress.records.result import UNITS, Accuracy, Point, Result
 from compress.report.text import digits, plain, spread
 
 LOUD = ("LIMITED", "WARNING")
@@ -61,7 +62,9 @@ def _rounds(table: Table) -> str:
         return ""
     counts, lengths = [len(p) for p in points], [r.duration_s for p in points for r in p]
     rounds = f"{min(counts)}" if min(counts) == max(counts) else f"{min(counts)} to {max(counts)}"
-    return f"; {rounds} rounds, windows of {digits(min(lengths), 2)} s or more"
+    sessions = max(point.sessions for _, point in _points(table) if point is not None)
+    rounds += f" rounds in {sessions} sessions" if sessions > 1 else " rounds"
+    return f"; {rounds}, windows of {digits(min(lengths), 2)} s or more"
 
 
 def carbon_lines(table: Table, terms: Terms) -> list[str]:
@@ -116,6 +119,7 @@ def _reading(table: Table) -> Iterable[str]:
                 f"{_names(table.unreliable)}."
             )
         yield "Ratios divide a row's figure by the reference's: below 1 is a saving. Parentheses hold 95 % intervals."
+    yield from _between_sessions(table)
     yield from _metered(table)
     if table.axis == "latency" and table.results:
         yield f"The front is accuracy against latency, because {_why_latency(table)}."
@@ -131,6 +135,8 @@ def _reading(table: Table) -> Iterable[str]:
             "Rows come from several sessions: compare their ratios, which are paired within a session, "
             "not their milliseconds or millijoules. References are those of the newest session."
         )
+        if spread := max((r.session_spread for r in table.results if _single(r)), default=0.0):
+            yield f"Rows of a single session are ranked with other sessions {assumption(spread)}."
         if len(table.references) < 2:
             yield "Sessions could not be compared with each other: this needs a second reference."
     for older in table.disagreements:
@@ -141,6 +147,24 @@ def _reading(table: Table) -> Iterable[str]:
         )
     if table.superseded:
         yield f"Older results are not shown for: {_names(table.superseded)}."
+
+
+def _between_sessions(table: Table) -> Iterable[str]:
+    """Yield how much ratios differ between the sessions of rows that have several."""
+    ratios = [point.ratio(table.reference or "") for _, point in _points(table) if point is not None]
+    known = [r.session_spread if table.axis == "latency" else r.session_spread_energy for r in ratios if r is not None]
+    spreads = [100 * spread for spread in known if spread is not None]
+    if spreads:
+        span = f"{min(spreads):.2g} to {max(spreads):.2g} %" if len(spreads) > 1 else f"{spreads[0]:.2g} %"
+        yield (
+            f"Intervals of rows with several sessions are over sessions (Student's t); their ratios of {table.axis} "
+            f"differ between sessions by {span} (standard deviation)."
+        )
+
+
+def _single(result: Result) -> bool:
+    """Return whether a result was measured in one session only."""
+    return result.headline is not None and result.headline.sessions == 1
 
 
 def _unbounded(table: Table) -> list[str]:

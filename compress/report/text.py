@@ -8,7 +8,8 @@ import re
 
 from compress.analysis.loss import difference as loss_difference
 from compress.analysis.loss import form as loss_form
-from compress.records.result import Accuracy, BreakEven, Result
+from compress.analysis.sentence import assumption
+from compress.records.result import Accuracy, BreakEven, Point, Result
 from compress.records.stats import Estimate
 
 DASH = "—"
@@ -136,6 +137,21 @@ def breakeven(even: BreakEven | None) -> Lines:
         f"{count(even.inferences.value)} {unit}",
         f"({count(even.inferences.low)} to {count(even.inferences.high)})",
     )
+
+
+def breakeven_line(even: BreakEven | None) -> str:
+    """Return the inferences until break-even on one line, with the spread between sessions that they include."""
+    known = even is not None and (even.inferences or even.at_most is not None)
+    spread = assumption(even.session_spread or 0.0) if even is not None and known else ""
+    return joined(breakeven(even)) + (f", {spread}" if spread else "")
+
+
+def session_spread(point: Point, reference: str) -> str:
+    """Return how much the ratios to a reference differ between sessions, as standard deviations; empty for one."""
+    ratio = point.ratio(reference)
+    spreads = [] if ratio is None else [("latency", ratio.session_spread), ("energy", ratio.session_spread_energy)]
+    known = [f"{100 * spread:.2g} % of the {axis} ratio" for axis, spread in spreads if spread is not None]
+    return f"{' and '.join(known)}, standard deviation over {point.sessions} sessions" if known else ""
 
 
 def first_line(result: Result) -> str:

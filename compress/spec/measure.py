@@ -13,7 +13,8 @@ class Measure(Config):
     """How a session measures. The profile provides the settings left unset."""
 
     profile: Profile = "auto"
-    """quick: 5 rounds of 1.5 s; standard: 6 of 5 s; publish: 10 of 20 s; auto: standard with a meter, else quick."""
+    """quick: 5 rounds of 1.5 s; standard: 6 of 5 s; publish: 10 of 20 s
+    in 3 sessions; auto: standard with a meter, else quick."""
     rounds: Annotated[int, Field(ge=2, le=1000)] | None = None
     """Rounds; each holds one window of every runner, in random order."""
     window_s: Annotated[float, Field(gt=0, le=600)] | None = None
@@ -26,6 +27,10 @@ class Measure(Config):
     """Measure the headline point only, or every point of the workload."""
     residency: Literal["auto", "together", "in_turn"] | None = None
     """Keep all models in memory, or load each in turn inside every round; auto: together if they fit."""
+    sessions: Annotated[int, Field(ge=1, le=20)] | None = None
+    """Sessions, one fresh process after the other; intervals are then over sessions. publish: 3, else 1."""
+    session_spread: Annotated[float, Field(ge=0, le=1)] | None = None
+    """Assumed relative standard deviation between sessions where a single session is compared with others; 0.02."""
 
     def resolved(self, metered: bool) -> "Settings":
         """Return all settings by value: those of the profile, overridden by the ones set here."""
@@ -49,6 +54,7 @@ class Settings(Config):
     warmup_s: float
     points: Literal["headline", "all"]
     residency: Literal["auto", "together", "in_turn"] = "auto"
+    sessions: int = 1
     least_batches: int = 2
     """Minimum batches in a window; windows are extended until they have this many."""
     least_movements: int = 0
@@ -65,6 +71,7 @@ PROFILES: dict[str, Settings] = {
         preroll_s=2,
         warmup_s=300,
         points="all",
+        sessions=3,
         least_batches=32,
         least_movements=200,
     ),

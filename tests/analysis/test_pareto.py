@@ -1,6 +1,8 @@
 """Verdicts, break-even, dominance and what is never mixed."""
 
+import math
 import random
+import statistics
 import subprocess
 import sys
 from dataclasses import replace
@@ -11,7 +13,7 @@ from compress.analysis.pareto import Candidate, dominates, group, undominated
 from compress.analysis.sentence import accuracy_words, cost_words
 from compress.analysis.verdict import breakeven, judged, verdict
 from compress.records.result import Round, Transform
-from compress.records.stats import Estimate, mean_estimate
+from compress.records.stats import Estimate
 from compress.report import text
 from compress.report.collection import front
 from compress.report.notes import footnotes
@@ -206,23 +208,62 @@ def test_breakeven_is_joules_spent_over_joules_saved():
     found = even(0.5)  # 300 J / (0.1 J * (1 - 0.5))
     assert found.unit == "joules"
     assert found.inferences.value == pytest.approx(6000)
-    saved = mean_estimate([0.1 * 0.5 * busy for busy in factory.BUSY])
-    assert found.inferences.low == pytest.approx(300 / saved.high)
-    assert found.inferences.high == pytest.approx(300 / saved.low)
-    assert found.inferences.n == len(factory.BUSY)
+    # saved: 0.05 J +- t(4) x 0.05 x sd of BUSY / sqrt(5), and +- 1.96 x 2 % of our 0.05 J in another session
+    half = math.hypot(2.7764451 * 0.05 * math.sqrt(0.001 / 4 / 5), 1.959964 * 0.02 * 0.05)
+    low, high = (
+        6000 * math.exp(-math.hypot(math.log(1 + half / 0.05), 1.959964 * 0.02)),
+        6000 * math.exp(math.hypot(math.log(1 - half / 0.05), 1.959964 * 0.02)),
+    )
+    assert (found.inferences.low, found.inferences.high) == pytest.approx((low, high))
+    assert (found.inferences.n, found.session_spread) == (len(factory.BUSY), 0.02)
+
+
+def test_breakeven_of_several_sessions_has_their_spread_in_its_interval_and_assumes_it_for_compressing():
+    noise = [(0.97, 1.03), (1.0, 1.01), (1.02, 1.06), (0.99, 1.0), (1.01, 1.02), (0.98, 0.99)]  # ours, the reference's
+
+    def rounds(base, side):
+        return tuple(
+            Round(i, 0, 0.0, 1.0, 10, 0.0, 10 * 8 * base * pair[side], 1.0, session=i // 2)
+            for i, pair in enumerate(noise)
+        )
+
+    ratio = replace(factory.ratio(latency=0.5, energy=0.5), session_spread_energy=0.03)
+    mine, reference = (
+        replace(factory.point(ratio, energy_source="nvml"), rounds=rounds(base, side))
+        for side, base in enumerate((0.05, 0.1))
+    )
+    found = breakeven(Transform(1.0, 300.0, "nvml", None, 0, ()), mine, reference, factory.FP32)
+    saved = [0.1 * theirs - 0.05 * ours for ours, theirs in noise]
+    sessions = [(a + b) / 2 for a, b in zip(saved[::2], saved[1::2], strict=True)]
+    between = 4.3026527 * statistics.stdev(sessions) / math.sqrt(3)  # t of 2 degrees of freedom
+    within = 3.1824463 * math.sqrt(sum((a - b) ** 2 / 4 for a, b in zip(saved[::2], saved[1::2], strict=True))) / 3
+    mean, half = statistics.fmean(saved), max(between, within)
+    up = math.hypot(math.log(mean / (mean - half)), 1.959964 * 0.03)
+    assert found.inferences.value == pytest.approx(300 / mean)
+    assert found.inferences.high == pytest.approx(300 / mean * math.exp(up))
+    assert (found.inferences.n, found.session_spread) == (3, 0.03)
+
+
+def test_a_saving_below_what_sessions_may_differ_by_has_no_breakeven_and_says_so():
+    found = even(0.97, spread=0.001)
+    assert found.inferences is None
+    assert found.reason == "no measurable saving of energy, assuming that sessions differ by 2 %"
 
 
 def test_the_interval_of_breakeven_covers_what_it_says():
+    """600 sessions that differ by 2 %, after compressing in sessions that do so too."""
     draw = random.Random(5)
     covered = 0
     for _ in range(600):
-        theirs, ours = ([m * (1 + draw.gauss(0, 0.03)) for _ in range(6)] for m in (0.10, 0.05))
-        points = [factory.point(factory.ratio(latency=0.5, energy=0.5), energy_source="nvml") for _ in range(2)]
+        spent, session = (math.exp(draw.gauss(0, 0.02)) for _ in range(2))
+        theirs, ours = ([m * (1 + draw.gauss(0, 0.03)) for _ in range(6)] for m in (0.10, 0.05 * session))
+        ratio = factory.ratio(latency=0.5, energy=0.5)
+        points = [factory.point(ratio, energy_j=sum(ours) / 6, energy_source="nvml") for _ in range(2)]
         mine, reference = (
             replace(p, rounds=tuple(Round(i, 0, 0.0, 1.0, 10, 0.0, 10 * 8 * j, 1.0) for i, j in enumerate(joules)))
             for p, joules in zip(points, (ours, theirs), strict=True)
         )
-        found = breakeven(Transform(1.0, 300.0, "nvml", None, 0, ()), mine, reference, factory.FP32).inferences
+        found = breakeven(Transform(1.0, 300.0 * spent, "nvml", None, 0, ()), mine, reference, factory.FP32).inferences
         covered += found.low <= 6000 <= found.high
     assert 0.93 <= covered / 600 <= 0.97
 
@@ -238,9 +279,10 @@ def test_work_too_short_to_meter_breaks_even_by_its_bound():
     reference = factory.point(latency_s=0.05, energy_j=0.1, energy_source="nvml")
     short = Transform(0.4, None, "nvml", "0.4 s are under 20 movements", 0, (), energy_at_most_j=120.0)
     found = breakeven(short, point, reference, factory.FP32)
-    saved = mean_estimate([0.1 * 0.5 * busy for busy in factory.BUSY])
+    half = math.hypot(2.7764451 * 0.05 * math.sqrt(0.001 / 4 / 5), 1.959964 * 0.02 * 0.05)
+    high = 120 / 0.05 * math.exp(math.hypot(math.log(1 - half / 0.05), 1.959964 * 0.02))
     assert (found.inferences, found.unit, found.reason) == (None, "joules", None)
-    assert found.at_most == pytest.approx(120 / saved.low)
+    assert found.at_most == pytest.approx(high)
     assert text.joined(text.breakeven(found)).startswith("at most 2")
     slower = replace(point, ratios=(factory.ratio(latency=1.3, energy=1.3),))
     assert breakeven(short, slower, reference, factory.FP32).at_most is None

@@ -4,6 +4,7 @@ Data are the raw samples in `traces/`. Windows of the results are coloured, thos
 others white. If the meter reports no instant power, power comes from the counter's increase between two movements.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -11,7 +12,8 @@ from typing import TYPE_CHECKING
 from compress.analysis.joules import by_board, series
 from compress.base.config import InputError
 from compress.records import trace
-from compress.records.sample import Sample, Signal
+from compress.records.further import completed
+from compress.records.sample import PAUSE_NS, Sample, Signal
 from compress.records.session import Session
 from compress.report.charts import Source, canvas, of_one_session
 from compress.report.text import plain
@@ -65,15 +67,23 @@ def draw(sources: Sequence[Source]) -> "Figure":
 
 
 def sampled(source: Source) -> Session:
-    """Return the session of a result, sorted by board and time. Raises InputError without samples of a meter."""
+    """Return a result's sessions as one, with samples sorted by board and time. They share the machine's clock.
+
+    Raises InputError without samples of a meter.
+    """
     if source.result.trace is None:
         raise InputError(f"{source.path}: records no trace; run the recipe again")
-    folder = trace.located(source.path, source.result.trace)
+    folder, *further = (trace.located(source.path, stated) for stated in source.result.traces)
     session = trace.read(folder)
     if not session.samples:
         why = session.meter.sampling_error or session.meter.why_modelled or "nothing was sampled"
         raise InputError(f"{folder}: holds no samples of a meter ({why}); there is no power to draw")
-    return replace(session, samples=tuple(sorted(session.samples, key=lambda s: (s.board or 0, s.time_ns))))
+    whole = [session, *(completed(trace.read(each), session) for each in further)]
+    samples = sorted((s for each in whole for s in each.samples), key=lambda s: (s.board or 0, s.time_ns))
+    runners = (
+        replace(r, points=tuple(p for each in whole for p in each.runner(r.name).points)) for r in session.runners
+    )
+    return replace(session, runners=tuple(runners), samples=tuple(samples))
 
 
 def power_w(samples: Sequence[Sample]) -> list[tuple[int, float]]:
@@ -93,7 +103,15 @@ def power_w(samples: Sequence[Sample]) -> list[tuple[int, float]]:
 
 
 def _line(pairs: Sequence[tuple[int, float]], start_ns: int) -> tuple[list[float], list[float]]:
-    return [(t - start_ns) / 1e9 for t, _ in pairs], [value for _, value in pairs]
+    """Return seconds and values, with a gap in the line between sessions."""
+    times, values = [], []
+    for (before_ns, _), (time_ns, value) in zip([*pairs[:1], *pairs], pairs, strict=False):
+        if time_ns - before_ns > PAUSE_NS:
+            times.append(math.nan)
+            values.append(math.nan)
+        times.append((time_ns - start_ns) / 1e9)
+        values.append(value)
+    return times, values
 
 
 def _windows(plot: "Axes", session: Session, sources: Sequence[Source], start_ns: int, named: bool) -> None:

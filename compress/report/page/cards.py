@@ -16,8 +16,7 @@ from compress.records.stats import Estimate
 from compress.report.describe import steps
 from compress.report.page.samples import OLD, Traces, flips, histogram, recorded
 from compress.report.table import verdict_cell
-from compress.report.text import breakeven as breakeven_text
-from compress.report.text import count, digits, joined, megabytes, metric, plain
+from compress.report.text import breakeven_line, count, digits, joined, megabytes, metric, plain, session_spread
 from compress.report.text import difference as difference_text
 from compress.report.text import ratio as ratio_text
 
@@ -28,7 +27,7 @@ def card(result: Result, table: Table, adjusted: Estimate | None, traces: Traces
     """Return the data of one recipe's card. A part that is unknown has its reason under `why`."""
     reference = next((r for r in table.references if r.name == table.reference), None)
     own = result.verdict_reference or reference  # the reference of its own session
-    session = traces.session(result.session)
+    session = traces.session(result.session, result.further_traces)
     against = own.name if own else ""
     return {
         "says": plain(result.verdict.sentence) if result.verdict else None,
@@ -82,7 +81,9 @@ def _facts(result: Result, own: Reference | None) -> list[tuple[str, str]]:
             spent = f", {about}{digits(transform.energy_j, 3 if not about else 2)} J ({transform.energy_source})"
         facts.append(("compressing took", f"{digits(transform.seconds)} s{spent}"))
     if result.breakeven is not None:
-        facts.append(("break-even", result.breakeven.reason or joined(breakeven_text(result.breakeven))))
+        facts.append(("break-even", result.breakeven.reason or breakeven_line(result.breakeven)))
+    spread = None if own is None or result.headline is None else session_spread(result.headline, own.name)
+    facts += [("between sessions", spread)] if spread else []
     return facts
 
 

@@ -40,7 +40,7 @@ def page_data(tables: Sequence[Table], folder: Path | None, terms: Terms | None 
         result = tables[place].results[index]
         data = card(result, tables[place], families[place].get(result.name), traces)
         cards[f"{place}:{index}"] = data
-        session = traces.session(result.session)
+        session = traces.session(result.session, result.further_traces)
         if session is not None and result.session not in sessions:
             sessions[result.session] = recorded(session, power)
     left = sum(len(table.results) for table in tables) - len(cards)

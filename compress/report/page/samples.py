@@ -6,7 +6,7 @@ Missing data has a reason: traces may not have been copied with the results, or 
 import math
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,7 @@ import numpy as np
 from compress.base.config import InputError
 from compress.records import trace
 from compress.records.result import Result
-from compress.records.sample import OUTSIDE
+from compress.records.sample import OUTSIDE, PAUSE_NS
 from compress.report.text import plain
 
 Plain = dict[str, Any]
@@ -27,28 +27,31 @@ OLD = "not recorded by this version"
 
 
 class Trace:
-    """The folder of one session. Each file is read once, on first use."""
+    """The folders of a result's sessions. Each file is read once, on first use.
 
-    def __init__(self, folder: Path):
-        self._folder = folder
+    Answers are those of the first session; batches, windows and samples those of all.
+    """
+
+    def __init__(self, folders: Sequence[Path]):
+        self._folders = folders
 
     @cached_property
     def labels(self) -> tuple[str, ...] | None:
         """Names of the classes, if recorded."""
-        return trace.about(self._folder).labels
+        return trace.about(self._folders[0]).labels
 
     @cached_property
     def _outcomes(self) -> Mapping[str, Mapping[str, Any]]:
-        return self._by_runner("outcomes")
+        return self._by_runner("outcomes", self._folders[0])
 
     @cached_property
     def _batches(self) -> Mapping[str, Mapping[str, Any]]:
-        return self._by_runner("batches")
+        return self._of_all("batches")
 
     @cached_property
     def windows(self) -> Mapping[str, Mapping[str, Any]]:
         """Runner -> columns of its windows."""
-        return self._by_runner("windows")
+        return self._of_all("windows")
 
     def outcomes(self, runner: str) -> Mapping[str, Any]:
         """Return column -> values of every example."""
@@ -62,7 +65,7 @@ class Trace:
     @cached_property
     def texts(self) -> Mapping[int, str | None] | None:
         """Example -> its shortened text; None if the session recorded none."""
-        columns = self._read("examples")
+        columns = self._read("examples", self._folders[0])
         if columns is None:
             return None
         numbers, texts = columns.get("example", ()), columns.get("text", ())
@@ -71,11 +74,17 @@ class Trace:
     @cached_property
     def samples(self) -> Mapping[str, Any]:
         """Column -> values; empty if nothing was sampled."""
-        return self._read("samples") or {}
+        return _concatenated([columns for folder in self._folders if (columns := self._read("samples", folder))])
 
-    def _by_runner(self, name: str) -> Mapping[str, Mapping[str, Any]]:
+    def _of_all(self, name: str) -> Mapping[str, Mapping[str, Any]]:
+        """Return runner -> column -> values over all sessions."""
+        tables = [self._by_runner(name, folder) for folder in self._folders]
+        names = dict.fromkeys(runner for table in tables for runner in table)
+        return {runner: _concatenated([table[runner] for table in tables if runner in table]) for runner in names}
+
+    def _by_runner(self, name: str, folder: Path) -> Mapping[str, Mapping[str, Any]]:
         """Return runner -> column -> values. Rows of one runner are contiguous, as they were written."""
-        columns = self._read(name) or {}
+        columns = self._read(name, folder) or {}
         if not len(columns.get("runner", ())):
             return {}
         names, firsts = np.unique(columns["runner"], return_index=True)
@@ -86,11 +95,19 @@ class Trace:
             for k, end in zip(order, ends, strict=True)
         }
 
-    def _read(self, name: str) -> dict[str, Any] | None:
-        if not (self._folder / f"{name}.parquet").exists():
+    def _read(self, name: str, folder: Path) -> dict[str, Any] | None:
+        if not (folder / f"{name}.parquet").exists():
             return None
-        table = trace.table(self._folder, name)
+        table = trace.table(folder, name)
         return {key: _values(table.column(key)) for key in table.column_names}
+
+
+def _concatenated(tables: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return the columns that all tables have, one table after the other."""
+    if len(tables) == 1:
+        return dict(tables[0])
+    shared = [key for key in tables[0] if all(key in table for table in tables)] if tables else []
+    return {key: np.concatenate([table[key] for table in tables]) for key in shared}
 
 
 def _values(column: Any) -> Any:
@@ -109,10 +126,11 @@ class Traces:
         self._folders = {path.parent.name: path.parent for path in files}
         self._open: dict[str, Trace] = {}
 
-    def session(self, name: str) -> Trace | None:
-        """Return the samples of a session, or None if they are missing."""
+    def session(self, name: str, further: Sequence[str] = ()) -> Trace | None:
+        """Return the samples of a session and of the further ones, or None if they are missing."""
         if name not in self._open and name in self._folders:
-            self._open[name] = Trace(self._folders[name])
+            names = [name, *(PurePosixPath(each).name for each in further)]
+            self._open[name] = Trace([self._folders[each] for each in names if each in self._folders])
         return self._open.get(name)
 
 
@@ -190,7 +208,10 @@ def histogram(session: Trace, names: Sequence[str]) -> Plain:
 
 
 def power(session: Trace) -> Plain:
-    """Return power, clock and temperature of the session per board, in seconds from its first sample."""
+    """Return power, clock and temperature of the session per board, in seconds from its first sample.
+
+    Lines are interrupted between sessions.
+    """
     columns = session.samples
     key = next((k for k in ("power_mw", OUTSIDE) if k in columns), None)
     if not len(columns.get("time_ns", ())) or key is None:
@@ -203,13 +224,15 @@ def power(session: Trace) -> Plain:
         has_power = [_watts(value) is not None for value in columns[key][chosen]]
         chosen = chosen[has_power]
         kept = chosen[:: max(1, -(-len(chosen) // MOST_SAMPLES))]
+        times = columns["time_ns"][kept]
+        breaks = [i + 1 for i in np.flatnonzero(np.diff(times) > PAUSE_NS).tolist()]
         boards_data.append(
             {
                 "board": board,
-                "t": [round(float(v - start) / 1e9, 2) for v in columns["time_ns"][kept]],
-                "w": [_watts(v) for v in columns[key][kept]],
-                "mhz": _clean(columns.get("sm_mhz"), kept),
-                "c": _clean(columns.get("temperature_c"), kept),
+                "t": _broken([round(float(v - start) / 1e9, 2) for v in times], breaks),
+                "w": _broken([_watts(v) for v in columns[key][kept]], breaks),
+                "mhz": _broken(_clean(columns.get("sm_mhz"), kept), breaks),
+                "c": _broken(_clean(columns.get("temperature_c"), kept), breaks),
                 "thinned": len(kept) < len(chosen),
             }
         )
@@ -222,6 +245,13 @@ def power(session: Trace) -> Plain:
         for name, intervals in session.windows.items()
     }
     return {"boards": boards_data, "windows": windows}
+
+
+def _broken(values: list[Any], breaks: Sequence[int]) -> list[Any]:
+    """Return a line's values with None before each of these places, which interrupts it."""
+    for place in reversed(breaks if values else ()):
+        values.insert(place, None)
+    return values
 
 
 def _watts(milliwatts: Any) -> float | None:

@@ -1,0 +1,23 @@
+"""The job of a further session: the same artifacts in a fresh process, with rounds only.
+
+Accuracy, kernels and memory are properties of the artifact, which is the same, so the first session measures them. What
+differs between processes is cost: memory layout, clocks, temperature, what else the machine does.
+"""
+
+from dataclasses import replace
+
+from compress.measure.job import Job
+from compress.records.session import Session
+
+
+def further_job(job: Job, first: Session) -> Job | None:
+    """Return the job of a further session: the runners that the first one measured, without evaluation.
+
+    Return None if no recipe is left to measure. Models stay loaded, or are loaded in turn, as in the first session.
+    """
+    left = tuple(spec for spec in job.runners if first.runner(spec.name).error is None)
+    if all(spec.reference for spec in left):
+        return None
+    residency = "in_turn" if first.in_turn else "together"
+    settings = job.settings.model_copy(update={"residency": residency})
+    return replace(job, runners=left, settings=settings, evaluates=False)
