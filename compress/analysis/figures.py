@@ -12,8 +12,10 @@ from compress.analysis import grades
 from compress.analysis.accuracy import Evaluation, summarise
 from compress.analysis.costs import Raw, costs
 from compress.analysis.joules import GAIN, UNCERTAINTY_FACTOR, Energy, idle_watts
+from compress.analysis.natural import with_figures
 from compress.analysis.ratios import ratios
 from compress.records import stats
+from compress.records.natural import WORDS
 from compress.records.result import Accuracy, Percentiles, Point, Round
 from compress.records.session import Runner, Shape, Window
 from compress.records.stats import Estimate
@@ -41,7 +43,15 @@ def _evaluation(runner: Runner) -> Evaluation:
 def points(raw: Raw, name: str) -> tuple[Point, ...]:
     """Return every measured operating point of one runner, without verdicts."""
     measured = raw.session.runner(name).points
-    return tuple(_point(raw, name, index) for index, point in enumerate(measured) if point.windows)
+    made = []
+    for index, own in enumerate(measured):
+        if not own.windows:
+            continue
+        point, order = _point(raw, name, index), own.point.natural
+        if order is not None and own.texts is not None:
+            point = with_figures(point, order, own.texts, accuracy(raw, name))
+        made.append(point)
+    return tuple(made)
 
 
 def _point(raw: Raw, name: str, index: int) -> Point:
@@ -117,7 +127,7 @@ def _reasons(
     why = {
         "phase": None if shape.generate else "a forward pass over whole examples, nothing is generated",
         "generated_tokens": None if shape.generate else "nothing is generated",
-        "sequence_length": None if shape.sequence_length else "images have none",
+        "sequence_length": None if shape.sequence_length else _no_length(shape),
         "p99": None if samples >= P99_SAMPLES else f"{samples} batches; 300 are needed",
         "energy_j": None if energy else absent,
         "grade": None if energy else absent,
@@ -126,6 +136,10 @@ def _reasons(
         "ratios.energy": None if energy and measured else "only measured energies are compared" if energy else absent,
     }
     return {field: sentence for field, sentence in why.items() if sentence is not None}
+
+
+def _no_length(shape: Shape) -> str:
+    return "images have none" if shape.natural is None else "texts have their own lengths"
 
 
 def _round(window: Window, energy: Energy) -> Round:
@@ -150,6 +164,7 @@ def lacking(raw: Raw, name: str) -> Sequence[str]:
 
 def _shape(point: Shape) -> str:
     length = f" x length {point.sequence_length}" if point.sequence_length else ""
+    length += f", {WORDS[point.natural]}" if point.natural else ""
     return f"batch {point.batch_size}{length}" + (f", {point.generate} generated" if point.generate else "")
 
 

@@ -11,6 +11,7 @@ from compress.analysis.loss import difference
 from compress.analysis.soundness import unsound_reference
 from compress.analysis.verdict import point_name
 from compress.base.config import Config
+from compress.records.natural import Natural
 from compress.records.result import Point, Result
 from compress.records.stats import Estimate
 from compress.report import text
@@ -122,6 +123,8 @@ def _point(point: Point) -> Iterable[str]:
         f"  latency {1e3 * latency.value:.2f} ms per batch ({1e3 * latency.low:.2f} to {1e3 * latency.high:.2f}) over "
         f"{latency.n} rounds; p50 {1e3 * spread.p50:.2f}, p90 {1e3 * spread.p90:.2f}{tail} ({spread.n} batches)"
     )
+    if point.natural is not None:
+        yield from _natural(point.natural)
     tokens = point.generated_tokens
     tokens_text = f", {point.throughput_per_s.value * tokens:.1f} generated tokens per second" if tokens else ""
     yield f"  throughput {point.throughput_per_s.value:.1f} examples per second{tokens_text}"
@@ -133,6 +136,18 @@ def _point(point: Point) -> Iterable[str]:
         for what, r in (("latency", ratio.latency), ("energy", ratio.energy)):
             if r is not None:
                 yield f"  {what} / {ratio.reference}: {r.value:.3f} ({r.low:.3f} to {r.high:.3f})"
+
+
+def _natural(natural: Natural) -> Iterable[str]:
+    """Yield the texts of a natural point, and its costs per example and per correct answer."""
+    texts = natural.texts
+    yield f"  the test split's own texts: {texts.tokens_per_example:.1f} tokens on average, {texts.batches} batches a pass"
+    costs = [("latency", text.latency(natural.latency_per_example_s), "per example")]
+    if natural.latency_per_correct_s is not None:
+        costs.append(("latency", text.latency(natural.latency_per_correct_s), "per correct answer"))
+    if natural.energy_per_correct_j is not None:
+        costs.append(("energy", text.energy(natural.energy_per_correct_j, None), "per correct answer"))
+    yield from (f"  {what} {per}: {text.joined(cell)}" for what, cell, per in costs)
 
 
 def _energy(point: Point, energy: Estimate) -> Iterable[str]:

@@ -7,12 +7,14 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from compress.analysis.natural import deployed, energy_per_correct, latency_per_example, measured_energy
 from compress.analysis.odds import SETTLED, adjusted, front_odds, word_among
 from compress.analysis.pareto import Table, point_cost
-from compress.analysis.verdict import MEASURED, cost_axis
-from compress.records.result import Reference, Result
+from compress.analysis.verdict import MEASURED, Axis, cost_axis
+from compress.records.point import natural_point
+from compress.records.result import Point, Reference, Result
 from compress.records.stats import Estimate
-from compress.report import sheet, text
+from compress.report import text
 from compress.report.charts.panel import panels
 from compress.report.charts.sketch import sketch
 from compress.report.notes import LOUD, footnotes, heading, title
@@ -26,7 +28,9 @@ STAR = "★"
 LEAST_ODDS = 0.05
 WIDE = 168
 """Terminal columns that the whole table needs; a narrower terminal leaves out `OPTIONAL`."""
-OPTIONAL = frozenset({"latency / fp32", "break-even", "kernels", "stored", "energy / correct", "bits / byte"})
+OPTIONAL = frozenset(
+    {"latency / fp32", "own texts", "break-even", "kernels", "stored", "energy / correct", "bits / byte"}
+)
 MEDIUM = 116
 LESS = OPTIONAL | {"latency", "energy"}
 """Left out below `MEDIUM` columns, because ratios are more useful than absolute figures."""
@@ -98,8 +102,11 @@ def _cells(table: Table, row: Result | Reference, odds: float | None, bits: bool
     if bits:
         known = row.accuracy.bits_per_byte if row.accuracy else None
         cells["bits / byte"] = (DASH if known is None else text.digits(known, 4),)
+    own = deployed(row.points)
     if table.meter in MEASURED and row.accuracy is not None and row.accuracy.metric == "accuracy":
-        cells["energy / correct"] = text.energy(sheet.per_correct(point, row.accuracy), source)
+        cells["energy / correct"] = text.energy(energy_per_correct(own, row.accuracy), source)
+    if any(natural_point(other.points) for other in table.rows):
+        cells["own texts"] = _own_texts(natural_point(row.points), table.axis, table.reference, is_reference)
     if any(r.name == FP32 for r in table.references) and table.reference != FP32:
         cells["latency / fp32"] = unity if name == FP32 else text.ratio(point_cost(point, "latency", FP32))
     if table.meter in MEASURED:
@@ -107,6 +114,17 @@ def _cells(table: Table, row: Result | Reference, odds: float | None, bits: bool
     cells["stored"] = text.megabytes(size.stored_bytes if size else None, reference_bytes)
     cells["kernels"] = (row.kernel.label if row.kernel else DASH,)
     return cells
+
+
+def _own_texts(point: Point | None, axis: Axis, reference: str | None, is_reference: bool) -> Lines:
+    """Return the ratio on the test split's own texts with its interval, and the cost of an example there."""
+    if point is None:
+        return (DASH,)
+    ratio = ("1",) if is_reference else text.ratio(point_cost(point, axis, reference))
+    joules = measured_energy(point)
+    costs = [f"{text.digits(1e3 * latency_per_example(point).value)} ms"]
+    costs += [] if joules is None else [f"{text.digits(1e3 * joules.value)} mJ"]
+    return (*ratio, f"{', '.join(costs)} each")
 
 
 def _front(on_front: bool, odds: float | None) -> Lines:
@@ -119,7 +137,7 @@ def _front(on_front: bool, odds: float | None) -> Lines:
 
 ORDER = (
     "front", "recipe", "accuracy", "difference", "bits / byte", "latency", "latency / ref", "latency / fp32",
-    "energy", "energy / ref", "energy / correct", "stored", "break-even", "kernels", "verdict",
+    "energy", "energy / ref", "own texts", "energy / correct", "stored", "break-even", "kernels", "verdict",
 )  # fmt: skip
 
 
@@ -135,6 +153,7 @@ def labels(table: Table) -> dict[str, str]:
     titles["latency"] = "latency per batch"
     titles["energy"] = "energy per inference"
     titles["energy / correct"] = "energy per correct answer"
+    titles["own texts"] = f"{table.axis} / ref on own texts"
     titles["stored"] = "stored size"
     return titles
 
