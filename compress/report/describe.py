@@ -141,7 +141,7 @@ def _point(point: Point) -> Iterable[str]:
 def _natural(natural: Natural) -> Iterable[str]:
     """Yield the texts of a natural point, and its costs per example and per correct answer."""
     texts = natural.texts
-    yield f"  the test split's own texts: {texts.tokens_per_example:.1f} tokens on average, {texts.batches} batches a pass"
+    yield f"  {texts.batches} batches of the test split's own texts, {texts.tokens_per_example:.1f} tokens on average"
     costs = [("latency", text.latency(natural.latency_per_example_s), "per example")]
     if natural.latency_per_correct_s is not None:
         costs.append(("latency", text.latency(natural.latency_per_correct_s), "per correct answer"))

@@ -17,6 +17,7 @@ from compress.records.stats import Estimate
 from compress.report.text import count, digits, plain, signed_spread, spread
 
 Cell = list[str | float | int | None] | str
+EACH = "per example on own texts"
 UNKNOWN = "no reason was recorded"
 
 
@@ -149,7 +150,7 @@ def _correct(row: Row) -> Estimate | str:
     return point if isinstance(point, str) else energy_per_correct(point, row.accuracy) or "energy is not measured here"
 
 
-def _correct_latency(row: Row) -> Estimate | str:
+def _answer(row: Row) -> Estimate | str:
     point = _answering(row)
     return point if isinstance(point, str) else per_correct(latency_per_example(point), row.accuracy) or UNKNOWN
 
@@ -241,28 +242,10 @@ def axes(table: Table) -> list[Axis]:
         Axis("energy", "energy", "energy per inference", "mJ", "low", _energy, 1e3, session=True),
         Axis("modelled", "~ energy", "~ energy per inference, modelled", "mJ", "low", _modelled, 1e3, True, True),
         Axis("own_ratio", "own texts / ref", f"{table.axis} on own texts / {reference}'s", "×", "low", _own_ratio),
-        Axis(
-            "own_latency",
-            "latency, own texts",
-            "latency per example on own texts",
-            "ms",
-            "low",
-            _own_latency,
-            1e3,
-            True,
-        ),
-        Axis("own_energy", "energy, own texts", "energy per example on own texts", "mJ", "low", _own_energy, 1e3, True),
+        Axis("own_latency", "latency, own texts", f"latency {EACH}", "ms", "low", _own_latency, 1e3, session=True),
+        Axis("own_energy", "energy, own texts", f"energy {EACH}", "mJ", "low", _own_energy, 1e3, session=True),
         Axis("correct", "energy / correct", "energy per correct answer", "mJ", "low", _correct, 1e3, session=True),
-        Axis(
-            "correct_latency",
-            "latency / correct",
-            "latency per correct answer",
-            "ms",
-            "low",
-            _correct_latency,
-            1e3,
-            True,
-        ),
+        Axis("answer", "latency / correct", "latency per correct answer", "ms", "low", _answer, 1e3, session=True),
         Axis("throughput", "throughput", "throughput", "examples/s", "high", _throughput, session=True),
         Axis("carbon", "carbon", f"carbon per {PER} inferences", "g CO2e", "low", _carbon, session=True),
         Axis("stored", "stored", "stored size", "MB", "low", _size(lambda s: s.stored_bytes), 1e-6),
