@@ -149,7 +149,8 @@ def _body(result: Result, plain: bool) -> Iterable[str]:
         yield f"- compressing took {text.digits(result.transform.seconds)} s{spent}"
     if result.breakeven is not None:
         even = result.breakeven
-        yield f"- break-even: {escaped(even.reason or text.joined(text.breakeven(even)) + ' inferences')}"
+        paid = f"{text.joined(text.breakeven(even))} inferences, at {even.point}"
+        yield f"- break-even: {escaped(even.reason or paid)}"
     yield ""
     yield "## Measurements"
     yield ""

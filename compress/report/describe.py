@@ -69,7 +69,7 @@ def describe(result: Result) -> Iterable[str]:
                 yield f"    changed {text.plain(str(step.shares))}"
     if result.breakeven is not None:
         pays = result.breakeven
-        yield f"break-even: {pays.reason or text.joined(text.breakeven(pays))}"
+        yield f"break-even: {pays.reason or text.joined(text.breakeven(pays)) + f', at {pays.point}'}"
     yield from (f"note: {note}" for note in result.notes)
     yield f"raw samples: {result.trace or 'not kept'}; check figures with: python -m compress verify FILE"
     yield f"artifact: {result.artifact}; fingerprint {result.fingerprint}; compress {result.code_version}"

@@ -4,7 +4,6 @@ import math
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -13,8 +12,7 @@ from compress.analysis.natural import deployed
 from compress.analysis.verdict import judged, point_name, same_point
 from compress.base.config import InputError
 from compress.records import trace
-from compress.records.natural import Natural, Texts
-from compress.records.result import Point
+from compress.records.natural import Texts
 from compress.records.session import Runner, RunnerPoint, Session, Shape, Window
 from tests import factory
 from tests.simulated import IDLE_W, Load, session
@@ -107,14 +105,6 @@ def test_a_trace_whose_windows_are_no_whole_passes_is_refused(
         trace.read(tmp_path / "t")
 
 
-def natural_of(point: Point, latency: float = 0.7, energy: float | None = None, **fields: Any) -> Point:
-    """A natural point beside a packed one, with these ratios to fp32 eager."""
-    each = factory.near(0.004)
-    own = Natural("as_they_come", Texts(8, 25.2), each, factory.near(0.0045), None)
-    ratio = factory.ratio(latency=latency, energy=energy)
-    return replace(point, headline=False, sequence_length=None, natural=own, ratios=(ratio,), **fields)
-
-
 @pytest.mark.parametrize(
     ("source", "energy", "words"),
     [
@@ -126,7 +116,7 @@ def natural_of(point: Point, latency: float = 0.7, energy: float | None = None, 
 def test_the_sentence_ends_with_the_ratio_on_own_texts(source: str, energy: float | None, words: str) -> None:
     made = factory.result(energy_source=source)
     (headline,) = made.points
-    result = judged(replace(made, points=(headline, natural_of(headline, energy=energy))))
+    result = judged(replace(made, points=(headline, factory.natural(headline, energy=energy))))
     assert made.verdict is not None
     assert result.verdict is not None
     assert result.verdict.sentence == made.verdict.sentence + words
@@ -137,7 +127,7 @@ def test_the_sentence_ends_with_the_ratio_on_own_texts(source: str, energy: floa
 
 def test_a_model_that_is_broken_has_no_cost_on_own_texts() -> None:
     made = factory.result(accuracy=factory.accuracy(0.5, -0.39))
-    result = judged(replace(made, points=(*made.points, natural_of(made.points[0]))))
+    result = judged(replace(made, points=(*made.points, factory.natural(made.points[0]))))
     assert made.verdict is not None
     assert made.verdict.word == "BROKEN"
     assert result.verdict == made.verdict
@@ -145,7 +135,7 @@ def test_a_model_that_is_broken_has_no_cost_on_own_texts() -> None:
 
 def test_points_of_one_batch_size_are_told_apart_by_name_and_shape() -> None:
     packed = factory.point()
-    own = natural_of(packed)
+    own = factory.natural(packed)
     assert own.natural is not None
     in_order = replace(own, natural=replace(own.natural, order="sorted"))
     assert [point_name(point) for point in (packed, own, in_order)] == [
@@ -159,7 +149,7 @@ def test_points_of_one_batch_size_are_told_apart_by_name_and_shape() -> None:
 
 def test_costs_of_answers_are_those_of_own_texts_or_of_images_and_never_of_packed_texts() -> None:
     packed = factory.point()
-    own, image = natural_of(packed), replace(packed, sequence_length=None)
+    own, image = factory.natural(packed), replace(packed, sequence_length=None)
     assert deployed((packed, own)) is own
     assert deployed((image,)) is image
     assert deployed((packed,)) is None
