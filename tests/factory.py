@@ -4,6 +4,7 @@ from dataclasses import replace
 from typing import Any
 
 from compress.analysis.verdict import judged
+from compress.records.natural import Natural, Texts
 from compress.records.result import (
     SCHEMA,
     Accuracy,
@@ -94,6 +95,17 @@ def point(*ratios: Ratio, latency_s: float = 0.05, energy_j: float | None = None
             for i, busy in enumerate(BUSY)
         ),
         **fields,
+    )
+
+
+def natural(point: Point, latency: float = 0.7, energy: float | None = None, answer_j: float | None = None) -> Point:
+    """A natural point beside a packed one: 4 ms an example, and these ratios to fp32 eager."""
+    own = Natural(
+        "as_they_come", Texts(8, 25.2), near(0.004), near(0.0045), None if answer_j is None else near(answer_j)
+    )
+    made = ratio(latency=latency, energy=energy)
+    return replace(
+        point, headline=False, sequence_length=None, latency_s=near(0.032), natural=own, ratios=(made,), verdict=None
     )
 
 

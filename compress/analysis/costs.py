@@ -9,7 +9,7 @@ from compress.analysis.joules import Energy, interpolated_power, window_energy
 from compress.base.config import InputError
 from compress.records.further import completed
 from compress.records.sample import OUTSIDE
-from compress.records.session import JudgedBy, Session, Window
+from compress.records.session import JudgedBy, RunnerPoint, Session, Window
 
 
 @dataclass(frozen=True)
@@ -26,15 +26,22 @@ class Raw:
     further: tuple[Session, ...] = ()
     """Further sessions of the same artifacts, with rounds only."""
 
-    @property
+    @cached_property
     def each(self) -> tuple["Raw", ...]:
         """Return the samples of every session alone, in order."""
+        if not self.further:
+            return (self,)
         return tuple(replace(self, session=session, further=()) for session in (self.session, *self.further))
 
     @property
     def judged_by(self) -> JudgedBy:
         """Return the fields that a trace stores, from which `from_trace` restores this object."""
         return JudgedBy(self.references, self.against, self.metric, self.seed)
+
+    def measured_point(self, name: str, index: int) -> RunnerPoint:
+        """Return a runner's operating point in the first session that measured it."""
+        listed = [p[index] for each in self.each if len(p := each.session.runner(name).points) > index]
+        return next((point for point in listed if point.windows), listed[0])
 
     @cached_property
     def computed(self) -> dict[tuple[str, int], "Costs | None"]:

@@ -13,10 +13,12 @@ from compress.analysis.accuracy import Evaluation, summarise
 from compress.analysis.costs import Raw, costs
 from compress.analysis.drift import AXES
 from compress.analysis.joules import GAIN, UNCERTAINTY_FACTOR, Energy, idle_watts
+from compress.analysis.natural import with_figures
 from compress.analysis.net import netted
 from compress.analysis.over_sessions import joined_points, merged_reasons, numbered, rounds
 from compress.analysis.ratios import correlated, correlation, ratios, upper
 from compress.records import quantiles, stats
+from compress.records.natural import WORDS
 from compress.records.result import Accuracy, Percentiles, Point, Round
 from compress.records.session import Runner, Shape, Window
 from compress.records.stats import Estimate
@@ -42,7 +44,13 @@ def _evaluation(runner: Runner) -> Evaluation:
 def points(raw: Raw, name: str) -> tuple[Point, ...]:
     """Return every measured operating point of one runner over all sessions, without verdicts."""
     indices = range(max(len(session.session.runner(name).points) for session in raw.each))
-    return tuple(point for index in indices if (point := _over_sessions(raw, name, index)) is not None)
+    made = []
+    for index in indices:
+        point, own = _over_sessions(raw, name, index), raw.measured_point(name, index)
+        if point is not None and own.point.natural is not None and own.texts is not None:
+            point = with_figures(point, own.point.natural, own.texts, accuracy(raw, name))
+        made += [] if point is None else [point]
+    return tuple(made)
 
 
 def _over_sessions(raw: Raw, name: str, index: int) -> Point | None:
@@ -63,7 +71,7 @@ def _over_sessions(raw: Raw, name: str, index: int) -> Point | None:
     if len(parts) == 1:
         return point
     percentiles, too_few = _percentiles(windows)
-    shape = raw.session.runner(name).points[index].point
+    shape = raw.measured_point(name, index).point
     reasons = _reasons(raw, shape, point.energy_reason, point.energy_j, point.energy_idle_j) | too_few
     net = {field: why for field, why in point.reasons.items() if field in ("energy_net_j", "ratios.net")}
     return replace(point, latency_percentiles_s=percentiles, reasons=reasons | net)
@@ -151,7 +159,7 @@ def _reasons(raw: Raw, shape: Shape, reason: str | None, energy: Estimate | None
     why = {
         "phase": None if shape.generate else "a forward pass over whole examples, nothing is generated",
         "generated_tokens": None if shape.generate else "nothing is generated",
-        "sequence_length": None if shape.sequence_length else "images have none",
+        "sequence_length": None if shape.sequence_length else _no_length(shape),
         "energy_j": None if energy else absent,
         "grade": None if energy else absent,
         "energy_idle_j": None if idle is not None else no_idle,
@@ -159,6 +167,10 @@ def _reasons(raw: Raw, shape: Shape, reason: str | None, energy: Estimate | None
         "ratios.energy": None if energy and measured else "only measured energies are compared" if energy else absent,
     }
     return {field: sentence for field, sentence in why.items() if sentence is not None}
+
+
+def _no_length(shape: Shape) -> str:
+    return "images have none" if shape.natural is None else "texts have their own lengths"
 
 
 def _round(window: Window, energy: Energy) -> Round:
@@ -190,6 +202,7 @@ def failures(raw: Raw, name: str) -> Sequence[str]:
 
 def _shape(point: Shape) -> str:
     length = f" x length {point.sequence_length}" if point.sequence_length else ""
+    length += f", {WORDS[point.natural]}" if point.natural else ""
     return f"batch {point.batch_size}{length}" + (f", {point.generate} generated" if point.generate else "")
 
 

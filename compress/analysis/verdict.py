@@ -12,8 +12,18 @@ from functools import partial
 from typing import Literal
 
 from compress.analysis.repaid import across_sessions, point_cost_per_example, repaid, saved_per_example
-from compress.analysis.sentence import accuracy_words, alone_words, assumption, cost_words, net_words, unreliable_words
+from compress.analysis.sentence import (
+    accuracy_words,
+    alone_words,
+    assumption,
+    cost_words,
+    net_words,
+    own_texts_words,
+    unreliable_words,
+)
 from compress.analysis.soundness import floor_words, unsound_reference
+from compress.records.natural import WORDS
+from compress.records.point import natural_point
 from compress.records.result import (
     PADDED,
     Accuracy,
@@ -37,6 +47,8 @@ UNJUDGED: Mapping[Word | None, str] = {
     "NOT RELIABLE": "the measurement was disturbed",
 }
 """Words after which no break-even is computed, and why."""
+COSTS: frozenset[Word] = frozenset({"SAVES", "COSTS MORE", "NO MEASURABLE DIFFERENCE"})
+"""Words of sentences that state a cost."""
 CAUSES = {
     "dequantized": "weights are dequantized to floating point for every product",
     "masked": "zeros are stored and multiplied",
@@ -54,7 +66,7 @@ def judged(result: Result) -> Result:
     if result.error is not None or result.accuracy is None or reference is None:
         return result
     points = tuple(replace(p, verdict=_point_verdict(result, result.accuracy, reference, p)) for p in result.points)
-    changed = replace(result, points=points)
+    changed = replace(result, points=_with_own_texts(points, reference.name))
     headline = changed.headline
     if headline is None:
         return changed
@@ -82,6 +94,22 @@ def unreliable(point: Point, name: str, reference_points: Iterable[Point]) -> tu
     theirs = () if reference is None else reference.unreliable
     shared = [reason for reason in theirs if reason not in point.unreliable]  # a drift of all models is in both
     return (*point.unreliable, *(f"{name}: {reason}" for reason in shared))
+
+
+def _with_own_texts(points: tuple[Point, ...], reference: str) -> tuple[Point, ...]:
+    """Return the points; the headline's sentence ends with the ratio at the natural point, if both state a cost."""
+    headline = next((point for point in points if point.headline), None)
+    natural = natural_point(points)
+    if headline is None or natural is None or headline.verdict is None or natural.verdict is None:
+        return points
+    ratio, other = headline.ratio(reference), natural.ratio(reference)
+    if ratio is None or other is None or not {headline.verdict.word, natural.verdict.word} <= COSTS:
+        return points
+    axis, estimate = cost_axis(other, natural.energy_source)
+    is_same = axis == cost_axis(ratio, headline.energy_source)[0]
+    sentence = headline.verdict.sentence + own_texts_words("" if is_same else axis, estimate)
+    completed = replace(headline, verdict=replace(headline.verdict, sentence=sentence))
+    return tuple(completed if point is headline else point for point in points)
 
 
 def _result_breakeven(result: Result, reference: Reference, headline: Point) -> BreakEven | None:
@@ -113,13 +141,22 @@ def alone(result: Result, point: Point | None) -> Ratio | None:
 
 
 def same_point(one: Point, other: Point) -> bool:
-    """Return whether two points have the same batch size, sequence length, phase and number of generated tokens."""
-    one_shape, other_shape = ((p.batch_size, p.sequence_length, p.phase, p.generated_tokens) for p in (one, other))
+    """Return whether two points have the same batch size, lengths, phase and number of generated tokens."""
+    one_shape, other_shape = (
+        (p.batch_size, p.sequence_length, p.phase, p.generated_tokens, own_lengths(p)) for p in (one, other)
+    )
     return one_shape == other_shape
 
 
+def own_lengths(point: Point) -> str:
+    """Return `own lengths` for a natural point, and whether its texts were sorted; empty for other points."""
+    return WORDS[point.natural.order] if point.natural is not None else ""
+
+
 def point_name(point: Point) -> str:
-    """Return the name of a point: `batch 8 x length 64`, and the number of tokens generated after it."""
+    """Return the name of a point: `batch 8 x length 64` with the tokens generated after it, `batch 8, own lengths`."""
+    if point.natural is not None:
+        return f"batch {point.batch_size}, {own_lengths(point)}"
     length = "" if point.sequence_length is None else f" x length {point.sequence_length}"
     generated = f", then {point.generated_tokens} tokens generated" if point.generated_tokens else ""
     return f"batch {point.batch_size}{length}{generated}"

@@ -5,7 +5,7 @@ built on this machine from parts of every Python installation (see `offline`), a
 """
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field, field_validator, model_validator
 
@@ -42,7 +42,8 @@ class Workload(Config):
     headline: OperatingPoint | None = None
     """Operating point for verdicts; unset: batch 8, length 64 (or max_length if shorter)."""
     points: tuple[OperatingPoint, ...] = ()
-    """Further operating points."""
+    """Further operating points. Text classification always measures a natural one: the first of these, or the default
+    (the headline's batch size, texts as they come)."""
     trust_remote_code: bool = False
     """Run the code that a hub model contains; set it only after reading that code."""
 
@@ -58,6 +59,12 @@ class Workload(Config):
             if point.generate is not None and not task.generates:
                 generating = names_where("generates")
                 raise ValueError(f"generate {point.generate}: only language models ({generating}) generate")
+            if point.natural is not None and not task.natural:
+                raise ValueError(
+                    f"natural {point.natural}: only {names_where('natural')} has texts of their own lengths"
+                )
+            if point.natural is not None and point is self.headline:
+                raise ValueError("headline natural: verdicts are for batches of one shape; put it into points")
             if point.generate is not None and point is self.headline:
                 raise ValueError("headline generate: kernels and memory are seen in a forward pass; put it into points")
             if task.has_lengths and (point.sequence_length or 0) > self.max_length:
@@ -103,6 +110,23 @@ class Workload(Config):
         if default.sequence_length is None:
             return default
         return default.model_copy(update={"sequence_length": min(default.sequence_length, self.max_length)})
+
+    @property
+    def natural_point(self) -> OperatingPoint | None:
+        """The point at which costs per example and per correct answer are stated: the first natural one.
+
+        None for tasks whose headline point already has the examples' own shape, or that join texts.
+        """
+        if not task_of(self.task).natural:
+            return None
+        default = OperatingPoint(batch_size=self.headline_point.batch_size, natural="as_they_come")
+        return next((point for point in self.points if point.natural is not None), default)
+
+    def measured_points(self, which: Literal["headline", "all"]) -> list[OperatingPoint]:
+        """Return the points to measure, each once: the headline, the natural point, and for `all` the further ones."""
+        natural = self.natural_point
+        further = self.points if which == "all" else ()
+        return list(dict.fromkeys((self.headline_point, *([natural] if natural else []), *further)))
 
     @property
     def metric_name(self) -> str:

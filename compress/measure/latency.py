@@ -19,6 +19,12 @@ NEAR_S = 0.005  # between two readings of the counter while waiting for it to mo
 SLOW_S = 0.1  # the same on a board whose count is disturbed by reading
 
 
+class Pass(tuple[dict[str, torch.Tensor], ...]):
+    """Batches of different cost: measuring windows and warm-up blocks run whole passes over them."""
+
+    __slots__ = ()
+
+
 class Settings(Protocol):
     """Durations of a window and its pre-roll."""
 
@@ -54,9 +60,17 @@ def synchronizer(devices: Sequence[torch.device]) -> Callable[[], None]:
 
 
 def run_for(
-    model: Any, batches: Sequence[dict[str, torch.Tensor]], seconds: float, sync: Callable[[], None], least: int = 2
+    model: Any,
+    batches: Sequence[dict[str, torch.Tensor]],
+    seconds: float,
+    sync: Callable[[], None],
+    least: int = 2,
+    multiple: int = 1,
 ) -> list[int]:
-    """Run the batches in turn for at least `seconds` and `least` batches; return the nanoseconds of each."""
+    """Run the batches in turn for at least `seconds` and `least` batches; return the nanoseconds of each.
+
+    Their number is a multiple of `multiple`.
+    """
     times: list[int] = []
     clock = time.monotonic_ns
     count = len(batches)
@@ -64,7 +78,7 @@ def run_for(
         sync()
         end = clock() + round(1e9 * seconds)
         now = 0
-        while now < end or len(times) < least:
+        while now < end or len(times) < least or len(times) % multiple:
             batch = batches[len(times) % count]
             start = clock()
             model(**batch)
@@ -72,6 +86,11 @@ def run_for(
             now = clock()
             times.append(now - start)
     return times
+
+
+def whole(batches: Sequence[dict[str, torch.Tensor]]) -> int:
+    """Return the number of batches that are only measured together: those of a pass, otherwise 1."""
+    return len(batches) if isinstance(batches, Pass) else 1
 
 
 def measure_window(
@@ -95,7 +114,7 @@ def measure_window(
     start_uj = read_uj(meter) if continuous else None
     started = time.monotonic_ns()
     seconds = max(settings.window_s, settings.least_movements * sampler.step_s)
-    times = run_for(model, batches, seconds, sync, settings.least_batches)
+    times = run_for(model, batches, seconds, sync, settings.least_batches, whole(batches))
     ended = time.monotonic_ns()
     end_uj = read_uj(meter) if continuous else None
     cpu = time.process_time_ns() - cpu
@@ -184,7 +203,7 @@ def warm_up(model: Any, batches: Sequence[dict[str, torch.Tensor]], sync: Callab
     deadline = time.monotonic() + cap_s
     before: float | None = None
     while True:
-        block = sorted(run_for(model, batches, min(0.3, cap_s), sync))
+        block = sorted(run_for(model, batches, min(0.3, cap_s), sync, multiple=whole(batches)))
         median = block[len(block) // 2]
         if before is not None and abs(median / before - 1) < 0.03:
             return True

@@ -1,6 +1,6 @@
 """The models of a session, loaded from artifacts and references: all at once, or one at a time."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -8,11 +8,13 @@ from typing import Any
 from compress.base.config import InputError
 from compress.base.device import CPU, Device
 from compress.data import loading
+from compress.data.natural import natural
 from compress.data.point import OperatingPoint
 from compress.data.tasks import task_of
 from compress.measure.job import Job, Spec
-from compress.records.session import Memory
+from compress.records.session import Memory, RunnerPoint, Shape
 
+TIMING_BATCHES = 8  # different real texts in turn, so that caches do not hold a single batch
 ROOM = 0.9  # of the free memory; batches, caches and fragmentation take the rest
 
 
@@ -62,6 +64,22 @@ def timing_batches(job: Job, runner: LoadedModel, point: OperatingPoint, count: 
     batches = task_of(job.workload.task).fixed(examples, runner.processor, point, count, job.seed)
     device = torch_device(job.device)
     return [{key: value.to(device) for key, value in batch.items()} for batch in batches]
+
+
+def load_of(job: Job, runner: LoadedModel, point: OperatingPoint) -> tuple[Sequence[dict[str, Any]], RunnerPoint]:
+    """Return the batches that windows run at a point, on the device, and a record of the point without windows."""
+    from compress.base.devices import torch_device
+    from compress.measure.latency import Pass
+
+    if point.natural is None:
+        count = TIMING_BATCHES if point.generate is None else 1
+        shape = Shape(point.batch_size, point.sequence_length, point.generate)
+        return timing_batches(job, runner, point, count), RunnerPoint(shape)
+    examples = loading.load_examples(job.source, "test", runner.processor, runner.model.config, limit=job.limit)
+    task, device = task_of(job.workload.task), torch_device(job.device)
+    batches, size, texts = natural(examples, task, runner.processor, point.batch_size, point.natural)
+    moved = Pass({key: value.to(device) for key, value in batch.items()} for batch in batches)
+    return moved, RunnerPoint(Shape(size, None, natural=point.natural), texts=texts)
 
 
 class Shelf:

@@ -28,13 +28,13 @@ from compress.measure.evaluate import BATCH, evaluate
 from compress.measure.examples import differing, label_names
 from compress.measure.foreign import foreign_processes, listed_processes
 from compress.measure.job import Job, Spec, failure, read_job, session_folder
-from compress.measure.models import Shelf, in_turn_reason, timing_batches
+from compress.measure.models import Shelf, in_turn_reason, load_of, timing_batches
 from compress.records import trace
+from compress.records.natural import WORDS
 from compress.records.session import Idle, Memory, Runner, RunnerPoint, Session, Shape, Window
 from compress.spec.formats import GRAPH_RUNTIMES
 
 SENSITIVITY_BATCHES = (1, 32)
-TIMING_BATCHES = 8  # different real texts in turn, so that caches do not hold a single batch
 IDLE_S = 2.0
 NO_CACHE = "an exported graph keeps no cache: it would compute the whole text anew for every token"
 
@@ -66,9 +66,7 @@ def run_session(job: Job, memory: Mapping[str, Memory]) -> Session:
         live = []  # there is no reference to compare with
     idle_loaded = steady_idle(meter, IDLE_S)
     sync = latency.synchronizer(torch_devices(job.device))
-    points = [job.workload.headline_point]
-    if job.settings.points == "all":
-        points += [point for point in job.workload.points if point != points[0]]
+    points = job.workload.measured_points(job.settings.points)
     with Sampler(meter) as sampler:
         for point in points:
             capable, incapable = _split_by_capability(live, point)
@@ -107,7 +105,7 @@ def _with_point(runner: Runner, point: RunnerPoint) -> Runner:
 
 
 def _shape(point: OperatingPoint) -> Shape:
-    return Shape(point.batch_size, point.sequence_length, point.generate)
+    return Shape(point.batch_size, point.sequence_length, point.generate, point.natural)
 
 
 def _clock_offset_ns() -> int:
@@ -200,7 +198,7 @@ def _measure_point(
     from compress.measure.decode import called
 
     settings = job.settings
-    batches = timing_batches(job, shelf.take(live[0]), point, TIMING_BATCHES if point.generate is None else 1)
+    batches, record = load_of(job, shelf.take(live[0]), point)
     steady = dict.fromkeys((spec.name for spec in live), True)
 
     def runnable(spec: Spec) -> Any:
@@ -237,6 +235,7 @@ def _measure_point(
     total_s = settings.rounds * len(live) * (settings.window_s + settings.preroll_s + 2 * sampler.edge_s)
     label = f"batch {point.batch_size}" + (f" x {point.sequence_length} tokens" if point.sequence_length else "")
     label += f", {point.generate} generated" if point.generate else ""
+    label += f", {WORDS[point.natural]}" if point.natural else ""
     duration = f"about {total_s:.0f} s" + ("" if shelf.together else " and the loading")
     say(f"  measuring {label}: {settings.rounds} rounds of {len(live)} models, {duration}")
     foreign, stolen, start = foreign_cpu_s(), stolen_cpu_s(), time.monotonic()
@@ -251,8 +250,8 @@ def _measure_point(
     elapsed_s = time.monotonic() - start
     foreign_cores, stolen_cores = _cores(foreign, foreign_cpu_s(), elapsed_s), _cores(stolen, stolen_cpu_s(), elapsed_s)
     for spec in live:
-        measured = RunnerPoint(
-            _shape(point),
+        measured = replace(
+            record,
             windows=tuple(windows[spec.name]),
             steady=steady[spec.name],
             settled=settled,

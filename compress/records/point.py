@@ -1,9 +1,11 @@
 """Figures of an operating point: latency, energy, their ratios to references, and the verdict."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
 from compress.records.fields import Count, Name, Positive, Quantity, Several
+from compress.records.natural import Natural
 from compress.records.rules import Bare, Bounded, OfRounds
 from compress.records.sample import EnergySource
 from compress.records.serial import Correlation
@@ -83,7 +85,7 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Point:
-    """Figures of one operating point: batch size x sequence length."""
+    """Figures of one operating point: batch size x sequence length, or a natural one."""
 
     batch_size: Several
     sequence_length: Several | None
@@ -116,11 +118,14 @@ class Point:
     """Relative gain error of the meter, not in the interval: it cancels in ratios, but does not average out."""
     unreliable: tuple[str, ...] = ()
     """Disturbances that make this model's latency and energy unreliable here; empty in schema 1."""
+    natural: Natural | None = None
+    """Only for a natural point: its texts, and costs per example and per correct answer."""
 
     @property
     def energy_per_token_j(self) -> Estimate | None:
-        """Joules per generated token, otherwise per input token; batches are packed, so no token is padding."""
-        e, length = self.energy_j, self.generated_tokens or self.sequence_length
+        """Joules per generated token, otherwise per input token; tokens of padding are not counted."""
+        e, own = self.energy_j, self.natural.texts.tokens_per_example if self.natural else None
+        length = self.generated_tokens or self.sequence_length or own
         return Estimate(e.value / length, e.low / length, e.high / length, e.n) if e and length else None
 
     @property
@@ -137,3 +142,8 @@ class Point:
     def ratio(self, reference: str) -> Ratio | None:
         """Return the ratio to the reference of this name."""
         return next((r for r in self.ratios if r.reference == reference), None)
+
+
+def natural_point(points: Iterable[Point]) -> Point | None:
+    """Return the natural point at which costs per example are stated: the first one; None without any."""
+    return next((point for point in points if point.natural is not None), None)

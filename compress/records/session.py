@@ -16,6 +16,7 @@ from pydantic import AfterValidator, Field, PlainSerializer, PlainValidator, Wra
 
 from compress.records.compressing import Compressing
 from compress.records.fields import STRICT, Count, Name, Positive, Quantity, Several, Whole
+from compress.records.natural import Order, Texts
 from compress.records.result import Kernel
 from compress.records.sample import EnergySource, Sample, sample_rows
 
@@ -102,11 +103,13 @@ def _facts_of_kind(meter: MeterFacts, serialize: Any) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Shape:
-    """Operating point: batch size x sequence length, and the number of tokens to generate."""
+    """Operating point: batch size x sequence length and the number of tokens to generate, or a natural one."""
 
     batch_size: Several
     sequence_length: Several | None
     generate: Several | None = None
+    natural: Annotated[Order | None, Field(exclude_if=_is_none)] = None
+    """Order of the test split's own texts; their batches have `batch_size` examples of any length."""
 
 
 @dataclass(frozen=True)
@@ -148,6 +151,8 @@ class RunnerPoint:
     windows: Annotated[tuple[Window, ...], Field(exclude=True)] = ()
     lacking: str | None = None
     """Reason why this point was not measured; its other fields are then None or 0."""
+    texts: Annotated[Texts | None, Field(exclude_if=_is_none)] = None
+    """Texts of a natural point."""
     steady: bool | None = None
     """Whether latency was steady when warm-up ended."""
     settled: bool | None = None

@@ -61,8 +61,12 @@ def check_whole(session: Session) -> None:
         for point in runner.points:
             if point.lacking is None and point.steady is None:
                 raise ValueError(f"a point of {runner.name} has neither figures nor a reason")
+            if point.windows and (point.point.natural is None) is not (point.texts is None):
+                raise ValueError(f"a point of {runner.name} has texts without being natural, or lacks them")
             for window in point.windows:
                 _check_window(runner.name, window)
+                if point.texts is not None and len(window.batch_ns) % point.texts.batches:
+                    raise ValueError(f"a window of {runner.name} does not run its texts in whole passes")
     for row in sample_rows(session.samples):
         if min((value for value in row.values() if value is not None), default=0) < 0 and row.get(OUTSIDE) is None:
             raise ValueError("samples.parquet: below 0")

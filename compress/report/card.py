@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from compress.analysis.natural import measured_energy
 from compress.analysis.verdict import MEASURED, point_name
 from compress.base import reading
 from compress.base.config import InputError
@@ -18,6 +19,7 @@ from compress.base.files import SPELLED, write_atomic
 from compress.base.places import own_file
 from compress.data.tasks import TASKS, task_of
 from compress.model.manifest import MANIFEST, MOST_BYTES, file_problems
+from compress.records.point import natural_point
 from compress.records.result import Reference, Result
 from compress.report import text
 from compress.report.describe import steps
@@ -147,7 +149,8 @@ def _body(result: Result, plain: bool) -> Iterable[str]:
         yield f"- compressing took {text.digits(result.transform.seconds)} s{spent}"
     if result.breakeven is not None:
         even = result.breakeven
-        yield f"- break-even: {escaped(even.reason or text.joined(text.breakeven(even)) + ' inferences')}"
+        paid = f"{text.joined(text.breakeven(even))} inferences, at {even.point}"
+        yield f"- break-even: {escaped(even.reason or paid)}"
     yield ""
     yield "## Measurements"
     yield ""
@@ -205,6 +208,25 @@ def _measured(result: Result) -> Iterable[str]:
     models: tuple[Result | Reference, ...] = (result, *result.references)
     for row in models:
         yield f"| {' | '.join(escaped(text.joined(cell)) for cell in _cells(row, against, metered))} |"
+    yield from _own_texts(result)
+
+
+def _own_texts(result: Result) -> Iterable[str]:
+    """Yield the costs of an example and of a correct answer on the test split's own texts, if they were measured."""
+    point = natural_point(result.points)
+    if point is None or point.natural is None:
+        return
+    natural, costs = point.natural, []
+    for per, seconds, joules in (
+        ("example", natural.latency_per_example_s, measured_energy(point)),
+        ("correct answer", natural.latency_per_correct_s, natural.energy_per_correct_j),
+    ):
+        known = [text.latency(seconds)] if seconds else []
+        known += [text.energy(joules, point.energy_source)] if joules else []
+        costs += [f"{' and '.join(map(text.joined, known))} per {per}"] if known else []
+    tokens = f"{natural.texts.tokens_per_example:.1f} tokens on average"
+    yield ""
+    yield f"On the test split's own texts ({point_name(point)}, {tokens}): {', '.join(costs)}."
 
 
 def _cells(row: Result | Reference, against: str | None, metered: bool) -> list[text.Lines]:

@@ -12,6 +12,7 @@ from compress.analysis.soundness import unsound_reference
 from compress.analysis.verdict import point_name
 from compress.base.config import Config
 from compress.records import quantiles
+from compress.records.natural import Natural
 from compress.records.result import Point, Result
 from compress.records.stats import Estimate
 from compress.report import text
@@ -69,7 +70,7 @@ def describe(result: Result) -> Iterable[str]:
                 yield f"    changed {text.plain(str(step.shares))}"
     if result.breakeven is not None:
         pays = result.breakeven
-        yield f"break-even: {pays.reason or text.breakeven_line(pays)}"
+        yield f"break-even: {pays.reason or text.breakeven_line(pays) + f', at {pays.point}'}"
     yield from (f"note: {note}" for note in result.notes)
     yield f"raw samples: {', '.join(result.traces) or 'not kept'}; check figures with: python -m compress verify FILE"
     yield f"artifact: {result.artifact}; fingerprint {result.fingerprint}; compress {result.code_version}"
@@ -124,6 +125,8 @@ def _point(point: Point) -> Iterable[str]:
         f"{point.extent}; {percentiles} ({spread.n} batches)"
     )
     yield from (f"  NOT RELIABLE: {reason}" for reason in point.unreliable)
+    if point.natural is not None:
+        yield from _natural(point.natural)
     tokens = point.generated_tokens
     tokens_text = f", {point.throughput_per_s.value * tokens:.1f} generated tokens per second" if tokens else ""
     yield f"  throughput {point.throughput_per_s.value:.1f} examples per second{tokens_text}"
@@ -146,6 +149,18 @@ def _percentile(point: Point, name: str) -> str:
     if e is None:
         return f"{name} unknown ({point.reasons.get(name, 'too few batches')})"
     return f"{name} {1e3 * e.value:.2f}" + (f" ({1e3 * e.low:.2f} to {1e3 * e.high:.2f})" if e.bounded else "")
+
+
+def _natural(natural: Natural) -> Iterable[str]:
+    """Yield the texts of a natural point, and its costs per example and per correct answer."""
+    texts = natural.texts
+    yield f"  {texts.batches} batches of the test split's own texts, {texts.tokens_per_example:.1f} tokens on average"
+    costs = [("latency", text.latency(natural.latency_per_example_s), "per example")]
+    if natural.latency_per_correct_s is not None:
+        costs.append(("latency", text.latency(natural.latency_per_correct_s), "per correct answer"))
+    if natural.energy_per_correct_j is not None:
+        costs.append(("energy", text.energy(natural.energy_per_correct_j, None), "per correct answer"))
+    yield from (f"  {what} {per}: {text.joined(cell)}" for what, cell, per in costs)
 
 
 def _energy(point: Point, energy: Estimate) -> Iterable[str]:

@@ -9,6 +9,7 @@ from compress.analysis.pareto import Table
 from compress.analysis.sentence import assumption
 from compress.analysis.soundness import floor_words
 from compress.analysis.verdict import MEASURED, point_name
+from compress.records.point import natural_point
 from compress.records.result import UNITS, Accuracy, Point, Result
 from compress.report.text import digits, plain, spread
 
@@ -37,7 +38,9 @@ def heading(table: Table) -> list[str]:
     lines.append(f"Workload: {_workload(table)}")
     point = newest.headline
     if point is not None:
-        lines.append(f"Headline point: {point_name(point)}; every latency, energy and verdict is for this point")
+        lines.append(
+            f"Headline point: {point_name(point)}; every latency, energy and verdict is for this point{_own(newest)}"
+        )
     accuracy = newest.accuracy
     if accuracy is not None:
         floor = "" if accuracy.chance is None else f"; {floor_words(accuracy.metric, accuracy.chance)}"
@@ -53,6 +56,16 @@ def heading(table: Table) -> list[str]:
     shown = ", ".join(sessions[:4]) + (f" and {len(sessions) - 4} more" if len(sessions) > 4 else "")
     lines.append(f"Measured: {when}; session{'s' * (len(sessions) > 1)} {shown}{_rounds(table)}")
     return [plain(line) for line in lines]
+
+
+def _own(result: Result) -> str:
+    """Return which columns are for the natural point, and its texts; empty without one."""
+    point = natural_point(result.points)
+    if point is None or point.natural is None:
+        return ""
+    tokens = f"{point.natural.texts.tokens_per_example:.1f} tokens on average"
+    correct = " and per correct answer" if result.accuracy and result.accuracy.metric == "accuracy" else ""
+    return f"; figures on own texts{correct} are for the test split's own texts ({point_name(point)}, {tokens})"
 
 
 def _rounds(table: Table) -> str:
@@ -99,7 +112,7 @@ def _workload(table: Table) -> str:
 
 def footnotes(table: Table) -> list[str]:
     """Return the sentences below the table, each once, with the rows that it concerns."""
-    return [plain(note) for note in (*_reading(table), *_missing(table), *_sensitive(table), *_own(table))]
+    return [plain(note) for note in (*_reading(table), *_missing(table), *_sensitive(table), *_own_notes(table))]
 
 
 def _reading(table: Table) -> Iterable[str]:
@@ -248,7 +261,7 @@ def _sensitive(table: Table) -> Iterable[str]:
         yield f"{name}: {share:.1f} % of its answers differ between batch 1 and batch 32 (rounded activations){at}."
 
 
-def _own(table: Table) -> Iterable[str]:
+def _own_notes(table: Table) -> Iterable[str]:
     """Yield the notes of the results, each once with its rows: choices and replacements made for the user."""
     names_by_note: dict[str, list[str]] = {}
     for result in table.results:

@@ -9,11 +9,12 @@ import math
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
 
+from compress.analysis.natural import deployed, energy_per_correct, latency_per_example, measured_energy, per_correct
 from compress.analysis.odds import adjusted, word_among
 from compress.analysis.pareto import Table
 from compress.analysis.verdict import MEASURED, alone
 from compress.records.result import Accuracy, Kernel, Point, Reference, Result, Size
-from compress.records.stats import Estimate, quotient
+from compress.records.stats import Estimate
 from compress.report.text import plain
 
 Value = str | float | int | bool | None
@@ -87,23 +88,19 @@ def _row(table: Table, row: Result | Reference, kind: str, point: Point | None) 
         "verdict_reference": table.reference,
         **_accuracy(row.accuracy),
         **_point(table, row, point),
-        **_estimate("energy_per_correct_answer_j", per_correct(point, row.accuracy)),
+        **_per_correct(point if point is deployed(row.points) else None, row.accuracy),
         **_size(row.size),
         **_kernel(row.kernel),
     }
 
 
-def per_correct(point: Point | None, accuracy: Accuracy | None) -> Estimate | None:
-    """Return measured joules per correct answer: energy over accuracy, with an interval from both uncertainties."""
-    energy = measured_energy(point)
-    if energy is None or accuracy is None or accuracy.metric != "accuracy" or accuracy.estimate.low <= 0:
-        return None
-    return quotient(energy, accuracy.estimate)
-
-
-def measured_energy(point: Point | None) -> Estimate | None:
-    """Return the joules of a point if a meter measured them, and None if they are modelled."""
-    return point.energy_j if point is not None and point.energy_source in MEASURED else None
+def _per_correct(point: Point | None, accuracy: Accuracy | None) -> dict[str, Value]:
+    """Return the costs per correct answer, which are stated at one point only."""
+    seconds = per_correct(latency_per_example(point), accuracy) if point else None
+    return {
+        **_estimate("energy_per_correct_answer_j", energy_per_correct(point, accuracy)),
+        **_estimate("latency_per_correct_answer_s", seconds),
+    }
 
 
 def _accuracy(accuracy: Accuracy | None) -> dict[str, Value]:
@@ -131,11 +128,14 @@ def _point(table: Table, row: Result | Reference, point: Point | None) -> dict[s
     return {
         "batch_size": p.batch_size if p else None,
         "sequence_length_tokens": p.sequence_length if p else None,
+        "natural": p.natural.order if p and p.natural else None,
+        "tokens_per_example": p.natural.texts.tokens_per_example if p and p.natural else None,
         "phase": p.phase if p else None,
         "generated_tokens": p.generated_tokens if p else None,
         "headline": p.headline if p else None,
         "sessions": p.sessions if p else None,
         **_estimate("latency_per_batch_s", p.latency_s if p else None),
+        **_estimate("latency_per_example_s", latency_per_example(p) if p else None),
         **_interval("latency_p50_s", percentiles.p50 if percentiles else None),
         **_interval("latency_p90_s", percentiles.p90 if percentiles else None),
         **_interval("latency_p99_s", percentiles.p99 if percentiles else None),

@@ -7,12 +7,14 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from compress.analysis.natural import deployed, energy_per_correct, latency_per_example, measured_energy
 from compress.analysis.odds import SETTLED, adjusted, front_odds, word_among
 from compress.analysis.pareto import Table, point_cost
-from compress.analysis.verdict import MEASURED, alone, cost_axis
-from compress.records.result import Reference, Result
+from compress.analysis.verdict import MEASURED, Axis, alone, cost_axis
+from compress.records.point import natural_point
+from compress.records.result import Point, Reference, Result
 from compress.records.stats import Estimate
-from compress.report import sheet, text
+from compress.report import text
 from compress.report.charts.panel import panels
 from compress.report.charts.sketch import sketch
 from compress.report.notes import LOUD, footnotes, heading, title
@@ -28,7 +30,9 @@ WHOLE, WIDE = 204, 168
 """Terminal columns that the whole table needs, and those below which `OPTIONAL` is left out."""
 EXTRA = frozenset({"net / ref", "compression alone"})
 """Left out of a terminal below `WHOLE` columns."""
-OPTIONAL = EXTRA | frozenset({"latency / fp32", "break-even", "kernels", "stored", "energy / correct", "bits / byte"})
+OPTIONAL = EXTRA | frozenset(
+    {"latency / fp32", "own texts", "break-even", "kernels", "stored", "energy / correct", "bits / byte"}
+)
 MEDIUM = 116
 LESS = OPTIONAL | {"latency", "energy"}
 """Left out below `MEDIUM` columns, because ratios are more useful than absolute figures."""
@@ -100,8 +104,11 @@ def _cells(table: Table, row: Result | Reference, odds: float | None, bits: bool
     if bits:
         known = row.accuracy.bits_per_byte if row.accuracy else None
         cells["bits / byte"] = (DASH if known is None else text.digits(known, 4),)
+    own = deployed(row.points)
     if table.meter in MEASURED and row.accuracy is not None and row.accuracy.metric == "accuracy":
-        cells["energy / correct"] = text.energy(sheet.per_correct(point, row.accuracy), source)
+        cells["energy / correct"] = text.energy(energy_per_correct(own, row.accuracy), source)
+    if any(natural_point(other.points) for other in table.rows):
+        cells["own texts"] = _own_texts(natural_point(row.points), table.axis, table.reference, is_reference)
     if any(r.name == FP32 for r in table.references) and table.reference != FP32:
         cells["latency / fp32"] = unity if name == FP32 else text.ratio(point_cost(point, "latency", FP32))
     if table.meter in MEASURED:
@@ -121,6 +128,17 @@ def _alone(table: Table, row: Result | Reference) -> Lines:
     return text.ratio(None if ratio is None else ratio.energy if table.axis == "energy" else ratio.latency)
 
 
+def _own_texts(point: Point | None, axis: Axis, reference: str | None, is_reference: bool) -> Lines:
+    """Return the ratio on the test split's own texts with its interval, and the cost of an example there."""
+    if point is None:
+        return (DASH,)
+    ratio = ("1",) if is_reference else text.ratio(point_cost(point, axis, reference))
+    joules = measured_energy(point)
+    costs = [f"{text.digits(1e3 * latency_per_example(point).value)} ms"]
+    costs += [] if joules is None else [f"{text.digits(1e3 * joules.value)} mJ"]
+    return (*ratio, f"{', '.join(costs)} each")
+
+
 def _front(on_front: bool, odds: float | None) -> Lines:
     """Return the star, and the share of resamples in which the row is on the front."""
     star = STAR if on_front else ""
@@ -131,8 +149,8 @@ def _front(on_front: bool, odds: float | None) -> Lines:
 
 ORDER = (
     "front", "recipe", "accuracy", "difference", "bits / byte", "latency", "latency / ref", "latency / fp32",
-    "energy", "energy / ref", "net / ref", "compression alone", "energy / correct", "stored", "break-even", "kernels",
-    "verdict",
+    "energy", "energy / ref", "net / ref", "compression alone", "own texts", "energy / correct", "stored",
+    "break-even", "kernels", "verdict",
 )  # fmt: skip
 
 
@@ -150,6 +168,7 @@ def labels(table: Table) -> dict[str, str]:
     titles["energy / correct"] = "energy per correct answer"
     titles["net / ref"] = "net of idle / ref"
     titles["compression alone"] = "compression alone / same runtime"
+    titles["own texts"] = f"{table.axis} / ref on own texts"
     titles["stored"] = "stored size"
     return titles
 

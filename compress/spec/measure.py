@@ -24,7 +24,7 @@ class Measure(Config):
     warmup_s: Annotated[float, Field(ge=0, le=3600)] | None = None
     """Maximum seconds of warm-up before the first round."""
     points: Literal["headline", "all"] | None = None
-    """Measure the headline point only, or every point of the workload."""
+    """headline: the headline point and, for text classification, the natural one; all: every point of the workload."""
     residency: Literal["auto", "together", "in_turn"] | None = None
     """Keep all models in memory, or load each in turn inside every round; auto: together if they fit."""
     sessions: Annotated[int, Field(ge=1, le=20)] | None = None

@@ -131,6 +131,8 @@ class Task:
     """Whether an operating point may set `generate`."""
     pads_fixed: bool = False
     """Whether a recipe may set `padding: fixed`: example batches are padded, and padding changes no output."""
+    natural: bool = False
+    """Whether examples differ in length, so that a natural operating point measures them as they are."""
     joins_rows: bool = False
     """Whether rows are joined and cut into examples, so that a limit counts examples, not rows."""
     per_token: bool = False

@@ -117,4 +117,5 @@ TASK = Task(
     lengths=texts.lengths,
     made_up=texts.made_up,
     pads_fixed=True,
+    natural=True,
 )

@@ -7,7 +7,7 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from compress.analysis.verdict import Axis, point_cost
+from compress.analysis.verdict import Axis, own_lengths, point_cost
 from compress.base.config import InputError
 from compress.records.result import Point
 from compress.records.stats import Estimate
@@ -55,8 +55,10 @@ def _axis(source: Source) -> Axis:
     return "energy" if all(point_cost(p, "energy", name) is not None for p in source.result.points) else "latency"
 
 
-Key = tuple[int, tuple[int, int]]
-"""Batch size, and length with the tokens generated after it."""
+Length = tuple[int, int, str]
+"""Length, tokens generated after it, and the words for own lengths."""
+Key = tuple[int, Length]
+"""Batch size and length."""
 
 
 def _grid(source: Source, axis: Axis) -> dict[Key, Estimate]:
@@ -69,7 +71,7 @@ def _grid(source: Source, axis: Axis) -> dict[Key, Estimate]:
 
 
 def _key(point: Point) -> Key:
-    return point.batch_size, (point.sequence_length or 0, point.generated_tokens or 0)
+    return point.batch_size, (point.sequence_length or 0, point.generated_tokens or 0, own_lengths(point))
 
 
 def _draw(plot: "Axes", grid: dict[Key, Estimate], strongest: float) -> None:
@@ -111,5 +113,5 @@ def _words(cost: Estimate | None) -> tuple[str, bool]:
     return f"{change:+z.0f} %\n{interval}", not cost.low <= 1 <= cost.high
 
 
-def _length(tokens: int, generated: int) -> str:
-    return f"{tokens or 'whole'}" + (f" + {generated} generated" if generated else "")
+def _length(tokens: int, generated: int, own: str) -> str:
+    return own or f"{tokens or 'whole'}" + (f" + {generated} generated" if generated else "")

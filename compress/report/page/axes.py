@@ -5,18 +5,19 @@ A cell is `[text, interval, value, low, high, n]` in the unit of its axis, or th
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from compress.analysis.carbon import PER, Terms, grams_per_1000
 from compress.analysis.loss import FORMS, difference, form
+from compress.analysis.natural import deployed, energy_per_correct, latency_per_example, per_correct
 from compress.analysis.pareto import Table, point_cost
 from compress.analysis.verdict import MEASURED, alone
 from compress.records.result import Accuracy, Point, Reference, Result, Size
 from compress.records.stats import Estimate
-from compress.report.sheet import per_correct
 from compress.report.text import count, digits, plain, signed_spread, spread
 
 Cell = list[str | float | int | None] | str
+EACH = "per example on own texts"
 UNKNOWN = "no reason was recorded"
 
 
@@ -138,10 +139,44 @@ def _modelled(row: Row) -> Estimate | str:
     return row.point.energy_j or row.point.energy_reason or UNKNOWN
 
 
+def _own_ratio(row: Row) -> Estimate | str:
+    natural = _natural(row)
+    return natural if isinstance(natural, str) else _ratio(replace(row, point=natural), row.table.axis)
+
+
+def _own_latency(row: Row) -> Estimate | str:
+    natural = _natural(row)
+    return natural if isinstance(natural, str) else latency_per_example(natural)
+
+
+def _own_energy(row: Row) -> Estimate | str:
+    natural = _natural(row)
+    return natural if isinstance(natural, str) else _energy(replace(row, point=natural))
+
+
+def _natural(row: Row) -> Point | str:
+    """Return the natural point, or the reason why there is none."""
+    point = deployed(row.of.points)
+    if point is None:
+        return "the test split's own texts were not measured"
+    return point if point.natural is not None else "the headline point already has the examples' own shape"
+
+
 def _correct(row: Row) -> Estimate | str:
+    point = _answering(row)
+    return point if isinstance(point, str) else energy_per_correct(point, row.accuracy) or "energy is not measured here"
+
+
+def _answer(row: Row) -> Estimate | str:
+    point = _answering(row)
+    return point if isinstance(point, str) else per_correct(latency_per_example(point), row.accuracy) or UNKNOWN
+
+
+def _answering(row: Row) -> Point | str:
+    """Return the point of costs per correct answer, or the reason why there is none."""
     if row.accuracy is not None and row.accuracy.metric != "accuracy":
         return f"{row.accuracy.metric} does not count right answers"
-    return per_correct(row.point, row.accuracy) or "energy is not measured here"
+    return deployed(row.of.points) or "the test split's own texts were not measured"
 
 
 def _latency(row: Row) -> Estimate | str:
@@ -225,7 +260,11 @@ def axes(table: Table) -> list[Axis]:
         Axis("latency", "latency", "latency per batch", "ms", "low", _latency, 1e3, session=True),
         Axis("energy", "energy", "energy per inference", "mJ", "low", _energy, 1e3, session=True),
         Axis("modelled", "~ energy", "~ energy per inference, modelled", "mJ", "low", _modelled, 1e3, True, True),
+        Axis("own_ratio", "own texts / ref", f"{table.axis} on own texts / {reference}'s", "×", "low", _own_ratio),
+        Axis("own_latency", "latency, own texts", f"latency {EACH}", "ms", "low", _own_latency, 1e3, session=True),
+        Axis("own_energy", "energy, own texts", f"energy {EACH}", "mJ", "low", _own_energy, 1e3, session=True),
         Axis("correct", "energy / correct", "energy per correct answer", "mJ", "low", _correct, 1e3, session=True),
+        Axis("answer", "latency / correct", "latency per correct answer", "ms", "low", _answer, 1e3, session=True),
         Axis("throughput", "throughput", "throughput", "examples/s", "high", _throughput, session=True),
         Axis("carbon", "carbon", f"carbon per {PER} inferences", "g CO2e", "low", _carbon, session=True),
         Axis("stored", "stored", "stored size", "MB", "low", _size(lambda s: s.stored_bytes), 1e-6),

@@ -9,7 +9,7 @@ from typing import Any
 
 import recipes
 from compress.analysis.pareto import Table
-from compress.analysis.verdict import MEASURED, alone, cost_axis, same_point
+from compress.analysis.verdict import MEASURED, alone, cost_axis, own_lengths, same_point
 from compress.records.files import result_path
 from compress.records.result import BreakEven, Layer, Point, Reference, Result
 from compress.records.stats import Estimate
@@ -179,14 +179,14 @@ def _after(even: BreakEven | None) -> str:
 
 
 def _points(result: Result, against: str) -> list[list[Any]]:
-    """Return [batch size, length, generated tokens, ratio, low, high, axis] per point; empty for a single point."""
+    """Return [batch size, length, generated, ratio, low, high, axis, own lengths] per point; empty for one point."""
     rows = []
     for point in result.points if len(result.points) > 1 else ():
         ratio = point.ratio(against)
         if ratio is not None:
             axis, cost = cost_axis(ratio, point.energy_source)
             shape = (point.batch_size, point.sequence_length, point.generated_tokens)
-            rows.append([*shape, *map(_short, (cost.value, cost.low, cost.high)), axis])
+            rows.append([*shape, *map(_short, (cost.value, cost.low, cost.high)), axis, own_lengths(point)])
     return rows
 
 

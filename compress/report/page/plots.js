@@ -205,14 +205,10 @@ function power(card, row, chart) {
 
 function points(card, chart) {
   const ordered = [...card.points].sort((a, b) => (a[1] ?? 0) - (b[1] ?? 0) || (a[2] ?? 0) - (b[2] ?? 0));
-  const lengths = [
-      ...new Set(ordered.map((p) => (p[1] === null ? "" : `length ${p[1]}`) + (p[2] ? `, ${p[2]} generated` : ""))),
-    ],
+  const lengthOf = (p) => p[7] || (p[1] === null ? "" : `length ${p[1]}`) + (p[2] ? `, ${p[2]} generated` : "");
+  const lengths = [...new Set(ordered.map(lengthOf))],
     sizes = [...new Set(card.points.map((p) => p[0]))].sort((a, b) => a - b);
-  const at = (size, length) =>
-    card.points.find(
-      (p) => p[0] === size && (p[1] === null ? "" : `length ${p[1]}`) + (p[2] ? `, ${p[2]} generated` : "") === length,
-    );
+  const at = (size, length) => card.points.find((p) => p[0] === size && lengthOf(p) === length);
   const cells = sizes.map((size) => lengths.map((length) => at(size, length)));
   const shift = (p) => (p ? Math.log2(p[3]) : null),
     most = Math.max(0.25, ...card.points.map((p) => Math.abs(shift(p))));

@@ -109,7 +109,8 @@ def flattened(value: Any, name: str = "") -> Iterable[tuple[str, Scalar]]:
 def _metrics(lines: list[dict[str, sheet.Value]]) -> Iterable[tuple[str, float]]:
     """Yield name and value of every finite number."""
     for line in lines:
-        prefix = "" if line["headline"] else f"batch{line['batch_size']}_length{line['sequence_length_tokens'] or 0}"
+        length = line["natural"] or f"length{line['sequence_length_tokens'] or 0}"
+        prefix = "" if line["headline"] else f"batch{line['batch_size']}_{length}"
         prefix += f"_generate{line['generated_tokens']}" if prefix and line["generated_tokens"] else ""
         for name, value in line.items():
             if name.startswith(NOT_ITS_OWN) or name == "limit" or isinstance(value, bool | str) or value is None:
