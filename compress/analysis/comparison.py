@@ -65,5 +65,12 @@ def compared(one: Result, two: Result, root: Path) -> Comparison:
     )
     point = figures.points(raw, one.name)[0]
     accuracy, reference = figures.accuracy(raw, one.name), figures.accuracy(raw, two.name)
-    judgement = verdict(accuracy, reference, point.ratios[0], energy_source=point.energy_source, kernel=one.kernel)
+    judgement = verdict(
+        accuracy,
+        reference,
+        point.ratios[0],
+        energy_source=point.energy_source,
+        kernel=one.kernel,
+        margin=one.margin,
+    )
     return Comparison((one, two), point, accuracy, judgement)

@@ -6,12 +6,15 @@ saving. These are pure functions over results and need no torch.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Literal
 
+from compress.analysis.loss import margin_of, misfit
 from compress.analysis.sentence import accuracy_words, cost_words
 from compress.analysis.soundness import floor_words, unsound_reference
+from compress.base.errors import InputError
+from compress.base.limits import parse_limit
 from compress.records.result import (
     PADDED,
     Accuracy,
@@ -59,6 +62,15 @@ def judged(result: Result) -> Result:
     return replace(changed, verdict=headline.verdict, breakeven=_result_breakeven(changed, reference, headline))
 
 
+def with_margin(results: Iterable[Result], margin: str, option: str = "--margin") -> list[Result]:
+    """Return the results judged with another margin. Raises InputError if its unit does not fit a metric."""
+    unit, listed = parse_limit(margin, option)[1], list(results)
+    misfits = {misfit(r.accuracy, unit, option) for r in listed if r.accuracy is not None} - {None}
+    if misfits:
+        raise InputError(sorted(f"{option} {margin}: {reason}" for reason in misfits))
+    return [judged(replace(result, margin=margin)) for result in listed]
+
+
 def _point_verdict(result: Result, accuracy: Accuracy, reference: Reference, point: Point) -> Verdict | None:
     ratio = point.ratio(reference.name)
     if ratio is None:
@@ -71,6 +83,7 @@ def _point_verdict(result: Result, accuracy: Accuracy, reference: Reference, poi
         energy_source=point.energy_source,
         kernel=result.kernel,
         runtime=point.ratio(runtime) if runtime else None,
+        margin=result.margin,
     )
 
 
@@ -135,11 +148,13 @@ def verdict(
     energy_source: str | None = None,
     kernel: Kernel | None = None,
     runtime: Ratio | None = None,
+    margin: str | None = None,
 ) -> Verdict:
     """Return the verdict on one operating point.
 
     `ratio` is ours / the verdict's reference. `runtime` is ours / the dense model under the same runtime, if there is
-    one; it splits the saving into the parts of the runtime and of the compression.
+    one; it splits the saving into the parts of the runtime and of the compression. `margin` is the largest difference
+    of the metric that counts as equal, such as `0.5pt`. Raises InputError if its unit does not fit the metric.
     """
     axis, estimate = cost_axis(ratio, energy_source)
     if not accuracy.finite:
@@ -151,7 +166,7 @@ def verdict(
     if broken:
         return Verdict("BROKEN", f"BROKEN: {broken}", _cause(kernel, None, axis, ratio))
     word, cost = cost_words(axis, estimate, _why_not_energy(axis, energy_source, ratio))
-    sentence = f"{cost}{accuracy_words(accuracy)}, against {ratio.reference}"
+    sentence = f"{cost}{accuracy_words(accuracy, margin_of(accuracy, margin))}, against {ratio.reference}"
     return Verdict(word, sentence, _cause(kernel, runtime, axis, ratio))
 
 

@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from compress.base.config import Config
+from compress.base.limits import Margin
 
 Profile = Literal["auto", "quick", "standard", "publish"]
 
@@ -26,6 +27,8 @@ class Measure(Config):
     """Measure the headline point only, or every point of the workload."""
     residency: Literal["auto", "together", "in_turn"] | None = None
     """Keep all models in memory, or load each in turn inside every round; auto: together if they fit."""
+    margin: Margin | None = None
+    """Largest difference of the metric that counts as equal: 0.5pt (points), or 0.5% where differences are relative."""
 
     def resolved(self, metered: bool) -> "Settings":
         """Return all settings by value: those of the profile, overridden by the ones set here."""
