@@ -4,7 +4,7 @@ Results store unadjusted intervals. For a table of several recipes, intervals ar
 follow Holm's method (1979), which keeps the same error rate and finds more.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import wraps
 from typing import TypeVar
@@ -60,12 +60,17 @@ def adjusted(table: Table) -> dict[str, Adjusted]:
     if len(table.results) < 2:
         return {}
     costs = {r.name: cost for r in table.results if (cost := _judged_by(r, table.reference)) is not None}
-    p_values = [stats.ratio_p(cost) for cost in costs.values()]
+    return dict(zip(costs, jointly(list(costs.values())), strict=True))
+
+
+def jointly(costs: Sequence[Estimate]) -> list[Adjusted]:
+    """Return these cost ratios adjusted for each other."""
+    p_values = [stats.ratio_p(cost) for cost in costs]
     joint = 1 - (1 - stats.CONFIDENCE) / max(1, len(costs))
-    return {
-        name: Adjusted(stats.at_confidence(cost, joint), p <= level)
-        for (name, cost), p, level in zip(costs.items(), p_values, stats.holm(p_values), strict=True)
-    }
+    return [
+        Adjusted(stats.at_confidence(cost, joint), p <= level)
+        for cost, p, level in zip(costs, p_values, stats.holm(p_values), strict=True)
+    ]
 
 
 def _judged_by(result: Result, reference: str | None) -> Estimate | None:
@@ -157,10 +162,12 @@ def answers(table: Table, most: float, unit: Unit, text: str) -> list[str]:
     where = f"{table.newest.workload.get('name', 'workload')}, within {text} of {table.reference}"
     where += "" if accuracy is None else f" ({loss.meaning((most, unit), accuracy)})"
     more = "" if within.confident == within.estimated else f"; more than {n:,} test examples could admit cheaper ones"
+    certain = "" if within.confident is None else "; its loss is certain, not that it is the cheapest"
     joint = f"with 95 % confidence (jointly for {within.rows} recipes)"
     return [
         f"{where}: the cheapest recipe by the estimates is {_described(within.estimated, table)}",
-        f"{where}: the cheapest recipe whose loss is within it {joint} is {_described(within.confident, table)}{more}",
+        f"{where}: of the recipes whose loss is within it {joint}, the cheapest by the estimates is "
+        f"{_described(within.confident, table)}{certain}{more}",
     ]
 
 

@@ -108,7 +108,7 @@ def quality_differences(rows: Sequence[Row]) -> Differences:
     found = _quadrature(*_sides([row.candidate.quality for row in rows]), np.zeros(1))
     for members in answered(rows):
         right = np.array([rows[i].right for i in members])  # [members, examples]
-        more = np.rint(right @ (1 - right).T)  # only a answers correctly: at most 10 million, exact in 32 bits
+        more = np.rint(right @ (1 - right).T).astype(np.float64)  # only a is right; up to 16 million are exact
         pairs = np.ix_(members, members)
         found.low[pairs], found.high[pairs] = stats.agresti_min(more, more.T, right.shape[1])
     return found

@@ -17,7 +17,7 @@ from compress.analysis.verdict import judged
 from compress.base.config import InputError
 from compress.records import files as result_files
 from compress.records import trace
-from compress.records.result import Accuracy, Result
+from compress.records.result import SCHEMA, Accuracy, Result
 from compress.records.session import Session
 
 TOLERANCE = 1e-9
@@ -45,7 +45,9 @@ def verify(path: Path) -> Verified:
         raise InputError(f"{path}: the recipe failed ({stored.reason}); there is nothing to verify")
     if stored.trace is None:
         raise InputError(f"{path}: records no trace; it was made by an older version, run the recipe again")
-    computed = recomputed(stored, trace.read(trace.located(path, stored.trace)))
+    session = trace.read(trace.located(path, stored.trace))
+    stored = stored if stored.schema == SCHEMA else judged(stored)  # verdicts by the present rules, from stored figures
+    computed = recomputed(stored, session)
     differences = list(_differences(_plain(stored), _plain(computed), ""))
     compared = sum(_count(_plain(part)) for part in _computed_parts(computed))
     return Verified(path, compared, tuple(differences))

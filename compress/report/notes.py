@@ -144,7 +144,7 @@ def _front(table: Table) -> Iterable[str]:
     yield (
         f"★ is on the front. One row dominates another if it costs less and {worse}, or if its {metric} is better and "
         f"it costs at most {100 * COST_MARGIN:g} % more; each must be shown by the 95 % interval of the paired "
-        "difference of the two rows. A row on the front dominates every row off it, except those kept off it."
+        "difference of the two rows. Every other row is dominated by a row on the front, broken or kept off it."
     )
     if front_odds(table):
         yield "Percentages: how often a row is on the front by this rule, in resamples of rounds and examples."
