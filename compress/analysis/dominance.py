@@ -54,7 +54,7 @@ def front(dominates: np.ndarray) -> np.ndarray:
     remaining = np.ones(dominates.shape[:-1], dtype=bool)
     on_front = np.zeros_like(remaining)
     while remaining.any():
-        first = remaining & ~_dominated(dominates, remaining)
+        first = remaining & ~(dominates.any(axis=-2) if remaining.all() else _dominated(dominates, remaining))
         for place in map(tuple, np.argwhere(remaining.any(axis=-1) & ~first.any(axis=-1))):
             first[place] = _circles(dominates[place], remaining[place])
         on_front |= first

@@ -88,7 +88,7 @@ def cost_differences(rows: Sequence[Row]) -> Differences:
 
 def across(rows: Sequence[Row]) -> np.ndarray:
     """Return whether two rows are of different sessions, as booleans [rows, rows]. Every session has the reference."""
-    sessions = np.array([row.session for row in rows])
+    _, sessions = np.unique([row.session for row in rows], return_inverse=True)
     own = np.array([not row.baseline for row in rows])
     different: np.ndarray = (sessions[:, None] != sessions[None, :]) & own[:, None] & own[None, :]
     return different

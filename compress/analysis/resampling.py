@@ -15,6 +15,10 @@ from compress.records import stats
 from compress.records.stats import Estimate
 
 RESAMPLES = 400
+BLOCK = 100_000
+"""Examples drawn at a time, over several resamples."""
+ROWS = 16
+"""Rows whose rounds are drawn at a time."""
 
 
 def cost_deviations(rows: Sequence[Row], generator: np.random.Generator) -> np.ndarray:
@@ -28,8 +32,10 @@ def cost_deviations(rows: Sequence[Row], generator: np.random.Generator) -> np.n
         n, measured = logs.shape[1], stats.paired_ratios(logs)[0]
         chosen = generator.integers(0, n, (RESAMPLES - 1, n))
         rescaled = math.sqrt(n / max(1, n - 1))  # resampled means vary by (n - 1) / n of the variance of a mean
-        for place, index in enumerate(members):
-            deviations[1:, index] = rescaled * (stats.paired_ratios(logs[place][chosen])[0] - measured[place])
+        for place in range(0, len(members), ROWS):
+            part = slice(place, place + ROWS)
+            drawn = stats.paired_ratios(logs[part][:, chosen])[0]  # [rows, resamples]
+            deviations[1:, members[part]] = rescaled * (drawn - measured[part, None]).T
     return deviations
 
 
@@ -51,9 +57,12 @@ def quality_deviations(rows: Sequence[Row], generator: np.random.Generator) -> n
     for members in answered(rows):
         right = np.array([rows[i].right for i in members])  # [members, examples]
         n = right.shape[1]
-        for resample in range(1, RESAMPLES):
-            counts = np.bincount(generator.integers(0, n, n), minlength=n).astype(np.float32)
-            deviations[resample, members] = right @ counts / n
+        size = max(1, BLOCK // n)
+        for start in range(1, RESAMPLES, size):
+            count = min(size, RESAMPLES - start)
+            drawn = generator.integers(0, n, (count, n)) + n * np.arange(count)[:, None]
+            times = np.bincount(drawn.ravel(), minlength=count * n).reshape(count, n)  # each example is drawn
+            deviations[start : start + count, members] = times.astype(np.float32) @ right.T / n
         deviations[1:, members] -= right.mean(axis=1)
         baseline = [index for index in members if rows[index].baseline]
         if baseline:  # the other rows' metric is known as a difference to the reference's

@@ -2,9 +2,9 @@
 
 import math
 from collections.abc import Mapping
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator
+from pydantic import BeforeValidator
 
 from compress.base.errors import InputError
 
@@ -35,14 +35,14 @@ def parse_limit(text: str, option: str) -> Limit:
     )
 
 
-def _checked(text: str) -> str:
-    """Return the text if it is a limit. Raises ValueError otherwise."""
+def _checked(value: Any) -> Any:
+    """Return the value if it is the text of a limit. Raises ValueError otherwise, also for a number."""
     try:
-        parse_limit(text, "margin")
+        parse_limit(str(value), "margin")
     except InputError as error:
-        raise ValueError(str(error).partition(": ")[2]) from None
-    return text
+        raise ValueError(str(error).removeprefix(f"margin {value}: ")) from None
+    return value
 
 
-Margin = Annotated[str, AfterValidator(_checked)]
+Margin = Annotated[str, BeforeValidator(_checked)]
 """Text of a limit, such as 0.5pt or 0.5%."""
