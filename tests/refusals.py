@@ -9,6 +9,8 @@ from compress.spec.recipe import Recipe
 PRUNES = ", ".join(f"{{method: lowrank, rank: {rank + 1}}}" for rank in range(12))
 ANCHORS = "a: &a [x, x]\n" + "".join(f"{b}: &{b} [*{a}, *{a}]\n" for a, b in zip("abcdefgh", "bcdefghi", strict=True))
 RECIPES = {
+    "a margin without a unit": ("measure: {margin: '0.5'}", "measure.margin: '0.5': expected points such as 1pt"),
+    "a margin that is a number": ("measure: {margin: 0.5}", "measure.margin: 0.5: expected points such as 1pt"),
     "12 steps in every order": (f"order: search\nsteps: [{PRUNES}]", "12 steps; expected 6 at most"),
     "15,000 unknown keys": ("\n".join(f"k{i}: 1" for i in range(15_000)), "letters; expected 65536 at most"),
     "4000 short unknown keys": ("\n".join(f"k{i}: 1" for i in range(4000)), "too many values; expected 5000"),

@@ -5,7 +5,6 @@ sessions has that in its own interval. For a single session it cannot be estimat
 estimated and the assumed spread (`Result.session_spread`, 2 % by default) is added in quadrature.
 """
 
-import math
 from dataclasses import dataclass
 
 from compress.analysis.verdict import Axis
@@ -55,18 +54,6 @@ def lacking(point: Point | None, axis: Axis, reference: str | None, assumed: flo
     """
     ratio = _ratio(point, reference)
     return assumed if ratio is not None and _spread(ratio, axis) is None else 0.0
-
-
-def beyond_rounds(point: Point | None, axis: Axis, reference: str | None, assumed: float) -> float:
-    """Return the standard deviation of a row's log cost that its rounds do not show.
-
-    It is `assumed` for a single session, and the standard error of the mean of several.
-    """
-    ratio = _ratio(point, reference)
-    if point is None or ratio is None:
-        return 0.0
-    estimated = _spread(ratio, axis)
-    return assumed if estimated is None else estimated / math.sqrt(point.sessions)
 
 
 def _ratio(point: Point | None, reference: str | None) -> Ratio | None:

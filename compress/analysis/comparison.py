@@ -69,5 +69,6 @@ def compared(one: Result, two: Result, root: Path) -> Comparison:
         energy_source=point.energy_source,
         kernel=one.kernel,
         unreliable=unreliable(point, two.name, figures.points(raw, two.name)[:1]),
+        margin=one.margin,
     )
     return Comparison((one, two), point, accuracy, judgement)

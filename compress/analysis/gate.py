@@ -25,6 +25,7 @@ from compress.analysis.pareto import identity
 from compress.analysis.sentence import assumption
 from compress.analysis.verdict import MEASURED, Axis
 from compress.base.config import InputError
+from compress.base.limits import Limit, hundredths
 from compress.records import stats
 from compress.records.result import Accuracy, Result
 from compress.records.stats import Estimate
@@ -45,8 +46,8 @@ class Limits:
     latency: float | None = None
     cost: float | None = None
     """Growth of energy where a meter measured both sides, else of latency."""
-    loss: losses.Limit | None = None
-    """Loss of the metric, in `points` or `percent`, as parsed by `loss.parse_limit`."""
+    loss: Limit | None = None
+    """Loss of the metric, in `points` or `percent`, as parsed by `parse_limit`."""
     session_spread: float | None = None
     """Assumed spread between sessions, where a single session cannot estimate it; None: that of each result."""
 
@@ -73,7 +74,7 @@ class Check:
 
 def growth(text: str, option: str) -> float:
     """Return the fraction in `+3%` or `3%`: 0.03. Raises InputError for anything else."""
-    value = losses.hundredths(text, "%")
+    value = hundredths(text, "%")
     if value is None:
         raise InputError(f"{option} {text}: expected a percentage of 0 or more, such as +3%")
     return value
@@ -195,7 +196,7 @@ def _cost(
     return _state(grown, limit), text + _remedy(grown, limit, grown.n, unit, within)
 
 
-def _loss(after: Accuracy | None, before: Accuracy | None, limit: losses.Limit, family: int) -> tuple[State, str]:
+def _loss(after: Accuracy | None, before: Accuracy | None, limit: Limit, family: int) -> tuple[State, str]:
     """Check the loss of the metric, on the same examples if both results record which they answered correctly."""
     if after is None or before is None or not _alike(after, before):
         return "UNKNOWN", "the metric differs from the baseline's"

@@ -15,12 +15,13 @@ from typing import Any
 import numpy as np
 
 from compress.base.config import InputError
-from compress.records.result import UNITS, Accuracy, Unit
+from compress.base.limits import SUFFIXES, Limit, Unit
+from compress.base.limits import parse_limit as parse_limit  # noqa: PLC0414  exported here too
+from compress.records.result import UNITS, Accuracy
 from compress.records.stats import Estimate, paired_difference, quotient
 
-Limit = tuple[float, Unit]
-"""Largest acceptable loss: (0.01, points) is one point."""
-SUFFIXES: Mapping[str, Unit] = {"pt": "points", "%": "percent"}
+MARGIN = 0.005
+"""Largest difference that counts as equal unless another is stated: 0.5 points, or 0.5 % of the reference's value."""
 FORMS: Mapping[Unit | None, tuple[float, str, str]] = {
     "points": (100, "z.1f", "points"),
     "percent": (100, "z.1f", "%"),
@@ -110,36 +111,49 @@ def unpacked(text: str, n: int) -> np.ndarray:
     return np.unpackbits(raw, bitorder="little")[:n]
 
 
-def hundredths(text: str, suffix: str) -> float | None:
-    """Return the fraction in `3%` or `+3%` for the suffix `%`: 0.03. None for anything else, negative or infinite."""
-    try:
-        value = float(text.strip().removesuffix(suffix)) / 100 if text.strip().endswith(suffix) else math.nan
-    except ValueError:
-        return None
-    return value if 0 <= value < math.inf else None
-
-
-def parse_limit(text: str, option: str) -> Limit:
-    """Parse a limit: `1pt` is (0.01, points), `2%` is (0.02, percent). Raises InputError for anything else."""
-    for suffix, unit in SUFFIXES.items():
-        value = hundredths(text, suffix)
-        if value is not None:
-            return value, unit
-    raise InputError(
-        f"{option} {text}: expected points such as 1pt (hundredths of accuracy, f1 and other metrics with a scale), or "
-        "percent such as 2% for perplexity (relative to the reference's value)"
-    )
-
-
 def misfit(accuracy: Accuracy, unit: Unit, option: str) -> str | None:
     """Return the reason why a limit in this unit does not apply to a metric, or None."""
-    if accuracy.unit == unit:
-        return None
     if accuracy.unit is None:
         return f"{accuracy.metric} has no unit in a result of an older version; run the recipe again"
-    other = next(suffix for suffix, name in SUFFIXES.items() if name == accuracy.unit)
-    own = ", or state `scale` in the metric's file" if unit == "points" and accuracy.metric not in UNITS else ""
-    return f"{accuracy.metric} is compared in {accuracy.unit}, not in {unit}; change {option}, such as 1{other}{own}"
+    return unfit(accuracy.metric, accuracy.unit, unit, option)
+
+
+def unfit(metric: str, compared_in: Unit, unit: Unit, option: str) -> str | None:
+    """Return the reason why a limit in this unit does not apply to a metric that is compared in another, or None."""
+    if compared_in == unit:
+        return None
+    other = next(suffix for suffix, name in SUFFIXES.items() if name == compared_in)
+    own = ", or state `scale` in the metric's file" if unit == "points" and metric not in UNITS else ""
+    return f"{metric} is compared in {compared_in}, not in {unit}; change {option}, such as 1{other}{own}"
+
+
+def margin_of(accuracy: Accuracy, text: str | None) -> float | None:
+    """Return the margin as a fraction of the unit's whole, from text such as `0.5pt`; the default without a text.
+
+    None for a metric without a unit, in results of older versions. Raises InputError if the unit does not fit.
+    """
+    if text is None:
+        return None if accuracy.unit is None else MARGIN
+    margin, unit = parse_limit(text, "margin")
+    if reason := misfit(accuracy, unit, "the margin"):
+        raise InputError(f"margin {text}: {reason}")
+    return margin
+
+
+def margin_words(margin: float, accuracy: Accuracy) -> str:
+    """Return a margin in the metric's unit: `0.5 points`."""
+    return f"{100 * margin:.6g} {form(accuracy)[2]}"
+
+
+def within(accuracy: Accuracy, margin: float | None) -> bool | None:
+    """Return whether a difference within the margin is shown; None without a margin or an interval.
+
+    By two one-sided tests at 2.5 % each (Schuirmann 1987): the whole 95 % interval lies within the margin.
+    """
+    delta = difference(accuracy)
+    if margin is None or delta is None or not delta.bounded:
+        return None
+    return -margin <= delta.low and delta.high <= margin
 
 
 def meaning(limit: Limit, accuracy: Accuracy) -> str:

@@ -1,13 +1,9 @@
 """Joint statements on the recipes of a table: adjusted intervals, odds of the front, cheapest within a loss.
 
-Results store unadjusted intervals; the family of comparisons of a table is adjusted by Holm's method. Odds resample
-rounds, jointly for all recipes of a session and independently across sessions; a row of a single session gets the
-assumed spread between sessions too, if the table joins several. They resample examples jointly for all
-rows, which share them. If a result does not record its correct examples (perplexity, f1), differences are drawn from
-the normal distribution of their interval.
+Results store unadjusted intervals. For a table of several recipes, intervals are simultaneous (Bonferroni), and words
+follow Holm's method (1979), which keeps the same error rate and finds more.
 """
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import wraps
@@ -15,18 +11,19 @@ from typing import TypeVar
 
 import numpy as np
 
-from compress.analysis import between, loss
+from compress.analysis import loss
+from compress.analysis.dominance import Differences, dominance, front
+from compress.analysis.pairs import across, cost_differences, paired_rows, quality_differences
 from compress.analysis.pareto import Candidate, Table, candidates, ranked
+from compress.analysis.resampling import RESAMPLES, cost_deviations, quality_deviations, session_effects
 from compress.analysis.verdict import cost_axis
 from compress.base.config import InputError
 from compress.records import stats
-from compress.records.result import Point, Result, Unit, Word
+from compress.records.result import Result, Unit, Word
 from compress.records.stats import Estimate
 
-RESAMPLES = 400
 SEED = 0
-MOST = 120  # rows of a table: more are a search, not a family of comparisons, and dominance is quadratic in rows
-
+BLOCK = 200_000  # pairs of rows x resamples at a time, which fit a processor's cache
 
 SETTLED = frozenset({"BROKEN", "NO VERDICT", "NOT RELIABLE", "NO MEASURABLE DIFFERENCE"})
 """Words that a wider interval of the cost cannot change."""
@@ -47,19 +44,33 @@ def _cached(make: Callable[[Table], dict[str, T]]) -> Callable[[Table], dict[str
     return answer
 
 
-@_cached
-def adjusted(table: Table) -> dict[str, Estimate]:
-    """Return the cost ratio of each recipe's verdict, with its interval after Holm's adjustment for the whole table.
+@dataclass(frozen=True)
+class Adjusted:
+    """The cost ratio of a recipe's verdict among all recipes of its table."""
 
-    Empty for a table of one row, which needs no adjustment, or of more than `MOST` rows.
-    """
-    if not 1 < len(table.results) <= MOST:
+    cost: Estimate
+    """With Bonferroni's interval: with 95 % confidence, those of all recipes hold their true ratios."""
+    differs: bool
+    """Whether it differs from 1 by Holm's method, which finds more than these intervals show."""
+
+
+@_cached
+def adjusted(table: Table) -> dict[str, Adjusted]:
+    """Return the adjusted cost ratio of each recipe's verdict. Empty for a table of one row, which needs none."""
+    if len(table.results) < 2:
         return {}
     costs = {r.name: cost for r in table.results if (cost := _judged_by(r, table.reference)) is not None}
-    levels = stats.holm([stats.ratio_p(cost) for cost in costs.values()])
-    return {
-        name: stats.at_confidence(cost, 1 - level) for (name, cost), level in zip(costs.items(), levels, strict=True)
-    }
+    return dict(zip(costs, jointly(list(costs.values())), strict=True))
+
+
+def jointly(costs: Sequence[Estimate]) -> list[Adjusted]:
+    """Return these cost ratios adjusted for each other."""
+    p_values = [stats.ratio_p(cost) for cost in costs]
+    joint = 1 - (1 - stats.CONFIDENCE) / max(1, len(costs))
+    return [
+        Adjusted(stats.at_confidence(cost, joint), p <= level)
+        for cost, p, level in zip(costs, p_values, stats.holm(p_values), strict=True)
+    ]
 
 
 def _judged_by(result: Result, reference: str | None) -> Estimate | None:
@@ -69,96 +80,46 @@ def _judged_by(result: Result, reference: str | None) -> Estimate | None:
     return None if point is None or ratio is None else cost_axis(ratio, point.energy_source)[1]
 
 
-def word_among(word: Word, cost: Estimate | None) -> Word:
-    """Return a verdict's word for the adjusted interval: a difference no longer significant is dropped."""
-    if cost is None or word in SETTLED:
-        return word
-    return "NO MEASURABLE DIFFERENCE" if cost.low <= 1 <= cost.high else word
+def word_among(word: Word, among: Adjusted | None) -> Word:
+    """Return a verdict's word among all recipes of the table: a difference no longer significant is dropped."""
+    return word if among is None or among.differs or word in SETTLED else "NO MEASURABLE DIFFERENCE"
 
 
 @_cached
 def front_odds(table: Table) -> dict[str, float]:
-    """Return the share of resamples in which nothing dominates a row, by name.
+    """Return the share of resamples in which a row is on the front, by name; the measured sample is one of them.
 
-    Rows with unknown spread of cost or metric (one round, one example) are left out. Empty for more than `MOST` rows,
-    or without a recipe among them.
+    Every resample moves the differences of all pairs of rows, with intervals of the same width, and applies the rule
+    of the front. Rows with unknown spread of cost (one round) are left out. Empty without a recipe among them.
     """
     field = [c for c in ranked(table) if c.cost.bounded]
-    points = {row.name: row.headline for row in table.rows}
-    owners: dict[str, Result] = {r.name: r for r in table.results}
-    if len(field) > MOST or all(c.reference for c in field):
+    if all(c.reference for c in field):
         return {}
-    several = len({r.session for r in table.results}) > 1
-    assumed = max((r.session_spread for r in table.results), default=0.0) if several else 0.0
+    rows = paired_rows(field, table.results, table.axis, table.reference)
+    cost, quality = (_single(each) for each in (cost_differences(rows), quality_differences(rows)))
     generator = np.random.default_rng(SEED)
-    draws: dict[str, np.ndarray] = {}
-    costs: list[np.ndarray] = []
-    for candidate in field:
-        owner = owners.get(candidate.name, table.newest)
-        logs = None if candidate.name == table.reference else _log_ratios(table, owner, candidate.name)
-        if logs is None:
-            centre = math.log(candidate.cost.value)
-            costs.append(np.full(RESAMPLES, centre))
-        else:
-            chosen = draws.get(owner.session)
-            if chosen is None or chosen.max() >= len(logs):
-                chosen = draws[owner.session] = generator.integers(0, len(logs), (RESAMPLES, len(logs)))
-            spread = between.beyond_rounds(points[candidate.name], table.axis, table.reference, assumed)
-            costs.append(np.asarray(logs)[chosen].mean(axis=1) + spread * generator.standard_normal(RESAMPLES))
-    cost = np.array(costs)  # [rows, resamples]
-    quality = _same_examples(table, field, generator)
-    if quality is None:
-        quality = np.array([_drawn(candidate.quality, generator) for candidate in field])
-    dominated = np.zeros(cost.shape, dtype=bool)
-    for i in range(len(field)):
-        no_worse = (cost <= cost[i]) & (quality >= quality[i])
-        better = (cost < cost[i]) | (quality > quality[i])
-        dominated[i] = (no_worse & better).any(axis=0)
-    return {c.name: float(1 - dominated[i].mean()) for i, c in enumerate(field)}
+    costs, between = cost_deviations(rows, generator), session_effects(rows, generator)
+    qualities, different = quality_deviations(rows, generator), across(rows)
+    on_front = np.zeros(len(rows))
+    block = max(1, BLOCK // len(rows) ** 2)
+    for chosen in (slice(start, start + block) for start in range(0, RESAMPLES, block)):
+        cost_shift = _apart(costs[chosen])
+        if different.any():
+            cost_shift += different * _apart(between[chosen])
+        dominates = dominance(cost, quality, table.margin or 0.0, cost_shift, _apart(qualities[chosen]))
+        on_front += front(dominates).sum(axis=0)
+    return {c.name: float(count) / RESAMPLES for c, count in zip(field, on_front, strict=True)}
 
 
-def _same_examples(table: Table, field: Sequence[Candidate], generator: np.random.Generator) -> np.ndarray | None:
-    """Return accuracy of every row minus the reference's over resampled examples [rows, resamples]; None if unknown."""
-    rows = {row.name: row.accuracy for row in table.rows}
-    accuracies = [rows[name] for name in (*(c.name for c in field), table.reference) if name in rows]
-    bits = [(a.right, a.estimate.n) for a in accuracies if a is not None and a.right is not None]
-    if len(bits) <= len(field) or len({n for _, n in bits}) != 1:
-        return None
-    n = bits[0][1]
-    right = np.array([loss.unpacked(text, n) for text, _ in bits], dtype=np.float64)  # [rows + 1, examples]
-    means = np.empty((len(bits), RESAMPLES))
-    for i in range(RESAMPLES):
-        means[:, i] = right @ np.bincount(generator.integers(0, n, n), minlength=n) / n
-    return means[:-1] - means[-1]
+def _single(differences: Differences) -> Differences:
+    """Return the intervals in single precision, which halves the time of the resamples."""
+    return Differences(differences.low.astype(np.float32), differences.high.astype(np.float32))
 
 
-def _drawn(quality: Estimate, generator: np.random.Generator) -> np.ndarray:
-    """Draw from the normal distribution of an estimate's interval. [resamples]"""
-    spread = (quality.high - quality.low) / (2 * 1.959963984540054)
-    return quality.value + spread * generator.standard_normal(RESAMPLES)
-
-
-def _log_ratios(table: Table, owner: Result, name: str) -> list[float] | None:
-    """Return the log cost ratio to the reference per round, of a recipe or a reference of its session."""
-    references = {reference.name: reference for reference in owner.references}
-    row = owner if owner.name == name else references.get(name)
-    reference = references.get(table.reference or "")
-    if row is None or reference is None or row.headline is None or reference.headline is None:
-        return None
-    costs, reference_costs = (_per_batch(point, table.axis) for point in (row.headline, reference.headline))
-    if costs is None or reference_costs is None:
-        return None
-    return [math.log(cost / reference_costs[i]) for i, cost in costs.items() if i in reference_costs] or None
-
-
-def _per_batch(point: Point, axis: str) -> dict[int, float] | None:
-    """Return the cost per batch of every round by its index, or None if unknown."""
-    if axis == "latency":
-        return {r.index: r.duration_s / r.batches for r in point.rounds}
-    joules = {r.index: r.energy_j for r in point.rounds}
-    if any(j is None or j <= 0 for j in joules.values()):
-        return None
-    return {r.index: (joules[r.index] or 0.0) / r.batches for r in point.rounds}
+def _apart(values: np.ndarray) -> np.ndarray:
+    """Return the differences of every two rows. [resamples, rows] -> [resamples, rows a, rows b]"""
+    rows = values.astype(np.float32)
+    return rows[:, :, None] - rows[:, None, :]
 
 
 @dataclass(frozen=True)
@@ -201,10 +162,12 @@ def answers(table: Table, most: float, unit: Unit, text: str) -> list[str]:
     where = f"{table.newest.workload.get('name', 'workload')}, within {text} of {table.reference}"
     where += "" if accuracy is None else f" ({loss.meaning((most, unit), accuracy)})"
     more = "" if within.confident == within.estimated else f"; more than {n:,} test examples could admit cheaper ones"
+    certain = "" if within.confident is None else "; its loss is certain, not that it is the cheapest"
     joint = f"with 95 % confidence (jointly for {within.rows} recipes)"
     return [
         f"{where}: the cheapest recipe by the estimates is {_described(within.estimated, table)}",
-        f"{where}: the cheapest recipe whose loss is within it {joint} is {_described(within.confident, table)}{more}",
+        f"{where}: of the recipes whose loss is within it {joint}, the cheapest by the estimates is "
+        f"{_described(within.confident, table)}{certain}{more}",
     ]
 
 

@@ -1,9 +1,9 @@
 """The Pareto front of results: dominance under uncertainty, from result files only.
 
-    accuracy ^   * c          A dominates B if it is better on one axis beyond noise (95 % intervals disjoint) and its
-             | * b  . e       estimate is not worse on the other. A tie removes nobody. A dominating candidate is also
-             | * a    . d     better by its estimates, so dominance has no cycles: a front always has
-             +----------> cost  members.
+    accuracy ^   * c          A dominates B if it is shown to be better on one axis, and shown not to be worse on the
+             | * b  . e       other by more than a margin (see `compress.analysis.dominance`). A tie removes nobody, and
+             | * a    . d     a front always has members.
+             +----------> cost
 
 Cost is a paired ratio to the shared reference: of energy if a meter measured it, otherwise of latency. Ratios join
 results of different sessions; absolute figures never do. Workloads, machines, devices, limits and meters are not mixed.
@@ -16,46 +16,27 @@ from dataclasses import dataclass, replace
 from pathlib import PurePath
 from typing import Any
 
-import numpy as np
-
-from compress.analysis.between import lacking
-from compress.analysis.loss import lost, terms, turned
+from compress.analysis import dominance
+from compress.analysis.candidates import Candidate, candidates
+from compress.analysis.loss import margin_of, terms
+from compress.analysis.pairs import cost_differences, paired_rows, quality_differences
 from compress.analysis.sessions import Disagreement, disagreements
 from compress.analysis.soundness import unsound_reference
-from compress.analysis.verdict import MEASURED, Axis, breakeven, judged, point_cost, verdict
+from compress.analysis.verdict import MEASURED, Axis, breakeven, judged, point_cost, verdict, with_margin
 from compress.base.config import digest
-from compress.records.joined import widened_between
-from compress.records.result import METRIC_CONTENT, Accuracy, Grade, Point, Reference, Result
-from compress.records.stats import Estimate
+from compress.records.result import METRIC_CONTENT, Grade, Reference, Result
 
 __all__ = [
     "Candidate",
     "Table",
     "breakeven",
     "candidates",
-    "dominates",
     "group",
     "judged",
     "point_cost",
-    "undominated",
+    "ranked",
     "verdict",
 ]
-
-
-DECIMALS = 6
-"""Decimals of a loss, as a fraction: smaller differences are rounding, as of an exported graph (2e-8 of perplexity)."""
-
-
-@dataclass(frozen=True)
-class Candidate:
-    """One point in the plane of cost and accuracy."""
-
-    name: str
-    cost: Estimate
-    """Ratio to the verdict's reference: below 1 is a saving."""
-    quality: Estimate
-    """The negated loss against the reference: larger is better."""
-    reference: bool = False
 
 
 @dataclass(frozen=True)
@@ -75,7 +56,7 @@ class Table:
     reference: str | None
     """Name of the reference that verdicts and costs compare with."""
     front: frozenset[str]
-    """Names of undominated results and references."""
+    """Names of the results and references on the front."""
     superseded: tuple[str, ...] = ()
     """Names of recipes with an older result, which was left out."""
     least: Grade = "B"
@@ -88,6 +69,8 @@ class Table:
     """Older sessions that the newest one contradicts. Their recipes are kept off the front too."""
     unsound: str | None = None
     """Why the reference does not do the task itself. If set, the front is empty."""
+    margin: float | None = None
+    """Largest difference of the metric that counts as equal, as a fraction of its whole; None without a unit."""
 
     @property
     def rows(self) -> tuple[Result | Reference, ...]:
@@ -106,36 +89,16 @@ class Table:
         return max((*self.results, *self.failed), key=lambda r: (r.error is None, r.moment))
 
 
-def dominates(a: Candidate, b: Candidate) -> bool:
-    """Return whether `a` is better than `b` on one axis beyond noise, and not worse on the other by its estimate."""
-    cheaper = a.cost.high < b.cost.low and a.quality.value >= b.quality.value
-    better = a.quality.low > b.quality.high and a.cost.value <= b.cost.value
-    return cheaper or better
-
-
-def undominated(field: Sequence[Candidate]) -> list[Candidate]:
-    """Return the undominated candidates in their order. It evaluates `dominates` on all pairs at once."""
-    if not field:
-        return []
-    cost, quality = (
-        np.array([[e.value, e.low, e.high] for e in axis])
-        for axis in ([c.cost for c in field], [c.quality for c in field])
-    )  # [n, 3]
-    a, b = np.s_[:, None], np.s_[None, :]  # row a against column b
-    cheaper = (cost[:, 2][a] < cost[:, 1][b]) & (quality[:, 0][a] >= quality[:, 0][b])
-    better = (quality[:, 1][a] > quality[:, 2][b]) & (cost[:, 0][a] <= cost[:, 0][b])
-    dominated = np.any(cheaper | better, axis=0).tolist()
-    return [c for c, is_dominated in zip(field, dominated, strict=True) if not is_dominated]
-
-
-def group(results: Iterable[Result], least: Grade = "B") -> list[Table]:
+def group(results: Iterable[Result], least: Grade = "B", margin: str | None = None) -> list[Table]:
     """Return the tables of comparable results, sorted by workload, device and machine.
 
+    The margin of the front and of the verdicts is `margin`, such as `0.5pt`. Without it, verdicts keep the margins of
+    their recipes, and the front takes the smallest. Raises InputError if its unit does not fit a result's metric.
     Energy of a grade below `least` is kept off the front. If no energy reaches it, the front is of latency. A failed
     recipe has no reference and no meter: it is listed in the newest table that it could belong to.
     """
     families: dict[tuple[Any, ...], list[Result]] = {}
-    for result in results:
+    for result in results if margin is None else with_margin(results, margin):
         families.setdefault(_family(result), []).append(result)
     tables = []
     for key in sorted(families, key=lambda key: tuple(str(part) for part in key)):
@@ -223,6 +186,7 @@ def _table(results: Sequence[Result], failed: Sequence[Result], superseded: Sequ
     older = disagreements(results, axis, reference)
     costs = {r.name: cost.value for r in results if (cost := point_cost(r.headline, axis, reference)) is not None}
     costs = {name: cost for name, cost in costs.items() if math.isfinite(cost)}  # nan cannot be sorted
+    margins = [m for r in results if r.accuracy and (m := margin_of(r.accuracy, r.margin)) is not None]
     table = Table(
         results=tuple(sorted(results, key=lambda r: (costs.get(r.name, float("inf")), r.name))),
         failed=tuple(sorted(failed, key=lambda r: r.name)),
@@ -237,8 +201,19 @@ def _table(results: Sequence[Result], failed: Sequence[Result], superseded: Sequ
         unreliable=tuple(row.name for row in rows if _not_reliable(row)),
         disagreements=older,
         unsound=unsound_reference(references[reference].accuracy, reference) if reference else None,
+        margin=min(margins, default=None),
     )
-    return replace(table, front=frozenset(c.name for c in undominated(ranked(table))))
+    return replace(table, front=_front(table))
+
+
+def _front(table: Table) -> frozenset[str]:
+    """Return the names of the rows on the front."""
+    field = ranked(table)
+    if not field:
+        return frozenset()
+    rows = paired_rows(field, table.results, table.axis, table.reference)
+    dominates = dominance.dominance(cost_differences(rows), quality_differences(rows), table.margin or 0.0)
+    return frozenset(c.name for c, is_on in zip(field, dominance.front(dominates), strict=True) if is_on)
 
 
 def _not_reliable(row: Result | Reference) -> bool:
@@ -262,46 +237,3 @@ def rankable(row: Result | Reference, reference: str | None, least: Grade) -> bo
     ratio = point.ratio(reference or "")
     # A is the best grade and the smallest letter
     return max(point.grade, (ratio and ratio.grade) or point.grade) <= least
-
-
-def candidates(
-    results: Iterable[Result], references: Iterable[Reference], axis: Axis, reference: str | None
-) -> list[Candidate]:
-    """Return the candidates for the front: neither broken nor failed, with a known cost and loss."""
-    field = []
-    rows = list(results)
-    # rows of one session share what it does to costs; joined with other sessions, its spread counts
-    assumed = max((r.session_spread for r in rows), default=0.0) if len({r.session for r in rows}) > 1 else 0.0
-    for result in rows:
-        broken = result.verdict is not None and result.verdict.word == "BROKEN"
-        if result.error is None and not broken and result.accuracy is not None:
-            field.append(_candidate(result.name, result.headline, result.accuracy, axis, reference, assumed))
-    for row in references:
-        if row.name == reference:
-            same, none = Estimate(1.0, 1.0, 1.0, 0), Estimate(0.0, 0.0, 0.0, 0)
-            field.append(Candidate(row.name, same, none, reference=True))
-        else:
-            field.append(_candidate(row.name, row.headline, row.accuracy, axis, reference, assumed, is_reference=True))
-    return [candidate for candidate in field if candidate is not None]
-
-
-def _candidate(
-    name: str,
-    point: Point | None,
-    accuracy: Accuracy,
-    axis: Axis,
-    reference: str | None,
-    assumed: float,
-    *,
-    is_reference: bool = False,
-) -> Candidate | None:
-    cost, loss = point_cost(point, axis, reference), lost(accuracy)
-    if cost is None or loss is None or not (math.isfinite(cost.value) and cost.low <= cost.value <= cost.high):
-        return None
-    cost = widened_between(cost, lacking(point, axis, reference, assumed))
-    value, low, high = (round(edge, DECIMALS) if math.isfinite(edge) else edge for edge in _edges(turned(loss)))
-    return Candidate(name, cost, Estimate(value, low, high, loss.n), is_reference)
-
-
-def _edges(estimate: Estimate) -> tuple[float, float, float]:
-    return estimate.value, estimate.low, estimate.high

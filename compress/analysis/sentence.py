@@ -3,7 +3,7 @@
 import math
 from collections.abc import Sequence
 
-from compress.analysis.loss import difference
+from compress.analysis.loss import difference, lost, margin_words, within
 from compress.analysis.loss import form as loss_form
 from compress.records.accuracy import Accuracy
 from compress.records.point import Ratio, Word
@@ -73,8 +73,11 @@ def own_texts_words(axis: str, ratio: Estimate) -> str:
     return f"; on the test split's own texts: {_factor(ratio.value)} times{of} ({low} to {high})"
 
 
-def accuracy_words(accuracy: Accuracy) -> str:
-    """Return the difference of accuracy to the reference, with its interval, as the second half of a sentence."""
+def accuracy_words(accuracy: Accuracy, margin: float | None) -> str:
+    """Return the difference of accuracy to the reference, with its interval, as the second half of a sentence.
+
+    It states whether a difference within the `margin` (a fraction of the metric's whole) is shown.
+    """
     delta, metric = difference(accuracy), accuracy.metric
     if delta is None:
         reason = accuracy.reasons.get("delta", accuracy.reasons.get("estimate"))
@@ -88,15 +91,31 @@ def accuracy_words(accuracy: Accuracy) -> str:
         form = _form((value, low, high), form)
     if low == value == high == 0:
         return f" at the same {metric}"
+    equivalence = equivalence_words(accuracy, margin)
     if low <= 0 <= high:
-        change = "loss" if up else "rise"
         unit = f" {unit}".rstrip()
-        return f" at no measurable {change} of {metric} ({value:+{form}}{unit}, {_between(low, high, '+' + form)})"
+        figures = f"({value:+{form}}{unit}, {_between(low, high, '+' + form)})"
+        if within(accuracy, margin):
+            return f" at {metric} {equivalence} {figures}"
+        change = f"no measurable {'loss' if up else 'rise'} of {metric}"
+        return f" at {change}{equivalence and f', {equivalence}'} {figures}"
     verb = ("GAINS" if value > 0 else "LOSES") if up else ("RAISES" if value > 0 else "LOWERS")
     least, most = sorted((abs(low), abs(high)))
     amount = f"{abs(value):{form}} {unit}".rstrip()
     phrase = f"{verb} {amount} of {metric}" if up else f"{verb} {metric} by {amount}"
-    return f" AND {phrase} ({least:{form}} to {most:{form}})"
+    return f" AND {phrase} ({least:{form}} to {most:{form}}){equivalence and f', {equivalence}'}"
+
+
+def equivalence_words(accuracy: Accuracy, margin: float | None) -> str:
+    """Return whether the metric is shown to be within the margin of the reference's: `within 0.5 points`.
+
+    Empty where the question is settled or open for another reason: no interval, or a whole interval beyond the margin
+    or on the better side of the reference.
+    """
+    shown, loss = within(accuracy, margin), lost(accuracy)
+    if margin is None or shown is None or loss is None or not (shown or (loss.low <= margin and loss.high >= 0)):
+        return ""
+    return f"{'' if shown else 'not shown to be '}within {margin_words(margin, accuracy)}"
 
 
 def _percent(value: float) -> str:

@@ -11,6 +11,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Literal
 
+from compress.analysis.loss import margin_of, misfit
 from compress.analysis.repaid import across_sessions, point_cost_per_example, repaid, saved_per_example
 from compress.analysis.sentence import (
     accuracy_words,
@@ -22,6 +23,8 @@ from compress.analysis.sentence import (
     unreliable_words,
 )
 from compress.analysis.soundness import floor_words, unsound_reference
+from compress.base.errors import InputError
+from compress.base.limits import parse_limit
 from compress.records.natural import WORDS
 from compress.records.point import natural_point
 from compress.records.result import (
@@ -73,6 +76,15 @@ def judged(result: Result) -> Result:
     return replace(changed, verdict=headline.verdict, breakeven=_result_breakeven(changed, reference, headline))
 
 
+def with_margin(results: Iterable[Result], margin: str, option: str = "--margin") -> list[Result]:
+    """Return the results judged with another margin. Raises InputError if its unit does not fit a metric."""
+    unit, listed = parse_limit(margin, option)[1], list(results)
+    misfits = {misfit(r.accuracy, unit, option) for r in listed if r.accuracy is not None} - {None}
+    if misfits:
+        raise InputError(sorted(f"{option} {margin}: {reason}" for reason in misfits))
+    return [judged(replace(result, margin=margin)) for result in listed]
+
+
 def _point_verdict(result: Result, accuracy: Accuracy, reference: Reference, point: Point) -> Verdict | None:
     ratio = point.ratio(reference.name)
     if ratio is None:
@@ -85,6 +97,7 @@ def _point_verdict(result: Result, accuracy: Accuracy, reference: Reference, poi
         kernel=result.kernel,
         runtime=alone(result, point),
         unreliable=unreliable(point, reference.name, reference.points),
+        margin=result.margin,
     )
 
 
@@ -189,11 +202,14 @@ def verdict(
     kernel: Kernel | None = None,
     runtime: Ratio | None = None,
     unreliable: Sequence[str] = (),
+    margin: str | None = None,
 ) -> Verdict:
     """Return the verdict on one operating point.
 
     `ratio` is ours / the verdict's reference. `runtime` is ours / the dense model under the same runtime, if there is
-    one: what the compression saves alone. `unreliable` are the reasons why the ratio is not reliable.
+    one: what the compression saves alone. `unreliable` are the reasons why the ratio is not reliable. `margin` is the
+    largest difference of the metric that counts as equal, such as `0.5pt`. Raises InputError if its unit does not fit
+    the metric.
     """
     axis, estimate = cost_axis(ratio, energy_source)
     if not accuracy.finite:
@@ -208,7 +224,7 @@ def verdict(
     word, cost = cost_words(axis, estimate, note)
     if unreliable and word != "NO VERDICT":
         word, cost = "NOT RELIABLE", unreliable_words(unreliable)
-    sentence = f"{cost}{accuracy_words(accuracy)}, against {ratio.reference}"
+    sentence = f"{cost}{accuracy_words(accuracy, margin_of(accuracy, margin))}, against {ratio.reference}"
     return Verdict(word, sentence, _cause(kernel, runtime, axis, ratio))
 
 

@@ -33,6 +33,13 @@ Fresh = Annotated[
     bool,
     typer.Option("--fresh", "--remeasure", help="Measure again even if a result exists; compressed models are reused."),
 ]
+Margin = Annotated[
+    str | None,
+    typer.Option(
+        help="Largest difference of the metric that counts as equal, in verdicts and on the front: 0.5pt (points), or "
+        "0.5% (of perplexity, or of a metric without a scale); default: the recipe's."
+    ),
+]
 Rebuild = Annotated[bool, typer.Option("--rebuild", help="Also compress again, replacing the models on disk.")]
 
 

@@ -10,7 +10,7 @@ import typer
 from compress.base.errors import InputError, attempted
 from compress.base.terminal import console, print
 from compress.cli import completion
-from compress.cli.options import Out, app, print_tables, print_unread
+from compress.cli.options import Margin, Out, app, print_tables, print_unread
 
 
 @app.command()
@@ -26,6 +26,7 @@ def pareto(
             "perplexity, or of a metric without a scale)."
         ),
     ] = None,
+    margin: Margin = None,
     grade: Annotated[str, typer.Option(help="Lowest grade of measured energy on the front: A, B or C.")] = "B",
     grid: Annotated[
         str | None, typer.Option(help="Add gCO2e per 1000 inferences: a country of the table, or g/kWh.")
@@ -60,7 +61,7 @@ def pareto(
             raise InputError(
                 [*problems, f"{folder}: no results in it; run a recipe first: python -m compress run bert_int8"]
             )
-        tables = group(results, least)
+        tables = group(results, least, margin)
         writer.draw(tables)
         print_unread(problems)
         print_tables(tables)
@@ -155,15 +156,17 @@ def check(
 @app.command()
 def show(
     results: Annotated[list[Path], typer.Argument(help="Result files, or folders of them.", metavar="RESULT...")],
+    margin: Margin = None,
 ) -> None:
     """Print results in full."""
     from compress import report
     from compress.analysis.reading import read
+    from compress.analysis.verdict import with_margin
     from compress.base.reading import is_folder
     from compress.records.files import named
 
     read_results, problems = attempted(partial(read, path) for path in named(results))
-    for place, result in enumerate(read_results):
+    for place, result in enumerate(read_results if margin is None else with_margin(read_results, margin)):
         print("", end="\n" if place else "")
         report.print_result(result, console())
     if any(is_folder(path) for path in results) and read_results:

@@ -60,6 +60,7 @@ def _row(recipe: Recipe, source: Source, fingerprint: str, machine: Machine, lim
         workload=_portable({**source.workload.model_dump(mode="json"), "resolved": source.resolved}),
         machine=machine,
         limit=limit,
+        margin=recipe.measure.margin,
         **parts,
     )
 

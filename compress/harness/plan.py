@@ -11,11 +11,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from compress.analysis import metrics
+from compress.analysis import loss, metrics
 from compress.base.config import InputError, digest
 from compress.base.console import say
 from compress.base.device import AUTO, Device
 from compress.base.files import content_hash, home
+from compress.base.limits import parse_limit
 from compress.base.processes import threads
 from compress.base.ranks import processes
 from compress.base.reading import content, expanded, resolved
@@ -113,6 +114,7 @@ def plan(recipes: Sequence[Recipe], options: Options, machine: Machine) -> list[
                 problems.extend(_name_conflicts(options.out / sources[name].workload.name, sources[name]))
             source = sources[name]
             metric = metrics.digest(source.workload.metric_name)
+            _check_margin(recipe, source.workload.metric_name)
             if source.workload.metric_name not in metrics.NAMES:
                 source = replace(source, resolved={**source.resolved, METRIC_CONTENT: metric})
             students = [_content_id(s.model) for s in recipe.steps if s.method == "distill" and s.model is not None]
@@ -134,6 +136,15 @@ def plan(recipes: Sequence[Recipe], options: Options, machine: Machine) -> list[
     if problems:
         raise InputError(problems)
     return list({planned.path: planned for planned in plans}.values())
+
+
+def _check_margin(recipe: Recipe, metric: str) -> None:
+    """Raise InputError if the unit of the recipe's margin is not that of the metric's differences."""
+    margin = recipe.measure.margin
+    if margin is not None:
+        unit = parse_limit(margin, "measure.margin")[1]
+        if reason := loss.unfit(Path(metric).stem, metrics.unit(metric), unit, "measure.margin"):
+            raise InputError(f"{recipe.name} measure.margin: {margin}: {reason}")
 
 
 def _fitting(recipes: Sequence[Recipe], options: Options, machine: Machine) -> tuple[list[Recipe], dict[str, Workload]]:

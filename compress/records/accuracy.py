@@ -6,8 +6,9 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field
 
+from compress.base.limits import Unit
 from compress.records.fields import Name, Positive, Quantity, Several
-from compress.records.rules import UNITS, Ordered, Unit, near
+from compress.records.rules import UNITS, Ordered, near
 from compress.records.stats import Estimate
 
 MOST_EXAMPLES = 10_000_000

@@ -10,6 +10,7 @@ from typing import Any, ClassVar, Literal
 
 from compress.base.device import Device
 from compress.base.display import Displayed
+from compress.base.limits import Margin, Unit, parse_limit
 from compress.base.terminal import visible
 from compress.records.accuracy import Accuracy, Judged
 from compress.records.fields import (
@@ -26,7 +27,7 @@ from compress.records.fields import (
     moment,
 )
 from compress.records.point import Grade, Percentiles, Point, Ratio, Round, Verdict, Word
-from compress.records.rules import UNITS, Unit
+from compress.records.rules import UNITS
 from compress.records.stats import SESSION_SPREAD
 from compress.records.transform import BY_DESIGN, BreakEven, Shares, StepCost, Transform
 
@@ -197,6 +198,15 @@ class Result(Displayed):
     notes: tuple[str, ...] = ()
     """Automatic choices and replacements, one sentence each."""
     error: str | None = None
+    margin: Margin | None = None
+    """Largest difference of the metric that counts as equal, as the recipe states it; None: 0.5 points or 0.5 %."""
+
+    def __post_init__(self) -> None:
+        """Raise ValueError for a margin whose unit is not that of the metric's differences."""
+        if self.margin is not None and self.accuracy is not None:
+            unit = parse_limit(self.margin, "margin")[1]
+            if unit != self.accuracy.unit:
+                raise ValueError(f"margin is {self.margin}; expected {self.accuracy.unit} for {self.accuracy.metric}")
 
     @property
     def moment(self) -> datetime:

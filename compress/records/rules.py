@@ -1,14 +1,14 @@
 """Rules for the figures of a result file: units of metrics; order, sign and range of estimates."""
 
 import math
-from typing import Annotated, Literal
+from typing import Annotated
 
 from pydantic import AfterValidator, BeforeValidator
 
+from compress.base.limits import Unit
 from compress.records.fields import FARTHEST, LARGE
 from compress.records.stats import Estimate
 
-Unit = Literal["points", "percent"]
 UNITS: dict[str, Unit] = {
     "accuracy": "points",
     "f1": "points",

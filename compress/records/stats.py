@@ -22,6 +22,10 @@ LARGEST = 709.0  # exp(710) overflows a double
 SESSION_SPREAD = 0.02
 """Assumed standard deviation of a log cost ratio between sessions, where one session cannot estimate it."""
 FEW = 10  # discordant pairs: with fewer, the bootstrap interval is too narrow
+SESSION_SPREAD = 0.02
+"""Assumed standard deviation, between sessions, of the logarithm of a cost ratio."""
+Arrays = tuple[np.ndarray, np.ndarray, np.ndarray]
+"""Values, lower ends and upper ends of many 95 % intervals."""
 
 
 @dataclass(frozen=True)
@@ -123,8 +127,14 @@ def paired_ratio(ours: Sequence[float], reference: Sequence[float], correlation:
     return log_mean_estimate([a / b for a, b in zip(ours, reference, strict=True)], correlation)
 
 
-def paired_ratios(logs: np.ndarray, correlation: float = 0.0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return values, lows and highs of many pairs' log-ratios [..., rounds], 2 rounds or more, as logarithms. [...]"""
+def paired_ratios(logs: np.ndarray, correlation: float = 0.0) -> Arrays:
+    """Return values, lows and highs of many pairs' log-ratios [..., rounds], as logarithms. [...]
+
+    The exponential of each is that of `paired_ratio`. The interval of a single round is infinite.
+    """
+    if logs.shape[-1] == 1:
+        value = logs[..., 0]
+        return value, np.full(value.shape, -math.inf), np.full(value.shape, math.inf)
     value, error, degrees = _located(logs, correlation)
     half = t_quantile(degrees + 1) * error
     return value, value - half, value + half
@@ -261,22 +271,22 @@ def paired_difference(ours: Sequence[float], reference: Sequence[float], seed: i
         means[i] = differences[generator.integers(0, n, n)].mean()
     low, high = (float(edge) for edge in np.quantile(means, [0.025, 0.975]))
     if np.count_nonzero(differences) < FEW and set(differences.tolist()) <= {-1.0, 0.0, 1.0}:
-        adjusted_low, adjusted_high = _agresti_min(int((differences > 0).sum()), int((differences < 0).sum()), n)
-        low, high = min(low, adjusted_low), max(high, adjusted_high)
+        adjusted_low, adjusted_high = agresti_min((differences > 0).sum(), (differences < 0).sum(), n)
+        low, high = min(low, float(adjusted_low)), max(high, float(adjusted_high))
     elif n == 1:
         low, high = -math.inf, math.inf
     mean = float(differences.mean())
     return Estimate(mean, min(low, mean), max(high, mean), n)  # rare large differences may leave the mean outside
 
 
-def _agresti_min(more: int, fewer: int, n: int) -> tuple[float, float]:
-    """Return Agresti and Min's interval (2005) of a difference of paired proportions: each cell gets half a pair more.
+def agresti_min(more: np.ndarray, fewer: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return Agresti and Min's intervals (2005) of differences of paired proportions, from numbers of discordant pairs.
 
-    The bootstrap fails here: without discordant pairs its interval would have width 0.
+    Each cell gets half a pair more. The bootstrap fails here: without discordant pairs its interval would have width 0.
     """
     adjusted_n, net = n + 2, more - fewer
-    half = 1.959963984540054 * math.sqrt(more + fewer + 1 - net * net / adjusted_n) / adjusted_n
-    return max(-1.0, net / adjusted_n - half), min(1.0, net / adjusted_n + half)
+    half = 1.959963984540054 * np.sqrt(more + fewer + 1 - net * net / adjusted_n) / adjusted_n
+    return np.maximum(-1.0, net / adjusted_n - half), np.minimum(1.0, net / adjusted_n + half)
 
 
 def percentile(values: Sequence[float], fraction: float) -> float:

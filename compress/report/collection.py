@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, overload
 
 from compress.analysis.pareto import Table, group
 from compress.analysis.reading import read_all
+from compress.analysis.verdict import with_margin
 from compress.base.console import say
 from compress.records.result import Grade, Result
 from compress.report import sheet
@@ -20,9 +21,13 @@ if TYPE_CHECKING:
 class Results(Sequence[Result]):
     """A sequence of results, in the order they were read."""
 
-    def __init__(self, results: Iterable[Result], least: Grade = "B"):
-        """Store the results. `least` is the lowest grade of measured energy that may be on a front."""
-        self._results = tuple(results)
+    def __init__(self, results: Iterable[Result], least: Grade = "B", margin: str | None = None):
+        """Store the results, judged with `margin` (such as `0.5pt`) if it is given.
+
+        `least` is the lowest grade of measured energy that may be on a front. Raises InputError if the margin's unit
+        does not fit a result's metric.
+        """
+        self._results = tuple(results if margin is None else with_margin(results, margin, "margin"))
         self._least = least
 
     @overload
@@ -67,12 +72,15 @@ class Results(Sequence[Result]):
         return tables_html(self.tables)
 
 
-def results(folder: str | Path = "results", least: Grade = "B") -> Results:
-    """Return all results below a folder. Unreadable files are reported. Raises InputError without such a folder."""
+def results(folder: str | Path = "results", least: Grade = "B", margin: str | None = None) -> Results:
+    """Return all results below a folder. Unreadable files are reported. Raises InputError without such a folder.
+
+    `least` and `margin` are those of `Results`.
+    """
     readable, problems = read_all(Path(folder))
     for problem in problems:
         say(f"not read: {problem}")
-    return Results(readable, least)
+    return Results(readable, least, margin)
 
 
 class Front(list[str]):
@@ -93,13 +101,14 @@ class Front(list[str]):
         return tables_html(self.tables)
 
 
-def front(results: Iterable[Result] | str | Path) -> Front:
+def front(results: Iterable[Result] | str | Path, margin: str | None = None) -> Front:
     """Return the names of the recipes on the front, cheapest first. Each table of comparable results has its own front.
 
-    `results` may be a folder of result files.
+    `results` may be a folder of result files. `margin` is the largest difference of the metric that counts as equal,
+    such as `0.5pt`; without it, the front takes the smallest one of the recipes.
     """
     if isinstance(results, str | Path):
         results, problems = read_all(Path(results))
         for problem in problems:
             say(f"not read: {problem}")
-    return Front(group(results))
+    return Front(group(results, margin=margin))

@@ -45,12 +45,12 @@ def _markdown_table(table: Table) -> str:
     verdicts = [(r.name, r.verdict) for r in table.results if r.verdict]
     if verdicts:
         family = adjusted(table)
-        alone = " unadjusted (the table's intervals are adjusted for all of its rows)" if family else ""
+        alone = " unadjusted (the table's verdicts are adjusted for all of its rows)" if family else ""
         lines += ["", f"Verdict of each row{alone}:", ""]
         for name, verdict in verdicts:
             cause = f" Why: {verdict.cause}." if verdict.cause else ""
             if word_among(verdict.word, family.get(name)) != verdict.word:
-                cause = f" With the adjusted interval: NO MEASURABLE DIFFERENCE.{cause}"
+                cause = f" Adjusted for all rows: NO MEASURABLE DIFFERENCE.{cause}"
             lines.append("- " + text.markdown(f"{text.plain(name)}: {verdict.sentence}.{cause}"))
     lines += ["", "Notes:", "", *(f"- {text.markdown(note)}" for note in footnotes(table)), ""]
     return "\n".join(lines)

@@ -3,8 +3,9 @@
 from collections.abc import Iterable
 
 from compress.analysis.carbon import PER, Terms, grams_per_1000
-from compress.analysis.loss import lost
-from compress.analysis.odds import MOST, front_odds
+from compress.analysis.dominance import COST_MARGIN
+from compress.analysis.loss import lost, margin_words
+from compress.analysis.odds import adjusted, front_odds
 from compress.analysis.pareto import Table
 from compress.analysis.sentence import assumption
 from compress.analysis.soundness import floor_words
@@ -118,12 +119,7 @@ def footnotes(table: Table) -> list[str]:
 def _reading(table: Table) -> Iterable[str]:
     """Yield how to read the table: the front, ratios, sessions and grades."""
     if table.results:
-        yield "★ is on the front: no other row is better beyond noise on one axis and at least as good on the other."
-        if front_odds(table):
-            yield (
-                "Percentages after the star: how often a row is on the front when rounds are resampled and accuracies "
-                "redrawn; rows that share it are ties."
-            )
+        yield from _front(table)
         if unbounded := _unbounded(table):
             yield f"Kept off the front, because the interval of their loss is unknown: {_names(unbounded)}."
         if table.unreliable:
@@ -132,12 +128,15 @@ def _reading(table: Table) -> Iterable[str]:
                 f"{_names(table.unreliable)}."
             )
         yield "Ratios divide a row's figure by the reference's: below 1 is a saving. Parentheses hold 95 % intervals."
+        if adjusted(table):
+            yield (
+                "Verdicts are adjusted for all recipes of the table (Holm). The intervals beside them are simultaneous "
+                "(Bonferroni), hence wider: one may contain 1 although the ratio differs significantly."
+            )
     yield from _between_sessions(table)
     yield from _metered(table)
     if table.axis == "latency" and table.results:
         yield f"The front is accuracy against latency, because {_why_latency(table)}."
-    if len(table.results) > MOST:
-        yield f"Over {MOST} rows: verdicts have no adjusted intervals, and the front has no odds."
     if table.unranked:
         yield (
             f"Energy of a grade below {table.least} is kept off the front ({_names(table.unranked)}); pareto --grade C "
@@ -178,6 +177,32 @@ def _between_sessions(table: Table) -> Iterable[str]:
 def _single(result: Result) -> bool:
     """Return whether a result was measured in one session only."""
     return result.headline is not None and result.headline.sessions == 1
+
+
+def _front(table: Table) -> Iterable[str]:
+    """Yield the rule of the front, what its percentages are, and which rows are shown to be within the margin."""
+    margin, metric = _margin(table)
+    worse = f"its {metric} is not worse by more than {margin}" if margin else f"its {metric} is not worse"
+    yield (
+        f"★ is on the front. One row dominates another if it costs less and {worse}, or if its {metric} is better and "
+        f"it costs at most {100 * COST_MARGIN:g} % more; each must be shown by the 95 % interval of the paired "
+        "difference of the two rows. Every other row is dominated by a row on the front, broken or kept off it."
+    )
+    if front_odds(table):
+        yield "Percentages: how often a row is on the front by this rule, in resamples of rounds and examples."
+    if margin:
+        yield (
+            f"within {margin}: the 95 % interval of the difference lies within plus and minus {margin}; without this "
+            "note, equivalence to the reference is not shown."
+        )
+
+
+def _margin(table: Table) -> tuple[str, str]:
+    """Return the margin in the metric's unit, empty without one, and the metric."""
+    accuracy = next((row.accuracy for row in table.rows if row.accuracy), None)
+    if accuracy is None or table.margin is None:
+        return "", accuracy.metric if accuracy else "accuracy"
+    return margin_words(table.margin, accuracy), accuracy.metric
 
 
 def _unbounded(table: Table) -> list[str]:

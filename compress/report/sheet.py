@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from functools import lru_cache
 
 from compress.analysis.natural import deployed, energy_per_correct, latency_per_example, measured_energy, per_correct
-from compress.analysis.odds import adjusted, word_among
+from compress.analysis.odds import Adjusted, adjusted, word_among
 from compress.analysis.pareto import Table
 from compress.analysis.verdict import MEASURED, alone
 from compress.records.result import Accuracy, Kernel, Point, Reference, Result, Size
@@ -181,13 +181,13 @@ def _alone(row: Result | Reference, point: Point | None) -> dict[str, Value]:
     }
 
 
-def _adjusted(result: Result, point: Point | None, family: Mapping[str, Estimate]) -> dict[str, Value]:
-    """Return the headline's cost ratio and verdict with the interval adjusted for all recipes of the table (Holm)."""
-    cost = family.get(result.name) if point is not None and point.headline else None
+def _adjusted(result: Result, point: Point | None, family: Mapping[str, Adjusted]) -> dict[str, Value]:
+    """Return the headline's cost ratio (Bonferroni) and verdict (Holm), adjusted for all recipes of the table."""
+    among = family.get(result.name) if point is not None and point.headline else None
     return {
-        "cost_ratio_adjusted_low": cost.low if cost else None,
-        "cost_ratio_adjusted_high": cost.high if cost else None,
-        "verdict_adjusted": word_among(result.verdict.word, cost) if cost and result.verdict else None,
+        "cost_ratio_adjusted_low": among.cost.low if among else None,
+        "cost_ratio_adjusted_high": among.cost.high if among else None,
+        "verdict_adjusted": word_among(result.verdict.word, among) if among and result.verdict else None,
     }
 
 

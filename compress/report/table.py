@@ -8,12 +8,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from compress.analysis.natural import deployed, energy_per_correct, latency_per_example, measured_energy
-from compress.analysis.odds import SETTLED, adjusted, front_odds, word_among
+from compress.analysis.odds import SETTLED, Adjusted, adjusted, front_odds, word_among
 from compress.analysis.pareto import Table, point_cost
 from compress.analysis.verdict import MEASURED, Axis, alone, cost_axis
 from compress.records.point import natural_point
 from compress.records.result import Point, Reference, Result
-from compress.records.stats import Estimate
 from compress.report import text
 from compress.report.charts.panel import panels
 from compress.report.charts.sketch import sketch
@@ -68,20 +67,22 @@ def rows(table: Table, most: int | None = None) -> list[Row]:
     return lines
 
 
-def verdict_cell(result: Result, cost: Estimate | None, table: Table) -> Lines:
-    """Return the verdict's word. In a table of several recipes, the adjusted interval follows and may change it."""
+def verdict_cell(result: Result, among: Adjusted | None, table: Table) -> Lines:
+    """Return the verdict's word among all recipes of the table (Holm), and the simultaneous interval (Bonferroni)."""
     if result.verdict is None:
         return (DASH,)
     word = result.verdict.word
-    if cost is None or word in SETTLED:
+    if among is None or word in SETTLED:
         return (word,)
     point = result.headline
     ratio = point.ratio(table.reference or "") if point is not None else None
     axis = table.axis if point is None or ratio is None else cost_axis(ratio, point.energy_source)[0]
     of = "" if axis == table.axis else f" of {axis},"  # the front may be of latency where verdicts are of energy
-    interval = f"{text.digits(cost.low)} to {text.digits(cost.high)}{of} adjusted"
-    adjusted_word = word_among(word, cost)
-    return (adjusted_word, f"({interval})" if adjusted_word == word else f"({interval}; {word} unadjusted)")
+    low, high, adjusted_word = among.cost.low, among.cost.high, word_among(word, among)
+    why = f"; {word} unadjusted" if adjusted_word != word else ""
+    if among.differs and low <= 1 <= high:
+        why = "; significant by Holm's method"
+    return (adjusted_word, f"({text.digits(low)} to {text.digits(high)}{of} adjusted{why})")
 
 
 def _cells(table: Table, row: Result | Reference, odds: float | None, bits: bool) -> dict[str, Lines]:
@@ -96,7 +97,7 @@ def _cells(table: Table, row: Result | Reference, odds: float | None, bits: bool
         "front": _front(name in table.front, odds),
         "recipe": (text.plain(name),),
         "accuracy": text.metric(row.accuracy),
-        "difference": ("0",) if is_reference else text.difference(row.accuracy),
+        "difference": ("0",) if is_reference else text.difference(row.accuracy, table.margin),
         "latency": text.latency(point.latency_s if point else None),
         "latency / ref": unity if is_reference else text.ratio(point_cost(point, "latency", table.reference)),
         "energy": text.energy(point.energy_j if point else None, source),
@@ -144,7 +145,7 @@ def _front(on_front: bool, odds: float | None) -> Lines:
     star = STAR if on_front else ""
     if odds is None or (odds < LEAST_ODDS and not on_front):
         return (star,)
-    return (f"{star} {100 * odds:.0f} %".strip(),)
+    return (f"{star} {text.share(odds)}".strip(),)
 
 
 ORDER = (

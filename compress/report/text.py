@@ -8,6 +8,7 @@ import re
 
 from compress.analysis.loss import difference as loss_difference
 from compress.analysis.loss import form as loss_form
+from compress.analysis.loss import margin_words, within
 from compress.analysis.sentence import assumption
 from compress.records.result import Accuracy, BreakEven, Point, Result
 from compress.records.stats import Estimate
@@ -99,8 +100,13 @@ def metric(accuracy: Accuracy | None) -> Lines:
     return (digits(accuracy.estimate.value, 4), spread(accuracy.estimate.low, accuracy.estimate.high))
 
 
-def difference(accuracy: Accuracy | None) -> Lines:
-    """Return the paired difference to the reference, in the metric's unit (points or percent)."""
+def share(odds: float) -> str:
+    """Return a share of resamples in percent; neither none nor all of them is rounded to."""
+    return "<1 %" if 0 < odds < 0.005 else ">99 %" if 0.995 <= odds < 1 else f"{100 * odds:.0f} %"
+
+
+def difference(accuracy: Accuracy | None, margin: float | None = None) -> Lines:
+    """Return the paired difference to the reference, in the metric's unit; then whether it is shown within `margin`."""
     delta = None if accuracy is None else loss_difference(accuracy)
     if accuracy is None or delta is None:
         return (DASH,)
@@ -108,6 +114,7 @@ def difference(accuracy: Accuracy | None) -> Lines:
     return (
         f"{scale * delta.value:+{form}} {unit}".rstrip(),
         signed_spread(scale * delta.low, scale * delta.high, form),
+        *((f"within {margin_words(margin, accuracy)}",) if margin is not None and within(accuracy, margin) else ()),
     )
 
 

@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from compress.base.config import Config
+from compress.base.limits import Margin
 
 Profile = Literal["auto", "quick", "standard", "publish"]
 
@@ -31,6 +32,8 @@ class Measure(Config):
     """Sessions, one fresh process after the other; intervals are then over sessions. publish: 3, else 1."""
     session_spread: Annotated[float, Field(ge=0, le=1)] | None = None
     """Assumed relative standard deviation between sessions where a single session is compared with others; 0.02."""
+    margin: Margin | None = None
+    """Largest difference of the metric that counts as equal: 0.5pt (points), or 0.5% where differences are relative."""
 
     def resolved(self, metered: bool) -> "Settings":
         """Return all settings by value: those of the profile, overridden by the ones set here."""

@@ -211,9 +211,9 @@ def test_a_difference_without_an_interval_beats_nobody_has_no_star_and_passes_no
 
     notes = footnotes(table)
     assert "Kept off the front, because the interval of their loss is unknown: endless." in notes
-    assert any(note.startswith("Percentages after the star") for note in notes)
+    assert any(note.startswith("Percentages: ") for note in notes)
     (alone,) = group([endless])
-    assert not any(note.startswith("Percentages after the star") for note in footnotes(alone))
+    assert not any(note.startswith("Percentages: ") for note in footnotes(alone))
     (found,) = check([replace(endless, name="known")], [known], Limits(loss=(0.5, "percent")))
     assert (found.state, found.shuts()) == ("UNKNOWN", True)
 

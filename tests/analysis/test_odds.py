@@ -7,12 +7,15 @@ from dataclasses import replace
 import pytest
 from scipy.stats import norm, t, ttest_1samp
 
+from benchmarks.study_front import simultaneous_coverage
 from compress.analysis import loss, odds
 from compress.analysis.pareto import group
 from compress.base.config import InputError
 from compress.records import stats
 from compress.records.result import Accuracy, Point, Result
 from compress.records.stats import Estimate
+from compress.report.table import rows as table_rows
+from compress.report.text import share
 from tests.factory import reference, result
 
 
@@ -49,8 +52,47 @@ def test_adjusted_intervals_are_wider_and_never_narrower() -> None:
         assert alone is not None
         ratio = alone.ratio("fp32 eager")
         assert ratio is not None
-        assert wide.low <= ratio.latency.low * (1 + 1e-9)
-        assert wide.high >= ratio.latency.high * (1 - 1e-9)
+        assert wide.cost.low <= ratio.latency.low * (1 + 1e-9)
+        assert wide.cost.high >= ratio.latency.high * (1 - 1e-9)
+
+
+def test_adjusted_intervals_are_bonferronis_and_words_are_holms() -> None:
+    """Three recipes of five rounds: intervals at 1 - 0.05 / 3 each; p-values in order against 0.05 / 3, / 2 and / 1."""
+    errors, factor = [0.02, 0.02, 0.02], t.ppf(0.975, 4)
+    logs = [-0.2, -0.075, -0.06]  # p 0.0006, 0.020 and 0.040
+    costs = [
+        Estimate(math.exp(v), math.exp(v - factor * e), math.exp(v + factor * e), 5)
+        for v, e in zip(logs, errors, strict=True)
+    ]
+    found = odds.jointly(costs)
+    wide = t.ppf(1 - 0.05 / 3 / 2, 4)
+    for value, adjusted in zip(logs, found, strict=True):
+        assert math.log(adjusted.cost.low) == pytest.approx(value - 0.02 * wide)
+        assert math.log(adjusted.cost.high) == pytest.approx(value + 0.02 * wide)
+    assert [adjusted.differs for adjusted in found] == [True, True, True]
+    assert found[2].cost.high > 1  # Holm's word, outside of Bonferroni's interval
+    assert [adjusted.differs for adjusted in odds.jointly([costs[0], costs[1], costs[1], costs[1]])] == [
+        True, False, False, False,
+    ]  # fmt: skip
+
+
+def test_the_cell_explains_a_word_that_its_interval_does_not_show() -> None:
+    rows = [result("clear", cost=0.5, spread=0.01), result("close", cost=0.97, spread=0.027)]
+    (table,) = group(rows)
+    cells = {row.name: row.cells["verdict"] for row in table_rows(table)}
+    assert cells["close"][0] == "SAVES" and cells["close"][1].endswith("adjusted; significant by Holm's method)")
+    assert cells["clear"][1].endswith("adjusted)")
+
+
+def test_a_table_of_any_number_of_rows_is_adjusted_and_has_odds() -> None:
+    (table,) = group([result(f"r{i}", cost=0.5 + i / 1000) for i in range(150)])
+    assert len(odds.adjusted(table)) == 150
+    assert len(odds.front_odds(table)) == 151
+
+
+def test_simultaneous_intervals_hold_all_ratios_in_95_percent_of_tables_of_14_recipes() -> None:
+    """The old ones, at the levels of Holm's method, did in 88 to 90 %. Four standard errors of 600 tables: 3.6 %."""
+    assert simultaneous_coverage(600) > 0.95 - 0.036
 
 
 def timed_result(made: Result, ours: list[float], theirs: list[float]) -> Result:
@@ -90,31 +132,48 @@ def with_answers(made: Result, wrong: set[int], n: int = 100) -> Result:
 
 
 def test_rows_with_the_same_answers_are_redrawn_together() -> None:
-    fast = with_answers(timed_result(result("fast", cost=0.5, delta=-0.03), [0.5] * 5, [1.0] * 5), {1, 2, 3})
-    slow = with_answers(timed_result(result("slow", cost=0.8, delta=-0.03), [0.8] * 5, [1.0] * 5), {1, 2, 3})
+    fast = with_answers(timed_result(result("fast", cost=0.5, delta=-0.03), [0.5] * 5, [1.0] * 5), {1, 2, 3}, n=1000)
+    slow = with_answers(timed_result(result("slow", cost=0.8, delta=-0.03), [0.8] * 5, [1.0] * 5), {1, 2, 3}, n=1000)
     (table,) = group([fast, slow])
     found = odds.front_odds(table)
-    assert (found["fast"], found["slow"]) == (1, 0)  # apart, each would be better than the other half of the time
+    assert (found["fast"], found["slow"]) == (1, 0)  # apart, either could be the better one
     (unknown,) = group([replace(r, accuracy=replace(r.accuracy, right=None)) for r in (fast, slow) if r.accuracy])
-    assert 0.3 < odds.front_odds(unknown)["slow"] < 0.7
+    assert odds.front_odds(unknown)["slow"] > 0.8
 
 
-@pytest.mark.parametrize("more", [1, 3, 5, 10])
-def test_accuracies_are_redrawn_with_the_spread_of_a_paired_bootstrap(more: int) -> None:
-    """The slower recipe lacks `more` errors of the faster one: it wins in resamples that draw one of those examples."""
-    fast = with_answers(timed_result(result("fast", cost=0.5), [0.5] * 5, [1.0] * 5), set(range(10 + more)))
-    slow = with_answers(timed_result(result("slow", cost=0.8), [0.8] * 5, [1.0] * 5), set(range(10)))
-    (table,) = group([fast, slow])
-    assert odds.front_odds(table)["slow"] == pytest.approx(1 - (1 - more / 100) ** 100, abs=0.05)
+@pytest.mark.parametrize("more", [-6, 2, 10])
+def test_the_percentage_is_the_rule_of_the_star_in_resamples(more: int) -> None:
+    """Ten other errors each, and `more` of the faster one. The slower leaves if that is shown to be within 1 point.
+
+    That is if (10 + more - 10) / n + half <= margin after the normal shift of the difference.
+    """
+    fast = with_answers(timed_result(result("fast", cost=0.5), [0.5] * 5, [1.0] * 5), set(range(10 + more)), n=400)
+    slow = with_answers(timed_result(result("slow", cost=0.8), [0.8] * 5, [1.0] * 5), set(range(50, 60)), n=400)
+    (table,) = group([fast, slow], margin="1pt")
+    discordant = 10 + more + 10
+    half = 1.96 * math.sqrt(discordant + 1 - more**2 / 402) / 402
+    spread = math.sqrt(discordant - more**2 / 400) / 400
+    leaves = norm.cdf((0.01 - more / 402 - half) / spread)
+    assert odds.front_odds(table)["slow"] == pytest.approx(1 - leaves, abs=0.06)
+    assert ("slow" in table.front) == (more / 402 + half > 0.01)
 
 
-@pytest.mark.parametrize("more", [-5, 3, 8])
-def test_errors_on_other_examples_are_redrawn_independently(more: int) -> None:
-    fast = with_answers(timed_result(result("fast", cost=0.5), [0.5] * 5, [1.0] * 5), set(range(10 + more)))
-    slow = with_answers(timed_result(result("slow", cost=0.8), [0.8] * 5, [1.0] * 5), set(range(50, 60)))
-    (table,) = group([fast, slow])
-    spread = math.sqrt(10 + more + 10 - more**2 / 100)  # of the difference of two counts in 100 draws
-    assert odds.front_odds(table)["slow"] == pytest.approx(1 - norm.cdf((0.5 - more) / spread), abs=0.05)
+def test_a_star_never_has_an_odd_of_nothing() -> None:
+    """Of tables of rows in close competition: every row on the front is on it in some resamples."""
+    draw = random.Random(5)
+    for _ in range(40):
+        rows = [result(f"r{i}", cost=0.5, delta=draw.gauss(0, 0.003), half=0.004) for i in range(8)]
+        timed = [timed_result(r, [0.5 + draw.gauss(0, 0.01) for _ in range(5)], [1.0] * 5) for r in rows]
+        (table,) = group(timed)
+        found = odds.front_odds(table)
+        assert min(found[name] for name in table.front) >= 0.02
+    assert (share(0.0), share(0.0025), share(0.5), share(0.9975), share(1.0)) == (
+        "0 %",
+        "<1 %",
+        "50 %",
+        ">99 %",
+        "100 %",
+    )
 
 
 def test_a_tie_shares_the_front() -> None:
@@ -123,8 +182,8 @@ def test_a_tie_shares_the_front() -> None:
     two = timed_result(result("two", cost=0.5, half=0.01), noise[::-1], [1.0] * 5)
     (table,) = group([one, two])
     found = odds.front_odds(table)
-    assert 0.3 < found["one"] < 0.95
-    assert 0.3 < found["two"] < 0.95
+    assert table.front >= {"one", "two"}
+    assert found["one"] > 0.7 and found["two"] > 0.7
 
 
 def test_the_cheapest_within_a_loss_by_estimate_and_with_confidence() -> None:
@@ -143,7 +202,8 @@ def test_the_cheapest_within_a_loss_by_estimate_and_with_confidence() -> None:
     assert odds.cheapest_within(table, *loss.parse_limit("0pt", "--within")) == odds.Within(None, None, 3)
     by_estimate, confident = odds.answers(table, 0.01, "points", "1pt")
     assert "is cheap, at 0.2 times the latency (" in by_estimate
-    assert "95 % confidence (jointly for 3 recipes) is sure" in confident
+    assert "with 95 % confidence (jointly for 3 recipes), the cheapest by the estimates is sure" in confident
+    assert "; its loss is certain, not that it is the cheapest; " in confident
     assert confident.endswith("more than 872 test examples could admit cheaper ones")
 
 
@@ -153,7 +213,7 @@ def test_a_recipe_that_saves_nothing_is_not_recommended_without_saying_so() -> N
     assert "is slow, at 1.16 times the latency (1.1" in by_estimate
     assert by_estimate.endswith("which costs more than fp32 eager")
     (table,) = group([result("wide", cost=0.9, spread=0.5)])
-    assert odds.answers(table, 0.02, "points", "2pt")[1].endswith(": no saving was measured")
+    assert ": no saving was measured; its loss is certain" in odds.answers(table, 0.02, "points", "2pt")[1]
 
 
 def test_a_table_seldom_names_a_recipe_that_loses_more_than_the_limit() -> None:

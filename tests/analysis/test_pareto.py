@@ -2,6 +2,7 @@
 
 import math
 import random
+import re
 import statistics
 import subprocess
 import sys
@@ -9,9 +10,11 @@ from dataclasses import replace
 
 import pytest
 
-from compress.analysis.pareto import Candidate, dominates, group, undominated
+from compress.analysis.loss import margin_of
+from compress.analysis.pareto import group
 from compress.analysis.sentence import accuracy_words, cost_words
-from compress.analysis.verdict import breakeven, judged, verdict
+from compress.analysis.verdict import breakeven, judged, verdict, with_margin
+from compress.base.config import InputError
 from compress.records.result import Round, Transform
 from compress.records.stats import Estimate
 from compress.report import text
@@ -78,7 +81,61 @@ def test_no_edge_of_a_significant_cost_is_printed_as_no_difference(interval, wor
     ],
 )
 def test_no_edge_of_a_significant_loss_is_printed_as_0(delta, words):
-    assert accuracy_words(replace(factory.accuracy(0.8), delta=Estimate(*delta, 872))) == words
+    assert accuracy_words(replace(factory.accuracy(0.8), delta=Estimate(*delta, 872)), None) == words
+
+
+@pytest.mark.parametrize(
+    ("delta", "words"),
+    [
+        ((-0.001, -0.003, 0.002), " at accuracy within 0.5 points (-0.1 points, between -0.3 and +0.2)"),
+        ((-0.001, -0.005, 0.005), " at accuracy within 0.5 points (-0.1 points, between -0.5 and +0.5)"),
+        (
+            (-0.003, -0.013, 0.007),
+            " at no measurable loss of accuracy, not shown to be within 0.5 points "
+            "(-0.3 points, between -1.3 and +0.7)",
+        ),
+        ((-0.003, -0.004, -0.002), " AND LOSES 0.3 points of accuracy (0.2 to 0.4), within 0.5 points"),
+        (
+            (-0.004, -0.007, -0.001),
+            " AND LOSES 0.4 points of accuracy (0.1 to 0.7), not shown to be within 0.5 points",
+        ),
+        ((-0.062, -0.072, -0.052), " AND LOSES 6.2 points of accuracy (5.2 to 7.2)"),
+        ((0.02, 0.01, 0.03), " AND GAINS 2.0 points of accuracy (1.0 to 3.0)"),
+        ((0.003, 0.002, 0.004), " AND GAINS 0.3 points of accuracy (0.2 to 0.4), within 0.5 points"),
+        ((0.0, 0.0, 0.0), " at the same accuracy"),
+    ],
+)
+def test_equivalence_is_shown_only_if_the_whole_interval_is_within_the_margin(delta, words):
+    assert accuracy_words(replace(factory.accuracy(0.8), delta=Estimate(*delta, 872)), 0.005) == words
+
+
+def test_the_default_margin_of_a_relative_difference_is_half_a_percent():
+    close = factory.accuracy(6.8, 0.002, 0.001, metric="perplexity")
+    assert margin_of(close, None) == 0.005
+    judgement = verdict_of(accuracy=close, reference=factory.accuracy(6.79, metric="perplexity"))
+    assert "AND RAISES perplexity by 0.2 % (0.1 to 0.3), within 0.5 %, against" in judgement.sentence
+
+
+def test_another_margin_changes_words_and_front_but_no_figure():
+    made = factory.result("small", 0.5, -0.008, half=0.001)
+    (wider,) = with_margin([made], "1pt")
+    assert made.verdict.sentence.endswith("LOSES 0.8 points of accuracy (0.7 to 0.9), against fp32 eager")
+    assert wider.verdict.sentence.endswith("(0.7 to 0.9), within 1 points, against fp32 eager")
+    assert wider.points[0].ratios == made.points[0].ratios and wider.margin == "1pt"
+    assert group([made])[0].front == {"small", factory.FP32}
+    assert group([made], margin="1pt")[0].front == {"small"}
+    assert group([wider])[0].margin == 0.01
+    assert group([wider, factory.result("other", 0.6)])[0].margin == 0.005  # the smallest of the recipes
+
+
+def test_a_margin_of_another_unit_is_one_clear_error():
+    why = re.escape("--margin 1%: accuracy is compared in points, not in percent; change --margin, such as 1pt")
+    with pytest.raises(InputError, match=why):
+        group([factory.result("one"), factory.result("two")], margin="1%")
+    with pytest.raises(InputError, match="--margin 5: expected points such as 1pt"):
+        with_margin([factory.result()], "5")
+    with pytest.raises(ValueError, match=re.escape("margin is 1%; expected points for accuracy")):
+        factory.result(margin="1%")
 
 
 def test_rounding_of_an_export_keeps_no_slower_row_on_the_front():
@@ -90,7 +147,10 @@ def test_rounding_of_an_export_keeps_no_slower_row_on_the_front():
 
 
 def test_no_measurable_loss_still_states_estimate_and_interval():
-    assert "at no measurable loss of accuracy (-0.3 points, between -1.3 and +0.7)" in verdict_of(0.6, -0.003).sentence
+    assert (
+        "at no measurable loss of accuracy, not shown to be within 0.5 points (-0.3 points, between"
+        in verdict_of(0.6, -0.003).sentence
+    )
 
 
 def test_a_gain_of_accuracy_is_a_gain():
@@ -327,47 +387,10 @@ def test_a_broken_model_never_breaks_even():
     assert broken.breakeven.inferences is None and "broken" in broken.breakeven.reason
 
 
-def at(name, cost, quality, cost_half=0.0, quality_half=0.0):
-    return Candidate(
-        name,
-        Estimate(cost, cost - cost_half, cost + cost_half, 5),
-        Estimate(quality, quality - quality_half, quality + quality_half, 872),
-    )
-
-
-def test_without_noise_dominance_is_the_plain_pareto_rule():
-    noise = random.Random(2)
-    field = [at(str(i), noise.randint(1, 6), noise.randint(1, 6)) for i in range(40)]
-
-    def plainly(a, b):
-        pairs = ((-a.cost.value, -b.cost.value), (a.quality.value, b.quality.value))
-        return all(x >= y for x, y in pairs) and any(x > y for x, y in pairs)
-
-    for a in field:
-        for b in field:
-            assert dominates(a, b) == plainly(a, b)
-
-
-def test_ties_within_noise_remove_nobody():
-    a, b = at("a", 0.50, 0.010, 0.02, 0.01), at("b", 0.51, 0.005, 0.02, 0.01)
-    assert undominated([a, b]) == [a, b]
-
-
-def test_cheaper_beyond_noise_does_not_beat_a_better_estimate_of_accuracy():
-    cheap, good = at("cheap", 0.4, 0.000, 0.01, 0.02), at("good", 0.8, 0.001, 0.01, 0.02)
-    assert undominated([cheap, good]) == [cheap, good]
-    assert dominates(cheap, at("worse", 0.8, -0.001, 0.01, 0.02))
-
-
-def test_nobody_is_beaten_in_a_circle_so_that_a_front_always_has_members():
-    noise = random.Random(3)
-    for _ in range(300):
-        field = [at(str(i), noise.random(), noise.random(), noise.random() / 2, noise.random() / 2) for i in range(8)]
-        assert undominated(field)
-
-
-def test_the_front_of_the_family_is_the_two_that_nothing_beats():
-    assert front(factory.family()) == ["bert_prune_distill_int8", "bert_int8"]
+def test_the_front_of_the_family_has_every_row_that_may_be_better_by_over_the_margin():
+    """bert_prune, 0.9 points below bert_int8, is not shown to be worse: its interval is 1.4 points to either side."""
+    assert front(factory.family()) == ["bert_prune_distill_int8", "bert_int8", "bert_prune"]
+    assert front(factory.family(), margin="3pt") == ["bert_prune_distill_int8", "bert_int8"]
 
 
 def test_a_recipe_that_the_dense_model_beats_is_not_on_the_front():

@@ -6,12 +6,11 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from compress.analysis.dominance import front
 from compress.analysis.joules import READINGS, integrated_power, interpolated_power, window_energy
-from compress.analysis.pareto import Candidate, dominates, undominated
 from compress.energy.sampler import NEAR_EDGE_S
 from compress.records import stats
 from compress.records.sample import Sample
-from compress.records.stats import Estimate
 
 
 @settings(deadline=None, max_examples=60)
@@ -54,48 +53,33 @@ def test_power_between_readings_lies_between_the_lowest_and_the_highest(gaps: li
     assert interpolated_power(samples, start - 1, end) is None
 
 
-ESTIMATE = st.tuples(st.floats(0.1, 2), st.floats(0, 0.3))
-
-
 @st.composite
-def fields(draw: st.DrawFn) -> list[Candidate]:
-    """Candidates with any cost and quality, each with an interval of its own."""
-    made = []
-    for index in range(draw(st.integers(1, 12))):
-        (cost, wide), (quality, high) = draw(ESTIMATE), draw(ESTIMATE)
-        made.append(
-            Candidate(
-                str(index),
-                Estimate(cost, cost * (1 - wide), cost * (1 + wide), 5),
-                Estimate(quality, quality - high, quality + high, 100),
-            )
-        )
-    return made
+def dominances(draw: st.DrawFn) -> np.ndarray:
+    """Which of up to 7 rows dominates which, in any pattern without mutual dominance, also in circles."""
+    n = draw(st.integers(1, 7))
+    chosen = np.array(draw(st.lists(st.integers(0, 2), min_size=n * n, max_size=n * n))).reshape(n, n)
+    upper = np.triu(chosen, 1)
+    return (upper == 1) | (upper == 2).T
 
 
-@settings(deadline=None, max_examples=200)
-@given(fields())
-def test_the_front_is_every_undominated_row_and_never_empty(field: list[Candidate]) -> None:
-    front = undominated(field)
-    assert front
-    for candidate in field:
-        beaten = any(dominates(other, candidate) for other in field if other is not candidate)
-        assert (candidate in front) != beaten
+@settings(deadline=None, max_examples=300)
+@given(dominances())
+def test_the_front_is_never_empty_and_dominates_every_row_outside(dominates: np.ndarray) -> None:
+    on = front(dominates)
+    assert on.any()
+    assert all(dominates[on][:, row].any() for row in np.flatnonzero(~on))
 
 
-@settings(deadline=None, max_examples=200)
-@given(fields(), st.floats(0.1, 10))
-def test_the_front_does_not_depend_on_the_unit_of_cost(field: list[Candidate], unit: float) -> None:
-    def scaled(e: Estimate) -> Estimate:
-        return Estimate(e.value * unit, e.low * unit, e.high * unit, e.n)
-
-    other = [Candidate(c.name, scaled(c.cost), c.quality) for c in field]
-    spaced = all(
-        a is b or abs(x - y) > 1e-9 for a in field for b in field for x in (a.cost.value, a.cost.high)
-        for y in (b.cost.value, b.cost.low)
-    )  # fmt: skip
-    if spaced:
-        assert [c.name for c in undominated(other)] == [c.name for c in undominated(field)]
+@settings(deadline=None, max_examples=300)
+@given(dominances())
+def test_without_circles_no_row_of_the_front_dominates_another(dominates: np.ndarray) -> None:
+    power, circles = dominates, False
+    for _ in range(len(dominates)):
+        circles = circles or bool(np.diagonal(power).any())
+        power = power @ dominates
+    on = front(dominates)
+    assert circles or not dominates[on][:, on].any()
+    assert (front(np.stack([dominates, dominates]))[1] == on).all()  # alone and among others
 
 
 @settings(deadline=None, max_examples=200)

@@ -269,6 +269,22 @@ def test_a_metric_that_does_not_fit_or_compute_is_met_before_any_work(
         assert not list((tmp_path / "made").rglob("*.safetensors"))
 
 
+def test_a_margin_of_another_unit_than_the_metrics_is_met_before_any_work(stderr_of: Refused, workload: Path) -> None:
+    error = stderr_of("run", "bert_dense", "--workload", workload, "--set", "measure.margin=0.5%")
+    assert "bert_dense measure.margin: 0.5%: accuracy is compared in points, not in percent" in error
+    assert "--set measure.margin=1: expected points such as 1pt" in stderr_of(
+        "run", "bert_dense", "--workload", workload, "--set", "measure.margin=1"
+    )
+
+
+def test_a_margin_of_another_unit_is_refused_when_results_are_read(stderr_of: Refused) -> None:
+    folder = ROOT / "results" / "reference" / "test-split"
+    why = "--margin 1%: accuracy is compared in points, not in percent; change --margin, such as 1pt"
+    assert why in stderr_of("pareto", folder, "--margin", "1%")
+    assert why in stderr_of("show", folder, "--margin", "1%")
+    assert "--margin 1: expected points such as 1pt" in stderr_of("pareto", folder, "--margin", "1")
+
+
 def test_nothing_is_trained_for_a_recipe_that_another_ones_mistake_refuses(
     stderr_of: Refused, workload: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

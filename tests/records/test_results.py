@@ -27,6 +27,19 @@ def test_a_result_is_read_back_equal(made, tmp_path):
     assert read(write(tmp_path, made)) == made
 
 
+def test_the_margin_of_a_result_is_kept_and_checked(tmp_path):
+    path = write(tmp_path, factory.result(margin="0.3pt"))
+    assert read(path).margin == "0.3pt"
+    stored = json.loads(path.read_text())
+    for text, why in (("0.3%", "margin is 0.3%; expected points for accuracy"), ("wide", "margin: expected points")):
+        path.write_text(json.dumps({**stored, "margin": text}))
+        with pytest.raises(InputError, match=why):
+            read(path)
+    del stored["margin"]
+    path.write_text(json.dumps(stored))
+    assert read(path).margin is None  # as in schema 1
+
+
 def test_infinite_and_missing_figures_survive_the_file(tmp_path):
     made = factory.result()
     endless = replace(made.points[0], latency_s=Estimate(0.1, -math.inf, math.inf, 1), energy_j=None)

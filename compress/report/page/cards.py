@@ -8,6 +8,7 @@ from shlex import quote
 from typing import Any
 
 import recipes
+from compress.analysis.odds import Adjusted
 from compress.analysis.pareto import Table
 from compress.analysis.verdict import MEASURED, alone, cost_axis, own_lengths, same_point
 from compress.records.files import result_path
@@ -23,7 +24,7 @@ from compress.report.text import ratio as ratio_text
 Plain = dict[str, Any]
 
 
-def card(result: Result, table: Table, adjusted: Estimate | None, traces: Traces) -> Plain:
+def card(result: Result, table: Table, adjusted: Adjusted | None, traces: Traces) -> Plain:
     """Return the data of one recipe's card. A part that is unknown has its reason under `why`."""
     reference = next((r for r in table.references if r.name == table.reference), None)
     own = result.verdict_reference or reference  # the reference of its own session

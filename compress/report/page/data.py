@@ -12,18 +12,17 @@ from pathlib import Path
 from typing import Any
 
 from compress.analysis.carbon import Terms
-from compress.analysis.odds import adjusted, front_odds, word_among
+from compress.analysis.odds import Adjusted, adjusted, front_odds, word_among
 from compress.analysis.pareto import Table
 from compress.analysis.verdict import point_name
 from compress.records.result import Reference, Result
-from compress.records.stats import Estimate
 from compress.report.notes import footnotes, heading, title
 from compress.report.page.axes import Axis, Row, axes, cell
 from compress.report.page.cards import card
 from compress.report.page.headline import headline
 from compress.report.page.samples import Traces, power, recorded
 from compress.report.table import verdict_cell
-from compress.report.text import first_line, joined, plain
+from compress.report.text import first_line, joined, plain, share
 
 MOST_CARDS = 60
 AXIS = ("key", "short", "label", "unit", "better", "session")
@@ -57,7 +56,7 @@ def chosen(tables: Sequence[Table]) -> list[tuple[int, int]]:
     return sorted((place, index) for _, index, place in sorted(ranked)[:MOST_CARDS])
 
 
-def _table(table: Table, family: dict[str, Estimate], terms: Terms | None, reasons: dict[str, int]) -> Plain:
+def _table(table: Table, family: dict[str, Adjusted], terms: Terms | None, reasons: dict[str, int]) -> Plain:
     newest, odds, axes_ = table.newest, front_odds(table), axes(table)
     sentence, about = headline(table)
     sessions = list(dict.fromkeys(r.session for r in sorted(table.results, key=lambda r: r.moment, reverse=True)))
@@ -100,7 +99,7 @@ def _row(
     table: Table,
     row: Result | Reference,
     axes_: Sequence[Axis],
-    family: dict[str, Estimate],
+    family: dict[str, Adjusted],
     odds: dict[str, float],
     terms: Terms | None,
     reasons: dict[str, int],
@@ -113,7 +112,7 @@ def _row(
         "kind": "reference",
         "front": row.name in table.front,
         "held": row.name in table.held,
-        "odds": None if row.name not in odds else round(100 * odds[row.name]),
+        "odds": None if row.name not in odds else share(odds[row.name]),
         "methods": [],
         "grade": point.grade if point else None,
         "kernel": row.kernel.label if row.kernel else None,

@@ -1,12 +1,12 @@
 """The sentence at the top of the page: the cheapest recipe without a measurable loss, or the best alternative.
 
-Its interval is adjusted for all rows of the table (Holm), because it is about the best of many.
+Its interval is simultaneous for all rows of the table (Bonferroni), because it is about the best of many.
 """
 
 from collections.abc import Mapping
 
-from compress.analysis.loss import lost
-from compress.analysis.odds import adjusted, word_among
+from compress.analysis.loss import lost, margin_of
+from compress.analysis.odds import Adjusted, adjusted, word_among
 from compress.analysis.pareto import Table, point_cost
 from compress.analysis.sentence import accuracy_words
 from compress.analysis.verdict import UNJUDGED
@@ -42,18 +42,15 @@ def _sentence(table: Table) -> tuple[str, str | None]:
     return _nothing(table, family), None
 
 
-def _cost(result: Result, table: Table, family: Mapping[str, Estimate]) -> Estimate | None:
+def _cost(result: Result, table: Table, family: Mapping[str, Adjusted]) -> Estimate | None:
     """Return the cost ratio, with its adjusted interval if that is of the same axis."""
     unadjusted = point_cost(result.headline, table.axis, table.reference)
-    adjusted_cost = family.get(result.name)
-    return (
-        adjusted_cost
-        if adjusted_cost is not None and unadjusted is not None and adjusted_cost.value == unadjusted.value
-        else unadjusted
-    )
+    among = family.get(result.name)
+    same_axis = among is not None and unadjusted is not None and among.cost.value == unadjusted.value
+    return among.cost if among is not None and same_axis else unadjusted
 
 
-def _saves(result: Result, table: Table, family: Mapping[str, Estimate]) -> bool:
+def _saves(result: Result, table: Table, family: Mapping[str, Adjusted]) -> bool:
     cost = _cost(result, table, family)
     judged = result.verdict is not None and result.verdict.word not in UNJUDGED
     return judged and cost is not None and cost.high < 1
@@ -69,7 +66,7 @@ def _delta(result: Result) -> float:
     return float("-inf") if loss is None else -loss.value
 
 
-def _saving(result: Result, table: Table, family: Mapping[str, Estimate]) -> str:
+def _saving(result: Result, table: Table, family: Mapping[str, Adjusted]) -> str:
     cost, accuracy = _cost(result, table, family), result.accuracy
     assert cost is not None
     assert accuracy is not None
@@ -78,7 +75,7 @@ def _saving(result: Result, table: Table, family: Mapping[str, Estimate]) -> str
     return (
         f"{result.name} answers {with_less} {saved:.0f} % less {what} than {table.reference} "
         f"({least:.0f} to {most:.0f} %)"
-        f"{accuracy_words(accuracy)}{_pays(result)}{_why_time(table)}"
+        f"{accuracy_words(accuracy, margin_of(accuracy, result.margin))}{_pays(result)}{_why_time(table)}"
     )
 
 
@@ -100,7 +97,7 @@ def _why_time(table: Table) -> str:
     return "; energy is not precise enough here" if table.meter else "; energy is not measured on this machine"
 
 
-def _nothing(table: Table, family: Mapping[str, Estimate]) -> str:
+def _nothing(table: Table, family: Mapping[str, Adjusted]) -> str:
     """Return the sentence for a table without a measurable saving: counts of the verdicts."""
     words = [word_among(r.verdict.word, family.get(r.name)) for r in table.results if r.verdict]
     if words and all(word == "BROKEN" for word in words):

@@ -111,7 +111,7 @@ function drawTable() {
     const star = row.front
       ? make(
           "span",
-          { class: "star", title: "on the front" + (row.odds === null ? "" : ` in ${row.odds} % of resamples`) },
+          { class: "star", title: "on the front" + (row.odds === null ? "" : ` in ${row.odds} of resamples`) },
           "★ ",
         )
       : null;
@@ -196,7 +196,7 @@ function drawSelected() {
         row.name,
         " ",
         row.kind === "recipe" ? pill(row.word) : make("small", {}, "reference"),
-        row.odds === null ? null : make("small", {}, ` on the front in ${row.odds} % of resamples`),
+        row.odds === null ? null : make("small", {}, ` on the front in ${row.odds} of resamples`),
       ),
       row.says ? make("p", {}, row.says) : null,
       make("dl", { class: "figures" }, figures),

@@ -1,0 +1,78 @@
+"""Resampled deviations of the rows of a table from their measured costs and accuracies, for the odds of the front.
+
+Rounds are resampled jointly for the rows that share them, examples jointly for all rows. The first resample is the
+measured sample itself, without deviations. What is not recorded (the answers behind a perplexity or F1) is drawn from
+the normal distribution of its interval.
+"""
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from compress.analysis.pairs import Row, Z, answered, log_ratio, together
+from compress.records import stats
+from compress.records.stats import Estimate
+
+RESAMPLES = 400
+BLOCK = 100_000
+"""Examples drawn at a time, over several resamples."""
+ROWS = 16
+"""Rows whose rounds are drawn at a time."""
+
+
+def cost_deviations(rows: Sequence[Row], generator: np.random.Generator) -> np.ndarray:
+    """Return the deviations of the log cost ratios to the reference. [resamples, rows]"""
+    deviations = np.zeros((RESAMPLES, len(rows)))
+    for index, row in enumerate(rows):
+        if not row.baseline and (row.logs is None or len(set(row.sessions)) > 1):
+            deviations[1:, index] = _normal(log_ratio(row.candidate.cost), generator)
+    for members in together(rows):
+        if len(set(rows[members[0]].sessions)) > 1:
+            continue  # too few sessions to resample
+        logs = np.array([rows[i].logs for i in members])  # [members, rounds]
+        n, measured = logs.shape[1], stats.paired_ratios(logs)[0]
+        chosen = generator.integers(0, n, (RESAMPLES - 1, n))
+        rescaled = math.sqrt(n / max(1, n - 1))  # resampled means vary by (n - 1) / n of the variance of a mean
+        for place in range(0, len(members), ROWS):
+            part = slice(place, place + ROWS)
+            drawn = stats.paired_ratios(logs[part][:, chosen])[0]  # [rows, resamples]
+            deviations[1:, members[part]] = rescaled * (drawn - measured[part, None]).T
+    return deviations
+
+
+def session_effects(rows: Sequence[Row], generator: np.random.Generator) -> np.ndarray:
+    """Return the deviation of each row's session, with the spread that its interval lacks. [resamples, rows]"""
+    sessions = {name: index for index, name in enumerate(dict.fromkeys(row.session for row in rows))}
+    drawn = generator.standard_normal((RESAMPLES, len(sessions)))
+    drawn[0] = 0
+    effects: np.ndarray = drawn[:, [sessions[row.session] for row in rows]]
+    return effects * np.array([row.lacking for row in rows])
+
+
+def quality_deviations(rows: Sequence[Row], generator: np.random.Generator) -> np.ndarray:
+    """Return the deviations of the metric. [resamples, rows]"""
+    deviations = np.zeros((RESAMPLES, len(rows)))
+    for index, row in enumerate(rows):
+        if row.right is None and not row.baseline:
+            deviations[1:, index] = _normal(row.candidate.quality, generator)
+    for members in answered(rows):
+        right = np.array([rows[i].right for i in members])  # [members, examples]
+        n = right.shape[1]
+        size = max(1, BLOCK // n)
+        for start in range(1, RESAMPLES, size):
+            count = min(size, RESAMPLES - start)
+            drawn = generator.integers(0, n, (count, n)) + n * np.arange(count)[:, None]
+            times = np.bincount(drawn.ravel(), minlength=count * n).reshape(count, n)  # each example is drawn
+            deviations[start : start + count, members] = times.astype(np.float32) @ right.T / n
+        deviations[1:, members] -= right.mean(axis=1)
+        baseline = [index for index in members if rows[index].baseline]
+        if baseline:  # the other rows' metric is known as a difference to the reference's
+            deviations[:, members] -= deviations[:, baseline]
+    return deviations
+
+
+def _normal(estimate: Estimate, generator: np.random.Generator) -> np.ndarray:
+    """Draw deviations from the normal distribution of a 95 % interval; 0 without an interval. [resamples - 1]"""
+    spread = (estimate.high - estimate.low) / (2 * Z) if estimate.bounded else 0.0
+    return spread * generator.standard_normal(RESAMPLES - 1)

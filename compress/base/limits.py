@@ -1,0 +1,48 @@
+"""Limits of a metric's loss as people write them: points such as 1pt, or percent such as 2%."""
+
+import math
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator
+
+from compress.base.errors import InputError
+
+Unit = Literal["points", "percent"]
+Limit = tuple[float, Unit]
+"""(0.01, points) is one point."""
+SUFFIXES: Mapping[str, Unit] = {"pt": "points", "%": "percent"}
+
+
+def hundredths(text: str, suffix: str) -> float | None:
+    """Return the fraction in `3%` or `+3%` for the suffix `%`: 0.03. None for anything else, negative or infinite."""
+    try:
+        value = float(text.strip().removesuffix(suffix)) / 100 if text.strip().endswith(suffix) else math.nan
+    except ValueError:
+        return None
+    return value if 0 <= value < math.inf else None
+
+
+def parse_limit(text: str, option: str) -> Limit:
+    """Parse a limit: `1pt` is (0.01, points), `2%` is (0.02, percent). Raises InputError for anything else."""
+    for suffix, unit in SUFFIXES.items():
+        value = hundredths(text, suffix)
+        if value is not None:
+            return value, unit
+    raise InputError(
+        f"{option} {text}: expected points such as 1pt (hundredths of accuracy, f1 and other metrics with a scale), or "
+        "percent such as 2% for perplexity (relative to the reference's value)"
+    )
+
+
+def _checked(value: Any) -> Any:
+    """Return the value if it is the text of a limit. Raises ValueError otherwise, also for a number."""
+    try:
+        parse_limit(str(value), "margin")
+    except InputError as error:
+        raise ValueError(str(error).removeprefix(f"margin {value}: ")) from None
+    return value
+
+
+Margin = Annotated[str, BeforeValidator(_checked)]
+"""Text of a limit, such as 0.5pt or 0.5%."""
