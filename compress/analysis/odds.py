@@ -16,6 +16,7 @@ import numpy as np
 
 from compress.analysis import loss
 from compress.analysis.pareto import Candidate, Table, candidates, ranked
+from compress.analysis.seeds import jointly
 from compress.analysis.verdict import cost_axis
 from compress.base.config import InputError
 from compress.records import stats
@@ -113,7 +114,10 @@ def front_odds(table: Table) -> dict[str, float]:
 
 
 def _same_examples(table: Table, field: Sequence[Candidate], generator: np.random.Generator) -> np.ndarray | None:
-    """Return accuracy of every row minus the reference's over resampled examples [rows, resamples]; None if unknown."""
+    """Return accuracy of every row minus the reference's over resampled examples and seeds; None if unknown.
+
+    [rows, resamples]
+    """
     rows = {row.name: row.accuracy for row in table.rows}
     accuracies = [rows[name] for name in (*(c.name for c in field), table.reference) if name in rows]
     bits = [(a.right, a.estimate.n) for a in accuracies if a is not None and a.right is not None]
@@ -124,6 +128,10 @@ def _same_examples(table: Table, field: Sequence[Candidate], generator: np.rando
     means = np.empty((len(bits), RESAMPLES))
     for i in range(RESAMPLES):
         means[:, i] = right @ np.bincount(generator.integers(0, n, n), minlength=n) / n
+    for i, candidate in enumerate(field):
+        own = rows[candidate.name]
+        for spread in loss.spreads(own) if own is not None else ():
+            means[i] += spread.draws(generator, RESAMPLES)
     return means[:-1] - means[-1]
 
 
@@ -177,10 +185,10 @@ def cheapest_within(table: Table, most: float, unit: Unit) -> Within:
         raise InputError(sorted(f"--within: {misfit}" for misfit in misfits))
     field = [c for c in candidates(table.results, (), table.axis, table.reference) if c.name not in table.held]
     by_cost = sorted(field, key=lambda c: (c.cost.value, c.name))
-    wider = stats.joint_factor(len(field))
+    spreads = {r.name: loss.spreads(r.accuracy) for r in table.results if r.accuracy}
     return Within(
         next((c for c in by_cost if c.quality.value >= -most), None),
-        next((c for c in by_cost if c.quality.value - wider * (c.quality.value - c.quality.low) >= -most), None),
+        next((c for c in by_cost if jointly(c.quality, spreads[c.name], len(field)).low >= -most), None),
         len(field),
     )
 
