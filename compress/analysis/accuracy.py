@@ -109,7 +109,9 @@ def summarise(
 
 def value(evaluation: Evaluation, metric: str) -> float | None:
     """Return the metric of a model without its interval; None if it is unknown or any output is not finite."""
-    settings = metrics.whole(metric, evaluation.outcomes, evaluation.outputs if "prediction" in evaluation.outcomes else None)
+    settings = metrics.whole(
+        metric, evaluation.outcomes, evaluation.outputs if "prediction" in evaluation.outcomes else None
+    )
     computed = metrics.compute(metric, evaluation.outcomes, settings)
     return computed if evaluation.finite and math.isfinite(computed) else None
 

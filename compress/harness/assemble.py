@@ -42,6 +42,8 @@ class Built:
     manifest: "Manifest"
     kept: bool = True
     """Whether the artifact stays on disk after it has been measured."""
+    further: tuple["Built", ...] = ()
+    """Artifacts of the recipe's further seeds, of which only the accuracy is measured."""
 
 
 def _row(recipe: Recipe, source: Source, fingerprint: str, machine: Machine, limit: int | None, **parts: Any) -> Result:
@@ -147,11 +149,11 @@ def assemble(
     out: Path,
 ) -> list[Result]:
     """Return one result per item, with verdicts. Writes the raw samples to a folder `name` next to the results."""
-    raw, present, remarks = judge(session, references, job)
-    place = Path(job.workload.name) / trace.FOLDER / name
     compressing = {item.recipe.name: item.manifest.extra["transform"] for item in items}
     request = Request(job.limit, {item.recipe.name: item.recipe.seed for item in items})
-    trace.write(out / place, replace(session, judged_by=raw.judged_by, request=request, compressing=compressing))
+    raw, present, remarks = judge(replace(session, request=request, compressing=compressing), references, job)
+    place = Path(job.workload.name) / trace.FOLDER / name
+    trace.write(out / place, replace(raw.session, judged_by=raw.judged_by))
     rows = tuple(_reference(raw, spec, session.runner(present[0].name)) for spec in present)
     results = []
     for item in items:
@@ -187,10 +189,11 @@ def _result(raw: Raw, item: Built, remarks: Sequence[str]) -> dict[str, Any]:
         "transform": transform(extra["transform"]),
         "artifact": str(item.folder) if item.kept else None,
         "artifact_sha256": hashlib.sha256((item.folder / "manifest.json").read_bytes()).hexdigest(),
-        "notes": (*extra["notes"], *remarks),
+        "notes": (*extra["notes"], *_cost_note(item), *remarks),
     }
-    if runner.error:
-        return {**parts, "error": runner.error}
+    errors = [f"seed {r.seed}: {r.error}" for r in raw.session.runners if r.further_of == name and r.error]
+    if runner.error or errors:
+        return {**parts, "error": runner.error or "; ".join(errors)}
     return {
         **parts,
         "accuracy": figures.accuracy(raw, name),
@@ -198,8 +201,22 @@ def _result(raw: Raw, item: Built, remarks: Sequence[str]) -> dict[str, Any]:
         "size": _size(runner, extra["parameters"], extra["nonzero"], stored_bytes(item.folder)),
         "kernel": _kernel(runner),
         "layers": layer_map(item.folder, item.manifest.layers),
-        "notes": (*extra["notes"], *figures.disturbances(raw, name), *figures.lacking(raw, name), *remarks),
+        "notes": (
+            *extra["notes"],
+            *_cost_note(item),
+            *figures.disturbances(raw, name),
+            *figures.lacking(raw, name),
+            *remarks,
+        ),
     }
+
+
+def _cost_note(item: Built) -> list[str]:
+    """Return a note on what the cost of compressing covers; empty for a recipe with one seed."""
+    if not item.further:
+        return []
+    others = ", ".join(str(further.recipe.seed) for further in item.further)
+    return [f"time and energy of compressing are those of seed {item.recipe.seed}; seeds {others} are not counted"]
 
 
 def _size(runner: Runner, parameters: int, nonzero: int, stored: int) -> Size:

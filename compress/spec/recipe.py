@@ -68,8 +68,8 @@ class Recipe(Config):
     measure: Measure = Measure()
     """Name of a profile, or settings by name."""
     seeds: tuple[Seed, ...] | None = None
-    """Instead of `seed`, 2 to 20 of them: make the model once per seed. The accuracy's interval then covers the choice of
-    the seed. The model of the first seed is the one that is measured, stored and published."""
+    """Instead of `seed`, 2 to 20 of them: make the model once per seed, so that the accuracy's interval covers the
+    choice of the seed. The model of the first seed is the one that is measured, kept as the artifact and published."""
     seed: Seed = 0
     """Seed of all random choices; the first one of `seeds`, if those are set."""
 
@@ -175,7 +175,7 @@ class Recipe(Config):
         source = replace(source, assigned=dict(overrides))
         _check_owners(overrides)
         for path, value in sorted(overrides, key=lambda change: change[0] != "measure"):  # a profile, then its settings
-            if path in ALTERNATIVES and not ALTERNATIVES <= dict(overrides).keys():  # one replaces the other
+            if path in ALTERNATIVES and not dict(overrides).keys() >= ALTERNATIVES:  # one replaces the other
                 changed = {key: kept for key, kept in changed.items() if key not in ALTERNATIVES}
             is_profile_name = path == "measure" and isinstance(value, str)
             set_path(changed, path, {"profile": value} if is_profile_name else value)
