@@ -267,5 +267,5 @@ def _provenance(result: Result) -> Iterable[str]:
     yield f"- energy and latency hold for {device}; compare ratios, and measure on your own device"
     known = {name: result.machine.versions[name] for name in LIBRARIES if name in result.machine.versions}
     yield f"- made with {', '.join(f'{name} {version}' for name, version in known.items()) or 'unknown libraries'}"
-    yield f"- result of {escaped(result.created)}, fingerprint `{result.fingerprint}`, seed {text.seeds(result)}"
+    yield f"- result of {escaped(result.created)}, fingerprint `{result.fingerprint}`, {text.seeds(result)}"
     yield "- the result file and its raw samples let `python -m compress verify` compute its figures again"

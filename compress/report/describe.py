@@ -84,7 +84,7 @@ def steps(result: Result) -> Iterable[str]:
     attention = result.recipe.get("attention", "auto")
     settings = "" if attention == "auto" else f", attention {attention}"
     settings += ", padding fixed" if result.recipe.get("padding") == "fixed" else ""
-    yield f"runtime {result.runtime}{settings}, seed {text.seeds(result)}"
+    yield f"runtime {result.runtime}{settings}, {text.seeds(result)}"
 
 
 def _accuracy(result: Result) -> Iterable[str]:

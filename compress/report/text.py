@@ -73,9 +73,9 @@ def of_artifact(accuracy: Accuracy) -> str:
 
 
 def seeds(result: Result) -> str:
-    """Return the recipe's seeds: `0`, or `0, 1, 2`."""
-    entries = () if result.accuracy is None else result.accuracy.seeds
-    return ", ".join(str(entry.seed) for entry in entries) or str(result.seed)
+    """Return the recipe's seeds: `seed 0`, or `seeds 0, 1, 2`."""
+    several = result.recipe.get("seeds") or ()
+    return f"seeds {', '.join(map(str, several))}" if several else f"seed {result.seed}"
 
 
 def latency(estimate: Estimate | None) -> Lines:

@@ -59,7 +59,7 @@ def _facts(result: Result, own: Reference | None) -> list[tuple[str, str]]:
         facts.append((accuracy.metric, f"{joined(metric(accuracy))}, {accuracy.estimate.n:,} examples"))
         facts.append(("difference", joined(difference_text(accuracy))))
         if accuracy.seeds:
-            facts.append(("seeds", trainings(result)))
+            facts.append((f"{accuracy.metric} by seed", trainings(result)))
         for label, value in (
             (f"McNemar's p{of_artifact(accuracy)}", accuracy.mcnemar_p),
             ("bits per byte", accuracy.bits_per_byte),
@@ -203,7 +203,7 @@ def _provenance(result: Result) -> list[tuple[str, str]]:
         ("measured", f"{result.created}, session {result.session}"),
         ("fingerprint", result.fingerprint),
         ("made with", f"compress {result.code_version}; {versions}"),
-        ("seed", seeds(result)),
+        seeds(result).partition(" ")[::2],
         ("artifact", f"{result.artifact or 'not kept'}; sha256 of its manifest {result.artifact_sha256 or 'unknown'}"),
     ]
 
