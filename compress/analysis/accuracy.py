@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from compress.analysis import metrics
-from compress.analysis.resampled import Columns, Resampled, bootstrap, differing
+from compress.analysis.resampled import Columns, Resampled, bootstrap, difference, differing, relative_difference
 from compress.analysis.soundness import unsound_reference
 from compress.base.config import InputError
 from compress.base.console import say
@@ -105,6 +105,22 @@ def summarise(
         over_chance=over_chance,
         reasons=reasons,
     )
+
+
+def value(evaluation: Evaluation, metric: str) -> float | None:
+    """Return the metric of a model without its interval; None if it is unknown or any output is not finite."""
+    settings = metrics.whole(
+        metric, evaluation.outcomes, evaluation.outputs if "prediction" in evaluation.outcomes else None
+    )
+    computed = metrics.compute(metric, evaluation.outcomes, settings)
+    return computed if evaluation.finite and math.isfinite(computed) else None
+
+
+def change(own: float, baseline: float, metric: str) -> float | None:
+    """Return the difference of a metric to the baseline's in the metric's unit; None if it is undefined."""
+    subtract = relative_difference if metrics.unit(metric) == "percent" else difference
+    computed = subtract(own, baseline, baseline)
+    return computed if math.isfinite(computed) else None
 
 
 def _packed(bits: Sequence[bool]) -> str:

@@ -41,8 +41,11 @@ class Comparison:
             if least is not None:
                 lines.append(f"smallest detectable difference of {axis}: {100 * least:.1f} %")
         if self.accuracy.mcnemar_p is not None and self.accuracy.flip_rate is not None:
+            several = bool(self.accuracy.seeds) or (two.accuracy is not None and bool(two.accuracy.seeds))
+            of_artifacts = " of the models of the first seeds" if several else ""
             lines.append(
-                f"answers: {100 * self.accuracy.flip_rate:.1f} % differ, exact McNemar p {self.accuracy.mcnemar_p:.2g}"
+                f"answers{of_artifacts}: {100 * self.accuracy.flip_rate:.1f} % differ, exact McNemar p "
+                f"{self.accuracy.mcnemar_p:.2g}"
             )
         grade = ratio.grade or self.point.grade
         if grade is not None:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from compress.analysis import grades
-from compress.analysis.accuracy import Evaluation, summarise
+from compress.analysis.accuracy import Evaluation, change, summarise, value
 from compress.analysis.costs import Raw, costs
 from compress.analysis.drift import AXES
 from compress.analysis.joules import GAIN, UNCERTAINTY_FACTOR, Energy, idle_watts
@@ -17,10 +17,12 @@ from compress.analysis.natural import with_figures
 from compress.analysis.net import netted
 from compress.analysis.over_sessions import joined_points, merged_reasons, numbered, rounds
 from compress.analysis.ratios import correlated, correlation, ratios, upper
+from compress.analysis.seeds import Spread, over_seeds, spread_of
 from compress.records import quantiles, stats
+from compress.records.accuracy import SeedAccuracy
 from compress.records.natural import WORDS
 from compress.records.result import Accuracy, Percentiles, Point, Round
-from compress.records.session import Runner, Shape, Window
+from compress.records.session import Runner, Session, Shape, Window
 from compress.records.stats import Estimate
 
 
@@ -30,11 +32,40 @@ def limit(asked: int | None, counted: int | None) -> int | None:
 
 
 def accuracy(raw: Raw, name: str) -> Accuracy:
-    """Return the metric of one runner with its interval, and its paired difference to the reference."""
+    """Return the metric of one runner with its interval, and its paired difference to the reference.
+
+    If a recipe has several seeds, the intervals cover their choice.
+    """
     runner = raw.session.runner(name)
-    reference = None if name == raw.against else _evaluation(raw.session.runner(raw.against))
-    against = None if reference is None else raw.against
-    return summarise(_evaluation(runner), raw.metric, reference, against, raw.seed, runner.batch_sensitivity)
+    against = None if name == raw.against else _evaluation(raw.session.runner(raw.against))
+    reference = None if against is None else raw.against
+    own = summarise(_evaluation(runner), raw.metric, against, reference, raw.seed, runner.batch_sensitivity)
+    baseline = None if against is None else value(against, raw.metric)
+    noise = None if against is None else _reference_spread(raw, baseline)
+    return over_seeds(own, _seed(raw.session, name), _further(raw, name, baseline), noise)
+
+
+def _further(raw: Raw, name: str, baseline: float | None) -> list[SeedAccuracy]:
+    """Return the accuracy of the further seeds of a recipe, against the reference's metric."""
+    made = []
+    for runner in raw.session.runners:
+        if runner.further_of == name and runner.seed is not None:
+            own = value(_evaluation(runner), raw.metric)
+            delta = None if own is None or baseline is None else change(own, baseline, raw.metric)
+            made.append(SeedAccuracy(runner.seed, own, delta))
+    return made
+
+
+def _reference_spread(raw: Raw, baseline: float | None) -> Spread | None:
+    """Return the spread of differences that comes from the reference's seeds, if it is a recipe that has several."""
+    further = _further(raw, raw.against, baseline)
+    known = [] if baseline is None else [SeedAccuracy(_seed(raw.session, raw.against), baseline, 0.0), *further]
+    return spread_of([entry.delta for entry in known])
+
+
+def _seed(session: Session, name: str) -> int:
+    """Return the first seed of a recipe."""
+    return 0 if session.request is None else session.request.seeds.get(name, 0)
 
 
 def _evaluation(runner: Runner) -> Evaluation:

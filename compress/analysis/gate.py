@@ -19,7 +19,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from compress.analysis import between
+from compress.analysis import between, seeds
 from compress.analysis import loss as losses
 from compress.analysis.pareto import identity
 from compress.analysis.sentence import assumption
@@ -207,13 +207,14 @@ def _loss(after: Accuracy | None, before: Accuracy | None, limit: Limit, family:
     lost = losses.lost_since(after, before)
     if isinstance(lost, str):
         return "UNKNOWN", lost
-    factor = stats.joint_factor(family)
-    low, high = lost.value - factor * (lost.value - lost.low), lost.value + factor * (lost.high - lost.value)
+    spreads = [*losses.spreads(after), *losses.spreads(before)]
+    change = seeds.jointly(lost, spreads, family)
     scale, _, form = losses.form(after)
-    interval = f"{scale * low:+.2f} to {scale * high:+.2f}" if lost.bounded else "no interval"
+    interval = f"{scale * change.low:+.2f} to {scale * change.high:+.2f}" if lost.bounded else "no interval"
     sentence = f"{scale * lost.value:+.2f} {form} lost ({interval}), at most {scale * most:g} {form}"
-    change = Estimate(lost.value, low, high, lost.n)
     sentence = f"{sentence}: {losses.meaning(limit, after)}"
+    if spreads and _state(change, most) == "undecided":
+        return "undecided", f"{sentence}; more seeds or more test examples could decide it"
     return _state(change, most), sentence + _remedy(change, most, lost.n, "test examples")
 
 

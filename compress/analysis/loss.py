@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from compress.analysis import seeds
 from compress.base.config import InputError
 from compress.base.limits import SUFFIXES, Limit, Unit
 from compress.base.limits import parse_limit as parse_limit  # noqa: PLC0414  exported here too
@@ -60,6 +61,12 @@ def lost(accuracy: Accuracy) -> Estimate | None:
     return None if delta is None else turned(delta) if accuracy.higher_is_better else delta
 
 
+def spreads(accuracy: Accuracy) -> list[seeds.Spread]:
+    """Return the spread of the loss over the recipe's seeds; empty for one seed."""
+    found = seeds.spread(accuracy, accuracy.scale if accuracy.unit == "points" else 1.0)
+    return [] if found is None else [found]
+
+
 def turned(estimate: Estimate) -> Estimate:
     """Negate an estimate; 0 stays 0, without a minus sign."""
     return Estimate(0.0 - estimate.value, 0.0 - estimate.high, 0.0 - estimate.low, estimate.n)
@@ -69,13 +76,13 @@ def lost_since(after: Accuracy, before: Accuracy) -> Estimate | str:
     """Return the loss of one model against an earlier one, or the reason why it is unknown.
 
     It is paired over examples if both results record which ones they answered correctly. Otherwise it comes from the
-    two differences to the reference.
+    two differences to the reference. The interval covers the seeds of both.
     """
     if not (after.known and before.known):
         return f"{after.metric} has no finite value {'now' if not after.known else 'then'}"
     if after.right is not None and before.right is not None and after.estimate.n == before.estimate.n:
         earlier, later = (unpacked(t, after.estimate.n).astype(float).tolist() for t in (before.right, after.right))
-        return paired_difference(earlier, later, seed=0)
+        return seeds.widened(paired_difference(earlier, later, seed=0), [*spreads(after), *spreads(before)])
     now_lost, then_lost = lost(after), lost(before)
     if now_lost is None or then_lost is None:
         return "the baseline or this result has no difference to the reference"

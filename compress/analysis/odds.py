@@ -11,7 +11,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from compress.analysis import loss
+from compress.analysis import loss, seeds
 from compress.analysis.dominance import Differences, dominance, front
 from compress.analysis.pairs import across, cost_differences, paired_rows, quality_differences
 from compress.analysis.pareto import Candidate, Table, candidates, ranked
@@ -143,10 +143,10 @@ def cheapest_within(table: Table, most: float, unit: Unit) -> Within:
         raise InputError(sorted(f"--within: {misfit}" for misfit in misfits))
     field = [c for c in candidates(table.results, (), table.axis, table.reference) if c.name not in table.held]
     by_cost = sorted(field, key=lambda c: (c.cost.value, c.name))
-    wider = stats.joint_factor(len(field))
+    spreads = {r.name: loss.spreads(r.accuracy) for r in table.results if r.accuracy}
     return Within(
         next((c for c in by_cost if c.quality.value >= -most), None),
-        next((c for c in by_cost if c.quality.value - wider * (c.quality.value - c.quality.low) >= -most), None),
+        next((c for c in by_cost if seeds.jointly(c.quality, spreads[c.name], len(field)).low >= -most), None),
         len(field),
     )
 

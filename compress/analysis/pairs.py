@@ -8,17 +8,18 @@ accuracy  answers are recorded    discordant examples (Agresti and Min 2005)
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
-from compress.analysis import loss
+from compress.analysis import loss, seeds
 from compress.analysis.between import lacking
 from compress.analysis.candidates import Candidate
 from compress.analysis.dominance import Differences
 from compress.analysis.verdict import Axis
 from compress.records import stats
-from compress.records.result import Point, Reference, Result
+from compress.records.result import Accuracy, Point, Reference, Result
 from compress.records.stats import Estimate
 
 Z = 1.959963984540054
@@ -42,6 +43,8 @@ class Row:
     """Correlation of the session's rounds, which widens intervals."""
     lacking: float = 0.0
     """Spread between sessions that the cost of a single session lacks."""
+    spreads: tuple[seeds.Spread, ...] = ()
+    """Spread of the accuracy over the recipe's seeds: another training would answer differently."""
     right: np.ndarray | None = None
     """Whether each example was answered correctly, as 0 and 1; None if not recorded."""
 
@@ -58,21 +61,30 @@ def paired_rows(field: Sequence[Candidate], results: Iterable[Result], axis: Axi
 
 def _row(candidate: Candidate, owner: Result, row: Result | Reference, axis: Axis, reference: str | None) -> Row:
     accuracy, baseline = row.accuracy, next((r for r in owner.references if r.name == reference), None)
-    right = None
-    if accuracy is not None and accuracy.right is not None:
-        right = loss.unpacked(accuracy.right, accuracy.estimate.n).astype(np.float32)
-    if candidate.name == reference:
-        return Row(candidate, baseline=True, session=owner.session, right=right)
-    lacks = lacking(row.headline, axis, reference, owner.session_spread)
+    bare = Row(candidate, candidate.name == reference, owner.session, **_answers(accuracy))
+    if bare.baseline:
+        return bare
+    bare = replace(bare, lacking=lacking(row.headline, axis, reference, owner.session_spread))
     ours, theirs = (_per_batch(each.headline if each else None, axis) for each in (row, baseline))
     rounds = tuple(sorted(ours.keys() & theirs.keys()))
     if not rounds or row.headline is None:
-        return Row(candidate, session=owner.session, lacking=lacks, right=right)
-    logs = np.array([math.log(ours[index] / theirs[index]) for index in rounds])
+        return bare
     number = {r.index: r.session for r in row.headline.rounds}
-    sessions = tuple(number[index] for index in rounds)
-    widening = _correlation(row.headline, axis, reference)
-    return Row(candidate, False, owner.session, rounds, logs, sessions, widening, lacks, right)
+    return replace(
+        bare,
+        rounds=rounds,
+        logs=np.array([math.log(ours[index] / theirs[index]) for index in rounds]),
+        sessions=tuple(number[index] for index in rounds),
+        correlation=_correlation(row.headline, axis, reference),
+    )
+
+
+def _answers(accuracy: Accuracy | None) -> dict[str, Any]:
+    """Return the fields of a row that hold its answers and the spread of its accuracy over seeds."""
+    if accuracy is None or accuracy.right is None:
+        return {}
+    right = loss.unpacked(accuracy.right, accuracy.estimate.n).astype(np.float32)
+    return {"right": right, "spreads": tuple(loss.spreads(accuracy))}
 
 
 def _correlation(point: Point, axis: Axis, reference: str | None) -> float:
@@ -145,7 +157,12 @@ def quality_differences(rows: Sequence[Row]) -> Differences:
         right = np.array([rows[i].right for i in members])  # [members, examples]
         more = np.rint(right @ (1 - right).T).astype(np.float64)  # only a is right; up to 16 million are exact
         pairs = np.ix_(members, members)
-        found.low[pairs], found.high[pairs] = stats.agresti_min(more, more.T, right.shape[1])
+        low, high = stats.agresti_min(more, more.T, right.shape[1])
+        value = (more - more.T) / right.shape[1]
+        over_seeds = np.array([math.hypot(*(part.half() for part in rows[i].spreads)) for i in members])
+        extra = np.hypot(over_seeds[:, None], over_seeds[None, :])  # the answers are those of one training
+        found.low[pairs] = value - np.hypot(value - low, extra)
+        found.high[pairs] = value + np.hypot(high - value, extra)
     return found
 
 

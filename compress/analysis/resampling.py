@@ -66,6 +66,9 @@ def quality_deviations(rows: Sequence[Row], generator: np.random.Generator) -> n
             times = np.bincount(drawn.ravel(), minlength=count * n).reshape(count, n)  # each example is drawn
             deviations[start : start + count, members] = times.astype(np.float32) @ right.T / n
         deviations[1:, members] -= right.mean(axis=1)
+        for index in members:
+            for spread in rows[index].spreads:
+                deviations[1:, index] += spread.draws(generator, RESAMPLES - 1)
         baseline = [index for index in members if rows[index].baseline]
         if baseline:  # the other rows' metric is known as a difference to the reference's
             deviations[:, members] -= deviations[:, baseline]

@@ -43,6 +43,8 @@ class Built:
     manifest: "Manifest"
     kept: bool = True
     """Whether the artifact stays on disk after it has been measured."""
+    further: tuple["Built", ...] = ()
+    """Artifacts of the recipe's further seeds, of which only the accuracy is measured."""
 
 
 def _row(recipe: Recipe, source: Source, fingerprint: str, machine: Machine, limit: int | None, **parts: Any) -> Result:
@@ -157,12 +159,13 @@ def assemble(
 
     Writes the raw samples to a folder `name` next to the results, those of further sessions to `name`-2, `name`-3 ...
     """
-    raw, present, remarks = judge(sessions, references, job)
-    session = raw.session
-    place, *places = (Path(job.workload.name) / trace.FOLDER / each for each in trace.names(name, len(sessions)))
     compressing = {item.recipe.name: item.manifest.extra["transform"] for item in items}
     request = Request(job.limit, {item.recipe.name: item.recipe.seed for item in items})
-    trace.write(out / place, replace(session, judged_by=raw.judged_by, request=request, compressing=compressing))
+    first = replace(sessions[0], request=request, compressing=compressing)
+    raw, present, remarks = judge((first, *sessions[1:]), references, job)
+    session = raw.session
+    place, *places = (Path(job.workload.name) / trace.FOLDER / each for each in trace.names(name, len(sessions)))
+    trace.write(out / place, replace(session, judged_by=raw.judged_by))
     for further_place, further in zip(places, raw.further, strict=True):
         trace.write(out / further_place, further)
     rows = tuple(_reference(raw, spec, session.runner(present[0].name)) for spec in present)
@@ -201,10 +204,11 @@ def _result(raw: Raw, item: Built, remarks: Sequence[str]) -> dict[str, Any]:
         "transform": transform(extra["transform"]),
         "artifact": str(item.folder) if item.kept else None,
         "artifact_sha256": hashlib.sha256((item.folder / "manifest.json").read_bytes()).hexdigest(),
-        "notes": (*extra["notes"], *remarks),
+        "notes": (*extra["notes"], *_cost_note(item), *remarks),
     }
-    if runner.error:
-        return {**parts, "error": runner.error}
+    errors = [f"seed {r.seed}: {r.error}" for r in raw.session.runners if r.further_of == name and r.error]
+    if runner.error or errors:
+        return {**parts, "error": runner.error or "; ".join(errors)}
     return {
         **parts,
         "accuracy": figures.accuracy(raw, name),
@@ -212,13 +216,21 @@ def _result(raw: Raw, item: Built, remarks: Sequence[str]) -> dict[str, Any]:
         "size": _size(runner, extra["parameters"], extra["nonzero"], stored_bytes(item.folder)),
         "kernel": _kernel(runner),
         "layers": layer_map(item.folder, item.manifest.layers),
-        "notes": (*extra["notes"], *figures.disturbances(raw, name), *_gaps(raw, name), *remarks),
+        "notes": (*extra["notes"], *_cost_note(item), *figures.disturbances(raw, name), *_gaps(raw, name), *remarks),
     }
 
 
 def _gaps(raw: Raw, name: str) -> tuple[str, ...]:
     """Return sentences on operating points and further sessions without figures."""
     return *figures.lacking(raw, name), *figures.failures(raw, name)
+
+
+def _cost_note(item: Built) -> list[str]:
+    """Return a note on what the cost of compressing covers; empty for a recipe with one seed."""
+    if not item.further:
+        return []
+    others = ", ".join(str(further.recipe.seed) for further in item.further)
+    return [f"time and energy of compressing are those of seed {item.recipe.seed}; seeds {others} are not counted"]
 
 
 def _size(runner: Runner, parameters: int, nonzero: int, stored: int) -> Size:

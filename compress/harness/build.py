@@ -7,6 +7,7 @@ An artifact that is not kept has a temporary name from the start, so that the ne
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from compress.base import files, owners
@@ -41,7 +42,8 @@ def check_places(planned: Planned) -> None:
     """Raise InputError if a recipe's artifact or result would replace foreign files or cannot be written."""
     check_writable(planned.folder.parent, "--artifacts")
     check_writable(planned.path.parent, "--out")
-    refuse_foreign(planned.folder)
+    for each in (planned, *planned.further):
+        refuse_foreign(each.folder)
     result_files.refuse_other(planned.path)
 
 
@@ -55,7 +57,19 @@ def sweep(plans: Sequence[Planned]) -> None:
 
 
 def build(planned: Planned, options: Options, machine: Machine, meter: Meter | Absent) -> Built:
-    """Return the artifact of a recipe: the one on disk if unchanged, else a new one."""
+    """Return the artifact of a recipe with those of its further seeds: the ones on disk if unchanged, else new ones."""
+    first = _built(planned, options, machine, meter)
+    made: list[Built] = []
+    try:
+        for each in planned.further:
+            made.append(_built(each, options, machine, meter))
+    except BaseException:
+        drop(replace(first, further=tuple(made)))
+        raise
+    return replace(first, further=tuple(made))
+
+
+def _built(planned: Planned, options: Options, machine: Machine, meter: Meter | Absent) -> Built:
     folder, kept = planned.folder, True
     with locked(
         folder.parent / f".{planned.recipe.name}.lock", f"{planned.recipe.name}: another run is building it; waiting"
@@ -84,15 +98,22 @@ def dropping(built: Mapping[Path, Built]) -> Iterator[None]:
         yield
     finally:
         for item in built.values():
-            if not item.kept:
-                shutil.rmtree(item.folder, ignore_errors=True)
+            drop(item)
+
+
+def drop(built: Built) -> None:
+    """Remove the artifacts of a recipe that are not kept."""
+    for item in (built, *built.further):
+        if not item.kept:
+            shutil.rmtree(item.folder, ignore_errors=True)
 
 
 def train_along(planned: Planned, options: Options, machine: Machine) -> None:
-    """Run the steps of a recipe in a process that is not the first one; it saves nothing."""
-    if _reusable_manifest(planned, options) is None:
-        wait(machine.target)
-        _transform(planned, planned.folder, machine, Absent("the first process counts"))  # only the first one saves
+    """Run the steps of a recipe, for each of its seeds, in a process that is not the first one; it saves nothing."""
+    for each in (planned, *planned.further):
+        if _reusable_manifest(each, options) is None:
+            wait(machine.target)
+            _transform(each, each.folder, machine, Absent("the first process counts"))  # only the first one saves
 
 
 def _reusable_manifest(planned: Planned, options: Options) -> Manifest | None:

@@ -80,6 +80,8 @@ class Planned:
     transform_fingerprint: str
     path: Path
     folder: Path
+    further: tuple["Planned", ...] = ()
+    """Plans of the artifacts of the recipe's further seeds, each stored like that of a recipe with this seed alone."""
 
     @property
     def work(self) -> Path:
@@ -102,6 +104,7 @@ def plan(recipes: Sequence[Recipe], options: Options, machine: Machine) -> list[
     plans: list[Planned] = []
     sources: dict[str, Source] = {}
     seen: dict[tuple[str, str], str] = {}
+    made: dict[Path, tuple[str, str]] = {}
     meter = find_meter(machine.target.kind, gpus_of(machine.details))
     metering = meter.reason if isinstance(meter, Absent) else [meter.source, meter.boundary]
     setup = [metering, threads()]  # a new meter or core count: measure again, from the same artifact
@@ -124,15 +127,30 @@ def plan(recipes: Sequence[Recipe], options: Options, machine: Machine) -> list[
             continue
         measured: list[Any] = [recipe.fingerprint, source.digest, metric, options.limit, *setup]
         measured += [code_digest(RESULT_CODE), *environment, *students, *trained_by]
-        transformed: list[Any] = [recipe.transform_fingerprint, _transform_inputs(source)]
-        transformed += [code_digest(ARTIFACT_CODE), *environment, *students, *trained_by]
+        inputs: list[Any] = [
+            _transform_inputs(source),
+            code_digest(ARTIFACT_CODE),
+            *environment,
+            *students,
+            *trained_by,
+        ]
         key = (source.workload.name, recipe.name)
         if key in seen and seen[key] != recipe.fingerprint:
             problems.append(f"two different recipes are called {recipe.name}; rename one: their results share a file")
         seen[key] = recipe.fingerprint
-        folder = options.artifacts / source.workload.name / recipe.name
         path = result_files.result_path(options.out, source.workload.name, recipe.name, machine.id, options.limit)
-        plans.append(Planned(recipe, source, digest(measured), digest(transformed), path, folder))
+        root = options.artifacts / source.workload.name
+        first, *further = (
+            Planned(
+                each, source, digest(measured), digest([each.transform_fingerprint, *inputs]), path, root / each.name
+            )
+            for each in (recipe, *recipe.further)
+        )
+        plans.append(replace(first, further=tuple(further)))
+        for each in (first, *further):
+            name, fingerprint = made.setdefault(each.folder, (recipe.name, each.transform_fingerprint))
+            if name != recipe.name and fingerprint != each.transform_fingerprint:
+                problems.append(f"{name} and {recipe.name} store different models in {each.folder}; rename one")
     if problems:
         raise InputError(problems)
     return list({planned.path: planned for planned in plans}.values())

@@ -7,8 +7,8 @@ settings) is unchanged.
 import sys
 import time
 import uuid
-from collections.abc import Mapping, Sequence
-from dataclasses import fields
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import fields, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -263,7 +263,7 @@ def _job(
     return Job(
         workload=source.workload,
         source=source,
-        runners=(*references, *(_spec(item) for item in items)),
+        runners=(*references, *(spec for item in items for spec in _specs(item))),
         settings=_settings(items[0], meter),
         device=machine.target,
         gpus=gpus_of(machine.details),
@@ -272,6 +272,15 @@ def _job(
         threads=threads(),
         parent_on_device=holds_gpu(),
     )
+
+
+def _specs(item: Built) -> Iterator[Spec]:
+    """Yield what to measure of a recipe: its artifact, and the accuracy of the artifacts of its further seeds."""
+    own = _spec(item)
+    yield own
+    for further in item.further:
+        seed = further.recipe.seed
+        yield replace(_spec(further), name=f"{own.name} seed {seed}", further_of=own.name, seed=seed)
 
 
 def _spec(item: Built) -> Spec:

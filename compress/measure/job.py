@@ -33,6 +33,15 @@ class Spec:
     reference: bool
     padded_to: int | None = None
     """Tokens that every text is padded to; None pads to the batch's longest. Artifacts record their own length."""
+    further_of: str | None = None
+    """Recipe that this artifact was made by with a further seed. Only its accuracy is measured."""
+    seed: int | None = None
+    """That further seed."""
+
+    @property
+    def accuracy_only(self) -> bool:
+        """Whether the model is evaluated, but has no rounds, memory or kernels measured."""
+        return self.further_of is not None
 
 
 def judged_against(present: Sequence[Spec]) -> str:
@@ -50,6 +59,7 @@ class Job:
     workload: Workload
     source: Source
     runners: tuple[Spec, ...]
+    """References first, and after each artifact those of its recipe's further seeds."""
     settings: Settings
     device: Device
     """Holds the models; of several GPUs, batches go to the first."""

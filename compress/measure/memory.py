@@ -29,7 +29,7 @@ def measure_memory(job: Job) -> dict[str, Memory]:
     if not Path("/proc/self/clear_refs").exists() or not hasattr(os, "fork"):
         return {}
     _import_libraries(job)
-    return {spec.name: _measure_in_child(spec, job) for spec in job.runners}
+    return {spec.name: _measure_in_child(spec, job) for spec in job.runners if not spec.accuracy_only}
 
 
 def _import_libraries(job: Job) -> None:

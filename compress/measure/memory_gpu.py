@@ -37,7 +37,8 @@ class Child:
 def measure_gpu_memory(job: Job, path: Path) -> dict[str, Memory]:
     """Return the memory by runner name. `path`: the job's file."""
     memory = {spec.name: Memory(reason=UNSEEN) for spec in job.runners if spec.runtime in GRAPH_RUNTIMES}
-    waiting = [(number, spec.name) for number, spec in enumerate(job.runners) if spec.name not in memory]
+    measured = [(number, spec) for number, spec in enumerate(job.runners) if not spec.accuracy_only]
+    waiting = [(number, spec.name) for number, spec in measured if spec.name not in memory]
     together = 1
     while waiting:
         group, waiting = waiting[:together], waiting[together:]

@@ -49,16 +49,18 @@ def run_session(job: Job, memory: Mapping[str, Memory]) -> Session:
     before = listed_processes(meter)  # before this process opens the device
     seen_processes: set[int] | None = None if before is None else set()
     idle_before = idle(meter, IDLE_S)
-    runners = {spec.name: _unmeasured(spec.name) for spec in job.runners}
+    runners = {spec.name: _unmeasured(spec) for spec in job.runners}
     in_turn = in_turn_reason(job, memory)
     if in_turn:
         say(f"  {in_turn}")
     shelf = Shelf(job, together=in_turn is None)
     live: list[Spec] = []
     config = None
-    for spec in job.runners:
+    for spec in sorted(job.runners, key=lambda spec: not spec.accuracy_only):  # these leave before others stay loaded
         model_config = _attempt(runners, spec, partial(_evaluate, shelf, spec, job, runners))
-        if model_config is not None:
+        if spec.accuracy_only:
+            shelf.put_away([spec.name])
+        elif model_config is not None:
             config = model_config
             runners[spec.name] = replace(runners[spec.name], memory=memory.get(spec.name, Memory()))
             live.append(spec)
@@ -96,8 +98,8 @@ def run_session(job: Job, memory: Mapping[str, Memory]) -> Session:
     )
 
 
-def _unmeasured(name: str) -> Runner:
-    return Runner(name, outcomes={}, finite=True, batch_size=0, order="", batch_sensitivity=None, points=())
+def _unmeasured(spec: Spec) -> Runner:
+    return Runner(spec.name, {}, True, 0, "", None, (), further_of=spec.further_of, seed=spec.seed)
 
 
 def _with_point(runner: Runner, point: RunnerPoint) -> Runner:
@@ -152,19 +154,20 @@ def _evaluate(shelf: Shelf, spec: Spec, job: Job, runners: dict[str, Runner]) ->
 
     start = time.monotonic()
     evaluation = evaluated(batch_size)
-    measured = runners[spec.name] = Runner(
-        name=spec.name,
+    measured = runners[spec.name] = replace(
+        runners[spec.name],
         outcomes={key: list(values) for key, values in evaluation.outcomes.items()},
         finite=evaluation.finite,
         batch_size=batch_size,
         order=evaluation.order,
         outputs=evaluation.outputs,
-        batch_sensitivity=None,
         remark=examples.info.description,
-        points=(),
     )
     if spec.reference:
         accuracy.check_reference(evaluation, spec.name, job.workload.metric_name, job.seed, warn=spec is job.runners[0])
+    if spec.accuracy_only:
+        say(f"  evaluated {spec.name} on {len(examples)} examples in {time.monotonic() - start:.1f} s")
+        return runner.model.config
     if spec.batch_dependent:
         measured = replace(measured, batch_sensitivity=accuracy.flips(*map(evaluated, SENSITIVITY_BATCHES)))
     if spec.path is None:

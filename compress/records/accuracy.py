@@ -7,16 +7,30 @@ from typing import Annotated
 from pydantic import AfterValidator, Field
 
 from compress.base.limits import Unit
-from compress.records.fields import Name, Positive, Quantity, Several
+from compress.records.fields import FARTHEST, Count, Name, Positive, Quantity, Several
 from compress.records.rules import UNITS, Ordered, near
 from compress.records.stats import Estimate
 
 MOST_EXAMPLES = 10_000_000
+Near = Annotated[float, Field(ge=-FARTHEST, le=FARTHEST)]
+
+
+@dataclass(frozen=True)
+class SeedAccuracy:
+    """The metric of the model made with one seed, and its difference from the verdict reference; None if unknown."""
+
+    seed: Count
+    value: Near | None
+    delta: Near | None = None
 
 
 @dataclass(frozen=True)
 class Accuracy:
-    """A metric on the test split, and its paired difference from the verdict reference."""
+    """A metric on the test split, and its paired difference from the verdict reference.
+
+    Of a recipe with several seeds, the values are those of the stored artifact, made with the first seed. The intervals
+    then cover the metric of the recipe's model made with any other seed (see `compress.analysis.seeds`).
+    """
 
     metric: Name
     estimate: Ordered
@@ -49,6 +63,10 @@ class Accuracy:
     over_chance: Estimate | None = None
     """Only for the verdict reference: its metric minus that of the best constant prediction, on the same examples. None
     for other models, for metrics without such a prediction, and in results of older versions."""
+    seeds: tuple[SeedAccuracy, ...] = ()
+    """One entry per seed of the recipe, the first being that of the artifact; empty for a recipe with one seed."""
+    seed_spread: Near | None = None
+    """Standard deviation of the metric over the seeds; None for a single seed, or if a value is unknown."""
     reasons: dict[str, str] = field(default_factory=dict)
     """Field -> reason why it is None; `estimate` and `interval`: why the value or interval is unknown; `over_chance`:
     why the test split cannot show it."""
@@ -83,6 +101,11 @@ def _checked(accuracy: Accuracy) -> Accuracy:
         if math.isnan(estimate.low) or math.isnan(estimate.high):
             raise ValueError(f"the interval of {name} is NaN; expected numbers")
         near(name, estimate)
+    seeds = {entry.seed for entry in accuracy.seeds}
+    if len(seeds) < len(accuracy.seeds) or len(seeds) == 1:
+        raise ValueError(f"{len(accuracy.seeds)} entries in seeds; expected none, or two and more of different seeds")
+    if accuracy.seed_spread is not None and accuracy.seed_spread < 0:
+        raise ValueError(f"seed_spread is {accuracy.seed_spread!r}; expected a standard deviation of at least 0")
     relative = UNITS.get(accuracy.metric) == "percent"
     if accuracy.metric in UNITS and accuracy.higher_is_better == relative:
         raise ValueError(f"higher_is_better is {relative}; expected {not relative} for {accuracy.metric}")

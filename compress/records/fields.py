@@ -99,6 +99,7 @@ class _RecipeShape(TypedDict, total=False):
     runtime: str
     attention: str
     padding: str
+    seeds: list[int]
 
 
 Plain = Annotated[dict[str, Any], AfterValidator(_check_depth)]

@@ -222,6 +222,10 @@ class Runner:
     weight_bytes: Count | None = None
     memory: Memory = Memory()
     kernel: Kernel | Unprofiled = Unprofiled()
+    further_of: Annotated[Name | None, Field(exclude_if=_is_none)] = None
+    """Recipe that this model was made by with a further seed: only its accuracy was measured."""
+    seed: Annotated[Count | None, Field(exclude_if=_is_none)] = None
+    """That further seed."""
 
 
 @dataclass(frozen=True)
@@ -242,7 +246,7 @@ class Request:
 
     limit: Several | None
     seeds: dict[str, Count]
-    """Recipe -> seed."""
+    """Recipe -> seed; of several the first."""
 
 
 @dataclass(frozen=True)

@@ -282,9 +282,12 @@ def _provenance(result: Result) -> Iterable[str]:
     accuracy = result.accuracy
     if accuracy is not None and accuracy.batch_sensitivity is not None:
         yield f"- answers depend on the batch: {accuracy.batch_sensitivity:.1%} differ between batch 1 and 32"
+    if accuracy is not None and accuracy.seeds:
+        ranged = escaped(text.trainings(result))
+        yield f"- {ranged}; this model is of seed {result.seed}, and intervals of accuracy cover another training"
     device = escaped(result.machine.device_name)
     yield f"- energy and latency hold for {device}; compare ratios, and measure on your own device"
     known = {name: result.machine.versions[name] for name in LIBRARIES if name in result.machine.versions}
     yield f"- made with {', '.join(f'{name} {version}' for name, version in known.items()) or 'unknown libraries'}"
-    yield f"- result of {escaped(result.created)}, fingerprint `{result.fingerprint}`, seed {result.seed}"
+    yield f"- result of {escaped(result.created)}, fingerprint `{result.fingerprint}`, {text.seeds(result)}"
     yield "- the result file and its raw samples let `python -m compress verify` compute its figures again"

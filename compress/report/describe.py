@@ -86,7 +86,7 @@ def steps(result: Result) -> Iterable[str]:
     attention = result.recipe.get("attention", "auto")
     settings = "" if attention == "auto" else f", attention {attention}"
     settings += ", padding fixed" if result.recipe.get("padding") == "fixed" else ""
-    yield f"runtime {result.runtime}{settings}, seed {result.seed}"
+    yield f"runtime {result.runtime}{settings}, {text.seeds(result)}"
 
 
 def _accuracy(result: Result) -> Iterable[str]:
@@ -102,11 +102,15 @@ def _accuracy(result: Result) -> Iterable[str]:
         cell = text.joined(text.difference(accuracy))
         better = "more" if accuracy.higher_is_better else "less"
         yield f"  against {accuracy.reference}: {cell}; {better} is better"
+    if accuracy.seeds:
+        deviation = "" if accuracy.seed_spread is None else f", standard deviation {accuracy.seed_spread:.4f}"
+        yield f"  {text.trainings(result)}{deviation}"
+        yield f"  the artifact and its figures are of seed {result.seed}; the intervals cover another training"
     for key in ("estimate", "interval", "delta_interval"):
         if key in accuracy.reasons:
             yield f"  {key.replace('_', ' ')}: {accuracy.reasons[key]}"
     for label, value in (
-        ("McNemar p", accuracy.mcnemar_p),
+        (f"McNemar p{text.of_artifact(accuracy)}", accuracy.mcnemar_p),
         ("answers flipped", accuracy.flip_rate),
         ("bits per byte", accuracy.bits_per_byte),
         ("answers that differ between batch 1 and 32", accuracy.batch_sensitivity),

@@ -12,7 +12,7 @@ from compress.analysis.soundness import floor_words
 from compress.analysis.verdict import MEASURED, point_name
 from compress.records.point import natural_point
 from compress.records.result import UNITS, Accuracy, Point, Result
-from compress.report.text import digits, plain, spread
+from compress.report.text import digits, plain, spread, trainings
 
 LOUD = ("LIMITED", "WARNING")
 """Prefixes of heading lines that must not be overlooked."""
@@ -113,7 +113,8 @@ def _workload(table: Table) -> str:
 
 def footnotes(table: Table) -> list[str]:
     """Return the sentences below the table, each once, with the rows that it concerns."""
-    return [plain(note) for note in (*_reading(table), *_missing(table), *_sensitive(table), *_own_notes(table))]
+    notes = (*_reading(table), *_missing(table), *_sensitive(table), *_seeds(table), *_own_notes(table))
+    return [plain(note) for note in notes]
 
 
 def _reading(table: Table) -> Iterable[str]:
@@ -284,6 +285,16 @@ def _sensitive(table: Table) -> Iterable[str]:
         at = f"; its {accuracy.metric} holds for batch {accuracy.batch_size}" if accuracy.batch_size else ""
         share = 100 * accuracy.batch_sensitivity
         yield f"{name}: {share:.1f} % of its answers differ between batch 1 and batch 32 (rounded activations){at}."
+
+
+def _seeds(table: Table) -> Iterable[str]:
+    """Yield the rows whose accuracy is known for several seeds."""
+    for result in table.results:
+        if ranged := trainings(result):
+            yield (
+                f"{result.name}: {ranged}; its figures are of seed {result.seed}, and the intervals of its "
+                f"{result.accuracy.metric if result.accuracy else 'metric'} cover another training."
+            )
 
 
 def _own_notes(table: Table) -> Iterable[str]:

@@ -112,6 +112,8 @@ def _accuracy(accuracy: Accuracy | None) -> dict[str, Value]:
         "metric_difference_unit": (a.unit or "unknown") if a else None,
         "metric_higher_is_better": a.higher_is_better if a else None,
         "chance": a.chance if a else None,
+        "seeds": (len(a.seeds) or 1) if a else None,
+        "metric_standard_deviation_over_seeds": a.seed_spread if a else None,
         "mcnemar_p": a.mcnemar_p if a else None,
         "flip_rate": a.flip_rate if a else None,
         "bits_per_byte": a.bits_per_byte if a else None,

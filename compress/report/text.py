@@ -56,6 +56,30 @@ def spread(low: float, high: float, count: int = 3) -> str:
     return f"({digits(low, count)} to {digits(high, count)})"
 
 
+def trainings(result: Result) -> str:
+    """Return the range of the metric over the recipe's seeds: `3 trainings: 0.842 to 0.851`; empty for one seed."""
+    accuracy = result.accuracy
+    if accuracy is None or not accuracy.seeds:
+        return ""
+    trains = any(step.get("method") == "distill" for step in result.recipe.get("steps", ()))
+    counted = f"{len(accuracy.seeds)} {'trainings' if trains else 'seeds'}"
+    values = [entry.value for entry in accuracy.seeds if entry.value is not None]
+    lost = len(accuracy.seeds) - len(values)
+    unknown = f" ({accuracy.metric} is unknown for {lost})" if lost else ""
+    return f"{counted}: {min(values):.4g} to {max(values):.4g}{unknown}" if values else f"{counted}{unknown}"
+
+
+def of_artifact(accuracy: Accuracy) -> str:
+    """Return ` of seed 0` for a figure of the artifact alone, if the recipe has several seeds; otherwise nothing."""
+    return f" of seed {accuracy.seeds[0].seed}" if accuracy.seeds else ""
+
+
+def seeds(result: Result) -> str:
+    """Return the recipe's seeds: `seed 0`, or `seeds 0, 1, 2`."""
+    several = result.recipe.get("seeds") or ()
+    return f"seeds {', '.join(map(str, several))}" if several else f"seed {result.seed}"
+
+
 def latency(estimate: Estimate | None) -> Lines:
     """Return a latency in milliseconds."""
     return _scaled(estimate, 1e3, "ms")

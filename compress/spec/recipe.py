@@ -10,7 +10,14 @@ from html import escape
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import (
+    Field,
+    SerializerFunctionWrapHandler,
+    ValidationInfo,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
 
 import recipes as shipped
 from compress.base.config import (
@@ -29,6 +36,9 @@ from compress.spec.measure import Measure
 from compress.spec.order import order_problems
 from compress.spec.steps import STEPS, Step
 
+Seed = Annotated[int, Field(ge=0, lt=2**32)]
+MOST_SEEDS = 20
+ALTERNATIVES = frozenset({"seed", "seeds"})
 MOST_ORDERS = 6
 MOST_SEARCHED = 6  # steps: 720 permutations
 WORKLOAD_FIELDS = frozenset({"task", "model", "dataset"})
@@ -57,8 +67,11 @@ class Recipe(Config):
     shapes do. CUDA graphs need fixed shapes (runtime compile). Text classification only."""
     measure: Measure = Measure()
     """Name of a profile, or settings by name."""
-    seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
-    """Seed of all random choices."""
+    seeds: tuple[Seed, ...] | None = None
+    """Instead of `seed`, 2 to 20 of them: make the model once per seed, so that the accuracy's interval covers the
+    choice of the seed. The model of the first seed is the one that is measured, kept as the artifact and published."""
+    seed: Seed = 0
+    """Seed of all random choices; the first one of `seeds`, if those are set."""
 
     @field_validator("measure", mode="before")
     @classmethod
@@ -78,6 +91,28 @@ class Recipe(Config):
             raise ValueError("; ".join(problems))
         return value
 
+    @field_validator("seeds")
+    @classmethod
+    def _seeds_matter(cls, value: tuple[int, ...] | None, info: ValidationInfo) -> tuple[int, ...] | None:
+        if value is not None and not (2 <= len(value) <= MOST_SEEDS and len(set(value)) == len(value)):
+            raise ValueError(f"expected 2 to {MOST_SEEDS} different seeds")
+        if value is not None and "steps" in info.data and not any(map(_is_seeded, info.data["steps"])):
+            raise ValueError("no step of this recipe trains or draws calibration examples; use seed")
+        return value
+
+    @field_validator("seed")
+    @classmethod
+    def _one_or_several(cls, value: int, info: ValidationInfo) -> int:
+        if info.data.get("seeds") is not None:
+            raise ValueError("seeds is set too; keep one of them")
+        return value
+
+    @model_validator(mode="after")
+    def _take_first_seed(self) -> "Recipe":
+        if self.seeds is not None:
+            object.__setattr__(self, "seed", self.seeds[0])  # the fields are frozen
+        return self
+
     @model_validator(mode="after")
     def _orders_can_be_tried(self) -> "Recipe":
         if self.order == "search" and len(self.steps) > MOST_SEARCHED:
@@ -95,6 +130,16 @@ class Recipe(Config):
     def trains(self) -> bool:
         """Whether a step trains; training can run on several processes."""
         return any(step.method == "distill" for step in self.steps)
+
+    def of_seed(self, seed: int) -> "Recipe":
+        """Return this recipe with one seed; a further seed than the first is appended to its name: `NAME-seed-1`."""
+        name = self.name if seed == self.seed else f"{self.name}-seed-{seed}"
+        return self.model_copy(update={"name": name, "seed": seed, "seeds": None})
+
+    @property
+    def further(self) -> "tuple[Recipe, ...]":
+        """The recipes of all seeds but the first; empty for a recipe with a single seed."""
+        return tuple(self.of_seed(seed) for seed in (self.seeds or ())[1:])
 
     @property
     def orders(self) -> "tuple[Recipe, ...]":
@@ -130,6 +175,8 @@ class Recipe(Config):
         source = replace(source, assigned=dict(overrides))
         _check_owners(overrides)
         for path, value in sorted(overrides, key=lambda change: change[0] != "measure"):  # a profile, then its settings
+            if path in ALTERNATIVES and not dict(overrides).keys() >= ALTERNATIVES:  # one replaces the other
+                changed = {key: kept for key, kept in changed.items() if key not in ALTERNATIVES}
             is_profile_name = path == "measure" and isinstance(value, str)
             set_path(changed, path, {"profile": value} if is_profile_name else value)
         if not any(path == "name" for path, _ in overrides) and isinstance(changed["name"], str):
@@ -151,13 +198,21 @@ class Recipe(Config):
 
     @property
     def fingerprint(self) -> str:
-        """16 hex digits of all settings but the name, which changes no figure."""
+        """16 hex digits of all settings but the name, which changes no figure; of all seeds."""
         return digest(self.model_dump(mode="json", exclude={"name"}))
 
     @property
     def transform_fingerprint(self) -> str:
-        """16 hex digits of all settings but name, measure and workload."""
-        return digest(self.model_dump(mode="json", exclude={"name", "measure", "workload"}))
+        """16 hex digits of all settings but name, measure and workload; of the first seed only."""
+        single = self.of_seed(self.seed)
+        return digest(single.model_dump(mode="json", exclude={"name", "measure", "workload"}))
+
+    @model_serializer(mode="wrap")
+    def _seed_or_seeds(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Write the one of `seed` and `seeds` that was set, so that the written recipe can be loaded."""
+        fields: dict[str, Any] = serialize(self)
+        fields.pop("seeds" if self.seeds is None else "seed", None)
+        return fields
 
     def __repr__(self) -> str:
         """Return one line with the explicit settings of every step; `dump()` returns all settings."""
@@ -174,6 +229,12 @@ class Recipe(Config):
 
     def _repr_html_(self) -> str:
         return f"<pre>{escape(self.dump())}</pre>"
+
+
+def _is_seeded(step: Step) -> bool:
+    """Return whether a step's result depends on the seed: it trains, or draws its calibration examples by it."""
+    parts: tuple[Any, ...] = getattr(step, "parts", ())
+    return step.method == "distill" or any(part.calibrates and part.calibration_seed is None for part in parts)
 
 
 def _check_owners(overrides: Sequence[tuple[str, Any]]) -> None:
@@ -200,7 +261,8 @@ def _suffix(data: Mapping[str, Any], path: str, value: Any) -> str:
     if first == "steps":
         is_single = isinstance(data["steps"], list) and len(data["steps"]) == 1
         path = ".".join(rest[1:] if is_single else rest)
-    return "".join(f"-{word if NAME.fullmatch(word) else digest(word)[:6]}" for word in (path, str(value)))
+    words = (path, *(map(str, value) if path == "seeds" and isinstance(value, list) else [str(value)]))
+    return "".join(f"-{word if NAME.fullmatch(word) else digest(word)[:6]}" for word in words)
 
 
 def find(name: str) -> Path:

@@ -17,7 +17,19 @@ from compress.records.stats import Estimate
 from compress.report.describe import steps
 from compress.report.page.samples import OLD, Traces, flips, histogram, recorded
 from compress.report.table import verdict_cell
-from compress.report.text import breakeven_line, count, digits, joined, megabytes, metric, plain, session_spread
+from compress.report.text import (
+    breakeven_line,
+    count,
+    digits,
+    joined,
+    megabytes,
+    metric,
+    of_artifact,
+    plain,
+    seeds,
+    session_spread,
+    trainings,
+)
 from compress.report.text import difference as difference_text
 from compress.report.text import ratio as ratio_text
 
@@ -59,7 +71,12 @@ def _facts(result: Result, own: Reference | None) -> list[tuple[str, str]]:
     if accuracy is not None:
         facts.append((accuracy.metric, f"{joined(metric(accuracy))}, {accuracy.estimate.n:,} examples"))
         facts.append(("difference", joined(difference_text(accuracy))))
-        for label, value in (("McNemar's p", accuracy.mcnemar_p), ("bits per byte", accuracy.bits_per_byte)):
+        if accuracy.seeds:
+            facts.append((f"{accuracy.metric} by seed", trainings(result)))
+        for label, value in (
+            (f"McNemar's p{of_artifact(accuracy)}", accuracy.mcnemar_p),
+            ("bits per byte", accuracy.bits_per_byte),
+        ):
             facts += [] if value is None else [(label, digits(value))]
         if accuracy.flip_rate is not None:
             facts.append(("answers that changed", f"{100 * accuracy.flip_rate:.1f} %"))
@@ -216,7 +233,7 @@ def _provenance(result: Result) -> list[tuple[str, str]]:
         ("measured", f"{result.created}, session {result.session}"),
         ("fingerprint", result.fingerprint),
         ("made with", f"compress {result.code_version}; {versions}"),
-        ("seed", str(result.seed)),
+        seeds(result).partition(" ")[::2],
         ("artifact", f"{result.artifact or 'not kept'}; sha256 of its manifest {result.artifact_sha256 or 'unknown'}"),
     ]
 
