@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Literal
 
+from compress.analysis import gains
 from compress.analysis.sentence import accuracy_words, cost_words
 from compress.analysis.soundness import floor_words, unsound_reference
 from compress.records.result import (
@@ -82,7 +83,8 @@ def _result_breakeven(result: Result, reference: Reference, headline: Point) -> 
     word = None if headline.verdict is None else headline.verdict.word
     if word in UNJUDGED:
         return BreakEven(None, None, point_name(headline), UNJUDGED[word])
-    return breakeven(result.transform, headline, baseline, reference.name)
+    meter = gains.inference_meter(result, headline.energy_source)
+    return breakeven(result.transform, headline, baseline, reference.name, meter=meter)
 
 
 def runtime_reference(result: Result) -> str | None:
@@ -199,12 +201,15 @@ def _cause(kernel: Kernel | None, runtime: Ratio | None, axis: Axis, ratio: Rati
     return "; ".join(causes)
 
 
-def breakeven(transform: Transform, point: Point, reference: Point, name: str) -> BreakEven:
+def breakeven(
+    transform: Transform, point: Point, reference: Point, name: str, *, meter: str | None = None
+) -> BreakEven:
     """Return the inferences after which compressing breaks even against the reference called `name`.
 
     It is in joules if a meter measured both, or bounds the energy of compressing; otherwise in seconds. The saving of
     an inference and its interval come from differences within rounds. Without a significant saving, the number is None,
-    with the reason. An inference is one example.
+    with the reason. An inference is one example. `meter` is the identity of the meter of the inferences, None if
+    unknown: the gain errors of two meters widen the interval, and the note states it.
     """
     where = point_name(point)
     ratio = point.ratio(name)
@@ -226,10 +231,12 @@ def breakeven(transform: Transform, point: Point, reference: Point, name: str) -
     if compressing != inferring:
         meters = " and inferences by ".join(f"{source} ({boundary})" for source, boundary in (compressing, inferring))
         return BreakEven(None, None, where, f"compressing was metered by {meters}: their joules are not the same")
+    note = gains.two_meters(transform, meter)
     if transform.energy_j is None:
         assert most is not None
-        return BreakEven(None, "joules", where, None, at_most=most / saved.low)
-    return BreakEven(_repaid(transform.energy_j, saved, transform.energy_error), "joules", where, None)
+        return BreakEven(None, "joules", where, None, most / saved.low * (gains.FACTOR if note else 1), note)
+    repaid = _repaid(transform.energy_j, saved, transform.energy_error)
+    return BreakEven(gains.widened(repaid) if note else repaid, "joules", where, None, note=note)
 
 
 def _saved(point: Point, reference: Point, axis: Axis) -> Estimate | None:

@@ -138,6 +138,11 @@ def breakeven(even: BreakEven | None) -> Lines:
     )
 
 
+def breakeven_words(even: BreakEven) -> str:
+    """Return a break-even on one line, with its note; or the reason why it is unknown."""
+    return even.reason or joined(breakeven(even)) + (f"; {even.note}" if even.note else "")
+
+
 def first_line(result: Result) -> str:
     """Return the error of a failed recipe on one line, without its traceback."""
     return plain(result.reason)

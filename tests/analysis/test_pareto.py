@@ -199,7 +199,8 @@ def even(cost=0.5, *, source="nvml", spent_j=300.0, spread=0.02, seconds=12.0):
         latency_s=0.05 * cost, energy_j=0.1 * cost, energy_source=source,
     )  # fmt: skip
     reference = factory.point(latency_s=0.05, energy_j=0.1, energy_source=source)
-    return breakeven(Transform(seconds, spent_j, source, "why", 0, ()), point, reference, factory.FP32)
+    spent = Transform(seconds, spent_j, source, "why", 0, (), energy_uuid="a")
+    return breakeven(spent, point, reference, factory.FP32, meter="a")
 
 
 def test_breakeven_is_joules_spent_over_joules_saved():
@@ -222,7 +223,8 @@ def test_the_interval_of_breakeven_covers_what_it_says():
             replace(p, rounds=tuple(Round(i, 0, 0.0, 1.0, 10, 0.0, 10 * 8 * j, 1.0) for i, j in enumerate(joules)))
             for p, joules in zip(points, (ours, theirs), strict=True)
         )
-        found = breakeven(Transform(1.0, 300.0, "nvml", None, 0, ()), mine, reference, factory.FP32).inferences
+        spent = Transform(1.0, 300.0, "nvml", None, 0, (), energy_uuid="a")
+        found = breakeven(spent, mine, reference, factory.FP32, meter="a").inferences
         covered += found.low <= 6000 <= found.high
     assert 0.93 <= covered / 600 <= 0.97
 
@@ -236,8 +238,8 @@ def test_breakeven_counts_seconds_per_example_without_a_meter():
 def test_work_too_short_to_meter_breaks_even_by_its_bound():
     point = factory.point(factory.ratio(latency=0.5, energy=0.5), latency_s=0.025, energy_j=0.05, energy_source="nvml")
     reference = factory.point(latency_s=0.05, energy_j=0.1, energy_source="nvml")
-    short = Transform(0.4, None, "nvml", "0.4 s are under 20 movements", 0, (), energy_at_most_j=120.0)
-    found = breakeven(short, point, reference, factory.FP32)
+    short = Transform(0.4, None, "nvml", "0.4 s are under 20 movements", 0, (), energy_at_most_j=120.0, energy_uuid="a")
+    found = breakeven(short, point, reference, factory.FP32, meter="a")
     saved = mean_estimate([0.1 * 0.5 * busy for busy in factory.BUSY])
     assert (found.inferences, found.unit, found.reason) == (None, "joules", None)
     assert found.at_most == pytest.approx(120 / saved.low)

@@ -16,8 +16,7 @@ from compress.records.stats import Estimate
 from compress.report.describe import steps
 from compress.report.page.samples import OLD, Traces, flips, histogram, recorded
 from compress.report.table import verdict_cell
-from compress.report.text import breakeven as breakeven_text
-from compress.report.text import count, digits, joined, megabytes, metric, plain
+from compress.report.text import breakeven_words, count, digits, joined, megabytes, metric, plain
 from compress.report.text import difference as difference_text
 
 Plain = dict[str, Any]
@@ -80,7 +79,7 @@ def _facts(result: Result, own: Reference | None) -> list[tuple[str, str]]:
             spent = f", {about}{digits(transform.energy_j, 3 if not about else 2)} J ({transform.energy_source})"
         facts.append(("compressing took", f"{digits(transform.seconds)} s{spent}"))
     if result.breakeven is not None:
-        facts.append(("break-even", result.breakeven.reason or joined(breakeven_text(result.breakeven))))
+        facts.append(("break-even", breakeven_words(result.breakeven)))
     return facts
 
 
