@@ -69,13 +69,17 @@ class Board:
     def seen_w(self, move: int) -> float:
         """Mean watts that the board reports for the period that ended with its `move`-th movement."""
         end = self.moved_at(move) - self.lag_s
-        span = self.moved_at(move) - self.moved_at(move - 1) if self.averaged_s is None else self.averaged_s
+        span = self.interval_s(move) if self.averaged_s is None else self.averaged_s
         return self.gain * math.fsum(self.true_w(end - span * (i + 0.5) / LOOKS) for i in range(LOOKS)) / LOOKS
 
     def moved_at(self, move: int) -> float:
         """Return the time of the `move`-th movement. The jitter is white, and the same in every call."""
         fraction = math.modf(43758.5453 * math.sin(12.9898 * move + 78.233 * self.phase_s))[0] if self.jitter_s else 0.0
         return self.phase_s + move * self.period_s + self.jitter_s * fraction  # -1 < fraction < 1
+
+    def interval_s(self, move: int) -> float:
+        """Return the seconds before the `move`-th movement, since the one before it."""
+        return self.moved_at(move) - self.moved_at(move - 1) if self.jitter_s else self.period_s
 
     def moves(self, now: float) -> int:
         """How often the counter has moved since time 0."""
@@ -92,7 +96,7 @@ class Board:
             moved_s = self.moved_at(self._moves)
             if moved_s >= self.reset_at:
                 self._joules, self.reset_at = 0.0, math.inf
-            self._joules += self.seen_w(self._moves) * (moved_s - self.moved_at(self._moves - 1))
+            self._joules += self.seen_w(self._moves) * self.interval_s(self._moves)
         return math.floor(1000 * self._joules)
 
 
