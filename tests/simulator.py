@@ -44,6 +44,8 @@ class Board:
     """Reported over true watts."""
     lag_s: float = 0.0
     phase_s: float = 0.0
+    jitter_s: float = 0.0
+    """Each movement is early or late by up to so much, evenly distributed; under half a period."""
     memory_bytes: int = 80 * 2**30
     mig: bool = False
     virtual: bool = False
@@ -66,13 +68,23 @@ class Board:
 
     def seen_w(self, move: int) -> float:
         """Mean watts that the board reports for the period that ended with its `move`-th movement."""
-        end = self.phase_s + move * self.period_s - self.lag_s
-        span = self.period_s if self.averaged_s is None else self.averaged_s
+        end = self.moved_at(move) - self.lag_s
+        span = self.interval_s(move) if self.averaged_s is None else self.averaged_s
         return self.gain * math.fsum(self.true_w(end - span * (i + 0.5) / LOOKS) for i in range(LOOKS)) / LOOKS
+
+    def moved_at(self, move: int) -> float:
+        """Return the time of the `move`-th movement. The jitter is white, and the same in every call."""
+        fraction = math.modf(43758.5453 * math.sin(12.9898 * move + 78.233 * self.phase_s))[0] if self.jitter_s else 0.0
+        return self.phase_s + move * self.period_s + self.jitter_s * fraction  # -1 < fraction < 1
+
+    def interval_s(self, move: int) -> float:
+        """Return the seconds before the `move`-th movement, since the one before it."""
+        return self.moved_at(move) - self.moved_at(move - 1) if self.jitter_s else self.period_s
 
     def moves(self, now: float) -> int:
         """How often the counter has moved since time 0."""
-        return math.floor((now - self.phase_s) / self.period_s)
+        latest = math.floor((now - self.phase_s + self.jitter_s) / self.period_s)
+        return latest - (self.moved_at(latest) > now) if self.jitter_s else latest
 
     def counter_mj(self, now: float) -> int:
         """The energy counter. Reads must not go back in time."""
@@ -81,9 +93,10 @@ class Board:
             self._moves = latest
         while self._moves < latest:
             self._moves += 1
-            if self.phase_s + self._moves * self.period_s >= self.reset_at:
+            moved_s = self.moved_at(self._moves)
+            if moved_s >= self.reset_at:
                 self._joules, self.reset_at = 0.0, math.inf
-            self._joules += self.seen_w(self._moves) * self.period_s
+            self._joules += self.seen_w(self._moves) * self.interval_s(self._moves)
         return math.floor(1000 * self._joules)
 
 

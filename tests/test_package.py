@@ -27,7 +27,7 @@ def test_recipes_are_listed_and_an_unknown_one_says_which_exist() -> None:
         recipes.no_such_recipe  # noqa: B018
 
 
-READING = [["--help"], ["methods"], ["workloads"], ["run", "--help"]]
+READING = [["--help"], ["recipes"], ["methods"], ["workloads"], ["run", "--help"]]
 
 
 @pytest.mark.parametrize("arguments", READING, ids=[" ".join(a) for a in READING])

@@ -19,9 +19,10 @@ from typing import Any
 import pytest
 
 from compress.energy import block, nvml, sampler
-from compress.energy.doctor import board as doctor
+from compress.energy.doctor import board, period
 
 START_S = 1000.0
+IDLE_W, BUSY_W = 80.0, 400.0
 
 
 class _Over(Exception):
@@ -96,7 +97,7 @@ class VirtualTime:
             perf_counter=time.perf_counter,
             thread_time=time.thread_time,
         )
-        for module in (block, doctor, nvml, sampler):
+        for module in (block, board, period, nvml, sampler):
             monkeypatch.setattr(module, "time", times)
             if hasattr(module, "threading"):
                 monkeypatch.setattr(module, "threading", SimpleNamespace(Thread=clock.Thread, Lock=clock.Lock))
@@ -133,3 +134,29 @@ class VirtualTime:
         if not woken and thread.daemon:
             raise _Over
         assert woken, "no thread is left to wake this one"
+
+
+class Switch:
+    """A board's true power: busy while a load runs. Remembers when, because boards report the past."""
+
+    def __init__(self, clock: VirtualTime) -> None:
+        self._clock = clock
+        self._changes: list[tuple[float, float]] = [(0.0, IDLE_W)]
+
+    def __call__(self, now: float) -> float:
+        return next(watts for at, watts in reversed(self._changes) if at <= now or at == 0.0)
+
+    def set(self, watts: float) -> None:
+        self._changes.append((self._clock.monotonic(), watts))
+        del self._changes[1:-400]
+
+    def load(self, seconds: float, duty: float, period_s: float) -> None:
+        """Keeps the board busy for a part of every period."""
+        end = self._clock.monotonic() + seconds
+        while (left := end - self._clock.monotonic()) > 0:
+            self.set(BUSY_W)
+            self._clock.sleep(min(left, duty * period_s))
+            if duty < 1:
+                self.set(IDLE_W)
+                self._clock.sleep(max(0.0, min(end - self._clock.monotonic(), (1 - duty) * period_s)))
+        self.set(IDLE_W)

@@ -25,6 +25,8 @@ class Span:
     fault: str | None = None
     later_uj: int | None = None
     """Reading after the counter moved again: it includes all energy of the work, and idle energy since its end."""
+    uuid: str | None = None
+    """Identity of the meter; None in older artifacts, and without a meter that measures."""
 
     @property
     def at_most_j(self) -> float | None:
@@ -72,6 +74,12 @@ class Spent:
         return math.fsum(shifted) / total if total else 0.0
 
     @property
+    def uuid(self) -> str | None:
+        """Identity of the meter; None if unknown, or if the attempts were metered by different boards or machines."""
+        known = {attempt.uuid for attempt in self.attempts}
+        return known.pop() if len(known) == 1 else None
+
+    @property
     def reason(self) -> str | None:
         """Why the joules are None."""
         return _summed(self.attempts)[1]
@@ -101,6 +109,7 @@ def transform(raw: Compressing) -> Transform:
         energy_j=spent.energy_j,
         energy_source=spent.attempts[-1].source,
         energy_boundary=spent.attempts[-1].boundary,
+        energy_uuid=spent.uuid,
         energy_error=spent.error,
         energy_reason=spent.reason,
         energy_at_most_j=spent.at_most_j if spent.energy_j is None else None,

@@ -11,6 +11,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Literal
 
+from compress.analysis import gains
 from compress.analysis.loss import margin_of, misfit
 from compress.analysis.repaid import across_sessions, point_cost_per_example, repaid, saved_per_example
 from compress.analysis.sentence import (
@@ -133,7 +134,8 @@ def _result_breakeven(result: Result, reference: Reference, headline: Point) -> 
     word = None if headline.verdict is None else headline.verdict.word
     if word in UNJUDGED:
         return BreakEven(None, None, point_name(headline), UNJUDGED[word])
-    return breakeven(result.transform, headline, baseline, reference.name, result.session_spread)
+    meter = gains.inference_meter(result, headline.energy_source)
+    return breakeven(result.transform, headline, baseline, reference.name, result.session_spread, meter=meter)
 
 
 def runtime_reference(result: Result) -> str | None:
@@ -267,7 +269,13 @@ def _cause(kernel: Kernel | None, runtime: Ratio | None, axis: Axis, ratio: Rati
 
 
 def breakeven(
-    transform: Transform, point: Point, reference: Point, name: str, assumed: float = SESSION_SPREAD
+    transform: Transform,
+    point: Point,
+    reference: Point,
+    name: str,
+    assumed: float = SESSION_SPREAD,
+    *,
+    meter: str | None = None,
 ) -> BreakEven:
     """Return the inferences after which compressing breaks even against the reference called `name`.
 
@@ -276,7 +284,8 @@ def breakeven(
 
     It is in joules if a meter measured both, or bounds the energy of compressing; otherwise in seconds. The saving of
     an inference and its interval come from differences within rounds. Without a significant saving, the number is None,
-    with the reason. An inference is one example.
+    with the reason. An inference is one example. `meter` is the identity of the meter of the inferences, None if
+    unknown: the gain errors of two meters widen the interval, and the note states it.
     """
     where = point_name(point)
     ratio = point.ratio(name)
@@ -307,7 +316,10 @@ def breakeven(
     if compressing != inferring:
         meters = " and inferences by ".join(f"{source} ({boundary})" for source, boundary in (compressing, inferring))
         return BreakEven(None, None, where, f"compressing was metered by {meters}: their joules are not the same")
+    note = gains.two_meters(transform, meter)
     if transform.energy_j is None:
         assert most is not None
-        return known(None, "joules", at_most=repaid(most, saved, spread).high)
-    return known(repaid(transform.energy_j, saved, spread, transform.energy_error), "joules")
+        bound = repaid(most, saved, spread).high * (gains.FACTOR if note else 1)
+        return known(None, "joules", at_most=bound, note=note)
+    inferences = repaid(transform.energy_j, saved, spread, transform.energy_error)
+    return known(gains.widened(inferences) if note else inferences, "joules", note=note)

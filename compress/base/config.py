@@ -10,7 +10,7 @@ import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cache
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -32,6 +32,18 @@ class Config(BaseModel):
         frozen=True, extra="forbid", use_attribute_docstrings=True, protected_namespaces=(), allow_inf_nan=False
     )
 
+    if not TYPE_CHECKING:  # type checkers see the constructor with the fields
+
+        def __init__(self, **fields: Any) -> None:
+            """Check the fields of a call from Python. Raises InputError with one sentence per problem."""
+            try:
+                super().__init__(**fields)
+            except ValidationError as error:
+                kind = type(self)
+                raise _problems(kind, fields, Source(kind.__name__, {}), error) from None
+
+        __init__.__pydantic_base_init__ = True  # files are validated without it: their problems have lines
+
 
 C = TypeVar("C", bound=Config)
 
@@ -44,9 +56,14 @@ def validate(kind: type[C], data: Mapping[str, Any], source: Source) -> C:
     try:
         return kind.model_validate(data)
     except ValidationError as error:
-        errors = error.errors()
-        sentences = [_describe_error(item, data, source, kind) for item in errors[:MAX_PROBLEMS]]
-        raise InputError(_first_problems(sentences, len(errors))) from None
+        raise _problems(kind, data, source, error) from None
+
+
+def _problems(kind: type[BaseModel], data: Mapping[str, Any], source: Source, error: ValidationError) -> InputError:
+    """Return pydantic's errors as one InputError with a sentence each."""
+    errors = error.errors()
+    sentences = [_describe_error(item, data, source, kind) for item in errors[:MAX_PROBLEMS]]
+    return InputError(_first_problems(sentences, len(errors)))
 
 
 def _first_problems(problems: list[str], count: int = 0) -> list[str]:
@@ -79,7 +96,7 @@ def _describe_error(item: Any, data: Any, source: Source, kind: type[BaseModel])
     node = data
     for key in item["loc"]:
         if (isinstance(node, Mapping) and key in node) or (
-            isinstance(node, list) and isinstance(key, int) and key < len(node)
+            isinstance(node, list | tuple) and isinstance(key, int) and key < len(node)
         ):
             node = node[key]
         elif key is item["loc"][-1] and item["type"] == "missing":

@@ -1,4 +1,4 @@
-"""Commands that list methods and workloads, and one that starts a workload file."""
+"""Commands that list recipes, methods and workloads, and one that starts a workload file."""
 
 from typing import Annotated
 
@@ -8,6 +8,15 @@ from compress.base.terminal import console
 from compress.cli import completion
 from compress.cli.options import app
 from compress.data.tasks import TASKS
+
+
+@app.command()
+def recipes() -> None:
+    """List the shipped recipes in one line each: what it does, the devices that can run it, format and runtime."""
+    from compress import report
+    from compress.spec.shipped import shipped
+
+    report.print_recipes(shipped(), console())
 
 
 @app.command()

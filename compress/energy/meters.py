@@ -18,6 +18,8 @@ class Meter(ABC):
     """What counts."""
     boundary: str
     """What the joules cover: one GPU board, the CPU packages, the CPU time of this process."""
+    uuid: str | None = None
+    """Identity of what counts: UUIDs of the boards in order, or the machine's id; None for a model."""
     measured: bool = True
     """False for a model of a machine without a meter."""
     step_s: float | None = None

@@ -65,7 +65,7 @@ class NvmlCounter(Meter):
 
     source = "nvml"
     step_s = STEP_S
-    uuid = ""
+    uuid: str = ""
     driver = ""
     harmed_by_reading = True  # until `doctor` has shown the opposite
 

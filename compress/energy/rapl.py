@@ -10,7 +10,9 @@ import time
 from pathlib import Path
 
 from compress.analysis.joules import FELL_BACK
+from compress.base.device import CPU
 from compress.energy.meters import Absent, Meter, MeterError
+from compress.records.machine import describe
 
 ROOT = Path("/sys/class/powercap")
 MOST_W = 5_000  # upper bound for one domain; a wrap that implies more power means that the counter was reset
@@ -24,6 +26,7 @@ class Rapl(Meter):
     boundary = "CPU packages and memory"
 
     def __init__(self, domains: tuple[Path, ...]):
+        self.uuid = describe(CPU).id
         self._domains = domains
         self._wraps = {d: int((d / "max_energy_range_uj").read_text()) for d in domains}
         self._last = {d: _energy_uj(d) for d in domains}

@@ -16,6 +16,7 @@ class Several(Meter):
     def __init__(self, boards: Sequence[NvmlCounter]):
         self._boards = tuple(boards)
         self.boundary = f"{len(boards)} GPUs: {'; '.join(board.boundary for board in boards)}"
+        self.uuid = ",".join(board.uuid for board in boards)
         examined = [board.examined for board in boards]
         self.examined = None if None in examined else "; ".join(map(str, examined))
         self.harmed_by_reading = any(board.harmed_by_reading for board in boards)

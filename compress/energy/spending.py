@@ -25,7 +25,7 @@ def begin(meter: Meter | Absent) -> Span:
     """Return a span that starts now."""
     if isinstance(meter, Absent):
         return Span(None, False, None, None, fault=meter.reason)
-    return Span(meter.source, meter.measured, meter.step_s, read_uj(meter), meter.boundary)
+    return Span(meter.source, meter.measured, meter.step_s, read_uj(meter), meter.boundary, uuid=meter.uuid)
 
 
 def end(span: Span, meter: Meter | Absent, seconds: float) -> Span:

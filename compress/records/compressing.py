@@ -21,6 +21,7 @@ class Attempt(TypedDict):
     step_s: Positive | None
     start_uj: Count | None
     boundary: NotRequired[str | None]
+    uuid: NotRequired[str | None]
     end_uj: NotRequired[Count | None]
     seconds: NotRequired[Annotated[Quantity, Field(ge=0)]]
     fault: NotRequired[str | None]

@@ -69,6 +69,8 @@ class Transform:
     """Relative error of the joules from the counter's updates at the edges."""
     energy_at_most_j: Quantity | None = None
     """Upper bound of the joules if the work was too short to measure them."""
+    energy_uuid: str | None = None
+    """Identity of the meter: UUIDs of its boards in order, or the machine's id for RAPL. None if unknown or several."""
 
 
 @dataclass(frozen=True)
@@ -83,3 +85,5 @@ class BreakEven:
     """Upper bound of the inferences, if only a bound of the cost is known."""
     session_spread: Quantity | None = None
     """Spread between the sessions of compressing and inferring that the interval includes."""
+    note: str | None = None
+    """What the interval includes besides the spread over rounds, if two meters measured."""

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from compress.report.card import write_card
     from compress.report.charts import write_chart
     from compress.report.checks import junit, print_checks
-    from compress.report.describe import print_methods, print_result, print_workloads
+    from compress.report.describe import print_methods, print_recipes, print_result, print_workloads
     from compress.report.machines import print_machines
     from compress.report.notes import carbon_lines
     from compress.report.publish import push
@@ -24,6 +24,7 @@ _MODULE_OF = {
     "junit": "checks",
     "print_checks": "checks",
     "print_methods": "describe",
+    "print_recipes": "describe",
     "print_result": "describe",
     "print_machines": "machines",
     "print_tables": "table",
@@ -40,6 +41,7 @@ __all__ = [
     "junit",
     "print_checks",
     "print_methods",
+    "print_recipes",
     "print_result",
     "print_machines",
     "print_tables",

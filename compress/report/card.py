@@ -148,9 +148,7 @@ def _body(result: Result, plain: bool) -> Iterable[str]:
         spent = text.joined(_joules(result))
         yield f"- compressing took {text.digits(result.transform.seconds)} s{spent}"
     if result.breakeven is not None:
-        even = result.breakeven
-        paid = f"{text.joined(text.breakeven(even))} inferences, at {even.point}"
-        yield f"- break-even: {escaped(even.reason or paid)}"
+        yield f"- inferences until break-even: {escaped(text.breakeven_words(result.breakeven))}"
     yield ""
     yield "## Measurements"
     yield ""

@@ -1,4 +1,4 @@
-"""Plain text for a terminal: one result, all methods, or all workloads. Markup in names is printed as text."""
+"""Plain text for a terminal: one result, or all recipes, methods or workloads. Markup in names is printed as text."""
 
 from collections.abc import Iterable, Sequence
 from types import UnionType
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from compress.data.workload import Workload
+    from compress.spec.shipped import Shipped
 
 
 def print_result(result: Result, console: "Console") -> None:
@@ -69,8 +70,8 @@ def describe(result: Result) -> Iterable[str]:
             if step.shares is not None:
                 yield f"    changed {text.plain(str(step.shares))}"
     if result.breakeven is not None:
-        pays = result.breakeven
-        yield f"break-even: {pays.reason or text.breakeven_line(pays) + f', at {pays.point}'}"
+        even = result.breakeven
+        yield f"break-even: {text.breakeven_words(even)}{'' if even.reason else f', at {even.point}'}"
     yield from (f"note: {note}" for note in result.notes)
     yield f"raw samples: {', '.join(result.traces) or 'not kept'}; check figures with: python -m compress verify FILE"
     yield f"artifact: {result.artifact}; fingerprint {result.fingerprint}; compress {result.code_version}"
@@ -235,6 +236,13 @@ def _plain(value: Any) -> str:
     if isinstance(value, tuple):
         return ", ".join(map(str, value)) or "none"
     return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def print_recipes(recipes: "Sequence[Shipped]", console: "Console") -> None:
+    """Print every shipped recipe in one line: its name, sentence, devices, format and runtime."""
+    width = max(len(recipe.name) for recipe in recipes)
+    for recipe in recipes:
+        console.print(Text(f"{recipe.name:{width}}  {recipe.sentence} {recipe.place}."), soft_wrap=True)
 
 
 def print_workloads(workloads: "Sequence[Workload]", console: "Console") -> None:

@@ -56,7 +56,7 @@ def summary(result: Result) -> tuple[str, list[tuple[str, str]]]:
         reference_bytes = reference.size.stored_bytes if reference else None
         rows.append(("stored size", text.joined(text.megabytes(result.size.stored_bytes, reference_bytes))))
     if result.breakeven:
-        rows.append(("break-even", result.breakeven.reason or text.joined(text.breakeven(result.breakeven))))
+        rows.append(("break-even", text.breakeven_words(result.breakeven)))
     if result.kernel:
         rows.append(("kernels", result.kernel.label))
     if result.limit is not None:

@@ -249,7 +249,7 @@ def _metered(table: Table) -> Iterable[str]:
 
 
 def _missing(table: Table) -> Iterable[str]:
-    """Yield why figures are missing, one sentence per reason."""
+    """Yield why figures are missing, or include the gain errors of two meters, one sentence per reason."""
     reasons: dict[str, list[str]] = {}
     for name, point in _points(table):
         if point is not None and point.energy_j is None:
@@ -258,6 +258,8 @@ def _missing(table: Table) -> Iterable[str]:
         even = result.breakeven
         if even is not None and even.inferences is None and even.at_most is None:
             reasons.setdefault(f"no break-even: {even.reason or 'no reason was recorded'}", []).append(result.name)
+        elif even is not None and even.note is not None:
+            reasons.setdefault(f"break-even: {even.note}", []).append(result.name)
         if result.accuracy is not None and result.accuracy.delta is None:
             why = result.accuracy.reasons.get("delta", "no reason was recorded")
             reasons.setdefault(f"no difference of {result.accuracy.metric}: {why}", []).append(result.name)

@@ -213,6 +213,7 @@ def _end(result: Result) -> dict[str, Value]:
         "breakeven_at_most": even.at_most if even else None,
         "breakeven_unit": even.unit if even else None,
         "breakeven_reason": even.reason if even else None,
+        "breakeven_note": even.note if even else None,
         "notes": " | ".join(result.notes),
         "error": result.error,
     }

@@ -170,11 +170,12 @@ def breakeven(even: BreakEven | None) -> Lines:
     )
 
 
-def breakeven_line(even: BreakEven | None) -> str:
-    """Return the inferences until break-even on one line, with the spread between sessions that they include."""
-    known = even is not None and (even.inferences or even.at_most is not None)
-    spread = assumption(even.session_spread or 0.0) if even is not None and known else ""
-    return joined(breakeven(even)) + (f", {spread}" if spread else "")
+def breakeven_words(even: BreakEven) -> str:
+    """Return a break-even on one line, with what its interval includes; or the reason why it is unknown."""
+    if even.reason is not None:
+        return even.reason
+    spread = assumption(even.session_spread or 0.0)
+    return joined(breakeven(even)) + (f", {spread}" if spread else "") + (f"; {even.note}" if even.note else "")
 
 
 def session_spread(point: Point, reference: str) -> str:

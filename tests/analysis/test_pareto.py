@@ -261,7 +261,8 @@ def even(cost=0.5, *, source="nvml", spent_j=300.0, spread=0.02, seconds=12.0):
         latency_s=0.05 * cost, energy_j=0.1 * cost, energy_source=source,
     )  # fmt: skip
     reference = factory.point(latency_s=0.05, energy_j=0.1, energy_source=source)
-    return breakeven(Transform(seconds, spent_j, source, "why", 0, ()), point, reference, factory.FP32)
+    spent = Transform(seconds, spent_j, source, "why", 0, (), energy_uuid="a")
+    return breakeven(spent, point, reference, factory.FP32, meter="a")
 
 
 def test_breakeven_is_joules_spent_over_joules_saved():
@@ -323,7 +324,8 @@ def test_the_interval_of_breakeven_covers_what_it_says():
             replace(p, rounds=tuple(Round(i, 0, 0.0, 1.0, 10, 0.0, 10 * 8 * j, 1.0) for i, j in enumerate(joules)))
             for p, joules in zip(points, (ours, theirs), strict=True)
         )
-        found = breakeven(Transform(1.0, 300.0 * spent, "nvml", None, 0, ()), mine, reference, factory.FP32).inferences
+        paid = Transform(1.0, 300.0 * spent, "nvml", None, 0, (), energy_uuid="a")
+        found = breakeven(paid, mine, reference, factory.FP32, meter="a").inferences
         covered += found.low <= 6000 <= found.high
     assert 0.93 <= covered / 600 <= 0.97
 
@@ -337,8 +339,8 @@ def test_breakeven_counts_seconds_per_example_without_a_meter():
 def test_work_too_short_to_meter_breaks_even_by_its_bound():
     point = factory.point(factory.ratio(latency=0.5, energy=0.5), latency_s=0.025, energy_j=0.05, energy_source="nvml")
     reference = factory.point(latency_s=0.05, energy_j=0.1, energy_source="nvml")
-    short = Transform(0.4, None, "nvml", "0.4 s are under 20 movements", 0, (), energy_at_most_j=120.0)
-    found = breakeven(short, point, reference, factory.FP32)
+    short = Transform(0.4, None, "nvml", "0.4 s are under 20 movements", 0, (), energy_at_most_j=120.0, energy_uuid="a")
+    found = breakeven(short, point, reference, factory.FP32, meter="a")
     half = math.hypot(2.7764451 * 0.05 * math.sqrt(0.001 / 4 / 5), 1.959964 * 0.02 * 0.05)
     high = 120 / 0.05 * math.exp(math.hypot(math.log(1 - half / 0.05), 1.959964 * 0.02))
     assert (found.inferences, found.unit, found.reason) == (None, "joules", None)

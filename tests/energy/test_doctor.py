@@ -1,50 +1,30 @@
 """The doctor on simulated boards: what it finds is what the board does, and what it advises can be acted on."""
 
+import itertools
+import math
 import os
 import random
+import statistics
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from benchmarks import square_waves
 from compress.energy import block, nvml, profile
-from compress.energy.doctor.board import Report, examine, without_a_meter
+from compress.energy.doctor import load
+from compress.energy.doctor.board import examine, without_a_meter
+from compress.energy.doctor.period import median_step
+from compress.energy.doctor.report import Report
 from compress.energy.meters import Gpu
 from compress.energy.sampler import idle_w
 from tests.helpers import ROOT
 from tests.simulated import slow_reads
 from tests.simulator import Board, Simulator
-from tests.virtual_time import VirtualTime
-
-IDLE_W, BUSY_W = 80.0, 400.0
-
-
-class Switch:
-    """A board's true power: busy while a load runs. Remembers when, because boards report the past."""
-
-    def __init__(self, clock: VirtualTime) -> None:
-        self._clock = clock
-        self._changes: list[tuple[float, float]] = [(0.0, IDLE_W)]
-
-    def __call__(self, now: float) -> float:
-        return next(watts for at, watts in reversed(self._changes) if at <= now or at == 0.0)
-
-    def set(self, watts: float) -> None:
-        self._changes.append((self._clock.monotonic(), watts))
-        del self._changes[1:-400]
-
-    def load(self, seconds: float, duty: float, period_s: float) -> None:
-        """Keeps the board busy for a part of every period."""
-        end = self._clock.monotonic() + seconds
-        while (left := end - self._clock.monotonic()) > 0:
-            self.set(BUSY_W)
-            self._clock.sleep(min(left, duty * period_s))
-            if duty < 1:
-                self.set(IDLE_W)
-                self._clock.sleep(max(0.0, min(end - self._clock.monotonic(), (1 - duty) * period_s)))
-        self.set(IDLE_W)
+from tests.virtual_time import Switch, VirtualTime
 
 
 def examine_board(monkeypatch: pytest.MonkeyPatch, **board: Any) -> Report:
@@ -79,6 +59,35 @@ def test_a_throttled_shared_board_without_instant_power_is_told_what_to_do(monke
     advice = " ".join(report.advice)
     for words in ("update the driver", "until the board is cool", "end the other processes"):
         assert words in advice
+
+
+def test_a_board_that_sees_a_quarter_of_each_period_is_found_and_an_honest_one_is_not_flagged() -> None:
+    assert square_waves.flagged(0.25) >= 11
+    assert square_waves.flagged(None) == 0
+
+
+def test_the_median_step_is_finer_than_the_readings_and_counts_an_overlooked_movement() -> None:
+    draw = random.Random(0)
+    true = [0.0991 * number + draw.uniform(-0.001, 0.001) for number in range(60) if number != 20]
+    read = [math.ceil((moment + 0.0007) / 0.002) * 0.002 for moment in true]
+    assert median_step(read) == pytest.approx(0.0991, rel=1e-3)
+    assert statistics.median(b - a for a, b in itertools.pairwise(read)) != pytest.approx(0.0991, rel=5e-3)
+
+
+def test_a_load_keeps_its_period_though_every_burst_ends_late(monkeypatch: pytest.MonkeyPatch) -> None:
+    now, begun = [100.0], list[float]()
+
+    def burn(seconds: float) -> None:
+        begun.append(now[0])
+        now[0] += seconds + 0.003
+
+    def sleep(seconds: float) -> None:
+        now[0] += seconds
+
+    monkeypatch.setattr(load, "time", SimpleNamespace(monotonic=lambda: now[0], sleep=sleep))
+    load._part_time(burn)(1.0, 0.5, 0.1)
+    assert begun == pytest.approx([100 + 0.1 * number for number in range(10)])
+    assert now[0] == pytest.approx(101.0)
 
 
 def test_a_counter_that_stands_still_is_named_and_leaves_no_profile(monkeypatch: pytest.MonkeyPatch) -> None:

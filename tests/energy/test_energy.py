@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 
 from compress.analysis.price import recorded, transform
+from compress.base.device import CPU
 from compress.energy import nvml, rapl
 from compress.energy.doctor import rapl as doctor_rapl
 from compress.energy.find import find_meter
@@ -25,6 +26,7 @@ from compress.energy.meters import Absent, Gpu, Meter, MeterError
 from compress.energy.modelled import CpuTime, watts_per_core
 from compress.energy.spending import begin, end, read, settle, spending
 from compress.measure.foreign import foreign_processes
+from compress.records.machine import describe
 from compress.records.result import StepCost
 from tests.simulator import Board, Simulator
 from tests.virtual_time import VirtualTime
@@ -179,6 +181,7 @@ def test_rapl_sums_packages_and_memory_but_no_nested_domain_and_survives_a_wrap(
     )
     meter = rapl.find(tmp_path)
     assert isinstance(meter, rapl.Rapl)
+    assert meter.uuid == describe(CPU).id  # all packages are of one machine
     assert meter.read_uj() == 0
     (tmp_path / "intel-rapl:0" / "energy_uj").write_text("50")  # wrapped: 150 further
     (tmp_path / "intel-rapl:0:0" / "energy_uj").write_text("999")  # inside the package: not added again

@@ -7,6 +7,7 @@ from compress.energy import block, nvml, several
 from compress.energy.find import find_meter
 from compress.energy.meters import Absent, Gpu
 from compress.energy.sampler import Sampler
+from compress.energy.spending import begin
 from tests.energy.test_energy import Clock, install
 from tests.simulated import window_of
 from tests.simulator import Board, Simulator
@@ -25,6 +26,7 @@ def test_joules_of_several_gpus_are_summed_though_their_counters_move_at_other_m
     meter = find_meter("cuda", [Gpu("a"), Gpu("b")])
     assert isinstance(meter, several.Several)
     assert meter.boundary.startswith("2 GPUs")
+    assert begin(meter).uuid == meter.uuid == "GPU-a,GPU-b"
     assert meter.harmed_by_reading  # doctor has not looked at them
     meter.harmed_by_reading = False
     sampler, start, end = window_of(clock, meter, 1.0)

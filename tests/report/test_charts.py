@@ -45,7 +45,8 @@ def measured_sources(tmp_path_factory: pytest.TempPathFactory) -> list[Source]:
         result = factory.result(name, energy_source="nvml", workload={"name": "my", "model": "m"}, references=(bf16,))
         assert result.transform is not None
         boundary = points_of(name)[0].energy_boundary
-        spent = replace(result.transform, energy_boundary=boundary)
+        spent = replace(result.transform, energy_boundary=boundary, energy_uuid="GPU-a")
+        result = replace(result, machine=replace(result.machine, uuid="a"))
         whole = replace(result, points=points_of(name), trace="my/traces/s1", transform=spent, breakeven=None)
         path = result_files.write(folder, judged(whole))
         made.append(Source(path, result_files.read(path)))

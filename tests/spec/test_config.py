@@ -329,3 +329,24 @@ def test_a_workload_in_the_place_of_a_recipe_and_the_reverse_are_named_in_one_se
 def test_a_workload_is_known_by_its_required_fields() -> None:
     assert {name for name, field in Workload.model_fields.items() if field.is_required()} == WORKLOAD_FIELDS
     assert not WORKLOAD_FIELDS & Recipe.model_fields.keys()
+
+
+@pytest.mark.parametrize(
+    ("make", "problems"),
+    [
+        (lambda: Prune(fraction=2), ["Prune fraction: 2: input should be less than 1"]),
+        (lambda: Prune(fractoin=0.5), ["Prune fractoin: unknown field; did you mean fraction?"]),
+        (
+            lambda: Recipe(steps=(Prune(), {"method": "quantize", "bits": 99}), seed=-1),
+            [
+                "Recipe steps.1.bits: 99: input should be 8, 4, 3, 2 or 1",
+                "Recipe seed: -1: input should be greater than or equal to 0",
+            ],
+        ),
+    ],
+    ids=["value", "unknown field", "nested"],
+)
+def test_a_wrong_field_in_python_is_one_sentence_like_in_a_file(make: Any, problems: list[str]) -> None:
+    with pytest.raises(InputError) as refused:
+        make()
+    assert list(refused.value.problems) == problems

@@ -6,17 +6,16 @@
 It takes at most three minutes, `quick` a third of that. The load is a parameter, so that a simulator can replace it.
 """
 
-import itertools
-import math
 import statistics
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
 from compress.analysis.agreement import AGREE, TOLERABLE
 from compress.analysis.joules import EVENTS, events, window_energy
+from compress.energy.doctor.period import POLL_S, update_period
+from compress.energy.doctor.report import Report
 from compress.energy.meters import Meter
 from compress.energy.nvml import HARM, NvmlCounter
 from compress.energy.profile import Profile
@@ -26,24 +25,8 @@ from compress.energy.sampler import Sampler
 DUTIES = (0.25, 0.5, 0.75, 1.0)
 Load = Callable[[float, float, float], None]
 """load(seconds, duty, period_s): keeps the device busy for a fraction `duty` of every period."""
-POLL_S = 0.002
 CALLS = 200
 OFF_BEAT_S = 0.037  # not a simple fraction of any update period
-
-
-@dataclass
-class Report:
-    """The findings as printed lines, and the profile for sessions; None if the board cannot be used."""
-
-    lines: list[str] = field(default_factory=list)
-    advice: list[str] = field(default_factory=list)
-    profile: Profile | None = None
-
-    def say(self, what: str, value: str, bad: str | None = None) -> None:
-        """Append one line; `bad` marks it and is the advice."""
-        self.lines.append(f"{'!' if bad else ' '} {what}: {value}")
-        if bad:
-            self.advice.append(bad)
 
 
 def examine(meter: NvmlCounter, load: Load, uuid: str, driver: str, scale: float = 1.0) -> Report:
@@ -51,10 +34,10 @@ def examine(meter: NvmlCounter, load: Load, uuid: str, driver: str, scale: float
     report = Report()
     report.say("meter", f"{meter.source}, {meter.boundary}, driver {driver}")
     call_s = cost_of_a_call(meter, report)
-    step_s = _update_period(meter, report, 6 * scale)
-    if step_s is None:
+    period = update_period(meter, report, 6 * scale)
+    if period is None:
         return report
-    meter.step_s, meter.harmed_by_reading = step_s, False  # provisional: `_reading_faster` measures it below
+    meter.step_s, meter.harmed_by_reading = period.step_s, False  # provisional: `_reading_faster` measures it below
     _state(meter, report)
     _power(meter, report, "idle", 8 * scale, time.sleep)
     full_load: Callable[[float], None] = lambda seconds: load(seconds, 1.0, 1.0)  # noqa: E731
@@ -62,14 +45,14 @@ def examine(meter: NvmlCounter, load: Load, uuid: str, driver: str, scale: float
     repeatability = _repeatability(meter, report, 3 * scale, full_load)
     harm = _reading_faster(meter, report, 4 * scale, full_load)
     meter.harmed_by_reading = harm is None or abs(harm) > HARM  # unknown counts as harmful
-    misread = _square_waves(meter, report, 5 * scale, load, step_s)
+    misread = square_waves(meter, report, 5 * scale, load, period.median_s)
     nonlinearity = _linearity(meter, report, 4 * scale, load)
     report.profile = Profile(
         uuid=uuid,
         driver=driver,
         name=meter.boundary,
         made=datetime.now(UTC).isoformat(timespec="seconds"),
-        step_s=step_s,
+        step_s=period.step_s,
         agreement=agreement,
         reading_harm=harm,
         repeatability=repeatability,
@@ -89,37 +72,6 @@ def cost_of_a_call(meter: Meter, report: Report) -> float:
     share = f"{1e6 * cpu_s:.0f} us of CPU time, {100 * cpu_s / 0.1:.2g} % of a core at 10 Hz"
     report.say("one reading takes", f"{1e6 * call_s:.0f} us ({share})")
     return call_s
-
-
-def _update_period(meter: Meter, report: Report, seconds: float) -> float | None:
-    """Return the 95th percentile of the time between movements of the counter, read every 2 ms."""
-    moments, last = [], meter.read_uj()
-    end = time.monotonic() + seconds
-    while (now := time.monotonic()) < end:
-        value = meter.read_uj()
-        if value != last:
-            moments.append(now)
-            last = value
-        time.sleep(POLL_S)
-    gaps = sorted(b - a for a, b in itertools.pairwise(moments))
-    if len(gaps) < 3:
-        report.say(
-            "counter",
-            f"moved {len(moments)} times in {seconds:.0f} s",
-            "the energy counter does not move: use another board, or check for vGPU or MIG",
-        )
-        return None
-    late = gaps[min(len(gaps) - 1, math.ceil(0.95 * len(gaps)) - 1)]
-    text = f"{1e3 * statistics.median(gaps):.0f} ms (median), 95 % within {1e3 * late:.0f} ms; {_histogram(gaps)}"
-    report.say("counter moves every", text)
-    return late
-
-
-def _histogram(gaps: Sequence[float]) -> str:
-    counts: dict[int, int] = {}
-    for gap in gaps:
-        counts[round(100 * gap)] = counts.get(round(100 * gap), 0) + 1
-    return ", ".join(f"{10 * tens} ms: {counts[tens]}" for tens in sorted(counts))
 
 
 def _state(meter: NvmlCounter, report: Report) -> None:
@@ -225,14 +177,14 @@ def _at(load: Load, duty: float, period_s: float) -> Callable[[float], None]:
     return lambda seconds: load(seconds, duty, period_s)
 
 
-def _square_waves(meter: Meter, report: Report, seconds: float, load: Load, step_s: float) -> float | None:
+def square_waves(meter: Meter, report: Report, seconds: float, load: Load, median_s: float) -> float | None:
     """Return the relative spread of the readings of loads that beat with the update period.
 
     A counter that samples only part of each period misreads them.
     """
     watts = []
     for factor in (0.75, 1.0, 1.25):
-        period = factor * step_s
+        period = factor * median_s
         energy, window_s, _ = _window(meter, seconds, _at(load, 0.5, period))
         if energy.joules is not None:
             watts.append(energy.joules / window_s)

@@ -1,5 +1,6 @@
 """Loads for examining meters: products of large matrices, busy for a fraction of every period."""
 
+import math
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -46,10 +47,12 @@ def _part_time(burn: Callable[[float], None]) -> Callable[[float, float, float],
     """Return load(seconds, duty, period_s), which calls `burn` for a fraction `duty` of every period."""
 
     def load(seconds: float, duty: float, period_s: float) -> None:
-        end = time.monotonic() + seconds
-        while (remaining_s := end - time.monotonic()) > 0:
-            burn(min(remaining_s, duty * period_s))
+        start = time.monotonic()
+        end = start + seconds
+        for number in range(math.ceil(seconds / period_s)):  # by the clock: delays do not add up
+            begin = start + number * period_s
+            burn(min(end, begin + duty * period_s) - time.monotonic())
             if duty < 1:
-                time.sleep(max(0.0, min(end - time.monotonic(), (1 - duty) * period_s)))
+                time.sleep(max(0.0, min(end, begin + period_s) - time.monotonic()))
 
     return load

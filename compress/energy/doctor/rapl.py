@@ -6,7 +6,8 @@ import time
 from collections.abc import Callable
 from functools import partial
 
-from compress.energy.doctor.board import DUTIES, Load, Report, cost_of_a_call, say_linearity
+from compress.energy.doctor.board import DUTIES, Load, cost_of_a_call, say_linearity
+from compress.energy.doctor.report import Report
 from compress.energy.rapl import Rapl
 
 DUTY_PERIOD_S = 0.1

@@ -18,7 +18,7 @@ from compress.report.describe import steps
 from compress.report.page.samples import OLD, Traces, flips, histogram, recorded
 from compress.report.table import verdict_cell
 from compress.report.text import (
-    breakeven_line,
+    breakeven_words,
     count,
     digits,
     joined,
@@ -99,7 +99,7 @@ def _facts(result: Result, own: Reference | None) -> list[tuple[str, str]]:
             spent = f", {about}{digits(transform.energy_j, 3 if not about else 2)} J ({transform.energy_source})"
         facts.append(("compressing took", f"{digits(transform.seconds)} s{spent}"))
     if result.breakeven is not None:
-        facts.append(("break-even", result.breakeven.reason or breakeven_line(result.breakeven)))
+        facts.append(("break-even", breakeven_words(result.breakeven)))
     spread = None if own is None or result.headline is None else session_spread(result.headline, own.name)
     facts += [("between sessions", spread)] if spread else []
     return facts

@@ -1,0 +1,75 @@
+"""The shipped recipes in one line each: what each does, and under which runtime it runs on a CPU and on a GPU."""
+
+import re
+from dataclasses import dataclass
+
+import recipes
+from compress.base.config import InputError
+from compress.base.device import DeviceKind
+from compress.base.yaml import read_text
+from compress.spec.formats import DEVICES, GRAPH_RUNTIMES, PLAIN_RUNTIMES, choose
+from compress.spec.recipe import Recipe
+
+PLACES: dict[DeviceKind, str] = {"cpu": "CPU", "cuda": "GPU"}
+
+
+@dataclass(frozen=True)
+class Shipped:
+    """A shipped recipe: its name, the first sentence of its file, and how it runs on each device that can run it."""
+
+    name: str
+    sentence: str
+    runs: dict[DeviceKind, str]
+
+    @property
+    def place(self) -> str:
+        """Return the devices, format and runtime: `CPU: int8 under onnxruntime; GPU: int8 under compile`."""
+        if len(set(self.runs.values())) == 1:
+            (how,) = set(self.runs.values())
+            devices = " and ".join(PLACES[kind] for kind in PLACES if kind in self.runs)
+            return f"{devices}{' only' if len(self.runs) == 1 else ''}: {how}"
+        return "; ".join(f"{PLACES[kind]}: {self.runs[kind]}" for kind in PLACES if kind in self.runs)
+
+
+def shipped() -> list[Shipped]:
+    """Return all shipped recipes, by name."""
+    return [_listed(name) for name in recipes.names()]
+
+
+def _listed(name: str) -> Shipped:
+    recipe = Recipe.load(name)
+    runs = {kind: how for kind in DEVICES if (how := how_it_runs(recipe, kind)) is not None}
+    return Shipped(name, first_sentence(name), runs)
+
+
+def first_sentence(name: str) -> str:
+    """Return the first sentence of the comment at the head of a shipped recipe, without the recipe's name."""
+    file = recipes.path(name)
+    assert file is not None, name
+    lines = read_text(file, "recipe").splitlines()
+    head = " ".join(line.removeprefix("#").strip() for line in lines if line.startswith("#")).removeprefix(f"{name}: ")
+    return re.split(r"(?<=\.) (?=[A-Z])", head, maxsplit=1)[0]
+
+
+def how_it_runs(recipe: Recipe, kind: DeviceKind) -> str | None:
+    """Return format and runtime of a recipe on a kind of device: `int8 under onnxruntime`; None if it cannot run.
+
+    A GPU's generation and the installed packages are not considered.
+    """
+    runtime: str = recipe.runtime
+    casts = [step.dtype for step in recipe.steps if step.method == "cast"]
+    formats: list[str] = []
+    for part in (part for step in recipe.steps if step.method == "quantize" for part in step.parts):
+        try:
+            row = choose(
+                bits=part.bits, format=part.wanted_format, backend=part.wanted_backend, runtime=runtime, device=kind
+            )
+        except InputError:
+            return None
+        formats, runtime = [*formats, row.format], row.runtime
+    if runtime == "auto":
+        runtime = PLAIN_RUNTIMES[kind][0]
+    graph = runtime in GRAPH_RUNTIMES
+    if (not formats and runtime not in PLAIN_RUNTIMES[kind]) or (graph and casts and kind == "cpu"):
+        return None
+    return f"{' and '.join(dict.fromkeys(formats)) or (casts[-1] if casts else 'fp32')} under {runtime}"
