@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from compress.analysis.joules import Energy, interpolated_power, window_energy
 from compress.base.config import InputError
 from compress.records.sample import OUTSIDE
-from compress.records.session import JudgedBy, Session, Window
+from compress.records.session import JudgedBy, Session
+from compress.records.window import Window
 
 
 @dataclass(frozen=True)

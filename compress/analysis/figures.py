@@ -15,8 +15,9 @@ from compress.analysis.joules import GAIN, UNCERTAINTY_FACTOR, Energy, idle_watt
 from compress.analysis.ratios import ratios
 from compress.records import stats
 from compress.records.result import Accuracy, Percentiles, Point, Round
-from compress.records.session import Runner, Shape, Window
+from compress.records.session import Runner, Shape
 from compress.records.stats import Estimate
+from compress.records.window import Window
 
 P99_SAMPLES = 300
 

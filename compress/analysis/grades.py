@@ -15,7 +15,8 @@ from compress.analysis.agreement import AGREE, TOLERABLE, WINDOW_S, agreement
 from compress.analysis.joules import EVENTS, HARD, Energy, events, mean_of, series
 from compress.records.result import Grade
 from compress.records.sample import Signal
-from compress.records.session import MeterFacts, RunnerPoint, Session, Window
+from compress.records.session import MeterFacts, RunnerPoint, Session
+from compress.records.window import Window
 
 CLOCK_DRIFT = 0.03
 REFERENCE_DRIFT = 0.03

@@ -9,7 +9,8 @@ from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING
 
 from compress.records.sample import OUTSIDE, sample_rows
-from compress.records.session import JudgedBy, Runner, Session, Window
+from compress.records.session import JudgedBy, Runner, Session
+from compress.records.window import Window
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -41,8 +42,8 @@ def check_table(name: str, table: "pa.Table") -> None:
             raise ValueError(f"{name}.parquet has no column {column}")
         if not is_kind(table.schema.field(column).type) or table.column(column).null_count:
             raise ValueError(f"{name}.parquet {column}: expected {'text' if column == 'runner' else 'integers'} only")
-    for column in {"duration_ns", "point", "round", "example"} & set(table.column_names):
-        if pc.min(table.column(column)).as_py() < 0:
+    for column in {"duration_ns", "point", "round", "attempt", "example"} & set(table.column_names):
+        if (pc.min(table.column(column)).as_py() or 0) < 0:
             raise ValueError(f"{name}.parquet {column}: below 0")
     for column in set(table.column_names) - set(required):
         kind = table.schema.field(column).type
@@ -61,8 +62,10 @@ def check_whole(session: Session) -> None:
         for point in runner.points:
             if point.lacking is None and point.steady is None:
                 raise ValueError(f"a point of {runner.name} has neither figures nor a reason")
-            for window in point.windows:
+            for window in (*point.windows, *point.unused):
                 _check_window(runner.name, window)
+            if len({window.index for window in point.windows}) < len(point.windows):
+                raise ValueError(f"{runner.name} has two windows of one round that figures would use")
     for row in sample_rows(session.samples):
         if min((value for value in row.values() if value is not None), default=0) < 0 and row.get(OUTSIDE) is None:
             raise ValueError("samples.parquet: below 0")
