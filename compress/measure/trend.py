@@ -14,7 +14,8 @@ HORIZON_S = 30.0
 LEFT = 0.01  # of the cost, still to go
 UNCERTAIN = 0.005  # its standard error
 DISTINCT = 2.0  # standard errors: a slope beyond is distinguishable from 0
-PARTS = (1.0, 2 / 3)  # all blocks or the last two thirds: the beginning of a ramp must not count forever
+DISTINCT_OWN = 3.0  # the same for one of several runners: of few blocks each, and several tests
+PARTS = (1.0, 2 / 3, 1 / 3)  # all blocks or the latest: the beginning of a ramp must not count forever
 
 Series = Sequence[tuple[float, float]]
 """(time in seconds, logarithm of a cost), in order of time."""
@@ -27,9 +28,9 @@ class Trend:
     slope: float
     error: float
 
-    def distinct(self, horizon_s: float = HORIZON_S) -> bool:
+    def distinct(self, horizon_s: float = HORIZON_S, errors: float = DISTINCT) -> bool:
         """Return whether the slope is distinguishable from 0, and changes a cost by over 0.1 % in `horizon_s`."""
-        return abs(self.slope) > DISTINCT * self.error and abs(self.slope) * horizon_s > LEFT / 10
+        return abs(self.slope) > errors * self.error and abs(self.slope) * horizon_s > LEFT / 10
 
     def negligible(self, horizon_s: float = HORIZON_S, uncertain: float = UNCERTAIN) -> bool:
         """Return whether a cost changes by 1 % at most in `horizon_s`, with a standard error of at most `uncertain`."""

@@ -15,16 +15,19 @@ import torch
 from compress.energy.meters import Absent, Meter, read_uj
 from compress.measure.disturbance import between, reading, severity
 from compress.measure.latency import run_for
-from compress.measure.trend import LEAST_BLOCKS, PARTS, Series, late, trend
+from compress.measure.trend import DISTINCT_OWN, LEAST_BLOCKS, PARTS, Series, late, trend
 from compress.records.window import Window
 
 Batches = Sequence[dict[str, torch.Tensor]]
 WARM_BLOCK_S = 0.3
-BLOCK_S = 5.0
+AT_CAP = 2 / 3  # of the blocks: the part whose slope flags a warm-up that was cut
+LOAD_S = 4.0  # of a block of power, between its edges
+BLOCK_S = 5.0  # with both edges; longer where the counter must be read slowly
 TREND_BLOCKS = 12  # 60 s
-UNCERTAIN_POWER = 0.01  # standard error of the change in a minute; blocks of a board read at 10 Hz differ by 0.8 %
-NEAR_S = 0.005  # between two readings of the counter while waiting for it to move
-SLOW_S = 0.1  # the same on a board whose count is disturbed by reading
+UNCERTAIN_POWER = 0.005  # standard error of the change over 12 blocks
+EDGE_READINGS = 12
+GOLDEN = 0.618034  # its multiples, modulo 1, lie evenly between 0 and 1
+SLOW_S = 0.1  # between two readings of a board whose count is disturbed by faster ones
 
 
 class WarmUp:
@@ -77,7 +80,7 @@ def all_steady(groups: Sequence[Series]) -> bool:
         return False
     return any(
         trend([late(series, part) for series in groups]).negligible()
-        and not any(trend([late(series, part)]).distinct() for series in groups)
+        and not any(trend([late(series, part)]).distinct(errors=DISTINCT_OWN) for series in groups)
         for part in PARTS
     )
 
@@ -85,10 +88,10 @@ def all_steady(groups: Sequence[Series]) -> bool:
 def ramping(series: Mapping[str, Series]) -> set[str]:
     """Return the runners with a slope distinguishable from 0, or too few blocks; all, if they share such a slope."""
     few = {name for name, group in series.items() if len(group) < LEAST_BLOCKS}
-    recent = {name: late(group, PARTS[-1]) for name, group in series.items() if name not in few}
+    recent = {name: late(group, AT_CAP) for name, group in series.items() if name not in few}
     if recent and trend(list(recent.values())).distinct():
         return set(series)
-    return few | {name for name, group in recent.items() if trend([group]).distinct()}
+    return few | {name for name, group in recent.items() if trend([group]).distinct(errors=DISTINCT_OWN)}
 
 
 def settle(
@@ -117,28 +120,35 @@ def settle(
     return True
 
 
-def _power(
-    models: Sequence[Any], batches: Sequence[dict[str, torch.Tensor]], sync: Callable[[], None], meter: Meter
-) -> float | None:
-    """Return the mean power in watts of a block between two movements of the counter, or None.
+def _power(models: Sequence[Any], batches: Batches, sync: Callable[[], None], meter: Meter) -> float | None:
+    """Return the mean power in watts of a block, or None. Readings at arbitrary edges would add 2 % of noise.
 
-    Edges that are not aligned with movements would add 2 % of noise.
+    The first model runs at both edges, so that a late count is late by the same energy.
     """
-    pause_s = SLOW_S if meter.harmed_by_reading else NEAR_S
-
-    def movement(model: Any) -> tuple[int | None, int]:
-        before = counted = read_uj(meter)
-        deadline = time.monotonic() + 2 * (meter.step_s or 0.0)
-        while counted == before and time.monotonic() < deadline:
-            run_for(model, batches, pause_s, sync, least=1)
-            counted = read_uj(meter)
-        return counted, time.monotonic_ns()
-
-    start_uj, start = movement(models[0])
+    start = _edge(models[0], batches, sync, meter)
     for model in models:
-        run_for(model, batches, BLOCK_S / len(models), sync, least=1)
-    end_uj, end = movement(models[-1])
-    return None if start_uj is None or end_uj is None else 1e3 * (end_uj - start_uj) / (end - start)  # uJ / ns = 1e3 W
+        run_for(model, batches, LOAD_S / len(models), sync, least=1)
+    end = _edge(models[0], batches, sync, meter)
+    return None if start is None or end is None else 1e3 * (end[0] - start[0]) / (end[1] - start[1])  # uJ / ns = 1e3 W
+
+
+def _edge(model: Any, batches: Batches, sync: Callable[[], None], meter: Meter) -> tuple[float, float] | None:
+    """Return mean count (uJ) and mean time (ns) of several readings under load.
+
+    The counter has moved at an unknown time within its step before each reading. Pauses of many lengths spread
+    these times, so that the mean is late by half a step at every edge. Where fast reading does harm, pauses are 0.1 s
+    or longer.
+    """
+    step_s = meter.step_s or 0.0
+    whole_steps = math.ceil(SLOW_S / step_s) if meter.harmed_by_reading and step_s else 0
+    run_for(model, batches, 2 * step_s, sync, least=1)
+    counts, times = [], []
+    for i in range(EDGE_READINGS):
+        run_for(model, batches, (whole_steps + GOLDEN * i % 1) * step_s, sync, least=1)
+        counts.append(read_uj(meter))
+        times.append(time.monotonic_ns())
+    known = [count for count in counts if count is not None]
+    return (math.fsum(known) / len(known), math.fsum(times) / len(times)) if len(known) == len(counts) else None
 
 
 def settled(blocks: Sequence[tuple[int, float]]) -> bool:
