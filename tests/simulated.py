@@ -10,7 +10,8 @@ from compress.energy import nvml, sampler
 from compress.energy.meters import Absent, Gpu, Meter, MeterError
 from compress.energy.sampler import NEAR_EDGE_S, PERIOD_S, Sampler, facts
 from compress.records.sample import Sample
-from compress.records.session import Idle, IdleTime, JudgedBy, Runner, RunnerPoint, Session, Shape, Window
+from compress.records.session import Idle, IdleTime, JudgedBy, Runner, RunnerPoint, Session, Shape
+from compress.records.window import Window
 from tests.simulator import Board, Simulator
 from tests.virtual_time import VirtualTime
 

@@ -9,7 +9,8 @@ from compress.analysis.joules import Energy, interpolated_power, window_energy
 from compress.base.config import InputError
 from compress.records.further import completed
 from compress.records.sample import OUTSIDE
-from compress.records.session import JudgedBy, RunnerPoint, Session, Window
+from compress.records.session import JudgedBy, RunnerPoint, Session
+from compress.records.window import Window
 
 
 @dataclass(frozen=True)

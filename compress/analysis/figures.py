@@ -22,8 +22,9 @@ from compress.records import quantiles, stats
 from compress.records.accuracy import SeedAccuracy
 from compress.records.natural import WORDS
 from compress.records.result import Accuracy, Percentiles, Point, Round
-from compress.records.session import Runner, Session, Shape, Window
+from compress.records.session import Runner, Session, Shape
 from compress.records.stats import Estimate
+from compress.records.window import Window
 
 
 def limit(asked: int | None, counted: int | None) -> int | None:

@@ -22,7 +22,8 @@ from compress.analysis.drift import AXES, Series, Trend, axis_costs, trends
 from compress.analysis.joules import Energy, events, series
 from compress.records.result import Grade
 from compress.records.sample import Signal
-from compress.records.session import MeterFacts, Session, Window
+from compress.records.session import MeterFacts, Session
+from compress.records.window import Window
 
 PRECISE = 0.05
 """Largest coefficient of variation over rounds of grade B."""

@@ -1,7 +1,4 @@
-"""Measuring windows: one model runs batch after batch, with energy and latency of the same seconds.
-
-Before the windows `warm_up` waits for steady latency, and `settle` for steady temperature and power.
-"""
+"""Measuring windows: one model runs batch after batch, with energy and latency of the same seconds."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -11,12 +8,8 @@ import torch
 
 from compress.energy.meters import Absent, Meter, read_uj
 from compress.energy.sampler import Sampler
-from compress.records.session import Window
-
-BLOCK_S = 5.0
-TREND_BLOCKS = 12  # 60 s
-NEAR_S = 0.005  # between two readings of the counter while waiting for it to move
-SLOW_S = 0.1  # the same on a board whose count is disturbed by reading
+from compress.measure.disturbance import between, reading, with_device
+from compress.records.window import Window
 
 
 class Pass(tuple[dict[str, torch.Tensor], ...]):
@@ -106,8 +99,9 @@ def measure_window(
     Around both edges the load runs long enough for the sampler to see the counter move. The device is synchronised at
     both edges.
     """
-    run_for(model, batches, settings.preroll_s, sync)
+    run_for(model, batches, settings.preroll_s, sync, least=1)
     _around_edge(model, batches, sync, sampler)
+    before = reading()
     # a counter that moves in steps is read by the sampler: waiting for a step here would idle the device
     continuous = sampler.step_s == 0
     cpu = time.process_time_ns()
@@ -118,8 +112,10 @@ def measure_window(
     ended = time.monotonic_ns()
     end_uj = read_uj(meter) if continuous else None
     cpu = time.process_time_ns() - cpu
+    disturbance = between(before, reading())
     _around_edge(model, batches, sync, sampler)
-    return Window(started, ended, tuple(times), cpu, start_uj, end_uj)
+    window = Window(started, ended, tuple(times), cpu, start_uj, end_uj, disturbance=disturbance)
+    return with_device(window, sampler.samples)
 
 
 def _around_edge(
@@ -128,85 +124,3 @@ def _around_edge(
     if sampler.edge_s:
         sampler.near_edge()
         run_for(model, batches, sampler.edge_s, sync)
-
-
-def settle(
-    models: Sequence[Any],
-    batches: Sequence[dict[str, torch.Tensor]],
-    sync: Callable[[], None],
-    meter: Meter | Absent,
-    cap_s: float,
-) -> bool | None:
-    """Run the models in turn until the device's temperature and power settle; return whether they did.
-
-    Gives up after `cap_s` seconds. Every block runs each model once, so that blocks are comparable whatever power the
-    models draw. Returns None for a device that reports no temperature.
-    """
-    if isinstance(meter, Absent) or meter.state().get("temperature_c") is None:
-        return None
-    blocks: list[tuple[int, float]] = []
-    deadline = time.monotonic() + cap_s
-    while not settled(blocks):
-        if time.monotonic() >= deadline:
-            return False
-        power, temperature = _power(models, batches, sync, meter), meter.state().get("temperature_c")
-        if power is None or temperature is None:
-            return False
-        blocks.append((temperature, power))
-    return True
-
-
-def _power(
-    models: Sequence[Any], batches: Sequence[dict[str, torch.Tensor]], sync: Callable[[], None], meter: Meter
-) -> float | None:
-    """Return the mean power in watts of a block between two movements of the counter, or None.
-
-    Edges that are not aligned with movements would add 2 % of noise.
-    """
-    pause_s = SLOW_S if meter.harmed_by_reading else NEAR_S
-
-    def movement(model: Any) -> tuple[int | None, int]:
-        before = counted = read_uj(meter)
-        deadline = time.monotonic() + 2 * (meter.step_s or 0.0)
-        while counted == before and time.monotonic() < deadline:
-            run_for(model, batches, pause_s, sync, least=1)
-            counted = read_uj(meter)
-        return counted, time.monotonic_ns()
-
-    start_uj, start = movement(models[0])
-    for model in models:
-        run_for(model, batches, BLOCK_S / len(models), sync, least=1)
-    end_uj, end = movement(models[-1])
-    return None if start_uj is None or end_uj is None else 1e3 * (end_uj - start_uj) / (end - start)  # uJ / ns = 1e3 W
-
-
-def settled(blocks: Sequence[tuple[int, float]]) -> bool:
-    """Return whether blocks of (whole degrees, power) have settled.
-
-    The temperature must show no trend over 60 s, and the power of the last two blocks must agree within 1 %. Rounding
-    a constant temperature to whole degrees alone can make the halves of a minute differ by half a degree.
-    """
-    if len(blocks) < TREND_BLOCKS:
-        return False
-    degrees = [degree for degree, _ in blocks[-TREND_BLOCKS:]]
-    half = TREND_BLOCKS // 2
-    trend = (sum(degrees[half:]) - sum(degrees[:half])) / half
-    before, last = blocks[-2][1], blocks[-1][1]
-    return abs(trend) <= 0.5 and before > 0 and abs(last / before - 1) <= 0.01
-
-
-def warm_up(model: Any, batches: Sequence[dict[str, torch.Tensor]], sync: Callable[[], None], cap_s: float) -> bool:
-    """Run until the median latencies of two successive blocks agree within 3 %; return whether they did.
-
-    Gives up after `cap_s` seconds.
-    """
-    deadline = time.monotonic() + cap_s
-    before: float | None = None
-    while True:
-        block = sorted(run_for(model, batches, min(0.3, cap_s), sync, multiple=whole(batches)))
-        median = block[len(block) // 2]
-        if before is not None and abs(median / before - 1) < 0.03:
-            return True
-        before = median
-        if time.monotonic() >= deadline:
-            return False

@@ -19,6 +19,7 @@ from compress.records.fields import STRICT, Count, Name, Positive, Quantity, Sev
 from compress.records.natural import Order, Texts
 from compress.records.result import Kernel
 from compress.records.sample import EnergySource, Sample, sample_rows
+from compress.records.window import Window
 
 
 def _is_none(value: object) -> bool:
@@ -113,39 +114,11 @@ class Shape:
 
 
 @dataclass(frozen=True)
-class Window:
-    """One window of one runner. Counts are None without a meter, or if the counter moves in steps."""
-
-    started_ns: int
-    ended_ns: int
-    batch_ns: tuple[int, ...]
-    cpu_ns: int
-    start_uj: int | None
-    end_uj: int | None
-    index: int = 0
-    """Index of its round."""
-    order: int = 0
-    """Position in that round."""
-
-    @property
-    def duration_ns(self) -> int:
-        """Nanoseconds from the start of the first batch to the end of the last."""
-        return self.ended_ns - self.started_ns
-
-    @property
-    def duration_s(self) -> float:
-        """Duration in seconds."""
-        return self.duration_ns / 1e9
-
-    @property
-    def batch_s(self) -> float:
-        """Mean seconds per batch."""
-        return self.duration_s / len(self.batch_ns)
-
-
-@dataclass(frozen=True)
 class RunnerPoint:
-    """One runner at one operating point: one window per round, or the reason why there are none."""
+    """One runner at one operating point: one window per round, or the reason why there are none.
+
+    Figures use `windows` alone. `unused` holds the first round, and windows that were repeated for their disturbance.
+    """
 
     point: Shape
     windows: Annotated[tuple[Window, ...], Field(exclude=True)] = ()
@@ -164,6 +137,11 @@ class RunnerPoint:
     throttled_periods: Count = 0
     """Periods in which the CPU quota throttled this process."""
     throttled_s: Quantity = 0.0
+    precision: Quantity | None = None
+    """Half-width of the ratios' log intervals at which rounds were to end; None for a fixed number of rounds."""
+    rounds_s: Quantity | None = None
+    """Seconds that the rounds took, with pre-rolls, repeats and loading."""
+    unused: Annotated[tuple[Window, ...], Field(exclude=True)] = ()
 
 
 def _measured_or_lacking(point: RunnerPoint, serialize: Any) -> dict[str, Any]:
@@ -296,5 +274,5 @@ class Session:
 
     @property
     def windows(self) -> list[Window]:
-        """Windows of all runners and points."""
+        """Windows of all runners and points that figures use."""
         return [window for runner in self.runners for point in runner.points for window in point.windows]

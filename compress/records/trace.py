@@ -2,8 +2,8 @@
 
     traces/<session>/session.json       runners, meter, verdict reference; meter readings while compressing
                      outcomes.parquet   runner, example, one column per outcome (prediction, reference, nll ...)
-                     windows.parquet    runner, point, round, order, started_ns, ended_ns, cpu_ns, start_uj, end_uj
-                     batches.parquet    runner, point, round, batch, duration_ns
+                     windows.parquet    runner, point, round, attempt, edges, readings, disturbance
+                     batches.parquet    runner, point, round, attempt, batch, duration_ns
                      examples.parquet   example, text: examples that any runner predicted differently from the reference
                      samples.parquet    time_ns, counter_uj, power_mw, clocks, temperature, event reasons
 
@@ -26,17 +26,17 @@ from compress.base.owners import beside
 from compress.base.places import inside
 from compress.base.reading import is_folder, shortened
 from compress.records.sample import sample_rows, samples_of
-from compress.records.session import Example, Runner, Session, Window
+from compress.records.session import Example, Runner, Session
 from compress.records.trace_shape import check_table, check_whole
+from compress.records.window import Window
+from compress.records.window_rows import Rows, window_rows, windows_of
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 FOLDER = "traces"
-WINDOW = ("order", "started_ns", "ended_ns", "cpu_ns", "start_uj", "end_uj")
 MOST_BYTES = 2_000_000_000
 MOST_ROWS = 20_000_000
-Rows = list[dict[str, Any]]
 
 
 @cache
@@ -76,16 +76,12 @@ def write(folder: Path, session: Session) -> None:
 
 def _tables(session: Session) -> dict[str, Rows]:
     """Return table -> rows, for all data that session.json does not hold."""
-    windows, batches, outcomes = [], [], []
+    windows, batches = window_rows(session)
+    outcomes = []
     for runner in session.runners:
         name, columns = runner.name, runner.outcomes
         for example in range(len(next(iter(columns.values()), ()))):
             outcomes.append({"runner": name, "example": example, **{key: columns[key][example] for key in columns}})
-        for index, point in enumerate(runner.points):
-            for window in point.windows:
-                place = {"runner": name, "point": index, "round": window.index}
-                windows.append({**place, **{key: getattr(window, key) for key in WINDOW}})
-                batches += [{**place, "batch": i, "duration_ns": d} for i, d in enumerate(window.batch_ns)]
     tables = {"outcomes": outcomes, "windows": windows, "batches": batches, "samples": sample_rows(session.samples)}
     if session.examples is not None:
         tables["examples"] = [{"example": entry.example, "text": entry.text} for entry in session.examples]
@@ -130,27 +126,27 @@ def _join(bare: Session, rows: Mapping[str, Rows]) -> Session:
     outcomes: dict[str, Rows] = {runner.name: [] for runner in bare.runners}
     for row in rows["outcomes"]:
         outcomes[row["runner"]].append(row)
-    durations: dict[tuple[str, int, int], list[int]] = {}
-    for row in rows["batches"]:
-        durations.setdefault((row["runner"], row["point"], row["round"]), []).append(row["duration_ns"])
-    windows: dict[str, list[list[Window]]] = {runner.name: [[] for _ in runner.points] for runner in bare.runners}
-    for row in rows["windows"]:
-        place = (row["runner"], row["point"], row["round"])
-        window = Window(index=row["round"], batch_ns=tuple(durations.pop(place, ())), **{k: row[k] for k in WINDOW})
-        windows[row["runner"]][row["point"]].append(window)
-    if durations:
-        raise KeyError(next(iter(durations)))
+    windows = windows_of(rows["windows"], rows["batches"])
+    points = {runner.name: len(runner.points) for runner in bare.runners}
+    for name, point in windows:
+        if point >= points[name]:
+            raise IndexError(f"windows of {name} at point {point}, which it does not have")
     examples = tuple(Example(row["example"], row["text"]) for row in rows["examples"]) if "examples" in rows else None
     return replace(
         bare,
-        runners=tuple(_fill(runner, outcomes[runner.name], windows[runner.name]) for runner in bare.runners),
+        runners=tuple(_fill(runner, outcomes[runner.name], windows) for runner in bare.runners),
         samples=samples_of(rows["samples"]),
         examples=examples,
     )
 
 
-def _fill(runner: Runner, outcomes: Rows, windows: list[list[Window]]) -> Runner:
-    points = [replace(point, windows=tuple(group)) for point, group in zip(runner.points, windows, strict=True)]
+def _fill(
+    runner: Runner, outcomes: Rows, windows: Mapping[tuple[str, int], tuple[list[Window], list[Window]]]
+) -> Runner:
+    points = []
+    for index, point in enumerate(runner.points):
+        used, unused = windows.get((runner.name, index), ((), ()))
+        points.append(replace(point, windows=tuple(used), unused=tuple(unused)))
     columns = {key: [row[key] for row in outcomes] for key in runner.outcomes}
     return replace(runner, outcomes=columns, points=tuple(points))
 

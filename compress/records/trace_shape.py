@@ -9,7 +9,8 @@ from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING
 
 from compress.records.sample import OUTSIDE, sample_rows
-from compress.records.session import JudgedBy, Runner, Session, Window
+from compress.records.session import JudgedBy, Runner, Session
+from compress.records.window import Window
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -41,8 +42,8 @@ def check_table(name: str, table: "pa.Table") -> None:
             raise ValueError(f"{name}.parquet has no column {column}")
         if not is_kind(table.schema.field(column).type) or table.column(column).null_count:
             raise ValueError(f"{name}.parquet {column}: expected {'text' if column == 'runner' else 'integers'} only")
-    for column in {"duration_ns", "point", "round", "example"} & set(table.column_names):
-        if pc.min(table.column(column)).as_py() < 0:
+    for column in {"duration_ns", "point", "round", "attempt", "example"} & set(table.column_names):
+        if (pc.min(table.column(column)).as_py() or 0) < 0:
             raise ValueError(f"{name}.parquet {column}: below 0")
     for column in set(table.column_names) - set(required):
         kind = table.schema.field(column).type
@@ -63,10 +64,12 @@ def check_whole(session: Session) -> None:
                 raise ValueError(f"a point of {runner.name} has neither figures nor a reason")
             if point.windows and (point.point.natural is None) is not (point.texts is None):
                 raise ValueError(f"a point of {runner.name} has texts without being natural, or lacks them")
-            for window in point.windows:
+            for window in (*point.windows, *point.unused):
                 _check_window(runner.name, window)
                 if point.texts is not None and len(window.batch_ns) % point.texts.batches:
                     raise ValueError(f"a window of {runner.name} does not run its texts in whole passes")
+            if len({window.index for window in point.windows}) < len(point.windows):
+                raise ValueError(f"{runner.name} has two windows of one round that figures would use")
     for row in sample_rows(session.samples):
         if min((value for value in row.values() if value is not None), default=0) < 0 and row.get(OUTSIDE) is None:
             raise ValueError("samples.parquet: below 0")

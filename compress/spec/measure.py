@@ -2,22 +2,30 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from compress.base.config import Config
 from compress.base.limits import Margin
 
 Profile = Literal["auto", "quick", "standard", "publish"]
+LEAST_ROUNDS = 15  # with fewer, a rule that stops at a narrow interval stops too often by chance
+PRECISION = 0.03
+BUDGET_S = 300.0
+FEWEST_ROUNDS = 6  # if the budget is too short for more: an interval of fewer rounds says little
 
 
 class Measure(Config):
     """How a session measures. The profile provides the settings left unset."""
 
     profile: Profile = "auto"
-    """quick: 5 rounds of 1.5 s; standard: 6 of 5 s; publish: 10 of 20 s
-    in 3 sessions; auto: standard with a meter, else quick."""
+    """quick: windows of 0.2 s until precise; standard: 6 of 5 s; publish: 10 of 20 s in 3 sessions; auto: standard with
+    a meter, else quick."""
     rounds: Annotated[int, Field(ge=2, le=1000)] | None = None
-    """Rounds; each holds one window of every runner, in random order."""
+    """Rounds; each holds one window of every runner, in random order. With precision or budget_s: the least number."""
+    precision: Annotated[float, Field(gt=0, le=1)] | None = None
+    """Measure until the 95 % interval of every latency ratio has at most this half-width (0.03: 3 %)."""
+    budget_s: Annotated[float, Field(gt=0, le=86400)] | None = None
+    """Maximum seconds of rounds, for all rows and points together; at least 6 rounds are measured at every point."""
     window_s: Annotated[float, Field(gt=0, le=600)] | None = None
     """Seconds per window."""
     preroll_s: Annotated[float, Field(ge=0, le=600)] | None = None
@@ -35,8 +43,24 @@ class Measure(Config):
     margin: Margin | None = None
     """Largest difference of the metric that counts as equal: 0.5pt (points), or 0.5% where differences are relative."""
 
+    @model_validator(mode="after")
+    def _enough_rounds(self) -> "Measure":
+        if self._asks_precision and self.rounds is not None and self.rounds < LEAST_ROUNDS:
+            raise ValueError(
+                f"rounds: got {self.rounds} with precision or budget_s; expected at least {LEAST_ROUNDS}, "
+                "or neither of the two for exactly that many rounds"
+            )
+        return self
+
+    @property
+    def _asks_precision(self) -> bool:
+        return self.precision is not None or self.budget_s is not None
+
     def resolved(self, metered: bool) -> "Settings":
-        """Return all settings by value: those of the profile, overridden by the ones set here."""
+        """Return all settings by value: those of the profile, overridden by the ones set here.
+
+        Rounds end by precision if the profile says so or precision or budget_s is set; not if only `rounds` is set.
+        """
         name = self.profile
         if name == "auto":
             name = "standard" if metered else "quick"
@@ -44,6 +68,11 @@ class Measure(Config):
         overrides = {
             key: value for key, value in self.model_dump().items() if key in Settings.model_fields and value is not None
         }
+        if self._asks_precision:
+            sequential = {"precision": base.precision or PRECISION, "budget_s": base.budget_s or BUDGET_S}
+            overrides = {"rounds": LEAST_ROUNDS, **sequential, **overrides}
+        elif self.rounds is not None:
+            overrides |= {"precision": None, "budget_s": None}
         return base.model_copy(update={**overrides, "profile": name})
 
 
@@ -52,6 +81,10 @@ class Settings(Config):
 
     profile: str
     rounds: int
+    """The number of rounds; with `precision`, the least."""
+    precision: float | None = None
+    """None: exactly `rounds` rounds."""
+    budget_s: float | None = None
     window_s: float
     preroll_s: float
     warmup_s: float
@@ -65,7 +98,17 @@ class Settings(Config):
 
 
 PROFILES: dict[str, Settings] = {
-    "quick": Settings(profile="quick", rounds=5, window_s=1.5, preroll_s=0.3, warmup_s=10, points="headline"),
+    "quick": Settings(
+        profile="quick",
+        rounds=LEAST_ROUNDS,
+        precision=PRECISION,
+        budget_s=90,
+        window_s=0.2,  # most bursts of other processes are longer: a window is then disturbed whole or not at all
+        preroll_s=0.05,
+        warmup_s=30,
+        points="headline",
+        least_movements=15,  # 1.5 s if the counter moves every 100 ms; without a counter windows stay short
+    ),
     "standard": Settings(profile="standard", rounds=6, window_s=5, preroll_s=1, warmup_s=180, points="all"),
     "publish": Settings(
         profile="publish",

@@ -19,8 +19,8 @@ from compress.energy import nvml, sampler
 from compress.energy.meters import Gpu
 from compress.energy.sampler import idle, steady_idle
 from compress.harness.assemble import without_straw_man
-from compress.measure import latency
-from compress.measure.latency import settled
+from compress.measure import latency, warmup
+from compress.measure.warmup import settled
 from compress.records import trace
 from compress.records.result import Point
 from compress.records.sample import Sample
@@ -221,7 +221,8 @@ def test_blocks_of_constant_power_differ_by_less_than_settling_asks_for(
     harmed: bool, batch_s: float, monkeypatch: Any
 ) -> None:
     clock = VirtualTime.install(monkeypatch)
-    monkeypatch.setattr(latency, "time", SimpleNamespace(monotonic=clock.monotonic, monotonic_ns=clock.monotonic_ns))
+    for module in (latency, warmup):
+        monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=clock.monotonic, monotonic_ns=clock.monotonic_ns))
     monkeypatch.setitem(sys.modules, "pynvml", Simulator([Board("GPU-a", watts=300.0)], clock.monotonic))
     meter = nvml.find(Gpu("a"))
     assert isinstance(meter, nvml.NvmlCounter)
@@ -232,8 +233,8 @@ def test_blocks_of_constant_power_differ_by_less_than_settling_asks_for(
         blocks[:] = so_far
         return len(so_far) == 12
 
-    monkeypatch.setattr(latency, "settled", after_twelve)
-    assert latency.settle([lambda: clock.sleep(batch_s)], [{}], lambda: None, meter, cap_s=200)
+    monkeypatch.setattr(warmup, "settled", after_twelve)
+    assert warmup.settle([lambda: clock.sleep(batch_s)], [{}], lambda: None, meter, cap_s=200)
     assert [watts for _, watts in blocks] == [pytest.approx(300, rel=0.004)] * 12
 
 
@@ -268,7 +269,8 @@ def test_a_board_settles_however_many_models_of_whatever_power_take_turns(
     monkeypatch: Any, count: int, examined: bool
 ) -> None:
     clock = VirtualTime.install(monkeypatch)
-    monkeypatch.setattr(latency, "time", SimpleNamespace(monotonic=clock.monotonic, monotonic_ns=clock.monotonic_ns))
+    for module in (latency, warmup):
+        monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=clock.monotonic, monotonic_ns=clock.monotonic_ns))
     chip = Chip(clock, settles_s=20.0)
     board = Board("GPU-a", watts=lambda _: chip.watts, temperature_c=lambda _: round(chip.degrees))
     monkeypatch.setitem(sys.modules, "pynvml", Simulator([board], clock.monotonic))
@@ -277,11 +279,11 @@ def test_a_board_settles_however_many_models_of_whatever_power_take_turns(
     meter.harmed_by_reading = not examined
     models = [chip.model(400.0 - 50 * i) for i in range(count)]
     start = clock.monotonic()
-    assert latency.settle(models, [{}], lambda: None, meter, 180) is True
+    assert warmup.settle(models, [{}], lambda: None, meter, 180) is True
     assert clock.monotonic() - start > 60  # a minute without a trend, after it has warmed up
     cold = Chip(clock, settles_s=300.0)
     board.watts, board.temperature_c = lambda _: cold.watts, lambda _: round(cold.degrees)
-    assert latency.settle([cold.model(700.0)], [{}], lambda: None, meter, 100) is False
+    assert warmup.settle([cold.model(700.0)], [{}], lambda: None, meter, 100) is False
 
 
 def test_energy_between_movements_by_hand() -> None:

@@ -22,8 +22,8 @@ from compress.data import locate
 from compress.data.workload import Workload
 from compress.energy import nvml
 from compress.energy.meters import Gpu
-from compress.measure import latency, session
 from compress.measure import models as runners
+from compress.measure import session, warmup
 from compress.measure.job import Job, Spec
 from compress.measure.models import Shelf, in_turn_reason
 from compress.measure.session import run_session
@@ -32,7 +32,9 @@ from compress.spec.measure import PROFILES
 from tests.helpers import QUICK, compress, read_result
 from tests.simulator import Board, Simulator
 
-SHORT = PROFILES["quick"].model_copy(update={"rounds": 3, "window_s": 0.3, "preroll_s": 0.0, "warmup_s": 1.0})
+SHORT = PROFILES["quick"].model_copy(
+    update={"rounds": 3, "precision": None, "window_s": 0.3, "preroll_s": 0.0, "warmup_s": 1.0, "least_movements": 0}
+)
 STEP_S = 0.1  # of the simulated counter: other work on this machine may hold its reader up for half of that
 REFERENCES = (("fp32 eager", "fp32"), ("bf16 eager", "bf16"))
 
@@ -40,7 +42,14 @@ REFERENCES = (("fp32 eager", "fp32"), ("bf16 eager", "bf16"))
 def job(workload: Path, residency: str, specs: tuple[Spec, ...] = ()) -> Job:
     """Two references on the made workload, in windows of milliseconds."""
     found = locate.resolve(Workload.load(str(workload)))
-    short = {"rounds": 3, "window_s": 0.02, "preroll_s": 0.0, "warmup_s": 1.0, "residency": residency}
+    short = {
+        "rounds": 3,
+        "precision": None,
+        "window_s": 0.02,
+        "preroll_s": 0.0,
+        "warmup_s": 1.0,
+        "residency": residency,
+    }
     return Job(
         workload=found.workload,
         source=found,
@@ -78,7 +87,7 @@ def test_in_turn_there_is_never_a_second_model_in_memory(workload: Path, monkeyp
     assert len(seen) > len(REFERENCES)  # again and again
     assert "in every round" in str(measured.in_turn)
     for runner in measured.runners:
-        assert [window.index for window in runner.points[0].windows] == [0, 1, 2]
+        assert [window.index for window in runner.points[0].windows] == [1, 2, 3]
 
 
 def test_together_every_model_is_loaded_once(workload: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -116,7 +125,7 @@ def test_a_whole_session_on_a_simulated_board_gives_its_joules(workload: Path, m
     meter.step_s, meter.harmed_by_reading = STEP_S, False  # as doctor would have found
     monkeypatch.setattr(session, "find_meter", lambda *_: meter)
     monkeypatch.setattr(session, "IDLE_S", 0.5)
-    monkeypatch.setattr(latency, "settle", lambda *_: None)  # a minute
+    monkeypatch.setattr(warmup, "settle", lambda *_: None)  # a minute
     measured = run_session(replace(job(workload, "together"), settings=SHORT), {})
     assert measured.foreign_processes == 0
     assert idle_watts(measured.idle.loaded, measured.meter.step_s) == pytest.approx(200, rel=0.1)

@@ -25,14 +25,14 @@ from compress.records.session import (
     Session,
     Shape,
     Unprofiled,
-    Window,
 )
+from compress.records.window import Disturbance, Window
 from tests.helpers import ROOT
 
 OLD = sorted(path.parent for path in (ROOT / "results" / "reference").rglob("session.json"))
 LACKED: Mapping[str, object] = {
     "quota_cores": None, "outputs": None, "remark": "", "like_another": False, "stolen_cores": None,
-    "throttled_periods": 0, "throttled_s": 0.0,
+    "throttled_periods": 0, "throttled_s": 0.0, "precision": None, "rounds_s": None,
 }  # fmt: skip
 """Fields that traces of older versions lack, and what they then are."""
 WINDOWS = tuple(Window(10 * i, 10 * i + 8, (4, 3), 5, None, None, index=i, order=1 - i) for i in range(2))
@@ -95,6 +95,17 @@ def test_a_session_comes_back_as_it_was_measured(tmp_path: Path) -> None:
     assert not (tmp_path / "bare" / "examples.parquet").exists()
 
 
+def test_unused_windows_and_disturbances_come_back(tmp_path: Path) -> None:
+    busy = Disturbance(10, 20, 30, 2_400_000, 1500, 1, 4)
+    used = (replace(WINDOWS[1], attempt=1, disturbance=Disturbance(foreign_ns=0)),)
+    unused = (WINDOWS[0], replace(WINDOWS[1], batch_ns=(7, 1), disturbance=busy))
+    point = replace(MEASURED, windows=used, unused=unused, precision=0.03, rounds_s=90.5)
+    whole = replace(WHOLE, runners=(replace(FIRST, points=(point,)), FAILED))
+    trace.write(tmp_path / "s", whole)
+    assert trace.read(tmp_path / "s") == whole
+    assert trace.read(tmp_path / "s").windows == list(used)
+
+
 def test_session_json_has_the_keys_that_every_version_has_written(tmp_path: Path) -> None:
     plain = stored_json(tmp_path / "s", WHOLE)
     first, broken = plain["runners"]
@@ -103,6 +114,7 @@ def test_session_json_has_the_keys_that_every_version_has_written(tmp_path: Path
     assert first["outcomes"] == ["prediction", "reference"]
     assert set(first["points"][0]) == {
         "point", "steady", "settled", "foreign_cores", "stolen_cores", "throttled_periods", "throttled_s",
+        "precision", "rounds_s",
     }  # fmt: skip
     assert first["points"][1] == {
         "point": {"batch_size": 1, "sequence_length": 64, "generate": 8}, "lacking": "no cache",
@@ -177,6 +189,20 @@ def _column(name: str, column: str, values: Any) -> Callable[[Path], None]:
     return change
 
 
+def _used_twice(folder: Path) -> None:
+    """Has windows.parquet use a window and its repeat."""
+    repeat = replace(WINDOWS[1], attempt=1)
+    point = replace(MEASURED, unused=(repeat,))
+    trace.write(folder, replace(WHOLE, runners=(replace(FIRST, points=(point,)), FAILED)))
+    _column("windows", "unused", [0, 0, 0])(folder)
+
+
+def _second_window_at_point_2(folder: Path) -> None:
+    """Has both tables place the second window at a point that session.json lacks."""
+    _column("windows", "point", [0, 2])(folder)
+    _column("batches", "point", [0, 0, 2, 2])(folder)
+
+
 DAMAGED: Mapping[str, tuple[Callable[[Path], None], str]] = {
     "no runners": (_json(("runners",), None), "session.json runners: Field required"),
     "no finite": (_json(("runners", 0, "finite"), None), "session.json runners.0.finite: Field required"),
@@ -197,8 +223,10 @@ DAMAGED: Mapping[str, tuple[Callable[[Path], None], str]] = {
         _column("batches", "round", [0, 0, 1, 7]),
         "the trace refers to ('fp32 eager', 0, 7), but contains",
     ),
-    "another point": (_column("windows", "point", [0, 2]), "the trace cannot be read (list index out of range)"),
+    "another point": (_column("windows", "point", [0, 2]), "the trace refers to ('fp32 eager', 0, 1), but contains"),
+    "a point too many": (_second_window_at_point_2, "windows of fp32 eager at point 2, which it does not have"),
     "one round twice": (_column("windows", "round", [0, 0]), "but contains no data of it"),
+    "two used windows of one round": (_used_twice, "two windows of one round that figures would use"),
     "a window that ends early": (_column("windows", "ended_ns", [8, 9]), "has no batches, or ends before it starts"),
     "text that is not UTF-8": (
         _column("outcomes", "runner", pa.array([b"a\xff", b"\x89"], pa.binary()).view(pa.string())),

@@ -1,0 +1,48 @@
+"""Ratios of a session that rounds did not make as precise as asked, and the time that would."""
+
+import math
+from collections.abc import Mapping
+
+from compress.records.sequential import LEAST_ROUNDS
+from compress.records.stats import Estimate
+
+
+def half_width(ratio: Estimate) -> float:
+    """Return half the width of the interval of the log-ratio; infinity without an interval."""
+    return math.log(ratio.high / ratio.low) / 2 if ratio.low > 0 and ratio.bounded else math.inf
+
+
+def needed_s(ratio: Estimate, precision: float, seconds: float) -> float | None:
+    """Return the seconds of rounds that would be enough for a ratio measured in `seconds`, at the same noise.
+
+    The half-width falls with the square root of the number of rounds. None without an interval.
+    """
+    width = half_width(ratio)
+    return None if math.isinf(width) else seconds * max((width / precision) ** 2, LEAST_ROUNDS / ratio.n)
+
+
+def shortfall(ratios: Mapping[str, Estimate], precision: float | None, seconds: float | None) -> str | None:
+    """Return a sentence on the least precise of a runner's ratios, reference -> ratio; None if all are as asked."""
+    if precision is None or seconds is None or not ratios:
+        return None
+    worst = max(ratios, key=lambda name: half_width(ratios[name]))
+    ratio = ratios[worst]
+    width, needed = half_width(ratio), needed_s(ratio, precision, seconds)
+    if width <= precision and ratio.n >= LEAST_ROUNDS:
+        return None
+    if needed is None:
+        return f"its ratio to {worst} has no interval after {ratio.n} rounds"
+    return (
+        f"its latency ratio to {worst} is known to +-{100 * width:.2g} % after {ratio.n} rounds, not to the "
+        f"+-{100 * precision:.2g} % of at least {LEAST_ROUNDS} rounds that were asked for; at this noise that takes "
+        f"{_duration(needed)} of rounds: --set measure.budget_s={_rounded_up(needed)}"
+    )
+
+
+def _duration(seconds: float) -> str:
+    return f"about {seconds / 60:.2g} minutes"
+
+
+def _rounded_up(seconds: float) -> int:
+    """Return seconds with a tenth of reserve, in steps of 10."""
+    return 10 * math.ceil(1.1 * seconds / 10)

@@ -1,0 +1,39 @@
+"""Runners of a session by name, and what a failure makes of them."""
+
+import traceback
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+from compress.base.console import say
+from compress.data.point import OperatingPoint
+from compress.measure.job import Spec, failure
+from compress.records.session import Runner, RunnerPoint, Shape
+
+
+def unmeasured(spec: Spec) -> Runner:
+    """Return a runner without any figures."""
+    return Runner(spec.name, {}, True, 0, "", None, (), further_of=spec.further_of, seed=spec.seed)
+
+
+def with_point(runner: Runner, point: RunnerPoint) -> Runner:
+    """Return the runner with one more point."""
+    return replace(runner, points=(*runner.points, point))
+
+
+def shape(point: OperatingPoint) -> Shape:
+    """Return the shape that a trace records of a point."""
+    return Shape(point.batch_size, point.sequence_length, point.generate, point.natural)
+
+
+def attempt(runners: dict[str, Runner], spec: Spec, work: Callable[[], Any]) -> Any:
+    """Return what `work` returns; a failure becomes this runner's error, and the other runners go on."""
+    try:
+        return work()
+    except Exception as error:  # noqa: BLE001  the failure of one recipe is a result with `error`
+        reason = failure(error)
+        runners[spec.name] = replace(runners[spec.name], error=reason)
+        say(f"  {spec.name} failed: {reason}")
+        if not isinstance(error, ValueError):
+            say(traceback.format_exc())
+        return None

@@ -1,0 +1,151 @@
+"""Disturbances of a window: what else ran meanwhile, read at both edges, and the limits beyond which it is repeated.
+
+The limits never look at the latency or the energy of a window. Reading takes about 0.1 ms before and after a window.
+"""
+
+import os
+import resource
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cache, reduce
+from operator import or_
+from pathlib import Path
+
+from compress.analysis.joules import HARD
+from compress.base.devices import foreign_cpu_s, stolen_cpu_s
+from compress.records.sample import Sample
+from compress.records.window import Disturbance, Window
+
+NONE = Disturbance()
+TICK_S = 0.01
+"""Resolution of the kernel's CPU times."""
+LISTED = 16  # cores whose frequency is read: more would take longer than a millisecond
+REPEATS = 2  # of a window
+SHARE = 0.25  # of all windows: the most that are repeats
+
+
+@dataclass(frozen=True)
+class Reading:
+    """Counters of the system at one moment. None: not reported."""
+
+    stolen_s: float | None
+    foreign_s: float | None
+    switches: int
+
+
+def reading() -> Reading:
+    """Return the counters now."""
+    return Reading(stolen_cpu_s(), foreign_cpu_s(), resource.getrusage(resource.RUSAGE_SELF).ru_nivcsw)
+
+
+def between(before: Reading, after: Reading) -> Disturbance:
+    """Return the disturbance of the CPU between two readings, with the CPU frequency now."""
+    return Disturbance(
+        stolen_ns=_passed_ns(before.stolen_s, after.stolen_s),
+        foreign_ns=_passed_ns(before.foreign_s, after.foreign_s),
+        switches=after.switches - before.switches,
+        cpu_khz=cpu_khz(),
+    )
+
+
+def _passed_ns(before_s: float | None, after_s: float | None) -> int | None:
+    """Return the nanoseconds between two counts; 0 where the ticks of one's own process ran ahead of the system's."""
+    return None if before_s is None or after_s is None else max(0, round(1e9 * (after_s - before_s)))
+
+
+def cpu_khz(root: Path = Path("/sys/devices/system/cpu")) -> int | None:
+    """Return the mean frequency of the first cores in kHz; None if the system does not report it."""
+    values = [int(text) for file in _frequency_files(root) if (text := file.read_text().strip()).isdigit()]
+    return round(sum(values) / len(values)) if values else None
+
+
+@cache
+def _frequency_files(root: Path) -> Sequence[Path]:
+    return sorted(root.glob("cpu[0-9]*/cpufreq/scaling_cur_freq"))[:LISTED]
+
+
+def with_device(window: Window, samples: Sequence[Sample]) -> Window:
+    """Return a window with the mean GPU clock and the reasons for reduced clocks, from the meter's samples in it."""
+    inside = [sample for sample in samples if window.started_ns <= sample.time_ns <= window.ended_ns]
+    clocks = [sample.sm_mhz for sample in inside if sample.sm_mhz is not None]
+    reasons = [sample.events for sample in inside if sample.events is not None]
+    disturbance = replace(
+        window.disturbance,
+        device_mhz=round(sum(clocks) / len(clocks)) if clocks else None,
+        device_events=reduce(or_, reasons) if reasons else None,
+    )
+    return replace(window, disturbance=disturbance)
+
+
+@dataclass(frozen=True)
+class Limit:
+    """A limit of one kind of disturbance, and the reason for it."""
+
+    value: Callable[[Window, Disturbance], float | None]
+    """Value of a window, given the runner's highest clocks so far; None if it is not reported."""
+    most: float
+    reason: str
+
+
+def _core_share(nanoseconds: int | None, window: Window) -> float | None:
+    """Return CPU time as a share of all cores, less the two ticks by which two readings can be wrong."""
+    if nanoseconds is None:
+        return None
+    return max(0.0, nanoseconds / 1e9 - 2 * TICK_S) / window.duration_s / (os.cpu_count() or 1)
+
+
+def _shortfall(now: int | None, highest: int | None) -> float | None:
+    return None if now is None or not highest else 1 - now / highest
+
+
+LIMITS: Mapping[str, Limit] = {
+    "steal": Limit(
+        lambda w, _: _core_share(w.disturbance.stolen_ns, w),
+        0.05,
+        "a tenth of one of two cores moves a latency by several percent",
+    ),
+    "other processes": Limit(
+        lambda w, _: _core_share(w.disturbance.foreign_ns, w), 0.05, "the same; on many cores few of them run a model"
+    ),
+    "involuntary switches": Limit(
+        lambda w, _: None if w.disturbance.switches is None else w.disturbance.switches / w.duration_s,
+        50.0,
+        "per second: each lets another process run for about 3 ms, together 15 % of a core",
+    ),
+    "CPU frequency": Limit(
+        lambda w, highest: _shortfall(w.disturbance.cpu_khz, highest.cpu_khz), 0.1, "below the runner's highest"
+    ),
+    "GPU clock": Limit(
+        lambda w, highest: _shortfall(w.disturbance.device_mhz, highest.device_mhz), 0.1, "below the runner's highest"
+    ),
+    "GPU processes": Limit(lambda w, _: w.disturbance.device_processes, 0.5, "any other process competes"),
+    "GPU throttling": Limit(
+        lambda w, _: float(bool((w.disturbance.device_events or 0) & HARD)), 0.5, "any protective slowdown"
+    ),
+}
+"""Kind of disturbance -> its limit."""
+
+
+def severity(window: Window, highest: Disturbance = NONE) -> float:
+    """Return the largest value of a window in units of its limit: above 1 the window is disturbed."""
+    values = ((limit.value(window, highest), limit.most) for limit in LIMITS.values())
+    return max((value / most for value, most in values if value is not None), default=0.0)
+
+
+def highest_clocks(windows: Sequence[Window]) -> Disturbance:
+    """Return the highest clocks of a runner's windows."""
+    seen = [window.disturbance for window in windows]
+    return Disturbance(
+        cpu_khz=max((d.cpu_khz for d in seen if d.cpu_khz is not None), default=None),
+        device_mhz=max((d.device_mhz for d in seen if d.device_mhz is not None), default=None),
+    )
+
+
+def least_disturbed(attempts: Sequence[Window], highest: Disturbance = NONE) -> Window:
+    """Return the attempt of the lowest severity; the last of equals, so that one within the limits is the last."""
+    return min(reversed(attempts), key=lambda window: severity(window, highest))
+
+
+def may_repeat(attempts: int, repeats: int, windows: int) -> bool:
+    """Return whether a window with so many attempts may be repeated, after `repeats` among `windows` in total."""
+    return attempts <= REPEATS and repeats < SHARE * windows

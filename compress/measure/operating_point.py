@@ -1,0 +1,108 @@
+"""One operating point of a session: warm-up, a first round that no figure uses, rounds until they are finished."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+
+from compress.analysis.precision import shortfall
+from compress.base.console import bar, say
+from compress.base.devices import foreign_cpu_s, stolen_cpu_s
+from compress.data.point import OperatingPoint
+from compress.measure.attempts import with_point
+from compress.measure.job import Spec
+from compress.measure.models import load_of
+from compress.measure.rounds import Bench, Rounds
+from compress.measure.stopping import finished, latency_ratios
+from compress.records.natural import WORDS
+from compress.records.stats import Estimate
+from compress.spec.measure import Settings
+
+
+def measure_point(bench: Bench, point: OperatingPoint, live: Sequence[Spec], settings: Settings) -> float:
+    """Warm up, then measure rounds; return their seconds.
+
+    Runners that complete all rounds gain a point; the others an error.
+    """
+    batches, record = load_of(bench.job, bench.shelf.take(live[0]), point)
+    names = [spec.name for spec in live]
+    rounds = Rounds(bench, point, batches, list(live), {name: [] for name in names}, {name: [] for name in names})
+    rounds.warm_up()
+    if not rounds.live:
+        return 0.0
+    label = _label(point)
+    say(f"  measuring {label}: {_planned(settings, len(rounds.live), bench)}")
+    foreign, stolen, start = foreign_cpu_s(), stolen_cpu_s(), time.monotonic()
+    with bar(f"measuring {label}, first round", None):
+        rounds.round(0)
+    first_s = time.monotonic() - start
+    rounds_s = _until_finished(rounds, label, settings)
+    elapsed_s = first_s + rounds_s
+    foreign_cores, stolen_cores = _cores(foreign, foreign_cpu_s(), elapsed_s), _cores(stolen, stolen_cpu_s(), elapsed_s)
+    for spec in rounds.live:
+        measured = replace(
+            record,
+            windows=tuple(rounds.used[spec.name]),
+            unused=tuple(rounds.unused[spec.name]),
+            steady=spec.name not in rounds.unsteady,
+            settled=rounds.settled,
+            foreign_cores=foreign_cores,
+            stolen_cores=stolen_cores,
+            throttled_periods=rounds.throttling.periods,
+            throttled_s=rounds.throttling.seconds,
+            precision=settings.precision,
+            rounds_s=rounds_s,
+        )
+        bench.runners[spec.name] = with_point(bench.runners[spec.name], measured)
+    return rounds_s
+
+
+def _until_finished(rounds: Rounds, label: str, settings: Settings) -> float:
+    """Measure rounds until they are finished; return the seconds that they took. Report ratios that stay imprecise."""
+    start = time.monotonic()
+    index, elapsed_s = 0, 0.0
+    with bar(f"measuring {label}", settings.rounds if settings.precision is None else settings.budget_s) as running:
+        while rounds.live:
+            index += 1
+            rounds.round(index)
+            before_s, elapsed_s = elapsed_s, time.monotonic() - start
+            running.advance(1 if settings.precision is None else elapsed_s - before_s)
+            ratios = _ratios(rounds)
+            if finished(settings, index, elapsed_s, ratios.values()):
+                break
+    for spec in rounds.live:
+        own = {reference: ratio for (name, reference), ratio in ratios.items() if name == spec.name}
+        if sentence := shortfall(own, settings.precision, elapsed_s):
+            say(f"  {spec.name}: {sentence}")
+    if rounds.repeats:
+        say(f"  {rounds.repeats} of {rounds.windows} windows were repeats of disturbed ones")
+    return elapsed_s
+
+
+def _ratios(rounds: Rounds) -> dict[tuple[str, str], Estimate]:
+    references = [spec.name for spec in rounds.live if spec.reference]
+    return latency_ratios({spec.name: rounds.used[spec.name] for spec in rounds.live}, references)
+
+
+def _label(point: OperatingPoint) -> str:
+    label = f"batch {point.batch_size}" + (f" x {point.sequence_length} tokens" if point.sequence_length else "")
+    label += f", {point.generate} generated" if point.generate else ""
+    return label + (f", {WORDS[point.natural]}" if point.natural else "")
+
+
+def _planned(settings: Settings, models: int, bench: Bench) -> str:
+    """Return the number of rounds of a point and their duration as text."""
+    window_s = max(settings.window_s, settings.least_movements * bench.sampler.step_s)
+    round_s = models * (window_s + settings.preroll_s + 2 * bench.sampler.edge_s)
+    loading = "" if bench.shelf.together else " and the loading"
+    if settings.precision is None:
+        total_s = (settings.rounds + 1) * round_s
+        return f"{settings.rounds} rounds of {models} models, about {total_s:.0f} s{loading}"
+    least_s = (settings.rounds + 1) * round_s
+    return (
+        f"rounds of {models} models until ratios are known to +-{100 * settings.precision:.2g} %, "
+        f"{least_s:.0f} to {max(least_s, settings.budget_s or least_s):.0f} s{loading}"
+    )
+
+
+def _cores(before_s: float | None, after_s: float | None, seconds: float) -> float | None:
+    return None if before_s is None or after_s is None else (after_s - before_s) / seconds

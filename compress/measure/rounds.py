@@ -1,0 +1,133 @@
+"""Rounds of one operating point, after a warm-up. Disturbed windows are repeated at once.
+
+round 0        every runner once: pages, caches and clocks meet the order of the rounds
+round 1, 2 ... every runner once, in random order: a pre-roll and a window; a disturbed window is repeated at once
+"""
+
+import os
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Any
+
+from compress.base.cgroup import Throttled, throttled
+from compress.base.console import bar
+from compress.data.point import OperatingPoint
+from compress.energy.meters import Absent, Meter
+from compress.energy.sampler import Sampler
+from compress.measure import latency, warmup
+from compress.measure.attempts import attempt
+from compress.measure.decode import called
+from compress.measure.disturbance import highest_clocks, least_disturbed, may_repeat, severity
+from compress.measure.foreign import foreign_processes, listed_processes
+from compress.measure.job import Job, Spec
+from compress.measure.models import Shelf
+from compress.records.session import Runner
+from compress.records.window import Window
+
+
+@dataclass(frozen=True)
+class Bench:
+    """What all points of a session are measured with."""
+
+    job: Job
+    shelf: Shelf
+    runners: dict[str, Runner]
+    meter: Meter | Absent
+    sampler: Sampler
+    sync: Callable[[], None]
+    before: Sequence[int] | None
+    """Processes on the device before this one opened it; None if unknown."""
+    seen: set[int]
+    """Processes on the device during the rounds."""
+
+
+@dataclass
+class Rounds:
+    """The rounds of one point: the runners that still take part, and their windows so far."""
+
+    bench: Bench
+    point: OperatingPoint
+    batches: warmup.Batches
+    live: list[Spec]
+    used: dict[str, list[Window]]
+    unused: dict[str, list[Window]]
+    unsteady: set[str] = field(default_factory=set)
+    settled: bool | None = None
+    throttling: Throttled = field(default_factory=Throttled)
+    windows: int = 0
+    repeats: int = 0
+
+    def runnable(self, spec: Spec) -> Any:
+        """Return what a window of this runner calls."""
+        return called(self.bench.shelf.take(spec).model, self.point.generate)
+
+    def each(self, specs: Sequence[Spec], work: Callable[[Spec], object]) -> None:
+        """Do something with each of these runners. Those that fail take part no longer."""
+        for spec in specs:
+            attempt(self.bench.runners, spec, partial(work, spec))
+        self.live = [spec for spec in self.live if self.bench.runners[spec.name].error is None]
+
+    def warm_up(self) -> None:
+        """Warm up until latency, temperature and power are steady. Models loaded in turn follow after every load."""
+        cap_s = self.bench.job.settings.warmup_s
+        if self.bench.shelf.together:
+            warming = warmup.WarmUp([spec.name for spec in self.live], self.batches, self.bench.sync, cap_s)
+            with bar("until latency is steady", None):
+                while self.live and not warming.over:
+                    self.each(self.live, lambda spec: warming.block(spec.name, self.runnable(spec)))
+                    warming.keep([spec.name for spec in self.live])
+            self.unsteady |= warming.unsteady()
+        if self.live:
+            models = [self.runnable(spec) for spec in (self.live if self.bench.shelf.together else self.live[-1:])]
+            with bar("until temperature and power have settled", None):
+                self.settled = warmup.settle(models, self.batches, self.bench.sync, self.bench.meter, cap_s)
+
+    def _warm_up_alone(self, spec: Spec) -> None:
+        cap_s = self.bench.job.settings.warmup_s / len(self.used)
+        warming = warmup.WarmUp([spec.name], self.batches, self.bench.sync, cap_s)
+        while not warming.over:
+            warming.block(spec.name, self.runnable(spec))
+        self.unsteady |= warming.unsteady()
+
+    def round(self, index: int) -> None:
+        """Measure one window of every runner, in random order. No figure uses round 0."""
+        shuffle = random.SystemRandom()  # unseeded: order effects average out over sessions
+        order = shuffle.sample(self.live, len(self.live))
+        self.each(order, lambda spec: self._turn(spec, index, order.index(spec)))
+
+    def _turn(self, spec: Spec, index: int, order: int) -> None:
+        """Measure a runner's window of one round, and repeat it while it is disturbed."""
+        if not self.bench.shelf.together:
+            self._warm_up_alone(spec)
+        before = throttled()
+        highest = highest_clocks(self.used[spec.name])
+        attempts: list[Window] = []
+        while True:
+            window = self._window(spec)
+            attempts.append(replace(window, index=index, order=order, attempt=len(attempts)))
+            if index == 0 or severity(window, highest) <= 1 or not self._may_repeat(len(attempts)):
+                break
+            self.repeats += 1
+        if before is not None and (after := throttled()) is not None:
+            self.throttling += after - before
+        chosen = None if index == 0 else least_disturbed(attempts, highest)
+        if chosen is not None:
+            self.used[spec.name].append(chosen)
+        self.unused[spec.name] += [window for window in attempts if window is not chosen]
+
+    def _may_repeat(self, attempts: int) -> bool:
+        return may_repeat(attempts, self.repeats, self.windows)
+
+    def _window(self, spec: Spec) -> Window:
+        """Measure one window, with the processes on the device after it."""
+        bench = self.bench
+        window = latency.measure_window(
+            self.runnable(spec), self.batches, bench.job.settings, bench.sync, bench.meter, bench.sampler
+        )
+        self.windows += 1
+        listed = listed_processes(bench.meter)
+        bench.seen.update(listed or ())
+        others = foreign_processes(bench.before, listed, os.getpid(), os.getppid(), bench.job.parent_on_device)
+        return replace(window, disturbance=replace(window.disturbance, device_processes=others))

@@ -1,0 +1,97 @@
+"""Windows know their disturbance, and are repeated by a rule that never looks at their latency or energy."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from compress.measure import disturbance
+from compress.measure.disturbance import (
+    Reading,
+    between,
+    cpu_khz,
+    highest_clocks,
+    least_disturbed,
+    may_repeat,
+    severity,
+    with_device,
+)
+from compress.records.sample import Sample
+from compress.records.window import Disturbance, Window
+
+WINDOW = Window(0, 200_000_000, (1,), 0, None, None)
+MS = 1_000_000
+
+
+def of(**fields: int) -> Window:
+    """A window of 0.2 s with this disturbance."""
+    return replace(WINDOW, disturbance=Disturbance(**fields))
+
+
+@pytest.fixture(autouse=True)
+def two_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Limits are shares of two cores."""
+    monkeypatch.setattr(disturbance.os, "cpu_count", lambda: 2)
+
+
+CASES = {
+    "nothing known": ({}, 0.0),
+    "quiet": ({"stolen_ns": 0, "foreign_ns": 0, "switches": 0}, 0.0),
+    "two ticks of others": ({"foreign_ns": 20 * MS}, 0.0),
+    "others on a tenth of one of two cores": ({"foreign_ns": 40 * MS}, 1.0),
+    "others on one core": ({"foreign_ns": 200 * MS}, 9.0),
+    "steal of half a core": ({"stolen_ns": 100 * MS}, 4.0),
+    "switches 100 times a second": ({"switches": 20}, 2.0),
+    "another process on the GPU": ({"device_processes": 1}, 2.0),
+    "a thermal slowdown": ({"device_events": 0x40}, 2.0),
+    "the power cap": ({"device_events": 0x4}, 0.0),
+}
+
+
+@pytest.mark.parametrize(("fields", "expected"), CASES.values(), ids=CASES)
+def test_severity_is_the_largest_value_over_its_limit(fields: dict[str, int], expected: float) -> None:
+    assert severity(of(**fields)) == pytest.approx(expected)
+
+
+def test_clocks_are_compared_with_the_runners_highest() -> None:
+    highest = highest_clocks([of(cpu_khz=3_000_000, device_mhz=1500), of(cpu_khz=2_000_000), WINDOW])
+    assert (highest.cpu_khz, highest.device_mhz) == (3_000_000, 1500)
+    assert severity(of(cpu_khz=2_850_000), highest) == pytest.approx(0.5)
+    assert severity(of(device_mhz=1200), highest) == pytest.approx(2.0)
+    assert severity(of(cpu_khz=3_300_000), highest) <= 0
+
+
+def test_the_rule_never_looks_at_latency_or_energy() -> None:
+    slow = replace(of(foreign_ns=0), batch_ns=(10**12,), cpu_ns=10**12, start_uj=0, end_uj=10**15)
+    assert severity(slow) == severity(of(foreign_ns=0)) == 0
+    attempts = [of(foreign_ns=100 * MS), slow, of(foreign_ns=50 * MS)]
+    assert least_disturbed(attempts) is slow
+    assert least_disturbed([of(), attempts[1], WINDOW]) is WINDOW  # the last of equals
+
+
+def test_repeats_end_after_two_and_take_a_quarter_of_all_windows_at_most() -> None:
+    assert may_repeat(1, 0, 1) and may_repeat(2, 0, 100) and not may_repeat(3, 0, 100)
+    assert may_repeat(1, 24, 100) and not may_repeat(1, 25, 100)
+
+
+def test_readings_are_subtracted_and_never_negative() -> None:
+    found = between(Reading(1.0, 5.0, 3), Reading(1.25, 4.99, 8))
+    assert (found.stolen_ns, found.foreign_ns, found.switches) == (250 * MS, 0, 5)
+    assert between(Reading(None, None, 0), Reading(None, None, 0)).foreign_ns is None
+
+
+def test_frequency_is_the_mean_of_the_cores(tmp_path: Path) -> None:
+    assert cpu_khz(tmp_path) is None
+    for core, khz in enumerate((2_000_000, 3_000_000)):
+        (tmp_path / "more" / f"cpu{core}" / "cpufreq").mkdir(parents=True)
+        (tmp_path / "more" / f"cpu{core}" / "cpufreq" / "scaling_cur_freq").write_text(f"{khz}\n")
+    assert cpu_khz(tmp_path / "more") == 2_500_000
+
+
+def test_the_device_is_seen_through_the_samples_inside_the_window() -> None:
+    samples = [
+        Sample(t * MS, sm_mhz=mhz, events=bits) for t, mhz, bits in ((-1, 9, 8), (1, 1000, 4), (199, 1500, 0x40))
+    ]
+    found = with_device(WINDOW, samples).disturbance
+    assert (found.device_mhz, found.device_events) == (1250, 0x44)
+    assert with_device(WINDOW, []) == WINDOW
