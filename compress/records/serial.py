@@ -17,6 +17,7 @@ FEWEST = 6  # with fewer rounds the bias of the estimate exceeds its range
 LARGEST = 0.8  # widening stops here: higher estimates occur by chance, and true ones are flagged
 FLAGGED = 0.6  # coverage is at least 93 % up to here, at 10 rounds
 RANGE = 0.95  # of the estimate
+ROUNDING = 1e-12  # relative differences below this are not noise
 CLIPPED = 3.0  # standard deviations: one stall must not hide a correlation
 
 
@@ -67,7 +68,7 @@ def estimated(logs: np.ndarray, shared: bool = True) -> np.ndarray:
     deviation = clipped - clipped.mean(axis=-1, keepdims=True)
     squares = (deviation**2).sum(axis=-1)
     products = (deviation[..., 1:] * deviation[..., :-1]).sum(axis=-1)
-    lag_1 = np.divide(products, squares, out=np.zeros_like(squares), where=squares > 0)
+    lag_1 = np.divide(products, squares, out=np.zeros_like(squares), where=squares > n * ROUNDING**2)
     return np.clip((n * lag_1.mean(axis=-1) + 1) / (n - 4), -RANGE, RANGE)
 
 
