@@ -20,7 +20,7 @@ from compress.records.session import Runner, Shape, Window
 from compress.records.stats import Estimate
 
 P99_SAMPLES = 300
-AXES: tuple[Axis, ...] = ("latency", "energy")
+AXES: tuple[Axis, ...] = ("latency", "energy")  # energy only if it is measured
 
 
 def limit(asked: int | None, counted: int | None) -> int | None:
@@ -74,7 +74,7 @@ def _point(raw: Raw, name: str, index: int) -> Point:
     reference = references.get(raw.against)
     against_j = None if reference is None else reference.energy_j
     grade, reasons = grades.grade(raw.session, name, index, own.energies, raw.against, against_j)
-    flags = tuple(flag for axis in AXES for flag in correlated(raw, name, index, axis))
+    flags = [flag for axis in AXES[: 1 + meter.measured] for flag in correlated(raw, name, index, axis)]
     times = [duration / 1e9 for window in point.windows for duration in window.batch_ns]
     return Point(
         batch_size=own.batch_size,

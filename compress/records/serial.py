@@ -35,7 +35,7 @@ class Correlation:
 
     @property
     def flagged(self) -> bool:
-        """Whether rounds are so correlated that intervals may be too narrow; chance alone reaches its own error."""
+        """Whether rounds are so correlated that intervals may be too narrow: above 0.6 and above the error."""
         return self.value > max(FLAGGED, self.error)
 
 
@@ -95,4 +95,4 @@ def inflation(n: int, rho: np.ndarray | float) -> np.ndarray | float:
     n var(mean) / E[s^2].
     """
     mean = variance_of_mean(rho, n)
-    return n * mean * (n - 1) / (n * (1 - mean))
+    return (n - 1) * mean / (1 - mean)
