@@ -35,7 +35,7 @@ def main() -> None:
         "# Intervals in simulated sessions",
         "",
         f"{options.sessions:,} sessions on simulated boards, seed {SEED}; made by `make study`. Rows on drift, stalls "
-        "and false alarms simulate the rounds only, in ten times as many sessions; those on the sequential stop in five "
+        "and false alarms simulate the rounds only, in ten times as many sessions; rows on the sequential stop in five "
         "times as many.",
         "",
         "| property | bounds | value | kept |",
