@@ -35,7 +35,8 @@ def main() -> None:
         "# Intervals in simulated sessions",
         "",
         f"{options.sessions:,} sessions on simulated boards, seed {SEED}; made by `make study`. Rows on drift, stalls "
-        "and false alarms simulate the rounds only, in ten times as many sessions.",
+        "and false alarms simulate the rounds only, in ten times as many sessions; rows on the sequential stop in five "
+        "times as many.",
         "",
         "| property | bounds | value | kept |",
         "| --- | --- | --- | --- |",

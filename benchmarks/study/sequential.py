@@ -6,7 +6,7 @@ import numpy as np
 
 from benchmarks.study import SEED, Bound
 from benchmarks.study.rounds import ratios, simulated
-from compress.records.sequential import LEAST_ROUNDS
+from compress.records.sequential import LEAST_ROUNDS, LOOK_EVERY
 
 MOST_ROUNDS = 200
 PRECISION = 0.03
@@ -16,8 +16,8 @@ RUNNERS = 3
 def rows(sessions: int) -> Iterator[Bound]:
     """Yield coverage at the stop, and the rounds that it takes."""
     generator = np.random.default_rng(SEED + 2)
-    for cv in (0.03, 0.06, 0.12):
-        covered, rounds = stopped(simulated(generator, sessions, RUNNERS, MOST_ROUNDS, cv))
+    for cv in (0.03, 0.04, 0.06, 0.12):
+        covered, rounds = stopped(simulated(generator, 5 * sessions, RUNNERS, MOST_ROUNDS, cv))
         label = f"stopped at a precision of {100 * PRECISION:g} %, cv {100 * cv:g} %"
         yield Bound(f"ratios covered, {label} (median of {np.median(rounds):.0f} rounds)", covered, 0.94)
 
@@ -26,7 +26,7 @@ def stopped(logs: np.ndarray) -> tuple[float, np.ndarray]:
     """Return the share of sessions whose ratio is covered when they stop, and their rounds. [sessions]"""
     running, covered = np.arange(len(logs)), 0
     rounds = np.full(len(logs), MOST_ROUNDS)
-    for n in range(LEAST_ROUNDS, MOST_ROUNDS + 1):
+    for n in range(LEAST_ROUNDS, MOST_ROUNDS + 1, LOOK_EVERY):
         found = ratios(logs[running, :, :n])
         done = (found.half <= PRECISION) | (n == MOST_ROUNDS)  # `sequential.enough`, for many sessions at once
         covered += int((np.abs(found.value) <= found.half)[done].sum())

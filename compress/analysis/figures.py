@@ -145,7 +145,7 @@ def _point(raw: Raw, name: str, index: int) -> Point:
         if (windows := costs(raw, reference_name, index)) is not None
     }
     grade, reasons, unreliable = grades.grade(raw, name, index)
-    flags = tuple(flag for axis in AXES for flag in correlated(raw, name, index, axis))
+    flags = tuple(flag for axis in AXES[: 1 + meter.measured] for flag in correlated(raw, name, index, axis))
     percentiles, too_few = _percentiles(point.windows)
     made = Point(
         batch_size=own.batch_size,

@@ -4,9 +4,10 @@
     6 to 14           mean without the smallest and largest     Winsorized variance (Tukey and McLaughlin 1963)
     15 and more       Tukey's biweight                          its own variance (Mosteller and Tukey 1977)
 
-The trimmed mean is precise on few rounds, but two stalls are enough to widen it. The biweight needs 15 rounds to learn
-the scale of the noise; then it rejects any number of stalls up to about a third of the rounds. Functions take arrays
-[..., rounds], in any order of the rounds.
+The trimmed mean is precise on few rounds, but two stalls are enough to widen it. The biweight needs 15 rounds to
+estimate the scale of the noise; then it rejects stalls in up to about a third of the rounds. A 20 % trimmed mean stays
+as precise on a quiet machine, but its intervals grow 1.7 to 4.8 times if one window in six stalls. Functions take
+arrays [..., rounds], in any order of the rounds.
 """
 
 from typing import NamedTuple
@@ -16,7 +17,7 @@ import numpy as np
 TRIMMED_FROM, BIWEIGHT_FROM = 6, 15
 REJECTED = 4.5  # median absolute deviations: three standard deviations of normal noise
 ITERATIONS = 20
-DEGREES_PER_ROUND = 0.36
+DEGREES_PER_ROUND = 0.3
 
 
 class Location(NamedTuple):
@@ -55,8 +56,9 @@ def biweight(values: np.ndarray) -> Location:
     """Return Tukey's biweight location: weights fall smoothly to 0 at `REJECTED` median absolute deviations.
 
     Mosteller and Tukey 1977, chapter 10; Kafadar 1982, JASA 77(378), who tunes it to 6 deviations and 0.7 (n - 1)
-    degrees of freedom for milder outliers. Here 4.5, and 0.36 (n - 1) degrees: with these, intervals of normal noise
-    have nominal coverage from 15 rounds on. Where more than half of the values are equal, it is the plain mean.
+    degrees of freedom for milder outliers. Here 4.5, and 0.3 (n - 1) degrees: 0.36 (n - 1) gives nominal coverage for
+    a fixed number of rounds from 15 on, the rest allows for a session that stops once its interval is narrow. Where
+    more than half of the values are equal, it is the plain mean.
     """
     n = values.shape[-1]
     centre = np.median(values, axis=-1, keepdims=True)

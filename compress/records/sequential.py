@@ -6,15 +6,19 @@ from collections.abc import Iterable
 from compress.records.stats import Estimate
 
 LEAST_ROUNDS = 15
+LOOK_EVERY = 5  # rounds: the more often a session looks, the more often it stops at an interval narrow by chance
 
 
 def enough(ratios: Iterable[Estimate], precision: float) -> bool:
     """Return whether every ratio has 15 rounds and a half-width of its log interval of at most `precision`.
 
-    `ratios` have their rounds' correlation in the interval. Intervals stopped by this rule keep their coverage:
-    `make study` counts it.
+    It is False between looks, which are every 5 rounds. `ratios` have their rounds' correlation in the interval.
+    Intervals stopped by this rule keep their coverage: `make study` counts it.
     """
     return all(
-        ratio.n >= LEAST_ROUNDS and ratio.low > 0 and math.log(ratio.high / ratio.low) / 2 <= precision
+        ratio.n >= LEAST_ROUNDS
+        and ratio.n % LOOK_EVERY == 0
+        and ratio.low > 0
+        and math.log(ratio.high / ratio.low) / 2 <= precision
         for ratio in ratios
     )

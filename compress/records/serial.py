@@ -17,6 +17,7 @@ FEWEST = 6  # with fewer rounds the bias of the estimate exceeds its range
 LARGEST = 0.8  # widening stops here: higher estimates occur by chance, and true ones are flagged
 FLAGGED = 0.6  # coverage is at least 93 % up to here, at 10 rounds
 RANGE = 0.95  # of the estimate
+ROUNDING = 1e-12  # relative differences below this are not noise
 CLIPPED = 3.0  # standard deviations: one stall must not hide a correlation
 
 
@@ -34,7 +35,7 @@ class Correlation:
 
     @property
     def flagged(self) -> bool:
-        """Whether rounds are so correlated that intervals may be too narrow; chance alone reaches its own error."""
+        """Whether rounds are so correlated that intervals may be too narrow: above 0.6 and above the error."""
         return self.value > max(FLAGGED, self.error)
 
 
@@ -67,7 +68,7 @@ def estimated(logs: np.ndarray, shared: bool = True) -> np.ndarray:
     deviation = clipped - clipped.mean(axis=-1, keepdims=True)
     squares = (deviation**2).sum(axis=-1)
     products = (deviation[..., 1:] * deviation[..., :-1]).sum(axis=-1)
-    lag_1 = np.divide(products, squares, out=np.zeros_like(squares), where=squares > 0)
+    lag_1 = np.divide(products, squares, out=np.zeros_like(squares), where=squares > n * ROUNDING**2)
     return np.clip((n * lag_1.mean(axis=-1) + 1) / (n - 4), -RANGE, RANGE)
 
 
@@ -94,4 +95,4 @@ def inflation(n: int, rho: np.ndarray | float) -> np.ndarray | float:
     n var(mean) / E[s^2].
     """
     mean = variance_of_mean(rho, n)
-    return n * mean * (n - 1) / (n * (1 - mean))
+    return (n - 1) * mean / (1 - mean)

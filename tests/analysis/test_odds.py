@@ -27,7 +27,7 @@ def test_holm_is_the_step_down_by_hand() -> None:
 
 def test_p_and_wider_intervals_are_those_of_the_t_test() -> None:
     draw = random.Random(3)
-    ratios = [math.exp(0.02 + 0.03 * draw.gauss(0, 1)) for _ in range(7)]
+    ratios = [math.exp(0.02 + 0.03 * draw.gauss(0, 1)) for _ in range(5)]  # too few to trim
     found = stats.log_mean_estimate(ratios)
     logs = [math.log(r) for r in ratios]
     assert stats.ratio_p(found) == pytest.approx(ttest_1samp(logs, 0).pvalue)

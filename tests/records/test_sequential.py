@@ -21,5 +21,9 @@ def test_fifteen_rounds_are_needed_however_narrow_the_intervals():
     assert enough([ratio(0.001, LEAST_ROUNDS)], 0.03)
 
 
+def test_between_looks_a_session_goes_on():
+    assert [n for n in range(10, 31) if enough([ratio(0.02, n)], 0.03)] == [15, 20, 25, 30]
+
+
 def test_a_ratio_without_an_interval_is_not_precise():
     assert not enough([Estimate(0.5, 0.0, math.inf, 20)], 0.03)
