@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from compress.analysis.odds import SETTLED, adjusted, front_odds, word_among
 from compress.analysis.pareto import Table, point_cost
-from compress.analysis.verdict import MEASURED, alone, cost_axis
+from compress.analysis.verdict import MEASURED, alone, cost_axis, net_cost
 from compress.records.result import Reference, Result
 from compress.records.stats import Estimate
 from compress.report import sheet, text
@@ -106,8 +106,7 @@ def _cells(table: Table, row: Result | Reference, odds: float | None, bits: bool
         cells["latency / fp32"] = unity if name == FP32 else text.ratio(point_cost(point, "latency", FP32))
     if table.meter in MEASURED:
         cells["energy / ref"] = unity if is_reference else text.ratio(point_cost(point, "energy", table.reference))
-        to_reference = point.ratio(table.reference or "") if point else None
-        cells["net / ref"] = unity if is_reference else text.ratio(to_reference.net if to_reference else None)
+        cells["net / ref"] = unity if is_reference else text.ratio(net_cost(point, table.reference))
     if any(alone(result, result.headline) is not None for result in table.results):
         cells["compression alone"] = _alone(table, row)
     cells["stored"] = text.megabytes(size.stored_bytes if size else None, reference_bytes)
@@ -118,7 +117,7 @@ def _cells(table: Table, row: Result | Reference, odds: float | None, bits: bool
 def _alone(table: Table, row: Result | Reference) -> Lines:
     """Return the cost ratio to the dense model under the recipe's own runtime, on the table's axis."""
     ratio = alone(row, row.headline) if isinstance(row, Result) else None
-    return text.ratio(None if ratio is None else ratio.energy if table.axis == "energy" else ratio.latency)
+    return text.ratio(point_cost(row.headline, table.axis, ratio.reference if ratio else None))
 
 
 def _front(on_front: bool, odds: float | None) -> Lines:
