@@ -70,7 +70,7 @@ def point(*ratios: Ratio, latency_s: float = 0.05, energy_j: float | None = None
         phase=None,
         headline=fields.pop("headline", True),
         latency_s=near(latency_s),
-        latency_percentiles_s=Percentiles(latency_s, 1.1 * latency_s, None, 120),
+        latency_percentiles_s=Percentiles(near(latency_s), near(1.1 * latency_s), None, 120),
         throughput_per_s=near(8 / latency_s),
         energy_j=near(joules) if source else None,
         energy_idle_j=None,

@@ -27,8 +27,8 @@ AXES: tuple[Axis, ...] = ("latency", "energy")
 LIMIT = 0.05
 LEAST = 4
 """Rounds below which a trend cannot be told from noise."""
-MANY, CLIPPED = 15, 0.2
-"""With this many rounds, this share of them at each end is Winsorized, so that stalls do not hide a trend."""
+MANY, CLIPPED = 15, 0.3
+"""With this many rounds, this share at each end is Winsorized: stalls of one window in six do not hide a trend."""
 
 
 @dataclass(frozen=True)

@@ -195,6 +195,12 @@ def point_cost(point: Point | None, axis: Axis, reference: str | None) -> Estima
     return estimate if measured == "energy" else None
 
 
+def net_cost(point: Point | None, reference: str | None) -> Estimate | None:
+    """Return the ratio of energies net of idle where `point_cost` gives that of gross energies, or None."""
+    ratio = point.ratio(reference) if point is not None and reference is not None else None
+    return None if ratio is None or point_cost(point, "energy", reference) is None else ratio.net
+
+
 def verdict(
     accuracy: Accuracy,
     reference: Accuracy,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from compress.analysis.natural import deployed, energy_per_correct, latency_per_example, measured_energy
 from compress.analysis.odds import SETTLED, Adjusted, adjusted, front_odds, word_among
 from compress.analysis.pareto import Table, point_cost
-from compress.analysis.verdict import MEASURED, Axis, alone, cost_axis
+from compress.analysis.verdict import MEASURED, Axis, alone, cost_axis, net_cost
 from compress.records.point import natural_point
 from compress.records.result import Point, Reference, Result
 from compress.report import text
@@ -114,8 +114,7 @@ def _cells(table: Table, row: Result | Reference, odds: float | None, bits: bool
         cells["latency / fp32"] = unity if name == FP32 else text.ratio(point_cost(point, "latency", FP32))
     if table.meter in MEASURED:
         cells["energy / ref"] = unity if is_reference else text.ratio(point_cost(point, "energy", table.reference))
-        to_reference = point.ratio(table.reference or "") if point else None
-        cells["net / ref"] = unity if is_reference else text.ratio(to_reference.net if to_reference else None)
+        cells["net / ref"] = unity if is_reference else text.ratio(net_cost(point, table.reference))
     if any(alone(result, result.headline) is not None for result in table.results):
         cells["compression alone"] = _alone(table, row)
     cells["stored"] = text.megabytes(size.stored_bytes if size else None, reference_bytes)
@@ -126,7 +125,7 @@ def _cells(table: Table, row: Result | Reference, odds: float | None, bits: bool
 def _alone(table: Table, row: Result | Reference) -> Lines:
     """Return the cost ratio to the dense model under the recipe's own runtime, on the table's axis."""
     ratio = alone(row, row.headline) if isinstance(row, Result) else None
-    return text.ratio(None if ratio is None else ratio.energy if table.axis == "energy" else ratio.latency)
+    return text.ratio(point_cost(row.headline, table.axis, ratio.reference if ratio else None))
 
 
 def _own_texts(point: Point | None, axis: Axis, reference: str | None, is_reference: bool) -> Lines:

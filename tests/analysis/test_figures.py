@@ -108,9 +108,10 @@ def test_idle_power_is_looked_at_again_where_the_sampler_came_too_late(monkeypat
 
 def test_idle_gross_and_net_are_all_there(monkeypatch: Any) -> None:
     found = point(session(monkeypatch, PAIR))
-    assert found.energy_j is not None
+    assert found.energy_j is not None and found.energy_net_j is not None
     assert found.energy_idle_j == pytest.approx(80 * 0.010)
-    assert found.energy_net_j == pytest.approx(found.energy_j.value - 0.8)
+    assert found.energy_net_j.value == pytest.approx(found.energy_j.value - 0.8)
+    assert found.energy_net_j.high - found.energy_net_j.low == pytest.approx(found.energy_j.high - found.energy_j.low)
 
 
 FAULTS: dict[str, tuple[dict[str, Any], str, str]] = {
@@ -196,7 +197,8 @@ def test_a_drifting_reference_is_named(monkeypatch: Any) -> None:
 def test_a_reference_whose_energy_drifts_is_named_though_its_latency_does_not(monkeypatch: Any) -> None:
     found = point(session(monkeypatch, {"fp32 eager": Load(300.0, 0.02, growth=0.03), "ours": Load(150.0, 0.01)}))
     assert found.grade == "D"
-    assert any("the energy of fp32 eager drifted by +" in reason for reason in found.grade_reasons)
+    assert any("its ratio of energy to fp32 eager drifted by -" in reason for reason in found.grade_reasons)
+    assert found.unreliable == ()  # its latency is as good as ever
 
 
 def test_the_trace_on_disk_gives_the_same_figures(monkeypatch: Any, tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from compress.analysis import grades
+from compress.analysis.disturbances import disturbances
 from compress.base import processes as child
 from compress.base.cgroup import Throttled, quota_cores, throttled
 from compress.base.device import CPU
@@ -106,7 +106,8 @@ def test_a_measurement_that_was_throttled_is_disturbed() -> None:
     halted = replace(quiet, throttled_periods=12, throttled_s=0.8)
 
     def reasons(point: RunnerPoint) -> list[str]:
-        return grades.disturbances(Session((Runner("a", {}, True, 1, "", None, (point,)),), MeterFacts()), "a", 0, "a")
+        session = Session((Runner("a", {}, True, 1, "", None, (point,)),), MeterFacts())
+        return [disturbance.sentence for disturbance in disturbances(session, "a", 0)]
 
     assert reasons(quiet) == []
     assert reasons(halted) == ["the control group's CPU quota stopped the measurement in 12 periods, for 0.8 s"]

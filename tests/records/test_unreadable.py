@@ -16,6 +16,7 @@ from tests import factory
 from tests.damaged import Run, deep
 from tests.helpers import ROOT
 
+CPU = ROOT / "results" / "reference" / "minilm-sst2" / "bert_int8-cpu-a38d1377.json"
 GPU = ROOT / "results" / "reference" / "gpu" / "minilm-sst2-b32-l64" / "graphs_bf16-cuda-39828e96.json"
 
 
@@ -252,7 +253,7 @@ def test_a_workload_without_a_data_set_stands_by_itself(
     run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    data = json.loads(GPU.read_bytes())
+    data = json.loads(CPU.read_bytes())
     del data["workload"]["dataset"]
     (tmp_path / "results").mkdir()
     (tmp_path / "results" / "a.json").write_text(json.dumps(data))

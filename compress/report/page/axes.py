@@ -11,7 +11,7 @@ from compress.analysis.carbon import PER, Terms, grams_per_1000
 from compress.analysis.loss import FORMS, difference, form
 from compress.analysis.natural import deployed, energy_per_correct, latency_per_example, per_correct
 from compress.analysis.pareto import Table, point_cost
-from compress.analysis.verdict import MEASURED, alone
+from compress.analysis.verdict import MEASURED, alone, net_cost
 from compress.records.result import Accuracy, Point, Reference, Result, Size
 from compress.records.stats import Estimate
 from compress.report.text import count, digits, plain, signed_spread, spread
@@ -100,9 +100,8 @@ def _energy_ratio(row: Row) -> Estimate | str:
 def _net_ratio(row: Row) -> Estimate | str:
     if row.itself:
         return Estimate(1.0, 1.0, 1.0, 0)
-    ratio = row.point.ratio(row.table.reference or "") if row.point else None
-    known = None if ratio is None else ratio.net
-    return known or (row.point.reasons.get("ratios.net") if row.point else None) or "net energy is not known here"
+    why = row.point.reasons.get("ratios.net") if row.point else None
+    return net_cost(row.point, row.table.reference) or why or "net energy is not known, or of grade D"
 
 
 def _alone(row: Row) -> Estimate | str:
@@ -111,7 +110,7 @@ def _alone(row: Row) -> Estimate | str:
     ratio = alone(row.of, row.point)
     if ratio is None:
         return "the dense model under the same runtime is the reference, or was not measured"
-    return (ratio.energy if row.table.axis == "energy" else ratio.latency) or "energy is not measured here"
+    return point_cost(row.point, row.table.axis, ratio.reference) or "energy is not measured here, or of grade D"
 
 
 def _ratio(row: Row, axis: str) -> Estimate | str:

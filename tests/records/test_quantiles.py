@@ -1,0 +1,55 @@
+"""Percentiles with intervals from order statistics: right ranks, right floors, nominal coverage."""
+
+import math
+import random
+from fractions import Fraction
+from itertools import pairwise
+
+import pytest
+from scipy import stats as scipy_stats
+
+from compress.records.quantiles import FRACTIONS, least, quantile_estimate, ranks
+
+
+@pytest.mark.parametrize(("fraction", "needed"), [(0.5, 6), (0.9, 36), (0.99, 368)], ids=["p50", "p90", "p99"])
+def test_an_interval_exists_from_this_number_of_values_on(fraction: float, needed: int) -> None:
+    # all n values lie below the quantile with probability fraction^n: at most 2.5 %
+    assert Fraction(fraction) ** needed <= Fraction(25, 1000) < Fraction(fraction) ** (needed - 1)
+    assert least(fraction) == needed
+    assert ranks(needed, fraction) is not None and ranks(needed - 1, fraction) is None
+    assert quantile_estimate(range(needed - 1), fraction) is None
+
+
+@pytest.mark.parametrize("n", [6, 7, 36, 99, 368, 1000, 62_025])
+@pytest.mark.parametrize("fraction", FRACTIONS.values(), ids=FRACTIONS)
+def test_each_end_fails_with_at_most_2_5_percent_and_is_the_closest_that_does(n: int, fraction: float) -> None:
+    found = ranks(n, fraction)
+    if n < least(fraction):
+        assert found is None
+        return
+    assert found is not None
+    low, high = found
+    below = scipy_stats.binom(n, fraction).cdf  # x_(r) exceeds the quantile if fewer than r values lie below it
+    assert below(low - 1) <= 0.025 < below(low)
+    assert below(high - 1) >= 0.975 > below(high - 2)
+
+
+def test_the_value_lies_between_the_ranks_that_a_table_gives() -> None:
+    values = [float(v) for v in random.Random(1).sample(range(100), 100)]
+    found = quantile_estimate(values, 0.5)
+    assert found is not None  # Conover 1999, table A3: ranks 40 and 61 of 100 for the median
+    assert (found.value, found.low, found.high, found.n) == (49.5, 39.0, 60.0, 100)
+
+
+def test_the_interval_of_p99_covers_the_true_value() -> None:
+    draw, covered = random.Random(3), 0
+    for _ in range(1500):
+        found = quantile_estimate([draw.expovariate(1.0) for _ in range(400)], 0.99)
+        assert found is not None
+        covered += found.low <= -math.log(0.01) <= found.high
+    assert covered / 1500 >= 0.94
+
+
+def test_more_values_never_lose_the_interval() -> None:
+    known = [ranks(n, 0.9) is not None for n in range(1, 200)]
+    assert all(earlier <= later for earlier, later in pairwise(known))
