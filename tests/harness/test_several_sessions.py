@@ -1,0 +1,142 @@
+"""A recipe measured in several sessions: real processes, their traces, and sessions that fail."""
+
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from compress import Recipe
+from compress.analysis.comparison import compared
+from compress.analysis.merge import merge
+from compress.analysis.verify import verify
+from compress.base.config import InputError
+from compress.harness import engine
+from compress.harness import run as harness
+from compress.harness.plan import Options
+from compress.records import files as result_files
+from compress.records import trace
+from compress.records.joined import joined_ratio, session_spread
+from compress.records.result import Result
+from compress.records.stats import paired_ratio
+from compress.report.describe import describe
+from compress.spec.measure import PROFILES, Measure
+
+TWICE = Measure(
+    profile="quick", rounds=3, window_s=0.02, preroll_s=0.0, warmup_s=0.1, points="headline", sessions=2,
+    session_spread=0.03,
+)  # fmt: skip
+pytestmark = pytest.mark.usefixtures("forked_sessions")
+
+
+def options(workload: Path, folder: Path) -> Options:
+    return Options(str(workload), "cpu", folder / "results", folder / "artifacts", limit=8)
+
+
+@pytest.fixture
+def measured(workload: Path, tmp_path: Path) -> tuple[Path, list[Result]]:
+    recipes = [Recipe(name="one", measure=TWICE), Recipe(name="two", measure=TWICE)]
+    return tmp_path, harness.run_all(recipes, options(workload, tmp_path))
+
+
+def test_a_run_of_two_sessions_joins_them_keeps_both_traces_and_is_verified(
+    measured: tuple[Path, list[Result]],
+) -> None:
+    folder, results = measured
+    one, two = results
+    point = one.headline
+    assert one.error is None and point is not None and two.traces == one.traces
+    assert one.trace is not None and one.further_traces == (f"{one.trace}-2",)
+    assert [(r.session, r.index) for r in point.rounds] == [(0, 0), (0, 1), (0, 2), (1, 3), (1, 4), (1, 5)]
+    assert (point.sessions, point.extent, point.latency_s.n) == (2, "6 rounds in 2 sessions", 2)
+    first, second = (trace.read(folder / "results" / place) for place in one.traces)
+    assert first.finished is not None and second.finished is not None and first.finished < second.finished
+    assert len(first.runner("one").outcomes["prediction"]) == 8 and not second.runner("one").outcomes
+    reference = one.verdict_reference
+    assert reference is not None
+    ratio = point.ratio(reference.name)
+    assert ratio is not None
+    each = [
+        paired_ratio(*([w.batch_s for w in session.runner(name).points[0].windows] for name in ("one", reference.name)))
+        for session in (first, second)
+    ]
+    assert (ratio.latency, ratio.session_spread) == (joined_ratio(each), session_spread(each))
+    assert one.session_spread == 0.03
+    lines = "\n".join(describe(one))
+    assert "sessions differ by" in lines and f"{one.trace}, {one.trace}-2" in lines
+    for result in results:
+        path = folder / "results" / result_files.own_path(result)
+        assert verify(path).differences == ()
+    assert compared(one, two, folder / "results").point.ratios[0].latency.n == 2
+
+
+def test_a_figure_that_does_not_follow_from_the_second_session_is_found(measured: tuple[Path, list[Result]]) -> None:
+    folder, (one, _) = measured
+    second = folder / "results" / one.further_traces[0]
+    session = trace.read(second)
+    faster = [replace(w, ended_ns=w.started_ns + w.duration_ns // 2) for w in session.runner("one").points[0].windows]
+    runners = tuple(
+        replace(r, points=(replace(r.points[0], windows=tuple(faster)),)) if r.name == "one" else r
+        for r in session.runners
+    )
+    trace.write(second, replace(session, runners=runners))
+    path = folder / "results" / result_files.own_path(one)
+    assert any("rounds[3].duration_s" in line for line in verify(path).differences)
+    shutil.rmtree(second)
+    with pytest.raises(InputError, match=f"{second.name}.*"):
+        verify(path)
+
+
+def test_merging_carries_the_traces_of_all_sessions(measured: tuple[Path, list[Result]], tmp_path: Path) -> None:
+    folder, (one, _) = measured
+    (tmp_path / "empty").mkdir()
+    out = tmp_path / "merged"
+    shutil.copytree(folder / "results" / "my", tmp_path / "other" / "my")
+    merged = merge([folder / "results", tmp_path / "other"], out)
+    assert merged.untraced == ()
+    for result in merged.results:
+        assert verify(out / result_files.own_path(result)).differences == ()
+    shutil.rmtree(out / one.further_traces[0])
+    shutil.rmtree(folder / "results" / one.further_traces[0])
+    shutil.rmtree(tmp_path / "other" / one.further_traces[0])
+    assert "one" in merge([folder / "results", tmp_path / "other"], tmp_path / "again").untraced
+
+
+def failing(run: Callable[..., None], session: int) -> Callable[..., None]:
+    """Run children, except that of one session."""
+
+    def child(command: Sequence[str], *rest: Any) -> None:
+        if f"session-{session}" in command[-1]:
+            raise RuntimeError("the measuring process ended with exit code -9")
+        run(command, *rest)
+
+    return child
+
+
+def test_a_session_whose_process_dies_is_left_out_and_the_result_says_so(
+    workload: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine, "run_child", failing(engine.run_child, 2))
+    thrice = TWICE.model_copy(update={"sessions": 3})
+    result = harness.run_all([Recipe(name="one", measure=thrice)], options(workload, tmp_path))[0]
+    point = result.headline
+    assert result.error is None and point is not None
+    assert [(r.session, r.index) for r in point.rounds] == [(0, 0), (0, 1), (0, 2), (2, 3), (2, 4), (2, 5)]
+    (note,) = [note for note in result.notes if note.startswith("failed in session 2 of 3")]
+    assert note.endswith("RuntimeError: the measuring process ended with exit code -9")
+    assert any(note.startswith("the reference fp32 eager failed in session 2 of 3") for note in result.notes)
+    assert verify(tmp_path / "results" / result_files.own_path(result)).differences == ()
+
+
+def test_a_first_session_whose_process_dies_leaves_an_error(
+    workload: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine, "run_child", failing(engine.run_child, 1))
+    result = harness.run_all([Recipe(name="one", measure=TWICE)], options(workload, tmp_path))[0]
+    assert result.error == "RuntimeError: the measuring process ended with exit code -9"
+
+
+def test_publish_measures_three_sessions_and_other_profiles_one() -> None:
+    assert {name: settings.sessions for name, settings in PROFILES.items()} == {"quick": 1, "standard": 1, "publish": 3}
