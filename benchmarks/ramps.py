@@ -97,7 +97,13 @@ def ramps(repeats: int = 5) -> list[tuple[str, float, float, float]]:
     cases = [(h, t, n, r) for h in HEIGHTS for t in TAUS_S for n in NOISES for r in (1, 5)]
     runs = [warm_up(draw, *case) for case in cases for _ in range(repeats)]
     missed = sum(steady and left > LEFT for _, left, steady in runs) / len(runs)
-    short = [warm_up(draw, h, t, n, cap_s=SHORT_CAP_S) for h in HEIGHTS for t in TAUS_S for n in NOISES for _ in range(repeats)]
+    short = [
+        warm_up(draw, h, t, n, cap_s=SHORT_CAP_S)
+        for h in HEIGHTS
+        for t in TAUS_S
+        for n in NOISES
+        for _ in range(repeats)
+    ]
     missed_short = sum(steady and left > LEFT for _, left, steady in short) / len(short)
     flat = [warm_up(draw, 0.0, 1.0, n, r) for n in NOISES for r in (1, 5) for _ in range(repeats)]
     flagged = sum(not steady for *_, steady in flat) / len(flat)
@@ -110,4 +116,6 @@ def ramps(repeats: int = 5) -> list[tuple[str, float, float, float]]:
 
 if __name__ == "__main__":
     for what, value, low, high in ramps():
-        print(f"{'ok    ' if low <= value <= high else 'MISSED'}  {what}: {100 * value:.2f} % (at most {100 * high:g} %)")
+        print(
+            f"{'ok    ' if low <= value <= high else 'MISSED'}  {what}: {100 * value:.2f} % (at most {100 * high:g} %)"
+        )

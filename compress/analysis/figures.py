@@ -12,6 +12,7 @@ from compress.analysis import grades
 from compress.analysis.accuracy import Evaluation, summarise
 from compress.analysis.costs import Raw, costs
 from compress.analysis.joules import GAIN, UNCERTAINTY_FACTOR, Energy, idle_watts
+from compress.analysis.precision import shortfall
 from compress.analysis.ratios import ratios
 from compress.records import stats
 from compress.records.result import Accuracy, Percentiles, Point, Round
@@ -157,3 +158,14 @@ def _shape(point: Shape) -> str:
 def disturbances(raw: Raw, name: str) -> Sequence[str]:
     """Return the disturbances of a runner's headline point, which affect latency too."""
     return grades.disturbances(raw.session, name, 0, raw.against) if raw.session.runner(name).points else ()
+
+
+def imprecise(raw: Raw, name: str) -> Sequence[str]:
+    """Return a sentence if rounds ended before a runner's latency ratios at the headline point were precise."""
+    headline = next(iter(raw.session.runner(name).points), None)
+    point = next(iter(points(raw, name)), None)
+    if headline is None or point is None:
+        return ()
+    latencies = {ratio.reference: ratio.latency for ratio in point.ratios if ratio.reference != name}
+    sentence = shortfall(latencies, headline.precision, headline.rounds_s)
+    return () if sentence is None else (sentence,)

@@ -198,8 +198,13 @@ def _result(raw: Raw, item: Built, remarks: Sequence[str]) -> dict[str, Any]:
         "size": _size(runner, extra["parameters"], extra["nonzero"], stored_bytes(item.folder)),
         "kernel": _kernel(runner),
         "layers": layer_map(item.folder, item.manifest.layers),
-        "notes": (*extra["notes"], *figures.disturbances(raw, name), *figures.lacking(raw, name), *remarks),
+        "notes": (*extra["notes"], *_notes(raw, name), *remarks),
     }
+
+
+def _notes(raw: Raw, name: str) -> tuple[str, ...]:
+    """Return the notes on a runner's measurement."""
+    return (*figures.disturbances(raw, name), *figures.imprecise(raw, name), *figures.lacking(raw, name))
 
 
 def _size(runner: Runner, parameters: int, nonzero: int, stored: int) -> Size:

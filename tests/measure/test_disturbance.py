@@ -89,7 +89,9 @@ def test_frequency_is_the_mean_of_the_cores(tmp_path: Path) -> None:
 
 
 def test_the_device_is_seen_through_the_samples_inside_the_window() -> None:
-    samples = [Sample(t * MS, sm_mhz=mhz, events=bits) for t, mhz, bits in ((-1, 9, 8), (1, 1000, 4), (199, 1500, 0x40))]
+    samples = [
+        Sample(t * MS, sm_mhz=mhz, events=bits) for t, mhz, bits in ((-1, 9, 8), (1, 1000, 4), (199, 1500, 0x40))
+    ]
     found = with_device(WINDOW, samples).disturbance
     assert (found.device_mhz, found.device_events) == (1250, 0x44)
     assert with_device(WINDOW, []) == WINDOW

@@ -22,8 +22,8 @@ from compress.data import locate
 from compress.data.workload import Workload
 from compress.energy import nvml
 from compress.energy.meters import Gpu
-from compress.measure import session, warmup
 from compress.measure import models as runners
+from compress.measure import session, warmup
 from compress.measure.job import Job, Spec
 from compress.measure.models import Shelf, in_turn_reason
 from compress.measure.session import run_session
@@ -42,7 +42,14 @@ REFERENCES = (("fp32 eager", "fp32"), ("bf16 eager", "bf16"))
 def job(workload: Path, residency: str, specs: tuple[Spec, ...] = ()) -> Job:
     """Two references on the made workload, in windows of milliseconds."""
     found = locate.resolve(Workload.load(str(workload)))
-    short = {"rounds": 3, "precision": None, "window_s": 0.02, "preroll_s": 0.0, "warmup_s": 1.0, "residency": residency}
+    short = {
+        "rounds": 3,
+        "precision": None,
+        "window_s": 0.02,
+        "preroll_s": 0.0,
+        "warmup_s": 1.0,
+        "residency": residency,
+    }
     return Job(
         workload=found.workload,
         source=found,
