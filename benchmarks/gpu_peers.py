@@ -25,7 +25,7 @@ from compress.base.devices import torch_device
 from compress.energy.find import find_meter
 from compress.energy.meters import Absent, gpus_of
 from compress.energy.sampler import Sampler
-from compress.measure import latency
+from compress.measure import latency, warmup
 from compress.records import machine
 from compress.records.stats import Estimate, holm, paired_ratio, ratio_p
 from tests.helpers import ASSETS
@@ -161,9 +161,11 @@ def main() -> int:
         models[f"{name} (peer)"] = PEERS[name](device)
         models[name] = apply(Recipe.load(name), dense(torch.float32, device), tokens)
     batches, sync, zeus = [batch(device)], latency.synchronizer([device]), zeus_monitor(device)
-    for model in models.values():
-        latency.warm_up(model, batches, sync, 5)
-    latency.settle(list(models.values()), batches, sync, meter, 120)
+    warming = warmup.WarmUp(list(models), batches, sync, 5 * len(models))
+    while not warming.over:
+        for name, model in models.items():
+            warming.block(name, model)
+    warmup.settle(list(models.values()), batches, sync, meter, 120)
     costs: dict[str, list[Any]] = {name: [] for name in models}
     with Sampler(meter) as sampler:
         for _ in range(options.rounds):

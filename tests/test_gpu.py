@@ -24,7 +24,7 @@ from compress.energy.doctor.checkup import checkup
 from compress.energy.find import find_meter
 from compress.energy.meters import Absent, gpus_of
 from compress.energy.sampler import Sampler
-from compress.measure import kernels, latency
+from compress.measure import kernels, latency, warmup
 from compress.model.runtimes.sparse import CAPABILITY
 from compress.records import files as result_files
 from compress.records import machine
@@ -285,7 +285,7 @@ def _windows(runs: int, rounds: int) -> list[tuple[list[float], list[float]]]:
     batches, sync = [{k: v.cuda() for k, v in words}], latency.synchronizer([torch.device("cuda")])
     made = []
     with Sampler(meter) as sampler:
-        latency.settle([model], batches, sync, meter, 90)
+        warmup.settle([model], batches, sync, meter, 90)
         for _ in range(runs):
             joules: tuple[list[float], list[float]] = ([], [])
             for _ in range(rounds):

@@ -16,6 +16,7 @@ from compress.analysis.joules import GAIN, UNCERTAINTY_FACTOR, Energy, idle_watt
 from compress.analysis.natural import with_figures
 from compress.analysis.net import netted
 from compress.analysis.over_sessions import joined_points, merged_reasons, numbered, rounds
+from compress.analysis.precision import shortfall
 from compress.analysis.ratios import correlated, correlation, ratios, upper
 from compress.analysis.seeds import Spread, over_seeds, spread_of
 from compress.records import quantiles, stats
@@ -246,3 +247,14 @@ def disturbances(raw: Raw, name: str) -> Sequence[str]:
         if costs(each, name, 0) is not None
     }
     return merged_reasons(found)
+
+
+def imprecise(raw: Raw, name: str) -> Sequence[str]:
+    """Return a sentence if rounds ended before a runner's latency ratios at the headline point were precise."""
+    headline = next(iter(raw.session.runner(name).points), None)
+    point = next(iter(points(raw, name)), None)
+    if headline is None or point is None:
+        return ()
+    latencies = {ratio.reference: ratio.latency for ratio in point.ratios if ratio.reference != name}
+    sentence = shortfall(latencies, headline.precision, headline.rounds_s)
+    return () if sentence is None else (sentence,)

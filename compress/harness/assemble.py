@@ -2,6 +2,7 @@
 
 import errno
 import hashlib
+import itertools
 import os
 import tempfile
 from collections.abc import Sequence
@@ -216,13 +217,14 @@ def _result(raw: Raw, item: Built, remarks: Sequence[str]) -> dict[str, Any]:
         "size": _size(runner, extra["parameters"], extra["nonzero"], stored_bytes(item.folder)),
         "kernel": _kernel(runner),
         "layers": layer_map(item.folder, item.manifest.layers),
-        "notes": (*extra["notes"], *_cost_note(item), *figures.disturbances(raw, name), *_gaps(raw, name), *remarks),
+        "notes": (*extra["notes"], *_cost_note(item), *_notes(raw, name), *remarks),
     }
 
 
-def _gaps(raw: Raw, name: str) -> tuple[str, ...]:
-    """Return sentences on operating points and further sessions without figures."""
-    return *figures.lacking(raw, name), *figures.failures(raw, name)
+def _notes(raw: Raw, name: str) -> tuple[str, ...]:
+    """Return the notes on a runner's measurement, on points and further sessions without figures included."""
+    measured = figures.disturbances(raw, name), figures.imprecise(raw, name)
+    return tuple(itertools.chain(*measured, figures.lacking(raw, name), figures.failures(raw, name)))
 
 
 def _cost_note(item: Built) -> list[str]:

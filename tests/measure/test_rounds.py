@@ -1,0 +1,121 @@
+"""Rounds of real sessions of tiny models: the first is unused, disturbed windows are repeated, precision ends them."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from compress.analysis import costs, figures
+from compress.measure import disturbance, latency
+from compress.measure.session import run_session
+from compress.records import trace
+from compress.records.session import Session
+from compress.records.window import Disturbance, Window
+from compress.spec.measure import PROFILES
+from tests.measure.test_runners import job
+
+
+def measured(workload: Path, **settings: Any) -> Session:
+    """A session of two references, together."""
+    planned = job(workload, "together")
+    return run_session(replace(planned, settings=planned.settings.model_copy(update=settings)), {})
+
+
+def disturb(monkeypatch: pytest.MonkeyPatch, disturbed: Any) -> list[Window]:
+    """Give the n-th window of the session this many nanoseconds of other processes; return all windows."""
+    made: list[Window] = []
+    real = latency.measure_window
+
+    def window(*given: Any) -> Window:
+        found = replace(real(*given), disturbance=Disturbance(foreign_ns=disturbed(len(made))))
+        made.append(found)
+        return found
+
+    monkeypatch.setattr(latency, "measure_window", window)
+    return made
+
+
+def test_the_first_round_is_kept_but_not_used(workload: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    disturb(monkeypatch, lambda _: 0)
+    session = measured(workload)
+    raw = costs.Raw(session, ("fp32 eager", "bf16 eager"), "fp32 eager", "accuracy", 0)
+    for runner in session.runners:
+        (point,) = runner.points
+        assert [w.index for w in point.windows] == [1, 2, 3]
+        assert [w.index for w in point.unused] == [0]
+        assert point.unused[0].ended_ns <= point.windows[0].started_ns
+        (found,) = figures.points(raw, runner.name)
+        assert [r.index for r in found.rounds] == [1, 2, 3]
+        used = {duration / 1e9 for w in point.windows for duration in w.batch_ns}
+        assert found.latency_percentiles_s.n == sum(len(w.batch_ns) for w in point.windows)
+        assert min(used) <= found.latency_percentiles_s.p50 <= max(used)
+    trace.write(tmp_path / "s", session)
+    assert trace.read(tmp_path / "s") == session
+
+
+def test_a_disturbed_window_is_repeated_at_once_in_its_round(workload: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(disturbance, "SHARE", 1.0)
+    made = disturb(monkeypatch, lambda n: 10**9 if n == 4 else 0)  # two of round 0, two of round 1, then this one
+    session = measured(workload)
+    assert len(made) == 2 * 4 + 1
+    disturbed, repeat = made[4], made[5]
+    points = [runner.points[0] for runner in session.runners]
+    (point,) = [p for p in points if len(p.unused) == 2]
+    first, kept = point.windows[1], point.unused[1]
+    assert (kept.started_ns, kept.attempt, kept.index) == (disturbed.started_ns, 0, 2)
+    assert (first.started_ns, first.attempt, first.index) == (repeat.started_ns, 1, 2)
+    assert first.order == kept.order == 0
+
+
+def test_where_all_are_disturbed_the_least_disturbed_counts(workload: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(disturbance, "SHARE", 10.0)
+    made = disturb(monkeypatch, lambda n: (3, 1, 2)[n % 3] * 10**9)
+    session = measured(workload)
+    assert len(made) == 2 + 3 * 2 * 3  # two repeats of every window after round 0
+    for runner in session.runners:
+        for window in runner.points[0].windows:
+            assert window.disturbance.foreign_ns == 10**9
+            others = [w.disturbance.foreign_ns for w in runner.points[0].unused if w.index == window.index]
+            assert sorted(others) == [2 * 10**9, 3 * 10**9]  # type: ignore[type-var]
+
+
+def test_repeats_are_limited_to_a_share_of_all_windows(workload: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = disturb(monkeypatch, lambda _: 10**9)
+    measured(workload, rounds=10)
+    assert 22 < len(made) <= 22 / (1 - disturbance.SHARE) + 1
+
+
+def test_rounds_go_on_until_ratios_are_precise(workload: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = latency.measure_window
+
+    def constant(*given: Any) -> Window:
+        found = real(*given)
+        return replace(found, ended_ns=found.started_ns + 10**6 * len(found.batch_ns))
+
+    monkeypatch.setattr(latency, "measure_window", constant)
+    session = measured(workload, rounds=15, precision=0.03, budget_s=600.0)
+    for runner in session.runners:
+        assert len(runner.points[0].windows) == 15
+        assert runner.points[0].precision == 0.03
+        assert 0 < (runner.points[0].rounds_s or 0) < 600
+    raw = costs.Raw(session, ("fp32 eager", "bf16 eager"), "fp32 eager", "accuracy", 0)
+    assert figures.imprecise(raw, "bf16 eager") == ()
+
+
+def test_a_spent_budget_leaves_six_rounds_and_a_note(
+    workload: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    session = measured(workload, rounds=15, precision=1e-6, budget_s=0.001)
+    assert {len(runner.points[0].windows) for runner in session.runners} == {6}
+    raw = costs.Raw(session, ("fp32 eager", "bf16 eager"), "fp32 eager", "accuracy", 0)
+    (note,) = figures.imprecise(raw, "bf16 eager")
+    assert "its latency ratio to fp32 eager is known to +-" in note and "after 6 rounds" in note
+    assert "bf16 eager: its latency ratio to fp32 eager" in capsys.readouterr().err
+
+
+def test_the_profile_for_machines_without_a_meter_has_short_windows() -> None:
+    quick = PROFILES["quick"]
+    assert 0.2 <= quick.window_s <= 0.4
+    assert 0.05 <= quick.preroll_s <= 0.1
+    assert (quick.rounds, quick.precision, quick.budget_s, quick.least_batches) == (15, 0.03, 90, 2)
