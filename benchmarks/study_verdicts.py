@@ -10,7 +10,7 @@ import numpy as np
 
 from benchmarks.study import Bound
 from compress.analysis.agreement import agreement
-from compress.analysis.drift import Series, change, trends
+from compress.analysis.drift import Series, change, together, trends
 from compress.analysis.net import net_j
 from compress.records import stats
 from compress.records.quantiles import quantile_estimate
@@ -52,7 +52,7 @@ def _drifts(generator: np.random.Generator, rounds: int, cv: float, drift: float
     third = max(rounds // 3, 2)
     ramp = drift / (rounds - third) * (np.arange(rounds) - (rounds - 1) / 2)
     everyone = [Series(str(i), np.exp(ramp + cv * generator.standard_normal(rounds)).tolist(), None) for i in range(7)]
-    found = [*trends(everyone[0], everyone[1], everyone), *trends(everyone[1], everyone[1], everyone)]
+    found = [trend for own in everyone[:2] for trend in trends(own, everyone[1], together(everyone))]
     return any(trend.change.beyond_noise for trend in found)
 
 
