@@ -68,7 +68,8 @@ def _point(raw: Raw, name: str, index: int) -> Point:
         if (windows := costs(raw, reference_name, index)) is not None
     }
     grade, reasons, unreliable = grades.grade(raw, name, index)
-    times = [duration / 1e9 for window in point.windows for duration in window.batch_ns]
+    times = [[duration / 1e9 for duration in window.batch_ns] for window in point.windows]
+    batches = sum(map(len, times))
     percentiles = {p: quantiles.quantile_estimate(times, share) for p, share in quantiles.FRACTIONS.items()}
     made = Point(
         batch_size=own.batch_size,
@@ -77,7 +78,7 @@ def _point(raw: Raw, name: str, index: int) -> Point:
         generated_tokens=point.point.generate,
         headline=index == 0,
         latency_s=_positive(stats.mean_estimate(own.latency_s)),
-        latency_percentiles_s=Percentiles(**percentiles, n=len(times)),
+        latency_percentiles_s=Percentiles(**percentiles, n=batches),
         throughput_per_s=_positive(stats.mean_estimate([own.batch_size / value for value in own.latency_s])),
         energy_j=estimate,
         energy_idle_j=idle,
@@ -91,7 +92,7 @@ def _point(raw: Raw, name: str, index: int) -> Point:
         ratios=ratios(raw, index, own, references, grade),
         verdict=None,
         rounds=rounds,
-        reasons=_reasons(raw, point.point, reason, estimate, idle) | _too_few(percentiles, len(times)),
+        reasons=_reasons(raw, point.point, reason, estimate, idle) | _too_few(percentiles, batches),
         unreliable=unreliable,
     )
     series = {each: grades.series_of(raw, each, index) for each in (name, *references)}
