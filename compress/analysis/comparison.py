@@ -37,6 +37,9 @@ class Comparison:
                 lines.append(f"{name}: {estimate.value:.3f} times ({interval}), {self.point.extent}")
             else:
                 lines.append(f"{name}: not compared: {self.point.energy_reason or 'not measured'}")
+        if ratio.net is not None:
+            interval = f"{ratio.net.low:.3f} to {ratio.net.high:.3f}"
+            lines.append(f"energy net of idle: {ratio.net.value:.3f} times ({interval})")
         for axis, least in (("latency", ratio.min_detectable), ("energy", ratio.min_detectable_energy)):
             if least is not None:
                 lines.append(f"smallest detectable difference of {axis}: {100 * least:.1f} %")

@@ -77,9 +77,23 @@ def _trend_beyond_noise(logs: Sequence[float]) -> bool:
     return within_t(slope / error, n - 2) > CONFIDENCE if error > 0 else slope != 0
 
 
-def together(costs: Sequence[Sequence[float]]) -> list[float]:
-    """Return the geometric mean over runners for each round: the factor common to all."""
-    return [math.exp(math.fsum(map(math.log, each)) / len(each)) for each in zip(*costs, strict=True)]
+def together(everyone: Sequence[Series]) -> Series | None:
+    """Return the factor common to all runners: the geometric mean of their costs for each round.
+
+    Runners with fewer rounds than the others are left out. None for a single runner.
+    """
+    rounds = max((len(series.seconds) for series in everyone), default=0)
+    alike = [series for series in everyone if len(series.seconds) == rounds]
+    joules = [series.joules for series in alike if series.joules is not None]
+    if len(alike) < 2:
+        return None
+    return Series("all", _geometric([s.seconds for s in alike]), _geometric(joules) if len(joules) > 1 else None)
+
+
+def _geometric(costs: Sequence[Sequence[float]]) -> list[float]:
+    """Return the geometric mean over runners for each round, from [runners][rounds]."""
+    logs = np.log(np.asarray(costs, dtype=np.float64))
+    return [math.exp(math.fsum(column) / len(column)) for column in logs.T.tolist()]
 
 
 @dataclass(frozen=True)
@@ -98,20 +112,15 @@ class Trend:
         return f"{self.what} {verb} by {100 * self.change.size:+.1f} % from the first to the last third of rounds{end}"
 
 
-def trends(own: Series, against: Series | None, everyone: Sequence[Series]) -> Iterator[Trend]:
-    """Yield every large change of a runner's cost, of the cost of all runners, and of its ratio to `against`.
-
-    `everyone` are the runners of the session at this point, `own` included.
-    """
+def trends(own: Series, against: Series | None, common: Series | None) -> Iterator[Trend]:
+    """Yield every large change of a runner's cost, of the cost of all runners, and of its ratio to `against`."""
     for axis in AXES:
-        mine, theirs = axis_costs(own, axis), None if against is None else axis_costs(against, axis)
+        mine, shared, theirs = (axis_costs(series, axis) for series in (own, common, against))
         if mine is None:
             continue
-        known = [axis_costs(each, axis) for each in everyone]
-        alike = [costs for costs in known if costs is not None and len(costs) == len(mine)]
         tested: list[tuple[Of, str, Sequence[float]]] = [("own", f"its {axis}", mine)]
-        if len(alike) > 1:
-            tested.append(("all", f"the {axis} of all models together", together(alike)))
+        if shared is not None and len(shared) == len(mine):
+            tested.append(("all", f"the {axis} of all models together", shared))
         if against is not None and theirs is not None and against.name != own.name and len(theirs) == len(mine):
             paired = [a / b for a, b in zip(mine, theirs, strict=True)]
             tested.append(("ratio", f"its ratio of {axis} to {against.name}", paired))
@@ -121,6 +130,8 @@ def trends(own: Series, against: Series | None, everyone: Sequence[Series]) -> I
                 yield Trend(what, axis, of, found)
 
 
-def axis_costs(series: Series, axis: Axis) -> Sequence[float] | None:
+def axis_costs(series: Series | None, axis: Axis) -> Sequence[float] | None:
     """Return the costs of a runner on an axis, or None if they are unknown."""
+    if series is None:
+        return None
     return series.seconds if axis == "latency" else series.joules

@@ -112,11 +112,12 @@ def _over_sessions(raw: Raw, name: str, index: int) -> Point | None:
 
 def _percentiles(windows: Sequence[Window]) -> tuple[Percentiles, dict[str, str]]:
     """Return the percentiles of latency over all batches, and why some are missing: too few batches."""
-    times = [duration / 1e9 for window in windows for duration in window.batch_ns]
+    times = [[duration / 1e9 for duration in window.batch_ns] for window in windows]
+    batches = sum(map(len, times))
     known = {name: quantiles.quantile_estimate(times, share) for name, share in quantiles.FRACTIONS.items()}
     needed = {name: quantiles.least(quantiles.FRACTIONS[name]) for name, found in known.items() if found is None}
-    reasons = {name: f"{len(times)} batches; its interval needs {least}" for name, least in needed.items()}
-    return Percentiles(**known, n=len(times)), reasons
+    reasons = {name: f"{batches} batches; its interval needs {least}" for name, least in needed.items()}
+    return Percentiles(**known, n=batches), reasons
 
 
 def _point(raw: Raw, name: str, index: int) -> Point:

@@ -18,7 +18,7 @@ from typing import NamedTuple
 from compress.analysis.agreement import AGREE, TOLERABLE, WINDOW_S, agreement
 from compress.analysis.costs import Raw, costs
 from compress.analysis.disturbances import Disturbance, disturbances, drifts
-from compress.analysis.drift import AXES, Series, Trend, axis_costs, trends
+from compress.analysis.drift import AXES, Series, Trend, axis_costs, together, trends
 from compress.analysis.joules import Energy, events, series
 from compress.records.result import Grade
 from compress.records.sample import Signal
@@ -131,7 +131,7 @@ def _trends(raw: Raw, name: str, index: int) -> list[Trend]:
     """Return the large changes over the rounds that concern a runner at a point."""
     measured = [r.name for r in raw.session.runners if costs(raw, r.name, index) is not None]
     everyone = {each: series_of(raw, each, index) for each in measured}
-    return list(trends(everyone[name], everyone.get(raw.against), list(everyone.values())))
+    return list(trends(everyone[name], everyone.get(raw.against), together(list(everyone.values()))))
 
 
 def series_of(raw: Raw, name: str, index: int) -> Series:

@@ -42,7 +42,7 @@ def netted(
         reasons["ratios.net"] = f"the energy of {', '.join(below)} {NOT_ABOVE_IDLE}"
 
     def net_ratio(reference: str) -> Estimate | None:
-        if own.name in below or reference in below:
+        if own.name in below or reference in below or reference not in nets:
             return None
         return stats.paired_ratio(nets[own.name], nets[reference], paired)
 
@@ -50,7 +50,7 @@ def netted(
         replace(
             ratio,
             net=net_ratio(ratio.reference),
-            waiting_share=waiting_share(own, references[ratio.reference], idle_w),
+            waiting_share=waiting_share(own, references.get(ratio.reference), idle_w),
         )
         for ratio in point.ratios
     )
@@ -62,9 +62,9 @@ def net_j(costs: Series, idle_w: float) -> Sequence[float]:
     return [j - idle_w * s for j, s in zip(costs.joules or (), costs.seconds, strict=False)]
 
 
-def waiting_share(own: Series, reference: Series, idle_w: float) -> float | None:
+def waiting_share(own: Series, reference: Series | None, idle_w: float) -> float | None:
     """Return the share of a gross saving that is waiting avoided; None without a saving. Over 1 if net energy grew."""
-    if own.joules is None or reference.joules is None:
+    if reference is None or own.joules is None or reference.joules is None:
         return None
     saved_j = _mean(reference.joules) - _mean(own.joules)
     return idle_w * (_mean(reference.seconds) - _mean(own.seconds)) / saved_j if saved_j > 0 else None

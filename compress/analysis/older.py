@@ -10,10 +10,10 @@ from dataclasses import replace
 
 from compress.analysis.agreement import agreement
 from compress.analysis.disturbances import drifts, recognised
-from compress.analysis.drift import Series, trends
+from compress.analysis.drift import Series, together, trends
 from compress.analysis.grades import MODELLED, Limit, imprecisions, unreliable_latency, worst_grade
 from compress.analysis.net import netted
-from compress.analysis.verdict import MEASURED, judged, same_point
+from compress.analysis.verdict import MEASURED, judged, same_point, shape
 from compress.records.result import SCHEMA, Grade, Point, Ratio, Reference, Result
 
 AGAIN = "measured by schema 1: its verdict, grade and net energy were computed again by the rules of schema 2"
@@ -23,11 +23,37 @@ Rows = Mapping[str, Sequence[Point]]
 """Name of a runner -> its points."""
 
 
+class Costs:
+    """Costs per round of all runners of a session, from the results that hold them."""
+
+    def __init__(self) -> None:
+        self._at: dict[tuple[object, ...], dict[str, Series]] = {}
+        self._common: dict[tuple[object, ...], Series | None] = {}
+
+    def add(self, rows: Rows) -> None:
+        """Add the points of these runners."""
+        for name, points in rows.items():
+            for point in points:
+                if point.rounds:
+                    self._at.setdefault(shape(point), {})[name] = _series(name, point)
+
+    def of(self, name: str | None, point: Point) -> Series | None:
+        """Return the costs of a runner at a point of this shape, or None if it was not measured there."""
+        return self._at.get(shape(point), {}).get(name or "")
+
+    def common(self, point: Point) -> Series | None:
+        """Return the factor common to all runners at a point of this shape."""
+        key = shape(point)
+        if key not in self._common:
+            self._common[key] = together(list(self._at.get(key, {}).values()))
+        return self._common[key]
+
+
 def rejudged(results: Sequence[Result]) -> list[Result]:
     """Return the results with those of schema 1 judged again, and a note in each of them."""
-    sessions: dict[str, dict[str, Sequence[Point]]] = {}
+    sessions: dict[str, Costs] = {}
     for result in filter(_is_older, results):
-        sessions.setdefault(result.session, {}).update(_points(result))
+        sessions.setdefault(result.session, Costs()).add(_points(result))
     return [_rejudged(r, sessions[r.session]) if _is_older(r) else r for r in results]
 
 
@@ -40,31 +66,31 @@ def _is_older(result: Result) -> bool:
     return result.schema < SCHEMA and result.error is None and AGAIN not in result.notes
 
 
-def _rejudged(result: Result, rows: Rows) -> Result:
-    """Return one result of schema 1, judged again beside the rows of its session."""
+def _rejudged(result: Result, costs: Costs) -> Result:
+    """Return one result of schema 1, judged again by the costs of its session."""
     reference = result.verdict_reference
     against = None if reference is None else reference.name
     graded = {
-        name: tuple(_regraded(name, point, against, rows) for point in points)
+        name: tuple(_regraded(name, point, against, costs) for point in points)
         for name, points in _points(result).items()
     }
-    references = tuple(replace(r, points=_ratioed(r, graded, rows)) for r in result.references)
+    references = tuple(replace(r, points=_ratioed(r, graded, costs)) for r in result.references)
     notes = (*result.notes, AGAIN)
-    return judged(replace(result, points=_ratioed(result, graded, rows), references=references, notes=notes))
+    return judged(replace(result, points=_ratioed(result, graded, costs), references=references, notes=notes))
 
 
-def _regraded(name: str, point: Point, against: str | None, rows: Rows) -> Point:
+def _regraded(name: str, point: Point, against: str | None, costs: Costs) -> Point:
     """Return a point with the grade, reasons and reliability that its rounds and its known disturbances give."""
-    everyone = {each: at for each, points in rows.items() if (at := _at(each, points, point)) is not None}
-    changes = list(trends(everyone[name], everyone.get(against or ""), list(everyone.values())))
+    own = costs.of(name, point)
+    changes = [] if own is None else list(trends(own, costs.of(against, point), costs.common(point)))
     kept = [reason for reason in point.grade_reasons if not any(part in reason for part in RECOMPUTED)]
     known = [recognised(reason) for reason in kept]
     found = [*(disturbance for disturbance in known if disturbance is not None), *drifts(changes)]
     metered = point.energy_source in MEASURED
     others = [reason for reason, disturbance in zip(kept, known, strict=True) if disturbance is None]
     limits: list[Limit] = [("C", reason) for reason in others if reason != MODELLED]
-    if metered:
-        limits += [*imprecisions(everyone[name], changes), *_disagreement(point)]
+    if metered and own is not None:
+        limits += [*imprecisions(own, changes), *_disagreement(point)]
     grade = point.grade
     if grade is not None and metered:
         grade = worst_grade("A" if point.energy_source == "external" else "B", found, limits)
@@ -79,20 +105,16 @@ def _disagreement(point: Point) -> list[Limit]:
     return [] if limit is None else [limit]
 
 
-def _ratioed(row: Result | Reference, graded: Rows, rows: Rows) -> tuple[Point, ...]:
+def _ratioed(row: Result | Reference, graded: Rows, costs: Costs) -> tuple[Point, ...]:
     """Return a row's regraded points with the grades of their ratios, and the energies net of idle."""
     points = []
     for point in graded[row.name]:
         ratios = tuple(_graded_ratio(ratio, point, graded) for ratio in point.ratios)
-        own, others = _at(row.name, rows[row.name], point), {r.name: r for r in _references(ratios, rows, point)}
-        assert own is not None
-        points.append(netted(replace(point, ratios=ratios), own, others, _idle_w(point)))
+        own = costs.of(row.name, point)
+        others = {r.reference: found for r in ratios if (found := costs.of(r.reference, point)) is not None}
+        rerated = replace(point, ratios=ratios)
+        points.append(rerated if own is None else netted(rerated, own, others, _idle_w(point)))
     return tuple(points)
-
-
-def _references(ratios: Sequence[Ratio], rows: Rows, point: Point) -> list[Series]:
-    found = (_at(ratio.reference, rows.get(ratio.reference, ()), point) for ratio in ratios)
-    return [series for series in found if series is not None]
 
 
 def _graded_ratio(ratio: Ratio, point: Point, graded: Rows) -> Ratio:
@@ -105,11 +127,8 @@ def _graded_ratio(ratio: Ratio, point: Point, graded: Rows) -> Ratio:
     return replace(ratio, grade=max(known, default=None), grade_reasons=reasons)
 
 
-def _at(name: str, points: Sequence[Point], like: Point) -> Series | None:
-    """Return the costs per round of a runner at a point of this shape, or None if it was not measured there."""
-    point = next((p for p in points if same_point(p, like) and p.rounds), None)
-    if point is None:
-        return None
+def _series(name: str, point: Point) -> Series:
+    """Return the costs of a runner per round, from the rounds that its file holds."""
     counts = [r.batches * point.batch_size for r in point.rounds]
     seconds = [r.duration_s / count for r, count in zip(point.rounds, counts, strict=True)]
     known = [r.energy_j for r in point.rounds if r.energy_j is not None and r.energy_j > 0]

@@ -157,10 +157,12 @@ def alone(result: Result, point: Point | None) -> Ratio | None:
 
 def same_point(one: Point, other: Point) -> bool:
     """Return whether two points have the same batch size, lengths, phase and number of generated tokens."""
-    one_shape, other_shape = (
-        (p.batch_size, p.sequence_length, p.phase, p.generated_tokens, own_lengths(p)) for p in (one, other)
-    )
-    return one_shape == other_shape
+    return shape(one) == shape(other)
+
+
+def shape(point: Point) -> tuple[object, ...]:
+    """Return what identifies an operating point."""
+    return point.batch_size, point.sequence_length, point.phase, point.generated_tokens, own_lengths(point)
 
 
 def own_lengths(point: Point) -> str:

@@ -40,7 +40,7 @@ def test_no_noise_widens_the_limit(noise: float) -> None:
     steps = [noise, -noise, noise, -noise, noise, -noise]
     costs_s = [math.exp(0.03 * i + step) for i, step in enumerate(steps)]
     own = Series("ours", costs_s, None)
-    found = list(trends(own, None, [own]))
+    found = list(trends(own, None, None))
     seen = change(costs_s)
     assert seen is not None and abs(seen.size) > LIMIT
     assert len(found) == 1
@@ -50,16 +50,17 @@ def test_no_noise_widens_the_limit(noise: float) -> None:
 
 def test_a_change_of_up_to_5_percent_is_nothing_however_sure() -> None:
     own = Series("ours", [1.0, 1.01, 1.02, 1.03, 1.04, 1.05], None)
-    assert list(trends(own, None, [own])) == []
+    assert list(trends(own, None, None)) == []
     assert change([1.0, 1.1, 1.2]) is None  # three rounds have no trend
 
 
 def test_the_common_factor_is_tested_even_if_no_runner_shows_it() -> None:
     draw = random.Random(4)
     everyone = [Series(str(i), [math.exp(-0.02 * r + draw.gauss(0, 0.06)) for r in range(6)], None) for i in range(30)]
-    common = together([series.seconds for series in everyone])
-    assert common[0] == pytest.approx(math.prod(s.seconds[0] for s in everyone) ** (1 / 30))
-    found = [t for t in trends(everyone[0], everyone[1], everyone) if t.of == "all"]
+    common = together(everyone)
+    assert common is not None
+    assert common.seconds[0] == pytest.approx(math.prod(s.seconds[0] for s in everyone) ** (1 / 30))
+    found = [t for t in trends(everyone[0], everyone[1], common) if t.of == "all"]
     assert [t.change.beyond_noise for t in found] == [True]
     assert found[0].sentence.startswith("the latency of all models together drifted by -")
 
@@ -67,9 +68,9 @@ def test_the_common_factor_is_tested_even_if_no_runner_shows_it() -> None:
 def test_a_drift_that_all_runners_share_is_none_of_their_ratio() -> None:
     ramp = [math.exp(0.05 * i) for i in range(6)]
     ours, theirs = Series("ours", [2 * v for v in ramp], None), Series("theirs", ramp, None)
-    assert {t.of for t in trends(ours, theirs, [ours, theirs])} == {"own", "all"}
+    assert {t.of for t in trends(ours, theirs, together([ours, theirs]))} == {"own", "all"}
     other = Series("theirs", [1.0] * 6, None)
-    assert {t.of for t in trends(ours, other, [ours, other])} == {"own", "all", "ratio"}
+    assert {t.of for t in trends(ours, other, together([ours, other]))} == {"own", "all", "ratio"}
 
 
 def test_the_published_h200_session_drifted() -> None:
@@ -96,10 +97,10 @@ def test_rounds_that_vary_by_more_than_5_percent_are_no_grade_b() -> None:
         cv = half * math.sqrt(6 / 5)
         assert grades.variation(values) == pytest.approx(cv)
         own = Series("ours", values, [2 * v for v in values])
-        limits = grades.imprecisions(own, list(trends(own, None, [own])))
+        limits = grades.imprecisions(own, list(trends(own, None, None)))
         assert [grade for grade, _ in limits] == ([] if precise else ["C", "C"])
 
 
 def test_a_runner_with_fewer_rounds_joins_no_common_factor() -> None:
     ours, other = Series("ours", [1.0] * 6, None), Series("short", [1.0, 2.0, 3.0, 4.0], None)
-    assert list(trends(ours, other, [ours, other])) == []
+    assert list(trends(ours, other, together([ours, other]))) == []

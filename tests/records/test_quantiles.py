@@ -17,7 +17,7 @@ def test_an_interval_exists_from_this_number_of_values_on(fraction: float, neede
     assert Fraction(fraction) ** needed <= Fraction(25, 1000) < Fraction(fraction) ** (needed - 1)
     assert least(fraction) == needed
     assert ranks(needed, fraction) is not None and ranks(needed - 1, fraction) is None
-    assert quantile_estimate(range(needed - 1), fraction) is None
+    assert quantile_estimate([range(needed - 1)], fraction) is None
 
 
 @pytest.mark.parametrize("n", [6, 7, 36, 99, 368, 1000, 62_025])
@@ -36,7 +36,7 @@ def test_each_end_fails_with_at_most_2_5_percent_and_is_the_closest_that_does(n:
 
 def test_the_value_lies_between_the_ranks_that_a_table_gives() -> None:
     values = [float(v) for v in random.Random(1).sample(range(100), 100)]
-    found = quantile_estimate(values, 0.5)
+    found = quantile_estimate([values], 0.5)
     assert found is not None  # Conover 1999, table A3: ranks 40 and 61 of 100 for the median
     assert (found.value, found.low, found.high, found.n) == (49.5, 39.0, 60.0, 100)
 
@@ -44,10 +44,34 @@ def test_the_value_lies_between_the_ranks_that_a_table_gives() -> None:
 def test_the_interval_of_p99_covers_the_true_value() -> None:
     draw, covered = random.Random(3), 0
     for _ in range(1500):
-        found = quantile_estimate([draw.expovariate(1.0) for _ in range(400)], 0.99)
+        found = quantile_estimate([[draw.expovariate(1.0) for _ in range(80)] for _ in range(5)], 0.99)
         assert found is not None
         covered += found.low <= -math.log(0.01) <= found.high
     assert covered / 1500 >= 0.94
+
+
+def test_rounds_that_differ_widen_the_interval_as_woodruff_has_it() -> None:
+    rounds = [[1.0] * 20 + [3.0] * 5, [2.0] * 10 + [4.0] * 15, [1.5] * 25, [5.0] * 20 + [6.0] * 5]
+    found = quantile_estimate(rounds, 0.5)
+    assert found is not None and found.value == 2.0
+    below = [25 - 5, 10, 25, 0]  # values of up to 2 in each round
+    error = math.sqrt(4 / 3 * sum((b - 55 / 4) ** 2 for b in below)) / 100
+    reach = scipy_stats.t.ppf(0.975, 3) * error
+    ordered = sorted(v for values in rounds for v in values)
+    assert found.low == ordered[max(1, math.floor(100 * (0.5 - reach))) - 1]
+    assert found.high == ordered[min(100, math.ceil(100 * (0.5 + reach)) + 1) - 1]
+    alone = quantile_estimate([ordered], 0.5)
+    assert alone is not None and alone.high < found.high
+
+
+def test_the_interval_covers_where_rounds_differ_by_5_percent() -> None:
+    draw, covered = random.Random(5), 0
+    for _ in range(600):
+        shifts = [draw.gauss(0, 0.05) for _ in range(6)]
+        found = quantile_estimate([[shift + draw.gauss(0, 0.03) for _ in range(60)] for shift in shifts], 0.5)
+        assert found is not None
+        covered += found.low <= 0 <= found.high
+    assert covered / 600 >= 0.94  # order statistics of independent values: 26 %
 
 
 def test_more_values_never_lose_the_interval() -> None:
