@@ -164,7 +164,8 @@ def _reading(table: Table) -> Iterable[str]:
 
 def _between_sessions(table: Table) -> Iterable[str]:
     """Yield how much ratios differ between the sessions of rows that have several."""
-    ratios = [point.ratio(table.reference or "") for _, point in _points(table) if point is not None]
+    points = [point for name, point in _points(table) if point is not None and name != table.reference]
+    ratios = [point.ratio(table.reference or "") for point in points]
     known = [r.session_spread if table.axis == "latency" else r.session_spread_energy for r in ratios if r is not None]
     spreads = [100 * spread for spread in known if spread is not None]
     if spreads:

@@ -6,8 +6,10 @@ from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
+import numpy as np
 import pytest
 
+from benchmarks.study_sessions import gated
 from compress.analysis.gate import Check, Limits, check, growth
 from compress.base.config import InputError
 from compress.records import files as result_files
@@ -154,6 +156,55 @@ def test_a_gate_that_cannot_see_does_not_pass(recipes: int) -> None:
         found = check([measured(n, 0.525) for n in names], [measured(n, 0.5) for n in names], LATENCY)
         passed += found[0].state == "passed"
     assert passed <= 0.025 * 400
+
+
+def in_session(session: str, cost: float = 0.5, estimated: float | None = None, **fields: Any) -> Result:
+    """A result of another session; `estimated` makes it one of three sessions that differ by so much."""
+    made = factory.result("bert_int8", cost, session=session, **fields)
+    (point,) = made.points
+    ratio = replace(point.ratios[0], session_spread=estimated)
+    rounds = tuple(replace(r, session=i % 3 if estimated is not None else 0) for i, r in enumerate(point.rounds))
+    return replace(made, points=(replace(point, ratios=(ratio,), rounds=rounds),))
+
+
+def test_single_sessions_are_compared_under_the_assumed_spread_and_the_sentence_says_so() -> None:
+    now, then = in_session("s2", 0.51, spread=0.002), in_session("s1", spread=0.002)
+    found = one(now, then, LATENCY)
+    assert found.state == "undecided" and "assuming that sessions differ by 2 %; only more sessions" in found.detail
+    # log 1.02 +- 1.96 x sqrt(2) x 2 %, and the rounds' own 0.2 % on both sides
+    half = stats.math.hypot(1.959964 * 0.02, 0.002) * stats.math.sqrt(2)
+    low, high = (100 * (1.02 * stats.math.exp(sign * half) - 1) for sign in (-1, 1))
+    assert f"({low:+.1f}% to {high:+.1f}%)" in found.detail
+    assert one(now, then, replace(LATENCY, session_spread=0.001)).state == "passed"
+    assert "differ by 0.1 %" in one(now, then, replace(LATENCY, session_spread=0.001)).detail
+    certain = one(now, then, replace(LATENCY, session_spread=0.0))
+    assert certain.state == "passed" and "assuming" not in certain.detail
+    assert one(replace(now, session_spread=0.05), replace(then, session_spread=0.05), LATENCY).state == "undecided"
+    assert "differ by 5 %" in one(replace(now, session_spread=0.05), then, LATENCY).detail
+
+
+def test_a_result_compared_with_itself_has_no_spread_between_sessions() -> None:
+    only = in_session("s1", spread=0.002)
+    found = one(only, only, LATENCY)
+    assert found.state == "passed" and "assuming" not in found.detail
+
+
+def test_the_larger_of_the_assumed_and_the_estimated_spread_is_added_to_the_side_of_a_single_session() -> None:
+    single, several = in_session("s2", spread=0.002), in_session("s1", spread=0.002, estimated=0.04)
+    assert "assuming that sessions differ by 4 %" in one(single, several, LATENCY).detail
+    assert (
+        "assuming that sessions differ by 2 %"
+        in one(single, in_session("s1", spread=0.002, estimated=0.01), LATENCY).detail
+    )
+    both = one(in_session("s2", spread=0.05, estimated=0.04), several, LATENCY)
+    assert "assuming" not in both.detail and "sessions on each side would decide it" in both.detail
+
+
+@pytest.mark.parametrize(("spread", "most"), [(0.01, 0.05), (0.02, 0.05)])
+def test_equal_recipes_of_sessions_that_differ_fail_seldom(spread: float, most: float) -> None:
+    """200 gates of 14 equal recipes at a limit of nothing."""
+    failed, _ = gated(np.random.default_rng(8), 200, spread)
+    assert failed <= most
 
 
 def test_the_number_of_rounds_that_is_stated_decides() -> None:

@@ -23,6 +23,7 @@ from compress.records.result import Result
 from compress.records.stats import paired_ratio
 from compress.report.describe import describe
 from compress.spec.measure import PROFILES, Measure
+from tests import forked
 
 TWICE = Measure(
     profile="quick", rounds=3, window_s=0.02, preroll_s=0.0, warmup_s=0.1, points="headline", sessions=2,
@@ -35,10 +36,22 @@ def options(workload: Path, folder: Path) -> Options:
     return Options(str(workload), "cpu", folder / "results", folder / "artifacts", limit=8)
 
 
-@pytest.fixture
-def measured(workload: Path, tmp_path: Path) -> tuple[Path, list[Result]]:
+@pytest.fixture(scope="module")
+def shared(workload: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Result]]:
+    """One run of two recipes."""
+    folder = tmp_path_factory.mktemp("sessions")
     recipes = [Recipe(name="one", measure=TWICE), Recipe(name="two", measure=TWICE)]
-    return tmp_path, harness.run_all(recipes, options(workload, tmp_path))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(engine, "run_child", forked.run_child)
+        patch.setattr(harness, "threads", forked.one_thread)
+        return folder, harness.run_all(recipes, options(workload, folder))
+
+
+@pytest.fixture
+def measured(shared: tuple[Path, list[Result]], tmp_path: Path) -> tuple[Path, list[Result]]:
+    """Its own copy of the results."""
+    shutil.copytree(shared[0] / "results", tmp_path / "run" / "results")
+    return tmp_path / "run", shared[1]
 
 
 def test_a_run_of_two_sessions_joins_them_keeps_both_traces_and_is_verified(
@@ -108,7 +121,7 @@ def failing(run: Callable[..., None], session: int) -> Callable[..., None]:
     """Run children, except that of one session."""
 
     def child(command: Sequence[str], *rest: Any) -> None:
-        if f"session-{session}" in command[-1]:
+        if Path(command[-1]).parent.name == f"session-{session}":
             raise RuntimeError("the measuring process ended with exit code -9")
         run(command, *rest)
 

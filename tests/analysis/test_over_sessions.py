@@ -1,0 +1,110 @@
+"""One operating point from several sessions, on simulated boards."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from compress.analysis import costs, figures
+from compress.analysis.over_sessions import merged_reasons
+from compress.base.config import InputError
+from compress.records import trace
+from compress.records.further import completed, lost_session
+from compress.records.joined import joined_mean, joined_ratio
+from compress.records.session import Session, Shape
+from compress.report.charts import Source
+from compress.report.charts.power import sampled
+from compress.report.page.samples import Trace, power
+from tests import factory
+from tests.simulated import Load, session, with_points
+
+
+def sessions(patch: Any, *watts: float, noise: float = 0.004) -> list[Session]:
+    """Sessions of a reference of 300 W and a model of so many watts each."""
+    return [
+        session(patch, {"fp32 eager": Load(300.0, 0.02, noise), "ours": Load(each, 0.01, noise)}, seed=number)
+        for number, each in enumerate(watts)
+    ]
+
+
+def test_figures_of_several_sessions_are_joined_over_sessions(monkeypatch: pytest.MonkeyPatch) -> None:
+    every = sessions(monkeypatch, 200.0, 204.0, 196.0)
+    (point,) = figures.points(costs.from_trace(every[0], every[1:]), "ours")
+    alone = [figures.points(costs.from_trace(each), "ours")[0] for each in every]
+    energies = [each.energy_j for each in alone]
+    assert all(energies) and point.energy_j == joined_mean([e for e in energies if e is not None])
+    assert point.latency_s.n == point.energy_j.n == point.sessions == 3
+    ratios = [each.ratios[0].energy for each in alone]
+    (ratio,) = point.ratios
+    assert ratio.energy == joined_ratio([r for r in ratios if r is not None])
+    assert ratio.session_spread_energy == pytest.approx(0.02, abs=0.01)
+    assert len(point.rounds) == point.latency_percentiles_s.n // (
+        len(every[0].runners[1].points[0].windows[0].batch_ns)
+    )
+    assert [r.index for r in point.rounds] == list(range(18))
+    assert point.energy_idle_j is not None and point.energy_net_j == point.energy_j.value - point.energy_idle_j
+
+
+def test_a_runner_that_fails_in_a_later_session_has_the_figures_of_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    every = sessions(monkeypatch, 200.0, 204.0, 196.0)
+    lost = replace(every[1], runners=every[1].runners[:1])  # it lists the reference only
+    raw = costs.from_trace(every[0], [lost, every[2]])
+    (point,) = figures.points(raw, "ours")
+    (reference,) = figures.points(raw, "fp32 eager")
+    assert (point.sessions, reference.sessions, point.latency_s.n) == (2, 3, 2)
+    assert [r.session for r in point.rounds] == [0] * 6 + [2] * 6
+    assert {r.index for r in point.rounds} == {*range(6), *range(12, 18)}
+    assert figures.failures(raw, "ours") == [
+        "failed in session 2 of 3, so figures are of the other sessions: the session did not measure it"
+    ]
+    whole = costs.from_trace(every[0], [lost_session(every[0], "killed")])
+    assert figures.points(whole, "ours")[0] == figures.points(costs.from_trace(every[0]), "ours")[0]
+    assert figures.failures(whole, "fp32 eager")[0].endswith("killed")
+
+
+def test_the_worst_grade_counts_and_a_reason_names_its_session_unless_all_share_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    every = sessions(monkeypatch, 200.0, 200.0)
+    busy = with_points(every[1], lambda _, point: replace(point, foreign_cores=1.0))
+    raw = costs.from_trace(every[0], [busy])
+    (point,) = figures.points(raw, "ours")
+    reason = "session 2: other processes kept 1.0 cores busy during the measurement"
+    assert point.grade == "D" and reason in point.grade_reasons and reason in figures.disturbances(raw, "ours")
+    assert merged_reasons({0: ["a", "b"], 1: ["b"]}) == ("session 1: a", "b")
+    assert merged_reasons({}) == ()
+
+
+def test_a_further_session_of_other_points_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    one, two = sessions(monkeypatch, 200.0, 200.0)
+    other = with_points(two, lambda _, point: replace(point, point=Shape(8, 64)))
+    with pytest.raises(InputError, match="other operating points"):
+        completed(other, one)
+
+
+def test_power_is_drawn_over_all_sessions_with_a_gap_between_them(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    one, two = sessions(monkeypatch, 200.0, 200.0)
+    later_ns = 10**12
+    shifted = with_points(
+        replace(two, samples=tuple(replace(s, time_ns=s.time_ns + later_ns) for s in two.samples)),
+        lambda _, point: replace(
+            point,
+            windows=tuple(
+                replace(w, started_ns=w.started_ns + later_ns, ended_ns=w.ended_ns + later_ns) for w in point.windows
+            ),
+        ),
+    )
+    places = [tmp_path / "results" / "w" / "traces" / name for name in ("s", "s-2")]
+    for place, each in zip(places, (one, shifted), strict=True):
+        trace.write(place, each)
+    result = factory.result("ours", trace="w/traces/s", further_traces=("w/traces/s-2",))
+    whole = sampled(Source(tmp_path / "results" / "w" / "ours.json", result))
+    assert len(whole.samples) == len(one.samples) + len(two.samples)
+    assert len(whole.windows) == 2 * len(one.windows)
+    drawn = power(Trace(places))
+    (board,) = drawn["boards"]
+    assert board["t"].count(None) == board["w"].count(None) == 1
+    assert len(drawn["windows"]["ours"]) == 12
