@@ -1,6 +1,6 @@
 """The speed table of `make bench`: every bound with its measured value. Exits with 1 if a bound is missed.
 
-python -m benchmarks.bench            everything, in about two hours: 35 minutes train a student, 45 measure beside bursts of load
+python -m benchmarks.bench            everything, in about two hours, of which 35 minutes train a student
 python -m benchmarks.bench quick      parts without training: --help, 500 results, overhead of existing results
 """
 
