@@ -8,12 +8,16 @@ common to its runners.
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
+import numpy as np
+
 from compress.analysis.agreement import agreement
 from compress.analysis.disturbances import drifts, recognised
 from compress.analysis.drift import Series, together, trends
 from compress.analysis.grades import MODELLED, Limit, imprecisions, unreliable_latency, worst_grade
 from compress.analysis.net import netted
+from compress.analysis.ratios import upper
 from compress.analysis.verdict import MEASURED, judged, same_point, shape
+from compress.records import serial
 from compress.records.result import SCHEMA, Grade, Point, Ratio, Reference, Result
 
 AGAIN = "measured by schema 1: its verdict, grade and net energy were computed again by the rules of schema 2"
@@ -40,6 +44,12 @@ class Costs:
     def of(self, name: str | None, point: Point) -> Series | None:
         """Return the costs of a runner at a point of this shape, or None if it was not measured there."""
         return self._at.get(shape(point), {}).get(name or "")
+
+    def correlation(self, point: Point, shared: bool) -> float:
+        """Return the correlation of the joules of all runners at a point of this shape, which widens intervals."""
+        joules = [each.joules for each in self._at.get(shape(point), {}).values() if each.joules is not None]
+        alike = [np.log(np.array(each)) for each in joules if len(each) == len(point.rounds)]
+        return upper(serial.pooled(np.array(alike), shared)) if alike else 0.0
 
     def common(self, point: Point) -> Series | None:
         """Return the factor common to all runners at a point of this shape."""
@@ -113,7 +123,10 @@ def _ratioed(row: Result | Reference, graded: Rows, costs: Costs) -> tuple[Point
         own = costs.of(row.name, point)
         others = {r.reference: found for r in ratios if (found := costs.of(r.reference, point)) is not None}
         rerated = replace(point, ratios=ratios)
-        points.append(rerated if own is None else netted(rerated, own, others, _idle_w(point)))
+        if own is not None:
+            correlations = [costs.correlation(point, shared) for shared in (True, False)]
+            rerated = netted(rerated, own, others, _idle_w(point), *correlations)
+        points.append(rerated)
     return tuple(points)
 
 

@@ -79,7 +79,7 @@ def test_a_circle_keeps_its_rows_and_removes_what_they_dominate() -> None:
 
 def trimmed(differences: np.ndarray) -> tuple[float, float]:
     """Mean without the smallest and largest value, and the half-width of its interval (Tukey and McLaughlin 1963)."""
-    lowest, *kept, highest = sorted(differences)
+    kept = sorted(differences)[1:-1]
     squares = sum((v - np.mean([kept[0], *kept, kept[-1]])) ** 2 for v in (kept[0], *kept, kept[-1]))
     h = len(kept)
     return sum(kept) / h, t.ppf(0.975, h - 1) * math.sqrt(squares / (h * (h - 1)))
