@@ -16,7 +16,8 @@ from compress.records.result import Point, Reference, Result
 from compress.report import text
 from compress.report.charts.panel import panels
 from compress.report.charts.sketch import sketch
-from compress.report.notes import LOUD, footnotes, heading, title
+from compress.report.heading import LOUD, heading, title
+from compress.report.notes import footnotes
 from compress.report.text import DASH, Lines
 
 if TYPE_CHECKING:
