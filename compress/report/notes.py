@@ -224,7 +224,8 @@ def _own_notes(table: Table) -> Iterable[str]:
     """Yield the notes of the results, each once with its rows: choices and replacements made for the user."""
     names_by_note: dict[str, list[str]] = {}
     for result in table.results:
-        for note in result.notes:
+        stated = result.headline.unreliable if result.headline else ()
+        for note in (note for note in result.notes if note not in stated):
             names_by_note.setdefault(note.rstrip("."), []).append(result.name)
     for note, names in names_by_note.items():
         everyone = len(names) > 1 and len(names) == len(table.results)
