@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 FP32 = "fp32 eager"
 STAR = "★"
 LEAST_ODDS = 0.05
-WHOLE, WIDE = 204, 168
+WHOLE, WIDE = 196, 168
 """Terminal columns that the whole table needs, and those below which `OPTIONAL` is left out."""
 EXTRA = frozenset({"net / ref", "compression alone"})
 """Left out of a terminal below `WHOLE` columns."""

@@ -2,13 +2,17 @@
 
 import math
 import random
+from dataclasses import replace
 from fractions import Fraction
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 from scipy import stats as scipy_stats
 
+from compress.records.files import read, write
 from compress.records.quantiles import FRACTIONS, least, quantile_estimate, ranks
+from tests import factory
 
 
 @pytest.mark.parametrize(("fraction", "needed"), [(0.5, 6), (0.9, 36), (0.99, 368)], ids=["p50", "p90", "p99"])
@@ -72,6 +76,14 @@ def test_the_interval_covers_where_rounds_differ_by_5_percent() -> None:
         assert found is not None
         covered += found.low <= 0 <= found.high
     assert covered / 600 >= 0.94  # order statistics of independent values: 26 %
+
+
+def test_percentiles_of_many_batches_survive_the_file(tmp_path: Path) -> None:
+    made = factory.result()
+    many = quantile_estimate([[0.01 + i * 1e-7 for i in range(5000)]], 0.99)
+    percentiles = replace(made.points[0].latency_percentiles_s, p99=many, n=5000)
+    result = replace(made, points=(replace(made.points[0], latency_percentiles_s=percentiles),))
+    assert read(write(tmp_path, result)) == result
 
 
 def test_more_values_never_lose_the_interval() -> None:
