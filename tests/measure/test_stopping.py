@@ -34,6 +34,10 @@ def test_quick_ends_by_precision_or_budget(
     assert finished(QUICK, rounds, elapsed_s, ratios) is expected
 
 
+def test_rounds_end_at_the_most_that_a_result_file_holds() -> None:
+    assert [finished(QUICK, n, 0.0, [WIDE]) for n in (999, 1000)] == [False, True]
+
+
 def test_a_fixed_number_of_rounds_is_kept_however_precise() -> None:
     fixed = Measure(profile="quick", rounds=8).resolved(metered=False)
     assert (fixed.precision, fixed.budget_s, fixed.window_s) == (None, None, QUICK.window_s)
