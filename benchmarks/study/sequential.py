@@ -6,7 +6,8 @@ import numpy as np
 
 from benchmarks.study import SEED, Bound
 from benchmarks.study.rounds import ratios, simulated
-from compress.records.sequential import LEAST_ROUNDS, LOOK_EVERY
+from compress.records.sequential import LOOK_EVERY
+from compress.spec.measure import LEAST_ROUNDS
 
 MOST_ROUNDS = 200
 PRECISION = 0.03

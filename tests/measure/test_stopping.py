@@ -8,10 +8,8 @@ import pytest
 from compress.analysis.precision import half_width, needed_s, shortfall
 from compress.base.config import InputError
 from compress.measure.stopping import finished, latency_ratios
-from compress.records import sequential
 from compress.records.stats import Estimate
 from compress.records.window import Window
-from compress.spec import measure
 from compress.spec.measure import PROFILES, Measure
 
 QUICK = PROFILES["quick"]
@@ -67,7 +65,6 @@ def test_settings_follow_from_profile_and_fields(
 def test_fewer_than_15_rounds_with_a_precision_are_refused() -> None:
     with pytest.raises((ValueError, InputError), match="got 8 with precision or budget_s; expected at least 15"):
         Measure(precision=0.03, rounds=8)
-    assert measure.LEAST_ROUNDS == sequential.LEAST_ROUNDS
 
 
 def test_ratios_are_of_every_runner_to_every_other_reference() -> None:
