@@ -12,12 +12,12 @@ from compress.records.stats import paired_difference
 from tests import factory
 
 EXAMPLES = 3000
-FLIPPED = 0.01
+FLIPPED = 0.003
 
 
 def rows(models: int) -> Iterator[Bound]:
     """Yield the share of models that are shown to be within the margin, at losses of the margin and of nothing."""
-    shown = "of 3,000 examples; shown to be within 0.5 points"
+    shown = f"called within 0.5 points, {EXAMPLES:,} examples"
     yield Bound(f"a true loss of 0.5 points {shown}", share_within(models, MARGIN), 0, 0.05)
     yield Bound(f"a true loss of 0 points {shown}", share_within(models, 0.0))
 

@@ -18,14 +18,14 @@ TRUE = 0.9
 def rows(recipes: int) -> Iterator[Bound]:
     """Yield coverage for 2, 3 and 5 seeds, and without further seeds."""
     for shared in (True, False):
-        which = "the same examples are difficult for all trainings" if shared else "trainings err independently"
+        kind = "shared difficulty" if shared else "independent errors"
         for seeds, deviation in ((2, 0.01), (3, 0.003), (3, 0.01), (5, 0.01)):
             generator = np.random.default_rng(SEED)
             found, alone = covered(generator, recipes, seeds, EXAMPLES, deviation, shared)
-            label = f"seeds differ by {100 * deviation:g} points, {which}"
-            yield Bound(f"coverage of another training, {seeds} seeds, {label}", found, 0.95)
+            label = f"seeds differ by {100 * deviation:g} points, {kind}"
+            yield Bound(f"coverage with {seeds} seeds, {label}", found, 0.95)
             if (seeds, deviation) == (3, 0.01):
-                yield Bound(f"the same with 1 seed, whose interval covers the examples only, {label}", alone)
+                yield Bound(f"coverage of the interval over examples only, {label}", alone)
 
 
 def covered(

@@ -81,5 +81,5 @@ def rows(boards: int) -> Iterator[Bound]:
     """Yield the share of boards found, and of honest boards flagged."""
     examined = kinds(boards)
     found = flagged(DUTY, examined) / boards
-    yield Bound("boards whose counter sees 25 % of each period, found by the doctor", found, 11 / 12)
-    yield Bound("boards whose counter sees all of it, flagged", flagged(None, examined) / boards, 0, 1 / 12)
+    yield Bound("boards whose counter sees 25 % of each period, found by the doctor", found, 0.916)
+    yield Bound("boards whose counter sees all of it, flagged", flagged(None, examined) / boards, 0, 0.05)

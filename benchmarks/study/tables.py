@@ -12,7 +12,7 @@ from compress.records import serial, stats
 from tests.factory import result
 
 RECIPES = 14
-LIMIT = 0.01
+LIMIT = 0.03
 
 
 def rows(tables: int) -> Iterator[Bound]:
@@ -21,8 +21,8 @@ def rows(tables: int) -> Iterator[Bound]:
         covered = simultaneous_coverage(tables, rounds)
         yield Bound(f"all intervals of 14 recipes contain their true ratios, {rounds} rounds", covered, 0.95)
     yield Bound("any of 14 recipes as costly as the reference is called different", words_wrong(tables), 0, 0.05)
-    yield Bound("a recipe is named as surely within 1 point, all 14 lose 1.01 points", named_within(tables), 0, 0.05)
-    yield Bound("the same where 1 of the 14 loses nothing (a correct name)", named_within(tables // 4, harmless=1))
+    yield Bound("a recipe is named as surely within 3 points, all 14 lose 3.01 points", named_within(tables), 0, 0.05)
+    yield Bound("the same where 1 of the 14 loses nothing, which is right", named_within(tables, harmless=1))
 
 
 def simultaneous_coverage(tables: int, rounds: int = ROUNDS) -> float:
