@@ -1,7 +1,9 @@
 """Verification of a result: recompute its measured figures from its raw samples, without the device.
 
-Integers must be identical, and statistics equal within 1e-9 relative, because numpy's logarithm differs between
-processors. Of a result of schema 1, the figures are compared by the rules of that schema, and its verdicts are not.
+A result is compared twice: with the functions that made it, which find what was changed in a file or a trace, and with
+a second implementation (`recount`), which finds a fault in those functions. Integers must be identical, and statistics
+equal within 1e-9 relative, because numpy's logarithm differs between processors. Of a result of schema 1, the figures
+are compared by the rules of that schema, and its verdicts are not.
 """
 
 import math
@@ -10,17 +12,20 @@ from dataclasses import asdict, dataclass, is_dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from compress.analysis import costs, figures, older_figures
+from compress.analysis import costs, figures, older_figures, recount
 from compress.analysis.costs import Raw
 from compress.analysis.price import transform
 from compress.analysis.verdict import judged
 from compress.base.config import InputError
 from compress.records import files as result_files
 from compress.records import trace
-from compress.records.result import SCHEMA, Accuracy, Result
+from compress.records.result import SCHEMA, Accuracy, Reference, Result
 from compress.records.session import Session
 
 TOLERANCE = 1e-9
+NOISE = 1e-14
+"""Largest absolute difference of two sums of the same terms, such as the spread of equal costs, which is 0."""
+FIRST, SECOND = "from the trace", "by the second implementation"
 COPIED = (
     "not recomputed, because raw samples do not contain them: sizes, kernels, layers, notes, carbon, and the fields of "
     "recipe, workload, machine and artifact"
@@ -36,6 +41,8 @@ class Verified:
     figures: int
     """Number of compared values: numbers, words and sentences."""
     differences: tuple[str, ...]
+    confirmed: int = 0
+    """Number of values that the second implementation confirmed."""
     remark: str | None = None
     """Figures that were not compared, for a result of schema 1."""
 
@@ -47,18 +54,45 @@ def verify(path: Path) -> Verified:
         raise InputError(f"{path}: the recipe failed ({stored.reason}); there is nothing to verify")
     if not stored.traces:
         raise InputError(f"{path}: records no trace; it was made by an older version, run the recipe again")
-    computed = recomputed(stored, *(trace.read(trace.located(path, stated)) for stated in stored.traces))
+    sessions = [trace.read(trace.located(path, stated)) for stated in stored.traces]
+    old, new, compared, remark = _first(stored, recomputed(stored, *sessions))
+    differences = dict(_differences(old, new, ""))
+    confirmed = 0
+    for old, new, place in _second(stored, sessions):
+        found = dict(_differences(old, new, place, SECOND, NOISE))
+        confirmed += max(0, _count(new) - len(found))
+        differences = found | differences
+    return Verified(path, compared, tuple(differences.values()), confirmed, remark)
+
+
+def _first(stored: Result, computed: Result) -> tuple[Any, Any, int, str | None]:
+    """Return the figures of a result and of its trace, their number, and a remark for a result of schema 1."""
     if stored.schema < SCHEMA:
-        return _verified_older(path, stored, computed)
-    differences = list(_differences(_plain(stored), _plain(computed), ""))
-    compared = sum(_count(_plain(part)) for part in _computed_parts(computed))
-    return Verified(path, compared, tuple(differences))
+        old, new = older_figures.compared(stored, computed)
+        return old, new, _count(old), older_figures.UNCOMPARED
+    return _plain(stored), _plain(computed), sum(_count(_plain(part)) for part in _computed_parts(computed)), None
 
 
-def _verified_older(path: Path, stored: Result, computed: Result) -> Verified:
-    """Compare the figures of a result of schema 1, by the rules of that schema."""
-    old, new = older_figures.compared(stored, computed)
-    return Verified(path, _count(old), tuple(_differences(old, new, "")), older_figures.UNCOMPARED)
+def _second(stored: Result, sessions: Sequence[Session]) -> Iterator[tuple[Any, Any, str]]:
+    """Yield the points of a result and of each reference, those of the second implementation, and their path.
+
+    Of a result of schema 1 only rounds are yielded: its statistics followed other rules.
+    """
+    rows: dict[str, Result | Reference] = {"points": stored}
+    rows |= {f"references[{index}].points": reference for index, reference in enumerate(stored.references)}
+    recounted = recount.points(sessions, [row.name for row in rows.values()])
+    for (place, row), points in zip(rows.items(), recounted, strict=True):
+        known = points if stored.schema == SCHEMA else [{"rounds": point["rounds"]} for point in points]
+        yield _restricted([_plain(point) for point in row.points], known), known, place
+
+
+def _restricted(stored: Any, like: Any) -> Any:
+    """Return the part of a nested value whose keys another one has."""
+    if isinstance(stored, Mapping) and isinstance(like, Mapping):
+        return {key: _restricted(stored.get(key), value) for key, value in like.items()}
+    if _is_list(stored) and _is_list(like):
+        return [*map(_restricted, stored, like), *stored[len(like) :]]
+    return stored
 
 
 def _computed_parts(result: Result) -> tuple[Any, ...]:
@@ -135,30 +169,33 @@ def _plain(value: Any) -> Any:
     return asdict(value) if is_dataclass(value) and not isinstance(value, type) else value
 
 
-def _differences(stored: Any, computed: Any, path: str) -> Iterator[str]:
-    """Yield a sentence for each value that differs, with its path."""
+def _differences(
+    stored: Any, computed: Any, path: str, origin: str = FIRST, noise: float = 0.0
+) -> Iterator[tuple[str, str]]:
+    """Yield the path of each value that differs, and a sentence."""
     if isinstance(stored, Mapping) and isinstance(computed, Mapping):
         for key in dict.fromkeys([*stored, *computed]):
-            yield from _differences(stored.get(key), computed.get(key), f"{path}.{key}" if path else str(key))
+            place = f"{path}.{key}" if path else str(key)
+            yield from _differences(stored.get(key), computed.get(key), place, origin, noise)
     elif _is_list(stored) and _is_list(computed):
         if len(stored) != len(computed):
-            yield f"{path}: {len(stored)} stored, {len(computed)} from the trace"
+            yield path, f"{path}: {len(stored)} stored, {len(computed)} {origin}"
         for index, (old, new) in enumerate(zip(stored, computed, strict=False)):
-            yield from _differences(old, new, f"{path}[{index}]")
-    elif not _same(stored, computed, exact=".rounds[" in path):
-        yield f"{path}: stored {stored!r}, from the trace {computed!r}"
+            yield from _differences(old, new, f"{path}[{index}]", origin, noise)
+    elif not _same(stored, computed, exact=".rounds[" in path, noise=noise):
+        yield path, f"{path}: stored {stored!r}, {origin} {computed!r}"
 
 
 def _is_list(value: Any) -> bool:
     return isinstance(value, Sequence) and not isinstance(value, str)
 
 
-def _same(stored: Any, computed: Any, exact: bool) -> bool:
+def _same(stored: Any, computed: Any, exact: bool, noise: float) -> bool:
     """Return whether two values are equal. `exact`: values of a round are sums of integers and get no tolerance."""
     if not exact and isinstance(stored, float) and isinstance(computed, float):
         if math.isnan(stored) or math.isnan(computed):
             return math.isnan(stored) and math.isnan(computed)
-        return math.isclose(stored, computed, rel_tol=TOLERANCE, abs_tol=0.0)
+        return math.isclose(stored, computed, rel_tol=TOLERANCE, abs_tol=noise)
     return bool(stored == computed)
 
 

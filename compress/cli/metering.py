@@ -61,7 +61,10 @@ def verify(
 
     reports, problems = attempted(partial(verify_result, path) for path in named(results))
     for report in reports:
-        print(f"{report.path}: {report.figures} figures, {len(report.differences)} differ from the trace")
+        print(
+            f"{report.path}: {report.figures} figures, {len(report.differences)} differ from the trace; "
+            f"a second implementation confirmed {report.confirmed}"
+        )
         for line in report.differences:
             print(f"  {line}")
     for remark in dict.fromkeys(report.remark for report in reports if report.remark):
