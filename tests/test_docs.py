@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
+from compress.analysis import reading as result_files
 from compress.cli import app
-from compress.records import files as result_files
 from compress.spec.steps import STEPS
 from tests.helpers import ROOT, environment
 

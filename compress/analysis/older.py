@@ -16,7 +16,7 @@ from compress.analysis.net import netted
 from compress.analysis.verdict import MEASURED, judged, same_point, shape
 from compress.records.result import SCHEMA, Grade, Point, Ratio, Reference, Result
 
-AGAIN = "measured by schema 1: its verdict, grade and net energy were computed again by the rules of schema 2"
+AGAIN = "measured by schema 1: verdict, grade and net energy are computed again by the rules of schema 2"
 RECOMPUTED = ("drifted by", "the counter and integrated instant power are")
 """Parts of the reasons of schema 1 whose rules have changed."""
 Rows = Mapping[str, Sequence[Point]]

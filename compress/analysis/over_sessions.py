@@ -16,13 +16,14 @@ from compress.records.stats import Estimate
 
 
 def rounds(session: Session, index: int) -> int:
-    """Return the number of rounds that a session had at an operating point."""
+    """Return the number of rounds of a session at an operating point that figures use."""
     points = [runner.points[index] for runner in session.runners if len(runner.points) > index]
-    return max((1 + window.index for point in points for window in point.windows), default=0)
+    indices = [window.index for point in points for window in point.windows]
+    return 1 + max(indices) - min(indices) if indices else 0
 
 
 def numbered(point: Point, session: int, first_round: int) -> Point:
-    """Return the point of one session with the session's number on its rounds, which are counted from `first_round`."""
+    """Return the point of one session with the session's number on its rounds, which follow `first_round` others."""
     return replace(point, rounds=tuple(replace(r, session=session, index=first_round + r.index) for r in point.rounds))
 
 

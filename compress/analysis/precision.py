@@ -3,8 +3,8 @@
 import math
 from collections.abc import Mapping
 
-from compress.records.sequential import LEAST_ROUNDS
 from compress.records.stats import Estimate
+from compress.spec.measure import LEAST_ROUNDS
 
 
 def half_width(ratio: Estimate) -> float:

@@ -51,11 +51,11 @@ def net_words(ratio: Ratio) -> str:
     return f"{words}; net of idle {_percent(abs(change))} %{more}, {_percent(least)} to {_percent(most)}"
 
 
-def alone_words(reference: str, ratio: Estimate, net: Estimate | None) -> str:
+def alone_words(axis: str, reference: str, ratio: Estimate, net: Estimate | None) -> str:
     """Return the ratio to the dense model under the same runtime: the compression without the runtime's part."""
     beyond = "" if net is None else f"; net of idle {_times(net.value)}, {_times(net.low)} to {_times(net.high)}"
     interval = f"{_times(ratio.low)} to {_times(ratio.high)}{beyond}"
-    return f"compression alone, against {reference}: {_times(ratio.value)} times ({interval})"
+    return f"compression alone takes {_times(ratio.value)} times the {axis} of {reference} ({interval})"
 
 
 def unreliable_words(reasons: Sequence[str]) -> str:

@@ -233,7 +233,7 @@ def verdict(
     note = net_words(ratio) if axis == "energy" else _why_not_energy(energy_source, ratio)
     word, cost = cost_words(axis, estimate, note)
     if unreliable and word != "NO VERDICT":
-        word, cost = "NOT RELIABLE", unreliable_words(unreliable)
+        word, cost, runtime = "NOT RELIABLE", unreliable_words(unreliable), None  # its ratio is not reliable either
     sentence = f"{cost}{accuracy_words(accuracy, margin_of(accuracy, margin))}, against {ratio.reference}"
     return Verdict(word, sentence, _cause(kernel, runtime, axis, ratio))
 
@@ -272,7 +272,7 @@ def _cause(kernel: Kernel | None, runtime: Ratio | None, axis: Axis, ratio: Rati
     if runtime is not None and runtime.reference != ratio.reference:
         alone = runtime.energy if axis == "energy" else runtime.latency
         if alone is not None:
-            causes.append(alone_words(runtime.reference, alone, runtime.net if axis == "energy" else None))
+            causes.append(alone_words(axis, runtime.reference, alone, runtime.net if axis == "energy" else None))
     return "; ".join(causes)
 
 
@@ -305,7 +305,7 @@ def breakeven(
     correlation = ratio.correlation_energy if axis == "energy" else ratio.correlation
     saved = saved_per_example(point, reference, axis, 0.0 if correlation is None else correlation.upper)
     if estimate.high >= 1 or saved is None or saved.low <= 0:
-        return BreakEven(None, None, where, f"no measurable saving of {axis}: the interval contains none")
+        return BreakEven(None, None, where, f"no measurable saving of {axis}")
     estimated = ratio.session_spread if axis == "latency" else ratio.session_spread_energy
     spread = max(assumed, estimated or 0.0)
     known = partial(BreakEven, point=where, reason=None, session_spread=spread or None)

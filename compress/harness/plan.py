@@ -19,7 +19,7 @@ from compress.base.files import content_hash, home
 from compress.base.limits import parse_limit
 from compress.base.processes import threads
 from compress.base.ranks import processes
-from compress.base.reading import content, expanded, resolved
+from compress.base.reading import content, expanded
 from compress.base.source_code import code_digest
 from compress.data import hub, locate
 from compress.data.source import Source
@@ -27,6 +27,7 @@ from compress.data.tasks import names_where, task_of
 from compress.data.workload import Workload
 from compress.energy.find import find_meter
 from compress.energy.meters import Absent, gpus_of
+from compress.harness.names import checked_name, name_conflicts
 from compress.harness.supported import check_supported
 from compress.model.manifest import MANIFEST, MOST_BYTES
 from compress.records import files as result_files
@@ -42,7 +43,6 @@ ARTIFACT_CODE = (
 """Code that an artifact depends on: edits elsewhere do not trigger another compression."""
 RESULT_CODE = (*ARTIFACT_CODE, "measure", "energy")
 """Code that a result's raw samples depend on. Figures and verdicts are not covered: `verify` recomputes them."""
-RESERVED = (result_files.SHIPPED, "traces")
 
 
 @dataclass(frozen=True)
@@ -114,7 +114,7 @@ def plan(recipes: Sequence[Recipe], options: Options, machine: Machine) -> list[
         try:
             if name not in sources:
                 sources[name] = locate.resolve(workloads[name])
-                problems.extend(_name_conflicts(options.out / sources[name].workload.name, sources[name]))
+                problems.extend(name_conflicts(options.out / sources[name].workload.name, sources[name]))
             source = sources[name]
             metric = metrics.digest(source.workload.metric_name)
             _check_margin(recipe, source.workload.metric_name)
@@ -187,7 +187,7 @@ def _fitting(recipes: Sequence[Recipe], options: Options, machine: Machine) -> t
         fit.append(recipe)
         try:
             if name not in workloads:
-                workloads[name] = _checked_name(Workload.load(name))
+                workloads[name] = checked_name(Workload.load(name))
             if recipe.padding == "fixed" and not task_of(workloads[name].task).pads_fixed:
                 problems.append(
                     f"{recipe.name} padding: {name} is of {workloads[name].task}, whose batches need no padding; only "
@@ -198,44 +198,6 @@ def _fitting(recipes: Sequence[Recipe], options: Options, machine: Machine) -> t
     if problems:
         raise InputError(problems)
     return fit, workloads
-
-
-def _checked_name(workload: Workload) -> Workload:
-    """Return the workload; raise InputError for a reserved name, whose results would not be read."""
-    if workload.name in RESERVED:
-        raise InputError(f"workload {workload.name}: the name is reserved for a folder of results; rename the file")
-    return workload
-
-
-def _name_conflicts(folder: Path, source: Source) -> list[str]:
-    """Return the problem of a result folder that already holds results of another workload of the same name."""
-    for path in sorted(folder.glob("*.json")):
-        try:
-            stored = result_files.read(path).workload
-        except InputError:
-            continue  # unreadable: it is measured again and replaced
-        parts = {
-            "model": (stored.get("model"), source.workload.model),
-            "dataset": (stored.get("dataset", {}).get("path"), source.workload.dataset.path),
-        }
-        for part, (there, here) in parts.items():
-            content = f"{part}_content"
-            same = stored.get("resolved", {}).get(content) == source.resolved[content]
-            if not same and not _same_place(str(there), here):  # content at the same path may have changed since
-                return [
-                    f"workload {source.workload.name}: {path} holds the result of another workload of that name, whose "
-                    f"{part} is {there}; give yours another name (a line `name:` in its file), or other folders with "
-                    "--out and --artifacts"
-                ]
-    return []
-
-
-def _same_place(stored: str, here: str) -> bool:
-    """Return whether a path in a result can be `here`; it may be relative to the folder the result was made in."""
-    if stored == here or resolved(Path(stored)) == resolved(Path(here)):
-        return True
-    parts = tuple(part for part in Path(stored).parts if part not in (".", ".."))
-    return len(parts) > 1 and resolved(Path(here)).parts[-len(parts) :] == parts
 
 
 def _content_id(model: str) -> str:

@@ -13,9 +13,10 @@ from compress.records.session import Session
 def further_job(job: Job, first: Session) -> Job | None:
     """Return the job of a further session: the runners that the first one measured, without evaluation.
 
-    Return None if no recipe is left to measure. Models stay loaded, or are loaded in turn, as in the first session.
+    Artifacts of further seeds stay out: only their accuracy is measured. Return None if no recipe is left to measure.
+    Models stay loaded, or are loaded in turn, as in the first session.
     """
-    left = tuple(spec for spec in job.runners if first.runner(spec.name).error is None)
+    left = tuple(s for s in job.runners if not s.accuracy_only and first.runner(s.name).error is None)
     if all(spec.reference for spec in left):
         return None
     residency = "in_turn" if first.in_turn else "together"

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 
 from compress.records import serial, stats
+from compress.records.rules import MOST_ROUNDS
 from compress.records.sequential import enough
 from compress.records.stats import Estimate
 from compress.records.window import Window
@@ -15,6 +16,8 @@ def finished(settings: Settings, rounds: int, elapsed_s: float, ratios: Iterable
     """Return whether the rounds end here."""
     if settings.precision is None:
         return rounds >= settings.rounds
+    if rounds >= MOST_ROUNDS:  # what a result file holds at most
+        return True
     if settings.budget_s is not None and elapsed_s >= settings.budget_s and rounds >= FEWEST_ROUNDS:
         return True
     return rounds >= settings.rounds and enough(ratios, settings.precision)

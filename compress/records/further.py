@@ -1,6 +1,5 @@
 """Further sessions of the same artifacts: their runners, in step with those of the first session."""
 
-from collections.abc import Mapping
 from dataclasses import replace
 
 from compress.base.config import InputError
@@ -10,6 +9,7 @@ from compress.records.session import MeterFacts, Runner, Session
 def completed(session: Session, first: Session) -> Session:
     """Return a further session with the runners of the first one that it lacks, each with the reason as its error.
 
+    Artifacts of further seeds have no error: only the first session evaluates them.
     Raises InputError if a runner was measured at other points than in the first session.
     """
     present = {runner.name: runner for runner in session.runners}
@@ -17,14 +17,18 @@ def completed(session: Session, first: Session) -> Session:
         shapes = [point.point for point in present[runner.name].points] if runner.name in present else []
         if shapes != [point.point for point in runner.points][: len(shapes)]:
             raise InputError(f"{runner.name}: a further session measured other operating points than the first")
-    lost = {r.name: r.error or "the session did not measure it" for r in first.runners if r.name not in present}
-    return replace(session, runners=(*session.runners, *_unmeasured(lost)))
+    lacking = tuple(
+        _unmeasured(runner, runner.error or (None if runner.further_of else "the session did not measure it"))
+        for runner in first.runners
+        if runner.name not in present
+    )
+    return replace(session, runners=(*session.runners, *lacking))
 
 
 def lost_session(first: Session, reason: str) -> Session:
     """Return a further session whose process failed: every runner has the reason as its error."""
-    return Session(runners=_unmeasured({r.name: reason for r in first.runners}), meter=MeterFacts(absent=reason))
+    return Session(runners=tuple(_unmeasured(r, reason) for r in first.runners), meter=MeterFacts(absent=reason))
 
 
-def _unmeasured(errors: Mapping[str, str]) -> tuple[Runner, ...]:
-    return tuple(Runner(name, {}, True, 0, "", None, (), error=error) for name, error in errors.items())
+def _unmeasured(runner: Runner, error: str | None) -> Runner:
+    return Runner(runner.name, {}, True, 0, "", None, (), error, further_of=runner.further_of, seed=runner.seed)

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from compress.records.fields import Count, Name, Positive, Quantity, Several
 from compress.records.natural import Natural
-from compress.records.rules import Bare, Bounded, OfRounds
+from compress.records.rules import Bare, Bounded, OfBatches, OfRounds
 from compress.records.sample import EnergySource
 from compress.records.serial import Correlation
 from compress.records.stats import Estimate
@@ -22,9 +22,9 @@ class Percentiles:
     None with too few batches for an interval. Schema 1 has numbers: they are read with an infinite interval.
     """
 
-    p50: Annotated[OfRounds, Bare] | None
-    p90: Annotated[OfRounds, Bare] | None
-    p99: Annotated[OfRounds, Bare] | None
+    p50: Annotated[OfBatches, Bare] | None
+    p90: Annotated[OfBatches, Bare] | None
+    p99: Annotated[OfBatches, Bare] | None
     n: Count
 
 

@@ -6,6 +6,8 @@ such interval: the upper end of a p90 needs 36 of them, that of a p99 needs 368.
 
 Batches of one round resemble each other. Therefore the ranks also cover p +- t x the standard error of the share of
 values below the quantile, from its variance between rounds (Woodruff 1952, JASA 47:635): the wider interval counts.
+That variance changes with the value, for a p90 it grows downwards. Therefore each end takes the larger one of those at
+the quantile and at the end itself; with the former alone, coverage of a p90 falls to 90 to 94 % (`make study`).
 """
 
 import math
@@ -29,21 +31,35 @@ def quantile_estimate(rounds: Sequence[Sequence[float]], fraction: float) -> Est
     if ends is None:
         return None
     value = float(np.quantile(ordered, fraction))
-    reach = _reach(rounds, fraction, value)
-    first = max(1, min(ends[0], math.floor(n * (fraction - reach))))
-    last = min(n, max(ends[1], math.ceil(n * (fraction + reach)) + 1))
-    return Estimate(value, float(ordered[first - 1]), float(ordered[last - 1]), n)
+    reach = _reach(rounds, value)
+    low = _lower(ordered, ends[0], fraction - reach)
+    high = _upper(ordered, ends[1], fraction + reach)
+    low = min(low, _lower(ordered, ends[0], fraction - _reach(rounds, low)))
+    high = max(high, _upper(ordered, ends[1], fraction + _reach(rounds, high)))
+    return Estimate(value, low, high, n)
 
 
-def _reach(rounds: Sequence[Sequence[float]], fraction: float, value: float) -> float:
-    """Return the half-width of the share of values below the quantile, from its variance between rounds."""
+def _lower(ordered: np.ndarray, rank: int, share: float) -> float:
+    """Return the order statistic of this rank, or of the rank of this share if that is lower."""
+    return float(ordered[max(1, min(rank, math.floor(len(ordered) * share))) - 1])
+
+
+def _upper(ordered: np.ndarray, rank: int, share: float) -> float:
+    """Return the order statistic of this rank, or of the rank above this share if that is higher."""
+    n = len(ordered)
+    return float(ordered[min(n, max(rank, math.ceil(n * share) + 1)) - 1])
+
+
+def _reach(rounds: Sequence[Sequence[float]], value: float) -> float:
+    """Return the half-width of the share of values up to this one, from its variance between rounds."""
     k = len(rounds)
     if k < 2:
         return 0.0
-    excess = [sum(v <= value for v in values) - fraction * len(values) for values in rounds]
-    mean = math.fsum(excess) / k
     total = sum(len(values) for values in rounds)
-    return t_quantile(k) * math.sqrt(k / (k - 1) * math.fsum((e - mean) ** 2 for e in excess)) / total
+    counts = [int((np.asarray(values) <= value).sum()) for values in rounds]
+    share = sum(counts) / total
+    excess = [count - share * len(values) for count, values in zip(counts, rounds, strict=True)]
+    return t_quantile(k) * math.sqrt(k / (k - 1) * math.fsum(e**2 for e in excess)) / total
 
 
 @cache

@@ -34,14 +34,19 @@ def _check_order(estimate: Estimate) -> Estimate:
     return estimate
 
 
+def _check_rounds(estimate: Estimate) -> Estimate:
+    """Return the estimate if it is of a number of rounds that a session can have. Raises ValueError otherwise."""
+    if not 1 <= estimate.n <= MOST_ROUNDS:
+        raise ValueError(f"n is {estimate.n}; expected 1 to {MOST_ROUNDS} rounds")
+    return estimate
+
+
 def _check_positive(estimate: Estimate) -> Estimate:
-    """Return the estimate over rounds if its value is positive. Raises ValueError otherwise."""
+    """Return the estimate if its value is positive. Raises ValueError otherwise."""
     if not 1 / LARGE <= estimate.value <= LARGE:
         raise ValueError(f"value is {estimate.value!r}; expected a finite number above 0")
     if not (0 <= estimate.low <= LARGE or estimate.low == -math.inf) or not estimate.high >= 0:
         raise ValueError(f"its interval is {estimate.low!r} to {estimate.high!r}; expected numbers of at least 0")
-    if not 1 <= estimate.n <= MOST_ROUNDS:
-        raise ValueError(f"n is {estimate.n}; expected 1 to {MOST_ROUNDS} rounds")
     return _check_order(estimate)
 
 
@@ -80,7 +85,9 @@ Bare = BeforeValidator(_of_number)
 """Reads a number without an interval, as schema 1 stores some figures."""
 Bounded = Annotated[Estimate, AfterValidator(_check_bounds)]
 """An estimate over rounds of either sign."""
-OfRounds = Annotated[Estimate, AfterValidator(_check_positive)]
+OfBatches = Annotated[Estimate, AfterValidator(_check_positive)]
+"""An estimate of seconds over batches: above 0."""
+OfRounds = Annotated[Estimate, AfterValidator(_check_positive), AfterValidator(_check_rounds)]
 """An estimate of seconds, joules or a ratio over rounds: above 0."""
 Ordered = Annotated[Estimate, AfterValidator(_check_order)]
 """An estimate whose value lies in its interval."""

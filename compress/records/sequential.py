@@ -4,8 +4,8 @@ import math
 from collections.abc import Iterable
 
 from compress.records.stats import Estimate
+from compress.spec.measure import LEAST_ROUNDS
 
-LEAST_ROUNDS = 15
 LOOK_EVERY = 5  # rounds: the more often a session looks, the more often it stops at an interval narrow by chance
 
 

@@ -7,12 +7,12 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from compress.report.carbon import carbon_lines
     from compress.report.card import write_card
     from compress.report.charts import write_chart
     from compress.report.checks import junit, print_checks
     from compress.report.describe import print_methods, print_recipes, print_result, print_workloads
     from compress.report.machines import print_machines
-    from compress.report.notes import carbon_lines
     from compress.report.publish import push
     from compress.report.table import print_tables
     from compress.report.trackers import track
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 _MODULE_OF = {
     "Writer": "write",
-    "carbon_lines": "notes",
+    "carbon_lines": "carbon",
     "junit": "checks",
     "print_checks": "checks",
     "print_methods": "describe",

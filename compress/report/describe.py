@@ -172,8 +172,8 @@ def _energy(point: Point, energy: Estimate) -> Iterable[str]:
     """Yield the energy of one operating point with its grade, boundary and idle part."""
     about, count = ("~", 2) if point.energy_source == "modelled" else ("", 4)
     value, interval = text.digits(1e3 * energy.value, count), text.spread(1e3 * energy.low, 1e3 * energy.high, count)
-    why = f": {'; '.join(point.grade_reasons)}" if point.grade_reasons else ""
-    yield f"  energy {about}{value} mJ per inference {interval}, {point.energy_source}, grade {point.grade}{why}"
+    yield f"  energy {about}{value} mJ per inference {interval}, {point.energy_source}, grade {point.grade}"
+    yield from (f"    grade {point.grade}: {reason}" for reason in point.grade_reasons)
     if point.energy_boundary:
         yield f"    it covers: {point.energy_boundary}"
     token = point.energy_per_token_j

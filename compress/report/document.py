@@ -6,7 +6,8 @@ from compress.analysis.odds import adjusted, word_among
 from compress.analysis.pareto import Table
 from compress.report import text
 from compress.report.charts.plot import PICTURES
-from compress.report.notes import footnotes, heading, title
+from compress.report.heading import heading, title
+from compress.report.notes import footnotes
 from compress.report.table import Row, labels, rows
 from compress.report.text import DASH, Lines
 

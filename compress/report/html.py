@@ -67,7 +67,8 @@ def summary(result: Result) -> tuple[str, list[tuple[str, str]]]:
 
 def tables_html(tables: "Iterable[Table]") -> str:
     """Return every table as HTML with the terminal's rows, the front starred, and the notes below."""
-    from compress.report.notes import footnotes, heading
+    from compress.report.heading import heading
+    from compress.report.notes import footnotes
     from compress.report.table import rows
 
     grids = []

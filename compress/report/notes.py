@@ -1,114 +1,15 @@
-"""Heading and footnotes of a table: where and when it was measured, and the limits of what it shows."""
+"""Footnotes of a table: how to read it, and the limits of what it shows."""
 
 from collections.abc import Iterable
 
-from compress.analysis.carbon import PER, Terms, grams_per_1000
 from compress.analysis.dominance import COST_MARGIN
 from compress.analysis.loss import lost, margin_words
 from compress.analysis.odds import adjusted, front_odds
 from compress.analysis.pareto import Table
 from compress.analysis.sentence import assumption
-from compress.analysis.soundness import floor_words
-from compress.analysis.verdict import MEASURED, point_name
-from compress.records.point import natural_point
-from compress.records.result import UNITS, Accuracy, Point, Result
-from compress.report.text import digits, plain, spread, trainings
-
-LOUD = ("LIMITED", "WARNING")
-"""Prefixes of heading lines that must not be overlooked."""
-
-
-def title(table: Table) -> str:
-    """Return workload, device and machine as one line."""
-    newest = table.newest
-    machine = newest.machine
-    where = f"{machine.device_name} ({machine.device}, machine {machine.id})"
-    return plain(f"{newest.workload.get('name', 'workload')} on {where}")
-
-
-def heading(table: Table) -> list[str]:
-    """Return workload, headline point, metric, reference, date and session, one line each; `LOUD` lines are first."""
-    newest = table.newest
-    lines = []
-    if newest.limit is not None:
-        lines.append(
-            f"LIMITED: judged on {newest.limit} test examples only (--limit {newest.limit}); not the test split"
-        )
-    if table.unsound is not None:
-        lines.append(f"WARNING: {table.unsound}. Therefore no verdict is given and the front is empty")
-    lines.append(f"Workload: {_workload(table)}")
-    point = newest.headline
-    if point is not None:
-        lines.append(
-            f"Headline point: {point_name(point)}; every latency, energy and verdict is for this point{_own(newest)}"
-        )
-    accuracy = newest.accuracy
-    if accuracy is not None:
-        floor = "" if accuracy.chance is None else f"; {floor_words(accuracy.metric, accuracy.chance)}"
-        form = "" if accuracy.variant is None else f" ({accuracy.variant})"
-        better = "" if accuracy.metric in UNITS else f"; {'higher' if accuracy.higher_is_better else 'lower'} is better"
-        lines.append(f"Judged by {accuracy.metric}{form} on {accuracy.estimate.n:,} test examples{floor}{better}")
-    if table.reference:
-        lines.append(f"Reference of verdicts, differences and ratios: {table.reference}")
-    everything = (*table.results, *table.failed)
-    dates = [r.created for r in sorted(everything, key=lambda r: r.moment)]
-    sessions = sorted({r.session for r in everything})
-    when = dates[0] if dates[0] == dates[-1] else f"{dates[0]} to {dates[-1]}"
-    shown = ", ".join(sessions[:4]) + (f" and {len(sessions) - 4} more" if len(sessions) > 4 else "")
-    lines.append(f"Measured: {when}; session{'s' * (len(sessions) > 1)} {shown}{_rounds(table)}")
-    return [plain(line) for line in lines]
-
-
-def _own(result: Result) -> str:
-    """Return which columns are for the natural point, and its texts; empty without one."""
-    point = natural_point(result.points)
-    if point is None or point.natural is None:
-        return ""
-    tokens = f"{point.natural.texts.tokens_per_example:.1f} tokens on average"
-    correct = " and per correct answer" if result.accuracy and result.accuracy.metric == "accuracy" else ""
-    return f"; figures on own texts{correct} are for the test split's own texts ({point_name(point)}, {tokens})"
-
-
-def _rounds(table: Table) -> str:
-    """Return the number of rounds and the window length, so that a quick run is not taken for a thorough one."""
-    points = [point.rounds for _, point in _points(table) if point is not None and point.rounds]
-    if not points:
-        return ""
-    counts, lengths = [len(p) for p in points], [r.duration_s for p in points for r in p]
-    rounds = f"{min(counts)}" if min(counts) == max(counts) else f"{min(counts)} to {max(counts)}"
-    sessions = max(point.sessions for _, point in _points(table) if point is not None)
-    rounds += f" rounds in {sessions} sessions" if sessions > 1 else " rounds"
-    return f"; {rounds}, windows of {digits(min(lengths), 2)} s or more"
-
-
-def carbon_lines(table: Table, terms: Terms) -> list[str]:
-    """Return grams of CO2 equivalent per 1000 inferences of every row, under the user's terms."""
-    lines = [f"gCO2e per {PER} inferences on {table.newest.workload.get('name', 'workload')}, at {terms}:"]
-    for name, point in _points(table):
-        grams = None if point is None else grams_per_1000(point, terms)
-        if grams is None:
-            why = "no headline point" if point is None else point.energy_reason or "energy unknown"
-            lines.append(f"  {name}: unknown: {why}")
-            continue
-        mark, count = ("~", 2) if point is not None and point.energy_source == "modelled" else ("", 3)
-        graded = f", energy of grade {point.grade}" if point is not None and point.grade else ""
-        amount = f"{mark}{digits(grams.value, count)} g {spread(grams.low, grams.high, count)}"
-        lines.append(f"  {name}: {amount}{graded}")
-    covered = dict.fromkeys(p.energy_boundary for _, p in _points(table) if p is not None and p.energy_boundary)
-    if covered:
-        lines.append(f"  These joules cover {' and '.join(covered)} only, not the rest of the machine.")
-    return [plain(line) if not line.startswith("  ") else f"  {plain(line)}" for line in lines]
-
-
-def _workload(table: Table) -> str:
-    """Return workload, model, data and split as one line."""
-    workload = table.newest.workload
-    dataset = workload.get("dataset")
-    data = dataset.get("path") if isinstance(dataset, dict) else None
-    split = dataset.get("test") if isinstance(dataset, dict) else None
-    parts = [str(workload.get("name", "")), f"model {workload['model']}" if workload.get("model") else ""]
-    data = f"{data}, evaluated on its split {split}" if data and split else data
-    return ", ".join(part for part in (*parts, f"data {data}" if data else "") if part)
+from compress.analysis.verdict import MEASURED, unreliable
+from compress.records.result import Point, Reference, Result
+from compress.report.text import plain, trainings
 
 
 def footnotes(table: Table) -> list[str]:
@@ -123,11 +24,7 @@ def _reading(table: Table) -> Iterable[str]:
         yield from _front(table)
         if unbounded := _unbounded(table):
             yield f"Kept off the front, because the interval of their loss is unknown: {_names(unbounded)}."
-        if table.unreliable:
-            yield (
-                "Kept off the front, because their measurement was disturbed (NOT RELIABLE; each verdict states why): "
-                f"{_names(table.unreliable)}."
-            )
+        yield from _unreliable(table)
         yield "Ratios divide a row's figure by the reference's: below 1 is a saving. Parentheses hold 95 % intervals."
         if adjusted(table):
             yield (
@@ -174,6 +71,26 @@ def _between_sessions(table: Table) -> Iterable[str]:
             f"Intervals of rows with several sessions are over sessions (Student's t); their ratios of {table.axis} "
             f"differ between sessions by {span} (standard deviation)."
         )
+
+
+def _unreliable(table: Table) -> Iterable[str]:
+    """Yield the rows whose measurement was disturbed, grouped by their first reason."""
+    names: dict[str, list[str]] = {}
+    for row in table.rows:
+        if row.name in table.unreliable:
+            names.setdefault(_disturbance(row), []).append(row.name)
+    if names:
+        listed = "; ".join(f"{reason} ({_names(rows)})" for reason, rows in names.items())
+        yield f"Kept off the front, because their measurement was disturbed (NOT RELIABLE): {listed}."
+
+
+def _disturbance(row: Result | Reference) -> str:
+    """Return the first reason why the costs of a row are not reliable."""
+    point, base = row.headline, row.verdict_reference if isinstance(row, Result) else None
+    reasons = point.unreliable if point else ()
+    if point is not None and base is not None:
+        reasons = unreliable(point, base.name, base.points)
+    return next(iter(reasons), "no reason was recorded")
 
 
 def _single(result: Result) -> bool:
@@ -258,7 +175,9 @@ def _missing(table: Table) -> Iterable[str]:
     for result in table.results:
         even = result.breakeven
         if even is not None and even.inferences is None and even.at_most is None:
-            reasons.setdefault(f"no break-even: {even.reason or 'no reason was recorded'}", []).append(result.name)
+            why = (even.reason or "no reason was recorded").removeprefix("never: ")
+            if result.name not in table.unreliable:  # another note states why
+                reasons.setdefault(f"no break-even: {why}", []).append(result.name)
         elif even is not None and even.note is not None:
             reasons.setdefault(f"break-even: {even.note}", []).append(result.name)
         if result.accuracy is not None and result.accuracy.delta is None:
@@ -280,14 +199,15 @@ def _points(table: Table) -> Iterable[tuple[str, Point | None]]:
 
 
 def _sensitive(table: Table) -> Iterable[str]:
-    """Yield the rows whose answers depend on the batch."""
-    rows: list[tuple[str, Accuracy | None]] = [(r.name, r.accuracy) for r in table.rows]
-    for name, accuracy in rows:
-        if accuracy is None or accuracy.batch_sensitivity is None:
+    """Yield the rows whose answers depend on the batch, one sentence per batch size of their metric."""
+    shares: dict[str, list[str]] = {}
+    for row in table.rows:
+        if row.accuracy is None or row.accuracy.batch_sensitivity is None:
             continue
-        at = f"; its {accuracy.metric} holds for batch {accuracy.batch_size}" if accuracy.batch_size else ""
-        share = 100 * accuracy.batch_sensitivity
-        yield f"{name}: {share:.1f} % of its answers differ between batch 1 and batch 32 (rounded activations){at}."
+        at = f"; {row.accuracy.metric} holds for batch {row.accuracy.batch_size}" if row.accuracy.batch_size else ""
+        shares.setdefault(at, []).append(f"{row.name} {100 * row.accuracy.batch_sensitivity:.1f} %")
+    for at, rows in shares.items():
+        yield f"Answers that differ between batch 1 and batch 32 (rounded activations): {', '.join(rows)}{at}."
 
 
 def _seeds(table: Table) -> Iterable[str]:
@@ -304,10 +224,12 @@ def _own_notes(table: Table) -> Iterable[str]:
     """Yield the notes of the results, each once with its rows: choices and replacements made for the user."""
     names_by_note: dict[str, list[str]] = {}
     for result in table.results:
-        for note in result.notes:
+        stated = result.headline.unreliable if result.headline else ()
+        for note in (note for note in result.notes if note not in stated):
             names_by_note.setdefault(note.rstrip("."), []).append(result.name)
     for note, names in names_by_note.items():
-        yield f"{_names(names)}: {note}."
+        everyone = len(names) > 1 and len(names) == len(table.results)
+        yield f"{'All recipes' if everyone else _names(names)}: {note}."
 
 
 def _names(names: Iterable[str]) -> str:

@@ -16,16 +16,19 @@ from compress.records.result import Point, Reference, Result
 from compress.report import text
 from compress.report.charts.panel import panels
 from compress.report.charts.sketch import sketch
-from compress.report.notes import LOUD, footnotes, heading, title
+from compress.report.heading import LOUD, heading, title
+from compress.report.notes import footnotes
 from compress.report.text import DASH, Lines
+from compress.report.widths import fitted
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
+    from rich.table import Table as RichTable
 
 FP32 = "fp32 eager"
 STAR = "★"
 LEAST_ODDS = 0.05
-WHOLE, WIDE = 204, 168
+WHOLE, WIDE = 196, 168
 """Terminal columns that the whole table needs, and those below which `OPTIONAL` is left out."""
 EXTRA = frozenset({"net / ref", "compression alone"})
 """Left out of a terminal below `WHOLE` columns."""
@@ -144,7 +147,7 @@ def _front(on_front: bool, odds: float | None) -> Lines:
     star = STAR if on_front else ""
     if odds is None or (odds < LEAST_ODDS and not on_front):
         return (star,)
-    return (f"{star} {text.share(odds)}".strip(),)
+    return tuple(filter(None, (star, text.share(odds))))
 
 
 ORDER = (
@@ -191,8 +194,24 @@ def printable(tables: Sequence[Table], console: "Console") -> Iterable["Renderab
         yield Text(f"{len(tables) - MOST_TABLES} more tables are in pareto.md.")
 
 
-def _printable(table: Table, console: "Console") -> Iterable["RenderableType"]:
+def _grid(columns: dict[str, list[str]], styles: Sequence[str], width: int) -> "RichTable":
+    """Return a table of columns, each with its title and a cell per row, for a terminal of this width."""
     from rich.table import Table as RichTable
+    from rich.text import Text
+
+    grid = RichTable(pad_edge=width >= MEDIUM)
+    uncut = [header in ("front", "recipe") for header in columns]  # names are never cut, because people search for them
+    frame = len(columns) + 1 + 2 * len(columns) - (0 if grid.pad_edge else 2)
+    widths = fitted(list(columns.values()), uncut, width - frame)
+    for i, column in enumerate(columns.values()):
+        width_of = None if widths is None else widths[i]
+        grid.add_column(Text(column[0]), no_wrap=uncut[i], overflow="fold", width=width_of)
+    for cells, style in zip(zip(*(column[1:] for column in columns.values()), strict=True), styles, strict=True):
+        grid.add_row(*map(Text, cells), style=style)
+    return grid
+
+
+def _printable(table: Table, console: "Console") -> Iterable["RenderableType"]:
     from rich.text import Text
 
     yield Text(title(table), style="bold")
@@ -203,15 +222,13 @@ def _printable(table: Table, console: "Console") -> Iterable["RenderableType"]:
     too_wide = next((columns for width, columns in tiers if console.width < width), frozenset())
     omitted = too_wide & shown[0].cells.keys() if shown else too_wide
     if shown:
-        headers = [h for h in shown[0].cells if h not in omitted]
-        grid = RichTable()
-        for header in headers:
-            uncut = header in ("front", "recipe")  # names are never cut, because people search for them
-            grid.add_column(Text(titles[header] if header != "front" else ""), no_wrap=uncut, overflow="fold")
-        for row in shown:
-            style = "dim" if row.kind == "reference" else ""
-            grid.add_row(*(Text("\n".join(row.cells[h])) for h in headers), style=style)
-        yield grid
+        columns = {
+            h: [titles[h], *("\n".join(row.cells[h]) for row in shown)] for h in shown[0].cells if h not in omitted
+        }
+        columns["front"][0] = ""
+        if not any(columns["front"]):
+            del columns["front"]
+        yield _grid(columns, ["dim" if row.kind == "reference" else "" for row in shown], console.width)
         if console.is_terminal:
             for line in (line for panel in panels([table]) for line in sketch(panel, console.width)):
                 yield Text(line, no_wrap=True, overflow="ellipsis")

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from scipy.stats import t, ttest_rel
 
-from benchmarks.study_front import gaps_found, table, ties_broken, wrong_evictions
+from benchmarks.study.front import gaps_found, table, ties_broken, wrong_evictions
 from compress.analysis.candidates import Candidate
 from compress.analysis.dominance import Differences, dominance, front
 from compress.analysis.pairs import Row, cost_differences, quality_differences

@@ -260,7 +260,7 @@ def test_against_a_model_that_guesses_no_row_has_a_star_or_a_verdict_and_the_tab
     assert made.breakeven is not None and made.breakeven.inferences is None
     assert not table.front
     assert front_odds(table) == {}
-    from compress.report.notes import heading
+    from compress.report.heading import heading
     from compress.report.page.headline import headline
 
     assert heading(table)[0].startswith("WARNING: fp32 eager is not measurably better than chance at this task: matth")

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 from scipy.stats import norm, t, ttest_1samp
 
-from benchmarks.study_front import simultaneous_coverage
+from benchmarks.study.tables import simultaneous_coverage
 from compress.analysis import loss, odds
 from compress.analysis.pareto import group
 from compress.base.config import InputError

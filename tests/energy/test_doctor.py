@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks import square_waves
+from benchmarks.study import square_waves
 from compress.energy import block, nvml, profile
 from compress.energy.doctor import load
 from compress.energy.doctor.board import examine, without_a_meter

@@ -62,7 +62,7 @@ def test_a_run_of_two_sessions_joins_them_keeps_both_traces_and_is_verified(
     point = one.headline
     assert one.error is None and point is not None and two.traces == one.traces
     assert one.trace is not None and one.further_traces == (f"{one.trace}-2",)
-    assert [(r.session, r.index) for r in point.rounds] == [(0, 0), (0, 1), (0, 2), (1, 3), (1, 4), (1, 5)]
+    assert [(r.session, r.index) for r in point.rounds] == [(0, 1), (0, 2), (0, 3), (1, 4), (1, 5), (1, 6)]
     assert (point.sessions, point.extent, point.latency_s.n) == (2, "6 rounds in 2 sessions", 2)
     first, second = (trace.read(folder / "results" / place) for place in one.traces)
     assert first.finished is not None and second.finished is not None and first.finished < second.finished
@@ -136,7 +136,7 @@ def test_a_session_whose_process_dies_is_left_out_and_the_result_says_so(
     result = harness.run_all([Recipe(name="one", measure=thrice)], options(workload, tmp_path))[0]
     point = result.headline
     assert result.error is None and point is not None
-    assert [(r.session, r.index) for r in point.rounds] == [(0, 0), (0, 1), (0, 2), (2, 3), (2, 4), (2, 5)]
+    assert [(r.session, r.index) for r in point.rounds] == [(0, 1), (0, 2), (0, 3), (2, 4), (2, 5), (2, 6)]
     (note,) = [note for note in result.notes if note.startswith("failed in session 2 of 3")]
     assert note.endswith("RuntimeError: the measuring process ended with exit code -9")
     assert any(note.startswith("the reference fp32 eager failed in session 2 of 3") for note in result.notes)

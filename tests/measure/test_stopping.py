@@ -8,10 +8,8 @@ import pytest
 from compress.analysis.precision import half_width, needed_s, shortfall
 from compress.base.config import InputError
 from compress.measure.stopping import finished, latency_ratios
-from compress.records import sequential
 from compress.records.stats import Estimate
 from compress.records.window import Window
-from compress.spec import measure
 from compress.spec.measure import PROFILES, Measure
 
 QUICK = PROFILES["quick"]
@@ -32,6 +30,10 @@ def test_quick_ends_by_precision_or_budget(
     rounds: int, elapsed_s: float, ratios: list[Estimate], expected: bool
 ) -> None:
     assert finished(QUICK, rounds, elapsed_s, ratios) is expected
+
+
+def test_rounds_end_at_the_most_that_a_result_file_holds() -> None:
+    assert [finished(QUICK, n, 0.0, [WIDE]) for n in (999, 1000)] == [False, True]
 
 
 def test_a_fixed_number_of_rounds_is_kept_however_precise() -> None:
@@ -63,7 +65,6 @@ def test_settings_follow_from_profile_and_fields(
 def test_fewer_than_15_rounds_with_a_precision_are_refused() -> None:
     with pytest.raises((ValueError, InputError), match="got 8 with precision or budget_s; expected at least 15"):
         Measure(precision=0.03, rounds=8)
-    assert measure.LEAST_ROUNDS == sequential.LEAST_ROUNDS
 
 
 def test_ratios_are_of_every_runner_to_every_other_reference() -> None:

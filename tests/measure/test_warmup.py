@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from benchmarks import ramps
+from benchmarks.study import ramps
 from compress.energy import nvml
 from compress.energy.meters import Gpu
 from compress.measure import latency, warmup

@@ -2,8 +2,9 @@
 
 import math
 
-from compress.records.sequential import LEAST_ROUNDS, enough
+from compress.records.sequential import enough
 from compress.records.stats import Estimate
+from compress.spec.measure import LEAST_ROUNDS
 
 
 def ratio(half: float, n: int) -> Estimate:

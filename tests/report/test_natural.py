@@ -13,7 +13,7 @@ from compress.records.result import Result
 from compress.report.card import card
 from compress.report.charts import Source, points
 from compress.report.describe import describe
-from compress.report.notes import heading
+from compress.report.heading import heading
 from compress.report.page.axes import Row, axes, cell
 from compress.report.page.cards import card as page_card
 from compress.report.page.samples import Traces

@@ -8,7 +8,7 @@ from compress.analysis.loss import FORMS, form
 from compress.analysis.pareto import Candidate, Table, candidates
 from compress.analysis.verdict import MEASURED
 from compress.report.charts.marks import Mark, Panel
-from compress.report.notes import title
+from compress.report.heading import title
 from compress.report.text import plain
 
 

@@ -16,7 +16,8 @@ from compress.analysis.odds import Adjusted, adjusted, front_odds, word_among
 from compress.analysis.pareto import Table
 from compress.analysis.verdict import point_name
 from compress.records.result import Reference, Result
-from compress.report.notes import footnotes, heading, title
+from compress.report.heading import heading, title
+from compress.report.notes import footnotes
 from compress.report.page.axes import Axis, Row, axes, cell
 from compress.report.page.cards import card
 from compress.report.page.headline import headline

@@ -6,11 +6,12 @@ Periods, phases and jitter differ. The doctor must find the former and must not 
 
 import random
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import pytest
 
+from benchmarks.study import SEED, Bound
 from compress.analysis.agreement import TOLERABLE
 from compress.energy import nvml
 from compress.energy.doctor.board import square_waves
@@ -20,7 +21,6 @@ from compress.energy.meters import Gpu
 from tests.simulator import Board, Simulator
 from tests.virtual_time import Switch, VirtualTime
 
-SEED = 20260501
 BOARDS = 12
 DUTY = 0.25  # part of each period that the counter averages
 PERIODS_S = (0.02, 0.1)
@@ -75,3 +75,11 @@ def misread(kind: Kind, duty: float | None, scale: float = 1.0) -> float:
 def flagged(duty: float | None, boards: Sequence[Kind] | None = None, scale: float = 1.0) -> int:
     """Return how many boards are reported as misreading loads near their update period."""
     return sum(misread(kind, duty, scale) > TOLERABLE for kind in boards or kinds())
+
+
+def rows(boards: int) -> Iterator[Bound]:
+    """Yield the share of boards found, and of honest boards flagged."""
+    examined = kinds(boards)
+    found = flagged(DUTY, examined) / boards
+    yield Bound("boards whose counter sees 25 % of each period, found by the doctor", found, 0.916)
+    yield Bound("boards whose counter sees all of it, flagged", flagged(None, examined) / boards, 0, 0.05)

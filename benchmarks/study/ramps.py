@@ -7,16 +7,16 @@ Every session goes through `compress.measure.warmup.WarmUp`, on a clock that mov
 
 import math
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any
 
+from benchmarks.study import SEED, Bound
 from compress.measure import latency, warmup
 from compress.measure.disturbance import Reading
 
-SEED = 20260501
 TAUS_S = (1.0, 3.0, 10.0, 30.0)
 HEIGHTS = (0.05, 0.1, 0.2, 0.5)
 NOISES = (0.01, 0.03, 0.05)
@@ -91,31 +91,18 @@ def warm_up(
         return clock.now, ramp.left, not warming.unsteady()
 
 
-def ramps(repeats: int = 5) -> list[tuple[str, float, float, float]]:
-    """Return the rows of the study: (property, value, lowest, highest), as fractions."""
+def rows(warm_ups: int) -> Iterator[Bound]:
+    """Yield missed ramps, and steady runners that are flagged. `warm_ups` is the number of each row."""
     draw = random.Random(SEED)
-    cases = [(h, t, n, r) for h in HEIGHTS for t in TAUS_S for n in NOISES for r in (1, 5)]
-    runs = [warm_up(draw, *case) for case in cases for _ in range(repeats)]
-    missed = sum(steady and left > LEFT for _, left, steady in runs) / len(runs)
-    short = [
-        warm_up(draw, h, t, n, cap_s=SHORT_CAP_S)
-        for h in HEIGHTS
-        for t in TAUS_S
-        for n in NOISES
-        for _ in range(repeats)
-    ]
-    missed_short = sum(steady and left > LEFT for _, left, steady in short) / len(short)
-    flat = [warm_up(draw, 0.0, 1.0, n, r) for n in NOISES for r in (1, 5) for _ in range(repeats)]
-    flagged = sum(not steady for *_, steady in flat) / len(flat)
-    return [
-        ("ramps of tau 1 to 30 s with over 1 % left at the end of warm-up, not flagged", missed, 0, 0.05),
-        ("the same where warm-up is cut at 30 s", missed_short, 0, 0.05),
-        ("warm-up of a steady runner flagged, cv 1 to 5 %", flagged, 0, 0.05),
-    ]
+    steep = [(height, tau_s, noise) for height in HEIGHTS for tau_s in TAUS_S for noise in NOISES]
+    label = "ramps of tau 1 to 30 s with over 1 % left after warm-up, not flagged"
+    yield Bound(label, _missed(draw, steep, warm_ups, CAP_S), 0, 0.05)
+    yield Bound(f"the same, warm-up cut at {SHORT_CAP_S:g} s", _missed(draw, steep, warm_ups, SHORT_CAP_S), 0, 0.05)
+    flat = [not warm_up(draw, 0.0, 1.0, NOISES[i % 3], 1 + i % 2 * 4)[2] for i in range(warm_ups)]
+    yield Bound("steady runners flagged, cv 1 to 5 %", sum(flat) / len(flat), 0, 0.05)
 
 
-if __name__ == "__main__":
-    for what, value, low, high in ramps():
-        print(
-            f"{'ok    ' if low <= value <= high else 'MISSED'}  {what}: {100 * value:.2f} % (at most {100 * high:g} %)"
-        )
+def _missed(draw: random.Random, steep: Sequence[tuple[float, float, float]], warm_ups: int, cap_s: float) -> float:
+    """Return the share of ramps that end with too much left and without a flag, by turns with 1 and 5 runners."""
+    runs = [warm_up(draw, *steep[i // 2 % len(steep)], 1 + i % 2 * 4, cap_s) for i in range(warm_ups)]
+    return sum(steady and left > LEFT for _, left, steady in runs) / len(runs)
