@@ -19,6 +19,7 @@ from compress.analysis.candidates import Candidate
 from compress.analysis.dominance import Differences
 from compress.analysis.verdict import Axis
 from compress.records import stats
+from compress.records.joined import joined_arrays
 from compress.records.result import Accuracy, Point, Reference, Result
 from compress.records.stats import Estimate
 
@@ -123,14 +124,10 @@ def _over_sessions(logs: np.ndarray, row: Row) -> tuple[np.ndarray, np.ndarray]:
     Several sessions are joined by the rule of `records.joined`: t over sessions, at least as wide as within them.
     """
     numbers = np.array(row.sessions)
-    each = [stats.paired_ratios(logs[:, numbers == number], row.correlation) for number in np.unique(numbers)]
+    each = [logs[:, numbers == number] for number in np.unique(numbers)]
     if len(each) == 1:
-        return each[0][1], each[0][2]
-    values = np.array([value for value, _, _ in each])  # [sessions, pairs]
-    within = np.sqrt(sum((high - low) ** 2 / 4 for _, low, high in each)) / len(each)
-    between = stats.t_quantile(len(each)) * values.std(axis=0, ddof=1) / math.sqrt(len(each))
-    half, value = np.maximum(within, between), values.mean(axis=0)
-    return value - half, value + half
+        return stats.paired_ratios(logs, row.correlation)[1:]
+    return joined_arrays([stats.located(session, row.correlation) for session in each])[1:]
 
 
 def across(rows: Sequence[Row]) -> np.ndarray:

@@ -1,8 +1,8 @@
 """Resampled deviations of the rows of a table from their measured costs and accuracies, for the odds of the front.
 
-Rounds are resampled jointly for the rows that share them, examples jointly for all rows. The first resample is the
-measured sample itself, without deviations. What is not recorded (the answers behind a perplexity or F1) is drawn from
-the normal distribution of its interval.
+Rounds, or whole sessions, are resampled jointly for the rows that share them, examples jointly for all rows. The first
+resample is the measured sample itself, without deviations. What is not recorded (the answers behind a perplexity or F1)
+is drawn from the normal distribution of its interval.
 """
 
 import math
@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from compress.analysis.pairs import Row, Z, answered, log_ratio, together
-from compress.records import stats
+from compress.records import serial, stats
 from compress.records.stats import Estimate
 
 RESAMPLES = 400
@@ -25,20 +25,35 @@ def cost_deviations(rows: Sequence[Row], generator: np.random.Generator) -> np.n
     """Return the deviations of the log cost ratios to the reference. [resamples, rows]"""
     deviations = np.zeros((RESAMPLES, len(rows)))
     for index, row in enumerate(rows):
-        if not row.baseline and (row.logs is None or len(set(row.sessions)) > 1):
+        if not row.baseline and row.logs is None:
             deviations[1:, index] = _normal(log_ratio(row.candidate.cost), generator)
     for members in together(rows):
-        if len(set(rows[members[0]].sessions)) > 1:
-            continue  # too few sessions to resample
-        logs = np.array([rows[i].logs for i in members])  # [members, rounds]
+        row, logs = rows[members[0]], np.array([rows[i].logs for i in members])  # [members, rounds]
+        if len(set(row.sessions)) > 1:
+            deviations[1:, members] = _over_sessions(logs, np.array(row.sessions), generator)
+            continue
         n, measured = logs.shape[1], stats.paired_ratios(logs)[0]
         chosen = generator.integers(0, n, (RESAMPLES - 1, n))
-        rescaled = math.sqrt(n / max(1, n - 1))  # resampled means vary by (n - 1) / n of the variance of a mean
+        # resampled means vary by (n - 1) / n of the variance of a mean, and lose the correlation of the rounds
+        rescaled = math.sqrt(n / max(1, n - 1) * serial.inflation(n, row.correlation))
         for place in range(0, len(members), ROWS):
             part = slice(place, place + ROWS)
             drawn = stats.paired_ratios(logs[part][:, chosen])[0]  # [rows, resamples]
             deviations[1:, members[part]] = rescaled * (drawn - measured[part, None]).T
     return deviations
+
+
+def _over_sessions(logs: np.ndarray, numbers: np.ndarray, generator: np.random.Generator) -> np.ndarray:
+    """Draw deviations of means over sessions, jointly for all rows. [rows, rounds] -> [resamples - 1, rows]
+
+    They are too few to resample: their deviations from the mean get random normal weights, the same for all rows
+    (the wild bootstrap of Liu 1988, Annals of Statistics 16(4)), which keeps the variance of the mean.
+    """
+    values = np.array([stats.paired_ratios(logs[:, numbers == number])[0] for number in np.unique(numbers)])
+    k = len(values)
+    weights = generator.standard_normal((RESAMPLES - 1, k)) / math.sqrt(k * (k - 1))
+    drawn: np.ndarray = weights @ (values - values.mean(axis=0))
+    return drawn
 
 
 def session_effects(rows: Sequence[Row], generator: np.random.Generator) -> np.ndarray:

@@ -13,7 +13,10 @@ import math
 from collections.abc import Sequence
 from statistics import NormalDist
 
-from compress.records.stats import CONFIDENCE, LARGEST, Estimate, exp_or_inf, t_quantile
+import numpy as np
+
+from compress.records.robust import Location
+from compress.records.stats import CONFIDENCE, LARGEST, Arrays, Estimate, exp_or_inf, t_quantile
 
 
 def joined_mean(means: Sequence[Estimate]) -> Estimate:
@@ -33,6 +36,17 @@ def joined_ratio(ratios: Sequence[Estimate]) -> Estimate:
         return ratios[0]
     value, half = _joined([math.log(e.value) for e in ratios], [log_error(e) for e in ratios], _rounds(ratios))
     return Estimate(math.exp(value), math.exp(value - half), exp_or_inf(value + half), len(ratios))
+
+
+def joined_arrays(sessions: Sequence[Location]) -> Arrays:
+    """Return values, lows and highs of many estimates, each joined over the same sessions. [...]"""
+    k, degrees = len(sessions), sum(each.degrees for each in sessions)
+    values = np.array([each.value for each in sessions])
+    between = t_quantile(k) * values.std(axis=0, ddof=1) / math.sqrt(k)
+    pooled = np.sqrt(np.sum([each.error**2 for each in sessions], axis=0)) / k
+    half = np.maximum(between, t_quantile(1 + degrees) * pooled if degrees else math.inf)
+    mean = values.mean(axis=0)
+    return mean, mean - half, mean + half
 
 
 def _rounds(estimates: Sequence[Estimate]) -> int:

@@ -22,8 +22,6 @@ LARGEST = 709.0  # exp(710) overflows a double
 SESSION_SPREAD = 0.02
 """Assumed standard deviation of a log cost ratio between sessions, where one session cannot estimate it."""
 FEW = 10  # discordant pairs: with fewer, the bootstrap interval is too narrow
-SESSION_SPREAD = 0.02
-"""Assumed standard deviation, between sessions, of the logarithm of a cost ratio."""
 Arrays = tuple[np.ndarray, np.ndarray, np.ndarray]
 """Values, lower ends and upper ends of many 95 % intervals."""
 
@@ -92,13 +90,18 @@ def mean_estimate(values: Sequence[float], correlation: float = 0.0) -> Estimate
         raise ValueError("no observations")
     if n == 1:
         return Estimate(values[0], -math.inf, math.inf, 1)
-    value, error, degrees = _located(np.asarray(values, dtype=np.float64), correlation)
+    value, error, degrees = located(np.asarray(values, dtype=np.float64), correlation)
     half = t_quantile(degrees + 1) * float(error)
     return Estimate(float(value), float(value) - half, float(value) + half, n, degrees if degrees != n - 1 else None)
 
 
-def _located(values: np.ndarray, correlation: float) -> robust.Location:
-    """Return the robust location of rounds [..., rounds], with an error for rounds of this correlation."""
+def located(values: np.ndarray, correlation: float) -> robust.Location:
+    """Return the robust location of rounds [..., rounds], with an error for rounds of this correlation.
+
+    The error of a single round is infinite.
+    """
+    if values.shape[-1] == 1:
+        return robust.Location(values[..., 0], np.full(values.shape[:-1], math.inf), 0)
     value, error, degrees = robust.location(values)
     return robust.Location(value, error * math.sqrt(serial.inflation(values.shape[-1], correlation)), degrees)
 
@@ -132,11 +135,8 @@ def paired_ratios(logs: np.ndarray, correlation: float = 0.0) -> Arrays:
 
     The exponential of each is that of `paired_ratio`. The interval of a single round is infinite.
     """
-    if logs.shape[-1] == 1:
-        value = logs[..., 0]
-        return value, np.full(value.shape, -math.inf), np.full(value.shape, math.inf)
-    value, error, degrees = _located(logs, correlation)
-    half = t_quantile(degrees + 1) * error
+    value, error, degrees = located(logs, correlation)
+    half = t_quantile(degrees + 1) * error if degrees else error
     return value, value - half, value + half
 
 
@@ -216,7 +216,7 @@ def min_detectable(
     if len(ours) < 2:
         return None
     logs = np.array([math.log(a / b) for a, b in zip(ours, reference, strict=True)])
-    _, error, degrees = _located(logs, correlation)
+    _, error, degrees = located(logs, correlation)
     # two-sided for significance, one-sided for power
     quantiles = t_quantile(degrees + 1) + t_quantile(degrees + 1, 2 * power - 1)
     return math.expm1(quantiles * float(error))

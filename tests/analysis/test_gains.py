@@ -24,7 +24,7 @@ def measured(draw: random.Random, compressing: float, inferring: float, uuid: st
         rounds = tuple(Round(i, 0, 0.0, 1.0, 10, 0.0, j, 1.0) for i, j in enumerate(joules))
         points.append(replace(factory.point(*ratios, energy_source="nvml"), rounds=rounds))
     spent = Transform(1.0, 300.0 * compressing, "nvml", None, 0, (), energy_uuid=uuid)
-    return breakeven(spent, points[0], points[1], factory.FP32, meter="a")
+    return breakeven(spent, points[0], points[1], factory.FP32, 0.0, meter="a")  # no spread between sessions
 
 
 def covered(uuid: str | None, gain: float, draws: int = 1000, extreme: bool = False) -> float:

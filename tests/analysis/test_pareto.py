@@ -293,7 +293,8 @@ def test_breakeven_of_several_sessions_has_their_spread_in_its_interval_and_assu
         replace(factory.point(ratio, energy_source="nvml"), rounds=rounds(base, side))
         for side, base in enumerate((0.05, 0.1))
     )
-    found = breakeven(Transform(1.0, 300.0, "nvml", None, 0, ()), mine, reference, factory.FP32)
+    spent = Transform(1.0, 300.0, "nvml", None, 0, (), energy_uuid="a")
+    found = breakeven(spent, mine, reference, factory.FP32, meter="a")
     saved = [0.1 * theirs - 0.05 * ours for ours, theirs in noise]
     sessions = [(a + b) / 2 for a, b in zip(saved[::2], saved[1::2], strict=True)]
     between = 4.3026527 * statistics.stdev(sessions) / math.sqrt(3)  # t of 2 degrees of freedom

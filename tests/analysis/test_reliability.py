@@ -175,7 +175,7 @@ def test_such_rows_are_kept_off_the_front_and_every_reader_names_them() -> None:
     assert rows(table)[0].cells["verdict"] == ("NOT RELIABLE",)
     assert any("Kept off the front, because their measurement was disturbed" in note for note in footnotes(table))
     assert headline(table)[1] == "good"
-    assert adjusted(table)["spoiled"].value == 0.1
+    assert adjusted(table)["spoiled"].cost.value == 0.1
     within = cheapest_within(table, 0.5, "points")
     assert within.estimated is not None and within.estimated.name == "good"
     (line,) = [line for line in records([table]) if line["name"] == "spoiled"]

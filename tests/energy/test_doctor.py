@@ -85,7 +85,7 @@ def test_a_load_keeps_its_period_though_every_burst_ends_late(monkeypatch: pytes
         now[0] += seconds
 
     monkeypatch.setattr(load, "time", SimpleNamespace(monotonic=lambda: now[0], sleep=sleep))
-    load._part_time(burn)(1.0, 0.5, 0.1)
+    load.part_time(burn)(1.0, 0.5, 0.1)
     assert begun == pytest.approx([100 + 0.1 * number for number in range(10)])
     assert now[0] == pytest.approx(101.0)
 

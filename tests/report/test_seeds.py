@@ -13,7 +13,7 @@ from compress.records.accuracy import SeedAccuracy
 from compress.records.result import Result
 from compress.report import sheet, text
 from compress.report.notes import footnotes
-from compress.report.page.cards import _facts
+from compress.report.page.cards import facts
 from tests import factory
 
 FURTHER = [SeedAccuracy(1, 0.851, -0.039), SeedAccuracy(2, 0.849, -0.041)]
@@ -45,9 +45,9 @@ def test_a_seed_without_a_metric_is_counted() -> None:
 
 
 def test_the_page_labels_the_p_value_and_the_sheet_has_the_spread() -> None:
-    facts = dict(_facts(result(), None))
-    assert facts["accuracy by seed"] == "3 trainings: 0.842 to 0.851"
-    assert facts["McNemar's p of seed 0"] == "0.0300"
+    listed = dict(facts(result(), None))
+    assert listed["accuracy by seed"] == "3 trainings: 0.842 to 0.851"
+    assert listed["McNemar's p of seed 0"] == "0.0300"
     line = next(line for line in sheet.records(group([result()])) if line["name"] == "student")
     assert line["seeds"] == 3
     deviation = (((0.842 - 0.8473333) ** 2 + (0.851 - 0.8473333) ** 2 + (0.849 - 0.8473333) ** 2) / 2) ** 0.5

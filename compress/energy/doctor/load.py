@@ -22,7 +22,7 @@ def cpu_load() -> Callable[[float, float, float], None]:
         while time.monotonic() < end:
             value @ value
 
-    return _part_time(burn)
+    return part_time(burn)
 
 
 def gpu_load(device: "torch.device") -> Callable[[float, float, float], None]:
@@ -40,10 +40,10 @@ def gpu_load(device: "torch.device") -> Callable[[float, float, float], None]:
             torch.cuda.synchronize(device)
         value = torch.nan_to_num(value, posinf=1.0, neginf=-1.0)
 
-    return _part_time(burn)
+    return part_time(burn)
 
 
-def _part_time(burn: Callable[[float], None]) -> Callable[[float, float, float], None]:
+def part_time(burn: Callable[[float], None]) -> Callable[[float, float, float], None]:
     """Return load(seconds, duty, period_s), which calls `burn` for a fraction `duty` of every period."""
 
     def load(seconds: float, duty: float, period_s: float) -> None:

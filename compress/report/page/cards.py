@@ -47,7 +47,7 @@ def card(result: Result, table: Table, adjusted: Adjusted | None, traces: Traces
         "cause": plain(result.verdict.cause) if result.verdict else "",
         "among": joined(verdict_cell(result, adjusted, table)),
         "against": plain(against),
-        "facts": [[plain(label), plain(value)] for label, value in _facts(result, own)],
+        "facts": [[plain(label), plain(value)] for label, value in facts(result, own)],
         "flips": recorded(session, lambda trace: flips(trace, result, against)),
         "times": recorded(session, lambda trace: histogram(trace, [against, result.name])),
         "rounds": _rounds(result.headline, own),
@@ -64,7 +64,7 @@ def card(result: Result, table: Table, adjusted: Adjusted | None, traces: Traces
     }
 
 
-def _facts(result: Result, own: Reference | None) -> list[tuple[str, str]]:
+def facts(result: Result, own: Reference | None) -> list[tuple[str, str]]:
     """Return pairs of label and text: accuracy, size, kernels, cost of compressing and break-even."""
     accuracy, size, kernel = result.accuracy, result.size, result.kernel
     facts: list[tuple[str, str]] = []
