@@ -9,8 +9,8 @@ def fitted(cells: Sequence[Sequence[str]], uncut: Sequence[bool], available: int
     """Return the width of every column for `available` characters, or None if the longest words do not fit.
 
     `cells` holds the title and the texts of every column, and `uncut` whether its lines must not wrap. A column gets
-    its longest word or line. What is left is given out character by character, to the column whose longest line lacks
-    most; titles wrap at words.
+    its longest word or line. What is left is given out character by character, to the narrowest column with a line
+    that does not fit; titles wrap at words.
     """
     words = [max((cell_len(word) for text in column for word in text.split()), default=0) for column in cells]
     lines = [[line for text in column[1:] for line in text.splitlines()] for column in cells]
@@ -20,6 +20,5 @@ def fitted(cells: Sequence[Sequence[str]], uncut: Sequence[bool], available: int
     if left < 0:
         return None
     for _ in range(min(left, sum(whole) - sum(widths))):
-        lacking = [full - width for full, width in zip(whole, widths, strict=True)]
-        widths[lacking.index(max(lacking))] += 1
+        widths[min((i for i, full in enumerate(whole) if widths[i] < full), key=widths.__getitem__)] += 1
     return widths

@@ -3,10 +3,10 @@
 from compress.report.widths import fitted
 
 
-def test_every_column_gets_its_longest_word_and_the_rest_goes_where_most_is_lacking() -> None:
+def test_every_column_gets_its_longest_word_and_the_narrowest_is_widened_first() -> None:
     cells = [["recipe", "bert_int8"], ["verdict", "NO MEASURABLE DIFFERENCE", "SAVES\n(0.5 to 0.6)"], ["x", "a b"]]
     assert fitted(cells, [False, False, False], 20) == [9, 10, 1]
-    assert fitted(cells, [False, False, False], 25) == [9, 15, 1]
+    assert fitted(cells, [False, False, False], 25) == [9, 13, 3]
     assert fitted(cells, [False, False, False], 1000) == [9, 24, 3]
     assert fitted(cells, [False, False, False], 19) is None
 
