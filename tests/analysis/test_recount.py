@@ -47,7 +47,7 @@ def made(meter: str, rounds: int, seed: int, noise: float = 0.02) -> Session:
         for order, name in enumerate(draw.sample(list(RUNNERS), len(RUNNERS))):
             batch_s, watts = RUNNERS[name]
             drift[name] = 0.5 * drift[name] + draw.gauss(0, noise)
-            slower = math.exp(drift[name]) * (1.8 if noise and draw.random() < 0.06 else 1.0)
+            slower = math.exp(drift[name]) * (1.8 if noise > 0.01 and draw.random() < 0.06 else 1.0)
             watts *= math.exp(draw.gauss(0, noise))
             each = [round(batch_s * slower * (1 + noise * draw.random()) * S) for _ in range(draw.randint(40, 50))]
             start, end = now + S, now + S + sum(each) + draw.randint(0, 1000)
@@ -88,16 +88,16 @@ def _counted(power: Sequence[tuple[int, float]], at: int) -> float:
 
 
 def _steps(power: Sequence[tuple[int, float]], board: int, until: int) -> list[Sample]:
-    """Readings each 20 ms of a board's counter, which moves each 100 ms and has half of the power."""
+    """Readings each 50 ms of a board's counter, which moves each 100 ms and has half of the power."""
     step, total, last, found = S // 10, 0.0, 0, []
     starts = iter([*power[1:], (until + 10 * S, 0.0)])
     watts, (change, following) = power[0][1], next(starts)
-    for at in range(7 * board, until, S // 50):
+    for at in range(7 * board, until, S // 20):
         while change <= at:
             total += watts * (change - last)
             last, watts = change, following
             change, following = next(starts)
-        if at % step < S // 50:
+        if at % step < S // 20:
             total, last = total + watts * (at - last), at
         found.append(Sample(at, board, round(total / 2000)))
     return found
@@ -114,12 +114,12 @@ def differences(sessions: Sequence[Session]) -> list[str]:
     return found
 
 
-@pytest.mark.parametrize("rounds", [1, 2, 5, 6, 14, 15, 33])
+@pytest.mark.parametrize("rounds", [1, 2, 5, 6, 14, 15, 19])
 @pytest.mark.parametrize("meter", METERS)
 def test_both_implementations_agree_in_every_figure(meter: str, rounds: int) -> None:
-    sessions = [made(meter, rounds, seed) for seed in (1, 2, 3)]
-    for number in (1, 2, 3):
-        assert differences(sessions[:number]) == []
+    sessions = [made(meter, rounds, seed) for seed in range(3 if rounds < 7 else 2)]
+    for number in range(len(sessions)):
+        assert differences(sessions[: 1 + number]) == []
 
 
 @pytest.mark.parametrize("meter", METERS)
@@ -148,8 +148,9 @@ def test_a_metered_point_has_all_figures_and_they_are_the_true_ones() -> None:
 
 @pytest.mark.parametrize(
     ("degrees", "confidence", "quantile"),
-    [(1, 0.95, 12.706204736432095), (2, 0.95, 4.302652729696142), (5, 0.95, 2.570581835636314),
-     (30, 0.95, 2.042272456301238), (1000, 0.95, 1.9623390808264078), (3, 0.5, 0.7648923284043453)],
+    [(1, 0.95, math.tan(0.95 * math.pi / 2)), (2, 0.95, 0.95 * math.sqrt(2 / (1 - 0.95**2))),
+     (5, 0.95, 2.570581835636314), (30, 0.95, 2.042272456301238), (1000, 0.95, 1.9623390808264078),
+     (3, 0.5, 0.7648923284043453)],
 )  # fmt: skip
 def test_students_quantile_is_that_of_the_tables(degrees: int, confidence: float, quantile: float) -> None:
     assert recount.student(degrees, confidence) == pytest.approx(quantile, rel=1e-11)
@@ -161,13 +162,13 @@ def test_it_is_short_and_shares_only_the_types_of_a_trace() -> None:
     modules = {node.module for node in ast.walk(ast.parse(text)) if isinstance(node, ast.ImportFrom)}
     assert not any(isinstance(node, ast.Import) and node.names[0].name != "math" for node in ast.walk(ast.parse(text)))
     own = {"compress.records.session", "compress.records.window", "compress.records.sample"}
-    assert modules == own | {"collections.abc", "functools", "itertools", "statistics", "typing"}
+    assert modules == own | {"collections.abc", "functools", "itertools", "operator", "statistics", "typing"}
 
 
 def result_of(root: Path, sessions: Sequence[Session]) -> Path:
     """The file of a result of these sessions, beside its traces."""
     raw = costs.from_trace(sessions[0], sessions[1:])
-    names = [f"my/traces/s{number}" for number in range(len(sessions))]
+    names = [f"stdlib-bert/traces/s{number}" for number in range(len(sessions))]
     for name, each in zip(names, sessions, strict=True):
         trace.write(root / name, each)
     reference = replace(
@@ -178,12 +179,12 @@ def result_of(root: Path, sessions: Sequence[Session]) -> Path:
     plain = factory.result("bert_int8", references=(reference,))
     points, accuracy = figures.points(raw, "bert_int8"), figures.accuracy(raw, "bert_int8")
     whole = replace(plain, seed=0, limit=None, points=points, accuracy=accuracy, trace=names[0])
-    return files.write(root / "my", judged(replace(whole, further_traces=tuple(names[1:]), breakeven=None)))
+    return files.write(root, judged(replace(whole, further_traces=tuple(names[1:]), breakeven=None)))
 
 
 @pytest.fixture(scope="module")
 def sessions() -> list[Session]:
-    return [made("in steps", 16, seed) for seed in (5, 6)]
+    return [made("at the edges", 16, seed) for seed in (5, 6)]
 
 
 def test_verify_states_how_many_figures_the_second_implementation_confirmed(
@@ -201,7 +202,9 @@ def scaled(function: Callable[..., Any], field: str, factor: float = 1.001) -> C
     def faulty(*args: Any, **kwargs: Any) -> Any:
         found = function(*args, **kwargs)
         if field == "":
-            return None if found is None else [factor * v for v in found] if isinstance(found, list) else factor * found
+            if found is None or isinstance(found, list):
+                return found and [factor * value for value in found]
+            return factor * found + 1e-4 * (found == 0)
         change = {field: getattr(found, field) * factor}
         return found._replace(**change) if hasattr(found, "_replace") else replace(found, **change)
 
@@ -213,14 +216,13 @@ FAULTS = {
     "the robust location": ("compress.records.robust.location", "error", "latency_s.high"),
     "the inflation by correlation": ("compress.records.serial.inflation", "", "latency_s.high"),
     "the correlation's allowance": ("compress.records.serial.allowed", "", "correlation.upper"),
-    "joining sessions": ("compress.analysis.over_sessions.joined_ratio", "low", "ratios[0].net.low"),
+    "joining sessions": ("compress.analysis.over_sessions.joined_ratio", "high", "ratios[0].net.high"),
     "the spread between sessions": ("compress.analysis.over_sessions.session_spread", "", "session_spread"),
     "a percentile": ("compress.records.quantiles.quantile_estimate", "high", "latency_percentiles_s.p90.high"),
     "energy net of idle": ("compress.analysis.net.net_j", "", "energy_net_j.value"),
     "the waiting share": ("compress.analysis.net.waiting_share", "", "waiting_share"),
     "idle power": ("compress.analysis.figures.idle_watts", "", "energy_idle_j"),
-    "Student's t": ("compress.records.joined.t_quantile", "", "latency_s.high"),
-    "joules of a window": ("compress.analysis.costs.window_energy", "joules", "rounds[0].energy_j"),
+    "Student's t": ("compress.records.joined.t_quantile", "", "energy_j.low"),
 }
 
 
@@ -235,6 +237,14 @@ def test_a_fault_in_an_estimator_is_found(
     found = verify(result_of(tmp_path, sessions)).differences  # the fault is in the result and in its verification
     assert found and all(SECOND in line for line in found)
     assert any(place in line.split(": ")[0] for line in found), found
+
+
+def test_a_fault_in_the_joules_of_a_counter_that_steps_is_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(costs, "window_energy", scaled(costs.window_energy, "joules"))
+    found = verify(result_of(tmp_path, [made("in steps", 2, 1)])).differences
+    assert any(line.startswith("points[0].rounds[0].energy_j: ") for line in found)
 
 
 def test_rounds_of_schema_1_are_confirmed_and_a_changed_one_is_found(tmp_path: Path) -> None:
