@@ -40,7 +40,8 @@ def shortfall(ratios: Mapping[str, Estimate], precision: float | None, seconds: 
 
 
 def _duration(seconds: float) -> str:
-    return f"about {seconds / 60:.2g} minutes"
+    minutes = seconds / 60
+    return f"about {minutes:.0f} minutes" if minutes >= 10 else f"about {minutes:.2g} minutes"
 
 
 def _rounded_up(seconds: float) -> int:
