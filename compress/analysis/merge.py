@@ -134,6 +134,8 @@ class MachineRow:
 
     name: str
     costs: tuple[Estimate | None, ...]
+    unreliable: tuple[bool, ...]
+    """Whether the measurement was disturbed there (NOT RELIABLE)."""
 
 
 @dataclass(frozen=True)
@@ -163,7 +165,7 @@ def _machines(tables: Sequence[Table]) -> MachineComparison:
     for name in names:
         costs = tuple(_cost(table, name, table.axis) for table in tables)
         if any(cost is not None for cost in costs):
-            rows.append(MachineRow(name, costs))
+            rows.append(MachineRow(name, costs, tuple(name in table.unreliable for table in tables)))
     machines = (f"{t.newest.machine.device_name} ({t.newest.machine.id}): {t.axis} / {t.reference}" for t in tables)
     limit = tables[0].newest.limit
     limited = "" if limit is None else f" (LIMITED to {limit} examples)"

@@ -1,9 +1,8 @@
 """A second, plain implementation of the figures of rounds, which `verify` compares with a result file as well.
 
-It shares the types of a trace with the first implementation, and no arithmetic: loops over Python numbers, formulas in
-another form where one exists, Student's t by integration instead of a finite sum. Figures have the names and the shape
-of a result file: seconds and joules of every round, estimates, percentiles and paired ratios of every point, over one
-session or several. The first implementation states the rules with their sources.
+It shares the types of a trace with the first implementation, and no arithmetic: loops over Python numbers, and
+Student's t by integration instead of a finite sum. The first one states the rules with their sources. Figures have the
+names of a result file: seconds and joules of rounds, estimates, percentiles and paired ratios of one or more sessions.
 
 Only the first one computes again: accuracy, integrated power, detectable differences, costs per example and per correct
 answer, grades, reasons, sentences, the cost of compressing and break-even.
@@ -13,6 +12,7 @@ import math
 from collections.abc import Iterable, Sequence
 from functools import cache
 from itertools import accumulate, combinations, pairwise
+from operator import truediv
 from statistics import fmean, median, variance
 from typing import Any
 
@@ -21,8 +21,7 @@ from compress.records.session import IdleTime, MeterFacts, RunnerPoint, Session
 from compress.records.window import Window
 
 Figures = dict[str, Any]
-AXES = (("latency", "batch_s", ""), ("energy", "example_j", "_energy"))
-"""Axis, costs per round, and end of the names of its figures in a ratio."""
+AXES = (("latency", "batch_s", ""), ("energy", "example_j", "_energy"))  # name, costs, end of names in a ratio
 
 
 def points(sessions: Sequence[Session], names: Iterable[str]) -> list[list[Figures]]:
@@ -95,10 +94,10 @@ class Sitting:
             mine, theirs = getattr(own, of), getattr(other, of)
             known = mine and theirs and (axis == "latency" or self.meter.measured)
             found = made["correlation" + end] = self.correlation(name, index, of, True) if known else None
-            made[axis] = _paired(mine, theirs, found) if known else None
+            made[axis] = _mean(list(map(truediv, mine, theirs)), found) if known else None
         if made["energy"] and self.idle_w is not None:
             net = own.net_j(self.idle_w), other.net_j(self.idle_w)
-            made["net"] = _paired(*net, made["correlation_energy"]) if min(map(min, net)) > 0 else None
+            made["net"] = _mean(list(map(truediv, *net)), found) if min(map(min, net)) > 0 else None
             saved, waited = fmean(other.example_j) - fmean(own.example_j), fmean(other.batch_s) - fmean(own.batch_s)
             made["waiting_share"] = self.idle_w * waited / own.batch_size / saved if saved > 0 else None
         return made
@@ -198,10 +197,6 @@ def _mean(values: Sequence[float], correlation: Figures | None, logs: bool = Tru
     return _stated(value, half, n, logs, degrees)
 
 
-def _paired(ours: Sequence[float], theirs: Sequence[float], correlation: Figures | None) -> Figures:
-    return _mean([a / b for a, b in zip(ours, theirs, strict=True)], correlation)
-
-
 def _stated(value: float, half: float, n: int, logs: bool, degrees: int | None = None) -> Figures:
     ends = [value, value - half, value + half]
     one, low, high = (math.exp(v) if v < 709 else math.inf for v in ends) if logs else ends
@@ -253,7 +248,8 @@ def _point(sittings: Sequence[Sitting], name: str, index: int) -> Figures | None
             row: Figures = {"index": first + w.index, "order": w.order, "session": number, "batches": len(w.batch_ns)}
             row |= {"started_s": w.started_ns / 1e9, "duration_s": spent / 1e9, "cpu_s": w.cpu_ns / 1e9}
             made["rounds"].append(row | {"gap_s": (spent - sum(w.batch_ns)) / 1e9, "energy_j": joules})
-        first += max((1 + n for (_, at), c in sitting.costs.items() if at == index for n in c.numbers), default=0)
+        numbers = [number for (_, at), each in sitting.costs.items() if at == index for number in each.numbers]
+        first += 1 + max(numbers) - min(numbers) if numbers else 0
     return made
 
 
@@ -291,8 +287,14 @@ def _quantile(times: Sequence[Sequence[float]], share: float) -> Figures | None:
     at, part = divmod((n - 1) * share, 1)
     a, b = ordered[int(at)], ordered[min(int(at) + 1, n - 1)]
     value = a + (b - a) * part if part < 0.5 else b - (b - a) * (1 - part)
-    excess = [sum(time <= value for time in each) - share * len(each) for each in times]
-    reach = student(k - 1) * math.sqrt(k * variance(excess)) / n if k > 1 else 0.0  # rounds differ: Woodruff
-    first, last = min(low, math.floor(n * (share - reach))), max(n + 1 - above, math.ceil(n * (share + reach)) + 1)
-    ends = {"low": ordered[max(1, first) - 1], "high": ordered[min(n, last) - 1]}
-    return {"value": value, **ends, "n": n, "degrees": None}
+
+    def ends(at: float) -> tuple[float, float]:  # Woodruff: rounds differ in their share of times up to a value
+        counts = [sum(time <= at for time in each) for each in times]
+        squares = math.fsum((c - sum(counts) / n * len(each)) ** 2 for c, each in zip(counts, times, strict=True))
+        reach = student(k - 1) * math.sqrt(k / (k - 1) * squares) / n if k > 1 else 0.0
+        first, last = min(low, math.floor(n * (share - reach))), max(n + 1 - above, math.ceil(n * (share + reach)) + 1)
+        return ordered[max(1, first) - 1], ordered[min(n, last) - 1]
+
+    down, up = ends(value)
+    wider = {"low": min(down, ends(down)[0]), "high": max(up, ends(up)[1])}
+    return {"value": value, **wider, "n": n, "degrees": None}

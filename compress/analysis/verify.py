@@ -83,7 +83,7 @@ def _second(stored: Result, sessions: Sequence[Session]) -> Iterator[tuple[Any, 
     recounted = recount.points(sessions, [row.name for row in rows.values()])
     for (place, row), points in zip(rows.items(), recounted, strict=True):
         known = points if stored.schema == SCHEMA else [{"rounds": point["rounds"]} for point in points]
-        yield _restricted([_plain(point) for point in row.points], known), known, place
+        yield _restricted(_plain(row.points), known), known, place
 
 
 def _restricted(stored: Any, like: Any) -> Any:
@@ -165,7 +165,9 @@ def _as_recorded(stored: Accuracy, computed: Accuracy) -> Accuracy:
 
 
 def _plain(value: Any) -> Any:
-    """Return a dataclass as a dict, and any other value unchanged."""
+    """Return dataclasses, also those in a sequence, as dicts, and any other value unchanged."""
+    if _is_list(value):
+        return [_plain(item) for item in value]
     return asdict(value) if is_dataclass(value) and not isinstance(value, type) else value
 
 

@@ -127,7 +127,7 @@ def _point(point: Point) -> Iterable[str]:
     percentiles = ", ".join(_percentile(point, name) for name in quantiles.FRACTIONS)
     yield (
         f"  latency {1e3 * latency.value:.2f} ms per batch ({1e3 * latency.low:.2f} to {1e3 * latency.high:.2f}) over "
-        f"{point.extent}; {percentiles} ({spread.n} batches)"
+        f"{point.extent}, {spread.n:,} batches; {percentiles}"
     )
     yield from (f"  NOT RELIABLE: {reason}" for reason in point.unreliable)
     if point.natural is not None:

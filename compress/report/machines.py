@@ -7,6 +7,7 @@ from rich.table import Table
 from rich.text import Text
 
 from compress.analysis.merge import MachineComparison
+from compress.records.stats import Estimate
 from compress.report import text
 
 
@@ -26,6 +27,11 @@ def print_machines(comparisons: Sequence[MachineComparison], console: Console) -
         for machine in comparison.machines:
             grid.add_column(Text(text.plain(machine)), overflow="fold")
         for row in comparison.rows:
-            cells = (Text("\n".join(text.ratio(cost))) for cost in row.costs)
+            cells = (_cell(cost, marked) for cost, marked in zip(row.costs, row.unreliable, strict=True))
             grid.add_row(Text(text.plain(row.name)), *cells)
         console.print(grid)
+
+
+def _cell(cost: Estimate | None, unreliable: bool) -> Text:
+    """Return a ratio with its interval, and whether its measurement was disturbed."""
+    return Text("\n".join((*text.ratio(cost), *(["NOT RELIABLE"] if unreliable else []))))

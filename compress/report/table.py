@@ -84,7 +84,7 @@ def verdict_cell(result: Result, among: Adjusted | None, table: Table) -> Lines:
     low, high, adjusted_word = among.cost.low, among.cost.high, word_among(word, among)
     why = f"; {word} unadjusted" if adjusted_word != word else ""
     if among.differs and low <= 1 <= high:
-        why = "; significant by Holm's method"
+        why = "; differs by Holm's method"
     return (adjusted_word, f"({text.digits(low)} to {text.digits(high)}{of} adjusted{why})")
 
 

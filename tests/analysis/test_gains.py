@@ -5,38 +5,18 @@ from dataclasses import replace
 
 import pytest
 
+from benchmarks.study import breakeven
 from compress.analysis import gains
 from compress.analysis.price import Span, Spent, recorded, transform
-from compress.analysis.verdict import breakeven, judged
-from compress.records.result import BreakEven, Round, Transform
+from compress.analysis.verdict import judged
+from compress.records.result import Transform
 from compress.report import text
 from tests import factory
 
-TRUE = 300 / 0.05  # joules of compressing over joules saved per example
-ROUNDS, NOISE = 6, 0.005
 
-
-def measured(draw: random.Random, compressing: float, inferring: float, uuid: str | None) -> BreakEven:
-    """Return the break-even as meters with these gains measure it. Inferences are metered by the board `a`."""
-    points = []
-    for true_j, ratios in ((0.05, (factory.ratio(latency=0.5, energy=0.5),)), (0.10, ())):
-        joules = [80 * true_j * inferring * (1 + draw.gauss(0, NOISE)) for _ in range(ROUNDS)]
-        rounds = tuple(Round(i, 0, 0.0, 1.0, 10, 0.0, j, 1.0) for i, j in enumerate(joules))
-        points.append(replace(factory.point(*ratios, energy_source="nvml"), rounds=rounds))
-    spent = Transform(1.0, 300.0 * compressing, "nvml", None, 0, (), energy_uuid=uuid)
-    return breakeven(spent, points[0], points[1], factory.FP32, 0.0, meter="a")  # no spread between sessions
-
-
-def covered(uuid: str | None, gain: float, draws: int = 1000, extreme: bool = False) -> float:
-    """Return the share of intervals that contain the truth; gains even within +-gain, or one at each bound."""
-    draw, hits = random.Random(7), 0
-    for _ in range(draws):
-        inferring = 1 + (gain if extreme else draw.uniform(-gain, gain))
-        compressing = inferring if uuid == "a" else 1 - gain if extreme else 1 + draw.uniform(-gain, gain)
-        found = measured(draw, compressing, inferring, uuid).inferences
-        assert found is not None
-        hits += found.low <= TRUE <= found.high
-    return hits / draws
+def covered(uuid: str | None, gain: float, extreme: bool = False) -> float:
+    """Return the share of intervals that contain the truth, without a spread between sessions."""
+    return breakeven.covered(uuid, gain, 1000, extreme=extreme, assumed=0.0)
 
 
 def test_the_interval_of_two_boards_covers_the_true_breakeven() -> None:
@@ -52,7 +32,9 @@ def test_without_the_gains_of_both_boards_it_would_cover_half(monkeypatch: pytes
 
 def test_the_gain_of_one_board_cancels_and_its_interval_is_narrower() -> None:
     assert covered("a", 0.05) == pytest.approx(0.95, abs=0.02)
-    same, other = (measured(random.Random(1), 1.0, 1.0, uuid).inferences for uuid in ("GPU-a", "b"))
+    same, other = (
+        breakeven.measured(random.Random(1), 1.0, 1.0, uuid, assumed=0.0).inferences for uuid in ("GPU-a", "b")
+    )
     assert same is not None and other is not None
     assert other.value == same.value
     assert other.low == pytest.approx(same.low * 0.95 / 1.05)

@@ -6,11 +6,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
 
 from compress.analysis.merge import machine_comparisons, merge
+from compress.analysis.verdict import judged
 from compress.base.config import InputError
 from compress.records import files as result_files
 from compress.records.result import Result
+from compress.report import print_machines
 from tests import factory
 from tests.helpers import ROOT, compress
 
@@ -103,6 +106,16 @@ def test_machines_stand_side_by_side_by_ratios_to_their_own_references() -> None
     assert sorted(rows["bert_int8"]) == [0.5, 1.2]
     assert sorted(rows["bert_bf16"], key=str) == [0.6, None]
     assert machine_comparisons(ours) == []
+
+
+def test_disturbed_measurements_are_marked_on_their_machine_only(capsys: pytest.CaptureFixture[str]) -> None:
+    there = on_gpu("bert_int8", 1.2)
+    spoiled = judged(replace(there, points=tuple(replace(p, unreliable=("it throttled",)) for p in there.points)))
+    (side,) = machine_comparisons([factory.result("bert_int8", 0.5), spoiled])
+    marks = {row.name: dict(zip(side.machines, row.unreliable, strict=True)) for row in side.rows}
+    assert [name for name, marked in marks["bert_int8"].items() if marked] == ["Example GPU (g1): energy / fp32 eager"]
+    print_machines([side], Console(width=100))
+    assert capsys.readouterr().out.count("NOT RELIABLE") == 1
 
 
 def test_the_command_joins_and_shows(tmp_path: Path) -> None:

@@ -80,7 +80,7 @@ def test_the_cell_explains_a_word_that_its_interval_does_not_show() -> None:
     rows = [result("clear", cost=0.5, spread=0.01), result("close", cost=0.97, spread=0.027)]
     (table,) = group(rows)
     cells = {row.name: row.cells["verdict"] for row in table_rows(table)}
-    assert cells["close"][0] == "SAVES" and cells["close"][1].endswith("adjusted; significant by Holm's method)")
+    assert cells["close"][0] == "SAVES" and cells["close"][1].endswith("adjusted; differs by Holm's method)")
     assert cells["clear"][1].endswith("adjusted)")
 
 

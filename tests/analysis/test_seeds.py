@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from benchmarks.study.seeds import covered
 from compress.analysis import gate, loss, odds, seeds
 from compress.analysis.pareto import group
 from compress.analysis.seeds import Spread, jointly, over_seeds
@@ -86,30 +87,10 @@ def test_a_seed_without_a_metric_leaves_no_interval_and_is_named() -> None:
 def test_the_interval_covers_the_accuracy_of_another_training(
     seeds_count: int, examples: int, deviation: float, shared: bool
 ) -> None:
-    """True accuracies scatter by seed around 90 %; trainings answer the same examples rightly, or independent ones."""
-    generator, sessions = np.random.default_rng(0), 4000
-    true = np.clip(0.9 + deviation * generator.standard_normal((sessions, seeds_count + 1)), 0, 1)
-    made = true[:, :-1]  # [sessions, seeds]
-    if shared:  # an example of difficulty u is right in every training whose accuracy exceeds u: fewest differences
-        order = np.argsort(made, axis=1)
-        rising = np.take_along_axis(made, order, axis=1)
-        right, count, reached = np.empty_like(made), np.zeros(sessions, dtype=int), np.zeros(sessions)
-        for column in range(seeds_count):
-            count = count + generator.binomial(examples - count, (rising[:, column] - reached) / (1 - reached))
-            reached = rising[:, column]
-            np.put_along_axis(right, order[:, [column]], count[:, None] / examples, axis=1)
-    else:
-        right = generator.binomial(examples, made) / examples
-    covered = without = 0
-    for values, another in zip(right.tolist(), true[:, -1].tolist(), strict=True):
-        over_examples = stats.wilson(round(values[0] * examples), examples)
-        own = replace(factory.accuracy(values[0], None), estimate=over_examples)
-        estimate = over_seeds(own, 0, [SeedAccuracy(n, v) for n, v in enumerate(values[1:], 1)]).estimate
-        covered += estimate.low <= another <= estimate.high
-        without += over_examples.low <= another <= over_examples.high
-    assert covered / sessions >= 0.95
+    found, over_examples = covered(np.random.default_rng(0), 4000, seeds_count, examples, deviation, shared)
+    assert found >= 0.95
     if deviation == 0.01 and shared:
-        assert without / sessions < 0.9
+        assert over_examples < 0.9
 
 
 def test_jointly_valid_intervals_take_students_quantile_for_the_seed() -> None:

@@ -25,6 +25,8 @@ from compress.report.write import Writer
 from compress.spec.recipe import Recipe
 from tests import factory
 
+DISTURBED = tuple(replace(p, unreliable=("the device throttled",)) for p in factory.reference().points)
+SPOILED = replace(factory.reference(), points=DISTURBED)
 HOSTILE = "a|b`c`<script>[x](y)[bold]$x_{$\n\x1b[31m=1+1"
 
 
@@ -311,6 +313,30 @@ def test_names_are_never_cut_short_in_a_terminal(width):
     out = printed_tables(factory.family(), width)
     assert "bert_prune_distill_int8" in out
     assert ("terminal is narrow" in out) == (width < 168)
+
+
+def test_words_stay_whole_and_lines_fit_in_80_columns():
+    lines = printed_tables(factory.family(), 80).splitlines()
+    assert max(map(len, lines)) <= 80
+    grid = "\n".join(line for line in lines if line.startswith("│"))
+    assert all(word in grid for word in ("MEASURABLE", "DIFFERENCE", "adjusted)", "reference"))
+    assert any("difference" in line and "accuracy" in line for line in lines)
+
+
+def test_a_table_without_a_front_has_no_column_for_it():
+    out = printed_tables([factory.result("a", references=(SPOILED,)), factory.result("b", references=(SPOILED,))], 80)
+    assert "│a " in out and "│★" not in out
+
+
+def test_reasons_why_rows_are_not_reliable_are_named_once_each_and_no_break_even_repeats_them():
+    table = group([factory.result(name, references=(SPOILED,), notes=("a note.",)) for name in ("a", "b")])[0]
+    notes = footnotes(table)
+    assert (
+        "Kept off the front, because their measurement was disturbed (NOT RELIABLE): "
+        "fp32 eager: the device throttled (a, b); the device throttled (fp32 eager)."
+    ) in notes
+    assert not any("break-even" in note for note in notes)
+    assert "All recipes: a note." in notes
 
 
 def test_a_long_table_says_what_it_leaves_out_in_a_terminal_and_nothing_in_the_file():
