@@ -251,7 +251,15 @@ def disturbances(raw: Raw, name: str) -> Sequence[str]:
 
 
 def imprecise(raw: Raw, name: str) -> Sequence[str]:
-    """Return a sentence if rounds ended before a runner's latency ratios at the headline point were precise."""
+    """Return a sentence if rounds ended before a runner's latency ratios at the headline point were precise.
+
+    Each session ends its rounds by its own precision.
+    """
+    return merged_reasons({number: _imprecise(each, name) for number, each in enumerate(raw.each)})
+
+
+def _imprecise(raw: Raw, name: str) -> Sequence[str]:
+    """Return the sentence of a single session."""
     headline = next(iter(raw.session.runner(name).points), None)
     point = next(iter(points(raw, name)), None)
     if headline is None or point is None:

@@ -14,7 +14,7 @@ from compress.base.config import InputError
 from compress.records import trace
 from compress.records.further import completed, lost_session
 from compress.records.joined import joined_mean, joined_ratio
-from compress.records.session import Session, Shape
+from compress.records.session import RunnerPoint, Session, Shape
 from compress.report.charts import Source
 from compress.report.charts.power import sampled
 from compress.report.page.samples import Trace, power
@@ -84,6 +84,31 @@ def test_the_worst_grade_counts_and_a_reason_names_its_session_unless_all_share_
     assert point.grade == "D" and reason in point.grade_reasons and reason in figures.disturbances(raw, "ours")
     assert merged_reasons({0: ["a", "b"], 1: ["b"]}) == ("session 1: a", "b")
     assert merged_reasons({}) == ()
+
+
+def test_each_session_states_its_own_precision_by_its_own_rounds(monkeypatch: pytest.MonkeyPatch) -> None:
+    load = {"fp32 eager": Load(300.0, 0.02), "ours": Load(200.0, 0.01)}
+    one, two = (
+        with_points(
+            session(monkeypatch, load, rounds=15, window_s=1.0, seed=seed),
+            lambda _, point: replace(point, precision=0.03, rounds_s=30.0),
+        )
+        for seed in range(2)
+    )
+
+    def scattered(point: RunnerPoint) -> RunnerPoint:
+        factors = [1.0, 1.3, 0.8] * 5
+        windows = tuple(
+            replace(w, ended_ns=w.started_ns + round(w.duration_ns * factor))
+            for w, factor in zip(point.windows, factors, strict=True)
+        )
+        return replace(point, windows=windows)
+
+    noisy = with_points(two, lambda runner, point: scattered(point) if runner.name == "ours" else point)
+    assert figures.imprecise(costs.from_trace(one, [two]), "ours") == ()  # 2 sessions of 15 rounds are enough
+    (note,) = figures.imprecise(costs.from_trace(one, [noisy]), "ours")
+    assert note.startswith("session 2: its latency ratio to fp32 eager is known to +-")
+    assert "after 15 rounds" in note
 
 
 def test_a_further_session_of_other_points_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
