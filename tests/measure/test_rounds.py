@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from compress.analysis import costs, figures
+from compress.data.workload import Workload
 from compress.measure import disturbance, latency
 from compress.measure.session import run_session
 from compress.records import trace
@@ -14,6 +15,12 @@ from compress.records.session import Session
 from compress.records.window import Disturbance, Window
 from compress.spec.measure import PROFILES
 from tests.measure.test_runners import job
+
+
+@pytest.fixture(autouse=True)
+def headline_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Measure one point: counts of windows are then those of its rounds."""
+    monkeypatch.setattr(Workload, "natural_point", None)
 
 
 def measured(workload: Path, **settings: Any) -> Session:
