@@ -132,13 +132,16 @@ GROUPS = (
     Group(
         "Gates",
         "{} gates per row, between sessions with 6 rounds each and cv 2 %. Sessions differ by a normal effect on the "
-        "log-ratio of each recipe; its standard deviation is the spread.",
+        "log-ratio of each recipe; its standard deviation is the spread. With 3 sessions a "
+        "side, Student's quantile for 14 recipes is 16.7 (2 degrees of freedom), and gates seldom decide.",
         1000,
         (gates.rows,),
     ),
     Group(
         "Dominance and the front",
-        "{} tables per row, with 872 examples, 6 rounds unless stated, and cv 2 %.",
+        "{} tables per row, with 872 examples, 6 rounds unless stated, and cv 2 %. Dominance is tested per pair: it is "
+        "not adjusted for the number of rows. At 6 rounds a plain t interval would find the gap of 5 % in 92 % of "
+        "tables, the trimmed mean finds it in 76 %, and the allowance for correlated rounds costs the rest.",
         2000,
         (front.rows,),
     ),
