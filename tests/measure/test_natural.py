@@ -1,5 +1,6 @@
 """Sessions at a natural point: whole passes over the same texts for every runner, and costs per example really run."""
 
+import statistics
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,6 @@ from compress.data.workload import Workload
 from compress.measure import latency
 from compress.measure.session import run_session
 from compress.records import trace
-from compress.records.stats import mean_estimate
 from tests.measure.test_runners import job
 
 SIZE = 4  # the headline's batch in the made workload
@@ -58,7 +58,7 @@ def test_a_session_measures_own_texts_after_the_headline(workload: Path, tmp_pat
     windows = measured.runner("bf16 eager").points[1].windows
     each_s = [w.duration_s / (len(w.batch_ns) * SIZE) for w in windows]
     assert point.natural is not None
-    assert point.natural.latency_per_example_s.value == pytest.approx(mean_estimate(each_s).value, rel=1e-9)
+    assert point.natural.latency_per_example_s.value == pytest.approx(statistics.geometric_mean(each_s), rel=1e-9)
     stored = replace(measured, judged_by=raw.judged_by)
     trace.write(tmp_path / "trace", stored)
     assert trace.read(tmp_path / "trace") == stored
