@@ -147,7 +147,8 @@ GROUPS = (
     ),
     Group(
         "Tables of 14 recipes",
-        "{} tables per row, with 872 examples, 6 rounds unless stated, and cv 2 %.",
+        "{} tables per row, with 872 examples, 6 rounds unless stated, and cv 2 %. At 6 rounds, 5.4 % of 60,000 tables "
+        "have a wrong interval, since Student's t approximates the far tail of a trimmed mean; at 10 rounds 4.4 %.",
         4000,
         (tables.rows,),
     ),
