@@ -173,7 +173,7 @@ def student(degrees: int, confidence: float = 0.95) -> float:
 def _location(values: Sequence[float]) -> tuple[float, float, int]:
     """Return location, standard error and degrees of freedom: mean, trimmed mean, or Tukey's biweight."""
     n, ordered, centre = len(values), sorted(values), median(values)
-    reach, cut = 4.5 * median(abs(v - centre) for v in values), 1 if 6 <= n < 15 else 0
+    reach, cut = 4.5 * median(abs(v - centre) for v in values), 1 if 8 <= n < 15 else 0
     kept, degrees = ordered[cut : n - cut], max(1, n - 2 * cut - 1) if n < 15 else int(0.3 * (n - 1))
     if n < 15 or not reach:
         limited = [min(kept[-1], max(kept[0], v)) for v in values]

@@ -109,7 +109,7 @@ def located(values: np.ndarray, correlation: float) -> robust.Location:
 def log_mean_estimate(values: Sequence[float], correlation: float = 0.0) -> Estimate:
     """Return the robust location of logarithms, for positive values with multiplicative noise: never 0 or below.
 
-    Below 6 rounds it is the geometric mean.
+    Below 8 rounds it is the geometric mean.
     """
     logs = mean_estimate([math.log(v) for v in values], correlation)
     return replace(logs, value=math.exp(logs.value), low=math.exp(logs.low), high=exp_or_inf(logs.high))
