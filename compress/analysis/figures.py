@@ -88,12 +88,12 @@ def points(raw: Raw, name: str) -> tuple[Point, ...]:
 
 def _over_sessions(raw: Raw, name: str, index: int) -> Point | None:
     """Return an operating point joined over the sessions that measured it, or None without one."""
-    parts, windows, first_round = [], list[Window](), 0
+    parts, windows, first_round = [], list[Sequence[Window]](), 0
     for number, each in enumerate(raw.each):
         runner = each.session.runner(name)
         if len(runner.points) > index and runner.points[index].windows:
             parts.append(numbered(_point(each, name, index), number, first_round))
-            windows += runner.points[index].windows
+            windows.append(runner.points[index].windows)
         first_round += rounds(each.session, index)
     if not parts:
         return None
@@ -110,9 +110,12 @@ def _over_sessions(raw: Raw, name: str, index: int) -> Point | None:
     return replace(point, latency_percentiles_s=percentiles, reasons=reasons | net)
 
 
-def _percentiles(windows: Sequence[Window]) -> tuple[Percentiles, dict[str, str]]:
-    """Return the percentiles of latency over all batches, and why some are missing: too few batches."""
-    times = [[duration / 1e9 for duration in window.batch_ns] for window in windows]
+def _percentiles(groups: Sequence[Sequence[Window]]) -> tuple[Percentiles, dict[str, str]]:
+    """Return the percentiles of latency over all batches, and why some are missing: too few batches.
+
+    The independent groups of batches are rounds, and the sessions if there are several.
+    """
+    times = [[duration / 1e9 for window in group for duration in window.batch_ns] for group in groups]
     batches = sum(map(len, times))
     known = {name: quantiles.quantile_estimate(times, share) for name, share in quantiles.FRACTIONS.items()}
     needed = {name: quantiles.least(quantiles.FRACTIONS[name]) for name, found in known.items() if found is None}
@@ -148,7 +151,7 @@ def _point(raw: Raw, name: str, index: int) -> Point:
     }
     grade, reasons, unreliable = grades.grade(raw, name, index)
     flags = tuple(flag for axis in AXES[: 1 + meter.measured] for flag in correlated(raw, name, index, axis))
-    percentiles, too_few = _percentiles(point.windows)
+    percentiles, too_few = _percentiles([[window] for window in point.windows])
     made = Point(
         batch_size=own.batch_size,
         sequence_length=point.point.sequence_length,

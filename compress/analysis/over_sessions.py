@@ -38,13 +38,13 @@ def joined_points(points: Sequence[Point]) -> Point:
     numbers = [point.rounds[0].session for point in points]
     joules = [point.energy_j for point in points]
     same_meter = len({(point.energy_source, point.energy_boundary) for point in points}) == 1
-    energy = joined_mean([e for e in joules if e is not None]) if same_meter and None not in joules else None
+    energy = joined_ratio([e for e in joules if e is not None]) if same_meter and None not in joules else None
     idle = _mean([point.energy_idle_j for point in points])
     return replace(
         first,
-        latency_s=_positive(joined_mean([point.latency_s for point in points])),
-        throughput_per_s=_positive(joined_mean([point.throughput_per_s for point in points])),
-        energy_j=None if energy is None else _positive(energy),
+        latency_s=joined_ratio([point.latency_s for point in points]),
+        throughput_per_s=joined_ratio([point.throughput_per_s for point in points]),
+        energy_j=energy,
         energy_idle_j=idle,
         energy_net_j=None if energy is None else _joined_known([point.energy_net_j for point in points], joined_mean),
         energy_reason=_reason(numbers, points) if same_meter else "the meter differs between the sessions",
@@ -131,8 +131,3 @@ def _reason(numbers: Sequence[int], points: Sequence[Point]) -> str | None:
     reasons = ((p.energy_reason,) if p.energy_reason else () for p in points)
     merged = merged_reasons(dict(zip(numbers, reasons, strict=True)))
     return merged[0] if merged else None
-
-
-def _positive(estimate: Estimate) -> Estimate:
-    """Clip the lower end at 0: an interval over few sessions can reach below it."""
-    return replace(estimate, low=max(estimate.low, 0.0))

@@ -1,11 +1,7 @@
 """A second, plain implementation of the figures of rounds, which `verify` compares with a result file as well.
 
-It shares the types of a trace with the first implementation, and no arithmetic: loops over Python numbers, and
-Student's t by integration instead of a finite sum. The first one states the rules with their sources. Figures have the
-names of a result file: seconds and joules of rounds, estimates, percentiles and paired ratios of one or more sessions.
-
-Only the first one computes again: accuracy, integrated power, detectable differences, costs per example and per correct
-answer, grades, reasons, sentences, the cost of compressing and break-even.
+It shares the types of a trace with the first implementation, and no arithmetic. The first one has the sources, and alone
+computes accuracy, integrated power, detectable differences, grades, sentences, cost of compressing and break-even.
 """
 
 import math
@@ -26,7 +22,7 @@ AXES = (("latency", "batch_s", ""), ("energy", "example_j", "_energy"))  # name,
 
 def points(sessions: Sequence[Session], names: Iterable[str]) -> list[list[Figures]]:
     """Return the points of these runners, which were measured in these sessions."""
-    sittings = [Sitting(session) for session in sessions]
+    sittings = [Sitting(session, getattr(sessions[0].judged_by, "references", ())) for session in sessions]
     most = range(max((1 + index for sitting in sittings for _, index in sitting.costs), default=0))
     return [[point for index in most if (point := _point(sittings, name, index))] for name in names]
 
@@ -50,11 +46,11 @@ class Costs:
 class Sitting:
     """One session with the costs of all its runners."""
 
-    def __init__(self, session: Session) -> None:
-        self.meter, judged, idle = session.meter, session.judged_by, session.idle.loaded
+    def __init__(self, session: Session, references: Sequence[str]) -> None:
+        self.meter, idle = session.meter, session.idle.loaded
         points = [(r.name, index, point) for r in session.runners for index, point in enumerate(r.points)]
         self.costs = {(name, index): Costs(session, point) for name, index, point in points if point.windows}
-        self.references, self.idle_w = judged.references if judged else (), None
+        self.references, self.idle_w = references, None
         if idle is not None and None not in (idle.start_uj, idle.end_uj):
             joules = _joules(session.meter, idle.samples, idle)
             self.idle_w = None if joules is None else joules * 1e9 / (idle.ended_ns - idle.started_ns)
@@ -97,9 +93,12 @@ class Sitting:
             made[axis] = _mean(list(map(truediv, mine, theirs)), found) if known else None
         if made["energy"] and self.idle_w is not None:
             net = own.net_j(self.idle_w), other.net_j(self.idle_w)
-            made["net"] = _mean(list(map(truediv, *net)), found) if min(map(min, net)) > 0 else None
-            saved, waited = fmean(other.example_j) - fmean(own.example_j), fmean(other.batch_s) - fmean(own.batch_s)
-            made["waiting_share"] = self.idle_w * waited / own.batch_size / saved if saved > 0 else None
+            sides = [(_at(c.example_j), self.idle_w * _at(c.batch_s) / own.batch_size) for c in (own, other)]
+            if min(map(min, net)) > 0:  # idle power itself is known to 1 %
+                error = 0.01 * abs(sides[0][1] / _at(net[0]) - sides[1][1] / _at(net[1]))
+                made["net"] = _mean(list(map(truediv, *net)), found, extra=1.959963984540054 * error)
+            saved = sides[1][0] - sides[0][0]
+            made["waiting_share"] = (sides[1][1] - sides[0][1]) / saved if saved > 0 else None
         return made
 
 
@@ -175,26 +174,30 @@ def _location(values: Sequence[float]) -> tuple[float, float, int]:
     n, ordered, centre = len(values), sorted(values), median(values)
     reach, cut = 4.5 * median(abs(v - centre) for v in values), 1 if 8 <= n < 15 else 0
     kept, degrees = ordered[cut : n - cut], max(1, n - 2 * cut - 1) if n < 15 else int(0.3 * (n - 1))
-    if n < 15 or not reach:
-        limited = [min(kept[-1], max(kept[0], v)) for v in values]
-        return fmean(kept), math.sqrt((n - 1) * variance(limited) / len(kept) / (len(kept) - 1)), degrees
-    for _ in range(20):
+    for _ in range(20 if reach else 0):
         centre = fmean(values, [max(0.0, 1 - ((v - centre) / reach) ** 2) ** 2 for v in values])
     near = [(v - centre, ((v - centre) / reach) ** 2) for v in values if abs(v - centre) < reach]
+    if n < 15 or len(near) < 0.6 * n:
+        limited = [min(kept[-1], max(kept[0], v)) for v in values]
+        return fmean(kept), math.sqrt((n - 1) * variance(limited) / len(kept) / (len(kept) - 1)), degrees
     slope, above = math.fsum((1 - u) * (1 - 5 * u) for _, u in near), math.fsum(d * d * (1 - u) ** 4 for d, u in near)
     return centre, math.sqrt(above / max(1.0, slope) / max(1.0, slope - 1)), degrees
 
 
-def _mean(values: Sequence[float], correlation: Figures | None, logs: bool = True) -> Figures:
-    """Return the location of rounds with its t interval, widened for AR(1) rounds; `logs`: of their logarithms."""
+def _mean(values: Sequence[float], correlation: Figures | None, logs: bool = True, extra: float = 0.0) -> Figures:
+    """Return the location of rounds (`logs`: of their logarithms) with its interval, widened for AR(1) and `extra`."""
     n, rho, half, degrees = len(values), correlation["upper"] if correlation else 0.0, math.inf, None
     on_scale = [math.log(v) for v in values] if logs else values
     value = on_scale[0]
     if n > 1:
         value, error, degrees = _location(on_scale)
         share = (n + 2 * math.fsum((n - k) * rho**k for k in range(1, n))) / n**2  # variance of mean over that of one
-        half = student(degrees) * error * math.sqrt((n - 1) * share / (1 - share))
+        half = math.hypot(student(degrees) * error * math.sqrt((n - 1) * share / (1 - share)), extra)
     return _stated(value, half, n, logs, degrees)
+
+
+def _at(values: Sequence[float]) -> float:
+    return float(_mean(values, None)["value"])
 
 
 def _stated(value: float, half: float, n: int, logs: bool, degrees: int | None = None) -> Figures:
@@ -225,21 +228,20 @@ def _point(sittings: Sequence[Sitting], name: str, index: int) -> Figures | None
         return None
     parts = [sitting.point(name, index) for sitting in known]
     keys = ("latency_s", "throughput_per_s", "energy_j", "energy_net_j")
-    made: Figures = {key: _joined([part[key] for part in parts], logs=False)[0] for key in keys}
+    made: Figures = {key: _joined([part[key] for part in parts], logs=key != "energy_net_j")[0] for key in keys}
     if made["energy_j"] is None or len({(s.meter.source, s.meter.boundary) for s in known}) > 1:
         made |= {"energy_j": None, "energy_net_j": None}
     elif not sittings[0].meter.measured:  # modelled: known within a factor
         made["energy_j"] |= {"low": made["energy_j"]["low"] / 2.5, "high": made["energy_j"]["high"] * 2.5}
-    for estimate in (made[key] for key in keys[:3] if made[key]):
-        estimate["low"] = max(0.0, estimate["low"])
     made["energy_idle_j"] = _average(parts, "energy_idle_j")
     ratios = [ratio for part in parts for ratio in part["ratios"]]
     references = dict.fromkeys(ratio["reference"] for ratio in ratios)
     made["ratios"] = [_ratio(other, [r for r in ratios if r["reference"] == other]) for other in references]
-    times = [[ns / 1e9 for ns in w.batch_ns] for sitting in known for w in sitting.costs[name, index].windows]
+    groups = [[[ns / 1e9 for ns in w.batch_ns] for w in sitting.costs[name, index].windows] for sitting in known]
+    times = groups[0] if len(groups) == 1 else [[time for each in group for time in each] for group in groups]
     shares = {"p50": 0.5, "p90": 0.9, "p99": 0.99}
-    made["latency_percentiles_s"] = {key: _quantile(times, share) for key, share in shares.items()}
-    made["latency_percentiles_s"]["n"] = sum(map(len, times))
+    percentiles: Figures = {key: _quantile(times, share) for key, share in shares.items()}
+    made["latency_percentiles_s"] = percentiles | {"n": sum(map(len, times))}
     made["rounds"], first = [], 0
     for number, sitting in enumerate(sittings):
         costs = sitting.costs.get((name, index))
@@ -267,8 +269,7 @@ def _ratio(reference: str, parts: Sequence[Figures]) -> Figures:
 
 
 def _average(parts: Sequence[Figures], key: str) -> float | None:
-    known = [part[key] for part in parts if part[key] is not None]
-    return fmean(known) if len(known) == len(parts) else None
+    return None if any(part[key] is None for part in parts) else fmean(part[key] for part in parts)
 
 
 def _quantile(times: Sequence[Sequence[float]], share: float) -> Figures | None:
@@ -296,5 +297,4 @@ def _quantile(times: Sequence[Sequence[float]], share: float) -> Figures | None:
         return ordered[max(1, first) - 1], ordered[min(n, last) - 1]
 
     down, up = ends(value)
-    wider = {"low": min(down, ends(down)[0]), "high": max(up, ends(up)[1])}
-    return {"value": value, **wider, "n": n, "degrees": None}
+    return {"value": value, "low": min(down, ends(down)[0]), "high": max(up, ends(up)[1]), "n": n, "degrees": None}

@@ -18,6 +18,7 @@ TRIMMED_FROM, BIWEIGHT_FROM = 8, 15
 REJECTED = 4.5  # median absolute deviations: three standard deviations of normal noise
 ITERATIONS = 20
 DEGREES_PER_ROUND = 0.3
+MOST_REJECTED = 0.4  # of the rounds: more are no stalls but a second mode of the runner
 
 
 class Location(NamedTuple):
@@ -58,7 +59,7 @@ def biweight(values: np.ndarray) -> Location:
     Mosteller and Tukey 1977, chapter 10; Kafadar 1982, JASA 77(378), who tunes it to 6 deviations and 0.7 (n - 1)
     degrees of freedom for milder outliers. Here 4.5, and 0.3 (n - 1) degrees: 0.36 (n - 1) gives nominal coverage for
     a fixed number of rounds from 15 on, the rest allows for a session that stops once its interval is narrow. Where
-    more than half of the values are equal, it is the plain mean.
+    more than half of the values are equal, or more than 40 % would be rejected, it is the plain mean.
     """
     n = values.shape[-1]
     centre = np.median(values, axis=-1, keepdims=True)
@@ -72,7 +73,7 @@ def biweight(values: np.ndarray) -> Location:
     numerator = np.where(inside, (values - centre) ** 2 * (1 - u2) ** 4, 0.0).sum(axis=-1)
     slope = np.where(inside, (1 - u2) * (1 - 5 * u2), 0.0).sum(axis=-1)
     error = np.sqrt(numerator / (np.maximum(1, slope) * np.maximum(1, slope - 1)))
-    plain, spread = trimmed(values, 0), reach[..., 0] > 0
+    plain, spread = trimmed(values, 0), (reach[..., 0] > 0) & (inside.mean(axis=-1) >= 1 - MOST_REJECTED)
     return Location(
         np.where(spread, centre[..., 0], plain.value),
         np.where(spread, error, plain.error),

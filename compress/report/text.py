@@ -182,7 +182,11 @@ def session_spread(point: Point, reference: str) -> str:
     """Return how much the ratios to a reference differ between sessions, as standard deviations; empty for one."""
     ratio = point.ratio(reference)
     spreads = [] if ratio is None else [("latency", ratio.session_spread), ("energy", ratio.session_spread_energy)]
-    known = [f"{100 * spread:.2g} % of the {axis} ratio" for axis, spread in spreads if spread is not None]
+    known = [
+        f"{100 * spread:.2g} % of the {axis} ratio" if spread else f"no more than rounds in the {axis} ratio"
+        for axis, spread in spreads
+        if spread is not None
+    ]
     return f"{' and '.join(known)}, standard deviation over {point.sessions} sessions" if known else ""
 
 
