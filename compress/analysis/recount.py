@@ -1,6 +1,6 @@
 """A second, plain implementation of the figures of rounds, which `verify` compares with a result file as well.
 
-It shares the types of a trace with the first implementation, and no arithmetic. The first one has the sources, and alone
+It shares the types of a trace with the first implementation, and no arithmetic. The first one has the sources. It alone
 computes accuracy, integrated power, detectable differences, grades, sentences, cost of compressing and break-even.
 """
 
