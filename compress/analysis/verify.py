@@ -56,10 +56,10 @@ def verify(path: Path) -> Verified:
         raise InputError(f"{path}: records no trace; it was made by an older version, run the recipe again")
     sessions = [trace.read(trace.located(path, stated)) for stated in stored.traces]
     old, new, compared, remark = _first(stored, recomputed(stored, *sessions))
-    differences = dict(_differences(old, new, ""))
+    differences = dict(unlike(old, new, ""))
     confirmed = 0
     for old, new, place in _second(stored, sessions):
-        found = dict(_differences(old, new, place, SECOND, NOISE))
+        found = dict(unlike(old, new, place, SECOND, NOISE))
         confirmed += max(0, _count(new) - len(found))
         differences = found | differences
     return Verified(path, compared, tuple(differences.values()), confirmed, remark)
@@ -83,15 +83,15 @@ def _second(stored: Result, sessions: Sequence[Session]) -> Iterator[tuple[Any, 
     recounted = recount.points(sessions, [row.name for row in rows.values()])
     for (place, row), points in zip(rows.items(), recounted, strict=True):
         known = points if stored.schema == SCHEMA else [{"rounds": point["rounds"]} for point in points]
-        yield _restricted(_plain(row.points), known), known, place
+        yield restricted(_plain(row.points), known), known, place
 
 
-def _restricted(stored: Any, like: Any) -> Any:
+def restricted(stored: Any, like: Any) -> Any:
     """Return the part of a nested value whose keys another one has."""
     if isinstance(stored, Mapping) and isinstance(like, Mapping):
-        return {key: _restricted(stored.get(key), value) for key, value in like.items()}
+        return {key: restricted(stored.get(key), value) for key, value in like.items()}
     if _is_list(stored) and _is_list(like):
-        return [*map(_restricted, stored, like), *stored[len(like) :]]
+        return [*map(restricted, stored, like), *stored[len(like) :]]
     return stored
 
 
@@ -171,19 +171,17 @@ def _plain(value: Any) -> Any:
     return asdict(value) if is_dataclass(value) and not isinstance(value, type) else value
 
 
-def _differences(
-    stored: Any, computed: Any, path: str, origin: str = FIRST, noise: float = 0.0
-) -> Iterator[tuple[str, str]]:
+def unlike(stored: Any, computed: Any, path: str, origin: str = FIRST, noise: float = 0.0) -> Iterator[tuple[str, str]]:
     """Yield the path of each value that differs, and a sentence."""
     if isinstance(stored, Mapping) and isinstance(computed, Mapping):
         for key in dict.fromkeys([*stored, *computed]):
             place = f"{path}.{key}" if path else str(key)
-            yield from _differences(stored.get(key), computed.get(key), place, origin, noise)
+            yield from unlike(stored.get(key), computed.get(key), place, origin, noise)
     elif _is_list(stored) and _is_list(computed):
         if len(stored) != len(computed):
             yield path, f"{path}: {len(stored)} stored, {len(computed)} {origin}"
         for index, (old, new) in enumerate(zip(stored, computed, strict=False)):
-            yield from _differences(old, new, f"{path}[{index}]", origin, noise)
+            yield from unlike(old, new, f"{path}[{index}]", origin, noise)
     elif not _same(stored, computed, exact=".rounds[" in path, noise=noise):
         yield path, f"{path}: stored {stored!r}, {origin} {computed!r}"
 

@@ -13,7 +13,7 @@ import pytest
 from compress.analysis import costs, figures, recount
 from compress.analysis.older import AGAIN
 from compress.analysis.verdict import judged
-from compress.analysis.verify import NOISE, SECOND, _differences, _restricted, verify
+from compress.analysis.verify import NOISE, SECOND, restricted, unlike, verify
 from compress.records import files, trace
 from compress.records.sample import Sample
 from compress.records.session import Idle, IdleTime, JudgedBy, MeterFacts, Runner, RunnerPoint, Session, Shape
@@ -110,7 +110,7 @@ def differences(sessions: Sequence[Session]) -> list[str]:
     for name, points in zip(RUNNERS, recount.points(sessions, RUNNERS), strict=True):
         first = [asdict(point) for point in figures.points(raw, name)]
         assert len(first) == len(points) == 1
-        found += [text for _, text in _differences(_restricted(first, points), points, name, SECOND, NOISE)]
+        found += [text for _, text in unlike(restricted(first, points), points, name, SECOND, NOISE)]
     return found
 
 
