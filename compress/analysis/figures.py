@@ -17,7 +17,7 @@ from compress.analysis.natural import with_figures
 from compress.analysis.net import netted
 from compress.analysis.over_sessions import joined_points, merged_reasons, numbered, rounds
 from compress.analysis.precision import shortfall
-from compress.analysis.ratios import correlated, correlation, ratios, upper
+from compress.analysis.ratios import correlated, correlation, outlying, ratios, upper
 from compress.analysis.seeds import Spread, over_seeds, spread_of
 from compress.records import quantiles, stats
 from compress.records.accuracy import SeedAccuracy
@@ -151,6 +151,7 @@ def _point(raw: Raw, name: str, index: int) -> Point:
     }
     grade, reasons, unreliable = grades.grade(raw, name, index)
     flags = tuple(flag for axis in AXES[: 1 + meter.measured] for flag in correlated(raw, name, index, axis))
+    flags += outlying(raw, name, index)
     percentiles, too_few = _percentiles([[window] for window in point.windows])
     made = Point(
         batch_size=own.batch_size,

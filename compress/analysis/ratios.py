@@ -9,11 +9,14 @@ import numpy as np
 from compress.analysis import grades
 from compress.analysis.costs import Costs, Raw, costs
 from compress.analysis.verdict import Axis
-from compress.records import serial, stats
+from compress.records import robust, serial, stats
 from compress.records.joined import joined_ratio
 from compress.records.result import Grade, Ratio
 from compress.records.serial import Correlation
 from compress.records.stats import Estimate
+
+MANY_OUTLIERS = 0.2
+"""Share of the rounds above which outliers are stated."""
 
 
 def cost_ratio(raw: Raw, name: str, other: str) -> Estimate | None:
@@ -92,3 +95,13 @@ def correlated(raw: Raw, name: str, index: int, axis: Axis) -> tuple[str, ...]:
     if found is None or not found.flagged:
         return ()
     return (f"rounds are correlated ({found.value:.1g} from one to the next in {axis}): intervals may be too narrow",)
+
+
+def outlying(raw: Raw, name: str, index: int) -> tuple[str, ...]:
+    """Return a sentence if many rounds lie so far from the others that they have no weight in the latency."""
+    own = costs(raw, name, index)
+    assert own is not None
+    far, n = robust.outliers(np.log(own.latency_s)), len(own.latency_s)
+    if far <= MANY_OUTLIERS * n:
+        return ()
+    return (f"{far} of {n} rounds lie far from the others: figures leave out stalls, or a second mode of the model",)

@@ -177,7 +177,7 @@ def _location(values: Sequence[float]) -> tuple[float, float, int]:
     for _ in range(20 if reach else 0):
         centre = fmean(values, [max(0.0, 1 - ((v - centre) / reach) ** 2) ** 2 for v in values])
     near = [(v - centre, ((v - centre) / reach) ** 2) for v in values if abs(v - centre) < reach]
-    if n < 15 or len(near) < 0.6 * n:
+    if n < 15 or len(near) < 0.55 * n:
         limited = [min(kept[-1], max(kept[0], v)) for v in values]
         return fmean(kept), math.sqrt((n - 1) * variance(limited) / len(kept) / (len(kept) - 1)), degrees
     slope, above = math.fsum((1 - u) * (1 - 5 * u) for _, u in near), math.fsum(d * d * (1 - u) ** 4 for d, u in near)

@@ -18,7 +18,7 @@ TRIMMED_FROM, BIWEIGHT_FROM = 8, 15
 REJECTED = 4.5  # median absolute deviations: three standard deviations of normal noise
 ITERATIONS = 20
 DEGREES_PER_ROUND = 0.3
-MOST_REJECTED = 0.4  # of the rounds: more are no stalls but a second mode of the runner
+MOST_REJECTED = 0.45  # of the rounds: more are no stalls but a second mode of the runner
 
 
 class Location(NamedTuple):
@@ -59,7 +59,7 @@ def biweight(values: np.ndarray) -> Location:
     Mosteller and Tukey 1977, chapter 10; Kafadar 1982, JASA 77(378), who tunes it to 6 deviations and 0.7 (n - 1)
     degrees of freedom for milder outliers. Here 4.5, and 0.3 (n - 1) degrees: 0.36 (n - 1) gives nominal coverage for
     a fixed number of rounds from 15 on, the rest allows for a session that stops once its interval is narrow. Where
-    more than half of the values are equal, or more than 40 % would be rejected, it is the plain mean.
+    more than half of the values are equal, or more than 45 % would be rejected, it is the plain mean.
     """
     n = values.shape[-1]
     centre = np.median(values, axis=-1, keepdims=True)
@@ -79,3 +79,10 @@ def biweight(values: np.ndarray) -> Location:
         np.where(spread, error, plain.error),
         int(DEGREES_PER_ROUND * (n - 1)),
     )
+
+
+def outliers(values: np.ndarray) -> int:
+    """Return the number of rounds that lie beyond the reach of the biweight; 0 with too few rounds for it. [rounds]"""
+    deviations = np.abs(values - np.median(values))
+    reach = REJECTED * float(np.median(deviations))
+    return int((deviations >= reach).sum()) if len(values) >= BIWEIGHT_FROM and reach > 0 else 0
