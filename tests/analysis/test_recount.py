@@ -3,7 +3,7 @@
 import ast
 import math
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ import pytest
 from compress.analysis import costs, figures, recount
 from compress.analysis.older import AGAIN
 from compress.analysis.verdict import judged
-from compress.analysis.verify import NOISE, SECOND, _differences, _restricted, verify
+from compress.analysis.verify import SECOND, verify
 from compress.records import files, trace
 from compress.records.sample import Sample
 from compress.records.session import Idle, IdleTime, JudgedBy, MeterFacts, Runner, RunnerPoint, Session, Shape
@@ -103,18 +103,33 @@ def _steps(power: Sequence[tuple[int, float]], board: int, until: int) -> list[S
     return found
 
 
+def unequal(first: Any, second: Any, place: str) -> Iterator[str]:
+    """Places whose figures differ; the second one may lack keys. Values of a round are exact sums."""
+    if isinstance(first, dict) and isinstance(second, dict):
+        for key, value in second.items():
+            yield from unequal(first[key], value, f"{place}.{key}")
+    elif isinstance(first, list | tuple) and isinstance(second, list | tuple) and len(first) == len(second):
+        for index, pair in enumerate(zip(first, second, strict=True)):
+            yield from unequal(*pair, f"{place}[{index}]")
+    elif isinstance(first, float) and isinstance(second, float) and ".rounds[" not in place:
+        if not math.isclose(first, second, rel_tol=1e-9, abs_tol=1e-14):
+            yield f"{place}: {first}, not {second}"
+    elif first != second:
+        yield f"{place}: {first}, not {second}"
+
+
 def differences(sessions: Sequence[Session]) -> list[str]:
-    """Sentences about figures of the first implementation that the second one does not confirm."""
+    """Places of figures of the first implementation that the second one does not confirm."""
     raw = costs.from_trace(sessions[0], sessions[1:])
     found = []
     for name, points in zip(RUNNERS, recount.points(sessions, RUNNERS), strict=True):
         first = [asdict(point) for point in figures.points(raw, name)]
         assert len(first) == len(points) == 1
-        found += [text for _, text in _differences(_restricted(first, points), points, name, SECOND, NOISE)]
+        found += unequal(first, points, name)
     return found
 
 
-@pytest.mark.parametrize("rounds", [1, 2, 5, 6, 14, 15, 19])
+@pytest.mark.parametrize("rounds", [1, 2, 5, 6, 7, 8, 14, 15, 19])
 @pytest.mark.parametrize("meter", METERS)
 def test_both_implementations_agree_in_every_figure(meter: str, rounds: int) -> None:
     sessions = [made(meter, rounds, seed) for seed in range(3 if rounds < 7 else 2)]
