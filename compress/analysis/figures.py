@@ -4,7 +4,6 @@ These are pure functions without a device. A result is computed with them after 
 its trace.
 """
 
-import math
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -17,7 +16,7 @@ from compress.analysis.natural import with_figures
 from compress.analysis.net import netted
 from compress.analysis.over_sessions import joined_points, merged_reasons, numbered, rounds
 from compress.analysis.precision import shortfall
-from compress.analysis.ratios import correlated, correlation, outlying, ratios, upper
+from compress.analysis.ratios import correlated, correlation, outlying, per_second, ratios, upper
 from compress.analysis.seeds import Spread, over_seeds, spread_of
 from compress.records import quantiles, stats
 from compress.records.accuracy import SeedAccuracy
@@ -161,7 +160,7 @@ def _point(raw: Raw, name: str, index: int) -> Point:
         headline=index == 0,
         latency_s=latency,
         latency_percentiles_s=percentiles,
-        throughput_per_s=_per_second(own.batch_size, latency),
+        throughput_per_s=per_second(own.batch_size, latency),
         energy_j=estimate,
         energy_idle_j=idle,
         energy_net_j=None,
@@ -180,13 +179,6 @@ def _point(raw: Raw, name: str, index: int) -> Point:
     paired, alone = (upper(correlation(raw, name, index, "energy", shared)) for shared in (True, False))
     series = {each: grades.series_of(raw, each, index) for each in (name, *references)}
     return netted(made, series[name], {each: series[each] for each in references}, idle_w, paired, alone)
-
-
-def _per_second(batch_size: int, latency: Estimate) -> Estimate:
-    """Return examples per second; the lower end is 0 if that of the latency has no upper bound."""
-    low = batch_size / latency.high
-    high = batch_size / latency.low if latency.low > 0 else math.inf
-    return replace(latency, value=batch_size / latency.value, low=low, high=high)
 
 
 def _reasons(raw: Raw, shape: Shape, reason: str | None, energy: Estimate | None, idle: float | None) -> dict[str, str]:

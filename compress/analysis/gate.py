@@ -250,7 +250,7 @@ def _remedy(change: Estimate, limit: float, n: int, unit: str, within: Estimate 
         return "; only more sessions on each side (measure.sessions) can decide it"
     needed = n * shrinking**2 / room if room > 0 else math.inf
     if needed > MOST * n:
-        return f"; the limit is too close to decide with more {unit}"
+        return f"; over {MOST} times as many {unit} would be needed to decide it"
     return f"; about {max(math.ceil(needed), n + 1)} {unit} would decide it, instead of {n}"
 
 

@@ -159,7 +159,9 @@ def answers(table: Table, most: float, unit: Unit, text: str) -> list[str]:
     within = cheapest_within(table, most, unit)
     accuracy = next((r.accuracy for r in table.results if r.accuracy), None)
     n = 0 if accuracy is None else accuracy.estimate.n
-    where = f"{table.newest.workload.get('name', 'workload')}, within {text} of {table.reference}"
+    machine = table.newest.machine
+    where = f"{table.newest.workload.get('name', 'workload')} on {machine.device_name} ({machine.id})"
+    where += f", within {text} of {table.reference}"
     where += "" if accuracy is None else f" ({loss.meaning((most, unit), accuracy)})"
     more = "" if within.confident == within.estimated else f"; more than {n:,} test examples could admit cheaper ones"
     certain = "" if within.confident is None else "; its loss is certain, not that it is the cheapest"

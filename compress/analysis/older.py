@@ -1,8 +1,8 @@
-"""Results of schema 1, judged again by today's rules; their figures stay as they were measured.
+"""Results of schema 1, judged again by today's rules from the rounds in their files.
 
-Their files hold the costs of every round, from which drift, precision, agreement of the two sources, and energy net of
-idle follow. Disturbances are recognised by their sentences. All results of a session are needed to find the drift
-common to its runners.
+Their files hold the costs of every round, from which estimates, ratios, drift, precision, agreement of the two sources,
+and energy net of idle follow. Disturbances are recognised by their sentences. All results of a session are needed to
+find the drift common to its runners.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,15 +12,16 @@ import numpy as np
 
 from compress.analysis.agreement import agreement
 from compress.analysis.disturbances import drifts, recognised
-from compress.analysis.drift import Series, together, trends
+from compress.analysis.drift import AXES, Axis, Series, axis_costs, together, trends
 from compress.analysis.grades import MODELLED, Limit, imprecisions, unreliable_latency, worst_grade
 from compress.analysis.net import netted
-from compress.analysis.ratios import upper
+from compress.analysis.ratios import per_second, upper
 from compress.analysis.verdict import MEASURED, judged, same_point, shape
-from compress.records import serial
+from compress.records import serial, stats
 from compress.records.result import SCHEMA, Grade, Point, Ratio, Reference, Result
+from compress.records.serial import Correlation
 
-AGAIN = "measured by schema 1: verdict, grade and net energy are computed again by the rules of schema 2"
+AGAIN = "measured by schema 1: estimates over rounds, grade and verdict are computed again by the rules of schema 2"
 RECOMPUTED = ("drifted by", "the counter and integrated instant power are")
 """Parts of the reasons of schema 1 whose rules have changed."""
 Rows = Mapping[str, Sequence[Point]]
@@ -45,11 +46,11 @@ class Costs:
         """Return the costs of a runner at a point of this shape, or None if it was not measured there."""
         return self._at.get(shape(point), {}).get(name or "")
 
-    def correlation(self, point: Point, shared: bool) -> float:
-        """Return the correlation of the joules of all runners at a point of this shape, which widens intervals."""
-        joules = [each.joules for each in self._at.get(shape(point), {}).values() if each.joules is not None]
-        alike = [np.log(np.array(each)) for each in joules if len(each) == len(point.rounds)]
-        return upper(serial.pooled(np.array(alike), shared)) if alike else 0.0
+    def correlation(self, point: Point, axis: Axis, shared: bool) -> Correlation | None:
+        """Return the correlation of rounds of all runners at a point of this shape, which widens intervals."""
+        known = [axis_costs(each, axis) for each in self._at.get(shape(point), {}).values()]
+        alike = [np.log(np.array(each)) for each in known if each is not None and len(each) == len(point.rounds)]
+        return serial.pooled(np.array(alike), shared) if alike else None
 
     def common(self, point: Point) -> Series | None:
         """Return the factor common to all runners at a point of this shape."""
@@ -124,10 +125,44 @@ def _ratioed(row: Result | Reference, graded: Rows, costs: Costs) -> tuple[Point
         others = {r.reference: found for r in ratios if (found := costs.of(r.reference, point)) is not None}
         rerated = replace(point, ratios=ratios)
         if own is not None:
-            correlations = [costs.correlation(point, shared) for shared in (True, False)]
-            rerated = netted(rerated, own, others, _idle_w(point), *correlations)
+            widenings = [upper(costs.correlation(point, "energy", shared)) for shared in (True, False)]
+            again = _estimated(rerated, own, others, costs)
+            rerated = netted(again, own, others, _idle_w(point), *widenings)
         points.append(rerated)
     return tuple(points)
+
+
+def _estimated(point: Point, own: Series, others: Mapping[str, Series], costs: Costs) -> Point:
+    """Return a point with latency, measured energy and ratios estimated from its rounds by today's rules."""
+    alone = {axis: upper(costs.correlation(point, axis, shared=False)) for axis in AXES}
+    latency = stats.log_mean_estimate([s * point.batch_size for s in own.seconds], alone["latency"])
+    energy = point.energy_j if own.joules is None else stats.log_mean_estimate(own.joules, alone["energy"])
+    ratios = tuple(_paired(ratio, point, own, others.get(ratio.reference), costs) for ratio in point.ratios)
+    throughput = per_second(point.batch_size, latency)
+    return replace(point, latency_s=latency, throughput_per_s=throughput, energy_j=energy, ratios=ratios)
+
+
+def _paired(ratio: Ratio, point: Point, own: Series, other: Series | None, costs: Costs) -> Ratio:
+    """Return a ratio from the rounds of both runners; unchanged if they do not have the same number of them."""
+    if other is None or len(own.seconds) != len(other.seconds):
+        return ratio
+    found = {axis: costs.correlation(point, axis, shared=True) for axis in AXES}
+    seconds = (own.seconds, other.seconds, upper(found["latency"]))
+    ratio = replace(
+        ratio,
+        latency=stats.paired_ratio(*seconds),
+        min_detectable=stats.min_detectable(*seconds),
+        correlation=found["latency"],
+    )
+    if ratio.energy is None or own.joules is None or other.joules is None:
+        return ratio
+    joules = (own.joules, other.joules, upper(found["energy"]))
+    return replace(
+        ratio,
+        energy=stats.paired_ratio(*joules),
+        min_detectable_energy=stats.min_detectable(*joules),
+        correlation_energy=found["energy"],
+    )
 
 
 def _graded_ratio(ratio: Ratio, point: Point, graded: Rows) -> Ratio:

@@ -3,8 +3,11 @@
 import math
 from collections.abc import Mapping
 
-from compress.records.stats import Estimate
+from compress.records.stats import Estimate, t_quantile
 from compress.spec.measure import LEAST_ROUNDS
+
+MANY_ROUNDS = 2.1
+"""Student's quantile of a session of about 60 rounds."""
 
 
 def half_width(ratio: Estimate) -> float:
@@ -15,9 +18,10 @@ def half_width(ratio: Estimate) -> float:
 def needed_s(ratio: Estimate, precision: float, seconds: float) -> float | None:
     """Return the seconds of rounds that would be enough for a ratio measured in `seconds`, at the same noise.
 
-    The half-width falls with the square root of the number of rounds. None without an interval.
+    The half-width falls with the square root of the number of rounds, and with Student's quantile. None without an
+    interval.
     """
-    width = half_width(ratio)
+    width = half_width(ratio) * MANY_ROUNDS / t_quantile(ratio.t_degrees + 1) if ratio.n > 1 else math.inf
     return None if math.isinf(width) else seconds * max((width / precision) ** 2, LEAST_ROUNDS / ratio.n)
 
 

@@ -105,3 +105,10 @@ def outlying(raw: Raw, name: str, index: int) -> tuple[str, ...]:
     if far <= MANY_OUTLIERS * n:
         return ()
     return (f"{far} of {n} rounds lie far from the others: figures leave out stalls, or a second mode of the model",)
+
+
+def per_second(batch_size: int, latency: Estimate) -> Estimate:
+    """Return examples per second; the lower end is 0 if that of the latency has no upper bound."""
+    low = batch_size / latency.high
+    high = batch_size / latency.low if latency.low > 0 else math.inf
+    return replace(latency, value=batch_size / latency.value, low=low, high=high)

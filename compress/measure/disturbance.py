@@ -148,4 +148,4 @@ def least_disturbed(attempts: Sequence[Window], highest: Disturbance = NONE) -> 
 
 def may_repeat(attempts: int, repeats: int, windows: int) -> bool:
     """Return whether a window with so many attempts may be repeated, after `repeats` among `windows` in total."""
-    return attempts <= REPEATS and repeats < SHARE * windows
+    return attempts <= REPEATS and repeats + 1 <= SHARE * (windows + 1)

@@ -139,7 +139,7 @@ def _own_texts(point: Point | None, axis: Axis, reference: str | None, is_refere
     joules = measured_energy(point)
     costs = [f"{text.digits(1e3 * latency_per_example(point).value)} ms"]
     costs += [] if joules is None else [f"{text.digits(1e3 * joules.value)} mJ"]
-    return (*ratio, f"{', '.join(costs)} each")
+    return (*ratio, f"{', '.join(costs)} each", *(["not reliable"] if point.unreliable else []))
 
 
 def _front(on_front: bool, odds: float | None) -> Lines:

