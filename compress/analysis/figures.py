@@ -257,7 +257,7 @@ def imprecise(raw: Raw, name: str) -> Sequence[str]:
 def _imprecise(raw: Raw, name: str) -> Sequence[str]:
     """Return the sentence of a single session."""
     headline = next(iter(raw.session.runner(name).points), None)
-    point = next(iter(points(raw, name)), None)
+    point = None if headline is None else _over_sessions(raw, name, 0)
     if headline is None or point is None:
         return ()
     latencies = {ratio.reference: ratio.latency for ratio in point.ratios if ratio.reference != name}

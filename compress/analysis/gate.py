@@ -80,6 +80,14 @@ def growth(text: str, option: str) -> float:
     return value
 
 
+def spread(text: str, option: str) -> float:
+    """Return the fraction in `2%`: 0.02. Raises InputError for anything else, or above 100 %."""
+    value = growth(text, option)
+    if value > 1:
+        raise InputError(f"{option} {text}: expected at most 100%")
+    return value
+
+
 def check(now: Sequence[Result], baseline: Sequence[Result], limits: Limits) -> list[Check]:
     """Check every limit for every recipe of the baseline, and list the new recipes."""
     current, previous = _newest(now), _newest(baseline)

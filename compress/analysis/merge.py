@@ -114,7 +114,7 @@ def _trace_files(source: Path) -> Sequence[Path]:
 
 
 def _carry(result: Result, folder: Path, out: Path) -> bool:
-    """Write a result and its raw samples into `out`. Return False if the samples are missing."""
+    """Write a result and its raw samples into `out`. Return False if a part of them is missing."""
     sources = _trace_folders(result, folder)  # folders of files, shared by all results of a session
     targets = [inside(out, stated, f"{out}: the place of the trace of {result.name}") for stated in result.traces]
     try:
@@ -123,7 +123,7 @@ def _carry(result: Result, folder: Path, out: Path) -> bool:
                 for file in _trace_files(source):
                     write_atomic(target / file.name, file.read_bytes())
         result_files.write(out, result)
-        return all(target.is_dir() for target in targets) if targets else result.error is not None
+        return all(map(trace.is_complete, targets)) if targets else result.error is not None
     except OSError as error:
         raise InputError(f"{out}: cannot be written ({error.strerror}); choose another with --out") from None
 

@@ -74,7 +74,7 @@ def _points(result: Result) -> dict[str, Sequence[Point]]:
 
 
 def _is_older(result: Result) -> bool:
-    return result.schema < SCHEMA and result.error is None and AGAIN not in result.notes
+    return result.schema < SCHEMA and result.error is None
 
 
 def _rejudged(result: Result, costs: Costs) -> Result:
@@ -86,7 +86,7 @@ def _rejudged(result: Result, costs: Costs) -> Result:
         for name, points in _points(result).items()
     }
     references = tuple(replace(r, points=_ratioed(r, graded, costs)) for r in result.references)
-    notes = (*result.notes, AGAIN)
+    notes = result.notes if AGAIN in result.notes else (*result.notes, AGAIN)
     return judged(replace(result, points=_ratioed(result, graded, costs), references=references, notes=notes))
 
 
@@ -105,8 +105,9 @@ def _regraded(name: str, point: Point, against: str | None, costs: Costs) -> Poi
     grade = point.grade
     if grade is not None and metered:
         grade = worst_grade("A" if point.energy_source == "external" else "B", found, limits)
-    reasons = (*filter(MODELLED.__eq__, others), *(d.sentence for d in found), *(reason for _, reason in limits))
-    return replace(point, grade=grade, grade_reasons=reasons, unreliable=unreliable_latency(found, metered))
+    modelled = filter(MODELLED.__eq__, others)
+    reasons = dict.fromkeys((*modelled, *(d.sentence for d in found), *(reason for _, reason in limits)))
+    return replace(point, grade=grade, grade_reasons=tuple(reasons), unreliable=unreliable_latency(found, metered))
 
 
 def _disagreement(point: Point) -> list[Limit]:

@@ -25,7 +25,7 @@ from compress.analysis.sentence import (
 )
 from compress.analysis.soundness import floor_words, unsound_reference
 from compress.base.errors import InputError
-from compress.base.limits import parse_limit
+from compress.base.limits import parse_margin
 from compress.records.natural import WORDS
 from compress.records.point import natural_point
 from compress.records.result import (
@@ -79,7 +79,7 @@ def judged(result: Result) -> Result:
 
 def with_margin(results: Iterable[Result], margin: str, option: str = "--margin") -> list[Result]:
     """Return the results judged with another margin. Raises InputError if its unit does not fit a metric."""
-    unit, listed = parse_limit(margin, option)[1], list(results)
+    unit, listed = parse_margin(margin, option)[1], list(results)
     misfits = {misfit(r.accuracy, unit, option) for r in listed if r.accuracy is not None} - {None}
     if misfits:
         raise InputError(sorted(f"{option} {margin}: {reason}" for reason in misfits))

@@ -107,8 +107,9 @@ def recomputed(stored: Result, session: Session, *further: Session) -> Result:
     `session` and `further` are its traces, in order.
     If a trace of an older version has no readings of compressing, the stored joules are kept. If an older version did
     not compare its references with a constant answer, they are judged without that comparison. Raises InputError if
-    the trace lacks samples of the result or a reference.
+    the trace lacks samples of the result or a reference, or if two traces are of the same session.
     """
+    _check_distinct(stored, (session, *further))
     raw = costs.from_trace(session, further)
     names = {runner.name for runner in session.runners}
     missing = [name for name in (stored.name, *(r.name for r in stored.references)) if name not in names]
@@ -140,6 +141,13 @@ def recomputed(stored: Result, session: Session, *further: Session) -> Result:
         session_spread=0.0 if stored.schema == 1 else stored.session_spread,  # break-even of schema 1 has no spread
     )
     return replace(judged(unjudged), session_spread=stored.session_spread)
+
+
+def _check_distinct(stored: Result, sessions: Sequence[Session]) -> None:
+    """Raise InputError if two traces of a result are of the same session: their rounds would count twice."""
+    starts = [min(window.started_ns for window in session.windows) for session in sessions if session.windows]
+    if len(set(stored.traces)) < len(stored.traces) or len(set(starts)) < len(starts):
+        raise InputError(f"the traces of {stored.name} hold the same session twice; expected one trace of each session")
 
 
 def _seed(stored: Result, raw: Raw) -> int:

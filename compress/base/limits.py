@@ -35,14 +35,22 @@ def parse_limit(text: str, option: str) -> Limit:
     )
 
 
+def parse_margin(text: str, option: str) -> Limit:
+    """Parse a margin, a limit of at most 100 points or 100 %. Raises InputError for anything else."""
+    value, unit = parse_limit(text, option)
+    if value > 1:
+        raise InputError(f"{option} {text}: expected at most 100 {unit}")
+    return value, unit
+
+
 def _checked(value: Any) -> Any:
-    """Return the value if it is the text of a limit. Raises ValueError otherwise, also for a number."""
+    """Return the value if it is the text of a margin. Raises ValueError otherwise, also for a number."""
     try:
-        parse_limit(str(value), "margin")
+        parse_margin(str(value), "margin")
     except InputError as error:
         raise ValueError(str(error).removeprefix(f"margin {value}: ")) from None
     return value
 
 
 Margin = Annotated[str, BeforeValidator(_checked)]
-"""Text of a limit, such as 0.5pt or 0.5%."""
+"""Text of a margin, such as 0.5pt or 0.5%."""

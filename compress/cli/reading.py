@@ -129,7 +129,7 @@ def check(
         None if max_latency is None else gate.growth(max_latency, "--max-latency"),
         None if max_cost is None else gate.growth(max_cost, "--max-cost"),
         None if max_loss is None else loss.parse_limit(max_loss, "--max-loss"),
-        None if session_spread is None else gate.growth(session_spread, "--session-spread"),
+        None if session_spread is None else gate.spread(session_spread, "--session-spread"),
     )
     if not limits.count:
         raise InputError("check: no limit is given; expected --max-energy, --max-latency, --max-cost or --max-loss")

@@ -33,8 +33,8 @@ class Engine(Protocol):
     def run(self, prepare: Prepare, finish: Finish, scratch: Path) -> None:
         """Wait for the devices, call `prepare`, run its job if there is one, and pass the sessions to `finish`.
 
-        `scratch` is a temporary folder of this job alone. Raises RuntimeError if the first session fails; a further
-        one that fails has the reason as the error of every runner.
+        `scratch` is a temporary folder of this job alone. Raises RuntimeError, OSError or InputError if the first
+        session fails; a further one that fails has the reason as the error of every runner.
         """
         ...
 
@@ -62,7 +62,7 @@ def _sessions(job: Job, scratch: Path) -> list[Session]:
         say(f"  session {number} of {job.settings.sessions}")
         try:
             sessions.append(completed(_session(further, scratch / f"session-{number}"), first))
-        except RuntimeError as error:
+        except (RuntimeError, OSError, InputError) as error:
             say(f"  session {number} failed: {error}")
             sessions.append(lost_session(first, failure(error)))
     return sessions

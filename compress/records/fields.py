@@ -26,6 +26,9 @@ Count = Annotated[int, Field(ge=0, lt=2**63)]
 Several = Annotated[int, Field(ge=1, lt=2**63)]
 Quantity = Annotated[float, Field(ge=-LARGE, le=LARGE)]
 Positive = Annotated[float, Field(ge=1 / LARGE, le=LARGE)]
+NonNegative = Annotated[float, Field(ge=0, le=LARGE)]
+LogSpread = Annotated[float, Field(ge=0, le=10)]
+"""An estimated standard deviation of logarithms."""
 Spread = Annotated[float, Field(ge=0, le=1)]
 """A relative standard deviation."""
 Edge = Annotated[

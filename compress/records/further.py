@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from compress.base.config import InputError
-from compress.records.session import MeterFacts, Runner, Session
+from compress.records.session import MeterFacts, Runner, RunnerPoint, Session
 
 
 def completed(session: Session, first: Session) -> Session:
@@ -14,8 +14,8 @@ def completed(session: Session, first: Session) -> Session:
     """
     present = {runner.name: runner for runner in session.runners}
     for runner in first.runners:
-        shapes = [point.point for point in present[runner.name].points] if runner.name in present else []
-        if shapes != [point.point for point in runner.points][: len(shapes)]:
+        points = present[runner.name].points if runner.name in present else ()
+        if len(points) > len(runner.points) or not all(map(_same_shape, points, runner.points)):
             raise InputError(f"{runner.name}: a further session measured other operating points than the first")
     lacking = tuple(
         _unmeasured(runner, runner.error or (None if runner.further_of else "the session did not measure it"))
@@ -23,6 +23,16 @@ def completed(session: Session, first: Session) -> Session:
         if runner.name not in present
     )
     return replace(session, runners=(*session.runners, *lacking))
+
+
+def _same_shape(one: RunnerPoint, other: RunnerPoint) -> bool:
+    """Return whether two points are the same.
+
+    A natural point that was not measured has the requested batch size: its split may have fewer texts.
+    """
+    if (one.lacking is None and other.lacking is None) or one.point.natural is None:
+        return one.point == other.point
+    return replace(one.point, batch_size=other.point.batch_size) == other.point
 
 
 def lost_session(first: Session, reason: str) -> Session:

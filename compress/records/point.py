@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
-from compress.records.fields import Count, Name, Positive, Quantity, Several
+from compress.records.fields import Count, LogSpread, Name, Positive, Quantity, Several
 from compress.records.natural import Natural
 from compress.records.rules import Bare, Bounded, OfBatches, OfRounds
 from compress.records.sample import EnergySource
@@ -49,9 +49,9 @@ class Ratio:
     """Ratio of the energies net of idle; None with a reason in the point's `ratios.net`, and in schema 1."""
     waiting_share: Quantity | None = None
     """Share of the gross saving that is waiting avoided, at idle power; None without a saving."""
-    session_spread: Quantity | None = None
+    session_spread: LogSpread | None = None
     """Estimated standard deviation of the log ratio of latency between sessions; None for a single session."""
-    session_spread_energy: Quantity | None = None
+    session_spread_energy: LogSpread | None = None
 
 
 @dataclass(frozen=True)

@@ -8,10 +8,12 @@ runners share cancels in them, and a stalled window affects only the pairs of it
 
 import math
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
+from pydantic import Field
 
-from compress.records.fields import Quantity, Several
+from compress.records.fields import Several
 
 FEWEST = 6  # with fewer rounds the bias of the estimate exceeds its range
 LARGEST = 0.8  # widening stops here: higher estimates occur by chance, and true ones are flagged
@@ -25,10 +27,10 @@ CLIPPED = 3.0  # standard deviations: one stall must not hide a correlation
 class Correlation:
     """Correlation of costs from one round to the next, estimated from all runners of the session."""
 
-    value: Quantity
-    error: Quantity
+    value: Annotated[float, Field(ge=-1, le=1)]
+    error: Annotated[float, Field(ge=0, le=10)]
     """Standard error of the value if rounds are independent."""
-    upper: Quantity
+    upper: Annotated[float, Field(ge=0, le=1)]
     """The value that widens the interval: the estimate with an allowance for its own error, from 0 to 0.8."""
     series: Several
     """Independent series among the runners' ratios: runners minus 1. For absolute costs: 1."""

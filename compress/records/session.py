@@ -15,7 +15,7 @@ from typing import Annotated, Any, ClassVar
 from pydantic import AfterValidator, Field, PlainSerializer, PlainValidator, WrapSerializer
 
 from compress.records.compressing import Compressing
-from compress.records.fields import STRICT, Count, Name, Positive, Quantity, Several, Whole
+from compress.records.fields import STRICT, Count, Name, NonNegative, Positive, Quantity, Several, Whole
 from compress.records.natural import Order, Texts
 from compress.records.result import Kernel
 from compress.records.sample import EnergySource, Sample, sample_rows
@@ -137,9 +137,9 @@ class RunnerPoint:
     throttled_periods: Count = 0
     """Periods in which the CPU quota throttled this process."""
     throttled_s: Quantity = 0.0
-    precision: Quantity | None = None
+    precision: Positive | None = None
     """Half-width of the ratios' log intervals at which rounds were to end; None for a fixed number of rounds."""
-    rounds_s: Quantity | None = None
+    rounds_s: NonNegative | None = None
     """Seconds that the rounds took, with pre-rolls, repeats and loading."""
     unused: Annotated[tuple[Window, ...], Field(exclude=True)] = ()
 

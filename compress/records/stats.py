@@ -26,6 +26,10 @@ Arrays = tuple[np.ndarray, np.ndarray, np.ndarray]
 """Values, lower ends and upper ends of many 95 % intervals."""
 
 
+Degrees = Annotated[int, Field(ge=1, le=20_000)]
+"""Degrees of freedom over the rounds of all sessions; the quantile takes a sum of so many terms."""
+
+
 @dataclass(frozen=True)
 class Estimate:
     """A value with its 95 % interval and its number of independent observations."""
@@ -36,7 +40,7 @@ class Estimate:
     low: Edge
     high: Edge
     n: Several
-    degrees: Annotated[Several | None, Field(exclude_if=lambda value: value is None)] = None
+    degrees: Annotated[Degrees | None, Field(exclude_if=lambda value: value is None)] = None
     """Degrees of freedom of the t interval over rounds; None: n - 1."""
 
     @property

@@ -164,6 +164,15 @@ def about(folder: Path) -> Session:
     return session
 
 
+def is_complete(folder: Path) -> bool:
+    """Return whether a folder has a readable session.json and every table that a trace needs."""
+    try:
+        about(folder)
+    except InputError:
+        return False
+    return all((folder / f"{name}.parquet").is_file() for name in _TABLES)
+
+
 def table(folder: Path, name: str) -> "pa.Table":
     """Return one of the tables. Raises InputError if it is missing, damaged, or has wrong columns."""
     import pyarrow as pa

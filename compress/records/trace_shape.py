@@ -5,7 +5,7 @@ A trace may come from anyone. All inputs of figures are checked once, here and b
 are ignored.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from compress.records.sample import OUTSIDE, sample_rows
@@ -45,6 +45,10 @@ def check_table(name: str, table: "pa.Table") -> None:
     for column in {"duration_ns", "point", "round", "attempt", "example"} & set(table.column_names):
         if (pc.min(table.column(column)).as_py() or 0) < 0:
             raise ValueError(f"{name}.parquet {column}: below 0")
+    if name == "windows" and "unused" in table.column_names:
+        values = set(table.column("unused").to_pylist())
+        if not values <= {0, 1}:
+            raise ValueError("windows.parquet unused: expected 0 or 1 in every row")
     for column in set(table.column_names) - set(required):
         kind = table.schema.field(column).type
         is_text = name == "examples" and column == "text"
@@ -70,11 +74,22 @@ def check_whole(session: Session) -> None:
                     raise ValueError(f"a window of {runner.name} does not run its texts in whole passes")
             if len({window.index for window in point.windows}) < len(point.windows):
                 raise ValueError(f"{runner.name} has two windows of one round that figures would use")
+    _check_rounds(session.runners)
     for row in sample_rows(session.samples):
         if min((value for value in row.values() if value is not None), default=0) < 0 and row.get(OUTSIDE) is None:
             raise ValueError("samples.parquet: below 0")
     if session.judged_by is not None:
         _check_judged(session.judged_by, runners)
+
+
+def _check_rounds(runners: Sequence[Runner]) -> None:
+    """Raise ValueError if runners have windows of different rounds at a point: ratios pair the rounds."""
+    rounds: dict[int, set[int]] = {}
+    for runner in runners:
+        for index, point in enumerate(runner.points):
+            own = {window.index for window in point.windows}
+            if own and rounds.setdefault(index, own) != own:
+                raise ValueError(f"{runner.name} has windows of other rounds than the other runners at point {index}")
 
 
 def _check_window(name: str, window: Window) -> None:

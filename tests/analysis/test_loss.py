@@ -124,6 +124,12 @@ def test_a_limit_without_a_unit_is_refused(text: str) -> None:
         loss.parse_limit(text, "--max-loss")
 
 
+def test_an_assumed_spread_above_100_percent_is_refused() -> None:
+    assert spread("100%", "--session-spread") == 1.0
+    with pytest.raises(InputError, match=r"--session-spread 100\.5%: expected at most 100%"):
+        spread("100.5%", "--session-spread")
+
+
 def test_the_meaning_of_a_limit_is_stated() -> None:
     assert loss.meaning((0.02, "points"), accuracy_of("of a hundred")) == "bleu down by at most 2"
     assert loss.meaning((0.02, "points"), accuracy_of("error rate")) == "wrong up by at most 0.02"

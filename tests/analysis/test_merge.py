@@ -12,7 +12,9 @@ from compress.analysis.merge import machine_comparisons, merge
 from compress.analysis.verdict import judged
 from compress.base.config import InputError
 from compress.records import files as result_files
+from compress.records import trace
 from compress.records.result import Result
+from compress.records.session import MeterFacts, Session
 from compress.report import print_machines
 from tests import factory
 from tests.helpers import ROOT, compress
@@ -24,8 +26,7 @@ def written(folder: Path, *results: Result) -> Path:
     for result in results:
         result_files.write(folder, result)
         if result.trace is not None:
-            (folder / result.trace).mkdir(parents=True, exist_ok=True)
-            (folder / result.trace / "session.json").write_bytes(result.session.encode())
+            trace.write(folder / result.trace, Session((), MeterFacts(absent="none"), in_turn=result.session))
     return folder
 
 
@@ -40,11 +41,22 @@ def test_everything_comes_together_with_its_raw_samples(tmp_path: Path) -> None:
     merged = merge([a, b], out)
     assert {(r.name, r.machine.id) for r in merged.results} == {("bert_int8", "m1"), ("bert_int8", "g1"), ("x", "m1")}
     assert merged.superseded == merged.untraced == ()
-    assert all((out / f"w/traces/{s}/session.json").read_bytes() == s.encode() for s in ("s1", "s2"))
+    assert all(trace.read(out / f"w/traces/{s}").in_turn == s for s in ("s1", "s2"))
     found, problems = result_files.read_all(out)
     assert len(found) == 3 and not problems
     again = merge([a, b], out)  # what is there takes part, and is not its own rival
     assert len(again.results) == 3 and again.superseded == ()
+
+
+@pytest.mark.parametrize("damage", [*trace.FILES[:5], "no JSON"])
+def test_a_trace_without_one_of_its_parts_counts_as_missing(damage: str, tmp_path: Path) -> None:
+    a = written(tmp_path / "a", factory.result("whole", 0.5, trace="w/traces/s1"))
+    b = written(tmp_path / "b", on_gpu("partial", 1.2))
+    if damage == "no JSON":
+        (b / "w/traces/s2/session.json").write_bytes(b"{")
+    else:
+        (b / "w/traces/s2" / damage).unlink()
+    assert merge([a, b], tmp_path / "out").untraced == ("partial",)
 
 
 def test_merged_results_can_be_computed_again_from_the_raw_samples_that_came_with_them(tmp_path: Path) -> None:

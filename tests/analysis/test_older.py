@@ -123,6 +123,16 @@ def test_a_failed_result_of_schema_1_stays_failed_and_twice_is_once() -> None:
     assert rejudged([failed]) == [failed]
     once = rejudged([old(factory.result())])
     assert rejudged(once) == once
+    metered, _ = reading.read_all(GPU)
+    assert rejudged(metered) == metered
+
+
+def test_a_note_in_a_file_does_not_keep_an_older_verdict() -> None:
+    kept, _ = files.read_all(GPU)
+    noted = [replace(result, notes=(AGAIN, *result.notes)) for result in kept]
+    for result, again in zip(rejudged(noted), rejudged(kept), strict=True):
+        assert result == replace(again, notes=result.notes) and result.notes.count(AGAIN) == 1
+        assert result.verdict is not None and result.verdict.word == "NOT RELIABLE"
 
 
 def test_the_gate_reads_older_baselines_by_the_rules_of_today() -> None:

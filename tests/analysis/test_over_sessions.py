@@ -10,10 +10,12 @@ from scipy.stats import t
 
 from compress.analysis import costs, figures
 from compress.analysis.over_sessions import merged_reasons
+from compress.analysis.verify import recomputed
 from compress.base.config import InputError
 from compress.records import trace
 from compress.records.further import completed, lost_session
 from compress.records.joined import joined_mean, joined_ratio
+from compress.records.natural import Texts
 from compress.records.session import RunnerPoint, Session, Shape
 from compress.report.charts import Source
 from compress.report.charts.power import sampled
@@ -116,6 +118,45 @@ def test_a_further_session_of_other_points_is_refused(monkeypatch: pytest.Monkey
     other = with_points(two, lambda _, point: replace(point, point=Shape(8, 64)))
     with pytest.raises(InputError, match="other operating points"):
         completed(other, one)
+
+
+def test_a_natural_point_that_a_session_lacks_may_have_another_batch_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    one, two = sessions(monkeypatch, 200.0, 200.0)
+    clipped = with_points(
+        one, lambda _, point: replace(point, point=Shape(3, None, natural="sorted"), texts=Texts(1, 9.0))
+    )
+    lost = with_points(two, lambda *_: RunnerPoint(Shape(8, None, natural="sorted"), lacking="it failed"))
+    assert completed(lost, clipped) == lost and completed(clipped, lost) == clipped
+    others = [
+        with_points(lost, lambda *_: RunnerPoint(Shape(8, None, natural="as_they_come"), lacking="it failed")),
+        with_points(clipped, lambda _, point: replace(point, point=Shape(4, None, natural="sorted"))),
+        with_points(lost, lambda *_: RunnerPoint(Shape(8, 64), lacking="it failed")),
+        replace(clipped, runners=tuple(replace(r, points=r.points * 2) for r in clipped.runners)),
+    ]
+    for other in others:
+        with pytest.raises(InputError, match="other operating points"):
+            completed(other, clipped)
+
+
+def test_precision_needs_no_outcomes_of_a_further_session(monkeypatch: pytest.MonkeyPatch) -> None:
+    one, two = (
+        with_points(each, lambda _, point: replace(point, point=Shape(1, None, natural="sorted"), texts=Texts(1, 9.0)))
+        for each in sessions(monkeypatch, 200.0, 200.0)
+    )
+    rounds_only = replace(two, runners=tuple(replace(r, outcomes={}) for r in two.runners))
+    assert figures.imprecise(costs.from_trace(one, [rounds_only]), "ours") == ()
+
+
+def test_one_session_as_two_traces_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    (one,) = sessions(monkeypatch, 200.0)
+    made = factory.result("ours", references=(), trace="w/traces/s", further_traces=("w/traces/s-2",))
+    with pytest.raises(InputError, match="the traces of ours hold the same session twice"):
+        recomputed(made, one, one)
+    lost = lost_session(one, "killed")
+    with pytest.raises(InputError, match="the same session twice"):
+        recomputed(replace(made, further_traces=("w/traces/s",)), one, lost)
+    (point,) = recomputed(made, one, lost).points
+    assert point.sessions == 1
 
 
 def test_power_is_drawn_over_all_sessions_with_a_gap_between_them(

@@ -134,6 +134,9 @@ def test_a_margin_of_another_unit_is_one_clear_error():
         group([factory.result("one"), factory.result("two")], margin="1%")
     with pytest.raises(InputError, match="--margin 5: expected points such as 1pt"):
         with_margin([factory.result()], "5")
+    with pytest.raises(InputError, match=r"--margin 100\.1pt: expected at most 100 points"):
+        with_margin([factory.result()], "100.1pt")
+    assert with_margin([factory.result()], "100pt")[0].margin == "100pt"
     with pytest.raises(ValueError, match=re.escape("margin is 1%; expected points for accuracy")):
         factory.result(margin="1%")
 

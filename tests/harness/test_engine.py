@@ -1,6 +1,8 @@
 """Engines: run and compare know the protocol only, and references are built before an engine's turn."""
 
+from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -11,6 +13,7 @@ from compress.harness import engine
 from compress.harness import run as harness
 from compress.harness.compare import compare
 from compress.harness.plan import Options
+from compress.records.session import MeterFacts, Runner, Session
 from compress.spec.measure import Measure
 
 SHORT = Measure(profile="quick", rounds=2, window_s=0.02, preroll_s=0.01, warmup_s=0.1, points="headline")
@@ -51,6 +54,29 @@ def test_an_unknown_engine_is_refused_by_name(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="engine locl: unknown; did you mean local"):
         harness.run_all([Recipe(name="one")], Options(out=tmp_path / "results", engine="locl"))
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    "error", [RuntimeError("exit code -9"), OSError("no space left"), InputError("the trace cannot be read")]
+)
+def test_a_further_session_that_fails_in_any_way_leaves_the_first(
+    error: Exception, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = Session((Runner("ours", {}, True, 1, "", None, ()),), MeterFacts())
+
+    def session(job: Any, folder: Path) -> Session:
+        if folder.name == "session-2":
+            raise error
+        return first
+
+    monkeypatch.setattr(engine, "_session", session)
+    monkeypatch.setattr(engine, "further_job", lambda job, _: job)
+    job: Any = SimpleNamespace(settings=SimpleNamespace(sessions=3))
+    handed: list[Sequence[Session]] = []
+    engine.Local().run(lambda waited: job, handed.append, tmp_path)
+    ((one, lost, three),) = handed
+    assert one == three == first
+    assert lost.runners[0].error == f"{type(error).__name__}: {error}"
 
 
 def test_a_job_that_is_not_wanted_any_more_starts_no_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -197,6 +197,18 @@ def _used_twice(folder: Path) -> None:
     _column("windows", "unused", [0, 0, 0])(folder)
 
 
+def _half_unused(folder: Path) -> None:
+    """Has windows.parquet mark a window as neither used nor unused."""
+    _used_twice(folder)
+    _column("windows", "unused", [0, 0, 2])(folder)
+
+
+def _another_round(folder: Path) -> None:
+    """Has a second runner with a window of a round that the first runner lacks."""
+    other = replace(FIRST, name="ours", points=(replace(MEASURED, windows=WINDOWS[:1]),))
+    trace.write(folder, replace(WHOLE, runners=(FIRST, other)))
+
+
 def _second_window_at_point_2(folder: Path) -> None:
     """Has both tables place the second window at a point that session.json lacks."""
     _column("windows", "point", [0, 2])(folder)
@@ -227,6 +239,13 @@ DAMAGED: Mapping[str, tuple[Callable[[Path], None], str]] = {
     "a point too many": (_second_window_at_point_2, "windows of fp32 eager at point 2, which it does not have"),
     "one round twice": (_column("windows", "round", [0, 0]), "but contains no data of it"),
     "two used windows of one round": (_used_twice, "two windows of one round that figures would use"),
+    "a window neither used nor unused": (_half_unused, "windows.parquet unused: expected 0 or 1 in every row"),
+    "rounds that the runners do not share": (
+        _another_round,
+        "ours has windows of other rounds than the other runners at point 0",
+    ),
+    "a precision of 0": (_json(("runners", 0, "points", 0, "precision"), 0.0), "points.0.precision: Input should be"),
+    "negative seconds": (_json(("runners", 0, "points", 0, "rounds_s"), -1.0), "points.0.rounds_s: Input should be"),
     "a window that ends early": (_column("windows", "ended_ns", [8, 9]), "has no batches, or ends before it starts"),
     "text that is not UTF-8": (
         _column("outcomes", "runner", pa.array([b"a\xff", b"\x89"], pa.binary()).view(pa.string())),

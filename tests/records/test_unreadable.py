@@ -126,6 +126,8 @@ def _with(path: tuple[Any, ...], value: Any) -> bytes:
     return json.dumps(data).encode()
 
 
+CORRELATION = ("points", 0, "ratios", 0, "correlation")
+CORRELATED = {"value": 0.1, "error": 0.2, "upper": 0.3, "series": 3}
 NOT_FIGURES = [
     (("points", 0, "latency_s", "value"), float("nan"), "points.0.latency_s"),
     (("points", 0, "latency_s", "value"), "0.1", "points.0.latency_s.value"),
@@ -192,6 +194,20 @@ NOT_FIGURES = [
         },
         "breakeven.inferences: value is inf",
     ),
+    (
+        ("points", 0, "latency_s"),
+        {"value": 0.1, "low": 0.01, "high": 0.2, "n": 6, "degrees": 20_001},
+        "points.0.latency_s.degrees: Input should be less than or equal to 20000",
+    ),
+    (CORRELATION, {**CORRELATED, "value": -1.1}, "correlation.value"),
+    (CORRELATION, {**CORRELATED, "value": 1.1}, "correlation.value"),
+    (CORRELATION, {**CORRELATED, "error": -0.1}, "correlation.error"),
+    (CORRELATION, {**CORRELATED, "error": 10.1}, "correlation.error"),
+    (CORRELATION, {**CORRELATED, "upper": -0.1}, "correlation.upper"),
+    (CORRELATION, {**CORRELATED, "upper": 1.1}, "correlation.upper"),
+    (("points", 0, "ratios", 0, "session_spread"), -0.1, "ratios.0.session_spread"),
+    (("points", 0, "ratios", 0, "session_spread_energy"), 10.1, "ratios.0.session_spread_energy"),
+    (("margin",), "101pt", "margin: expected at most 100 points"),
     (("accuracy", "higher_is_better"), False, "higher_is_better is False; expected True for accuracy"),
 ]
 
@@ -205,6 +221,21 @@ FIGURES = [
 @pytest.mark.parametrize("estimate", FIGURES)
 def test_an_interval_without_ends_or_off_by_rounding_is_one(estimate: Any, run: Run, tmp_path: Path) -> None:
     (tmp_path / "good.json").write_bytes(_with(("points", 0, "latency_s"), estimate))
+    code, _, err = run("show", tmp_path / "good.json")
+    assert code == 0, err
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        (("points", 0, "latency_s"), {"value": 0.1, "low": 0.01, "high": 0.2, "n": 6, "degrees": 20_000}),
+        (CORRELATION, {"value": -1.0, "error": 10.0, "upper": 1.0, "series": 1}),
+        (("points", 0, "ratios", 0, "session_spread"), 10.0),
+        (("margin",), "100pt"),
+    ],
+)
+def test_a_field_at_its_bound_is_read(path: tuple[Any, ...], value: Any, run: Run, tmp_path: Path) -> None:
+    (tmp_path / "good.json").write_bytes(_with(path, value))
     code, _, err = run("show", tmp_path / "good.json")
     assert code == 0, err
 
