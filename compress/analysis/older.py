@@ -139,8 +139,15 @@ def _estimated(point: Point, own: Series, others: Mapping[str, Series], costs: C
     latency = stats.log_mean_estimate([s * point.batch_size for s in own.seconds], alone["latency"])
     energy = point.energy_j if own.joules is None else stats.log_mean_estimate(own.joules, alone["energy"])
     ratios = tuple(_paired(ratio, point, own, others.get(ratio.reference), costs) for ratio in point.ratios)
-    throughput = per_second(point.batch_size, latency)
-    return replace(point, latency_s=latency, throughput_per_s=throughput, energy_j=energy, ratios=ratios)
+    idle_w = _idle_w(point)
+    return replace(
+        point,
+        latency_s=latency,
+        throughput_per_s=per_second(point.batch_size, latency),
+        energy_j=energy,
+        energy_idle_j=None if idle_w is None else idle_w * latency.value / point.batch_size,
+        ratios=ratios,
+    )
 
 
 def _paired(ratio: Ratio, point: Point, own: Series, other: Series | None, costs: Costs) -> Ratio:

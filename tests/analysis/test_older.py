@@ -1,6 +1,7 @@
-"""Results of schema 1 keep their figures and are judged again by today's rules when they are read."""
+"""Results of schema 1 are estimated and judged again by today's rules when they are read."""
 
 import json
+import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -31,17 +32,25 @@ def test_the_published_h200_session_is_not_reliable_by_the_rules_of_today() -> N
 
 
 @pytest.mark.parametrize("path", [*H200, *CPU[:6]], ids=lambda p: p.stem)
-def test_figures_stay_those_of_the_file(path: Path) -> None:
+def test_accuracy_rounds_and_percentiles_stay_those_of_the_file(path: Path) -> None:
     stored, seen = files.read(path), reading.read(path)
     for old, new in zip((stored, *stored.references), (seen, *seen.references), strict=True):
         assert old.accuracy == new.accuracy
         for before, after in zip(old.points, new.points, strict=True):
             assert before.rounds == after.rounds
-            assert (before.latency_s, before.energy_j, before.throughput_per_s, before.latency_percentiles_s) == (
-                after.latency_s, after.energy_j, after.throughput_per_s, after.latency_percentiles_s
-            )  # fmt: skip
-            for ratio, again in zip(before.ratios, after.ratios, strict=True):
-                assert (ratio.latency, ratio.energy) == (again.latency, again.energy)
+            assert before.latency_percentiles_s == after.latency_percentiles_s
+            assert before.latency_s.value == pytest.approx(after.latency_s.value, rel=0.03)  # no stalls here
+
+
+def test_a_stalled_round_of_schema_1_no_longer_decides_its_ratio() -> None:
+    """Seven ratios from 0.34 to 0.60 and one of 13.9: the mean without the smallest and the largest, by hand."""
+    (path,) = (ROOT / "results/reference/amx/validation/minilm-sst2").glob("openvino_int8-*.json")
+    before, after = (r.headline.ratio("bf16 eager") for r in (files.read(path), reading.read(path)) if r.headline)
+    assert before is not None and after is not None
+    logs = sorted(map(math.log, (0.5296, 0.4425, 0.5983, 0.5622, 0.4924, 0.3430, 0.5862, 13.894)))
+    assert before.latency.value == pytest.approx(math.exp(sum(logs) / 8), rel=1e-3)  # 0.757
+    assert after.latency.value == pytest.approx(math.exp(sum(logs[1:-1]) / 6), rel=1e-3)  # 0.532
+    assert after.latency.high < 1 < before.latency.high
 
 
 @pytest.mark.parametrize("path", H200, ids=lambda p: p.stem)
@@ -60,6 +69,11 @@ def test_a_file_and_its_trace_give_the_same_verdict_grade_and_net_energy(path: P
                 (twin.net.value, twin.net.low, twin.net.high)
             )
             assert ratio.waiting_share == (twin.waiting_share and pytest.approx(twin.waiting_share))
+            assert ratio.energy is not None and twin.energy is not None
+            for seen_ratio, traced in ((ratio.latency, twin.latency), (ratio.energy, twin.energy)):
+                assert (seen_ratio.value, seen_ratio.low, seen_ratio.high) == pytest.approx(
+                    (traced.value, traced.low, traced.high)
+                )
     assert seen.verdict is not None and again.verdict is not None
     assert seen.verdict.word == again.verdict.word
 
@@ -84,7 +98,7 @@ def test_numbers_of_schema_1_are_read_without_an_interval() -> None:
     idle_w = raw["energy_idle_j"] * size / raw["latency_s"]["value"]
     nets = sorted((r["energy_j"] - idle_w * r["duration_s"]) / (r["batches"] * size) for r in raw["rounds"])
     assert seen is not None and seen.bounded
-    assert seen.value == pytest.approx(sum(nets[1:-1]) / (len(nets) - 2))  # today's location
+    assert seen.value == pytest.approx(sum(nets) / len(nets))  # the location of six rounds
     assert seen.value == pytest.approx(raw["energy_net_j"], rel=0.002)
 
 
@@ -124,7 +138,8 @@ def test_a_failed_result_of_schema_1_stays_failed_and_twice_is_once() -> None:
     once = rejudged([old(factory.result())])
     assert rejudged(once) == once
     metered, _ = reading.read_all(GPU)
-    assert rejudged(metered) == metered
+    again = rejudged(metered)
+    assert [(r.verdict, r.notes) for r in again] == [(r.verdict, r.notes) for r in metered]
 
 
 def test_a_note_in_a_file_does_not_keep_an_older_verdict() -> None:
