@@ -26,7 +26,8 @@ AXES = (("latency", "batch_s", ""), ("energy", "example_j", "_energy"))  # name,
 
 def points(sessions: Sequence[Session], names: Iterable[str]) -> list[list[Figures]]:
     """Return the points of these runners, which were measured in these sessions."""
-    sittings = [Sitting(session) for session in sessions]
+    judged = sessions[0].judged_by  # further sessions record no verdict reference
+    sittings = [Sitting(session, judged.references if judged else ()) for session in sessions]
     most = range(max((1 + index for sitting in sittings for _, index in sitting.costs), default=0))
     return [[point for index in most if (point := _point(sittings, name, index))] for name in names]
 
@@ -50,11 +51,10 @@ class Costs:
 class Sitting:
     """One session with the costs of all its runners."""
 
-    def __init__(self, session: Session) -> None:
-        self.meter, judged, idle = session.meter, session.judged_by, session.idle.loaded
+    def __init__(self, session: Session, references: Sequence[str]) -> None:
+        self.meter, self.references, self.idle_w, idle = session.meter, references, None, session.idle.loaded
         points = [(r.name, index, point) for r in session.runners for index, point in enumerate(r.points)]
         self.costs = {(name, index): Costs(session, point) for name, index, point in points if point.windows}
-        self.references, self.idle_w = judged.references if judged else (), None
         if idle is not None and None not in (idle.start_uj, idle.end_uj):
             joules = _joules(session.meter, idle.samples, idle)
             self.idle_w = None if joules is None else joules * 1e9 / (idle.ended_ns - idle.started_ns)

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from compress.analysis import loss, odds
-from compress.analysis.gate import Check, Limits, check
+from compress.analysis.gate import Check, Limits, check, spread
 from compress.analysis.loss import lost, lost_since
 from compress.analysis.odds import front_odds
 from compress.analysis.pareto import group
