@@ -14,7 +14,7 @@ from compress.analysis.verify import recomputed
 from compress.base.config import InputError
 from compress.records import trace
 from compress.records.further import completed, lost_session
-from compress.records.joined import joined_mean, joined_ratio
+from compress.records.joined import joined_ratio
 from compress.records.natural import Texts
 from compress.records.session import RunnerPoint, Session, Shape
 from compress.report.charts import Source
@@ -37,7 +37,7 @@ def test_figures_of_several_sessions_are_joined_over_sessions(monkeypatch: pytes
     (point,) = figures.points(costs.from_trace(every[0], every[1:]), "ours")
     alone = [figures.points(costs.from_trace(each), "ours")[0] for each in every]
     energies = [each.energy_j for each in alone]
-    assert all(energies) and point.energy_j == joined_mean([e for e in energies if e is not None])
+    assert all(energies) and point.energy_j == joined_ratio([e for e in energies if e is not None])
     assert point.latency_s.n == point.energy_j.n == point.sessions == 3
     ratios = [each.ratios[0].energy for each in alone]
     (ratio,) = point.ratios

@@ -39,7 +39,7 @@ METERS = {
 
 def made(meter: str, rounds: int, seed: int, noise: float = 0.02) -> Session:
     """A session whose rounds wander, with a stall now and then, in readings of this meter."""
-    draw, now = random.Random(seed), 50 * S
+    draw, now = random.Random(seed), 50 * S + seed  # no two sessions start at the same time
     drift = dict.fromkeys(RUNNERS, 0.0)
     windows: dict[str, list[Window]] = {name: [] for name in RUNNERS}
     power: list[tuple[int, float]] = [(0, IDLE_W)]  # watts from a time on
