@@ -141,14 +141,13 @@ GROUPS = (
         "Dominance and the front",
         "{} tables per row, with 872 examples, 6 rounds unless stated, and cv 2 %. Dominance is tested per pair: it is "
         "not adjusted for the number of rows. At 6 rounds a plain t interval would find the gap of 5 % in 92 % of "
-        "tables, the trimmed mean finds it in 76 %, and the allowance for correlated rounds costs the rest.",
+        "tables; the allowance for correlated rounds costs the rest.",
         2000,
         (front.rows,),
     ),
     Group(
         "Tables of 14 recipes",
-        "{} tables per row, with 872 examples, 6 rounds unless stated, and cv 2 %. At 6 rounds, 5.4 % of 60,000 tables "
-        "have a wrong interval, since Student's t approximates the far tail of a trimmed mean; at 10 rounds 4.4 %.",
+        "{} tables per row, with 872 examples, 6 rounds unless stated, and cv 2 %.",
         4000,
         (tables.rows,),
     ),
