@@ -86,7 +86,7 @@ class Lines:
         self._last = now
         left_s = (now - self._begun) * (self._total - self._done) / self._done
         share = 100 * self._done / self._total
-        say(f"  {self._description}: {self._done:g} of {self._total:g} ({share:.0f} %), {duration(left_s)} left")
+        say(f"  {self._description}: {self._done:.0f} of {self._total:.0f} ({share:.0f} %), {duration(left_s)} left")
 
 
 @contextmanager

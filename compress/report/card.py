@@ -224,7 +224,8 @@ def _own_texts(result: Result) -> Iterable[str]:
         costs += [f"{' and '.join(map(text.joined, known))} per {per}"] if known else []
     tokens = f"{natural.texts.tokens_per_example:.1f} tokens on average"
     yield ""
-    yield f"On the test split's own texts ({point_name(point)}, {tokens}): {', '.join(costs)}."
+    doubt = f" Not reliable: {'; '.join(point.unreliable)}." if point.unreliable else ""
+    yield f"On the test split's own texts ({point_name(point)}, {tokens}): {', '.join(costs)}.{escaped(doubt)}"
 
 
 def _cells(row: Result | Reference, against: str | None, metered: bool) -> list[text.Lines]:
