@@ -48,7 +48,7 @@ class Costs:
 
     def correlation(self, point: Point, axis: Axis, shared: bool) -> Correlation | None:
         """Return the correlation of rounds of all runners at a point of this shape, which widens intervals."""
-        known = [axis_costs(each, axis) for each in self._at.get(shape(point), {}).values()]
+        known = [axis_costs(each, axis) for _, each in sorted(self._at.get(shape(point), {}).items())]
         alike = [np.log(np.array(each)) for each in known if each is not None and len(each) == len(point.rounds)]
         return serial.pooled(np.array(alike), shared) if alike else None
 
@@ -56,7 +56,7 @@ class Costs:
         """Return the factor common to all runners at a point of this shape."""
         key = shape(point)
         if key not in self._common:
-            self._common[key] = together(list(self._at.get(key, {}).values()))
+            self._common[key] = together([each for _, each in sorted(self._at.get(key, {}).items())])
         return self._common[key]
 
 
