@@ -24,7 +24,7 @@ from compress.energy.doctor.checkup import checkup
 from compress.energy.find import find_meter
 from compress.energy.meters import Absent, gpus_of
 from compress.energy.sampler import Sampler
-from compress.measure import kernels, latency, warmup
+from compress.measure import kernels, latency, warmup, windows
 from compress.model.runtimes.sparse import CAPABILITY
 from compress.records import files as result_files
 from compress.records import machine
@@ -290,7 +290,7 @@ def _windows(runs: int, rounds: int) -> list[tuple[list[float], list[float]]]:
             joules: tuple[list[float], list[float]] = ([], [])
             for _ in range(rounds):
                 for into in joules:
-                    window = latency.measure_window(model, batches, settings, sync, meter, sampler)
+                    window = windows.measure_window(model, batches, settings, sync, meter, sampler)
                     energy = window_energy(sampler.samples, window.started_ns, window.ended_ns, meter.step_s)
                     assert energy.joules is not None, energy.reason
                     into.append(energy.joules / len(window.batch_ns))

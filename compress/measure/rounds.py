@@ -16,7 +16,7 @@ from compress.base.console import bar
 from compress.data.point import OperatingPoint
 from compress.energy.meters import Absent, Meter
 from compress.energy.sampler import Sampler
-from compress.measure import latency, warmup
+from compress.measure import warmup, windows
 from compress.measure.attempts import attempt
 from compress.measure.decode import called
 from compress.measure.disturbance import highest_clocks, least_disturbed, may_repeat, severity
@@ -123,7 +123,7 @@ class Rounds:
     def _window(self, spec: Spec) -> Window:
         """Measure one window, with the processes on the device after it."""
         bench = self.bench
-        window = latency.measure_window(
+        window = windows.measure_window(
             self.runnable(spec), self.batches, bench.job.settings, bench.sync, bench.meter, bench.sampler
         )
         self.windows += 1

@@ -56,7 +56,7 @@ REFUSED = {
         lambda planned: [planned.folder.parent.parent.mkdir(parents=True), planned.folder.parent.write_text("x")],
         "--artifacts",
     ),
-    "a newer result": (lambda planned: write_result(planned, schema=99), "result schema 99; reads 1 and 2"),
+    "a newer result": (lambda planned: write_result(planned, schema=99), "reads 1 and 2"),
     "something else than a result": (lambda planned: write_result_bytes(planned, b"[]"), "not overwritten; move it"),
     "a folder in the result's place": (lambda planned: planned.path.mkdir(parents=True), "is a folder"),
 }  # fmt: skip

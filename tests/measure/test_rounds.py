@@ -8,7 +8,7 @@ import pytest
 
 from compress.analysis import costs, figures
 from compress.data.workload import Workload
-from compress.measure import disturbance, latency
+from compress.measure import disturbance, windows
 from compress.measure.session import run_session
 from compress.records import trace
 from compress.records.session import Session
@@ -32,14 +32,14 @@ def measured(workload: Path, **settings: Any) -> Session:
 def disturb(monkeypatch: pytest.MonkeyPatch, disturbed: Any) -> list[Window]:
     """Give the n-th window of the session this many nanoseconds of other processes; return all windows."""
     made: list[Window] = []
-    real = latency.measure_window
+    real = windows.measure_window
 
     def window(*given: Any) -> Window:
         found = replace(real(*given), disturbance=Disturbance(foreign_ns=disturbed(len(made))))
         made.append(found)
         return found
 
-    monkeypatch.setattr(latency, "measure_window", window)
+    monkeypatch.setattr(windows, "measure_window", window)
     return made
 
 
@@ -94,13 +94,13 @@ def test_repeats_are_limited_to_a_share_of_all_windows(workload: Path, monkeypat
 
 
 def test_rounds_go_on_until_ratios_are_precise(workload: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    real = latency.measure_window
+    real = windows.measure_window
 
     def constant(*given: Any) -> Window:
         found = real(*given)
         return replace(found, ended_ns=found.started_ns + 10**6 * len(found.batch_ns))
 
-    monkeypatch.setattr(latency, "measure_window", constant)
+    monkeypatch.setattr(windows, "measure_window", constant)
     session = measured(workload, rounds=15, precision=0.03, budget_s=600.0)
     for runner in session.runners:
         assert len(runner.points[0].windows) == 15
