@@ -54,21 +54,21 @@ class Local:
 
 def _sessions(job: Job, scratch: Path) -> list[Session]:
     """Run the sessions of a job, one after the other, and return them."""
-    first = _session(job, scratch / "session-1")
+    first = one_session(job, scratch / "session-1")
     further = further_job(job, first) if job.settings.sessions > 1 else None
     sessions = [first]
     for number in range(2, job.settings.sessions + 1) if further is not None else ():
         assert further is not None
         say(f"  session {number} of {job.settings.sessions}")
         try:
-            sessions.append(completed(_session(further, scratch / f"session-{number}"), first))
+            sessions.append(completed(one_session(further, scratch / f"session-{number}"), first))
         except (RuntimeError, OSError, InputError) as error:
             say(f"  session {number} failed: {error}")
             sessions.append(lost_session(first, failure(error)))
     return sessions
 
 
-def _session(job: Job, folder: Path) -> Session:
+def one_session(job: Job, folder: Path) -> Session:
     """Run a session in a fresh process and return it."""
     folder.mkdir()
     path = folder / "job.json"

@@ -69,7 +69,7 @@ def test_a_further_session_that_fails_in_any_way_leaves_the_first(
             raise error
         return first
 
-    monkeypatch.setattr(engine, "_session", session)
+    monkeypatch.setattr(engine, "one_session", session)
     monkeypatch.setattr(engine, "further_job", lambda job, _: job)
     job: Any = SimpleNamespace(settings=SimpleNamespace(sessions=3))
     handed: list[Sequence[Session]] = []

@@ -70,8 +70,8 @@ def test_the_rule_never_looks_at_latency_or_energy() -> None:
 
 
 def test_repeats_end_after_two_and_take_a_quarter_of_all_windows_at_most() -> None:
-    assert may_repeat(1, 0, 1) and may_repeat(2, 0, 100) and not may_repeat(3, 0, 100)
-    assert may_repeat(1, 24, 100) and not may_repeat(1, 25, 100)
+    assert may_repeat(1, 0, 3) and may_repeat(2, 0, 100) and not may_repeat(3, 0, 100)
+    assert may_repeat(1, 24, 100) and not may_repeat(1, 25, 100) and not may_repeat(1, 0, 2)
 
 
 def test_readings_are_subtracted_and_never_negative() -> None:
