@@ -21,7 +21,9 @@ def needed_s(ratio: Estimate, precision: float, seconds: float) -> float | None:
     The half-width falls with the square root of the number of rounds, and with Student's quantile. None without an
     interval.
     """
-    width = half_width(ratio) * MANY_ROUNDS / t_quantile(ratio.t_degrees + 1) if ratio.n > 1 else math.inf
+    if ratio.n < 2:
+        return None
+    width = half_width(ratio) * min(1.0, MANY_ROUNDS / t_quantile(ratio.t_degrees + 1))
     return None if math.isinf(width) else seconds * max((width / precision) ** 2, LEAST_ROUNDS / ratio.n)
 
 
