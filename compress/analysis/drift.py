@@ -19,9 +19,9 @@ from typing import Literal
 
 import numpy as np
 
+from compress.analysis.verdict import Axis
 from compress.records.stats import CONFIDENCE, within_t
 
-Axis = Literal["latency", "energy"]
 Of = Literal["own", "all", "ratio"]
 AXES: tuple[Axis, ...] = ("latency", "energy")
 LIMIT = 0.05

@@ -23,8 +23,6 @@ from compress.records.joined import joined_arrays
 from compress.records.result import Accuracy, Point, Reference, Result
 from compress.records.stats import Estimate
 
-Z = 1.959963984540054
-
 
 @dataclass(frozen=True)
 class Row:
@@ -106,7 +104,7 @@ def cost_differences(rows: Sequence[Row]) -> Differences:
     """Return the differences of the log costs of all pairs of rows."""
     value, down, up = _sides([log_ratio(row.candidate.cost) for row in rows])
     lacks = np.array([row.lacking for row in rows])
-    between = Z * np.hypot(lacks[:, None], lacks[None, :]) * across(rows)
+    between = stats.NORMAL * np.hypot(lacks[:, None], lacks[None, :]) * across(rows)
     found = _quadrature(value, down, up, between)
     for members in together(rows):
         logs = np.array([rows[i].logs for i in members])  # [members, rounds]

@@ -8,10 +8,7 @@ import math
 
 from compress.records.joined import joined_mean
 from compress.records.result import Point, Round
-from compress.records.stats import Estimate, exp_or_inf, mean_estimate
-
-NORMAL = 1.959963984540054
-"""Normal quantile of a two-sided 95 % interval."""
+from compress.records.stats import NORMAL, Estimate, exp_or_inf, mean_estimate
 
 
 def saved_per_example(point: Point, reference: Point, axis: str, correlation: float = 0.0) -> Estimate | None:

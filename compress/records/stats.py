@@ -19,6 +19,8 @@ from compress.records.fields import STRICT, Edge, Several
 
 CONFIDENCE = 0.95
 LARGEST = 709.0  # exp(710) overflows a double
+NORMAL = 1.959963984540054
+"""Normal quantile of a two-sided 95 % interval."""
 SESSION_SPREAD = 0.02
 """Assumed standard deviation of a log cost ratio between sessions, where one session cannot estimate it."""
 FEW = 10  # discordant pairs: with fewer, the bootstrap interval is too narrow
@@ -230,7 +232,7 @@ def wilson(successes: int, n: int) -> Estimate:
     """Return a proportion with Wilson's score interval (Wilson 1927), which stays within 0 to 1."""
     if n == 0:
         raise ValueError("no examples")
-    z = 1.959963984540054
+    z = NORMAL
     p = successes / n
     centre = (p + z * z / (2 * n)) / (1 + z * z / n)
     half = z * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n)) / (1 + z * z / n)
@@ -289,7 +291,7 @@ def agresti_min(more: np.ndarray, fewer: np.ndarray, n: int) -> tuple[np.ndarray
     Each cell gets half a pair more. The bootstrap fails here: without discordant pairs its interval would have width 0.
     """
     adjusted_n, net = n + 2, more - fewer
-    half = 1.959963984540054 * np.sqrt(more + fewer + 1 - net * net / adjusted_n) / adjusted_n
+    half = NORMAL * np.sqrt(more + fewer + 1 - net * net / adjusted_n) / adjusted_n
     return np.maximum(-1.0, net / adjusted_n - half), np.minimum(1.0, net / adjusted_n + half)
 
 
