@@ -2,7 +2,8 @@
 
 With a meter, a disturbance lowers the grade of the energy to D, and makes the latency unreliable too if it touches it.
 Without a meter, a session has many short rounds: disturbed windows are repeated, and the location is robust. There,
-what disturbs all models alike, or only some windows, is a note.
+what disturbs all models alike, or only some windows, is a note. So is a warm-up that ended before latency was steady:
+if a ramp is left that the ratio feels, its rounds show it as drift of the ratio.
 """
 
 import re
@@ -36,7 +37,7 @@ class Touches:
 
 
 TOUCHES: Mapping[Kind, Touches] = {
-    "warm-up": Touches(True, True, r"^latency was not steady when warm-up ended"),
+    "warm-up": Touches(True, False, r"^latency was not steady when warm-up ended"),
     "foreign cores": Touches(True, False, r"^other processes kept .* cores busy"),
     "stolen cores": Touches(True, False, r"^the host gave .* of this virtual machine's cores"),
     "quota": Touches(True, False, r"^the control group's CPU quota stopped"),

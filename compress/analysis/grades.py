@@ -13,12 +13,13 @@ What makes the grade D and touches latency too makes the latency unreliable (`co
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 from compress.analysis.agreement import AGREE, TOLERABLE, WINDOW_S, agreement
 from compress.analysis.costs import Raw, costs
 from compress.analysis.disturbances import Disturbance, disturbances, drifts
-from compress.analysis.drift import AXES, Series, Trend, axis_costs, together, trends
+from compress.analysis.drift import AXES, Series, Trend, axis_costs, change_of_ratio, together, trends
 from compress.analysis.joules import Energy, events, series
 from compress.records.result import Grade
 from compress.records.sample import Signal
@@ -56,7 +57,7 @@ def grade(raw: Raw, name: str, index: int) -> Graded:
     session, meter, point = raw.session, raw.session.meter, raw.session.runner(name).points[index]
     changes, own = _trends(raw, name, index), costs(raw, name, index)
     assert own is not None
-    found = [*disturbances(session, name, index), *drifts(changes)]
+    found = _found(raw, name, index, changes)
     unreliable = unreliable_latency(found, meter.measured)
     reasons = [disturbance.sentence for disturbance in found]
     if meter.source is None:
@@ -103,8 +104,19 @@ def unreliable_latency(found: Sequence[Disturbance], metered: bool) -> tuple[str
 
 def disturbed(raw: Raw, name: str, index: int) -> tuple[str, ...]:
     """Return the disturbances of the measurement of a point, as sentences."""
-    found = [*disturbances(raw.session, name, index), *drifts(_trends(raw, name, index))]
-    return tuple(disturbance.sentence for disturbance in found)
+    return tuple(each.sentence for each in _found(raw, name, index, _trends(raw, name, index)))
+
+
+def _found(raw: Raw, name: str, index: int, changes: Sequence[Trend]) -> list[Disturbance]:
+    """Return the disturbances of a point. One of the warm-up states what became of the ratio over the rounds."""
+    found = [*disturbances(raw.session, name, index), *drifts(changes)]
+    if name == raw.against or costs(raw, raw.against, index) is None:
+        return found
+    ratio = change_of_ratio(series_of(raw, name, index), series_of(raw, raw.against, index))
+    if ratio is None:
+        return found
+    after = f"; its ratio of latency to {raw.against} changed by {100 * ratio.size:+.1f} % over the rounds"
+    return [replace(each, sentence=each.sentence + after) if each.kind == "warm-up" else each for each in found]
 
 
 def imprecisions(own: Series, changes: Sequence[Trend]) -> list[Limit]:
