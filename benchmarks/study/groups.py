@@ -94,13 +94,7 @@ GROUPS = (
         "Drift and agreement, by which energy is graded",
         "{} sessions per row, of 7 runners where rows are graded.",
         2000,
-        (
-            grades.steady_sessions,
-            grades.drifting_sessions,
-            grades.unmetered_rows,
-            grades.wandering_machines,
-            grades.sources,
-        ),
+        (grades.steady_sessions, grades.drifting_sessions, grades.unmetered_rows, grades.sources),
     ),
     Group(
         "Percentiles",

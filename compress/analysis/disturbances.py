@@ -2,8 +2,7 @@
 
 With a meter, a disturbance lowers the grade of the energy to D, and makes the latency unreliable too if it touches it.
 Without a meter, a session has many short rounds: disturbed windows are repeated, and the location is robust. There,
-what disturbs all models alike, or only some windows, is a note. So is a warm-up that ended before latency was steady:
-if a ramp is left that the ratio feels, its rounds show it as drift of the ratio.
+what disturbs all models alike, or only some windows, is a note.
 """
 
 import re
@@ -19,7 +18,7 @@ CLOCK_DRIFT = 0.03
 FOREIGN_CORES = 0.1  # on two cores, a tenth of one already moves a latency by several percent
 
 Kind = Literal[
-    "warm-up", "foreign cores", "stolen cores", "quota", "foreign processes", "throttling", "clocks", "drift",
+    "warm-up", "common warm-up", "foreign cores", "stolen cores", "quota", "foreign processes", "throttling", "clocks", "drift",
     "common drift", "drift of the ratio", "energy drift",
 ]  # fmt: skip
 
@@ -37,7 +36,8 @@ class Touches:
 
 
 TOUCHES: Mapping[Kind, Touches] = {
-    "warm-up": Touches(True, False, r"^latency was not steady when warm-up ended"),
+    "warm-up": Touches(True, True, r"^latency was not steady when warm-up ended"),
+    "common warm-up": Touches(True, False),
     "foreign cores": Touches(True, False, r"^other processes kept .* cores busy"),
     "stolen cores": Touches(True, False, r"^the host gave .* of this virtual machine's cores"),
     "quota": Touches(True, False, r"^the control group's CPU quota stopped"),
@@ -78,7 +78,7 @@ def drifts(trends: Sequence[Trend]) -> list[Disturbance]:
 def disturbances(session: Session, name: str, index: int) -> list[Disturbance]:
     """Return the disturbances that the session recorded while it measured a runner at a point."""
     point = session.runner(name).points[index]
-    found = [] if point.steady else [Disturbance("warm-up", "latency was not steady when warm-up ended")]
+    found = _of_warm_up(point)
     if point.foreign_cores is not None and point.foreign_cores > FOREIGN_CORES:
         sentence = f"other processes kept {point.foreign_cores:.1f} cores busy during the measurement"
         found.append(Disturbance("foreign cores", sentence))
@@ -97,6 +97,15 @@ def disturbances(session: Session, name: str, index: int) -> list[Disturbance]:
         sentence = f"{processes} other process{'es' if processes > 1 else ''} on the device"
         found.append(Disturbance("foreign processes", sentence))
     return found + _device_events(session, point)
+
+
+def _of_warm_up(point: RunnerPoint) -> list[Disturbance]:
+    """Return what the end of warm-up means for the figures. Traces that do not state the ramp count as its own."""
+    if point.steady or point.ramp == "unknown":
+        return []
+    if point.ramp == "all":
+        return [Disturbance("common warm-up", "the latency of all models together was not steady when warm-up ended")]
+    return [Disturbance("warm-up", "latency was not steady when warm-up ended")]
 
 
 def _device_events(session: Session, point: RunnerPoint) -> list[Disturbance]:

@@ -20,7 +20,6 @@ from typing import Literal
 import numpy as np
 
 from compress.analysis.verdict import Axis
-from compress.records.serial import slope_inflation
 from compress.records.stats import CONFIDENCE, within_t
 
 Of = Literal["own", "all", "ratio"]
@@ -67,10 +66,7 @@ def change(costs: Sequence[float]) -> Change | None:
 
 
 def _trend_beyond_noise(logs: Sequence[float]) -> bool:
-    """Return whether the least-squares slope over the rounds differs from 0 by a t test at 95 %.
-
-    Many rounds are short: a machine that others use wanders over several of them. Their correlation widens the error.
-    """
+    """Return whether the least-squares slope over the rounds differs from 0 by a t test at 95 %."""
     n, y = len(logs), np.asarray(logs, dtype=np.float64)
     if n >= MANY:
         y = np.clip(y, *np.quantile(y, [CLIPPED, 1 - CLIPPED]))
@@ -78,7 +74,6 @@ def _trend_beyond_noise(logs: Sequence[float]) -> bool:
     slope = float(x @ y / (x @ x))
     residuals = y - y.mean() - slope * x
     error = math.sqrt(float(residuals @ residuals) / (n - 2) / float(x @ x))
-    error *= math.sqrt(slope_inflation(residuals))
     return within_t(slope / error, n - 2) > CONFIDENCE if error > 0 else slope != 0
 
 
@@ -126,23 +121,13 @@ def trends(own: Series, against: Series | None, common: Series | None) -> Iterat
         tested: list[tuple[Of, str, Sequence[float]]] = [("own", f"its {axis}", mine)]
         if shared is not None and len(shared) == len(mine):
             tested.append(("all", f"the {axis} of all models together", shared))
-        paired = None if theirs is None else _paired(mine, theirs)
-        if against is not None and paired is not None and against.name != own.name:
+        if against is not None and theirs is not None and against.name != own.name and len(theirs) == len(mine):
+            paired = [a / b for a, b in zip(mine, theirs, strict=True)]
             tested.append(("ratio", f"its ratio of {axis} to {against.name}", paired))
         for of, what, costs in tested:
             found = change(costs)
             if found is not None and found.large:
                 yield Trend(what, axis, of, found)
-
-
-def change_of_ratio(own: Series, against: Series) -> Change | None:
-    """Return the change of a ratio of latencies; None with too few rounds."""
-    paired = _paired(own.seconds, against.seconds)
-    return None if paired is None else change(paired)
-
-
-def _paired(mine: Sequence[float], theirs: Sequence[float]) -> list[float] | None:
-    return [a / b for a, b in zip(mine, theirs, strict=True)] if len(mine) == len(theirs) else None
 
 
 def axis_costs(series: Series | None, axis: Axis) -> Sequence[float] | None:

@@ -149,8 +149,6 @@ def _point(raw: Raw, name: str, index: int) -> Point:
         if (windows := costs(raw, reference_name, index)) is not None
     }
     grade, reasons, unreliable = grades.grade(raw, name, index)
-    flags = tuple(flag for axis in AXES[: 1 + meter.measured] for flag in correlated(raw, name, index, axis))
-    flags += outlying(raw, name, index)
     percentiles, too_few = _percentiles([[window] for window in point.windows])
     made = Point(
         batch_size=own.batch_size,
@@ -169,7 +167,7 @@ def _point(raw: Raw, name: str, index: int) -> Point:
         energy_boundary=meter.boundary,
         energy_reason=reason,
         grade=grade if estimate is not None else None,
-        grade_reasons=(*reasons, *flags),
+        grade_reasons=(*reasons, *_flags(raw, name, index)),
         ratios=ratios(raw, name, index, own, references, grade),
         verdict=None,
         rounds=rounds,
@@ -179,6 +177,12 @@ def _point(raw: Raw, name: str, index: int) -> Point:
     paired, alone = (upper(correlation(raw, name, index, "energy", shared)) for shared in (True, False))
     series = {each: grades.series_of(raw, each, index) for each in (name, *references)}
     return netted(made, series[name], {each: series[each] for each in references}, idle_w, paired, alone)
+
+
+def _flags(raw: Raw, name: str, index: int) -> tuple[str, ...]:
+    """Return what makes the intervals of a measured point doubtful, as sentences."""
+    axes = AXES[: 1 + raw.session.meter.measured]
+    return (*(flag for axis in axes for flag in correlated(raw, name, index, axis)), *outlying(raw, name, index))
 
 
 def _reasons(raw: Raw, shape: Shape, reason: str | None, energy: Estimate | None, idle: float | None) -> dict[str, str]:
@@ -237,9 +241,9 @@ def _shape(point: Shape) -> str:
 
 
 def disturbances(raw: Raw, name: str) -> Sequence[str]:
-    """Return the disturbances of a runner's headline point, which affect latency too."""
+    """Return the disturbances of a runner's headline point, which affect latency too, and doubts about its intervals."""
     found = {
-        number: grades.disturbed(each, name, 0)
+        number: (*grades.disturbed(each, name, 0), *_flags(each, name, 0))
         for number, each in enumerate(raw.each)
         if costs(each, name, 0) is not None
     }

@@ -13,17 +13,16 @@ What makes the grade D and touches latency too makes the latency unreliable (`co
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import NamedTuple
 
 from compress.analysis.agreement import AGREE, TOLERABLE, WINDOW_S, agreement
 from compress.analysis.costs import Raw, costs
 from compress.analysis.disturbances import Disturbance, disturbances, drifts
-from compress.analysis.drift import AXES, Series, Trend, axis_costs, change_of_ratio, together, trends
+from compress.analysis.drift import AXES, Series, Trend, axis_costs, together, trends
 from compress.analysis.joules import Energy, events, series
 from compress.records.result import Grade
 from compress.records.sample import Signal
-from compress.records.session import MeterFacts, Session
+from compress.records.session import MeterFacts, RunnerPoint, Session
 from compress.records.window import Window
 
 PRECISE = 0.05
@@ -57,13 +56,13 @@ def grade(raw: Raw, name: str, index: int) -> Graded:
     session, meter, point = raw.session, raw.session.meter, raw.session.runner(name).points[index]
     changes, own = _trends(raw, name, index), costs(raw, name, index)
     assert own is not None
-    found = _found(raw, name, index, changes)
+    found = [*disturbances(session, name, index), *drifts(changes)]
     unreliable = unreliable_latency(found, meter.measured)
     reasons = [disturbance.sentence for disturbance in found]
     if meter.source is None:
-        return Graded(None, tuple(reasons), unreliable)
+        return Graded(None, (*reasons, *_unproven(point)), unreliable)
     if not meter.measured:
-        return Graded("E", (MODELLED, *reasons), unreliable)
+        return Graded("E", (MODELLED, *reasons, *_unproven(point)), unreliable)
     best: Grade = "B"
     limits = imprecisions(series_of(raw, name, index), changes)
     if meter.source == "external":
@@ -77,6 +76,7 @@ def grade(raw: Raw, name: str, index: int) -> Graded:
         limits += _beating(meter, point.windows)
     if _capped(session, point.windows):
         limits.append(("C", "the board ran at its power cap"))
+    limits += [("C", sentence) for sentence in _unproven(point)]
     if point.settled is False:
         limits.append(("C", "temperature and power had not settled when warm-up ended"))
     shortest = min(window.duration_ns for window in point.windows) / 1e9
@@ -104,19 +104,14 @@ def unreliable_latency(found: Sequence[Disturbance], metered: bool) -> tuple[str
 
 def disturbed(raw: Raw, name: str, index: int) -> tuple[str, ...]:
     """Return the disturbances of the measurement of a point, as sentences."""
-    return tuple(each.sentence for each in _found(raw, name, index, _trends(raw, name, index)))
+    found = [*disturbances(raw.session, name, index), *drifts(_trends(raw, name, index))]
+    unproven = _unproven(raw.session.runner(name).points[index])
+    return (*(disturbance.sentence for disturbance in found), *unproven)
 
 
-def _found(raw: Raw, name: str, index: int, changes: Sequence[Trend]) -> list[Disturbance]:
-    """Return the disturbances of a point. One of the warm-up states what became of the ratio over the rounds."""
-    found = [*disturbances(raw.session, name, index), *drifts(changes)]
-    if name == raw.against or costs(raw, raw.against, index) is None:
-        return found
-    ratio = change_of_ratio(series_of(raw, name, index), series_of(raw, raw.against, index))
-    if ratio is None:
-        return found
-    after = f"; its ratio of latency to {raw.against} changed by {100 * ratio.size:+.1f} % over the rounds"
-    return [replace(each, sentence=each.sentence + after) if each.kind == "warm-up" else each for each in found]
+def _unproven(point: RunnerPoint) -> tuple[str, ...]:
+    """Return a sentence if warm-up ended at its cap with a slope that is neither negligible nor distinguishable."""
+    return ("warm-up ended before latency was shown to be steady",) if point.ramp == "unknown" else ()
 
 
 def imprecisions(own: Series, changes: Sequence[Trend]) -> list[Limit]:

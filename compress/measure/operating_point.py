@@ -44,6 +44,7 @@ def measure_point(bench: Bench, point: OperatingPoint, live: Sequence[Spec], set
             windows=tuple(rounds.used[spec.name]),
             unused=tuple(rounds.unused[spec.name]),
             steady=spec.name not in rounds.unsteady,
+            ramp=rounds.unsteady.get(spec.name),
             settled=rounds.settled,
             foreign_cores=foreign_cores,
             stolen_cores=stolen_cores,

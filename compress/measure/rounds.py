@@ -23,7 +23,7 @@ from compress.measure.disturbance import highest_clocks, least_disturbed, may_re
 from compress.measure.foreign import foreign_processes, listed_processes
 from compress.measure.job import Job, Spec
 from compress.measure.models import Shelf
-from compress.records.session import Runner
+from compress.records.session import Ramp, Runner
 from compress.records.window import Window
 
 
@@ -53,7 +53,7 @@ class Rounds:
     live: list[Spec]
     used: dict[str, list[Window]]
     unused: dict[str, list[Window]]
-    unsteady: set[str] = field(default_factory=set)
+    unsteady: dict[str, Ramp] = field(default_factory=dict)
     settled: bool | None = None
     throttling: Throttled = field(default_factory=Throttled)
     windows: int = 0

@@ -9,14 +9,11 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
-from compress.records.serial import slope_inflation
-
 LEAST_BLOCKS = 5
 HORIZON_S = 30.0
 LEFT = 0.01  # of the cost, still to go
 UNCERTAIN = 0.005  # its standard error
+UNCERTAIN_OWN = 0.01  # the same for one of several runners, relative to the others
 DISTINCT = 2.0  # standard errors: a slope beyond is distinguishable from 0
 DISTINCT_OWN = 3.0  # the same for one of several runners: of few blocks each, and several tests
 PARTS = (1.0, 2 / 3, 1 / 3)  # all blocks or the latest: the beginning of a ramp must not count forever
@@ -43,23 +40,17 @@ class Trend:
 
 
 def trend(groups: Sequence[Series]) -> Trend:
-    """Return the common slope of series that have a level each. Needs more blocks than series, plus one.
-
-    Blocks that follow one another are alike on a machine that others use: their correlation widens the error.
-    """
-    square, product, count = 0.0, 0.0, 0
-    deviations: list[tuple[float, float, float]] = []
+    """Return the common slope of series that have a level each. Needs more blocks than series, plus one."""
+    square, product, total, count = 0.0, 0.0, 0.0, 0
     for series in groups:
         middle = math.fsum(t for t, _ in series) / len(series)
         level = math.fsum(y for _, y in series) / len(series)
         square += math.fsum((t - middle) ** 2 for t, _ in series)
         product += math.fsum((t - middle) * (y - level) for t, y in series)
-        deviations += [(t, t - middle, y - level) for t, y in series]
+        total += math.fsum((y - level) ** 2 for _, y in series)
         count += len(series)
-    slope = product / square
-    residuals = np.array([y - slope * t for _, t, y in sorted(deviations)])
-    variance = float(residuals @ residuals) / (count - len(groups) - 1) / square
-    return Trend(slope, math.sqrt(variance * slope_inflation(residuals)))
+    residual = max(0.0, total - product**2 / square)
+    return Trend(product / square, math.sqrt(residual / (count - len(groups) - 1) / square))
 
 
 def late(series: Series, part: float) -> Series:

@@ -7,6 +7,7 @@ by all of them over the whole time. `compress.measure.trend` has the rule.
 import math
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from statistics import median
 from typing import Any
 
@@ -15,7 +16,8 @@ import torch
 from compress.energy.meters import Absent, Meter, read_uj
 from compress.measure.disturbance import between, reading, severity
 from compress.measure.latency import run_for, whole
-from compress.measure.trend import DISTINCT_OWN, LEAST_BLOCKS, PARTS, Series, late, trend
+from compress.measure.trend import DISTINCT_OWN, LEAST_BLOCKS, PARTS, UNCERTAIN_OWN, Series, late, trend
+from compress.records.session import Ramp
 from compress.records.window import Window
 
 Batches = Sequence[dict[str, torch.Tensor]]
@@ -30,18 +32,28 @@ GOLDEN = 0.618034  # its multiples, modulo 1, lie evenly between 0 and 1
 SLOW_S = 0.1  # between two readings of a board whose count is disturbed by faster ones
 
 
+@dataclass(frozen=True)
+class Block:
+    """One block of a runner."""
+
+    seconds: float
+    """Its middle, on a clock that only its differences matter of."""
+    log: float
+    """Logarithm of the median latency."""
+    quiet: bool
+
+
 class WarmUp:
-    """Blocks of the runners that warm up together, until all are steady or `cap_s` seconds are over."""
+    """Blocks of the runners that warm up together, until all are steady or `cap_s` seconds and five turns are over."""
 
     def __init__(self, names: Sequence[str], batches: Batches, sync: Callable[[], None], cap_s: float) -> None:
         """Start the clock."""
         self._batches, self._sync = batches, sync
         self._block_s = min(WARM_BLOCK_S, cap_s / len(names) / LEAST_BLOCKS / 2)
         self._deadline = time.monotonic() + cap_s
-        self._blocks: dict[str, list[tuple[float, float]]] = {name: [] for name in names}
-        """Runner -> (time in seconds, logarithm of the median latency) of its blocks."""
-        self._quiet: dict[str, list[tuple[float, float]]] = {name: [] for name in names}
-        """The same of undisturbed blocks."""
+        self._names = list(names)
+        self._turns: list[dict[str, Block]] = []
+        """Blocks by runner; a turn has one of each."""
 
     def block(self, name: str, model: Any) -> None:
         """Run one block of a runner."""
@@ -49,49 +61,85 @@ class WarmUp:
         times = run_for(model, self._batches, self._block_s, self._sync, least=1, multiple=whole(self._batches))
         ended = time.monotonic_ns()
         window = Window(started, ended, tuple(times), 0, None, None, disturbance=between(before, reading()))
-        point = ((started + ended) / 2e9, math.log(median(times)))
-        self._blocks[name].append(point)
-        if severity(window) <= 1:
-            self._quiet[name].append(point)
+        if not self._turns or name in self._turns[-1]:
+            self._turns.append({})
+        self._turns[-1][name] = Block((started + ended) / 2e9, math.log(median(times)), severity(window) <= 1)
 
     def keep(self, names: Collection[str]) -> None:
         """Forget all other runners: they failed."""
-        self._blocks = {name: blocks for name, blocks in self._blocks.items() if name in names}
-        self._quiet = {name: blocks for name, blocks in self._quiet.items() if name in names}
+        self._names = [name for name in self._names if name in names]
+        self._turns = [{name: block for name, block in turn.items() if name in names} for turn in self._turns]
 
     @property
     def over(self) -> bool:
         """Whether all runners are steady, or the time is up. Only undisturbed blocks end the warm-up early."""
-        return time.monotonic() >= self._deadline or all_steady(list(self._quiet.values()))
+        timed_out = time.monotonic() >= self._deadline and len(self._turns) >= LEAST_BLOCKS
+        return timed_out or self._steady(self._quiet())
 
-    def unsteady(self) -> set[str]:
-        """Return the runners that were not steady at the end.
+    def unsteady(self) -> dict[str, Ramp]:
+        """Return the runners that were not shown to be steady at the end, each with its ramp.
 
-        If disturbances left fewer than five blocks of a runner, all its blocks count.
+        If disturbances left fewer than five blocks of a runner, all blocks count.
         """
-        if all_steady(list(self._quiet.values())):
-            return set()
-        return ramping({n: q if len(q) >= LEAST_BLOCKS else self._blocks[n] for n, q in self._quiet.items()})
+        quiet = self._quiet()
+        if self._steady(quiet):
+            return {}
+        enough = all(len(series) >= LEAST_BLOCKS for series in self._series(quiet).values())
+        turns = quiet if enough else self._turns
+        return ramping(self._series(turns), self._series(relative(turns)))
+
+    def _quiet(self) -> list[dict[str, Block]]:
+        return [{name: block for name, block in turn.items() if block.quiet} for turn in self._turns]
+
+    def _series(self, turns: Sequence[Mapping[str, Block]]) -> dict[str, Series]:
+        return {n: [(turn[n].seconds, turn[n].log) for turn in turns if n in turn] for n in self._names}
+
+    def _steady(self, turns: Sequence[Mapping[str, Block]]) -> bool:
+        return all_steady(list(self._series(turns).values()), list(self._series(relative(turns)).values()))
 
 
-def all_steady(groups: Sequence[Series]) -> bool:
-    """Return whether the slope common to all runners is negligible, and no runner has one of its own."""
+def relative(turns: Sequence[Mapping[str, Block]]) -> list[dict[str, Block]]:
+    """Return the blocks with latencies relative to the median runner of their turn: what all share cancels.
+
+    Turns with a single runner are left out.
+    """
+    found = []
+    for turn in turns:
+        if len(turn) > 1:
+            level = median(block.log for block in turn.values())
+            found.append({name: replace(block, log=block.log - level) for name, block in turn.items()})
+    return found
+
+
+def all_steady(groups: Sequence[Series], own: Sequence[Series]) -> bool:
+    """Return whether the slope common to all runners is negligible, and that of each one relative to the others."""
     if not groups or min(map(len, groups)) < LEAST_BLOCKS:
         return False
-    return any(
-        trend([late(series, part) for series in groups]).negligible()
-        and not any(trend([late(series, part)]).distinct(errors=DISTINCT_OWN) for series in groups)
-        for part in PARTS
+    return any(trend([late(series, part) for series in groups]).negligible() for part in PARTS) and all(
+        any(trend([late(series, part)]).negligible(uncertain=UNCERTAIN_OWN) for part in PARTS)
+        for series in (own if len(groups) > 1 else ())
     )
 
 
-def ramping(series: Mapping[str, Series]) -> set[str]:
-    """Return the runners with a slope distinguishable from 0, or too few blocks; all, if they share such a slope."""
-    few = {name for name, group in series.items() if len(group) < LEAST_BLOCKS}
-    recent = {name: late(group, AT_CAP) for name, group in series.items() if name not in few}
-    if recent and trend(list(recent.values())).distinct():
-        return set(series)
-    return few | {name for name, group in recent.items() if trend([group]).distinct(errors=DISTINCT_OWN)}
+def goes_on(series: Series) -> bool:
+    """Return whether a runner has a slope over all its blocks that its late blocks still have."""
+    whole, recent = trend([series]), trend([late(series, AT_CAP)])
+    return whole.distinct(errors=DISTINCT_OWN) and recent.distinct() and whole.slope * recent.slope > 0
+
+
+def ramping(series: Mapping[str, Series], own: Mapping[str, Series]) -> dict[str, Ramp]:
+    """Return the ramp of every runner of a warm-up that did not become steady.
+
+    own        its slope relative to the others is distinguishable from 0; also too few blocks, or no other runner
+    all        only the slope common to all runners is distinguishable
+    unknown    no slope is distinguishable, nor shown to be negligible
+    """
+    found: dict[str, Ramp] = {name: "own" for name, group in series.items() if len(group) < LEAST_BLOCKS}
+    known = {name: late(group, AT_CAP) for name, group in series.items() if name not in found}
+    found |= {name: "own" for name in known if len(own[name]) >= LEAST_BLOCKS and goes_on(own[name])}
+    common: Ramp = "all" if len(series) > 1 else "own"
+    rest: Ramp = common if known and trend(list(known.values())).distinct() else "unknown"
+    return {name: found.get(name, rest) for name in series}
 
 
 def settle(

@@ -16,7 +16,6 @@ from pydantic import Field
 from compress.records.fields import Several
 
 FEWEST = 6  # with fewer rounds the bias of the estimate exceeds its range
-LINE = 15  # fewest residuals of a line
 LARGEST = 0.8  # widening stops here: higher estimates occur by chance, and true ones are flagged
 FLAGGED = 0.6  # coverage is at least 93 % up to here, at 10 rounds
 RANGE = 0.95  # of the estimate
@@ -99,17 +98,3 @@ def inflation(n: int, rho: np.ndarray | float) -> np.ndarray | float:
     """
     mean = variance_of_mean(rho, n)
     return (n - 1) * mean / (1 - mean)
-
-
-def slope_inflation(residuals: np.ndarray) -> float:
-    """Return the factor on the squared standard error of a line's slope, from its residuals in order of time.
-
-    Deviations from a fitted line correlate by about -2 / n, hence (n r + 2) / (n - 4). An estimate
-    within its standard error does not count, nor does one for fewer than `LINE` residuals: it is mostly noise.
-    """
-    n, square = len(residuals), float(residuals @ residuals)
-    if n < LINE or square <= 0:
-        return 1.0
-    rho = (n * float(residuals[1:] @ residuals[:-1]) / square + 2) / (n - 4)
-    rho = min(rho, LARGEST) if rho > 1 / math.sqrt(n) else 0.0
-    return (1 + rho) / (1 - rho)

@@ -10,7 +10,7 @@ a default may be missing in traces of older versions. `compress.records.trace` v
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, Field, PlainSerializer, PlainValidator, WrapSerializer
 
@@ -113,6 +113,9 @@ class Shape:
     """Order of the test split's own texts; their batches have `batch_size` examples of any length."""
 
 
+Ramp = Literal["own", "all", "unknown"]
+
+
 @dataclass(frozen=True)
 class RunnerPoint:
     """One runner at one operating point: one window per round, or the reason why there are none.
@@ -128,6 +131,9 @@ class RunnerPoint:
     """Texts of a natural point."""
     steady: bool | None = None
     """Whether latency was steady when warm-up ended."""
+    ramp: Annotated[Ramp | None, Field(exclude_if=_is_none)] = None
+    """Of latency that was not shown to be steady: whether this runner changed relative to the others, or all together;
+    unknown if no slope was distinguishable."""
     settled: bool | None = None
     """Whether temperature and power were steady then; None if the device reports no temperature."""
     foreign_cores: Quantity | None = None

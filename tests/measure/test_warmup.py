@@ -47,54 +47,75 @@ def test_runners_share_a_slope_but_not_a_level() -> None:
 @pytest.mark.parametrize("tau_s", ramps.TAUS_S)
 @pytest.mark.parametrize("runners", [1, 3])
 def test_a_ramp_leaves_less_than_1_percent(tau_s: float, runners: int) -> None:
-    seconds, left, steady = ramps.warm_up(random.Random(3), 0.5, tau_s, 0.02, runners, cap_s=300)
-    assert steady
+    seconds, left, found = ramps.warm_up(random.Random(3), 0.5, tau_s, 0.02, runners, cap_s=300)
+    assert not found
     assert left < 0.01
     assert seconds < 8 * max(tau_s, 10)  # 0.5 falls to 0.01 in 3.9 tau
 
 
 @pytest.mark.parametrize("tau_s", [10.0, 30.0])
 def test_a_ramp_longer_than_the_cap_is_flagged(tau_s: float) -> None:
-    seconds, left, steady = ramps.warm_up(random.Random(3), 0.5, tau_s, 0.02, cap_s=15)
+    seconds, left, found = ramps.warm_up(random.Random(3), 0.5, tau_s, 0.02, cap_s=15)
     assert left > 0.01
     assert 15 <= seconds < 16
-    assert not steady
+    assert set(found.values()) <= {"own", "all"}
+    assert found
 
 
 def test_a_runner_without_a_ramp_is_steady_before_the_cap() -> None:
-    seconds, _, steady = ramps.warm_up(random.Random(3), 0.0, 1.0, 0.01, cap_s=60)
-    assert steady
+    seconds, _, found = ramps.warm_up(random.Random(3), 0.0, 1.0, 0.01, cap_s=60)
+    assert not found
     assert seconds < 20
 
 
-def test_a_cap_too_short_for_five_blocks_is_flagged() -> None:
-    assert not ramps.warm_up(random.Random(3), 0.0, 1.0, 0.01, cap_s=0.05)[2]
+def test_a_cap_too_short_for_five_turns_waits_for_them() -> None:
+    seconds, _, found = ramps.warm_up(random.Random(3), 0.0, 1.0, 0.01, 3, cap_s=0.05)
+    assert seconds == pytest.approx(15 * ramps.BATCH_S, rel=0.05)
+    assert set(found.values()) <= {"own", "all", "unknown"}
 
 
 def test_one_runner_with_a_ramp_of_its_own_is_flagged_alone() -> None:
     clock, draw = ramps.Clock(), random.Random(3)
     with ramps.on(clock):
-        models = {"steady": ramps.Ramp(clock, draw, 0.0, 1.0, 0.01), "slow": ramps.Ramp(clock, draw, 0.5, 30.0, 0.01)}
-        models |= {f"steady {i}": models["steady"] for i in range(4)}
+        machine = ramps.Wandering(clock, draw, 0.0)
+        models = {name: ramps.Ramp(clock, draw, 0.0, 1.0, 0.01, machine) for name in "abcde"}
+        models["slow"] = ramps.Ramp(clock, draw, 0.5, 30.0, 0.01, machine)
         warming = warmup.WarmUp(list(models), [{}], lambda: None, 20)
         while not warming.over:
             for name, model in models.items():
                 warming.block(name, model)
-        assert "slow" in warming.unsteady()
+        found = warming.unsteady()
+        assert [name for name, ramp in found.items() if ramp == "own"] == ["slow"]
         warming.keep([name for name in models if name != "slow"])
-        assert warming.unsteady() == set()
+        assert warming.unsteady() == {}
+
+
+def test_what_all_runners_share_cancels_in_relative_latencies() -> None:
+    blocks = [{"a": 1.0, "b": 2.0, "c": 4.0}, {"a": 1.5, "b": 2.5, "c": 4.5}, {"a": 7.0}]
+    turns = [{name: warmup.Block(float(i), log, True) for name, log in turn.items()} for i, turn in enumerate(blocks)]
+    found = warmup.relative(turns)
+    assert [{name: block.log for name, block in turn.items()} for turn in found] == [{"a": -1, "b": 0, "c": 2}] * 2
+
+
+@pytest.mark.parametrize("runners", [2, 5])
+def test_a_wandering_machine_does_not_make_a_model_unsteady(runners: int) -> None:
+    draw = random.Random(5)
+    found = [ramps.warm_up(draw, 0.0, 1.0, 0.02, runners, 30, wander=ramps.WANDER).ramps for _ in range(8)]
+    assert all(set(each.values()) & {"all", "unknown"} for each in found)  # nor does it pass for steady
+    assert sum("own" in each.values() for each in found) <= 1
 
 
 def test_disturbed_blocks_do_not_end_the_warm_up(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = ramps.Clock()
     with ramps.on(clock):
         monkeypatch.setattr(warmup, "reading", lambda: Reading(0.0, 5 * clock.now, 0))  # five other cores are busy
-        ramp = ramps.Ramp(clock, random.Random(3), 0.0, 1.0, 0.01)
+        draw = random.Random(3)
+        ramp = ramps.Ramp(clock, draw, 0.0, 1.0, 0.01, ramps.Wandering(clock, draw, 0.0))
         warming = warmup.WarmUp(["a"], [{}], lambda: None, 40)
         while not warming.over:
             warming.block("a", ramp)
         assert clock.now >= 40
-        assert warming.unsteady() == set()  # all blocks count where no others are left
+        assert warming.unsteady() == {"a": "unknown"}  # of all blocks, since no others are left
 
 
 @pytest.mark.parametrize("harmed", [True, False], ids=["read seldom", "read often"])

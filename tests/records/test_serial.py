@@ -104,22 +104,3 @@ def test_correlation_widens_intervals_around_the_same_value():
     lost = np.trace((np.eye(10) - 0.1) @ matrix) / 9
     assert factor == pytest.approx(math.sqrt(10 * matrix.mean() / lost))
     assert log_mean_estimate(ours, 0.6) == wide
-
-
-@pytest.mark.parametrize(("rho", "low", "high"), [(0.0, 0.9, 1.2), (0.5, 0.75, 1.2), (0.7, 0.65, 1.2)])
-def test_slope_inflation_makes_up_for_correlated_residuals(rho: float, low: float, high: float):
-    n = 40
-    x = np.arange(n) - (n - 1) / 2
-    values = series(rho, (4000, n))
-    slopes = values @ x / (x @ x)
-    residuals = values - values.mean(axis=1, keepdims=True) - slopes[:, None] * x
-    plain = (residuals**2).sum(axis=1) / (n - 2) / (x @ x)
-    widened = [p * serial.slope_inflation(r) for p, r in zip(plain, residuals, strict=True)]
-    assert low <= np.mean(widened) / slopes.var() <= high
-    if rho:
-        assert plain.mean() / slopes.var() < low  # without it the error is too small
-
-
-def test_few_residuals_and_exact_lines_are_not_inflated():
-    assert serial.slope_inflation(np.arange(serial.LINE - 1.0)) == 1
-    assert serial.slope_inflation(np.zeros(40)) == 1
