@@ -18,8 +18,8 @@ CLOCK_DRIFT = 0.03
 FOREIGN_CORES = 0.1  # on two cores, a tenth of one already moves a latency by several percent
 
 Kind = Literal[
-    "warm-up", "common warm-up", "foreign cores", "stolen cores", "quota", "foreign processes", "throttling", "clocks", "drift",
-    "common drift", "drift of the ratio", "energy drift",
+    "warm-up", "common warm-up", "foreign cores", "stolen cores", "quota", "foreign processes", "throttling", "clocks",
+    "drift", "common drift", "drift of the ratio", "energy drift",
 ]  # fmt: skip
 
 

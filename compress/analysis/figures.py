@@ -241,7 +241,7 @@ def _shape(point: Shape) -> str:
 
 
 def disturbances(raw: Raw, name: str) -> Sequence[str]:
-    """Return the disturbances of a runner's headline point, which affect latency too, and doubts about its intervals."""
+    """Return the disturbances of a runner's headline point, which affect latency too, and doubts on its intervals."""
     found = {
         number: (*grades.disturbed(each, name, 0), *_flags(each, name, 0))
         for number, each in enumerate(raw.each)
