@@ -74,8 +74,8 @@ GROUPS = (
     ),
     Group(
         "Sessions that stop at a precision",
-        "{} sessions of 3 runners per row, half as many in the last three. They stop when the half-width of the ratio is "
-        "3 %, or after 200 rounds.",
+        "{} sessions of 3 runners per row, half as many in the last three. They stop when the half-width of the ratio "
+        "is 3 %, or after 200 rounds.",
         10_000,
         (sequential.rows,),
     ),
