@@ -18,8 +18,9 @@ from compress.analysis.verdict import point_name
 from compress.records.result import Reference, Result
 from compress.report.heading import heading, title
 from compress.report.notes import footnotes
-from compress.report.page.axes import Axis, Row, axes, cell
+from compress.report.page.axes import Axis, axes, cell
 from compress.report.page.cards import card
+from compress.report.page.figures import Row
 from compress.report.page.headline import headline
 from compress.report.page.samples import Traces, power, recorded
 from compress.report.table import verdict_cell

@@ -5,11 +5,11 @@ Its interval is simultaneous for all rows of the table (Bonferroni), because it 
 
 from collections.abc import Mapping
 
+from compress.analysis.judging import UNJUDGED
 from compress.analysis.loss import lost, margin_of
 from compress.analysis.odds import Adjusted, adjusted, word_among
 from compress.analysis.pareto import Table, point_cost
 from compress.analysis.sentence import accuracy_words
-from compress.analysis.verdict import UNJUDGED
 from compress.records.result import Result
 from compress.records.stats import Estimate
 from compress.report.text import count, first_line, plain
