@@ -15,6 +15,7 @@ from compress.base.errors import InputError
 from compress.base.limits import parse_margin
 from compress.records.point import natural_point
 from compress.records.result import Accuracy, BreakEven, Point, Reference, Result, Verdict, Word
+from compress.records.stats import Estimate
 
 UNJUDGED: Mapping[Word | None, str] = {
     "BROKEN": "never: the model is broken",
@@ -51,7 +52,32 @@ def with_margin(results: Iterable[Result], margin: str, option: str = "--margin"
     return [judged(replace(result, margin=margin)) for result in listed]
 
 
-def _point_verdict(result: Result, accuracy: Accuracy, reference: Reference, point: Point) -> Verdict | None:
+def judged_among(result: Result, cost: Estimate, differs: bool) -> Verdict | None:
+    """Return the headline's verdict among all recipes of a table.
+
+    `cost` is its cost ratio with the adjusted interval, `differs` whether that differs from 1. Only a verdict that
+    states a cost changes.
+    """
+    reference, headline, accuracy = result.verdict_reference, result.headline, result.accuracy
+    ratio = headline.ratio(reference.name) if headline is not None and reference is not None else None
+    if accuracy is None or reference is None or headline is None or ratio is None or not states_cost(result.verdict):
+        return result.verdict
+    axis = cost_axis(ratio, headline.energy_source)[0]
+    adjusted = replace(ratio, energy=cost) if axis == "energy" else replace(ratio, latency=cost)
+    point = replace(headline, ratios=tuple(adjusted if r is ratio else r for r in headline.ratios))
+    point = replace(point, verdict=_point_verdict(result, accuracy, reference, point, differs))
+    points = tuple(point if p is headline else p for p in result.points)
+    return next(p.verdict for p in _with_own_texts(points, reference.name) if p.headline)
+
+
+def states_cost(verdict: Verdict | None) -> bool:
+    """Return whether the verdict's sentence states a cost, whose interval depends on the number of recipes."""
+    return verdict is not None and verdict.word in COSTS
+
+
+def _point_verdict(
+    result: Result, accuracy: Accuracy, reference: Reference, point: Point, differs: bool | None = None
+) -> Verdict | None:
     ratio = point.ratio(reference.name)
     if ratio is None:
         return None
@@ -64,6 +90,7 @@ def _point_verdict(result: Result, accuracy: Accuracy, reference: Reference, poi
         runtime=alone(result, point),
         unreliable=unreliable(point, reference.name, reference.points),
         margin=result.margin,
+        differs=differs,
     )
 
 

@@ -121,13 +121,14 @@ def verdict(
     runtime: Ratio | None = None,
     unreliable: Sequence[str] = (),
     margin: str | None = None,
+    differs: bool | None = None,
 ) -> Verdict:
     """Return the verdict on one operating point.
 
     `ratio` is ours / the verdict's reference. `runtime` is ours / the dense model under the same runtime, if there is
     one: what the compression saves alone. `unreliable` are the reasons why the ratio is not reliable. `margin` is the
-    largest difference of the metric that counts as equal, such as `0.5pt`. Raises InputError if its unit does not fit
-    the metric.
+    largest difference of the metric that counts as equal, such as `0.5pt`. `differs` is that of `cost_words`. Raises
+    InputError if the margin's unit does not fit the metric.
     """
     axis, estimate = cost_axis(ratio, energy_source)
     if not accuracy.finite:
@@ -139,7 +140,7 @@ def verdict(
     if broken:
         return Verdict("BROKEN", f"BROKEN: {broken}", _cause(kernel, None, axis, ratio))
     note = net_words(ratio) if axis == "energy" else _why_not_energy(energy_source, ratio)
-    word, cost = cost_words(axis, estimate, note)
+    word, cost = cost_words(axis, estimate, note, differs)
     if unreliable and word != "NO VERDICT":
         word, cost, runtime = "NOT RELIABLE", unreliable_words(unreliable), None  # its ratio is not reliable either
     sentence = f"{cost}{accuracy_words(accuracy, margin_of(accuracy, margin))}, against {ratio.reference}"
