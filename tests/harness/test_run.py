@@ -47,6 +47,8 @@ def test_a_run_ends_well_prints_the_table_and_says_nothing_of_the_libraries(
     _, done = finished
     assert done.returncode == 0, done.stderr
     assert "bert_int8" in done.stdout
+    for named in ("results: results/", "artifacts: artifacts", "python -m compress pareto results"):
+        assert named in done.stderr and named not in done.stdout
     for noise in ("Warning", "Failed to load", "USDT", "Loading weights", "Traceback"):
         assert noise not in done.stderr, done.stderr
 
