@@ -3,7 +3,7 @@
 from dataclasses import replace
 from typing import Any
 
-from compress.analysis.verdict import judged
+from compress.analysis.judging import judged
 from compress.records.natural import Natural, Texts
 from compress.records.result import (
     SCHEMA,

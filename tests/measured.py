@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from compress.analysis import costs, figures
-from compress.analysis.verdict import judged
+from compress.analysis.judging import judged
 from compress.records import trace
 from compress.records.result import Layer, Result
 from compress.records.session import Example

@@ -4,7 +4,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from compress.analysis import costs, figures
-from compress.analysis.verdict import unreliable, verdict
+from compress.analysis.judging import unreliable
+from compress.analysis.verdict import verdict
 from compress.base.config import InputError
 from compress.base.places import inside
 from compress.records import trace

@@ -12,12 +12,13 @@ import math
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
+from functools import partial
 from pathlib import Path, PurePosixPath
 
 from compress.analysis.joules import READINGS, longest_gap
 from compress.analysis.verify import recomputed
 from compress.base import reading
-from compress.base.config import InputError
+from compress.base.errors import InputError, gathered
 from compress.base.places import one_name
 from compress.records import files as result_files
 from compress.records import trace
@@ -27,14 +28,16 @@ from compress.records.session import Idle, MeterFacts, Session
 
 MOST_BYTES = 1_000_000_000
 CLOCK_MOVED_NS = 50_000_000  # 1 % of a window of 5 s
+ONLY = "the session"
+JOINED = "join the readings of all sessions in one file, or "
 
 
 def attach(path: Path, readings: Path, boundary: str, calibration: str | None, error: float | None = None) -> Result:
     """Return the result with energy from the readings, after writing it back together with its traces.
 
     `boundary` names what the meter measures. `calibration` states who calibrated the meter and when; grade A needs it.
-    `error` is the meter's relative error, if known. Raises InputError if the readings cannot be used or do not cover
-    the session.
+    `error` is the meter's relative error, if known. The readings cover every session of the result. Raises InputError,
+    with a sentence per session, if they cannot be used or do not cover it.
     """
     stored = result_files.read(path)
     if not stored.traces:
@@ -42,7 +45,11 @@ def attach(path: Path, readings: Path, boundary: str, calibration: str | None, e
     meter = MeterFacts(source="external", boundary=boundary, measured=True, calibration=calibration, gain=error)
     outside = read(readings)
     places = [trace.located(path, stated) for stated in stored.traces]
-    sessions = [_metered(path, trace.read(place), meter, outside, readings) for place in places]
+    which = [f"session {n} of {len(places)}" for n in range(1, len(places) + 1)] if len(places) > 1 else [ONLY]
+    sessions = gathered(
+        partial(_metered, path, trace.read(place), meter, outside, readings, session)
+        for place, session in zip(places, which, strict=True)
+    )
     session = one_name(f"{stored.session}-external", f"{path}: session")
     names = trace.names(session, len(places))
     places = [place.with_name(name) for place, name in zip(places, names, strict=True)]
@@ -55,39 +62,41 @@ def attach(path: Path, readings: Path, boundary: str, calibration: str | None, e
     return attached
 
 
-def _metered(path: Path, measured: Session, meter: MeterFacts, outside: Sequence[Sample], readings: Path) -> Session:
+def _metered(
+    path: Path, measured: Session, meter: MeterFacts, outside: Sequence[Sample], readings: Path, which: str
+) -> Session:
     """Return a session with the readings of the external meter. Raises InputError if they do not cover it.
 
-    `path` is the file of its result, `readings` that of the readings. The board's own samples are kept: clocks and
-    throttling still affect the grade. A session without windows is unchanged.
+    `path` is the file of its result, `readings` that of the readings, `which` names the session in errors. The board's
+    own samples are kept: clocks and throttling still affect the grade. A session without windows is unchanged.
     """
     windows = measured.windows
     if not windows:
         return measured
     offset_ns = measured.clock_offset_ns
     if offset_ns is None:
-        raise InputError(f"{path}: its trace has no wall-clock time; run the recipe again")
+        raise InputError(f"{path}: the trace of {which} has no wall-clock time; run the recipe again")
     start_ns = measured.clock_offset_start_ns
     moved_ns = 0 if start_ns is None else abs(offset_ns - start_ns)
     if moved_ns > CLOCK_MOVED_NS:
         raise InputError(
-            f"{path}: this machine's clock moved by {moved_ns / 1e6:.0f} ms during the session; expected at most "
+            f"{path}: this machine's clock moved by {moved_ns / 1e6:.0f} ms during {which}; expected at most "
             f"{CLOCK_MOVED_NS / 1e6:.0f} ms: keep it set (NTP), and measure again"
         )
     samples = [replace(sample, time_ns=sample.time_ns - offset_ns) for sample in outside]
     first, last = min(w.started_ns for w in windows), max(w.ended_ns for w in windows)
     if samples[0].time_ns > first or samples[-1].time_ns < last:
         raise InputError(
-            f"{readings}: covers {_seconds(samples, first)} from the start of the session's first window; "
-            f"expected 0 to {(last - first) / 1e9:.0f} s; check the meter's clock"
+            f"{readings}: covers {_seconds(samples, first)} from the start of the first window of {which}; "
+            f"expected 0 to {(last - first) / 1e9:.0f} s; {'' if which == ONLY else JOINED}check the meter's clock"
         )
     shortest = min(window.duration_ns for window in windows)
     gap = longest_gap(samples, first, last, OUTSIDE)
     if gap > shortest / READINGS:
         raise InputError(
-            f"{readings}: gaps between readings reach {gap / 1e9:.3g} s, and windows last {shortest / 1e9:.3g} s; "
-            f"expected {READINGS} readings a window: read more often, or measure with --set measure.window_s="
-            f"{math.ceil(READINGS * gap / 1e9)}"
+            f"{readings}: gaps between readings of {which} reach {gap / 1e9:.3g} s, and windows last "
+            f"{shortest / 1e9:.3g} s; expected {READINGS} readings a window: read more often, or measure with "
+            f"--set measure.window_s={math.ceil(READINGS * gap / 1e9)}"
         )
     merged = sorted((*measured.samples, *samples), key=lambda sample: sample.time_ns)
     return replace(measured, meter=replace(meter, beside=measured.meter.source), samples=tuple(merged), idle=Idle())

@@ -13,13 +13,14 @@ import numpy as np
 
 from compress.analysis import loss, seeds
 from compress.analysis.dominance import Differences, dominance, front
+from compress.analysis.judging import judged_among
 from compress.analysis.pairs import across, cost_differences, paired_rows, quality_differences
 from compress.analysis.pareto import Candidate, Table, candidates, ranked
 from compress.analysis.resampling import RESAMPLES, cost_deviations, quality_deviations, session_effects
 from compress.analysis.verdict import cost_axis
 from compress.base.config import InputError
 from compress.records import stats
-from compress.records.result import Result, Unit, Word
+from compress.records.result import Result, Unit, Verdict, Word
 from compress.records.stats import Estimate
 
 SEED = 0
@@ -83,6 +84,17 @@ def _judged_by(result: Result, reference: str | None) -> Estimate | None:
 def word_among(word: Word, among: Adjusted | None) -> Word:
     """Return a verdict's word among all recipes of the table: a difference no longer significant is dropped."""
     return word if among is None or among.differs or word in SETTLED else "NO MEASURABLE DIFFERENCE"
+
+
+def verdict_among(result: Result, among: Adjusted | None) -> Verdict | None:
+    """Return the verdict with its word (Holm) and its interval (Bonferroni) among all recipes of the table.
+
+    Tables, pages and Markdown state this one. In a table of one recipe it is the result's own.
+    """
+    if among is None or result.verdict is None:
+        return result.verdict
+    differs = word_among(result.verdict.word, among) != "NO MEASURABLE DIFFERENCE"
+    return judged_among(result, among.cost, differs)
 
 
 @_cached

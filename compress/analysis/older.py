@@ -14,9 +14,10 @@ from compress.analysis.agreement import agreement
 from compress.analysis.disturbances import drifts, recognised
 from compress.analysis.drift import AXES, Series, axis_costs, together, trends
 from compress.analysis.grades import MODELLED, Limit, imprecisions, unreliable_latency, worst_grade
+from compress.analysis.judging import judged
 from compress.analysis.net import netted
 from compress.analysis.ratios import per_second, upper
-from compress.analysis.verdict import MEASURED, Axis, judged, same_point, shape
+from compress.analysis.verdict import MEASURED, Axis, same_point, shape
 from compress.records import serial, stats
 from compress.records.result import SCHEMA, Grade, Point, Ratio, Reference, Result
 from compress.records.serial import Correlation

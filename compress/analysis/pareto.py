@@ -18,11 +18,12 @@ from typing import Any
 
 from compress.analysis import dominance
 from compress.analysis.candidates import Candidate, candidates
+from compress.analysis.judging import judged, with_margin
 from compress.analysis.loss import margin_of, terms
 from compress.analysis.pairs import cost_differences, paired_rows, quality_differences
 from compress.analysis.sessions import Disagreement, disagreements
 from compress.analysis.soundness import unsound_reference
-from compress.analysis.verdict import MEASURED, Axis, breakeven, judged, point_cost, verdict, with_margin
+from compress.analysis.verdict import MEASURED, Axis, breakeven, point_cost, verdict
 from compress.base.config import digest
 from compress.records.result import METRIC_CONTENT, Grade, Reference, Result
 

@@ -1,7 +1,7 @@
 """Ratios of a session that rounds did not make as precise as asked, and the time that would."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from compress.records.stats import Estimate, t_quantile
 from compress.spec.measure import LEAST_ROUNDS
@@ -43,6 +43,32 @@ def shortfall(ratios: Mapping[str, Estimate], precision: float | None, seconds: 
         f"+-{100 * precision:.2g} % of at least {LEAST_ROUNDS} rounds that were asked for; at this noise that takes "
         f"{_duration(needed)} of rounds: --set measure.budget_s={_rounded_up(needed)}"
     )
+
+
+def widest_shortfall(
+    ratios: Mapping[tuple[str, str], Estimate],
+    references: Collection[str],
+    precision: float | None,
+    seconds: float | None,
+) -> str | None:
+    """Return one line on the recipe with the least precise ratio, and the number of others; None if all are as asked.
+
+    `ratios` maps (name, reference) to a ratio. References are named only in a session without recipes, each compared
+    with the ones before it, because both directions of a pair are equally precise.
+    """
+    order = {name: place for place, name in enumerate(references)}
+    has_recipes = any(name not in order for name, _ in ratios)
+    rows: dict[str, dict[str, Estimate]] = {}
+    for (name, reference), ratio in ratios.items():
+        if name not in order or (not has_recipes and order[reference] < order[name]):
+            rows.setdefault(name, {})[reference] = ratio
+    short = {name: line for name, own in rows.items() if (line := shortfall(own, precision, seconds))}
+    if not short:
+        return None
+    widest = max(short, key=lambda name: max(map(half_width, rows[name].values())))
+    others = len(short) - 1
+    more = f"; {others} more model{'s miss' if others > 1 else ' misses'} it too" if others else ""
+    return f"{widest}: {short[widest]}{more}"
 
 
 def _duration(seconds: float) -> str:

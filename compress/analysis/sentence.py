@@ -13,23 +13,39 @@ LEAST = 0.01
 """Percent below which a saving is not printed as a number."""
 
 
-def cost_words(axis: str, ratio: Estimate, note: str) -> tuple[Word, str]:
-    """Return the word for a ratio of energy or latency, and the first half of the sentence."""
+def cost_words(axis: str, ratio: Estimate, note: str, differs: bool | None = None) -> tuple[Word, str]:
+    """Return the word for a ratio of energy or latency, and the first half of the sentence.
+
+    `differs`: whether a ratio whose interval is adjusted for all recipes of a table differs from 1 (Holm); None for an
+    interval that is not adjusted.
+    """
     if not math.isfinite(ratio.value):
         return "NO VERDICT", f"NO VERDICT: the ratio of {axis} is not a finite number;"
+    note = note if differs is None else f" adjusted{note}"
+    if differs and ratio.low <= 1 <= ratio.high:
+        return _by_holm(axis, ratio, note)
     if ratio.high < 1:
         saved, least, most = (100 * (1 - r) for r in (ratio.value, ratio.high, ratio.low))
-        return "SAVES", f"SAVES {_percent(saved)} % of the {axis} ({_percent(least)} to {_percent(most)}{note})"
+        return "SAVES", f"SAVES {percent(saved)} % of the {axis} ({percent(least)} to {percent(most)}{note})"
     if ratio.low > 1 and ratio.value >= 2:
         factors = f"{_factor(ratio.low)} to {_factor(ratio.high)}"
         return "COSTS MORE", f"COSTS MORE: {_factor(ratio.value)} times the {axis} ({factors}{note})"
     change, low, high = (100 * (r - 1) for r in (ratio.value, ratio.low, ratio.high))
     if ratio.low > 1:
-        return "COSTS MORE", f"COSTS MORE: {_percent(change)} % more {axis} ({_percent(low)} to {_percent(high)}{note})"
+        return "COSTS MORE", f"COSTS MORE: {percent(change)} % more {axis} ({percent(low)} to {percent(high)}{note})"
     # whole percents, because two digits would print 1e+02
     form = "+z.0f" if max(abs(change), abs(low), abs(high)) >= 99.5 else "+z.2g"
     interval = _between(low, high, form)
     return "NO MEASURABLE DIFFERENCE", f"NO MEASURABLE DIFFERENCE of {axis} ({change:{form}} %, {interval}{note})"
+
+
+def _by_holm(axis: str, ratio: Estimate, note: str) -> tuple[Word, str]:
+    """Return word and first half for a ratio that differs from 1 although its simultaneous interval contains 1."""
+    change, low, high = (100 * (r - 1) for r in (ratio.value, ratio.low, ratio.high))
+    why = f"(change {_between(low, high, '+z.2g')} %{note}; differs by Holm's method)"
+    if change < 0:
+        return "SAVES", f"SAVES {percent(-change)} % of the {axis} {why}"
+    return "COSTS MORE", f"COSTS MORE: {percent(change)} % more {axis} {why}"
 
 
 def net_words(ratio: Ratio) -> str:
@@ -48,7 +64,7 @@ def net_words(ratio: Ratio) -> str:
         return f"{words}; net of idle {_factor(net.value)} times, {_factor(net.low)} to {_factor(net.high)}"
     least, most = sorted(map(abs, edges))
     more = " more" if net.low > 1 else ""
-    return f"{words}; net of idle {_percent(abs(change))} %{more}, {_percent(least)} to {_percent(most)}"
+    return f"{words}; net of idle {percent(abs(change))} %{more}, {percent(least)} to {percent(most)}"
 
 
 def alone_words(axis: str, reference: str, ratio: Estimate, net: Estimate | None) -> str:
@@ -118,7 +134,7 @@ def equivalence_words(accuracy: Accuracy, margin: float | None) -> str:
     return f"{'' if shown else 'not shown to be '}within {margin_words(margin, accuracy)}"
 
 
-def _percent(value: float) -> str:
+def percent(value: float) -> str:
     """Format whole percents from 10 up, and two digits below, where whole percents would hide the interval.
 
     A saving below 100 % is never printed as 100, and none above 0 in powers of ten.

@@ -6,13 +6,12 @@ saving. These are pure functions over results and need no torch.
 """
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Sequence
 from functools import partial
 from typing import Literal
 
 from compress.analysis import gains
-from compress.analysis.loss import margin_of, misfit
+from compress.analysis.loss import margin_of
 from compress.analysis.repaid import across_sessions, point_cost_per_example, repaid, saved_per_example
 from compress.analysis.sentence import (
     accuracy_words,
@@ -20,14 +19,10 @@ from compress.analysis.sentence import (
     assumption,
     cost_words,
     net_words,
-    own_texts_words,
     unreliable_words,
 )
 from compress.analysis.soundness import floor_words, unsound_reference
-from compress.base.errors import InputError
-from compress.base.limits import parse_margin
 from compress.records.natural import WORDS
-from compress.records.point import natural_point
 from compress.records.result import (
     PADDED,
     Accuracy,
@@ -35,107 +30,20 @@ from compress.records.result import (
     Kernel,
     Point,
     Ratio,
-    Reference,
     Result,
     Transform,
     Verdict,
-    Word,
 )
 from compress.records.stats import SESSION_SPREAD, Estimate
 
 MEASURED = frozenset({"nvml", "rapl", "external"})
 """Energy sources that are meters; `modelled` is not a meter."""
-UNJUDGED: Mapping[Word | None, str] = {
-    "BROKEN": "never: the model is broken",
-    "NO VERDICT": "the reference does not do the task itself",
-    "NOT RELIABLE": "the measurement was disturbed",
-}
-"""Words after which no break-even is computed, and why."""
-COSTS: frozenset[Word] = frozenset({"SAVES", "COSTS MORE", "NO MEASURABLE DIFFERENCE"})
-"""Words of sentences that state a cost."""
 CAUSES = {
     "dequantized": "weights are dequantized to floating point for every product",
     "masked": "zeros are stored and multiplied",
 }
 
 Axis = Literal["energy", "latency"]
-
-
-def judged(result: Result) -> Result:
-    """Return the result with the verdict of every point, the headline's verdict and break-even filled in.
-
-    It is unchanged if there is nothing to judge: a failed recipe, or no paired ratio to the verdict's reference.
-    """
-    reference = result.verdict_reference
-    if result.error is not None or result.accuracy is None or reference is None:
-        return result
-    points = tuple(replace(p, verdict=_point_verdict(result, result.accuracy, reference, p)) for p in result.points)
-    changed = replace(result, points=_with_own_texts(points, reference.name))
-    headline = changed.headline
-    if headline is None:
-        return changed
-    return replace(changed, verdict=headline.verdict, breakeven=_result_breakeven(changed, reference, headline))
-
-
-def with_margin(results: Iterable[Result], margin: str, option: str = "--margin") -> list[Result]:
-    """Return the results judged with another margin. Raises InputError if its unit does not fit a metric."""
-    unit, listed = parse_margin(margin, option)[1], list(results)
-    misfits = {misfit(r.accuracy, unit, option) for r in listed if r.accuracy is not None} - {None}
-    if misfits:
-        raise InputError(sorted(f"{option} {margin}: {reason}" for reason in misfits))
-    return [judged(replace(result, margin=margin)) for result in listed]
-
-
-def _point_verdict(result: Result, accuracy: Accuracy, reference: Reference, point: Point) -> Verdict | None:
-    ratio = point.ratio(reference.name)
-    if ratio is None:
-        return None
-    return verdict(
-        accuracy,
-        reference.accuracy,
-        ratio,
-        energy_source=point.energy_source,
-        kernel=result.kernel,
-        runtime=alone(result, point),
-        unreliable=unreliable(point, reference.name, reference.points),
-        margin=result.margin,
-    )
-
-
-def unreliable(point: Point, name: str, reference_points: Iterable[Point]) -> tuple[str, ...]:
-    """Return why the ratios of a point to the reference called `name` are not reliable: both were measured."""
-    reference = next((p for p in reference_points if same_point(p, point)), None)
-    theirs = () if reference is None else reference.unreliable
-    shared = [reason for reason in theirs if reason not in point.unreliable]  # a drift of all models is in both
-    return (*point.unreliable, *(f"{name}: {reason}" for reason in shared))
-
-
-def _with_own_texts(points: tuple[Point, ...], reference: str) -> tuple[Point, ...]:
-    """Return the points; the headline's sentence ends with the ratio at the natural point, if both state a cost."""
-    headline = next((point for point in points if point.headline), None)
-    natural = natural_point(points)
-    if headline is None or natural is None or headline.verdict is None or natural.verdict is None:
-        return points
-    ratio, other = headline.ratio(reference), natural.ratio(reference)
-    if ratio is None or other is None or not {headline.verdict.word, natural.verdict.word} <= COSTS:
-        return points
-    axis, estimate = cost_axis(other, natural.energy_source)
-    is_same = axis == cost_axis(ratio, headline.energy_source)[0]
-    sentence = headline.verdict.sentence + own_texts_words("" if is_same else axis, estimate)
-    completed = replace(headline, verdict=replace(headline.verdict, sentence=sentence))
-    return tuple(completed if point is headline else point for point in points)
-
-
-def _result_breakeven(result: Result, reference: Reference, headline: Point) -> BreakEven | None:
-    """Return the break-even at the headline point, or the stored one without what it is computed from."""
-    baseline = next((p for p in reference.points if same_point(p, headline)), None)
-    if result.transform is None or baseline is None:
-        return result.breakeven
-    word = None if headline.verdict is None else headline.verdict.word
-    if word in UNJUDGED:
-        return BreakEven(None, None, point_name(headline), UNJUDGED[word])
-    meter = gains.inference_meter(result, headline.energy_source)
-    return breakeven(result.transform, headline, baseline, reference.name, result.session_spread, meter=meter)
 
 
 def runtime_reference(result: Result) -> str | None:
@@ -213,13 +121,14 @@ def verdict(
     runtime: Ratio | None = None,
     unreliable: Sequence[str] = (),
     margin: str | None = None,
+    differs: bool | None = None,
 ) -> Verdict:
     """Return the verdict on one operating point.
 
     `ratio` is ours / the verdict's reference. `runtime` is ours / the dense model under the same runtime, if there is
     one: what the compression saves alone. `unreliable` are the reasons why the ratio is not reliable. `margin` is the
-    largest difference of the metric that counts as equal, such as `0.5pt`. Raises InputError if its unit does not fit
-    the metric.
+    largest difference of the metric that counts as equal, such as `0.5pt`. `differs` is that of `cost_words`. Raises
+    InputError if the margin's unit does not fit the metric.
     """
     axis, estimate = cost_axis(ratio, energy_source)
     if not accuracy.finite:
@@ -231,7 +140,7 @@ def verdict(
     if broken:
         return Verdict("BROKEN", f"BROKEN: {broken}", _cause(kernel, None, axis, ratio))
     note = net_words(ratio) if axis == "energy" else _why_not_energy(energy_source, ratio)
-    word, cost = cost_words(axis, estimate, note)
+    word, cost = cost_words(axis, estimate, note, differs)
     if unreliable and word != "NO VERDICT":
         word, cost, runtime = "NOT RELIABLE", unreliable_words(unreliable), None  # its ratio is not reliable either
     sentence = f"{cost}{accuracy_words(accuracy, margin_of(accuracy, margin))}, against {ratio.reference}"

@@ -14,8 +14,8 @@ from typing import Any
 
 from compress.analysis import costs, figures, older_figures, recount
 from compress.analysis.costs import Raw
+from compress.analysis.judging import judged
 from compress.analysis.price import transform
-from compress.analysis.verdict import judged
 from compress.base.config import InputError
 from compress.records import files as result_files
 from compress.records import trace

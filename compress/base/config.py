@@ -12,9 +12,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cache
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler, ValidationError
+from pydantic_core import CoreSchema
 
 from compress.base.errors import InputError as InputError  # noqa: PLC0414  exported here too
+from compress.base.numeric import refuse_booleans
 from compress.base.reading import shortened
 from compress.base.yaml import MAX_DEPTH, Source, join, parse_value
 
@@ -31,6 +33,11 @@ class Config(BaseModel):
     model_config = ConfigDict(
         frozen=True, extra="forbid", use_attribute_docstrings=True, protected_namespaces=(), allow_inf_nan=False
     )
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        """Return pydantic's schema with numbers that refuse booleans."""
+        return refuse_booleans(handler(source))
 
     if not TYPE_CHECKING:  # type checkers see the constructor with the fields
 

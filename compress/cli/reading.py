@@ -160,8 +160,8 @@ def show(
 ) -> None:
     """Print results in full."""
     from compress import report
+    from compress.analysis.judging import with_margin
     from compress.analysis.reading import read
-    from compress.analysis.verdict import with_margin
     from compress.base.reading import is_folder
     from compress.records.files import named
 

@@ -1,8 +1,10 @@
 """Commands that run models: recipes, a comparison of two recipes, the sensitivity of layers to a step."""
 
 import sys
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Annotated
+from shlex import quote
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -11,6 +13,12 @@ from compress.base.interrupts import GO_ON, insist
 from compress.base.terminal import print
 from compress.cli import completion
 from compress.cli.options import Artifacts, DeviceOption, Fresh, Out, Rebuild, Workload, app, load_recipes, print_tables
+
+if TYPE_CHECKING:
+    from compress.records.result import Result
+
+MOST_PATHS = 3
+"""Most result files, and most artifacts, that are listed after a run; of more, their folders are."""
 
 
 @app.command()
@@ -46,9 +54,26 @@ def run(
     options = Options(workload, device, out, artifacts, fresh, limit, keep, fitting, rebuild)
     finished = run_all(loaded, options)
     print_tables(group(finished))
+    for line in _places(finished, out):
+        print(line, file=sys.stderr)
     failures = [result for result in finished if result.error is not None]
     if failures:
         raise typer.Exit(1)
+
+
+def _places(results: "Sequence[Result]", out: Path) -> Iterator[str]:
+    """Yield the paths of result files and artifacts, or their folders if they are many, and the command for files."""
+    from compress.records.files import own_path
+
+    files = [path for result in results if (path := out / own_path(result)).exists()]
+    models = [Path(result.artifact) for result in results if result.artifact is not None]
+    for what, paths in (("result", files), ("artifact", models)):
+        distinct = list(dict.fromkeys(paths))
+        if len(distinct) > MOST_PATHS:
+            yield from (f"{what}s: {folder}" for folder in dict.fromkeys(path.parent for path in distinct))
+        else:
+            yield from (f"{what}: {path}" for path in distinct)
+    yield f"table, chart and page as files: python -m compress pareto {quote(str(out))}"
 
 
 @app.command()

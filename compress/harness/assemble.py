@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 from compress.analysis import figures
 from compress.analysis.costs import Raw
+from compress.analysis.judging import judged
 from compress.analysis.price import transform
 from compress.analysis.ratios import cost_ratio
-from compress.analysis.verdict import judged
 from compress.data.source import Source
 from compress.measure.job import Job, Spec, judged_against
 from compress.measure.size import stored_bytes

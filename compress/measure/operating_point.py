@@ -4,7 +4,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 
-from compress.analysis.precision import shortfall
+from compress.analysis.precision import widest_shortfall
 from compress.base.console import bar, say
 from compress.base.devices import foreign_cpu_s, stolen_cpu_s
 from compress.data.point import OperatingPoint
@@ -58,9 +58,10 @@ def measure_point(bench: Bench, point: OperatingPoint, live: Sequence[Spec], set
 
 
 def _until_finished(rounds: Rounds, label: str, settings: Settings) -> float:
-    """Measure rounds until they are finished; return the seconds that they took. Report ratios that stay imprecise."""
+    """Measure rounds until they are finished; return the seconds that they took. Report the least precise ratio."""
     start = time.monotonic()
     index, elapsed_s = 0, 0.0
+    ratios: dict[tuple[str, str], Estimate] = {}
     with bar(f"measuring {label}", settings.rounds if settings.precision is None else settings.budget_s) as running:
         while rounds.live:
             index += 1
@@ -70,18 +71,19 @@ def _until_finished(rounds: Rounds, label: str, settings: Settings) -> float:
             ratios = _ratios(rounds)
             if finished(settings, index, elapsed_s, ratios.values()):
                 break
-    for spec in rounds.live:
-        own = {reference: ratio for (name, reference), ratio in ratios.items() if name == spec.name}
-        if sentence := shortfall(own, settings.precision, elapsed_s):
-            say(f"  {spec.name}: {sentence}")
+    if line := widest_shortfall(ratios, _references(rounds), settings.precision, elapsed_s):
+        say(f"  {line}")
     if rounds.repeats:
         say(f"  {rounds.repeats} of {rounds.windows} windows were repeats of disturbed ones")
     return elapsed_s
 
 
 def _ratios(rounds: Rounds) -> dict[tuple[str, str], Estimate]:
-    references = [spec.name for spec in rounds.live if spec.reference]
-    return latency_ratios({spec.name: rounds.used[spec.name] for spec in rounds.live}, references)
+    return latency_ratios({spec.name: rounds.used[spec.name] for spec in rounds.live}, _references(rounds))
+
+
+def _references(rounds: Rounds) -> list[str]:
+    return [spec.name for spec in rounds.live if spec.reference]
 
 
 def _label(point: OperatingPoint) -> str:

@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from compress.analysis.judging import states_cost
 from compress.analysis.natural import measured_energy
 from compress.analysis.verdict import MEASURED, point_name
 from compress.base import reading
@@ -135,6 +136,7 @@ def _body(result: Result, plain: bool) -> Iterable[str]:
             escaped(result.verdict.sentence)
             + "."
             + (f" Why: {escaped(result.verdict.cause)}." if result.verdict.cause else "")
+            + (f" ({text.UNADJUSTED.capitalize()}.)" if states_cost(result.verdict) else "")
         )
         yield ""
     base = _public(workload.get("model"), workload, "model") or Path(str(workload.get("model"))).name

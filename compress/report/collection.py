@@ -5,9 +5,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
+from compress.analysis.judging import with_margin
 from compress.analysis.pareto import Table, group
 from compress.analysis.reading import read_all
-from compress.analysis.verdict import with_margin
 from compress.base.console import say
 from compress.records.result import Grade, Result
 from compress.report import sheet

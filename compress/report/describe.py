@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Union, get_args, get_
 from rich.table import Table
 from rich.text import Text
 
+from compress.analysis.judging import states_cost
 from compress.analysis.loss import difference
 from compress.analysis.soundness import unsound_reference
 from compress.analysis.verdict import point_name
@@ -47,6 +48,8 @@ def describe(result: Result) -> Iterable[str]:
         yield result.verdict.sentence
         if result.verdict.cause:
             yield f"  because: {result.verdict.cause}"
+        if states_cost(result.verdict):
+            yield f"  {text.UNADJUSTED}"
     yield from _accuracy(result)
     for point in result.points:
         yield from _point(point)

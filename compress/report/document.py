@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 
-from compress.analysis.odds import adjusted, word_among
+from compress.analysis.odds import adjusted, verdict_among
 from compress.analysis.pareto import Table
 from compress.report import text
 from compress.report.charts.plot import PICTURES
@@ -43,15 +43,12 @@ def _markdown_table(table: Table) -> str:
     if table.failed:
         lines += ["", _line(("failed recipe", "error")), _line(("---", "---"))]
         lines += [_line((text.markdown(text.plain(r.name)), text.markdown(text.first_line(r)))) for r in table.failed]
-    verdicts = [(r.name, r.verdict) for r in table.results if r.verdict]
+    family = adjusted(table)
+    verdicts = {r.name: verdict for r in table.results if (verdict := verdict_among(r, family.get(r.name)))}
     if verdicts:
-        family = adjusted(table)
-        alone = " unadjusted (the table's verdicts are adjusted for all of its rows)" if family else ""
-        lines += ["", f"Verdict of each row{alone}:", ""]
-        for name, verdict in verdicts:
+        lines += ["", f"Verdict of each row{', adjusted for all of them' if family else ''}:", ""]
+        for name, verdict in verdicts.items():
             cause = f" Why: {verdict.cause}." if verdict.cause else ""
-            if word_among(verdict.word, family.get(name)) != verdict.word:
-                cause = f" Adjusted for all rows: NO MEASURABLE DIFFERENCE.{cause}"
             lines.append("- " + text.markdown(f"{text.plain(name)}: {verdict.sentence}.{cause}"))
     lines += ["", "Notes:", "", *(f"- {text.markdown(note)}" for note in footnotes(table)), ""]
     return "\n".join(lines)

@@ -3,11 +3,12 @@
 from collections.abc import Iterable
 
 from compress.analysis.dominance import COST_MARGIN
+from compress.analysis.judging import unreliable
 from compress.analysis.loss import lost, margin_words
 from compress.analysis.odds import adjusted, front_odds
 from compress.analysis.pareto import Table
 from compress.analysis.sentence import assumption
-from compress.analysis.verdict import MEASURED, unreliable
+from compress.analysis.verdict import MEASURED
 from compress.records.result import Point, Reference, Result
 from compress.report.text import plain, trainings
 

@@ -19,6 +19,7 @@ from compress.report.charts.sketch import sketch
 from compress.report.heading import LOUD, heading, title
 from compress.report.notes import footnotes
 from compress.report.text import DASH, Lines
+from compress.report.verdicts import sentences
 from compress.report.widths import fitted
 
 if TYPE_CHECKING:
@@ -234,6 +235,7 @@ def _printable(table: Table, console: "Console") -> Iterable["RenderableType"]:
                 yield Text(line, no_wrap=True, overflow="ellipsis")
     for result in table.failed:
         yield Text(f"FAILED {text.plain(result.name)}: {text.first_line(result)}", style="red")
+    yield from map(Text, sentences(table))
     notes = footnotes(table)
     if len(table.results) > MOST_ROWS:
         notes.append(f"{len(table.results) - MOST_ROWS} more expensive rows are not shown; they are in pareto.md.")

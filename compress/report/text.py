@@ -14,6 +14,8 @@ from compress.records.result import Accuracy, BreakEven, Point, Result
 from compress.records.stats import Estimate
 
 DASH = "—"
+UNADJUSTED = "word and interval are for this recipe alone; tables of several recipes adjust them for their number"
+"""Note on a verdict that is stated without a table."""
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]+")
 
 Lines = tuple[str, ...]

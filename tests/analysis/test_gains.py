@@ -7,8 +7,8 @@ import pytest
 
 from benchmarks.study import breakeven
 from compress.analysis import gains
+from compress.analysis.judging import judged
 from compress.analysis.price import Span, Spent, recorded, transform
-from compress.analysis.verdict import judged
 from compress.records.result import Transform
 from compress.report import text
 from tests import factory

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from rich.console import Console
 
+from compress.analysis.judging import judged
 from compress.analysis.merge import machine_comparisons, merge
-from compress.analysis.verdict import judged
 from compress.base.config import InputError
 from compress.records import files as result_files
 from compress.records import trace

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from compress.analysis import costs, figures
+from compress.analysis.judging import judged
 from compress.analysis.natural import deployed
-from compress.analysis.verdict import judged, point_name, same_point
+from compress.analysis.verdict import point_name, same_point
 from compress.base.config import InputError
 from compress.records import trace
 from compress.records.natural import Texts

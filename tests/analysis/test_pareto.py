@@ -10,10 +10,11 @@ from dataclasses import replace
 
 import pytest
 
+from compress.analysis.judging import judged, with_margin
 from compress.analysis.loss import margin_of
 from compress.analysis.pareto import group
 from compress.analysis.sentence import accuracy_words, cost_words
-from compress.analysis.verdict import breakeven, judged, verdict, with_margin
+from compress.analysis.verdict import breakeven, verdict
 from compress.base.config import InputError
 from compress.records.result import Round, Transform
 from compress.records.stats import Estimate

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from compress.analysis import costs, figures, recount
+from compress.analysis.judging import judged
 from compress.analysis.older import AGAIN
-from compress.analysis.verdict import judged
 from compress.analysis.verify import NOISE, SECOND, restricted, unlike, verify
 from compress.records import files, trace
 from compress.records.sample import Sample

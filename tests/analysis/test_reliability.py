@@ -12,9 +12,10 @@ from compress.analysis import costs, figures
 from compress.analysis.agreement import agreement
 from compress.analysis.disturbances import TOUCHES, recognised
 from compress.analysis.gate import Limits, check
+from compress.analysis.judging import UNJUDGED, judged, unreliable
 from compress.analysis.odds import SETTLED, adjusted, cheapest_within
 from compress.analysis.pareto import group
-from compress.analysis.verdict import UNJUDGED, judged, unreliable, verdict
+from compress.analysis.verdict import verdict
 from compress.records.result import Point, Reference, Result
 from compress.records.session import Runner, RunnerPoint, Session
 from compress.report.describe import describe

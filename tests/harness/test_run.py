@@ -47,6 +47,8 @@ def test_a_run_ends_well_prints_the_table_and_says_nothing_of_the_libraries(
     _, done = finished
     assert done.returncode == 0, done.stderr
     assert "bert_int8" in done.stdout
+    for named in ("results: results/", "artifacts: artifacts", "python -m compress pareto results"):
+        assert named in done.stderr and named not in done.stdout
     for noise in ("Warning", "Failed to load", "USDT", "Loading weights", "Traceback"):
         assert noise not in done.stderr, done.stderr
 
@@ -365,7 +367,8 @@ def test_readings_of_an_outside_meter_give_energy_and_a_grade(
         attach(file, readings, "the whole machine", None)
     hole = [line for line in lines[1:] if not 0.2 < float(line.split(",")[0]) - times[0] < 0.5]
     readings.write_text("\n".join([lines[0], *hole]))
-    with pytest.raises(InputError, match=r"gaps between readings reach.*10 readings a window.*--set measure.window_s="):
+    gaps = r"gaps between readings of the session reach.*10 readings a window.*--set measure.window_s="
+    with pytest.raises(InputError, match=gaps):
         attach(file, readings, "the whole machine", None)
     for watts in ("-1", "inf", "nan"):
         readings.write_text(f"time,watts\n1,{watts}\n")

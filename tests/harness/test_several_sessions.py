@@ -10,6 +10,7 @@ import pytest
 
 from compress import Recipe
 from compress.analysis.comparison import compared
+from compress.analysis.external import attach
 from compress.analysis.merge import merge
 from compress.analysis.verify import verify
 from compress.base.config import InputError
@@ -20,6 +21,7 @@ from compress.records import files as result_files
 from compress.records import trace
 from compress.records.joined import joined_ratio, session_spread
 from compress.records.result import Result
+from compress.records.session import Session
 from compress.records.stats import paired_ratio
 from compress.report.describe import describe
 from compress.spec.measure import PROFILES, Measure
@@ -115,6 +117,46 @@ def test_merging_carries_the_traces_of_all_sessions(measured: tuple[Path, list[R
     shutil.rmtree(folder / "results" / one.further_traces[0])
     shutil.rmtree(tmp_path / "other" / one.further_traces[0])
     assert "one" in merge([folder / "results", tmp_path / "other"], tmp_path / "again").untraced
+
+
+def edges_s(session: Session) -> tuple[float, float]:
+    """First and last moment of a session's windows, in seconds since 1970."""
+    assert session.clock_offset_ns is not None
+    edges = min(w.started_ns for w in session.windows), max(w.ended_ns for w in session.windows)
+    first, last = ((edge + session.clock_offset_ns) / 1e9 for edge in edges)
+    return first, last
+
+
+def readings(path: Path, *spans: tuple[float, float]) -> Path:
+    """A file of readings every 0.5 ms, of 50 W, from 0.1 s before until 0.1 s after every span."""
+    times = [start - 0.1 + 0.0005 * i for start, end in spans for i in range(int((end - start + 0.2) / 0.0005))]
+    path.write_text("\n".join(["time,watts", *(f"{time:.6f},50" for time in times)]))
+    return path
+
+
+def test_an_external_meter_covers_every_session_or_the_error_names_those_that_it_does_not(
+    measured: tuple[Path, list[Result]],
+) -> None:
+    folder, (one, _) = measured
+    file, power = next(folder.rglob("one-*.json")), folder / "power.csv"
+    first, second = (edges_s(trace.read(folder / "results" / place)) for place in one.traces)
+    with pytest.raises(InputError) as refused:
+        attach(file, readings(power, first), "the wall", None)
+    (problem,) = refused.value.problems
+    assert problem.startswith(f"{power}: covers -")
+    assert "s from the start of the first window of session 2 of 2" in problem
+    assert "; join the readings of all sessions in one file, or check the meter's clock" in problem
+    later = (second[1] + 100, second[1] + 101)
+    with pytest.raises(InputError) as refused:
+        attach(file, readings(power, later), "the wall", None)
+    assert [f"session {n} of 2" in problem for n, problem in enumerate(refused.value.problems, 1)] == [True, True]
+    middle = second[0] + 0.1
+    with pytest.raises(InputError, match=r"gaps between readings of session 2 of 2 reach .* s, and windows last"):
+        attach(file, readings(power, first, (second[0], middle), (middle + 0.3, second[1])), "the wall", None)
+    point = attach(file, readings(power, first, second), "the wall", None).headline
+    assert point is not None and point.energy_j is not None
+    assert point.energy_j.value == pytest.approx(50 * point.latency_s.value / point.batch_size)
+    assert {bool(r.energy_j) for r in point.rounds} == {True} and point.sessions == 2
 
 
 def failing(run: Callable[..., None], session: int) -> Callable[..., None]:

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from compress.analysis.precision import half_width, needed_s, shortfall
+from compress.analysis.precision import half_width, needed_s, shortfall, widest_shortfall
 from compress.base.config import InputError
 from compress.measure.stopping import finished, latency_ratios
 from compress.records.stats import Estimate
@@ -97,3 +97,34 @@ def test_a_shortfall_states_half_width_rounds_and_minutes() -> None:
     assert shortfall({"fp32 eager": wide}, None, 90) is None
     few = shortfall({"fp32 eager": Estimate(0.5, 0.5, 0.5, 6)}, 0.03, 90)
     assert few is not None and "after 6 rounds" in few and "at least 15 rounds" in few
+
+
+def within(half_width: float) -> Estimate:
+    """A ratio after 60 rounds with this half-width of its logarithm."""
+    return Estimate(0.5, 0.5 * math.exp(-half_width), 0.5 * math.exp(half_width), 60)
+
+
+def pairs(**widths: float) -> dict[tuple[str, str], Estimate]:
+    """Ratios named `row_reference`; those of two references in both directions."""
+    named = {tuple(key.split("_")): within(width) for key, width in widths.items()}
+    return {(name, reference): ratio for (name, reference), ratio in named.items()}
+
+
+def test_only_recipes_are_named_and_the_widest_of_them_with_the_number_of_others() -> None:
+    ratios = pairs(fp32_bf16=0.3, bf16_fp32=0.3, int8_fp32=0.02, int8_bf16=0.05, int4_fp32=0.12, int4_bf16=0.01)
+    line = widest_shortfall(ratios, ["fp32", "bf16"], 0.03, 90)
+    assert line is not None and line.startswith("int4: its latency ratio to fp32 is known to +-12 % after 60 rounds, ")
+    assert line.endswith("--set measure.budget_s=1590; 1 more model misses it too")
+    ratios |= pairs(nf4_fp32=0.04)
+    assert str(widest_shortfall(ratios, ["fp32", "bf16"], 0.03, 90)).endswith("; 2 more models miss it too")
+    precise = {pair: ratio for pair, ratio in ratios.items() if pair[0] in ("fp32", "bf16")} | pairs(int8_fp32=0.02)
+    assert widest_shortfall(precise, ["fp32", "bf16"], 0.03, 90) is None
+    assert widest_shortfall(ratios, ["fp32", "bf16"], None, 90) is None
+
+
+def test_a_session_of_references_names_one_direction_of_the_pair() -> None:
+    ratios = pairs(fp32_bf16=0.12, bf16_fp32=0.12)
+    line = widest_shortfall(ratios, ["fp32", "bf16"], 0.03, 90)
+    assert line is not None and line.startswith("bf16: its latency ratio to fp32 is known to +-12 %")
+    assert "more" not in line
+    assert widest_shortfall({}, [], 0.03, 90) is None

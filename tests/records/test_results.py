@@ -10,8 +10,8 @@ import pytest
 
 from compress.analysis.accuracy import Evaluation, summarise
 from compress.analysis.gate import Limits, check
+from compress.analysis.judging import judged
 from compress.analysis.pareto import group
-from compress.analysis.verdict import judged
 from compress.base.config import InputError
 from compress.base.files import write_atomic
 from compress.records.files import read, read_all, write

@@ -13,7 +13,8 @@ from compress.base.config import InputError
 from compress.records.result import Result
 from compress.report import write_card
 from compress.report.card import card
-from compress.report.text import joined, metric
+from compress.report.describe import describe
+from compress.report.text import UNADJUSTED, joined, metric
 from tests import factory
 from tests.helpers import QUICK, compress, read_result
 
@@ -106,3 +107,13 @@ def test_the_command_writes_the_card_of_a_run_and_the_artifact_still_loads(workl
     load(tmp_path / "artifacts" / "my" / "bert_int4")
     done = compress("card", path, "--artifact", "nowhere", cwd=tmp_path)
     assert done.returncode == 2 and "nowhere: its manifest.json cannot be read" in done.stderr
+
+
+def test_show_and_card_note_that_their_interval_is_not_adjusted_unless_no_cost_is_stated() -> None:
+    made = factory.result()
+    assert f"  {UNADJUSTED}" in list(describe(made))
+    assert f"({UNADJUSTED.capitalize()}.)" in card(made, plain=True)
+    broken = factory.result("bert_distill", 0.1, -0.4)
+    assert broken.verdict is not None and broken.verdict.word == "BROKEN"
+    assert UNADJUSTED not in "\n".join(describe(broken))
+    assert UNADJUSTED.capitalize() not in card(broken, plain=True)

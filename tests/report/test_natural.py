@@ -6,16 +6,17 @@ from pathlib import Path
 
 import pytest
 
+from compress.analysis.judging import judged
 from compress.analysis.pareto import Table, group
-from compress.analysis.verdict import judged
 from compress.records import files as result_files
 from compress.records.result import Result
 from compress.report.card import card
 from compress.report.charts import Source, points
 from compress.report.describe import describe
 from compress.report.heading import heading
-from compress.report.page.axes import Row, axes, cell
+from compress.report.page.axes import axes, cell
 from compress.report.page.cards import card as page_card
+from compress.report.page.figures import Row
 from compress.report.page.samples import Traces
 from compress.report.sheet import csv_text
 from compress.report.table import rows

@@ -14,12 +14,14 @@ import pyarrow.parquet as pq
 import pytest
 
 from compress.analysis.carbon import terms
+from compress.analysis.odds import adjusted
 from compress.analysis.pareto import group
 from compress.base.config import InputError
 from compress.measure import examples as session_examples
 from compress.records.layer_map import layer_map
 from compress.records.result import BreakEven, Verdict
 from compress.records.stats import Estimate
+from compress.report.document import markdown
 from compress.report.page import page_html, plotly
 from compress.report.page.cards import recipe_text
 from compress.report.page.data import MOST_CARDS, as_json, chosen, page_data
@@ -305,3 +307,57 @@ def test_a_verdict_that_the_table_takes_back_is_not_a_saving() -> None:
     sentence, name = headline(table)
     assert name is None
     assert "Nothing here measurably saves" in sentence
+
+
+def stated_sentences(table: Any) -> dict[str, set[str]]:
+    """Recipe -> every sentence that the page and pareto.md state about its verdict."""
+    data = page_data([table], None)
+    (plain_table,) = data["tables"]
+    said: dict[str, set[str]] = {r.name: set() for r in table.results}
+    for row in plain_table["rows"][: len(table.results)]:
+        said[row["name"]].add(row["says"])
+    for place, made in data["cards"].items():
+        said[table.results[int(place.split(":")[1])].name].add(made["says"])
+    document = markdown([table])
+    for name, sentences in said.items():
+        (line,) = (line for line in document.splitlines() if line.startswith(f"- {name}: "))
+        sentences.add(line.removeprefix(f"- {name}: ").removesuffix("."))
+    return said
+
+
+def test_one_adjusted_verdict_is_in_badge_sentence_card_headline_and_document() -> None:
+    clear, close = factory.result("clear", 0.5, spread=0.02), factory.result("close", 0.97, spread=0.028)
+    crowd = [factory.result(f"slow{i}", 1.0, spread=0.03) for i in range(8)]
+    (table,) = group([clear, close, *crowd])
+    rows = {row["name"]: row for row in page_data([table], None)["tables"][0]["rows"]}
+    for name, sentences in stated_sentences(table).items():
+        (sentence,) = sentences
+        assert sentence.startswith(rows[name]["word"]) and rows[name]["verdict"].startswith(rows[name]["word"])
+        assert " adjusted; energy is only modelled here)" in sentence
+    assert clear.verdict is not None and close.verdict is not None and close.verdict.word == "SAVES"
+    assert rows["close"]["word"] == "NO MEASURABLE DIFFERENCE"
+    low, high = adjusted(table)["clear"].cost.low, adjusted(table)["clear"].cost.high
+    interval = f"{100 * (1 - high):.0f} to {100 * (1 - low):.0f}"
+    assert f"SAVES 50 % of the latency ({interval} adjusted; " in rows["clear"]["says"]
+    assert f"50 % less time than fp32 eager ({interval} % adjusted)" in headline(table)[0]
+    assert interval not in clear.verdict.sentence  # 95 % of this ratio alone
+
+
+def test_the_verdict_of_a_single_recipe_is_the_results_own() -> None:
+    alone = factory.result("alone", 0.5)
+    (table,) = group([alone])
+    assert alone.verdict is not None
+    assert stated_sentences(table) == {"alone": {alone.verdict.sentence}}
+    assert "adjusted" not in headline(table)[0]
+
+
+def test_a_saving_by_holms_method_is_one_in_the_headline_too() -> None:
+    clear, close = factory.result("clear", 0.5, -0.062, spread=0.01), factory.result("close", 0.97, spread=0.027)
+    (table,) = group([clear, close])
+    assert adjusted(table)["close"].cost.high > 1
+    row = next(row for row in page_data([table], None)["tables"][0]["rows"] if row["name"] == "close")
+    assert row["word"] == "SAVES"
+    assert row["says"].startswith("SAVES 3 % of the latency (change between -")
+    assert "adjusted; energy is only modelled here; differs by Holm's method)" in row["says"]
+    sentence, name = headline(table)
+    assert name == "close" and "adjusted; differs by Holm's method)" in sentence

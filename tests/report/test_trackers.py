@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from compress.analysis import costs, figures
-from compress.analysis.verdict import judged
+from compress.analysis.judging import judged
 from compress.base.config import InputError
 from compress.records import files as result_files
 from compress.records import trace

@@ -8,7 +8,7 @@ from shlex import quote
 from typing import Any
 
 import recipes
-from compress.analysis.odds import Adjusted
+from compress.analysis.odds import Adjusted, verdict_among
 from compress.analysis.pareto import Table
 from compress.analysis.verdict import MEASURED, alone, cost_axis, own_lengths, same_point
 from compress.records.files import result_path
@@ -42,9 +42,10 @@ def card(result: Result, table: Table, adjusted: Adjusted | None, traces: Traces
     own = result.verdict_reference or reference  # the reference of its own session
     session = traces.session(result.session, result.further_traces)
     against = own.name if own else ""
+    verdict = verdict_among(result, adjusted)
     return {
-        "says": plain(result.verdict.sentence) if result.verdict else None,
-        "cause": plain(result.verdict.cause) if result.verdict else "",
+        "says": plain(verdict.sentence) if verdict else None,
+        "cause": plain(verdict.cause) if verdict else "",
         "among": joined(verdict_cell(result, adjusted, table)),
         "against": plain(against),
         "facts": [[plain(label), plain(value)] for label, value in facts(result, own)],

@@ -12,14 +12,15 @@ from pathlib import Path
 from typing import Any
 
 from compress.analysis.carbon import Terms
-from compress.analysis.odds import Adjusted, adjusted, front_odds, word_among
+from compress.analysis.odds import Adjusted, adjusted, front_odds, verdict_among
 from compress.analysis.pareto import Table
 from compress.analysis.verdict import point_name
 from compress.records.result import Reference, Result
 from compress.report.heading import heading, title
 from compress.report.notes import footnotes
-from compress.report.page.axes import Axis, Row, axes, cell
+from compress.report.page.axes import Axis, axes, cell
 from compress.report.page.cards import card
+from compress.report.page.figures import Row
 from compress.report.page.headline import headline
 from compress.report.page.samples import Traces, power, recorded
 from compress.report.table import verdict_cell
@@ -121,13 +122,13 @@ def _row(
         "cells": {k: c if isinstance(c, list) else reasons.setdefault(c, len(reasons)) for k, c in cells.items()},
     }
     if isinstance(row, Result):
-        word = word_among(row.verdict.word, family.get(row.name)) if row.verdict else None
+        verdict = verdict_among(row, family.get(row.name))
         data |= {
             "kind": "recipe",
             "methods": list(dict.fromkeys(str(s.get("method")) for s in row.recipe.get("steps", ()))) or ["no step"],
-            "word": word,
+            "word": verdict.word if verdict else None,
             "verdict": joined(verdict_cell(row, family.get(row.name), table)),
-            "says": plain(row.verdict.sentence) if row.verdict else None,
+            "says": plain(verdict.sentence) if verdict else None,
             "runtime": row.runtime,
             "created": row.moment.date().isoformat(),
         }

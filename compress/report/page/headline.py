@@ -5,13 +5,12 @@ Its interval is simultaneous for all rows of the table (Bonferroni), because it 
 
 from collections.abc import Mapping
 
+from compress.analysis.judging import UNJUDGED
 from compress.analysis.loss import lost, margin_of
 from compress.analysis.odds import Adjusted, adjusted, word_among
 from compress.analysis.pareto import Table, point_cost
-from compress.analysis.sentence import accuracy_words
-from compress.analysis.verdict import UNJUDGED
+from compress.analysis.sentence import accuracy_words, percent
 from compress.records.result import Result
-from compress.records.stats import Estimate
 from compress.report.text import count, first_line, plain
 
 
@@ -42,18 +41,20 @@ def _sentence(table: Table) -> tuple[str, str | None]:
     return _nothing(table, family), None
 
 
-def _cost(result: Result, table: Table, family: Mapping[str, Adjusted]) -> Estimate | None:
-    """Return the cost ratio, with its adjusted interval if that is of the same axis."""
-    unadjusted = point_cost(result.headline, table.axis, table.reference)
-    among = family.get(result.name)
-    same_axis = among is not None and unadjusted is not None and among.cost.value == unadjusted.value
-    return among.cost if among is not None and same_axis else unadjusted
+def _among(result: Result, table: Table, family: Mapping[str, Adjusted]) -> Adjusted | None:
+    """Return the adjusted cost ratio of the verdict, or None if that is of another axis than the table."""
+    cost, among = point_cost(result.headline, table.axis, table.reference), family.get(result.name)
+    return among if among is not None and cost is not None and among.cost.value == cost.value else None
 
 
 def _saves(result: Result, table: Table, family: Mapping[str, Adjusted]) -> bool:
-    cost = _cost(result, table, family)
-    judged = result.verdict is not None and result.verdict.word not in UNJUDGED
-    return judged and cost is not None and cost.high < 1
+    """Return whether the recipe's cost on the table's axis is a saving: by its verdict, if that is of this axis."""
+    if result.verdict is None or result.verdict.word in UNJUDGED:
+        return False
+    if among := _among(result, table, family):
+        return word_among(result.verdict.word, among) == "SAVES"
+    cost = point_cost(result.headline, table.axis, table.reference)
+    return cost is not None and cost.high < 1
 
 
 def _loses_nothing(result: Result) -> bool:
@@ -67,14 +68,18 @@ def _delta(result: Result) -> float:
 
 
 def _saving(result: Result, table: Table, family: Mapping[str, Adjusted]) -> str:
-    cost, accuracy = _cost(result, table, family), result.accuracy
+    among, accuracy = _among(result, table, family), result.accuracy
+    cost = among.cost if among else point_cost(result.headline, table.axis, table.reference)
     assert cost is not None
     assert accuracy is not None
     saved, least, most = (100 * (1 - v) for v in (cost.value, cost.high, cost.low))
+    interval = f"{percent(least)} to {percent(most)}" if cost.high < 1 else f"{least:z.2g} to {percent(most)}"
+    how = " adjusted" if among else ""
+    how += "" if cost.high < 1 else "; differs by Holm's method"
     with_less, what = ("with", "energy") if table.axis == "energy" else ("in", "time")
     return (
-        f"{result.name} answers {with_less} {saved:.0f} % less {what} than {table.reference} "
-        f"({least:.0f} to {most:.0f} %)"
+        f"{result.name} answers {with_less} {percent(saved)} % less {what} than {table.reference} "
+        f"({interval} %{how})"
         f"{accuracy_words(accuracy, margin_of(accuracy, result.margin))}{_pays(result)}{_why_time(table)}"
     )
 
