@@ -4,7 +4,7 @@
     1767225600.0,312.5
 
 Windows are found by the clock, so both clocks must be set (NTP). The meter measures everything that is plugged into it,
-usually the whole computer. Net and gross energy are then far apart.
+usually the whole computer. Net and gross energy are then far apart. New readings replace those attached before.
 """
 
 import csv
@@ -59,7 +59,8 @@ def _metered(path: Path, measured: Session, meter: MeterFacts, outside: Sequence
     """Return a session with the readings of the external meter. Raises InputError if they do not cover it.
 
     `path` is the file of its result, `readings` that of the readings. The board's own samples are kept: clocks and
-    throttling still affect the grade. A session without windows is unchanged.
+    throttling still affect the grade. Readings of an external meter that the session had before are dropped.
+    A session without windows is unchanged.
     """
     windows = measured.windows
     if not windows:
@@ -89,8 +90,11 @@ def _metered(path: Path, measured: Session, meter: MeterFacts, outside: Sequence
             f"expected {READINGS} readings a window: read more often, or measure with --set measure.window_s="
             f"{math.ceil(READINGS * gap / 1e9)}"
         )
-    merged = sorted((*measured.samples, *samples), key=lambda sample: sample.time_ns)
-    return replace(measured, meter=replace(meter, beside=measured.meter.source), samples=tuple(merged), idle=Idle())
+    own = [sample for sample in measured.samples if sample.outside_mw is None]  # without readings attached before
+    merged = sorted((*own, *samples), key=lambda sample: sample.time_ns)
+    before = measured.meter
+    beside = before.beside if before.source == "external" else before.source
+    return replace(measured, meter=replace(meter, beside=beside), samples=tuple(merged), idle=Idle())
 
 
 def _seconds(samples: Sequence[Sample], first: int) -> str:

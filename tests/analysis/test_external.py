@@ -1,0 +1,85 @@
+"""Readings of an external meter: attached again, to several recipes of a session, and in files that people edit."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from compress.analysis import costs, figures
+from compress.analysis.external import attach
+from compress.analysis.verdict import judged
+from compress.analysis.verify import verify
+from compress.records import files, trace
+from compress.records.result import Result
+from tests import factory
+from tests.analysis.test_recount import RUNNERS, SIZE, made
+
+OFFSET_NS = 1_767_225_600 * 10**9
+SESSION = "20260101T000000-abcdef"
+RECIPES = ("bert_int8", "bert_prune")
+
+
+@pytest.fixture
+def stored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[int], list[Path]]:
+    """Write results of two recipes that share sessions with a modelled meter, and return their files."""
+    monkeypatch.setitem(RUNNERS, RECIPES[1], (0.015, 60.0))
+
+    def write(count: int) -> list[Path]:
+        sessions = [
+            replace(made("modelled", 8, seed), clock_offset_start_ns=OFFSET_NS, clock_offset_ns=OFFSET_NS)
+            for seed in range(count)
+        ]
+        stated = [f"stdlib-bert/{trace.FOLDER}/{name}" for name in trace.names(SESSION, count)]
+        for place, session in zip(stated, sessions, strict=True):
+            trace.write(tmp_path / place, session)
+        raw = costs.from_trace(sessions[0], sessions[1:])
+        references = tuple(
+            replace(
+                factory.reference(name, verdict=name == raw.against),
+                points=figures.points(raw, name),
+                accuracy=figures.accuracy(raw, name),
+            )
+            for name in raw.references
+        )
+        paths = []
+        for name in RECIPES:
+            bare = factory.result(name, energy_source="modelled", session=SESSION, references=references)
+            points = figures.points(raw, name)
+            transform = replace(bare.transform, energy_boundary=points[0].energy_boundary)
+            whole = replace(bare, points=points, accuracy=figures.accuracy(raw, name), transform=transform)
+            traced = replace(whole, trace=stated[0], further_traces=tuple(stated[1:]))
+            paths.append(files.write(tmp_path, judged(traced)))
+        return paths
+
+    return write
+
+
+def readings(path: Path, watts: float) -> Path:
+    """Write a CSV of constant power, at 50 Hz over all sessions of a result."""
+    stated = files.read(path).traces
+    windows = [window for place in stated for window in trace.read(trace.located(path, place)).windows]
+    first, last = min(w.started_ns for w in windows) - 10**9, max(w.ended_ns for w in windows) + 10**9
+    times = [(OFFSET_NS + at) / 1e9 for at in range(first, last, 20_000_000)]
+    file = path.with_name(f"{watts}.csv")
+    file.write_text("time,watts\n" + "".join(f"{time:.3f},{watts}\n" for time in times))
+    return file
+
+
+def watts(result: Result) -> float:
+    """Mean power of the headline point: joules of an inference times batch size, per second of a batch."""
+    point = result.headline
+    assert point is not None and point.energy_j is not None
+    return point.energy_j.value * SIZE / point.latency_s.value
+
+
+@pytest.mark.parametrize("sessions", [1, 2])
+def test_readings_attached_again_replace_the_ones_before(stored: Callable[[int], list[Path]], sessions: int) -> None:
+    path = stored(sessions)[0]
+    assert watts(attach(path, readings(path, 100), "server", "lab")) == pytest.approx(100)
+    again = attach(path, readings(path, 300), "rack", None)
+    assert watts(again) == pytest.approx(300)
+    assert verify(path).differences == ()
+    attached = trace.read(trace.located(path, again.traces[-1]))
+    assert (attached.meter.boundary, attached.meter.beside) == ("rack", "modelled")
+    assert {sample.outside_mw for sample in attached.samples} == {300_000}
