@@ -9,6 +9,8 @@ usually the whole computer. Net and gross energy are then far apart. New reading
 
 import csv
 import math
+import os
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
@@ -26,6 +28,8 @@ from compress.records.sample import OUTSIDE, Sample
 from compress.records.session import Idle, MeterFacts, Session
 
 MOST_BYTES = 1_000_000_000
+ATTACHED = re.compile(r"(-external(-[0-9]+)?)+$")
+"""End of the name of a session that readings were attached to."""
 CLOCK_MOVED_NS = 50_000_000  # 1 % of a window of 5 s
 
 
@@ -43,16 +47,39 @@ def attach(path: Path, readings: Path, boundary: str, calibration: str | None, e
     outside = read(readings)
     places = [trace.located(path, stated) for stated in stored.traces]
     sessions = [_metered(path, trace.read(place), meter, outside, readings) for place in places]
-    session = one_name(f"{stored.session}-external", f"{path}: session")
-    names = trace.names(session, len(places))
-    places = [place.with_name(name) for place, name in zip(places, names, strict=True)]
+    session, places = _free(path, stored.session, places, sessions)
     for place, metered in zip(places, sessions, strict=True):
-        trace.write(place, metered)
-    located = [str(PurePosixPath(stated).with_name(name)) for stated, name in zip(stored.traces, names, strict=True)]
+        if not place.exists():
+            trace.write(place, metered)
+    located = [str(PurePosixPath(old).with_name(new.name)) for old, new in zip(stored.traces, places, strict=True)]
     renamed = replace(stored, schema=SCHEMA, session=session, trace=located[0], further_traces=tuple(located[1:]))
     attached = recomputed(renamed, *map(trace.read, places))
     result_files.replace_file(path, attached)
     return attached
+
+
+def _free(path: Path, name: str, places: Sequence[Path], sessions: Sequence[Session]) -> tuple[str, list[Path]]:
+    """Return the session's name with readings, and places for its traces: free, or with the same content.
+
+    Two recipes of a session that have the same readings share its traces. Other readings get -external-2, -external-3
+    and so on, so that the traces of other results stay.
+    """
+    session = bare = one_name(f"{ATTACHED.sub('', name)}-external", f"{path}: session")
+    number = 1
+    while True:
+        taken = [place.with_name(name) for place, name in zip(places, trace.names(session, len(places)), strict=True)]
+        if not any(map(os.path.lexists, taken)) or all(map(_holds, taken, sessions)):
+            return session, taken
+        number += 1
+        session = f"{bare}-{number}"
+
+
+def _holds(place: Path, session: Session) -> bool:
+    """Return whether a trace has exactly this content."""
+    try:
+        return trace.read(place) == session
+    except InputError:
+        return False
 
 
 def _metered(path: Path, measured: Session, meter: MeterFacts, outside: Sequence[Sample], readings: Path) -> Session:
@@ -75,7 +102,8 @@ def _metered(path: Path, measured: Session, meter: MeterFacts, outside: Sequence
             f"{path}: this machine's clock moved by {moved_ns / 1e6:.0f} ms during the session; expected at most "
             f"{CLOCK_MOVED_NS / 1e6:.0f} ms: keep it set (NTP), and measure again"
         )
-    samples = [replace(sample, time_ns=sample.time_ns - offset_ns) for sample in outside]
+    board = 0 if any(sample.board is not None for sample in measured.samples) else None  # as a trace returns it
+    samples = [replace(sample, time_ns=sample.time_ns - offset_ns, board=board) for sample in outside]
     first, last = min(w.started_ns for w in windows), max(w.ended_ns for w in windows)
     if samples[0].time_ns > first or samples[-1].time_ns < last:
         raise InputError(

@@ -21,13 +21,13 @@ RECIPES = ("bert_int8", "bert_prune")
 
 
 @pytest.fixture
-def stored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[int], list[Path]]:
-    """Write results of two recipes that share sessions with a modelled meter, and return their files."""
+def stored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[Path]]:
+    """Write results of two recipes that share sessions, and return their files."""
     monkeypatch.setitem(RUNNERS, RECIPES[1], (0.015, 60.0))
 
-    def write(count: int) -> list[Path]:
+    def write(count: int, meter: str = "modelled") -> list[Path]:
         sessions = [
-            replace(made("modelled", 8, seed), clock_offset_start_ns=OFFSET_NS, clock_offset_ns=OFFSET_NS)
+            replace(made(meter, 8, seed), clock_offset_start_ns=OFFSET_NS, clock_offset_ns=OFFSET_NS)
             for seed in range(count)
         ]
         stated = [f"stdlib-bert/{trace.FOLDER}/{name}" for name in trace.names(SESSION, count)]
@@ -44,7 +44,7 @@ def stored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[int], l
         )
         paths = []
         for name in RECIPES:
-            bare = factory.result(name, energy_source="modelled", session=SESSION, references=references)
+            bare = factory.result(name, energy_source=raw.session.meter.source, session=SESSION, references=references)
             points = figures.points(raw, name)
             transform = replace(bare.transform, energy_boundary=points[0].energy_boundary)
             whole = replace(bare, points=points, accuracy=figures.accuracy(raw, name), transform=transform)
@@ -74,7 +74,7 @@ def watts(result: Result) -> float:
 
 
 @pytest.mark.parametrize("sessions", [1, 2])
-def test_readings_attached_again_replace_the_ones_before(stored: Callable[[int], list[Path]], sessions: int) -> None:
+def test_readings_attached_again_replace_the_ones_before(stored: Callable[..., list[Path]], sessions: int) -> None:
     path = stored(sessions)[0]
     assert watts(attach(path, readings(path, 100), "server", "lab")) == pytest.approx(100)
     again = attach(path, readings(path, 300), "rack", None)
@@ -83,3 +83,23 @@ def test_readings_attached_again_replace_the_ones_before(stored: Callable[[int],
     attached = trace.read(trace.located(path, again.traces[-1]))
     assert (attached.meter.boundary, attached.meter.beside) == ("rack", "modelled")
     assert {sample.outside_mw for sample in attached.samples} == {300_000}
+
+
+@pytest.mark.parametrize("meter", ["modelled", "in steps", "at the edges"])
+@pytest.mark.parametrize("sessions", [1, 2])
+def test_other_readings_of_another_recipe_keep_the_traces_of_the_first(
+    stored: Callable[..., list[Path]], sessions: int, meter: str
+) -> None:
+    one, other = stored(sessions, meter)
+    low, high = readings(one, 100), readings(one, 300)
+    first = attach(one, low, "server", "lab")
+    assert first.session == f"{SESSION}-external"
+    second = attach(other, high, "rack", None)
+    assert not set(second.traces) & set(first.traces)
+    assert second.session.startswith(f"{SESSION}-external-")
+    assert (watts(first), watts(second)) == (pytest.approx(100), pytest.approx(300))
+    assert verify(one).differences == verify(other).differences == ()
+    shared = attach(other, low, "server", "lab")  # the same readings: one session, which one table may rank
+    assert (shared.session, shared.traces) == (first.session, first.traces)
+    again = attach(other, low, "server", "lab")
+    assert again == shared and verify(other).differences == ()
