@@ -11,7 +11,7 @@ import csv
 import math
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path, PurePosixPath
@@ -20,7 +20,9 @@ from compress.analysis.joules import READINGS, longest_gap
 from compress.analysis.verify import recomputed
 from compress.base import reading
 from compress.base.config import InputError
+from compress.base.numerals import number
 from compress.base.places import one_name
+from compress.base.reading import shortened
 from compress.records import files as result_files
 from compress.records import trace
 from compress.records.result import SCHEMA, Result
@@ -28,6 +30,12 @@ from compress.records.sample import OUTSIDE, Sample
 from compress.records.session import Idle, MeterFacts, Session
 
 MOST_BYTES = 1_000_000_000
+MOST_S = 9e9
+"""Latest time: 64-bit nanoseconds since 1970 end in the year 2262."""
+MOST_W = 1e9
+LONGEST = 200
+"""Characters of a boundary or calibration."""
+COLUMNS = "expected a CSV with columns time and watts, and a line for each reading"
 ATTACHED = re.compile(r"(-external(-[0-9]+)?)+$")
 """End of the name of a session that readings were attached to."""
 CLOCK_MOVED_NS = 50_000_000  # 1 % of a window of 5 s
@@ -36,10 +44,13 @@ CLOCK_MOVED_NS = 50_000_000  # 1 % of a window of 5 s
 def attach(path: Path, readings: Path, boundary: str, calibration: str | None, error: float | None = None) -> Result:
     """Return the result with energy from the readings, after writing it back together with its traces.
 
-    `boundary` names what the meter measures. `calibration` states who calibrated the meter and when; grade A needs it.
+    `boundary` names what the meter measures. `calibration` states who calibrated the meter and when; grade A needs it,
+    and blanks state nothing.
     `error` is the meter's relative error, if known. Raises InputError if the readings cannot be used or do not cover
     the session.
     """
+    boundary = _stated(boundary, "--boundary")
+    calibration = _stated(calibration, "--calibration") if calibration is not None and calibration.strip() else None
     stored = result_files.read(path)
     if not stored.traces:
         raise InputError(f"{path}: records no trace; run the recipe again")
@@ -135,33 +146,50 @@ def read(path: Path) -> list[Sample]:
 
     Raises InputError with the number of the line that cannot be read.
     """
+    samples = []
     try:
-        rows = list(csv.DictReader(reading.content(path, "readings", MOST_BYTES).decode().splitlines()))
+        text = reading.content(path, "readings", MOST_BYTES).decode("utf-8-sig")  # spreadsheets write its mark
+        rows = csv.DictReader(text.splitlines())
+        for row in rows:
+            samples.append(_sample(row, f"{path}:{rows.line_num}"))
     except (UnicodeDecodeError, csv.Error) as error:
         raise InputError(f"{path}: not a CSV file in UTF-8 ({error})") from None
-    if not rows or not {"time", "watts"} <= set(rows[0]):
-        raise InputError(f"{path}: expected a CSV with columns time and watts, and a line for each reading")
-    samples = []
-    for number, row in enumerate(rows, start=2):
-        try:
-            power_mw = round(1000 * float(row["watts"]))
-            if power_mw < 0:
-                raise ValueError("less than none")
-            samples.append(Sample(_ns(row["time"]), outside_mw=power_mw))
-        except (ValueError, TypeError, OverflowError):
-            raise InputError(
-                f"{path}:{number}: time {row['time']!r}, watts {row['watts']!r}; expected seconds since 1970, or ISO "
-                "8601 with an offset, and watts from 0 up"
-            ) from None
+    if not samples:
+        raise InputError(f"{path}: {COLUMNS}")
     return sorted(samples, key=lambda sample: sample.time_ns)
 
 
-def _ns(text: str) -> int:
-    """Return nanoseconds since 1970 of a number of seconds or an ISO 8601 time."""
+def _sample(row: Mapping[str, str | None], place: str) -> Sample:
+    """Return the reading of a row. Raises InputError, which starts with `place`, for anything else."""
+    if not {"time", "watts"} <= set(row):
+        raise InputError(f"{place.rpartition(':')[0]}: {COLUMNS}")
+    time, watts = (row[column] or "" for column in ("time", "watts"))
+    seconds, power_w = _seconds_since_1970(time), number(watts)
+    if seconds is None or not 0 <= seconds <= MOST_S or power_w is None or not 0 <= power_w <= MOST_W:
+        raise InputError(
+            f"{place}: time {shortened(time)!r}, watts {shortened(watts)!r}; expected seconds since 1970, or ISO 8601 "
+            f"with an offset, and watts from 0 up to {MOST_W:g}"
+        )
+    return Sample(round(seconds * 1e9), outside_mw=round(1000 * power_w))
+
+
+def _seconds_since_1970(text: str) -> float | None:
+    """Return the seconds since 1970 of a number of seconds or an ISO 8601 time with its offset; None otherwise."""
+    seconds = number(text)
+    if seconds is not None:
+        return seconds
     try:
-        return round(float(text) * 1e9)
-    except ValueError:
         moment = datetime.fromisoformat(text)
-        if moment.tzinfo is None:
-            raise ValueError("no offset") from None
-        return round(moment.timestamp() * 1e9)
+    except ValueError:
+        return None
+    return None if moment.tzinfo is None else moment.timestamp()
+
+
+def _stated(text: str, option: str) -> str:
+    """Return a text without spaces at its ends. Raises InputError for one that is empty, long or unprintable."""
+    stated = text.strip()
+    if not stated or len(stated) > LONGEST or not stated.isprintable():
+        raise InputError(
+            f"{option} {shortened(text)!r}: expected 1 to {LONGEST} printable characters, such as 'the whole server'"
+        )
+    return stated

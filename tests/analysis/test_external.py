@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 
 from compress.analysis import costs, figures
-from compress.analysis.external import attach
+from compress.analysis.external import attach, read
 from compress.analysis.verdict import judged
 from compress.analysis.verify import verify
+from compress.base.config import InputError
 from compress.records import files, trace
 from compress.records.result import Result
 from tests import factory
@@ -103,3 +104,39 @@ def test_other_readings_of_another_recipe_keep_the_traces_of_the_first(
     assert (shared.session, shared.traces) == (first.session, first.traces)
     again = attach(other, low, "server", "lab")
     assert again == shared and verify(other).differences == ()
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["1e20,5", "-1,5", "9.3e9,5", "1e400,5", "inf,1", "nan,1", "1,1e300", "1,-1", "1,1e10", "1,nan", "1_0,10", "10,1_0",
+     "1,\u0661", "1,5 W", "noon,5", "2026-01-01T00:00:00,1", "0001-01-01T00:00:00+00:00,1", "1", ",", "\u00b2,1"],
+)  # fmt: skip
+def test_a_reading_out_of_range_or_not_in_plain_digits_is_refused_with_its_line(tmp_path: Path, line: str) -> None:
+    file = tmp_path / "power.csv"
+    file.write_text(f"time,watts\n1,5\n\n{line}\n")
+    with pytest.raises(InputError, match=r"^.*power.csv:4: time .*, watts .*; expected seconds since 1970") as raised:
+        read(file)
+    assert len(raised.value.problems) == 1
+
+
+def test_readings_may_start_with_a_byte_order_mark_and_have_any_order_and_notation(tmp_path: Path) -> None:
+    file = tmp_path / "power.csv"
+    file.write_text("time,watts\n2,7.5\n1970-01-01T01:00:01+01:00,5\n3.0e+00,1e-1\n", encoding="utf-8-sig")
+    assert [(s.time_ns, s.outside_mw) for s in read(file)] == [(10**9, 5000), (2 * 10**9, 7500), (3 * 10**9, 100)]
+
+
+@pytest.mark.parametrize("text", ["", "  ", "x\x1b[31m", "two\nlines", "y" * 201])
+@pytest.mark.parametrize("option", ["--boundary", "--calibration"])
+def test_a_boundary_or_calibration_that_cannot_be_printed_is_refused_before_anything_is_written(
+    stored: Callable[..., list[Path]], text: str, option: str
+) -> None:
+    path = stored(1)[0]
+    before, traces = path.read_bytes(), sorted(path.with_name(trace.FOLDER).iterdir())
+    stated = ("server", text) if option == "--calibration" else (text, "lab")
+    if option == "--calibration" and not text.strip():
+        assert attach(path, readings(path, 100), *stated).points[0].grade != "A"
+        assert trace.read(trace.located(path, files.read(path).trace or "")).meter.calibration is None
+        return
+    with pytest.raises(InputError, match=f"{option} .*: expected 1 to 200 printable characters"):
+        attach(path, readings(path, 100), *stated)
+    assert path.read_bytes() == before and sorted(path.with_name(trace.FOLDER).iterdir()) == traces
