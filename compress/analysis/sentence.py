@@ -158,4 +158,4 @@ def _between(low: float, high: float, form: str) -> str:
 
 def assumption(spread: float) -> str:
     """Return the words for a spread that was added, or nothing for 0."""
-    return f"assuming that sessions differ by {100 * spread:.2g} %" if spread else ""
+    return f"assuming that sessions differ by {100 * spread:{'.0f' if spread >= 0.1 else '.2g'}} %" if spread else ""

@@ -12,6 +12,7 @@ LEAST_ROUNDS = 15  # with fewer, a rule that stops at a narrow interval stops to
 PRECISION = 0.03
 BUDGET_S = 300.0
 MOST_BUDGET_S = 86_400
+MOST_SESSIONS = 20
 FEWEST_ROUNDS = 6  # if the budget is too short for more: an interval of fewer rounds says little
 
 
@@ -37,7 +38,7 @@ class Measure(Config):
     """headline: the headline point and, for text classification, the natural one; all: every point of the workload."""
     residency: Literal["auto", "together", "in_turn"] | None = None
     """Keep all models in memory, or load each in turn inside every round; auto: together if they fit."""
-    sessions: Annotated[int, Field(ge=1, le=20)] | None = None
+    sessions: Annotated[int, Field(ge=1, le=MOST_SESSIONS)] | None = None
     """Sessions, one fresh process after the other; intervals are then over sessions. publish: 3, else 1."""
     session_spread: Annotated[float, Field(ge=0, le=1)] | None = None
     """Assumed relative standard deviation between sessions where a single session is compared with others; 0.02."""
