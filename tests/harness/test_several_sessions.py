@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from compress import Recipe
 from compress.analysis.comparison import compared
@@ -115,6 +116,23 @@ def test_merging_carries_the_traces_of_all_sessions(measured: tuple[Path, list[R
     shutil.rmtree(folder / "results" / one.further_traces[0])
     shutil.rmtree(tmp_path / "other" / one.further_traces[0])
     assert "one" in merge([folder / "results", tmp_path / "other"], tmp_path / "again").untraced
+
+
+def test_natural_points_of_larger_batches_than_the_split_are_measured_once_with_a_note(
+    workload: Path, tmp_path: Path
+) -> None:
+    content = yaml.safe_load(workload.read_text())
+    content["points"] = [{"batch_size": size, "natural": "as_they_come"} for size in (500, 900)]
+    larger = workload.with_name("larger.yaml")
+    larger.write_text(yaml.safe_dump(content))
+    recipe = Recipe(name="one", measure=TWICE.model_copy(update={"points": "all"}))
+    (result,) = harness.run_all([recipe], options(larger, tmp_path))
+    assert result.error is None
+    assert [(point.batch_size, point.natural is not None) for point in result.points] == [(4, False), (8, True)]
+    assert [point.sessions for point in result.points] == [2, 2]
+    assert [note for note in result.notes if "natural" in note] == [
+        "the test split has 8 examples, so the natural points of batch 500, 900 were measured with batches of 8"
+    ]
 
 
 def failing(run: Callable[..., None], session: int) -> Callable[..., None]:
