@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
 from compress import Recipe
 from compress.analysis.comparison import compared
@@ -25,6 +24,7 @@ from compress.records.stats import paired_ratio
 from compress.report.describe import describe
 from compress.spec.measure import PROFILES, Measure
 from tests import forked
+from tests.helpers import write_workload
 
 TWICE = Measure(
     profile="quick", rounds=3, window_s=0.02, preroll_s=0.0, warmup_s=0.1, points="headline", sessions=2,
@@ -119,12 +119,10 @@ def test_merging_carries_the_traces_of_all_sessions(measured: tuple[Path, list[R
 
 
 def test_natural_points_of_larger_batches_than_the_split_are_measured_once_with_a_note(
-    workload: Path, tmp_path: Path
+    tmp_path: Path,
 ) -> None:
-    content = yaml.safe_load(workload.read_text())
-    content["points"] = [{"batch_size": size, "natural": "as_they_come"} for size in (500, 900)]
-    larger = workload.with_name("larger.yaml")
-    larger.write_text(yaml.safe_dump(content))
+    points = [{"batch_size": size, "natural": "as_they_come"} for size in (500, 900)]
+    larger = write_workload(tmp_path / "larger", points=points)
     recipe = Recipe(name="one", measure=TWICE.model_copy(update={"points": "all"}))
     (result,) = harness.run_all([recipe], options(larger, tmp_path))
     assert result.error is None
