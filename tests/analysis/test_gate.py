@@ -11,7 +11,7 @@ import pytest
 
 from benchmarks.study.gates import gated
 from compress.analysis.gate import Check, Limits, check, growth
-from compress.analysis.sentence import assumption
+from compress.analysis.sentence import assumption, spread_percent
 from compress.base.config import InputError
 from compress.records import files as result_files
 from compress.records import stats
@@ -240,6 +240,7 @@ def _counted(result: Result, n: int) -> Result:
 @pytest.mark.parametrize(("spread", "words"), [(1.0, "100 %"), (0.125, "12 %"), (0.025, "2.5 %"), (0.995, "100 %")])
 def test_the_assumed_spread_is_printed_in_plain_percent(spread: float, words: str) -> None:
     assert assumption(spread) == f"assuming that sessions differ by {words}"
+    assert f"{spread_percent(spread)} %" == words
 
 
 @pytest.mark.parametrize(("spread", "most"), [(0.01, 0.05), (0.02, 0.05)])
