@@ -260,10 +260,11 @@ def imprecise(raw: Raw, name: str) -> Sequence[str]:
 
 def _imprecise(raw: Raw, name: str) -> Sequence[str]:
     """Return the sentence of a single session."""
-    headline = next(iter(raw.session.runner(name).points), None)
+    all_points = raw.session.runner(name).points
+    headline = next(iter(all_points), None)
     point = None if headline is None else _over_sessions(raw, name, 0)
     if headline is None or point is None:
         return ()
     latencies = {ratio.reference: ratio.latency for ratio in point.ratios if ratio.reference != name}
-    sentence = shortfall(latencies, headline.precision, headline.rounds_s)
+    sentence = shortfall(latencies, headline.precision, headline.rounds_s, len(all_points))
     return () if sentence is None else (sentence,)

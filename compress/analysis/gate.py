@@ -28,7 +28,9 @@ from compress.base.config import InputError
 from compress.base.limits import Limit, hundredths
 from compress.records import stats
 from compress.records.result import Accuracy, Result
+from compress.records.rules import MOST_ROUNDS
 from compress.records.stats import Estimate
+from compress.spec.measure import MOST_SESSIONS
 
 State = Literal["passed", "undecided", "FAILED", "MISSING", "UNKNOWN", "new"]
 FAILING: frozenset[State] = frozenset({"FAILED", "MISSING", "UNKNOWN"})
@@ -199,9 +201,12 @@ def _cost(
     text += f", {assumption(spread)}" if spread else ""
     if not grown.bounded:
         return "UNKNOWN", f"{text}: no interval; run the recipe with more rounds"
-    several = all(own.estimated is not None for own in sides)
-    unit = f"{'sessions' if several else 'rounds'} on each side"
-    return _state(grown, limit), text + _remedy(grown, limit, grown.n, unit, within)
+    state, single = _state(grown, limit), [own.estimated is None for own in sides]
+    if state == "undecided" and single[0] != single[1]:
+        where = "now" if single[0] else "the baseline"
+        return state, f"{text}; only more sessions of {where} (measure.sessions), as on the other side, can decide it"
+    unit, most = ("rounds", MOST_ROUNDS) if all(single) else ("sessions", MOST_SESSIONS)
+    return state, text + _remedy(grown, limit, grown.n, f"{unit} on each side", within, most)
 
 
 def _loss(after: Accuracy | None, before: Accuracy | None, limit: Limit, family: int) -> tuple[State, str]:
@@ -245,10 +250,13 @@ def _state(change: Estimate, limit: float) -> State:
     return "passed" if change.high < limit else "undecided"
 
 
-def _remedy(change: Estimate, limit: float, n: int, unit: str, within: Estimate | None = None) -> str:
+def _remedy(
+    change: Estimate, limit: float, n: int, unit: str, within: Estimate | None = None, most: float = math.inf
+) -> str:
     """Return what would decide an undecided check, if its figure stays: widths shrink with the root of the number.
 
-    `within` has the interval without the spread between sessions, which more rounds do not reduce.
+    `within` has the interval without the spread between sessions, which more rounds do not reduce. A result holds at
+    most `most` of the unit.
     """
     if _state(change, limit) != "undecided":
         return ""
@@ -256,10 +264,12 @@ def _remedy(change: Estimate, limit: float, n: int, unit: str, within: Estimate 
     room = (limit - change.value) ** 2 - max(0.0, half**2 - shrinking**2)
     if room <= 0 and half > shrinking:
         return "; only more sessions on each side (measure.sessions) can decide it"
-    needed = n * shrinking**2 / room if room > 0 else math.inf
+    needed = max(n * shrinking**2 / room, n + 1) if room > 0 else math.inf
+    if needed > most:
+        return f"; over {most} {unit} would be needed to decide it, and a result has no more"
     if needed > MOST * n:
         return f"; over {MOST} times as many {unit} would be needed to decide it"
-    return f"; about {max(math.ceil(needed), n + 1)} {unit} would decide it, instead of {n}"
+    return f"; about {math.ceil(needed)} {unit} would decide it, instead of {n}"
 
 
 def _towards(change: Estimate, limit: float) -> float:

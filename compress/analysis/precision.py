@@ -3,11 +3,14 @@
 import math
 from collections.abc import Collection, Mapping
 
+from compress.records.rules import MOST_ROUNDS
 from compress.records.stats import Estimate, t_quantile
-from compress.spec.measure import LEAST_ROUNDS
+from compress.spec.measure import LEAST_ROUNDS, MOST_BUDGET_S
 
 MANY_ROUNDS = 2.1
 """Student's quantile of a session of about 60 rounds."""
+WIDE = 0.2
+"""Half-width of a log-ratio from which its interval is printed: in percent, its ends are then far from symmetric."""
 
 
 def half_width(ratio: Estimate) -> float:
@@ -15,33 +18,62 @@ def half_width(ratio: Estimate) -> float:
     return math.log(ratio.high / ratio.low) / 2 if ratio.low > 0 and ratio.bounded else math.inf
 
 
-def needed_s(ratio: Estimate, precision: float, seconds: float) -> float | None:
-    """Return the seconds of rounds that would be enough for a ratio measured in `seconds`, at the same noise.
+def needed_rounds(ratio: Estimate, precision: float) -> float | None:
+    """Return the number of rounds that would be enough for a ratio, at the same noise. None without an interval.
 
-    The half-width falls with the square root of the number of rounds, and with Student's quantile. None without an
-    interval.
+    The half-width falls with the square root of the number of rounds, and with Student's quantile.
     """
-    if ratio.n < 2:
+    if ratio.n < 2 or math.isinf(half_width(ratio)):
         return None
     width = half_width(ratio) * min(1.0, MANY_ROUNDS / t_quantile(ratio.t_degrees + 1))
-    return None if math.isinf(width) else seconds * max((width / precision) ** 2, LEAST_ROUNDS / ratio.n)
+    return max(ratio.n * (width / precision) ** 2, LEAST_ROUNDS)
 
 
-def shortfall(ratios: Mapping[str, Estimate], precision: float | None, seconds: float | None) -> str | None:
-    """Return a sentence on the least precise of a runner's ratios, reference -> ratio; None if all are as asked."""
+def shortfall(
+    ratios: Mapping[str, Estimate], precision: float | None, seconds: float | None, points: int = 1
+) -> str | None:
+    """Return a sentence on the least precise of a runner's ratios, reference -> ratio; None if all are as asked.
+
+    `seconds` are those of the rounds at this point. The budget is divided among `points`.
+    """
     if precision is None or seconds is None or not ratios:
         return None
     worst = max(ratios, key=lambda name: half_width(ratios[name]))
     ratio = ratios[worst]
-    width, needed = half_width(ratio), needed_s(ratio, precision, seconds)
+    width, needed = half_width(ratio), needed_rounds(ratio, precision)
     if width <= precision and ratio.n >= LEAST_ROUNDS:
         return None
     if needed is None:
         return f"its ratio to {worst} has no interval after {ratio.n} rounds"
+    least = f" after at least {LEAST_ROUNDS} rounds" if ratio.n < LEAST_ROUNDS else ""
     return (
-        f"its latency ratio to {worst} is known to +-{100 * width:.2g} % after {ratio.n} rounds, not to the "
-        f"+-{100 * precision:.2g} % of at least {LEAST_ROUNDS} rounds that were asked for; at this noise that takes "
-        f"{_duration(needed)} of rounds: --set measure.budget_s={_rounded_up(needed)}"
+        f"its latency ratio to {worst} {_known(ratio)} after {ratio.n} rounds; {_half(precision)}{least} was asked "
+        f"for; {_advice(needed, seconds * needed / ratio.n, points)}"
+    )
+
+
+def _known(ratio: Estimate) -> str:
+    """Return how precisely a ratio is known."""
+    width = half_width(ratio)
+    if width > WIDE:
+        return f"is only known to lie between {ratio.low:.2g} and {ratio.high:.2g}"
+    return f"is known to {_half(width)}"
+
+
+def _half(width: float) -> str:
+    """Return a half-width of a log-ratio as percent, or as a factor if it is wide."""
+    return f"+-{100 * width:.2g} %" if width <= WIDE else f"a factor of {math.exp(width):.2f}"
+
+
+def _advice(rounds: float, seconds: float, points: int) -> str:
+    """Return the budget for this many rounds, which take `seconds` at each of the points, or that none is enough."""
+    if rounds > MOST_ROUNDS:
+        return f"at this noise that cannot be reached: a point has at most {MOST_ROUNDS} rounds"
+    if seconds * points > MOST_BUDGET_S:
+        return f"at this noise that cannot be reached: it takes {_duration(seconds * points)}, more than a day"
+    each = f"at each of {points} points" if points > 1 else "of rounds"
+    return (
+        f"at this noise that takes {_duration(seconds)} {each}: --set measure.budget_s={_rounded_up(seconds * points)}"
     )
 
 
@@ -50,6 +82,7 @@ def widest_shortfall(
     references: Collection[str],
     precision: float | None,
     seconds: float | None,
+    points: int = 1,
 ) -> str | None:
     """Return one line on the recipe with the least precise ratio, and the number of others; None if all are as asked.
 
@@ -62,7 +95,7 @@ def widest_shortfall(
     for (name, reference), ratio in ratios.items():
         if name not in order or (not has_recipes and order[reference] < order[name]):
             rows.setdefault(name, {})[reference] = ratio
-    short = {name: line for name, own in rows.items() if (line := shortfall(own, precision, seconds))}
+    short = {name: line for name, own in rows.items() if (line := shortfall(own, precision, seconds, points))}
     if not short:
         return None
     widest = max(short, key=lambda name: max(map(half_width, rows[name].values())))
@@ -73,9 +106,11 @@ def widest_shortfall(
 
 def _duration(seconds: float) -> str:
     minutes = seconds / 60
+    if minutes >= 120:
+        return f"about {minutes / 60:.0f} hours"
     return f"about {minutes:.0f} minutes" if minutes >= 10 else f"about {minutes:.2g} minutes"
 
 
 def _rounded_up(seconds: float) -> int:
-    """Return seconds with a tenth of reserve, in steps of 10."""
-    return 10 * math.ceil(1.1 * seconds / 10)
+    """Return seconds with a tenth of reserve, in steps of 10, up to the largest budget."""
+    return min(10 * math.ceil(1.1 * seconds / 10), MOST_BUDGET_S)

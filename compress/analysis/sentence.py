@@ -174,4 +174,9 @@ def _between(low: float, high: float, form: str) -> str:
 
 def assumption(spread: float) -> str:
     """Return the words for a spread that was added, or nothing for 0."""
-    return f"assuming that sessions differ by {100 * spread:.2g} %" if spread else ""
+    return f"assuming that sessions differ by {spread_percent(spread)} %" if spread else ""
+
+
+def spread_percent(spread: float) -> str:
+    """Return a spread in percent without its sign: two digits below 10, whole above, where two print 1e+02."""
+    return f"{100 * spread:{'.0f' if spread >= 0.1 else '.2g'}}"

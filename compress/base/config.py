@@ -135,6 +135,8 @@ def _describe_error(item: Any, data: Any, source: Source, kind: type[BaseModel])
         inner, _, reason = message.partition(": ")
         if path and inner.startswith(f"{path}."):
             return f"{shortened(source.at(inner), 400)}: {reason}"
+        assigned = source.assigned_below(path, set(re.findall(r"\w+", message)))
+        place = shortened(", ".join(assigned), 400) if assigned else place
         return f"{place}: {message}"  # a rule for several fields, whose sentence names their values
     message = f"{message[:1].lower()}{message[1:]}"
     if item["type"] == "literal_error" and isinstance(item["input"], str):
@@ -217,6 +219,18 @@ def set_path(data: dict[str, Any], path: str, value: Any) -> None:
                 raise InputError(f"--set {shortened(path)}: {owner} is {_short(node)}, which has no fields{way_out}")
         else:
             node = node[index]
+
+
+def check_replaced(overrides: Sequence[tuple[str, Any]]) -> None:
+    """Raise InputError if one override sets the same path as an earlier one with another value, or a parent of it."""
+    problems = []
+    for position, (path, value) in enumerate(overrides):
+        for earlier, before in overrides[:position]:
+            if (path == earlier and value != before) or earlier.startswith(f"{path}."):
+                one, other = (shortened(f"--set {name}={given}") for name, given in ((earlier, before), (path, value)))
+                problems.append(f"{other}: replaces {one}; keep one of them")
+    if problems:
+        raise InputError(dict.fromkeys(problems))
 
 
 def parse_assignment(text: str) -> tuple[str, Any]:

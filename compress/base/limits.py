@@ -1,12 +1,13 @@
 """Limits of a metric's loss as people write them: points such as 1pt, or percent such as 2%."""
 
-import math
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator
 
 from compress.base.errors import InputError
+from compress.base.numerals import plain
+from compress.base.reading import shortened
 
 Unit = Literal["points", "percent"]
 Limit = tuple[float, Unit]
@@ -14,13 +15,18 @@ Limit = tuple[float, Unit]
 SUFFIXES: Mapping[str, Unit] = {"pt": "points", "%": "percent"}
 
 
+MOST = 1_000_000
+"""Largest number of points or percent."""
+
+
 def hundredths(text: str, suffix: str) -> float | None:
-    """Return the fraction in `3%` or `+3%` for the suffix `%`: 0.03. None for anything else, negative or infinite."""
-    try:
-        value = float(text.strip().removesuffix(suffix)) / 100 if text.strip().endswith(suffix) else math.nan
-    except ValueError:
-        return None
-    return value if 0 <= value < math.inf else None
+    """Return the fraction in `3%` or `+3%` for the suffix `%`: 0.03.
+
+    None for anything else: another suffix, a sign, an exponent, digits of other scripts, or above a million.
+    """
+    stripped = text.strip()
+    value = plain(stripped.removesuffix(suffix).rstrip()) if stripped.endswith(suffix) else None
+    return value / 100 if value is not None and value <= MOST else None
 
 
 def parse_limit(text: str, option: str) -> Limit:
@@ -30,8 +36,8 @@ def parse_limit(text: str, option: str) -> Limit:
         if value is not None:
             return value, unit
     raise InputError(
-        f"{option} {text}: expected points such as 1pt (hundredths of accuracy, f1 and other metrics with a scale), or "
-        "percent such as 2% for perplexity (relative to the reference's value)"
+        f"{option} {shortened(text)}: expected points such as 1pt (hundredths of accuracy, f1 and other metrics with a "
+        "scale), or percent such as 2% for perplexity (relative to the reference's value), in plain decimal digits"
     )
 
 
@@ -48,7 +54,7 @@ def _checked(value: Any) -> Any:
     try:
         parse_margin(str(value), "margin")
     except InputError as error:
-        raise ValueError(str(error).removeprefix(f"margin {value}: ")) from None
+        raise ValueError(str(error).removeprefix(f"margin {shortened(str(value))}: ")) from None
     return value
 
 

@@ -1,6 +1,6 @@
 """YAML 1.2 texts as plain mappings with the line of every path. Texts that expand or nest too far are refused."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -34,6 +34,11 @@ class Source:
         line = self.lines.get(probe)
         place = f"{self.name}:{line}" if line else self.name
         return f"{place} {path}" if path else place
+
+    def assigned_below(self, path: str, fields: Collection[str]) -> list[str]:
+        """Return `--set path=value` for each assigned one of these fields of the mapping at a path."""
+        places = {f"{path}.{name}" if path else name for name in fields}
+        return [f"--set {name}={value}" for name, value in self.assigned.items() if name in places]
 
     def shows(self, path: str, value: Any) -> bool:
         """Return whether `at(path)` already contains this value."""

@@ -87,7 +87,7 @@ def external(
     ] = None,
     error: Annotated[float | None, typer.Option(help="The meter's error by its calibration, in percent.")] = None,
 ) -> None:
-    """Add the energy recorded by an external meter to results."""
+    """Add the energy recorded by an external meter to results. New readings replace those added before."""
     from compress.analysis.external import attach
     from compress.analysis.pareto import group
 

@@ -31,3 +31,9 @@ class OperatingPoint(Config):
                 "batch_size beside it"
             )
         return self
+
+    def fitted(self, examples: int | None) -> "OperatingPoint":
+        """Return the point; a natural one has no larger batches than the test split has examples (None: unknown)."""
+        if self.natural is None or examples is None or self.batch_size <= examples:
+            return self
+        return self.model_copy(update={"batch_size": examples})

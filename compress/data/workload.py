@@ -122,11 +122,15 @@ class Workload(Config):
         default = OperatingPoint(batch_size=self.headline_point.batch_size, natural="as_they_come")
         return next((point for point in self.points if point.natural is not None), default)
 
-    def measured_points(self, which: Literal["headline", "all"]) -> list[OperatingPoint]:
-        """Return the points to measure, each once: the headline, the natural point, and for `all` the further ones."""
+    def measured_points(self, which: Literal["headline", "all"], examples: int | None = None) -> list[OperatingPoint]:
+        """Return the points to measure, each once: the headline, the natural point, and for `all` the further ones.
+
+        Batches of natural points have at most `examples`, the size of the test split. Equal points are then one.
+        """
         natural = self.natural_point
         further = self.points if which == "all" else ()
-        return list(dict.fromkeys((self.headline_point, *([natural] if natural else []), *further)))
+        points = (self.headline_point, *([natural] if natural else []), *further)
+        return list(dict.fromkeys(point.fitted(examples) for point in points))
 
     @property
     def metric_name(self) -> str:

@@ -118,8 +118,20 @@ def judge(sessions: Sequence[Session], references: Sequence[Spec], job: Job) -> 
         notes.append(
             f"the control group's CPU quota is {session.quota_cores:g} cores; models ran on {job.threads} threads"
         )
+    notes += _smaller_batches(job, session.runner(raw.against))
     notes += [_doctor_note(session.meter)] if session.meter.source == "nvml" else []
     return raw, present, tuple(notes)
+
+
+def _smaller_batches(job: Job, evaluated: Runner) -> list[str]:
+    """Return a note on natural points of larger batches than the test split; empty without any."""
+    examples = len(next(iter(evaluated.outcomes.values())))
+    points = job.workload.measured_points(job.settings.points)
+    larger = [str(p.batch_size) for p in points if p.fitted(examples) != p]
+    if not larger:
+        return []
+    return [f"the test split has {examples} examples, so the natural points of batch {', '.join(larger)} "
+            f"{'was' if len(larger) == 1 else 'were'} measured with batches of {examples}"]  # fmt: skip
 
 
 def _doctor_note(meter: MeterFacts) -> str:

@@ -15,6 +15,7 @@ from compress.base.config import InputError, did_you_mean
 from compress.base.console import say
 from compress.base.locks import locked, measuring_lock
 from compress.base.processes import run_child
+from compress.harness import kept
 from compress.measure.further import further_job
 from compress.measure.job import Job, failure, session_folder, write_job
 from compress.records import trace
@@ -53,19 +54,31 @@ class Local:
 
 
 def _sessions(job: Job, scratch: Path) -> list[Session]:
-    """Run the sessions of a job, one after the other, and return them."""
-    first = one_session(job, scratch / "session-1")
+    """Run the sessions of a job, one after the other, and return them. Those that an interrupted run kept are read."""
+    first = _session(job, 1, scratch)
     further = further_job(job, first) if job.settings.sessions > 1 else None
     sessions = [first]
     for number in range(2, job.settings.sessions + 1) if further is not None else ():
         assert further is not None
-        say(f"  session {number} of {job.settings.sessions}")
         try:
-            sessions.append(completed(one_session(further, scratch / f"session-{number}"), first))
+            sessions.append(completed(_session(further, number, scratch), first))
         except (RuntimeError, OSError, InputError) as error:
             say(f"  session {number} failed: {error}")
             sessions.append(lost_session(first, failure(error)))
     return sessions
+
+
+def _session(job: Job, number: int, scratch: Path) -> Session:
+    """Return a session by its number from 1: the kept one, or a new one, which is kept."""
+    stored = kept.read(job.kept, number)
+    if stored is not None or number > 1:
+        origin = ", kept from the run that was interrupted" if stored is not None else ""
+        say(f"  session {number} of {job.settings.sessions}{origin}")
+    if stored is not None:
+        return stored
+    session = one_session(job, scratch / f"session-{number}")
+    kept.keep(job.kept, number, session)
+    return session
 
 
 def one_session(job: Job, folder: Path) -> Session:

@@ -27,7 +27,7 @@ from compress.energy.block import holds_gpu
 from compress.energy.find import find_meter
 from compress.energy.meters import Absent, Meter, gpus_of
 from compress.harness import build as building
-from compress.harness import preflight
+from compress.harness import kept, preflight
 from compress.harness.assemble import Built, assemble, failed
 from compress.harness.engine import engine
 from compress.harness.plan import Options, Planned, plan, standing
@@ -220,6 +220,8 @@ def _measured(
     except (RuntimeError, OSError, InputError) as error:
         left = [item for item in items if item.path not in measured.adopted | measured.made]
         measured.write({i.path: failed(i.recipe, i.source, i.fingerprint, machine, options.limit, error) for i in left})
+    if not measured.unwritten:
+        kept.drop(measured.kept)
     return measured
 
 
@@ -243,7 +245,8 @@ def _measure(
                 if (result := standing(plans[path], options)) is not None:
                     measured.adopted[path] = result
             left = [item for item in items if item.path not in measured.adopted]
-            job = _job(left, references, options, machine, meter) if left else None
+            job = kept.keeping(_job(left, references, options, machine, meter), left, options) if left else None
+            measured.kept = None if job is None else job.kept
             return job
 
         def finish(sessions: Sequence[Session]) -> None:

@@ -20,6 +20,8 @@ class Measured:
     """Results that another process wrote while this one waited."""
     unwritten: list[str] = field(default_factory=list)
     """Problems that kept results from being written."""
+    kept: Path | None = None
+    """Folder of the sessions to remove once the results are written."""
 
     def write(self, results: Mapping[Path, Result]) -> None:
         """Write results and keep them."""

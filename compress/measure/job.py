@@ -72,6 +72,8 @@ class Job:
     """Whether the parent process, which waits for the session, holds the device too."""
     evaluates: bool = True
     """Whether accuracy, kernels and memory are measured; a further session of the same artifacts only has rounds."""
+    kept: Path | None = None
+    """Folder of the finished sessions until results are written; the job file lacks it. None keeps no session."""
 
 
 def failure(error: Exception) -> str:

@@ -75,11 +75,16 @@ def load_of(job: Job, runner: LoadedModel, point: OperatingPoint) -> tuple[Seque
         count = TIMING_BATCHES if point.generate is None else 1
         shape = Shape(point.batch_size, point.sequence_length, point.generate)
         return timing_batches(job, runner, point, count), RunnerPoint(shape)
-    examples = loading.load_examples(job.source, "test", runner.processor, runner.model.config, limit=job.limit)
+    examples = split_examples(job, runner)
     task, device = task_of(job.workload.task), torch_device(job.device)
     batches, size, texts = natural(examples, task, runner.processor, point.batch_size, point.natural)
     moved = Pass({key: value.to(device) for key, value in batch.items()} for batch in batches)
     return moved, RunnerPoint(Shape(size, None, natural=point.natural), texts=texts)
+
+
+def split_examples(job: Job, runner: LoadedModel) -> Any:
+    """Return the examples that are evaluated: those of the test split, up to the limit."""
+    return loading.load_examples(job.source, "test", runner.processor, runner.model.config, limit=job.limit)
 
 
 class Shelf:

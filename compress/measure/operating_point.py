@@ -71,7 +71,8 @@ def _until_finished(rounds: Rounds, label: str, settings: Settings) -> float:
             ratios = _ratios(rounds)
             if finished(settings, index, elapsed_s, ratios.values()):
                 break
-    if line := widest_shortfall(ratios, _references(rounds), settings.precision, elapsed_s):
+    points = len(rounds.bench.job.workload.measured_points(settings.points))
+    if line := widest_shortfall(ratios, _references(rounds), settings.precision, elapsed_s, points):
         say(f"  {line}")
     if rounds.repeats:
         say(f"  {rounds.repeats} of {rounds.windows} windows were repeats of disturbed ones")

@@ -26,7 +26,7 @@ from compress.measure.evaluate import BATCH, evaluate
 from compress.measure.examples import differing, label_names
 from compress.measure.foreign import foreign_processes, listed_processes
 from compress.measure.job import Job, Spec, read_job, session_folder
-from compress.measure.models import Shelf, in_turn_reason, timing_batches
+from compress.measure.models import Shelf, in_turn_reason, split_examples, timing_batches
 from compress.records import trace
 from compress.records.session import Idle, Memory, Runner, RunnerPoint, Session
 from compress.spec.formats import GRAPH_RUNTIMES
@@ -67,7 +67,7 @@ def run_session(job: Job, memory: Mapping[str, Memory]) -> Session:
         live = []  # there is no reference to compare with
     idle_loaded = steady_idle(meter, IDLE_S)
     sync = synchronizer(torch_devices(job.device))
-    points = job.workload.measured_points(job.settings.points)
+    points = _points(job, shelf, live)
     with Sampler(meter) as sampler:
         bench = Bench(job, shelf, runners, meter, sampler, sync, before, seen)
         left_s = job.settings.budget_s
@@ -99,6 +99,15 @@ def run_session(job: Job, memory: Mapping[str, Memory]) -> Session:
         clock_offset_start_ns=clock_offset_ns,
         clock_offset_ns=_clock_offset_ns(),
     )
+
+
+def _points(job: Job, shelf: Shelf, live: Sequence[Spec]) -> list[OperatingPoint]:
+    """Return the points to measure. Natural points of larger batches than the test split are those of its size."""
+    points = job.workload.measured_points(job.settings.points)
+    if not live or all(point.natural is None for point in points):
+        return points
+    examples = len(split_examples(job, shelf.take(live[-1])))  # this model is loaded
+    return job.workload.measured_points(job.settings.points, examples)
 
 
 def _clock_offset_ns() -> int:

@@ -42,11 +42,17 @@ def _check_rounds(estimate: Estimate) -> Estimate:
 
 
 def _check_positive(estimate: Estimate) -> Estimate:
-    """Return the estimate if its value is positive. Raises ValueError otherwise."""
+    """Return the estimate if its value is positive. Raises ValueError otherwise.
+
+    Its interval has numbers of at least 0, or no end on either side: a single observation shows no interval.
+    """
     if not 1 / LARGE <= estimate.value <= LARGE:
         raise ValueError(f"value is {estimate.value!r}; expected a finite number above 0")
-    if not (0 <= estimate.low <= LARGE or estimate.low == -math.inf) or not estimate.high >= 0:
-        raise ValueError(f"its interval is {estimate.low!r} to {estimate.high!r}; expected numbers of at least 0")
+    endless = (estimate.low, estimate.high) == (-math.inf, math.inf)
+    if not endless and not (0 <= estimate.low <= LARGE and estimate.high >= 0):
+        raise ValueError(
+            f"its interval is {estimate.low!r} to {estimate.high!r}; expected numbers of at least 0, or -inf to inf"
+        )
     return _check_order(estimate)
 
 

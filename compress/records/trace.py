@@ -27,7 +27,7 @@ from compress.base.places import inside
 from compress.base.reading import is_folder, shortened
 from compress.records.sample import sample_rows, samples_of
 from compress.records.session import Example, Runner, Session
-from compress.records.trace_shape import check_table, check_whole
+from compress.records.trace_shape import check_numbers, check_table, check_whole
 from compress.records.window import Window
 from compress.records.window_rows import Rows, window_rows, windows_of
 
@@ -122,16 +122,23 @@ def read(folder: Path) -> Session:
 
 
 def _join(bare: Session, rows: Mapping[str, Rows]) -> Session:
-    """Return the session with the rows of its tables. Raises KeyError for an unknown runner or window."""
+    """Return the session with the rows of its tables.
+
+    Raises KeyError for an unknown runner or window, and ValueError for rows that are there twice.
+    """
     outcomes: dict[str, Rows] = {runner.name: [] for runner in bare.runners}
     for row in rows["outcomes"]:
         outcomes[row["runner"]].append(row)
+    for name, own in outcomes.items():
+        check_numbers([row["example"] for row in own], f"outcomes.parquet: example of {name}")
     windows = windows_of(rows["windows"], rows["batches"])
     points = {runner.name: len(runner.points) for runner in bare.runners}
     for name, point in windows:
         if point >= points[name]:
             raise IndexError(f"windows of {name} at point {point}, which it does not have")
     examples = tuple(Example(row["example"], row["text"]) for row in rows["examples"]) if "examples" in rows else None
+    if examples is not None and len({entry.example for entry in examples}) < len(examples):
+        raise ValueError("examples.parquet: has two rows of one example")
     return replace(
         bare,
         runners=tuple(_fill(runner, outcomes[runner.name], windows) for runner in bare.runners),

@@ -23,7 +23,10 @@ NUMBERS: Mapping[str, Collection[str]] = {
     "examples": ("example",),
 }
 """Integer columns without missing values; other number columns may have missing values."""
+PRESENT: Mapping[str, Collection[str]] = {"windows": ("start_uj", "end_uj"), "examples": ("text",)}
+"""Further columns that a table has, with or without values."""
 OF_A_RUNNER = ("windows", "batches", "outcomes")
+INDICES = {"duration_ns", "point", "round", "attempt", "example", "batch"}
 OUTCOMES = ({"prediction", "reference"}, {"nll", "tokens"})
 NEEDED = {"accuracy": OUTCOMES[0], "f1": OUTCOMES[0], "matthews_correlation": OUTCOMES[0], "perplexity": OUTCOMES[1]}
 
@@ -35,26 +38,34 @@ def check_table(name: str, table: "pa.Table") -> None:
 
     if not table.num_rows:
         return  # an empty table is written without columns
+    columns = table.column_names
     required = {column: pa.types.is_integer for column in NUMBERS[name]}
     required |= {"runner": pa.types.is_string} if name in OF_A_RUNNER else {}
+    missing = [column for column in (*required, *PRESENT.get(name, ())) if column not in columns]
+    if missing:
+        raise ValueError(f"has no column {missing[0]}")
     for column, is_kind in required.items():
-        if column not in table.column_names:
-            raise ValueError(f"{name}.parquet has no column {column}")
         if not is_kind(table.schema.field(column).type) or table.column(column).null_count:
-            raise ValueError(f"{name}.parquet {column}: expected {'text' if column == 'runner' else 'integers'} only")
-    for column in {"duration_ns", "point", "round", "attempt", "example"} & set(table.column_names):
-        if (pc.min(table.column(column)).as_py() or 0) < 0:
-            raise ValueError(f"{name}.parquet {column}: below 0")
-    if name == "windows" and "unused" in table.column_names:
-        values = set(table.column("unused").to_pylist())
-        if not values <= {0, 1}:
-            raise ValueError("windows.parquet unused: expected 0 or 1 in every row")
-    for column in set(table.column_names) - set(required):
+            raise ValueError(f"{column}: expected {'text' if column == 'runner' else 'integers'} only")
+    for column in [column for column in columns if column not in required]:
         kind = table.schema.field(column).type
         is_text = name == "examples" and column == "text"
         is_number = pa.types.is_integer(kind) or (name == "outcomes" and pa.types.is_floating(kind))
         if not (pa.types.is_null(kind) or (pa.types.is_string(kind) if is_text else is_number)):
-            raise ValueError(f"{name}.parquet {column}: {kind}; expected {'text' if is_text else 'numbers'}")
+            raise ValueError(f"{column}: {kind}; expected {'text' if is_text else 'numbers'}")
+    for column in INDICES & set(columns):
+        if (pc.min(table.column(column)).as_py() or 0) < 0:
+            raise ValueError(f"{column}: below 0")
+    if name == "windows" and "unused" in columns and not set(table.column("unused").to_pylist()) <= {0, 1}:
+        raise ValueError("unused: expected 0 or 1 in every row")
+
+
+def check_numbers(numbers: Sequence[int], place: str) -> None:
+    """Raise ValueError, which starts with `place`, unless the numbers are 0, 1, 2 ... in this order."""
+    for expected, number in enumerate(numbers):
+        if number != expected:
+            why = "twice" if number in numbers[:expected] else f"where {expected} is expected"
+            raise ValueError(f"{place} has the number {number} {why}; expected 0 to {len(numbers) - 1} in order")
 
 
 def check_whole(session: Session) -> None:

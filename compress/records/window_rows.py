@@ -11,6 +11,7 @@ from dataclasses import fields
 from typing import Any
 
 from compress.records.session import Session
+from compress.records.trace_shape import check_numbers
 from compress.records.window import Disturbance, Window
 
 COLUMNS = ("order", "started_ns", "ended_ns", "cpu_ns", "start_uj", "end_uj")
@@ -38,24 +39,38 @@ def window_rows(session: Session) -> tuple[Rows, Rows]:
 
 
 def windows_of(windows: Rows, batches: Rows) -> dict[tuple[str, int], tuple[list[Window], list[Window]]]:
-    """Return (runner, point) -> its used and its unused windows. Raises KeyError for batches without a window."""
-    durations: dict[tuple[str, int, int, int], list[int]] = {}
+    """Return (runner, point) -> its used and its unused windows.
+
+    Raises KeyError for batches without a window, and ValueError for windows or batches that are there twice.
+    """
+    parts: dict[tuple[str, int, int, int], Rows] = {}
     for row in batches:
-        durations.setdefault(_key(row), []).append(row["duration_ns"])
+        parts.setdefault(_key(row), []).append(row)
     found: dict[tuple[str, int], tuple[list[Window], list[Window]]] = {}
+    seen = set()
     for row in windows:
         place = _key(row)
+        if place in seen:
+            raise ValueError(f"windows.parquet: has two rows of {_words(place)}")
+        seen.add(place)
+        own = parts.pop(place, [])
+        check_numbers([part["batch"] for part in own], f"batches.parquet: batch of {_words(place)}")
         window = Window(
             index=place[2],
             attempt=place[3],
-            batch_ns=tuple(durations.pop(place, ())),
+            batch_ns=tuple(part["duration_ns"] for part in own),
             disturbance=Disturbance(**{key: row.get(key) for key in DISTURBANCE}),
             **{key: row[key] for key in COLUMNS},
         )
         found.setdefault(place[:2], ([], []))[bool(row.get("unused"))].append(window)
-    if durations:
-        raise KeyError(next(iter(durations))[:3])
+    if parts:
+        raise KeyError(next(iter(parts))[:3])
     return found
+
+
+def _words(place: tuple[str, int, int, int]) -> str:
+    name, point, index, number = place
+    return f"{name}, point {point}, round {index}, attempt {number}"
 
 
 def _key(row: Mapping[str, Any]) -> tuple[str, int, int, int]:

@@ -7,7 +7,7 @@ from compress.analysis.judging import unreliable
 from compress.analysis.loss import lost, margin_words
 from compress.analysis.odds import adjusted, front_odds
 from compress.analysis.pareto import Table
-from compress.analysis.sentence import assumption
+from compress.analysis.sentence import assumption, spread_percent
 from compress.analysis.verdict import MEASURED
 from compress.records.result import Point, Reference, Result
 from compress.report.text import plain, trainings
@@ -65,12 +65,12 @@ def _between_sessions(table: Table) -> Iterable[str]:
     points = [point for name, point in _points(table) if point is not None and name != table.reference]
     ratios = [point.ratio(table.reference or "") for point in points]
     known = [r.session_spread if table.axis == "latency" else r.session_spread_energy for r in ratios if r is not None]
-    spreads = [100 * spread for spread in known if spread is not None]
+    spreads = [spread for spread in known if spread is not None]
     if spreads:
-        span = f"{min(spreads):.2g} to {max(spreads):.2g} %" if len(spreads) > 1 else f"{spreads[0]:.2g} %"
+        span = " to ".join(dict.fromkeys(map(spread_percent, (min(spreads), max(spreads)))))
         yield (
             f"Intervals of rows with several sessions are over sessions (Student's t); their ratios of {table.axis} "
-            f"differ between sessions by {span} (standard deviation)."
+            f"differ between sessions by {span} % (standard deviation)."
         )
 
 

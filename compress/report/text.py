@@ -9,7 +9,7 @@ import re
 from compress.analysis.loss import difference as loss_difference
 from compress.analysis.loss import form as loss_form
 from compress.analysis.loss import margin_words, within
-from compress.analysis.sentence import assumption
+from compress.analysis.sentence import assumption, spread_percent
 from compress.records.result import Accuracy, BreakEven, Point, Result
 from compress.records.stats import Estimate
 
@@ -185,7 +185,7 @@ def session_spread(point: Point, reference: str) -> str:
     ratio = point.ratio(reference)
     spreads = [] if ratio is None else [("latency", ratio.session_spread), ("energy", ratio.session_spread_energy)]
     known = [
-        f"{100 * spread:.2g} % of the {axis} ratio" if spread else f"no more than rounds in the {axis} ratio"
+        f"{spread_percent(spread)} % of the {axis} ratio" if spread else f"no more than rounds in the {axis} ratio"
         for axis, spread in spreads
         if spread is not None
     ]

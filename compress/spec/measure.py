@@ -11,6 +11,8 @@ Profile = Literal["auto", "quick", "standard", "publish"]
 LEAST_ROUNDS = 15  # with fewer, a rule that stops at a narrow interval stops too often by chance
 PRECISION = 0.03
 BUDGET_S = 300.0
+MOST_BUDGET_S = 86_400
+MOST_SESSIONS = 20
 FEWEST_ROUNDS = 6  # if the budget is too short for more: an interval of fewer rounds says little
 
 
@@ -24,7 +26,7 @@ class Measure(Config):
     """Rounds; each holds one window of every runner, in random order. With precision or budget_s: the least number."""
     precision: Annotated[float, Field(gt=0, le=1)] | None = None
     """Measure until the 95 % interval of every latency ratio has at most this half-width (0.03: 3 %)."""
-    budget_s: Annotated[float, Field(gt=0, le=86400)] | None = None
+    budget_s: Annotated[float, Field(gt=0, le=MOST_BUDGET_S)] | None = None
     """Maximum seconds of rounds, for all rows and points together; at least 6 rounds are measured at every point."""
     window_s: Annotated[float, Field(gt=0, le=600)] | None = None
     """Seconds per window."""
@@ -36,7 +38,7 @@ class Measure(Config):
     """headline: the headline point and, for text classification, the natural one; all: every point of the workload."""
     residency: Literal["auto", "together", "in_turn"] | None = None
     """Keep all models in memory, or load each in turn inside every round; auto: together if they fit."""
-    sessions: Annotated[int, Field(ge=1, le=20)] | None = None
+    sessions: Annotated[int, Field(ge=1, le=MOST_SESSIONS)] | None = None
     """Sessions, one fresh process after the other; intervals are then over sessions. publish: 3, else 1."""
     session_spread: Annotated[float, Field(ge=0, le=1)] | None = None
     """Assumed relative standard deviation between sessions where a single session is compared with others; 0.02."""

@@ -25,6 +25,7 @@ from compress.base.config import (
     Config,
     InputError,
     check_name,
+    check_replaced,
     digest,
     set_path,
     suggestion_or_list,
@@ -38,6 +39,8 @@ from compress.spec.steps import STEPS, Step
 
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
 MOST_SEEDS = 20
+PROFILE = "measure.profile"
+"""What `measure: quick` sets."""
 ALTERNATIVES = frozenset({"seed", "seeds"})
 MOST_ORDERS = 6
 MOST_SEARCHED = 6  # steps: 720 permutations
@@ -174,6 +177,8 @@ class Recipe(Config):
             changed["measure"] = {"profile": changed["measure"]}
         source = replace(source, assigned=dict(overrides))
         _check_owners(overrides)
+        check_replaced([(PROFILE if path == "measure" and isinstance(value, str) else path, value)
+                        for path, value in overrides])  # fmt: skip
         for path, value in sorted(overrides, key=lambda change: change[0] != "measure"):  # a profile, then its settings
             if path in ALTERNATIVES and not dict(overrides).keys() >= ALTERNATIVES:  # one replaces the other
                 changed = {key: kept for key, kept in changed.items() if key not in ALTERNATIVES}

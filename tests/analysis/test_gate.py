@@ -11,6 +11,7 @@ import pytest
 
 from benchmarks.study.gates import gated
 from compress.analysis.gate import Check, Limits, check, growth
+from compress.analysis.sentence import assumption, spread_percent
 from compress.base.config import InputError
 from compress.records import files as result_files
 from compress.records import stats
@@ -198,6 +199,48 @@ def test_the_larger_of_the_assumed_and_the_estimated_spread_is_added_to_the_side
     )
     both = one(in_session("s2", spread=0.05, estimated=0.04), several, LATENCY)
     assert "assuming" not in both.detail and "sessions on each side would decide it" in both.detail
+
+
+def test_with_several_sessions_on_one_side_only_the_other_side_is_to_have_more() -> None:
+    single, several = in_session("s2", spread=0.02), in_session("s1", spread=0.02, estimated=0.01)
+    for now, then, where in ((single, several, "now"), (several, single, "the baseline")):
+        found = one(now, then, LATENCY)
+        assert found.state == "undecided"
+        assert found.detail.endswith(f"; only more sessions of {where} (measure.sessions), as on the other side, "
+                                     "can decide it")  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("spread", "estimated", "advised"),
+    [
+        (0.02, 0.01, "about 5 sessions on each side would decide it, instead of 3"),
+        (0.08, 0.01, "over 20 sessions on each side would be needed to decide it, and a result has no more"),
+        (0.4, None, "over 1000 rounds on each side would be needed to decide it, and a result has no more"),
+    ],
+    ids=["sessions", "more sessions than a result has", "more rounds than a result has"],
+)
+def test_no_more_sessions_or_rounds_are_advised_than_a_result_can_have(
+    spread: float, estimated: float | None, advised: str
+) -> None:
+    """Half-width of the growth: about sqrt(2) x spread; of 3 sessions, 3 (1.41 x 0.02 / 0.023)^2 are needed."""
+    sides = [in_session(name, spread=spread, estimated=estimated) for name in ("s2", "s1")]
+    n = 3 if estimated is not None else 15
+    sides = [_counted(side, n) for side in sides]
+    found = one(*sides, Limits(latency=0.023, session_spread=0.0))
+    assert found.state == "undecided" and found.detail.endswith(advised), found.detail
+
+
+def _counted(result: Result, n: int) -> Result:
+    """The result with a ratio of n observations."""
+    (point,) = result.points
+    ratio = replace(point.ratios[0], latency=replace(point.ratios[0].latency, n=n))
+    return replace(result, points=(replace(point, ratios=(ratio,)),))
+
+
+@pytest.mark.parametrize(("spread", "words"), [(1.0, "100 %"), (0.125, "12 %"), (0.025, "2.5 %"), (0.995, "100 %")])
+def test_the_assumed_spread_is_printed_in_plain_percent(spread: float, words: str) -> None:
+    assert assumption(spread) == f"assuming that sessions differ by {words}"
+    assert f"{spread_percent(spread)} %" == words
 
 
 @pytest.mark.parametrize(("spread", "most"), [(0.01, 0.05), (0.02, 0.05)])

@@ -42,6 +42,16 @@ def test_a_listed_natural_point_replaces_the_default_and_is_measured_once() -> N
     assert workload.measured_points("all") == [workload.headline_point, listed, workload.points[0]]
 
 
+def test_natural_points_of_larger_batches_than_the_split_are_one() -> None:
+    points = tuple(OperatingPoint(batch_size=size, natural="as_they_come") for size in (100, 60, 8, 61))
+    workload = own(points=(*points, OperatingPoint(batch_size=100, sequence_length=64)))
+    found = workload.measured_points("all", 60)
+    assert [(point.batch_size, point.natural) for point in found] == [
+        (workload.headline_point.batch_size, None), (60, "as_they_come"), (8, "as_they_come"), (100, None),
+    ]  # fmt: skip
+    assert len(workload.measured_points("all", 100)) == len(workload.measured_points("all")) == 6
+
+
 @pytest.mark.parametrize("task", ["image-classification", "causal-lm"])
 def test_other_tasks_have_no_natural_point(task: str) -> None:
     assert own(task).measured_points("headline") == [own(task).headline_point]

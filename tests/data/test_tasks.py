@@ -48,6 +48,16 @@ def test_texts_are_cut_at_max_length_and_kept_beside_their_tokens() -> None:
     assert all(ids[0] == 2 and ids[-1] == 3 for ids in examples["input_ids"])
 
 
+@pytest.mark.parametrize("text", ["", "   ", "\u4e2d"])
+def test_texts_without_a_known_token_are_refused_and_some_of_them_are_not(text: str) -> None:
+    workload = own_workload("text-classification", 32)
+    raw = datasets.Dataset.from_dict({**sentences(4, seed=5), "text": [text] * 4})
+    with pytest.raises(InputError, match=r"^all 4 texts are empty, or have only unknown tokens"):
+        task_of("text-classification").prepare(raw, tokenizer(), workload, bert().config)
+    some = datasets.Dataset.from_dict({**sentences(4, seed=5), "text": [text, *sentences(4, seed=5)["text"][1:]]})
+    assert len(task_of("text-classification").prepare(some, tokenizer(), workload, bert().config)) == 4
+
+
 def test_a_batch_is_padded_to_its_longest_and_not_further() -> None:
     task, examples = task_of("text-classification"), prepared_examples()
     for rows in ([0, 1, 2], [5], list(range(24))):

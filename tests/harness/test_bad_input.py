@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import datasets
 import pytest
 import torch
 
@@ -68,6 +69,13 @@ def test_mistakes_in_several_places_are_reported_together(stderr_of: Refused, wo
     told = stderr_of("run", "bert_lowrank", "--workload", wrong,
                    "--set", "steps.0.parameters=null", "--set", "steps.0.rank=1000")  # fmt: skip
     assert "perplexity" in told and "1000 saves nothing" in told, told
+
+
+def test_a_test_split_of_empty_texts_is_refused_before_compressing(stderr_of: Refused, tmp_path: Path) -> None:
+    path = write_workload(tmp_path / "empty")
+    datasets.Dataset.from_dict({"text": [""] * 6, "label": [0, 1] * 3}).to_parquet(path.parent / "data/test.parquet")
+    told = stderr_of("run", "bert_lowrank", "--workload", path)
+    assert "my test split: all 6 texts are empty" in told and told.count("error:") == 1, told
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="has CUDA")

@@ -71,7 +71,7 @@ def test_a_further_session_that_fails_in_any_way_leaves_the_first(
 
     monkeypatch.setattr(engine, "one_session", session)
     monkeypatch.setattr(engine, "further_job", lambda job, _: job)
-    job: Any = SimpleNamespace(settings=SimpleNamespace(sessions=3))
+    job: Any = SimpleNamespace(settings=SimpleNamespace(sessions=3), kept=None)
     handed: list[Sequence[Session]] = []
     engine.Local().run(lambda waited: job, handed.append, tmp_path)
     ((one, lost, three),) = handed

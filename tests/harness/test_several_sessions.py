@@ -26,6 +26,7 @@ from compress.records.stats import paired_ratio
 from compress.report.describe import describe
 from compress.spec.measure import PROFILES, Measure
 from tests import forked
+from tests.helpers import write_workload
 
 TWICE = Measure(
     profile="quick", rounds=3, window_s=0.02, preroll_s=0.0, warmup_s=0.1, points="headline", sessions=2,
@@ -157,6 +158,21 @@ def test_an_external_meter_covers_every_session_or_the_error_names_those_that_it
     assert point is not None and point.energy_j is not None
     assert point.energy_j.value == pytest.approx(50 * point.latency_s.value / point.batch_size)
     assert {bool(r.energy_j) for r in point.rounds} == {True} and point.sessions == 2
+
+
+def test_natural_points_of_larger_batches_than_the_split_are_measured_once_with_a_note(
+    tmp_path: Path,
+) -> None:
+    points = [{"batch_size": size, "natural": "as_they_come"} for size in (500, 900)]
+    larger = write_workload(tmp_path / "larger", points=points)
+    recipe = Recipe(name="one", measure=TWICE.model_copy(update={"points": "all"}))
+    (result,) = harness.run_all([recipe], options(larger, tmp_path))
+    assert result.error is None
+    assert [(point.batch_size, point.natural is not None) for point in result.points] == [(4, False), (8, True)]
+    assert [point.sessions for point in result.points] == [2, 2]
+    assert [note for note in result.notes if "natural" in note] == [
+        "the test split has 8 examples, so the natural points of batch 500, 900 were measured with batches of 8"
+    ]
 
 
 def failing(run: Callable[..., None], session: int) -> Callable[..., None]:

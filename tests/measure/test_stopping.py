@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from compress.analysis.precision import half_width, needed_s, shortfall, widest_shortfall
+from compress.analysis.precision import half_width, needed_rounds, shortfall, widest_shortfall
 from compress.base.config import InputError
 from compress.measure.stopping import finished, latency_ratios
 from compress.records.stats import Estimate
@@ -78,42 +78,74 @@ def test_ratios_are_of_every_runner_to_every_other_reference() -> None:
     assert found["bf16", "fp32"].value == pytest.approx(0.5)  # the geometric mean of 1, 1/2 and 1/4
 
 
-def test_the_time_needed_grows_with_the_square_of_the_half_width() -> None:
-    wide = Estimate(0.5, 0.5 * math.exp(-0.12), 0.5 * math.exp(0.12), 60)
-    assert half_width(wide) == pytest.approx(0.12)
-    assert needed_s(wide, 0.03, 90) == pytest.approx(16 * 90)
-    assert needed_s(Estimate(0.5, 0.5, 0.5, 6), 0.03, 90) == pytest.approx(90 * 15 / 6)
-    assert needed_s(Estimate(0.5, 0.0, math.inf, 1), 0.03, 90) is None
+def wide(width: float, rounds: int = 60) -> Estimate:
+    """A ratio of this half-width of its logarithm."""
+    return Estimate(0.5, 0.5 * math.exp(-width), 0.5 * math.exp(width), rounds)
+
+
+def test_the_rounds_needed_grow_with_the_square_of_the_half_width() -> None:
+    assert half_width(wide(0.12)) == pytest.approx(0.12)
+    assert needed_rounds(wide(0.12), 0.03) == pytest.approx(16 * 60)
+    assert needed_rounds(Estimate(0.5, 0.5, 0.5, 6), 0.03) == 15
+    assert needed_rounds(Estimate(0.5, 0.0, math.inf, 1), 0.03) is None
 
 
 def test_a_shortfall_states_half_width_rounds_and_minutes() -> None:
-    wide = Estimate(0.5, 0.5 * math.exp(-0.12), 0.5 * math.exp(0.12), 60)
-    sentence = shortfall({"fp32 eager": NARROW, "bf16 eager": wide}, 0.03, 90)
-    assert sentence is not None
-    for words in ("its latency ratio to bf16 eager is known to +-12 %", "60 rounds", "+-3 %", "about 24 minutes"):
-        assert words in sentence
-    assert "--set measure.budget_s=1590" in sentence  # 1440 s and a tenth
+    ratios = {"fp32 eager": NARROW, "bf16 eager": wide(0.12)}
+    assert shortfall(ratios, 0.03, 90) == (
+        "its latency ratio to bf16 eager is known to +-12 % after 60 rounds; +-3 % was asked for; at this noise that "
+        "takes about 24 minutes of rounds: --set measure.budget_s=1590"  # 16 x 90 s = 1440 s, and a tenth
+    )
     assert shortfall({"fp32 eager": NARROW}, 0.03, 90) is None
-    assert shortfall({"fp32 eager": wide}, None, 90) is None
+    assert shortfall({"fp32 eager": wide(0.12)}, None, 90) is None
     few = shortfall({"fp32 eager": Estimate(0.5, 0.5, 0.5, 6)}, 0.03, 90)
-    assert few is not None and "after 6 rounds" in few and "at least 15 rounds" in few
+    assert few is not None and "after 6 rounds; +-3 % after at least 15 rounds was asked for" in few
 
 
-def within(half_width: float) -> Estimate:
-    """A ratio after 60 rounds with this half-width of its logarithm."""
-    return Estimate(0.5, 0.5 * math.exp(-half_width), 0.5 * math.exp(half_width), 60)
+def test_the_budget_is_for_all_points_because_they_divide_it() -> None:
+    sentence = shortfall({"bf16 eager": wide(0.12)}, 0.03, 90, points=2)
+    assert sentence is not None
+    assert sentence.endswith(
+        "takes about 24 minutes at each of 2 points: --set measure.budget_s=3170"
+    )  # 2 x 1440 x 1.1
+
+
+@pytest.mark.parametrize(
+    ("width", "seconds", "points", "words"),
+    [
+        (0.13, 90, 1, "cannot be reached: a point has at most 1000 rounds"),  # 60 x (0.13 / 0.03)^2 = 1127
+        (0.12, 3600, 2, "cannot be reached: it takes about 32 hours, more than a day"),  # 2 x 16 h
+        (0.12, 5300, 1, "--set measure.budget_s=86400"),  # 84800 s; with a tenth it would be refused
+    ],
+    ids=["rounds", "a day", "up to a day"],
+)
+def test_a_budget_is_advised_only_if_it_can_be_set_and_is_enough(
+    width: float, seconds: float, points: int, words: str
+) -> None:
+    sentence = shortfall({"bf16 eager": wide(width)}, 0.03, seconds, points)
+    assert sentence is not None and sentence.endswith(words)
+    if "=" in words:
+        Measure(budget_s=float(words.partition("=")[2]))
+
+
+def test_a_wide_ratio_is_stated_by_the_ends_of_its_interval() -> None:
+    sentence = shortfall({"fp32 eager": wide(0.33)}, 0.03, 90)
+    assert sentence is not None  # 0.5 e^-0.33 and 0.5 e^0.33
+    assert "is only known to lie between 0.36 and 0.7 after 60 rounds; +-3 % was asked for" in sentence
+    loose = shortfall({"fp32 eager": wide(0.33)}, 0.25, 90)
+    assert loose is not None and "a factor of 1.28 was asked for" in loose  # e^0.25
 
 
 def pairs(**widths: float) -> dict[tuple[str, str], Estimate]:
     """Ratios named `row_reference`; those of two references in both directions."""
-    named = {tuple(key.split("_")): within(width) for key, width in widths.items()}
+    named = {tuple(key.split("_")): wide(width) for key, width in widths.items()}
     return {(name, reference): ratio for (name, reference), ratio in named.items()}
 
 
 def test_only_recipes_are_named_and_the_widest_of_them_with_the_number_of_others() -> None:
     ratios = pairs(fp32_bf16=0.3, bf16_fp32=0.3, int8_fp32=0.02, int8_bf16=0.05, int4_fp32=0.12, int4_bf16=0.01)
     line = widest_shortfall(ratios, ["fp32", "bf16"], 0.03, 90)
-    assert line is not None and line.startswith("int4: its latency ratio to fp32 is known to +-12 % after 60 rounds, ")
+    assert line is not None and line.startswith("int4: its latency ratio to fp32 is known to +-12 % after 60 rounds; ")
     assert line.endswith("--set measure.budget_s=1590; 1 more model misses it too")
     ratios |= pairs(nf4_fp32=0.04)
     assert str(widest_shortfall(ratios, ["fp32", "bf16"], 0.03, 90)).endswith("; 2 more models miss it too")

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -189,6 +190,16 @@ def _column(name: str, column: str, values: Any) -> Callable[[Path], None]:
     return change
 
 
+def _rows_twice(name: str) -> Callable[[Path], None]:
+    """Repeats all rows of a table."""
+
+    def change(folder: Path) -> None:
+        table = pq.read_table(folder / f"{name}.parquet")
+        pq.write_table(pa.concat_tables([table, table]), folder / f"{name}.parquet")
+
+    return change
+
+
 def _used_twice(folder: Path) -> None:
     """Has windows.parquet use a window and its repeat."""
     repeat = replace(WINDOWS[1], attempt=1)
@@ -237,9 +248,9 @@ DAMAGED: Mapping[str, tuple[Callable[[Path], None], str]] = {
     ),
     "another point": (_column("windows", "point", [0, 2]), "the trace refers to ('fp32 eager', 0, 1), but contains"),
     "a point too many": (_second_window_at_point_2, "windows of fp32 eager at point 2, which it does not have"),
-    "one round twice": (_column("windows", "round", [0, 0]), "but contains no data of it"),
+    "one round twice": (_column("windows", "round", [0, 0]), "has two rows of fp32 eager, point 0, round 0, attempt 0"),
     "two used windows of one round": (_used_twice, "two windows of one round that figures would use"),
-    "a window neither used nor unused": (_half_unused, "windows.parquet unused: expected 0 or 1 in every row"),
+    "a window neither used nor unused": (_half_unused, "windows.parquet: unused: expected 0 or 1 in every row"),
     "rounds that the runners do not share": (
         _another_round,
         "ours has windows of other rounds than the other runners at point 0",
@@ -252,7 +263,19 @@ DAMAGED: Mapping[str, tuple[Callable[[Path], None], str]] = {
         "outcomes.parquet: Column 0: In chunk 0: Invalid: Invalid UTF8 sequence",
     ),
     "counts that are negative": (_column("samples", "counter_uj", [-5, 1]), "samples.parquet: below 0"),
-    "text for examples": (_column("examples", "example", ["a", "b"]), "examples.parquet example: expected integers"),
+    "a window twice": (_rows_twice("windows"), "has two rows of fp32 eager, point 0, round 0, attempt 0"),
+    "a batch twice": (
+        _column("batches", "batch", [0, 0, 0, 1]),
+        "batch of fp32 eager, point 0, round 0, attempt 0 has the number 0 twice; expected 0 to 1 in order",
+    ),
+    "all batches twice": (
+        _rows_twice("batches"),
+        "round 0, attempt 0 has the number 0 twice; expected 0 to 3 in order",
+    ),
+    "an example twice": (_column("outcomes", "example", [0, 0]), "example of fp32 eager has the number 0 twice"),
+    "another example": (_column("outcomes", "example", [0, 5]), "the number 5 where 1 is expected; expected 0 to 1"),
+    "a text twice": (_column("examples", "example", [1, 1]), "examples.parquet: has two rows of one example"),
+    "text for examples": (_column("examples", "example", ["a", "b"]), "examples.parquet: example: expected integers"),
 }
 
 
@@ -264,3 +287,55 @@ def test_a_damaged_trace_is_one_sentence(damage: Callable[[Path], None], sentenc
         trace.read(tmp_path / "s")
     (problem,) = error.value.problems
     assert sentence in problem and problem.startswith(f"{tmp_path / 's'}: "), problem
+
+
+NUMBER_COLUMNS = {
+    "windows": ["point", "round", "attempt", "unused", "order", "started_ns", "ended_ns", "cpu_ns", "start_uj",
+                "end_uj", "stolen_ns"],
+    "batches": ["point", "round", "attempt", "batch", "duration_ns"],
+    "outcomes": ["example", "prediction", "reference"],
+    "samples": ["time_ns", "board", "counter_uj"],
+    "examples": ["example"],
+}  # fmt: skip
+TEXT_COLUMNS = {"windows": ["runner"], "batches": ["runner"], "outcomes": ["runner"], "examples": ["text"]}
+WRONG: Mapping[str, object] = {"text": "a", "boolean": True, "list": [1], "time": datetime(2026, 1, 1), "bytes": b"a"}
+COLUMNS = [
+    (name, column) for table in (NUMBER_COLUMNS, TEXT_COLUMNS) for name, each in table.items() for column in each
+]
+
+
+def _detailed(folder: Path) -> Path:
+    """Write a trace that has every column."""
+    repeat = replace(WINDOWS[1], attempt=1, disturbance=Disturbance(stolen_ns=5))
+    trace.write(folder, replace(WHOLE, runners=(replace(FIRST, points=(replace(MEASURED, unused=(repeat,)),)), FAILED)))
+    trace.read(folder)
+    return folder
+
+
+@pytest.mark.parametrize("kind", WRONG)
+@pytest.mark.parametrize(("name", "column"), COLUMNS)
+def test_a_column_of_a_wrong_type_is_one_sentence(name: str, column: str, kind: str, tmp_path: Path) -> None:
+    folder = _detailed(tmp_path / "s")
+    rows = pq.read_table(folder / f"{name}.parquet").num_rows
+    value = 5 if kind == "text" and column in ("text", "runner") else WRONG[kind]
+    _column(name, column, [value] * rows)(folder)
+    with pytest.raises(InputError, match=rf"{name}.parquet: {column}: .*expected (integers|text|numbers)"):
+        trace.read(folder)
+
+
+@pytest.mark.parametrize(("name", "column"), COLUMNS)
+def test_a_missing_column_is_one_sentence_unless_it_was_never_written(name: str, column: str, tmp_path: Path) -> None:
+    folder = _detailed(tmp_path / "s")
+    file = folder / f"{name}.parquet"
+    table = pq.read_table(file)
+    pq.write_table(table.drop([column]), file)
+    if column in ("stolen_ns", "board", "counter_uj"):
+        trace.read(folder)
+        return
+    with pytest.raises(InputError) as error:
+        trace.read(folder)
+    (problem,) = error.value.problems
+    assert column in problem or column in ("attempt", "unused"), problem
+    pq.write_table(table.append_column(column, table.column(column)), file)
+    with pytest.raises(InputError, match=f"{name}.parquet: "):
+        trace.read(folder)

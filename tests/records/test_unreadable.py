@@ -134,6 +134,12 @@ NOT_FIGURES = [
     (("points", 0, "latency_s", "value"), -0.1, "points.0.latency_s"),
     (("points", 0, "ratios", 0, "latency", "value"), float("inf"), "points.0.ratios.0.latency"),
     (("points", 0, "ratios", 0, "energy", "low"), float("nan"), "points.0.ratios.0.energy"),
+    (
+        ("points", 0, "ratios", 0, "latency"),
+        {"value": 0.1, "low": "-Infinity", "high": 0.2, "n": 6},
+        "ratios.0.latency: its interval is -inf to 0.2; expected numbers of at least 0, or -inf to inf",
+    ),
+    (("points", 0, "latency_s", "low"), "-Infinity", "points.0.latency_s: its interval is -inf to"),
     (("accuracy", "estimate", "value"), float("nan"), "estimate.value is nan"),
     (("accuracy", "delta", "value"), float("inf"), "delta.value is inf"),
     (("accuracy", "delta", "low"), float("nan"), "interval of delta is NaN"),
@@ -214,6 +220,7 @@ NOT_FIGURES = [
 
 FIGURES = [
     {"value": 0.1, "low": "-Infinity", "high": "Infinity", "n": 1},
+    {"value": 0.1, "low": 0.0, "high": "Infinity", "n": 2},
     {"value": 0.1, "low": 0.1 + 1e-12, "high": 0.1 - 1e-12, "n": 2},  # rounding
 ]
 

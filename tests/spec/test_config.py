@@ -286,6 +286,39 @@ def test_an_override_that_is_refused_is_shown_once_with_what_to_write(path: str,
     assert refused.value.problems == (sentence,)
 
 
+def test_a_rule_for_several_fields_names_the_overrides_that_break_it() -> None:
+    reason = (
+        "rounds: got 3 with precision or budget_s; expected at least 15, or neither of the two for exactly that many"
+    )
+    pairs = [("measure.rounds", 3), ("measure.budget_s", 4)]
+    with pytest.raises(InputError) as refused:
+        Recipe.load("bert_int8", [*pairs, ("measure.window_s", 1)])
+    assert refused.value.problems == (f"--set measure.rounds=3, --set measure.budget_s=4: {reason} rounds",)
+
+
+REPLACED = [
+    ([("measure.profile", "quick"), ("measure", "publish")], "--set measure.profile=publish: replaces --set "
+                                                             "measure.profile=quick; keep one of them"),
+    ([("measure", "publish"), ("measure.profile", "quick")], "--set measure.profile=quick: replaces --set "
+                                                             "measure.profile=publish; keep one of them"),
+    ([("measure.rounds", 20), ("measure.rounds", 30)], "--set measure.rounds=30: replaces --set "
+                                                       "measure.rounds=20; keep one of them"),
+    ([("steps.0.bits", 4), ("steps", [])], "--set steps=[]: replaces --set steps.0.bits=4; keep one of them"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("overrides", "sentence"), REPLACED)
+def test_an_override_that_replaces_another_is_refused(overrides: list[tuple[str, Any]], sentence: str) -> None:
+    with pytest.raises(InputError) as refused:
+        Recipe.load("bert_int8", overrides)
+    assert refused.value.problems == (sentence,)
+
+
+def test_overrides_that_replace_nothing_are_all_applied() -> None:
+    made = Recipe.load("bert_int8", [("measure.rounds", 20), ("measure", "publish"), ("measure.rounds", 20)])
+    assert (made.measure.profile, made.measure.rounds) == ("publish", 20)
+
+
 def test_an_order_that_cannot_work_is_refused_on_the_line_of_its_step_without_a_dump(tmp_path: Path) -> None:
     path = write(tmp_path, "steps:\n  - {method: quantize}\n  - {method: prune}\n")
     with pytest.raises(InputError) as refused:

@@ -9,6 +9,7 @@ For timing, the texts' tokens are joined and cut into rows of the exact length, 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from compress.base.config import InputError
 from compress.data.point import OperatingPoint
 from compress.data.tasks import classes, texts
 from compress.data.tasks import labels as class_labels
@@ -68,6 +69,9 @@ def prepare(raw: "datasets.Dataset", processor: Any, workload: WorkloadView, con
     if pairs is not None:
         columns["text_pair"] = pairs
     encoded = processor(rows, pairs, truncation=True, max_length=workload.max_length)
+    special = set(processor.all_special_ids)
+    if all(token in special for row in encoded["input_ids"] for token in row):
+        raise InputError(f"all {len(rows)} texts are empty, or have only unknown tokens; expected text of its language")
     note = "; ".join(filter(None, (labels.note, _padding_note(processor))))
     columns |= {name: encoded[name] for name in INPUTS if name in encoded}
     return datasets.Dataset.from_dict(columns, info=datasets.DatasetInfo(description=note))
