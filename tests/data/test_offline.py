@@ -25,7 +25,7 @@ TINY: dict[str, Any] = {
     "stdlib-bert": dataclasses.replace(
         offline_bert.SETTINGS,
         vocabulary=512, hidden=32, layers=2, heads=2, intermediate=32, batch=4, steps=3,
-        train_per_class=12, test_per_class=4,
+        train_per_keyword=12, test_per_keyword=4,
     ),
     "digits-vit": dataclasses.replace(
         offline_vit.SETTINGS, hidden=32, layers=2, heads=2, intermediate=32, batch=4, steps=3
@@ -57,29 +57,55 @@ def fake_stdlib(root: Path, packages: int, chars: int = offline_text.MIN_PACKAGE
 # the text
 
 
-def test_snippets_are_of_like_length_from_ten_classes_or_more_without_tests() -> None:
-    names, snippets = offline_text.snippets()
+def test_regions_are_long_and_of_ten_packages_or_more_without_tests() -> None:
+    names = offline_text.packages()
     assert len(names) >= 10
-    assert {s.label for s in snippets if s.held_out} == set(range(len(names)))
-    assert all(offline_text.LOW <= len(s.text) <= offline_text.HIGH for s in snippets)
     files = [f for name in names for f in offline_text.package_files(offline_text.stdlib(), name)]
     assert not [f for f in files if "test" in f.parent.parts]
+    held_out = [held for _, held in offline_text.regions()]
+    assert 0.1 < sum(held_out) / len(held_out) < 0.25
 
 
-def test_held_out_snippets_are_in_no_region_of_training(tmp_path: Path) -> None:
-    _, snippets = offline_text.snippets(fake_stdlib(tmp_path, 10))
+def test_held_out_regions_share_no_lines_with_those_of_training(tmp_path: Path) -> None:
+    regions = list(offline_text.regions(fake_stdlib(tmp_path, 10)))
     train, test = (
-        {line for s in snippets if s.held_out == held for line in s.text.split("\n")[1:-1]} for held in (0, 1)
+        {line for text, held in regions if held == part for line in text.split("\n")[1:-1]} for part in (0, 1)
     )
     assert test
     assert not train & test
-    assert not [s for s in snippets if "secret" in s.text]
+    assert not [text for text, _ in regions if "secret" in text]
 
 
-def test_real_training_and_test_snippets_share_no_text() -> None:
-    _, train, test = offline_bert.split(offline_bert.SETTINGS)
-    assert not {s.text for s in train} & {s.text for s in test}
-    assert 600 <= len(test) <= 1000
+@pytest.fixture(scope="module")
+def keywords() -> tuple[Any, list[offline_bert.Example], list[offline_bert.Example]]:
+    """The tokenizer, training and test examples of stdlib-bert."""
+    files = list(offline_text.files())
+    tokenizer = offline_bert.make_tokenizer([text for text, held in files if not held], offline_bert.SETTINGS)
+    return tokenizer, *offline_bert.split(files, tokenizer, offline_bert.SETTINGS)
+
+
+def test_keywords_are_hidden_in_the_middle_of_texts_of_one_length(keywords: Any) -> None:
+    tokenizer, train, test = keywords
+    assert len(test) >= 2500
+    assert {example.label for example in test} == set(range(len(offline_bert.KEYWORDS)))
+    rows = tokenizer([example.text for example in test])["input_ids"]
+    middle = offline_bert.SETTINGS.length // 2 - 1
+    for row in rows:  # cut within a word, a text may have a token more or less than its source
+        assert abs(len(row) - offline_bert.SETTINGS.length) <= 2
+        assert row.count(tokenizer.mask_token_id) == 1
+        assert abs(row.index(tokenizer.mask_token_id) - middle) <= 2
+    assert not {example.text for example in train} & {example.text for example in test}
+
+
+def test_hiding_a_keyword_leaves_its_surroundings(keywords: Any) -> None:
+    source = "def f(name):\n    if not name:\n        return None\n" * 8
+    found = list(offline_bert.examples(source, keywords[0], 24))
+    assert found
+    for example in found:
+        left, right = example.text.split("[MASK]")
+        word = offline_bert.KEYWORDS[example.label]
+        assert f"{left} {word}{right}" in source or f"{left}{word}{right}" in source
+    assert not list(offline_bert.examples("notify(iffy, format, asis)\n" * 30, keywords[0], 24))
 
 
 def test_a_python_without_its_source_is_refused(tmp_path: Path) -> None:
@@ -130,7 +156,7 @@ def test_a_made_workload_loads_and_is_judged_like_any_other(
 
 
 @pytest.mark.parametrize("name", offline.names())
-def test_the_full_size_is_two_to_five_million_parameters(name: str) -> None:
+def test_the_full_size_is_one_to_five_million_parameters(name: str) -> None:
     import torch
 
     with torch.device("meta"):
@@ -139,11 +165,8 @@ def test_the_full_size_is_two_to_five_million_parameters(name: str) -> None:
         else:
             module: Any = offline_bert if name == "stdlib-bert" else offline_llama
             tokenizer = _tokens(module.SETTINGS.vocabulary)
-            make = module.make_model
-            model = (
-                make(tokenizer, module.SETTINGS) if name == "stdlib-llama" else make("abc", tokenizer, module.SETTINGS)
-            )
-    assert 2e6 < sum(p.numel() for p in model.parameters()) < 5e6
+            model = module.make_model(tokenizer, module.SETTINGS)
+    assert 1e6 < sum(p.numel() for p in model.parameters()) < 5e6
 
 
 def _tokens(vocabulary: int) -> Any:
@@ -195,7 +218,7 @@ def test_training_is_seeded_and_leaves_the_callers_random_state_alone(cache: Pat
 
 @pytest.mark.parametrize("module", [offline_bert, offline_llama], ids=["bert", "llama"])
 def test_a_tokenizer_made_twice_gives_the_same_ids(module: Any) -> None:
-    texts = [s.text for s in offline_text.snippets()[1][:200]]
+    texts = [text for text, _ in offline_text.files()][:20]
     one, two = (module.make_tokenizer(texts, module.SETTINGS) for _ in range(2))
     assert one.get_vocab() == two.get_vocab()
     assert one(texts[0])["input_ids"] == two(texts[0])["input_ids"]

@@ -1,6 +1,6 @@
 """Offline workloads, built from parts of every Python installation: the first command works without a network.
 
-    stdlib-bert    a BERT classifier of source snippets by standard library package
+    stdlib-bert    a BERT that finds the keyword hidden in a piece of source
     digits-vit     a ViT on scikit-learn's handwritten digits
     stdlib-llama   a Llama language model on the standard library's source
 

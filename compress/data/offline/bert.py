@@ -1,11 +1,17 @@
-"""stdlib-bert: a small BERT that classifies source snippets by standard library package.
+"""stdlib-bert: a small BERT that finds which keyword of Python is hidden in a piece of source.
 
-The data is real text in twelve classes. A bag-of-words model reaches an accuracy of about 0.92 on the held-out
-snippets, so the task is learnable, and compression can lose accuracy.
+    if not name:          left  "if not name:\\n"
+        return None  ->   text  "if not name:\\n   [MASK] None\\n\\ndef "     label  "return"
+                          right " None\\n\\ndef "
+
+The words alone do not decide: a bag of words is right for about 37 % of the held-out examples, the model for about
+two thirds. Its answers therefore take the encoder, and compression that damages the encoder loses accuracy. Whole files
+are held out.
 """
 
 import random
-from collections.abc import Sequence
+import re
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,60 +19,102 @@ from typing import TYPE_CHECKING, Any
 from compress.data.offline import parts as offline_parts
 from compress.data.offline import text as offline_text
 from compress.data.offline.parts import TextSizes, seeded
-from compress.data.offline.text import Snippet
 
 if TYPE_CHECKING:
     import torch
 
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
+KEYWORDS = (
+    "if", "in", "not", "return", "self", "for", "def", "and", "None", "or", "else", "raise", "class", "as", "from",
+    "import", "with", "try", "except",
+)  # fmt: skip
+"""Frequent ones that are no alternatives of one another, as True and False are. self is none, but as frequent."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Settings(TextSizes):
     """All settings of the data, the model and its training."""
 
-    vocabulary: int = 6144
-    length: int = 128
-    train_length: int = 64
+    hidden: int = 128
+    heads: int = 4
+    intermediate: int = 512
+    vocabulary: int = 2048
+    length: int = 24
+    train_length: int = 24
     batch: int = 32
-    steps: int = 600
-    learning_rate: float = 1e-3
-    hidden_tokens: float = 0.25
-    """Fraction of a training crop's tokens replaced by [MASK], against overfitting."""
-    test_per_class: int = 75
-    train_per_class: int = 1000
+    steps: int = 1800
+    learning_rate: float = 1.5e-3
+    spread: float = 0.06
+    """Standard deviation of initial weights: BERT's 0.02 is for a width of 768, and learns slowly at this one."""
+    train_per_keyword: int = 3000
+    test_per_keyword: int = 150
 
 
 SETTINGS = Settings()
 
 
+@dataclass(frozen=True)
+class Example:
+    """A piece of source with a hidden keyword."""
+
+    text: str
+    label: int
+    """Index of the keyword."""
+
+
 def data_digest() -> str:
-    """Return a digest of the source that the snippets are cut from."""
+    """Return a digest of the source that the examples are cut from."""
     return offline_text.source_digest()
 
 
 def build(folder: Path, settings: Settings) -> None:
     """Write model/ and data/{train,test}.parquet into `folder`."""
-    names, train, test = split(settings)
-    tokenizer = make_tokenizer([s.text for s in train], settings)
-    model = make_model(names, tokenizer, settings)
+    files = list(offline_text.files())
+    tokenizer = make_tokenizer([text for text, held_out in files if not held_out], settings)
+    train, test = split(files, tokenizer, settings)
+    model = make_model(tokenizer, settings)
     fit(model, tokenizer, train, settings)
-    offline_parts.write(folder, model, tokenizer, table(train, names), table(test, names))
+    offline_parts.write(folder, model, tokenizer, table(train), table(test))
 
 
-def split(settings: Settings) -> tuple[list[str], list[Snippet], list[Snippet]]:
-    """Return (class names, training snippets, test snippets), shuffled and limited per class by the settings."""
-    names, snippets = offline_text.snippets(seed=settings.seed)
+def split(
+    files: Sequence[tuple[str, bool]], tokenizer: Any, settings: Settings
+) -> tuple[list[Example], list[Example]]:
+    """Return (training examples, test examples), shuffled and limited per keyword by the settings.
+
+    No text of the test is one of the training.
+    """
     rng = random.Random(settings.seed)
-    parts: tuple[list[Snippet], list[Snippet]] = ([], [])
-    for label in range(len(names)):
-        for held_out, most in ((False, settings.train_per_class), (True, settings.test_per_class)):
-            of_class = [s for s in snippets if s.label == label and s.held_out == held_out]
-            rng.shuffle(of_class)
-            parts[held_out].extend(of_class[:most])
-    for part in parts:
+    found: dict[bool, dict[str, int]] = {False: {}, True: {}}
+    for text, held_out in files:
+        found[held_out].update((example.text, example.label) for example in examples(text, tokenizer, settings.length))
+    parts: list[list[Example]] = []
+    for held_out, most in ((False, settings.train_per_keyword), (True, settings.test_per_keyword)):
+        known = {} if not held_out else found[False]
+        of_label: dict[int, list[Example]] = {label: [] for label in range(len(KEYWORDS))}
+        for text, label in found[held_out].items():
+            if text not in known:
+                of_label[label].append(Example(text, label))
+        for group in of_label.values():
+            rng.shuffle(group)
+        part = [example for group in of_label.values() for example in group[:most]]
         rng.shuffle(part)
-    return names, *parts
+        parts.append(part)
+    return parts[0], parts[1]
+
+
+def examples(text: str, tokenizer: Any, length: int) -> Iterator[Example]:
+    """Yield every keyword of a text, hidden in the middle of `length` tokens with special tokens."""
+    spans = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True, verbose=False)["offset_mapping"]
+    starts = {start + (text[start : start + 1] == " "): i for i, (start, _) in enumerate(spans)}
+    left = (length - 3) // 2
+    right = length - 3 - left
+    for match in re.finditer(rf"\b(?:{'|'.join(KEYWORDS)})\b", text):
+        i = starts.get(match.start())
+        if i is None or spans[i][1] != match.end() or i < left or i + right >= len(spans):
+            continue
+        before, after = text[spans[i - left][0] : spans[i][0]], text[match.end() : spans[i + right][1]]
+        yield Example(f"{before}[MASK]{after}", KEYWORDS.index(match.group()))
 
 
 def make_tokenizer(texts: Sequence[str], settings: Settings) -> Any:
@@ -85,7 +133,7 @@ def make_tokenizer(texts: Sequence[str], settings: Settings) -> Any:
     )
 
 
-def make_model(names: Sequence[str], tokenizer: Any, settings: Settings) -> Any:
+def make_model(tokenizer: Any, settings: Settings) -> Any:
     """Return an untrained BERT classifier with seeded weights."""
     from transformers import BertConfig, BertForSequenceClassification
 
@@ -93,21 +141,23 @@ def make_model(names: Sequence[str], tokenizer: Any, settings: Settings) -> Any:
         **settings.architecture(),
         vocab_size=len(tokenizer),
         max_position_embeddings=settings.length,
-        hidden_dropout_prob=0.0,  # random crops and masked tokens regularise at no cost in time
+        initializer_range=settings.spread,
+        hidden_dropout_prob=0.0,
         attention_probs_dropout_prob=0.0,
-        id2label=dict(enumerate(names)),
-        label2id={name: index for index, name in enumerate(names)},
+        id2label=dict(enumerate(KEYWORDS)),
+        label2id={name: index for index, name in enumerate(KEYWORDS)},
         pad_token_id=tokenizer.pad_token_id,
     )
     return seeded(lambda: BertForSequenceClassification(config), settings.seed)
 
 
-def fit(model: Any, tokenizer: Any, train: Sequence[Snippet], settings: Settings) -> float:
-    """Train the model in place on random crops; return the last batch's loss."""
+def fit(model: Any, tokenizer: Any, train: Sequence[Example], settings: Settings) -> float:
+    """Train the model in place; return the last batch's loss."""
+    import torch
+
     from compress.data.offline.train import train as run
 
-    rows = [tokenizer(s.text, add_special_tokens=False, verbose=False)["input_ids"] for s in train]
-    labels = [s.label for s in train]
+    rows = tokenizer([e.text for e in train], truncation=True, max_length=settings.train_length)["input_ids"]
     rng = random.Random(settings.seed)
     order: list[int] = []
 
@@ -115,7 +165,8 @@ def fit(model: Any, tokenizer: Any, train: Sequence[Snippet], settings: Settings
         while len(order) < settings.batch:
             order.extend(rng.sample(range(len(rows)), len(rows)))
         chosen = [order.pop() for _ in range(settings.batch)]
-        return _crops([rows[i] for i in chosen], [labels[i] for i in chosen], tokenizer, settings, rng)
+        padded = tokenizer.pad({"input_ids": [rows[i] for i in chosen]}, return_tensors="pt")
+        return {**padded, "labels": torch.tensor([train[i].label for i in chosen])}
 
     return run(
         model,
@@ -127,30 +178,8 @@ def fit(model: Any, tokenizer: Any, train: Sequence[Snippet], settings: Settings
     )
 
 
-def _crops(
-    rows: Sequence[Sequence[int]], labels: Sequence[int], tokenizer: Any, settings: Settings, rng: random.Random
-) -> "dict[str, torch.Tensor]":
-    """Return one batch of random crops, some tokens masked, of at most train_length tokens with special tokens."""
-    import torch
-
-    inner = settings.train_length - 2
-    crops = []
-    for row in rows:
-        start = rng.randrange(max(1, len(row) - inner + 1))
-        crop = [
-            tokenizer.mask_token_id if rng.random() < settings.hidden_tokens else token
-            for token in row[start : start + inner]
-        ]
-        crops.append({"input_ids": [tokenizer.cls_token_id, *crop, tokenizer.sep_token_id]})
-    batch = dict(tokenizer.pad(crops, return_tensors="pt"))
-    # crops are shorter than later texts: each batch has a random position offset, so that every position is trained
-    offset = rng.randrange(settings.length - settings.train_length + 1)
-    positions = torch.arange(batch["input_ids"].shape[1]) + offset
-    return {**batch, "position_ids": positions[None], "labels": torch.tensor(labels)}
-
-
-def table(snippets: Sequence[Snippet], names: Sequence[str]) -> Any:
-    """Return a dataset with columns text and label; labels are package names."""
+def table(examples: Sequence[Example]) -> Any:
+    """Return a dataset with columns text and label; labels are keywords."""
     from datasets import Dataset
 
-    return Dataset.from_dict({"text": [s.text for s in snippets], "label": [names[s.label] for s in snippets]})
+    return Dataset.from_dict({"text": [e.text for e in examples], "label": [KEYWORDS[e.label] for e in examples]})

@@ -50,7 +50,7 @@ def build(folder: Path, settings: Settings) -> None:
 
 def split(settings: Settings) -> tuple[list[str], list[str]]:
     """Return (training, test) regions of source text, shuffled by the seed."""
-    parts = offline_text.regions(seed=settings.seed)
+    parts = list(offline_text.regions(seed=settings.seed))
     rng = random.Random(settings.seed)
     train, test = ([text for text, held_out in parts if held_out == is_test] for is_test in (False, True))
     rng.shuffle(train)

@@ -1,15 +1,14 @@
 """Real text on every machine: the source of the interpreter's standard library, without its tests.
 
-    package -> files -> snippets of 400 to 500 characters -> regions of ten -> every sixth region is held out
+    package -> files -> pieces of 400 to 500 characters -> regions of ten -> every sixth region is held out
 
-Whole regions are held out, so that no test snippet continues a function of a training snippet.
+Whole regions are held out, so that no test text continues a function of a training text.
 """
 
 import hashlib
 import random
 import sysconfig
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 from compress.base.config import InputError
@@ -20,21 +19,12 @@ PACKAGES = (
     "concurrent", "ctypes", "json", "html", "wsgiref", "idlelib", "xmlrpc", "collections", "distutils",
     "zoneinfo", "re",
 )  # fmt: skip
-CLASSES, FEWEST_CLASSES = 12, 10
-MIN_PACKAGE_CHARS = 45_000  # about 100 snippets
+MOST_PACKAGES, FEWEST_PACKAGES = 12, 10
+MIN_PACKAGE_CHARS = 45_000
 TEST_FOLDERS = {"test", "tests", "idle_test", "__pycache__", "site-packages", "testmock"}
 LOW, HIGH = 400, 500
 REGION = 10
 HELD_OUT = 6
-
-
-@dataclass(frozen=True)
-class Snippet:
-    """A piece of source and the package it comes from."""
-
-    text: str
-    label: int
-    held_out: bool
 
 
 def stdlib() -> Path:
@@ -52,11 +42,11 @@ def packages(root: Path | None = None) -> list[str]:
     """Return the packages with enough source, in order of preference. Raises InputError if there are too few."""
     root = root or stdlib()
     sizes = {name: sum(f.stat().st_size for f in package_files(root, name)) for name in PACKAGES}
-    chosen = [name for name in PACKAGES if sizes[name] >= MIN_PACKAGE_CHARS][:CLASSES]
-    if len(chosen) < FEWEST_CLASSES:
+    chosen = [name for name in PACKAGES if sizes[name] >= MIN_PACKAGE_CHARS][:MOST_PACKAGES]
+    if len(chosen) < FEWEST_PACKAGES:
         raise InputError(
             f"{root}: only {len(chosen)} packages of this Python's standard library come with source, and offline "
-            f"workloads need {FEWEST_CLASSES}; use a Python that is not stripped, or a workload of your own"
+            f"workloads need {FEWEST_PACKAGES}; use a Python that is not stripped, or a workload of your own"
         )
     return chosen
 
@@ -71,33 +61,24 @@ def source_digest(root: Path | None = None) -> str:
     return total.hexdigest()[:16]
 
 
-def snippets(root: Path | None = None, seed: int = 0) -> tuple[list[str], list[Snippet]]:
-    """Return (package names, snippets of all of them), without duplicate texts."""
-    names = packages(root)
-    seen: set[str] = set()
-    kept: list[Snippet] = []
-    for label, pieces, held_out in _regions(root, seed):
-        fresh = [text for text in pieces if text not in seen]
-        seen.update(fresh)
-        kept.extend(Snippet(text, label, held_out) for text in fresh)
-    return names, kept
+def files(root: Path | None = None) -> Iterator[tuple[str, bool]]:
+    """Yield (text, held out) of every file of the packages; every sixth is held out."""
+    root = root or stdlib()
+    of_all = (file for package in packages(root) for file in package_files(root, package))
+    for position, file in enumerate(of_all):
+        yield file.read_text(encoding="utf-8", errors="replace"), position % HELD_OUT == 0
 
 
-def regions(root: Path | None = None, seed: int = 0) -> list[tuple[str, bool]]:
-    """Return (text, held out) of every region, the same regions as in `snippets`: about REGION consecutive snippets."""
-    return [("".join(pieces), held_out) for _, pieces, held_out in _regions(root, seed)]
-
-
-def _regions(root: Path | None, seed: int) -> Iterator[tuple[int, list[str], bool]]:
-    """Yield (index of the package, consecutive snippets, held out) of every region."""
+def regions(root: Path | None = None, seed: int = 0) -> Iterator[tuple[str, bool]]:
+    """Yield (text, held out) of every region: about REGION consecutive pieces of a file."""
     root = root or stdlib()
     rng = random.Random(seed)
-    for label, package in enumerate(packages(root)):
+    for package in packages(root):
         position = rng.randrange(HELD_OUT)  # counted across files: small files are held out in turn
         for file in package_files(root, package):
             pieces = cut(file.read_text(encoding="utf-8", errors="replace"))
             for start in range(0, len(pieces), REGION):
-                yield label, pieces[start : start + REGION], position % HELD_OUT == 0
+                yield "".join(pieces[start : start + REGION]), position % HELD_OUT == 0
                 position += 1
 
 
