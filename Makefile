@@ -21,7 +21,7 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 
 # A recipe that fails does not keep the others from the table; the exit code tells.
 pareto: setup
-	@status=0; $(PYTHON) -m compress run recipes/bert_*.yaml > /dev/null || status=$$?; \
+	@status=0; $(PYTHON) -m compress run --fitting recipes/bert_*.yaml > /dev/null || status=$$?; \
 	$(PYTHON) -m compress pareto results && exit $$status
 
 pareto-all: setup

@@ -42,7 +42,10 @@ def run(
     limit: Annotated[
         int | None, typer.Option(help="Use at most this many test examples; tables note the limit.")
     ] = None,
-    fitting: Annotated[bool, typer.Option("--fitting", help="Skip recipes that the device cannot run.")] = False,
+    fitting: Annotated[
+        bool,
+        typer.Option("--fitting", help="Skip recipes that the device cannot run, or half precision that it lacks."),
+    ] = False,
 ) -> None:
     """Run recipes in one session with shared references, and write one result per recipe."""
     insist(GO_ON)

@@ -28,7 +28,7 @@ from compress.data.workload import Workload
 from compress.energy.find import find_meter
 from compress.energy.meters import Absent, gpus_of
 from compress.harness.names import checked_name, name_conflicts
-from compress.harness.supported import check_supported
+from compress.harness.supported import check_native, check_supported
 from compress.model.manifest import MANIFEST, MOST_BYTES
 from compress.records import files as result_files
 from compress.records.result import METRIC_CONTENT, Machine, Result
@@ -58,7 +58,7 @@ class Options:
     limit: int | None = None
     keep: bool = True
     fitting: bool = False
-    """Skip recipes whose runtime or format the device lacks, instead of rejecting the whole run."""
+    """Skip recipes whose runtime, format or half precision the device lacks, instead of rejecting the whole run."""
     rebuild: bool = False
     """Make artifacts again too, in place of those on disk."""
     engine: str = "local"
@@ -177,6 +177,8 @@ def _fitting(recipes: Sequence[Recipe], options: Options, machine: Machine) -> t
         name = options.workload or recipe.workload
         try:
             check_supported(recipe, machine)
+            if options.fitting:
+                check_native(recipe, machine)
         except InputError as error:
             if not options.fitting:
                 problems.extend(error.problems)

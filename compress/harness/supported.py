@@ -47,6 +47,19 @@ def check_supported(recipe: Recipe, machine: Machine) -> None:
         _check_graph(recipe, device)
 
 
+def check_native(recipe: Recipe, machine: Machine) -> None:
+    """Raise InputError for a half precision that the device can only compute slower than fp32."""
+    from compress.base.devices import computes_bf16, torch_device
+
+    if machine.target.on_gpu:
+        return
+    casts = {step.dtype for step in recipe.steps if step.method == "cast"}
+    if "fp16" in casts:
+        raise InputError(f"{recipe.name}: fp16 is for GPUs; a CPU computes it slower than fp32")
+    if "bf16" in casts and not computes_bf16(torch_device(machine.target)):
+        raise InputError(f"{recipe.name}: this CPU has no unit for bf16, and computes it slower than fp32")
+
+
 def _in_bf16(steps: Sequence[Step]) -> bool:
     """Return whether the model is in bf16 after these steps."""
     casts = [step.dtype for step in steps if step.method == "cast"]

@@ -484,6 +484,18 @@ def test_recipes_that_the_device_cannot_run_are_left_out_on_demand(workload: Pat
     assert left.recipe.name == "bert_dense"
 
 
+@pytest.mark.parametrize("native", [False, True])
+def test_half_precision_without_a_unit_for_it_is_left_out_on_demand(
+    workload: Path, monkeypatch: pytest.MonkeyPatch, native: bool
+) -> None:
+    monkeypatch.setattr("compress.base.devices.computes_bf16", lambda _: native)
+    recipes = [Recipe.load(name) for name in ("bert_bf16", "bert_fp16", "bert_dense")]
+    options = Options(workload=str(workload))
+    assert len(plan(recipes, options, describe(CPU))) == 3
+    left = plan(recipes, replace(options, fitting=True), describe(CPU))
+    assert [planned.recipe.name for planned in left] == (["bert_bf16"] if native else []) + ["bert_dense"]
+
+
 def test_a_meter_that_has_come_or_fewer_cores_are_measured_anew_of_the_same_artifact(
     workload: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

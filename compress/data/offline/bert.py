@@ -77,9 +77,7 @@ def build(folder: Path, settings: Settings) -> None:
     offline_parts.write(folder, model, tokenizer, table(train), table(test))
 
 
-def split(
-    files: Sequence[tuple[str, bool]], tokenizer: Any, settings: Settings
-) -> tuple[list[Example], list[Example]]:
+def split(files: Sequence[tuple[str, bool]], tokenizer: Any, settings: Settings) -> tuple[list[Example], list[Example]]:
     """Return (training examples, test examples), shuffled and limited per keyword by the settings.
 
     No text of the test is one of the training.
