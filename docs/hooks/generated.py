@@ -114,8 +114,19 @@ def measured(names: Sequence[str]) -> str:
         assert result.verdict is not None
         why = f" Why: {text.markdown(result.verdict.cause)}." if result.verdict.cause else ""
         source = file.relative_to(ROOT).as_posix()
-        said.append(f"- **{result.name}** {text.markdown(result.verdict.sentence)}.{why} (`{source}`)")
+        said.append(f"- **{result.name}** {text.markdown(result.verdict.sentence)}.{why}{_other(result)} (`{source}`)")
     return _table(tuple(rows[0]), (row.values() for row in rows)) + "\n\n" + "\n".join(said)
+
+
+def _other(result: Result) -> str:
+    """What the measured recipe sets otherwise than the shipped one of its name, as a sentence."""
+    today = Recipe.load(result.name).model_dump(mode="json")["steps"]
+    pairs = zip(result.recipe["steps"], today, strict=False)
+    changed = [
+        f"{key} {then[key]}" for then, now in pairs for key in now if then.get(key, now[key]) not in (None, now[key])
+    ]
+    changed += ["other steps"] if len(result.recipe["steps"]) != len(today) else []
+    return f" Measured with {', '.join(changed)}; the shipped recipe is bolder now." if changed else ""
 
 
 def _row(result: Result) -> dict[str, str]:
