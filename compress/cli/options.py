@@ -56,10 +56,11 @@ def load_recipes(names: Sequence[str], assignments: Sequence[str] | None) -> lis
     return gathered(partial(Recipe.load, name, overrides) for name in names)
 
 
-def print_tables(tables: Any) -> None:
+def print_tables(tables: Any, folder: Path | None = None) -> None:
+    """Print tables, with a recommendation for each if the `folder` of their results is given."""
     from compress import report
 
-    report.print_tables(tables, console())
+    report.print_tables(tables, console(), folder)
 
 
 def print_unread(problems: Sequence[str]) -> None:

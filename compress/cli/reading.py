@@ -64,7 +64,7 @@ def pareto(
         tables = group(results, least, margin)
         writer.draw(tables)
         print_unread(problems)
-        print_tables(tables)
+        print_tables(tables, folder if limit is None else None)
         writer.bind(folder, carbon_terms)
         lines = [] if limit is None else [line for table in tables for line in odds.answers(table, *limit, str(within))]
         if carbon_terms is not None:

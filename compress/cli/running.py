@@ -56,7 +56,7 @@ def run(
     loaded = load_recipes(recipes, set_)
     options = Options(workload, device, out, artifacts, fresh, limit, keep, fitting, rebuild)
     finished = run_all(loaded, options)
-    print_tables(group(finished))
+    print_tables(group(finished), out)
     for line in _places(finished, out):
         print(line, file=sys.stderr)
     failures = [result for result in finished if result.error is not None]

@@ -5,6 +5,7 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from compress.analysis.natural import deployed, energy_per_correct, latency_per_example, measured_energy
@@ -14,6 +15,7 @@ from compress.analysis.verdict import MEASURED, Axis, alone, cost_axis, net_cost
 from compress.records.point import natural_point
 from compress.records.result import Point, Reference, Result
 from compress.report import text
+from compress.report.advice import advice
 from compress.report.charts.panel import panels
 from compress.report.charts.sketch import sketch
 from compress.report.heading import LOUD, heading, title
@@ -177,13 +179,16 @@ def labels(table: Table) -> dict[str, str]:
     return titles
 
 
-def print_tables(tables: Sequence[Table], console: "Console") -> None:
-    """Print the tables. A narrow terminal gets fewer columns and a long table only its cheapest rows, with a note."""
-    for part in printable(tables, console):
+def print_tables(tables: Sequence[Table], console: "Console", folder: Path | None = None) -> None:
+    """Print the tables. A narrow terminal gets fewer columns and a long table only its cheapest rows, with a note.
+
+    `folder` is that of the results: each table then ends with a recommendation.
+    """
+    for part in printable(tables, console, folder):
         console.print(part)
 
 
-def printable(tables: Sequence[Table], console: "Console") -> Iterable["RenderableType"]:
+def printable(tables: Sequence[Table], console: "Console", folder: Path | None = None) -> Iterable["RenderableType"]:
     """Yield the parts that `print_tables` prints."""
     from rich.text import Text
 
@@ -191,6 +196,8 @@ def printable(tables: Sequence[Table], console: "Console") -> Iterable["Renderab
         yield Text("No results yet. Run a recipe first: python -m compress run bert_int8")
     for table in tables[:MOST_TABLES]:
         yield from _printable(table, console)
+        for line in () if folder is None else advice(table, folder):
+            yield Text(line, overflow="ignore", no_wrap=line.startswith(" "))
     if len(tables) > MOST_TABLES:
         yield Text(f"{len(tables) - MOST_TABLES} more tables are in pareto.md.")
 
