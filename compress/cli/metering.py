@@ -8,11 +8,11 @@ from typing import Annotated
 import typer
 
 from compress.base.device import AUTO
-from compress.base.errors import InputError, attempted
+from compress.base.errors import InputError, attempted, gathered
 from compress.base.interrupts import insist
 from compress.base.terminal import print
 from compress.cli import completion
-from compress.cli.options import DeviceOption, app, print_tables
+from compress.cli.options import RESULTS, DeviceOption, app, print_tables
 
 
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
@@ -52,13 +52,15 @@ def doctor(
 
 @app.command()
 def verify(
-    results: Annotated[list[Path], typer.Argument(help="Result files, or folders of them.", metavar="RESULT...")],
+    results: Annotated[list[Path], typer.Argument(help=RESULTS, metavar="RESULT...")],
 ) -> None:
     """Compute accuracy, latency, energy and verdicts again from raw samples, and report any that differ."""
     from compress.analysis.verify import COPIED
     from compress.analysis.verify import verify as verify_result
+    from compress.records.by_name import found
     from compress.records.files import named
 
+    results = gathered(partial(found, path) for path in results)
     reports, problems = attempted(partial(verify_result, path) for path in named(results))
     for report in reports:
         print(
@@ -90,10 +92,12 @@ def external(
     """Add the energy recorded by an external meter to results. New readings replace those added before."""
     from compress.analysis.external import attach
     from compress.analysis.pareto import group
+    from compress.records.by_name import found
 
     if error is not None and not 0 <= error < 100:
         raise InputError(f"--error {error:g}: expected percent, from 0 up to 100")
     relative = None if error is None else error / 100
+    results = gathered(partial(found, path) for path in results)
     updated, problems = attempted(partial(attach, path, readings, boundary, calibration, relative) for path in results)
     if updated:
         print_tables(group(updated))

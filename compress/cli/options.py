@@ -10,6 +10,7 @@ import typer
 
 from compress.base.errors import InputError, gathered
 from compress.base.terminal import console, print
+from compress.base.version import __version__
 from compress.cli import completion
 
 MOST_SET = 200
@@ -20,6 +21,15 @@ app = typer.Typer(
     help="Compress a Hugging Face model, measure accuracy, latency and energy, and read one Pareto table.",
 )
 
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        print(__version__)
+        raise typer.Exit
+
+
+RESULTS = "Result files, folders of them, or names of recipes with a result in ./results."
+RESULT = "A result file, or the name of a recipe with a result in ./results."
 Out = Annotated[Path, typer.Option(help="Folder of results.")]
 Workload = Annotated[
     str | None,
@@ -41,6 +51,15 @@ Margin = Annotated[
     ),
 ]
 Rebuild = Annotated[bool, typer.Option("--rebuild", help="Also compress again, replacing the models on disk.")]
+
+
+@app.callback()
+def main(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version and exit.", is_eager=True, callback=_print_version)
+    ] = False,
+) -> None:
+    """Compress a Hugging Face model, measure accuracy, latency and energy, and read one Pareto table."""
 
 
 def load_recipes(names: Sequence[str], assignments: Sequence[str] | None) -> list[Any]:

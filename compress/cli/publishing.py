@@ -1,19 +1,20 @@
 """Commands that publish results: model card, hub, experiment trackers."""
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from compress.base.errors import InputError
+from compress.base.errors import InputError, gathered
 from compress.base.terminal import print
 from compress.cli import completion
-from compress.cli.options import app
+from compress.cli.options import RESULT, RESULTS, app
 
 
 @app.command()
 def card(
-    result: Annotated[Path, typer.Argument(help="A result file.")],
+    result: Annotated[Path, typer.Argument(help=RESULT)],
     artifact: Annotated[
         Path | None, typer.Option(help="Folder of its artifact; default: the one in the result.")
     ] = None,
@@ -21,7 +22,9 @@ def card(
     """Write a Hugging Face model card into a result's artifact: what was done, what was measured, how to load it."""
     from compress import report
     from compress.analysis.reading import read
+    from compress.records.by_name import found
 
+    result = found(result)
     stored = read(result)
     try:
         written = report.write_card(stored, _artifact(result, stored, artifact))
@@ -32,7 +35,7 @@ def card(
 
 @app.command()
 def push(
-    result: Annotated[Path, typer.Argument(help="A result file.")],
+    result: Annotated[Path, typer.Argument(help=RESULT)],
     repo: Annotated[str, typer.Option(help="Repository on the hub: user/name.")],
     private: Annotated[bool, typer.Option("--private", help="Visible only to you or your organization.")] = False,
     artifact: Annotated[
@@ -42,7 +45,9 @@ def push(
     """Upload a result's artifact with its card to the Hugging Face hub."""
     from compress import report
     from compress.analysis.reading import read
+    from compress.records.by_name import found
 
+    result = found(result)
     stored = read(result)
     try:
         print(report.push(stored, _artifact(result, stored, artifact), repo, private))
@@ -59,12 +64,13 @@ def _artifact(path: Path, stored: Any, folder: Path | None) -> Path:
 
 @app.command()
 def track(
-    results: Annotated[list[Path], typer.Argument(help="Result files.", metavar="RESULT...")],
+    results: Annotated[list[Path], typer.Argument(help=RESULTS, metavar="RESULT...")],
     to: Annotated[str, typer.Option(help="tensorboard, wandb or mlflow.", autocompletion=completion.trackers)],
     folder: Annotated[Path | None, typer.Option(help="Folder for local files; default: the tracker's own.")] = None,
     project: Annotated[str, typer.Option(help="Project or experiment.")] = "compress",
 ) -> None:
     """Send results to an experiment tracker: configuration, metrics, power trace."""
     from compress import report
+    from compress.records.by_name import found
 
-    print("\n".join(report.track(results, to, folder, project)))
+    print("\n".join(report.track(gathered(partial(found, path) for path in results), to, folder, project)))

@@ -7,10 +7,10 @@ from typing import Annotated, Any
 
 import typer
 
-from compress.base.errors import InputError, attempted
+from compress.base.errors import InputError, attempted, gathered
 from compress.base.terminal import console, print
 from compress.cli import completion
-from compress.cli.options import Margin, Out, app, print_tables, print_unread
+from compress.cli.options import RESULTS, Margin, Out, app, print_tables, print_unread
 
 
 @app.command()
@@ -155,7 +155,7 @@ def check(
 
 @app.command()
 def show(
-    results: Annotated[list[Path], typer.Argument(help="Result files, or folders of them.", metavar="RESULT...")],
+    results: Annotated[list[Path], typer.Argument(help=RESULTS, metavar="RESULT...")],
     margin: Margin = None,
 ) -> None:
     """Print results in full."""
@@ -163,8 +163,10 @@ def show(
     from compress.analysis.judging import with_margin
     from compress.analysis.reading import read
     from compress.base.reading import is_folder
+    from compress.records.by_name import found
     from compress.records.files import named
 
+    results = gathered(partial(found, path) for path in results)
     read_results, problems = attempted(partial(read, path) for path in named(results))
     for place, result in enumerate(read_results if margin is None else with_margin(read_results, margin)):
         print("", end="\n" if place else "")
@@ -177,7 +179,7 @@ def show(
 
 @app.command()
 def plot(
-    results: Annotated[list[Path], typer.Argument(help="Result files.", metavar="RESULT...")],
+    results: Annotated[list[Path], typer.Argument(help=RESULTS, metavar="RESULT...")],
     kind: Annotated[
         str, typer.Option(help="break-even, points, layers, trace or rounds.", autocompletion=completion.kinds)
     ],
@@ -185,8 +187,9 @@ def plot(
 ) -> None:
     """Plot results: break-even, all operating points, all layers, the power trace, or round by round."""
     from compress import report
+    from compress.records.by_name import found
 
-    print(report.write_chart(results, kind, out))
+    print(report.write_chart(gathered(partial(found, path) for path in results), kind, out))
 
 
 @app.command()

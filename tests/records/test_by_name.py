@@ -1,0 +1,43 @@
+"""Results named by their recipe."""
+
+from pathlib import Path
+
+import pytest
+
+from compress.base.config import InputError
+from compress.records.by_name import found
+from compress.records.files import write
+from tests import factory
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    for name, machine in (("bert_int8", "a"), ("bert_prune", "a"), ("bert_prune-fraction-0.4", "a"), ("twice", "a"),
+                          ("twice", "b")):  # fmt: skip
+        write(tmp_path, factory.result(name, machine=factory.machine(f"cpu-{machine * 8}")))
+    return tmp_path
+
+
+@pytest.mark.parametrize("name", ["bert_int8", "bert_prune", "bert_prune-fraction-0.4"])
+def test_a_recipes_name_leads_to_its_only_result(folder: Path, name: str) -> None:
+    assert found(Path(name), folder) == folder / "stdlib-bert" / f"{name}-cpu-aaaaaaaa.json"
+
+
+def test_limited_results_have_the_recipes_name_too(tmp_path: Path) -> None:
+    path = write(tmp_path, factory.result("bert_int8", limit=100, machine=factory.machine("cuda-01234567")))
+    assert found(Path("bert_int8"), tmp_path) == path
+
+
+def test_paths_are_returned_as_they_are(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "twice").mkdir()
+    for path in (Path("twice"), Path("results/gone"), Path("gone.json")):
+        assert found(path, folder) == path
+    assert found(Path("bert_int8"), tmp_path / "gone") == Path("bert_int8")
+
+
+def test_names_of_several_results_or_of_none_are_refused(folder: Path) -> None:
+    with pytest.raises(InputError, match=r"twice: 2 results have this name; .*cpu-aaaaaaaa.json, .*cpu-bbbbbbbb.json"):
+        found(Path("twice"), folder)
+    with pytest.raises(InputError, match=r"bert_int: no such file, and no result .*; did you mean bert_int8\?"):
+        found(Path("bert_int"), folder)
