@@ -41,8 +41,8 @@ def test_a_loss_that_may_exceed_a_point_is_not_recommended() -> None:
     (only,) = lines([made("a", 0.3, -0.006, half=0.02)])
     assert only == (
         "No recipe is shown to save latency and to lose at most 1 point. The nearest by the estimates is a, at 0.3 "
-        "times the latency of fp32 eager (0.294 to 0.306); its loss may be up to 2.6 points: more test examples would show "
-        "which."
+        "times the latency of fp32 eager (0.294 to 0.306); its loss may be up to 2.6 points: more test examples "
+        "would show which."
     )
 
 
