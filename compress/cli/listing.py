@@ -43,7 +43,9 @@ def init(
     data: Annotated[str | None, typer.Option(help="Hub id, folder or file of the data.")] = None,
     task: Annotated[
         str | None,
-        typer.Option(help=f"One of {', '.join(TASKS)}.", autocompletion=completion.tasks),
+        typer.Option(
+            help=f"One of {', '.join(TASKS)}; default: that of a model's folder.", autocompletion=completion.tasks
+        ),
     ] = None,
 ) -> None:
     """Print a workload file for your own model and data; in a terminal it asks for missing values."""

@@ -26,10 +26,13 @@ def init(model: str | None, data: str | None, task: str | None) -> None:
 
     Raises InputError for missing or invalid values.
     """
+    interactive = sys.stdin.isatty() and sys.stderr.isatty()
+    if task is None and model is not None and not interactive and (task := task_of_folder(model)) is not None:
+        _say(f"{model}: task {task}, by its config.json")
     if model is not None and data is not None and task is not None:
         print(template(model, data, task), end="")
         return
-    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+    if not interactive:
         options = {"--model": model, "--data": data, "--task": task}
         missing = [option for option, value in options.items() if value is None]
         raise InputError(f"init: {', '.join(missing)} missing; set them, or run init in a terminal to be asked")

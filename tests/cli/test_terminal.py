@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from compress.cli import completion
-from compress.cli.questions import task_of_folder
+from compress.cli.questions import init, task_of_folder
 from compress.data.tasks import TASKS
 from compress.data.workload import Workload, names
 from compress.report.charts import KINDS
@@ -150,6 +150,16 @@ def test_without_a_terminal_one_error_says_what_is_missing(folder: Path) -> None
         done.returncode == 2
         and done.stderr == "error: init: --model, --data missing; set them, or run init in a terminal to be asked\n"
     )
+
+
+def test_without_a_terminal_the_task_is_that_of_the_models_folder(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(folder)
+    init("my-model", "my-data", None)
+    shown = capsys.readouterr()
+    assert "task: text-classification\n" in shown.out
+    assert shown.err.endswith("task text-classification, by its config.json\n")
 
 
 @pytest.mark.parametrize(
