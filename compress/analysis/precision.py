@@ -9,6 +9,8 @@ from compress.spec.measure import LEAST_ROUNDS, MOST_BUDGET_S
 
 MANY_ROUNDS = 2.1
 """Student's quantile of a session of about 60 rounds."""
+MISSED = "its latency ratio to "
+"""How a sentence on a missed precision begins."""
 WIDE = 0.2
 """Half-width of a log-ratio from which its interval is printed: in percent, its ends are then far from symmetric."""
 
@@ -47,7 +49,7 @@ def shortfall(
         return f"its ratio to {worst} has no interval after {ratio.n} rounds"
     least = f" after at least {LEAST_ROUNDS} rounds" if ratio.n < LEAST_ROUNDS else ""
     return (
-        f"its latency ratio to {worst} {_known(ratio)} after {ratio.n} rounds; {_half(precision)}{least} was asked "
+        f"{MISSED}{worst} {_known(ratio)} after {ratio.n} rounds; {_half(precision)}{least} was asked "
         f"for; {_advice(needed, seconds * needed / ratio.n, points)}"
     )
 
@@ -99,9 +101,12 @@ def widest_shortfall(
     if not short:
         return None
     widest = max(short, key=lambda name: max(map(half_width, rows[name].values())))
-    others = len(short) - 1
-    more = f"; {others} more model{'s miss' if others > 1 else ' misses'} it too" if others else ""
-    return f"{widest}: {short[widest]}{more}"
+    return f"{widest}: {short[widest]}{others(len(short) - 1, 'model')}"
+
+
+def others(count: int, what: str) -> str:
+    """Return words for the further rows that miss the precision; empty for none."""
+    return f"; {count} more {what}{'s miss' if count > 1 else ' misses'} it too" if count else ""
 
 
 def _duration(seconds: float) -> str:

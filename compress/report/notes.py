@@ -7,6 +7,7 @@ from compress.analysis.judging import unreliable
 from compress.analysis.loss import lost, margin_words
 from compress.analysis.odds import adjusted, front_odds
 from compress.analysis.pareto import Table
+from compress.analysis.precision import MISSED, half_width, others
 from compress.analysis.sentence import assumption, spread_percent
 from compress.analysis.verdict import MEASURED
 from compress.records.result import Point, Reference, Result
@@ -221,12 +222,28 @@ def _seeds(table: Table) -> Iterable[str]:
             )
 
 
+def _imprecise(table: Table) -> Iterable[str]:
+    """Yield one line on the row that missed the precision of its ratios by most, with the number of the others."""
+    missed = {result.name: note for result in table.results for note in result.notes if note.startswith(MISSED)}
+    widths = {
+        result.name: max(
+            half_width(ratio.latency) for ratio in result.headline.ratios if ratio.reference != result.name
+        )
+        for result in table.results
+        if result.name in missed and result.headline is not None and result.headline.ratios
+    }
+    if widths:
+        widest = max(widths, key=widths.__getitem__)
+        yield f"{widest}: {missed[widest].rstrip('.')}{others(len(missed) - 1, 'row')}."
+
+
 def _own_notes(table: Table) -> Iterable[str]:
     """Yield the notes of the results, each once with its rows: choices and replacements made for the user."""
+    yield from _imprecise(table)
     names_by_note: dict[str, list[str]] = {}
     for result in table.results:
         stated = result.headline.unreliable if result.headline else ()
-        for note in (note for note in result.notes if note not in stated):
+        for note in (note for note in result.notes if note not in stated and not note.startswith(MISSED)):
             names_by_note.setdefault(note.rstrip("."), []).append(result.name)
     for note, names in names_by_note.items():
         everyone = len(names) > 1 and len(names) == len(table.results)

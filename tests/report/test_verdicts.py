@@ -7,6 +7,9 @@ from rich.console import Console
 
 from compress.analysis.odds import adjusted, verdict_among
 from compress.analysis.pareto import Table, group
+from compress.analysis.precision import MISSED
+from compress.records.result import Result
+from compress.report.notes import footnotes
 from compress.report.table import print_tables
 from compress.report.verdicts import sentences
 from tests import factory
@@ -54,3 +57,17 @@ def test_a_failed_recipe_has_no_sentence_and_the_terminal_prints_the_others_belo
     lines = out.getvalue().splitlines()
     (place,) = (i for i, line in enumerate(lines) if line.startswith("fine: SAVES 50 % of the latency ("))
     assert lines[place - 1].startswith("FAILED bad: ") and lines[place + 1].startswith("- ★ is on the front")
+
+
+def test_one_line_states_the_widest_missed_precision_and_counts_the_others() -> None:
+    def missing(name: str, spread: float) -> Result:
+        note = f"{MISSED}fp32 eager is known to +-{100 * spread:g} % after 15 rounds; +-3 % was asked for"
+        return factory.result(name, 0.5, spread=spread, notes=(note, "a note of its own"))
+
+    (table,) = group([missing("a", 0.05), missing("b", 0.08), missing("c", 0.04), factory.result("d")])
+    lines = [line for line in footnotes(table) if MISSED in line]
+    words = "fp32 eager is known to +-8 % after 15 rounds; +-3 % was asked for; 2 more rows miss it too."
+    assert lines == [f"b: {MISSED}{words}"]
+    assert any(line.endswith("a note of its own.") for line in footnotes(table))
+    (alone,) = group([missing("a", 0.05)])
+    assert not any("more row" in line for line in footnotes(alone))
