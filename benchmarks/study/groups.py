@@ -58,7 +58,7 @@ GROUPS = (
         "{} warm-ups per row, of one runner and of five. Latency falls exponentially by 5 to 50 %, with noise of 1 to "
         "5 % per batch.",
         480,
-        (ramps.rows,),
+        (ramps.rows, ramps.wandering_machines),
     ),
     Group(
         "Slow drift of each runner's own",

@@ -156,11 +156,11 @@ def rows(warm_ups: int) -> Iterator[Bound]:
     draw = random.Random(SEED)
     flat = [warm_up(draw, 0.0, 1.0, NOISES[i % 3], 1 + i % 2 * 4) for i in range(warm_ups)]
     yield Bound("steady runners flagged, cv 1 to 5 %", sum(bool(run.ramps) for run in flat) / len(flat), 0, 0.05)
-    yield from _wandering(warm_ups // 4)
 
 
-def _wandering(warm_ups: int) -> Iterator[Bound]:
-    """Yield rows on a machine that wanders, so that no warm-up becomes steady in time."""
+def wandering_machines(warm_ups: int) -> Iterator[Bound]:
+    """Yield rows on a machine that wanders, so that no warm-up becomes steady in time: a quarter of `warm_ups` each."""
+    warm_ups = max(1, warm_ups // 4)
     for runners in (2, 5):
         draw, own = random.Random(SEED), Counter[bool]()
         where = f"{runners} runners, machine wanders by {100 * WANDER:g} %"

@@ -57,14 +57,14 @@ def run(
     options = Options(workload, device, out, artifacts, fresh, limit, keep, fitting, rebuild)
     finished = run_all(loaded, options)
     print_tables(group(finished), out)
-    for line in _places(finished, out):
+    for line in places(finished, out):
         print(line, file=sys.stderr)
     failures = [result for result in finished if result.error is not None]
     if failures:
         raise typer.Exit(1)
 
 
-def _places(results: "Sequence[Result]", out: Path) -> Iterator[str]:
+def places(results: "Sequence[Result]", out: Path) -> Iterator[str]:
     """Yield the paths of result files and artifacts, or their folders if they are many, and the command for files."""
     from compress.records.files import own_path
 

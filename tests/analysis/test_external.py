@@ -8,7 +8,7 @@ import pytest
 
 from compress.analysis import costs, figures
 from compress.analysis.external import attach, read
-from compress.analysis.verdict import judged
+from compress.analysis.judging import judged
 from compress.analysis.verify import verify
 from compress.base.config import InputError
 from compress.records import files, trace

@@ -346,10 +346,10 @@ def test_another_pretrained_student_is_looked_at_before_anything_is_trained(
     words = tokenizer()
     words.add_tokens(["new"])
     words.save_pretrained(student)
-    told = stderr_of("run", "bert_distill", "--workload", workload, "--set", "steps.0.keep_every=1",
+    told = stderr_of("run", "bert_distill", "--workload", workload, "--set", "steps.0.keep=null",
                    "--set", f"steps.0.model={student}")  # fmt: skip
     assert "has another tokenizer" in told
-    told = stderr_of("run", "bert_distill", "--workload", workload, "--set", "steps.0.keep_every=1",
+    told = stderr_of("run", "bert_distill", "--workload", workload, "--set", "steps.0.keep=null",
                    "--set", "steps.0.model=./gone")  # fmt: skip
     assert "distill model ./gone: no such folder" in told
 
