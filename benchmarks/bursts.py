@@ -31,7 +31,7 @@ LEAST_CONTAINED = 9
 HALF = "half_the_layers"
 RECIPES = {
     HALF: "steps: [{method: prune, structure: layers, importance: influence, fraction: 0.5}]\n",
-    "bf16": "steps: [{method: cast, dtype: bf16}]\n",
+    "narrower": "steps: [{method: prune, structure: feed_forward, fraction: 0.25}]\n",
     "int8": "steps: [{method: quantize, bits: 8}]\n",
 }
 WORKLOAD = f"""task: text-classification

@@ -126,4 +126,4 @@ def test_the_profile_for_machines_without_a_meter_has_short_windows() -> None:
     quick = PROFILES["quick"]
     assert 0.2 <= quick.window_s <= 0.4
     assert 0.05 <= quick.preroll_s <= 0.1
-    assert (quick.rounds, quick.precision, quick.budget_s, quick.least_batches) == (15, 0.03, 90, 2)
+    assert (quick.rounds, quick.precision, quick.budget_s, quick.least_batches) == (15, 0.03, 90, 1)
