@@ -97,6 +97,31 @@ def test_keywords_are_hidden_in_the_middle_of_texts_of_one_length(keywords: Any)
     assert not {example.text for example in train} & {example.text for example in test}
 
 
+@pytest.mark.long
+def test_the_hidden_keyword_takes_the_encoder(cache: Path, keywords: Any) -> None:
+    """The trained model is right for 65 % or more, and a bag of words for 20 points less."""
+    import torch
+    from sklearn.feature_extraction.text import CountVectorizer
+    from sklearn.linear_model import LogisticRegression
+
+    _, train, test = keywords
+    words = CountVectorizer(token_pattern=r"\w+|[^\w\s]", lowercase=False, min_df=3)
+    counts = words.fit_transform([example.text for example in train])
+    bag = LogisticRegression(max_iter=150, C=0.1).fit(counts, [example.label for example in train])
+    baseline = bag.score(words.transform([example.text for example in test]), [example.label for example in test])
+    model, processor = loading.load_model(locate.resolve(Workload.load("stdlib-bert")))
+    right = 0
+    for start in range(0, len(test), 256):
+        part = test[start : start + 256]
+        batch = processor([example.text for example in part], padding=True, return_tensors="pt")
+        with torch.no_grad():
+            answers = model(**batch).logits.argmax(-1)
+        right += int((answers == torch.tensor([example.label for example in part])).sum())
+    accuracy = right / len(test)
+    assert accuracy >= 0.65
+    assert accuracy - baseline >= 0.2
+
+
 def test_hiding_a_keyword_leaves_its_surroundings(keywords: Any) -> None:
     source = "def f(name):\n    if not name:\n        return None\n" * 8
     found = list(offline_bert.examples(source, keywords[0], 24))
