@@ -172,4 +172,4 @@ def wandering_machines(warm_ups: int) -> Iterator[Bound]:
         yield Bound(
             f"steady runners flagged as changing relative to the others, {where}", own[False] / warm_ups, 0, 0.1
         )
-        yield Bound(f"a runner with 18 % left flagged as such, {where}", own[True] / warm_ups, 0.7)
+        yield Bound(f"a runner with 18 % left flagged as such, {where}", own[True] / warm_ups, 0.8)

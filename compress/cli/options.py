@@ -15,11 +15,7 @@ from compress.cli import completion
 
 MOST_SET = 200
 
-app = typer.Typer(
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    help="Compress a Hugging Face model, measure accuracy, latency and energy, and read one Pareto table.",
-)
+app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False)
 
 
 def _print_version(asked: bool) -> None:

@@ -49,7 +49,7 @@ def _none(table: Table, estimated: Candidate | None, words: str) -> str:
     """Return why no recipe is recommended."""
     sentence = f"No recipe is shown to save {table.axis} and to lose at most {words}."
     if estimated is None or estimated.cost.high >= 1:
-        return f"{sentence} Keep {table.reference}, or try milder settings: --set steps.0.fraction=0.25"
+        return f"{sentence} Keep {table.reference}, or try milder settings (--set)."
     low = -estimated.quality.low
     return (
         f"{sentence} The nearest by the estimates is {estimated.name}, at {_cost(estimated, table)}; its loss may be "
