@@ -9,6 +9,7 @@ from compress.analysis.candidates import Candidate
 from compress.analysis.odds import cheapest_within
 from compress.analysis.pareto import Table
 from compress.base.limits import Unit
+from compress.data.tasks import TASKS, task_of
 from compress.records.files import own_path
 from compress.records.result import Result
 from compress.report.text import plain
@@ -16,11 +17,6 @@ from compress.report.text import plain
 MOST = 0.01
 """Largest loss of a recommended recipe: one point, or one percent of the reference's value."""
 WORDS: Mapping[Unit, str] = {"points": "1 point", "percent": "1 %"}
-CALLS = {
-    "text-classification": 'model(**processor(["a text"], return_tensors="pt"))',
-    "image-classification": 'model(**processor(images, return_tensors="pt"))',
-    "causal-lm": 'model.generate(**processor("a beginning", return_tensors="pt"))',
-}
 
 
 def advice(table: Table, folder: Path) -> Iterable[str]:
@@ -75,6 +71,6 @@ def _use(result: Result, folder: Path) -> Iterable[str]:
     yield f"Its model is in {plain(result.artifact)}. To load it:"
     yield "    from compress import load"
     yield f"    model, processor = load({json.dumps(result.artifact, ensure_ascii=False)})"
-    if call := CALLS.get(str(result.workload.get("task"))):
-        yield f"    outputs = {call}"
+    if (task := result.workload.get("task")) in TASKS:
+        yield f"    outputs = {task_of(task).call}"
     yield f"Next: python -m compress card {quote(plain(str(file)))}"

@@ -74,6 +74,7 @@ TASK = Task(
     sample_outcomes={"prediction": [0.5, 1.0], "reference": [0.25, 1.0]},
     headline=text_classification.TASK.headline,
     first_recipe="bert_int8",
+    call="model(**batch)",
     load_processor=texts.load_processor,
     check=check,
     prepare=prepare,

@@ -144,6 +144,7 @@ TASK = Task(
     sample_outcomes={"nll": [2.0, 3.0], "tokens": [2, 3], "bytes": [7, 9]},
     headline=OperatingPoint(batch_size=8, sequence_length=64),
     first_recipe="llama_int8",
+    call='model.generate(**processor("a beginning", return_tensors="pt"))',
     load_processor=texts.load_processor,
     check=check,
     prepare=prepare,

@@ -125,6 +125,7 @@ TASK = Task(
     sample_outcomes=classes.SAMPLE_OUTCOMES,
     headline=OperatingPoint(batch_size=8),
     first_recipe="vit_int8",
+    call='model(**processor(images, return_tensors="pt"))',
     load_processor=load_processor,
     check=check,
     prepare=prepare,

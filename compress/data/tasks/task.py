@@ -103,6 +103,8 @@ class Task:
     """Default headline point of a workload; without a sequence_length, inputs have no length in tokens."""
     first_recipe: str
     """A shipped recipe for the first run."""
+    call: str
+    """Python that calls a loaded `model` with its `processor`, as an example."""
 
     load_processor: Callable[..., Any]
     """load_processor(location, **options): the tokenizer or image processor stored with a model."""

@@ -111,6 +111,7 @@ TASK = Task(
     sample_outcomes=classes.SAMPLE_OUTCOMES,
     headline=OperatingPoint(batch_size=8, sequence_length=64),
     first_recipe="bert_int8",
+    call='model(**processor(["a text"], return_tensors="pt"))',
     load_processor=load_processor,
     check=check,
     prepare=prepare,
