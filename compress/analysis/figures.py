@@ -25,6 +25,7 @@ from compress.records.result import Accuracy, Percentiles, Point, Round
 from compress.records.session import Runner, Session, Shape
 from compress.records.stats import Estimate
 from compress.records.window import Window
+from compress.spec.measure import share_of_budget
 
 
 def limit(asked: int | None, counted: int | None) -> int | None:
@@ -266,5 +267,5 @@ def _imprecise(raw: Raw, name: str) -> Sequence[str]:
     if headline is None or point is None:
         return ()
     latencies = {ratio.reference: ratio.latency for ratio in point.ratios if ratio.reference != name}
-    sentence = shortfall(latencies, headline.precision, headline.rounds_s, len(all_points))
+    sentence = shortfall(latencies, headline.precision, headline.rounds_s, share_of_budget(0, len(all_points)))
     return () if sentence is None else (sentence,)

@@ -32,11 +32,11 @@ def needed_rounds(ratio: Estimate, precision: float) -> float | None:
 
 
 def shortfall(
-    ratios: Mapping[str, Estimate], precision: float | None, seconds: float | None, points: int = 1
+    ratios: Mapping[str, Estimate], precision: float | None, seconds: float | None, share: float = 1.0
 ) -> str | None:
     """Return a sentence on the least precise of a runner's ratios, reference -> ratio; None if all are as asked.
 
-    `seconds` are those of the rounds at this point. The budget is divided among `points`.
+    `seconds` are those of the rounds at this point, which gets this `share` of the budget.
     """
     if precision is None or seconds is None or not ratios:
         return None
@@ -50,7 +50,7 @@ def shortfall(
     least = f" after at least {LEAST_ROUNDS} rounds" if ratio.n < LEAST_ROUNDS else ""
     return (
         f"{MISSED}{worst} {_known(ratio)} after {ratio.n} rounds; {_half(precision)}{least} was asked "
-        f"for; {_advice(needed, seconds * needed / ratio.n, points)}"
+        f"for; {_advice(needed, seconds * needed / ratio.n, share)}"
     )
 
 
@@ -67,16 +67,15 @@ def _half(width: float) -> str:
     return f"+-{100 * width:.2g} %" if width <= WIDE else f"a factor of {math.exp(width):.2f}"
 
 
-def _advice(rounds: float, seconds: float, points: int) -> str:
-    """Return the budget for this many rounds, which take `seconds` at each of the points, or that none is enough."""
+def _advice(rounds: float, seconds: float, share: float) -> str:
+    """Return the budget of which a `share` is enough for this many rounds of `seconds`, or that none is enough."""
+    budget_s = seconds / share
     if rounds > MOST_ROUNDS:
         return f"at this noise that cannot be reached: a point has at most {MOST_ROUNDS} rounds"
-    if seconds * points > MOST_BUDGET_S:
-        return f"at this noise that cannot be reached: it takes {_duration(seconds * points)}, more than a day"
-    each = f"at each of {points} points" if points > 1 else "of rounds"
-    return (
-        f"at this noise that takes {_duration(seconds)} {each}: --set measure.budget_s={_rounded_up(seconds * points)}"
-    )
+    if budget_s > MOST_BUDGET_S:
+        return f"at this noise that cannot be reached: it takes {_duration(budget_s)}, more than a day"
+    part = f" at this point ({100 * share:.0f} % of the budget)" if share < 1 else " of rounds"
+    return f"at this noise that takes {_duration(seconds)}{part}: --set measure.budget_s={_rounded_up(budget_s)}"
 
 
 def widest_shortfall(
@@ -84,7 +83,7 @@ def widest_shortfall(
     references: Collection[str],
     precision: float | None,
     seconds: float | None,
-    points: int = 1,
+    share: float = 1.0,
 ) -> str | None:
     """Return one line on the recipe with the least precise ratio, and the number of others; None if all are as asked.
 
@@ -97,7 +96,7 @@ def widest_shortfall(
     for (name, reference), ratio in ratios.items():
         if name not in order or (not has_recipes and order[reference] < order[name]):
             rows.setdefault(name, {})[reference] = ratio
-    short = {name: line for name, own in rows.items() if (line := shortfall(own, precision, seconds, points))}
+    short = {name: line for name, own in rows.items() if (line := shortfall(own, precision, seconds, share))}
     if not short:
         return None
     widest = max(short, key=lambda name: max(map(half_width, rows[name].values())))

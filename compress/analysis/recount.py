@@ -173,7 +173,7 @@ def _location(values: Sequence[float]) -> tuple[float, float, int]:
     """Return location, standard error and degrees of freedom: mean, trimmed mean, or Tukey's biweight."""
     n, ordered, centre = len(values), sorted(values), median(values)
     reach, cut = 4.5 * median(abs(v - centre) for v in values), 1 if 8 <= n < 15 else 0
-    kept, degrees = ordered[cut : n - cut], max(1, n - 2 * cut - 1) if n < 15 else int(0.3 * (n - 1))
+    kept, degrees = ordered[cut : n - cut], max(1, n - 2 * cut - 1) if n < 15 else int(0.3 * (n - 1) + 0.5)
     for _ in range(20 if reach else 0):
         centre = fmean(values, [max(0.0, 1 - ((v - centre) / reach) ** 2) ** 2 for v in values])
     near = [(v - centre, ((v - centre) / reach) ** 2) for v in values if abs(v - centre) < reach]

@@ -20,8 +20,6 @@ NONE = Disturbance()
 TICK_S = 0.01
 """Resolution of the kernel's CPU times."""
 LISTED = 16  # cores whose frequency is read: more would take longer than a millisecond
-REPEATS = 2  # of a window
-SHARE = 0.25  # of all windows: the most that are repeats
 
 
 @dataclass(frozen=True)
@@ -146,6 +144,29 @@ def least_disturbed(attempts: Sequence[Window], highest: Disturbance = NONE) -> 
     return min(reversed(attempts), key=lambda window: severity(window, highest))
 
 
-def may_repeat(attempts: int, repeats: int, windows: int) -> bool:
-    """Return whether a window with so many attempts may be repeated, after `repeats` among `windows` in total."""
-    return attempts <= REPEATS and repeats + 1 <= SHARE * (windows + 1)
+@dataclass(frozen=True)
+class Allowance:
+    """How often disturbed windows are repeated at most."""
+
+    in_a_row: int
+    """Repeats without an undisturbed window between them: what lasts longer is no burst, and repeating is no help."""
+    share: float
+    """Share of all windows that are repeats."""
+
+    def permits(self, disturbed: int, repeats: int, windows: int) -> bool:
+        """Return whether a window may be repeated: the last of so many `disturbed` ones in a row.
+
+        `repeats` are those so far, among `windows` in total.
+        """
+        return disturbed <= self.in_a_row and repeats + 1 <= self.share * (windows + 1)
+
+
+FIXED_ROUNDS = Allowance(2, 0.25)
+UNTIL_PRECISE = Allowance(20, 0.6)
+"""Repeats cost rounds there, but no time. 20 windows of `quick` outlast bursts of 5 s; beside bursts that take half of
+the time, somewhat over half of all windows are disturbed."""
+
+
+def allowance(precision: float | None) -> Allowance:
+    """Return the repeats that are allowed where rounds end by this precision, or after a fixed number."""
+    return FIXED_ROUNDS if precision is None else UNTIL_PRECISE

@@ -15,7 +15,7 @@ from compress.measure.rounds import Bench, Rounds
 from compress.measure.stopping import finished, latency_ratios
 from compress.records.natural import WORDS
 from compress.records.stats import Estimate
-from compress.spec.measure import Settings
+from compress.spec.measure import Settings, share_of_budget
 
 
 def measure_point(bench: Bench, point: OperatingPoint, live: Sequence[Spec], settings: Settings) -> float:
@@ -71,8 +71,9 @@ def _until_finished(rounds: Rounds, label: str, settings: Settings) -> float:
             ratios = _ratios(rounds)
             if finished(settings, index, elapsed_s, ratios.values()):
                 break
-    points = len(rounds.bench.job.workload.measured_points(settings.points))
-    if line := widest_shortfall(ratios, _references(rounds), settings.precision, elapsed_s, points):
+    points = rounds.bench.job.workload.measured_points(settings.points)
+    share = share_of_budget(0 if rounds.point == points[0] else 1, len(points))
+    if line := widest_shortfall(ratios, _references(rounds), settings.precision, elapsed_s, share):
         say(f"  {line}")
     if rounds.repeats:
         say(f"  {rounds.repeats} of {rounds.windows} windows were repeats of disturbed ones")

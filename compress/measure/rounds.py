@@ -19,7 +19,7 @@ from compress.energy.sampler import Sampler
 from compress.measure import warmup, windows
 from compress.measure.attempts import attempt
 from compress.measure.decode import called
-from compress.measure.disturbance import highest_clocks, least_disturbed, may_repeat, severity
+from compress.measure.disturbance import allowance, highest_clocks, least_disturbed, severity
 from compress.measure.foreign import foreign_processes, listed_processes
 from compress.measure.job import Job, Spec
 from compress.measure.models import Shelf
@@ -58,6 +58,8 @@ class Rounds:
     throttling: Throttled = field(default_factory=Throttled)
     windows: int = 0
     repeats: int = 0
+    disturbed: int = 0
+    """Windows in a row, up to the last one, that were disturbed."""
 
     def runnable(self, spec: Spec) -> Any:
         """Return what a window of this runner calls."""
@@ -105,9 +107,9 @@ class Rounds:
         highest = highest_clocks(self.used[spec.name])
         attempts: list[Window] = []
         while True:
-            window = self._window(spec)
+            window = self._window(spec, repeat=bool(attempts))
             attempts.append(replace(window, index=index, order=order, attempt=len(attempts)))
-            if index == 0 or severity(window, highest) <= 1 or not self._may_repeat(len(attempts)):
+            if index == 0 or not self._to_repeat(severity(window, highest)):
                 break
             self.repeats += 1
         if before is not None and (after := throttled()) is not None:
@@ -117,15 +119,18 @@ class Rounds:
             self.used[spec.name].append(chosen)
         self.unused[spec.name] += [window for window in attempts if window is not chosen]
 
-    def _may_repeat(self, attempts: int) -> bool:
-        return may_repeat(attempts, self.repeats, self.windows)
+    def _to_repeat(self, severity: float) -> bool:
+        """Return whether the window that was just measured is to be repeated."""
+        self.disturbed = self.disturbed + 1 if severity > 1 else 0
+        allowed = allowance(self.bench.job.settings.precision)
+        return self.disturbed > 0 and allowed.permits(self.disturbed, self.repeats, self.windows)
 
-    def _window(self, spec: Spec) -> Window:
-        """Measure one window, with the processes on the device after it."""
+    def _window(self, spec: Spec, repeat: bool) -> Window:
+        """Measure one window, with the processes on the device after it. A repeat follows the same load at once."""
         bench = self.bench
-        window = windows.measure_window(
-            self.runnable(spec), self.batches, bench.job.settings, bench.sync, bench.meter, bench.sampler
-        )
+        settings = bench.job.settings.model_copy(update={"preroll_s": 0.0}) if repeat else bench.job.settings
+        model = self.runnable(spec)
+        window = windows.measure_window(model, self.batches, settings, bench.sync, bench.meter, bench.sampler)
         self.windows += 1
         listed = listed_processes(bench.meter)
         bench.seen.update(listed or ())

@@ -30,6 +30,7 @@ from compress.measure.models import Shelf, in_turn_reason, split_examples, timin
 from compress.records import trace
 from compress.records.session import Idle, Memory, Runner, RunnerPoint, Session
 from compress.spec.formats import GRAPH_RUNTIMES
+from compress.spec.measure import share_of_rest
 
 SENSITIVITY_BATCHES = (1, 32)
 IDLE_S = 2.0
@@ -75,7 +76,7 @@ def run_session(job: Job, memory: Mapping[str, Memory]) -> Session:
             capable, incapable = _split_by_capability(live, point)
             lacking = {spec.name: NO_CACHE for spec in incapable}
             if capable:
-                share_s = None if left_s is None else left_s / (len(points) - number)
+                share_s = None if left_s is None else left_s * share_of_rest(number, len(points))
                 spent_s = measure_point(bench, point, capable, job.settings.model_copy(update={"budget_s": share_s}))
                 left_s = None if left_s is None else max(0.0, left_s - spent_s)
             if point is not points[0]:  # an error at a further point leaves the result valid

@@ -41,12 +41,13 @@ def measure_window(
     meter: Meter | Absent,
     sampler: Sampler,
 ) -> Window:
-    """Measure one window, after a pre-roll.
+    """Measure one window, after a pre-roll of at least one batch if there is to be any.
 
     Around both edges the load runs long enough for the sampler to see the counter move. The device is synchronised at
     both edges.
     """
-    run_for(model, batches, settings.preroll_s, sync, least=1)
+    if settings.preroll_s:
+        run_for(model, batches, settings.preroll_s, sync, least=1)
     _around_edge(model, batches, sync, sampler)
     before = reading()
     # a counter that moves in steps is read by the sampler: waiting for a step here would idle the device

@@ -77,7 +77,7 @@ def biweight(values: np.ndarray) -> Location:
     return Location(
         np.where(spread, centre[..., 0], plain.value),
         np.where(spread, error, plain.error),
-        int(DEGREES_PER_ROUND * (n - 1)),
+        int(DEGREES_PER_ROUND * (n - 1) + 0.5),
     )
 
 

@@ -13,6 +13,7 @@ PRECISION = 0.03
 BUDGET_S = 300.0
 MOST_BUDGET_S = 86_400
 MOST_SESSIONS = 20
+FIRST_PARTS = 3  # of a budget, for the first point; any other gets one
 FEWEST_ROUNDS = 6  # if the budget is too short for more: an interval of fewer rounds says little
 
 
@@ -76,6 +77,19 @@ class Measure(Config):
         elif self.rounds is not None:
             overrides |= {"precision": None, "budget_s": None}
         return base.model_copy(update={**overrides, "profile": name})
+
+
+def share_of_budget(number: int, points: int) -> float:
+    """Return the share of a budget that point `number` of `points` gets: the first three parts, any other one.
+
+    Verdicts and the front are of the first.
+    """
+    return (FIRST_PARTS if number == 0 else 1) / (FIRST_PARTS + points - 1)
+
+
+def share_of_rest(number: int, points: int) -> float:
+    """Return the share of what the points before it left that point `number` of `points` gets."""
+    return share_of_budget(number, points) / sum(share_of_budget(n, points) for n in range(number, points))
 
 
 class Settings(Config):

@@ -1,6 +1,9 @@
 """Windows know their disturbance, and are repeated by a rule that never looks at their latency or energy."""
 
+import random
+from collections.abc import Iterator
 from dataclasses import replace
+from itertools import repeat
 from pathlib import Path
 
 import pytest
@@ -8,11 +11,11 @@ import pytest
 from compress.measure import disturbance
 from compress.measure.disturbance import (
     Reading,
+    allowance,
     between,
     cpu_khz,
     highest_clocks,
     least_disturbed,
-    may_repeat,
     severity,
     with_device,
 )
@@ -69,9 +72,42 @@ def test_the_rule_never_looks_at_latency_or_energy() -> None:
     assert least_disturbed([of(), attempts[1], WINDOW]) is WINDOW  # the last of equals
 
 
-def test_repeats_end_after_two_and_take_a_quarter_of_all_windows_at_most() -> None:
-    assert may_repeat(1, 0, 3) and may_repeat(2, 0, 100) and not may_repeat(3, 0, 100)
-    assert may_repeat(1, 24, 100) and not may_repeat(1, 25, 100) and not may_repeat(1, 0, 2)
+@pytest.mark.parametrize(("precision", "most", "in_a_hundred"), [(None, 2, 25), (0.03, 20, 60)])
+def test_repeats_end_after_some_in_a_row_and_at_a_share_of_all_windows(
+    precision: float | None, most: int, in_a_hundred: int
+) -> None:
+    allowed = allowance(precision)
+    assert allowed.permits(most, 0, 100) and not allowed.permits(most + 1, 0, 100)
+    assert allowed.permits(1, in_a_hundred - 1, 99) and not allowed.permits(1, in_a_hundred, 99)
+
+
+def chosen(load: Iterator[bool], windows: int) -> tuple[int, int]:
+    """Measure so many windows one after the other; return how many kept ones are disturbed, and all attempts."""
+    disturbed, repeats, made, busy = 0, 0, 0, 0
+    for _ in range(windows):
+        while True:
+            made += 1
+            disturbed = disturbed + 1 if next(load) else 0
+            if not disturbed or not allowance(0.03).permits(disturbed, repeats, made):
+                break
+            repeats += 1
+        busy += disturbed > 0
+    return busy, made
+
+
+def test_bursts_are_waited_out_and_a_lasting_load_is_not() -> None:
+    draw = random.Random(0)
+
+    def bursts() -> Iterator[bool]:
+        busy = False
+        while True:
+            yield from [busy] * draw.randint(1, 15)  # as long as the pauses
+            busy = not busy
+
+    busy, made = chosen(bursts(), 1000)
+    assert busy < 0.05 * 1000 and made < 2.5 * 1000
+    busy, made = chosen(repeat(True), 1000)
+    assert busy == 1000 and made <= 1000 + 20
 
 
 def test_readings_are_subtracted_and_never_negative() -> None:

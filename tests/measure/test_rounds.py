@@ -9,6 +9,7 @@ import pytest
 from compress.analysis import costs, figures
 from compress.data.workload import Workload
 from compress.measure import disturbance, windows
+from compress.measure.disturbance import FIXED_ROUNDS, Allowance
 from compress.measure.session import run_session
 from compress.records import trace
 from compress.records.session import Session
@@ -43,6 +44,11 @@ def disturb(monkeypatch: pytest.MonkeyPatch, disturbed: Any) -> list[Window]:
     return made
 
 
+def allow(monkeypatch: pytest.MonkeyPatch, allowance: Allowance) -> None:
+    """Allow these repeats of windows."""
+    monkeypatch.setattr(disturbance, "FIXED_ROUNDS", allowance)
+
+
 def test_the_first_round_is_kept_but_not_used(workload: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     disturb(monkeypatch, lambda _: 0)
     session = measured(workload)
@@ -62,7 +68,7 @@ def test_the_first_round_is_kept_but_not_used(workload: Path, monkeypatch: pytes
 
 
 def test_a_disturbed_window_is_repeated_at_once_in_its_round(workload: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(disturbance, "SHARE", 1.0)
+    allow(monkeypatch, Allowance(2, 1.0))
     made = disturb(monkeypatch, lambda n: 10**9 if n == 4 else 0)  # two of round 0, two of round 1, then this one
     session = measured(workload)
     assert len(made) == 2 * 4 + 1
@@ -76,21 +82,23 @@ def test_a_disturbed_window_is_repeated_at_once_in_its_round(workload: Path, mon
 
 
 def test_where_all_are_disturbed_the_least_disturbed_counts(workload: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(disturbance, "SHARE", 10.0)
-    made = disturb(monkeypatch, lambda n: (10**13, 10**9, 10**11)[n % 3])  # far apart: the limit is per second
-    session = measured(workload)
-    assert len(made) == 2 + 3 * 2 * 3  # two repeats of every window after round 0
+    allow(monkeypatch, Allowance(2, 10.0))
+    levels = (0, 0, *(2 * (10**13, 10**9, 10**11, 0)))  # far apart: the limit is per second
+    made = disturb(monkeypatch, lambda n: levels[n])
+    session = measured(workload, rounds=2)
+    assert len(made) == len(levels)
+    kept = []
     for runner in session.runners:
         for window in runner.points[0].windows:
-            assert window.disturbance.foreign_ns == 10**9
-            others = [w.disturbance.foreign_ns for w in runner.points[0].unused if w.index == window.index]
-            assert sorted(others) == [10**11, 10**13]  # type: ignore[type-var]
+            others = [w.disturbance.foreign_ns or 0 for w in runner.points[0].unused if w.index == window.index]
+            kept.append((window.disturbance.foreign_ns, sorted(others)))
+    assert sorted(kept, key=str) == [(0, []), (0, []), *(2 * [(10**9, [10**11, 10**13])])]
 
 
-def test_repeats_are_limited_to_a_share_of_all_windows(workload: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_repeats_end_where_all_windows_are_disturbed(workload: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     made = disturb(monkeypatch, lambda _: 10**9)
     measured(workload, rounds=10)
-    assert 22 < len(made) <= 22 / (1 - disturbance.SHARE) + 1
+    assert 22 < len(made) <= 22 + FIXED_ROUNDS.in_a_row
 
 
 def test_rounds_go_on_until_ratios_are_precise(workload: Path, monkeypatch: pytest.MonkeyPatch) -> None:

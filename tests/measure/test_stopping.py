@@ -10,7 +10,7 @@ from compress.base.config import InputError
 from compress.measure.stopping import finished, latency_ratios
 from compress.records.stats import Estimate
 from compress.records.window import Window
-from compress.spec.measure import PROFILES, Measure
+from compress.spec.measure import PROFILES, Measure, share_of_budget, share_of_rest
 
 QUICK = PROFILES["quick"]
 WIDE, NARROW = Estimate(0.5, 0.4, 0.625, 20), Estimate(0.5, 0.49, 0.51, 20)
@@ -103,26 +103,36 @@ def test_a_shortfall_states_half_width_rounds_and_minutes() -> None:
 
 
 def test_the_budget_is_for_all_points_because_they_divide_it() -> None:
-    sentence = shortfall({"bf16 eager": wide(0.12)}, 0.03, 90, points=2)
+    sentence = shortfall({"bf16 eager": wide(0.12)}, 0.03, 90, share=0.75)
     assert sentence is not None
     assert sentence.endswith(
-        "takes about 24 minutes at each of 2 points: --set measure.budget_s=3170"
-    )  # 2 x 1440 x 1.1
+        "takes about 24 minutes at this point (75 % of the budget): --set measure.budget_s=2120"
+    )  # 1440 x 1.1 / 0.75
+
+
+@pytest.mark.parametrize(("points", "shares"), [(1, [1.0]), (2, [0.75, 0.25]), (4, [0.5, 1 / 6, 1 / 6, 1 / 6])])
+def test_the_first_point_gets_three_parts_of_a_budget_and_any_other_one(points: int, shares: list[float]) -> None:
+    assert [share_of_budget(number, points) for number in range(points)] == pytest.approx(shares)
+    left = 1.0
+    for number, share in enumerate(shares):
+        assert share_of_rest(number, points) * left == pytest.approx(share)
+        left -= share
+    assert share_of_rest(points - 1, points) == 1.0  # the last point gets what the others left
 
 
 @pytest.mark.parametrize(
-    ("width", "seconds", "points", "words"),
+    ("width", "seconds", "share", "words"),
     [
         (0.13, 90, 1, "cannot be reached: a point has at most 1000 rounds"),  # 60 x (0.13 / 0.03)^2 = 1127
-        (0.12, 3600, 2, "cannot be reached: it takes about 32 hours, more than a day"),  # 2 x 16 h
+        (0.12, 3600, 0.5, "cannot be reached: it takes about 32 hours, more than a day"),  # 16 h / 0.5
         (0.12, 5300, 1, "--set measure.budget_s=86400"),  # 84800 s; with a tenth it would be refused
     ],
     ids=["rounds", "a day", "up to a day"],
 )
 def test_a_budget_is_advised_only_if_it_can_be_set_and_is_enough(
-    width: float, seconds: float, points: int, words: str
+    width: float, seconds: float, share: float, words: str
 ) -> None:
-    sentence = shortfall({"bf16 eager": wide(width)}, 0.03, seconds, points)
+    sentence = shortfall({"bf16 eager": wide(width)}, 0.03, seconds, share)
     assert sentence is not None and sentence.endswith(words)
     if "=" in words:
         Measure(budget_s=float(words.partition("=")[2]))

@@ -104,7 +104,8 @@ def test_equal_rounds_have_no_width_and_mostly_equal_rounds_keep_the_plain_inter
 
 
 @pytest.mark.parametrize(
-    ("n", "least", "most"), [(6, 0.93, 0.955), (10, 0.935, 0.96), (15, 0.94, 0.965), (50, 0.94, 0.96)]
+    ("n", "least", "most"),
+    [(6, 0.93, 0.955), (10, 0.935, 0.96), (15, 0.94, 0.965), (16, 0.94, 0.965), (20, 0.94, 0.965), (50, 0.94, 0.96)],
 )
 def test_intervals_of_normal_noise_have_nominal_coverage(n: int, least: float, most: float):
     value, error, degrees = robust.location(np.random.default_rng(n).normal(size=(8000, n)))
