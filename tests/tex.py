@@ -81,7 +81,9 @@ def tabulars(tex: str) -> Iterator[tuple[str, list[list[str]]]]:
     for columns, body in re.findall(
         r"\\begin\{tabular\}\{((?:l|p\{[^}]*\})+)\}\n(.*?)\\end\{tabular\}", tex.partition("\n\n")[2], re.DOTALL
     ):
-        lines = [line for line in body.splitlines() if not re.fullmatch(r"\\(top|mid|bottom)rule", line)]
+        lines = [
+            line for line in body.splitlines() if not re.fullmatch(r"\\(top|mid|bottom)rule|\\addlinespace.*", line)
+        ]
         assert all(line.endswith(r" \\") for line in lines)
         yield re.sub(r"p\{[^}]*\}", "p", columns), [list(map(cell, split(line[:-3], " & "))) for line in lines]
 

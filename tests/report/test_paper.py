@@ -64,11 +64,15 @@ def test_every_cell_is_that_of_the_markdown_table_in_two_tables_of_full_rows(mak
 
 
 @pytest.mark.parametrize("make", TABLES.values(), ids=TABLES)
-def test_verdicts_and_notes_are_those_of_the_markdown_table(make: Callable[[], list[Result]]) -> None:
+def test_verdicts_and_notes_are_those_of_the_markdown_table_and_every_recipe_has_its_steps(
+    make: Callable[[], list[Result]],
+) -> None:
     table = one(make())
-    expected = [text.plain(line).encode(errors="backslashreplace").decode() for line in
-                (*in_full(table), *footnotes(table))]  # fmt: skip
-    assert items(latex([table])) == expected
+    recipes = [
+        f"{result.name}: step 0: quantize (bits=8); runtime {result.runtime}, seed 0." for result in table.results
+    ]
+    lines = map(text.plain, (*in_full(table), *footnotes(table), *recipes))
+    assert items(latex([table])) == [line.encode(errors="backslashreplace").decode() for line in lines]
 
 
 def test_loud_lines_are_in_the_caption_and_failures_have_a_table() -> None:
@@ -133,7 +137,6 @@ def test_the_command_writes_the_file_on_request_only(
 
 COMPILERS = {
     "pdflatex": ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "paper.tex"],
-    "lualatex": ["lualatex", "-interaction=nonstopmode", "-halt-on-error", "paper.tex"],
     "tectonic": ["tectonic", "--only-cached", "paper.tex"],
 }
 PAPER = r"""\documentclass%s{article}

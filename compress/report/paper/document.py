@@ -7,11 +7,13 @@ Rows, cells and sentences are those of pareto.md. An interval stands below its v
 the first one stays legible; tables wider than the text are scaled down.
 """
 
+import re
 from collections.abc import Iterable, Iterator, Sequence
 
 from compress.analysis.odds import adjusted
 from compress.analysis.pareto import Table
 from compress.report import text
+from compress.report.describe import steps
 from compress.report.heading import LOUD, heading, title
 from compress.report.notes import footnotes
 from compress.report.paper.escape import UNUSUAL, figures, literal
@@ -23,7 +25,10 @@ from compress.report.verdicts import in_full
 
 MAIN = ("front", "recipe", "accuracy", "difference", "latency / ref", "energy / ref", "stored", "verdict")
 """Columns of the first part; the second one has the recipe and all others."""
+SPACE = r"\addlinespace[2pt]"
 BREAK = r" \\ "
+SENTENCE = re.compile(r"(?<=;) ")
+"""A cell goes on below a semicolon."""
 NAMES = frozenset({"recipe", "kernels"})
 """Columns whose cells hold no figures."""
 PREAMBLE = r"""% Made by python -m compress pareto --latex. The preamble needs \usepackage{booktabs,graphicx}.
@@ -61,6 +66,9 @@ def _section(table: Table, number: int) -> Iterator[str]:
         yield from _paragraph("Verdicts, adjusted for all rows" if adjusted(table) else "Verdicts", _items(verdicts))
     if notes := footnotes(table):
         yield from _paragraph("Notes", _items(notes))
+    if table.results:
+        recipes = (f"{result.name}: {'; '.join(steps(result))}." for result in table.results)
+        yield from _paragraph("Recipes", _items(recipes))
     used = statements(table)
     yield from _paragraph("Measurement", map(figures, protocol(table)))
     if used:
@@ -73,7 +81,7 @@ def _float(content: Iterable[str], caption: str, label: str, escaped: bool = Fal
     yield r"\centering"
     yield rf"\caption{{{caption if escaped else literal(caption)}}}"
     yield rf"\label{{{label}}}"
-    yield r"\footnotesize"
+    yield r"\footnotesize\setlength{\tabcolsep}{4pt}"
     yield from content
     yield r"\end{table*}"
 
@@ -100,8 +108,9 @@ def _booktabs(columns: str, head: Sequence[str], groups: Iterable[Iterable[Itera
     yield r"\toprule"
     yield _line(head)
     for group in groups:
-        lines = [_line(cells) for cells in group]
-        yield from (r"\midrule", *lines) if lines else ()
+        for number, cells in enumerate(group):
+            yield SPACE if number else r"\midrule"
+            yield _line(cells)
     yield r"\bottomrule"
     yield r"\end{tabular}"
 
@@ -117,8 +126,10 @@ def _title(words: str) -> str:
 
 
 def _cell(header: str, lines: Lines) -> str:
-    """Return a cell: the value, and its interval in a smaller type below it."""
-    first, *others = map(literal if header in NAMES else figures, lines)
+    """Return a cell: a name, or a value with its interval in a smaller type below it."""
+    if header in NAMES:
+        return literal(text.joined(lines))
+    first, *others = (figures(part) for line in lines for part in SENTENCE.split(line))
     return _stacked([first, *(rf"{{\scriptsize {line}}}" for line in others)])
 
 
@@ -134,7 +145,9 @@ def _items(sentences: Iterable[str]) -> Iterator[str]:
 
 
 def _paragraph(name: str, lines: Iterable[str]) -> Iterator[str]:
-    """Yield a paragraph with its name, after an empty line."""
+    """Yield a paragraph with its name, after an empty line; long names of settings may stretch the spaces."""
     yield ""
+    yield r"\begin{sloppypar}"
     yield rf"\paragraph{{{name}.}}"
     yield from lines
+    yield r"\end{sloppypar}"

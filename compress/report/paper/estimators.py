@@ -107,8 +107,8 @@ def _costs(table: Table) -> Iterator[Statement]:
     if not points:
         return
     yield Statement(
-        "All intervals are of 95 %, those of costs by Student's t over rounds; ratios of costs are averaged as "
-        "logarithms of the ratios within rounds"
+        "All intervals are 95 %; those of costs are Student's t over rounds. Ratios are averaged as logarithms "
+        "of the ratios within rounds"
     )
     counts = {n for p in points for n in Counter(r.session for r in p.rounds).values() or (p.latency_s.n,)}
     yield from (each.statement for each in LOCATIONS if any(each.least <= n <= each.most for n in counts))
