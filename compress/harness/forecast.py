@@ -17,7 +17,7 @@ from compress.data import offline
 from compress.data.workload import OFFLINE, Workload
 from compress.energy.find import find_meter
 from compress.energy.meters import Absent, gpus_of
-from compress.harness.pacing import GUESSED_BYTES, graph_runtimes, key_of, weight_bytes
+from compress.harness.pacing import GUESSED_BYTES, graph_runtimes, key_of, stage_of, weight_bytes
 from compress.harness.plan import Options, Planned, artifact_stands, fitting, plan, standing
 from compress.records import machine as machines
 from compress.records import pace
@@ -29,6 +29,7 @@ from compress.spec.recipe import Recipe
 GUESSED_S: dict[Stage, tuple[float, float]] = {
     "workload": (120, 0.0),
     "compress": (5, 2e-7),
+    "train": (60, 2e-6),
     "references": (5, 1e-7),
     "models": (10, 3e-7),
 }
@@ -146,7 +147,7 @@ def _stages(group: Sequence[Work], options: Options, machine: Machine) -> Iterat
         if not each.compressed:
             limit = options.limit if each.recipe.learns else None
             label = f"compress      {each.recipe.name}"
-            yield stage("compress", label, each.recipe.transform_fingerprint, each.size, limit)
+            yield stage(stage_of(each.recipe), label, each.recipe.transform_fingerprint, each.size, limit)
     if runtimes := graph_runtimes([each.recipe for each in group], machine):
         names = ", ".join(runtimes)
         yield stage("references", f"references    the dense model under {names}", names, first.size)

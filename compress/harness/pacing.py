@@ -24,6 +24,11 @@ def key_of(workload: str, what: str, limit: int | None, device: str) -> str:
     return f"{workload} | {what} | {limit or 'all'} | {device}"
 
 
+def stage_of(recipe: Recipe) -> Stage:
+    """Return the kind of stage that makes the artifact of a recipe."""
+    return "train" if recipe.trains else "compress"
+
+
 def weight_bytes(model: str) -> int:
     """Return the bytes of the weight files of a model's folder; a guess for a model on the hub."""
     folder: Path = expanded(model)

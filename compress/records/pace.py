@@ -15,7 +15,7 @@ from typing import Literal
 
 from compress.base.files import cache_folder, write_atomic
 
-Stage = Literal["workload", "compress", "references", "models"]
+Stage = Literal["workload", "compress", "train", "references", "models"]
 MOST_LINES = 1000
 NEWEST = 5
 """Past stages of other work, of which the median counts."""

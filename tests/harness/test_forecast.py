@@ -57,6 +57,16 @@ def test_past_stages_of_the_same_work_are_the_estimate() -> None:
     ]
 
 
+def test_training_is_not_estimated_by_recipes_that_do_not_train() -> None:
+    device = machines.describe(pick("cpu")).device_name
+    pace.note(Past("compress", key_of("sst2", "other", None, device), SIZE, 1.0))
+    student = recipe("a", steps=[{"method": "distill"}])
+    assert text(Work(recipe("b"), "sst2", SIZE))[0] == "  compress      b: 1 s (a rough guess)"
+    assert text(Work(student, "sst2", SIZE))[0] == "  compress      a: 62 s (a rough guess)"
+    pace.note(Past("train", key_of("sst2", "other", None, device), 2 * SIZE, 60.0))
+    assert text(Work(student, "sst2", SIZE))[0] == "  compress      a: 30 s (a rough guess)"
+
+
 def test_what_is_done_is_not_counted_again() -> None:
     done = Work(recipe("a"), "sst2", SIZE, measured=True, compressed=True)
     assert text(done) == ["  unchanged     a: results on disk are reused"]
