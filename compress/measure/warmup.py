@@ -84,11 +84,8 @@ class WarmUp:
         quiet = self._quiet()
         if self._steady(quiet):
             return {}
-        known = [
-            *self._series(quiet).values(),
-            *(self._series(relative(quiet)).values() if len(self._names) > 1 else ()),
-        ]
-        enough = all(len(series) >= LEAST_BLOCKS for series in known)
+        related = self._series(relative(quiet)).values() if len(self._names) > 1 else ()
+        enough = all(len(series) >= LEAST_BLOCKS for series in (*self._series(quiet).values(), *related))
         turns = quiet if enough else self._turns
         return ramping(self._series(turns), self._series(relative(turns)))
 

@@ -51,8 +51,8 @@ def _none(table: Table, within: Within, words: str) -> str:
         return f"{sentence} Keep {table.reference}, or try milder settings (--set)."
     low = -within.losses[nearest.name].low
     return (
-        f"{sentence} The nearest by the estimates is {nearest.name}, at {_cost(nearest, table, within)}; its loss may be "
-        f"up to {100 * low:.1f} {'points' if words == WORDS['points'] else '%'}: more test examples would show which."
+        f"{sentence} The nearest by the estimates is {nearest.name}, at {_cost(nearest, table, within)}; its loss may "
+        f"be up to {100 * low:.1f} {'points' if words == WORDS['points'] else '%'}: more test examples would show which."
     )
 
 

@@ -56,9 +56,8 @@ def test_a_saving_that_is_lost_among_many_recipes_is_not_recommended() -> None:
     rows = [made(f"r{i}", 1.0, 0.0, half=0.001, spread=0.05) for i in range(12)]
     faint = made("faint", 0.97, 0.0, half=0.001, spread=0.022)
     assert lines([faint])[0].startswith("Recommended: faint. ")
-    assert lines([*rows, faint]) == [
-        "No recipe is shown to save latency and to lose at most 1 point. Keep fp32 eager, or try milder settings (--set)."
-    ]
+    (only,) = lines([*rows, faint])
+    assert only.startswith("No recipe is shown to save latency and to lose at most 1 point. Keep fp32 eager, or try")
 
 
 def test_the_loss_that_is_stated_is_the_one_that_was_judged() -> None:
