@@ -26,6 +26,8 @@ from compress.measure.models import Shelf
 from compress.records.session import Ramp, Runner
 from compress.records.window import Window
 
+FURTHER_SHARE = 1 / 3
+
 
 @dataclass(frozen=True)
 class Bench:
@@ -60,6 +62,8 @@ class Rounds:
     repeats: int = 0
     disturbed: int = 0
     """Windows in a row, up to the last one, that were disturbed."""
+    quiet: int = 0
+    """Windows that were not, after the first round."""
 
     def runnable(self, spec: Spec) -> Any:
         """Return what a window of this runner calls."""
@@ -72,10 +76,15 @@ class Rounds:
         self.live = [spec for spec in self.live if self.bench.runners[spec.name].error is None]
 
     def warm_up(self) -> None:
-        """Warm up until latency, temperature and power are steady. Models loaded in turn follow after every load."""
+        """Warm up until latency, temperature and power are steady. Models loaded in turn follow after every load.
+
+        At further points, whose models have just run, latency gets at most a third of the time.
+        """
         cap_s = self.bench.job.settings.warmup_s
+        further = any(self.bench.runners[spec.name].points for spec in self.live)
         if self.bench.shelf.together:
-            warming = warmup.WarmUp([spec.name for spec in self.live], self.batches, self.bench.sync, cap_s)
+            latency_s = cap_s * (FURTHER_SHARE if further else 1)
+            warming = warmup.WarmUp([spec.name for spec in self.live], self.batches, self.bench.sync, latency_s)
             with bar("until latency is steady", None):
                 while self.live and not warming.over:
                     self.each(self.live, lambda spec: warming.block(spec.name, self.runnable(spec)))
@@ -122,8 +131,9 @@ class Rounds:
     def _to_repeat(self, severity: float) -> bool:
         """Return whether the window that was just measured is to be repeated."""
         self.disturbed = self.disturbed + 1 if severity > 1 else 0
+        self.quiet += severity <= 1
         allowed = allowance(self.bench.job.settings.precision)
-        return self.disturbed > 0 and allowed.permits(self.disturbed, self.repeats, self.windows)
+        return self.disturbed > 0 and allowed.permits(self.disturbed, self.repeats, self.windows, self.quiet)
 
     def _window(self, spec: Spec, repeat: bool) -> Window:
         """Measure one window, with the processes on the device after it. A repeat follows the same load at once."""
