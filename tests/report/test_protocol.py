@@ -33,7 +33,7 @@ def paragraph(results: Sequence[Result]) -> str:
 def test_every_setting_is_in_the_paragraph_by_value() -> None:
     written = paragraph([factory.result(settings=SETTINGS, margin="0.3pt", session_spread=0.045)])
     for words in (
-        "profile publish", "at least 17 rounds", "half-width of 3.1 %", "or 423 s of rounds are over",
+        "profile publish", "at least 17 rounds", "half-width of 3.1 %", "or 423 s of the session's rounds are over",
         "windows of 0.77 s",
         "at least 5 batches, and 19 movements", "pre-rolls of 0.13 s", "at most 88 s", "operating points: all",
         "models in memory: in turn", "4 sessions", "Differences within 0.3 points count as equal", "deviation of 4.5 %",
@@ -53,7 +53,7 @@ def test_the_paragraph_has_the_headings_lines_and_names_rows_whose_settings_diff
     assert written[: len(heading(table))] == [f"{line}." for line in heading(table)]
     (quick,) = [line for line in written if line.endswith(" (a).")]
     (standard,) = [line for line in written if line.endswith(" (b).")]
-    assert "at least 15 rounds, until" in quick and "or 90 s of rounds are over" in quick
+    assert "at least 15 rounds, until" in quick and "or 90 s of the session's rounds are over" in quick
     assert "profile standard; 6 rounds; windows of 5 s, and of at least 2 batches; pre-rolls" in standard
 
 

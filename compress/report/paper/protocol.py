@@ -72,7 +72,7 @@ def _by_value(settings: Settings) -> str:
         half_width = f"{100 * settings.precision:g} %"
         rounds = f"at least {rounds}, until every latency ratio's 95 % interval has a half-width of {half_width}"
     if settings.budget_s is not None:
-        rounds += f" or {settings.budget_s:g} s of rounds are over"
+        rounds += f" or {settings.budget_s:g} s of the session's rounds are over"
     batches = f"{settings.least_batches} batch{'es' if settings.least_batches > 1 else ''}"
     least = f"{batches}, and {settings.least_movements} movements of an energy counter"
     return (
