@@ -74,7 +74,7 @@ def _by_value(settings: Settings) -> str:
     if settings.budget_s is not None:
         rounds += f" or {settings.budget_s:g} s of the session's rounds are over"
     batches = f"{settings.least_batches} batch{'es' if settings.least_batches > 1 else ''}"
-    least = f"{batches}, and {settings.least_movements} movements of an energy counter"
+    least = f"{batches} (with an energy counter, {settings.least_movements} movements)"
     return (
         f"profile {settings.profile}; {rounds}; windows of {settings.window_s:g} s, and of at least "
         f"{least if settings.least_movements else batches}; pre-rolls of {settings.preroll_s:g} s; warm-up until "
