@@ -35,7 +35,8 @@ def test_every_setting_is_in_the_paragraph_by_value() -> None:
     for words in (
         "profile publish", "at least 17 rounds", "half-width of 3.1 %", "or 423 s of the session's rounds are over",
         "windows of 0.77 s",
-        "at least 5 batches (with an energy counter, 19 movements)", "pre-rolls of 0.13 s", "at most 88 s", "operating points: all",
+        "at least 5 batches (with an energy counter, 19 movements)",
+        "pre-rolls of 0.13 s", "at most 88 s", "operating points: all",
         "models in memory: in turn", "4 sessions", "Differences within 0.3 points count as equal", "deviation of 4.5 %",
         "Recipes use seed 0.", "Device: Example CPU, 2 cores (cpu); cores 2.",
         "uncertain by a factor of 2.5 either way",
