@@ -179,7 +179,7 @@ function noteOn(rows, out) {
     rows.length && onFrontAxes()
       ? ""
       : `The front is of accuracy and ${table().axis}; its line is drawn on those axes only.`,
-    state.bars && [state.x, state.y].includes("metric")
+    rows.length && state.bars && [state.x, state.y].includes("metric")
       ? `Bars of ${axisOf("metric").label} are those of the paired difference to ${table().reference}.`
       : "",
     out.length ? `Not drawn: ${list}.` : "",

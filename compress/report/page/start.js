@@ -174,7 +174,10 @@ function printing(begins) {
     for (const each of closed) each.open = true;
     for (const { box, row, card } of cardsOfTable) openCard(box, row, card);
   } else {
-    for (const each of before.closed) each.open = false;
+    for (const each of before.closed) {
+      each.open = false;
+      if (drawnCards.delete(each)) each.querySelector(".parts").remove(); // drawn again, as wide as the screen
+    }
     const { theme: name } = before;
     before = null;
     theme(name);

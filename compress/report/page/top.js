@@ -13,13 +13,11 @@ function drawTop() {
 }
 
 function useOf(use) {
+  const column = (text, lines) => make("div", {}, make("p", {}, text), lines.length ? copyable(lines) : null);
   return [
     make("h2", {}, "How to use it"),
-    make("p", {}, use.where),
-    use.code.length ? copyable(use.code) : null,
-    make("p", {}, `${use.then}:`),
-    copyable(use.commands),
-  ].filter(Boolean);
+    make("div", { class: "columns" }, column(use.where, use.code), column(`${use.then}:`, use.commands)),
+  ];
 }
 
 // A block of lines, and a button that copies them; without a clipboard it selects them.
