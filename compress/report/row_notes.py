@@ -1,4 +1,4 @@
-"""Notes on the rows of a table: missing figures, answers that depend on the batch, seeds, and the results' own notes."""
+"""Notes on rows of a table: missing figures, answers that depend on the batch, seeds, and the results' own notes."""
 
 from collections.abc import Iterable
 from typing import Literal, NamedTuple

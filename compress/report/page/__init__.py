@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 HERE = Path(__file__).parent
 STYLES = ("page.css", "parts.css", "media.css")
 SCRIPTS = (
-    "text.js", "top.js", "table.js", "scales.js", "chart.js", "names.js", "cards.js", "parts.js", "plots.js", "start.js",
+    "text.js", "top.js", "table.js", "scales.js", "chart.js", "names.js", "cards.js", "parts.js", "plots.js",
+    "start.js",
 )  # fmt: skip
 
 

@@ -1,7 +1,7 @@
 """Axes of the page: the figures of the headline point to draw and sort by, with value, interval and n.
 
-A cell is `[text, interval, value, low, high, n]` in the unit of its axis, or the reason why it is unknown. Ratios to the
-reference have two axes, of which the page shows one: a factor (`2.2x faster`) and the ratio itself (0.451).
+A cell is `[text, interval, value, low, high, n]` in the unit of its axis, or the reason why it is unknown. A ratio to
+the reference has two axes, of which the page shows one: a factor (`2.2x faster`) and the ratio itself (0.451).
 """
 
 import math
@@ -105,14 +105,14 @@ def _compared(table: Table) -> list[Axis]:
     return [axis for pair in pairs for axis in pair]
 
 
-def _both(key: str, shorts: tuple[str, str], what: str, against: str, words: Words, figure: Figure) -> tuple[Axis, Axis]:
+def _both(key: str, shorts: tuple[str, str], what: str, against: str, words: Words, figure: Figure) -> list[Axis]:
     """Return the axes of one ratio as a factor and as itself."""
     title = f"{what}: times {words.less} than {against}"
-    return (
+    return [
         Axis(f"{key}_factor", shorts[0], f"{what} against {against}'s", "", "high", figure, title=title, view="factor",
              words=words),
         Axis(f"{key}_ratio", shorts[1], f"{what} / {against}'s", "×", "low", figure, view="ratio"),
-    )  # fmt: skip
+    ]  # fmt: skip
 
 
 def cell(axis: Axis, row: Row) -> Cell:

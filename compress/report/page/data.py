@@ -1,6 +1,6 @@
 """The page's data: tables, their rows and the cards, as one JSON text of plain values.
 
-    tables[]  title, sentence, use, notes, axes[], rows[] {name, front, word, cells {axis: [text, interval, value, ...]}}
+    tables[]  title, sentence, use, notes, axes[], rows[] {name, front, word, cells {axis: [text, interval, ...]}}
     cards     "table:row" -> data of a card           power     session -> samples of its meter, shared by its cards
 
 A cell that is a number is an index into `reasons`: why the figure is unknown.
