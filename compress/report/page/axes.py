@@ -83,9 +83,9 @@ def axes(table: Table) -> list[Axis]:
 
 def _compared(table: Table) -> list[Axis]:
     """Return the axes of ratios to the reference, each as a factor and as itself; the table's own cost is first."""
-    reference, same = table.reference or "the reference", "the dense model under the same runtime"
+    reference, same = table.reference or "the reference", "the dense model"
     stored, memory = figures.size_ratio(lambda s: s.stored_bytes), figures.memory_ratio(lambda s: s.memory_bytes)
-    own = BY_AXIS[table.axis]
+    own, alone = BY_AXIS[table.axis], f"compression alone (same runtime): {table.axis}"
     costs = [
         _both("latency", ("speed", "latency / ref"), "latency", reference, SPEED, figures.latency_ratio),
         _both("energy", ("energy used", "energy / ref"), "energy", reference, ENERGY, figures.energy_ratio),
@@ -93,9 +93,7 @@ def _compared(table: Table) -> list[Axis]:
     pairs = [
         *(costs if table.axis == "latency" else reversed(costs)),
         _both("net", ("net of idle", "net / ref"), "energy net of idle", reference, ENERGY, figures.net_ratio),
-        _both(
-            "alone", ("compression alone", "alone"), f"compression alone: {table.axis}", same, own, figures.alone_ratio
-        ),
+        _both("alone", ("compression alone", "alone"), alone, same, own, figures.alone_ratio),
         _both("size", ("size", "size / ref"), "stored size", reference, SIZE, stored),
         _both("memory", ("memory use", "memory / ref"), "memory", reference, MEMORY, memory),
         _both(
@@ -109,7 +107,7 @@ def _both(key: str, shorts: tuple[str, str], what: str, against: str, words: Wor
     """Return the axes of one ratio as a factor and as itself."""
     title = f"{what}: times {words.less} than {against}"
     return [
-        Axis(f"{key}_factor", shorts[0], f"{what} against {against}'s", "", "high", figure, title=title, view="factor",
+        Axis(f"{key}_factor", shorts[0], f"{what} against {against}", "", "high", figure, title=title, view="factor",
              words=words),
         Axis(f"{key}_ratio", shorts[1], f"{what} / {against}'s", "×", "low", figure, view="ratio"),
     ]  # fmt: skip
