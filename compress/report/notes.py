@@ -194,5 +194,3 @@ def _metered(table: Table) -> Iterable[str]:
     if least:
         span = f"{min(least):.2g} to {max(least):.2g} %"
         yield f"The smallest difference that these rounds can detect is {span} of a row's energy."
-
-

@@ -123,5 +123,3 @@ def _group(note: str, result: Result) -> Group:
     """Return the group of a result's own note: method for an account of a step or of padding, otherwise warnings."""
     methods = {str(step.get("method")) for step in result.recipe.get("steps", ())}
     return "method" if note.partition(":")[0] in methods | {"padding fixed"} else "warnings"
-
-

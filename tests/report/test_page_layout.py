@@ -110,7 +110,7 @@ def test_costs_are_factors_and_the_switch_shows_ratios(desk: Any, pages: dict[st
     drawn = "return document.getElementById('chart').layout.xaxis.title.text"
     assert page.ask(drawn) == "latency: times faster than fp32 eager (right is better)"
     page.running.find_element("xpath", "//label[contains(., 'ratios')]/input").click()
-    page.until(f"{drawn} === \"latency / fp32 eager's (left is better)\"")
+    page.until(f'{drawn} === "latency / fp32 eager\'s (left is better)"')
     assert "0.451\n(0.442 to 0.460)" in page.ask(cells, "bert_int8")
     assert not any("faster" in cell for cell in page.ask(cells, "bert_int8"))
 

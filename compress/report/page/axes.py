@@ -96,9 +96,7 @@ def _compared(table: Table) -> list[Axis]:
         _both("alone", ("compression alone", "alone"), alone, same, own, figures.alone_ratio),
         _both("size", ("size", "size / ref"), "stored size", reference, SIZE, stored),
         _both("memory", ("memory use", "memory / ref"), "memory", reference, MEMORY, memory),
-        _both(
-            "own", ("own texts", "own texts / ref"), f"{table.axis} on own texts", reference, own, figures.own_ratio
-        ),
+        _both("own", ("own texts", "own texts / ref"), f"{table.axis} on own texts", reference, own, figures.own_ratio),
     ]
     return [axis for pair in pairs for axis in pair]
 

@@ -79,8 +79,6 @@ def latency_ratio(row: Row) -> Estimate | str:
     return _ratio(row, "latency")
 
 
-
-
 def energy_ratio(row: Row) -> Estimate | str:
     if row.table.meter not in MEASURED:
         return "energy is not measured here; only measured energies are compared"
