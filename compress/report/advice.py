@@ -81,6 +81,8 @@ def recommended(table: Table) -> Advice | None:
 
 def _none(table: Table, estimated: Candidate | None, words: str) -> str:
     """Return why no recipe is recommended."""
+    if all(result.name in table.unreliable for result in table.results):
+        return "No recipe can be recommended: every measurement was disturbed (NOT RELIABLE). Run the recipes again."
     sentence = f"No recipe is shown to save {table.axis} and to lose at most {words}."
     if estimated is None or estimated.cost.high >= 1:
         return f"{sentence} Keep {table.reference}, or try milder settings (--set)."

@@ -36,9 +36,10 @@ def reciprocal(ratio: Estimate) -> Estimate:
 def factor(ratio: Estimate, words: Words) -> Lines:
     """Return a ratio as a factor and its interval: `2.2x faster`, `(2.19 to 2.25)`; an exact 1 is `1x`."""
     exact = ratio.low == ratio.value == ratio.high
-    if exact and ratio.value == 1:
-        return ("1x",)
     saves = ratio.value < 1
     shown = reciprocal(ratio) if saves else ratio
-    value = f"{digits(shown.value, 3 if shown.value < 2 else 2)}x {words.less if saves else words.more}"
+    times = digits(shown.value, 3 if shown.value < 2 else 2)
+    if exact and times == "1.00":
+        return ("1x",)
+    value = f"{times}x {words.less if saves else words.more}"
     return (value,) if exact else (value, spread(shown.low, shown.high))

@@ -6,9 +6,11 @@ from pathlib import Path
 import pytest
 
 from compress.analysis.pareto import group
+from compress.analysis.reading import read_all
 from compress.records.result import Result
 from compress.report.advice import advice
 from tests import factory
+from tests.helpers import ROOT
 
 
 def lines(results: Sequence[Result], folder: Path = Path("results")) -> list[str]:
@@ -43,6 +45,14 @@ def test_a_loss_that_may_exceed_a_point_is_not_recommended() -> None:
         "No recipe is shown to save latency and to lose at most 1 point. The nearest by the estimates is a: it is 3.3x "
         "faster than fp32 eager (3.27 to 3.40); its loss may be up to 2.6 points: more test examples would show which."
     )
+
+
+def test_disturbed_measurements_recommend_nothing() -> None:
+    disturbed, problems = read_all(ROOT / "results" / "reference" / "gpu")
+    assert not problems and len(disturbed) == 4
+    assert lines(disturbed) == [
+        "No recipe can be recommended: every measurement was disturbed (NOT RELIABLE). Run the recipes again."
+    ]
 
 
 def test_without_a_saving_the_reference_is_kept() -> None:

@@ -24,8 +24,9 @@ from tests import factory
         ((0.08, 0.0, 0.1), SPEED, ("12x faster", "(no interval)")),
         ((0.25, 0.25, 0.25), SIZE, ("4.0x smaller",)),
         ((1.0, 1.0, 1.0), SPEED, ("1x",)),
+        ((1.0008, 1.0008, 1.0008), SIZE, ("1x",)),
     ],
-    ids=["faster", "slower", "less", "more", "no interval", "exact", "reference"],
+    ids=["faster", "slower", "less", "more", "no interval", "exact", "reference", "rounded"],
 )
 def test_a_ratio_is_the_number_of_times_that_a_row_is_better_or_worse(
     ratio: tuple[float, float, float], words: Words, text: tuple[str, ...]

@@ -17,6 +17,7 @@ from tests.browser import Page, printed, sized
 from tests.measured import HOSTILE, measured_results
 
 PHONE_PX = (360, 780)
+PAPER_PX = (718, 1000)  # A4 with margins of 1 cm
 
 
 @pytest.fixture(scope="module")
@@ -238,22 +239,34 @@ def test_a_phone_needs_no_sideways_scrolling(running: Any, pages: dict[str, Path
     assert browser.severe(running) == []
 
 
+CARDS = """return [...document.querySelectorAll('details.card')].map(card => [
+    card.querySelector('.title').textContent,
+    Math.min(...['summary', '.parts', '.plot .main-svg', 'pre'].map(part =>
+        card.querySelector(part).getBoundingClientRect().height))])"""
+RIGHT = """return Math.max(...[...document.querySelectorAll('.plot .main-svg, #chart .main-svg, #table, pre, h1')]
+    .map(each => each.getBoundingClientRect().right))"""
+HEIGHTS = (
+    "return [...document.querySelectorAll('.plot')].map(p => [p.clientHeight, p.querySelector('svg').clientHeight])"
+)
+
+
 def test_printing_shows_the_whole_table_and_every_card_on_white(page: Page) -> None:
     page.one("#theme").click()
     open_cards = "return document.querySelectorAll('details.card[open]').length"
-    shown = """return [...document.querySelectorAll('details.card')].map(card => [
-        card.querySelector('.title').textContent,
-        Math.min(...['summary', '.parts', '.plot .main-svg', 'pre'].map(part =>
-            card.querySelector(part).getBoundingClientRect().height))])"""
     assert page.ask(open_cards) == 0
-    with printed(page.running):
-        page.until("return document.documentElement.dataset.theme === 'light'")
-        assert not page.one("#filters").is_displayed()
-        assert page.ask("return getComputedStyle(document.querySelector('#table-part .scroll')).overflowX") == "visible"
-        cards = page.ask(shown)
-        assert {title.removeprefix("★ ") for title, _ in cards} == {"bert_int8", "bert_prune", HOSTILE}
-        assert all(height > 10 for _, height in cards)
-        assert page.ask("return [...document.querySelectorAll('#notes li')].every(each => each.checkVisibility())")
-        page.keep("print")
+    with sized(page.running, *PAPER_PX):
+        page.until(f"return document.querySelector('#chart .main-svg').clientWidth < {PAPER_PX[0]}")  # resized late
+        with printed(page.running):
+            page.until("return document.documentElement.dataset.theme === 'light'")
+            assert not page.one("#filters").is_displayed()
+            scroll = "return getComputedStyle(document.querySelector('#table-part .scroll')).overflowX"
+            assert page.ask(scroll) == "visible"
+            cards = page.ask(CARDS)
+            assert {title.removeprefix("★ ") for title, _ in cards} == {"bert_int8", "bert_prune", HOSTILE}
+            assert all(height > 10 for _, height in cards)
+            assert page.ask("return [...document.querySelectorAll('#notes li')].every(each => each.checkVisibility())")
+            assert page.ask(RIGHT) <= PAPER_PX[0]
+            assert all(box == drawn for box, drawn in page.ask(HEIGHTS))
+            page.keep("print")
     page.until("return document.documentElement.dataset.theme === 'dark'")
     assert page.ask(open_cards) == 0

@@ -162,7 +162,7 @@ def test_a_card_has_no_defaults_and_repeats_nothing(desk: Any, pages: dict[str, 
     page.ask("arguments[0].open = true", card)
     page.until("return document.querySelectorAll('.parts').length === 1")
     blocks = [block.text for block in card.find_elements("css selector", "pre")]
-    assert blocks[0] == 'steps:\n  - {"method": "quantize"}\nmeasure: {"rounds": 8}'
+    assert blocks[0] == 'steps:\n  - {"method": "quantize"}\nmeasure: {"rounds": 8, "warmup_s": 30.0}'
     row = page.ask("return DATA.tables[0].rows.find(row => row.name === 'bert_int8')")
     for sentence in (row["says"], "not recorded by this version", "texts were", "computed again by the rules"):
         assert card.text.count(sentence) <= 1

@@ -98,7 +98,8 @@ function layout(extra = {}) {
   };
   const { xaxis = {}, yaxis = {}, ...rest } = extra;
   return {
-    ...(before ? { width: PAPER_PX, autosize: false } : { autosize: true }),
+    width: before ? PAPER_PX : undefined,
+    autosize: true,
     paper_bgcolor: "rgba(0,0,0,0)",
     plot_bgcolor: "rgba(0,0,0,0)",
     font: { color: ink("ink"), family: "system-ui, sans-serif", size: 12 },

@@ -81,7 +81,7 @@ function layers(card) {
     make(
       "tr",
       {},
-      make("td", { class: "text" }, name || "the whole model"),
+      make("td", { class: "text layer" }, name || "the whole model"),
       make(
         "td",
         { class: "text" },

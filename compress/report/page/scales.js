@@ -31,9 +31,10 @@ function scale(rows, key, log) {
 }
 
 function logTicks([low, high], suffix = "") {
-  const values = [];
+  const values = [],
+    steps = high / low > 100 ? [1] : narrow() ? [1, 2, 5] : [1, 1.5, 2, 3, 5, 7];
   for (let power = Math.floor(Math.log10(low)); power <= Math.ceil(Math.log10(high)); power += 1)
-    for (const step of high / low > 100 ? [1] : [1, 1.5, 2, 3, 5, 7]) values.push(step * 10 ** power);
+    for (const step of steps) values.push(step * 10 ** power);
   const inside = values.filter((each) => each >= low && each <= high),
     range = [Math.log10(low), Math.log10(high)];
   if (inside.length < 2) return { range };
