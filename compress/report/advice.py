@@ -10,12 +10,14 @@ from pathlib import Path
 from shlex import quote
 
 from compress.analysis.candidates import Candidate
-from compress.analysis.odds import cheapest_within
+from compress.analysis.odds import Within, cheapest_within
 from compress.analysis.pareto import Table
 from compress.base.limits import Unit
+from compress.base.reading import exists, shortened
 from compress.data.tasks import TASKS, task_of
 from compress.records.files import own_path
 from compress.records.result import Result
+from compress.records.stats import CONFIDENCE, at_confidence
 from compress.report.factors import BY_AXIS, factor
 from compress.report.text import joined, plain
 
@@ -68,35 +70,41 @@ def recommended(table: Table) -> Advice | None:
         return None
     words = WORDS[accuracy.unit]
     within = cheapest_within(table, MOST, accuracy.unit)
-    chosen = within.confident
-    if chosen is None or chosen.cost.high >= 1:
-        return Advice(plain(_none(table, within.estimated, words)))
+    chosen = within.saving
+    if chosen is None:
+        return Advice(plain(_none(table, within, words)))
     joint = f" (jointly for {within.rows} recipes)" if within.rows > 1 else ""
     sentence = (
-        f"Recommended: {chosen.name}. It {_cost(chosen, table)} and loses at most {words} with 95 % "
+        f"Recommended: {chosen.name}. It {_cost(chosen, table, within)} and loses at most {words} with 95 % "
         f"confidence{joint}; that it is the cheapest of these is an estimate."
     )
     return Advice(plain(sentence), next(result for result in table.results if result.name == chosen.name))
 
 
-def _none(table: Table, estimated: Candidate | None, words: str) -> str:
+def _none(table: Table, within: Within, words: str) -> str:
     """Return why no recipe is recommended."""
     if all(result.name in table.unreliable for result in table.results):
         return "No recipe can be recommended: every measurement was disturbed (NOT RELIABLE). Run the recipes again."
     sentence = f"No recipe is shown to save {table.axis} and to lose at most {words}."
-    if estimated is None or estimated.cost.high >= 1:
+    nearest = within.nearest
+    if nearest is None:
         return f"{sentence} Keep {table.reference}, or try milder settings (--set)."
-    low = -estimated.quality.low
+    low = -within.losses[nearest.name].low
+    unit = "points" if words == WORDS["points"] else "%"
     return (
-        f"{sentence} The nearest by the estimates is {estimated.name}: it {_cost(estimated, table)}; its loss may be "
-        f"up to {100 * low:.1f} {'points' if words == WORDS['points'] else '%'}: more test examples would show which."
+        f"{sentence} The nearest by the estimates is {nearest.name}: it {_cost(nearest, table, within)}; its loss may "
+        f"be up to {100 * low:.1f} {unit}: more test examples would show which."
     )
 
 
-def _cost(candidate: Candidate, table: Table) -> str:
-    """Return the cost as a factor: `is 2.2x faster than fp32 eager (2.19 to 2.25)`."""
+def _cost(candidate: Candidate, table: Table, within: Within) -> str:
+    """Return the cost as a factor: `is 2.2x faster than fp32 eager (2.19 to 2.25)`.
+
+    Its interval is adjusted for all recipes (Bonferroni).
+    """
     words = BY_AXIS[table.axis]
-    value, *interval = factor(candidate.cost, words)
+    cost = at_confidence(candidate.cost, 1 - (1 - CONFIDENCE) / within.rows)
+    value, *interval = factor(cost, words)
     return joined((f"{words.verb} {value}", *filter(None, (words.noun,)), f"than {table.reference}", *interval))
 
 
@@ -104,8 +112,9 @@ def how_to_use(result: Result, folder: Path) -> Use:
     """Return the lines that load the model of a result, and the next command. `folder` is that of the results."""
     if result.artifact is None:
         return Use("Its model was not kept; run the recipe without --no-keep.")
-    if not Path(result.artifact).exists():
-        return Use(f"Its model was made in {plain(result.artifact)}, which is not here: run the recipe again.")
+    if not exists(Path(result.artifact)):
+        where = plain(shortened(result.artifact))
+        return Use(f"Its model was made in {where}, which is not here: run the recipe again.")
     own = own_path(result)
     file = next((path for path in (folder / own, folder / own.name) if path.exists()), folder / own)
     code = [
