@@ -193,8 +193,8 @@ def test_an_error_of_memory_stands_once_on_the_page(desk: Any, pages: dict[str, 
 def test_the_recommendation_is_on_top_with_lines_to_copy(desk: Any, pages: dict[str, Path]) -> None:
     page = Page(desk, pages["family"])
     assert page.one("h1").text.startswith(
-        "Recommended: bert_int8. It is 2.2x faster than fp32 eager (2.14 to 2.30) and loses at most 1 point"
-    )  # Student's t of 4 degrees of freedom, Bonferroni for 8 recipes: 0.451 plus and minus 3.82 %
+        "Recommended: bert_int8. It is 2.2x faster than fp32 eager (2.13 to 2.30) and loses at most 1 point"
+    )  # Bonferroni for 8 recipes, t of 4 degrees of freedom: 1 / 0.451 times exp(-0.0379) and exp(0.0379)
     top = "return document.querySelector(arguments[0]).getBoundingClientRect().top"
     assert page.ask(top, "h1") < page.ask(top, "#use") < page.ask(top, ".first") < SIZES_PX["desk"][1]
     code, command = (block.text for block in page.running.find_elements("css selector", "#use pre"))
