@@ -90,10 +90,10 @@ def _none(table: Table, within: Within, words: str) -> str:
     if nearest is None:
         return f"{sentence} Keep {table.reference}, or try milder settings (--set)."
     low = -within.losses[nearest.name].low
-    unit = "points" if words == WORDS["points"] else "%"
+    loss = f"{100 * low:.1f} {'points' if words == WORDS['points'] else '%'}"
     return (
         f"{sentence} The nearest by the estimates is {nearest.name}: it {_cost(nearest, table, within)}; its loss may "
-        f"be up to {100 * low:.1f} {unit}: more test examples would show which."
+        f"be up to {loss}: more test examples would show which."
     )
 
 
