@@ -9,7 +9,7 @@ import pytest
 
 import compress
 import recipes
-from compress.report.page import SCRIPTS
+from compress.report.page import SCRIPTS, STYLES
 from tests.helpers import QUICK, ROOT, environment, read_result
 
 
@@ -81,7 +81,7 @@ def test_the_wheel_works_outside_the_checkout_and_brings_the_recipes(workload: P
         names = set(archive.namelist())
         archive.extractall(tmp_path / "site")
     assert {"compress/py.typed", "recipes/bert_int8.yaml", "recipes/workloads/stdlib-bert.yaml"} <= names
-    assert {f"compress/report/page/{file}" for file in ("page.html", "page.css", *SCRIPTS)} <= names
+    assert {f"compress/report/page/{file}" for file in ("page.html", *STYLES, *SCRIPTS)} <= names
     here = {
         path.relative_to(ROOT).as_posix()
         for folder in ("compress", "recipes")
