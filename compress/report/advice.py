@@ -73,4 +73,5 @@ def _use(result: Result, folder: Path) -> Iterable[str]:
     yield f"    model, processor = load({json.dumps(result.artifact, ensure_ascii=False)})"
     if (task := result.workload.get("task")) in TASKS:
         yield f"    outputs = {task_of(task).call}"
+    yield "To serve it, see docs/deploy.md."
     yield f"Next: python -m compress card {quote(plain(str(file)))}"
