@@ -27,6 +27,8 @@ if "PYTEST_XDIST_WORKER" in os.environ:
 else:  # the workers that this process starts share it
     os.environ["COMPRESS_TEST_EXPORTS"] = tempfile.mkdtemp(prefix="exported-")
     atexit.register(shutil.rmtree, os.environ["COMPRESS_TEST_EXPORTS"], ignore_errors=True)
+os.environ["COMPRESS_CACHE"] = tempfile.mkdtemp(prefix="cache-")  # neither the user's own nor that of an earlier suite
+atexit.register(shutil.rmtree, os.environ["COMPRESS_CACHE"], ignore_errors=True)
 
 
 @pytest.fixture(scope="session")

@@ -31,6 +31,7 @@ measure = Measure(rounds=2, window_s=0.05, preroll_s=0, warmup_s=0.2)
 SMALL = {
     "quickstart": SHORT + "workload = {workload!r}",
     "own_model": SHORT + "model_folder = data_folder = None",
+    "to_production": SHORT + 'model_folder, data_folder = "files/own_model/model", "files/own_model/data"',
 }
 """What takes the place of the cell tagged `parameters`."""
 
@@ -57,8 +58,12 @@ def output_text(notebook: Any) -> str:
     )
 
 
-def test_there_are_the_two_notebooks() -> None:
-    assert NAMES == ["own_model", "quickstart"]
+def test_there_are_three_notebooks_each_with_a_folder_of_its_own() -> None:
+    assert NAMES == ["own_model", "quickstart", "to_production"]
+    for name in NAMES:
+        cells = [cell.source for cell in read(name).cells if "parameters" not in cell.metadata.get("tags", ())]
+        folders = set(re.findall(r"files/(\w+)", "\n".join(cells)))
+        assert folders == {name}
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -80,12 +85,12 @@ def test_the_notebooks_run_on_small_models(workload: Path, tmp_path: Path, monke
         cell.source = SMALL[name].format(workload=str(workload), address=forked.SERVER.address)
         together.cells += [nbformat.v4.new_code_cell("%reset -f"), *cells]
     words = output_text(execute(together, tmp_path, monkeypatch))
-    for recipe in ("narrower", "eight_bits", "bert_bf16", "bert_int8"):
+    for recipe in ("narrower", "eight_bits", "bert_bf16", "bert_int8", "graph_int8"):
         assert re.search(rf"^{recipe}: .*, against \w+ eager(;.*)?$", words, re.MULTILINE), words
     assert "'label': 'good'" in words
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("name", NAMES)
-def test_a_notebook_runs_as_it_is_kept(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert ", against " in output_text(execute(read(name), tmp_path, monkeypatch))
+def test_the_notebooks_run_as_they_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in NAMES:  # in one folder: the last one takes the model of the first
+        assert ", against " in output_text(execute(read(name), tmp_path, monkeypatch)), name

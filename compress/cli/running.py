@@ -40,11 +40,15 @@ def run(
     fresh: Fresh = False,
     rebuild: Rebuild = False,
     limit: Annotated[
-        int | None, typer.Option(help="Use at most this many test examples; tables note the limit.")
+        int | None,
+        typer.Option(help="Evaluate, train and calibrate on at most this many examples; tables note the limit."),
     ] = None,
     fitting: Annotated[
         bool,
         typer.Option("--fitting", help="Skip recipes that the device cannot run, or half precision that it lacks."),
+    ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print the plan with its minutes, and run nothing.")
     ] = False,
 ) -> None:
     """Run recipes in one session with shared references, and write one result per recipe."""
@@ -55,6 +59,12 @@ def run(
 
     loaded = load_recipes(recipes, set_)
     options = Options(workload, device, out, artifacts, fresh, limit, keep, fitting, rebuild)
+    if dry_run:
+        from compress.harness.forecast import preview
+
+        for line in preview(loaded, options):
+            print(line)
+        return
     finished = run_all(loaded, options)
     print_tables(group(finished), out)
     for line in places(finished, out):
@@ -93,7 +103,9 @@ def compare(
     artifacts: Artifacts = Path("artifacts"),
     fresh: Fresh = False,
     rebuild: Rebuild = False,
-    limit: Annotated[int | None, typer.Option(help="Use at most this many test examples.")] = None,
+    limit: Annotated[
+        int | None, typer.Option(help="Evaluate, train and calibrate on at most this many examples.")
+    ] = None,
 ) -> None:
     """Compare two recipes, paired round by round in one session; both are measured again if no session holds both."""
     insist(GO_ON)

@@ -1,12 +1,17 @@
 """Folders built once per machine in the user's cache, by an atomic rename."""
 
+import contextlib
+import os
 import shutil
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 from compress.base.config import InputError
 from compress.base.locks import locked
 from compress.base.owners import beside, sweep
+
+UNUSED_S = 30 * 86_400.0
 
 
 def made_once(target: Path, what: str, is_complete: Callable[[Path], bool], build: Callable[[Path], None]) -> Path:
@@ -28,6 +33,18 @@ def made_once(target: Path, what: str, is_complete: Callable[[Path], bool], buil
             "free some space or set COMPRESS_CACHE to another folder"
         ) from error
     return target
+
+
+def keep_used(folder: Path) -> None:
+    """Mark a folder of the cache as used now, and remove those beside it that no run has used for a month.
+
+    A cache that cannot be written stays as it is.
+    """
+    with contextlib.suppress(OSError):
+        os.utime(folder)
+        for other in folder.parent.iterdir():
+            if other.is_dir() and time.time() - other.stat().st_mtime > UNUSED_S:
+                shutil.rmtree(other, ignore_errors=True)
 
 
 def _make(target: Path, build: Callable[[Path], None]) -> None:

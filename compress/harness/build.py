@@ -17,6 +17,7 @@ from compress.base.locks import locked
 from compress.base.ranks import local_device, processes, wait
 from compress.energy.meters import Absent, Meter
 from compress.harness.assemble import Built
+from compress.harness.pacing import key_of, timed
 from compress.harness.plan import Options, Planned, check_writable
 from compress.model.manifest import Manifest, verify
 from compress.model.replacing import refuse_foreign
@@ -135,6 +136,8 @@ def _transform(planned: Planned, folder: Path, machine: Machine, meter: Meter | 
     from compress.base.devices import pick, torch_device
     from compress.harness import transform
 
+    recipe, source, fingerprint = planned.recipe, planned.source, planned.transform_fingerprint
     device = torch_device(pick(local_device(machine.target)))
-    fingerprint = planned.transform_fingerprint
-    transform.build(planned.recipe, planned.source, device, folder, planned.work, meter, fingerprint)
+    key = key_of(source.workload.name, recipe.transform_fingerprint, planned.limit, machine.device_name)
+    with timed("compress", key, source.model):
+        transform.build(recipe, source, device, folder, planned.work, meter, fingerprint, planned.limit)

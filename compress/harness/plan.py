@@ -15,20 +15,21 @@ from compress.analysis import loss, metrics
 from compress.base.config import InputError, digest
 from compress.base.console import say
 from compress.base.device import AUTO, Device
-from compress.base.files import content_hash, home
+from compress.base.files import home
 from compress.base.limits import parse_limit
 from compress.base.processes import threads
 from compress.base.ranks import processes
-from compress.base.reading import content, expanded
+from compress.base.reading import content
 from compress.base.source_code import code_digest
-from compress.data import hub, locate
+from compress.data import locate
 from compress.data.source import Source
 from compress.data.tasks import names_where, task_of
 from compress.data.workload import Workload
 from compress.energy.find import find_meter
 from compress.energy.meters import Absent, gpus_of
+from compress.harness.fingerprints import RESULT_CODE, content_id, environment, transform_inputs
 from compress.harness.names import checked_name, name_conflicts
-from compress.harness.supported import check_native, check_supported
+from compress.harness.supported import check_native, supported_runtime
 from compress.model.manifest import MANIFEST, MOST_BYTES
 from compress.records import files as result_files
 from compress.records.result import METRIC_CONTENT, Machine, Result
@@ -36,13 +37,6 @@ from compress.spec.recipe import Recipe
 
 RESULTS = Path("results")
 ARTIFACTS = Path("artifacts")
-ARTIFACT_CODE = (
-    "base", "spec", "data", "model", "methods", "harness/transform.py", "harness/cost.py", "harness/prequantized.py",
-    "measure/latency.py", "measure/size.py", "measure/evaluate.py",
-)  # fmt: skip
-"""Code that an artifact depends on: edits elsewhere do not trigger another compression."""
-RESULT_CODE = (*ARTIFACT_CODE, "measure", "energy")
-"""Code that a result's raw samples depend on. Figures and verdicts are not covered: `verify` recomputes them."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +50,7 @@ class Options:
     fresh: bool = False
     """Measure again even if a valid result exists; artifacts are reused."""
     limit: int | None = None
+    """Most examples to evaluate on, and most to train and calibrate on."""
     keep: bool = True
     fitting: bool = False
     """Skip recipes whose runtime, format or half precision the device lacks, instead of rejecting the whole run."""
@@ -80,6 +75,8 @@ class Planned:
     transform_fingerprint: str
     path: Path
     folder: Path
+    limit: int | None = None
+    """Most training examples that its steps use; None: all, or they use none."""
     further: tuple["Planned", ...] = ()
     """Plans of the artifacts of the recipe's further seeds, each stored like that of a recipe with this seed alone."""
 
@@ -96,7 +93,7 @@ def plan(recipes: Sequence[Recipe], options: Options, machine: Machine) -> list[
     """
     if options.limit is not None and options.limit < 2:
         raise InputError(f"--limit {options.limit}: expected at least 2 test examples")
-    fit, workloads = _fitting(recipes, options, machine)  # before a workload is resolved, which may train its model
+    fit, workloads = fitting(recipes, options, machine)  # before a workload is resolved, which may train its model
     for option in ("out", "artifacts"):
         check_writable(getattr(options, option), f"--{option}")
     home()
@@ -108,7 +105,6 @@ def plan(recipes: Sequence[Recipe], options: Options, machine: Machine) -> list[
     meter = find_meter(machine.target.kind, gpus_of(machine.details))
     metering = meter.reason if isinstance(meter, Absent) else [meter.source, meter.boundary]
     setup = [metering, threads()]  # a new meter or core count: measure again, from the same artifact
-    environment = [machine.versions, machine.device, machine.device_name, machine.uuid]
     for recipe in fit:
         name = options.workload or recipe.workload
         try:
@@ -120,29 +116,32 @@ def plan(recipes: Sequence[Recipe], options: Options, machine: Machine) -> list[
             _check_margin(recipe, source.workload.metric_name)
             if source.workload.metric_name not in metrics.NAMES:
                 source = replace(source, resolved={**source.resolved, METRIC_CONTENT: metric})
-            students = [_content_id(s.model) for s in recipe.steps if s.method == "distill" and s.model is not None]
+            students = [content_id(s.model) for s in recipe.steps if s.method == "distill" and s.model is not None]
             trained_by = [processes()] if recipe.trains and processes() > 1 else []  # it sets the batch
         except InputError as error:
             problems.extend(problem for problem in error.problems if problem not in problems)
             continue
         measured: list[Any] = [recipe.fingerprint, source.digest, metric, options.limit, *setup]
-        measured += [code_digest(RESULT_CODE), *environment, *students, *trained_by]
-        inputs: list[Any] = [
-            _transform_inputs(source),
-            code_digest(ARTIFACT_CODE),
-            *environment,
-            *students,
-            *trained_by,
-        ]
+        measured += [code_digest(RESULT_CODE), *environment(machine), *students, *trained_by]
+        inputs = [*transform_inputs(source, machine), *students, *trained_by]
         key = (source.workload.name, recipe.name)
         if key in seen and seen[key] != recipe.fingerprint:
             problems.append(f"two different recipes are called {recipe.name}; rename one: their results share a file")
         seen[key] = recipe.fingerprint
         path = result_files.result_path(options.out, source.workload.name, recipe.name, machine.id, options.limit)
         root = options.artifacts / source.workload.name
+        limit = options.limit if recipe.learns else None
+        limited = "" if limit is None else f"-limit{limit}"  # an artifact of all examples stays
+        inputs += [] if limit is None else [limit]
         first, *further = (
             Planned(
-                each, source, digest(measured), digest([each.transform_fingerprint, *inputs]), path, root / each.name
+                each,
+                source,
+                digest(measured),
+                digest([each.transform_fingerprint, *inputs]),
+                path,
+                root / f"{each.name}{limited}",
+                limit,
             )
             for each in (recipe, *recipe.further)
         )
@@ -165,7 +164,7 @@ def _check_margin(recipe: Recipe, metric: str) -> None:
             raise InputError(f"{recipe.name} measure.margin: {margin}: {reason}")
 
 
-def _fitting(recipes: Sequence[Recipe], options: Options, machine: Machine) -> tuple[list[Recipe], dict[str, Workload]]:
+def fitting(recipes: Sequence[Recipe], options: Options, machine: Machine) -> tuple[list[Recipe], dict[str, Workload]]:
     """Return the recipes that the device can run, and their workloads by name.
 
     Raises InputError with all problems of the recipes and workloads.
@@ -176,7 +175,7 @@ def _fitting(recipes: Sequence[Recipe], options: Options, machine: Machine) -> t
     for recipe in recipes:
         name = options.workload or recipe.workload
         try:
-            check_supported(recipe, machine)
+            supported_runtime(recipe, machine)
             if options.fitting:
                 check_native(recipe, machine)
         except InputError as error:
@@ -200,33 +199,6 @@ def _fitting(recipes: Sequence[Recipe], options: Options, machine: Machine) -> t
     if problems:
         raise InputError(problems)
     return fit, workloads
-
-
-def _content_id(model: str) -> str:
-    """Return the content hash of a model's folder, or the commit of a hub model."""
-    path = expanded(model)
-    if not path.exists():
-        if not hub.is_id(model):
-            raise InputError(f"distill model {model}: no such folder; expected a saved model, or a hub id")
-        return hub.commit(model, "model", None)
-    return content_hash(path)
-
-
-def _transform_inputs(source: Source) -> list[Any]:
-    """Return what a transform depends on in a workload: not the test split, the metric or the points.
-
-    Model and data are identified by their content.
-    """
-    excluded: Any = {
-        "name": True,
-        "model": True,
-        "metric": True,
-        "headline": True,
-        "points": True,
-        "dataset": {"path", "test"},
-    }
-    settings = source.workload.model_dump(mode="json", exclude=excluded)
-    return [settings, source.resolved["model_content"], source.resolved["dataset_content"]]
 
 
 def check_writable(folder: Path, option: str) -> None:
@@ -263,10 +235,19 @@ def standing(planned: Planned, options: Options) -> Result | None:
     return None if before is None or _replaced(planned) else before
 
 
+def artifact_stands(planned: Planned) -> bool:
+    """Return whether the artifact on disk is this plan's, by its manifest alone."""
+    return _stored_fingerprint(planned) == planned.transform_fingerprint
+
+
 def _replaced(planned: Planned) -> bool:
     """Return whether the artifact's folder now holds another model; a deleted artifact is fine."""
+    return _stored_fingerprint(planned) not in ("", planned.transform_fingerprint)
+
+
+def _stored_fingerprint(planned: Planned) -> Any:
+    """Return the fingerprint in the manifest of the artifact's folder; empty without a readable one."""
     try:
-        manifest = json.loads(content(planned.folder / MANIFEST, "manifest", MOST_BYTES))
-        return bool(manifest["extra"].get("fingerprint") != planned.transform_fingerprint)
+        return json.loads(content(planned.folder / MANIFEST, "manifest", MOST_BYTES))["extra"].get("fingerprint")
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        return False
+        return ""

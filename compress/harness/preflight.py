@@ -62,7 +62,7 @@ def check(recipes: Sequence[Recipe], source: Source, device: Device = CPU) -> No
         examples = gathering.attempt(lambda: _examples(source, "test", processor, skeleton))
         if examples is not None:
             _print_detected(source, examples.info.description)
-        training = [recipe.name for recipe in recipes if any(needs_training_data(step) for step in recipe.steps)]
+        training = [recipe.name for recipe in recipes if recipe.learns]
         if training:
             gathering.attempt(lambda: _train_split(source, processor, skeleton, training))
     gathering.attempt(lambda: _metric_fits(source, examples))
@@ -268,8 +268,3 @@ def _pretrained(step: Any, bundle: Any, known: Known | None) -> Any:
     if problems:
         raise InputError(problems)
     return Student(model, {}, paired(model, bundle.teacher(), step), "")
-
-
-def needs_training_data(step: Any) -> bool:
-    """Return whether a step, or one of its overrides, calibrates or trains."""
-    return step.method == "distill" or any(part.calibrates for part in getattr(step, "parts", ()))

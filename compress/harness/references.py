@@ -4,8 +4,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from compress.base.config import InputError, digest
+from compress.base.console import say
+from compress.base.files import cache_folder
+from compress.data.cached import keep_used, made_once
+from compress.data.source import Source
 from compress.energy.meters import Absent
 from compress.harness.assemble import Built
+from compress.harness.fingerprints import transform_inputs
+from compress.harness.pacing import weight_bytes
 from compress.harness.prequantized import found_format
 from compress.measure.job import Spec
 from compress.records.result import PADDED, Machine
@@ -13,9 +20,12 @@ from compress.spec.formats import BATCH_DEPENDENT, GRAPH_RUNTIMES
 from compress.spec.recipe import Recipe
 from compress.spec.steps import Cast
 
+CACHED = "references"
+MOST_CACHED_BYTES = 2_000_000_000
+
 
 def build_references(items: Sequence[Built], machine: Machine, scratch: Path) -> list[Spec]:
-    """Return the references of these recipes, with the graphs of dense models exported into `scratch`.
+    """Return the references of these recipes. Graphs of the dense model are exported once, or into `scratch`.
 
     They are: fp32 eager; half precision eager where native; the dense model under every other runtime of the recipes.
     The dense model of another runtime is padded like the recipe that pads to a fixed length, so that a runtime's saving
@@ -23,7 +33,6 @@ def build_references(items: Sequence[Built], machine: Machine, scratch: Path) ->
     format.
     """
     from compress.base.devices import computes_bf16, torch_device
-    from compress.harness import transform
 
     def reference(dtype: str, runtime: Any, path: str | None = None, padded_to: int | None = None) -> Spec:
         name = f"{dtype} {runtime}" + (PADDED if padded_to else "")
@@ -46,14 +55,45 @@ def build_references(items: Sequence[Built], machine: Machine, scratch: Path) ->
         if runtime in GRAPH_RUNTIMES:
             steps = (Cast(dtype="fp16"),) if cast == "fp16" else ()
             dense = Recipe(name="dense", runtime=runtime, steps=steps, padding="fixed" if length else "dynamic")
-            folder = scratch / f"dense-{cast}-{runtime}-{length}"
-            transform.build(dense, items[0].source, device, folder, scratch / "work", Absent("reference"), "")
+            folder = _exported(dense, items[0].source, machine, scratch)
             dtype = half if half is not None and runtime == "openvino" else cast
             references.append(reference(dtype, runtime, str(folder), length or None))
         else:
             dtype = half if half is not None and device.type == "cuda" else "fp32"
             references.append(reference(dtype, runtime, None, length or None))
     return references
+
+
+def _exported(dense: Recipe, source: Source, machine: Machine, scratch: Path) -> Path:
+    """Return the dense model's graph for this recipe: the one in the user's cache, exported once, or in `scratch`.
+
+    The cache holds graphs of models up to `MOST_CACHED_BYTES`, and removes those that no run has used for a month.
+    """
+    from compress.base.devices import torch_device
+    from compress.harness import transform
+    from compress.model.manifest import verify
+
+    key = digest([dense.transform_fingerprint, *transform_inputs(source, machine)])
+
+    def build(folder: Path) -> None:
+        device = torch_device(machine.target)
+        transform.build(dense, source, device, folder, scratch / "work", Absent("reference"), key)
+
+    def is_complete(folder: Path) -> bool:
+        try:
+            return verify(folder).extra.get("fingerprint") == key
+        except InputError:
+            return False
+
+    if weight_bytes(source.model) <= MOST_CACHED_BYTES:
+        try:
+            made = made_once(cache_folder() / CACHED / key, f"the dense model for {dense.runtime}", is_complete, build)
+            keep_used(made)
+            return made
+        except InputError as error:
+            say(f"  {error}; exported for this run alone")
+    build(scratch / key)
+    return scratch / key
 
 
 def _graph_dtype(item: Built) -> str:

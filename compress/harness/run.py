@@ -13,12 +13,11 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from compress.analysis import pareto
 from compress.base.config import InputError, did_you_mean
 from compress.base.console import say
 from compress.base.devices import pick, release_memory
 from compress.base.errors import NotWritten, gathered
-from compress.base.files import passing
+from compress.base.files import cache_folder, passing
 from compress.base.processes import threads
 from compress.base.quiet import quiet_transformers
 from compress.base.ranks import end_training, processes, rank
@@ -27,13 +26,16 @@ from compress.energy.block import holds_gpu
 from compress.energy.find import find_meter
 from compress.energy.meters import Absent, Meter, gpus_of
 from compress.harness import build as building
-from compress.harness import kept, preflight
+from compress.harness import fingerprints, forecast, kept, preflight
 from compress.harness.assemble import Built, assemble, failed
+from compress.harness.contradictions import contradicting_groups
 from compress.harness.engine import engine
+from compress.harness.pacing import graph_runtimes, key_of, note_session, timed
 from compress.harness.plan import Options, Planned, plan, standing
 from compress.harness.references import build_references
 from compress.harness.writing import Measured, write_failure
 from compress.measure.job import Job, Spec
+from compress.measure.remembered import FOLDER
 from compress.records import machine as machines
 from compress.records.result import Machine, Result
 from compress.records.session import Session
@@ -111,6 +113,9 @@ def run_all(recipes: Sequence[Recipe], options: Options) -> list[Result]:
     gathered(partial(building.check_places, planned) for group in by_workload.values() for planned in group)
     if by_workload:
         quiet_transformers()
+        say("plan")
+        for line in forecast.lines(forecast.of_plans(plans, finished, options), options, machine):
+            say(line)
     else:
         end_training()
     gathered(
@@ -119,27 +124,9 @@ def run_all(recipes: Sequence[Recipe], options: Options) -> list[Result]:
     reused_paths = frozenset(finished)
     for group in by_workload.values():
         finished |= _run_group(group, options, machine)
-    for group in [] if launched else _contradicting_groups(plans, finished, reused_paths):
+    for group in [] if launched else contradicting_groups(plans, finished, reused_paths):
         finished |= _run_group(group, options, machine, again=True)
     return [finished[planned.path] for planned in plans]
-
-
-def _contradicting_groups(
-    plans: Sequence[Planned], finished: Mapping[Path, Result], reused_paths: frozenset[Path]
-) -> list[list[Planned]]:
-    """Return groups of recipes to measure together, since their results come from contradicting sessions.
-
-    Sessions of this run are not compared with each other: they are separate because their settings differ.
-    """
-    groups = []
-    for table in pareto.group(finished.values()):
-        members = [p for p in plans if finished[p.path] in table.results]
-        if table.disagreements and any(p.path in reused_paths for p in members):
-            for contradiction in table.disagreements:
-                say(f"  {contradiction}: beyond their intervals")
-            say(f"  so {', '.join(p.recipe.name for p in members)} are measured again, together")
-            groups.append(members)
-    return groups
 
 
 def _run_group(group: Sequence[Planned], options: Options, machine: Machine, again: bool = False) -> dict[Path, Result]:
@@ -236,11 +223,17 @@ def _measure(
     """Run the sessions over artifacts and references with the engine, and fill `measured`."""
     job: Job | None = None
     left: list[Built] = []
+    began = 0.0
+    source, runtimes = items[0].source, ", ".join(graph_runtimes([item.recipe for item in items], machine))
     with passing("session") as scratch:
-        references = build_references(items, machine, scratch)  # an export takes minutes: before the engine's turn
+        with timed(
+            "references", key_of(source.workload.name, runtimes, options.limit, machine.device_name), source.model
+        ):
+            references = build_references(items, machine, scratch)  # an export takes minutes: before the engine's turn
 
         def prepare(waited: bool) -> Job | None:
-            nonlocal job, left
+            nonlocal job, left, began
+            began = time.monotonic()
             for path in {item.path for item in items} & set(plans) if waited else ():
                 if (result := standing(plans[path], options)) is not None:
                     measured.adopted[path] = result
@@ -251,6 +244,7 @@ def _measure(
 
         def finish(sessions: Sequence[Session]) -> None:
             assert job is not None
+            note_session(job, sessions, time.monotonic() - began, machine)
             name = f"{time.strftime('%Y%m%dT%H%M%S')}-{uuid.uuid4().hex[:6]}"
             results = assemble(left, references, job, sessions, machine, name, options.out)
             measured.write({item.path: result for item, result in zip(left, results, strict=True)})
@@ -262,7 +256,9 @@ def _measure(
 def _job(
     items: Sequence[Built], references: Sequence[Spec], options: Options, machine: Machine, meter: Meter | Absent
 ) -> Job:
-    source = items[0].source
+    source, seed = items[0].source, items[0].recipe.seed
+    anew = options.fresh or options.rebuild
+    remembered = cache_folder() / FOLDER / fingerprints.evaluation(source, options.limit, seed, machine)
     return Job(
         workload=source.workload,
         source=source,
@@ -270,10 +266,11 @@ def _job(
         settings=_settings(items[0], meter),
         device=machine.target,
         gpus=gpus_of(machine.details),
-        seed=items[0].recipe.seed,
+        seed=seed,
         limit=options.limit,
         threads=threads(),
         parent_on_device=holds_gpu(),
+        evaluations=None if anew else str(remembered),
     )
 
 

@@ -11,8 +11,11 @@ from compress.spec.recipe import Recipe
 from compress.spec.steps import Step
 
 
-def check_supported(recipe: Recipe, machine: Machine) -> None:
-    """Raise InputError for combinations of format, runtime and device that do not exist."""
+def supported_runtime(recipe: Recipe, machine: Machine) -> str:
+    """Return the runtime that a recipe has on this device; `auto` if its steps choose none.
+
+    Raises InputError for combinations of format, runtime and device that do not exist.
+    """
     device = machine.target
     capabilities = [gpu["capability"].split(".") for gpu in machine.details.get("gpus", ()) if gpu.get("capability")]
     least = min(((int(major), int(minor)) for major, minor in capabilities), default=None)
@@ -45,6 +48,7 @@ def check_supported(recipe: Recipe, machine: Machine) -> None:
         )
     if recipe.runtime in GRAPH_RUNTIMES:
         _check_graph(recipe, device)
+    return runtime
 
 
 def check_native(recipe: Recipe, machine: Machine) -> None:

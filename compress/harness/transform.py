@@ -124,15 +124,17 @@ def _check_live(recipe: Recipe, bundle: Bundle, model: Any) -> None:
         raise InputError(f"{recipe.name} {problem}" for problem in problems)
 
 
-def open_bundle(recipe: Recipe, source: Source, device: torch.device, work: Path | None) -> Bundle:
-    """Return the workload's dense model with everything a step may need."""
+def open_bundle(
+    recipe: Recipe, source: Source, device: torch.device, work: Path | None, limit: int | None = None
+) -> Bundle:
+    """Return the workload's dense model with everything a step may need. `limit`: at most so many training examples."""
     if refused := list(prequantized.problems([recipe], source, prequantized.found_format(source))):
         raise InputError(refused)
     model, processor = loading.load_model(source, device)
     check_weights(source.place, model.named_parameters())
 
     def train() -> "datasets.Dataset":
-        return loading.load_examples(source, "train", processor, model.config)
+        return loading.load_examples(source, "train", processor, model.config, limit=limit)
 
     bundle = Bundle(
         model=merged(model),
@@ -170,17 +172,18 @@ def build(
     work: Path,
     meter: Meter | Absent,
     fingerprint: str,
+    limit: int | None = None,
 ) -> None:
     """Run the recipe's steps on the workload's model and save the artifact in `folder`.
 
     `work` keeps checkpoints and the time and energy spent, for the attempt after a killed one. Of several processes
-    that train together, the first one saves.
+    that train together, the first one saves. `limit`: steps train and calibrate on at most so many examples.
     """
     torch.manual_seed(recipe.seed)
     work.mkdir(parents=True, exist_ok=True)
     steps: list[tuple[str, Change, Span]] = []
     with spending(meter, work / "spent.json" if rank() == 0 else None) as total:
-        bundle = open_bundle(recipe, source, device, work)
+        bundle = open_bundle(recipe, source, device, work, limit)
         counts = parameter_counts(bundle.model)
         for index, step in enumerate(recipe.steps):
             place = f"{recipe.name} {index + 1}/{len(recipe.steps)}"
@@ -192,6 +195,7 @@ def build(
         runtimes.prepare(bundle.model, "eager", recipe.attention)  # raise now, not when measured
     padded_to = source.workload.max_length if recipe.padding == "fixed" else None
     padding = [f"padding fixed: every text is padded to {padded_to} tokens"] if padded_to else []
+    limited = [f"--limit {limit}: trained and calibrated on at most {limit} examples"] if limit else []
     extra = {
         "fingerprint": fingerprint,
         "runtime": bundle.runtime,
@@ -199,7 +203,7 @@ def build(
         "padded_to": padded_to,
         "shapes": asdict(shapes_of(source.workload)) if bundle.runtime == "tensorrt" else None,
         "transform": recorded(total, [(method, change.layers, change.shares, span) for method, change, span in steps]),
-        "notes": [*bundle.notes, *padding, *([IN_FP32] if recipe.steps and _left_in_fp32(bundle) else [])],
+        "notes": [*bundle.notes, *padding, *limited, *([IN_FP32] if recipe.steps and _left_in_fp32(bundle) else [])],
         "parameters": counts[0],
         "nonzero": counts[1],
     }

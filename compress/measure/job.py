@@ -15,7 +15,7 @@ from compress.spec.formats import Runtime
 from compress.spec.measure import Settings
 
 MOST_REASON = 20_000  # characters; compiler errors quote the whole code
-KEYS = ("seed", "limit", "threads", "parent_on_device", "evaluates")
+KEYS = ("seed", "limit", "threads", "parent_on_device", "evaluates", "evaluations")
 
 
 @dataclass(frozen=True)
@@ -72,6 +72,8 @@ class Job:
     """Whether the parent process, which waits for the session, holds the device too."""
     evaluates: bool = True
     """Whether accuracy, kernels and memory are measured; a further session of the same artifacts only has rounds."""
+    evaluations: str | None = None
+    """Folder of the evaluations of references by earlier runs; None evaluates all again."""
     kept: Path | None = None
     """Folder of the finished sessions until results are written; the job file lacks it. None keeps no session."""
 

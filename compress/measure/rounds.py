@@ -26,6 +26,8 @@ from compress.measure.models import Shelf
 from compress.records.session import Ramp, Runner
 from compress.records.window import Window
 
+FURTHER_SHARE = 1 / 3
+
 
 @dataclass(frozen=True)
 class Bench:
@@ -72,10 +74,15 @@ class Rounds:
         self.live = [spec for spec in self.live if self.bench.runners[spec.name].error is None]
 
     def warm_up(self) -> None:
-        """Warm up until latency, temperature and power are steady. Models loaded in turn follow after every load."""
+        """Warm up until latency, temperature and power are steady. Models loaded in turn follow after every load.
+
+        At further points, whose models have just run, latency gets at most a third of the time.
+        """
         cap_s = self.bench.job.settings.warmup_s
+        further = any(self.bench.runners[spec.name].points for spec in self.live)
         if self.bench.shelf.together:
-            warming = warmup.WarmUp([spec.name for spec in self.live], self.batches, self.bench.sync, cap_s)
+            latency_s = cap_s * (FURTHER_SHARE if further else 1)
+            warming = warmup.WarmUp([spec.name for spec in self.live], self.batches, self.bench.sync, latency_s)
             with bar("until latency is steady", None):
                 while self.live and not warming.over:
                     self.each(self.live, lambda spec: warming.block(spec.name, self.runnable(spec)))

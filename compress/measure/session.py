@@ -27,6 +27,7 @@ from compress.measure.examples import differing, label_names
 from compress.measure.foreign import foreign_processes, listed_processes
 from compress.measure.job import Job, Spec, read_job, session_folder
 from compress.measure.models import Shelf, in_turn_reason, split_examples, timing_batches
+from compress.measure.remembered import recalled, remember
 from compress.records import trace
 from compress.records.session import Idle, Memory, Runner, RunnerPoint, Session
 from compress.spec.formats import GRAPH_RUNTIMES
@@ -37,8 +38,11 @@ IDLE_S = 2.0
 NO_CACHE = "an exported graph keeps no cache: it would compute the whole text anew for every token"
 
 
-def run_session(job: Job, memory: Mapping[str, Memory]) -> Session:
-    """Measure every runner of the job; a runner that fails is reported and left out of the rounds."""
+def run_session(job: Job, memory: Mapping[str, Memory], known: Mapping[str, Runner] | None = None) -> Session:
+    """Measure every runner of the job; a runner that fails is reported and left out of the rounds.
+
+    `known` are references that an earlier run evaluated, by name.
+    """
     from compress.base.devices import torch_devices
     from compress.measure.latency import synchronizer
     from compress.measure.operating_point import measure_point
@@ -57,12 +61,14 @@ def run_session(job: Job, memory: Mapping[str, Memory]) -> Session:
     live: list[Spec] = []
     config = None
     for spec in sorted(job.runners, key=lambda spec: not spec.accuracy_only):  # these leave before others stay loaded
-        model_config = attempt(runners, spec, partial(_evaluate, shelf, spec, job, runners))
+        model_config = attempt(runners, spec, partial(_evaluate, shelf, spec, job, runners, known or {}))
         if spec.accuracy_only:
             shelf.put_away([spec.name])
         elif model_config is not None:
             config = model_config
             runners[spec.name] = replace(runners[spec.name], memory=memory.get(spec.name, Memory()))
+            if spec.name not in (known or {}):
+                remember(job, spec, runners[spec.name])
             live.append(spec)
     if not any(spec.reference and spec.runtime == "eager" for spec in live):
         live = []  # there is no reference to compare with
@@ -121,10 +127,11 @@ def _split_by_capability(live: Sequence[Spec], point: OperatingPoint) -> tuple[l
     return [spec for spec in live if spec not in incapable], incapable
 
 
-def _evaluate(shelf: Shelf, spec: Spec, job: Job, runners: dict[str, Runner]) -> Any:
+def _evaluate(shelf: Shelf, spec: Spec, job: Job, runners: dict[str, Runner], known: Mapping[str, Runner]) -> Any:
     """Evaluate a runner on the whole test split and profile one batch; return its model's configuration.
 
-    A further session of the same artifacts only loads it. A runner that fails keeps the figures measured up to then.
+    A further session of the same artifacts only loads it, and so does one that knows the reference. A runner that
+    fails keeps the figures measured up to then.
     """
     from compress.analysis import accuracy
     from compress.base.devices import torch_device
@@ -132,6 +139,14 @@ def _evaluate(shelf: Shelf, spec: Spec, job: Job, runners: dict[str, Runner]) ->
 
     runner = shelf.take(spec)
     if not job.evaluates:
+        return runner.model.config
+    if spec.name in known:
+        earlier = runners[spec.name] = known[spec.name]
+        own = accuracy.Evaluation(
+            earlier.outcomes, earlier.finite, earlier.batch_size, earlier.order, outputs=earlier.outputs
+        )
+        accuracy.check_reference(own, spec.name, job.workload.metric_name, job.seed, warn=spec is job.runners[0])
+        say(f"  {spec.name}: evaluated by an earlier run")
         return runner.model.config
     task, device = task_of(job.workload.task), torch_device(job.device)
     examples = loading.load_examples(job.source, "test", runner.processor, runner.model.config, limit=job.limit)
@@ -182,12 +197,16 @@ def main(arguments: Sequence[str]) -> None:
     job = read_job(path)
     # measure_memory forks, so it must run before the first thread starts
     memory: dict[str, Memory] = {}
-    if job.evaluates:
-        memory = measure_gpu_memory(job, path) if job.device.on_gpu else measure_memory(job)
+    known = recalled(job)
+    if job.evaluates and job.device.on_gpu:
+        memory = measure_gpu_memory(job, path)
+    elif job.evaluates:
+        memory = {name: runner.memory for name, runner in known.items()}
+        memory |= measure_memory(replace(job, runners=tuple(s for s in job.runners if s.name not in known)))
     torch.set_num_threads(job.threads)
     torch.manual_seed(job.seed)
     try:
-        session = run_session(job, memory)
+        session = run_session(job, memory, known)
     except KeyboardInterrupt:
         sys.exit(130)
     trace.write(session_folder(path), session)

@@ -134,6 +134,11 @@ class Recipe(Config):
         """Whether a step trains; training can run on several processes."""
         return any(step.method == "distill" for step in self.steps)
 
+    @property
+    def learns(self) -> bool:
+        """Whether a step, or one of its overrides, trains or calibrates: it needs the training split."""
+        return self.trains or any(part.calibrates for step in self.steps for part in getattr(step, "parts", ()))
+
     def of_seed(self, seed: int) -> "Recipe":
         """Return this recipe with one seed; a further seed than the first is appended to its name: `NAME-seed-1`."""
         name = self.name if seed == self.seed else f"{self.name}-seed-{seed}"

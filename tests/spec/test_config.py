@@ -243,7 +243,6 @@ CALIBRATED = [
     ids=lambda step: "-".join(str(v) for v in step.model_dump(exclude_defaults=True).values()) or step.method,
 )
 def test_a_step_that_calibrates_or_trains_is_known_before_anything_is_loaded(step: Any) -> None:
-    from compress.harness.preflight import needs_training_data
     from compress.methods import apply_step
     from tests.made_models import bert, bundle
 
@@ -251,9 +250,9 @@ def test_a_step_that_calibrates_or_trains_is_known_before_anything_is_loaded(ste
         apply_step(bundle(bert(), train=None), step)
     except InputError as error:
         assert "needs training examples" in error.problems[0]
-        assert needs_training_data(step)
+        assert Recipe(steps=(step,)).learns
     else:
-        assert not needs_training_data(step)
+        assert not Recipe(steps=(step,)).learns
 
 
 def test_an_error_of_an_override_names_the_override_not_the_file() -> None:

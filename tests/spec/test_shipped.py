@@ -10,7 +10,7 @@ import recipes
 from compress import Recipe
 from compress.base.config import InputError
 from compress.base.device import DeviceKind
-from compress.harness.supported import check_supported
+from compress.harness.supported import supported_runtime
 from compress.model.runtimes import providers
 from compress.spec.shipped import first_sentence, how_it_runs, shipped
 from tests import factory
@@ -20,7 +20,7 @@ from tests.helpers import environment
 def supported(name: str, kind: DeviceKind) -> bool:
     machine = replace(factory.machine(device=kind), details={})
     try:
-        check_supported(Recipe.load(name), machine)
+        supported_runtime(Recipe.load(name), machine)
     except InputError:
         return False
     return True

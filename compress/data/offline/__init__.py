@@ -14,6 +14,7 @@ appears by one atomic rename. A lock makes a second process wait instead of trai
 
 import importlib
 import platform
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,8 @@ from compress.base.files import cache_folder
 from compress.base.reading import expanded as expanded
 from compress.base.source_code import code_digest
 from compress.data.cached import made_once
+from compress.records import pace
+from compress.records.pace import Past
 
 
 @dataclass(frozen=True)
@@ -56,10 +59,17 @@ def ensure(name: str, settings: Any = None) -> Path:
     target = cache_folder() / f"{name}-{fingerprint(name, settings)}"
 
     def build(folder: Path) -> None:
+        start = time.monotonic()
         (folder / "data").mkdir()
         module.build(folder, settings)
+        pace.note(Past("workload", name, 1, time.monotonic() - start))
 
     return made_once(target, f"offline:{name}", is_complete, build)
+
+
+def is_made(name: str) -> bool:
+    """Return whether an offline workload is in the cache."""
+    return is_complete(cache_folder() / f"{name}-{fingerprint(name)}")
 
 
 def fingerprint(name: str, settings: Any = None) -> str:

@@ -1,0 +1,60 @@
+"""What results and artifacts depend on: code, environment, and the content of model and data."""
+
+from typing import Any
+
+from compress.analysis import metrics
+from compress.base.config import InputError, digest
+from compress.base.files import content_hash
+from compress.base.processes import threads
+from compress.base.reading import expanded
+from compress.base.source_code import code_digest
+from compress.data import hub
+from compress.data.source import Source
+from compress.records.result import Machine
+
+ARTIFACT_CODE = (
+    "base", "spec", "data", "model", "methods", "harness/transform.py", "harness/cost.py", "harness/prequantized.py",
+    "measure/latency.py", "measure/size.py", "measure/evaluate.py",
+)  # fmt: skip
+"""Code that an artifact depends on: edits elsewhere do not trigger another compression."""
+RESULT_CODE = (*ARTIFACT_CODE, "measure", "energy")
+"""Code that a result's raw samples depend on. Figures and verdicts are not covered: `verify` recomputes them."""
+
+
+def environment(machine: Machine) -> list[Any]:
+    """Return what a transform and a session depend on in a machine."""
+    return [machine.versions, machine.device, machine.device_name, machine.uuid]
+
+
+def evaluation(source: Source, limit: int | None, seed: int, machine: Machine) -> str:
+    """Return the digest of what the evaluation of a reference depends on."""
+    metric = metrics.digest(source.workload.metric_name)
+    return digest([source.digest, metric, limit, seed, threads(), code_digest(RESULT_CODE), *environment(machine)])
+
+
+def transform_inputs(source: Source, machine: Machine) -> list[Any]:
+    """Return what a transform depends on besides its recipe: not the test split, the metric or the points.
+
+    Model and data are identified by their content.
+    """
+    excluded: Any = {
+        "name": True,
+        "model": True,
+        "metric": True,
+        "headline": True,
+        "points": True,
+        "dataset": {"path", "test"},
+    }
+    settings = source.workload.model_dump(mode="json", exclude=excluded)
+    content = [settings, source.resolved["model_content"], source.resolved["dataset_content"]]
+    return [content, code_digest(ARTIFACT_CODE), *environment(machine)]
+
+
+def content_id(model: str) -> str:
+    """Return the content hash of a model's folder, or the commit of a hub model."""
+    path = expanded(model)
+    if not path.exists():
+        if not hub.is_id(model):
+            raise InputError(f"distill model {model}: no such folder; expected a saved model, or a hub id")
+        return hub.commit(model, "model", None)
+    return content_hash(path)

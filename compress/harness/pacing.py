@@ -1,0 +1,65 @@
+"""Times of a run's stages, noted as they end, by which the next run's are estimated."""
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from compress.base.reading import expanded
+from compress.harness.supported import supported_runtime
+from compress.measure.job import Job
+from compress.records import pace
+from compress.records.pace import Past, Stage
+from compress.records.result import Machine
+from compress.records.session import Session
+from compress.spec.formats import GRAPH_RUNTIMES
+from compress.spec.recipe import Recipe
+
+GUESSED_BYTES = 5_000_000
+"""Weights of a model that is still to be made, or to be fetched."""
+
+
+def key_of(workload: str, what: str, limit: int | None, device: str) -> str:
+    """Return the key of a stage: equal for work that takes the same time."""
+    return f"{workload} | {what} | {limit or 'all'} | {device}"
+
+
+def weight_bytes(model: str) -> int:
+    """Return the bytes of the weight files of a model's folder; a guess for a model on the hub."""
+    folder: Path = expanded(model)
+    files = [*folder.glob("*.safetensors"), *folder.glob("*.bin")] if folder.is_dir() else []
+    return sum(file.stat().st_size for file in files) or GUESSED_BYTES
+
+
+def graph_runtimes(recipes: Sequence[Recipe], machine: Machine) -> list[str]:
+    """Return the runtimes for which the dense model is exported beside these recipes."""
+    return sorted({supported_runtime(recipe, machine) for recipe in recipes} & set(map(str, GRAPH_RUNTIMES)))
+
+
+@contextmanager
+def timed(stage: Stage, key: str, model: str) -> Iterator[None]:
+    """Note how long the block takes, unless it fails."""
+    start = time.monotonic()
+    yield
+    pace.note(Past(stage, key, weight_bytes(model), time.monotonic() - start))
+
+
+def note_session(job: Job, sessions: Sequence[Session], seconds: float, machine: Machine) -> None:
+    """Note how long a model of a session takes apart from the rounds: loading, evaluation, memory and warm-up.
+
+    `seconds` are those of all sessions. Sessions that were kept from an earlier run took none.
+    """
+    apart_s = seconds - sum(map(_rounds_s, sessions))
+    if apart_s > 0 and job.evaluates:
+        key = key_of(job.workload.name, "", job.limit, machine.device_name)
+        each_s = apart_s / len(sessions) / len(job.runners)
+        pace.note(Past("models", key, weight_bytes(job.source.model), each_s))
+
+
+def _rounds_s(session: Session) -> float:
+    """Return the seconds of a session's rounds at all points."""
+    points = max((len(runner.points) for runner in session.runners), default=0)
+    return sum(
+        max((r.points[index].rounds_s or 0.0 for r in session.runners if len(r.points) > index), default=0.0)
+        for index in range(points)
+    )

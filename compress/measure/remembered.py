@@ -1,0 +1,59 @@
+"""Evaluations of references that a later run reuses: one per workload, split, seed, device and code.
+
+    <cache>/evaluations/<digest>/<reference>/      a trace of one runner without points
+
+A reference is the same model in every run. Its outcomes, sizes and memory are therefore measured once; its latency and
+energy are measured in every session anew.
+"""
+
+from dataclasses import asdict, replace
+from pathlib import Path
+
+from compress.base.config import InputError, digest
+from compress.base.console import say
+from compress.base.errors import NotWritten
+from compress.data.cached import keep_used
+from compress.measure.job import Job, Spec
+from compress.records import trace
+from compress.records.session import MeterFacts, Runner, Session
+
+FOLDER = "evaluations"
+
+
+def recalled(job: Job) -> dict[str, Runner]:
+    """Return the references of a job that an earlier run evaluated, by name."""
+    found = {spec.name: _read(_place(job, spec)) for spec in job.runners if spec.reference and job.evaluates}
+    known = {name: runner for name, runner in found.items() if runner is not None}
+    if known and job.evaluations is not None:
+        keep_used(Path(job.evaluations))
+    return known
+
+
+def remember(job: Job, spec: Spec, runner: Runner) -> None:
+    """Store an evaluated reference, without its points."""
+    place = _place(job, spec)
+    if place is None or not spec.reference or not job.evaluates:
+        return
+    try:
+        trace.write(place, Session(runners=(replace(runner, points=()),), meter=MeterFacts()))
+        keep_used(place.parent)
+    except (NotWritten, OSError) as error:  # a cache that is full or read-only costs time, not this run
+        say(f"  {spec.name} will be evaluated again by the next run: {error}")
+
+
+def _place(job: Job, spec: Spec) -> Path | None:
+    """Return the folder of a reference's evaluation; None if the job remembers none."""
+    if job.evaluations is None:
+        return None
+    batch = job.workload.headline_point.batch_size if spec.batch_dependent else None
+    return Path(job.evaluations) / digest([{**asdict(spec), "path": None}, batch])
+
+
+def _read(place: Path | None) -> Runner | None:
+    if place is None or not place.is_dir():
+        return None
+    try:
+        (runner,) = trace.read(place).runners
+    except (InputError, ValueError):  # damaged: it is evaluated again
+        return None
+    return runner if runner.outcomes and runner.error is None else None

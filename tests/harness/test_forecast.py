@@ -1,0 +1,125 @@
+"""The plan of a run: its stages with minutes, from past stages of this machine; `--dry-run` runs nothing."""
+
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from compress.base.devices import pick
+from compress.harness import forecast
+from compress.harness.forecast import Work, lines
+from compress.harness.pacing import key_of, note_session
+from compress.harness.plan import Options
+from compress.records import machine as machines
+from compress.records import pace
+from compress.records.pace import Past
+from compress.records.session import RunnerPoint, Shape
+from compress.spec.recipe import Recipe
+from tests.helpers import QUICK
+
+Run = Callable[..., tuple[int, str, str]]
+SIZE = 1_000_000
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COMPRESS_CACHE", str(tmp_path / "cache"))
+
+
+def recipe(name: str, **fields: Any) -> Recipe:
+    return Recipe.model_validate({"name": name, "measure": {"profile": "quick"}, **fields})
+
+
+def text(*work: Work) -> list[str]:
+    return list(lines(work, Options(), machines.describe(pick("cpu"))))
+
+
+def test_a_first_run_is_guessed_and_says_so() -> None:
+    found = text(Work(recipe("a"), "sst2", SIZE))
+    assert [line.split()[0] for line in found] == ["compress", "models", "rounds", "together"]
+    assert all("(a rough guess)" in line for line in found[:2])
+    assert found[2] == "  rounds        of all models in turn: 8 s to 1.5 min"  # 16 rounds of 2 models of 0.25 s
+    assert found[-1].endswith("; the next run is estimated from this one")
+
+
+def test_past_stages_of_the_same_work_are_the_estimate() -> None:
+    device, made = machines.describe(pick("cpu")).device_name, recipe("a")
+    pace.note(Past("compress", key_of("sst2", made.transform_fingerprint, None, device), SIZE, 30.0))
+    pace.note(Past("models", key_of("sst2", "", None, device), SIZE, 10.0))
+    found = text(Work(made, "sst2", SIZE))
+    assert found == [
+        "  compress      a: 30 s",
+        "  models        2 are evaluated and warmed up: 20 s",  # fp32 eager too
+        "  rounds        of all models in turn: 8 s to 1.5 min",
+        "  together      about 58 s to 2.3 min",
+    ]
+
+
+def test_what_is_done_is_not_counted_again() -> None:
+    done = Work(recipe("a"), "sst2", SIZE, measured=True, compressed=True)
+    assert text(done) == ["  unchanged     a: results on disk are reused"]
+    found = text(done, Work(recipe("b"), "sst2", SIZE, compressed=True))
+    assert not [line for line in found if "compress" in line]
+    assert "models        2 " in found[1]
+
+
+def test_graphs_need_their_dense_model() -> None:
+    found = text(Work(recipe("a", runtime="onnxruntime"), "sst2", SIZE))
+    assert found[1].startswith("  references    the dense model under onnxruntime: ")
+    assert found[2].startswith("  models        3 ")
+
+
+def test_the_time_apart_from_rounds_is_noted_per_model() -> None:
+    def point(seconds: float) -> RunnerPoint:
+        return RunnerPoint(Shape(1, 8), rounds_s=seconds)
+
+    runners = [SimpleNamespace(points=(point(20.0), point(10.0))), SimpleNamespace(points=(point(20.0),))]
+    session: Any = SimpleNamespace(runners=runners)
+    job: Any = SimpleNamespace(
+        workload=SimpleNamespace(name="w"), limit=8, evaluates=True, runners=(1, 2), source=SimpleNamespace(model="no")
+    )
+    machine: Any = SimpleNamespace(device_name="cpu")
+    note_session(job, [session, session], 100.0, machine)
+    (past,) = pace.read()
+    assert (past.key, past.seconds) == ("w |  | 8 | cpu", (100 - 60) / 2 / 2)
+    note_session(job, [session], 20.0, machine)  # sessions kept from an earlier run
+    assert len(pace.read()) == 1
+
+
+def test_a_dry_run_prints_the_plan_and_writes_nothing(run: Run, workload: Path, tmp_path: Path) -> None:
+    places = ("--out", tmp_path / "results", "--artifacts", tmp_path / "artifacts")
+    command = ("run", "bert_bf16", "--workload", workload, "--device", "cpu", *QUICK, *places)
+    code, out, _ = run(*command, "--dry-run")
+    assert code == 0
+    assert [line.split()[0] for line in out.splitlines()] == ["compress", "models", "rounds", "together"]
+    assert not list(tmp_path.rglob("*"))
+
+
+def test_a_dry_run_trains_no_offline_workload(run: Run, tmp_path: Path) -> None:
+    code, out, _ = run("run", "bert_bf16", "--workload", "stdlib-bert", "--device", "cpu", "--dry-run")
+    assert code == 0
+    assert out.splitlines()[0] == "  workload      stdlib-bert is made, once: 2.0 min (a rough guess)"
+    assert not (tmp_path / "cache").exists()
+
+
+def test_a_run_prints_its_plan_and_the_next_one_knows_its_times(
+    run: Run, workload: Path, tmp_path: Path, forked_sessions: None
+) -> None:
+    places = ("--out", tmp_path / "results", "--artifacts", tmp_path / "artifacts")
+    command = ("run", "bert_bf16", "--workload", workload, "--device", "cpu", *QUICK, *places)
+    code, _, err = run(*command)
+    assert code == 0
+    assert "plan\n  compress      bert_bf16: " in err
+    code, out, _ = run(*command, "--dry-run")
+    assert out.splitlines() == ["  unchanged     bert_bf16: results on disk are reused"]
+    code, out, _ = run(*command, "--rebuild", "--dry-run")
+    assert "rough" not in out and out.splitlines()[0].startswith("  compress      bert_bf16: ")
+
+
+def test_errors_of_a_dry_run_are_those_of_the_run(run: Run) -> None:
+    code, _, err = run("run", "bert_bf16", "--workload", "no_such", "--dry-run")
+    assert code == 2
+    assert "no_such" in err
+    assert forecast.weight_bytes("org/model-on-the-hub") == 5_000_000
