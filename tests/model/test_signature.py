@@ -22,10 +22,9 @@ from tests.made_models import MODELS, bundle, trainable
 TOKENS = ["batch", "sequence"]
 IDS = {"name": "input_ids", "type": "int64", "shape": TOKENS}
 MASK = {"name": "attention_mask", "type": "int64", "shape": TOKENS}
-TYPES = {"name": "token_type_ids", "type": "int64", "shape": TOKENS}
 EXPECTED: dict[str, dict[str, list[dict[str, Any]]]] = {
     "bert": {
-        "inputs": [IDS, TYPES, MASK],
+        "inputs": [IDS, MASK],
         "outputs": [{"name": "logits", "type": "float32", "shape": ["batch", 2]}],
     },
     "vit": {
@@ -131,7 +130,7 @@ def test_an_artifact_without_signature_and_names_loads_and_answers_as_before(
     change(older, lambda plain: [plain["extra"].pop("inputs"), plain["extra"].pop("outputs")])
     model, _, manifest = artifact.load(older)
     assert "inputs" not in manifest.extra
-    assert torch.equal(model(**ids).logits, expected)
+    torch.testing.assert_close(model(**ids).logits, expected, rtol=1e-4, atol=1e-5)  # other fusions of the same graph
     assert {dimension for item in model.signature()["inputs"] for dimension in item["shape"]} == {"s72", "s70"}
 
 
