@@ -32,6 +32,7 @@ from tests.test_readme import FILE, SERVING, blocks
 
 PAGE = ROOT / "docs" / "deploy.md"
 TEXTS = ("the film was good", "a cold end", "the very dull story felt quite awful and the actor was bad", "warm")
+LABELS = ("negative", "positive")
 FILES = {found.group(1): text for kind, text in blocks(PAGE) if kind != "yaml" and (found := FILE.match(text))}
 LINES = [line for kind, text in blocks(PAGE) if kind == "bash" for line in text.strip().splitlines()]
 
@@ -43,7 +44,9 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name, text in FILES.items():
         (folder / name).write_text(text)
     for name, steps in (("dense", ()), ("bert_int8", (Quantize(bits=8),))):
-        one = bundle(trained_bert())
+        model = trained_bert()
+        model.config.id2label = dict(enumerate(LABELS))
+        one = bundle(model)
         for step in steps:
             one = apply_step(one, step)
         artifact.save(runtimes.finish(one, "onnxruntime"), folder / "artifacts" / "my" / name)
@@ -135,7 +138,7 @@ def test_requests_that_arrive_together_share_calls_and_get_the_answers_of_single
         (single,) = torch.softmax(expected(place / "artifacts" / "my" / "dense", (text,)), dim=1)
         assert response.status_code == 200
         torch.testing.assert_close(torch.tensor(response.json()["probabilities"]), single, rtol=0, atol=1e-5)
-        assert response.json()["label"] == f"LABEL_{int(single.argmax())}"
+        assert response.json()["label"] == LABELS[int(single.argmax())]
 
 
 def test_a_batch_in_int8_is_answered_as_compress_answers_that_batch(server: Any, place: Path) -> None:
@@ -218,7 +221,7 @@ def test_the_servers_commands_serve_what_curl_asks(command: list[str], place: Pa
     with started(command, place) as address:
         line = shlex.split(line_of("curl").replace("localhost:8000", address))
         done = subprocess.run([*line, "--noproxy", "*"], capture_output=True, text=True, check=True)
-    assert json.loads(done.stdout)["label"] == "LABEL_1"  # "the film was lovely"
+    assert json.loads(done.stdout)["label"] == "positive"  # "the film was lovely"
 
 
 def test_the_images_packages_are_those_of_the_tests_and_its_files_exist(place: Path) -> None:
@@ -233,7 +236,10 @@ def test_the_images_packages_are_those_of_the_tests_and_its_files_exist(place: P
 
 
 def test_the_image_is_built(place: Path) -> None:
-    if shutil.which("docker") is None or subprocess.run(["docker", "info"], capture_output=True, check=False).returncode:
+    if (
+        shutil.which("docker") is None
+        or subprocess.run(["docker", "info"], capture_output=True, check=False).returncode
+    ):
         pytest.skip("no Docker daemon runs here")
     done = subprocess.run(shlex.split(line_of("docker build")), cwd=place, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

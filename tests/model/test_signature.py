@@ -79,9 +79,7 @@ def test_dimensions_of_an_onnx_file_are_named(name: str, saved: Callable[[str, s
 
 @pytest.mark.parametrize("runtime", ["onnxruntime", "openvino"])
 @pytest.mark.parametrize("name", EXPECTED)
-def test_the_manifest_describes_inputs_and_outputs(
-    name: str, runtime: str, saved: Callable[[str, str], Path]
-) -> None:
+def test_the_manifest_describes_inputs_and_outputs(name: str, runtime: str, saved: Callable[[str, str], Path]) -> None:
     extra = json.loads((saved(name, runtime) / "manifest.json").read_text())["extra"]
     assert by_name(extra) == by_name(EXPECTED[name])
     model, _, manifest = artifact.load(saved(name, runtime))
