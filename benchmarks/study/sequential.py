@@ -32,12 +32,17 @@ def rows(sessions: int) -> Iterator[Bound]:
 
 
 def stopped(logs: np.ndarray) -> tuple[float, np.ndarray]:
-    """Return the share of sessions whose ratio is covered when they stop, and their rounds. [sessions]"""
+    """Return the share of sessions whose first ratio is covered when they stop, and their rounds. [sessions]
+
+    They stop once the ratio of every runner to the reference is precise.
+    """
     running, covered = np.arange(len(logs)), 0
     rounds = np.full(len(logs), MOST_ROUNDS)
     for n in range(LEAST_ROUNDS, MOST_ROUNDS + 1, LOOK_EVERY):
-        found = ratios(logs[running, :, :n])
-        done = (found.half <= PRECISION) | (n == MOST_ROUNDS)  # `sequential.enough`, for many sessions at once
+        seen = logs[running, :, :n]
+        found = ratios(seen)
+        precise = [ratios(seen, ours).half <= PRECISION for ours in range(1, logs.shape[1])]
+        done = np.all(precise, axis=0) | (n == MOST_ROUNDS)  # `sequential.enough`, for many sessions at once
         covered += int((np.abs(found.value) <= found.half)[done].sum())
         rounds[running[done]] = n
         running = running[~done]

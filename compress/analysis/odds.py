@@ -4,7 +4,7 @@ Results store unadjusted intervals. For a table of several recipes, intervals ar
 follow Holm's method (1979), which keeps the same error rate and finds more.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import wraps
 from typing import TypeVar
@@ -144,8 +144,17 @@ class Within:
 
     The loss is certain, not that no other recipe is cheaper.
     """
-    rows: int
-    """Number of recipes that were looked at, for which intervals are adjusted (Bonferroni)."""
+    saving: Candidate | None
+    """Of the confident ones whose verdict among all recipes is SAVES: the cheapest one."""
+    nearest: Candidate | None
+    """The cheapest one by the estimates whose verdict is SAVES."""
+    losses: Mapping[str, Estimate]
+    """Negated losses of all recipes, with their intervals adjusted (Bonferroni)."""
+
+    @property
+    def rows(self) -> int:
+        """Number of recipes that were looked at, for which intervals are adjusted."""
+        return len(self.losses)
 
 
 def cheapest_within(table: Table, most: float, unit: Unit) -> Within:
@@ -156,11 +165,19 @@ def cheapest_within(table: Table, most: float, unit: Unit) -> Within:
     field = [c for c in candidates(table.results, (), table.axis, table.reference) if c.name not in table.held]
     by_cost = sorted(field, key=lambda c: (c.cost.value, c.name))
     spreads = {r.name: loss.spreads(r.accuracy) for r in table.results if r.accuracy}
-    return Within(
-        next((c for c in by_cost if c.quality.value >= -most), None),
-        next((c for c in by_cost if seeds.jointly(c.quality, spreads[c.name], len(field)).low >= -most), None),
-        len(field),
-    )
+    losses = {c.name: seeds.jointly(c.quality, spreads[c.name], len(field)) for c in field}
+    by_estimate = [c for c in by_cost if c.quality.value >= -most]
+    surely = [c for c in by_cost if losses[c.name].low >= -most]
+    among = adjusted(table)
+    words = {r.name: v.word for r in table.results if (v := verdict_among(r, among.get(r.name))) is not None}
+
+    def first(rows: Iterable[Candidate]) -> Candidate | None:
+        return next(iter(rows), None)
+
+    def saving(rows: Iterable[Candidate]) -> Candidate | None:
+        return first(c for c in rows if words.get(c.name) == "SAVES")
+
+    return Within(first(by_estimate), first(surely), saving(surely), saving(by_estimate), losses)
 
 
 def answers(table: Table, most: float, unit: Unit, text: str) -> list[str]:

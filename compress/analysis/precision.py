@@ -3,12 +3,16 @@
 import math
 from collections.abc import Collection, Mapping
 
+from compress.records.robust import BIWEIGHT_FROM, degrees
 from compress.records.rules import MOST_ROUNDS
+from compress.records.sequential import LOOK_EVERY
 from compress.records.stats import Estimate, t_quantile
 from compress.spec.measure import LEAST_ROUNDS, MOST_BUDGET_S
 
-MANY_ROUNDS = 2.1
-"""Student's quantile of a session of about 60 rounds."""
+WIDER = 1.1
+"""Standard error of the biweight over that of the mean, for normal noise."""
+RESERVE = 1.3
+"""On a budget: the noise of few rounds is itself uncertain."""
 MISSED = "its latency ratio to "
 """How a sentence on a missed precision begins."""
 WIDE = 0.2
@@ -21,14 +25,19 @@ def half_width(ratio: Estimate) -> float:
 
 
 def needed_rounds(ratio: Estimate, precision: float) -> float | None:
-    """Return the number of rounds that would be enough for a ratio, at the same noise. None without an interval.
+    """Return the number of rounds at which a ratio is expected to be precise. None without an interval.
 
-    The half-width falls with the square root of the number of rounds, and with Student's quantile.
+    The half-width falls with the square root of the number of rounds, and with the biweight's Student quantile. A
+    session looks at every fifth round. Above `MOST_ROUNDS` it is infinite.
     """
     if ratio.n < 2 or math.isinf(half_width(ratio)):
         return None
-    width = half_width(ratio) * min(1.0, MANY_ROUNDS / t_quantile(ratio.t_degrees + 1))
-    return max(ratio.n * (width / precision) ** 2, LEAST_ROUNDS)
+    error = half_width(ratio) / t_quantile(ratio.t_degrees + 1) * math.sqrt(ratio.n)
+    error *= WIDER if ratio.n < BIWEIGHT_FROM else 1.0
+    for rounds in range(LEAST_ROUNDS, MOST_ROUNDS + 1, LOOK_EVERY):
+        if error / math.sqrt(rounds) * t_quantile(degrees(rounds) + 1) <= precision:
+            return rounds
+    return math.inf
 
 
 def shortfall(
@@ -116,5 +125,5 @@ def _duration(seconds: float) -> str:
 
 
 def _rounded_up(seconds: float) -> int:
-    """Return seconds with a tenth of reserve, in steps of 10, up to the largest budget."""
-    return min(10 * math.ceil(1.1 * seconds / 10), MOST_BUDGET_S)
+    """Return seconds with a reserve, in steps of 10, up to the largest budget."""
+    return min(10 * math.ceil(RESERVE * seconds / 10), MOST_BUDGET_S)

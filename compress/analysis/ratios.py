@@ -98,10 +98,15 @@ def correlated(raw: Raw, name: str, index: int, axis: Axis) -> tuple[str, ...]:
 
 
 def outlying(raw: Raw, name: str, index: int) -> tuple[str, ...]:
-    """Return a sentence if many rounds lie so far from the others that they have no weight in the latency."""
+    """Return a sentence if many rounds lie so far from the others that they have no weight in the latency or a ratio.
+
+    Noise that all runners share can hide a second mode of the latency; it cancels in ratios.
+    """
     own = costs(raw, name, index)
     assert own is not None
-    far, n = robust.outliers(np.log(own.latency_s)), len(own.latency_s)
+    logs, n = np.log(own.latency_s), len(own.latency_s)
+    others = [found for other in raw.references if other != name and (found := costs(raw, other, index)) is not None]
+    far = max(robust.outliers(logs - level) for level in (0.0, *(np.log(other.latency_s) for other in others)))
     if far <= MANY_OUTLIERS * n:
         return ()
     return (f"{far} of {n} rounds lie far from the others: figures leave out stalls, or a second mode of the model",)

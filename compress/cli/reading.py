@@ -89,7 +89,13 @@ def _grade(grade: str) -> Any:
 
 @app.command()
 def check(
-    folder: Annotated[Path, typer.Argument(help="Folder of results.", metavar="[DIR]")] = Path("results"),
+    folder: Annotated[
+        Path,
+        typer.Argument(
+            help="Folder of results, a result file, or the name of a recipe with a result in ./results.",
+            metavar="[DIR]",
+        ),
+    ] = Path("results"),
     baseline: Annotated[Path | None, typer.Option(help="Folder of the results to compare with.")] = None,
     max_energy: Annotated[str | None, typer.Option(help="Maximum increase in energy: +3%.")] = None,
     max_latency: Annotated[str | None, typer.Option(help="Maximum increase in latency: +5%.")] = None,
@@ -117,9 +123,10 @@ def check(
     """Compare results with a baseline's: exit code 1 unless each is shown to stay within the limits."""
     from compress import report
     from compress.analysis import gate, loss
-    from compress.analysis.reading import read_known
+    from compress.analysis.reading import read, read_known
     from compress.base.files import SPELLED, write_atomic
     from compress.base.places import new_file
+    from compress.records.by_name import found
     from compress.records.files import named
 
     if baseline is None:
@@ -137,7 +144,11 @@ def check(
         new_file(junit, "--junit", [".xml"], named([folder, baseline]))
         if not junit.parent.is_dir():
             raise InputError(f"--junit {junit}: cannot be written, its folder does not exist; create it first")
-    (now, unread, damaged), (before, unread_then, damaged_then) = (read_known(place) for place in (folder, baseline))
+    one = read(path) if (path := found(folder)).is_file() else None
+    now, unread, damaged = read_known(folder) if one is None else ([one], [], [])
+    before, unread_then, damaged_then = read_known(baseline)
+    if one is not None:
+        before = [result for result in before if result.name == one.name]
     print_unread([*unread, *unread_then])
     for place, results, problems in ((folder, now, damaged), (baseline, before, damaged_then)):
         if not results:

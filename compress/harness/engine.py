@@ -61,16 +61,19 @@ def _sessions(job: Job, scratch: Path) -> list[Session]:
     for number in range(2, job.settings.sessions + 1) if further is not None else ():
         assert further is not None
         try:
-            sessions.append(completed(_session(further, number, scratch), first))
+            sessions.append(completed(_session(further, number, scratch, sessions), first))
         except (RuntimeError, OSError, InputError) as error:
             say(f"  session {number} failed: {error}")
             sessions.append(lost_session(first, failure(error)))
     return sessions
 
 
-def _session(job: Job, number: int, scratch: Path) -> Session:
-    """Return a session by its number from 1: the kept one, or a new one, which is kept."""
+def _session(job: Job, number: int, scratch: Path, before: Sequence[Session] = ()) -> Session:
+    """Return a session by its number from 1: the kept one unless it is one of those `before`, or a new one."""
     stored = kept.read(job.kept, number)
+    if stored is not None and stored.finished in [session.finished for session in before]:
+        say(f"  session {number} is measured again: the kept one is a copy of another")
+        stored = None
     if stored is not None or number > 1:
         origin = ", kept from the run that was interrupted" if stored is not None else ""
         say(f"  session {number} of {job.settings.sessions}{origin}")

@@ -7,28 +7,33 @@ models        evaluation and warm-up of all models of the session
 rounds        as the settings state
 """
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from compress.base.config import InputError
 from compress.base.devices import pick
+from compress.base.errors import gathered
 from compress.data import offline
 from compress.data.workload import OFFLINE, Workload
 from compress.energy.find import find_meter
 from compress.energy.meters import Absent, gpus_of
-from compress.harness.pacing import GUESSED_BYTES, graph_runtimes, key_of, weight_bytes
+from compress.harness import preflight
+from compress.harness.build import check_places
+from compress.harness.pacing import GUESSED_BYTES, graph_runtimes, key_of, stage_of, weight_bytes
 from compress.harness.plan import Options, Planned, artifact_stands, fitting, plan, standing
 from compress.records import machine as machines
 from compress.records import pace
 from compress.records.pace import Stage
 from compress.records.result import Machine
-from compress.spec.measure import Settings
+from compress.spec.measure import FEWEST_ROUNDS, Settings
 from compress.spec.recipe import Recipe
 
 GUESSED_S: dict[Stage, tuple[float, float]] = {
     "workload": (120, 0.0),
     "compress": (5, 2e-7),
+    "train": (60, 2e-6),
     "references": (5, 1e-7),
     "models": (10, 3e-7),
 }
@@ -40,7 +45,7 @@ class Work:
     """A recipe of a run, and what of it is done already."""
 
     recipe: Recipe
-    workload: str
+    workload: Workload
     size: int
     """Bytes of the dense model's weights."""
     measured: bool = False
@@ -59,6 +64,11 @@ class Line:
     rough: bool = False
     """Whether no past stage of the same work is known."""
 
+    @classmethod
+    def of(cls, what: str, seconds: float, rough: bool) -> "Line":
+        """Return a stage that takes so many seconds."""
+        return cls(what, seconds, seconds, rough)
+
 
 def of_plans(plans: Sequence[Planned], measured: Collection[Path], options: Options) -> list[Work]:
     """Return the work of these plans, of which the results at the paths in `measured` are there."""
@@ -66,7 +76,7 @@ def of_plans(plans: Sequence[Planned], measured: Collection[Path], options: Opti
     return [
         Work(
             planned.recipe,
-            planned.source.workload.name,
+            planned.source.workload,
             sizes[planned.source.model],
             measured=planned.path in measured,
             compressed=not options.rebuild and all(map(artifact_stands, (planned, *planned.further))),
@@ -88,10 +98,17 @@ def preview(recipes: Sequence[Recipe], options: Options) -> list[str]:
     plans = plan(made, options, machine) if made else []
     fresh = options.fresh or options.rebuild
     measured = {planned.path for planned in plans if not fresh and standing(planned, options) is not None}
+    left = [planned for planned in plans if planned.path not in measured]
+    gathered(partial(check_places, planned) for planned in left)
+    by_source = {planned.source.workload.name: planned.source for planned in left}
+    gathered(
+        partial(preflight.check, [p.recipe for p in left if p.source.workload.name == name], source, machine.target)
+        for name, source in by_source.items()
+    )
     work = of_plans(plans, measured, options)
     for recipe in recipes:
         if (unmade := named[recipe.name]) is not None:
-            work.append(Work(recipe, unmade.name, GUESSED_BYTES, unmade=unmade.model.removeprefix(OFFLINE)))
+            work.append(Work(recipe, unmade, GUESSED_BYTES, unmade=unmade.model.removeprefix(OFFLINE)))
     return list(lines(work, options, machine))
 
 
@@ -114,7 +131,9 @@ def lines(work: Sequence[Work], options: Options, machine: Machine) -> Iterator[
         yield f"  unchanged     {names}: results on disk are reused"
     if not left:
         return
-    stages = [line for group in _by_workload(left) for line in _stages(group, options, machine)]
+    stages = [
+        line for group in _grouped(left, lambda each: each.workload.name) for line in _stages(group, options, machine)
+    ]
     for line in stages:
         yield f"  {line.what}: {_minutes(line.least_s, line.most_s)}{' (a rough guess)' if line.rough else ''}"
     total = _minutes(sum(line.least_s for line in stages), sum(line.most_s for line in stages))
@@ -122,53 +141,78 @@ def lines(work: Sequence[Work], options: Options, machine: Machine) -> Iterator[
     yield f"  together      about {total}{rough}"
 
 
-def _by_workload(work: Sequence[Work]) -> list[list[Work]]:
+def _grouped(work: Iterable[Work], key: Callable[[Work], str]) -> list[list[Work]]:
     groups: dict[str, list[Work]] = {}
     for each in work:
-        groups.setdefault(each.workload, []).append(each)
+        groups.setdefault(key(each), []).append(each)
     return list(groups.values())
 
 
 def _stages(group: Sequence[Work], options: Options, machine: Machine) -> Iterator[Line]:
-    """Yield the stages of the recipes of one workload."""
+    """Yield the stages of the recipes of one workload. Each set of measuring settings has sessions of its own."""
     past, first = pace.read(), group[0]
+    workload = first.workload.name
 
-    def stage(kind: Stage, label: str, what: str, size: int, limit: int | None = options.limit) -> Line:
-        key = first.unmade if kind == "workload" else key_of(first.workload, what, limit, machine.device_name)
+    def stage(
+        kind: Stage, what: str, size: int, limit: int | None = options.limit, times: int = 1
+    ) -> tuple[float, bool]:
+        key = first.unmade if kind == "workload" else key_of(workload, what, limit, machine.device_name)
         seconds = pace.estimate(past, kind, key, size)
         fixed_s, per_byte_s = GUESSED_S[kind]
-        value = fixed_s + per_byte_s * size if seconds is None else seconds
-        return Line(label, value, value, rough=not pace.is_known(past, kind, key))
+        return times * (fixed_s + per_byte_s * size if seconds is None else seconds), not pace.is_known(past, kind, key)
 
     if first.unmade:
-        yield stage("workload", f"workload      {first.workload} is made, once", "", 1)
+        yield Line.of(f"workload      {workload} is made, once", *stage("workload", "", 1))
     for each in group:
         if not each.compressed:
-            limit = options.limit if each.recipe.learns else None
-            label = f"compress      {each.recipe.name}"
-            yield stage("compress", label, each.recipe.transform_fingerprint, each.size, limit)
-    if runtimes := graph_runtimes([each.recipe for each in group], machine):
-        names = ", ".join(runtimes)
-        yield stage("references", f"references    the dense model under {names}", names, first.size)
-    models = len(group) + 1 + len(runtimes)
-    each_model = stage("models", f"models        {models} are evaluated and warmed up", "", first.size)
-    yield Line(each_model.what, models * each_model.least_s, models * each_model.most_s, each_model.rough)
-    yield _rounds(group, models, machine)
+            recipe = each.recipe
+            limit, seeds = options.limit if recipe.learns else None, 1 + len(recipe.further)
+            label = f"compress      {recipe.name}" + (f", {seeds} seeds" if seeds > 1 else "")
+            key = recipe.transform_fingerprint if seeds == 1 else recipe.of_seed(recipe.seed).transform_fingerprint
+            yield Line.of(label, *stage(stage_of(recipe), key, each.size, limit, seeds))
+    settings = partial(_settings, metered=_metered(machine))
+    for session in _grouped(group, lambda work: settings(work).model_dump_json()):
+        runtimes = graph_runtimes([each.recipe for each in session], machine)
+        if runtimes:
+            names = ", ".join(runtimes)
+            yield Line.of(f"references    the dense model under {names}", *stage("references", names, first.size))
+        measured = settings(session[0])
+        models = len(session) + 1 + _has_half(machine) + len(runtimes)
+        seeds = sum(len(each.recipe.further) for each in session)
+        times = measured.sessions * models + seeds
+        what = f"models        {models + seeds} are evaluated, {models} warmed up"
+        yield Line.of(what + _in_sessions(measured), *stage("models", "", first.size, times=times))
+        yield _rounds(measured, models, first.workload)
 
 
-def _rounds(group: Sequence[Work], models: int, machine: Machine) -> Line:
-    """Return the stage of the rounds, whose time the settings state, without loading and repeats."""
+def _metered(machine: Machine) -> bool:
     meter = find_meter(machine.target.kind, gpus_of(machine.details))
-    metered = not isinstance(meter, Absent) and meter.measured
-    settings = {s.model_dump_json(): s for each in group if (s := each.recipe.measure.resolved(metered))}
-    least_s = sum(_least_s(each, models) for each in settings.values())
-    most_s = sum(max(each.budget_s or 0.0, _least_s(each, models)) for each in settings.values())
-    return Line("rounds        of all models in turn", least_s, most_s)
+    return not isinstance(meter, Absent) and meter.measured
 
 
-def _least_s(settings: Settings, models: int) -> float:
-    """Return the seconds of the fewest rounds at the headline point, in all sessions."""
-    return settings.sessions * (settings.rounds + 1) * models * (settings.window_s + settings.preroll_s)
+def _settings(work: Work, metered: bool) -> Settings:
+    return work.recipe.measure.resolved(metered)
+
+
+def _has_half(machine: Machine) -> bool:
+    """Return whether a reference in half precision is measured."""
+    from compress.base.devices import computes_bf16, torch_device
+
+    return machine.target.on_gpu or computes_bf16(torch_device(machine.target))
+
+
+def _in_sessions(settings: Settings) -> str:
+    return f", in {settings.sessions} sessions" if settings.sessions > 1 else ""
+
+
+def _rounds(settings: Settings, models: int, workload: Workload) -> Line:
+    """Return the stage of the rounds, whose time the settings state, without loading and repeats."""
+    further = len(workload.measured_points(settings.points)) - 1
+    rounds = settings.rounds + 1 + further * (1 + (settings.rounds if settings.precision is None else FEWEST_ROUNDS))
+    least_s = rounds * models * (settings.window_s + settings.preroll_s)
+    most_s = max(settings.budget_s or 0.0, least_s)
+    what = f"rounds        of {models} models in turn{_in_sessions(settings)}"
+    return Line(what, settings.sessions * least_s, settings.sessions * most_s)
 
 
 def _minutes(least_s: float, most_s: float) -> str:

@@ -24,6 +24,11 @@ def key_of(workload: str, what: str, limit: int | None, device: str) -> str:
     return f"{workload} | {what} | {limit or 'all'} | {device}"
 
 
+def stage_of(recipe: Recipe) -> Stage:
+    """Return the kind of stage that makes the artifact of a recipe."""
+    return "train" if recipe.trains else "compress"
+
+
 def weight_bytes(model: str) -> int:
     """Return the bytes of the weight files of a model's folder; a guess for a model on the hub."""
     folder: Path = expanded(model)
@@ -47,13 +52,12 @@ def timed(stage: Stage, key: str, model: str) -> Iterator[None]:
 def note_session(job: Job, sessions: Sequence[Session], seconds: float, machine: Machine) -> None:
     """Note how long a model of a session takes apart from the rounds: loading, evaluation, memory and warm-up.
 
-    `seconds` are those of all sessions. Sessions that were kept from an earlier run took none.
+    Jobs of several sessions are left out: some may have been kept from an earlier run.
     """
     apart_s = seconds - sum(map(_rounds_s, sessions))
-    if apart_s > 0 and job.evaluates:
+    if apart_s > 0 and len(sessions) == 1:
         key = key_of(job.workload.name, "", job.limit, machine.device_name)
-        each_s = apart_s / len(sessions) / len(job.runners)
-        pace.note(Past("models", key, weight_bytes(job.source.model), each_s))
+        pace.note(Past("models", key, weight_bytes(job.source.model), apart_s / len(job.runners)))
 
 
 def _rounds_s(session: Session) -> float:

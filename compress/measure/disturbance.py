@@ -153,14 +153,17 @@ class Allowance:
     share: float
     """Share of all windows that are repeats."""
 
-    def permits(self, disturbed: int, repeats: int, windows: int) -> bool:
+    def permits(self, disturbed: int, repeats: int, windows: int, quiet: int) -> bool:
         """Return whether a window may be repeated: the last of so many `disturbed` ones in a row.
 
-        `repeats` are those so far, among `windows` in total.
+        `repeats` and `quiet` (undisturbed) windows are those so far, among `windows` in total. Where less than a
+        quarter was quiet, the load is no burst.
         """
-        return disturbed <= self.in_a_row and repeats + 1 <= self.share * (windows + 1)
+        helps = windows < TRIED or quiet >= LEAST_QUIET * windows
+        return helps and disturbed <= self.in_a_row and repeats + 1 <= self.share * (windows + 1)
 
 
+LEAST_QUIET, TRIED = 0.25, 20  # share of the windows, and the windows after which it is looked at
 FIXED_ROUNDS = Allowance(2, 0.25)
 UNTIL_PRECISE = Allowance(20, 0.6)
 """Repeats cost rounds there, but no time. 20 windows of `quick` outlast bursts of 5 s; beside bursts that take half of

@@ -1,17 +1,19 @@
 """Evaluations of references that a later run reuses: one per workload, split, seed, device and code.
 
-    <cache>/evaluations/<digest>/<reference>/      a trace of one runner without points
+    <cache>/evaluations/<digest>/<reference>-<content>/      a trace of one runner without points
 
 A reference is the same model in every run. Its outcomes, sizes and memory are therefore measured once; its latency and
-energy are measured in every session anew.
+energy are measured in every session anew. A folder whose content does not fit its name is damaged, and replaced.
 """
 
+import shutil
 from dataclasses import asdict, replace
 from pathlib import Path
 
 from compress.base.config import InputError, digest
 from compress.base.console import say
 from compress.base.errors import NotWritten
+from compress.base.files import content_hash
 from compress.data.cached import keep_used
 from compress.measure.job import Job, Spec
 from compress.records import trace
@@ -30,12 +32,15 @@ def recalled(job: Job) -> dict[str, Runner]:
 
 
 def remember(job: Job, spec: Spec, runner: Runner) -> None:
-    """Store an evaluated reference, without its points."""
+    """Store an evaluated reference, without its points, unless its memory could not be measured."""
     place = _place(job, spec)
-    if place is None or not spec.reference or not job.evaluates:
+    if place is None or not spec.reference or not job.evaluates or runner.memory.reason is not None:
         return
     try:
         trace.write(place, Session(runners=(replace(runner, points=()),), meter=MeterFacts()))
+        for other in place.parent.glob(f"{place.name}-*"):
+            shutil.rmtree(other, ignore_errors=True)
+        place.rename(f"{place}-{content_hash(place)}")
         keep_used(place.parent)
     except (NotWritten, OSError) as error:  # a cache that is full or read-only costs time, not this run
         say(f"  {spec.name} will be evaluated again by the next run: {error}")
@@ -50,10 +55,11 @@ def _place(job: Job, spec: Spec) -> Path | None:
 
 
 def _read(place: Path | None) -> Runner | None:
-    if place is None or not place.is_dir():
-        return None
-    try:
-        (runner,) = trace.read(place).runners
-    except (InputError, ValueError):  # damaged: it is evaluated again
-        return None
-    return runner if runner.outcomes and runner.error is None else None
+    for stored in () if place is None else place.parent.glob(f"{place.name}-*"):
+        try:
+            if stored.name == f"{place.name}-{content_hash(stored)}":
+                (runner,) = trace.read(stored).runners
+                return runner
+        except (InputError, ValueError, OSError):  # damaged: it is evaluated again
+            continue
+    return None

@@ -62,6 +62,8 @@ class Rounds:
     repeats: int = 0
     disturbed: int = 0
     """Windows in a row, up to the last one, that were disturbed."""
+    quiet: int = 0
+    """Windows that were not, after the first round."""
 
     def runnable(self, spec: Spec) -> Any:
         """Return what a window of this runner calls."""
@@ -129,8 +131,9 @@ class Rounds:
     def _to_repeat(self, severity: float) -> bool:
         """Return whether the window that was just measured is to be repeated."""
         self.disturbed = self.disturbed + 1 if severity > 1 else 0
+        self.quiet += severity <= 1
         allowed = allowance(self.bench.job.settings.precision)
-        return self.disturbed > 0 and allowed.permits(self.disturbed, self.repeats, self.windows)
+        return self.disturbed > 0 and allowed.permits(self.disturbed, self.repeats, self.windows, self.quiet)
 
     def _window(self, spec: Spec, repeat: bool) -> Window:
         """Measure one window, with the processes on the device after it. A repeat follows the same load at once."""

@@ -194,7 +194,10 @@ def main(arguments: Sequence[str]) -> None:
 
     quiet_transformers()
     path = Path(arguments[0])
-    job = read_job(path)
+    try:
+        job = read_job(path)
+    except FileNotFoundError:
+        sys.exit(f"{path}: the run that started this session has ended")
     # measure_memory forks, so it must run before the first thread starts
     memory: dict[str, Memory] = {}
     known = recalled(job)

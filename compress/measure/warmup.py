@@ -84,7 +84,8 @@ class WarmUp:
         quiet = self._quiet()
         if self._steady(quiet):
             return {}
-        enough = all(len(series) >= LEAST_BLOCKS for series in self._series(quiet).values())
+        related = self._series(relative(quiet)).values() if len(self._names) > 1 else ()
+        enough = all(len(series) >= LEAST_BLOCKS for series in (*self._series(quiet).values(), *related))
         turns = quiet if enough else self._turns
         return ramping(self._series(turns), self._series(relative(turns)))
 
@@ -113,11 +114,11 @@ def relative(turns: Sequence[Mapping[str, Block]]) -> list[dict[str, Block]]:
 
 def all_steady(groups: Sequence[Series], own: Sequence[Series]) -> bool:
     """Return whether the slope common to all runners is negligible, and that of each one relative to the others."""
-    if not groups or min(map(len, groups)) < LEAST_BLOCKS:
+    related = own if len(groups) > 1 else ()
+    if not groups or min(map(len, (*groups, *related))) < LEAST_BLOCKS:
         return False
     return any(trend([late(series, part) for series in groups]).negligible() for part in PARTS) and all(
-        any(trend([late(series, part)]).negligible(uncertain=UNCERTAIN_OWN) for part in PARTS)
-        for series in (own if len(groups) > 1 else ())
+        any(trend([late(series, part)]).negligible(uncertain=UNCERTAIN_OWN) for part in PARTS) for series in related
     )
 
 

@@ -5,7 +5,6 @@
 
 import contextlib
 import json
-import math
 import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -15,8 +14,10 @@ from typing import Literal
 
 from compress.base.files import cache_folder, write_atomic
 
-Stage = Literal["workload", "compress", "references", "models"]
+Stage = Literal["workload", "compress", "train", "references", "models"]
 MOST_LINES = 1000
+MOST_S = 30 * 86_400.0
+MOST_BYTES = 10**15
 NEWEST = 5
 """Past stages of other work, of which the median counts."""
 
@@ -64,7 +65,7 @@ def _parsed(line: str) -> Past | None:
         past = Past(plain["stage"], str(plain["key"]), int(plain["size"]), float(plain["seconds"]))
     except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
         return None
-    return past if past.size > 0 and 0 <= past.seconds < math.inf else None
+    return past if 0 < past.size < MOST_BYTES and 0 <= past.seconds < MOST_S else None
 
 
 def estimate(past: Sequence[Past], stage: Stage, key: str, size: int) -> float | None:

@@ -77,8 +77,13 @@ def biweight(values: np.ndarray) -> Location:
     return Location(
         np.where(spread, centre[..., 0], plain.value),
         np.where(spread, error, plain.error),
-        int(DEGREES_PER_ROUND * (n - 1) + 0.5),
+        degrees(n),
     )
+
+
+def degrees(n: int) -> int:
+    """Return the degrees of freedom of the biweight's error for so many rounds."""
+    return int(DEGREES_PER_ROUND * (n - 1) + 0.5)
 
 
 def outliers(values: np.ndarray) -> int:

@@ -25,10 +25,10 @@ class Measure(Config):
     a meter, else quick."""
     rounds: Annotated[int, Field(ge=2, le=1000)] | None = None
     """Rounds; each holds one window of every runner, in random order. With precision or budget_s: the least number."""
-    precision: Annotated[float, Field(gt=0, le=1)] | None = None
+    precision: Annotated[float, Field(ge=1e-4, le=1)] | None = None
     """Measure until the 95 % interval of every latency ratio has at most this half-width (0.03: 3 %)."""
     budget_s: Annotated[float, Field(gt=0, le=MOST_BUDGET_S)] | None = None
-    """Maximum seconds of rounds, for all rows and points together; at least 6 rounds are measured at every point."""
+    """Maximum seconds of rounds in a session, for all rows and points; every point has at least 6 rounds."""
     window_s: Annotated[float, Field(gt=0, le=600)] | None = None
     """Seconds per window."""
     preroll_s: Annotated[float, Field(ge=0, le=600)] | None = None

@@ -11,7 +11,7 @@ import pytest
 
 import compress
 from compress.base.source_code import code_digest
-from compress.harness.plan import ARTIFACT_CODE, RESULT_CODE
+from compress.harness.fingerprints import ARTIFACT_CODE, RESULT_CODE
 from tests.helpers import environment
 
 PACKAGE = Path(compress.__file__).parent

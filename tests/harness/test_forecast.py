@@ -7,7 +7,9 @@ from typing import Any
 
 import pytest
 
+from compress.base import devices
 from compress.base.devices import pick
+from compress.data.workload import Workload
 from compress.harness import forecast
 from compress.harness.forecast import Work, lines
 from compress.harness.pacing import key_of, note_session
@@ -21,11 +23,21 @@ from tests.helpers import QUICK
 
 Run = Callable[..., tuple[int, str, str]]
 SIZE = 1_000_000
+SST2 = Workload.model_validate(
+    {
+        "name": "sst2",
+        "task": "text-classification",
+        "model": "m",
+        "dataset": {"path": "d", "test": "t", "text": "text", "label": "label"},
+        "headline": {"batch_size": 8, "sequence_length": 64},
+    }
+)
 
 
 @pytest.fixture(autouse=True)
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COMPRESS_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(devices, "computes_bf16", lambda _: False)
 
 
 def recipe(name: str, **fields: Any) -> Recipe:
@@ -37,10 +49,11 @@ def text(*work: Work) -> list[str]:
 
 
 def test_a_first_run_is_guessed_and_says_so() -> None:
-    found = text(Work(recipe("a"), "sst2", SIZE))
+    found = text(Work(recipe("a"), SST2, SIZE))
     assert [line.split()[0] for line in found] == ["compress", "models", "rounds", "together"]
     assert all("(a rough guess)" in line for line in found[:2])
-    assert found[2] == "  rounds        of all models in turn: 8 s to 1.5 min"  # 16 rounds of 2 models of 0.25 s
+    # 16 rounds of 2 models of 0.25 s, and 7 at the natural point
+    assert found[2] == "  rounds        of 2 models in turn: 12 s to 1.5 min"
     assert found[-1].endswith("; the next run is estimated from this one")
 
 
@@ -48,25 +61,35 @@ def test_past_stages_of_the_same_work_are_the_estimate() -> None:
     device, made = machines.describe(pick("cpu")).device_name, recipe("a")
     pace.note(Past("compress", key_of("sst2", made.transform_fingerprint, None, device), SIZE, 30.0))
     pace.note(Past("models", key_of("sst2", "", None, device), SIZE, 10.0))
-    found = text(Work(made, "sst2", SIZE))
+    found = text(Work(made, SST2, SIZE))
     assert found == [
         "  compress      a: 30 s",
-        "  models        2 are evaluated and warmed up: 20 s",  # fp32 eager too
-        "  rounds        of all models in turn: 8 s to 1.5 min",
-        "  together      about 58 s to 2.3 min",
+        "  models        2 are evaluated, 2 warmed up: 20 s",  # fp32 eager too
+        "  rounds        of 2 models in turn: 12 s to 1.5 min",
+        "  together      about 62 s to 2.3 min",
     ]
 
 
+def test_training_is_not_estimated_by_recipes_that_do_not_train() -> None:
+    device = machines.describe(pick("cpu")).device_name
+    pace.note(Past("compress", key_of("sst2", "other", None, device), SIZE, 1.0))
+    student = recipe("a", steps=[{"method": "distill"}])
+    assert text(Work(recipe("b"), SST2, SIZE))[0] == "  compress      b: 1 s (a rough guess)"
+    assert text(Work(student, SST2, SIZE))[0] == "  compress      a: 62 s (a rough guess)"
+    pace.note(Past("train", key_of("sst2", "other", None, device), 2 * SIZE, 60.0))
+    assert text(Work(student, SST2, SIZE))[0] == "  compress      a: 30 s (a rough guess)"
+
+
 def test_what_is_done_is_not_counted_again() -> None:
-    done = Work(recipe("a"), "sst2", SIZE, measured=True, compressed=True)
+    done = Work(recipe("a"), SST2, SIZE, measured=True, compressed=True)
     assert text(done) == ["  unchanged     a: results on disk are reused"]
-    found = text(done, Work(recipe("b"), "sst2", SIZE, compressed=True))
+    found = text(done, Work(recipe("b"), SST2, SIZE, compressed=True))
     assert not [line for line in found if "compress" in line]
     assert "models        2 " in found[1]
 
 
 def test_graphs_need_their_dense_model() -> None:
-    found = text(Work(recipe("a", runtime="onnxruntime"), "sst2", SIZE))
+    found = text(Work(recipe("a", runtime="onnxruntime"), SST2, SIZE))
     assert found[1].startswith("  references    the dense model under onnxruntime: ")
     assert found[2].startswith("  models        3 ")
 
@@ -81,11 +104,36 @@ def test_the_time_apart_from_rounds_is_noted_per_model() -> None:
         workload=SimpleNamespace(name="w"), limit=8, evaluates=True, runners=(1, 2), source=SimpleNamespace(model="no")
     )
     machine: Any = SimpleNamespace(device_name="cpu")
-    note_session(job, [session, session], 100.0, machine)
+    note_session(job, [session], 100.0, machine)
     (past,) = pace.read()
-    assert (past.key, past.seconds) == ("w |  | 8 | cpu", (100 - 60) / 2 / 2)
-    note_session(job, [session], 20.0, machine)  # sessions kept from an earlier run
+    assert (past.key, past.seconds) == ("w |  | 8 | cpu", (100 - 30) / 2)
+    note_session(job, [session, session], 100.0, machine)  # one may be kept from an earlier run
     assert len(pace.read()) == 1
+
+
+def test_sessions_points_and_seeds_are_counted() -> None:
+    publish = recipe("a", measure={"profile": "publish"})
+    rounds = [line for line in text(Work(publish, SST2, SIZE)) if "rounds" in line]
+    assert rounds == ["  rounds        of 2 models in turn, in 3 sessions: 48 min"]  # 3 x 2 points x 11 x 2 x 22 s
+    quick = recipe("a", measure={"profile": "quick", "sessions": 3})
+    rounds = [line for line in text(Work(quick, SST2, SIZE)) if "rounds" in line]
+    assert rounds == ["  rounds        of 2 models in turn, in 3 sessions: 34 s to 4.5 min"]
+    device, step = machines.describe(pick("cpu")).device_name, {"method": "distill"}
+    seeds = recipe("a", steps=[step], seeds=[0, 1, 2])
+    pace.note(Past("models", key_of("sst2", "", None, device), SIZE, 10.0))
+    found = text(Work(seeds, SST2, SIZE))
+    assert found[0].startswith("  compress      a, 3 seeds: 3.1 min")  # 62 s each
+    assert found[1] == "  models        4 are evaluated, 2 warmed up: 40 s"
+
+
+def test_a_dry_run_refuses_what_the_run_refuses(run: Run, workload: Path, tmp_path: Path) -> None:
+    wrong = tmp_path / "wrong.yaml"
+    text_of = workload.read_text().replace("text: text", "text: nonexist")
+    wrong.write_text(text_of.replace("model: model", f"model: {workload.parent / 'model'}"))
+    wrong.write_text(wrong.read_text().replace("path: data", f"path: {workload.parent / 'data'}"))
+    code, _, err = run("run", "bert_bf16", "--workload", wrong, "--device", "cpu", "--dry-run")
+    assert code == 2
+    assert "no text column 'nonexist'" in err
 
 
 def test_a_dry_run_prints_the_plan_and_writes_nothing(run: Run, workload: Path, tmp_path: Path) -> None:

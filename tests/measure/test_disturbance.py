@@ -77,18 +77,20 @@ def test_repeats_end_after_some_in_a_row_and_at_a_share_of_all_windows(
     precision: float | None, most: int, in_a_hundred: int
 ) -> None:
     allowed = allowance(precision)
-    assert allowed.permits(most, 0, 100) and not allowed.permits(most + 1, 0, 100)
-    assert allowed.permits(1, in_a_hundred - 1, 99) and not allowed.permits(1, in_a_hundred, 99)
+    assert allowed.permits(most, 0, 100, 50) and not allowed.permits(most + 1, 0, 100, 50)
+    assert allowed.permits(1, in_a_hundred - 1, 99, 50) and not allowed.permits(1, in_a_hundred, 99, 50)
+    assert allowed.permits(1, 0, 100, 25) and not allowed.permits(1, 0, 100, 24) and allowed.permits(1, 0, 19, 0)
 
 
 def chosen(load: Iterator[bool], windows: int) -> tuple[int, int]:
     """Measure so many windows one after the other; return how many kept ones are disturbed, and all attempts."""
-    disturbed, repeats, made, busy = 0, 0, 0, 0
+    disturbed, repeats, made, busy, quiet = 0, 0, 0, 0, 0
     for _ in range(windows):
         while True:
             made += 1
             disturbed = disturbed + 1 if next(load) else 0
-            if not disturbed or not allowance(0.03).permits(disturbed, repeats, made):
+            quiet += disturbed == 0
+            if not disturbed or not allowance(0.03).permits(disturbed, repeats, made, quiet):
                 break
             repeats += 1
         busy += disturbed > 0

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from compress.analysis.verify import verify
+from compress.base.files import content_hash
 from compress.measure import session as sessions
 from compress.measure.remembered import recalled
 from compress.measure.session import run_session
@@ -58,12 +59,20 @@ def test_other_jobs_recall_nothing(workload: Path, evaluations: Path) -> None:
     assert recalled(replace(made, runners=other)) == {}
 
 
+def test_a_reference_without_its_memory_is_not_remembered(workload: Path, evaluations: Path) -> None:
+    made = planned(workload, evaluations)
+    run_session(made, {"fp32 eager": Memory(reason="OSError: out of memory")})
+    assert "fp32 eager" not in recalled(made)
+
+
 def test_a_damaged_evaluation_is_made_again(workload: Path, evaluations: Path) -> None:
     made = planned(workload, evaluations)
     run_session(made, {})
     before = recalled(made)
-    for damaged in evaluations.glob("*/outcomes.parquet"):
-        damaged.write_bytes(b"no parquet")
+    for stored in evaluations.iterdir():
+        (runner,) = trace.read(stored).runners
+        fewer = {name: list(values)[:-5] for name, values in runner.outcomes.items()}
+        trace.write(stored, replace(trace.read(stored), runners=(replace(runner, outcomes=fewer),)))
     assert recalled(made) == {}
     run_session(made, {})
     assert {name: runner.outcomes for name, runner in recalled(made).items()} == {
@@ -96,6 +105,7 @@ def test_runs_share_evaluations_and_exported_graphs(
     for place in stored:
         (runner,) = trace.read(place).runners
         trace.write(place, replace(trace.read(place), runners=(replace(runner, remark="recalled"),)))
+        place.rename(place.with_name(f"{place.name.partition('-')[0]}-{content_hash(place)}"))
     assert run(*command, *places, "--out", tmp_path / "two")[0] == 0
     assert exported[0].stat().st_mtime_ns == written
     (path,) = (tmp_path / "two" / "my").glob("*.json")

@@ -1,9 +1,11 @@
 """Rounds end after a fixed number, or once every ratio is precise or the budget is spent."""
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import pytest
+from scipy.stats import t
 
 from compress.analysis.precision import half_width, needed_rounds, shortfall, widest_shortfall
 from compress.base.config import InputError
@@ -83,9 +85,22 @@ def wide(width: float, rounds: int = 60) -> Estimate:
     return Estimate(0.5, 0.5 * math.exp(-width), 0.5 * math.exp(width), rounds)
 
 
-def test_the_rounds_needed_grow_with_the_square_of_the_half_width() -> None:
+@pytest.mark.parametrize(
+    ("width", "rounds", "degrees"), [(0.12, 60, None), (0.05, 60, 18), (0.04, 20, 6), (0.08, 8, 5), (0.1, 12, 9)]
+)
+def test_the_rounds_needed_grow_with_the_square_of_the_half_width(
+    width: float, rounds: int, degrees: int | None
+) -> None:
     assert half_width(wide(0.12)) == pytest.approx(0.12)
-    assert needed_rounds(wide(0.12), 0.03) == pytest.approx(16 * 60)
+    error = width / t.ppf(0.975, degrees or rounds - 1) * math.sqrt(rounds) * (1.1 if rounds < 15 else 1)
+    enough = [
+        n for n in range(15, 1001, 5) if error / math.sqrt(n) * t.ppf(0.975, math.floor(0.3 * (n - 1) + 0.5)) <= 0.03
+    ]
+    assert needed_rounds(replace(wide(width, rounds), degrees=degrees), 0.03) == enough[0]
+
+
+def test_rounds_needed_are_15_or_more_and_may_be_more_than_there_can_be() -> None:
+    assert needed_rounds(wide(0.13), 0.03) == math.inf
     assert needed_rounds(Estimate(0.5, 0.5, 0.5, 6), 0.03) == 15
     assert needed_rounds(Estimate(0.5, 0.0, math.inf, 1), 0.03) is None
 
@@ -94,7 +109,7 @@ def test_a_shortfall_states_half_width_rounds_and_minutes() -> None:
     ratios = {"fp32 eager": NARROW, "bf16 eager": wide(0.12)}
     assert shortfall(ratios, 0.03, 90) == (
         "its latency ratio to bf16 eager is known to +-12 % after 60 rounds; +-3 % was asked for; at this noise that "
-        "takes about 24 minutes of rounds: --set measure.budget_s=1590"  # 16 x 90 s = 1440 s, and a tenth
+        "takes about 23 minutes of rounds: --set measure.budget_s=1820"  # 90 s x 930 / 60, and 30 %
     )
     assert shortfall({"fp32 eager": NARROW}, 0.03, 90) is None
     assert shortfall({"fp32 eager": wide(0.12)}, None, 90) is None
@@ -106,8 +121,8 @@ def test_the_budget_is_for_all_points_because_they_divide_it() -> None:
     sentence = shortfall({"bf16 eager": wide(0.12)}, 0.03, 90, share=0.75)
     assert sentence is not None
     assert sentence.endswith(
-        "takes about 24 minutes at this point (75 % of the budget): --set measure.budget_s=2120"
-    )  # 1440 x 1.1 / 0.75
+        "takes about 23 minutes at this point (75 % of the budget): --set measure.budget_s=2420"
+    )  # 1395 s x 1.3 / 0.75
 
 
 @pytest.mark.parametrize(("points", "shares"), [(1, [1.0]), (2, [0.75, 0.25]), (4, [0.5, 1 / 6, 1 / 6, 1 / 6])])
@@ -123,8 +138,8 @@ def test_the_first_point_gets_three_parts_of_a_budget_and_any_other_one(points: 
 @pytest.mark.parametrize(
     ("width", "seconds", "share", "words"),
     [
-        (0.13, 90, 1, "cannot be reached: a point has at most 1000 rounds"),  # 60 x (0.13 / 0.03)^2 = 1127
-        (0.12, 3600, 0.5, "cannot be reached: it takes about 32 hours, more than a day"),  # 16 h / 0.5
+        (0.13, 90, 1, "cannot be reached: a point has at most 1000 rounds"),  # about 60 x (0.13 / 0.03)^2 = 1127
+        (0.12, 3600, 0.5, "cannot be reached: it takes about 31 hours, more than a day"),  # 15.5 h / 0.5
         (0.12, 5300, 1, "--set measure.budget_s=86400"),  # 84800 s; with a tenth it would be refused
     ],
     ids=["rounds", "a day", "up to a day"],
@@ -156,7 +171,7 @@ def test_only_recipes_are_named_and_the_widest_of_them_with_the_number_of_others
     ratios = pairs(fp32_bf16=0.3, bf16_fp32=0.3, int8_fp32=0.02, int8_bf16=0.05, int4_fp32=0.12, int4_bf16=0.01)
     line = widest_shortfall(ratios, ["fp32", "bf16"], 0.03, 90)
     assert line is not None and line.startswith("int4: its latency ratio to fp32 is known to +-12 % after 60 rounds; ")
-    assert line.endswith("--set measure.budget_s=1590; 1 more model misses it too")
+    assert line.endswith("--set measure.budget_s=1820; 1 more model misses it too")
     ratios |= pairs(nf4_fp32=0.04)
     assert str(widest_shortfall(ratios, ["fp32", "bf16"], 0.03, 90)).endswith("; 2 more models miss it too")
     precise = {pair: ratio for pair, ratio in ratios.items() if pair[0] in ("fp32", "bf16")} | pairs(int8_fp32=0.02)

@@ -105,6 +105,29 @@ def test_a_wandering_machine_does_not_make_a_model_unsteady(runners: int) -> Non
     assert sum("own" in each.values() for each in found) <= 1
 
 
+@pytest.mark.parametrize("runners", [2, 3])
+def test_models_that_are_never_quiet_together_are_not_steady_yet(runners: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock, foreign, busy = ramps.Clock(), 0.0, False
+
+    def reading() -> Reading:
+        nonlocal foreign
+        foreign += 1000.0 * busy
+        return Reading(0.0, foreign, 0)
+
+    with ramps.on(clock):
+        monkeypatch.setattr(warmup, "reading", reading)
+        draw = random.Random(3)
+        model = ramps.Ramp(clock, draw, 0.0, 1.0, 0.001, ramps.Wandering(clock, draw, 0.0))
+        names = [f"model {i}" for i in range(runners)]
+        warming = warmup.WarmUp(names, [{}], lambda: None, 1000)
+        for turn in range(60):
+            for place, name in enumerate(names):
+                busy = place != turn * runners // 60  # one after the other: no turn has two quiet ones
+                warming.block(name, model)
+            assert not warming.over
+        assert set(warming.unsteady().values()) == {"unknown"}
+
+
 def test_disturbed_blocks_do_not_end_the_warm_up(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = ramps.Clock()
     with ramps.on(clock):

@@ -1,5 +1,6 @@
 """Results named by their recipe."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,8 @@ from compress.base.config import InputError
 from compress.records.by_name import found
 from compress.records.files import write
 from tests import factory
+
+Run = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture
@@ -41,3 +44,21 @@ def test_names_of_several_results_or_of_none_are_refused(folder: Path) -> None:
         found(Path("twice"), folder)
     with pytest.raises(InputError, match=r"bert_int: no such file, and no result .*; did you mean bert_int8\?"):
         found(Path("bert_int"), folder)
+
+
+def test_check_takes_a_recipe_and_leaves_the_others_of_the_baseline_out(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, run: Run
+) -> None:
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    for place in ("results", "before"):
+        for name in ("bert_int8", "bert_prune"):
+            write(Path(place), factory.result(name, machine=factory.machine("cpu-aaaaaaaa")))
+    limits = ("--max-loss", "5pt", "--allow-undecided")
+    code, out, err = run("check", "bert_int8", "--baseline", "before", *limits)
+    assert code == 0, err
+    assert "bert_int8" in out and "bert_prune" not in out
+    code, out, _ = run("check", "results", "--baseline", "before", *limits)
+    assert "bert_int8" in out and "bert_prune" in out
+    code, _, err = run("check", "bert_in8", "--baseline", "before", *limits)
+    assert code == 2 and "did you mean bert_int8?" in err

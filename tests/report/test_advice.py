@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from statistics import NormalDist
 
 import pytest
 
@@ -44,6 +45,34 @@ def test_a_loss_that_may_exceed_a_point_is_not_recommended() -> None:
         "times the latency of fp32 eager (0.294 to 0.306); its loss may be up to 2.6 points: more test examples "
         "would show which."
     )
+
+
+def test_a_row_that_surely_saves_is_recommended_before_a_cheaper_one_that_may_not() -> None:
+    noisy, sure = made("noisy", 0.90, 0.0, half=0.001, spread=0.2), made("sure", 0.92, 0.0, half=0.001, spread=0.01)
+    assert lines([noisy, sure])[0].startswith("Recommended: sure. ")
+
+
+def test_a_saving_that_is_lost_among_many_recipes_is_not_recommended() -> None:
+    rows = [made(f"r{i}", 1.0, 0.0, half=0.001, spread=0.05) for i in range(12)]
+    faint = made("faint", 0.97, 0.0, half=0.001, spread=0.022)
+    assert lines([faint])[0].startswith("Recommended: faint. ")
+    (only,) = lines([*rows, faint])
+    assert only.startswith("No recipe is shown to save latency and to lose at most 1 point. Keep fp32 eager, or try")
+
+
+def test_the_loss_that_is_stated_is_the_one_that_was_judged() -> None:
+    rows = [made(f"r{i}", 0.9 - 0.001 * i, 0.0, half=0.009, spread=0.01) for i in range(12)]
+    (only,) = lines(rows)
+    assert "The nearest by the estimates is r11" in only
+    stated = float(only.partition("its loss may be up to ")[2].split()[0])
+    # Bonferroni for 12 rows: 0.9 points x 2.865 / 1.960
+    assert stated == pytest.approx(0.9 * NormalDist().inv_cdf(1 - 0.025 / 12) / NormalDist().inv_cdf(0.975), abs=0.05)
+    assert stated > 1
+
+
+def test_a_path_too_long_for_the_system_is_a_model_that_is_not_here() -> None:
+    (line,) = lines([made("a", 0.5, 0.0, artifact="x" * 5000)])[1:]
+    assert line.endswith("which is not here: run the recipe again.") and len(line) < 400
 
 
 def test_without_a_saving_the_reference_is_kept() -> None:
