@@ -60,6 +60,7 @@ def advice(table: Table, folder: Path) -> Iterable[str]:
         yield f"{use.where} To load it:" if use.code else use.where
         yield from (f"    {line}" for line in use.code)
         if use.command is not None:
+            yield "To serve it, see docs/deploy.md."
             yield f"Next: {use.command}"
 
 
