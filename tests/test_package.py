@@ -14,7 +14,7 @@ from ruamel.yaml import YAML
 
 import compress
 import recipes
-from compress.report.page import SCRIPTS
+from compress.report.page import SCRIPTS, STYLES
 from tests.helpers import QUICK, ROOT, environment, read_result
 
 
@@ -99,7 +99,7 @@ def test_the_wheel_holds_every_file_of_the_package_and_the_recipes_and_no_other(
     }
     assert held == tracked
     assert {"compress/py.typed", "recipes/bert_int8.yaml", "recipes/workloads/stdlib-bert.yaml"} <= held
-    assert {f"compress/report/page/{name}" for name in ("page.html", "page.css", *SCRIPTS)} <= held
+    assert {f"compress/report/page/{name}" for name in ("page.html", *STYLES, *SCRIPTS)} <= held
 
 
 def test_the_wheels_metadata_is_that_of_the_project(wheel: Path) -> None:

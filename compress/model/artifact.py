@@ -4,7 +4,8 @@
     model.safetensors                               plain: loads with plain `from_pretrained`
     compress.safetensors                            anything else; the other name makes plain loading fail loudly
     model.onnx, or model.xml and model.bin          an exported graph, for onnxruntime or openvino
-    manifest.json                                   changes per layer, versions, sha256 of every file and of itself
+    manifest.json                                   changes per layer, signature of a graph, versions,
+                                                    sha256 of every file and of itself
 
 There is no pickle. A folder is written next to its final place and renamed, so it appears completely or not at all.
 """
@@ -69,7 +70,7 @@ def save(bundle: Bundle, path: Path, extra: Mapping[str, Any] | None = None) -> 
             packing=packing,
             files={str(f.relative_to(work).as_posix()): sha256(f) for f in sorted(work.rglob("*")) if f.is_file()},
             versions=_versions(),
-            extra=dict(extra or {}),
+            extra={**(extra or {}), **_signature(bundle.model)},
         )
         (work / MANIFEST).write_text(sealed(asdict(manifest)), encoding="utf-8")
         for file in manifest.files:
@@ -126,6 +127,11 @@ def _write_model(bundle: Bundle, folder: Path) -> tuple[Kind, bool, dict[str, An
     if getattr(model, "generation_config", None) is not None:
         model.generation_config.save_pretrained(folder)
     return "transformers", False, {"layers": packed.packing, "tied": packed.tied, "same": packed.same}
+
+
+def _signature(model: Any) -> dict[str, Any]:
+    """Return the inputs and outputs of a graph; empty for a model that transformers describes."""
+    return {**model.signature()} if isinstance(model, GraphModel) else {}
 
 
 def _read_model(path: Path, manifest: Manifest, device: Device, trust_remote_code: bool) -> Any:

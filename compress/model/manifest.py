@@ -82,15 +82,36 @@ class Shapes(TypedDict):
     most: list[int | None]
 
 
+@with_config(ConfigDict(strict=True))
+class TensorInfo(TypedDict):
+    """An input or output of a graph."""
+
+    name: str
+    type: str
+    """As numpy names it: int64, float32."""
+    shape: list[Annotated[int, Field(ge=0)] | str]
+    """Variable dimensions are names: `batch`, `sequence`."""
+
+
+@with_config(ConfigDict(strict=True))
+class Signature(TypedDict):
+    """All inputs and outputs of a graph, in its order."""
+
+    inputs: list[TensorInfo]
+    outputs: list[TensorInfo]
+
+
 @with_config(LOOSE)
 class Extra(TypedDict, total=False):
-    """Additions of a run: how to execute the model, and the cost of making it."""
+    """How to execute the model (a graph with its signature), and the cost of making it."""
 
     fingerprint: str
     runtime: Runtime
     attention: str
     padded_to: Annotated[int, Field(ge=1)] | None
     shapes: Shapes | None
+    inputs: list[TensorInfo]
+    outputs: list[TensorInfo]
     transform: dict[str, Any]
     notes: list[str]
     parameters: int | None

@@ -17,8 +17,10 @@ from torch import nn
 from compress.base.config import InputError
 from compress.base.devices import torch_device
 from compress.base.files import passing
+from compress.model.manifest import Signature
 from compress.model.runtimes import providers, unsigned
 from compress.model.runtimes.providers import Place
+from compress.model.runtimes.signature import onnx_signature
 
 
 class GraphModel(nn.Module, ABC):
@@ -49,6 +51,10 @@ class GraphModel(nn.Module, ABC):
     @abstractmethod
     def run(self, feeds: Mapping[str, torch.Tensor]) -> torch.Tensor:
         """Return the logits for the graph's inputs."""
+
+    @abstractmethod
+    def signature(self) -> Signature:
+        """Return name, type and shape of the graph's inputs and outputs."""
 
     @abstractmethod
     def operator_seconds(self, batch: Mapping[str, torch.Tensor]) -> dict[str, float]:
@@ -157,6 +163,10 @@ class OnnxModel(GraphModel):
         if not self.place.device.on_gpu:  # no copies on the CPU either, and binding costs 25 us per batch
             return torch.from_numpy(self.session.run(["logits"], {n: t.numpy() for n, t in feeds.items()})[0])
         return providers.run(self.session, feeds, self.place)
+
+    def signature(self) -> Signature:
+        """Return name, type and shape of its inputs and outputs, as the file names them."""
+        return onnx_signature(self.path)
 
     def remark(self) -> str:
         """Return which nodes run on other providers than the first one, and whether weights were converted."""

@@ -2,8 +2,8 @@
 
     model --export--> model.onnx --quantize_graph--> model.onnx, either one opened as an OnnxModel
 
-The graph has one output, `logits`; batch size and sequence length stay dynamic. Attention is exported in its plain
-form. torch's fused attention exports extra nodes against fully masked rows, which cost a quarter of the speed.
+The graph has one output, `logits`; its dimensions `batch` and `sequence` are dynamic. Attention is exported in its
+plain form. torch's fused attention exports extra nodes against fully masked rows, which cost a quarter of the speed.
 """
 
 import ast
@@ -30,6 +30,7 @@ from compress.data import positions
 from compress.model.runtimes import unsigned
 from compress.model.runtimes.graph import OnnxModel
 from compress.model.runtimes.providers import Place
+from compress.model.runtimes.signature import variable
 from compress.model.runtimes.unsigned import EXTERNAL_BYTES
 
 FILE = "model.onnx"
@@ -59,8 +60,7 @@ def export(model: Any, folder: Path, batch: Mapping[str, torch.Tensor]) -> Path:
     if problem := unexportable(model):
         raise InputError(problem)
     inputs = example_inputs(model, batch)
-    dynamic = torch.export.Dim.DYNAMIC
-    shapes = tuple({0: dynamic, 1: dynamic} if value.dim() == 2 else {0: dynamic} for value in inputs.values())
+    shapes = tuple(variable(value.dim()) for value in inputs.values())
     accepted = inspect.signature(model.forward).parameters
     constants = {name: value for name, value in (("use_cache", False),) if name in accepted}
     path = folder / FILE

@@ -21,8 +21,10 @@ from compress.base.config import InputError
 from compress.base.console import bar
 from compress.base.devices import computes_bf16
 from compress.base.files import scratch
+from compress.model.manifest import Signature
 from compress.model.runtimes.graph import GraphModel, OnnxModel, pinned_cores
 from compress.model.runtimes.onnx import layer_of
+from compress.model.runtimes.signature import name_dimensions, openvino_signature
 
 FILE = "model.xml"
 HALF_RANGE = 64
@@ -72,6 +74,10 @@ class OpenVinoModel(GraphModel):
     def run(self, feeds: Mapping[str, torch.Tensor]) -> torch.Tensor:
         """Return the logits for the graph's inputs."""
         return torch.from_numpy(self._request.infer(_arrays(feeds))["logits"])
+
+    def signature(self) -> Signature:
+        """Return name, type and shape of its inputs and outputs."""
+        return openvino_signature(self._request.model_inputs, self._request.model_outputs)
 
     def remark(self) -> str:
         """Return a remark if its int8 weights have 7 bits, else an empty string."""
@@ -233,6 +239,7 @@ def _saved(graph: Any, config: Any) -> OpenVinoModel:
 
     folder = scratch("openvino")
     try:
+        name_dimensions(graph)
         openvino.save_model(graph, str(folder / FILE), compress_to_fp16=False)
         return OpenVinoModel(folder / FILE, config, temporary=True)
     except BaseException:

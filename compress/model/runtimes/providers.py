@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 from compress.base.config import InputError
 from compress.base.device import CPU, Device, DeviceKind
 from compress.model.runtimes import unsigned
+from compress.model.runtimes.signature import onnx_signature
 
 if TYPE_CHECKING:
     import torch
@@ -116,7 +117,7 @@ def _options(provider: str, path: Path, place: Place) -> dict[str, str]:
         **device,
         "trt_fp16_enable": str(int(place.half)),
         "trt_engine_cache_enable": "0",  # a cached engine would be reused after a change of versions
-        **shape_profile(_input_shapes(path), place.shapes),
+        **shape_profile({item["name"]: item["shape"] for item in onnx_signature(path)["inputs"]}, place.shapes),
     }
 
 
@@ -136,14 +137,6 @@ def shape_profile(inputs: Mapping[str, Sequence[int | str]], shapes: Shapes) -> 
 
     limits = {"min": (1, 1), "opt": shapes.usual, "max": shapes.most}
     return {f"trt_profile_{which}_shapes": written(size) for which, size in limits.items()}
-
-
-def _input_shapes(path: Path) -> dict[str, list[int | str]]:
-    """Return dimensions of every input of a graph; variable ones are names."""
-    import onnx
-
-    graph = onnx.load(str(path), load_external_data=False).graph
-    return {item.name: [d.dim_param or d.dim_value for d in item.type.tensor_type.shape.dim] for item in graph.input}
 
 
 def run(session: Any, inputs: "Mapping[str, torch.Tensor]", place: Place) -> "torch.Tensor":
