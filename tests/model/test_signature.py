@@ -163,6 +163,6 @@ def test_tensorrt_gets_its_range_of_shapes_by_these_names(saved: Callable[[str, 
 
     path = saved("llama", "onnxruntime") / "model.onnx"
     place = Place("tensorrt", shapes=Shapes((8, 64), (32, 128)))
-    options = providers._options("TensorrtExecutionProvider", path, place)
+    options = providers.provider_options("TensorrtExecutionProvider", path, place)
     names = [item["name"] for item in onnx_signature(path)["inputs"]]
     assert options["trt_profile_max_shapes"] == ",".join(f"{name}:32x128" for name in names)
