@@ -10,7 +10,13 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+from ruamel.yaml import YAML
+
 LARGE = (".safetensors", ".onnx", ".bin")
+TYPES: dict[str, type] = {
+    "license": str, "library_name": str, "pipeline_tag": str, "tags": list, "datasets": list, "metrics": list,
+    "model-index": list,
+}  # fmt: skip
 
 
 @dataclass
@@ -31,11 +37,13 @@ class Hub:
     def answer(self, method: str, path: str, body: bytes, token: str) -> tuple[int, Any]:
         """Status and JSON of a request."""
         self.requests += 1
+        if path == "/api/validate-yaml":  # open to everybody, as on the hub
+            found = head_problems(json.loads(body)["content"])
+            listed = {"errors": [{"message": problem} for problem in found], "warnings": []}
+            return (400, {**listed, "error": "Invalid metadata"}) if found else (200, listed)
         if token != self.token:
             return 401, {"error": "Invalid credentials in Authorization header"}
         parts = path.strip("/").split("/")
-        if path == "/api/validate-yaml":
-            return 200, {"errors": [], "warnings": []}
         if path == "/api/repos/create":
             return self._create(json.loads(body))
         if parts[0] == "lfs":
@@ -86,6 +94,21 @@ class Hub:
             else:
                 held[value["path"]] = base64.b64decode(value["content"])
         return {"commitUrl": f"{self.url}/{name}/commit/{'1' * 40}", "commitOid": "1" * 40, "success": True}
+
+
+def head_problems(content: str) -> list[str]:
+    """Return what is wrong with the metadata of a card, by the types that the hub's documentation states."""
+    found = YAML(typ="safe").load(content.split("---\n")[1])
+    if not isinstance(found, dict):
+        return ["the metadata is no mapping"]
+    problems = [f"{field}: expected {kind.__name__}" for field, kind in TYPES.items()
+                if not isinstance(found.get(field, kind()), kind)]  # fmt: skip
+    for entry in found.get("model-index", []):
+        for part in entry["results"]:
+            problems += [f"model-index: {key} is missing" for key in ("task", "dataset", "metrics") if key not in part]
+            if not {"name", "type"} <= part.get("dataset", {}).keys():
+                problems.append("model-index: a data set needs a name and a type")
+    return problems
 
 
 @contextmanager

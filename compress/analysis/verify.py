@@ -27,8 +27,8 @@ NOISE = 1e-14
 """Largest absolute difference of two sums of the same terms, such as the spread of equal costs, which is 0."""
 FIRST, SECOND = "from the trace", "by the second implementation"
 COPIED = (
-    "not recomputed, because raw samples do not contain them: sizes, kernels, layers, notes, carbon, and the fields of "
-    "recipe, workload, machine and artifact"
+    "not recomputed, because raw samples do not contain them: sizes, kernels, layers, notes, settings, carbon, and the "
+    "fields of recipe, workload, machine and artifact"
 )
 """The parts of a result that `verify` does not check."""
 

@@ -41,6 +41,9 @@ def pareto(
     lifetime: Annotated[
         float | None, typer.Option(help="With --embodied: service life of the device in years.")
     ] = None,
+    latex: Annotated[
+        bool, typer.Option("--latex", help="Write pareto.tex too: tables and methods for a paper, with booktabs.")
+    ] = False,
 ) -> None:
     """Write the table, the Pareto front and the chart from result files."""
     from compress.report import Writer
@@ -72,7 +75,7 @@ def pareto(
         for line in lines:
             print(line)
         try:
-            written = writer.write(out or folder, problems, lines)
+            written = writer.write(out or folder, problems, lines, latex)
         except OSError as error:
             raise InputError(
                 f"{out or folder}: cannot be written ({error.strerror}); choose another folder with --out"

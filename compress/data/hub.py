@@ -8,6 +8,7 @@ import re
 import ssl
 import urllib.error
 import urllib.request
+from contextlib import suppress
 from functools import cache
 from glob import escape
 from pathlib import Path
@@ -98,6 +99,15 @@ def cached(repo: str, revision: str) -> Path | None:
 
     config = try_to_load_from_cache(repo, "config.json", revision=revision)
     return Path(config).parent if isinstance(config, str) else None
+
+
+def with_card(repo: str, revision: str) -> Path | None:
+    """Return the cache folder of a model at a commit, with its card if the hub or the cache has one."""
+    from huggingface_hub import errors, hf_hub_download
+
+    with suppress(OSError, errors.EntryNotFoundError, errors.HfHubHTTPError):  # without a card its facts stay unknown
+        hf_hub_download(repo, "README.md", revision=revision, local_files_only=not reachable())
+    return cached(repo, revision)
 
 
 def problems(repo: str, revision: str) -> list[str]:

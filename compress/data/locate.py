@@ -58,6 +58,7 @@ def resolve(workload: Workload) -> Source:
             "dataset_revision": data_revision,
             "dataset_content": data_content,
             **({"dataset_dialects": dialects} if dialects else {}),
+            **_stated(workload, model_revision),
         },
     )
 
@@ -67,6 +68,17 @@ def _adapter(workload: Workload, model: str) -> dict[str, str]:
     given = expanded(workload.model)
     merged = not workload.model.startswith(OFFLINE) and exists(given) and str(given.resolve()) != model
     return {"adapter": str(given.resolve())} if merged else {}
+
+
+def _stated(workload: Workload, commit: str | None) -> dict[str, Any]:
+    """Return what the model's own card and configuration state of it, as an entry of `resolved`."""
+    from compress.data import hub
+    from compress.data.model_card import STATED, stated
+
+    if workload.model.startswith(OFFLINE):
+        return {STATED: {}}
+    folder = expanded(workload.model) if commit is None else hub.with_card(workload.model, commit)
+    return {STATED: {} if folder is None else stated(folder)}
 
 
 def _find(workload: Workload, part: str, value: str) -> tuple[str, str | None, str]:

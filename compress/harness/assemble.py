@@ -184,7 +184,8 @@ def assemble(
     rows = tuple(_reference(raw, spec, session.runner(present[0].name)) for spec in present)
     results = []
     for item in items:
-        parts = {"session": name, "trace": str(place), "references": rows, **_result(raw, item, remarks)}
+        parts: dict[str, Any] = {"session": name, "trace": str(place), "references": rows, "settings": job.settings}
+        parts |= _result(raw, item, remarks)
         parts["further_traces"] = tuple(map(str, places))
         counted = None if parts.get("accuracy") is None else parts["accuracy"].estimate.n
         limit = figures.limit(job.limit, counted)

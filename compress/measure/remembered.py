@@ -55,7 +55,9 @@ def _place(job: Job, spec: Spec) -> Path | None:
 
 
 def _read(place: Path | None) -> Runner | None:
-    for stored in () if place is None else place.parent.glob(f"{place.name}-*"):
+    if place is None:
+        return None
+    for stored in place.parent.glob(f"{place.name}-*"):
         try:
             if stored.name == f"{place.name}-{content_hash(stored)}":
                 (runner,) = trace.read(stored).runners

@@ -30,6 +30,7 @@ from compress.records.point import Grade, Percentiles, Point, Ratio, Round, Verd
 from compress.records.rules import UNITS
 from compress.records.stats import SESSION_SPREAD
 from compress.records.transform import BY_DESIGN, BreakEven, Shares, StepCost, Transform
+from compress.spec.measure import Settings
 
 __all__ = [
     "BY_DESIGN",
@@ -200,6 +201,8 @@ class Result(Displayed):
     error: str | None = None
     margin: Margin | None = None
     """Largest difference of the metric that counts as equal, as the recipe states it; None: 0.5 points or 0.5 %."""
+    settings: Settings | None = None
+    """Settings of its sessions by value; None if no session was measured, and in results of older versions."""
 
     def __post_init__(self) -> None:
         """Raise ValueError for a margin whose unit is not that of the metric's differences."""

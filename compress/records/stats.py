@@ -24,6 +24,8 @@ NORMAL = 1.959963984540054
 SESSION_SPREAD = 0.02
 """Assumed standard deviation of a log cost ratio between sessions, where one session cannot estimate it."""
 FEW = 10  # discordant pairs: with fewer, the bootstrap interval is too narrow
+RESAMPLES = 2000
+"""Resamples of the examples behind the interval of a paired difference."""
 Arrays = tuple[np.ndarray, np.ndarray, np.ndarray]
 """Values, lower ends and upper ends of many 95 % intervals."""
 
@@ -265,7 +267,9 @@ def no_surer(difference: Estimate, more: int, fewer: int, ties: int = 0) -> Esti
     return Estimate(difference.value, min(difference.low, 0.0), max(difference.high, 0.0), difference.n)
 
 
-def paired_difference(ours: Sequence[float], reference: Sequence[float], seed: int, resamples: int = 2000) -> Estimate:
+def paired_difference(
+    ours: Sequence[float], reference: Sequence[float], seed: int, resamples: int = RESAMPLES
+) -> Estimate:
     """Return the mean of ours - reference over the same examples, with a percentile bootstrap interval."""
     differences = np.asarray(ours, dtype=np.float64) - np.asarray(reference, dtype=np.float64)
     n = len(differences)

@@ -1,7 +1,7 @@
 """A Hugging Face model card for an artifact, from its result: recipe, measurements, and how to load it.
 
-The YAML head is huggingface_hub's `model-index`, so that the hub shows the metric. The text below it states only facts
-of the result. No torch is needed.
+`compress.report.card_head` makes the YAML head, which the hub reads. The text below it states only facts of the result.
+No torch is needed.
 """
 
 import hashlib
@@ -9,7 +9,7 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from compress.analysis.judging import states_cost
 from compress.analysis.natural import measured_energy
@@ -18,12 +18,14 @@ from compress.base import reading
 from compress.base.config import InputError
 from compress.base.files import SPELLED, write_atomic
 from compress.base.places import own_file
-from compress.data.tasks import TASKS, task_of
-from compress.model.manifest import MANIFEST, MOST_BYTES, file_problems
+from compress.data.model_card import STATED
+from compress.model.manifest import FILES, MANIFEST, MOST_BYTES, Kind, file_problems
 from compress.records.point import natural_point
 from compress.records.result import Reference, Result
 from compress.report import text
+from compress.report.card_head import head, public, stated
 from compress.report.describe import steps
+from compress.spec.formats import GRAPHS
 
 CARD = "README.md"
 escaped = text.markdown
@@ -39,7 +41,7 @@ def write_card(result: Result, artifact: Path) -> Path:
     """
     manifest = measured_manifest(result, artifact)
     place = artifact / CARD
-    write_atomic(place, card(result, plain=bool(manifest["plain"])).encode(errors=SPELLED))
+    write_atomic(place, card(result, manifest["plain"], manifest["kind"]).encode(errors=SPELLED))
     return place
 
 
@@ -68,7 +70,9 @@ def measured_manifest(result: Result, artifact: Path) -> dict[str, Any]:
     try:
         manifest: dict[str, Any] = json.loads(raw)
         files = dict(manifest.setdefault("files", {}))
-        valid = isinstance(manifest["plain"], bool) and all(isinstance(digest, str) for digest in files.values())
+        is_kind = manifest.setdefault("kind", "transformers") in get_args(Kind)
+        digests = all(isinstance(digest, str) for digest in files.values())
+        valid = is_kind and digests and isinstance(manifest["plain"], bool)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         valid = False
     if not valid:
@@ -79,51 +83,12 @@ def measured_manifest(result: Result, artifact: Path) -> dict[str, Any]:
     return manifest
 
 
-def card(result: Result, plain: bool) -> str:
-    """Return the whole card. `plain`: the artifact loads with plain `from_pretrained`."""
-    return f"---\n{_head(result)}\n---\n\n" + "\n".join(_body(result, plain))
+def card(result: Result, plain: bool, kind: Kind = "transformers") -> str:
+    """Return the whole card of an artifact of this kind. `plain`: it loads with plain `from_pretrained`."""
+    return f"---\n{head(result, plain, kind)}\n---\n\n" + "\n".join(_body(result, plain, kind))
 
 
-def _head(result: Result) -> str:
-    """Return the hub's metadata as YAML."""
-    from huggingface_hub import EvalResult, ModelCardData
-
-    workload, accuracy = result.workload, result.accuracy
-    task = str(workload.get("task"))
-    task = task_of(task).pipeline_tag if task in TASKS else task  # a newer version may have other tasks
-    dataset = workload.get("dataset", {})
-    metrics = []
-    if accuracy is not None and accuracy.known:
-        metrics.append(
-            EvalResult(
-                task_type=task,
-                dataset_type=_public(dataset.get("path"), workload, "dataset") or str(workload.get("name")),
-                dataset_name=str(workload.get("name")),
-                dataset_split=dataset.get("test"),
-                metric_type=accuracy.metric,
-                metric_value=round(accuracy.estimate.value, 6),
-            )
-        )
-    data = ModelCardData(
-        model_name=result.name,
-        base_model=_public(workload.get("model"), workload, "model"),
-        library_name="transformers",
-        pipeline_tag=task,
-        tags=["compress", *sorted({str(step.get("method")) for step in result.recipe.get("steps", ())})],
-        eval_results=metrics or None,
-    )
-    return data.to_yaml().strip()
-
-
-def _public(name: Any, workload: Mapping[str, Any], part: str) -> str | None:
-    """Return a hub id, or None for a local folder. Only models and data from the hub have a revision."""
-    path, resolved = str(name or ""), workload.get("resolved")
-    if isinstance(resolved, Mapping) and not resolved.get(f"{part}_revision"):
-        return None
-    return path if path.count("/") == 1 and not path.startswith((".", "/", "~")) and ":" not in path else None
-
-
-def _body(result: Result, plain: bool) -> Iterable[str]:
+def _body(result: Result, plain: bool, kind: Kind) -> Iterable[str]:
     """Yield the lines below the head."""
     workload = result.workload
     yield f"# {escaped(result.name)}"
@@ -139,7 +104,7 @@ def _body(result: Result, plain: bool) -> Iterable[str]:
             + (f" ({text.UNADJUSTED.capitalize()}.)" if states_cost(result.verdict) else "")
         )
         yield ""
-    base = _public(workload.get("model"), workload, "model") or Path(str(workload.get("model"))).name
+    base = public(workload.get("model"), workload, "model") or Path(str(workload.get("model"))).name
     yield f"Made from {escaped(base)} with compress {result.code_version}, judged on {escaped(workload.get('name'))}."
     yield ""
     yield "## Compression"
@@ -158,7 +123,7 @@ def _body(result: Result, plain: bool) -> Iterable[str]:
     yield ""
     yield "## Loading"
     yield ""
-    yield from _loading(plain)
+    yield from _loading(plain, kind)
     yield ""
     yield "## Energy"
     yield ""
@@ -252,9 +217,12 @@ def _cells(row: Result | Reference, against: str | None, metered: bool) -> list[
     return [*cells, text.megabytes(row.size.stored_bytes if row.size else None), (kernels,)]
 
 
-def _loading(plain: bool) -> Iterable[str]:
+def _loading(plain: bool, kind: Kind) -> Iterable[str]:
     if plain:
         yield "It is a plain transformers model: `from_pretrained` loads it. To load its processor too:"
+    elif kind in GRAPHS:
+        file, runtime = FILES[kind, False][0][0], GRAPHS[kind][0]
+        yield f"It is a graph: {runtime} opens `{file}` by itself. To load it with its processor:"
     else:
         yield "Its layers are not those of a plain transformers model; compress rebuilds them from `manifest.json`:"
     yield ""
@@ -279,6 +247,27 @@ def _energy(result: Result) -> Iterable[str]:
         yield f"- gain error of the meter: up to {gain} in either direction; it cancels in ratios"
 
 
+def _origin(workload: Mapping[str, Any]) -> Iterable[str]:
+    """Yield data and licence, with the base model of a model that is not of the hub."""
+    dataset, own = workload.get("dataset", {}), stated(workload)
+    if path := dataset.get("path"):
+        split = f", split {escaped(dataset['test'])}" if dataset.get("test") else ""
+        yield f"- data: {escaped(public(path, workload, 'dataset') or Path(str(path)).name)}{split}"
+    if "base_model" in own and public(workload.get("model"), workload, "model") is None:
+        yield f"- the model that was compressed derives from {_listed(own['base_model'])}, by its own card"
+    if "license" in own:
+        more = "".join(f", {_listed(own[name])}" for name in ("license_name", "license_link") if name in own)
+        yield f"- licence of the model that was compressed, by its own files: {_listed(own['license'])}{more}"
+    elif STATED in (workload.get("resolved") or {}):
+        yield "- licence: the files of the model that was compressed state none"
+    else:
+        yield "- licence: that of the model that was compressed was not recorded"
+
+
+def _listed(value: str | list[str]) -> str:
+    return escaped(value if isinstance(value, str) else ", ".join(value))
+
+
 def _provenance(result: Result) -> Iterable[str]:
     accuracy = result.accuracy
     if accuracy is not None and accuracy.batch_sensitivity is not None:
@@ -286,6 +275,7 @@ def _provenance(result: Result) -> Iterable[str]:
     if accuracy is not None and accuracy.seeds:
         ranged = escaped(text.trainings(result))
         yield f"- {ranged}; this model is of seed {result.seed}, and intervals of accuracy cover another training"
+    yield from _origin(result.workload)
     device = escaped(result.machine.device_name)
     yield f"- energy and latency hold for {device}; compare ratios, and measure on your own device"
     known = {name: result.machine.versions[name] for name in LIBRARIES if name in result.machine.versions}

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 
-from compress.analysis.odds import adjusted, verdict_among
+from compress.analysis.odds import adjusted
 from compress.analysis.pareto import Table
 from compress.report import text
 from compress.report.charts.plot import PICTURES
@@ -10,6 +10,7 @@ from compress.report.heading import heading, title
 from compress.report.notes import footnotes
 from compress.report.table import Row, labels, rows
 from compress.report.text import DASH, Lines
+from compress.report.verdicts import in_full
 
 
 def markdown(tables: Sequence[Table], problems: Sequence[str] = (), answers: Sequence[str] = ()) -> str:
@@ -43,13 +44,9 @@ def _markdown_table(table: Table) -> str:
     if table.failed:
         lines += ["", _line(("failed recipe", "error")), _line(("---", "---"))]
         lines += [_line((text.markdown(text.plain(r.name)), text.markdown(text.first_line(r)))) for r in table.failed]
-    family = adjusted(table)
-    verdicts = {r.name: verdict for r in table.results if (verdict := verdict_among(r, family.get(r.name)))}
-    if verdicts:
-        lines += ["", f"Verdict of each row{', adjusted for all of them' if family else ''}:", ""]
-        for name, verdict in verdicts.items():
-            cause = f" Why: {verdict.cause}." if verdict.cause else ""
-            lines.append("- " + text.markdown(f"{text.plain(name)}: {verdict.sentence}.{cause}"))
+    if verdicts := in_full(table):
+        lines += ["", f"Verdict of each row{', adjusted for all of them' if adjusted(table) else ''}:", ""]
+        lines += [f"- {text.markdown(sentence)}" for sentence in verdicts]
     lines += ["", "Notes:", "", *(f"- {text.markdown(note)}" for note in footnotes(table)), ""]
     return "\n".join(lines)
 

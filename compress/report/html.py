@@ -1,6 +1,6 @@
 """Results for notebooks (HTML, with every text escaped) and for interactive terminals (`rich`)."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from html import escape
 from typing import TYPE_CHECKING
 
@@ -66,16 +66,23 @@ def summary(result: Result) -> tuple[str, list[tuple[str, str]]]:
 
 
 def tables_html(tables: "Iterable[Table]") -> str:
-    """Return every table as HTML with the terminal's rows, the front starred, and the notes below."""
-    from compress.report.heading import heading
-    from compress.report.notes import footnotes
+    """Return every table as HTML with the terminal's rows, the front starred, and the notes folded below by group."""
+    from compress.report.heading import LOUD, heading, title
+    from compress.report.notes import grouped
     from compress.report.table import rows
 
     grids = []
     for table in tables:
-        failed = (f"{result.name} failed: {text.first_line(result)}" for result in table.failed)
-        grids.append(_grid("; ".join(heading(table)), rows(table), [*failed, *footnotes(table)]))
+        loud = [line for line in heading(table) if line.startswith(LOUD)]
+        failed = [f"{result.name} failed: {text.first_line(result)}" for result in table.failed]
+        notes = "".join(_folded(group, lines) for group, lines in grouped(table).items())
+        grids.append(_grid("; ".join((title(table), *loud)), rows(table), failed) + notes)
     return "".join(grids)
+
+
+def _folded(group: str, notes: Sequence[str]) -> str:
+    lines = "".join(f"<p>{escape(text.plain(note))}</p>" for note in notes)
+    return f"<details><summary>{escape(group.capitalize())} ({len(notes)})</summary>{lines}</details>"
 
 
 def _grid(title: str, rows: "list[Row]", notes: Iterable[str]) -> str:

@@ -1,4 +1,4 @@
-"""Footnotes of a table: how to read it, and the limits of what it shows."""
+"""Notes on a table: how to read it, its data, and the limits of what it shows."""
 
 from collections.abc import Iterable
 
@@ -7,63 +7,91 @@ from compress.analysis.judging import unreliable
 from compress.analysis.loss import lost, margin_words
 from compress.analysis.odds import adjusted, front_odds
 from compress.analysis.pareto import Table
-from compress.analysis.precision import MISSED, half_width, others
 from compress.analysis.sentence import assumption, spread_percent
 from compress.analysis.verdict import MEASURED
-from compress.records.result import Point, Reference, Result
-from compress.report.text import plain, trainings
+from compress.records.result import Reference, Result
+from compress.report.heading import LOUD, heading
+from compress.report.row_notes import Group, Note, headline_points, listed, row_notes
+from compress.report.text import plain
+
+GROUPS: tuple[Group, ...] = ("warnings", "method", "data")
+
+
+def grouped(table: Table) -> dict[Group, list[str]]:
+    """Return group -> the lines of the heading and the notes that belong to it; only groups with a line."""
+    lines = [Note("warnings" if line.startswith(LOUD) else "data", line) for line in heading(table)]
+    lines += _notes(table)
+    groups: dict[Group, list[str]] = {group: [line.text for line in lines if line.group == group] for group in GROUPS}
+    return {group: texts for group, texts in groups.items() if texts}
 
 
 def footnotes(table: Table) -> list[str]:
     """Return the sentences below the table, each once, with the rows that it concerns."""
-    notes = (*_reading(table), *_missing(table), *_sensitive(table), *_seeds(table), *_own_notes(table))
-    return [plain(note) for note in notes]
+    return [note.text for note in _notes(table)]
 
 
-def _reading(table: Table) -> Iterable[str]:
+def _notes(table: Table) -> list[Note]:
+    notes = (*_reading(table), *row_notes(table))
+    return [Note(group, plain(text)) for group, text in notes]
+
+
+def _reading(table: Table) -> Iterable[Note]:
     """Yield how to read the table: the front, ratios, sessions and grades."""
     if table.results:
-        yield from _front(table)
+        yield from (Note("method", text) for text in _front(table))
         if unbounded := _unbounded(table):
-            yield f"Kept off the front, because the interval of their loss is unknown: {_names(unbounded)}."
-        yield from _unreliable(table)
-        yield "Ratios divide a row's figure by the reference's: below 1 is a saving. Parentheses hold 95 % intervals."
-        if adjusted(table):
-            yield (
-                "Verdicts are adjusted for all recipes of the table (Holm). The intervals beside them are simultaneous "
-                "(Bonferroni), hence wider: one may contain 1 although the ratio differs significantly."
-            )
-    yield from _between_sessions(table)
-    yield from _metered(table)
-    if table.axis == "latency" and table.results:
-        yield f"The front is accuracy against latency, because {_why_latency(table)}."
-    if table.unranked:
-        yield (
-            f"Energy of a grade below {table.least} is kept off the front ({_names(table.unranked)}); pareto --grade C "
-            "includes grade C; each result lists the reasons."
+            text = f"Kept off the front, because the interval of their loss is unknown: {listed(unbounded)}."
+            yield Note("warnings", text)
+        yield from (Note("warnings", text) for text in _unreliable(table))
+        yield Note(
+            "method",
+            "Ratios divide a row's figure by the reference's: below 1 is a saving. Parentheses hold 95 % intervals.",
         )
+        if adjusted(table):
+            yield Note(
+                "method",
+                "Verdicts are adjusted for all recipes of the table (Holm). The intervals beside them are simultaneous "
+                "(Bonferroni), hence wider: one may contain 1 although the ratio differs significantly.",
+            )
+    yield from (Note("method", text) for text in _between_sessions(table))
+    yield from (Note("method", text) for text in _metered(table))
+    if table.axis == "latency" and table.results:
+        yield Note("method", f"The front is accuracy against latency, because {_why_latency(table)}.")
+    if table.unranked:
+        yield Note(
+            "warnings",
+            f"Energy of a grade below {table.least} is kept off the front ({listed(table.unranked)}); pareto --grade C "
+            "includes grade C; each result lists the reasons.",
+        )
+    yield from _sessions(table)
+
+
+def _sessions(table: Table) -> Iterable[Note]:
+    """Yield how rows of several sessions compare, and which older ones cannot be ranked or are not shown."""
     if len({r.session for r in table.results}) > 1:
-        yield (
+        yield Note(
+            "data",
             "Rows come from several sessions: compare their ratios, which are paired within a session, "
-            "not their milliseconds or millijoules. References are those of the newest session."
+            "not their milliseconds or millijoules. References are those of the newest session.",
         )
         if spread := max((r.session_spread for r in table.results if _single(r)), default=0.0):
-            yield f"Rows of a single session are ranked with other sessions {assumption(spread)}."
+            yield Note("method", f"Rows of a single session are ranked with other sessions {assumption(spread)}.")
         if len(table.references) < 2:
-            yield "Sessions could not be compared with each other: this needs a second reference."
+            yield Note("warnings", "Sessions could not be compared with each other: this needs a second reference.")
     for older in table.disagreements:
         again = " ".join(sorted({r.name for r in table.results}))
-        yield (
-            f"{older}: beyond their intervals. So {_names(older.names)} cannot be ranked with the newest rows; "
-            f"measure them together: python -m compress run {again}."
+        yield Note(
+            "warnings",
+            f"{older}: beyond their intervals. So {listed(older.names)} cannot be ranked with the newest rows; "
+            f"measure them together: python -m compress run {again}.",
         )
     if table.superseded:
-        yield f"Older results are not shown for: {_names(table.superseded)}."
+        yield Note("data", f"Older results are not shown for: {listed(table.superseded)}.")
 
 
 def _between_sessions(table: Table) -> Iterable[str]:
     """Yield how much ratios differ between the sessions of rows that have several."""
-    points = [point for name, point in _points(table) if point is not None and name != table.reference]
+    points = [point for name, point in headline_points(table) if point is not None and name != table.reference]
     ratios = [point.ratio(table.reference or "") for point in points]
     known = [r.session_spread if table.axis == "latency" else r.session_spread_energy for r in ratios if r is not None]
     spreads = [spread for spread in known if spread is not None]
@@ -82,8 +110,8 @@ def _unreliable(table: Table) -> Iterable[str]:
         if row.name in table.unreliable:
             names.setdefault(_disturbance(row), []).append(row.name)
     if names:
-        listed = "; ".join(f"{reason} ({_names(rows)})" for reason, rows in names.items())
-        yield f"Kept off the front, because their measurement was disturbed (NOT RELIABLE): {listed}."
+        stated = "; ".join(f"{reason} ({listed(rows)})" for reason, rows in names.items())
+        yield f"Kept off the front, because their measurement was disturbed (NOT RELIABLE): {stated}."
 
 
 def _disturbance(row: Result | Reference) -> str:
@@ -145,7 +173,7 @@ def _why_latency(table: Table) -> str:
 
 def _metered(table: Table) -> Iterable[str]:
     """Yield the meter of the energies, their boundary and grades, and the least detectable difference."""
-    points = [(name, point) for name, point in _points(table) if point is not None and point.energy_j is not None]
+    points = [(n, point) for n, point in headline_points(table) if point is not None and point.energy_j is not None]
     if table.meter not in MEASURED or not points:
         return
     boundary = next((p.energy_boundary for _, p in points if p.energy_boundary), None)
@@ -153,7 +181,7 @@ def _metered(table: Table) -> Iterable[str]:
     for name, point in points:
         ratio = point.ratio(table.reference or "")
         grades.setdefault(str((ratio and ratio.grade) or point.grade), []).append(name)
-    graded = "; ".join(f"{mark}: {_names(names)}" for mark, names in sorted(grades.items()))
+    graded = "; ".join(f"{mark}: {listed(names)}" for mark, names in sorted(grades.items()))
     gain = next((p.energy_gain for _, p in points if p.energy_gain is not None), None)
     gain_text = (
         ""
@@ -166,91 +194,3 @@ def _metered(table: Table) -> Iterable[str]:
     if least:
         span = f"{min(least):.2g} to {max(least):.2g} %"
         yield f"The smallest difference that these rounds can detect is {span} of a row's energy."
-
-
-def _missing(table: Table) -> Iterable[str]:
-    """Yield why figures are missing, or include the gain errors of two meters, one sentence per reason."""
-    reasons: dict[str, list[str]] = {}
-    for name, point in _points(table):
-        if point is not None and point.energy_j is None:
-            reasons.setdefault(f"no energy: {point.energy_reason or 'no reason was recorded'}", []).append(name)
-    for result in table.results:
-        even = result.breakeven
-        if even is not None and even.inferences is None and even.at_most is None:
-            why = (even.reason or "no reason was recorded").removeprefix("never: ")
-            if result.name not in table.unreliable:  # another note states why
-                reasons.setdefault(f"no break-even: {why}", []).append(result.name)
-        elif even is not None and even.note is not None:
-            reasons.setdefault(f"break-even: {even.note}", []).append(result.name)
-        if result.accuracy is not None and result.accuracy.delta is None:
-            why = result.accuracy.reasons.get("delta", "no reason was recorded")
-            reasons.setdefault(f"no difference of {result.accuracy.metric}: {why}", []).append(result.name)
-    for row in table.rows:
-        known: dict[str, str] = {} if row.accuracy is None else row.accuracy.reasons
-        for field, what in (("estimate", ""), ("interval", ""), ("delta_interval", "the difference of ")):
-            if row.accuracy is not None and field in known:
-                reasons.setdefault(f"{what}{row.accuracy.metric}: {known[field]}", []).append(row.name)
-    for reason, names in reasons.items():
-        yield f"{reason} ({_names(names)})."
-
-
-def _points(table: Table) -> Iterable[tuple[str, Point | None]]:
-    """Yield name and headline point of every row."""
-    for row in table.rows:
-        yield row.name, row.headline
-
-
-def _sensitive(table: Table) -> Iterable[str]:
-    """Yield the rows whose answers depend on the batch, one sentence per batch size of their metric."""
-    shares: dict[str, list[str]] = {}
-    for row in table.rows:
-        if row.accuracy is None or row.accuracy.batch_sensitivity is None:
-            continue
-        at = f"; {row.accuracy.metric} holds for batch {row.accuracy.batch_size}" if row.accuracy.batch_size else ""
-        shares.setdefault(at, []).append(f"{row.name} {100 * row.accuracy.batch_sensitivity:.1f} %")
-    for at, rows in shares.items():
-        yield f"Answers that differ between batch 1 and batch 32 (rounded activations): {', '.join(rows)}{at}."
-
-
-def _seeds(table: Table) -> Iterable[str]:
-    """Yield the rows whose accuracy is known for several seeds."""
-    for result in table.results:
-        if ranged := trainings(result):
-            yield (
-                f"{result.name}: {ranged}; its figures are of seed {result.seed}, and the intervals of its "
-                f"{result.accuracy.metric if result.accuracy else 'metric'} cover another training."
-            )
-
-
-def _imprecise(table: Table) -> Iterable[str]:
-    """Yield one line on the row that missed the precision of its ratios by most, with the number of the others."""
-    missed = {result.name: note for result in table.results for note in result.notes if note.startswith(MISSED)}
-    widths = {
-        result.name: max(
-            half_width(ratio.latency) for ratio in result.headline.ratios if ratio.reference != result.name
-        )
-        for result in table.results
-        if result.name in missed and result.headline is not None and result.headline.ratios
-    }
-    if widths:
-        widest = max(widths, key=widths.__getitem__)
-        yield f"{widest}: {missed[widest].rstrip('.')}{others(len(missed) - 1, 'row')}."
-
-
-def _own_notes(table: Table) -> Iterable[str]:
-    """Yield the notes of the results, each once with its rows: choices and replacements made for the user."""
-    yield from _imprecise(table)
-    names_by_note: dict[str, list[str]] = {}
-    for result in table.results:
-        stated = result.headline.unreliable if result.headline else ()
-        for note in (note for note in result.notes if note not in stated and not note.startswith(MISSED)):
-            names_by_note.setdefault(note.rstrip("."), []).append(result.name)
-    for note, names in names_by_note.items():
-        everyone = len(names) > 1 and len(names) == len(table.results)
-        yield f"{'All recipes' if everyone else _names(names)}: {note}."
-
-
-def _names(names: Iterable[str]) -> str:
-    """Return up to 12 names as text, and the number of the others."""
-    listed = list(dict.fromkeys(names))
-    return ", ".join(listed[:12]) + (f" and {len(listed) - 12} more" if len(listed) > 12 else "")

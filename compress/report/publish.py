@@ -87,6 +87,8 @@ def _refusals(repo: str) -> Iterator[None]:
 
     try:
         yield
+    except InputError:
+        raise
     except HfHubHTTPError as error:
         raise InputError(f"--repo {repo}: {_refusal(repo, error)}") from None
     except (HTTPError, InvalidURL, ConnectionError) as error:
@@ -99,6 +101,10 @@ def _refusals(repo: str) -> Iterator[None]:
         cause = error.__cause__
         why = _refusal(repo, cause) if isinstance(cause, HfHubHTTPError) else str(cause or error)
         raise InputError(f"--repo {repo}: {error} {why}") from None
+    except ValueError as error:  # the hub's check of the card
+        raise InputError(
+            f"--repo {repo}: {' '.join(str(error).split())}; correct {CARD}, or remove it to have a new one written"
+        ) from None
 
 
 def _refusal(repo: str, error: Any) -> str:

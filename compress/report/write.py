@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class Writer:
-    """Writes tables of results: Markdown, CSV, the page, and a PNG and an SVG per table.
+    """Writes tables of results: Markdown, CSV, the page, a PNG and an SVG per table, and LaTeX on request.
 
     with Writer() as writer:      the drawing process loads its libraries
         writer.draw(tables)       it draws, while this one prints
@@ -44,8 +44,13 @@ class Writer:
         self._page = self._stack.enter_context(page)
         self._page.start(None)
 
-    def write(self, out: Path, problems: Sequence[str] = (), answers: Sequence[str] = ()) -> list[Path]:
-        """Write all files into `out` and return their paths. Old pictures that are not drawn again are removed."""
+    def write(
+        self, out: Path, problems: Sequence[str] = (), answers: Sequence[str] = (), paper: bool = False
+    ) -> list[Path]:
+        """Write all files into `out`, for a `paper` pareto.tex too, and return their paths.
+
+        Old pictures that are not drawn again are removed.
+        """
         from compress.base.files import SPELLED, write_atomic
         from compress.base.owners import sweep
         from compress.report import sheet
@@ -58,6 +63,10 @@ class Writer:
             "pareto.csv": sheet.csv_text(self._tables).encode(errors=SPELLED),
             "pareto.html": self._page.result(),
         }
+        if paper:
+            from compress.report.paper.document import latex
+
+            files["pareto.tex"] = latex(self._tables).encode()
         sweep(out)  # temporary files of a killed call
         for name, data in files.items():
             write_atomic(out / name, data)

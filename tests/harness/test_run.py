@@ -30,7 +30,7 @@ from compress.records.session import Session
 from compress.report.card import measured_manifest
 from tests import factory
 from tests.analysis.test_metrics import OWN
-from tests.helpers import QUICK, compress, environment, read_result, sentences, tokenizer, trained_bert
+from tests.helpers import QUICK, SHORT, compress, environment, read_result, sentences, tokenizer, trained_bert
 
 
 @pytest.fixture(scope="module")
@@ -80,6 +80,17 @@ def test_every_figure_is_there_or_null_with_a_reason(
         assert (result.breakeven.inferences is None) == (result.breakeven.reason is not None)
         assert result.kernel is not None
         assert result.kernel.evidence
+
+
+def test_the_settings_of_the_session_are_recorded_by_value(
+    finished: tuple[Path, subprocess.CompletedProcess[str]],
+) -> None:
+    folder, _ = finished
+    for name in ("bert_dense", "bert_int8"):
+        settings = read_result(folder, name).settings
+        assert {field: getattr(settings, field) for field in SHORT} == SHORT
+        assert (settings.precision, settings.budget_s, settings.sessions) == (None, None, 1)
+        assert settings.profile in ("quick", "standard")
 
 
 def test_layer_changes_and_texts_of_changed_answers_are_recorded(

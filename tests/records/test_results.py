@@ -19,10 +19,13 @@ from compress.records.stats import Estimate
 from compress.report.describe import describe
 from compress.report.notes import footnotes
 from compress.report.table import rows
+from compress.spec.measure import PROFILES
 from tests import factory
 
+MADE = (factory.result(), factory.failed(), *factory.family()[:2], factory.result("timed", settings=PROFILES["quick"]))
 
-@pytest.mark.parametrize("made", [factory.result(), factory.failed(), *factory.family()[:2]], ids=lambda r: r.name)
+
+@pytest.mark.parametrize("made", MADE, ids=lambda r: r.name)
 def test_a_result_is_read_back_equal(made, tmp_path):
     assert read(write(tmp_path, made)) == made
 
@@ -38,6 +41,19 @@ def test_the_margin_of_a_result_is_kept_and_checked(tmp_path):
     del stored["margin"]
     path.write_text(json.dumps(stored))
     assert read(path).margin is None  # as in schema 1
+
+
+def test_damaged_settings_are_refused_and_missing_ones_are_of_an_older_version(tmp_path):
+    path = write(tmp_path, factory.result(settings=PROFILES["publish"]))
+    stored = json.loads(path.read_text())
+    assert stored["settings"]["sessions"] == 3
+    for field, value in (("rounds", "many"), ("window_s", None), ("points", "some")):
+        path.write_text(json.dumps({**stored, "settings": {**stored["settings"], field: value}}))
+        with pytest.raises(InputError, match=f"not a result: settings.{field}"):
+            read(path)
+    del stored["settings"]
+    path.write_text(json.dumps(stored))
+    assert read(path).settings is None
 
 
 def test_infinite_and_missing_figures_survive_the_file(tmp_path):

@@ -7,9 +7,11 @@ from statistics import NormalDist
 import pytest
 
 from compress.analysis.pareto import group
+from compress.analysis.reading import read_all
 from compress.records.result import Result
 from compress.report.advice import advice
 from tests import factory
+from tests.helpers import ROOT
 
 
 def lines(results: Sequence[Result], folder: Path = Path("results")) -> list[str]:
@@ -28,7 +30,7 @@ def test_the_cheapest_recipe_that_surely_loses_at_most_a_point_is_recommended(
     (tmp_path / "made" / "b").mkdir(parents=True)
     rows = [made("a", 0.3, -0.03), made("b", 0.5, -0.004, artifact="made/b"), made("c", 0.7, 0.0)]
     found = lines(rows)
-    assert found[0].startswith("Recommended: b. It takes 0.5 times the latency of fp32 eager (")
+    assert found[0].startswith("Recommended: b. It is 2.0x faster than fp32 eager (1.94 to 2.06) and loses at most ")
     assert "loses at most 1 point with 95 % confidence (jointly for 3 recipes)" in found[0]
     assert found[1:4] == [
         "Its model is in made/b. To load it:",
@@ -41,10 +43,17 @@ def test_the_cheapest_recipe_that_surely_loses_at_most_a_point_is_recommended(
 def test_a_loss_that_may_exceed_a_point_is_not_recommended() -> None:
     (only,) = lines([made("a", 0.3, -0.006, half=0.02)])
     assert only == (
-        "No recipe is shown to save latency and to lose at most 1 point. The nearest by the estimates is a, at 0.3 "
-        "times the latency of fp32 eager (0.294 to 0.306); its loss may be up to 2.6 points: more test examples "
-        "would show which."
+        "No recipe is shown to save latency and to lose at most 1 point. The nearest by the estimates is a: it is 3.3x "
+        "faster than fp32 eager (3.27 to 3.40); its loss may be up to 2.6 points: more test examples would show which."
     )
+
+
+def test_disturbed_measurements_recommend_nothing() -> None:
+    disturbed, problems = read_all(ROOT / "results" / "reference" / "gpu")
+    assert not problems and len(disturbed) == 4
+    assert lines(disturbed) == [
+        "No recipe can be recommended: every measurement was disturbed (NOT RELIABLE). Run the recipes again."
+    ]
 
 
 def test_a_row_that_surely_saves_is_recommended_before_a_cheaper_one_that_may_not() -> None:

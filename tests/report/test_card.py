@@ -10,6 +10,8 @@ import pytest
 from huggingface_hub import ModelCard
 
 from compress.base.config import InputError
+from compress.data.model_card import STATED
+from compress.model.manifest import Kind
 from compress.records.result import Result
 from compress.report import write_card
 from compress.report.card import card
@@ -43,6 +45,74 @@ def test_the_head_is_what_the_hub_reads(tmp_path: Path) -> None:
     (metric,) = data.eval_results
     assert (metric.metric_type, metric.metric_value) == ("accuracy", pytest.approx(0.89))
     assert (metric.dataset_type, metric.dataset_split) == ("stanfordnlp/sst2", "validation")
+
+
+HUB = {"model_revision": "1" * 40, "dataset_revision": "2" * 40}
+APACHE = {**WORKLOAD, "resolved": {**HUB, STATED: {"license": "apache-2.0"}}}
+
+
+def test_the_head_names_base_licence_data_metric_and_what_loads_the_artifact() -> None:
+    data = ModelCard(card(factory.result(workload=APACHE), plain=True)).data
+    assert (data.base_model, data.license, data.datasets) == (WORKLOAD["model"], "apache-2.0", ["stanfordnlp/sst2"])
+    assert (data.library_name, data.metrics) == ("transformers", ["accuracy"])
+    (metric,) = data.eval_results
+    assert (metric.dataset_revision, metric.dataset_config) == ("2" * 40, None)
+
+
+LOADED_BY = [("transformers", True, "transformers", []), ("transformers", False, "compress", []),
+             ("onnx", False, "compress", ["onnx"]), ("openvino", False, "compress", ["openvino"])]  # fmt: skip
+
+
+@pytest.mark.parametrize(("kind", "plain", "library", "tags"), LOADED_BY)
+def test_the_library_is_the_one_that_loads_an_artifact_of_this_kind(
+    kind: Kind, plain: bool, library: str, tags: list[str]
+) -> None:
+    written = ModelCard(card(sst2_result(), plain, kind))
+    assert (written.data.library_name, written.data.tags) == (library, ["compress", "quantize", *tags])
+    assert ("opens `model." in written.text) == bool(tags)
+
+
+KNOWN = {"license": "other", "license_name": "llama3", "license_link": "https://example.org/licence"}
+
+
+@pytest.mark.parametrize(
+    "stated",
+    [{}, {"license": "apache-2.0"}, KNOWN, {"base_model": ["a/b", "c/d"]}, {"license": 3, "base_model": {"a": 1}}, [1]],
+    ids=["nothing", "licence", "other licence", "two bases", "other types", "a list"],
+)
+@pytest.mark.parametrize(
+    "name", ["bert_int8", "yes", "1e3", "a: b # c", "{'x': [y]}", "\u540d\u524d \u2028 \x85", "- *x"]
+)
+def test_the_metadata_is_unchanged_by_the_hubs_own_reader_and_writer(name: str, stated: Any, tmp_path: Path) -> None:
+    workload = {**WORKLOAD, "resolved": {**HUB, STATED: stated}}
+    written = ModelCard(card(factory.result(name, workload=workload), plain=False))
+    before = written.data.to_dict()
+    written.save(tmp_path / "README.md")
+    again = ModelCard.load(tmp_path / "README.md")
+    assert again.data.to_dict() == before and before["model-index"][0]["name"] == name
+    assert again.text == written.text and again.content == written.content
+    expected = {key: value for key, value in dict(stated if isinstance(stated, dict) else {}).items()
+                if isinstance(value, str)}  # fmt: skip
+    assert {key: before[key] for key in KNOWN if key in before} == expected
+
+
+def test_a_licence_that_is_not_stated_is_not_guessed() -> None:
+    unstated = card(factory.result(workload={**WORKLOAD, "resolved": {**HUB, STATED: {}}}), plain=True)
+    assert "license" not in unstated and "- licence: the files of the model that was compressed state none" in unstated
+    older = card(factory.result(workload={**WORKLOAD, "resolved": HUB}), plain=True)
+    assert "license" not in older and "was not recorded" in older
+    assert "by its own files: apache-2.0" in card(factory.result(workload=APACHE), plain=True)
+
+
+def test_a_model_of_a_folder_has_the_base_model_that_its_own_card_states() -> None:
+    resolved = {
+        "model_revision": None,
+        "dataset_revision": None,
+        STATED: {"base_model": "google-bert/bert-base-uncased"},
+    }
+    text = card(factory.result(workload={**WORKLOAD, "model": "/home/me/mine", "resolved": resolved}), plain=True)
+    assert ModelCard(text).data.base_model == "google-bert/bert-base-uncased"
+    assert "derives from google-bert/bert-base-uncased, by its own card" in text and "/home/me" not in text
 
 
 def test_a_model_from_a_folder_names_no_path_of_this_machine() -> None:

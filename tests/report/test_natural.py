@@ -97,7 +97,7 @@ def test_the_page_draws_figures_of_own_texts(table: Table, result: Result) -> No
     assert cell(by_key["correct"], Row(table, packed, packed.headline, None)) == (
         "the test split's own texts were not measured"
     )
-    rows_ = page_card(result, table, None, Traces(None))["points"]
+    rows_ = page_card(result, table, Traces(None))["points"]
     assert [(row[0], row[1], row[7]) for row in rows_] == [(8, 64, ""), (8, None, "own lengths")]
 
 

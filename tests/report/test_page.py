@@ -23,7 +23,7 @@ from compress.records.result import BreakEven, Verdict
 from compress.records.stats import Estimate
 from compress.report.document import markdown
 from compress.report.page import page_html, plotly
-from compress.report.page.cards import recipe_text
+from compress.report.page.again import recipe_text
 from compress.report.page.data import MOST_CARDS, as_json, chosen, page_data
 from compress.report.page.headline import headline
 from compress.report.page.samples import Traces, flips
@@ -123,7 +123,7 @@ def test_a_table_is_never_mixed_from_two_machines_or_workloads() -> None:
     ]
     tables = page_data(group(results), None)["tables"]
     assert len({(table["workload"], table["device"]) for table in tables}) == len(tables) == 3
-    assert all(table["sentence"].startswith("a answers in 50 % less time") for table in tables)
+    assert all(table["finding"].startswith("a answers in 50 % less time") for table in tables)
 
 
 def test_the_front_and_then_the_cheapest_get_the_cards() -> None:
@@ -310,14 +310,12 @@ def test_a_verdict_that_the_table_takes_back_is_not_a_saving() -> None:
 
 
 def stated_sentences(table: Any) -> dict[str, set[str]]:
-    """Recipe -> every sentence that the page and pareto.md state about its verdict."""
+    """Recipe -> every sentence that the page and pareto.md state about its verdict; a card shows its row's."""
     data = page_data([table], None)
     (plain_table,) = data["tables"]
     said: dict[str, set[str]] = {r.name: set() for r in table.results}
     for row in plain_table["rows"][: len(table.results)]:
         said[row["name"]].add(row["says"])
-    for place, made in data["cards"].items():
-        said[table.results[int(place.split(":")[1])].name].add(made["says"])
     document = markdown([table])
     for name, sentences in said.items():
         (line,) = (line for line in document.splitlines() if line.startswith(f"- {name}: "))

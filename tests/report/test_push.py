@@ -11,12 +11,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from huggingface_hub import constants
+from huggingface_hub import ModelCard, constants
 
 from compress.base.config import InputError
 from compress.records import files as result_files
 from compress.records.result import Result
-from compress.report import push
+from compress.report import push, write_card
 from tests import factory
 from tests.damaged import Run
 from tests.helpers import environment
@@ -60,8 +60,24 @@ def test_the_bytes_that_arrive_are_the_artifact_and_its_card_and_nothing_else(
     assert set(arrived) == {*CONTENT, "manifest.json", "README.md"}
     assert all(data == (folder / name).read_bytes() for name, data in arrived.items())
     assert hub.objects[hashlib.sha256(CONTENT["compress.safetensors"]).hexdigest()] == CONTENT["compress.safetensors"]
-    assert b"library_name: transformers" in arrived["README.md"] and hub.repos == {"me/small": False}
+    assert b"library_name: compress" in arrived["README.md"] and hub.repos == {"me/small": False}
     assert hub.messages == ["bert_int8, measured by compress 0.1.0"]
+
+
+def test_the_hubs_check_accepts_the_card_and_refuses_metadata_of_other_types(
+    hub: Hub, artifact: tuple[Path, Result]
+) -> None:
+    folder, result = artifact
+    written = ModelCard.load(write_card(result, folder))
+    written.validate()
+    assert hub.requests == 1
+    written.data.license = ["mit"]
+    with pytest.raises(ValueError, match="license: expected str"):
+        written.validate()
+    (folder / "README.md").write_text(str(written))
+    with pytest.raises(InputError, match="license: expected str"):
+        push(result, folder, "me/small")
+    assert not hub.files
 
 
 def test_a_card_that_was_edited_stays_and_a_second_push_goes_to_the_same_place(

@@ -1,8 +1,9 @@
 """`pareto.html`: a single self-contained file that needs neither network nor server.
 
-    page.html            the frame                   page.css   light, dark, phone and paper
-    table.js             the table                   chart.js, names.js   the scatter plot and its labels
-    start.js             menus, themes and the order of drawing
+    page.html            the frame                   page.css, parts.css, media.css   colours, parts, phone and paper
+    top.js               recommendation, notes       table.js    the table
+    chart.js             the scatter plot            scales.js, names.js   its axes and names
+    start.js             menus, themes, paper and the order of drawing
     cards.js             one card per recipe         parts.js, plots.js   its tables and its charts
     plotly.min.js        from the installed plotly package (MIT)
 
@@ -21,7 +22,11 @@ if TYPE_CHECKING:
     from compress.analysis.pareto import Table
 
 HERE = Path(__file__).parent
-SCRIPTS = ("text.js", "table.js", "chart.js", "names.js", "cards.js", "parts.js", "plots.js", "start.js")
+STYLES = ("page.css", "parts.css", "media.css")
+SCRIPTS = (
+    "text.js", "top.js", "table.js", "scales.js", "chart.js", "names.js", "cards.js", "parts.js", "plots.js",
+    "start.js",
+)  # fmt: skip
 
 
 def page_html(tables: "Sequence[Table]", folder: Path | None = None, terms: "Terms | None" = None) -> bytes:
@@ -29,13 +34,17 @@ def page_html(tables: "Sequence[Table]", folder: Path | None = None, terms: "Ter
     from compress.report.page.data import as_json, page_data
 
     parts = {
-        b"style": (HERE / "page.css").read_bytes(),
+        b"style": _joined(STYLES),
         b"data": as_json(page_data(tables, folder, terms)).encode("ascii"),
-        b"script": b"\n".join((HERE / name).read_bytes() for name in SCRIPTS),
+        b"script": _joined(SCRIPTS),
         b"plotly": plotly().read_bytes(),
     }
     pieces = (HERE / "page.html").read_bytes().split(b"@@")  # text, slot, text, slot ... text
     return b"".join(parts[piece] if place % 2 else piece for place, piece in enumerate(pieces))
+
+
+def _joined(names: Sequence[str]) -> bytes:
+    return b"\n".join((HERE / name).read_bytes() for name in names)
 
 
 def plotly() -> Path:

@@ -1,24 +1,16 @@
 """The card of one recipe: data of its result and of its session's samples, as plain values for the page."""
 
-import json
 import math
-from collections.abc import Mapping
-from pathlib import Path
-from shlex import quote
 from typing import Any
 
-import recipes
-from compress.analysis.odds import Adjusted, verdict_among
 from compress.analysis.pareto import Table
 from compress.analysis.verdict import MEASURED, alone, cost_axis, own_lengths, same_point
-from compress.records.files import result_path
 from compress.records.result import BreakEven, Layer, Point, Reference, Result
 from compress.records.stats import Estimate
-from compress.report.describe import steps
+from compress.report.factors import ENERGY, SPEED, Words, factor
+from compress.report.page.again import commands, recipe_text
 from compress.report.page.samples import OLD, Traces, flips, histogram, recorded
-from compress.report.table import verdict_cell
 from compress.report.text import (
-    breakeven_words,
     count,
     digits,
     joined,
@@ -31,25 +23,26 @@ from compress.report.text import (
     trainings,
 )
 from compress.report.text import difference as difference_text
-from compress.report.text import ratio as ratio_text
 
 Plain = dict[str, Any]
+ALONE = "compression alone"
 
 
-def card(result: Result, table: Table, adjusted: Adjusted | None, traces: Traces) -> Plain:
-    """Return the data of one recipe's card. A part that is unknown has its reason under `why`."""
+def card(result: Result, table: Table, traces: Traces) -> Plain:
+    """Return the data of one recipe's card. A part that is unknown has its reason under `why`.
+
+    The sentence of the verdict is in the table's row, and notes on all recipes are below the table.
+    """
     reference = next((r for r in table.references if r.name == table.reference), None)
     own = result.verdict_reference or reference  # the reference of its own session
     session = traces.session(result.session, result.further_traces)
     against = own.name if own else ""
-    verdict = verdict_among(result, adjusted)
+    changed = recorded(session, lambda trace: flips(trace, result, against))
     return {
-        "says": plain(verdict.sentence) if verdict else None,
-        "cause": plain(verdict.cause) if verdict else "",
-        "among": joined(verdict_cell(result, adjusted, table)),
+        "cause": _cause(result),
         "against": plain(against),
-        "facts": [[plain(label), plain(value)] for label, value in facts(result, own)],
-        "flips": recorded(session, lambda trace: flips(trace, result, against)),
+        "facts": [[plain(label), plain(value)] for label, value in facts(result, own, "why" not in changed)],
+        "flips": changed,
         "times": recorded(session, lambda trace: histogram(trace, [against, result.name])),
         "rounds": _rounds(result.headline, own),
         "session": result.session if session else None,
@@ -58,15 +51,29 @@ def card(result: Result, table: Table, adjusted: Adjusted | None, traces: Traces
         "points": _points(result, against),
         "from": [[plain(label), plain(value)] for label, value in _provenance(result)],
         "grades": _grades(result),
-        "notes": [plain(note) for note in result.notes],
-        "steps": [plain(line) for line in steps(result)],
+        "notes": [plain(note) for note in _own_notes(result, table)],
         "recipe": recipe_text(result.recipe),
-        "commands": [plain(line) for line in _commands(result)],
+        "commands": [plain(line) for line in commands(result)],
     }
 
 
-def facts(result: Result, own: Reference | None) -> list[tuple[str, str]]:
-    """Return pairs of label and text: accuracy, size, kernels, cost of compressing and break-even."""
+def _cause(result: Result) -> str:
+    """Return the cause of the verdict, unless it repeats a fact: the cost of the compression alone."""
+    cause = result.verdict.cause if result.verdict else ""
+    return "" if cause.startswith(ALONE) and alone(result, result.headline) else plain(cause)
+
+
+def _own_notes(result: Result, table: Table) -> list[str]:
+    """Return the notes of a result, without those on all recipes of the table."""
+    shared = set.intersection(*(set(r.notes) for r in table.results)) if len(table.results) > 1 else set()
+    return [note for note in result.notes if note not in shared]
+
+
+def facts(result: Result, own: Reference | None, flips_shown: bool = False) -> list[tuple[str, str]]:
+    """Return pairs of label and text: accuracy, ratios, size, kernels and the cost of compressing.
+
+    `flips_shown`: whether the card counts the answers that changed elsewhere.
+    """
     accuracy, size, kernel = result.accuracy, result.size, result.kernel
     facts: list[tuple[str, str]] = []
     if accuracy is not None:
@@ -79,17 +86,17 @@ def facts(result: Result, own: Reference | None) -> list[tuple[str, str]]:
             ("bits per byte", accuracy.bits_per_byte),
         ):
             facts += [] if value is None else [(label, digits(value))]
-        if accuracy.flip_rate is not None:
+        if accuracy.flip_rate is not None and not flips_shown:
             facts.append(("answers that changed", f"{100 * accuracy.flip_rate:.1f} %"))
         if accuracy.batch_sensitivity is not None:
             facts.append(("answers that depend on the batch", f"{100 * accuracy.batch_sensitivity:.1f} %"))
-    facts += [(label, joined(ratio_text(estimate))) for label, estimate in _ratios(result, own)]
+    facts += [(label, joined(factor(estimate, words))) for label, estimate, words in _ratios(result, own)]
     if size is not None:
         reference_bytes = own.size.stored_bytes if own else None
         facts.append(("stored", joined(megabytes(size.stored_bytes, reference_bytes))))
         facts.append(("parameters", f"{size.parameters:,}, of which {size.nonzero:,} are not zero"))
-        known = [f"{digits(v / 1e6)} MB" for v in (size.memory_bytes, size.peak_memory_bytes) if v is not None]
-        facts.append(("memory loaded, at its peak", ", ".join(known) or f"unknown: {size.reason}"))
+        memory = [f"{digits(v / 1e6)} MB" for v in (size.memory_bytes, size.peak_memory_bytes) if v is not None]
+        facts += [("memory loaded, at its peak", ", ".join(memory))] if memory else []
     if kernel is not None:
         evidence = ", ".join(f"{op.name} {100 * op.share:.0f} %" for op in kernel.evidence[:4])
         facts.append(("kernels", f"{kernel.label}{f' ({kernel.cause})' if kernel.cause else ''}: {evidence}"))
@@ -99,25 +106,23 @@ def facts(result: Result, own: Reference | None) -> list[tuple[str, str]]:
             about = "" if transform.energy_source in MEASURED else "~"
             spent = f", {about}{digits(transform.energy_j, 3 if not about else 2)} J ({transform.energy_source})"
         facts.append(("compressing took", f"{digits(transform.seconds)} s{spent}"))
-    if result.breakeven is not None:
-        facts.append(("break-even", breakeven_words(result.breakeven)))
     spread = None if own is None or result.headline is None else session_spread(result.headline, own.name)
     facts += [("between sessions", spread)] if spread else []
     return facts
 
 
-def _ratios(result: Result, own: Reference | None) -> list[tuple[str, Estimate]]:
+def _ratios(result: Result, own: Reference | None) -> list[tuple[str, Estimate, Words]]:
     """Return the energy ratio net of idle, and the ratios to the dense model under the same runtime."""
     point = result.headline
     ratio, same = (point.ratio(own.name) if point and own else None), alone(result, point)
-    against = "" if same is None else f"compression alone, against {same.reference}: "
+    against = "" if same is None else f"{ALONE}, against {same.reference}: "
     named = [
-        ("energy net of idle / reference's", ratio.net if ratio else None),
-        (f"{against}latency", same.latency if same else None),
-        (f"{against}energy", same.energy if same else None),
-        (f"{against}energy net of idle", same.net if same else None),
+        ("energy net of idle", ratio.net if ratio else None, ENERGY),
+        (f"{against}latency", same.latency if same else None, SPEED),
+        (f"{against}energy", same.energy if same else None, ENERGY),
+        (f"{against}energy net of idle", same.net if same else None, ENERGY),
     ]
-    return [(label, estimate) for label, estimate in named if estimate is not None]
+    return [(label, estimate, words) for label, estimate, words in named if estimate is not None]
 
 
 def _rounds(point: Point | None, own: Reference | None) -> Plain:
@@ -237,29 +242,3 @@ def _provenance(result: Result) -> list[tuple[str, str]]:
         seeds(result).partition(" ")[::2],
         ("artifact", f"{result.artifact or 'not kept'}; sha256 of its manifest {result.artifact_sha256 or 'unknown'}"),
     ]
-
-
-def _commands(result: Result) -> list[str]:
-    """Return the commands that rerun this row and verify it."""
-    name = str(result.workload.get("name", ""))
-    known = f"{name}.yaml" in {path.name for path in (recipes.FOLDER / "workloads").iterdir()}
-    workload = name if known else f"{name}.yaml"
-    limit = "" if result.limit is None else f" --limit {result.limit}"
-    file = result_path(Path(), name, result.name, result.machine.id, result.limit)
-    return [
-        f"python -m compress run {quote(f'{result.name}.yaml')} --workload {quote(workload)}{limit}",
-        f"python -m compress verify {quote(str(file))}",
-    ]
-
-
-def recipe_text(recipe: Mapping[str, Any]) -> str:
-    """Return the recipe as a YAML file for `run`; JSON values are valid YAML."""
-    lines = []
-    for key, value in recipe.items():
-        if key == "name" or value is None:
-            continue
-        if key == "steps":
-            lines += ["steps:" if value else "steps: []", *(f"  - {json.dumps(step)}" for step in value)]
-        else:
-            lines.append(f"{key}: {json.dumps(value)}")
-    return "\n".join(lines) + "\n"

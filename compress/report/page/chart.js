@@ -7,6 +7,7 @@ const KINDS = {
 const phone = window.matchMedia("(max-width: 600px)");
 const narrow = () => phone.matches;
 const CONFIG = { displaylogo: false, responsive: true, modeBarButtonsToRemove: ["select2d", "lasso2d", "autoScale2d"] };
+const PAPER_PX = 680; // width of a chart on paper, which is 18 cm
 let drawn = [];
 
 const kindOf = (row) => (row.kind === "reference" ? "reference" : row.front ? "front" : "other");
@@ -55,7 +56,7 @@ function hover(row) {
     `<b>${forPlotly(row.name)}</b>${row.front ? " ★" : ""}`,
     forPlotly(row.kind === "reference" ? "reference" : row.verdict || ""),
   ];
-  for (const axis of table().axes)
+  for (const axis of shownAxes())
     if (known(row.cells[axis.key])) lines.push(forPlotly(`${axis.label}: ${cellText(row, axis)}`));
   if (row.grade) lines.push(forPlotly(`energy grade ${row.grade}`));
   if (row.kernel) lines.push(forPlotly(`kernels ${row.kernel}` + (row.runtime ? `, runtime ${row.runtime}` : "")));
@@ -63,36 +64,28 @@ function hover(row) {
   return lines.filter(Boolean).join("<br>");
 }
 
-// The best value at this cost or less, as in pareto.png; the front belongs to its own two axes only.
+// The best value at this cost or less, as in pareto.png; the front is of cost and accuracy only.
+const onFrontAxes = () => state.x === costKey() && ["metric", "difference"].includes(state.y);
+
 function frontLine() {
-  if (state.x !== table().axis || state.y !== "difference") return null;
-  const up = axisOf("difference").better === "high" ? 1 : -1;
+  if (!onFrontAxes()) return null;
+  const up = axisOf(state.y).better === "high" ? 1 : -1,
+    cheap = axisOf(state.x).better === "low" ? 1 : -1;
   const line = [];
   for (const row of table()
-    .rows.filter((each) => each.front && value(each, state.x) !== null && value(each, "difference") !== null)
-    .sort((a, b) => value(a, state.x) - value(b, state.x))) {
-    if (!line.length || up * value(row, "difference") > up * value(line[line.length - 1], "difference")) line.push(row);
+    .rows.filter((each) => each.front && value(each, state.x) !== null && value(each, state.y) !== null)
+    .sort((a, b) => cheap * (value(a, state.x) - value(b, state.x)))) {
+    if (!line.length || up * value(row, state.y) > up * value(line.at(-1), state.y)) line.push(row);
   }
   return {
     x: line.map((row) => value(row, state.x)),
-    y: line.map((row) => value(row, "difference")),
+    y: line.map((row) => value(row, state.y)),
     mode: "lines",
     name: "front",
     hoverinfo: "skip",
     line: { shape: "hv", dash: "dash", width: 1.5, color: ink("front") },
     showlegend: false,
   };
-}
-
-function titleOf(axis) {
-  const better = {
-    low: axis.key === state.x ? "left is better" : "down is better",
-    high: axis.key === state.x ? "right is better" : "up is better",
-  }[axis.better];
-  if (narrow()) return forPlotly(axis.short + (axis.unit && axis.unit !== "×" ? `, ${axis.unit}` : ""));
-  return (
-    forPlotly(axis.label + (axis.unit && axis.unit !== "×" ? `, ${axis.unit}` : "")) + (better ? ` (${better})` : "")
-  );
 }
 
 function layout(extra = {}) {
@@ -105,6 +98,8 @@ function layout(extra = {}) {
   };
   const { xaxis = {}, yaxis = {}, ...rest } = extra;
   return {
+    width: before ? PAPER_PX : undefined,
+    autosize: true,
     paper_bgcolor: "rgba(0,0,0,0)",
     plot_bgcolor: "rgba(0,0,0,0)",
     font: { color: ink("ink"), family: "system-ui, sans-serif", size: 12 },
@@ -120,92 +115,78 @@ function layout(extra = {}) {
   };
 }
 
+// Dotted lines where a row equals the reference.
+function guides() {
+  const own = table().rows.find((row) => row.name === table().reference);
+  const at = (key) =>
+    axisOf(key).view ? 1 : key === "difference" ? 0 : key === "metric" && own ? value(own, "metric") : null;
+  const line = { type: "line", line: { color: ink("soft"), width: 1, dash: "dot" } },
+    [x, y] = [at(state.x), at(state.y)];
+  return [
+    x === null ? null : { ...line, x0: x, x1: x, y0: 0, y1: 1, yref: "paper" },
+    y === null ? null : { ...line, y0: y, y1: y, x0: 0, x1: 1, xref: "paper" },
+  ].filter(Boolean);
+}
+
+function markers(rows, kind) {
+  const [name, symbol] = KINDS[kind];
+  return {
+    name,
+    mode: "markers",
+    x: rows.map((row) => value(row, state.x)),
+    y: rows.map((row) => value(row, state.y)),
+    error_x: errors(rows, state.x),
+    error_y: errors(rows, state.y),
+    customdata: rows.map((row) => row.name),
+    hovertext: rows.map(hover),
+    hoverinfo: "text",
+    marker: {
+      symbol,
+      size: 10,
+      color: ink(kind),
+      line: { width: 1.5, color: kind === "reference" ? ink(kind) : ink("panel") },
+    },
+  };
+}
+
 function drawChart() {
   if (!window.Plotly || !DATA.tables.length) return Promise.resolve();
   const [rows, out] = drawable(),
-    traces = [];
+    place = byId("chart");
   drawn = rows;
-  for (const [kind, [name, symbol]] of Object.entries(KINDS)) {
-    const mine = rows.filter((row) => kindOf(row) === kind);
-    if (mine.length)
-      traces.push({
-        name,
-        mode: "markers",
-        x: mine.map((row) => value(row, state.x)),
-        y: mine.map((row) => value(row, state.y)),
-        error_x: errors(mine, state.x),
-        error_y: errors(mine, state.y),
-        customdata: mine.map((row) => row.name),
-        hovertext: mine.map(hover),
-        hoverinfo: "text",
-        marker: {
-          symbol,
-          size: 10,
-          color: ink(kind),
-          line: { width: 1.5, color: kind === "reference" ? ink(kind) : ink("panel") },
-        },
-      });
-  }
-  const front = frontLine();
-  if (front) traces.push(front);
-  traces.push({ ...ring(), meta: "ring" });
-  const shapes = [];
-  if (state.x.endsWith("_ratio"))
-    shapes.push({
-      type: "line",
-      x0: 1,
-      x1: 1,
-      y0: 0,
-      y1: 1,
-      yref: "paper",
-      line: { color: ink("soft"), width: 1, dash: "dot" },
-    });
-  if (state.y === "difference")
-    shapes.push({
-      type: "line",
-      y0: 0,
-      y1: 0,
-      x0: 0,
-      x1: 1,
-      xref: "paper",
-      line: { color: ink("soft"), width: 1, dash: "dot" },
-    });
-  if (state.y.endsWith("_ratio"))
-    shapes.push({
-      type: "line",
-      y0: 1,
-      y1: 1,
-      x0: 0,
-      x1: 1,
-      xref: "paper",
-      line: { color: ink("soft"), width: 1, dash: "dot" },
-    });
-  const place = byId("chart");
+  const traces = Object.keys(KINDS)
+    .map((kind) => [kind, rows.filter((row) => kindOf(row) === kind)])
+    .filter(([, mine]) => mine.length)
+    .map(([kind, mine]) => markers(mine, kind));
   place.setAttribute(
     "aria-label",
     `Chart of ${rows.length} rows: ${axisOf(state.y).label} against ${axisOf(state.x).label}; the table holds the same figures`,
   );
-  const apart =
-    rows.length && state.x === table().axis && state.y === "difference"
-      ? ""
-      : "The front is of accuracy and " +
-        table().axis.replace("_ratio", "") +
-        "; its line is drawn on those axes only. ";
-  const list = out.slice(0, 8).join(", ") + (out.length > 8 ? ` and ${out.length - 8} more` : "");
-  byId("chart-note").textContent = apart + (out.length ? "Not drawn: " + list + "." : "");
+  byId("chart-note").textContent = noteOn(rows, out);
   return Plotly.react(
     place,
-    traces,
-    layout({
-      shapes,
-      xaxis: { title: { text: titleOf(axisOf(state.x)) }, type: state.log ? "log" : "linear", ...ticks(rows) },
-      yaxis: { title: { text: titleOf(axisOf(state.y)) } },
-    }),
+    [...traces, frontLine(), { ...ring(), meta: "ring" }].filter(Boolean),
+    layout({ shapes: guides(), xaxis: scale(rows, state.x, state.log), yaxis: scale(rows, state.y, false) }),
     { ...CONFIG, displayModeBar: narrow() ? false : "hover" },
   ).then(() => {
     listen(place);
     return placeNames(place, rows);
   });
+}
+
+function noteOn(rows, out) {
+  const list = out.slice(0, 8).join(", ") + (out.length > 8 ? ` and ${out.length - 8} more` : "");
+  return [
+    rows.length && onFrontAxes()
+      ? ""
+      : `The front is of accuracy and ${table().axis}; its line is drawn on those axes only.`,
+    rows.length && state.bars && [state.x, state.y].includes("metric")
+      ? `Bars of ${axisOf("metric").label} are those of the paired difference to ${table().reference}.`
+      : "",
+    out.length ? `Not drawn: ${list}.` : "",
+  ]
+    .filter(Boolean)
+    .join(" ");
 }
 
 function listen(place) {
@@ -215,19 +196,6 @@ function listen(place) {
   place.on("plotly_relayout", (change) => {
     if (!("annotations" in change)) placeNames(place, drawn);
   });
-}
-
-function ticks(rows) {
-  if (!state.log || !rows.length) return {};
-  const all = rows.map((row) => value(row, state.x)),
-    low = Math.min(...all) * 0.7,
-    high = Math.max(...all) * 1.4,
-    values = [];
-  for (let power = Math.floor(Math.log10(low)); power <= Math.ceil(Math.log10(high)); power += 1) {
-    for (const step of high / low > 100 ? [1] : [1, 1.5, 2, 3, 5, 7]) values.push(step * 10 ** power);
-  }
-  const inside = values.filter((each) => each >= low && each <= high);
-  return { tickvals: inside, ticktext: inside.map((each) => short(each)), range: [Math.log10(low), Math.log10(high)] };
 }
 
 function ring() {

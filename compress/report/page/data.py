@@ -1,6 +1,6 @@
 """The page's data: tables, their rows and the cards, as one JSON text of plain values.
 
-    tables[]  title, sentence, axes[], rows[] {name, front, word, cells {axis: [text, interval, value, low, high, n]}}
+    tables[]  title, sentence, use, notes, axes[], rows[] {name, front, word, cells {axis: [text, interval, ...]}}
     cards     "table:row" -> data of a card           power     session -> samples of its meter, shared by its cards
 
 A cell that is a number is an index into `reasons`: why the figure is unknown.
@@ -16,8 +16,10 @@ from compress.analysis.odds import Adjusted, adjusted, front_odds, verdict_among
 from compress.analysis.pareto import Table
 from compress.analysis.verdict import point_name
 from compress.records.result import Reference, Result
-from compress.report.heading import heading, title
-from compress.report.notes import footnotes
+from compress.report.advice import how_to_use, recommended
+from compress.report.heading import LOUD, heading, title
+from compress.report.notes import GROUPS, grouped
+from compress.report.page.again import commands
 from compress.report.page.axes import Axis, axes, cell
 from compress.report.page.cards import card
 from compress.report.page.figures import Row
@@ -27,20 +29,26 @@ from compress.report.table import verdict_cell
 from compress.report.text import first_line, joined, plain, share
 
 MOST_CARDS = 60
-AXIS = ("key", "short", "label", "unit", "better", "session")
+AXIS = ("key", "short", "label", "title", "unit", "better", "session", "view")
+FACTORS = (
+    "Factors are the same ratios upside down: 2.2x faster is a latency of 0.45 times the reference's. The switch "
+    "`ratios` shows those."
+)
 Plain = dict[str, Any]
 
 
 def page_data(tables: Sequence[Table], folder: Path | None, terms: Terms | None = None) -> Plain:
-    """Return all data of the page. `folder` is searched for traces; `terms` are the user's terms of carbon, if any."""
+    """Return all data of the page. `folder` is searched for traces; `terms` are the user's terms of carbon, if any.
+
+    Tables with nothing but failed recipes are last.
+    """
+    tables = sorted(tables, key=lambda table: not table.results)
     reasons: dict[str, int] = {}
-    families = [adjusted(table) for table in tables]
-    table_data = [_table(t, f, terms, reasons) for t, f in zip(tables, families, strict=True)]
+    table_data = [_table(table, folder or Path(), terms, reasons) for table in tables]
     traces, cards, sessions = Traces(folder), {}, dict[str, Plain]()
     for place, index in chosen(tables):
         result = tables[place].results[index]
-        data = card(result, tables[place], families[place].get(result.name), traces)
-        cards[f"{place}:{index}"] = data
+        cards[f"{place}:{index}"] = card(result, tables[place], traces)
         session = traces.session(result.session, result.further_traces)
         if session is not None and result.session not in sessions:
             sessions[result.session] = recorded(session, power)
@@ -58,9 +66,8 @@ def chosen(tables: Sequence[Table]) -> list[tuple[int, int]]:
     return sorted((place, index) for _, index, place in sorted(ranked)[:MOST_CARDS])
 
 
-def _table(table: Table, family: dict[str, Adjusted], terms: Terms | None, reasons: dict[str, int]) -> Plain:
-    newest, odds, axes_ = table.newest, front_odds(table), axes(table)
-    sentence, about = headline(table)
+def _table(table: Table, folder: Path, terms: Terms | None, reasons: dict[str, int]) -> Plain:
+    newest, family, odds, axes_ = table.newest, adjusted(table), front_odds(table), axes(table)
     sessions = list(dict.fromkeys(r.session for r in sorted(table.results, key=lambda r: r.moment, reverse=True)))
     rows = [_row(table, row, axes_, family, odds, terms, reasons) for row in table.rows]
     for plain_row, row in zip(rows, table.rows, strict=True):
@@ -70,17 +77,47 @@ def _table(table: Table, family: dict[str, Adjusted], terms: Terms | None, reaso
         "workload": plain(newest.workload.get("name", "workload")),
         "device": plain(f"{newest.machine.device_name} ({newest.machine.id})"),
         "which": _which(table),
-        "sentence": sentence,
-        "about": about,
-        "axis": f"{table.axis}_ratio",
+        **_top(table, folder),
+        "axis": table.axis,
         "reference": table.reference,
         "sessions": len(sessions),
-        "heading": heading(table),
-        "notes": footnotes(table),
+        "notes": _notes(table),
         "axes": [{key: getattr(axis, key) for key in AXIS} for axis in axes_],
         "rows": rows,
         "failed": [[plain(r.name), first_line(r)] for r in table.failed],
     }  # fmt: skip
+
+
+def _top(table: Table, folder: Path) -> Plain:
+    """Return the recommendation with the way to use it, the finding, and the lines that must not be overlooked.
+
+    A table without a sound reference or without a result has a finding only.
+    """
+    finding, about = headline(table)
+    loud = [line for line in heading(table) if line.startswith(LOUD)]
+    advice = None if table.unsound or not table.results else recommended(table)
+    if advice is None:
+        return {"sentence": finding, "finding": "", "about": about, "use": None, "loud": loud}
+    about = advice.result.name if advice.result else about
+    use = None if advice.result is None else _use(advice.result, folder)
+    return {"sentence": advice.sentence, "finding": finding, "about": about, "use": use, "loud": loud}
+
+
+def _use(result: Result, folder: Path) -> Plain:
+    """Return where a model is, and the lines to copy that use it or, without it, that make it again."""
+    use = how_to_use(result, folder)
+    if use.code:
+        return {"where": use.where, "code": list(use.code), "then": "Next", "commands": [use.command]}
+    again = f"To make it again, save the recipe in its card as {plain(result.name)}.yaml, and run"
+    return {"where": use.where, "code": [], "then": again, "commands": commands(result)[:1]}
+
+
+def _notes(table: Table) -> list[tuple[str, list[str]]]:
+    """Return group and lines of the notes, with the one on factors, which only this page has."""
+    notes = grouped(table)
+    if table.results:
+        notes["method"] = [*notes.get("method", ()), FACTORS]
+    return [(group, notes[group]) for group in GROUPS if group in notes]
 
 
 def _which(table: Table) -> str:

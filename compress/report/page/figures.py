@@ -14,6 +14,7 @@ from compress.records.stats import Estimate
 from compress.report.text import count
 
 UNKNOWN = "no reason was recorded"
+NO_MEMORY = "unknown: the warnings state why"
 
 
 @dataclass(frozen=True)
@@ -56,15 +57,26 @@ def metric(row: Row) -> Estimate | str:
     return row.accuracy.estimate if known else row.accuracy.reasons.get("estimate", "not a finite number")
 
 
+def paired_bar(row: Row, value: Estimate) -> Estimate:
+    """Return the metric with the interval of its paired difference to the reference, or its own without one.
+
+    A relative difference d of a metric is one of value / (1 + d), the reference's value.
+    """
+    accuracy = row.accuracy
+    if row.itself:
+        return Estimate(value.value, value.value, value.value, value.n)
+    if accuracy is None or accuracy.delta is None or not math.isfinite(accuracy.delta.value):
+        return value
+    delta, unit = accuracy.delta, 1.0
+    if accuracy.unit == "percent":
+        base = 1 + (delta.value if value.value >= 0 else -delta.value)
+        unit = abs(value.value) / base if base > 0 else math.nan
+    low, high = (value.value + unit * (edge - delta.value) for edge in (delta.low, delta.high))
+    return Estimate(value.value, low, high, value.n) if low <= high else value
+
+
 def latency_ratio(row: Row) -> Estimate | str:
     return _ratio(row, "latency")
-
-
-def throughput_ratio(row: Row) -> Estimate | str:
-    latency = _ratio(row, "latency")  # of the same batches, so throughput is the reciprocal
-    if isinstance(latency, str) or latency.low <= 0:
-        return latency if isinstance(latency, str) else "the interval of its latency reaches 0"
-    return Estimate(1 / latency.value, 1 / latency.high, 1 / latency.low, latency.n)
 
 
 def energy_ratio(row: Row) -> Estimate | str:
@@ -185,6 +197,19 @@ def size_ratio(pick: Callable[[Size], int | None]) -> Figure:
         return own / baseline if own is not None and baseline else (row.of.size and row.of.size.reason) or UNKNOWN
 
     return figure
+
+
+def memory(pick: Callable[[Size], int | None]) -> Figure:
+    return _once(size(pick))
+
+
+def memory_ratio(pick: Callable[[Size], int | None]) -> Figure:
+    return _once(size_ratio(pick))
+
+
+def _once(figure: Figure) -> Figure:
+    """Return the figure without its reason, which is an error of a process and stands in the table's warnings."""
+    return lambda row: NO_MEMORY if isinstance(found := figure(row), str) else found
 
 
 def breakeven(row: Row) -> Estimate | str:

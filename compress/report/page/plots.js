@@ -1,7 +1,6 @@
 // The charts of a card: single batches, rounds, break-even, power, operating points.
 function times(card, chart) {
   const times = card.times;
-  if (times.why) return unknown(times.why);
   const data = () =>
     times.series
       .map((series, index) => ({
@@ -16,7 +15,7 @@ function times(card, chart) {
       }))
       .map((trace) => ({ ...trace, name: forPlotly(trace.name) }));
   const more = () => ({
-    xaxis: { type: "log", title: { text: "milliseconds per batch" }, ...logTicks(times.edges) },
+    xaxis: { type: "log", title: { text: "milliseconds per batch" }, ...logTicks([times.edges[0], times.edges.at(-1)]) },
     yaxis: { title: { text: "% of batches" } },
   });
   const sentence = times.series
@@ -29,19 +28,8 @@ function times(card, chart) {
   return [chart("Latency of single batches", data, more), make("p", { class: "soft small" }, sentence + ".")];
 }
 
-function logTicks(edges) {
-  const low = edges[0],
-    high = edges[edges.length - 1],
-    values = [];
-  for (let power = Math.floor(Math.log10(low)); power <= Math.ceil(Math.log10(high)); power += 1)
-    for (const step of [1, 1.5, 2, 3, 5, 7]) values.push(step * 10 ** power);
-  const inside = values.filter((each) => each >= low && each <= high);
-  return inside.length > 1 ? { tickvals: inside, ticktext: inside.map((each) => short(each)) } : {};
-}
-
 function rounds(card, row, chart) {
   const rounds = card.rounds;
-  if (rounds.why) return unknown(rounds.why);
   if (!rounds.pairs.length) return unknown("no round measured both");
   const x = rounds.pairs.map((pair) => pair[0] + 1);
   const data = () => [
@@ -81,7 +69,6 @@ function rounds(card, row, chart) {
 
 function even(card, row, chart) {
   const even = card.even;
-  if (even.why) return unknown(even.why);
   const end = even.at ? 2 * even.at[0] : (3 * even.spent) / even.baseline,
     x = [0, end];
   const data = () => [
@@ -125,12 +112,13 @@ function even(card, row, chart) {
   return [chart("Cost by number of inferences", data, more), make("p", { class: "soft small" }, sentence)];
 }
 
+const powerOf = (card) =>
+  card.session === null
+    ? { why: "the raw samples of this result are missing (traces/)" }
+    : DATA.power[card.session];
+
 function power(card, row, chart) {
-  const power =
-    card.session === null
-      ? { why: "the raw samples of this result are missing (traces/)" }
-      : DATA.power[card.session];
-  if (power.why) return unknown(power.why);
+  const power = powerOf(card);
   return power.boards.flatMap((board) => {
     const data = () => [
       { name: "watts", x: board.t, y: board.w, mode: "lines", line: { color: ink("front"), width: 1.2 } },
@@ -229,7 +217,7 @@ function points(card, chart) {
         [1, "#D55E00"],
       ],
       text: cells.map((line) =>
-        line.map((p) => (p ? `${short(p[3])}<br>(${short(p[4])} to ${short(p[5])})` : "not measured")),
+        line.map((p) => (p ? pointText(p) : "not measured")),
       ),
       texttemplate: "%{text}",
       hovertemplate: "%{y}, %{x}: %{text}<extra></extra>",
@@ -245,9 +233,19 @@ function points(card, chart) {
     make(
       "p",
       { class: "soft small" },
-      `${axes.join(" or ")} as a ratio to ${card.against}: blue is less, orange is more` +
+      `${axes.join(" or ")} against ${card.against}: blue is less, orange is more` +
         (axes.length > 1 ? "; energy where it was measured, else latency" : "") +
         ".",
     ),
   ];
+}
+
+// The cost at a point in the view of costs: a factor (2.2x) or a ratio (0.451).
+function pointText([, , , ratio, low, high]) {
+  const isRatio = state.view === "ratio";
+  const text = (each) => short(isRatio ? each : 1 / each);
+  const [from, to] = isRatio ? [low, high] : [high, low];
+  return (
+    `${text(ratio)}${isRatio ? "" : "x"}<br>` + (from && to ? `(${text(from)} to ${text(to)})` : "(no interval)")
+  );
 }

@@ -68,19 +68,15 @@ function drawFilters() {
     select("energy grade", [["", "all"], ...grades.map((each) => [each, each])], state.grade, change("grade")),
     check("front only", state.front, change("front")),
     check("references", state.references, change("references")),
+    check("ratios", state.view === "ratio", switchView),
   );
 }
 
 function drawAxes() {
-  const options = table().axes.map((axis) => {
+  const options = shownAxes().map((axis) => {
     const some = table().rows.some((row) => known(row.cells[axis.key]));
     const why = some || !table().rows.length ? null : reason(table().rows[0].cells[axis.key]);
-    return [
-      axis.key,
-      axis.label + (axis.unit && axis.unit !== "×" ? `, ${axis.unit}` : "") + (some ? "" : " (unknown)"),
-      !some,
-      why,
-    ];
+    return [axis.key, withUnit(axis.label, axis) + (some ? "" : " (unknown)"), !some, why];
   });
   const change = (key) => (chosen) => {
     state[key] = chosen;
@@ -106,37 +102,41 @@ function drawAxes() {
   );
 }
 
-function wide() {
-  const all = table()
-    .rows.map((row) => (row.word === "BROKEN" ? null : value(row, state.x)))
-    .filter((each) => each !== null);
-  return all.length > 1 && Math.min(...all) > 0 && Math.max(...all) / Math.min(...all) > 4;
-}
-
 function show(index) {
-  const now = DATA.tables[index],
+  Object.assign(state, { table: index, selected: null, sort: null, up: true, method: "", grade: "", search: "" });
+  const now = table(),
     some = (key) => now.rows.some((row) => known(row.cells[key]));
   const first = (...keys) => keys.find(some) || keys[0];
-  Object.assign(state, { table: index, selected: null, sort: null, up: true, method: "", grade: "", search: "" });
-  state.x = first(now.axis, "latency_ratio", "latency", "stored");
-  state.y = first("difference", "metric");
+  state.x = first(costKey(), inView("latency_factor"), "latency", "stored");
+  state.y = first("metric", "difference");
   state.log = wide();
-  const cost = now.axis === "energy_ratio" ? ["energy_ratio", "net_ratio", "energy", "latency_ratio"] : ["latency_ratio", "latency"];
-  state.columns = new Set(
-    ["verdict", "difference", ...cost, "size_ratio"].filter((key) => key === "verdict" || some(key)),
-  );
-  byId("sentence").textContent = now.sentence;
-  byId("where").textContent = now.title;
-  document.title = `compress: ${now.title}`;
-  byId("notes").lastElementChild.replaceChildren(...[...now.heading, ...now.notes].map((line) => make("li", {}, line)));
+  const energy = now.axis === "energy" ? ["net_factor", "energy", "latency_factor"] : ["latency"];
+  const chosen = [costKey(), "metric", "difference", ...energy.map(inView), inView("size_factor")];
+  state.columns = new Set([...chosen.filter(some), "verdict"]);
+  drawTop();
+  drawNotes();
   drawMenus();
   drawFilters();
+  drawCards();
+  drawFigures();
+}
+
+// Everything that depends on the view of costs.
+function drawFigures() {
   drawAxes();
   drawColumns();
   drawTable();
   drawSelected();
-  drawCards();
   drawChart();
+}
+
+function switchView(ratios) {
+  state.view = ratios ? "ratio" : "factor";
+  [state.x, state.y, state.sort] = [inView(state.x), inView(state.y), state.sort && inView(state.sort)];
+  state.columns = new Set([...state.columns].map(inView));
+  state.log = wide();
+  drawFigures();
+  for (const charts of drawnCards.values()) drawPlots(charts);
 }
 
 function theme(name) {
@@ -163,12 +163,29 @@ byId("filters").addEventListener("submit", (event) => event.preventDefault());
 const dark = window.matchMedia("(prefers-color-scheme: dark)");
 dark.addEventListener("change", (event) => theme(event.matches ? "dark" : "light"));
 phone.addEventListener("change", drawChart);
+// On paper, every card is open and the colours are light.
 let before = null;
-window.addEventListener("beforeprint", () => {
-  before = document.documentElement.dataset.theme;
-  theme("light");
-});
-window.addEventListener("afterprint", () => theme(before));
+function printing(begins) {
+  if (begins === (before !== null)) return;
+  if (begins) {
+    const closed = [...document.querySelectorAll("details.card, #notes details")].filter((each) => !each.open);
+    before = { theme: document.documentElement.dataset.theme, closed };
+    theme("light");
+    for (const each of closed) each.open = true;
+    for (const { box, row, card } of cardsOfTable) openCard(box, row, card);
+  } else {
+    for (const each of before.closed) {
+      each.open = false;
+      if (drawnCards.delete(each)) each.querySelector(".parts").remove(); // drawn again, as wide as the screen
+    }
+    const { theme: name } = before;
+    before = null;
+    theme(name);
+  }
+}
+window.addEventListener("beforeprint", () => printing(true));
+window.addEventListener("afterprint", () => printing(false));
+window.matchMedia("print").addEventListener("change", (event) => printing(event.matches));
 theme(dark.matches ? "dark" : "light");
 if (DATA.tables.length) show(0);
 else byId("sentence").textContent = "There are no results to show.";

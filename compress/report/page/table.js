@@ -2,17 +2,16 @@
 const TEXTS = { verdict: "verdict", methods: "methods", grade: "energy grade", kernel: "kernels", runtime: "runtime" };
 
 function columns() {
-  const figures = table().axes.filter((axis) => table().rows.some((row) => known(row.cells[axis.key])));
+  const figures = shownAxes().filter((axis) => table().rows.some((row) => known(row.cells[axis.key])));
+  const first = figures.filter((axis) => axis.key === costKey());
+  const texts = Object.entries(TEXTS).map(([key, label]) => ({ key, label }));
   return [
-    { key: "verdict", label: "verdict" },
-    ...figures.map((axis) => ({
+    ...[...first, ...figures.filter((axis) => axis.key !== costKey())].map((axis) => ({
       key: axis.key,
-      label: axis.short + (axis.unit && axis.unit !== "×" ? ", " + axis.unit : ""),
+      label: withUnit(axis.short, axis),
       axis,
     })),
-    ...Object.entries(TEXTS)
-      .filter(([key]) => key !== "verdict")
-      .map(([key, label]) => ({ key, label })),
+    ...texts,
   ];
 }
 
@@ -51,7 +50,8 @@ function sorted(rows) {
 }
 
 function sortBy(key) {
-  [state.up, state.sort] = state.sort === key ? [!state.up, key] : [true, key];
+  const axis = axisOf(key);
+  [state.up, state.sort] = state.sort === key ? [!state.up, key] : [!axis || axis.better !== "high", key]; // best first
   drawTable();
   byId("table").querySelector(`[data-sort="${key}"]`).focus();
 }
@@ -177,16 +177,7 @@ function drawSelected() {
     place = byId("selected");
   place.hidden = !row;
   if (!row) return place.replaceChildren();
-  const index = table().rows.indexOf(row),
-    card = byId(`card-${state.table}-${index}`);
-  const figures = table().axes.map((axis) =>
-    make(
-      "div",
-      {},
-      make("dt", {}, axis.label),
-      make("dd", { class: known(row.cells[axis.key]) ? null : "none" }, cellText(row, axis)),
-    ),
-  );
+  const card = byId(`card-${state.table}-${table().rows.indexOf(row)}`);
   place.replaceChildren(
     ...[
       make(
@@ -199,21 +190,32 @@ function drawSelected() {
         row.odds === null ? null : make("small", {}, ` on the front in ${row.odds} of resamples`),
       ),
       row.says ? make("p", {}, row.says) : null,
-      make("dl", { class: "figures" }, figures),
-      card
-        ? make(
-            "button",
-            {
-              type: "button",
-              onclick: () => {
-                card.open = true;
-                card.scrollIntoView();
-                card.querySelector("summary").focus();
-              },
-            },
-            "Open its card",
-          )
-        : null,
+      ...figuresOf(row),
+      card ? make("button", { type: "button", onclick: () => goTo(card) }, "Open its card") : null,
     ].filter(Boolean),
   );
+}
+
+// The known figures of a row, then the names of the unknown ones by reason.
+function figuresOf(row) {
+  const figures = [],
+    names = new Map();
+  for (const axis of shownAxes()) {
+    const cell = row.cells[axis.key];
+    if (known(cell)) figures.push(make("div", {}, make("dt", {}, axis.label), make("dd", {}, cellText(row, axis))));
+    else names.set(reason(cell), [...(names.get(reason(cell)) || []), axis.label]);
+  }
+  const unknown = [...names].map(([why, labels]) => make("li", {}, `${labels.join("; ")}: ${why}`));
+  return [
+    make("dl", { class: "figures" }, figures),
+    unknown.length
+      ? make("details", { class: "soft" }, make("summary", {}, "Unknown figures"), make("ul", {}, unknown))
+      : null,
+  ];
+}
+
+function goTo(card) {
+  card.open = true;
+  card.scrollIntoView();
+  card.querySelector("summary").focus();
 }

@@ -17,6 +17,7 @@ const state = {
   log: false,
   bars: true,
   names: true,
+  view: "factor",
   selected: null,
 };
 const table = () => DATA.tables[state.table];
@@ -38,6 +39,11 @@ const forPlotly = (text) => String(text).replace(/&/g, "&amp;").replace(/</g, "&
 const known = (cell) => Array.isArray(cell);
 const value = (row, key) => (known(row.cells[key]) ? row.cells[key][2] : null);
 const axisOf = (key) => table().axes.find((axis) => axis.key === key);
+// Costs are shown as factors (2.2x faster) or as ratios (0.451): each has an axis of its own.
+const shownAxes = () => table().axes.filter((axis) => !axis.view || axis.view === state.view);
+const inView = (key) => key.replace(/_(factor|ratio)$/, "_" + state.view);
+const costKey = () => `${table().axis}_${state.view}`;
+const withUnit = (text, axis) => text + (axis.unit && axis.unit !== "×" ? `, ${axis.unit}` : "");
 const reason = (cell) => DATA.reasons[cell];
 
 function cellText(row, axis) {
