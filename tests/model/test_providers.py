@@ -331,9 +331,13 @@ def test_graphs_are_judged_beside_the_dense_graph_of_their_own_precision(
     monkeypatch.setattr(
         transform, "build", lambda recipe, found, device, folder, *rest: made.update({folder.name: (recipe, device)})
     )
+    monkeypatch.setattr(references, "transform_inputs", lambda *_: [])
+    monkeypatch.setattr(references, "weight_bytes", lambda _: references.MOST_CACHED_BYTES + 1)  # exported for this run
     items = [built("a", "onnxruntime", dtype="fp16"), built("b", "onnxruntime"), built("c", "tensorrt", dtype="fp16"),
              built("d", "compile", dtype="bf16"), built("e", "eager", dtype="fp16"),
              built("f", "compile", padded_to=64)]  # fmt: skip
+    model: Any = SimpleNamespace(model="m")
+    items = [replace(item, source=model) for item in items]
     made_of = references.build_references(items, factory.machine(device="cuda:0"), tmp_path)
     assert [each.name for each in made_of] == [
         "fp32 eager", "bf16 eager", "bf16 compile", "bf16 compile padded",

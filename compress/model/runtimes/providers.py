@@ -91,7 +91,7 @@ def open_session(path: Path, place: Place, options: Any) -> Any:
 
     check(place.runtime, place.device.kind)
     required = PROVIDERS[place.runtime, place.device.kind]
-    providers = [(name, provider_options(name, path, place)) for name in required]
+    providers = [(name, _options(name, path, place)) for name in required]
     with unsigned.readable(path) if not place.device.on_gpu else nullcontext(path) as file:
         session = onnxruntime.InferenceSession(str(file), options, providers=providers, enable_fallback=0)
     loaded = session.get_providers()
@@ -104,7 +104,7 @@ def open_session(path: Path, place: Place, options: Any) -> Any:
     return session
 
 
-def provider_options(provider: str, path: Path, place: Place) -> dict[str, str]:
+def _options(provider: str, path: Path, place: Place) -> dict[str, str]:
     """Return options of one provider."""
     if provider == "CPUExecutionProvider":
         return {}
