@@ -19,9 +19,9 @@ GUESSED_BYTES = 5_000_000
 """Weights of a model that is still to be made, or to be fetched."""
 
 
-def key_of(workload: str, what: str, limit: int | None, device: str) -> str:
+def key_of(workload: str, what: str, limit: int | None, device_name: str) -> str:
     """Return the key of a stage: equal for work that takes the same time."""
-    return f"{workload} | {what} | {limit or 'all'} | {device}"
+    return f"{workload} | {what} | {limit or 'all'} | {device_name}"
 
 
 def stage_of(recipe: Recipe) -> Stage:
