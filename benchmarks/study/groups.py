@@ -74,7 +74,7 @@ GROUPS = (
     ),
     Group(
         "Sessions that stop at a precision",
-        "{} sessions of 3 runners per row, half as many in the last three. They stop when the half-width of the ratio "
+        "{} sessions of 3 runners per row, half as many in the last three. They stop when every ratio's half-width "
         "is 3 %, or after 200 rounds.",
         10_000,
         (sequential.rows,),
