@@ -173,9 +173,9 @@ def _stages(group: Sequence[Work], options: Options, machine: Machine) -> Iterat
     settings = partial(_settings, metered=_metered(machine))
     for session in _grouped(group, lambda work: settings(work).model_dump_json()):
         runtimes = graph_runtimes([each.recipe for each in session], machine)
-        if runtimes:
-            names = ", ".join(runtimes)
-            yield Line.of(f"references    the dense model under {names}", *stage("references", names, first.size))
+        for runtime in runtimes:  # at most: a run takes from the cache what an earlier one exported
+            label = f"references    the dense model under {runtime}"
+            yield Line.of(label, *stage("references", runtime, first.size, limit=None))
         measured = settings(session[0])
         models = len(session) + 1 + _has_half(machine) + len(runtimes)
         seeds = sum(len(each.recipe.further) for each in session)

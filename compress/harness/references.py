@@ -12,7 +12,7 @@ from compress.data.source import Source
 from compress.energy.meters import Absent
 from compress.harness.assemble import Built
 from compress.harness.fingerprints import transform_inputs
-from compress.harness.pacing import weight_bytes
+from compress.harness.pacing import key_of, timed, weight_bytes
 from compress.harness.prequantized import found_format
 from compress.measure.job import Spec
 from compress.records.result import PADDED, Machine
@@ -77,7 +77,9 @@ def _exported(dense: Recipe, source: Source, machine: Machine, scratch: Path) ->
 
     def build(folder: Path) -> None:
         device = torch_device(machine.target)
-        transform.build(dense, source, device, folder, scratch / "work", Absent("reference"), key)
+        stage = key_of(source.workload.name, dense.runtime, None, machine.device_name)
+        with timed("references", stage, source.model):
+            transform.build(dense, source, device, folder, scratch / "work", Absent("reference"), key)
 
     def is_complete(folder: Path) -> bool:
         try:

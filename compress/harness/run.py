@@ -30,7 +30,7 @@ from compress.harness import fingerprints, forecast, kept, preflight
 from compress.harness.assemble import Built, assemble, failed
 from compress.harness.contradictions import contradicting_groups
 from compress.harness.engine import engine
-from compress.harness.pacing import graph_runtimes, key_of, note_session, timed
+from compress.harness.pacing import note_session
 from compress.harness.plan import Options, Planned, plan, standing
 from compress.harness.references import build_references
 from compress.harness.writing import Measured, write_failure
@@ -224,12 +224,8 @@ def _measure(
     job: Job | None = None
     left: list[Built] = []
     began = 0.0
-    source, runtimes = items[0].source, ", ".join(graph_runtimes([item.recipe for item in items], machine))
     with passing("session") as scratch:
-        with timed(
-            "references", key_of(source.workload.name, runtimes, options.limit, machine.device_name), source.model
-        ):
-            references = build_references(items, machine, scratch)  # an export takes minutes: before the engine's turn
+        references = build_references(items, machine, scratch)  # an export takes minutes: before the engine's turn
 
         def prepare(waited: bool) -> Job | None:
             nonlocal job, left, began

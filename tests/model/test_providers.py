@@ -337,7 +337,7 @@ def test_graphs_are_judged_beside_the_dense_graph_of_their_own_precision(
              built("d", "compile", dtype="bf16"), built("e", "eager", dtype="fp16"),
              built("f", "compile", padded_to=64)]  # fmt: skip
     for item in items:
-        item.source = SimpleNamespace(model="m")
+        item.source = SimpleNamespace(model="m", workload=SimpleNamespace(name="w"))
     made_of = references.build_references(items, factory.machine(device="cuda:0"), tmp_path)
     assert [each.name for each in made_of] == [
         "fp32 eager", "bf16 eager", "bf16 compile", "bf16 compile padded",
