@@ -28,7 +28,7 @@ PAGES = [page for page in sorted((ROOT / "docs").rglob("*.md")) if BLOCK.search(
 TINY = Settings(profile="quick", rounds=2, window_s=0.05, preroll_s=0, warmup_s=0.2, points="headline")
 BEFORE = (  # what pages take for granted, where the README has not run before them
     "python -m compress init --model my-model --data my-data --task text-classification > my.yaml",
-    "python -m compress run bert_int8 bert_prune --workload my.yaml",
+    "python -m compress run bert_int8 prune_half --workload my.yaml",
 )
 COMMITTED = "results/reference/"
 """What the examples read from the checkout itself; everything else lies in the folder where they run."""

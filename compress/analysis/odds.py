@@ -148,6 +148,8 @@ class Within:
     """Of the confident ones whose verdict among all recipes is SAVES: the cheapest one."""
     nearest: Candidate | None
     """The cheapest one by the estimates whose verdict is SAVES."""
+    unsure: tuple[str, ...]
+    """Recipes of which it is not shown whether they are within the limit: it lies in the interval of their loss."""
     losses: Mapping[str, Estimate]
     """Negated losses of all recipes, with their intervals adjusted (Bonferroni)."""
 
@@ -168,6 +170,7 @@ def cheapest_within(table: Table, most: float, unit: Unit) -> Within:
     losses = {c.name: seeds.jointly(c.quality, spreads[c.name], len(field)) for c in field}
     by_estimate = [c for c in by_cost if c.quality.value >= -most]
     surely = [c for c in by_cost if losses[c.name].low >= -most]
+    unsure = tuple(c.name for c in by_cost if losses[c.name].low < -most <= losses[c.name].high)
     among = adjusted(table)
     words = {r.name: v.word for r in table.results if (v := verdict_among(r, among.get(r.name))) is not None}
 
@@ -177,11 +180,11 @@ def cheapest_within(table: Table, most: float, unit: Unit) -> Within:
     def saving(rows: Iterable[Candidate]) -> Candidate | None:
         return first(c for c in rows if words.get(c.name) == "SAVES")
 
-    return Within(first(by_estimate), first(surely), saving(surely), saving(by_estimate), losses)
+    return Within(first(by_estimate), first(surely), saving(surely), saving(by_estimate), unsure, losses)
 
 
 def answers(table: Table, most: float, unit: Unit, text: str) -> list[str]:
-    """Return two sentences: the cheapest recipe by the estimates, and the cheapest of those surely within the loss.
+    """Return sentences: the cheapest recipe by the estimates, that of those surely within the loss, and the unsure ones.
 
     `most` and `unit` are the limit, and `text` is how the user wrote it.
     """
@@ -192,13 +195,14 @@ def answers(table: Table, most: float, unit: Unit, text: str) -> list[str]:
     where = f"{table.newest.workload.get('name', 'workload')} on {machine.device_name} ({machine.id})"
     where += f", within {text} of {table.reference}"
     where += "" if accuracy is None else f" ({loss.meaning((most, unit), accuracy)})"
-    more = "" if within.confident == within.estimated else f"; more than {n:,} test examples could admit cheaper ones"
     certain = "" if within.confident is None else "; its loss is certain, not that it is the cheapest"
     joint = f"with 95 % confidence (jointly for {within.rows} recipes)"
+    unsure = f"{where}: not sure of {', '.join(within.unsure)}: the interval of the loss contains the limit"
     return [
         f"{where}: the cheapest recipe by the estimates is {_described(within.estimated, table)}",
         f"{where}: of the recipes whose loss is within it {joint}, the cheapest by the estimates is "
-        f"{_described(within.confident, table)}{certain}{more}",
+        f"{_described(within.confident, table)}{certain}",
+        *([f"{unsure}; more than {n:,} test examples could show it"] if within.unsure else []),
     ]
 
 

@@ -5,7 +5,7 @@ model and data in this folder, the task from the model's config.json, columns fr
 """
 
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from compress.base.config import InputError
@@ -14,8 +14,9 @@ from compress.base.terminal import print
 from compress.data.checkpoints.files import read_json
 from compress.data.split_files import holds
 from compress.data.tasks import TASKS, task_of, task_of_class
-from compress.data.template import TESTS, check_place, check_task, columns_in
+from compress.data.template import TESTS, check_data, check_place, check_task, found_in
 from compress.data.template import init as template
+from compress.harness.suggested import suggested
 
 NONE = "-"
 """The answer for a column that the data does not have."""
@@ -30,7 +31,12 @@ def init(model: str | None, data: str | None, task: str | None) -> None:
     if task is None and model is not None and not interactive and (task := task_of_folder(model)) is not None:
         _say(f"{model}: task {task}, by its config.json")
     if model is not None and data is not None and task is not None:
-        print(template(model, data, task), end="")
+        check_task(task)
+        check_place("--model", model)
+        check_data("--data", data)
+        fitting = suggested(model, task, trains=found_in(data, task).train is not None)
+        print(template(model, data, task, first=next(iter(fitting or ()), None)), end="")
+        _propose(fitting)
         return
     if not interactive:
         options = {"--model": model, "--data": data, "--task": task}
@@ -38,9 +44,13 @@ def init(model: str | None, data: str | None, task: str | None) -> None:
         raise InputError(f"init: {', '.join(missing)} missing; set them, or run init in a terminal to be asked")
     _say("A workload names the model, the data and the metric. Press Enter to accept the default in [brackets].")
     model = model or ask("Model, a folder or hub id", lambda v: check_place("model", v), _models())
-    data = data or ask("Data, a folder, file or hub id", _check_data, _data())
+    data = data or ask("Data, a folder, file or hub id", lambda v: check_data("data", v), _data())
     task = task or ask(f"Task, one of {', '.join(TASKS)}", check_task, task_of_folder(model))
-    text = template(model, data, task, _columns(data, task))
+    found = found_in(data, task)
+    chosen = _columns(found.columns, task)
+    fitting = suggested(model, task, trains=found.train is not None)
+    first = next(iter(fitting or ()), task_of(task).first_recipe)
+    text = template(model, data, task, chosen, first)
     if not sys.stdout.isatty():
         print(text, end="")
         return
@@ -48,7 +58,8 @@ def init(model: str | None, data: str | None, task: str | None) -> None:
         "File to write", _check_new, next((n for n in ("my.yaml", "workload.yaml") if not Path(n).exists()), None)
     )
     Path(place).write_text(text, encoding="utf-8")
-    _say(f"\n{text}\nwritten to {place}; now: python -m compress run {task_of(task).first_recipe} --workload {place}")
+    _propose(fitting)
+    _say(f"\n{text}\nwritten to {place}; now: python -m compress run {first} --workload {place}")
 
 
 def ask(question: str, check: Callable[[str], object], proposed: str | None = None) -> str:
@@ -81,9 +92,8 @@ def task_of_folder(model: str) -> str | None:
         return None
 
 
-def _columns(data: str, task: str) -> dict[str, str | None]:
+def _columns(columns: Sequence[str], task: str) -> dict[str, str | None]:
     """Ask for the column of every field: detected columns are proposed; a column not in the data is asked again."""
-    columns = columns_in(data)
     if not columns:
         return {}
     _say(f"Columns of the data: {', '.join(columns)}")
@@ -116,17 +126,20 @@ def _folders() -> Iterable[Path]:
     return [*here, *below]
 
 
-def _check_data(value: str) -> None:
-    check_place("data", value)
-    columns_in(value)  # raises without a split to evaluate on
-
-
 def _check_new(value: str) -> None:
     path = Path(value)
     if path.exists():
         raise InputError(f"{value}: already exists; choose another name")
     if not path.parent.is_dir():
         raise InputError(f"{value}: no such folder")
+
+
+def _propose(fitting: Sequence[str] | None) -> None:
+    """Name the recipes that run here; nothing for a model that could not be looked at."""
+    if fitting:
+        _say(f"recipes that run here on this model: {', '.join(fitting)}; to describe them: python -m compress recipes")
+    elif fitting is not None:
+        _say("no shipped recipe runs here on this model; docs/cookbook.md shows how to write one")
 
 
 def _say(text: str) -> None:

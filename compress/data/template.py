@@ -1,12 +1,18 @@
-"""Template of a workload file for the user's model and data: `compress init`. Detects columns and splits."""
+"""Template of a workload file for the user's model and data: `compress init`.
+
+Detects splits, columns and files without a header. Language models get a point that generates.
+"""
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from compress.base.config import InputError
 from compress.base.reading import expanded
+from compress.data import headerless
 from compress.data.empty import empty_model
+from compress.data.formats import delimited
 from compress.data.hub import is_id
 from compress.data.split_files import KINDS, kind, split_files, unknown_kind
 from compress.data.tables import columns
@@ -14,41 +20,71 @@ from compress.data.tasks import task_of, unknown
 
 MAX_LENGTH = 128
 TESTS = ("test", "validation", "valid", "val", "dev")
+FEWEST_TOKENS = 4  # of an operating point
+GENERATED = 32  # tokens of the point that generates, after twice as many of text
 
 
-def init(model: str, data: str, task: str, columns_of: Mapping[str, str | None] | None = None) -> str:
+@dataclass(frozen=True)
+class Found:
+    """What the data holds."""
+
+    train: str | None
+    test: str
+    columns: Sequence[str]
+    header: bool = True
+    """Whether the files name their columns."""
+
+
+def init(
+    model: str, data: str, task: str, columns_of: Mapping[str, str | None] | None = None, first: str | None = None
+) -> str:
     """Return the YAML text of a workload. Raises InputError if the data has no split for evaluation.
 
-    `columns_of` maps fields to columns, or to None for no column; columns of other fields are detected.
+    `columns_of` maps fields to columns, or to None for no column; columns of other fields are detected. `first` is the
+    recipe to begin with, unless it is the task's own.
     """
     check_task(task)
     check_place("--model", model)
     check_place("--data", data)
     given, declared = columns_of or {}, task_of(task)
     lines = [
-        f"# {task}: check the columns and splits, then: python -m compress run {declared.first_recipe} --workload "
-        "this-file.yaml",
+        f"# {task}: check the columns and splits, then: python -m compress run {first or declared.first_recipe} "
+        "--workload this-file.yaml",
         f"task: {task}",
         f"model: {_scalar(_absolute(model))}{_model_hint(model)}",
         "dataset:",
         f"  path: {_scalar(_absolute(data))}{_hub_hint(data)}",
     ]
-    path = expanded(data)
-    train, test, columns = _splits(path) if path.exists() else ("train", "test", ())
-    is_hub = not path.exists()
-    lines.append(f"  train: {_scalar(train)}" + _hint(train is None, "steps that calibrate or train need one"))
-    lines.append(f"  test: {_scalar(test)}" + _hint(is_hub, "a hub data set: look up its splits on its page"))
+    found = found_in(data, task)
+    is_hub = not expanded(data).exists()
+    lines.append(f"  train: {_scalar(found.train)}" + _hint(found.train is None, "steps that learn need one"))
+    lines.append(f"  test: {_scalar(found.test)}" + _hint(is_hub, "a hub data set: look up its splits on its page"))
     for column in declared.columns:
         field = column.field
-        chosen = given[field] if field in given else column.among(columns)
+        chosen = given[field] if field in given else column.among(found.columns)
         if chosen is None and column.optional:
             continue
-        hint = f"not found in {', '.join(columns)}" if columns else "look up the column"
+        hint = f"not found in {', '.join(found.columns)}" if found.columns else "look up the column"
         lines.append(f"  {field}: {_scalar(chosen or field)}" + _hint(chosen is None, hint))
+    if not found.header:
+        named = ", ".join(map(_scalar, found.columns))
+        lines.append(f"  csv: {{columns: [{named}]}}  # the files have no header: check which column is which")
     lines.append(f"metric: {declared.metric}")
     if declared.has_lengths:
         lines.append(f"max_length: {_max_length(expanded(model), task)}")
+    if declared.generates:
+        lines += _generating(expanded(model), task)
     return "\n".join(lines) + "\n"
+
+
+def _generating(model: Path, task: str) -> list[str]:
+    """Return the lines of a point that generates one text at a time; none for a model of too few positions."""
+    stated = _positions(model)
+    limit = None if stated is None else _position_limit(model, task) or stated
+    new = GENERATED if limit is None else min(GENERATED, limit // 3)
+    if 2 * new < FEWEST_TOKENS:
+        return []
+    return ["points:", f"  - {{batch_size: 1, sequence_length: {2 * new}, generate: {new}}}"]
 
 
 def check_task(task: str) -> None:
@@ -63,18 +99,44 @@ def check_place(option: str, value: str) -> None:
         raise InputError(f"{option} {value}: no such folder or file, and no hub id; check the path")
 
 
-def columns_in(data: str) -> Sequence[str]:
-    """Return the columns of the evaluation split; empty for hub data. Raises InputError without such a split."""
+def check_data(option: str, value: str) -> None:
+    """Raise InputError for a value that is no place, or a folder without a split for evaluation."""
+    check_place(option, value)
+    if (path := expanded(value)).exists():
+        _splits(path)
+
+
+def found_in(data: str, task: str) -> Found:
+    """Return what the data holds; hub data is taken to have train and test, with unknown columns.
+
+    Raises InputError without a split for evaluation.
+    """
     path = expanded(data)
-    return _splits(path)[2] if path.exists() else ()
+    if not path.exists():
+        return Found("train", "test", ())
+    train, test = _splits(path)
+    names = _names(path, test, task)
+    return Found(train, test, _columns(path, test) if names is None else names, header=names is None)
 
 
-def _splits(path: Path) -> tuple[str | None, str, Sequence[str]]:
-    """Return (train split, test split, columns) of a folder or a file."""
+def _names(path: Path, split: str, task: str) -> list[str] | None:
+    """Return names for the columns of a csv or tsv without a header; None for other data."""
+    data_files = None if path.is_file() else split_files(path, split)
+    tables = (path,) if path.is_file() else () if data_files is None else data_files.tables
+    if not tables or kind(tables[0]) not in delimited.SEPARATORS:
+        return None
+    try:
+        return headerless.names(delimited.all_rows(tables[0]), task_of(task).columns)
+    except InputError as error:
+        raise InputError([f"{path}: {problem}" for problem in error.problems]) from None
+
+
+def _splits(path: Path) -> tuple[str | None, str]:
+    """Return the train split and the test split of a folder or a file."""
     if path.is_file():
         if not kind(path):
             raise InputError(f"{path}: {unknown_kind(path)}")
-        return None, "test", _columns(path, "test")
+        return None, "test"
     test = next((name for name in TESTS if split_files(path, name)), None)
     if test is None:
         raise InputError(
@@ -84,7 +146,7 @@ def _splits(path: Path) -> tuple[str | None, str, Sequence[str]]:
     # a GLUE-like test split hides its labels: evaluate on validation
     if train and test == "test" and split_files(path, "validation"):
         test = "validation"
-    return train, test, _columns(path, test)
+    return train, test
 
 
 def _columns(path: Path, split: str) -> Sequence[str]:
@@ -97,15 +159,20 @@ def _columns(path: Path, split: str) -> Sequence[str]:
 
 def _max_length(model: Path, task: str) -> int:
     """Return 128, or the number of positions of a shorter model."""
+    stated = _positions(model)
+    if stated is None or stated >= 2 * MAX_LENGTH:  # a table may hold rows without a position: two in RoBERTa
+        return MAX_LENGTH
+    return max(8, min(MAX_LENGTH, _position_limit(model, task) or stated))
+
+
+def _positions(model: Path) -> int | None:
+    """Return the positions that the configuration of a model's folder states; None if it states none."""
     from compress.data import checkpoints, positions
 
     if model.is_dir() and checkpoints.is_adapter(model):
         model = expanded(checkpoints.base_of(model)[0] or model)
     config, _ = checkpoints.config_of(model) if model.is_dir() else (None, [])
-    stated = None if config is None else positions.stated(config)
-    if stated is None or stated >= 2 * MAX_LENGTH:  # a table may hold rows without a position: two in RoBERTa
-        return MAX_LENGTH
-    return max(8, min(MAX_LENGTH, _position_limit(model, task) or stated))
+    return None if config is None else positions.stated(config)
 
 
 def _position_limit(model: Path, task: str) -> int | None:

@@ -2,7 +2,7 @@
 
 workload      the data and model of an offline workload, once
 compress      the steps of each recipe whose model is not on disk
-references    the dense model, exported for the runtimes of the recipes
+references    the dense model, exported for the runtimes of the recipes unless the cache holds it
 models        evaluation and warm-up of all models of the session
 rounds        as the settings state
 """
@@ -23,6 +23,7 @@ from compress.harness import preflight
 from compress.harness.build import check_places
 from compress.harness.pacing import GUESSED_BYTES, graph_runtimes, key_of, stage_of, weight_bytes
 from compress.harness.plan import Options, Planned, artifact_stands, fitting, plan, standing
+from compress.harness.references import is_exported
 from compress.records import machine as machines
 from compress.records import pace
 from compress.records.pace import Stage
@@ -50,6 +51,8 @@ class Work:
     """Bytes of the dense model's weights."""
     measured: bool = False
     compressed: bool = False
+    exported: bool = False
+    """Whether the dense model's graph for the recipe's runtime is in the cache."""
     unmade: str = ""
     """Name of the offline workload that is still to be made."""
 
@@ -70,7 +73,9 @@ class Line:
         return cls(what, seconds, seconds, rough)
 
 
-def of_plans(plans: Sequence[Planned], measured: Collection[Path], options: Options) -> list[Work]:
+def of_plans(
+    plans: Sequence[Planned], measured: Collection[Path], options: Options, machine: Machine
+) -> list[Work]:
     """Return the work of these plans, of which the results at the paths in `measured` are there."""
     sizes = {planned.source.model: weight_bytes(planned.source.model) for planned in plans}
     return [
@@ -80,6 +85,8 @@ def of_plans(plans: Sequence[Planned], measured: Collection[Path], options: Opti
             sizes[planned.source.model],
             measured=planned.path in measured,
             compressed=not options.rebuild and all(map(artifact_stands, (planned, *planned.further))),
+            exported=bool(graph_runtimes([planned.recipe], machine))
+            and is_exported(planned.recipe, planned.source, machine),
         )
         for planned in plans
     ]
@@ -105,7 +112,7 @@ def preview(recipes: Sequence[Recipe], options: Options) -> list[str]:
         partial(preflight.check, [p.recipe for p in left if p.source.workload.name == name], source, machine.target)
         for name, source in by_source.items()
     )
-    work = of_plans(plans, measured, options)
+    work = of_plans(plans, measured, options, machine)
     for recipe in recipes:
         if (unmade := named[recipe.name]) is not None:
             work.append(Work(recipe, unmade, GUESSED_BYTES, unmade=unmade.model.removeprefix(OFFLINE)))
@@ -173,7 +180,7 @@ def _stages(group: Sequence[Work], options: Options, machine: Machine) -> Iterat
     settings = partial(_settings, metered=_metered(machine))
     for session in _grouped(group, lambda work: settings(work).model_dump_json()):
         runtimes = graph_runtimes([each.recipe for each in session], machine)
-        for runtime in runtimes:  # at most: a run takes from the cache what an earlier one exported
+        for runtime in graph_runtimes([each.recipe for each in session if not each.exported], machine):
             label = f"references    the dense model under {runtime}"
             yield Line.of(label, *stage("references", runtime, first.size, limit=None))
         measured = settings(session[0])

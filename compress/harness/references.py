@@ -14,7 +14,9 @@ from compress.harness.assemble import Built
 from compress.harness.fingerprints import transform_inputs
 from compress.harness.pacing import key_of, timed, weight_bytes
 from compress.harness.prequantized import found_format
+from compress.harness.supported import supported_runtime
 from compress.measure.job import Spec
+from compress.model.manifest import verify
 from compress.records.result import PADDED, Machine
 from compress.spec.formats import BATCH_DEPENDENT, GRAPH_RUNTIMES
 from compress.spec.recipe import Recipe
@@ -53,8 +55,7 @@ def build_references(items: Sequence[Built], machine: Machine, scratch: Path) ->
     variants = {(str(extra["runtime"]), cast, extra.get("padded_to") or 0) for extra, cast in extras}
     for runtime, cast, length in sorted(variant for variant in variants if variant[0] != "eager"):
         if runtime in GRAPH_RUNTIMES:
-            steps = (Cast(dtype="fp16"),) if cast == "fp16" else ()
-            dense = Recipe(name="dense", runtime=runtime, steps=steps, padding="fixed" if length else "dynamic")
+            dense = _dense(runtime, half=cast == "fp16", fixed=bool(length))
             folder = _exported(dense, items[0].source, machine, scratch)
             dtype = half if half is not None and runtime == "openvino" else cast
             references.append(reference(dtype, runtime, str(folder), length or None))
@@ -64,6 +65,31 @@ def build_references(items: Sequence[Built], machine: Machine, scratch: Path) ->
     return references
 
 
+def is_exported(recipe: Recipe, source: Source, machine: Machine) -> bool:
+    """Return whether the cache holds the graph of the dense model that the recipe is compared with."""
+    half = any(isinstance(step, Cast) and step.dtype == "fp16" for step in recipe.steps)
+    dense = _dense(supported_runtime(recipe, machine), half, recipe.padding == "fixed")
+    return _is_complete(_cached(dense, source, machine))
+
+
+def _dense(runtime: Any, half: bool, fixed: bool) -> Recipe:
+    """Return the recipe of the dense model as a graph of this runtime, its precision and its padding."""
+    steps = (Cast(dtype="fp16"),) if half else ()
+    return Recipe(name="dense", runtime=runtime, steps=steps, padding="fixed" if fixed else "dynamic")
+
+
+def _cached(dense: Recipe, source: Source, machine: Machine) -> Path:
+    """Return the folder of the dense model's graph in the cache; its name is the fingerprint."""
+    return cache_folder() / CACHED / digest([dense.transform_fingerprint, *transform_inputs(source, machine)])
+
+
+def _is_complete(folder: Path) -> bool:
+    try:
+        return verify(folder).extra.get("fingerprint") == folder.name
+    except InputError:
+        return False
+
+
 def _exported(dense: Recipe, source: Source, machine: Machine, scratch: Path) -> Path:
     """Return the dense model's graph for this recipe: the one in the user's cache, exported once, or in `scratch`.
 
@@ -71,31 +97,24 @@ def _exported(dense: Recipe, source: Source, machine: Machine, scratch: Path) ->
     """
     from compress.base.devices import torch_device
     from compress.harness import transform
-    from compress.model.manifest import verify
 
-    key = digest([dense.transform_fingerprint, *transform_inputs(source, machine)])
+    cached = _cached(dense, source, machine)
 
     def build(folder: Path) -> None:
         device = torch_device(machine.target)
         stage = key_of(source.workload.name, dense.runtime, None, machine.device_name)
         with timed("references", stage, source.model):
-            transform.build(dense, source, device, folder, scratch / "work", Absent("reference"), key)
-
-    def is_complete(folder: Path) -> bool:
-        try:
-            return verify(folder).extra.get("fingerprint") == key
-        except InputError:
-            return False
+            transform.build(dense, source, device, folder, scratch / "work", Absent("reference"), cached.name)
 
     if weight_bytes(source.model) <= MOST_CACHED_BYTES:
         try:
-            made = made_once(cache_folder() / CACHED / key, f"the dense model for {dense.runtime}", is_complete, build)
+            made = made_once(cached, f"the dense model for {dense.runtime}", _is_complete, build)
             keep_used(made)
             return made
         except InputError as error:
             say(f"  {error}; exported for this run alone")
-    build(scratch / key)
-    return scratch / key
+    build(scratch / cached.name)
+    return scratch / cached.name
 
 
 def _graph_dtype(item: Built) -> str:

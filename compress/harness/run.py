@@ -114,7 +114,7 @@ def run_all(recipes: Sequence[Recipe], options: Options) -> list[Result]:
     if by_workload:
         quiet_transformers()
         say("plan")
-        for line in forecast.lines(forecast.of_plans(plans, finished, options), options, machine):
+        for line in forecast.lines(forecast.of_plans(plans, finished, options, machine), options, machine):
             say(line)
     else:
         end_training()

@@ -92,6 +92,8 @@ def test_graphs_need_their_dense_model() -> None:
     found = text(Work(recipe("a", runtime="onnxruntime"), SST2, SIZE))
     assert found[1].startswith("  references    the dense model under onnxruntime: ")
     assert found[2].startswith("  models        3 ")
+    found = text(Work(recipe("a", runtime="onnxruntime"), SST2, SIZE, exported=True))
+    assert found[1].startswith("  models        3 ")
 
 
 def test_the_time_apart_from_rounds_is_noted_per_model() -> None:
@@ -164,6 +166,20 @@ def test_a_run_prints_its_plan_and_the_next_one_knows_its_times(
     assert out.splitlines() == ["  unchanged     bert_bf16: results on disk are reused"]
     code, out, _ = run(*command, "--rebuild", "--dry-run")
     assert "rough" not in out and out.splitlines()[0].startswith("  compress      bert_bf16: ")
+
+
+def test_a_graph_in_the_cache_is_not_exported_again(
+    run: Run, workload: Path, tmp_path: Path, forked_sessions: None
+) -> None:
+    places = ("--out", tmp_path / "results", "--artifacts", tmp_path / "artifacts", "--workload", workload)
+
+    def stages(name: str) -> list[str]:
+        return [line.split()[0] for line in run("run", name, *places, "--dry-run", "--rebuild")[1].splitlines()]
+
+    assert "references" in stages("bert_int8")
+    assert run("run", "bert_int8", *places, "--device", "cpu", *QUICK)[0] == 0
+    assert stages("bert_int8") == ["compress", "models", "rounds", "together"]
+    assert "references" in stages("openvino_int8")
 
 
 def test_errors_of_a_dry_run_are_those_of_the_run(run: Run) -> None:

@@ -57,12 +57,26 @@ def read(path: Path, csv: Csv | None) -> Table:
     csv = csv or Csv()
     text, encoding = text_files.read(path, csv.encoding)
     try:
-        text, csv = _without_sep_line(text, csv)
-        separator, quoting, parsed = _detected(text, kind(path), csv)
+        separator, quoting, parsed, csv = _parsed(path, text, csv)
         columns, rows = _columns(parsed, csv)
     except Malformed as error:
         raise InputError(f"{path.name}: {error}") from None
     return Table(columns, rows, separator, quoting, encoding)
+
+
+def all_rows(path: Path) -> list[list[str]]:
+    """Return all rows of a file, its header included. Raises InputError with the first invalid line."""
+    text, _ = text_files.read(path)
+    try:
+        return _parsed(path, text, Csv())[2].rows
+    except Malformed as error:
+        raise InputError(f"{path.name}: {error}") from None
+
+
+def _parsed(path: Path, text: str, csv: Csv) -> tuple[str, Quoting, Parsed, Csv]:
+    """Return separator, quoting and rows of a file, and the settings with the separator that it states."""
+    text, csv = _without_sep_line(text, csv)
+    return (*_detected(text, kind(path), csv), csv)
 
 
 def _without_sep_line(text: str, csv: Csv) -> tuple[str, Csv]:

@@ -4,7 +4,7 @@
         return None  ->   text  "if not name:\\n   [MASK] None\\n\\ndef "     label  "return"
                           right " None\\n\\ndef "
 
-The words alone do not decide: a bag of words is right for about 37 % of the held-out examples, the model for about
+The words alone do not decide: a bag of words is right for about 40 % of the held-out examples, the model for about
 two thirds. Its answers therefore take the encoder, and compression that damages the encoder loses accuracy. Whole files
 are held out.
 """
@@ -42,7 +42,7 @@ class Settings(TextSizes):
     length: int = 24
     train_length: int = 24
     batch: int = 32
-    steps: int = 1800
+    steps: int = 1300
     learning_rate: float = 1.5e-3
     spread: float = 0.06
     """Standard deviation of initial weights: BERT's 0.02 is for a width of 768, and learns slowly at this one."""

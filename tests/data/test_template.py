@@ -1,0 +1,87 @@
+"""`init` on data that people have: files without a header, plain text; and points that fit a language model."""
+
+from pathlib import Path
+
+import pytest
+import transformers
+
+from compress.data import headerless, locate, tables, template
+from compress.data.tasks import task_of
+from compress.data.workload import Workload
+
+COLUMNS = task_of("text-classification").columns
+TEXTS = ("a fine film about trains", "poor, and far too long", "the plot is thin, the cast is not", "quite fine")
+
+
+def written(text: str, tmp_path: Path) -> Workload:
+    (tmp_path / "made.yaml").write_text(text)
+    return Workload.load(tmp_path / "made.yaml")
+
+
+@pytest.mark.parametrize(
+    ("rows", "expected"),
+    [
+        ([["1", "a fine film"], ["0", "a poor one"], ["1", "fine"]], ["label", "text"]),
+        ([["a fine film", "pos"], ["a poor one", "neg"], ["fine too", "pos"]], ["text", "label"]),
+        ([["7", "pos", "a fine film"], ["8", "neg", "a poor one"], ["9", "pos", "fine"]], ["column_0", "label", "text"]),
+        (
+            [["a man eats a meal", "a man eats", "yes"], ["a cat sits on the mat", "a dog sits there", "no"]] * 2,
+            ["text", "text_pair", "label"],
+        ),
+        ([["score", "phrase"], ["1", "a fine film"], ["0", "a poor one"]], None),
+        ([["rating", "words"], ["good", "a fine film"], ["bad", "a poor one"]], None),
+        ([["label", "text"], ["label", "a fine film"], ["other", "text"]], None),  # usual names are a header
+        ([["1", "a fine film"]], None),
+        ([["1"], ["0"], ["1"]], None),  # too few columns
+    ],
+)
+def test_columns_without_a_header_are_named_by_their_values(
+    rows: list[list[str]], expected: list[str] | None
+) -> None:
+    assert headerless.names(rows, COLUMNS) == expected
+
+
+@pytest.mark.parametrize("name", ["test.csv", "test.tsv"])
+def test_init_names_the_columns_of_a_file_without_a_header_and_loses_no_row(name: str, tmp_path: Path) -> None:
+    separator = "," if name.endswith("csv") else "\t"
+    lines = [separator.join((str(i % 2), f'"{text}"' if "," in text else text)) for i, text in enumerate(TEXTS)]
+    data = tmp_path / "data"
+    data.mkdir()
+    for split in ("train", "test"):
+        (data / name.replace("test", split)).write_text("\n".join([*lines, f"0{separator}{split}"]) + "\n")
+    text = template.init("owner/name", str(data), "text-classification")
+    assert "  csv: {columns: [label, text]}  # the files have no header" in text
+    own = written(text, tmp_path)
+    assert (own.dataset.text, own.dataset.label) == ("text", "label")
+    raw = tables.read_files([data / name], own.dataset)
+    assert raw["text"] == [*TEXTS, "test"] and raw["label"] == ["0", "1", "0", "1", "0"]
+
+
+def test_two_equal_values_in_the_first_row_are_no_names(tmp_path: Path) -> None:
+    (tmp_path / "test.csv").write_text("1,1,a fine film\n0,1,a poor one\n1,0,fine again\n")
+    assert "csv: {columns: [label, column_1, text]}" in template.init("o/n", str(tmp_path), "text-classification")
+
+
+def test_a_plain_text_is_the_test_split_of_a_language_model(tmp_path: Path) -> None:
+    (tmp_path / "corpus.txt").write_text("Once upon a time there was a text.\n\nIt had two paragraphs.\n")
+    own = written(template.init("owner/name", str(tmp_path / "corpus.txt"), "causal-lm"), tmp_path)
+    assert (own.dataset.train, own.dataset.test, own.dataset.text) == (None, "test", "text")
+    assert [(p.batch_size, p.sequence_length, p.generate) for p in own.points] == [(1, 64, 32)]
+
+
+@pytest.mark.parametrize(("positions", "point"), [(2048, (64, 32)), (24, (16, 8)), (96, (64, 32)), (5, None)])
+def test_the_point_that_generates_fits_the_models_positions(
+    positions: int, point: tuple[int, int] | None, tmp_path: Path
+) -> None:
+    config = transformers.GPT2Config(n_positions=positions, n_embd=8, n_layer=1, n_head=1, vocab_size=30)
+    config.architectures = ["GPT2LMHeadModel"]
+    config.save_pretrained(tmp_path / "model")
+    (tmp_path / "test.txt").write_text("a text")
+    own = written(template.init(str(tmp_path / "model"), str(tmp_path / "test.txt"), "causal-lm"), tmp_path)
+    assert [(p.sequence_length, p.generate) for p in own.points] == ([] if point is None else [point])
+
+
+def test_only_language_models_have_a_point_that_generates(workload: Path) -> None:
+    model, data = workload.parent / "model", workload.parent / "data"
+    assert "points" not in template.init(str(model), str(data), "text-classification")
+    assert locate.resolve(Workload.load(workload)).workload.task == "text-classification"
