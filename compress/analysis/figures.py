@@ -267,5 +267,7 @@ def _imprecise(raw: Raw, name: str) -> Sequence[str]:
     if headline is None or point is None:
         return ()
     latencies = {ratio.reference: ratio.latency for ratio in point.ratios if ratio.reference != name}
-    sentence = shortfall(latencies, headline.precision, headline.rounds_s, share_of_budget(0, len(all_points)))
+    own = sum(point.rounds_s is not None for point in all_points)  # a natural point may share the headline's windows
+    share = share_of_budget(0, max(1, own))
+    sentence = shortfall(latencies, headline.precision, headline.rounds_s, share)
     return () if sentence is None else (sentence,)

@@ -184,7 +184,7 @@ def cheapest_within(table: Table, most: float, unit: Unit) -> Within:
 
 
 def answers(table: Table, most: float, unit: Unit, text: str) -> list[str]:
-    """Return sentences: the cheapest recipe by the estimates, that of those surely within the loss, and the unsure ones.
+    """Return sentences: the cheapest recipe by the estimates, that of those surely within the loss, the unsure ones.
 
     `most` and `unit` are the limit, and `text` is how the user wrote it.
     """

@@ -132,6 +132,29 @@ def load_examples(
     return spaced(examples, limit) if task.joins_rows else examples
 
 
+_training: "dict[tuple[str, str, str, int | None], datasets.Dataset]" = {}
+"""The examples of the last call of `training_examples`."""
+
+
+def training_examples(
+    source: Source, processor: Any, model_config: Any, limit: int | None = None
+) -> "datasets.Dataset":
+    """Return the prepared examples of the train split, kept until another split is asked for, or `forget_training`.
+
+    The checks of a run and all of its recipes use the same ones.
+    """
+    key = (source.digest, source.model, source.dataset, limit)
+    if key not in _training:
+        _training.clear()
+        _training[key] = load_examples(source, "train", processor, model_config, limit)
+    return _training[key]
+
+
+def forget_training() -> None:
+    """Free the memory of the training examples."""
+    _training.clear()
+
+
 def spaced(examples: "datasets.Dataset", limit: int | None) -> "datasets.Dataset":
     """Return `limit` evenly spaced examples; all of them if there are no more, or without a limit."""
     if limit is None or limit >= len(examples):

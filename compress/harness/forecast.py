@@ -73,9 +73,7 @@ class Line:
         return cls(what, seconds, seconds, rough)
 
 
-def of_plans(
-    plans: Sequence[Planned], measured: Collection[Path], options: Options, machine: Machine
-) -> list[Work]:
+def of_plans(plans: Sequence[Planned], measured: Collection[Path], options: Options, machine: Machine) -> list[Work]:
     """Return the work of these plans, of which the results at the paths in `measured` are there."""
     sizes = {planned.source.model: weight_bytes(planned.source.model) for planned in plans}
     return [

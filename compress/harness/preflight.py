@@ -132,7 +132,8 @@ def _metric_fits(source: Source, examples: Any) -> None:
 
 def _examples(source: Source, split: Split, processor: Any, skeleton: Any) -> Any:
     """Return the examples of a split, after checking them with model and processor."""
-    examples = loading.load_examples(source, split, processor, skeleton.config)
+    load = loading.training_examples if split == "train" else partial(loading.load_examples, split="test")
+    examples = load(source, processor=processor, model_config=skeleton.config)
     loading.check(source, skeleton, processor, examples)
     return examples
 

@@ -21,7 +21,7 @@ from compress.base.files import cache_folder, passing
 from compress.base.processes import threads
 from compress.base.quiet import quiet_transformers
 from compress.base.ranks import end_training, processes, rank
-from compress.data import live
+from compress.data import live, loading
 from compress.energy.block import holds_gpu
 from compress.energy.find import find_meter
 from compress.energy.meters import Absent, Meter, gpus_of
@@ -245,6 +245,7 @@ def _measure(
             results = assemble(left, references, job, sessions, machine, name, options.out)
             measured.write({item.path: result for item, result in zip(left, results, strict=True)})
 
+        loading.forget_training()
         release_memory()  # memory that making artifacts took is needed by the session
         engine(options.engine).run(prepare, finish, scratch)
 

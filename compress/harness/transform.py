@@ -134,7 +134,7 @@ def open_bundle(
     check_weights(source.place, model.named_parameters())
 
     def train() -> "datasets.Dataset":
-        return loading.load_examples(source, "train", processor, model.config, limit=limit)
+        return loading.training_examples(source, processor, model.config, limit)
 
     bundle = Bundle(
         model=merged(model),

@@ -8,12 +8,11 @@ from compress.analysis.precision import widest_shortfall
 from compress.base.console import bar, say
 from compress.base.devices import foreign_cpu_s, stolen_cpu_s
 from compress.data.point import OperatingPoint
-from compress.measure.attempts import with_point
+from compress.measure.attempts import in_words, with_point
 from compress.measure.job import Spec
 from compress.measure.models import load_of
 from compress.measure.rounds import Bench, Rounds
 from compress.measure.stopping import finished, latency_ratios
-from compress.records.natural import WORDS
 from compress.records.stats import Estimate
 from compress.spec.measure import Settings, share_of_budget
 
@@ -29,7 +28,7 @@ def measure_point(bench: Bench, point: OperatingPoint, live: Sequence[Spec], set
     rounds.warm_up()
     if not rounds.live:
         return 0.0
-    label = _label(point)
+    label = in_words(point)
     say(f"  measuring {label}: {_planned(settings, len(rounds.live), bench)}")
     foreign, stolen, start = foreign_cpu_s(), stolen_cpu_s(), time.monotonic()
     with bar(f"measuring {label}, first round", None):
@@ -71,7 +70,7 @@ def _until_finished(rounds: Rounds, label: str, settings: Settings) -> float:
             ratios = _ratios(rounds)
             if finished(settings, index, elapsed_s, ratios.values()):
                 break
-    points = rounds.bench.job.workload.measured_points(settings.points)
+    points = rounds.bench.points
     share = share_of_budget(0 if rounds.point == points[0] else 1, len(points))
     if line := widest_shortfall(ratios, _references(rounds), settings.precision, elapsed_s, share):
         say(f"  {line}")
@@ -86,12 +85,6 @@ def _ratios(rounds: Rounds) -> dict[tuple[str, str], Estimate]:
 
 def _references(rounds: Rounds) -> list[str]:
     return [spec.name for spec in rounds.live if spec.reference]
-
-
-def _label(point: OperatingPoint) -> str:
-    label = f"batch {point.batch_size}" + (f" x {point.sequence_length} tokens" if point.sequence_length else "")
-    label += f", {point.generate} generated" if point.generate else ""
-    return label + (f", {WORDS[point.natural]}" if point.natural else "")
 
 
 def _planned(settings: Settings, models: int, bench: Bench) -> str:

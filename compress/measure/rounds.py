@@ -35,6 +35,8 @@ class Bench:
 
     job: Job
     shelf: Shelf
+    points: Sequence[OperatingPoint]
+    """Points that have rounds of their own, the headline first."""
     runners: dict[str, Runner]
     meter: Meter | Absent
     sampler: Sampler

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from compress.base.cgroup import quota_cores
 from compress.base.console import say
@@ -21,7 +21,7 @@ from compress.data.point import OperatingPoint
 from compress.data.tasks import task_of
 from compress.energy.find import find_meter
 from compress.energy.sampler import Sampler, facts, idle, steady_idle
-from compress.measure.attempts import attempt, shape, unmeasured, with_point
+from compress.measure.attempts import attempt, in_words, shape, unmeasured, with_point
 from compress.measure.evaluate import BATCH, evaluate
 from compress.measure.examples import differing, label_names
 from compress.measure.foreign import foreign_processes, listed_processes
@@ -29,11 +29,16 @@ from compress.measure.job import Job, Spec, read_job, session_folder
 from compress.measure.models import Shelf, in_turn_reason, split_examples, timing_batches
 from compress.measure.remembered import recalled, remember
 from compress.records import trace
+from compress.records.natural import Texts
 from compress.records.session import Idle, Memory, Runner, RunnerPoint, Session
 from compress.spec.formats import GRAPH_RUNTIMES
 from compress.spec.measure import share_of_rest
 
+if TYPE_CHECKING:
+    from compress.measure.rounds import Bench
+
 SENSITIVITY_BATCHES = (1, 32)
+SENSITIVITY_EXAMPLES = 1000  # at most, evenly spaced: one by one, the whole split would take longer than its evaluation
 IDLE_S = 2.0
 NO_CACHE = "an exported graph keeps no cache: it would compute the whole text anew for every token"
 
@@ -45,7 +50,6 @@ def run_session(job: Job, memory: Mapping[str, Memory], known: Mapping[str, Runn
     """
     from compress.base.devices import torch_devices
     from compress.measure.latency import synchronizer
-    from compress.measure.operating_point import measure_point
     from compress.measure.rounds import Bench
 
     clock_offset_ns = _clock_offset_ns()
@@ -74,22 +78,10 @@ def run_session(job: Job, memory: Mapping[str, Memory], known: Mapping[str, Runn
         live = []  # there is no reference to compare with
     idle_loaded = steady_idle(meter, IDLE_S)
     sync = synchronizer(torch_devices(job.device))
-    points = _points(job, shelf, live)
+    points, same = _points(job, shelf, live)
+    own = [point for point in points if point != same]
     with Sampler(meter) as sampler:
-        bench = Bench(job, shelf, runners, meter, sampler, sync, before, seen)
-        left_s = job.settings.budget_s
-        for number, point in enumerate(points):
-            capable, incapable = _split_by_capability(live, point)
-            lacking = {spec.name: NO_CACHE for spec in incapable}
-            if capable:
-                share_s = None if left_s is None else left_s * share_of_rest(number, len(points))
-                spent_s = measure_point(bench, point, capable, job.settings.model_copy(update={"budget_s": share_s}))
-                left_s = None if left_s is None else max(0.0, left_s - spent_s)
-            if point is not points[0]:  # an error at a further point leaves the result valid
-                lacking |= {s.name: error for s in capable if (error := runners[s.name].error) is not None}
-            for name, why in lacking.items():
-                runners[name] = with_point(replace(runners[name], error=None), RunnerPoint(shape(point), lacking=why))
-            live = [spec for spec in live if runners[spec.name].error is None]
+        live = _measure_points(Bench(job, shelf, own, runners, meter, sampler, sync, before, seen), points, live)
     outcomes = {spec.name: runners[spec.name].outcomes for spec in live}
     examples = differing(job, outcomes) if job.evaluates else None
     return Session(
@@ -108,13 +100,55 @@ def run_session(job: Job, memory: Mapping[str, Memory], known: Mapping[str, Runn
     )
 
 
-def _points(job: Job, shelf: Shelf, live: Sequence[Spec]) -> list[OperatingPoint]:
-    """Return the points to measure. Natural points of larger batches than the test split are those of its size."""
+def _measure_points(bench: "Bench", points: Sequence[OperatingPoint], live: list[Spec]) -> list[Spec]:
+    """Measure the runners at all points and return those without an error. Points share the budget of the rounds."""
+    from compress.measure.operating_point import measure_point
+
+    job, runners, left_s = bench.job, bench.runners, bench.job.settings.budget_s
+    for point in points:
+        if point not in bench.points:
+            _count_for(point, runners, live)
+            continue
+        capable, incapable = _split_by_capability(live, point)
+        lacking = {spec.name: NO_CACHE for spec in incapable}
+        if capable:
+            share_s = None
+            if left_s is not None:
+                share_s = left_s * share_of_rest(bench.points.index(point), len(bench.points))
+            spent_s = measure_point(bench, point, capable, job.settings.model_copy(update={"budget_s": share_s}))
+            left_s = None if left_s is None else max(0.0, left_s - spent_s)
+        if point is not points[0]:  # an error at a further point leaves the result valid
+            lacking |= {s.name: error for s in capable if (error := runners[s.name].error) is not None}
+        for name, why in lacking.items():
+            runners[name] = with_point(replace(runners[name], error=None), RunnerPoint(shape(point), lacking=why))
+        live = [spec for spec in live if runners[spec.name].error is None]
+    return live
+
+
+def _points(job: Job, shelf: Shelf, live: Sequence[Spec]) -> tuple[list[OperatingPoint], OperatingPoint | None]:
+    """Return the points to measure, and the natural one if its batches have the headline's shape.
+
+    Natural points of larger batches than the test split are those of its size.
+    """
     points = job.workload.measured_points(job.settings.points)
     if not live or all(point.natural is None for point in points):
-        return points
-    examples = len(split_examples(job, shelf.take(live[-1])))  # this model is loaded
-    return job.workload.measured_points(job.settings.points, examples)
+        return points, None
+    examples = split_examples(job, shelf.take(live[-1]))  # this model is loaded
+    points = job.workload.measured_points(job.settings.points, len(examples))
+    headline, *further = points
+    one_length = set(task_of(job.workload.task).lengths(examples)) == {headline.sequence_length}
+    same = (p for p in further if one_length and p.natural is not None and p.batch_size == headline.batch_size)
+    return points, next(same, None)
+
+
+def _count_for(point: OperatingPoint, runners: dict[str, Runner], live: Sequence[Spec]) -> None:
+    """Let the headline's windows count for a natural point whose texts all have the headline's length."""
+    say(f"  {in_words(point)}: all texts have the headline's length, whose windows count for both")
+    for spec in live:
+        headline = runners[spec.name].points[0]
+        texts = Texts(1, float(headline.point.sequence_length or 0))  # one shape: each batch is a whole pass
+        also = replace(headline, point=shape(point), texts=texts, rounds_s=None)
+        runners[spec.name] = with_point(runners[spec.name], also)
 
 
 def _clock_offset_ns() -> int:
@@ -152,8 +186,8 @@ def _evaluate(shelf: Shelf, spec: Spec, job: Job, runners: dict[str, Runner], kn
     examples = loading.load_examples(job.source, "test", runner.processor, runner.model.config, limit=job.limit)
     batch_size = job.workload.headline_point.batch_size if spec.batch_dependent else BATCH
 
-    def evaluated(size: int) -> accuracy.Evaluation:
-        return evaluate(runner.model, task, examples, runner.processor, device, size, spec.name)
+    def evaluated(size: int, some: Any = examples) -> accuracy.Evaluation:
+        return evaluate(runner.model, task, some, runner.processor, device, size, spec.name)
 
     start = time.monotonic()
     evaluation = evaluated(batch_size)
@@ -172,7 +206,9 @@ def _evaluate(shelf: Shelf, spec: Spec, job: Job, runners: dict[str, Runner], kn
         say(f"  evaluated {spec.name} on {len(examples)} examples in {time.monotonic() - start:.1f} s")
         return runner.model.config
     if spec.batch_dependent:
-        measured = replace(measured, batch_sensitivity=accuracy.flips(*map(evaluated, SENSITIVITY_BATCHES)))
+        some = loading.spaced(examples, SENSITIVITY_EXAMPLES)
+        differing_share = accuracy.flips(*(evaluated(size, some) for size in SENSITIVITY_BATCHES))
+        measured = replace(measured, batch_sensitivity=differing_share)
     if spec.path is None:
         parameters, nonzero = size.parameter_counts(runner.model)
         weights = size.weight_bytes(runner.model)

@@ -23,7 +23,10 @@ def written(text: str, tmp_path: Path) -> Workload:
     [
         ([["1", "a fine film"], ["0", "a poor one"], ["1", "fine"]], ["label", "text"]),
         ([["a fine film", "pos"], ["a poor one", "neg"], ["fine too", "pos"]], ["text", "label"]),
-        ([["7", "pos", "a fine film"], ["8", "neg", "a poor one"], ["9", "pos", "fine"]], ["column_0", "label", "text"]),
+        (
+            [["7", "pos", "a fine film"], ["8", "neg", "a poor one"], ["9", "pos", "fine"]],
+            ["column_0", "label", "text"],
+        ),
         (
             [["a man eats a meal", "a man eats", "yes"], ["a cat sits on the mat", "a dog sits there", "no"]] * 2,
             ["text", "text_pair", "label"],
@@ -35,9 +38,7 @@ def written(text: str, tmp_path: Path) -> Workload:
         ([["1"], ["0"], ["1"]], None),  # too few columns
     ],
 )
-def test_columns_without_a_header_are_named_by_their_values(
-    rows: list[list[str]], expected: list[str] | None
-) -> None:
+def test_columns_without_a_header_are_named_by_their_values(rows: list[list[str]], expected: list[str] | None) -> None:
     assert headerless.names(rows, COLUMNS) == expected
 
 

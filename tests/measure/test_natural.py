@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import datasets
 import pytest
 import torch
 
@@ -16,6 +17,7 @@ from compress.data.workload import Workload
 from compress.measure import latency
 from compress.measure.session import run_session
 from compress.records import trace
+from tests.helpers import FILLER, write_workload
 from tests.measure.test_runners import job
 
 SIZE = 4  # the headline's batch in the made workload
@@ -71,6 +73,30 @@ def test_a_split_smaller_than_a_batch_is_one_smaller_batch(workload: Path) -> No
     assert natural.point.batch_size == 3
     assert natural.texts is not None
     assert natural.texts.batches == 1
+
+
+@pytest.mark.parametrize("length", [8, 16])
+def test_texts_that_all_have_the_headlines_length_are_measured_once(length: int, tmp_path: Path) -> None:
+    path = write_workload(tmp_path, headline={"batch_size": SIZE, "sequence_length": length}, max_length=length)
+    texts = [" ".join(FILLER[i : i + 6]) for i in range(4)] * 5  # eight tokens with the special ones
+    for split in ("train", "test"):
+        rows = {"text": [f"{text} {split}" for text in texts] if split == "train" else texts, "label": [0, 1] * 10}
+        datasets.Dataset.from_dict(rows).to_parquet(tmp_path / "data" / f"{split}.parquet")
+    measured = run_session(job(path, "together"), {})
+    for runner in measured.runners:
+        headline, natural = runner.points
+        assert (natural.point.natural, natural.point.batch_size) == ("as_they_come", SIZE)
+        assert natural.texts is not None and natural.texts.tokens_per_example == 8
+        assert (natural.windows == headline.windows) == (length == 8)
+        assert (natural.rounds_s is None) == (length == 8)
+    trace.write(tmp_path / "trace", measured)
+    assert trace.read(tmp_path / "trace") == measured
+    raw = costs.Raw(measured, ("fp32 eager", "bf16 eager"), "fp32 eager", "accuracy", 0)
+    first, second = figures.points(raw, "bf16 eager")
+    assert second.natural is not None
+    if length == 8:
+        assert second.ratios == first.ratios
+        assert second.natural.latency_per_example_s.value == pytest.approx(first.latency_s.value / SIZE)
 
 
 def _examples(workload: Workload) -> Any:

@@ -80,7 +80,8 @@ def build(folder: Path, settings: Settings) -> None:
 def split(files: Sequence[tuple[str, bool]], tokenizer: Any, settings: Settings) -> tuple[list[Example], list[Example]]:
     """Return (training examples, test examples), shuffled and limited per keyword by the settings.
 
-    No text of the test is one of the training.
+    No text of the test is one of the training. Every text of the test has exactly `length` tokens when it is tokenized
+    again, so that its batches have the headline's shape.
     """
     rng = random.Random(settings.seed)
     found: dict[bool, dict[str, int]] = {False: {}, True: {}}
@@ -95,10 +96,17 @@ def split(files: Sequence[tuple[str, bool]], tokenizer: Any, settings: Settings)
                 of_label[label].append(Example(text, label))
         for group in of_label.values():
             rng.shuffle(group)
-        part = [example for group in of_label.values() for example in group[:most]]
+        groups = (_of_length(g, most, tokenizer, settings) if held_out else g[:most] for g in of_label.values())
+        part = [example for group in groups for example in group]
         rng.shuffle(part)
         parts.append(part)
     return parts[0], parts[1]
+
+
+def _of_length(group: Sequence[Example], most: int, tokenizer: Any, settings: Settings) -> list[Example]:
+    """Return the first `most` of these examples whose text has exactly the settings' number of tokens."""
+    rows = tokenizer([example.text for example in group], verbose=False)["input_ids"]
+    return [example for example, row in zip(group, rows, strict=True) if len(row) == settings.length][:most]
 
 
 def examples(text: str, tokenizer: Any, length: int) -> Iterator[Example]:
