@@ -1,6 +1,8 @@
 """Makes Results for tests: any recipe, reference, machine or meter, with every figure given by value."""
 
+import hashlib
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from compress.analysis.judging import judged
@@ -126,6 +128,14 @@ def reference(name: str = FP32, verdict: bool = True, cost: float = 1.0, **field
         size=Size(22_700_000, 22_700_000, 90_800_000, 180_000_000, 220_000_000),
         kernel=kernel(),
     )
+
+
+def stored(folder: Path) -> dict[str, str]:
+    """Make the folder of an artifact, with a manifest alone; return the fields of a result that name it."""
+    folder.mkdir(parents=True)
+    (folder / "manifest.json").write_text('{"kind": "transformers"}')
+    digest = hashlib.sha256((folder / "manifest.json").read_bytes()).hexdigest()
+    return {"artifact": str(folder), "artifact_sha256": digest}
 
 
 def machine(id: str = "m1", device: str = "cpu") -> Machine:

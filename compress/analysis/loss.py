@@ -112,6 +112,14 @@ def _relative(after: Accuracy, before: Accuracy) -> Estimate | str:
     return turned(grown) if after.higher_is_better != negative else grown
 
 
+def changed(ours: Accuracy, reference: Accuracy) -> tuple[int, int] | None:
+    """Return how many answers are right only in ours, and only in the reference; None for other metrics."""
+    if ours.right is None or reference.right is None or ours.estimate.n != reference.estimate.n:
+        return None
+    mine, theirs = int(ours.right, 16), int(reference.right, 16)
+    return (mine & ~theirs).bit_count(), (theirs & ~mine).bit_count()
+
+
 def unpacked(text: str, n: int) -> np.ndarray:
     """Return the n bits of a hexadecimal number, lowest first."""
     raw = np.frombuffer(int(text, 16).to_bytes((n + 7) // 8, "little"), dtype=np.uint8)

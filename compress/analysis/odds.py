@@ -4,8 +4,9 @@ Results store unadjusted intervals. For a table of several recipes, intervals ar
 follow Holm's method (1979), which keeps the same error rate and finds more.
 """
 
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import wraps
 from typing import TypeVar
 
@@ -19,8 +20,8 @@ from compress.analysis.pareto import Candidate, Table, candidates, ranked
 from compress.analysis.resampling import RESAMPLES, cost_deviations, quality_deviations, session_effects
 from compress.analysis.verdict import cost_axis
 from compress.base.config import InputError
-from compress.records import stats
-from compress.records.result import Result, Unit, Verdict, Word
+from compress.records import proportions, stats
+from compress.records.result import BreakEven, Result, Unit, Verdict, Word
 from compress.records.stats import Estimate
 
 SEED = 0
@@ -84,6 +85,14 @@ def _judged_by(result: Result, reference: str | None) -> Estimate | None:
 def word_among(word: Word, among: Adjusted | None) -> Word:
     """Return a verdict's word among all recipes of the table: a difference no longer significant is dropped."""
     return word if among is None or among.differs or word in SETTLED else "NO MEASURABLE DIFFERENCE"
+
+
+def breakeven_among(result: Result, among: Adjusted | None) -> BreakEven | None:
+    """Return the break-even, or why there is none if the verdict among all recipes of the table shows no saving."""
+    even, verdict = result.breakeven, verdict_among(result, among)
+    if even is None or even.reason is not None or verdict is None or verdict.word == "SAVES":
+        return even
+    return BreakEven(None, even.unit, even.point, "no saving is shown among all recipes of the table")
 
 
 def verdict_among(result: Result, among: Adjusted | None) -> Verdict | None:
@@ -167,7 +176,7 @@ def cheapest_within(table: Table, most: float, unit: Unit) -> Within:
     field = [c for c in candidates(table.results, (), table.axis, table.reference) if c.name not in table.held]
     by_cost = sorted(field, key=lambda c: (c.cost.value, c.name))
     spreads = {r.name: loss.spreads(r.accuracy) for r in table.results if r.accuracy}
-    losses = {c.name: seeds.jointly(c.quality, spreads[c.name], len(field)) for c in field}
+    losses = {c.name: joint_loss(c, table, spreads[c.name], len(field)) for c in field}
     by_estimate = [c for c in by_cost if c.quality.value >= -most]
     surely = [c for c in by_cost if losses[c.name].low >= -most]
     unsure = tuple(c.name for c in by_cost if losses[c.name].low < -most <= losses[c.name].high)
@@ -183,6 +192,24 @@ def cheapest_within(table: Table, most: float, unit: Unit) -> Within:
     return Within(first(by_estimate), first(surely), saving(surely), saving(by_estimate), unsure, losses)
 
 
+def joint_loss(candidate: Candidate, table: Table, spreads: Sequence[seeds.Spread], comparisons: int) -> Estimate:
+    """Return a candidate's negated loss with an interval that is valid jointly for all comparisons (Bonferroni).
+
+    That of an accuracy is at least as wide as Tango's score interval: a 95 % interval that is widened by a factor is
+    too narrow with few changed answers.
+    """
+    wide = seeds.jointly(candidate.quality, spreads, comparisons)
+    rows = {row.name: row.accuracy for row in table.rows}
+    ours, reference = rows.get(candidate.name), None if table.reference is None else rows.get(table.reference)
+    changed = None if ours is None or reference is None else loss.changed(ours, reference)
+    if changed is None:
+        return wide
+    score = proportions.tango(*changed, wide.n, 1 - (1 - stats.CONFIDENCE) / comparisons)
+    seed = math.hypot(*(part.half(comparisons) for part in spreads))
+    low, high = (math.hypot(edge - wide.value, seed) for edge in score)
+    return replace(wide, low=min(wide.low, wide.value - low), high=max(wide.high, wide.value + high))
+
+
 def answers(table: Table, most: float, unit: Unit, text: str) -> list[str]:
     """Return sentences: the cheapest recipe by the estimates, that of those surely within the loss, the unsure ones.
 
@@ -193,10 +220,13 @@ def answers(table: Table, most: float, unit: Unit, text: str) -> list[str]:
     n = 0 if accuracy is None else accuracy.estimate.n
     machine = table.newest.machine
     where = f"{table.newest.workload.get('name', 'workload')} on {machine.device_name} ({machine.id})"
+    where += "" if table.newest.limit is None else f", {table.newest.limit} examples"
     where += f", within {text} of {table.reference}"
     where += "" if accuracy is None else f" ({loss.meaning((most, unit), accuracy)})"
     certain = "" if within.confident is None else "; its loss is certain, not that it is the cheapest"
     joint = f"with 95 % confidence (jointly for {within.rows} recipes)"
+    if not within.rows:
+        return [f"{where}: no recipe can be judged: each is broken, failed or NOT RELIABLE"]
     unsure = f"{where}: not sure of {', '.join(within.unsure)}: the interval of the loss contains the limit"
     return [
         f"{where}: the cheapest recipe by the estimates is {_described(within.estimated, table)}",
@@ -207,10 +237,11 @@ def answers(table: Table, most: float, unit: Unit, text: str) -> list[str]:
 
 
 def _described(candidate: Candidate | None, table: Table) -> str:
-    """Return name and cost of a candidate, and whether it saves anything."""
+    """Return name and cost of a candidate with its adjusted interval, and whether it saves anything."""
     if candidate is None:
         return "none"
-    cost = candidate.cost
+    among = adjusted(table).get(candidate.name)
+    cost = candidate.cost if among is None else among.cost
     sentence = f"{candidate.name}, at {cost.value:.3g} times the {table.axis} ({cost.low:.3g} to {cost.high:.3g})"
     if cost.low > 1:
         return f"{sentence}, which costs more than {table.reference}"

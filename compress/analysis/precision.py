@@ -67,7 +67,7 @@ def _known(ratio: Estimate) -> str:
     """Return how precisely a ratio is known."""
     width = half_width(ratio)
     if width > WIDE:
-        return f"is only known to lie between {ratio.low:.2g} and {ratio.high:.2g}"
+        return f"is only known to lie between {ratio.low:.3g} and {ratio.high:.3g}"
     return f"is known to {_half(width)}"
 
 

@@ -182,8 +182,9 @@ def is_index(text: str) -> bool:
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """Return `; did you mean X?` with the closest known name, or an empty text if none is close."""
-    near = difflib.get_close_matches(name, sorted(known), n=1)
-    return f"; did you mean {near[0]}?" if near else ""
+    by_lower = {each.lower(): each for each in sorted(known, reverse=True)}
+    near = difflib.get_close_matches(name.lower(), sorted(by_lower), n=1)
+    return f"; did you mean {by_lower[near[0]]}?" if near else ""
 
 
 def suggestion_or_list(name: str, shipped: Sequence[str]) -> str:

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 import shutil
 import time
 from collections.abc import Callable
@@ -12,6 +13,8 @@ from compress.base.locks import locked
 from compress.base.owners import beside, sweep
 
 UNUSED_S = 30 * 86_400.0
+OWN = re.compile("[0-9a-f]{16}")
+"""Names of folders that a cache made: digests. Others in the same place belong to somebody else."""
 
 
 def made_once(target: Path, what: str, is_complete: Callable[[Path], bool], build: Callable[[Path], None]) -> Path:
@@ -43,7 +46,7 @@ def keep_used(folder: Path) -> None:
     with contextlib.suppress(OSError):
         os.utime(folder)
         for other in folder.parent.iterdir():
-            if other.is_dir() and time.time() - other.stat().st_mtime > UNUSED_S:
+            if OWN.fullmatch(other.name) and other.is_dir() and time.time() - other.stat().st_mtime > UNUSED_S:
                 shutil.rmtree(other, ignore_errors=True)
 
 

@@ -24,6 +24,7 @@ def names(rows: Sequence[Sequence[str]], columns: Sequence[Column]) -> list[str]
     if len(rows) < 2 or not _is_data(rows, columns) or any(column.kind == "image" for column in columns):
         return None
     values = list(zip(*rows, strict=True))
+    distinct = [len(set(column)) for column in values]
     required = [column for column in columns if not column.optional]
     if len(values) < len(required):
         return None
@@ -31,7 +32,11 @@ def names(rows: Sequence[Sequence[str]], columns: Sequence[Column]) -> list[str]
     left = list(range(len(values)))
     for column in sorted(required, key=lambda column: column.kind != "label"):
         if column.kind == "label":
-            index = min(left, key=lambda i: (len(set(values[i])), fmean(map(len, values[i]))))
+            # a label has several values that repeat, and none that is empty: other columns are often constant
+            usable = [i for i in left if 1 < distinct[i] < len(rows) and all(cell.strip() for cell in values[i])]
+            if not usable:
+                return None
+            index = min(usable, key=lambda i: (distinct[i], fmean(map(len, values[i]))))
         else:
             index = max(left, key=lambda i: fmean(map(len, values[i])))
         found[index] = column.field
@@ -46,10 +51,16 @@ def _is_data(rows: Sequence[Sequence[str]], columns: Sequence[Column]) -> bool:
     """Return whether the first row is data."""
     first, *below = rows
     known = {name for column in columns for name in column.names}
-    if any(cell.strip().lower() in known for cell in first):
+    if any(cell.strip().lower() in known for cell in first) or _is_counted(first):
         return False
     pairs = zip(first, zip(*below, strict=True), strict=True)
     return any(cell in others or all(map(_is_number, (cell, *others))) for cell, others in pairs)
+
+
+def _is_counted(first: Sequence[str]) -> bool:
+    """Return whether these are the names that pandas gives: 0, 1, 2, after an index without a name."""
+    named = first[1:] if first[0] == "" else first
+    return list(named) == [str(number) for number in range(len(named))]
 
 
 def _is_number(text: str) -> bool:

@@ -16,7 +16,6 @@ from compress.data.hub import is_id
 
 STATED = "model_stated"
 """Key of `workload.resolved`: what the model states of itself."""
-FIELDS = ("license", "license_name", "license_link", "base_model")
 README = "README.md"
 MOST_BYTES = 4_000_000
 LONGEST = 200
@@ -34,8 +33,13 @@ def stated(folder: Path) -> dict[str, Any]:
     """
     head = _head(folder / README)
     config, _ = config_of(folder)
+    return checked({**head, "license": _licence(head.get("license")) or (config or {}).get("license")})
+
+
+def checked(head: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the statements of a card's head, or of a result, that have the expected form."""
     found = {
-        "license": _licence(head.get("license")) or _licence((config or {}).get("license")),
+        "license": _licence(head.get("license")),
         "license_name": _text(head.get("license_name")),
         "license_link": _link(head.get("license_link")),
         "base_model": _ids(head.get("base_model")),

@@ -33,6 +33,8 @@ class Found:
     columns: Sequence[str]
     header: bool = True
     """Whether the files name their columns."""
+    remark: str = ""
+    """What the choice of the test split leaves open."""
 
 
 def init(
@@ -58,13 +60,14 @@ def init(
     found = found_in(data, task)
     is_hub = not expanded(data).exists()
     lines.append(f"  train: {_scalar(found.train)}" + _hint(found.train is None, "steps that learn need one"))
-    lines.append(f"  test: {_scalar(found.test)}" + _hint(is_hub, "a hub data set: look up its splits on its page"))
+    remark = "a hub data set: look up its splits on its page" if is_hub else found.remark
+    lines.append(f"  test: {_scalar(found.test)}" + _hint(bool(remark), remark))
     for column in declared.columns:
         field = column.field
         chosen = given[field] if field in given else column.among(found.columns)
         if chosen is None and column.optional:
             continue
-        hint = f"not found in {', '.join(found.columns)}" if found.columns else "look up the column"
+        hint = f"not found in {', '.join(map(_scalar, found.columns))}" if found.columns else "look up the column"
         lines.append(f"  {field}: {_scalar(chosen or field)}" + _hint(chosen is None, hint))
     if not found.header:
         named = ", ".join(map(_scalar, found.columns))
@@ -116,7 +119,18 @@ def found_in(data: str, task: str) -> Found:
         return Found("train", "test", ())
     train, test = _splits(path)
     names = _names(path, test, task)
-    return Found(train, test, _columns(path, test) if names is None else names, header=names is None)
+    if train is not None and (_names(path, train, task) is None) != (names is None):
+        with_header, without = (test, train) if names is None else (train, test)
+        raise InputError(
+            f"{path}: the {with_header} split has a header, the {without} split seems to have none; expected the same "
+            "of both: add the header, or write the workload by hand"
+        )
+    columns = _columns(path, test) if names is None else names
+    if not columns:
+        raise InputError(f"{path}: the {test} split has no columns; expected at least one example")
+    another = path.is_dir() and test != "test" and split_files(path, "test") is not None
+    remark = "there is a test split too: take it if it has its labels" if another else ""
+    return Found(train, test, columns, header=names is None, remark=remark)
 
 
 def _names(path: Path, split: str, task: str) -> list[str] | None:
@@ -204,7 +218,8 @@ def _model_hint(value: str) -> str:
     path = expanded(value)
     is_model = (path / "config.json").is_file() or checkpoints.is_adapter(path)
     no_model = "no config.json: expected a folder of a saved transformers model"
-    return _hub_hint(value) or _hint(not is_model, no_model)
+    damaged = (path / "config.json").is_file() and checkpoints.config_of(path)[0] is None
+    return _hub_hint(value) or _hint(not is_model, no_model) or _hint(damaged, "its config.json cannot be read")
 
 
 def _hint(needed: bool, text: str) -> str:

@@ -38,7 +38,7 @@ GUESSED_S: dict[Stage, tuple[float, float]] = {
     "references": (5, 1e-7),
     "models": (10, 3e-7),
 }
-"""Stage -> seconds, and seconds per byte of weights, where no past stage is known."""
+"""Stage -> seconds, and seconds per byte of weights, where no past stage is known; otherwise only their proportion."""
 
 
 @dataclass(frozen=True)
@@ -162,9 +162,9 @@ def _stages(group: Sequence[Work], options: Options, machine: Machine) -> Iterat
         kind: Stage, what: str, size: int, limit: int | None = options.limit, times: int = 1
     ) -> tuple[float, bool]:
         key = first.unmade if kind == "workload" else key_of(workload, what, limit, machine.device_name)
-        seconds = pace.estimate(past, kind, key, size)
         fixed_s, per_byte_s = GUESSED_S[kind]
-        return times * (fixed_s + per_byte_s * size if seconds is None else seconds), not pace.is_known(past, kind, key)
+        seconds = pace.estimate(past, kind, key, size, lambda size: fixed_s + per_byte_s * size)
+        return times * seconds, not pace.is_known(past, kind, key, size)
 
     if first.unmade:
         yield Line.of(f"workload      {workload} is made, once", *stage("workload", "", 1))

@@ -6,16 +6,19 @@
 import contextlib
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median
 from typing import Literal
 
+from compress.base import reading
+from compress.base.errors import InputError
 from compress.base.files import cache_folder, write_atomic
 
 Stage = Literal["workload", "compress", "train", "references", "models"]
 MOST_LINES = 1000
+MOST_FILE_BYTES = 4_000_000
 MOST_S = 30 * 86_400.0
 MOST_BYTES = 10**15
 NEWEST = 5
@@ -42,6 +45,8 @@ def note(past: Past) -> None:
     """Append a stage to the file. A cache that cannot be written costs the next estimate, not this run."""
     with contextlib.suppress(OSError):
         file = _file()
+        if file.exists() and not file.is_file():
+            return
         file.parent.mkdir(parents=True, exist_ok=True)
         with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644), "a") as out:
             out.write(json.dumps(asdict(past)) + "\n")
@@ -53,9 +58,10 @@ def note(past: Past) -> None:
 def read() -> list[Past]:
     """Return the past stages, oldest first; lines that hold none are left out."""
     try:
-        lines = _file().read_text(encoding="utf-8", errors="replace").splitlines()[-MOST_LINES:]
-    except OSError:
+        text = reading.content(_file(), "list of stages", MOST_FILE_BYTES).decode(errors="replace")
+    except InputError:
         return []
+    lines = text.splitlines()[-MOST_LINES:]
     return [past for line in lines if (past := _parsed(line)) is not None]
 
 
@@ -68,18 +74,26 @@ def _parsed(line: str) -> Past | None:
     return past if 0 < past.size < MOST_BYTES and 0 <= past.seconds < MOST_S else None
 
 
-def estimate(past: Sequence[Past], stage: Stage, key: str, size: int) -> float | None:
-    """Return the seconds of a stage: those of the same work last time, else of other work in proportion to its size.
+def estimate(past: Sequence[Past], stage: Stage, key: str, size: int, guess: Callable[[int], float]) -> float:
+    """Return the seconds of a stage: those of the same work last time, else as many times the guess as other work took
+    on as many examples.
 
-    None without a past stage of this kind.
+    `guess` returns the seconds of this kind of stage by its size, and is the estimate without a past stage.
     """
-    same = [each.seconds for each in past if (each.stage, each.key) == (stage, key)]
+    same = [each.seconds for each in past if (each.stage, each.key, each.size) == (stage, key, size)]
     if same:
         return same[-1]
-    rates = [each.seconds / each.size for each in past if each.stage == stage][-NEWEST:]
-    return median(rates) * size if rates else None
+    others = [each for each in past if each.stage == stage and _limit(each.key) == _limit(key)]
+    factors = [each.seconds / guess(each.size) for each in others][-NEWEST:]
+    return guess(size) * (median(factors) if factors else 1.0)
 
 
-def is_known(past: Sequence[Past], stage: Stage, key: str) -> bool:
+def _limit(key: str) -> str:
+    """Return the part of a key that is the number of examples; empty for a key without it."""
+    parts = key.split(" | ")
+    return parts[-2] if len(parts) > 2 else ""
+
+
+def is_known(past: Sequence[Past], stage: Stage, key: str, size: int) -> bool:
     """Return whether the same work was done before."""
-    return any((each.stage, each.key) == (stage, key) for each in past)
+    return any((each.stage, each.key, each.size) == (stage, key, size) for each in past)

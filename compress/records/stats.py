@@ -16,11 +16,11 @@ from pydantic import Field
 
 from compress.records import robust, serial
 from compress.records.fields import STRICT, Edge, Several
+from compress.records.proportions import NORMAL as NORMAL  # noqa: PLC0414  used with these statistics
+from compress.records.proportions import agresti_min as agresti_min  # noqa: PLC0414
 
 CONFIDENCE = 0.95
 LARGEST = 709.0  # exp(710) overflows a double
-NORMAL = 1.959963984540054
-"""Normal quantile of a two-sided 95 % interval."""
 SESSION_SPREAD = 0.02
 """Assumed standard deviation of a log cost ratio between sessions, where one session cannot estimate it."""
 FEW = 10  # discordant pairs: with fewer, the bootstrap interval is too narrow
@@ -287,16 +287,6 @@ def paired_difference(
         low, high = -math.inf, math.inf
     mean = float(differences.mean())
     return Estimate(mean, min(low, mean), max(high, mean), n)  # rare large differences may leave the mean outside
-
-
-def agresti_min(more: np.ndarray, fewer: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return Agresti and Min's intervals (2005) of differences of paired proportions, from numbers of discordant pairs.
-
-    Each cell gets half a pair more. The bootstrap fails here: without discordant pairs its interval would have width 0.
-    """
-    adjusted_n, net = n + 2, more - fewer
-    half = NORMAL * np.sqrt(more + fewer + 1 - net * net / adjusted_n) / adjusted_n
-    return np.maximum(-1.0, net / adjusted_n - half), np.minimum(1.0, net / adjusted_n + half)
 
 
 def percentile(values: Sequence[float], fraction: float) -> float:

@@ -3,21 +3,24 @@
 A terminal prints it below the table, and the page shows it on top.
 """
 
+import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from shlex import quote
 
-from compress.analysis.candidates import Candidate
-from compress.analysis.odds import Within, cheapest_within
+from compress.analysis.candidates import Candidate, candidates
+from compress.analysis.odds import Within, adjusted, cheapest_within, joint_loss
 from compress.analysis.pareto import Table
+from compress.analysis.verdict import alone, point_cost
+from compress.base.errors import InputError
 from compress.base.limits import Unit
-from compress.base.reading import exists, shortened
+from compress.base.reading import content, exists, shortened
 from compress.data.tasks import TASKS, task_of
+from compress.model.manifest import MANIFEST, MOST_BYTES
 from compress.records.files import own_path
 from compress.records.result import Result
-from compress.records.stats import CONFIDENCE, at_confidence
 from compress.report.factors import BY_AXIS, factor
 from compress.report.text import joined, plain
 
@@ -65,9 +68,9 @@ def advice(table: Table, folder: Path) -> Iterable[str]:
 
 
 def recommended(table: Table) -> Advice | None:
-    """Return the recommendation of a table, or None without a usable metric."""
+    """Return the recommendation of a table, or None without a usable metric or a sound reference."""
     accuracy = next((r.accuracy for r in table.results if r.accuracy and r.accuracy.unit and r.accuracy.known), None)
-    if accuracy is None or accuracy.unit is None or table.reference is None:
+    if accuracy is None or accuracy.unit is None or table.reference is None or table.unsound:
         return None
     words = WORDS[accuracy.unit]
     within = cheapest_within(table, MOST, accuracy.unit)
@@ -76,8 +79,8 @@ def recommended(table: Table) -> Advice | None:
         return Advice(plain(_none(table, within, words)))
     joint = f" (jointly for {within.rows} recipes)" if within.rows > 1 else ""
     sentence = (
-        f"Recommended: {chosen.name}. It {_cost(chosen, table, within)} and loses at most {words} with 95 % "
-        f"confidence{joint}; that it is the cheapest of these is an estimate."
+        f"Recommended: {chosen.name}. It {_cost(chosen, table)}{_alone(chosen.name, table)} and loses at most {words} "
+        f"with 95 % confidence{joint}; that it is the cheapest of these is an estimate."
     )
     return Advice(plain(sentence), next(result for result in table.results if result.name == chosen.name))
 
@@ -87,45 +90,85 @@ def _none(table: Table, within: Within, words: str) -> str:
     if all(result.name in table.unreliable for result in table.results):
         return "No recipe can be recommended: every measurement was disturbed (NOT RELIABLE). Run the recipes again."
     sentence = f"No recipe is shown to save {table.axis} and to lose at most {words}."
-    nearest = within.nearest
+    uncompressed, nearest = _uncompressed(table, words), within.nearest
     if nearest is None:
-        return f"{sentence} Keep {table.reference}, or try milder settings (--set)."
+        return sentence + (uncompressed or f" Keep {table.reference}, or try milder settings (--set).")
+    sentence += uncompressed
     low = -within.losses[nearest.name].low
     loss = f"{100 * low:.1f} {'points' if words == WORDS['points'] else '%'}"
     return (
-        f"{sentence} The nearest by the estimates is {nearest.name}: it {_cost(nearest, table, within)}; its loss may "
-        f"be up to {loss}: more test examples would show which."
+        f"{sentence} The nearest by the estimates is {nearest.name}: it {_cost(nearest, table)}; its loss may "
+        f"be up to {loss}: more test examples would show whether it is over {words}."
     )
 
 
-def _cost(candidate: Candidate, table: Table, within: Within) -> str:
+def _cost(candidate: Candidate, table: Table) -> str:
     """Return the cost as a factor: `is 2.2x faster than fp32 eager (2.19 to 2.25)`.
 
     Its interval is adjusted for all recipes (Bonferroni).
     """
     words = BY_AXIS[table.axis]
-    cost = at_confidence(candidate.cost, 1 - (1 - CONFIDENCE) / within.rows)
-    value, *interval = factor(cost, words)
+    among = adjusted(table).get(candidate.name)
+    value, *interval = factor(candidate.cost if among is None else among.cost, words)
+    if among is not None:
+        interval = [each.replace(")", " adjusted)") for each in interval]
     return joined((f"{words.verb} {value}", *filter(None, (words.noun,)), f"than {table.reference}", *interval))
+
+
+def _alone(name: str, table: Table) -> str:
+    """Return what the compression alone contributes, if the model runs under another runtime than the reference."""
+    result = next(result for result in table.results if result.name == name)
+    ratio = alone(result, result.headline)
+    cost = None if ratio is None else point_cost(result.headline, table.axis, ratio.reference)
+    if ratio is None or cost is None:
+        return ""
+    value, *interval = factor(cost, BY_AXIS[table.axis])
+    return joined((f" (the compression alone: {value}", *interval)) + ")"
+
+
+def _uncompressed(table: Table, words: str) -> str:
+    """Return a sentence on the uncompressed model under a runtime that surely saves and surely keeps the metric."""
+    found = candidates((), table.references, table.axis, table.reference)
+    saving = [c for c in found if c.name != table.reference and c.cost.high < 1]
+    saving = [c for c in saving if joint_loss(c, table, [], 1).low >= -MOST]
+    if not saving:
+        return ""
+    best = min(saving, key=lambda c: (c.cost.value, c.name))
+    value, *interval = factor(best.cost, BY_AXIS[table.axis])
+    cost = joined((f"{BY_AXIS[table.axis].verb} {value}", *interval))
+    return f" The uncompressed model under {best.name} {cost} and loses at most {words}."
 
 
 def how_to_use(result: Result, folder: Path) -> Use:
     """Return the lines that load the model of a result, and the next command. `folder` is that of the results."""
     if result.artifact is None:
         return Use("Its model was not kept; run the recipe without --no-keep.")
-    if not exists(Path(result.artifact)):
-        where = plain(shortened(result.artifact))
+    where = plain(shortened(result.artifact))
+    if not exists(Path(result.artifact) / MANIFEST):
         return Use(f"Its model was made in {where}, which is not here: run the recipe again.")
-    own = own_path(result)
-    file = next((path for path in (folder / own, folder / own.name) if path.exists()), folder / own)
+    if _manifest_sha256(Path(result.artifact)) != result.artifact_sha256:
+        return Use(f"Its model was made in {where}, which holds another one now: run the recipe again.")
+    try:
+        own = own_path(result)
+    except InputError:  # a result of somebody else, whose name is no name of a file
+        own = None
+    file = next((path for path in (folder / own, folder / own.name) if path.exists()), folder / own) if own else None
     code = [
         "from compress import load",
-        f"model, processor = load({json.dumps(result.artifact, ensure_ascii=False)})",
+        f"model, processor = load({json.dumps(result.artifact)})",
     ]
     if (task := result.workload.get("task")) in TASKS:
         code.append(f"outputs = {task_of(task).call}")
     return Use(
         f"Its model is in {plain(result.artifact)}.",
         tuple(code),
-        f"python -m compress card {quote(plain(str(file)))}",
+        None if file is None else f"python -m compress card {quote(plain(str(file)))}",
     )
+
+
+def _manifest_sha256(artifact: Path) -> str | None:
+    """Return the digest of an artifact's manifest; None if it cannot be read."""
+    try:
+        return hashlib.sha256(content(artifact / MANIFEST, "manifest", MOST_BYTES)).hexdigest()
+    except InputError:
+        return None

@@ -105,7 +105,8 @@ def _body(result: Result, plain: bool, kind: Kind) -> Iterable[str]:
         )
         yield ""
     base = public(workload.get("model"), workload, "model") or Path(str(workload.get("model"))).name
-    yield f"Made from {escaped(base)} with compress {result.code_version}, judged on {escaped(workload.get('name'))}."
+    made = f"Made from {escaped(base)} with compress {escaped(result.code_version)}"
+    yield f"{made}, judged on {escaped(workload.get('name'))}."
     yield ""
     yield "## Compression"
     yield ""
@@ -161,7 +162,7 @@ def _measured(result: Result) -> Iterable[str]:
     yield ""
     columns = [
         "model",
-        result.accuracy.metric if result.accuracy else "metric",
+        escaped(result.accuracy.metric) if result.accuracy else "metric",
         "difference",
         "latency",
         "latency ratio",
@@ -280,5 +281,5 @@ def _provenance(result: Result) -> Iterable[str]:
     yield f"- energy and latency hold for {device}; compare ratios, and measure on your own device"
     known = {name: result.machine.versions[name] for name in LIBRARIES if name in result.machine.versions}
     yield f"- made with {', '.join(f'{name} {version}' for name, version in known.items()) or 'unknown libraries'}"
-    yield f"- result of {escaped(result.created)}, fingerprint `{result.fingerprint}`, {text.seeds(result)}"
+    yield f"- result of {escaped(result.created)}, fingerprint {escaped(result.fingerprint)}, {text.seeds(result)}"
     yield "- the result file and its raw samples let `python -m compress verify` compute its figures again"

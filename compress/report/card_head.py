@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from compress.data.hub import is_id
-from compress.data.model_card import FIELDS, STATED
+from compress.data.model_card import STATED, checked
 from compress.data.tasks import TASKS, task_of
 from compress.model.manifest import Kind
 from compress.records.result import Result
@@ -28,10 +28,11 @@ def head(result: Result, plain: bool, kind: Kind) -> str:
     task = task_of(task).pipeline_tag if task in TASKS else task  # a newer version may have other tasks
     data = public(dataset.get("path"), workload, "dataset")
     known = accuracy if accuracy is not None and accuracy.known else None
+    whole = known if result.limit is None else None  # the hub would take it for the metric of the whole split
     methods = sorted({str(step.get("method")) for step in result.recipe.get("steps", ())})
     evaluated = (
         None
-        if known is None
+        if whole is None
         else EvalResult(
             task_type=task,
             dataset_type=data or str(workload.get("name")),
@@ -39,8 +40,8 @@ def head(result: Result, plain: bool, kind: Kind) -> str:
             dataset_config=_text(dataset.get("name")),
             dataset_split=_text(dataset.get("test")),
             dataset_revision=_text((workload.get("resolved") or {}).get("dataset_revision")),
-            metric_type=known.metric,
-            metric_value=round(known.estimate.value, 6),
+            metric_type=whole.metric,
+            metric_value=round(whole.estimate.value, 6),
         )
     )
     return str(
@@ -71,13 +72,7 @@ def public(name: Any, workload: Mapping[str, Any], part: str) -> str | None:
 def stated(workload: Mapping[str, Any]) -> Mapping[str, Any]:
     """Return what the model states of itself, as far as the result recorded it in the expected form."""
     found = (workload.get("resolved") or {}).get(STATED)
-    if not isinstance(found, Mapping):
-        return {}
-    known = {name: found[name] for name in FIELDS if isinstance(found.get(name), str)}
-    bases = found.get("base_model")
-    if isinstance(bases, list) and bases and all(isinstance(base, str) for base in bases):
-        known["base_model"] = bases
-    return known
+    return checked(found) if isinstance(found, Mapping) else {}
 
 
 def _text(value: object) -> str | None:

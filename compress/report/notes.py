@@ -50,8 +50,9 @@ def _reading(table: Table) -> Iterable[Note]:
         if adjusted(table):
             yield Note(
                 "method",
-                "Verdicts are adjusted for all recipes of the table (Holm). The intervals beside them are simultaneous "
-                "(Bonferroni), hence wider: one may contain 1 although the ratio differs significantly.",
+                "The costs of verdicts are adjusted for all recipes of the table (Holm). The intervals beside them are "
+                "simultaneous (Bonferroni), hence wider: one may contain 1 although the ratio differs significantly. "
+                "Differences of the metric and ratios on own texts have 95 % intervals of their own.",
             )
     yield from (Note("method", text) for text in _between_sessions(table))
     yield from (Note("method", text) for text in _metered(table))

@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from typing import Literal, NamedTuple
 
+from compress.analysis.odds import adjusted, breakeven_among
 from compress.analysis.pareto import Table
 from compress.analysis.precision import MISSED, half_width, others
 from compress.records.result import Point, Result
@@ -41,11 +42,12 @@ def listed(names: Iterable[str]) -> str:
 def _missing(table: Table) -> Iterable[Note]:
     """Yield why figures are missing, or include the gain errors of two meters, one sentence per reason."""
     reasons: dict[str, list[str]] = {}
+    family = adjusted(table)
     for name, point in headline_points(table):
         if point is not None and point.energy_j is None:
             reasons.setdefault(f"no energy: {point.energy_reason or 'no reason was recorded'}", []).append(name)
     for result in table.results:
-        even = result.breakeven
+        even = breakeven_among(result, family.get(result.name))
         if even is not None and even.inferences is None and even.at_most is None:
             why = (even.reason or "no reason was recorded").removeprefix("never: ")
             if result.name not in table.unreliable:  # another note states why

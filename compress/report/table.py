@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from compress.analysis.natural import deployed, energy_per_correct, latency_per_example, measured_energy
-from compress.analysis.odds import SETTLED, Adjusted, adjusted, front_odds, word_among
+from compress.analysis.odds import SETTLED, Adjusted, adjusted, breakeven_among, front_odds, word_among
 from compress.analysis.pareto import Table, point_cost
 from compress.analysis.verdict import MEASURED, Axis, alone, cost_axis, net_cost
 from compress.records.point import natural_point
@@ -61,7 +61,7 @@ def rows(table: Table, most: int | None = None) -> list[Row]:
     bits = any(r.accuracy is not None and r.accuracy.bits_per_byte is not None for r in table.rows)
     for result in table.results[:most]:
         cells = _cells(table, result, odds.get(result.name), bits)
-        cells["break-even"] = text.breakeven(result.breakeven)
+        cells["break-even"] = text.breakeven(breakeven_among(result, family.get(result.name)))
         cells["verdict"] = verdict_cell(result, family.get(result.name), table)
         lines.append(Row(result.name, "recipe", _in_order(cells)))
     for reference in table.references:

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 import transformers
 
+from compress.base.config import InputError
 from compress.data import headerless, locate, tables, template
 from compress.data.tasks import task_of
 from compress.data.workload import Workload
@@ -36,6 +37,13 @@ def written(text: str, tmp_path: Path) -> Workload:
         ([["label", "text"], ["label", "a fine film"], ["other", "text"]], None),  # usual names are a header
         ([["1", "a fine film"]], None),
         ([["1"], ["0"], ["1"]], None),  # too few columns
+        ([["0", "1"], ["0", "a fine film"], ["1", "a poor one"]], None),  # the names that pandas gives
+        ([["", "0", "1"], ["0", "0", "a fine film"], ["1", "1", "a poor one"]], None),
+        (  # CoLA: a source, the label, a remark that is often empty
+            [["gj04", "1", "", "The cat sat."], ["gj04", "0", "*", "Cat the sat."], ["gj04", "1", "", "It ran away."]],
+            ["column_0", "label", "column_2", "text"],
+        ),
+        ([["en", "a fine film"], ["en", "a poor one"]], None),  # a constant is no label
     ],
 )
 def test_columns_without_a_header_are_named_by_their_values(rows: list[list[str]], expected: list[str] | None) -> None:
@@ -56,6 +64,25 @@ def test_init_names_the_columns_of_a_file_without_a_header_and_loses_no_row(name
     assert (own.dataset.text, own.dataset.label) == ("text", "label")
     raw = tables.read_files([data / name], own.dataset)
     assert raw["text"] == [*TEXTS, "test"] and raw["label"] == ["0", "1", "0", "1", "0"]
+
+
+def test_splits_of_which_one_has_a_header_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "train.csv").write_text("grade,words\n1,a fine film\n0,a poor one\n")
+    (tmp_path / "test.csv").write_text("1,a fine film\n0,a poor one\n1,fine\n")
+    with pytest.raises(InputError, match="the train split has a header, the test split seems to have none"):
+        template.init("o/n", str(tmp_path), "text-classification")
+
+
+def test_a_column_name_with_a_line_end_keeps_the_yaml_valid(tmp_path: Path) -> None:
+    (tmp_path / "test.csv").write_text('"x\ry",z\n1,a\n0,b\n')
+    own = written(template.init("o/n", str(tmp_path), "text-classification"), tmp_path)
+    assert own.dataset.text == "text"
+
+
+def test_a_file_without_columns_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "test.csv").write_text("\n\n")
+    with pytest.raises(InputError, match="no columns"):
+        template.init("o/n", str(tmp_path), "text-classification")
 
 
 def test_two_equal_values_in_the_first_row_are_no_names(tmp_path: Path) -> None:

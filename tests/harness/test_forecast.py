@@ -77,7 +77,10 @@ def test_training_is_not_estimated_by_recipes_that_do_not_train() -> None:
     assert text(Work(recipe("b"), SST2, SIZE))[0] == "  compress      b: 1 s (a rough guess)"
     assert text(Work(student, SST2, SIZE))[0] == "  compress      a: 62 s (a rough guess)"
     pace.note(Past("train", key_of("sst2", "other", None, device), 2 * SIZE, 60.0))
-    assert text(Work(student, SST2, SIZE))[0] == "  compress      a: 30 s (a rough guess)"
+    # 60 s and 2 s a megabyte are guessed: 60 s instead of 64 s there, hence 58 s instead of 62 s here
+    assert text(Work(student, SST2, SIZE))[0] == "  compress      a: 58 s (a rough guess)"
+    pace.note(Past("train", key_of("sst2", "other", 50, device), SIZE, 1.0))  # a first look at few examples
+    assert text(Work(student, SST2, SIZE))[0] == "  compress      a: 58 s (a rough guess)"
 
 
 def test_what_is_done_is_not_counted_again() -> None:

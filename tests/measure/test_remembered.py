@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from compress.analysis.verify import verify
+from compress.base.config import digest
 from compress.base.files import content_hash
 from compress.measure import session as sessions
 from compress.measure.remembered import recalled
@@ -90,6 +91,23 @@ def test_a_cache_that_cannot_be_written_is_stated(
     assert "fp32 eager will be evaluated again by the next run" in capsys.readouterr().err
 
 
+def test_an_evaluation_that_was_moved_is_not_taken(workload: Path, evaluations: Path) -> None:
+    job = planned(workload, evaluations)
+    run_session(job, {})
+    assert set(recalled(job)) == {"fp32 eager", "bf16 eager"}
+    one, two = evaluations.iterdir()
+    swapped = [one.with_name(two.name[:17] + one.name[17:]), two.with_name(one.name[:17] + two.name[17:])]
+    for before, after in zip((one, two), swapped, strict=True):
+        before.rename(after)
+    assert recalled(job) == {}
+    for before, after in zip((one, two), swapped, strict=True):
+        after.rename(before)
+    assert len(recalled(job)) == 2
+    elsewhere = evaluations.with_name("f" * 16)
+    evaluations.rename(elsewhere)
+    assert recalled(replace(job, evaluations=str(elsewhere))) == {}
+
+
 def test_runs_share_evaluations_and_exported_graphs(
     run: Run, workload: Path, tmp_path: Path, forked_sessions: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -105,7 +123,8 @@ def test_runs_share_evaluations_and_exported_graphs(
     for place in stored:
         (runner,) = trace.read(place).runners
         trace.write(place, replace(trace.read(place), runners=(replace(runner, remark="recalled"),)))
-        place.rename(place.with_name(f"{place.name.partition('-')[0]}-{content_hash(place)}"))
+        spec = place.name.partition("-")[0]
+        place.rename(place.with_name(f"{spec}-{digest([place.parent.name, spec, content_hash(place)])}"))
     assert run(*command, *places, "--out", tmp_path / "two")[0] == 0
     assert exported[0].stat().st_mtime_ns == written
     (path,) = (tmp_path / "two" / "my").glob("*.json")

@@ -25,15 +25,21 @@ def test_stages_are_read_as_they_were_noted(cache: Path) -> None:
 
 def test_the_same_work_takes_what_it_took_last_time() -> None:
     past = [Past("compress", "a", 100, 9.0), Past("compress", "b", 100, 1.0), Past("compress", "a", 100, 4.0)]
-    assert estimate(past, "compress", "a", 100) == 4.0
-    assert pace.is_known(past, "compress", "a") and not pace.is_known(past, "models", "a")
+    assert estimate(past, "compress", "a", 100, guess) == 4.0
+    assert pace.is_known(past, "compress", "a", 100) and not pace.is_known(past, "models", "a", 100)
+    assert not pace.is_known(past, "compress", "a", 101)  # another model under this name
 
 
-def test_other_work_takes_the_median_time_per_byte_of_the_newest_stages_of_its_kind() -> None:
-    past = [Past("compress", "old", 1, 1e9), Past("models", "m", 10, 500.0)]
-    past += [Past("compress", f"{i}", 10, seconds) for i, seconds in enumerate((10.0, 20.0, 30.0, 1000.0, 40.0))]
-    assert estimate(past, "compress", "new", 200) == pytest.approx(3.0 * 200)  # of 1, 2, 3, 100 and 4 seconds a byte
-    assert estimate(past, "references", "new", 200) is None
+def guess(size: int) -> float:
+    return 10 + 0.5 * size
+
+
+def test_other_work_takes_its_guess_times_what_the_newest_stages_of_its_kind_took_of_theirs() -> None:
+    past = [Past("compress", "old", 1, 1e6), Past("models", "m", 10, 500.0)]
+    past += [Past("compress", f"{i}", 10, seconds) for i, seconds in enumerate((15.0, 30.0, 45.0, 1500.0, 60.0))]
+    # guessed 15 s each: 1, 2, 3, 100 and 4 times; the new one is guessed as 110 s
+    assert estimate(past, "compress", "new", 200, guess) == pytest.approx(3.0 * 110)
+    assert estimate(past, "references", "new", 200, guess) == 110
 
 
 DAMAGED = {

@@ -27,10 +27,10 @@ def test_the_cheapest_recipe_that_surely_loses_at_most_a_point_is_recommended(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "made" / "b").mkdir(parents=True)
-    rows = [made("a", 0.3, -0.03), made("b", 0.5, -0.004, artifact="made/b"), made("c", 0.7, 0.0)]
+    stored = factory.stored(tmp_path / "made" / "b")
+    rows = [made("a", 0.3, -0.03), made("b", 0.5, -0.004, **{**stored, "artifact": "made/b"}), made("c", 0.7, 0.0)]
     found = lines(rows)
-    assert found[0].startswith("Recommended: b. It is 2.0x faster than fp32 eager (1.94 to 2.06) and loses at most ")
+    assert found[0].startswith("Recommended: b. It is 2.0x faster than fp32 eager (1.94 to 2.06 adjusted) and loses ")
     assert "loses at most 1 point with 95 % confidence (jointly for 3 recipes)" in found[0]
     assert found[1:4] == [
         "Its model is in made/b. To load it:",
@@ -44,8 +44,30 @@ def test_a_loss_that_may_exceed_a_point_is_not_recommended() -> None:
     (only,) = lines([made("a", 0.3, -0.006, half=0.02)])
     assert only == (
         "No recipe is shown to save latency and to lose at most 1 point. The nearest by the estimates is a: it is 3.3x "
-        "faster than fp32 eager (3.27 to 3.40); its loss may be up to 2.6 points: more test examples would show which."
+        "faster than fp32 eager (3.27 to 3.40); its loss may be up to 2.6 points: more test examples would show "
+        "whether it is over 1 point."
     )
+
+
+def test_another_model_in_the_folder_is_not_offered(tmp_path: Path) -> None:
+    stored = factory.stored(tmp_path / "model")
+    assert lines([made("a", 0.5, 0.0, **stored)])[1].startswith("Its model is in ")
+    (tmp_path / "model" / "manifest.json").write_text("{}")
+    assert lines([made("a", 0.5, 0.0, **stored)])[1].endswith("holds another one now: run the recipe again.")
+    (tmp_path / "model" / "manifest.json").unlink()
+    assert lines([made("a", 0.5, 0.0, **stored)])[1].endswith("which is not here: run the recipe again.")
+
+
+def test_a_name_that_is_no_file_costs_the_next_command_only(tmp_path: Path) -> None:
+    found = lines([made("a/b", 0.5, 0.0, **factory.stored(tmp_path / "model"))])
+    assert found[1].startswith("Its model is in ") and not any(line.startswith("Next: ") for line in found)
+
+
+def test_the_uncompressed_model_under_another_runtime_is_named_where_no_recipe_is() -> None:
+    runtime = factory.reference("fp32 openvino", verdict=False, accuracy=factory.accuracy(0.9, half=0.002), cost=0.3)
+    (only,) = lines([made("a", 1.2, 0.0, references=(factory.reference(), runtime))])
+    assert "The uncompressed model under fp32 openvino is 3.3x faster (" in only
+    assert only.endswith("and loses at most 1 point.") and "Keep" not in only
 
 
 def test_disturbed_measurements_recommend_nothing() -> None:

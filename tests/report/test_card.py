@@ -96,6 +96,21 @@ def test_the_metadata_is_unchanged_by_the_hubs_own_reader_and_writer(name: str, 
     assert {key: before[key] for key in KNOWN if key in before} == expected
 
 
+def test_statements_of_a_result_are_checked_again() -> None:
+    hostile: dict[str, Any] = {
+        "license": "mit\n---\n# x",
+        "license_link": "javascript:alert(1)",
+        "base_model": ["../../x", "a/b\n- evil"],
+    }
+    text = card(factory.result(workload={"name": "w", "model": "m", "resolved": {"model_stated": hostile}}), plain=True)
+    assert not any(word in text for word in ("javascript", "evil", "# x", "../../x"))
+
+
+def test_a_metric_of_a_part_of_the_split_is_not_in_the_metadata() -> None:
+    assert "model-index" in card(factory.result(), plain=True)
+    assert "model-index" not in card(factory.result(limit=200), plain=True)
+
+
 def test_a_licence_that_is_not_stated_is_not_guessed() -> None:
     unstated = card(factory.result(workload={**WORKLOAD, "resolved": {**HUB, STATED: {}}}), plain=True)
     assert "license" not in unstated and "- licence: the files of the model that was compressed state none" in unstated

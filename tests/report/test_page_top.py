@@ -24,8 +24,8 @@ def top(*results: Any) -> dict[str, Any]:
 
 def test_the_recommendation_is_the_terminals_and_the_finding_follows(tmp_path: Path) -> None:
     model = tmp_path / "model"
-    model.mkdir()
-    found = top(factory.result("a", 0.5, 0.0, half=0.004, artifact=str(model)), factory.result("b", 0.3, -0.03))
+    kept = factory.result("a", 0.5, 0.0, half=0.004, **factory.stored(model))
+    found = top(kept, factory.result("b", 0.3, -0.03))
     assert found["sentence"].startswith("Recommended: a. It is 2.0x faster than fp32 eager")
     assert found["finding"].startswith("a answers in 50 % less time")
     assert found["about"] == "a"

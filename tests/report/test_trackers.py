@@ -186,7 +186,7 @@ def test_a_tracker_that_is_none_or_not_installed_and_bad_files_are_told(
     assert len(refused.value.problems) == 2
     monkeypatch.setattr("compress.report.trackers.find_spec", lambda _: None)
     for name in TRACKERS:
-        with pytest.raises(InputError, match=rf"pip install 'compress\[{name}\]'"):
+        with pytest.raises(InputError, match="is not installed; pip install "):
             track([measured_file], name)
 
 

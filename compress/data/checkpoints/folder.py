@@ -174,7 +174,7 @@ def base_of(path: Path) -> tuple[str | None, list[str]]:
 def _adapter(path: Path) -> list[str]:
     base, errors = base_of(path)
     return errors or [
-        f"is an adapter of {base}, not a whole model; install peft (pip install 'compress[peft]'), which merges it, or "
+        f"is an adapter of {base}, not a whole model; install peft (pip install peft), which merges it, or "
         "merge it yourself: AutoPeftModel...from_pretrained, merge_and_unload(), save_pretrained, and give that folder"
     ]
 

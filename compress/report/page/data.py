@@ -82,7 +82,7 @@ def _table(table: Table, folder: Path, terms: Terms | None, reasons: dict[str, i
         "reference": table.reference,
         "sessions": len(sessions),
         "notes": _notes(table),
-        "axes": [{key: getattr(axis, key) for key in AXIS} for axis in axes_],
+        "axes": [{key: _plain(getattr(axis, key)) for key in AXIS} for axis in axes_],
         "rows": rows,
         "failed": [[plain(r.name), first_line(r)] for r in table.failed],
     }  # fmt: skip
@@ -97,10 +97,10 @@ def _top(table: Table, folder: Path) -> Plain:
     loud = [line for line in heading(table) if line.startswith(LOUD)]
     advice = None if table.unsound or not table.results else recommended(table)
     if advice is None:
-        return {"sentence": finding, "finding": "", "about": about, "use": None, "loud": loud}
+        return {"sentence": finding, "finding": "", "about": plain(about), "use": None, "loud": loud}
     about = advice.result.name if advice.result else about
     use = None if advice.result is None else _use(advice.result, folder)
-    return {"sentence": advice.sentence, "finding": finding, "about": about, "use": use, "loud": loud}
+    return {"sentence": advice.sentence, "finding": finding, "about": plain(about), "use": use, "loud": loud}
 
 
 def _use(result: Result, folder: Path) -> Plain:
@@ -166,10 +166,14 @@ def _row(
             "word": verdict.word if verdict else None,
             "verdict": joined(verdict_cell(row, family.get(row.name), table)),
             "says": plain(verdict.sentence) if verdict else None,
-            "runtime": row.runtime,
+            "runtime": plain(row.runtime),
             "created": row.moment.date().isoformat(),
         }
     return data
+
+
+def _plain(value: Any) -> Any:
+    return plain(value) if isinstance(value, str) else value
 
 
 def as_json(data: Plain) -> str:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from compress.analysis import loss
 from compress.analysis.carbon import Terms, grams_per_1000
 from compress.analysis.natural import deployed, energy_per_correct, latency_per_example, per_correct
+from compress.analysis.odds import adjusted, breakeven_among
 from compress.analysis.pareto import Table, point_cost
 from compress.analysis.verdict import MEASURED, alone, net_cost
 from compress.records.result import Accuracy, Point, Reference, Result, Size
@@ -213,7 +214,8 @@ def _once(figure: Figure) -> Figure:
 
 
 def breakeven(row: Row) -> Estimate | str:
-    even = row.of.breakeven if isinstance(row.of, Result) else None
+    family = adjusted(row.table)
+    even = breakeven_among(row.of, family.get(row.of.name)) if isinstance(row.of, Result) else None
     if even is None:
         return "a reference needs no compression" if isinstance(row.of, Reference) else UNKNOWN
     bound = None if even.at_most is None else f"at most {count(even.at_most)}"

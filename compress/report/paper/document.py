@@ -63,7 +63,9 @@ def _section(table: Table, number: int) -> Iterator[str]:
         lines = _booktabs(r"lp{0.7\textwidth}", ("failed recipe", "error"), [failed])
         yield from _float(lines, f"Failed: {title(table)}.", f"{label}-failed")
     if verdicts := in_full(table):
-        yield from _paragraph("Verdicts, adjusted for all rows" if adjusted(table) else "Verdicts", _items(verdicts))
+        yield from _paragraph(
+            "Verdicts, with costs adjusted for all rows" if adjusted(table) else "Verdicts", _items(verdicts)
+        )
     if notes := footnotes(table):
         yield from _paragraph("Notes", _items(notes))
     if table.results:

@@ -80,7 +80,7 @@ LOCATIONS = (
         10**9,
         Statement(
             f"{BIWEIGHT_FROM} or more rounds are averaged by Tukey's biweight, which rejects rounds beyond "
-            f"{REJECTED:g} median absolute deviations, with {DEGREES_PER_ROUND:g} (n - 1) degrees of freedom",
+            f"{REJECTED:g} median absolute deviations, with {DEGREES_PER_ROUND:g} (n - 1) degrees of freedom, rounded",
             ("Mosteller and Tukey 1977", "Kafadar 1982"),
         ),
     ),
@@ -107,8 +107,8 @@ def _costs(table: Table) -> Iterator[Statement]:
     if not points:
         return
     yield Statement(
-        "All intervals are 95 %; those of costs are Student's t over rounds. Ratios are averaged as logarithms "
-        "of the ratios within rounds"
+        "Intervals are 95 % unless adjusted for several recipes; those of latencies, energies and ratios are "
+        "Student's t over rounds. Ratios are averaged as logarithms of the ratios within rounds"
     )
     counts = {n for p in points for n in Counter(r.session for r in p.rounds).values() or (p.latency_s.n,)}
     yield from (each.statement for each in LOCATIONS if any(each.least <= n <= each.most for n in counts))
@@ -163,7 +163,8 @@ def _metric(table: Table) -> Iterator[Statement]:
 def _verdicts(table: Table) -> Iterator[Statement]:
     if family := adjusted(table):
         yield Statement(
-            f"Verdicts are adjusted for {len(family)} recipes by Holm's method, and their intervals by Bonferroni's",
+            f"Costs of verdicts are adjusted for {len(family)} recipes by Holm's method, and their intervals by "
+            "Bonferroni's; differences of the metric are not",
             ("Holm 1979",),
         )
 

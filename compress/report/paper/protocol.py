@@ -13,7 +13,7 @@ from compress.analysis.verdict import MEASURED
 from compress.records.result import Result
 from compress.report import text
 from compress.report.heading import LOUD, heading
-from compress.spec.measure import Settings
+from compress.spec.measure import FEWEST_ROUNDS, Settings
 
 IDENTITY = frozenset({"uuid", "pci", "processes"})
 """Details of a machine that identify it and change no figure."""
@@ -25,7 +25,8 @@ def protocol(table: Table) -> list[str]:
         *(f"{line}." for line in heading(table) if not line.startswith(LOUD)),
         *_contents(table.newest),
         "One process measures all models of a session. In every round each model has one window, in random order, "
-        "after a pre-roll of its own.",
+        "after a pre-roll of its own. The first round is not used. A window during which other processes, the host or "
+        "a reduced clock disturbed the device beyond stated limits is repeated, and the quietest attempt is used.",
         *_grouped(table.results, _settings),
         *_grouped(table.results, _assumed),
         *_grouped(table.results, lambda result: f"Recipes use {text.seeds(result)}"),
@@ -72,7 +73,7 @@ def _by_value(settings: Settings) -> str:
         half_width = f"{100 * settings.precision:g} %"
         rounds = f"at least {rounds}, until every latency ratio's 95 % interval has a half-width of {half_width}"
     if settings.budget_s is not None:
-        rounds += f" or {settings.budget_s:g} s of the session's rounds are over"
+        rounds += f" or {settings.budget_s:g} s of the session's rounds are over, after {FEWEST_ROUNDS} rounds at least"
     batches = f"{settings.least_batches} batch{'es' if settings.least_batches > 1 else ''}"
     least = f"{batches} (with an energy counter, {settings.least_movements} movements)"
     return (

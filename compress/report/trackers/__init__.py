@@ -44,7 +44,7 @@ def track(paths: Sequence[Path], to: str, folder: Path | None = None, project: s
         raise InputError(f"--to {to}: expected one of {', '.join(TRACKERS)}{did_you_mean(to, TRACKERS)}")
     tracker = TRACKERS[to]
     if find_spec(tracker.package) is None:
-        raise InputError(f"--to {to}: {tracker.package} is not installed; pip install 'compress[{tracker.extra}]'")
+        raise InputError(f"--to {to}: {tracker.package} is not installed; pip install {tracker.package}")
     exports: list[Facts] = gathered(partial(facts, path) for path in paths)
     send = import_module(f"compress.report.trackers.{to}").send
     return [f"{export.run}: {send(export, folder, project)}{export.untraced}" for export in exports]
