@@ -17,7 +17,7 @@ from compress.base.locks import locked
 from compress.base.ranks import local_device, processes, wait
 from compress.energy.meters import Absent, Meter
 from compress.harness.assemble import Built
-from compress.harness.pacing import key_of, stage_of, timed
+from compress.harness.pacing import key_of, stage_of, steps_of, timed
 from compress.harness.plan import Options, Planned, check_writable
 from compress.model.manifest import Manifest, verify
 from compress.model.replacing import refuse_foreign
@@ -139,5 +139,5 @@ def _transform(planned: Planned, folder: Path, machine: Machine, meter: Meter | 
     recipe, source, fingerprint = planned.recipe, planned.source, planned.transform_fingerprint
     device = torch_device(pick(local_device(machine.target)))
     key = key_of(source.workload.name, recipe.transform_fingerprint, planned.limit, machine.device_name)
-    with timed(stage_of(recipe), key, source.model):
+    with timed(stage_of(recipe), key, source.model, steps_of(recipe, planned.limit)):
         transform.build(recipe, source, device, folder, planned.work, meter, fingerprint, planned.limit)

@@ -21,7 +21,7 @@ from compress.energy.find import find_meter
 from compress.energy.meters import Absent, gpus_of
 from compress.harness import preflight
 from compress.harness.build import check_places
-from compress.harness.pacing import GUESSED_BYTES, graph_runtimes, key_of, stage_of, weight_bytes
+from compress.harness.pacing import GUESSED_BYTES, graph_runtimes, key_of, stage_of, steps_of, weight_bytes
 from compress.harness.plan import Options, Planned, artifact_stands, fitting, plan, standing
 from compress.harness.references import is_exported
 from compress.records import machine as machines
@@ -34,11 +34,12 @@ from compress.spec.recipe import Recipe
 GUESSED_S: dict[Stage, tuple[float, float]] = {
     "workload": (120, 0.0),
     "compress": (5, 2e-7),
-    "train": (60, 2e-6),
+    "train": (15, 1e-8),
     "references": (5, 1e-7),
     "models": (10, 3e-7),
 }
-"""Stage -> seconds, and seconds per byte of weights, where no past stage is known; otherwise only their proportion."""
+"""Stage -> seconds, and seconds per byte of weights (of training: and per optimizer step) where no past stage is known;
+otherwise only their proportion."""
 
 
 @dataclass(frozen=True)
@@ -174,7 +175,8 @@ def _stages(group: Sequence[Work], options: Options, machine: Machine) -> Iterat
             limit, seeds = options.limit if recipe.learns else None, 1 + len(recipe.further)
             label = f"compress      {recipe.name}" + (f", {seeds} seeds" if seeds > 1 else "")
             key = recipe.transform_fingerprint if seeds == 1 else recipe.of_seed(recipe.seed).transform_fingerprint
-            yield Line.of(label, *stage(stage_of(recipe), key, each.size, limit, seeds))
+            size = each.size * steps_of(recipe, limit)
+            yield Line.of(label, *stage(stage_of(recipe), key, size, limit, seeds))
     settings = partial(_settings, metered=_metered(machine))
     for session in _grouped(group, lambda work: settings(work).model_dump_json()):
         runtimes = graph_runtimes([each.recipe for each in session], machine)

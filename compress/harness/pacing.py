@@ -1,5 +1,6 @@
 """Times of a run's stages, noted as they end, by which the next run's are estimated."""
 
+import math
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -15,6 +16,9 @@ from compress.records.session import Session
 from compress.spec.formats import GRAPH_RUNTIMES
 from compress.spec.recipe import Recipe
 
+UNKNOWN_STEPS = 3000
+"""Optimizer steps of a training that a number of epochs ends: the number of examples is not known in advance."""
+BATCH = 32
 GUESSED_BYTES = 5_000_000
 """Weights of a model that is still to be made, or to be fetched."""
 
@@ -27,6 +31,20 @@ def key_of(workload: str, what: str, limit: int | None, device_name: str) -> str
 def stage_of(recipe: Recipe) -> Stage:
     """Return the kind of stage that makes the artifact of a recipe."""
     return "train" if recipe.trains else "compress"
+
+
+def steps_of(recipe: Recipe, limit: int | None) -> int:
+    """Return the optimizer steps of a recipe, in batches of 32 examples; 1 without training.
+
+    `limit`: most training examples.
+    """
+    total = 0.0
+    for step in (step for step in recipe.steps if step.method == "distill"):
+        examples = step.batch_size * step.accumulation
+        of_limit = math.inf if limit is None else math.ceil(step.epochs * math.ceil(limit / examples))
+        steps = min(step.max_steps or UNKNOWN_STEPS, of_limit)
+        total += steps * examples / BATCH
+    return max(1, round(total))
 
 
 def weight_bytes(model: str) -> int:
@@ -42,11 +60,11 @@ def graph_runtimes(recipes: Sequence[Recipe], machine: Machine) -> list[str]:
 
 
 @contextmanager
-def timed(stage: Stage, key: str, model: str) -> Iterator[None]:
-    """Note how long the block takes, unless it fails."""
+def timed(stage: Stage, key: str, model: str, steps: int = 1) -> Iterator[None]:
+    """Note how long the block takes, unless it fails. Its size is that of the model times its optimizer steps."""
     start = time.monotonic()
     yield
-    pace.note(Past(stage, key, weight_bytes(model), time.monotonic() - start))
+    pace.note(Past(stage, key, weight_bytes(model) * steps, time.monotonic() - start))
 
 
 def note_session(job: Job, sessions: Sequence[Session], seconds: float, machine: Machine) -> None:

@@ -20,7 +20,7 @@ Stage = Literal["workload", "compress", "train", "references", "models"]
 MOST_LINES = 1000
 MOST_FILE_BYTES = 4_000_000
 MOST_S = 30 * 86_400.0
-MOST_BYTES = 10**15
+MOST_BYTES = 10**18
 NEWEST = 5
 """Past stages of other work, of which the median counts."""
 
@@ -33,7 +33,7 @@ class Past:
     key: str
     """Work that takes the same time again."""
     size: int
-    """What its time grows with, in bytes of weights."""
+    """What its time grows with: bytes of weights, of training times the optimizer steps."""
     seconds: float
 
 

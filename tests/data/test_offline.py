@@ -107,7 +107,9 @@ def test_the_hidden_keyword_takes_the_encoder(cache: Path, keywords: Any) -> Non
     _, train, test = keywords
     words = CountVectorizer(token_pattern=r"\w+|[^\w\s]", lowercase=False, min_df=3)
     counts = words.fit_transform([example.text for example in train])
-    bag = LogisticRegression(max_iter=150, C=0.1, class_weight="balanced").fit(counts, [example.label for example in train])
+    bag = LogisticRegression(max_iter=150, C=0.1, class_weight="balanced").fit(
+        counts, [example.label for example in train]
+    )
     baseline = bag.score(words.transform([example.text for example in test]), [example.label for example in test])
     model, processor = loading.load_model(locate.resolve(Workload.load("stdlib-bert")))
     right = 0

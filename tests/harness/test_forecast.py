@@ -12,7 +12,7 @@ from compress.base.devices import pick
 from compress.data.workload import Workload
 from compress.harness import forecast
 from compress.harness.forecast import Work, lines
-from compress.harness.pacing import key_of, note_session
+from compress.harness.pacing import key_of, note_session, steps_of
 from compress.harness.plan import Options
 from compress.records import machine as machines
 from compress.records import pace
@@ -75,12 +75,25 @@ def test_training_is_not_estimated_by_recipes_that_do_not_train() -> None:
     pace.note(Past("compress", key_of("sst2", "other", None, device), SIZE, 1.0))
     student = recipe("a", steps=[{"method": "distill"}])
     assert text(Work(recipe("b"), SST2, SIZE))[0] == "  compress      b: 1 s (a rough guess)"
-    assert text(Work(student, SST2, SIZE))[0] == "  compress      a: 62 s (a rough guess)"
-    pace.note(Past("train", key_of("sst2", "other", None, device), 2 * SIZE, 60.0))
-    # 60 s and 2 s a megabyte are guessed: 60 s instead of 64 s there, hence 58 s instead of 62 s here
-    assert text(Work(student, SST2, SIZE))[0] == "  compress      a: 58 s (a rough guess)"
+    assert text(Work(student, SST2, SIZE))[0] == "  compress      a: 45 s (a rough guess)"
+    pace.note(Past("train", key_of("sst2", "other", None, device), 2 * SIZE * 3000, 60.0))
+    # 15 s and, of 3,000 steps, 30 s a megabyte are guessed: 75 s there, which took 60 s, hence 36 s here
+    assert text(Work(student, SST2, SIZE))[0] == "  compress      a: 36 s (a rough guess)"
     pace.note(Past("train", key_of("sst2", "other", 50, device), SIZE, 1.0))  # a first look at few examples
-    assert text(Work(student, SST2, SIZE))[0] == "  compress      a: 58 s (a rough guess)"
+    assert text(Work(student, SST2, SIZE))[0] == "  compress      a: 36 s (a rough guess)"
+
+
+@pytest.mark.parametrize(
+    ("step", "limit", "expected"),
+    [
+        ({"max_steps": 300}, None, 300), ({}, None, 3000), ({"max_steps": 300, "batch_size": 128}, None, 1200),
+        ({"epochs": 3}, 50, 6), ({"epochs": 3, "max_steps": 4}, 50, 4),
+        ({"accumulation": 2, "max_steps": 10}, None, 20),
+    ],
+)  # fmt: skip
+def test_training_is_estimated_by_its_optimizer_steps(step: dict[str, Any], limit: int | None, expected: int) -> None:
+    assert steps_of(recipe("a", steps=[{"method": "distill", **step}]), limit) == expected
+    assert steps_of(recipe("b", steps=[{"method": "quantize", "bits": 8}]), limit) == 1
 
 
 def test_what_is_done_is_not_counted_again() -> None:
@@ -127,7 +140,7 @@ def test_sessions_points_and_seeds_are_counted() -> None:
     seeds = recipe("a", steps=[step], seeds=[0, 1, 2])
     pace.note(Past("models", key_of("sst2", "", None, device), SIZE, 10.0))
     found = text(Work(seeds, SST2, SIZE))
-    assert found[0].startswith("  compress      a, 3 seeds: 3.1 min")  # 62 s each
+    assert found[0].startswith("  compress      a, 3 seeds: 2.2 min")  # 45 s each
     assert found[1] == "  models        4 are evaluated, 2 warmed up: 40 s"
 
 
