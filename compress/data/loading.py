@@ -146,7 +146,7 @@ def training_examples(
     key = (source.digest, source.model, source.dataset, limit)
     if key not in _training:
         _training.clear()
-        _training[key] = load_examples(source, "train", processor, model_config, limit)
+        _training[key] = load_examples(source, "train", processor, model_config, limit=limit)
     return _training[key]
 
 

@@ -48,7 +48,7 @@ def test_a_limited_run_trains_on_as_many_examples_and_leaves_the_whole_model(
 
     def counted(source: Any, split: str, *given: Any, **named: Any) -> Any:
         examples = load(source, split, *given, **named)  # type: ignore[arg-type]
-        used.extend([len(examples)] if split == "train" and "limit" in named else [])
+        used.extend([len(examples)] if split == "train" and named.get("limit") else [])
         return examples
 
     monkeypatch.setattr(loading, "load_examples", counted)

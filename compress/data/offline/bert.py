@@ -106,7 +106,7 @@ def split(files: Sequence[tuple[str, bool]], tokenizer: Any, settings: Settings)
 
 def _of_length(group: Sequence[Example], most: int, tokenizer: Any, settings: Settings) -> list[Example]:
     """Return the first `most` of these examples whose text has exactly the settings' number of tokens."""
-    rows = tokenizer([example.text for example in group], verbose=False)["input_ids"]
+    rows = tokenizer([example.text for example in group], verbose=False)["input_ids"] if group else []
     return [example for example, row in zip(group, rows, strict=True) if len(row) == settings.length][:most]
 
 
