@@ -79,8 +79,8 @@ def recommended(table: Table) -> Advice | None:
         return Advice(plain(_none(table, within, words)))
     joint = f" (jointly for {within.rows} recipes)" if within.rows > 1 else ""
     sentence = (
-        f"Recommended: {chosen.name}. It {_cost(chosen, table)}{_alone(chosen.name, table)} and loses at most {words} "
-        f"with 95 % confidence{joint}; that it is the cheapest of these is an estimate."
+        f"Recommended: {chosen.name}. It {_cost(chosen, table)} and loses at most {words} "
+        f"with 95 % confidence{joint}; that it is the cheapest of these is an estimate.{_alone(chosen.name, table)}"
     )
     return Advice(plain(sentence), next(result for result in table.results if result.name == chosen.name))
 
@@ -123,7 +123,7 @@ def _alone(name: str, table: Table) -> str:
     if ratio is None or cost is None:
         return ""
     value, *interval = factor(cost, BY_AXIS[table.axis])
-    return joined((f" (the compression alone: {value}", *interval)) + ")"
+    return f" {joined((f'The compression alone: {value}', *interval))}; the rest is the runtime."
 
 
 def _uncompressed(table: Table, words: str) -> str:
