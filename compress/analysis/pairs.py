@@ -18,7 +18,7 @@ from compress.analysis.between import lacking
 from compress.analysis.candidates import Candidate
 from compress.analysis.dominance import Differences
 from compress.analysis.verdict import Axis
-from compress.records import stats
+from compress.records import proportions, stats
 from compress.records.joined import joined_arrays
 from compress.records.result import Accuracy, Point, Reference, Result
 from compress.records.stats import Estimate
@@ -104,7 +104,7 @@ def cost_differences(rows: Sequence[Row]) -> Differences:
     """Return the differences of the log costs of all pairs of rows."""
     value, down, up = _sides([log_ratio(row.candidate.cost) for row in rows])
     lacks = np.array([row.lacking for row in rows])
-    between = stats.NORMAL * np.hypot(lacks[:, None], lacks[None, :]) * across(rows)
+    between = proportions.NORMAL * np.hypot(lacks[:, None], lacks[None, :]) * across(rows)
     found = _quadrature(value, down, up, between)
     for members in together(rows):
         logs = np.array([rows[i].logs for i in members])  # [members, rounds]
@@ -152,7 +152,7 @@ def quality_differences(rows: Sequence[Row]) -> Differences:
         right = np.array([rows[i].right for i in members])  # [members, examples]
         more = np.rint(right @ (1 - right).T).astype(np.float64)  # only a is right; up to 16 million are exact
         pairs = np.ix_(members, members)
-        low, high = stats.agresti_min(more, more.T, right.shape[1])
+        low, high = proportions.agresti_min(more, more.T, right.shape[1])
         value = (more - more.T) / right.shape[1]
         over_seeds = np.array([math.hypot(*(part.half() for part in rows[i].spreads)) for i in members])
         extra = np.hypot(over_seeds[:, None], over_seeds[None, :])  # the answers are those of one training

@@ -7,8 +7,9 @@ metered in different sessions, so the spread between sessions enters the inferen
 import math
 
 from compress.records.joined import joined_mean
+from compress.records.proportions import NORMAL
 from compress.records.result import Point, Round
-from compress.records.stats import NORMAL, Estimate, exp_or_inf, mean_estimate
+from compress.records.stats import Estimate, exp_or_inf, mean_estimate
 
 
 def saved_per_example(point: Point, reference: Point, axis: str, correlation: float = 0.0) -> Estimate | None:

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from compress.analysis.pairs import Row, answered, log_ratio, together
-from compress.records import serial, stats
+from compress.records import proportions, serial, stats
 from compress.records.stats import Estimate
 
 RESAMPLES = 400
@@ -92,5 +92,5 @@ def quality_deviations(rows: Sequence[Row], generator: np.random.Generator) -> n
 
 def _normal(estimate: Estimate, generator: np.random.Generator) -> np.ndarray:
     """Draw deviations from the normal distribution of a 95 % interval; 0 without an interval. [resamples - 1]"""
-    spread = (estimate.high - estimate.low) / (2 * stats.NORMAL) if estimate.bounded else 0.0
+    spread = (estimate.high - estimate.low) / (2 * proportions.NORMAL) if estimate.bounded else 0.0
     return spread * generator.standard_normal(RESAMPLES - 1)

@@ -30,29 +30,26 @@ def init(model: str | None, data: str | None, task: str | None) -> None:
     interactive = sys.stdin.isatty() and sys.stderr.isatty()
     if task is None and model is not None and not interactive and (task := task_of_folder(model)) is not None:
         _say(f"{model}: task {task}, by its config.json")
-    if model is not None and data is not None and task is not None:
-        check_task(task)
-        check_place("--model", model)
-        check_data("--data", data)
-        fitting = suggested(model, task, trains=found_in(data, task).train is not None)
-        print(template(model, data, task, first=next(iter(fitting or ()), None)), end="")
-        _propose(fitting)
-        return
-    if not interactive:
-        options = {"--model": model, "--data": data, "--task": task}
-        missing = [option for option, value in options.items() if value is None]
+    options = {"--model": model, "--data": data, "--task": task}
+    missing = [option for option, value in options.items() if value is None]
+    if missing and not interactive:
         raise InputError(f"init: {', '.join(missing)} missing; set them, or run init in a terminal to be asked")
-    _say("A workload names the model, the data and the metric. Press Enter to accept the default in [brackets].")
+    if missing:
+        _say("A workload names the model, the data and the metric. Press Enter to accept the default in [brackets].")
     model = model or ask("Model, a folder or hub id", lambda v: check_place("model", v), _models())
     data = data or ask("Data, a folder, file or hub id", lambda v: check_data("data", v), _data())
     task = task or ask(f"Task, one of {', '.join(TASKS)}", check_task, task_of_folder(model))
+    check_task(task)
+    check_place("--model", model)
+    check_data("--data", data)
     found = found_in(data, task)
-    chosen = _columns(found.columns, task)
+    chosen = _columns(found.columns, task) if missing else None
     fitting = suggested(model, task, trains=found.train is not None)
     first = next(iter(fitting or ()), task_of(task).first_recipe)
     text = template(model, data, task, chosen, first)
-    if not sys.stdout.isatty():
+    if not missing or not sys.stdout.isatty():
         print(text, end="")
+        _propose(fitting)
         return
     place = ask(
         "File to write", _check_new, next((n for n in ("my.yaml", "workload.yaml") if not Path(n).exists()), None)

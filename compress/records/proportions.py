@@ -47,9 +47,9 @@ def _upper(more: int, fewer: int, n: int, limit: float) -> float:
 
 def _score(more: int, fewer: int, n: int, difference: float) -> float:
     """Return the score statistic of a difference: with the other cell at its constrained maximum of likelihood."""
-    half_b = (2 * n - more + fewer) * difference - more - fewer
-    root = math.sqrt(max(0.0, half_b * half_b + 8 * n * fewer * difference * (1 - difference)))
-    cell = (root - half_b) / (4 * n)
+    linear = (2 * n - more + fewer) * difference - more - fewer
+    root = math.sqrt(max(0.0, linear * linear + 8 * n * fewer * difference * (1 - difference)))
+    cell = (root - linear) / (4 * n)
     variance = n * (2 * cell + difference * (1 - difference))
     excess = more - fewer - n * difference
     return excess / math.sqrt(variance) if variance > 0 else math.copysign(math.inf, excess) if excess else 0.0

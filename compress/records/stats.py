@@ -16,8 +16,7 @@ from pydantic import Field
 
 from compress.records import robust, serial
 from compress.records.fields import STRICT, Edge, Several
-from compress.records.proportions import NORMAL as NORMAL  # noqa: PLC0414  used with these statistics
-from compress.records.proportions import agresti_min as agresti_min  # noqa: PLC0414
+from compress.records.proportions import NORMAL, agresti_min
 
 CONFIDENCE = 0.95
 LARGEST = 709.0  # exp(710) overflows a double

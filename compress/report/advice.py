@@ -129,8 +129,8 @@ def _alone(name: str, table: Table) -> str:
 def _uncompressed(table: Table, words: str) -> str:
     """Return a sentence on the uncompressed model under a runtime that surely saves and surely keeps the metric."""
     found = candidates((), table.references, table.axis, table.reference)
-    saving = [c for c in found if c.name != table.reference and c.cost.high < 1]
-    saving = [c for c in saving if joint_loss(c, table, [], 1).low >= -MOST]
+    others = [c for c in found if c.name != table.reference and c.name not in table.held]
+    saving = [c for c in others if c.cost.high < 1 and joint_loss(c, table, [], 1).low >= -MOST]
     if not saving:
         return ""
     best = min(saving, key=lambda c: (c.cost.value, c.name))
