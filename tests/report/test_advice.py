@@ -1,6 +1,7 @@
 """The recommendation below a table: the cheapest recipe that surely loses at most a point, and how to use it."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from statistics import NormalDist
 
@@ -68,6 +69,9 @@ def test_the_uncompressed_model_under_another_runtime_is_named_where_no_recipe_i
     (only,) = lines([made("a", 1.2, 0.0, references=(factory.reference(), runtime))])
     assert "The uncompressed model under fp32 openvino is 3.3x faster (" in only
     assert only.endswith("and loses at most 1 point.") and "Keep" not in only
+    disturbed = replace(runtime, points=tuple(replace(p, unreliable=("drifted",)) for p in runtime.points))
+    (only,) = lines([made("a", 1.2, 0.0, references=(factory.reference(), disturbed))])
+    assert "openvino" not in only and "Keep fp32 eager" in only
 
 
 def test_disturbed_measurements_recommend_nothing() -> None:
