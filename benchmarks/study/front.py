@@ -59,7 +59,7 @@ def table(
     for index, (cost, loss) in enumerate(zip(costs, losses, strict=True)):
         logs = np.log(cost) + NOISE * generator.standard_normal(rounds) - baseline
         right = answers(generator, dense, loss, flipped)
-        low, high = proportions.agresti_min((right > dense).sum(), (right < dense).sum(), EXAMPLES)
+        low, high = proportions.tango((right > dense).sum(), (right < dense).sum(), EXAMPLES)
         quality = Estimate(float((right - dense).mean()), float(low), float(high), EXAMPLES)
         ratio = stats.paired_ratio(np.exp(logs).tolist(), [1.0] * rounds)
         number = tuple(range(rounds))

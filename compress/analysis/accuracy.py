@@ -80,7 +80,7 @@ def summarise(
         over_chance, few = _over_chance(ours, metric, constant, seed, settings)
         reasons |= {"over_chance": few} if few else {}
     elif "prediction" in ours.outcomes:
-        p_value = stats.mcnemar_p(_correct(ours), _correct(reference))
+        p_value = stats.sign_p(*stats.discordant(_correct(ours), _correct(reference)))
         flip_rate = flips(ours, reference)
     else:
         reasons["flip_rate"] = reasons["mcnemar_p"] = "a language model's blocks have no single answer"
@@ -147,7 +147,7 @@ def _estimates(
         right = _correct(ours)
         delta = None
         if reference is not None:
-            delta = stats.paired_difference([float(v) for v in right], [float(v) for v in _correct(reference)], seed)
+            delta = stats.paired_difference(*stats.discordant(right, _correct(reference)), len(right))
         return Resampled(stats.wilson(sum(right), len(right)), delta, {})
     columns, others = _columns(ours), None if reference is None else _columns(reference)
     relative = metrics.unit(metric) == "percent"

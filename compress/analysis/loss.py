@@ -80,9 +80,8 @@ def lost_since(after: Accuracy, before: Accuracy) -> Estimate | str:
     """
     if not (after.known and before.known):
         return f"{after.metric} has no finite value {'now' if not after.known else 'then'}"
-    if after.right is not None and before.right is not None and after.estimate.n == before.estimate.n:
-        earlier, later = (unpacked(t, after.estimate.n).astype(float).tolist() for t in (before.right, after.right))
-        return seeds.widened(paired_difference(earlier, later, seed=0), [*spreads(after), *spreads(before)])
+    if (answers := changed(before, after)) is not None:
+        return seeds.widened(paired_difference(*answers, after.estimate.n), [*spreads(after), *spreads(before)])
     now_lost, then_lost = lost(after), lost(before)
     if now_lost is None or then_lost is None:
         return "the baseline or this result has no difference to the reference"

@@ -20,7 +20,7 @@ from compress.analysis.pareto import Candidate, Table, candidates, ranked
 from compress.analysis.resampling import RESAMPLES, cost_deviations, quality_deviations, session_effects
 from compress.analysis.verdict import cost_axis
 from compress.base.config import InputError
-from compress.records import proportions, stats
+from compress.records import stats
 from compress.records.result import BreakEven, Result, Unit, Verdict, Word
 from compress.records.stats import Estimate
 
@@ -204,9 +204,9 @@ def joint_loss(candidate: Candidate, table: Table, spreads: Sequence[seeds.Sprea
     changed = None if ours is None or reference is None else loss.changed(ours, reference)
     if changed is None:
         return wide
-    score = proportions.tango(*changed, wide.n, 1 - (1 - stats.CONFIDENCE) / comparisons)
+    score = stats.paired_difference(*changed, wide.n, 1 - (1 - stats.CONFIDENCE) / comparisons)
     seed = math.hypot(*(part.half(comparisons) for part in spreads))
-    low, high = (math.hypot(edge - wide.value, seed) for edge in score)
+    low, high = (math.hypot(edge - wide.value, seed) for edge in (score.low, score.high))
     return replace(wide, low=min(wide.low, wide.value - low), high=max(wide.high, wide.value + high))
 
 

@@ -1,8 +1,9 @@
 """Results of schema 1, judged again by today's rules from the rounds in their files.
 
 Their files hold the costs of every round, from which estimates, ratios, drift, precision, agreement of the two sources,
-and energy net of idle follow. Disturbances are recognised by their sentences. All results of a session are needed to
-find the drift common to its runners.
+and energy net of idle follow, and whether each example was answered correctly, from which the difference of the
+accuracy follows. Disturbances are recognised by their sentences. All results of a session are needed to find the drift
+common to its runners.
 """
 
 from collections.abc import Mapping, Sequence
@@ -10,6 +11,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from compress.analysis import loss
 from compress.analysis.agreement import agreement
 from compress.analysis.disturbances import drifts, recognised
 from compress.analysis.drift import AXES, Series, axis_costs, together, trends
@@ -19,10 +21,13 @@ from compress.analysis.net import netted
 from compress.analysis.ratios import per_second, upper
 from compress.analysis.verdict import MEASURED, Axis, same_point, shape
 from compress.records import serial, stats
-from compress.records.result import SCHEMA, Grade, Point, Ratio, Reference, Result
+from compress.records.result import SCHEMA, Accuracy, Grade, Point, Ratio, Reference, Result
 from compress.records.serial import Correlation
 
-AGAIN = "measured by schema 1: estimates over rounds, grade and verdict are computed again by the rules of schema 2"
+AGAIN = (
+    "measured by schema 1: estimates over rounds, intervals of accuracy differences, grade and verdict are computed "
+    "again by the rules of schema 2"
+)
 RECOMPUTED = ("drifted by", "the counter and integrated instant power are")
 """Parts of the reasons of schema 1 whose rules have changed."""
 Rows = Mapping[str, Sequence[Point]]
@@ -86,9 +91,22 @@ def _rejudged(result: Result, costs: Costs) -> Result:
         name: tuple(_regraded(name, point, against, costs) for point in points)
         for name, points in _points(result).items()
     }
-    references = tuple(replace(r, points=_ratioed(r, graded, costs)) for r in result.references)
+    base = None if reference is None else reference.accuracy
+    references = tuple(
+        replace(r, points=_ratioed(r, graded, costs), accuracy=_compared(r.accuracy, base)) for r in result.references
+    )
+    accuracy = None if result.accuracy is None else _compared(result.accuracy, base)
     notes = result.notes if AGAIN in result.notes else (*result.notes, AGAIN)
-    return judged(replace(result, points=_ratioed(result, graded, costs), references=references, notes=notes))
+    points = _ratioed(result, graded, costs)
+    return judged(replace(result, points=points, accuracy=accuracy, references=references, notes=notes))
+
+
+def _compared(ours: Accuracy, reference: Accuracy | None) -> Accuracy:
+    """Return a metric with its difference to the reference estimated again, if the answers of both are recorded."""
+    answers = None if reference is None or ours.delta is None else loss.changed(ours, reference)
+    if answers is None:
+        return ours
+    return replace(ours, delta=stats.paired_difference(*answers, ours.estimate.n))
 
 
 def _regraded(name: str, point: Point, against: str | None, costs: Costs) -> Point:

@@ -4,8 +4,9 @@
     ratio         exp of the mean logarithm of the rounds' quotients, with the t interval of that mean
     modelled      energy from CPU time, with its interval widened by a factor
 
-`verify` compares them with the rounds of the trace. Grades, reasons, detectable differences, verdicts and break-even
-followed rules that have changed: they are computed again when such a result is read, and not compared.
+`verify` compares them with the rounds of the trace. Grades, reasons, detectable differences, intervals
+of accuracy differences, verdicts and break-even followed rules that have changed: they are computed again when such a
+result is read, and not compared.
 """
 
 import math
@@ -16,12 +17,12 @@ from typing import Any
 from compress.analysis.joules import UNCERTAINTY_FACTOR
 from compress.analysis.verdict import MEASURED, same_point
 from compress.records.quantiles import FRACTIONS
-from compress.records.result import Point, Reference, Result
+from compress.records.result import Accuracy, Point, Reference, Result
 from compress.records.stats import Estimate, t_quantile
 
 UNCOMPARED = (
-    "measured by schema 1: grades, reasons, detectable differences, verdicts and break-even are not compared, because "
-    "their rules have changed"
+    "measured by schema 1: grades, reasons, detectable differences, intervals of accuracy differences, verdicts and "
+    "break-even are not compared, because their rules have changed"
 )
 SHAPE = (
     "batch_size", "sequence_length", "phase", "generated_tokens", "headline", "energy_source", "energy_boundary",
@@ -54,12 +55,20 @@ def _of_result(result: Result) -> Plain:
         "seed": result.seed,
         "limit": result.limit,
         "transform": None if result.transform is None else asdict(result.transform),
-        "accuracy": None if result.accuracy is None else asdict(result.accuracy),
+        "accuracy": None if result.accuracy is None else _metric(result.accuracy),
         "references": [
-            {"name": r.name, "verdict_reference": r.verdict_reference, "accuracy": asdict(r.accuracy)}
+            {"name": r.name, "verdict_reference": r.verdict_reference, "accuracy": _metric(r.accuracy)}
             for r in result.references
         ],
     }
+
+
+def _metric(accuracy: Accuracy) -> Plain:
+    """Return the figures of a metric, without the interval of a difference that follows from recorded answers."""
+    plain = asdict(accuracy)
+    if accuracy.right is not None and accuracy.delta is not None:
+        plain["delta"] = accuracy.delta.value
+    return plain
 
 
 def _rows(result: Plain) -> list[Plain]:

@@ -2,7 +2,7 @@
 
 cost      rows of one session     mean log-ratio of their own rounds
           of two sessions         quotient of their ratios to the reference, with the spread between sessions
-accuracy  answers are recorded    discordant examples (Agresti and Min 2005)
+accuracy  answers are recorded    discordant examples (Tango 1998)
           otherwise               difference of their differences to the reference
 """
 
@@ -152,7 +152,7 @@ def quality_differences(rows: Sequence[Row]) -> Differences:
         right = np.array([rows[i].right for i in members])  # [members, examples]
         more = np.rint(right @ (1 - right).T).astype(np.float64)  # only a is right; up to 16 million are exact
         pairs = np.ix_(members, members)
-        low, high = proportions.agresti_min(more, more.T, right.shape[1])
+        low, high = proportions.tango(more, more.T, right.shape[1])
         value = (more - more.T) / right.shape[1]
         over_seeds = np.array([math.hypot(*(part.half() for part in rows[i].spreads)) for i in members])
         extra = np.hypot(over_seeds[:, None], over_seeds[None, :])  # the answers are those of one training

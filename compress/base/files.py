@@ -57,8 +57,9 @@ def scratch(kind: str) -> Path:
     """Create a temporary folder for this process; first removes the folders of dead processes."""
     parent = home()
     clear()
-    for removed in [path for path in _LOCKED if not path.exists()]:
-        os.close(_LOCKED.pop(removed))
+    for path in list(_LOCKED):  # a copy: other threads ask for folders meanwhile
+        if not path.exists() and (handle := _LOCKED.pop(path, None)) is not None:
+            os.close(handle)
     folder = Path(tempfile.mkdtemp(prefix=f"{kind}-{os.getpid()}-", dir=parent))
     _lock_folder(folder)
     return folder

@@ -1,10 +1,9 @@
-"""Intervals of the difference of two paired proportions, from the numbers of discordant pairs.
+"""Interval of the difference of two paired proportions, from the numbers of discordant pairs.
 
 more     pairs of which only the first is right
 fewer    pairs of which only the second is right          difference = (more - fewer) / n
 """
 
-import math
 from statistics import NormalDist
 
 import numpy as np
@@ -14,42 +13,36 @@ NORMAL = 1.959963984540054
 STEPS = 60  # halvings of an interval of length 2: beyond the precision of a float
 
 
-def agresti_min(more: np.ndarray, fewer: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return Agresti and Min's 95 % intervals (2005) of differences of paired proportions.
+def tango(more: np.ndarray, fewer: np.ndarray, n: int, confidence: float = 0.95) -> tuple[np.ndarray, np.ndarray]:
+    """Return Tango's score intervals (1998, Statistics in Medicine 17) of differences of paired proportions.
 
-    Each cell gets half a pair more. The bootstrap fails here: without discordant pairs its interval would have width 0.
-    """
-    adjusted_n, net = n + 2, more - fewer
-    half = NORMAL * np.sqrt(more + fewer + 1 - net * net / adjusted_n) / adjusted_n
-    return np.maximum(-1.0, net / adjusted_n - half), np.minimum(1.0, net / adjusted_n + half)
-
-
-def tango(more: int, fewer: int, n: int, confidence: float) -> tuple[float, float]:
-    """Return Tango's score interval (1998, Statistics in Medicine 17) of a difference of paired proportions.
-
-    It keeps its level with few or no discordant pairs, and far in the tails, where widened Wald intervals do not.
+    `more` and `fewer` are counts of any one shape, which is that of both ends. The interval keeps its level with few
+    or no discordant pairs, and far in the tails, where Wald and bootstrap intervals do not.
     """
     limit = NormalDist().inv_cdf(0.5 + confidence / 2)
-    return -_upper(fewer, more, n, limit), _upper(more, fewer, n, limit)
+    gained, lost = np.broadcast_arrays(np.asarray(more, dtype=np.int64), np.asarray(fewer, dtype=np.int64))
+    # many rows have the same counts: each is computed once
+    keys, place = np.unique(gained * (n + 1) + lost, return_inverse=True)
+    gains, losses = (keys // (n + 1)).astype(np.float64), (keys % (n + 1)).astype(np.float64)
+    low, high = -_upper(losses, gains, n, limit), _upper(gains, losses, n, limit)
+    return low[place].reshape(gained.shape), high[place].reshape(gained.shape)
 
 
-def _upper(more: int, fewer: int, n: int, limit: float) -> float:
-    """Return the largest difference whose score statistic is at least -limit, by bisection."""
-    low, high = (more - fewer) / n, 1.0
+def _upper(more: np.ndarray, fewer: np.ndarray, n: int, limit: float) -> np.ndarray:
+    """Return the largest differences whose score statistic is at least -limit, by bisection."""
+    low, high = (more - fewer) / n, np.ones_like(more)
     for _ in range(STEPS):
         middle = (low + high) / 2
-        if _score(more, fewer, n, middle) >= -limit:
-            low = middle
-        else:
-            high = middle
+        inside = _score(more, fewer, n, middle) >= -limit
+        low, high = np.where(inside, middle, low), np.where(inside, high, middle)
     return low
 
 
-def _score(more: int, fewer: int, n: int, difference: float) -> float:
-    """Return the score statistic of a difference: with the other cell at its constrained maximum of likelihood."""
+def _score(more: np.ndarray, fewer: np.ndarray, n: int, difference: np.ndarray) -> np.ndarray:
+    """Return the score statistics of differences: with the other cell at its constrained maximum of likelihood."""
     linear = (2 * n - more + fewer) * difference - more - fewer
-    root = math.sqrt(max(0.0, linear * linear + 8 * n * fewer * difference * (1 - difference)))
-    cell = (root - linear) / (4 * n)
-    variance = n * (2 * cell + difference * (1 - difference))
+    root = np.sqrt(np.maximum(0.0, linear * linear + 8 * n * fewer * difference * (1 - difference)))
+    variance = n * ((root - linear) / (2 * n) + difference * (1 - difference))
     excess = more - fewer - n * difference
-    return excess / math.sqrt(variance) if variance > 0 else math.copysign(math.inf, excess) if excess else 0.0
+    certain = np.where(excess == 0, 0.0, np.copysign(np.inf, excess))
+    return np.where(variance > 0, excess / np.sqrt(np.where(variance > 0, variance, 1.0)), certain)

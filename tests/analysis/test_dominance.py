@@ -12,7 +12,7 @@ from compress.analysis.candidates import Candidate
 from compress.analysis.dominance import Differences, dominance, front
 from compress.analysis.pairs import Row, cost_differences, quality_differences
 from compress.analysis.pareto import group
-from compress.records import stats
+from compress.records import proportions, stats
 from compress.records.joined import joined_ratio
 from compress.records.stats import Estimate
 from tests import factory
@@ -156,10 +156,10 @@ def test_accuracies_are_compared_on_the_same_examples() -> None:
     for a, one in enumerate(rows):
         for b, other in enumerate(rows):
             pairs = list(zip(one.right, other.right, strict=True))  # type: ignore[arg-type]
-            more, fewer, n = sum(x > y for x, y in pairs), sum(x < y for x, y in pairs), len(pairs) + 2
-            half = 1.959963984540054 * math.sqrt(more + fewer + 1 - (more - fewer) ** 2 / n) / n
-            assert found.low[a, b] == pytest.approx((more - fewer) / n - half)
-            assert found.high[a, b] == pytest.approx((more - fewer) / n + half)
+            more, fewer = sum(x > y for x, y in pairs), sum(x < y for x, y in pairs)
+            low, high = proportions.tango(np.array(more), np.array(fewer), len(pairs))
+            assert (found.low[a, b], found.high[a, b]) == pytest.approx((float(low), float(high)))
+            assert a == b or found.low[a, b] <= (more - fewer) / len(pairs) <= found.high[a, b]
 
 
 def test_the_vectorised_ratios_are_those_of_one_pair() -> None:

@@ -223,7 +223,7 @@ def test_no_changed_answer_among_few_examples_is_no_certain_loss() -> None:
 
         dense = reference()
         dense = replace(dense, accuracy=same(dense.accuracy, dense.accuracy.delta))
-        half = 2.94 / (n + 2)  # what Agresti and Min's 95 % interval is about
+        half = 2.94 / (n + 2)  # too narrow: the joint statement does not rest on it
         rows = [result(f"r{i}", cost=0.5, references=(dense,)) for i in range(14)]
         return group([replace(r, accuracy=same(r.accuracy, Estimate(0.0, -half, half, n))) for r in rows])[0]
 

@@ -12,7 +12,7 @@ from compress.analysis.gate import Limits, check
 from compress.analysis.older import AGAIN, rejudged
 from compress.analysis.verify import recomputed, verify
 from compress.records import files, trace
-from compress.records.result import Result
+from compress.records.result import Accuracy, Result
 from tests import factory
 from tests.helpers import ROOT
 
@@ -32,14 +32,37 @@ def test_the_published_h200_session_is_not_reliable_by_the_rules_of_today() -> N
 
 
 @pytest.mark.parametrize("path", [*H200, *CPU[:6]], ids=lambda p: p.stem)
-def test_accuracy_rounds_and_percentiles_stay_those_of_the_file(path: Path) -> None:
+def test_metric_rounds_and_percentiles_stay_those_of_the_file(path: Path) -> None:
     stored, seen = files.read(path), reading.read(path)
     for old, new in zip((stored, *stored.references), (seen, *seen.references), strict=True):
-        assert old.accuracy == new.accuracy
+        assert old.accuracy is not None and new.accuracy is not None
+        assert old.accuracy == replace(new.accuracy, delta=old.accuracy.delta)
+        assert_close(old.accuracy, new.accuracy)
         for before, after in zip(old.points, new.points, strict=True):
             assert before.rounds == after.rounds
             assert before.latency_percentiles_s == after.latency_percentiles_s
             assert before.latency_s.value == pytest.approx(after.latency_s.value, rel=0.03)  # no stalls here
+
+
+def assert_close(old: Accuracy, new: Accuracy) -> None:
+    """The difference stays; its interval is a score interval, up to twice as wide where few answers changed."""
+    if old.delta is None or new.delta is None:
+        assert old.delta is new.delta
+        return
+    assert new.delta.value == old.delta.value
+    widths = [delta.high - delta.low for delta in (old.delta, new.delta)]
+    assert 0.9 < widths[1] / widths[0] < 2
+
+
+def test_the_difference_of_schema_1_is_estimated_again_from_its_answers() -> None:
+    reference = factory.reference(accuracy=replace(factory.accuracy(0.995, None, right=f"{2**199 - 1:x}"), delta=None))
+    ours = replace(factory.accuracy(0.995, 0.0, half=0.01, right=f"{2**199 - 1:x}"))
+    same = [replace(a, estimate=replace(a.estimate, n=200)) for a in (reference.accuracy, ours)]
+    old = factory.result("a", 0.5, accuracy=same[1], references=(replace(reference, accuracy=same[0]),), schema=1)
+    for schema, half in ((1, 0.0188), (2, 0.01)):  # z^2 / (n + z^2); exact: 1 - 0.025^(1/200) = 0.0183
+        (seen,) = rejudged([replace(old, schema=schema)])
+        assert seen.accuracy is not None and seen.accuracy.delta is not None
+        assert (seen.accuracy.delta.low, seen.accuracy.delta.high) == pytest.approx((-half, half), abs=1e-4)
 
 
 def test_a_stalled_round_of_schema_1_no_longer_decides_its_ratio() -> None:

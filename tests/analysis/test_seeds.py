@@ -13,7 +13,7 @@ from compress.analysis import gate, loss, odds, seeds
 from compress.analysis.pareto import group
 from compress.analysis.seeds import Spread, jointly, over_seeds
 from compress.analysis.sentence import accuracy_words
-from compress.records import stats
+from compress.records import proportions, stats
 from compress.records.accuracy import Accuracy, SeedAccuracy
 from compress.records.stats import Estimate
 from tests import factory
@@ -150,8 +150,8 @@ def test_the_front_resamples_the_seed_too() -> None:
     scattered = over_seeds(own, 0, further(0.004, -0.02, base=right / n))
     chance = odds_of(scattered)["student"]
     spread = math.sqrt(2) * stdev([-0.008, 0.004, -0.02])
-    net, paired = 22 / (n + 2), 1.959964 * math.sqrt(22 + 1 - 22**2 / (n + 2)) / (n + 2)  # Agresti and Min
-    lead = 22 / n - math.hypot(22 / n - (net - paired), T2[0.95] * spread)  # lower end of the reference's lead
+    surely = float(proportions.tango(np.array(22), np.array(0), n)[0])
+    lead = 22 / n - math.hypot(22 / n - surely, T2[0.95] * spread)  # lower end of the reference's lead
     t = (-0.005 - lead) / spread  # it dominates where this end moves above minus the margin
     dominated = 0.5 - t / (2 * math.sqrt(2 + t * t))  # P(t_2 > t)
     assert dominated == pytest.approx(0.035, abs=0.005)

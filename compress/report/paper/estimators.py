@@ -14,11 +14,9 @@ from compress.analysis.pareto import Table
 from compress.analysis.resampling import RESAMPLES as FRONT_RESAMPLES
 from compress.records.result import Accuracy, Point
 from compress.records.robust import BIWEIGHT_FROM, DEGREES_PER_ROUND, REJECTED, TRIMMED_FROM
-from compress.records.stats import FEW, RESAMPLES
+from compress.records.stats import FEW
 
 SOURCES: Mapping[str, str] = {
-    "Agresti and Min 2005": "A. Agresti and Y. Min, Simple improved confidence intervals for comparing matched "
-    "proportions, Statistics in Medicine 24(5), 2005",
     "Cochran 1937": "W. G. Cochran, Problems arising in the analysis of a series of similar experiments, Supplement "
     "to the Journal of the Royal Statistical Society 4(1), 1937",
     "Efron 1979": "B. Efron, Bootstrap methods: another look at the jackknife, Annals of Statistics 7(1), 1979",
@@ -36,6 +34,8 @@ SOURCES: Mapping[str, str] = {
     "Schuirmann 1987": "D. J. Schuirmann, A comparison of the two one-sided tests procedure and the power approach "
     "for assessing the equivalence of average bioavailability, Journal of Pharmacokinetics and Biopharmaceutics "
     "15(6), 1987",
+    "Tango 1998": "T. Tango, Equivalence test and confidence interval for the difference in proportions for the "
+    "paired-sample design, Statistics in Medicine 17(8), 1998",
     "Tukey and McLaughlin 1963": "J. W. Tukey and D. H. McLaughlin, Less vulnerable confidence and significance "
     "procedures for location based on a single sample, Sankhya A 25(3), 1963",
     "Wilson 1927": "E. B. Wilson, Probable inference, the law of succession, and statistical inference, Journal of "
@@ -136,14 +136,7 @@ def _metric(table: Table) -> Iterator[Statement]:
         return
     if accuracy.metric == "accuracy":
         yield Statement("The interval of the accuracy is Wilson's score interval", ("Wilson 1927",))
-        yield Statement(
-            f"The interval of its difference is a percentile bootstrap of {RESAMPLES:,} resamples of paired examples",
-            ("Efron 1979",),
-        )
-        yield Statement(
-            f"With fewer than {FEW} discordant examples it is at least as wide as the adjusted Wald interval",
-            ("Agresti and Min 2005",),
-        )
+        yield Statement("That of its difference is the score interval of paired proportions", ("Tango 1998",))
     else:
         count = METRIC_RESAMPLES if accuracy.metric == "perplexity" else SLOW_RESAMPLES
         yield Statement(
