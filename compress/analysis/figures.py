@@ -18,7 +18,7 @@ from compress.analysis.over_sessions import joined_points, merged_reasons, numbe
 from compress.analysis.precision import shortfall
 from compress.analysis.ratios import correlated, correlation, outlying, per_second, ratios, upper
 from compress.analysis.seeds import Spread, over_seeds, spread_of
-from compress.records import quantiles, stats
+from compress.records import phase, quantiles, stats
 from compress.records.accuracy import SeedAccuracy
 from compress.records.natural import WORDS
 from compress.records.result import Accuracy, Percentiles, Point, Round
@@ -154,8 +154,10 @@ def _point(raw: Raw, name: str, index: int) -> Point:
     made = Point(
         batch_size=own.batch_size,
         sequence_length=point.point.sequence_length,
-        phase="decode" if point.point.generate else None,
-        generated_tokens=point.point.generate,
+        phase="decode" if point.point.generate else point.point.phase,
+        generated_tokens=point.point.per_batch,
+        new_tokens=point.point.new_tokens,
+        cache_bytes=point.cache_bytes,
         headline=index == 0,
         latency_s=latency,
         latency_percentiles_s=percentiles,
@@ -192,8 +194,8 @@ def _reasons(raw: Raw, shape: Shape, reason: str | None, energy: Estimate | None
     no_idle = "idle power could not be measured" if measured else "idle power is not measured without a meter"
     absent = reason or "no meter"
     why = {
-        "phase": None if shape.generate else "a forward pass over whole examples, nothing is generated",
-        "generated_tokens": None if shape.generate else "nothing is generated",
+        "phase": None if shape.phase or shape.generate else "a forward pass over whole examples, nothing is generated",
+        "generated_tokens": None if shape.per_batch else "nothing is generated",
         "sequence_length": None if shape.sequence_length else _no_length(shape),
         "energy_j": None if energy else absent,
         "grade": None if energy else absent,
@@ -236,6 +238,8 @@ def failures(raw: Raw, name: str) -> Sequence[str]:
 
 
 def _shape(point: Shape) -> str:
+    if point.phase is not None:
+        return phase.in_words(point.phase, point.batch_size, point.sequence_length, point.new_tokens)
     length = f" x length {point.sequence_length}" if point.sequence_length else ""
     length += f", {WORDS[point.natural]}" if point.natural else ""
     return f"batch {point.batch_size}{length}" + (f", {point.generate} generated" if point.generate else "")

@@ -23,6 +23,7 @@ UNJUDGED: Mapping[Word | None, str] = {
     "NOT RELIABLE": "the measurement was disturbed",
 }
 """Words after which no break-even is computed, and why."""
+NO_DECODE = "NO VERDICT: its cost per token was not measured, and that of the prompt alone says nothing of it"
 COSTS: frozenset[Word] = frozenset({"SAVES", "COSTS MORE", "NO MEASURABLE DIFFERENCE"})
 """Words of sentences that state a cost."""
 
@@ -39,8 +40,16 @@ def judged(result: Result) -> Result:
     changed = replace(result, points=_with_own_texts(points, reference.name))
     headline = changed.headline
     if headline is None:
-        return changed
+        return _without_decode(changed)
     return replace(changed, verdict=headline.verdict, breakeven=_result_breakeven(changed, reference, headline))
+
+
+def _without_decode(result: Result) -> Result:
+    """Return a result that was not measured at its headline point; a language model's prefill alone has no verdict."""
+    if not any(point.phase == "prefill" for point in result.points):
+        return result
+    points = tuple(replace(point, verdict=None) for point in result.points)
+    return replace(result, points=points, verdict=Verdict("NO VERDICT", NO_DECODE))
 
 
 def with_margin(results: Iterable[Result], margin: str, option: str = "--margin") -> list[Result]:

@@ -22,6 +22,7 @@ from compress.analysis.sentence import (
     unreliable_words,
 )
 from compress.analysis.soundness import floor_words, unsound_reference
+from compress.records import phase
 from compress.records.natural import WORDS
 from compress.records.result import (
     PADDED,
@@ -64,13 +65,14 @@ def alone(result: Result, point: Point | None) -> Ratio | None:
 
 
 def same_point(one: Point, other: Point) -> bool:
-    """Return whether two points have the same batch size, lengths, phase and number of generated tokens."""
+    """Return whether two points have the same batch size, lengths, phase and numbers of generated tokens."""
     return shape(one) == shape(other)
 
 
 def shape(point: Point) -> tuple[object, ...]:
     """Return what identifies an operating point."""
-    return point.batch_size, point.sequence_length, point.phase, point.generated_tokens, own_lengths(point)
+    lengths = point.sequence_length, point.generated_tokens, point.new_tokens, own_lengths(point)
+    return point.batch_size, point.phase, *lengths
 
 
 def own_lengths(point: Point) -> str:
@@ -79,9 +81,11 @@ def own_lengths(point: Point) -> str:
 
 
 def point_name(point: Point) -> str:
-    """Return the name of a point: `batch 8 x length 64` with the tokens generated after it, `batch 8, own lengths`."""
+    """Return the name of a point: `batch 8 x length 64`, `batch 8, own lengths`, `decode, batch 1, context 128`."""
     if point.natural is not None:
         return f"batch {point.batch_size}, {own_lengths(point)}"
+    if point.phase is not None and (point.new_tokens is not None or point.phase == "prefill"):
+        return phase.in_words(point.phase, point.batch_size, point.sequence_length, point.new_tokens)
     length = "" if point.sequence_length is None else f" x length {point.sequence_length}"
     generated = f", then {point.generated_tokens} tokens generated" if point.generated_tokens else ""
     return f"batch {point.batch_size}{length}{generated}"

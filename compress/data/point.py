@@ -1,14 +1,19 @@
 """An operating point: the batches that a measurement runs."""
 
-from typing import Annotated
+from collections.abc import Mapping
+from typing import Annotated, Any
 
 from pydantic import Field, model_validator
 
 from compress.base.config import Config
 from compress.records.natural import Order
+from compress.records.phase import Phase
 
+FEWEST_TOKENS = 4
 MOST_TOKENS = 10_000_000
 MOST_EXAMPLES = 1_000_000
+NEW_TOKENS = 16
+"""Tokens generated at a point that does not state their number."""
 
 
 class OperatingPoint(Config):
@@ -16,21 +21,65 @@ class OperatingPoint(Config):
 
     batch_size: Annotated[int, Field(ge=1, le=MOST_EXAMPLES)]
     """Examples per batch."""
-    sequence_length: Annotated[int, Field(ge=4, le=MOST_TOKENS)] | None = None
-    """Tokens per example; unset for images and natural points."""
-    generate: Annotated[int, Field(ge=1, le=MOST_TOKENS)] | None = None
-    """Language models: single-token steps to measure after each text, with its cache; unset: the text itself."""
+    sequence_length: Annotated[int, Field(ge=FEWEST_TOKENS, le=MOST_TOKENS)] | None = None
+    """Tokens per example, also called context: those in the cache of a decode point; unset for images and natural
+    points."""
+    phase: Phase | None = None
+    """Language models: prefill (the prompt, up to its first new token), decode (single tokens after a filled cache) or
+    generate (both, as one request); unset: a forward pass over the text."""
+    new_tokens: Annotated[int, Field(ge=1, le=MOST_TOKENS)] | None = None
+    """Tokens generated at a point of phase decode or generate; unset: 16."""
     natural: Order | None = None
     """Batches of the test split's own texts in their own lengths: as_they_come or sorted; unset: packed tokens."""
 
+    @model_validator(mode="before")
+    @classmethod
+    def _other_names(cls, data: Any) -> Any:
+        """Read `context: N` as the length, and `generate: N` as phase decode with so many new tokens."""
+        if not isinstance(data, Mapping):
+            return data
+        read = dict(data)
+        for name, written in (("sequence_length", "context"), ("new_tokens", "generate")):
+            if written not in read:
+                continue
+            if name in read:
+                raise ValueError(f"{written} and {name} are the same; expected one of them")
+            read[name] = read.pop(written)
+            if written == "generate":
+                read.setdefault("phase", "decode")
+        if read.get("phase") in ("decode", "generate"):
+            read.setdefault("new_tokens", NEW_TOKENS)
+        return read
+
     @model_validator(mode="after")
-    def _texts_have_one_length(self) -> "OperatingPoint":
-        if self.natural is not None and (self.sequence_length is not None or self.generate is not None):
+    def _is_consistent(self) -> "OperatingPoint":
+        if self.natural is not None and (self.sequence_length, self.phase) != (None, None):
             raise ValueError(
                 f"natural {self.natural}: texts keep their own lengths, and nothing is generated; expected only "
                 "batch_size beside it"
             )
+        if self.phase is not None and self.sequence_length is None:
+            raise ValueError(f"phase {self.phase}: the context is missing; expected its number of tokens")
+        if self.new_tokens is not None and not self.generates:
+            raise ValueError(f"new_tokens {self.new_tokens}: expected phase decode or generate beside it")
         return self
+
+    def in_phase(self, phase: Phase) -> "OperatingPoint":
+        """Return the point, in this phase if it states none."""
+        if self.phase is not None:
+            return self
+        new_tokens = None if phase == "prefill" else NEW_TOKENS
+        return self.model_copy(update={"phase": phase, "new_tokens": new_tokens})
+
+    @property
+    def generates(self) -> bool:
+        """Whether new tokens follow the text."""
+        return self.phase in ("decode", "generate")
+
+    @property
+    def longest(self) -> int:
+        """Tokens of a text at its end, with the new ones; 0 without a length."""
+        return (self.sequence_length or 0) + (self.new_tokens or 0)
 
     def fitted(self, examples: int | None) -> "OperatingPoint":
         """Return the point; a natural one has no larger batches than the test split has examples (None: unknown)."""

@@ -14,7 +14,7 @@ from compress.base.config import NAME, Config, InputError, check_name, suggestio
 from compress.base.reading import exists, resolved, shortened
 from compress.base.yaml import parse_yaml, read_text
 from compress.data.dataset import Dataset
-from compress.data.point import MOST_TOKENS, OperatingPoint
+from compress.data.point import FEWEST_TOKENS, MOST_TOKENS, OperatingPoint
 from compress.data.tasks import TASKS, names_where, task_of
 from compress.data.tasks.name import TaskName
 from compress.spec.recipe import WORKLOAD_FIELDS, Recipe
@@ -40,7 +40,8 @@ class Workload(Config):
     max_length: Annotated[int, Field(ge=8, le=MOST_TOKENS)] = 128
     """Longest input in tokens: texts are truncated to it, and language modelling uses blocks of this length."""
     headline: OperatingPoint | None = None
-    """Operating point for verdicts; unset: batch 8, length 64 (or max_length if shorter)."""
+    """Operating point for verdicts; unset: batch 8, length 64 (or max_length if shorter); for language models decode
+    with batch 1 after 64 tokens."""
     points: tuple[OperatingPoint, ...] = ()
     """Further operating points. Text classification always measures a natural one: the first of these, or the default
     (the headline's batch size, texts as they come)."""
@@ -56,17 +57,16 @@ class Workload(Config):
     def _points_fit(self) -> "Workload":
         task = task_of(self.task)
         for point in (*((self.headline,) if self.headline else ()), *self.points):
-            if point.generate is not None and not task.generates:
-                generating = names_where("generates")
-                raise ValueError(f"generate {point.generate}: only language models ({generating}) generate")
+            if point.phase is not None and not task.generates:
+                raise ValueError(f"phase {point.phase}: only language models ({names_where('generates')}) have phases")
             if point.natural is not None and not task.natural:
                 raise ValueError(
                     f"natural {point.natural}: only {names_where('natural')} has texts of their own lengths"
                 )
             if point.natural is not None and point is self.headline:
                 raise ValueError("headline natural: verdicts are for batches of one shape; put it into points")
-            if point.generate is not None and point is self.headline:
-                raise ValueError("headline generate: kernels and memory are seen in a forward pass; put it into points")
+            if point.phase == "prefill" and point is self.headline:
+                raise ValueError("headline prefill: verdicts are for decode or generate; put it into points")
             if task.has_lengths and (point.sequence_length or 0) > self.max_length:
                 raise ValueError(f"sequence_length {point.sequence_length} is over max_length {self.max_length}")
         return self
@@ -103,13 +103,32 @@ class Workload(Config):
 
     @property
     def headline_point(self) -> OperatingPoint:
-        """The headline point, or the task's default."""
+        """The headline point, or the task's default. A language model's is decode unless it states another phase."""
+        task = task_of(self.task)
         if self.headline:
-            return self.headline
-        default = task_of(self.task).headline
+            return self.headline.in_phase("decode") if task.generates else self.headline
+        default = task.headline
         if default.sequence_length is None:
             return default
-        return default.model_copy(update={"sequence_length": min(default.sequence_length, self.max_length)})
+        longest = max(FEWEST_TOKENS, self.max_length - (default.new_tokens or 0))
+        return default.model_copy(update={"sequence_length": min(default.sequence_length, longest)})
+
+    @property
+    def further_points(self) -> tuple[OperatingPoint, ...]:
+        """The further points. A language model's are prefill unless they state another phase."""
+        return tuple(p.in_phase("prefill") for p in self.points) if task_of(self.task).generates else self.points
+
+    @property
+    def prefill_point(self) -> OperatingPoint | None:
+        """The point at which a language model's time to the first token is stated: the first prefill one.
+
+        By default it reads the headline's context. None for other tasks.
+        """
+        if not task_of(self.task).generates:
+            return None
+        headline = self.headline_point
+        default = headline.model_copy(update={"phase": "prefill", "new_tokens": None})
+        return next((point for point in self.further_points if point.phase == "prefill"), default)
 
     @property
     def natural_point(self) -> OperatingPoint | None:
@@ -123,13 +142,15 @@ class Workload(Config):
         return next((point for point in self.points if point.natural is not None), default)
 
     def measured_points(self, which: Literal["headline", "all"], examples: int | None = None) -> list[OperatingPoint]:
-        """Return the points to measure, each once: the headline, the natural point, and for `all` the further ones.
+        """Return the points to measure, each once: the headline, its companion, and for `all` the further ones.
+
+        The companion is the natural point of texts, and the prefill point of a language model.
 
         Batches of natural points have at most `examples`, the size of the test split. Equal points are then one.
         """
-        natural = self.natural_point
-        further = self.points if which == "all" else ()
-        points = (self.headline_point, *([natural] if natural else []), *further)
+        companion = self.natural_point or self.prefill_point
+        further = self.further_points if which == "all" else ()
+        points = (self.headline_point, *([companion] if companion else []), *further)
         return list(dict.fromkeys(point.fitted(examples) for point in points))
 
     @property

@@ -223,7 +223,7 @@ def _left_in_fp32(bundle: Bundle) -> bool:
 
 def shapes_of(workload: Workload) -> Shapes:
     """Return the shapes of a TensorRT engine: usual is the headline's, largest covers evaluation and every point."""
-    points = [workload.headline_point, *workload.points]
+    points = [workload.headline_point, *workload.further_points]
     usual = workload.headline_point
     length = None if usual.sequence_length is None else workload.max_length
     return Shapes((usual.batch_size, usual.sequence_length), (max(BATCH, *(p.batch_size for p in points)), length))

@@ -8,6 +8,7 @@ from typing import Any
 from compress.base.console import say
 from compress.data.point import OperatingPoint
 from compress.measure.job import Spec, failure
+from compress.records import phase
 from compress.records.natural import WORDS
 from compress.records.session import Runner, RunnerPoint, Shape
 
@@ -24,13 +25,20 @@ def with_point(runner: Runner, point: RunnerPoint) -> Runner:
 
 def shape(point: OperatingPoint) -> Shape:
     """Return the shape that a trace records of a point."""
-    return Shape(point.batch_size, point.sequence_length, point.generate, point.natural)
+    return Shape(
+        point.batch_size,
+        point.sequence_length,
+        natural=point.natural,
+        phase=point.phase,
+        new_tokens=point.new_tokens,
+    )
 
 
 def in_words(point: OperatingPoint) -> str:
     """Return a point as text for progress."""
+    if point.phase is not None:
+        return phase.in_words(point.phase, point.batch_size, point.sequence_length, point.new_tokens)
     label = f"batch {point.batch_size}" + (f" x {point.sequence_length} tokens" if point.sequence_length else "")
-    label += f", {point.generate} generated" if point.generate else ""
     return label + (f", {WORDS[point.natural]}" if point.natural else "")
 
 

@@ -1,49 +1,83 @@
-"""Measurable generation: decoding of single tokens over a filled key/value cache.
+"""What a window calls at a point with a phase: a prompt, single tokens after a filled cache, or a whole request.
 
-    prompt [batch, length] --prefill--> cache        not measured: done by the first call, before a window
-    token -> model + cache -> token -> ...           measured: one call appends `tokens` tokens to each text
-    cache cut back to the prompt's length            so that every call does the same work
+    prefill    prompt [batch, length] --> cache, first new token
+    decode     token -> model + cache -> token        one call is one token; after `new_tokens` calls the cache is cut
+                                                      back to the prompt's length, so that every pass does the same work
+    generate   prompt --> cache, first new token --> ... --> `new_tokens` tokens
 
-Decoding is greedy. Points without generation measure prefill.
+Decoding is greedy and does not stop at an end token: every call does the same work.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 
+from compress.data.point import OperatingPoint
+from compress.model.caching import Caching, caching, keeps_cache
+
 
 class Decoding:
-    """A language model whose calls continue a prompt."""
+    """A language model whose calls each append one token to a prompt."""
 
-    def __init__(self, model: Any, tokens: int):
+    def __init__(self, model: Caching, new_tokens: int, prompt: torch.Tensor):
+        """Fill the cache with the prompt [batch, length]."""
         self._model = model
-        self._tokens = tokens
-        self._cache: Any = None
-        self._first = torch.empty(0)
+        self._most, self._context = new_tokens, prompt.shape[1]
+        with torch.no_grad():
+            self._first = model.prefill(prompt)
+        self._last, self._count = self._first, 0
+
+    def __call__(self, **_: Any) -> torch.Tensor:
+        """Return the ids [batch, 1] of the next token."""
+        if self._count == self._most:
+            self._model.rewind()
+            self._last, self._count = self._first, 0
+        self._last, self._count = self._model.step(self._last), self._count + 1
+        return self._last
+
+    @property
+    def cache_bytes(self) -> int:
+        """Bytes of the cache at the end of a pass, when it holds the prompt and all new tokens."""
+        return self._model.cache_bytes // (self._context + self._count) * (self._context + self._most)
+
+
+class Prefill:
+    """A language model whose calls each read a prompt."""
+
+    def __init__(self, model: Caching):
+        self._model = model
 
     def __call__(self, input_ids: torch.Tensor, **_: Any) -> torch.Tensor:
-        """Return the [batch, tokens] ids that follow `input_ids` [batch, length]. All calls must pass one prompt."""
-        if self._cache is None:
-            self._fill(input_ids)
-        generated = [self._first]
-        for _step in range(self._tokens):
-            output = self._model(input_ids=generated[-1], past_key_values=self._cache, use_cache=True)
-            generated.append(output.logits[:, -1:].argmax(dim=-1))
-        self._cache.crop(-self._tokens)  # back to the prompt's length
-        return torch.cat(generated[:-1], dim=1)
-
-    def _fill(self, prompt: torch.Tensor) -> None:
-        """Fill the cache with the prompt and compute the token that follows it."""
-        from transformers import DynamicCache
-
-        cache = DynamicCache(config=self._model.config)
-        if hasattr(cache, "activate_past_recording"):  # a sliding window drops tokens that `crop` needs
-            cache.activate_past_recording()
-        output = self._model(input_ids=prompt, past_key_values=cache, use_cache=True)
-        self._cache = output.past_key_values
-        self._first = output.logits[:, -1:].argmax(dim=-1)
+        """Return the ids [batch, 1] of the first new token after the prompt [batch, length]."""
+        return self._model.prefill(input_ids)
 
 
-def called(model: Any, tokens: int | None) -> Any:
-    """Return the callable that a window runs: the model, or its generation of `tokens` tokens."""
-    return model if tokens is None else Decoding(model, tokens)
+class Generation:
+    """A language model whose calls are requests."""
+
+    def __init__(self, model: Caching, new_tokens: int):
+        self._model = model
+        self._tokens = new_tokens
+
+    def __call__(self, input_ids: torch.Tensor, **_: Any) -> torch.Tensor:
+        """Return the ids [batch, new_tokens] that follow the prompt [batch, length]."""
+        generated = [self._model.prefill(input_ids)]
+        while len(generated) < self._tokens:
+            generated.append(self._model.step(generated[-1]))
+        return torch.cat(generated, dim=1)
+
+
+def called(model: Any, point: OperatingPoint, batch: Mapping[str, torch.Tensor]) -> Any:
+    """Return the callable that a window runs: the model itself, or its part in the point's phase.
+
+    `batch` holds the prompt of a decode point.
+    """
+    if point.phase is None or not keeps_cache(model):
+        return model
+    if point.phase == "prefill":
+        return Prefill(caching(model))
+    new_tokens = point.new_tokens or 1
+    if point.phase == "generate":
+        return Generation(caching(model), new_tokens)
+    return Decoding(caching(model), new_tokens, batch["input_ids"])

@@ -61,6 +61,7 @@ def _measure_here(spec: Spec, job: Job) -> Memory:
     """Measure one runner in this process, which must not measure another one after it."""
     import torch
 
+    from compress.measure.decode import called
     from compress.measure.models import open_model, timing_batches
 
     before = _status_bytes("VmRSS")
@@ -70,7 +71,7 @@ def _measure_here(spec: Spec, job: Job) -> Memory:
     _touch((*runner.model.parameters(), *runner.model.buffers()))  # runtimes of graphs copy their weights themselves
     loaded = _status_bytes("VmRSS") - before
     with torch.no_grad():
-        runner.model(**batch)
+        called(runner.model, job.workload.headline_point, batch)(**batch)
     peak = _status_bytes("VmHWM") - before
     return Memory(max(loaded, 0), max(peak, 0))
 

@@ -83,6 +83,7 @@ def _measure_here(spec: Spec, job: Job) -> Child:
     import torch
 
     from compress.base.devices import torch_devices
+    from compress.measure.decode import called
     from compress.measure.models import open_model, timing_batches
 
     runner = open_model(spec, job)
@@ -92,10 +93,11 @@ def _measure_here(spec: Spec, job: Job) -> Child:
     loading = sum(map(torch.cuda.max_memory_allocated, boards))
     free = min(torch.cuda.mem_get_info(board)[0] for board in boards)
     with torch.no_grad():
-        runner.model(**batch)
+        run = called(runner.model, job.workload.headline_point, batch)
+        run(**batch)
         for board in boards:
             torch.cuda.reset_peak_memory_stats(board)
-        runner.model(**batch)
+        run(**batch)
     running = sum(map(torch.cuda.max_memory_allocated, boards))
     return Child(Memory(loaded, max(loading, running)), free)
 

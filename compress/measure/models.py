@@ -69,12 +69,15 @@ def timing_batches(job: Job, runner: LoadedModel, point: OperatingPoint, count: 
 def load_of(job: Job, runner: LoadedModel, point: OperatingPoint) -> tuple[Sequence[dict[str, Any]], RunnerPoint]:
     """Return the batches that windows run at a point, on the device, and a record of the point without windows."""
     from compress.base.devices import torch_device
+    from compress.measure.attempts import shape
     from compress.measure.latency import Pass
 
     if point.natural is None:
-        count = TIMING_BATCHES if point.generate is None else 1
-        shape = Shape(point.batch_size, point.sequence_length, point.generate)
-        return timing_batches(job, runner, point, count), RunnerPoint(shape)
+        if not point.generates:
+            return timing_batches(job, runner, point, TIMING_BATCHES), RunnerPoint(shape(point))
+        (prompt,) = timing_batches(job, runner, point, 1)
+        steps = Pass([prompt] * (point.new_tokens or 1) if point.phase == "decode" else [prompt])
+        return steps, RunnerPoint(shape(point))
     examples = split_examples(job, runner)
     task, device = task_of(job.workload.task), torch_device(job.device)
     batches, size, texts = natural(examples, task, runner.processor, point.batch_size, point.natural)

@@ -51,6 +51,7 @@ def measure_point(bench: Bench, point: OperatingPoint, live: Sequence[Spec], set
             throttled_s=rounds.throttling.seconds,
             precision=settings.precision,
             rounds_s=rounds_s,
+            cache_bytes=rounds.cache_bytes.get(spec.name),
         )
         bench.runners[spec.name] = with_point(bench.runners[spec.name], measured)
     return rounds_s

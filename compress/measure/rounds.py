@@ -18,7 +18,7 @@ from compress.energy.meters import Absent, Meter
 from compress.energy.sampler import Sampler
 from compress.measure import warmup, windows
 from compress.measure.attempts import attempt
-from compress.measure.decode import called
+from compress.measure.decode import Decoding, called
 from compress.measure.disturbance import allowance, highest_clocks, least_disturbed, severity
 from compress.measure.foreign import foreign_processes, listed_processes
 from compress.measure.job import Job, Spec
@@ -60,6 +60,7 @@ class Rounds:
     unsteady: dict[str, Ramp] = field(default_factory=dict)
     settled: bool | None = None
     throttling: Throttled = field(default_factory=Throttled)
+    cache_bytes: dict[str, int] = field(default_factory=dict)
     windows: int = 0
     repeats: int = 0
     disturbed: int = 0
@@ -68,8 +69,8 @@ class Rounds:
     """Windows that were not, after the first round."""
 
     def runnable(self, spec: Spec) -> Any:
-        """Return what a window of this runner calls."""
-        return called(self.bench.shelf.take(spec).model, self.point.generate)
+        """Return what a window of this runner calls; the cache of a decode point is filled."""
+        return called(self.bench.shelf.take(spec).model, self.point, self.batches[0])
 
     def each(self, specs: Sequence[Spec], work: Callable[[Spec], object]) -> None:
         """Do something with each of these runners. Those that fail take part no longer."""
@@ -144,6 +145,8 @@ class Rounds:
         model = self.runnable(spec)
         window = windows.measure_window(model, self.batches, settings, bench.sync, bench.meter, bench.sampler)
         self.windows += 1
+        if isinstance(model, Decoding):
+            self.cache_bytes[spec.name] = model.cache_bytes
         listed = listed_processes(bench.meter)
         bench.seen.update(listed or ())
         others = foreign_processes(bench.before, listed, os.getpid(), os.getppid(), bench.job.parent_on_device)

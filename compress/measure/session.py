@@ -31,7 +31,7 @@ from compress.measure.remembered import recalled, remember
 from compress.records import trace
 from compress.records.natural import Texts
 from compress.records.session import Idle, Memory, Runner, RunnerPoint, Session
-from compress.spec.formats import GRAPH_RUNTIMES
+from compress.spec.formats import CACHELESS
 from compress.spec.measure import share_of_rest
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 SENSITIVITY_BATCHES = (1, 32)
 SENSITIVITY_EXAMPLES = 1000  # at most, evenly spaced: one by one, the whole split would take longer than its evaluation
 IDLE_S = 2.0
-NO_CACHE = "an exported graph keeps no cache: it would compute the whole text anew for every token"
+NO_CACHE = "its exported graph keeps no cache: it would compute the whole text anew for every token"
 
 
 def run_session(job: Job, memory: Mapping[str, Memory], known: Mapping[str, Runner] | None = None) -> Session:
@@ -156,8 +156,8 @@ def _clock_offset_ns() -> int:
 
 
 def _split_by_capability(live: Sequence[Spec], point: OperatingPoint) -> tuple[list[Spec], list[Spec]]:
-    """Return the runners that can be measured at a point, and those that cannot: exported graphs do not generate."""
-    incapable = [spec for spec in live if point.generate is not None and spec.runtime in GRAPH_RUNTIMES]
+    """Return the runners that can be measured at a point, and those that cannot: graphs without a cache."""
+    incapable = [spec for spec in live if point.phase is not None and spec.runtime in CACHELESS]
     return [spec for spec in live if spec not in incapable], incapable
 
 

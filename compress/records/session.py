@@ -17,6 +17,7 @@ from pydantic import AfterValidator, Field, PlainSerializer, PlainValidator, Wra
 from compress.records.compressing import Compressing
 from compress.records.fields import STRICT, Count, Name, NonNegative, Positive, Quantity, Several, Whole
 from compress.records.natural import Order, Texts
+from compress.records.phase import Phase
 from compress.records.result import Kernel
 from compress.records.sample import EnergySource, Sample, sample_rows
 from compress.records.window import Window
@@ -104,13 +105,23 @@ def _facts_of_kind(meter: MeterFacts, serialize: Any) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Shape:
-    """Operating point: batch size x sequence length and the number of tokens to generate, or a natural one."""
+    """Operating point: batch size x sequence length and a language model's phase, or a natural one."""
 
     batch_size: Several
     sequence_length: Several | None
     generate: Several | None = None
+    """Older traces only: tokens that each batch generated after a filled cache."""
     natural: Annotated[Order | None, Field(exclude_if=_is_none)] = None
     """Order of the test split's own texts; their batches have `batch_size` examples of any length."""
+    phase: Annotated[Phase | None, Field(exclude_if=_is_none)] = None
+    """Each batch is a prompt (prefill), one token (decode), or a request of `new_tokens` tokens (generate)."""
+    new_tokens: Annotated[Several | None, Field(exclude_if=_is_none)] = None
+    """Tokens after which the cache of a decode point is cut back to its context; tokens of a request."""
+
+    @property
+    def per_batch(self) -> int | None:
+        """Tokens that a batch generates for each example; None without any."""
+        return self.generate or {"decode": 1, "generate": self.new_tokens}.get(self.phase or "")
 
 
 Ramp = Literal["own", "all", "unknown"]
@@ -148,6 +159,8 @@ class RunnerPoint:
     rounds_s: NonNegative | None = None
     """Seconds that the rounds took, with pre-rolls, repeats and loading."""
     unused: Annotated[tuple[Window, ...], Field(exclude=True)] = ()
+    cache_bytes: Annotated[Count | None, Field(exclude_if=_is_none)] = None
+    """Bytes of a language model's cache when it holds all new tokens; None without one."""
 
 
 def _measured_or_lacking(point: RunnerPoint, serialize: Any) -> dict[str, Any]:

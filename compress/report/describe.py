@@ -1,6 +1,6 @@
 """Plain text for a terminal: one result, or all recipes, methods or workloads. Markup in names is printed as text."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from types import UnionType
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Union, get_args, get_origin
 
@@ -23,6 +23,16 @@ if TYPE_CHECKING:
 
     from compress.data.workload import Workload
     from compress.spec.shipped import Shipped
+
+LATENCIES: Mapping[str | None, str] = {
+    None: "latency",
+    "prefill": "time to first token",
+    "decode": "inter-token latency",
+    "generate": "latency of a request",
+}
+"""Phase of a point -> what the latency of its batches is."""
+ENERGIES: Mapping[str | None, str] = {"decode": "generated token", "generate": "request", "prefill": "prompt"}
+"""Phase of a point -> what the energy of an example is of; an inference for all others."""
 
 
 def print_result(result: Result, console: "Console") -> None:
@@ -129,15 +139,15 @@ def _point(point: Point) -> Iterable[str]:
     yield f"{point_name(point)}{' (headline)' if point.headline else ''}:"
     percentiles = ", ".join(_percentile(point, name) for name in quantiles.FRACTIONS)
     yield (
-        f"  latency {1e3 * latency.value:.2f} ms per batch ({1e3 * latency.low:.2f} to {1e3 * latency.high:.2f}) over "
-        f"{point.extent}, {spread.n:,} batches; {percentiles}"
+        f"  {LATENCIES[point.phase]} {1e3 * latency.value:.2f} ms per batch ({1e3 * latency.low:.2f} to "
+        f"{1e3 * latency.high:.2f}) over {point.extent}, {spread.n:,} batches; {percentiles}"
     )
     yield from (f"  NOT RELIABLE: {reason}" for reason in point.unreliable)
     if point.natural is not None:
         yield from _natural(point.natural)
-    tokens = point.generated_tokens
-    tokens_text = f", {point.throughput_per_s.value * tokens:.1f} generated tokens per second" if tokens else ""
-    yield f"  throughput {point.throughput_per_s.value:.1f} examples per second{tokens_text}"
+    yield f"  throughput {_throughput(point)}"
+    if point.cache_bytes is not None:
+        yield f"  cache {point.cache_bytes / 1e6:.3g} MB with all new tokens"
     if point.energy_j is None:
         yield f"  energy unknown: {point.energy_reason}"
     else:
@@ -149,6 +159,18 @@ def _point(point: Point) -> Iterable[str]:
         between = text.session_spread(point, ratio.reference)
         if between:
             yield f"    sessions differ by {between}"
+
+
+def _throughput(point: Point) -> str:
+    """Return examples per second, and tokens per second of a language model."""
+    per_second = point.throughput_per_s.value
+    if point.phase == "prefill":
+        return f"{per_second * (point.sequence_length or 0):.1f} prompt tokens per second"
+    tokens = point.generated_tokens
+    tokens_text = f"{per_second * tokens:.1f} generated tokens per second" if tokens else ""
+    if point.phase == "decode" and tokens == 1:
+        return tokens_text
+    return f"{per_second:.1f} examples per second{', ' * bool(tokens)}{tokens_text}"
 
 
 def _percentile(point: Point, name: str) -> str:
@@ -175,14 +197,15 @@ def _energy(point: Point, energy: Estimate) -> Iterable[str]:
     """Yield the energy of one operating point with its grade, boundary and idle part."""
     about, count = ("~", 2) if point.energy_source == "modelled" else ("", 4)
     value, interval = text.digits(1e3 * energy.value, count), text.spread(1e3 * energy.low, 1e3 * energy.high, count)
-    yield f"  energy {about}{value} mJ per inference {interval}, {point.energy_source}, grade {point.grade}"
+    unit = ENERGIES.get(point.phase if point.generated_tokens in (None, 1, point.new_tokens) else None, "inference")
+    yield f"  energy {about}{value} mJ per {unit} {interval}, {point.energy_source}, grade {point.grade}"
     yield from (f"    grade {point.grade}: {reason}" for reason in point.grade_reasons)
     if point.energy_boundary:
         yield f"    it covers: {point.energy_boundary}"
     token = point.energy_per_token_j
-    if token is not None:
+    if token is not None and token != energy:
         value, interval = text.digits(1e3 * token.value, count), text.spread(1e3 * token.low, 1e3 * token.high, count)
-        kind = "generated token" if point.generated_tokens else "token"
+        kind = "generated token" if point.generated_tokens else "prompt token" if point.phase == "prefill" else "token"
         yield f"    {about}{value} mJ per {kind} {interval}, without padding"
     if point.energy_gain is not None:
         yield f"    plus the board's gain error of up to {100 * point.energy_gain:g} %, which cancels in ratios"

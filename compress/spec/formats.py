@@ -88,6 +88,9 @@ GRAPHS: dict[str, tuple[Runtime, ...]] = {"onnx": ("onnxruntime", "tensorrt"), "
 """Kind of an exported graph -> runtimes that can execute it; `auto` is the first."""
 GRAPH_RUNTIMES = frozenset(runtime for those in GRAPHS.values() for runtime in those)
 
+CACHELESS = GRAPH_RUNTIMES - {"openvino"}
+"""Runtimes whose graphs of language models keep no cache: they have neither prefill nor decode figures."""
+
 PLAIN_RUNTIMES: dict[DeviceKind, tuple[Runtime, ...]] = {
     "cpu": ("eager", "compile", "onnxruntime", "openvino"),
     "cuda": ("eager", "compile", "onnxruntime", "tensorrt"),

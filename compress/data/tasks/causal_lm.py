@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from compress.base.config import InputError
 from compress.data import positions
-from compress.data.point import OperatingPoint
+from compress.data.point import NEW_TOKENS, OperatingPoint
 from compress.data.tasks import texts
 from compress.data.tasks.blocks import frame, packed
 from compress.data.tasks.task import IGNORED, TEXT, Batch, Task, WorkloadView
@@ -35,10 +35,9 @@ def _position_problems(model: Any, workload: WorkloadView) -> list[str]:
     """Return errors for operating points that generate beyond the model's positions."""
     limit = positions.limit(model)
     problems = []
-    for point in (workload.headline_point, *workload.points):
-        needed = (point.sequence_length or 0) + (point.generate or 0)
-        if point.generate and limit is not None and needed > limit:
-            problems.append(f"has {limit} positions; the point of length {point.sequence_length} needs {needed}")
+    for point in (workload.headline_point, *workload.further_points):
+        if point.generates and limit is not None and point.longest > limit:
+            problems.append(f"has {limit} positions; the point of length {point.sequence_length} needs {point.longest}")
     return problems
 
 
@@ -142,7 +141,7 @@ TASK = Task(
     columns=(TEXT,),
     metric="perplexity",
     sample_outcomes={"nll": [2.0, 3.0], "tokens": [2, 3], "bytes": [7, 9]},
-    headline=OperatingPoint(batch_size=8, sequence_length=64),
+    headline=OperatingPoint(batch_size=1, sequence_length=64, phase="decode", new_tokens=NEW_TOKENS),
     first_recipe="llama_int8",
     call='model.generate(**processor("a beginning", return_tensors="pt"))',
     load_processor=texts.load_processor,

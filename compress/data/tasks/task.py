@@ -36,7 +36,7 @@ class WorkloadView(Protocol):
         """Operating point for verdicts."""
 
     @property
-    def points(self) -> tuple[OperatingPoint, ...]:
+    def further_points(self) -> tuple[OperatingPoint, ...]:
         """Further operating points."""
 
 
@@ -130,7 +130,7 @@ class Task:
     """aligned(logits, labels): logits with the label that each predicts; `IGNORED` for no label."""
 
     generates: bool = False
-    """Whether an operating point may set `generate`."""
+    """Whether operating points have a phase: decode for the headline, and prefill for others, unless stated."""
     pads_fixed: bool = False
     """Whether a recipe may set `padding: fixed`: example batches are padded, and padding changes no output."""
     natural: bool = False

@@ -1,0 +1,87 @@
+"""Language models that keep keys and values of earlier tokens: one prompt, then one token at a time.
+
+`caching` returns this interface over a transformers model. Runtimes with caches of their own have it already.
+"""
+
+from abc import ABC, abstractmethod
+from inspect import signature
+from typing import Any
+
+import torch
+
+from compress.model.runtimes.graph import GraphModel
+
+
+class Caching(ABC):
+    """A language model with a cache of one batch of texts."""
+
+    @abstractmethod
+    def prefill(self, ids: torch.Tensor) -> torch.Tensor:
+        """Forget all texts, read prompts [batch, length] and return the likeliest next ids [batch, 1]."""
+
+    @abstractmethod
+    def step(self, ids: torch.Tensor) -> torch.Tensor:
+        """Append ids [batch, 1] to the texts and return the likeliest next ids [batch, 1]."""
+
+    @abstractmethod
+    def rewind(self) -> None:
+        """Cut the texts back to their prompts."""
+
+    @property
+    @abstractmethod
+    def cache_bytes(self) -> int:
+        """Bytes of the cache."""
+
+
+class EagerCache(Caching):
+    """A transformers model with its dynamic cache."""
+
+    def __init__(self, model: Any):
+        self._model = model
+        self._cache: Any = None
+        self._steps = 0
+        self._keeps_logits = "logits_to_keep" in signature(model.forward).parameters
+
+    def prefill(self, ids: torch.Tensor) -> torch.Tensor:
+        """Forget all texts, read prompts [batch, length] and return the likeliest next ids [batch, 1]."""
+        from transformers import DynamicCache
+
+        cache = DynamicCache(config=self._model.config)
+        if hasattr(cache, "activate_past_recording"):  # a sliding window drops tokens that `crop` needs
+            cache.activate_past_recording()
+        self._cache, self._steps = cache, 0
+        return self._run(ids)
+
+    def step(self, ids: torch.Tensor) -> torch.Tensor:
+        """Append ids [batch, 1] to the texts and return the likeliest next ids [batch, 1]."""
+        self._steps += 1
+        return self._run(ids)
+
+    def rewind(self) -> None:
+        """Cut the texts back to their prompts."""
+        self._cache.crop(-self._steps)
+        self._steps = 0
+
+    @property
+    def cache_bytes(self) -> int:
+        """Bytes of keys and values."""
+        tensors = (t for layer in self._cache.layers for t in (layer.keys, layer.values))
+        return sum(t.numel() * t.element_size() for t in tensors if isinstance(t, torch.Tensor))
+
+    def _run(self, ids: torch.Tensor) -> torch.Tensor:
+        """Return the likeliest next ids [batch, 1]; only the last token's logits are computed."""
+        last = {"logits_to_keep": 1} if self._keeps_logits else {}
+        output = self._model(input_ids=ids, past_key_values=self._cache, use_cache=True, **last)
+        self._cache = output.past_key_values
+        found: torch.Tensor = output.logits[:, -1:].argmax(dim=-1)
+        return found
+
+
+def caching(model: Any) -> Caching:
+    """Return the model's interface for single tokens."""
+    return model if isinstance(model, Caching) else EagerCache(model)
+
+
+def keeps_cache(model: Any) -> bool:
+    """Return whether a model has a cache: exported graphs do only if their runtime gives them one."""
+    return isinstance(model, Caching) or not isinstance(model, GraphModel)

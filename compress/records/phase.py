@@ -1,0 +1,19 @@
+"""Phases of a language model's inference, and their names in tables and sentences.
+
+prefill    the prompt is read: cache and first new token         its latency is the time to the first token
+decode     one token after the other, with the filled cache       its latency is that between two tokens
+generate   a request: prefill, then decode                        its latency is that of the request
+"""
+
+from typing import Literal
+
+Phase = Literal["prefill", "decode", "generate"]
+
+
+def in_words(phase: str, batch_size: int, context: int | None, new_tokens: int | None) -> str:
+    """Return the name of a point: `decode, batch 1, context 128`."""
+    if phase == "decode":
+        return f"decode, batch {batch_size}, context {context}"
+    if phase == "generate":
+        return f"generate {new_tokens}, batch {batch_size} x length {context}"
+    return f"prefill, batch {batch_size} x length {context}"
