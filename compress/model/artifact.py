@@ -148,8 +148,10 @@ def _read_model(path: Path, manifest: Manifest, device: Device, trust_remote_cod
         return OnnxModel(path / ONNX_FILE, config, place=_place(manifest, device)).opened().eval()
     if manifest.kind == "openvino":
         from compress.model.runtimes.openvino import FILE, OpenVinoModel
+        from compress.model.runtimes.stateful import StatefulModel
 
-        return OpenVinoModel(path / FILE, config).eval()
+        opened = StatefulModel if task_of(manifest.task).generates else OpenVinoModel
+        return opened(path / FILE, config).eval()
     from safetensors.torch import load_file
 
     skeleton = empty_model(config, manifest.task, trust_remote_code)

@@ -18,12 +18,12 @@ from compress.base.config import InputError
 from compress.base.console import track
 from compress.base.device import DeviceKind
 from compress.base.devices import capability, device_of
-from compress.methods.calibrate import batches
 from compress.methods.capture import Inputs, walk
 from compress.methods.quantize import rounding
+from compress.methods.quantize.graphs import in_openvino
 from compress.methods.quantize.smoothing import smoothed
 from compress.model.bundle import Bundle
-from compress.model.layers import Experts, WeightLayer, matrix, stacked_experts, weight_layers
+from compress.model.layers import Experts, matrix, stacked_experts, weight_layers
 from compress.model.packing import backend_of, grouped
 from compress.model.packing.stacked import index_by_expert, stack
 from compress.model.runtimes.check import checked
@@ -48,7 +48,8 @@ def quantize(bundle: Bundle, config: Quantize) -> Bundle:
                 swap(model, name, smoothed(_as_linear(chosen[name]), inputs, config.smoothing))
         model = quantize_graph(checked(bundle, "onnxruntime"), set(chosen), config.per_channel)
     elif row.backend == "openvino":
-        model, refused = _in_openvino(bundle, chosen, entry, config)
+        refused = refusals(chosen, entry, device_of(bundle.device).kind)
+        model = in_openvino(bundle, set(chosen) - set(refused), entry, config)
     else:
         refused = _quantize_layers(bundle, chosen, experts, entry, config)
     layers = {name: entry for name in (*chosen, *experts) if name not in refused}
@@ -65,23 +66,6 @@ def quantize(bundle: Bundle, config: Quantize) -> Bundle:
         notes.append(f"quantize: {len(refused)} layers stay in floating point, first {name}: {reason}")
     changed = bundle.changed(model, {"": {"runtime": row.runtime}, **layers}, *notes)
     return replace(changed, runtime=row.runtime)
-
-
-def _in_openvino(
-    bundle: Bundle, chosen: Mapping[str, nn.Module], entry: Mapping[str, Any], config: Quantize
-) -> tuple[Any, dict[str, str]]:
-    """Return the graph in OpenVINO's formats, and the reasons why some chosen layers are not quantized."""
-    from compress.model.runtimes import openvino as openvino_graph
-
-    all_names = {n for n, m in bundle.model.named_modules() if isinstance(m, WeightLayer)}
-    if entry["format"] == "int8_static":
-        examples = list(batches(bundle, "quantize int8_static", config.sample, batch_size=1))
-        graph = checked(bundle, "openvino")
-        return openvino_graph.quantize_static(graph, set(chosen), all_names - set(chosen), examples), {}
-    refused = refusals(chosen, entry, device_of(bundle.device).kind)
-    quantized = set(chosen) - set(refused)
-    graph, size = checked(bundle, "openvino"), entry.get("group_size", 0)
-    return openvino_graph.quantize_weights(graph, quantized, all_names - quantized, config.bits, size), refused
 
 
 def _chosen(model: nn.Module, config: Quantize, row: Row) -> tuple[dict[str, nn.Module], dict[str, Experts]]:

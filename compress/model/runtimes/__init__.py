@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 from compress.base.config import InputError
 from compress.base.devices import computes_bf16, device_of
+from compress.data.tasks import task_of
 from compress.model.bundle import Bundle
 from compress.model.runtimes import providers
-from compress.model.runtimes.check import checked
+from compress.model.runtimes.check import checked, checked_with_cache
 from compress.model.runtimes.graph import GraphModel
 from compress.model.runtimes.padded import Padded
 from compress.model.runtimes.sparse import take_sparse_kernels
@@ -49,7 +50,9 @@ def finish(bundle: Bundle, runtime: str) -> Bundle:
         from compress.model.runtimes.openvino import converted
 
         note = "openvino: computed in bf16, which this CPU supports natively" if computes_bf16(bundle.device) else None
-        model = converted(checked(bundle, resolved)).eval()
+        with_cache = task_of(bundle.task).generates
+        model = checked_with_cache(bundle) if with_cache else converted(checked(bundle, resolved))
+        model = model.eval()
         return replace(bundle, model=model, runtime=resolved, notes=(*bundle.notes, *([note] if note else [])))
     return replace(bundle, runtime=resolved)
 

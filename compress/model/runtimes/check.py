@@ -11,7 +11,7 @@ an input, fills one with another value, or fixes a size fails here, with the run
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -22,6 +22,9 @@ from compress.model.agreement import NONE, TOLERANCES, Agreement
 from compress.model.bundle import Bundle
 from compress.model.runtimes.graph import GraphModel, OnnxModel
 from compress.model.runtimes.onnx import exported
+
+if TYPE_CHECKING:
+    from compress.model.runtimes.stateful import StatefulModel
 
 SAMPLE = 16
 """Number of examples from which the batches are taken."""
@@ -41,15 +44,47 @@ def checked(bundle: Bundle, runtime: str) -> OnnxModel:
     device = torch.device("cpu") if runtime == "openvino" else bundle.device
     graph = exported(bundle.model, batches[0], "onnxruntime" if runtime == "openvino" else runtime, device)
     place = f"{runtime}: {type(bundle.model).__name__}{_name(bundle)}"
-    result = _compared(bundle, _opened(graph, runtime), batches, device, place)
-    most = result.most(TOLERANCES[graph.dtype])
+    _refuse(_compared(bundle, _opened(graph, runtime), batches, device, place), graph.dtype, place)
+    return graph
+
+
+def checked_with_cache(bundle: Bundle) -> "StatefulModel":
+    """Return a language model as an OpenVINO graph with a cache, verified to match the model.
+
+    Whole texts are compared, and tokens that follow a prompt one by one. Raises InputError like `checked`.
+    """
+    from compress.model.runtimes.openvino import saved
+    from compress.model.runtimes.stateful import StatefulModel
+    from compress.model.runtimes.stateful_export import exported as with_states
+
+    model, place = bundle.model, f"openvino: {type(bundle.model).__name__}{_name(bundle)}"
+    if half := {p.dtype for p in model.parameters()} - {torch.float32}:
+        types = ", ".join(sorted(str(dtype).removeprefix("torch.") for dtype in half))
+        raise InputError(f"{place} holds {types}; expected float32; remove the cast step, or use runtime eager")
+    batches = check_batches(bundle)
+    graph: StatefulModel = saved(with_states(model.cpu().eval()), model.config, StatefulModel)
+    exact = StatefulModel(graph.path, model.config, exact=True)
+    device = torch.device("cpu")
+    result = _compared(bundle, exact, batches, device, place)
+    ids = batches[0]["input_ids"][:, :MOST_TOKENS]
+    (expected,) = _answers(model, [{"input_ids": ids}], device)
+    if (start := ids.shape[1] // 2) > 0:
+        exact.prefill(ids[:, :start])
+        steps = [exact.append(ids[:, i : i + 1]) for i in range(start, ids.shape[1])]
+        result = result.joined(expected[:, start:], torch.cat(steps, dim=1))
+    _refuse(result, torch.float32, place)
+    return graph
+
+
+def _refuse(result: Agreement, dtype: torch.dtype, place: str) -> None:
+    """Raise InputError for a graph whose logits differ from its model's."""
+    most = result.most(TOLERANCES[dtype])
     if not result.difference <= most:
         raise InputError(
             f"{place}: the exported graph differs from the model: logits differ by up to "
             f"{result.difference:.3g} at a spread of {result.spread:.3g}; expected at most {most:.3g}; use runtime "
             "eager or compile"
         )
-    return graph
 
 
 def check_batches(bundle: Bundle) -> list[dict[str, torch.Tensor]]:

@@ -12,7 +12,7 @@ import os
 import shutil
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import torch
 
@@ -27,6 +27,7 @@ from compress.model.runtimes.onnx import layer_of
 from compress.model.runtimes.signature import name_dimensions, openvino_signature
 
 FILE = "model.xml"
+NO_PRODUCT = "openvino: the exported graph has none of the chosen layers as a product; widen include"
 HALF_RANGE = 64
 """Largest int8 weight whose products a CPU without VNNI adds exactly: 255 * 64 * 2 = 32,640 fits 16 signed bits."""
 
@@ -51,6 +52,15 @@ class OpenVinoModel(GraphModel):
         self._bf16 = not exact and computes_bf16(torch.device("cpu"))
         self._request = self._compiled(profiled=False)
 
+    def _read(self) -> Any:
+        """Return the graph to compile."""
+        import openvino
+
+        return openvino.Core().read_model(str(self.path))
+
+    def begin(self, request: Any) -> None:
+        """Make a request ready for a batch that has nothing to do with the one before."""
+
     def _compiled(self, profiled: bool) -> Any:
         """Return a request to the graph, compiled for this CPU with as many threads as torch has."""
         import openvino
@@ -60,11 +70,12 @@ class OpenVinoModel(GraphModel):
             "INFERENCE_NUM_THREADS": torch.get_num_threads(),
             "ENABLE_HYPER_THREADING": True,  # else threads are limited to the physical cores
             "INFERENCE_PRECISION_HINT": "bf16" if self._bf16 else "f32",
+            "KV_CACHE_PRECISION": "bf16" if self._bf16 else "f32",  # by default it would be 8 bits beside bf16
             "ENABLE_CPU_PINNING": not pinned_cores(),  # pinned, its threads would share this thread's core
             "PERF_COUNT": profiled,
         }
         with _on_all_cores():
-            return openvino.Core().compile_model(str(self.path), "CPU", options).create_infer_request()
+            return openvino.Core().compile_model(self._read(), "CPU", options).create_infer_request()
 
     @property
     def inputs(self) -> tuple[str, ...]:
@@ -97,6 +108,7 @@ class OpenVinoModel(GraphModel):
         """Return `operator:kernel` -> seconds, from OpenVINO's own counters of one batch after a warm one."""
         request = self._compiled(profiled=True)
         for _ in range(2):
+            self.begin(request)
             request.infer(_arrays(self.feeds((), batch)))
         totals: dict[str, float] = {}
         for node in request.profiling_info:
@@ -105,6 +117,9 @@ class OpenVinoModel(GraphModel):
                 key = f"{node.node_type}:{node.exec_type}"
                 totals[key] = totals.get(key, 0.0) + seconds
         return totals
+
+
+Opened = TypeVar("Opened", bound=OpenVinoModel)
 
 
 def _largest_weight(path: Path) -> int:
@@ -152,7 +167,7 @@ def converted(model: OnnxModel) -> OpenVinoModel:
     """Return the same graph for OpenVINO, in a temporary folder that lasts as long as the object."""
     import openvino
 
-    return _saved(openvino.Core().read_model(str(model.path)), model.config)
+    return saved(openvino.Core().read_model(str(model.path)), model.config, OpenVinoModel)
 
 
 def quantize_static(
@@ -183,10 +198,10 @@ def quantize_static(
             if devices.has_vnni()
             else nncf.AdvancedQuantizationParameters(overflow_fix=nncf.OverflowFix.ENABLE),
             ignored_scope=nncf.IgnoredScope(
-                names=[*_names(model, layers, others), *_products(model, {*layers, *others})], validate=False
+                names=[*names_of(model, layers, others), *_products(model, {*layers, *others})], validate=False
             ),
         )
-        return _saved(graph, model.config)
+        return saved(graph, model.config, OpenVinoModel)
 
 
 def _products(model: OnnxModel, weighted: Collection[str]) -> list[str]:
@@ -198,11 +213,11 @@ def _products(model: OnnxModel, weighted: Collection[str]) -> list[str]:
 
 
 def quantize_weights(
-    model: OnnxModel, layers: Collection[str], others: Collection[str], bits: int, group_size: int
-) -> OpenVinoModel:
-    """Return another graph whose `layers` store weights of 8 bits (one scale per row) or 4 (one per group), by nncf.
+    model: GraphModel, ignored: Collection[str], opened: type[Opened], bits: int, group_size: int
+) -> Opened:
+    """Return another graph that stores weights of 8 bits (one scale per row) or 4 (one per group), by nncf.
 
-    They are expanded to floating point inside the product. Embeddings and `others` stay unchanged.
+    They are expanded to floating point inside the product. Embeddings and products named `ignored` stay unchanged.
     """
     import openvino
 
@@ -212,15 +227,13 @@ def quantize_weights(
         four = {"mode": nncf.CompressWeightsMode.INT4_ASYM, "group_size": group_size, "all_layers": True}
         graph = nncf.compress_weights(
             openvino.Core().read_model(str(model.path)),
-            ignored_scope=nncf.IgnoredScope(
-                names=_names(model, layers, others), types=["Gather", "Convolution"], validate=False
-            ),
+            ignored_scope=nncf.IgnoredScope(names=list(ignored), types=["Gather", "Convolution"], validate=False),
             **(four if bits == 4 else {"mode": nncf.CompressWeightsMode.INT8_ASYM}),
         )
-        return _saved(graph, model.config)
+        return saved(graph, model.config, opened)
 
 
-def _names(model: OnnxModel, layers: Collection[str], others: Collection[str]) -> list[str]:
+def names_of(model: OnnxModel, layers: Collection[str], others: Collection[str]) -> list[str]:
     """Return products of the `others`, as OpenVINO names them.
 
     Raises InputError if the graph has none of the `layers`.
@@ -229,19 +242,20 @@ def _names(model: OnnxModel, layers: Collection[str], others: Collection[str]) -
 
     nodes = [n for n in onnx.load(str(model.path)).graph.node if n.op_type in ("MatMul", "Gemm")]
     if not any(layer_of(n) in layers for n in nodes):
-        raise InputError("openvino: the exported graph has none of the chosen layers as a product; widen include")
+        raise InputError(NO_PRODUCT)
     dense = [n.name for n in nodes if layer_of(n) in others]
     return [name for n in dense for name in (n, f"{n}/WithoutBiases")]
 
 
-def _saved(graph: Any, config: Any) -> OpenVinoModel:
+def saved(graph: Any, config: Any, opened: type[Opened]) -> Opened:
+    """Return an OpenVINO graph as a module of this class, in a temporary folder that lasts as long as the object."""
     import openvino
 
     folder = scratch("openvino")
     try:
         name_dimensions(graph)
         openvino.save_model(graph, str(folder / FILE), compress_to_fp16=False)
-        return OpenVinoModel(folder / FILE, config, temporary=True)
+        return opened(folder / FILE, config, temporary=True)
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
         raise

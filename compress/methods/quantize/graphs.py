@@ -1,0 +1,37 @@
+"""Graphs in OpenVINO's formats: with a cache for language models, without one for all others."""
+
+from collections.abc import Collection, Mapping
+from typing import Any
+
+from compress.base.config import InputError
+from compress.data.tasks import task_of
+from compress.methods.calibrate import batches
+from compress.model.bundle import Bundle
+from compress.model.layers import WeightLayer
+from compress.model.runtimes.check import checked, checked_with_cache
+from compress.spec.steps import Quantize
+
+NO_STATIC = (
+    "quantize int8_static: the activations of a language model with a cache are not calibrated; use format int8_weight"
+)
+
+
+def in_openvino(bundle: Bundle, layers: Collection[str], entry: Mapping[str, Any], config: Quantize) -> Any:
+    """Return the bundle's model as a graph in which these layers have the entry's format."""
+    from compress.model.runtimes import openvino, stateful, stateful_export
+
+    others = {n for n, m in bundle.model.named_modules() if isinstance(m, WeightLayer)} - set(layers)
+    with_cache = task_of(bundle.task).generates
+    if entry["format"] == "int8_static":
+        if with_cache:
+            raise InputError(NO_STATIC)
+        examples = list(batches(bundle, "quantize int8_static", config.sample, batch_size=1))
+        return openvino.quantize_static(checked(bundle, "openvino"), layers, others, examples)
+    size = entry.get("group_size", 0)
+    if with_cache:
+        graph = checked_with_cache(bundle)
+        ignored = stateful_export.names_of(graph, layers, others)
+        return openvino.quantize_weights(graph, ignored, stateful.StatefulModel, config.bits, size)
+    onnx_graph = checked(bundle, "openvino")
+    ignored = openvino.names_of(onnx_graph, layers, others)
+    return openvino.quantize_weights(onnx_graph, ignored, openvino.OpenVinoModel, config.bits, size)

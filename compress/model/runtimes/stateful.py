@@ -1,0 +1,127 @@
+"""A language model under OpenVINO with its own cache: whole texts, or a prompt and single tokens after it."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from compress.model.caching import Caching
+from compress.model.manifest import Signature
+from compress.model.runtimes.openvino import OpenVinoModel
+from compress.model.runtimes.signature import openvino_signature
+
+KEPT = "kept_positions"
+"""Input of the compiled graph: positions whose logits are computed."""
+
+
+class StatefulModel(OpenVinoModel, Caching):
+    """An OpenVINO graph that keeps keys and values as states."""
+
+    def __init__(self, path: Path, config: Any, temporary: bool = False, exact: bool = False) -> None:
+        """Open the graph; see `OpenVinoModel`."""
+        self._signature: Signature | None = None
+        self._selects = False
+        self._tokens = self._prompt = 0
+        super().__init__(path, config, temporary, exact)
+
+    def _read(self) -> Any:
+        """Return the graph in which only the logits of the chosen positions are computed, if it allows that.
+
+        A prompt needs those of its last token; with a large vocabulary, the others would take as long as the model.
+        """
+        graph = super()._read()
+        self._signature = openvino_signature(graph.inputs, graph.outputs)
+        self._selects = _select_logits(graph)
+        return graph
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """Names of the inputs that a batch may have."""
+        return ("input_ids", "attention_mask")
+
+    def signature(self) -> Signature:
+        """Return name, type and shape of the inputs and outputs of its file."""
+        assert self._signature is not None
+        return self._signature
+
+    def feeds(self, args: tuple[torch.Tensor, ...], batch: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        """Return all inputs of the graph for whole texts; positions do not count padding."""
+        given = super().feeds(args, batch)
+        ids, mask = given["input_ids"], given["attention_mask"]
+        positions = (mask.long().cumsum(dim=1) - 1).clamp(min=0)
+        return self._inputs(ids, mask, positions, torch.arange(ids.shape[1]))
+
+    def _inputs(
+        self, ids: torch.Tensor, mask: torch.Tensor, positions: torch.Tensor, kept: torch.Tensor
+    ) -> dict[str, torch.Tensor]:
+        found = {
+            "input_ids": ids,
+            "attention_mask": mask,
+            "position_ids": positions,
+            "beam_idx": torch.arange(ids.shape[0], dtype=torch.int32),
+        }
+        return {**found, KEPT: kept} if self._selects else found
+
+    def begin(self, request: Any) -> None:
+        """Forget all texts."""
+        request.reset_state()
+
+    def run(self, feeds: Mapping[str, torch.Tensor]) -> torch.Tensor:
+        """Return the logits of whole texts."""
+        self.begin(self._request)
+        return super().run(feeds)
+
+    def prefill(self, ids: torch.Tensor) -> torch.Tensor:
+        """Forget all texts, read prompts [batch, length] and return the likeliest next ids [batch, 1]."""
+        self.begin(self._request)
+        self._tokens, self._prompt = 0, ids.shape[1]
+        return self.append(ids).argmax(dim=-1)
+
+    def step(self, ids: torch.Tensor) -> torch.Tensor:
+        """Append ids [batch, 1] to the texts and return the likeliest next ids [batch, 1]."""
+        return self.append(ids).argmax(dim=-1)
+
+    def append(self, ids: torch.Tensor) -> torch.Tensor:
+        """Append ids [batch, new] to the texts and return the logits [batch, 1, vocabulary] of the last one."""
+        texts, new = ids.shape
+        after = self._tokens + new
+        positions = torch.arange(self._tokens, after)[None].expand(texts, -1)
+        mask = torch.ones(texts, after, dtype=torch.long)
+        self._tokens = after
+        return super().run(self._inputs(ids, mask, positions, torch.tensor([new - 1])))[:, -1:]
+
+    def rewind(self) -> None:
+        """Cut the texts back to their prompts."""
+        import openvino
+
+        for state in self._request.query_state():
+            state.state = openvino.Tensor(state.state.data[:, :, : self._prompt].copy())
+        self._tokens = self._prompt
+
+    @property
+    def cache_bytes(self) -> int:
+        """Bytes of keys and values."""
+        return sum(state.state.data.nbytes for state in self._request.query_state())
+
+
+def _select_logits(graph: Any) -> bool:
+    """Compute only the logits of the positions that a further input names; return whether the graph allows that.
+
+    The last product reads the hidden states [batch, tokens, width] of these positions alone.
+    """
+    import openvino
+    import openvino.opset13 as ops
+
+    node = graph.output("logits").get_node().input_value(0).get_node()
+    while node.get_type_name() in ("Convert", "Divide", "Multiply", "Tanh", "Add"):
+        node = node.input_value(0).get_node()
+    if node.get_type_name() != "MatMul" or len(node.input_value(0).get_partial_shape()) != 3:
+        return False
+    kept = ops.parameter(openvino.PartialShape([-1]), openvino.Type.i64, name=KEPT)
+    kept.output(0).get_tensor().set_names({KEPT})
+    chosen = ops.gather(node.input_value(0), kept, ops.constant(1))
+    node.input(0).replace_source_output(chosen.output(0))
+    graph.add_parameters([kept])
+    graph.validate_nodes_and_infer_types()
+    return True
