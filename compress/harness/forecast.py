@@ -84,7 +84,7 @@ def of_plans(plans: Sequence[Planned], measured: Collection[Path], options: Opti
             sizes[planned.source.model],
             measured=planned.path in measured,
             compressed=not options.rebuild and all(map(artifact_stands, (planned, *planned.further))),
-            exported=bool(graph_runtimes([planned.recipe], machine))
+            exported=bool(graph_runtimes([planned.recipe], machine, planned.source.workload.task))
             and is_exported(planned.recipe, planned.source, machine),
         )
         for planned in plans
@@ -179,8 +179,9 @@ def _stages(group: Sequence[Work], options: Options, machine: Machine) -> Iterat
             yield Line.of(label, *stage(stage_of(recipe), key, size, limit, seeds))
     settings = partial(_settings, metered=_metered(machine))
     for session in _grouped(group, lambda work: settings(work).model_dump_json()):
-        runtimes = graph_runtimes([each.recipe for each in session], machine)
-        for runtime in graph_runtimes([each.recipe for each in session if not each.exported], machine):
+        task, unexported = first.workload.task, [each.recipe for each in session if not each.exported]
+        runtimes = graph_runtimes([each.recipe for each in session], machine, task)
+        for runtime in graph_runtimes(unexported, machine, task):
             label = f"references    the dense model under {runtime}"
             yield Line.of(label, *stage("references", runtime, first.size, limit=None))
         measured = settings(session[0])

@@ -54,9 +54,9 @@ def weight_bytes(model: str) -> int:
     return sum(file.stat().st_size for file in files) or GUESSED_BYTES
 
 
-def graph_runtimes(recipes: Sequence[Recipe], machine: Machine) -> list[str]:
+def graph_runtimes(recipes: Sequence[Recipe], machine: Machine, task: str) -> list[str]:
     """Return the runtimes for which the dense model is exported beside these recipes."""
-    return sorted({supported_runtime(recipe, machine) for recipe in recipes} & set(map(str, GRAPH_RUNTIMES)))
+    return sorted({supported_runtime(recipe, machine, task) for recipe in recipes} & set(map(str, GRAPH_RUNTIMES)))
 
 
 @contextmanager

@@ -175,7 +175,12 @@ def fitting(recipes: Sequence[Recipe], options: Options, machine: Machine) -> tu
     for recipe in recipes:
         name = options.workload or recipe.workload
         try:
-            supported_runtime(recipe, machine)
+            workload = workloads.get(name) or checked_name(Workload.load(name))
+        except InputError as error:
+            problems.extend(problem for problem in error.problems if problem not in problems)
+            continue
+        try:
+            supported_runtime(recipe, machine, workload.task)
             if options.fitting:
                 check_native(recipe, machine)
         except InputError as error:
@@ -186,16 +191,12 @@ def fitting(recipes: Sequence[Recipe], options: Options, machine: Machine) -> tu
                 say(f"{recipe.name} is left out: {problem}")
             continue
         fit.append(recipe)
-        try:
-            if name not in workloads:
-                workloads[name] = checked_name(Workload.load(name))
-            if recipe.padding == "fixed" and not task_of(workloads[name].task).pads_fixed:
-                problems.append(
-                    f"{recipe.name} padding: {name} is of {workloads[name].task}, whose batches need no padding; only "
-                    f"{names_where('pads_fixed')} is padded to a fixed length; remove `padding`"
-                )
-        except InputError as error:
-            problems.extend(problem for problem in error.problems if problem not in problems)
+        workloads[name] = workload
+        if recipe.padding == "fixed" and not task_of(workload.task).pads_fixed:
+            problems.append(
+                f"{recipe.name} padding: {name} is of {workload.task}, whose batches need no padding; only "
+                f"{names_where('pads_fixed')} is padded to a fixed length; remove `padding`"
+            )
     if problems:
         raise InputError(problems)
     return fit, workloads

@@ -49,7 +49,7 @@ def _fitting(skeleton: Any, task: str) -> Iterator[Recipe]:
         if Workload.load(recipe.workload).task != task:
             continue
         try:
-            supported_runtime(recipe, machine)
+            supported_runtime(recipe, machine, task)
             check_native(recipe, machine)
         except InputError:
             continue

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from compress.base.config import InputError
 from compress.base.device import Device
+from compress.data.tasks import task_of
 from compress.model.runtimes import providers
 from compress.records.result import Machine
 from compress.spec.formats import FP8_IN_BF16, GRAPH_RUNTIMES, PLAIN_RUNTIMES, choose
@@ -11,8 +12,8 @@ from compress.spec.recipe import Recipe
 from compress.spec.steps import Step
 
 
-def supported_runtime(recipe: Recipe, machine: Machine) -> str:
-    """Return the runtime that a recipe has on this device; `auto` if its steps choose none.
+def supported_runtime(recipe: Recipe, machine: Machine, task: str) -> str:
+    """Return the runtime that a recipe has on this device for a model of this task; `auto` if its steps choose none.
 
     Raises InputError for combinations of format, runtime and device that do not exist.
     """
@@ -21,9 +22,9 @@ def supported_runtime(recipe: Recipe, machine: Machine) -> str:
     least = min(((int(major), int(minor)) for major, minor in capabilities), default=None)
     runtime: str = recipe.runtime
     for index, step in enumerate(recipe.steps):
-        runtime = recipe.runtime
+        runtime, backend = recipe.runtime, ""
         for part in step.parts if step.method == "quantize" else ():
-            if runtime in GRAPH_RUNTIMES and runtime != recipe.runtime:
+            if backend in GRAPH_RUNTIMES:
                 raise InputError(
                     f"{recipe.name} steps.{index} overrides: {runtime} quantizes a whole graph at once; give a backend "
                     "that replaces layers (torchao, bitsandbytes, quanto, torch), or exclude those layers"
@@ -36,10 +37,11 @@ def supported_runtime(recipe: Recipe, machine: Machine) -> str:
                     runtime=runtime,
                     device=device.kind,
                     capability=least,
+                    with_cache=task_of(task).generates,
                 )
             except InputError as error:
                 raise InputError([f"{recipe.name} steps.{index}: {problem}" for problem in error.problems]) from None
-            runtime = row.runtime
+            runtime, backend = row.runtime, row.backend
             if row.format == "fp8" and device.on_gpu and not _in_bf16(recipe.steps[:index]):
                 raise InputError(f"{recipe.name} steps.{index}: {FP8_IN_BF16}")
     if recipe.attention != "auto" and runtime in GRAPH_RUNTIMES:

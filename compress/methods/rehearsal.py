@@ -89,7 +89,7 @@ def _prune(bundle: Bundle, step: Prune) -> Known:
 
 
 def _quantize(bundle: Bundle, step: Quantize) -> Known:
-    row = quantize.rehearse(bundle.model, step, bundle.device, bundle.runtime)
+    row = quantize.rehearse(bundle.model, step, bundle.device, bundle.runtime, bundle.task)
     return replace(bundle, runtime=row.runtime)
 
 

@@ -48,6 +48,8 @@ class Row:
     runtime: Runtime
     kernels: Literal["real", "dequantized"]
     why: str
+    with_cache: bool = False
+    """Only for language models, whose graphs keep a cache; their first choice."""
 
     @property
     def capability(self) -> "Capability":
@@ -80,10 +82,16 @@ ROWS: tuple[Row, ...] = (
         for device in DEVICES
         for form in GROUPED
     ),
+    *(
+        Row(form, "cpu", "torch", "openvino", "dequantized", "weights become floating point inside the product", True)
+        for form in GROUPED
+    ),
     Row("int8_weight", "cpu", "openvino", "openvino", "dequantized", "weights become bf16 or fp32 inside the product"),
     Row("int4", "cpu", "openvino", "openvino", "dequantized", "weights become bf16 or fp32 inside the product"),
 )
 
+STATIC: Format = "int8_static"
+"""Activations of a graph with a cache are not calibrated."""
 GRAPHS: dict[str, tuple[Runtime, ...]] = {"onnx": ("onnxruntime", "tensorrt"), "openvino": ("openvino",)}
 """Kind of an exported graph -> runtimes that can execute it; `auto` is the first."""
 GRAPH_RUNTIMES = frozenset(runtime for those in GRAPHS.values() for runtime in those)
@@ -99,14 +107,23 @@ PLAIN_RUNTIMES: dict[DeviceKind, tuple[Runtime, ...]] = {
 
 
 def choose(
-    *, bits: int, format: str, backend: str, runtime: str, device: DeviceKind, capability: Capability | None = None
+    *,
+    bits: int,
+    format: str,
+    backend: str,
+    runtime: str,
+    device: DeviceKind,
+    capability: Capability | None = None,
+    with_cache: bool = False,
 ) -> Row:
     """Return the first row that matches the recipe; `auto` matches everything.
 
-    `capability` is the GPU's CUDA compute capability; None is not checked. Raises InputError with the possible
-    combinations if no row matches.
+    `capability` is the GPU's CUDA compute capability; None is not checked. `with_cache`: the model generates tokens;
+    rows whose graphs keep a cache come first then. Raises InputError with the possible combinations if no row matches.
     """
-    rows = [row for row in ROWS if BITS[row.format] == bits and row.device == device]
+    rows = [row for row in ROWS if BITS[row.format] == bits and row.device == device and row.with_cache <= with_cache]
+    if with_cache:
+        rows = sorted((row for row in rows if row.format != STATIC), key=lambda row: not row.with_cache)
     fits = [row for row in rows if capability is None or row.capability <= capability]
     constraints = {"format": format, "backend": backend, "runtime": runtime}
     chosen = [r for r in fits if all(value in ("auto", getattr(r, key)) for key, value in constraints.items())]

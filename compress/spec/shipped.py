@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import recipes
 from compress.base.config import InputError
 from compress.base.device import DeviceKind
-from compress.base.yaml import read_text
+from compress.base.yaml import parse_yaml, read_text
 from compress.spec.formats import DEVICES, GRAPH_RUNTIMES, PLAIN_RUNTIMES, choose
 from compress.spec.recipe import Recipe
 
@@ -38,8 +38,15 @@ def shipped() -> list[Shipped]:
 
 def _listed(name: str) -> Shipped:
     recipe = Recipe.load(name)
-    runs = {kind: how for kind in DEVICES if (how := how_it_runs(recipe, kind)) is not None}
+    generates = _task(recipe.workload) == "causal-lm"
+    runs = {kind: how for kind in DEVICES if (how := how_it_runs(recipe, kind, generates)) is not None}
     return Shipped(name, first_sentence(name), runs)
+
+
+def _task(workload: str) -> str:
+    """Return the task of a shipped workload, as its file states it."""
+    path = recipes.FOLDER / "workloads" / f"{workload}.yaml"
+    return str(parse_yaml(read_text(path, "workload"), str(path))[0].get("task", ""))
 
 
 def first_sentence(name: str) -> str:
@@ -51,10 +58,10 @@ def first_sentence(name: str) -> str:
     return re.split(r"(?<=\.) (?=[A-Z])", head, maxsplit=1)[0]
 
 
-def how_it_runs(recipe: Recipe, kind: DeviceKind) -> str | None:
+def how_it_runs(recipe: Recipe, kind: DeviceKind, generates: bool = False) -> str | None:
     """Return format and runtime of a recipe on a kind of device: `int8 under onnxruntime`; None if it cannot run.
 
-    A GPU's generation and the installed packages are not considered.
+    `generates`: its model is a language model. A GPU's generation and the installed packages are not considered.
     """
     runtime: str = recipe.runtime
     casts = [step.dtype for step in recipe.steps if step.method == "cast"]
@@ -62,7 +69,12 @@ def how_it_runs(recipe: Recipe, kind: DeviceKind) -> str | None:
     for part in (part for step in recipe.steps if step.method == "quantize" for part in step.parts):
         try:
             row = choose(
-                bits=part.bits, format=part.wanted_format, backend=part.wanted_backend, runtime=runtime, device=kind
+                bits=part.bits,
+                format=part.wanted_format,
+                backend=part.wanted_backend,
+                runtime=runtime,
+                device=kind,
+                with_cache=generates,
             )
         except InputError:
             return None

@@ -10,6 +10,7 @@ import recipes
 from compress import Recipe
 from compress.base.config import InputError
 from compress.base.device import DeviceKind
+from compress.data.workload import Workload
 from compress.harness.supported import supported_runtime
 from compress.model.runtimes import providers
 from compress.spec.shipped import first_sentence, how_it_runs, shipped
@@ -20,7 +21,8 @@ from tests.helpers import environment
 def supported(name: str, kind: DeviceKind) -> bool:
     machine = replace(factory.machine(device=kind), details={})
     try:
-        supported_runtime(Recipe.load(name), machine)
+        recipe = Recipe.load(name)
+        supported_runtime(recipe, machine, Workload.load(recipe.workload).task)
     except InputError:
         return False
     return True

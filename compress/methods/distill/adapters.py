@@ -17,6 +17,7 @@ from transformers.pytorch_utils import Conv1D
 
 from compress.base.config import InputError
 from compress.base.devices import capability, device_of
+from compress.data.tasks import task_of
 from compress.model.bundle import Bundle
 from compress.model.layers import matrix, weight_layers
 from compress.model.packing.grouped import Grid
@@ -152,7 +153,13 @@ def fakes(step: Quantize, bundle: Bundle) -> tuple[Fakes, str]:
     """Return a quantize step's effect on weights and inputs, and the format's name."""
     device = device_of(bundle.device).kind
     request: Mapping[str, Any] = {"bits": step.bits, "format": step.format, "backend": step.wanted_backend}
-    row = choose(**request, runtime=bundle.runtime, device=device, capability=capability(bundle.device))
+    row = choose(
+        **request,
+        runtime=bundle.runtime,
+        device=device,
+        capability=capability(bundle.device),
+        with_cache=task_of(bundle.task).generates,
+    )
     if step.rounding != "nearest" or step.scaling != "none":
         raise InputError(
             "distill quantization_aware supports rounding nearest and scaling none only; remove the other settings"

@@ -18,6 +18,7 @@ from compress.base.config import InputError
 from compress.base.console import track
 from compress.base.device import DeviceKind
 from compress.base.devices import capability, device_of
+from compress.data.tasks import task_of
 from compress.methods.capture import Inputs, walk
 from compress.methods.quantize import rounding
 from compress.methods.quantize.graphs import in_openvino
@@ -38,7 +39,7 @@ def quantize(bundle: Bundle, config: Quantize) -> Bundle:
 
     Raises InputError for a combination that does not exist, and if no chosen layer supports the format.
     """
-    row, entry = _resolved(config, bundle.device, bundle.runtime)
+    row, entry = _resolved(bundle.model, config, bundle.device, bundle.runtime, bundle.task)
     chosen, experts = _chosen(bundle.model, config, row)
     settings = _settings(config, row)
     model, refused = bundle.model, dict[str, str]()
@@ -105,20 +106,34 @@ def _openvino_refusal(columns: int, size: int) -> str | None:
     return grouped.indivisible(columns, size)
 
 
-def rehearse(model: nn.Module, config: Quantize, device: torch.device, runtime: str) -> Row:
+def rehearse(model: nn.Module, config: Quantize, device: torch.device, runtime: str, task: str) -> Row:
     """Return the combination that a step uses on a model. Raises InputError if no chosen layer supports it."""
-    row, entry = _resolved(config, device, runtime)
+    row, entry = _resolved(model, config, device, runtime, task)
     chosen, experts = _chosen(model, config, row)
     refusals(chosen, entry, device_of(device).kind, experts)
     return row
 
 
-def _resolved(config: Quantize, device: torch.device, runtime: str) -> tuple[Row, dict[str, Any]]:
+def _resolved(
+    model: nn.Module, config: Quantize, device: torch.device, runtime: str, task: str
+) -> tuple[Row, dict[str, Any]]:
     """Return the step's combination, and the part of it that a layer's entry records."""
     kind = device_of(device).kind
-    request = {"bits": config.bits, "format": config.wanted_format, "backend": config.wanted_backend}
-    row = choose(**request, runtime=runtime, device=kind, capability=capability(device))  # type: ignore[arg-type]
+    request: Mapping[str, Any] = {
+        "bits": config.bits,
+        "format": config.wanted_format,
+        "backend": config.wanted_backend,
+        "runtime": runtime,
+        "device": kind,
+        "capability": capability(device),
+    }
+    row = choose(**request, with_cache=task_of(task).generates and _exports(model, config))
     return row, {"format": row.format, "backend": row.backend, "bits": config.bits, **_settings(config, row)}
+
+
+def _exports(model: nn.Module, config: Quantize) -> bool:
+    """Return whether a language model can become a graph with a cache: in fp32, and without stacks of experts."""
+    return all(p.dtype == torch.float32 for p in model.parameters()) and not stacked_experts(model, config)
 
 
 def _settings(config: Quantize, row: Row) -> dict[str, Any]:

@@ -49,6 +49,7 @@ class OpenVinoModel(GraphModel):
                 f"{path}: an int8 graph for CPUs with VNNI; without it sums of 16 bits saturate: "
                 f"expected weights up to {HALF_RANGE}, got {self._largest}; quantize again here, or for onnxruntime"
             )
+        self._exact = exact
         self._bf16 = not exact and computes_bf16(torch.device("cpu"))
         self._request = self._compiled(profiled=False)
 
@@ -71,6 +72,7 @@ class OpenVinoModel(GraphModel):
             "ENABLE_HYPER_THREADING": True,  # else threads are limited to the physical cores
             "INFERENCE_PRECISION_HINT": "bf16" if self._bf16 else "f32",
             "KV_CACHE_PRECISION": "bf16" if self._bf16 else "f32",  # by default it would be 8 bits beside bf16
+            **({"DYNAMIC_QUANTIZATION_GROUP_SIZE": 0} if self._exact else {}),  # else inputs may be rounded to 8 bits
             "ENABLE_CPU_PINNING": not pinned_cores(),  # pinned, its threads would share this thread's core
             "PERF_COUNT": profiled,
         }

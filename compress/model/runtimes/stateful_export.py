@@ -6,7 +6,8 @@ Inputs and states have the names and meanings that OpenVINO GenAI expects. A gra
 empty states. `beam_idx` reorders the texts of the states; OpenVINO fuses attention with its cache only beside it.
 """
 
-from collections.abc import Collection, Mapping
+import copy
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 import torch
@@ -17,6 +18,7 @@ from compress.base.console import bar
 from compress.base.errors import innermost
 from compress.base.quiet import silenced_stderr
 from compress.model.runtimes.graph import GraphModel
+from compress.model.runtimes.integers import expand, grouped_layers, insert
 from compress.model.runtimes.openvino import NO_PRODUCT
 
 INPUTS = ("input_ids", "attention_mask", "position_ids", "beam_idx")
@@ -67,7 +69,25 @@ def _cache(past: list[torch.Tensor]) -> Any:
 
 
 def exported(model: Any) -> Any:
-    """Return a model in fp32 as an OpenVINO graph with states. Raises InputError for one that cannot be traced."""
+    """Return a model in fp32 as an OpenVINO graph with states; grouped layers keep their integers.
+
+    Raises InputError for a model that cannot be traced.
+    """
+    if not (layers := grouped_layers(model)):
+        return _traced(model)
+    dense = copy.deepcopy(model)
+    expand(dense, layers)
+    graph = _traced(dense)
+    products: dict[str, list[Any]] = {}
+    for name, node in traced_products(graph):
+        products.setdefault(name, []).append(node)
+    insert(products, layers)
+    graph.validate_nodes_and_infer_types()
+    return graph
+
+
+def _traced(model: Any) -> Any:
+    """Return a model without quantized layers as a graph with states."""
     import openvino
 
     try:
@@ -162,14 +182,16 @@ def names_of(model: GraphModel, layers: Collection[str], others: Collection[str]
     """Return products of the `others`. Raises InputError if the graph has none of the `layers`."""
     import openvino
 
-    known = {*layers, *others}
-    found: dict[str, str] = {}
-    for node in openvino.Core().read_model(str(model.path)).get_ops():
+    graph = openvino.Core().read_model(str(model.path))
+    found = [(layer, node.get_friendly_name()) for layer, node in traced_products(graph)]
+    if not any(layer in layers for layer, _ in found):
+        raise InputError(NO_PRODUCT)
+    return [name for layer, name in found if layer in others]
+
+
+def traced_products(graph: Any) -> Iterator[tuple[str, Any]]:
+    """Yield every product with the module that it was traced in."""
+    for node in graph.get_ops():
         name = node.get_friendly_name()
         if node.get_type_name() == "MatMul" and name.startswith(ROOT):
-            layer = name.removeprefix(ROOT).split("/")[0]
-            if layer in known:
-                found[name] = layer
-    if not set(layers) & set(found.values()):
-        raise InputError(NO_PRODUCT)
-    return [name for name, layer in found.items() if layer in others]
+            yield name.removeprefix(ROOT).split("/")[0], node

@@ -1,0 +1,98 @@
+"""Grouped layers in OpenVINO graphs: the very integers, expanded inside the product by the runtime's own kernels.
+
+    ints [out, groups, group] --> float --> - zero --> * scale --> [out, in] --> product
+                                                                    input * (1 / input_scale) --^
+
+Integers of 4 bits and fewer are stored in 4 bits, others in 8.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from compress.base.config import InputError
+from compress.model.packing.grouped_layer import GroupedLinear, unpacked
+from compress.model.packing.stacked import Stack
+from compress.model.sharing import swap
+
+
+def grouped_layers(model: nn.Module) -> dict[str, GroupedLinear]:
+    """Return the grouped layers of a model by name. Raises InputError for stacks of experts."""
+    found = {name: module for name, module in model.named_modules() if isinstance(module, GroupedLinear)}
+    for name, module in found.items():
+        if isinstance(module, Stack):
+            raise InputError(f"openvino: {name} holds experts, which its graphs cannot keep in few bits; use eager")
+    return found
+
+
+def expand(model: nn.Module, layers: Mapping[str, GroupedLinear]) -> None:
+    """Replace these layers of the model by linear ones with their dequantized weights, without an input scale."""
+    for name, layer in layers.items():
+        linear = nn.Linear(layer.in_features, layer.out_features, bias=layer.bias is not None, device="meta")
+        weight = layer.dense() if layer.input_scale is None else layer.dense() * layer.input_scale.float()
+        linear.weight = nn.Parameter(weight, requires_grad=False)
+        if layer.bias is not None:
+            linear.bias = nn.Parameter(layer.bias.float(), requires_grad=False)
+        swap(model, name, linear)
+
+
+def insert(products: Mapping[str, list[Any]], layers: Mapping[str, GroupedLinear]) -> None:
+    """Let products read the integers of their layers. `products`: layer -> nodes of the graph that multiply by it.
+
+    Raises InputError for a layer without a product.
+    """
+    import openvino.opset13 as ops
+
+    for name, layer in layers.items():
+        if not products.get(name):
+            raise InputError(f"openvino: the exported graph has no product of {name}; use runtime eager")
+        weight = _weight(layer)
+        for node in products[name]:
+            if not node.get_attributes()["transpose_b"]:
+                raise InputError(f"openvino: the product of {name} reads its weight transposed; use runtime eager")
+            node.input(1).replace_source_output(weight.output(0))
+            if layer.input_scale is not None:
+                factor = ops.constant((1 / layer.input_scale.float()).numpy())
+                scaled = ops.multiply(node.input_value(0), factor)
+                node.input(0).replace_source_output(scaled.output(0))
+
+
+def _weight(layer: GroupedLinear) -> Any:
+    """Return the node of the expanded weight [out, in]."""
+    import openvino
+    import openvino.opset13 as ops
+
+    rows, groups = layer.scale.shape
+    ints = unpacked(layer.packed, layer.bits).to(torch.uint8).numpy()
+    shape = [rows, groups, layer.in_features // groups] if groups > 1 else [rows, layer.in_features]
+    per_group = [rows, groups, 1] if groups > 1 else [rows, 1]
+    zero = layer.zero.float()
+    whole = bool((zero == zero.round()).all() and zero.min() >= 0 and zero.max() < 2 ** max(4, layer.bits))
+    stored_zero = _constant(zero.to(torch.uint8).numpy(), per_group, layer.bits) if whole else None
+    values = ops.convert(_constant(ints, shape, layer.bits), openvino.Type.f32)
+    if stored_zero is not None:
+        shifted = ops.subtract(values, ops.convert(stored_zero, openvino.Type.f32))
+    else:
+        shifted = ops.subtract(values, ops.constant(zero.numpy().reshape(per_group)))
+    scaled = ops.multiply(shifted, ops.constant(layer.scale.float().numpy().reshape(per_group)))
+    if groups == 1:
+        return scaled
+    return ops.reshape(scaled, ops.constant([rows, layer.in_features], dtype=np.int64), special_zero=False)
+
+
+def _constant(values: np.ndarray, shape: list[int], bits: int) -> Any:
+    """Return unsigned integers as a constant of 4 bits, if they have no more, or 8."""
+    import openvino
+    import openvino.opset13 as ops
+
+    flat = np.ascontiguousarray(values).reshape(-1)
+    if bits > 4:
+        return ops.constant(flat.reshape(shape), dtype=np.uint8)
+    pairs = np.zeros(flat.size + flat.size % 2, dtype=np.uint8)
+    pairs[: flat.size] = flat
+    tensor = openvino.Tensor(openvino.Type.u4, openvino.Shape(shape))  # a constant shares its memory
+    tensor.data.reshape(-1)[:] = pairs[0::2] | (pairs[1::2] << 4)  # the first of two is in the low bits
+    return ops.constant(tensor)
