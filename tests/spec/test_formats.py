@@ -1,7 +1,7 @@
 """The table of formats: what auto picks, what is refused, and that every row is told apart."""
 
 import itertools
-from typing import get_args
+from typing import Any, get_args
 
 import pytest
 
@@ -55,6 +55,7 @@ def test_choose_agrees_with_a_search_over_every_combination() -> None:
             for row in ROWS
             if BITS[row.format] == bits
             and row.device == device
+            and not row.with_cache
             and form in ("auto", row.format)
             and backend in ("auto", row.backend)
             and runtime in ("auto", row.runtime)
@@ -64,6 +65,22 @@ def test_choose_agrees_with_a_search_over_every_combination() -> None:
         else:
             with pytest.raises(InputError, match="does not exist on"):
                 choose(bits=bits, format=form, backend=backend, runtime=runtime, device=device)
+
+
+@pytest.mark.parametrize(
+    ("ask", "expected"),
+    [
+        ({"bits": 8}, ("int8_weight", "torch", "openvino")),
+        ({"bits": 4}, ("int4", "torch", "openvino")),
+        ({"bits": 4, "runtime": "eager"}, ("nf4", "bitsandbytes", "eager")),
+        ({"bits": 8, "runtime": "onnxruntime"}, ("int8", "onnxruntime", "onnxruntime")),
+        ({"bits": 8, "backend": "openvino"}, ("int8_weight", "openvino", "openvino")),
+        ({"bits": 4, "device": "cuda"}, ("int4", "torchao", "compile")),
+    ],
+)
+def test_a_language_models_first_choice_keeps_a_cache(ask: dict[str, Any], expected: tuple[str, str, str]) -> None:
+    row = choose(**{"format": "auto", "backend": "auto", "runtime": "auto", "device": "cpu", **ask}, with_cache=True)
+    assert (row.format, row.backend, row.runtime) == expected
 
 
 def test_a_refusal_lists_what_exists() -> None:
