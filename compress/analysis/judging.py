@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from compress.analysis import gains
 from compress.analysis.loss import misfit
-from compress.analysis.sentence import own_texts_words
+from compress.analysis.sentence import companion_words
 from compress.analysis.verdict import alone, breakeven, cost_axis, point_name, same_point, verdict
 from compress.base.errors import InputError
 from compress.base.limits import parse_margin
@@ -100,6 +100,7 @@ def _point_verdict(
         unreliable=unreliable(point, reference.name, reference.points),
         margin=result.margin,
         differs=differs,
+        phase=point.phase,
     )
 
 
@@ -112,9 +113,12 @@ def unreliable(point: Point, name: str, reference_points: Iterable[Point]) -> tu
 
 
 def _with_own_texts(points: tuple[Point, ...], reference: str) -> tuple[Point, ...]:
-    """Return the points; the headline's sentence ends with the ratio at the natural point, if both state a cost."""
+    """Return the points; the headline's sentence ends with the ratio at its companion, if both state a cost.
+
+    The companion is the natural point of texts, or the prefill point of a language model.
+    """
     headline = next((point for point in points if point.headline), None)
-    natural = natural_point(points)
+    natural = natural_point(points) or next((point for point in points if point.phase == "prefill"), None)
     if headline is None or natural is None or headline.verdict is None or natural.verdict is None:
         return points
     ratio, other = headline.ratio(reference), natural.ratio(reference)
@@ -122,7 +126,8 @@ def _with_own_texts(points: tuple[Point, ...], reference: str) -> tuple[Point, .
         return points
     axis, estimate = cost_axis(other, natural.energy_source)
     is_same = axis == cost_axis(ratio, headline.energy_source)[0]
-    sentence = headline.verdict.sentence + own_texts_words("" if is_same else axis, estimate)
+    where = "on the test split's own texts" if natural.natural is not None else "on the prompt"
+    sentence = headline.verdict.sentence + companion_words(where, "" if is_same else axis, estimate)
     completed = replace(headline, verdict=replace(headline.verdict, sentence=sentence))
     return tuple(completed if point is headline else point for point in points)
 

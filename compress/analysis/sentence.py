@@ -80,13 +80,13 @@ def unreliable_words(reasons: Sequence[str]) -> str:
     return f"NOT RELIABLE: {reasons[0]}{more};"
 
 
-def own_texts_words(axis: str, ratio: Estimate) -> str:
-    """Return the last part of a sentence: the ratio on the test split's own texts; `axis` only if it is another one."""
+def companion_words(where: str, axis: str, ratio: Estimate) -> str:
+    """Return the last part of a sentence: the ratio at another point; `axis` only if it is another one."""
     if not (math.isfinite(ratio.value) and ratio.bounded):
         return ""
     of = f" the {axis}" if axis else ""
     low, high = _factor(ratio.low), _factor(ratio.high)
-    return f"; on the test split's own texts: {_factor(ratio.value)} times{of} ({low} to {high})"
+    return f"; {where}: {_factor(ratio.value)} times{of} ({low} to {high})"
 
 
 def accuracy_words(accuracy: Accuracy, margin: float | None) -> str:

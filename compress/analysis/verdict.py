@@ -24,6 +24,7 @@ from compress.analysis.sentence import (
 from compress.analysis.soundness import floor_words, unsound_reference
 from compress.records import phase
 from compress.records.natural import WORDS
+from compress.records.phase import Phase
 from compress.records.result import (
     PADDED,
     Accuracy,
@@ -109,6 +110,12 @@ def point_cost(point: Point | None, axis: Axis, reference: str | None) -> Estima
     return estimate if measured == "energy" else None
 
 
+def cost_name(axis: Axis, phase: Phase | None) -> str:
+    """Return the name of a point's cost: `latency`, of a language model `latency per token`."""
+    of = {"prefill": " of the prompt", "decode": " per token", "generate": " of a request"}
+    return axis + of.get(phase or "", "")
+
+
 def net_cost(point: Point | None, reference: str | None) -> Estimate | None:
     """Return the ratio of energies net of idle where `point_cost` gives that of gross energies, or None."""
     ratio = point.ratio(reference) if point is not None and reference is not None else None
@@ -126,13 +133,14 @@ def verdict(
     unreliable: Sequence[str] = (),
     margin: str | None = None,
     differs: bool | None = None,
+    phase: Phase | None = None,
 ) -> Verdict:
     """Return the verdict on one operating point.
 
     `ratio` is ours / the verdict's reference. `runtime` is ours / the dense model under the same runtime, if there is
     one: what the compression saves alone. `unreliable` are the reasons why the ratio is not reliable. `margin` is the
-    largest difference of the metric that counts as equal, such as `0.5pt`. `differs` is that of `cost_words`. Raises
-    InputError if the margin's unit does not fit the metric.
+    largest difference of the metric that counts as equal, such as `0.5pt`. `differs` is that of `cost_words`. `phase`
+    is that of the point, and names its cost. Raises InputError if the margin's unit does not fit the metric.
     """
     axis, estimate = cost_axis(ratio, energy_source)
     if not accuracy.finite:
@@ -144,7 +152,7 @@ def verdict(
     if broken:
         return Verdict("BROKEN", f"BROKEN: {broken}", _cause(kernel, None, axis, ratio))
     note = net_words(ratio) if axis == "energy" else _why_not_energy(energy_source, ratio)
-    word, cost = cost_words(axis, estimate, note, differs)
+    word, cost = cost_words(cost_name(axis, phase), estimate, note, differs)
     if unreliable and word != "NO VERDICT":
         word, cost, runtime = "NOT RELIABLE", unreliable_words(unreliable), None  # its ratio is not reliable either
     sentence = f"{cost}{accuracy_words(accuracy, margin_of(accuracy, margin))}, against {ratio.reference}"

@@ -8,6 +8,7 @@ from pydantic import Field
 
 from compress.records.fields import Count, LogSpread, Name, Positive, Quantity, Several
 from compress.records.natural import Natural
+from compress.records.phase import Phase
 from compress.records.rules import Bare, Bounded, OfBatches, OfRounds
 from compress.records.sample import EnergySource
 from compress.records.serial import Correlation
@@ -95,7 +96,7 @@ class Point:
 
     batch_size: Several
     sequence_length: Several | None
-    phase: str | None
+    phase: Phase | None
     headline: bool
     latency_s: OfRounds
     """Seconds per batch."""
