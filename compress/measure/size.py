@@ -5,6 +5,8 @@ from typing import Any
 
 import torch
 
+from compress.model.manifest import INTEGERS
+
 
 def parameter_counts(model: Any) -> tuple[int, int]:
     """Return the parameters and non-zero parameters of a module.
@@ -28,9 +30,16 @@ def _numbers(parameter: Any) -> torch.Tensor:
 
 
 def stored_bytes(folder: Path) -> int:
-    """Return the bytes of the weight files in a folder. Raises FileNotFoundError without any: unknown is not 0."""
+    """Return the bytes of the weight files in a folder. Raises FileNotFoundError without any: unknown is not 0.
+
+    Integers beside a graph are not counted: the model runs without them.
+    """
     files = [
-        f for f in folder.rglob("*") if f.is_file() and f.name.endswith((".safetensors", ".onnx", ".data", ".bin"))
+        f
+        for f in folder.rglob("*")
+        if f.is_file()
+        and f.name.endswith((".safetensors", ".onnx", ".data", ".bin"))
+        and f.relative_to(folder).parts[0] != INTEGERS
     ]
     if not files:
         raise FileNotFoundError(f"{folder}: holds no weights")

@@ -4,6 +4,8 @@
     model.safetensors                               plain: loads with plain `from_pretrained`
     compress.safetensors                            anything else; the other name makes plain loading fail loudly
     model.onnx, or model.xml and model.bin          an exported graph, for onnxruntime or openvino
+    integers/                                       beside the graph of a language model in our own formats: the same
+                                                    model as an artifact of integers, which exports read
     manifest.json                                   changes per layer, signature of a graph, versions,
                                                     sha256 of every file and of itself
 
@@ -29,7 +31,7 @@ from compress.base.owners import beside
 from compress.data.empty import auto_class, empty_model
 from compress.data.tasks import task_of
 from compress.model.bundle import Bundle
-from compress.model.manifest import MANIFEST, Kind, Manifest, sealed, sha256, verify
+from compress.model.manifest import INTEGERS, MANIFEST, Kind, Manifest, sealed, sha256, verify
 from compress.model.replacing import carry, refuse_foreign
 from compress.model.runtimes import providers
 from compress.model.runtimes.graph import GraphModel, OnnxModel
@@ -62,6 +64,9 @@ def save(bundle: Bundle, path: Path, extra: Mapping[str, Any] | None = None) -> 
         kind, plain, packing = _write_model(bundle, work)
         if bundle.processor is not None:
             bundle.processor.save_pretrained(work)
+        if bundle.integers is not None:
+            inner = {key: value for key, value in (extra or {}).items() if key != "notes"}
+            save(bundle.integers, work / INTEGERS, {**inner, "runtime": "eager"})
         manifest = Manifest(
             task=bundle.task,
             kind=kind,

@@ -54,6 +54,8 @@ class Bundle:
     """Folder for checkpoints that survive a killed run; None stores none."""
     layers: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     """Entry of every changed layer: name -> {kind: ..., settings}. Goes into the artifact's manifest."""
+    integers: "Bundle | None" = None
+    """The bundle before it became a graph, if it has layers of our own formats: exports read their integers."""
     notes: tuple[str, ...] = ()
     """Automatic choices and omissions, one sentence each."""
 

@@ -26,6 +26,8 @@ from compress.spec.formats import GRAPHS, Backend, Format, Runtime
 
 SCHEMA = 1
 MANIFEST = "manifest.json"
+INTEGERS = "integers"
+"""Folder of the same model as an artifact of integers, beside a graph that a runtime reads."""
 MOST_BYTES = 64_000_000
 CONFIG = "config.json"
 BESIDE = ("README.md", "LICENSE", ".gitattributes", ".git", ".cache")

@@ -10,9 +10,11 @@ import torch
 import transformers
 
 from compress.base.config import InputError
+from compress.measure.size import stored_bytes
 from compress.methods import apply_step
 from compress.model import artifact, runtimes
 from compress.model.bundle import Bundle
+from compress.model.manifest import INTEGERS
 from compress.model.packing.grouped_layer import GroupedLinear
 from compress.model.runtimes import check, integers
 from compress.model.runtimes.openvino import saved
@@ -106,6 +108,18 @@ def test_grouped_layers_keep_their_very_integers(name: str) -> None:
     others = 4 * sum(p.numel() for p in made.model.parameters())
     weights = graph.path.with_suffix(".bin").stat().st_size
     assert others + grouped * bits / 8 < weights < others + grouped * (bits / 8 + 9 / 16) + 5000  # scales, zeros
+
+
+def test_the_integers_stand_beside_the_graph_that_was_made_of_them(tmp_path: Path) -> None:
+    packed = apply_step(language(llama()), Quantize(bits=4, group_size=32, symmetric=True))
+    expected = logits(packed.model, PROMPT)
+    artifact.save(runtimes.finish(packed, packed.runtime), tmp_path / "a", {"runtime": "openvino"})
+    graph, _, manifest = artifact.load(tmp_path / "a")
+    assert isinstance(graph, StatefulModel) and manifest.extra["runtime"] == "openvino"
+    model, _, inner = artifact.load(tmp_path / "a" / INTEGERS)
+    assert torch.equal(logits(model, PROMPT), expected) and inner.extra["runtime"] == "eager"
+    assert any(isinstance(module, GroupedLinear) for module in model.modules())
+    assert stored_bytes(tmp_path / "a") == (tmp_path / "a" / "model.bin").stat().st_size
 
 
 def test_scaled_columns_scale_the_inputs() -> None:

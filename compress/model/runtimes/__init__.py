@@ -15,6 +15,7 @@ from compress.model.bundle import Bundle
 from compress.model.runtimes import providers
 from compress.model.runtimes.check import checked, checked_with_cache
 from compress.model.runtimes.graph import GraphModel
+from compress.model.runtimes.integers import grouped_layers
 from compress.model.runtimes.padded import Padded
 from compress.model.runtimes.sparse import take_sparse_kernels
 from compress.spec.formats import GRAPHS, PLAIN_RUNTIMES
@@ -50,10 +51,12 @@ def finish(bundle: Bundle, runtime: str) -> Bundle:
         from compress.model.runtimes.openvino import converted
 
         note = "openvino: computed in bf16, which this CPU supports natively" if computes_bf16(bundle.device) else None
-        with_cache = task_of(bundle.task).generates
-        model = checked_with_cache(bundle) if with_cache else converted(checked(bundle, resolved))
-        model = model.eval()
-        return replace(bundle, model=model, runtime=resolved, notes=(*bundle.notes, *([note] if note else [])))
+        notes = (*bundle.notes, *([note] if note else []))
+        if not task_of(bundle.task).generates:
+            return replace(bundle, model=converted(checked(bundle, resolved)).eval(), runtime=resolved, notes=notes)
+        with_cache = checked_with_cache(bundle).eval()
+        integers = replace(bundle, runtime="eager") if grouped_layers(bundle.model) else None
+        return replace(bundle, model=with_cache, runtime=resolved, notes=notes, integers=integers)
     return replace(bundle, runtime=resolved)
 
 
