@@ -68,8 +68,12 @@ def summarise(
     reference_name: str | None,
     seed: int,
     batch_sensitivity: float | None = None,
+    protocol: str = "",
 ) -> Accuracy:
-    """Return the metric of a model with its interval, and its paired difference to the reference."""
+    """Return the metric of a model with its interval, and its paired difference to the reference.
+
+    `protocol` is how examples are scored, for readers of the metric.
+    """
     settings = metrics.whole(metric, ours.outcomes, ours.outputs if "prediction" in ours.outcomes else None)
     resampled = _estimates(ours, metric, reference, seed, settings)
     reasons = dict(resampled.reasons)
@@ -101,7 +105,7 @@ def summarise(
         right=_packed(_correct(ours)) if metric == "accuracy" else None,
         unit=metrics.unit(metric),
         scale=metrics.scale(metric) or 1.0,
-        variant=_variant(settings) if metric == "f1" else None,
+        variant=", ".join(filter(None, (_variant(settings) if metric == "f1" else "", protocol))) or None,
         over_chance=over_chance,
         reasons=reasons,
     )

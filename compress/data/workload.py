@@ -17,10 +17,13 @@ from compress.data.dataset import Dataset
 from compress.data.point import MOST_TOKENS, OperatingPoint
 from compress.data.tasks import TASKS, names_where, task_of
 from compress.data.tasks.name import TaskName
+from compress.data.tasks.task import Normalization
 from compress.spec.recipe import WORKLOAD_FIELDS, Recipe
 
 SHIPPED = recipes.FOLDER / "workloads"
 OFFLINE = "offline:"
+OF_SOME_TASKS = ("windows", "stride", "normalization")
+"""Settings of the scoring; each task lists its own (see `Task.settings`)."""
 
 
 class Workload(Config):
@@ -39,6 +42,15 @@ class Workload(Config):
     """accuracy, f1, matthews_correlation, perplexity, or the path of a metric module; unset: the task's default."""
     max_length: Annotated[int, Field(ge=8, le=MOST_TOKENS)] = 128
     """Longest input in tokens: texts are truncated to it, and language modelling uses blocks of this length."""
+    windows: Literal["blocks", "strided"] = Field(default="blocks", exclude_if=lambda value: value == "blocks")
+    """Language modelling: windows of max_length tokens side by side, or overlapping ones that begin every `stride`
+    tokens and score only the tokens that no earlier window scored. Training and calibration always use blocks."""
+    stride: Annotated[int, Field(ge=1, le=MOST_TOKENS)] | None = Field(
+        default=None, exclude_if=lambda value: value is None
+    )
+    """Tokens from the beginning of a strided window to that of the next."""
+    normalization: Normalization = Field(default="characters", exclude_if=lambda value: value == "characters")
+    """Multiple choice: length by which the log-likelihood of each choice is divided: characters, tokens or none."""
     headline: OperatingPoint | None = None
     """Operating point for verdicts; unset: batch 8, length 64 (or max_length if shorter)."""
     points: tuple[OperatingPoint, ...] = ()
@@ -72,6 +84,22 @@ class Workload(Config):
         return self
 
     @model_validator(mode="after")
+    def _scoring_fits(self) -> "Workload":
+        for field in OF_SOME_TASKS:
+            if field in self.model_fields_set and field not in task_of(self.task).settings:
+                having = ", ".join(name for name in TASKS if field in task_of(name).settings)
+                raise ValueError(f"{field} {getattr(self, field)}: {self.task} has no such setting; only {having}")
+        if self.windows == "strided" and self.stride is None:
+            raise ValueError(f"windows strided: has no stride; set it, such as to {self.max_length // 2}")
+        if self.windows == "blocks" and self.stride is not None:
+            raise ValueError(f"stride {self.stride}: blocks lie side by side; set windows to strided, or drop stride")
+        if self.stride is not None and self.stride >= self.max_length:
+            raise ValueError(
+                f"stride {self.stride}: max_length {self.max_length} is no longer, so windows would not overlap"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _columns_have_one_role(self) -> "Workload":
         fields: dict[str, str] = {}
         for column in task_of(self.task).columns:
@@ -100,6 +128,11 @@ class Workload(Config):
                 "dataset": dataset,
             }
         )
+
+    @property
+    def of_training(self) -> "Workload":
+        """The workload with the examples of training and calibration: strided windows would repeat their tokens."""
+        return self.model_copy(update={"windows": "blocks", "stride": None})
 
     @property
     def headline_point(self) -> OperatingPoint:
@@ -131,6 +164,11 @@ class Workload(Config):
         further = self.points if which == "all" else ()
         points = (self.headline_point, *([natural] if natural else []), *further)
         return list(dict.fromkeys(point.fitted(examples) for point in points))
+
+    @property
+    def protocol(self) -> str:
+        """How examples are scored, for readers of the metric; empty for a task with one way."""
+        return task_of(self.task).protocol(self)
 
     @property
     def metric_name(self) -> str:

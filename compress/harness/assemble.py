@@ -107,6 +107,7 @@ def judge(sessions: Sequence[Session], references: Sequence[Spec], job: Job) -> 
         metric=job.workload.metric_name,
         seed=job.seed,
         further=tuple(further),
+        protocol=job.workload.protocol,
     )
     raw, remark = without_straw_man(raw)
     notes = [remark] if remark else []

@@ -222,6 +222,8 @@ class JudgedBy:
     """Name of the reference that verdicts compare with."""
     metric: str
     seed: Count
+    protocol: Annotated[str, Field(exclude_if=lambda value: value == "")] = ""
+    """How examples are scored, such as the windows of a perplexity; empty if there is one way."""
 
 
 @dataclass(frozen=True)
