@@ -39,6 +39,8 @@ class Evaluation:
     order: str = "by length"
     outputs: int | None = None
     """Number of classes or tokens that the model chooses among; None if not recorded."""
+    remark: str = ""
+    """Note on the examples, for readers of the results."""
 
 
 def check_reference(evaluation: Evaluation, name: str, metric: str, seed: int, warn: bool) -> None:

@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 from pydantic import Field, field_validator, model_validator
 
 import recipes
+from compress.analysis.metrics import lm_eval_task
 from compress.base.config import NAME, Config, InputError, check_name, suggestion_or_list, validate
 from compress.base.reading import exists, resolved, shortened
 from compress.base.yaml import parse_yaml, read_text
@@ -39,7 +40,8 @@ class Workload(Config):
     dataset: Dataset
     """Location and columns of the examples."""
     metric: str = ""
-    """accuracy, f1, matthews_correlation, perplexity, or the path of a metric module; unset: the task's default."""
+    """accuracy, f1, matthews_correlation, perplexity, lm_eval:TASK of lm-evaluation-harness, or the path of a metric
+    module; unset: the task's default."""
     max_length: Annotated[int, Field(ge=8, le=MOST_TOKENS)] = 128
     """Longest input in tokens: texts are truncated to it, and language modelling uses blocks of this length."""
     windows: Literal["blocks", "strided"] = Field(default="blocks", exclude_if=lambda value: value == "blocks")
@@ -89,6 +91,8 @@ class Workload(Config):
             if field in self.model_fields_set and field not in task_of(self.task).settings:
                 having = ", ".join(name for name in TASKS if field in task_of(name).settings)
                 raise ValueError(f"{field} {getattr(self, field)}: {self.task} has no such setting; only {having}")
+        if self.harness_task is not None and not task_of(self.task).generates:
+            raise ValueError(f"metric {self.metric}: only language models ({names_where('generates')}) have such tasks")
         if self.windows == "strided" and self.stride is None:
             raise ValueError(f"windows strided: has no stride; set it, such as to {self.max_length // 2}")
         if self.windows == "blocks" and self.stride is not None:
@@ -124,7 +128,7 @@ class Workload(Config):
         return workload.model_copy(
             update={
                 "model": _locate(workload.model, path.parent),
-                "metric": _locate(workload.metric, path.parent) if workload.metric.endswith(".py") else workload.metric,
+                "metric": _located_metric(workload.metric, path.parent),
                 "dataset": dataset,
             }
         )
@@ -168,12 +172,24 @@ class Workload(Config):
     @property
     def protocol(self) -> str:
         """How examples are scored, for readers of the metric; empty for a task with one way."""
+        if asked := self.harness_task:
+            return lm_eval_task.load(asked).protocol
         return task_of(self.task).protocol(self)
 
     @property
-    def metric_name(self) -> str:
-        """The metric, or the task's default."""
+    def metric_source(self) -> str:
+        """The metric as it is stated, or the task's default."""
         return self.metric or task_of(self.task).metric
+
+    @property
+    def metric_name(self) -> str:
+        """The metric that is computed from per-example outcomes: tasks of lm-evaluation-harness have an accuracy."""
+        return "accuracy" if self.harness_task else self.metric_source
+
+    @property
+    def harness_task(self) -> lm_eval_task.Asked | None:
+        """The task of lm-evaluation-harness that judges the model; None if the workload's own test split does."""
+        return lm_eval_task.parse(self.metric)
 
 
 def _locate(value: str, folder: Path) -> str:
@@ -184,6 +200,15 @@ def _locate(value: str, folder: Path) -> str:
     if exists(path) or value.startswith("."):
         return str(path)
     return value
+
+
+def _located_metric(value: str, folder: Path) -> str:
+    """Return a metric with the path of its file, or of the task file that it names, relative to the folder."""
+    asked = lm_eval_task.parse(value)
+    if asked is not None and asked.task.endswith((".yaml", ".yml")):
+        located = _locate(asked.task, folder)
+        return f"{lm_eval_task.PREFIX}{located}{f':{asked.metric}' if asked.metric else ''}"
+    return _locate(value, folder) if value.endswith(".py") else value
 
 
 def names() -> list[str]:

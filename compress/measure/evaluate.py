@@ -53,7 +53,8 @@ def evaluate(
     restored = {key: _restore(values, order) for key, values in collected.items()}
     answers = task.answers(restored, examples)
     among_tokens = task.per_token and "prediction" in answers  # the model's outputs are then no answers
-    return Evaluation(answers, finite, batch_size, outputs=None if among_tokens else outputs)
+    outputs = None if among_tokens else outputs
+    return Evaluation(answers, finite, batch_size, outputs=outputs, remark=examples.info.description)
 
 
 def _restore(values: Sequence[float], order: Sequence[int]) -> list[float]:

@@ -255,5 +255,5 @@ def print_workloads(workloads: "Sequence[Workload]", console: "Console") -> None
             f"{place} at {revision}" if revision else place
             for place, revision in ((w.model, w.revision), (w.dataset.path, w.dataset.revision))
         )
-        for line in (f"{w.name}: {w.task}, {w.metric_name}", f"  model {model}", f"  data {data}"):
+        for line in (f"{w.name}: {w.task}, {w.metric_source}", f"  model {model}", f"  data {data}"):
             console.print(Text(line), soft_wrap=True)

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from compress.base.config import InputError
 from compress.data.bad_rows import BadRows
 from compress.data.tasks.blocks import frame
 from compress.data.tasks.causal_lm import losses
@@ -43,7 +44,7 @@ def encode(pairs: Sequence[tuple[str, str]], processor: Any, max_length: int) ->
     moved = [_with_spaces(*pair) for pair in pairs]
     contexts = _ids(processor, [context for context, _ in moved])
     wholes = _ids(processor, [context + continuation for context, continuation in moved])
-    return [_fitted(*both, prefix, processor, max_length) for both in zip(contexts, wholes, strict=True)]
+    return [_encoded(*both, prefix, processor, max_length) for both in zip(contexts, wholes, strict=True)]
 
 
 def _with_spaces(context: str, continuation: str) -> tuple[str, str]:
@@ -57,21 +58,32 @@ def _ids(processor: Any, texts: list[str]) -> list[list[int]]:
     return ids
 
 
-def _fitted(
+def _encoded(
     context: list[int], whole: list[int], prefix: Sequence[int], processor: Any, max_length: int
 ) -> Encoded | str:
     """Return the tokens with a first one, cut on the left to `max_length`; or the reason why nothing can be scored."""
     scored = whole[len(context) :]
     if not scored:
-        return "the continuation has no token of its own"
+        return "a continuation has no token of its own"
     first = list(prefix) or ([] if context else opening(processor))
     if not first and not context:
         return "the context is empty, and the tokenizer has neither a first token (BOS) nor an end token (EOS)"
-    room = max_length - len(first) - len(scored)
-    if room < (0 if first else 1):
-        return f"a continuation is longer than max_length {max_length} tokens, so its context has no place"
-    kept = whole[: len(context)][max(0, len(context) - room) :]
-    return Encoded([*first, *kept, *scored], len(first) + len(kept), len(kept) < len(context))
+    try:
+        return fitted([*first, *whole[: len(context)]], scored, len(first), max_length)
+    except InputError as error:
+        return str(error)
+
+
+def fitted(context: Sequence[int], scored: Sequence[int], first: int, max_length: int) -> Encoded:
+    """Return the tokens of a row, at most `max_length`: the context keeps its `first` tokens and its end.
+
+    Raises InputError if the continuation leaves no place for one token of context.
+    """
+    room = max_length - len(scored)
+    if room < max(1, first):
+        raise InputError(f"a continuation is longer than max_length {max_length} tokens, so its context has no place")
+    kept = list(context) if len(context) <= room else [*context[:first], *context[len(context) - room + first :]]
+    return Encoded([*kept, *scored], len(kept), len(kept) < len(context))
 
 
 def opening(processor: Any) -> list[int]:
