@@ -30,7 +30,7 @@ def harness_model(model: Any, processor: Any, device: "torch.device", batch_size
     prefix, _ = frame(processor)
     opening = (*prefix, *continuations.opening(processor))[:1]
 
-    class Model(TemplateLM):  # type: ignore[misc]
+    class Model(TemplateLM):
         tokenizer, eot_token_id, prefix_token_id = processor, processor.eos_token_id, next(iter(opening), None)
         finite = True
 

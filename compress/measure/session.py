@@ -25,6 +25,7 @@ from compress.measure.attempts import attempt, in_words, shape, unmeasured, with
 from compress.measure.evaluate import BATCH
 from compress.measure.examples import differing, label_names
 from compress.measure.foreign import foreign_processes, listed_processes
+from compress.measure.generation import continuations
 from compress.measure.job import Job, Spec, read_job, session_folder
 from compress.measure.models import Shelf, in_turn_reason, split_examples, timing_batches
 from compress.measure.remembered import recalled, remember
@@ -210,7 +211,7 @@ def _evaluate(shelf: Shelf, spec: Spec, job: Job, runners: dict[str, Runner], kn
         measured = replace(measured, parameters=parameters, nonzero=nonzero, weight_bytes=weights)
     batch = timing_batches(job, runner, job.workload.headline_point, 1)[0]
     kernel = kernels.label(runner.model, batch, torch_device(job.device), spec.low_bit)
-    runners[spec.name] = replace(measured, kernel=kernel)
+    runners[spec.name] = replace(measured, kernel=kernel, continuations=continuations(job, runner))
     say(f"  evaluated {spec.name} on {count} examples in {time.monotonic() - start:.1f} s")
     return runner.model.config
 

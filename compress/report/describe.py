@@ -51,6 +51,8 @@ def describe(result: Result) -> Iterable[str]:
         if states_cost(result.verdict):
             yield f"  {text.UNADJUSTED}"
     yield from _accuracy(result)
+    if result.generation is not None:
+        yield f"greedy text: {'; '.join(text.generation(result.generation))}"
     for point in result.points:
         yield from _point(point)
     if result.size is not None:
