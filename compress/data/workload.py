@@ -30,6 +30,8 @@ OF_SOME_TASKS = ("windows", "stride", "normalization")
 class Workload(Config):
     """The model, the data, the metric and the operating points."""
 
+    several_lines = ("dataset.delimiter",)
+
     name: str = "workload"
     """Name of the results folder; the file's name when loaded from a file."""
     task: TaskName = Field(description=f"What the model does: {', '.join(TASKS)}.")

@@ -198,6 +198,24 @@ def test_labels_of_choices_name_the_answer(model: Path, tmp_path: Path) -> None:
     assert found.outcomes["reference"] == [1.0]
 
 
+def test_a_delimiter_may_begin_a_new_line(model: Path, tmp_path: Path) -> None:
+    data = write(tmp_path / "test.jsonl", QUESTIONS[:2])
+    text = f"""task: multiple-choice
+model: {model}
+dataset: {{path: {data}, train: null, text: query, label: gold, delimiter: "\\nAnswer: "}}
+max_length: 48
+"""
+    (tmp_path / "own.yaml").write_text(text)
+    own = Workload.load(tmp_path / "own.yaml")
+    source = locate.resolve(own)
+    _, processor = loading.load_model(source)
+    examples = loading.load_examples(source, "test", processor, None)
+    assert examples["text"][0] == "The sky is\nAnswer: blue"
+    (tmp_path / "own.yaml").write_text(text.replace("label: gold", 'label: "go\\nld"'))
+    with pytest.raises(InputError, match="dataset.label: .* has control characters; expected one line of text"):
+        Workload.load(tmp_path / "own.yaml")
+
+
 def test_long_contexts_lose_their_beginning_and_a_note_counts_them(model: Path, tmp_path: Path) -> None:
     long = "x" * 80 + "The sky is"
     rows = [{"context": long, "continuation": "blue"}, {"context": "It is", "continuation": "so"}]
