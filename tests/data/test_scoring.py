@@ -212,7 +212,7 @@ max_length: 48
     examples = loading.load_examples(source, "test", processor, None)
     assert examples["text"][0] == "The sky is\nAnswer: blue"
     (tmp_path / "own.yaml").write_text(text.replace("label: gold", 'label: "go\\nld"'))
-    with pytest.raises(InputError, match="dataset.label: .* has control characters; expected one line of text"):
+    with pytest.raises(InputError, match=r"dataset\.label: .* has control characters; expected one line of text"):
         Workload.load(tmp_path / "own.yaml")
 
 

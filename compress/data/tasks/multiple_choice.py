@@ -10,7 +10,7 @@ and timing, an example is the context with its right answer.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from itertools import pairwise
+from itertools import accumulate, islice, pairwise
 from typing import TYPE_CHECKING, Any
 
 from compress.data.tasks import causal_lm, classes, continuations, texts
@@ -21,6 +21,8 @@ from compress.data.tasks.task import Column, Outcomes, WorkloadView
 if TYPE_CHECKING:
     import datasets
 
+Question = tuple[str, list[str], int]
+"""Context, choices, and the number of the right one."""
 CONTEXT = Column(
     "text", "text", ("query", "question", "context", "ctx", "goal", "prompt", "text"), described="the context"
 )
@@ -30,9 +32,17 @@ GOLD = Column(
 )
 
 
+def check(model: Any, processor: Any, examples: "datasets.Dataset", workload: WorkloadView) -> list[str]:
+    """Return mismatches of model and all choices, one sentence each."""
+    return causal_lm.check(model, processor, rows(examples), workload)
+
+
 def prepare(raw: "datasets.Dataset", processor: Any, workload: WorkloadView, config: Any) -> "datasets.Dataset":
-    """Return columns text, labels, input_ids and context of the right answer, and of all choices: rows, contexts,
-    lengths. Raises BadRows for rows without an answer, and for choices without text."""
+    """Return one row per question: text, labels, input_ids and context of its right answer, and those of all choices.
+
+    The columns rows, contexts and lengths hold lists, with an entry per choice. Raises BadRows for rows without an
+    answer, and for choices without text.
+    """
     import datasets
 
     spec = workload.dataset
@@ -42,32 +52,33 @@ def prepare(raw: "datasets.Dataset", processor: Any, workload: WorkloadView, con
     continuations.refuse((row, reason) for row, reason in enumerate(read) if isinstance(reason, str))
     questions = [question for question in read if not isinstance(question, str)]
     pairs = [(text + spec.delimiter, choice) for text, choices, _ in questions for choice in choices]
-    encoded = continuations.encode(pairs, processor, workload.max_length)
+    tried = continuations.encode(pairs, processor, workload.max_length)
     owners = [row for row, (_, choices, _) in enumerate(questions) for _ in choices]
-    continuations.refuse((row, reason) for row, reason in zip(owners, encoded, strict=True) if isinstance(reason, str))
-    rows = [one for one in encoded if isinstance(one, Encoded)]
-    ends = [0]
-    examples = []
-    for text, choices, gold in questions:
-        ends.append(ends[-1] + len(choices))
-        own = rows[ends[-2] : ends[-1]]
-        examples.append(
-            {
-                "text": f"{text}{spec.delimiter}{choices[gold]}",
-                "labels": gold,
-                "input_ids": own[gold].ids,
-                "context": own[gold].context,
-                "rows": [one.ids for one in own],
-                "contexts": [one.context for one in own],
-                "lengths": [_length(choice, one, workload) for choice, one in zip(choices, own, strict=True)],
-            }
-        )
-    prepared = datasets.Dataset.from_list(examples)
-    prepared.info.description = continuations.remark(rows, workload.max_length)
+    continuations.refuse((row, reason) for row, reason in zip(owners, tried, strict=True) if isinstance(reason, str))
+    encoded = [one for one in tried if isinstance(one, Encoded)]
+    remaining = iter(encoded)
+    prepared = datasets.Dataset.from_list(
+        [_example(question, list(islice(remaining, len(question[1]))), workload) for question in questions]
+    )
+    prepared.info.description = continuations.remark(encoded, workload.max_length)
     return prepared
 
 
-def _read(text: Any, choices: Any, answer: Any) -> tuple[str, list[str], int] | str:
+def _example(question: Question, encoded: Sequence[Encoded], workload: WorkloadView) -> dict[str, Any]:
+    """Return the columns of one question."""
+    text, choices, gold = question
+    return {
+        "text": f"{text}{workload.dataset.delimiter}{choices[gold]}",
+        "labels": gold,
+        "input_ids": encoded[gold].ids,
+        "context": encoded[gold].context,
+        "rows": [one.ids for one in encoded],
+        "contexts": [one.context for one in encoded],
+        "lengths": [_length(choice, one, workload) for choice, one in zip(choices, encoded, strict=True)],
+    }
+
+
+def _read(text: Any, choices: Any, answer: Any) -> Question | str:
     """Return context, choices and the number of the right one, or the reason why the row cannot be an example."""
     labels: Sequence[Any] = ()
     if isinstance(choices, Mapping):
@@ -105,10 +116,8 @@ def rows(examples: "datasets.Dataset") -> "datasets.Dataset":
 
 def answers(outcomes: Outcomes, examples: "datasets.Dataset") -> Outcomes:
     """Return prediction and reference of each example; prediction is -1 (no choice) if an output is not finite."""
-    ends = [0]
+    ends = [0, *accumulate(map(len, examples["lengths"]))]
     predictions = []
-    for lengths in examples["lengths"]:
-        ends.append(ends[-1] + len(lengths))
     for (start, end), lengths in zip(pairwise(ends), examples["lengths"], strict=True):
         scores = [-nll / length for nll, length in zip(outcomes["nll"][start:end], lengths, strict=True)]
         finite = min(outcomes["greedy"][start:end]) >= 0
@@ -137,6 +146,7 @@ TASK = replace(
     columns=(CONTEXT, CHOICES, GOLD),
     metric="accuracy",
     sample_outcomes=classes.SAMPLE_OUTCOMES,
+    check=check,
     prepare=prepare,
     outcomes=continuations.outcomes,
     rows=rows,
