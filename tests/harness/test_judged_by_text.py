@@ -71,9 +71,7 @@ def test_answers_and_greedy_text_are_in_the_result(task: str, variant: str, tmp_
     assert found.accuracy.flip_rate is not None and found.accuracy.mcnemar_p is not None
     assert (found.generation.prompts, found.generation.new_tokens) == (16, 32)
     assert found.generation.reference == "fp32 eager"
-    assert (
-        found.generation.changed is not None and found.generation.changed.value > 0.5
-    )
+    assert found.generation.changed is not None and found.generation.changed.value > 0.5
     (file,) = (tmp_path / "results" / "own").glob("prune_half-*.json")
     assert verify(file).differences == ()
     shown = "\n".join(describe(found))
