@@ -7,7 +7,6 @@ from compress.data.point import OperatingPoint
 from compress.data.tasks import task_of
 from compress.measure.job import Job
 from compress.measure.models import LoadedModel, timing_batches
-from compress.spec.formats import GRAPH_RUNTIMES
 
 if TYPE_CHECKING:
     import torch
@@ -29,7 +28,8 @@ def continuations(job: Job, runner: LoadedModel) -> Texts:
         return ()
     point = OperatingPoint(batch_size=PROMPTS, sequence_length=PROMPT_TOKENS)
     prompts = timing_batches(job, runner, point, 1)[0]["input_ids"]
-    return continued(runner.model, prompts, tokens, cached=runner.spec.runtime not in GRAPH_RUNTIMES)
+    # graphs have no cache, and a compiled model would be compiled again for its steps
+    return continued(runner.model, prompts, tokens, cached=runner.spec.runtime == "eager")
 
 
 def continued(model: Any, prompts: "torch.Tensor", tokens: int, cached: bool) -> Texts:
