@@ -39,6 +39,8 @@ class Evaluation:
     order: str = "by length"
     outputs: int | None = None
     """Number of classes or tokens that the model chooses among; None if not recorded."""
+    remark: str = ""
+    """Note on the examples, for readers of the results."""
 
 
 def check_reference(evaluation: Evaluation, name: str, metric: str, seed: int, warn: bool) -> None:
@@ -68,8 +70,12 @@ def summarise(
     reference_name: str | None,
     seed: int,
     batch_sensitivity: float | None = None,
+    protocol: str = "",
 ) -> Accuracy:
-    """Return the metric of a model with its interval, and its paired difference to the reference."""
+    """Return the metric of a model with its interval, and its paired difference to the reference.
+
+    `protocol` is how examples are scored, for readers of the metric.
+    """
     settings = metrics.whole(metric, ours.outcomes, ours.outputs if "prediction" in ours.outcomes else None)
     resampled = _estimates(ours, metric, reference, seed, settings)
     reasons = dict(resampled.reasons)
@@ -101,7 +107,7 @@ def summarise(
         right=_packed(_correct(ours)) if metric == "accuracy" else None,
         unit=metrics.unit(metric),
         scale=metrics.scale(metric) or 1.0,
-        variant=_variant(settings) if metric == "f1" else None,
+        variant=", ".join(filter(None, (_variant(settings) if metric == "f1" else "", protocol))) or None,
         over_chance=over_chance,
         reasons=reasons,
     )

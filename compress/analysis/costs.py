@@ -26,6 +26,8 @@ class Raw:
     seed: int
     further: tuple[Session, ...] = ()
     """Further sessions of the same artifacts, with rounds only."""
+    protocol: str = ""
+    """How examples are scored (see `Task.protocol`)."""
 
     @cached_property
     def each(self) -> tuple["Raw", ...]:
@@ -37,7 +39,7 @@ class Raw:
     @property
     def judged_by(self) -> JudgedBy:
         """Return the fields that a trace stores, from which `from_trace` restores this object."""
-        return JudgedBy(self.references, self.against, self.metric, self.seed)
+        return JudgedBy(self.references, self.against, self.metric, self.seed, self.protocol)
 
     def measured_point(self, name: str, index: int) -> RunnerPoint:
         """Return a runner's operating point in the first session that measured it."""
@@ -65,6 +67,7 @@ def from_trace(session: Session, further: Sequence[Session] = ()) -> Raw:
         judged.metric,
         judged.seed,
         tuple(completed(each, session) for each in further),
+        judged.protocol,
     )
 
 

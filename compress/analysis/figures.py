@@ -41,7 +41,9 @@ def accuracy(raw: Raw, name: str) -> Accuracy:
     runner = raw.session.runner(name)
     against = None if name == raw.against else _evaluation(raw.session.runner(raw.against))
     reference = None if against is None else raw.against
-    own = summarise(_evaluation(runner), raw.metric, against, reference, raw.seed, runner.batch_sensitivity)
+    own = summarise(
+        _evaluation(runner), raw.metric, against, reference, raw.seed, runner.batch_sensitivity, raw.protocol
+    )
     baseline = None if against is None else value(against, raw.metric)
     noise = None if against is None else _reference_spread(raw, baseline)
     return over_seeds(own, _seed(raw.session, name), _further(raw, name, baseline), noise)

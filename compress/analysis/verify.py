@@ -14,6 +14,7 @@ from typing import Any
 
 from compress.analysis import costs, figures, older_figures, recount
 from compress.analysis.costs import Raw
+from compress.analysis.generation import generation
 from compress.analysis.judging import judged
 from compress.analysis.price import transform
 from compress.base.config import InputError
@@ -97,8 +98,16 @@ def restricted(stored: Any, like: Any) -> Any:
 
 def _computed_parts(result: Result) -> tuple[Any, ...]:
     """Return the parts of a result that are computed from the samples. The rest is copied and not counted."""
-    of_references = [part for reference in result.references for part in (reference.accuracy, reference.points)]
-    return (result.accuracy, result.points, result.transform, result.verdict, result.breakeven, *of_references)
+    of_references = [part for each in result.references for part in (each.accuracy, each.points, each.generation)]
+    return (
+        result.accuracy,
+        result.points,
+        result.generation,
+        result.transform,
+        result.verdict,
+        result.breakeven,
+        *of_references,
+    )
 
 
 def recomputed(stored: Result, session: Session, *further: Session) -> Result:
@@ -122,6 +131,7 @@ def recomputed(stored: Result, session: Session, *further: Session) -> Result:
             r,
             accuracy=_as_recorded(r.accuracy, figures.accuracy(raw, r.name)),
             points=figures.points(raw, r.name),
+            generation=generation(raw, r.name),
             verdict_reference=r.name == raw.against,
         )
         for r in stored.references
@@ -135,6 +145,7 @@ def recomputed(stored: Result, session: Session, *further: Session) -> Result:
         transform=stored.transform if compressing is None else transform(compressing),
         accuracy=accuracy,
         points=figures.points(raw, stored.name),
+        generation=generation(raw, stored.name),
         references=references,
         verdict=None,
         breakeven=None,

@@ -8,9 +8,9 @@ import difflib
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from functools import cache
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler, ValidationError
 from pydantic_core import CoreSchema
@@ -39,6 +39,9 @@ class Config(BaseModel):
         """Return pydantic's schema with numbers that refuse booleans."""
         return refuse_booleans(handler(source))
 
+    several_lines: ClassVar[tuple[str, ...]] = ()
+    """Paths of fields whose text may have several lines; other texts are one line."""
+
     if not TYPE_CHECKING:  # type checkers see the constructor with the fields
 
         def __init__(self, **fields: Any) -> None:
@@ -57,7 +60,7 @@ C = TypeVar("C", bound=Config)
 
 def validate(kind: type[C], data: Mapping[str, Any], source: Source) -> C:
     """Return `data` as a `kind`. Raises one InputError with the file, line, path and value of every problem."""
-    unusable = [f"{source.at(path)}: {why}" for path, why in _unusable_values(data, "")]
+    unusable = [f"{source.at(path)}: {why}" for path, why in _unusable_values(data, "", kind.several_lines)]
     if unusable:
         raise InputError(_first_problems(unusable))
     try:
@@ -82,16 +85,16 @@ def _first_problems(problems: list[str], count: int = 0) -> list[str]:
     return problems if more <= 0 else [*problems[:MAX_PROBLEMS], f"and {more} more problems"]
 
 
-def _unusable_values(node: Any, path: str) -> Iterator[tuple[str, str]]:
+def _unusable_values(node: Any, path: str, several_lines: Collection[str]) -> Iterator[tuple[str, str]]:
     """Yield path and reason of every value that no field accepts: control characters, huge texts and integers."""
     if isinstance(node, Mapping | list):
         for key, value in node.items() if isinstance(node, Mapping) else enumerate(node):
-            yield from _unusable_values(key, path)
-            yield from _unusable_values(value, join(path, key))
+            yield from _unusable_values(key, path, ())
+            yield from _unusable_values(value, join(path, key), several_lines)
     elif isinstance(node, str):
         if len(node) > MAX_LETTERS:
             yield path, f"{_short(node)}: {len(node)} letters; expected {MAX_LETTERS} at most"
-        elif CONTROL.search(node):
+        elif CONTROL.search(node.replace("\n", "") if path in several_lines else node):
             yield path, f"{_short(node)}: has control characters; expected one line of text"
     elif isinstance(node, int) and abs(node) > MAX_INTEGER:
         yield path, f"{_short(node)}: expected an integer of at most {MAX_INTEGER}"

@@ -1,6 +1,7 @@
 """Settings for the data of a workload: location, file format and columns."""
 
 import codecs
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -45,6 +46,11 @@ class Csv(Config):
         return value
 
 
+def _as_default(default: str) -> Callable[[object], bool]:
+    """Return whether to leave a field with this default out of stored settings, for the same reason as `_unset`."""
+    return lambda value: value == default
+
+
 def _unset(value: object) -> bool:
     """Return whether to leave a field out of stored settings: digests stay equal to those of earlier versions."""
     return value is None
@@ -71,6 +77,12 @@ class Dataset(Config):
     """Column of the class: a number, or a name that the model's configuration lists."""
     labels: Literal["ids", "names"] | None = Field(default=None, exclude_if=_unset)
     """Meaning of numbers in the label column: class ids or class names of the model; required if both fit."""
+    choices: str = Field(default="choices", exclude_if=_as_default("choices"))
+    """Column of the list of possible continuations of a text."""
+    continuation: str = Field(default="continuation", exclude_if=_as_default("continuation"))
+    """Column of the right continuation of a text."""
+    delimiter: str = Field(default=" ", exclude_if=_as_default(" "))
+    r"""Text between a context and its continuation, such as "\nAnswer: "."""
     image: str = "image"
     """Column of the image or its file name; `file_name` if the table has no such column."""
     csv: Csv | None = Field(default=None, exclude_if=_unset)

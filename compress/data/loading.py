@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from compress.base.config import InputError
 from compress.base.errors import as_input_error
 from compress.data import checkpoints, configuration
+from compress.data.bad_rows import BadRows
 from compress.data.checkpoints.folder import unknown_tokenizer
 from compress.data.locate import architecture_problem, folder_of
 from compress.data.source import Source, Split
@@ -119,7 +120,7 @@ def load_examples(
     from compress.data import tables
 
     quiet_when_piped()
-    workload = source.workload
+    workload = source.workload if split == "test" else source.workload.of_training
     raw = tables.load(source, split)
     task = task_of(workload.task)
     if not task.joins_rows:
@@ -127,6 +128,11 @@ def load_examples(
     place = f"{workload.name} {split} split"
     try:
         examples = task.prepare(raw, processor, workload, model_config)
+    except BadRows as error:
+        find, taken = tables.places(source, split), spaced_rows(len(tables.load(source, split)), limit)
+        raise InputError(
+            [f"{place}: {problem}" for problem in BadRows(error.rows, lambda row: find(taken[row])).problems]
+        ) from None
     except InputError as error:
         raise InputError([f"{place}: {problem}" for problem in error.problems]) from None
     return spaced(examples, limit) if task.joins_rows else examples
@@ -159,7 +165,14 @@ def spaced(examples: "datasets.Dataset", limit: int | None) -> "datasets.Dataset
     """Return `limit` evenly spaced examples; all of them if there are no more, or without a limit."""
     if limit is None or limit >= len(examples):
         return examples
-    return examples.select([index * len(examples) // limit for index in range(limit)])
+    return examples.select(spaced_rows(len(examples), limit))
+
+
+def spaced_rows(count: int, limit: int | None) -> list[int]:
+    """Return the rows that `spaced` takes of this many."""
+    if limit is None or limit >= count:
+        return list(range(count))
+    return [index * count // limit for index in range(limit)]
 
 
 def check(source: Source, model: Any, processor: Any, examples: "datasets.Dataset") -> None:

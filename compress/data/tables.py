@@ -6,12 +6,13 @@ split only.
 
 import filecmp
 import glob
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from compress.base.config import InputError
 from compress.data.dataset import Dataset
-from compress.data.formats import delimited, image_folders, parquet
+from compress.data.formats import delimited, image_folders, json_rows, parquet
 from compress.data.formats.parquet import one_line
 from compress.data.formats.readers import read_files
 from compress.data.look_alike import look_alike
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
     from compress.data.source import Source, Split
 
+JSON = (".jsonl", ".json")
 APART = "expected a test split that no step learns from: split the data, or set dataset.train to null"
 
 
@@ -122,6 +124,20 @@ def _local(source: "Source", split: "Split", name: str) -> "datasets.Dataset":
         return image_folders.by_class(data_files, spec)
     raw = read_files(list(data_files.tables), spec)
     return image_folders.by_table(raw, data_files, path, spec) if task_of(source.workload.task).reads_images else raw
+
+
+def places(source: "Source", split: "Split") -> Callable[[int], str]:
+    """Return a function that names the place of a row of a split: file and line of json rows, else its number."""
+    path, spec = Path(source.dataset), source.workload.dataset
+    name = spec.train if split == "train" else spec.test
+    if source.resolved["dataset_revision"] or name is None:
+        return "row {}".format
+    data_files = SplitFiles((path,)) if path.is_file() else split_files(path, name)
+    files = data_files.tables if data_files else ()
+    if not all(kind(file) in JSON for file in files):
+        return "row {}".format
+    listed = [f"{file.name} line {line}" for file in files for line in json_rows.lines(file, [spec.text])]
+    return lambda row: listed[row]
 
 
 def _from_hub(source: "Source", name: str) -> "datasets.Dataset":

@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 from pydantic import Field, field_validator, model_validator
 
 import recipes
+from compress.analysis.metrics import lm_eval_task
 from compress.base.config import NAME, Config, InputError, check_name, suggestion_or_list, validate
 from compress.base.reading import exists, resolved, shortened
 from compress.base.yaml import parse_yaml, read_text
@@ -17,14 +18,19 @@ from compress.data.dataset import Dataset
 from compress.data.point import FEWEST_TOKENS, MOST_TOKENS, OperatingPoint
 from compress.data.tasks import TASKS, names_where, task_of
 from compress.data.tasks.name import TaskName
+from compress.data.tasks.task import Normalization
 from compress.spec.recipe import WORKLOAD_FIELDS, Recipe
 
 SHIPPED = recipes.FOLDER / "workloads"
 OFFLINE = "offline:"
+OF_SOME_TASKS = ("windows", "stride", "normalization")
+"""Settings of the scoring; each task lists its own (see `Task.settings`)."""
 
 
 class Workload(Config):
     """The model, the data, the metric and the operating points."""
+
+    several_lines = ("dataset.delimiter",)
 
     name: str = "workload"
     """Name of the results folder; the file's name when loaded from a file."""
@@ -36,9 +42,19 @@ class Workload(Config):
     dataset: Dataset
     """Location and columns of the examples."""
     metric: str = ""
-    """accuracy, f1, matthews_correlation, perplexity, or the path of a metric module; unset: the task's default."""
+    """accuracy, f1, matthews_correlation, perplexity, lm_eval:TASK of lm-evaluation-harness, or the path of a metric
+    module; unset: the task's default."""
     max_length: Annotated[int, Field(ge=8, le=MOST_TOKENS)] = 128
     """Longest input in tokens: texts are truncated to it, and language modelling uses blocks of this length."""
+    windows: Literal["blocks", "strided"] = Field(default="blocks", exclude_if=lambda value: value == "blocks")
+    """Language modelling: windows of max_length tokens side by side, or overlapping ones that begin every `stride`
+    tokens and score only the tokens that no earlier window scored. Training and calibration always use blocks."""
+    stride: Annotated[int, Field(ge=1, le=MOST_TOKENS)] | None = Field(
+        default=None, exclude_if=lambda value: value is None
+    )
+    """Tokens from the beginning of a strided window to that of the next."""
+    normalization: Normalization = Field(default="characters", exclude_if=lambda value: value == "characters")
+    """Multiple choice: length by which the log-likelihood of each choice is divided: characters, tokens or none."""
     headline: OperatingPoint | None = None
     """Operating point for verdicts; unset: batch 8, length 64 (or max_length if shorter); for language models decode
     with batch 1 after 64 tokens."""
@@ -72,6 +88,24 @@ class Workload(Config):
         return self
 
     @model_validator(mode="after")
+    def _scoring_fits(self) -> "Workload":
+        for field in OF_SOME_TASKS:
+            if field in self.model_fields_set and field not in task_of(self.task).settings:
+                having = ", ".join(name for name in TASKS if field in task_of(name).settings)
+                raise ValueError(f"{field} {getattr(self, field)}: {self.task} has no such setting; only {having}")
+        if self.harness_task is not None and not task_of(self.task).generates:
+            raise ValueError(f"metric {self.metric}: only language models ({names_where('generates')}) have such tasks")
+        if self.windows == "strided" and self.stride is None:
+            raise ValueError(f"windows strided: has no stride; set it, such as to {self.max_length // 2}")
+        if self.windows == "blocks" and self.stride is not None:
+            raise ValueError(f"stride {self.stride}: blocks lie side by side; set windows to strided, or drop stride")
+        if self.stride is not None and self.stride >= self.max_length:
+            raise ValueError(
+                f"stride {self.stride}: max_length {self.max_length} is no longer, so windows would not overlap"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _columns_have_one_role(self) -> "Workload":
         fields: dict[str, str] = {}
         for column in task_of(self.task).columns:
@@ -96,10 +130,15 @@ class Workload(Config):
         return workload.model_copy(
             update={
                 "model": _locate(workload.model, path.parent),
-                "metric": _locate(workload.metric, path.parent) if workload.metric.endswith(".py") else workload.metric,
+                "metric": _located_metric(workload.metric, path.parent),
                 "dataset": dataset,
             }
         )
+
+    @property
+    def of_training(self) -> "Workload":
+        """The workload with the examples of training and calibration: strided windows would repeat their tokens."""
+        return self.model_copy(update={"windows": "blocks", "stride": None})
 
     @property
     def headline_point(self) -> OperatingPoint:
@@ -154,9 +193,26 @@ class Workload(Config):
         return list(dict.fromkeys(point.fitted(examples) for point in points))
 
     @property
-    def metric_name(self) -> str:
-        """The metric, or the task's default."""
+    def protocol(self) -> str:
+        """How examples are scored, for readers of the metric; empty for a task with one way."""
+        if asked := self.harness_task:
+            return lm_eval_task.load(asked).protocol
+        return task_of(self.task).protocol(self)
+
+    @property
+    def metric_source(self) -> str:
+        """The metric as it is stated, or the task's default."""
         return self.metric or task_of(self.task).metric
+
+    @property
+    def metric_name(self) -> str:
+        """The metric that is computed from per-example outcomes: tasks of lm-evaluation-harness have an accuracy."""
+        return "accuracy" if self.harness_task else self.metric_source
+
+    @property
+    def harness_task(self) -> lm_eval_task.Asked | None:
+        """The task of lm-evaluation-harness that judges the model; None if the workload's own test split does."""
+        return lm_eval_task.parse(self.metric)
 
 
 def _locate(value: str, folder: Path) -> str:
@@ -167,6 +223,15 @@ def _locate(value: str, folder: Path) -> str:
     if exists(path) or value.startswith("."):
         return str(path)
     return value
+
+
+def _located_metric(value: str, folder: Path) -> str:
+    """Return a metric with the path of its file, or of the task file that it names, relative to the folder."""
+    asked = lm_eval_task.parse(value)
+    if asked is not None and asked.task.endswith((".yaml", ".yml")):
+        located = _locate(asked.task, folder)
+        return f"{lm_eval_task.PREFIX}{located}{f':{asked.metric}' if asked.metric else ''}"
+    return _locate(value, folder) if value.endswith(".py") else value
 
 
 def names() -> list[str]:

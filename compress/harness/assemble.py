@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from compress.analysis import figures
 from compress.analysis.costs import Raw
+from compress.analysis.generation import generation, note
 from compress.analysis.judging import judged
 from compress.analysis.price import transform
 from compress.analysis.ratios import cost_ratio
@@ -107,6 +108,7 @@ def judge(sessions: Sequence[Session], references: Sequence[Spec], job: Job) -> 
         metric=job.workload.metric_name,
         seed=job.seed,
         further=tuple(further),
+        protocol=job.workload.protocol,
     )
     raw, remark = without_straw_man(raw)
     notes = [remark] if remark else []
@@ -206,6 +208,7 @@ def _reference(raw: Raw, spec: Spec, dense: Runner) -> Reference:
         figures.points(raw, spec.name),
         size,
         _kernel(runner),
+        generation(raw, spec.name),
     )
 
 
@@ -227,10 +230,11 @@ def _result(raw: Raw, item: Built, remarks: Sequence[str]) -> dict[str, Any]:
         **parts,
         "accuracy": figures.accuracy(raw, name),
         "points": figures.points(raw, name),
+        "generation": (written := generation(raw, name)),
         "size": _size(runner, extra["parameters"], extra["nonzero"], stored_bytes(item.folder)),
         "kernel": _kernel(runner),
         "layers": layer_map(item.folder, item.manifest.layers),
-        "notes": (*extra["notes"], *_cost_note(item), *_notes(raw, name), *remarks),
+        "notes": (*extra["notes"], *_cost_note(item), *_notes(raw, name), *note(written), *remarks),
     }
 
 

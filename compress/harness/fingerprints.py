@@ -28,7 +28,7 @@ def environment(machine: Machine) -> list[Any]:
 
 def evaluation(source: Source, limit: int | None, seed: int, machine: Machine) -> str:
     """Return the digest of what the evaluation of a reference depends on."""
-    metric = metrics.digest(source.workload.metric_name)
+    metric = metrics.digest(source.workload.metric_source)
     return digest([source.digest, metric, limit, seed, threads(), code_digest(RESULT_CODE), *environment(machine)])
 
 
@@ -43,6 +43,9 @@ def transform_inputs(source: Source, machine: Machine) -> list[Any]:
         "metric": True,
         "headline": True,
         "points": True,
+        "windows": True,
+        "stride": True,
+        "normalization": True,
         "dataset": {"path", "test"},
     }
     settings = source.workload.model_dump(mode="json", exclude=excluded)

@@ -112,9 +112,9 @@ def plan(recipes: Sequence[Recipe], options: Options, machine: Machine) -> list[
                 sources[name] = locate.resolve(workloads[name])
                 problems.extend(name_conflicts(options.out / sources[name].workload.name, sources[name]))
             source = sources[name]
-            metric = metrics.digest(source.workload.metric_name)
+            metric = metrics.digest(source.workload.metric_source)
             _check_margin(recipe, source.workload.metric_name)
-            if source.workload.metric_name not in metrics.NAMES:
+            if source.workload.metric_source not in metrics.NAMES:
                 source = replace(source, resolved={**source.resolved, METRIC_CONTENT: metric})
             students = [content_id(s.model) for s in recipe.steps if s.method == "distill" and s.model is not None]
             trained_by = [processes()] if recipe.trains and processes() > 1 else []  # it sets the batch

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from compress.analysis import metrics
+from compress.analysis.metrics import lm_eval_task
 from compress.base.config import InputError
 from compress.base.console import say
 from compress.base.device import CPU, Device
@@ -124,7 +125,13 @@ def _check_weights(source: Source, skeleton: Any) -> None:
 
 
 def _metric_fits(source: Source, examples: Any) -> None:
-    """Raise InputError for a metric that does not fit the task, or the test split if its examples are loaded."""
+    """Raise InputError for a metric that does not fit the task, or the test split if its examples are loaded.
+
+    A task of lm-evaluation-harness has examples of its own, which are checked when it is loaded.
+    """
+    if asked := source.workload.harness_task:
+        lm_eval_task.load(asked)
+        return
     sample, count = task_of(source.workload.task).sample_outcomes, 0 if examples is None else len(examples)
     labels = examples["labels"] if count and "labels" in examples.column_names else None
     metrics.check(source.workload.metric_name, sample, labels, count)

@@ -23,7 +23,7 @@ from compress.spec.recipe import Recipe
 
 
 def suggested(model: str, task: str, trains: bool) -> list[str] | None:
-    """Return the names of the shipped recipes of a task that run here on the model of a folder, the simplest first.
+    """Return the names of the shipped recipes for models of a task that run here on one in a folder, simplest first.
 
     `trains`: whether the data has a train split, without which steps cannot learn. None without a readable
     folder, and for a model that is stored in few bits: `run` reports what is wrong.
@@ -46,7 +46,7 @@ def _fitting(skeleton: Any, task: str) -> Iterator[Recipe]:
     machine = machines.describe(pick(AUTO))
     device = torch_device(machine.target)
     for recipe in map(Recipe.load, recipes.names()):
-        if Workload.load(recipe.workload).task != task:
+        if task_of(Workload.load(recipe.workload).task).auto_model != task_of(task).auto_model:
             continue
         try:
             supported_runtime(recipe, machine, task)

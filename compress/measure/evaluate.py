@@ -27,19 +27,21 @@ def evaluate(
 ) -> Evaluation:
     """Return the outcomes of every example, in the order of the examples.
 
+    An example may need several rows of a batch: one for each choice of a question.
     Batches are sorted by length and padded to their longest text. The last batch is filled up with earlier examples,
     since another batch size would need its own compilation or CUDA graph.
     """
     import torch
 
-    lengths = task.lengths(examples)
+    rows = task.rows(examples)
+    lengths = task.lengths(rows)
     order = sorted(range(len(lengths)), key=lambda i: (lengths[i], i))
     collected: dict[str, list[float]] = {}
     finite, outputs = True, None
     with torch.no_grad(), bar(f"evaluating {label}", len(order)) as running:
         for done in range(0, len(order), batch_size):
             start = max(0, min(done, len(order) - batch_size))
-            batch = task.collate([examples[i] for i in order[start : start + batch_size]], processor)
+            batch = task.collate([rows[i] for i in order[start : start + batch_size]], processor)
             batch = {key: value.to(device) for key, value in batch.items()}
             inputs = {key: value for key, value in batch.items() if key != "labels"}
             logits = model(**inputs).logits
@@ -49,8 +51,10 @@ def evaluate(
             del logits  # so that only one batch's logits are in memory
             running.advance(min(batch_size, len(order) - done))
     restored = {key: _restore(values, order) for key, values in collected.items()}
-    restored |= {name: [float(value) for value in examples[name]] for name in task.known_outcomes}
-    return Evaluation(restored, finite, batch_size, outputs=outputs)
+    answers = task.answers(restored, examples)
+    among_tokens = task.per_token and "prediction" in answers  # the model's outputs are then no answers
+    outputs = None if among_tokens else outputs
+    return Evaluation(answers, finite, batch_size, outputs=outputs, remark=examples.info.description)
 
 
 def _restore(values: Sequence[float], order: Sequence[int]) -> list[float]:

@@ -57,7 +57,7 @@ def _examples(job: Job, numbers: Sequence[int]) -> tuple[Example, ...]:
 
     fields = [column.field for column in task_of(job.workload.task).columns if column.kind == "text"]
     columns = [column for field in fields if (column := getattr(job.workload.dataset, field))]
-    if not numbers or not columns:
+    if not numbers or not columns or job.workload.harness_task is not None:  # the harness has its own examples
         return tuple(Example(number, None) for number in numbers)
     chosen = loading.spaced(tables.load(job.source, "test"), job.limit).select(numbers)
     texts = (" | ".join(str(row[column]) for column in columns) for row in chosen)

@@ -16,15 +16,16 @@ from typing import TYPE_CHECKING, Any
 from compress.base.cgroup import quota_cores
 from compress.base.console import say
 from compress.base.quiet import quiet_libraries, quiet_transformers
-from compress.data import loading
 from compress.data.point import OperatingPoint
 from compress.data.tasks import task_of
 from compress.energy.find import find_meter
 from compress.energy.sampler import Sampler, facts, idle, steady_idle
+from compress.measure.answers import answers
 from compress.measure.attempts import attempt, in_words, shape, unmeasured, with_point
-from compress.measure.evaluate import BATCH, evaluate
+from compress.measure.evaluate import BATCH
 from compress.measure.examples import differing, label_names
 from compress.measure.foreign import foreign_processes, listed_processes
+from compress.measure.generation import continuations
 from compress.measure.job import Job, Spec, read_job, session_folder
 from compress.measure.models import Shelf, in_turn_reason, split_examples, timing_batches
 from compress.measure.remembered import recalled, remember
@@ -182,15 +183,10 @@ def _evaluate(shelf: Shelf, spec: Spec, job: Job, runners: dict[str, Runner], kn
         accuracy.check_reference(own, spec.name, job.workload.metric_name, job.seed, warn=spec is job.runners[0])
         say(f"  {spec.name}: evaluated by an earlier run")
         return runner.model.config
-    task, device = task_of(job.workload.task), torch_device(job.device)
-    examples = loading.load_examples(job.source, "test", runner.processor, runner.model.config, limit=job.limit)
     batch_size = job.workload.headline_point.batch_size if spec.batch_dependent else BATCH
-
-    def evaluated(size: int, some: Any = examples) -> accuracy.Evaluation:
-        return evaluate(runner.model, task, some, runner.processor, device, size, spec.name)
-
     start = time.monotonic()
-    evaluation = evaluated(batch_size)
+    evaluation = answers(job, runner, batch_size)
+    count = len(next(iter(evaluation.outcomes.values())))
     measured = runners[spec.name] = replace(
         runners[spec.name],
         outcomes={key: list(values) for key, values in evaluation.outcomes.items()},
@@ -198,25 +194,25 @@ def _evaluate(shelf: Shelf, spec: Spec, job: Job, runners: dict[str, Runner], kn
         batch_size=batch_size,
         order=evaluation.order,
         outputs=evaluation.outputs,
-        remark=examples.info.description,
+        remark=evaluation.remark,
     )
     if spec.reference:
         accuracy.check_reference(evaluation, spec.name, job.workload.metric_name, job.seed, warn=spec is job.runners[0])
     if spec.accuracy_only:
-        say(f"  evaluated {spec.name} on {len(examples)} examples in {time.monotonic() - start:.1f} s")
+        say(f"  evaluated {spec.name} on {count} examples in {time.monotonic() - start:.1f} s")
         return runner.model.config
     if spec.batch_dependent:
-        some = loading.spaced(examples, SENSITIVITY_EXAMPLES)
-        differing_share = accuracy.flips(*(evaluated(size, some) for size in SENSITIVITY_BATCHES))
+        both = (answers(job, runner, size, SENSITIVITY_EXAMPLES) for size in SENSITIVITY_BATCHES)
+        differing_share = accuracy.flips(*both)
         measured = replace(measured, batch_sensitivity=differing_share)
     if spec.path is None:
         parameters, nonzero = size.parameter_counts(runner.model)
         weights = size.weight_bytes(runner.model)
         measured = replace(measured, parameters=parameters, nonzero=nonzero, weight_bytes=weights)
     batch = timing_batches(job, runner, job.workload.headline_point, 1)[0]
-    kernel = kernels.label(runner.model, batch, device, spec.low_bit)
-    runners[spec.name] = replace(measured, kernel=kernel)
-    say(f"  evaluated {spec.name} on {len(examples)} examples in {time.monotonic() - start:.1f} s")
+    kernel = kernels.label(runner.model, batch, torch_device(job.device), spec.low_bit)
+    runners[spec.name] = replace(measured, kernel=kernel, continuations=continuations(job, runner))
+    say(f"  evaluated {spec.name} on {count} examples in {time.monotonic() - start:.1f} s")
     return runner.model.config
 
 

@@ -59,7 +59,8 @@ class Accuracy:
     scale: Positive = 1.0
     """Full scale of the metric: 1 for a fraction, 100 for BLEU."""
     variant: str | None = None
-    """Variant of the metric on this test split: F1 of one class, or the mean over several."""
+    """Variant of the metric on this test split: F1 of one class, or the mean over several; how examples are
+    scored, such as the windows of a perplexity."""
     over_chance: Estimate | None = None
     """Only for the verdict reference: its metric minus that of the best constant prediction, on the same examples. None
     for other models, for metrics without such a prediction, and in results of older versions."""

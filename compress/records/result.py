@@ -26,6 +26,7 @@ from compress.records.fields import (
     WorkloadFacts,
     moment,
 )
+from compress.records.generation import Generation
 from compress.records.point import Grade, Percentiles, Point, Ratio, Round, Verdict, Word
 from compress.records.rules import UNITS
 from compress.records.stats import SESSION_SPREAD
@@ -130,6 +131,8 @@ class Reference:
     points: tuple[Point, ...]
     size: Size
     kernel: Kernel
+    generation: Generation | None = None
+    """Its greedy text; None for a model that writes none, and in results of older versions."""
 
     @property
     def headline(self) -> Point | None:
@@ -179,6 +182,8 @@ class Result(Displayed):
     """Number of test examples, if `--limit` took fewer than all."""
     accuracy: Judged | None = None
     points: tuple[Point, ...] = ()
+    generation: Generation | None = None
+    """Its greedy text against the reference's; None for a model that writes none, and in results of older versions."""
     size: Size | None = None
     kernel: Kernel | None = None
     transform: Transform | None = None

@@ -27,6 +27,10 @@ def _is_none(value: object) -> bool:
     return value is None
 
 
+def _is_empty(value: object) -> bool:
+    return not value
+
+
 Row = Annotated[Sample, PlainSerializer(lambda sample: sample_rows([sample])[0])]
 
 
@@ -219,6 +223,8 @@ class Runner:
     weight_bytes: Count | None = None
     memory: Memory = Memory()
     kernel: Kernel | Unprofiled = Unprofiled()
+    continuations: Annotated[tuple[tuple[Count, ...], ...], Field(exclude_if=_is_empty)] = ()
+    """Greedy continuations of fixed prompts, as token ids; empty for models that do not generate text."""
     further_of: Annotated[Name | None, Field(exclude_if=_is_none)] = None
     """Recipe that this model was made by with a further seed: only its accuracy was measured."""
     seed: Annotated[Count | None, Field(exclude_if=_is_none)] = None
@@ -235,6 +241,8 @@ class JudgedBy:
     """Name of the reference that verdicts compare with."""
     metric: str
     seed: Count
+    protocol: Annotated[str, Field(exclude_if=_is_empty)] = ""
+    """How examples are scored, such as the windows of a perplexity; empty if there is one way."""
 
 
 @dataclass(frozen=True)

@@ -73,6 +73,9 @@ def check_whole(session: Session) -> None:
     runners = {runner.name: runner for runner in session.runners}
     if len(runners) < len(session.runners):
         raise ValueError("two runners have the same name")
+    written = [runner.continuations for runner in session.runners if runner.continuations]
+    if len({len(texts) for texts in written}) > 1 or len({len(text) for texts in written for text in texts}) > 1:
+        raise ValueError("continuations are of different numbers of prompts or tokens")
     for runner in session.runners:
         for point in runner.points:
             if point.lacking is None and point.steady is None:

@@ -61,6 +61,8 @@ def describe(result: Result) -> Iterable[str]:
         if states_cost(result.verdict):
             yield f"  {text.UNADJUSTED}"
     yield from _accuracy(result)
+    if result.generation is not None:
+        yield f"greedy text: {'; '.join(text.generation(result.generation))}"
     for point in result.points:
         yield from _point(point)
     if result.size is not None:
@@ -278,5 +280,5 @@ def print_workloads(workloads: "Sequence[Workload]", console: "Console") -> None
             f"{place} at {revision}" if revision else place
             for place, revision in ((w.model, w.revision), (w.dataset.path, w.dataset.revision))
         )
-        for line in (f"{w.name}: {w.task}, {w.metric_name}", f"  model {model}", f"  data {data}"):
+        for line in (f"{w.name}: {w.task}, {w.metric_source}", f"  model {model}", f"  data {data}"):
             console.print(Text(line), soft_wrap=True)

@@ -13,6 +13,7 @@ from compress.analysis.natural import deployed, energy_per_correct, latency_per_
 from compress.analysis.odds import Adjusted, adjusted, word_among
 from compress.analysis.pareto import Table
 from compress.analysis.verdict import MEASURED, alone
+from compress.records.generation import Generation
 from compress.records.result import Accuracy, Kernel, Point, Reference, Result, Size
 from compress.records.stats import Estimate
 from compress.report.text import plain
@@ -87,6 +88,7 @@ def _row(table: Table, row: Result | Reference, kind: str, point: Point | None) 
         "front_axis": table.axis,
         "verdict_reference": table.reference,
         **_accuracy(row.accuracy),
+        **_generation(row.generation),
         **_point(table, row, point),
         **_per_correct(point if point is deployed(row.points) else None, row.accuracy),
         **_size(row.size),
@@ -107,6 +109,7 @@ def _accuracy(accuracy: Accuracy | None) -> dict[str, Value]:
     a = accuracy
     return {
         "metric_name": a.metric if a else None,
+        "metric_variant": a.variant if a else None,
         **_estimate("metric", a.estimate if a else None),
         **_estimate("metric_difference", a.delta if a else None),
         "metric_difference_unit": (a.unit or "unknown") if a else None,
@@ -119,6 +122,15 @@ def _accuracy(accuracy: Accuracy | None) -> dict[str, Value]:
         "bits_per_byte": a.bits_per_byte if a else None,
         "evaluated_at_batch_size": a.batch_size if a else None,
         "batch_sensitivity": a.batch_sensitivity if a else None,
+    }
+
+
+def _generation(figures: Generation | None) -> dict[str, Value]:
+    g = figures
+    return {
+        **_estimate("continuations_changed", g.changed if g else None),
+        "first_changed_token": g.first_changed if g else None,
+        "repetition": g.repetition if g else None,
     }
 
 

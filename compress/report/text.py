@@ -10,6 +10,7 @@ from compress.analysis.loss import difference as loss_difference
 from compress.analysis.loss import form as loss_form
 from compress.analysis.loss import margin_words, within
 from compress.analysis.sentence import assumption, spread_percent
+from compress.records.generation import Generation
 from compress.records.result import Accuracy, BreakEven, Point, Result
 from compress.records.stats import Estimate
 
@@ -190,6 +191,20 @@ def session_spread(point: Point, reference: str) -> str:
         if spread is not None
     ]
     return f"{' and '.join(known)}, standard deviation over {point.sessions} sessions" if known else ""
+
+
+def generation(figures: Generation) -> Lines:
+    """Return the share of changed continuations with its interval and first changed token, and the repetition."""
+    repeated = f"{100 * figures.repetition:.0f} % of 4-grams repeated"
+    changed, reference = figures.changed, figures.reference_repetition
+    if changed is None or reference is None:
+        return (repeated,)
+    first = "" if figures.first_changed is None else f", first at token {figures.first_changed:g} (median)"
+    return (
+        f"{100 * changed.value:.0f} % of {figures.prompts} continuations of {figures.new_tokens} tokens changed "
+        f"{spread(100 * changed.low, 100 * changed.high, 2)}{first}",
+        f"{repeated} ({100 * reference:.0f} % in those of {figures.reference})",
+    )
 
 
 def first_line(result: Result) -> str:

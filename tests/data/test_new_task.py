@@ -134,7 +134,8 @@ def test_its_own_checks_speak_before_anything_is_trained(tmp_path: Path) -> None
     with pytest.raises(InputError, match=f"is of {NAME}, .* only text-classification is padded to a fixed length"):
         run(padded, workload=str(path), out=tmp_path / "results", artifacts=tmp_path / "artifacts", device="cpu")
     path.write_text(path.read_text() + "points: [{batch_size: 1, generate: 4}]\n")
-    with pytest.raises(InputError, match=r"generate 4: only language models \(causal-lm\) generate"):
+    models = r"language models \(causal-lm, multiple-choice, cloze\)"
+    with pytest.raises(InputError, match=f"generate 4: only {models} generate"):
         Workload.load(path)
 
 

@@ -12,6 +12,7 @@ from compress.harness import preflight
 from compress.harness.suggested import suggested
 from compress.spec.recipe import Recipe
 from tests.helpers import bert
+from tests.made_models import llama
 
 
 @pytest.fixture(scope="module")
@@ -34,6 +35,13 @@ def test_without_a_train_split_nothing_learns(model: str) -> None:
     names = suggested(model, "text-classification", trains=False)
     assert names is not None and "bert_int8" in names
     assert not [name for name in names if Recipe.load(name).learns]
+
+
+def test_a_language_model_has_the_same_recipes_whatever_judges_it(tmp_path: Path) -> None:
+    llama().save_pretrained(tmp_path)
+    by_text = suggested(str(tmp_path), "causal-lm", trains=True)
+    assert by_text is not None and by_text[0] == "llama_int8"
+    assert suggested(str(tmp_path), "cloze", trains=True) == by_text
 
 
 def test_a_recipe_that_the_model_does_not_allow_is_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

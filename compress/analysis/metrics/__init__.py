@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from compress.analysis.metrics import foreign, own
+from compress.analysis.metrics import foreign, lm_eval_task, own
 from compress.analysis.metrics.foreign import IMPORT_S as IMPORT_S
 from compress.analysis.metrics.foreign import MADE_S as MADE_S
 from compress.analysis.metrics.foreign import guarded
@@ -164,6 +164,8 @@ def higher_is_better(metric: str) -> bool:
 
 def digest(metric: str) -> str:
     """Return 16 hex digits of the metric's source."""
+    if asked := lm_eval_task.parse(metric):
+        return lm_eval_task.content(asked)
     if metric in METRICS:
         return code_digest(("analysis/metrics/scores.py",))
     return own.sha256(file_of(metric))[:16]

@@ -56,6 +56,11 @@ def read(path: Path, texts: Collection[str]) -> dict[str, list[Any]]:
     return {name: _one_type([row.get(name) for _, row in rows]) for name in names}
 
 
+def lines(path: Path, texts: Collection[str]) -> list[int]:
+    """Return the line of every row, or the number of its object in an array. Raises as `read` does."""
+    return [number for number, _ in _rows(text_files.read(path)[0], texts)]
+
+
 def _rows(text: str, texts: Collection[str]) -> list[Row]:
     if text.lstrip()[:1] == "[":
         return _objects(_parsed(text, 0))

@@ -12,6 +12,8 @@ TASKS: dict[str, str] = {
     "text-classification": "compress.data.tasks.text_classification",
     "image-classification": "compress.data.tasks.image_classification",
     "causal-lm": "compress.data.tasks.causal_lm",
+    "multiple-choice": "compress.data.tasks.multiple_choice",
+    "cloze": "compress.data.tasks.cloze",
 }
 """Name -> module, whose `TASK` declares the task."""
 

@@ -1,12 +1,16 @@
-"""Causal language modelling: text is cut into blocks, and each block is scored by the likelihood of its next tokens.
+"""Causal language modelling: text is cut into windows, and each is scored by the likelihood of its next tokens.
 
 The rows of a text column are joined by blank lines into one text; `<|endoftext|>` begins a new document. A document's
-tokens are cut into blocks of at most max_length. Each block begins with the tokenizer's first token, if it has one:
+tokens are cut into windows of at most max_length. Each begins with the tokenizer's first token, if it has one:
 
-    <s> t1 ... t511    <s> t512 ... t1022    <s> t1023 ...        the loss of every t is counted once
+    blocks             <s> t1 ... t511    <s> t512 ... t1022    <s> t1023 ...
+    strided by 256     <s> t1 ... t511    <s> t257 ... t767 (from t512)    <s> t513 ... t1023 (from t768) ...
 
-Without a first token (GPT-2), the first token of each block is not predicted, and neither its loss nor its bytes are
-counted. Perplexity is exp(sum nll / sum tokens); bits per byte is sum nll / (ln 2 * sum bytes).
+The loss of every t is counted once: a strided window scores only the tokens that no earlier one did, with the others as
+their context. Without a first token (GPT-2), the first token of each block, or of the first strided window, is not
+predicted, and neither its loss nor its bytes are counted.
+
+Perplexity is exp(sum nll / sum tokens); bits per byte is sum nll / (ln 2 * sum bytes).
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,7 +21,7 @@ from compress.data import positions
 from compress.data.point import NEW_TOKENS, OperatingPoint
 from compress.data.tasks import texts
 from compress.data.tasks.blocks import frame, packed
-from compress.data.tasks.task import IGNORED, TEXT, Batch, Task, WorkloadView
+from compress.data.tasks.task import IGNORED, TEXT, Batch, Outcomes, Task, WorkloadView
 
 if TYPE_CHECKING:
     import datasets
@@ -42,7 +46,7 @@ def _position_problems(model: Any, workload: WorkloadView) -> list[str]:
 
 
 def prepare(raw: "datasets.Dataset", processor: Any, workload: WorkloadView, config: Any) -> "datasets.Dataset":
-    """Return one row per block: text, input_ids, context (number of unpredicted tokens), bytes of predicted text."""
+    """Return one row per window: text, input_ids, context (number of unpredicted tokens), bytes of predicted text."""
     import datasets
 
     if not getattr(processor, "is_fast", False):
@@ -50,31 +54,40 @@ def prepare(raw: "datasets.Dataset", processor: Any, workload: WorkloadView, con
     rows = texts.text_column(raw, workload.dataset.text, "text")
     prefix, _ = frame(processor)
     documents = (document.strip() for document in "\n\n".join(rows).split(DOCUMENT_END))
-    block_rows = [
-        row for document in documents if document for row in blocks(document, processor, prefix, workload.max_length)
+    width = workload.max_length - len(prefix)
+    stride = workload.stride or width
+    if stride > width:
+        raise InputError(f"stride {stride}: a window of max_length {workload.max_length} holds {width} tokens of text")
+    window_rows = [
+        row for document in documents if document for row in windows(document, processor, prefix, width, stride)
     ]
-    if not block_rows:
+    if not window_rows:
         raise InputError("the text has fewer than two adjacent tokens; expected longer text")
-    return datasets.Dataset.from_list(block_rows)
+    return datasets.Dataset.from_list(window_rows)
 
 
-def blocks(document: str, processor: Any, prefix: Sequence[int], length: int) -> Iterator[dict[str, Any]]:
-    """Yield the blocks of one document; a last block without any predicted token is dropped."""
+def windows(document: str, processor: Any, prefix: Sequence[int], width: int, stride: int) -> Iterator[dict[str, Any]]:
+    """Yield the windows of `width` tokens of one document, one every `stride` tokens: blocks if both are equal.
+
+    Each predicts the tokens after the end of the window before it. One without any predicted token is dropped.
+    """
     encoded = processor(document, add_special_tokens=False, return_offsets_mapping=True, verbose=False)
     ids, ends = encoded["input_ids"], [end for _, end in encoded["offset_mapping"]]
-    context = max(1, len(prefix))
-    step = length - len(prefix)
-    for start in range(0, len(ids), step):
-        part = ids[start : start + step]
-        row = [*prefix, *part]
-        if len(row) <= context:
+    scored = 0  # tokens before this one belong to earlier windows
+    for start in range(0, len(ids), stride):
+        stop = min(start + width, len(ids))
+        first = max(scored, start if prefix else start + 1)  # nothing predicts the first token of a row
+        scored = stop
+        if first >= stop:
             continue
-        unpredicted = context - len(prefix)  # 1 where no first token opens the block
         # start at the end of the last unpredicted token, so that overlapping offsets count no byte twice
-        last_unpredicted = start + unpredicted - 1
-        begin = ends[last_unpredicted] if last_unpredicted >= 0 else 0
-        text = document[begin : ends[start + len(part) - 1]]
-        yield {"text": text, "input_ids": row, "context": context, "bytes": len(text.encode())}
+        text = document[ends[first - 1] if first else 0 : ends[stop - 1]]
+        yield {
+            "text": text,
+            "input_ids": [*prefix, *ids[start:stop]],
+            "context": len(prefix) + first - start,
+            "bytes": len(text.encode()),
+        }
 
 
 def collate(examples: Sequence[Mapping[str, Any]], processor: Any) -> dict[str, "torch.Tensor"]:
@@ -127,9 +140,21 @@ def losses(logits: "torch.Tensor", labels: "torch.Tensor") -> tuple["torch.Tenso
 
 
 def outcomes(logits: "torch.Tensor", batch: Batch) -> dict[str, list[float]]:
-    """Return summed nll (nats) and number of predicted tokens of each block; bytes are a column of the examples."""
+    """Return summed nll (nats) and number of predicted tokens of each window."""
     nll, tokens = losses(logits, batch["labels"])
     return {"nll": nll.tolist(), "tokens": tokens.tolist()}
+
+
+def answers(outcomes: Outcomes, examples: "datasets.Dataset") -> Outcomes:
+    """Return the outcomes with the bytes of each window's predicted text."""
+    return {**outcomes, "bytes": [float(count) for count in examples["bytes"]]}
+
+
+def protocol(workload: WorkloadView) -> str:
+    """Return the windows in which text is scored."""
+    if workload.windows == "blocks":
+        return f"blocks of {workload.max_length} tokens"
+    return f"windows of {workload.max_length} tokens, stride {workload.stride}"
 
 
 TASK = Task(
@@ -158,5 +183,7 @@ TASK = Task(
     joins_rows=True,
     per_token=True,
     has_labels=False,
-    known_outcomes=("bytes",),
+    answers=answers,
+    settings=("windows", "stride"),
+    protocol=protocol,
 )

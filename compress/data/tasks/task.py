@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     import torch
 
 Batch = Mapping[str, "torch.Tensor"]
+Normalization = Literal["characters", "tokens", "none"]
+Outcomes = Mapping[str, Sequence[float]]
 IGNORED = -100
 """Label that losses ignore."""
 
@@ -32,6 +34,18 @@ class WorkloadView(Protocol):
         """Longest input, in tokens."""
 
     @property
+    def windows(self) -> Literal["blocks", "strided"]:
+        """Windows in which language modelling scores a text."""
+
+    @property
+    def stride(self) -> int | None:
+        """Tokens between two strided windows."""
+
+    @property
+    def normalization(self) -> "Normalization":
+        """Length by which log-likelihoods of choices are divided."""
+
+    @property
     def headline_point(self) -> OperatingPoint:
         """Operating point for verdicts."""
 
@@ -45,7 +59,7 @@ class Column:
     """A column that the task reads: a field of `Dataset`."""
 
     field: str
-    kind: Literal["text", "image", "label"]
+    kind: Literal["text", "image", "label", "choices"]
     names: tuple[str, ...]
     """Usual names of this column, most likely first."""
     optional: bool = False
@@ -70,6 +84,21 @@ TEXT_PAIR = Column(
 )
 IMAGE = Column("image", "image", ("image", "img", "picture", "pixel_values", "file", "file_name", "path"))
 LABEL = Column("label", "label", ("label", "labels", "target", "class", "category", "sentiment"))
+
+
+def same(examples: "datasets.Dataset") -> "datasets.Dataset":
+    """Return the examples themselves: each is one row of a batch."""
+    return examples
+
+
+def final(outcomes: Outcomes, examples: "datasets.Dataset") -> Outcomes:
+    """Return the outcomes of the rows themselves: they are those of the examples."""
+    return outcomes
+
+
+def unnamed(workload: WorkloadView) -> str:
+    """Return an empty name: the task has one way of scoring."""
+    return ""
 
 
 def unshifted(logits: "torch.Tensor", labels: "torch.Tensor") -> tuple["torch.Tensor", "torch.Tensor"]:
@@ -119,7 +148,7 @@ class Task:
     fixed: Callable[["datasets.Dataset", Any, OperatingPoint, int, int], list[dict[str, "torch.Tensor"]]]
     """fixed(examples, processor, point, count, seed): batches of exactly this shape of real data, without labels."""
     outcomes: Callable[["torch.Tensor", Batch], dict[str, list[float]]]
-    """outcomes(logits, batch): per-example outcomes, columns as in `sample_outcomes`."""
+    """outcomes(logits, batch): outcomes of every row of a batch; without `answers`, columns as in `sample_outcomes`."""
     losses: Callable[["torch.Tensor", "torch.Tensor"], tuple["torch.Tensor", "torch.Tensor"]]
     """losses(logits, labels): [examples] summed losses and [examples] counts of what they sum, float64."""
     lengths: Callable[["datasets.Dataset"], list[int]]
@@ -128,6 +157,14 @@ class Task:
     """made_up(): a few raw examples for checks of an exported graph, in the default columns."""
     aligned: Callable[["torch.Tensor", "torch.Tensor"], tuple["torch.Tensor", "torch.Tensor"]] = unshifted
     """aligned(logits, labels): logits with the label that each predicts; `IGNORED` for no label."""
+    rows: Callable[["datasets.Dataset"], "datasets.Dataset"] = same
+    """rows(examples): the rows that are evaluated, one or several per example."""
+    answers: Callable[[Outcomes, "datasets.Dataset"], Outcomes] = final
+    """answers(outcomes, examples): per-example outcomes from those of all rows, columns as in `sample_outcomes`."""
+    settings: tuple[str, ...] = ()
+    """Fields of a workload that only this task and its like have, of those in `workload.OF_SOME_TASKS`."""
+    protocol: Callable[[WorkloadView], str] = unnamed
+    """protocol(workload): how examples are scored, for readers of the metric; empty for a task with one way."""
 
     generates: bool = False
     """Whether operating points have a phase: decode for the headline, and prefill for others, unless stated."""
@@ -141,8 +178,6 @@ class Task:
     """Whether logits are [batch, length, outputs], meaningless at padding."""
     has_labels: bool = True
     """Whether the head has `num_labels` outputs, which a student must share with its teacher."""
-    known_outcomes: tuple[str, ...] = ()
-    """Columns of prepared examples that are also outcomes."""
 
     @property
     def has_lengths(self) -> bool:

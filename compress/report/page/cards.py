@@ -13,6 +13,7 @@ from compress.report.page.samples import OLD, Traces, flips, histogram, recorded
 from compress.report.text import (
     count,
     digits,
+    generation,
     joined,
     megabytes,
     metric,
@@ -90,6 +91,8 @@ def facts(result: Result, own: Reference | None, flips_shown: bool = False) -> l
             facts.append(("answers that changed", f"{100 * accuracy.flip_rate:.1f} %"))
         if accuracy.batch_sensitivity is not None:
             facts.append(("answers that depend on the batch", f"{100 * accuracy.batch_sensitivity:.1f} %"))
+    if result.generation is not None:
+        facts.append(("greedy text", "; ".join(generation(result.generation))))
     facts += [(label, joined(factor(estimate, words))) for label, estimate, words in _ratios(result, own)]
     if size is not None:
         reference_bytes = own.size.stored_bytes if own else None

@@ -18,11 +18,11 @@ from compress.report.charts.power import power_w, sampled
 from compress.report.text import plain
 
 Scalar = str | int | float | bool
-NOT_ITS_OWN = ("front", "cost_ratio_adjusted", "verdict_adjusted", "metric_name")
-"""Columns about a whole table, and one of text."""
+NOT_ITS_OWN = ("front", "cost_ratio_adjusted", "verdict_adjusted", "metric_name", "metric_variant")
+"""Columns about a whole table, and two of text."""
 WORDS = (
-    "metric_name", "verdict_reference", "verdict", "verdict_sentence", "cause", "energy_source", "energy_reason",
-    "energy_boundary", "grade", "ratio_grade", "unreliable", "compression_alone_against",
+    "metric_name", "metric_variant", "verdict_reference", "verdict", "verdict_sentence", "cause", "energy_source",
+    "energy_reason", "energy_boundary", "grade", "ratio_grade", "unreliable", "compression_alone_against",
 )  # fmt: skip
 """Columns of text, exported as configuration."""
 SERIES: tuple[Signal, ...] = ("sm_mhz", "memory_mhz", "temperature_c")

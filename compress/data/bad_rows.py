@@ -1,0 +1,24 @@
+"""Rows of a split that cannot be examples, with the reason of each."""
+
+from collections.abc import Callable, Iterable
+
+from compress.base.errors import InputError
+
+MOST = 12
+"""Rows that an error lists."""
+
+
+class BadRows(InputError):
+    """Rows that cannot be examples: one sentence for each reason, with the rows that it concerns."""
+
+    def __init__(self, problems: Iterable[tuple[int, str]], place: Callable[[int], str] = "row {}".format):
+        self.rows = tuple(dict.fromkeys(problems))
+        by_reason: dict[str, list[str]] = {}
+        for row, reason in self.rows:
+            by_reason.setdefault(reason, []).append(place(row))
+        super().__init__(f"{_listed(places)}: {reason}" for reason, places in by_reason.items())
+
+
+def _listed(places: list[str]) -> str:
+    shown = ", ".join(places[:MOST])
+    return shown if len(places) <= MOST else f"{shown} and {len(places) - MOST} more"

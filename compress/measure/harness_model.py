@@ -1,0 +1,90 @@
+"""Any model that gives logits as a model of lm-evaluation-harness, and its evaluation on one task of it.
+
+The harness tokenizes by our functions, and asks for log-likelihoods of tokens; rows are batched and scored as those of
+our own tasks. Answers are kept per example, so that models are paired as on any other test split.
+"""
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from compress.analysis.accuracy import Evaluation
+from compress.analysis.metrics.lm_eval_task import Loaded, gold, quiet, right
+from compress.data.loading import spaced_rows
+from compress.data.tasks import causal_lm, continuations
+from compress.data.tasks.blocks import frame
+from compress.data.tasks.task import Task, final
+from compress.measure.evaluate import evaluate
+
+if TYPE_CHECKING:
+    import torch
+
+ROWS: Task = replace(causal_lm.TASK, outcomes=continuations.outcomes, answers=final)
+"""Contexts with continuations, as rows: one log-likelihood each."""
+
+
+def harness_model(model: Any, processor: Any, device: "torch.device", batch_size: int, max_length: int) -> Any:
+    """Return a `TemplateLM` of the harness that computes log-likelihoods with a model that gives logits."""
+    import datasets
+    from lm_eval.api.model import TemplateLM
+
+    prefix, _ = frame(processor)
+    opening = (*prefix, *continuations.opening(processor))[:1]
+
+    class Model(TemplateLM):
+        tokenizer, eot_token_id, prefix_token_id = processor, processor.eos_token_id, next(iter(opening), None)
+        finite = True
+
+        def tok_encode(self, string: str, add_special_tokens: bool | None = None, **_: Any) -> list[int]:
+            ids = processor(string, add_special_tokens=False, verbose=False)["input_ids"]
+            return list(ids) if add_special_tokens is False else [*prefix, *ids]
+
+        def _loglikelihood_tokens(self, requests: Any, **_: Any) -> list[tuple[float, bool]]:
+            rows = [continuations.fitted(own, scored, len(prefix), max_length) for _, own, scored in requests]
+            table = {"input_ids": [row.ids for row in rows], "context": [row.context for row in rows]}
+            found = evaluate(model, ROWS, datasets.Dataset.from_dict(table), processor, device, batch_size, "lm_eval")
+            self.finite = self.finite and found.finite
+            pairs = zip(found.outcomes["nll"], found.outcomes["greedy"], strict=True)
+            return [(-nll, greedy == 1) for nll, greedy in pairs]
+
+        def loglikelihood_rolling(self, requests: Any, disable_tqdm: bool = False) -> list[float]:
+            raise NotImplementedError("tasks of this kind are refused beforehand")
+
+        def generate_until(self, requests: Any, disable_tqdm: bool = False) -> list[str]:
+            raise NotImplementedError("tasks of this kind are refused beforehand")
+
+    return Model()
+
+
+def harness_evaluation(lm: Any, loaded: Loaded, batch_size: int, limit: int | None) -> Evaluation:
+    """Return the answers of a harness model on a task: prediction and reference of each evenly spaced example.
+
+    An answer is the number of a choice; of a continuation, its number among the different ones of the task, or -1.
+    """
+    from lm_eval.evaluator import evaluate as harness_evaluate
+
+    rows = spaced_rows(len(loaded.docs), limit)
+    with quiet():
+        found = harness_evaluate(lm, loaded.tasks, samples={loaded.name: rows}, bootstrap_iters=0)
+    samples = sorted(found["samples"][loaded.name], key=lambda sample: sample["doc_id"])
+    texts = [str(gold(loaded.task, doc)) for doc in loaded.docs]
+    numbers = {text: number for number, text in enumerate(dict.fromkeys(texts))}
+    pairs = [_answer(sample, loaded, numbers) for sample in samples]
+    columns = {"prediction": [pair[0] for pair in pairs], "reference": [pair[1] for pair in pairs]}
+    return Evaluation(columns, lm.finite, batch_size)
+
+
+def _answer(sample: Any, loaded: Loaded, numbers: dict[str, int]) -> tuple[float, float]:
+    """Return prediction and reference of one example, of which the harness decided whether it is right."""
+    is_right, target = float(sample[loaded.metric]) == 1, gold(loaded.task, sample["doc"])
+    if loaded.task.OUTPUT_TYPE == "loglikelihood":
+        number = float(numbers[str(target)])
+        return (number if is_right else -1.0), number
+    choices = loaded.task.doc_to_choice(sample["doc"])
+    length = {"acc": lambda _: 1, "acc_norm": len, "acc_bytes": lambda choice: len(choice.encode())}[loaded.metric]
+    likelihoods = [each[0] for each in sample["filtered_resps"]]
+    scores = [value / length(choice) for value, choice in zip(likelihoods, choices, strict=False)]
+    predicted = max(range(len(scores)), key=scores.__getitem__)
+    accepted = right(target, choices)
+    if is_right is not (predicted in accepted):
+        raise RuntimeError(f"lm_eval {loaded.name} example {sample['doc_id']}: {loaded.metric} contradicts its choices")
+    return float(predicted), float(predicted if is_right else accepted[0])
