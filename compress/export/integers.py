@@ -69,13 +69,13 @@ def grouped_layers(model: nn.Module) -> dict[str, GroupedLinear]:
     return {name: module for name, module in model.named_modules() if isinstance(module, GroupedLinear)}
 
 
-def check(model: nn.Module, entries: Mapping[str, Mapping[str, Any]], target: Target) -> dict[str, GroupedLinear]:
+def refuse(model: nn.Module, entries: Mapping[str, Mapping[str, Any]], target: Target) -> dict[str, GroupedLinear]:
     """Return the quantized layers of a model. Raises InputError, naming the first layer, if a format lacks one."""
     layers = grouped_layers(model)
     reasons = list(_refusals(layers, entries, target))
     if reasons:
         more = f" (and {len(reasons) - 1} more layers)" if len(reasons) > 1 else ""
-        raise InputError(f"{target}: {reasons[0]}{more}; {REMEDY}")
+        raise InputError(f"{target}: {reasons[0]}{more}")
     return layers
 
 
@@ -84,7 +84,8 @@ def _refusals(
 ) -> Iterator[str]:
     for name, entry in entries.items():
         if name and "backend" in entry and name not in layers:
-            yield f"{name} is stored as {entry['format']} of {entry['backend']}, not as integers with a scale per group"
+            form = f"{entry['format']} of {entry['backend']}"
+            yield f"{name} is stored as {form}, not as integers with a scale per group; {REMEDY}"
     for name, layer in layers.items():
         if (reason := refusal(layer, HOLDS[target])) is not None:
             yield f"{name} {reason}"
@@ -95,20 +96,20 @@ def refusal(layer: GroupedLinear, holds: Holds) -> str | None:
     if isinstance(layer, Stack):
         return "is a stack of experts, which this export does not write"
     if layer.input_scale is not None:
-        return "has a scale for each input (scaling awq), for which the format has no place"
+        return "has a scale for each input (scaling awq), for which the format has no place; use scaling none"
     if layer.bits not in holds.bits:
-        return f"has {layer.bits} bits; expected {_listed(holds.bits)}"
+        return f"has {layer.bits} bits; expected {_listed(holds.bits)}; {REMEDY}"
     integers = Integers.of(layer)
     if holds.symmetric and not integers.symmetric:
-        return "is not symmetric: its groups have zeros of their own, which the format cannot store exactly"
+        return f"is not symmetric: its groups have zeros of their own, which the format cannot hold; {REMEDY}"
     if not integers.whole_zeros:
-        return "has zeros that are no integers (rounding hqq, or binary)"
+        return f"has zeros that are no integers (rounding hqq, or binary); {REMEDY}"
     if holds.group_size and integers.group_size not in holds.group_size:
-        return f"has groups of {integers.group_size}; expected {_listed(holds.group_size)}"
+        return f"has groups of {integers.group_size}; expected {_listed(holds.group_size)}; {REMEDY}"
     per_word = WORD // layer.bits
     for size, packs, what in zip((layer.out_features, layer.in_features), holds.packs, ("outputs", "inputs"), strict=True):
         if packs and size % per_word:
-            return f"has {size} {what}; expected a multiple of {per_word}, which share a word of {WORD} bits"
+            return f"has {size} {what}; expected a multiple of {per_word}, which share {WORD} bits; exclude the layer"
     return None
 
 
@@ -116,12 +117,13 @@ def _listed(numbers: tuple[int, ...]) -> str:
     return " or ".join(map(str, numbers))
 
 
-def expand(model: nn.Module, layers: Mapping[str, GroupedLinear]) -> None:
-    """Replace the quantized layers by linear layers of the same values, in place."""
+def expand(model: nn.Module, layers: Mapping[str, GroupedLinear], empty: bool = False) -> None:
+    """Replace the quantized layers by linear layers of the same values, or without values, in place."""
     for name, layer in layers.items():
         linear = nn.Linear(layer.in_features, layer.out_features, bias=layer.bias is not None, device="meta")
-        linear.weight = nn.Parameter(layer.dense().to(layer.dtype), requires_grad=False)
-        if layer.bias is not None:
+        if not empty:
+            linear.weight = nn.Parameter(layer.dense().to(layer.dtype), requires_grad=False)
+        if layer.bias is not None and not empty:
             linear.bias = nn.Parameter(layer.bias, requires_grad=False)
         swap(model, name, linear.eval())
 
