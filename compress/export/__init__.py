@@ -79,7 +79,7 @@ def export(source: Path, target: Target, out: Path | None = None) -> Exported:
             "files": {f.relative_to(work).as_posix(): sha256(f) for f in sorted(work.rglob("*")) if f.is_file()},
         }
         (work / RECORD).write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
-        for file in record["files"]:  # type: ignore[attr-defined]
+        for file in record["files"]:
             (work / file).chmod(0o644)  # safetensors makes files readable by the owner only
         put_in_place(work, out)
     except OSError as error:
@@ -146,7 +146,7 @@ def _write(
     if target == "gguf" and llama_cpp.installed():
         checks += llama_cpp.checks(work, processor, expected, dense=not layers)
     elif target == "gguf":
-        remarks.append("not tried in llama.cpp: xllamacpp is not installed (pip install 'compress[xllamacpp]')")
+        remarks.append("not tried in llama.cpp: xllamacpp is not installed (pip install 'compress[llama-cpp]')")
     if target == "openvino" and manifest.task == "causal-lm":
         remarks.append("the graph has no key/value cache: every generated token computes the whole text again")
     return checks, remarks

@@ -1,9 +1,9 @@
 """Checks of an export: its files are loaded back and answer like the artifact.
 
-    compressed-tensors, gguf    transformers loads the folder or the file; logits are equal
-    gptq                        our reader returns the same integers, scales and zeros; logits are equal
-    onnx, openvino              the runtime opens the graph; logits differ by at most 1e-3 of their spread
-    gguf, with xllamacpp        llama.cpp splits texts into the same tokens, and predicts alike (see `llama_cpp`)
+compressed-tensors, gguf    transformers loads the folder or the file; logits are equal
+gptq                        our reader returns the same integers, scales and zeros; logits are equal
+onnx, openvino              the runtime opens the graph; logits differ by at most 1e-3 of their spread
+gguf, with xllamacpp        llama.cpp splits texts into the same tokens, and predicts alike (see `llama_cpp`)
 """
 
 from collections.abc import Mapping
@@ -63,8 +63,9 @@ class Expected:
             found = answer(model, batch)
             if self.per_token and "attention_mask" in batch:
                 kept = batch["attention_mask"].bool()
-                found, expected = found[kept], expected[kept]
-            agreement = agreement.joined(expected, found)
+                agreement = agreement.joined(expected[kept], found[kept])
+            else:
+                agreement = agreement.joined(expected, found)
         return agreement
 
 
@@ -161,5 +162,3 @@ def _as_layer(read: Integers, like: GroupedLinear) -> GroupedLinear:
     from compress.model.packing.grouped_layer import packed
 
     return GroupedLinear(packed(read.ints, read.bits), read.scale, read.zero, read.bits, read.bias, None, like.dtype)
-
-

@@ -45,7 +45,7 @@ def write(model: Any, processor: Any, layers: Mapping[str, GroupedLinear], folde
 
 def config(bits: int, size: int, symmetric: bool, left: list[str]) -> dict[str, Any]:
     """Return `quantization_config`; `size` is -1 for whole rows, `left` are linear layers in floating point."""
-    skipped = {f"-:^{re.escape(name)}$": {} for name in left}
+    skipped: dict[str, dict[str, Any]] = {f"-:^{re.escape(name)}$": {} for name in left}
     return {
         "quant_method": "gptq",
         "checkpoint_format": "gptq" if symmetric else "gptq_v2",

@@ -107,7 +107,8 @@ def refusal(layer: GroupedLinear, holds: Holds) -> str | None:
     if holds.group_size and integers.group_size not in holds.group_size:
         return f"has groups of {integers.group_size}; expected {_listed(holds.group_size)}; {REMEDY}"
     per_word = WORD // layer.bits
-    for size, packs, what in zip((layer.out_features, layer.in_features), holds.packs, ("outputs", "inputs"), strict=True):
+    sizes = (layer.out_features, layer.in_features)
+    for size, packs, what in zip(sizes, holds.packs, ("outputs", "inputs"), strict=True):
         if packs and size % per_word:
             return f"has {size} {what}; expected a multiple of {per_word}, which share {WORD} bits; exclude the layer"
     return None

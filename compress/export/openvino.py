@@ -80,7 +80,9 @@ def _weight(integers: Integers) -> Any:
     kind = getattr(openvino.Type, kinds[integers.bits, integers.symmetric])
     stored = integers.signed & (2**integers.bits - 1) if integers.symmetric else integers.ints
     raw = packed(stored, integers.bits).numpy()
-    data = openvino.Tensor(raw if integers.bits == 4 else raw.view("int8" if integers.symmetric else "uint8"), shape, kind)
+    if integers.bits == 8:
+        raw = raw.view("int8" if integers.symmetric else "uint8")
+    data = openvino.Tensor(raw, shape, kind)
     weight = opset13.convert(opset13.constant(data, shared_memory=False), numpy.float32)
     if not integers.symmetric:
         weight = opset13.subtract(weight, opset13.constant(_per_group(integers.zero)))

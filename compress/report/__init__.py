@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from compress.report.carbon import carbon_lines
-    from compress.report.card import write_card
+    from compress.report.card import write_card, write_export_card
     from compress.report.charts import write_chart
     from compress.report.checks import junit, print_checks
     from compress.report.describe import print_methods, print_recipes, print_result, print_workloads
@@ -32,6 +32,7 @@ _MODULE_OF = {
     "push": "publish",
     "track": "trackers",
     "write_card": "card",
+    "write_export_card": "card",
     "write_chart": "charts",
 }
 
@@ -49,6 +50,7 @@ __all__ = [
     "push",
     "track",
     "write_card",
+    "write_export_card",
     "write_chart",
 ]
 

@@ -1,8 +1,8 @@
 """GGUF, the file that llama.cpp and what is built on it serve: one file with weights, settings and tokenizer.
 
-    quantized layers    Q8_0 or Q4_0 blocks with the artifact's integers and scales
-    matrices            in their own type: F32, F16 or BF16
-    norms and biases    F32, which llama.cpp requires
+quantized layers    Q8_0 or Q4_0 blocks with the artifact's integers and scales
+matrices            in their own type: F32, F16 or BF16
+norms and biases    F32, which llama.cpp requires
 """
 
 from collections.abc import Mapping

@@ -111,7 +111,8 @@ def architecture_of(config: Any) -> Architecture:
     if activation not in allowed:
         problems.append(f"gguf: {kind} with activation {activation}; expected {' or '.join(allowed)}")
     width = head_dim(config)
-    expected = found.head_dim or (width if found.name in ("llama", "gemma3") else config.hidden_size // config.num_attention_heads)
+    stated = found.name in ("llama", "gemma3")  # in their files; in Qwen's, transformers does not read the width
+    expected = width if stated else found.head_dim or config.hidden_size // config.num_attention_heads
     if width != expected:
         problems.append(f"gguf: {kind} with heads of {width}; transformers reads such files with heads of {expected}")
     if problems:

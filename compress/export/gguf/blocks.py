@@ -1,7 +1,7 @@
 """Blocks of GGUF: 32 weights of a row with their scale, as bytes.
 
-    Q8_0   scale (fp16)   32 x int8                                value = integer * scale
-    Q4_0   scale (fp16)   16 bytes, weight j low, j + 16 high      value = (integer - 8) * scale
+Q8_0   scale (fp16)   32 x int8                                value = integer * scale
+Q4_0   scale (fp16)   16 bytes, weight j low, j + 16 high      value = (integer - 8) * scale
 """
 
 import torch
