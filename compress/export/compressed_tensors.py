@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from compress.base.errors import InputError
 from compress.export import folder as layout
 from compress.export.integers import Integers, words
 from compress.model.packing.grouped_layer import GroupedLinear
@@ -28,7 +29,7 @@ def write(model: Any, processor: Any, layers: Mapping[str, GroupedLinear], folde
     for name, layer in layers.items():
         integers = Integers.of(layer)
         tensors[f"{name}.weight_packed"] = words(integers.ints, integers.bits)
-        tensors[f"{name}.weight_scale"] = integers.scale.to(_scale_type(integers.dtype))
+        tensors[f"{name}.weight_scale"] = _scales(name, integers)
         tensors[f"{name}.weight_shape"] = torch.tensor(integers.ints.shape)
         if integers.bias is not None:
             tensors[f"{name}.bias"] = integers.bias
@@ -38,9 +39,18 @@ def write(model: Any, processor: Any, layers: Mapping[str, GroupedLinear], folde
     layout.write(model, processor, tensors, config(schemes, left), folder)
 
 
-def _scale_type(dtype: torch.dtype) -> torch.dtype:
-    """Return the type of the scales: the model's own, so that readers do not round them; bf16 would round them."""
-    return torch.float16 if dtype == torch.float16 else torch.float32
+def _scales(name: str, integers: Integers) -> torch.Tensor:
+    """Return the scales in the model's own type, in which readers hold them.
+
+    Raises InputError for scales that the type rounds.
+    """
+    scales = integers.scale.to(integers.dtype)
+    if not torch.equal(scales.float(), integers.scale.float()):
+        raise InputError(
+            f"compressed-tensors: {name} has scales in fp16 and the model is in bf16, to which readers round them; "
+            "remove the step {method: cast, dtype: bf16}, or use fp16"
+        )
+    return scales
 
 
 def config(schemes: Mapping[tuple[int, int | None], list[str]], left: list[str]) -> dict[str, Any]:

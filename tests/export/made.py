@@ -9,7 +9,7 @@ import transformers
 from compress.methods import apply_step
 from compress.model import artifact
 from compress.model.bundle import Bundle
-from compress.spec.steps import Quantize
+from compress.spec.steps import Cast, Quantize
 from tests import made_models
 
 SYMMETRIC = {"bits": 4, "symmetric": True, "group_size": 32}
@@ -79,9 +79,13 @@ def gemma3() -> Any:
     return made_models.random_model(transformers.Gemma3ForCausalLM, config)
 
 
-def save(folder: Path, model: Any, words: Any, task: str = "causal-lm", **quantize: Any) -> Path:
-    """Quantize a model unless nothing is set, and save it as an artifact."""
+def save(
+    folder: Path, model: Any, words: Any, task: str = "causal-lm", dtype: str | None = None, **quantize: Any
+) -> Path:
+    """Cast and quantize a model unless nothing is set, and save it as an artifact."""
     bundle = Bundle(model, words, task, torch.device("cpu"))
+    if dtype is not None:
+        bundle = apply_step(bundle, Cast(dtype=dtype))
     if quantize:
         bundle = apply_step(bundle, Quantize(**quantize))
     artifact.save(bundle, folder)

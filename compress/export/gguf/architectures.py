@@ -39,6 +39,10 @@ GEMMA_NORMS = {
     "post_feedforward_layernorm": "post_ffw_norm",
 }
 NO_SCALING = ("default", None)
+LOCAL_THETA = 10_000.0
+"""Base of the rotation of Gemma 3's sliding attention, which its readers assume."""
+FULL_EVERY = 6
+"""Every sixth layer of Gemma 3 has full attention, which its readers assume."""
 
 
 @dataclass(frozen=True)
@@ -84,7 +88,13 @@ ARCHITECTURES: dict[str, Architecture] = {
         "gemma3",
         {**LINEAR, **GEMMA_NORMS, **HEAD_NORMS},
         norm_offset=1.0,
-        must={"attention_bias": False, "final_logit_softcapping": None, "attn_logit_softcapping": None},
+        must={
+            "attention_bias": False,
+            "final_logit_softcapping": None,
+            "attn_logit_softcapping": None,
+            "query_pre_attn_scalar": 256,
+        },
+        head_dim=256,
     ),
 }
 """`model_type` of transformers -> its architecture in GGUF."""
@@ -104,14 +114,19 @@ def architecture_of(config: Any) -> Architecture:
         if getattr(config, name, value) != value
     ]
     for place, rope in _ropes(config):
+        if place == " in sliding_attention" and rope.get("rope_theta", LOCAL_THETA) != LOCAL_THETA:
+            problems.append(f"gguf: {kind} with rope_theta {rope['rope_theta']}{place}; expected {LOCAL_THETA}")
         if rope.get("rope_type") not in NO_SCALING:
             problems.append(f"gguf: {kind} with rope_type {rope['rope_type']}{place}; expected default")
+    kinds = getattr(config, "layer_types", None) if found.name == "gemma3" else None
+    if kinds is not None and any((k == "full_attention") != ((i + 1) % FULL_EVERY == 0) for i, k in enumerate(kinds)):
+        problems.append(f"gguf: {kind} with other layers of full attention than every {FULL_EVERY}th")
     activation = getattr(config, "hidden_act", None) or getattr(config, "hidden_activation", None)
     allowed = ACTIVATIONS.get(found.name, ("silu",))
     if activation not in allowed:
         problems.append(f"gguf: {kind} with activation {activation}; expected {' or '.join(allowed)}")
     width = head_dim(config)
-    stated = found.name in ("llama", "gemma3")  # in their files; in Qwen's, transformers does not read the width
+    stated = found.name == "llama"  # in its files; of others, transformers does not read the width or its scale
     expected = width if stated else found.head_dim or config.hidden_size // config.num_attention_heads
     if width != expected:
         problems.append(f"gguf: {kind} with heads of {width}; transformers reads such files with heads of {expected}")
@@ -153,9 +168,7 @@ def metadata(config: Any, architecture: Architecture) -> dict[str, int | float |
         "vocab_size": config.vocab_size,
     }
     if architecture.name == "gemma3":
-        local = ropes.get(" in sliding_attention") or {}
         values["attention.sliding_window"] = config.sliding_window
-        values["rope.freq_base_swa"] = float(local.get("rope_theta", 10000.0))
     return values
 
 
