@@ -48,9 +48,10 @@ def export(
     ] = None,
 ) -> None:
     """Write a result's model for llama.cpp, vLLM, onnxruntime or OpenVINO, with the same integers, and check it."""
+    from compress import report
     from compress.analysis.reading import read
     from compress.records.by_name import found
-    from compress.report.card import measured_manifest, write_export_card
+    from compress.report.card import measured_manifest
     from compress.spec.exports import target_of
 
     target = target_of(to)
@@ -62,7 +63,7 @@ def export(
 
     made = write(source, target, out)
     checks = [str(check) for check in made.checks]
-    write_export_card(stored, made.folder, target, checks, made.remarks)
+    report.write_export_card(stored, made.folder, target, checks, made.remarks)
     print("\n".join([str(made.folder), *(f"  {line}" for line in (*checks, *made.remarks))]))
 
 

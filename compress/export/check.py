@@ -6,6 +6,8 @@ onnx, openvino              the runtime opens the graph; logits differ by at mos
 gguf, with xllamacpp        llama.cpp splits texts into the same tokens, and predicts alike (see `llama_cpp`)
 """
 
+import contextlib
+import io
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -137,7 +139,8 @@ def _by_transformers(target: Target, model: Any, folder: Path, task: str) -> Any
 
     file = {"gguf_file": gguf.FILE} if target == "gguf" else {}
     dtype = next(model.parameters()).dtype
-    found = auto_class(task).from_pretrained(folder, dtype=dtype, local_files_only=True, **file)
+    with contextlib.redirect_stderr(io.StringIO()):  # progress bars of the packages
+        found = auto_class(task).from_pretrained(folder, dtype=dtype, local_files_only=True, **file)
     return found.eval()
 
 

@@ -50,7 +50,7 @@ def write(bundle: Bundle, layers: Mapping[str, Integers], folder: Path) -> None:
         name = name_of(product)
         if name in layers:
             missing.discard(name)
-            _replace(product, layers[name])
+            _use_integers(product, layers[name])
     if missing:
         raise InputError(
             f"openvino: the exported graph has no product for {sorted(missing)[0]}; use compressed-tensors"
@@ -59,7 +59,7 @@ def write(bundle: Bundle, layers: Mapping[str, Integers], folder: Path) -> None:
     openvino.save_model(graph, str(folder / FILE), compress_to_fp16=False)
 
 
-def _replace(product: Any, integers: Integers) -> None:
+def _use_integers(product: Any, integers: Integers) -> None:
     """Let a product use the integers instead of its weight."""
     from openvino import opset13
 

@@ -6,7 +6,7 @@ No torch is needed.
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_args
@@ -26,7 +26,6 @@ from compress.report import text
 from compress.report.card_head import head, public, stated
 from compress.report.describe import steps
 from compress.report.serving import Leaving, of_artifact, of_export
-from compress.spec.exports import Target
 from compress.spec.formats import GRAPHS
 
 CARD = "README.md"
@@ -45,15 +44,6 @@ def write_card(result: Result, artifact: Path) -> Path:
     place = artifact / CARD
     write_atomic(place, card(result, manifest["plain"], manifest["kind"]).encode(errors=SPELLED))
     return place
-
-
-def write_export_card(
-    result: Result, folder: Path, target: Target, checks: Sequence[str], remarks: Sequence[str]
-) -> Path:
-    """Write the card of an export into its folder and return its path."""
-    text_of_card = card(result, plain=True, leaving=Leaving(target, checks, remarks))
-    write_atomic(folder / CARD, text_of_card.encode(errors=SPELLED))
-    return folder / CARD
 
 
 def measured_manifest(result: Result, artifact: Path) -> dict[str, Any]:

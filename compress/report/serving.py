@@ -5,11 +5,12 @@ One table, which the cards and `docs/deploy-llm.md` share. Lines that this proje
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from compress.spec.exports import Target
 
 NOT_TRIED = "not tried"
-NOT_TRIED_HERE = "these lines are not run by the tests of compress"
+"""Mark of lines that this project's tests do not run."""
 
 
 @dataclass(frozen=True)
@@ -17,14 +18,15 @@ class Serving:
     """How one program serves an export."""
 
     program: str
-    language: str
+    language: Literal["python", "py", "console"]
+    """`python` is run by tests; `py` and `console` are not."""
     lines: str
     """`FOLDER` stands for the export's folder."""
     tried: bool = True
 
     def block(self, folder: str) -> Iterable[str]:
         """Yield the program and its lines in Markdown."""
-        yield f"{self.program}{'' if self.tried else f' ({NOT_TRIED}: {NOT_TRIED_HERE})'}:"
+        yield f"{self.program}{'' if self.tried else f' ({NOT_TRIED})'}:"
         yield ""
         yield f"```{self.language}"
         yield from self.lines.replace("FOLDER", folder).splitlines()
@@ -74,26 +76,27 @@ print(compiled({name: batch[name] for name in wanted})["logits"].argmax(-1))"""
 GENAI = """\
 import openvino_genai
 
-print(openvino_genai.LLMPipeline("FOLDER", "CPU").generate("Once upon a time", max_new_tokens=16))"""
+pipeline = openvino_genai.LLMPipeline("FOLDER", "CPU")
+print(pipeline.generate("Once upon a time", max_new_tokens=16))"""
 
 SERVING: dict[Target, tuple[Serving, ...]] = {
     "compressed-tensors": (
         Serving("transformers", "python", TRANSFORMERS),
-        Serving("vLLM", "bash", "vllm serve FOLDER", tried=False),
+        Serving("vLLM", "console", "vllm serve FOLDER", tried=False),
     ),
     "gguf": (
-        Serving("llama.cpp", "bash", "llama-server -m FOLDER/model.gguf --port 8080", tried=False),
+        Serving("llama.cpp", "console", "llama-server -m FOLDER/model.gguf --port 8080", tried=False),
         Serving("llama.cpp in Python (`pip install xllamacpp`)", "python", LLAMA_CPP),
         Serving("transformers", "python", GGUF_TRANSFORMERS),
     ),
     "gptq": (
-        Serving("vLLM", "bash", "vllm serve FOLDER --dtype float16", tried=False),
-        Serving("transformers (with the package gptqmodel)", "python", TRANSFORMERS, tried=False),
+        Serving("vLLM", "console", "vllm serve FOLDER --dtype float16", tried=False),
+        Serving("transformers (with the package gptqmodel)", "py", TRANSFORMERS, tried=False),
     ),
     "onnx": (Serving("onnxruntime", "python", ONNXRUNTIME),),
     "openvino": (
         Serving("OpenVINO", "python", OPENVINO),
-        Serving("OpenVINO GenAI, for a graph with a key/value cache", "python", GENAI, tried=False),
+        Serving("OpenVINO GenAI, for a graph with a key/value cache", "py", GENAI, tried=False),
     ),
 }
 LIBRARY: dict[Target, str] = {
@@ -119,7 +122,10 @@ class Leaving:
 
 def of_export(leaving: Leaving) -> Iterable[str]:
     """Yield the section of an export's card: how to serve it, and how it was checked."""
-    yield f"It is an export to {leaving.target}, with the integers and scales of the artifact that was measured."
+    yield (
+        f"It is an export to {leaving.target}, with the integers and scales of the artifact that was measured. "
+        "Latency, energy and size above are the artifact's, not those of the programs below."
+    )
     yield ""
     for serving in SERVING[leaving.target]:
         yield from serving.block("path/to/this/folder")

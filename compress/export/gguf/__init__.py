@@ -21,7 +21,6 @@ from compress.export.integers import Integers
 from compress.model.packing.grouped_layer import GroupedLinear
 
 FILE = "model.gguf"
-IDS = {"bos": "bos", "eos": "eos", "unk": "unk", "pad": "pad"}
 
 
 def write(model: Any, processor: Any, layers: Mapping[str, GroupedLinear], folder: Path) -> None:
@@ -31,6 +30,7 @@ def write(model: Any, processor: Any, layers: Mapping[str, GroupedLinear], folde
     architecture = architecture_of(model.config)
     tokens = vocabulary(processor, model.config.vocab_size)
     writer = GGUFWriter(folder / FILE, architecture.name)
+    writer.add_file_type(_file_type(layers, next(model.parameters()).dtype))
     _write_settings(writer, model.config, architecture)
     _write_tokenizer(writer, processor, tokens)
     for name, layer in layers.items():
@@ -46,6 +46,17 @@ def write(model: Any, processor: Any, layers: Mapping[str, GroupedLinear], folde
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
     writer.close()
+
+
+def _file_type(layers: Mapping[str, GroupedLinear], dtype: torch.dtype) -> int:
+    """Return GGUF's number for the type of most weights."""
+    from gguf import LlamaFileType
+
+    if layers:
+        bits = min(layer.bits for layer in layers.values())
+        return int(LlamaFileType[f"MOSTLY_{TYPES[bits]}"])
+    names = {torch.float16: "MOSTLY_F16", torch.bfloat16: "MOSTLY_BF16"}
+    return int(LlamaFileType[names.get(dtype, "ALL_F32")])
 
 
 def _placed(architecture: Architecture, config: Any, name: str, tensor: torch.Tensor) -> torch.Tensor:
