@@ -21,6 +21,7 @@ from compress.base.owners import beside
 from compress.base.version import __version__
 from compress.export import check, compressed_tensors, folder, gguf, gptq, llama_cpp, onnx, openvino
 from compress.export.check import Checked, Expected
+from compress.export.gguf.tokenizer import one_space_more
 from compress.export.integers import Integers, expand, refuse
 from compress.model import artifact
 from compress.model.bundle import Bundle
@@ -147,6 +148,8 @@ def _write(
         checks += llama_cpp.checks(work, processor, expected, dense=not layers)
     elif target == "gguf":
         remarks.append("not tried in llama.cpp: xllamacpp is not installed (pip install 'compress[llama-cpp]')")
+    if target == "gguf" and one_space_more(processor):
+        remarks.append("llama.cpp adds a token to texts that begin with a space")
     if target == "openvino" and manifest.task == "causal-lm":
         remarks.append("the graph has no key/value cache: every generated token computes the whole text again")
     return checks, remarks

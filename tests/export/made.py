@@ -55,6 +55,19 @@ def _bytes_alone() -> Any:
     return pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
 
 
+def pieces(source: Path, before: Any, steps: Any) -> Any:
+    """A SentencePiece tokenizer with another normalizer and another way to split text."""
+    words = transformers.AutoTokenizer.from_pretrained(source)
+    words.backend_tokenizer.normalizer, words.backend_tokenizer.pre_tokenizer = before, steps
+    return words
+
+
+def mistral() -> Any:
+    """A Mistral without sliding window."""
+    config = transformers.MistralConfig(**SIZES, sliding_window=None)
+    return made_models.random_model(transformers.MistralForCausalLM, config)
+
+
 def llama(**changes: Any) -> Any:
     """A Llama of two layers, grouped-query attention, tied embeddings unless changed."""
     settings = {**SIZES, "tie_word_embeddings": True, **changes}

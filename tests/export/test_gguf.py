@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 import transformers
+from tokenizers import normalizers, pre_tokenizers
 
 from compress.base.errors import InputError
 from compress.export import export, llama_cpp
@@ -20,6 +21,7 @@ MODELS: dict[str, tuple[Callable[[], Any], str]] = {
     "untied": (lambda: made.llama(tie_word_embeddings=False), "smollm"),
     "fp16": (made.llama, "gpt-2"),
     "bf16": (made.llama, "gpt-2"),
+    "mistral": (made.mistral, "gpt-2"),
     "qwen2": (made.qwen2, "qwen2"),
     "qwen3": (made.qwen3, "qwen2"),
     "gemma3": (made.gemma3, "gpt-2"),
@@ -93,6 +95,31 @@ def test_scores_of_pieces_are_the_ranks_of_their_merges() -> None:
     score = dict(zip(found.tokens, found.scores, strict=True))
     assert [score[piece] for piece in ("▁t", "he", "▁a", "e")] == [0, -1, -2, -165]  # of 165 merges, in their order
     assert found.types.count(BYTE) == 256
+
+
+PIECES = {
+    "metaspace": (None, pre_tokenizers.Metaspace(prepend_scheme="first", split=False), True),
+    "bare": (None, pre_tokenizers.Metaspace(prepend_scheme="never", split=False), False),
+    "gemma": (normalizers.Replace(" ", "▁"), pre_tokenizers.Split(" ", "merged_with_previous"), False),
+}
+
+
+@pytest.mark.parametrize("kind", PIECES)
+def test_sentencepiece_leaves_with_or_without_a_space_before_the_text(kind: str, tmp_path: Path) -> None:
+    before, steps, prefix = PIECES[kind]
+    words = made.pieces(assets("models", "stories260K"), before, steps)
+    assert vocabulary(words, 512).space_prefix is prefix
+    pytest.importorskip("gguf")
+    source = made.save(tmp_path / "a", made.llama(vocab_size=512), words, **made.SYMMETRIC)
+    assert (
+        export(source, "gguf", tmp_path / "b").checks[0].bound == 0
+    )  # llama.cpp compares tokens where it is installed
+
+
+def test_pieces_that_are_split_otherwise_are_refused() -> None:
+    words = made.pieces(assets("models", "stories260K"), normalizers.Lowercase(), None)
+    with pytest.raises(InputError, match="its pieces are not split like SentencePiece's"):
+        vocabulary(words, 512)
 
 
 def test_a_tokenizer_that_gguf_lacks_is_refused() -> None:

@@ -71,6 +71,12 @@ def vocabulary(processor: Any, size: int) -> Vocabulary:
     )
 
 
+def one_space_more(processor: Any) -> bool:
+    """Return whether llama.cpp puts a space before texts that begin with one, and the tokenizer does not."""
+    steps = json.loads(processor.backend_tokenizer.to_str())["pre_tokenizer"] or {}
+    return bool(steps.get("type") == "Metaspace" and steps.get("prepend_scheme") != "never")
+
+
 def _lacks(reason: str) -> InputError:
     return InputError(f"gguf: GGUF has no tokenizer like the model's: {reason}; use compressed-tensors, or openvino")
 
