@@ -2,6 +2,7 @@
 
 import contextlib
 import glob
+import importlib.util
 import io
 import re
 import shlex
@@ -20,6 +21,7 @@ from compress.spec import measure
 from compress.spec.measure import PROFILES, Settings
 from compress.spec.recipe import Recipe
 from tests import forked
+from tests.export import made
 from tests.helpers import ROOT, sentences, tokenizer, trained_bert, write_workload
 
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```", re.MULTILINE | re.DOTALL)
@@ -36,6 +38,10 @@ SHORTENED = "..."
 """A line that stands for others in a shown output."""
 SERVING = ("g++ ", "./classify ", "uvicorn ", "curl ", "docker ")
 """Commands of deploy.md, which tests/test_deploy.py runs."""
+NEEDS = re.compile(r"# needs (\w+)")
+"""The first line of an example that needs an optional package: it runs where that is installed."""
+PACKAGES = {"deploy-llm.md": ("gguf", "compressed_tensors")}
+"""Optional packages that the commands of a page need."""
 FILE = re.compile(r"(?://|#) (\w+\.(?:py|cpp)|Dockerfile): ")
 """The first line of an example that is a file: its name and its purpose."""
 TAKEN: dict[str, str] = {}
@@ -73,7 +79,7 @@ def run_block(kind: str, text: str, names: dict[str, Any], patch: pytest.MonkeyP
         name = text.split(":", 1)[0].removeprefix("#").strip()
         Path(name).write_text(text)
         assert Workload.load(name) if "\ntask:" in text else Recipe.load(name)
-    elif kind == "python" and not FILE.match(text):  # tests/test_deploy.py imports a file
+    elif kind == "python" and not FILE.match(text) and installed(text):  # tests/test_deploy.py imports a file
         exec(compile(text, "example", "exec"), names)
     elif kind == "text":
         printed = unwrapped("\n".join(TAKEN.values()))
@@ -87,6 +93,12 @@ def run_block(kind: str, text: str, names: dict[str, Any], patch: pytest.MonkeyP
             elif not line.startswith(SERVING):
                 assert line.startswith("python -m compress "), line
                 run_once(line, patch)
+
+
+def installed(text: str) -> bool:
+    """Return whether the package that an example needs is installed."""
+    found = NEEDS.match(text)
+    return found is None or importlib.util.find_spec(found.group(1)) is not None
 
 
 def unwrapped(text: str) -> str:
@@ -115,7 +127,7 @@ def patch() -> Iterator[pytest.MonkeyPatch]:
 
 @pytest.fixture(scope="module")
 def folder(patch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with my-model and my-data, and a small stand-in for the default workload."""
+    """A folder with my-model, my-data, my-llm and my-texts, and a small stand-in for the default workload."""
     import datasets
 
     place = tmp_path_factory.mktemp("examples")
@@ -124,6 +136,11 @@ def folder(patch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) 
     (place / "my-data").mkdir()
     for split, count, seed in (("train", 64, 1), ("test", 60, 2)):
         datasets.Dataset.from_dict(sentences(count, seed)).to_parquet(place / "my-data" / f"{split}.parquet")
+    made.llama().save_pretrained(place / "my-llm")
+    made.tokenizer().save_pretrained(place / "my-llm")
+    (place / "my-texts").mkdir()
+    for split, seed in (("train", 1), ("test", 2)):
+        (place / "my-texts" / f"{split}.txt").write_text("\n".join(sentences(100, seed)["text"]))
     texts, labels = sentences(300, 3).values()
     named = [f"{text},{('negative', 'positive')[label]}" for text, label in zip(texts, labels, strict=True)]
     (place / "reviews.csv").write_text("\n".join(["review,sentiment", *named]) + "\n")
@@ -150,6 +167,8 @@ def test_every_command_and_example_of_the_readme_runs(patch: pytest.MonkeyPatch)
 @pytest.mark.usefixtures("folder")
 @pytest.mark.parametrize("page", PAGES, ids=[str(page.relative_to(ROOT / "docs")) for page in PAGES])
 def test_every_command_and_example_of_the_documentation_runs(page: Path, patch: pytest.MonkeyPatch) -> None:
+    for package in PACKAGES.get(page.name, ()):
+        pytest.importorskip(package)
     for line in BEFORE:
         run_once(line, patch)
     names: dict[str, Any] = {}

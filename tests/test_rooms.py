@@ -10,7 +10,8 @@ from tests.helpers import ROOT
 
 PACKAGE = ROOT / "compress"
 ROOMS = (
-    "base", "spec", "records", "analysis", "energy", "data", "model", "methods", "report", "measure", "harness", "cli",
+    "base", "spec", "records", "analysis", "energy", "data", "model", "export", "methods", "report", "measure",
+    "harness", "cli",
 )  # fmt: skip
 """A room imports itself and the rooms before it."""
 SEPARATE = ({"methods", "energy"}, {"methods", "measure"})

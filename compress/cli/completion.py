@@ -50,6 +50,13 @@ def kinds(incomplete: str) -> list[str]:
     return _starting(["break-even", "points", "layers", "trace", "rounds"], incomplete)
 
 
+def exports(incomplete: str) -> list[str]:
+    """Return the formats of exports."""
+    from compress.spec.exports import TARGETS
+
+    return _starting(TARGETS, incomplete)
+
+
 def trackers(incomplete: str) -> list[str]:
     """Return the experiment trackers."""
     return _starting(["tensorboard", "wandb", "mlflow"], incomplete)

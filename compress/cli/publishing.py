@@ -1,4 +1,4 @@
-"""Commands that publish results: model card, hub, experiment trackers."""
+"""Commands that publish results: model card, exports, hub, experiment trackers."""
 
 from functools import partial
 from pathlib import Path
@@ -31,6 +31,40 @@ def card(
     except OSError as error:
         raise InputError(f"the card cannot be written ({error.strerror}); choose another --artifact") from None
     print(written)
+
+
+@app.command()
+def export(
+    result: Annotated[Path, typer.Argument(help=RESULT)],
+    to: Annotated[
+        str,
+        typer.Option(help="compressed-tensors, gguf, gptq, onnx or openvino.", autocompletion=completion.exports),
+    ],
+    out: Annotated[
+        Path | None, typer.Option(help="Folder of the export; default: exports/WORKLOAD/RECIPE/FORMAT.")
+    ] = None,
+    artifact: Annotated[
+        Path | None, typer.Option(help="Folder of its artifact; default: the one in the result.")
+    ] = None,
+) -> None:
+    """Write a result's model for llama.cpp, vLLM, onnxruntime or OpenVINO, with the same integers, and check it."""
+    from compress import report
+    from compress.analysis.reading import read
+    from compress.records.by_name import found
+    from compress.report.card import measured_manifest
+    from compress.spec.exports import target_of
+
+    target = target_of(to)
+    result = found(result)
+    stored = read(result)
+    source = _artifact(result, stored, artifact)
+    measured_manifest(stored, source)
+    from compress.export import export as write
+
+    made = write(source, target, out)
+    checks = [str(check) for check in made.checks]
+    report.write_export_card(stored, made.folder, target, checks, made.remarks)
+    print("\n".join([str(made.folder), *(f"  {line}" for line in (*checks, *made.remarks))]))
 
 
 @app.command()

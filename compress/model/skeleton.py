@@ -53,8 +53,7 @@ def is_plain(model: Any, task: str, layers: Layers) -> bool:
     """Return whether `from_pretrained` alone rebuilds this model: its config yields the same modules and shapes."""
     if settings_of(layers):
         return False
-    trusted = hasattr(model.config, "auto_map")  # its code was trusted when the model was loaded
-    skeleton = merged(empty_model(model.config, task, trust_remote_code=trusted))
+    skeleton = _built(model, task)
     if _structure(skeleton) != _structure(model):
         return False
     modules = dict(skeleton.named_modules())
@@ -63,6 +62,19 @@ def is_plain(model: Any, task: str, layers: Layers) -> bool:
         for name, entry in layers.items()
         for key, value in entry.get("attributes", {}).items()
     )
+
+
+def unlike_plain(model: Any, task: str) -> str | None:
+    """Return the first module or parameter that `from_pretrained` would build differently; None if it builds all."""
+    built, actual = _structure(_built(model, task)), _structure(model)
+    names = (name for name in (*actual, *built) if actual.get(name) != built.get(name))
+    return next((name.removeprefix("module ") for name in names), None)
+
+
+def _built(model: Any, task: str) -> Any:
+    """Return the empty model that the configuration yields."""
+    trusted = hasattr(model.config, "auto_map")  # its code was trusted when the model was loaded
+    return merged(empty_model(model.config, task, trust_remote_code=trusted))
 
 
 def _structure(model: nn.Module) -> dict[str, Any]:

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from compress.report.charts import write_chart
     from compress.report.checks import junit, print_checks
     from compress.report.describe import print_methods, print_recipes, print_result, print_workloads
+    from compress.report.export_card import write_export_card
     from compress.report.machines import print_machines
     from compress.report.publish import push
     from compress.report.table import print_tables
@@ -32,6 +33,7 @@ _MODULE_OF = {
     "push": "publish",
     "track": "trackers",
     "write_card": "card",
+    "write_export_card": "export_card",
     "write_chart": "charts",
 }
 
@@ -49,6 +51,7 @@ __all__ = [
     "push",
     "track",
     "write_card",
+    "write_export_card",
     "write_chart",
 ]
 

@@ -25,6 +25,7 @@ from compress.records.result import Reference, Result
 from compress.report import text
 from compress.report.card_head import head, public, stated
 from compress.report.describe import steps
+from compress.report.serving import Leaving, of_artifact, of_export
 from compress.spec.formats import GRAPHS
 
 CARD = "README.md"
@@ -83,12 +84,16 @@ def measured_manifest(result: Result, artifact: Path) -> dict[str, Any]:
     return manifest
 
 
-def card(result: Result, plain: bool, kind: Kind = "transformers") -> str:
-    """Return the whole card of an artifact of this kind. `plain`: it loads with plain `from_pretrained`."""
-    return f"---\n{head(result, plain, kind)}\n---\n\n" + "\n".join(_body(result, plain, kind))
+def card(result: Result, plain: bool, kind: Kind = "transformers", leaving: Leaving | None = None) -> str:
+    """Return the whole card of an artifact of this kind, or of its export.
+
+    `plain`: the artifact loads with plain `from_pretrained`.
+    """
+    yaml = head(result, plain, kind, None if leaving is None else leaving.target)
+    return f"---\n{yaml}\n---\n\n" + "\n".join(_body(result, plain, kind, leaving))
 
 
-def _body(result: Result, plain: bool, kind: Kind) -> Iterable[str]:
+def _body(result: Result, plain: bool, kind: Kind, leaving: Leaving | None) -> Iterable[str]:
     """Yield the lines below the head."""
     workload = result.workload
     yield f"# {escaped(result.name)}"
@@ -124,8 +129,10 @@ def _body(result: Result, plain: bool, kind: Kind) -> Iterable[str]:
     yield ""
     yield "## Loading"
     yield ""
-    yield from _loading(plain, kind)
+    yield from _loading(plain, kind) if leaving is None else of_export(leaving)
     yield ""
+    if leaving is None and workload.get("task") == "causal-lm" and kind == "transformers":
+        yield from of_artifact(escaped(result.name))
     yield "## Energy"
     yield ""
     yield from _energy(result)

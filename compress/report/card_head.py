@@ -1,7 +1,7 @@
 """The head of a model card: the metadata that the hub reads, in YAML. No torch is needed.
 
     base_model, license     as the compressed model's own files state them (`compress.data.model_card`)
-    library_name            what loads the artifact: transformers if it is plain, otherwise compress
+    library_name            what loads the artifact: transformers if it is plain, otherwise compress; or its export
     datasets, metrics       data of the hub, and the metric; model-index has the value
 
 What is unknown is left out.
@@ -15,11 +15,16 @@ from compress.data.model_card import STATED, checked
 from compress.data.tasks import TASKS, task_of
 from compress.model.manifest import Kind
 from compress.records.result import Result
+from compress.report.serving import LIBRARY
+from compress.spec.exports import Target
 from compress.spec.formats import GRAPHS
 
 
-def head(result: Result, plain: bool, kind: Kind) -> str:
-    """Return the metadata as YAML. `plain`: transformers loads the artifact, whose manifest has this `kind`."""
+def head(result: Result, plain: bool, kind: Kind, target: Target | None = None) -> str:
+    """Return the metadata as YAML. `plain`: transformers loads the artifact, whose manifest has this `kind`.
+
+    `target`: the format of an export, which other programs load.
+    """
     from huggingface_hub import EvalResult, ModelCardData
 
     workload, accuracy = result.workload, result.accuracy
@@ -52,9 +57,9 @@ def head(result: Result, plain: bool, kind: Kind) -> str:
             license_name=own.get("license_name"),
             license_link=own.get("license_link"),
             datasets=[data] if data else None,
-            library_name="transformers" if plain else "compress",
+            library_name=LIBRARY[target] if target else "transformers" if plain else "compress",
             pipeline_tag=task,
-            tags=["compress", *methods, *([kind] if kind in GRAPHS else [])],
+            tags=["compress", *methods, *([target] if target else [kind] if kind in GRAPHS else [])],
             metrics=None if known is None else [known.metric],
             eval_results=None if evaluated is None else [evaluated],
         ).to_yaml()

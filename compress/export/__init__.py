@@ -1,0 +1,188 @@
+"""Exports: a compressed model in a format that other programs serve, with the very integers of its artifact.
+
+    artifact --load--> model --integers--> files --load back--> the same answers, else nothing is kept
+
+`compress.spec.exports` is the table of formats. A format that cannot hold a layer is refused by the layer's name.
+"""
+
+import json
+import shutil
+from dataclasses import dataclass
+from importlib import util
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from compress.base.console import say
+from compress.base.errors import InputError
+from compress.base.files import put_in_place
+from compress.base.owners import beside
+from compress.base.version import __version__
+from compress.export import check, compressed_tensors, folder, gguf, gptq, llama_cpp, onnx, openvino
+from compress.export.check import Checked, Expected
+from compress.export.gguf.tokenizer import one_space_more
+from compress.export.integers import Integers, expand, refuse
+from compress.model import artifact
+from compress.model.bundle import Bundle
+from compress.model.manifest import MANIFEST, Manifest, sha256
+from compress.model.packing.grouped_layer import GroupedLinear
+from compress.model.runtimes.check import check_batches, checked
+from compress.model.runtimes.graph import GraphModel
+from compress.model.skeleton import unlike_plain
+from compress.spec.exports import HOLDS, Target
+from compress.spec.formats import GRAPHS
+
+RECORD = "export.json"
+"""What was exported, and the checks that it passed. Only a folder with this file is replaced."""
+CARD = "README.md"
+FOLDERS = {"compressed-tensors": compressed_tensors.write, "gguf": gguf.write, "gptq": gptq.write}
+"""Formats that are written layer by layer. The others are graphs."""
+
+
+@dataclass(frozen=True)
+class Exported:
+    """A written export."""
+
+    folder: Path
+    target: Target
+    task: str
+    checks: tuple[Checked, ...]
+    remarks: tuple[str, ...]
+
+
+def default_folder(source: Path, target: Target) -> Path:
+    """Return where an artifact's export goes: exports/<workload>/<recipe>/<format>."""
+    place = source.absolute()
+    return Path("exports") / place.parent.name / place.name / target
+
+
+def export(source: Path, target: Target, out: Path | None = None) -> Exported:
+    """Write an artifact in another format, check the files, and return where they are.
+
+    Raises InputError for an artifact that the format cannot hold, a missing package, a folder with other files, and
+    files that do not answer like the artifact: then nothing is kept.
+    """
+    out = default_folder(source, target) if out is None else out
+    _check_packages(target)
+    _refuse_foreign(out)
+    model, processor, manifest = artifact.load(source)
+    work = beside(out, "part")
+    try:
+        work.mkdir(parents=True)
+        checks, remarks = _write(model, processor, manifest, target, work)
+        record = {
+            "format": target,
+            "artifact": sha256(source / MANIFEST),
+            "code_version": __version__,
+            "checks": list(map(str, checks)),
+            "remarks": list(remarks),
+            "files": {f.relative_to(work).as_posix(): sha256(f) for f in sorted(work.rglob("*")) if f.is_file()},
+        }
+        (work / RECORD).write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+        for file in record["files"]:
+            (work / file).chmod(0o644)  # safetensors makes files readable by the owner only
+        put_in_place(work, out)
+    except OSError as error:
+        raise InputError(
+            f"{out}: the export cannot be written ({error.strerror or error}); free space or choose another --out"
+        ) from error
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+    return Exported(out, target, manifest.task, tuple(checks), tuple(remarks))
+
+
+def _check_packages(target: Target) -> None:
+    """Raise InputError if a package that writes or checks the format is missing."""
+    for package in HOLDS[target].pip:
+        if util.find_spec(package.replace("-", "_")) is None:
+            raise InputError(
+                f"--to {target}: {package} is not installed, and the files could not be checked; install it: "
+                f"pip install 'compress[{target}]'"
+            )
+
+
+def _refuse_foreign(out: Path) -> None:
+    """Raise InputError for a path that an export must not replace."""
+    if out.is_symlink() or (out.exists() and not out.is_dir()):
+        raise InputError(f"--out {out}: is not a folder; expected a new folder, or an export to replace")
+    if not out.is_dir() or not any(out.iterdir()):
+        return
+    try:
+        listed = {*json.loads((out / RECORD).read_text(encoding="utf-8"))["files"], RECORD, CARD}
+    except (OSError, ValueError, KeyError, TypeError):
+        raise InputError(f"--out {out}: holds files but no {RECORD}; not overwritten, choose another folder") from None
+    foreign = [f for f in sorted(out.rglob("*")) if f.is_file() and f.relative_to(out).as_posix() not in listed]
+    if foreign:
+        raise InputError(f"--out {out}: {foreign[0].name} is not part of the export; not overwritten, move it")
+
+
+def _write(
+    model: Any, processor: Any, manifest: Manifest, target: Target, work: Path
+) -> tuple[list[Checked], list[str]]:
+    """Write the files and return the checks that they passed."""
+    if isinstance(model, GraphModel):
+        return _write_graph_again(model, processor, manifest, target, work)
+    layers = refuse(model, manifest.layers, target)
+    bundle = Bundle(model, processor, manifest.task, torch.device("cpu"))
+    if target not in FOLDERS:
+        model.float()
+    say(f"  {target}: {len(layers)} quantized layers")
+    expected = Expected.of(model, check_batches(bundle), manifest.task)
+    if target in FOLDERS:
+        _refuse_structure(model, manifest, layers, target)
+        FOLDERS[target](model, processor, layers, work)
+    else:
+        expand(model, layers)
+        integers = {name: Integers.of(layer) for name, layer in layers.items()}
+        if target == "onnx":
+            graph = checked(bundle, "onnxruntime")  # its file lasts as long as the object
+            onnx.with_integers(graph.path, integers, work / "model.onnx")
+        else:
+            openvino.write(bundle, integers, work)
+        model.config.save_pretrained(work)
+        folder.write_rest(model, processor, work)
+    checks = [check.loaded(target, model, layers, expected, work, manifest.task)]
+    remarks = []
+    if target == "gguf" and llama_cpp.installed():
+        checks += llama_cpp.checks(work, processor, expected, dense=not layers)
+    elif target == "gguf":
+        remarks.append("not tried in llama.cpp: xllamacpp is not installed (pip install 'compress[llama-cpp]')")
+    if target == "gguf" and one_space_more(processor):
+        remarks.append("llama.cpp adds a token to texts that begin with a space")
+    if target == "openvino" and manifest.task == "causal-lm":
+        remarks.append("the graph has no key/value cache: every generated token computes the whole text again")
+    return checks, remarks
+
+
+def _refuse_structure(model: Any, manifest: Manifest, layers: dict[str, GroupedLinear], target: Target) -> None:
+    """Raise InputError for a model that the format's readers would build otherwise; its layers become empty."""
+    if not layers and target != "gguf":
+        raise InputError(
+            f"{target}: the artifact has no quantized layer; it is a folder of transformers already: serve it as it is"
+        )
+    expand(model, layers, empty=True)
+    if (name := unlike_plain(model, manifest.task)) is not None:
+        raise InputError(
+            f"{target}: {name} is not what its readers build from config.json (pruned or low-rank layers, or GPT-2's "
+            "transposed ones); export to onnx or openvino"
+        )
+
+
+def _write_graph_again(
+    model: GraphModel, processor: Any, manifest: Manifest, target: Target, work: Path
+) -> tuple[list[Checked], list[str]]:
+    """Copy the graph of an artifact that is one of this format already."""
+    if manifest.kind != target:
+        raise InputError(
+            f"--to {target}: the artifact is a graph for {GRAPHS[manifest.kind][0]}, whose layers are no longer "
+            "separate; run a recipe with {method: quantize, backend: torch, symmetric: true, group_size: 32}"
+        )
+    bundle = Bundle(model, processor, manifest.task, torch.device("cpu"))
+    expected = Expected.of(model, check_batches(bundle), manifest.task)
+    stem = {"onnx": "model", "openvino": Path(openvino.FILE).stem}[target]
+    for file in model.files():
+        shutil.copyfile(file, work / file.name.replace(model.path.stem, stem, 1))
+    model.config.save_pretrained(work)
+    folder.write_rest(None, processor, work)
+    return [check.loaded(target, model, {}, expected, work, manifest.task)], []
