@@ -99,14 +99,23 @@ class _Sums:
         self.by_layer[name] = self.updates[id(before)][1]
 
 
+def _pass(model: nn.Module, batch: Batch) -> None:
+    """Run the model on a batch."""
+    model(**{key: value for key, value in batch.items() if key != "labels"})
+
+
 def capture(
-    model: nn.Module, examples: Sequence[Batch], names: Sequence[str], once: Collection[str] = ()
+    model: nn.Module,
+    examples: Sequence[Batch],
+    names: Sequence[str],
+    once: Collection[str] = (),
+    run: Callable[[nn.Module, Batch], object] = _pass,
 ) -> dict[str, Inputs]:
     """Return statistics of these layers' inputs over these batches and all their runs, in eval mode.
 
     Layers with the same input tensors (query, key and value) share one `Inputs`. A layer that never ran is absent.
     `once` are layers that run at most once in a pass (`run_once`). If it contains all of `names`, a pass ends after the
-    last of them.
+    last of them. `run` runs the model, or a part of it, on a batch.
     """
     sums = _Sums()
     waiting: set[str] = set()
@@ -123,7 +132,8 @@ def capture(
             waiting = set(names) if set(names) <= set(once) else {"the end of the pass"}
             mask = batch.get("attention_mask")
             sums.last = None
-            _pass(model, batch)
+            with suppress(_Enough):
+                run(model, batch)
     return sums.by_layer
 
 
@@ -159,12 +169,6 @@ def _watched(model: nn.Module, names: Sequence[str], look: Callable[[str, torch.
         for handle in hooks:
             handle.remove()
         model.train(training)
-
-
-def _pass(model: nn.Module, batch: Batch) -> None:
-    """Run the model on a batch until a hook raises `_Enough`."""
-    with suppress(_Enough):
-        model(**{key: value for key, value in batch.items() if key != "labels"})
 
 
 def walk(bundle: Bundle, step: str, sample: Sample, names: Iterable[str]) -> Iterator[tuple[str, Inputs | None]]:

@@ -13,7 +13,7 @@ Ranks that follow from a budget or a spectrum are multiples of 16, or of a small
 cores and vector units are slow with odd widths, and low-bit products need multiples of 8 or 16.
 """
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -22,7 +22,8 @@ from torch import nn
 from compress.base.config import InputError
 from compress.base.console import track
 from compress.methods.calibrate import gradients
-from compress.methods.capture import walk
+from compress.methods.capture import Inputs, walk
+from compress.methods.layerwise import change_layers
 from compress.methods.lowrank import weighting
 from compress.methods.lowrank.weighting import Weighting
 from compress.model.architectures import projections
@@ -41,20 +42,35 @@ def lowrank(bundle: Bundle, config: LowRank) -> Bundle:
     """
     chosen, groups = choose(bundle.model, config)
     shared = _shared_ranks(bundle, config, chosen) if config.allocation == "shared" else {}
-    layers: dict[str, dict[str, Any]] = {}
-    dense: list[str] = []
-    for group, weighted in track(_weightings(bundle, config, chosen, groups), "low rank", len(groups)):
-        modules = [chosen[name] for name in group]
+    weigh = _weighting(bundle, config, chosen, groups)
+    group_of = {name: group for group in groups for name in group}  # all layers of a group have the same inputs
+
+    def change(name: str, inputs: Inputs | None) -> dict[str, Any]:
+        """Factorize the group that a layer is the first of; return its rank, and the rank that saves nothing."""
+        group = group_of[name]
+        if name != group[0]:
+            return {"borrows": group[0]}
+        modules = [chosen[member] for member in group]
         weight = torch.cat([matrix(module) for module in modules])  # [out, in]
         limit = break_even(*weight.shape)
+        weighted = weigh(group, inputs)
         factors = split(weighted.applied(weight))
-        rank = shared[group[0]] if shared else _rank(config, weight, factors[1])
+        rank = shared[name] if shared else _rank(config, weight, factors[1])
+        if rank < limit:
+            _put(bundle.model, group, modules, weighted.undone(*cut(factors, rank)))
+        return {"rank": rank, "limit": limit}
+
+    sample = config.sample if config.weighting in ("activation", "whitened") else None
+    records = change_layers(bundle, f"lowrank weighting {config.weighting}", sample, chosen, change, "low rank")
+    layers: dict[str, dict[str, Any]] = {}
+    dense: list[str] = []
+    for first, *others in groups:
+        rank, limit = records[first]["rank"], records[first]["limit"]
         if rank >= limit:
-            dense.append(f"{group[0]} (rank {rank}, saves below {limit:.1f})")
+            dense.append(f"{first} (rank {rank}, saves below {limit:.1f})")
             continue
-        _put(bundle.model, group, modules, weighted.undone(*cut(factors, rank)))
-        layers[group[0]] = {"kind": "lowrank", "rank": rank}
-        layers |= {name: {"kind": "lowrank", "rank": rank, "borrows": group[0]} for name in group[1:]}
+        layers[first] = {"kind": "lowrank", "rank": rank}
+        layers |= {name: {"kind": "lowrank", "rank": rank, "borrows": first} for name in others}
     if not layers:
         raise InputError(
             f"lowrank energy {config.energy}: no layer reaches it at a rank that saves parameters; first of "
@@ -101,22 +117,16 @@ def groups_of(model: Any, config: LowRank, names: Collection[str]) -> list[Group
     return projections(model, names, "lowrank grouped") if config.grouped else [(name,) for name in names]
 
 
-def _weightings(
+def _weighting(
     bundle: Bundle, config: LowRank, chosen: Mapping[str, nn.Module], groups: Sequence[Group]
-) -> Iterator[tuple[Group, Weighting]]:
-    """Yield the weighting of each group, block by block: a later block sees the changes made to earlier ones."""
-    step, sample = f"lowrank weighting {config.weighting}", config.sample
-    if config.weighting == "plain":
-        yield from ((group, Weighting()) for group in groups)
-    elif config.weighting == "fisher":
-        squares = weighting.squared_gradients(chosen, gradients(bundle, step, sample, batch_size=1))
-        yield from ((group, weighting.fisher(torch.cat([squares[name] for name in group]))) for group in groups)
-    else:
-        make = weighting.activation if config.weighting == "activation" else weighting.whitened
-        group_of_first = {group[0]: group for group in groups}  # all layers of a group have the same inputs
-        for name, inputs in walk(bundle, step, sample, chosen):
-            if name in group_of_first:
-                yield group_of_first[name], Weighting() if inputs is None else make(inputs)
+) -> Callable[[Group, Inputs | None], Weighting]:
+    """Return the function that gives a group its weighting, from the statistics of its inputs."""
+    if config.weighting == "fisher":
+        examples = gradients(bundle, "lowrank weighting fisher", config.sample, batch_size=1)
+        squares = weighting.squared_gradients(chosen, examples)
+        return lambda group, _: weighting.fisher(torch.cat([squares[name] for name in group]))
+    make = weighting.activation if config.weighting == "activation" else weighting.whitened
+    return lambda _, inputs: Weighting() if inputs is None else make(inputs)
 
 
 def _shared_ranks(bundle: Bundle, config: LowRank, chosen: Mapping[str, nn.Module]) -> dict[str, int]:
@@ -125,8 +135,9 @@ def _shared_ranks(bundle: Bundle, config: LowRank, chosen: Mapping[str, nn.Modul
     examples = gradients(bundle, "lowrank allocation shared", config.sample, batch_size=1)
     sensitivities = weighting.output_sensitivities(chosen, examples)
     spectra = {}
-    single = [(name,) for name in chosen]
-    for (name,), weighted in track(_weightings(bundle, config, chosen, single), "ranks", len(chosen)):
+    statistics = walk(bundle, f"lowrank weighting {config.weighting}", config.sample, chosen)
+    for name, inputs in track(statistics, "ranks", len(chosen)):
+        weighted = Weighting() if inputs is None else weighting.whitened(inputs)
         weight = matrix(chosen[name])
         losses = singular_values(weighted.applied(weight)).square() * sensitivities[name]
         spectra[name] = (losses, tuple(weight.shape))
