@@ -201,6 +201,7 @@ def build(
     padding = [f"padding fixed: every text is padded to {padded_to} tokens"] if padded_to else []
     by_layers = [by_layer] if by_layer else []
     limited = [f"--limit {limit}: trained and calibrated on at most {limit} examples"] if limit else []
+    fp32 = [IN_FP32] if recipe.steps and _left_in_fp32(bundle) else []
     extra = {
         "fingerprint": fingerprint,
         "runtime": bundle.runtime,
@@ -208,13 +209,7 @@ def build(
         "padded_to": padded_to,
         "shapes": asdict(shapes_of(source.workload)) if bundle.runtime == "tensorrt" else None,
         "transform": recorded(total, [(method, change.layers, change.shares, span) for method, change, span in steps]),
-        "notes": [
-            *([by_layer] if by_layer else []),
-            *bundle.notes,
-            *padding,
-            *limited,
-            *([IN_FP32] if recipe.steps and _left_in_fp32(bundle) else []),
-        ],
+        "notes": [*by_layers, *bundle.notes, *padding, *limited, *fp32],
         "parameters": counts[0],
         "nonzero": counts[1],
     }

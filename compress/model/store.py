@@ -87,8 +87,7 @@ class Store:
 
     def adopt(self, file: Path) -> tuple[dict[str, Any], dict[str, tuple[int, ...]]]:
         """Take the tensors of a file that `write` wrote; return its note, and the shapes of its tensors."""
-        with safe_open(file, framework="pt") as opened:
-            note = json.loads(opened.metadata()["compress"])
+        note = note_of(file)
         for name in note["removed"]:
             self.tensors.pop(name, None)
         header = read_header(file)
@@ -133,3 +132,17 @@ def write(file: Path, tensors: Entries, note: Mapping[str, Any] | None = None) -
             plain = tensor.detach().to("cpu", dtype).contiguous().reshape(-1)
             if plain.numel():
                 out.write(plain.view(torch.uint8).numpy().data)
+
+
+def put(file: Path, tensors: Entries, note: Mapping[str, Any]) -> None:
+    """Write a file aside and rename it when it is complete."""
+    aside = file.with_suffix(".part")
+    write(aside, tensors, note)
+    aside.replace(file)
+
+
+def note_of(file: Path) -> dict[str, Any]:
+    """Return the note in a file's header."""
+    with safe_open(file, framework="pt") as opened:
+        note: dict[str, Any] = json.loads(opened.metadata()["compress"])
+    return note

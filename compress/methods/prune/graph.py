@@ -65,6 +65,10 @@ def trace(model: Any) -> Any:
             customized_pruners={Conv1D: Conv1DPruner()},
         )
     model.train(training)
+    for module, node in graph.module2node.items():  # autograd's graph would hold the parameters
+        node.grad_fn = None
+        if not isinstance(module, nn.Parameter) and hasattr(module, "grad_fn"):
+            module.grad_fn = None
     return graph
 
 

@@ -9,7 +9,7 @@ first missing block; the bytes are the same.
 """
 
 import ctypes
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -22,15 +22,17 @@ from compress.methods.calibrate import batches
 from compress.methods.capture import Inputs, capture
 from compress.methods.layerwise import Change
 from compress.methods.stream import structure
-from compress.methods.stream.blocks import Flow, blocks_of, empty
+from compress.methods.stream.blocks import Batch, Flow, blocks_of, empty
 from compress.model.bundle import Bundle
 from compress.model.packing import backend_of, settings_of
 from compress.model.packing.stacked import index_by_expert
 from compress.model.sharing import swap
 from compress.model.skeleton import state
-from compress.model.store import Store, write
+from compress.model.store import Store, note_of, put
 from compress.spec.steps import Sample
 
+Influence = Callable[[Iterable[tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]]], float]
+"""(hidden states before a block, after it, attention mask) of every batch -> the block's score."""
 TRIM_BYTES = 1 << 20
 """Free memory above this size returns to the system at once; glibc otherwise keeps up to a layer's worth of it."""
 TRIM, MMAP = -1, -3  # M_TRIM_THRESHOLD and M_MMAP_THRESHOLD of glibc's mallopt
@@ -47,6 +49,8 @@ class Stream:
         self.stored = {name: place.dtype for name, place in store.tensors.items()}
         self.common = store.dtype
         self.passes = 0
+        self.replaced: list[nn.Parameter] = []
+        """Parameters before each pass: kept, so that no new one can have the identity of one that was changed."""
         self.backends: dict[str, str] = {}
         """Quantized layer -> the backend that unpacks it."""
         return_memory()
@@ -57,13 +61,10 @@ class Stream:
         """Do what `compress.methods.layerwise.change_layers` describes, one block at a time."""
         if not names:
             return {}
-        folder = self.work / f"pass-{self.passes}"
-        self.passes += 1
-        folder.mkdir(parents=True, exist_ok=True)
+        folder = self._next_pass(bundle.model)
         parts = self._parts(bundle.model, names, sample is not None)
         examples = [] if sample is None else list(batches(bundle, step, sample))
-        model = bundle.model
-        flow = Flow(model, examples, folder, lambda m: self._load(model, m, recurse=False)) if examples else None
+        flow = self._flow(bundle.model, examples, folder) if examples else None
         records: dict[str, Any] = {}
         for index, (prefix, members) in enumerate(track(parts, label, len(parts))):
             file = folder / f"{index:05d}.safetensors"
@@ -73,6 +74,17 @@ class Stream:
             if flow is not None:
                 flow.forget(index)
         return records
+
+    def _next_pass(self, model: nn.Module) -> Path:
+        """Return the folder of a new pass over the blocks."""
+        folder = self.work / f"pass-{self.passes}"
+        self.passes += 1
+        self.replaced += model.parameters()
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
+
+    def _flow(self, model: nn.Module, examples: Sequence[Batch], folder: Path) -> Flow:
+        return Flow(model, examples, folder, lambda module: self._load(model, module, recurse=False))
 
     def _parts(self, model: nn.Module, names: Collection[str], calibrates: bool) -> list[tuple[str, list[str]]]:
         """Return prefix and layers of every block up to the last one with layers, then those of layers outside.
@@ -176,9 +188,7 @@ class Stream:
             "backends": {name: str(entry["backend"]) for name, entry in entries.items()},
             "record": records,
         }
-        aside = file.with_suffix(".part")
-        write(aside, [(name, tensor, tensor.dtype) for name, tensor in tensors.items()], note)
-        aside.replace(file)
+        put(file, [(name, tensor, tensor.dtype) for name, tensor in tensors.items()], note)
         for name in packing:
             structure.restore(model, name, *before[name])
 
@@ -199,8 +209,38 @@ class Stream:
         places = [self.store.tensors[names[id(parameter)]] for parameter in model.parameters()]
         return sum(p.count for p in places), sum(int(torch.count_nonzero(p.read())) for p in places)
 
-    def rename(self, names: dict[str, str]) -> None:
-        """Give tensors their new names after blocks were removed."""
+    def traced(self, model: nn.Module, trace: Callable[[nn.Module], Any]) -> Any:
+        """Return what `trace` finds on the model without any values, with attention in plain operators."""
+        with structure.without_values(model):
+            return trace(model)
+
+    def influences(self, bundle: Bundle, step: str, sample: Sample, score: Influence) -> list[float]:
+        """Return the score of every block by its hidden states before and after it."""
+        model = bundle.model
+        examples = list(batches(bundle, step, sample))
+        flow = self._flow(model, examples, self._next_pass(model))
+        scores = []
+        for index in track(range(len(flow.blocks)), step, len(flow.blocks)):
+            file = flow.folder / f"{index:05d}.safetensors"
+            if not file.exists():
+                flow.enter(index)
+                with self.loaded(model, f"{flow.path}.{index}."):
+                    flow.advance(index)
+                put(file, [], {"record": score(flow.states(index))})
+            scores.append(note_of(file)["record"])
+            flow.forget(index)
+        return scores
+
+    def keep_blocks(self, path: str, kept: Sequence[int]) -> None:
+        """Give the tensors of the kept blocks the names of their new positions, and forget those of the others."""
+        places = {f"{path}.{index}.": f"{path}.{place}." for place, index in enumerate(kept)}
+        names: dict[str, str] = {}
+        for name in self.store.tensors:
+            old = next((prefix for prefix in places if name.startswith(prefix)), None)
+            if old is not None:
+                names[name] = places[old] + name.removeprefix(old)
+            elif not name.startswith(f"{path}."):
+                names[name] = name
         self.store.rename(names)
         self.stored = {names[name]: dtype for name, dtype in self.stored.items() if name in names}
 

@@ -46,7 +46,7 @@ class Flow:
     def __init__(self, model: nn.Module, examples: Sequence[Batch], folder: Path, load: Load) -> None:
         """Take the examples; nothing runs before `enter`."""
         self.model, self.examples, self.folder, self.load = model, examples, folder, load
-        self.blocks = blocks_of(model)[1]
+        self.path, self.blocks = blocks_of(model)
         self.numbers = {id(batch): number for number, batch in enumerate(examples)}
         self.arguments: list[list[tuple[tuple[Any, ...], dict[str, Any]]]] = []
 
@@ -89,6 +89,11 @@ class Flow:
         forward = self.run(index)
         with torch.no_grad():
             self._keep(index + 1, (forward(self.model, batch) for batch in self.examples))
+
+    def states(self, index: int) -> Iterator[tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]]:
+        """Yield the hidden states before and after a block, and the mask, of every batch."""
+        for number, batch in enumerate(self.examples):
+            yield self._hidden(index, number), self._hidden(index + 1, number), batch.get("attention_mask")
 
     def forget(self, index: int) -> None:
         """Remove the hidden states before a block."""

@@ -1,6 +1,7 @@
 """The structure of an empty model while its blocks come and go: modules that steps replace, shapes that they cut."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -90,6 +91,24 @@ def _make_thin(model: nn.Module, name: str, lender: str | None, shapes: Mapping[
         lending = model.get_submodule(lender)
         assert isinstance(lending, LowRankLinear)
         swap(model, name, Borrowing(lending, thin.second))
+
+
+@contextmanager
+def without_values(model: Any) -> Iterator[None]:
+    """Have all buffers of an empty model on the meta device too, and attention in plain operators."""
+    held = [(m, key, buffer) for m in model.modules() for key, buffer in m._buffers.items() if buffer is not None]
+    attention = model.config._attn_implementation
+    for module, key, buffer in held:
+        module._buffers[key] = torch.empty_like(buffer, device="meta")
+    model.set_attn_implementation("eager")
+    try:
+        yield
+    finally:
+        model.set_attn_implementation(attention)
+        for module, key, buffer in held:
+            module._buffers[key] = buffer
+        for parameter in model.parameters():
+            parameter.requires_grad_(False)
 
 
 def first_names(model: nn.Module) -> dict[int, str]:
