@@ -68,7 +68,7 @@ def refusals(recipe: Recipe, source: Source, device: torch.device) -> Iterator[s
         yield f"runtime {recipe.runtime} exports the whole model as a graph"
     for index, step in enumerate(recipe.steps):
         for part in step.parts if isinstance(step, Layers) else (step,):
-            for reason in _step_refusals(part, recipe.runtime):
+            for reason in (*_step_refusals(part, recipe.runtime), *_half_refusals(part, recipe, source)):
                 yield f"steps.{index}: {reason}"
 
 
@@ -91,10 +91,27 @@ def _step_refusals(step: Any, runtime: str) -> Iterator[str]:
         yield "lowrank allocation shared needs gradients of the whole model"
 
 
+def _half_refusals(step: Any, recipe: Recipe, source: Source) -> Iterator[str]:
+    """Yield why a library cannot quantize weights stored in half precision: it would pack them for inputs in fp32."""
+    if step.method != "quantize" or any(other.method == "cast" for other in recipe.steps):
+        return
+    request = {"bits": step.bits, "format": step.wanted_format, "backend": step.wanted_backend}
+    row = choose(**request, runtime=recipe.runtime, device="cpu")
+    held = _headers(source)
+    half = held is not None and any(t.dtype in ("F16", "BF16") for t in held.tensors.values())
+    if half and row.backend != "torch":
+        yield f"{row.backend} packs weights for inputs in fp32, and the model is stored in half precision; cast it first"
+
+
+def _headers(source: Source) -> checkpoints.Stored | None:
+    """Return the tensors of a model's files, by their headers; None if none are there to be read."""
+    folder = folder_of(source)
+    return None if folder is None else checkpoints.stored(folder)[0]
+
+
 def fp32_bytes(source: Source) -> int:
     """Return the bytes of a model's weights in fp32, by their headers; 0 if none are there to be read."""
-    folder = folder_of(source)
-    held, _ = checkpoints.stored(folder) if folder is not None else (None, [])
+    held = _headers(source)
     return 0 if held is None else sum(4 * torch.Size(t.shape).numel() for t in held.tensors.values())
 
 

@@ -27,7 +27,9 @@ def write_streamed(bundle: Bundle, folder: Path) -> tuple[bool, dict[str, Any]]:
     model.config.save_pretrained(folder)
     if getattr(model, "generation_config", None) is not None:
         model.generation_config.save_pretrained(folder)
-    packing = {"layers": stream.store.packing, "tied": tied, "same": aliases(model)}
+    kind = str(stream.final).removeprefix("torch.")
+    layers = {name: {**meta, "dtype": kind} if "dtype" in meta else meta for name, meta in stream.store.packing.items()}
+    packing = {"layers": layers, "tied": tied, "same": aliases(model)}
     return plain, {} if plain else packing
 
 

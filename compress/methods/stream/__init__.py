@@ -45,7 +45,7 @@ class Stream:
         """Take the tensors of a checkpoint; `work` keeps the files of finished blocks."""
         self.store, self.work = store, work
         self.dtype = torch.float32
-        """Type in which blocks compute."""
+        """Type in which blocks compute; a step that casts sets it, and the artifact's."""
         self.stored = {name: place.dtype for name, place in store.tensors.items()}
         self.common = store.dtype
         self.passes = 0
@@ -247,6 +247,10 @@ class Stream:
     def final_dtype(self, name: str) -> torch.dtype:
         """Return the type in which the artifact holds a tensor: its own stored one, whatever blocks computed in."""
         place = self.store.tensors[name]
+        if name.startswith(tuple(f"{layer}." for layer in self.store.packing)) and place.dtype != torch.float32:
+            return place.dtype  # as its backend packed it
+        if self.dtype != torch.float32 and place.dtype.is_floating_point:
+            return self.dtype
         if place.dtype != torch.float32 or not place.file.is_relative_to(self.work):
             return place.dtype
         return self.stored.get(name, self.common)

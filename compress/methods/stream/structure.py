@@ -72,8 +72,8 @@ def follow(
         owner, _, key = name.rpartition(".")
         if not name.startswith(tuple(f"{layer}." for layer in packing)):
             module = model.get_submodule(owner)
-            if module._parameters.get(key) is not None:
-                module._parameters[key] = _hollow(shape, torch.float32)
+            if (parameter := module._parameters.get(key)) is not None:
+                module._parameters[key] = _hollow(shape, parameter.dtype)
                 match_attributes(module)
 
 
