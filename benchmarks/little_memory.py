@@ -226,7 +226,15 @@ def measured(layers: int = 22, width: int = 2048, examples: int = 32) -> Measure
         write_data(folder / "data")
         write_model(folder / "tiny" / "model", 1, 128)
         write_data(folder / "tiny" / "data")
-        command = [sys.executable, "-m", "benchmarks.little_memory", "--child", str(folder), "--examples", str(examples)]
+        command = [
+            sys.executable,
+            "-m",
+            "benchmarks.little_memory",
+            "--child",
+            str(folder),
+            "--examples",
+            str(examples),
+        ]
         out = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
         peak, seconds = json.loads(out.splitlines()[-1])
     return Measured(size, peak, seconds, arithmetic_s(layers, width, examples))

@@ -25,14 +25,13 @@ from compress.methods.calibrate import gradients
 from compress.methods.capture import Inputs, walk
 from compress.methods.layerwise import change_layers
 from compress.methods.lowrank import weighting
+from compress.methods.lowrank.factors import aligned, break_even, cut, rank_of_energy, singular_values, split
 from compress.methods.lowrank.weighting import Weighting
 from compress.model.architectures import projections
 from compress.model.bundle import Bundle
 from compress.model.layers import Borrowing, LowRankLinear, matrix, weight_layers
-from compress.model.sharing import swap
+from compress.model.sharing import swap, tied_problem
 from compress.spec.steps import LowRank
-
-STEP = 16
 
 
 def lowrank(bundle: Bundle, config: LowRank) -> Bundle:
@@ -170,64 +169,6 @@ def _price(rank: int, rows: int, columns: int) -> int:
     return min(rank * (rows + columns), rows * columns)
 
 
-def break_even(out_features: int, in_features: int) -> float:
-    """Return the rank at which two thin weights hold as many parameters as the dense one."""
-    return out_features * in_features / (out_features + in_features)
-
-
-def factorize(weight: torch.Tensor, rank: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return A [out, rank] and B [rank, in], whose product is the best rank-`rank` approximation of weight [out, in].
-
-    The singular values are split evenly between the two, so that neither becomes large in half precision.
-    """
-    return cut(split(weight), rank)
-
-
-Factors = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
-
-
-def split(weight: torch.Tensor) -> Factors:
-    """Return U [out, k], S [k] descending and Vh [k, in] of a weight in float64, with k the smaller of its sizes.
-
-    It uses the eigenvectors V of A^T A (of A A^T for a wide weight), since A = (A V) V^T holds for any orthogonal V. In
-    float64 the squaring loses no digit that a weight has. For a transformer's weights that are not square, it takes a
-    tenth to a half of the time of a float64 SVD on a CPU.
-    """
-    tall = _tall(weight)
-    values, vectors = torch.linalg.eigh(tall.T @ tall)  # ascending
-    s, right = values.flip(0).clamp(min=0).sqrt(), vectors.flip(1)
-    left = tall @ right / s.clamp(min=1e-12 * float(s[0]) or 1.0)  # avoids division by zero
-    return (left, s, right.T) if tall.shape == weight.shape else (right, s, left.T)
-
-
-def singular_values(weight: torch.Tensor) -> torch.Tensor:
-    """Return S [k] of `split`, descending."""
-    tall = _tall(weight)
-    return torch.linalg.eigvalsh(tall.T @ tall).flip(0).clamp(min=0).sqrt()
-
-
-def _tall(weight: torch.Tensor) -> torch.Tensor:
-    """Return the weight, or its transpose if that has more rows, in float64."""
-    exact = weight.double()
-    return exact.T if weight.shape[0] < weight.shape[1] else exact
-
-
-def cut(factors: Factors, rank: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return the first `rank` components as A [out, rank] and B [rank, in]."""
-    u, s, vh = factors
-    root = s[:rank].sqrt()
-    return u[:, :rank] * root, root[:, None] * vh[:rank]
-
-
-def rank_of_energy(singular: torch.Tensor, energy: float) -> int:
-    """Return the least rank whose squared singular values hold this fraction of their sum."""
-    cumulative = singular.double().square().cumsum(0)
-    total = cumulative[-1].clone()
-    if total == 0:
-        return 1
-    return int(torch.searchsorted(cumulative, energy * total).item()) + 1
-
-
 def _rank(config: LowRank, weight: torch.Tensor, singular: torch.Tensor) -> int:
     if config.rank is not None:
         return config.rank
@@ -239,25 +180,13 @@ def _rank(config: LowRank, weight: torch.Tensor, singular: torch.Tensor) -> int:
     return aligned(int(config.kept_parameters * break_even(*weight.shape)))
 
 
-def aligned(rank: int, up: bool = False) -> int:
-    """Round down (or up) to a multiple of 16, for small ranks of a smaller power of two.
-
-    The power of two is such that a small rank changes by less than an eighth.
-    """
-    step = STEP
-    while step > 1 and rank < 8 * step:
-        step //= 2
-    return (rank + (step - 1) * up) // step * step
-
-
 def _problems(group: Group, chosen: Mapping[str, nn.Module], model: nn.Module, config: LowRank) -> list[str]:
     """Return why this group cannot be factorized as configured: at most one sentence."""
     name, in_features = group[0], matrix(chosen[group[0]]).shape[1]
     out_features = sum(matrix(chosen[member]).shape[0] for member in group)
     limit = break_even(out_features, in_features)
-    embeddings = getattr(model, "get_input_embeddings", lambda: None)()
-    if embeddings is not None and getattr(embeddings, "weight", None) is chosen[name].weight:
-        return [f"{name}: its weight is tied to the input embedding; exclude it from lowrank"]
+    if tied := tied_problem(model, chosen[name], name, "lowrank"):
+        return [tied]
     if config.rank is not None and config.rank >= limit:
         return [
             f"{name}: rank {config.rank} saves nothing: {config.rank} x ({out_features} + {in_features}) = "

@@ -28,8 +28,8 @@ from compress.model.packing import backend_of, grouped
 from compress.model.packing.stacked import index_by_expert, stack
 from compress.model.runtimes.check import checked
 from compress.model.runtimes.onnx import quantize_graph
-from compress.model.sharing import swap
-from compress.spec.formats import Row, choose
+from compress.model.sharing import swap, tied_problem
+from compress.spec.formats import GRAPH_RUNTIMES, Row, choose
 from compress.spec.steps import Quantize, Sample
 
 
@@ -84,9 +84,17 @@ def _in_openvino(
 
 
 def _chosen(model: nn.Module, config: Quantize, row: Row) -> tuple[dict[str, nn.Module], dict[str, Experts]]:
-    """Return the chosen linear layers and, if the format takes them, the chosen stacks of experts."""
+    """Return the chosen linear layers and, if the format takes them, the chosen stacks of experts.
+
+    Raises InputError for a head that is tied to the input embedding, unless a graph holds the two apart.
+    """
     experts = stacked_experts(model, config) if row.backend == "torch" else {}
-    return dict(weight_layers(model, config, experts)), experts
+    chosen = dict(weight_layers(model, config, experts))
+    if row.runtime not in GRAPH_RUNTIMES:
+        tied = [tied_problem(model, module, name, "quantize") for name, module in chosen.items()]
+        if problems := [problem for problem in tied if problem is not None]:
+            raise InputError(problems)
+    return chosen, experts
 
 
 def refusals(

@@ -175,8 +175,9 @@ class Stream:
         module = model.get_submodule(prefix.removesuffix("."))
         saved = {prefix + key for key in module.state_dict(keep_vars=True)}
         packed = tuple(f"{name}." for name in (*packing, *self._packed_below(prefix)))
+        names = structure.first_names(model)
         plain = {
-            prefix + name: tensor
+            names[id(tensor)]: tensor
             for name, tensor in state(module)
             if prefix + name in saved and not (prefix + name).startswith(packed)
         }
