@@ -47,8 +47,8 @@ class Measured:
         """Format for readers."""
         return (
             f"fp16 {self.fp16_bytes / 1e9:.2f} GB, peak {self.peak_bytes / 1e9:.2f} GB ({self.of_fp16:.1%}; bound "
-            f"{MOST_OF_FP16:.0%}), {self.seconds:.0f} s, {self.seconds / self.arithmetic_s:.2f} times the arithmetic of "
-            f"{self.arithmetic_s:.0f} s (bound {MOST_OF_ARITHMETIC})"
+            f"{MOST_OF_FP16:.0%}), {self.seconds:.0f} s, {self.seconds / self.arithmetic_s:.2f} times the arithmetic "
+            f"of {self.arithmetic_s:.0f} s (bound {MOST_OF_ARITHMETIC})"
         )
 
 

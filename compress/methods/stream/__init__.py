@@ -69,7 +69,7 @@ class Stream:
         for index, (prefix, members) in enumerate(track(parts, label, len(parts))):
             file = folder / f"{index:05d}.safetensors"
             if not file.exists():
-                self._change(bundle, flow, index, prefix, members, change, file)
+                self._change(bundle, flow, index, prefix, members, change, file, index + 1 == len(parts))
             records |= self._adopt(bundle.model, file)
             if flow is not None:
                 flow.forget(index)
@@ -109,8 +109,9 @@ class Stream:
         names: Sequence[str],
         change: Change,
         file: Path,
+        last: bool,
     ) -> None:
-        """Load a block, change its layers, run it on the hidden states, and write what changed."""
+        """Load a block, change its layers, run it on the hidden states for the next one, and write what changed."""
         model = bundle.model
         with self.loaded(model, prefix):
             captured = self._captured(model, flow, index, names)
@@ -120,7 +121,7 @@ class Stream:
                 records[name] = change(name, captured.pop(name, None))
                 structure.release(model, before)
             index_by_expert(model)
-            if flow is not None and index < len(flow.blocks):
+            if flow is not None and index < len(flow.blocks) and not last:
                 flow.advance(index)
             self._write(model, prefix, records, before, file)
 

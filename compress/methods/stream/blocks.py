@@ -153,13 +153,20 @@ class Flow:
         """Load a module outside of the blocks when it is called first, and empty all of them at the end."""
         inside = set(self.blocks.modules())
         own = [module for module in self.model.modules() if module not in inside and module._parameters]
-        hooks = [module.register_forward_pre_hook(lambda module, _: self.load(module)) for module in own]
+        opened: list[nn.Module] = []
+
+        def open_first(module: nn.Module, _given: Any) -> None:
+            if any(p.is_meta for p in module.parameters(recurse=False)):
+                self.load(module)
+                opened.append(module)
+
+        hooks = [module.register_forward_pre_hook(open_first) for module in own]
         try:
             yield
         finally:
             for hook in hooks:
                 hook.remove()
-            for module in own:
+            for module in opened:
                 empty(module.parameters(recurse=False))
 
 
