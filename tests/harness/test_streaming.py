@@ -65,7 +65,9 @@ def test_layer_by_layer_gives_the_tensors_and_the_manifest_of_the_whole(case: st
     for field in ("parameters", "nonzero", "runtime"):
         assert one["extra"][field] == other["extra"][field], field
     assert ["memory layers: made layer by layer from disk", *one["extra"]["notes"]] == other["extra"]["notes"]
-    steps = [[(step["changed_layers"], step["shares"]) for step in m["extra"]["transform"]["steps"]] for m in (one, other)]
+    steps = [
+        [(step["changed_layers"], step["shares"]) for step in m["extra"]["transform"]["steps"]] for m in (one, other)
+    ]
     assert steps[0] == steps[1]
     ids = torch.arange(12)[None] + 4
     logits = [transform.load(place)[0](input_ids=ids).logits for place in (whole, layers)]
@@ -113,13 +115,16 @@ def killed(*given):
 
 Stream._write = killed
 steps = __import__("json").loads(sys.argv[3])
-source = streams.located(folder / sys.argv[2], str(folder / "model"), {"train": streams.text(400, 1), "test": "a b"}, 16)
+splits = {"train": streams.text(400, 1), "test": "a b"}
+source = streams.located(folder / sys.argv[2], str(folder / "model"), splits, 16)
 streams.made(folder, source, steps, "layers")
 """
 
 
 @pytest.mark.parametrize("after", [2, 5])
-def test_a_killed_run_goes_on_with_the_first_missing_layer_and_leaves_the_same_bytes(after: int, tmp_path: Path) -> None:
+def test_a_killed_run_goes_on_with_the_first_missing_layer_and_leaves_the_same_bytes(
+    after: int, tmp_path: Path
+) -> None:
     steps = [WANDA, GPTQ]  # 3 layers each: killed within the first step, and within the second
     source = streams.source(tmp_path, made_models.llama(layers=3))
     undisturbed = streams.made(tmp_path / "undisturbed", source, steps, "layers")

@@ -143,25 +143,26 @@ class Stream:
             backend = backend_of(self.backends[name])
             swap(model, name, backend.unpack(parts, self.store.packing[name], torch.device("cpu")))
         module = model.get_submodule(prefix.removesuffix("."))
-        self._load(model, module)
+        filled = self._load(model, module)
         try:
             yield
         finally:
             for name, (above, layer) in places.items():
                 structure.restore(model, name, above, layer)
-            empty(module.parameters())
+            empty((*filled, *module.parameters()))
 
     def _parts_of(self, name: str) -> list[str]:
         return self.store.below(f"{name}.")
 
-    def _load(self, model: nn.Module, module: nn.Module, recurse: bool = True) -> None:
-        """Read the empty parameters of a module, in the type in which blocks compute."""
+    def _load(self, model: nn.Module, module: nn.Module, recurse: bool = True) -> list[nn.Parameter]:
+        """Read the empty parameters of a module, in the type in which blocks compute, and return them."""
         names = structure.first_names(model)
-        for parameter in module.parameters(recurse):
-            if parameter.is_meta:
-                tensor = self.store.tensors[names[id(parameter)]].read()
-                tensor = tensor.to(self.dtype) if tensor.is_floating_point() else tensor
-                torch.utils.swap_tensors(parameter, nn.Parameter(tensor, requires_grad=parameter.requires_grad))
+        filled = [parameter for parameter in module.parameters(recurse) if parameter.is_meta]
+        for parameter in filled:
+            tensor = self.store.tensors[names[id(parameter)]].read()
+            tensor = tensor.to(self.dtype) if tensor.is_floating_point() else tensor
+            torch.utils.swap_tensors(parameter, nn.Parameter(tensor, requires_grad=parameter.requires_grad))
+        return filled
 
     def _write(
         self, model: nn.Module, prefix: str, records: dict[str, Any], before: structure.Holders, file: Path

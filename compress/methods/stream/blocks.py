@@ -8,7 +8,7 @@ the hidden states unchanged. Afterwards each block runs alone. Hidden states wai
 """
 
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from torch import nn
 from compress.base.config import InputError
 
 Batch = Mapping[str, torch.Tensor]
-Load = Callable[[nn.Module], None]
+Load = Callable[[nn.Module], object]
 """Loads the parameters that a module has itself."""
 
 
@@ -170,7 +170,7 @@ class Flow:
                 empty(module.parameters(recurse=False))
 
 
-def empty(parameters: Iterator[nn.Parameter]) -> None:
+def empty(parameters: Iterable[nn.Parameter]) -> None:
     """Take the memory from parameters, which stay the same objects on the meta device."""
     for parameter in parameters:
         if not parameter.is_meta:

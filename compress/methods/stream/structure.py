@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from compress.methods.stream.blocks import empty
 from compress.model.layers import Borrowing, LowRankLinear
 from compress.model.packing.stacked import Stack
 from compress.model.sharing import swap
@@ -25,10 +26,10 @@ def holder(model: nn.Module, name: str) -> tuple[nn.Module, nn.Module | None]:
 
 
 def release(model: nn.Module, before: Holders) -> None:
-    """Free the weights of layers that were replaced. Their parameters may live on in the new ones, so they stay."""
+    """Free the weights of layers that were replaced; their biases may live on in the new layers."""
     for name, (_, module) in before.items():
         if module is not None and model.get_submodule(name) is not module:
-            _renew(module)
+            empty(p for key, p in module._parameters.items() if p is not None and key == "weight")
 
 
 def restore(model: nn.Module, name: str, above: nn.Module, module: nn.Module | None) -> None:
