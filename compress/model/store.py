@@ -46,6 +46,26 @@ class Place:
         return torch.Size(self.shape).numel()
 
 
+@dataclass(frozen=True)
+class Stacked(Place):
+    """Tensors of single experts that the model holds as one: stacked, and projections of one expert concatenated."""
+
+    projections: tuple[tuple[Place, ...], ...] = ()
+    """Of each projection, the experts in order."""
+
+    @classmethod
+    def of(cls, projections: tuple[tuple[Place, ...], ...]) -> "Stacked":
+        """Return the place of [experts, outputs of all projections, inputs]."""
+        first = projections[0][0]
+        rows = sum(experts[0].shape[0] for experts in projections)
+        shape = (len(projections[0]), rows, *first.shape[1:])
+        return cls(first.file, first.key, first.dtype, shape, projections)
+
+    def read(self) -> torch.Tensor:
+        """Return the tensor that transformers makes of them."""
+        return torch.cat([torch.stack([place.read() for place in experts]) for experts in self.projections], dim=1)
+
+
 @dataclass
 class Store:
     """All tensors of a model by name, and how its quantized layers are packed."""
@@ -59,11 +79,7 @@ class Store:
 
         Tied parameters have their first name. Raises InputError if a parameter is not stored under its own name.
         """
-        held: dict[str, Place] = {}
-        for file in (file for file in weights_read(folder) if file.suffix == ".safetensors"):
-            for key, entry in read_header(file).items():
-                if entry.dtype in DTYPES:
-                    held[unwrapped(key)] = Place(file, key, DTYPES[entry.dtype], entry.shape)
+        held = _held(folder, model)
         prefix = f"{model.base_model_prefix}."
         saved, first = set(model.state_dict()), dict[int, str]()
         tensors: dict[str, Place] = {}
@@ -107,6 +123,33 @@ class Store:
             if place.dtype.is_floating_point:
                 counts[place.dtype] = counts.get(place.dtype, 0) + place.count
         return max(counts, key=lambda dtype: counts[dtype])
+
+
+def _held(folder: Path, model: Any) -> dict[str, Place]:
+    """Return the places of a checkpoint's tensors by the names that transformers loads them under."""
+    from transformers.conversion_mapping import get_model_conversion_mapping
+    from transformers.core_model_loading import WeightConverter, WeightRenaming, dot_natural_key, rename_source_key
+
+    changes = get_model_conversion_mapping(model)
+    renamings = [change for change in changes if isinstance(change, WeightRenaming)]
+    converters = [change for change in changes if isinstance(change, WeightConverter)]
+    order = {pattern: index for change in converters for index, pattern in enumerate(change.source_patterns)}
+    held: dict[str, Place] = {}
+    parts: dict[str, dict[int, dict[str, Place]]] = {}
+    for file in (file for file in weights_read(folder) if file.suffix == ".safetensors"):
+        for key, entry in read_header(file).items():
+            if entry.dtype not in DTYPES:
+                continue
+            place = Place(file, key, DTYPES[entry.dtype], entry.shape)
+            name, pattern = rename_source_key(unwrapped(key), renamings, converters)
+            if pattern is None:
+                held[name] = place
+            else:
+                parts.setdefault(name, {}).setdefault(order[pattern], {})[key] = place
+    for name, columns in parts.items():
+        ordered = [columns[index] for index in sorted(columns)]
+        held[name] = Stacked.of(tuple(tuple(c[key] for key in sorted(c, key=dot_natural_key)) for c in ordered))
+    return held
 
 
 Entries = Iterable[tuple[str, Place | torch.Tensor, torch.dtype]]

@@ -100,20 +100,20 @@ def test_what_no_step_touches_keeps_its_stored_type_and_what_one_changes_gets_it
 KILLED = """
 import os, sys
 from pathlib import Path
-from compress.methods.stream import Stream
+from compress.methods import stream
 from tests import streams
 
 folder, left = Path(sys.argv[1]), int(sys.argv[2])
-write = Stream._write
+put = stream.put
 
 def killed(*given):
     global left
-    write(*given)
+    put(*given)
     left -= 1
     if not left:
         os.kill(os.getpid(), 9)
 
-Stream._write = killed
+stream.put = killed
 steps = __import__("json").loads(sys.argv[3])
 splits = {"train": streams.text(400, 1), "test": "a b"}
 source = streams.located(folder / sys.argv[2], str(folder / "model"), splits, 16)

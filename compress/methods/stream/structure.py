@@ -74,11 +74,11 @@ def follow(
         if not name.startswith(tuple(f"{layer}." for layer in packing)):
             module = model.get_submodule(owner)
             if (parameter := module._parameters.get(key)) is not None:
-                _replace(model, parameter, _hollow(shape, parameter.dtype))
+                _substitute(model, parameter, _hollow(shape, parameter.dtype))
                 match_attributes(module)
 
 
-def _replace(model: nn.Module, old: nn.Parameter, new: nn.Parameter) -> None:
+def _substitute(model: nn.Module, old: nn.Parameter, new: nn.Parameter) -> None:
     """Put a parameter in the place of another, under all of its names."""
     for module in model.modules():
         for key, parameter in module._parameters.items():
