@@ -40,6 +40,18 @@ def empty_model(config: Any, task: str, trust_remote_code: bool = False, tensors
     return model.eval()
 
 
+def unfilled_model(config: Any, task: str, trust_remote_code: bool = False) -> Any:
+    """Return the same model with its buffers computed in memory, as loading computes them; parameters have none."""
+    from accelerate import init_empty_weights
+
+    with init_empty_weights(include_buffers=False):
+        model = auto_class(task).from_config(
+            copy.deepcopy(config), trust_remote_code=trust_remote_code, dtype=torch.float32
+        )
+    model.tie_weights()
+    return model.eval()
+
+
 def _cause(config: Any) -> str | None:
     """Return the error text for an activation that transformers does not have, or None."""
     from transformers.activations import ACT2FN

@@ -27,7 +27,7 @@ from compress.data.source import Source, Split
 from compress.data.stored import UNQUANTIZED, stored_format
 from compress.data.tasks import task_of
 from compress.harness import prequantized
-from compress.spec.formats import GRAPH_RUNTIMES
+from compress.spec.formats import GRAPH_RUNTIMES, GRAPHS
 from compress.spec.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -72,6 +72,7 @@ def check(recipes: Sequence[Recipe], source: Source, device: Device = CPU) -> No
         known = Known(source, processor, skeleton, examples)
         for recipe in recipes:
             gathering.attempt(partial(_rehearse, recipe, known, torch_device(device)))
+            gathering.attempt(partial(_by_layers, recipe, source, torch_device(device)))
     gathering.end()
 
 
@@ -183,6 +184,14 @@ def _rehearse(recipe: Recipe, known: Known, device: "torch.device") -> None:
         raise InputError(f"{recipe.name} {problem}" for problem in problems)
 
 
+def _by_layers(recipe: Recipe, source: Source, device: "torch.device") -> None:
+    """Raise InputError if a recipe demands to be made layer by layer, and a step or the model cannot be."""
+    from compress.harness import streaming
+
+    if recipe.memory == "layers":
+        streaming.check(recipe, source, device)
+
+
 def step_problems(recipe: Recipe, bundle: Any, known: Known | None = None) -> list[str]:
     """Return the problems of a recipe on a bundle whose model is a skeleton, one sentence each."""
     from compress.methods.rehearsal import rehearse
@@ -230,9 +239,11 @@ def _export_problems(bundle: Any) -> list[str]:
     """Return why the model after all steps cannot be exported for the runtime of its bundle."""
     if bundle.runtime not in GRAPH_RUNTIMES:
         return []
-    from compress.model.runtimes.onnx import unexportable
+    from compress.model.runtimes.onnx import memory_problem, unexportable
 
     problem = unexportable(bundle.model)
+    if problem is None and bundle.runtime in GRAPHS["onnx"]:
+        problem = memory_problem(bundle.model)
     return [f"runtime {bundle.runtime}: {problem}"] if problem else []
 
 

@@ -22,7 +22,7 @@ from compress.data.tasks import TASKS, task_of, task_of_class
 from compress.data.workload import Workload
 from compress.energy.meters import Absent, Meter
 from compress.energy.spending import begin, end, spending
-from compress.harness import prequantized
+from compress.harness import prequantized, streaming
 from compress.harness.cost import cost_of
 from compress.harness.preflight import step_problems, traceable
 from compress.measure.evaluate import BATCH
@@ -183,19 +183,25 @@ def build(
     work.mkdir(parents=True, exist_ok=True)
     steps: list[tuple[str, Change, Span]] = []
     with spending(meter, work / "spent.json" if rank() == 0 else None) as total:
-        bundle = open_bundle(recipe, source, device, work, limit)
-        counts = parameter_counts(bundle.model)
+        by_layer = streaming.wanted(recipe, source, device)
+        if by_layer is None:
+            bundle = open_bundle(recipe, source, device, work, limit)
+        else:
+            bundle = streaming.open_streamed(recipe, source, device, work, limit)
+        counts = _counts(bundle)
         for index, step in enumerate(recipe.steps):
             place = f"{recipe.name} {index + 1}/{len(recipe.steps)}"
             bundle, changed, span = _metered_step(replace(bundle, coming=recipe.steps[index + 1 :]), step, meter, place)
             steps.append((step.method, changed, span))
             if step.method != "quantize":  # packed weights no longer count one element per parameter
-                counts = parameter_counts(bundle.model)
+                counts = _counts(bundle)
         bundle = runtimes.finish(bundle, bundle.runtime)
         runtimes.prepare(bundle.model, "eager", recipe.attention)  # raise now, not when measured
     padded_to = source.workload.max_length if recipe.padding == "fixed" else None
     padding = [f"padding fixed: every text is padded to {padded_to} tokens"] if padded_to else []
+    by_layers = [by_layer] if by_layer else []
     limited = [f"--limit {limit}: trained and calibrated on at most {limit} examples"] if limit else []
+    fp32 = [IN_FP32] if recipe.steps and _left_in_fp32(bundle) else []
     extra = {
         "fingerprint": fingerprint,
         "runtime": bundle.runtime,
@@ -203,12 +209,20 @@ def build(
         "padded_to": padded_to,
         "shapes": asdict(shapes_of(source.workload)) if bundle.runtime == "tensorrt" else None,
         "transform": recorded(total, [(method, change.layers, change.shares, span) for method, change, span in steps]),
-        "notes": [*bundle.notes, *padding, *limited, *([IN_FP32] if recipe.steps and _left_in_fp32(bundle) else [])],
+        "notes": [*by_layers, *bundle.notes, *padding, *limited, *fp32],
         "parameters": counts[0],
         "nonzero": counts[1],
     }
     if rank() == 0:
         artifact.save(bundle, folder, extra)
+
+
+def _counts(bundle: Bundle) -> tuple[int, int]:
+    """Return the parameters and non-zero parameters of a bundle's model."""
+    if bundle.stream is None:
+        return parameter_counts(bundle.model)
+    counted: tuple[int, int] = bundle.stream.counts(bundle.model)
+    return counted
 
 
 def _left_in_fp32(bundle: Bundle) -> bool:
@@ -218,6 +232,8 @@ def _left_in_fp32(bundle: Bundle) -> bool:
     """
     if isinstance(bundle.model, GraphModel) or not computes_bf16(bundle.device):
         return False
+    if bundle.stream is not None:
+        return bool(bundle.stream.final == torch.float32)
     return any(type(p.data) is torch.Tensor and p.dtype == torch.float32 for p in bundle.model.parameters())
 
 

@@ -33,7 +33,7 @@ class Inputs:
     """Sums over the rows x [in] that entered a layer, without padding."""
 
     gram: torch.Tensor
-    """[in, in], float64: the sum of x x^T, the layer's Hessian for squared errors of its outputs (up to a factor)."""
+    """[in, in], float32: the sum of x x^T, the layer's Hessian for squared errors of its outputs (up to a factor)."""
     absolute: torch.Tensor
     """[in], float64: the sum of |x|."""
     largest: torch.Tensor
@@ -44,17 +44,17 @@ class Inputs:
     def none_yet(cls, size: int, device: torch.device | str = "cpu") -> "Inputs":
         """Return empty sums for a layer with `size` input features."""
         zeros = torch.zeros(size, dtype=torch.float64, device=device)
-        return cls(zeros.diag(), zeros, zeros)
+        return cls(torch.zeros(size, size, device=device), zeros, zeros)
 
     @property
     def norms(self) -> torch.Tensor:
-        """[in] L2 norms of the input features."""
-        return self.gram.diagonal().clamp(min=0).sqrt()
+        """[in] L2 norms of the input features, in float64."""
+        return self.gram.diagonal().double().clamp(min=0).sqrt()
 
-    def add(self, rows: torch.Tensor) -> None:
-        """Add rows [n, in]: products in float32, sums in float64. Tensors are replaced, never changed in place."""
+    def add(self, rows: torch.Tensor, in_place: bool = False) -> None:
+        """Add rows [n, in]. Tensors are replaced, unless `in_place` allows to change the largest of them."""
         exact = rows.float()
-        self.gram = self.gram + (exact.T @ exact).double()
+        self.gram = torch.addmm(self.gram, exact.T, exact, out=self.gram if in_place else None)
         magnitudes = exact.abs()
         self.absolute = self.absolute + magnitudes.sum(0).double()
         self.largest = torch.maximum(self.largest, magnitudes.amax(0).double()) if len(rows) else self.largest
@@ -93,19 +93,29 @@ class _Sums:
         before = self.by_layer.get(name)
         if id(before) not in self.updates:
             after = Inputs.none_yet(given.shape[-1], given.device) if before is None else replace(before)
-            after.add(token_rows(given.detach(), mask))
+            alone = before is None or sum(held is before for held in self.by_layer.values()) == 1
+            after.add(token_rows(given.detach(), mask), in_place=alone)
             self.updates[id(before)] = before, after
         self.by_layer[name] = self.updates[id(before)][1]
 
 
+def _pass(model: nn.Module, batch: Batch) -> None:
+    """Run the model on a batch."""
+    model(**{key: value for key, value in batch.items() if key != "labels"})
+
+
 def capture(
-    model: nn.Module, examples: Sequence[Batch], names: Sequence[str], once: Collection[str] = ()
+    model: nn.Module,
+    examples: Sequence[Batch],
+    names: Sequence[str],
+    once: Collection[str] = (),
+    run: Callable[[nn.Module, Batch], object] = _pass,
 ) -> dict[str, Inputs]:
     """Return statistics of these layers' inputs over these batches and all their runs, in eval mode.
 
     Layers with the same input tensors (query, key and value) share one `Inputs`. A layer that never ran is absent.
     `once` are layers that run at most once in a pass (`run_once`). If it contains all of `names`, a pass ends after the
-    last of them.
+    last of them. `run` runs the model, or a part of it, on a batch.
     """
     sums = _Sums()
     waiting: set[str] = set()
@@ -122,7 +132,8 @@ def capture(
             waiting = set(names) if set(names) <= set(once) else {"the end of the pass"}
             mask = batch.get("attention_mask")
             sums.last = None
-            _pass(model, batch)
+            with suppress(_Enough):
+                run(model, batch)
     return sums.by_layer
 
 
@@ -158,12 +169,6 @@ def _watched(model: nn.Module, names: Sequence[str], look: Callable[[str, torch.
         for handle in hooks:
             handle.remove()
         model.train(training)
-
-
-def _pass(model: nn.Module, batch: Batch) -> None:
-    """Run the model on a batch until a hook raises `_Enough`."""
-    with suppress(_Enough):
-        model(**{key: value for key, value in batch.items() if key != "labels"})
 
 
 def walk(bundle: Bundle, step: str, sample: Sample, names: Iterable[str]) -> Iterator[tuple[str, Inputs | None]]:

@@ -20,4 +20,6 @@ def cast(bundle: Bundle, config: Cast) -> Bundle:
     for name, buffer in computed.items():
         owner, _, key = name.rpartition(".")
         model.get_submodule(owner)._buffers[key] = buffer
+    if bundle.stream is not None:
+        bundle.stream.dtype = DTYPES[config.dtype]
     return bundle.changed(model, {"": {"dtype": config.dtype}})

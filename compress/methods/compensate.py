@@ -46,16 +46,31 @@ def compensated(
 
 
 def inverse_factor(gram: torch.Tensor, damping: float = DAMPING) -> torch.Tensor:
-    """Return upper triangular U [in, in] with (gram + damping x mean diagonal x I)^-1 = U^T U, in float64."""
-    exact = gram.double().clone()
-    dead = exact.diagonal() == 0
-    exact.diagonal()[dead] = 1.0
-    exact.diagonal().add_(damping * float(exact.diagonal().mean()))
-    inverse = torch.cholesky_inverse(torch.linalg.cholesky(exact))
-    return torch.linalg.cholesky(inverse, upper=True)
+    """Return upper triangular U [in, in] with (gram + damping x mean diagonal x I)^-1 = U^T U, in the type of `gram`.
+
+    One copy of `gram` is factored, inverted and factored again in place. A float32 matrix that rounding makes
+    indefinite is factored in float64 instead.
+    """
+    matrix = gram.clone().mT  # column-major, as LAPACK works in place
+    diagonal = matrix.diagonal()
+    diagonal[diagonal == 0] = 1.0
+    diagonal.add_(damping * float(diagonal.mean(dtype=torch.float64)))
+    failed = torch.empty((), dtype=torch.int32, device=gram.device)
+    for upper in (False, True):
+        torch.linalg.cholesky_ex(matrix, upper=upper, out=(matrix, failed))
+        if int(failed):
+            break
+        if not upper:
+            torch.cholesky_inverse(matrix, out=matrix)
+    if not int(failed):
+        return matrix
+    if gram.dtype == torch.float64:
+        raise RuntimeError("the inputs of a layer are not finite or too correlated; use a larger damping")
+    del matrix, diagonal
+    return inverse_factor(gram.double(), damping).to(gram.dtype)
 
 
 def output_error(weight: torch.Tensor, changed: torch.Tensor, gram: torch.Tensor) -> float:
     """Return || (W - W') X ||^2 for inputs whose sum of x x^T is `gram`."""
-    difference = (weight.double() - changed.double()).to(gram.device)
-    return float(((difference @ gram.double()) * difference).sum())
+    difference = (weight.double() - changed.double()).to(gram)
+    return float(((difference @ gram) * difference).sum(dtype=torch.float64))

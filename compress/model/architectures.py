@@ -4,8 +4,8 @@ The table is written by hand: names differ per family, and a wrong guess cuts th
 the base model (`layers`) or to one layer (the rest), as transformers 5 names them.
 """
 
-from collections.abc import Collection
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from torch import nn
@@ -43,6 +43,8 @@ class Architecture:
     """Config fields for query heads, then key/value heads; empty if config derives head size from hidden size."""
     hidden: str | None = None
     """Config field of the hidden width, if config can store it independently of the heads (it needs a head_dim)."""
+    refused: Mapping[str, str] = field(default_factory=dict)
+    """Steps that do not apply to the family, such as `prune heads` -> the reason."""
 
 
 _BERT = Architecture(
@@ -76,6 +78,48 @@ _LLAMA = Architecture(
     config_heads=("num_attention_heads", "num_key_value_heads"),
     hidden="hidden_size",
 )
+_OPT = Architecture(
+    layers="decoder.layers",
+    depth="num_hidden_layers",
+    ffn_in=("fc1",),
+    ffn_out="fc2",
+    ffn_width="ffn_dim",
+    attention="self_attn",
+    query="self_attn.q_proj",
+    key="self_attn.k_proj",
+    value="self_attn.v_proj",
+    output="self_attn.out_proj",
+    head_size="head_dim",
+    head_count="num_heads",
+)
+INTERLEAVED = "query, key and value are one matrix, interleaved head by head"
+FUSED = "query, key and value are one matrix with parts of different widths"
+GATED = "gate and projection are one matrix, of which both halves would have to be cut alike"
+EXPERTS = "its feed-forward parts are stacked experts: use quantize, or prune with structure unstructured"
+_NEOX = Architecture(
+    layers="layers",
+    depth="num_hidden_layers",
+    ffn_in=("mlp.dense_h_to_4h",),
+    ffn_out="mlp.dense_4h_to_h",
+    ffn_width="intermediate_size",
+    attention="attention",
+    query="attention.query_key_value",
+    key="attention.query_key_value",
+    value="attention.query_key_value",
+    output="attention.dense",
+    head_size="head_size",
+    head_count=None,
+    refused={"prune heads": INTERLEAVED, "prune hidden": INTERLEAVED},
+)
+_PHI3 = replace(
+    _LLAMA,
+    ffn_in=("mlp.gate_up_proj",),
+    query="self_attn.qkv_proj",
+    key="self_attn.qkv_proj",
+    value="self_attn.qkv_proj",
+    refused={"prune heads": FUSED, "prune feed_forward": GATED, "prune hidden": FUSED},
+)
+_EXPERTS = replace(_LLAMA, refused=dict.fromkeys(("prune feed_forward", "prune heads", "prune hidden"), EXPERTS))
 ARCHITECTURES: dict[str, Architecture] = {
     "bert": _BERT,
     "roberta": _BERT,
@@ -128,6 +172,13 @@ ARCHITECTURES: dict[str, Architecture] = {
     "llama": _LLAMA,
     "mistral": _LLAMA,
     "qwen2": _LLAMA,
+    "qwen3": _LLAMA,
+    "gemma3_text": _LLAMA,
+    "phi3": _PHI3,
+    "opt": _OPT,
+    "gpt_neox": _NEOX,
+    "mixtral": _EXPERTS,
+    "qwen3_moe": _EXPERTS,
 }
 
 
@@ -149,13 +200,19 @@ class Layer:
 
 
 def architecture_of(model: Any, step: str) -> Architecture:
-    """Return the names of the model's family. Raises InputError for a family that is not in the table."""
+    """Return the names of the model's family.
+
+    Raises InputError for a family that is not in the table, and for a step that does not apply to it.
+    """
     kind = getattr(getattr(model, "config", None), "model_type", None)
     if kind not in ARCHITECTURES:
         raise InputError(
             f"{step}: layers of model type {kind!r} are unknown; expected one of {', '.join(ARCHITECTURES)}"
         )
-    return ARCHITECTURES[kind]
+    names = ARCHITECTURES[kind]
+    if (reason := names.refused.get(step)) is not None:
+        raise InputError(f"{step}: does not apply to model type {kind!r}: {reason}")
+    return names
 
 
 def projections(model: Any, names: Collection[str], step: str) -> list[tuple[str, ...]]:

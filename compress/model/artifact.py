@@ -38,6 +38,7 @@ from compress.model.runtimes.graph import GraphModel, OnnxModel
 from compress.model.runtimes.onnx import FILE as ONNX_FILE
 from compress.model.runtimes.providers import Place, Shapes
 from compress.model.skeleton import Contents, contents, fill, is_plain
+from compress.model.streamed import write_streamed
 from compress.model.structure import check_plain, check_tensors
 from compress.spec.formats import GRAPHS, PLAIN_RUNTIMES, ROWS
 
@@ -120,6 +121,8 @@ def _write_model(bundle: Bundle, folder: Path) -> tuple[Kind, bool, dict[str, An
             shutil.copyfile(file, folder / file.name)
         model.config.save_pretrained(folder)
         return model.kind, False, {}
+    if bundle.stream is not None:
+        return ("transformers", *write_streamed(bundle, folder))
     if is_plain(model, bundle.task, bundle.layers):
         model.save_pretrained(folder)
         return "transformers", True, {}

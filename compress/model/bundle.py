@@ -45,6 +45,9 @@ class Bundle:
     """
     inputs: Callable[[str, Sample, str], Any] | None = None
     """Cached input statistics of a layer on training examples, if available: inputs(step, sample, layer)."""
+    stream: Any | None = None
+    """The model's tensors on disk, of which steps load one block at a time (`compress.methods.stream`); `model` is
+    empty then. None for a model in memory."""
     coming: tuple[Any, ...] = ()
     """The recipe's steps after the present one."""
     runtime: str = "auto"

@@ -113,6 +113,8 @@ def _count(module: nn.Module, leaf: str, parameter: torch.Tensor) -> int:
 
 def _look(parameter: torch.Tensor) -> tuple[str, ...]:
     plain = parameter.data
+    if plain.is_meta:  # on disk: a changed one is another object
+        return str(plain.dtype), str(tuple(plain.shape)), str(id(parameter))
     if type(plain) is not torch.Tensor:  # packed by a library: cannot be summed
         return type(plain).__name__, str(tuple(plain.shape)), str(id(parameter))
     return str(plain.dtype), str(tuple(plain.shape)), repr(float(plain.detach().double().sum()))

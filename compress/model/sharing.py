@@ -36,6 +36,14 @@ def swap(model: nn.Module, name: str, module: nn.Module) -> None:
                 other._modules[place] = module
 
 
+def tied_problem(model: Any, module: nn.Module, name: str, step: str) -> str | None:
+    """Return why a step cannot replace a layer: its weight is also the input embedding's, which stays. Else None."""
+    embeddings = getattr(model, "get_input_embeddings", lambda: None)()
+    if embeddings is None or getattr(embeddings, "weight", None) is not module._parameters.get("weight", 0):
+        return None
+    return f"{name}: its weight is tied to the input embedding; exclude it from {step}"
+
+
 def aliases(model: nn.Module) -> dict[str, str]:
     """Return each module's other names -> its first name; of nested modules only the outermost."""
     first: dict[int, str] = {}

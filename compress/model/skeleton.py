@@ -154,7 +154,7 @@ def fill(model: Any, layers: Layers, stored: Contents, device: torch.device) -> 
         for key, value in entry.get("attributes", {}).items():
             setattr(model.get_submodule(name), key, value)
     for module in model.modules():
-        _match_attributes(module)
+        match_attributes(module)
     missing = [name for name, tensor in state(model) if tensor.device.type == "meta"]
     if missing:
         raise InputError(f"the artifact lacks {len(missing)} tensors of the model, first {missing[0]}")
@@ -186,7 +186,7 @@ def _assign(model: nn.Module, name: str, tensor: torch.Tensor) -> None:
         raise InputError(f"the artifact holds {name}, which the model does not have")
 
 
-def _match_attributes(module: nn.Module) -> None:
+def match_attributes(module: nn.Module) -> None:
     """Set a module's size attributes from its weight, in place."""
     weight = getattr(module, "weight", None)
     if not isinstance(weight, torch.Tensor):

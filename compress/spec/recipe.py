@@ -68,6 +68,9 @@ class Recipe(Config):
     padding: Literal["dynamic", "fixed"] = "dynamic"
     """Pad a batch of texts to its longest; or every batch to the workload's max_length, as deployments with fixed
     shapes do. CUDA graphs need fixed shapes (runtime compile). Text classification only."""
+    memory: Literal["auto", "whole", "layers"] = "auto"
+    """Make the compressed model in memory as a whole; or layer by layer from disk to disk, with one layer's weights in
+    memory (language models); auto does the latter if the model does not fit comfortably, and says so."""
     measure: Measure = Measure()
     """Name of a profile, or settings by name."""
     seeds: tuple[Seed, ...] | None = None

@@ -64,7 +64,7 @@ def test_the_gram_matrix_is_the_sum_over_real_tokens() -> None:
     real = torch.cat([x[batch["attention_mask"].bool()] for x, batch in zip(rows, examples, strict=True)]).double()
     found = capture(model, examples, [name])[name]
     assert found.rows == len(real) < sum(x.shape[0] * x.shape[1] for x in rows)
-    torch.testing.assert_close(found.gram, real.T @ real, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(found.gram.double(), real.T @ real, rtol=1e-5, atol=1e-5)
     torch.testing.assert_close(found.absolute, real.abs().sum(0), rtol=1e-5, atol=1e-5)
     torch.testing.assert_close(found.norms, real.norm(dim=0), rtol=1e-5, atol=1e-5)
 

@@ -8,12 +8,12 @@ import torch
 from torch import nn
 
 from compress.base.config import InputError
-from compress.methods.lowrank import (
+from compress.methods.lowrank import lowrank
+from compress.methods.lowrank.factors import (
     aligned,
     break_even,
     cut,
     factorize,
-    lowrank,
     rank_of_energy,
     singular_values,
     split,

@@ -8,7 +8,8 @@ from torch import nn
 
 from compress.methods.capture import Inputs
 from compress.methods.compensate import output_error
-from compress.methods.lowrank import break_even, cut, factorize, lowrank, share, split, weighting
+from compress.methods.lowrank import lowrank, share, weighting
+from compress.methods.lowrank.factors import break_even, cut, factorize, split
 from compress.methods.lowrank.weighting import Weighting, activation, cholesky, fisher, squared_gradients, whitened
 from compress.spec.steps import LowRank
 from tests import made_models

@@ -105,7 +105,7 @@ def test_the_gram_matrix_of_every_layer_is_that_of_all_its_runs(kind: str) -> No
     for name, inputs in walk(bundle, "test", SAMPLE, names):
         rows = rows_by_hook(model, name, examples)
         assert inputs is not None and inputs.rows == len(rows), name
-        torch.testing.assert_close(inputs.gram, rows.T @ rows, rtol=1e-4, atol=1e-3)
+        torch.testing.assert_close(inputs.gram.double(), rows.T @ rows, rtol=1e-4, atol=1e-3)
         torch.testing.assert_close(inputs.largest, rows.abs().amax(0), rtol=1e-5, atol=1e-5)
         torch.testing.assert_close(inputs.absolute, rows.abs().sum(0), rtol=1e-4, atol=1e-3)
 

@@ -13,7 +13,7 @@ Ranks that follow from a budget or a spectrum are multiples of 16, or of a small
 cores and vector units are slow with odd widths, and low-bit products need multiples of 8 or 16.
 """
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -22,16 +22,16 @@ from torch import nn
 from compress.base.config import InputError
 from compress.base.console import track
 from compress.methods.calibrate import gradients
-from compress.methods.capture import walk
+from compress.methods.capture import Inputs, walk
+from compress.methods.layerwise import change_layers
 from compress.methods.lowrank import weighting
+from compress.methods.lowrank.factors import aligned, break_even, cut, rank_of_energy, singular_values, split
 from compress.methods.lowrank.weighting import Weighting
 from compress.model.architectures import projections
 from compress.model.bundle import Bundle
 from compress.model.layers import Borrowing, LowRankLinear, matrix, weight_layers
-from compress.model.sharing import swap
+from compress.model.sharing import swap, tied_problem
 from compress.spec.steps import LowRank
-
-STEP = 16
 
 
 def lowrank(bundle: Bundle, config: LowRank) -> Bundle:
@@ -41,20 +41,35 @@ def lowrank(bundle: Bundle, config: LowRank) -> Bundle:
     """
     chosen, groups = choose(bundle.model, config)
     shared = _shared_ranks(bundle, config, chosen) if config.allocation == "shared" else {}
-    layers: dict[str, dict[str, Any]] = {}
-    dense: list[str] = []
-    for group, weighted in track(_weightings(bundle, config, chosen, groups), "low rank", len(groups)):
-        modules = [chosen[name] for name in group]
+    weigh = _weighting(bundle, config, chosen, groups)
+    group_of = {name: group for group in groups for name in group}  # all layers of a group have the same inputs
+
+    def change(name: str, inputs: Inputs | None) -> dict[str, Any]:
+        """Factorize the group that a layer is the first of; return its rank, and the rank that saves nothing."""
+        group = group_of[name]
+        if name != group[0]:
+            return {"borrows": group[0]}
+        modules = [chosen[member] for member in group]
         weight = torch.cat([matrix(module) for module in modules])  # [out, in]
         limit = break_even(*weight.shape)
+        weighted = weigh(group, inputs)
         factors = split(weighted.applied(weight))
-        rank = shared[group[0]] if shared else _rank(config, weight, factors[1])
+        rank = shared[name] if shared else _rank(config, weight, factors[1])
+        if rank < limit:
+            _put(bundle.model, group, modules, weighted.undone(*cut(factors, rank)))
+        return {"rank": rank, "limit": limit}
+
+    sample = config.sample if config.weighting in ("activation", "whitened") else None
+    records = change_layers(bundle, f"lowrank weighting {config.weighting}", sample, chosen, change, "low rank")
+    layers: dict[str, dict[str, Any]] = {}
+    dense: list[str] = []
+    for first, *others in groups:
+        rank, limit = records[first]["rank"], records[first]["limit"]
         if rank >= limit:
-            dense.append(f"{group[0]} (rank {rank}, saves below {limit:.1f})")
+            dense.append(f"{first} (rank {rank}, saves below {limit:.1f})")
             continue
-        _put(bundle.model, group, modules, weighted.undone(*cut(factors, rank)))
-        layers[group[0]] = {"kind": "lowrank", "rank": rank}
-        layers |= {name: {"kind": "lowrank", "rank": rank, "borrows": group[0]} for name in group[1:]}
+        layers[first] = {"kind": "lowrank", "rank": rank}
+        layers |= {name: {"kind": "lowrank", "rank": rank, "borrows": first} for name in others}
     if not layers:
         raise InputError(
             f"lowrank energy {config.energy}: no layer reaches it at a rank that saves parameters; first of "
@@ -101,22 +116,16 @@ def groups_of(model: Any, config: LowRank, names: Collection[str]) -> list[Group
     return projections(model, names, "lowrank grouped") if config.grouped else [(name,) for name in names]
 
 
-def _weightings(
+def _weighting(
     bundle: Bundle, config: LowRank, chosen: Mapping[str, nn.Module], groups: Sequence[Group]
-) -> Iterator[tuple[Group, Weighting]]:
-    """Yield the weighting of each group, block by block: a later block sees the changes made to earlier ones."""
-    step, sample = f"lowrank weighting {config.weighting}", config.sample
-    if config.weighting == "plain":
-        yield from ((group, Weighting()) for group in groups)
-    elif config.weighting == "fisher":
-        squares = weighting.squared_gradients(chosen, gradients(bundle, step, sample, batch_size=1))
-        yield from ((group, weighting.fisher(torch.cat([squares[name] for name in group]))) for group in groups)
-    else:
-        make = weighting.activation if config.weighting == "activation" else weighting.whitened
-        group_of_first = {group[0]: group for group in groups}  # all layers of a group have the same inputs
-        for name, inputs in walk(bundle, step, sample, chosen):
-            if name in group_of_first:
-                yield group_of_first[name], Weighting() if inputs is None else make(inputs)
+) -> Callable[[Group, Inputs | None], Weighting]:
+    """Return the function that gives a group its weighting, from the statistics of its inputs."""
+    if config.weighting == "fisher":
+        examples = gradients(bundle, "lowrank weighting fisher", config.sample, batch_size=1)
+        squares = weighting.squared_gradients(chosen, examples)
+        return lambda group, _: weighting.fisher(torch.cat([squares[name] for name in group]))
+    make = weighting.activation if config.weighting == "activation" else weighting.whitened
+    return lambda _, inputs: Weighting() if inputs is None else make(inputs)
 
 
 def _shared_ranks(bundle: Bundle, config: LowRank, chosen: Mapping[str, nn.Module]) -> dict[str, int]:
@@ -125,8 +134,9 @@ def _shared_ranks(bundle: Bundle, config: LowRank, chosen: Mapping[str, nn.Modul
     examples = gradients(bundle, "lowrank allocation shared", config.sample, batch_size=1)
     sensitivities = weighting.output_sensitivities(chosen, examples)
     spectra = {}
-    single = [(name,) for name in chosen]
-    for (name,), weighted in track(_weightings(bundle, config, chosen, single), "ranks", len(chosen)):
+    statistics = walk(bundle, f"lowrank weighting {config.weighting}", config.sample, chosen)
+    for name, inputs in track(statistics, "ranks", len(chosen)):
+        weighted = Weighting() if inputs is None else weighting.whitened(inputs)
         weight = matrix(chosen[name])
         losses = singular_values(weighted.applied(weight)).square() * sensitivities[name]
         spectra[name] = (losses, tuple(weight.shape))
@@ -159,64 +169,6 @@ def _price(rank: int, rows: int, columns: int) -> int:
     return min(rank * (rows + columns), rows * columns)
 
 
-def break_even(out_features: int, in_features: int) -> float:
-    """Return the rank at which two thin weights hold as many parameters as the dense one."""
-    return out_features * in_features / (out_features + in_features)
-
-
-def factorize(weight: torch.Tensor, rank: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return A [out, rank] and B [rank, in], whose product is the best rank-`rank` approximation of weight [out, in].
-
-    The singular values are split evenly between the two, so that neither becomes large in half precision.
-    """
-    return cut(split(weight), rank)
-
-
-Factors = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
-
-
-def split(weight: torch.Tensor) -> Factors:
-    """Return U [out, k], S [k] descending and Vh [k, in] of a weight in float64, with k the smaller of its sizes.
-
-    It uses the eigenvectors V of A^T A (of A A^T for a wide weight), since A = (A V) V^T holds for any orthogonal V. In
-    float64 the squaring loses no digit that a weight has. For a transformer's weights that are not square, it takes a
-    tenth to a half of the time of a float64 SVD on a CPU.
-    """
-    tall = _tall(weight)
-    values, vectors = torch.linalg.eigh(tall.T @ tall)  # ascending
-    s, right = values.flip(0).clamp(min=0).sqrt(), vectors.flip(1)
-    left = tall @ right / s.clamp(min=1e-12 * float(s[0]) or 1.0)  # avoids division by zero
-    return (left, s, right.T) if tall.shape == weight.shape else (right, s, left.T)
-
-
-def singular_values(weight: torch.Tensor) -> torch.Tensor:
-    """Return S [k] of `split`, descending."""
-    tall = _tall(weight)
-    return torch.linalg.eigvalsh(tall.T @ tall).flip(0).clamp(min=0).sqrt()
-
-
-def _tall(weight: torch.Tensor) -> torch.Tensor:
-    """Return the weight, or its transpose if that has more rows, in float64."""
-    exact = weight.double()
-    return exact.T if weight.shape[0] < weight.shape[1] else exact
-
-
-def cut(factors: Factors, rank: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return the first `rank` components as A [out, rank] and B [rank, in]."""
-    u, s, vh = factors
-    root = s[:rank].sqrt()
-    return u[:, :rank] * root, root[:, None] * vh[:rank]
-
-
-def rank_of_energy(singular: torch.Tensor, energy: float) -> int:
-    """Return the least rank whose squared singular values hold this fraction of their sum."""
-    cumulative = singular.double().square().cumsum(0)
-    total = cumulative[-1].clone()
-    if total == 0:
-        return 1
-    return int(torch.searchsorted(cumulative, energy * total).item()) + 1
-
-
 def _rank(config: LowRank, weight: torch.Tensor, singular: torch.Tensor) -> int:
     if config.rank is not None:
         return config.rank
@@ -228,25 +180,13 @@ def _rank(config: LowRank, weight: torch.Tensor, singular: torch.Tensor) -> int:
     return aligned(int(config.kept_parameters * break_even(*weight.shape)))
 
 
-def aligned(rank: int, up: bool = False) -> int:
-    """Round down (or up) to a multiple of 16, for small ranks of a smaller power of two.
-
-    The power of two is such that a small rank changes by less than an eighth.
-    """
-    step = STEP
-    while step > 1 and rank < 8 * step:
-        step //= 2
-    return (rank + (step - 1) * up) // step * step
-
-
 def _problems(group: Group, chosen: Mapping[str, nn.Module], model: nn.Module, config: LowRank) -> list[str]:
     """Return why this group cannot be factorized as configured: at most one sentence."""
     name, in_features = group[0], matrix(chosen[group[0]]).shape[1]
     out_features = sum(matrix(chosen[member]).shape[0] for member in group)
     limit = break_even(out_features, in_features)
-    embeddings = getattr(model, "get_input_embeddings", lambda: None)()
-    if embeddings is not None and getattr(embeddings, "weight", None) is chosen[name].weight:
-        return [f"{name}: its weight is tied to the input embedding; exclude it from lowrank"]
+    if tied := tied_problem(model, chosen[name], name, "lowrank"):
+        return [tied]
     if config.rank is not None and config.rank >= limit:
         return [
             f"{name}: rank {config.rank} saves nothing: {config.rank} x ({out_features} + {in_features}) = "

@@ -61,17 +61,19 @@ def whitened(inputs: Inputs) -> Weighting:
 
 
 def cholesky(gram: torch.Tensor) -> torch.Tensor:
-    """Return lower triangular L with L L^T = gram + eps I, for the least eps of a rising series that makes it definite.
+    """Return lower triangular L, in float64, with L L^T = gram + eps I, for the least eps that makes it definite.
 
+    It is searched in a rising series.
     Raises RuntimeError if activations were not finite.
     """
     if not bool(gram.isfinite().all()):
         raise RuntimeError("inputs of a layer are not finite, perhaps too large for fp16; use fp32 or bf16")
-    size = float(gram.diagonal().mean()) or 1.0
-    eye = torch.eye(len(gram), dtype=gram.dtype, device=gram.device)
+    exact = gram.double()
+    size = float(exact.diagonal().mean()) or 1.0
+    eye = torch.eye(len(exact), dtype=exact.dtype, device=exact.device)
     damping = DAMPING
     while True:
-        factor, failed = torch.linalg.cholesky_ex(gram + damping * size * eye)
+        factor, failed = torch.linalg.cholesky_ex(exact + damping * size * eye)
         if not int(failed):
             return factor
         damping *= 10

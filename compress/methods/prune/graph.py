@@ -4,6 +4,7 @@ The graph is traced from one forward pass. Cutting output j of one layer also cu
 to it.
 """
 
+import inspect
 import warnings
 from collections.abc import Sequence
 from typing import Any
@@ -65,6 +66,10 @@ def trace(model: Any) -> Any:
             customized_pruners={Conv1D: Conv1DPruner()},
         )
     model.train(training)
+    for module, node in graph.module2node.items():  # autograd's graph would hold the parameters
+        node.grad_fn = None
+        if not isinstance(module, nn.Parameter) and hasattr(module, "grad_fn"):
+            module.grad_fn = None
     return graph
 
 
@@ -79,6 +84,8 @@ def example_inputs(model: Any) -> dict[str, Any]:
     # without a cache, which would add concatenations to the graph that link no channels
     # a skeleton gets a 4-D mask: transformers reads the values of a 2-D one to see whether it masks anything
     mask = {"attention_mask": torch.zeros(1, 1, 8, 8, device=device)} if ids.is_meta else {}
+    if ids.is_meta and "position_ids" in inspect.signature(model.forward).parameters:
+        mask["position_ids"] = torch.arange(8, device=device)[None]  # OPT would count them from a 2-D mask
     return {"input_ids": ids, **mask, **({"use_cache": False} if hasattr(config, "use_cache") else {})}
 
 

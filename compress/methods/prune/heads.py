@@ -17,6 +17,8 @@ from torch import nn
 from transformers.pytorch_utils import Conv1D
 
 from compress.base.config import InputError
+from compress.methods.capture import Inputs
+from compress.methods.layerwise import change_layers
 from compress.methods.prune.importance import Part, Structures, allocated, most_important
 from compress.methods.prune.scoring import scores
 from compress.methods.prune.shapes import parameter_shapes, shape_changes
@@ -59,13 +61,20 @@ def heads(bundle: Bundle, config: Prune) -> Bundle:
     config = in_parameters(bundle, config, heads, [index / fewest for index in range(1, fewest)])
     kept = [_groups_to_keep(attention, config.fraction) for attention in chosen]
     sets = [structures(attention) for attention in chosen]
-    scored = scores(bundle, config, sets, [a.layer.child(a.layer.architecture.output) for a in chosen])
+    outputs = [a.layer.child(a.layer.architecture.output) for a in chosen]
+    scored = scores(bundle, config, sets, outputs)
     if config.allocation == "global":
         kept = allocated(scored, sum(kept))
     before = parameter_shapes(model)
-    attributes = {}
-    for attention, score, count in zip(chosen, scored, kept, strict=True):
+    cuts = dict(zip(outputs, zip(chosen, scored, kept, strict=True), strict=True))
+
+    def change(name: str, _inputs: Inputs | None) -> None:
+        attention, score, count = cuts[name]
         keep_groups(attention, most_important(score, count))
+
+    change_layers(bundle, "prune heads", None, outputs, change, "prune")
+    attributes = {}
+    for attention, count in zip(chosen, kept, strict=True):
         changed = _set_attributes(attention, count)
         if changed:
             attributes[attention.layer.child(attention.layer.architecture.attention)] = {"attributes": changed}

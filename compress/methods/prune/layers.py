@@ -5,6 +5,7 @@
 All layers are scored once, before any is removed, as in the paper.
 """
 
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
@@ -36,12 +37,16 @@ def layers(bundle: Bundle, config: Prune) -> Bundle:
             f"removed; use a multiple of {1 / len(present):.3f} that leaves one"
         )
     scores = [0.0] * len(present)
-    if not is_empty(model):
+    if bundle.stream is not None:
+        scores = bundle.stream.influences(bundle, "prune layers", config.sample, influence)
+    elif not is_empty(model):
         scores = influences(model, list(batches(bundle, "prune layers", config.sample)))
     removed = sorted(sorted(allowed, key=lambda index: (scores[index], index))[:count])
     kept = tuple(index for index in range(len(present)) if index not in removed)
     path = layers_path(model, architecture_of(model, "prune layers"))
     attributes = keep_layers(model, kept, "prune layers")
+    if bundle.stream is not None:
+        bundle.stream.keep_blocks(path, kept)
     removed_list = ", ".join(f"{index} (influence {scores[index]:.3f})" for index in removed)
     note = f"prune: layers {removed_list} of {len(present)} removed"
     return replace(bundle, layers=rename(bundle.layers, path, kept)).changed(model, attributes, note)
@@ -64,8 +69,7 @@ def influences(model: Any, examples: list[dict[str, torch.Tensor]]) -> list[floa
         def look(_module: Any, given: Any, named: Any, output: Any) -> None:
             before = given[0] if given else named["hidden_states"]
             after = output[0] if isinstance(output, tuple) else output
-            rows = token_rows(before, mask[0]).float(), token_rows(after, mask[0]).float()
-            cosines[index].append(F.cosine_similarity(rows[0], rows[1], dim=-1).double())
+            cosines[index].append(_cosines(before, after, mask[0]))
 
         return look
 
@@ -82,3 +86,14 @@ def influences(model: Any, examples: list[dict[str, torch.Tensor]]) -> list[floa
             handle.remove()
         model.train(training)
     return [1 - float(torch.cat(values).mean()) for values in cosines]
+
+
+def influence(states: Iterable[tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]]) -> float:
+    """Return 1 - mean cosine between a layer's inputs and outputs, given (input, output, mask) of every batch."""
+    return 1 - float(torch.cat([_cosines(*each) for each in states]).mean())
+
+
+def _cosines(before: torch.Tensor, after: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
+    """Return the cosine between input and output [batch, length, width] of every real token."""
+    rows = token_rows(before, mask).float(), token_rows(after, mask).float()
+    return F.cosine_similarity(rows[0], rows[1], dim=-1).double()

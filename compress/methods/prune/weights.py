@@ -8,16 +8,15 @@ sparsegpt    w^2 / U_jj^2, column by column             its block of columns    
 Under the pattern 2:4, each weight is compared only with the three others of its four.
 """
 
-from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
 from torch import nn
 
 from compress.base.config import InputError
-from compress.base.console import track
-from compress.methods.capture import Inputs, walk
+from compress.methods.capture import Inputs
 from compress.methods.compensate import BLOCK, Choose, compensated
+from compress.methods.layerwise import change_layers
 from compress.model.bundle import Bundle
 from compress.model.layers import Experts, matrix, stacked_experts, weight_layers
 from compress.spec.steps import Prune
@@ -31,17 +30,22 @@ def unstructured(bundle: Bundle, config: Prune) -> Bundle:
     Raises InputError, before anything changes, if the pattern does not fit a layer.
     """
     chosen, experts = choose(bundle.model, config)
-    layers: dict[str, dict[str, Any]] = {}
-    for name, inputs in track(_statistics(bundle, config, chosen), "prune", len(chosen)):
+
+    def change(name: str, inputs: Inputs | None) -> dict[str, Any]:
         weight = matrix(chosen[name])  # [out, in]
         weight.copy_(_sparsified(weight, inputs, config))
-        layers[name] = {"sparsity": round((weight == 0).float().mean().item(), 6)}
-        if config.pattern != "free":
-            layers[name]["pattern"] = config.pattern
-    for name, stack in track(experts.items(), "prune experts", len(experts)):
+        pattern = {} if config.pattern == "free" else {"pattern": config.pattern}
+        return {"sparsity": round((weight == 0).float().mean().item(), 6), **pattern}
+
+    def change_experts(name: str, _inputs: Inputs | None) -> dict[str, Any]:
+        stack = experts[name]
         for weight in stack.matrices:  # [out, in], one expert at a time
             weight.copy_(_sparsified(weight, None, config))
-        layers[name] = {"sparsity": round((stack.matrices == 0).float().mean().item(), 6)}
+        return {"sparsity": round((stack.matrices == 0).float().mean().item(), 6)}
+
+    step, sample = f"prune importance {config.importance}", None if config.importance == "magnitude" else config.sample
+    layers: dict[str, dict[str, Any]] = change_layers(bundle, step, sample, chosen, change, "prune")
+    layers |= change_layers(bundle, step, None, experts, change_experts, "prune experts")
     amount = "2 of every 4" if config.pattern == "2:4" else f"{config.fraction:.0%}"
     note = (
         f"prune: {amount} of the weights of {len(layers)} layers set to zero by {config.importance}; zeros are still "
@@ -67,14 +71,6 @@ def choose(model: nn.Module, config: Prune) -> tuple[dict[str, nn.Module], dict[
     if odd:
         raise InputError([f"{name}: {widths[name]} inputs, expected a multiple of 4; exclude it" for name in odd])
     return chosen, experts
-
-
-def _statistics(bundle: Bundle, config: Prune, chosen: Mapping[str, nn.Module]) -> Iterator[tuple[str, Inputs | None]]:
-    """Yield each layer's input statistics if the importance needs them; later blocks see changes to earlier ones."""
-    if config.importance == "magnitude":
-        yield from ((name, None) for name in chosen)
-        return
-    yield from walk(bundle, f"prune importance {config.importance}", config.sample, chosen)
 
 
 def _sparsified(weight: torch.Tensor, inputs: Inputs | None, config: Prune) -> torch.Tensor:

@@ -13,6 +13,8 @@ from torch import nn
 from transformers.pytorch_utils import Conv1D
 
 from compress.base.config import InputError
+from compress.methods.capture import Inputs
+from compress.methods.layerwise import change_layers
 from compress.methods.prune.graph import outputs_group, parts_of, trace
 from compress.methods.prune.importance import Part, Structures, allocated, most_important
 from compress.methods.prune.scoring import scores
@@ -37,19 +39,25 @@ def feed_forward(bundle: Bundle, config: Prune) -> Bundle:
     widths = [_width(layer) for layer in chosen]
     config = in_parameters(bundle, config, feed_forward)
     targets = [round_width(width * (1 - config.fraction), width) for width in widths]
-    graph = trace(model)
+    graph = trace(model) if bundle.stream is None else bundle.stream.traced(model, trace)
     roots = [layer.get(layer.architecture.ffn_in[0]) for layer in chosen]
     sets = []
     for root, width in zip(roots, widths, strict=True):
         parts = parts_of(graph, outputs_group(graph, root, range(width)), width)
         sets.append(Structures(parts, width))
-    scored = scores(bundle, config, sets, [layer.child(layer.architecture.ffn_out) for layer in chosen])
+    outputs = [layer.child(layer.architecture.ffn_out) for layer in chosen]
+    scored = scores(bundle, config, sets, outputs)
     if config.allocation == "global":
         targets = allocated(scored, sum(targets), _step(min(widths)), _step(min(widths)))
     before = parameter_shapes(model)
-    for root, width, target, score in zip(roots, widths, targets, scored, strict=True):
+    cuts = {n: cut for n, cut in zip(outputs, zip(roots, widths, targets, scored, strict=True), strict=True)}
+
+    def change(name: str, _inputs: Inputs | None) -> None:
+        root, width, target, score = cuts[name]
         if target < width:
             _remove(graph, root, width, most_important(score, target).tolist())
+
+    change_layers(bundle, "prune feed_forward", None, outputs, change, "prune")
     after = {_width(layer) for layer in all_layers}
     if len(after) == 1:
         setattr(model.config, all_layers[0].architecture.ffn_width, after.pop())

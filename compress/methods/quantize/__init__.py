@@ -5,7 +5,7 @@ it. Weight formats replace linear layers one by one (`compress.model.packing`). 
 changes the exported graph (`compress.model.runtimes.onnx`, `compress.model.runtimes.openvino`).
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from types import MappingProxyType
 from typing import Any
@@ -15,11 +15,11 @@ from torch import nn
 from transformers.pytorch_utils import Conv1D
 
 from compress.base.config import InputError
-from compress.base.console import track
 from compress.base.device import DeviceKind
 from compress.base.devices import capability, device_of
 from compress.data.tasks import task_of
-from compress.methods.capture import Inputs, walk
+from compress.methods.capture import Inputs
+from compress.methods.layerwise import change_layers
 from compress.methods.quantize import rounding
 from compress.methods.quantize.graphs import in_openvino
 from compress.methods.quantize.smoothing import smoothed
@@ -29,9 +29,9 @@ from compress.model.packing import backend_of, grouped
 from compress.model.packing.stacked import index_by_expert, stack
 from compress.model.runtimes.check import checked
 from compress.model.runtimes.onnx import quantize_graph
-from compress.model.sharing import swap
-from compress.spec.formats import Row, choose
-from compress.spec.steps import Quantize
+from compress.model.sharing import swap, tied_problem
+from compress.spec.formats import GRAPH_RUNTIMES, Row, choose
+from compress.spec.steps import Quantize, Sample
 
 
 def quantize(bundle: Bundle, config: Quantize) -> Bundle:
@@ -45,8 +45,7 @@ def quantize(bundle: Bundle, config: Quantize) -> Bundle:
     model, refused = bundle.model, dict[str, str]()
     if row.backend == "onnxruntime":
         if config.scaling == "smoothquant":
-            for name, inputs in track(_statistics(bundle, config, chosen), "smooth", len(chosen)):
-                swap(model, name, smoothed(_as_linear(chosen[name]), inputs, config.smoothing))
+            _smooth(bundle, config, chosen)
         model = quantize_graph(checked(bundle, "onnxruntime"), set(chosen), config.per_channel)
     elif row.backend == "openvino":
         refused = refusals(chosen, entry, device_of(bundle.device).kind)
@@ -70,9 +69,17 @@ def quantize(bundle: Bundle, config: Quantize) -> Bundle:
 
 
 def _chosen(model: nn.Module, config: Quantize, row: Row) -> tuple[dict[str, nn.Module], dict[str, Experts]]:
-    """Return the chosen linear layers and, if the format takes them, the chosen stacks of experts."""
+    """Return the chosen linear layers and, if the format takes them, the chosen stacks of experts.
+
+    Raises InputError for a head that is tied to the input embedding, unless a graph holds the two apart.
+    """
     experts = stacked_experts(model, config) if row.backend == "torch" else {}
-    return dict(weight_layers(model, config, experts)), experts
+    chosen = dict(weight_layers(model, config, experts))
+    if row.runtime not in GRAPH_RUNTIMES:
+        tied = [tied_problem(model, module, name, "quantize") for name, module in chosen.items()]
+        if problems := [problem for problem in tied if problem is not None]:
+            raise InputError(problems)
+    return chosen, experts
 
 
 def refusals(
@@ -178,16 +185,26 @@ def _quantize_layers(
     backend = backend_of(str(entry["backend"]))
     refused = refusals(chosen, entry, device_of(bundle.device).kind, experts)
     accepted = {name: module for name, module in chosen.items() if name not in refused}
-    for name, inputs in track(_statistics(bundle, config, accepted), "quantize", len(accepted)):
+
+    def change(name: str, inputs: Inputs | None) -> dict[str, Any]:
         linear = _as_linear(accepted[name])
         if config.scaling == "smoothquant":
             swap(bundle.model, name, backend.make(smoothed(linear, inputs, config.smoothing), entry))
-            continue
-        swap(bundle.model, name, backend.make(linear, entry) if _is_plain(entry) else _rounded(linear, inputs, entry))
-    for name, stacked in track(experts.items(), "quantize experts", len(experts)):
-        if name not in refused:
-            layers = [_rounded(_as_one(weight), None, entry) for weight in stacked.matrices]
-            swap(bundle.model, name, stack(layers, stacked.matrices.dtype, stacked.transposed))
+        else:
+            made = backend.make(linear, entry) if _is_plain(entry) else _rounded(linear, inputs, entry)
+            swap(bundle.model, name, made)
+        return {"backend": entry["backend"]}
+
+    def change_experts(name: str, _inputs: Inputs | None) -> dict[str, Any]:
+        stacked = experts[name]
+        layers = [_rounded(_as_one(weight), None, entry) for weight in stacked.matrices]
+        swap(bundle.model, name, stack(layers, stacked.matrices.dtype, stacked.transposed))
+        return {"backend": entry["backend"]}
+
+    step, sample = _calibration(config)
+    change_layers(bundle, step, sample, accepted, change, "quantize")
+    taken = [name for name in experts if name not in refused]
+    change_layers(bundle, step, None, taken, change_experts, "quantize experts")
     index_by_expert(bundle.model)
     return refused
 
@@ -204,15 +221,19 @@ def _as_one(weight: torch.Tensor) -> nn.Linear:
     return linear
 
 
-def _statistics(
-    bundle: Bundle, config: Quantize, chosen: Mapping[str, nn.Module]
-) -> Iterator[tuple[str, Inputs | None]]:
-    """Yield each layer's input statistics if the settings need them; later blocks see changes to earlier ones."""
-    if config.rounding != "gptq" and config.scaling == "none":
-        yield from ((name, None) for name in chosen)
-        return
+def _calibration(config: Quantize) -> tuple[str, Sample | None]:
+    """Return the step's name and the examples for its statistics; None if its settings need none."""
     setting = "rounding gptq" if config.rounding == "gptq" else f"scaling {config.scaling}"
-    yield from walk(bundle, f"quantize {setting}", config.sample, chosen)
+    return f"quantize {setting}", None if config.rounding != "gptq" and config.scaling == "none" else config.sample
+
+
+def _smooth(bundle: Bundle, config: Quantize, chosen: Mapping[str, nn.Module]) -> None:
+    """Smooth the inputs of these layers, in place."""
+
+    def change(name: str, inputs: Inputs | None) -> None:
+        swap(bundle.model, name, smoothed(_as_linear(chosen[name]), inputs, config.smoothing))
+
+    change_layers(bundle, *_calibration(config), chosen, change, "smooth")
 
 
 def _rounded(linear: nn.Linear, inputs: Inputs | None, entry: Mapping[str, Any]) -> nn.Module:

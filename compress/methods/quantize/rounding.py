@@ -55,7 +55,6 @@ def gptq(
     scale, zero = (t.clone() for t in grid.settle(exact))
     order = gram.diagonal().argsort(descending=True) if by_activation else torch.arange(columns, device=gram.device)
     positions = order.tolist()
-    order = order.to(weight.device)
 
     def choose(current: torch.Tensor, diagonal: torch.Tensor, j: int) -> torch.Tensor:
         group, first = divmod(positions[j], size)
@@ -67,10 +66,13 @@ def gptq(
 
     # a group lies within one block of columns, or is one: only then has it all corrections when its grid is fixed
     block = 128 if early else max(128, size)
-    on_gram_device = order.to(gram.device)
-    changed = compensated(exact[:, order], gram[on_gram_device][:, on_gram_device], choose, damping, block=block)
+    if not by_activation:
+        changed = compensated(exact, gram, choose, damping, block=block)
+        return Rounded(grid.rounded(changed, scale, zero), scale, zero)
+    on_weight = order.to(weight.device)
+    changed = compensated(exact[:, on_weight], gram[order][:, order], choose, damping, block=block)
     restored = torch.empty_like(exact)
-    restored[:, order] = changed
+    restored[:, on_weight] = changed
     return Rounded(grid.rounded(restored, scale, zero), scale, zero)
 
 
@@ -115,5 +117,5 @@ def awq_scale(weight: torch.Tensor, inputs: Inputs, grid: Grid) -> torch.Tensor:
 
 def scaled_gram(gram: torch.Tensor, scale: torch.Tensor) -> torch.Tensor:
     """Return the sum of x x^T of inputs divided by these factors [in]."""
-    exact = scale.double()
-    return gram / (exact[:, None] * exact[None, :])
+    exact = scale.to(gram.dtype)
+    return gram / exact[:, None] / exact[None, :]
