@@ -19,15 +19,16 @@ from compress.base.errors import InputError
 from compress.base.files import put_in_place
 from compress.base.owners import beside
 from compress.base.version import __version__
+from compress.data.tasks import task_of
 from compress.export import check, compressed_tensors, folder, gguf, gptq, llama_cpp, onnx, openvino
 from compress.export.check import Checked, Expected
 from compress.export.gguf.tokenizer import one_space_more
 from compress.export.integers import Integers, expand, refuse
 from compress.model import artifact
 from compress.model.bundle import Bundle
-from compress.model.manifest import MANIFEST, Manifest, sha256
+from compress.model.manifest import INTEGERS, MANIFEST, Manifest, sha256
 from compress.model.packing.grouped_layer import GroupedLinear
-from compress.model.runtimes.check import check_batches, checked
+from compress.model.runtimes.check import check_batches, checked, checked_with_cache
 from compress.model.runtimes.graph import GraphModel
 from compress.model.skeleton import unlike_plain
 from compress.spec.exports import HOLDS, Target
@@ -66,7 +67,8 @@ def export(source: Path, target: Target, out: Path | None = None) -> Exported:
     out = default_folder(source, target) if out is None else out
     _check_packages(target)
     _refuse_foreign(out)
-    model, processor, manifest = artifact.load(source)
+    integers = source / INTEGERS
+    model, processor, manifest = artifact.load(integers if integers.is_dir() and target != "openvino" else source)
     work = beside(out, "part")
     try:
         work.mkdir(parents=True)
@@ -132,6 +134,10 @@ def _write(
     if target in FOLDERS:
         _refuse_structure(model, manifest, layers, target)
         FOLDERS[target](model, processor, layers, work)
+    elif target == "openvino" and task_of(manifest.task).generates:
+        _copy(checked_with_cache(bundle), target, work)
+        model.config.save_pretrained(work)
+        folder.write_rest(model, processor, work)
     else:
         expand(model, layers)
         integers = {name: Integers.of(layer) for name, layer in layers.items()}
@@ -150,8 +156,6 @@ def _write(
         remarks.append("not tried in llama.cpp: xllamacpp is not installed (pip install 'compress[llama-cpp]')")
     if target == "gguf" and one_space_more(processor):
         remarks.append("llama.cpp adds a token to texts that begin with a space")
-    if target == "openvino" and manifest.task == "causal-lm":
-        remarks.append("the graph has no key/value cache: every generated token computes the whole text again")
     return checks, remarks
 
 
@@ -169,6 +173,13 @@ def _refuse_structure(model: Any, manifest: Manifest, layers: dict[str, GroupedL
         )
 
 
+def _copy(graph: GraphModel, target: Target, work: Path) -> None:
+    """Copy a graph's files, under the name that the format's tools expect."""
+    stem = {"onnx": "model", "openvino": Path(openvino.FILE).stem}[target]
+    for file in graph.files():
+        shutil.copyfile(file, work / file.name.replace(graph.path.stem, stem, 1))
+
+
 def _write_graph_again(
     model: GraphModel, processor: Any, manifest: Manifest, target: Target, work: Path
 ) -> tuple[list[Checked], list[str]]:
@@ -180,9 +191,7 @@ def _write_graph_again(
         )
     bundle = Bundle(model, processor, manifest.task, torch.device("cpu"))
     expected = Expected.of(model, check_batches(bundle), manifest.task)
-    stem = {"onnx": "model", "openvino": Path(openvino.FILE).stem}[target]
-    for file in model.files():
-        shutil.copyfile(file, work / file.name.replace(model.path.stem, stem, 1))
+    _copy(model, target, work)
     model.config.save_pretrained(work)
     folder.write_rest(None, processor, work)
     return [check.loaded(target, model, {}, expected, work, manifest.task)], []

@@ -114,8 +114,10 @@ def loaded(
             return alike(reader, expected, OnnxModel(folder / "model.onnx", model.config).opened().eval(), folder)
         if target == "openvino":
             from compress.model.runtimes.openvino import OpenVinoModel
+            from compress.model.runtimes.stateful import StatefulModel
 
-            return alike(reader, expected, OpenVinoModel(folder / openvino.FILE, model.config, exact=True), folder)
+            opened = StatefulModel if task_of(task).generates else OpenVinoModel
+            return alike(reader, expected, opened(folder / openvino.FILE, model.config, exact=True), folder)
         return equal(reader, expected, _by_transformers(target, model, folder, task), folder)
     except (InputError, MemoryError):
         raise

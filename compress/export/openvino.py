@@ -2,8 +2,7 @@
 
     integers (i4, u4, i8, u8) --Convert--> [- zeros] --> * scales --Reshape--> [out, in] --MatMul
 
-`graph_of` is the one place that makes the graph of a model. It has no key/value cache: OpenVINO GenAI, which generates
-with a cache, cannot open it.
+Language models become graphs with a cache (`compress.model.runtimes.stateful_export`), all others these.
 """
 
 from collections.abc import Callable, Mapping

@@ -66,11 +66,14 @@ batch = AutoTokenizer.from_pretrained("FOLDER")("Once upon a time", return_tenso
 wanted = [item.name for item in session.get_inputs()]
 print(session.run(["logits"], {name: batch[name] for name in wanted})[0].argmax(-1))"""
 OPENVINO = """\
+import numpy
 import openvino
 from transformers import AutoTokenizer
 
 compiled = openvino.Core().compile_model("FOLDER/openvino_model.xml", "CPU")
 batch = AutoTokenizer.from_pretrained("FOLDER")("Once upon a time", return_tensors="np")
+batch["position_ids"] = batch["attention_mask"].cumsum(axis=1) - 1
+batch["beam_idx"] = numpy.zeros(1, numpy.int32)
 wanted = [item.get_any_name() for item in compiled.inputs]
 print(compiled({name: batch[name] for name in wanted})["logits"].argmax(-1))"""
 GENAI = """\
@@ -96,7 +99,7 @@ SERVING: dict[Target, tuple[Serving, ...]] = {
     "onnx": (Serving("onnxruntime", "python", ONNXRUNTIME),),
     "openvino": (
         Serving("OpenVINO", "python", OPENVINO),
-        Serving("OpenVINO GenAI, for a graph with a key/value cache", "py", GENAI, tried=False),
+        Serving("OpenVINO GenAI", "py", GENAI, tried=False),
     ),
 }
 LIBRARY: dict[Target, str] = {

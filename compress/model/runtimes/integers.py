@@ -70,6 +70,9 @@ def _weight(layer: GroupedLinear) -> Any:
     shape = [rows, groups, layer.in_features // groups] if groups > 1 else [rows, layer.in_features]
     per_group = [rows, groups, 1] if groups > 1 else [rows, 1]
     zero = layer.zero.float()
+    if layer.bits in (4, 8) and bool((zero == 2 ** (layer.bits - 1)).all()):
+        values = ops.convert(_constant(ints, shape, layer.bits, signed=True), openvino.Type.f32)
+        return _scaled(values, layer, per_group)
     whole = bool((zero == zero.round()).all() and zero.min() >= 0 and zero.max() < 2 ** max(4, layer.bits))
     stored_zero = _constant(zero.to(torch.uint8).numpy(), per_group, layer.bits) if whole else None
     values = ops.convert(_constant(ints, shape, layer.bits), openvino.Type.f32)
@@ -77,22 +80,35 @@ def _weight(layer: GroupedLinear) -> Any:
         shifted = ops.subtract(values, ops.convert(stored_zero, openvino.Type.f32))
     else:
         shifted = ops.subtract(values, ops.constant(zero.numpy().reshape(per_group)))
-    scaled = ops.multiply(shifted, ops.constant(layer.scale.float().numpy().reshape(per_group)))
-    if groups == 1:
+    return _scaled(shifted, layer, per_group)
+
+
+def _scaled(values: Any, layer: GroupedLinear, per_group: list[int]) -> Any:
+    """Return the node of the weight [out, in] from integers minus zeros."""
+    import openvino.opset13 as ops
+
+    scaled = ops.multiply(values, ops.constant(layer.scale.float().numpy().reshape(per_group)))
+    if len(per_group) == 2:
         return scaled
-    return ops.reshape(scaled, ops.constant([rows, layer.in_features], dtype=np.int64), special_zero=False)
+    shape = ops.constant([layer.out_features, layer.in_features], dtype=np.int64)
+    return ops.reshape(scaled, shape, special_zero=False)
 
 
-def _constant(values: np.ndarray, shape: list[int], bits: int) -> Any:
-    """Return unsigned integers as a constant of 4 bits, if they have no more, or 8."""
+def _constant(values: np.ndarray, shape: list[int], bits: int, signed: bool = False) -> Any:
+    """Return integers as a constant of 4 bits, if they have no more, or 8; `signed`: minus the middle of their range.
+    """
     import openvino
     import openvino.opset13 as ops
 
     flat = np.ascontiguousarray(values).reshape(-1)
     if bits > 4:
+        if signed:
+            return ops.constant((flat.astype(np.int16) - 128).astype(np.int8).reshape(shape), dtype=np.int8)
         return ops.constant(flat.reshape(shape), dtype=np.uint8)
+    flat = (flat - 8) & 15 if signed else flat
     pairs = np.zeros(flat.size + flat.size % 2, dtype=np.uint8)
     pairs[: flat.size] = flat
-    tensor = openvino.Tensor(openvino.Type.u4, openvino.Shape(shape))  # a constant shares its memory
+    kind = openvino.Type.i4 if signed else openvino.Type.u4
+    tensor = openvino.Tensor(kind, openvino.Shape(shape))  # a constant shares its memory
     tensor.data.reshape(-1)[:] = pairs[0::2] | (pairs[1::2] << 4)  # the first of two is in the low bits
     return ops.constant(tensor)
