@@ -85,6 +85,8 @@ def export(source: Path, target: Target, out: Path | None = None) -> Exported:
         for file in record["files"]:
             (work / file).chmod(0o644)  # safetensors makes files readable by the owner only
         put_in_place(work, out)
+    except InputError as error:
+        raise InputError(problem.replace(str(work), str(out)) for problem in error.problems) from error
     except OSError as error:
         raise InputError(
             f"{out}: the export cannot be written ({error.strerror or error}); free space or choose another --out"

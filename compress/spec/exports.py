@@ -14,7 +14,7 @@ TARGETS: tuple[Target, ...] = get_args(Target)
 
 @dataclass(frozen=True)
 class Holds:
-    """The quantized weights that a format holds, and its file."""
+    """The quantized weights that a format holds, and the packages that it needs."""
 
     bits: tuple[int, ...]
     symmetric: bool
@@ -23,18 +23,16 @@ class Holds:
     """Sizes of groups; empty: any size, and whole rows."""
     packs: tuple[bool, bool] = (False, False)
     """Whether 32-bit words must hold whole numbers of outputs, and of inputs."""
-    files: tuple[str, ...] = ()
-    """Its files of weights, as patterns."""
     pip: tuple[str, ...] = ()
     """Optional packages that write or check it."""
 
 
 HOLDS: dict[Target, Holds] = {
-    "compressed-tensors": Holds((4, 8), True, files=("model*.safetensors",), pip=("compressed-tensors",)),
-    "gguf": Holds((4, 8), True, (32,), files=("model.gguf",), pip=("gguf",)),
-    "gptq": Holds((2, 4, 8), False, packs=(True, True), files=("model*.safetensors",)),
-    "onnx": Holds((4, 8), False, (16, 32, 64, 128, 256), files=("model.onnx",)),
-    "openvino": Holds((4, 8), False, files=("model.xml", "model.bin")),
+    "compressed-tensors": Holds((4, 8), True, pip=("compressed-tensors",)),
+    "gguf": Holds((4, 8), True, (32,), pip=("gguf",)),
+    "gptq": Holds((2, 4, 8), False, packs=(True, True)),
+    "onnx": Holds((4, 8), False, (16, 32, 64, 128, 256)),
+    "openvino": Holds((4, 8), False),
 }
 REMEDY = "quantize with {bits: 8 or 4, symmetric: true, group_size: 32}, as llama_int8 and llama_int4 do"
 """What every format holds."""
