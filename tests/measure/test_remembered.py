@@ -41,7 +41,7 @@ def test_a_reference_is_evaluated_once(workload: Path, evaluations: Path, monkey
     first = run_session(first_job, {"fp32 eager": Memory(5, 6)})
     known = recalled(first_job)
     assert set(known) == {spec.name for spec in first_job.runners if spec.reference}
-    monkeypatch.setattr(sessions, "evaluate", None)  # any call fails
+    monkeypatch.setattr(sessions, "answers", None)  # any call fails
     second = run_session(first_job, {"fp32 eager": Memory(5, 6)}, known)
     for name in known:
         assert of(second, name) == of(first, name)
