@@ -9,24 +9,28 @@ from compress.base.config import InputError, did_you_mean
 from compress.records.files import named
 
 RESULTS = Path("results")
-OWN = re.compile(r"(?P<recipe>.+?)-[a-z]+-[0-9a-f]{8}(-limit[0-9]+)?\.json")
+OWN = re.compile(r"(?P<recipe>.+?)-[a-z]+-[0-9a-f]{8}(?P<limit>-limit[0-9]+)?\.json")
 """Name of a result's file: recipe, machine id, limit."""
 
 
 def found(word: Path, folder: Path = RESULTS) -> Path:
     """Return the path of a result that is named by its path, or by its recipe if `folder` has one result of it.
 
-    A path that leads nowhere is returned as it is. Raises InputError if several results, or none, have the name.
+    A result of all examples is preferred to limited ones. A path that leads nowhere is returned as it is. Raises
+    InputError if several results, or none, have the name.
     """
     if os.path.lexists(word) or len(word.parts) > 1 or word.suffix == ".json" or not folder.is_dir():
         return word
     recipes: dict[str, list[Path]] = {}
+    whole: list[Path] = []
     for path in named([folder]):
         if match := OWN.fullmatch(path.name):
             recipes.setdefault(match["recipe"], []).append(path)
+            whole += [] if match["limit"] else [path]
     files = recipes.get(str(word), [])
-    if len(files) == 1:
-        return files[0]
+    for candidates in (files, [path for path in files if path in whole]):
+        if len(candidates) == 1:
+            return candidates[0]
     if files:
         raise InputError(f"{word}: {len(files)} results have this name; expected the file of one: {_listed(files)}")
     raise InputError(

@@ -56,10 +56,10 @@ class Row:
 
 
 ROWS: tuple[Row, ...] = (
-    Row("int8", "cpu", "onnxruntime", "onnxruntime", "real", "int8 products (VNNI/AMX) on CPU"),
+    Row("int8", "cpu", "onnxruntime", "onnxruntime", "real", "int8 products on CPU, fastest with VNNI or AMX"),
     Row("int8", "cpu", "torchao", "compile", "real", "int8 products through torch._int_mm, fused by compile"),
     Row("int8", "cpu", "torchao", "eager", "real", "int8 products, quantization steps not fused"),
-    Row("int8_static", "cpu", "openvino", "openvino", "real", "int8 products (VNNI/AMX), activation scales calibrated"),
+    Row("int8_static", "cpu", "openvino", "openvino", "real", "int8 products, activation scales calibrated"),
     Row("int8", "cuda", "torchao", "compile", "real", "int8 tensor cores, rounding fused by compile"),
     Row("int8", "cuda", "torchao", "eager", "real", "int8 tensor cores, but every product copies its weight: slow"),
     Row("fp8", "cuda", "torchao", "compile", "real", "fp8 (e4m3) tensor cores (Ada, Hopper, newer), one scale per row"),

@@ -31,6 +31,16 @@ def test_limited_results_have_the_recipes_name_too(tmp_path: Path) -> None:
     assert found(Path("bert_int8"), tmp_path) == path
 
 
+def test_the_result_of_all_examples_is_preferred_to_limited_ones(folder: Path) -> None:
+    whole = folder / "stdlib-bert" / "bert_int8-cpu-aaaaaaaa.json"
+    for limit in (100, 500):
+        (folder / "stdlib-bert" / f"bert_int8-cpu-aaaaaaaa-limit{limit}.json").write_text("{}")
+    assert found(Path("bert_int8"), folder) == whole
+    whole.unlink()
+    with pytest.raises(InputError, match="2 results have this name"):
+        found(Path("bert_int8"), folder)
+
+
 def test_paths_are_returned_as_they_are(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "twice").mkdir()
