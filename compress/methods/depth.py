@@ -100,6 +100,10 @@ def _move_up(model: Any, path: str, kept: tuple[int, ...], before: Any, after: A
         before.get_submodule(parent), empty
     ):  # DistilBERT's layer count, Qwen's flag for sliding windows
         setattr(owner, key, getattr(empty, key))
+    for name in dict(before.named_buffers()).keys() - dict(after.named_buffers()).keys():
+        if not name.startswith(f"{path}."):  # Gemma 3's rotary frequencies of a kind of layer that is gone
+            holder, _, key = name.rpartition(".")
+            del model.get_submodule(holder)._buffers[key]
     layers = model.get_submodule(path)
     setattr(owner, child, nn.ModuleList([layers[index] for index in kept]))
     for place, layer in enumerate(getattr(owner, child)):

@@ -10,6 +10,7 @@ from compress.base.config import InputError
 from compress.harness import preflight, transform
 from tests import families, streams
 
+pytestmark = pytest.mark.long
 CALIBRATED = {"calibration_examples": 6}
 STEPS: dict[str, dict[str, Any]] = {
     "gptq": {"method": "quantize", "bits": 4, "group_size": 32, "rounding": "gptq", **CALIBRATED},
