@@ -5,8 +5,10 @@ from typing import TYPE_CHECKING, Any
 from compress.data import positions
 from compress.data.point import OperatingPoint
 from compress.data.tasks import task_of
+from compress.measure.decode import Generation
 from compress.measure.job import Job
 from compress.measure.models import LoadedModel, timing_batches
+from compress.model.caching import caching, keeps_cache
 
 if TYPE_CHECKING:
     import torch
@@ -28,8 +30,9 @@ def continuations(job: Job, runner: LoadedModel) -> Texts:
         return ()
     point = OperatingPoint(batch_size=PROMPTS, sequence_length=PROMPT_TOKENS)
     prompts = timing_batches(job, runner, point, 1)[0]["input_ids"]
-    # graphs have no cache, and a compiled model would be compiled again for its steps
-    return continued(runner.model, prompts, tokens, cached=runner.spec.runtime == "eager")
+    # a compiled model would be compiled again for its steps
+    cached = runner.spec.runtime != "compile" and keeps_cache(runner.model)
+    return continued(runner.model, prompts, tokens, cached)
 
 
 def continued(model: Any, prompts: "torch.Tensor", tokens: int, cached: bool) -> Texts:
@@ -39,13 +42,11 @@ def continued(model: Any, prompts: "torch.Tensor", tokens: int, cached: bool) ->
     """
     import torch
 
-    ids, past = prompts, None
+    ids = prompts
     with torch.no_grad():
+        if cached:
+            return tuple(map(tuple, Generation(caching(model), tokens)(ids).tolist()))
         for _ in range(tokens):
-            if cached:
-                output = model(input_ids=ids if past is None else ids[:, -1:], past_key_values=past, use_cache=True)
-                past = output.past_key_values
-            else:
-                output = model(input_ids=ids, attention_mask=torch.ones_like(ids))
+            output = model(input_ids=ids, attention_mask=torch.ones_like(ids))
             ids = torch.cat([ids, output.logits[:, -1].argmax(dim=-1, keepdim=True).to(ids.device)], dim=1)
     return tuple(map(tuple, ids[:, prompts.shape[1] :].tolist()))

@@ -95,7 +95,7 @@ def _scaled(values: Any, layer: GroupedLinear, per_group: list[int]) -> Any:
 
 
 def _constant(values: np.ndarray, shape: list[int], bits: int, signed: bool = False) -> Any:
-    """Return integers as a constant of 4 bits, if they have no more, or 8; `signed`: minus the middle of their range."""
+    """Return integers as a constant of 4 bits, or 8 if they have more; `signed`: minus the middle of their range."""
     import openvino
     import openvino.opset13 as ops
 
