@@ -54,7 +54,9 @@ def test_natural_points_of_larger_batches_than_the_split_are_one() -> None:
 
 @pytest.mark.parametrize("task", ["image-classification", "causal-lm"])
 def test_other_tasks_have_no_natural_point(task: str) -> None:
-    assert own(task).measured_points("headline") == [own(task).headline_point]
+    points = own(task).measured_points("headline")
+    assert points[0] == own(task).headline_point and all(point.natural is None for point in points)
+    assert [point.phase for point in points[1:]] == (["prefill"] if task == "causal-lm" else [])
     with pytest.raises(ValueError, match="natural as_they_come: only text-classification"):
         own(task, points=(NATURAL,))
 

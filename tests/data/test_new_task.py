@@ -133,9 +133,9 @@ def test_its_own_checks_speak_before_anything_is_trained(tmp_path: Path) -> None
     padded = Recipe.load("bert_int8").model_copy(update={"padding": "fixed"})
     with pytest.raises(InputError, match=f"is of {NAME}, .* only text-classification is padded to a fixed length"):
         run(padded, workload=str(path), out=tmp_path / "results", artifacts=tmp_path / "artifacts", device="cpu")
-    path.write_text(path.read_text() + "points: [{batch_size: 1, generate: 4}]\n")
+    path.write_text(path.read_text() + "points: [{batch_size: 1, context: 8, generate: 4}]\n")
     models = r"language models \(causal-lm, multiple-choice, cloze\)"
-    with pytest.raises(InputError, match=f"generate 4: only {models} generate"):
+    with pytest.raises(InputError, match=f"phase decode: only {models} have phases"):
         Workload.load(path)
 
 

@@ -94,7 +94,7 @@ def test_a_plain_text_is_the_test_split_of_a_language_model(tmp_path: Path) -> N
     (tmp_path / "corpus.txt").write_text("Once upon a time there was a text.\n\nIt had two paragraphs.\n")
     own = written(template.init("owner/name", str(tmp_path / "corpus.txt"), "causal-lm"), tmp_path)
     assert (own.dataset.train, own.dataset.test, own.dataset.text) == (None, "test", "text")
-    assert [(p.batch_size, p.sequence_length, p.generate) for p in own.points] == [(1, 64, 32)]
+    assert [(p.batch_size, p.sequence_length, p.new_tokens) for p in own.points] == [(1, 64, 32)]
 
 
 @pytest.mark.parametrize(("positions", "point"), [(2048, (64, 32)), (24, (16, 8)), (96, (64, 32)), (5, None)])
@@ -106,7 +106,7 @@ def test_the_point_that_generates_fits_the_models_positions(
     config.save_pretrained(tmp_path / "model")
     (tmp_path / "test.txt").write_text("a text")
     own = written(template.init(str(tmp_path / "model"), str(tmp_path / "test.txt"), "causal-lm"), tmp_path)
-    assert [(p.sequence_length, p.generate) for p in own.points] == ([] if point is None else [point])
+    assert [(p.sequence_length, p.new_tokens) for p in own.points] == ([] if point is None else [point])
 
 
 def test_only_language_models_have_a_point_that_generates(workload: Path) -> None:

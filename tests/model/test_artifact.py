@@ -89,7 +89,7 @@ CASES: dict[str, tuple[Any, ...]] = {
     "llama:heads": (HEADS,),
     "llama:lowrank": (LowRank(rank=6),),
     "llama:onnxruntime_int8": (INT8,),
-    "llama:openvino_int8": (STATIC8,),
+    "llama:openvino_int8": (Quantize(bits=8, backend="openvino"),),
     "llama:torchao_int8": (AO8,),
     "llama:llm_int8": (LLM8,),
     "llama:nf4": (NF4,),
