@@ -142,12 +142,12 @@ def _write(
         folder.write_rest(model, processor, work)
     else:
         expand(model, layers)
-        integers = {name: Integers.of(layer) for name, layer in layers.items()}
         if target == "onnx":
+            integers = {name: Integers.of(layer) for name, layer in layers.items()}
             graph = checked(bundle, "onnxruntime")  # its file lasts as long as the object
             onnx.with_integers(graph.path, integers, work / "model.onnx")
         else:
-            openvino.write(bundle, integers, work)
+            openvino.write(bundle, layers, work)
         model.config.save_pretrained(work)
         folder.write_rest(model, processor, work)
     checks = [check.loaded(target, model, layers, expected, work, manifest.task)]

@@ -51,13 +51,12 @@ def insert(products: Mapping[str, list[Any]], layers: Mapping[str, GroupedLinear
             raise InputError(f"openvino: the exported graph has no product of {name}; use runtime eager")
         weight = _weight(layer)
         for node in products[name]:
-            if not node.get_attributes()["transpose_b"]:
-                raise InputError(f"openvino: the product of {name} reads its weight transposed; use runtime eager")
-            node.input(1).replace_source_output(weight.output(0))
+            inputs = node.input_value(0)
             if layer.input_scale is not None:
-                factor = ops.constant((1 / layer.input_scale.float()).numpy())
-                scaled = ops.multiply(node.input_value(0), factor)
-                node.input(0).replace_source_output(scaled.output(0))
+                inputs = ops.multiply(inputs, ops.constant((1 / layer.input_scale.float()).numpy())).output(0)
+            made = ops.matmul(inputs, weight, False, True)
+            made.set_friendly_name(node.get_friendly_name())
+            node.output(0).replace(made.output(0))
 
 
 def _weight(layer: GroupedLinear) -> Any:
