@@ -14,6 +14,7 @@ from compress.records.result import Machine
 
 ARTIFACT_CODE = (
     "base", "spec", "data", "model", "methods", "harness/transform.py", "harness/cost.py", "harness/prequantized.py",
+    "harness/streaming.py",
     "measure/latency.py", "measure/size.py", "measure/evaluate.py",
 )  # fmt: skip
 """Code that an artifact depends on: edits elsewhere do not trigger another compression."""
