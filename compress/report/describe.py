@@ -205,7 +205,7 @@ def _energy(point: Point, energy: Estimate) -> Iterable[str]:
     if point.energy_boundary:
         yield f"    it covers: {point.energy_boundary}"
     token = point.energy_per_token_j
-    if token is not None and token != energy:
+    if token is not None and token.value != energy.value:
         value, interval = text.digits(1e3 * token.value, count), text.spread(1e3 * token.low, 1e3 * token.high, count)
         kind = "generated token" if point.generated_tokens else "prompt token" if point.phase == "prefill" else "token"
         yield f"    {about}{value} mJ per {kind} {interval}, without padding"
