@@ -23,10 +23,11 @@ from compress.data.tasks import task_of
 from compress.export import check, compressed_tensors, folder, gguf, gptq, llama_cpp, onnx, openvino
 from compress.export.check import Checked, Expected
 from compress.export.gguf.tokenizer import one_space_more
-from compress.export.integers import Integers, expand, refuse
+from compress.export.integers import Integers, refuse
 from compress.model import artifact
 from compress.model.bundle import Bundle
 from compress.model.manifest import INTEGERS, MANIFEST, Manifest, sha256
+from compress.model.packing.expanding import expand
 from compress.model.packing.grouped_layer import GroupedLinear
 from compress.model.runtimes.check import check_batches, checked, checked_with_cache
 from compress.model.runtimes.graph import GraphModel

@@ -18,8 +18,9 @@ import torch
 from compress.base.errors import InputError, innermost
 from compress.data.tasks import task_of
 from compress.export import gguf, gptq, openvino
-from compress.export.integers import Integers, expand
+from compress.export.integers import Integers
 from compress.model.agreement import NONE, TOLERANCES, Agreement
+from compress.model.packing.expanding import expand
 from compress.model.packing.grouped_layer import GroupedLinear
 from compress.model.runtimes.graph import OnnxModel
 from compress.spec.exports import Target

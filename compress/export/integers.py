@@ -13,9 +13,9 @@ import torch
 from torch import nn
 
 from compress.base.errors import InputError
+from compress.model.packing.expanding import grouped_layers
 from compress.model.packing.grouped_layer import GroupedLinear, unpacked
 from compress.model.packing.stacked import Stack
-from compress.model.sharing import swap
 from compress.spec.exports import HOLDS, REMEDY, Holds, Target
 
 WORD = 32
@@ -62,11 +62,6 @@ class Integers:
     def whole_zeros(self) -> bool:
         """Return whether all zeros are integers of the grid."""
         return bool(((self.zero == self.zero.round()) & (self.zero >= 0) & (self.zero < 2**self.bits)).all())
-
-
-def grouped_layers(model: nn.Module) -> dict[str, GroupedLinear]:
-    """Return the layers with grouped integers, by name."""
-    return {name: module for name, module in model.named_modules() if isinstance(module, GroupedLinear)}
 
 
 def refuse(model: nn.Module, entries: Mapping[str, Mapping[str, Any]], target: Target) -> dict[str, GroupedLinear]:
@@ -116,17 +111,6 @@ def refusal(layer: GroupedLinear, holds: Holds) -> str | None:
 
 def _listed(numbers: tuple[int, ...]) -> str:
     return " or ".join(map(str, numbers))
-
-
-def expand(model: nn.Module, layers: Mapping[str, GroupedLinear], empty: bool = False) -> None:
-    """Replace the quantized layers by linear layers of the same values, or without values, in place."""
-    for name, layer in layers.items():
-        linear = nn.Linear(layer.in_features, layer.out_features, bias=layer.bias is not None, device="meta")
-        if not empty:
-            linear.weight = nn.Parameter(layer.dense().to(layer.dtype), requires_grad=False)
-        if layer.bias is not None and not empty:
-            linear.bias = nn.Parameter(layer.bias, requires_grad=False)
-        swap(model, name, linear.eval())
 
 
 def words(values: torch.Tensor, bits: int) -> torch.Tensor:

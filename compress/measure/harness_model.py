@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from compress.analysis.accuracy import Evaluation
 from compress.analysis.metrics.lm_eval_task import Loaded, gold, quiet, right
+from compress.base.errors import InputError
 from compress.data.loading import spaced_rows
 from compress.data.tasks import causal_lm, continuations
 from compress.data.tasks.blocks import frame
@@ -20,6 +21,10 @@ if TYPE_CHECKING:
 
 ROWS: Task = replace(causal_lm.TASK, outcomes=continuations.outcomes, answers=final)
 """Contexts with continuations, as rows: one log-likelihood each."""
+
+
+OTHER_KIND = "lm_eval: the task asks for {}; expected one that is scored by log-likelihoods of choices or continuations"
+"""Of a task whose requests are not those that its file states: `lm_eval_task.load` refuses these kinds before."""
 
 
 def harness_model(model: Any, processor: Any, device: "torch.device", batch_size: int, max_length: int) -> Any:
@@ -47,10 +52,10 @@ def harness_model(model: Any, processor: Any, device: "torch.device", batch_size
             return [(-nll, greedy == 1) for nll, greedy in pairs]
 
         def loglikelihood_rolling(self, requests: Any, disable_tqdm: bool = False) -> list[float]:
-            raise NotImplementedError("tasks of this kind are refused beforehand")
+            raise InputError(OTHER_KIND.format("loglikelihood_rolling"))
 
         def generate_until(self, requests: Any, disable_tqdm: bool = False) -> list[str]:
-            raise NotImplementedError("tasks of this kind are refused beforehand")
+            raise InputError(OTHER_KIND.format("generate_until"))
 
     return Model()
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from compress.base import memory
 from compress.base.config import InputError
 from compress.base.device import CPU, Device
 from compress.data import loading
@@ -147,10 +148,4 @@ def free_bytes(device: Device) -> int | None:
         from compress.base.devices import torch_devices
 
         return sum(int(torch.cuda.mem_get_info(board)[0]) for board in torch_devices(device))
-    info = Path("/proc/meminfo")
-    if not info.is_file():
-        return None
-    for line in info.read_text().splitlines():
-        if line.startswith("MemAvailable:"):
-            return int(line.split()[1]) * 1024
-    return None
+    return memory.free_bytes()

@@ -69,6 +69,11 @@ def _check_depth(value: T, levels: int = MOST_LEVELS) -> T:
     return value
 
 
+def is_none(value: object) -> bool:
+    """Return whether a field is left out of a file: it has no value."""
+    return value is None
+
+
 class _DatasetShape(TypedDict, total=False):
     __pydantic_config__ = {"extra": "allow"}  # type: ignore[misc]  # noqa: RUF012
 

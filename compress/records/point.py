@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from compress.records.fields import Count, LogSpread, Name, Positive, Quantity, Several
+from compress.records.fields import Count, LogSpread, Name, Positive, Quantity, Several, is_none
 from compress.records.natural import Natural
 from compress.records.phase import Phase
 from compress.records.rules import Bare, Bounded, OfBatches, OfRounds
@@ -16,10 +16,6 @@ from compress.records.stats import Estimate
 
 Grade = Literal["A", "B", "C", "D", "E"]
 Word = Literal["SAVES", "COSTS MORE", "NO MEASURABLE DIFFERENCE", "NOT RELIABLE", "BROKEN", "NO VERDICT"]
-
-
-def _is_none(value: object) -> bool:
-    return value is None
 
 
 @dataclass(frozen=True)
@@ -122,9 +118,9 @@ class Point:
     generated_tokens: Several | None = None
     """Tokens that a batch generates per example: 1 at a decode point, all of a request; older results of schema 2 and
     before have decode points whose batches generate several."""
-    new_tokens: Annotated[Several | None, Field(exclude_if=_is_none)] = None
+    new_tokens: Annotated[Several | None, Field(exclude_if=is_none)] = None
     """Tokens after which the cache of a decode point is cut back to its context; tokens of a request."""
-    cache_bytes: Annotated[Count | None, Field(exclude_if=_is_none)] = None
+    cache_bytes: Annotated[Count | None, Field(exclude_if=is_none)] = None
     """Bytes of keys and values of a batch when all new tokens are in the cache; None without a cache."""
     energy_gain: Quantity | None = None
     """Relative gain error of the meter, not in the interval: it cancels in ratios, but does not average out."""

@@ -15,16 +15,12 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import AfterValidator, Field, PlainSerializer, PlainValidator, WrapSerializer
 
 from compress.records.compressing import Compressing
-from compress.records.fields import STRICT, Count, Name, NonNegative, Positive, Quantity, Several, Whole
+from compress.records.fields import STRICT, Count, Name, NonNegative, Positive, Quantity, Several, Whole, is_none
 from compress.records.natural import Order, Texts
 from compress.records.phase import Phase
 from compress.records.result import Kernel
 from compress.records.sample import EnergySource, Sample, sample_rows
 from compress.records.window import Window
-
-
-def _is_none(value: object) -> bool:
-    return value is None
 
 
 def _is_empty(value: object) -> bool:
@@ -115,11 +111,11 @@ class Shape:
     sequence_length: Several | None
     generate: Several | None = None
     """Older traces only: tokens that each batch generated after a filled cache."""
-    natural: Annotated[Order | None, Field(exclude_if=_is_none)] = None
+    natural: Annotated[Order | None, Field(exclude_if=is_none)] = None
     """Order of the test split's own texts; their batches have `batch_size` examples of any length."""
-    phase: Annotated[Phase | None, Field(exclude_if=_is_none)] = None
+    phase: Annotated[Phase | None, Field(exclude_if=is_none)] = None
     """Each batch is a prompt (prefill), one token (decode), or a request of `new_tokens` tokens (generate)."""
-    new_tokens: Annotated[Several | None, Field(exclude_if=_is_none)] = None
+    new_tokens: Annotated[Several | None, Field(exclude_if=is_none)] = None
     """Tokens after which the cache of a decode point is cut back to its context; tokens of a request."""
 
     @property
@@ -142,11 +138,11 @@ class RunnerPoint:
     windows: Annotated[tuple[Window, ...], Field(exclude=True)] = ()
     lacking: str | None = None
     """Reason why this point was not measured; its other fields are then None or 0."""
-    texts: Annotated[Texts | None, Field(exclude_if=_is_none)] = None
+    texts: Annotated[Texts | None, Field(exclude_if=is_none)] = None
     """Texts of a natural point."""
     steady: bool | None = None
     """Whether latency was steady when warm-up ended."""
-    ramp: Annotated[Ramp | None, Field(exclude_if=_is_none)] = None
+    ramp: Annotated[Ramp | None, Field(exclude_if=is_none)] = None
     """Of latency that was not shown to be steady: whether this runner changed relative to the others, or all together;
     unknown if no slope was distinguishable."""
     settled: bool | None = None
@@ -163,7 +159,7 @@ class RunnerPoint:
     rounds_s: NonNegative | None = None
     """Seconds that the rounds took, with pre-rolls, repeats and loading."""
     unused: Annotated[tuple[Window, ...], Field(exclude=True)] = ()
-    cache_bytes: Annotated[Count | None, Field(exclude_if=_is_none)] = None
+    cache_bytes: Annotated[Count | None, Field(exclude_if=is_none)] = None
     """Bytes of a language model's cache when it holds all new tokens; None without one."""
 
 
@@ -177,9 +173,9 @@ def _measured_or_lacking(point: RunnerPoint, serialize: Any) -> dict[str, Any]:
 class Memory:
     """Bytes after loading, and at the peak of one batch; or the reason why they are unknown."""
 
-    memory_bytes: Annotated[Count | None, Field(exclude_if=_is_none)] = None
-    peak_memory_bytes: Annotated[Count | None, Field(exclude_if=_is_none)] = None
-    reason: Annotated[str | None, Field(exclude_if=_is_none)] = None
+    memory_bytes: Annotated[Count | None, Field(exclude_if=is_none)] = None
+    peak_memory_bytes: Annotated[Count | None, Field(exclude_if=is_none)] = None
+    reason: Annotated[str | None, Field(exclude_if=is_none)] = None
 
 
 def _empty_columns(names: Any) -> dict[str, tuple[float, ...]]:
@@ -225,9 +221,9 @@ class Runner:
     kernel: Kernel | Unprofiled = Unprofiled()
     continuations: Annotated[tuple[tuple[Count, ...], ...], Field(exclude_if=_is_empty)] = ()
     """Greedy continuations of fixed prompts, as token ids; empty for models that do not generate text."""
-    further_of: Annotated[Name | None, Field(exclude_if=_is_none)] = None
+    further_of: Annotated[Name | None, Field(exclude_if=is_none)] = None
     """Recipe that this model was made by with a further seed: only its accuracy was measured."""
-    seed: Annotated[Count | None, Field(exclude_if=_is_none)] = None
+    seed: Annotated[Count | None, Field(exclude_if=is_none)] = None
     """That further seed."""
 
 
@@ -280,19 +276,19 @@ class Session:
     """Reason why models were loaded in turn."""
     quota_cores: Quantity | None = None
     """CPU quota of the control group, in cores."""
-    labels: Annotated[tuple[str, ...] | None, Field(exclude_if=_is_none)] = None
+    labels: Annotated[tuple[str, ...] | None, Field(exclude_if=is_none)] = None
     """Names of the classes."""
     examples: Annotated[tuple[Example, ...] | None, Field(exclude=True)] = None
     """Examples that any runner predicted differently from the reference; None if they were not kept."""
-    finished: Annotated[Quantity | None, Field(exclude_if=_is_none)] = None
+    finished: Annotated[Quantity | None, Field(exclude_if=is_none)] = None
     """End of the session, in seconds since 1970."""
-    clock_offset_start_ns: Annotated[Whole | None, Field(exclude_if=_is_none)] = None
+    clock_offset_start_ns: Annotated[Whole | None, Field(exclude_if=is_none)] = None
     """Time since 1970 minus the monotonic clock, at the start of the session."""
-    clock_offset_ns: Annotated[Whole | None, Field(exclude_if=_is_none)] = None
+    clock_offset_ns: Annotated[Whole | None, Field(exclude_if=is_none)] = None
     """Time since 1970 minus the monotonic clock, at the end of the session."""
-    judged_by: Annotated[JudgedBy | None, Field(exclude_if=_is_none)] = None
-    request: Annotated[Request | None, Field(alias="told", exclude_if=_is_none)] = None
-    compressing: Annotated[dict[str, Compressing] | None, Field(exclude_if=_is_none)] = None
+    judged_by: Annotated[JudgedBy | None, Field(exclude_if=is_none)] = None
+    request: Annotated[Request | None, Field(alias="told", exclude_if=is_none)] = None
+    compressing: Annotated[dict[str, Compressing] | None, Field(exclude_if=is_none)] = None
     """Recipe -> meter readings while it was compressed, from its artifact."""
 
     def runner(self, name: str) -> Runner:

@@ -7,9 +7,10 @@ import torch
 
 from compress.base.errors import InputError
 from compress.export.gguf.blocks import blocks
-from compress.export.integers import Integers, from_words, grouped_layers, refuse, words
+from compress.export.integers import Integers, from_words, refuse, words
 from compress.methods import apply_step
 from compress.model.packing import grouped
+from compress.model.packing.expanding import grouped_layers
 from compress.spec.exports import TARGETS, Target, target_of
 from compress.spec.steps import Quantize
 from tests import made_models

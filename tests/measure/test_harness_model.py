@@ -126,3 +126,19 @@ def test_a_task_that_generates_text_is_refused(tmp_path: Path) -> None:
     path = task_file(tmp_path, "writing", text, tmp_path / "rows.jsonl")
     with pytest.raises(InputError, match="is scored by generate_until with exact_match; expected multiple_choice with"):
         lm_eval_task.load(lm_eval_task.Asked(str(path)))
+
+
+@pytest.mark.parametrize("kind", ["loglikelihood_rolling", "generate_until"])
+def test_a_request_of_another_kind_is_one_clear_error(kind: str) -> None:
+    model, processor = loading.load_model(
+        locate.resolve(
+            Workload(
+                task="causal-lm",
+                model=str(assets("models", "stories260K")),
+                dataset=Dataset(path=str(assets("data", "tinystories")), train=None, test="cs336_sample.txt"),
+            )
+        )
+    )
+    lm = harness_model(model, processor, torch.device("cpu"), 8, 64)
+    with pytest.raises(InputError, match=f"asks for {kind}; expected one that is scored by log-likelihoods"):
+        getattr(lm, kind)([])

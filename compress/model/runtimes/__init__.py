@@ -12,10 +12,10 @@ from compress.base.config import InputError
 from compress.base.devices import computes_bf16, device_of
 from compress.data.tasks import task_of
 from compress.model.bundle import Bundle
+from compress.model.packing.expanding import grouped_layers
 from compress.model.runtimes import providers
 from compress.model.runtimes.check import checked, checked_with_cache
 from compress.model.runtimes.graph import GraphModel
-from compress.model.runtimes.integers import grouped_layers
 from compress.model.runtimes.padded import Padded
 from compress.model.runtimes.sparse import take_sparse_kernels
 from compress.spec.formats import GRAPHS, PLAIN_RUNTIMES

@@ -11,42 +11,22 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
 
 from compress.base.config import InputError
 from compress.model.packing.grouped_layer import GroupedLinear, unpacked
 from compress.model.packing.stacked import Stack
-from compress.model.sharing import swap
-
-
-def grouped_layers(model: nn.Module) -> dict[str, GroupedLinear]:
-    """Return the grouped layers of a model by name. Raises InputError for stacks of experts."""
-    found = {name: module for name, module in model.named_modules() if isinstance(module, GroupedLinear)}
-    for name, module in found.items():
-        if isinstance(module, Stack):
-            raise InputError(f"openvino: {name} holds experts, which its graphs cannot keep in few bits; use eager")
-    return found
-
-
-def expand(model: nn.Module, layers: Mapping[str, GroupedLinear]) -> None:
-    """Replace these layers of the model by linear ones with their dequantized weights, without an input scale."""
-    for name, layer in layers.items():
-        linear = nn.Linear(layer.in_features, layer.out_features, bias=layer.bias is not None, device="meta")
-        weight = layer.dense() if layer.input_scale is None else layer.dense() * layer.input_scale.float()
-        linear.weight = nn.Parameter(weight, requires_grad=False)
-        if layer.bias is not None:
-            linear.bias = nn.Parameter(layer.bias.float(), requires_grad=False)
-        swap(model, name, linear)
 
 
 def insert(products: Mapping[str, list[Any]], layers: Mapping[str, GroupedLinear]) -> None:
     """Let products read the integers of their layers. `products`: layer -> nodes of the graph that multiply by it.
 
-    Raises InputError for a layer without a product.
+    Raises InputError for a layer without a product, and for stacks of experts.
     """
     import openvino.opset13 as ops
 
     for name, layer in layers.items():
+        if isinstance(layer, Stack):
+            raise InputError(f"openvino: {name} holds experts, which its graphs cannot keep in few bits; use eager")
         if not products.get(name):
             raise InputError(f"openvino: the exported graph has no product of {name}; use runtime eager")
         weight = _weight(layer)

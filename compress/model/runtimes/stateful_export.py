@@ -17,8 +17,9 @@ from compress.base.config import InputError
 from compress.base.console import bar
 from compress.base.errors import innermost
 from compress.base.quiet import silenced_stderr
+from compress.model.packing.expanding import expand, grouped_layers
 from compress.model.runtimes.graph import GraphModel
-from compress.model.runtimes.integers import expand, grouped_layers, insert
+from compress.model.runtimes.integers import insert
 from compress.model.runtimes.openvino import NO_PRODUCT
 
 INPUTS = ("input_ids", "attention_mask", "position_ids", "beam_idx")
