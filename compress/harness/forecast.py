@@ -99,6 +99,16 @@ def preview(recipes: Sequence[Recipe], options: Options) -> list[str]:
     recipes = [ordered for recipe in recipes for ordered in recipe.orders]
     machine = machines.describe(pick(options.device))
     recipes, _ = fitting(recipes, options, machine)
+    return planned_lines(recipes, options, machine)
+
+
+def makes_workload(recipes: Sequence[Recipe], options: Options) -> bool:
+    """Return whether a run first makes an offline workload."""
+    return any(_unmade(options.workload or recipe.workload) is not None for recipe in recipes)
+
+
+def planned_lines(recipes: Sequence[Recipe], options: Options, machine: Machine) -> list[str]:
+    """Return the same lines for recipes that the device can run."""
     named = {recipe.name: _unmade(options.workload or recipe.workload) for recipe in recipes}
     made = [recipe for recipe in recipes if named[recipe.name] is None]
     plans = plan(made, options, machine) if made else []
