@@ -168,6 +168,13 @@ def _refuse_structure(model: Any, manifest: Manifest, layers: dict[str, GroupedL
         raise InputError(
             f"{target}: the artifact has no quantized layer; it is a folder of transformers already: serve it as it is"
         )
+    head = getattr(model, "get_output_embeddings", lambda: None)()
+    apart = next((name for name, layer in layers.items() if layer is head), None)
+    if apart is not None and model.config.get_text_config().tie_word_embeddings:
+        raise InputError(
+            f"{target}: {apart} was quantized apart from the input embedding to which config.json ties it: readers "
+            f"would compute with one of the two; exclude {apart} from quantize, or export to openvino"
+        )
     expand(model, layers, empty=True)
     if (name := unlike_plain(model, manifest.task)) is not None:
         raise InputError(

@@ -29,7 +29,7 @@ from compress.model.packing import backend_of, grouped
 from compress.model.packing.stacked import index_by_expert, stack
 from compress.model.runtimes.check import checked
 from compress.model.runtimes.onnx import quantize_graph
-from compress.model.sharing import swap, tied_problem
+from compress.model.sharing import swap, tied_embedding, tied_problem
 from compress.spec.formats import GRAPH_RUNTIMES, Row, choose
 from compress.spec.steps import Quantize, Sample
 
@@ -42,6 +42,7 @@ def quantize(bundle: Bundle, config: Quantize) -> Bundle:
     row, entry = _resolved(bundle.model, config, bundle.device, bundle.runtime, bundle.task)
     chosen, experts = _chosen(bundle.model, config, row)
     settings = _settings(config, row)
+    tied = {name: owner for name, layer in chosen.items() if (owner := tied_embedding(bundle.model, layer))}
     model, refused = bundle.model, dict[str, str]()
     if row.backend == "onnxruntime":
         if config.scaling == "smoothquant":
@@ -54,6 +55,12 @@ def quantize(bundle: Bundle, config: Quantize) -> Bundle:
         refused = _quantize_layers(bundle, chosen, experts, entry, config)
     layers = {name: entry for name in (*chosen, *experts) if name not in refused}
     notes = [_picked(bundle.runtime, config, row, settings)]
+    for name, embedding in tied.items():
+        if name in layers:
+            notes.append(
+                f"quantize: {name} was tied to {embedding}; the graph stores both: {name} in {row.format}, {embedding} "
+                "in floating point"
+            )
     if row.format == "llm_int8" and model.dtype != torch.float16:
         kind = str(model.dtype).removeprefix("torch.")
         notes.append(f"quantize: LLM.int8 casts its inputs to fp16 (65,504 at most); the model's own type is {kind}")
