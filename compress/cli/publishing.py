@@ -21,13 +21,14 @@ def card(
 ) -> None:
     """Write a Hugging Face model card into a result's artifact: what was done, what was measured, how to load it."""
     from compress import report
-    from compress.analysis.reading import read
+    from compress.analysis.among import read_among
     from compress.records.by_name import found
 
     result = found(result)
-    stored = read(result)
+    judged = read_among(result)
+    stored = judged.result
     try:
-        written = report.write_card(stored, _artifact(result, stored, artifact))
+        written = report.write_card(stored, _artifact(result, stored, artifact), judged.recipes)
     except OSError as error:
         raise InputError(f"the card cannot be written ({error.strerror}); choose another --artifact") from None
     print(written)
@@ -49,21 +50,22 @@ def export(
 ) -> None:
     """Write a result's model for llama.cpp, vLLM, onnxruntime or OpenVINO, with the same integers, and check it."""
     from compress import report
-    from compress.analysis.reading import read
+    from compress.analysis.among import read_among
     from compress.records.by_name import found
     from compress.report.card import measured_manifest
     from compress.spec.exports import target_of
 
     target = target_of(to)
     result = found(result)
-    stored = read(result)
+    judged = read_among(result)
+    stored = judged.result
     source = _artifact(result, stored, artifact)
     measured_manifest(stored, source)
     from compress.export import export as write
 
     made = write(source, target, out)
     checks = [str(check) for check in made.checks]
-    report.write_export_card(stored, made.folder, target, checks, made.remarks)
+    report.write_export_card(stored, made.folder, target, checks, made.remarks, judged.recipes)
     print("\n".join([str(made.folder), *(f"  {line}" for line in (*checks, *made.remarks))]))
 
 
@@ -78,13 +80,14 @@ def push(
 ) -> None:
     """Upload a result's artifact with its card to the Hugging Face hub."""
     from compress import report
-    from compress.analysis.reading import read
+    from compress.analysis.among import read_among
     from compress.records.by_name import found
 
     result = found(result)
-    stored = read(result)
+    judged = read_among(result)
+    stored = judged.result
     try:
-        print(report.push(stored, _artifact(result, stored, artifact), repo, private))
+        print(report.push(stored, _artifact(result, stored, artifact), repo, private, judged.recipes))
     except OSError as error:
         raise InputError(f"{error.filename or result}: cannot be pushed ({error.strerror or error})") from None
 

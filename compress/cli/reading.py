@@ -174,17 +174,16 @@ def show(
 ) -> None:
     """Print results in full."""
     from compress import report
-    from compress.analysis.judging import with_margin
-    from compress.analysis.reading import read
+    from compress.analysis.among import all_among, with_place
     from compress.base.reading import is_folder
     from compress.records.by_name import found
     from compress.records.files import named
 
     results = gathered(partial(found, path) for path in results)
-    read_results, problems = attempted(partial(read, path) for path in named(results))
-    for place, result in enumerate(read_results if margin is None else with_margin(read_results, margin)):
+    read_results, problems = attempted(partial(with_place, path) for path in named(results))
+    for place, judged in enumerate(all_among(read_results, margin)):
         print("", end="\n" if place else "")
-        report.print_result(result, console())
+        report.print_result(judged.result, console(), judged.recipes)
     if any(is_folder(path) for path in results) and read_results:
         print_unread(problems)
     elif problems or not read_results:

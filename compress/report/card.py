@@ -35,14 +35,16 @@ LIBRARIES = (
 )  # fmt: skip
 
 
-def write_card(result: Result, artifact: Path) -> Path:
+def write_card(result: Result, artifact: Path, recipes: int = 1) -> Path:
     """Write the card into the artifact's folder and return its path.
+
+    `recipes`: how many recipes the verdict is adjusted for.
 
     Raises InputError if the recipe failed, or if the folder is not the artifact that was measured.
     """
     manifest = measured_manifest(result, artifact)
     place = artifact / CARD
-    write_atomic(place, card(result, manifest["plain"], manifest["kind"]).encode(errors=SPELLED))
+    write_atomic(place, card(result, manifest["plain"], manifest["kind"], recipes=recipes).encode(errors=SPELLED))
     return place
 
 
@@ -84,16 +86,18 @@ def measured_manifest(result: Result, artifact: Path) -> dict[str, Any]:
     return manifest
 
 
-def card(result: Result, plain: bool, kind: Kind = "transformers", leaving: Leaving | None = None) -> str:
+def card(
+    result: Result, plain: bool, kind: Kind = "transformers", leaving: Leaving | None = None, recipes: int = 1
+) -> str:
     """Return the whole card of an artifact of this kind, or of its export.
 
-    `plain`: the artifact loads with plain `from_pretrained`.
+    `plain`: the artifact loads with plain `from_pretrained`. `recipes`: how many recipes the verdict is adjusted for.
     """
     yaml = head(result, plain, kind, None if leaving is None else leaving.target)
-    return f"---\n{yaml}\n---\n\n" + "\n".join(_body(result, plain, kind, leaving))
+    return f"---\n{yaml}\n---\n\n" + "\n".join(_body(result, plain, kind, leaving, recipes))
 
 
-def _body(result: Result, plain: bool, kind: Kind, leaving: Leaving | None) -> Iterable[str]:
+def _body(result: Result, plain: bool, kind: Kind, leaving: Leaving | None, recipes: int) -> Iterable[str]:
     """Yield the lines below the head."""
     workload = result.workload
     yield f"# {escaped(result.name)}"
@@ -106,7 +110,7 @@ def _body(result: Result, plain: bool, kind: Kind, leaving: Leaving | None) -> I
             escaped(result.verdict.sentence)
             + "."
             + (f" Why: {escaped(result.verdict.cause)}." if result.verdict.cause else "")
-            + (f" ({text.UNADJUSTED.capitalize()}.)" if states_cost(result.verdict) else "")
+            + (f" ({text.adjustment(recipes).capitalize()}.)" if states_cost(result.verdict) else "")
         )
         yield ""
     base = public(workload.get("model"), workload, "model") or Path(str(workload.get("model"))).name

@@ -35,14 +35,14 @@ ENERGIES: Mapping[str | None, str] = {"decode": "generated token", "generate": "
 """Phase of a point -> what the energy of an example is of; an inference for all others."""
 
 
-def print_result(result: Result, console: "Console") -> None:
-    """Print everything in one result, the headline first."""
-    for line in describe(result):
+def print_result(result: Result, console: "Console", recipes: int = 1) -> None:
+    """Print everything in one result, the headline first. `recipes`: how many recipes its verdict is adjusted for."""
+    for line in describe(result, recipes):
         # indented, so that a line break in a text cannot imitate a line of ours
         console.print(Text(line.replace("\n", "\n  ")), soft_wrap=True)
 
 
-def describe(result: Result) -> Iterable[str]:
+def describe(result: Result, recipes: int = 1) -> Iterable[str]:
     """Yield the lines that `compress show` prints."""
     yield f"{result.name} on {result.workload['name']} ({result.machine.device_name}), {result.created}"
     if result.limit is not None:
@@ -59,7 +59,7 @@ def describe(result: Result) -> Iterable[str]:
         if result.verdict.cause:
             yield f"  because: {result.verdict.cause}"
         if states_cost(result.verdict):
-            yield f"  {text.UNADJUSTED}"
+            yield f"  {text.adjustment(recipes)}"
     yield from _accuracy(result)
     if result.generation is not None:
         yield f"greedy text: {'; '.join(text.generation(result.generation))}"

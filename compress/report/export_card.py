@@ -11,9 +11,9 @@ from compress.spec.exports import Target
 
 
 def write_export_card(
-    result: Result, folder: Path, target: Target, checks: Sequence[str], remarks: Sequence[str] = ()
+    result: Result, folder: Path, target: Target, checks: Sequence[str], remarks: Sequence[str] = (), recipes: int = 1
 ) -> Path:
     """Write the card of an export into its folder and return its path."""
-    made = card(result, plain=True, leaving=Leaving(target, checks, remarks))
+    made = card(result, plain=True, leaving=Leaving(target, checks, remarks), recipes=recipes)
     write_atomic(folder / CARD, made.encode(errors=SPELLED))
     return folder / CARD

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 from html import escape
 from typing import TYPE_CHECKING
 
+from compress.analysis.judging import states_cost
 from compress.analysis.verdict import point_name
 from compress.base.display import VIEWS, View
 from compress.records.result import Result
@@ -62,6 +63,8 @@ def summary(result: Result) -> tuple[str, list[tuple[str, str]]]:
     if result.limit is not None:
         rows.append(("LIMITED", f"judged on {result.limit} test examples only"))
     rows.extend(("note", note) for note in result.notes)
+    if states_cost(result.verdict):
+        rows.append(("note", f"verdict: {text.UNADJUSTED}; tables adjust them for their number of recipes"))
     return head, rows
 
 

@@ -21,8 +21,10 @@ from compress.report.card import CARD, measured_manifest, write_card
 LOGIN = "log in with `hf auth login`, or set HF_TOKEN to a token with write access"
 
 
-def push(result: Result, artifact: Path, repo: str, private: bool = False) -> str:
+def push(result: Result, artifact: Path, repo: str, private: bool = False, recipes: int = 1) -> str:
     """Upload the artifact and its card, and return the address of the commit. A missing card is written first.
+
+    `recipes`: how many recipes the verdict on it is adjusted for.
 
     Raises InputError if the artifact is not the one measured, or if the hub cannot be reached or refuses.
     """
@@ -35,7 +37,7 @@ def push(result: Result, artifact: Path, repo: str, private: bool = False) -> st
     if (artifact / CARD).is_file():
         _check_card(artifact / CARD)
     else:
-        write_card(result, artifact)
+        write_card(result, artifact, recipes)
     files = [*manifest["files"], MANIFEST, CARD]
     api = HfApi()
     with _refusals(repo):

@@ -9,8 +9,9 @@ import math
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
 
+from compress.analysis.among import with_adjusted
 from compress.analysis.natural import deployed, energy_per_correct, latency_per_example, measured_energy, per_correct
-from compress.analysis.odds import Adjusted, adjusted, word_among
+from compress.analysis.odds import Adjusted, adjusted
 from compress.analysis.pareto import Table
 from compress.analysis.verdict import MEASURED, alone
 from compress.records.generation import Generation
@@ -54,7 +55,7 @@ def safe(value: str) -> str:
 
 def _lines(table: Table) -> Iterable[dict[str, Value]]:
     family = adjusted(table)
-    for result in (*table.results, *table.failed):
+    for result in (with_adjusted(row, family.get(row.name)) for row in (*table.results, *table.failed)):
         for point in result.points or (None,):
             yield {
                 **_about(result),
@@ -196,12 +197,11 @@ def _alone(row: Result | Reference, point: Point | None) -> dict[str, Value]:
 
 
 def _adjusted(result: Result, point: Point | None, family: Mapping[str, Adjusted]) -> dict[str, Value]:
-    """Return the headline's cost ratio (Bonferroni) and verdict (Holm), adjusted for all recipes of the table."""
+    """Return the interval of the headline's cost ratio, adjusted for all recipes of the table (Bonferroni)."""
     among = family.get(result.name) if point is not None and point.headline else None
     return {
         "cost_ratio_adjusted_low": among.cost.low if among else None,
         "cost_ratio_adjusted_high": among.cost.high if among else None,
-        "verdict_adjusted": word_among(result.verdict.word, among) if among and result.verdict else None,
     }
 
 

@@ -15,8 +15,8 @@ from compress.records.result import Accuracy, BreakEven, Point, Result
 from compress.records.stats import Estimate
 
 DASH = "—"
-UNADJUSTED = "word and interval are for this recipe alone; tables of several recipes adjust them for their number"
-"""Note on a verdict that is stated without a table."""
+UNADJUSTED = "word and interval are for this recipe alone"
+"""Note on a verdict that is stated without other recipes."""
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]+")
 
 Lines = tuple[str, ...]
@@ -26,6 +26,11 @@ Lines = tuple[str, ...]
 def joined(cell: Lines) -> str:
     """Return a cell on one line."""
     return " ".join(cell)
+
+
+def adjustment(recipes: int) -> str:
+    """Return the note on a verdict's word and interval in a table of so many recipes."""
+    return f"word and interval are adjusted for the {recipes} recipes of its table" if recipes > 1 else UNADJUSTED
 
 
 def plain(value: object) -> str:

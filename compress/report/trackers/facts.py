@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from compress.analysis.among import read_among
 from compress.analysis.joules import by_board, series
 from compress.analysis.pareto import group
-from compress.analysis.reading import read
 from compress.base.config import InputError, digest
 from compress.records.result import Result
 from compress.records.sample import Signal
@@ -18,7 +18,7 @@ from compress.report.charts.power import power_w, sampled
 from compress.report.text import plain
 
 Scalar = str | int | float | bool
-NOT_ITS_OWN = ("front", "cost_ratio_adjusted", "verdict_adjusted", "metric_name", "metric_variant")
+NOT_ITS_OWN = ("front", "cost_ratio_adjusted", "metric_name", "metric_variant")
 """Columns about a whole table, and two of text."""
 WORDS = (
     "metric_name", "metric_variant", "verdict_reference", "verdict", "verdict_sentence", "cause", "energy_source",
@@ -52,7 +52,7 @@ class Facts:
 
 def facts(path: Path) -> Facts:
     """Return the facts of a result file. Raises InputError if it cannot be read."""
-    result = read(path)
+    result = read_among(path).result
     lines = [line for line in sheet.records(group([result])) if line["kind"] != "reference"]
     power, untraced = _power(path, result)
     return Facts(
