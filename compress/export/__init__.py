@@ -29,6 +29,7 @@ from compress.model.bundle import Bundle
 from compress.model.manifest import INTEGERS, MANIFEST, Manifest, sha256
 from compress.model.packing.expanding import expand
 from compress.model.packing.grouped_layer import GroupedLinear
+from compress.model.packing.tied import TiedHead
 from compress.model.runtimes.check import check_batches, checked, checked_with_cache
 from compress.model.runtimes.graph import GraphModel
 from compress.model.skeleton import unlike_plain
@@ -169,7 +170,7 @@ def _refuse_structure(model: Any, manifest: Manifest, layers: dict[str, GroupedL
             f"{target}: the artifact has no quantized layer; it is a folder of transformers already: serve it as it is"
         )
     head = getattr(model, "get_output_embeddings", lambda: None)()
-    apart = next((name for name, layer in layers.items() if layer is head), None)
+    apart = next((n for n, layer in layers.items() if layer is head and not isinstance(layer, TiedHead)), None)
     if apart is not None and model.config.get_text_config().tie_word_embeddings:
         raise InputError(
             f"{target}: {apart} was quantized apart from the input embedding to which config.json ties it: readers "

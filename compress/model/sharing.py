@@ -36,6 +36,12 @@ def swap(model: nn.Module, name: str, module: nn.Module) -> None:
                 other._modules[place] = module
 
 
+def put(model: nn.Module, name: str, module: nn.Module) -> None:
+    """Replace the submodule `name` by `module`, under this name alone."""
+    parent, _, key = name.rpartition(".")
+    setattr(model.get_submodule(parent), key, module)
+
+
 def tied_embedding(model: Any, module: nn.Module) -> str | None:
     """Return the name of the input embedding if a layer's weight is tied to it, so that both change; else None."""
     embeddings = getattr(model, "get_input_embeddings", lambda: None)()

@@ -115,15 +115,14 @@ def test_zeros_in_a_tied_head_are_also_the_embeddings_and_the_layer_map_has_both
     assert "prune: lm_head and model.embed_tokens are tied and stay so: both have these zeros" in done.notes
 
 
-def test_a_graph_that_holds_a_tied_head_apart_says_so_and_is_not_exported_as_tied(tmp_path: Path) -> None:
+def test_a_tied_head_in_few_bits_stays_tied_and_a_format_without_it_is_refused(tmp_path: Path) -> None:
     bundle = made_models.trainable(llama())
     done = apply_step(bundle, Quantize(bits=8, symmetric=True, group_size=32, exclude=()))
-    assert done.layers["lm_head"]["format"] == "int8_weight" and "model.embed_tokens" not in done.layers
-    assert (
-        "quantize: lm_head was tied to model.embed_tokens; the graph stores both: lm_head in int8_weight, "
-        "model.embed_tokens in floating point"
-    ) in done.notes
+    assert done.layers["lm_head"]["format"] == "int8_weight"
+    assert "quantize: lm_head and model.embed_tokens are tied and stay so: both have these integers, stored once" in (
+        done.notes
+    )
     artifact.save(finish(done, done.runtime), tmp_path / "made")
-    with pytest.raises(InputError, match=r"lm_head was quantized apart from the input embedding"):
+    with pytest.raises(InputError, match=r"lm_head is the input embedding too, which the format keeps in floating"):
         export(tmp_path / "made", "gptq", tmp_path / "out")
     assert not (tmp_path / "out").exists()
