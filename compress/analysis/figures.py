@@ -232,6 +232,12 @@ def lacking(raw: Raw, name: str) -> Sequence[str]:
     return [f"not measured at {_shape(point.point)}: {point.lacking}" for point in missing]
 
 
+def smaller(raw: Raw, name: str) -> Sequence[str]:
+    """Return a sentence for each operating point with smaller batches than the workload's, with the reason."""
+    points = raw.session.runner(name).points
+    return [f"measured with {point.smaller}" for point in points if point.smaller is not None]
+
+
 def failures(raw: Raw, name: str) -> Sequence[str]:
     """Return a sentence for each further session in which a runner failed, with the reason."""
     errors = [(number, session.runner(name).error) for number, session in enumerate(raw.further, start=2)]

@@ -1,8 +1,22 @@
-"""Memory of the host that a process can still take: what the system has available, within its control group's limit."""
+"""Memory of the host that a process can still take, and failures for lack of memory, of the host or of a GPU.
+
+What a process can take is what the system has available, within its control group's limit.
+"""
 
 from pathlib import Path
 
 SYSTEM = Path("/")
+LACKING = (
+    "out of memory", "can't allocate memory", "cannot allocate memory", "failed to allocate memory", "bad_alloc",
+    "bad allocation",
+)  # fmt: skip
+"""Texts by which torch, onnxruntime and OpenVINO report that memory ran out: they share no class of errors."""
+
+
+def ran_out(error: BaseException) -> bool:
+    """Return whether an error means that memory ran out, on the host or on a GPU."""
+    known = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
+    return known or any(text in str(error).lower() for text in LACKING)
 
 
 def free_bytes(root: Path = SYSTEM) -> int | None:

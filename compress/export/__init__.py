@@ -29,6 +29,7 @@ from compress.model.bundle import Bundle
 from compress.model.manifest import INTEGERS, MANIFEST, Manifest, sha256
 from compress.model.packing.expanding import expand
 from compress.model.packing.grouped_layer import GroupedLinear
+from compress.model.packing.tied import TiedHead
 from compress.model.runtimes.check import check_batches, checked, checked_with_cache
 from compress.model.runtimes.graph import GraphModel
 from compress.model.skeleton import unlike_plain
@@ -167,6 +168,13 @@ def _refuse_structure(model: Any, manifest: Manifest, layers: dict[str, GroupedL
     if not layers and target != "gguf":
         raise InputError(
             f"{target}: the artifact has no quantized layer; it is a folder of transformers already: serve it as it is"
+        )
+    head = getattr(model, "get_output_embeddings", lambda: None)()
+    apart = next((n for n, layer in layers.items() if layer is head and not isinstance(layer, TiedHead)), None)
+    if apart is not None and model.config.get_text_config().tie_word_embeddings:
+        raise InputError(
+            f"{target}: {apart} was quantized apart from the input embedding to which config.json ties it: readers "
+            f"would compute with one of the two; exclude {apart} from quantize, or export to openvino"
         )
     expand(model, layers, empty=True)
     if (name := unlike_plain(model, manifest.task)) is not None:

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from compress.model.packing.grouped_layer import GroupedLinear
+from compress.model.packing.tied import TiedHead
 
 MOST_SHARD = "5GB"
 
@@ -16,7 +17,8 @@ MOST_SHARD = "5GB"
 def others(model: nn.Module, layers: Mapping[str, GroupedLinear]) -> Iterator[tuple[str, torch.Tensor]]:
     """Yield name and tensor of everything that is not quantized, each tensor under its first name."""
     seen: set[int] = set()
-    prefixes = tuple(f"{name}." for name in layers)
+    embeddings = [layer.embedding for layer in layers.values() if isinstance(layer, TiedHead)]
+    prefixes = tuple(f"{name}." for name in (*layers, *embeddings))
     for name, tensor in model.state_dict(keep_vars=True).items():
         if id(tensor) not in seen and not name.startswith(prefixes):
             seen.add(id(tensor))

@@ -16,6 +16,7 @@ from compress.base.errors import InputError
 from compress.model.packing.expanding import grouped_layers
 from compress.model.packing.grouped_layer import GroupedLinear, unpacked
 from compress.model.packing.stacked import Stack
+from compress.model.packing.tied import TiedHead
 from compress.spec.exports import HOLDS, REMEDY, Holds, Target
 
 WORD = 32
@@ -90,6 +91,8 @@ def refusal(layer: GroupedLinear, holds: Holds) -> str | None:
     """Return why a format cannot hold a layer; None if it can."""
     if isinstance(layer, Stack):
         return "is a stack of experts, which this export does not write"
+    if isinstance(layer, TiedHead) and not holds.embeddings:
+        return "is the input embedding too, which the format keeps in floating point; exclude it from quantize"
     if layer.input_scale is not None:
         return "has a scale for each input (scaling awq), for which the format has no place; use scaling none"
     if layer.bits not in holds.bits:

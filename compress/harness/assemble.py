@@ -241,7 +241,8 @@ def _result(raw: Raw, item: Built, remarks: Sequence[str]) -> dict[str, Any]:
 def _notes(raw: Raw, name: str) -> tuple[str, ...]:
     """Return the notes on a runner's measurement, on points and further sessions without figures included."""
     measured = figures.disturbances(raw, name), figures.imprecise(raw, name)
-    return tuple(itertools.chain(*measured, figures.lacking(raw, name), figures.failures(raw, name)))
+    points = figures.lacking(raw, name), figures.smaller(raw, name)
+    return tuple(itertools.chain(*measured, *points, figures.failures(raw, name)))
 
 
 def _cost_note(item: Built) -> list[str]:

@@ -25,7 +25,7 @@ from compress.data import checkpoints, configuration, hub, loading, locate
 from compress.data.finite import check_weights, stored
 from compress.data.source import Source, Split
 from compress.data.stored import UNQUANTIZED, stored_format
-from compress.data.tasks import task_of
+from compress.data.tasks import task_of, texts
 from compress.harness import prequantized
 from compress.spec.formats import GRAPH_RUNTIMES, GRAPHS
 from compress.spec.recipe import Recipe
@@ -60,6 +60,8 @@ def check(recipes: Sequence[Recipe], source: Source, device: Device = CPU) -> No
     fits = skeleton is not None and gathering.attempt(lambda: _fit(source, skeleton, place)) is not None
     examples = None
     if skeleton is not None and processor is not None:
+        for note in texts.vocabulary_notes(skeleton, processor) if task_of(source.workload.task).generates else ():
+            say(f"{place}: {note}")
         examples = gathering.attempt(lambda: _examples(source, "test", processor, skeleton))
         if examples is not None:
             _print_detected(source, examples.info.description)

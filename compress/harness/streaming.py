@@ -22,7 +22,8 @@ from compress.harness import prequantized
 from compress.methods.stream import Stream
 from compress.methods.stream.blocks import blocks_of
 from compress.model.bundle import Bundle
-from compress.model.sharing import aliases, merged
+from compress.model.layers import weight_layers
+from compress.model.sharing import aliases, merged, tied_problem
 from compress.model.store import Store
 from compress.spec.formats import GRAPH_RUNTIMES, Row, choose
 from compress.spec.recipe import Recipe
@@ -65,7 +66,18 @@ def check(recipe: Recipe, source: Source, device: torch.device) -> None:
     """Raise InputError with every reason why a recipe's model cannot be made layer by layer."""
     if problems := [f"{recipe.name} memory layers: {reason}" for reason in refusals(recipe, source, device)]:
         raise InputError(f"{problem}; use memory whole" for problem in problems)
-    _opened(source)
+    model, _ = _opened(source)
+    if problems := list(_tied_heads(recipe, model)):
+        raise InputError(f"{recipe.name} memory layers: {problem}, or use memory whole" for problem in problems)
+
+
+def _tied_heads(recipe: Recipe, model: Any) -> Iterator[str]:
+    """Yield every chosen head that is tied to the input embedding: each tensor is written under one name."""
+    for step in recipe.steps:
+        for part in step.parts if isinstance(step, Quantize) else ():
+            for name, module in weight_layers(model, part):
+                if problem := tied_problem(model, module, name, "quantize"):
+                    yield problem
 
 
 def refusals(recipe: Recipe, source: Source, device: torch.device) -> Iterator[str]:

@@ -3,14 +3,34 @@
 import traceback
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar
 
 from compress.base.console import say
+from compress.base.errors import innermost
+from compress.base.memory import ran_out
 from compress.data.point import OperatingPoint
 from compress.measure.job import Spec, failure
 from compress.records import phase
 from compress.records.natural import WORDS
 from compress.records.session import Runner, RunnerPoint, Shape
+
+Made = TypeVar("Made")
+
+
+class OutOfMemory(RuntimeError):
+    """A model that ran out of memory, and where."""
+
+
+def within_memory(work: Callable[[], Made], place: str, remedy: str) -> Made:
+    """Return what `work` returns. Raises OutOfMemory, with the place and a remedy, if memory runs out."""
+    try:
+        return work()
+    except OutOfMemory:
+        raise
+    except Exception as error:  # the libraries' own errors share no base class
+        if not ran_out(error):
+            raise
+        raise OutOfMemory(f"at {place}: {innermost(error)}; {remedy}") from error
 
 
 def unmeasured(spec: Spec) -> Runner:
@@ -50,6 +70,6 @@ def attempt(runners: dict[str, Runner], spec: Spec, work: Callable[[], Any]) -> 
         reason = failure(error)
         runners[spec.name] = replace(runners[spec.name], error=reason)
         say(f"  {spec.name} failed: {reason}")
-        if not isinstance(error, ValueError):
+        if not isinstance(error, ValueError | OutOfMemory):
             say(traceback.format_exc())
         return None

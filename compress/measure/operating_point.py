@@ -20,21 +20,44 @@ from compress.spec.measure import Settings, share_of_budget
 def measure_point(bench: Bench, point: OperatingPoint, live: Sequence[Spec], settings: Settings) -> float:
     """Warm up, then measure rounds; return their seconds.
 
-    Runners that complete all rounds gain a point; the others an error.
+    Runners that complete all rounds gain a point; the others an error. If a runner runs out of memory and the settings
+    allow it, the point is measured with half the batch for all runners, so that ratios compare equal batches.
+    """
+    smaller, starved = point, _measured(bench, point, live, settings, None)
+    while isinstance(starved, str):
+        smaller = smaller.model_copy(update={"batch_size": smaller.batch_size // 2})
+        say(f"  {starved}: batch {smaller.batch_size} instead, for all models")
+        for spec in live:
+            bench.runners[spec.name] = replace(bench.runners[spec.name], error=None)
+        reason = f"batch {smaller.batch_size} instead of {point.batch_size}: {starved} (measure.halve_batch)"
+        starved = _measured(bench, smaller, live, settings, reason)
+    return starved
+
+
+def _measured(
+    bench: Bench, point: OperatingPoint, live: Sequence[Spec], settings: Settings, smaller: str | None
+) -> float | str:
+    """Measure a point; return its seconds, or why half the batch is to be measured instead.
+
+    `smaller` is the reason why this batch is smaller than the workload's.
     """
     batches, record = load_of(bench.job, bench.shelf.take(live[0]), point)
     names = [spec.name for spec in live]
     rounds = Rounds(bench, point, batches, list(live), {name: [] for name in names}, {name: [] for name in names})
     rounds.warm_up()
+    label = in_words(point)
+    if starved := _to_halve(rounds, label):
+        return starved
     if not rounds.live:
         return 0.0
-    label = in_words(point)
     say(f"  measuring {label}: {_planned(settings, len(rounds.live), bench)}")
     foreign, stolen, start = foreign_cpu_s(), stolen_cpu_s(), time.monotonic()
     with bar(f"measuring {label}, first round", None):
         rounds.round(0)
     first_s = time.monotonic() - start
-    rounds_s = _until_finished(rounds, label, settings)
+    rounds_s = 0.0 if _to_halve(rounds, label) else _until_finished(rounds, label, settings)
+    if starved := _to_halve(rounds, label):
+        return starved
     elapsed_s = first_s + rounds_s
     foreign_cores, stolen_cores = _cores(foreign, foreign_cpu_s(), elapsed_s), _cores(stolen, stolen_cpu_s(), elapsed_s)
     for spec in rounds.live:
@@ -52,9 +75,17 @@ def measure_point(bench: Bench, point: OperatingPoint, live: Sequence[Spec], set
             precision=settings.precision,
             rounds_s=rounds_s,
             cache_bytes=rounds.cache_bytes.get(spec.name),
+            smaller=smaller,
         )
         bench.runners[spec.name] = with_point(bench.runners[spec.name], measured)
     return rounds_s
+
+
+def _to_halve(rounds: Rounds, label: str) -> str | None:
+    """Return who ran out of memory where, if the batch is to be halved for it; None otherwise."""
+    if not rounds.starved or rounds.point.batch_size == 1 or not rounds.bench.job.settings.halve_batch:
+        return None
+    return f"{', '.join(dict.fromkeys(rounds.starved))} ran out of memory at {label}"
 
 
 def _until_finished(rounds: Rounds, label: str, settings: Settings) -> float:
@@ -70,7 +101,7 @@ def _until_finished(rounds: Rounds, label: str, settings: Settings) -> float:
             before_s, elapsed_s = elapsed_s, time.monotonic() - start
             running.advance(1 if settings.precision is None else elapsed_s - before_s)
             ratios = _ratios(rounds)
-            if finished(settings, index, elapsed_s, ratios.values()):
+            if _to_halve(rounds, label) or finished(settings, index, elapsed_s, ratios.values()):
                 break
     points = rounds.bench.points
     share = share_of_budget(0 if rounds.point == points[0] else 1, len(points))

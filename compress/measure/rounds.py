@@ -17,7 +17,7 @@ from compress.data.point import OperatingPoint
 from compress.energy.meters import Absent, Meter
 from compress.energy.sampler import Sampler
 from compress.measure import warmup, windows
-from compress.measure.attempts import attempt
+from compress.measure.attempts import OutOfMemory, attempt, in_words, within_memory
 from compress.measure.decode import Decoding, called
 from compress.measure.disturbance import allowance, highest_clocks, least_disturbed, severity
 from compress.measure.foreign import foreign_processes, listed_processes
@@ -27,6 +27,7 @@ from compress.records.session import Ramp, Runner
 from compress.records.window import Window
 
 FURTHER_SHARE = 1 / 3
+SMALLER = "use a smaller batch_size, or set measure.halve_batch"
 
 
 @dataclass(frozen=True)
@@ -67,16 +68,26 @@ class Rounds:
     """Windows in a row, up to the last one, that were disturbed."""
     quiet: int = 0
     """Windows that were not, after the first round."""
+    starved: list[str] = field(default_factory=list)
+    """Runners that ran out of memory."""
 
     def runnable(self, spec: Spec) -> Any:
         """Return what a window of this runner calls; the cache of a decode point is filled."""
         return called(self.bench.shelf.take(spec).model, self.point, self.batches[0])
 
     def each(self, specs: Sequence[Spec], work: Callable[[Spec], object]) -> None:
-        """Do something with each of these runners. Those that fail take part no longer."""
+        """Do something with each of these runners. Those that fail take part no longer, and free their memory."""
         for spec in specs:
-            attempt(self.bench.runners, spec, partial(work, spec))
+            attempt(self.bench.runners, spec, partial(self._within_memory, spec, work))
+        self.bench.shelf.put_away([spec.name for spec in specs if self.bench.runners[spec.name].error is not None])
         self.live = [spec for spec in self.live if self.bench.runners[spec.name].error is None]
+
+    def _within_memory(self, spec: Spec, work: Callable[[Spec], object]) -> None:
+        try:
+            within_memory(partial(work, spec), in_words(self.point), SMALLER)
+        except OutOfMemory:
+            self.starved.append(spec.name)
+            raise
 
     def warm_up(self) -> None:
         """Warm up until latency, temperature and power are steady. Models loaded in turn follow after every load.

@@ -21,7 +21,7 @@ from compress.data.tasks import task_of
 from compress.energy.find import find_meter
 from compress.energy.sampler import Sampler, facts, idle, steady_idle
 from compress.measure.answers import answers
-from compress.measure.attempts import attempt, in_words, shape, unmeasured, with_point
+from compress.measure.attempts import OutOfMemory, attempt, in_words, shape, unmeasured, with_point, within_memory
 from compress.measure.evaluate import BATCH
 from compress.measure.examples import differing, label_names
 from compress.measure.foreign import foreign_processes, listed_processes
@@ -36,6 +36,8 @@ from compress.spec.formats import CACHELESS
 from compress.spec.measure import share_of_rest
 
 if TYPE_CHECKING:
+    from compress.analysis.accuracy import Evaluation
+    from compress.measure.models import LoadedModel
     from compress.measure.rounds import Bench
 
 SENSITIVITY_BATCHES = (1, 32)
@@ -67,7 +69,7 @@ def run_session(job: Job, memory: Mapping[str, Memory], known: Mapping[str, Runn
     config = None
     for spec in sorted(job.runners, key=lambda spec: not spec.accuracy_only):  # these leave before others stay loaded
         model_config = attempt(runners, spec, partial(_evaluate, shelf, spec, job, runners, known or {}))
-        if spec.accuracy_only:
+        if spec.accuracy_only or runners[spec.name].error is not None:
             shelf.put_away([spec.name])
         elif model_config is not None:
             config = model_config
@@ -185,13 +187,13 @@ def _evaluate(shelf: Shelf, spec: Spec, job: Job, runners: dict[str, Runner], kn
         return runner.model.config
     batch_size = job.workload.headline_point.batch_size if spec.batch_dependent else BATCH
     start = time.monotonic()
-    evaluation = answers(job, runner, batch_size)
+    evaluation = _answers(job, runner, batch_size)
     count = len(next(iter(evaluation.outcomes.values())))
     measured = runners[spec.name] = replace(
         runners[spec.name],
         outcomes={key: list(values) for key, values in evaluation.outcomes.items()},
         finite=evaluation.finite,
-        batch_size=batch_size,
+        batch_size=evaluation.batch_size,
         order=evaluation.order,
         outputs=evaluation.outputs,
         remark=evaluation.remark,
@@ -214,6 +216,22 @@ def _evaluate(shelf: Shelf, spec: Spec, job: Job, runners: dict[str, Runner], kn
     runners[spec.name] = replace(measured, kernel=kernel, continuations=continuations(job, runner))
     say(f"  evaluated {spec.name} on {count} examples in {time.monotonic() - start:.1f} s")
     return runner.model.config
+
+
+def _answers(job: Job, runner: "LoadedModel", batch_size: int) -> "Evaluation":
+    """Return the outcomes of every example, in smaller batches if memory runs out and the settings allow it.
+
+    Not for models whose answers depend on the batch. Raises OutOfMemory.
+    """
+    while True:
+        try:
+            place = f"evaluation in batches of {batch_size}"
+            return within_memory(partial(answers, job, runner, batch_size), place, "set measure.halve_batch")
+        except OutOfMemory as error:
+            if batch_size == 1 or runner.spec.batch_dependent or not job.settings.halve_batch:
+                raise
+            batch_size //= 2
+            say(f"  {runner.spec.name} ran out of memory {error}: batches of {batch_size} instead")
 
 
 def main(arguments: Sequence[str]) -> None:

@@ -18,6 +18,7 @@ from transformers.pytorch_utils import Conv1D
 from compress.model.layers import Borrowing, LowRankLinear, WeightLayer
 from compress.model.packing.grouped_layer import GroupedLinear
 from compress.model.packing.stacked import Stack
+from compress.model.packing.tied import TiedHead
 from compress.model.runtimes.graph import GraphModel
 from compress.records.result import BY_DESIGN, Shares
 from compress.spec.steps import HEADS
@@ -76,6 +77,8 @@ def _packed(name: str, module: GroupedLinear) -> dict[str, Weight]:
     size, experts = module.in_features * module.out_features, isinstance(module, Stack)
     look = type(module).__name__, str(module.bits), str(int(module.packed.sum(dtype=torch.int64)))
     kind, layer = ("experts", "") if experts else ("linear layers", "linear")
+    if isinstance(module, TiedHead):
+        kind, layer = "embeddings", "embedding"
     entries = {f"{name}.weight": Weight(size, kind, name, layer, experts, id(module), look)}
     if module.bias is not None:
         bias = Weight(module.bias.numel(), "norms and biases", name, "", False, id(module.bias), _look(module.bias))

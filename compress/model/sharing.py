@@ -36,10 +36,23 @@ def swap(model: nn.Module, name: str, module: nn.Module) -> None:
                 other._modules[place] = module
 
 
-def tied_problem(model: Any, module: nn.Module, name: str, step: str) -> str | None:
-    """Return why a step cannot replace a layer: its weight is also the input embedding's, which stays. Else None."""
+def put(model: nn.Module, name: str, module: nn.Module) -> None:
+    """Replace the submodule `name` by `module`, under this name alone."""
+    parent, _, key = name.rpartition(".")
+    setattr(model.get_submodule(parent), key, module)
+
+
+def tied_embedding(model: Any, module: nn.Module) -> str | None:
+    """Return the name of the input embedding if a layer's weight is tied to it, so that both change; else None."""
     embeddings = getattr(model, "get_input_embeddings", lambda: None)()
     if embeddings is None or getattr(embeddings, "weight", None) is not module._parameters.get("weight", 0):
+        return None
+    return next(name for name, child in model.named_modules() if child is embeddings)
+
+
+def tied_problem(model: Any, module: nn.Module, name: str, step: str) -> str | None:
+    """Return why a step cannot replace a layer: its weight is also the input embedding's, which stays. Else None."""
+    if tied_embedding(model, module) is None:
         return None
     return f"{name}: its weight is tied to the input embedding; exclude it from {step}"
 

@@ -20,6 +20,7 @@ from compress.data.empty import empty_model
 from compress.model.layers import Borrowing, LowRankLinear
 from compress.model.packing import backend_of, settings_of
 from compress.model.packing.stacked import index_by_expert
+from compress.model.packing.tied import TiedHead
 from compress.model.sharing import aliases, merged, swap
 
 Layers = Mapping[str, Mapping[str, Any]]
@@ -95,7 +96,7 @@ def _structure(model: nn.Module) -> dict[str, Any]:
 
 def contents(model: nn.Module, layers: Layers) -> Contents:
     """Return all tensors of a model on the CPU: quantized layers packed by their backends, shared ones once."""
-    same = aliases(model)
+    same = {name: owner for name, owner in aliases(model).items() if not _is_tied(model, name)}
     tensors: dict[str, torch.Tensor] = {}
     packing: dict[str, dict[str, Any]] = {}
     for name, entry in settings_of(layers).items():
@@ -103,7 +104,8 @@ def contents(model: nn.Module, layers: Layers) -> Contents:
         tensors |= {f"{name}.{key}": tensor for key, tensor in parts.items()}
     owners: dict[int, str] = {}
     tied: dict[str, str] = {}
-    skipped = tuple(f"{name}." for name in (*packing, *same))
+    embeddings = [meta["embedding"] for meta in packing.values() if "embedding" in meta]
+    skipped = tuple(f"{name}." for name in (*packing, *embeddings, *same))
     for name, tensor in state(model):
         if name.startswith(skipped):
             continue
@@ -113,6 +115,11 @@ def contents(model: nn.Module, layers: Layers) -> Contents:
         else:
             tied[name] = owner
     return Contents({name: _portable(tensor) for name, tensor in tensors.items()}, packing, tied, same)
+
+
+def _is_tied(model: nn.Module, name: str) -> bool:
+    """Return whether a module is a head in few bits that is its model's embedding too: its packing records that."""
+    return isinstance(model.get_submodule(name), TiedHead)
 
 
 def state(model: nn.Module) -> Iterator[tuple[str, torch.Tensor]]:
@@ -143,7 +150,9 @@ def fill(model: Any, layers: Layers, stored: Contents, device: torch.device) -> 
     for name, entry in settings_of(layers).items():
         prefix = f"{name}."
         parts = {key.removeprefix(prefix): remaining.pop(key) for key in list(remaining) if key.startswith(prefix)}
-        swap(model, name, backend_of(entry["backend"]).unpack(parts, stored.packing[name], device))
+        swap(model, name, made := backend_of(entry["backend"]).unpack(parts, stored.packing[name], device))
+        if isinstance(made, TiedHead):
+            swap(model, made.embedding, made)
     index_by_expert(model)
     for name, tensor in remaining.items():
         _assign(model, name, tensor.to(device))

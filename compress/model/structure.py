@@ -21,6 +21,7 @@ from compress.data.empty import auto_class
 from compress.model.layers import Experts, stacked_experts
 from compress.model.manifest import Manifest
 from compress.model.packing import backend_of, settings_of
+from compress.model.packing.tied import embeds_plainly
 from compress.model.sharing import swap
 from compress.model.skeleton import state
 from compress.spec.steps import Prune
@@ -65,11 +66,12 @@ def check_tensors(file: Path, skeleton: nn.Module, manifest: Manifest) -> None:
         for key in entry.get("attributes", {})
         if not isinstance(getattr(modules.get(name), key, None), int | float)
     ]
+    embeddings = [meta["embedding"] for meta in packing.get("layers", {}).values() if "embedding" in meta]
+    unknown += [name for name in embeddings if not embeds_plainly(modules.get(name))]
     if unknown:
         raise InputError(f"{file.parent}: the manifest changes {_some(unknown)}, which the model does not have")
-    expected = dict(
-        _expected(skeleton, layers, tuple(f"{name}." for name in (*quantized, *low_rank, *same)), quantized)
-    )
+    stored_apart = (*quantized, *embeddings, *low_rank, *same)
+    expected = dict(_expected(skeleton, layers, tuple(f"{name}." for name in stored_apart), quantized))
     for name in quantized:
         if name in stacks:
             expected.pop(name)

@@ -161,6 +161,8 @@ class RunnerPoint:
     unused: Annotated[tuple[Window, ...], Field(exclude=True)] = ()
     cache_bytes: Annotated[Count | None, Field(exclude_if=is_none)] = None
     """Bytes of a language model's cache when it holds all new tokens; None without one."""
+    smaller: Annotated[str | None, Field(exclude_if=is_none)] = None
+    """Reason why its batches are smaller than the workload's; None if they are not."""
 
 
 def _measured_or_lacking(point: RunnerPoint, serialize: Any) -> dict[str, Any]:

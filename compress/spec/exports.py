@@ -23,16 +23,18 @@ class Holds:
     """Sizes of groups; empty: any size, and whole rows."""
     packs: tuple[bool, bool] = (False, False)
     """Whether 32-bit words must hold whole numbers of outputs, and of inputs."""
+    embeddings: bool = False
+    """Whether a head that is the input embedding too may be quantized."""
     pip: tuple[str, ...] = ()
     """Optional packages that write or check it."""
 
 
 HOLDS: dict[Target, Holds] = {
     "compressed-tensors": Holds((4, 8), True, pip=("compressed-tensors",)),
-    "gguf": Holds((4, 8), True, (32,), pip=("gguf",)),
+    "gguf": Holds((4, 8), True, (32,), embeddings=True, pip=("gguf",)),
     "gptq": Holds((2, 4, 8), False, packs=(True, True)),
     "onnx": Holds((4, 8), False, (16, 32, 64, 128, 256)),
-    "openvino": Holds((4, 8), False),
+    "openvino": Holds((4, 8), False, embeddings=True),
 }
 REMEDY = "quantize with {bits: 8 or 4, symmetric: true, group_size: 32}, as llama_int8 and llama_int4 do"
 """What every format holds."""

@@ -39,6 +39,9 @@ class Measure(Config):
     """headline: the headline point and, for text classification, the natural one; all: every point of the workload."""
     residency: Literal["auto", "together", "in_turn"] | None = None
     """Keep all models in memory, or load each in turn inside every round; auto: together if they fit."""
+    halve_batch: bool = False
+    """Where a model runs out of memory, measure this point with half the batch, for all models; or evaluate the model
+    in smaller batches. Without it, a model that runs out of memory has no figures."""
     sessions: Annotated[int, Field(ge=1, le=MOST_SESSIONS)] | None = None
     """Sessions, one fresh process after the other; intervals are then over sessions. publish: 3, else 1."""
     session_spread: Annotated[float, Field(ge=0, le=1)] | None = None
@@ -106,6 +109,7 @@ class Settings(Config):
     warmup_s: float
     points: Literal["headline", "all"]
     residency: Literal["auto", "together", "in_turn"] = "auto"
+    halve_batch: bool = False
     sessions: int = 1
     least_batches: int = 2
     """Minimum batches in a window; windows are extended until they have this many."""

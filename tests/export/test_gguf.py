@@ -53,6 +53,19 @@ def test_stories_leave_as_gguf_with_their_tokenizer(bits: int, tmp_path: Path) -
     assert read(text)["input_ids"] == words(text)["input_ids"]
 
 
+@pytest.mark.parametrize("bits", [4, 8])
+def test_a_tied_head_in_few_bits_is_the_files_embedding(bits: int, tmp_path: Path) -> None:
+    pytest.importorskip("gguf")
+    fields: dict[str, Any] = {"bits": bits, "symmetric": True, "group_size": 32, "exclude": ("*embed*",)}
+    source = made.save(tmp_path / "a", made.llama(tie_word_embeddings=True), made.tokenizer("smollm"), **fields)
+    checks = export(source, "gguf", tmp_path / "b").checks
+    assert (checks[0].difference, checks[0].bound) == (0, 0)
+    from gguf import GGUFReader
+
+    kinds = {t.name: t.tensor_type.name for t in GGUFReader(tmp_path / "b" / "model.gguf").tensors}
+    assert kinds["token_embd.weight"] == {4: "Q4_0", 8: "Q8_0"}[bits] and "output.weight" not in kinds
+
+
 def test_a_file_in_floating_point_is_equal_in_transformers_and_close_in_llama_cpp(tmp_path: Path) -> None:
     pytest.importorskip("gguf")
     source = made.save(tmp_path / "a", made.llama(), made.tokenizer())

@@ -112,7 +112,7 @@ def test_a_model_that_fails_in_a_round_is_left_out_and_the_others_go_on(
     monkeypatch.setattr(Shelf, "take", fragile)
     first, second = run_session(job(workload, "together"), {}).runners
     assert len(first.points[0].windows) == 3
-    assert second.error == "MemoryError: no room"
+    assert second.error is not None and "MemoryError: no room" in second.error
     assert second.points == ()
 
 

@@ -32,7 +32,9 @@ DOCUMENT_END = "<|endoftext|>"
 
 def check(model: Any, processor: Any, examples: "datasets.Dataset", workload: WorkloadView) -> list[str]:
     """Return mismatches of model and examples, one sentence each. Padding needs no token here: it is masked."""
-    return [*texts.text_problems(model, processor, examples, workload), *_position_problems(model, workload)]
+    problems = texts.text_problems(model, processor, examples, workload)
+    problems += [] if problems else texts.vocabulary_problems(model, processor)
+    return problems + _position_problems(model, workload)
 
 
 def _position_problems(model: Any, workload: WorkloadView) -> list[str]:

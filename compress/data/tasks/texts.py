@@ -11,6 +11,8 @@ from compress.data.tasks.task import WorkloadView
 if TYPE_CHECKING:
     import datasets
 
+FEWEST_KNOWN = 0.9
+"""Share of the embeddings that a model's own tokenizer uses at least; some are rounded up to a multiple of 128."""
 MADE_UP = (
     "It is.",
     "Nothing in this story was as good as the end of it, and the end was not good at all.",
@@ -56,6 +58,44 @@ def token_problems(model: Any, processor: Any, examples: "datasets.Dataset") -> 
             "padding token that the model knows (often pad_token = eos_token), and save the tokenizer again"
         )
     return problems
+
+
+def vocabulary_problems(model: Any, processor: Any) -> list[str]:
+    """Return why a fast tokenizer cannot be the model's own: ordinary tokens of it have no embedding."""
+    if not getattr(processor, "is_fast", False):
+        return []
+    rows, lacking = _without_embedding(model, processor)
+    ordinary = [token for token in lacking if lacking[token] not in processor.added_tokens_decoder]
+    if not ordinary:
+        return []
+    return [
+        f"has {rows} token embeddings, but its tokenizer has {len(ordinary)} tokens beyond them, first "
+        f"{ordinary[0]!r} ({lacking[ordinary[0]]}); use the model's own tokenizer"
+    ]
+
+
+def vocabulary_notes(model: Any, processor: Any) -> list[str]:
+    """Return notes on a tokenizer with added tokens that have no embedding, or with far fewer tokens than the model."""
+    if not getattr(processor, "is_fast", False):
+        return []
+    rows, lacking = _without_embedding(model, processor)
+    notes = []
+    if lacking:
+        first = next(iter(lacking))
+        notes.append(
+            f"{len(lacking)} added tokens of its tokenizer have no embedding, first {first!r} ({lacking[first]}): the "
+            "model cannot read texts with them"
+        )
+    if len(processor) < FEWEST_KNOWN * rows:
+        notes.append(f"its tokenizer has {len(processor)} tokens for {rows} embeddings: check that it is the model's")
+    return notes
+
+
+def _without_embedding(model: Any, processor: Any) -> tuple[int, dict[str, int]]:
+    """Return the number of token embeddings, and token -> id of the tokenizer's tokens beyond them, in order."""
+    rows = model.get_input_embeddings().weight.shape[0]
+    beyond = sorted((id, token) for token, id in processor.get_vocab().items() if id >= rows)
+    return rows, {token: id for id, token in beyond}
 
 
 def padding_problems(model: Any, processor: Any) -> list[str]:

@@ -19,6 +19,7 @@ from compress.export.gguf.blocks import TYPES, blocks
 from compress.export.gguf.tokenizer import Vocabulary, vocabulary
 from compress.export.integers import Integers
 from compress.model.packing.grouped_layer import GroupedLinear
+from compress.model.packing.tied import TiedHead
 
 FILE = "model.gguf"
 
@@ -33,7 +34,8 @@ def write(model: Any, processor: Any, layers: Mapping[str, GroupedLinear], folde
     writer.add_file_type(_file_type(layers, next(model.parameters()).dtype))
     _write_settings(writer, model.config, architecture)
     _write_tokenizer(writer, processor, tokens)
-    for name, layer in layers.items():
+    for place, layer in layers.items():
+        name = layer.embedding if isinstance(layer, TiedHead) else place  # llama.cpp takes an absent head from there
         integers = Integers.of(layer)
         stored = _placed(architecture, model.config, f"{name}.weight", blocks(integers))
         kind = GGMLQuantizationType[TYPES[integers.bits]]

@@ -26,10 +26,12 @@ from compress.methods.quantize.smoothing import smoothed
 from compress.model.bundle import Bundle
 from compress.model.layers import Experts, matrix, stacked_experts, weight_layers
 from compress.model.packing import backend_of, grouped
+from compress.model.packing.grouped_layer import GroupedLinear
 from compress.model.packing.stacked import index_by_expert, stack
+from compress.model.packing.tied import embeds_plainly, tie
 from compress.model.runtimes.check import checked
 from compress.model.runtimes.onnx import quantize_graph
-from compress.model.sharing import swap, tied_problem
+from compress.model.sharing import swap, tied_embedding, tied_problem
 from compress.spec.formats import GRAPH_RUNTIMES, Row, choose
 from compress.spec.steps import Quantize, Sample
 
@@ -42,6 +44,7 @@ def quantize(bundle: Bundle, config: Quantize) -> Bundle:
     row, entry = _resolved(bundle.model, config, bundle.device, bundle.runtime, bundle.task)
     chosen, experts = _chosen(bundle.model, config, row)
     settings = _settings(config, row)
+    tied = _tied(bundle.model, chosen)
     model, refused = bundle.model, dict[str, str]()
     if row.backend == "onnxruntime":
         if config.scaling == "smoothquant":
@@ -54,6 +57,11 @@ def quantize(bundle: Bundle, config: Quantize) -> Bundle:
         refused = _quantize_layers(bundle, chosen, experts, entry, config)
     layers = {name: entry for name in (*chosen, *experts) if name not in refused}
     notes = [_picked(bundle.runtime, config, row, settings)]
+    for name, embedding in tied.items():
+        if name in layers:
+            both = f"{name} and {embedding} are tied and stay so: both have these integers, stored once"
+            apart = f"{name} was tied to {embedding}; the graph stores both, {embedding} in floating point"
+            notes.append(f"quantize: {both if row.backend == 'torch' else apart}")
     if row.format == "llm_int8" and model.dtype != torch.float16:
         kind = str(model.dtype).removeprefix("torch.")
         notes.append(f"quantize: LLM.int8 casts its inputs to fp16 (65,504 at most); the model's own type is {kind}")
@@ -71,15 +79,28 @@ def quantize(bundle: Bundle, config: Quantize) -> Bundle:
 def _chosen(model: nn.Module, config: Quantize, row: Row) -> tuple[dict[str, nn.Module], dict[str, Experts]]:
     """Return the chosen linear layers and, if the format takes them, the chosen stacks of experts.
 
-    Raises InputError for a head that is tied to the input embedding, unless a graph holds the two apart.
+    Raises InputError for a head that is tied to the input embedding, unless both can have the same integers, or a graph
+    holds the two apart.
     """
     experts = stacked_experts(model, config) if row.backend == "torch" else {}
     chosen = dict(weight_layers(model, config, experts))
-    if row.runtime not in GRAPH_RUNTIMES:
+    if not _may_be_tied(model, row):
         tied = [tied_problem(model, module, name, "quantize") for name, module in chosen.items()]
         if problems := [problem for problem in tied if problem is not None]:
             raise InputError(problems)
     return chosen, experts
+
+
+def _may_be_tied(model: Any, row: Row) -> bool:
+    """Return whether a head that is tied to the input embedding can have this format."""
+    if row.backend == "torch":
+        return embeds_plainly(getattr(model, "get_input_embeddings", lambda: None)())
+    return row.runtime in GRAPH_RUNTIMES
+
+
+def _tied(model: Any, chosen: Mapping[str, nn.Module]) -> dict[str, str]:
+    """Return the input embedding's name for every chosen layer that is tied to it."""
+    return {name: owner for name, layer in chosen.items() if (owner := tied_embedding(model, layer))}
 
 
 def refusals(
@@ -185,6 +206,7 @@ def _quantize_layers(
     backend = backend_of(str(entry["backend"]))
     refused = refusals(chosen, entry, device_of(bundle.device).kind, experts)
     accepted = {name: module for name, module in chosen.items() if name not in refused}
+    tied = _tied(bundle.model, accepted)
 
     def change(name: str, inputs: Inputs | None) -> dict[str, Any]:
         linear = _as_linear(accepted[name])
@@ -193,6 +215,8 @@ def _quantize_layers(
         else:
             made = backend.make(linear, entry) if _is_plain(entry) else _rounded(linear, inputs, entry)
             swap(bundle.model, name, made)
+            if name in tied and isinstance(made, GroupedLinear):
+                tie(bundle.model, name, made, tied[name])
         return {"backend": entry["backend"]}
 
     def change_experts(name: str, _inputs: Inputs | None) -> dict[str, Any]:

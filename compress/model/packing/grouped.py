@@ -14,6 +14,7 @@ from compress.base.device import DeviceKind
 from compress.model.packing import Settings, Shapes, Tensors
 from compress.model.packing.grouped_layer import EIGHT, GroupedLinear, expanded, packed
 from compress.model.packing.stacked import Stack
+from compress.model.packing.tied import TiedHead
 
 Kind = Literal["even", "ternary", "binary"]
 GroupSize = int | Literal["row", "tensor"]
@@ -145,7 +146,8 @@ def pack(module: Any) -> tuple[Tensors, dict[str, Any]]:
     """Return the layer's buffers unchanged, and its settings."""
     tensors = {name: buffer for name, buffer in module.named_buffers() if buffer is not None}
     experts = {name: getattr(module, name) for name in ("experts", "transposed") if hasattr(module, name)}
-    return tensors, {"bits": module.bits, "dtype": str(module.dtype).removeprefix("torch."), **experts}
+    embedding = {"embedding": module.embedding} if isinstance(module, TiedHead) else {}
+    return tensors, {"bits": module.bits, "dtype": str(module.dtype).removeprefix("torch."), **experts, **embedding}
 
 
 def shapes(rows: int, columns: int, meta: Settings, stored: Shapes) -> Shapes:
@@ -161,4 +163,5 @@ def unpack(tensors: Tensors, meta: Settings, device: torch.device) -> nn.Module:
     placed = {name: tensor.to(device) for name, tensor in tensors.items()}
     if "experts" in meta:
         return Stack(**placed, bits=meta["bits"], experts=meta["experts"], transposed=meta["transposed"]).eval()
-    return GroupedLinear(**placed, bits=meta["bits"], dtype=getattr(torch, meta["dtype"])).eval()
+    linear = GroupedLinear(**placed, bits=meta["bits"], dtype=getattr(torch, meta["dtype"])).eval()
+    return TiedHead.of(linear, meta["embedding"]) if "embedding" in meta else linear

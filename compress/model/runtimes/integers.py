@@ -15,12 +15,14 @@ import torch
 from compress.base.config import InputError
 from compress.model.packing.grouped_layer import GroupedLinear, unpacked
 from compress.model.packing.stacked import Stack
+from compress.model.packing.tied import TiedHead
 
 
 def insert(products: Mapping[str, list[Any]], layers: Mapping[str, GroupedLinear]) -> None:
-    """Let products read the integers of their layers. `products`: layer -> nodes of the graph that multiply by it.
+    """Let products and lookups read the integers of their layers.
 
-    Raises InputError for a layer without a product, and for stacks of experts.
+    `products`: layer -> nodes of the graph that multiply by it, and embedding -> nodes that look its rows up. Raises
+    InputError for a layer without a product, and for stacks of experts.
     """
     import openvino.opset13 as ops
 
@@ -37,40 +39,55 @@ def insert(products: Mapping[str, list[Any]], layers: Mapping[str, GroupedLinear
             made = ops.matmul(inputs, weight, False, True)
             made.set_friendly_name(node.get_friendly_name())
             node.output(0).replace(made.output(0))
+        if isinstance(layer, TiedHead):
+            _insert_rows(products.get(layer.embedding, []), layer)
 
 
-def _weight(layer: GroupedLinear) -> Any:
-    """Return the node of the expanded weight [out, in]."""
+def _insert_rows(lookups: list[Any], layer: TiedHead) -> None:
+    """Let lookups read rows of integers and expand these alone. Raises InputError without any lookup."""
+    import openvino.opset13 as ops
+
+    if not lookups:
+        raise InputError(f"openvino: the exported graph has no lookup of {layer.embedding}; use runtime eager")
+    for node in lookups:
+        made = _weight(layer, node.input_value(1))
+        if layer.input_scale is not None:
+            made = ops.multiply(made, ops.constant((1 / layer.input_scale.float()).numpy()))
+        made.set_friendly_name(node.get_friendly_name())
+        node.output(0).replace(made.output(0))
+
+
+def _weight(layer: GroupedLinear, ids: Any = None) -> Any:
+    """Return the node of the expanded weight [out, in]; with `ids` [batch, tokens], of their rows alone."""
     import openvino
     import openvino.opset13 as ops
+
+    def rows_of(constant: Any) -> Any:
+        return constant if ids is None else ops.gather(constant, ids, ops.constant(0))
 
     rows, groups = layer.scale.shape
     ints = unpacked(layer.packed, layer.bits).to(torch.uint8).numpy()
     shape = [rows, groups, layer.in_features // groups] if groups > 1 else [rows, layer.in_features]
     per_group = [rows, groups, 1] if groups > 1 else [rows, 1]
-    zero = layer.zero.float()
-    if layer.bits in (4, 8) and bool((zero == 2 ** (layer.bits - 1)).all()):
-        values = ops.convert(_constant(ints, shape, layer.bits, signed=True), openvino.Type.f32)
-        return _scaled(values, layer, per_group)
-    whole = bool((zero == zero.round()).all() and zero.min() >= 0 and zero.max() < 2 ** max(4, layer.bits))
-    stored_zero = _constant(zero.to(torch.uint8).numpy(), per_group, layer.bits) if whole else None
-    values = ops.convert(_constant(ints, shape, layer.bits), openvino.Type.f32)
-    if stored_zero is not None:
-        shifted = ops.subtract(values, ops.convert(stored_zero, openvino.Type.f32))
-    else:
-        shifted = ops.subtract(values, ops.constant(zero.numpy().reshape(per_group)))
-    return _scaled(shifted, layer, per_group)
-
-
-def _scaled(values: Any, layer: GroupedLinear, per_group: list[int]) -> Any:
-    """Return the node of the weight [out, in] from integers minus zeros."""
-    import openvino.opset13 as ops
-
-    scaled = ops.multiply(values, ops.constant(layer.scale.float().numpy().reshape(per_group)))
-    if len(per_group) == 2:
+    zero, signed = layer.zero.float(), _is_signed(layer)
+    values = ops.convert(rows_of(_constant(ints, shape, layer.bits, signed)), openvino.Type.f32)
+    if not signed:
+        whole = bool((zero == zero.round()).all() and zero.min() >= 0 and zero.max() < 2 ** max(4, layer.bits))
+        if whole:
+            stored_zero = rows_of(_constant(zero.to(torch.uint8).numpy(), per_group, layer.bits))
+            values = ops.subtract(values, ops.convert(stored_zero, openvino.Type.f32))
+        else:
+            values = ops.subtract(values, rows_of(ops.constant(zero.numpy().reshape(per_group))))
+    scaled = ops.multiply(values, rows_of(ops.constant(layer.scale.float().numpy().reshape(per_group))))
+    if groups == 1:
         return scaled
-    shape = ops.constant([layer.out_features, layer.in_features], dtype=np.int64)
-    return ops.reshape(scaled, shape, special_zero=False)
+    target = [layer.out_features, layer.in_features] if ids is None else [0, 0, layer.in_features]
+    return ops.reshape(scaled, ops.constant(target, dtype=np.int64), special_zero=ids is not None)
+
+
+def _is_signed(layer: GroupedLinear) -> bool:
+    """Return whether all zeros are the middle of a grid whose integers OpenVINO stores with a sign."""
+    return layer.bits in (4, 8) and bool((layer.zero == 2 ** (layer.bits - 1)).all())
 
 
 def _constant(values: np.ndarray, shape: list[int], bits: int, signed: bool = False) -> Any:

@@ -80,8 +80,9 @@ def exported(model: Any) -> Any:
     expand(dense, layers)
     graph = _traced(dense)
     products: dict[str, list[Any]] = {}
-    for name, node in traced_products(graph):
-        products.setdefault(name, []).append(node)
+    for kind in ("MatMul", "Gather"):
+        for name, node in traced(graph, kind):
+            products.setdefault(name, []).append(node)
     insert(products, layers)
     graph.validate_nodes_and_infer_types()
     return graph
@@ -184,15 +185,15 @@ def names_of(model: GraphModel, layers: Collection[str], others: Collection[str]
     import openvino
 
     graph = openvino.Core().read_model(str(model.path))
-    found = [(layer, node.get_friendly_name()) for layer, node in traced_products(graph)]
+    found = [(layer, node.get_friendly_name()) for layer, node in traced(graph, "MatMul")]
     if not any(layer in layers for layer, _ in found):
         raise InputError(NO_PRODUCT)
     return [name for layer, name in found if layer in others]
 
 
-def traced_products(graph: Any) -> Iterator[tuple[str, Any]]:
-    """Yield every product with the module that it was traced in."""
+def traced(graph: Any, kind: str) -> Iterator[tuple[str, Any]]:
+    """Yield every operator of a kind (MatMul: a product, Gather: a lookup) with the module that it was traced in."""
     for node in graph.get_ops():
         name = node.get_friendly_name()
-        if node.get_type_name() == "MatMul" and name.startswith(ROOT):
+        if node.get_type_name() == kind and name.startswith(ROOT):
             yield name.removeprefix(ROOT).split("/")[0], node
