@@ -20,15 +20,15 @@ from compress.base.files import put_in_place
 from compress.base.owners import beside
 from compress.base.version import __version__
 from compress.data.tasks import task_of
-from compress.export import check, compressed_tensors, folder, gguf, gptq, llama_cpp, onnx, openvino
+from compress.export import check, compressed_tensors, folder, gptq, llama_cpp, onnx, openvino
 from compress.export.check import Checked, Expected
-from compress.export.gguf.tokenizer import one_space_more
-from compress.export.integers import Integers, refuse
-from compress.model import artifact
+from compress.model import artifact, gguf
 from compress.model.bundle import Bundle
+from compress.model.gguf.tokenizer import one_space_more
 from compress.model.manifest import INTEGERS, MANIFEST, Manifest, sha256
 from compress.model.packing.expanding import expand
 from compress.model.packing.grouped_layer import GroupedLinear
+from compress.model.packing.integers import Integers, refuse
 from compress.model.runtimes.check import check_batches, checked, checked_with_cache
 from compress.model.runtimes.graph import GraphModel
 from compress.model.skeleton import unlike_plain

@@ -12,8 +12,8 @@ from typing import Any
 import torch
 
 from compress.base.errors import InputError
-from compress.export.integers import Integers
 from compress.model.packing.grouped_layer import packed
+from compress.model.packing.integers import Integers
 from compress.model.runtimes.onnx import layer_of
 from compress.model.runtimes.unsigned import EXTERNAL_BYTES
 

@@ -15,7 +15,7 @@ Format = Literal[
     "int8", "int8_static", "int8_weight", "llm_int8", "fp8", "nf4", "fp4", "int4", "int3", "int2", "ternary", "binary"
 ]
 Backend = Literal["onnxruntime", "openvino", "torchao", "bitsandbytes", "quanto", "torch"]
-Runtime = Literal["eager", "compile", "onnxruntime", "tensorrt", "openvino"]
+Runtime = Literal["eager", "compile", "onnxruntime", "tensorrt", "openvino", "llama.cpp"]
 
 BITS: dict[str, int] = {
     "int8": 8, "int8_static": 8, "int8_weight": 8, "llm_int8": 8, "fp8": 8, "nf4": 4, "fp4": 4, "int4": 4, "int3": 3,
@@ -86,21 +86,31 @@ ROWS: tuple[Row, ...] = (
         Row(form, "cpu", "torch", "openvino", "dequantized", "weights become floating point inside the product", True)
         for form in GROUPED
     ),
+    Row("int8_weight", "cpu", "torch", "llama.cpp", "real", "int8 products with inputs rounded in blocks of 32", True),
+    Row("int4", "cpu", "torch", "llama.cpp", "real", "int8 products with inputs rounded in blocks of 32", True),
     Row("int8_weight", "cpu", "openvino", "openvino", "dequantized", "weights become bf16 or fp32 inside the product"),
     Row("int4", "cpu", "openvino", "openvino", "dequantized", "weights become bf16 or fp32 inside the product"),
 )
 
 STATIC: Format = "int8_static"
 """Activations of a graph with a cache are not calibrated."""
-GRAPHS: dict[str, tuple[Runtime, ...]] = {"onnx": ("onnxruntime", "tensorrt"), "openvino": ("openvino",)}
+GRAPHS: dict[str, tuple[Runtime, ...]] = {
+    "onnx": ("onnxruntime", "tensorrt"),
+    "openvino": ("openvino",),
+    "gguf": ("llama.cpp",),
+}
 """Kind of an exported graph -> runtimes that can execute it; `auto` is the first."""
 GRAPH_RUNTIMES = frozenset(runtime for those in GRAPHS.values() for runtime in those)
 
-CACHELESS = GRAPH_RUNTIMES - {"openvino"}
+OPTIONAL: dict[str, tuple[str, tuple[str, ...]]] = {"llama.cpp": ("llama-cpp", ("xllamacpp", "gguf"))}
+"""Runtime that is an extra -> the extra, and its packages. They execute causal language models only."""
+LIBRARIES: dict[str, str] = {"llama.cpp": "xllamacpp"}
+"""Runtime -> the package that it imports, if that has another name."""
+CACHELESS = GRAPH_RUNTIMES - {"openvino", *OPTIONAL}
 """Runtimes whose graphs of language models keep no cache: they have neither prefill nor decode figures."""
 
 PLAIN_RUNTIMES: dict[DeviceKind, tuple[Runtime, ...]] = {
-    "cpu": ("eager", "compile", "onnxruntime", "openvino"),
+    "cpu": ("eager", "compile", "onnxruntime", "openvino", "llama.cpp"),
     "cuda": ("eager", "compile", "onnxruntime", "tensorrt"),
 }
 """Runtimes of a model that is not quantized; `auto` is eager, so that a row shows the effect of its steps alone."""

@@ -43,8 +43,8 @@ def checked(bundle: Bundle, runtime: str) -> OnnxModel:
     batches = check_batches(bundle)
     device = torch.device("cpu") if runtime == "openvino" else bundle.device
     graph = exported(bundle.model, batches[0], "onnxruntime" if runtime == "openvino" else runtime, device)
-    place = f"{runtime}: {type(bundle.model).__name__}{_name(bundle)}"
-    _refuse(_compared(bundle, _opened(graph, runtime), batches, device, place), graph.dtype, place)
+    place = f"{runtime}: {type(bundle.model).__name__}{origin(bundle)}"
+    refuse(compared(bundle, _opened(graph, runtime), batches, device, place), graph.dtype, place)
     return graph
 
 
@@ -57,26 +57,33 @@ def checked_with_cache(bundle: Bundle) -> "StatefulModel":
     from compress.model.runtimes.stateful import StatefulModel
     from compress.model.runtimes.stateful_export import exported as with_states
 
-    model, place = bundle.model, f"openvino: {type(bundle.model).__name__}{_name(bundle)}"
+    model, place = bundle.model, f"openvino: {type(bundle.model).__name__}{origin(bundle)}"
     if half := {p.dtype for p in model.parameters()} - {torch.float32}:
         types = ", ".join(sorted(str(dtype).removeprefix("torch.") for dtype in half))
         raise InputError(f"{place} holds {types}; expected float32; remove the cast step, or use runtime eager")
-    batches = check_batches(bundle)
     graph: StatefulModel = saved(with_states(model.cpu().eval()), model.config, StatefulModel)
     exact = StatefulModel(graph.path, model.config, exact=True)
-    device = torch.device("cpu")
-    result = _compared(bundle, exact, batches, device, place)
-    ids = batches[0]["input_ids"][:, :MOST_TOKENS]
-    (expected,) = _answers(model, [{"input_ids": ids}], device)
-    if (start := ids.shape[1] // 2) > 0:
-        exact.prefill(ids[:, :start])
-        steps = [exact.append(ids[:, i : i + 1]) for i in range(start, ids.shape[1])]
-        result = result.joined(expected[:, start:], torch.cat(steps, dim=1))
-    _refuse(result, torch.float32, place)
+    refuse(agreement_with_cache(bundle, exact, place), torch.float32, place)
     return graph
 
 
-def _refuse(result: Agreement, dtype: torch.dtype, place: str) -> None:
+def agreement_with_cache(bundle: Bundle, runtime: Any, place: str) -> Agreement:
+    """Return the agreement of a model and a runtime with a cache, over whole texts and tokens one by one.
+
+    `runtime` is a graph that appends tokens. Raises InputError if it fails on a batch.
+    """
+    batches, device = check_batches(bundle), torch.device("cpu")
+    result = compared(bundle, runtime, batches, device, place)
+    ids = batches[0]["input_ids"][:, :MOST_TOKENS]
+    (expected,) = answers(bundle.model, [{"input_ids": ids}], device)
+    if (start := ids.shape[1] // 2) > 0:
+        runtime.prefill(ids[:, :start])
+        steps = [runtime.append(ids[:, i : i + 1]) for i in range(start, ids.shape[1])]
+        result = result.joined(expected[:, start:], torch.cat(steps, dim=1))
+    return result
+
+
+def refuse(result: Agreement, dtype: torch.dtype, place: str) -> None:
     """Raise InputError for a graph whose logits differ from its model's."""
     most = result.most(TOLERANCES[dtype])
     if not result.difference <= most:
@@ -116,7 +123,7 @@ def _examples(bundle: Bundle) -> Any:
     return live.prepare(task_of(bundle.task).made_up(), bundle.task, bundle.processor, bundle.model)
 
 
-def _name(bundle: Bundle) -> str:
+def origin(bundle: Bundle) -> str:
     """Return the model's origin after a space; empty for one made in this process."""
     name = bundle.workload.model if bundle.workload else getattr(bundle.model.config, "name_or_path", "")
     return f" {name}" if name else ""
@@ -135,12 +142,12 @@ def _opened(graph: OnnxModel, runtime: str) -> GraphModel:
     return OnnxModel(graph.path, graph.config, place=replace(graph.place, runtime="onnxruntime"))
 
 
-def _compared(
+def compared(
     bundle: Bundle, graph: GraphModel, batches: Sequence[Batch], device: torch.device, place: str
 ) -> Agreement:
     """Return the agreement of model and graph over all batches. Raises InputError if the graph fails on one."""
     agreement = NONE
-    for batch, expected in zip(batches, _answers(bundle.model, batches, device), strict=True):
+    for batch, expected in zip(batches, answers(bundle.model, batches, device), strict=True):
         inputs = {name: value.to(device) for name, value in batch.items()}
         try:
             logits = graph(**inputs).logits.float().cpu()
@@ -160,7 +167,7 @@ def _compared(
     return agreement
 
 
-def _answers(model: Any, batches: Sequence[Batch], device: torch.device) -> Iterator[torch.Tensor]:
+def answers(model: Any, batches: Sequence[Batch], device: torch.device) -> Iterator[torch.Tensor]:
     """Yield the model's logits of each batch, in fp32 on the CPU, in eval mode; the model ends on the CPU."""
     training = model.training
     model.to(device).eval()

@@ -26,7 +26,7 @@ from compress.model.runtimes.signature import onnx_signature
 class GraphModel(nn.Module, ABC):
     """An exported graph as a module: takes a batch of tensors, returns a ModelOutput with logits."""
 
-    kind: Literal["onnx", "openvino"]
+    kind: Literal["onnx", "openvino", "gguf"]
     """The artifact's kind."""
 
     def __init__(self, path: Path, config: Any, temporary: bool = False) -> None:
@@ -118,7 +118,7 @@ def pinned_cores() -> list[int]:
 class OnnxModel(GraphModel):
     """An ONNX graph under onnxruntime."""
 
-    kind: Literal["onnx", "openvino"] = "onnx"
+    kind: Literal["onnx", "openvino", "gguf"] = "onnx"
 
     def __init__(self, path: Path, config: Any, temporary: bool = False, place: Place | None = None) -> None:
         """Store path and config; `place` defaults to the CPU. `temporary`: its folder is deleted with this object."""
