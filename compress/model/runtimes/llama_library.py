@@ -47,6 +47,18 @@ _Log = ctypes.CFUNCTYPE(None, ctypes.c_int, ctypes.c_char_p, _Pointer)
 _Eval = ctypes.CFUNCTYPE(ctypes.c_bool, _Pointer, ctypes.c_bool, _Pointer)
 
 
+_ERRORS: deque[str] = deque(maxlen=3)
+
+
+def _logged(level: int, text: bytes | None, _data: Any) -> None:
+    """Keep the last errors, and drop everything else."""
+    if level == ERROR and text:
+        _ERRORS.append(text.decode(errors="replace").strip())
+
+
+_LOG = _Log(_logged)  # llama.cpp keeps the pointer
+
+
 class Settings(ctypes.Structure):
     """A struct of settings, larger than any version's: its functions read and write only their own part."""
 
@@ -103,7 +115,7 @@ FUNCTIONS: dict[str, tuple[Any, ...]] = {
 
 
 class Library:
-    """The functions of FUNCTIONS, and the errors that llama.cpp logs. There is one in a process."""
+    """The functions of FUNCTIONS, of llama.cpp. There is one in a process."""
 
     def __init__(self) -> None:
         """Raise InputError without the package, or if its library has another layout or lacks a function."""
@@ -123,9 +135,7 @@ class Library:
                 raise self._unknown(f"has no function {name}") from None
             function.restype, function.argtypes = result, arguments
             setattr(self, name, function)
-        self.errors: deque[str] = deque(maxlen=3)
-        self._log = _Log(self._logged)  # llama.cpp keeps the pointer
-        self.llama_log_set(self._log, None)
+        self.llama_log_set(_LOG, None)
         self.llama_backend_init()
         defaults = self.llama_context_default_params()
         found = {name: defaults.get(offset) for name, (offset, _) in KNOWN.items()}
@@ -137,10 +147,6 @@ class Library:
         """Functions are set by name."""
         raise AttributeError(name)
 
-    def _logged(self, level: int, text: bytes | None, _data: Any) -> None:
-        if level == ERROR and text:
-            self.errors.append(text.decode(errors="replace").strip())
-
     def _unknown(self, reason: str) -> InputError:
         return InputError(
             f"runtime llama.cpp: xllamacpp {self.version} {reason} than the version this package knows; install "
@@ -149,8 +155,8 @@ class Library:
 
     def failure(self, what: str) -> InputError:
         """Return an error with what llama.cpp logged last."""
-        logged = "; ".join(self.errors) or "no reason was logged"
-        self.errors.clear()
+        logged = "; ".join(_ERRORS) or "no reason was logged"
+        _ERRORS.clear()
         return InputError(f"llama.cpp {what} ({logged})")
 
 
