@@ -9,7 +9,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-GRAPHS = ("OnnxModel", "OpenVinoModel", "LlamaCppModel", "Padded")
+GRAPHS = ("OnnxModel", "OpenVinoModel", "LlamaCppModel", "GenaiModel", "Padded")
 """Classes of this package that replace a transformers model."""
 
 

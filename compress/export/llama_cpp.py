@@ -22,7 +22,7 @@ from compress.base.errors import InputError
 from compress.export.check import Checked, Expected
 from compress.model.gguf import FILE
 from compress.model.gguf.tokenizer import one_space_more
-from compress.model.runtimes.llama_check import MOST_NATS
+from compress.model.runtimes.check import MOST_NATS
 
 TEXTS = (
     "The capital of France is Paris.",

@@ -247,6 +247,10 @@ def _export_problems(bundle: Any) -> list[str]:
         except InputError as error:
             return [f"runtime {bundle.runtime}: {problem}" for problem in error.problems]
         return []
+    if bundle.runtime == "onnxruntime-genai":
+        from compress.model.runtimes.genai_build import problems
+
+        return [f"runtime {bundle.runtime}: {problem}" for problem in problems(bundle.model.config)]
     from compress.model.runtimes.onnx import memory_problem, unexportable
 
     problem = unexportable(bundle.model)

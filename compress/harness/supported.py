@@ -48,6 +48,11 @@ def supported_runtime(recipe: Recipe, machine: Machine, task: str) -> str:
                     f"{recipe.name} steps.{index}: runtime llama.cpp reads groups of 32 weights around zero; set "
                     "symmetric: true, group_size: 32, scaling: none"
                 )
+            if runtime == "onnxruntime-genai" and (part.group_size in ("row", "tensor") or part.scaling != "none"):
+                raise InputError(
+                    f"{recipe.name} steps.{index}: runtime onnxruntime-genai reads groups of 32, 64, 128 or 256 "
+                    "weights; set group_size, and scaling: none"
+                )
             if row.format == "fp8" and device.on_gpu and not _in_bf16(recipe.steps[:index]):
                 raise InputError(f"{recipe.name} steps.{index}: {FP8_IN_BF16}")
     if runtime in OPTIONAL:

@@ -15,7 +15,7 @@ from compress.records.result import Machine
 LIBRARIES = (
     "torch", "transformers", "datasets", "accelerate", "optimum-quanto", "bitsandbytes", "torchao",
     "torch-pruning", "onnx", "onnxruntime", "onnxruntime-gpu", "tensorrt", "onnxscript", "openvino", "nncf",
-    "xllamacpp", "numpy", "tokenizers", "safetensors",
+    "xllamacpp", "onnxruntime-genai", "numpy", "tokenizers", "safetensors",
 )  # fmt: skip
 
 

@@ -15,7 +15,7 @@ Format = Literal[
     "int8", "int8_static", "int8_weight", "llm_int8", "fp8", "nf4", "fp4", "int4", "int3", "int2", "ternary", "binary"
 ]
 Backend = Literal["onnxruntime", "openvino", "torchao", "bitsandbytes", "quanto", "torch"]
-Runtime = Literal["eager", "compile", "onnxruntime", "tensorrt", "openvino", "llama.cpp"]
+Runtime = Literal["eager", "compile", "onnxruntime", "tensorrt", "openvino", "llama.cpp", "onnxruntime-genai"]
 
 BITS: dict[str, int] = {
     "int8": 8, "int8_static": 8, "int8_weight": 8, "llm_int8": 8, "fp8": 8, "nf4": 4, "fp4": 4, "int4": 4, "int3": 3,
@@ -86,6 +86,10 @@ ROWS: tuple[Row, ...] = (
         Row(form, "cpu", "torch", "openvino", "dequantized", "weights become floating point inside the product", True)
         for form in GROUPED
     ),
+    *(
+        Row(form, "cpu", "torch", "onnxruntime-genai", "real", "int8 products with inputs rounded in blocks", True)
+        for form in ("int8_weight", "int4")
+    ),
     Row("int8_weight", "cpu", "torch", "llama.cpp", "real", "int8 products with inputs rounded in blocks of 32", True),
     Row("int4", "cpu", "torch", "llama.cpp", "real", "int8 products with inputs rounded in blocks of 32", True),
     Row("int8_weight", "cpu", "openvino", "openvino", "dequantized", "weights become bf16 or fp32 inside the product"),
@@ -98,19 +102,25 @@ GRAPHS: dict[str, tuple[Runtime, ...]] = {
     "onnx": ("onnxruntime", "tensorrt"),
     "openvino": ("openvino",),
     "gguf": ("llama.cpp",),
+    "genai": ("onnxruntime-genai",),
 }
 """Kind of an exported graph -> runtimes that can execute it; `auto` is the first."""
 GRAPH_RUNTIMES = frozenset(runtime for those in GRAPHS.values() for runtime in those)
 
-OPTIONAL: dict[str, tuple[str, tuple[str, ...]]] = {"llama.cpp": ("llama-cpp", ("xllamacpp", "gguf"))}
+OPTIONAL: dict[str, tuple[str, tuple[str, ...]]] = {
+    "llama.cpp": ("llama-cpp", ("xllamacpp", "gguf")),
+    "onnxruntime-genai": ("onnxruntime-genai", ("onnxruntime_genai",)),
+}
 """Runtime that is an extra -> the extra, and its packages. They execute causal language models only."""
-LIBRARIES: dict[str, str] = {"llama.cpp": "xllamacpp"}
+LIBRARIES: dict[str, str] = {"llama.cpp": "xllamacpp", "onnxruntime-genai": "onnxruntime_genai"}
 """Runtime -> the package that it imports, if that has another name."""
+SINGLE_TEXT = frozenset({"onnxruntime-genai"})
+"""Runtimes that append tokens to one text only: they have no decode figures of several."""
 CACHELESS = GRAPH_RUNTIMES - {"openvino", *OPTIONAL}
 """Runtimes whose graphs of language models keep no cache: they have neither prefill nor decode figures."""
 
 PLAIN_RUNTIMES: dict[DeviceKind, tuple[Runtime, ...]] = {
-    "cpu": ("eager", "compile", "onnxruntime", "openvino", "llama.cpp"),
+    "cpu": ("eager", "compile", "onnxruntime", "openvino", "llama.cpp", "onnxruntime-genai"),
     "cuda": ("eager", "compile", "onnxruntime", "tensorrt"),
 }
 """Runtimes of a model that is not quantized; `auto` is eager, so that a row shows the effect of its steps alone."""

@@ -25,7 +25,8 @@ from tests.helpers import assets
 pytest.importorskip("xllamacpp", reason="the extra llama-cpp is not installed")
 pytest.importorskip("gguf", reason="the extra llama-cpp is not installed")
 from compress.model.runtimes import llama_library
-from compress.model.runtimes.llama_check import checked_in_llama_cpp, divergence
+from compress.model.runtimes.check import divergence
+from compress.model.runtimes.llama_check import checked_in_llama_cpp
 from compress.model.runtimes.llama_cpp import LlamaCppModel
 
 IDS = torch.randint(4, 300, (2, 20), generator=torch.Generator().manual_seed(3))

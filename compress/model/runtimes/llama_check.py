@@ -8,11 +8,7 @@ of the same weights in floating point. The first file holds what the integers st
 """
 
 import copy
-from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
-
-import torch
 
 from compress.base.errors import InputError
 from compress.base.files import scratch
@@ -21,15 +17,10 @@ from compress.model import gguf
 from compress.model.bundle import Bundle
 from compress.model.gguf.architectures import architecture_of
 from compress.model.packing.expanding import expand
-from compress.model.packing.grouped_layer import GroupedLinear
 from compress.model.packing.integers import refuse as layers_of
-from compress.model.runtimes.check import agreement_with_cache, answers, check_batches, origin, refuse
+from compress.model.runtimes.check import agreement_with_cache, compare_predictions, origin, refuse
 from compress.model.runtimes.llama_cpp import LlamaCppModel
 from compress.model.skeleton import unlike_plain
-
-MOST_NATS = 0.05
-"""Largest mean KL divergence of llama.cpp's predictions from the artifact's. SmolLM2-135M with Q8_0 and Q4_0 weights
-showed 0.003 nats over 512 tokens of WikiText-2, 0.17 at a single token; a wrong order of rows gives several nats."""
 
 
 def checked_in_llama_cpp(bundle: Bundle) -> LlamaCppModel:
@@ -58,26 +49,5 @@ def checked_in_llama_cpp(bundle: Bundle) -> LlamaCppModel:
         gguf.write(model, bundle.processor, layers, work)
     found = LlamaCppModel(work / gguf.FILE, model.config, temporary=True)
     if layers:
-        _compare_predictions(bundle, layers, found, place)
+        compare_predictions(bundle, found, place, len(layers))
     return found
-
-
-def _compare_predictions(bundle: Bundle, layers: Mapping[str, GroupedLinear], found: Any, place: str) -> None:
-    """Raise InputError if predictions of the file with integers diverge from the model's."""
-    batches = check_batches(bundle)
-    divergences = []
-    for batch, expected in zip(batches, answers(bundle.model, batches, torch.device("cpu")), strict=True):
-        kept = batch["attention_mask"].bool()
-        divergences.append(divergence(expected[kept], found(**batch).logits[kept]))
-    mean = float(torch.cat(divergences).mean())
-    if not mean <= MOST_NATS:
-        raise InputError(
-            f"{place}: the {len(layers)} quantized layers differ from the model's: predictions diverge by {mean:.3g} "
-            f"nats on average; expected at most {MOST_NATS}; use runtime openvino"
-        )
-
-
-def divergence(expected: torch.Tensor, logits: torch.Tensor) -> torch.Tensor:
-    """Return the Kullback-Leibler divergence of every row of logits [rows, vocabulary], in nats."""
-    ours, theirs = expected.float().log_softmax(-1), logits.float().log_softmax(-1)
-    return (ours.exp() * (ours - theirs)).sum(-1)

@@ -23,7 +23,7 @@ BLOCK = 256
 class LlamaCppModel(GraphModel, Appending):
     """A GGUF file under llama.cpp."""
 
-    kind: Literal["onnx", "openvino", "gguf"] = "gguf"
+    kind: Literal["onnx", "openvino", "gguf", "genai"] = "gguf"
 
     def __init__(self, path: Path, config: Any, temporary: bool = False, exact: bool = False) -> None:
         """Open the file. `temporary`: its folder is deleted with this object. Raises InputError if it is unreadable."""
