@@ -70,6 +70,11 @@ ROWS: tuple[Row, ...] = (
     Row("llm_int8", "cpu", "bitsandbytes", "eager", "real", "int8 products in bitsandbytes' CPU code"),
     Row("int4", "cuda", "torchao", "compile", "real", "int4 weight-only kernel, inputs padded to 1024s"),
     Row("int4", "cuda", "torchao", "eager", "real", "int4 weight-only kernel, inputs padded to 1024s"),
+    *(
+        Row(form, "cpu", "torch", runtime, "real", "int8 products, inputs rounded in blocks", True)
+        for runtime in ("llama.cpp", "onnxruntime-genai")
+        for form in ("int8_weight", "int4")
+    ),
     Row("fp8", "cpu", "torchao", "eager", "dequantized", "weights become floating point before every product"),
     Row("nf4", "cuda", "bitsandbytes", "eager", "dequantized", "weights become half precision before most products"),
     Row("fp4", "cuda", "bitsandbytes", "eager", "dequantized", "weights become half precision before most products"),
@@ -86,12 +91,6 @@ ROWS: tuple[Row, ...] = (
         Row(form, "cpu", "torch", "openvino", "dequantized", "weights become floating point inside the product", True)
         for form in GROUPED
     ),
-    *(
-        Row(form, "cpu", "torch", "onnxruntime-genai", "real", "int8 products with inputs rounded in blocks", True)
-        for form in ("int8_weight", "int4")
-    ),
-    Row("int8_weight", "cpu", "torch", "llama.cpp", "real", "int8 products with inputs rounded in blocks of 32", True),
-    Row("int4", "cpu", "torch", "llama.cpp", "real", "int8 products with inputs rounded in blocks of 32", True),
     Row("int8_weight", "cpu", "openvino", "openvino", "dequantized", "weights become bf16 or fp32 inside the product"),
     Row("int4", "cpu", "openvino", "openvino", "dequantized", "weights become bf16 or fp32 inside the product"),
 )
@@ -142,6 +141,7 @@ def choose(
     rows whose graphs keep a cache come first then. Raises InputError with the possible combinations if no row matches.
     """
     rows = [row for row in ROWS if BITS[row.format] == bits and row.device == device and row.with_cache <= with_cache]
+    rows = [row for row in rows if row.runtime == runtime or row.runtime not in OPTIONAL]  # auto takes no extra
     if with_cache:
         rows = sorted((row for row in rows if row.format != STATIC), key=lambda row: not row.with_cache)
     fits = [row for row in rows if capability is None or row.capability <= capability]

@@ -11,6 +11,7 @@ import transformers
 
 from compress.base.errors import InputError
 from compress.base.files import scratch
+from compress.export import export
 from compress.measure import kernels
 from compress.measure.size import stored_bytes
 from compress.methods import apply_step
@@ -166,3 +167,15 @@ def test_a_file_that_is_none_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "model.gguf").write_bytes(b"GGUF, but damaged")
     with pytest.raises(InputError, match=r"llama\.cpp cannot open .*model\.gguf"):
         LlamaCppModel(tmp_path / "model.gguf", made.llama().config)
+
+
+def test_an_artifact_for_llama_cpp_is_exported_from_the_integers_beside_it(tmp_path: Path) -> None:
+    packed = apply_step(bundle(made.llama().eval()), Quantize(bits=4, symmetric=True, group_size=32))
+    artifact.save(runtimes.finish(packed, packed.runtime), tmp_path / "a", {"runtime": packed.runtime})
+    for target in ("gguf", "openvino"):
+        assert export(tmp_path / "a", target, tmp_path / target).checks
+    same = [(folder / gguf.FILE).read_bytes() for folder in (tmp_path / "a", tmp_path / "gguf")]
+    assert same[0] == same[1]
+    artifact.save(runtimes.finish(bundle(made.llama().eval()), "llama.cpp"), tmp_path / "b", {"runtime": "llama.cpp"})
+    with pytest.raises(InputError, match=r"model\.gguf for llama\.cpp already"):
+        export(tmp_path / "b", "gguf", tmp_path / "c")
