@@ -9,7 +9,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-GRAPHS = ("OnnxModel", "OpenVinoModel", "Padded")
+GRAPHS = ("OnnxModel", "OpenVinoModel", "LlamaCppModel", "GenaiModel", "Padded")
 """Classes of this package that replace a transformers model."""
 
 
@@ -25,7 +25,7 @@ def quiet_libraries() -> None:
 
 def quiet_notices() -> None:
     """Drop only the notices that libraries log when imported: safe in a user's own process."""
-    for name in ("torchao", "torch.utils._pytree", "bitsandbytes.backends.cpu.ops"):
+    for name in ("torchao", "torch.utils._pytree", "bitsandbytes.backends.cpu.ops", "gguf.gguf_writer"):
         logging.getLogger(name).addFilter(_errors_only)
     logging.getLogger("transformers.pipelines.base").addFilter(_not_about_graphs)
 

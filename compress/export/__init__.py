@@ -20,18 +20,19 @@ from compress.base.files import put_in_place
 from compress.base.owners import beside
 from compress.base.version import __version__
 from compress.data.tasks import task_of
-from compress.export import check, compressed_tensors, folder, gguf, gptq, llama_cpp, onnx, openvino
+from compress.export import check, compressed_tensors, folder, gptq, llama_cpp, onnx, openvino
 from compress.export.check import Checked, Expected
-from compress.export.gguf.tokenizer import one_space_more
-from compress.export.integers import Integers, refuse
-from compress.model import artifact
+from compress.model import artifact, gguf
 from compress.model.bundle import Bundle
-from compress.model.manifest import INTEGERS, MANIFEST, Manifest, sha256
+from compress.model.gguf.tokenizer import one_space_more
+from compress.model.manifest import FILES, INTEGERS, MANIFEST, Manifest, sha256
 from compress.model.packing.expanding import expand
 from compress.model.packing.grouped_layer import GroupedLinear
+from compress.model.packing.integers import Integers, refuse
 from compress.model.packing.tied import TiedHead
 from compress.model.runtimes.check import check_batches, checked, checked_with_cache
 from compress.model.runtimes.graph import GraphModel
+from compress.model.runtimes.openvino import FILE as OPENVINO
 from compress.model.skeleton import unlike_plain
 from compress.spec.exports import HOLDS, Target
 from compress.spec.formats import GRAPHS
@@ -70,7 +71,8 @@ def export(source: Path, target: Target, out: Path | None = None) -> Exported:
     _check_packages(target)
     _refuse_foreign(out)
     integers = source / INTEGERS
-    model, processor, manifest = artifact.load(integers if integers.is_dir() and target != "openvino" else source)
+    is_graph = target == "openvino" and (source / OPENVINO).exists()
+    model, processor, manifest = artifact.load(integers if integers.is_dir() and not is_graph else source)
     work = beside(out, "part")
     try:
         work.mkdir(parents=True)
@@ -195,6 +197,9 @@ def _write_graph_again(
     model: GraphModel, processor: Any, manifest: Manifest, target: Target, work: Path
 ) -> tuple[list[Checked], list[str]]:
     """Copy the graph of an artifact that is one of this format already."""
+    if manifest.kind in ("gguf", "genai"):
+        name, runtime = FILES[manifest.kind, False][0][0], GRAPHS[manifest.kind][0]
+        raise InputError(f"--to {target}: the artifact is {name} for {runtime} already, without integers: serve it so")
     if manifest.kind != target:
         raise InputError(
             f"--to {target}: the artifact is a graph for {GRAPHS[manifest.kind][0]}, whose layers are no longer "

@@ -17,11 +17,12 @@ import torch
 
 from compress.base.errors import InputError, innermost
 from compress.data.tasks import task_of
-from compress.export import gguf, gptq, openvino
-from compress.export.integers import Integers
+from compress.export import gptq, openvino
+from compress.model import gguf
 from compress.model.agreement import NONE, TOLERANCES, Agreement
 from compress.model.packing.expanding import expand
 from compress.model.packing.grouped_layer import GroupedLinear
+from compress.model.packing.integers import Integers
 from compress.model.runtimes.graph import OnnxModel
 from compress.spec.exports import Target
 

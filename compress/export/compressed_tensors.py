@@ -16,15 +16,15 @@ from torch import nn
 
 from compress.base.errors import InputError
 from compress.export import folder as layout
-from compress.export.integers import Integers, words
 from compress.model.packing.grouped_layer import GroupedLinear
+from compress.model.packing.integers import Integers, others, words
 
 FORMAT = "pack-quantized"
 
 
 def write(model: Any, processor: Any, layers: Mapping[str, GroupedLinear], folder: Path) -> None:
     """Write the model as a folder of compressed-tensors."""
-    tensors = dict(layout.others(model, layers))
+    tensors = dict(others(model, layers))
     schemes: dict[tuple[int, int | None], list[str]] = {}
     for name, layer in layers.items():
         integers = Integers.of(layer)

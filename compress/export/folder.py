@@ -1,28 +1,13 @@
 """Folders in the layout of transformers: weights in safetensors, configuration with its quantization, tokenizer."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
-
-from compress.model.packing.grouped_layer import GroupedLinear
-from compress.model.packing.tied import TiedHead
 
 MOST_SHARD = "5GB"
-
-
-def others(model: nn.Module, layers: Mapping[str, GroupedLinear]) -> Iterator[tuple[str, torch.Tensor]]:
-    """Yield name and tensor of everything that is not quantized, each tensor under its first name."""
-    seen: set[int] = set()
-    embeddings = [layer.embedding for layer in layers.values() if isinstance(layer, TiedHead)]
-    prefixes = tuple(f"{name}." for name in (*layers, *embeddings))
-    for name, tensor in model.state_dict(keep_vars=True).items():
-        if id(tensor) not in seen and not name.startswith(prefixes):
-            seen.add(id(tensor))
-            yield name, tensor.detach()
 
 
 def write(

@@ -20,15 +20,15 @@ from torch import nn
 
 from compress.base.errors import InputError
 from compress.export import folder as layout
-from compress.export.integers import Integers, from_words, words
 from compress.model.packing.grouped_layer import GroupedLinear
+from compress.model.packing.integers import Integers, from_words, others, words
 
 PARTS = ("qweight", "qzeros", "scales", "g_idx")
 
 
 def write(model: Any, processor: Any, layers: Mapping[str, GroupedLinear], folder: Path) -> None:
     """Write the model as a folder in GPTQ's layout. Raises InputError for layers of several bits or group sizes."""
-    tensors = dict(layout.others(model, layers))
+    tensors = dict(others(model, layers))
     every = {name: Integers.of(layer) for name, layer in layers.items()}
     kinds = {(integers.bits, integers.group_size): name for name, integers in every.items()}
     if len(kinds) > 1:

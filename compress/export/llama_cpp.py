@@ -20,8 +20,9 @@ import torch
 
 from compress.base.errors import InputError
 from compress.export.check import Checked, Expected
-from compress.export.gguf import FILE
-from compress.export.gguf.tokenizer import one_space_more
+from compress.model.gguf import FILE
+from compress.model.gguf.tokenizer import one_space_more
+from compress.model.runtimes.check import MOST_NATS
 
 TEXTS = (
     "The capital of France is Paris.",
@@ -29,8 +30,6 @@ TEXTS = (
     " a naïve café in 東京 🙂",
     "def f(x):\n    return x**2  # 1234567\n",
 )
-MOST_NATS = 0.05
-"""Largest KL divergence. SmolLM2-135M with Q8_0 and Q4_0 weights showed up to 0.013 nats."""
 MOST_DENSE = 0.003
 """Largest difference of log-probabilities of a file in F32."""
 CONTEXT = 512

@@ -241,6 +241,18 @@ def _export_problems(bundle: Any) -> list[str]:
     """Return why the model after all steps cannot be exported for the runtime of its bundle."""
     if bundle.runtime not in GRAPH_RUNTIMES:
         return []
+    if bundle.runtime == "llama.cpp":
+        from compress.model.gguf.architectures import architecture_of
+
+        try:
+            architecture_of(bundle.model.config)
+        except InputError as error:
+            return [f"runtime {bundle.runtime}: {problem}" for problem in error.problems]
+        return []
+    if bundle.runtime == "onnxruntime-genai":
+        from compress.model.runtimes.genai_build import problems
+
+        return [f"runtime {bundle.runtime}: {problem}" for problem in problems(bundle.model.config)]
     from compress.model.runtimes.onnx import memory_problem, unexportable
 
     problem = unexportable(bundle.model)

@@ -1,13 +1,14 @@
 """Combinations of format, runtime and device that exist, checked before a workload is resolved."""
 
 from collections.abc import Sequence
+from importlib import util
 
 from compress.base.config import InputError
 from compress.base.device import Device
 from compress.data.tasks import task_of
 from compress.model.runtimes import providers
 from compress.records.result import Machine
-from compress.spec.formats import FP8_IN_BF16, GRAPH_RUNTIMES, PLAIN_RUNTIMES, choose
+from compress.spec.formats import FP8_IN_BF16, GRAPH_RUNTIMES, OPTIONAL, PLAIN_RUNTIMES, choose
 from compress.spec.recipe import Recipe
 from compress.spec.steps import Step
 
@@ -42,8 +43,20 @@ def supported_runtime(recipe: Recipe, machine: Machine, task: str) -> str:
             except InputError as error:
                 raise InputError([f"{recipe.name} steps.{index}: {problem}" for problem in error.problems]) from None
             runtime, backend = row.runtime, row.backend
+            if runtime == "llama.cpp" and not (part.symmetric and part.group_size == 32 and part.scaling == "none"):
+                raise InputError(
+                    f"{recipe.name} steps.{index}: runtime llama.cpp reads groups of 32 weights around zero; set "
+                    "symmetric: true, group_size: 32, scaling: none"
+                )
+            if runtime == "onnxruntime-genai" and (part.group_size in ("row", "tensor") or part.scaling != "none"):
+                raise InputError(
+                    f"{recipe.name} steps.{index}: runtime onnxruntime-genai reads groups of 32, 64, 128 or 256 "
+                    "weights; set group_size, and scaling: none"
+                )
             if row.format == "fp8" and device.on_gpu and not _in_bf16(recipe.steps[:index]):
                 raise InputError(f"{recipe.name} steps.{index}: {FP8_IN_BF16}")
+    if runtime in OPTIONAL:
+        _check_language(recipe, runtime, task)
     if recipe.attention != "auto" and runtime in GRAPH_RUNTIMES:
         raise InputError(
             f"{recipe.name} attention: {runtime} has its own attention; remove the setting, or choose runtime eager"
@@ -53,6 +66,17 @@ def supported_runtime(recipe: Recipe, machine: Machine, task: str) -> str:
     return runtime
 
 
+def _check_language(recipe: Recipe, runtime: str, task: str) -> None:
+    """Raise InputError if a runtime of language models is not installed, or gets a model of another task."""
+    place = f"{recipe.name} runtime: {runtime}"
+    if not task_of(task).generates:
+        raise InputError(f"{place} executes causal language models only; the task is {task}; use auto")
+    extra, packages = OPTIONAL[runtime]
+    for package in packages:
+        if util.find_spec(package) is None:
+            raise InputError(f"{place} needs {package}; install it: pip install 'compress[{extra}]'")
+
+
 def check_native(recipe: Recipe, machine: Machine) -> None:
     """Raise InputError for a half precision that the device can only compute slower than fp32."""
     from compress.base.devices import computes_bf16, torch_device
@@ -60,7 +84,7 @@ def check_native(recipe: Recipe, machine: Machine) -> None:
     if machine.target.on_gpu:
         return
     casts = {step.dtype for step in recipe.steps if step.method == "cast"}
-    if "fp16" in casts:
+    if "fp16" in casts and recipe.runtime != "llama.cpp":
         raise InputError(f"{recipe.name}: fp16 is for GPUs; a CPU computes it slower than fp32")
     if "bf16" in casts and not computes_bf16(torch_device(machine.target)):
         raise InputError(f"{recipe.name}: this CPU has no unit for bf16, and computes it slower than fp32")
@@ -85,6 +109,8 @@ def _check_graph(recipe: Recipe, device: Device) -> None:
     if device.several:
         raise InputError(f"{place} runs on one GPU; use --device cuda:0, or eager")
     casts = {step.dtype for step in recipe.steps if step.method == "cast"}
+    if recipe.runtime == "llama.cpp" and casts <= {"fp16"}:
+        return  # it has products with fp16 weights
     if casts and not device.on_gpu:
         or_there = "" if recipe.runtime == "openvino" else "; in fp16 it runs on CUDA"
         raise InputError(f"{place} takes fp32 models on a CPU; remove the cast step{or_there}")

@@ -24,11 +24,12 @@ LOW_BIT_PRODUCTS = re.compile(
     r"_int_mm|_scaled_mm|int8_scaled_matmul|int8_linear_matmul|int8_mixed_scaled_mm|qlinear|igemm|i8gemm|s8s8|imma|"
     r"MatMulInteger|DynamicQuantizeMatMul|QLinearMatMul|QGemm|int4pack_mm|tinygemm|marlin|int4mm|"
     r"i\d+gemm_s8|nvjet_(sm\d+_)?qq|float_e4m3_t|"
-    r"^(FullyConnected|MatMul|Convolution)\w*:\w*_[iu]8$",
+    r"^(FullyConnected|MatMul|Convolution)\w*:\w*_[iu]8$|"
+    r"^MUL_MAT(_ID)?:q\d_\d$|^MatMulNBits:inputs_i8$",
     re.IGNORECASE,
 )
-"""Names of integer and fp8 products in the profiles of torch, onnxruntime and openvino. A CUDA graph shows only
-kernels: those of cuBLAS (q is e4m3) and CUTLASS."""
+"""Names of integer and fp8 products in the profiles of torch, onnxruntime, openvino, llama.cpp and
+onnxruntime-genai. A CUDA graph shows only kernels: those of cuBLAS (q is e4m3) and CUTLASS."""
 SPANS = ("## Call CompiledFxGraph", "Torch-Compiled Region")
 """Prefixes of spans that only enclose the operators of a compiled model."""
 SPARSE_PRODUCTS = re.compile(r"cslt_sparse_mm|cusparselt|sparse_semi_structured|sparse_gemm|sparse_mma", re.IGNORECASE)

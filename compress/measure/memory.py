@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from compress.data.empty import empty_model
 from compress.measure.job import Job, Spec, failure
 from compress.records.session import Memory
-from compress.spec.formats import GRAPH_RUNTIMES
+from compress.spec.formats import GRAPH_RUNTIMES, LIBRARIES
 
 if TYPE_CHECKING:
     import torch
@@ -40,7 +40,7 @@ def _import_libraries(job: Job) -> None:
     from compress.model import artifact, runtimes, skeleton  # noqa: F401
 
     for library in {spec.runtime for spec in job.runners} & GRAPH_RUNTIMES:
-        import_module(library)
+        import_module(LIBRARIES.get(library, library))
     trusted = job.workload.trust_remote_code
     try:
         config = transformers.AutoConfig.from_pretrained(job.source.model, trust_remote_code=trusted)

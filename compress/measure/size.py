@@ -38,7 +38,7 @@ def stored_bytes(folder: Path) -> int:
         f
         for f in folder.rglob("*")
         if f.is_file()
-        and f.name.endswith((".safetensors", ".onnx", ".data", ".bin"))
+        and f.name.endswith((".safetensors", ".onnx", ".data", ".bin", ".gguf"))
         and f.relative_to(folder).parts[0] != INTEGERS
     ]
     if not files:

@@ -4,6 +4,8 @@
     model.safetensors                               plain: loads with plain `from_pretrained`
     compress.safetensors                            anything else; the other name makes plain loading fail loudly
     model.onnx, or model.xml and model.bin          an exported graph, for onnxruntime or openvino
+    model.gguf                                      a language model for llama.cpp
+    model.onnx and genai_config.json                a language model for onnxruntime-genai
     integers/                                       beside the graph of a language model in our own formats: the same
                                                     model as an artifact of integers, which exports read
     manifest.json                                   changes per layer, signature of a graph, versions,
@@ -44,8 +46,8 @@ from compress.spec.formats import GRAPHS, PLAIN_RUNTIMES, ROWS
 
 WEIGHTS = "compress.safetensors"
 LIBRARIES = (
-    "torch", "transformers", "safetensors", "onnxruntime", "onnxruntime-gpu", "openvino", "bitsandbytes", "torchao",
-    "optimum-quanto",
+    "torch", "transformers", "safetensors", "onnxruntime", "onnxruntime-gpu", "openvino", "xllamacpp",
+    "onnxruntime-genai", "bitsandbytes", "torchao", "optimum-quanto",
 )  # fmt: skip
 
 
@@ -160,6 +162,15 @@ def _read_model(path: Path, manifest: Manifest, device: Device, trust_remote_cod
 
         opened = StatefulModel if task_of(manifest.task).generates else OpenVinoModel
         return opened(path / FILE, config).eval()
+    if manifest.kind == "gguf":
+        from compress.model.gguf import FILE as GGUF
+        from compress.model.runtimes.llama_cpp import LlamaCppModel
+
+        return LlamaCppModel(path / GGUF, config).eval()
+    if manifest.kind == "genai":
+        from compress.model.runtimes.genai import GenaiModel
+
+        return GenaiModel(path / ONNX_FILE, config).eval()
     from safetensors.torch import load_file
 
     skeleton = empty_model(config, manifest.task, trust_remote_code)

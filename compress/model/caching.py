@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from compress.base.errors import InputError
 from compress.model.runtimes.graph import GraphModel
 
 
@@ -31,6 +32,44 @@ class Caching(ABC):
     @abstractmethod
     def cache_bytes(self) -> int:
         """Bytes of the cache."""
+
+
+class Appending(Caching):
+    """A runtime whose cache takes any number of tokens at once, and returns logits."""
+
+    config: Any
+
+    @abstractmethod
+    def append(self, ids: torch.Tensor) -> torch.Tensor:
+        """Append ids [batch, new] to the texts and return the logits [batch, 1, vocabulary] of the last one."""
+
+    def step(self, ids: torch.Tensor) -> torch.Tensor:
+        """Append ids [batch, 1] to the texts and return the likeliest next ids [batch, 1]."""
+        return self.append(ids).argmax(dim=-1)
+
+    def generate(
+        self, input_ids: torch.Tensor, attention_mask: torch.Tensor | None = None, max_new_tokens: int = 20
+    ) -> torch.Tensor:
+        """Return prompts [batch, length] with the tokens that follow greedily [batch, length + new].
+
+        A text that has ended repeats its end token. Raises InputError for prompts with padding.
+        """
+        if attention_mask is not None and not bool(attention_mask.all()):
+            raise InputError("generate: the prompts differ in length; expected prompts of one length, or one at a time")
+        ends = _ends(self.config)
+        with torch.no_grad():
+            found = [self.prefill(input_ids)]
+            done = torch.isin(found[-1], ends)
+            while len(found) < max_new_tokens and not bool(done.all()):
+                found.append(torch.where(done, found[-1], self.step(found[-1])))
+                done = done | torch.isin(found[-1], ends)
+        return torch.cat([input_ids, *found], dim=1)
+
+
+def _ends(config: Any) -> torch.Tensor:
+    """Return the ids of end tokens; empty if the model has none."""
+    end = getattr(config, "eos_token_id", None)
+    return torch.tensor([end] if isinstance(end, int) else list(end or []), dtype=torch.long)
 
 
 class EagerCache(Caching):

@@ -41,10 +41,12 @@ FILES: dict[tuple[str, bool], tuple[tuple[str, ...], ...]] = {
     ("transformers", False): (("compress.safetensors",),),
     ("onnx", False): (("model.onnx",),),
     ("openvino", False): (("model.xml",), (RAW,)),
+    ("gguf", False): (("model.gguf",),),
+    ("genai", False): (("model.onnx",), ("genai_config.json",)),
 }
 """(kind, plain) -> the required files, each as alternatives."""
 
-Kind = Literal["transformers", "onnx", "openvino"]
+Kind = Literal["transformers", "onnx", "openvino", "gguf", "genai"]
 Sizes = list[Annotated[int, Field(ge=0)]]
 Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 LOOSE = ConfigDict(extra="allow", strict=True)

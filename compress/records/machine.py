@@ -14,8 +14,8 @@ from compress.records.result import Machine
 
 LIBRARIES = (
     "torch", "transformers", "datasets", "accelerate", "optimum-quanto", "bitsandbytes", "torchao",
-    "torch-pruning", "onnx", "onnxruntime", "onnxruntime-gpu", "tensorrt", "onnxscript", "openvino", "nncf", "numpy",
-    "tokenizers", "safetensors",
+    "torch-pruning", "onnx", "onnxruntime", "onnxruntime-gpu", "tensorrt", "onnxscript", "openvino", "nncf",
+    "xllamacpp", "onnxruntime-genai", "numpy", "tokenizers", "safetensors",
 )  # fmt: skip
 
 

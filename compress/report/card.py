@@ -31,7 +31,8 @@ from compress.spec.formats import GRAPHS
 CARD = "README.md"
 escaped = text.markdown
 LIBRARIES = (
-    "torch", "transformers", "onnxruntime", "onnxruntime-gpu", "openvino", "bitsandbytes", "torchao", "optimum-quanto",
+    "torch", "transformers", "onnxruntime", "onnxruntime-gpu", "openvino", "xllamacpp",
+    "onnxruntime-genai", "bitsandbytes", "torchao",     "optimum-quanto",
 )  # fmt: skip
 
 

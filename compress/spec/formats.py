@@ -15,7 +15,7 @@ Format = Literal[
     "int8", "int8_static", "int8_weight", "llm_int8", "fp8", "nf4", "fp4", "int4", "int3", "int2", "ternary", "binary"
 ]
 Backend = Literal["onnxruntime", "openvino", "torchao", "bitsandbytes", "quanto", "torch"]
-Runtime = Literal["eager", "compile", "onnxruntime", "tensorrt", "openvino"]
+Runtime = Literal["eager", "compile", "onnxruntime", "tensorrt", "openvino", "llama.cpp", "onnxruntime-genai"]
 
 BITS: dict[str, int] = {
     "int8": 8, "int8_static": 8, "int8_weight": 8, "llm_int8": 8, "fp8": 8, "nf4": 4, "fp4": 4, "int4": 4, "int3": 3,
@@ -70,6 +70,11 @@ ROWS: tuple[Row, ...] = (
     Row("llm_int8", "cpu", "bitsandbytes", "eager", "real", "int8 products in bitsandbytes' CPU code"),
     Row("int4", "cuda", "torchao", "compile", "real", "int4 weight-only kernel, inputs padded to 1024s"),
     Row("int4", "cuda", "torchao", "eager", "real", "int4 weight-only kernel, inputs padded to 1024s"),
+    *(
+        Row(form, "cpu", "torch", runtime, "real", "int8 products, inputs rounded in blocks", True)
+        for runtime in ("llama.cpp", "onnxruntime-genai")
+        for form in ("int8_weight", "int4")
+    ),
     Row("fp8", "cpu", "torchao", "eager", "dequantized", "weights become floating point before every product"),
     Row("nf4", "cuda", "bitsandbytes", "eager", "dequantized", "weights become half precision before most products"),
     Row("fp4", "cuda", "bitsandbytes", "eager", "dequantized", "weights become half precision before most products"),
@@ -92,15 +97,29 @@ ROWS: tuple[Row, ...] = (
 
 STATIC: Format = "int8_static"
 """Activations of a graph with a cache are not calibrated."""
-GRAPHS: dict[str, tuple[Runtime, ...]] = {"onnx": ("onnxruntime", "tensorrt"), "openvino": ("openvino",)}
+GRAPHS: dict[str, tuple[Runtime, ...]] = {
+    "onnx": ("onnxruntime", "tensorrt"),
+    "openvino": ("openvino",),
+    "gguf": ("llama.cpp",),
+    "genai": ("onnxruntime-genai",),
+}
 """Kind of an exported graph -> runtimes that can execute it; `auto` is the first."""
 GRAPH_RUNTIMES = frozenset(runtime for those in GRAPHS.values() for runtime in those)
 
-CACHELESS = GRAPH_RUNTIMES - {"openvino"}
+OPTIONAL: dict[str, tuple[str, tuple[str, ...]]] = {
+    "llama.cpp": ("llama-cpp", ("xllamacpp", "gguf")),
+    "onnxruntime-genai": ("onnxruntime-genai", ("onnxruntime_genai",)),
+}
+"""Runtime that is an extra -> the extra, and its packages. They execute causal language models only."""
+LIBRARIES: dict[str, str] = {"llama.cpp": "xllamacpp", "onnxruntime-genai": "onnxruntime_genai"}
+"""Runtime -> the package that it imports, if that has another name."""
+SINGLE_TEXT = frozenset({"onnxruntime-genai"})
+"""Runtimes that append tokens to one text only: they have no decode figures of several."""
+CACHELESS = GRAPH_RUNTIMES - {"openvino", *OPTIONAL}
 """Runtimes whose graphs of language models keep no cache: they have neither prefill nor decode figures."""
 
 PLAIN_RUNTIMES: dict[DeviceKind, tuple[Runtime, ...]] = {
-    "cpu": ("eager", "compile", "onnxruntime", "openvino"),
+    "cpu": ("eager", "compile", "onnxruntime", "openvino", "llama.cpp", "onnxruntime-genai"),
     "cuda": ("eager", "compile", "onnxruntime", "tensorrt"),
 }
 """Runtimes of a model that is not quantized; `auto` is eager, so that a row shows the effect of its steps alone."""
@@ -122,6 +141,7 @@ def choose(
     rows whose graphs keep a cache come first then. Raises InputError with the possible combinations if no row matches.
     """
     rows = [row for row in ROWS if BITS[row.format] == bits and row.device == device and row.with_cache <= with_cache]
+    rows = [row for row in rows if row.runtime == runtime or row.runtime not in OPTIONAL]  # auto takes no extra
     if with_cache:
         rows = sorted((row for row in rows if row.format != STATIC), key=lambda row: not row.with_cache)
     fits = [row for row in rows if capability is None or row.capability <= capability]

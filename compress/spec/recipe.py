@@ -60,7 +60,9 @@ class Recipe(Config):
     """Steps applied to the model, in this order; without steps it stays dense."""
     order: Literal["given", "search"] = "given"
     """Take the steps as written; or try every order that can work, one row each, at most 6."""
-    runtime: Literal["auto", "eager", "compile", "onnxruntime", "tensorrt", "openvino"] = "auto"
+    runtime: Literal[
+        "auto", "eager", "compile", "onnxruntime", "tensorrt", "openvino", "llama.cpp", "onnxruntime-genai"
+    ] = "auto"
     """Runtime that executes the model; auto takes the one that the format needs, and eager for plain models."""
     attention: Literal["auto", "eager", "sdpa", "flash_attention_2"] = "auto"
     """Implementation of attention: in plain operators, by torch's fused kernel, or by the flash-attn package (half

@@ -11,10 +11,10 @@ from safetensors.torch import load_file, save_file
 from compress.base.errors import InputError
 from compress.export import RECORD, default_folder, export, gptq
 from compress.export import folder as layout
-from compress.export.integers import Integers
 from compress.model import artifact
 from compress.model.bundle import Bundle
 from compress.model.packing.expanding import grouped_layers
+from compress.model.packing.integers import Integers
 from compress.model.runtimes import integers as openvino_integers
 from compress.model.runtimes.check import checked
 from compress.spec.exports import Target

@@ -11,8 +11,8 @@ from tokenizers import normalizers, pre_tokenizers
 
 from compress.base.errors import InputError
 from compress.export import export, llama_cpp
-from compress.export.gguf.architectures import architecture_of, interleave
-from compress.export.gguf.tokenizer import BYTE, CONTROL, NORMAL, UNUSED, vocabulary
+from compress.model.gguf.architectures import architecture_of, interleave
+from compress.model.gguf.tokenizer import BYTE, CONTROL, NORMAL, UNUSED, vocabulary
 from tests.export import made
 from tests.helpers import assets
 
@@ -84,7 +84,7 @@ def test_heads_are_interleaved() -> None:
 def test_llama_cpp_notices_rows_in_the_wrong_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("gguf")
     pytest.importorskip("xllamacpp")
-    monkeypatch.setattr("compress.export.gguf.interleave", lambda tensor, heads: tensor)
+    monkeypatch.setattr("compress.model.gguf.interleave", lambda tensor, heads: tensor)
     monkeypatch.setattr("compress.export.check.equal", lambda *_: None)
     source = made.save(tmp_path / "a", made.llama(), made.tokenizer(), **made.SYMMETRIC)
     with pytest.raises(InputError, match=r"llama\.cpp predicts otherwise than the artifact"):

@@ -1,7 +1,8 @@
 """Runtimes, which execute a finished model. `eager` is plain torch.
 
-`finish` converts a bundle to the form that its runtime saves (a graph for onnxruntime, tensorrt and openvino).
-`prepare` makes a loaded model ready for measurement under a runtime.
+`finish` converts a bundle to the form that its runtime saves (a graph for onnxruntime, tensorrt and openvino; a
+file for llama.cpp, a folder for
+onnxruntime-genai). `prepare` makes a loaded model ready for measurement under a runtime.
 """
 
 from collections.abc import Mapping
@@ -23,6 +24,8 @@ from compress.spec.formats import GRAPHS, PLAIN_RUNTIMES
 if TYPE_CHECKING:
     from compress.model.manifest import Manifest
 
+IN_LLAMA_CPP = "llama.cpp: keys and values in fp16; inputs of quantized products rounded to 8 bits"
+IN_GENAI = "onnxruntime-genai: keys and values in fp32; inputs of quantized products rounded to 8 bits"
 MAY_ROUND = "tensorrt: fp32 products may be computed in TF32, which TensorRT allows by default"
 
 
@@ -57,6 +60,21 @@ def finish(bundle: Bundle, runtime: str) -> Bundle:
         with_cache = checked_with_cache(bundle).eval()
         integers = replace(bundle, runtime="eager") if grouped_layers(bundle.model) else None
         return replace(bundle, model=with_cache, runtime=resolved, notes=notes, integers=integers)
+    if resolved == "llama.cpp":
+        from compress.model.runtimes.llama_check import checked_in_llama_cpp
+
+        in_llama_cpp = checked_in_llama_cpp(bundle).eval()
+        integers = replace(bundle, runtime="eager") if grouped_layers(bundle.model) else None
+        return replace(
+            bundle, model=in_llama_cpp, runtime=resolved, notes=(*bundle.notes, IN_LLAMA_CPP), integers=integers
+        )
+    if resolved == "onnxruntime-genai":
+        from compress.model.runtimes.genai_build import checked_in_genai
+
+        built = checked_in_genai(bundle).eval()
+        integers = replace(bundle, runtime="eager") if grouped_layers(bundle.model) else None
+        notes = (*bundle.notes, IN_GENAI)
+        return replace(bundle, model=built, runtime=resolved, notes=notes, integers=integers)
     return replace(bundle, runtime=resolved)
 
 

@@ -26,7 +26,7 @@ from compress.model.runtimes.signature import onnx_signature
 class GraphModel(nn.Module, ABC):
     """An exported graph as a module: takes a batch of tensors, returns a ModelOutput with logits."""
 
-    kind: Literal["onnx", "openvino"]
+    kind: Literal["onnx", "openvino", "gguf", "genai"]
     """The artifact's kind."""
 
     def __init__(self, path: Path, config: Any, temporary: bool = False) -> None:
@@ -118,7 +118,7 @@ def pinned_cores() -> list[int]:
 class OnnxModel(GraphModel):
     """An ONNX graph under onnxruntime."""
 
-    kind: Literal["onnx", "openvino"] = "onnx"
+    kind: Literal["onnx", "openvino", "gguf", "genai"] = "onnx"
 
     def __init__(self, path: Path, config: Any, temporary: bool = False, place: Place | None = None) -> None:
         """Store path and config; `place` defaults to the CPU. `temporary`: its folder is deleted with this object."""
@@ -160,9 +160,12 @@ class OnnxModel(GraphModel):
 
     def run(self, feeds: Mapping[str, torch.Tensor]) -> torch.Tensor:
         """Return the logits for the graph's inputs, on its device."""
+        return self._run(self.session, feeds)
+
+    def _run(self, session: Any, feeds: Mapping[str, torch.Tensor]) -> torch.Tensor:
         if not self.place.device.on_gpu:  # no copies on the CPU either, and binding costs 25 us per batch
-            return torch.from_numpy(self.session.run(["logits"], {n: t.numpy() for n, t in feeds.items()})[0])
-        return providers.run(self.session, feeds, self.place)
+            return torch.from_numpy(session.run(["logits"], {n: t.numpy() for n, t in feeds.items()})[0])
+        return providers.run(session, feeds, self.place)
 
     def signature(self) -> Signature:
         """Return name, type and shape of its inputs and outputs, as the file names them."""
@@ -188,12 +191,16 @@ class OnnxModel(GraphModel):
 
     def operator_seconds(self, batch: Mapping[str, torch.Tensor]) -> dict[str, float]:
         """Return node type -> seconds, from onnxruntime's own trace of three batches."""
+        return self.traced_seconds(self.feeds((), batch))
+
+    def traced_seconds(self, feeds: Mapping[str, torch.Tensor]) -> dict[str, float]:
+        """Return node type -> seconds, with these inputs of the graph."""
         with passing("profile") as folder:
             options = self._options()
             options.enable_profiling, options.profile_file_prefix = True, str(Path(folder) / "trace")
             session = providers.open_session(self.path, self.place, options)
             for _ in range(3):
-                providers.run(session, self.feeds((), batch), self.place)
+                self._run(session, feeds)
             events: list[dict[str, Any]] = json.loads(Path(session.end_profiling()).read_text())
         seconds: dict[str, float] = {}
         for event in events:

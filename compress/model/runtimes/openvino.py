@@ -35,7 +35,7 @@ HALF_RANGE = 64
 class OpenVinoModel(GraphModel):
     """An OpenVINO graph as a module."""
 
-    kind: Literal["onnx", "openvino"] = "openvino"
+    kind: Literal["onnx", "openvino", "gguf", "genai"] = "openvino"
 
     def __init__(self, path: Path, config: Any, temporary: bool = False, exact: bool = False) -> None:
         """Open the graph. `temporary`: its folder is deleted with this object. `exact`: in fp32 on every CPU.

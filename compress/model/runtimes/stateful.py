@@ -6,8 +6,7 @@ from typing import Any
 
 import torch
 
-from compress.base.errors import InputError
-from compress.model.caching import Caching
+from compress.model.caching import Appending
 from compress.model.manifest import Signature
 from compress.model.runtimes.openvino import OpenVinoModel
 from compress.model.runtimes.signature import openvino_signature
@@ -16,7 +15,7 @@ KEPT = "kept_positions"
 """Input of the compiled graph: positions whose logits are computed."""
 
 
-class StatefulModel(OpenVinoModel, Caching):
+class StatefulModel(OpenVinoModel, Appending):
     """An OpenVINO graph that keeps keys and values as states."""
 
     def __init__(self, path: Path, config: Any, temporary: bool = False, exact: bool = False) -> None:
@@ -79,10 +78,6 @@ class StatefulModel(OpenVinoModel, Caching):
         self._tokens, self._prompt = 0, ids.shape[1]
         return self.append(ids).argmax(dim=-1)
 
-    def step(self, ids: torch.Tensor) -> torch.Tensor:
-        """Append ids [batch, 1] to the texts and return the likeliest next ids [batch, 1]."""
-        return self.append(ids).argmax(dim=-1)
-
     def append(self, ids: torch.Tensor) -> torch.Tensor:
         """Append ids [batch, new] to the texts and return the logits [batch, 1, vocabulary] of the last one."""
         texts, new = ids.shape
@@ -100,34 +95,10 @@ class StatefulModel(OpenVinoModel, Caching):
             state.state = openvino.Tensor(state.state.data[:, :, : self._prompt].copy())
         self._tokens = self._prompt
 
-    def generate(
-        self, input_ids: torch.Tensor, attention_mask: torch.Tensor | None = None, max_new_tokens: int = 20
-    ) -> torch.Tensor:
-        """Return prompts [batch, length] with the tokens that follow greedily [batch, length + new].
-
-        A text that has ended repeats its end token. Raises InputError for prompts with padding.
-        """
-        if attention_mask is not None and not bool(attention_mask.all()):
-            raise InputError("generate: the prompts differ in length; expected prompts of one length, or one at a time")
-        ends = _ends(self.config)
-        with torch.no_grad():
-            found = [self.prefill(input_ids)]
-            done = torch.isin(found[-1], ends)
-            while len(found) < max_new_tokens and not bool(done.all()):
-                found.append(torch.where(done, found[-1], self.step(found[-1])))
-                done = done | torch.isin(found[-1], ends)
-        return torch.cat([input_ids, *found], dim=1)
-
     @property
     def cache_bytes(self) -> int:
         """Bytes of keys and values."""
         return sum(state.state.data.nbytes for state in self._request.query_state())
-
-
-def _ends(config: Any) -> torch.Tensor:
-    """Return the ids of end tokens; empty if the model has none."""
-    end = getattr(config, "eos_token_id", None)
-    return torch.tensor([end] if isinstance(end, int) else list(end or []), dtype=torch.long)
 
 
 def _select_logits(graph: Any) -> bool:

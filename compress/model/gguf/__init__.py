@@ -1,7 +1,7 @@
 """GGUF, the file that llama.cpp and what is built on it serve: one file with weights, settings and tokenizer.
 
 quantized layers    Q8_0 or Q4_0 blocks with the artifact's integers and scales
-matrices            in their own type: F32, F16 or BF16
+matrices            in their own type: F32, F16 or BF16; beside quantized layers, F32 that F16 holds exactly is F16
 norms and biases    F32, which llama.cpp requires
 """
 
@@ -13,12 +13,11 @@ import torch
 
 from compress.base.errors import InputError
 from compress.base.version import __version__
-from compress.export import folder as layout
-from compress.export.gguf.architectures import Architecture, architecture_of, heads_of, interleave, metadata
-from compress.export.gguf.blocks import TYPES, blocks
-from compress.export.gguf.tokenizer import Vocabulary, vocabulary
-from compress.export.integers import Integers
+from compress.model.gguf.architectures import Architecture, architecture_of, heads_of, interleave, metadata
+from compress.model.gguf.blocks import TYPES, blocks
+from compress.model.gguf.tokenizer import Vocabulary, vocabulary
 from compress.model.packing.grouped_layer import GroupedLinear
+from compress.model.packing.integers import Integers, others
 from compress.model.packing.tied import TiedHead
 
 FILE = "model.gguf"
@@ -42,12 +41,19 @@ def write(model: Any, processor: Any, layers: Mapping[str, GroupedLinear], folde
         writer.add_tensor(architecture.tensor(f"{name}.weight"), stored.numpy(), raw_dtype=kind)
         if integers.bias is not None:
             _write_tensor(writer, architecture, model.config, f"{name}.bias", integers.bias)
-    for name, tensor in layout.others(model, layers):
-        _write_tensor(writer, architecture, model.config, name, tensor)
+    for name, tensor in others(model, layers):
+        kept = _halved(tensor) if layers and tensor.dim() > 1 else tensor
+        _write_tensor(writer, architecture, model.config, name, kept)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
     writer.close()
+
+
+def _halved(tensor: torch.Tensor) -> torch.Tensor:
+    """Return a weight in fp16 if that changes no number, as for a checkpoint that was stored so; else the weight."""
+    half = tensor.half()
+    return half if tensor.dtype == torch.float32 and torch.equal(half.float(), tensor) else tensor
 
 
 def _file_type(layers: Mapping[str, GroupedLinear], dtype: torch.dtype) -> int:

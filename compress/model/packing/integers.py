@@ -2,7 +2,7 @@
 
     value[i, j] = (ints[i, j] - zero[i, group of j]) * scale[i, group of j]
 
-Every writer of this room starts from these tensors: none computes a scale or rounds a weight.
+Every writer of another program's format starts from these tensors: none computes a scale or rounds a weight.
 """
 
 from collections.abc import Iterator, Mapping
@@ -63,6 +63,17 @@ class Integers:
     def whole_zeros(self) -> bool:
         """Return whether all zeros are integers of the grid."""
         return bool(((self.zero == self.zero.round()) & (self.zero >= 0) & (self.zero < 2**self.bits)).all())
+
+
+def others(model: nn.Module, layers: Mapping[str, GroupedLinear]) -> Iterator[tuple[str, torch.Tensor]]:
+    """Yield name and tensor of everything that is not quantized, each tensor under its first name."""
+    seen: set[int] = set()
+    embeddings = [layer.embedding for layer in layers.values() if isinstance(layer, TiedHead)]
+    prefixes = tuple(f"{name}." for name in (*layers, *embeddings))
+    for name, tensor in model.state_dict(keep_vars=True).items():
+        if id(tensor) not in seen and not name.startswith(prefixes):
+            seen.add(id(tensor))
+            yield name, tensor.detach()
 
 
 def refuse(model: nn.Module, entries: Mapping[str, Mapping[str, Any]], target: Target) -> dict[str, GroupedLinear]:

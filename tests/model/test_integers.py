@@ -6,11 +6,11 @@ import pytest
 import torch
 
 from compress.base.errors import InputError
-from compress.export.gguf.blocks import blocks
-from compress.export.integers import Integers, from_words, refuse, words
 from compress.methods import apply_step
+from compress.model.gguf.blocks import blocks
 from compress.model.packing import grouped
 from compress.model.packing.expanding import grouped_layers
+from compress.model.packing.integers import Integers, from_words, refuse, words
 from compress.spec.exports import TARGETS, Target, target_of
 from compress.spec.steps import Quantize
 from tests import made_models

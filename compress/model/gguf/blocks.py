@@ -6,7 +6,7 @@ Q4_0   scale (fp16)   16 bytes, weight j low, j + 16 high      value = (integer 
 
 import torch
 
-from compress.export.integers import Integers
+from compress.model.packing.integers import Integers
 
 SIZE = 32
 TYPES = {8: "Q8_0", 4: "Q4_0"}
