@@ -52,6 +52,7 @@ def measure_point(bench: Bench, point: OperatingPoint, live: Sequence[Spec], set
             precision=settings.precision,
             rounds_s=rounds_s,
             cache_bytes=rounds.cache_bytes.get(spec.name),
+            limit=rounds.limits.get(spec.name),
         )
         bench.runners[spec.name] = with_point(bench.runners[spec.name], measured)
     return rounds_s
