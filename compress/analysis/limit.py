@@ -4,6 +4,7 @@ from compress.records.limit import MEMORY, Limit
 from compress.records.point import Point
 from compress.records.stats import Estimate
 
+INTEGERS = "int8"
 BATCHES = {"prefill": "prompt", "decode": "step", "generate": "request"}
 """Phase -> what a batch is; a batch for all others."""
 ABOVE = (
@@ -22,7 +23,9 @@ def of_the_limit(point: Point) -> str | None:
     share = point.limit_share
     if share is None:
         return f"share of the limit unknown: {limit.reason}"
-    return f"{point.phase or 'a pass'} {_work(point, limit)}: {percent(share)} of {_rates(limit)}{_remarks(share)}"
+    return (
+        f"{point.phase or 'a pass'} {_work(point, limit)}: {percent(share)} of {_rates(limit)}{_remarks(limit, share)}"
+    )
 
 
 def percent(share: Estimate) -> str:
@@ -34,8 +37,9 @@ def _work(point: Point, limit: Limit) -> str:
     """Return the work of a batch: `reads 0.28 GB a token`."""
     batch = BATCHES.get(point.phase or "", "batch")
     unit = "token" if point.phase == "decode" and point.batch_size == 1 else batch
-    operations = sum(amount for name, amount in limit.work.items() if name != MEMORY)
-    parts = [f"computes {_scaled(operations)}OP"] if operations else []
+    formats = [name for name in limit.work if name != MEMORY]
+    operations = sum(limit.work[name] for name in formats)
+    parts = [f"computes {_scaled(operations)}{'OP' if INTEGERS in formats else 'FLOP'}"] if operations else []
     parts += [f"reads {_scaled(limit.work[MEMORY])}B"] if MEMORY in limit.work else []
     return f"{' and '.join(parts)} a {unit}"
 
@@ -45,19 +49,21 @@ def _rates(limit: Limit) -> str:
     rates = [
         f"{_scaled(rate)}B/s" + (" (fits in the cache)" if limit.in_cache else "")
         if name == MEMORY
-        else f"{_scaled(rate)}{'OP' if name == 'int8' else 'FLOP'}/s in {name}"
+        else f"{_scaled(rate)}{'OP' if name == INTEGERS else 'FLOP'}/s in {name}"
         for name, rate in limit.per_second.items()
     ]
     return f"this machine's {' and '.join(rates)}"
 
 
-def _remarks(share: Estimate) -> str:
-    return f"; {ABOVE}" if share.low > 1 else ""
+def _remarks(limit: Limit, share: Estimate) -> str:
+    """Return the doubts about a share; empty without any."""
+    disturbed = "; other processes ran while this limit was measured: it may be too low" if limit.disturbed else ""
+    return disturbed + (f"; {ABOVE}" if share.low > 1 else "")
 
 
 def _scaled(value: float) -> str:
     """Return a number with three digits and the prefix of its unit: `0.28 G`, `14.2 G`, `3.1 M`."""
     for prefix, size in (("T", 1e12), ("G", 1e9), ("M", 1e6), ("k", 1e3)):
-        if value >= 0.1 * size:
+        if value >= (size if prefix == "T" else 0.1 * size):
             return f"{value / size:.3g} {prefix}"
     return f"{value:.3g} "

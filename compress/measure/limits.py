@@ -72,12 +72,12 @@ def _arithmetic(work: Work, peaks: Peaks) -> Limit:
         raise Uncounted(f"the device's peak in {', '.join(missing)} is not measured")
     if not work.operations:
         raise Uncounted("no product was found in it")
-    return Limit(work.operations, {name: peaks.products[name] for name in work.operations})
+    return Limit(work.operations, {name: peaks.products[name] for name in work.operations}, disturbed=peaks.disturbed)
 
 
 def _reading(step_bytes: float, peaks: Peaks, steps: int) -> Limit:
     rate, in_cache = peaks.bandwidth(step_bytes)
-    return Limit({MEMORY: step_bytes * steps}, {MEMORY: rate}, in_cache)
+    return Limit({MEMORY: step_bytes * steps}, {MEMORY: rate}, in_cache, peaks.disturbed)
 
 
 def _forward(model: Any, point: OperatingPoint, batch: Batch, integer: bool) -> Work:

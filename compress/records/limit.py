@@ -26,6 +26,8 @@ class Limit:
     """Resource -> most bytes or operations of the device in a second, measured by large reads and products."""
     in_cache: bool = False
     """Whether the bytes fit in a cache, whose bandwidth is meant then."""
+    disturbed: bool = False
+    """Whether other processes ran while the most per second was measured: it may be too low."""
     reason: str | None = None
 
     def __post_init__(self) -> None:

@@ -191,7 +191,8 @@ def _of_the_limits(result: Result) -> Iterable[str]:
     known = [point for point in result.points if point.limit_share is not None]
     for point in known:
         yield ""
-        yield escaped(f"{point_name(point)}: {of_the_limit(point)}.")
+        sentence = of_the_limit(point) or ""
+        yield escaped(f"{sentence[:1].upper()}{sentence[1:]} ({point_name(point)}).")
 
 
 def _own_texts(result: Result) -> Iterable[str]:
